@@ -1,11 +1,9 @@
 -- settle.lua: end attempts.
 -- Guarantee: at most one settlement wins per token, whatever the expiry; a stale one changes nothing.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua), 4 completed jobs kept at most (0: none); then pairs:
---         id, verdict(1) charge(1) attempt(4) nonce(8) delay ms(6) record
---         verdict C completed, R retry after the delay, D dead, P poisoned, F release to the front,
---         L release after the delay, X cancelled; charge f a failure, r a release, - nothing
--- Reply   {'ok', now, one char an item: o settled, x settled as cancelled, s stale} | {'superseded'}
+-- ARGV    lane, sequence, channel (lib/lane.lua), 4 completed jobs kept at most (0: none); then the groups
+--         of lib/settle.lua
+-- Reply   {'ok', now, one char an id: o settled, x settled as cancelled, s stale} | {'superseded'}
 local open, last = lane_open()
 if open == 'superseded' then return { 'superseded' } end
 if open == 'again' then return last end

@@ -2,7 +2,7 @@
 -- Guarantee: those of settle.lua and claim.lua.
 -- KEYS    see lib/queue.lua
 -- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8),
---         8 completed jobs kept at most (0: none); then the pairs of settle.lua
+--         8 completed jobs kept at most (0: none); then the groups of lib/settle.lua
 -- Reply   {'ok' | 'paused', now, settled as in settle.lua, ids, bodies, pasts as in claim.lua} | {'superseded'}
 local nonce = ARGV[7]
 local open, last, at = lane_open()

@@ -2,6 +2,14 @@
 local IDLE_MS = 6000      -- how long a claim that found too little is taken for a sleeper; above the longest idle poll
 local SKIPPED_MAX = 1000  -- dead entries one call passes over
 
+-- Whether an entry of pending has the ticket that stands at `from` in `holder`. Bytes, because every string made
+-- from them would be hashed.
+local function live(entry, holder, from)
+  local a, b, c, d, e, f = byte(entry, 1, 6)
+  local u, v, w, x, y, z = byte(holder, from, from + 5)
+  return f == z and e == y and d == x and c == w and b == v and a == u
+end
+
 -- Grants up to `limit` jobs from the front of pending, of at most `max_bytes` together, or one.
 -- Gives { ids, bodies, pasts }; pasts is empty when no job granted has one, else '' stands for none.
 local function claim(limit, lease_ms, max_bytes, nonce)
@@ -11,7 +19,7 @@ local function claim(limit, lease_ms, max_bytes, nonce)
   local grant_tail = nonce .. sub(LANE, 1, 16)
   local first_grant = '\0\0\0\1' .. grant_tail .. '\0'
   local leases, grants, buried = {}, {}, nil
-  local expiry = NOW + lease_ms
+  local expiry = string.format('%.0f', NOW + lease_ms)
 
   -- The first job tells how many bodies to read at once, so that a queue of large ones is not read whole.
   local size, front = 0, call('LINDEX', PENDING, 0)
@@ -36,7 +44,7 @@ local function claim(limit, lease_ms, max_bytes, nonce)
         buried = buried or {}
         buried[#buried + 1] = id
         skipped = skipped + 1
-      elseif sub(entries[i], 1, 6) ~= (p and sub(p, 17, 22) or sub(body, 1, 6)) then
+      elseif not live(entries[i], p or body, p and 17 or 1) then
         stale = stale + 1
         skipped = skipped + 1
       else
@@ -68,6 +76,7 @@ local function claim(limit, lease_ms, max_bytes, nonce)
   end
 
   if n > 0 then
+    if leases_kept == 0 then call('ZADD', LEASE, 'inf', ROOM) end
     local added = call('ZADD', LEASE, 'NX', unpack(leases))
     if added < n then
       -- An entry copied by hand: a job somebody holds is not granted again.
@@ -86,12 +95,12 @@ local function claim(limit, lease_ms, max_bytes, nonce)
       for i = k + 1, n do ids[i], bodies[i], pasts[i], grants[2 * i - 1], grants[2 * i] = nil, nil, nil, nil, nil end
       n = k
     end
-    if n > 0 then call('HSET', GRANT, unpack(grants)) end
+    put(GRANT, grants_kept, grants)
   end
   if buried then
     for i = 1, #buried do
       call('ZADD', POISONED, NOW, buried[i])
-      call('HSET', PAST, buried[i], past_of(0, 0, 0, 0, NO_TICKET))
+      call('HSET', PAST, buried[i], string.rep('\0', PAST_LEN))
       call('HSET', HISTORY, buried[i] .. '\0000', NOW6 .. 'G')
     end
     count('poisoned', #buried)

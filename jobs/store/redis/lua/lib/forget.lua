@@ -18,10 +18,10 @@ local function forget(ids)
       local p = pasts[i]
       history_fields(fields, ids[i], p and #p >= PAST_LEN and struct.unpack('>I4', p) or 1)
     end
-    call('HDEL', PAST, unpack(ids))
   else
     for i = 1, #ids do fields[i] = ids[i] .. '\0001' end
   end
-  call('HDEL', JOB, unpack(ids))
   each('HDEL', HISTORY, fields)
+  if pasts_kept > 0 then each('HDEL', PAST, ids) end
+  each('HDEL', JOB, ids)
 end

@@ -12,17 +12,23 @@ local CANCEL, HAS_PAST = 1, 2 -- flags of a grant
 local NO_TICKET = '\0\0\0\0\0\0' -- no entry of pending is live
 local SEQ_MAX = 2 ^ 48 - 1 -- what six bytes hold
 
-local NOW, NOW6
+-- Redis packs a small hash or zset into one array and searches it from the front; a name above 64 bytes stops that.
+-- This one stands in lease (at +inf), grant, past and history, and names no job. Measured: it halves a turn.
+local ROOM = string.rep('\255', 65)
+
+local NOW, NOW6, NOW_TEXT -- the last for lists of arguments: a number is printed anew each time it is passed
 do
   local t = call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
   NOW6 = pack('>I6', NOW)
+  NOW_TEXT = string.format('%.0f', NOW)
 end
 
 -- Lua has no rollback: a key of a wrong type must be met here, before the first write.
 local pasts_kept = call('HLEN', PAST)
 local completed_kept = call('ZCARD', COMPLETED)
-call('HLEN', JOB) call('LLEN', PENDING) call('ZCARD', LEASE) call('HLEN', GRANT) call('HLEN', HISTORY)
+local leases_kept, grants_kept, histories_kept = call('ZCARD', LEASE), call('HLEN', GRANT), call('HLEN', HISTORY)
+call('HLEN', JOB) call('LLEN', PENDING)
 call('ZCARD', DELAYED) call('ZCARD', DEAD) call('ZCARD', POISONED) call('ZCARD', CANCELLED)
 local stats_read = call('HMGET', STATS, 'paused', 'idle_until', 'stale')
 local PAUSED = stats_read[1] == '1'
@@ -47,14 +53,17 @@ local function draw(n)
   return last - n
 end
 
-local function past_of(attempts, failures, crashes, releases, ticket)
-  return pack('>I4I4I4I4', attempts, failures, crashes, releases) .. ticket
-end
-
 -- Calls a command over a list too long for one unpack, `step` values at a time.
 local function each(command, key, values)
   local n = #values
   if n == 0 then return end
   if n <= 2000 then return call(command, key, unpack(values)) end
   for i = 1, n, 2000 do call(command, key, unpack(values, i, math.min(i + 1999, n))) end
+end
+
+-- Writes fields to a hash that is looked up by id; `kept` is what it held.
+local function put(key, kept, fields)
+  if #fields == 0 then return end
+  if kept == 0 then call('HSET', key, ROOM, '') end
+  each('HSET', key, fields)
 end

@@ -1,160 +1,158 @@
 -- lib/settle.lua: how attempts end.
-local STATE_OF = { C = 'completed', R = 'retried', D = 'dead', P = 'poisoned', F = 'released', L = 'released', X = 'cancelled' }
+-- A group in ARGV is: verdict(1) charge(1) record(1: r each id has one, - none) attempt(4) nonce(8) delay ms(6),
+-- n, n ids, n records or none. Jobs of one claim that end alike are one group.
+--   verdict  C completed, R retry after the delay, D dead, P poisoned, F release to the front of pending,
+--            L release after the delay, X cancelled
+--   charge   f a failure, r a release, - nothing
+local COUNTER = { C = 'completed', R = 'retried', D = 'dead', P = 'poisoned', F = 'released', L = 'released', X = 'cancelled' }
+local MAY_CANCEL = { R = true, F = true, L = true }
 
--- Ends the attempts named in ARGV from `first` on, and gives one char each: o settled, x settled as cancelled,
--- s stale: the lease is somebody else's or nobody's, and nothing was changed.
+-- Ends the attempts in the groups from ARGV[first] on, and keeps at most `keep` completed jobs. Gives one char an id:
+-- o settled, x settled as cancelled, s stale: the lease is another's or nobody's, and nothing was changed.
 local function settle(first, keep)
-  local ids, n = {}, 0
-  for i = first, #ARGV, 2 do n = n + 1; ids[n] = ARGV[i] end
+  local ids, at, records, n = {}, {}, {}, 0
+  local i = first
+  while i < #ARGV do
+    local op, many = ARGV[i], tonumber(ARGV[i + 1])
+    for k = i + 2, i + 1 + many do
+      n = n + 1
+      ids[n] = ARGV[k]
+    end
+    at[#at + 1] = { op, n }
+    i = i + 2 + many
+    if byte(op, 3) == 114 then
+      for k = 0, many - 1 do records[n - many + 1 + k] = ARGV[i + k] end
+      i = i + many
+    end
+  end
   if n == 0 then return '' end
   local grants = call('HMGET', GRANT, unpack(ids))
 
-  -- What to do is decided before anything is done.
-  local statuses, out, seen, stale = {}, {}, {}, 0
-  local done, kept, history, unwritten = {}, {}, {}, {}
-  local plain, others = 0, nil
-  for i = 1, n do
-    local id, op, g = ids[i], ARGV[first + 2 * i - 1], grants[i]
-    if g and #g == GRANT_LEN and sub(g, 1, 12) == sub(op, 3, 14) and not seen[id] then
-      seen[id] = true
-      out[#out + 1] = id
-      if byte(op, 1) == 67 and byte(g, GRANT_LEN) < HAS_PAST then
-        statuses[i] = 'o'
+  -- What to do is decided before anything is done. A first attempt that completed is the usual thing and needs little.
+  local statuses, out, done, others = {}, {}, {}, {}
+  local history, kept = {}, {}
+  local settled, plain, stale, from = 0, 0, 0, 1
+  for group = 1, #at do
+    local op, to = at[group][1], at[group][2]
+    local token = sub(op, 4, 15)
+    local usual = byte(op, 1) == 67 and token .. sub(LANE, 1, 16) .. '\0'
+    local suffix = '\0' .. struct.unpack('>I4', token)
+    for k = from, to do
+      local g = grants[k]
+      if g == usual then
+        settled = settled + 1
         plain = plain + 1
-        done[plain] = id
+        out[settled], done[plain], statuses[k] = ids[k], ids[k], 'o'
         if keep > 0 then
-          kept[2 * plain - 1], kept[2 * plain] = NOW, id
-          history[2 * plain - 1] = id .. '\0' .. struct.unpack('>I4', g)
-          history[2 * plain] = NOW6 .. 'C' .. sub(op, 21)
+          kept[2 * plain - 1], kept[2 * plain] = NOW_TEXT, ids[k]
+          history[2 * plain - 1], history[2 * plain] = ids[k] .. suffix, NOW6 .. 'C' .. (records[k] or '')
         end
+      elseif g and #g == GRANT_LEN and sub(g, 1, 12) == token then
+        settled = settled + 1
+        out[settled], statuses[k] = ids[k], 'o'
+        others[#others + 1] = { k, op }
       else
-        others = others or {}
-        others[#others + 1] = i
+        stale = stale + 1
+        statuses[k] = 's'
       end
-    else
-      statuses[i] = 's'
-      stale = stale + 1
     end
+    from = to + 1
   end
 
-  local pasts, deleted, front, back, delayed = {}, {}, {}, {}, {}
+  local pasts, deleted, front, back, delayed, cut = {}, {}, {}, {}, {}, {}
   local ended = { D = {}, P = {}, X = {} }
-  local counted, earliest, failed = {}, math.huge, 0
-  if others then
-    local before = {}
-    if pasts_kept > 0 then
-      local asked = {}
-      for k = 1, #others do asked[k] = ids[others[k]] end
-      before = call('HMGET', PAST, unpack(asked))
-    end
+  local counted, earliest, failed = { C = plain }, math.huge, 0
+  if #others > 0 then
+    local seen, asked, before = {}, {}, {}
+    for k = 1, plain do seen[done[k]] = true end
+    for k = 1, #others do asked[k] = ids[others[k][1]] end
+    if pasts_kept > 0 then before = call('HMGET', PAST, unpack(asked)) end
     for k = 1, #others do
-      local i = others[k]
-      local id, op, g, p = ids[i], ARGV[first + 2 * i - 1], grants[i], before[k]
-      local verdict, charge = sub(op, 1, 1), sub(op, 2, 2)
-      local attempt = struct.unpack('>I4', g)
-      statuses[i] = 'o'
-      if byte(g, GRANT_LEN) % 2 == CANCEL and (verdict == 'R' or verdict == 'F' or verdict == 'L') then
-        verdict, statuses[i] = 'X', 'x'
-      end
-      local failures, crashes, releases = 0, 0, 0
-      if p and #p >= PAST_LEN then
-        local _
-        _, failures, crashes, releases = struct.unpack('>I4I4I4I4', p)
-      end
-      if charge == 'f' then failures = failures + 1; failed = failed + 1 elseif charge == 'r' then releases = releases + 1 end
-      counted[verdict] = (counted[verdict] or 0) + 1
-      local ticket = NO_TICKET
-      if verdict == 'C' and keep == 0 then
-        deleted[#deleted + 1] = id
+      local item, op = others[k][1], others[k][2]
+      local id, g, p = ids[item], grants[item], before[k]
+      if seen[id] then
+        -- Named twice in one call: the first wins.
+        stale = stale + 1
+        statuses[item] = 's'
       else
-        if #op > 20 then
-          history[#history + 1] = id .. '\0' .. attempt
-          history[#history + 1] = NOW6 .. verdict .. sub(op, 21)
+        seen[id] = true
+        local verdict, charge = sub(op, 1, 1), sub(op, 2, 2)
+        local attempt, delay_ms = struct.unpack('>I4', g), struct.unpack('>I6', op, 16)
+        if byte(g, GRANT_LEN) % 2 == CANCEL and MAY_CANCEL[verdict] then verdict, statuses[item] = 'X', 'x' end
+        local _, failures, crashes, releases = 0, 0, 0, 0
+        if p and #p >= PAST_LEN then _, failures, crashes, releases = struct.unpack('>I4I4I4I4', p) end
+        if charge == 'f' then
+          failures = failures + 1
+          failed = failed + 1
+        elseif charge == 'r' then
+          releases = releases + 1
         end
-        -- The first attempts and the last ones are kept; those between are a count.
-        local old = attempt - HISTORY_LAST
-        if old > HISTORY_FIRST then unwritten[#unwritten + 1] = id .. '\0' .. old end
-        local delay_ms = struct.unpack('>I6', op, 15)
-        if verdict == 'C' then
-          kept[#kept + 1] = NOW
-          kept[#kept + 1] = id
-        elseif ended[verdict] then
-          local list = ended[verdict]
-          list[#list + 1] = NOW
-          list[#list + 1] = id
-        elseif verdict == 'F' then
-          ticket = nil
-          front[#front + 1] = id
-        elseif delay_ms == 0 then
-          ticket = nil
-          back[#back + 1] = id
+        counted[verdict] = (counted[verdict] or 0) + 1
+
+        if verdict == 'C' and keep == 0 then
+          deleted[#deleted + 1] = id
         else
-          local due = NOW + delay_ms
-          if due < earliest then earliest = due end
-          delayed[#delayed + 1] = due
-          delayed[#delayed + 1] = id
+          if records[item] then
+            history[#history + 1] = id .. '\0' .. attempt
+            history[#history + 1] = NOW6 .. verdict .. records[item]
+          end
+          -- The first attempts and the last ones are kept; those between are a count.
+          local old = attempt - HISTORY_LAST
+          if old > HISTORY_FIRST then cut[#cut + 1] = id .. '\0' .. old end
+          local counters = pack('>I4I4I4I4', attempt, failures, crashes, releases)
+          local list = verdict == 'C' and kept or ended[verdict]
+          if list then
+            list[#list + 1] = NOW_TEXT
+            list[#list + 1] = id
+          elseif verdict == 'F' then
+            front[#front + 1] = { id, counters }
+          elseif delay_ms == 0 then
+            back[#back + 1] = { id, counters }
+          else
+            local due = NOW + delay_ms
+            if due < earliest then earliest = due end
+            delayed[#delayed + 1] = due
+            delayed[#delayed + 1] = id
+            list = delayed
+          end
+          if list then
+            pasts[#pasts + 1] = id
+            pasts[#pasts + 1] = counters .. NO_TICKET
+          end
         end
-        pasts[#pasts + 1] = id
-        pasts[#pasts + 1] = ticket and past_of(attempt, failures, crashes, releases, ticket)
-          or { attempt, failures, crashes, releases }
       end
     end
   end
 
-  -- Deletions stand first: Redis refuses a script only at its first write, so a full server still lets jobs end.
-  if #out > 0 then
+  -- Deletions stand first: Redis refuses a script only at its first write, so that even a full server lets jobs end.
+  if settled > 0 then
     call('ZREM', LEASE, unpack(out))
-    call('HDEL', GRANT, unpack(out))
+    counted.C = counted.C + call('HDEL', GRANT, unpack(out)) - settled
   end
   if keep == 0 and plain > 0 then call('HDEL', JOB, unpack(done)) end
   forget(deleted)
-  each('HDEL', HISTORY, unwritten)
-  each('HSET', HISTORY, history)
+  each('HDEL', HISTORY, cut)
+  put(HISTORY, histories_kept, history)
   each('ZADD', COMPLETED, kept)
   each('ZADD', DEAD, ended.D)
   each('ZADD', POISONED, ended.P)
   each('ZADD', CANCELLED, ended.X)
-  if #front + #back > 0 then
-    local base, ticket_of = draw(#front + #back), {}
-    for k = 1, #front do
-      local ticket = pack('>I6', base + k)
-      ticket_of[front[k]] = ticket
-      front[k] = ticket .. front[k]
-    end
-    for k = 1, #back do
-      local ticket = pack('>I6', base + #front + k)
-      ticket_of[back[k]] = ticket
-      back[k] = ticket .. back[k]
-    end
-    for k = 2, #pasts, 2 do
-      local p = pasts[k]
-      if type(p) == 'table' then pasts[k] = past_of(p[1], p[2], p[3], p[4], ticket_of[pasts[k - 1]]) end
-    end
-    local reversed, m = {}, #front
-    for k = 1, m do reversed[k] = front[m + 1 - k] end
-    each('LPUSH', PENDING, reversed)
-    each('RPUSH', PENDING, back)
-    wake_claimers()
-  end
-  each('HSET', PAST, pasts)
+  push('LPUSH', front, pasts)
+  push('RPUSH', back, pasts)
+  put(PAST, pasts_kept, pasts)
+  if #pasts > 0 then pasts_kept = pasts_kept + 1 end
   delay(delayed, earliest)
-  counted.C = (counted.C or 0) + plain
-  for verdict, times in pairs(counted) do count(STATE_OF[verdict], times) end
+  for verdict, times in pairs(counted) do count(COUNTER[verdict], times) end
   count('failed', failed)
   count('stale_settles', stale)
 
-  -- The bound on kept jobs holds at every instant: who adds, takes away, at most two for one.
+  -- The bound on kept jobs holds at every instant: who adds one takes away two, while there are too many.
   local over = math.min(completed_kept + #kept / 2 - keep, #kept)
   if keep > 0 and over > 0 then
-    local oldest, first_ids = call('ZPOPMIN', COMPLETED, over), {}
-    for k = 1, #oldest, 2 do first_ids[#first_ids + 1] = oldest[k] end
-    if #pasts > 0 then pasts_kept = pasts_kept + 1 end
-    for k = 1, #first_ids, 500 do
-      local slice = {}
-      for m = k, math.min(k + 499, #first_ids) do slice[#slice + 1] = first_ids[m] end
-      forget(slice)
-    end
-    count('trimmed', #first_ids)
+    local oldest, trimmed = call('ZPOPMIN', COMPLETED, over), {}
+    for k = 1, #oldest, 2 do trimmed[#trimmed + 1] = oldest[k] end
+    forget(trimmed)
+    count('trimmed', #trimmed)
   end
   return table.concat(statuses)
 end
