@@ -1,0 +1,40 @@
+//! Clocks, as inputs. Persisted instants come from the store's clock; durations are monotonic.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since the Unix epoch, from somewhere.
+pub trait Clock: Send + Sync + 'static {
+    /// The present instant in milliseconds since the Unix epoch.
+    fn now_ms(&self) -> u64;
+}
+
+/// The operating system's wall clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A wall clock that moves with tokio's: it starts at a given instant and, where tokio's time is paused, stands still until that advances.
+#[derive(Debug, Clone, Copy)]
+pub struct TokioClock {
+    start_ms: u64,
+    origin: tokio::time::Instant,
+}
+
+impl TokioClock {
+    /// A clock that reads `start_ms` now.
+    #[must_use]
+    pub fn starting_at(start_ms: u64) -> Self {
+        Self { start_ms, origin: tokio::time::Instant::now() }
+    }
+}
+
+impl Clock for TokioClock {
+    fn now_ms(&self) -> u64 {
+        self.start_ms.saturating_add(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,29 @@
+//! Sealing and opening: the envelope a producer seals, the payload inside, and the log of an attempt.
+
+mod attempt;
+mod envelope;
+mod payload;
+
+pub use attempt::{decode_attempt, encode_attempt};
+pub use envelope::{ENVELOPE_OVERHEAD_MAX, ENVELOPE_VERSION, Envelope, PAYLOAD_BYTES_MAX, open, seal};
+pub use payload::{DEPTH_MAX, from_json, from_payload, to_json, to_payload};
+
+use std::fmt;
+
+/// Bytes that cannot be read as what they should be, or a value that cannot be written.
+///
+/// ```
+/// use retraced_jobs::codec;
+/// let refused = codec::open(&[9, 0x80]).unwrap_err();
+/// assert_eq!(refused.to_string(), "envelope has version 9, this build reads version 1; deploy a newer worker");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodecError(pub(crate) String);
+
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CodecError {}

@@ -1,0 +1,1 @@
+//! One attempt as a pipeline: decode, run, classify, decide, outcome.

@@ -1,0 +1,30 @@
+//! The four counters of a job, never mixed.
+
+/// How often what happened to a job.
+///
+/// `attempts` are grants the store made (for tokens and display); only `failures` feed the retry formula and `max_attempts`.
+///
+/// ```
+/// use retraced_jobs::job::Counters;
+/// let counters = Counters { attempts: 4, failures: 1, crashes: 1, releases: 1 };
+/// assert_eq!(counters.attempt(), 2); // one failure so far: this is the second try
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Counters {
+    /// Grants the store made, whatever became of them.
+    pub attempts: u32,
+    /// The handler returned an error, panicked or timed out.
+    pub failures: u32,
+    /// The lease ran out while others were renewed: the process died, was lost or killed.
+    pub crashes: u32,
+    /// Handed back at no cost: interrupted, unknown kind, unstarted, snoozed.
+    pub releases: u32,
+}
+
+impl Counters {
+    /// The number people mean by "attempt": failures + 1. The retry formula's `n`.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.failures.saturating_add(1)
+    }
+}

@@ -1,0 +1,175 @@
+//! Who a job is, and who a worker process is.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use uuid::{Uuid, Variant};
+
+use super::name::InvalidName;
+
+/// Identity of a job within its queue: a UUID made by the producer, or the caller's own text.
+///
+/// Text is 1 to 128 of `A-Z a-z 0-9 . _ - :`; text that spells a UUID is that UUID. On the wire a UUID is its 16 bytes and own text its
+/// ASCII; an RFC 9562 UUID has a byte above 127 in ninth place, so the two never collide.
+///
+/// ```
+/// use retraced_jobs::job::JobId;
+/// let own = JobId::parse("welcome-42").unwrap();
+/// assert_eq!(JobId::from_wire(&own.to_wire()), Some(own));
+/// let made: JobId = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
+/// assert_eq!(made.to_wire().len(), 16);
+/// assert!(JobId::parse("two words").is_err());
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(Repr);
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Repr {
+    Uuid(Uuid),
+    Own(Arc<str>),
+}
+
+impl JobId {
+    /// An id from text: a UUID, or the caller's own.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when the text is empty, too long or outside the alphabet.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        InvalidName::check("job id", text, b":")?;
+        match Uuid::try_parse(text) {
+            Ok(uuid) if uuid.get_variant() == Variant::RFC4122 => Ok(Self(Repr::Uuid(uuid))),
+            _ => Ok(Self(Repr::Own(text.into()))),
+        }
+    }
+
+    /// The id a UUID stands for. Random and time-ordered UUIDs (versions 4 and 7) always are RFC 9562 UUIDs; any other variant becomes its text.
+    #[must_use]
+    pub fn from_uuid(uuid: Uuid) -> Self {
+        if uuid.get_variant() == Variant::RFC4122 {
+            Self(Repr::Uuid(uuid))
+        } else {
+            Self(Repr::Own(uuid.hyphenated().to_string().into()))
+        }
+    }
+
+    /// The bytes stores keep: 16 for a UUID, ASCII otherwise.
+    #[must_use]
+    pub fn to_wire(&self) -> Vec<u8> {
+        self.as_wire().to_vec()
+    }
+
+    /// [`to_wire`](Self::to_wire) without the copy.
+    #[must_use]
+    pub fn as_wire(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Uuid(uuid) => uuid.as_bytes(),
+            Repr::Own(text) => text.as_bytes(),
+        }
+    }
+
+    /// The id kept as these bytes; `None` for bytes no id is kept as.
+    #[must_use]
+    pub fn from_wire(bytes: &[u8]) -> Option<Self> {
+        if let Ok(raw) = <[u8; 16]>::try_from(bytes) {
+            let uuid = Uuid::from_bytes(raw);
+            if uuid.get_variant() == Variant::RFC4122 {
+                return Some(Self(Repr::Uuid(uuid)));
+            }
+        }
+        let text = std::str::from_utf8(bytes).ok()?;
+        InvalidName::check("job id", text, b":").ok()?;
+        Some(Self(Repr::Own(text.into())))
+    }
+}
+
+impl From<Uuid> for JobId {
+    fn from(uuid: Uuid) -> Self {
+        Self::from_uuid(uuid)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Repr::Uuid(uuid) => fmt::Display::fmt(&uuid.hyphenated(), f),
+            Repr::Own(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Debug for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+impl serde::Serialize for JobId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for JobId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// One life of one process: random, new at every start, so that two workers of the same name are never taken for each other.
+///
+/// ```
+/// use retraced_jobs::job::Incarnation;
+/// let one = Incarnation::from(uuid::Uuid::from_u128(7));
+/// assert_eq!(one.short(), "00000007");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Incarnation(Uuid);
+
+impl Incarnation {
+    /// The 16 bytes stores keep.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The incarnation kept as these bytes; `None` unless there are 16.
+    #[must_use]
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self)
+    }
+
+    /// The last eight hex digits, for people.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let text = self.0.simple().to_string();
+        text[text.len() - 8..].to_owned()
+    }
+}
+
+impl From<Uuid> for Incarnation {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.simple(), f)
+    }
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,54 @@
+//! The right to run a job for a while, and the token that proves it.
+
+use super::{Incarnation, JobId};
+
+/// Randomness in a token, drawn by the claimer before the call is sent, so that a store that was rolled back never issues a token twice.
+pub type Nonce = [u8; 8];
+
+/// Proof of one grant: checked by every transition out of `processing`.
+///
+/// ```
+/// use retraced_jobs::job::Token;
+/// let token = Token { attempt: 2, nonce: *b"8 random" };
+/// assert_eq!(Token::from_wire(&token.to_wire()), Some(token));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token {
+    /// Which grant of the job this is, from 1.
+    pub attempt: u32,
+    /// The claimer's randomness.
+    pub nonce: Nonce,
+}
+
+impl Token {
+    /// Length on the wire, in bytes.
+    pub const WIRE_LENGTH: usize = 12;
+
+    /// Attempt (big-endian), then nonce.
+    #[must_use]
+    pub fn to_wire(&self) -> [u8; Self::WIRE_LENGTH] {
+        let mut wire = [0; Self::WIRE_LENGTH];
+        wire[..4].copy_from_slice(&self.attempt.to_be_bytes());
+        wire[4..].copy_from_slice(&self.nonce);
+        wire
+    }
+
+    /// The token of these bytes; `None` unless there are exactly [`WIRE_LENGTH`](Self::WIRE_LENGTH).
+    #[must_use]
+    pub fn from_wire(wire: &[u8]) -> Option<Self> {
+        let wire: &[u8; Self::WIRE_LENGTH] = wire.try_into().ok()?;
+        let (attempt, nonce) = wire.split_first_chunk::<4>()?;
+        Some(Self { attempt: u32::from_be_bytes(*attempt), nonce: nonce.try_into().ok()? })
+    }
+}
+
+/// A job held under a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The job.
+    pub id: JobId,
+    /// The proof.
+    pub token: Token,
+    /// Who holds it.
+    pub owner: Incarnation,
+}

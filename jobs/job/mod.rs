@@ -1,0 +1,15 @@
+//! The job itself: its names, its states, its counters, and what is asked for when one is enqueued.
+
+mod counters;
+mod id;
+mod lease;
+mod name;
+mod new;
+mod state;
+
+pub use counters::Counters;
+pub use id::{Incarnation, JobId};
+pub use lease::{Lease, Nonce, Token};
+pub use name::{InvalidName, Kind, NAME_LENGTH_MAX, QueueName};
+pub use new::{NewJob, RunAt};
+pub use state::{Illegal, JobState, Transition, UnknownState};

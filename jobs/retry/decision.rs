@@ -1,0 +1,140 @@
+//! One retry decision: pure arithmetic, and the record that explains it afterwards.
+
+use std::time::Duration;
+
+use super::{Retry, Strategy};
+use crate::failure::Class;
+
+/// What becomes of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Tried again after the decision's delay.
+    Retry,
+    /// To the dead letter queue.
+    Dead,
+    /// Set aside as poison.
+    Poisoned,
+}
+
+/// The rule that decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// The strategy's formula gave the delay.
+    Strategy,
+    /// One of the three-tier strategy's tries without delay.
+    ImmediateTry,
+    /// The failure said when to come back.
+    RetryAfter,
+    /// The attempts are used up.
+    AttemptsExhausted,
+    /// A permanent failure is never retried.
+    PermanentFailure,
+    /// A failure of unknown class is not repeated.
+    UnknownFailure,
+}
+
+/// A decision with everything that went into it, kept with the attempt. Instants are the store's: the job is due `delay_ms` after the settlement.
+///
+/// ```
+/// use std::time::Duration;
+/// use retraced_jobs::{failure::Class, retry::{decide, Outcome, Retry}};
+/// let retry = Retry::exponential().base(Duration::from_secs(5)).jitter(0);
+/// let decision = decide(&retry, 3, Class::Temporary, None, 0);
+/// assert_eq!((decision.outcome, decision.delay_ms, decision.attempts_left), (Outcome::Retry, 20_000, 2));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Decision {
+    /// What becomes of the job.
+    pub outcome: Outcome,
+    /// The rule that decided.
+    pub why: Why,
+    /// The policy's strategy.
+    pub strategy: Strategy,
+    /// Number of the try that failed: failures + 1, from 1.
+    pub n: u32,
+    /// The policy's tries in all.
+    pub max_attempts: u32,
+    /// Tries left after this one.
+    pub attempts_left: u32,
+    /// The policy's base delay, in ms.
+    pub base_ms: u64,
+    /// The policy's factor.
+    pub factor: u32,
+    /// The policy's longest delay, in ms.
+    pub max_ms: u64,
+    /// The policy's jitter, in percent.
+    pub jitter_percent: u8,
+    /// The jitter drawn, in thousandths of the jitter's half-width: −1000 to 1000.
+    pub jitter_drawn: i16,
+    /// What the failure asked for, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// The delay before the next try, in ms; 0 when there is none.
+    pub delay_ms: u64,
+}
+
+/// Decides on one failed try.
+///
+/// `n` is failures + 1 *before* this failure is counted (1 for the first try). `jitter` is a draw from −1000 to 1000, clamped: the delay is
+/// moved by that many thousandths of `jitter_percent` of itself, then capped. `retry_after` wins over the formula, is not jittered, and is capped
+/// by the policy's longest delay. All arithmetic saturates.
+#[must_use]
+pub fn decide(retry: &Retry, n: u32, class: Class, retry_after: Option<Duration>, jitter: i16) -> Decision {
+    let n = n.max(1);
+    let attempts_left = retry.max_attempts.saturating_sub(n);
+    let jitter = jitter.clamp(-1000, 1000);
+    let retry_after_ms = retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    let (outcome, why, delay_ms) = match class {
+        Class::Permanent => (Outcome::Poisoned, Why::PermanentFailure, 0),
+        Class::Unknown => (Outcome::Dead, Why::UnknownFailure, 0),
+        Class::Temporary if attempts_left == 0 => (Outcome::Dead, Why::AttemptsExhausted, 0),
+        Class::Temporary => match (retry_after_ms, immediate(retry, n)) {
+            (Some(asked), _) => (Outcome::Retry, Why::RetryAfter, asked.min(retry.max_ms)),
+            (None, true) => (Outcome::Retry, Why::ImmediateTry, 0),
+            (None, false) => (Outcome::Retry, Why::Strategy, capped(retry, jittered(retry, formula(retry, n), jitter))),
+        },
+    };
+    Decision {
+        outcome,
+        why,
+        strategy: retry.strategy,
+        n,
+        max_attempts: retry.max_attempts,
+        attempts_left,
+        base_ms: retry.base_ms,
+        factor: retry.factor,
+        max_ms: retry.max_ms,
+        jitter_percent: retry.jitter_percent,
+        jitter_drawn: jitter,
+        retry_after_ms,
+        delay_ms,
+    }
+}
+
+fn immediate(retry: &Retry, n: u32) -> bool {
+    retry.strategy == Strategy::ThreeTier && n < retry.immediate_tries
+}
+
+fn formula(retry: &Retry, n: u32) -> u64 {
+    let grown = |steps: u32| retry.base_ms.saturating_mul(u64::from(retry.factor).saturating_pow(steps));
+    match retry.strategy {
+        Strategy::Fixed => retry.base_ms,
+        Strategy::Linear => retry.base_ms.saturating_mul(u64::from(n)),
+        Strategy::Exponential => grown(n - 1),
+        Strategy::ThreeTier => grown(n.saturating_sub(retry.immediate_tries)),
+    }
+}
+
+/// Jitter is applied to the delay already capped, so that jobs at the cap spread out too (downwards; the cap holds after it as well).
+fn jittered(retry: &Retry, delay_ms: u64, drawn: i16) -> u64 {
+    let delay_ms = delay_ms.min(retry.max_ms);
+    let width = u128::from(delay_ms) * u128::from(retry.jitter_percent) * u128::from(drawn.unsigned_abs()) / 100_000;
+    let width = u64::try_from(width).unwrap_or(u64::MAX);
+    if drawn < 0 { delay_ms.saturating_sub(width) } else { delay_ms.saturating_add(width) }
+}
+
+fn capped(retry: &Retry, delay_ms: u64) -> u64 {
+    delay_ms.min(retry.max_ms)
+}

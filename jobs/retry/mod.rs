@@ -1,0 +1,7 @@
+//! When to try again, decided by arithmetic on integers with the jitter passed in, and recorded with all its inputs.
+
+mod decision;
+mod policy;
+
+pub use decision::{Decision, Outcome, Why, decide};
+pub use policy::{InvalidRetry, Retry, RetryOverrides, Strategy};

@@ -1,0 +1,83 @@
+//! What can go wrong with a store.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A call to the store did not give a reply to act on. Credentials never appear in its text.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No answer: unreachable, timed out, connection lost, still loading, out of memory for writes. Whether the call was applied is **unknown**. Send the same
+    /// call, with the same [`CallId`](super::CallId), again.
+    Unavailable {
+        /// The verb.
+        operation: &'static str,
+        /// What the connection said.
+        cause: Box<dyn StdError + Send + Sync>,
+    },
+    /// The lane has seen a later call: this one was not applied now. It only happens to a copy of an old call that was under way too long.
+    Superseded {
+        /// The verb.
+        operation: &'static str,
+    },
+    /// The store answered, and will not do it: wrong password, missing right, a policy that would lose jobs, a batch too large. Waiting does not
+    /// help; the text says what to change.
+    Refused {
+        /// The verb.
+        operation: &'static str,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A key or a reply has a shape nobody of us writes. Nothing was changed.
+    Corrupt {
+        /// The verb.
+        operation: &'static str,
+        /// The key, and what is wrong with it.
+        what: String,
+    },
+}
+
+impl StoreError {
+    /// Whether sending the same call again may help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, StoreError::Unavailable { .. })
+    }
+
+    /// The verb that failed.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        match self {
+            StoreError::Unavailable { operation, .. }
+            | StoreError::Superseded { operation }
+            | StoreError::Refused { operation, .. }
+            | StoreError::Corrupt { operation, .. } => operation,
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Unavailable { operation, cause } => {
+                write!(f, "the store did not answer to {operation}: {cause}")
+            }
+            StoreError::Superseded { operation } => {
+                write!(f, "this {operation} was sent before a later call of its lane and was not applied")
+            }
+            StoreError::Refused { operation, reason } => write!(f, "the store refused {operation}: {reason}"),
+            StoreError::Corrupt { operation, what } => {
+                write!(f, "the store's data is damaged, {operation} failed: {what}")
+            }
+        }
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            StoreError::Unavailable { cause, .. } => Some(cause.as_ref()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Where a job is kept: a port in domain verbs, split by who holds it, with two backends that pass one contract suite.
+//!
+//! | trait | held by | verbs |
+//! | --- | --- | --- |
+//! | [`Transitions`] | queue actor, fetcher, settler, retry scheduler, watchdog | enqueue, claim, settle, turn, promote, reclaim, reconcile |
+//! | [`Leases`] | lease keeper | renew |
+//! | [`Desk`] | operators | readers; redrive, cancel, discard, pause, trim, audit |
+//! | [`Ledger`] | ledger, worker rows | events, heartbeats |
+//!
+//! **Sending a call again.** A call that mutates carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send the same call
+//! with the same id: a store that had applied it gives the same reply and does nothing.
+
+mod error;
+mod lanes;
+mod model;
+
+pub mod memory;
+pub mod redis;
+
+pub use error::StoreError;
+pub use lanes::{Lane, Lanes};
+pub use model::{
+    AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
+    Promoted, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Retention, RetentionRule,
+    Settled, Settlement, StoreFacts, TrimPolicy, Trimmed, Verdict, WorkerRow,
+};
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName};
+use crate::trace::{JobView, SupervisionEvent};
+
+/// Most items one call may carry. A call with more is refused with [`StoreError::Refused`]: split it.
+pub const BATCH_MAX: usize = 500;
+
+/// What a store's method gives.
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// A place where jobs are kept, whole.
+pub trait Store: Transitions + Leases + Desk + Ledger {
+    /// Asks the store for a sign of life, through the same machinery the transitions use.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while it cannot be reached, [`StoreError::Refused`] when it answers but will not work for us (eviction
+    /// policy, password, version).
+    fn probe(&self) -> StoreFuture<'_, StoreFacts>;
+
+    /// Wake-ups for these queues. Hints, never jobs: any of them may be lost, so everybody who listens polls as well. The stream ends when the
+    /// subscription is lost; ask again.
+    fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>>;
+}
+
+/// The moves of a job's life. Each is one atomic step: everything is validated, then everything is written, or nothing.
+pub trait Transitions: Send + Sync + 'static {
+    /// Takes jobs in, in order; one result an item. An id that is kept already is [`Enqueued::Exists`], and nothing is changed.
+    fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>>;
+
+    /// Leases up to `request.limit` jobs from the front of the queue.
+    fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims>;
+
+    /// Ends attempts; one result an item. The token decides, not the clock: a settlement counts as long as nobody took the lease.
+    fn settle<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        settlements: &'a [Settlement],
+    ) -> StoreFuture<'a, Vec<Settled>>;
+
+    /// [`settle`](Self::settle), then [`claim`](Self::claim), in one step.
+    fn turn<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        settlements: &'a [Settlement],
+        request: &'a ClaimRequest,
+    ) -> StoreFuture<'a, (Vec<Settled>, Claims)>;
+
+    /// Moves up to `limit` jobs whose time has come from `delayed` to the back of the queue, in order of their due times.
+    fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
+
+    /// Takes back up to `request.limit` leases that ran out: crashes + 1, then to the front of the queue, or poisoned when that was one too many.
+    /// Each run leaves a stamp; when the stamp before is older than half a lease, nobody could renew, and nothing is taken for one more lease.
+    fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
+
+    /// Releases, at no cost, grants of `owner` that are not among `known`: replies that never arrived. Looks at one slice of the grants; go on with
+    /// the cursor until it is `None`.
+    fn reconcile<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        owner: Incarnation,
+        known: &'a [JobId],
+        cursor: Option<Cursor>,
+    ) -> StoreFuture<'a, Reconciled>;
+}
+
+/// Keeping what is held.
+pub trait Leases: Send + Sync + 'static {
+    /// Extends leases to `lease` from now; one result an item. Harmless when sent twice.
+    fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
+}
+
+/// What operators read and do.
+pub trait Desk: Send + Sync + 'static {
+    /// All queues known, by name.
+    fn queues(&self) -> StoreFuture<'_, Vec<QueueName>>;
+
+    /// Depths, counters and switches of one queue. A queue nobody ever used has zeros.
+    fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats>;
+
+    /// Jobs in one state, a page at a time: pending from the front of the queue, delayed and processing by due time and expiry, final states latest
+    /// first. `limit` is capped at [`BATCH_MAX`].
+    fn jobs<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        state: JobState,
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> StoreFuture<'a, JobPage>;
+
+    /// One job with its history; `None` when no such job is kept.
+    fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
+
+    /// Gives dead, poisoned or cancelled jobs a fresh start at the back of the queue (failures and crashes begin again at zero), and delayed ones their
+    /// turn now.
+    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
+
+    /// Calls jobs off: pending and delayed ones at once; a running one is asked ([`Moved::Asked`]), and completes if its handler completes anyway.
+    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
+
+    /// Removes jobs with their history, unless they are running.
+    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
+
+    /// Stops (`true`) or resumes claiming; running jobs go on. Gives what it was before.
+    fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool>;
+
+    /// Removes one slice of what retention no longer keeps.
+    fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
+
+    /// Counts whether every job is in exactly one container. Reports; repairs nothing.
+    fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
+}
+
+/// What is kept about the workers themselves. Not part of any transition.
+pub trait Ledger: Send + Sync + 'static {
+    /// Makes these queues known to [`Desk::queues`].
+    fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
+
+    /// Appends supervision events, oldest first; the store keeps the latest [`LEDGER_EVENTS_MAX`].
+    fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()>;
+
+    /// Supervision events, latest first, a page at a time.
+    fn events<'a>(&'a self, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, LedgerPage>;
+
+    /// Writes a worker's row.
+    fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()>;
+
+    /// All worker rows not older than [`WORKER_ROW_AGE_MAX`].
+    fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>>;
+
+    /// Removes a worker's row and, in these queues, the last calls of its lanes: it will never call again.
+    fn forget<'a>(&'a self, incarnation: Incarnation, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
+}
+
+/// Most supervision events the store keeps; older ones are dropped.
+pub const LEDGER_EVENTS_MAX: usize = 10_000;
+
+/// How long a worker row is kept after its last heartbeat.
+pub const WORKER_ROW_AGE_MAX: Duration = Duration::from_secs(60 * 60);

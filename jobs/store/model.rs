@@ -1,0 +1,427 @@
+//! The words of the store: what its verbs take and give.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::job::{Counters, Incarnation, JobId, JobState, Lease, Nonce, QueueName, Token};
+use crate::trace::{JobSummary, SupervisionEvent};
+
+/// Which call this is, so that sending it again has no second effect: a process, one of its lanes, and a number that grows with every new call of
+/// the lane. A lane has one call open at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallId {
+    /// The process.
+    pub incarnation: Incarnation,
+    /// Its lane.
+    pub lane: u16,
+    /// The call, from 1; at most 2^48 − 1.
+    pub sequence: u64,
+}
+
+/// What became of one job of an enqueue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It is new, and now `pending` or `delayed`.
+    Created {
+        /// Where it is.
+        state: JobState,
+    },
+    /// A job of this id is kept already; nothing was changed.
+    Exists {
+        /// Where that one is.
+        state: JobState,
+    },
+}
+
+/// How many leases to give, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// Most jobs; 1 to [`BATCH_MAX`](super::BATCH_MAX).
+    pub limit: usize,
+    /// Most bytes of headers and envelopes together; one job is granted whatever its size.
+    pub bytes_max: usize,
+    /// How long the leases last unless renewed.
+    pub lease: Duration,
+    /// Drawn at random for this call; part of the tokens it grants.
+    pub nonce: Nonce,
+}
+
+/// What a claim granted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Claims {
+    /// The store's clock, in ms since the Unix epoch.
+    pub now_ms: u64,
+    /// When the leases run out unless renewed, in ms since the Unix epoch.
+    pub expires_ms: u64,
+    /// The queue is paused; nothing was granted.
+    pub paused: bool,
+    /// The jobs, in the order of the queue.
+    pub jobs: Vec<ClaimedJob>,
+}
+
+/// One job granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedJob {
+    /// The job.
+    pub id: JobId,
+    /// The proof.
+    pub token: Token,
+    /// What happened before; `attempts` counts this grant already.
+    pub counters: Counters,
+    /// When the store accepted it, in ms since the Unix epoch.
+    pub enqueued_ms: u64,
+    /// What the producer sealed.
+    pub envelope: Bytes,
+}
+
+/// The end of one attempt, as the store is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The job.
+    pub id: JobId,
+    /// The token it was claimed with.
+    pub token: Token,
+    /// Where it goes.
+    pub verdict: Verdict,
+    /// The [`AttemptLog`](crate::trace::AttemptLog), encoded by [`codec`](crate::codec); kept as it is. Empty: nothing is kept of this attempt.
+    pub record: Bytes,
+}
+
+/// Where a job goes when an attempt ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done. Kept when `keep`, gone otherwise.
+    Complete {
+        /// Whether completed jobs are kept.
+        keep: bool,
+    },
+    /// Failed; tried again after the delay (zero: at once, from the back of the queue). Charges a failure.
+    Retry {
+        /// From the settlement, by the store's clock.
+        delay: Duration,
+    },
+    /// Failed for good. Charges a failure.
+    Bury,
+    /// Set aside. Charges a failure.
+    Poison,
+    /// Back to the front of the queue. Charges a release.
+    ReleaseNow,
+    /// Put off. Charges a release.
+    ReleaseAfter {
+        /// From the settlement, by the store's clock.
+        delay: Duration,
+    },
+    /// Given up without a failure: the cap on unknown kinds was reached. Charges a release.
+    Abandon,
+    /// Its handler stopped because somebody cancelled it. Charges nothing.
+    Cancel,
+}
+
+/// What became of one settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It counts.
+    Done {
+        /// Where the job is now; `Completed` also when it is not kept.
+        state: JobState,
+    },
+    /// Somebody took the lease, or the job is gone: nothing was changed. A normal outcome of a lost lease, counted in `stale_settlements`.
+    Stale,
+}
+
+/// What a promotion did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Promoted {
+    /// Jobs moved.
+    pub moved: usize,
+    /// How long until the next delayed job is due; zero when some are due already.
+    pub next_due: Option<Duration>,
+}
+
+/// How to take back what ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reclaim {
+    /// Most leases in this run; 1 to [`BATCH_MAX`](super::BATCH_MAX).
+    pub limit: usize,
+    /// How long leases last here; the measure of the grace after an outage.
+    pub lease: Duration,
+    /// With this many crashes a job is poisoned; at least 1.
+    pub crashes_max: u32,
+}
+
+/// What a reclaim did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reclaimed {
+    /// The jobs taken back.
+    pub jobs: Vec<ReclaimedJob>,
+    /// How long until the next lease runs out; zero when some have.
+    pub next_expiry: Option<Duration>,
+    /// Nothing is taken for this long, because nobody could renew.
+    pub grace: Option<Duration>,
+}
+
+/// A job whose lease ran out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReclaimedJob {
+    /// The job.
+    pub id: JobId,
+    /// Who held it; `None` when its grant is missing or damaged.
+    pub owner: Option<Incarnation>,
+    /// Crashes, this one included.
+    pub crashes: u32,
+    /// Whether it is `poisoned` now; otherwise it is at the front of the queue.
+    pub poisoned: bool,
+}
+
+/// What a slice of a reconciliation did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reconciled {
+    /// Jobs released to the front of the queue.
+    pub released: Vec<JobId>,
+    /// Where to go on; `None` when all grants were seen.
+    pub next: Option<Cursor>,
+}
+
+/// What became of renewals.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Renewed {
+    /// The store's clock, in ms since the Unix epoch.
+    pub now_ms: u64,
+    /// One for each lease asked for, in order.
+    pub results: Vec<Renewal>,
+}
+
+/// What became of one renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// Held until now + lease.
+    Kept {
+        /// Somebody asked to cancel the job.
+        cancel_asked: bool,
+    },
+    /// Not ours any more.
+    Stale,
+}
+
+/// A reason to look now instead of at the next poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hint {
+    /// Something may be claimed.
+    Pending(QueueName),
+    /// The earliest delayed job has changed.
+    Due(QueueName),
+    /// Somebody asked to cancel a running job.
+    Cancel(QueueName, JobId),
+}
+
+/// A place in a listing. Made by the store that reads it back; worthless to any other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(pub(crate) String);
+
+impl Cursor {
+    /// As text, to be handed to a caller who comes back for the next page.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Cursor {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// What became of one job an operator acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// It moved.
+    Moved {
+        /// Where it was.
+        from: JobState,
+        /// Where it is; `None` when it was removed.
+        to: Option<JobState>,
+    },
+    /// It runs; its handler is asked to stop.
+    Asked,
+    /// Its state does not allow it; nothing was changed.
+    Refused {
+        /// Where it is.
+        state: JobState,
+    },
+    /// No such job is kept.
+    NotFound,
+}
+
+/// A page of jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JobPage {
+    /// The jobs.
+    pub jobs: Vec<JobSummary>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<Cursor>,
+}
+
+/// A page of supervision events.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LedgerPage {
+    /// The events, latest first.
+    pub events: Vec<SupervisionEvent>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<Cursor>,
+}
+
+/// Depths, counters and switches of a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QueueStats {
+    /// Whether claiming is stopped.
+    pub paused: bool,
+    /// Jobs waiting for their turn.
+    pub pending: u64,
+    /// Jobs leased.
+    pub processing: u64,
+    /// Jobs waiting for their time.
+    pub delayed: u64,
+    /// Completed jobs still kept.
+    pub completed_kept: u64,
+    /// Dead jobs kept.
+    pub dead: u64,
+    /// Poisoned jobs kept.
+    pub poisoned: u64,
+    /// Cancelled jobs kept.
+    pub cancelled: u64,
+    /// How long the job at the front of the queue has waited since it was enqueued, in ms.
+    pub oldest_pending_ms: Option<u64>,
+    /// How long ago the earliest delayed job was due, in ms; negative: how long until it is.
+    pub delayed_overdue_ms: Option<i64>,
+    /// Jobs accepted, ever.
+    pub enqueued_total: u64,
+    /// Jobs completed, ever.
+    pub completed_total: u64,
+    /// Failures charged, ever.
+    pub failures_total: u64,
+    /// Crashes charged, ever.
+    pub crashes_total: u64,
+    /// Releases charged, ever.
+    pub releases_total: u64,
+    /// Settlements that came too late, ever.
+    pub stale_settlements_total: u64,
+    /// Jobs removed by retention, ever.
+    pub trimmed_total: u64,
+    /// Entries found that nobody could have written, ever; dropped or set aside.
+    pub garbage_total: u64,
+}
+
+/// How long jobs in final states are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionRule {
+    /// Longest time since the job ended.
+    pub age_max: Duration,
+    /// Most jobs.
+    pub count_max: u64,
+}
+
+/// Retention of a queue, state by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Completed jobs; `None`: not kept at all. Default 24 h or 10,000.
+    pub completed: Option<RetentionRule>,
+    /// Dead jobs. Default 30 days or 10,000.
+    pub dead: RetentionRule,
+    /// Poisoned jobs. Default 30 days or 10,000.
+    pub poisoned: RetentionRule,
+    /// Cancelled jobs. Default 24 h or 10,000.
+    pub cancelled: RetentionRule,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let rule = |days: u32| RetentionRule { age_max: DAY * days, count_max: 10_000 };
+        Self { completed: Some(rule(1)), dead: rule(30), poisoned: rule(30), cancelled: rule(1) }
+    }
+}
+
+/// What to trim in one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrimPolicy {
+    /// The rules. With `completed: None` completed jobs kept by others are trimmed to none.
+    pub retention: Retention,
+    /// Most jobs removed by this call; 1 to [`BATCH_MAX`](super::BATCH_MAX).
+    pub limit: usize,
+}
+
+/// What a trim did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Trimmed {
+    /// Jobs removed.
+    pub removed: usize,
+    /// Whether more is to be removed now: call again.
+    pub more: bool,
+}
+
+/// Whether a queue adds up: every job stored is in exactly one container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AuditReport {
+    /// Jobs stored.
+    pub jobs: u64,
+    /// Entries of the pending list, stale ones included.
+    pub pending_entries: u64,
+    /// Stale entries among them, as counted.
+    pub stale: u64,
+    /// Jobs in the other containers.
+    pub contained: u64,
+    /// Leases without a grant, or grants without a lease, as far as counts tell.
+    pub grant_difference: i64,
+}
+
+impl AuditReport {
+    /// Jobs stored minus jobs accounted for. Zero when the queue adds up; positive when jobs are in limbo.
+    #[must_use]
+    pub fn difference(&self) -> i64 {
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        signed(self.jobs) - (signed(self.pending_entries) - signed(self.stale) + signed(self.contained))
+    }
+}
+
+/// What a store says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreFacts {
+    /// What it is, as in `redis 7.0.15` or `memory`.
+    pub name: String,
+    /// Things an operator should know; shown once at start.
+    pub warnings: Vec<String>,
+}
+
+/// A worker process, as others see it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WorkerRow {
+    /// Which life of which process.
+    pub incarnation: Incarnation,
+    /// Its host's name; a label.
+    pub host: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Version of ReTraced.
+    pub version: String,
+    /// The queues it works.
+    pub queues: Vec<QueueName>,
+    /// When it started, in ms since the Unix epoch.
+    pub started_ms: u64,
+    /// Its last heartbeat, in ms since the Unix epoch; written by the store.
+    pub seen_ms: u64,
+    /// Executors.
+    pub concurrency: u32,
+    /// Jobs it runs now.
+    pub running: u32,
+}
+
+impl ClaimedJob {
+    /// The lease this grant stands for.
+    #[must_use]
+    pub fn lease(&self, owner: Incarnation) -> Lease {
+        Lease { id: self.id.clone(), token: self.token, owner }
+    }
+}

@@ -1,0 +1,222 @@
+//! One attempt of a job, as it is kept.
+
+use crate::failure::Code;
+use crate::job::Incarnation;
+use crate::retry::Decision;
+
+use super::LastError;
+
+/// How many of a job's first attempts are kept in full. They hold the first clue.
+pub const HISTORY_FIRST: u32 = 3;
+/// How many of a job's latest attempts are kept in full. Those between are collapsed into a count.
+pub const HISTORY_LAST: u32 = 7;
+/// Longest backtrace kept with an attempt, in bytes; the rest is cut.
+pub const BACKTRACE_BYTES_MAX: usize = 4 * 1024;
+/// Most log lines kept with an attempt; later ones are counted, not kept.
+pub const LOG_LINES_MAX: usize = 32;
+/// Longest log line kept, in bytes; the rest is cut.
+pub const LOG_LINE_BYTES_MAX: usize = 512;
+
+/// Which older attempt is dropped when attempt `n` is written: the one that falls out of the last seven and is not among the first three.
+///
+/// ```
+/// use retraced_jobs::trace::kept_after;
+/// assert_eq!(kept_after(9), None); // attempt 2 is among the first
+/// assert_eq!(kept_after(11), Some(4));
+/// ```
+#[must_use]
+pub fn kept_after(n: u32) -> Option<u32> {
+    n.checked_sub(HISTORY_LAST).filter(|dropped| *dropped > HISTORY_FIRST)
+}
+
+/// Which executor ran an attempt: its number in the pool and how often that number was started anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct ExecutorId {
+    /// Its place in the pool, from 0: the 3 in `email/executor-3`.
+    #[serde(rename = "x")]
+    pub slot: u32,
+    /// 0 for the first executor of this place, one more after each restart.
+    #[serde(rename = "g")]
+    pub generation: u32,
+}
+
+/// A line a handler wrote to its attempt's log.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LogLine {
+    /// Milliseconds since the attempt started.
+    #[serde(rename = "t")]
+    pub after_ms: u64,
+    /// The text, at most [`LOG_LINE_BYTES_MAX`].
+    #[serde(rename = "m")]
+    pub text: String,
+}
+
+/// How far a handler said it had come.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Progress {
+    /// 0 to 100.
+    #[serde(rename = "p")]
+    pub percent: u8,
+    /// What it was doing, at most [`LOG_LINE_BYTES_MAX`].
+    #[serde(rename = "m", default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// How an attempt ended that was charged a failure, or that completed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AttemptLog {
+    /// The worker process.
+    #[serde(rename = "i")]
+    pub incarnation: Incarnation,
+    /// The executor.
+    #[serde(rename = "e")]
+    pub executor: ExecutorId,
+    /// Started, in ms since the Unix epoch, on the store's clock as the worker knew it.
+    #[serde(rename = "s")]
+    pub started_ms: u64,
+    /// How long it ran, in ms, monotonic.
+    #[serde(rename = "d")]
+    pub ran_ms: u64,
+    /// How it ended.
+    #[serde(rename = "o")]
+    pub ended: Ended,
+    /// What the handler wrote to the attempt's log.
+    #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<LogLine>,
+    /// Lines beyond [`LOG_LINES_MAX`], counted only.
+    #[serde(rename = "ld", default, skip_serializing_if = "is_zero")]
+    pub lines_dropped: u32,
+    /// The last progress the handler reported.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// The end of an attempt, in the words of its worker.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Ended {
+    /// The handler returned `Ok`.
+    #[serde(rename = "ok")]
+    Completed,
+    /// It failed, panicked or timed out.
+    #[serde(rename = "err")]
+    Failed {
+        /// Why.
+        #[serde(rename = "c")]
+        code: Code,
+        /// The error's text.
+        #[serde(rename = "m")]
+        message: String,
+        /// Its causes, nearest first.
+        #[serde(rename = "ch", default, skip_serializing_if = "Vec::is_empty")]
+        chain: Vec<String>,
+        /// File, line and column of a panic.
+        #[serde(rename = "at", default, skip_serializing_if = "Option::is_none")]
+        place: Option<String>,
+        /// Backtrace of a panic, at most [`BACKTRACE_BYTES_MAX`].
+        #[serde(rename = "bt", default, skip_serializing_if = "Option::is_none")]
+        backtrace: Option<String>,
+        /// What was decided, and from what; none when no retry was in question (a cancelled job).
+        #[serde(rename = "dec", default, skip_serializing_if = "Option::is_none")]
+        decision: Option<Box<Decision>>,
+    },
+    /// Handed back at no cost.
+    #[serde(rename = "rel")]
+    Released {
+        /// Why.
+        #[serde(rename = "why")]
+        reason: Released,
+        /// For how long it was put off, in ms; 0 when it went back to the front of the queue.
+        #[serde(rename = "w", default)]
+        delay_ms: u64,
+    },
+}
+
+/// Why a job was handed back at no cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Released {
+    /// A shutdown, or the restart of what ran it.
+    Interrupted,
+    /// Claimed ahead and not started within a second.
+    Unstarted,
+    /// No handler for its kind in this worker.
+    UnknownKind,
+    /// Its handler asked for later.
+    Snoozed,
+}
+
+/// One entry of a job's history, read back from the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAttempt {
+    /// Which grant of the job, from 1.
+    pub attempt: u32,
+    /// When the store recorded its end, in ms since the Unix epoch.
+    pub settled_ms: u64,
+    /// What was recorded.
+    pub record: Result<AttemptRecord, UnreadableAttempt>,
+}
+
+impl StoredAttempt {
+    /// The failure or crash this entry tells of; `None` for a completion or a release.
+    #[must_use]
+    pub fn error(&self) -> Option<LastError> {
+        let (code, message) = match &self.record {
+            Ok(AttemptRecord::Told(AttemptLog { ended: Ended::Failed { code, message, .. }, .. })) => {
+                (*code, message.clone())
+            }
+            Ok(AttemptRecord::Crashed { incarnation, .. }) => {
+                (Code::LeaseLost, format!("worker {} stopped renewing its lease", incarnation.short()))
+            }
+            Ok(AttemptRecord::Told(_) | AttemptRecord::Unclaimed { .. }) => return None,
+            Err(unreadable) => (Code::UnknownError, unreadable.reason.clone()),
+        };
+        Some(LastError { code, message, at_ms: self.settled_ms })
+    }
+}
+
+/// What is kept of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptRecord {
+    /// The worker told how it ended.
+    Told(AttemptLog),
+    /// Nobody told: the lease ran out and the watchdog took the job back.
+    Crashed {
+        /// The worker that held it.
+        incarnation: Incarnation,
+        /// When its lease ran out, in ms since the Unix epoch.
+        lease_expired_ms: u64,
+    },
+    /// The worker is alive and told the store that it does not know this grant; the job went back at no cost.
+    Unclaimed {
+        /// The worker that was granted it.
+        incarnation: Incarnation,
+    },
+}
+
+/// An entry of a history that cannot be read: written by a newer version, or damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableAttempt {
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kept_after;
+
+    #[test]
+    fn the_first_three_and_the_last_seven_attempts_stay() {
+        let mut kept = std::collections::BTreeSet::new();
+        for n in 1..=500 {
+            kept.insert(n);
+            if let Some(dropped) = kept_after(n) {
+                assert!(kept.remove(&dropped), "attempt {dropped} was dropped twice or never written");
+            }
+        }
+        assert_eq!(kept.into_iter().collect::<Vec<_>>(), [1, 2, 3, 494, 495, 496, 497, 498, 499, 500]);
+    }
+}

@@ -1,0 +1,190 @@
+//! What happened in the supervision tree: every start, crash, restart and escalation, as data.
+
+use crate::failure::Code;
+use crate::job::{Incarnation, JobId, QueueName};
+
+/// One supervision event. Logged under the target `retraced::supervision`, broadcast in the process, and kept (bounded) in the store.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SupervisionEvent {
+    /// When, in ms since the Unix epoch, by the worker's wall clock.
+    pub at_ms: u64,
+    /// The worker process.
+    pub incarnation: Incarnation,
+    /// Whom it is about: a path in the tree, as `email/executor-3`.
+    pub path: String,
+    /// How often that place of the tree was started before: 0 for the first actor.
+    pub generation: u32,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// An actor started.
+    Started,
+    /// An actor ended as asked.
+    Stopped,
+    /// A handler panicked. The job's fault: its attempt is settled as `PANIC`, the executor is replaced, and no budget is charged.
+    HandlerPanicked {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        job: JobId,
+        /// The attempt that panicked.
+        attempt: u32,
+        /// The panic's message.
+        message: String,
+        /// File, line and column.
+        place: Option<String>,
+    },
+    /// An actor ended unasked: the tree's fault, charged to its supervisor's budget.
+    Crashed {
+        /// Why.
+        reason: String,
+        /// Failures counted in the window, this one included.
+        failures: u32,
+        /// How many the window may hold.
+        budget: u32,
+    },
+    /// An actor could not be started.
+    StartFailed {
+        /// Why.
+        reason: String,
+    },
+    /// A crashed actor will be started again.
+    RestartScheduled {
+        /// After this long, in ms.
+        delay_ms: u64,
+    },
+    /// A crashed actor runs again.
+    Restarted,
+    /// A supervisor's budget is used up.
+    Escalated {
+        /// The child that failed last.
+        child: String,
+        /// How often children failed within the window.
+        failures: u32,
+        /// The window, in ms.
+        window_ms: u64,
+        /// The last failure.
+        reason: String,
+    },
+    /// A queue was closed because its supervisor's budget is used up; the other queues go on.
+    QueueClosed {
+        /// Tried again after this long, in ms.
+        reopens_in_ms: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A closed queue works again.
+    QueueReopened,
+    /// The store cannot be reached. An outage is not a crash: everybody waits.
+    StoreLost {
+        /// The error, without credentials.
+        reason: String,
+    },
+    /// The store is back.
+    StoreBack {
+        /// How long it was away, in ms.
+        away_ms: u64,
+    },
+    /// A handler still runs ten seconds past its timeout. Its attempt is settled as `TIMEOUT`; attempts may overlap.
+    Zombie {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: u32,
+        /// How long it has run, in ms.
+        ran_ms: u64,
+    },
+    /// A handler does not yield: the runtime it runs on did not answer for a while.
+    Stuck {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        job: JobId,
+        /// How long it has run, in ms.
+        ran_ms: u64,
+    },
+    /// A lease ran out and its job was taken back.
+    LeaseReclaimed {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        job: JobId,
+        /// The worker that held it.
+        owner: Option<Incarnation>,
+        /// Crashes of the job, this one included.
+        crashes: u32,
+        /// Whether that was one too many: the job is poisoned as a crash loop.
+        poisoned: bool,
+    },
+    /// After an outage nobody could renew: nothing is taken back for a while.
+    GraceGiven {
+        /// The queue.
+        queue: QueueName,
+        /// For how long, in ms.
+        grace_ms: u64,
+    },
+    /// A lease of ours was lost while its handler ran; the handler was told.
+    LeaseLost {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// A settlement came too late: somebody else holds the job, or it is gone. Nothing was changed.
+    StaleSettlement {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// A job of a kind no handler here knows was put back.
+    UnknownKind {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        job: JobId,
+        /// Its kind, or why it cannot be told.
+        kind: String,
+    },
+    /// A job was set aside.
+    JobPoisoned {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        job: JobId,
+        /// Why.
+        code: Code,
+    },
+    /// Messages to the queue actor were refused because its buffer is full.
+    Busy {
+        /// How many since the last such event.
+        refused: u64,
+    },
+    /// An audit found jobs that are in no container, or in two.
+    AuditFailed {
+        /// The queue.
+        queue: QueueName,
+        /// Jobs stored minus jobs accounted for.
+        difference: i64,
+    },
+    /// The store refuses us for a reason that waiting does not mend.
+    StoreRefused {
+        /// What was tried.
+        operation: String,
+        /// Why it was refused, without credentials.
+        reason: String,
+    },
+}

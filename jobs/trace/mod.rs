@@ -1,0 +1,12 @@
+//! What happened to a job, and what happened around it, as data.
+
+mod attempt;
+mod event;
+mod view;
+
+pub use attempt::{
+    AttemptLog, AttemptRecord, BACKTRACE_BYTES_MAX, Ended, ExecutorId, HISTORY_FIRST, HISTORY_LAST, LOG_LINE_BYTES_MAX,
+    LOG_LINES_MAX, LogLine, Progress, Released, StoredAttempt, UnreadableAttempt, kept_after,
+};
+pub use event::{EventKind, SupervisionEvent};
+pub use view::{Claimant, JobSummary, JobView, LastError};
