@@ -14,7 +14,7 @@ for i = 4, #ARGV, 3 do n = n + 1; ids[n] = ARGV[i] end
 if n == 0 then return lane_close({ 'ok', NOW, '' }) end
 local taken = call('HMGET', JOB, unpack(ids))
 
-local created, fresh, seen = {}, {}, {}
+local created, fresh, dues, seen = {}, {}, {}, {}
 for i = 1, n do
   local id = ids[i]
   if taken[i] then
@@ -30,7 +30,7 @@ for i = 1, n do
     end
     fresh[#fresh + 1] = i
     seen[id] = due and 'y' or 'p'
-    taken[i] = due
+    dues[i] = due
     created[i] = due and 'N' or 'n'
   end
 end
@@ -41,7 +41,7 @@ if m > 0 then
   local jobs, pending, delayed, earliest = {}, {}, {}, math.huge
   for k = 1, m do
     local i = fresh[k]
-    local id, due, ticket = ids[i], taken[i], pack('>I6', base + k)
+    local id, due, ticket = ids[i], dues[i], pack('>I6', base + k)
     jobs[2 * k - 1] = id
     jobs[2 * k] = ticket .. NOW6 .. ARGV[3 + 3 * i]
     if due then

@@ -2,14 +2,6 @@
 local IDLE_MS = 6000      -- how long a claim that found too little is taken for a sleeper; above the longest idle poll
 local SKIPPED_MAX = 1000  -- dead entries one call passes over
 
--- Whether an entry of pending has the ticket that stands at `from` in `holder`. Bytes, because every string made
--- from them would be hashed.
-local function live(entry, holder, from)
-  local a, b, c, d, e, f = byte(entry, 1, 6)
-  local u, v, w, x, y, z = byte(holder, from, from + 5)
-  return f == z and e == y and d == x and c == w and b == v and a == u
-end
-
 -- Grants up to `limit` jobs from the front of pending, of at most `max_bytes` together, or one.
 -- Gives { ids, bodies, pasts }; pasts is empty when no job granted has one, else '' stands for none.
 local function claim(limit, lease_ms, max_bytes, nonce)
@@ -103,7 +95,6 @@ local function claim(limit, lease_ms, max_bytes, nonce)
       call('HSET', PAST, buried[i], string.rep('\0', PAST_LEN))
       call('HSET', HISTORY, buried[i] .. '\0000', NOW6 .. 'G')
     end
-    count('poisoned', #buried)
     garbage = garbage + #buried
   end
   if stale > 0 then count('stale', -math.min(stale, math.max(STALE, 0))) end

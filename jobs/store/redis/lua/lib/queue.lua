@@ -53,6 +53,12 @@ local function draw(n)
   return last - n
 end
 
+-- attempts, failures, crashes, releases of what stands in `past`; a job without, or with one damaged, has none.
+local function counters_of(p)
+  if p and #p >= PAST_LEN then return struct.unpack('>I4I4I4I4', p) end
+  return 0, 0, 0, 0
+end
+
 -- Calls a command over a list too long for one unpack, `step` values at a time.
 local function each(command, key, values)
   local n = #values
