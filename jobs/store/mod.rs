@@ -8,7 +8,14 @@
 //! | [`Ledger`] | ledger, worker rows | events, heartbeats |
 //!
 //! **Sending a call again.** A call that mutates carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send the same call
-//! with the same id: a store that had applied it gives the same reply and does nothing.
+//! with the same id: a store that had applied it gives the same reply and does nothing. A claim sent again gives what it granted and what still
+//! stands of it.
+//!
+//! **Batches** are done in order, as if one item after the other: an id named twice meets what its first mention did. An empty one is fine. Jobs put back to the
+//! front by one call stand there in the order of the call.
+//!
+//! **Time.** Durations count in whole milliseconds, and a fraction is dropped. An instant has come when the store's clock reads it or more. Where jobs are
+//! ordered by an instant, those of one instant stand in the order of their ids' bytes.
 
 mod error;
 mod lanes;
@@ -33,8 +40,12 @@ use futures_util::stream::BoxStream;
 use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName};
 use crate::trace::{JobView, SupervisionEvent};
 
-/// Most items one call may carry. A call with more is refused with [`StoreError::Refused`]: split it.
+/// Most items one call may carry or ask for. A call with more is refused with [`StoreError::Refused`]: split it. Asking for none does everything but
+/// take jobs.
 pub const BATCH_MAX: usize = 500;
+
+/// What the store keeps before an envelope, in bytes; counted by [`ClaimRequest::bytes_max`].
+pub const HEADER_BYTES: usize = 12;
 
 /// What a store's method gives.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -58,10 +69,11 @@ pub trait Transitions: Send + Sync + 'static {
     /// Takes jobs in, in order; one result an item. An id that is kept already is [`Enqueued::Exists`], and nothing is changed.
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>>;
 
-    /// Leases up to `request.limit` jobs from the front of the queue.
+    /// Leases up to `request.limit` jobs from the front of the queue to `call.incarnation`.
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims>;
 
-    /// Ends attempts; one result an item. The token decides, not the clock: a settlement counts as long as nobody took the lease.
+    /// Ends attempts; one result an item. The token decides, not the clock: a settlement counts as long as nobody took the lease. A job that somebody
+    /// asked to cancel does not run again: [`Verdict::Retry`], [`Verdict::ReleaseNow`] and [`Verdict::ReleaseAfter`] are charged, and cancel it.
     fn settle<'a>(
         &'a self,
         call: CallId,
@@ -81,12 +93,14 @@ pub trait Transitions: Send + Sync + 'static {
     /// Moves up to `limit` jobs whose time has come from `delayed` to the back of the queue, in order of their due times.
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
 
-    /// Takes back up to `request.limit` leases that ran out: crashes + 1, then to the front of the queue, or poisoned when that was one too many.
-    /// Each run leaves a stamp; when the stamp before is older than half a lease, nobody could renew, and nothing is taken for one more lease.
+    /// Takes back up to `request.limit` leases that ran out, the first to run out first: crashes + 1, then poisoned when that was one too many, else
+    /// cancelled when that was asked, else to the front of the queue.
+    /// Each run leaves a stamp; when there are leases and the stamp before is missing or older than half a lease, nobody could renew, and nothing is taken for
+    /// one more lease.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 
-    /// Releases, at no cost, grants of `owner` that are not among `known`: replies that never arrived. Looks at one slice of the grants; go on with
-    /// the cursor until it is `None`.
+    /// Releases, at no cost (releases + 1), grants of `owner` that are not among `known`: replies that never arrived. Looks at one slice of the grants; go on
+    /// with the cursor until it is `None`. `known` is what the owner holds, however much that is. A job that was to be cancelled is.
     fn reconcile<'a>(
         &'a self,
         call: CallId,
@@ -105,14 +119,15 @@ pub trait Leases: Send + Sync + 'static {
 
 /// What operators read and do.
 pub trait Desk: Send + Sync + 'static {
-    /// All queues known, by name.
+    /// All queues ever announced, by name.
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>>;
 
     /// Depths, counters and switches of one queue. A queue nobody ever used has zeros.
     fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats>;
 
     /// Jobs in one state, a page at a time: pending from the front of the queue, delayed and processing by due time and expiry, final states latest
-    /// first. `limit` is capped at [`BATCH_MAX`].
+    /// first. `limit` is capped at [`BATCH_MAX`], and is at least 1. A job that stays where it is while the pages are read is listed once, except that pages of
+    /// `pending` shift while jobs are claimed.
     fn jobs<'a>(
         &'a self,
         queue: &'a QueueName,
@@ -125,7 +140,7 @@ pub trait Desk: Send + Sync + 'static {
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
 
     /// Gives dead, poisoned or cancelled jobs a fresh start at the back of the queue (failures and crashes begin again at zero), and delayed ones their
-    /// turn now.
+    /// turn now (their counters stay). Attempts and releases stay as they are, and so does the history. A completed job is not done again.
     fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Calls jobs off: pending and delayed ones at once; a running one is asked ([`Moved::Asked`]), and completes if its handler completes anyway.
@@ -137,7 +152,7 @@ pub trait Desk: Send + Sync + 'static {
     /// Stops (`true`) or resumes claiming; running jobs go on. Gives what it was before.
     fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool>;
 
-    /// Removes one slice of what retention no longer keeps.
+    /// Removes one slice of what retention no longer keeps: completed, dead, poisoned, cancelled jobs, in this order and the oldest first.
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
 
     /// Counts whether every job is in exactly one container. Reports; repairs nothing.
@@ -152,13 +167,13 @@ pub trait Ledger: Send + Sync + 'static {
     /// Appends supervision events, oldest first; the store keeps the latest [`LEDGER_EVENTS_MAX`].
     fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()>;
 
-    /// Supervision events, latest first, a page at a time.
+    /// Supervision events, latest first, a page at a time. `limit` is capped at [`BATCH_MAX`], and is at least 1.
     fn events<'a>(&'a self, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, LedgerPage>;
 
     /// Writes a worker's row.
     fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()>;
 
-    /// All worker rows not older than [`WORKER_ROW_AGE_MAX`].
+    /// All worker rows not older than [`WORKER_ROW_AGE_MAX`], by incarnation.
     fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>>;
 
     /// Removes a worker's row and, in these queues, the last calls of its lanes: it will never call again.

@@ -37,9 +37,10 @@ pub enum Enqueued {
 /// How many leases to give, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
-    /// Most jobs; 1 to [`BATCH_MAX`](super::BATCH_MAX).
+    /// Most jobs; at most [`BATCH_MAX`](super::BATCH_MAX).
     pub limit: usize,
-    /// Most bytes of headers and envelopes together; one job is granted whatever its size.
+    /// Most bytes of headers ([`HEADER_BYTES`](super::HEADER_BYTES) each) and envelopes together; the first job that does not fit ends the claim, but one job
+    /// is granted whatever its size.
     pub bytes_max: usize,
     /// How long the leases last unless renewed.
     pub lease: Duration,
@@ -107,7 +108,7 @@ pub enum Verdict {
     Poison,
     /// Back to the front of the queue. Charges a release.
     ReleaseNow,
-    /// Put off. Charges a release.
+    /// Put off; without a delay, to the back of the queue. Charges a release.
     ReleaseAfter {
         /// From the settlement, by the store's clock.
         delay: Duration,
@@ -142,7 +143,7 @@ pub struct Promoted {
 /// How to take back what ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reclaim {
-    /// Most leases in this run; 1 to [`BATCH_MAX`](super::BATCH_MAX).
+    /// Most leases in this run; at most [`BATCH_MAX`](super::BATCH_MAX).
     pub limit: usize,
     /// How long leases last here; the measure of the grace after an outage.
     pub lease: Duration,
@@ -157,7 +158,7 @@ pub struct Reclaimed {
     pub jobs: Vec<ReclaimedJob>,
     /// How long until the next lease runs out; zero when some have.
     pub next_expiry: Option<Duration>,
-    /// Nothing is taken for this long, because nobody could renew.
+    /// Nothing is taken for this long, because nobody could renew: in the run that found out, and in those until it is over.
     pub grace: Option<Duration>,
 }
 
@@ -170,14 +171,14 @@ pub struct ReclaimedJob {
     pub owner: Option<Incarnation>,
     /// Crashes, this one included.
     pub crashes: u32,
-    /// Whether it is `poisoned` now; otherwise it is at the front of the queue.
+    /// Whether it is `poisoned` now; otherwise it is at the front of the queue, or cancelled when somebody had asked for that.
     pub poisoned: bool,
 }
 
 /// What a slice of a reconciliation did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reconciled {
-    /// Jobs released to the front of the queue.
+    /// Jobs released to the front of the queue, in no particular order.
     pub released: Vec<JobId>,
     /// Where to go on; `None` when all grants were seen.
     pub next: Option<Cursor>,
@@ -349,7 +350,7 @@ impl Default for Retention {
 pub struct TrimPolicy {
     /// The rules. With `completed: None` completed jobs kept by others are trimmed to none.
     pub retention: Retention,
-    /// Most jobs removed by this call; 1 to [`BATCH_MAX`](super::BATCH_MAX).
+    /// Most jobs removed by this call; at most [`BATCH_MAX`](super::BATCH_MAX).
     pub limit: usize,
 }
 

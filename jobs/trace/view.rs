@@ -74,7 +74,7 @@ pub struct JobView {
     pub envelope: Bytes,
     /// The attempts kept, oldest first.
     pub history: Vec<StoredAttempt>,
-    /// Attempts that are not kept, between the first and the last ones.
+    /// Attempts that ended and are not kept: those between the first and the last ones, and those of which nothing was told.
     pub collapsed: u32,
 }
 

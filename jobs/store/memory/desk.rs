@@ -1,0 +1,251 @@
+//! What operators read and do.
+
+use std::mem;
+use std::ops::Bound;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::queue::{Kept, Place, Queue};
+use super::timeline::{Point, Timeline};
+use super::{MemoryStore, bounded, ms, place};
+use crate::job::{JobId, JobState, QueueName, Transition};
+use crate::store::{
+    AuditReport, BATCH_MAX, CallId, Cursor, Desk, JobPage, Moved, QueueStats, RetentionRule, StoreError, StoreFuture,
+    TrimPolicy, Trimmed,
+};
+use crate::trace::{Claimant, JobSummary, JobView, StoredAttempt};
+
+impl Desk for MemoryStore {
+    fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
+        async { Ok(self.contents().book.queues()) }.boxed()
+    }
+
+    fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats> {
+        async { Ok(self.read(queue, Queue::stats)) }.boxed()
+    }
+
+    fn jobs<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        state: JobState,
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> StoreFuture<'a, JobPage> {
+        async move { self.read(queue, |queue, _| queue.page(state, from, limit.clamp(1, BATCH_MAX))) }.boxed()
+    }
+
+    fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>> {
+        async { Ok(self.read(queue, |kept, now| kept.job(id).map(|job| view(queue, id, job, now)))) }.boxed()
+    }
+
+    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
+        self.each("redrive", call, queue, ids, |queue, id, from, _| match from {
+            JobState::Delayed => moved(from, queue.promote_one(id)),
+            _ => moved(from, queue.redrive(id)),
+        })
+    }
+
+    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
+        self.each("cancel", call, queue, ids, |queue, id, from, now| match from {
+            JobState::Processing => {
+                queue.ask_cancel(id);
+                Moved::Asked
+            }
+            _ => moved(from, queue.cancel(id, now)),
+        })
+    }
+
+    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
+        self.each("discard", call, queue, ids, |queue, id, from, _| match from {
+            JobState::Processing => Moved::Refused { state: from },
+            _ => {
+                queue.remove(id);
+                Moved::Moved { from, to: None }
+            }
+        })
+    }
+
+    fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool> {
+        async move { Ok(self.write(queue, |queue, _| queue.pause(paused))) }.boxed()
+    }
+
+    fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {
+        async move {
+            bounded("trim", policy.limit)?;
+            self.write_once("trim", call, queue, |queue, now| queue.trim(policy, now))
+        }
+        .boxed()
+    }
+
+    fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport> {
+        async { Ok(self.read(queue, |queue, _| queue.audit())) }.boxed()
+    }
+}
+
+impl MemoryStore {
+    /// One result a job, in order; `act` is told where the job is.
+    fn each<'a>(
+        &'a self,
+        operation: &'static str,
+        call: CallId,
+        queue: &'a QueueName,
+        ids: &'a [JobId],
+        act: impl Fn(&mut Queue, &JobId, JobState, u64) -> Moved + Send + 'a,
+    ) -> StoreFuture<'a, Vec<Moved>> {
+        async move {
+            bounded(operation, ids.len())?;
+            self.write_once(operation, call, queue, |queue, now| {
+                let one = |id| match queue.state(id) {
+                    Some(from) => act(queue, id, from, now),
+                    None => Moved::NotFound,
+                };
+                ids.iter().map(one).collect()
+            })
+        }
+        .boxed()
+    }
+}
+
+fn moved(from: JobState, to: Option<JobState>) -> Moved {
+    match to {
+        Some(_) => Moved::Moved { from, to },
+        None => Moved::Refused { state: from },
+    }
+}
+
+fn view(queue: &QueueName, id: &JobId, job: &Kept, now_ms: u64) -> JobView {
+    let history: Vec<StoredAttempt> = job.history.read().collect();
+    let ended = job.counters.attempts - u32::from(job.grant().is_some());
+    JobView {
+        queue: queue.clone(),
+        id: id.clone(),
+        state: job.place.state(),
+        counters: job.counters,
+        sequence: Some(job.sequence),
+        enqueued_ms: Some(job.enqueued_ms),
+        at_ms: job.place.at_ms(),
+        now_ms,
+        claimant: job.grant().map(|grant| Claimant {
+            incarnation: grant.owner,
+            attempt: grant.token.attempt,
+            expires_ms: grant.expires_ms,
+            cancel_asked: grant.cancel_asked,
+        }),
+        envelope: job.envelope.clone(),
+        collapsed: ended.saturating_sub(u32::try_from(history.len()).unwrap_or(u32::MAX)),
+        history,
+    }
+}
+
+impl Queue {
+    fn stats(&self, now: u64) -> QueueStats {
+        let count = |timeline: &Timeline| timeline.len() as u64;
+        let front = self.pending.first_key_value().and_then(|(_, id)| self.job(id));
+        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        QueueStats {
+            paused: self.paused,
+            pending: self.pending.len() as u64,
+            processing: count(&self.leases),
+            delayed: count(&self.delayed),
+            completed_kept: count(&self.completed),
+            dead: count(&self.dead),
+            poisoned: count(&self.poisoned),
+            cancelled: count(&self.cancelled),
+            oldest_pending_ms: front.map(|job| now.saturating_sub(job.enqueued_ms)),
+            delayed_overdue_ms: self.delayed.first_ms().map(|due_ms| signed(now) - signed(due_ms)),
+            enqueued_total: self.totals.enqueued,
+            completed_total: self.totals.completed,
+            failures_total: self.totals.failures,
+            crashes_total: self.totals.crashes,
+            releases_total: self.totals.releases,
+            stale_settlements_total: self.totals.stale_settlements,
+            trimmed_total: self.totals.trimmed,
+            garbage_total: 0,
+        }
+    }
+
+    fn page(&self, state: JobState, from: Option<Cursor>, limit: usize) -> Result<JobPage, StoreError> {
+        let listed = |id: &JobId| self.job(id).map(|job| summary(id, job));
+        let Some(timeline) = self.timeline(state) else {
+            let from = place("jobs", from, |text| text.parse::<i64>().ok())?;
+            let after = from.map_or(Bound::Unbounded, Bound::Excluded);
+            let entries = self.pending.range((after, Bound::Unbounded));
+            let (page, next) = paged(entries, limit, |(position, _)| position.to_string());
+            return Ok(JobPage { jobs: page.into_iter().filter_map(|(_, id)| listed(id)).collect(), next });
+        };
+        let from = place("jobs", from, Point::parse)?;
+        let (page, next) = match state.is_final() {
+            true => paged(timeline.before(from), limit, |point| point.to_text()),
+            false => paged(timeline.after(from), limit, |point| point.to_text()),
+        };
+        Ok(JobPage { jobs: page.into_iter().filter_map(|point| listed(&point.id)).collect(), next })
+    }
+
+    fn cancel(&mut self, id: &JobId, now: u64) -> Option<JobState> {
+        self.advance(id, Transition::Cancel, Place::Cancelled { at_ms: now })
+    }
+
+    fn pause(&mut self, paused: bool) -> bool {
+        if !paused && !self.pending.is_empty() {
+            self.tell_pending();
+        }
+        mem::replace(&mut self.paused, paused)
+    }
+
+    fn trim(&mut self, policy: &TrimPolicy, now: u64) -> Trimmed {
+        const NOTHING: RetentionRule = RetentionRule { age_max: Duration::ZERO, count_max: 0 };
+        let retention = &policy.retention;
+        let mut surplus = Vec::new();
+        for (timeline, rule) in [
+            (&self.completed, retention.completed.unwrap_or(NOTHING)),
+            (&self.dead, retention.dead),
+            (&self.poisoned, retention.poisoned),
+            (&self.cancelled, retention.cancelled),
+        ] {
+            let too_many = (timeline.len() as u64).saturating_sub(rule.count_max);
+            let too_old = |point: &Point| now.saturating_sub(point.at_ms) > ms(rule.age_max);
+            let oldest = timeline.iter().zip(0..).take_while(|(point, n)| *n < too_many || too_old(point));
+            // One more than is removed, to know whether there is more.
+            surplus.extend(oldest.take(policy.limit + 1 - surplus.len()).map(|(point, _)| point.id.clone()));
+        }
+        let more = surplus.len() > policy.limit;
+        surplus.truncate(policy.limit);
+        surplus.iter().for_each(|id| self.remove(id));
+        self.totals.trimmed += surplus.len() as u64;
+        Trimmed { removed: surplus.len(), more }
+    }
+
+    fn audit(&self) -> AuditReport {
+        let others = JobState::ALL.into_iter().filter_map(|state| self.timeline(state));
+        AuditReport {
+            jobs: self.jobs_kept() as u64,
+            pending_entries: self.pending.len() as u64,
+            stale: 0,
+            contained: others.map(|timeline| timeline.len() as u64).sum(),
+            // A grant is the place of a job that is processing: neither is there without the other.
+            grant_difference: 0,
+        }
+    }
+}
+
+fn summary(id: &JobId, job: &Kept) -> JobSummary {
+    JobSummary {
+        id: id.clone(),
+        state: job.place.state(),
+        counters: job.counters,
+        enqueued_ms: Some(job.enqueued_ms),
+        at_ms: job.place.at_ms(),
+        envelope: job.envelope.clone(),
+        last_error: job.history.read().rev().find_map(|attempt| attempt.error()),
+    }
+}
+
+/// The first `limit` of these, and a cursor when there are more.
+fn paged<T>(items: impl Iterator<Item = T>, limit: usize, cursor: impl Fn(&T) -> String) -> (Vec<T>, Option<Cursor>) {
+    let mut page: Vec<T> = items.take(limit + 1).collect();
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let next = page.last().filter(|_| more).map(|last| Cursor(cursor(last)));
+    (page, next)
+}

@@ -1,0 +1,79 @@
+//! Wake-ups for those who wait.
+
+use std::collections::VecDeque;
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::job::{JobId, QueueName};
+use crate::store::Hint;
+
+/// Most hints waiting for one listener. One that falls further behind loses the oldest, and is told to look at everything instead.
+pub(super) const HINTS_BUFFERED_MAX: usize = 1024;
+
+/// What a step did that somebody may be waiting for.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Something may be claimed.
+    pub(super) pending: bool,
+    /// A job is the earliest of `delayed` now.
+    pub(super) due: bool,
+    /// Running jobs that were asked to stop.
+    pub(super) cancel: Vec<JobId>,
+}
+
+pub(super) struct Hints(broadcast::Sender<Hint>);
+
+impl Hints {
+    pub(super) fn new() -> Self {
+        Self(broadcast::Sender::new(HINTS_BUFFERED_MAX))
+    }
+
+    pub(super) fn send(&self, queue: &QueueName, news: News) {
+        let pending = news.pending.then(|| Hint::Pending(queue.clone()));
+        let due = news.due.then(|| Hint::Due(queue.clone()));
+        let cancel = news.cancel.into_iter().map(|id| Hint::Cancel(queue.clone(), id));
+        for hint in pending.into_iter().chain(due).chain(cancel) {
+            // An error means that nobody listens.
+            let _ = self.0.send(hint);
+        }
+    }
+
+    pub(super) fn listen(&self, queues: Vec<QueueName>) -> BoxStream<'static, Hint> {
+        let listener = Listener { queues, hints: self.0.subscribe(), missed: VecDeque::new() };
+        stream::unfold(listener, |mut listener| async move { listener.next().await.map(|hint| (hint, listener)) })
+            .boxed()
+    }
+}
+
+struct Listener {
+    queues: Vec<QueueName>,
+    hints: broadcast::Receiver<Hint>,
+    /// Stands in for hints that were lost because this listener was slow.
+    missed: VecDeque<Hint>,
+}
+
+impl Listener {
+    async fn next(&mut self) -> Option<Hint> {
+        loop {
+            if let Some(hint) = self.missed.pop_front() {
+                return Some(hint);
+            }
+            match self.hints.recv().await {
+                Ok(hint) if self.queues.contains(queue_of(&hint)) => return Some(hint),
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => {
+                    let everything = |queue: &QueueName| [Hint::Pending(queue.clone()), Hint::Due(queue.clone())];
+                    self.missed.extend(self.queues.iter().flat_map(everything));
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+fn queue_of(hint: &Hint) -> &QueueName {
+    match hint {
+        Hint::Pending(queue) | Hint::Due(queue) | Hint::Cancel(queue, _) => queue,
+    }
+}

@@ -1,0 +1,62 @@
+//! The attempts kept of a job: the first ones and the last ones.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::codec;
+use crate::job::Incarnation;
+use crate::trace::{AttemptRecord, StoredAttempt, UnreadableAttempt, kept_after};
+
+/// Attempts by number.
+#[derive(Debug, Default)]
+pub(super) struct History(BTreeMap<u32, Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    settled_ms: u64,
+    record: Record,
+}
+
+/// What is kept of one attempt. What the worker told stays sealed until somebody reads it.
+#[derive(Debug)]
+pub(super) enum Record {
+    Told(Bytes),
+    Crashed { incarnation: Incarnation, lease_expired_ms: u64 },
+    Unclaimed { incarnation: Incarnation },
+}
+
+impl History {
+    /// Notes the end of an attempt, also one of which nothing is told: what falls out of the bounds goes by the number.
+    pub(super) fn note(&mut self, attempt: u32, settled_ms: u64, record: Option<Record>) {
+        if let Some(dropped) = kept_after(attempt) {
+            self.0.remove(&dropped);
+        }
+        if let Some(record) = record {
+            self.0.insert(attempt, Entry { settled_ms, record });
+        }
+    }
+
+    /// The attempts kept, oldest first.
+    pub(super) fn read(&self) -> impl DoubleEndedIterator<Item = StoredAttempt> {
+        self.0.iter().map(|(&attempt, entry)| StoredAttempt {
+            attempt,
+            settled_ms: entry.settled_ms,
+            record: entry.record.read(),
+        })
+    }
+}
+
+impl Record {
+    fn read(&self) -> Result<AttemptRecord, UnreadableAttempt> {
+        match self {
+            Record::Told(log) => codec::decode_attempt(log)
+                .map(AttemptRecord::Told)
+                .map_err(|error| UnreadableAttempt { reason: error.to_string() }),
+            &Record::Crashed { incarnation, lease_expired_ms } => {
+                Ok(AttemptRecord::Crashed { incarnation, lease_expired_ms })
+            }
+            &Record::Unclaimed { incarnation } => Ok(AttemptRecord::Unclaimed { incarnation }),
+        }
+    }
+}

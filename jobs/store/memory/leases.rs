@@ -1,0 +1,37 @@
+//! Keeping what is held.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::queue::Queue;
+use super::{MemoryStore, bounded, ms};
+use crate::job::{Lease, QueueName};
+use crate::store::{Leases, Renewal, Renewed, StoreFuture};
+
+impl Leases for MemoryStore {
+    fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
+        async move {
+            bounded("renew", held.len())?;
+            Ok(self.write(queue, |queue, now| {
+                let expires_ms = now.saturating_add(ms(lease));
+                let results = held.iter().map(|lease| queue.renew(lease, expires_ms)).collect();
+                Renewed { now_ms: now, results }
+            }))
+        }
+        .boxed()
+    }
+}
+
+impl Queue {
+    fn renew(&mut self, lease: &Lease, expires_ms: u64) -> Renewal {
+        match self.grant(&lease.id) {
+            Some(grant) if grant.token == lease.token => {
+                let cancel_asked = grant.cancel_asked;
+                self.regrant(&lease.id, |grant| grant.expires_ms = expires_ms);
+                Renewal::Kept { cancel_asked }
+            }
+            _ => Renewal::Stale,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What is kept about the workers themselves.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use futures_util::FutureExt;
+
+use super::{Contents, MemoryStore, bounded, ms, place};
+use crate::job::{Incarnation, QueueName};
+use crate::store::{
+    BATCH_MAX, Cursor, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreFuture, WORKER_ROW_AGE_MAX, WorkerRow,
+};
+use crate::trace::SupervisionEvent;
+
+/// What spans queues.
+#[derive(Default)]
+pub(super) struct Book {
+    announced: BTreeSet<QueueName>,
+    /// The latest events, oldest first.
+    events: VecDeque<SupervisionEvent>,
+    /// How many events were dropped: the number of the oldest kept.
+    events_dropped: u64,
+    workers: BTreeMap<Incarnation, WorkerRow>,
+}
+
+impl Book {
+    pub(super) fn queues(&self) -> Vec<QueueName> {
+        self.announced.iter().cloned().collect()
+    }
+
+    fn record(&mut self, events: &[SupervisionEvent]) {
+        self.events.extend(events.iter().cloned());
+        let surplus = self.events.len().saturating_sub(LEDGER_EVENTS_MAX);
+        self.events.drain(..surplus);
+        self.events_dropped += surplus as u64;
+    }
+
+    /// Events with a number below `from`, latest first.
+    fn page(&self, from: Option<u64>, limit: usize) -> LedgerPage {
+        let kept = self.events.len();
+        let end = from.map_or(kept, |from| usize::try_from(from.saturating_sub(self.events_dropped)).unwrap_or(kept));
+        let end = end.min(kept);
+        let start = end.saturating_sub(limit);
+        LedgerPage {
+            events: self.events.range(start..end).rev().cloned().collect(),
+            next: (start > 0).then(|| Cursor((self.events_dropped + start as u64).to_string())),
+        }
+    }
+}
+
+impl Ledger for MemoryStore {
+    fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
+        async {
+            bounded("announce", queues.len())?;
+            self.contents().book.announced.extend(queues.iter().cloned());
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()> {
+        async {
+            bounded("record", events.len())?;
+            self.contents().book.record(events);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn events<'a>(&'a self, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, LedgerPage> {
+        async move {
+            let from = place("events", from, |text| text.parse().ok())?;
+            Ok(self.contents().book.page(from, limit.clamp(1, BATCH_MAX)))
+        }
+        .boxed()
+    }
+
+    fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()> {
+        async {
+            let mut contents = self.contents();
+            let row = WorkerRow { seen_ms: self.now(), ..row.clone() };
+            contents.book.workers.insert(row.incarnation, row);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>> {
+        async {
+            let mut contents = self.contents();
+            let now = self.now();
+            let workers = &mut contents.book.workers;
+            workers.retain(|_, row| now.saturating_sub(row.seen_ms) <= ms(WORKER_ROW_AGE_MAX));
+            Ok(workers.values().cloned().collect())
+        }
+        .boxed()
+    }
+
+    fn forget<'a>(&'a self, incarnation: Incarnation, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
+        async move {
+            bounded("forget", queues.len())?;
+            let mut contents = self.contents();
+            let Contents { queues: kept, book } = &mut *contents;
+            book.workers.remove(&incarnation);
+            for queue in queues {
+                if let Some(queue) = kept.get_mut(queue) {
+                    queue.calls.forget(incarnation);
+                }
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}

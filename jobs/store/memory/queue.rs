@@ -1,0 +1,387 @@
+//! One queue: its jobs, the containers they are in, and the one function that moves a job between them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::mem;
+
+use bytes::Bytes;
+
+use super::hints::News;
+use super::history::{History, Record};
+use super::lanes::{LastCalls, Seen};
+use super::ms;
+use super::timeline::Timeline;
+use crate::job::{Counters, Incarnation, JobId, JobState, NewJob, RunAt, Token, Transition};
+use crate::store::{BATCH_MAX, CallId, StoreError};
+
+#[derive(Default)]
+pub(super) struct Queue {
+    jobs: HashMap<JobId, Kept>,
+    /// By position: the back is after the last, the front before the first.
+    pub(super) pending: BTreeMap<i64, JobId>,
+    pub(super) leases: Timeline,
+    pub(super) delayed: Timeline,
+    pub(super) completed: Timeline,
+    pub(super) dead: Timeline,
+    pub(super) poisoned: Timeline,
+    pub(super) cancelled: Timeline,
+    /// Of the latest job created.
+    sequence: u64,
+    pub(super) paused: bool,
+    /// When leases were last looked after.
+    pub(super) stamp_ms: Option<u64>,
+    /// Until when no lease is taken back, because nobody could renew.
+    pub(super) grace_until_ms: u64,
+    pub(super) totals: Totals,
+    pub(super) calls: LastCalls,
+    news: News,
+}
+
+/// What happened in a queue, ever.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) enqueued: u64,
+    pub(super) completed: u64,
+    pub(super) failures: u64,
+    pub(super) crashes: u64,
+    pub(super) releases: u64,
+    pub(super) stale_settlements: u64,
+    pub(super) trimmed: u64,
+}
+
+/// A job, kept.
+pub(super) struct Kept {
+    pub(super) sequence: u64,
+    pub(super) enqueued_ms: u64,
+    pub(super) envelope: Bytes,
+    pub(super) counters: Counters,
+    pub(super) history: History,
+    pub(super) place: Place,
+}
+
+/// The container a job is in, which is its state, and where in it.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    Pending { position: i64 },
+    Processing(Grant),
+    Delayed { due_ms: u64 },
+    Completed { at_ms: u64 },
+    Dead { at_ms: u64 },
+    Poisoned { at_ms: u64 },
+    Cancelled { at_ms: u64 },
+}
+
+/// A lease, as the store remembers it.
+#[derive(Debug, Clone)]
+pub(super) struct Grant {
+    pub(super) token: Token,
+    pub(super) owner: Incarnation,
+    pub(super) expires_ms: u64,
+    pub(super) cancel_asked: bool,
+}
+
+/// What the end of an attempt is charged as.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Charge {
+    Nothing,
+    Failure,
+    Crash,
+    Release,
+}
+
+/// Where a job goes when an attempt ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Onward {
+    Complete,
+    Front(i64),
+    /// To the back of the queue when it is due already.
+    Delay {
+        due_ms: u64,
+    },
+    Bury,
+    Poison,
+    Cancel,
+}
+
+/// Places at the front for the jobs of one batch, so that they stand there in the order of the batch.
+pub(super) struct Front(i64);
+
+impl Front {
+    pub(super) fn next(&mut self) -> i64 {
+        self.0 += 1;
+        self.0 - 1
+    }
+}
+
+impl Place {
+    pub(super) fn state(&self) -> JobState {
+        match self {
+            Place::Pending { .. } => JobState::Pending,
+            Place::Processing(_) => JobState::Processing,
+            Place::Delayed { .. } => JobState::Delayed,
+            Place::Completed { .. } => JobState::Completed,
+            Place::Dead { .. } => JobState::Dead,
+            Place::Poisoned { .. } => JobState::Poisoned,
+            Place::Cancelled { .. } => JobState::Cancelled,
+        }
+    }
+
+    /// When it is due, runs out, or ended.
+    pub(super) fn at_ms(&self) -> Option<u64> {
+        match self {
+            Place::Pending { .. } => None,
+            Place::Processing(grant) => Some(grant.expires_ms),
+            Place::Delayed { due_ms } => Some(*due_ms),
+            Place::Completed { at_ms }
+            | Place::Dead { at_ms }
+            | Place::Poisoned { at_ms }
+            | Place::Cancelled { at_ms } => Some(*at_ms),
+        }
+    }
+}
+
+impl Kept {
+    pub(super) fn grant(&self) -> Option<&Grant> {
+        match &self.place {
+            Place::Processing(grant) => Some(grant),
+            _ => None,
+        }
+    }
+}
+
+impl Queue {
+    pub(super) fn job(&self, id: &JobId) -> Option<&Kept> {
+        self.jobs.get(id)
+    }
+
+    pub(super) fn state(&self, id: &JobId) -> Option<JobState> {
+        self.jobs.get(id).map(|job| job.place.state())
+    }
+
+    pub(super) fn grant(&self, id: &JobId) -> Option<&Grant> {
+        self.jobs.get(id)?.grant()
+    }
+
+    /// Whether the job is still held under this token.
+    pub(super) fn holds(&self, id: &JobId, token: Token) -> bool {
+        self.grant(id).is_some_and(|grant| grant.token == token)
+    }
+
+    pub(super) fn jobs_kept(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// The jobs of a state that are in order of an instant; `None` for pending, which has an order of its own.
+    pub(super) fn timeline(&self, state: JobState) -> Option<&Timeline> {
+        match state {
+            JobState::Pending => None,
+            JobState::Processing => Some(&self.leases),
+            JobState::Delayed => Some(&self.delayed),
+            JobState::Completed => Some(&self.completed),
+            JobState::Dead => Some(&self.dead),
+            JobState::Poisoned => Some(&self.poisoned),
+            JobState::Cancelled => Some(&self.cancelled),
+        }
+    }
+
+    pub(super) fn take_news(&mut self) -> News {
+        mem::take(&mut self.news)
+    }
+
+    /// Places before everything that is pending now, for one batch.
+    pub(super) fn front(&self) -> Front {
+        let first = self.pending.first_key_value().map_or(0, |(position, _)| *position);
+        Front(first - BATCH_MAX as i64)
+    }
+
+    pub(super) fn back(&self) -> Place {
+        Place::Pending { position: self.pending.last_key_value().map_or(0, |(position, _)| position + 1) }
+    }
+
+    /// Does a call's step unless it was done: then its reply is given again.
+    pub(super) fn once<T: Clone + Send + 'static>(
+        &mut self,
+        operation: &'static str,
+        call: CallId,
+        step: impl FnOnce(&mut Self) -> T,
+    ) -> Result<T, StoreError> {
+        match self.calls.look(call) {
+            Seen::Never => {
+                let reply = step(self);
+                self.calls.keep(call, reply.clone());
+                Ok(reply)
+            }
+            Seen::Again(reply) => Ok(reply),
+            Seen::Later => Err(StoreError::Superseded { operation }),
+            Seen::Other => Err(StoreError::Refused {
+                operation,
+                reason: "its call id was used by another verb; number every call of a lane anew".into(),
+            }),
+        }
+    }
+
+    /// Takes a job in and gives its state; an id that is kept is left alone.
+    pub(super) fn create(&mut self, new: &NewJob, now: u64) -> Result<JobState, JobState> {
+        if let Some(state) = self.state(&new.id) {
+            return Err(state);
+        }
+        let due_ms = match new.run_at {
+            RunAt::Now => now,
+            RunAt::After(delay) => now.saturating_add(ms(delay)),
+            RunAt::At(instant_ms) => instant_ms,
+        };
+        let place = if due_ms > now { Place::Delayed { due_ms } } else { self.back() };
+        let state = place.state();
+        self.sequence += 1;
+        self.totals.enqueued += 1;
+        self.enter(&new.id, &place);
+        let job = Kept {
+            sequence: self.sequence,
+            enqueued_ms: now,
+            envelope: new.envelope.clone(),
+            counters: Counters::default(),
+            history: History::default(),
+            place,
+        };
+        self.jobs.insert(new.id.clone(), job);
+        Ok(state)
+    }
+
+    /// Takes a job along an arrow of the table, into `place`, and gives its state. `None`, and nothing is changed, when the job is not kept, the table
+    /// has no such arrow, or the arrow does not lead there. Nothing else changes a job's container.
+    pub(super) fn advance(&mut self, id: &JobId, transition: Transition, place: Place) -> Option<JobState> {
+        let job = self.jobs.get_mut(id)?;
+        let to = job.place.state().after(transition).ok().filter(|to| *to == place.state())?;
+        let left = mem::replace(&mut job.place, place.clone());
+        self.leave(id, &left);
+        self.enter(id, &place);
+        Some(to)
+    }
+
+    /// Leases the job at the front under `grant`, whose attempt is filled in here.
+    pub(super) fn lease(&mut self, id: &JobId, mut grant: Grant) -> Option<&Kept> {
+        let job = self.jobs.get_mut(id)?;
+        let attempt = job.counters.attempts.saturating_add(1);
+        grant.token.attempt = attempt;
+        self.advance(id, Transition::Claim, Place::Processing(grant))?;
+        let job = self.jobs.get_mut(id)?;
+        job.counters.attempts = attempt;
+        Some(job)
+    }
+
+    /// Changes what a grant holds: its expiry, or the wish to cancel.
+    pub(super) fn regrant(&mut self, id: &JobId, change: impl FnOnce(&mut Grant)) {
+        if let Some(Kept { place: Place::Processing(grant), .. }) = self.jobs.get_mut(id) {
+            self.leases.remove(grant.expires_ms, id);
+            change(grant);
+            self.leases.insert(grant.expires_ms, id.clone());
+        }
+    }
+
+    /// Asks the handler of a running job to stop.
+    pub(super) fn ask_cancel(&mut self, id: &JobId) {
+        self.regrant(id, |grant| grant.cancel_asked = true);
+        self.news.cancel.push(id.clone());
+    }
+
+    /// Ends the attempt that holds this job. One that somebody asked to cancel never runs again: it is cancelled instead of going back.
+    pub(super) fn end_attempt(
+        &mut self,
+        id: &JobId,
+        charge: Charge,
+        onward: Onward,
+        record: Option<Record>,
+        now: u64,
+    ) -> Option<JobState> {
+        let cancel_asked = self.grant(id)?.cancel_asked;
+        let (transition, place) = match onward {
+            Onward::Front(_) | Onward::Delay { .. } if cancel_asked => {
+                (Transition::Cancel, Place::Cancelled { at_ms: now })
+            }
+            Onward::Front(position) => (Transition::Requeue, Place::Pending { position }),
+            Onward::Delay { due_ms } if due_ms > now => (Transition::Delay, Place::Delayed { due_ms }),
+            Onward::Delay { .. } => (Transition::Requeue, self.back()),
+            Onward::Complete => (Transition::Complete, Place::Completed { at_ms: now }),
+            Onward::Bury => (Transition::Bury, Place::Dead { at_ms: now }),
+            Onward::Poison => (Transition::Poison, Place::Poisoned { at_ms: now }),
+            Onward::Cancel => (Transition::Cancel, Place::Cancelled { at_ms: now }),
+        };
+        let state = self.advance(id, transition, place)?;
+        self.totals.completed += u64::from(state == JobState::Completed);
+        let job = self.jobs.get_mut(id)?;
+        job.history.note(job.counters.attempts, now, record);
+        match charge {
+            Charge::Nothing => {}
+            Charge::Failure => {
+                job.counters.failures = job.counters.failures.saturating_add(1);
+                self.totals.failures += 1;
+            }
+            Charge::Crash => {
+                job.counters.crashes = job.counters.crashes.saturating_add(1);
+                self.totals.crashes += 1;
+            }
+            Charge::Release => {
+                job.counters.releases = job.counters.releases.saturating_add(1);
+                self.totals.releases += 1;
+            }
+        }
+        Some(state)
+    }
+
+    /// Gives a delayed job its turn.
+    pub(super) fn promote_one(&mut self, id: &JobId) -> Option<JobState> {
+        let back = self.back();
+        self.advance(id, Transition::Promote, back)
+    }
+
+    /// Gives a job a fresh start at the back of the queue.
+    pub(super) fn redrive(&mut self, id: &JobId) -> Option<JobState> {
+        let back = self.back();
+        let state = self.advance(id, Transition::Redrive, back)?;
+        let job = self.jobs.get_mut(id)?;
+        job.counters.failures = 0;
+        job.counters.crashes = 0;
+        Some(state)
+    }
+
+    /// Removes a job and all that is kept of it.
+    pub(super) fn remove(&mut self, id: &JobId) {
+        if let Some(job) = self.jobs.remove(id) {
+            self.leave(id, &job.place);
+        }
+    }
+
+    /// Says that something may be claimed.
+    pub(super) fn tell_pending(&mut self) {
+        self.news.pending = true;
+    }
+
+    fn enter(&mut self, id: &JobId, place: &Place) {
+        match place {
+            Place::Pending { position } => {
+                self.pending.insert(*position, id.clone());
+                self.news.pending = true;
+            }
+            Place::Processing(grant) => self.leases.insert(grant.expires_ms, id.clone()),
+            Place::Delayed { due_ms } => {
+                self.news.due |= self.delayed.first_ms().is_none_or(|first_ms| *due_ms < first_ms);
+                self.delayed.insert(*due_ms, id.clone());
+            }
+            Place::Completed { at_ms } => self.completed.insert(*at_ms, id.clone()),
+            Place::Dead { at_ms } => self.dead.insert(*at_ms, id.clone()),
+            Place::Poisoned { at_ms } => self.poisoned.insert(*at_ms, id.clone()),
+            Place::Cancelled { at_ms } => self.cancelled.insert(*at_ms, id.clone()),
+        }
+    }
+
+    fn leave(&mut self, id: &JobId, place: &Place) {
+        match place {
+            Place::Pending { position } => drop(self.pending.remove(position)),
+            Place::Processing(grant) => self.leases.remove(grant.expires_ms, id),
+            Place::Delayed { due_ms } => self.delayed.remove(*due_ms, id),
+            Place::Completed { at_ms } => self.completed.remove(*at_ms, id),
+            Place::Dead { at_ms } => self.dead.remove(*at_ms, id),
+            Place::Poisoned { at_ms } => self.poisoned.remove(*at_ms, id),
+            Place::Cancelled { at_ms } => self.cancelled.remove(*at_ms, id),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Jobs in order of an instant: when they are due, when their lease runs out, or when they ended.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use crate::job::JobId;
+
+/// Jobs by instant; of one instant, by the bytes of their ids.
+#[derive(Debug, Default)]
+pub(super) struct Timeline(BTreeSet<Point>);
+
+/// One job at its instant, in ms since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Point {
+    pub(super) at_ms: u64,
+    pub(super) id: JobId,
+}
+
+impl Point {
+    /// The point as a cursor.
+    pub(super) fn to_text(&self) -> String {
+        format!("{}:{}", self.at_ms, self.id)
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (at_ms, id) = text.split_once(':')?;
+        Some(Self { at_ms: at_ms.parse().ok()?, id: JobId::parse(id).ok()? })
+    }
+}
+
+impl Ord for Point {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at_ms, self.id.as_wire()).cmp(&(other.at_ms, other.id.as_wire()))
+    }
+}
+
+impl PartialOrd for Point {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Timeline {
+    pub(super) fn insert(&mut self, at_ms: u64, id: JobId) {
+        self.0.insert(Point { at_ms, id });
+    }
+
+    pub(super) fn remove(&mut self, at_ms: u64, id: &JobId) {
+        self.0.remove(&Point { at_ms, id: id.clone() });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The earliest instant.
+    pub(super) fn first_ms(&self) -> Option<u64> {
+        self.0.first().map(|point| point.at_ms)
+    }
+
+    /// The jobs whose instant has come, earliest first.
+    pub(super) fn due(&self, now_ms: u64) -> impl Iterator<Item = &JobId> {
+        self.0.iter().take_while(move |point| point.at_ms <= now_ms).map(|point| &point.id)
+    }
+
+    /// Earliest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Point> {
+        self.0.iter()
+    }
+
+    /// Earliest first, those after `from` only.
+    pub(super) fn after(&self, from: Option<Point>) -> impl Iterator<Item = &Point> {
+        let lower = from.map_or(Bound::Unbounded, Bound::Excluded);
+        self.0.range((lower, Bound::Unbounded))
+    }
+
+    /// Latest first, those before `from` only.
+    pub(super) fn before(&self, from: Option<Point>) -> impl Iterator<Item = &Point> {
+        let upper = from.map_or(Bound::Unbounded, Bound::Excluded);
+        self.0.range((Bound::Unbounded, upper)).rev()
+    }
+}

@@ -1,0 +1,235 @@
+//! The moves of a job's life, each one step under the lock.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::history::Record;
+use super::queue::{Charge, Front, Grant, Onward, Queue};
+use super::timeline::Point;
+use super::{MemoryStore, bounded, ms, place};
+use crate::job::{Incarnation, JobId, JobState, NewJob, QueueName, Token};
+use crate::store::{
+    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Reclaim, Reclaimed,
+    ReclaimedJob, Reconciled, Settled, Settlement, StoreFuture, Transitions, Verdict,
+};
+
+impl Transitions for MemoryStore {
+    fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>> {
+        async move {
+            bounded("enqueue", jobs.len())?;
+            self.write_once("enqueue", call, queue, |queue, now| {
+                jobs.iter().map(|job| queue.enqueue(job, now)).collect()
+            })
+        }
+        .boxed()
+    }
+
+    fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims> {
+        async move {
+            bounded("claim", request.limit)?;
+            self.write(queue, |queue, now| {
+                let claims = queue.once("claim", call, |queue| queue.claim(request, call.incarnation, now))?;
+                Ok(queue.still_held(claims))
+            })
+        }
+        .boxed()
+    }
+
+    fn settle<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        settlements: &'a [Settlement],
+    ) -> StoreFuture<'a, Vec<Settled>> {
+        async move {
+            bounded("settle", settlements.len())?;
+            self.write_once("settle", call, queue, |queue, now| queue.settle(settlements, now))
+        }
+        .boxed()
+    }
+
+    fn turn<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        settlements: &'a [Settlement],
+        request: &'a ClaimRequest,
+    ) -> StoreFuture<'a, (Vec<Settled>, Claims)> {
+        async move {
+            bounded("turn", settlements.len())?;
+            bounded("turn", request.limit)?;
+            self.write(queue, |queue, now| {
+                let (settled, claims) = queue.once("turn", call, |queue| {
+                    let settled = queue.settle(settlements, now);
+                    (settled, queue.claim(request, call.incarnation, now))
+                })?;
+                Ok((settled, queue.still_held(claims)))
+            })
+        }
+        .boxed()
+    }
+
+    fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted> {
+        async move {
+            bounded("promote", limit)?;
+            self.write_once("promote", call, queue, |queue, now| queue.promote(limit, now))
+        }
+        .boxed()
+    }
+
+    fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed> {
+        async move {
+            bounded("reclaim", request.limit)?;
+            self.write_once("reclaim", call, queue, |queue, now| queue.reclaim(request, now))
+        }
+        .boxed()
+    }
+
+    fn reconcile<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        owner: Incarnation,
+        known: &'a [JobId],
+        cursor: Option<Cursor>,
+    ) -> StoreFuture<'a, Reconciled> {
+        async move {
+            let from = place("reconcile", cursor, Point::parse)?;
+            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, known, from, now))
+        }
+        .boxed()
+    }
+}
+
+/// The steps themselves.
+impl Queue {
+    fn enqueue(&mut self, job: &NewJob, now: u64) -> Enqueued {
+        match self.create(job, now) {
+            Ok(state) => Enqueued::Created { state },
+            Err(state) => Enqueued::Exists { state },
+        }
+    }
+
+    fn claim(&mut self, request: &ClaimRequest, owner: Incarnation, now: u64) -> Claims {
+        let expires_ms = now.saturating_add(ms(request.lease));
+        let mut claims = Claims { now_ms: now, expires_ms, paused: self.paused, jobs: Vec::new() };
+        let mut bytes = 0;
+        while !self.paused && claims.jobs.len() < request.limit {
+            let Some(id) = self.pending.first_key_value().map(|(_, id)| id.clone()) else { break };
+            bytes += HEADER_BYTES + self.job(&id).map_or(0, |job| job.envelope.len());
+            if bytes > request.bytes_max && !claims.jobs.is_empty() {
+                break;
+            }
+            // The store counts the attempt.
+            let token = Token { attempt: 0, nonce: request.nonce };
+            let Some(job) = self.lease(&id, Grant { token, owner, expires_ms, cancel_asked: false }) else { break };
+            claims.jobs.push(ClaimedJob {
+                token: Token { attempt: job.counters.attempts, ..token },
+                counters: job.counters,
+                enqueued_ms: job.enqueued_ms,
+                envelope: job.envelope.clone(),
+                id,
+            });
+        }
+        claims
+    }
+
+    /// A claim sent again must not hand out what was settled or taken back meanwhile.
+    fn still_held(&self, mut claims: Claims) -> Claims {
+        claims.jobs.retain(|job| self.holds(&job.id, job.token));
+        claims
+    }
+
+    fn settle(&mut self, settlements: &[Settlement], now: u64) -> Vec<Settled> {
+        let mut front = self.front();
+        settlements.iter().map(|settlement| self.settle_one(settlement, &mut front, now)).collect()
+    }
+
+    fn settle_one(&mut self, settlement: &Settlement, front: &mut Front, now: u64) -> Settled {
+        let Settlement { id, token, verdict, record } = settlement;
+        let (charge, onward) = match *verdict {
+            Verdict::Complete { .. } => (Charge::Nothing, Onward::Complete),
+            Verdict::Retry { delay } => (Charge::Failure, Onward::Delay { due_ms: now.saturating_add(ms(delay)) }),
+            Verdict::Bury => (Charge::Failure, Onward::Bury),
+            Verdict::Poison => (Charge::Failure, Onward::Poison),
+            Verdict::ReleaseNow => (Charge::Release, Onward::Front(front.next())),
+            Verdict::ReleaseAfter { delay } => {
+                (Charge::Release, Onward::Delay { due_ms: now.saturating_add(ms(delay)) })
+            }
+            Verdict::Abandon => (Charge::Release, Onward::Bury),
+            Verdict::Cancel => (Charge::Nothing, Onward::Cancel),
+        };
+        let record = (!record.is_empty()).then(|| Record::Told(record.clone()));
+        let held = self.holds(id, *token);
+        let Some(state) = held.then(|| self.end_attempt(id, charge, onward, record, now)).flatten() else {
+            self.totals.stale_settlements += 1;
+            return Settled::Stale;
+        };
+        if *verdict == (Verdict::Complete { keep: false }) {
+            self.remove(id);
+        }
+        Settled::Done { state }
+    }
+
+    fn promote(&mut self, limit: usize, now: u64) -> Promoted {
+        let due: Vec<JobId> = self.delayed.due(now).take(limit).cloned().collect();
+        let moved = due.iter().filter_map(|id| self.promote_one(id)).count();
+        Promoted { moved, next_due: self.delayed.first_ms().map(|at_ms| until(at_ms, now)) }
+    }
+
+    fn reclaim(&mut self, request: &Reclaim, now: u64) -> Reclaimed {
+        let lease_ms = ms(request.lease);
+        let looked_after = self.stamp_ms.is_some_and(|stamp_ms| now.saturating_sub(stamp_ms) <= lease_ms / 2);
+        if !looked_after && self.leases.len() > 0 {
+            self.grace_until_ms = now.saturating_add(lease_ms);
+        }
+        self.stamp_ms = Some(now);
+        let mut reclaimed = Reclaimed::default();
+        if now < self.grace_until_ms {
+            reclaimed.grace = Some(until(self.grace_until_ms, now));
+        } else {
+            let mut front = self.front();
+            let expired: Vec<JobId> = self.leases.due(now).take(request.limit).cloned().collect();
+            let crashes_max = request.crashes_max;
+            reclaimed.jobs =
+                expired.iter().filter_map(|id| self.reclaim_one(id, crashes_max, &mut front, now)).collect();
+        }
+        reclaimed.next_expiry = self.leases.first_ms().map(|at_ms| until(at_ms, now));
+        reclaimed
+    }
+
+    fn reclaim_one(&mut self, id: &JobId, crashes_max: u32, front: &mut Front, now: u64) -> Option<ReclaimedJob> {
+        let job = self.job(id)?;
+        let &Grant { owner, expires_ms, .. } = job.grant()?;
+        let crashes = job.counters.crashes.saturating_add(1);
+        let onward = if crashes >= crashes_max { Onward::Poison } else { Onward::Front(front.next()) };
+        let record = Record::Crashed { incarnation: owner, lease_expired_ms: expires_ms };
+        let state = self.end_attempt(id, Charge::Crash, onward, Some(record), now)?;
+        let poisoned = state == JobState::Poisoned;
+        Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, poisoned })
+    }
+
+    fn reconcile(&mut self, owner: Incarnation, known: &[JobId], from: Option<Point>, now: u64) -> Reconciled {
+        let known: HashSet<&JobId> = known.iter().collect();
+        let slice: Vec<Point> = self.leases.after(from).take(BATCH_MAX).cloned().collect();
+        let mut reconciled = Reconciled::default();
+        let mut front = self.front();
+        for Point { id, .. } in &slice {
+            let lost = self.grant(id).is_some_and(|grant| grant.owner == owner) && !known.contains(id);
+            if lost {
+                let record = Record::Unclaimed { incarnation: owner };
+                self.end_attempt(id, Charge::Release, Onward::Front(front.next()), Some(record), now);
+                reconciled.released.push(id.clone());
+            }
+        }
+        reconciled.next = slice.last().filter(|_| slice.len() == BATCH_MAX).map(|point| Cursor(point.to_text()));
+        reconciled
+    }
+}
+
+/// How long it is until an instant; zero when it has come.
+fn until(at_ms: u64, now: u64) -> Duration {
+    Duration::from_millis(at_ms.saturating_sub(now))
+}
