@@ -2,7 +2,7 @@
 
 use super::reply::Reply;
 use super::scripts::{self, Act};
-use super::{RedisStore, check_batch, check_limit, keys};
+use super::{RedisStore, check_batch, keys};
 use crate::job::{JobId, JobState, QueueName};
 use crate::store::{
     AuditReport, BATCH_MAX, CallId, Cursor, Desk, JobPage, Moved, QueueStats, StoreFuture, TrimPolicy, Trimmed,
@@ -71,7 +71,7 @@ impl Desk for RedisStore {
 
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {
         Box::pin(async move {
-            check_limit("trim", policy.limit)?;
+            check_batch("trim", policy.limit)?;
             scripts::trim(&self.0.desk, &self.keys(queue), call, policy).await
         })
     }

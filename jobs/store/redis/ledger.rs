@@ -1,7 +1,7 @@
 //! What is kept about the workers themselves: single keys, written outside of transitions.
 
 use super::reply::{Reply, big_endian};
-use super::{RedisStore, keys, scripts};
+use super::{RedisStore, check_batch, keys, scripts};
 use crate::job::{Incarnation, QueueName};
 use crate::store::{
     BATCH_MAX, Cursor, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreError, StoreFuture, WORKER_ROW_AGE_MAX, WorkerRow,
@@ -12,9 +12,14 @@ fn encode<T: serde::Serialize>(operation: &'static str, value: &T) -> Result<Vec
     crate::codec::to_payload(value).map_err(|error| StoreError::Refused { operation, reason: error.to_string() })
 }
 
+fn is_stream_id(text: &str) -> bool {
+    text.split_once('-').is_some_and(|(ms, n)| ms.parse::<u64>().is_ok() && n.parse::<u64>().is_ok())
+}
+
 impl Ledger for RedisStore {
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
         Box::pin(async move {
+            check_batch("announce", queues.len())?;
             if queues.is_empty() {
                 return Ok(());
             }
@@ -29,11 +34,9 @@ impl Ledger for RedisStore {
 
     fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()> {
         Box::pin(async move {
-            for events in events.chunks(BATCH_MAX) {
-                let events: Vec<Vec<u8>> = events.iter().map(|e| encode("record", e)).collect::<Result<_, _>>()?;
-                scripts::record(&self.0.desk, LEDGER_EVENTS_MAX, &events).await?;
-            }
-            Ok(())
+            check_batch("record", events.len())?;
+            let events: Vec<Vec<u8>> = events.iter().map(|event| encode("record", event)).collect::<Result<_, _>>()?;
+            scripts::record(&self.0.desk, LEDGER_EVENTS_MAX, &events).await
         })
     }
 
@@ -43,9 +46,7 @@ impl Ledger for RedisStore {
             let limit = limit.clamp(1, BATCH_MAX);
             // A stream's own ids are the cursor: they stay what they are while events are appended and dropped.
             let newest = match from {
-                Some(cursor) if cursor.as_str().bytes().all(|b| b.is_ascii_digit() || b == b'-') => {
-                    format!("({}", cursor.as_str())
-                }
+                Some(cursor) if is_stream_id(cursor.as_str()) => format!("({}", cursor.as_str()),
                 Some(_) => {
                     let reason = "this cursor was not made by this store; start again without one".into();
                     return Err(StoreError::Refused { operation: OPERATION, reason });
@@ -97,13 +98,14 @@ impl Ledger for RedisStore {
                     rows.push(WorkerRow { seen_ms, ..row });
                 }
             }
-            rows.sort_by_key(|row| (row.started_ms, row.incarnation));
+            rows.sort_by_key(|row| row.incarnation);
             Ok(rows)
         })
     }
 
     fn forget<'a>(&'a self, incarnation: Incarnation, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
         Box::pin(async move {
+            check_batch("forget", queues.len())?;
             let mut command = redis::cmd("HDEL");
             command.arg(keys::WORKERS).arg(&incarnation.as_bytes()[..]);
             self.0.desk.send("forget", &command).await?;

@@ -124,24 +124,13 @@ impl RedisStore {
     }
 }
 
-/// Refuses a call with more items than one atomic step may have.
+/// Refuses a call that carries, or asks for, more items than one atomic step may have.
 fn check_batch(operation: &'static str, items: usize) -> Result<(), StoreError> {
     if items <= BATCH_MAX {
         return Ok(());
     }
     let reason = format!("{items} items are more than the {BATCH_MAX} one call may carry; split it");
     Err(StoreError::Refused { operation, reason })
-}
-
-/// Refuses a limit outside of 1 to [`BATCH_MAX`].
-fn check_limit(operation: &'static str, limit: usize) -> Result<(), StoreError> {
-    if limit == 0 {
-        return Err(StoreError::Refused {
-            operation,
-            reason: "a limit of 0 asks for nothing; it must be at least 1".into(),
-        });
-    }
-    check_batch(operation, limit)
 }
 
 impl Store for RedisStore {

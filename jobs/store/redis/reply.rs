@@ -23,13 +23,17 @@ impl Reply {
         }
     }
 
-    /// Reads the status word; `superseded` becomes an error.
+    /// Reads the status word; one that says that nothing was done becomes an error.
     pub(super) fn status(&mut self) -> Result<String, StoreError> {
         let word = self.text()?;
-        if word == "superseded" {
-            return Err(StoreError::Superseded { operation: self.operation });
+        match word.as_str() {
+            "superseded" => Err(StoreError::Superseded { operation: self.operation }),
+            "other" => Err(StoreError::Refused {
+                operation: self.operation,
+                reason: "its call id was used by another verb; number every call of a lane anew".into(),
+            }),
+            _ => Ok(word),
         }
-        Ok(word)
     }
 
     fn next(&mut self) -> Result<Value, StoreError> {

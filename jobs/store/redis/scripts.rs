@@ -121,11 +121,11 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(SIX_BYTES_MAX).min(SIX_BYTES_MAX)
 }
 
-/// The first three arguments of every mutating script.
-fn lane(command: &mut Cmd, call: CallId, keys: &QueueKeys) {
-    let mut lane = call.incarnation.as_bytes().to_vec();
-    lane.extend_from_slice(&call.lane.to_be_bytes());
-    command.arg(lane).arg(&six(call.sequence)[..]).arg(keys.wake());
+/// The first three arguments of every mutating script: the lane, the call's number with a letter for the verb, the wake-up channel.
+fn lane(command: &mut Cmd, call: CallId, verb: u8, keys: &QueueKeys) {
+    let lane = [&call.incarnation.as_bytes()[..], &call.lane.to_be_bytes()].concat();
+    let number = [&six(call.sequence)[..], &[verb]].concat();
+    command.arg(lane).arg(number).arg(keys.wake());
 }
 
 /// `enqueue.lua`
@@ -137,7 +137,7 @@ pub(super) async fn enqueue(
 ) -> Result<Vec<Enqueued>, StoreError> {
     const OPERATION: &str = "enqueue";
     let mut reply = on_queue(OPERATION, link, keys, &ENQUEUE, |command| {
-        lane(command, call, keys);
+        lane(command, call, b'e', keys);
         for job in jobs {
             let when = match job.run_at {
                 RunAt::Now => Vec::new(),
@@ -214,70 +214,74 @@ pub(super) async fn claim(
 ) -> Result<Claims, StoreError> {
     const OPERATION: &str = "claim";
     let mut reply = on_queue(OPERATION, link, keys, &CLAIM, |command| {
-        lane(command, call, keys);
+        lane(command, call, b'c', keys);
         claim_arguments(command, request);
     })
     .await?;
     claims(OPERATION, &mut reply, request)
 }
 
-/// The settlements as groups of those that differ only in id and record, and the order in which the ids are sent.
-fn groups(settlements: &[Settlement]) -> Vec<(Vec<u8>, Vec<usize>)> {
-    let mut groups: Vec<(Vec<u8>, Vec<usize>)> = Vec::new();
-    let mut places = std::collections::HashMap::new();
-    for (item, settlement) in settlements.iter().enumerate() {
-        let (verdict, delay) = match settlement.verdict {
-            Verdict::Complete { keep: true } => (b'C', 0),
-            Verdict::Complete { keep: false } => (b'G', 0),
-            Verdict::Retry { delay } => (b'R', millis(delay)),
-            Verdict::Bury => (b'D', 0),
-            Verdict::Poison => (b'P', 0),
-            Verdict::ReleaseNow => (b'F', 0),
-            Verdict::ReleaseAfter { delay } => (b'L', millis(delay)),
-            Verdict::Abandon => (b'A', 0),
-            Verdict::Cancel => (b'X', 0),
-        };
-        let recorded = verdict != b'G' && !settlement.record.is_empty();
-        let mut op = vec![verdict, if recorded { b'r' } else { b'-' }];
-        op.extend_from_slice(&settlement.token.to_wire());
-        op.extend_from_slice(&six(delay));
-        let place = *places.entry(op.clone()).or_insert_with(|| {
-            groups.push((op, Vec::new()));
-            groups.len() - 1
-        });
-        groups[place].1.push(item);
+/// A run of settlements that differ in nothing but id and record: what they share, and how many they are.
+type Run = (Vec<u8>, usize);
+
+/// The settlements as runs. They keep their order: jobs go to the front in it, and of an id named twice the first mention wins.
+fn runs(settlements: &[Settlement]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for settlement in settlements {
+        let shared = shared(settlement);
+        match runs.last_mut() {
+            Some((last, count)) if *last == shared => *count += 1,
+            _ => runs.push((shared, 1)),
+        }
     }
-    groups
+    runs
 }
 
-fn settle_arguments(command: &mut Cmd, settlements: &[Settlement], groups: &[(Vec<u8>, Vec<usize>)]) {
-    for (op, items) in groups {
-        command.arg(op).arg(items.len());
-        for item in items {
-            command.arg(settlements[*item].id.as_wire());
+/// Verdict, whether there is a record, token and delay (`lua/lib/settle.lua`).
+fn shared(settlement: &Settlement) -> Vec<u8> {
+    let (verdict, delay) = match settlement.verdict {
+        Verdict::Complete { keep: true } => (b'C', 0),
+        Verdict::Complete { keep: false } => (b'G', 0),
+        Verdict::Retry { delay } => (b'R', millis(delay)),
+        Verdict::Bury => (b'D', 0),
+        Verdict::Poison => (b'P', 0),
+        Verdict::ReleaseNow => (b'F', 0),
+        Verdict::ReleaseAfter { delay } => (b'L', millis(delay)),
+        Verdict::Abandon => (b'A', 0),
+        Verdict::Cancel => (b'X', 0),
+    };
+    let recorded = verdict != b'G' && !settlement.record.is_empty();
+    let mut shared = vec![verdict, if recorded { b'r' } else { b'-' }];
+    shared.extend_from_slice(&settlement.token.to_wire());
+    shared.extend_from_slice(&six(delay));
+    shared
+}
+
+fn settle_arguments(command: &mut Cmd, settlements: &[Settlement], runs: &[Run]) {
+    let mut rest = settlements;
+    for (shared, count) in runs {
+        let (run, after) = rest.split_at(*count);
+        rest = after;
+        command.arg(shared).arg(run.len());
+        for settlement in run {
+            command.arg(settlement.id.as_wire());
         }
-        if op[1] == b'r' {
-            for item in items {
-                command.arg(&settlements[*item].record[..]);
+        if shared[1] == b'r' {
+            for settlement in run {
+                command.arg(&settlement.record[..]);
             }
         }
     }
 }
 
-fn settled(
-    operation: &'static str,
-    reply: &mut Reply,
-    groups: &[(Vec<u8>, Vec<usize>)],
-    expected: usize,
-) -> Result<Vec<Settled>, StoreError> {
-    let letters = letters(operation, reply, expected)?;
-    let mut settled = vec![Settled::Stale; expected];
-    for (item, letter) in groups.iter().flat_map(|(_, items)| items).zip(letters) {
-        if letter != b's' {
-            settled[*item] = Settled::Done { state: state(operation, letter)? };
-        }
-    }
-    Ok(settled)
+fn settled(operation: &'static str, reply: &mut Reply, expected: usize) -> Result<Vec<Settled>, StoreError> {
+    let letters = letters(operation, reply, expected)?.into_iter();
+    letters
+        .map(|letter| match letter {
+            b's' => Ok(Settled::Stale),
+            letter => Ok(Settled::Done { state: state(operation, letter)? }),
+        })
+        .collect()
 }
 
 /// `settle.lua`
@@ -288,15 +292,15 @@ pub(super) async fn settle(
     settlements: &[Settlement],
 ) -> Result<Vec<Settled>, StoreError> {
     const OPERATION: &str = "settle";
-    let groups = groups(settlements);
+    let runs = runs(settlements);
     let mut reply = on_queue(OPERATION, link, keys, &SETTLE, |command| {
-        lane(command, call, keys);
-        settle_arguments(command, settlements, &groups);
+        lane(command, call, b's', keys);
+        settle_arguments(command, settlements, &runs);
     })
     .await?;
     reply.status()?;
     reply.number()?;
-    settled(OPERATION, &mut reply, &groups, settlements.len())
+    settled(OPERATION, &mut reply, settlements.len())
 }
 
 /// `turn.lua`
@@ -308,15 +312,15 @@ pub(super) async fn turn(
     request: &ClaimRequest,
 ) -> Result<(Vec<Settled>, Claims), StoreError> {
     const OPERATION: &str = "turn";
-    let groups = groups(settlements);
+    let runs = runs(settlements);
     let mut reply = on_queue(OPERATION, link, keys, &TURN, |command| {
-        lane(command, call, keys);
+        lane(command, call, b't', keys);
         claim_arguments(command, request);
-        settle_arguments(command, settlements, &groups);
+        settle_arguments(command, settlements, &runs);
     })
     .await?;
     let claims = claims(OPERATION, &mut reply, request)?;
-    Ok((settled(OPERATION, &mut reply, &groups, settlements.len())?, claims))
+    Ok((settled(OPERATION, &mut reply, settlements.len())?, claims))
 }
 
 /// How long until an instant: zero when it has passed.
@@ -327,7 +331,7 @@ fn until(now_ms: u64, at_ms: u64) -> std::time::Duration {
 /// `promote.lua`
 pub(super) async fn promote(link: &Link, keys: &QueueKeys, call: CallId, limit: usize) -> Result<Promoted, StoreError> {
     let mut reply = on_queue("promote", link, keys, &PROMOTE, |command| {
-        lane(command, call, keys);
+        lane(command, call, b'p', keys);
         command.arg(limit);
     })
     .await?;
@@ -346,7 +350,7 @@ pub(super) async fn reclaim(
 ) -> Result<Reclaimed, StoreError> {
     const OPERATION: &str = "reclaim";
     let mut reply = on_queue(OPERATION, link, keys, &RECLAIM, |command| {
-        lane(command, call, keys);
+        lane(command, call, b'r', keys);
         command.arg(request.limit).arg(millis(request.lease)).arg(request.crashes_max.max(1));
     })
     .await?;
@@ -377,7 +381,7 @@ pub(super) async fn reconcile(
 ) -> Result<Reconciled, StoreError> {
     let cursor = scan_cursor("reconcile", cursor)?;
     let mut reply = on_queue("reconcile", link, keys, &RECONCILE, |command| {
-        lane(command, call, keys);
+        lane(command, call, b'o', keys);
         command.arg(&owner.as_bytes()[..]).arg(cursor).arg(SCAN_SLICE);
         for id in known {
             command.arg(id.as_wire());
@@ -415,9 +419,7 @@ pub(super) async fn renew(
     let mut reply = on_queue(OPERATION, link, keys, &RENEW, |command| {
         command.arg(millis(lease));
         for lease in held {
-            let mut proof = lease.token.to_wire().to_vec();
-            proof.extend_from_slice(lease.owner.as_bytes());
-            command.arg(lease.id.as_wire()).arg(proof);
+            command.arg(lease.id.as_wire()).arg(&lease.token.to_wire()[..]);
         }
     })
     .await?;
@@ -446,11 +448,11 @@ pub(super) enum Act {
 }
 
 impl Act {
-    fn parts(self) -> (&'static str, &'static LuaFile) {
+    fn parts(self) -> (&'static str, u8, &'static LuaFile) {
         match self {
-            Act::Redrive => ("redrive", &REDRIVE),
-            Act::Cancel => ("cancel", &CANCEL),
-            Act::Discard => ("discard", &DISCARD),
+            Act::Redrive => ("redrive", b'v', &REDRIVE),
+            Act::Cancel => ("cancel", b'x', &CANCEL),
+            Act::Discard => ("discard", b'd', &DISCARD),
         }
     }
 }
@@ -463,9 +465,9 @@ pub(super) async fn act(
     act: Act,
     ids: &[JobId],
 ) -> Result<Vec<Moved>, StoreError> {
-    let (operation, file) = act.parts();
+    let (operation, verb, file) = act.parts();
     let mut reply = on_queue(operation, link, keys, file, |command| {
-        lane(command, call, keys);
+        lane(command, call, verb, keys);
         for id in ids {
             command.arg(id.as_wire());
         }
@@ -507,7 +509,7 @@ pub(super) async fn trim(
     let completed = retention.completed.map_or((0, 0), |rule| (millis(rule.age_max), rule.count_max));
     let ended = [retention.dead, retention.poisoned, retention.cancelled];
     let mut reply = on_queue("trim", link, keys, &TRIM, |command| {
-        lane(command, call, keys);
+        lane(command, call, b'm', keys);
         command.arg(policy.limit).arg(completed.0).arg(completed.1);
         for rule in &ended {
             command.arg(millis(rule.age_max)).arg(rule.count_max);
@@ -571,7 +573,13 @@ pub(super) async fn jobs(
     limit: usize,
 ) -> Result<JobPage, StoreError> {
     let from = from.map_or_else(String::new, |cursor| cursor.as_str().to_owned());
-    if !from.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = from.is_empty()
+        || match from.split_once(' ') {
+            Some((score, id)) => digits(score) && id.len() % 2 == 0 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            None => state == JobState::Pending && digits(&from),
+        };
+    if !fits || (state == JobState::Pending && from.contains(' ')) {
         return Err(bad_cursor("jobs"));
     }
     let mut reply = on_queue("jobs", link, keys, &JOBS, |command| {
@@ -627,7 +635,7 @@ pub(super) async fn job(
         let attempt = listed.text()?.parse().unwrap_or(0);
         history.push(attempt_of(attempt, &listed.bytes()?));
     }
-    let kept_max = crate::trace::HISTORY_FIRST + crate::trace::HISTORY_LAST;
+    let ended = counters.attempts.saturating_sub(u32::from(claimant.is_some()));
     Ok(Some(JobView {
         queue: queue.clone(),
         id: id.clone(),
@@ -639,7 +647,7 @@ pub(super) async fn job(
         now_ms,
         claimant,
         envelope,
-        collapsed: counters.attempts.saturating_sub(kept_max),
+        collapsed: ended.saturating_sub(u32::try_from(history.len()).unwrap_or(u32::MAX)),
         history,
     }))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{RedisStore, check_batch, check_limit, scripts};
+use super::{RedisStore, check_batch, scripts};
 use crate::job::{Incarnation, JobId, Lease, NewJob, QueueName};
 use crate::store::{
     CallId, ClaimRequest, Claims, Cursor, Enqueued, Leases, Promoted, Reclaim, Reclaimed, Reconciled, Renewed, Settled,
@@ -19,7 +19,7 @@ impl Transitions for RedisStore {
 
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims> {
         Box::pin(async move {
-            check_limit("claim", request.limit)?;
+            check_batch("claim", request.limit)?;
             scripts::claim(&self.0.transitions, &self.keys(queue), call, request).await
         })
     }
@@ -45,21 +45,21 @@ impl Transitions for RedisStore {
     ) -> StoreFuture<'a, (Vec<Settled>, Claims)> {
         Box::pin(async move {
             check_batch("turn", settlements.len())?;
-            check_limit("turn", request.limit)?;
+            check_batch("turn", request.limit)?;
             scripts::turn(&self.0.transitions, &self.keys(queue), call, settlements, request).await
         })
     }
 
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted> {
         Box::pin(async move {
-            check_limit("promote", limit)?;
+            check_batch("promote", limit)?;
             scripts::promote(&self.0.transitions, &self.keys(queue), call, limit).await
         })
     }
 
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed> {
         Box::pin(async move {
-            check_limit("reclaim", request.limit)?;
+            check_batch("reclaim", request.limit)?;
             scripts::reclaim(&self.0.transitions, &self.keys(queue), call, request).await
         })
     }

@@ -2,9 +2,9 @@
 -- Guarantee: one that waits is cancelled at once; one that runs is asked, and keeps its lease and its token.
 -- KEYS    see lib/queue.lua
 -- ARGV    lane, sequence, channel (lib/lane.lua); then ids
--- Reply   as in redrive.lua; 'la': it runs and is asked | {'superseded'}
+-- Reply   as in redrive.lua; 'la': it runs and is asked | {'superseded'} | {'other'}
 local open, last = lane_open()
-if open == 'superseded' then return { 'superseded' } end
+if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
 local results, called_off, pasts, seen, delayed, asked = {}, {}, {}, {}, {}, {}

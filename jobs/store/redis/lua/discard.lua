@@ -2,9 +2,9 @@
 -- Guarantee: one that runs is left alone.
 -- KEYS    see lib/queue.lua
 -- ARGV    lane, sequence, channel (lib/lane.lua); then ids
--- Reply   as in redrive.lua; a second char '-': removed | {'superseded'}
+-- Reply   as in redrive.lua; a second char '-': removed | {'superseded'} | {'other'}
 local open, last = lane_open()
-if open == 'superseded' then return { 'superseded' } end
+if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
 local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED, c = COMPLETED }

@@ -4,9 +4,9 @@
 -- ARGV    lane, sequence, channel (lib/lane.lua); then triples: id, when, envelope
 --         when: '' now, 'd' delay ms(6), 'a' due at ms(6)
 -- Reply   {'ok', now, one char an item: n new and pending, N new and delayed, else the state of the job that has
---         the id (lib/state.lua)} | {'superseded'}
+--         the id (lib/state.lua)} | {'superseded'} | {'other'}
 local open, last = lane_open()
-if open == 'superseded' then return { 'superseded' } end
+if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
 local ids, n = {}, 0
@@ -37,7 +37,7 @@ end
 
 local m = #fresh
 if m > 0 then
-  local base = draw(m)
+  local base = draw('sequence', m)
   local jobs, pending, delayed, earliest = {}, {}, {}, math.huge
   for k = 1, m do
     local i = fresh[k]

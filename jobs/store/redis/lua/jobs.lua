@@ -1,9 +1,9 @@
 -- jobs.lua: one page of the jobs in one state.
 -- Guarantee: reads only; pending from the front, delayed and processing by due time and expiry, final states latest first.
 -- KEYS    see lib/queue.lua
--- ARGV    1 state (lib/state.lua), 2 cursor or '', 3 jobs at most
+-- ARGV    1 state (lib/state.lua), 2 cursor or '' (pending: a number; others: a score, a blank, an id in hex), 3 jobs at most
 -- Reply   {'ok', next cursor or '', jobs}; a job: {id, body, at or '', attempts, failures, crashes, releases,
---         entries of lib/read.lua's latest_errors}
+--         lib/read.lua's latest_attempts}
 local PAGE_BYTES = 8 * 1024 * 1024 -- a page ends here, whatever its number of jobs
 local LOOKED_AT = 1000             -- entries of pending one call looks at; the page ends there
 local state, from, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -11,10 +11,10 @@ local jobs, bytes = {}, 0
 
 local function add(id, body, at, p)
   local attempts, failures, crashes, releases = counters_now(id, state, p)
-  local errors = {}
-  if attempts > 0 or state == 'o' then errors = latest_errors(id, attempts) end
-  jobs[#jobs + 1] = { id, body, at, attempts, failures, crashes, releases, errors }
-  bytes = bytes + #body
+  local told, size = {}, 0
+  if attempts > 0 or state == 'o' then told, size = latest_attempts(id, attempts) end
+  jobs[#jobs + 1] = { id, body, at, attempts, failures, crashes, releases, told }
+  bytes = bytes + #body + size
 end
 
 if state == 'p' then
@@ -33,21 +33,42 @@ if state == 'p' then
   end
 end
 
--- A cursor is the score and the id of the last job given; when that job has left, the score alone finds the place.
+-- A cursor is the score and the id of the last job given. Redis orders by score, then by bytes; when that job has left,
+-- its place is looked for by halves.
 local KEY = ({ l = LEASE, y = DELAYED, c = COMPLETED, d = DEAD, o = POISONED, x = CANCELLED })[state]
 local latest_first = state ~= 'l' and state ~= 'y'
+local RANK, RANGE = 'ZRANK', 'ZRANGE'
+if latest_first then RANK, RANGE = 'ZREVRANK', 'ZREVRANGE' end
+
+-- Lua's own order of strings is the locale's.
+local function below(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = byte(a, i), byte(b, i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
+local function place_after(score, id)
+  local rank = call(RANK, KEY, id)
+  if rank then return rank + 1 end
+  local low = latest_first and call('ZCOUNT', KEY, '(' .. score, '+inf') or call('ZCOUNT', KEY, '-inf', '(' .. score)
+  local high = low + call('ZCOUNT', KEY, score, score)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local there = call(RANGE, KEY, middle, middle)[1]
+    local before = latest_first and below(id, there) or not latest_first and below(there, id)
+    if before then low = middle + 1 else high = middle end
+  end
+  return low
+end
+
 local at = 0
 if from ~= '' then
-  local score, id = string.match(from, '^([^ ]*) (.*)$')
-  id = id and id:gsub('%x%x', function(hex) return string.char(tonumber(hex, 16)) end)
-  local rank = id and call(latest_first and 'ZREVRANK' or 'ZRANK', KEY, id)
-  if rank then
-    at = rank + 1
-  elseif tonumber(score) then
-    at = latest_first and call('ZCOUNT', KEY, score, '+inf') or call('ZCOUNT', KEY, '-inf', score)
-  end
+  local score, hex = string.match(from, '^(%d+) (%x+)$')
+  at = place_after(score, (hex:gsub('%x%x', function(pair) return string.char(tonumber(pair, 16)) end)))
 end
-local found = call(latest_first and 'ZREVRANGE' or 'ZRANGE', KEY, at, at + limit, 'WITHSCORES')
+local found = call(RANGE, KEY, at, at + limit, 'WITHSCORES')
 local function cursor_at(i)
   return found[i + 1] .. ' ' .. found[i]:gsub('.', function(c) return string.format('%02x', byte(c)) end)
 end

@@ -2,9 +2,9 @@
 -- Guarantee: a due job is moved once, whoever asks.
 -- KEYS    see lib/queue.lua
 -- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit
--- Reply   {'ok', now, moved, due time of the next delayed job or ''} | {'superseded'}
+-- Reply   {'ok', now, moved, due time of the next delayed job or ''} | {'superseded'} | {'other'}
 local open, last = lane_open()
-if open == 'superseded' then return { 'superseded' } end
+if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
 local due = call('ZRANGEBYSCORE', DELAYED, '-inf', NOW_TEXT, 'LIMIT', 0, ARGV[4])

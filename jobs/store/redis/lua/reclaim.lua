@@ -1,18 +1,19 @@
 -- reclaim.lua: take back leases that ran out.
--- Guarantee: a lease that ran out is taken once, whoever asks, and never while nobody could have renewed it: when the
--- run before this one is older than half a lease, one more lease is given to all.
+-- Guarantee: a lease that ran out is taken once, whoever asks, and never while nobody could have renewed it: when there
+-- are leases and the run before this one is older than half a lease, or there was none, all get one more lease.
 -- KEYS    see lib/queue.lua
 -- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit, 5 lease ms, 6 crashes that poison
 -- Reply   {'ok', now, next expiry or '', grace until or '', four values for each job taken: id, owner(16) or '',
---         crashes, state now (lib/state.lua), in a list} | {'superseded'}
+--         crashes, state now (lib/state.lua), in a list} | {'superseded'} | {'other'}
 local open, last = lane_open()
-if open == 'superseded' then return { 'superseded' } end
+if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
 local lease_ms, crashes_max = tonumber(ARGV[5]), tonumber(ARGV[6])
 local seen = call('HMGET', STATS, 'reclaimed_at', 'grace_until')
 local reclaimed_at, grace_until = tonumber(seen[1]), tonumber(seen[2]) or 0
-if reclaimed_at and reclaimed_at <= NOW and NOW - reclaimed_at > lease_ms / 2 then
+local leases = leases_kept - (call('ZSCORE', LEASE, ROOM) and 1 or 0)
+if leases > 0 and not (reclaimed_at and NOW - reclaimed_at <= math.floor(lease_ms / 2)) then
   grace_until = NOW + lease_ms
   call('HSET', STATS, 'grace_until', grace_until)
 end
@@ -49,8 +50,8 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
           .. pack('>I6', math.max(0, math.min(tonumber(expired[2 * i]), NOW)))
         crowd_out(cut, id, attempts)
         if asked or crashes >= crashes_max then
-          local list = asked and cancelled or poisoned
-          state = asked and 'x' or 'o'
+          local list = crashes >= crashes_max and poisoned or cancelled
+          state = crashes >= crashes_max and 'o' or 'x'
           list[#list + 1] = NOW_TEXT
           list[#list + 1] = id
           pasts[#pasts + 1] = id

@@ -2,9 +2,9 @@
 -- Guarantee: nothing the owner knows and nothing of another owner is touched. Looks at one slice of the grants.
 -- KEYS    see lib/queue.lua
 -- ARGV    lane, sequence, channel (lib/lane.lua), 4 owner(16), 5 cursor, 6 grants to look at; then the ids known
--- Reply   {'ok', now, next cursor ('0': all were seen), ids released} | {'superseded'}
+-- Reply   {'ok', now, next cursor ('0': all were seen), ids released} | {'superseded'} | {'other'}
 local open, last = lane_open()
-if open == 'superseded' then return { 'superseded' } end
+if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
 local owner, known = ARGV[4], {}

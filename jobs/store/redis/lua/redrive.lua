@@ -3,9 +3,9 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    lane, sequence, channel (lib/lane.lua); then ids
 -- Reply   {'ok', now, two chars an id: where it was and where it is (lib/state.lua); the same twice: refused;
---         '--': no such job} | {'superseded'}
+--         '--': no such job} | {'superseded'} | {'other'}
 local open, last = lane_open()
-if open == 'superseded' then return { 'superseded' } end
+if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
 local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED }

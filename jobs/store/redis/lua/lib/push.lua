@@ -5,7 +5,7 @@
 local function push(command, items, pasts)
   local n = #items
   if n == 0 then return end
-  local base, entries, p = draw(n), {}, #pasts
+  local base, entries, p = NUMBERS_MAX + draw('tickets', n), {}, #pasts
   for k = 1, n do
     local ticket = pack('>I6', base + k)
     entries[command == 'LPUSH' and n + 1 - k or k] = ticket .. items[k][1]

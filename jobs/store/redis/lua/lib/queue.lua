@@ -10,7 +10,7 @@ local GRANT_LEN = 29      -- attempt(4) nonce(8) incarnation(16) flags(1)
 local PAST_LEN = 22       -- attempts(4) failures(4) crashes(4) releases(4) ticket(6)
 local CANCEL, HAS_PAST = 1, 2 -- flags of a grant
 local NO_TICKET = '\0\0\0\0\0\0' -- no entry of pending is live
-local SEQ_MAX = 2 ^ 48 - 1 -- what six bytes hold
+local NUMBERS_MAX = 2 ^ 47 -- sequences stay below, tickets drawn later stand above: six bytes hold both
 
 -- Redis packs a small hash or zset into one array and searches it from the front; a name above 64 bytes stops that.
 -- This one stands in lease (at +inf), grant, past and history, and names no job. Measured: it halves a turn.
@@ -42,13 +42,13 @@ local function count(name, n)
   if type(after) ~= 'number' then call('HSET', STATS, name, n) end
 end
 
--- Draws n numbers no entry or job of this queue has had: base + 1 .. base + n.
--- A counter lost or overwritten starts again from the clock, which no queue ever outruns.
-local function draw(n)
-  local last = redis.pcall('HINCRBY', STATS, 'seq', n)
-  if type(last) ~= 'number' or last < n or last > SEQ_MAX then
+-- Draws n numbers from a counter that only grows: base + 1 .. base + n. One lost or overwritten starts again from the
+-- clock, which no queue ever outruns.
+local function draw(counter, n)
+  local last = redis.pcall('HINCRBY', STATS, counter, n)
+  if type(last) ~= 'number' or last < n or last >= NUMBERS_MAX then
     last = NOW + n
-    call('HSET', STATS, 'seq', last)
+    call('HSET', STATS, counter, last)
   end
   return last - n
 end

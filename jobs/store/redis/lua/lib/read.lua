@@ -20,20 +20,20 @@ local function counters_now(id, state, p)
   return attempts, failures, crashes, releases
 end
 
--- The history entries that may tell of a job's latest failure or crash, latest first: N, value, N, value …
-local SURE = { R = true, D = true, P = true, K = true, G = true }
-local NEVER = { C = true, F = true, L = true, U = true }
-local function latest_errors(id, attempts)
-  local fields, found = {}, {}
+-- The attempts kept of a job, latest first: N, value, N, value … No further back than the one that surely is a crash:
+-- whoever looks for the latest error needs no more. Gives their bytes too.
+local function latest_attempts(id, attempts)
+  local fields, found, bytes = {}, {}, 0
   history_fields(fields, id, attempts)
   for i = #fields, 1, -1 do
     local value = call('HGET', HISTORY, fields[i])
-    local kind = value and sub(value, 7, 7)
-    if value and not NEVER[kind] then
-      found[#found + 1] = string.sub(fields[i], #id + 2)
+    if value then
+      found[#found + 1] = sub(fields[i], #id + 2)
       found[#found + 1] = value
-      if SURE[kind] then break end
+      bytes = bytes + #value
+      local kind = sub(value, 7, 7)
+      if kind == 'K' or kind == 'G' then break end
     end
   end
-  return found
+  return found, bytes
 end

@@ -30,118 +30,131 @@ local function settle(first)
   local grants = call('HMGET', GRANT, unpack(ids))
 
   -- What to do is decided before anything is done. A first attempt that completed is the usual thing and needs little.
-  local states, out, done, gone, others = {}, {}, {}, {}, {}
-  local history, kept = {}, {}
-  local settled, plain, stale, from = 0, 0, 0, 1
-  for group = 1, #at do
-    local op, to = at[group][1], at[group][2]
-    local token, verdict = sub(op, 3, 14), sub(op, 1, 1)
-    local keep = verdict == 'C'
-    local usual = (keep or verdict == 'G') and token .. sub(LANE, 1, 16) .. '\0'
-    local suffix = '\0' .. struct.unpack('>I4', token)
-    for k = from, to do
-      local g = grants[k]
-      if g == usual then
-        settled = settled + 1
-        plain = plain + 1
-        out[settled], done[plain], states[k] = ids[k], ids[k], 'c'
-        if keep then
-          kept[#kept + 1] = NOW_TEXT
-          kept[#kept + 1] = ids[k]
-          if records[k] then
-            history[#history + 1] = ids[k] .. suffix
-            history[#history + 1] = NOW6 .. 'C' .. records[k]
+  local states, out, gone, others, history, kept, stale
+  local function decide(twice)
+    states, out, gone, others, history, kept, stale = {}, {}, {}, {}, {}, {}, 0
+    local from = 1
+    for group = 1, #at do
+      local op, to = at[group][1], at[group][2]
+      local token, verdict = sub(op, 3, 14), sub(op, 1, 1)
+      local keep = verdict == 'C'
+      local usual = (keep or verdict == 'G') and token .. sub(LANE, 1, 16) .. '\0'
+      local suffix = '\0' .. struct.unpack('>I4', token)
+      for k = from, to do
+        local g = grants[k]
+        if twice and twice[k] then g = false end
+        if g and g == usual then
+          out[#out + 1] = ids[k]
+          states[k] = 'c'
+          if keep then
+            kept[#kept + 1] = NOW_TEXT
+            kept[#kept + 1] = ids[k]
+            if records[k] then
+              history[#history + 1] = ids[k] .. suffix
+              history[#history + 1] = NOW6 .. 'C' .. records[k]
+            end
+          else
+            gone[#gone + 1] = ids[k]
           end
+        elseif g and #g == GRANT_LEN and sub(g, 1, 12) == token then
+          out[#out + 1] = ids[k]
+          others[#others + 1] = { k, op, verdict }
+          states[k] = '?'
         else
-          gone[#gone + 1] = ids[k]
+          stale = stale + 1
+          states[k] = 's'
         end
-      elseif g and #g == GRANT_LEN and sub(g, 1, 12) == token then
-        settled = settled + 1
-        out[settled] = ids[k]
-        others[#others + 1] = { k, op, verdict }
-      else
-        stale = stale + 1
-        states[k] = 's'
+      end
+      from = to + 1
+    end
+  end
+  -- Later mentions of an id that an earlier one settles.
+  local function named_twice()
+    local met, twice = {}, nil
+    for k = 1, n do
+      if states[k] ~= 's' then
+        if met[ids[k]] then
+          twice = twice or {}
+          twice[k] = true
+        end
+        met[ids[k]] = true
       end
     end
-    from = to + 1
+    return twice
   end
+  decide()
+  local twice = #others > 0 and named_twice()
+  if twice then decide(twice) end
 
   local pasts, deleted, front, back, delayed, cut = {}, {}, {}, {}, {}, {}
   local dead, poisoned, cancelled = {}, {}, {}
-  local completed, earliest, failed, released = plain, math.huge, 0, 0
+  local completed, earliest, failed, released = #out - #others, math.huge, 0, 0
   if #others > 0 then
-    local seen, asked, before = {}, {}, {}
-    for k = 1, plain do seen[done[k]] = true end
+    local asked, before = {}, {}
     for k = 1, #others do asked[k] = ids[others[k][1]] end
     if pasts_kept > 0 then before = call('HMGET', PAST, unpack(asked)) end
     for k = 1, #others do
       local item, op, verdict = others[k][1], others[k][2], others[k][3]
       local id, g, p = ids[item], grants[item], before[k]
-      if seen[id] then
-        -- Named twice in one call: the first wins.
-        stale = stale + 1
-        states[item] = 's'
+      local attempt, delay_ms = struct.unpack('>I4', g), struct.unpack('>I6', op, 15)
+      local _, failures, crashes, releases = counters_of(p)
+      if FAILURE[verdict] then
+        failures = failures + 1
+        failed = failed + 1
+      elseif RELEASE[verdict] then
+        releases = releases + 1
+        released = released + 1
+      end
+      if byte(g, GRANT_LEN) % 2 == CANCEL and MAY_CANCEL[verdict] then verdict = 'X' end
+      if verdict == 'G' then
+        completed = completed + 1
+        deleted[#deleted + 1] = id
+        states[item] = 'c'
       else
-        seen[id] = true
-        local attempt, delay_ms = struct.unpack('>I4', g), struct.unpack('>I6', op, 15)
-        local _, failures, crashes, releases = counters_of(p)
-        if FAILURE[verdict] then
-          failures = failures + 1
-          failed = failed + 1
-        elseif RELEASE[verdict] then
-          releases = releases + 1
-          released = released + 1
+        if records[item] then
+          history[#history + 1] = id .. '\0' .. attempt
+          history[#history + 1] = NOW6 .. verdict .. records[item]
         end
-        if byte(g, GRANT_LEN) % 2 == CANCEL and MAY_CANCEL[verdict] then verdict = 'X' end
-        if verdict == 'G' then
-          completed = completed + 1
-          deleted[#deleted + 1] = id
-          states[item] = 'c'
+        crowd_out(cut, id, attempt)
+        local counters = pack('>I4I4I4I4', attempt, failures, crashes, releases)
+        if verdict == 'F' then
+          front[#front + 1] = { id, counters }
+          states[item] = 'p'
+        elseif delay_ms == 0 and (verdict == 'R' or verdict == 'L') then
+          back[#back + 1] = { id, counters }
+          states[item] = 'p'
         else
-          if records[item] then
-            history[#history + 1] = id .. '\0' .. attempt
-            history[#history + 1] = NOW6 .. verdict .. records[item]
-          end
-          crowd_out(cut, id, attempt)
-          local counters = pack('>I4I4I4I4', attempt, failures, crashes, releases)
-          if verdict == 'F' then
-            front[#front + 1] = { id, counters }
-            states[item] = 'p'
-          elseif delay_ms == 0 and (verdict == 'R' or verdict == 'L') then
-            back[#back + 1] = { id, counters }
-            states[item] = 'p'
+          local list, score = nil, NOW_TEXT
+          if verdict == 'C' then
+            list, states[item] = kept, 'c'
+            completed = completed + 1
+          elseif verdict == 'D' or verdict == 'A' then
+            list, states[item] = dead, 'd'
+          elseif verdict == 'P' then
+            list, states[item] = poisoned, 'o'
+          elseif verdict == 'X' then
+            list, states[item] = cancelled, 'x'
           else
-            local list, score = nil, NOW_TEXT
-            if verdict == 'C' then
-              list, states[item] = kept, 'c'
-              completed = completed + 1
-            elseif verdict == 'D' or verdict == 'A' then
-              list, states[item] = dead, 'd'
-            elseif verdict == 'P' then
-              list, states[item] = poisoned, 'o'
-            elseif verdict == 'X' then
-              list, states[item] = cancelled, 'x'
-            else
-              score = NOW + delay_ms
-              if score < earliest then earliest = score end
-              list, states[item] = delayed, 'y'
-            end
-            list[#list + 1] = score
-            list[#list + 1] = id
-            pasts[#pasts + 1] = id
-            pasts[#pasts + 1] = counters .. NO_TICKET
+            score = NOW + delay_ms
+            if score < earliest then earliest = score end
+            list, states[item] = delayed, 'y'
           end
+          list[#list + 1] = score
+          list[#list + 1] = id
+          pasts[#pasts + 1] = id
+          pasts[#pasts + 1] = counters .. NO_TICKET
         end
       end
     end
   end
 
   -- Deletions stand first: Redis refuses a script only at its first write, so that even a full server lets jobs end.
-  if settled > 0 then
+  if #out > 0 then
     call('ZREM', LEASE, unpack(out))
-    local ended = call('HDEL', GRANT, unpack(out))
-    if #others == 0 then completed = ended end -- an id named twice is one job
+    if call('HDEL', GRANT, unpack(out)) < #out and #others == 0 then
+      decide(named_twice())
+      completed = #out
+    end
   end
   each('HDEL', JOB, gone)
   forget(deleted)
