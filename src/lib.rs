@@ -53,7 +53,7 @@ pub use trace::{Trace, TraceError};
 pub use ractor;
 pub use retraced_actors::bounds;
 pub use retraced_actors::{
-    Budget, Drained, Enqueue, EnqueueError, Receipt, Refusal, Reopening, RestartDelay, RestartPolicy,
+    Budget, Drained, Enqueue, EnqueueError, Receipt, Refusal, Reopening, RestartDelay, RestartPolicy, Strategy,
 };
 pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::failure::{Class, Code, Failure};
