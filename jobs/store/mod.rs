@@ -96,7 +96,7 @@ pub trait Transitions: Send + Sync + 'static {
     /// Takes back up to `request.limit` leases that ran out, the first to run out first: crashes + 1, then poisoned when that was one too many, else
     /// cancelled when that was asked, else to the front of the queue.
     /// Each run leaves a stamp; when there are leases and the stamp before is missing or older than half a lease, nobody could renew, and nothing is taken for
-    /// one more lease.
+    /// one more lease; never for more than one lease of the run that asks.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 
     /// Releases, at no cost (releases + 1), grants of `owner` that are not among `known`: replies that never arrived. Looks at one slice of the grants; go on
