@@ -9,7 +9,7 @@ use crate::trace::AttemptLog;
 /// The log as bytes. Empty when it cannot be written, which no log that this library builds can cause.
 #[must_use]
 pub fn encode_attempt(log: &AttemptLog) -> Bytes {
-    encode_named(log).map(Bytes::from).unwrap_or_default()
+    encode_named("attempt log", log).map(Bytes::from).unwrap_or_default()
 }
 
 /// The log kept as these bytes.

@@ -52,7 +52,7 @@ mod payload_bytes {
 /// [`CodecError`] when it cannot be written.
 pub fn seal(envelope: &Envelope) -> Result<Bytes, CodecError> {
     let mut sealed = vec![ENVELOPE_VERSION];
-    sealed.extend(encode_named(envelope)?);
+    sealed.extend(encode_named("envelope", envelope)?);
     Ok(Bytes::from(sealed))
 }
 
@@ -63,9 +63,9 @@ pub fn seal(envelope: &Envelope) -> Result<Bytes, CodecError> {
 pub fn open(sealed: &[u8]) -> Result<Envelope, CodecError> {
     match sealed.split_first() {
         Some((&ENVELOPE_VERSION, map)) => decode_bounded("envelope", map),
-        Some((&version, _)) => Err(CodecError(format!(
+        Some((&version, _)) => Err(CodecError::new(format!(
             "envelope has version {version}, this build reads version {ENVELOPE_VERSION}; deploy a newer worker"
         ))),
-        None => Err(CodecError("envelope is empty".into())),
+        None => Err(CodecError::new("envelope is empty")),
     }
 }

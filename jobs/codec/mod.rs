@@ -2,11 +2,16 @@
 
 mod attempt;
 mod envelope;
+mod json;
 mod payload;
+mod scan;
+#[cfg(test)]
+mod tests;
 
 pub use attempt::{decode_attempt, encode_attempt};
 pub use envelope::{ENVELOPE_OVERHEAD_MAX, ENVELOPE_VERSION, Envelope, PAYLOAD_BYTES_MAX, open, seal};
-pub use payload::{DEPTH_MAX, from_json, from_payload, to_json, to_payload};
+pub use json::{from_json, to_json};
+pub use payload::{DEPTH_MAX, from_payload, to_payload};
 
 use std::fmt;
 
@@ -18,7 +23,13 @@ use std::fmt;
 /// assert_eq!(refused.to_string(), "envelope has version 9, this build reads version 1; deploy a newer worker");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CodecError(pub(crate) String);
+pub struct CodecError(String);
+
+impl CodecError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
 
 impl fmt::Display for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
