@@ -14,7 +14,8 @@ pub const DEPTH_MAX: usize = 64;
 /// # Errors
 /// [`CodecError`] when its `Serialize` refuses, or when no worker could read it: it nests deeper than [`DEPTH_MAX`], or holds an extension type.
 pub fn to_payload<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let payload = encode_named("payload", value)?;
+    let mut payload = Vec::new();
+    encode_named("payload", value, &mut payload)?;
     scan("payload", &payload)?;
     Ok(payload)
 }
@@ -27,8 +28,11 @@ pub fn from_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError
     decode_bounded("payload", payload)
 }
 
-pub(super) fn encode_named<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>, CodecError> {
-    rmp_serde::to_vec_named(value).map_err(|e| CodecError::new(format!("{what} cannot be written as MessagePack: {e}")))
+/// Appends a value, structs with the names of their fields.
+pub(super) fn encode_named<T: Serialize>(what: &str, value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
+    value
+        .serialize(&mut rmp_serde::Serializer::new(bytes).with_struct_map())
+        .map_err(|error| CodecError::new(format!("{what} cannot be written as MessagePack: {error}")))
 }
 
 /// Reads one value that may be anybody's bytes. It may borrow from them.
