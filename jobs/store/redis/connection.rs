@@ -104,7 +104,8 @@ impl Endpoint {
     fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
         let text = self.scrub(error.to_string());
         let at = &self.address;
-        let has = |word: &str| text.contains(word);
+        // Before 7.0 an error inside a script has its code in the middle of its text.
+        let says = |word: &str| error.code() == Some(word) || text.contains(&format!("{word} "));
         let refused = |advice: &str| StoreError::Refused { operation, reason: format!("{at} says: {text}; {advice}") };
         match error.kind() {
             ErrorKind::Io | ErrorKind::Parse => (self.unavailable(operation, format!("{at}: {text}")), true),
@@ -121,19 +122,16 @@ impl Endpoint {
                 | ServerErrorKind::Moved
                 | ServerErrorKind::Ask,
             ) => (self.unavailable(operation, format!("{at}: {text}")), false),
-            _ if has("READONLY") => (self.unavailable(operation, format!("{at}: {text}")), true),
-            _ if ["OOM ", "BUSY", "MISCONF", "NOREPLICAS", "max number of clients", "UNKILLABLE", "LOADING"]
-                .into_iter()
-                .any(has) =>
+            _ if says("READONLY") => (self.unavailable(operation, format!("{at}: {text}")), true),
+            _ if ["OOM", "BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE", "LOADING"].into_iter().any(says)
+                || text.contains("max number of clients") =>
             {
                 (self.unavailable(operation, format!("{at}: {text}")), false)
             }
-            _ if ["NOAUTH", "WRONGPASS", "invalid password", "without any password"].into_iter().any(has) => {
+            _ if ["NOAUTH", "WRONGPASS", "invalid password", "without any password"].into_iter().any(says) => {
                 (refused("check user and password of the Redis URL"), true)
             }
-            _ if has("NOPERM") || has("No permissions") || has("can't access") => {
-                (refused("give this user the right"), false)
-            }
+            _ if ["NOPERM", "has no permissions"].into_iter().any(says) => (refused("give this user the right"), false),
             _ => (corrupt(operation, text), false),
         }
     }
