@@ -190,11 +190,7 @@ impl FrontDoor {
     }
 }
 
-fn answer(
-    jobs: Vec<NewJob>,
-    replies: Vec<Option<Reply>>,
-    result: Result<Vec<Enqueued>, StoreError>,
-) {
+fn answer(jobs: Vec<NewJob>, replies: Vec<Option<Reply>>, result: Result<Vec<Enqueued>, StoreError>) {
     match result {
         Ok(results) => {
             for ((job, reply), enqueued) in jobs.into_iter().zip(replies).zip(results) {
