@@ -73,9 +73,9 @@ impl Events {
         self.trim(&mut unkept);
     }
 
-    /// How many events were dropped because the store was away too long.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.0.dropped.load(Ordering::Relaxed)
+    /// How many events were dropped since the last time this was asked, because the store was away too long.
+    pub(crate) fn take_dropped(&self) -> u64 {
+        self.0.dropped.swap(0, Ordering::Relaxed)
     }
 
     fn keep(&self, events: impl IntoIterator<Item = SupervisionEvent>) {

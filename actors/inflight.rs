@@ -327,8 +327,11 @@ impl Inflight {
             return None;
         }
         let count = table.finished.len().min(BATCH_MAX);
-        let mut settling =
-            Settling { inflight: self.clone(), grants: Vec::with_capacity(count), settlements: Vec::with_capacity(count) };
+        let mut settling = Settling {
+            inflight: self.clone(),
+            grants: Vec::with_capacity(count),
+            settlements: Vec::with_capacity(count),
+        };
         for grant in table.finished.drain(..count) {
             let Some(held) = table.held.get_mut(&grant) else { continue };
             if let Phase::Finished(settlement) = &held.phase {

@@ -1,6 +1,6 @@
 //! The ledger: keeps supervision events in the store, and this worker's row.
 //!
-//! Events are logged and broadcast where they happen (see [`event`](crate::event)); here they are only kept. Bounds: one write under way, of at most
+//! Events are logged and broadcast where they happen ; here they are only kept. Bounds: one write under way, of at most
 //! [`EVENTS_A_WRITE_MAX`] events, every [`WRITE_EVERY`].
 
 use std::sync::Arc;
@@ -78,6 +78,10 @@ pub(crate) async fn write(house: &House, beat: bool) {
         let queues: Vec<_> = house.rooms.iter().map(|room| room.name.clone()).collect();
         let _ = house.health.attempt("announce", house.store.announce(&queues)).await;
         let _ = house.health.attempt("heartbeat", house.store.heartbeat(&row(house))).await;
+    }
+    let dropped = house.events.take_dropped();
+    if dropped > 0 {
+        tracing::warn!(target: "retraced::supervision", dropped, "the store was away too long to keep all supervision events");
     }
     loop {
         let events = Unwritten::take(house);

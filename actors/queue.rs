@@ -123,12 +123,12 @@ impl QueueHandle {
         let mut last = None;
         loop {
             let Some(actor) = self.actor() else {
-                self.wait(deadline, last, tokio::time::sleep(RESTART_WAIT)).await?;
+                self.wait(deadline, last.clone(), tokio::time::sleep(RESTART_WAIT)).await?;
                 continue;
             };
             let (message, receipt) = Enqueue::sealed(job.clone()).with_reply();
             if actor.cast(message).is_err() {
-                self.wait(deadline, last, tokio::time::sleep(RESTART_WAIT)).await?;
+                self.wait(deadline, last.clone(), tokio::time::sleep(RESTART_WAIT)).await?;
                 continue;
             }
             match tokio::time::timeout_at(deadline, receipt).await {

@@ -130,7 +130,9 @@ impl RestartPolicy {
     pub fn validate(self) -> Result<Self, InvalidPolicy> {
         let refuse = |text: String| Err(InvalidPolicy(text));
         if self.budget.restarts == 0 {
-            return refuse("a budget of 0 restarts would end its supervisor at the first failure; allow at least 1".into());
+            return refuse(
+                "a budget of 0 restarts would end its supervisor at the first failure; allow at least 1".into(),
+            );
         }
         if self.budget.window < Duration::from_secs(1) {
             return refuse(format!("restart window {:?} is below 1s", self.budget.window));

@@ -21,7 +21,7 @@ use crate::restart::{ChildKind, End, Reopening, RestartPolicy, Window};
 use crate::roster::Roster;
 
 /// How long a killed actor may take to end. Kill acts at its next await; one that blocks its thread is left behind.
-pub(crate) const KILL_WAIT: Duration = Duration::from_secs(1);
+pub const KILL_WAIT: Duration = Duration::from_secs(1);
 
 /// How a child is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +149,10 @@ struct Child {
 enum Status {
     Down,
     Starting,
-    Up { actor: ActorCell, since: Instant },
+    Up {
+        actor: ActorCell,
+        since: Instant,
+    },
     /// Being stopped on purpose: its end is no news.
     Stopping,
     Ended,

@@ -228,8 +228,7 @@ fn build(spec: TreeSpec) -> House {
     let rooms = queues
         .into_iter()
         .map(|queue| {
-            let door =
-                FrontDoor::new(queue.name.clone(), store.clone(), lanes.clone(), health.clone(), events.clone());
+            let door = FrontDoor::new(queue.name.clone(), store.clone(), lanes.clone(), health.clone(), events.clone());
             Arc::new(Room::new(queue, door))
         })
         .collect();
@@ -254,9 +253,8 @@ fn root_spec(house: &Arc<House>, verdict: Arc<OnceLock<Exhausted>>) -> Superviso
     ];
     for room in &house.rooms {
         let (house, room_) = (house.clone(), room.clone());
-        let start: StartChild = Arc::new(move |parent, _| {
-            Box::pin(start_supervisor(queue_spec(&house, &room_), parent))
-        });
+        let start: StartChild =
+            Arc::new(move |parent, _| Box::pin(start_supervisor(queue_spec(&house, &room_), parent)));
         let reopening = Some(room.options.reopening);
         children.push(child(room.name.as_str(), Shutdown::Ordered(QUEUE_TIMEOUT), reopening, QUEUE_TIMEOUT, start));
     }

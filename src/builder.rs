@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::runtime::{Runtime, TreeRuntime};
 
 /// How long a store may take to give its first sign of life; then the start is refused.
-pub const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest and longest timeout a job may have.
 const TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(7 * 24 * 60 * 60));
 

@@ -13,7 +13,7 @@ use crate::operator::{OperatorError, until_known};
 use crate::producer::{Door, JobRequest, ProduceError};
 
 /// Calls a client may have open at a time; further ones wait.
-pub const CLIENT_LANES_MAX: u16 = 64;
+const CLIENT_LANES_MAX: u16 = 64;
 
 /// Enqueues jobs from a process that runs none. Cheap to clone.
 ///

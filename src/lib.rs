@@ -43,7 +43,7 @@ mod trace;
 pub mod cli;
 
 pub use builder::{BuildError, Queue, RuntimeBuilder};
-pub use client::Client;
+pub use client::{Client, ClientQueue};
 pub use operator::{Operator, OperatorError};
 pub use producer::{JobRequest, ProduceError};
 pub use queue::QueueHandle;
@@ -51,6 +51,7 @@ pub use runtime::{Ended, Runtime, RuntimeError};
 pub use trace::{Trace, TraceError};
 
 pub use ractor;
+pub use retraced_actors::bounds;
 pub use retraced_actors::{
     Budget, Drained, Enqueue, EnqueueError, Receipt, Refusal, Reopening, RestartDelay, RestartPolicy,
 };
@@ -60,7 +61,7 @@ pub use retraced_jobs::handler::{Job, RawJob, State};
 pub use retraced_jobs::job::{JobId, JobState, Kind, QueueName};
 pub use retraced_jobs::retry::Retry;
 pub use retraced_jobs::store::memory::MemoryStore;
-pub use retraced_jobs::store::redis::RedisStore;
+// RedisStore joins with the redis-store branch.
 pub use retraced_jobs::store::{Retention, RetentionRule, Store};
 pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How long a call waits, in all, for a store that does not answer.
-pub const OPERATOR_PATIENCE: Duration = Duration::from_secs(5);
+const OPERATOR_PATIENCE: Duration = Duration::from_secs(5);
 /// How long it waits between two tries.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
 /// Calls an operator may have open at a time.
@@ -205,7 +205,7 @@ impl Operator {
     async fn call<T, F, Fut>(&self, call: F) -> Result<T, OperatorError>
     where
         T: Send + 'static,
-        F: Fn(Arc<dyn Store>, CallId) -> Fut + Send + 'static,
+        F: Fn(Arc<dyn Store>, CallId) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let (store, lanes) = (self.store.clone(), self.lanes.clone());

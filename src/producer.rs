@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use retraced_actors::{ENQUEUE_PATIENCE, EnqueueError, Receipt};
+use retraced_actors::bounds::ENQUEUE_PATIENCE;
+use retraced_actors::{EnqueueError, Receipt};
 use retraced_jobs::codec::CodecError;
 use retraced_jobs::handler::{Job, JobOptions, seal_job};
 use retraced_jobs::job::{InvalidName, JobId, NewJob, RunAt};

@@ -225,7 +225,8 @@ fn instant(ms: u64) -> String {
 fn span(ms: u64) -> String {
     let duration = Duration::from_millis(ms);
     match ms {
-        0..10_000 => format!("{duration:?}"),
+        0 => "less than 1ms".into(),
+        1..10_000 => format!("{duration:?}"),
         10_000..60_000 => format!("{:.1}s", duration.as_secs_f64()),
         60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
         _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
