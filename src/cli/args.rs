@@ -4,13 +4,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use retraced_actors::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
+use retraced_actors::bounds::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
 use retraced_jobs::job::QueueName;
 
 /// Longest duration any option takes; a longer one is refused, because it is a slip of the finger.
 const DURATION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 /// Bounds of a webhook request's time.
 const REQUEST_TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(60 * 60));
+/// Bounds of the time between two looks that give a rate.
+const MEASURE_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60 * 60));
 
 /// A whole number and a unit: `250ms`, `30s`, `5m`, `1h`, `2d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -29,8 +31,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         return Err(HOW.into());
     }
     let ms = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit_ms));
-    let duration = ms.map(Duration::from_millis).filter(|d| *d <= DURATION_MAX);
-    duration.ok_or_else(|| "longer than 3650 days".to_owned())
+    ms.map(Duration::from_millis).ok_or_else(too_long).and_then(bounded)
+}
+
+/// The duration, unless it is longer than any option takes.
+pub(super) fn bounded(duration: Duration) -> Result<Duration, String> {
+    if duration <= DURATION_MAX { Ok(duration) } else { Err(too_long()) }
+}
+
+fn too_long() -> String {
+    format!("longer than {} days", DURATION_MAX.as_secs() / 86_400)
 }
 
 fn within(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, String> {
@@ -59,6 +69,10 @@ pub(super) fn grace(text: &str) -> Result<Duration, String> {
 
 pub(super) fn request_timeout(text: &str) -> Result<Duration, String> {
     within(text, REQUEST_TIMEOUT_BOUNDS)
+}
+
+pub(super) fn measured(text: &str) -> Result<Duration, String> {
+    within(text, MEASURE_BOUNDS)
 }
 
 /// An instant in RFC 3339, as milliseconds since the Unix epoch; one before the epoch is the epoch.
