@@ -49,10 +49,13 @@ pub enum Refusal {
     Refused(String),
 }
 
+/// Where somebody waits for a receipt.
+pub(crate) type Reply = oneshot::Sender<Result<Receipt, Refusal>>;
+
 /// A job at the door, and who waits for its receipt.
 pub(crate) struct Arrival {
     pub(crate) job: NewJob,
-    pub(crate) reply: Option<oneshot::Sender<Result<Receipt, Refusal>>>,
+    pub(crate) reply: Option<Reply>,
 }
 
 /// The buffer. It outlives the queue actor.
@@ -163,7 +166,7 @@ impl FrontDoor {
         }
     }
 
-    fn next_batch(&self) -> Option<(Vec<NewJob>, Vec<Option<oneshot::Sender<Result<Receipt, Refusal>>>>)> {
+    fn next_batch(&self) -> Option<(Vec<NewJob>, Vec<Option<Reply>>)> {
         let mut buffer = self.lock();
         if buffer.refused > 1 {
             let refused = std::mem::take(&mut buffer.refused);
@@ -189,7 +192,7 @@ impl FrontDoor {
 
 fn answer(
     jobs: Vec<NewJob>,
-    replies: Vec<Option<oneshot::Sender<Result<Receipt, Refusal>>>>,
+    replies: Vec<Option<Reply>>,
     result: Result<Vec<Enqueued>, StoreError>,
 ) {
     match result {

@@ -57,11 +57,11 @@ pub use retraced_actors::{
 };
 pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::failure::{Class, Code, Failure};
-pub use retraced_jobs::handler::{Job, RawJob, State};
+pub use retraced_jobs::handler::{Job, JobOptions, RawJob, State, seal_job};
 pub use retraced_jobs::job::{JobId, JobState, Kind, QueueName};
 pub use retraced_jobs::retry::Retry;
 pub use retraced_jobs::store::memory::MemoryStore;
-// RedisStore joins with the redis-store branch.
+pub use retraced_jobs::store::redis::RedisStore;
 pub use retraced_jobs::store::{Retention, RetentionRule, Store};
 pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
 

@@ -146,22 +146,23 @@ pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Caught> {
 }
 
 fn message_of(payload: Box<dyn Any + Send>) -> String {
-    let message = match payload.downcast::<String>() {
+    let payload = match payload.downcast::<String>() {
         Ok(text) => return *text,
-        Err(payload) => match payload.downcast::<&'static str>() {
-            Ok(text) => return (*text).to_owned(),
-            Err(payload) => {
-                let text = "a panic whose payload is no text".to_owned();
-                // Dropping a payload may run user code that panics again.
-                if catch_unwind(AssertUnwindSafe(|| drop(payload))).is_err() {
-                    format!("{text}, and that panicked again when it was dropped")
-                } else {
-                    text
-                }
-            }
-        },
+        Err(payload) => payload,
     };
-    message
+    let payload = match payload.downcast::<&'static str>() {
+        Ok(text) => return (*text).to_owned(),
+        Err(payload) => payload,
+    };
+    // Dropping a payload may run user code that panics again.
+    match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        Ok(()) => "a panic whose payload is no text".into(),
+        Err(again) => {
+            // Its payload is leaked rather than dropped: that could go on for ever.
+            std::mem::forget(again);
+            "a panic whose payload is no text and panicked again when it was dropped".into()
+        }
+    }
 }
 
 /// A handler's future, each poll of it watched: panics are caught, and a poll that does not end is seen by the watchdog.

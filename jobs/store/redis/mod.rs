@@ -1,1 +1,185 @@
 //! The store on Redis: one Lua file a transition, one typed function a file.
+//!
+//! Works on Redis 6.2 or newer and on Valkey. The server must not evict keys: an evicted job is a lost job.
+
+mod connection;
+mod desk;
+mod facts;
+mod keys;
+mod ledger;
+mod reply;
+mod scripts;
+mod transitions;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::time::timeout;
+
+use self::connection::{Endpoint, Link};
+use self::keys::QueueKeys;
+use super::{BATCH_MAX, Hint, Store, StoreError, StoreFacts, StoreFuture};
+use crate::job::{JobId, QueueName};
+
+/// Silence on the wake-up subscription after which it is asked whether it still lives.
+const SUBSCRIPTION_PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// How a [`RedisStore`] treats its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RedisOptions {
+    /// Longest wait for a connection, the handshake included. Default 2 s. After it a call is [`StoreError::Unavailable`].
+    pub connect_timeout: Duration,
+    /// Longest wait for an answer. Default 5 s. After it the outcome of the call is unknown, the connection is replaced, and the call is
+    /// [`StoreError::Unavailable`]: send it again.
+    pub call_timeout: Duration,
+    /// Work with a server that may evict keys when its memory is full. Default `false`: such a server is refused, because it drops jobs without a
+    /// word.
+    pub allow_eviction: bool,
+}
+
+impl Default for RedisOptions {
+    fn default() -> Self {
+        Self { connect_timeout: Duration::from_secs(2), call_timeout: Duration::from_secs(5), allow_eviction: false }
+    }
+}
+
+/// Jobs in a Redis or Valkey server. Cheap to clone; clones share their connections.
+///
+/// Connections are opened when they are first used, on the tokio runtime of that call, and again whenever they are lost. There are three,
+/// so that nothing that matters waits behind something large: transitions, producers and readers, renewals; and one for each subscription.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), retraced_jobs::store::StoreError> {
+/// use retraced_jobs::store::redis::RedisStore;
+/// let store = RedisStore::connect("redis://127.0.0.1:6379").await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct RedisStore(Arc<Inner>);
+
+struct Inner {
+    endpoint: Arc<Endpoint>,
+    options: RedisOptions,
+    transitions: Link,
+    desk: Link,
+    renewals: Link,
+    /// Keys already spelled, one entry a queue this process has used.
+    queues: Mutex<HashMap<QueueName, Arc<QueueKeys>>>,
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("address", &self.0.endpoint.address()).finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// The store behind this URL, `redis://[user:password@]host[:port][/database]` or `redis+unix:///path`, after it was found to be there and fit
+    /// for jobs.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when nobody answers, [`StoreError::Refused`] when the URL cannot be read, the password is wrong, the server is
+    /// too old, a replica, or may evict keys.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let store = Self::open(url, RedisOptions::default())?;
+        store.probe().await?;
+        Ok(store)
+    }
+
+    /// The same, without a look at the server: for a process that must start while Redis is away. Call [`probe`](Store::probe) when it is time.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the URL cannot be read.
+    ///
+    /// ```
+    /// use retraced_jobs::store::redis::{RedisOptions, RedisStore};
+    /// let store = RedisStore::open("redis://:secret@10.0.0.1", RedisOptions::default()).unwrap();
+    /// assert_eq!(format!("{store:?}"), "RedisStore { address: \"10.0.0.1:6379\", .. }");
+    /// let refused = RedisStore::open("http://:secret@10.0.0.1", RedisOptions::default()).unwrap_err();
+    /// assert!(!refused.to_string().contains("secret"));
+    /// ```
+    pub fn open(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
+        let endpoint = Arc::new(Endpoint::new(url, options)?);
+        Ok(Self(Arc::new(Inner {
+            transitions: Link::new(endpoint.clone()),
+            desk: Link::new(endpoint.clone()),
+            renewals: Link::new(endpoint.clone()),
+            queues: Mutex::default(),
+            endpoint,
+            options,
+        })))
+    }
+
+    fn keys(&self, queue: &QueueName) -> Arc<QueueKeys> {
+        let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keys) = queues.get(queue) {
+            return keys.clone();
+        }
+        let keys = Arc::new(QueueKeys::new(queue));
+        queues.insert(queue.clone(), keys.clone());
+        keys
+    }
+}
+
+/// Refuses a call that carries, or asks for, more items than one atomic step may have.
+fn check_batch(operation: &'static str, items: usize) -> Result<(), StoreError> {
+    if items <= BATCH_MAX {
+        return Ok(());
+    }
+    let reason = format!("{items} items are more than the {BATCH_MAX} one call may carry; split it");
+    Err(StoreError::Refused { operation, reason })
+}
+
+impl Store for RedisStore {
+    fn probe(&self) -> StoreFuture<'_, StoreFacts> {
+        Box::pin(async move {
+            scripts::probe(&self.0.transitions).await?;
+            facts::read(&self.0.transitions, self.0.options.allow_eviction).await
+        })
+    }
+
+    fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
+        let channels: Vec<String> = queues.iter().map(keys::wake_channel).collect();
+        let queue_of: HashMap<String, QueueName> = channels.iter().cloned().zip(queues.iter().cloned()).collect();
+        Box::pin(async move {
+            if channels.is_empty() {
+                return Ok(stream::pending().boxed());
+            }
+            let (sink, messages) = self.0.endpoint.subscribe("hints", &channels).await?.split();
+            let limit = self.0.options.call_timeout;
+            let hints = stream::unfold((sink, messages), move |(mut sink, mut messages)| async move {
+                loop {
+                    match timeout(SUBSCRIPTION_PROBE_EVERY, messages.next()).await {
+                        Ok(Some(message)) => return Some((message, (sink, messages))),
+                        Ok(None) => return None,
+                        // A connection the other side has forgotten is silent for ever: ask.
+                        Err(_) => match timeout(limit, sink.ping::<redis::Value>()).await {
+                            Ok(Ok(_)) => {}
+                            Ok(Err(_)) | Err(_) => return None,
+                        },
+                    }
+                }
+            });
+            let hints = hints.filter_map(move |message| {
+                let hint = queue_of.get(message.get_channel_name()).and_then(|q| hint(q, message.get_payload_bytes()));
+                async move { hint }
+            });
+            Ok(hints.boxed())
+        })
+    }
+}
+
+/// What a message on a queue's channel says; nothing for words of a newer version.
+fn hint(queue: &QueueName, message: &[u8]) -> Option<Hint> {
+    match message {
+        b"pending" => Some(Hint::Pending(queue.clone())),
+        b"delayed" => Some(Hint::Due(queue.clone())),
+        _ => {
+            let id = JobId::from_wire(message.strip_prefix(b"cancel:")?)?;
+            Some(Hint::Cancel(queue.clone(), id))
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Connections to one server: our own time limits and our own reconnects.
+//!
+//! A time-out means that the outcome is *unknown*: the connection is dropped, the error says so, and the caller sends the same call again over a new
+//! one. Nothing is repeated here, except a script the server has forgotten.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::io::tcp::{TcpSettings, socket2};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
+    Value,
+};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::RedisOptions;
+use super::reply::corrupt;
+use crate::store::StoreError;
+
+/// Silence on a connection after which the kernel asks the other side whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Commands of one connection that wait to be written; further callers wait for room, under their own time limit.
+const PIPELINE_MAX: usize = 1024;
+
+/// Where the server is and how it is reached. Holds the password; its `Debug` does not show it.
+pub(super) struct Endpoint {
+    client: Client,
+    /// `host:port` or the socket's path: what logs and errors may show.
+    address: String,
+    /// What must never be shown.
+    secrets: Vec<String>,
+    options: RedisOptions,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    pub(super) fn new(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
+        // The text of this error is ours: one of the library's could quote the URL, and with it the password.
+        let refuse = |reason: &str| StoreError::Refused { operation: "connect", reason: reason.to_owned() };
+        let info: ConnectionInfo = url.into_connection_info().map_err(|_| {
+            refuse("the Redis URL cannot be read; write redis://[user:password@]host[:port][/database]")
+        })?;
+        let address = info.addr().to_string();
+        let secrets: Vec<String> =
+            info.redis_settings().password().filter(|p| !p.is_empty()).map(str::to_owned).into_iter().collect();
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
+        let client = Client::open(info.set_tcp_settings(tcp))
+            .map_err(|_| refuse("this Redis URL is not supported by this build (TLS needs a build with TLS)"))?;
+        Ok(Self { client, address, secrets, options })
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
+        // The library's own time limits are off: there is one place for them, and it is here.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(PIPELINE_MAX);
+        self.client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// A connection of its own that hears these channels.
+    pub(super) async fn subscribe(&self, operation: &'static str, channels: &[String]) -> Result<PubSub, StoreError> {
+        let opening = async {
+            let mut hub = self.client.get_async_pubsub().await?;
+            hub.subscribe(channels).await?;
+            Ok::<_, RedisError>(hub)
+        };
+        match timeout(self.options.connect_timeout, opening).await {
+            Ok(Ok(hub)) => Ok(hub),
+            Ok(Err(error)) => Err(self.translate(operation, &error).0),
+            Err(_) => Err(self.no_answer(operation, "no connection", self.options.connect_timeout)),
+        }
+    }
+
+    fn no_answer(&self, operation: &'static str, what: &str, limit: Duration) -> StoreError {
+        self.unavailable(operation, format!("{what} to {} within {limit:?}", self.address))
+    }
+
+    fn unavailable(&self, operation: &'static str, text: String) -> StoreError {
+        let cause: Box<dyn StdError + Send + Sync> = self.scrub(text).into();
+        StoreError::Unavailable { operation, cause }
+    }
+
+    fn scrub(&self, text: String) -> String {
+        self.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "…"))
+    }
+
+    /// What an error of the library means to us, and whether its connection is of no more use.
+    fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
+        let text = self.scrub(error.to_string());
+        let at = &self.address;
+        // Before 7.0 an error inside a script has its code in the middle of its text.
+        let says = |word: &str| error.code() == Some(word) || text.contains(&format!("{word} "));
+        let refused = |advice: &str| StoreError::Refused { operation, reason: format!("{at} says: {text}; {advice}") };
+        match error.kind() {
+            ErrorKind::Io | ErrorKind::Parse => (self.unavailable(operation, format!("{at}: {text}")), true),
+            ErrorKind::AuthenticationFailed => (refused("check user and password of the Redis URL"), true),
+            ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => (refused("check the Redis URL"), true),
+            ErrorKind::Server(ServerErrorKind::ReadOnly) => {
+                (self.unavailable(operation, format!("{at}: {text}")), true)
+            }
+            ErrorKind::Server(
+                ServerErrorKind::BusyLoading
+                | ServerErrorKind::TryAgain
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::Moved
+                | ServerErrorKind::Ask,
+            ) => (self.unavailable(operation, format!("{at}: {text}")), false),
+            _ if says("READONLY") => (self.unavailable(operation, format!("{at}: {text}")), true),
+            _ if ["OOM", "BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE", "LOADING"].into_iter().any(says)
+                || text.contains("max number of clients") =>
+            {
+                (self.unavailable(operation, format!("{at}: {text}")), false)
+            }
+            _ if ["NOAUTH", "WRONGPASS", "invalid password", "without any password"].into_iter().any(says) => {
+                (refused("check user and password of the Redis URL"), true)
+            }
+            _ if ["NOPERM", "has no permissions"].into_iter().any(says) => (refused("give this user the right"), false),
+            _ => (corrupt(operation, text), false),
+        }
+    }
+}
+
+/// One connection that many callers share, opened when it is first needed and again after it was lost.
+#[derive(Debug)]
+pub(super) struct Link {
+    endpoint: Arc<Endpoint>,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    /// How many connections there have been.
+    count: u64,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Open").field("count", &self.count).field("open", &self.connection.is_some()).finish()
+    }
+}
+
+impl Link {
+    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
+        Self { endpoint, open: Mutex::default() }
+    }
+
+    /// Sends one command.
+    pub(super) async fn send(&self, operation: &'static str, command: &Cmd) -> Result<Value, StoreError> {
+        match self.exchange(operation, command).await? {
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.endpoint.translate(operation, &error).0),
+        }
+    }
+
+    /// Runs a script by its hash, or by its text where the server has forgotten it.
+    pub(super) async fn run(
+        &self,
+        operation: &'static str,
+        script: &redis::Script,
+        source: &str,
+        fill: impl Fn(&mut Cmd),
+    ) -> Result<Value, StoreError> {
+        let mut by_hash = redis::cmd("EVALSHA");
+        by_hash.arg(script.get_hash());
+        fill(&mut by_hash);
+        match self.exchange(operation, &by_hash).await? {
+            Ok(value) => Ok(value),
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                let mut by_text = redis::cmd("EVAL");
+                by_text.arg(source);
+                fill(&mut by_text);
+                self.send(operation, &by_text).await
+            }
+            Err(error) => Err(self.endpoint.translate(operation, &error).0),
+        }
+    }
+
+    /// The outer error: there was no answer. The inner one: the server's own.
+    async fn exchange(&self, operation: &'static str, command: &Cmd) -> Result<Result<Value, RedisError>, StoreError> {
+        let options = &self.endpoint.options;
+        let (opened, mut connection) = match timeout(options.connect_timeout, self.connection()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(self.endpoint.translate(operation, &error).0),
+            Err(_) => return Err(self.endpoint.no_answer(operation, "no connection", options.connect_timeout)),
+        };
+        let answer = async { connection.send_packed_command(command).await?.extract_error() };
+        match timeout(options.call_timeout, answer).await {
+            Ok(Ok(value)) => Ok(Ok(value)),
+            Ok(Err(error)) => {
+                if self.endpoint.translate(operation, &error).1 {
+                    self.lose(opened).await;
+                }
+                Ok(Err(error))
+            }
+            Err(_) => {
+                self.lose(opened).await;
+                Err(self.endpoint.no_answer(operation, "no answer", options.call_timeout))
+            }
+        }
+    }
+
+    /// The present connection and its number.
+    async fn connection(&self) -> Result<(u64, MultiplexedConnection), RedisError> {
+        let mut open = self.open.lock().await;
+        if let Some(connection) = &open.connection {
+            return Ok((open.count, connection.clone()));
+        }
+        let connection = self.endpoint.open().await?;
+        open.count += 1;
+        open.connection = Some(connection.clone());
+        Ok((open.count, connection))
+    }
+
+    /// Forgets a connection, unless somebody replaced it meanwhile.
+    async fn lose(&self, number: u64) {
+        let mut open = self.open.lock().await;
+        if open.count == number {
+            open.connection = None;
+        }
+    }
+}

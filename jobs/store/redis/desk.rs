@@ -1,0 +1,82 @@
+//! What operators read and do.
+
+use super::reply::Reply;
+use super::scripts::{self, Act};
+use super::{RedisStore, check_batch, keys};
+use crate::job::{JobId, JobState, QueueName};
+use crate::store::{
+    AuditReport, BATCH_MAX, CallId, Cursor, Desk, JobPage, Moved, QueueStats, StoreFuture, TrimPolicy, Trimmed,
+};
+use crate::trace::JobView;
+
+impl Desk for RedisStore {
+    fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
+        Box::pin(async move {
+            let value = self.0.desk.send("queues", redis::cmd("SMEMBERS").arg(keys::QUEUES)).await?;
+            let mut members = Reply::new("queues", value)?;
+            let mut queues = Vec::with_capacity(members.len());
+            while !members.is_empty() {
+                // A name no queue can have was put there by hand.
+                let member = String::from_utf8(members.bytes()?).unwrap_or_default();
+                queues.extend(QueueName::new(member));
+            }
+            queues.sort();
+            Ok(queues)
+        })
+    }
+
+    fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats> {
+        Box::pin(async move { scripts::stats(&self.0.desk, &self.keys(queue)).await })
+    }
+
+    fn jobs<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        state: JobState,
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> StoreFuture<'a, JobPage> {
+        let limit = limit.clamp(1, BATCH_MAX);
+        Box::pin(async move { scripts::jobs(&self.0.desk, &self.keys(queue), state, from, limit).await })
+    }
+
+    fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>> {
+        Box::pin(async move { scripts::job(&self.0.desk, &self.keys(queue), queue, id).await })
+    }
+
+    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
+        Box::pin(async move {
+            check_batch("redrive", ids.len())?;
+            scripts::act(&self.0.desk, &self.keys(queue), call, Act::Redrive, ids).await
+        })
+    }
+
+    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
+        Box::pin(async move {
+            check_batch("cancel", ids.len())?;
+            scripts::act(&self.0.desk, &self.keys(queue), call, Act::Cancel, ids).await
+        })
+    }
+
+    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
+        Box::pin(async move {
+            check_batch("discard", ids.len())?;
+            scripts::act(&self.0.desk, &self.keys(queue), call, Act::Discard, ids).await
+        })
+    }
+
+    fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool> {
+        Box::pin(async move { scripts::pause(&self.0.desk, &self.keys(queue), paused).await })
+    }
+
+    fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {
+        Box::pin(async move {
+            check_batch("trim", policy.limit)?;
+            scripts::trim(&self.0.desk, &self.keys(queue), call, policy).await
+        })
+    }
+
+    fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport> {
+        Box::pin(async move { scripts::audit(&self.0.desk, &self.keys(queue)).await })
+    }
+}

@@ -1,0 +1,66 @@
+//! What a server says of itself, and whether jobs are safe with it.
+
+use redis::Value;
+
+use super::connection::Link;
+use crate::store::{StoreError, StoreFacts};
+
+/// Oldest version that has every command the scripts use.
+const VERSION_MIN: (u32, u32) = (6, 2);
+const OPERATION: &str = "probe";
+
+/// Asks the server, and refuses one that would lose jobs.
+pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts, StoreError> {
+    let info = text(link.send(OPERATION, &redis::cmd("INFO")).await?);
+    let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let refuse = |reason: String| Err(StoreError::Refused { operation: OPERATION, reason });
+
+    // Valkey reports the version of Redis it stands for, and its own beside it.
+    let version = value("redis_version").unwrap_or("unknown");
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let known = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if known < VERSION_MIN {
+        let (major, minor) = VERSION_MIN;
+        return refuse(format!("the server is version {version}; {major}.{minor} or newer is needed"));
+    }
+    if value("role") == Some("slave") {
+        return refuse("the server is a replica and takes no writes; connect to its primary".into());
+    }
+    let mut warnings = Vec::new();
+    let policy = value("maxmemory_policy").unwrap_or("unknown");
+    if policy != "noeviction" {
+        let what = format!("the server's maxmemory-policy is {policy}: when its memory is full it drops jobs");
+        if !allow_eviction {
+            return refuse(format!("{what}; set it to noeviction, or allow eviction if losing jobs is acceptable"));
+        }
+        warnings.push(what);
+    }
+    if value("aof_enabled") != Some("1") {
+        warnings.push(match snapshots(link).await {
+            Some(true) => "the append-only file is off: a crash of the server loses what came after its last snapshot".into(),
+            Some(false) => "nothing is persisted: a crash or restart of the server loses all jobs".into(),
+            None => "the append-only file is off: a crash of the server loses what came after its last snapshot, if it makes any".to_owned(),
+        });
+    }
+    let name = match value("valkey_version") {
+        Some(own) => format!("valkey {own}"),
+        None => format!("redis {version}"),
+    };
+    Ok(StoreFacts { name, warnings })
+}
+
+/// Whether the server makes snapshots by itself; `None` where it does not say, as managed servers do not.
+async fn snapshots(link: &Link) -> Option<bool> {
+    let reply = link.send(OPERATION, redis::cmd("CONFIG").arg("GET").arg("save")).await.ok()?;
+    let Value::Array(mut pair) = reply else { return None };
+    let save = text(pair.pop()?);
+    Some(!save.trim().is_empty())
+}
+
+fn text(value: Value) -> String {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => text,
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,84 @@
+//! The only place that spells a key.
+
+use crate::job::QueueName;
+
+/// Set of all queue names.
+pub(super) const QUEUES: &str = "retraced:queues";
+/// Hash of worker rows: incarnation → seen at, row.
+pub(super) const WORKERS: &str = "retraced:workers";
+/// Stream of supervision events.
+pub(super) const LEDGER: &str = "retraced:ledger";
+
+/// What a queue's keys are called and which type each has, in the order in which every script gets them (`lua/lib/queue.lua`).
+const NAMES: [(&str, &str); 13] = [
+    ("job", "hash"),
+    ("pending", "list"),
+    ("lease", "zset"),
+    ("grant", "hash"),
+    ("past", "hash"),
+    ("history", "hash"),
+    ("delayed", "zset"),
+    ("completed", "zset"),
+    ("dead", "zset"),
+    ("poisoned", "zset"),
+    ("cancelled", "zset"),
+    ("stats", "hash"),
+    ("lanes", "hash"),
+];
+
+/// The keys of one queue. They share the hash tag `{queue}`, so that a queue lives on one node of a cluster.
+#[derive(Debug)]
+pub(super) struct QueueKeys {
+    names: [String; NAMES.len()],
+    wake: String,
+}
+
+impl QueueKeys {
+    pub(super) fn new(queue: &QueueName) -> Self {
+        Self { names: NAMES.map(|(name, _)| format!("retraced:{{{queue}}}:{name}")), wake: wake_channel(queue) }
+    }
+
+    /// All keys, in the order of the scripts.
+    pub(super) fn all(&self) -> &[String] {
+        &self.names
+    }
+
+    /// All keys with the type each must have.
+    pub(super) fn typed(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.names.iter().map(String::as_str).zip(NAMES.map(|(_, kind)| kind))
+    }
+
+    /// The channel of the queue's wake-up hints.
+    pub(super) fn wake(&self) -> &str {
+        &self.wake
+    }
+}
+
+/// The channel of a queue's wake-up hints.
+pub(super) fn wake_channel(queue: &QueueName) -> String {
+    format!("retraced:{{{queue}}}:wake")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_queues_share_a_key_and_all_keys_of_one_share_a_hash_tag() {
+        let mut seen = HashSet::new();
+        for name in ["a", "a.wake", "a-lease", "lease", "job", "queues", "ledger", "A"] {
+            let queue = QueueName::new(name).unwrap();
+            let keys = QueueKeys::new(&queue);
+            for key in keys.all().iter().map(String::as_str).chain([keys.wake()]) {
+                assert!(seen.insert(key.to_owned()), "{key} is used twice");
+                assert!(key.contains(&format!("{{{name}}}")), "{key}");
+            }
+        }
+        for global in [QUEUES, WORKERS, LEDGER] {
+            assert!(seen.insert(global.to_owned()), "{global} collides with a queue's key");
+        }
+    }
+}

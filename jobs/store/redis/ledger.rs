@@ -1,0 +1,118 @@
+//! What is kept about the workers themselves: single keys, written outside of transitions.
+
+use super::reply::{Reply, big_endian};
+use super::{RedisStore, check_batch, keys, scripts};
+use crate::job::{Incarnation, QueueName};
+use crate::store::{
+    BATCH_MAX, Cursor, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreError, StoreFuture, WORKER_ROW_AGE_MAX, WorkerRow,
+};
+use crate::trace::SupervisionEvent;
+
+fn encode<T: serde::Serialize>(operation: &'static str, value: &T) -> Result<Vec<u8>, StoreError> {
+    crate::codec::to_payload(value).map_err(|error| StoreError::Refused { operation, reason: error.to_string() })
+}
+
+fn is_stream_id(text: &str) -> bool {
+    text.split_once('-').is_some_and(|(ms, n)| ms.parse::<u64>().is_ok() && n.parse::<u64>().is_ok())
+}
+
+impl Ledger for RedisStore {
+    fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            check_batch("announce", queues.len())?;
+            if queues.is_empty() {
+                return Ok(());
+            }
+            let mut command = redis::cmd("SADD");
+            command.arg(keys::QUEUES);
+            for queue in queues {
+                command.arg(queue.as_str());
+            }
+            self.0.desk.send("announce", &command).await.map(drop)
+        })
+    }
+
+    fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            check_batch("record", events.len())?;
+            let events: Vec<Vec<u8>> = events.iter().map(|event| encode("record", event)).collect::<Result<_, _>>()?;
+            scripts::record(&self.0.desk, LEDGER_EVENTS_MAX, &events).await
+        })
+    }
+
+    fn events<'a>(&'a self, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, LedgerPage> {
+        const OPERATION: &str = "events";
+        Box::pin(async move {
+            let limit = limit.clamp(1, BATCH_MAX);
+            // A stream's own ids are the cursor: they stay what they are while events are appended and dropped.
+            let newest = match from {
+                Some(cursor) if is_stream_id(cursor.as_str()) => format!("({}", cursor.as_str()),
+                Some(_) => {
+                    let reason = "this cursor was not made by this store; start again without one".into();
+                    return Err(StoreError::Refused { operation: OPERATION, reason });
+                }
+                None => "+".to_owned(),
+            };
+            let mut command = redis::cmd("XREVRANGE");
+            command.arg(keys::LEDGER).arg(newest).arg("-").arg("COUNT").arg(limit + 1);
+            let mut entries = Reply::new(OPERATION, self.0.desk.send(OPERATION, &command).await?)?;
+            let mut page = LedgerPage::default();
+            let mut last = String::new();
+            for _ in 0..limit.min(entries.len()) {
+                let mut entry = entries.list()?;
+                last = entry.text()?;
+                let mut fields = entry.list()?;
+                fields.bytes()?;
+                // An event of a newer version is passed over; the others are still worth reading.
+                page.events.extend(crate::codec::from_payload::<SupervisionEvent>(&fields.bytes()?));
+            }
+            page.next = (!entries.is_empty()).then(|| Cursor::from(last));
+            Ok(page)
+        })
+    }
+
+    fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let encoded = encode("heartbeat", row)?;
+            scripts::heartbeat(&self.0.desk, row.incarnation, &encoded, WORKER_ROW_AGE_MAX).await
+        })
+    }
+
+    fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>> {
+        const OPERATION: &str = "workers";
+        Box::pin(async move {
+            let now_ms = scripts::probe(&self.0.desk).await?;
+            let found = self.0.desk.send(OPERATION, redis::cmd("HVALS").arg(keys::WORKERS)).await?;
+            let mut found = Reply::new(OPERATION, found)?;
+            let age_max_ms = u64::try_from(WORKER_ROW_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
+            let mut rows = Vec::with_capacity(found.len());
+            while !found.is_empty() {
+                let value = found.bytes()?;
+                let Some((seen, row)) = value.split_at_checked(6) else { continue };
+                let seen_ms = big_endian(seen);
+                if seen_ms.saturating_add(age_max_ms) < now_ms {
+                    continue;
+                }
+                // A row of a newer version, or one written by hand, hides nobody else's.
+                if let Ok(row) = crate::codec::from_payload::<WorkerRow>(row) {
+                    rows.push(WorkerRow { seen_ms, ..row });
+                }
+            }
+            rows.sort_by_key(|row| row.incarnation);
+            Ok(rows)
+        })
+    }
+
+    fn forget<'a>(&'a self, incarnation: Incarnation, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            check_batch("forget", queues.len())?;
+            let mut command = redis::cmd("HDEL");
+            command.arg(keys::WORKERS).arg(&incarnation.as_bytes()[..]);
+            self.0.desk.send("forget", &command).await?;
+            for queue in queues {
+                scripts::forget(&self.0.desk, &self.keys(queue), incarnation).await?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,48 @@
+-- cancel.lua: call jobs off.
+-- Guarantee: one that waits is cancelled at once; one that runs is asked, and keeps its lease and its token.
+-- KEYS    see lib/queue.lua
+-- ARGV    lane, sequence, channel (lib/lane.lua); then ids
+-- Reply   as in redrive.lua; 'la': it runs and is asked | {'superseded'} | {'other'}
+local open, last = lane_open()
+if open == 'superseded' or open == 'other' then return { open } end
+if open == 'again' then return last end
+
+local results, called_off, pasts, seen, delayed, asked = {}, {}, {}, {}, {}, {}
+local stale = 0
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  local state = call('HEXISTS', JOB, id) == 1 and (seen[id] or state_of(id)) or '-'
+  if state == 'p' or state == 'y' then
+    seen[id] = 'x'
+    called_off[#called_off + 1] = NOW_TEXT
+    called_off[#called_off + 1] = id
+    if state == 'p' then
+      -- Its entry stays in the list and is dead.
+      stale = stale + 1
+      pasts[#pasts + 1] = id
+      pasts[#pasts + 1] = pack('>I4I4I4I4', counters_of(call('HGET', PAST, id))) .. NO_TICKET
+    else
+      delayed[#delayed + 1] = id
+    end
+    results[#results + 1] = state .. 'x'
+  elseif state == 'l' then
+    local g = call('HGET', GRANT, id)
+    if g and #g == GRANT_LEN then
+      local flags = byte(g, GRANT_LEN)
+      if flags % 2 ~= CANCEL then flags = flags + CANCEL end
+      asked[#asked + 1] = { id, sub(g, 1, GRANT_LEN - 1) .. string.char(flags) }
+    end
+    results[#results + 1] = 'la'
+  else
+    results[#results + 1] = state .. state
+  end
+end
+each('ZREM', DELAYED, delayed)
+each('ZADD', CANCELLED, called_off)
+put(PAST, pasts_kept, pasts)
+count('stale', stale)
+for i = 1, #asked do
+  call('HSET', GRANT, asked[i][1], asked[i][2])
+  call('PUBLISH', WAKE, 'cancel:' .. asked[i][1])
+end
+return lane_close({ 'ok', NOW, table.concat(results) })

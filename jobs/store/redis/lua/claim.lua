@@ -1,0 +1,20 @@
+-- claim.lua: grant jobs from the front of pending under a new lease.
+-- Guarantee: a job is granted to one owner at a time; a call sent again gets the same grants and pops nothing.
+-- KEYS    see lib/queue.lua
+-- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8)
+-- Reply   {'ok' | 'paused', now, ids, bodies, pasts} | {'superseded'} | {'other'}
+--         a body is header(12) and envelope; pasts is empty, or '' where a job has none
+local nonce = ARGV[7]
+local open, last, at = lane_open()
+if open == 'superseded' or open == 'other' then return { open } end
+if open == 'again' then
+  local ids, bodies, pasts = claimed(last[2], nonce)
+  return { last[1], struct.unpack('>I6', at), ids, bodies, pasts }
+end
+if PAUSED then
+  lane_close({ 'paused', {} })
+  return { 'paused', NOW, {}, {}, {} }
+end
+local ids, bodies, pasts = claim(tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), nonce)
+lane_close({ 'ok', ids })
+return { 'ok', NOW, ids, bodies, pasts }

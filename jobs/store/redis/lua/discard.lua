@@ -1,0 +1,27 @@
+-- discard.lua: remove jobs with everything kept of them.
+-- Guarantee: one that runs is left alone.
+-- KEYS    see lib/queue.lua
+-- ARGV    lane, sequence, channel (lib/lane.lua); then ids
+-- Reply   as in redrive.lua; a second char '-': removed | {'superseded'} | {'other'}
+local open, last = lane_open()
+if open == 'superseded' or open == 'other' then return { open } end
+if open == 'again' then return last end
+
+local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED, c = COMPLETED }
+local results, removed, contained, seen, stale = {}, {}, {}, {}, 0
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  local state = not seen[id] and call('HEXISTS', JOB, id) == 1 and state_of(id) or '-'
+  if state == '-' or state == 'l' then
+    results[#results + 1] = state .. state
+  else
+    seen[id] = true
+    removed[#removed + 1] = id
+    if state == 'p' then stale = stale + 1 else contained[#contained + 1] = { container[state], id } end
+    results[#results + 1] = state .. '-'
+  end
+end
+for i = 1, #contained do call('ZREM', contained[i][1], contained[i][2]) end
+forget(removed)
+count('stale', stale)
+return lane_close({ 'ok', NOW, table.concat(results) })

@@ -1,0 +1,9 @@
+-- lib/delay.lua: jobs that wait for an instant.
+
+-- Adds score, id pairs to `delayed`; a job that is now the earliest sends a hint to whoever promotes.
+local function delay(pairs_, earliest)
+  if #pairs_ == 0 then return end
+  local first = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
+  each('ZADD', DELAYED, pairs_)
+  if not first[2] or earliest < tonumber(first[2]) then call('PUBLISH', WAKE, 'delayed') end
+end

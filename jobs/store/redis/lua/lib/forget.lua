@@ -1,0 +1,17 @@
+-- lib/forget.lua: the end of a job's traces.
+
+-- Deletes the jobs named, at most 500, and everything kept of them.
+local function forget(ids)
+  if #ids == 0 then return end
+  local fields, pasts = {}, {}
+  if pasts_kept > 0 then pasts = call('HMGET', PAST, unpack(ids)) end
+  for i = 1, #ids do
+    -- No past: one attempt at most.
+    local attempts = 1
+    if pasts[i] then attempts = counters_of(pasts[i]) end
+    history_fields(fields, ids[i], attempts)
+  end
+  each('HDEL', HISTORY, fields)
+  if pasts_kept > 0 then each('HDEL', PAST, ids) end
+  each('HDEL', JOB, ids)
+end

@@ -1,0 +1,23 @@
+-- lib/history.lua: the attempts kept of a job, fields id\0N of `history`: settled at(6) kind(1) record.
+-- kind   a verdict of lib/settle.lua: the worker's own record; K crashed: incarnation(16) lease expiry(6);
+--        U unclaimed: incarnation(16); G damaged: the job was set aside because its record cannot be read
+local HISTORY_FIRST, HISTORY_LAST = 3, 7 -- a job keeps its first attempts and its last ones; those between are a count
+
+-- Appends the field that attempt `n` pushes out.
+local function crowd_out(fields, id, n)
+  local old = n - HISTORY_LAST
+  if old > HISTORY_FIRST then fields[#fields + 1] = id .. '\0' .. old end
+end
+
+-- Appends the fields a job of so many attempts may have, oldest first.
+local function history_fields(fields, id, attempts)
+  local n = #fields
+  for a = 0, math.min(attempts, HISTORY_FIRST) do
+    n = n + 1
+    fields[n] = id .. '\0' .. a
+  end
+  for a = math.max(HISTORY_FIRST + 1, attempts - HISTORY_LAST + 1), attempts do
+    n = n + 1
+    fields[n] = id .. '\0' .. a
+  end
+end

@@ -1,0 +1,11 @@
+-- lib/state.lua: a job's state is where it is.
+-- l processing, y delayed, c completed, d dead, o poisoned, x cancelled, p pending
+local function state_of(id)
+  if call('ZSCORE', LEASE, id) then return 'l' end
+  if call('ZSCORE', DELAYED, id) then return 'y' end
+  if call('ZSCORE', COMPLETED, id) then return 'c' end
+  if call('ZSCORE', DEAD, id) then return 'd' end
+  if call('ZSCORE', POISONED, id) then return 'o' end
+  if call('ZSCORE', CANCELLED, id) then return 'x' end
+  return 'p'
+end

@@ -1,0 +1,28 @@
+-- promote.lua: move jobs whose time has come to the back of pending, in the order of their due times.
+-- Guarantee: a due job is moved once, whoever asks.
+-- KEYS    see lib/queue.lua
+-- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit
+-- Reply   {'ok', now, moved, due time of the next delayed job or ''} | {'superseded'} | {'other'}
+local open, last = lane_open()
+if open == 'superseded' or open == 'other' then return { open } end
+if open == 'again' then return last end
+
+local due = call('ZRANGEBYSCORE', DELAYED, '-inf', NOW_TEXT, 'LIMIT', 0, ARGV[4])
+if #due > 0 then
+  local before = call('HMGET', PAST, unpack(due))
+  local moving, pasts, garbage = {}, {}, 0
+  for i = 1, #due do
+    if call('HEXISTS', JOB, due[i]) == 1 then
+      moving[#moving + 1] = { due[i], pack('>I4I4I4I4', counters_of(before[i])) }
+    else
+      garbage = garbage + 1
+    end
+  end
+  call('ZREM', DELAYED, unpack(due))
+  push('RPUSH', moving, pasts)
+  put(PAST, pasts_kept, pasts)
+  count('garbage', garbage)
+  due = moving
+end
+local next_due = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
+return lane_close({ 'ok', NOW, #due, next_due or '' })

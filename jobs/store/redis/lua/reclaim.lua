@@ -1,0 +1,79 @@
+-- reclaim.lua: take back leases that ran out.
+-- Guarantee: a lease that ran out is taken once, whoever asks, and never while nobody could have renewed it: when there
+-- are leases and the run before this one is older than half a lease, or there was none, all get one more lease.
+-- KEYS    see lib/queue.lua
+-- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit, 5 lease ms, 6 crashes that poison
+-- Reply   {'ok', now, next expiry or '', grace until or '', four values for each job taken: id, owner(16) or '',
+--         crashes, state now (lib/state.lua), in a list} | {'superseded'} | {'other'}
+local open, last = lane_open()
+if open == 'superseded' or open == 'other' then return { open } end
+if open == 'again' then return last end
+
+local lease_ms, crashes_max = tonumber(ARGV[5]), tonumber(ARGV[6])
+local seen = call('HMGET', STATS, 'reclaimed_at', 'grace_until')
+local reclaimed_at, grace_until = tonumber(seen[1]), tonumber(seen[2]) or 0
+local leases = leases_kept - (call('ZSCORE', LEASE, ROOM) and 1 or 0)
+if leases > 0 and not (reclaimed_at and NOW - reclaimed_at <= math.floor(lease_ms / 2)) then
+  grace_until = NOW + lease_ms
+  call('HSET', STATS, 'grace_until', grace_until)
+end
+call('HSET', STATS, 'reclaimed_at', NOW)
+
+local taken = {}
+-- A grace beyond one lease was not written by any run of ours.
+if grace_until <= NOW or grace_until > NOW + lease_ms then
+  grace_until = nil
+  local expired = call('ZRANGEBYSCORE', LEASE, '-inf', NOW_TEXT, 'LIMIT', 0, ARGV[4], 'WITHSCORES')
+  local ids = {}
+  for i = 1, #expired, 2 do ids[#ids + 1] = expired[i] end
+  if #ids > 0 then
+    local grants, before = call('HMGET', GRANT, unpack(ids)), call('HMGET', PAST, unpack(ids))
+    local front, pasts, history, cut, poisoned, cancelled = {}, {}, {}, {}, {}, {}
+    local garbage, crashed = 0, 0
+    for i = 1, #ids do
+      local id, g = ids[i], grants[i]
+      if call('HEXISTS', JOB, id) == 0 then
+        garbage = garbage + 1
+      else
+        local attempts, failures, crashes, releases = counters_of(before[i])
+        local owner, asked = '', false
+        if g and #g == GRANT_LEN then
+          attempts, owner, asked = struct.unpack('>I4', g), sub(g, 13, 28), byte(g, GRANT_LEN) % 2 == CANCEL
+        else
+          attempts = attempts + 1
+        end
+        crashes = crashes + 1
+        crashed = crashed + 1
+        local counters, state = pack('>I4I4I4I4', attempts, failures, crashes, releases), 'p'
+        history[#history + 1] = id .. '\0' .. attempts
+        history[#history + 1] = NOW6 .. 'K' .. (owner == '' and string.rep('\0', 16) or owner)
+          .. pack('>I6', math.max(0, math.min(tonumber(expired[2 * i]), NOW)))
+        crowd_out(cut, id, attempts)
+        if asked or crashes >= crashes_max then
+          local list = crashes >= crashes_max and poisoned or cancelled
+          state = crashes >= crashes_max and 'o' or 'x'
+          list[#list + 1] = NOW_TEXT
+          list[#list + 1] = id
+          pasts[#pasts + 1] = id
+          pasts[#pasts + 1] = counters .. NO_TICKET
+        else
+          front[#front + 1] = { id, counters }
+        end
+        local n = #taken
+        taken[n + 1], taken[n + 2], taken[n + 3], taken[n + 4] = id, owner, crashes, state
+      end
+    end
+    call('ZREM', LEASE, unpack(ids))
+    call('HDEL', GRANT, unpack(ids))
+    each('HDEL', HISTORY, cut)
+    put(HISTORY, histories_kept, history)
+    each('ZADD', POISONED, poisoned)
+    each('ZADD', CANCELLED, cancelled)
+    push('LPUSH', front, pasts)
+    put(PAST, pasts_kept, pasts)
+    count('crashes', crashed)
+    count('garbage', garbage)
+  end
+end
+local first = call('ZRANGE', LEASE, 0, 0, 'WITHSCORES')
+return lane_close({ 'ok', NOW, first[1] and first[1] ~= ROOM and first[2] or '', grace_until or '', taken })

@@ -1,0 +1,29 @@
+-- redrive.lua: give jobs that ended a fresh start at the back of pending, and delayed ones their turn now.
+-- Guarantee: a job is moved once, from the state it is found in; attempts and releases go on counting.
+-- KEYS    see lib/queue.lua
+-- ARGV    lane, sequence, channel (lib/lane.lua); then ids
+-- Reply   {'ok', now, two chars an id: where it was and where it is (lib/state.lua); the same twice: refused;
+--         '--': no such job} | {'superseded'} | {'other'}
+local open, last = lane_open()
+if open == 'superseded' or open == 'other' then return { open } end
+if open == 'again' then return last end
+
+local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED }
+local results, moving, pasts, seen = {}, {}, {}, {}
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  local state = call('HEXISTS', JOB, id) == 1 and (seen[id] or state_of(id)) or '-'
+  if container[state] then
+    local attempts, failures, crashes, releases = counters_of(call('HGET', PAST, id))
+    if state ~= 'y' then failures, crashes = 0, 0 end
+    moving[#moving + 1] = { id, pack('>I4I4I4I4', attempts, failures, crashes, releases), state }
+    seen[id] = 'p'
+    results[#results + 1] = state .. 'p'
+  else
+    results[#results + 1] = state .. state
+  end
+end
+for i = 1, #moving do call('ZREM', container[moving[i][3]], moving[i][1]) end
+push('RPUSH', moving, pasts)
+put(PAST, pasts_kept, pasts)
+return lane_close({ 'ok', NOW, table.concat(results) })

@@ -1,0 +1,27 @@
+-- stats.lua: depths, counters and switches of a queue.
+-- Guarantee: reads only; everything is of one instant.
+-- KEYS    see lib/queue.lua
+-- ARGV    none
+-- Reply   {'ok', now, paused 1 | 0, pending, processing, delayed, completed kept, dead, poisoned, cancelled,
+--         enqueued at of the first live entry of pending or '', due time of the first delayed job or '',
+--         enqueued, completed, failures, crashes, releases, stale settlements, trimmed, garbage}
+local LOOKED_AT = 100 -- entries of pending looked at for a live one
+local oldest = ''
+local entries = call('LRANGE', PENDING, 0, LOOKED_AT - 1)
+for i = 1, #entries do
+  local body = #entries[i] > 6 and live_body(entries[i])
+  if body then
+    oldest = struct.unpack('>I6', body, 7)
+    break
+  end
+end
+local leases = leases_kept - (call('ZSCORE', LEASE, ROOM) and 1 or 0)
+local pending = math.max(0, call('LLEN', PENDING) - math.max(STALE, 0))
+local reply = {
+  'ok', NOW, PAUSED and 1 or 0, pending, leases, call('ZCARD', DELAYED), completed_kept, call('ZCARD', DEAD),
+  call('ZCARD', POISONED), call('ZCARD', CANCELLED), oldest, call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2] or '',
+}
+local totals = call('HMGET', STATS, 'enqueued', 'completed', 'failures', 'crashes', 'releases', 'stale_settlements',
+  'trimmed', 'garbage')
+for i = 1, #totals do reply[#reply + 1] = tonumber(totals[i]) or 0 end
+return reply

@@ -1,0 +1,176 @@
+//! Reading what the scripts answer. A reply of a shape no script of ours gives is an error that says so, never a panic.
+
+use std::vec::IntoIter;
+
+use bytes::Bytes;
+use redis::Value;
+
+use crate::job::{Counters, Incarnation, JobState};
+use crate::store::StoreError;
+use crate::trace::{AttemptRecord, StoredAttempt, UnreadableAttempt};
+
+/// One list of a reply, read from its front.
+pub(super) struct Reply {
+    operation: &'static str,
+    items: IntoIter<Value>,
+}
+
+impl Reply {
+    pub(super) fn new(operation: &'static str, value: Value) -> Result<Self, StoreError> {
+        match value {
+            Value::Array(items) => Ok(Self { operation, items: items.into_iter() }),
+            other => Err(corrupt(operation, format!("a reply that is {other:?} instead of a list"))),
+        }
+    }
+
+    /// Reads the status word; one that says that nothing was done becomes an error.
+    pub(super) fn status(&mut self) -> Result<String, StoreError> {
+        let word = self.text()?;
+        match word.as_str() {
+            "superseded" => Err(StoreError::Superseded { operation: self.operation }),
+            "other" => Err(StoreError::Refused {
+                operation: self.operation,
+                reason: "its call id was used by another verb; number every call of a lane anew".into(),
+            }),
+            _ => Ok(word),
+        }
+    }
+
+    fn next(&mut self) -> Result<Value, StoreError> {
+        self.items.next().ok_or_else(|| corrupt(self.operation, "a reply that ends too early".into()))
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<Vec<u8>, StoreError> {
+        match self.next()? {
+            Value::BulkString(bytes) => Ok(bytes),
+            Value::SimpleString(text) => Ok(text.into_bytes()),
+            Value::Int(number) => Ok(number.to_string().into_bytes()),
+            other => Err(corrupt(self.operation, format!("a reply with {other:?} instead of bytes"))),
+        }
+    }
+
+    pub(super) fn text(&mut self) -> Result<String, StoreError> {
+        let bytes = self.bytes()?;
+        String::from_utf8(bytes).map_err(|_| corrupt(self.operation, "a reply that is not text".into()))
+    }
+
+    pub(super) fn number(&mut self) -> Result<u64, StoreError> {
+        match self.next()? {
+            Value::Int(number) => Ok(u64::try_from(number).unwrap_or(0)),
+            other => Err(corrupt(self.operation, format!("a reply with {other:?} instead of a number"))),
+        }
+    }
+
+    pub(super) fn signed(&mut self) -> Result<i64, StoreError> {
+        match self.next()? {
+            Value::Int(number) => Ok(number),
+            other => Err(corrupt(self.operation, format!("a reply with {other:?} instead of a number"))),
+        }
+    }
+
+    /// A counter as far as its type goes.
+    pub(super) fn counter(&mut self) -> Result<u32, StoreError> {
+        Ok(u32::try_from(self.number()?).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn counters(&mut self) -> Result<Counters, StoreError> {
+        Ok(Counters {
+            attempts: self.counter()?,
+            failures: self.counter()?,
+            crashes: self.counter()?,
+            releases: self.counter()?,
+        })
+    }
+
+    /// An instant, or nothing where the script wrote an empty string or a score outside of time.
+    pub(super) fn instant(&mut self) -> Result<Option<u64>, StoreError> {
+        let text = self.text()?;
+        Ok(text.parse::<f64>().ok().filter(|score| score.is_finite()).map(|score| score.max(0.0) as u64))
+    }
+
+    pub(super) fn list(&mut self) -> Result<Reply, StoreError> {
+        let value = self.next()?;
+        Reply::new(self.operation, value)
+    }
+
+    /// Whether everything was read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.len() == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+}
+
+pub(super) fn corrupt(operation: &'static str, what: String) -> StoreError {
+    StoreError::Corrupt { operation, what }
+}
+
+/// The state a letter stands for (`lua/lib/state.lua`).
+pub(super) fn state_of(letter: u8) -> Option<JobState> {
+    Some(match letter {
+        b'p' => JobState::Pending,
+        b'l' => JobState::Processing,
+        b'y' => JobState::Delayed,
+        b'c' => JobState::Completed,
+        b'd' => JobState::Dead,
+        b'o' => JobState::Poisoned,
+        b'x' => JobState::Cancelled,
+        _ => return None,
+    })
+}
+
+/// The letter of a state (`lua/lib/state.lua`).
+pub(super) fn letter_of(state: JobState) -> &'static str {
+    match state {
+        JobState::Pending => "p",
+        JobState::Processing => "l",
+        JobState::Delayed => "y",
+        JobState::Completed => "c",
+        JobState::Dead => "d",
+        JobState::Poisoned => "o",
+        JobState::Cancelled => "x",
+    }
+}
+
+/// A big-endian number of up to eight bytes.
+pub(super) fn big_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// The sequence, the instant of enqueueing and the envelope of a body; nothing in the first two when the header is damaged.
+pub(super) fn open_body(body: Vec<u8>) -> (Option<(u64, u64)>, Bytes) {
+    const HEADER: usize = 12;
+    let body = Bytes::from(body);
+    if body.len() < HEADER {
+        return (None, body);
+    }
+    (Some((big_endian(&body[..6]), big_endian(&body[6..HEADER]))), body.slice(HEADER..))
+}
+
+/// One attempt of a history as it is kept (`lua/lib/history.lua`).
+pub(super) fn attempt_of(attempt: u32, value: &[u8]) -> StoredAttempt {
+    const OWNER: usize = 16;
+    let settled_ms = big_endian(value.get(..6).unwrap_or_default());
+    let unreadable = |reason: String| Err(UnreadableAttempt { reason });
+    let record = match (value.get(6), value.get(7..).unwrap_or_default()) {
+        (Some(b'K'), rest) if rest.len() == OWNER + 6 => match Incarnation::from_slice(&rest[..OWNER]) {
+            Some(incarnation) => {
+                Ok(AttemptRecord::Crashed { incarnation, lease_expired_ms: big_endian(&rest[OWNER..]) })
+            }
+            None => unreadable("the worker of a crashed attempt cannot be read".into()),
+        },
+        (Some(b'U'), rest) => match Incarnation::from_slice(rest) {
+            Some(incarnation) => Ok(AttemptRecord::Unclaimed { incarnation }),
+            None => unreadable("the worker of an unclaimed attempt cannot be read".into()),
+        },
+        (Some(b'G'), _) => unreadable("the job's record in the store was damaged; it was set aside".into()),
+        (Some(_), rest) => match crate::codec::decode_attempt(rest) {
+            Ok(log) => Ok(AttemptRecord::Told(log)),
+            Err(error) => unreadable(error.to_string()),
+        },
+        (None, _) => unreadable("it is shorter than any attempt".into()),
+    };
+    StoredAttempt { attempt, settled_ms, record }
+}

@@ -1,0 +1,88 @@
+//! The moves of a job's life, and keeping what is held.
+
+use std::time::Duration;
+
+use super::{RedisStore, check_batch, scripts};
+use crate::job::{Incarnation, JobId, Lease, NewJob, QueueName};
+use crate::store::{
+    CallId, ClaimRequest, Claims, Cursor, Enqueued, Leases, Promoted, Reclaim, Reclaimed, Reconciled, Renewed, Settled,
+    Settlement, StoreFuture, Transitions,
+};
+
+impl Transitions for RedisStore {
+    fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>> {
+        Box::pin(async move {
+            check_batch("enqueue", jobs.len())?;
+            scripts::enqueue(&self.0.desk, &self.keys(queue), call, jobs).await
+        })
+    }
+
+    fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims> {
+        Box::pin(async move {
+            check_batch("claim", request.limit)?;
+            scripts::claim(&self.0.transitions, &self.keys(queue), call, request).await
+        })
+    }
+
+    fn settle<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        settlements: &'a [Settlement],
+    ) -> StoreFuture<'a, Vec<Settled>> {
+        Box::pin(async move {
+            check_batch("settle", settlements.len())?;
+            scripts::settle(&self.0.transitions, &self.keys(queue), call, settlements).await
+        })
+    }
+
+    fn turn<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        settlements: &'a [Settlement],
+        request: &'a ClaimRequest,
+    ) -> StoreFuture<'a, (Vec<Settled>, Claims)> {
+        Box::pin(async move {
+            check_batch("turn", settlements.len())?;
+            check_batch("turn", request.limit)?;
+            scripts::turn(&self.0.transitions, &self.keys(queue), call, settlements, request).await
+        })
+    }
+
+    fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted> {
+        Box::pin(async move {
+            check_batch("promote", limit)?;
+            scripts::promote(&self.0.transitions, &self.keys(queue), call, limit).await
+        })
+    }
+
+    fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed> {
+        Box::pin(async move {
+            check_batch("reclaim", request.limit)?;
+            scripts::reclaim(&self.0.transitions, &self.keys(queue), call, request).await
+        })
+    }
+
+    fn reconcile<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        owner: Incarnation,
+        known: &'a [JobId],
+        cursor: Option<Cursor>,
+    ) -> StoreFuture<'a, Reconciled> {
+        Box::pin(
+            async move { scripts::reconcile(&self.0.transitions, &self.keys(queue), call, owner, known, cursor).await },
+        )
+    }
+}
+
+impl Leases for RedisStore {
+    fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
+        Box::pin(async move {
+            check_batch("renew", held.len())?;
+            scripts::renew(&self.0.renewals, &self.keys(queue), lease, held).await
+        })
+    }
+}

@@ -1,0 +1,136 @@
+//! Leasing jobs.
+
+use std::time::Duration;
+
+use retraced_jobs::job::{Counters, JobState, NewJob, RunAt};
+use retraced_jobs::store::{BATCH_MAX, ClaimRequest, HEADER_BYTES, StoreError, Verdict};
+
+use super::{LONG, Worker, World, id, ids};
+
+pub(crate) async fn jobs_are_claimed_in_the_order_they_came(_: &dyn World, worker: Worker) {
+    let names = ids(7);
+    worker.enqueue(&names[..3]).await;
+    worker.enqueue(&names[3..]).await;
+    let mut order = Vec::new();
+    for limit in [2, 1, 3, 9] {
+        order.extend(worker.claim(limit).await.into_iter().map(|job| job.id));
+    }
+    assert_eq!(order, names);
+    assert_eq!(worker.claim(1).await, []);
+}
+
+pub(crate) async fn a_claimed_job_carries_its_proof_and_its_past(_: &dyn World, worker: Worker) {
+    worker.enqueue(&[id("a")]).await;
+    let request = worker.request(5, Duration::from_secs(30));
+    let claims = worker.claims(&request).await;
+    assert_eq!((claims.jobs.len(), claims.paused), (1, false));
+    assert_eq!(claims.expires_ms, claims.now_ms + 30_000);
+    let job = &claims.jobs[0];
+    assert_eq!((job.token.attempt, job.token.nonce), (1, request.nonce));
+    assert_eq!(job.counters, Counters { attempts: 1, ..Counters::default() });
+    assert_eq!(job.envelope, "sealed a");
+
+    let view = worker.view(&id("a")).await;
+    assert_eq!((view.state, view.counters), (JobState::Processing, job.counters));
+    assert_eq!((view.enqueued_ms, view.at_ms), (Some(job.enqueued_ms), Some(claims.expires_ms)));
+    let claimant = view.claimant.unwrap();
+    assert_eq!((claimant.incarnation, claimant.attempt), (worker.incarnation, 1));
+    assert_eq!((claimant.expires_ms, claimant.cancel_asked), (claims.expires_ms, false));
+    assert_eq!((worker.stats().await.pending, worker.stats().await.processing), (0, 1));
+}
+
+pub(crate) async fn attempts_count_grants_whatever_became_of_them(_: &dyn World, worker: Worker) {
+    worker.enqueue(&[id("a")]).await;
+    let endings = [
+        Verdict::Retry { delay: Duration::ZERO },
+        Verdict::ReleaseNow,
+        Verdict::ReleaseAfter { delay: Duration::ZERO },
+        Verdict::Retry { delay: Duration::ZERO },
+    ];
+    for (n, verdict) in (1..).zip(endings) {
+        let job = worker.claim_one().await;
+        assert_eq!((job.token.attempt, job.counters.attempts), (n, n));
+        worker.settle(&job, verdict).await;
+        assert_eq!(worker.view(&id("a")).await.counters.attempts, n);
+    }
+    let counters = worker.claim_one().await.counters;
+    assert_eq!(counters, Counters { attempts: 5, failures: 2, crashes: 0, releases: 2 });
+}
+
+pub(crate) async fn a_claim_takes_no_more_than_its_bytes_but_one_job_whatever_its_size(_: &dyn World, worker: Worker) {
+    let names = ids(5);
+    for (name, size) in names.iter().zip([100, 100, 500, 100, 100]) {
+        worker.put(NewJob { id: name.clone(), run_at: RunAt::Now, envelope: vec![7; size].into() }).await;
+    }
+    let two = 2 * (100 + HEADER_BYTES);
+    let steps = [(two, 2), (two, 1), (two - 1, 1), (0, 1), (usize::MAX, 0)];
+    let mut order = Vec::new();
+    for (bytes_max, expected) in steps {
+        let request = ClaimRequest { bytes_max, ..worker.request(9, LONG) };
+        let jobs = worker.claims(&request).await.jobs;
+        assert_eq!(jobs.len(), expected, "with {bytes_max} bytes");
+        order.extend(jobs.into_iter().map(|job| job.id));
+    }
+    assert_eq!(order, names, "what does not fit keeps its place");
+}
+
+pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &dyn World, worker: Worker) {
+    let running = worker.run(&id("running")).await;
+    assert!(!worker.store.pause(&worker.queue, true).await.unwrap());
+    assert!(worker.store.pause(&worker.queue, true).await.unwrap(), "it was paused before");
+    assert!(worker.stats().await.paused);
+
+    worker.enqueue(&[id("waiting")]).await;
+    let claims = worker.claims(&worker.request(1, LONG)).await;
+    assert!(claims.paused && claims.jobs.is_empty());
+    let settlements = [worker.settlement(&running, Verdict::ReleaseNow)];
+    let (settled, claims) =
+        worker.store.turn(worker.call(), &worker.queue, &settlements, &worker.request(9, LONG)).await.unwrap();
+    assert_eq!(settled.len(), 1);
+    assert!(claims.paused && claims.jobs.is_empty());
+    assert_eq!(worker.listed(JobState::Pending).await, [id("running"), id("waiting")]);
+
+    assert!(worker.store.pause(&worker.queue, false).await.unwrap());
+    assert!(!worker.store.pause(&worker.queue, false).await.unwrap());
+    assert_eq!(worker.claim(9).await.len(), 2);
+}
+
+pub(crate) async fn a_claim_of_none_gives_none_and_one_over_the_bound_is_refused(_: &dyn World, worker: Worker) {
+    worker.enqueue(&[id("a")]).await;
+    assert_eq!(worker.claim(0).await, []);
+    let request = worker.request(BATCH_MAX + 1, LONG);
+    let refused = worker.store.claim(worker.call(), &worker.queue, &request).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { operation: "claim", .. }), "{refused:?}");
+    let refused = worker.store.turn(worker.call(), &worker.queue, &[], &request).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { operation: "turn", .. }), "{refused:?}");
+    assert_eq!(worker.stats().await.pending, 1);
+}
+
+pub(crate) async fn a_full_batch_can_be_claimed_and_settled_at_once(_: &dyn World, worker: Worker) {
+    let names = ids(BATCH_MAX);
+    worker.enqueue(&names).await;
+    let jobs = worker.claim(BATCH_MAX).await;
+    assert_eq!(jobs.iter().map(|job| &job.id).collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
+    let settlements: Vec<_> = jobs.iter().map(|job| worker.settlement(job, Verdict::ReleaseNow)).collect();
+    let settled = worker.settle_all(&settlements).await;
+    assert!(settled.iter().all(|settled| *settled == retraced_jobs::store::Settled::Done { state: JobState::Pending }));
+    assert_eq!(worker.listed(JobState::Pending).await, names);
+}
+
+pub(crate) async fn a_turn_settles_before_it_claims(_: &dyn World, worker: Worker) {
+    worker.enqueue(&[id("a"), id("b")]).await;
+    let first = worker.claim(1).await;
+    let settlements = [worker.settlement(&first[0], Verdict::ReleaseNow)];
+    let request = worker.request(1, LONG);
+    let (settled, claims) = worker.store.turn(worker.call(), &worker.queue, &settlements, &request).await.unwrap();
+    assert_eq!(settled, [retraced_jobs::store::Settled::Done { state: JobState::Pending }]);
+    assert_eq!(claims.jobs.len(), 1);
+    assert_eq!((&claims.jobs[0].id, claims.jobs[0].token.attempt), (&id("a"), 2));
+    assert_eq!(claims.jobs[0].counters.releases, 1);
+
+    let settlements = [worker.settlement(&claims.jobs[0], Verdict::Complete { keep: false })];
+    let request = worker.request(9, LONG);
+    let (settled, claims) = worker.store.turn(worker.call(), &worker.queue, &settlements, &request).await.unwrap();
+    assert_eq!(settled, [retraced_jobs::store::Settled::Done { state: JobState::Completed }]);
+    assert_eq!(claims.jobs.iter().map(|job| &job.id).collect::<Vec<_>>(), [&id("b")]);
+}

@@ -1,0 +1,276 @@
+//! What operators read and do.
+
+use std::time::Duration;
+
+use retraced_jobs::job::{Counters, JobState, RunAt};
+use retraced_jobs::store::{BATCH_MAX, Cursor, Moved, QueueStats, StoreError, Verdict};
+
+use super::{LONG, SHORT, Worker, World, id, ids};
+
+pub(crate) async fn a_queue_nobody_used_is_empty_everywhere(_: &dyn World, worker: Worker) {
+    assert_eq!(worker.stats().await, QueueStats::default());
+    assert_eq!(worker.find(&id("a")).await, None);
+    assert_eq!(worker.audit().await, Default::default());
+    for state in JobState::ALL {
+        assert_eq!(worker.listed(state).await, []);
+    }
+    assert_eq!(worker.promote(9).await, Default::default());
+    assert_eq!(worker.reclaim(3).await, Default::default());
+}
+
+pub(crate) async fn an_empty_batch_of_anything_is_fine(_: &dyn World, worker: Worker) {
+    let (store, queue) = (&worker.store, &worker.queue);
+    assert_eq!(store.enqueue(worker.call(), queue, &[]).await.unwrap(), []);
+    assert_eq!(store.settle(worker.call(), queue, &[]).await.unwrap(), []);
+    let (settled, claims) = store.turn(worker.call(), queue, &[], &worker.request(0, LONG)).await.unwrap();
+    assert_eq!((settled.len(), claims.jobs.len()), (0, 0));
+    assert_eq!(store.redrive(worker.call(), queue, &[]).await.unwrap(), []);
+    assert_eq!(store.cancel(worker.call(), queue, &[]).await.unwrap(), []);
+    assert_eq!(store.discard(worker.call(), queue, &[]).await.unwrap(), []);
+    assert_eq!(store.renew(queue, LONG, &[]).await.unwrap().results, []);
+    let nobody = store.reconcile(worker.call(), queue, worker.incarnation, &[], None).await.unwrap();
+    assert_eq!(nobody, Default::default());
+    store.announce(&[]).await.unwrap();
+    store.record(&[]).await.unwrap();
+    store.forget(worker.incarnation, &[]).await.unwrap();
+}
+
+pub(crate) async fn a_batch_over_the_bound_is_refused_by_every_verb(_: &dyn World, worker: Worker) {
+    let names = ids(BATCH_MAX + 1);
+    worker.enqueue(&names[..BATCH_MAX]).await;
+    let job = worker.claim_one().await;
+    let before = worker.snapshot().await;
+    let (store, queue) = (&worker.store, &worker.queue);
+    let settlements = vec![worker.settlement(&job, Verdict::Bury); BATCH_MAX + 1];
+    let refusals = [
+        ("settle", store.settle(worker.call(), queue, &settlements).await.unwrap_err()),
+        ("turn", store.turn(worker.call(), queue, &settlements, &worker.request(1, LONG)).await.unwrap_err()),
+        ("redrive", store.redrive(worker.call(), queue, &names).await.unwrap_err()),
+        ("cancel", store.cancel(worker.call(), queue, &names).await.unwrap_err()),
+        ("discard", store.discard(worker.call(), queue, &names).await.unwrap_err()),
+    ];
+    for (verb, error) in refusals {
+        assert!(matches!(&error, StoreError::Refused { operation, .. } if *operation == verb), "{verb}: {error:?}");
+        assert!(!error.is_retryable());
+    }
+    assert_eq!(worker.snapshot().await, before);
+}
+
+/// A queue with five jobs in every state; the order of the listing is the order they got there, except that final states are listed latest first.
+pub(crate) async fn every_state_is_listed_in_its_order_page_by_page(world: &dyn World, worker: Worker) {
+    for state in JobState::ALL {
+        let worker = worker.in_queue(state.as_str());
+        let names = ids(5);
+        for name in &names {
+            match state {
+                JobState::Delayed => drop(worker.put_at(name, RunAt::After(LONG)).await),
+                _ => drop(worker.bring(world, name, state).await),
+            }
+            world.advance(Duration::from_millis(2)).await;
+        }
+        let mut expected = names.clone();
+        if state.is_final() {
+            expected.reverse();
+        }
+        for limit in [1, 2, 4, 5, 6] {
+            assert_eq!(worker.paged(state, limit).await, expected, "{state} in pages of {limit}");
+        }
+        let at: Vec<_> = {
+            let page = worker.store.jobs(&worker.queue, state, None, 9).await.unwrap();
+            page.jobs.into_iter().map(|job| (job.at_ms.is_some(), job.envelope, job.enqueued_ms.is_some())).collect()
+        };
+        let timed = state != JobState::Pending;
+        let told = expected.iter().map(|name| (timed, format!("sealed {name}").into(), true)).collect::<Vec<_>>();
+        assert_eq!(at, told, "{state}");
+    }
+}
+
+pub(crate) async fn jobs_of_one_instant_are_listed_by_their_ids(_: &dyn World, worker: Worker) {
+    let names = [id("c"), id("a"), id("0190163d-8694-739b-aea5-966c26f8ad91"), id("b"), id("aa")];
+    worker.enqueue(&names).await;
+    let jobs = worker.claim(9).await;
+    let mut expected = names.to_vec();
+    expected.sort_by(|a, b| a.as_wire().cmp(b.as_wire()));
+    assert_eq!(worker.paged(JobState::Processing, 2).await, expected);
+    let settlements: Vec<_> = jobs.iter().map(|job| worker.settlement(job, Verdict::Bury)).collect();
+    worker.settle_all(&settlements).await;
+    expected.reverse();
+    assert_eq!(worker.paged(JobState::Dead, 2).await, expected);
+}
+
+pub(crate) async fn a_job_that_stays_is_listed_once_while_others_come_and_go(_: &dyn World, worker: Worker) {
+    let names = ids(7);
+    worker.enqueue(&names).await;
+    let jobs = worker.claim(9).await;
+    let settlements: Vec<_> = jobs.iter().map(|job| worker.settlement(job, Verdict::Bury)).collect();
+    worker.settle_all(&settlements).await;
+
+    let mut seen = Vec::new();
+    let mut from = None;
+    loop {
+        let page = worker.store.jobs(&worker.queue, JobState::Dead, from, 2).await.unwrap();
+        for job in page.jobs {
+            worker.redrive(&job.id).await;
+            seen.push(job.id);
+        }
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    seen.sort();
+    assert_eq!(seen, names, "whoever redrives page by page reaches all");
+}
+
+pub(crate) async fn a_page_is_bounded_and_a_foreign_cursor_is_refused(_: &dyn World, worker: Worker) {
+    let names = ids(BATCH_MAX + 1);
+    worker.enqueue(&names[..BATCH_MAX]).await;
+    worker.enqueue(&names[BATCH_MAX..]).await;
+    let page = worker.store.jobs(&worker.queue, JobState::Pending, None, usize::MAX).await.unwrap();
+    assert_eq!((page.jobs.len(), page.next.is_some()), (BATCH_MAX, true));
+    let page = worker.store.jobs(&worker.queue, JobState::Pending, None, 0).await.unwrap();
+    assert_eq!(page.jobs.len(), 1);
+    for state in JobState::ALL {
+        let cursor = Some(Cursor::from("next please".to_owned()));
+        let refused = worker.store.jobs(&worker.queue, state, cursor, 9).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Refused { .. }), "{state}: {refused:?}");
+    }
+}
+
+pub(crate) async fn redrive_gives_a_fresh_start_from_every_state_that_allows_it(world: &dyn World, worker: Worker) {
+    for state in JobState::ALL {
+        let worker = worker.in_queue(state.as_str());
+        worker.bring(world, &id("a"), state).await;
+        worker.put_at(&id("b"), RunAt::Now).await;
+        let before = worker.view(&id("a")).await;
+        let moved = worker.redrive(&id("a")).await;
+        let after = worker.view(&id("a")).await;
+        match state {
+            JobState::Delayed | JobState::Dead | JobState::Poisoned | JobState::Cancelled => {
+                assert_eq!(moved, Moved::Moved { from: state, to: Some(JobState::Pending) });
+                assert_eq!(worker.listed(JobState::Pending).await, [id("b"), id("a")], "from {state} to the back");
+                assert_eq!(after.counters, Counters { failures: 0, crashes: 0, ..before.counters });
+                assert_eq!((after.history, after.sequence), (before.history, before.sequence));
+                assert_eq!(worker.redrive(&id("a")).await, Moved::Refused { state: JobState::Pending });
+                assert_eq!(worker.claim(9).await.len(), 2);
+            }
+            JobState::Pending | JobState::Processing | JobState::Completed => {
+                assert_eq!(moved, Moved::Refused { state });
+                assert_eq!((after.state, after.counters), (state, before.counters));
+            }
+        }
+        assert_eq!(worker.redrive(&id("nobody")).await, Moved::NotFound);
+        assert_eq!(worker.audit().await.difference(), 0);
+    }
+}
+
+pub(crate) async fn redrive_forgets_failures_and_crashes_but_not_what_happened(world: &dyn World, worker: Worker) {
+    worker.stamp().await;
+    worker.enqueue(&[id("a")]).await;
+    worker.claim_for(1, SHORT).await;
+    world.pass_short().await;
+    worker.reclaim(3).await;
+    for verdict in [Verdict::ReleaseNow, Verdict::Retry { delay: Duration::ZERO }, Verdict::Bury] {
+        let job = worker.claim_one().await;
+        worker.settle(&job, verdict).await;
+    }
+    assert_eq!(worker.view(&id("a")).await.counters, Counters { attempts: 4, failures: 2, crashes: 1, releases: 1 });
+    worker.redrive(&id("a")).await;
+    let view = worker.view(&id("a")).await;
+    assert_eq!(view.counters, Counters { attempts: 4, failures: 0, crashes: 0, releases: 1 });
+    assert_eq!(view.history.len(), 4);
+    assert_eq!(worker.claim_one().await.token.attempt, 5, "no token is ever given twice");
+    let stats = worker.stats().await;
+    assert_eq!((stats.failures_total, stats.crashes_total), (2, 1), "totals only grow");
+}
+
+pub(crate) async fn a_delayed_job_that_is_redriven_keeps_its_counters(_: &dyn World, worker: Worker) {
+    let job = worker.run(&id("a")).await;
+    worker.settle(&job, Verdict::Retry { delay: LONG }).await;
+    let moved = worker.redrive(&id("a")).await;
+    assert_eq!(moved, Moved::Moved { from: JobState::Delayed, to: Some(JobState::Pending) });
+    assert_eq!(worker.view(&id("a")).await.counters.failures, 1);
+}
+
+pub(crate) async fn cancel_takes_what_waits_at_once_and_asks_what_runs(world: &dyn World, worker: Worker) {
+    for state in JobState::ALL {
+        let worker = worker.in_queue(state.as_str());
+        worker.bring(world, &id("a"), state).await;
+        let before = worker.view(&id("a")).await;
+        let moved = worker.cancel(&id("a")).await;
+        let after = worker.view(&id("a")).await;
+        match state {
+            JobState::Pending | JobState::Delayed => {
+                assert_eq!(moved, Moved::Moved { from: state, to: Some(JobState::Cancelled) });
+                assert_eq!((after.state, after.at_ms.is_some()), (JobState::Cancelled, true));
+                assert_eq!((worker.claim(9).await.len(), worker.promote(9).await.moved), (0, 0));
+                assert_eq!(worker.cancel(&id("a")).await, Moved::Refused { state: JobState::Cancelled });
+            }
+            JobState::Processing => {
+                assert_eq!((moved, after.state), (Moved::Asked, state));
+                assert_eq!(worker.cancel(&id("a")).await, Moved::Asked, "asking twice is asking");
+            }
+            _ => {
+                assert_eq!(moved, Moved::Refused { state });
+                assert_eq!((after.state, after.at_ms), (state, before.at_ms));
+            }
+        }
+        assert_eq!(after.counters, before.counters);
+        assert_eq!(worker.cancel(&id("nobody")).await, Moved::NotFound);
+        assert_eq!(worker.audit().await.difference(), 0);
+    }
+}
+
+pub(crate) async fn discard_removes_whatever_does_not_run(world: &dyn World, worker: Worker) {
+    for state in JobState::ALL {
+        let worker = worker.in_queue(state.as_str());
+        worker.bring(world, &id("a"), state).await;
+        let moved = worker.discard(&id("a")).await;
+        if state == JobState::Processing {
+            assert_eq!(moved, Moved::Refused { state });
+            assert_eq!(worker.state(&id("a")).await, Some(state));
+        } else {
+            assert_eq!(moved, Moved::Moved { from: state, to: None });
+            assert_eq!((worker.find(&id("a")).await, worker.listed(state).await), (None, vec![]));
+            assert_eq!(worker.discard(&id("a")).await, Moved::NotFound);
+            assert_eq!((worker.claim(9).await.len(), worker.promote(9).await.moved), (0, 0));
+        }
+        assert_eq!(worker.audit().await.difference(), 0);
+    }
+}
+
+pub(crate) async fn a_job_named_twice_meets_what_its_first_mention_did(_: &dyn World, worker: Worker) {
+    let twice = [id("a"), id("a")];
+    let (store, queue) = (&worker.store, &worker.queue);
+    worker.enqueue(&[id("a")]).await;
+    let cancelled = store.cancel(worker.call(), queue, &twice).await.unwrap();
+    let (pending, gone) = (JobState::Pending, JobState::Cancelled);
+    assert_eq!(cancelled, [Moved::Moved { from: pending, to: Some(gone) }, Moved::Refused { state: gone }]);
+    let redriven = store.redrive(worker.call(), queue, &twice).await.unwrap();
+    assert_eq!(redriven, [Moved::Moved { from: gone, to: Some(pending) }, Moved::Refused { state: pending }]);
+    assert_eq!(worker.listed(pending).await, [id("a")]);
+    let discarded = store.discard(worker.call(), queue, &twice).await.unwrap();
+    assert_eq!(discarded, [Moved::Moved { from: pending, to: None }, Moved::NotFound]);
+    assert_eq!(worker.claim(9).await, []);
+}
+
+pub(crate) async fn stats_tell_how_long_the_front_of_the_queue_has_waited(world: &dyn World, worker: Worker) {
+    worker.enqueue(&[id("a")]).await;
+    world.pass_short().await;
+    worker.enqueue(&[id("b")]).await;
+    let short_ms = u64::try_from(SHORT.as_millis()).unwrap();
+    assert!(worker.stats().await.oldest_pending_ms.unwrap() >= short_ms);
+    worker.cancel(&id("a")).await;
+    let front = worker.view(&id("b")).await;
+    let (waited, limit) = (worker.stats().await.oldest_pending_ms.unwrap(), worker.now_ms().await);
+    assert!(front.enqueued_ms.unwrap() + waited <= limit, "the front is b now");
+    worker.claim(9).await;
+    assert_eq!(worker.stats().await.oldest_pending_ms, None);
+    worker.put_at(&id("c"), RunAt::After(LONG)).await;
+    let overdue = worker.stats().await.delayed_overdue_ms.unwrap();
+    assert!(overdue < 0 && overdue >= -i64::try_from(LONG.as_millis()).unwrap(), "{overdue}");
+}
+
+pub(crate) async fn the_store_gives_a_sign_of_life(_: &dyn World, worker: Worker) {
+    assert!(!worker.store.probe().await.unwrap().name.is_empty());
+}

@@ -1,0 +1,76 @@
+//! Wake-ups.
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use retraced_jobs::job::{QueueName, RunAt};
+use retraced_jobs::store::{Hint, Verdict};
+
+use super::{LONG, PATIENCE, Worker, World, id};
+
+/// The next hint of the wanted sort. Hints may come more often than they must.
+async fn heard(hints: &mut BoxStream<'static, Hint>, wanted: &Hint) {
+    let hear = async {
+        while let Some(hint) = hints.next().await {
+            if hint == *wanted {
+                return;
+            }
+        }
+        panic!("the subscription ended before {wanted:?}");
+    };
+    tokio::time::timeout(PATIENCE, hear).await.unwrap_or_else(|_| panic!("{wanted:?} never came"));
+}
+
+pub(crate) async fn whoever_found_nothing_is_told_when_there_is_something(_: &dyn World, worker: Worker) {
+    let mut hints = worker.store.hints(std::slice::from_ref(&worker.queue)).await.unwrap();
+    let pending = Hint::Pending(worker.queue.clone());
+    assert_eq!(worker.claim(1).await, []);
+    worker.enqueue(&[id("a")]).await;
+    heard(&mut hints, &pending).await;
+
+    let job = worker.claim(2).await.remove(0);
+    worker.settle(&job, Verdict::ReleaseNow).await;
+    heard(&mut hints, &pending).await;
+
+    let job = worker.claim(2).await.remove(0);
+    worker.settle(&job, Verdict::Retry { delay: LONG }).await;
+    assert_eq!(worker.claim(1).await, []);
+    worker.redrive(&id("a")).await;
+    heard(&mut hints, &pending).await;
+}
+
+pub(crate) async fn a_job_that_becomes_the_earliest_is_told(_: &dyn World, worker: Worker) {
+    let mut hints = worker.store.hints(std::slice::from_ref(&worker.queue)).await.unwrap();
+    let due = Hint::Due(worker.queue.clone());
+    worker.put_at(&id("a"), RunAt::After(LONG * 2)).await;
+    heard(&mut hints, &due).await;
+    worker.put_at(&id("b"), RunAt::After(LONG)).await;
+    heard(&mut hints, &due).await;
+    let job = worker.run(&id("c")).await;
+    worker.settle(&job, Verdict::Retry { delay: LONG / 2 }).await;
+    heard(&mut hints, &due).await;
+}
+
+pub(crate) async fn a_wish_to_cancel_is_told_to_those_who_listen_to_that_queue(_: &dyn World, worker: Worker) {
+    let other = worker.in_queue("other");
+    let both: [QueueName; 2] = [worker.queue.clone(), other.queue.clone()];
+    let mut all = worker.store.hints(&both).await.unwrap();
+    let mut ours = worker.store.hints(&both[..1]).await.unwrap();
+    other.run(&id("a")).await;
+    worker.run(&id("b")).await;
+    other.cancel(&id("a")).await;
+    worker.cancel(&id("b")).await;
+    heard(&mut all, &Hint::Cancel(other.queue.clone(), id("a"))).await;
+    heard(&mut all, &Hint::Cancel(worker.queue.clone(), id("b"))).await;
+    // What comes before the wish to cancel b must be of our queue.
+    loop {
+        let hint = tokio::time::timeout(PATIENCE, ours.next()).await.unwrap().unwrap();
+        match hint {
+            Hint::Cancel(queue, job) => {
+                assert_eq!((queue, job), (worker.queue.clone(), id("b")));
+                break;
+            }
+            Hint::Pending(queue) | Hint::Due(queue) => assert_eq!(queue, worker.queue),
+            other => panic!("{other:?}"),
+        }
+    }
+}

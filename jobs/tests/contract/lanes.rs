@@ -1,0 +1,214 @@
+//! Calls sent again.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use retraced_jobs::job::{JobState, RunAt};
+use retraced_jobs::store::{CallId, Reclaim, Retention, RetentionRule, StoreError, StoreFuture, TrimPolicy, Verdict};
+
+use super::{LONG, SHORT, Worker, World, id, ids, new_job};
+
+/// Sends a call, lets time pass, sends it again: the same reply, and nothing changed. Then an older call of the lane: refused, and nothing changed.
+async fn twice<T: Debug + PartialEq>(
+    world: &dyn World,
+    worker: &Worker,
+    send: impl for<'a> Fn(&'a Worker, CallId) -> StoreFuture<'a, T>,
+) -> T {
+    let (older, call) = (worker.call(), worker.call());
+    let first = send(worker, call).await.unwrap();
+    let after_first = worker.snapshot().await;
+    world.pass_short().await;
+    for _ in 0..2 {
+        assert_eq!(send(worker, call).await.unwrap(), first, "the call sent again");
+        assert_eq!(worker.snapshot().await, after_first, "the call sent again");
+    }
+    let superseded = send(worker, older).await.unwrap_err();
+    assert!(matches!(superseded, StoreError::Superseded { .. }), "{superseded:?}");
+    assert!(!superseded.is_retryable());
+    assert_eq!(worker.snapshot().await, after_first, "the older call");
+    first
+}
+
+/// Five jobs that were claimed, the first two of which have run out.
+async fn five_claimed(world: &dyn World, worker: &Worker) -> Vec<retraced_jobs::store::ClaimedJob> {
+    worker.stamp().await;
+    worker.enqueue(&ids(7)).await;
+    let mut jobs = worker.claim_for(2, SHORT).await;
+    jobs.extend(worker.claim(3).await);
+    world.pass_short().await;
+    jobs
+}
+
+pub(crate) async fn enqueue_sent_again_enqueues_once(world: &dyn World, worker: Worker) {
+    let results = twice(world, &worker, |worker, call| {
+        Box::pin(async move {
+            let jobs = [new_job(&id("a"), RunAt::Now), new_job(&id("b"), RunAt::After(LONG))];
+            worker.store.enqueue(call, &worker.queue, &jobs).await
+        })
+    });
+    assert_eq!(results.await.len(), 2);
+    assert_eq!(worker.stats().await.enqueued_total, 2);
+}
+
+pub(crate) async fn claim_sent_again_grants_once(world: &dyn World, worker: Worker) {
+    worker.enqueue(&ids(5)).await;
+    let request = worker.request(2, LONG);
+    let claims = twice(world, &worker, |worker, call| {
+        let request = request.clone();
+        Box::pin(async move { worker.store.claim(call, &worker.queue, &request).await })
+    });
+    assert_eq!(claims.await.jobs.len(), 2);
+    assert_eq!(worker.stats().await.processing, 2);
+}
+
+pub(crate) async fn settle_sent_again_settles_once(world: &dyn World, worker: Worker) {
+    let jobs = five_claimed(world, &worker).await;
+    let verdicts = [
+        Verdict::Complete { keep: false },
+        Verdict::Retry { delay: Duration::ZERO },
+        Verdict::Bury,
+        Verdict::ReleaseNow,
+        Verdict::Complete { keep: true },
+    ];
+    let settled = twice(world, &worker, |worker, call| {
+        let settlements: Vec<_> =
+            jobs.iter().zip(verdicts).map(|(job, verdict)| worker.settlement(job, verdict)).collect();
+        Box::pin(async move { worker.store.settle(call, &worker.queue, &settlements).await })
+    });
+    assert_eq!(settled.await.len(), 5);
+    let stats = worker.stats().await;
+    assert_eq!((stats.completed_total, stats.failures_total, stats.stale_settlements_total), (2, 2, 0));
+}
+
+pub(crate) async fn turn_sent_again_turns_once(world: &dyn World, worker: Worker) {
+    let jobs = five_claimed(world, &worker).await;
+    let request = worker.request(2, LONG);
+    let (settled, claims) = twice(world, &worker, |worker, call| {
+        let settlements: Vec<_> =
+            jobs[..3].iter().map(|job| worker.settlement(job, Verdict::Complete { keep: true })).collect();
+        let request = request.clone();
+        Box::pin(async move { worker.store.turn(call, &worker.queue, &settlements, &request).await })
+    })
+    .await;
+    assert_eq!((settled.len(), claims.jobs.len()), (3, 2));
+}
+
+pub(crate) async fn promote_sent_again_promotes_once(world: &dyn World, worker: Worker) {
+    for name in ids(3) {
+        worker.put_at(&name, RunAt::After(SHORT)).await;
+    }
+    world.pass_short().await;
+    let promoted = twice(world, &worker, |worker, call| {
+        Box::pin(async move { worker.store.promote(call, &worker.queue, 2).await })
+    });
+    assert_eq!(promoted.await.moved, 2);
+    assert_eq!(worker.stats().await.pending, 2);
+}
+
+pub(crate) async fn reclaim_sent_again_takes_once(world: &dyn World, worker: Worker) {
+    five_claimed(world, &worker).await;
+    let reclaimed = twice(world, &worker, |worker, call| {
+        let request = Reclaim { limit: 1, lease: LONG, crashes_max: 3 };
+        Box::pin(async move { worker.store.reclaim(call, &worker.queue, &request).await })
+    });
+    assert_eq!(reclaimed.await.jobs.len(), 1);
+    assert_eq!(worker.stats().await.crashes_total, 1);
+}
+
+pub(crate) async fn reconcile_sent_again_releases_once(world: &dyn World, worker: Worker) {
+    let jobs = five_claimed(world, &worker).await;
+    let known = [jobs[0].id.clone()];
+    let reconciled = twice(world, &worker, |worker, call| {
+        let (owner, known) = (worker.incarnation, known.clone());
+        Box::pin(async move { worker.store.reconcile(call, &worker.queue, owner, &known, None).await })
+    });
+    assert_eq!(reconciled.await.released.len(), 4);
+    assert_eq!(worker.stats().await.releases_total, 4);
+}
+
+pub(crate) async fn redrive_cancel_and_discard_sent_again_move_once(world: &dyn World, worker: Worker) {
+    let job = worker.run(&id("a")).await;
+    worker.settle(&job, Verdict::Bury).await;
+    let names = [id("a"), id("nobody")];
+    twice(world, &worker, |worker, call| {
+        let names = names.clone();
+        Box::pin(async move { worker.store.redrive(call, &worker.queue, &names).await })
+    })
+    .await;
+    twice(world, &worker, |worker, call| {
+        let names = names.clone();
+        Box::pin(async move { worker.store.cancel(call, &worker.queue, &names).await })
+    })
+    .await;
+    twice(world, &worker, |worker, call| {
+        let names = names.clone();
+        Box::pin(async move { worker.store.discard(call, &worker.queue, &names).await })
+    })
+    .await;
+    assert_eq!(worker.find(&id("a")).await, None);
+}
+
+pub(crate) async fn trim_sent_again_trims_once(world: &dyn World, worker: Worker) {
+    worker.enqueue(&ids(4)).await;
+    for name in ids(4) {
+        worker.cancel(&name).await;
+    }
+    let none = RetentionRule { age_max: LONG, count_max: 0 };
+    let trimmed = twice(world, &worker, |worker, call| {
+        let policy = TrimPolicy { retention: Retention { cancelled: none, ..Retention::default() }, limit: 2 };
+        Box::pin(async move { worker.store.trim(call, &worker.queue, &policy).await })
+    });
+    assert_eq!(trimmed.await.removed, 2);
+    assert_eq!(worker.stats().await.trimmed_total, 2);
+}
+
+pub(crate) async fn a_claim_sent_again_gives_only_what_still_stands(_: &dyn World, worker: Worker) {
+    worker.enqueue(&ids(3)).await;
+    let (call, request) = (worker.call(), worker.request(3, LONG));
+    let first = worker.store.claim(call, &worker.queue, &request).await.unwrap();
+    let desk = worker.on_lane(1);
+    desk.settle(&first.jobs[0], Verdict::Complete { keep: false }).await;
+    desk.settle(&first.jobs[1], Verdict::ReleaseNow).await;
+    let released = desk.claim_one().await;
+    assert_eq!(released.id, first.jobs[1].id);
+    let again = worker.store.claim(call, &worker.queue, &request).await.unwrap();
+    assert_eq!(again.jobs, first.jobs[2..], "the first is done, and the second is somebody else's now");
+}
+
+pub(crate) async fn lanes_processes_and_queues_do_not_answer_for_each_other(world: &dyn World, worker: Worker) {
+    worker.enqueue(&ids(4)).await;
+    worker.call();
+    let workers = [worker.on_lane(1), world.worker(2), worker.in_queue("elsewhere")];
+    // Each of them sends its first call, which the first lane has long had.
+    for other in &workers {
+        other.enqueue(&[id("late"), id("later")]).await;
+    }
+    assert_eq!(worker.stats().await.enqueued_total, 6);
+    assert_eq!(workers[2].stats().await.enqueued_total, 2);
+    assert_eq!(worker.claim(9).await.len(), 6);
+}
+
+pub(crate) async fn a_call_refused_for_its_size_is_not_the_last_of_its_lane(_: &dyn World, worker: Worker) {
+    let call = worker.call();
+    let too_much = worker.request(retraced_jobs::store::BATCH_MAX + 1, LONG);
+    assert!(worker.store.claim(call, &worker.queue, &too_much).await.is_err());
+    worker.enqueue(&[id("a")]).await;
+    let later = worker.call();
+    let claims = worker.store.claim(later, &worker.queue, &worker.request(1, LONG)).await.unwrap();
+    assert_eq!(claims.jobs.len(), 1);
+}
+
+pub(crate) async fn a_forgotten_process_begins_anew(world: &dyn World, worker: Worker) {
+    let (older, call) = (worker.call(), worker.call());
+    let enqueue =
+        async |call, name: &str| worker.store.enqueue(call, &worker.queue, &[new_job(&id(name), RunAt::Now)]).await;
+    enqueue(call, "a").await.unwrap();
+    let other = world.worker(2);
+    other.enqueue(&[id("other")]).await;
+    worker.store.forget(worker.incarnation, std::slice::from_ref(&worker.queue)).await.unwrap();
+    enqueue(older, "b").await.unwrap();
+    assert_eq!(worker.listed(JobState::Pending).await, [id("a"), id("other"), id("b")], "jobs stay");
+    let stale = CallId { sequence: 0, ..other.call() };
+    let kept = worker.store.enqueue(stale, &worker.queue, &[new_job(&id("c"), RunAt::Now)]).await.unwrap_err();
+    assert!(matches!(kept, StoreError::Superseded { .. }), "others' lanes are not forgotten: {kept:?}");
+}

@@ -1,0 +1,106 @@
+//! What is kept about the workers themselves.
+
+use retraced_jobs::job::{Incarnation, QueueName};
+use retraced_jobs::store::{BATCH_MAX, LEDGER_EVENTS_MAX, StoreError, WorkerRow};
+use retraced_jobs::trace::{EventKind, SupervisionEvent};
+
+use super::{Worker, World};
+
+fn event(worker: &Worker, n: u64) -> SupervisionEvent {
+    let kind = match n % 2 {
+        0 => EventKind::Started,
+        _ => EventKind::Crashed { reason: "it \"fell\" \n over".into(), failures: 2, budget: 20 },
+    };
+    SupervisionEvent {
+        at_ms: n,
+        incarnation: worker.incarnation,
+        path: format!("email/executor-{n}"),
+        generation: 1,
+        kind,
+    }
+}
+
+fn row(incarnation: Incarnation) -> WorkerRow {
+    WorkerRow {
+        incarnation,
+        host: "a host".into(),
+        pid: 42,
+        version: "0.1.0".into(),
+        queues: vec![QueueName::new("email").unwrap()],
+        started_ms: 1,
+        seen_ms: 2,
+        concurrency: 10,
+        running: 3,
+    }
+}
+
+async fn paged(worker: &Worker, limit: usize) -> Vec<SupervisionEvent> {
+    let mut events = Vec::new();
+    let mut from = None;
+    for _ in 0..=LEDGER_EVENTS_MAX / limit + 1 {
+        let page = worker.store.events(from, limit).await.unwrap();
+        assert!(page.events.len() <= limit.min(BATCH_MAX));
+        events.extend(page.events);
+        from = page.next;
+        if from.is_none() {
+            return events;
+        }
+    }
+    panic!("the pages of events never end");
+}
+
+pub(crate) async fn events_are_told_latest_first_page_by_page(_: &dyn World, worker: Worker) {
+    assert_eq!(paged(&worker, 3).await, []);
+    let mut events: Vec<_> = (0..7).map(|n| event(&worker, n)).collect();
+    worker.store.record(&events[..2]).await.unwrap();
+    worker.store.record(&events[2..]).await.unwrap();
+    events.reverse();
+    for limit in [1, 2, 3, 6, 7, 8, 600] {
+        assert_eq!(paged(&worker, limit).await, events, "in pages of {limit}");
+    }
+    let page = worker.store.events(None, 3).await.unwrap();
+    worker.store.record(&[event(&worker, 99)]).await.unwrap();
+    let rest = worker.store.events(page.next, 9).await.unwrap();
+    assert_eq!(rest.events, events[3..], "what comes later moves no page");
+}
+
+pub(crate) async fn the_ledger_keeps_the_latest_events_up_to_its_bound(_: &dyn World, worker: Worker) {
+    let total = LEDGER_EVENTS_MAX + 700;
+    let numbers: Vec<u64> = (0..total as u64).collect();
+    for chunk in numbers.chunks(BATCH_MAX) {
+        let events: Vec<_> = chunk.iter().map(|n| event(&worker, *n)).collect();
+        worker.store.record(&events).await.unwrap();
+    }
+    let kept: Vec<u64> = paged(&worker, BATCH_MAX).await.into_iter().map(|event| event.at_ms).collect();
+    assert_eq!(kept, numbers[700..].iter().rev().copied().collect::<Vec<_>>());
+    let too_many: Vec<_> = (0..=BATCH_MAX as u64).map(|n| event(&worker, n)).collect();
+    let refused = worker.store.record(&too_many).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { operation: "record", .. }), "{refused:?}");
+}
+
+pub(crate) async fn a_worker_is_seen_when_it_says_so_until_it_is_forgotten(world: &dyn World, worker: Worker) {
+    let (first, second) = (row(world.worker(1).incarnation), row(world.worker(2).incarnation));
+    let before = worker.now_ms().await;
+    worker.store.heartbeat(&second).await.unwrap();
+    worker.store.heartbeat(&first).await.unwrap();
+    let seen = worker.store.workers().await.unwrap();
+    let after = worker.now_ms().await;
+    assert!(seen.iter().all(|row| (before..=after).contains(&row.seen_ms)), "by the store's clock: {seen:?}");
+    let strip = |rows: Vec<WorkerRow>| rows.into_iter().map(|row| WorkerRow { seen_ms: 2, ..row }).collect::<Vec<_>>();
+    assert_eq!(strip(seen), [first.clone(), second.clone()], "by incarnation");
+
+    let busier = WorkerRow { running: 9, ..first.clone() };
+    worker.store.heartbeat(&busier).await.unwrap();
+    assert_eq!(strip(worker.store.workers().await.unwrap()), [busier.clone(), second.clone()]);
+    worker.store.forget(second.incarnation, &[]).await.unwrap();
+    assert_eq!(strip(worker.store.workers().await.unwrap()), [busier]);
+}
+
+pub(crate) async fn announced_queues_are_listed_by_name(_: &dyn World, worker: Worker) {
+    let names = ["sms", "email", "b.2"].map(|name| QueueName::new(name).unwrap());
+    worker.store.announce(&names[..2]).await.unwrap();
+    worker.store.announce(&names[1..]).await.unwrap();
+    let listed: Vec<_> = worker.store.queues().await.unwrap();
+    let listed: Vec<_> = listed.iter().filter(|name| names.contains(name)).map(QueueName::as_str).collect();
+    assert_eq!(listed, ["b.2", "email", "sms"]);
+}

@@ -1,0 +1,162 @@
+//! What every store owes its callers. Each guarantee is a function of a [`World`]; `for_each_guarantee!` lists them all, and each backend's test file
+//! makes a test of every one.
+//!
+//! Time. A world moves its clock by [`World::advance`]: at once where the clock is an input, by waiting where it is a server's. So that neither a slow machine
+//! nor a fast one changes an outcome, what must be over is [`SHORT`] and waited for, and what must not be over yet is [`LONG`] and never is.
+
+pub(crate) mod claim;
+pub(crate) mod desk;
+pub(crate) mod enqueue;
+pub(crate) mod hints;
+pub(crate) mod history;
+pub(crate) mod lanes;
+pub(crate) mod leases;
+pub(crate) mod ledger;
+pub(crate) mod reclaim;
+pub(crate) mod reconcile;
+pub(crate) mod settle;
+pub(crate) mod table;
+pub(crate) mod trim;
+mod worker;
+
+pub(crate) use worker::{Worker, id, ids, log, new_job};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use retraced_jobs::store::Store;
+
+/// Long enough to be waited for, and over after [`World::pass_short`].
+pub(crate) const SHORT: Duration = Duration::from_millis(20);
+/// Never over within a test.
+pub(crate) const LONG: Duration = Duration::from_secs(60 * 60);
+/// Longest wait for something that must come. Reached only by a store that broke its word.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A store of one's own, and its clock.
+pub(crate) trait World: Send + Sync {
+    /// The store.
+    fn store(&self) -> Arc<dyn Store>;
+    /// Lets the store's clock go on by this much, at least.
+    fn advance(&self, by: Duration) -> BoxFuture<'_, ()>;
+}
+
+impl dyn World + '_ {
+    /// A worker of this world, in the queue the suite works in; the same number is the same process.
+    pub(crate) fn worker(&self, number: u128) -> Worker {
+        Worker::new(self.store(), number)
+    }
+
+    /// Lets [`SHORT`] pass.
+    pub(crate) async fn pass_short(&self) {
+        self.advance(SHORT + Duration::from_millis(2)).await;
+    }
+}
+
+/// Runs one guarantee; afterwards the queue must add up, whatever was done to it.
+pub(crate) async fn hold<F>(world: &dyn World, guarantee: impl FnOnce(Worker) -> F)
+where
+    F: Future<Output = ()>,
+{
+    guarantee(world.worker(1)).await;
+    let audit = world.worker(99).audit().await;
+    assert_eq!((audit.difference(), audit.grant_difference), (0, 0), "the queue does not add up: {audit:?}");
+}
+
+/// Every guarantee, by area.
+macro_rules! for_each_guarantee {
+    ($apply:ident) => {
+        $apply! {
+            table: every_arrow_leads_where_the_table_says_and_nowhere_else;
+            enqueue: a_new_job_is_pending_or_delayed_and_kept_as_it_came,
+                a_time_that_has_passed_means_now,
+                an_id_that_is_kept_is_left_as_it_is_in_every_state,
+                an_id_twice_in_one_batch_is_one_job,
+                a_batch_is_taken_in_its_order_up_to_the_bound_and_refused_whole_beyond_it,
+                ids_of_all_sorts_come_back_as_they_went,
+                queues_do_not_meet,
+                a_discarded_id_begins_anew_and_its_old_entries_start_nothing,
+                a_cancelled_place_in_the_queue_is_not_taken_up_again;
+            claim: jobs_are_claimed_in_the_order_they_came,
+                a_claimed_job_carries_its_proof_and_its_past,
+                attempts_count_grants_whatever_became_of_them,
+                a_claim_takes_no_more_than_its_bytes_but_one_job_whatever_its_size,
+                a_paused_queue_grants_nothing_and_does_everything_else,
+                a_claim_of_none_gives_none_and_one_over_the_bound_is_refused,
+                a_full_batch_can_be_claimed_and_settled_at_once,
+                a_turn_settles_before_it_claims;
+            settle: every_verdict_leads_where_it_says_and_charges_what_it_says,
+                a_completed_job_that_is_not_kept_leaves_no_trace,
+                what_a_worker_told_is_kept_as_it_was,
+                an_attempt_of_which_nothing_is_told_is_counted_only,
+                a_record_that_cannot_be_read_is_told_as_such_and_hides_nothing_else,
+                retries_queue_up_behind_and_released_jobs_in_front_in_their_order,
+                the_order_of_a_call_stands_across_the_claims_it_settles,
+                a_stale_token_changes_nothing_on_any_way_out,
+                a_settlement_counts_after_the_lease_ran_out_as_long_as_nobody_took_it,
+                an_attempt_settled_twice_in_one_call_is_settled_once,
+                a_job_asked_to_cancel_does_not_run_again,
+                a_cancelled_job_that_is_redriven_runs_as_any_other;
+            history: the_first_three_and_the_last_seven_attempts_are_kept,
+                a_history_outlives_a_redrive_and_goes_with_its_job;
+            leases: a_renewed_lease_lasts_from_the_renewal,
+                a_lease_that_ran_out_can_be_renewed_until_somebody_takes_it,
+                a_stale_renewal_extends_nobody_elses_lease,
+                a_renewal_tells_that_somebody_wants_to_cancel,
+                renewals_come_in_batches_and_an_empty_one_tells_the_time;
+            reclaim: a_lease_that_ran_out_is_taken_back_to_the_front_and_charged_as_a_crash,
+                the_crash_that_is_one_too_many_poisons,
+                those_who_expired_first_are_taken_first_and_no_more_than_asked,
+                a_lost_job_that_was_to_be_cancelled_is_cancelled,
+                nobody_is_blamed_for_an_outage,
+                an_empty_queue_needs_no_grace,
+                due_jobs_are_promoted_to_the_back_in_the_order_of_their_times,
+                a_retry_comes_back_with_its_past,
+                asking_for_more_than_a_batch_is_refused;
+            reconcile: grants_their_owner_does_not_know_go_back_to_the_front_at_no_cost,
+                everything_is_seen_slice_by_slice,
+                a_lost_grant_that_was_to_be_cancelled_is_cancelled;
+            desk: a_queue_nobody_used_is_empty_everywhere,
+                an_empty_batch_of_anything_is_fine,
+                a_batch_over_the_bound_is_refused_by_every_verb,
+                every_state_is_listed_in_its_order_page_by_page,
+                jobs_of_one_instant_are_listed_by_their_ids,
+                a_job_that_stays_is_listed_once_while_others_come_and_go,
+                a_page_is_bounded_and_a_foreign_cursor_is_refused,
+                redrive_gives_a_fresh_start_from_every_state_that_allows_it,
+                redrive_forgets_failures_and_crashes_but_not_what_happened,
+                a_delayed_job_that_is_redriven_keeps_its_counters,
+                cancel_takes_what_waits_at_once_and_asks_what_runs,
+                discard_removes_whatever_does_not_run,
+                a_job_named_twice_meets_what_its_first_mention_did,
+                stats_tell_how_long_the_front_of_the_queue_has_waited,
+                the_store_gives_a_sign_of_life;
+            trim: what_is_too_old_goes,
+                what_is_too_much_goes_oldest_first_and_a_slice_at_a_time,
+                completed_jobs_are_trimmed_to_none_where_they_are_not_kept,
+                a_trimmed_id_begins_anew;
+            lanes: enqueue_sent_again_enqueues_once,
+                claim_sent_again_grants_once,
+                settle_sent_again_settles_once,
+                turn_sent_again_turns_once,
+                promote_sent_again_promotes_once,
+                reclaim_sent_again_takes_once,
+                reconcile_sent_again_releases_once,
+                redrive_cancel_and_discard_sent_again_move_once,
+                trim_sent_again_trims_once,
+                a_claim_sent_again_gives_only_what_still_stands,
+                lanes_processes_and_queues_do_not_answer_for_each_other,
+                a_call_refused_for_its_size_is_not_the_last_of_its_lane,
+                a_forgotten_process_begins_anew;
+            ledger: events_are_told_latest_first_page_by_page,
+                the_ledger_keeps_the_latest_events_up_to_its_bound,
+                a_worker_is_seen_when_it_says_so_until_it_is_forgotten,
+                announced_queues_are_listed_by_name;
+            hints: whoever_found_nothing_is_told_when_there_is_something,
+                a_job_that_becomes_the_earliest_is_told,
+                a_wish_to_cancel_is_told_to_those_who_listen_to_that_queue;
+        }
+    };
+}
+pub(crate) use for_each_guarantee;

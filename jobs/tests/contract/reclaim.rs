@@ -1,0 +1,200 @@
+//! Taking back what ran out, and waiting for what is due.
+
+use std::time::Duration;
+
+use retraced_jobs::job::{Counters, JobState, RunAt};
+use retraced_jobs::store::{Reclaim, Settled, StoreError, Verdict};
+use retraced_jobs::trace::AttemptRecord;
+
+use super::{LONG, PATIENCE, SHORT, Worker, World, id, ids};
+
+pub(crate) async fn a_lease_that_ran_out_is_taken_back_to_the_front_and_charged_as_a_crash(
+    world: &dyn World,
+    worker: Worker,
+) {
+    worker.stamp().await;
+    let names = ids(4);
+    worker.enqueue(&names).await;
+    let jobs = worker.claim_for(2, SHORT).await;
+    let kept = worker.claim(1).await;
+    let expired_ms = worker.view(&names[0]).await.at_ms.unwrap();
+    world.pass_short().await;
+
+    let other = world.worker(2);
+    let reclaimed = other.reclaim(3).await;
+    assert_eq!(reclaimed.grace, None);
+    let next_expiry = reclaimed.next_expiry.unwrap();
+    assert!(next_expiry > LONG / 2 && next_expiry <= LONG, "{next_expiry:?}");
+    let taken: Vec<_> = reclaimed.jobs.iter().map(|job| job.id.clone()).collect();
+    assert_eq!(taken, names[..2]);
+    for job in &reclaimed.jobs {
+        assert_eq!((job.owner, job.crashes, job.poisoned), (Some(worker.incarnation), 1, false));
+    }
+    assert_eq!(worker.listed(JobState::Pending).await, [names[0].clone(), names[1].clone(), names[3].clone()]);
+    let view = worker.view(&names[0]).await;
+    assert_eq!(view.counters, Counters { attempts: 1, crashes: 1, ..Counters::default() });
+    let crashed = AttemptRecord::Crashed { incarnation: worker.incarnation, lease_expired_ms: expired_ms };
+    assert_eq!((view.history[0].attempt, &view.history[0].record), (1, &Ok(crashed)));
+
+    assert_eq!(other.reclaim(3).await.jobs, [], "the second to look finds nothing");
+    assert_eq!(worker.stats().await.crashes_total, 2);
+    assert_eq!(worker.settle(&jobs[0], Verdict::Complete { keep: true }).await, Settled::Stale);
+    assert_eq!(
+        worker.settle(&kept[0], Verdict::Complete { keep: true }).await,
+        Settled::Done { state: JobState::Completed }
+    );
+    assert_eq!(worker.claim_one().await.token.attempt, 2);
+}
+
+pub(crate) async fn the_crash_that_is_one_too_many_poisons(world: &dyn World, worker: Worker) {
+    worker.stamp().await;
+    worker.enqueue(&[id("a")]).await;
+    for crashes in 1..=3 {
+        assert_eq!(worker.claim_for(1, SHORT).await.len(), 1);
+        world.pass_short().await;
+        let reclaimed = worker.reclaim(3).await;
+        assert_eq!((reclaimed.jobs[0].crashes, reclaimed.jobs[0].poisoned), (crashes, crashes == 3));
+        assert_eq!(reclaimed.next_expiry, None);
+    }
+    let view = worker.view(&id("a")).await;
+    assert_eq!((view.state, view.history.len()), (JobState::Poisoned, 3));
+    assert_eq!(view.counters, Counters { attempts: 3, crashes: 3, ..Counters::default() });
+    worker.redrive(&id("a")).await;
+    worker.claim_for(1, SHORT).await;
+    world.pass_short().await;
+    assert!(!worker.reclaim(3).await.jobs[0].poisoned, "a redriven job has all its lives again");
+}
+
+pub(crate) async fn those_who_expired_first_are_taken_first_and_no_more_than_asked(world: &dyn World, worker: Worker) {
+    worker.stamp().await;
+    let names = ids(4);
+    worker.enqueue(&names).await;
+    for _ in 0..2 {
+        worker.claim_for(2, SHORT).await;
+        world.pass_short().await;
+    }
+    let request = Reclaim { limit: 3, lease: LONG, crashes_max: 9 };
+    let first = worker.reclaim_with(&request).await;
+    assert_eq!(first.jobs.iter().map(|job| job.id.clone()).collect::<Vec<_>>(), names[..3]);
+    assert_eq!(first.next_expiry, Some(Duration::ZERO), "some have run out already");
+    assert_eq!(worker.listed(JobState::Pending).await, names[..3]);
+    assert_eq!(worker.reclaim_with(&Reclaim { limit: 0, ..request }).await.jobs, []);
+    let second = worker.reclaim_with(&request).await;
+    assert_eq!(second.jobs.iter().map(|job| job.id.clone()).collect::<Vec<_>>(), names[3..]);
+    assert_eq!(second.next_expiry, None);
+}
+
+pub(crate) async fn a_lost_job_that_was_to_be_cancelled_is_cancelled(world: &dyn World, worker: Worker) {
+    worker.stamp().await;
+    worker.enqueue(&ids(2)).await;
+    worker.claim_for(2, SHORT).await;
+    worker.cancel(&ids(1)[0]).await;
+    world.pass_short().await;
+    let reclaimed = worker.reclaim(3).await;
+    assert_eq!(reclaimed.jobs.iter().map(|job| (job.crashes, job.poisoned)).collect::<Vec<_>>(), [(1, false); 2]);
+    assert_eq!(worker.listed(JobState::Cancelled).await, ids(2)[..1]);
+    assert_eq!(worker.listed(JobState::Pending).await, ids(2)[1..]);
+
+    worker.claim_for(1, SHORT).await;
+    worker.cancel(&ids(2)[1]).await;
+    world.pass_short().await;
+    assert!(worker.reclaim(2).await.jobs[0].poisoned, "harm weighs more than a wish");
+}
+
+/// The clock moves in steps that are short against the lease, as a watchdog's do. Where a step takes longer than it should, grace is given again: that is the
+/// rule itself, and only makes the way longer.
+async fn look_until_taken(world: &dyn World, worker: &Worker, request: &Reclaim) -> Duration {
+    let mut waited = Duration::ZERO;
+    while waited < PATIENCE {
+        let reclaimed = worker.reclaim_with(request).await;
+        if !reclaimed.jobs.is_empty() {
+            assert_eq!(reclaimed.grace, None);
+            return waited;
+        }
+        assert!(reclaimed.grace.is_some_and(|grace| grace <= request.lease), "{reclaimed:?}");
+        let step = request.lease / 10;
+        world.advance(step).await;
+        waited += step;
+    }
+    panic!("the lease was never taken back");
+}
+
+pub(crate) async fn nobody_is_blamed_for_an_outage(world: &dyn World, worker: Worker) {
+    let lease = Duration::from_millis(400);
+    let request = Reclaim { limit: 9, lease, crashes_max: 9 };
+    // Nobody ever looked after this queue.
+    worker.enqueue(&ids(2)).await;
+    let jobs = worker.claim_for(2, SHORT).await;
+    world.pass_short().await;
+    let first = worker.reclaim_with(&request).await;
+    assert_eq!((first.jobs.len(), first.grace, first.next_expiry), (0, Some(lease), Some(Duration::ZERO)));
+    assert_eq!(worker.renew(LONG, &jobs[..1]).await.len(), 1);
+    assert!(look_until_taken(world, &worker, &request).await >= lease * 9 / 10, "grace lasts a lease");
+    assert_eq!(worker.listed(JobState::Pending).await, [jobs[1].id.clone()]);
+
+    // Somebody did, and then nobody did for more than half a lease.
+    let job = worker.claim_for(1, SHORT).await;
+    assert_eq!(worker.reclaim_with(&Reclaim { lease: LONG, ..request }).await.grace, None);
+    world.advance(lease / 2 + Duration::from_millis(5)).await;
+    let after_outage = worker.reclaim_with(&request).await;
+    assert_eq!((after_outage.jobs.len(), after_outage.grace), (0, Some(lease)));
+    let settled = worker.settle(&job[0], Verdict::Complete { keep: true }).await;
+    assert_eq!(settled, Settled::Done { state: JobState::Completed }, "its owner is back in time");
+}
+
+pub(crate) async fn an_empty_queue_needs_no_grace(world: &dyn World, worker: Worker) {
+    let request = Reclaim { limit: 9, lease: SHORT, crashes_max: 9 };
+    let first = worker.reclaim_with(&request).await;
+    assert_eq!((first.grace, first.next_expiry), (None, None));
+    world.pass_short().await;
+    assert_eq!(worker.reclaim_with(&request).await.grace, None);
+}
+
+pub(crate) async fn due_jobs_are_promoted_to_the_back_in_the_order_of_their_times(world: &dyn World, worker: Worker) {
+    let now = worker.now_ms().await;
+    let at = |n: u64| RunAt::At(now + 4 + n);
+    let names = ids(6);
+    for (name, run_at) in names.iter().zip([at(400), at(200), at(300), at(200), RunAt::After(LONG)]) {
+        worker.put_at(name, run_at).await;
+    }
+    worker.put_at(&names[5], RunAt::Now).await;
+    assert_eq!(worker.listed(JobState::Delayed).await, [1, 3, 2, 0, 4].map(|n| names[n].clone()));
+    world.advance(Duration::from_millis(410)).await;
+    assert_eq!(worker.stats().await.delayed, 5, "due jobs wait for whoever promotes them");
+    assert!(worker.stats().await.delayed_overdue_ms.unwrap() >= 200);
+
+    let none = worker.promote(0).await;
+    assert_eq!((none.moved, none.next_due), (0, Some(Duration::ZERO)));
+    let first = worker.promote(2).await;
+    assert_eq!((first.moved, first.next_due), (2, Some(Duration::ZERO)));
+    let rest = worker.promote(9).await;
+    assert_eq!(rest.moved, 2);
+    let next_due = rest.next_due.unwrap();
+    assert!(next_due > LONG / 2 && next_due <= LONG, "{next_due:?}");
+    assert_eq!(worker.promote(9).await.moved, 0);
+    assert!(worker.stats().await.delayed_overdue_ms.unwrap() < 0);
+    assert_eq!(worker.listed(JobState::Pending).await, [5, 1, 3, 2, 0].map(|n| names[n].clone()));
+    let order: Vec<_> = worker.claim(9).await.into_iter().map(|job| job.id).collect();
+    assert_eq!(order, [5, 1, 3, 2, 0].map(|n| names[n].clone()));
+}
+
+pub(crate) async fn a_retry_comes_back_with_its_past(world: &dyn World, worker: Worker) {
+    let job = worker.run(&id("a")).await;
+    worker.settle(&job, Verdict::Retry { delay: SHORT }).await;
+    assert_eq!(worker.claim(1).await, []);
+    world.pass_short().await;
+    let promoted = worker.promote(9).await;
+    assert_eq!((promoted.moved, promoted.next_due), (1, None));
+    let job = worker.claim_one().await;
+    assert_eq!((job.token.attempt, job.counters.failures), (2, 1));
+    assert_eq!(worker.view(&id("a")).await.history.len(), 1);
+}
+
+pub(crate) async fn asking_for_more_than_a_batch_is_refused(_: &dyn World, worker: Worker) {
+    let limit = retraced_jobs::store::BATCH_MAX + 1;
+    let refused = worker.store.promote(worker.call(), &worker.queue, limit).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { operation: "promote", .. }), "{refused:?}");
+    let request = Reclaim { limit, lease: LONG, crashes_max: 3 };
+    let refused = worker.store.reclaim(worker.call(), &worker.queue, &request).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { operation: "reclaim", .. }), "{refused:?}");
+}

@@ -1,0 +1,70 @@
+//! The table of transitions, walked: every arrow leads where it says, and where there is none nothing moves.
+
+use retraced_jobs::job::{JobId, JobState, Token, Transition};
+use retraced_jobs::store::{ClaimedJob, Settled, Settlement, Verdict};
+
+use super::{LONG, Worker, World, id};
+
+const TRANSITIONS: [Transition; 9] = [
+    Transition::Claim,
+    Transition::Complete,
+    Transition::Delay,
+    Transition::Requeue,
+    Transition::Bury,
+    Transition::Poison,
+    Transition::Promote,
+    Transition::Cancel,
+    Transition::Redrive,
+];
+
+/// Every state with every transition, each in a queue of its own, through the verb that stands for it.
+pub(crate) async fn every_arrow_leads_where_the_table_says_and_nowhere_else(world: &dyn World, worker: Worker) {
+    for from in JobState::ALL {
+        for transition in TRANSITIONS {
+            if (from, transition) == (JobState::Delayed, Transition::Redrive) {
+                // To redrive a delayed job is the operator's word for promoting it.
+                continue;
+            }
+            let worker = worker.in_queue(&format!("{from}-{transition:?}"));
+            let job = id("walker");
+            let held = worker.bring(world, &job, from).await;
+            assert_eq!(worker.state(&job).await, Some(from), "brought to {from}");
+            let before = worker.snapshot().await;
+
+            try_to(&worker, transition, &job, held.as_ref()).await;
+
+            match from.after(transition) {
+                Ok(to) => assert_eq!(worker.state(&job).await, Some(to), "{from} {transition:?}"),
+                Err(_) => {
+                    let mut after = worker.snapshot().await;
+                    after.stats.stale_settlements_total = before.stats.stale_settlements_total;
+                    assert_eq!(after, before, "{from} {transition:?} is not in the table");
+                }
+            }
+            assert_eq!(worker.audit().await.difference(), 0, "{from} {transition:?}");
+        }
+    }
+}
+
+async fn try_to(worker: &Worker, transition: Transition, job: &JobId, held: Option<&ClaimedJob>) {
+    let token = held.map_or(Token { attempt: 1, nonce: [0; 8] }, |held| held.token);
+    let settle = async |verdict| {
+        let settlement = Settlement { id: job.clone(), token, verdict, record: "".into() };
+        worker.settle_all(&[settlement]).await[0]
+    };
+    match transition {
+        Transition::Claim => drop(worker.claim(1).await),
+        Transition::Complete => drop(settle(Verdict::Complete { keep: true }).await),
+        Transition::Delay => drop(settle(Verdict::Retry { delay: LONG }).await),
+        Transition::Requeue => drop(settle(Verdict::ReleaseNow).await),
+        Transition::Bury => drop(settle(Verdict::Bury).await),
+        Transition::Poison => drop(settle(Verdict::Poison).await),
+        Transition::Promote => drop(worker.promote(1).await),
+        Transition::Redrive => drop(worker.redrive(job).await),
+        Transition::Cancel => {
+            if settle(Verdict::Cancel).await == Settled::Stale {
+                worker.cancel(job).await;
+            }
+        }
+    }
+}

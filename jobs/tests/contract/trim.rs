@@ -1,0 +1,89 @@
+//! Retention.
+
+use std::time::Duration;
+
+use retraced_jobs::job::JobState;
+use retraced_jobs::store::{BATCH_MAX, Retention, RetentionRule, StoreError, TrimPolicy, Trimmed, Verdict};
+
+use super::{LONG, SHORT, Worker, World, id, ids};
+
+const FINAL: [JobState; 4] = [JobState::Completed, JobState::Dead, JobState::Poisoned, JobState::Cancelled];
+
+fn keep(age_max: Duration, count_max: u64) -> Retention {
+    let rule = RetentionRule { age_max, count_max };
+    Retention { completed: Some(rule), dead: rule, poisoned: rule, cancelled: rule }
+}
+
+pub(crate) async fn what_is_too_old_goes(world: &dyn World, worker: Worker) {
+    for state in FINAL {
+        worker.bring(world, &id(&format!("old-{state}")), state).await;
+    }
+    world.pass_short().await;
+    let waiting = [JobState::Processing, JobState::Pending];
+    for state in waiting {
+        worker.bring(world, &id(&format!("live-{state}")), state).await;
+    }
+    let nothing = Trimmed { removed: 0, more: false };
+    assert_eq!(worker.trim(&TrimPolicy { retention: keep(LONG, 99), limit: 9 }).await, nothing);
+    let trimmed = worker.trim(&TrimPolicy { retention: keep(SHORT, 99), limit: 9 }).await;
+    assert_eq!(trimmed, Trimmed { removed: 4, more: false });
+    for state in FINAL {
+        assert_eq!(worker.listed(state).await, []);
+        assert_eq!(worker.find(&id(&format!("old-{state}"))).await, None);
+    }
+    for state in waiting {
+        assert_eq!(worker.listed(state).await.len(), 1);
+    }
+    assert_eq!(worker.stats().await.trimmed_total, 4);
+}
+
+pub(crate) async fn what_is_too_much_goes_oldest_first_and_a_slice_at_a_time(world: &dyn World, worker: Worker) {
+    for state in FINAL {
+        for name in ids(4) {
+            worker.bring(world, &id(&format!("{state}-{name}")), state).await;
+            world.advance(Duration::from_millis(2)).await;
+        }
+    }
+    let policy = TrimPolicy { retention: keep(LONG, 1), limit: 5 };
+    let left = async || {
+        let stats = worker.stats().await;
+        [stats.completed_kept, stats.dead, stats.poisoned, stats.cancelled]
+    };
+    let slices = [(5, true, [1, 2, 4, 4]), (5, true, [1, 1, 1, 3]), (2, false, [1, 1, 1, 1]), (0, false, [1, 1, 1, 1])];
+    for (removed, more, kept) in slices {
+        assert_eq!(worker.trim(&policy).await, Trimmed { removed, more });
+        assert_eq!(left().await, kept);
+        assert_eq!(worker.audit().await.difference(), 0);
+    }
+    for state in FINAL {
+        assert_eq!(worker.listed(state).await, [id(&format!("{state}-job-0003"))], "the latest stays");
+    }
+    assert_eq!(worker.stats().await.trimmed_total, 12);
+}
+
+pub(crate) async fn completed_jobs_are_trimmed_to_none_where_they_are_not_kept(_: &dyn World, worker: Worker) {
+    worker.enqueue(&ids(3)).await;
+    for job in worker.claim(3).await {
+        worker.settle(&job, Verdict::Complete { keep: true }).await;
+    }
+    let job = worker.run(&id("dead")).await;
+    worker.settle(&job, Verdict::Bury).await;
+    let policy = TrimPolicy { retention: Retention { completed: None, ..Retention::default() }, limit: 2 };
+    assert_eq!(worker.trim(&TrimPolicy { limit: 0, ..policy }).await, Trimmed { removed: 0, more: true });
+    assert_eq!(worker.trim(&policy).await, Trimmed { removed: 2, more: true });
+    assert_eq!(worker.trim(&policy).await, Trimmed { removed: 1, more: false });
+    let stats = worker.stats().await;
+    assert_eq!((stats.completed_kept, stats.completed_total, stats.dead), (0, 3, 1));
+    let too_many = TrimPolicy { limit: BATCH_MAX + 1, ..policy };
+    let refused = worker.store.trim(worker.call(), &worker.queue, &too_many).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { operation: "trim", .. }), "{refused:?}");
+}
+
+pub(crate) async fn a_trimmed_id_begins_anew(_: &dyn World, worker: Worker) {
+    let job = worker.run(&id("a")).await;
+    worker.settle(&job, Verdict::Poison).await;
+    worker.trim(&TrimPolicy { retention: keep(LONG, 0), limit: 9 }).await;
+    let job = worker.run(&id("a")).await;
+    assert_eq!((job.token.attempt, job.counters.failures), (1, 0));
+    assert!(worker.view(&id("a")).await.history.is_empty());
+}

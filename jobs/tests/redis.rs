@@ -1,0 +1,541 @@
+//! What only a store on Redis can get wrong: lost replies, forgotten scripts, foreign hands in its keys, servers that are away, frozen or unfit.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use redis::Commands;
+use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+use retraced_jobs::store::redis::{RedisOptions, RedisStore};
+use retraced_jobs::store::{
+    CallId, ClaimRequest, Claims, Desk, Enqueued, Lane, Lanes, Leases, Ledger, Moved, Reclaim, Retention,
+    RetentionRule, Settled, Settlement, Store, StoreError, Transitions, TrimPolicy, Verdict,
+};
+use support::redis_server::RedisServer;
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// A server, a store on it, and one lane to call through.
+struct World {
+    server: RedisServer,
+    store: RedisStore,
+    lane: Lane,
+    queue: QueueName,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::on(RedisServer::start()).await
+    }
+
+    async fn on(server: RedisServer) -> Self {
+        let store = RedisStore::connect(&server.url()).await.unwrap();
+        let lane = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 1).take().await;
+        Self { server, store, lane, queue: QueueName::new("q").unwrap() }
+    }
+
+    fn call(&mut self) -> CallId {
+        self.lane.next_call()
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("retraced:{{q}}:{name}")
+    }
+
+    async fn enqueue(&mut self, ids: &[&str]) {
+        let jobs: Vec<NewJob> = ids.iter().map(|id| new(id, RunAt::Now)).collect();
+        let call = self.call();
+        let created = self.store.enqueue(call, &self.queue, &jobs).await.unwrap();
+        assert!(created.iter().all(|one| matches!(one, Enqueued::Created { .. })), "{created:?}");
+    }
+
+    async fn claim(&mut self, limit: usize) -> Claims {
+        let call = self.call();
+        self.store.claim(call, &self.queue, &request(limit, LEASE)).await.unwrap()
+    }
+
+    async fn settle(&mut self, settlements: &[Settlement]) -> Vec<Settled> {
+        let call = self.call();
+        self.store.settle(call, &self.queue, settlements).await.unwrap()
+    }
+
+    /// Every key with its content.
+    fn contents(&self) -> BTreeMap<String, Vec<Vec<u8>>> {
+        let mut connection = self.server.connection();
+        let keys: Vec<String> = connection.keys("*").unwrap();
+        let mut read = |key: String| {
+            let kind: String = redis::cmd("TYPE").arg(&key).query(&mut connection).unwrap();
+            let content: Vec<Vec<u8>> = match kind.as_str() {
+                "list" => connection.lrange(&key, 0, -1).unwrap(),
+                "zset" => {
+                    redis::cmd("ZRANGE").arg(&key).arg("0").arg("-1").arg("WITHSCORES").query(&mut connection).unwrap()
+                }
+                "hash" => {
+                    let fields: BTreeMap<Vec<u8>, Vec<u8>> = connection.hgetall(&key).unwrap();
+                    fields.into_iter().flat_map(|(field, value)| [field, value]).collect()
+                }
+                _ => vec![connection.get(&key).unwrap()],
+            };
+            (key, content)
+        };
+        keys.into_iter().map(&mut read).collect()
+    }
+}
+
+fn new(id: &str, run_at: RunAt) -> NewJob {
+    NewJob { id: JobId::parse(id).unwrap(), run_at, envelope: Bytes::from(format!("envelope of {id}")) }
+}
+
+fn id(text: &str) -> JobId {
+    JobId::parse(text).unwrap()
+}
+
+fn request(limit: usize, lease: Duration) -> ClaimRequest {
+    ClaimRequest { limit, bytes_max: 1 << 20, lease, nonce: rand::random() }
+}
+
+fn settlement(claims: &Claims, place: usize, verdict: Verdict) -> Settlement {
+    let job = &claims.jobs[place];
+    Settlement { id: job.id.clone(), token: job.token, verdict, record: Bytes::from_static(b"told") }
+}
+
+fn ids(claims: &Claims) -> Vec<String> {
+    claims.jobs.iter().map(|job| job.id.to_string()).collect()
+}
+
+fn keep_nothing() -> TrimPolicy {
+    let none = RetentionRule { age_max: Duration::ZERO, count_max: 0 };
+    TrimPolicy { retention: Retention { completed: None, dead: none, poisoned: none, cancelled: none }, limit: 10 }
+}
+
+/// Goal: a reply that was lost costs one more round trip and nothing else. Method: every mutating verb is sent twice under the same call id, from a
+/// world in which it has something to do; the second reply and every key must be what they were after the first.
+#[tokio::test]
+async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
+    let mut world = World::new().await;
+    let (store, queue) = (world.store.clone(), world.queue.clone());
+    macro_rules! twice {
+        ($verb:literal, $call:ident, $send:expr) => {{
+            let $call = world.call();
+            let before = world.contents();
+            let first = $send.await.unwrap();
+            let after_first = world.contents();
+            assert_ne!(before, after_first, "{} had nothing to do", $verb);
+            let second = $send.await.unwrap();
+            assert_eq!(first, second, "{}: another reply", $verb);
+            assert!(after_first == world.contents(), "{}: sent again, it did something", $verb);
+            first
+        }};
+    }
+    let jobs: Vec<NewJob> = ["a", "b", "c", "d", "e", "f", "g"].map(|name| new(name, RunAt::Now)).to_vec();
+    twice!("enqueue", call, store.enqueue(call, &queue, &jobs));
+    let request = request(4, Duration::ZERO);
+    let claims = twice!("claim", call, store.claim(call, &queue, &request));
+    assert_eq!(ids(&claims), ["a", "b", "c", "d"]);
+    let verdicts = [
+        settlement(&claims, 0, Verdict::Complete { keep: true }),
+        settlement(&claims, 1, Verdict::Retry { delay: Duration::ZERO }),
+    ];
+    twice!("settle", call, store.settle(call, &queue, &verdicts));
+    let verdicts = [settlement(&claims, 2, Verdict::ReleaseAfter { delay: Duration::from_millis(1) })];
+    let (_, claims) = twice!("turn", call, store.turn(call, &queue, &verdicts, &request));
+    assert_eq!(ids(&claims), ["e", "f", "g", "b"]);
+    tokio::time::sleep(Duration::from_millis(2)).await; // the store's clock must pass the due time of c
+    let promoted = twice!("promote", call, store.promote(call, &queue, 10));
+    assert_eq!(promoted.moved, 1);
+    let owner = call_owner(&world);
+    let known = ["d", "e", "g", "b"].map(id);
+    let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, owner, &known, None));
+    assert_eq!(reconciled.released, [id("f")]);
+    let reclaim = Reclaim { limit: 10, lease: Duration::from_millis(40), crashes_max: 3 };
+    let graced = twice!("reclaim with grace", call, store.reclaim(call, &queue, &reclaim));
+    assert!(graced.grace.is_some() && graced.jobs.is_empty(), "{graced:?}");
+    // Runs at the watchdog's pace until the grace is over.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let reclaimed = loop {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let reclaim = Reclaim { lease: Duration::from_secs(30), ..reclaim };
+        let reclaimed = twice!("reclaim", call, store.reclaim(call, &queue, &reclaim));
+        if reclaimed.grace.is_none() {
+            break reclaimed;
+        }
+        assert!(Instant::now() < deadline, "the grace of 40 ms never ended");
+    };
+    let mut taken: Vec<String> = reclaimed.jobs.iter().map(|job| job.id.to_string()).collect();
+    taken.sort();
+    assert_eq!(taken, ["b", "d", "e", "g"]);
+    twice!("cancel", call, store.cancel(call, &queue, &[id("e"), id("c")]));
+    twice!("redrive", call, store.redrive(call, &queue, &[id("e")]));
+    twice!("discard", call, store.discard(call, &queue, &[id("f")]));
+    let trimmed = twice!("trim", call, store.trim(call, &queue, &keep_nothing()));
+    assert_eq!(trimmed.removed, 2); // a, completed, and c, cancelled
+    assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
+}
+
+fn call_owner(world: &World) -> Incarnation {
+    let mut connection = world.server.connection();
+    let grants: BTreeMap<Vec<u8>, Vec<u8>> = connection.hgetall(world.key("grant")).unwrap();
+    Incarnation::from_slice(&grants[&b"d"[..]][12..28]).unwrap()
+}
+
+#[tokio::test]
+async fn an_old_call_and_a_number_used_for_another_verb_do_nothing() {
+    let mut world = World::new().await;
+    let old = world.call();
+    world.enqueue(&["a"]).await;
+    let before = world.contents();
+    let superseded = world.store.enqueue(old, &world.queue, &[new("b", RunAt::Now)]).await.unwrap_err();
+    assert!(matches!(superseded, StoreError::Superseded { .. }), "{superseded}");
+    let call = CallId { sequence: old.sequence + 1, ..old };
+    let refused = world.store.claim(call, &world.queue, &request(1, LEASE)).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused}");
+    assert!(before == world.contents());
+}
+
+#[tokio::test]
+async fn a_claim_sent_again_leaves_out_what_was_settled_meanwhile() {
+    let mut world = World::new().await;
+    world.enqueue(&["a", "b"]).await;
+    let (call, request) = (world.call(), request(2, LEASE));
+    let claims = world.store.claim(call, &world.queue, &request).await.unwrap();
+    let mut other = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 1).take().await;
+    let done = [settlement(&claims, 0, Verdict::Complete { keep: false })];
+    assert_ne!(world.store.settle(other.next_call(), &world.queue, &done).await.unwrap(), [Settled::Stale]);
+    let again = world.store.claim(call, &world.queue, &request).await.unwrap();
+    assert_eq!(ids(&again), ["b"]);
+}
+
+#[tokio::test]
+async fn scripts_the_server_has_forgotten_are_sent_again() {
+    let mut world = World::new().await;
+    world.enqueue(&["a"]).await;
+    let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut world.server.connection()).unwrap();
+    let claims = world.claim(1).await;
+    let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut world.server.connection()).unwrap();
+    let settled = world.settle(&[settlement(&claims, 0, Verdict::Complete { keep: false })]).await;
+    assert_eq!(settled, [Settled::Done { state: JobState::Completed }]);
+}
+
+/// Goal: a key of the wrong type is named, and nothing is half done. Method: each key of the queue in turn becomes a string; every verb must fail with the
+/// key's name and leave all keys as they were.
+#[tokio::test]
+async fn a_key_of_a_wrong_type_is_named_and_nothing_is_written() {
+    let mut world = World::new().await;
+    let (store, queue) = (world.store.clone(), world.queue.clone());
+    world.enqueue(&["a", "b"]).await;
+    let claims = world.claim(1).await;
+    let held: Vec<Lease> = claims.jobs.iter().map(|job| job.lease(Incarnation::from(uuid::Uuid::nil()))).collect();
+    let verdicts = [settlement(&claims, 0, Verdict::Retry { delay: Duration::ZERO })];
+    for name in [
+        "job",
+        "pending",
+        "lease",
+        "grant",
+        "past",
+        "history",
+        "delayed",
+        "completed",
+        "dead",
+        "poisoned",
+        "cancelled",
+        "stats",
+        "lanes",
+    ] {
+        let key = world.key(name);
+        let mut hand = world.server.connection();
+        let aside: bool = hand.rename_nx(&key, "aside").unwrap_or(false);
+        let _: () = hand.set(&key, "not what it was").unwrap();
+        let before = world.contents();
+        let all = [id("a"), id("b")];
+        let reclaim = Reclaim { limit: 10, lease: LEASE, crashes_max: 3 };
+        let mut errors = vec![
+            store.enqueue(world.call(), &queue, &[new("c", RunAt::Now)]).await.unwrap_err(),
+            store.claim(world.call(), &queue, &request(1, LEASE)).await.unwrap_err(),
+            store.settle(world.call(), &queue, &verdicts).await.unwrap_err(),
+            store.turn(world.call(), &queue, &verdicts, &request(1, LEASE)).await.unwrap_err(),
+            store.promote(world.call(), &queue, 1).await.unwrap_err(),
+            store.reclaim(world.call(), &queue, &reclaim).await.unwrap_err(),
+            store.reconcile(world.call(), &queue, held[0].owner, &[], None).await.unwrap_err(),
+            store.redrive(world.call(), &queue, &all).await.unwrap_err(),
+            store.cancel(world.call(), &queue, &all).await.unwrap_err(),
+            store.discard(world.call(), &queue, &all).await.unwrap_err(),
+            store.trim(world.call(), &queue, &keep_nothing()).await.unwrap_err(),
+        ];
+        // These have no lane.
+        if name != "lanes" {
+            errors.extend([
+                store.renew(&queue, LEASE, &held).await.unwrap_err(),
+                store.pause(&queue, true).await.unwrap_err(),
+                store.stats(&queue).await.unwrap_err(),
+                store.audit(&queue).await.unwrap_err(),
+                store.job(&queue, &id("a")).await.unwrap_err(),
+                store.jobs(&queue, JobState::Pending, None, 10).await.unwrap_err(),
+            ]);
+        }
+        for error in errors {
+            assert!(matches!(error, StoreError::Corrupt { .. }), "{name}: {error:?}");
+            assert!(error.to_string().contains(&key), "{error} does not name {key}");
+        }
+        assert!(before == world.contents(), "with {name} damaged something was written");
+        let _: () = hand.del(&key).unwrap();
+        if aside {
+            let _: () = hand.rename("aside", &key).unwrap();
+        }
+    }
+    // Put right again, it goes on where it was.
+    assert_eq!(world.settle(&verdicts).await, [Settled::Done { state: JobState::Pending }]);
+    assert_eq!(ids(&world.claim(10).await), ["b", "a"]);
+}
+
+/// Goal: what a foreign hand writes into a key neither stops the queue nor is handed to a worker. Method: a corpus of entries nobody of us writes; every
+/// verb runs over it, and two good jobs must come through.
+#[tokio::test]
+async fn garbage_in_any_key_does_not_stop_the_queue() {
+    let mut world = World::new().await;
+    let (store, queue) = (world.store.clone(), world.queue.clone());
+    let junk: [&[u8]; 6] = [b"", b"x", b"not a number", &[0xff; 5], &[0; 300], b"9223372036854775807"];
+    world.enqueue(&["good", "damaged"]).await;
+    let mut hand = world.server.connection();
+    let live_entry: Vec<u8> = hand.lindex(world.key("pending"), 0).unwrap();
+    for bytes in junk {
+        let _: () = hand.lpush(world.key("pending"), bytes).unwrap();
+        let _: () = hand.rpush(world.key("pending"), bytes).unwrap();
+        let _: () = hand.hset(world.key("grant"), bytes, bytes).unwrap();
+        let _: () = hand.hset(world.key("past"), bytes, bytes).unwrap();
+        let _: () = hand.hset(world.key("history"), bytes, bytes).unwrap();
+        let _: () = hand.hset(world.key("lanes"), bytes, bytes).unwrap();
+        let _: () = hand.hset(world.key("stats"), bytes, bytes).unwrap();
+        for name in ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"] {
+            let _: () = hand.zadd(world.key(name), bytes, 1).unwrap();
+        }
+        let _: () = hand.zadd(world.key("lease"), [bytes, b"inf"].concat(), "inf").unwrap();
+        let _: () = hand.zadd(world.key("delayed"), [bytes, b"-inf"].concat(), "-inf").unwrap();
+    }
+    // A live entry copied, and a body too short for its header.
+    let _: () = hand.lpush(world.key("pending"), &live_entry[..]).unwrap();
+    let _: () = hand.hset(world.key("job"), "damaged", "short").unwrap();
+    for field in
+        ["sequence", "tickets", "stale", "enqueued", "completed", "failures", "garbage", "idle_until", "grace_until"]
+    {
+        let _: () = hand.hset(world.key("stats"), field, "junk").unwrap();
+    }
+    let _: () = hand.hset(world.key("stats"), "paused", "perhaps").unwrap();
+    let _: () = hand.hset(world.key("stats"), "reclaimed_at", "-inf").unwrap();
+
+    world.enqueue(&["later"]).await;
+    let mut seen = Vec::new();
+    let mut first = None;
+    for _ in 0..20 {
+        let claims = world.claim(2).await;
+        seen.extend(ids(&claims));
+        if claims.jobs.is_empty() {
+            break;
+        }
+        let done: Vec<_> =
+            (0..claims.jobs.len()).map(|n| settlement(&claims, n, Verdict::Retry { delay: LEASE })).collect();
+        let settled = world.settle(&done).await;
+        assert!(settled.iter().all(|one| *one == Settled::Done { state: JobState::Delayed }), "{settled:?}");
+        first.get_or_insert(claims);
+    }
+    assert_eq!(seen, ["good", "later"]);
+    let reclaim = Reclaim { limit: 500, lease: LEASE, crashes_max: 3 };
+    store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
+    let _: () = hand.hdel(world.key("stats"), "grace_until").unwrap();
+    let reclaimed = store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
+    assert_eq!(reclaimed.jobs, [], "leases of no job");
+    store.promote(world.call(), &queue, 500).await.unwrap();
+    store.reconcile(world.call(), &queue, Incarnation::from(uuid::Uuid::nil()), &[], None).await.unwrap();
+    store.cancel(world.call(), &queue, &[id("good")]).await.unwrap();
+    for state in JobState::ALL {
+        store.jobs(&queue, state, None, 100).await.unwrap();
+    }
+    let damaged = store.job(&queue, &id("damaged")).await.unwrap().unwrap();
+    assert_eq!(damaged.state, JobState::Poisoned);
+    assert!(damaged.history[0].record.is_err(), "{damaged:?}");
+    store.redrive(world.call(), &queue, &[id("later")]).await.unwrap();
+    assert_eq!(ids(&world.claim(10).await), ["later"]);
+    store.discard(world.call(), &queue, &[id("damaged")]).await.unwrap();
+    store.audit(&queue).await.unwrap();
+    let stats = store.stats(&queue).await.unwrap();
+    assert!(stats.garbage_total > 0 && !stats.paused, "{stats:?}");
+    store.trim(world.call(), &queue, &keep_nothing()).await.unwrap();
+}
+
+#[tokio::test]
+async fn garbage_in_the_keys_that_span_queues_hides_nobody() {
+    let world = World::new().await;
+    let mut hand = world.server.connection();
+    let _: () = hand.sadd("retraced:queues", "not a {queue}").unwrap();
+    let _: () = hand.hset("retraced:workers", "x", "short").unwrap();
+    let _: () = hand.hset("retraced:workers", "y", "long enough but not a row").unwrap();
+    let _: String = redis::cmd("XADD").arg("retraced:ledger").arg("*").arg("e").arg("junk").query(&mut hand).unwrap();
+    world.store.announce(std::slice::from_ref(&world.queue)).await.unwrap();
+    assert_eq!(world.store.queues().await.unwrap(), std::slice::from_ref(&world.queue));
+    assert_eq!(world.store.workers().await.unwrap(), []);
+    assert_eq!(world.store.events(None, 10).await.unwrap().events, []);
+    let _: () = hand.del("retraced:ledger").unwrap();
+    let _: () = hand.set("retraced:ledger", "a string").unwrap();
+    let error = world.store.events(None, 10).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_and_never_shown() {
+    const SECRET: &str = "c4nary-5ecret";
+    let server = RedisServer::start_with(&["--requirepass", "right"]);
+    for url in [server.url_with_password(SECRET), server.url()] {
+        let error = RedisStore::connect(&url).await.unwrap_err();
+        assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+        let store = RedisStore::open(&url, RedisOptions::default()).unwrap();
+        for text in [error.to_string(), format!("{error:?}"), format!("{store:?}")] {
+            assert!(!text.contains(SECRET), "{text}");
+        }
+    }
+    RedisStore::connect(&server.url_with_password("right")).await.unwrap();
+    for url in ["redis://:c4nary-5ecret@[::bad", "https://u:c4nary-5ecret@host", "redis://:c4nary-5ecret@127.0.0.1:1"] {
+        let error = RedisStore::connect(url).await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(SECRET), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_may_evict_jobs_is_refused_unless_that_is_allowed() {
+    let server = RedisServer::start_with(&["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]);
+    let refused = RedisStore::connect(&server.url()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("allkeys-lru") && refused.to_string().contains("noeviction"), "{refused}");
+    let options = RedisOptions { allow_eviction: true, ..RedisOptions::default() };
+    let facts = RedisStore::open(&server.url(), options).unwrap().probe().await.unwrap();
+    assert!(facts.warnings.iter().any(|warning| warning.contains("allkeys-lru")), "{facts:?}");
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_persist_is_said_once() {
+    let server = RedisServer::start();
+    let facts = RedisStore::open(&server.url(), RedisOptions::default()).unwrap().probe().await.unwrap();
+    assert!(facts.name.starts_with("redis ") || facts.name.starts_with("valkey "), "{facts:?}");
+    assert!(facts.warnings[0].contains("nothing is persisted"), "{facts:?}");
+    let server = RedisServer::start_with(&["--appendonly", "yes"]);
+    let facts = RedisStore::open(&server.url(), RedisOptions::default()).unwrap().probe().await.unwrap();
+    assert_eq!(facts.warnings, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_full_server_takes_no_more_jobs_but_lets_them_end() {
+    let mut world = World::new().await;
+    world.enqueue(&["a", "b"]).await;
+    let claims = world.claim(2).await;
+    let _: () =
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").query(&mut world.server.connection()).unwrap();
+    let before = world.contents();
+    let call = world.call();
+    let full = world.store.enqueue(call, &world.queue, &[new("c", RunAt::Now)]).await.unwrap_err();
+    assert!(full.is_retryable(), "{full:?}");
+    assert!(before == world.contents());
+    let ended = [
+        settlement(&claims, 0, Verdict::Complete { keep: true }),
+        settlement(&claims, 1, Verdict::Retry { delay: Duration::ZERO }),
+    ];
+    let settled = world.settle(&ended).await;
+    let done = |state| Settled::Done { state };
+    assert_eq!(settled, [done(JobState::Completed), done(JobState::Pending)]);
+    assert_eq!(ids(&world.claim(1).await), ["b"]);
+}
+
+#[tokio::test]
+async fn nobody_listening_is_told_soon_and_without_giving_up() {
+    let mut server = RedisServer::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    server.stop();
+    for _ in 0..2 {
+        let error = store.probe().await.unwrap_err();
+        assert!(error.is_retryable(), "{error:?}");
+        assert!(std::error::Error::source(&error).is_some());
+    }
+    server.restart();
+    store.probe().await.unwrap();
+}
+
+/// Goal: a server that accepts but does not answer is not waited for, and a call whose outcome is unknown counts once. Method: freeze the server, let a call time
+/// out, thaw it: the frozen server then carries the first copy out, and the second must get its reply.
+#[tokio::test]
+async fn a_frozen_server_costs_a_timeout_and_no_job() {
+    let server = RedisServer::start();
+    let options = RedisOptions { call_timeout: Duration::from_millis(200), ..RedisOptions::default() };
+    let store = RedisStore::open(&server.url(), options).unwrap();
+    let (queue, job) = (QueueName::new("q").unwrap(), [new("a", RunAt::Now)]);
+    let mut lane = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 1).take().await;
+    store.stats(&queue).await.unwrap(); // the connection is open
+    let call = lane.next_call();
+    server.freeze();
+    let started = Instant::now();
+    let error = store.enqueue(call, &queue, &job).await.unwrap_err();
+    server.thaw();
+    assert!(error.is_retryable() && started.elapsed() < Duration::from_secs(5), "{error:?}");
+    let created = store.enqueue(call, &queue, &job).await.unwrap();
+    assert_eq!(created, [Enqueued::Created { state: JobState::Pending }]);
+    assert_eq!(store.stats(&queue).await.unwrap().enqueued_total, 1);
+}
+
+#[tokio::test]
+async fn a_cut_connection_is_replaced() {
+    let mut world = World::new().await;
+    world.enqueue(&["a"]).await;
+    let _: () =
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query(&mut world.server.connection()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let (call, request) = (world.call(), request(1, LEASE));
+    let claims = loop {
+        match world.store.claim(call, &world.queue, &request).await {
+            Ok(claims) => break claims,
+            Err(error) => assert!(error.is_retryable() && Instant::now() < deadline, "{error:?}"),
+        }
+    };
+    assert_eq!(ids(&claims), ["a"]);
+}
+
+#[tokio::test]
+async fn stale_entries_of_cancelled_jobs_are_passed_over() {
+    let mut world = World::new().await;
+    let names: Vec<String> = (0..300).map(|n| format!("job-{n}")).collect();
+    world.enqueue(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let cancelled: Vec<JobId> = names[..299].iter().map(|name| id(name)).collect();
+    let call = world.call();
+    let moved = world.store.cancel(call, &world.queue, &cancelled).await.unwrap();
+    assert!(moved.iter().all(|one| matches!(one, Moved::Moved { to: Some(JobState::Cancelled), .. })));
+    assert_eq!(world.store.stats(&world.queue).await.unwrap().pending, 1);
+    assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
+    assert_eq!(ids(&world.claim(2).await), ["job-299"]);
+    assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
+    // A fresh start is a new entry; the old one stays dead.
+    let call = world.call();
+    world.store.redrive(call, &world.queue, &[id("job-7")]).await.unwrap();
+    assert_eq!(ids(&world.claim(2).await), ["job-7"]);
+    assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
+}
+
+#[tokio::test]
+async fn a_claim_of_large_jobs_stops_at_its_bytes_and_keeps_the_order() {
+    let mut world = World::new().await;
+    let sizes = [10usize, 400_000, 400_000, 400_000, 10, 2_000_000, 10];
+    let jobs: Vec<NewJob> = sizes
+        .iter()
+        .enumerate()
+        .map(|(n, size)| NewJob { envelope: Bytes::from(vec![0; *size]), ..new(&format!("job-{n}"), RunAt::Now) })
+        .collect();
+    let call = world.call();
+    world.store.enqueue(call, &world.queue, &jobs).await.unwrap();
+    let mut batches = Vec::new();
+    loop {
+        let claims = world.claim(5).await;
+        if claims.jobs.is_empty() {
+            break;
+        }
+        batches.push(ids(&claims));
+    }
+    let expected = [vec!["job-0", "job-1", "job-2"], vec!["job-3", "job-4"], vec!["job-5"], vec!["job-6"]];
+    assert_eq!(batches, expected);
+}

@@ -1,0 +1,119 @@
+//! A Redis server of a test's own: on a unix socket in a temporary directory, ended by its process id when it is dropped.
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Longest wait for a server to listen.
+const START_MAX: Duration = Duration::from_secs(20);
+
+pub struct RedisServer {
+    child: Child,
+    folder: TempDir,
+    binary: String,
+    options: Vec<String>,
+}
+
+impl RedisServer {
+    /// A server that keeps nothing on disk.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more options, as in `["--maxmemory", "20mb"]`.
+    pub fn start_with(options: &[&str]) -> Self {
+        Self::start_binary("redis-server", options)
+    }
+
+    /// A server of this program.
+    pub fn start_binary(binary: &str, options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let child = spawn(binary, &folder, &options);
+        Self { child, folder, binary: binary.to_owned(), options }
+    }
+
+    /// The programs of this machine that can be a server: the contract suite runs on each.
+    pub fn binaries() -> Vec<&'static str> {
+        let found = |binary: &&str| {
+            Command::new(binary).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+        };
+        ["redis-server", "valkey-server"].into_iter().filter(found).collect()
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis+unix://{}", self.socket().display())
+    }
+
+    pub fn url_with_password(&self, password: &str) -> String {
+        format!("{}?pass={password}", self.url())
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("s")
+    }
+
+    /// A connection past the store, for what an operator's hand might do.
+    pub fn connection(&self) -> redis::Connection {
+        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+
+    /// Freezes the server: it accepts and answers nothing until [`thaw`](Self::thaw).
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    /// Kills the server and starts it again in the same place, empty unless its options say otherwise.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.child = spawn(&self.binary, &self.folder, &self.options);
+    }
+
+    /// Kills the server.
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(self.socket());
+    }
+
+    fn signal(&self, signal: &str) {
+        let done = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status().unwrap();
+        assert!(done.success());
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn spawn(binary: &str, folder: &TempDir, options: &[String]) -> Child {
+    let socket = folder.path().join("s");
+    let mut child = Command::new(binary)
+        .args(["--port", "0", "--save", "", "--appendonly", "no"])
+        .arg("--unixsocket")
+        .arg(&socket)
+        .arg("--dir")
+        .arg(folder.path())
+        .args(options)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{binary} is needed on the path to test against: {error}"));
+    let deadline = Instant::now() + START_MAX;
+    while UnixStream::connect(&socket).is_err() {
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("{binary} ended before it listened: {status}");
+        }
+        assert!(Instant::now() < deadline, "{binary} did not listen within {START_MAX:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
