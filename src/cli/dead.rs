@@ -200,7 +200,9 @@ impl Selection {
                 ids.extend(page.into_iter().filter(|job| has_code(job, self.code)).map(|job| job.id));
                 if ids.len() >= SELECTION_MAX {
                     ids.truncate(SELECTION_MAX);
-                    note(format_args!("only the first {SELECTION_MAX} jobs are taken; run the command again for the rest"));
+                    note(format_args!(
+                        "only the first {SELECTION_MAX} jobs are taken; run the command again for the rest"
+                    ));
                     return Ok(ids);
                 }
             }

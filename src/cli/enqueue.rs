@@ -147,7 +147,9 @@ impl Line {
         let line: Line = serde_json::from_str(text).map_err(|e| why(&e))?;
         let run_at = match (line.delay_ms, line.at) {
             (Some(_), Some(_)) => return Err("delay_ms and at exclude each other".into()),
-            (Some(ms), None) => RunAt::After(args::bounded(Duration::from_millis(ms)).map_err(|e| format!("delay_ms is {e}"))?),
+            (Some(ms), None) => {
+                RunAt::After(args::bounded(Duration::from_millis(ms)).map_err(|e| format!("delay_ms is {e}"))?)
+            }
             (None, Some(at)) => RunAt::At(args::instant(&at).map_err(|e| format!("at: {e}"))?),
             (None, None) => RunAt::Now,
         };

@@ -75,8 +75,9 @@ pub(super) fn note(message: impl Display) {
 /// Columns as wide as they need to be, two spaces apart; numbers to the right.
 fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
-    let numeric: Vec<bool> =
-        (0..headers.len()).map(|c| cells(c).all(|cell| cell.starts_with(|c: char| c.is_ascii_digit() || c == '-'))).collect();
+    let numeric: Vec<bool> = (0..headers.len())
+        .map(|c| cells(c).all(|cell| cell.starts_with(|c: char| c.is_ascii_digit() || c == '-')))
+        .collect();
     let widths: Vec<usize> = headers
         .iter()
         .enumerate()

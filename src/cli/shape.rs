@@ -222,8 +222,7 @@ pub(super) struct LogShape {
 
 impl AttemptShape {
     fn of(stored: &StoredAttempt) -> Self {
-        let base =
-            Self { attempt: stored.attempt, settled_at: instant(stored.settled_ms), ..Self::default() };
+        let base = Self { attempt: stored.attempt, settled_at: instant(stored.settled_ms), ..Self::default() };
         let log = match &stored.record {
             Ok(AttemptRecord::Told(log)) => log,
             Ok(AttemptRecord::Crashed { incarnation, lease_expired_ms }) => {
@@ -243,10 +242,10 @@ impl AttemptShape {
             generation: Some(log.executor.generation),
             started_at: Some(instant(log.started_ms)),
             ran_ms: Some(log.ran_ms),
-            progress: log.progress.as_ref().map(|Progress { percent, note }| ProgressShape {
-                percent: *percent,
-                note: note.clone(),
-            }),
+            progress: log
+                .progress
+                .as_ref()
+                .map(|Progress { percent, note }| ProgressShape { percent: *percent, note: note.clone() }),
             log: log.lines.iter().map(|l| LogShape { after_ms: l.after_ms, text: l.text.clone() }).collect(),
             log_dropped: Some(log.lines_dropped).filter(|dropped| *dropped > 0),
             ..base

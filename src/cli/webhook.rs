@@ -145,7 +145,9 @@ fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), Fai
         Some(Answer { success: true, .. }) if status.is_success() => return Ok(()),
         None if status.is_success() => return Ok(()),
         // A server that fails and says "success" is not to be believed.
-        Some(Answer { success: true, .. }) => (of_status(status), "it says success, but its status does not".to_owned()),
+        Some(Answer { success: true, .. }) => {
+            (of_status(status), "it says success, but its status does not".to_owned())
+        }
         Some(Answer { error, .. }) => {
             let AnswerError { code, message } = error.unwrap_or(AnswerError { code: None, message: None });
             let message = message.unwrap_or_else(|| "it gave no message".into());

@@ -65,7 +65,7 @@ impl Work {
         let mut builder = Runtime::builder().shared_store(desk.store().await?).lease(self.lease).grace(self.grace);
         let mut worked = Vec::new();
         for WorkedQueue { name, concurrency } in &self.queues {
-            let mut queue = Queue::new(name).map_err(|e| CliError::Usage(e.to_string()))?;
+            let mut queue = Queue::new(name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
             queue = queue.timeout(self.timeout + JOB_MARGIN);
             if let Some(concurrency) = concurrency {
                 queue = queue.concurrency(*concurrency);
@@ -117,7 +117,9 @@ fn told(drained: Drained) -> String {
         text += &format!(", {killed} went back to the front of their queue");
     }
     if unsettled > 0 {
-        text += &format!("; the store did not confirm {unsettled} outcomes, those jobs run again when their leases run out");
+        text += &format!(
+            "; the store did not confirm {unsettled} outcomes, those jobs run again when their leases run out"
+        );
     }
     text
 }
