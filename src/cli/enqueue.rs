@@ -55,8 +55,6 @@ pub(super) struct Enqueue {
     /// Not before this instant, in RFC 3339, as in 2030-01-31T08:00:00Z; one that has passed means at once.
     #[arg(long, value_name = "INSTANT", value_parser = args::instant)]
     at: Option<u64>,
-    #[command(flatten)]
-    retry: RetryFlags,
     /// Take jobs from a file, or from standard input (-): one JSON object a line, {"kind", "payload", "id"?, "delay_ms"?, "at"?, "max_attempts"?, "retry"?:
     /// {"strategy", "base_ms", "factor", "max_ms", "jitter", "immediate_tries"}}. Of a file nothing is enqueued unless every line can be; standard input is
     /// enqueued as it comes, and stops at the first broken line.
@@ -66,6 +64,8 @@ pub(super) struct Enqueue {
         conflicts_with_all = ["kind", "payload", "id", "delay", "at", "max_attempts", "strategy", "base_delay", "factor", "max_delay", "jitter", "immediate_tries"]
     )]
     from: Option<PathBuf>,
+    #[command(flatten)]
+    retry: RetryFlags,
 }
 
 /// Retry numbers of one job; what is not given comes from its queue.

@@ -23,7 +23,7 @@ use clap::{Args, Parser, Subcommand};
 use retraced_jobs::store::Store;
 
 use self::error::CliError;
-use self::output::{Output, note};
+use self::output::{Output, note, one_line};
 use crate::{Operator, RedisStore};
 
 const AFTER_HELP: &str = "\
@@ -97,9 +97,10 @@ impl Desk {
         match RedisStore::connect(&self.redis).await {
             Ok(store) => Ok(Arc::new(store)),
             Err(error) if error.is_retryable() => Err(CliError::Failed(format!(
-                "Redis cannot be reached: {error}; start it, or say where it is with --redis URL or RETRACED_REDIS_URL"
+                "Redis cannot be reached: {}; start it, or say where it is with --redis URL or RETRACED_REDIS_URL",
+                one_line(&error)
             ))),
-            Err(error) => Err(CliError::Failed(format!("Redis cannot be used: {error}"))),
+            Err(error) => Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&error)))),
         }
     }
 

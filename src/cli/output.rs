@@ -101,6 +101,11 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
+/// What an error says, in one line: some libraries write several.
+pub(super) fn one_line(error: &dyn Display) -> String {
+    printable(&error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 /// The first `most` characters of the text, printable, with a mark where it was cut.
 pub(super) fn short(text: &str, most: usize) -> String {
     let mut cut: String = text.chars().take(most).collect();

@@ -29,8 +29,8 @@ pub(super) struct Work {
     queues: Vec<WorkedQueue>,
     /// Where each job is sent: POST {"id", "queue", "kind", "attempt", "max_attempts", "enqueued_at", "payload"}. An answer {"success": true} or {"success":
     /// false, "error": {"code", "message"}} decides; without one the status does: 2xx is success, 408, 425, 429 and 5xx are tried again, the rest is not.
-    #[arg(long, value_name = "URL", value_parser = webhook_url)]
-    webhook: Url,
+    #[arg(long, value_name = "URL")]
+    webhook: String,
     /// How long a job stays ours without a sign of life: 300ms to 1h. The jobs of a worker that dies run again after this.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = args::lease)]
     lease: Duration,
@@ -42,13 +42,10 @@ pub(super) struct Work {
     timeout: Duration,
 }
 
-fn webhook_url(text: &str) -> Result<Url, String> {
-    // The parser's own message could repeat the URL, and with it a password.
-    let url = Url::parse(text).map_err(|_| "not a URL; write http://… or https://…".to_owned())?;
-    match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
-        _ => Err("only http:// and https:// are possible".into()),
-    }
+/// Read here and not by the parser of arguments, whose message would repeat the URL, and with it a password.
+fn webhook_url(text: &str) -> Result<Url, CliError> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| CliError::Usage("--webhook takes a URL that begins with http:// or https://".into()))
 }
 
 impl Work {
@@ -58,9 +55,10 @@ impl Work {
                 return Err(CliError::Usage(format!("queue {} is given twice", queue.name)));
             }
         }
+        let url = webhook_url(&self.webhook)?;
         let mut signals = Signals::listen()?;
         log_to_stderr();
-        let webhook = Webhook::new(self.webhook, self.timeout).map_err(CliError::Failed)?;
+        let webhook = Webhook::new(url, self.timeout).map_err(CliError::Failed)?;
         let to = webhook.shown();
         let mut builder = Runtime::builder().shared_store(desk.store().await?).lease(self.lease).grace(self.grace);
         let mut worked = Vec::new();

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::voice::Voice;
 use crate::{Code, Context, Failure, Job, ProduceError, QueueHandle, State};
 
-/// Emails; every twentieth fails once.
+/// Emails; every fortieth fails once.
 const EMAILS: u32 = 220;
-const EMAIL_FAILS_EVERY: u32 = 20;
+const EMAIL_FAILS_EVERY: u32 = 40;
 const REMINDERS: u32 = 12;
 const THUMBNAILS: u32 = 60;
-const INVOICES: u32 = 8;
+const INVOICES: u32 = 3;
 /// The job whose story is told at the end: it panics, then fails, then succeeds.
 pub(super) const HERO: &str = "thumbnail-13";
 const HERO_NUMBER: u32 = 13;
@@ -44,11 +44,10 @@ job!(/// Asks to be run later.
 pub(super) async fn send_email(job: SendEmail, ctx: Context, voice: State<Voice>) -> Result<(), Failure> {
     work(60, job.number).await;
     if job.to.ends_with("@nowhere.example") {
-        let refused = Failure::temporary(Code::ServiceUnavailable, format!("{} does not take mail", job.to));
-        return voice.failed(&ctx, refused);
+        return voice.failed(&ctx, Failure::temporary(Code::ServiceUnavailable, "nowhere.example is down"));
     }
     if job.number.is_multiple_of(EMAIL_FAILS_EVERY) && ctx.attempt() == 1 {
-        return voice.failed(&ctx, Failure::temporary(Code::NetworkError, "connection reset by the mail server"));
+        return voice.failed(&ctx, Failure::temporary(Code::NetworkError, "connection reset"));
     }
     Ok(())
 }
@@ -83,7 +82,7 @@ pub(super) async fn build_report(job: BuildReport, ctx: Context, voice: State<Vo
 
 pub(super) async fn import_order(job: ImportOrder, ctx: Context, voice: State<Voice>) -> Result<(), Failure> {
     work(40, 0).await;
-    let nonsense = format!("order {:?} has no customer", job.order);
+    let nonsense = format!("order {:?} has no buyer", job.order);
     voice.failed(&ctx, Failure::permanent(Code::InvalidJobData, nonsense))
 }
 

@@ -90,7 +90,7 @@ impl Demo {
                     }
                     if !killed && begun.elapsed() >= KILL_AT {
                         killed = true;
-                        voice.say(Mark::Note, KILLED, "is killed now, to show that the tree mends itself");
+                        voice.say(Mark::Note, KILLED, "is killed by this demo: the tree mends itself");
                         runtime.kill(KILLED);
                     }
                     if open == 0 || begun.elapsed() > LASTS_MAX {
@@ -111,8 +111,9 @@ fn introduce(out: &Output, jobs: u64, actors: usize) -> std::io::Result<()> {
     }
     out.line(&format!(
         "A supervision tree of {actors} actors works through {jobs} jobs in this process, without Redis.\n\
-         Each line tells what went wrong (✗), was put off (⏲) or was mended (↻); jobs that just work are only counted.\n"
-    ))
+         ✗ went wrong   ⏲ was put off   ↻ was mended   jobs that just work are only counted"
+    ))?;
+    out.line("")
 }
 
 fn queues() -> Result<[QueueName; 2], CliError> {
@@ -141,9 +142,9 @@ async fn conclude(out: &Output, operator: &Operator, jobs: u64) -> Result<(), Cl
     if text {
         out.line("\nWhat became of them:")?;
     }
-    let headers = ["QUEUE", "ENQUEUED", "COMPLETED", "DEAD", "POISONED", "FAILED TRIES", "PUT OFF"];
+    let headers = ["QUEUE", "ENQUEUED", "COMPLETED", "DEAD", "POISONED", "FAILED TRIES"];
     out.results(&rows, &headers, |row| {
-        let counts = [row.enqueued, row.completed, row.dead, row.poisoned, row.failures, row.releases];
+        let counts = [row.enqueued, row.completed, row.dead, row.poisoned, row.failures];
         std::iter::once(row.queue.to_string()).chain(counts.map(|count| count.to_string())).collect()
     })?;
     let [_, shop] = queues()?;

@@ -47,7 +47,7 @@ impl Voice {
         };
         let glyph = if self.0.colour { format!("\u{1b}[{colour}m{glyph}\u{1b}[0m") } else { glyph.to_owned() };
         let at = self.0.begun.elapsed().as_secs_f64();
-        let line = format!("{at:5.2}s {glyph} {:<24} {}", who.to_string(), printable(&what.to_string()));
+        let line = format!("{at:5.2}s {glyph} {:<16} {}", who.to_string(), printable(&what.to_string()));
         // Nobody listens any more: the demo is over.
         let _ = self.0.lines.send(line);
     }
@@ -60,7 +60,7 @@ impl Voice {
     }
 
     pub(super) fn snoozed(&self, ctx: &Context, delay: Duration) {
-        self.say(Mark::Later, who(ctx), format_args!("is not ready yet, asks to be run again in {delay:?}"));
+        self.say(Mark::Later, who(ctx), format_args!("not ready yet, asks to be run again in {delay:?}"));
     }
 
     /// A guard that speaks when its handler is stopped.
@@ -71,9 +71,9 @@ impl Voice {
     fn next(&self, ctx: &Context, class: Class) -> String {
         let (n, of) = (ctx.attempt(), ctx.max_attempts());
         match class {
-            Class::Permanent => "→ poisoned: trying again would not help".into(),
+            Class::Permanent => "→ poisoned, no retry".into(),
             Class::Temporary if n < of => format!("→ try {} of {of} follows", n + 1),
-            Class::Temporary => format!("→ dead: all {of} tries are used up"),
+            Class::Temporary => format!("→ dead after {of} tries"),
             Class::Unknown => "→ dead".into(),
         }
     }
@@ -85,7 +85,7 @@ impl Voice {
             EventKind::HandlerPanicked { job, message, place, .. } => {
                 let place = place.as_deref().unwrap_or("an unknown place");
                 self.say(Mark::Failed, job, format_args!("PANIC: {message}"));
-                self.say(Mark::Failed, who, format_args!("ended by the panic of {job} at {place}"));
+                self.say(Mark::Failed, who, format_args!("ended by this panic at {place}"));
             }
             EventKind::Restarted => {
                 self.say(Mark::Mended, who, format_args!("started again (generation {})", event.generation));
@@ -117,6 +117,6 @@ pub(super) struct Stopped {
 impl Drop for Stopped {
     fn drop(&mut self) {
         let next = self.voice.next(&self.ctx, Class::Temporary);
-        self.voice.say(Mark::Failed, who(&self.ctx), format_args!("TIMEOUT: hung, and was stopped {next}"));
+        self.voice.say(Mark::Failed, who(&self.ctx), format_args!("TIMEOUT: it hung and was stopped {next}"));
     }
 }
