@@ -26,7 +26,7 @@ async fn ring(job: Ring, _: Context, rung: State<mpsc::Sender<u32>>) -> Result<(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (rung, mut bells) = mpsc::channel(16);
+    let (rung, mut bells) = mpsc::channel::<u32>(16);
     let runtime = Runtime::builder()
         .store(MemoryStore::new())
         .state(rung)
