@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use retraced::{Client, Context, Failure, Job, Operator, Queue, QueueName, RedisStore, Runtime, State};
 use retraced::store::Store;
+use retraced::{Client, Context, Failure, Job, Operator, Queue, QueueName, RedisStore, Runtime, State};
 use serde::{Deserialize, Serialize};
 use support::redis_server::RedisServer;
 use support::{Execution, Executions, eventually, full_scale, unix_ms, verdict};
