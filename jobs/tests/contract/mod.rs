@@ -12,6 +12,7 @@ pub(crate) mod history;
 pub(crate) mod lanes;
 pub(crate) mod leases;
 pub(crate) mod ledger;
+pub(crate) mod race;
 pub(crate) mod reclaim;
 pub(crate) mod reconcile;
 pub(crate) mod settle;
@@ -156,6 +157,11 @@ macro_rules! for_each_guarantee {
             hints: whoever_found_nothing_is_told_when_there_is_something,
                 a_job_that_becomes_the_earliest_is_told,
                 a_wish_to_cancel_is_told_to_those_who_listen_to_that_queue;
+            race: a_job_is_created_once_whoever_sends_it,
+                a_job_is_granted_once_whoever_claims,
+                a_lease_is_taken_back_once_and_a_due_job_promoted_once,
+                an_attempt_is_settled_once_whoever_says_how,
+                a_cancel_that_races_the_end_of_an_attempt_is_never_forgotten;
         }
     };
 }
