@@ -58,6 +58,7 @@ pub(crate) async fn events_are_told_latest_first_page_by_page(_: &dyn World, wor
     for limit in [1, 2, 3, 6, 7, 8, 600] {
         assert_eq!(paged(&worker, limit).await, events, "in pages of {limit}");
     }
+    assert_eq!(worker.store.events(None, 7).await.unwrap().next, None, "nothing comes after the first event");
     let page = worker.store.events(None, 3).await.unwrap();
     worker.store.record(&[event(&worker, 99)]).await.unwrap();
     let rest = worker.store.events(page.next, 9).await.unwrap();

@@ -109,6 +109,7 @@ macro_rules! for_each_guarantee {
             reclaim: a_lease_that_ran_out_is_taken_back_to_the_front_and_charged_as_a_crash,
                 the_crash_that_is_one_too_many_poisons,
                 those_who_expired_first_are_taken_first_and_no_more_than_asked,
+                a_lease_of_no_time_has_run_out_at_once,
                 a_lost_job_that_was_to_be_cancelled_is_cancelled,
                 nobody_is_blamed_for_an_outage,
                 an_empty_queue_needs_no_grace,
