@@ -52,7 +52,7 @@ impl World for MemoryWorld {
 macro_rules! keeps_each_guarantee {
     ($($area:ident: $($guarantee:ident),+;)+) => {
         $(mod $area {
-            $(#[tokio::test]
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $guarantee() {
                 let world = super::MemoryWorld::new();
                 super::hold(&world, |worker| super::contract::$area::$guarantee(&world, worker)).await;
