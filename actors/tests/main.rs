@@ -3,4 +3,5 @@
 
 mod kills;
 mod life;
+mod replies;
 mod support;
