@@ -45,14 +45,19 @@ impl Actor for Executor {
     type State = ExecutorState;
     type Arguments = ExecutorArgs;
 
-    async fn pre_start(
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, args: ExecutorArgs) -> Result<ExecutorState, ActorProcessingErr> {
+        Ok(ExecutorState { house: args.house, room: args.room, id: args.id, rng: SmallRng::seed_from_u64(args.seed) })
+    }
+
+    /// Only here is it linked to its pool: one that could not be must not be counted as free.
+    async fn post_start(
         &self,
         myself: ActorRef<Self::Msg>,
-        args: ExecutorArgs,
-    ) -> Result<ExecutorState, ActorProcessingErr> {
-        args.room.inflight.executor_up(args.id, myself.clone());
+        state: &mut ExecutorState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.room.inflight.executor_up(state.id, myself.clone());
         myself.cast(ExecutorMessage::Wake)?;
-        Ok(ExecutorState { house: args.house, room: args.room, id: args.id, rng: SmallRng::seed_from_u64(args.seed) })
+        Ok(())
     }
 
     async fn handle(

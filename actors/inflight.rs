@@ -239,8 +239,14 @@ impl Inflight {
 
     // --- executors
 
+    /// An executor is ready for work. A latecomer whose place has a successor already is not let in.
     pub(crate) fn executor_up(&self, executor: ExecutorId, actor: ActorRef<ExecutorMessage>) {
-        self.lock().executors.insert(executor, Place { actor, doing: Doing::Nothing });
+        let mut table = self.lock();
+        let table = &mut *table;
+        if table.executors.keys().any(|other| other.slot == executor.slot && other.generation > executor.generation) {
+            return;
+        }
+        table.executors.insert(executor, Place { actor, doing: Doing::Nothing });
     }
 
     /// An executor has ended. What it ran is handed back, unless its outcome is known. Gives the job it was running.

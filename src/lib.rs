@@ -80,3 +80,8 @@ pub mod job {
 pub mod codec {
     pub use retraced_jobs::codec::*;
 }
+
+/// The README's examples, run as the README has them.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

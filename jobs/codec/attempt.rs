@@ -1,15 +1,37 @@
-//! The log of an attempt, as stores keep it: MessagePack, named.
+//! The log of an attempt, as stores keep it: a byte that says which shape follows, then MessagePack.
+//!
+//! Nearly all attempts complete, and their logs are kept longest, so those have a shape without names that may never change; any other has names and may
+//! grow new ones, which older builds pass over.
 
 use bytes::Bytes;
 
 use super::CodecError;
 use super::payload::{decode_bounded, encode_named};
-use crate::trace::AttemptLog;
+use crate::job::Incarnation;
+use crate::trace::{AttemptLog, Ended, ExecutorId};
 
-/// The log as bytes. Empty when it cannot be written, which no log that this library builds can cause.
+/// An array of incarnation, slot, generation, `started_ms` and `ran_ms`: it completed, and nobody wrote anything down.
+const COMPLETED: u8 = 1;
+/// The log with all its names.
+const NAMED: u8 = 2;
+
+type Completed = (Incarnation, u32, u32, u64, u64);
+
+/// The log as bytes: at most 48 for an attempt that completed without a word, usually 34. Empty when it cannot be written, which no log that this library builds can cause.
 #[must_use]
 pub fn encode_attempt(log: &AttemptLog) -> Bytes {
-    encode_named(log).map(Bytes::from).unwrap_or_default()
+    let mut bytes = Vec::with_capacity(48);
+    let written = match completed(log) {
+        Some(completed) => {
+            bytes.push(COMPLETED);
+            encode_named("attempt log", &completed, &mut bytes)
+        }
+        None => {
+            bytes.push(NAMED);
+            encode_named("attempt log", log, &mut bytes)
+        }
+    };
+    written.map(|()| Bytes::from(bytes)).unwrap_or_default()
 }
 
 /// The log kept as these bytes.
@@ -17,5 +39,30 @@ pub fn encode_attempt(log: &AttemptLog) -> Bytes {
 /// # Errors
 /// [`CodecError`] when a newer version wrote it, or it is damaged.
 pub fn decode_attempt(bytes: &[u8]) -> Result<AttemptLog, CodecError> {
-    decode_bounded("attempt log", bytes)
+    match bytes.split_first() {
+        Some((&COMPLETED, array)) => {
+            let (incarnation, slot, generation, started_ms, ran_ms): Completed = decode_bounded("attempt log", array)?;
+            Ok(AttemptLog {
+                incarnation,
+                executor: ExecutorId { slot, generation },
+                started_ms,
+                ran_ms,
+                ended: Ended::Completed,
+                lines: Vec::new(),
+                lines_dropped: 0,
+                progress: None,
+            })
+        }
+        Some((&NAMED, map)) => decode_bounded("attempt log", map),
+        Some((&shape, _)) => Err(CodecError::newer(format!(
+            "attempt log has shape {shape}, this build reads {COMPLETED} and {NAMED}; a newer version wrote it"
+        ))),
+        None => Err(CodecError::new("attempt log is empty")),
+    }
+}
+
+fn completed(log: &AttemptLog) -> Option<Completed> {
+    let silent = log.lines.is_empty() && log.lines_dropped == 0 && log.progress.is_none();
+    let ExecutorId { slot, generation } = log.executor;
+    (silent && log.ended == Ended::Completed).then_some((log.incarnation, slot, generation, log.started_ms, log.ran_ms))
 }

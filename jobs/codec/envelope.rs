@@ -1,4 +1,7 @@
 //! The envelope: a version byte and a named map with short names; the payload inside is opaque.
+//!
+//! Names this build does not know are passed over, so a later version may add what an older worker can do without; what it cannot do without takes a new
+//! version byte.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -6,66 +9,112 @@ use serde::{Deserialize, Serialize};
 use super::CodecError;
 use super::payload::{decode_bounded, encode_named};
 use crate::job::Kind;
-use crate::retry::RetryOverrides;
+use crate::retry::{RetryOverrides, Strategy};
 
 /// The version this build writes and reads.
 pub const ENVELOPE_VERSION: u8 = 1;
+/// Versions beyond this one will never be given out: no text or JSON begins with such a byte, so that a stray value is not taken for a newer envelope.
+const VERSION_LAST: u8 = 0x1f;
 /// Default limit of a payload, in bytes: 1 MiB. A larger one is refused by the producer.
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
-/// What an envelope may have beyond its payload, in bytes.
+/// The limit that no setting raises, in bytes: 64 MiB. A larger payload is never sealed: whole batches of jobs travel in one call of the store.
+pub const PAYLOAD_BYTES_CEILING: usize = 64 * 1024 * 1024;
+/// What an envelope may have beyond its payload, in bytes. A worker refuses one with more unread.
 pub const ENVELOPE_OVERHEAD_MAX: usize = 4 * 1024;
 
 /// What a producer seals and a worker opens. Options that are absent come from the queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// ```
+/// use retraced_jobs::{codec::{self, Envelope}, job::Kind, retry::RetryOverrides};
+/// let kind = Kind::new("email.send").unwrap();
+/// let envelope = Envelope { kind, payload: vec![0xc0].into(), retry: RetryOverrides::default(), timeout_ms: None };
+/// let sealed = codec::seal(&envelope).unwrap();
+/// assert_eq!(codec::open(&sealed).unwrap(), envelope);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// What sort of work it is.
-    #[serde(rename = "k")]
     pub kind: Kind,
     /// The job's data.
-    #[serde(rename = "p", with = "payload_bytes")]
     pub payload: Bytes,
     /// The job's own retry numbers.
-    #[serde(rename = "r", default, skip_serializing_if = "RetryOverrides::is_empty")]
     pub retry: RetryOverrides,
     /// The job's own timeout, in ms.
-    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
 
-mod payload_bytes {
-    use bytes::Bytes;
-    use serde::{Deserializer, Serializer};
+/// The map after the version byte.
+#[derive(Serialize, Deserialize)]
+struct Wire<'a> {
+    #[serde(rename = "k")]
+    kind: Kind,
+    #[serde(rename = "p", borrow)]
+    payload: &'a serde_bytes::Bytes,
+    #[serde(rename = "r", default, with = "WireRetry", skip_serializing_if = "RetryOverrides::is_empty")]
+    retry: RetryOverrides,
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+}
 
-    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        let bytes: serde_bytes::ByteBuf = serde::Deserialize::deserialize(deserializer)?;
-        Ok(Bytes::from(bytes.into_vec()))
-    }
+/// [`RetryOverrides`] with short names. People write those in JSON, where a misspelt name must be refused; here an unknown one is a newer producer's.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RetryOverrides")]
+struct WireRetry {
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    strategy: Option<Strategy>,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    max_attempts: Option<u32>,
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    base_ms: Option<u64>,
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    factor: Option<u32>,
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    max_ms: Option<u64>,
+    #[serde(rename = "j", default, skip_serializing_if = "Option::is_none")]
+    jitter: Option<u8>,
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    immediate_tries: Option<u32>,
 }
 
 /// The envelope as bytes.
 ///
 /// # Errors
-/// [`CodecError`] when it cannot be written.
+/// [`CodecError`] when the payload is larger than [`PAYLOAD_BYTES_CEILING`].
 pub fn seal(envelope: &Envelope) -> Result<Bytes, CodecError> {
-    let mut sealed = vec![ENVELOPE_VERSION];
-    sealed.extend(encode_named(envelope)?);
+    let size = envelope.payload.len();
+    if size > PAYLOAD_BYTES_CEILING {
+        return Err(CodecError::new(format!(
+            "payload has {size} bytes, no job may have more than {PAYLOAD_BYTES_CEILING}; keep large data elsewhere and enqueue where it is"
+        )));
+    }
+    let wire = Wire {
+        kind: envelope.kind.clone(),
+        payload: serde_bytes::Bytes::new(&envelope.payload),
+        retry: envelope.retry,
+        timeout_ms: envelope.timeout_ms,
+    };
+    let mut sealed = Vec::with_capacity(size + 64 + envelope.kind.as_str().len());
+    sealed.push(ENVELOPE_VERSION);
+    encode_named("envelope", &wire, &mut sealed)?;
     Ok(Bytes::from(sealed))
 }
 
-/// The envelope of these bytes.
+/// The envelope of these bytes. Its payload shares them: nothing is copied.
 ///
 /// # Errors
 /// [`CodecError`] when the version is unknown, bytes are missing or left over, or a field does not fit.
-pub fn open(sealed: &[u8]) -> Result<Envelope, CodecError> {
+pub fn open(sealed: &Bytes) -> Result<Envelope, CodecError> {
     match sealed.split_first() {
-        Some((&ENVELOPE_VERSION, map)) => decode_bounded("envelope", map),
-        Some((&version, _)) => Err(CodecError(format!(
+        Some((&ENVELOPE_VERSION, map)) => {
+            let Wire { kind, payload, retry, timeout_ms } = decode_bounded("envelope", map)?;
+            Ok(Envelope { kind, payload: sealed.slice_ref(payload), retry, timeout_ms })
+        }
+        Some((&version @ ..=VERSION_LAST, _)) if version > ENVELOPE_VERSION => Err(CodecError::newer(format!(
             "envelope has version {version}, this build reads version {ENVELOPE_VERSION}; deploy a newer worker"
         ))),
-        None => Err(CodecError("envelope is empty".into())),
+        Some((&byte, _)) => Err(CodecError::new(format!(
+            "envelope begins with byte {byte:#04x}, which is no version; it is something else"
+        ))),
+        None => Err(CodecError::new("envelope is empty")),
     }
 }

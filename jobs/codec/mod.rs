@@ -2,11 +2,18 @@
 
 mod attempt;
 mod envelope;
+mod json;
 mod payload;
+mod scan;
+#[cfg(test)]
+mod tests;
 
 pub use attempt::{decode_attempt, encode_attempt};
-pub use envelope::{ENVELOPE_OVERHEAD_MAX, ENVELOPE_VERSION, Envelope, PAYLOAD_BYTES_MAX, open, seal};
-pub use payload::{DEPTH_MAX, from_json, from_payload, to_json, to_payload};
+pub use envelope::{
+    ENVELOPE_OVERHEAD_MAX, ENVELOPE_VERSION, Envelope, PAYLOAD_BYTES_CEILING, PAYLOAD_BYTES_MAX, open, seal,
+};
+pub use json::{from_json, to_json};
+pub use payload::{DEPTH_MAX, from_payload, to_payload};
 
 use std::fmt;
 
@@ -14,15 +21,35 @@ use std::fmt;
 ///
 /// ```
 /// use retraced_jobs::codec;
-/// let refused = codec::open(&[9, 0x80]).unwrap_err();
+/// let refused = codec::open(&bytes::Bytes::from_static(&[9, 0x80])).unwrap_err();
 /// assert_eq!(refused.to_string(), "envelope has version 9, this build reads version 1; deploy a newer worker");
+/// assert!(refused.is_newer());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CodecError(pub(crate) String);
+pub struct CodecError {
+    text: String,
+    newer: bool,
+}
+
+impl CodecError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), newer: false }
+    }
+
+    pub(crate) fn newer(text: impl Into<String>) -> Self {
+        Self { text: text.into(), newer: true }
+    }
+
+    /// Whether a newer version seems to have written the bytes: a newer worker may read what this one cannot.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.newer
+    }
+}
 
 impl fmt::Display for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

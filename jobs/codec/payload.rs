@@ -1,21 +1,23 @@
-//! Payloads: named MessagePack, bounded in depth, one to one with JSON.
+//! Payloads: named MessagePack, bounded in depth.
 
-use std::io::Cursor;
-
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::CodecError;
+use super::scan::scan;
 
-/// Deepest nesting that is decoded. Deeper payloads are refused before a frame of the user's types is on the stack.
+/// Deepest nesting of arrays and maps. Deeper payloads are refused by the producer, and by a worker before a frame of the user's types is on the stack.
 pub const DEPTH_MAX: usize = 64;
 
 /// A value as a payload.
 ///
 /// # Errors
-/// [`CodecError`] when its `Serialize` refuses.
+/// [`CodecError`] when its `Serialize` refuses, or when no worker could read it: it nests deeper than [`DEPTH_MAX`], or holds an extension type.
 pub fn to_payload<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    encode_named(value)
+    let mut payload = Vec::new();
+    encode_named("payload", value, &mut payload)?;
+    scan("payload", &payload)?;
+    Ok(payload)
 }
 
 /// A payload as a value. Every byte must be used.
@@ -26,33 +28,15 @@ pub fn from_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError
     decode_bounded("payload", payload)
 }
 
-/// A payload as JSON: binary becomes `{"$base64": …}`, 64-bit integers stay exact.
-///
-/// # Errors
-/// [`CodecError`] when it is not MessagePack, too deep, or has map keys JSON cannot have.
-pub fn to_json(_payload: &[u8]) -> Result<serde_json::Value, CodecError> {
-    Err(CodecError("not written yet".into()))
+/// Appends a value, structs with the names of their fields.
+pub(super) fn encode_named<T: Serialize>(what: &str, value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
+    value
+        .serialize(&mut rmp_serde::Serializer::new(bytes).with_struct_map())
+        .map_err(|error| CodecError::new(format!("{what} cannot be written as MessagePack: {error}")))
 }
 
-/// JSON as a payload; the inverse of [`to_json`].
-///
-/// # Errors
-/// [`CodecError`] when it nests deeper than [`DEPTH_MAX`] or a `$base64` does not hold base64.
-pub fn from_json(_value: &serde_json::Value) -> Result<Vec<u8>, CodecError> {
-    Err(CodecError("not written yet".into()))
-}
-
-pub(super) fn encode_named<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    rmp_serde::to_vec_named(value).map_err(|e| CodecError(format!("cannot be written as MessagePack: {e}")))
-}
-
-pub(super) fn decode_bounded<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, CodecError> {
-    let mut decoder = rmp_serde::Deserializer::new(Cursor::new(bytes));
-    decoder.set_max_depth(DEPTH_MAX);
-    let value = T::deserialize(&mut decoder).map_err(|e| CodecError(format!("{what} cannot be read: {e}")))?;
-    let used = decoder.position();
-    if used != bytes.len() as u64 {
-        return Err(CodecError(format!("{what} has {} bytes after its end", bytes.len() as u64 - used)));
-    }
-    Ok(value)
+/// Reads one value that may be anybody's bytes. It may borrow from them.
+pub(super) fn decode_bounded<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<T, CodecError> {
+    scan(what, bytes)?;
+    rmp_serde::from_slice(bytes).map_err(|e| CodecError::new(format!("{what} cannot be read: {e}")))
 }

@@ -44,7 +44,7 @@ impl JobOptions {
     /// [`CodecError`] when the payload is larger than allowed.
     pub fn seal(&self, kind: Kind, payload: Bytes) -> Result<NewJob, CodecError> {
         if payload.len() > self.payload_bytes_max {
-            return Err(CodecError(format!(
+            return Err(CodecError::new(format!(
                 "has a payload of {} bytes, at most {} are allowed; keep large data elsewhere and enqueue where it is",
                 payload.len(),
                 self.payload_bytes_max
@@ -62,6 +62,6 @@ impl JobOptions {
 /// # Errors
 /// [`CodecError`] when its kind is not allowed, it cannot be written, or it is too large.
 pub fn seal_job<J: Job>(job: &J, options: &JobOptions) -> Result<NewJob, CodecError> {
-    let kind = Kind::new(J::KIND).map_err(|invalid| CodecError(format!("has an {invalid}")))?;
+    let kind = Kind::new(J::KIND).map_err(|invalid| CodecError::new(format!("has an {invalid}")))?;
     options.seal(kind, codec::to_payload(job)?.into())
 }

@@ -2,6 +2,8 @@
 
 mod decision;
 mod policy;
+#[cfg(test)]
+mod tests;
 
 pub use decision::{Decision, Outcome, Why, decide};
 pub use policy::{InvalidRetry, Retry, RetryOverrides, Strategy};

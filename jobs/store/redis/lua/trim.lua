@@ -9,6 +9,7 @@ local LANE_SILENT_MS = 7 * 24 * 3600000 -- a call of a lane is not sent again af
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
+meet_all()
 
 local left, removed, more = tonumber(ARGV[4]), 0, 0
 for i, key in ipairs({ COMPLETED, DEAD, POISONED, CANCELLED }) do
