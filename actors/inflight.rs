@@ -384,9 +384,13 @@ impl Inflight {
             .collect()
     }
 
-    /// Whether this lease is still held here: it is not once its settlement is confirmed.
-    pub(crate) fn still_holds(&self, lease: &Lease) -> bool {
-        self.lock().held.values().any(|held| held.job.token == lease.token && held.job.id == lease.id)
+    /// Whether this lease's job waits or runs here. Once its outcome is known the store may have it already, though its reply is not here yet.
+    pub(crate) fn still_runs(&self, lease: &Lease) -> bool {
+        self.lock().held.values().any(|held| {
+            held.job.token == lease.token
+                && held.job.id == lease.id
+                && matches!(held.phase, Phase::Waiting { .. } | Phase::Running { .. })
+        })
     }
 
     /// Somebody asked to cancel this job.

@@ -362,7 +362,7 @@ impl World {
             assert!(kept.is_some(), "job {id} was lost\n{}", report());
         }
         for queue in self.tree.queues() {
-            let audit = futures_util::FutureExt::now_or_never(self.store.audit(&queue)).unwrap().unwrap();
+            let audit = self.store.memory().audit(&queue).now_or_never().unwrap().unwrap();
             assert_eq!(audit.difference(), 0, "queue {queue} does not add up: {audit:?}\n{}", report());
             assert_eq!(audit.grant_difference, 0, "{audit:?}");
         }
