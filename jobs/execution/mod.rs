@@ -7,6 +7,6 @@ mod run;
 mod runner;
 
 pub use outcome::AttemptOutcome;
-pub use panic::{BACKTRACE_RENDER_MAX, HandlerPanic};
+pub use panic::{BACKTRACE_RENDER_MAX, BACKTRACE_RENDERERS_MAX, HandlerPanic};
 pub use rules::Rules;
 pub use runner::{AttemptInput, Runner};
