@@ -1,1 +1,319 @@
 //! What a handler is given beside its job.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::bounded;
+use crate::handler::States;
+use crate::job::{Counters, JobId, Kind, QueueName};
+use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
+
+/// Why a handler is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stop {
+    /// The worker shuts down. An error returned now costs nothing: the job goes back to the front of its queue.
+    Shutdown,
+    /// Somebody cancelled the job. An error returned now leaves it `cancelled`; `Ok` completes it.
+    Cancelled,
+    /// Its timeout is over.
+    TimedOut,
+    /// Its lease is lost: somebody else may run the job by now, and what is returned will not count.
+    LeaseLost,
+}
+
+/// A lease as its attempt and the lease keeper share it: how long it lasts, whether it is lost, and whether the handler is asked to stop.
+#[derive(Debug)]
+pub struct LeaseWatch {
+    origin: Instant,
+    /// When the lease runs out, in microseconds after the origin.
+    expires_us: AtomicU64,
+    lost: AtomicBool,
+    stop: OnceLock<Stop>,
+    token: CancellationToken,
+    timeout: OnceLock<Duration>,
+    /// When the poll of the handler under way began, in microseconds after the origin, plus one; 0 between polls.
+    polling_us: AtomicU64,
+}
+
+impl LeaseWatch {
+    /// A lease that runs out at `expires` unless it is extended.
+    #[must_use]
+    pub fn new(expires: Instant) -> Self {
+        let origin = Instant::now();
+        Self {
+            origin,
+            expires_us: AtomicU64::new(micros(expires.saturating_duration_since(origin))),
+            lost: AtomicBool::new(false),
+            stop: OnceLock::new(),
+            token: CancellationToken::new(),
+            timeout: OnceLock::new(),
+            polling_us: AtomicU64::new(0),
+        }
+    }
+
+    /// It was renewed: it runs out at `expires` now.
+    pub fn extend(&self, expires: Instant) {
+        self.expires_us.store(micros(expires.saturating_duration_since(self.origin)), Ordering::Relaxed);
+    }
+
+    /// How long it lasts unless renewed; zero once lost.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        if self.is_lost() {
+            return Duration::ZERO;
+        }
+        let expires = Duration::from_micros(self.expires_us.load(Ordering::Relaxed));
+        expires.saturating_sub(self.origin.elapsed())
+    }
+
+    /// Somebody took it: the handler is told.
+    pub fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.stop(Stop::LeaseLost);
+    }
+
+    /// Whether it is lost.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Asks the handler to stop. The first reason stays.
+    pub fn stop(&self, why: Stop) {
+        let _ = self.stop.set(why);
+        self.token.cancel();
+    }
+
+    /// Why the handler is asked to stop, if it is.
+    #[must_use]
+    pub fn stopped(&self) -> Option<Stop> {
+        self.stop.get().copied()
+    }
+
+    /// The attempt's timeout; `None` before it starts.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout.get().copied()
+    }
+
+    /// How long the handler has not yielded to its runtime; `None` between polls.
+    #[must_use]
+    pub fn unyielding_for(&self, now: Instant) -> Option<Duration> {
+        let began = self.polling_us.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(now.saturating_duration_since(self.origin + Duration::from_micros(began)))
+    }
+
+    pub(crate) fn begin(&self, timeout: Duration) {
+        let _ = self.timeout.set(timeout);
+    }
+
+    pub(crate) fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    pub(crate) fn poll_begins(&self) {
+        self.polling_us.store(micros(self.origin.elapsed()) + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn poll_ends(&self) {
+        self.polling_us.store(0, Ordering::Relaxed);
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What a handler knows of its attempt, and how it speaks about it. Cheap to clone.
+///
+/// ```
+/// use retraced_jobs::context::Context;
+/// async fn import(ctx: &Context, rows: u32) {
+///     for row in 0..rows {
+///         if ctx.is_cancelled() {
+///             return;
+///         }
+///         ctx.progress((row * 100 / rows) as u8, "importing");
+///     }
+///     ctx.log("all rows imported");
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    about: About,
+    started: Instant,
+    states: Arc<States>,
+    lease: Arc<LeaseWatch>,
+    notes: Mutex<Notes>,
+}
+
+/// What an attempt is about; what a context is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct About {
+    pub(crate) id: JobId,
+    pub(crate) queue: QueueName,
+    pub(crate) kind: Kind,
+    pub(crate) counters: Counters,
+    pub(crate) max_attempts: u32,
+    pub(crate) enqueued_ms: u64,
+    pub(crate) started_ms: u64,
+}
+
+/// What a handler wrote down.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) lines: Vec<LogLine>,
+    pub(crate) dropped: u32,
+    pub(crate) progress: Option<Progress>,
+}
+
+impl Context {
+    pub(crate) fn new(about: About, states: Arc<States>, lease: Arc<LeaseWatch>) -> Self {
+        Self(Arc::new(Inner { about, started: Instant::now(), states, lease, notes: Mutex::default() }))
+    }
+
+    /// The job.
+    #[must_use]
+    pub fn id(&self) -> &JobId {
+        &self.0.about.id
+    }
+
+    /// Its queue.
+    #[must_use]
+    pub fn queue(&self) -> &QueueName {
+        &self.0.about.queue
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> &Kind {
+        &self.0.about.kind
+    }
+
+    /// Which try this is: failures so far + 1. What crashed or was interrupted is not counted.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.about.counters.attempt()
+    }
+
+    /// How many tries the job has in all.
+    #[must_use]
+    pub fn max_attempts(&self) -> u32 {
+        self.0.about.max_attempts
+    }
+
+    /// All four counters; `attempts` counts this grant already.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.0.about.counters
+    }
+
+    /// When the store accepted the job, in ms since the Unix epoch.
+    #[must_use]
+    pub fn enqueued_ms(&self) -> u64 {
+        self.0.about.enqueued_ms
+    }
+
+    /// When this attempt started, in ms since the Unix epoch, on the store's clock as this worker knows it.
+    #[must_use]
+    pub fn started_ms(&self) -> u64 {
+        self.0.about.started_ms
+    }
+
+    /// The value of this type that was given to the builder.
+    ///
+    /// # Panics
+    /// When there is none: the attempt ends as `PANIC`, naming the type. Take it as an argument [`State<T>`](crate::handler::State) to have that
+    /// found when the runtime starts.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(&self) -> Arc<T> {
+        self.try_state().unwrap_or_else(|| {
+            panic!("no state of type {0}; give one to the builder with .state(…)", std::any::type_name::<T>())
+        })
+    }
+
+    /// The value of this type that was given to the builder, if one was.
+    #[must_use]
+    pub fn try_state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.states.get()
+    }
+
+    /// Fired when the handler should stop; [`why_stopped`](Self::why_stopped) says why.
+    #[must_use]
+    pub fn cancellation(&self) -> CancellationToken {
+        self.0.lease.token().clone()
+    }
+
+    /// Whether the handler should stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.lease.token().is_cancelled()
+    }
+
+    /// Why the handler should stop, if it should.
+    #[must_use]
+    pub fn why_stopped(&self) -> Option<Stop> {
+        self.0.lease.stopped()
+    }
+
+    /// How long this worker may still believe that nobody else runs the job. Grows with each renewal; zero means that somebody else may run it by now.
+    #[must_use]
+    pub fn lease_remaining(&self) -> Duration {
+        self.0.lease.remaining()
+    }
+
+    /// Whether the lease is lost, or could not be renewed in time: somebody else may run the job by now. If somebody does, what the handler returns will not
+    /// count; if nobody does, it will. Stop, or go on: the handler knows what a second run would cost.
+    #[must_use]
+    pub fn lease_lost(&self) -> bool {
+        self.0.lease.remaining().is_zero()
+    }
+
+    /// A key for systems that remember what they have done: the same in every attempt of this job, different for every other.
+    #[must_use]
+    pub fn idempotency_key(&self) -> String {
+        format!("{}:{}", self.0.about.queue, self.0.about.id)
+    }
+
+    /// Says how far the handler has come: 0 to 100 (more is 100) and what it does, cut at 512 bytes. The last word is kept with the attempt.
+    pub fn progress(&self, percent: u8, note: impl AsRef<str>) {
+        let progress = Progress { percent: percent.min(100), note: bounded(note.as_ref(), LOG_LINE_BYTES_MAX) };
+        self.notes().progress = Some(progress);
+    }
+
+    /// Writes a line, cut at 512 bytes, to be kept with the attempt. The first 32 are kept, the rest is counted. A job that completes keeps no log.
+    pub fn log(&self, text: impl AsRef<str>) {
+        let after_ms = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut notes = self.notes();
+        if notes.lines.len() < LOG_LINES_MAX {
+            notes.lines.push(LogLine { after_ms, text: bounded(text.as_ref(), LOG_LINE_BYTES_MAX) });
+        } else {
+            notes.dropped = notes.dropped.saturating_add(1);
+        }
+    }
+
+    pub(crate) fn take_notes(&self) -> Notes {
+        std::mem::take(&mut *self.notes())
+    }
+
+    pub(crate) fn states(&self) -> &States {
+        &self.0.states
+    }
+
+    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("id", self.id()).field("attempt", &self.attempt()).finish_non_exhaustive()
+    }
+}

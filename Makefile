@@ -1,0 +1,37 @@
+# The commands of this project, the same on every machine and in CI.
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: help demo test check unit examples docs layout redis nextest
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \2/p' Makefile
+
+demo: ## Real jobs, some of which fail, in this terminal; no Redis needed
+	@cargo run --quiet --features cli -- demo
+
+test: check unit examples docs ## Everything CI checks
+
+check: ## Format, and lints with and without the command line
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --features cli -- -D warnings
+
+unit: redis nextest ## All tests and doctests
+	cargo nextest run --workspace --features cli
+	cargo test --quiet --workspace --features cli --doc
+
+examples: ## Every example builds; the tests run them and read their output
+	cargo build --quiet --examples --features cli
+
+docs: ## The documents, with warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --all-features
+
+layout: ## The Redis layout in figures, beside a bare loop
+	cargo bench --quiet --package retraced-jobs --bench layout
+
+redis: ## Finds a redis-server or valkey-server, or installs one with the system's package manager
+	@scripts/ensure-redis
+
+nextest:
+	@command -v cargo-nextest >/dev/null || { echo "cargo-nextest is missing: installing it with cargo"; cargo install --locked --quiet cargo-nextest; }

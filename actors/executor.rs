@@ -1,0 +1,116 @@
+//! An executor: runs one job at a time, awaiting it inside `handle`, on the caller's runtime.
+//!
+//! It takes its next job from the in-flight table and leaves the outcome there. A handler's panic ends it with a typed error; a soft stop is seen between
+//! two jobs; a hard stop is ractor's Kill, which drops the handler at its next await.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use retraced_jobs::execution::{AttemptInput, AttemptOutcome};
+use retraced_jobs::job::JobId;
+use retraced_jobs::store::Verdict;
+use retraced_jobs::trace::{EventKind, ExecutorId};
+
+use crate::house::{House, Room};
+
+/// What an executor is told.
+#[derive(Debug)]
+pub(crate) enum ExecutorMessage {
+    /// There may be a job.
+    Wake,
+}
+
+/// The actor.
+pub(crate) struct Executor;
+
+/// What an executor is made of.
+pub(crate) struct ExecutorArgs {
+    pub(crate) house: Arc<House>,
+    pub(crate) room: Arc<Room>,
+    pub(crate) id: ExecutorId,
+    pub(crate) seed: u64,
+}
+
+pub(crate) struct ExecutorState {
+    house: Arc<House>,
+    room: Arc<Room>,
+    id: ExecutorId,
+    rng: SmallRng,
+}
+
+impl Actor for Executor {
+    type Msg = ExecutorMessage;
+    type State = ExecutorState;
+    type Arguments = ExecutorArgs;
+
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, args: ExecutorArgs) -> Result<ExecutorState, ActorProcessingErr> {
+        Ok(ExecutorState { house: args.house, room: args.room, id: args.id, rng: SmallRng::seed_from_u64(args.seed) })
+    }
+
+    /// Only here is it linked to its pool: one that could not be must not be counted as free.
+    async fn post_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        state: &mut ExecutorState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.room.inflight.executor_up(state.id, myself.clone());
+        myself.cast(ExecutorMessage::Wake)?;
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        ExecutorMessage::Wake: ExecutorMessage,
+        state: &mut ExecutorState,
+    ) -> Result<(), ActorProcessingErr> {
+        let started_ms = state.house.clock.now_ms();
+        let Some(next) = state.room.inflight.next(state.id, started_ms) else {
+            state.room.credit();
+            return Ok(());
+        };
+        let input = AttemptInput {
+            executor: state.id,
+            started_ms,
+            lease: next.lease,
+            jitter: state.rng.random_range(-1000..=1000),
+            job: next.job,
+        };
+        let outcome = state.room.runner.attempt(input).await;
+        state.tell(&outcome);
+        let AttemptOutcome { settlement, panic, ran, .. } = outcome;
+        let counts = state.room.inflight.finish(state.id, next.grant, settlement, ran);
+        state.room.flush();
+        match panic {
+            Some(panic) => return Err(Box::new(panic)),
+            // Settled without us: a successor has our place.
+            None if !counts => myself.stop(None),
+            None => myself.cast(ExecutorMessage::Wake)?,
+        }
+        Ok(())
+    }
+}
+
+impl ExecutorState {
+    fn tell(&self, outcome: &AttemptOutcome) {
+        let queue = || self.room.name.clone();
+        let job = || -> JobId { outcome.settlement.id.clone() };
+        if let Some(kind) = &outcome.unknown_kind {
+            self.emit(EventKind::UnknownKind { queue: queue(), job: job(), kind: kind.clone() });
+        }
+        if let (Verdict::Poison, Some((code, _))) = (outcome.settlement.verdict, outcome.failure) {
+            self.emit(EventKind::JobPoisoned { queue: queue(), job: job(), code });
+        }
+    }
+
+    fn emit(&self, kind: EventKind) {
+        self.house.events.emit(&path(&self.room, self.id.slot), self.id.generation, kind);
+    }
+}
+
+/// `email/executor-3`.
+pub(crate) fn path(room: &Room, slot: u32) -> String {
+    format!("{}/executor-{slot}", room.name)
+}

@@ -1,0 +1,134 @@
+//! The fetcher: claims leases for the credits there are, when nothing else does.
+//!
+//! While jobs finish, claims travel with their settlements (see [`settler`](crate::settler)); the fetcher asks at the start, after hints, when executors are
+//! idle, and at a jittered poll. Bounds: [`CLAIM_CYCLES_MAX`] calls under way; each for at most the credits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::house::{House, Room};
+use crate::inflight::OpenClaim;
+
+/// Claims under way that are not part of a settlement.
+pub const CLAIM_CYCLES_MAX: usize = 1;
+/// First poll of an idle fetcher, and every poll while there are no hints.
+pub const POLL_MIN: Duration = Duration::from_secs(1);
+/// Slowest poll of an idle fetcher, while hints arrive.
+pub const POLL_MAX: Duration = Duration::from_secs(5);
+
+/// What the fetcher is told.
+#[derive(Debug)]
+pub(crate) enum FetcherMessage {
+    /// There may be something to claim: a hint, an idle executor, or the poll.
+    Poll,
+    /// A claim of ours has ended.
+    Claimed { granted: usize, asked: usize },
+}
+
+/// The actor.
+pub(crate) struct Fetcher;
+
+pub(crate) struct FetcherState {
+    house: Arc<House>,
+    room: Arc<Room>,
+    interval: Duration,
+    /// A poll was asked for while a claim was under way.
+    again: bool,
+    timer: Option<AbortOnDropHandle<()>>,
+}
+
+impl Actor for Fetcher {
+    type Msg = FetcherMessage;
+    type State = FetcherState;
+    type Arguments = (Arc<House>, Arc<Room>);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        (house, room): Self::Arguments,
+    ) -> Result<FetcherState, ActorProcessingErr> {
+        room.fetcher.fill(&myself);
+        myself.cast(FetcherMessage::Poll)?;
+        Ok(FetcherState { house, room, interval: POLL_MIN, again: false, timer: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: FetcherMessage,
+        state: &mut FetcherState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            FetcherMessage::Poll => state.poll(&myself),
+            FetcherMessage::Claimed { granted, asked } => state.claimed(&myself, granted, asked),
+        }
+        Ok(())
+    }
+}
+
+impl FetcherState {
+    fn poll(&mut self, myself: &ActorRef<FetcherMessage>) {
+        let Ok(cycle) = self.room.claim_cycles.clone().try_acquire_owned() else {
+            self.again = true;
+            return;
+        };
+        if let Some(open) = self.room.inflight.open_claim() {
+            let (house, room) = (self.house.clone(), self.room.clone());
+            tokio::spawn(async move {
+                let asked = open.limit;
+                let granted = claim(&house, &room, open).await;
+                drop(cycle);
+                room.fetcher.tell(FetcherMessage::Claimed { granted, asked });
+            });
+        }
+        self.poll_later(myself);
+    }
+
+    fn claimed(&mut self, myself: &ActorRef<FetcherMessage>, granted: usize, asked: usize) {
+        self.interval = match granted {
+            0 if self.house.hints_alive() => (self.interval * 2).min(POLL_MAX),
+            _ => POLL_MIN,
+        };
+        if std::mem::take(&mut self.again) || granted == asked {
+            self.poll(myself);
+        } else {
+            self.poll_later(myself);
+        }
+    }
+
+    fn poll_later(&mut self, myself: &ActorRef<FetcherMessage>) {
+        let (myself, wait) = (myself.clone(), self.house.dice.spread(self.interval));
+        self.timer = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            let _ = myself.cast(FetcherMessage::Poll);
+        })));
+    }
+}
+
+/// Sends one claim until it is answered. The task that awaits this owns the reply, whoever has ended meanwhile. Gives how many jobs were granted.
+async fn claim(house: &House, room: &Room, open: OpenClaim) -> usize {
+    let mut lane = house.lanes.take().await;
+    let call = lane.next_call();
+    let request = open.request(house.options.lease, house.dice.nonce());
+    let sent = Instant::now();
+    let reply = house.health.until_known("claim", || house.store.claim(call, &room.name, &request)).await;
+    match reply {
+        Some(Ok(claims)) => {
+            house.clock.observe(claims.now_ms);
+            let asked = open.limit;
+            let granted = open.grant(claims, sent + house.options.lease);
+            room.claimed(granted, asked);
+            granted
+        }
+        Some(Err(_)) => {
+            drop(open);
+            house.health.wait_after_refusal().await;
+            0
+        }
+        None => 0,
+    }
+}

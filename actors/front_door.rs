@@ -1,0 +1,221 @@
+//! The front door's buffer: jobs on their way in, flushed as soon as the flush before has returned, so that many enqueues share a round trip.
+//!
+//! Bounds: [`FRONT_DOOR_JOBS_MAX`] jobs and [`FRONT_DOOR_BYTES_MAX`] bytes wait; past that a job with somebody waiting for its receipt is answered
+//! [`Refusal::Busy`], one without is dropped, counted and told.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use retraced_jobs::job::{JobId, JobState, NewJob, QueueName};
+use retraced_jobs::store::{BATCH_MAX, Enqueued, Lanes, Store, StoreError};
+use retraced_jobs::trace::EventKind;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use crate::event::Events;
+use crate::health::Health;
+
+/// Most jobs that wait for a flush.
+pub const FRONT_DOOR_JOBS_MAX: usize = 10_000;
+/// Most bytes of envelopes that wait for a flush.
+pub const FRONT_DOOR_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most bytes of envelopes in one flush; one job goes whatever its size.
+pub const FLUSH_BYTES_MAX: usize = 1024 * 1024;
+/// Flushes under way at a time.
+pub const FLUSHES_MAX: usize = 2;
+
+/// What an enqueue gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The job.
+    pub id: JobId,
+    /// Whether it is new; `false`: a job of this id is kept already, and nothing was changed.
+    pub created: bool,
+    /// Where the job is.
+    pub state: JobState,
+}
+
+/// Why the front door did not take a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Its buffer is full. Nothing was stored; try again when there is room.
+    Busy,
+    /// The store is away. Nothing was stored.
+    StoreAway,
+    /// The runtime shuts down. Nothing was stored.
+    Closed,
+    /// The store answered, and will not take it.
+    Refused(String),
+}
+
+/// Where somebody waits for a receipt.
+pub(crate) type Reply = oneshot::Sender<Result<Receipt, Refusal>>;
+
+/// A job at the door, and who waits for its receipt.
+pub(crate) struct Arrival {
+    pub(crate) job: NewJob,
+    pub(crate) reply: Option<Reply>,
+}
+
+/// The buffer. It outlives the queue actor.
+pub(crate) struct FrontDoor {
+    queue: QueueName,
+    store: Arc<dyn Store>,
+    lanes: Lanes,
+    health: Health,
+    events: Events,
+    buffer: Mutex<Buffer>,
+    room: Notify,
+}
+
+#[derive(Default)]
+struct Buffer {
+    arrivals: VecDeque<Arrival>,
+    bytes: usize,
+    flushes: usize,
+    refused: u64,
+    closed: bool,
+}
+
+impl FrontDoor {
+    pub(crate) fn new(
+        queue: QueueName,
+        store: Arc<dyn Store>,
+        lanes: Lanes,
+        health: Health,
+        events: Events,
+    ) -> Arc<Self> {
+        Arc::new(Self { queue, store, lanes, health, events, buffer: Mutex::default(), room: Notify::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a job in, or refuses it. Never waits.
+    pub(crate) fn arrive(self: &Arc<Self>, arrival: Arrival) {
+        let mut buffer = self.lock();
+        let full = buffer.arrivals.len() >= FRONT_DOOR_JOBS_MAX || buffer.bytes >= FRONT_DOOR_BYTES_MAX;
+        let refusal = match &arrival.reply {
+            _ if buffer.closed => Some(Refusal::Closed),
+            _ if full => Some(Refusal::Busy),
+            Some(_) if !self.health.is_up() => Some(Refusal::StoreAway),
+            _ => None,
+        };
+        match (refusal, arrival.reply) {
+            (Some(refusal), Some(reply)) => {
+                let _ = reply.send(Err(refusal));
+            }
+            (Some(_), None) => {
+                buffer.refused += 1;
+                if buffer.refused == 1 {
+                    // The rest of this burst is told when there is room again.
+                    self.events.emit(self.queue.as_str(), 0, EventKind::Busy { refused: 1 });
+                }
+            }
+            (None, reply) => {
+                buffer.bytes += arrival.job.envelope.len();
+                buffer.arrivals.push_back(Arrival { job: arrival.job, reply });
+                if buffer.flushes < FLUSHES_MAX {
+                    buffer.flushes += 1;
+                    tokio::spawn(self.clone().flush());
+                }
+            }
+        }
+    }
+
+    /// Waits for room, or for the store. Put it under a timeout.
+    pub(crate) async fn room(&self) {
+        let room = self.room.notified();
+        if !self.health.is_up() {
+            return self.health.wait_until_up().await;
+        }
+        room.await;
+    }
+
+    /// No more arrivals; what has arrived is still flushed.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Waits until everything that arrived has been stored, at most until the deadline.
+    pub(crate) async fn wait_until_empty(&self, deadline: Instant) {
+        loop {
+            let flushed = self.room.notified();
+            let empty = {
+                let buffer = self.lock();
+                buffer.arrivals.is_empty() && buffer.flushes == 0
+            };
+            if empty || tokio::time::timeout_at(deadline, flushed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn flush(self: Arc<Self>) {
+        while let Some((jobs, replies)) = self.next_batch() {
+            let mut lane = self.lanes.take().await;
+            let call = lane.next_call();
+            let sent = self.health.until_known("enqueue", || self.store.enqueue(call, &self.queue, &jobs)).await;
+            self.room.notify_waiters();
+            match sent {
+                Some(result) => answer(jobs, replies, result),
+                None => break,
+            }
+        }
+    }
+
+    fn next_batch(&self) -> Option<(Vec<NewJob>, Vec<Option<Reply>>)> {
+        let mut buffer = self.lock();
+        if buffer.refused > 1 {
+            let refused = std::mem::take(&mut buffer.refused);
+            self.events.emit(self.queue.as_str(), 0, EventKind::Busy { refused });
+        }
+        buffer.refused = 0;
+        let (mut jobs, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while jobs.len() < BATCH_MAX && (jobs.is_empty() || bytes < FLUSH_BYTES_MAX) {
+            let Some(arrival) = buffer.arrivals.pop_front() else { break };
+            bytes += arrival.job.envelope.len();
+            jobs.push(arrival.job);
+            replies.push(arrival.reply);
+        }
+        buffer.bytes = buffer.bytes.saturating_sub(bytes);
+        if jobs.is_empty() {
+            buffer.flushes -= 1;
+            self.room.notify_waiters();
+            return None;
+        }
+        Some((jobs, replies))
+    }
+}
+
+fn answer(
+    jobs: Vec<NewJob>,
+    replies: Vec<Option<Reply>>,
+    result: Result<Vec<Enqueued>, StoreError>,
+) {
+    match result {
+        Ok(results) => {
+            for ((job, reply), enqueued) in jobs.into_iter().zip(replies).zip(results) {
+                if let Some(reply) = reply {
+                    let _ = reply.send(Ok(receipt(job.id, enqueued)));
+                }
+            }
+        }
+        Err(error) => {
+            for reply in replies.into_iter().flatten() {
+                let _ = reply.send(Err(Refusal::Refused(error.to_string())));
+            }
+        }
+    }
+}
+
+/// The store's word on one job, as a receipt.
+#[must_use]
+pub fn receipt(id: JobId, enqueued: Enqueued) -> Receipt {
+    match enqueued {
+        Enqueued::Created { state } => Receipt { id, created: true, state },
+        Enqueued::Exists { state } => Receipt { id, created: false, state },
+    }
+}

@@ -1,0 +1,528 @@
+//! What is in flight: every job this worker holds, from the grant until the store confirms its settlement.
+//!
+//! The table lives outside the actors that crash, so that the end of a fetcher, a settler or a pool loses nothing. It is also where executors find their
+//! next job and where credits are counted: one short lock, never held over an await.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ractor::ActorRef;
+use retraced_jobs::context::{LeaseWatch, Stop};
+use retraced_jobs::execution::Runner;
+use retraced_jobs::job::{Incarnation, JobId, Lease, Nonce};
+use retraced_jobs::store::{BATCH_MAX, ClaimRequest, ClaimedJob, Claims, Settled, Settlement};
+use retraced_jobs::trace::ExecutorId;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::executor::ExecutorMessage;
+
+/// Handlers slower than this are not fed ahead: a job waits in the store, where others can take it, rather than here.
+pub const PREFETCH_HANDLER_MAX: Duration = Duration::from_millis(50);
+/// How much work is fetched ahead, as time: what the executors finish in this long at their measured rate.
+pub const PREFETCH_HORIZON: Duration = Duration::from_millis(25);
+/// Most bytes of jobs asked for ahead of their start. One job is granted whatever its size.
+pub const CLAIM_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a granted job may wait for an executor; then it goes back to the front of the queue and is charged nothing.
+pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);
+
+/// A grant's number in this table.
+pub(crate) type Grant = u64;
+
+/// The table of one queue.
+pub(crate) struct Inflight {
+    runner: Arc<Runner>,
+    concurrency: usize,
+    table: Mutex<Table>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    next: Grant,
+    held: HashMap<Grant, Held>,
+    waiting: VecDeque<Grant>,
+    waiting_bytes: usize,
+    finished: VecDeque<Grant>,
+    /// Jobs asked for in claims whose replies are not here yet.
+    asked: usize,
+    executors: HashMap<ExecutorId, Place>,
+    idle: Vec<ExecutorId>,
+    closed: bool,
+    pace: Pace,
+}
+
+struct Held {
+    job: ClaimedJob,
+    lease: Arc<LeaseWatch>,
+    phase: Phase,
+}
+
+enum Phase {
+    Waiting { since: Instant },
+    Running { executor: ExecutorId, started: Instant, started_ms: u64, told_stuck: bool },
+    Finished(Settlement),
+    Settling(Settlement),
+}
+
+struct Place {
+    actor: ActorRef<ExecutorMessage>,
+    doing: Doing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Nothing,
+    Job(Grant),
+    /// Runs a handler whose attempt was settled without it.
+    Zombie,
+}
+
+/// The executors' measured rate: an exponentially weighted mean of how long handlers run.
+#[derive(Default)]
+struct Pace {
+    mean_us: Option<u64>,
+}
+
+impl Pace {
+    fn observe(&mut self, ran: Duration) {
+        let us = u64::try_from(ran.as_micros()).unwrap_or(u64::MAX);
+        self.mean_us = Some(match self.mean_us {
+            None => us,
+            Some(mean) => mean - mean / 8 + us / 8,
+        });
+    }
+
+    fn prefetch(&self, concurrency: usize) -> usize {
+        let most = 2 * concurrency + 64;
+        match self.mean_us {
+            None => 0,
+            Some(mean) if u128::from(mean) > PREFETCH_HANDLER_MAX.as_micros() => 0,
+            Some(mean) => {
+                let ahead = PREFETCH_HORIZON.as_micros() * concurrency as u128 / u128::from(mean.max(1));
+                usize::try_from(ahead).unwrap_or(most).clamp(1, most)
+            }
+        }
+    }
+}
+
+/// A job an executor is to run now.
+pub(crate) struct NextJob {
+    pub(crate) grant: Grant,
+    pub(crate) job: ClaimedJob,
+    pub(crate) lease: Arc<LeaseWatch>,
+}
+
+/// What the watchdog found about running handlers.
+#[derive(Default)]
+pub(crate) struct Overdue {
+    /// Handlers that run past their timeout and the margin after it.
+    pub(crate) zombies: Vec<Zombie>,
+    /// Handlers that have not yielded for a while; each told once.
+    pub(crate) stuck: Vec<(ClaimedJob, Duration)>,
+}
+
+/// An attempt settled while its handler still runs.
+pub(crate) struct Zombie {
+    pub(crate) job: ClaimedJob,
+    pub(crate) executor: ExecutorId,
+    pub(crate) ran: Duration,
+}
+
+/// Settlements on their way to the store. Dropped before [`confirm`](Self::confirm), they go back to the table.
+pub(crate) struct Settling {
+    inflight: Arc<Inflight>,
+    grants: Vec<Grant>,
+    pub(crate) settlements: Vec<Settlement>,
+}
+
+impl Settling {
+    /// The store has answered: the grants leave the table. Gives those that were stale.
+    pub(crate) fn confirm(mut self, results: &[Settled]) -> Vec<Settlement> {
+        let grants = std::mem::take(&mut self.grants);
+        self.inflight.release(&grants);
+        let settlements = std::mem::take(&mut self.settlements);
+        settlements.into_iter().zip(results).filter(|(_, r)| matches!(r, Settled::Stale)).map(|(s, _)| s).collect()
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        if !self.grants.is_empty() {
+            self.inflight.unsettle(&self.grants);
+        }
+    }
+}
+
+/// A claim on its way to the store, counted against the credits until it is answered or dropped.
+pub(crate) struct OpenClaim {
+    inflight: Arc<Inflight>,
+    pub(crate) limit: usize,
+    pub(crate) bytes_max: usize,
+}
+
+impl OpenClaim {
+    pub(crate) fn request(&self, lease: Duration, nonce: Nonce) -> ClaimRequest {
+        ClaimRequest { limit: self.limit, bytes_max: self.bytes_max, lease, nonce }
+    }
+
+    /// The store has answered: the jobs enter the table, and idle executors are woken. Gives how many were granted.
+    pub(crate) fn grant(self, claims: Claims, expires: Instant) -> usize {
+        let granted = claims.jobs.len();
+        self.inflight.grant(claims, expires);
+        granted
+    }
+}
+
+impl Drop for OpenClaim {
+    fn drop(&mut self) {
+        let mut table = self.inflight.lock();
+        table.asked = table.asked.saturating_sub(self.limit);
+    }
+}
+
+impl Inflight {
+    pub(crate) fn new(runner: Arc<Runner>, concurrency: usize) -> Self {
+        Self { runner, concurrency, table: Mutex::default(), changed: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // --- claims
+
+    /// Opens a claim for all credits there are: free executors and prefetch, less what waits and what is asked for already.
+    pub(crate) fn open_claim(self: &Arc<Self>) -> Option<OpenClaim> {
+        let mut table = self.lock();
+        if table.closed || table.waiting_bytes >= CLAIM_BYTES_MAX {
+            return None;
+        }
+        let free = table.executors.values().filter(|p| p.doing == Doing::Nothing).count();
+        let goal = free + table.pace.prefetch(self.concurrency);
+        let limit = goal.saturating_sub(table.waiting.len() + table.asked).min(BATCH_MAX);
+        if limit == 0 {
+            return None;
+        }
+        table.asked += limit;
+        let bytes_max = CLAIM_BYTES_MAX - table.waiting_bytes;
+        Some(OpenClaim { inflight: self.clone(), limit, bytes_max })
+    }
+
+    fn grant(&self, claims: Claims, expires: Instant) {
+        let mut table = self.lock();
+        let since = Instant::now();
+        for job in claims.jobs {
+            let grant = table.next;
+            table.next += 1;
+            let lease = Arc::new(LeaseWatch::new(expires));
+            if table.closed {
+                let settlement = self.runner.interrupted(&job, None);
+                table.held.insert(grant, Held { job, lease, phase: Phase::Finished(settlement) });
+                table.finished.push_back(grant);
+            } else {
+                table.waiting_bytes += job.envelope.len();
+                table.held.insert(grant, Held { job, lease, phase: Phase::Waiting { since } });
+                table.waiting.push_back(grant);
+            }
+        }
+        let wake = table.waiting.len().min(table.idle.len());
+        let at = table.idle.len() - wake;
+        let woken: Vec<ExecutorId> = table.idle.drain(at..).collect();
+        for executor in woken {
+            if let Some(place) = table.executors.get(&executor) {
+                let _ = place.actor.cast(ExecutorMessage::Wake);
+            }
+        }
+    }
+
+    // --- executors
+
+    /// An executor is ready for work. A latecomer whose place has a successor already is not let in.
+    pub(crate) fn executor_up(&self, executor: ExecutorId, actor: ActorRef<ExecutorMessage>) {
+        let mut table = self.lock();
+        let table = &mut *table;
+        if table.executors.keys().any(|other| other.slot == executor.slot && other.generation > executor.generation) {
+            return;
+        }
+        table.executors.insert(executor, Place { actor, doing: Doing::Nothing });
+    }
+
+    /// An executor has ended. What it ran is handed back, unless its outcome is known. Gives the job it was running.
+    pub(crate) fn executor_down(&self, executor: ExecutorId) -> Option<ClaimedJob> {
+        let mut table = self.lock();
+        let place = table.executors.remove(&executor);
+        table.idle.retain(|idle| *idle != executor);
+        let Some(Place { doing: Doing::Job(grant), .. }) = place else { return None };
+        let job = self.interrupt(&mut table, grant);
+        drop(table);
+        self.changed.notify_waiters();
+        job
+    }
+
+    /// All executors of a pool that ended are gone; the successor begins with an empty house.
+    pub(crate) fn executors_gone(&self) {
+        let gone: Vec<ExecutorId> = self.lock().executors.keys().copied().collect();
+        for executor in gone {
+            self.executor_down(executor);
+        }
+    }
+
+    fn interrupt(&self, table: &mut Table, grant: Grant) -> Option<ClaimedJob> {
+        let held = table.held.get_mut(&grant)?;
+        let Phase::Running { executor, started, started_ms, .. } = held.phase else { return None };
+        held.lease.stop(Stop::Shutdown);
+        let ran = started.elapsed();
+        let settlement = self.runner.interrupted(&held.job, Some((executor, started_ms, ran)));
+        held.phase = Phase::Finished(settlement);
+        let job = held.job.clone();
+        table.finished.push_back(grant);
+        Some(job)
+    }
+
+    /// The next job for this executor; without one it is idle, and woken when there is.
+    pub(crate) fn next(&self, executor: ExecutorId, started_ms: u64) -> Option<NextJob> {
+        let mut table = self.lock();
+        let table = &mut *table;
+        let place = table.executors.get_mut(&executor)?;
+        place.doing = Doing::Nothing;
+        while let Some(grant) = table.waiting.pop_front() {
+            let Some(held) = table.held.get_mut(&grant) else { continue };
+            table.waiting_bytes = table.waiting_bytes.saturating_sub(held.job.envelope.len());
+            if held.lease.is_lost() {
+                // Somebody else holds it: running it here would only be a duplicate.
+                table.held.remove(&grant);
+                continue;
+            }
+            held.phase = Phase::Running { executor, started: Instant::now(), started_ms, told_stuck: false };
+            place.doing = Doing::Job(grant);
+            return Some(NextJob { grant, job: held.job.clone(), lease: held.lease.clone() });
+        }
+        if !table.idle.contains(&executor) {
+            table.idle.push(executor);
+        }
+        None
+    }
+
+    /// An attempt has ended. Gives whether the outcome counts: not when the attempt was settled without it.
+    pub(crate) fn finish(&self, executor: ExecutorId, grant: Grant, settlement: Settlement, ran: Duration) -> bool {
+        let mut table = self.lock();
+        let table = &mut *table;
+        let Some(held) = table.held.get_mut(&grant) else { return false };
+        if !matches!(held.phase, Phase::Running { executor: by, .. } if by == executor) {
+            return false;
+        }
+        held.phase = Phase::Finished(settlement);
+        table.finished.push_back(grant);
+        if let Some(place) = table.executors.get_mut(&executor) {
+            place.doing = Doing::Nothing;
+        }
+        table.pace.observe(ran);
+        self.changed.notify_waiters();
+        true
+    }
+
+    // --- settlements
+
+    /// What is finished, if it is at least this many.
+    pub(crate) fn take_finished(self: &Arc<Self>, least: usize) -> Option<Settling> {
+        let mut table = self.lock();
+        let table = &mut *table;
+        if table.finished.len() < least {
+            return None;
+        }
+        let count = table.finished.len().min(BATCH_MAX);
+        let mut settling = Settling {
+            inflight: self.clone(),
+            grants: Vec::with_capacity(count),
+            settlements: Vec::with_capacity(count),
+        };
+        for grant in table.finished.drain(..count) {
+            let Some(held) = table.held.get_mut(&grant) else { continue };
+            if let Phase::Finished(settlement) = &held.phase {
+                settling.grants.push(grant);
+                settling.settlements.push(settlement.clone());
+                held.phase = Phase::Settling(settlement.clone());
+            }
+        }
+        (!settling.grants.is_empty()).then_some(settling)
+    }
+
+    fn release(&self, grants: &[Grant]) {
+        let mut table = self.lock();
+        for grant in grants {
+            table.held.remove(grant);
+        }
+        drop(table);
+        self.changed.notify_waiters();
+    }
+
+    fn unsettle(&self, grants: &[Grant]) {
+        let mut table = self.lock();
+        let table = &mut *table;
+        for grant in grants {
+            if let Some(held) = table.held.get_mut(grant)
+                && let Phase::Settling(settlement) = &held.phase
+            {
+                held.phase = Phase::Finished(settlement.clone());
+                table.finished.push_back(*grant);
+            }
+        }
+    }
+
+    // --- leases
+
+    /// Everything held, to be renewed: from the grant until the settlement is confirmed.
+    pub(crate) fn leases(&self, owner: Incarnation) -> Vec<(Lease, Arc<LeaseWatch>)> {
+        let table = self.lock();
+        table
+            .held
+            .values()
+            .filter(|held| !held.lease.is_lost())
+            .map(|held| (held.job.lease(owner), held.lease.clone()))
+            .collect()
+    }
+
+    /// Whether this lease is still held here: it is not once its settlement is confirmed.
+    pub(crate) fn still_holds(&self, lease: &Lease) -> bool {
+        self.lock().held.values().any(|held| held.job.token == lease.token && held.job.id == lease.id)
+    }
+
+    /// Somebody asked to cancel this job.
+    pub(crate) fn cancel(&self, id: &JobId) {
+        for held in self.lock().held.values().filter(|held| held.job.id == *id) {
+            held.lease.stop(Stop::Cancelled);
+        }
+    }
+
+    // --- time
+
+    /// What waited too long goes back to the front of the queue. Gives whether anything did.
+    pub(crate) fn return_unstarted(&self, now: Instant) -> bool {
+        let mut table = self.lock();
+        let table = &mut *table;
+        let mut returned = Vec::new();
+        while let Some(grant) = table.waiting.front() {
+            let Some(held) = table.held.get_mut(grant) else {
+                table.waiting.pop_front();
+                continue;
+            };
+            let Phase::Waiting { since } = held.phase else { break };
+            if now.duration_since(since) < UNSTARTED_MAX {
+                break;
+            }
+            table.waiting_bytes = table.waiting_bytes.saturating_sub(held.job.envelope.len());
+            held.phase = Phase::Finished(self.runner.unstarted(&held.job));
+            returned.push(*grant);
+            table.waiting.pop_front();
+        }
+        // Each goes to the very front, so the first of them must go last.
+        table.finished.extend(returned.iter().rev());
+        !returned.is_empty()
+    }
+
+    /// Looks at running handlers: settles the attempts of those that ignore their timeout, and names those that do not yield.
+    pub(crate) fn overdue(&self, now: Instant, margin: Duration, stuck_after: Duration, jitter: i16) -> Overdue {
+        let mut overdue = Overdue::default();
+        let mut table = self.lock();
+        let table = &mut *table;
+        for (grant, held) in &mut table.held {
+            let Phase::Running { executor, started, started_ms, told_stuck } = &mut held.phase else { continue };
+            let ran = now.duration_since(*started);
+            if ran >= held.lease.timeout().unwrap_or(Duration::MAX).saturating_add(margin) {
+                let (executor, started_ms) = (*executor, *started_ms);
+                let settlement = self.runner.timed_out(&held.job, executor, started_ms, ran, jitter);
+                held.lease.stop(Stop::TimedOut);
+                held.phase = Phase::Finished(settlement);
+                table.finished.push_back(*grant);
+                if let Some(place) = table.executors.get_mut(&executor) {
+                    place.doing = Doing::Zombie;
+                }
+                overdue.zombies.push(Zombie { job: held.job.clone(), executor, ran });
+            } else if !*told_stuck && held.lease.unyielding_for(now).is_some_and(|d| d >= stuck_after) {
+                *told_stuck = true;
+                overdue.stuck.push((held.job.clone(), ran));
+            }
+        }
+        overdue
+    }
+
+    /// Zombies that still run.
+    pub(crate) fn zombies(&self) -> usize {
+        self.lock().executors.values().filter(|p| p.doing == Doing::Zombie).count()
+    }
+
+    // --- the end
+
+    /// No more claims and no more starts; what waited goes back at once.
+    pub(crate) fn close(&self) {
+        let mut table = self.lock();
+        let table = &mut *table;
+        table.closed = true;
+        table.waiting_bytes = 0;
+        let waiting: Vec<Grant> = table.waiting.drain(..).collect();
+        for grant in waiting.into_iter().rev() {
+            if let Some(held) = table.held.get_mut(&grant) {
+                held.phase = Phase::Finished(self.runner.interrupted(&held.job, None));
+                table.finished.push_back(grant);
+            }
+        }
+    }
+
+    /// Asks every running handler to stop.
+    pub(crate) fn stop_running(&self) {
+        for held in self.lock().held.values() {
+            if let Phase::Running { .. } = held.phase {
+                held.lease.stop(Stop::Shutdown);
+            }
+        }
+    }
+
+    /// Kills every executor that runs a handler, and hands back what they ran. Gives how many.
+    pub(crate) fn kill_running(&self) -> usize {
+        let mut table = self.lock();
+        let table = &mut *table;
+        let running: Vec<(ExecutorId, Grant)> = table
+            .executors
+            .iter()
+            .filter_map(|(id, place)| match place.doing {
+                Doing::Job(grant) => Some((*id, grant)),
+                Doing::Nothing | Doing::Zombie => None,
+            })
+            .collect();
+        for &(executor, grant) in &running {
+            if let Some(place) = table.executors.get_mut(&executor) {
+                place.actor.kill();
+                place.doing = Doing::Zombie;
+            }
+            self.interrupt(table, grant);
+        }
+        self.changed.notify_waiters();
+        running.len()
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.lock().executors.values().filter(|p| matches!(p.doing, Doing::Job(_))).count()
+    }
+
+    /// Everything not yet confirmed by the store.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.lock().held.len()
+    }
+
+    /// Waits until the condition holds, at most until the deadline. Gives whether it does.
+    pub(crate) async fn wait_until(&self, deadline: Instant, holds: impl Fn(&Self) -> bool) -> bool {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if holds(self) {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return holds(self);
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The ledger: keeps supervision events in the store, and this worker's row.
+//!
+//! Events are logged and broadcast where they happen ; here they are only kept. Bounds: one write under way, of at most
+//! [`EVENTS_A_WRITE_MAX`] events, every [`WRITE_EVERY`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::store::WorkerRow;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::house::House;
+
+/// How often events are written.
+pub const WRITE_EVERY: Duration = Duration::from_millis(500);
+/// Events in one write.
+pub const EVENTS_A_WRITE_MAX: usize = 200;
+/// How often the worker's row is written, and its queues are announced again.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// What the ledger is told.
+#[derive(Debug)]
+pub(crate) enum LedgerMessage {
+    /// It is time.
+    Write,
+}
+
+/// The actor.
+pub(crate) struct LedgerActor;
+
+pub(crate) struct LedgerState {
+    house: Arc<House>,
+    beat_at: Instant,
+    writing: Option<AbortOnDropHandle<()>>,
+}
+
+impl Actor for LedgerActor {
+    type Msg = LedgerMessage;
+    type State = LedgerState;
+    type Arguments = Arc<House>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        house: Arc<House>,
+    ) -> Result<LedgerState, ActorProcessingErr> {
+        myself.cast(LedgerMessage::Write)?;
+        Ok(LedgerState { house, beat_at: Instant::now(), writing: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        LedgerMessage::Write: LedgerMessage,
+        state: &mut LedgerState,
+    ) -> Result<(), ActorProcessingErr> {
+        let beat = Instant::now() >= state.beat_at;
+        if beat {
+            state.beat_at = Instant::now() + HEARTBEAT_EVERY;
+        }
+        let house = state.house.clone();
+        state.writing = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            if house.health.is_up() {
+                write(&house, beat).await;
+            }
+            tokio::time::sleep(WRITE_EVERY).await;
+            let _ = myself.cast(LedgerMessage::Write);
+        })));
+        Ok(())
+    }
+}
+
+/// Writes what waits to be kept. Tried once: what fails waits for the next time.
+pub(crate) async fn write(house: &House, beat: bool) {
+    if beat {
+        let queues: Vec<_> = house.rooms.iter().map(|room| room.name.clone()).collect();
+        let _ = house.health.attempt("announce", house.store.announce(&queues)).await;
+        let _ = house.health.attempt("heartbeat", house.store.heartbeat(&row(house))).await;
+    }
+    let dropped = house.events.take_dropped();
+    if dropped > 0 {
+        tracing::warn!(target: "retraced::supervision", dropped, "the store was away too long to keep all supervision events");
+    }
+    loop {
+        let events = Unwritten::take(house);
+        if events.taken.is_empty() {
+            return;
+        }
+        if house.health.attempt("record", house.store.record(&events.taken)).await.is_err() {
+            return;
+        }
+        events.written();
+    }
+}
+
+fn row(house: &House) -> WorkerRow {
+    let concurrency: usize = house.rooms.iter().map(|room| room.options.concurrency).sum();
+    let running: usize = house.rooms.iter().map(|room| room.inflight.running()).sum();
+    WorkerRow {
+        incarnation: house.incarnation,
+        host: house.options.host.clone(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        queues: house.rooms.iter().map(|room| room.name.clone()).collect(),
+        started_ms: house.started_ms,
+        seen_ms: house.clock.now_ms(),
+        concurrency: u32::try_from(concurrency).unwrap_or(u32::MAX),
+        running: u32::try_from(running).unwrap_or(u32::MAX),
+    }
+}
+
+/// Events on their way to the store; given back unless written, also when the ledger ends meanwhile.
+struct Unwritten<'a> {
+    house: &'a House,
+    taken: Vec<retraced_jobs::trace::SupervisionEvent>,
+}
+
+impl<'a> Unwritten<'a> {
+    fn take(house: &'a House) -> Self {
+        Self { house, taken: house.events.take_unkept(EVENTS_A_WRITE_MAX) }
+    }
+
+    fn written(mut self) {
+        self.taken.clear();
+    }
+}
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        if !self.taken.is_empty() {
+            self.house.events.give_back(std::mem::take(&mut self.taken));
+        }
+    }
+}

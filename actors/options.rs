@@ -1,0 +1,135 @@
+//! What a tree is built from: options with their defaults and bounds, checked once.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use retraced_jobs::clock::{Clock, SystemClock};
+use retraced_jobs::execution::Runner;
+use retraced_jobs::job::QueueName;
+use retraced_jobs::store::Retention;
+
+use crate::restart::{Reopening, RestartPolicy};
+
+/// Shortest lease. A shorter one would be lost to a pause of the process that nobody would call an outage.
+pub const LEASE_MIN: Duration = Duration::from_millis(300);
+/// Longest lease: a crashed worker's jobs wait as long before they run again.
+pub const LEASE_MAX: Duration = Duration::from_secs(60 * 60);
+/// Most executors of a queue.
+pub const CONCURRENCY_MAX: usize = 10_000;
+
+/// Options of the whole tree.
+#[derive(Clone)]
+pub struct TreeOptions {
+    /// How long a lease lasts unless renewed, at a third of it. 300 ms to 1 h, default 30 s. The jobs of a worker that died run again after this.
+    pub lease: Duration,
+    /// How long a shutdown lets handlers finish, then asks them to stop, then kills: four fifths and one fifth. Up to 1 h, default 25 s.
+    pub grace: Duration,
+    /// How often a job may lose its worker before it is poisoned as a crash loop. 1 to 1000, default 3.
+    pub crashes_max: u32,
+    /// How many handlers may ignore their timeout before the runtime ends with an error; default: the sum of all concurrencies.
+    pub zombies_max: Option<usize>,
+    /// The root's restart policy.
+    pub root_policy: RestartPolicy,
+    /// Seed of every random choice that is not an identity: jitter of polls, restarts and retries. Default: random.
+    pub seed: u64,
+    /// This host's name in the worker's row; a label. Default: the environment's `HOSTNAME`, or `unknown`.
+    pub host: String,
+    /// The wall clock that stamps supervision events.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for TreeOptions {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            grace: Duration::from_secs(25),
+            crashes_max: 3,
+            zombies_max: None,
+            root_policy: RestartPolicy::ROOT,
+            seed: rand::random(),
+            host: std::env::var("HOSTNAME").unwrap_or_else(|_| "unknown".into()),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// Options of one queue.
+#[derive(Clone)]
+pub struct QueueOptions {
+    /// How many jobs run at a time: 1 to 10,000, default 10.
+    pub concurrency: usize,
+    /// The restart policy of the queue's supervisor and of its executor pool.
+    pub policy: RestartPolicy,
+    /// How a closed queue is tried again.
+    pub reopening: Reopening,
+    /// What is kept of ended jobs.
+    pub retention: Retention,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 10,
+            policy: RestartPolicy::QUEUE,
+            reopening: Reopening::DEFAULT,
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// A queue to be worked.
+pub struct QueueSpec {
+    /// Its name.
+    pub name: QueueName,
+    /// Its options.
+    pub options: QueueOptions,
+    /// What runs its jobs.
+    pub runner: Arc<Runner>,
+}
+
+/// An option is out of its bounds; the text names it, its value and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidOption(pub(crate) String);
+
+impl fmt::Display for InvalidOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidOption {}
+
+pub(crate) fn check(options: &TreeOptions, queues: &[QueueSpec]) -> Result<(), InvalidOption> {
+    let refuse = |text: String| Err(InvalidOption(text));
+    if !(LEASE_MIN..=LEASE_MAX).contains(&options.lease) {
+        return refuse(format!("lease is {:?}, allowed are {LEASE_MIN:?} to {LEASE_MAX:?}", options.lease));
+    }
+    if options.grace > LEASE_MAX {
+        return refuse(format!("grace is {:?}, allowed is up to {LEASE_MAX:?}", options.grace));
+    }
+    if !(1..=1000).contains(&options.crashes_max) {
+        return refuse(format!("crashes max is {}, allowed are 1 to 1000", options.crashes_max));
+    }
+    if options.zombies_max == Some(0) {
+        return refuse("zombies max is 0, at least 1 is needed".into());
+    }
+    options.root_policy.validate().map_err(|e| InvalidOption(format!("root policy: {e}")))?;
+    if queues.is_empty() {
+        return refuse("no queue was given; add one with .queue(Queue::new(\"name\")?)".into());
+    }
+    for (at, queue) in queues.iter().enumerate() {
+        let name = &queue.name;
+        if queues.iter().take(at).any(|other| other.name == *name) {
+            return refuse(format!("queue \"{name}\" was given twice"));
+        }
+        if !(1..=CONCURRENCY_MAX).contains(&queue.options.concurrency) {
+            let concurrency = queue.options.concurrency;
+            return refuse(format!(
+                "concurrency of queue \"{name}\" is {concurrency}, allowed are 1 to {CONCURRENCY_MAX}"
+            ));
+        }
+        queue.options.policy.validate().map_err(|e| InvalidOption(format!("queue \"{name}\": {e}")))?;
+    }
+    Ok(())
+}

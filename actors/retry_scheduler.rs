@@ -1,0 +1,112 @@
+//! The retry scheduler: promotes what is due from the delayed sets of all queues.
+//!
+//! It sleeps until the next due instant it knows of, at most [`LOOK_MAX`]; a job that becomes the earliest sends a hint. Bounds: one promotion under way, of
+//! [`PROMOTE_MAX`] jobs a call, so that a flood of due jobs moves in slices.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::house::{House, Room};
+
+/// Longest sleep: how late a delayed job may be noticed when a hint is lost.
+pub const LOOK_MAX: Duration = Duration::from_secs(1);
+/// Jobs promoted in one call.
+pub const PROMOTE_MAX: usize = 500;
+
+/// What the retry scheduler is told.
+#[derive(Debug)]
+pub(crate) enum RetrySchedulerMessage {
+    /// Something may be due.
+    Look,
+    /// A look has ended; look again after this.
+    Looked { next: Duration },
+}
+
+/// The actor.
+pub(crate) struct RetryScheduler;
+
+pub(crate) struct RetrySchedulerState {
+    house: Arc<House>,
+    looking: Option<AbortOnDropHandle<()>>,
+    /// A look was asked for while one was under way.
+    again: bool,
+    timer: Option<AbortOnDropHandle<()>>,
+}
+
+impl Actor for RetryScheduler {
+    type Msg = RetrySchedulerMessage;
+    type State = RetrySchedulerState;
+    type Arguments = Arc<House>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        house: Arc<House>,
+    ) -> Result<RetrySchedulerState, ActorProcessingErr> {
+        house.scheduler.fill(&myself);
+        myself.cast(RetrySchedulerMessage::Look)?;
+        Ok(RetrySchedulerState { house, looking: None, again: false, timer: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: RetrySchedulerMessage,
+        state: &mut RetrySchedulerState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RetrySchedulerMessage::Look => state.look(&myself),
+            RetrySchedulerMessage::Looked { next } => state.looked(&myself, next),
+        }
+        Ok(())
+    }
+}
+
+impl RetrySchedulerState {
+    fn look(&mut self, myself: &ActorRef<RetrySchedulerMessage>) {
+        if self.looking.is_some() {
+            self.again = true;
+            return;
+        }
+        let (house, myself) = (self.house.clone(), myself.clone());
+        self.looking = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let nexts = join_all(house.rooms.iter().map(|room| promote(&house, room))).await;
+            let next = nexts.into_iter().min().unwrap_or(LOOK_MAX);
+            let _ = myself.cast(RetrySchedulerMessage::Looked { next });
+        })));
+    }
+
+    fn looked(&mut self, myself: &ActorRef<RetrySchedulerMessage>, next: Duration) {
+        self.looking = None;
+        if std::mem::take(&mut self.again) {
+            return self.look(myself);
+        }
+        let myself = myself.clone();
+        self.timer = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep(next).await;
+            let _ = myself.cast(RetrySchedulerMessage::Look);
+        })));
+    }
+}
+
+/// Promotes all that is due in one queue. Gives when to look again.
+async fn promote(house: &House, room: &Room) -> Duration {
+    loop {
+        let mut lane = house.lanes.take().await;
+        let call = lane.next_call();
+        let promoted = house.health.until_known("promote", || house.store.promote(call, &room.name, PROMOTE_MAX)).await;
+        let Some(Ok(promoted)) = promoted else { return LOOK_MAX };
+        if promoted.moved > 0 {
+            room.work_may_wait();
+        }
+        if promoted.moved < PROMOTE_MAX {
+            // A millisecond is the grain of due instants: less would be asked for twice.
+            let next = promoted.next_due.unwrap_or(LOOK_MAX);
+            return next.clamp(Duration::from_millis(1), LOOK_MAX);
+        }
+    }
+}

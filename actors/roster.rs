@@ -1,0 +1,52 @@
+//! Who lives in the tree now: every actor by its path. For the tree view, and for those who want to see what happens when one is killed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ractor::ActorCell;
+
+/// One actor of the tree.
+#[derive(Debug, Clone)]
+pub struct Resident {
+    /// Its path, as `email/executor-3`.
+    pub path: String,
+    /// How often its place was started before.
+    pub generation: u32,
+    /// The actor.
+    pub actor: ActorCell,
+}
+
+/// All of them. Cheap to clone; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Roster(Arc<Mutex<BTreeMap<String, (u32, ActorCell)>>>);
+
+impl Roster {
+    pub(crate) fn enter(&self, path: &str, generation: u32, actor: ActorCell) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), (generation, actor));
+    }
+
+    /// Removes the actor, unless its place is taken by another already.
+    pub(crate) fn leave(&self, path: &str, actor: &ActorCell) {
+        let mut residents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if residents.get(path).is_some_and(|(_, present)| present.get_id() == actor.get_id()) {
+            residents.remove(path);
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Resident> {
+        let residents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        residents
+            .iter()
+            .map(|(path, (generation, actor))| Resident {
+                path: path.clone(),
+                generation: *generation,
+                actor: actor.clone(),
+            })
+            .collect()
+    }
+
+    pub(crate) fn find(&self, path: &str) -> Option<ActorCell> {
+        let residents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        residents.get(path).map(|(_, actor)| actor.clone())
+    }
+}

@@ -1,0 +1,337 @@
+//! The whole tree: what the root supervises, in which order, and the handle that starts and ends it.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ractor::{Actor, ActorCell};
+use retraced_jobs::job::{Incarnation, QueueName};
+use retraced_jobs::store::{Lanes, Store};
+use retraced_jobs::trace::SupervisionEvent;
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::event::Events;
+use crate::fetcher::Fetcher;
+use crate::front_door::FrontDoor;
+use crate::health::Health;
+use crate::house::{House, LANES_MAX, Room};
+use crate::lease_keeper::LeaseKeeper;
+use crate::ledger::LedgerActor;
+use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
+use crate::pool::Pool;
+use crate::queue::{Queue, QueueHandle};
+use crate::restart::{ChildKind, Reopening};
+use crate::retry_scheduler::RetryScheduler;
+use crate::roster::Resident;
+use crate::settler::Settler;
+use crate::shutdown::{self, Drained};
+use crate::store_link::StoreLink;
+use crate::supervisor::{
+    ChildSpec, Exhausted, Shutdown, StartChild, Supervisor, SupervisorMessage, SupervisorSpec, start_supervisor,
+    wait_until_ready,
+};
+use crate::watchdog::Watchdog;
+
+/// How long an actor may take to start; none of ours does I/O in its start.
+pub const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an actor may take to end once asked. What is in flight was settled before, so nothing is lost when it is killed instead.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a queue's supervisor may take to start or stop all its children.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Path of the root supervisor.
+pub(crate) const ROOT_PATH: &str = "retraced";
+
+/// A running tree. Dropping it leaves the tree running; [`shutdown`](Self::shutdown) ends it.
+#[derive(Clone)]
+pub struct Tree {
+    house: Arc<House>,
+    runtime: Handle,
+    root: ActorCell,
+    end: watch::Receiver<Option<Ending>>,
+}
+
+/// How a tree ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// As asked.
+    Stopped,
+    /// The root supervisor gave up.
+    GaveUp(Exhausted),
+    /// The root supervisor was killed, or its runtime has ended.
+    Lost,
+}
+
+/// Why a tree did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An option is out of its bounds.
+    Option(InvalidOption),
+    /// An actor did not start.
+    Actor(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Option(invalid) => invalid.fmt(f),
+            StartError::Actor(reason) => write!(f, "the supervision tree did not start: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What a tree is started with.
+pub struct TreeSpec {
+    /// Where jobs are kept.
+    pub store: Arc<dyn Store>,
+    /// This life of this process.
+    pub incarnation: Incarnation,
+    /// The queues to work.
+    pub queues: Vec<QueueSpec>,
+    /// Options of the whole.
+    pub options: TreeOptions,
+    /// Where the tree and the store's connections run.
+    pub tree: Handle,
+    /// Where executors, and so the user's code, run.
+    pub users: Handle,
+}
+
+impl Tree {
+    /// Starts a tree, and waits until all its actors run.
+    ///
+    /// # Errors
+    /// [`StartError`] names the option or the actor; nothing runs then.
+    pub async fn start(spec: TreeSpec) -> Result<Self, StartError> {
+        check(&spec.options, &spec.queues).map_err(StartError::Option)?;
+        let runtime = spec.tree.clone();
+        let started = runtime.clone().spawn(async move {
+            let house = Arc::new(build(spec));
+            let verdict = Arc::new(OnceLock::new());
+            let root_spec = root_spec(&house, verdict.clone());
+            let (root, ended) = Actor::spawn(None, Supervisor, root_spec)
+                .await
+                .map_err(|refused| StartError::Actor(refused.to_string()))?;
+            house.root.fill(&root);
+            house.roster.enter(ROOT_PATH, 0, root.get_cell());
+            let (end, ending) = watch::channel(None);
+            let cancelled = house.ended.clone();
+            let stop_asked = house.stop_asked.clone();
+            tokio::spawn(async move {
+                let joined = ended.await;
+                cancelled.cancel();
+                let how = match (verdict.get(), joined) {
+                    (Some(exhausted), _) => Ending::GaveUp(exhausted.clone()),
+                    (None, Ok(())) if stop_asked.is_cancelled() => Ending::Stopped,
+                    (None, _) => Ending::Lost,
+                };
+                let _ = end.send(Some(how));
+            });
+            wait_until_ready(&root).await.map_err(StartError::Actor)?;
+            Ok((house, root.get_cell(), ending))
+        });
+        let (house, root, end) = started.await.map_err(|gone| StartError::Actor(gone.to_string()))??;
+        Ok(Self { house, runtime, root, end })
+    }
+
+    /// The handle of a queue; `None` when this tree does not work it.
+    #[must_use]
+    pub fn queue(&self, name: &QueueName) -> Option<QueueHandle> {
+        self.house.room(name).map(|room| QueueHandle::new(self.house.clone(), room.clone()))
+    }
+
+    /// The queues this tree works, in the order they were given.
+    #[must_use]
+    pub fn queues(&self) -> Vec<QueueName> {
+        self.house.rooms.iter().map(|room| room.name.clone()).collect()
+    }
+
+    /// Every supervision event from now on. A listener that falls behind by more than [`EVENTS_BROADCAST_MAX`](crate::EVENTS_BROADCAST_MAX) is told
+    /// how many it missed.
+    #[must_use]
+    pub fn supervision(&self) -> broadcast::Receiver<SupervisionEvent> {
+        self.house.events.subscribe()
+    }
+
+    /// Who lives in the tree now, by path.
+    #[must_use]
+    pub fn residents(&self) -> Vec<Resident> {
+        self.house.roster.all()
+    }
+
+    /// Kills the actor at this path, to see what happens. Gives whether there was one.
+    pub fn kill(&self, path: &str) -> bool {
+        let actor = self.house.roster.find(path);
+        actor.inspect(ActorCell::kill).is_some()
+    }
+
+    /// This life of this process.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.house.incarnation
+    }
+
+    /// The lanes of this process, for callers beside the tree.
+    #[must_use]
+    pub fn lanes(&self) -> &Lanes {
+        &self.house.lanes
+    }
+
+    /// Jobs that run now, in all queues.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.house.rooms.iter().map(|room| room.inflight.running()).sum()
+    }
+
+    /// Waits until the tree has ended, however.
+    pub async fn wait(&self) -> Ending {
+        let mut end = self.end.clone();
+        let ended = end.wait_for(Option::is_some).await.map(|ending| ending.clone());
+        ended.ok().flatten().unwrap_or(Ending::Lost)
+    }
+
+    /// Ends the tree in order; see [`shutdown`](crate::shutdown). Lasts at most the grace and a few seconds. Further calls wait for the same end.
+    pub async fn shutdown(&self) -> Drained {
+        let (house, root) = (self.house.clone(), self.root.clone());
+        let already = house.stop_asked.is_cancelled();
+        house.stop_asked.cancel();
+        if already {
+            self.wait().await;
+            return Drained::default();
+        }
+        let done = self.runtime.spawn(async move {
+            let drained = shutdown::drain(&house, house.options.grace).await;
+            shutdown::leave(&house).await;
+            let told = root.send_message(SupervisorMessage::Shutdown).is_ok();
+            let stop_by = QUEUE_TIMEOUT + STOP_TIMEOUT * 5;
+            if !(told && root.wait(Some(stop_by)).await.is_ok()) {
+                root.kill();
+            }
+            drained
+        });
+        let drained = done.await.unwrap_or_default();
+        self.wait().await;
+        drained
+    }
+}
+
+fn build(spec: TreeSpec) -> House {
+    let TreeSpec { store, incarnation, queues, options, users, .. } = spec;
+    let ended = CancellationToken::new();
+    let events = Events::new(incarnation, options.clock.clone());
+    let health = Health::new(events.clone(), ended.clone());
+    let lanes = Lanes::new(incarnation, LANES_MAX);
+    let rooms = queues
+        .into_iter()
+        .map(|queue| {
+            let door = FrontDoor::new(queue.name.clone(), store.clone(), lanes.clone(), health.clone(), events.clone());
+            Arc::new(Room::new(queue, door))
+        })
+        .collect();
+    House::new(store, incarnation, options, lanes, events, health, users, rooms, ended)
+}
+
+/// In start order; stopped in reverse. What everybody needs starts first and stops last.
+fn root_spec(house: &Arc<House>, verdict: Arc<OnceLock<Exhausted>>) -> SupervisorSpec {
+    let mut children = vec![
+        child("ledger", Shutdown::Graceful(STOP_TIMEOUT), None, START_TIMEOUT, {
+            let house = house.clone();
+            starts(move || (LedgerActor, house.clone()))
+        }),
+        child("store-link", Shutdown::Graceful(STOP_TIMEOUT), None, START_TIMEOUT, {
+            let house = house.clone();
+            starts(move || (StoreLink, house.clone()))
+        }),
+        child("lease-keeper", Shutdown::Graceful(STOP_TIMEOUT), None, START_TIMEOUT, {
+            let house = house.clone();
+            starts(move || (LeaseKeeper, house.clone()))
+        }),
+    ];
+    for room in &house.rooms {
+        let (house, room_) = (house.clone(), room.clone());
+        let start: StartChild =
+            Arc::new(move |parent, _| Box::pin(start_supervisor(queue_spec(&house, &room_), parent)));
+        let reopening = Some(room.options.reopening);
+        children.push(child(room.name.as_str(), Shutdown::Ordered(QUEUE_TIMEOUT), reopening, QUEUE_TIMEOUT, start));
+    }
+    children.push(child("retry-scheduler", Shutdown::Graceful(STOP_TIMEOUT), None, START_TIMEOUT, {
+        let house = house.clone();
+        starts(move || (RetryScheduler, house.clone()))
+    }));
+    children.push(child("watchdog", Shutdown::Graceful(STOP_TIMEOUT), None, START_TIMEOUT, {
+        let house = house.clone();
+        starts(move || (Watchdog, house.clone()))
+    }));
+    SupervisorSpec {
+        path: ROOT_PATH.into(),
+        policy: house.options.root_policy,
+        children,
+        events: house.events.clone(),
+        roster: house.roster.clone(),
+        seed: house.dice.seed(),
+        verdict: Some(verdict),
+    }
+}
+
+/// One queue's actors, in start order. One_for_one, because what they share outlives each of them.
+fn queue_spec(house: &Arc<House>, room: &Arc<Room>) -> SupervisorSpec {
+    let both = || (house.clone(), room.clone());
+    let path = |role: &str| format!("{}/{role}", room.name);
+    let graceful = Shutdown::Graceful(STOP_TIMEOUT);
+    let children = vec![
+        child(&path("settler"), graceful, None, START_TIMEOUT, {
+            let both = both();
+            starts(move || (Settler, both.clone()))
+        }),
+        child(&path("queue"), graceful, None, START_TIMEOUT, {
+            let room = room.clone();
+            starts(move || (Queue, room.clone()))
+        }),
+        child(&path("pool"), graceful, None, START_TIMEOUT, {
+            let both = both();
+            starts(move || (Pool, both.clone()))
+        }),
+        child(&path("fetcher"), graceful, None, START_TIMEOUT, {
+            let both = both();
+            starts(move || (Fetcher, both.clone()))
+        }),
+    ];
+    SupervisorSpec {
+        path: room.name.to_string(),
+        policy: room.options.policy,
+        children,
+        events: house.events.clone(),
+        roster: house.roster.clone(),
+        seed: house.dice.seed(),
+        verdict: None,
+    }
+}
+
+fn child(
+    path: &str,
+    shutdown: Shutdown,
+    reopening: Option<Reopening>,
+    start_timeout: Duration,
+    start: StartChild,
+) -> ChildSpec {
+    ChildSpec { path: path.to_owned(), kind: ChildKind::Permanent, shutdown, start_timeout, reopening, start }
+}
+
+/// How an actor is started: unnamed, because ractor's names are global to the process and two runtimes must not collide.
+fn starts<A>(make: impl Fn() -> (A, A::Arguments) + Send + Sync + 'static) -> StartChild
+where
+    A: Actor + Send + 'static,
+    A::Arguments: Send + 'static,
+{
+    Arc::new(move |parent, _| {
+        let (actor, args) = make();
+        Box::pin(async move {
+            let (started, _) = Actor::spawn_linked(None, actor, args, parent).await.map_err(|e| e.to_string())?;
+            Ok(started.get_cell())
+        })
+    })
+}

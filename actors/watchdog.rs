@@ -1,0 +1,230 @@
+//! The watchdog: takes back leases nobody renews, names stuck handlers, settles the attempts of zombies, sends back what waits too long, trims what
+//! retention no longer keeps, and audits that nothing is in limbo.
+//!
+//! It sleeps until the next lease runs out, [`WATCH_MIN`] to [`WATCH_MAX`]. Bounds: one round under way; reclaims and trims go in slices of
+//! [`SLICE_MAX`], at most [`SLICES_MAX`] a queue and round.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::store::{Reclaim, Reclaimed, TrimPolicy};
+use retraced_jobs::trace::EventKind;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::executor;
+use crate::house::{House, Room};
+use crate::pool::PoolMessage;
+use crate::supervisor::{SupervisorMessage, millis};
+
+/// Shortest sleep between two rounds.
+pub const WATCH_MIN: Duration = Duration::from_millis(100);
+/// Longest sleep between two rounds.
+pub const WATCH_MAX: Duration = Duration::from_secs(1);
+/// Leases taken back, or jobs trimmed, in one call.
+pub const SLICE_MAX: usize = 200;
+/// Calls a queue may take of each kind in one round; the rest waits for the next.
+pub const SLICES_MAX: usize = 20;
+/// How long past its timeout a handler may run before its attempt is settled without it.
+pub const ZOMBIE_AFTER: Duration = Duration::from_secs(10);
+/// How long a handler may go without yielding before it is named as stuck.
+pub const STUCK_AFTER: Duration = Duration::from_secs(1);
+/// How often a queue is audited.
+pub const AUDIT_EVERY: Duration = Duration::from_secs(60);
+
+/// What the watchdog is told.
+#[derive(Debug)]
+pub(crate) enum WatchdogMessage {
+    /// It is time.
+    Watch,
+    /// A round has ended; the next comes after this.
+    Watched { next: Duration },
+    /// It is time to look at our own handlers.
+    LookAround,
+}
+
+/// The actor.
+pub(crate) struct Watchdog;
+
+pub(crate) struct WatchdogState {
+    house: Arc<House>,
+    round: Option<AbortOnDropHandle<()>>,
+    timer: Option<AbortOnDropHandle<()>>,
+    _looks: AbortOnDropHandle<()>,
+    audit_at: Instant,
+    zombies_max: usize,
+}
+
+impl Actor for Watchdog {
+    type Msg = WatchdogMessage;
+    type State = WatchdogState;
+    type Arguments = Arc<House>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        house: Arc<House>,
+    ) -> Result<WatchdogState, ActorProcessingErr> {
+        myself.cast(WatchdogMessage::Watch)?;
+        let executors = house.rooms.iter().map(|room| room.options.concurrency).sum();
+        let zombies_max = house.options.zombies_max.unwrap_or(executors);
+        // Apart from the rounds with the store: our own handlers are watched in an outage too.
+        let looks = AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(WATCH_MIN).await;
+                if myself.cast(WatchdogMessage::LookAround).is_err() {
+                    break;
+                }
+            }
+        }));
+        let audit_at = Instant::now() + AUDIT_EVERY;
+        Ok(WatchdogState { house, round: None, timer: None, _looks: looks, audit_at, zombies_max })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: WatchdogMessage,
+        state: &mut WatchdogState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            WatchdogMessage::Watch => state.watch(&myself),
+            WatchdogMessage::Watched { next } => state.watched(&myself, next),
+            WatchdogMessage::LookAround => state.look_around(),
+        }
+        Ok(())
+    }
+}
+
+impl WatchdogState {
+    fn watch(&mut self, myself: &ActorRef<WatchdogMessage>) {
+        let audit = Instant::now() >= self.audit_at;
+        if audit {
+            self.audit_at = Instant::now() + AUDIT_EVERY;
+        }
+        let (house, myself) = (self.house.clone(), myself.clone());
+        self.round = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let rounds = house.rooms.iter().map(|room| async {
+                let next = reclaim(&house, room).await;
+                trim(&house, room).await;
+                if audit {
+                    check(&house, room).await;
+                }
+                next
+            });
+            let next = join_all(rounds).await.into_iter().min().unwrap_or(WATCH_MAX);
+            let _ = myself.cast(WatchdogMessage::Watched { next });
+        })));
+    }
+
+    fn watched(&mut self, myself: &ActorRef<WatchdogMessage>, next: Duration) {
+        self.round = None;
+        let myself = myself.clone();
+        self.timer = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep(next.clamp(WATCH_MIN, WATCH_MAX)).await;
+            let _ = myself.cast(WatchdogMessage::Watch);
+        })));
+    }
+
+    fn look_around(&self) {
+        let now = Instant::now();
+        for room in &self.house.rooms {
+            let overdue = room.inflight.overdue(now, ZOMBIE_AFTER, STUCK_AFTER, self.house.dice.jitter());
+            for (job, ran) in overdue.stuck {
+                let (queue, ran_ms) = (room.name.clone(), millis(ran));
+                self.house.events.emit("watchdog", 0, EventKind::Stuck { queue, job: job.id, ran_ms });
+            }
+            for zombie in overdue.zombies {
+                let path = executor::path(room, zombie.executor.slot);
+                let (queue, job, attempt) = (room.name.clone(), zombie.job.id, zombie.job.token.attempt);
+                let kind = EventKind::Zombie { queue, job, attempt, ran_ms: millis(zombie.ran) };
+                self.house.events.emit(&path, zombie.executor.generation, kind);
+                room.pool.tell(PoolMessage::Start { slot: zombie.executor.slot });
+                room.flush();
+            }
+            if room.inflight.return_unstarted(now) {
+                room.flush();
+            }
+        }
+        self.end_if_haunted();
+    }
+
+    fn end_if_haunted(&self) {
+        let zombies: usize = self.house.rooms.iter().map(|room| room.inflight.zombies()).sum();
+        if zombies >= self.zombies_max {
+            let reason = format!(
+                "{zombies} handlers ignore their timeout and {} may; end the process, a new one runs their jobs again",
+                self.zombies_max
+            );
+            self.house.root.tell(SupervisorMessage::GiveUp { child: "watchdog".into(), reason });
+        }
+    }
+}
+
+/// Takes back what ran out in one queue. Gives when to look again.
+async fn reclaim(house: &House, room: &Room) -> Duration {
+    let lease = house.options.lease;
+    let request = Reclaim { limit: SLICE_MAX, lease, crashes_max: house.options.crashes_max };
+    for _ in 0..SLICES_MAX {
+        let mut lane = house.lanes.take().await;
+        let call = lane.next_call();
+        let reclaimed = house.health.until_known("reclaim", || house.store.reclaim(call, &room.name, &request)).await;
+        let Some(Ok(reclaimed)) = reclaimed else { return WATCH_MAX };
+        tell(house, room, &reclaimed);
+        if reclaimed.jobs.iter().any(|job| !job.poisoned) {
+            room.work_may_wait();
+        }
+        if reclaimed.jobs.len() < SLICE_MAX {
+            return reclaimed.next_expiry.unwrap_or(WATCH_MAX);
+        }
+    }
+    WATCH_MIN
+}
+
+fn tell(house: &House, room: &Room, reclaimed: &Reclaimed) {
+    if let Some(grace) = reclaimed.grace
+        && room.grace_is_new(grace)
+    {
+        let kind = EventKind::GraceGiven { queue: room.name.clone(), grace_ms: millis(grace) };
+        house.events.emit("watchdog", 0, kind);
+    }
+    for job in &reclaimed.jobs {
+        let kind = EventKind::LeaseReclaimed {
+            queue: room.name.clone(),
+            job: job.id.clone(),
+            owner: job.owner,
+            crashes: job.crashes,
+            poisoned: job.poisoned,
+        };
+        house.events.emit("watchdog", 0, kind);
+    }
+}
+
+async fn trim(house: &House, room: &Room) {
+    let policy = TrimPolicy { retention: room.options.retention, limit: SLICE_MAX };
+    for _ in 0..SLICES_MAX {
+        let mut lane = house.lanes.take().await;
+        let call = lane.next_call();
+        let trimmed = house.health.until_known("trim", || house.store.trim(call, &room.name, &policy)).await;
+        if !matches!(trimmed, Some(Ok(trimmed)) if trimmed.more) {
+            break;
+        }
+    }
+}
+
+/// Counts are read one after another while jobs move, so only a difference that shows twice is told.
+async fn check(house: &House, room: &Room) {
+    let audit = || house.health.attempt("audit", house.store.audit(&room.name));
+    let Ok(first) = audit().await else { return };
+    if first.difference() == 0 {
+        return;
+    }
+    if let Ok(second) = audit().await
+        && second.difference() != 0
+    {
+        let (queue, difference) = (room.name.clone(), second.difference());
+        house.events.emit("watchdog", 0, EventKind::AuditFailed { queue, difference });
+    }
+}

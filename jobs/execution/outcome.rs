@@ -1,0 +1,22 @@
+//! What an attempt comes to: a settlement for the store, and what the tree should know.
+
+use std::time::Duration;
+
+use super::HandlerPanic;
+use crate::failure::{Class, Code};
+use crate::store::Settlement;
+
+/// The end of an attempt.
+#[derive(Debug)]
+pub struct AttemptOutcome {
+    /// What the store is told.
+    pub settlement: Settlement,
+    /// The handler panicked: the executor ends with this.
+    pub panic: Option<HandlerPanic>,
+    /// No handler here knows this kind.
+    pub unknown_kind: Option<String>,
+    /// What went wrong, if something did.
+    pub failure: Option<(Code, Class)>,
+    /// How long the handler ran.
+    pub ran: Duration,
+}

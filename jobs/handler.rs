@@ -1,1 +1,0 @@
-//! What a user writes: handlers, and how they are found.

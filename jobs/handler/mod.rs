@@ -1,0 +1,43 @@
+//! What a user writes: jobs, handlers and shared state, and how a worker finds them.
+
+mod into;
+mod registry;
+mod seal;
+mod state;
+
+pub use into::{Handler, HandlerFuture, IntoBlockingHandler, IntoHandler, IntoRawHandler, Registered};
+pub use registry::{DuplicateHandler, Handlers, MissingState};
+pub use seal::{JobOptions, seal_job};
+pub use state::{DuplicateState, State, States};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::job::{JobId, Kind, QueueName};
+
+/// A typed job: its data, and the kind workers choose the handler by.
+///
+/// ```
+/// use retraced_jobs::handler::Job;
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct SendEmail { to: String, subject: String }
+/// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// ```
+pub trait Job: Serialize + DeserializeOwned + Send + 'static {
+    /// 1 to 128 of `A-Z a-z 0-9 . _ -`. Producers and workers must agree on it; keep it when the type is renamed.
+    const KIND: &'static str;
+}
+
+/// A job whose data was not decoded: what a handler of every kind is given.
+#[derive(Debug, Clone)]
+pub struct RawJob {
+    /// Its queue.
+    pub queue: QueueName,
+    /// The job.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its data: named MessagePack when a typed producer wrote it; [`codec::to_json`](crate::codec::to_json) reads it.
+    pub payload: Bytes,
+}

@@ -1,0 +1,67 @@
+//! Sealing a typed job: from a value and its options to what the store takes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::Job;
+use crate::codec::{self, CodecError, Envelope, PAYLOAD_BYTES_MAX};
+use crate::job::{JobId, Kind, NewJob, RunAt};
+use crate::retry::RetryOverrides;
+
+/// What a producer may say about one job.
+#[derive(Debug, Clone)]
+pub struct JobOptions {
+    /// Its id; `None`: a new UUID (version 7).
+    pub id: Option<JobId>,
+    /// When it may run.
+    pub run_at: RunAt,
+    /// Its own retry numbers; what it does not set comes from its queue.
+    pub retry: RetryOverrides,
+    /// Its own timeout; `None`: its queue's.
+    pub timeout: Option<Duration>,
+    /// Largest payload, in bytes; default 1 MiB. Workers have a limit of their own.
+    pub payload_bytes_max: usize,
+}
+
+impl Default for JobOptions {
+    fn default() -> Self {
+        Self {
+            id: None,
+            run_at: RunAt::Now,
+            retry: RetryOverrides::default(),
+            timeout: None,
+            payload_bytes_max: PAYLOAD_BYTES_MAX,
+        }
+    }
+}
+
+impl JobOptions {
+    /// A payload of any kind, sealed with these options.
+    ///
+    /// # Errors
+    /// [`CodecError`] when the payload is larger than allowed.
+    pub fn seal(&self, kind: Kind, payload: Bytes) -> Result<NewJob, CodecError> {
+        if payload.len() > self.payload_bytes_max {
+            return Err(CodecError(format!(
+                "has a payload of {} bytes, at most {} are allowed; keep large data elsewhere and enqueue where it is",
+                payload.len(),
+                self.payload_bytes_max
+            )));
+        }
+        let timeout_ms = self.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
+        let envelope = codec::seal(&Envelope { kind, payload, retry: self.retry, timeout_ms })?;
+        let id = self.id.clone().unwrap_or_else(|| JobId::from_uuid(Uuid::now_v7()));
+        Ok(NewJob { id, run_at: self.run_at, envelope })
+    }
+}
+
+/// A typed job, sealed. Each call makes a new id unless the options have one; send the same sealed job again rather than seal twice.
+///
+/// # Errors
+/// [`CodecError`] when its kind is not allowed, it cannot be written, or it is too large.
+pub fn seal_job<J: Job>(job: &J, options: &JobOptions) -> Result<NewJob, CodecError> {
+    let kind = Kind::new(J::KIND).map_err(|invalid| CodecError(format!("has an {invalid}")))?;
+    options.seal(kind, codec::to_payload(job)?.into())
+}

@@ -1,0 +1,82 @@
+//! Shared state: one value a type, for all handlers of a runtime.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A handler's argument: the shared value of type `T`. Its absence is found when the runtime starts.
+///
+/// ```
+/// use retraced_jobs::{context::Context, failure::Failure, handler::{Job, State}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct SendEmail;
+/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// struct Mailer;
+/// async fn send_email(job: SendEmail, ctx: Context, mailer: State<Mailer>) -> Result<(), Failure> {
+///     let _: &Mailer = &mailer;
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct State<T>(pub(super) Arc<T>);
+
+impl<T> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// The shared values, by type. Cheap to clone; clones share the values.
+#[derive(Clone, Default)]
+pub struct States(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl States {
+    /// Adds the value of a type.
+    ///
+    /// # Errors
+    /// [`DuplicateState`] when there is one of this type already.
+    pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> Result<(), DuplicateState> {
+        if self.0.contains_key(&TypeId::of::<T>()) {
+            return Err(DuplicateState(type_name::<T>()));
+        }
+        self.0.insert(TypeId::of::<T>(), Arc::new(value));
+        Ok(())
+    }
+
+    /// The value of a type.
+    #[must_use]
+    pub fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.get(&TypeId::of::<T>())?.clone().downcast().ok()
+    }
+
+    pub(super) fn has(&self, id: TypeId) -> bool {
+        self.0.contains_key(&id)
+    }
+}
+
+impl fmt::Debug for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "States({} types)", self.0.len())
+    }
+}
+
+/// Two values of one type were given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DuplicateState(&'static str);
+
+impl fmt::Display for DuplicateState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "two states of type {} were given; wrap one of them in a type of its own", self.0)
+    }
+}
+
+impl std::error::Error for DuplicateState {}

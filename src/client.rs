@@ -1,0 +1,119 @@
+//! A producer without a tree: it only enqueues.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use retraced_actors::{EnqueueError, Receipt, receipt};
+use retraced_jobs::handler::Job;
+use retraced_jobs::job::{Incarnation, InvalidName, NewJob, QueueName};
+use retraced_jobs::store::{BATCH_MAX, Lanes, Store, StoreError};
+use uuid::Uuid;
+
+use crate::operator::{OperatorError, until_known};
+use crate::producer::{Door, JobRequest, ProduceError};
+
+/// Calls a client may have open at a time; further ones wait.
+const CLIENT_LANES_MAX: u16 = 64;
+
+/// Enqueues jobs from a process that runs none. Cheap to clone.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use retraced::{Client, Job, MemoryStore};
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct SendEmail { to: String }
+/// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+///
+/// let client = Client::new(MemoryStore::new());
+/// let email = client.queue("email")?;
+/// let receipt = email.job(SendEmail { to: "ada@example.com".into() }).id("welcome-42").enqueue().await?;
+/// assert!(receipt.created);
+/// let again = email.job(SendEmail { to: "ada@example.com".into() }).id("welcome-42").enqueue().await?;
+/// assert!(!again.created);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    store: Arc<dyn Store>,
+    lanes: Lanes,
+}
+
+impl Client {
+    /// A client over a store.
+    #[must_use]
+    pub fn new(store: impl Store) -> Self {
+        Self::shared(Arc::new(store))
+    }
+
+    /// A client over a store that others hold too.
+    #[must_use]
+    pub fn shared(store: Arc<dyn Store>) -> Self {
+        Self { store, lanes: Lanes::new(Incarnation::from(Uuid::new_v4()), CLIENT_LANES_MAX) }
+    }
+
+    /// A queue to enqueue to. It need not have been used before.
+    ///
+    /// # Errors
+    /// [`InvalidName`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
+    pub fn queue(&self, name: impl AsRef<str>) -> Result<ClientQueue, InvalidName> {
+        Ok(ClientQueue { client: self.clone(), name: QueueName::new(name)? })
+    }
+}
+
+/// A queue, as a [`Client`] holds it.
+#[derive(Clone)]
+pub struct ClientQueue {
+    client: Client,
+    name: QueueName,
+}
+
+impl ClientQueue {
+    /// Enqueues a job with the queue's options, and waits for its receipt for up to 800 ms.
+    ///
+    /// # Errors
+    /// [`ProduceError`]. Only [`EnqueueError::Unknown`] leaves open whether the job was stored.
+    pub async fn enqueue<J: Job>(&self, job: J) -> Result<Receipt, ProduceError> {
+        self.job(job).enqueue().await
+    }
+
+    /// A job with options of its own.
+    pub fn job<J: Job>(&self, job: J) -> JobRequest<'_, Self, J> {
+        JobRequest::new(self, job)
+    }
+
+    /// Enqueues many sealed jobs in as few round trips as their number allows; one receipt a job, in order.
+    ///
+    /// # Errors
+    /// [`EnqueueError`] for the first slice of 500 that was not taken. Slices before it are stored; the ids make it safe to send all of them again.
+    pub async fn enqueue_all(&self, jobs: &[NewJob], patience: Duration) -> Result<Vec<Receipt>, EnqueueError> {
+        let mut receipts = Vec::with_capacity(jobs.len());
+        for slice in jobs.chunks(BATCH_MAX) {
+            receipts.extend(self.send(slice, patience).await?);
+        }
+        Ok(receipts)
+    }
+
+    async fn send(&self, jobs: &[NewJob], patience: Duration) -> Result<Vec<Receipt>, EnqueueError> {
+        let Client { store, lanes } = &self.client;
+        let unknown = || EnqueueError::Unknown { id: jobs[0].id.clone(), patience };
+        let Ok(mut lane) = tokio::time::timeout(patience, lanes.take()).await else {
+            return Err(EnqueueError::Busy { queue: self.name.clone() });
+        };
+        let sent = until_known(patience, lane.next_call(), |call| store.enqueue(call, &self.name, jobs)).await;
+        match sent {
+            Ok(results) => Ok(jobs.iter().zip(results).map(|(job, r)| receipt(job.id.clone(), r)).collect()),
+            Err(OperatorError::Store(StoreError::Unavailable { .. }) | OperatorError::TimedOut { .. }) => Err(unknown()),
+            Err(error) => Err(EnqueueError::Refused { reason: error.to_string() }),
+        }
+    }
+}
+
+impl Door for ClientQueue {
+    async fn take(&self, job: NewJob, patience: Duration) -> Result<Receipt, EnqueueError> {
+        let id = job.id.clone();
+        let receipts = self.send(std::slice::from_ref(&job), patience).await?;
+        receipts.into_iter().next().ok_or(EnqueueError::Unknown { id, patience })
+    }
+}

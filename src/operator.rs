@@ -1,0 +1,283 @@
+//! What operators look at and do: queues, jobs, the dead letter queue.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use retraced_jobs::job::{Incarnation, JobId, JobState, QueueName};
+use retraced_jobs::store::{
+    AuditReport, CallId, Cursor, JobPage, Lanes, LedgerPage, Moved, QueueStats, Store, StoreError, StoreFacts,
+    WorkerRow,
+};
+use retraced_jobs::trace::JobView;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// How long a call waits, in all, for a store that does not answer.
+const OPERATOR_PATIENCE: Duration = Duration::from_secs(5);
+/// How long it waits between two tries.
+const RETRY_WAIT: Duration = Duration::from_millis(100);
+/// Calls an operator may have open at a time.
+const LANES_MAX: u16 = 16;
+
+/// An operator's desk over a store. Cheap to clone. Every method waits at most 5 s for a store that does not answer, sending the same call
+/// again meanwhile, so that nothing is done twice.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use retraced::{MemoryStore, Operator, QueueName};
+/// let desk = Operator::new(Arc::new(MemoryStore::new()));
+/// let stats = desk.stats(&QueueName::new("email")?).await?;
+/// assert_eq!((stats.pending, stats.dead), (0, 0));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Operator {
+    store: Arc<dyn Store>,
+    lanes: Lanes,
+    /// Where the calls run: connections belong to the runtime that opened them.
+    runtime: Option<Handle>,
+}
+
+impl Operator {
+    /// A desk of its own over a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        let lanes = Lanes::new(Incarnation::from(Uuid::new_v4()), LANES_MAX);
+        Self { store, lanes, runtime: None }
+    }
+
+    /// A desk beside a tree, whose threads its calls run on.
+    pub(crate) fn beside(store: Arc<dyn Store>, lanes: Lanes, runtime: Handle) -> Self {
+        Self { store, lanes, runtime: Some(runtime) }
+    }
+
+    /// Asks the store for a sign of life, and what it is.
+    ///
+    /// # Errors
+    /// [`OperatorError`], as with every method.
+    pub async fn probe(&self) -> Result<StoreFacts, OperatorError> {
+        self.call(|store, _| async move { store.probe().await }).await
+    }
+
+    /// All queues known, by name.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn queues(&self) -> Result<Vec<QueueName>, OperatorError> {
+        self.call(|store, _| async move { store.queues().await }).await
+    }
+
+    /// Depths, counters and switches of a queue.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn stats(&self, queue: &QueueName) -> Result<QueueStats, OperatorError> {
+        let queue = queue.clone();
+        self.call(move |store, _| {
+            let queue = queue.clone();
+            async move { store.stats(&queue).await }
+        })
+        .await
+    }
+
+    /// A page of the jobs in one state; at most 500.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn jobs(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> Result<JobPage, OperatorError> {
+        let queue = queue.clone();
+        self.call(move |store, _| {
+            let (queue, from) = (queue.clone(), from.clone());
+            async move { store.jobs(&queue, state, from, limit).await }
+        })
+        .await
+    }
+
+    /// One job with its history; `None` when it is not kept.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn job(&self, queue: &QueueName, id: &JobId) -> Result<Option<JobView>, OperatorError> {
+        let (queue, id) = (queue.clone(), id.clone());
+        self.call(move |store, _| {
+            let (queue, id) = (queue.clone(), id.clone());
+            async move { store.job(&queue, &id).await }
+        })
+        .await
+    }
+
+    /// Gives dead, poisoned or cancelled jobs a fresh start, and delayed ones their turn now; one result a job, at most 500 jobs.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn redrive(&self, queue: &QueueName, ids: &[JobId]) -> Result<Vec<Moved>, OperatorError> {
+        let (queue, ids): (_, Arc<[JobId]>) = (queue.clone(), ids.into());
+        self.call(move |store, call| {
+            let (queue, ids) = (queue.clone(), ids.clone());
+            async move { store.redrive(call, &queue, &ids).await }
+        })
+        .await
+    }
+
+    /// Calls jobs off; running ones are asked to stop. One result a job, at most 500 jobs.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn cancel(&self, queue: &QueueName, ids: &[JobId]) -> Result<Vec<Moved>, OperatorError> {
+        let (queue, ids): (_, Arc<[JobId]>) = (queue.clone(), ids.into());
+        self.call(move |store, call| {
+            let (queue, ids) = (queue.clone(), ids.clone());
+            async move { store.cancel(call, &queue, &ids).await }
+        })
+        .await
+    }
+
+    /// Removes jobs with their history, unless they run. One result a job, at most 500 jobs.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn discard(&self, queue: &QueueName, ids: &[JobId]) -> Result<Vec<Moved>, OperatorError> {
+        let (queue, ids): (_, Arc<[JobId]>) = (queue.clone(), ids.into());
+        self.call(move |store, call| {
+            let (queue, ids) = (queue.clone(), ids.clone());
+            async move { store.discard(call, &queue, &ids).await }
+        })
+        .await
+    }
+
+    /// Stops (`true`) or resumes claiming. Gives what it was before.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn pause(&self, queue: &QueueName, paused: bool) -> Result<bool, OperatorError> {
+        let queue = queue.clone();
+        self.call(move |store, _| {
+            let queue = queue.clone();
+            async move { store.pause(&queue, paused).await }
+        })
+        .await
+    }
+
+    /// Whether a queue adds up.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn audit(&self, queue: &QueueName) -> Result<AuditReport, OperatorError> {
+        let queue = queue.clone();
+        self.call(move |store, _| {
+            let queue = queue.clone();
+            async move { store.audit(&queue).await }
+        })
+        .await
+    }
+
+    /// Supervision events kept, latest first; at most 500.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn events(&self, from: Option<Cursor>, limit: usize) -> Result<LedgerPage, OperatorError> {
+        self.call(move |store, _| {
+            let from = from.clone();
+            async move { store.events(from, limit).await }
+        })
+        .await
+    }
+
+    /// The workers seen lately.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn workers(&self) -> Result<Vec<WorkerRow>, OperatorError> {
+        self.call(|store, _| async move { store.workers().await }).await
+    }
+
+    async fn call<T, F, Fut>(&self, call: F) -> Result<T, OperatorError>
+    where
+        T: Send + 'static,
+        F: Fn(Arc<dyn Store>, CallId) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let (store, lanes) = (self.store.clone(), self.lanes.clone());
+        let sent = async move {
+            let mut lane = lanes.take().await;
+            until_known(OPERATOR_PATIENCE, lane.next_call(), |id| call(store.clone(), id)).await
+        };
+        match &self.runtime {
+            Some(runtime) => match runtime.spawn(sent).await {
+                Ok(result) => result,
+                Err(gone) => Err(OperatorError::Gone { reason: gone.to_string() }),
+            },
+            None => sent.await,
+        }
+    }
+}
+
+/// Sends the same call again until its outcome is known or patience is over.
+pub(crate) async fn until_known<T, Fut>(
+    patience: Duration,
+    id: CallId,
+    call: impl Fn(CallId) -> Fut,
+) -> Result<T, OperatorError>
+where
+    Fut: Future<Output = Result<T, StoreError>>,
+{
+    let deadline = Instant::now() + patience;
+    let mut last = None;
+    loop {
+        match tokio::time::timeout_at(deadline, call(id)).await {
+            Ok(Ok(reply)) => return Ok(reply),
+            Ok(Err(error)) if error.is_retryable() && Instant::now() + RETRY_WAIT < deadline => {
+                last = Some(error);
+                tokio::time::sleep(RETRY_WAIT).await;
+            }
+            Ok(Err(error)) => return Err(OperatorError::Store(error)),
+            Err(_) => {
+                return Err(match last {
+                    Some(error) => OperatorError::Store(error),
+                    None => OperatorError::TimedOut { patience },
+                });
+            }
+        }
+    }
+}
+
+/// Why an operator's call gave nothing.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OperatorError {
+    /// The store said no, or did not answer.
+    Store(StoreError),
+    /// The store did not answer in time. A call that changes something may have been applied.
+    TimedOut {
+        /// How long it was waited for.
+        patience: Duration,
+    },
+    /// The runtime this desk stands beside has ended.
+    Gone {
+        /// What its threads said.
+        reason: String,
+    },
+}
+
+impl fmt::Display for OperatorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OperatorError::Store(error) => error.fmt(f),
+            OperatorError::TimedOut { patience } => write!(f, "the store did not answer within {patience:?}"),
+            OperatorError::Gone { reason } => write!(f, "the runtime has ended: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for OperatorError {}

@@ -1,0 +1,116 @@
+//! Asking for a job: its options, and what can go wrong before the queue takes it.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use retraced_actors::bounds::ENQUEUE_PATIENCE;
+use retraced_actors::{EnqueueError, Receipt};
+use retraced_jobs::codec::CodecError;
+use retraced_jobs::handler::{Job, JobOptions, seal_job};
+use retraced_jobs::job::{InvalidName, JobId, NewJob, RunAt};
+use retraced_jobs::retry::{InvalidRetry, Retry, RetryOverrides};
+
+/// Whoever takes sealed jobs in.
+pub(crate) trait Door {
+    /// Enqueues one sealed job, waiting for its receipt for up to `patience`.
+    fn take(&self, job: NewJob, patience: Duration) -> impl Future<Output = Result<Receipt, EnqueueError>> + Send;
+}
+
+/// One job with options of its own, ready to be enqueued.
+#[must_use = "nothing is enqueued until .enqueue() is awaited"]
+pub struct JobRequest<'a, D, J> {
+    door: &'a D,
+    job: J,
+    options: JobOptions,
+    patience: Duration,
+    mistake: Option<ProduceError>,
+}
+
+#[expect(private_bounds, reason = "doors are ours")]
+impl<'a, D: Door, J: Job> JobRequest<'a, D, J> {
+    pub(crate) fn new(door: &'a D, job: J) -> Self {
+        Self { door, job, options: JobOptions::default(), patience: ENQUEUE_PATIENCE, mistake: None }
+    }
+
+    /// An id of your own: 1 to 128 of `A-Z a-z 0-9 . _ - :`. As long as a job of this id is kept, enqueueing it again changes nothing, and the receipt says so.
+    pub fn id(mut self, id: impl AsRef<str>) -> Self {
+        match JobId::parse(id.as_ref()) {
+            Ok(id) => self.options.id = Some(id),
+            Err(invalid) => self.mistake = Some(ProduceError::Id(invalid)),
+        }
+        self
+    }
+
+    /// Not before this long from now, by the store's clock.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.options.run_at = RunAt::After(delay);
+        self
+    }
+
+    /// Not before this instant, by the store's clock; one that has passed means now.
+    pub fn at(mut self, at: SystemTime) -> Self {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.options.run_at = RunAt::At(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Retried by this policy instead of its queue's.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        match retry.validate() {
+            Ok(retry) => self.options.retry = RetryOverrides::all_of(&retry),
+            Err(invalid) => self.mistake = Some(ProduceError::Retry(invalid)),
+        }
+        self
+    }
+
+    /// Its handler may run this long, instead of its queue's timeout.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// How long to wait for room, for the store and for the receipt. Default 800 ms, so that a caller learns of an outage within a second.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Enqueues the job, and waits for its receipt.
+    ///
+    /// # Errors
+    /// [`ProduceError`]. Only [`EnqueueError::Unknown`] leaves open whether the job was stored.
+    pub async fn enqueue(self) -> Result<Receipt, ProduceError> {
+        if let Some(mistake) = self.mistake {
+            return Err(mistake);
+        }
+        let sealed = seal_job(&self.job, &self.options).map_err(ProduceError::Payload)?;
+        self.door.take(sealed, self.patience).await.map_err(ProduceError::Enqueue)
+    }
+}
+
+/// Why a job was not enqueued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProduceError {
+    /// Its id is not allowed.
+    Id(InvalidName),
+    /// Its retry policy is out of bounds.
+    Retry(InvalidRetry),
+    /// It cannot be written, or is too large.
+    Payload(CodecError),
+    /// The queue did not take it.
+    Enqueue(EnqueueError),
+}
+
+impl fmt::Display for ProduceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProduceError::Id(error) => error.fmt(f),
+            ProduceError::Retry(error) => error.fmt(f),
+            ProduceError::Payload(error) => write!(f, "the job {error}"),
+            ProduceError::Enqueue(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ProduceError {}

@@ -1,0 +1,234 @@
+//! The story of one job, told from what the store kept.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use retraced_jobs::codec;
+use retraced_jobs::failure::Code;
+use retraced_jobs::job::{JobId, JobState};
+use retraced_jobs::retry::{Decision, Outcome, Why};
+use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, JobView, Released, StoredAttempt};
+
+use crate::operator::OperatorError;
+
+/// What is known of one job, in the order it happened. Its `Display` is for people; its parts are in [`view`](Self::view).
+#[derive(Debug, Clone)]
+pub struct Trace {
+    view: JobView,
+}
+
+/// Why there is no story to tell.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TraceError {
+    /// No job of this id is kept: it never was, it completed and is not kept any more, or it was discarded.
+    NotFound {
+        /// The id.
+        id: JobId,
+    },
+    /// The store did not tell.
+    Store(OperatorError),
+}
+
+impl fmt::Display for TraceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TraceError::NotFound { id } => write!(
+                f,
+                "no job {id} is kept: it never was, it completed and is not kept any more, or it was discarded"
+            ),
+            TraceError::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TraceError {}
+
+impl Trace {
+    pub(crate) fn new(view: JobView) -> Self {
+        Self { view }
+    }
+
+    /// Everything the store knows of the job.
+    #[must_use]
+    pub fn view(&self) -> &JobView {
+        &self.view
+    }
+}
+
+impl From<JobView> for Trace {
+    fn from(view: JobView) -> Self {
+        Self::new(view)
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let view = &self.view;
+        let kind = match codec::open(&view.envelope) {
+            Ok(envelope) => envelope.kind.to_string(),
+            Err(error) => format!("unreadable ({error})"),
+        };
+        writeln!(f, "job {} · {kind} · queue {} · {}", view.id, view.queue, view.state)?;
+        let c = view.counters;
+        writeln!(
+            f,
+            "  attempts {} · failures {} · crashes {} · releases {}",
+            c.attempts, c.failures, c.crashes, c.releases
+        )?;
+        if let Some(at) = view.enqueued_ms {
+            writeln!(f, "{}  enqueued", instant(at))?;
+        }
+        let mut previous = 0;
+        for attempt in &view.history {
+            if attempt.attempt > previous + 1 {
+                let between = attempt.attempt - previous - 1;
+                writeln!(f, "{:24}  … {between} attempts are not kept in full", "")?;
+            }
+            previous = attempt.attempt;
+            tell_attempt(f, attempt)?;
+        }
+        self.tell_now(f)
+    }
+}
+
+impl Trace {
+    fn tell_now(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let view = &self.view;
+        let at = view.at_ms.map(instant).unwrap_or_default();
+        let ahead = view.at_ms.unwrap_or(0).saturating_sub(view.now_ms);
+        match (view.state, &view.claimant) {
+            (JobState::Pending, _) => writeln!(f, "now: waits for its turn"),
+            (JobState::Processing, Some(claimant)) => {
+                let asked = if claimant.cancel_asked { ", asked to stop" } else { "" };
+                writeln!(
+                    f,
+                    "now: runs as attempt {} in worker {}, leased until {at}{asked}",
+                    claimant.attempt,
+                    claimant.incarnation.short()
+                )
+            }
+            (JobState::Processing, None) => writeln!(f, "now: leased until {at}"),
+            (JobState::Delayed, _) => writeln!(f, "now: due at {at}, in {}", span(ahead)),
+            (JobState::Completed, _) => writeln!(f, "{at}  completed"),
+            (JobState::Dead, _) => writeln!(f, "now: in the dead letter queue since {at}; redrive or discard it"),
+            (JobState::Poisoned, _) => writeln!(f, "now: set aside as poison since {at}; mend the cause, then redrive or discard it"),
+            (JobState::Cancelled, _) => writeln!(f, "now: cancelled since {at}"),
+        }
+    }
+}
+
+fn tell_attempt(f: &mut fmt::Formatter<'_>, attempt: &StoredAttempt) -> fmt::Result {
+    let n = attempt.attempt;
+    match &attempt.record {
+        Ok(AttemptRecord::Told(log)) => tell_log(f, n, log),
+        Ok(AttemptRecord::Crashed { incarnation, lease_expired_ms }) => writeln!(
+            f,
+            "{}  attempt {n} was lost: worker {} stopped renewing its lease, which ran out at {}",
+            instant(attempt.settled_ms),
+            incarnation.short(),
+            instant(*lease_expired_ms)
+        ),
+        Ok(AttemptRecord::Unclaimed { incarnation }) => writeln!(
+            f,
+            "{}  attempt {n} never began: the grant did not reach worker {}",
+            instant(attempt.settled_ms),
+            incarnation.short()
+        ),
+        Err(unreadable) => writeln!(
+            f,
+            "{}  attempt {n} cannot be read: {}",
+            instant(attempt.settled_ms),
+            printable(&unreadable.reason)
+        ),
+    }
+}
+
+fn tell_log(f: &mut fmt::Formatter<'_>, n: u32, log: &AttemptLog) -> fmt::Result {
+    let started = instant(log.started_ms);
+    let who = format!("worker {} executor-{}#{}", log.incarnation.short(), log.executor.slot, log.executor.generation);
+    let ran = span(log.ran_ms);
+    match &log.ended {
+        Ended::Completed => writeln!(f, "{started}  attempt {n} succeeded after {ran} · {who}")?,
+        Ended::Released { reason, delay_ms } => {
+            let why = match reason {
+                Released::Interrupted => "was interrupted by a shutdown or restart",
+                Released::Unstarted => "was handed back unstarted: no executor was free within a second",
+                Released::UnknownKind => "was put back: this worker has no handler for its kind",
+                Released::Snoozed => "was snoozed by its handler",
+            };
+            let until = if *delay_ms == 0 { String::new() } else { format!(", put off for {}", span(*delay_ms)) };
+            writeln!(f, "{started}  attempt {n} {why}{until}, at no cost · {who}")?;
+        }
+        Ended::Failed { code, message, chain, place, backtrace, decision } => {
+            let what = if *code == Code::Panic { "panicked" } else { "failed" };
+            writeln!(f, "{started}  attempt {n} {what} after {ran} · {code} · {who}")?;
+            writeln!(f, "{:24}    {}", "", printable(message))?;
+            if let Some(place) = place {
+                writeln!(f, "{:24}    at {}", "", printable(place))?;
+            }
+            for cause in chain {
+                writeln!(f, "{:24}    caused by: {}", "", printable(cause))?;
+            }
+            if let Some(backtrace) = backtrace.as_ref().filter(|_| f.alternate()) {
+                for line in backtrace.lines() {
+                    writeln!(f, "{:24}    | {}", "", printable(line))?;
+                }
+            }
+            if let Some(decision) = decision {
+                writeln!(f, "{:24}    {}", "", explain(decision))?;
+            }
+        }
+    }
+    for line in &log.lines {
+        writeln!(f, "{:24}    +{} {}", "", span(line.after_ms), printable(&line.text))?;
+    }
+    if log.lines_dropped > 0 {
+        writeln!(f, "{:24}    … {} more log lines were not kept", "", log.lines_dropped)?;
+    }
+    Ok(())
+}
+
+/// A decision in words, with the numbers that went into it.
+fn explain(decision: &Decision) -> String {
+    let Decision { n, max_attempts, strategy, base_ms, factor, jitter_percent, jitter_drawn, max_ms, .. } = decision;
+    match (decision.outcome, decision.why) {
+        (Outcome::Retry, Why::RetryAfter) => {
+            format!("→ retried in {}, as the other side asked (try {n} of {max_attempts})", span(decision.delay_ms))
+        }
+        (Outcome::Retry, Why::ImmediateTry) => format!("→ retried at once: an immediate try (try {n} of {max_attempts})"),
+        (Outcome::Retry, _) => format!(
+            "→ retried in {}: {strategy}, base {}, factor {factor}, n {n}, jitter {jitter_percent} % drawn {:+.1} %, at most {} (try {n} of {max_attempts})",
+            span(decision.delay_ms),
+            span(*base_ms),
+            f64::from(*jitter_drawn) * f64::from(*jitter_percent) / 1000.0,
+            span(*max_ms),
+        ),
+        (_, Why::AttemptsExhausted) => format!("→ dead: all {max_attempts} tries are used up"),
+        (_, Why::PermanentFailure) => "→ poisoned: a permanent failure is never retried".into(),
+        (_, Why::UnknownFailure) => "→ dead: a failure of unknown class is not repeated".into(),
+        (outcome, why) => format!("→ {outcome:?}: {why:?}"),
+    }
+}
+
+/// Control bytes cannot move the reader's cursor, whatever a handler put into its error.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+fn instant(ms: u64) -> String {
+    let at = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    at.map_or_else(|| format!("{ms} ms"), |at| format!("{at:.3}"))
+}
+
+fn span(ms: u64) -> String {
+    let duration = Duration::from_millis(ms);
+    match ms {
+        0 => "less than 1ms".into(),
+        1..10_000 => format!("{duration:?}"),
+        10_000..60_000 => format!("{:.1}s", duration.as_secs_f64()),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
