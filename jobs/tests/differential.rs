@@ -229,7 +229,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Again),
         1 => Just(Step::Older),
         1 => Just(Step::Forget),
-        1 => (1..14_usize).prop_map(Step::WearOut),
+        2 => (1..14_usize).prop_map(Step::WearOut),
         2 => (some(), 1..4_u32).prop_map(|(asked, crashes_max)| Step::Crash { asked, crashes_max }),
     ]
 }
