@@ -11,7 +11,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -34,6 +34,8 @@ use uuid::Uuid;
 const SOON: Duration = Duration::from_millis(3);
 /// Never passes.
 const LONG: Duration = Duration::from_secs(60 * 60);
+/// Longest wait for a few milliseconds of a server's clock. Reached only when it stands still.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Steps of one history.
 const STEPS_MAX: usize = 60;
 /// Histories a run, unless `PROPTEST_CASES` says otherwise.
@@ -416,7 +418,9 @@ impl Other {
     async fn wait(&self, span: Duration, queue: &QueueName) -> u64 {
         let span_ms = u64::try_from(span.as_millis()).unwrap();
         let until = now(&*self.store, queue).await + span_ms;
+        let began = Instant::now();
         loop {
+            assert!(began.elapsed() < PATIENCE, "the clock of the other store stands still");
             match &self.clock {
                 Some(clock) => clock.0.store(until, Ordering::Relaxed),
                 None => tokio::time::sleep(Duration::from_millis(1)).await,
