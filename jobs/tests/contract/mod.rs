@@ -150,6 +150,7 @@ macro_rules! for_each_guarantee {
                 a_claim_sent_again_gives_only_what_still_stands,
                 lanes_processes_and_queues_do_not_answer_for_each_other,
                 a_call_refused_for_its_size_is_not_the_last_of_its_lane,
+                a_number_used_for_another_verb_is_refused,
                 a_forgotten_process_begins_anew;
             ledger: events_are_told_latest_first_page_by_page,
                 the_ledger_keeps_the_latest_events_up_to_its_bound,
