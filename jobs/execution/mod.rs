@@ -5,6 +5,8 @@ mod panic;
 mod rules;
 mod run;
 mod runner;
+#[cfg(test)]
+mod tests;
 
 pub use outcome::AttemptOutcome;
 pub use panic::{BACKTRACE_RENDER_MAX, BACKTRACE_RENDERERS_MAX, HandlerPanic};

@@ -1,9 +1,9 @@
 //! The step that runs the handler: under its timeout, with its panics caught.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::panic::{Caught, Watched, catch, watched};
@@ -25,7 +25,7 @@ pub(super) enum Ran {
 
 pub(super) async fn run(handler: &Handler, raw: RawJob, ctx: Context, lease: &LeaseWatch, limit: Duration) -> Ran {
     lease.begin(limit);
-    let mut end = End { lease, thread: None, reached: false };
+    let mut end = End { lease, waiting: None, reached: false };
     let ran = match handler {
         Handler::Async(call) => match watched(lease, || call(raw, ctx)) {
             Err(caught) => Ran::Panicked(caught),
@@ -43,23 +43,27 @@ pub(super) async fn run(handler: &Handler, raw: RawJob, ctx: Context, lease: &Le
         },
         Handler::Blocking(call) => {
             let call = Arc::clone(call);
-            let mut thread = spawn_blocking(move || catch(|| call(raw, ctx)));
-            end.thread = Some(thread.abort_handle());
+            let waiting = Arc::new(Waiting::new((raw, ctx)));
+            end.waiting = Some(waiting.clone());
+            let mut thread = spawn_blocking(move || waiting.take().map(|(raw, ctx)| catch(|| call(raw, ctx))));
             let (joined, late) = match timeout(limit, &mut thread).await {
                 Ok(joined) => (joined, false),
                 Err(_) => {
-                    // A thread cannot be dropped: it is asked to stop, and its end awaited, or else the watchdog settles without it. Unless there is none yet:
-                    // then there never will be.
                     lease.stop(Stop::TimedOut);
-                    thread.abort();
+                    if end.call_off() {
+                        end.reached = true;
+                        return Ran::NotRun(Released::Unstarted);
+                    }
+                    // A thread cannot be dropped: it is asked to stop, and its end awaited, or else the watchdog settles without it.
                     (thread.await, true)
                 }
             };
             match joined {
-                Ok(Ok(Err(_))) if late => Ran::TimedOut(None),
-                Ok(Ok(result)) => Ran::Returned(result),
-                Ok(Err(caught)) => Ran::Panicked(caught),
-                Err(_cancelled) => Ran::NotRun(if late { Released::Unstarted } else { Released::Interrupted }),
+                Ok(Some(Ok(Err(_)))) if late => Ran::TimedOut(None),
+                Ok(Some(Ok(result))) => Ran::Returned(result),
+                Ok(Some(Err(caught))) => Ran::Panicked(caught),
+                // Its runtime ends.
+                Ok(None) | Err(_) => Ran::NotRun(Released::Interrupted),
             }
         }
     };
@@ -67,20 +71,38 @@ pub(super) async fn run(handler: &Handler, raw: RawJob, ctx: Context, lease: &Le
     ran
 }
 
+/// What a blocking handler is to be called with: taken once, by its thread or by whoever calls it off before that comes.
+struct Waiting(Mutex<Option<(RawJob, Context)>>);
+
+impl Waiting {
+    fn new(work: (RawJob, Context)) -> Self {
+        Self(Mutex::new(Some(work)))
+    }
+
+    fn take(&self) -> Option<(RawJob, Context)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// Tells what outlives an attempt that is dropped before its end: tasks the handler spawned, and a blocking handler's thread.
 struct End<'a> {
     lease: &'a LeaseWatch,
-    thread: Option<AbortHandle>,
+    waiting: Option<Arc<Waiting>>,
     reached: bool,
+}
+
+impl End<'_> {
+    /// Keeps a blocking handler from being called. Gives whether that was in time.
+    fn call_off(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.take().is_some())
+    }
 }
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
         if !self.reached {
             self.lease.stop(Stop::Shutdown);
-            if let Some(thread) = &self.thread {
-                thread.abort();
-            }
+            self.call_off();
         }
     }
 }
