@@ -8,7 +8,7 @@ use retraced_jobs::store::{BATCH_MAX, Moved};
 use super::Desk;
 use super::error::CliError;
 use super::jobs::{Lister, acted, list, show};
-use super::output::note;
+use super::output::{jobs, note};
 use super::shape::JobLine;
 use crate::Operator;
 
@@ -150,7 +150,7 @@ impl Selection {
             Verb::Redrive => "redriven",
             Verb::Discard => "discarded",
         };
-        note(format_args!("{} jobs {done}", ids.len()));
+        note(format_args!("{} {done}", jobs(ids.len() as u64)));
         Ok(())
     }
 

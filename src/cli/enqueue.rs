@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::CliError;
-use super::output::note;
+use super::output::{jobs, note};
 use super::shape::EnqueuedShape;
 use super::{Desk, args};
 use crate::{Client, ClientQueue};
@@ -207,7 +207,11 @@ async fn enqueue_lines(desk: &Desk, queue: &QueueName, from: &Path) -> Result<()
     let Counter { stored, created, .. } = counter;
     match ended {
         Ok(()) => {
-            note(format_args!("{stored} jobs enqueued to {queue}, {} of them were there already", stored - created));
+            let known = match stored - created {
+                0 => String::new(),
+                n => format!(", {n} of them were there already and are unchanged"),
+            };
+            note(format_args!("{} enqueued to {queue}{known}", jobs(stored)));
             Ok(())
         }
         Err(error) => Err(CliError::Failed(format!("{error}; stored before that: {}", counter.told()))),
@@ -275,7 +279,7 @@ impl<'a> Counter<'a> {
     fn told(&self) -> String {
         match self.stored {
             0 => "nothing".into(),
-            stored => format!("{stored} jobs, up to line {}", self.last_line),
+            stored => format!("{}, up to line {}", jobs(stored), self.last_line),
         }
     }
 }

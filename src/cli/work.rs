@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::args::{self, WorkedQueue};
 use super::error::CliError;
-use super::output::{note, span};
+use super::output::{jobs, note, span};
 use super::webhook::Webhook;
 use super::{Desk, shape};
 use crate::{Context, Drained, Queue, RawJob, Runtime};
@@ -92,8 +92,8 @@ impl Work {
         };
         if asked.is_some() {
             let grace = span(u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX));
-            let running = runtime.running();
-            note(format_args!("draining: {running} jobs run and have {grace} to finish; a second signal ends at once"));
+            let running = jobs(runtime.running() as u64);
+            note(format_args!("draining: {running} running, with {grace} to finish; a second signal ends at once"));
         }
         let drained = tokio::select! {
             drained = runtime.drain() => drained,
@@ -110,7 +110,7 @@ impl Work {
 
 fn told(drained: Drained) -> String {
     let Drained { running, killed, unsettled } = drained;
-    let mut text = format!("drained: {} of {running} jobs finished", running.saturating_sub(killed));
+    let mut text = format!("drained: {} of {} finished", running.saturating_sub(killed), jobs(running as u64));
     if killed > 0 {
         text += &format!(", {killed} went back to the front of their queue");
     }
