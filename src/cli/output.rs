@@ -137,6 +137,7 @@ pub(super) fn instant(ms: u64) -> String {
 pub(super) fn span(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms}ms"),
+        1_000..60_000 if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
         1_000..60_000 => format!("{:.1}s", Duration::from_millis(ms).as_secs_f64()),
         60_000..3_600_000 => format!("{}m{:02}s", ms / 60_000, ms % 60_000 / 1_000),
         3_600_000..86_400_000 => format!("{}h{:02}m", ms / 3_600_000, ms % 3_600_000 / 60_000),
@@ -162,7 +163,14 @@ mod tests {
 
     #[test]
     fn spans_read_at_a_glance() {
-        let cases = [(7, "7ms"), (1_500, "1.5s"), (61_000, "1m01s"), (3_600_000, "1h00m"), (90_000_000, "1d01h")];
+        let cases = [
+            (7, "7ms"),
+            (1_500, "1.5s"),
+            (25_000, "25s"),
+            (61_000, "1m01s"),
+            (3_600_000, "1h00m"),
+            (90_000_000, "1d01h"),
+        ];
         for (ms, text) in cases {
             assert_eq!(span(ms), text);
         }

@@ -91,9 +91,7 @@ impl Work {
             }
         };
         if asked.is_some() {
-            let grace = span(u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX));
-            let running = jobs(runtime.running() as u64);
-            note(format_args!("draining: {running} running, with {grace} to finish; a second signal ends at once"));
+            note(draining(runtime.running(), self.grace));
         }
         let drained = tokio::select! {
             drained = runtime.drain() => drained,
@@ -108,9 +106,20 @@ impl Work {
     }
 }
 
+fn draining(running: usize, grace: Duration) -> String {
+    if running == 0 {
+        return "draining: no job is running".into();
+    }
+    let grace = span(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+    format!("draining: {} running, with {grace} to finish; a second signal ends at once", jobs(running as u64))
+}
+
 fn told(drained: Drained) -> String {
     let Drained { running, killed, unsettled } = drained;
-    let mut text = format!("drained: {} of {} finished", running.saturating_sub(killed), jobs(running as u64));
+    let mut text = match running {
+        0 => "drained".to_owned(),
+        _ => format!("drained: {} of {} finished", running.saturating_sub(killed), jobs(running as u64)),
+    };
     if killed > 0 {
         text += &format!(", {killed} went back to the front of their queue");
     }
