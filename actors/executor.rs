@@ -14,6 +14,7 @@ use retraced_jobs::store::Verdict;
 use retraced_jobs::trace::{EventKind, ExecutorId};
 
 use crate::house::{House, Room};
+use crate::inflight::Crew;
 
 /// What an executor is told.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct ExecutorArgs {
     pub(crate) house: Arc<House>,
     pub(crate) room: Arc<Room>,
     pub(crate) id: ExecutorId,
+    pub(crate) crew: Crew,
     pub(crate) seed: u64,
 }
 
@@ -37,6 +39,7 @@ pub(crate) struct ExecutorState {
     house: Arc<House>,
     room: Arc<Room>,
     id: ExecutorId,
+    crew: Crew,
     rng: SmallRng,
 }
 
@@ -46,7 +49,8 @@ impl Actor for Executor {
     type Arguments = ExecutorArgs;
 
     async fn pre_start(&self, _: ActorRef<Self::Msg>, args: ExecutorArgs) -> Result<ExecutorState, ActorProcessingErr> {
-        Ok(ExecutorState { house: args.house, room: args.room, id: args.id, rng: SmallRng::seed_from_u64(args.seed) })
+        let ExecutorArgs { house, room, id, crew, seed } = args;
+        Ok(ExecutorState { house, room, id, crew, rng: SmallRng::seed_from_u64(seed) })
     }
 
     /// Only here is it linked to its pool: one that could not be must not be counted as free.
@@ -55,7 +59,7 @@ impl Actor for Executor {
         myself: ActorRef<Self::Msg>,
         state: &mut ExecutorState,
     ) -> Result<(), ActorProcessingErr> {
-        state.room.inflight.executor_up(state.id, myself.clone());
+        state.room.inflight.executor_up(state.id, state.crew, myself.clone());
         myself.cast(ExecutorMessage::Wake)?;
         Ok(())
     }

@@ -91,6 +91,11 @@ impl Faulty {
         }))
     }
 
+    /// What is behind the faults.
+    pub fn memory(&self) -> &MemoryStore {
+        &self.0.memory
+    }
+
     /// From now on this decides on every call, given its verb and its number among the calls of that verb, from 1.
     pub fn plan(&self, plan: impl FnMut(Verb, usize) -> Option<Fault> + Send + 'static) {
         *self.0.plan.lock().unwrap() = Some(Box::new(plan));
