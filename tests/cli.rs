@@ -108,12 +108,16 @@ impl Worker {
     /// Waits for a line on stderr that contains this.
     fn wait_for(&self, what: &str) -> String {
         let deadline = Instant::now() + EVENT_MAX;
+        let mut heard = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.said.recv_timeout(left).unwrap_or_else(|_| panic!("the worker did not say {what:?}"));
+            let Ok(line) = self.said.recv_timeout(left) else {
+                panic!("the worker did not say {what:?}, but {heard:?}")
+            };
             if line.contains(what) {
                 return line;
             }
+            heard.push(line);
         }
     }
 

@@ -90,8 +90,9 @@ impl Work {
                 number = signals.next() => break Some(number),
             }
         };
+        let running = runtime.running();
         if asked.is_some() {
-            note(draining(runtime.running(), self.grace));
+            note(draining(running, self.grace));
         }
         let drained = tokio::select! {
             drained = runtime.drain() => drained,
@@ -101,7 +102,8 @@ impl Work {
             }
         };
         runtime.wait().await?;
-        note(told(drained));
+        // A job may end between the two looks.
+        note(told(Drained { running: drained.running.max(running), ..drained }));
         Ok(())
     }
 }
