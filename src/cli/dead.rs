@@ -23,10 +23,13 @@ pub(super) enum Dead {
     /// List dead and poisoned jobs, latest first.
     List(List),
     /// Show everything that is known of them.
+    #[command(override_usage = "retraced dead show [OPTIONS] <QUEUE> <ID...|--id <ID>|--all|--code <CODE>>")]
     Show(Selection),
     /// Give them a fresh start: failures and crashes begin again at zero.
+    #[command(override_usage = "retraced dead redrive [OPTIONS] <QUEUE> <ID...|--id <ID>|--all|--code <CODE>>")]
     Redrive(Selection),
     /// Remove them with their history, for good.
+    #[command(override_usage = "retraced dead discard [OPTIONS] <QUEUE> <ID...|--id <ID>|--all|--code <CODE>>")]
     Discard(Selection),
 }
 
