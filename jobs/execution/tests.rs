@@ -517,7 +517,7 @@ mod panicking {
                 }
             }
         }
-        let outcome = attempt(|_: Work, _: Context| async { panic_any(Bomb(3)) }).await;
+        let outcome = attempt(|_: Work, _: Context| async { panic_any(Bomb(2)) }).await;
         let message = "a panic whose payload is no text, and that panicked again when it was dropped";
         assert_eq!(failure(&outcome), (Code::Panic, message.into()));
     }
