@@ -14,6 +14,7 @@ use retraced_jobs::store::Verdict;
 use retraced_jobs::trace::{EventKind, ExecutorId};
 
 use crate::house::{House, Room};
+use crate::supervisor::millis;
 use crate::inflight::Crew;
 
 /// What an executor is told.
@@ -104,8 +105,21 @@ impl ExecutorState {
         if let Some(kind) = &outcome.unknown_kind {
             self.emit(EventKind::UnknownKind { queue: queue(), job: job(), kind: kind.clone() });
         }
-        if let (Verdict::Poison, Some((code, _))) = (outcome.settlement.verdict, outcome.failure) {
-            self.emit(EventKind::JobPoisoned { queue: queue(), job: job(), code });
+        let Some((code, _)) = outcome.failure else { return };
+        tracing::info!(
+            target: "retraced::attempts",
+            queue = %self.room.name,
+            job = %outcome.settlement.id,
+            attempt = outcome.settlement.token.attempt,
+            %code,
+            ran_ms = millis(outcome.ran),
+            next = ?outcome.settlement.verdict,
+            "attempt failed"
+        );
+        match outcome.settlement.verdict {
+            Verdict::Poison => self.emit(EventKind::JobPoisoned { queue: queue(), job: job(), code }),
+            Verdict::Bury | Verdict::Abandon => self.emit(EventKind::JobDied { queue: queue(), job: job(), code }),
+            _ => {}
         }
     }
 
