@@ -14,6 +14,7 @@ use retraced_jobs::store::Verdict;
 use retraced_jobs::trace::{EventKind, ExecutorId};
 
 use crate::house::{House, Room};
+use crate::inflight::Crew;
 
 /// What an executor is told.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct ExecutorArgs {
     pub(crate) house: Arc<House>,
     pub(crate) room: Arc<Room>,
     pub(crate) id: ExecutorId,
+    pub(crate) crew: Crew,
     pub(crate) seed: u64,
 }
 
@@ -37,6 +39,7 @@ pub(crate) struct ExecutorState {
     house: Arc<House>,
     room: Arc<Room>,
     id: ExecutorId,
+    crew: Crew,
     rng: SmallRng,
 }
 
@@ -45,14 +48,20 @@ impl Actor for Executor {
     type State = ExecutorState;
     type Arguments = ExecutorArgs;
 
-    async fn pre_start(
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, args: ExecutorArgs) -> Result<ExecutorState, ActorProcessingErr> {
+        let ExecutorArgs { house, room, id, crew, seed } = args;
+        Ok(ExecutorState { house, room, id, crew, rng: SmallRng::seed_from_u64(seed) })
+    }
+
+    /// Only here is it linked to its pool: one that could not be must not be counted as free.
+    async fn post_start(
         &self,
         myself: ActorRef<Self::Msg>,
-        args: ExecutorArgs,
-    ) -> Result<ExecutorState, ActorProcessingErr> {
-        args.room.inflight.executor_up(args.id, myself.clone());
+        state: &mut ExecutorState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.room.inflight.executor_up(state.id, state.crew, myself.clone());
         myself.cast(ExecutorMessage::Wake)?;
-        Ok(ExecutorState { house: args.house, room: args.room, id: args.id, rng: SmallRng::seed_from_u64(args.seed) })
+        Ok(())
     }
 
     async fn handle(

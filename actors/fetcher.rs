@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::house::{House, Room};
-use crate::inflight::OpenClaim;
+use crate::inflight::{Granted, OpenClaim};
 
 /// Claims under way that are not part of a settlement.
 pub const CLAIM_CYCLES_MAX: usize = 1;
@@ -26,7 +26,7 @@ pub(crate) enum FetcherMessage {
     /// There may be something to claim: a hint, an idle executor, or the poll.
     Poll,
     /// A claim of ours has ended.
-    Claimed { granted: usize, asked: usize },
+    Claimed(Granted),
 }
 
 /// The actor.
@@ -64,7 +64,7 @@ impl Actor for Fetcher {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             FetcherMessage::Poll => state.poll(&myself),
-            FetcherMessage::Claimed { granted, asked } => state.claimed(&myself, granted, asked),
+            FetcherMessage::Claimed(granted) => state.claimed(&myself, granted),
         }
         Ok(())
     }
@@ -79,21 +79,20 @@ impl FetcherState {
         if let Some(open) = self.room.inflight.open_claim() {
             let (house, room) = (self.house.clone(), self.room.clone());
             tokio::spawn(async move {
-                let asked = open.limit;
                 let granted = claim(&house, &room, open).await;
                 drop(cycle);
-                room.fetcher.tell(FetcherMessage::Claimed { granted, asked });
+                room.fetcher.tell(FetcherMessage::Claimed(granted));
             });
         }
         self.poll_later(myself);
     }
 
-    fn claimed(&mut self, myself: &ActorRef<FetcherMessage>, granted: usize, asked: usize) {
-        self.interval = match granted {
+    fn claimed(&mut self, myself: &ActorRef<FetcherMessage>, granted: Granted) {
+        self.interval = match granted.jobs {
             0 if self.house.hints_alive() => (self.interval * 2).min(POLL_MAX),
             _ => POLL_MIN,
         };
-        if std::mem::take(&mut self.again) || granted == asked {
+        if std::mem::take(&mut self.again) || !granted.dry {
             self.poll(myself);
         } else {
             self.poll_later(myself);
@@ -109,8 +108,9 @@ impl FetcherState {
     }
 }
 
-/// Sends one claim until it is answered. The task that awaits this owns the reply, whoever has ended meanwhile. Gives how many jobs were granted.
-async fn claim(house: &House, room: &Room, open: OpenClaim) -> usize {
+/// Sends one claim until it is answered. The task that awaits this owns the reply, whoever has ended meanwhile.
+async fn claim(house: &House, room: &Room, open: OpenClaim) -> Granted {
+    const NOTHING: Granted = Granted { jobs: 0, dry: true };
     let mut lane = house.lanes.take().await;
     let call = lane.next_call();
     let request = open.request(house.options.lease, house.dice.nonce());
@@ -119,16 +119,13 @@ async fn claim(house: &House, room: &Room, open: OpenClaim) -> usize {
     match reply {
         Some(Ok(claims)) => {
             house.clock.observe(claims.now_ms);
-            let asked = open.limit;
-            let granted = open.grant(claims, sent + house.options.lease);
-            room.claimed(granted, asked);
-            granted
+            room.granted(open, claims, sent + house.options.lease)
         }
         Some(Err(_)) => {
             drop(open);
             house.health.wait_after_refusal().await;
-            0
+            NOTHING
         }
-        None => 0,
+        None => NOTHING,
     }
 }

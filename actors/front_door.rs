@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use retraced_jobs::job::{JobId, JobState, NewJob, QueueName};
 use retraced_jobs::store::{BATCH_MAX, Enqueued, Lanes, Store, StoreError};
@@ -21,6 +22,8 @@ pub const FRONT_DOOR_JOBS_MAX: usize = 10_000;
 pub const FRONT_DOOR_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most bytes of envelopes in one flush; one job goes whatever its size.
 pub const FLUSH_BYTES_MAX: usize = 1024 * 1024;
+/// How often refusals that nobody waits for are told, at most; each event says how many there were since the one before.
+pub const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Flushes under way at a time.
 pub const FLUSHES_MAX: usize = 2;
 
@@ -74,8 +77,16 @@ struct Buffer {
     arrivals: VecDeque<Arrival>,
     bytes: usize,
     flushes: usize,
+    /// Messages refused that nobody was told of, since the last event that told.
     refused: u64,
+    told: Option<Instant>,
     closed: bool,
+}
+
+impl Buffer {
+    fn is_full(&self) -> bool {
+        self.arrivals.len() >= FRONT_DOOR_JOBS_MAX || self.bytes >= FRONT_DOOR_BYTES_MAX
+    }
 }
 
 impl FrontDoor {
@@ -96,10 +107,9 @@ impl FrontDoor {
     /// Takes a job in, or refuses it. Never waits.
     pub(crate) fn arrive(self: &Arc<Self>, arrival: Arrival) {
         let mut buffer = self.lock();
-        let full = buffer.arrivals.len() >= FRONT_DOOR_JOBS_MAX || buffer.bytes >= FRONT_DOOR_BYTES_MAX;
         let refusal = match &arrival.reply {
             _ if buffer.closed => Some(Refusal::Closed),
-            _ if full => Some(Refusal::Busy),
+            _ if buffer.is_full() => Some(Refusal::Busy),
             Some(_) if !self.health.is_up() => Some(Refusal::StoreAway),
             _ => None,
         };
@@ -109,9 +119,8 @@ impl FrontDoor {
             }
             (Some(_), None) => {
                 buffer.refused += 1;
-                if buffer.refused == 1 {
-                    // The rest of this burst is told when there is room again.
-                    self.events.emit(self.queue.as_str(), 0, EventKind::Busy { refused: 1 });
+                if buffer.told.is_none_or(|told| told.elapsed() >= REFUSALS_TOLD_EVERY) {
+                    self.tell_refused(&mut buffer);
                 }
             }
             (None, reply) => {
@@ -127,11 +136,15 @@ impl FrontDoor {
 
     /// Waits for room, or for the store. Put it under a timeout.
     pub(crate) async fn room(&self) {
+        // Asked for before the look: what changes after it is not missed.
         let room = self.room.notified();
         if !self.health.is_up() {
             return self.health.wait_until_up().await;
         }
-        room.await;
+        let full = self.lock().is_full();
+        if full {
+            room.await;
+        }
     }
 
     /// No more arrivals; what has arrived is still flushed.
@@ -168,11 +181,6 @@ impl FrontDoor {
 
     fn next_batch(&self) -> Option<(Vec<NewJob>, Vec<Option<Reply>>)> {
         let mut buffer = self.lock();
-        if buffer.refused > 1 {
-            let refused = std::mem::take(&mut buffer.refused);
-            self.events.emit(self.queue.as_str(), 0, EventKind::Busy { refused });
-        }
-        buffer.refused = 0;
         let (mut jobs, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
         while jobs.len() < BATCH_MAX && (jobs.is_empty() || bytes < FLUSH_BYTES_MAX) {
             let Some(arrival) = buffer.arrivals.pop_front() else { break };
@@ -183,18 +191,23 @@ impl FrontDoor {
         buffer.bytes = buffer.bytes.saturating_sub(bytes);
         if jobs.is_empty() {
             buffer.flushes -= 1;
+            self.tell_refused(&mut buffer);
             self.room.notify_waiters();
             return None;
         }
         Some((jobs, replies))
     }
+
+    fn tell_refused(&self, buffer: &mut Buffer) {
+        let refused = std::mem::take(&mut buffer.refused);
+        if refused > 0 {
+            buffer.told = Some(Instant::now());
+            self.events.emit(self.queue.as_str(), 0, EventKind::Busy { refused });
+        }
+    }
 }
 
-fn answer(
-    jobs: Vec<NewJob>,
-    replies: Vec<Option<Reply>>,
-    result: Result<Vec<Enqueued>, StoreError>,
-) {
+fn answer(jobs: Vec<NewJob>, replies: Vec<Option<Reply>>, result: Result<Vec<Enqueued>, StoreError>) {
     match result {
         Ok(results) => {
             for ((job, reply), enqueued) in jobs.into_iter().zip(replies).zip(results) {

@@ -119,7 +119,17 @@ impl Health {
 
     /// One try of a call, with what it says about the store told to everybody.
     pub(crate) async fn attempt<T>(&self, operation: &'static str, call: StoreFuture<'_, T>) -> Result<T, StoreError> {
-        let result = match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        self.attempt_within(CALL_TIMEOUT, operation, call).await
+    }
+
+    /// One try of a call that is of no use any more after `limit`.
+    pub(crate) async fn attempt_within<T>(
+        &self,
+        limit: Duration,
+        operation: &'static str,
+        call: StoreFuture<'_, T>,
+    ) -> Result<T, StoreError> {
+        let result = match tokio::time::timeout(limit, call).await {
             Ok(result) => result,
             Err(elapsed) => Err(StoreError::Unavailable { operation, cause: Box::new(elapsed) }),
         };

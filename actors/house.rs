@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use retraced_jobs::execution::Runner;
 use retraced_jobs::job::{Incarnation, Nonce, QueueName};
-use retraced_jobs::store::{Lanes, Store};
+use retraced_jobs::store::{Claims, Lanes, Store};
 use retraced_jobs::trace::ExecutorId;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -19,7 +19,7 @@ use crate::event::Events;
 use crate::fetcher::FetcherMessage;
 use crate::front_door::FrontDoor;
 use crate::health::Health;
-use crate::inflight::Inflight;
+use crate::inflight::{Granted, Inflight, OpenClaim};
 use crate::options::{QueueOptions, QueueSpec, TreeOptions};
 use crate::pool::PoolMessage;
 use crate::queue::Enqueue;
@@ -186,9 +186,15 @@ impl Room {
         self.fetcher.tell(FetcherMessage::Poll);
     }
 
-    /// A claim was answered with this many of the jobs it asked for.
-    pub(crate) fn claimed(&self, granted: usize, asked: usize) {
-        self.dry.store(granted < asked, Ordering::Release);
+    /// A claim was answered: its jobs enter the table.
+    pub(crate) fn granted(&self, open: OpenClaim, claims: Claims, expires: Instant) -> Granted {
+        let granted = open.grant(claims, expires);
+        self.dry.store(granted.dry, Ordering::Release);
+        if self.inflight.is_closed() {
+            // Nobody will run them: they are on their way back already.
+            self.flush();
+        }
+        granted
     }
 
     /// Whether this grace has not been told yet.

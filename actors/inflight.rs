@@ -11,7 +11,7 @@ use ractor::ActorRef;
 use retraced_jobs::context::{LeaseWatch, Stop};
 use retraced_jobs::execution::Runner;
 use retraced_jobs::job::{Incarnation, JobId, Lease, Nonce};
-use retraced_jobs::store::{BATCH_MAX, ClaimRequest, ClaimedJob, Claims, Settled, Settlement};
+use retraced_jobs::store::{BATCH_MAX, ClaimRequest, ClaimedJob, Claims, HEADER_BYTES, Settled, Settlement};
 use retraced_jobs::trace::ExecutorId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -29,6 +29,9 @@ pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);
 
 /// A grant's number in this table.
 pub(crate) type Grant = u64;
+
+/// The executors of one pool; grows with every pool.
+pub(crate) type Crew = u64;
 
 /// The table of one queue.
 pub(crate) struct Inflight {
@@ -48,6 +51,7 @@ struct Table {
     /// Jobs asked for in claims whose replies are not here yet.
     asked: usize,
     executors: HashMap<ExecutorId, Place>,
+    crew: Crew,
     idle: Vec<ExecutorId>,
     closed: bool,
     pace: Pace,
@@ -66,6 +70,19 @@ enum Phase {
     Settling(Settlement),
 }
 
+impl Table {
+    /// Wakes as many idle executors as jobs wait.
+    fn wake_idle(&mut self) {
+        let wake = self.waiting.len().min(self.idle.len());
+        let at = self.idle.len() - wake;
+        for executor in self.idle.drain(at..) {
+            if let Some(place) = self.executors.get(&executor) {
+                let _ = place.actor.cast(ExecutorMessage::Wake);
+            }
+        }
+    }
+}
+
 struct Place {
     actor: ActorRef<ExecutorMessage>,
     doing: Doing,
@@ -77,6 +94,15 @@ enum Doing {
     Job(Grant),
     /// Runs a handler whose attempt was settled without it.
     Zombie,
+}
+
+impl Doing {
+    fn job(self) -> Option<Grant> {
+        match self {
+            Doing::Job(grant) => Some(grant),
+            Doing::Nothing | Doing::Zombie => None,
+        }
+    }
 }
 
 /// The executors' measured rate: an exponentially weighted mean of how long handlers run.
@@ -92,6 +118,12 @@ impl Pace {
             None => us,
             Some(mean) => mean - mean / 8 + us / 8,
         });
+    }
+
+    /// A job waited this long for an executor: whatever was measured, handlers are slower now.
+    fn observe_wait(&mut self, waited: Duration) {
+        let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.mean_us = Some(self.mean_us.map_or(us, |mean| mean.max(us)));
     }
 
     fn prefetch(&self, concurrency: usize) -> usize {
@@ -167,11 +199,14 @@ impl OpenClaim {
         ClaimRequest { limit: self.limit, bytes_max: self.bytes_max, lease, nonce }
     }
 
-    /// The store has answered: the jobs enter the table, and idle executors are woken. Gives how many were granted.
-    pub(crate) fn grant(self, claims: Claims, expires: Instant) -> usize {
-        let granted = claims.jobs.len();
+    /// The store has answered: the jobs enter the table, and idle executors are woken.
+    pub(crate) fn grant(self, claims: Claims, expires: Instant) -> Granted {
+        let jobs = claims.jobs.len();
+        let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
+        // A claim that stopped with half of its bytes unused did not stop for want of bytes.
+        let dry = jobs == 0 || (jobs < self.limit && bytes < self.bytes_max / 2);
         self.inflight.grant(claims, expires);
-        granted
+        Granted { jobs, dry }
     }
 }
 
@@ -179,7 +214,17 @@ impl Drop for OpenClaim {
     fn drop(&mut self) {
         let mut table = self.inflight.lock();
         table.asked = table.asked.saturating_sub(self.limit);
+        drop(table);
+        self.inflight.changed.notify_waiters();
     }
+}
+
+/// What a claim brought.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Granted {
+    pub(crate) jobs: usize,
+    /// The queue had no more.
+    pub(crate) dry: bool,
 }
 
 impl Inflight {
@@ -227,20 +272,17 @@ impl Inflight {
                 table.waiting.push_back(grant);
             }
         }
-        let wake = table.waiting.len().min(table.idle.len());
-        let at = table.idle.len() - wake;
-        let woken: Vec<ExecutorId> = table.idle.drain(at..).collect();
-        for executor in woken {
-            if let Some(place) = table.executors.get(&executor) {
-                let _ = place.actor.cast(ExecutorMessage::Wake);
-            }
-        }
+        table.wake_idle();
     }
 
     // --- executors
 
-    pub(crate) fn executor_up(&self, executor: ExecutorId, actor: ActorRef<ExecutorMessage>) {
-        self.lock().executors.insert(executor, Place { actor, doing: Doing::Nothing });
+    /// An executor is ready for work. A latecomer of a pool that has a successor already is not let in.
+    pub(crate) fn executor_up(&self, executor: ExecutorId, crew: Crew, actor: ActorRef<ExecutorMessage>) {
+        let mut table = self.lock();
+        if table.crew == crew {
+            table.executors.insert(executor, Place { actor, doing: Doing::Nothing });
+        }
     }
 
     /// An executor has ended. What it ran is handed back, unless its outcome is known. Gives the job it was running.
@@ -248,6 +290,8 @@ impl Inflight {
         let mut table = self.lock();
         let place = table.executors.remove(&executor);
         table.idle.retain(|idle| *idle != executor);
+        // It may have been woken for a job it will not fetch.
+        table.wake_idle();
         let Some(Place { doing: Doing::Job(grant), .. }) = place else { return None };
         let job = self.interrupt(&mut table, grant);
         drop(table);
@@ -255,12 +299,19 @@ impl Inflight {
         job
     }
 
-    /// All executors of a pool that ended are gone; the successor begins with an empty house.
-    pub(crate) fn executors_gone(&self) {
-        let gone: Vec<ExecutorId> = self.lock().executors.keys().copied().collect();
-        for executor in gone {
-            self.executor_down(executor);
+    /// All executors of a pool that ended are gone, and what they ran is handed back; its successor begins with a crew of its own.
+    pub(crate) fn new_crew(&self) -> Crew {
+        let mut table = self.lock();
+        let table = &mut *table;
+        table.crew += 1;
+        table.idle.clear();
+        let mut ran: Vec<Grant> = table.executors.drain().filter_map(|(_, place)| place.doing.job()).collect();
+        ran.sort_unstable();
+        for grant in ran {
+            self.interrupt(table, grant);
         }
+        self.changed.notify_waiters();
+        table.crew
     }
 
     fn interrupt(&self, table: &mut Table, grant: Grant) -> Option<ClaimedJob> {
@@ -378,9 +429,13 @@ impl Inflight {
             .collect()
     }
 
-    /// Whether this lease is still held here: it is not once its settlement is confirmed.
-    pub(crate) fn still_holds(&self, lease: &Lease) -> bool {
-        self.lock().held.values().any(|held| held.job.token == lease.token && held.job.id == lease.id)
+    /// Whether this lease's job waits or runs here. Once its outcome is known the store may have it already, though its reply is not here yet.
+    pub(crate) fn still_runs(&self, lease: &Lease) -> bool {
+        self.lock().held.values().any(|held| {
+            held.job.token == lease.token
+                && held.job.id == lease.id
+                && matches!(held.phase, Phase::Waiting { .. } | Phase::Running { .. })
+        })
     }
 
     /// Somebody asked to cancel this job.
@@ -411,8 +466,11 @@ impl Inflight {
             returned.push(*grant);
             table.waiting.pop_front();
         }
-        // Each goes to the very front, so the first of them must go last.
-        table.finished.extend(returned.iter().rev());
+        if !returned.is_empty() {
+            table.pace.observe_wait(UNSTARTED_MAX);
+        }
+        // One batch stands at the front in its own order.
+        table.finished.extend(&returned);
         !returned.is_empty()
     }
 
@@ -434,6 +492,7 @@ impl Inflight {
                     place.doing = Doing::Zombie;
                 }
                 overdue.zombies.push(Zombie { job: held.job.clone(), executor, ran });
+                self.changed.notify_waiters();
             } else if !*told_stuck && held.lease.unyielding_for(now).is_some_and(|d| d >= stuck_after) {
                 *told_stuck = true;
                 overdue.stuck.push((held.job.clone(), ran));
@@ -456,12 +515,16 @@ impl Inflight {
         table.closed = true;
         table.waiting_bytes = 0;
         let waiting: Vec<Grant> = table.waiting.drain(..).collect();
-        for grant in waiting.into_iter().rev() {
+        for grant in waiting {
             if let Some(held) = table.held.get_mut(&grant) {
                 held.phase = Phase::Finished(self.runner.interrupted(&held.job, None));
                 table.finished.push_back(grant);
             }
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Asks every running handler to stop.
@@ -477,15 +540,11 @@ impl Inflight {
     pub(crate) fn kill_running(&self) -> usize {
         let mut table = self.lock();
         let table = &mut *table;
-        let running: Vec<(ExecutorId, Grant)> = table
-            .executors
-            .iter()
-            .filter_map(|(id, place)| match place.doing {
-                Doing::Job(grant) => Some((*id, grant)),
-                Doing::Nothing | Doing::Zombie => None,
-            })
-            .collect();
-        for &(executor, grant) in &running {
+        let jobs = table.executors.iter().filter_map(|(id, place)| Some((place.doing.job()?, *id)));
+        let mut running: Vec<(Grant, ExecutorId)> = jobs.collect();
+        // In the order they were granted in, which is the order they go back in.
+        running.sort_unstable_by_key(|(grant, _)| *grant);
+        for &(grant, executor) in &running {
             if let Some(place) = table.executors.get_mut(&executor) {
                 place.actor.kill();
                 place.doing = Doing::Zombie;
@@ -503,6 +562,12 @@ impl Inflight {
     /// Everything not yet confirmed by the store.
     pub(crate) fn unsettled(&self) -> usize {
         self.lock().held.len()
+    }
+
+    /// Whether nothing is held, and nothing can come of claims under way.
+    pub(crate) fn is_empty(&self) -> bool {
+        let table = self.lock();
+        table.held.is_empty() && table.asked == 0
     }
 
     /// Waits until the condition holds, at most until the deadline. Gives whether it does.

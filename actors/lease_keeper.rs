@@ -15,6 +15,7 @@ use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::health::CALL_TIMEOUT;
 use crate::house::{House, Room};
 
 /// Renewals a lease: two may fail before it runs out.
@@ -101,7 +102,9 @@ async fn renew(house: &House, room: &Room) -> bool {
         let leases: Vec<Lease> = slice.iter().map(|(lease, _)| lease.clone()).collect();
         let sent = Instant::now();
         let lease = house.options.lease;
-        match house.health.attempt("renew", house.store.renew(&room.name, lease, &leases)).await {
+        // A renewal that hangs must leave time for the next one.
+        let limit = CALL_TIMEOUT.min(lease / RENEWALS_PER_LEASE);
+        match house.health.attempt_within(limit, "renew", house.store.renew(&room.name, lease, &leases)).await {
             Ok(renewed) => apply(house, room, slice, renewed, sent + lease),
             Err(_) => all_answered = false,
         }
@@ -119,12 +122,12 @@ fn apply(house: &House, room: &Room, held: &[(Lease, Arc<LeaseWatch>)], renewed:
                     watch.stop(Stop::Cancelled);
                 }
             }
-            Renewal::Stale if room.inflight.still_holds(lease) => {
+            Renewal::Stale if room.inflight.still_runs(lease) => {
                 watch.lose();
                 let (queue, job, attempt) = (room.name.clone(), lease.id.clone(), lease.token.attempt);
                 house.events.emit("lease-keeper", 0, EventKind::LeaseLost { queue, job, attempt });
             }
-            // Settled while the renewal was under way.
+            // Settled meanwhile, or about to be: the settlement finds out by itself.
             Renewal::Stale => {}
         }
     }

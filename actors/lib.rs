@@ -39,7 +39,9 @@ pub use tree::{Ending, StartError, Tree, TreeSpec};
 pub mod bounds {
     pub use crate::event::{EVENTS_BROADCAST_MAX, EVENTS_UNKEPT_MAX};
     pub use crate::fetcher::{CLAIM_CYCLES_MAX, POLL_MAX, POLL_MIN};
-    pub use crate::front_door::{FLUSH_BYTES_MAX, FLUSHES_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX};
+    pub use crate::front_door::{
+        FLUSH_BYTES_MAX, FLUSHES_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX, REFUSALS_TOLD_EVERY,
+    };
     pub use crate::health::{CALL_TIMEOUT, OUTAGE_WAIT_MAX, REFUSED_TOLD_EVERY, REFUSED_WAIT};
     pub use crate::house::LANES_MAX;
     pub use crate::inflight::{CLAIM_BYTES_MAX, PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, UNSTARTED_MAX};
@@ -50,7 +52,7 @@ pub mod bounds {
     pub use crate::queue::ENQUEUE_PATIENCE;
     pub use crate::retry_scheduler::{LOOK_MAX, PROMOTE_MAX};
     pub use crate::settler::{CYCLE_BATCH_MIN, SETTLE_CYCLES_MAX};
-    pub use crate::shutdown::SETTLE_WAIT;
+    pub use crate::shutdown::{LEAVE_MAX, SETTLE_WAIT};
     pub use crate::store_link::{PROBE_DELAY_MAX, PROBE_DELAY_MIN};
     pub use crate::supervisor::KILL_WAIT;
     pub use crate::tree::{QUEUE_TIMEOUT, START_TIMEOUT, STOP_TIMEOUT};

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::executor::{Executor, ExecutorArgs, path};
 use crate::house::{House, Room};
+use crate::inflight::Crew;
 use crate::restart::{End, Window};
 use crate::supervisor::{Exhausted, end_of, millis};
 
@@ -43,6 +44,8 @@ pub(crate) struct PoolState {
     executors: HashMap<ActorId, ExecutorId>,
     /// Ends told before the starts they belong to; emptied as those arrive, so at most one for each start under way.
     early: HashMap<ActorId, Ended>,
+    /// Which pool's executors the in-flight table lets in.
+    crew: Crew,
     window: Window,
     rng: SmallRng,
 }
@@ -54,28 +57,32 @@ impl Actor for Pool {
 
     async fn pre_start(
         &self,
-        myself: ActorRef<Self::Msg>,
+        _: ActorRef<Self::Msg>,
         (house, room): Self::Arguments,
     ) -> Result<PoolState, ActorProcessingErr> {
-        room.pool.fill(&myself);
-        // The pool before took its executors with it: what had returned is settled, the rest is handed back.
-        room.inflight.executors_gone();
-        room.flush();
-        let slots = room.options.concurrency;
         let rng = SmallRng::seed_from_u64(house.dice.seed());
-        let state = PoolState {
-            generations: room.generations(),
+        Ok(PoolState {
+            generations: Vec::new(),
             executors: HashMap::new(),
             early: HashMap::new(),
+            crew: 0,
             window: Window::default(),
             house,
             room,
             rng,
-        };
-        for slot in 0..u32::try_from(slots).unwrap_or(u32::MAX) {
+        })
+    }
+
+    async fn post_start(&self, myself: ActorRef<Self::Msg>, state: &mut PoolState) -> Result<(), ActorProcessingErr> {
+        state.room.pool.fill(&myself);
+        // The pool before took its executors with it: what had returned is settled, the rest is handed back.
+        state.crew = state.room.inflight.new_crew();
+        state.room.flush();
+        state.generations = state.room.generations();
+        for slot in 0..u32::try_from(state.generations.len()).unwrap_or(u32::MAX) {
             myself.cast(PoolMessage::Start { slot })?;
         }
-        Ok(state)
+        Ok(())
     }
 
     async fn handle(
@@ -107,7 +114,8 @@ impl PoolState {
         let id = ExecutorId { slot, generation: *next };
         *next += 1;
         self.room.starts(id);
-        let args = ExecutorArgs { house: self.house.clone(), room: self.room.clone(), id, seed: self.rng.random() };
+        let (house, room, crew) = (self.house.clone(), self.room.clone(), self.crew);
+        let args = ExecutorArgs { house, room, id, crew, seed: self.rng.random() };
         let (users, pool, myself) = (self.house.users.clone(), myself.get_cell(), myself.clone());
         tokio::spawn(async move {
             let start = users.spawn(Actor::spawn_linked(None, Executor, args, pool));
@@ -169,13 +177,15 @@ impl PoolState {
             && let Some(panic) = error.downcast_ref::<HandlerPanic>()
         {
             self.house.events.emit(&path, id.generation, told(panic));
-            self.restart_if_present(myself, id);
+            self.restart_if_needed(myself, id);
             return Ok(());
         }
         match end_of(event) {
+            // The shutdown kills what does not stop.
+            _ if self.room.inflight.is_closed() => Ok(()),
             Some((_, End::Abnormal(reason), _)) if self.is_present(id) => self.crashed(myself, id, &path, reason),
             Some(_) => {
-                self.restart_if_present(myself, id);
+                self.restart_if_needed(myself, id);
                 Ok(())
             }
             None => Ok(()),
@@ -212,8 +222,8 @@ impl PoolState {
         self.generations.get(id.slot as usize).is_some_and(|next| *next == id.generation + 1)
     }
 
-    fn restart_if_present(&mut self, myself: &ActorRef<PoolMessage>, id: ExecutorId) {
-        if self.is_present(id) {
+    fn restart_if_needed(&mut self, myself: &ActorRef<PoolMessage>, id: ExecutorId) {
+        if self.is_present(id) && !self.room.inflight.is_closed() {
             self.start(myself, id.slot);
         }
     }

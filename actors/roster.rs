@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ractor::ActorCell;
+use ractor::{ActorCell, ActorStatus};
 
 /// One actor of the tree.
 #[derive(Debug, Clone)]
@@ -33,8 +33,10 @@ impl Roster {
         }
     }
 
+    /// Those who live. An actor that ended with its supervisor has nobody left to take it out of the book, so that is done here.
     pub(crate) fn all(&self) -> Vec<Resident> {
-        let residents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut residents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        residents.retain(|_, (_, actor)| actor.get_status() != ActorStatus::Stopped);
         residents
             .iter()
             .map(|(path, (generation, actor))| Resident {

@@ -100,9 +100,7 @@ async fn settle(house: &House, room: &Room, settling: Settling, open: Option<Ope
             confirm(house, room, settling, &settled);
             if let Some(open) = open {
                 house.clock.observe(claims.now_ms);
-                let asked = open.limit;
-                let granted = open.grant(claims, sent + house.options.lease);
-                room.claimed(granted, asked);
+                room.granted(open, claims, sent + house.options.lease);
             }
         }
         // Held until the store takes it: the outcome goes back to the table when `settling` is dropped.

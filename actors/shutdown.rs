@@ -9,10 +9,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::house::House;
+use crate::inflight::Inflight;
 use crate::ledger;
 
 /// How long the store may take to confirm the last outcomes; what it has not by then is found by the next worker when its lease runs out.
 pub const SETTLE_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a tree that has ended may take to say so to the store.
+pub const LEAVE_MAX: Duration = Duration::from_secs(2);
 
 /// How a shutdown went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,21 +54,25 @@ pub(crate) async fn drain(house: &Arc<House>, grace: Duration) -> Drained {
     let settle_by = Instant::now() + SETTLE_WAIT;
     for room in &house.rooms {
         room.flush();
-        room.inflight.wait_until(settle_by, |inflight| inflight.unsettled() == 0).await;
+        room.inflight.wait_until(settle_by, Inflight::is_empty).await;
         drained.unsettled += room.inflight.unsettled();
         room.door.wait_until_empty(settle_by).await;
     }
     drained
 }
 
-/// Writes the last events and takes this worker's row and lanes out of the store. Tried once.
+/// Writes the last events and takes this worker's row and lanes out of the store. Tried once, for at most [`LEAVE_MAX`], and not while the store is away.
 pub(crate) async fn leave(house: &House) {
     if !house.health.is_up() {
         return;
     }
-    ledger::write(house, false).await;
     let queues: Vec<_> = house.rooms.iter().map(|room| room.name.clone()).collect();
-    let _ = house.health.attempt("forget", house.store.forget(house.incarnation, &queues)).await;
+    let last_words = async {
+        ledger::write(house, false).await;
+        let _ = house.health.attempt("forget", house.store.forget(house.incarnation, &queues)).await;
+    };
+    // Past it the row stays until it is too old, which does no harm.
+    let _ = tokio::time::timeout(LEAVE_MAX, last_words).await;
 }
 
 async fn all_idle(house: &House, deadline: Instant) -> bool {

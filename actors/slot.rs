@@ -15,9 +15,13 @@ impl<M: Message> Default for Slot<M> {
 }
 
 impl<M: Message> Slot<M> {
-    /// The actor takes its place, from its `pre_start`.
+    /// The actor takes its place. One that was made before the present one does not: its supervisor has ended since.
     pub(crate) fn fill(&self, actor: &ActorRef<M>) {
-        self.0.store(Some(Arc::new(actor.clone())));
+        let actor = Arc::new(actor.clone());
+        self.0.rcu(|present| match present {
+            Some(younger) if younger.get_id().pid() > actor.get_id().pid() => Some(younger.clone()),
+            _ => Some(actor.clone()),
+        });
     }
 
     /// The actor there now; dead or alive.

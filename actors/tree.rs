@@ -119,19 +119,27 @@ impl Tree {
             house.root.fill(&root);
             house.roster.enter(ROOT_PATH, 0, root.get_cell());
             let (end, ending) = watch::channel(None);
-            let cancelled = house.ended.clone();
-            let stop_asked = house.stop_asked.clone();
-            tokio::spawn(async move {
-                let joined = ended.await;
-                cancelled.cancel();
-                let how = match (verdict.get(), joined) {
-                    (Some(exhausted), _) => Ending::GaveUp(exhausted.clone()),
-                    (None, Ok(())) if stop_asked.is_cancelled() => Ending::Stopped,
-                    (None, _) => Ending::Lost,
-                };
-                let _ = end.send(Some(how));
+            tokio::spawn({
+                let house = house.clone();
+                async move {
+                    let joined = ended.await;
+                    house.ended.cancel();
+                    let how = match (verdict.get(), joined) {
+                        (Some(exhausted), _) => Ending::GaveUp(exhausted.clone()),
+                        (None, Ok(())) if house.stop_asked.is_cancelled() => Ending::Stopped,
+                        (None, _) => Ending::Lost,
+                    };
+                    // Only now does nobody write to the store any more.
+                    shutdown::leave(&house).await;
+                    let _ = end.send(Some(how));
+                }
             });
-            wait_until_ready(&root).await.map_err(StartError::Actor)?;
+            let (mut failed, started) = (ending.clone(), wait_until_ready(&root).await);
+            if let Err(reason) = started {
+                // What had started is stopped before the caller is told.
+                let _ = tokio::time::timeout(QUEUE_TIMEOUT, failed.wait_for(Option::is_some)).await;
+                return Err(StartError::Actor(reason));
+            }
             Ok((house, root.get_cell(), ending))
         });
         let (house, root, end) = started.await.map_err(|gone| StartError::Actor(gone.to_string()))??;
@@ -150,7 +158,7 @@ impl Tree {
         self.house.rooms.iter().map(|room| room.name.clone()).collect()
     }
 
-    /// Every supervision event from now on. A listener that falls behind by more than [`EVENTS_BROADCAST_MAX`](crate::EVENTS_BROADCAST_MAX) is told
+    /// Every supervision event from now on. A listener that falls behind by more than [`EVENTS_BROADCAST_MAX`](crate::bounds::EVENTS_BROADCAST_MAX) is told
     /// how many it missed.
     #[must_use]
     pub fn supervision(&self) -> broadcast::Receiver<SupervisionEvent> {
@@ -194,7 +202,7 @@ impl Tree {
         ended.ok().flatten().unwrap_or(Ending::Lost)
     }
 
-    /// Ends the tree in order; see [`shutdown`](crate::shutdown). Lasts at most the grace and a few seconds. Further calls wait for the same end.
+    /// Ends the tree in order: claims, handlers, settlements, actors. Lasts at most the grace and a few seconds. Further calls wait for the same end.
     pub async fn shutdown(&self) -> Drained {
         let (house, root) = (self.house.clone(), self.root.clone());
         let already = house.stop_asked.is_cancelled();
@@ -204,8 +212,11 @@ impl Tree {
             return Drained::default();
         }
         let done = self.runtime.spawn(async move {
-            let drained = shutdown::drain(&house, house.options.grace).await;
-            shutdown::leave(&house).await;
+            let drained = tokio::select! {
+                drained = shutdown::drain(&house, house.options.grace) => drained,
+                // The root has ended by itself: there is nobody left to wait for.
+                () = house.ended.cancelled() => return Drained::default(),
+            };
             let told = root.send_message(SupervisorMessage::Shutdown).is_ok();
             let stop_by = QUEUE_TIMEOUT + STOP_TIMEOUT * 5;
             if !(told && root.wait(Some(stop_by)).await.is_ok()) {

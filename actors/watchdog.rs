@@ -21,7 +21,7 @@ use crate::supervisor::{SupervisorMessage, millis};
 
 /// Shortest sleep between two rounds.
 pub const WATCH_MIN: Duration = Duration::from_millis(100);
-/// Longest sleep between two rounds.
+/// Longest sleep between two rounds, and no longer than a third of a lease: a queue not looked after for half a lease counts as one nobody could look after.
 pub const WATCH_MAX: Duration = Duration::from_secs(1);
 /// Leases taken back, or jobs trimmed, in one call.
 pub const SLICE_MAX: usize = 200;
@@ -122,8 +122,9 @@ impl WatchdogState {
     fn watched(&mut self, myself: &ActorRef<WatchdogMessage>, next: Duration) {
         self.round = None;
         let myself = myself.clone();
+        let longest = WATCH_MAX.min(self.house.options.lease / 3);
         self.timer = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            tokio::time::sleep(next.clamp(WATCH_MIN, WATCH_MAX)).await;
+            tokio::time::sleep(next.max(WATCH_MIN).min(longest)).await;
             let _ = myself.cast(WatchdogMessage::Watch);
         })));
     }

@@ -271,10 +271,11 @@ impl Context {
         self.0.lease.remaining()
     }
 
-    /// Whether the lease is lost: what the handler returns will not count.
+    /// Whether the lease is lost, or could not be renewed in time: somebody else may run the job by now. If somebody does, what the handler returns will not
+    /// count; if nobody does, it will. Stop, or go on: the handler knows what a second run would cost.
     #[must_use]
     pub fn lease_lost(&self) -> bool {
-        self.0.lease.is_lost()
+        self.0.lease.remaining().is_zero()
     }
 
     /// A key for systems that remember what they have done: the same in every attempt of this job, different for every other.

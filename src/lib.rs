@@ -53,15 +53,15 @@ pub use trace::{Trace, TraceError};
 pub use ractor;
 pub use retraced_actors::bounds;
 pub use retraced_actors::{
-    Budget, Drained, Enqueue, EnqueueError, Receipt, Refusal, Reopening, RestartDelay, RestartPolicy,
+    Budget, Drained, Enqueue, EnqueueError, Receipt, Refusal, Reopening, RestartDelay, RestartPolicy, Strategy,
 };
 pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::failure::{Class, Code, Failure};
-pub use retraced_jobs::handler::{Job, RawJob, State};
+pub use retraced_jobs::handler::{Job, JobOptions, RawJob, State, seal_job};
 pub use retraced_jobs::job::{JobId, JobState, Kind, QueueName};
 pub use retraced_jobs::retry::Retry;
 pub use retraced_jobs::store::memory::MemoryStore;
-// RedisStore joins with the redis-store branch.
+pub use retraced_jobs::store::redis::RedisStore;
 pub use retraced_jobs::store::{Retention, RetentionRule, Store};
 pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
 
@@ -80,3 +80,8 @@ pub mod job {
 pub mod codec {
     pub use retraced_jobs::codec::*;
 }
+
+/// The README's examples, run as the README has them.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

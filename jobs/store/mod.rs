@@ -9,7 +9,7 @@
 //!
 //! **Sending a call again.** A call that mutates carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send the same call
 //! with the same id: a store that had applied it gives the same reply and does nothing. A claim sent again gives what it granted and what still
-//! stands of it.
+//! stands of it. Replies are kept until the lane's next call, at least for a day.
 //!
 //! **Batches** are done in order, as if one item after the other: an id named twice meets what its first mention did. An empty one is fine. Jobs put back to the
 //! front by one call stand there in the order of the call.
@@ -96,7 +96,7 @@ pub trait Transitions: Send + Sync + 'static {
     /// Takes back up to `request.limit` leases that ran out, the first to run out first: crashes + 1, then poisoned when that was one too many, else
     /// cancelled when that was asked, else to the front of the queue.
     /// Each run leaves a stamp; when there are leases and the stamp before is missing or older than half a lease, nobody could renew, and nothing is taken for
-    /// one more lease.
+    /// one more lease; never for more than one lease of the run that asks.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 
     /// Releases, at no cost (releases + 1), grants of `owner` that are not among `known`: replies that never arrived. Looks at one slice of the grants; go on

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use redis::Commands;
 use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
 use retraced_jobs::store::{
-    CallId, ClaimRequest, Claims, Desk, Enqueued, Lane, Lanes, Leases, Ledger, Moved, Reclaim, Retention,
+    CallId, ClaimRequest, Claims, Desk, Enqueued, Hint, Lane, Lanes, Leases, Ledger, Moved, Reclaim, Retention,
     RetentionRule, Settled, Settlement, Store, StoreError, Transitions, TrimPolicy, Verdict,
 };
 use support::redis_server::RedisServer;
@@ -219,16 +220,73 @@ async fn scripts_the_server_has_forgotten_are_sent_again() {
     assert_eq!(settled, [Settled::Done { state: JobState::Completed }]);
 }
 
-/// Goal: a key of the wrong type is named, and nothing is half done. Method: each key of the queue in turn becomes a string; every verb must fail with the
-/// key's name and leave all keys as they were.
+/// Everything a verb may be asked to do, in a world where it has something to do.
+async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Result<(), StoreError>> {
+    let (store, queue, call) = (world.store.clone(), world.queue.clone(), world.call());
+    let leases: Vec<Lease> = held.jobs.iter().map(|job| job.lease(Incarnation::from(uuid::Uuid::nil()))).collect();
+    let verdicts = [
+        settlement(held, 0, Verdict::Retry { delay: Duration::ZERO }),
+        settlement(held, 1, Verdict::Retry { delay: LEASE }),
+        settlement(held, 2, Verdict::Complete { keep: true }),
+        settlement(held, 3, Verdict::Complete { keep: false }),
+        settlement(held, 4, Verdict::Bury),
+        settlement(held, 5, Verdict::Poison),
+        settlement(held, 6, Verdict::Cancel),
+        settlement(held, 7, Verdict::ReleaseNow),
+    ];
+    let all = ["h0", "waits", "due", "dead", "gone"].map(id);
+    let delayed = [new("n1", RunAt::Now), new("n2", RunAt::After(LEASE))];
+    let reclaim = Reclaim { limit: 10, lease: LEASE, crashes_max: 3 };
+    Some(match verb {
+        0 => store.enqueue(call, &queue, &delayed).await.map(drop),
+        1 => store.claim(call, &queue, &request(1, LEASE)).await.map(drop),
+        2 => store.settle(call, &queue, &verdicts).await.map(drop),
+        3 => store.turn(call, &queue, &verdicts, &request(1, LEASE)).await.map(drop),
+        4 => store.promote(call, &queue, 1).await.map(drop),
+        5 => store.reclaim(call, &queue, &reclaim).await.map(drop),
+        6 => store.reconcile(call, &queue, call.incarnation, &[], None).await.map(drop),
+        7 => store.redrive(call, &queue, &all).await.map(drop),
+        8 => store.cancel(call, &queue, &all).await.map(drop),
+        9 => store.discard(call, &queue, &all).await.map(drop),
+        10 => store.trim(call, &queue, &keep_nothing()).await.map(drop),
+        11 => store.renew(&queue, LEASE, &leases).await.map(drop),
+        12 => store.pause(&queue, true).await.map(drop),
+        13 => store.stats(&queue).await.map(drop),
+        14 => store.audit(&queue).await.map(drop),
+        15 => store.job(&queue, &id("h0")).await.map(drop),
+        16 => store.jobs(&queue, JobState::Processing, None, 10).await.map(drop),
+        _ => return None,
+    })
+}
+
+/// Eight jobs held, one that waits, one that is due, one dead, one damaged beyond its lease.
+async fn busy(world: &mut World) -> Claims {
+    let _: () = redis::cmd("FLUSHALL").query(&mut world.server.connection()).unwrap();
+    world.enqueue(&["dead", "gone"]).await;
+    let claims = world.claim(2).await;
+    world
+        .settle(&[settlement(&claims, 0, Verdict::Bury), settlement(&claims, 1, Verdict::Complete { keep: true })])
+        .await;
+    world.enqueue(&["h0", "h1", "h2", "h3", "h4", "h5", "h6", "h7", "waits"]).await;
+    let held = world.claim(8).await;
+    let call = world.call();
+    world.store.enqueue(call, &world.queue, &[new("due", RunAt::After(LEASE))]).await.unwrap();
+    let mut hand = world.server.connection();
+    let _: () = hand.zadd(world.key("delayed"), "due", 1).unwrap();
+    let _: () = hand.zadd(world.key("lease"), "h7", 1).unwrap();
+    let now_ms: u64 = {
+        let time: (u64, u64) = redis::cmd("TIME").query(&mut hand).unwrap();
+        time.0 * 1000
+    };
+    let _: () = hand.hset(world.key("stats"), "reclaimed_at", now_ms).unwrap();
+    held
+}
+
+/// Goal: a key of the wrong type is named, and nothing is half done. Method: each key of the queue in turn becomes a string, before each verb in turn; the
+/// verb must do without that key, or fail with its name and leave all keys as they were.
 #[tokio::test]
-async fn a_key_of_a_wrong_type_is_named_and_nothing_is_written() {
+async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
     let mut world = World::new().await;
-    let (store, queue) = (world.store.clone(), world.queue.clone());
-    world.enqueue(&["a", "b"]).await;
-    let claims = world.claim(1).await;
-    let held: Vec<Lease> = claims.jobs.iter().map(|job| job.lease(Incarnation::from(uuid::Uuid::nil()))).collect();
-    let verdicts = [settlement(&claims, 0, Verdict::Retry { delay: Duration::ZERO })];
     for name in [
         "job",
         "pending",
@@ -245,49 +303,22 @@ async fn a_key_of_a_wrong_type_is_named_and_nothing_is_written() {
         "lanes",
     ] {
         let key = world.key(name);
-        let mut hand = world.server.connection();
-        let aside: bool = hand.rename_nx(&key, "aside").unwrap_or(false);
-        let _: () = hand.set(&key, "not what it was").unwrap();
-        let before = world.contents();
-        let all = [id("a"), id("b")];
-        let reclaim = Reclaim { limit: 10, lease: LEASE, crashes_max: 3 };
-        let mut errors = vec![
-            store.enqueue(world.call(), &queue, &[new("c", RunAt::Now)]).await.unwrap_err(),
-            store.claim(world.call(), &queue, &request(1, LEASE)).await.unwrap_err(),
-            store.settle(world.call(), &queue, &verdicts).await.unwrap_err(),
-            store.turn(world.call(), &queue, &verdicts, &request(1, LEASE)).await.unwrap_err(),
-            store.promote(world.call(), &queue, 1).await.unwrap_err(),
-            store.reclaim(world.call(), &queue, &reclaim).await.unwrap_err(),
-            store.reconcile(world.call(), &queue, held[0].owner, &[], None).await.unwrap_err(),
-            store.redrive(world.call(), &queue, &all).await.unwrap_err(),
-            store.cancel(world.call(), &queue, &all).await.unwrap_err(),
-            store.discard(world.call(), &queue, &all).await.unwrap_err(),
-            store.trim(world.call(), &queue, &keep_nothing()).await.unwrap_err(),
-        ];
-        // These have no lane.
-        if name != "lanes" {
-            errors.extend([
-                store.renew(&queue, LEASE, &held).await.unwrap_err(),
-                store.pause(&queue, true).await.unwrap_err(),
-                store.stats(&queue).await.unwrap_err(),
-                store.audit(&queue).await.unwrap_err(),
-                store.job(&queue, &id("a")).await.unwrap_err(),
-                store.jobs(&queue, JobState::Pending, None, 10).await.unwrap_err(),
-            ]);
-        }
-        for error in errors {
+        let mut refusals = 0;
+        for verb in 0.. {
+            let held = busy(&mut world).await;
+            let mut hand = world.server.connection();
+            let _: () = hand.del(&key).unwrap();
+            let _: () = hand.set(&key, "not what it was").unwrap();
+            let before = world.contents();
+            let Some(result) = every_verb(&mut world, &held, verb).await else { break };
+            let Err(error) = result else { continue };
+            refusals += 1;
             assert!(matches!(error, StoreError::Corrupt { .. }), "{name}: {error:?}");
             assert!(error.to_string().contains(&key), "{error} does not name {key}");
+            assert!(before == world.contents(), "with {name} damaged, {} was half done", error.operation());
         }
-        assert!(before == world.contents(), "with {name} damaged something was written");
-        let _: () = hand.del(&key).unwrap();
-        if aside {
-            let _: () = hand.rename("aside", &key).unwrap();
-        }
+        assert!(refusals >= 8, "{name} is met by {refusals} verbs only");
     }
-    // Put right again, it goes on where it was.
-    assert_eq!(world.settle(&verdicts).await, [Settled::Done { state: JobState::Pending }]);
-    assert_eq!(ids(&world.claim(10).await), ["b", "a"]);
 }
 
 /// Goal: what a foreign hand writes into a key neither stops the queue nor is handed to a worker. Method: a corpus of entries nobody of us writes; every
@@ -538,4 +569,25 @@ async fn a_claim_of_large_jobs_stops_at_its_bytes_and_keeps_the_order() {
     }
     let expected = [vec!["job-0", "job-1", "job-2"], vec!["job-3", "job-4"], vec!["job-5"], vec!["job-6"]];
     assert_eq!(batches, expected);
+}
+
+/// Goal: whoever came back with less than it asked for is woken by the next job, also when its own call had put a job back and so sent a hint before.
+#[tokio::test]
+async fn a_turn_that_releases_and_comes_back_short_is_woken_by_the_next_job() {
+    let mut world = World::new().await;
+    world.enqueue(&["a"]).await;
+    let claims = world.claim(1).await;
+    assert_eq!(world.claim(1).await.jobs, []); // asleep now
+    let mut hints = world.store.hints(std::slice::from_ref(&world.queue)).await.unwrap();
+    let call = world.call();
+    let released = [settlement(&claims, 0, Verdict::ReleaseNow)];
+    let (_, claims) = world.store.turn(call, &world.queue, &released, &request(2, LEASE)).await.unwrap();
+    assert_eq!(ids(&claims), ["a"]);
+    for occasion in ["the release", "the new job"] {
+        let hint = tokio::time::timeout(Duration::from_secs(10), hints.next()).await;
+        assert_eq!(hint.ok().flatten(), Some(Hint::Pending(world.queue.clone())), "{occasion} woke nobody");
+        if occasion == "the release" {
+            world.enqueue(&["b"]).await;
+        }
+    }
 }

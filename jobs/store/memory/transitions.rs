@@ -187,7 +187,7 @@ impl Queue {
         }
         self.stamp_ms = Some(now);
         let mut reclaimed = Reclaimed::default();
-        if now < self.grace_until_ms {
+        if (now + 1..=now.saturating_add(lease_ms)).contains(&self.grace_until_ms) {
             reclaimed.grace = Some(until(self.grace_until_ms, now));
         } else {
             let mut front = self.front();

@@ -3,6 +3,7 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    none
 -- Reply   {'ok', jobs, entries of pending, stale entries as counted, jobs in the other containers, leases - grants}
+meet_all()
 local leases = leases_kept - (call('ZSCORE', LEASE, ROOM) and 1 or 0)
 local grants = grants_kept - call('HEXISTS', GRANT, ROOM)
 local contained = leases + completed_kept + call('ZCARD', DELAYED) + call('ZCARD', DEAD) + call('ZCARD', POISONED)

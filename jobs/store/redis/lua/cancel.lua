@@ -6,6 +6,7 @@
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
+meet_all()
 
 local results, called_off, pasts, seen, delayed, asked = {}, {}, {}, {}, {}, {}
 local stale = 0

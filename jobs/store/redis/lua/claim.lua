@@ -15,6 +15,6 @@ if PAUSED then
   lane_close({ 'paused', {} })
   return { 'paused', NOW, {}, {}, {} }
 end
-local ids, bodies, pasts = claim(tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), nonce)
+local ids, bodies, pasts = claim(tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), nonce, look_ahead())
 lane_close({ 'ok', ids })
 return { 'ok', NOW, ids, bodies, pasts }

@@ -6,6 +6,7 @@
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
+meet_all()
 
 local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED, c = COMPLETED }
 local results, removed, contained, seen, stale = {}, {}, {}, {}, 0

@@ -13,6 +13,8 @@ local ids, n = {}, 0
 for i = 4, #ARGV, 3 do n = n + 1; ids[n] = ARGV[i] end
 if n == 0 then return lane_close({ 'ok', NOW, '' }) end
 local taken = call('HMGET', JOB, unpack(ids))
+call('LLEN', PENDING)
+call('ZCARD', DELAYED)
 
 local created, fresh, dues, seen = {}, {}, {}, {}
 for i = 1, n do

@@ -8,6 +8,7 @@
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
+meet_all()
 
 local lease_ms, crashes_max = tonumber(ARGV[5]), tonumber(ARGV[6])
 local seen = call('HMGET', STATS, 'reclaimed_at', 'grace_until')

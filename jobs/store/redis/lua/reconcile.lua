@@ -6,6 +6,7 @@
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
+meet_all()
 
 local owner, known = ARGV[4], {}
 for i = 7, #ARGV do known[ARGV[i]] = true end

@@ -7,6 +7,7 @@
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
+meet_all()
 
 local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED }
 local results, moving, pasts, seen = {}, {}, {}, {}

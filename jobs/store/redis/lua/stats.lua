@@ -5,6 +5,7 @@
 -- Reply   {'ok', now, paused 1 | 0, pending, processing, delayed, completed kept, dead, poisoned, cancelled,
 --         enqueued at of the first live entry of pending or '', due time of the first delayed job or '',
 --         enqueued, completed, failures, crashes, releases, stale settlements, trimmed, garbage}
+meet_all()
 local LOOKED_AT = 100 -- entries of pending looked at for a live one
 local oldest = ''
 local entries = call('LRANGE', PENDING, 0, LOOKED_AT - 1)

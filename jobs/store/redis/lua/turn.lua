@@ -11,11 +11,12 @@ if open == 'again' then
   local ids, bodies, pasts = claimed(last[2], nonce)
   return { last[1], struct.unpack('>I6', at), ids, bodies, pasts, last[3] }
 end
+local size = look_ahead()
 local settled = settle(8)
 if PAUSED then
   lane_close({ 'paused', {}, settled })
   return { 'paused', NOW, {}, {}, {}, settled }
 end
-local ids, bodies, pasts = claim(tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), nonce)
+local ids, bodies, pasts = claim(tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), nonce, size)
 lane_close({ 'ok', ids, settled })
 return { 'ok', NOW, ids, bodies, pasts, settled }

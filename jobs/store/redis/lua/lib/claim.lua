@@ -2,9 +2,17 @@
 local IDLE_MS = 6000      -- how long a claim that found too little is taken for a sleeper; above the longest idle poll
 local SKIPPED_MAX = 1000  -- dead entries one call passes over
 
--- Grants up to `limit` jobs from the front of pending, of at most `max_bytes` together, or one.
+-- Meets what a claim writes (lib/queue.lua), before anything is written. Gives the size of the job at the front: it tells
+-- how many bodies to read at once, so that a queue of large ones is not read whole.
+local function look_ahead()
+  leases_kept, grants_kept = call('ZCARD', LEASE), call('HLEN', GRANT)
+  local front = call('LINDEX', PENDING, 0)
+  return call('HSTRLEN', JOB, front and sub(front, 7) or '')
+end
+
+-- Grants up to `limit` jobs from the front of pending, of at most `max_bytes` together, or one; `size` is look_ahead's.
 -- Gives { ids, bodies, pasts }; pasts is empty when no job granted has one, else '' stands for none.
-local function claim(limit, lease_ms, max_bytes, nonce)
+local function claim(limit, lease_ms, max_bytes, nonce, size)
   local ids, bodies, pasts = {}, {}, {}
   local n, bytes, any_past, full = 0, 0, false, false
   local skipped, garbage, stale = 0, 0, 0
@@ -12,10 +20,6 @@ local function claim(limit, lease_ms, max_bytes, nonce)
   local first_grant = '\0\0\0\1' .. grant_tail .. '\0'
   local leases, grants, buried = {}, {}, nil
   local expiry = string.format('%.0f', NOW + lease_ms)
-
-  -- The first job tells how many bodies to read at once, so that a queue of large ones is not read whole.
-  local size, front = 0, call('LINDEX', PENDING, 0)
-  if front then size = call('HSTRLEN', JOB, sub(front, 7)) end
 
   while n < limit and not full and skipped <= SKIPPED_MAX do
     local want = limit - n
@@ -27,6 +31,24 @@ local function claim(limit, lease_ms, max_bytes, nonce)
     local read = call('HMGET', JOB, unpack(found))
     local before = pasts_kept > 0 and call('HMGET', PAST, unpack(found))
     local seen_bytes = 0
+    if not before and n == 0 then
+      -- The usual slice: no job of the queue has a past, and every entry is live and fits.
+      for i = 1, m do
+        local body = read[i]
+        if not body or #body < HEADER or sub(entries[i], 1, 6) ~= sub(body, 1, 6) then break end
+        bytes = bytes + #body
+        if bytes > max_bytes and i > 1 then break end
+        n = i
+        leases[2 * i - 1], leases[2 * i] = expiry, found[i]
+        grants[2 * i - 1], grants[2 * i] = found[i], first_grant
+      end
+      if n == m then
+        ids, bodies, seen_bytes = found, read, bytes
+        m = 0
+      else
+        n, bytes, leases, grants = 0, 0, {}, {}
+      end
+    end
     for i = 1, m do
       local id, body, p = found[i], read[i], before and before[i]
       if not body then
@@ -64,7 +86,7 @@ local function claim(limit, lease_ms, max_bytes, nonce)
         end
       end
     end
-    if n > 0 then size = math.max(1, seen_bytes / m) end
+    if seen_bytes > 0 then size = seen_bytes / #entries end
   end
 
   if n > 0 then
@@ -90,10 +112,11 @@ local function claim(limit, lease_ms, max_bytes, nonce)
     put(GRANT, grants_kept, grants)
   end
   if buried then
+    -- These keys were not met: were one damaged as well, the grants must still come through.
     for i = 1, #buried do
-      call('ZADD', POISONED, NOW, buried[i])
-      call('HSET', PAST, buried[i], string.rep('\0', PAST_LEN))
-      call('HSET', HISTORY, buried[i] .. '\0000', NOW6 .. 'G')
+      redis.pcall('ZADD', POISONED, NOW_TEXT, buried[i])
+      redis.pcall('HSET', PAST, buried[i], string.rep('\0', PAST_LEN))
+      redis.pcall('HSET', HISTORY, buried[i] .. '\0000', NOW6 .. 'G')
     end
     garbage = garbage + #buried
   end

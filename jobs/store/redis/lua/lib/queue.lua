@@ -24,16 +24,24 @@ do
   NOW_TEXT = string.format('%.0f', NOW)
 end
 
--- Lua has no rollback: a key of a wrong type must be met here, before the first write.
-local pasts_kept = call('HLEN', PAST)
-local completed_kept = call('ZCARD', COMPLETED)
-local leases_kept, grants_kept, histories_kept = call('ZCARD', LEASE), call('HLEN', GRANT), call('HLEN', HISTORY)
-call('HLEN', JOB) call('LLEN', PENDING)
-call('ZCARD', DELAYED) call('ZCARD', DEAD) call('ZCARD', POISONED) call('ZCARD', CANCELLED)
 local stats_read = call('HMGET', STATS, 'paused', 'idle_until', 'stale')
 local PAUSED = stats_read[1] == '1'
 local IDLE_UNTIL = tonumber(stats_read[2]) or 0
 local STALE = tonumber(stats_read[3]) or 0
+
+-- Lua has no rollback: every key a script writes to is met by a read before the first write, so that one of a wrong
+-- type stops the script while nothing has happened. What is met tells how much the key holds.
+local pasts_kept = call('HLEN', PAST)
+local leases_kept, grants_kept, histories_kept, completed_kept
+
+-- Scripts that are not called thousands of times a second meet all keys.
+local function meet_all()
+  leases_kept, grants_kept, histories_kept = call('ZCARD', LEASE), call('HLEN', GRANT), call('HLEN', HISTORY)
+  completed_kept = call('ZCARD', COMPLETED)
+  call('HLEN', JOB)
+  call('LLEN', PENDING)
+  for i = 7, 11 do call('ZCARD', KEYS[i]) end
+end
 
 -- Adds to a counter; one overwritten by hand starts again instead of stopping the queue.
 local function count(name, n)

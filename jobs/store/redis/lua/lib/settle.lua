@@ -30,10 +30,11 @@ local function settle(first)
   local grants = call('HMGET', GRANT, unpack(ids))
 
   -- What to do is decided before anything is done. A first attempt that completed is the usual thing and needs little.
+  -- The lists are filled by counters of their own: `#` of a growing table is a search.
   local states, out, gone, others, history, kept, stale
   local function decide(twice)
     states, out, gone, others, history, kept, stale = {}, {}, {}, {}, {}, {}, 0
-    local from = 1
+    local settled, removed, completed, told, from = 0, 0, 0, 0, 1
     for group = 1, #at do
       local op, to = at[group][1], at[group][2]
       local token, verdict = sub(op, 3, 14), sub(op, 1, 1)
@@ -44,22 +45,23 @@ local function settle(first)
         local g = grants[k]
         if twice and twice[k] then g = false end
         if g and g == usual then
-          out[#out + 1] = ids[k]
-          states[k] = 'c'
+          settled = settled + 1
+          out[settled], states[k] = ids[k], 'c'
           if keep then
-            kept[#kept + 1] = NOW_TEXT
-            kept[#kept + 1] = ids[k]
+            completed = completed + 2
+            kept[completed - 1], kept[completed] = NOW_TEXT, ids[k]
             if records[k] then
-              history[#history + 1] = ids[k] .. suffix
-              history[#history + 1] = NOW6 .. 'C' .. records[k]
+              told = told + 2
+              history[told - 1], history[told] = ids[k] .. suffix, NOW6 .. 'C' .. records[k]
             end
           else
-            gone[#gone + 1] = ids[k]
+            removed = removed + 1
+            gone[removed] = ids[k]
           end
         elseif g and #g == GRANT_LEN and sub(g, 1, 12) == token then
-          out[#out + 1] = ids[k]
+          settled = settled + 1
+          out[settled], states[k] = ids[k], '?'
           others[#others + 1] = { k, op, verdict }
-          states[k] = '?'
         else
           stale = stale + 1
           states[k] = 's'
@@ -147,6 +149,16 @@ local function settle(first)
       end
     end
   end
+
+  -- Meets what will be written (lib/queue.lua); lease is met by the first write itself.
+  if #gone + #deleted > 0 then call('HLEN', JOB) end
+  if #history + #cut + #deleted > 0 then histories_kept = call('HLEN', HISTORY) end
+  if #kept > 0 then call('ZCARD', COMPLETED) end
+  if #dead > 0 then call('ZCARD', DEAD) end
+  if #poisoned > 0 then call('ZCARD', POISONED) end
+  if #cancelled > 0 then call('ZCARD', CANCELLED) end
+  if #delayed > 0 then call('ZCARD', DELAYED) end
+  if #front + #back > 0 then call('LLEN', PENDING) end
 
   -- Deletions stand first: Redis refuses a script only at its first write, so that even a full server lets jobs end.
   if #out > 0 then

@@ -1,0 +1,10 @@
+//! The supervision tree as a whole, on the memory store, in paused time unless a test says otherwise.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+mod backpressure;
+mod kills;
+mod life;
+mod outage;
+mod replies;
+mod shutdown;
+mod support;

@@ -1,0 +1,388 @@
+//! A world of its own for each test: one memory store behind its faults, one tree or more, and a check at the end that nothing was left behind.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use retraced_actors::{Drained, EnqueueError, QueueHandle, QueueOptions, QueueSpec, Receipt, StartError, Tree};
+use retraced_actors::{TreeOptions, TreeSpec};
+use retraced_jobs::clock::TokioClock;
+use retraced_jobs::context::Context;
+use retraced_jobs::execution::{Rules, Runner};
+use retraced_jobs::failure::{Code, Failure};
+use retraced_jobs::handler::{Handlers, JobOptions, States, seal_job};
+use retraced_jobs::job::{Incarnation, JobId, JobState, QueueName, RunAt};
+use retraced_jobs::retry::Retry;
+use retraced_jobs::store::memory::MemoryStore;
+use retraced_jobs::store::{CallId, Desk, Lanes, QueueStats};
+use retraced_jobs::trace::{EventKind, JobView, SupervisionEvent};
+use tokio::runtime::Handle;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{Book, Do, Faulty, How, Work};
+
+/// How long a test waits, in its own time, before it says that what it waits for does not come.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Where the wall clock of a world begins.
+const BEGIN_MS: u64 = 1_700_000_000_000;
+
+pub fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub fn secs(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+/// How a tree is to be.
+pub struct WorldBuilder {
+    queues: Vec<QueueName>,
+    options: TreeOptions,
+    queue: QueueOptions,
+    rules: Rules,
+    store: Option<Faulty>,
+    book: Book,
+    users: Handle,
+}
+
+impl WorldBuilder {
+    pub fn queues(mut self, names: &[&str]) -> Self {
+        self.queues = names.iter().map(|name| QueueName::new(name).unwrap()).collect();
+        self
+    }
+
+    pub fn concurrency(mut self, executors: usize) -> Self {
+        self.queue.concurrency = executors;
+        self
+    }
+
+    pub fn options(mut self, change: impl FnOnce(&mut TreeOptions)) -> Self {
+        change(&mut self.options);
+        self
+    }
+
+    pub fn queue(mut self, change: impl FnOnce(&mut QueueOptions)) -> Self {
+        change(&mut self.queue);
+        self
+    }
+
+    pub fn rules(mut self, change: impl FnOnce(&mut Rules)) -> Self {
+        change(&mut self.rules);
+        self
+    }
+
+    /// The same store and the same book as another world.
+    pub fn beside(mut self, other: &World) -> Self {
+        self.store = Some(other.store.clone());
+        self.book = other.book.clone();
+        self
+    }
+
+    pub fn users(mut self, users: Handle) -> Self {
+        self.users = users;
+        self
+    }
+
+    pub async fn start(self) -> World {
+        self.try_start().await.unwrap()
+    }
+
+    pub async fn try_start(self) -> Result<World, StartError> {
+        let Self { queues, options, queue, rules, store, book, users } = self;
+        let clock = options.clock.clone();
+        let store = store.unwrap_or_else(|| Faulty::new(MemoryStore::with_clock(clock)));
+        let incarnation = Incarnation::from(Uuid::new_v4());
+        let specs = queues.iter().map(|name| {
+            let mut handlers = Handlers::default();
+            let book = book.clone();
+            handlers.add(move |work: Work, ctx: Context| perform(work, ctx, book.clone())).unwrap();
+            let (handlers, states) = (Arc::new(handlers), Arc::new(States::default()));
+            QueueSpec {
+                name: name.clone(),
+                options: queue.clone(),
+                runner: Arc::new(Runner::new(name.clone(), handlers, states, rules.clone(), incarnation)),
+            }
+        });
+        let tree = Tree::start(TreeSpec {
+            store: Arc::new(store.clone()),
+            incarnation,
+            queues: specs.collect(),
+            options,
+            tree: Handle::current(),
+            users,
+        })
+        .await?;
+        let events = Arc::new(Mutex::new(Vec::new()));
+        collect(&tree, events.clone());
+        Ok(World {
+            store,
+            book,
+            tree,
+            queue: queues[0].clone(),
+            events,
+            desk: Lanes::new(Incarnation::from(Uuid::new_v4()), 4),
+            enqueued: Mutex::default(),
+            closed: false,
+        })
+    }
+}
+
+fn collect(tree: &Tree, events: Arc<Mutex<Vec<SupervisionEvent>>>) {
+    let mut supervision = tree.supervision();
+    tokio::spawn(async move {
+        loop {
+            match supervision.recv().await {
+                Ok(event) => events.lock().unwrap().push(event),
+                Err(RecvError::Lagged(missed)) => panic!("the test missed {missed} events"),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    });
+}
+
+async fn perform(work: Work, ctx: Context, book: Book) -> Result<(), Failure> {
+    let entry = book.begin(&ctx);
+    let step = work.steps[entry.earlier.min(work.steps.len() - 1)];
+    if step.wait_ms > 0 {
+        tokio::time::sleep(millis(step.wait_ms)).await;
+    }
+    let result = match step.then {
+        Do::Succeed => Ok(()),
+        Do::FailTemporary => Err(Failure::temporary(Code::NetworkError, "the line is dead")),
+        Do::FailAskingFor(ms) => Err(Failure::temporary(Code::RateLimitExceeded, "too many").retry_after(millis(ms))),
+        Do::FailPermanent => Err(Failure::permanent(Code::InvalidJobData, "no such address")),
+        Do::FailUnknown => Err(Failure::new(Code::JobExecutionFailed, "who knows")),
+        Do::Snooze(ms) => Err(Failure::snooze(millis(ms))),
+        Do::Panic => panic!("boom {}", ctx.id()),
+        Do::StopWhenAsked => {
+            ctx.cancellation().cancelled().await;
+            Err(Failure::temporary(Code::Interrupted, "asked to stop"))
+        }
+        Do::SucceedWhenAsked => {
+            ctx.cancellation().cancelled().await;
+            Ok(())
+        }
+        Do::Hang => std::future::pending().await,
+    };
+    entry.ends(if result.is_ok() { How::Succeeded } else { How::Failed });
+    result
+}
+
+/// A tree with its surroundings.
+pub struct World {
+    pub store: Faulty,
+    pub book: Book,
+    pub tree: Tree,
+    pub queue: QueueName,
+    events: Arc<Mutex<Vec<SupervisionEvent>>>,
+    desk: Lanes,
+    enqueued: Mutex<BTreeSet<(QueueName, JobId)>>,
+    closed: bool,
+}
+
+impl World {
+    /// A queue `email` with 4 executors, leases of 30 s, retries after exactly 1 s.
+    pub fn build() -> WorldBuilder {
+        WorldBuilder {
+            queues: vec![QueueName::new("email").unwrap()],
+            options: TreeOptions {
+                seed: 1,
+                clock: Arc::new(TokioClock::starting_at(BEGIN_MS)),
+                ..TreeOptions::default()
+            },
+            queue: QueueOptions { concurrency: 4, ..QueueOptions::default() },
+            rules: Rules { retry: Retry::fixed().base(secs(1)).jitter(0), ..Rules::default() },
+            store: None,
+            book: Book::default(),
+            users: Handle::current(),
+        }
+    }
+
+    pub async fn start() -> Self {
+        Self::build().start().await
+    }
+
+    pub fn handle(&self) -> QueueHandle {
+        self.tree.queue(&self.queue).unwrap()
+    }
+
+    // --- jobs
+
+    pub async fn enqueue(&self, id: &str, work: Work) -> JobId {
+        self.enqueue_at(id, work, RunAt::Now).await
+    }
+
+    pub async fn enqueue_at(&self, id: &str, work: Work, run_at: RunAt) -> JobId {
+        self.try_enqueue(id, work, run_at, PATIENCE).await.unwrap().id
+    }
+
+    pub async fn try_enqueue(
+        &self,
+        id: &str,
+        work: Work,
+        run_at: RunAt,
+        patience: Duration,
+    ) -> Result<Receipt, EnqueueError> {
+        let id = JobId::parse(id).unwrap();
+        let options = JobOptions { id: Some(id.clone()), run_at, ..JobOptions::default() };
+        let job = seal_job(&work, &options).unwrap();
+        let receipt = self.handle().enqueue(job, patience).await?;
+        self.enqueued.lock().unwrap().insert((self.queue.clone(), id));
+        Ok(receipt)
+    }
+
+    /// So many jobs, named `prefix-0` and so on, of the same work.
+    pub async fn enqueue_many(&self, prefix: &str, count: usize, work: &Work) -> Vec<JobId> {
+        let names: Vec<String> = (0..count).map(|n| format!("{prefix}-{n}")).collect();
+        let all = names.iter().map(|name| self.enqueue(name, work.clone()));
+        futures_util::future::join_all(all).await
+    }
+
+    pub fn view(&self, id: &JobId) -> JobView {
+        let view = self.store.job(&self.queue, id).now_or_never().unwrap().unwrap();
+        view.unwrap_or_else(|| panic!("job {id} is not kept"))
+    }
+
+    pub fn state(&self, id: &JobId) -> JobState {
+        self.view(id).state
+    }
+
+    pub fn stats(&self) -> QueueStats {
+        self.store.stats(&self.queue).now_or_never().unwrap().unwrap()
+    }
+
+    /// The queue from its front, at most 500.
+    pub fn pending(&self) -> Vec<JobId> {
+        let page = self.store.jobs(&self.queue, JobState::Pending, None, 500).now_or_never().unwrap().unwrap();
+        page.jobs.into_iter().map(|job| job.id).collect()
+    }
+
+    pub async fn cancel(&self, id: &JobId) {
+        let call = self.desk_call().await;
+        self.store.cancel(call, &self.queue, std::slice::from_ref(id)).await.unwrap();
+    }
+
+    pub async fn desk_call(&self) -> CallId {
+        self.desk.take().await.next_call()
+    }
+
+    // --- events
+
+    pub fn events(&self) -> Vec<SupervisionEvent> {
+        self.events.lock().unwrap().clone()
+    }
+
+    pub fn count(&self, is: impl Fn(&EventKind) -> bool) -> usize {
+        self.events().iter().filter(|event| is(&event.kind)).count()
+    }
+
+    pub async fn until_event(&self, what: &str, is: impl Fn(&SupervisionEvent) -> bool) -> SupervisionEvent {
+        self.until(what, || self.events().iter().any(&is)).await;
+        self.events().into_iter().find(|event| is(event)).unwrap()
+    }
+
+    // --- waiting
+
+    /// Waits until this holds.
+    pub async fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        self.until_within(PATIENCE, what, holds).await;
+    }
+
+    /// Waits until this holds, at most as long as this.
+    pub async fn until_within(&self, patience: Duration, what: &str, holds: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !holds() {
+            assert!(begun.elapsed() <= patience, "waited in vain for: {what}\n{}", self.report());
+            // A look every millisecond costs too much where minutes pass.
+            tokio::time::sleep(if begun.elapsed() < secs(2) { millis(1) } else { millis(20) }).await;
+        }
+    }
+
+    pub async fn until_state(&self, id: &JobId, state: JobState) {
+        self.until(&format!("{id} {state}"), || self.state(id) == state).await;
+    }
+
+    pub async fn until_all(&self, ids: &[JobId], state: JobState) {
+        self.until(&format!("all {state}"), || ids.iter().all(|id| self.state(id) == state)).await;
+    }
+
+    fn report(&self) -> String {
+        let events: Vec<String> = self
+            .events()
+            .iter()
+            .map(|e| format!("{} {}#{} {:?}", e.at_ms - BEGIN_MS, e.path, e.generation, e.kind))
+            .collect();
+        let runs: Vec<String> = self
+            .book
+            .all()
+            .iter()
+            .map(|run| format!("{} grant {} {:?} stopped {:?}", run.id, run.grant, run.ended, run.stopped))
+            .collect();
+        let tail = |lines: &[String]| lines[lines.len().saturating_sub(60)..].join("\n  ");
+        format!("stats {:?}\nevents\n  {}\nruns\n  {}", self.stats(), tail(&events), tail(&runs))
+    }
+
+    // --- the actors
+
+    /// Kills the actor at this path, and waits until another has its place.
+    pub async fn kill_and_await_successor(&self, path: &str) {
+        let before = self.generation(path).unwrap_or_else(|| panic!("nobody at {path}"));
+        assert!(self.tree.kill(path));
+        self.until(&format!("a successor of {path}"), || self.generation(path).is_some_and(|now| now > before)).await;
+    }
+
+    pub fn generation(&self, path: &str) -> Option<u32> {
+        self.tree.residents().into_iter().find(|resident| resident.path == path).map(|resident| resident.generation)
+    }
+
+    // --- the end
+
+    /// Ends the tree in order, and checks that nothing was left behind.
+    pub async fn close(self) -> Drained {
+        let drained = self.shut_down().await;
+        assert_eq!(drained.unsettled, 0, "outcomes were not settled\n{}", self.report());
+        assert_eq!(self.stats().processing, 0, "jobs are still leased\n{}", self.report());
+        self.leave();
+        drained
+    }
+
+    /// Ends the tree in order, whatever becomes of its jobs.
+    pub async fn shut_down(&self) -> Drained {
+        let begun = Instant::now();
+        let drained = self.tree.shutdown().await;
+        assert!(begun.elapsed() < secs(90), "the shutdown took {:?}", begun.elapsed());
+        drained
+    }
+
+    /// For a tree that has ended: nobody lives on, the queue adds up, and no grant ran twice.
+    pub fn leave(mut self) {
+        self.closed = true;
+        let residents = self.tree.residents();
+        assert!(residents.is_empty(), "actors outlive their tree: {residents:?}");
+        let report = || self.report();
+        for (queue, id) in self.enqueued.lock().unwrap().iter() {
+            let kept = self.store.job(queue, id).now_or_never().unwrap().unwrap();
+            assert!(kept.is_some(), "job {id} was lost\n{}", report());
+        }
+        for queue in self.tree.queues() {
+            let audit = self.store.memory().audit(&queue).now_or_never().unwrap().unwrap();
+            assert_eq!(audit.difference(), 0, "queue {queue} does not add up: {audit:?}\n{}", report());
+            assert_eq!(audit.grant_difference, 0, "{audit:?}");
+        }
+        for (id, runs) in self.book.by_job() {
+            let grants: BTreeSet<u32> = runs.iter().map(|run| run.grant).collect();
+            assert_eq!(grants.len(), runs.len(), "a grant of {id} ran twice\n{}", report());
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !self.closed && !std::thread::panicking() {
+            panic!("this world was not closed: end it with close() or leave()");
+        }
+    }
+}

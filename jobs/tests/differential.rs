@@ -1,0 +1,699 @@
+//! Random histories, driven through the store in memory and another one: the same calls must give the same replies and leave the same queue, step by
+//! step. What fails is shrunk, printed, and kept in `differential.seeds`.
+//!
+//! Two stores read two clocks, so no outcome may hang on a few milliseconds: what is to pass takes [`SOON`] and is waited for at once, what is not takes [`LONG`],
+//! and between two steps both clocks move, so that instants of different steps have the same order in both. Replies and states are then compared with every
+//! instant reduced to whether it has come.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, FailurePersistence, FileFailurePersistence, TestRunner};
+use retraced_jobs::clock::Clock;
+use retraced_jobs::codec::encode_attempt;
+use retraced_jobs::failure::Code;
+use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt, Token};
+use retraced_jobs::store::memory::MemoryStore;
+use retraced_jobs::store::redis::RedisStore;
+use retraced_jobs::store::{
+    CallId, ClaimRequest, Claims, Enqueued, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewal,
+    Retention, RetentionRule, Settled, Settlement, Store, StoreError, TrimPolicy, Trimmed, Verdict,
+};
+use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, JobView};
+use support::redis_server::RedisServer;
+use uuid::Uuid;
+
+/// Passes at once: whoever starts it waits for it.
+const SOON: Duration = Duration::from_millis(3);
+/// Never passes.
+const LONG: Duration = Duration::from_secs(60 * 60);
+/// Longest wait for a few milliseconds of a server's clock. Reached only when it stands still.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Steps of one history.
+const STEPS_MAX: usize = 80;
+/// Histories a run, unless `PROPTEST_CASES` says otherwise.
+const CASES: u32 = 48;
+/// Attempts to make a history that failed shorter; what is left then is what is shown.
+const SHRINKS_MAX: u32 = 150;
+/// Jobs of a history; few, so that they meet.
+const IDS: usize = 6;
+/// Worker processes of a history.
+const WORKERS: usize = 2;
+
+// ---- What may happen --------------------------------------------------------------------------------------------------------------------------
+
+#[derive(Debug, Clone, Copy)]
+enum When {
+    Now,
+    Past,
+    Soon,
+    Long,
+    At,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Complete { keep: bool },
+    Retry(Delay),
+    Bury,
+    Poison,
+    ReleaseNow,
+    ReleaseAfter(Delay),
+    Abandon,
+    Cancel,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Delay {
+    None,
+    Soon,
+    Long,
+}
+
+/// One attempt that ends: which of the latest grants, how, whether something is told, and whether the token is a forged one.
+#[derive(Debug, Clone, Copy)]
+struct Ending {
+    grant: usize,
+    end: End,
+    told: bool,
+    forged: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ask {
+    limit: usize,
+    bytes_max: usize,
+    soon: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Enqueue(Vec<(usize, When)>),
+    Claim(Ask),
+    Settle(Vec<Ending>),
+    Turn(Vec<Ending>, Ask),
+    Promote(usize),
+    Reclaim {
+        limit: usize,
+        ample: bool,
+        crashes_max: u32,
+    },
+    /// The owner knows all its grants but the one of this job.
+    Reconcile {
+        owner: usize,
+        lost: usize,
+    },
+    Renew {
+        grants: Vec<usize>,
+        soon: bool,
+    },
+    Redrive(Vec<usize>),
+    Cancel(Vec<usize>),
+    Discard(Vec<usize>),
+    Pause(bool),
+    Trim {
+        kept: u64,
+        aged: bool,
+        completed: bool,
+        limit: usize,
+    },
+    /// The worker's last call, sent again.
+    Again,
+    /// The worker's last call, under a number it had before.
+    Older,
+    Forget,
+    /// Attempt after attempt of what is at the front fails and is queued again: histories outgrow what is kept of them.
+    WearOut(usize),
+    /// Workers die with what they hold, of which some was to be cancelled.
+    Crash {
+        asked: Vec<usize>,
+        crashes_max: u32,
+    },
+}
+
+impl Step {
+    /// The step as those that are taken one by one.
+    fn simple(&self) -> Vec<Step> {
+        let claim = |limit, soon| Step::Claim(Ask { limit, bytes_max: usize::MAX, soon });
+        match self {
+            Step::WearOut(times) => {
+                let ending = Ending { grant: 0, end: End::Retry(Delay::None), told: true, forged: false };
+                [claim(1, false), Step::Settle(vec![ending])].into_iter().cycle().take(2 * times).collect()
+            }
+            Step::Crash { asked, crashes_max } => {
+                let reclaim = Step::Reclaim { limit: 3, ample: true, crashes_max: *crashes_max };
+                let held: Vec<usize> = (0..3).collect();
+                let lost = Step::Renew { grants: held, soon: true };
+                vec![claim(3, false), Step::Cancel(asked.clone()), lost, reclaim]
+            }
+            step => vec![step.clone()],
+        }
+    }
+
+    /// Whether something may begin in this step that is over [`SOON`], and must be before the next.
+    fn starts_what_ends_soon(&self) -> bool {
+        let put_off = |endings: &[Ending]| {
+            endings.iter().any(|one| matches!(one.end, End::Retry(Delay::Soon) | End::ReleaseAfter(Delay::Soon)))
+        };
+        match self {
+            Step::Enqueue(jobs) => jobs.iter().any(|(_, when)| matches!(when, When::Soon)),
+            Step::Claim(ask) => ask.soon,
+            Step::Settle(endings) => put_off(endings),
+            Step::Turn(endings, ask) => ask.soon || put_off(endings),
+            Step::Renew { soon, .. } => *soon,
+            // A call that was forgotten is done anew.
+            Step::Again | Step::Older => true,
+            _ => false,
+        }
+    }
+}
+
+fn delay() -> impl Strategy<Value = Delay> {
+    prop_oneof![2 => Just(Delay::None), 3 => Just(Delay::Soon), 1 => Just(Delay::Long)]
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        2 => any::<bool>().prop_map(|keep| End::Complete { keep }),
+        4 => delay().prop_map(End::Retry),
+        1 => Just(End::Bury),
+        1 => Just(End::Poison),
+        2 => Just(End::ReleaseNow),
+        2 => delay().prop_map(End::ReleaseAfter),
+        1 => Just(End::Abandon),
+        1 => Just(End::Cancel),
+    ]
+}
+
+fn endings() -> impl Strategy<Value = Vec<Ending>> {
+    let ending = (0..4_usize, end(), prop::bool::weighted(0.8), prop::bool::weighted(0.05))
+        .prop_map(|(grant, end, told, forged)| Ending { grant, end, told, forged });
+    vec(ending, 1..5)
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let bytes = prop_oneof![3 => Just(usize::MAX), 1 => 0..120_usize];
+    (0..6_usize, bytes, prop::bool::weighted(0.2)).prop_map(|(limit, bytes_max, soon)| Ask { limit, bytes_max, soon })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let when = || {
+        prop_oneof![
+            7 => Just(When::Now),
+            1 => Just(When::Past),
+            2 => Just(When::Soon),
+            1 => Just(When::Long),
+            1 => Just(When::At),
+        ]
+    };
+    let some = || vec(0..IDS, 0..4);
+    prop_oneof![
+        6 => vec((0..IDS, when()), 0..6).prop_map(Step::Enqueue),
+        9 => ask().prop_map(Step::Claim),
+        9 => endings().prop_map(Step::Settle),
+        5 => (endings(), ask()).prop_map(|(endings, ask)| Step::Turn(endings, ask)),
+        4 => (0..5_usize).prop_map(Step::Promote),
+        3 => (0..4_usize, any::<bool>(), 1..4_u32)
+            .prop_map(|(limit, ample, crashes_max)| Step::Reclaim { limit, ample, crashes_max }),
+        1 => (0..WORKERS, 0..IDS).prop_map(|(owner, lost)| Step::Reconcile { owner, lost }),
+        1 => (vec(0..5_usize, 0..4), any::<bool>()).prop_map(|(grants, soon)| Step::Renew { grants, soon }),
+        3 => some().prop_map(Step::Redrive),
+        2 => some().prop_map(Step::Cancel),
+        1 => some().prop_map(Step::Discard),
+        1 => prop::bool::weighted(0.2).prop_map(Step::Pause),
+        1 => (0..4_u64, prop::bool::weighted(0.2), any::<bool>(), 0..4_usize)
+            .prop_map(|(kept, aged, completed, limit)| Step::Trim { kept, aged, completed, limit }),
+        2 => Just(Step::Again),
+        1 => Just(Step::Older),
+        1 => Just(Step::Forget),
+        2 => (1..14_usize).prop_map(Step::WearOut),
+        2 => (some(), 1..4_u32).prop_map(|(asked, crashes_max)| Step::Crash { asked, crashes_max }),
+    ]
+}
+
+/// Steps, each with the worker that takes it. Mostly somebody looked after the leases before; otherwise the first who does gives a grace that never ends.
+fn history() -> impl Strategy<Value = Vec<(usize, Step)>> {
+    let steps = vec((0..WORKERS, step()), STEPS_MAX / 2..STEPS_MAX);
+    (prop::bool::weighted(0.8), steps).prop_map(|(looked_after, steps)| {
+        let stamp = (0, Step::Reclaim { limit: 0, ample: true, crashes_max: 3 });
+        looked_after.then_some(stamp).into_iter().chain(steps).collect()
+    })
+}
+
+// ---- What is sent and what comes back ---------------------------------------------------------------------------------------------------------
+
+/// A call with a number, ready to be sent to both stores, and again.
+#[derive(Debug, Clone)]
+enum Call {
+    Enqueue(Vec<NewJob>),
+    Claim(ClaimRequest),
+    Settle(Vec<Settlement>),
+    Turn(Vec<Settlement>, ClaimRequest),
+    Promote(usize),
+    Reclaim(Reclaim),
+    Reconcile(Incarnation, Vec<JobId>),
+    Redrive(Vec<JobId>),
+    Cancel(Vec<JobId>),
+    Discard(Vec<JobId>),
+    Trim(TrimPolicy),
+}
+
+#[derive(Debug, PartialEq)]
+enum Reply {
+    Enqueued(Vec<Enqueued>),
+    Claims(Claims),
+    Settled(Vec<Settled>),
+    Turned(Vec<Settled>, Claims),
+    Promoted(Promoted),
+    Reclaimed(Reclaimed),
+    Reconciled(Reconciled),
+    Moved(Vec<Moved>),
+    Trimmed(Trimmed),
+    Renewed(Vec<Renewal>),
+    Paused(bool),
+    Superseded,
+    Refused,
+}
+
+/// Whether the span is over: all that two clocks agree on.
+fn span(left: Option<Duration>) -> Option<Duration> {
+    left.map(|left| if left.is_zero() { left } else { LONG })
+}
+
+async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> Reply {
+    let timeless = |claims: Claims| {
+        let jobs = claims.jobs.into_iter().map(|job| retraced_jobs::store::ClaimedJob { enqueued_ms: 0, ..job });
+        Claims { now_ms: 0, expires_ms: 0, jobs: jobs.collect(), ..claims }
+    };
+    let reply: Result<Reply, StoreError> = match call {
+        Call::Enqueue(jobs) => store.enqueue(id, queue, jobs).await.map(Reply::Enqueued),
+        Call::Claim(request) => store.claim(id, queue, request).await.map(|claims| Reply::Claims(timeless(claims))),
+        Call::Settle(settlements) => store.settle(id, queue, settlements).await.map(Reply::Settled),
+        Call::Turn(settlements, request) => store
+            .turn(id, queue, settlements, request)
+            .await
+            .map(|(settled, claims)| Reply::Turned(settled, timeless(claims))),
+        Call::Promote(limit) => store
+            .promote(id, queue, *limit)
+            .await
+            .map(|promoted| Reply::Promoted(Promoted { next_due: span(promoted.next_due), ..promoted })),
+        Call::Reclaim(request) => store.reclaim(id, queue, request).await.map(|reclaimed| {
+            Reply::Reclaimed(Reclaimed {
+                next_expiry: span(reclaimed.next_expiry),
+                grace: span(reclaimed.grace),
+                ..reclaimed
+            })
+        }),
+        Call::Reconcile(owner, known) => store.reconcile(id, queue, *owner, known, None).await.map(Reply::Reconciled),
+        Call::Redrive(ids) => store.redrive(id, queue, ids).await.map(Reply::Moved),
+        Call::Cancel(ids) => store.cancel(id, queue, ids).await.map(Reply::Moved),
+        Call::Discard(ids) => store.discard(id, queue, ids).await.map(Reply::Moved),
+        Call::Trim(policy) => store.trim(id, queue, policy).await.map(Reply::Trimmed),
+    };
+    match reply {
+        Ok(reply) => reply,
+        Err(StoreError::Superseded { .. }) => Reply::Superseded,
+        Err(StoreError::Refused { .. }) => Reply::Refused,
+        Err(error) => panic!("{call:?}: {error}"),
+    }
+}
+
+/// All a reader can see of a queue, with instants reduced to whether they have come and sequences to their order.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    stats: QueueStats,
+    limbo: (i64, i64),
+    /// Ids in the order of each listing, a state at a time, with the latest error as the listing tells it.
+    listed: Vec<(JobState, JobId, Option<String>)>,
+    jobs: Vec<JobView>,
+}
+
+async fn look(store: &dyn Store, queue: &QueueName) -> Seen {
+    let now_ms = now(store, queue).await;
+    let come = |at_ms: u64| if at_ms <= now_ms { 0 } else { u64::MAX };
+    let stats = store.stats(queue).await.unwrap();
+    let audit = store.audit(queue).await.unwrap();
+    let mut listed = Vec::new();
+    let mut jobs = Vec::new();
+    for state in JobState::ALL {
+        let mut from = None;
+        loop {
+            let page = store.jobs(queue, state, from, 3).await.unwrap();
+            for job in page.jobs {
+                let view = store.job(queue, &job.id).await.unwrap().unwrap_or_else(|| panic!("{} is not kept", job.id));
+                let told = (job.state, job.counters, job.enqueued_ms, job.at_ms, &job.envelope, job.last_error.clone());
+                let seen = (view.state, view.counters, view.enqueued_ms, view.at_ms, &view.envelope, view.last_error());
+                assert_eq!(told, seen, "a listing and a look at {}", job.id);
+                listed.push((state, job.id, job.last_error.map(|error| error.message)));
+                jobs.push(view);
+            }
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+    }
+    let sequences: BTreeMap<_, _> = {
+        let mut sequences: Vec<_> = jobs.iter().map(|job| job.sequence.unwrap()).collect();
+        sequences.sort_unstable();
+        sequences.into_iter().zip(0..).collect()
+    };
+    for job in &mut jobs {
+        job.now_ms = 0;
+        job.sequence = job.sequence.map(|sequence| sequences[&sequence]);
+        job.enqueued_ms = job.enqueued_ms.map(come);
+        job.at_ms = job.at_ms.map(come);
+        if let Some(claimant) = &mut job.claimant {
+            claimant.expires_ms = come(claimant.expires_ms);
+        }
+        for attempt in &mut job.history {
+            attempt.settled_ms = come(attempt.settled_ms);
+            if let Ok(AttemptRecord::Crashed { lease_expired_ms, .. }) = &mut attempt.record {
+                *lease_expired_ms = come(*lease_expired_ms);
+            }
+        }
+    }
+    Seen {
+        stats: QueueStats {
+            oldest_pending_ms: stats.oldest_pending_ms.map(|_| 0),
+            delayed_overdue_ms: stats.delayed_overdue_ms.map(i64::signum),
+            ..stats
+        },
+        limbo: (audit.difference(), audit.grant_difference),
+        listed,
+        jobs,
+    }
+}
+
+async fn now(store: &dyn Store, queue: &QueueName) -> u64 {
+    store.renew(queue, LONG, &[]).await.unwrap().now_ms
+}
+
+// ---- The two stores ---------------------------------------------------------------------------------------------------------------------------
+
+/// A clock that stands still until it is told.
+#[derive(Clone, Default)]
+struct HandClock(Arc<AtomicU64>);
+
+impl Clock for HandClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The store that is compared with the one in memory.
+struct Other {
+    store: Arc<dyn Store>,
+    /// How its clock moves; where there is none it moves by itself.
+    clock: Option<HandClock>,
+}
+
+impl Other {
+    /// Lets at least this much pass on its clock, and gives what it reads then.
+    async fn wait(&self, span: Duration, queue: &QueueName) -> u64 {
+        let span_ms = u64::try_from(span.as_millis()).unwrap();
+        let until = now(&*self.store, queue).await + span_ms;
+        let began = Instant::now();
+        loop {
+            assert!(began.elapsed() < PATIENCE, "the clock of the other store stands still");
+            match &self.clock {
+                Some(clock) => clock.0.store(until, Ordering::Relaxed),
+                None => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+            let read = now(&*self.store, queue).await;
+            if read >= until {
+                return read;
+            }
+        }
+    }
+}
+
+/// A grant that was made, by whom, and the proof of it.
+#[derive(Debug, Clone)]
+struct Granted {
+    id: JobId,
+    token: Token,
+    owner: Incarnation,
+}
+
+struct Pair<'a> {
+    memory: MemoryStore,
+    clock: HandClock,
+    other: &'a Other,
+    queue: QueueName,
+    ids: Vec<JobId>,
+    workers: Vec<Incarnation>,
+    /// Of each worker: the number of its last call, and the call.
+    last: Vec<(u64, Option<Call>)>,
+    granted: Vec<Granted>,
+    step: u64,
+}
+
+impl<'a> Pair<'a> {
+    fn new(other: &'a Other) -> Self {
+        let clock = HandClock::default();
+        let name = |n: usize| match n % 2 {
+            0 => JobId::from(Uuid::from_u128(0x0190163d_8694_739b_aea5_966c26f8ad00 + n as u128)),
+            _ => JobId::parse(&format!("own-{n}")).unwrap(),
+        };
+        Self {
+            memory: MemoryStore::with_clock(Arc::new(clock.clone())),
+            clock,
+            other,
+            // A queue of its own: the server is shared by all histories of a run.
+            queue: QueueName::new(Uuid::new_v4().simple().to_string()).unwrap(),
+            ids: (0..IDS).map(name).collect(),
+            workers: (0..WORKERS).map(|_| Incarnation::from(Uuid::new_v4())).collect(),
+            last: vec![(0, None); WORKERS],
+            granted: Vec::new(),
+            step: 0,
+        }
+    }
+
+    async fn run(&mut self, history: &[(usize, Step)]) -> Result<(), TestCaseError> {
+        self.pass(Duration::ZERO).await;
+        let history = history.iter().flat_map(|(worker, step)| step.simple().into_iter().map(|step| (*worker, step)));
+        for (worker, step) in history {
+            self.step += 1;
+            self.take(worker, &step).await?;
+            self.pass(if step.starts_what_ends_soon() { SOON } else { Duration::ZERO }).await;
+            let (ours, theirs) = (look(&self.memory, &self.queue).await, look(&*self.other.store, &self.queue).await);
+            prop_assert_eq!(ours, theirs, "after step {}: {:?}", self.step, step);
+        }
+        Ok(())
+    }
+
+    /// Moves both clocks on, so far that no instant of the next step can be one of this.
+    async fn pass(&self, span: Duration) {
+        let read = self.other.wait(span + Duration::from_millis(2), &self.queue).await;
+        self.clock.0.store(read, Ordering::Relaxed);
+    }
+
+    async fn take(&mut self, worker: usize, step: &Step) -> Result<(), TestCaseError> {
+        let (ours, theirs) = match step {
+            Step::Renew { grants, soon } => {
+                let held: Vec<Lease> = grants
+                    .iter()
+                    .filter_map(|n| self.granted(*n))
+                    .map(|granted| Lease { id: granted.id, token: granted.token, owner: granted.owner })
+                    .collect();
+                let lease = if *soon { SOON } else { LONG };
+                let ours = self.memory_store().renew(&self.queue, lease, &held).await.unwrap();
+                let theirs = self.other.store.renew(&self.queue, lease, &held).await.unwrap();
+                (Reply::Renewed(ours.results), Reply::Renewed(theirs.results))
+            }
+            Step::Pause(paused) => {
+                let ours = self.memory_store().pause(&self.queue, *paused).await.unwrap();
+                let theirs = self.other.store.pause(&self.queue, *paused).await.unwrap();
+                (Reply::Paused(ours), Reply::Paused(theirs))
+            }
+            Step::Forget => {
+                let (incarnation, queues) = (self.workers[worker], [self.queue.clone()]);
+                self.memory_store().forget(incarnation, &queues).await.unwrap();
+                self.other.store.forget(incarnation, &queues).await.unwrap();
+                return Ok(());
+            }
+            Step::Again | Step::Older => {
+                let (sequence, last) = self.last[worker].clone();
+                let Some(call) = last else { return Ok(()) };
+                let older = u64::from(matches!(step, Step::Older));
+                self.send(worker, sequence - older, &call).await
+            }
+            step => {
+                let call = self.call(worker, step);
+                let sequence = self.last[worker].0 + 2;
+                self.last[worker] = (sequence, Some(call.clone()));
+                self.send(worker, sequence, &call).await
+            }
+        };
+        prop_assert_eq!(&ours, &theirs, "the reply to step {}: {:?}", self.step, step);
+        if let Reply::Claims(claims) | Reply::Turned(_, claims) = ours {
+            let owner = self.workers[worker];
+            self.granted.extend(claims.jobs.into_iter().map(|job| Granted { id: job.id, token: job.token, owner }));
+        }
+        Ok(())
+    }
+
+    fn memory_store(&self) -> &dyn Store {
+        &self.memory
+    }
+
+    async fn send(&self, worker: usize, sequence: u64, call: &Call) -> (Reply, Reply) {
+        let id = CallId { incarnation: self.workers[worker], lane: 0, sequence };
+        (send(&self.memory, &self.queue, id, call).await, send(&*self.other.store, &self.queue, id, call).await)
+    }
+
+    /// One of the latest grants, 0 being the last.
+    fn granted(&self, n: usize) -> Option<Granted> {
+        self.granted.iter().rev().nth(n).cloned()
+    }
+
+    fn named(&self, ids: &[usize]) -> Vec<JobId> {
+        ids.iter().map(|n| self.ids[*n].clone()).collect()
+    }
+
+    fn call(&self, worker: usize, step: &Step) -> Call {
+        match step {
+            Step::Enqueue(jobs) => Call::Enqueue(jobs.iter().map(|(n, when)| self.new_job(*n, *when)).collect()),
+            Step::Claim(ask) => Call::Claim(self.request(*ask)),
+            Step::Settle(endings) => Call::Settle(self.settlements(worker, endings)),
+            Step::Turn(endings, ask) => Call::Turn(self.settlements(worker, endings), self.request(*ask)),
+            Step::Promote(limit) => Call::Promote(*limit),
+            Step::Reclaim { limit, ample, crashes_max } => {
+                let lease = if *ample { LONG } else { Duration::ZERO };
+                Call::Reclaim(Reclaim { limit: *limit, lease, crashes_max: *crashes_max })
+            }
+            Step::Reconcile { owner, lost } => {
+                let known = self.ids.iter().enumerate().filter(|(n, _)| n != lost).map(|(_, id)| id.clone());
+                Call::Reconcile(self.workers[*owner], known.collect())
+            }
+            Step::Redrive(ids) => Call::Redrive(self.named(ids)),
+            Step::Cancel(ids) => Call::Cancel(self.named(ids)),
+            Step::Discard(ids) => Call::Discard(self.named(ids)),
+            Step::Trim { kept, aged, completed, limit } => {
+                let rule = RetentionRule { age_max: if *aged { Duration::ZERO } else { LONG }, count_max: *kept };
+                let kept =
+                    Retention { completed: completed.then_some(rule), dead: rule, poisoned: rule, cancelled: rule };
+                Call::Trim(TrimPolicy { retention: kept, limit: *limit })
+            }
+            Step::Renew { .. }
+            | Step::Pause(_)
+            | Step::Again
+            | Step::Older
+            | Step::Forget
+            | Step::WearOut(_)
+            | Step::Crash { .. } => {
+                unreachable!("{step:?} has no number of its own")
+            }
+        }
+    }
+
+    fn new_job(&self, n: usize, when: When) -> NewJob {
+        let long_ms = u64::try_from(LONG.as_millis()).unwrap();
+        let run_at = match when {
+            When::Now => RunAt::Now,
+            When::Past => RunAt::At(1),
+            When::Soon => RunAt::After(SOON),
+            When::Long => RunAt::After(LONG),
+            // Before what this step puts off for as long, and after what the step before did.
+            When::At => RunAt::At(self.clock.now_ms() + long_ms - 1),
+        };
+        let envelope = format!("{}, sealed in step {}", self.ids[n], self.step).into();
+        NewJob { id: self.ids[n].clone(), run_at, envelope }
+    }
+
+    fn request(&self, ask: Ask) -> ClaimRequest {
+        let lease = if ask.soon { SOON } else { LONG };
+        ClaimRequest { limit: ask.limit, bytes_max: ask.bytes_max, lease, nonce: self.step.to_be_bytes() }
+    }
+
+    fn settlements(&self, worker: usize, endings: &[Ending]) -> Vec<Settlement> {
+        let one = |ending: &Ending| {
+            let granted = self.granted(ending.grant)?;
+            let attempt = granted.token.attempt + u32::from(ending.forged);
+            let record = if ending.told { self.record(worker, ending.end) } else { "".into() };
+            let token = Token { attempt, ..granted.token };
+            Some(Settlement { id: granted.id, token, verdict: verdict(ending.end), record })
+        };
+        endings.iter().filter_map(one).collect()
+    }
+
+    fn record(&self, worker: usize, end: End) -> bytes::Bytes {
+        let ended = match end {
+            End::Complete { .. } => Ended::Completed,
+            end => Ended::Failed {
+                code: Code::NetworkError,
+                message: format!("{end:?} in step {}", self.step),
+                chain: Vec::new(),
+                place: None,
+                backtrace: None,
+                decision: None,
+            },
+        };
+        encode_attempt(&AttemptLog {
+            incarnation: self.workers[worker],
+            executor: ExecutorId { slot: 0, generation: 0 },
+            started_ms: 1,
+            ran_ms: 2,
+            ended,
+            lines: Vec::new(),
+            lines_dropped: 0,
+            progress: None,
+        })
+    }
+}
+
+fn verdict(end: End) -> Verdict {
+    let pause = |delay| match delay {
+        Delay::None => Duration::ZERO,
+        Delay::Soon => SOON,
+        Delay::Long => LONG,
+    };
+    match end {
+        End::Complete { keep } => Verdict::Complete { keep },
+        End::Retry(delay) => Verdict::Retry { delay: pause(delay) },
+        End::Bury => Verdict::Bury,
+        End::Poison => Verdict::Poison,
+        End::ReleaseNow => Verdict::ReleaseNow,
+        End::ReleaseAfter(delay) => Verdict::ReleaseAfter { delay: pause(delay) },
+        End::Abandon => Verdict::Abandon,
+        End::Cancel => Verdict::Cancel,
+    }
+}
+
+/// Runs random histories against the store that `open` gives, within one runtime.
+fn compare(open: impl AsyncFnOnce() -> Other) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let other = runtime.block_on(open());
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
+    let seeds = FileFailurePersistence::Direct(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential.seeds"));
+    let failure_persistence: Option<Box<dyn FailurePersistence>> = Some(Box::new(seeds));
+    let config = Config { cases, failure_persistence, max_shrink_iters: SHRINKS_MAX, ..Config::default() };
+    let run = |history: Vec<(usize, Step)>| runtime.block_on(Pair::new(&other).run(&history));
+    TestRunner::new(config).run(&history(), run).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// Goal: the comparison itself is sound; whatever it finds elsewhere is not of its own making.
+#[test]
+fn a_store_in_memory_behaves_like_another_one() {
+    compare(async || {
+        let clock = HandClock(Arc::new(AtomicU64::new(1_700_000_000_000)));
+        Other { store: Arc::new(MemoryStore::with_clock(Arc::new(clock.clone()))), clock: Some(clock) }
+    });
+}
+
+#[test]
+fn a_store_on_redis_behaves_like_the_one_in_memory() {
+    for program in RedisServer::binaries() {
+        let server = RedisServer::start_binary(program, &[]);
+        let url = server.url();
+        compare(async || Other { store: Arc::new(RedisStore::connect(&url).await.unwrap()), clock: None });
+    }
+}

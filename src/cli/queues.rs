@@ -1,0 +1,193 @@
+//! `retraced queues` and `retraced queue …`: how full, how old, how fast, paused or not.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use retraced_jobs::job::QueueName;
+use retraced_jobs::store::QueueStats;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::error::CliError;
+use super::output::{NOTHING, span};
+use super::shape::{Rates, StatsShape};
+use super::{Desk, args};
+use crate::Operator;
+
+/// `retraced queues`
+#[derive(Args)]
+pub(super) struct Queues {
+    #[command(flatten)]
+    measure: Measure,
+}
+
+#[derive(Args)]
+struct Measure {
+    /// Look twice, this far apart, and show how many jobs were enqueued, completed and failed a second in between. Default: look once, show no rates.
+    #[arg(long, value_name = "DURATION", value_parser = args::measured)]
+    rates_over: Option<Duration>,
+}
+
+/// `retraced queue …`
+#[derive(Subcommand)]
+pub(super) enum Queue {
+    /// Stop claiming jobs of this queue; those that run go on, and enqueueing is not affected.
+    Pause(OneQueue),
+    /// Claim jobs of this queue again.
+    Resume(OneQueue),
+    /// Show depths and counters of this queue.
+    Stats(Stats),
+}
+
+#[derive(Args)]
+pub(super) struct OneQueue {
+    /// The queue.
+    queue: QueueName,
+}
+
+#[derive(Args)]
+pub(super) struct Stats {
+    /// The queue.
+    queue: QueueName,
+    #[command(flatten)]
+    measure: Measure,
+}
+
+#[derive(Serialize)]
+struct Switched {
+    queue: QueueName,
+    paused: bool,
+    /// Whether this command changed it.
+    changed: bool,
+}
+
+impl Queues {
+    pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
+        let operator = desk.operator().await?;
+        let names = operator.queues().await?;
+        let rows = look(&operator, &names, self.measure.rates_over).await?;
+        if rows.is_empty() && !desk.out.is_json() {
+            return Ok(desk.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?);
+        }
+        let mut headers =
+            vec!["QUEUE", "PENDING", "PROCESSING", "DELAYED", "COMPLETED", "DEAD", "POISONED", "CANCELLED", "OLDEST"];
+        if self.measure.rates_over.is_some() {
+            headers.extend(["IN/S", "DONE/S", "FAILED/S"]);
+        }
+        headers.push("");
+        desk.out.results(&rows, &headers, |row| {
+            let counts =
+                [row.pending, row.processing, row.delayed, row.completed, row.dead, row.poisoned, row.cancelled];
+            let mut cells = vec![row.queue.to_string()];
+            cells.extend(counts.map(|count| count.to_string()));
+            cells.push(row.oldest_pending_ms.map_or_else(|| NOTHING.into(), span));
+            if let Some(rates) = row.rates {
+                cells.extend(
+                    [rates.enqueued_per_s, rates.completed_per_s, rates.failures_per_s].map(|r| format!("{r:.1}")),
+                );
+            }
+            cells.push(if row.paused { "paused".into() } else { String::new() });
+            cells
+        })?;
+        Ok(())
+    }
+}
+
+impl Queue {
+    pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
+        match self {
+            Queue::Pause(OneQueue { queue }) => switch(desk, queue, true).await,
+            Queue::Resume(OneQueue { queue }) => switch(desk, queue, false).await,
+            Queue::Stats(Stats { queue, measure }) => {
+                let operator = desk.operator().await?;
+                let rows = look(&operator, &[queue], measure.rates_over).await?;
+                rows.iter().try_for_each(|row| desk.out.result(row, || sheet(row)))?;
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn switch(desk: &Desk, queue: QueueName, paused: bool) -> Result<(), CliError> {
+    let was = desk.operator().await?.pause(&queue, paused).await?;
+    let switched = Switched { queue, paused, changed: was != paused };
+    desk.out.result(&switched, || {
+        let state = if paused { "paused" } else { "running" };
+        let already = if switched.changed { "" } else { " already" };
+        format!("queue {} is {state}{already}", switched.queue)
+    })?;
+    Ok(())
+}
+
+/// The queues as they are, and how fast they moved meanwhile.
+async fn look(
+    operator: &Operator,
+    names: &[QueueName],
+    rates_over: Option<Duration>,
+) -> Result<Vec<StatsShape>, CliError> {
+    let mut before = Vec::new();
+    if let Some(wait) = rates_over {
+        for name in names {
+            before.push((operator.stats(name).await?, Instant::now()));
+        }
+        tokio::time::sleep(wait).await;
+    }
+    let mut rows = Vec::with_capacity(names.len());
+    for (at, name) in names.iter().enumerate() {
+        let stats = operator.stats(name).await?;
+        let rates = before.get(at).map(|(before, since)| rates(before, &stats, since.elapsed()));
+        let mut row = StatsShape::of(name.clone(), stats);
+        row.rates = rates;
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn rates(before: &QueueStats, after: &QueueStats, apart: Duration) -> Rates {
+    let per_second = |before: u64, after: u64| {
+        let exact = after.saturating_sub(before) as f64 / apart.as_secs_f64().max(f64::EPSILON);
+        (exact * 10.0).round() / 10.0
+    };
+    Rates {
+        measured_ms: u64::try_from(apart.as_millis()).unwrap_or(u64::MAX),
+        enqueued_per_s: per_second(before.enqueued_total, after.enqueued_total),
+        completed_per_s: per_second(before.completed_total, after.completed_total),
+        failures_per_s: per_second(before.failures_total, after.failures_total),
+    }
+}
+
+fn sheet(row: &StatsShape) -> String {
+    let paused = if row.paused { " (paused)" } else { "" };
+    let mut text = format!("queue {}{paused}\n", row.queue);
+    let mut say = |name: &str, value: String| text += &format!("  {name:<18} {value}\n");
+    say("pending", row.pending.to_string());
+    if let Some(oldest) = row.oldest_pending_ms {
+        say("oldest pending", span(oldest));
+    }
+    say("processing", row.processing.to_string());
+    say("delayed", row.delayed.to_string());
+    if let Some(overdue) = row.delayed_overdue_ms {
+        let ms = overdue.unsigned_abs();
+        let (name, value) = if overdue < 0 { ("next due in", span(ms)) } else { ("overdue by", span(ms)) };
+        say(name, value);
+    }
+    say("completed", format!("{} ever, {} kept", row.completed, row.completed_kept));
+    say("dead", row.dead.to_string());
+    say("poisoned", row.poisoned.to_string());
+    say("cancelled", row.cancelled.to_string());
+    say("enqueued", format!("{} ever", row.enqueued));
+    say("failures", format!("{} ever", row.failures));
+    say("crashes", format!("{} ever", row.crashes));
+    say("releases", format!("{} ever", row.releases));
+    say("stale settlements", format!("{} ever", row.stale_settlements));
+    say("trimmed", format!("{} ever", row.trimmed));
+    if row.garbage > 0 {
+        say("garbage found", format!("{} ever", row.garbage));
+    }
+    if let Some(rates) = row.rates {
+        say("enqueued a second", format!("{:.1}", rates.enqueued_per_s));
+        say("completed a second", format!("{:.1}", rates.completed_per_s));
+        say("failed a second", format!("{:.1}", rates.failures_per_s));
+    }
+    text
+}

@@ -1,0 +1,501 @@
+//! One runtime on a real Redis server, and what happens when its actors are killed, its handlers panic or block, or its server goes away.
+//!
+//! `RETRACED_SCALE=full` runs the scenarios at the size their figures are published for; `make test` runs a quick form.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use retraced::store::Store;
+use retraced::{
+    Budget, Client, Code, Context, EventKind, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore,
+    RestartDelay, RestartPolicy, Retry, Runtime, State, SupervisionEvent,
+};
+use serde::{Deserialize, Serialize};
+use support::redis_server::RedisServer;
+use support::{eventually, full_scale, unix_ms};
+use tokio::sync::broadcast;
+
+const MANY_RESTARTS: RestartPolicy = RestartPolicy {
+    strategy: retraced::Strategy::OneForOne,
+    budget: Budget { restarts: 500, window: Duration::from_secs(60) },
+    delay: RestartDelay { base: Duration::from_millis(10), max: Duration::from_millis(100), jitter_percent: 20 },
+};
+
+#[derive(Serialize, Deserialize)]
+struct Work {
+    number: u64,
+    millis: u64,
+}
+
+impl Job for Work {
+    const KIND: &'static str = "work";
+}
+
+/// What handlers did, seen from inside the process.
+#[derive(Clone, Default)]
+struct Seen(Arc<SeenInner>);
+
+#[derive(Default)]
+struct SeenInner {
+    running: AtomicUsize,
+    returned: AtomicU64,
+    starts: Mutex<HashMap<u64, u32>>,
+    dropped: AtomicU64,
+}
+
+/// Notices when a handler is dropped before it returned.
+struct Running<'a> {
+    seen: &'a Seen,
+    returned: bool,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.seen.0.running.fetch_sub(1, Ordering::SeqCst);
+        if !self.returned {
+            self.seen.0.dropped.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+async fn work(job: Work, _: Context, seen: State<Seen>) -> Result<(), Failure> {
+    seen.0.running.fetch_add(1, Ordering::SeqCst);
+    *seen.0.starts.lock().unwrap().entry(job.number).or_default() += 1;
+    let mut running = Running { seen: &seen, returned: false };
+    tokio::time::sleep(Duration::from_millis(job.millis)).await;
+    seen.0.returned.fetch_add(1, Ordering::SeqCst);
+    running.returned = true;
+    Ok(())
+}
+
+impl Seen {
+    fn repeated(&self) -> usize {
+        self.0.starts.lock().unwrap().values().filter(|starts| **starts > 1).count()
+    }
+
+    fn returned(&self) -> u64 {
+        self.0.returned.load(Ordering::SeqCst)
+    }
+}
+
+fn queue() -> QueueName {
+    QueueName::new("faults").unwrap()
+}
+
+async fn enqueue(store: &Arc<dyn Store>, numbers: std::ops::Range<u64>, millis: u64) {
+    let options = retraced::JobOptions::default();
+    let sealed: Vec<_> =
+        numbers.map(|number| retraced::seal_job(&Work { number, millis }, &options).unwrap()).collect();
+    let queue = Client::shared(store.clone()).queue("faults").unwrap();
+    queue.enqueue_all(&sealed, Duration::from_secs(10)).await.unwrap();
+}
+
+fn told(events: &mut broadcast::Receiver<SupervisionEvent>) -> Vec<SupervisionEvent> {
+    let mut all = Vec::new();
+    loop {
+        match events.try_recv() {
+            Ok(event) => all.push(event),
+            Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+            Err(_) => return all,
+        }
+    }
+}
+
+/// Goal: no actor but the pool's own is worth a handler. Method: constant load; each of the eight actors is killed; a handler that is dropped, or begun twice, is
+/// seen; and the jobs done in the third second after a kill are compared with the seconds before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_any_actor_of_the_tree_disturbs_no_handler() {
+    let kills = if full_scale() { 20 } else { 1 };
+    let server = RedisServer::start();
+    let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+    let seen = Seen::default();
+    let runtime = Runtime::builder()
+        .shared_store(store.clone())
+        .state(seen.clone())
+        .lease(Duration::from_secs(2))
+        .restart_policy(MANY_RESTARTS)
+        .queue(Queue::new("faults").unwrap().concurrency(50).restart_policy(MANY_RESTARTS))
+        .handler("faults", work)
+        .start()
+        .await
+        .unwrap();
+    let handle = runtime.queue("faults").unwrap();
+    let fed = Arc::new(AtomicU64::new(0));
+    let feeding = {
+        let (fed, seen) = (fed.clone(), seen.clone());
+        tokio::spawn(async move {
+            loop {
+                let number = fed.load(Ordering::SeqCst);
+                if number.saturating_sub(seen.returned()) > 2_000 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    continue;
+                }
+                let some = (0..50).map(|k| {
+                    handle.job(Work { number: number + k, millis: 50 }).patience(Duration::from_secs(5)).enqueue()
+                });
+                for receipt in futures_util::future::join_all(some).await {
+                    assert!(receipt.unwrap().created);
+                }
+                fed.fetch_add(50, Ordering::SeqCst);
+            }
+        })
+    };
+
+    eventually("load", Duration::from_secs(20), || async { seen.returned() > 500 }).await;
+    let mut per_second = Vec::new();
+    for _ in 0..if full_scale() { 9 } else { 1 } {
+        per_second.push(jobs_in_a_second(&seen).await);
+    }
+    per_second.sort_unstable();
+    let median = per_second[per_second.len() / 2];
+    let mut worst: (u64, &str) = (u64::MAX, "");
+    let actors = [
+        "faults/queue",
+        "faults/fetcher",
+        "faults/settler",
+        "retry-scheduler",
+        "watchdog",
+        "lease-keeper",
+        "store-link",
+        "ledger",
+    ];
+    for actor in actors {
+        for _ in 0..kills {
+            assert!(runtime.kill(actor), "{actor} is not there");
+            if full_scale() {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                worst = worst.min((jobs_in_a_second(&seen).await, actor));
+            } else {
+                let before = seen.returned();
+                let goes_on = || async { seen.returned() > before + 200 };
+                eventually("work after a kill", Duration::from_secs(20), goes_on).await;
+            }
+        }
+    }
+    feeding.abort();
+    let _ = feeding.await;
+    let all = fed.load(Ordering::SeqCst);
+    let drained = runtime.shutdown().await.unwrap();
+    if full_scale() {
+        assert!(worst.0 * 10 >= median * 8, "{worst:?} against {median}");
+    }
+    println!(
+        "8 actors killed {kills} times each over {all} jobs: median {median} jobs/s before; worst third second {} jobs/s ({:.0} %, {}); handlers dropped {}, jobs begun twice {}",
+        worst.0,
+        100.0 * worst.0 as f64 / median as f64,
+        worst.1,
+        seen.0.dropped.load(Ordering::SeqCst),
+        seen.repeated(),
+    );
+    assert_eq!(seen.0.dropped.load(Ordering::SeqCst), 0, "no handler is disturbed");
+    assert_eq!(seen.repeated(), 0, "none that returned runs again");
+    assert_eq!((drained.killed, drained.unsettled), (0, 0));
+    let stats = Operator::new(store).stats(&queue()).await.unwrap();
+    assert_eq!(stats.completed_total, seen.returned());
+    assert_eq!((stats.crashes_total, stats.stale_settlements_total, stats.processing), (0, 0, 0), "{stats:?}");
+}
+
+async fn jobs_in_a_second(seen: &Seen) -> u64 {
+    let before = seen.returned();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    seen.returned() - before
+}
+
+#[derive(Serialize, Deserialize)]
+struct MayPanic {
+    number: u64,
+    panics: bool,
+}
+
+impl Job for MayPanic {
+    const KIND: &'static str = "may-panic";
+}
+
+#[derive(Clone, Default)]
+struct PanickedAt(Arc<Mutex<HashMap<String, u64>>>);
+
+async fn may_panic(job: MayPanic, ctx: Context, at: State<PanickedAt>) -> Result<(), Failure> {
+    if job.panics && ctx.attempt() == 1 {
+        at.0.lock().unwrap().insert(ctx.id().to_string(), unix_ms());
+        panic!("number {} panics", job.number);
+    }
+    Ok(())
+}
+
+/// Goal: a panic is settled as `PANIC` soon, and told with job, attempt, message and place. Method: a hundred jobs, one after another; the store's instant of the
+/// settlement is compared with the handler's last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_is_settled_at_once_and_told_with_its_place() {
+    let count = if full_scale() { 100 } else { 10 };
+    let server = RedisServer::start();
+    let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+    let at = PanickedAt::default();
+    let retry = Retry::fixed().base(Duration::from_secs(3600)).max_delay(Duration::from_secs(3600)).max_attempts(2);
+    let runtime = Runtime::builder()
+        .shared_store(store.clone())
+        .state(at.clone())
+        .queue(Queue::new("faults").unwrap().concurrency(2).retry(retry))
+        .handler("faults", may_panic)
+        .start()
+        .await
+        .unwrap();
+    let mut events = runtime.supervision();
+    let desk = Operator::new(store);
+    let handle = runtime.queue("faults").unwrap();
+    let mut took_ms = Vec::new();
+    for number in 0..count {
+        let id = handle.enqueue(MayPanic { number, panics: true }).await.unwrap().id;
+        let settled = || async { desk.job(&queue(), &id).await.unwrap().unwrap().state == JobState::Delayed };
+        eventually("the settlement", Duration::from_secs(10), settled).await;
+        let view = desk.job(&queue(), &id).await.unwrap().unwrap();
+        let error = view.last_error().unwrap();
+        assert_eq!((error.code, error.message.as_str()), (Code::Panic, format!("number {number} panics").as_str()));
+        took_ms.push(view.history[0].settled_ms.saturating_sub(at.0.lock().unwrap()[&id.to_string()]));
+        let event = told(&mut events).into_iter().find_map(|event| match event.kind {
+            EventKind::HandlerPanicked { job, attempt, message, place, .. } if job == id => {
+                Some((attempt, message, place))
+            }
+            _ => None,
+        });
+        let (attempt, message, place) = event.expect("a supervision event of this panic");
+        assert_eq!((attempt, message), (1, format!("number {number} panics")));
+        assert!(place.is_some_and(|place| place.contains("faults.rs:")));
+    }
+    took_ms.sort_unstable();
+    let p99 = took_ms[(took_ms.len() * 99 / 100).min(took_ms.len() - 1)];
+    println!("{count} panics, from the panic to its settlement: p50 {} ms, p99 {p99} ms", took_ms[took_ms.len() / 2]);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_cost_the_tree_no_budget() {
+    let jobs = 10_000;
+    let server = RedisServer::start();
+    let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+    let runtime = Runtime::builder()
+        .shared_store(store.clone())
+        .state(PanickedAt::default())
+        .queue(Queue::new("faults").unwrap().concurrency(20).retry(Retry::fixed().base(Duration::from_millis(1))))
+        .handler("faults", may_panic)
+        .start()
+        .await
+        .unwrap();
+    let mut events = runtime.supervision();
+    let options = retraced::JobOptions::default();
+    let sealed: Vec<_> = (0..jobs)
+        .map(|number| retraced::seal_job(&MayPanic { number, panics: number % 100 == 0 }, &options).unwrap())
+        .collect();
+    let client = Client::shared(store.clone()).queue("faults").unwrap();
+    client.enqueue_all(&sealed, Duration::from_secs(10)).await.unwrap();
+    let desk = Operator::new(store);
+    let (mut panics, mut charged) = (0, 0);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while desk.stats(&queue()).await.unwrap().completed_total < jobs {
+        assert!(Instant::now() < deadline, "stuck: {:?}", desk.stats(&queue()).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        for event in told(&mut events) {
+            match event.kind {
+                EventKind::HandlerPanicked { .. } => panics += 1,
+                EventKind::Crashed { .. } | EventKind::Escalated { .. } | EventKind::QueueClosed { .. } => charged += 1,
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(charged, 0, "a handler's panic is the job's fault");
+    assert!(panics > 0);
+    let stats = desk.stats(&queue()).await.unwrap();
+    assert_eq!((stats.failures_total, stats.crashes_total, stats.dead), (jobs / 100, 0, 0));
+    runtime.shutdown().await.unwrap();
+}
+
+/// Goal: an outage is not a crash. Method: a thousand handlers run when the server is frozen for three leases; afterwards nobody was charged, nothing ran twice, and
+/// the pace is what it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_away_for_three_leases_costs_no_job_anything() {
+    let lease = Duration::from_secs(2);
+    let (jobs, millis) = (8_000, 500);
+    let server = RedisServer::start();
+    let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+    let seen = Seen::default();
+    enqueue(&store, 0..jobs, millis).await;
+    let runtime = Runtime::builder()
+        .shared_store(store.clone())
+        .state(seen.clone())
+        .lease(lease)
+        .queue(Queue::new("faults").unwrap().concurrency(1_000))
+        .handler("faults", work)
+        .start()
+        .await
+        .unwrap();
+    let mut events = runtime.supervision();
+    let busy = || async { seen.0.running.load(Ordering::SeqCst) >= 1_000 };
+    eventually("a thousand running handlers", Duration::from_secs(20), busy).await;
+    let before = jobs_in_a_second(&seen).await;
+    let in_flight = seen.0.running.load(Ordering::SeqCst);
+    server.freeze();
+    tokio::time::sleep(lease * 3).await;
+    server.thaw();
+    let back = Instant::now();
+    let mut full_speed = None;
+    let desk = Operator::new(store);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while seen.returned() < jobs {
+        let count = seen.returned();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let pace = (seen.returned() - count) * 2;
+        if full_speed.is_none() && pace * 10 >= before * 8 {
+            full_speed = Some(back.elapsed());
+        }
+        assert!(Instant::now() < deadline, "stuck: {:?}", desk.stats(&queue()).await);
+    }
+    let settled = || async { desk.stats(&queue()).await.unwrap().completed_total == jobs };
+    eventually("the last settlement", Duration::from_secs(10), settled).await;
+    let stats = desk.stats(&queue()).await.unwrap();
+    let lost = told(&mut events).iter().filter(|event| matches!(event.kind, EventKind::StoreLost { .. })).count();
+    println!(
+        "away for {:?} with {in_flight} in flight: {before} jobs/s before, at 80 % of that {full_speed:?} after it was back; crashes {}, begun twice {}, told lost {lost} times",
+        lease * 3,
+        stats.crashes_total,
+        seen.repeated(),
+    );
+    assert_eq!(stats.crashes_total, 0);
+    assert_eq!(seen.repeated(), 0);
+    assert_eq!(lost, 1, "an outage is told once");
+    assert!(full_speed.is_some_and(|after| !full_scale() || after <= Duration::from_secs(5)));
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_restarts_with_its_append_only_file_loses_nothing() {
+    let jobs = 2_000;
+    let mut server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+    let seen = Seen::default();
+    enqueue(&store, 0..jobs, 20).await;
+    let runtime = Runtime::builder()
+        .shared_store(store.clone())
+        .state(seen.clone())
+        .lease(Duration::from_secs(2))
+        .queue(Queue::new("faults").unwrap().concurrency(50))
+        .handler("faults", work)
+        .start()
+        .await
+        .unwrap();
+    eventually("some work", Duration::from_secs(20), || async { seen.returned() > 300 }).await;
+    server.restart();
+    let desk = Operator::new(store);
+    let settled = || async { desk.stats(&queue()).await.is_ok_and(|stats| stats.completed_total == jobs) };
+    eventually("the end of the work", Duration::from_secs(30), settled).await;
+    let stats = desk.stats(&queue()).await.unwrap();
+    assert_eq!((seen.returned(), seen.repeated(), stats.crashes_total), (jobs, 0, 0), "{stats:?}");
+    runtime.shutdown().await.unwrap();
+}
+
+#[derive(Serialize, Deserialize)]
+struct Block {
+    millis: u64,
+}
+
+impl Job for Block {
+    const KIND: &'static str = "block";
+}
+
+async fn block(job: Block, _: Context) -> Result<(), Failure> {
+    std::thread::sleep(Duration::from_millis(job.millis));
+    Ok(())
+}
+
+/// Goal: handlers that block every thread of their runtime stop neither renewals nor the tree. Method: a runtime of two threads, two handlers that sleep on them
+/// for three leases, watched from another runtime.
+#[test]
+fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
+    let lease = Duration::from_secs(1);
+    let users = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let watchers = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = RedisServer::start();
+    let (url, (sender, receiver)) = (server.url(), std::sync::mpsc::channel());
+    users.spawn(async move {
+        let runtime = Runtime::builder()
+            .store(RedisStore::connect(&url).await.unwrap())
+            .lease(lease)
+            .queue(Queue::new("faults").unwrap().concurrency(2))
+            .handler("faults", block)
+            .start()
+            .await
+            .unwrap();
+        sender.send(runtime).unwrap();
+    });
+    let runtime = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+    watchers.block_on(async {
+        let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+        let desk = Operator::new(store.clone());
+        let mut events = runtime.supervision();
+        let client = Client::shared(store).queue("faults").unwrap();
+        let millis = u64::try_from((lease * 3).as_millis()).unwrap();
+        let mut ids = vec![
+            client.enqueue(Block { millis }).await.unwrap().id,
+            client.enqueue(Block { millis }).await.unwrap().id,
+        ];
+        let done = || async { desk.stats(&queue()).await.unwrap().completed_total == 2 };
+        eventually("the end of both", Duration::from_secs(20), done).await;
+        let events = told(&mut events);
+        let mut stuck: Vec<_> = events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Stuck { job, .. } => Some(job.clone()),
+                _ => None,
+            })
+            .collect();
+        stuck.sort();
+        ids.sort();
+        let stats = desk.stats(&queue()).await.unwrap();
+        println!(
+            "two handlers blocked both threads for {:?}: leases lost {}, named {}",
+            lease * 3,
+            stats.crashes_total,
+            stuck.len()
+        );
+        assert_eq!(stuck, ids, "each is named, once");
+        assert_eq!((stats.crashes_total, stats.stale_settlements_total), (0, 0));
+        assert!(!events.iter().any(|event| matches!(event.kind, EventKind::LeaseLost { .. })));
+        runtime.shutdown().await.unwrap();
+    });
+    users.shutdown_background();
+}
+
+/// Goal: two runtimes in one process do not disturb each other, on one queue or on two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_runtimes_in_one_process_do_not_disturb_each_other() {
+    let server = RedisServer::start();
+    let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+    let seen = Seen::default();
+    let start = async |own: &str| {
+        Runtime::builder()
+            .shared_store(store.clone())
+            .state(seen.clone())
+            .queue(Queue::new("faults").unwrap())
+            .queue(Queue::new(own).unwrap())
+            .handler("faults", work)
+            .handler(own, work)
+            .start()
+            .await
+            .unwrap()
+    };
+    let (one, two) = (start("one").await, start("two").await);
+    assert_ne!(one.incarnation(), two.incarnation());
+    enqueue(&store, 0..500, 2).await;
+    one.queue("one").unwrap().enqueue(Work { number: 1_000, millis: 1 }).await.unwrap();
+    two.queue("two").unwrap().enqueue(Work { number: 2_000, millis: 1 }).await.unwrap();
+    assert!(one.queue("two").is_err());
+    eventually("all of it", Duration::from_secs(20), || async { seen.returned() == 502 }).await;
+    one.shutdown().await.unwrap();
+    enqueue(&store, 3_000..3_100, 1).await;
+    eventually("the other goes on", Duration::from_secs(20), || async { seen.returned() == 602 }).await;
+    two.shutdown().await.unwrap();
+    assert_eq!(seen.repeated(), 0);
+}
