@@ -299,8 +299,11 @@ pub fn bounded(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let Some(room) = bytes_max.checked_sub(CUT.len()) else { return String::new() };
-    format!("{}{CUT}", &text[..text.floor_char_boundary(room)])
+    let Some(mut end) = bytes_max.checked_sub(CUT.len()) else { return String::new() };
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{CUT}", &text[..end])
 }
 
 #[cfg(test)]
