@@ -10,7 +10,7 @@ use retraced_jobs::codec::{self, Envelope};
 use retraced_jobs::context::{Context, LeaseWatch, Stop};
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Rules, Runner};
 use retraced_jobs::failure::{Code, Failure, SNOOZE_MAX};
-use retraced_jobs::handler::{Handlers, Job, RawJob, States};
+use retraced_jobs::handler::{Handlers, Job, JobOptions, RawJob, States, seal_job};
 use retraced_jobs::job::{Counters, Incarnation, JobId, Kind, QueueName, Token};
 use retraced_jobs::retry::{Retry, RetryOverrides};
 use retraced_jobs::store::{ClaimedJob, Settlement, Verdict};
@@ -181,6 +181,15 @@ mod ending {
         });
         world.envelope.timeout_ms = Some(u64::MAX);
         assert_eq!(world.attempt().await.settlement.verdict, Verdict::Complete { keep: true });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_shorter_than_a_millisecond_is_one_and_not_the_queues() {
+        let world = World::running(|_| std::future::pending());
+        let options = JobOptions { timeout: Some(Duration::from_micros(10)), ..JobOptions::default() };
+        let sealed = seal_job(&Greet { name: "Ada".into() }, &options).unwrap();
+        let outcome = world.attempt_of(world.sealed(sealed.envelope)).await;
+        assert_eq!((outcome.ran, outcome.settlement.verdict), (Duration::from_millis(1), retry_in(5)));
     }
 
     #[tokio::test]
