@@ -10,6 +10,8 @@ pub const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 pub const CAUSE_BYTES_MAX: usize = 1024;
 /// Most causes kept of an error's chain; deeper ones are dropped.
 pub const CHAIN_LENGTH_MAX: usize = 8;
+/// Longest snooze; a longer one is shortened to this: 30 days.
+pub const SNOOZE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Why an attempt did not succeed.
 ///
@@ -222,11 +224,12 @@ impl Failure {
         Self::with_class(code, code.class(), cause)
     }
 
-    /// Not a failure at all: "not yet, ask me again in a while". Costs no attempt; counted in `releases`.
+    /// Not a failure at all: "not yet, ask me again in a while", at most [`SNOOZE_MAX`]. Costs no attempt; counted in `releases`. Without a delay the job goes
+    /// to the back of its queue.
     #[must_use]
     pub fn snooze(delay: Duration) -> Self {
         let mut failure = Self::with_class(Code::Interrupted, Class::Temporary, "snoozed by its handler");
-        failure.snooze = Some(delay);
+        failure.snooze = Some(delay.min(SNOOZE_MAX));
         failure
     }
 

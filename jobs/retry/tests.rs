@@ -85,10 +85,13 @@ fn a_decision_records_what_went_into_it() {
             max_ms: 1_000,
             jitter_percent: 50,
             jitter_drawn: 400,
+            immediate_tries: None,
             retry_after_ms: None,
             delay_ms: 240,
         }
     );
+    let tries = decide(&Retry::three_tier().immediate_tries(2), 2, Class::Temporary, None, 0).immediate_tries;
+    assert_eq!(tries, Some(2), "the strategy that has immediate tries counts from them");
 }
 
 #[test]
