@@ -158,7 +158,7 @@ impl Tree {
         self.house.rooms.iter().map(|room| room.name.clone()).collect()
     }
 
-    /// Every supervision event from now on. A listener that falls behind by more than [`EVENTS_BROADCAST_MAX`](crate::EVENTS_BROADCAST_MAX) is told
+    /// Every supervision event from now on. A listener that falls behind by more than [`EVENTS_BROADCAST_MAX`](crate::bounds::EVENTS_BROADCAST_MAX) is told
     /// how many it missed.
     #[must_use]
     pub fn supervision(&self) -> broadcast::Receiver<SupervisionEvent> {
@@ -202,7 +202,7 @@ impl Tree {
         ended.ok().flatten().unwrap_or(Ending::Lost)
     }
 
-    /// Ends the tree in order; see [`shutdown`](crate::shutdown). Lasts at most the grace and a few seconds. Further calls wait for the same end.
+    /// Ends the tree in order: claims, handlers, settlements, actors. Lasts at most the grace and a few seconds. Further calls wait for the same end.
     pub async fn shutdown(&self) -> Drained {
         let (house, root) = (self.house.clone(), self.root.clone());
         let already = house.stop_asked.is_cancelled();

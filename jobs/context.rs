@@ -233,10 +233,12 @@ impl Context {
     /// When there is none: the attempt ends as `PANIC`, naming the type. Take it as an argument [`State<T>`](crate::handler::State) to have that
     /// found when the runtime starts.
     #[must_use]
+    #[track_caller]
     pub fn state<T: Send + Sync + 'static>(&self) -> Arc<T> {
-        self.try_state().unwrap_or_else(|| {
-            panic!("no state of type {0}; give one to the builder with .state(…)", std::any::type_name::<T>())
-        })
+        match self.try_state() {
+            Some(state) => state,
+            None => panic!("no state of type {}; give one to the builder with .state(…)", std::any::type_name::<T>()),
+        }
     }
 
     /// The value of this type that was given to the builder, if one was.
@@ -315,5 +317,65 @@ impl Context {
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context").field("id", self.id()).field("attempt", &self.attempt()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_lasts_until_it_expires_or_is_extended() {
+        let watch = LeaseWatch::new(Instant::now() + 30 * SECOND);
+        tokio::time::advance(10 * SECOND).await;
+        assert_eq!(watch.remaining(), 20 * SECOND);
+        watch.extend(Instant::now() + 30 * SECOND);
+        assert_eq!(watch.remaining(), 30 * SECOND);
+        tokio::time::advance(31 * SECOND).await;
+        assert_eq!((watch.remaining(), watch.is_lost()), (Duration::ZERO, false), "run out is not yet lost");
+        watch.extend(Instant::now() + SECOND);
+        assert_eq!(watch.remaining(), SECOND, "nobody took it: a late renewal counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_lease_stays_lost_and_tells_the_handler() {
+        let watch = LeaseWatch::new(Instant::now() + 30 * SECOND);
+        watch.lose();
+        watch.extend(Instant::now() + 30 * SECOND);
+        assert_eq!((watch.remaining(), watch.is_lost()), (Duration::ZERO, true));
+        assert_eq!(watch.stopped(), Some(Stop::LeaseLost));
+        assert!(watch.token().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn the_first_reason_to_stop_stays() {
+        let watch = LeaseWatch::new(Instant::now());
+        assert_eq!((watch.stopped(), watch.token().is_cancelled()), (None, false));
+        watch.stop(Stop::Cancelled);
+        watch.stop(Stop::Shutdown);
+        watch.lose();
+        assert_eq!((watch.stopped(), watch.is_lost()), (Some(Stop::Cancelled), true));
+    }
+
+    #[tokio::test]
+    async fn an_expiry_that_has_passed_or_never_comes_is_no_trouble() {
+        let watch = LeaseWatch::new(Instant::now() - SECOND);
+        assert_eq!(watch.remaining(), Duration::ZERO);
+        watch.extend(Instant::now() + Duration::from_secs(u64::from(u32::MAX)));
+        assert!(watch.remaining() > SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_under_way_is_measured() {
+        let watch = LeaseWatch::new(Instant::now());
+        assert_eq!(watch.unyielding_for(Instant::now()), None);
+        watch.poll_begins();
+        assert_eq!(watch.unyielding_for(Instant::now() + 3 * SECOND), Some(3 * SECOND));
+        assert_eq!(watch.unyielding_for(Instant::now() - 3 * SECOND), Some(Duration::ZERO));
+        watch.poll_ends();
+        assert_eq!(watch.unyielding_for(Instant::now() + SECOND), None);
     }
 }

@@ -289,12 +289,13 @@ fn check(builder: &RuntimeBuilder, incarnation: Incarnation) -> Result<Checked, 
                 queue.rules.timeout
             ));
         }
-        let runner =
-            Runner::new(name.clone(), Arc::new(handlers), states.clone(), queue.rules.clone(), incarnation);
+        let runner = Runner::new(name.clone(), Arc::new(handlers), states.clone(), queue.rules.clone(), incarnation);
         specs.push(QueueSpec { name: name.clone(), options: queue.options.clone(), runner: Arc::new(runner) });
     }
     if builder.store.is_none() {
-        mistakes.push("no store was given; add .store(MemoryStore::new()) or .store(RedisStore::connect(url).await?)".into());
+        mistakes.push(
+            "no store was given; add .store(MemoryStore::new()) or .store(RedisStore::connect(url).await?)".into(),
+        );
     }
     match &builder.store {
         Some(store) if mistakes.is_empty() => Ok((store.clone(), specs)),

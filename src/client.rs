@@ -104,7 +104,9 @@ impl ClientQueue {
         let sent = until_known(patience, lane.next_call(), |call| store.enqueue(call, &self.name, jobs)).await;
         match sent {
             Ok(results) => Ok(jobs.iter().zip(results).map(|(job, r)| receipt(job.id.clone(), r)).collect()),
-            Err(OperatorError::Store(StoreError::Unavailable { .. }) | OperatorError::TimedOut { .. }) => Err(unknown()),
+            Err(OperatorError::Store(StoreError::Unavailable { .. }) | OperatorError::TimedOut { .. }) => {
+                Err(unknown())
+            }
             Err(error) => Err(EnqueueError::Refused { reason: error.to_string() }),
         }
     }

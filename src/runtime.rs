@@ -177,7 +177,9 @@ impl fmt::Display for RuntimeError {
                 write!(f, "this runtime works no queue \"{name}\"; it works {}", known.join(", "))
             }
             RuntimeError::GaveUp(exhausted) => exhausted.fmt(f),
-            RuntimeError::Lost => f.write_str("the supervision tree ended without a word: its root was killed or its threads ended"),
+            RuntimeError::Lost => {
+                f.write_str("the supervision tree ended without a word: its root was killed or its threads ended")
+            }
         }
     }
 }

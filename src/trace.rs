@@ -113,7 +113,9 @@ impl Trace {
             (JobState::Delayed, _) => writeln!(f, "now: due at {at}, in {}", span(ahead)),
             (JobState::Completed, _) => writeln!(f, "{at}  completed"),
             (JobState::Dead, _) => writeln!(f, "now: in the dead letter queue since {at}; redrive or discard it"),
-            (JobState::Poisoned, _) => writeln!(f, "now: set aside as poison since {at}; mend the cause, then redrive or discard it"),
+            (JobState::Poisoned, _) => {
+                writeln!(f, "now: set aside as poison since {at}; mend the cause, then redrive or discard it")
+            }
             (JobState::Cancelled, _) => writeln!(f, "now: cancelled since {at}"),
         }
     }
@@ -197,7 +199,9 @@ fn explain(decision: &Decision) -> String {
         (Outcome::Retry, Why::RetryAfter) => {
             format!("→ retried in {}, as the other side asked (try {n} of {max_attempts})", span(decision.delay_ms))
         }
-        (Outcome::Retry, Why::ImmediateTry) => format!("→ retried at once: an immediate try (try {n} of {max_attempts})"),
+        (Outcome::Retry, Why::ImmediateTry) => {
+            format!("→ retried at once: an immediate try (try {n} of {max_attempts})")
+        }
         (Outcome::Retry, _) => format!(
             "→ retried in {}: {strategy}, base {}, factor {factor}, n {n}, jitter {jitter_percent} % drawn {:+.1} %, at most {} (try {n} of {max_attempts})",
             span(decision.delay_ms),

@@ -1,1 +1,709 @@
+//! The command line as its users meet it: the built binary, a Redis of its own, and webhooks on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "support/hook.rs"]
+mod hook;
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use hook::{Hook, response};
+use serde_json::{Value, json};
+use support::redis_server::RedisServer;
+use support::{Finished, finish, finished};
+
+/// Longest any command may take on a busy machine.
+const COMMAND_MAX: Duration = Duration::from_secs(60);
+/// Longest anything a worker does may take on a busy machine.
+const EVENT_MAX: Duration = Duration::from_secs(60);
+
+fn retraced() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retraced"));
+    command.env_remove("RETRACED_REDIS_URL").env_remove("RETRACED_LOG").env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+/// The command line against a Redis of its own.
+struct House {
+    redis: RedisServer,
+}
+
+impl House {
+    fn new() -> Self {
+        Self { redis: RedisServer::start() }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = retraced();
+        command.args(arguments).env("RETRACED_REDIS_URL", self.redis.url());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Finished {
+        finish(self.command(arguments), COMMAND_MAX)
+    }
+
+    /// The objects a command that succeeds prints.
+    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let finished = self.run(&[arguments, &["--json"]].concat());
+        assert_eq!(finished.status, Some(0), "{arguments:?}: {finished:?}");
+        objects(&finished.stdout)
+    }
+
+    fn one(&self, arguments: &[&str]) -> Value {
+        let mut objects = self.json(arguments);
+        assert_eq!(objects.len(), 1, "{objects:?}");
+        objects.remove(0)
+    }
+
+    fn enqueue(&self, queue: &str, kind: &str, id: &str, more: &[&str]) {
+        let base = ["enqueue", "--queue", queue, "--kind", kind, "--payload", "{\"n\":1}", "--id", id];
+        self.one(&[&base, more].concat());
+    }
+
+    fn state(&self, queue: &str, id: &str) -> String {
+        self.one(&["job", "show", queue, id])["state"].as_str().unwrap().to_owned()
+    }
+
+    fn wait_for_state(&self, queue: &str, id: &str, state: &str) {
+        let deadline = Instant::now() + EVENT_MAX;
+        while self.state(queue, id) != state {
+            assert!(Instant::now() < deadline, "{id} is not {state}: {}", self.one(&["job", "show", queue, id]));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn worker(&self, hook: &str, more: &[&str]) -> Worker {
+        let mut command = self.command(&[&["work", "--queue", "q=8", "--webhook", hook], more].concat());
+        Worker::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+    }
+}
+
+fn objects(stdout: &str) -> Vec<Value> {
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"))).collect()
+}
+
+/// A running `retraced work`; killed when it is dropped.
+struct Worker {
+    child: Child,
+    said: Receiver<String>,
+}
+
+impl Worker {
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let (say, said): (Sender<String>, _) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| say.send(line)));
+        let worker = Self { child, said };
+        worker.wait_for("working ");
+        worker
+    }
+
+    /// Waits for a line on stderr that contains this.
+    fn wait_for(&self, what: &str) -> String {
+        let deadline = Instant::now() + EVENT_MAX;
+        let mut heard = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.said.recv_timeout(left) else {
+                panic!("the worker did not say {what:?}, but {heard:?}")
+            };
+            if line.contains(what) {
+                return line;
+            }
+            heard.push(line);
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    /// The exit status, once it has ended.
+    fn ended(mut self) -> Option<i32> {
+        let deadline = Instant::now() + EVENT_MAX;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "the worker did not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn enqueue_answers_with_one_object_a_job_and_knows_an_id_again() {
+    let house = House::new();
+    let job = ["enqueue", "--queue", "q", "--kind", "k", "--payload", "{\"big\":18446744073709551615}", "--id", "a-1"];
+    assert_eq!(house.one(&job), json!({"id": "a-1", "queue": "q", "created": true, "state": "pending"}));
+    assert_eq!(house.one(&job), json!({"id": "a-1", "queue": "q", "created": false, "state": "pending"}));
+    let later = house.one(&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1", "--delay", "1h"]);
+    assert_eq!((&later["created"], &later["state"]), (&json!(true), &json!("delayed")));
+    let shown = house.one(&["job", "show", "q", "a-1"]);
+    assert_eq!(shown["payload"], json!({"big": u64::MAX}));
+}
+
+#[test]
+fn a_job_is_shown_with_the_fields_of_its_contract() {
+    let house = House::new();
+    let retry = ["--max-attempts", "7", "--strategy", "linear", "--base-delay", "250ms", "--factor", "3"];
+    let bounds = ["--max-delay", "5m", "--jitter", "0", "--immediate-tries", "2", "--at", "2099-01-31T08:00:00+01:00"];
+    house.enqueue("q", "mail.send", "a-1", &[&retry[..], &bounds].concat());
+    let shown = house.one(&["job", "show", "q", "a-1"]);
+    for (field, value) in [
+        ("id", json!("a-1")),
+        ("queue", json!("q")),
+        ("kind", json!("mail.send")),
+        ("state", json!("delayed")),
+        ("attempts", json!(0)),
+        ("failures", json!(0)),
+        ("crashes", json!(0)),
+        ("releases", json!(0)),
+        ("max_attempts", json!(7)),
+        ("due_at", json!("2099-01-31T07:00:00.000Z")),
+        ("last_error", Value::Null),
+        ("payload", json!({"n": 1})),
+        ("history", json!([])),
+    ] {
+        assert_eq!(shown[field], value, "{field} of {shown}");
+    }
+    let enqueued = shown["enqueued_at"].as_str().unwrap();
+    assert!(enqueued.len() == "2099-01-31T07:00:00.000Z".len() && enqueued.ends_with('Z'), "{enqueued}");
+    let expected = json!({"strategy": "linear", "max_attempts": 7, "base_ms": 250, "factor": 3, "max_ms": 300_000, "jitter": 0, "immediate_tries": 2});
+    assert_eq!(shown["retry"], expected);
+}
+
+#[test]
+fn jobs_are_listed_page_by_page() {
+    let house = House::new();
+    for n in 1..=5 {
+        house.enqueue("q", "k", &format!("a-{n}"), &[]);
+    }
+    let list = ["jobs", "--queue", "q", "--state", "pending", "--json"];
+    let first = house.run(&[&list[..], &["--limit", "3"]].concat());
+    let ids = |finished: &Finished| -> Vec<String> {
+        objects(&finished.stdout).iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&first), ["a-1", "a-2", "a-3"]);
+    let cursor = first.stderr.trim().rsplit(' ').next().unwrap();
+    let rest = house.run(&[&list[..], &["--cursor", cursor]].concat());
+    assert_eq!(ids(&rest), ["a-4", "a-5"]);
+    assert!(rest.stderr.is_empty(), "{rest:?}");
+}
+
+#[test]
+fn jobs_are_cancelled_and_retried_and_what_cannot_be_is_told() {
+    let house = House::new();
+    house.enqueue("q", "k", "a-1", &["--delay", "1h"]);
+    let act = |verb: &str, id: &str| {
+        let finished = house.run(&["job", verb, "q", id, "--json"]);
+        (finished.status, objects(&finished.stdout))
+    };
+    let moved = |from: &str, to: &str| {
+        (Some(0), vec![json!({"id": "a-1", "queue": "q", "result": "moved", "from": from, "state": to})])
+    };
+    assert_eq!(act("cancel", "a-1"), moved("delayed", "cancelled"));
+    let (status, refused) = act("cancel", "a-1");
+    assert_eq!(
+        (status, &refused[0]["result"], &refused[0]["state"]),
+        (Some(1), &json!("refused"), &json!("cancelled"))
+    );
+    assert_eq!(act("retry", "a-1"), moved("cancelled", "pending"));
+    let (status, missing) = act("retry", "nope");
+    assert_eq!((status, &missing[0]["result"]), (Some(1), &json!("not_found")));
+    for command in [["job", "show"].as_slice(), &["trace"]] {
+        let finished = house.run(&[command, &["q", "nope"]].concat());
+        assert_eq!(finished.status, Some(1), "{finished:?}");
+        assert!(finished.stderr.contains("no job nope is kept in queue q"), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_queue_is_paused_resumed_and_counted() {
+    let house = House::new();
+    house.enqueue("q", "k", "a-1", &[]);
+    let pause = |verb: &str| house.one(&["queue", verb, "q"]);
+    assert_eq!(pause("pause"), json!({"queue": "q", "paused": true, "changed": true}));
+    assert_eq!(pause("pause"), json!({"queue": "q", "paused": true, "changed": false}));
+    let stats = house.one(&["queue", "stats", "q"]);
+    for (field, value) in [
+        ("queue", json!("q")),
+        ("paused", json!(true)),
+        ("pending", json!(1)),
+        ("processing", json!(0)),
+        ("delayed", json!(0)),
+        ("completed", json!(0)),
+        ("completed_kept", json!(0)),
+        ("dead", json!(0)),
+        ("poisoned", json!(0)),
+        ("cancelled", json!(0)),
+    ] {
+        assert_eq!(stats[field], value, "{field} of {stats}");
+    }
+    assert!(stats["oldest_pending_ms"].is_u64(), "{stats}");
+    assert_eq!(pause("resume"), json!({"queue": "q", "paused": false, "changed": true}));
+    assert_eq!(house.one(&["queues", "--rates-over", "100ms"])["completed_per_s"], json!(0.0));
+}
+
+#[test]
+fn a_file_with_a_broken_line_stores_nothing_and_the_line_is_named() {
+    let house = House::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.jsonl");
+    let path = path.to_str().unwrap();
+    let mut lines: Vec<String> =
+        (1..=100).map(|n| format!("{{\"kind\":\"k\",\"payload\":{{\"n\":{n}}},\"id\":\"a-{n}\"}}")).collect();
+    lines[6] = "{\"kind\":\"k\",\"payload\":}".into();
+    std::fs::write(path, lines.join("\n")).unwrap();
+    let refused = house.run(&["enqueue", "--queue", "q", "--from", path, "--json"]);
+    assert_eq!((refused.status, refused.stdout.as_str()), (Some(1), ""));
+    assert!(refused.stderr.contains(&format!("line 7 of {path}: expected value at column 23")), "{refused:?}");
+    assert!(refused.stderr.contains("nothing was enqueued"), "{refused:?}");
+    assert_eq!(house.json(&["queues"]), Vec::<Value>::new());
+
+    lines[6] = "{\"kind\":\"k\",\"payload\":[],\"delay_ms\":60000,\"max_attempts\":2,\"retry\":{\"base_ms\":5}}".into();
+    std::fs::write(path, lines.join("\n")).unwrap();
+    assert_eq!(house.json(&["enqueue", "--queue", "q", "--from", path]).len(), 100);
+    let stats = house.one(&["queue", "stats", "q"]);
+    assert_eq!((&stats["pending"], &stats["delayed"]), (&json!(99), &json!(1)));
+}
+
+#[test]
+fn standard_input_is_enqueued_as_it_comes_and_what_is_stored_is_told() {
+    let house = House::new();
+    let mut command = house.command(&["enqueue", "--queue", "q", "--from", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"{\"kind\":\"k\",\"payload\":1,\"id\":\"early\"}\n").unwrap();
+    let deadline = Instant::now() + EVENT_MAX;
+    while house.run(&["job", "show", "q", "early"]).status != Some(0) {
+        assert!(Instant::now() < deadline, "a line waits for more to come");
+    }
+    stdin.write_all(b"{\"kind\":\"k\",\"payload\":1}\n\n{\"kind\":\"k\"}\n{\"kind\":\"k\",\"payload\":1}\n").unwrap();
+    drop(stdin);
+    let finished = finished(child, COMMAND_MAX);
+    assert_eq!(finished.status, Some(1));
+    let told = "line 4 of standard input: missing field `payload`";
+    assert!(finished.stderr.contains(told), "{finished:?}");
+    assert!(finished.stderr.contains("stored before that: 2 jobs, up to line 3"), "{finished:?}");
+    assert_eq!(house.one(&["queue", "stats", "q"])["pending"], json!(2));
+}
+
+#[test]
+fn what_makes_no_sense_is_a_usage_error_before_redis_is_asked() {
+    let job = |more: &[&'static str]| [&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1"], more].concat();
+    let work = |more: &[&'static str]| [&["work", "--webhook", "http://localhost/"], more].concat();
+    for (arguments, told) in [
+        (vec![], "Usage"),
+        (vec!["nonsense"], "unrecognized subcommand"),
+        (vec!["jobs", "--queue", "a b", "--state", "dead"], "invalid queue name"),
+        (vec!["jobs", "--queue", "q", "--state", "asleep"], "unknown state"),
+        (vec!["jobs", "--queue", "q", "--state", "dead", "--limit", "0"], "0 is not in 1.."),
+        (vec!["enqueue", "--queue", "q", "--kind", "k", "--payload", "{x"], "not JSON"),
+        (vec!["enqueue", "--queue", "q", "--payload", "1"], "--kind"),
+        (vec!["enqueue", "--queue", "q", "--from", "f", "--kind", "k"], "cannot be used with"),
+        (job(&["--max-attempts", "0"]), "max attempts is 0, allowed are 1 to 1000"),
+        (job(&["--jitter", "101"]), "jitter in percent is 101"),
+        (job(&["--factor", "0"]), "factor is 0"),
+        (job(&["--max-delay", "0s"]), "max delay in ms is 0"),
+        (job(&["--delay", "10"]), "the unit is missing"),
+        (job(&["--delay", "99999d"]), "longer than 3650 days"),
+        (job(&["--delay", "1s", "--at", "2030-01-01T00:00:00Z"]), "cannot be used with"),
+        (job(&["--at", "tomorrow"]), "RFC 3339"),
+        (job(&["--id", "a b"]), "invalid job id"),
+        (work(&[]), "--queue"),
+        (work(&["--queue", "q=0"]), "concurrency must be 1 to 10000"),
+        (work(&["--queue", "q", "--queue", "q=2"]), "queue q is given twice"),
+        (work(&["--queue", "q", "--lease", "1ms"]), "allowed are 300ms to 1h"),
+        (work(&["--queue", "q", "--timeout", "0s"]), "allowed are 10ms to 1h"),
+        (work(&["--queue", "q", "--grace", "2h"]), "allowed are 0ms to 1h"),
+        (vec!["dead", "discard", "q"], "required"),
+        (vec!["dead", "discard", "q", "--all", "--code", "TIMEOUT"], "cannot be used with"),
+        (vec!["dead", "list", "q", "--code", "BORED"], "unknown error code"),
+    ] {
+        let mut command = retraced();
+        command.args(&arguments).env("RETRACED_REDIS_URL", "redis://127.0.0.1:1");
+        let finished = finish(command, COMMAND_MAX);
+        assert_eq!(finished.status, Some(2), "{arguments:?}: {finished:?}");
+        assert!(finished.stderr.contains(told), "{arguments:?}: {finished:?}");
+    }
+}
+
+#[test]
+fn secrets_of_urls_are_never_printed() {
+    let server = RedisServer::start_with(&["--requirepass", "right-secret"]);
+    let wrong = server.url_with_password("wrong-secret");
+    let stats = ["queue", "stats", "q"].as_slice();
+    let work = ["work", "--queue", "q", "--webhook"];
+    for (redis, arguments, status, told) in [
+        (wrong.as_str(), stats, Some(1), "check user and password"),
+        (&server.url(), stats, Some(1), "check user and password"),
+        ("redis://:a-secret@127.0.0.1:1", stats, Some(1), "127.0.0.1:1"),
+        ("redis//a-secret", stats, Some(1), "redis://[user:password@]host"),
+        ("redis://:a-secret@127.0.0.1:1", &["--help"], Some(0), "RETRACED_REDIS_URL"),
+        (
+            "redis://127.0.0.1:1",
+            &[&work[..], &["http://me:a-secret@:99999/?t=a-secret"]].concat(),
+            Some(2),
+            "--webhook",
+        ),
+        ("redis://127.0.0.1:1", &[&work[..], &["ftp://me:a-secret@x/"]].concat(), Some(2), "--webhook"),
+    ] {
+        let mut command = retraced();
+        command.args(arguments).env("RETRACED_REDIS_URL", redis);
+        let finished = finish(command, COMMAND_MAX);
+        let printed = format!("{}{}", finished.stdout, finished.stderr);
+        assert_eq!(finished.status, status, "{printed}");
+        assert!(printed.contains(told) && !printed.contains("secret"), "{printed}");
+    }
+}
+
+#[test]
+fn a_redis_that_is_not_there_is_told_with_its_address_and_what_to_do() {
+    let mut command = retraced();
+    command.args(["queues", "--redis", "redis://127.0.0.1:1"]);
+    let finished = finish(command, Duration::from_secs(10));
+    assert_eq!((finished.status, finished.stdout.as_str()), (Some(1), ""));
+    for told in ["127.0.0.1:1", "Connection refused", "--redis URL or RETRACED_REDIS_URL"] {
+        assert!(finished.stderr.contains(told), "{finished:?}");
+    }
+}
+
+#[test]
+fn the_webhook_is_sent_the_job_and_its_status_decides() {
+    let house = House::new();
+    let hook = Hook::start(|request| {
+        let status: u16 = request.kind().trim_start_matches("status-").parse().unwrap();
+        response(status, "location: /elsewhere\r\n", "<html>no answer to read</html>")
+    });
+    let _worker = house.worker(&hook.url(), &[]);
+    let cases = [
+        (200, "completed", ""),
+        (204, "completed", ""),
+        (302, "poisoned", "INVALID_JOB_DATA"),
+        (400, "poisoned", "INVALID_JOB_DATA"),
+        (401, "poisoned", "AUTHENTICATION_FAILED"),
+        (403, "poisoned", "AUTHORIZATION_FAILED"),
+        (404, "poisoned", "INVALID_JOB_DATA"),
+        (408, "dead", "TIMEOUT"),
+        (422, "poisoned", "INVALID_JOB_DATA"),
+        (425, "dead", "TIMEOUT"),
+        (429, "dead", "RATE_LIMIT_EXCEEDED"),
+        (500, "dead", "SERVICE_UNAVAILABLE"),
+        (503, "dead", "SERVICE_UNAVAILABLE"),
+    ];
+    for (status, ..) in cases {
+        // One try: what is temporary ends in the dead letter queue at once.
+        house.enqueue("q", &format!("status-{status}"), &format!("a-{status}"), &["--max-attempts", "1"]);
+    }
+    for (status, state, code) in cases {
+        let id = format!("a-{status}");
+        house.wait_for_state("q", &id, state);
+        let error = &house.one(&["job", "show", "q", &id])["last_error"];
+        assert_eq!(error["code"].as_str().unwrap_or_default(), code, "{status}: {error}");
+        if status != 200 && status != 204 {
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains(&status.to_string()) && message.contains("no answer to read"), "{message}");
+        }
+    }
+    let requests = hook.requests();
+    assert!(requests.iter().all(|request| request.path == "/jobs"), "a redirect was followed");
+    let request = requests.iter().find(|request| request.kind() == "status-200").unwrap();
+    assert_eq!(request.headers["webhook-id"], "a-200");
+    assert_eq!(request.headers["content-type"], "application/json");
+    assert!(request.headers["webhook-timestamp"].parse::<u64>().unwrap() > 1_600_000_000);
+    let mut body = request.body.clone();
+    let enqueued = house.one(&["job", "show", "q", "a-200"])["enqueued_at"].clone();
+    assert_eq!(body["enqueued_at"].take(), enqueued);
+    let expected = json!({"id": "a-200", "queue": "q", "kind": "status-200", "attempt": 1, "max_attempts": 1, "enqueued_at": null, "payload": {"n": 1}});
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn what_the_webhook_answers_decides_over_its_status() {
+    let house = House::new();
+    let hook = Hook::start(|request| match request.kind() {
+        "success" => response(200, "", "{\"success\":true,\"output\":{\"sent\":1}}"),
+        "refused" => response(
+            200,
+            "",
+            "{\"success\":false,\"error\":{\"code\":\"INVALID_JOB_DATA\",\"message\":\"no \\u001b[2Jrecipient\\n\"}}",
+        ),
+        "vague" => response(200, "", "{\"success\":false}"),
+        "clear" => {
+            response(500, "", "{\"success\":false,\"error\":{\"code\":\"AUTHORIZATION_FAILED\",\"message\":\"m\"}}")
+        }
+        "liar" => response(500, "", "{\"success\":true}"),
+        "nonsense" => response(200, "", "<html>{]"),
+        "silent" => Vec::new(),
+        kind => panic!("{kind}"),
+    });
+    let _worker = house.worker(&hook.url(), &[]);
+    let cases = [
+        ("success", "completed", ""),
+        ("refused", "poisoned", "INVALID_JOB_DATA"),
+        ("vague", "dead", "JOB_EXECUTION_FAILED"),
+        ("clear", "poisoned", "AUTHORIZATION_FAILED"),
+        ("liar", "dead", "SERVICE_UNAVAILABLE"),
+        ("nonsense", "completed", ""),
+        ("silent", "dead", "NETWORK_ERROR"),
+    ];
+    for (kind, ..) in cases {
+        house.enqueue("q", kind, kind, &["--max-attempts", "1"]);
+    }
+    for (kind, state, code) in cases {
+        house.wait_for_state("q", kind, state);
+        let error = &house.one(&["job", "show", "q", kind])["last_error"];
+        assert_eq!(error["code"].as_str().unwrap_or_default(), code, "{kind}: {error}");
+    }
+    // What the other side says cannot move the reader's cursor or begin a line of its own.
+    for arguments in [&["trace", "q", "refused"][..], &["job", "show", "q", "refused"], &["dead", "list", "q"]] {
+        let finished = house.run(arguments);
+        assert!(finished.stdout.contains("\\u{1b}[2Jrecipient\\n"), "{finished:?}");
+        assert!(!finished.stdout.contains('\u{1b}'), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_webhook_that_asks_for_time_is_given_it_and_keeps_its_id() {
+    let house = House::new();
+    let hook = Hook::start(|request| match request.body["attempt"].as_u64() {
+        Some(1) => response(503, "retry-after: 1\r\n", ""),
+        Some(2) => response(429, "retry-after: Thu, 01 Jan 1970 00:00:00 GMT\r\n", ""),
+        _ => response(200, "", ""),
+    });
+    let _worker = house.worker(&hook.url(), &[]);
+    // Its own delay is an hour: only what the other side asks for brings it back in time.
+    house.enqueue("q", "k", "a-1", &["--base-delay", "1h", "--max-delay", "1h"]);
+    house.wait_for_state("q", "a-1", "completed");
+    let shown = house.one(&["job", "show", "q", "a-1"]);
+    assert_eq!((&shown["attempts"], &shown["failures"]), (&json!(3), &json!(2)));
+    let first = &shown["history"][0];
+    assert_eq!((&first["outcome"], &first["decision"]["why"]), (&json!("failed"), &json!("retry_after")));
+    assert_eq!(first["decision"]["delay_ms"], json!(1000));
+    let ids: Vec<_> = hook.requests().iter().map(|request| request.headers["webhook-id"].clone()).collect();
+    assert_eq!(ids, ["a-1", "a-1", "a-1"]);
+    let told = house.run(&["trace", "q", "a-1"]).stdout;
+    assert!(told.contains("the webhook answered 503") && told.contains("attempt 3 succeeded"), "{told}");
+}
+
+#[test]
+fn a_webhook_that_is_not_there_or_does_not_answer_is_tried_again() {
+    let house = House::new();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let worker = house.worker(&format!("http://me:secret@{gone}/hook?token=secret"), &[]);
+    house.enqueue("q", "k", "refused", &["--max-attempts", "2", "--base-delay", "10ms"]);
+    house.wait_for_state("q", "refused", "dead");
+    drop(worker);
+    let shown = house.one(&["job", "show", "q", "refused"]);
+    assert_eq!((&shown["last_error"]["code"], &shown["failures"]), (&json!("NETWORK_ERROR"), &json!(2)));
+    assert!(!shown.to_string().contains("secret"), "{shown}");
+
+    let hook = Hook::start(|_| {
+        std::thread::sleep(EVENT_MAX);
+        Vec::new()
+    });
+    let _worker = house.worker(&hook.url(), &["--timeout", "200ms"]);
+    house.enqueue("q", "k", "slow", &["--max-attempts", "1"]);
+    house.wait_for_state("q", "slow", "dead");
+    let shown = house.one(&["job", "show", "q", "slow"]);
+    assert_eq!(shown["last_error"]["code"], json!("TIMEOUT"));
+    assert!(shown["last_error"]["message"].as_str().unwrap().contains("did not answer in time"), "{shown}");
+}
+
+/// Answers one request with a status and then one chunk after another, for as long as anybody reads.
+fn endless_hook(chunk: Vec<u8>, pause: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = [0; 4096];
+        let _ = stream.read(&mut asked).unwrap();
+        let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        while sent.is_ok() {
+            sent = stream.write_all(&chunk);
+            std::thread::sleep(pause);
+        }
+    });
+    url
+}
+
+#[test]
+fn an_answer_without_end_is_cut_and_one_that_trickles_runs_out_of_time() {
+    let house = House::new();
+    let worker = house.worker(&endless_hook(vec![b'x'; 16 * 1024], Duration::ZERO), &["--timeout", "60s"]);
+    house.enqueue("q", "k", "endless", &["--max-attempts", "1"]);
+    house.wait_for_state("q", "endless", "completed");
+    drop(worker);
+    let trickle = endless_hook(b"x".to_vec(), Duration::from_millis(20));
+    let _worker = house.worker(&trickle, &["--timeout", "300ms"]);
+    house.enqueue("q", "k", "trickle", &["--max-attempts", "1"]);
+    house.wait_for_state("q", "trickle", "dead");
+    assert_eq!(house.one(&["job", "show", "q", "trickle"])["last_error"]["code"], json!("TIMEOUT"));
+}
+
+#[test]
+fn dead_letters_are_listed_shown_redriven_and_discarded() {
+    let house = House::new();
+    let hook = Hook::start(|request| response(if request.kind() == "poison" { 422 } else { 500 }, "", ""));
+    let worker = house.worker(&hook.url(), &[]);
+    for (kind, id) in [("poison", "p-1"), ("poison", "p-2"), ("dead", "d-1"), ("dead", "d-2")] {
+        house.enqueue("q", kind, id, &["--max-attempts", "1"]);
+        house.wait_for_state("q", id, if kind == "poison" { "poisoned" } else { "dead" });
+    }
+    drop(worker);
+    let ids = |objects: Vec<Value>| {
+        let mut ids: Vec<_> = objects.iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect();
+        ids.sort();
+        ids
+    };
+    house.enqueue("q", "k", "waiting", &[]);
+    assert_eq!(ids(house.json(&["dead", "list", "q"])), ["d-1", "d-2", "p-1", "p-2"]);
+    assert_eq!(ids(house.json(&["dead", "list", "q", "--code", "INVALID_JOB_DATA"])), ["p-1", "p-2"]);
+    assert_eq!(house.one(&["dead", "show", "q", "--id", "d-1"])["last_error"]["code"], json!("SERVICE_UNAVAILABLE"));
+    let redriven = house.one(&["dead", "redrive", "q", "d-1"]);
+    assert_eq!(redriven, json!({"id": "d-1", "queue": "q", "result": "moved", "from": "dead", "state": "pending"}));
+    assert_eq!(house.one(&["job", "show", "q", "d-1"])["failures"], json!(0));
+    assert_eq!(ids(house.json(&["dead", "redrive", "q", "--code", "INVALID_JOB_DATA"])), ["p-1", "p-2"]);
+
+    let refused = house.run(&["dead", "discard", "q", "--id", "waiting", "--id", "nope", "--json"]);
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    let results: Vec<_> = objects(&refused.stdout).iter().map(|job| job["result"].clone()).collect();
+    assert_eq!(results, [json!("refused"), json!("not_found")]);
+
+    let discarded = house.one(&["dead", "discard", "q", "--all"]);
+    assert_eq!(discarded, json!({"id": "d-2", "queue": "q", "result": "removed", "from": "dead", "state": null}));
+    let stats = house.one(&["queue", "stats", "q"]);
+    assert_eq!((&stats["pending"], &stats["dead"], &stats["poisoned"]), (&json!(4), &json!(0), &json!(0)));
+}
+
+/// A webhook that answers only when it is let.
+fn held_hook() -> (Hook, Arc<(Mutex<bool>, Condvar)>) {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let held = gate.clone();
+    let hook = Hook::start(move |_| {
+        let open = held.1.wait_timeout_while(held.0.lock().unwrap(), EVENT_MAX, |open| !*open).unwrap();
+        drop(open);
+        response(200, "", "{\"success\":true}")
+    });
+    (hook, gate)
+}
+
+fn wait_for_request(hook: &Hook) {
+    let deadline = Instant::now() + EVENT_MAX;
+    while hook.requests().is_empty() {
+        assert!(Instant::now() < deadline, "the webhook was not called");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_first_signal_lets_running_jobs_finish() {
+    for signal in ["-TERM", "-INT"] {
+        let house = House::new();
+        let (hook, gate) = held_hook();
+        let worker = house.worker(&hook.url(), &["--timeout", "60s", "--grace", "60s"]);
+        house.enqueue("q", "k", "a-1", &[]);
+        wait_for_request(&hook);
+        worker.signal(signal);
+        worker.wait_for("draining: 1 job running");
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        worker.wait_for("drained: 1 of 1 job finished");
+        assert_eq!(worker.ended(), Some(0));
+        assert_eq!(house.state("q", "a-1"), "completed");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    for (signal, status) in [("-TERM", 143), ("-INT", 130)] {
+        let house = House::new();
+        let (hook, _gate) = held_hook();
+        let worker = house.worker(&hook.url(), &["--timeout", "60s", "--grace", "60s"]);
+        house.enqueue("q", "k", "a-1", &[]);
+        wait_for_request(&hook);
+        worker.signal(signal);
+        worker.wait_for("draining");
+        worker.signal(signal);
+        worker.wait_for("ended at once");
+        assert_eq!(worker.ended(), Some(status));
+        assert_eq!(house.state("q", "a-1"), "processing");
+    }
+}
+
+#[test]
+fn a_pipe_that_closes_is_no_panic_and_stops_no_work() {
+    let house = House::new();
+    let many: String = (1..=2_000).map(|n| format!("{{\"kind\":\"k\",\"payload\":{n}}}\n")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.jsonl");
+    std::fs::write(&path, many).unwrap();
+    for arguments in [
+        &["enqueue", "--queue", "q", "--from", path.to_str().unwrap()][..],
+        &["jobs", "--queue", "q", "--state", "pending", "--limit", "2000"],
+        &["--help"],
+    ] {
+        let mut child = house.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Nobody will ever read.
+        drop(child.stdout.replace(std::process::ChildStdout::from(closed_pipe())));
+        let finished = finished(child, COMMAND_MAX);
+        assert_eq!(finished.status, Some(0), "{arguments:?}: {finished:?}");
+        assert!(!finished.stderr.contains("panicked"), "{finished:?}");
+    }
+    assert_eq!(house.one(&["queue", "stats", "q"])["pending"], json!(2_000));
+}
+
+/// A pipe with nothing in it, so that the helper which reads a child's output has something to read.
+fn closed_pipe() -> std::os::fd::OwnedFd {
+    let (reader, _) = std::io::pipe().unwrap();
+    reader.into()
+}
+
+#[test]
+fn the_demo_shows_what_goes_wrong_and_ends_well() {
+    let mut command = retraced();
+    command.arg("demo");
+    let shown = finish(command, COMMAND_MAX);
+    assert_eq!(shown.status, Some(0), "{shown:?}");
+    assert_eq!(shown.stderr, "");
+    for line in [
+        "jobs that just work are only counted",
+        "PANIC: index out of bounds: the len is 0 but the index is 0",
+        "started again (generation 1)",
+        "TIMEOUT: it hung and was stopped → try 2 of 3 follows",
+        "INVALID_JOB_DATA",
+        "→ dead after 3 tries",
+        "not ready yet, asks to be run again",
+        "job thumbnail-13 · thumbnail.make · queue shop · completed",
+        "attempt 1 panicked after ",
+        "attempt 3 succeeded after ",
+        "came to an end; none was lost.",
+    ] {
+        assert!(shown.stdout.contains(line), "{line:?} is missing in\n{}", shown.stdout);
+    }
+    assert!(!shown.stdout.contains('\u{1b}'), "colours in a pipe");
+
+    let mut command = retraced();
+    command.args(["demo", "--json"]);
+    let shown = finish(command, COMMAND_MAX);
+    assert_eq!(shown.status, Some(0), "{shown:?}");
+    let objects = objects(&shown.stdout);
+    assert!(objects.iter().any(|event| event["event"] == "handler_panicked"), "{}", shown.stdout);
+    assert_eq!(objects.last().unwrap()["id"], json!("thumbnail-13"));
+}

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use retraced::store::Store;
 use retraced::{
     Budget, Client, Code, Context, EventKind, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore,
     RestartDelay, RestartPolicy, Retry, Runtime, State, SupervisionEvent,
 };
-use retraced::store::Store;
 use serde::{Deserialize, Serialize};
 use support::redis_server::RedisServer;
 use support::{eventually, full_scale, unix_ms};
@@ -135,7 +135,9 @@ async fn killing_any_actor_of_the_tree_disturbs_no_handler() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                     continue;
                 }
-                let some = (0..50).map(|k| handle.job(Work { number: number + k, millis: 50 }).patience(Duration::from_secs(5)).enqueue());
+                let some = (0..50).map(|k| {
+                    handle.job(Work { number: number + k, millis: 50 }).patience(Duration::from_secs(5)).enqueue()
+                });
                 for receipt in futures_util::future::join_all(some).await {
                     assert!(receipt.unwrap().created);
                 }
@@ -153,7 +155,14 @@ async fn killing_any_actor_of_the_tree_disturbs_no_handler() {
     let median = per_second[per_second.len() / 2];
     let mut worst: (u64, &str) = (u64::MAX, "");
     let actors = [
-        "faults/queue", "faults/fetcher", "faults/settler", "retry-scheduler", "watchdog", "lease-keeper", "store-link", "ledger",
+        "faults/queue",
+        "faults/fetcher",
+        "faults/settler",
+        "retry-scheduler",
+        "watchdog",
+        "lease-keeper",
+        "store-link",
+        "ledger",
     ];
     for actor in actors {
         for _ in 0..kills {
@@ -248,7 +257,9 @@ async fn a_panic_is_settled_at_once_and_told_with_its_place() {
         assert_eq!((error.code, error.message.as_str()), (Code::Panic, format!("number {number} panics").as_str()));
         took_ms.push(view.history[0].settled_ms.saturating_sub(at.0.lock().unwrap()[&id.to_string()]));
         let event = told(&mut events).into_iter().find_map(|event| match event.kind {
-            EventKind::HandlerPanicked { job, attempt, message, place, .. } if job == id => Some((attempt, message, place)),
+            EventKind::HandlerPanicked { job, attempt, message, place, .. } if job == id => {
+                Some((attempt, message, place))
+            }
             _ => None,
         });
         let (attempt, message, place) = event.expect("a supervision event of this panic");
@@ -348,7 +359,9 @@ async fn a_store_that_is_away_for_three_leases_costs_no_job_anything() {
     let lost = told(&mut events).iter().filter(|event| matches!(event.kind, EventKind::StoreLost { .. })).count();
     println!(
         "away for {:?} with {in_flight} in flight: {before} jobs/s before, at 80 % of that {full_speed:?} after it was back; crashes {}, begun twice {}, told lost {lost} times",
-        lease * 3, stats.crashes_total, seen.repeated(),
+        lease * 3,
+        stats.crashes_total,
+        seen.repeated(),
     );
     assert_eq!(stats.crashes_total, 0);
     assert_eq!(seen.repeated(), 0);
@@ -441,7 +454,12 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
         stuck.sort();
         ids.sort();
         let stats = desk.stats(&queue()).await.unwrap();
-        println!("two handlers blocked both threads for {:?}: leases lost {}, named {}", lease * 3, stats.crashes_total, stuck.len());
+        println!(
+            "two handlers blocked both threads for {:?}: leases lost {}, named {}",
+            lease * 3,
+            stats.crashes_total,
+            stuck.len()
+        );
         assert_eq!(stuck, ids, "each is named, once");
         assert_eq!((stats.crashes_total, stats.stale_settlements_total), (0, 0));
         assert!(!events.iter().any(|event| matches!(event.kind, EventKind::LeaseLost { .. })));

@@ -9,13 +9,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use retraced::{Client, Context, Failure, Job, Operator, Queue, QueueName, RedisStore, Runtime, State};
 use retraced::store::Store;
+use retraced::{Client, Context, Failure, Job, Operator, Queue, QueueName, RedisStore, Runtime, State};
 use serde::{Deserialize, Serialize};
 use support::redis_server::RedisServer;
 use support::{Execution, Executions, eventually, full_scale, unix_ms, verdict};
 
-const LEASE: Duration = Duration::from_secs(3);
+/// Twice what a worker may take to be back: when nobody looked for half a lease, expired leases get a grace of one more.
+const LEASE: Duration = Duration::from_secs(6);
 const EXECUTORS: usize = 50;
 const HANDLER: Duration = Duration::from_millis(10);
 

@@ -5,8 +5,10 @@ mod panic;
 mod rules;
 mod run;
 mod runner;
+#[cfg(test)]
+mod tests;
 
 pub use outcome::AttemptOutcome;
-pub use panic::{BACKTRACE_RENDER_MAX, HandlerPanic};
+pub use panic::{BACKTRACE_RENDER_MAX, BACKTRACE_RENDERERS_MAX, HandlerPanic};
 pub use rules::Rules;
 pub use runner::{AttemptInput, Runner};

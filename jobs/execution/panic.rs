@@ -2,7 +2,7 @@
 //!
 //! A process-wide panic hook, chained to the one before it, looks at a thread-local flag that is raised only while a handler is polled. Inside an attempt it
 //! keeps the panic's place and an unresolved backtrace and stays silent: the supervision event and the job's trace tell it. Outside attempts it passes
-//! every panic on untouched.
+//! every panic on untouched. A program that sets a hook of its own later, without chaining, loses places and backtraces but no panic.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -14,14 +14,23 @@ use std::sync::Once;
 use std::task::{Context as PollContext, Poll};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
 use crate::context::LeaseWatch;
 use crate::failure::{Failure, MESSAGE_BYTES_MAX, bounded};
 use crate::handler::HandlerFuture;
 use crate::job::{JobId, QueueName};
 use crate::trace::BACKTRACE_BYTES_MAX;
 
-/// How long an attempt waits for its backtrace to become text; past it the attempt is settled without one.
-pub const BACKTRACE_RENDER_MAX: Duration = Duration::from_millis(50);
+/// How long an attempt waits for its backtrace to become text; past it the attempt is settled without one. The first one of a process takes tens to hundreds
+/// of milliseconds, because its symbols are read; those after it well under one.
+pub const BACKTRACE_RENDER_MAX: Duration = Duration::from_secs(1);
+/// Most backtraces becoming text at the same time, in the whole process; in a storm of panics the others wait, and may end without one.
+pub const BACKTRACE_RENDERERS_MAX: usize = 16;
+
+static RENDERERS: Semaphore = Semaphore::const_new(BACKTRACE_RENDERERS_MAX);
 
 /// A handler panicked. The typed error its executor ends with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,32 +72,66 @@ impl Caught {
     /// The backtrace as text, made on a thread for blocking work; `None` when it is not ready in time.
     pub(super) async fn render(&mut self) -> Option<String> {
         let backtrace = self.backtrace.take()?;
-        let text =
-            tokio::task::spawn_blocking(move || bounded(&handler_frames(&backtrace.to_string()), BACKTRACE_BYTES_MAX));
-        tokio::time::timeout(BACKTRACE_RENDER_MAX, text).await.ok()?.ok()
+        let rendered = async {
+            let permit = RENDERERS.acquire().await.ok()?;
+            let text = spawn_blocking(move || {
+                let _held = permit;
+                bounded(&handler_frames(&backtrace.to_string()), BACKTRACE_BYTES_MAX)
+            });
+            text.await.ok()
+        };
+        timeout(BACKTRACE_RENDER_MAX, rendered).await.ok().flatten()
     }
 }
 
-/// The frames between the panic machinery and ours: what the handler did.
+/// The frames between the panic machinery and ours: what the handler did. Each is a name, followed by a line with its place where that is known.
 fn handler_frames(rendered: &str) -> String {
-    const PANIC_ENTRY: [&str; 2] = ["rust_begin_unwind", "begin_panic_handler"];
-    let lines: Vec<&str> = rendered.lines().collect();
-    let begin = lines.iter().rposition(|line| PANIC_ENTRY.iter().any(|entry| line.contains(entry)));
-    let end = lines.iter().position(|line| line.contains("retraced_jobs::execution"));
-    let begin = begin.map_or(0, |at| at + 1);
-    let frames = lines.get(begin..end.filter(|end| *end > begin).unwrap_or(lines.len())).unwrap_or(&lines);
-    // The entry's own "at …" line belongs to it.
-    let skip = usize::from(frames.first().is_some_and(|line| line.trim_start().starts_with("at ")));
-    frames[skip..].join("\n")
+    const NO_SYMBOLS: &str = "no frames: the program was built without symbols";
+    let mut frames: Vec<(&str, Option<&str>)> = Vec::new();
+    for line in rendered.lines().map(str::trim) {
+        match (line.strip_prefix("at "), line.split_once(": ")) {
+            (Some(place), _) => frames.iter_mut().next_back().into_iter().for_each(|frame| frame.1 = Some(place)),
+            (None, Some((_number, name))) => frames.push((name, None)),
+            (None, None) => {}
+        }
+    }
+    // Std's own mark, below the hook and whatever hooks were chained to it.
+    let Some(hook) = frames.iter().position(|(name, _)| name.contains("__rust_end_short_backtrace")) else {
+        return NO_SYMBOLS.to_owned();
+    };
+    let machinery = |name: &str| {
+        ["rust_begin_unwind", "std::panicking::", "core::panicking::"].iter().any(|part| name.contains(part))
+    };
+    let told = frames.into_iter().skip(hook + 1).skip_while(|(name, _)| machinery(name));
+    let told = told.take_while(|(name, _)| !name.contains("attempt_begins_here"));
+    let lines = told.map(|(name, place)| place.map_or(name.to_owned(), |place| format!("{name}\n  at {place}")));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The frame below everything the handler did.
+#[inline(never)]
+fn attempt_begins_here<T>(run: impl FnOnce() -> T) -> T {
+    let value = run();
+    // Something to do after the call, or this frame may be replaced by it.
+    std::hint::black_box(());
+    value
 }
 
 thread_local! {
-    static ATTEMPT: RefCell<Watch> = const { RefCell::new(Watch { depth: 0, caught: None }) };
+    static ATTEMPT: RefCell<Watch> = const { RefCell::new(Watch { depth: 0, noted: None }) };
 }
 
+/// What the hook knows of this thread.
 struct Watch {
     depth: u32,
-    caught: Option<(Option<String>, Backtrace)>,
+    noted: Option<Noted>,
+}
+
+/// What the hook saw of a panic.
+struct Noted {
+    message: Option<String>,
+    place: Option<String>,
+    backtrace: Backtrace,
 }
 
 fn install() {
@@ -105,30 +148,51 @@ fn install() {
 
 /// Keeps a panic's place, if an attempt is being polled on this thread. Gives whether it is.
 fn note(info: &PanicHookInfo<'_>) -> bool {
-    ATTEMPT.with(|watch| {
-        // A panic while this is borrowed would be ours; pass it on.
+    // A thread that is ending may have dropped its thread-locals, and a panic in here would abort the process.
+    let noted = ATTEMPT.try_with(|watch| {
         let Ok(mut watch) = watch.try_borrow_mut() else { return false };
         if watch.depth == 0 {
             return false;
         }
+        let message = text_of(info.payload());
         let place = info.location().map(|at| format!("{}:{}:{}", at.file(), at.line(), at.column()));
-        watch.caught = Some((place, Backtrace::force_capture()));
+        watch.noted = Some(Noted { message, place, backtrace: Backtrace::force_capture() });
         true
-    })
+    });
+    noted.unwrap_or(false)
 }
 
-struct Armed;
+/// A panic's message; `None` when its payload is no text.
+fn text_of(payload: &(dyn Any + Send)) -> Option<String> {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&'static str>().copied())?;
+    Some(bounded(text, MESSAGE_BYTES_MAX))
+}
+
+/// While it lives, panics on this thread are an attempt's. An attempt within an attempt leaves the outer one's notes alone.
+struct Armed {
+    outer: Option<Noted>,
+}
 
 impl Armed {
     fn arm() -> Self {
-        ATTEMPT.with(|watch| watch.borrow_mut().depth += 1);
-        Self
+        ATTEMPT.with_borrow_mut(|watch| {
+            watch.depth += 1;
+            Self { outer: watch.noted.take() }
+        })
+    }
+
+    fn noted(&self) -> Option<Noted> {
+        ATTEMPT.with_borrow_mut(|watch| watch.noted.take())
     }
 }
 
 impl Drop for Armed {
     fn drop(&mut self) {
-        ATTEMPT.with(|watch| watch.borrow_mut().depth -= 1);
+        ATTEMPT.with_borrow_mut(|watch| {
+            watch.depth -= 1;
+            watch.noted = self.outer.take();
+        });
     }
 }
 
@@ -136,36 +200,57 @@ impl Drop for Armed {
 pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Caught> {
     install();
     let armed = Armed::arm();
-    let result = catch_unwind(AssertUnwindSafe(run));
-    drop(armed);
-    result.map_err(|payload| {
-        let noted = ATTEMPT.with(|watch| watch.borrow_mut().caught.take());
-        let (place, backtrace) = noted.map_or((None, None), |(place, backtrace)| (place, Some(backtrace)));
-        Caught { message: bounded(&message_of(payload), MESSAGE_BYTES_MAX), place, backtrace }
-    })
-}
-
-fn message_of(payload: Box<dyn Any + Send>) -> String {
-    let payload = match payload.downcast::<String>() {
-        Ok(text) => return *text,
-        Err(payload) => payload,
-    };
-    let payload = match payload.downcast::<&'static str>() {
-        Ok(text) => return (*text).to_owned(),
-        Err(payload) => payload,
-    };
-    // Dropping a payload may run user code that panics again.
-    match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        Ok(()) => "a panic whose payload is no text".into(),
-        Err(again) => {
-            // Its payload is leaked rather than dropped: that could go on for ever.
-            std::mem::forget(again);
-            "a panic whose payload is no text and panicked again when it was dropped".into()
+    let result = catch_unwind(AssertUnwindSafe(|| attempt_begins_here(run)));
+    let noted = armed.noted();
+    match result {
+        Ok(value) => {
+            drop(armed);
+            if let Some(noted) = noted {
+                handled(&noted);
+            }
+            Ok(value)
+        }
+        Err(payload) => {
+            let message = text_of(&*payload);
+            // A payload may be thrown on without the hook: what it saw last is then another panic's.
+            let noted = noted.filter(|noted| noted.message == message);
+            let mut message = message.unwrap_or_else(|| "a panic whose payload is no text".to_owned());
+            if !dropped(payload) {
+                message.push_str(", and that panicked again when it was dropped");
+            }
+            let (place, backtrace) = noted.map_or((None, None), |noted| (noted.place, Some(noted.backtrace)));
+            Err(Caught { message, place, backtrace })
         }
     }
 }
 
-/// A handler's future, each poll of it watched: panics are caught, and a poll that does not end is seen by the watchdog.
+/// A handler that catches a panic itself goes on, so nobody else would tell of it.
+fn handled(noted: &Noted) {
+    let message = noted.message.as_deref().unwrap_or("a panic whose payload is no text");
+    tracing::warn!(place = noted.place, message, "a handler caught a panic of its own");
+}
+
+/// Drops a panic's payload, which may run user code. Gives whether that went well.
+fn dropped(payload: Box<dyn Any + Send>) -> bool {
+    match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        Ok(()) => true,
+        Err(again) => {
+            // It may do the same without end: it is leaked rather than dropped.
+            std::mem::forget(again);
+            false
+        }
+    }
+}
+
+/// [`catch`], seen by the watchdog when it does not end.
+pub(super) fn watched<T>(lease: &LeaseWatch, run: impl FnOnce() -> T) -> Result<T, Caught> {
+    lease.poll_begins();
+    let result = catch(run);
+    lease.poll_ends();
+    result
+}
+
+/// A handler's future, each poll and its end [`watched`].
 pub(super) struct Watched<'a> {
     future: Option<HandlerFuture>,
     lease: &'a LeaseWatch,
@@ -179,8 +264,16 @@ impl<'a> Watched<'a> {
     /// Drops the future, catching a panic of its destructors.
     pub(super) fn discard(&mut self) -> Result<(), Caught> {
         match self.future.take() {
-            Some(future) => catch(|| drop(future)),
+            Some(future) => watched(self.lease, || drop(future)),
             None => Ok(()),
+        }
+    }
+
+    /// [`discard`](Self::discard) where the attempt has come to an end already, which a panic does not change.
+    fn discard_late(&mut self) {
+        if let Err(caught) = self.discard() {
+            let Caught { message, place, .. } = caught;
+            tracing::warn!(place, message, "a handler panicked while it was dropped after its end");
         }
     }
 }
@@ -191,26 +284,19 @@ impl Future for Watched<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let Some(future) = this.future.as_mut() else { return Poll::Pending };
-        this.lease.poll_begins();
-        let polled = catch(|| future.as_mut().poll(cx));
-        let ready = match polled {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(output)) => Poll::Ready(this.discard().map(|()| output)),
-            Err(caught) => {
-                // What the handler holds is dropped now; a second panic there changes nothing.
-                let _ = this.discard();
-                Poll::Ready(Err(caught))
-            }
+        let ended = match watched(this.lease, || future.as_mut().poll(cx)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(caught) => Err(caught),
         };
-        this.lease.poll_ends();
-        ready
+        // What the handler holds is dropped now.
+        this.discard_late();
+        Poll::Ready(ended)
     }
 }
 
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
-        if let Some(future) = self.future.take() {
-            let _ = catch(|| drop(future));
-        }
+        self.discard_late();
     }
 }

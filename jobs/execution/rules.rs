@@ -14,9 +14,9 @@ pub struct Rules {
     pub timeout: Duration,
     /// Whether completed jobs are kept for a while. Default: they are.
     pub keep_completed: bool,
-    /// How long a job waits whose kind no handler here knows: a rolling deploy may bring one. Default 30 s.
+    /// How long a job waits whose kind no handler here knows, or whose envelope a newer version sealed: a rolling deploy may bring one that does. Default 30 s.
     pub unknown_kind_delay: Duration,
-    /// How often that may happen to a job before it goes to the dead letter queue. Default 20, about ten minutes.
+    /// How often that may happen to a job before it goes to the dead letter queue; its other releases count towards it too. Default 20, about ten minutes.
     pub unknown_kind_releases_max: u32,
     /// Largest payload a handler is given, in bytes; a larger one is poisoned as `DECODE_FAILED`. Default 1 MiB.
     pub payload_bytes_max: usize,

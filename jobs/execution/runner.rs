@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use super::panic::Caught;
 use super::run::{Ran, run};
 use super::{AttemptOutcome, HandlerPanic, Rules};
-use crate::codec::{self, Envelope};
+use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
 use crate::context::{About, Context, LeaseWatch, Notes, Stop};
 use crate::failure::{Class, Code, Failure};
 use crate::handler::{Handlers, RawJob, States};
 use crate::job::{Incarnation, QueueName};
-use crate::retry::{Outcome, Retry, decide};
+use crate::retry::{Decision, Outcome, Retry, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, Released};
 
@@ -51,6 +51,22 @@ struct By {
     ran: Duration,
 }
 
+/// An attempt that is over, before it is settled what becomes of its job.
+struct Over<'a> {
+    job: &'a ClaimedJob,
+    by: By,
+    retry: Retry,
+    jitter: i16,
+    notes: Notes,
+}
+
+/// What is known of a panic beside its message.
+#[derive(Default)]
+struct Scene {
+    place: Option<String>,
+    backtrace: Option<String>,
+}
+
 impl Runner {
     /// A runner of these handlers under these rules.
     #[must_use]
@@ -64,19 +80,27 @@ impl Runner {
         Self { queue, handlers, states, rules, incarnation }
     }
 
-    /// Runs one attempt to its end. Never panics; dropping it drops the handler at its present await.
+    /// Runs one attempt to its end. Never panics.
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the handler at its present await, and asks what it left running to stop; nothing is settled.
     pub async fn attempt(&self, input: AttemptInput) -> AttemptOutcome {
         let AttemptInput { job, executor, started_ms, lease, jitter } = input;
         let begun = Instant::now();
-        let by = |ran| By { executor, started_ms, ran };
+        let over = |ran, retry, notes| Over { job: &job, by: By { executor, started_ms, ran }, retry, jitter, notes };
+        let unstarted = || over(Duration::ZERO, self.rules.retry, Notes::default());
         let envelope = match self.decode(&job) {
             Ok(envelope) => envelope,
-            Err(failure) => {
-                return self.failed(&job, by(Duration::ZERO), &self.rules.retry, jitter, failure, Notes::default());
+            Err(error) if error.is_newer() => {
+                return self.not_for_us(unstarted(), Code::DecodeFailed, error.to_string(), error.to_string());
+            }
+            Err(error) => {
+                return self.failed(unstarted(), &Failure::permanent(Code::DecodeFailed, error), Scene::default());
             }
         };
         let Some(handler) = self.handlers.find(&envelope.kind) else {
-            return self.unknown_kind(&job, by(Duration::ZERO), &envelope);
+            let text = format!("no worker of queue \"{}\" knows kind \"{}\"", self.queue, envelope.kind);
+            return self.not_for_us(unstarted(), Code::UnknownKind, envelope.kind.to_string(), text);
         };
         let (retry, limit) = self.options_of(&envelope);
         let about = About {
@@ -92,17 +116,23 @@ impl Runner {
         let raw =
             RawJob { queue: self.queue.clone(), id: job.id.clone(), kind: envelope.kind, payload: envelope.payload };
         let ended = run(handler, raw, ctx.clone(), &lease, limit).await;
-        let by = by(begun.elapsed());
-        let notes = ctx.take_notes();
+        let over = over(begun.elapsed(), retry, ctx.take_notes());
         match ended {
-            Ran::Returned(Ok(())) => self.completed(&job, by),
-            Ran::Returned(Err(failure)) => self.returned(&job, by, &retry, jitter, failure, notes, lease.stopped()),
-            Ran::TimedOut => {
-                let failure =
-                    Failure::temporary(Code::Timeout, format!("the handler ran longer than its timeout of {limit:?}"));
-                self.failed(&job, by, &retry, jitter, failure, notes)
+            Ran::Returned(Ok(())) => self.completed(&over),
+            Ran::Returned(Err(failure)) => self.unsuccessful(over, &failure, lease.stopped(), None).await,
+            Ran::Panicked(caught) => {
+                let failure = Failure::temporary(Code::Panic, caught.message.clone());
+                self.unsuccessful(over, &failure, lease.stopped(), Some(caught)).await
             }
-            Ran::Panicked(caught) => self.panicked(&job, by, &retry, jitter, caught, notes).await,
+            Ran::TimedOut(caught) => {
+                let mut text = format!("the handler ran longer than its timeout of {limit:?}");
+                if let Some(caught) = &caught {
+                    text = format!("{text}, and panicked while it was dropped: {}", caught.message);
+                }
+                let failure = Failure::temporary(Code::Timeout, text);
+                self.unsuccessful(over, &failure, lease.stopped(), caught).await
+            }
+            Ran::NotRun(reason) => self.released(over, reason, Duration::ZERO),
         }
     }
 
@@ -137,15 +167,21 @@ impl Runner {
             "the handler ignored its timeout and still runs after {ran:.0?}; this attempt and the next may overlap"
         );
         let failure = Failure::temporary(Code::Timeout, text);
-        self.failed(job, By { executor, started_ms, ran }, &retry, jitter, failure, Notes::default()).settlement
+        let by = By { executor, started_ms, ran };
+        self.failed(Over { job, by, retry, jitter, notes: Notes::default() }, &failure, Scene::default()).settlement
     }
 
-    fn decode(&self, job: &ClaimedJob) -> Result<Envelope, Failure> {
-        let envelope = codec::open(&job.envelope).map_err(|error| Failure::permanent(Code::DecodeFailed, error))?;
-        let (size, most) = (envelope.payload.len(), self.rules.payload_bytes_max);
-        if size > most {
-            let text = format!("the payload has {size} bytes, this worker takes at most {most}");
-            return Err(Failure::permanent(Code::DecodeFailed, text));
+    fn decode(&self, job: &ClaimedJob) -> Result<Envelope, CodecError> {
+        let most = self.rules.payload_bytes_max;
+        let refuse = |what: &str, size: usize| {
+            CodecError::new(format!("the {what} has {size} bytes, this worker takes payloads of at most {most}"))
+        };
+        if job.envelope.len() > most.saturating_add(ENVELOPE_OVERHEAD_MAX) {
+            return Err(refuse("envelope", job.envelope.len()));
+        }
+        let envelope = codec::open(&job.envelope)?;
+        if envelope.payload.len() > most {
+            return Err(refuse("payload", envelope.payload.len()));
         }
         Ok(envelope)
     }
@@ -157,138 +193,84 @@ impl Runner {
         (retry, limit)
     }
 
-    fn completed(&self, job: &ClaimedJob, by: By) -> AttemptOutcome {
+    fn completed(&self, over: &Over<'_>) -> AttemptOutcome {
         let keep = self.rules.keep_completed;
-        let record = if keep { self.record(by, Ended::Completed, Notes::default()) } else { Bytes::new() };
-        outcome(settlement(job, Verdict::Complete { keep }, record), by, None)
+        // The log of a job that completes is not kept: its record stays small.
+        let record = if keep { self.record(over.by, Ended::Completed, Notes::default()) } else { Bytes::new() };
+        outcome(over.job, over.by, Verdict::Complete { keep }, record, None)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of the pipeline, all of them its inputs")]
-    fn returned(
+    /// What an error, a panic or a timeout means depends on whether the handler was asked to stop. A wish to cancel counts before everything; a panic counts
+    /// as one even during a shutdown.
+    async fn unsuccessful(
         &self,
-        job: &ClaimedJob,
-        by: By,
-        retry: &Retry,
-        jitter: i16,
-        failure: Failure,
-        notes: Notes,
-        stopped: Option<Stop>,
-    ) -> AttemptOutcome {
-        match (failure.snoozed_for(), stopped) {
-            (_, Some(Stop::Cancelled)) => self.cancelled(job, by, &failure, notes),
-            (_, Some(Stop::Shutdown)) => self.released(job, by, Released::Interrupted, Duration::ZERO, notes),
-            (Some(delay), _) => self.released(job, by, Released::Snoozed, delay, notes),
-            (None, _) => self.failed(job, by, retry, jitter, failure, notes),
-        }
-    }
-
-    fn cancelled(&self, job: &ClaimedJob, by: By, failure: &Failure, notes: Notes) -> AttemptOutcome {
-        let ended = Ended::Failed {
-            code: Code::Cancelled,
-            message: failure.message().to_owned(),
-            chain: failure.chain().to_vec(),
-            place: None,
-            backtrace: None,
-            decision: None,
-        };
-        let record = self.record(by, ended, notes);
-        outcome(settlement(job, Verdict::Cancel, record), by, Some((Code::Cancelled, Class::Unknown)))
-    }
-
-    fn released(&self, job: &ClaimedJob, by: By, reason: Released, delay: Duration, notes: Notes) -> AttemptOutcome {
-        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        let record = self.record(by, Ended::Released { reason, delay_ms }, notes);
-        let verdict = if delay_ms == 0 { Verdict::ReleaseNow } else { Verdict::ReleaseAfter { delay } };
-        outcome(settlement(job, verdict, record), by, None)
-    }
-
-    fn unknown_kind(&self, job: &ClaimedJob, by: By, envelope: &Envelope) -> AttemptOutcome {
-        let mut ended = if job.counters.releases >= self.rules.unknown_kind_releases_max {
-            let text = format!("no worker of queue \"{}\" knows kind \"{}\"", self.queue, envelope.kind);
-            let failure = Failure::new(Code::UnknownKind, text);
-            let failed = Ended::Failed {
-                code: failure.code(),
-                message: failure.message().to_owned(),
-                chain: Vec::new(),
-                place: None,
-                backtrace: None,
-                decision: None,
-            };
-            outcome(
-                settlement(job, Verdict::Abandon, self.record(by, failed, Notes::default())),
-                by,
-                Some((failure.code(), failure.class())),
-            )
-        } else {
-            self.released(job, by, Released::UnknownKind, self.rules.unknown_kind_delay, Notes::default())
-        };
-        ended.unknown_kind = Some(envelope.kind.to_string());
-        ended
-    }
-
-    fn failed(
-        &self,
-        job: &ClaimedJob,
-        by: By,
-        retry: &Retry,
-        jitter: i16,
-        failure: Failure,
-        notes: Notes,
-    ) -> AttemptOutcome {
-        self.decided(job, by, retry, jitter, &failure, None, None, notes)
-    }
-
-    async fn panicked(
-        &self,
-        job: &ClaimedJob,
-        by: By,
-        retry: &Retry,
-        jitter: i16,
-        mut caught: Caught,
-        notes: Notes,
-    ) -> AttemptOutcome {
-        let backtrace = caught.render().await;
-        let failure = Failure::temporary(Code::Panic, caught.message.clone());
-        let mut outcome = self.decided(job, by, retry, jitter, &failure, caught.place.clone(), backtrace, notes);
-        outcome.panic = Some(HandlerPanic {
-            queue: self.queue.clone(),
-            job: job.id.clone(),
-            attempt: job.counters.attempt(),
-            message: caught.message,
-            place: caught.place,
-        });
-        outcome
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one step of the pipeline, all of them its inputs")]
-    fn decided(
-        &self,
-        job: &ClaimedJob,
-        by: By,
-        retry: &Retry,
-        jitter: i16,
+        over: Over<'_>,
         failure: &Failure,
-        place: Option<String>,
-        backtrace: Option<String>,
-        notes: Notes,
+        stopped: Option<Stop>,
+        caught: Option<Caught>,
     ) -> AttemptOutcome {
-        let n = job.counters.attempt();
-        let decision = decide(retry, n, failure.class(), failure.asked_delay(), jitter);
+        let (mut scene, mut panic) = (Scene::default(), None);
+        if let Some(mut caught) = caught {
+            scene = Scene { backtrace: caught.render().await, place: caught.place.clone() };
+            panic = Some(HandlerPanic {
+                queue: self.queue.clone(),
+                job: over.job.id.clone(),
+                attempt: over.job.counters.attempt(),
+                message: caught.message,
+                place: caught.place,
+            });
+        }
+        let outcome = match (stopped, failure.snoozed_for()) {
+            (Some(Stop::Cancelled), _) => self.cancelled(over, failure, scene),
+            (_, Some(delay)) => self.released(over, Released::Snoozed, delay),
+            (Some(Stop::Shutdown), None) if panic.is_none() => {
+                self.released(over, Released::Interrupted, Duration::ZERO)
+            }
+            _ => self.failed(over, failure, scene),
+        };
+        AttemptOutcome { panic, ..outcome }
+    }
+
+    fn cancelled(&self, over: Over<'_>, failure: &Failure, scene: Scene) -> AttemptOutcome {
+        let ended = failed(Code::Cancelled, failure, scene, None);
+        let record = self.record(over.by, ended, over.notes);
+        outcome(over.job, over.by, Verdict::Cancel, record, Some((Code::Cancelled, Class::Unknown)))
+    }
+
+    fn released(&self, over: Over<'_>, reason: Released, delay: Duration) -> AttemptOutcome {
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let record = self.record(over.by, Ended::Released { reason, delay_ms }, over.notes);
+        let verdict = match reason {
+            Released::Interrupted | Released::Unstarted => Verdict::ReleaseNow,
+            // Even without a delay they go behind the others, or one job could keep the queue to itself.
+            Released::UnknownKind | Released::Snoozed => Verdict::ReleaseAfter { delay },
+        };
+        outcome(over.job, over.by, verdict, record, None)
+    }
+
+    /// A newer worker may know what to do with this job: it is put off, up to a cap.
+    fn not_for_us(&self, over: Over<'_>, code: Code, shown: String, text: String) -> AttemptOutcome {
+        let ended = if over.job.counters.releases >= self.rules.unknown_kind_releases_max {
+            let failure = Failure::new(code, text);
+            let record = self.record(over.by, failed(code, &failure, Scene::default(), None), over.notes);
+            outcome(over.job, over.by, Verdict::Abandon, record, Some((code, failure.class())))
+        } else {
+            self.released(over, Released::UnknownKind, self.rules.unknown_kind_delay)
+        };
+        AttemptOutcome { unknown_kind: Some(shown), ..ended }
+    }
+
+    fn failed(&self, over: Over<'_>, failure: &Failure, scene: Scene) -> AttemptOutcome {
+        let n = over.job.counters.attempt();
+        let decision = decide(&over.retry, n, failure.class(), failure.asked_delay(), over.jitter);
         let verdict = match decision.outcome {
             Outcome::Retry => Verdict::Retry { delay: Duration::from_millis(decision.delay_ms) },
             Outcome::Dead => Verdict::Bury,
             Outcome::Poisoned => Verdict::Poison,
         };
-        let ended = Ended::Failed {
-            code: failure.code(),
-            message: failure.message().to_owned(),
-            chain: failure.chain().to_vec(),
-            place,
-            backtrace,
-            decision: Some(Box::new(decision)),
-        };
-        let record = self.record(by, ended, notes);
-        outcome(settlement(job, verdict, record), by, Some((failure.code(), failure.class())))
+        let ended = failed(failure.code(), failure, scene, Some(Box::new(decision)));
+        let record = self.record(over.by, ended, over.notes);
+        outcome(over.job, over.by, verdict, record, Some((failure.code(), failure.class())))
     }
 
     fn record(&self, by: By, ended: Ended, notes: Notes) -> Bytes {
@@ -309,6 +291,18 @@ fn settlement(job: &ClaimedJob, verdict: Verdict, record: Bytes) -> Settlement {
     Settlement { id: job.id.clone(), token: job.token, verdict, record }
 }
 
-fn outcome(settlement: Settlement, by: By, failure: Option<(Code, Class)>) -> AttemptOutcome {
+fn outcome(
+    job: &ClaimedJob,
+    by: By,
+    verdict: Verdict,
+    record: Bytes,
+    failure: Option<(Code, Class)>,
+) -> AttemptOutcome {
+    let settlement = settlement(job, verdict, record);
     AttemptOutcome { settlement, panic: None, unknown_kind: None, failure, ran: by.ran }
+}
+
+fn failed(code: Code, failure: &Failure, scene: Scene, decision: Option<Box<Decision>>) -> Ended {
+    let (message, chain) = (failure.message().to_owned(), failure.chain().to_vec());
+    Ended::Failed { code, message, chain, place: scene.place, backtrace: scene.backtrace, decision }
 }

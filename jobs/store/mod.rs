@@ -9,7 +9,7 @@
 //!
 //! **Sending a call again.** A call that mutates carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send the same call
 //! with the same id: a store that had applied it gives the same reply and does nothing. A claim sent again gives what it granted and what still
-//! stands of it.
+//! stands of it. Replies are kept until the lane's next call, at least for a day.
 //!
 //! **Batches** are done in order, as if one item after the other: an id named twice meets what its first mention did. An empty one is fine. Jobs put back to the
 //! front by one call stand there in the order of the call.

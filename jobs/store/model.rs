@@ -8,7 +8,7 @@ use crate::job::{Counters, Incarnation, JobId, JobState, Lease, Nonce, QueueName
 use crate::trace::{JobSummary, SupervisionEvent};
 
 /// Which call this is, so that sending it again has no second effect: a process, one of its lanes, and a number that grows with every new call of
-/// the lane. A lane has one call open at a time.
+/// the lane. A lane has one call open at a time. A number that was used for another verb is refused ([`StoreError::Refused`](super::StoreError::Refused)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId {
     /// The process.

@@ -11,7 +11,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -34,12 +34,14 @@ use uuid::Uuid;
 const SOON: Duration = Duration::from_millis(3);
 /// Never passes.
 const LONG: Duration = Duration::from_secs(60 * 60);
+/// Longest wait for a few milliseconds of a server's clock. Reached only when it stands still.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Steps of one history.
 const STEPS_MAX: usize = 60;
 /// Histories a run, unless `PROPTEST_CASES` says otherwise.
 const CASES: u32 = 32;
 /// Jobs of a history; few, so that they meet.
-const IDS: usize = 8;
+const IDS: usize = 6;
 /// Worker processes of a history.
 const WORKERS: usize = 2;
 
@@ -125,9 +127,34 @@ enum Step {
     /// The worker's last call, under a number it had before.
     Older,
     Forget,
+    /// Attempt after attempt of what is at the front fails and is queued again: histories outgrow what is kept of them.
+    WearOut(usize),
+    /// Workers die with what they hold, of which some was to be cancelled.
+    Crash {
+        asked: Vec<usize>,
+        crashes_max: u32,
+    },
 }
 
 impl Step {
+    /// The step as those that are taken one by one.
+    fn simple(&self) -> Vec<Step> {
+        let claim = |limit, soon| Step::Claim(Ask { limit, bytes_max: usize::MAX, soon });
+        match self {
+            Step::WearOut(times) => {
+                let ending = Ending { grant: 0, end: End::Retry(Delay::None), told: true, forged: false };
+                [claim(1, false), Step::Settle(vec![ending])].into_iter().cycle().take(2 * times).collect()
+            }
+            Step::Crash { asked, crashes_max } => {
+                let reclaim = Step::Reclaim { limit: 3, ample: true, crashes_max: *crashes_max };
+                let held: Vec<usize> = (0..3).collect();
+                let lost = Step::Renew { grants: held, soon: true };
+                vec![claim(3, false), Step::Cancel(asked.clone()), lost, reclaim]
+            }
+            step => vec![step.clone()],
+        }
+    }
+
     /// Whether something may begin in this step that is over [`SOON`], and must be before the next.
     fn starts_what_ends_soon(&self) -> bool {
         let put_off = |endings: &[Ending]| {
@@ -164,7 +191,7 @@ fn end() -> impl Strategy<Value = End> {
 }
 
 fn endings() -> impl Strategy<Value = Vec<Ending>> {
-    let ending = (0..5_usize, end(), prop::bool::weighted(0.8), prop::bool::weighted(0.05))
+    let ending = (0..4_usize, end(), prop::bool::weighted(0.8), prop::bool::weighted(0.05))
         .prop_map(|(grant, end, told, forged)| Ending { grant, end, told, forged });
     vec(ending, 0..5)
 }
@@ -177,7 +204,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 fn step() -> impl Strategy<Value = Step> {
     let when = || {
         prop_oneof![
-            5 => Just(When::Now),
+            7 => Just(When::Now),
             1 => Just(When::Past),
             2 => Just(When::Soon),
             1 => Just(When::Long),
@@ -186,29 +213,36 @@ fn step() -> impl Strategy<Value = Step> {
     };
     let some = || vec(0..IDS, 0..4);
     prop_oneof![
-        6 => vec((0..IDS, when()), 0..5).prop_map(Step::Enqueue),
-        6 => ask().prop_map(Step::Claim),
-        6 => endings().prop_map(Step::Settle),
-        3 => (endings(), ask()).prop_map(|(endings, ask)| Step::Turn(endings, ask)),
+        6 => vec((0..IDS, when()), 0..6).prop_map(Step::Enqueue),
+        9 => ask().prop_map(Step::Claim),
+        9 => endings().prop_map(Step::Settle),
+        5 => (endings(), ask()).prop_map(|(endings, ask)| Step::Turn(endings, ask)),
         3 => (0..4_usize).prop_map(Step::Promote),
         3 => (0..4_usize, any::<bool>(), 1..4_u32)
             .prop_map(|(limit, ample, crashes_max)| Step::Reclaim { limit, ample, crashes_max }),
         1 => (0..WORKERS, 0..IDS).prop_map(|(owner, lost)| Step::Reconcile { owner, lost }),
         1 => (vec(0..5_usize, 0..4), any::<bool>()).prop_map(|(grants, soon)| Step::Renew { grants, soon }),
-        2 => some().prop_map(Step::Redrive),
+        3 => some().prop_map(Step::Redrive),
         2 => some().prop_map(Step::Cancel),
         1 => some().prop_map(Step::Discard),
-        1 => prop::bool::weighted(0.3).prop_map(Step::Pause),
+        1 => prop::bool::weighted(0.2).prop_map(Step::Pause),
         1 => (0..4_u64, prop::bool::weighted(0.2), any::<bool>(), 0..4_usize)
             .prop_map(|(kept, aged, completed, limit)| Step::Trim { kept, aged, completed, limit }),
         2 => Just(Step::Again),
         1 => Just(Step::Older),
         1 => Just(Step::Forget),
+        2 => (1..14_usize).prop_map(Step::WearOut),
+        2 => (some(), 1..4_u32).prop_map(|(asked, crashes_max)| Step::Crash { asked, crashes_max }),
     ]
 }
 
+/// Steps, each with the worker that takes it. Mostly somebody looked after the leases before; otherwise the first who does gives a grace that never ends.
 fn history() -> impl Strategy<Value = Vec<(usize, Step)>> {
-    vec((0..WORKERS, step()), 1..STEPS_MAX)
+    let steps = vec((0..WORKERS, step()), 1..STEPS_MAX);
+    (prop::bool::weighted(0.8), steps).prop_map(|(looked_after, steps)| {
+        let stamp = (0, Step::Reclaim { limit: 0, ample: true, crashes_max: 3 });
+        looked_after.then_some(stamp).into_iter().chain(steps).collect()
+    })
 }
 
 // ---- What is sent and what comes back ---------------------------------------------------------------------------------------------------------
@@ -384,7 +418,9 @@ impl Other {
     async fn wait(&self, span: Duration, queue: &QueueName) -> u64 {
         let span_ms = u64::try_from(span.as_millis()).unwrap();
         let until = now(&*self.store, queue).await + span_ms;
+        let began = Instant::now();
         loop {
+            assert!(began.elapsed() < PATIENCE, "the clock of the other store stands still");
             match &self.clock {
                 Some(clock) => clock.0.store(until, Ordering::Relaxed),
                 None => tokio::time::sleep(Duration::from_millis(1)).await,
@@ -441,11 +477,10 @@ impl<'a> Pair<'a> {
 
     async fn run(&mut self, history: &[(usize, Step)]) -> Result<(), TestCaseError> {
         self.pass(Duration::ZERO).await;
-        // Somebody looked after this queue before; the grace of those who did not is the contract suite's.
-        let stamp = Step::Reclaim { limit: 0, ample: true, crashes_max: 3 };
-        for (worker, step) in [(0, stamp)].iter().chain(history) {
+        let history = history.iter().flat_map(|(worker, step)| step.simple().into_iter().map(|step| (*worker, step)));
+        for (worker, step) in history {
             self.step += 1;
-            self.take(*worker, step).await?;
+            self.take(worker, &step).await?;
             self.pass(if step.starts_what_ends_soon() { SOON } else { Duration::ZERO }).await;
             let (ours, theirs) = (look(&self.memory, &self.queue).await, look(&*self.other.store, &self.queue).await);
             prop_assert_eq!(ours, theirs, "after step {}: {:?}", self.step, step);
@@ -546,7 +581,13 @@ impl<'a> Pair<'a> {
                     Retention { completed: completed.then_some(rule), dead: rule, poisoned: rule, cancelled: rule };
                 Call::Trim(TrimPolicy { retention: kept, limit: *limit })
             }
-            Step::Renew { .. } | Step::Pause(_) | Step::Again | Step::Older | Step::Forget => {
+            Step::Renew { .. }
+            | Step::Pause(_)
+            | Step::Again
+            | Step::Older
+            | Step::Forget
+            | Step::WearOut(_)
+            | Step::Crash { .. } => {
                 unreachable!("{step:?} has no number of its own")
             }
         }

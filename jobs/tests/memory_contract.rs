@@ -11,8 +11,8 @@ use contract::{World, for_each_guarantee, hold};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use retraced_jobs::clock::Clock;
-use retraced_jobs::store::Store;
 use retraced_jobs::store::memory::MemoryStore;
+use retraced_jobs::store::{Store, WORKER_ROW_AGE_MAX, WorkerRow};
 
 /// A clock that stands still until it is told to move.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ impl World for MemoryWorld {
 macro_rules! keeps_each_guarantee {
     ($($area:ident: $($guarantee:ident),+;)+) => {
         $(mod $area {
-            $(#[tokio::test]
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $guarantee() {
                 let world = super::MemoryWorld::new();
                 super::hold(&world, |worker| super::contract::$area::$guarantee(&world, worker)).await;
@@ -62,3 +62,26 @@ macro_rules! keeps_each_guarantee {
 }
 
 for_each_guarantee!(keeps_each_guarantee);
+
+/// What takes too long to be waited for where the clock is a server's.
+#[tokio::test]
+async fn a_worker_that_is_silent_for_too_long_is_seen_no_more() {
+    let world = MemoryWorld::new();
+    let worker = (&world as &dyn World).worker(1);
+    let row = WorkerRow {
+        incarnation: worker.incarnation,
+        host: "a host".into(),
+        pid: 42,
+        version: "0.1.0".into(),
+        queues: vec![worker.queue.clone()],
+        started_ms: 1,
+        seen_ms: 0,
+        concurrency: 10,
+        running: 3,
+    };
+    worker.store.heartbeat(&row).await.unwrap();
+    world.advance(WORKER_ROW_AGE_MAX).await;
+    assert_eq!(worker.store.workers().await.unwrap().len(), 1);
+    world.advance(Duration::from_millis(1)).await;
+    assert_eq!(worker.store.workers().await.unwrap(), []);
+}

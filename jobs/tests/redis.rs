@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use redis::Commands;
 use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
 use retraced_jobs::store::{
-    CallId, ClaimRequest, Claims, Desk, Enqueued, Lane, Lanes, Leases, Ledger, Moved, Reclaim, Retention,
+    CallId, ClaimRequest, Claims, Desk, Enqueued, Hint, Lane, Lanes, Leases, Ledger, Moved, Reclaim, Retention,
     RetentionRule, Settled, Settlement, Store, StoreError, Transitions, TrimPolicy, Verdict,
 };
 use support::redis_server::RedisServer;
@@ -568,4 +569,25 @@ async fn a_claim_of_large_jobs_stops_at_its_bytes_and_keeps_the_order() {
     }
     let expected = [vec!["job-0", "job-1", "job-2"], vec!["job-3", "job-4"], vec!["job-5"], vec!["job-6"]];
     assert_eq!(batches, expected);
+}
+
+/// Goal: whoever came back with less than it asked for is woken by the next job, also when its own call had put a job back and so sent a hint before.
+#[tokio::test]
+async fn a_turn_that_releases_and_comes_back_short_is_woken_by_the_next_job() {
+    let mut world = World::new().await;
+    world.enqueue(&["a"]).await;
+    let claims = world.claim(1).await;
+    assert_eq!(world.claim(1).await.jobs, []); // asleep now
+    let mut hints = world.store.hints(std::slice::from_ref(&world.queue)).await.unwrap();
+    let call = world.call();
+    let released = [settlement(&claims, 0, Verdict::ReleaseNow)];
+    let (_, claims) = world.store.turn(call, &world.queue, &released, &request(2, LEASE)).await.unwrap();
+    assert_eq!(ids(&claims), ["a"]);
+    for occasion in ["the release", "the new job"] {
+        let hint = tokio::time::timeout(Duration::from_secs(10), hints.next()).await;
+        assert_eq!(hint.ok().flatten(), Some(Hint::Pending(world.queue.clone())), "{occasion} woke nobody");
+        if occasion == "the release" {
+            world.enqueue(&["b"]).await;
+        }
+    }
 }

@@ -48,7 +48,7 @@ impl World for RedisWorld {
 macro_rules! keeps_each_guarantee {
     ($($area:ident: $($guarantee:ident),+;)+) => {
         $(mod $area {
-            $(#[tokio::test]
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $guarantee() {
                 for world in super::RedisWorld::each().await {
                     super::hold(&world, |worker| super::contract::$area::$guarantee(&world, worker)).await;

@@ -8,7 +8,7 @@ use retraced_jobs::store::{BATCH_MAX, Moved};
 use super::Desk;
 use super::error::CliError;
 use super::jobs::{Lister, acted, list, show};
-use super::output::note;
+use super::output::{jobs, note};
 use super::shape::JobLine;
 use crate::Operator;
 
@@ -23,10 +23,13 @@ pub(super) enum Dead {
     /// List dead and poisoned jobs, latest first.
     List(List),
     /// Show everything that is known of them.
+    #[command(override_usage = "retraced dead show [OPTIONS] <QUEUE> <ID...|--id <ID>|--all|--code <CODE>>")]
     Show(Selection),
     /// Give them a fresh start: failures and crashes begin again at zero.
+    #[command(override_usage = "retraced dead redrive [OPTIONS] <QUEUE> <ID...|--id <ID>|--all|--code <CODE>>")]
     Redrive(Selection),
     /// Remove them with their history, for good.
+    #[command(override_usage = "retraced dead discard [OPTIONS] <QUEUE> <ID...|--id <ID>|--all|--code <CODE>>")]
     Discard(Selection),
 }
 
@@ -150,7 +153,7 @@ impl Selection {
             Verb::Redrive => "redriven",
             Verb::Discard => "discarded",
         };
-        note(format_args!("{} jobs {done}", ids.len()));
+        note(format_args!("{} {done}", jobs(ids.len() as u64)));
         Ok(())
     }
 

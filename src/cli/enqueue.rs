@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::CliError;
-use super::output::note;
+use super::output::{jobs, note};
 use super::shape::EnqueuedShape;
 use super::{Desk, args};
 use crate::{Client, ClientQueue};
@@ -72,25 +72,26 @@ pub(super) struct Enqueue {
 #[derive(Args)]
 #[command(next_help_heading = "Retry options, instead of the queue's own")]
 struct RetryFlags {
-    /// Tries in all, the first included: 1 to 1000.
+    /// Tries in all, the first included: 1 to 1000. A queue's default is 5.
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
-    /// How the delay grows: fixed, linear, exponential, or three-tier (some immediate tries, then exponential).
+    /// How the delay grows: fixed, linear, exponential, or three-tier (some immediate tries, then exponential). A
+    /// queue's default is exponential.
     #[arg(long)]
     strategy: Option<Strategy>,
-    /// First delay, up to 30d.
+    /// First delay, up to 30d. A queue's default is 5s.
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     base_delay: Option<Duration>,
-    /// How many times longer each exponential delay is: 1 to 100.
+    /// How many times longer each exponential delay is: 1 to 100. A queue's default is 2.
     #[arg(long, value_name = "N")]
     factor: Option<u32>,
-    /// Longest delay, up to 30d; also caps what a failed attempt asks for.
+    /// Longest delay, up to 30d; also caps what a failed attempt asks for. A queue's default is 5m.
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     max_delay: Option<Duration>,
-    /// How far a delay may be off, at random, in percent: 0 to 100.
+    /// How far a delay may be off, at random, in percent: 0 to 100. A queue's default is 20.
     #[arg(long, value_name = "PERCENT")]
     jitter: Option<u8>,
-    /// Tries before a three-tier retry begins to wait: 1 to 1000.
+    /// Tries before a three-tier retry begins to wait: 1 to 1000. A queue's default is 3.
     #[arg(long, value_name = "N")]
     immediate_tries: Option<u32>,
 }
@@ -207,7 +208,11 @@ async fn enqueue_lines(desk: &Desk, queue: &QueueName, from: &Path) -> Result<()
     let Counter { stored, created, .. } = counter;
     match ended {
         Ok(()) => {
-            note(format_args!("{stored} jobs enqueued to {queue}, {} of them were there already", stored - created));
+            let known = match stored - created {
+                0 => String::new(),
+                n => format!(", {n} of them were there already and are unchanged"),
+            };
+            note(format_args!("{} enqueued to {queue}{known}", jobs(stored)));
             Ok(())
         }
         Err(error) => Err(CliError::Failed(format!("{error}; stored before that: {}", counter.told()))),
@@ -275,7 +280,7 @@ impl<'a> Counter<'a> {
     fn told(&self) -> String {
         match self.stored {
             0 => "nothing".into(),
-            stored => format!("{stored} jobs, up to line {}", self.last_line),
+            stored => format!("{}, up to line {}", jobs(stored), self.last_line),
         }
     }
 }

@@ -7,7 +7,7 @@ use retraced_jobs::trace::JobView;
 
 use super::Desk;
 use super::error::CliError;
-use super::output::{Output, note, printable, short, span};
+use super::output::{NOTHING, Output, note, printable, short, span};
 use super::shape::{ActedShape, JobLine, JobShape};
 use crate::Operator;
 
@@ -66,7 +66,7 @@ impl Jobs {
         if listed == 0 {
             note(format_args!("no {} jobs in queue {}", self.state, self.queue));
         }
-        if let Some(next) = lister.next() {
+        if let Some(next) = lister.next().filter(|_| !desk.out.is_closed()) {
             note(format_args!("there are more: --cursor {}", next.as_str()));
         }
         Ok(())
@@ -145,7 +145,7 @@ pub(super) fn list(out: &Output, jobs: &[JobLine]) -> Result<(), CliError> {
     }
     let headers = ["ID", "KIND", "STATE", "FAILURES", "ENQUEUED", "WHEN", "LAST ERROR"];
     out.results(jobs, &headers, |job| {
-        let blank = || "-".to_owned();
+        let blank = || NOTHING.to_owned();
         let when = job.due_at.as_ref().or(job.lease_expires_at.as_ref()).or(job.ended_at.as_ref());
         vec![
             job.id.to_string(),

@@ -72,11 +72,15 @@ pub(super) fn note(message: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{message}");
 }
 
+/// What stands in a table where there is nothing to say.
+pub(super) const NOTHING: &str = "-";
+
 /// Columns as wide as they need to be, two spaces apart; numbers to the right.
 fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
+    let is_number = |cell: &String| !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit() || c == '.');
     let numeric: Vec<bool> = (0..headers.len())
-        .map(|c| cells(c).all(|cell| cell.starts_with(|c: char| c.is_ascii_digit() || c == '-')))
+        .map(|c| cells(c).any(is_number) && cells(c).all(|cell| is_number(cell) || cell == NOTHING))
         .collect();
     let widths: Vec<usize> = headers
         .iter()
@@ -99,6 +103,14 @@ fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
 /// The text with control characters escaped: what a job says cannot move the reader's cursor or begin a line of its own.
 pub(super) fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+/// `1 job`, `2 jobs`.
+pub(super) fn jobs(count: impl Into<u64>) -> String {
+    match count.into() {
+        1 => "1 job".into(),
+        n => format!("{n} jobs"),
+    }
 }
 
 /// What an error says, in one line: some libraries write several.
@@ -125,6 +137,7 @@ pub(super) fn instant(ms: u64) -> String {
 pub(super) fn span(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms}ms"),
+        1_000..60_000 if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
         1_000..60_000 => format!("{:.1}s", Duration::from_millis(ms).as_secs_f64()),
         60_000..3_600_000 => format!("{}m{:02}s", ms / 60_000, ms % 60_000 / 1_000),
         3_600_000..86_400_000 => format!("{}h{:02}m", ms / 3_600_000, ms % 3_600_000 / 60_000),
@@ -150,7 +163,14 @@ mod tests {
 
     #[test]
     fn spans_read_at_a_glance() {
-        let cases = [(7, "7ms"), (1_500, "1.5s"), (61_000, "1m01s"), (3_600_000, "1h00m"), (90_000_000, "1d01h")];
+        let cases = [
+            (7, "7ms"),
+            (1_500, "1.5s"),
+            (25_000, "25s"),
+            (61_000, "1m01s"),
+            (3_600_000, "1h00m"),
+            (90_000_000, "1d01h"),
+        ];
         for (ms, text) in cases {
             assert_eq!(span(ms), text);
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::error::CliError;
-use super::output::span;
+use super::output::{NOTHING, span};
 use super::shape::{Rates, StatsShape};
 use super::{Desk, args};
 use crate::Operator;
@@ -80,7 +80,7 @@ impl Queues {
                 [row.pending, row.processing, row.delayed, row.completed, row.dead, row.poisoned, row.cancelled];
             let mut cells = vec![row.queue.to_string()];
             cells.extend(counts.map(|count| count.to_string()));
-            cells.push(row.oldest_pending_ms.map_or_else(|| "-".into(), span));
+            cells.push(row.oldest_pending_ms.map_or_else(|| NOTHING.into(), span));
             if let Some(rates) = row.rates {
                 cells.extend(
                     [rates.enqueued_per_s, rates.completed_per_s, rates.failures_per_s].map(|r| format!("{r:.1}")),

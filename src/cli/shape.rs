@@ -376,12 +376,16 @@ impl StatsShape {
     }
 }
 
-/// A supervision event, with its instant in RFC 3339.
+/// A supervision event, in the words of the other shapes: `at`, `worker`, `actor`, `generation`, `event`, and what the event tells.
 pub(super) fn event(event: &SupervisionEvent) -> Value {
     let mut value = serde_json::to_value(event).unwrap_or_default();
     if let Some(fields) = value.as_object_mut() {
-        fields.remove("at_ms");
+        for name in ["at_ms", "incarnation", "path"] {
+            fields.remove(name);
+        }
         fields.insert("at".into(), instant(event.at_ms).into());
+        fields.insert("worker".into(), event.incarnation.to_string().into());
+        fields.insert("actor".into(), event.path.clone().into());
     }
     value
 }

@@ -78,7 +78,7 @@ impl Webhook {
     pub(super) fn new(url: Url, timeout: Duration) -> Result<Self, String> {
         // Another one may be installed already; then that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
+        let mut client = Client::builder()
             .user_agent(concat!("retraced/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -86,9 +86,15 @@ impl Webhook {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(timeout)
             .pool_idle_timeout(IDLE_MAX)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| format!("the HTTP client cannot be built: {}", causes(&error)))?;
+            .tcp_nodelay(true);
+        if url.scheme() == "http" {
+            // Never used, and so not worth failing for on a machine without certificates of authorities.
+            client = client.tls_certs_only([]);
+        }
+        let client = client.build().map_err(|error| {
+            let why = causes(&error);
+            format!("no HTTP client: {why}; for https install ca-certificates, or name a file of them in SSL_CERT_FILE")
+        })?;
         Ok(Self { client, url })
     }
 
@@ -97,8 +103,18 @@ impl Webhook {
         shown(&self.url)
     }
 
-    /// Sends one job; the answer decides.
+    /// Sends one job; the answer decides. A failure is logged, so that a worker's log shows what its jobs suffer.
     pub(super) async fn send(&self, job: RawJob, ctx: &Context) -> Result<(), Failure> {
+        let (queue, id, attempt) = (ctx.queue(), ctx.id(), ctx.attempt());
+        let sent = self.exchange(job, ctx).await;
+        if let Err(failure) = &sent {
+            let (code, why) = (failure.code(), short(failure.message(), SHOWN_CHARS_MAX));
+            tracing::info!(target: "retraced::webhook", %queue, job = %id, attempt, %code, %why, "attempt failed");
+        }
+        sent
+    }
+
+    async fn exchange(&self, job: RawJob, ctx: &Context) -> Result<(), Failure> {
         let payload = codec::to_json(&job.payload).map_err(|error| Failure::new(Code::DecodeFailed, error))?;
         let body = Body {
             id: &job.id,

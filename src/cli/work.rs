@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::args::{self, WorkedQueue};
 use super::error::CliError;
-use super::output::{note, span};
+use super::output::{jobs, note, span};
 use super::webhook::Webhook;
 use super::{Desk, shape};
 use crate::{Context, Drained, Queue, RawJob, Runtime};
@@ -90,10 +90,9 @@ impl Work {
                 number = signals.next() => break Some(number),
             }
         };
+        let running = runtime.running();
         if asked.is_some() {
-            let grace = span(u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX));
-            let running = runtime.running();
-            note(format_args!("draining: {running} jobs run and have {grace} to finish; a second signal ends at once"));
+            note(draining(running, self.grace));
         }
         let drained = tokio::select! {
             drained = runtime.drain() => drained,
@@ -103,14 +102,26 @@ impl Work {
             }
         };
         runtime.wait().await?;
-        note(told(drained));
+        // A job may end between the two looks.
+        note(told(Drained { running: drained.running.max(running), ..drained }));
         Ok(())
     }
 }
 
+fn draining(running: usize, grace: Duration) -> String {
+    if running == 0 {
+        return "draining: no job is running".into();
+    }
+    let grace = span(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+    format!("draining: {} running, with {grace} to finish; a second signal ends at once", jobs(running as u64))
+}
+
 fn told(drained: Drained) -> String {
     let Drained { running, killed, unsettled } = drained;
-    let mut text = format!("drained: {} of {running} jobs finished", running.saturating_sub(killed));
+    let mut text = match running {
+        0 => "drained".to_owned(),
+        _ => format!("drained: {} of {} finished", running.saturating_sub(killed), jobs(running as u64)),
+    };
     if killed > 0 {
         text += &format!(", {killed} went back to the front of their queue");
     }

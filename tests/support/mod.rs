@@ -6,8 +6,10 @@ pub mod redis_server;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Whether the scenarios run at their full size (`RETRACED_SCALE=full`) or in the quick form of `make test`.
@@ -93,4 +95,45 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, within: Duration, 
         assert!(Instant::now() < deadline, "{what} did not happen within {within:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// A process that ended, or was ended because it did not.
+#[derive(Debug)]
+pub struct Finished {
+    /// `None`: a signal ended it.
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command until it ends, for at most this long.
+pub fn finish(mut command: Command, within: Duration) -> Finished {
+    finished(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), within)
+}
+
+/// Waits for a process whose output is piped.
+pub fn finished(mut child: Child, within: Duration) -> Finished {
+    let stdout = read_all(child.stdout.take().unwrap());
+    let stderr = read_all(child.stderr.take().unwrap());
+    let deadline = Instant::now() + within;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it did not end within {within:?}: {} {}", stdout.join().unwrap(), stderr.join().unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    Finished { status: status.code(), stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+}
+
+fn read_all(mut source: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = source.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
 }

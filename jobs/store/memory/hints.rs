@@ -77,3 +77,22 @@ fn queue_of(hint: &Hint) -> &QueueName {
         Hint::Pending(queue) | Hint::Due(queue) | Hint::Cancel(queue, _) => queue,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_that_fell_behind_is_told_to_look_at_everything() {
+        let (ours, other) = (QueueName::new("ours").unwrap(), QueueName::new("other").unwrap());
+        let hints = Hints::new();
+        let heard = hints.listen(vec![ours.clone()]);
+        for _ in 0..=HINTS_BUFFERED_MAX {
+            hints.send(&other, News { pending: true, ..News::default() });
+        }
+        drop(hints);
+        let heard: Vec<Hint> = heard.collect().await;
+        assert_eq!(heard, [Hint::Pending(ours.clone()), Hint::Due(ours)]);
+    }
+}

@@ -57,21 +57,30 @@ pub(crate) async fn attempts_count_grants_whatever_became_of_them(_: &dyn World,
     assert_eq!(counters, Counters { attempts: 5, failures: 2, crashes: 0, releases: 2 });
 }
 
+/// Once with jobs as they came, once with jobs that have run before.
 pub(crate) async fn a_claim_takes_no_more_than_its_bytes_but_one_job_whatever_its_size(_: &dyn World, worker: Worker) {
-    let names = ids(5);
-    for (name, size) in names.iter().zip([100, 100, 500, 100, 100]) {
-        worker.put(NewJob { id: name.clone(), run_at: RunAt::Now, envelope: vec![7; size].into() }).await;
+    for ran_before in [false, true] {
+        let worker = worker.in_queue(&format!("ran-before-{ran_before}"));
+        let names = ids(5);
+        for (name, size) in names.iter().zip([100, 100, 500, 100, 100]) {
+            worker.put(NewJob { id: name.clone(), run_at: RunAt::Now, envelope: vec![7; size].into() }).await;
+        }
+        if ran_before {
+            for job in worker.claim(5).await {
+                worker.settle(&job, Verdict::Retry { delay: Duration::ZERO }).await;
+            }
+        }
+        let two = 2 * (100 + HEADER_BYTES);
+        let steps = [(two, 2), (two, 1), (two - 1, 1), (0, 1), (usize::MAX, 0)];
+        let mut order = Vec::new();
+        for (bytes_max, expected) in steps {
+            let request = ClaimRequest { bytes_max, ..worker.request(9, LONG) };
+            let jobs = worker.claims(&request).await.jobs;
+            assert_eq!(jobs.len(), expected, "with {bytes_max} bytes");
+            order.extend(jobs.into_iter().map(|job| job.id));
+        }
+        assert_eq!(order, names, "what does not fit keeps its place");
     }
-    let two = 2 * (100 + HEADER_BYTES);
-    let steps = [(two, 2), (two, 1), (two - 1, 1), (0, 1), (usize::MAX, 0)];
-    let mut order = Vec::new();
-    for (bytes_max, expected) in steps {
-        let request = ClaimRequest { bytes_max, ..worker.request(9, LONG) };
-        let jobs = worker.claims(&request).await.jobs;
-        assert_eq!(jobs.len(), expected, "with {bytes_max} bytes");
-        order.extend(jobs.into_iter().map(|job| job.id));
-    }
-    assert_eq!(order, names, "what does not fit keeps its place");
 }
 
 pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &dyn World, worker: Worker) {

@@ -198,6 +198,25 @@ pub(crate) async fn a_call_refused_for_its_size_is_not_the_last_of_its_lane(_: &
     assert_eq!(claims.jobs.len(), 1);
 }
 
+pub(crate) async fn a_number_used_for_another_verb_is_refused(_: &dyn World, worker: Worker) {
+    let call = worker.call();
+    let jobs = [new_job(&id("a"), RunAt::Now)];
+    worker.store.enqueue(call, &worker.queue, &jobs).await.unwrap();
+    let before = worker.snapshot().await;
+    let refused = [
+        worker.store.claim(call, &worker.queue, &worker.request(1, LONG)).await.unwrap_err(),
+        worker.store.settle(call, &worker.queue, &[]).await.unwrap_err(),
+        worker.store.discard(call, &worker.queue, &[id("a")]).await.unwrap_err(),
+        worker.store.promote(call, &worker.queue, 1).await.unwrap_err(),
+    ];
+    for error in refused {
+        assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+    }
+    let again = worker.store.enqueue(call, &worker.queue, &jobs).await.unwrap();
+    assert_eq!(again.len(), 1, "the reply is still there");
+    assert_eq!(worker.snapshot().await, before);
+}
+
 pub(crate) async fn a_forgotten_process_begins_anew(world: &dyn World, worker: Worker) {
     let (older, call) = (worker.call(), worker.call());
     let enqueue =

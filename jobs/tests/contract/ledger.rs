@@ -58,6 +58,7 @@ pub(crate) async fn events_are_told_latest_first_page_by_page(_: &dyn World, wor
     for limit in [1, 2, 3, 6, 7, 8, 600] {
         assert_eq!(paged(&worker, limit).await, events, "in pages of {limit}");
     }
+    assert_eq!(worker.store.events(None, 7).await.unwrap().next, None, "nothing comes after the first event");
     let page = worker.store.events(None, 3).await.unwrap();
     worker.store.record(&[event(&worker, 99)]).await.unwrap();
     let rest = worker.store.events(page.next, 9).await.unwrap();
@@ -73,6 +74,14 @@ pub(crate) async fn the_ledger_keeps_the_latest_events_up_to_its_bound(_: &dyn W
     }
     let kept: Vec<u64> = paged(&worker, BATCH_MAX).await.into_iter().map(|event| event.at_ms).collect();
     assert_eq!(kept, numbers[700..].iter().rev().copied().collect::<Vec<_>>());
+
+    // What is dropped while somebody reads moves no page either.
+    let page = worker.store.events(None, 2).await.unwrap();
+    let more: Vec<_> = (0..BATCH_MAX as u64).map(|n| event(&worker, n)).collect();
+    worker.store.record(&more).await.unwrap();
+    let rest = worker.store.events(page.next, 2).await.unwrap();
+    assert_eq!(rest.events.iter().map(|event| event.at_ms).collect::<Vec<_>>(), kept[2..4]);
+
     let too_many: Vec<_> = (0..=BATCH_MAX as u64).map(|n| event(&worker, n)).collect();
     let refused = worker.store.record(&too_many).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { operation: "record", .. }), "{refused:?}");

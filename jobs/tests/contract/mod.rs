@@ -12,6 +12,7 @@ pub(crate) mod history;
 pub(crate) mod lanes;
 pub(crate) mod leases;
 pub(crate) mod ledger;
+pub(crate) mod race;
 pub(crate) mod reclaim;
 pub(crate) mod reconcile;
 pub(crate) mod settle;
@@ -108,6 +109,7 @@ macro_rules! for_each_guarantee {
             reclaim: a_lease_that_ran_out_is_taken_back_to_the_front_and_charged_as_a_crash,
                 the_crash_that_is_one_too_many_poisons,
                 those_who_expired_first_are_taken_first_and_no_more_than_asked,
+                a_lease_of_no_time_has_run_out_at_once,
                 a_lost_job_that_was_to_be_cancelled_is_cancelled,
                 nobody_is_blamed_for_an_outage,
                 an_empty_queue_needs_no_grace,
@@ -148,6 +150,7 @@ macro_rules! for_each_guarantee {
                 a_claim_sent_again_gives_only_what_still_stands,
                 lanes_processes_and_queues_do_not_answer_for_each_other,
                 a_call_refused_for_its_size_is_not_the_last_of_its_lane,
+                a_number_used_for_another_verb_is_refused,
                 a_forgotten_process_begins_anew;
             ledger: events_are_told_latest_first_page_by_page,
                 the_ledger_keeps_the_latest_events_up_to_its_bound,
@@ -156,6 +159,11 @@ macro_rules! for_each_guarantee {
             hints: whoever_found_nothing_is_told_when_there_is_something,
                 a_job_that_becomes_the_earliest_is_told,
                 a_wish_to_cancel_is_told_to_those_who_listen_to_that_queue;
+            race: a_job_is_created_once_whoever_sends_it,
+                a_job_is_granted_once_whoever_claims,
+                a_lease_is_taken_back_once_and_a_due_job_promoted_once,
+                an_attempt_is_settled_once_whoever_says_how,
+                a_cancel_that_races_the_end_of_an_attempt_is_never_forgotten;
         }
     };
 }

@@ -84,6 +84,14 @@ pub(crate) async fn those_who_expired_first_are_taken_first_and_no_more_than_ask
     assert_eq!(second.next_expiry, None);
 }
 
+/// An instant has come when the clock reads it, not only after.
+pub(crate) async fn a_lease_of_no_time_has_run_out_at_once(_: &dyn World, worker: Worker) {
+    worker.stamp().await;
+    worker.enqueue(&[id("a")]).await;
+    worker.claim_for(1, Duration::ZERO).await;
+    assert_eq!(worker.reclaim(3).await.jobs.len(), 1);
+}
+
 pub(crate) async fn a_lost_job_that_was_to_be_cancelled_is_cancelled(world: &dyn World, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&ids(2)).await;

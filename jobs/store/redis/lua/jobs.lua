@@ -12,7 +12,7 @@ local jobs, bytes = {}, 0
 local function add(id, body, at, p)
   local attempts, failures, crashes, releases = counters_now(id, state, p)
   local told, size = {}, 0
-  if attempts > 0 or state == 'o' then told, size = latest_attempts(id, attempts) end
+  if attempts > 0 or state == 'o' then told, size = latest_attempts(id, state == 'l' and attempts - 1 or attempts) end
   jobs[#jobs + 1] = { id, body, at, attempts, failures, crashes, releases, told }
   bytes = bytes + #body + size
 end
@@ -72,10 +72,12 @@ local found = call(RANGE, KEY, at, at + limit, 'WITHSCORES')
 local function cursor_at(i)
   return found[i + 1] .. ' ' .. found[i]:gsub('.', function(c) return string.format('%02x', byte(c)) end)
 end
+-- The padding of `lease` stands behind all jobs; nothing comes after it.
+if found[#found - 1] == ROOM then found[#found], found[#found - 1] = nil, nil end
 for i = 1, #found, 2 do
   local id, score = found[i], found[i + 1]
   if #jobs >= limit or bytes >= PAGE_BYTES then return { 'ok', cursor_at(i - 2), jobs } end
-  local body = id ~= ROOM and call('HGET', JOB, id)
+  local body = call('HGET', JOB, id)
   if body then
     local p = call('HGET', PAST, id)
     add(id, body, score, p)

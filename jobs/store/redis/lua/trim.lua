@@ -4,8 +4,8 @@
 -- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit; then for completed, dead, poisoned, cancelled:
 --         age ms at most, jobs at most
 -- Reply   {'ok', now, removed, 1 there is more | 0} | {'superseded'} | {'other'}
-local LANES_LOOKED_AT = 20              -- lanes one call looks at, at random
-local LANE_SILENT_MS = 7 * 24 * 3600000 -- a call of a lane is not sent again after so long
+local LANES_LOOKED_AT = 50          -- lanes one call looks at, at random
+local LANE_SILENT_MS = 24 * 3600000 -- a call of a lane is not sent again after so long
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end

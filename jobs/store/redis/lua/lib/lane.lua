@@ -26,6 +26,7 @@ end
 -- and whoever finds too little says so again.
 local function wake_claimers()
   if IDLE_UNTIL > NOW then
+    IDLE_UNTIL = 0
     call('HSET', STATS, 'idle_until', 0)
     call('PUBLISH', WAKE, 'pending')
   end

@@ -1,0 +1,900 @@
+//! One attempt from its grant to its settlement, whatever the handler does.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::*;
+use crate::codec::{self, Envelope};
+use crate::context::{Context, LeaseWatch, Stop};
+use crate::failure::{Class, Code, Failure};
+use crate::handler::{Handlers, IntoBlockingHandler, IntoHandler, Job, RawJob, State, States};
+use crate::job::{Counters, Incarnation, JobId, Kind, QueueName, Token};
+use crate::retry::{Retry, RetryOverrides, decide};
+use crate::store::{ClaimedJob, Verdict};
+use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Released};
+
+/// No event of these tests takes this long, however slow the machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Work {
+    n: u32,
+}
+
+impl Job for Work {
+    const KIND: &'static str = "work";
+}
+
+/// A runner and the lease of its one attempt.
+struct World {
+    handlers: Handlers,
+    states: States,
+    rules: Rules,
+    lease: Arc<LeaseWatch>,
+}
+
+impl World {
+    fn new() -> Self {
+        let lease = Arc::new(LeaseWatch::new(Instant::now() + Duration::from_secs(30)));
+        Self { handlers: Handlers::default(), states: States::default(), rules: Rules::default(), lease }
+    }
+
+    fn handler<M>(handler: impl IntoHandler<M>) -> Self {
+        let mut world = Self::new();
+        world.handlers.add(handler).unwrap();
+        world
+    }
+
+    fn blocking<M>(handler: impl IntoBlockingHandler<M>) -> Self {
+        let mut world = Self::new();
+        world.handlers.add_blocking(handler).unwrap();
+        world
+    }
+
+    fn retry(mut self, retry: Retry) -> Self {
+        self.rules.retry = retry;
+        self
+    }
+
+    fn stopped(self, why: Stop) -> Self {
+        self.lease.stop(why);
+        self
+    }
+
+    async fn run(&self, job: ClaimedJob) -> AttemptOutcome {
+        let (handlers, states) = (Arc::new(self.handlers.clone()), Arc::new(self.states.clone()));
+        let incarnation = Incarnation::from(Uuid::from_u128(1));
+        let runner = Runner::new(QueueName::new("q").unwrap(), handlers, states, self.rules.clone(), incarnation);
+        let executor = ExecutorId { slot: 3, generation: 1 };
+        runner.attempt(AttemptInput { job, executor, started_ms: 1_000, lease: self.lease.clone(), jitter: 500 }).await
+    }
+}
+
+/// Runs one attempt of `{n: 7}` by this handler.
+async fn attempt<M>(handler: impl IntoHandler<M>) -> AttemptOutcome {
+    World::handler(handler).run(job()).await
+}
+
+fn envelope() -> Envelope {
+    let payload = codec::to_payload(&Work { n: 7 }).unwrap().into();
+    Envelope { kind: Kind::new("work").unwrap(), payload, retry: RetryOverrides::default(), timeout_ms: None }
+}
+
+fn job() -> ClaimedJob {
+    sealed(codec::seal(&envelope()).unwrap())
+}
+
+fn sealed(envelope: Bytes) -> ClaimedJob {
+    ClaimedJob {
+        id: JobId::parse("j").unwrap(),
+        token: Token { attempt: 1, nonce: [1; 8] },
+        counters: Counters { attempts: 1, ..Counters::default() },
+        enqueued_ms: 500,
+        envelope,
+    }
+}
+
+fn log(outcome: &AttemptOutcome) -> AttemptLog {
+    codec::decode_attempt(&outcome.settlement.record).unwrap()
+}
+
+/// Code and message of a failed attempt.
+fn failure(outcome: &AttemptOutcome) -> (Code, String) {
+    match log(outcome).ended {
+        Ended::Failed { code, message, .. } => (code, message),
+        other => panic!("did not fail: {other:?}"),
+    }
+}
+
+fn scene(outcome: &AttemptOutcome) -> (Option<String>, Option<String>) {
+    match log(outcome).ended {
+        Ended::Failed { place, backtrace, .. } => (place, backtrace),
+        other => panic!("did not fail: {other:?}"),
+    }
+}
+
+fn io(text: &str) -> std::io::Error {
+    std::io::Error::other(text.to_owned())
+}
+
+/// Does what it was given when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+mod returning {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn ok_completes_and_keeps_a_small_record() {
+        let outcome = attempt(|job: Work, ctx: Context| async move {
+            assert_eq!(job.n, 7);
+            ctx.log("a job that completes keeps no log");
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            Ok(())
+        })
+        .await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
+        assert_eq!((outcome.failure, outcome.panic.is_none(), outcome.ran), (None, true, Duration::from_millis(250)));
+        assert!(outcome.settlement.record.len() <= 48);
+        let log = log(&outcome);
+        assert_eq!((log.ended, log.started_ms, log.ran_ms), (Ended::Completed, 1_000, 250));
+        assert_eq!((log.executor, log.incarnation), (ExecutorId { slot: 3, generation: 1 }, Uuid::from_u128(1).into()));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_recorded_of_a_completion_that_is_not_kept() {
+        let mut world = World::handler(|_: Work, _: Context| async { Ok(()) });
+        world.rules.keep_completed = false;
+        let outcome = world.run(job()).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: false });
+        assert!(outcome.settlement.record.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_question_mark_is_job_execution_failed_and_goes_to_the_dead_letters() {
+        async fn handler(_: Work, _: Context) -> Result<(), Failure> {
+            Err(io("disk full"))?;
+            Ok(())
+        }
+        let outcome = attempt(handler).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Bury);
+        assert_eq!(failure(&outcome), (Code::JobExecutionFailed, "disk full".into()));
+        assert_eq!(outcome.failure, Some((Code::JobExecutionFailed, Class::Unknown)));
+    }
+
+    #[tokio::test]
+    async fn a_temporary_failure_is_retried_by_a_decision_that_is_recorded() {
+        let retry = Retry::exponential().base(Duration::from_secs(2)).jitter(10);
+        let world = World::handler(|_: Work, ctx: Context| async move {
+            ctx.log("asked");
+            Err(Failure::temporary(Code::NetworkError, io("reset")))
+        });
+        let mut job = job();
+        job.counters.failures = 1;
+        let outcome = world.retry(retry).run(job).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Retry { delay: Duration::from_millis(4_200) });
+        let log = log(&outcome);
+        assert_eq!(log.lines[0].text, "asked");
+        let Ended::Failed { decision, .. } = log.ended else { panic!("{log:?}") };
+        assert_eq!(*decision.unwrap(), decide(&retry, 2, Class::Temporary, None, 500));
+    }
+
+    #[tokio::test]
+    async fn the_last_try_goes_to_the_dead_letters() {
+        let failing = |_: Work, _: Context| async { Err(Failure::temporary(Code::NetworkError, io("reset"))) };
+        let mut job = job();
+        job.counters = Counters { attempts: 9, failures: 4, crashes: 2, releases: 2 };
+        assert_eq!(World::handler(failing).run(job).await.settlement.verdict, Verdict::Bury);
+    }
+
+    #[tokio::test]
+    async fn a_permanent_failure_is_poison_with_its_causes() {
+        #[derive(Debug)]
+        struct Outer(std::io::Error);
+        impl std::fmt::Display for Outer {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("no such column")
+            }
+        }
+        impl std::error::Error for Outer {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let outcome =
+            attempt(|_: Work, _: Context| async { Err(Failure::permanent(Code::InvalidJobData, Outer(io("row 7")))) })
+                .await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Poison);
+        let Ended::Failed { chain, message, .. } = log(&outcome).ended else { panic!() };
+        assert_eq!((message.as_str(), chain), ("no such column", vec!["row 7".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn the_other_sides_word_on_when_to_come_back_wins_and_is_capped() {
+        for (asked, given) in [(7, 7), (100_000, 300)] {
+            let handler = move |_: Work, _: Context| async move {
+                Err(Failure::temporary(Code::RateLimitExceeded, "slow down").retry_after(Duration::from_secs(asked)))
+            };
+            let outcome = attempt(handler).await;
+            assert_eq!(outcome.settlement.verdict, Verdict::Retry { delay: Duration::from_secs(given) });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_snooze_costs_nothing_and_never_jumps_the_queue() {
+        for delay in [Duration::ZERO, Duration::from_secs(60)] {
+            let outcome = attempt(move |_: Work, _: Context| async move { Err(Failure::snooze(delay)) }).await;
+            assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay });
+            assert_eq!(outcome.failure, None);
+            let delay_ms = u64::try_from(delay.as_millis()).unwrap();
+            assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::Snoozed, delay_ms });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_jobs_own_retry_numbers_and_timeout_go_before_its_queues() {
+        let seen = Arc::new(Mutex::new(0));
+        let shared = seen.clone();
+        let world = World::handler(move |_: Work, ctx: Context| {
+            *shared.lock().unwrap() = ctx.max_attempts();
+            async { Err(Failure::temporary(Code::NetworkError, "x")) }
+        });
+        let retry = RetryOverrides { max_attempts: Some(1), ..RetryOverrides::default() };
+        let own = Envelope { retry, timeout_ms: Some(70), ..envelope() };
+        let outcome = world.run(sealed(codec::seal(&own).unwrap())).await;
+        assert_eq!((outcome.settlement.verdict, *seen.lock().unwrap()), (Verdict::Bury, 1));
+        assert_eq!(world.lease.timeout(), Some(Duration::from_millis(70)));
+        // Numbers out of bounds give way to the queue's.
+        let retry = RetryOverrides { max_attempts: Some(0), ..RetryOverrides::default() };
+        let wild = Envelope { retry, timeout_ms: Some(0), ..envelope() };
+        world.run(sealed(codec::seal(&wild).unwrap())).await;
+        assert_eq!(*seen.lock().unwrap(), 5);
+    }
+}
+
+mod stopping {
+    use super::*;
+
+    /// Waits to be asked to stop, and then fails.
+    async fn gives_up(_: Work, ctx: Context) -> Result<(), Failure> {
+        ctx.cancellation().cancelled().await;
+        Err(Failure::permanent(Code::InvalidJobData, "stopped halfway"))
+    }
+
+    #[tokio::test]
+    async fn an_error_after_a_wish_to_cancel_is_cancelled() {
+        let outcome = World::handler(gives_up).stopped(Stop::Cancelled).run(job()).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Cancel);
+        assert_eq!(failure(&outcome), (Code::Cancelled, "stopped halfway".into()));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_completes_although_it_was_to_be_cancelled_is_completed() {
+        let finishing = |_: Work, ctx: Context| async move {
+            assert_eq!(ctx.why_stopped(), Some(Stop::Cancelled));
+            Ok(())
+        };
+        let outcome = World::handler(finishing).stopped(Stop::Cancelled).run(job()).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_was_to_be_cancelled_is_not_retried_after_a_timeout_panic_or_snooze() {
+        let cancelled = |world: World| world.stopped(Stop::Cancelled);
+        let hangs = World::handler(|_: Work, _: Context| pending());
+        assert_eq!(cancelled(hangs).run(job()).await.settlement.verdict, Verdict::Cancel);
+        let snoozes = World::handler(|_: Work, _: Context| async { Err(Failure::snooze(PATIENCE)) });
+        assert_eq!(cancelled(snoozes).run(job()).await.settlement.verdict, Verdict::Cancel);
+        let panics = World::handler(|_: Work, _: Context| async { panic!("boom") });
+        let outcome = cancelled(panics).run(job()).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Cancel);
+        assert_eq!(outcome.panic.unwrap().message, "boom", "the executor ends all the same");
+    }
+
+    #[tokio::test]
+    async fn an_error_during_a_shutdown_costs_nothing_and_goes_to_the_front() {
+        let outcome = World::handler(gives_up).stopped(Stop::Shutdown).run(job()).await;
+        assert_eq!((outcome.settlement.verdict, outcome.failure), (Verdict::ReleaseNow, None));
+        assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::Interrupted, delay_ms: 0 });
+    }
+
+    #[tokio::test]
+    async fn a_snooze_during_a_shutdown_keeps_its_delay() {
+        let snoozes = World::handler(|_: Work, _: Context| async { Err(Failure::snooze(PATIENCE)) });
+        let outcome = snoozes.stopped(Stop::Shutdown).run(job()).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: PATIENCE });
+    }
+
+    #[tokio::test]
+    async fn a_panic_during_a_shutdown_counts_as_one() {
+        let panics = World::handler(|_: Work, _: Context| async { panic!("boom") });
+        let outcome = panics.stopped(Stop::Shutdown).run(job()).await;
+        assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_fires_the_token_and_then_drops_the_handler() {
+        let seen = Arc::new(Mutex::new(None));
+        let shared = seen.clone();
+        let outcome = attempt(move |_: Work, ctx: Context| {
+            let shared = shared.clone();
+            async move {
+                ctx.log("hanging");
+                let _held = OnDrop(|| *shared.lock().unwrap() = Some((ctx.is_cancelled(), ctx.why_stopped())));
+                pending().await
+            }
+        })
+        .await;
+        assert_eq!(*seen.lock().unwrap(), Some((true, Some(Stop::TimedOut))));
+        assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
+        assert_eq!(failure(&outcome), (Code::Timeout, "the handler ran longer than its timeout of 300s".into()));
+        assert_eq!(outcome.ran, Duration::from_secs(300));
+        assert_eq!(log(&outcome).lines[0].text, "hanging", "what it wrote down is kept");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_destructor_that_panics_at_a_timeout_is_told_and_the_timeout_stays_the_cause() {
+        let outcome = attempt(|_: Work, _: Context| async {
+            let _held = OnDrop(|| panic!("connection not closed"));
+            pending().await
+        })
+        .await;
+        let text =
+            "the handler ran longer than its timeout of 300s, and panicked while it was dropped: connection not closed";
+        assert_eq!(failure(&outcome), (Code::Timeout, text.into()));
+        assert_eq!(outcome.panic.unwrap().message, "connection not closed");
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_is_dropped_drops_its_handler_and_stops_what_that_left_running() {
+        let (started, starts) = tokio::sync::oneshot::channel();
+        let started = Mutex::new(Some(started));
+        let dropped = Arc::new(AtomicBool::new(false));
+        let shared = dropped.clone();
+        let world = World::handler(move |_: Work, _: Context| {
+            let started = started.lock().unwrap().take().unwrap();
+            let shared = shared.clone();
+            async move {
+                let _held = OnDrop(|| shared.store(true, Ordering::SeqCst));
+                started.send(()).unwrap();
+                pending().await
+            }
+        });
+        tokio::select! {
+            _ = world.run(job()) => panic!("it hangs"),
+            _ = starts => {}
+        }
+        assert!(dropped.load(Ordering::SeqCst));
+        assert_eq!(world.lease.stopped(), Some(Stop::Shutdown));
+        assert_eq!(world.lease.unyielding_for(Instant::now()), None);
+    }
+
+    #[tokio::test]
+    async fn a_destructor_that_panics_when_an_attempt_is_dropped_is_contained() {
+        let world = World::handler(|_: Work, _: Context| async {
+            let _held = OnDrop(|| panic!("connection not closed"));
+            pending().await
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(1), world.run(job())).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_ended_stops_nothing() {
+        let world = World::handler(|_: Work, _: Context| async { Ok(()) });
+        world.run(job()).await;
+        assert_eq!(world.lease.stopped(), None);
+    }
+
+    #[test]
+    fn a_handler_that_does_not_yield_is_seen_from_another_thread() {
+        // Once in the call that makes the future, and once in a poll of it.
+        for in_poll in [false, true] {
+            let (release, released) = mpsc::channel::<()>();
+            let released = Arc::new(Mutex::new(released));
+            let world = World::handler(move |_: Work, _: Context| {
+                let released = released.clone();
+                let block = move || released.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+                let later = if in_poll {
+                    Some(block)
+                } else {
+                    block();
+                    None
+                };
+                async move {
+                    later.into_iter().for_each(|block| block());
+                    Ok(())
+                }
+            });
+            let lease = world.lease.clone();
+            let running = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(world.run(job()))
+            });
+            let deadline = Instant::now() + PATIENCE;
+            while lease.unyielding_for(Instant::now()).is_none_or(|blocked| blocked < Duration::from_millis(20)) {
+                assert!(Instant::now() < deadline, "never seen");
+                std::thread::yield_now();
+            }
+            release.send(()).unwrap();
+            assert_eq!(running.join().unwrap().settlement.verdict, Verdict::Complete { keep: true });
+            assert_eq!(lease.unyielding_for(Instant::now()), None);
+        }
+    }
+}
+
+mod panicking {
+    use super::*;
+
+    #[inline(never)]
+    fn reads_the_ledger(n: u32) -> u32 {
+        let ledger: Vec<u32> = Vec::new();
+        ledger[usize::try_from(n).unwrap()]
+    }
+
+    async fn settles_accounts(job: Work, _: Context) -> Result<(), Failure> {
+        tokio::task::yield_now().await;
+        reads_the_ledger(job.n);
+        Ok(())
+    }
+
+    /// How an async function is named depends on how much the debug information tells; where it is does not.
+    #[track_caller]
+    fn is_the_handlers_own(backtrace: &str) {
+        let (names, places): (Vec<&str>, Vec<&str>) = backtrace.lines().partition(|line| !line.starts_with("  at "));
+        let first = names.iter().position(|name| name.contains("reads_the_ledger"));
+        assert!(first.is_some_and(|first| first < 4), "{backtrace}");
+        assert_eq!(places.iter().filter(|place| place.contains("execution/tests.rs:")).count(), 2, "{backtrace}");
+        for ours in ["attempt_begins_here", "rust_begin_unwind", "catch_unwind", "panic::note", "tokio::"] {
+            assert!(!names.iter().any(|name| name.contains(ours)), "{ours} in {backtrace}");
+        }
+    }
+
+    // Time stands still while the backtrace becomes text, so that a slow machine cannot lose it.
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_told_with_message_place_and_the_handlers_own_frames() {
+        let outcome = attempt(settles_accounts).await;
+        assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
+        let message = "index out of bounds: the len is 0 but the index is 7";
+        assert_eq!(failure(&outcome), (Code::Panic, message.into()));
+        let (place, backtrace) = scene(&outcome);
+        assert!(place.as_ref().unwrap().contains("execution/tests.rs:"), "{place:?}");
+        is_the_handlers_own(&backtrace.unwrap());
+        let panic = outcome.panic.unwrap();
+        assert_eq!((panic.place, panic.attempt, panic.job.to_string()), (place, 1, "j".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_a_blocking_handler_is_told_the_same() {
+        fn counts_pages(job: Work, _: Context) -> Result<(), Failure> {
+            reads_the_ledger(job.n);
+            Ok(())
+        }
+        let outcome = World::blocking(counts_pages).run(job()).await;
+        assert_eq!(failure(&outcome).0, Code::Panic);
+        let backtrace = scene(&outcome).1.unwrap();
+        is_the_handlers_own(&backtrace);
+        assert!(backtrace.contains("counts_pages"), "{backtrace}");
+        assert!(outcome.panic.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_panic_before_the_first_await_of_a_handler_is_one_too() {
+        fn eager(_: Work, _: Context) -> std::future::Ready<Result<(), Failure>> {
+            panic!("no future at all")
+        }
+        let outcome = attempt(eager).await;
+        assert_eq!(failure(&outcome), (Code::Panic, "no future at all".into()));
+    }
+
+    #[tokio::test]
+    async fn a_payload_that_is_no_text_is_said_to_be_none() {
+        let outcome = attempt(|_: Work, _: Context| async { panic_any(7) }).await;
+        assert_eq!(failure(&outcome).1, "a panic whose payload is no text");
+        assert!(scene(&outcome).0.is_some(), "its place is known");
+    }
+
+    #[tokio::test]
+    async fn a_payload_that_panics_each_time_it_is_dropped_is_contained() {
+        /// Goes off as often as this says, so that a failing test ends.
+        struct Bomb(u32);
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                if self.0 > 0 {
+                    panic_any(Bomb(self.0 - 1));
+                }
+            }
+        }
+        let outcome = attempt(|_: Work, _: Context| async { panic_any(Bomb(3)) }).await;
+        let message = "a panic whose payload is no text, and that panicked again when it was dropped";
+        assert_eq!(failure(&outcome), (Code::Panic, message.into()));
+    }
+
+    #[tokio::test]
+    async fn a_long_message_is_cut() {
+        let outcome = attempt(|_: Work, _: Context| async { panic!("{}", "x".repeat(100_000)) }).await;
+        assert_eq!(failure(&outcome).1.len(), crate::failure::MESSAGE_BYTES_MAX);
+        assert!(scene(&outcome).0.is_some(), "and known for the same panic all the same");
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_task_the_handler_joins_is_the_handlers_error() {
+        async fn joins(_: Work, _: Context) -> Result<(), Failure> {
+            tokio::spawn(async { panic!("in the task") }).await?;
+            Ok(())
+        }
+        let outcome = attempt(joins).await;
+        assert!(outcome.panic.is_none());
+        let (code, message) = failure(&outcome);
+        assert!(code == Code::JobExecutionFailed && message.contains("in the task"), "{code} {message}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_carried_over_from_elsewhere_has_no_place_rather_than_a_wrong_one() {
+        async fn carries(_: Work, _: Context) -> Result<(), Failure> {
+            let own = catch_unwind(|| panic!("caught by the handler")).unwrap_err();
+            drop(own);
+            resume_unwind(Box::new("from another thread"));
+        }
+        let outcome = attempt(carries).await;
+        assert_eq!(failure(&outcome).1, "from another thread");
+        assert_eq!(scene(&outcome), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_panic_the_handler_catches_is_no_failure() {
+        let outcome = attempt(|_: Work, _: Context| async {
+            catch_unwind(|| panic!("caught by the handler")).unwrap_err();
+            Ok(())
+        })
+        .await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
+        // And it is not held against the next attempt on this thread.
+        let outcome = attempt(|_: Work, _: Context| async { resume_unwind(Box::new("caught by the handler")) }).await;
+        assert_eq!(scene(&outcome), (None, None));
+    }
+
+    #[tokio::test]
+    async fn an_attempt_within_an_attempt_leaves_the_outer_ones_panic_alone() {
+        let outcome = attempt(|_: Work, _: Context| async {
+            let _held = OnDrop(|| {
+                // While the outer panic unwinds.
+                let inner = catch_unwind(AssertUnwindSafe(|| panic!("inner")));
+                inner.unwrap_err();
+                let nested = super::super::panic::catch(|| panic!("nested"));
+                assert_eq!(nested.unwrap_err().message, "nested");
+            });
+            panic!("outer")
+        })
+        .await;
+        assert_eq!(failure(&outcome).1, "outer");
+    }
+
+    #[tokio::test]
+    async fn a_second_panic_while_the_handler_is_dropped_changes_nothing() {
+        /// Panics when it is polled, and again when it is dropped.
+        struct Twice;
+        impl Future for Twice {
+            type Output = Result<(), Failure>;
+            fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+                panic!("first")
+            }
+        }
+        impl Drop for Twice {
+            fn drop(&mut self) {
+                panic!("second")
+            }
+        }
+        let outcome = attempt(|_: Work, _: Context| Twice).await;
+        assert_eq!(failure(&outcome), (Code::Panic, "first".into()));
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_returned_has_returned_even_if_dropping_it_panics() {
+        struct Done;
+        impl Future for Done {
+            type Output = Result<(), Failure>;
+            fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+                std::task::Poll::Ready(Ok(()))
+            }
+        }
+        impl Drop for Done {
+            fn drop(&mut self) {
+                panic!("too late")
+            }
+        }
+        let outcome = attempt(|_: Work, _: Context| Done).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
+    }
+
+    #[tokio::test]
+    async fn data_whose_decoding_panics_is_a_panic_of_the_attempt() {
+        #[derive(serde::Serialize)]
+        struct Picky;
+        impl<'de> serde::Deserialize<'de> for Picky {
+            fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+                panic!("no")
+            }
+        }
+        impl Job for Picky {
+            const KIND: &'static str = "work";
+        }
+        let outcome = attempt(|_: Picky, _: Context| async { Ok(()) }).await;
+        assert_eq!(failure(&outcome), (Code::Panic, "no".into()));
+    }
+}
+
+mod unreadable {
+    use super::*;
+
+    async fn never(_: Work, _: Context) -> Result<(), Failure> {
+        panic!("a handler was given what cannot be read")
+    }
+
+    #[tokio::test]
+    async fn an_envelope_that_cannot_be_read_is_poison() {
+        for bytes in [&b""[..], b"\x01", b"{}", b"\x01\xdf\xff\xff\xff\xff"] {
+            let outcome = World::handler(never).run(sealed(Bytes::from_static(bytes))).await;
+            assert_eq!(outcome.settlement.verdict, Verdict::Poison, "{bytes:?}");
+            assert_eq!(failure(&outcome).0, Code::DecodeFailed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_payload_that_does_not_fit_its_type_is_poison() {
+        let payload = codec::from_json(&serde_json::json!({"n": "seven"})).unwrap().into();
+        let job = sealed(codec::seal(&Envelope { payload, ..envelope() }).unwrap());
+        let blocking = World::blocking(|_: Work, _: Context| -> Result<(), Failure> { panic!("never called") });
+        for world in [World::handler(never), blocking] {
+            let outcome = world.run(job.clone()).await;
+            assert_eq!(outcome.settlement.verdict, Verdict::Poison);
+            let (code, message) = failure(&outcome);
+            assert!(code == Code::DecodeFailed && message.starts_with("payload cannot be read: "), "{code} {message}");
+            assert!(outcome.panic.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_payload_beyond_this_workers_limit_is_poison() {
+        let mut world = World::handler(never);
+        world.rules.payload_bytes_max = 3;
+        let outcome = world.run(job()).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Poison);
+        let text = "the payload has 4 bytes, this worker takes payloads of at most 3";
+        assert_eq!(failure(&outcome), (Code::DecodeFailed, text.into()));
+        let huge = sealed(vec![1; 3 + codec::ENVELOPE_OVERHEAD_MAX + 1].into());
+        assert!(failure(&world.run(huge).await).1.starts_with("the envelope has 4100 bytes"));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_kind_is_put_off_and_given_up_in_the_end() {
+        let world = World::new();
+        let outcome = world.run(job()).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(30) });
+        assert_eq!(outcome.unknown_kind.as_deref(), Some("work"));
+        assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::UnknownKind, delay_ms: 30_000 });
+        let mut old = job();
+        old.counters.releases = 20;
+        let outcome = world.run(old).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Abandon);
+        assert_eq!(failure(&outcome), (Code::UnknownKind, "no worker of queue \"q\" knows kind \"work\"".into()));
+    }
+
+    #[tokio::test]
+    async fn an_envelope_of_a_newer_version_waits_for_a_newer_worker() {
+        let world = World::handler(never);
+        let newer = || sealed(Bytes::from_static(&[2, 0x80]));
+        let outcome = world.run(newer()).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(30) });
+        assert!(outcome.unknown_kind.unwrap().contains("deploy a newer worker"));
+        let mut old = newer();
+        old.counters.releases = 20;
+        let outcome = world.run(old).await;
+        assert_eq!((outcome.settlement.verdict, failure(&outcome).0), (Verdict::Abandon, Code::DecodeFailed));
+    }
+
+    #[tokio::test]
+    async fn a_handler_of_every_kind_gets_what_no_other_takes_as_it_is() {
+        let mut world = World::handler(|_: Work, _: Context| async { Ok(()) });
+        world
+            .handlers
+            .add_any(|raw: RawJob, _: Context| async move {
+                Err(Failure::new(Code::JobNotFound, format!("{} {} {:?}", raw.kind, raw.id, raw.payload)))
+            })
+            .unwrap();
+        assert_eq!(world.run(job()).await.settlement.verdict, Verdict::Complete { keep: true });
+        let other = Envelope { kind: Kind::new("other").unwrap(), payload: Bytes::from_static(b"\xc1!"), ..envelope() };
+        let outcome = world.run(sealed(codec::seal(&other).unwrap())).await;
+        assert_eq!(failure(&outcome).1, r#"other j b"\xc1!""#);
+    }
+}
+
+mod blocking {
+    use super::*;
+
+    /// Waits to be asked to stop.
+    fn waits(ctx: &Context) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !ctx.is_cancelled() {
+            assert!(std::time::Instant::now() < deadline, "never asked to stop");
+            std::thread::yield_now();
+        }
+    }
+
+    fn short() -> ClaimedJob {
+        sealed(codec::seal(&Envelope { timeout_ms: Some(20), ..envelope() }).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_blocking_handler_past_its_timeout_is_asked_to_stop_and_its_end_awaited() {
+        let outcome = World::blocking(|_: Work, ctx: Context| {
+            waits(&ctx);
+            assert_eq!(ctx.why_stopped(), Some(Stop::TimedOut));
+            Err(Failure::permanent(Code::InvalidJobData, "stopped halfway"))
+        })
+        .run(short())
+        .await;
+        assert_eq!(failure(&outcome), (Code::Timeout, "the handler ran longer than its timeout of 20ms".into()));
+        assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_blocking_handler_that_completes_late_has_completed() {
+        let outcome = World::blocking(|_: Work, ctx: Context| {
+            waits(&ctx);
+            Ok(())
+        })
+        .run(short())
+        .await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
+    }
+
+    #[test]
+    fn a_blocking_handler_no_thread_is_free_for_is_handed_back_and_never_runs() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+        let (release, released) = mpsc::channel::<()>();
+        let ran = Arc::new(AtomicU32::new(0));
+        let shared = ran.clone();
+        runtime.block_on(async {
+            let busy = tokio::task::spawn_blocking(move || released.recv_timeout(PATIENCE));
+            let world = World::blocking(move |_: Work, _: Context| {
+                shared.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            });
+            let outcome = world.run(short()).await;
+            assert_eq!((outcome.settlement.verdict, outcome.failure), (Verdict::ReleaseNow, None));
+            assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::Unstarted, delay_ms: 0 });
+            release.send(()).unwrap();
+            busy.await.unwrap().unwrap();
+            tokio::task::spawn_blocking(|| ()).await.unwrap(); // after it in the line
+        });
+        assert_eq!(ran.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_is_dropped_asks_its_thread_to_stop() {
+        let (starts, mut started) = tokio::sync::mpsc::unbounded_channel();
+        let (ends, mut ended) = tokio::sync::mpsc::unbounded_channel();
+        let world = World::blocking(move |_: Work, ctx: Context| {
+            starts.send(()).unwrap();
+            waits(&ctx);
+            ends.send(ctx.why_stopped()).unwrap();
+            Ok(())
+        });
+        tokio::select! {
+            _ = world.run(job()) => panic!("it waits"),
+            _ = started.recv() => {}
+        }
+        assert_eq!(ended.recv().await, Some(Some(Stop::Shutdown)));
+    }
+}
+
+mod asking {
+    use super::*;
+
+    struct Mailer(u32);
+    struct Missing;
+
+    #[tokio::test]
+    async fn a_state_is_an_argument_or_asked_for() {
+        let mut world = World::new();
+        world.states.insert(Mailer(5)).unwrap();
+        world
+            .handlers
+            .add(|_: Work, ctx: Context, mailer: State<Mailer>| async move {
+                assert_eq!((mailer.0, ctx.state::<Mailer>().0), (5, 5));
+                assert!(ctx.try_state::<Missing>().is_none());
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(world.handlers.missing_states(&world.states), []);
+        assert_eq!(world.run(job()).await.settlement.verdict, Verdict::Complete { keep: true });
+    }
+
+    #[tokio::test]
+    async fn a_missing_state_is_named_at_start_with_its_handler() {
+        let mut world = World::handler(|_: Work, _: Context, _: State<Mailer>, _: State<Missing>| async { Ok(()) });
+        world.states.insert(Mailer(5)).unwrap();
+        let missing = world.handlers.missing_states(&world.states);
+        let [missing] = &missing[..] else { panic!("{missing:?}") };
+        let missing = missing.to_string();
+        assert!(missing.starts_with("the handler of \"work\" needs a state of type "), "{missing}");
+        assert!(missing.contains("Missing; add .state(…) with one"), "{missing}");
+        // Whoever runs it all the same gets a failure, not a panic.
+        let outcome = world.run(job()).await;
+        assert!(outcome.panic.is_none() && failure(&outcome).1.contains("Missing"));
+    }
+
+    #[tokio::test]
+    async fn asking_for_a_missing_state_panics_where_it_is_asked_for() {
+        let outcome = attempt(|_: Work, ctx: Context| async move {
+            let _ = ctx.state::<Missing>();
+            Ok(())
+        })
+        .await;
+        assert!(failure(&outcome).1.starts_with("no state of type "));
+        assert!(scene(&outcome).0.unwrap().contains("execution/tests.rs"));
+    }
+
+    #[tokio::test]
+    async fn a_second_handler_or_state_of_one_kind_is_refused() {
+        let mut world = World::handler(|_: Work, _: Context| async { Ok(()) });
+        let twice = world.handlers.add_blocking(|_: Work, _: Context| Ok(())).unwrap_err();
+        assert_eq!(twice.to_string(), "two handlers were given for kind \"work\"");
+        world.states.insert(Mailer(1)).unwrap();
+        assert!(world.states.insert(Mailer(2)).unwrap_err().to_string().contains("Mailer"));
+        assert_eq!(world.states.get::<Mailer>().unwrap().0, 1);
+    }
+
+    #[tokio::test]
+    async fn a_context_tells_about_its_attempt() {
+        let mut job = job();
+        job.counters = Counters { attempts: 6, failures: 2, crashes: 1, releases: 2 };
+        let world = World::handler(|_: Work, ctx: Context| async move {
+            let about = (ctx.id().to_string(), ctx.queue().to_string(), ctx.kind().to_string());
+            assert_eq!(about, ("j".into(), "q".into(), "work".into()));
+            assert_eq!((ctx.attempt(), ctx.max_attempts(), ctx.counters().attempts), (3, 5, 6));
+            assert_eq!((ctx.enqueued_ms(), ctx.started_ms()), (500, 1_000));
+            assert_eq!(ctx.idempotency_key(), "q:j");
+            assert!(!ctx.is_cancelled() && !ctx.lease_lost() && ctx.why_stopped().is_none());
+            assert!(ctx.lease_remaining() > Duration::ZERO);
+            Ok(())
+        });
+        let outcome = world.run(job).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
+    }
+
+    #[tokio::test]
+    async fn a_handlers_log_and_progress_are_bounded() {
+        let outcome = attempt(|_: Work, ctx: Context| async move {
+            ctx.progress(10, "begun");
+            ctx.progress(200, "é".repeat(1_000));
+            for n in 0..40 {
+                ctx.log(format!("{n} {}", "x".repeat(1_000)));
+            }
+            Err(Failure::new(Code::UnknownError, "x".repeat(20_000)))
+        })
+        .await;
+        let log = log(&outcome);
+        assert_eq!((log.lines.len(), log.lines_dropped), (LOG_LINES_MAX, 8));
+        assert!(log.lines.iter().all(|line| line.text.len() <= LOG_LINE_BYTES_MAX && line.text.ends_with('…')));
+        assert!(log.lines[0].text.starts_with("0 x"), "the first lines are kept");
+        let progress = log.progress.unwrap();
+        assert_eq!(progress.percent, 100);
+        assert!(progress.note.len() <= LOG_LINE_BYTES_MAX && progress.note.starts_with('é'));
+        assert_eq!(failure(&outcome).1.len(), crate::failure::MESSAGE_BYTES_MAX);
+    }
+}

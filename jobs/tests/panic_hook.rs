@@ -1,0 +1,98 @@
+//! A panic hook is one for the whole process, so this test has a process of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use retraced_jobs::codec::{self, Envelope};
+use retraced_jobs::context::{Context, LeaseWatch};
+use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Rules, Runner};
+use retraced_jobs::handler::{Handlers, RawJob, States};
+use retraced_jobs::job::{Counters, Incarnation, JobId, Kind, QueueName, Token};
+use retraced_jobs::retry::RetryOverrides;
+use retraced_jobs::store::ClaimedJob;
+use retraced_jobs::trace::ExecutorId;
+
+async fn attempt(what: &'static str) -> AttemptOutcome {
+    let mut handlers = Handlers::default();
+    let handler = move |_: RawJob, _: Context| async move {
+        match what {
+            "panic" => panic!("of the handler"),
+            "spawn" => {
+                let joined = tokio::spawn(async { panic!("of a task") }).await;
+                assert!(joined.unwrap_err().is_panic());
+                let joined = tokio::task::spawn_blocking(|| panic!("of a thread")).await;
+                assert!(joined.unwrap_err().is_panic());
+            }
+            _ => {}
+        }
+        Ok(())
+    };
+    handlers.add_any(handler).unwrap();
+    let queue = QueueName::new("q").unwrap();
+    let incarnation = Incarnation::from(uuid::Uuid::from_u128(1));
+    let runner = Runner::new(queue, Arc::new(handlers), Arc::new(States::default()), Rules::default(), incarnation);
+    let kind = Kind::new("work").unwrap();
+    let payload = vec![0xc0].into();
+    let envelope = Envelope { kind, payload, retry: RetryOverrides::default(), timeout_ms: None };
+    let job = ClaimedJob {
+        id: JobId::parse("j").unwrap(),
+        token: Token { attempt: 1, nonce: [1; 8] },
+        counters: Counters { attempts: 1, ..Counters::default() },
+        enqueued_ms: 0,
+        envelope: codec::seal(&envelope).unwrap(),
+    };
+    let lease = Arc::new(LeaseWatch::new(tokio::time::Instant::now() + Duration::from_secs(30)));
+    let executor = ExecutorId { slot: 0, generation: 0 };
+    runner.attempt(AttemptInput { job, executor, started_ms: 0, lease, jitter: 0 }).await
+}
+
+/// Panics when its thread ends, after other thread-locals are gone.
+struct Late;
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        let caught = std::panic::catch_unwind(|| panic!("at the end of a thread"));
+        SEEN_AT_THE_END.fetch_add(u32::from(caught.is_err()), Ordering::SeqCst);
+    }
+}
+
+static SEEN_AT_THE_END: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    static LATE: Late = const { Late };
+}
+
+#[test]
+fn panics_outside_attempts_reach_the_hook_before_ours_and_those_inside_do_not() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let shared = told.clone();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<&str>().map_or("?", |text| *text);
+        shared.lock().unwrap().push(text.to_owned());
+    }));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let take = || std::mem::take(&mut *told.lock().unwrap());
+
+    let outcome = runtime.block_on(attempt("panic"));
+    assert_eq!(outcome.panic.unwrap().message, "of the handler");
+    assert_eq!(take(), [""; 0], "the trace and the supervision event tell it");
+
+    assert!(runtime.block_on(attempt("spawn")).panic.is_none());
+    assert_eq!(take(), ["of a task", "of a thread"], "those are not the handler's own");
+
+    // Between attempts, on the thread that runs them.
+    std::panic::catch_unwind(|| panic!("of the program")).unwrap_err();
+    assert_eq!(take(), ["of the program"]);
+
+    // On a thread whose thread-locals are going away: a hook that panics would abort the process.
+    let thread = std::thread::spawn(|| {
+        LATE.with(|_| ());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(attempt("nothing"));
+    });
+    thread.join().unwrap();
+    assert_eq!(SEEN_AT_THE_END.load(Ordering::SeqCst), 1);
+    assert_eq!(take(), ["at the end of a thread"]);
+}
