@@ -9,5 +9,6 @@ mod neighbours;
 mod outage;
 mod replies;
 mod shutdown;
+mod simulation;
 mod support;
 mod zombies;
