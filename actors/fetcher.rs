@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
-use crate::house::{House, Room};
+use crate::errand::{self, Errand};
+use crate::house::{Dice, House, Room};
 use crate::inflight::{Granted, OpenClaim};
 
 /// Claims under way that are not part of a settlement.
@@ -38,7 +38,7 @@ pub(crate) struct FetcherState {
     interval: Duration,
     /// A poll was asked for while a claim was under way.
     again: bool,
-    timer: Option<AbortOnDropHandle<()>>,
+    timer: Option<Errand>,
 }
 
 impl Actor for Fetcher {
@@ -100,11 +100,11 @@ impl FetcherState {
     }
 
     fn poll_later(&mut self, myself: &ActorRef<FetcherMessage>) {
-        let (myself, wait) = (myself.clone(), self.house.dice.spread(self.interval));
-        self.timer = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        let wait = self.house.dice.spread(self.interval);
+        self.timer = Some(errand::send_out(myself, async move {
             tokio::time::sleep(wait).await;
-            let _ = myself.cast(FetcherMessage::Poll);
-        })));
+            FetcherMessage::Poll
+        }));
     }
 }
 
@@ -113,7 +113,7 @@ async fn claim(house: &House, room: &Room, open: OpenClaim) -> Granted {
     const NOTHING: Granted = Granted { jobs: 0, dry: true };
     let mut lane = house.lanes.take().await;
     let call = lane.next_call();
-    let request = open.request(house.options.lease, house.dice.nonce());
+    let request = open.request(house.options.lease, Dice::nonce());
     let sent = Instant::now();
     let reply = house.health.until_known("claim", || house.store.claim(call, &room.name, &request)).await;
     match reply {

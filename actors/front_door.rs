@@ -167,7 +167,8 @@ impl FrontDoor {
     }
 
     async fn flush(self: Arc<Self>) {
-        while let Some((jobs, replies)) = self.next_batch() {
+        let mut flushing = Flushing { door: &self, over: false };
+        while let Some((jobs, replies)) = flushing.next_batch() {
             let mut lane = self.lanes.take().await;
             let call = lane.next_call();
             let sent = self.health.until_known("enqueue", || self.store.enqueue(call, &self.queue, &jobs)).await;
@@ -203,6 +204,30 @@ impl FrontDoor {
         if refused > 0 {
             buffer.told = Some(Instant::now());
             self.events.emit(self.queue.as_str(), 0, EventKind::Busy { refused });
+        }
+    }
+}
+
+/// A flush under way. However it ends, another may take its place.
+struct Flushing<'a> {
+    door: &'a FrontDoor,
+    over: bool,
+}
+
+impl Flushing<'_> {
+    fn next_batch(&mut self) -> Option<(Vec<NewJob>, Vec<Option<Reply>>)> {
+        let batch = self.door.next_batch();
+        // The place was given up in the same look that found nothing left.
+        self.over = batch.is_none();
+        batch
+    }
+}
+
+impl Drop for Flushing<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.door.lock().flushes -= 1;
+            self.door.room.notify_waiters();
         }
     }
 }

@@ -54,6 +54,8 @@ struct Table {
     crew: Crew,
     idle: Vec<ExecutorId>,
     closed: bool,
+    /// No pool: the queue is closed for a while.
+    abandoned: bool,
     pace: Pace,
 }
 
@@ -241,7 +243,7 @@ impl Inflight {
     /// Opens a claim for all credits there are: free executors and prefetch, less what waits and what is asked for already.
     pub(crate) fn open_claim(self: &Arc<Self>) -> Option<OpenClaim> {
         let mut table = self.lock();
-        if table.closed || table.waiting_bytes >= CLAIM_BYTES_MAX {
+        if table.closed || table.abandoned || table.waiting_bytes >= CLAIM_BYTES_MAX {
             return None;
         }
         let free = table.executors.values().filter(|p| p.doing == Doing::Nothing).count();
@@ -262,7 +264,7 @@ impl Inflight {
             let grant = table.next;
             table.next += 1;
             let lease = Arc::new(LeaseWatch::new(expires));
-            if table.closed {
+            if table.closed || table.abandoned {
                 let settlement = self.runner.interrupted(&job, None);
                 table.held.insert(grant, Held { job, lease, phase: Phase::Finished(settlement) });
                 table.finished.push_back(grant);
@@ -302,16 +304,47 @@ impl Inflight {
     /// All executors of a pool that ended are gone, and what they ran is handed back; its successor begins with a crew of its own.
     pub(crate) fn new_crew(&self) -> Crew {
         let mut table = self.lock();
-        let table = &mut *table;
+        table.abandoned = false;
+        self.dismiss(&mut table);
+        table.crew
+    }
+
+    /// The pool has ended and none follows for a while: what ran or waited is handed back, and so is what claims under way bring.
+    pub(crate) fn abandon(&self) {
+        let mut table = self.lock();
+        table.abandoned = true;
+        self.dismiss(&mut table);
+        self.return_waiting(&mut table);
+        self.changed.notify_waiters();
+    }
+
+    fn dismiss(&self, table: &mut Table) {
         table.crew += 1;
         table.idle.clear();
         let mut ran: Vec<Grant> = table.executors.drain().filter_map(|(_, place)| place.doing.job()).collect();
+        // In the order they were granted in, which is the order they go back in.
         ran.sort_unstable();
         for grant in ran {
             self.interrupt(table, grant);
         }
         self.changed.notify_waiters();
-        table.crew
+    }
+
+    /// Waits until something is there to be settled. `false` when nothing can come any more, or a pool is back.
+    pub(crate) async fn until_returned_unattended(&self) -> bool {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let table = self.lock();
+                if !table.abandoned || (table.held.is_empty() && table.asked == 0) {
+                    return false;
+                }
+                if !table.finished.is_empty() {
+                    return true;
+                }
+            }
+            changed.await;
+        }
     }
 
     fn interrupt(&self, table: &mut Table, grant: Grant) -> Option<ClaimedJob> {
@@ -394,6 +427,11 @@ impl Inflight {
         (!settling.grants.is_empty()).then_some(settling)
     }
 
+    /// Whether outcomes wait for a settlement.
+    pub(crate) fn has_finished(&self) -> bool {
+        !self.lock().finished.is_empty()
+    }
+
     fn release(&self, grants: &[Grant]) {
         let mut table = self.lock();
         for grant in grants {
@@ -414,6 +452,7 @@ impl Inflight {
                 table.finished.push_back(*grant);
             }
         }
+        self.changed.notify_waiters();
     }
 
     // --- leases
@@ -447,8 +486,8 @@ impl Inflight {
 
     // --- time
 
-    /// What waited too long goes back to the front of the queue. Gives whether anything did.
-    pub(crate) fn return_unstarted(&self, now: Instant) -> bool {
+    /// What waited too long goes back to the front of the queue.
+    pub(crate) fn return_unstarted(&self, now: Instant) {
         let mut table = self.lock();
         let table = &mut *table;
         let mut returned = Vec::new();
@@ -471,7 +510,6 @@ impl Inflight {
         }
         // One batch stands at the front in its own order.
         table.finished.extend(&returned);
-        !returned.is_empty()
     }
 
     /// Looks at running handlers: settles the attempts of those that ignore their timeout, and names those that do not yield.
@@ -511,11 +549,13 @@ impl Inflight {
     /// No more claims and no more starts; what waited goes back at once.
     pub(crate) fn close(&self) {
         let mut table = self.lock();
-        let table = &mut *table;
         table.closed = true;
+        self.return_waiting(&mut table);
+    }
+
+    fn return_waiting(&self, table: &mut Table) {
         table.waiting_bytes = 0;
-        let waiting: Vec<Grant> = table.waiting.drain(..).collect();
-        for grant in waiting {
+        while let Some(grant) = table.waiting.pop_front() {
             if let Some(held) = table.held.get_mut(&grant) {
                 held.phase = Phase::Finished(self.runner.interrupted(&held.job, None));
                 table.finished.push_back(grant);
@@ -542,7 +582,6 @@ impl Inflight {
         let table = &mut *table;
         let jobs = table.executors.iter().filter_map(|(id, place)| Some((place.doing.job()?, *id)));
         let mut running: Vec<(Grant, ExecutorId)> = jobs.collect();
-        // In the order they were granted in, which is the order they go back in.
         running.sort_unstable_by_key(|(grant, _)| *grant);
         for &(grant, executor) in &running {
             if let Some(place) = table.executors.get_mut(&executor) {

@@ -13,8 +13,8 @@ use retraced_jobs::job::Lease;
 use retraced_jobs::store::{BATCH_MAX, Renewal, Renewed};
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
+use crate::errand::{self, Errand};
 use crate::health::CALL_TIMEOUT;
 use crate::house::{House, Room};
 
@@ -35,8 +35,8 @@ pub(crate) struct LeaseKeeper;
 
 pub(crate) struct LeaseKeeperState {
     house: Arc<House>,
-    round: Option<AbortOnDropHandle<()>>,
-    timer: Option<AbortOnDropHandle<()>>,
+    round: Option<Errand>,
+    timer: Option<Errand>,
 }
 
 impl Actor for LeaseKeeper {
@@ -70,15 +70,15 @@ impl Actor for LeaseKeeper {
 
 impl LeaseKeeperState {
     fn renew(&mut self, myself: &ActorRef<LeaseKeeperMessage>) {
-        let (house, myself) = (self.house.clone(), myself.clone());
-        self.round = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        let house = self.house.clone();
+        self.round = Some(errand::send_out(myself, async move {
             let answered = join_all(house.rooms.iter().map(|room| renew(&house, room))).await;
             let all_answered = answered.into_iter().all(|a| a);
             if !all_answered {
                 house.health.wait_until_up().await;
             }
-            let _ = myself.cast(LeaseKeeperMessage::Renewed { all_answered });
-        })));
+            LeaseKeeperMessage::Renewed { all_answered }
+        }));
     }
 
     fn renewed(&mut self, myself: &ActorRef<LeaseKeeperMessage>, all_answered: bool) {
@@ -86,11 +86,10 @@ impl LeaseKeeperState {
         let third = self.house.options.lease / RENEWALS_PER_LEASE;
         // Unanswered renewals wait for the store, not for their turn; a pause keeps a store that refuses from being flooded.
         let wait = if all_answered { third } else { third.min(Duration::from_millis(50)) };
-        let myself = myself.clone();
-        self.timer = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        self.timer = Some(errand::send_out(myself, async move {
             tokio::time::sleep(wait).await;
-            let _ = myself.cast(LeaseKeeperMessage::Renew);
-        })));
+            LeaseKeeperMessage::Renew
+        }));
     }
 }
 

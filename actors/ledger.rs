@@ -9,8 +9,8 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::store::WorkerRow;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
+use crate::errand::{self, Errand};
 use crate::house::House;
 
 /// How often events are written.
@@ -33,7 +33,7 @@ pub(crate) struct LedgerActor;
 pub(crate) struct LedgerState {
     house: Arc<House>,
     beat_at: Instant,
-    writing: Option<AbortOnDropHandle<()>>,
+    writing: Option<Errand>,
 }
 
 impl Actor for LedgerActor {
@@ -61,13 +61,13 @@ impl Actor for LedgerActor {
             state.beat_at = Instant::now() + HEARTBEAT_EVERY;
         }
         let house = state.house.clone();
-        state.writing = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        state.writing = Some(errand::send_out(&myself, async move {
             if house.health.is_up() {
                 write(&house, beat).await;
             }
             tokio::time::sleep(WRITE_EVERY).await;
-            let _ = myself.cast(LedgerMessage::Write);
-        })));
+            LedgerMessage::Write
+        }));
         Ok(())
     }
 }

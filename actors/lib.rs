@@ -3,6 +3,7 @@
 //!
 //! [`retraced`]: https://docs.rs/retraced
 
+mod errand;
 mod event;
 mod executor;
 mod fetcher;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio_util::task::AbortOnDropHandle;
 
+use crate::errand::{self, Errand};
 use crate::house::{House, Room};
 
 /// Longest sleep: how late a delayed job may be noticed when a hint is lost.
@@ -31,10 +31,10 @@ pub(crate) struct RetryScheduler;
 
 pub(crate) struct RetrySchedulerState {
     house: Arc<House>,
-    looking: Option<AbortOnDropHandle<()>>,
+    looking: Option<Errand>,
     /// A look was asked for while one was under way.
     again: bool,
-    timer: Option<AbortOnDropHandle<()>>,
+    timer: Option<Errand>,
 }
 
 impl Actor for RetryScheduler {
@@ -72,12 +72,11 @@ impl RetrySchedulerState {
             self.again = true;
             return;
         }
-        let (house, myself) = (self.house.clone(), myself.clone());
-        self.looking = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        let house = self.house.clone();
+        self.looking = Some(errand::send_out(myself, async move {
             let nexts = join_all(house.rooms.iter().map(|room| promote(&house, room))).await;
-            let next = nexts.into_iter().min().unwrap_or(LOOK_MAX);
-            let _ = myself.cast(RetrySchedulerMessage::Looked { next });
-        })));
+            RetrySchedulerMessage::Looked { next: nexts.into_iter().min().unwrap_or(LOOK_MAX) }
+        }));
     }
 
     fn looked(&mut self, myself: &ActorRef<RetrySchedulerMessage>, next: Duration) {
@@ -85,11 +84,10 @@ impl RetrySchedulerState {
         if std::mem::take(&mut self.again) {
             return self.look(myself);
         }
-        let myself = myself.clone();
-        self.timer = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        self.timer = Some(errand::send_out(myself, async move {
             tokio::time::sleep(next).await;
-            let _ = myself.cast(RetrySchedulerMessage::Look);
-        })));
+            RetrySchedulerMessage::Look
+        }));
     }
 }
 

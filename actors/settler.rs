@@ -10,7 +10,7 @@ use retraced_jobs::store::{Claims, Settled};
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
-use crate::house::{House, Room};
+use crate::house::{Dice, House, Room};
 use crate::inflight::{OpenClaim, Settling};
 
 /// Settlements under way at a time.
@@ -85,7 +85,7 @@ async fn settle(house: &House, room: &Room, settling: Settling, open: Option<Ope
     let sent = Instant::now();
     let answer = match &open {
         Some(claim) => {
-            let request = claim.request(house.options.lease, house.dice.nonce());
+            let request = claim.request(house.options.lease, Dice::nonce());
             let turn = || house.store.turn(call, &room.name, &settling.settlements, &request);
             house.health.until_known("turn", turn).await
         }
@@ -109,6 +109,15 @@ async fn settle(house: &House, room: &Room, settling: Settling, open: Option<Ope
             house.health.wait_after_refusal().await;
         }
         None => {}
+    }
+}
+
+/// Settles all a closed queue holds, claims still under way included, until nothing is left or the queue has opened again.
+pub(crate) async fn settle_what_is_left(house: &House, room: &Room) {
+    while room.inflight.until_returned_unattended().await {
+        if let Some(settling) = room.inflight.take_finished(1) {
+            settle(house, room, settling, None).await;
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use backoff::backoff::Backoff;
 use futures_util::StreamExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::store::Hint;
-use tokio_util::task::AbortOnDropHandle;
 
+use crate::errand::{self, Errand};
 use crate::house::House;
 
 /// Delay before the first probe of an outage.
@@ -33,8 +33,8 @@ pub(crate) struct StoreLink;
 pub(crate) struct StoreLinkState {
     house: Arc<House>,
     backoff: backoff::ExponentialBackoff,
-    probing: bool,
-    _hints: AbortOnDropHandle<()>,
+    probe: Option<Errand>,
+    _hints: Errand,
 }
 
 impl Actor for StoreLink {
@@ -48,11 +48,11 @@ impl Actor for StoreLink {
         house: Arc<House>,
     ) -> Result<StoreLinkState, ActorProcessingErr> {
         house.health.link().fill(&myself);
-        let hints = AbortOnDropHandle::new(tokio::spawn(listen(house.clone())));
+        let hints = errand::send_out(&myself, listen(house.clone()));
         if !house.health.is_up() {
             myself.cast(StoreLinkMessage::Lost)?;
         }
-        Ok(StoreLinkState { house, backoff: probes(), probing: false, _hints: hints })
+        Ok(StoreLinkState { house, backoff: probes(), probe: None, _hints: hints })
     }
 
     async fn handle(
@@ -71,21 +71,19 @@ impl Actor for StoreLink {
 
 impl StoreLinkState {
     fn probe_unless_probing(&mut self, myself: &ActorRef<StoreLinkMessage>) {
-        if self.probing || self.house.health.is_up() {
+        if self.probe.is_some() || self.house.health.is_up() {
             return;
         }
-        self.probing = true;
         let delay = self.backoff.next_backoff().unwrap_or(PROBE_DELAY_MAX);
-        let (house, myself) = (self.house.clone(), myself.clone());
-        tokio::spawn(async move {
+        let house = self.house.clone();
+        self.probe = Some(errand::send_out(myself, async move {
             tokio::time::sleep(delay).await;
-            let answered = house.health.attempt("probe", house.store.probe()).await.is_ok();
-            let _ = myself.cast(StoreLinkMessage::Probed { answered });
-        });
+            StoreLinkMessage::Probed { answered: house.health.attempt("probe", house.store.probe()).await.is_ok() }
+        }));
     }
 
     fn probed(&mut self, myself: &ActorRef<StoreLinkMessage>, answered: bool) {
-        self.probing = false;
+        self.probe = None;
         if answered {
             self.backoff.reset();
         } else {
@@ -108,7 +106,7 @@ fn probes() -> backoff::ExponentialBackoff {
 }
 
 /// Passes hints on, for as long as there is a subscription, and subscribes anew when it is lost.
-async fn listen(house: Arc<House>) {
+async fn listen(house: Arc<House>) -> StoreLinkMessage {
     let queues: Vec<_> = house.rooms.iter().map(|room| room.name.clone()).collect();
     loop {
         if let Ok(mut hints) = house.health.attempt("hints", house.store.hints(&queues)).await {

@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use retraced_jobs::trace::EventKind;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::event::Events;
 use crate::restart::{ChildKind, End, Reopening, RestartPolicy, Window};
@@ -42,9 +43,18 @@ pub(crate) struct ChildSpec {
     pub(crate) kind: ChildKind,
     pub(crate) shutdown: Shutdown,
     pub(crate) start_timeout: Duration,
-    /// For a child that is a supervisor: when it gives up it is closed, and tried again this way, at no cost to our budget.
-    pub(crate) reopening: Option<Reopening>,
+    /// For a child that is a supervisor: when it gives up it is closed, at no cost to our budget.
+    pub(crate) closing: Option<Closing>,
     pub(crate) start: StartChild,
+}
+
+/// What becomes of a child that gave up, or cannot be started again.
+#[derive(Clone)]
+pub(crate) struct Closing {
+    /// How it is tried again.
+    pub(crate) reopening: Reopening,
+    /// Looks after what it left behind.
+    pub(crate) closed: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// What a supervisor is made of.
@@ -67,7 +77,7 @@ pub struct Exhausted {
     pub supervisor: String,
     /// The child that failed last.
     pub child: String,
-    /// Failures counted in the window.
+    /// Failures counted in the window; 0 when the child did not fail but said that all must end.
     pub failures: u32,
     /// The window.
     pub window: Duration,
@@ -77,6 +87,9 @@ pub struct Exhausted {
 
 impl fmt::Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.failures == 0 {
+            return write!(f, "supervisor {} gave up, told so by {}: {}", self.supervisor, self.child, self.reason);
+        }
         write!(
             f,
             "supervisor {} gave up: {} failed, the {} failure within {:?}: {}",
@@ -106,7 +119,7 @@ pub(crate) enum SupervisorMessage {
     /// A start came to its end.
     Started { child: usize, generation: u32, result: Result<ActorCell, String> },
     /// The children of a restart are stopped and its delay is over.
-    Restart { children: Vec<usize>, epoch: u64 },
+    Restart { plan: Plan },
     /// Answered once all children run, or with why they do not.
     WhenReady(oneshot::Sender<Result<(), String>>),
     /// Stops the children in reverse order, then itself.
@@ -117,6 +130,9 @@ pub(crate) enum SupervisorMessage {
     GiveUp { child: String, reason: String },
 }
 
+/// A restart that was decided on; grows with each.
+type Plan = u64;
+
 /// The actor. Its behaviour is in its state's spec.
 pub(crate) struct Supervisor;
 
@@ -124,13 +140,13 @@ pub(crate) struct SupervisorState {
     spec: SupervisorSpec,
     children: Vec<Child>,
     to_start: VecDeque<usize>,
-    starting: bool,
+    /// The start under way; it ends with us.
+    starting: Option<AbortOnDropHandle<()>>,
     window: Window,
     rng: SmallRng,
-    /// Grows when the supervisor stops, so that restarts planned before are not carried out.
-    epoch: u64,
-    /// Ends told before the starts they belong to; at most one a start under way.
-    early: Option<(ActorId, End, Option<Exhausted>)>,
+    plans: Plan,
+    /// Ends told while a start was under way that may be the end of what it started; emptied when it is over.
+    early: Vec<(ActorId, End, Option<Exhausted>)>,
     ready: Ready,
 }
 
@@ -143,7 +159,10 @@ enum Ready {
 struct Child {
     generations: u32,
     closings: u32,
+    closed: bool,
     status: Status,
+    /// The restart it waits for. A later one takes the place of an earlier one, so that children of both start in their order.
+    plan: Option<Plan>,
 }
 
 enum Status {
@@ -169,15 +188,15 @@ impl Actor for Supervisor {
         spec: SupervisorSpec,
     ) -> Result<SupervisorState, ActorProcessingErr> {
         spec.policy.validate()?;
-        let down = || Child { generations: 0, closings: 0, status: Status::Down };
+        let down = || Child { generations: 0, closings: 0, closed: false, status: Status::Down, plan: None };
         let children: Vec<Child> = spec.children.iter().map(|_| down()).collect();
         Ok(SupervisorState {
             to_start: (0..children.len()).collect(),
-            starting: false,
+            starting: None,
             window: Window::default(),
             rng: SmallRng::seed_from_u64(spec.seed),
-            epoch: 0,
-            early: None,
+            plans: 0,
+            early: Vec::new(),
             ready: Ready::Not(Vec::new()),
             children,
             spec,
@@ -203,15 +222,12 @@ impl Actor for Supervisor {
             SupervisorMessage::Started { child, generation, result } => {
                 state.started(&myself, child, generation, result);
             }
-            SupervisorMessage::Restart { children, epoch } => state.restart(&myself, &children, epoch),
+            SupervisorMessage::Restart { plan } => state.restart(&myself, plan),
             SupervisorMessage::WhenReady(reply) => state.answer_when_ready(reply),
             SupervisorMessage::Shutdown => state.stop_all(&myself, None),
             SupervisorMessage::ChildrenStopped(None) => myself.stop(None),
             SupervisorMessage::ChildrenStopped(Some(exhausted)) => return Err(state.give_up(exhausted)),
-            SupervisorMessage::GiveUp { child, reason } => {
-                let exhausted = state.exhausted(&child, 0, &reason);
-                state.stop_all(&myself, Some(exhausted));
-            }
+            SupervisorMessage::GiveUp { child, reason } => state.escalate(&myself, child, 0, reason),
         }
         Ok(())
     }
@@ -229,13 +245,12 @@ impl Actor for Supervisor {
     }
 }
 
-/// Whose end an event of ractor tells, and how it was. Killed and cancelled actors are told by their reason; nobody stops an actor with these words.
+/// Whose end an event of ractor tells, and how it was. A stop with a reason is an abnormal end: killed and cancelled actors are told that way, and those whose
+/// errand panicked.
 pub(crate) fn end_of(event: Ended) -> Option<(ActorCell, End, Option<Exhausted>)> {
     match event {
-        Ended::ActorTerminated(actor, _, Some(reason)) if reason == "killed" || reason == "actor_task_cancelled" => {
-            Some((actor, End::Abnormal(reason), None))
-        }
-        Ended::ActorTerminated(actor, _, _) => Some((actor, End::Normal, None)),
+        Ended::ActorTerminated(actor, _, Some(reason)) => Some((actor, End::Abnormal(reason), None)),
+        Ended::ActorTerminated(actor, _, None) => Some((actor, End::Normal, None)),
         Ended::ActorFailed(actor, error) => {
             let exhausted = error.downcast_ref::<Exhausted>().cloned();
             Some((actor, End::Abnormal(error.to_string()), exhausted))
@@ -246,7 +261,7 @@ pub(crate) fn end_of(event: Ended) -> Option<(ActorCell, End, Option<Exhausted>)
 
 impl SupervisorState {
     fn start_next(&mut self, myself: &ActorRef<SupervisorMessage>) {
-        if self.starting || matches!(self.ready, Ready::Stopping) {
+        if self.starting.is_some() || matches!(self.ready, Ready::Stopping) {
             return;
         }
         let Some(index) = self.to_start.pop_front() else {
@@ -256,22 +271,18 @@ impl SupervisorState {
         let spec = self.spec.children[index].clone();
         let generation = child.generations;
         child.generations += 1;
+        child.plan = None;
         child.status = Status::Starting;
-        self.starting = true;
         let myself = myself.clone();
-        tokio::spawn(async move {
-            let start = tokio::spawn((spec.start)(myself.get_cell(), generation));
-            let late = start.abort_handle();
+        self.starting = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let start = AbortOnDropHandle::new(tokio::spawn((spec.start)(myself.get_cell(), generation)));
             let result = match tokio::time::timeout(spec.start_timeout, start).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(panic)) => Err(format!("its start panicked: {panic}")),
-                Err(_) => {
-                    late.abort();
-                    Err(format!("it did not start within {:?}", spec.start_timeout))
-                }
+                Err(_) => Err(format!("it did not start within {:?}", spec.start_timeout)),
             };
             let _ = myself.cast(SupervisorMessage::Started { child: index, generation, result });
-        });
+        })));
     }
 
     fn all_started(&mut self) {
@@ -290,23 +301,31 @@ impl SupervisorState {
         generation: u32,
         result: Result<ActorCell, String>,
     ) {
-        self.starting = false;
+        self.starting = None;
+        let early = std::mem::take(&mut self.early);
         let path = self.spec.children[index].path.clone();
         let stopping = matches!(self.ready, Ready::Stopping);
         match result {
             Ok(actor) if stopping => actor.kill(),
+            Err(_) if stopping => {}
+            Ok(actor) if self.children[index].plan.is_some() => {
+                // It is to be restarted with one that failed meanwhile.
+                actor.kill();
+                self.children[index].status = Status::Stopping;
+                self.start_next(myself);
+            }
             Ok(actor) => {
                 self.spec.roster.enter(&path, generation, actor.clone());
                 let kind = if generation == 0 { EventKind::Started } else { EventKind::Restarted };
                 self.spec.events.emit(&path, generation, kind);
-                if self.children[index].closings > 0 {
+                if std::mem::take(&mut self.children[index].closed) {
                     self.spec.events.emit(&path, generation, EventKind::QueueReopened);
                 }
                 self.children[index].status = Status::Up { actor: actor.clone(), since: Instant::now() };
-                self.start_next(myself);
-                if let Some((_, end, exhausted)) = self.early.take_if(|(id, ..)| *id == actor.get_id()) {
+                if let Some((_, end, exhausted)) = early.into_iter().find(|(id, ..)| *id == actor.get_id()) {
                     self.ended(myself, &actor, end, exhausted);
                 }
+                self.start_next(myself);
             }
             Err(reason) => {
                 self.spec.events.emit(&path, generation, EventKind::StartFailed { reason: reason.clone() });
@@ -317,6 +336,9 @@ impl SupervisorState {
                     }
                     let exhausted = self.exhausted(&path, 1, &reason);
                     self.stop_all(myself, Some(exhausted));
+                } else if let Some(closing) = self.spec.children[index].closing.clone() {
+                    self.close(myself, index, Instant::now(), &reason, &closing);
+                    self.start_next(myself);
                 } else {
                     self.failed(myself, index, reason);
                     self.start_next(myself);
@@ -343,8 +365,8 @@ impl SupervisorState {
         let is_it =
             |child: &Child| matches!(&child.status, Status::Up { actor: up, .. } if up.get_id() == actor.get_id());
         let Some(index) = self.children.iter().position(is_it) else {
-            if self.starting {
-                self.early = Some((actor.get_id(), end, exhausted));
+            if self.starting.is_some() {
+                self.early.push((actor.get_id(), end, exhausted));
             }
             return;
         };
@@ -357,14 +379,17 @@ impl SupervisorState {
         if matches!(self.ready, Ready::Stopping) {
             return;
         }
-        match (exhausted, spec.reopening) {
-            (Some(exhausted), Some(reopening)) => self.close(myself, index, since, &exhausted, reopening),
+        match (exhausted, spec.closing.clone()) {
+            (Some(exhausted), Some(closing)) => self.close(myself, index, since, &exhausted.to_string(), &closing),
             _ if !spec.kind.restarts_after(&end) => {
                 self.children[index].status = Status::Ended;
                 let generation = self.generation(index);
                 self.spec.events.emit(&self.spec.children[index].path, generation, EventKind::Stopped);
             }
-            (Some(exhausted), None) => self.escalate(myself, index, exhausted.failures, exhausted.reason),
+            (Some(exhausted), None) => {
+                let child = self.spec.children[index].path.clone();
+                self.escalate(myself, child, exhausted.failures, exhausted.reason);
+            }
             (None, _) => {
                 let reason = match end {
                     End::Normal => "it ended though it is meant to stay".to_owned(),
@@ -375,25 +400,27 @@ impl SupervisorState {
         }
     }
 
-    /// A child that is a supervisor gave up: it stays closed for a while, and nobody else is disturbed.
+    /// A child that is a supervisor gave up, or cannot be started again: it stays closed for a while, and nobody else is disturbed.
     fn close(
         &mut self,
         myself: &ActorRef<SupervisorMessage>,
         index: usize,
         since: Instant,
-        exhausted: &Exhausted,
-        reopening: Reopening,
+        reason: &str,
+        closing: &Closing,
     ) {
         let child = &mut self.children[index];
-        if since.elapsed() > reopening.max {
+        if since.elapsed() > closing.reopening.max {
             child.closings = 0;
         }
         child.closings += 1;
-        let delay = reopening.delay_after(child.closings);
-        let kind = EventKind::QueueClosed { reopens_in_ms: millis(delay), reason: exhausted.to_string() };
+        child.closed = true;
+        let delay = closing.reopening.delay_after(child.closings);
+        let kind = EventKind::QueueClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };
         let generation = self.generation(index);
         self.spec.events.emit(&self.spec.children[index].path, generation, kind);
-        self.restart_later(myself, vec![index], Vec::new(), delay);
+        (closing.closed)();
+        self.restart_later(myself, &[index], delay);
     }
 
     fn failed(&mut self, myself: &ActorRef<SupervisorMessage>, index: usize, reason: String) {
@@ -404,13 +431,12 @@ impl SupervisorState {
         let crashed = EventKind::Crashed { reason: reason.clone(), failures, budget: budget.restarts };
         self.spec.events.emit(&path, generation, crashed);
         if failures > budget.restarts {
-            return self.escalate(myself, index, failures, reason);
+            return self.escalate(myself, path, failures, reason);
         }
         let delay = self.spec.policy.delay_after(failures, self.rng.random_range(0..1000));
         self.spec.events.emit(&path, generation, EventKind::RestartScheduled { delay_ms: millis(delay) });
         let affected: Vec<usize> = self.spec.policy.strategy.affected(index, self.children.len()).collect();
-        let to_stop = self.take_running(&affected);
-        self.restart_later(myself, affected, to_stop, delay);
+        self.restart_later(myself, &affected, delay);
     }
 
     /// The running actors among these children, last started first, from now on expected to end.
@@ -427,36 +453,47 @@ impl SupervisorState {
         running
     }
 
-    fn restart_later(
-        &self,
-        myself: &ActorRef<SupervisorMessage>,
-        children: Vec<usize>,
-        to_stop: Vec<(ActorCell, String, Shutdown)>,
-        delay: Duration,
-    ) {
-        let (myself, epoch, roster) = (myself.clone(), self.epoch, self.spec.roster.clone());
+    /// Stops these children in reverse order, and starts them in order once the delay is over.
+    fn restart_later(&mut self, myself: &ActorRef<SupervisorMessage>, children: &[usize], delay: Duration) {
+        self.plans += 1;
+        let plan = self.plans;
+        let to_stop = self.take_running(children);
+        for &index in children {
+            let child = &mut self.children[index];
+            if self.spec.children[index].kind == ChildKind::Temporary {
+                child.status = Status::Ended;
+            } else if !matches!(child.status, Status::Ended) {
+                child.plan = Some(plan);
+                self.to_start.retain(|waiting| *waiting != index);
+            }
+        }
+        let (myself, roster) = (myself.clone(), self.spec.roster.clone());
         tokio::spawn(async move {
             stop_in_order(to_stop, &roster).await;
             tokio::time::sleep(delay).await;
-            let _ = myself.cast(SupervisorMessage::Restart { children, epoch });
+            let _ = myself.cast(SupervisorMessage::Restart { plan });
         });
     }
 
-    fn restart(&mut self, myself: &ActorRef<SupervisorMessage>, children: &[usize], epoch: u64) {
-        if epoch != self.epoch {
+    fn restart(&mut self, myself: &ActorRef<SupervisorMessage>, plan: Plan) {
+        if matches!(self.ready, Ready::Stopping) {
             return;
         }
-        for &index in children {
-            let waits = matches!(self.children[index].status, Status::Down | Status::Stopping);
-            if waits && !self.to_start.contains(&index) {
+        for (index, child) in self.children.iter_mut().enumerate() {
+            if child.plan == Some(plan) {
+                // One whose start is under way is waited for: its start is void, and it comes after it.
+                let void = matches!(child.status, Status::Starting);
+                child.plan = child.plan.filter(|_| void);
                 self.to_start.push_back(index);
             }
         }
         self.start_next(myself);
     }
 
-    fn escalate(&mut self, myself: &ActorRef<SupervisorMessage>, index: usize, failures: u32, reason: String) {
-        let child = self.spec.children[index].path.clone();
+    fn escalate(&mut self, myself: &ActorRef<SupervisorMessage>, child: String, failures: u32, reason: String) {
+        if matches!(self.ready, Ready::Stopping) {
+            return;
+        }
         let exhausted = self.exhausted(&child, failures, &reason);
         let window_ms = millis(self.spec.policy.budget.window);
         self.spec.events.emit(&self.spec.path, 0, EventKind::Escalated { child, failures, window_ms, reason });
@@ -478,7 +515,6 @@ impl SupervisorState {
             return;
         }
         self.ready = Ready::Stopping;
-        self.epoch += 1;
         let all: Vec<usize> = (0..self.children.len()).collect();
         let running = self.take_running(&all);
         let (myself, roster) = (myself.clone(), self.spec.roster.clone());
@@ -519,8 +555,26 @@ async fn stop_in_order(actors: Vec<(ActorCell, String, Shutdown)>, roster: &Rost
 /// Starts a supervisor as the child of another, and waits until its own children run.
 pub(crate) async fn start_supervisor(spec: SupervisorSpec, parent: ActorCell) -> Result<ActorCell, String> {
     let (actor, _) = Actor::spawn_linked(None, Supervisor, spec, parent).await.map_err(|e| e.to_string())?;
-    let cell = actor.get_cell();
-    wait_until_ready(&actor).await.map(|()| cell)
+    let unready = KilledOnDrop(Some(actor.get_cell()));
+    wait_until_ready(&actor).await?;
+    unready.keep().ok_or_else(|| "it ended at once".to_owned())
+}
+
+/// An actor nobody waits for any more is not left behind.
+struct KilledOnDrop(Option<ActorCell>);
+
+impl KilledOnDrop {
+    fn keep(mut self) -> Option<ActorCell> {
+        self.0.take()
+    }
+}
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        if let Some(actor) = &self.0 {
+            actor.kill();
+        }
+    }
 }
 
 /// Waits until all children of a supervisor run. Bounded by the children's start timeouts.
@@ -533,3 +587,6 @@ pub(crate) async fn wait_until_ready(supervisor: &ActorRef<SupervisorMessage>) -
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

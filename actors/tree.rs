@@ -22,15 +22,15 @@ use crate::ledger::LedgerActor;
 use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
 use crate::pool::Pool;
 use crate::queue::{Queue, QueueHandle};
-use crate::restart::{ChildKind, Reopening};
+use crate::restart::ChildKind;
 use crate::retry_scheduler::RetryScheduler;
 use crate::roster::Resident;
-use crate::settler::Settler;
+use crate::settler::{self, Settler};
 use crate::shutdown::{self, Drained};
 use crate::store_link::StoreLink;
 use crate::supervisor::{
-    ChildSpec, Exhausted, Shutdown, StartChild, Supervisor, SupervisorMessage, SupervisorSpec, start_supervisor,
-    wait_until_ready,
+    ChildSpec, Closing, Exhausted, Shutdown, StartChild, Supervisor, SupervisorMessage, SupervisorSpec,
+    start_supervisor, wait_until_ready,
 };
 use crate::watchdog::Watchdog;
 
@@ -263,11 +263,12 @@ fn root_spec(house: &Arc<House>, verdict: Arc<OnceLock<Exhausted>>) -> Superviso
         }),
     ];
     for room in &house.rooms {
-        let (house, room_) = (house.clone(), room.clone());
+        let closing = Closing { reopening: room.options.reopening, closed: hand_back(house, room) };
+        let path = room.name.to_string();
+        let (house, room) = (house.clone(), room.clone());
         let start: StartChild =
-            Arc::new(move |parent, _| Box::pin(start_supervisor(queue_spec(&house, &room_), parent)));
-        let reopening = Some(room.options.reopening);
-        children.push(child(room.name.as_str(), Shutdown::Ordered(QUEUE_TIMEOUT), reopening, QUEUE_TIMEOUT, start));
+            Arc::new(move |parent, _| Box::pin(start_supervisor(queue_spec(&house, &room), parent)));
+        children.push(child(&path, Shutdown::Ordered(QUEUE_TIMEOUT), Some(closing), QUEUE_TIMEOUT, start));
     }
     children.push(child("retry-scheduler", Shutdown::Graceful(STOP_TIMEOUT), None, START_TIMEOUT, {
         let house = house.clone();
@@ -325,11 +326,26 @@ fn queue_spec(house: &Arc<House>, room: &Arc<Room>) -> SupervisorSpec {
 fn child(
     path: &str,
     shutdown: Shutdown,
-    reopening: Option<Reopening>,
+    closing: Option<Closing>,
     start_timeout: Duration,
     start: StartChild,
 ) -> ChildSpec {
-    ChildSpec { path: path.to_owned(), kind: ChildKind::Permanent, shutdown, start_timeout, reopening, start }
+    ChildSpec { path: path.to_owned(), kind: ChildKind::Permanent, shutdown, start_timeout, closing, start }
+}
+
+/// A closed queue holds nothing: what had returned is settled, and what it had not done others may do.
+fn hand_back(house: &Arc<House>, room: &Arc<Room>) -> Arc<dyn Fn() + Send + Sync> {
+    let (house, room) = (house.clone(), room.clone());
+    Arc::new(move || {
+        room.inflight.abandon();
+        let (house, room) = (house.clone(), room.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = house.ended.cancelled() => {}
+                () = settler::settle_what_is_left(&house, &room) => {}
+            }
+        });
+    })
 }
 
 /// How an actor is started: unnamed, because ractor's names are global to the process and two runtimes must not collide.

@@ -12,8 +12,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::store::{Reclaim, Reclaimed, TrimPolicy};
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
+use crate::errand::{self, Errand};
 use crate::executor;
 use crate::house::{House, Room};
 use crate::pool::PoolMessage;
@@ -50,9 +50,9 @@ pub(crate) struct Watchdog;
 
 pub(crate) struct WatchdogState {
     house: Arc<House>,
-    round: Option<AbortOnDropHandle<()>>,
-    timer: Option<AbortOnDropHandle<()>>,
-    _looks: AbortOnDropHandle<()>,
+    round: Option<Errand>,
+    timer: Option<Errand>,
+    looks: Option<Errand>,
     audit_at: Instant,
     zombies_max: usize,
 }
@@ -71,16 +71,9 @@ impl Actor for Watchdog {
         let executors = house.rooms.iter().map(|room| room.options.concurrency).sum();
         let zombies_max = house.options.zombies_max.unwrap_or(executors);
         // Apart from the rounds with the store: our own handlers are watched in an outage too.
-        let looks = AbortOnDropHandle::new(tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(WATCH_MIN).await;
-                if myself.cast(WatchdogMessage::LookAround).is_err() {
-                    break;
-                }
-            }
-        }));
+        myself.cast(WatchdogMessage::LookAround)?;
         let audit_at = Instant::now() + AUDIT_EVERY;
-        Ok(WatchdogState { house, round: None, timer: None, _looks: looks, audit_at, zombies_max })
+        Ok(WatchdogState { house, round: None, timer: None, looks: None, audit_at, zombies_max })
     }
 
     async fn handle(
@@ -92,7 +85,7 @@ impl Actor for Watchdog {
         match message {
             WatchdogMessage::Watch => state.watch(&myself),
             WatchdogMessage::Watched { next } => state.watched(&myself, next),
-            WatchdogMessage::LookAround => state.look_around(),
+            WatchdogMessage::LookAround => state.look_around(&myself),
         }
         Ok(())
     }
@@ -104,8 +97,8 @@ impl WatchdogState {
         if audit {
             self.audit_at = Instant::now() + AUDIT_EVERY;
         }
-        let (house, myself) = (self.house.clone(), myself.clone());
-        self.round = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        let house = self.house.clone();
+        self.round = Some(errand::send_out(myself, async move {
             let rounds = house.rooms.iter().map(|room| async {
                 let next = reclaim(&house, room).await;
                 trim(&house, room).await;
@@ -114,22 +107,24 @@ impl WatchdogState {
                 }
                 next
             });
-            let next = join_all(rounds).await.into_iter().min().unwrap_or(WATCH_MAX);
-            let _ = myself.cast(WatchdogMessage::Watched { next });
-        })));
+            WatchdogMessage::Watched { next: join_all(rounds).await.into_iter().min().unwrap_or(WATCH_MAX) }
+        }));
     }
 
     fn watched(&mut self, myself: &ActorRef<WatchdogMessage>, next: Duration) {
         self.round = None;
-        let myself = myself.clone();
         let longest = WATCH_MAX.min(self.house.options.lease / 3);
-        self.timer = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        self.timer = Some(errand::send_out(myself, async move {
             tokio::time::sleep(next.max(WATCH_MIN).min(longest)).await;
-            let _ = myself.cast(WatchdogMessage::Watch);
-        })));
+            WatchdogMessage::Watch
+        }));
     }
 
-    fn look_around(&self) {
+    fn look_around(&mut self, myself: &ActorRef<WatchdogMessage>) {
+        self.looks = Some(errand::send_out(myself, async {
+            tokio::time::sleep(WATCH_MIN).await;
+            WatchdogMessage::LookAround
+        }));
         let now = Instant::now();
         for room in &self.house.rooms {
             let overdue = room.inflight.overdue(now, ZOMBIE_AFTER, STUCK_AFTER, self.house.dice.jitter());
@@ -145,7 +140,9 @@ impl WatchdogState {
                 room.pool.tell(PoolMessage::Start { slot: zombie.executor.slot });
                 room.flush();
             }
-            if room.inflight.return_unstarted(now) {
+            room.inflight.return_unstarted(now);
+            // Also what went back to the table because its call came to a bad end.
+            if room.inflight.has_finished() {
                 room.flush();
             }
         }

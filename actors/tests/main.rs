@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod backpressure;
+mod closing;
 mod kills;
 mod life;
+mod neighbours;
 mod outage;
 mod replies;
 mod shutdown;
+mod simulation;
 mod support;
+mod zombies;

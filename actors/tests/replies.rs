@@ -135,3 +135,41 @@ async fn what_the_store_refused_to_settle_is_settled_when_it_no_longer_refuses()
     assert!(world.count(|kind| matches!(kind, EventKind::StoreRefused { .. })) >= 1);
     world.close().await;
 }
+
+/// A bug in a store, once in each verb and at each of its first calls: whoever called is started anew or tries again, and nobody waits for ever.
+#[tokio::test(start_paused = true)]
+async fn a_panic_inside_the_store_stops_nobody_for_good() {
+    let verbs = [
+        Verb::Enqueue,
+        Verb::Claim,
+        Verb::Turn,
+        Verb::Settle,
+        Verb::Promote,
+        Verb::Reclaim,
+        Verb::Trim,
+        Verb::Renew,
+        Verb::Record,
+        Verb::Heartbeat,
+        Verb::Hints,
+    ];
+    for verb in verbs {
+        for nth in 1..=3 {
+            let world = World::build().options(|options| options.lease = secs(2)).start().await;
+            world.store.once(verb, nth, Fault::Panic);
+            for n in 0..3 {
+                let slow = world.enqueue(&format!("slow-{n}"), Work::lasting(secs(5))).await;
+                let failing = Work::then(Do::FailAskingFor(500)).and(millis(1), Do::Succeed);
+                let failing = world.enqueue(&format!("failing-{n}"), failing).await;
+                world.until_all(&[slow, failing], JobState::Completed).await;
+            }
+            let stats = world.stats();
+            assert_eq!((stats.completed_total, stats.failures_total), (6, 3), "{verb:?} {nth}: {stats:?}");
+            assert_eq!(world.book.all().iter().filter(|run| run.ended.unwrap().1 == How::Cut).count(), 0);
+            if verb != Verb::Claim && verb != Verb::Turn {
+                // A grant whose reply was lost in a panic is found again when its lease runs out.
+                assert_eq!((stats.crashes_total, world.book.count()), (0, 9), "{verb:?} {nth}: {stats:?}");
+            }
+            world.close().await;
+        }
+    }
+}

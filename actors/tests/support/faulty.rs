@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName};
+use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
     AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
@@ -50,6 +50,8 @@ pub enum Fault {
     Refuse,
     /// Nothing is ever heard of it: applied, and never answered.
     Silence,
+    /// A bug: the call panics.
+    Panic,
 }
 
 /// Where a call is.
@@ -74,7 +76,7 @@ struct Inner {
     watcher: Mutex<Option<Watcher>>,
     away: AtomicBool,
     calls: Mutex<BTreeMap<Verb, usize>>,
-    claim_limits: Mutex<Vec<usize>>,
+    claims: Mutex<Vec<ClaimRequest>>,
     latency: Mutex<Duration>,
 }
 
@@ -86,7 +88,7 @@ impl Faulty {
             watcher: Mutex::default(),
             away: AtomicBool::new(false),
             calls: Mutex::default(),
-            claim_limits: Mutex::default(),
+            claims: Mutex::default(),
             latency: Mutex::default(),
         }))
     }
@@ -138,7 +140,12 @@ impl Faulty {
 
     /// What each claim asked for.
     pub fn claim_limits(&self) -> Vec<usize> {
-        self.0.claim_limits.lock().unwrap().clone()
+        self.0.claims.lock().unwrap().iter().map(|request| request.limit).collect()
+    }
+
+    /// The nonces drawn for claims so far.
+    pub fn nonces(&self) -> Vec<Nonce> {
+        self.0.claims.lock().unwrap().iter().map(|request| request.nonce).collect()
     }
 
     fn tell(&self, verb: Verb, moment: Moment) {
@@ -177,6 +184,7 @@ impl Faulty {
             match fault {
                 Some(Fault::Before) => return Err(lost(operation)),
                 Some(Fault::Refuse) => return Err(StoreError::Refused { operation, reason: "by plan".into() }),
+                Some(Fault::Panic) => panic!("a bug in the store, by plan"),
                 Some(Fault::Late(delay)) => tokio::time::sleep(delay).await,
                 _ => {}
             }
@@ -231,7 +239,7 @@ impl Transitions for Faulty {
     }
 
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims> {
-        self.0.claim_limits.lock().unwrap().push(request.limit);
+        self.0.claims.lock().unwrap().push(request.clone());
         self.pass(Verb::Claim, "claim", move |store| store.claim(call, queue, request))
     }
 
@@ -251,7 +259,7 @@ impl Transitions for Faulty {
         settlements: &'a [Settlement],
         request: &'a ClaimRequest,
     ) -> StoreFuture<'a, (Vec<Settled>, Claims)> {
-        self.0.claim_limits.lock().unwrap().push(request.limit);
+        self.0.claims.lock().unwrap().push(request.clone());
         self.pass(Verb::Turn, "turn", move |store| store.turn(call, queue, settlements, request))
     }
 

@@ -5,7 +5,7 @@ mod faulty;
 mod work;
 mod world;
 
-pub use book::{Book, How, Run};
+pub use book::{Book, How};
 pub use faulty::{Fault, Faulty, Moment, Verb};
 pub use work::{Do, Step, Work};
 pub use world::{World, WorldBuilder, millis, secs};

@@ -40,6 +40,10 @@ pub enum Do {
     SucceedWhenAsked,
     /// Never returns.
     Hang,
+    /// Blocks a thread, deaf to everything, until the world's gate is open. Only where handlers are [blocking](super::WorldBuilder::blocking).
+    Block,
+    /// Blocks the thread it is polled on for so many ms.
+    BlockFor(u64),
 }
 
 impl Work {

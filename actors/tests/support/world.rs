@@ -1,6 +1,7 @@
 //! A world of its own for each test: one memory store behind its faults, one tree or more, and a check at the end that nothing was left behind.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,9 +47,16 @@ pub struct WorldBuilder {
     store: Option<Faulty>,
     book: Book,
     users: Handle,
+    gate: Option<Arc<AtomicBool>>,
 }
 
 impl WorldBuilder {
+    /// Handlers run on threads for blocking work, and those that [block](Do::Block) do so until the gate is open.
+    pub fn blocking(mut self, gate: Arc<AtomicBool>) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
     pub fn queues(mut self, names: &[&str]) -> Self {
         self.queues = names.iter().map(|name| QueueName::new(name).unwrap()).collect();
         self
@@ -91,14 +99,19 @@ impl WorldBuilder {
     }
 
     pub async fn try_start(self) -> Result<World, StartError> {
-        let Self { queues, options, queue, rules, store, book, users } = self;
+        let Self { queues, options, queue, rules, store, book, users, gate } = self;
         let clock = options.clock.clone();
         let store = store.unwrap_or_else(|| Faulty::new(MemoryStore::with_clock(clock)));
         let incarnation = Incarnation::from(Uuid::new_v4());
         let specs = queues.iter().map(|name| {
             let mut handlers = Handlers::default();
             let book = book.clone();
-            handlers.add(move |work: Work, ctx: Context| perform(work, ctx, book.clone())).unwrap();
+            match gate.clone() {
+                None => handlers.add(move |work: Work, ctx: Context| perform(work, ctx, book.clone())).unwrap(),
+                Some(gate) => handlers
+                    .add_blocking(move |work: Work, ctx: Context| perform_blocking(&work, &ctx, &book, &gate))
+                    .unwrap(),
+            }
             let (handlers, states) = (Arc::new(handlers), Arc::new(States::default()));
             QueueSpec {
                 name: name.clone(),
@@ -166,9 +179,30 @@ async fn perform(work: Work, ctx: Context, book: Book) -> Result<(), Failure> {
             Ok(())
         }
         Do::Hang => std::future::pending().await,
+        Do::BlockFor(ms) => {
+            std::thread::sleep(millis(ms));
+            Ok(())
+        }
+        Do::Block => unreachable!("only blocking handlers may block"),
     };
     entry.ends(if result.is_ok() { How::Succeeded } else { How::Failed });
     result
+}
+
+/// The little that blocking handlers are asked to do.
+fn perform_blocking(work: &Work, ctx: &Context, book: &Book, gate: &AtomicBool) -> Result<(), Failure> {
+    let entry = book.begin(ctx);
+    let step = work.steps[entry.earlier.min(work.steps.len() - 1)];
+    let deadline = Instant::now() + millis(step.wait_ms);
+    let goes_on = || match step.then {
+        Do::Block => !gate.load(Ordering::SeqCst),
+        _ => Instant::now() < deadline,
+    };
+    while goes_on() {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    entry.ends(How::Succeeded);
+    Ok(())
 }
 
 /// A tree with its surroundings.
@@ -198,6 +232,7 @@ impl World {
             store: None,
             book: Book::default(),
             users: Handle::current(),
+            gate: None,
         }
     }
 
@@ -299,6 +334,39 @@ impl World {
             // A look every millisecond costs too much where minutes pass.
             tokio::time::sleep(if begun.elapsed() < secs(2) { millis(1) } else { millis(20) }).await;
         }
+    }
+
+    /// Waits until this holds where threads are blocked, which keeps paused time from passing by itself: here it is pushed on.
+    pub async fn until_advancing(&self, what: &str, holds: impl Fn() -> bool) {
+        for _ in 0..20_000 {
+            if holds() {
+                return;
+            }
+            self.push_on().await;
+        }
+        panic!("waited in vain for: {what}\n{}", self.report());
+    }
+
+    /// Awaits this, pushing paused time on.
+    pub async fn advancing<T>(&self, what: impl Future<Output = T>) -> T {
+        tokio::pin!(what);
+        for _ in 0..20_000 {
+            tokio::select! {
+                biased;
+                result = &mut what => return result,
+                () = self.push_on() => {}
+            }
+        }
+        panic!("waited in vain\n{}", self.report());
+    }
+
+    async fn push_on(&self) {
+        tokio::time::advance(millis(10)).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        // Blocked threads need real time.
+        std::thread::sleep(Duration::from_micros(100));
     }
 
     pub async fn until_state(&self, id: &JobId, state: JobState) {

@@ -1,0 +1,261 @@
+//! Whole runs decided by a seed: kills, lost and late replies, bugs in the store, outages, panics, workers that come and go. What must hold after each is
+//! checked from the book the handlers kept, which none of it can touch.
+//!
+//! A failure prints the seed; `SEED=n cargo test -p retraced-actors simulation` runs that one again, `SEEDS=n` runs as many.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use retraced_actors::{Budget, RestartDelay, RestartPolicy, Strategy};
+use retraced_jobs::job::{JobId, JobState, RunAt};
+use retraced_jobs::retry::Retry;
+use tokio::time::Instant;
+
+use crate::support::{Do, Fault, How, Verb, Work, World, millis, secs};
+
+const SEEDS: u64 = 100;
+const LEASE: Duration = Duration::from_secs(3);
+/// Bears everything the simulation does to it.
+const TOUGH: RestartPolicy = RestartPolicy {
+    strategy: Strategy::OneForOne,
+    budget: Budget { restarts: 1_000, window: Duration::from_secs(60) },
+    delay: RestartDelay { base: Duration::from_millis(1), max: Duration::from_millis(20), jitter_percent: 50 },
+};
+const ACTORS: [&str; 12] = [
+    "email",
+    "email/queue",
+    "email/fetcher",
+    "email/settler",
+    "email/pool",
+    "email/executor-0",
+    "email/executor-1",
+    "retry-scheduler",
+    "watchdog",
+    "lease-keeper",
+    "ledger",
+    "store-link",
+];
+
+#[test]
+fn whatever_happens_no_job_is_lost_stuck_or_done_twice_without_a_reason() {
+    let asked = |name| std::env::var(name).ok().map(|n| n.parse::<u64>().unwrap());
+    let seeds = match asked("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..asked("SEEDS").unwrap_or(SEEDS),
+    };
+    for seed in seeds {
+        let run = || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+            runtime.block_on(simulate(seed));
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+            eprintln!("SEED={seed}");
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// What may happen in a run.
+#[derive(Debug)]
+struct Weather {
+    /// Calls to the store that meet a fault, in thousandths.
+    faults: u32,
+    /// Of those, in thousandths, bugs that panic in the caller's task.
+    bugs: u32,
+    kills: usize,
+    /// Longer than a lease, or not at all.
+    outage: Option<Duration>,
+    /// A second worker comes, and dies or leaves in order.
+    second: Option<bool>,
+    latency: Duration,
+    concurrency: usize,
+}
+
+impl Weather {
+    fn draw(rng: &mut SmallRng) -> Self {
+        Self {
+            faults: *[0, 20, 100].choose(rng).unwrap(),
+            bugs: *[0, 0, 0, 20].choose(rng).unwrap(),
+            kills: rng.random_range(0..16),
+            outage: rng.random_bool(0.2).then(|| LEASE * rng.random_range(1..4)),
+            second: rng.random_bool(0.4).then(|| rng.random_bool(0.5)),
+            latency: millis(rng.random_range(0..5)),
+            concurrency: rng.random_range(1..8),
+        }
+    }
+
+    /// Whether a lease may run out: else nothing may be charged as a crash.
+    fn crashes(&self) -> bool {
+        self.second == Some(true) || self.bugs > 0
+    }
+}
+
+fn job(rng: &mut SmallRng) -> Work {
+    let mut work: Option<Work> = None;
+    for _ in 0..rng.random_range(1..4) {
+        let wait = millis(*[0, 1, 5, 30, 300, 1_500].choose(rng).unwrap());
+        let then = match rng.random_range(0..20) {
+            0..9 => Do::Succeed,
+            9..12 => Do::FailTemporary,
+            12 => Do::FailAskingFor(rng.random_range(0..2_000)),
+            13 => Do::FailPermanent,
+            14 => Do::FailUnknown,
+            15 => Do::Snooze(rng.random_range(0..2_000)),
+            16..18 => Do::Panic,
+            18 => Do::StopWhenAsked,
+            _ => Do::Hang,
+        };
+        work = Some(match work {
+            None => Work::step(wait, then),
+            Some(work) => work.and(wait, then),
+        });
+    }
+    // The last step holds for ever, and a snooze must not.
+    work.unwrap().and(millis(1), *[Do::Succeed, Do::FailTemporary, Do::Panic, Do::Hang].choose(rng).unwrap())
+}
+
+async fn simulate(seed: u64) {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let weather = Weather::draw(&mut rng);
+    let build = |seed| {
+        World::build()
+            .concurrency(weather.concurrency)
+            .options(|options| {
+                options.lease = LEASE;
+                options.seed = seed;
+                options.grace = secs(5);
+                options.crashes_max = 100;
+                options.root_policy = TOUGH;
+            })
+            .queue(|queue| queue.policy = TOUGH)
+            .rules(|rules| {
+                rules.timeout = secs(2);
+                rules.retry = Retry::exponential().base(millis(100)).max_attempts(4).jitter(20);
+            })
+    };
+    let world = build(seed).start().await;
+    world.store.latency(weather.latency);
+    let faults = Mutex::new(SmallRng::seed_from_u64(rng.random()));
+    let (per_mille, bugs) = (weather.faults, weather.bugs);
+    world.store.plan(move |verb, _| draw_fault(&mut faults.lock().unwrap(), verb, per_mille, bugs));
+
+    let second = match weather.second {
+        Some(_) => Some(build(seed + 1).beside(&world).start().await),
+        None => None,
+    };
+    let jobs: Vec<(String, Work, RunAt)> = (0..24)
+        .map(|n| {
+            let run_at =
+                if rng.random_bool(0.2) { RunAt::After(millis(rng.random_range(0..5_000))) } else { RunAt::Now };
+            (format!("job-{n}"), job(&mut rng), run_at)
+        })
+        .collect();
+    let stored: Arc<Mutex<Vec<JobId>>> = Arc::default();
+    let producer = async {
+        let enqueues = jobs.into_iter().map(|(id, work, run_at)| {
+            let after = millis(rng.random_range(0..3_000));
+            let (world, stored) = (&world, stored.clone());
+            async move {
+                tokio::time::sleep(after).await;
+                if let Ok(receipt) = world.try_enqueue(&id, work, run_at, secs(30)).await {
+                    stored.lock().unwrap().push(receipt.id);
+                }
+            }
+        });
+        let enqueues: Vec<_> = enqueues.collect();
+        futures_util::future::join_all(enqueues).await;
+    };
+    let mut chaos = SmallRng::seed_from_u64(seed ^ 0xC4A05);
+    let killer = async {
+        for _ in 0..weather.kills {
+            tokio::time::sleep(millis(chaos.random_range(0..600))).await;
+            world.tree.kill(ACTORS.choose(&mut chaos).unwrap());
+        }
+        if let Some(outage) = weather.outage {
+            world.store.away(true);
+            tokio::time::sleep(outage).await;
+            world.store.away(false);
+        }
+        if let (Some(dies), Some(second)) = (weather.second, &second) {
+            if dies {
+                second.tree.kill("retraced");
+                second.tree.wait().await;
+            } else {
+                second.shut_down().await;
+            }
+        }
+    };
+    tokio::join!(producer, killer);
+
+    // Fair weather: everything comes to its end by itself, and soon.
+    world.store.heal();
+    let healed = Instant::now();
+    world
+        .until_within(secs(300), "every job has ended", || {
+            let stats = world.stats();
+            stats.pending + stats.processing + stats.delayed == 0
+        })
+        .await;
+    assert!(healed.elapsed() <= secs(300));
+    check(&world, &weather, &stored.lock().unwrap());
+    world.close().await;
+    if let Some(second) = second {
+        second.leave();
+    }
+}
+
+fn draw_fault(rng: &mut SmallRng, verb: Verb, per_mille: u32, bugs: u32) -> Option<Fault> {
+    if rng.random_range(0..1_000) >= per_mille {
+        return None;
+    }
+    if rng.random_range(0..1_000) < bugs && verb != Verb::Probe {
+        return Some(Fault::Panic);
+    }
+    Some(match rng.random_range(0..4) {
+        0 => Fault::Before,
+        1 => Fault::After,
+        2 => Fault::Late(millis(rng.random_range(0..500))),
+        _ => Fault::Slow(millis(rng.random_range(0..500))),
+    })
+}
+
+fn check(world: &World, weather: &Weather, stored: &[JobId]) {
+    let (mut failures, mut crashes, mut releases, mut completed) = (0, 0, 0, 0);
+    for id in stored {
+        // I1: what was acknowledged is kept, in a final state.
+        let view = world.view(id);
+        assert!(view.state.is_final(), "{id} is {}", view.state);
+        let counters = view.counters;
+        let done = view.state == JobState::Completed;
+        // I5: every grant ended in exactly one way, and was charged for it.
+        let ends = counters.failures + counters.crashes + counters.releases + u32::from(done);
+        assert_eq!(counters.attempts, ends, "{id} {}: {counters:?}", view.state);
+        // I6: executions are explained by grants, and a second success by a lost lease.
+        let runs = world.book.of(id);
+        assert!(runs.len() <= counters.attempts as usize, "{id} ran {} times, {counters:?}", runs.len());
+        let succeeded = runs.iter().filter(|run| matches!(run.ended, Some((_, How::Succeeded)))).count() as u32;
+        assert!(succeeded <= u32::from(done) + counters.crashes, "{id} succeeded {succeeded} times, {counters:?}");
+        assert!(!done || succeeded >= 1, "{id} is completed and never succeeded");
+        // I7: two executions at once only when a lease was lost.
+        for (one, next) in runs.iter().zip(runs.iter().skip(1)) {
+            let overlap = one.ended.is_none_or(|(ended, _)| ended > next.started);
+            assert!(!overlap || counters.crashes > 0, "{id} ran twice at once: {one:?} {next:?}");
+        }
+        failures += u64::from(counters.failures);
+        crashes += u64::from(counters.crashes);
+        releases += u64::from(counters.releases);
+        completed += u64::from(done);
+    }
+    let stats = world.stats();
+    assert!(weather.crashes() || crashes == 0, "{crashes} crashes were charged in {weather:?}");
+    // A job whose enqueue was not acknowledged may be there or not.
+    if stats.enqueued_total == stored.len() as u64 {
+        let counted = (stats.completed_total, stats.failures_total, stats.crashes_total, stats.releases_total);
+        assert_eq!(counted, (completed, failures, crashes, releases), "{stats:?}");
+    }
+}
