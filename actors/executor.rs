@@ -14,8 +14,8 @@ use retraced_jobs::store::Verdict;
 use retraced_jobs::trace::{EventKind, ExecutorId};
 
 use crate::house::{House, Room};
-use crate::supervisor::millis;
 use crate::inflight::Crew;
+use crate::supervisor::millis;
 
 /// What an executor is told.
 #[derive(Debug)]
@@ -112,6 +112,7 @@ impl ExecutorState {
             job = %outcome.settlement.id,
             attempt = outcome.settlement.token.attempt,
             %code,
+            why = %outcome.why.as_deref().unwrap_or_default().escape_debug(),
             ran_ms = millis(outcome.ran),
             next = ?outcome.settlement.verdict,
             "attempt failed"

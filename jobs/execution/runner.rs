@@ -11,12 +11,12 @@ use super::run::{Ran, run};
 use super::{AttemptOutcome, HandlerPanic, Rules};
 use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
 use crate::context::{About, Context, LeaseWatch, Notes, Stop};
-use crate::failure::{Class, Code, Failure};
+use crate::failure::{Class, Code, Failure, bounded};
 use crate::handler::{Handlers, RawJob, States};
 use crate::job::{Incarnation, QueueName};
 use crate::retry::{Decision, InvalidRetry, Outcome, Retry, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
-use crate::trace::{AttemptLog, Ended, ExecutorId, Released};
+use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, Released};
 
 /// Runs the attempts of one queue.
 #[derive(Debug)]
@@ -283,7 +283,9 @@ impl Runner {
         };
         let ended = failed(failure.code(), failure, scene, Some(Box::new(decision)));
         let record = self.record(over.by, ended, over.notes);
-        outcome(over.job, over.by, verdict, record, Some((failure.code(), failure.class())))
+        let why = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));
+        let told = Some((failure.code(), failure.class()));
+        AttemptOutcome { why, ..outcome(over.job, over.by, verdict, record, told) }
     }
 
     fn record(&self, by: By, ended: Ended, notes: Notes) -> Bytes {
@@ -312,7 +314,7 @@ fn outcome(
     failure: Option<(Code, Class)>,
 ) -> AttemptOutcome {
     let settlement = settlement(job, verdict, record);
-    AttemptOutcome { settlement, panic: None, unknown_kind: None, failure, ran: by.ran }
+    AttemptOutcome { settlement, panic: None, unknown_kind: None, failure, why: None, ran: by.ran }
 }
 
 fn failed(code: Code, failure: &Failure, scene: Scene, decision: Option<Box<Decision>>) -> Ended {
