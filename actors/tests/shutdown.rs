@@ -77,8 +77,10 @@ async fn a_claim_under_way_when_the_shutdown_begins_is_handed_back() {
     world.store.plan(|verb, _| (verb == Verb::Claim).then_some(Fault::Slow(secs(2))));
     let ids = world.enqueue_many("job", 3, &Work::succeed()).await;
     world.until("a claim is applied", || world.stats().processing > 0).await;
+    let begun = Instant::now();
     let drained = world.shut_down().await;
     assert_eq!(drained, Drained { running: 0, killed: 0, unsettled: 0 });
+    assert!(begun.elapsed() <= millis(2_005), "took {:?}", begun.elapsed());
     for id in &ids {
         let view = world.view(id);
         assert_eq!((view.state, view.counters.crashes), (JobState::Pending, 0), "{id}");
