@@ -140,6 +140,7 @@ fn log(event: &SupervisionEvent) {
             say!(warn, "no handler for this kind", %queue, %job, kind = %kind.escape_debug())
         }
         EventKind::JobPoisoned { queue, job, code } => say!(warn, "job poisoned", %queue, %job, %code),
+        EventKind::JobDied { queue, job, code } => say!(warn, "job given up", %queue, %job, %code),
         EventKind::Busy { refused } => say!(warn, "front door is full", refused),
         EventKind::AuditFailed { queue, difference } => {
             say!(error, "queue does not add up", %queue, difference)

@@ -15,6 +15,7 @@ use retraced_jobs::trace::{EventKind, ExecutorId};
 
 use crate::house::{House, Room};
 use crate::inflight::Crew;
+use crate::supervisor::millis;
 
 /// What an executor is told.
 #[derive(Debug)]
@@ -104,8 +105,22 @@ impl ExecutorState {
         if let Some(kind) = &outcome.unknown_kind {
             self.emit(EventKind::UnknownKind { queue: queue(), job: job(), kind: kind.clone() });
         }
-        if let (Verdict::Poison, Some((code, _))) = (outcome.settlement.verdict, outcome.failure) {
-            self.emit(EventKind::JobPoisoned { queue: queue(), job: job(), code });
+        let Some((code, _)) = outcome.failure else { return };
+        tracing::info!(
+            target: "retraced::attempts",
+            queue = %self.room.name,
+            job = %outcome.settlement.id,
+            attempt = outcome.settlement.token.attempt,
+            %code,
+            why = %outcome.why.as_deref().unwrap_or_default().escape_debug(),
+            ran_ms = millis(outcome.ran),
+            next = ?outcome.settlement.verdict,
+            "attempt failed"
+        );
+        match outcome.settlement.verdict {
+            Verdict::Poison => self.emit(EventKind::JobPoisoned { queue: queue(), job: job(), code }),
+            Verdict::Bury | Verdict::Abandon => self.emit(EventKind::JobDied { queue: queue(), job: job(), code }),
+            _ => {}
         }
     }
 

@@ -182,7 +182,9 @@ async fn reclaim(house: &House, room: &Room) -> Duration {
 }
 
 fn tell(house: &House, room: &Room, reclaimed: &Reclaimed) {
+    // A grace that nothing needs, as on a queue that was never looked after before, is no news.
     if let Some(grace) = reclaimed.grace
+        && reclaimed.next_expiry == Some(Duration::ZERO)
         && room.grace_is_new(grace)
     {
         let kind = EventKind::GraceGiven { queue: room.name.clone(), grace_ms: millis(grace) };

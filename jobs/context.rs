@@ -16,7 +16,7 @@ use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
 /// Why a handler is asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stop {
-    /// The worker shuts down. An error returned now costs nothing: the job goes back to the front of its queue.
+    /// The worker shuts down, or what ran the handler was restarted. An error returned now costs nothing: the job goes back to the front of its queue.
     Shutdown,
     /// Somebody cancelled the job. An error returned now leaves it `cancelled`; `Ok` completes it.
     Cancelled,

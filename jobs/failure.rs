@@ -6,8 +6,12 @@ use std::time::Duration;
 
 /// Longest error message kept, in bytes. The rest is cut at a character and marked with `…`.
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024;
+/// Longest text kept of each cause, in bytes. The rest is cut at a character and marked with `…`.
+pub const CAUSE_BYTES_MAX: usize = 1024;
 /// Most causes kept of an error's chain; deeper ones are dropped.
 pub const CHAIN_LENGTH_MAX: usize = 8;
+/// Longest snooze; a longer one is shortened to this: 30 days.
+pub const SNOOZE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Why an attempt did not succeed.
 ///
@@ -220,11 +224,12 @@ impl Failure {
         Self::with_class(code, code.class(), cause)
     }
 
-    /// Not a failure at all: "not yet, ask me again in a while". Costs no attempt; counted in `releases`.
+    /// Not a failure at all: "not yet, ask me again in a while", at most [`SNOOZE_MAX`]. Costs no attempt; counted in `releases`. Without a delay the job goes
+    /// to the back of its queue.
     #[must_use]
     pub fn snooze(delay: Duration) -> Self {
         let mut failure = Self::with_class(Code::Interrupted, Class::Temporary, "snoozed by its handler");
-        failure.snooze = Some(delay);
+        failure.snooze = Some(delay.min(SNOOZE_MAX));
         failure
     }
 
@@ -233,7 +238,7 @@ impl Failure {
         let mut chain = Vec::new();
         let mut deeper = cause.source();
         while let Some(source) = deeper.filter(|_| chain.len() < CHAIN_LENGTH_MAX) {
-            chain.push(bounded(&source.to_string(), MESSAGE_BYTES_MAX));
+            chain.push(bounded(&source.to_string(), CAUSE_BYTES_MAX));
             deeper = source.source();
         }
         let message = bounded(&cause.to_string(), MESSAGE_BYTES_MAX);
@@ -265,7 +270,7 @@ impl Failure {
         &self.message
     }
 
-    /// The texts of its causes, nearest first, at most [`CHAIN_LENGTH_MAX`].
+    /// The texts of its causes, nearest first, at most [`CHAIN_LENGTH_MAX`] of at most [`CAUSE_BYTES_MAX`] each.
     #[must_use]
     pub fn chain(&self) -> &[String] {
         &self.chain
@@ -290,14 +295,14 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
-/// The text, cut at a character boundary so that it has at most `bytes_max` bytes, the mark of the cut included.
+/// The text, cut at a character boundary so that it has at most `bytes_max` bytes, the mark of the cut included where there is room for it.
 #[must_use]
 pub fn bounded(text: &str, bytes_max: usize) -> String {
     const CUT: &str = "…";
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let mut end = bytes_max.saturating_sub(CUT.len());
+    let Some(mut end) = bytes_max.checked_sub(CUT.len()) else { return String::new() };
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -322,5 +327,31 @@ mod tests {
         let cut = bounded(&"é".repeat(10), 9);
         assert_eq!(cut, "ééé…");
         assert!(bounded(&"x".repeat(20_000), MESSAGE_BYTES_MAX).len() <= MESSAGE_BYTES_MAX);
+        assert_eq!([bounded("abcd", 4), bounded("abcd", 3), bounded("abcd", 2)], ["abcd", "…", ""]);
+    }
+
+    #[test]
+    fn a_chain_of_causes_without_end_is_cut() {
+        #[derive(Debug)]
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&"again ".repeat(10_000))
+            }
+        }
+        impl StdError for Endless {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                Some(self)
+            }
+        }
+        let failure = Failure::from(Endless);
+        assert_eq!(failure.chain().len(), CHAIN_LENGTH_MAX);
+        assert!(failure.chain().iter().all(|cause| cause.len() <= CAUSE_BYTES_MAX));
+        assert!(failure.message().len() <= MESSAGE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_code_a_newer_worker_wrote_is_an_unknown_error() {
+        assert_eq!(serde_json::from_str::<Code>("\"MOON_PHASE\"").unwrap(), Code::UnknownError);
     }
 }

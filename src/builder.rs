@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retraced_actors::{QueueOptions, QueueSpec, RestartPolicy, StartError, Tree, TreeOptions, TreeSpec};
+use retraced_jobs::codec::PAYLOAD_BYTES_CEILING;
 use retraced_jobs::execution::{Rules, Runner};
 use retraced_jobs::handler::{Handlers, IntoBlockingHandler, IntoHandler, IntoRawHandler, States};
 use retraced_jobs::job::{Incarnation, InvalidName, QueueName};
@@ -75,7 +76,7 @@ impl Queue {
         self
     }
 
-    /// Largest payload a handler is given, in bytes; default 1 MiB. A larger one is poisoned as `DECODE_FAILED`.
+    /// Largest payload a handler is given, in bytes: up to 64 MiB, default 1 MiB. A larger one is poisoned as `DECODE_FAILED`.
     #[must_use]
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.rules.payload_bytes_max = bytes;
@@ -281,6 +282,12 @@ fn check(builder: &RuntimeBuilder, incarnation: Incarnation) -> Result<Checked, 
         }
         if let Err(invalid) = queue.rules.retry.validate() {
             mistakes.push(format!("queue \"{name}\": {invalid}"));
+        }
+        if queue.rules.payload_bytes_max > PAYLOAD_BYTES_CEILING {
+            let bytes = queue.rules.payload_bytes_max;
+            mistakes.push(format!(
+                "largest payload of queue \"{name}\" is {bytes} bytes, allowed are up to {PAYLOAD_BYTES_CEILING}"
+            ));
         }
         let (least, most) = TIMEOUT_BOUNDS;
         if !(least..=most).contains(&queue.rules.timeout) {

@@ -1,6 +1,7 @@
 //! A producer without a tree: it only enqueues.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use retraced_actors::{EnqueueError, Receipt, receipt};
@@ -58,7 +59,7 @@ impl Client {
     /// # Errors
     /// [`InvalidName`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
     pub fn queue(&self, name: impl AsRef<str>) -> Result<ClientQueue, InvalidName> {
-        Ok(ClientQueue { client: self.clone(), name: QueueName::new(name)? })
+        Ok(ClientQueue { client: self.clone(), name: QueueName::new(name)?, announced: Arc::default() })
     }
 }
 
@@ -67,6 +68,8 @@ impl Client {
 pub struct ClientQueue {
     client: Client,
     name: QueueName,
+    /// Whether operators know of this queue by now; until then each enqueue says so again.
+    announced: Arc<AtomicBool>,
 }
 
 impl ClientQueue {
@@ -101,13 +104,26 @@ impl ClientQueue {
         let Ok(mut lane) = tokio::time::timeout(patience, lanes.take()).await else {
             return Err(EnqueueError::Busy { queue: self.name.clone() });
         };
-        let sent = until_known(patience, lane.next_call(), |call| store.enqueue(call, &self.name, jobs)).await;
+        let sent = until_known(patience, lane.next_call(), |call| store.enqueue(call, &self.name, jobs));
+        let (sent, ()) = tokio::join!(sent, self.announce(patience));
         match sent {
             Ok(results) => Ok(jobs.iter().zip(results).map(|(job, r)| receipt(job.id.clone(), r)).collect()),
-            Err(OperatorError::Store(StoreError::Unavailable { .. }) | OperatorError::TimedOut { .. }) => {
+            Err(error @ (OperatorError::Store(StoreError::Unavailable { .. }) | OperatorError::TimedOut { .. })) => {
+                tracing::debug!(target: "retraced", queue = %self.name, "the outcome of an enqueue is unknown: {error}");
                 Err(unknown())
             }
             Err(error) => Err(EnqueueError::Refused { reason: error.to_string() }),
+        }
+    }
+
+    /// Makes the queue known to operators, who would not see one that has no worker yet. What fails is said again with the next enqueue.
+    async fn announce(&self, patience: Duration) {
+        if self.announced.load(Ordering::Relaxed) {
+            return;
+        }
+        let said = self.client.store.announce(std::slice::from_ref(&self.name));
+        if let Ok(Ok(())) = tokio::time::timeout(patience, said).await {
+            self.announced.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -156,7 +156,7 @@ fn tell_log(f: &mut fmt::Formatter<'_>, n: u32, log: &AttemptLog) -> fmt::Result
         Ended::Released { reason, delay_ms } => {
             let why = match reason {
                 Released::Interrupted => "was interrupted by a shutdown or restart",
-                Released::Unstarted => "was handed back unstarted: no executor was free within a second",
+                Released::Unstarted => "was handed back unstarted: no executor or thread was free in time",
                 Released::UnknownKind => "was put back: this worker has no handler for its kind",
                 Released::Snoozed => "was snoozed by its handler",
             };
@@ -197,13 +197,16 @@ fn explain(decision: &Decision) -> String {
     let Decision { n, max_attempts, strategy, base_ms, factor, jitter_percent, jitter_drawn, max_ms, .. } = decision;
     match (decision.outcome, decision.why) {
         (Outcome::Retry, Why::RetryAfter) => {
-            format!("→ retried in {}, as the other side asked (try {n} of {max_attempts})", span(decision.delay_ms))
+            format!("→ due again in {}, as the other side asked (try {n} of {max_attempts})", span(decision.delay_ms))
         }
         (Outcome::Retry, Why::ImmediateTry) => {
-            format!("→ retried at once: an immediate try (try {n} of {max_attempts})")
+            let tries = decision.immediate_tries.unwrap_or_default();
+            format!(
+                "→ queued again at once: {strategy}, the first {tries} tries do not wait (try {n} of {max_attempts})"
+            )
         }
         (Outcome::Retry, _) => format!(
-            "→ retried in {}: {strategy}, base {}, factor {factor}, n {n}, jitter {jitter_percent} % drawn {:+.1} %, at most {} (try {n} of {max_attempts})",
+            "→ due again in {}: {strategy}, base {}, factor {factor}, n {n}, jitter {jitter_percent} % drawn {:+.1} %, at most {} (try {n} of {max_attempts})",
             span(decision.delay_ms),
             span(*base_ms),
             f64::from(*jitter_drawn) * f64::from(*jitter_percent) / 1000.0,

@@ -48,8 +48,12 @@ fn crash_shows_the_panic_the_restart_and_the_retry() {
     let finished = run("crash", &[], None);
     let panicked = "kitchen/executor-0: attempt 1 panicked at examples/crash.rs:";
     let restarted = "kitchen/executor-0: started again, generation 1";
-    let traced =
-        ["attempt 1 panicked after ", "attempt to divide by zero", "→ retried in 100ms", "attempt 2 succeeded after "];
+    let traced = [
+        "attempt 1 panicked after ",
+        "attempt to divide by zero",
+        "→ due again in 100ms",
+        "attempt 2 succeeded after ",
+    ];
     assert_lines(&finished, &[panicked, restarted]);
     assert_lines(&finished, &traced);
 }

@@ -267,8 +267,13 @@ async fn a_panic_is_settled_at_once_and_told_with_its_place() {
         assert!(place.is_some_and(|place| place.contains("faults.rs:")));
     }
     took_ms.sort_unstable();
-    let p99 = took_ms[(took_ms.len() * 99 / 100).min(took_ms.len() - 1)];
-    println!("{count} panics, from the panic to its settlement: p50 {} ms, p99 {p99} ms", took_ms[took_ms.len() / 2]);
+    // Nearest rank: of a hundred, the ninety-ninth.
+    let p99 = took_ms[(took_ms.len() * 99).div_ceil(100) - 1];
+    println!(
+        "{count} panics, from the panic to its settlement: p50 {} ms, p99 {p99} ms, max {:?} ms",
+        took_ms[took_ms.len() / 2],
+        took_ms.last()
+    );
     runtime.shutdown().await.unwrap();
 }
 

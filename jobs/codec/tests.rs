@@ -447,6 +447,25 @@ mod untrusted {
     }
 
     #[test]
+    fn a_length_that_cannot_be_true_is_refused_where_it_is_declared() {
+        let declared = |marker, bytes: usize| [vec![marker, 0xff, 0xff, 0xff, 0xff], vec![0xc0; bytes]].concat();
+        for (bytes, why) in [
+            (declared(0xdd, 1_000), "4294967295 elements should follow, 1000 bytes do (at byte 5)"),
+            (declared(0xdf, 1_000), "4294967295 elements should follow, 1000 bytes do (at byte 5)"),
+            (declared(0xc6, 1_000), "4294967295 bytes should follow, 1000 do (at byte 5)"),
+            (declared(0xdb, 1_000), "4294967295 bytes should follow, 1000 do (at byte 5)"),
+            // A pair takes two bytes at least.
+            ([vec![0xde, 0, 200], vec![0xc0; 399]].concat(), "200 elements should follow, 399 bytes do (at byte 3)"),
+            (
+                [vec![0xdf, 0, 0, 0, 200], vec![0xc0; 399]].concat(),
+                "200 elements should follow, 399 bytes do (at byte 5)",
+            ),
+        ] {
+            assert_eq!(refused(scan("payload", &bytes)), format!("payload ends too early: {why}"));
+        }
+    }
+
+    #[test]
     fn a_type_that_nests_as_deep_as_its_data_is_safe() {
         #[derive(Debug, serde::Deserialize)]
         struct Deep(#[allow(dead_code, reason = "built to be nested")] Vec<Deep>);

@@ -17,6 +17,8 @@ pub struct AttemptOutcome {
     pub unknown_kind: Option<String>,
     /// What went wrong, if something did.
     pub failure: Option<(Code, Class)>,
+    /// What the failure said, cut at 512 bytes, for the worker's log.
+    pub why: Option<String>,
     /// How long the handler ran.
     pub ran: Duration,
 }

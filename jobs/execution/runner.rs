@@ -11,12 +11,12 @@ use super::run::{Ran, run};
 use super::{AttemptOutcome, HandlerPanic, Rules};
 use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
 use crate::context::{About, Context, LeaseWatch, Notes, Stop};
-use crate::failure::{Class, Code, Failure};
+use crate::failure::{Class, Code, Failure, bounded};
 use crate::handler::{Handlers, RawJob, States};
 use crate::job::{Incarnation, QueueName};
-use crate::retry::{Decision, Outcome, Retry, decide};
+use crate::retry::{Decision, InvalidRetry, Outcome, Retry, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
-use crate::trace::{AttemptLog, Ended, ExecutorId, Released};
+use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, Released};
 
 /// Runs the attempts of one queue.
 #[derive(Debug)]
@@ -58,6 +58,14 @@ struct Over<'a> {
     retry: Retry,
     jitter: i16,
     notes: Notes,
+}
+
+/// What one job asks for, in place of its queue's rules.
+struct Wishes {
+    retry: Retry,
+    timeout: Duration,
+    /// Why its retry numbers were not heard.
+    refused: Option<InvalidRetry>,
 }
 
 /// What is known of a panic beside its message.
@@ -102,7 +110,7 @@ impl Runner {
             let text = format!("no worker of queue \"{}\" knows kind \"{}\"", self.queue, envelope.kind);
             return self.not_for_us(unstarted(), Code::UnknownKind, envelope.kind.to_string(), text);
         };
-        let (retry, limit) = self.options_of(&envelope);
+        let Wishes { retry, timeout: limit, refused } = self.wishes_of(&envelope);
         let about = About {
             id: job.id.clone(),
             queue: self.queue.clone(),
@@ -113,6 +121,9 @@ impl Runner {
             started_ms,
         };
         let ctx = Context::new(about, self.states.clone(), lease.clone());
+        if let Some(refused) = refused {
+            ctx.log(format!("the job's own retry numbers were refused, its queue's are used: {refused}"));
+        }
         let raw =
             RawJob { queue: self.queue.clone(), id: job.id.clone(), kind: envelope.kind, payload: envelope.payload };
         let ended = run(handler, raw, ctx.clone(), &lease, limit).await;
@@ -162,7 +173,7 @@ impl Runner {
         ran: Duration,
         jitter: i16,
     ) -> Settlement {
-        let retry = self.decode(job).map_or(self.rules.retry, |envelope| self.options_of(&envelope).0);
+        let retry = self.decode(job).map_or(self.rules.retry, |envelope| self.wishes_of(&envelope).retry);
         let text = format!(
             "the handler ignored its timeout and still runs after {ran:.0?}; this attempt and the next may overlap"
         );
@@ -186,11 +197,13 @@ impl Runner {
         Ok(envelope)
     }
 
-    /// The job's own numbers in place of the queue's. Numbers out of bounds, which no producer of ours seals, give way to the queue's.
-    fn options_of(&self, envelope: &Envelope) -> (Retry, Duration) {
-        let retry = self.rules.retry.overridden_by(&envelope.retry).validate().unwrap_or(self.rules.retry);
-        let limit = envelope.timeout_ms.filter(|ms| *ms > 0).map_or(self.rules.timeout, Duration::from_millis);
-        (retry, limit)
+    /// Retry numbers out of bounds, which no producer of ours seals, all give way to the queue's.
+    fn wishes_of(&self, envelope: &Envelope) -> Wishes {
+        let timeout = envelope.timeout_ms.filter(|ms| *ms > 0).map_or(self.rules.timeout, Duration::from_millis);
+        match self.rules.retry.overridden_by(&envelope.retry).validate() {
+            Ok(retry) => Wishes { retry, timeout, refused: None },
+            Err(refused) => Wishes { retry: self.rules.retry, timeout, refused: Some(refused) },
+        }
     }
 
     fn completed(&self, over: &Over<'_>) -> AttemptOutcome {
@@ -270,7 +283,9 @@ impl Runner {
         };
         let ended = failed(failure.code(), failure, scene, Some(Box::new(decision)));
         let record = self.record(over.by, ended, over.notes);
-        outcome(over.job, over.by, verdict, record, Some((failure.code(), failure.class())))
+        let why = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));
+        let told = Some((failure.code(), failure.class()));
+        AttemptOutcome { why, ..outcome(over.job, over.by, verdict, record, told) }
     }
 
     fn record(&self, by: By, ended: Ended, notes: Notes) -> Bytes {
@@ -299,7 +314,7 @@ fn outcome(
     failure: Option<(Code, Class)>,
 ) -> AttemptOutcome {
     let settlement = settlement(job, verdict, record);
-    AttemptOutcome { settlement, panic: None, unknown_kind: None, failure, ran: by.ran }
+    AttemptOutcome { settlement, panic: None, unknown_kind: None, failure, why: None, ran: by.ran }
 }
 
 fn failed(code: Code, failure: &Failure, scene: Scene, decision: Option<Box<Decision>>) -> Ended {

@@ -22,7 +22,7 @@ use crate::store::{ClaimedJob, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Released};
 
 /// No event of these tests takes this long, however slow the machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Work {
@@ -517,7 +517,7 @@ mod panicking {
                 }
             }
         }
-        let outcome = attempt(|_: Work, _: Context| async { panic_any(Bomb(3)) }).await;
+        let outcome = attempt(|_: Work, _: Context| async { panic_any(Bomb(2)) }).await;
         let message = "a panic whose payload is no text, and that panicked again when it was dropped";
         assert_eq!(failure(&outcome), (Code::Panic, message.into()));
     }
@@ -798,7 +798,8 @@ mod blocking {
             _ = world.run(job()) => panic!("it waits"),
             _ = started.recv() => {}
         }
-        assert_eq!(ended.recv().await, Some(Some(Stop::Shutdown)));
+        let ended = tokio::time::timeout(PATIENCE, ended.recv()).await;
+        assert_eq!(ended, Ok(Some(Some(Stop::Shutdown))));
     }
 }
 

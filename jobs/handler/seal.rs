@@ -19,7 +19,7 @@ pub struct JobOptions {
     pub run_at: RunAt,
     /// Its own retry numbers; what it does not set comes from its queue.
     pub retry: RetryOverrides,
-    /// Its own timeout; `None`: its queue's.
+    /// Its own timeout, in whole milliseconds and at least one; `None`: its queue's.
     pub timeout: Option<Duration>,
     /// Largest payload, in bytes; default 1 MiB. Workers have a limit of their own.
     pub payload_bytes_max: usize,
@@ -50,7 +50,7 @@ impl JobOptions {
                 self.payload_bytes_max
             )));
         }
-        let timeout_ms = self.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
+        let timeout_ms = self.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX).max(1));
         let envelope = codec::seal(&Envelope { kind, payload, retry: self.retry, timeout_ms })?;
         let id = self.id.clone().unwrap_or_else(|| JobId::from_uuid(Uuid::now_v7()));
         Ok(NewJob { id, run_at: self.run_at, envelope })

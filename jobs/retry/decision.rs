@@ -68,6 +68,9 @@ pub struct Decision {
     pub jitter_percent: u8,
     /// The jitter drawn, in thousandths of the jitter's half-width: −1000 to 1000.
     pub jitter_drawn: i16,
+    /// The policy's tries without delay, for the strategy that has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub immediate_tries: Option<u32>,
     /// What the failure asked for, in ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
@@ -108,6 +111,7 @@ pub fn decide(retry: &Retry, n: u32, class: Class, retry_after: Option<Duration>
         max_ms: retry.max_ms,
         jitter_percent: retry.jitter_percent,
         jitter_drawn: jitter,
+        immediate_tries: (retry.strategy == Strategy::ThreeTier).then_some(retry.immediate_tries),
         retry_after_ms,
         delay_ms,
     }

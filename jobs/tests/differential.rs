@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
+use proptest::test_runner::{Config, FailurePersistence, FileFailurePersistence, TestRunner};
 use retraced_jobs::clock::Clock;
 use retraced_jobs::codec::encode_attempt;
 use retraced_jobs::failure::Code;
@@ -37,9 +37,11 @@ const LONG: Duration = Duration::from_secs(60 * 60);
 /// Longest wait for a few milliseconds of a server's clock. Reached only when it stands still.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Steps of one history.
-const STEPS_MAX: usize = 60;
+const STEPS_MAX: usize = 80;
 /// Histories a run, unless `PROPTEST_CASES` says otherwise.
-const CASES: u32 = 32;
+const CASES: u32 = 48;
+/// Attempts to make a history that failed shorter; what is left then is what is shown.
+const SHRINKS_MAX: u32 = 150;
 /// Jobs of a history; few, so that they meet.
 const IDS: usize = 6;
 /// Worker processes of a history.
@@ -174,7 +176,7 @@ impl Step {
 }
 
 fn delay() -> impl Strategy<Value = Delay> {
-    prop_oneof![Just(Delay::None), Just(Delay::Soon), Just(Delay::Long)]
+    prop_oneof![2 => Just(Delay::None), 3 => Just(Delay::Soon), 1 => Just(Delay::Long)]
 }
 
 fn end() -> impl Strategy<Value = End> {
@@ -193,12 +195,12 @@ fn end() -> impl Strategy<Value = End> {
 fn endings() -> impl Strategy<Value = Vec<Ending>> {
     let ending = (0..4_usize, end(), prop::bool::weighted(0.8), prop::bool::weighted(0.05))
         .prop_map(|(grant, end, told, forged)| Ending { grant, end, told, forged });
-    vec(ending, 0..5)
+    vec(ending, 1..5)
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
     let bytes = prop_oneof![3 => Just(usize::MAX), 1 => 0..120_usize];
-    (0..5_usize, bytes, prop::bool::weighted(0.3)).prop_map(|(limit, bytes_max, soon)| Ask { limit, bytes_max, soon })
+    (0..6_usize, bytes, prop::bool::weighted(0.2)).prop_map(|(limit, bytes_max, soon)| Ask { limit, bytes_max, soon })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -217,7 +219,7 @@ fn step() -> impl Strategy<Value = Step> {
         9 => ask().prop_map(Step::Claim),
         9 => endings().prop_map(Step::Settle),
         5 => (endings(), ask()).prop_map(|(endings, ask)| Step::Turn(endings, ask)),
-        3 => (0..4_usize).prop_map(Step::Promote),
+        4 => (0..5_usize).prop_map(Step::Promote),
         3 => (0..4_usize, any::<bool>(), 1..4_u32)
             .prop_map(|(limit, ample, crashes_max)| Step::Reclaim { limit, ample, crashes_max }),
         1 => (0..WORKERS, 0..IDS).prop_map(|(owner, lost)| Step::Reconcile { owner, lost }),
@@ -238,7 +240,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Steps, each with the worker that takes it. Mostly somebody looked after the leases before; otherwise the first who does gives a grace that never ends.
 fn history() -> impl Strategy<Value = Vec<(usize, Step)>> {
-    let steps = vec((0..WORKERS, step()), 1..STEPS_MAX);
+    let steps = vec((0..WORKERS, step()), STEPS_MAX / 2..STEPS_MAX);
     (prop::bool::weighted(0.8), steps).prop_map(|(looked_after, steps)| {
         let stamp = (0, Step::Reclaim { limit: 0, ample: true, crashes_max: 3 });
         looked_after.then_some(stamp).into_iter().chain(steps).collect()
@@ -672,7 +674,8 @@ fn compare(open: impl AsyncFnOnce() -> Other) {
     let other = runtime.block_on(open());
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
     let seeds = FileFailurePersistence::Direct(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential.seeds"));
-    let config = Config { cases, failure_persistence: Some(Box::new(seeds)), ..Config::default() };
+    let failure_persistence: Option<Box<dyn FailurePersistence>> = Some(Box::new(seeds));
+    let config = Config { cases, failure_persistence, max_shrink_iters: SHRINKS_MAX, ..Config::default() };
     let run = |history: Vec<(usize, Step)>| runtime.block_on(Pair::new(&other).run(&history));
     TestRunner::new(config).run(&history(), run).unwrap_or_else(|failure| panic!("{failure}"));
 }

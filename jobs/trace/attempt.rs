@@ -129,7 +129,7 @@ pub enum Ended {
         /// Why.
         #[serde(rename = "why")]
         reason: Released,
-        /// For how long it was put off, in ms; 0 when it went back to the front of the queue.
+        /// For how long it was put off, in ms; 0 when it went straight back to the queue.
         #[serde(rename = "w", default)]
         delay_ms: u64,
     },
@@ -141,7 +141,7 @@ pub enum Ended {
 pub enum Released {
     /// A shutdown, or the restart of what ran it.
     Interrupted,
-    /// Claimed ahead and not started within a second.
+    /// Claimed ahead and not started within a second; or no thread came free for its blocking handler within its timeout.
     Unstarted,
     /// No handler for its kind in this worker.
     UnknownKind,

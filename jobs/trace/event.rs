@@ -168,6 +168,15 @@ pub enum EventKind {
         /// Why.
         code: Code,
     },
+    /// A job was given up: its attempts are used up, or its failure is not to be repeated.
+    JobDied {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        job: JobId,
+        /// Why.
+        code: Code,
+    },
     /// Messages to the queue actor were refused because its buffer is full.
     Busy {
         /// How many since the last such event.

@@ -103,18 +103,8 @@ impl Webhook {
         shown(&self.url)
     }
 
-    /// Sends one job; the answer decides. A failure is logged, so that a worker's log shows what its jobs suffer.
+    /// Sends one job; the answer decides.
     pub(super) async fn send(&self, job: RawJob, ctx: &Context) -> Result<(), Failure> {
-        let (queue, id, attempt) = (ctx.queue(), ctx.id(), ctx.attempt());
-        let sent = self.exchange(job, ctx).await;
-        if let Err(failure) = &sent {
-            let (code, why) = (failure.code(), short(failure.message(), SHOWN_CHARS_MAX));
-            tracing::info!(target: "retraced::webhook", %queue, job = %id, attempt, %code, %why, "attempt failed");
-        }
-        sent
-    }
-
-    async fn exchange(&self, job: RawJob, ctx: &Context) -> Result<(), Failure> {
         let payload = codec::to_json(&job.payload).map_err(|error| Failure::new(Code::DecodeFailed, error))?;
         let body = Body {
             id: &job.id,

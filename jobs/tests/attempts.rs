@@ -1,0 +1,309 @@
+//! What the runner promises of every attempt, through its public door: whole tables, and bytes nobody chose. One behaviour at a time is tested beside it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use retraced_jobs::codec::{self, Envelope};
+use retraced_jobs::context::{Context, LeaseWatch, Stop};
+use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Rules, Runner};
+use retraced_jobs::failure::{Code, Failure, SNOOZE_MAX};
+use retraced_jobs::handler::{Handlers, Job, JobOptions, RawJob, States, seal_job};
+use retraced_jobs::job::{Counters, Incarnation, JobId, Kind, QueueName, Token};
+use retraced_jobs::retry::{Retry, RetryOverrides};
+use retraced_jobs::store::{ClaimedJob, Settlement, Verdict};
+use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, Released};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+const EXECUTOR: ExecutorId = ExecutorId { slot: 3, generation: 7 };
+const STARTED_MS: u64 = 1_700_000_000_000;
+
+#[derive(Serialize, Deserialize)]
+struct Greet {
+    name: String,
+}
+
+impl Job for Greet {
+    const KIND: &'static str = "greet";
+}
+
+/// A runner, one job, and its lease.
+struct World {
+    handlers: Handlers,
+    rules: Rules,
+    envelope: Envelope,
+    counters: Counters,
+    lease: Arc<LeaseWatch>,
+}
+
+impl World {
+    fn new() -> Self {
+        let payload = Bytes::from(codec::to_payload(&Greet { name: "Ada".into() }).unwrap());
+        let kind = Kind::new(Greet::KIND).unwrap();
+        Self {
+            handlers: Handlers::default(),
+            rules: Rules { retry: Retry::fixed().jitter(0), timeout: Duration::from_secs(60), ..Rules::default() },
+            envelope: Envelope { kind, payload, retry: RetryOverrides::default(), timeout_ms: None },
+            counters: Counters { attempts: 1, ..Counters::default() },
+            lease: Arc::new(LeaseWatch::new(Instant::now() + Duration::from_secs(30))),
+        }
+    }
+
+    /// With a handler that is this future, whatever the job.
+    fn running<F: Future<Output = Result<(), Failure>> + Send + 'static>(
+        run: impl Fn(Context) -> F + Send + Sync + 'static,
+    ) -> Self {
+        let mut world = Self::new();
+        world.handlers.add(move |_: Greet, ctx: Context| run(ctx)).unwrap();
+        world
+    }
+
+    fn job(&self) -> ClaimedJob {
+        self.sealed(codec::seal(&self.envelope).unwrap())
+    }
+
+    fn sealed(&self, envelope: Bytes) -> ClaimedJob {
+        ClaimedJob {
+            id: JobId::parse("welcome-42").unwrap(),
+            token: Token { attempt: self.counters.attempts, nonce: *b"8 random" },
+            counters: self.counters,
+            enqueued_ms: STARTED_MS - 5_000,
+            envelope,
+        }
+    }
+
+    fn runner(&self) -> Runner {
+        let (handlers, states) = (Arc::new(self.handlers.clone()), Arc::new(States::default()));
+        let queue = QueueName::new("mail").unwrap();
+        Runner::new(queue, handlers, states, self.rules.clone(), Incarnation::from(Uuid::from_u128(9)))
+    }
+
+    async fn attempt(&self) -> AttemptOutcome {
+        self.attempt_of(self.job()).await
+    }
+
+    async fn attempt_of(&self, job: ClaimedJob) -> AttemptOutcome {
+        let lease = self.lease.clone();
+        self.runner().attempt(AttemptInput { job, executor: EXECUTOR, started_ms: STARTED_MS, lease, jitter: 0 }).await
+    }
+}
+
+fn log_of(settlement: &Settlement) -> AttemptLog {
+    codec::decode_attempt(&settlement.record).unwrap()
+}
+
+fn retry_in(secs: u64) -> Verdict {
+    Verdict::Retry { delay: Duration::from_secs(secs) }
+}
+
+fn put_off(secs: u64) -> Verdict {
+    Verdict::ReleaseAfter { delay: Duration::from_secs(secs) }
+}
+
+mod ending {
+    use super::*;
+
+    #[derive(Debug, Clone, Copy)]
+    enum Does {
+        Returns,
+        FailsForNow,
+        FailsForGood,
+        Snoozes,
+        Panics,
+        NeverEnds,
+    }
+
+    async fn run(does: Does) -> Result<(), Failure> {
+        match does {
+            Does::Returns => Ok(()),
+            Does::FailsForNow => Err(Failure::temporary(Code::NetworkError, "refused")),
+            Does::FailsForGood => Err(Failure::permanent(Code::InvalidJobData, "no recipient")),
+            Does::Snoozes => Err(Failure::snooze(Duration::from_secs(9))),
+            Does::Panics => panic!("boom"),
+            Does::NeverEnds => std::future::pending().await,
+        }
+    }
+
+    /// Every way a handler can end, and what becomes of its job, by what the handler had been told: nothing, shutdown, cancelled, lease lost.
+    #[tokio::test(start_paused = true)]
+    async fn every_end_leads_to_one_verdict_for_each_reason_to_stop() {
+        let told = [None, Some(Stop::Shutdown), Some(Stop::Cancelled), Some(Stop::LeaseLost)];
+        let done = Verdict::Complete { keep: true };
+        let (cancel, back) = (Verdict::Cancel, Verdict::ReleaseNow);
+        for (does, verdicts) in [
+            (Does::Returns, [done, done, done, done]),
+            (Does::FailsForNow, [retry_in(5), back, cancel, retry_in(5)]),
+            (Does::FailsForGood, [Verdict::Poison, back, cancel, Verdict::Poison]),
+            (Does::Snoozes, [put_off(9), put_off(9), cancel, put_off(9)]),
+            (Does::Panics, [retry_in(5), retry_in(5), cancel, retry_in(5)]),
+            (Does::NeverEnds, [retry_in(5), back, cancel, retry_in(5)]),
+        ] {
+            for (why, verdict) in told.into_iter().zip(verdicts) {
+                let world = World::running(move |_| run(does));
+                why.into_iter().for_each(|why| world.lease.stop(why));
+                let outcome = world.attempt().await;
+                let what = format!("a handler that {does:?} when told {why:?}");
+                assert_eq!(outcome.settlement.verdict, verdict, "{what}");
+                assert_eq!(outcome.panic.is_some(), matches!(does, Does::Panics), "{what}");
+                let charged = matches!(verdict, Verdict::Retry { .. } | Verdict::Poison | Verdict::Cancel);
+                assert_eq!(outcome.failure.is_some(), charged, "{what}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn crashes_and_releases_use_up_no_attempts() {
+        let mut world = World::running(|ctx| async move {
+            ctx.log(format!("attempt {}", ctx.attempt()));
+            Err(Failure::temporary(Code::NetworkError, "refused"))
+        });
+        world.counters = Counters { attempts: 40, failures: 1, crashes: 2, releases: 37 };
+        let settlement = world.attempt().await.settlement;
+        assert_eq!(settlement.verdict, retry_in(5));
+        assert_eq!(log_of(&settlement).lines[0].text, "attempt 2");
+    }
+
+    #[tokio::test]
+    async fn a_snooze_for_ever_is_shortened() {
+        let world = World::running(|_| async { Err(Failure::snooze(Duration::MAX)) });
+        assert_eq!(world.attempt().await.settlement.verdict, Verdict::ReleaseAfter { delay: SNOOZE_MAX });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_beyond_all_clocks_does_no_harm() {
+        let mut world = World::running(|_| async {
+            tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
+            Ok(())
+        });
+        world.envelope.timeout_ms = Some(u64::MAX);
+        assert_eq!(world.attempt().await.settlement.verdict, Verdict::Complete { keep: true });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_shorter_than_a_millisecond_is_one_and_not_the_queues() {
+        let world = World::running(|_| std::future::pending());
+        let options = JobOptions { timeout: Some(Duration::from_micros(10)), ..JobOptions::default() };
+        let sealed = seal_job(&Greet { name: "Ada".into() }, &options).unwrap();
+        let outcome = world.attempt_of(world.sealed(sealed.envelope)).await;
+        assert_eq!((outcome.ran, outcome.settlement.verdict), (Duration::from_millis(1), retry_in(5)));
+    }
+
+    #[tokio::test]
+    async fn the_idempotency_key_is_the_same_in_every_attempt() {
+        let keys = Arc::new(Mutex::new(Vec::new()));
+        let seen = keys.clone();
+        let mut world = World::running(move |ctx| {
+            seen.lock().unwrap().push(ctx.idempotency_key());
+            async { Ok(()) }
+        });
+        world.attempt().await;
+        world.counters = Counters { attempts: 9, failures: 2, crashes: 1, releases: 5 };
+        world.attempt().await;
+        assert_eq!(*keys.lock().unwrap(), ["mail:welcome-42", "mail:welcome-42"]);
+    }
+}
+
+mod settled_from_outside {
+    use super::*;
+
+    #[test]
+    fn what_never_ran_goes_back_to_the_front_and_leaves_no_record() {
+        let world = World::new();
+        for settlement in [world.runner().unstarted(&world.job()), world.runner().interrupted(&world.job(), None)] {
+            assert_eq!((settlement.verdict, settlement.record.len()), (Verdict::ReleaseNow, 0));
+            assert_eq!(settlement.token, world.job().token);
+        }
+    }
+
+    #[test]
+    fn an_interrupted_attempt_goes_back_to_the_front_and_says_who_ran_it() {
+        let world = World::new();
+        let by = Some((EXECUTOR, STARTED_MS, Duration::from_secs(4)));
+        let settlement = world.runner().interrupted(&world.job(), by);
+        assert_eq!(settlement.verdict, Verdict::ReleaseNow);
+        let log = log_of(&settlement);
+        assert_eq!((log.executor, log.started_ms, log.ran_ms), (EXECUTOR, STARTED_MS, 4_000));
+        assert_eq!(log.ended, Ended::Released { reason: Released::Interrupted, delay_ms: 0 });
+    }
+
+    #[test]
+    fn the_attempt_of_a_zombie_is_settled_by_its_jobs_policy_and_warns_of_overlap() {
+        let mut world = World::new();
+        world.envelope.retry.base_ms = Some(7_000);
+        let ran = Duration::from_secs(70);
+        let settlement = world.runner().timed_out(&world.job(), EXECUTOR, STARTED_MS, ran, 0);
+        assert_eq!(settlement.verdict, retry_in(7));
+        let Ended::Failed { code, message, decision, .. } = log_of(&settlement).ended else { panic!("no failure") };
+        assert_eq!((code, decision.unwrap().delay_ms), (Code::Timeout, 7_000));
+        assert!(message.contains("still runs after 70s") && message.contains("may overlap"), "{message}");
+        world.counters.failures = 4;
+        let settlement = world.runner().timed_out(&world.job(), EXECUTOR, STARTED_MS, ran, 0);
+        assert_eq!(settlement.verdict, Verdict::Bury);
+    }
+}
+
+mod odd_input {
+    use super::*;
+
+    #[tokio::test]
+    async fn retry_numbers_out_of_bounds_all_give_way_to_the_queues_and_the_log_says_so() {
+        let mut world = World::running(|_| async { Err(Failure::temporary(Code::NetworkError, "refused")) });
+        world.envelope.retry = RetryOverrides { max_attempts: Some(0), base_ms: Some(1), ..RetryOverrides::default() };
+        let settlement = world.attempt().await.settlement;
+        assert_eq!(settlement.verdict, retry_in(5));
+        let expected =
+            "the job's own retry numbers were refused, its queue's are used: max attempts is 0, allowed are 1 to 1000";
+        assert_eq!(log_of(&settlement).lines[0].text, expected);
+    }
+
+    #[test]
+    fn a_kind_whose_name_is_not_allowed_gets_no_handler() {
+        #[derive(Serialize, Deserialize)]
+        struct Odd;
+        impl Job for Odd {
+            const KIND: &'static str = "odd kind";
+        }
+        let mut handlers = Handlers::default();
+        let refused = handlers.add(|_: Odd, _: Context| async { Ok(()) }).unwrap_err().to_string();
+        assert!(refused.starts_with("invalid kind \"odd kind\": character 4 is ' '"), "{refused}");
+        assert!(handlers.is_empty());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+        /// Whatever bytes stand in the store, an attempt ends with a settlement under the token of its claim: poison, or put off for a newer worker.
+        #[test]
+        fn no_bytes_upset_the_runner(mut envelope in proptest::collection::vec(any::<u8>(), 0..200), ours: bool) {
+            if ours && !envelope.is_empty() {
+                envelope[0] = codec::ENVELOPE_VERSION;
+            }
+            let mut world = World::new();
+            world.handlers.add_any(|_: RawJob, _: Context| async { Ok(()) }).unwrap();
+            let job = world.sealed(envelope.clone().into());
+            let settlement = at_once(world.attempt_of(job.clone())).settlement;
+            // Bytes from 0x20 on begin a text or JSON, and so are no version.
+            let newer = envelope.first().is_some_and(|byte| (codec::ENVELOPE_VERSION + 1..0x20).contains(byte));
+            prop_assert_eq!(settlement.token, job.token);
+            prop_assert_eq!(settlement.verdict, if newer { put_off(30) } else { Verdict::Poison });
+        }
+
+        /// The envelope is fine, its payload is not: poison, and the handler never sees it.
+        #[test]
+        fn no_payload_upsets_the_runner(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut world = World::running(|_| async { Ok(()) });
+            let readable = codec::from_payload::<Greet>(&payload).is_ok();
+            world.envelope.payload = payload.into();
+            let verdict = at_once(world.attempt()).settlement.verdict;
+            prop_assert_eq!(verdict, if readable { Verdict::Complete { keep: true } } else { Verdict::Poison });
+        }
+    }
+
+    fn at_once<T>(attempt: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(attempt)
+    }
+}
