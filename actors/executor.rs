@@ -9,6 +9,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome};
+use retraced_jobs::job::JobId;
 use retraced_jobs::store::Verdict;
 use retraced_jobs::trace::{EventKind, ExecutorId};
 
@@ -83,14 +84,12 @@ impl Actor for Executor {
             job: next.job,
         };
         let outcome = state.room.runner.attempt(input).await;
-        let news = state.news_of(&outcome);
-        let AttemptOutcome { settlement, panic, ran, .. } = outcome;
-        let counts = state.room.inflight.finish(state.id, next.grant, settlement, ran);
-        if let Some(news) = news.filter(|_| counts) {
-            state.emit(news);
-        }
+        let counts = state.room.inflight.finish(state.id, next.grant, outcome.settlement.clone(), outcome.ran);
         state.room.flush();
-        match panic {
+        if counts {
+            state.tell(&outcome);
+        }
+        match outcome.panic {
             Some(panic) => return Err(Box::new(panic)),
             // Settled without us: a successor has our place.
             None if !counts => myself.stop(None),
@@ -101,15 +100,28 @@ impl Actor for Executor {
 }
 
 impl ExecutorState {
-    /// What an operator should hear of this outcome, if it counts.
-    fn news_of(&self, outcome: &AttemptOutcome) -> Option<EventKind> {
-        let (queue, job) = (self.room.name.clone(), outcome.settlement.id.clone());
+    fn tell(&self, outcome: &AttemptOutcome) {
+        let queue = || self.room.name.clone();
+        let job = || -> JobId { outcome.settlement.id.clone() };
         if let Some(kind) = &outcome.unknown_kind {
-            return Some(EventKind::UnknownKind { queue, job, kind: kind.clone() });
+            self.emit(EventKind::UnknownKind { queue: queue(), job: job(), kind: kind.clone() });
         }
-        match (outcome.settlement.verdict, outcome.failure) {
-            (Verdict::Poison, Some((code, _))) => Some(EventKind::JobPoisoned { queue, job, code }),
-            _ => None,
+        let Some((code, _)) = outcome.failure else { return };
+        tracing::info!(
+            target: "retraced::attempts",
+            queue = %self.room.name,
+            job = %outcome.settlement.id,
+            attempt = outcome.settlement.token.attempt,
+            %code,
+            why = %outcome.why.as_deref().unwrap_or_default().escape_debug(),
+            ran_ms = millis(outcome.ran),
+            next = ?outcome.settlement.verdict,
+            "attempt failed"
+        );
+        match outcome.settlement.verdict {
+            Verdict::Poison => self.emit(EventKind::JobPoisoned { queue: queue(), job: job(), code }),
+            Verdict::Bury | Verdict::Abandon => self.emit(EventKind::JobDied { queue: queue(), job: job(), code }),
+            _ => {}
         }
     }
 
