@@ -84,11 +84,12 @@ impl Actor for Executor {
             job: next.job,
         };
         let outcome = state.room.runner.attempt(input).await;
-        state.tell(&outcome);
-        let AttemptOutcome { settlement, panic, ran, .. } = outcome;
-        let counts = state.room.inflight.finish(state.id, next.grant, settlement, ran);
+        let counts = state.room.inflight.finish(state.id, next.grant, outcome.settlement.clone(), outcome.ran);
         state.room.flush();
-        match panic {
+        if counts {
+            state.tell(&outcome);
+        }
+        match outcome.panic {
             Some(panic) => return Err(Box::new(panic)),
             // Settled without us: a successor has our place.
             None if !counts => myself.stop(None),

@@ -18,16 +18,28 @@ pub struct Resident {
 
 /// All of them. Cheap to clone; clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Roster(Arc<Mutex<BTreeMap<String, (u32, ActorCell)>>>);
+pub(crate) struct Roster {
+    residents: Arc<Mutex<BTreeMap<String, (u32, ActorCell)>>>,
+    /// Starts so far of every place, whoever its supervisor was.
+    starts: Arc<Mutex<BTreeMap<String, u32>>>,
+}
 
 impl Roster {
+    /// The generation of whoever is started at this path next: how often that was done before.
+    pub(crate) fn next_generation(&self, path: &str) -> u32 {
+        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = starts.entry(path.to_owned()).or_default();
+        *next += 1;
+        *next - 1
+    }
+
     pub(crate) fn enter(&self, path: &str, generation: u32, actor: ActorCell) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), (generation, actor));
+        self.residents.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), (generation, actor));
     }
 
     /// Removes the actor, unless its place is taken by another already.
     pub(crate) fn leave(&self, path: &str, actor: &ActorCell) {
-        let mut residents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
         if residents.get(path).is_some_and(|(_, present)| present.get_id() == actor.get_id()) {
             residents.remove(path);
         }
@@ -35,7 +47,7 @@ impl Roster {
 
     /// Those who live. An actor that ended with its supervisor has nobody left to take it out of the book, so that is done here.
     pub(crate) fn all(&self) -> Vec<Resident> {
-        let mut residents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
         residents.retain(|_, (_, actor)| actor.get_status() != ActorStatus::Stopped);
         residents
             .iter()
@@ -48,7 +60,7 @@ impl Roster {
     }
 
     pub(crate) fn find(&self, path: &str) -> Option<ActorCell> {
-        let residents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
         residents.get(path).map(|(_, actor)| actor.clone())
     }
 }

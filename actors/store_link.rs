@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use backoff::backoff::Backoff;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::store::Hint;
 
 use crate::errand::{self, Errand};
+use crate::health::REFUSED_WAIT;
 use crate::house::House;
 
 /// Delay before the first probe of an outage.
@@ -109,23 +111,32 @@ fn probes() -> backoff::ExponentialBackoff {
 async fn listen(house: Arc<House>) -> StoreLinkMessage {
     let queues: Vec<_> = house.rooms.iter().map(|room| room.name.clone()).collect();
     loop {
-        if let Ok(mut hints) = house.health.attempt("hints", house.store.hints(&queues)).await {
-            house.hints_arrive(true);
-            // What came while nobody listened is looked up.
-            for room in &house.rooms {
-                pass_on(&house, Hint::Pending(room.name.clone()));
-                pass_on(&house, Hint::Due(room.name.clone()));
+        match house.health.attempt("hints", house.store.hints(&queues)).await {
+            Ok(hints) => {
+                pass_all_on(&house, hints).await;
+                tokio::time::sleep(PROBE_DELAY_MIN).await;
             }
-            while let Some(hint) = hints.next().await {
-                pass_on(&house, hint);
+            Err(error) if error.is_retryable() => {
+                tokio::time::sleep(PROBE_DELAY_MIN).await;
+                house.health.wait_until_up().await;
             }
-            house.hints_arrive(false);
-        }
-        tokio::time::sleep(PROBE_DELAY_MIN).await;
-        if !house.health.is_up() {
-            house.health.wait_until_up().await;
+            // Polls find the work meanwhile.
+            Err(_) => tokio::time::sleep(REFUSED_WAIT).await,
         }
     }
+}
+
+async fn pass_all_on(house: &House, mut hints: BoxStream<'static, Hint>) {
+    house.hints_arrive(true);
+    // What came while nobody listened is looked up.
+    for room in &house.rooms {
+        pass_on(house, Hint::Pending(room.name.clone()));
+        pass_on(house, Hint::Due(room.name.clone()));
+    }
+    while let Some(hint) = hints.next().await {
+        pass_on(house, hint);
+    }
+    house.hints_arrive(false);
 }
 
 fn pass_on(house: &House, hint: Hint) {

@@ -157,7 +157,8 @@ enum Ready {
 }
 
 struct Child {
-    generations: u32,
+    /// Of its latest start.
+    generation: u32,
     closings: u32,
     closed: bool,
     status: Status,
@@ -188,7 +189,7 @@ impl Actor for Supervisor {
         spec: SupervisorSpec,
     ) -> Result<SupervisorState, ActorProcessingErr> {
         spec.policy.validate()?;
-        let down = || Child { generations: 0, closings: 0, closed: false, status: Status::Down, plan: None };
+        let down = || Child { generation: 0, closings: 0, closed: false, status: Status::Down, plan: None };
         let children: Vec<Child> = spec.children.iter().map(|_| down()).collect();
         Ok(SupervisorState {
             to_start: (0..children.len()).collect(),
@@ -269,8 +270,8 @@ impl SupervisorState {
         };
         let child = &mut self.children[index];
         let spec = self.spec.children[index].clone();
-        let generation = child.generations;
-        child.generations += 1;
+        let generation = self.spec.roster.next_generation(&spec.path);
+        child.generation = generation;
         child.plan = None;
         child.status = Status::Starting;
         let myself = myself.clone();
@@ -532,7 +533,7 @@ impl SupervisorState {
     }
 
     fn generation(&self, index: usize) -> u32 {
-        self.children[index].generations.saturating_sub(1)
+        self.children[index].generation
     }
 }
 

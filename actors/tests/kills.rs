@@ -130,6 +130,20 @@ async fn after_a_killed_executor_only_its_job_runs_again() {
     what_was_cut_runs_again("email/executor-2").await;
 }
 
+/// Whoever supervises them: in the story of a place no generation comes twice.
+#[tokio::test(start_paused = true)]
+async fn children_of_a_restarted_supervisor_are_a_generation_of_their_own() {
+    let world = World::start().await;
+    world.kill_and_await_successor("email").await;
+    world.until("all are back", || world.generation("email/executor-0") == Some(1)).await;
+    for role in ["settler", "queue", "pool", "fetcher"] {
+        let path = format!("email/{role}");
+        assert_eq!(world.generation(&path), Some(1), "{path}");
+        assert!(world.events().iter().any(|e| e.path == path && e.kind == EventKind::Restarted), "{path}");
+    }
+    world.close().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_killed_executor_is_charged_to_the_tree_and_replaced() {
     let world = World::build().concurrency(1).start().await;

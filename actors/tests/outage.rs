@@ -160,3 +160,19 @@ async fn a_handler_whose_lease_was_taken_is_told_and_its_outcome_does_not_count(
     other.close().await;
     world.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_hints_work_is_found_by_polls_and_the_store_is_not_hammered_for_them() {
+    use crate::support::{Fault, Verb};
+    let world = World::start().await;
+    world.store.plan(|verb, _| (verb == Verb::Hints).then_some(Fault::Refuse));
+    world.kill_and_await_successor("store-link").await;
+    tokio::time::sleep(secs(5)).await;
+    let before = world.store.calls(Verb::Hints);
+    let id = world.enqueue("one", Work::succeed()).await;
+    world.until_within(secs(6), "it is found", || world.state(&id) == JobState::Completed).await;
+    tokio::time::sleep(secs(54)).await;
+    let asked = world.store.calls(Verb::Hints) - before;
+    assert!((5..=15).contains(&asked), "{asked} times in a minute");
+    world.close().await;
+}

@@ -74,11 +74,13 @@ async fn handlers_that_do_not_stop_are_killed_and_their_jobs_go_back_to_the_fron
 #[tokio::test(start_paused = true)]
 async fn a_claim_under_way_when_the_shutdown_begins_is_handed_back() {
     let world = World::start().await;
-    world.store.plan(|verb, _| (verb == Verb::Claim).then_some(Fault::Slow(secs(2))));
+    world.store.plan(|verb, _| (verb == Verb::Claim).then_some(Fault::Slow(millis(2_030))));
     let ids = world.enqueue_many("job", 3, &Work::succeed()).await;
     world.until("a claim is applied", || world.stats().processing > 0).await;
+    let begun = Instant::now();
     let drained = world.shut_down().await;
     assert_eq!(drained, Drained { running: 0, killed: 0, unsettled: 0 });
+    assert!(begun.elapsed() <= millis(2_035), "took {:?}", begun.elapsed());
     for id in &ids {
         let view = world.view(id);
         assert_eq!((view.state, view.counters.crashes), (JobState::Pending, 0), "{id}");
