@@ -107,18 +107,20 @@ impl Doing {
     }
 }
 
-/// The executors' measured rate: an exponentially weighted mean of how long handlers run.
+/// The executors' measured rate: how long handlers run, as an exponentially weighted mean that rises faster than it falls.
 #[derive(Default)]
 struct Pace {
     mean_us: Option<u64>,
 }
 
 impl Pace {
+    /// Learns at once that handlers are slow, and only slowly that they are fast: a job fetched ahead of slow ones waits here while others could run it.
     fn observe(&mut self, ran: Duration) {
         let us = u64::try_from(ran.as_micros()).unwrap_or(u64::MAX);
         self.mean_us = Some(match self.mean_us {
             None => us,
-            Some(mean) => mean - mean / 8 + us / 8,
+            Some(mean) if us > mean => mean + (us - mean) / 2,
+            Some(mean) => mean - (mean - us) / 16,
         });
     }
 

@@ -105,7 +105,8 @@ async fn renew(house: &House, room: &Room) -> bool {
         let limit = CALL_TIMEOUT.min(lease / RENEWALS_PER_LEASE);
         match house.health.attempt_within(limit, "renew", house.store.renew(&room.name, lease, &leases)).await {
             Ok(renewed) => apply(house, room, slice, renewed, sent + lease),
-            Err(_) => all_answered = false,
+            // A refusal is an answer: asking again at once would not change it.
+            Err(error) => all_answered &= !error.is_retryable(),
         }
     }
     all_answered
