@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test check unit examples docs layout redis nextest
+.PHONY: help demo test check unit examples docs layout latency redis nextest
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \2/p' Makefile
@@ -29,6 +29,9 @@ docs: ## The documents, with warnings denied
 
 layout: ## The Redis layout in figures, beside a bare loop
 	cargo bench --quiet --package retraced-jobs --bench layout
+
+latency: ## How soon an idle worker begins, in figures
+	cargo bench --quiet --bench latency
 
 redis: ## Finds a redis-server or valkey-server, or installs one with the system's package manager
 	@scripts/ensure-redis
