@@ -29,7 +29,7 @@ pub use lanes::{Lane, Lanes};
 pub use model::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
     Promoted, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Retention, RetentionRule,
-    Settled, Settlement, StoreFacts, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 
 use std::time::Duration;
@@ -146,13 +146,14 @@ pub trait Desk: Send + Sync + 'static {
 
     /// Gives dead, poisoned or cancelled jobs a fresh start at the back of the queue (failures and crashes begin again at zero), and delayed ones their
     /// turn now (their counters stay). Attempts and releases stay as they are, and so does the history. A completed job is not done again.
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
+    /// As with all three acts, one result a job, and a job that is not what it was [seen](Target::seen) as any more is left alone.
+    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Calls jobs off: pending and delayed ones at once; a running one is asked ([`Moved::Asked`]), and completes if its handler completes anyway.
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
+    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Removes jobs with their history, unless they are running.
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
+    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Stops (`true`) or resumes claiming; running jobs go on. Gives what it was before.
     fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool>;

@@ -4,7 +4,7 @@ use retraced_jobs::codec::{self, Envelope};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Counters, JobId, JobState, Kind, QueueName};
 use retraced_jobs::retry::Decision;
-use retraced_jobs::store::{Moved, QueueStats};
+use retraced_jobs::store::{Moved, QueueStats, Seen, Target};
 use retraced_jobs::trace::{
     AttemptRecord, Ended, JobSummary, JobView, LastError, Progress, Released, StoredAttempt, SupervisionEvent,
 };
@@ -64,6 +64,11 @@ impl JobLine {
     pub(super) fn of_summary(queue: &QueueName, job: JobSummary) -> Self {
         let envelope = codec::open(&job.envelope).ok();
         Self::new(queue, job.id, job.state, job.counters, job.enqueued_ms, job.at_ms, envelope.as_ref(), job.last_error)
+    }
+
+    /// The job, as it was seen.
+    pub(super) fn target(&self) -> Target {
+        Target { id: self.id.clone(), seen: Some(Seen { state: self.state, attempts: self.counters.attempts }) }
     }
 
     pub(super) fn of_view(view: &JobView) -> Self {

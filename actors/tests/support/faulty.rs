@@ -12,7 +12,7 @@ use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
     AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
     Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreError,
-    StoreFacts, StoreFuture, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use retraced_jobs::trace::{JobView, SupervisionEvent};
 
@@ -317,16 +317,16 @@ impl Desk for Faulty {
         self.0.memory.job(queue, id)
     }
 
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
-        self.0.memory.redrive(call, queue, ids)
+    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        self.0.memory.redrive(call, queue, jobs)
     }
 
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
-        self.0.memory.cancel(call, queue, ids)
+    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        self.0.memory.cancel(call, queue, jobs)
     }
 
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
-        self.0.memory.discard(call, queue, ids)
+    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        self.0.memory.discard(call, queue, jobs)
     }
 
     fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool> {

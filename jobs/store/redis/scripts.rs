@@ -10,8 +10,8 @@ use super::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body,
 use crate::job::{Counters, Incarnation, JobId, JobState, Lease, NewJob, RunAt, Token};
 use crate::store::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobPage, Moved, Promoted, QueueStats,
-    Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError, TrimPolicy,
-    Trimmed, Verdict,
+    Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError, Target,
+    TrimPolicy, Trimmed, Verdict,
 };
 use crate::trace::{Claimant, JobSummary, JobView};
 
@@ -65,9 +65,9 @@ lua!(PROMOTE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "promote.lua");
 lua!(RECLAIM, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
 lua!(RECONCILE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reconcile.lua");
 lua!(RENEW, "lib/queue.lua", "renew.lua");
-lua!(REDRIVE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/state.lua", "redrive.lua");
-lua!(CANCEL, "lib/queue.lua", "lib/lane.lua", "lib/state.lua", "cancel.lua");
-lua!(DISCARD, "lib/queue.lua", "lib/lane.lua", "lib/state.lua", "lib/history.lua", "lib/forget.lua", "discard.lua");
+lua!(REDRIVE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/target.lua", "redrive.lua");
+lua!(CANCEL, "lib/queue.lua", "lib/lane.lua", "lib/target.lua", "cancel.lua");
+lua!(DISCARD, "lib/queue.lua", "lib/lane.lua", "lib/target.lua", "lib/history.lua", "lib/forget.lua", "discard.lua");
 lua!(PAUSE, "lib/queue.lua", "pause.lua");
 lua!(TRIM, "lib/queue.lua", "lib/lane.lua", "lib/history.lua", "lib/forget.lua", "trim.lua");
 lua!(AUDIT, "lib/queue.lua", "audit.lua");
@@ -488,19 +488,21 @@ pub(super) async fn act(
     keys: &QueueKeys,
     call: CallId,
     act: Act,
-    ids: &[JobId],
+    jobs: &[Target],
 ) -> Result<Vec<Moved>, StoreError> {
     let (operation, verb, file) = act.parts();
     let mut reply = on_queue(operation, link, keys, file, |command| {
         lane(command, call, verb, keys);
-        for id in ids {
-            command.arg(id.as_wire());
+        for target in jobs {
+            let seen =
+                target.seen.map(|seen| [letter_of(seen.state).as_bytes(), &seen.attempts.to_be_bytes()].concat());
+            command.arg(target.id.as_wire()).arg(seen.unwrap_or_default());
         }
     })
     .await?;
     reply.status()?;
     reply.number()?;
-    let moves = letters(operation, &mut reply, 2 * ids.len())?;
+    let moves = letters(operation, &mut reply, 2 * jobs.len())?;
     moves
         .chunks_exact(2)
         .map(|pair| match (pair[0], pair[1]) {

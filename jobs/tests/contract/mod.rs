@@ -20,7 +20,7 @@ pub(crate) mod table;
 pub(crate) mod trim;
 mod worker;
 
-pub(crate) use worker::{Worker, id, ids, log, new_job};
+pub(crate) use worker::{Worker, id, ids, log, new_job, targets};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,6 +133,8 @@ macro_rules! for_each_guarantee {
                 a_delayed_job_that_is_redriven_keeps_its_counters,
                 cancel_takes_what_waits_at_once_and_asks_what_runs,
                 discard_removes_whatever_does_not_run,
+                an_act_on_a_job_that_was_seen_as_something_else_changes_nothing,
+                a_dead_letter_that_lived_again_is_not_discarded_by_an_old_list,
                 a_job_named_twice_meets_what_its_first_mention_did,
                 stats_tell_how_long_the_front_of_the_queue_has_waited,
                 the_store_gives_a_sign_of_life;
