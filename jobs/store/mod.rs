@@ -2,7 +2,7 @@
 //!
 //! | trait | held by | verbs |
 //! | --- | --- | --- |
-//! | [`Transitions`] | queue actor, fetcher, settler, retry scheduler, watchdog | enqueue, claim, settle, turn, promote, reclaim, reconcile |
+//! | [`Transitions`] | queue actor, fetcher, settler, retry scheduler, watchdog | enqueue, claim, settle, turn, promote, reclaim |
 //! | [`Leases`] | lease keeper | renew |
 //! | [`Desk`] | operators | readers; redrive, cancel, discard, pause, trim, audit |
 //! | [`Ledger`] | ledger, worker rows | events, heartbeats |
@@ -28,8 +28,8 @@ pub use error::StoreError;
 pub use lanes::{Lane, Lanes};
 pub use model::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
-    Promoted, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Retention, RetentionRule,
-    Settled, Settlement, StoreFacts, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    Promoted, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Renewal, Renewed, Retention, RetentionRule, Seen, Settled,
+    Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 
 use std::time::Duration;
@@ -99,17 +99,6 @@ pub trait Transitions: Send + Sync + 'static {
     /// Each run leaves a stamp; when there are leases and the stamp before is missing or older than half a lease, nobody could renew, and nothing is taken for
     /// one more lease; never for more than one lease of the run that asks.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
-
-    /// Releases, at no cost (releases + 1), grants of `owner` that are not among `known`: replies that never arrived. Looks at one slice of the grants; go on
-    /// with the cursor until it is `None`. `known` is what the owner holds, however much that is. A job that was to be cancelled is.
-    fn reconcile<'a>(
-        &'a self,
-        call: CallId,
-        queue: &'a QueueName,
-        owner: Incarnation,
-        known: &'a [JobId],
-        cursor: Option<Cursor>,
-    ) -> StoreFuture<'a, Reconciled>;
 }
 
 /// Keeping what is held.
@@ -146,13 +135,14 @@ pub trait Desk: Send + Sync + 'static {
 
     /// Gives dead, poisoned or cancelled jobs a fresh start at the back of the queue (failures and crashes begin again at zero), and delayed ones their
     /// turn now (their counters stay). Attempts and releases stay as they are, and so does the history. A completed job is not done again.
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
+    /// As with all three acts, one result a job, and a job that is not what it was [seen](Target::seen) as any more is left alone.
+    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Calls jobs off: pending and delayed ones at once; a running one is asked ([`Moved::Asked`]), and completes if its handler completes anyway.
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
+    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Removes jobs with their history, unless they are running.
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
+    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Stops (`true`) or resumes claiming; running jobs go on. Gives what it was before.
     fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool>;

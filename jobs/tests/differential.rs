@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FailurePersistence, FileFailurePersistence, TestRunner};
@@ -23,8 +24,8 @@ use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName,
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    CallId, ClaimRequest, Claims, Enqueued, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewal,
-    Retention, RetentionRule, Settled, Settlement, Store, StoreError, TrimPolicy, Trimmed, Verdict,
+    CallId, ClaimRequest, Claims, Enqueued, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Renewal, Retention,
+    RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
 };
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, JobView};
 use support::redis_server::RedisServer;
@@ -93,6 +94,18 @@ struct Ask {
     soon: bool,
 }
 
+/// A job an operator means, and what it was seen as: nothing, what it is, or something else.
+#[derive(Debug, Clone, Copy)]
+struct Aim {
+    id: usize,
+    seen: Option<(usize, u32)>,
+}
+
+/// Jobs as they are found.
+fn aims(ids: &[usize]) -> Vec<Aim> {
+    ids.iter().map(|id| Aim { id: *id, seen: None }).collect()
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Enqueue(Vec<(usize, When)>),
@@ -106,19 +119,14 @@ enum Step {
         crashes_max: u32,
         losses_max: u32,
     },
-    /// The owner knows all its grants but the one of this job.
-    Reconcile {
-        owner: usize,
-        lost: usize,
-    },
     Renew {
         grants: Vec<usize>,
         soon: bool,
         begins: bool,
     },
-    Redrive(Vec<usize>),
-    Cancel(Vec<usize>),
-    Discard(Vec<usize>),
+    Redrive(Vec<Aim>),
+    Cancel(Vec<Aim>),
+    Discard(Vec<Aim>),
     Pause(bool),
     Trim {
         kept: u64,
@@ -157,7 +165,7 @@ impl Step {
                 let held: Vec<usize> = (0..3).collect();
                 let begun = Step::Renew { grants: begun.clone(), soon: false, begins: true };
                 let lost = Step::Renew { grants: held, soon: true, begins: false };
-                vec![claim(3, false), begun, Step::Cancel(asked.clone()), lost, reclaim]
+                vec![claim(3, false), begun, Step::Cancel(aims(asked)), lost, reclaim]
             }
             step => vec![step.clone()],
         }
@@ -220,6 +228,15 @@ fn step() -> impl Strategy<Value = Step> {
         ]
     };
     let some = || vec(0..IDS, 0..4);
+    let aimed = || {
+        // Off by nothing in both is what it is.
+        let seen = prop_oneof![
+            2 => Just(None),
+            2 => Just(Some((0, 0))),
+            1 => (0..JobState::ALL.len(), 0..2_u32).prop_map(Some),
+        ];
+        vec((0..IDS, seen).prop_map(|(id, seen)| Aim { id, seen }), 0..4)
+    };
     prop_oneof![
         6 => vec((0..IDS, when()), 0..6).prop_map(Step::Enqueue),
         9 => ask().prop_map(Step::Claim),
@@ -229,12 +246,11 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..4_usize, any::<bool>(), 1..4_u32, 1..9_u32).prop_map(|(limit, ample, crashes_max, losses_max)| {
             Step::Reclaim { limit, ample, crashes_max, losses_max }
         }),
-        1 => (0..WORKERS, 0..IDS).prop_map(|(owner, lost)| Step::Reconcile { owner, lost }),
         1 => (vec(0..5_usize, 0..4), any::<bool>(), any::<bool>())
             .prop_map(|(grants, soon, begins)| Step::Renew { grants, soon, begins }),
-        3 => some().prop_map(Step::Redrive),
-        2 => some().prop_map(Step::Cancel),
-        1 => some().prop_map(Step::Discard),
+        3 => aimed().prop_map(Step::Redrive),
+        2 => aimed().prop_map(Step::Cancel),
+        1 => aimed().prop_map(Step::Discard),
         1 => prop::bool::weighted(0.2).prop_map(Step::Pause),
         1 => (0..4_u64, prop::bool::weighted(0.2), any::<bool>(), 0..4_usize)
             .prop_map(|(kept, aged, completed, limit)| Step::Trim { kept, aged, completed, limit }),
@@ -268,10 +284,9 @@ enum Call {
     Turn(Vec<Settlement>, ClaimRequest),
     Promote(usize),
     Reclaim(Reclaim),
-    Reconcile(Incarnation, Vec<JobId>),
-    Redrive(Vec<JobId>),
-    Cancel(Vec<JobId>),
-    Discard(Vec<JobId>),
+    Redrive(Vec<Target>),
+    Cancel(Vec<Target>),
+    Discard(Vec<Target>),
     Trim(TrimPolicy),
 }
 
@@ -283,7 +298,6 @@ enum Reply {
     Turned(Vec<Settled>, Claims),
     Promoted(Promoted),
     Reclaimed(Reclaimed),
-    Reconciled(Reconciled),
     Moved(Vec<Moved>),
     Trimmed(Trimmed),
     Renewed(Vec<Renewal>),
@@ -321,10 +335,9 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
                 ..reclaimed
             })
         }),
-        Call::Reconcile(owner, known) => store.reconcile(id, queue, *owner, known, None).await.map(Reply::Reconciled),
-        Call::Redrive(ids) => store.redrive(id, queue, ids).await.map(Reply::Moved),
-        Call::Cancel(ids) => store.cancel(id, queue, ids).await.map(Reply::Moved),
-        Call::Discard(ids) => store.discard(id, queue, ids).await.map(Reply::Moved),
+        Call::Redrive(jobs) => store.redrive(id, queue, jobs).await.map(Reply::Moved),
+        Call::Cancel(jobs) => store.cancel(id, queue, jobs).await.map(Reply::Moved),
+        Call::Discard(jobs) => store.discard(id, queue, jobs).await.map(Reply::Moved),
         Call::Trim(policy) => store.trim(id, queue, policy).await.map(Reply::Trimmed),
     };
     match reply {
@@ -571,8 +584,18 @@ impl<'a> Pair<'a> {
         self.granted.iter().rev().nth(n).cloned()
     }
 
-    fn named(&self, ids: &[usize]) -> Vec<JobId> {
-        ids.iter().map(|n| self.ids[*n].clone()).collect()
+    fn targets(&self, aims: &[Aim]) -> Vec<Target> {
+        let target = |aim: &Aim| {
+            let id = self.ids[aim.id].clone();
+            let found = self.memory_store().job(&self.queue, &id).now_or_never().unwrap().unwrap();
+            let seen = aim.seen.map(|(off, more)| {
+                let (state, attempts) = found.map_or((JobState::Pending, 0), |job| (job.state, job.counters.attempts));
+                let at = JobState::ALL.iter().position(|one| *one == state).unwrap() + off;
+                retraced_jobs::store::Seen { state: JobState::ALL[at % JobState::ALL.len()], attempts: attempts + more }
+            });
+            Target { id, seen }
+        };
+        aims.iter().map(target).collect()
     }
 
     fn call(&self, worker: usize, step: &Step) -> Call {
@@ -587,13 +610,9 @@ impl<'a> Pair<'a> {
                 let (crashes_max, losses_max) = (*crashes_max, *losses_max);
                 Call::Reclaim(Reclaim { limit: *limit, lease, crashes_max, losses_max })
             }
-            Step::Reconcile { owner, lost } => {
-                let known = self.ids.iter().enumerate().filter(|(n, _)| n != lost).map(|(_, id)| id.clone());
-                Call::Reconcile(self.workers[*owner], known.collect())
-            }
-            Step::Redrive(ids) => Call::Redrive(self.named(ids)),
-            Step::Cancel(ids) => Call::Cancel(self.named(ids)),
-            Step::Discard(ids) => Call::Discard(self.named(ids)),
+            Step::Redrive(aims) => Call::Redrive(self.targets(aims)),
+            Step::Cancel(aims) => Call::Cancel(self.targets(aims)),
+            Step::Discard(aims) => Call::Discard(self.targets(aims)),
             Step::Trim { kept, aged, completed, limit } => {
                 let rule = RetentionRule { age_max: if *aged { Duration::ZERO } else { LONG }, count_max: *kept };
                 let kept =

@@ -147,10 +147,6 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     tokio::time::sleep(Duration::from_millis(2)).await; // the store's clock must pass the due time of c
     let promoted = twice!("promote", call, store.promote(call, &queue, 10));
     assert_eq!(promoted.moved, 1);
-    let owner = call_owner(&world);
-    let known = ["d", "e", "g", "b"].map(id);
-    let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, owner, &known, None));
-    assert_eq!(reconciled.released, [id("f")]);
     let reclaim = Reclaim { limit: 10, lease: Duration::from_millis(40), crashes_max: 3, losses_max: 20 };
     let graced = twice!("reclaim with grace", call, store.reclaim(call, &queue, &reclaim));
     assert!(graced.grace.is_some() && graced.jobs.is_empty(), "{graced:?}");
@@ -167,19 +163,13 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     };
     let mut taken: Vec<String> = reclaimed.jobs.iter().map(|job| job.id.to_string()).collect();
     taken.sort();
-    assert_eq!(taken, ["b", "d", "e", "g"]);
-    twice!("cancel", call, store.cancel(call, &queue, &[id("e"), id("c")]));
-    twice!("redrive", call, store.redrive(call, &queue, &[id("e")]));
-    twice!("discard", call, store.discard(call, &queue, &[id("f")]));
+    assert_eq!(taken, ["b", "d", "e", "f", "g"]);
+    twice!("cancel", call, store.cancel(call, &queue, &[id("e").into(), id("c").into()]));
+    twice!("redrive", call, store.redrive(call, &queue, &[id("e").into()]));
+    twice!("discard", call, store.discard(call, &queue, &[id("f").into()]));
     let trimmed = twice!("trim", call, store.trim(call, &queue, &keep_nothing()));
     assert_eq!(trimmed.removed, 2); // a, completed, and c, cancelled
     assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
-}
-
-fn call_owner(world: &World) -> Incarnation {
-    let mut connection = world.server.connection();
-    let grants: BTreeMap<Vec<u8>, Vec<u8>> = connection.hgetall(world.key("grant")).unwrap();
-    Incarnation::from_slice(&grants[&b"d"[..]][12..28]).unwrap()
 }
 
 #[tokio::test]
@@ -234,7 +224,7 @@ async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Res
         settlement(held, 6, Verdict::Cancel),
         settlement(held, 7, Verdict::ReleaseNow),
     ];
-    let all = ["h0", "waits", "due", "dead", "gone"].map(id);
+    let all = ["h0", "waits", "due", "dead", "gone"].map(|name| id(name).into());
     let delayed = [new("n1", RunAt::Now), new("n2", RunAt::After(LEASE))];
     let reclaim = Reclaim { limit: 10, lease: LEASE, crashes_max: 3, losses_max: 20 };
     Some(match verb {
@@ -244,7 +234,7 @@ async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Res
         3 => store.turn(call, &queue, &verdicts, &request(1, LEASE)).await.map(drop),
         4 => store.promote(call, &queue, 1).await.map(drop),
         5 => store.reclaim(call, &queue, &reclaim).await.map(drop),
-        6 => store.reconcile(call, &queue, call.incarnation, &[], None).await.map(drop),
+        6 => store.begin(&queue, LEASE, &leases).await.map(drop),
         7 => store.redrive(call, &queue, &all).await.map(drop),
         8 => store.cancel(call, &queue, &all).await.map(drop),
         9 => store.discard(call, &queue, &all).await.map(drop),
@@ -378,17 +368,16 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     let reclaimed = store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
     assert_eq!(reclaimed.jobs, [], "leases of no job");
     store.promote(world.call(), &queue, 500).await.unwrap();
-    store.reconcile(world.call(), &queue, Incarnation::from(uuid::Uuid::nil()), &[], None).await.unwrap();
-    store.cancel(world.call(), &queue, &[id("good")]).await.unwrap();
+    store.cancel(world.call(), &queue, &[id("good").into()]).await.unwrap();
     for state in JobState::ALL {
         store.jobs(&queue, state, None, 100).await.unwrap();
     }
     let damaged = store.job(&queue, &id("damaged")).await.unwrap().unwrap();
     assert_eq!(damaged.state, JobState::Poisoned);
     assert!(damaged.history[0].record.is_err(), "{damaged:?}");
-    store.redrive(world.call(), &queue, &[id("later")]).await.unwrap();
+    store.redrive(world.call(), &queue, &[id("later").into()]).await.unwrap();
     assert_eq!(ids(&world.claim(10).await), ["later"]);
-    store.discard(world.call(), &queue, &[id("damaged")]).await.unwrap();
+    store.discard(world.call(), &queue, &[id("damaged").into()]).await.unwrap();
     store.audit(&queue).await.unwrap();
     let stats = store.stats(&queue).await.unwrap();
     assert!(stats.garbage_total > 0 && !stats.paused, "{stats:?}");
@@ -533,7 +522,7 @@ async fn stale_entries_of_cancelled_jobs_are_passed_over() {
     let mut world = World::new().await;
     let names: Vec<String> = (0..300).map(|n| format!("job-{n}")).collect();
     world.enqueue(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    let cancelled: Vec<JobId> = names[..299].iter().map(|name| id(name)).collect();
+    let cancelled: Vec<_> = names[..299].iter().map(|name| id(name).into()).collect();
     let call = world.call();
     let moved = world.store.cancel(call, &world.queue, &cancelled).await.unwrap();
     assert!(moved.iter().all(|one| matches!(one, Moved::Moved { to: Some(JobState::Cancelled), .. })));
@@ -543,7 +532,7 @@ async fn stale_entries_of_cancelled_jobs_are_passed_over() {
     assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
     // A fresh start is a new entry; the old one stays dead.
     let call = world.call();
-    world.store.redrive(call, &world.queue, &[id("job-7")]).await.unwrap();
+    world.store.redrive(call, &world.queue, &[id("job-7").into()]).await.unwrap();
     assert_eq!(ids(&world.claim(2).await), ["job-7"]);
     assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
 }

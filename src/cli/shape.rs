@@ -4,7 +4,7 @@ use retraced_jobs::codec::{self, Envelope};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Counters, JobId, JobState, Kind, QueueName};
 use retraced_jobs::retry::Decision;
-use retraced_jobs::store::{Moved, QueueStats};
+use retraced_jobs::store::{Moved, QueueStats, Seen, Target};
 use retraced_jobs::trace::{
     AttemptRecord, Ended, JobSummary, JobView, LastError, Progress, Released, StoredAttempt, SupervisionEvent,
 };
@@ -64,6 +64,11 @@ impl JobLine {
     pub(super) fn of_summary(queue: &QueueName, job: JobSummary) -> Self {
         let envelope = codec::open(&job.envelope).ok();
         Self::new(queue, job.id, job.state, job.counters, job.enqueued_ms, job.at_ms, envelope.as_ref(), job.last_error)
+    }
+
+    /// The job, as it was seen.
+    pub(super) fn target(&self) -> Target {
+        Target { id: self.id.clone(), seen: Some(Seen { state: self.state, attempts: self.counters.attempts }) }
     }
 
     pub(super) fn of_view(view: &JobView) -> Self {
@@ -169,7 +174,7 @@ impl JobShape {
 #[derive(Serialize, Default)]
 pub(super) struct AttemptShape {
     pub(super) attempt: u32,
-    /// `completed`, `failed`, `released`, `crashed`, `unclaimed` (the grant never reached its worker) or `unreadable`.
+    /// `completed`, `failed`, `released`, `crashed`, `lost` (before its handler was known to have begun) or `unreadable`.
     pub(super) outcome: &'static str,
     pub(super) settled_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -242,9 +247,6 @@ impl AttemptShape {
                     in_a_row: Some(*in_a_row),
                     ..base
                 };
-            }
-            Ok(AttemptRecord::Unclaimed { incarnation }) => {
-                return Self { outcome: "unclaimed", worker: Some(incarnation.to_string()), ..base };
             }
             Err(unreadable) => {
                 return Self { outcome: "unreadable", message: Some(unreadable.reason.clone()), ..base };

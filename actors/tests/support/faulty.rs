@@ -11,8 +11,8 @@ use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, Que
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
     AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
-    Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreError,
-    StoreFacts, StoreFuture, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    Moved, Promoted, QueueStats, Reclaim, Reclaimed, Renewed, Settled, Settlement, Store, StoreError, StoreFacts,
+    StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use retraced_jobs::trace::{JobView, SupervisionEvent};
 
@@ -271,17 +271,6 @@ impl Transitions for Faulty {
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed> {
         self.pass(Verb::Reclaim, "reclaim", move |store| store.reclaim(call, queue, request))
     }
-
-    fn reconcile<'a>(
-        &'a self,
-        call: CallId,
-        queue: &'a QueueName,
-        owner: Incarnation,
-        known: &'a [JobId],
-        cursor: Option<Cursor>,
-    ) -> StoreFuture<'a, Reconciled> {
-        self.0.memory.reconcile(call, queue, owner, known, cursor)
-    }
 }
 
 impl Leases for Faulty {
@@ -317,16 +306,16 @@ impl Desk for Faulty {
         self.0.memory.job(queue, id)
     }
 
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
-        self.0.memory.redrive(call, queue, ids)
+    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        self.0.memory.redrive(call, queue, jobs)
     }
 
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
-        self.0.memory.cancel(call, queue, ids)
+    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        self.0.memory.cancel(call, queue, jobs)
     }
 
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
-        self.0.memory.discard(call, queue, ids)
+    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        self.0.memory.discard(call, queue, jobs)
     }
 
     fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool> {

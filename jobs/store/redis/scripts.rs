@@ -10,8 +10,8 @@ use super::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body,
 use crate::job::{Counters, Incarnation, JobId, JobState, Lease, NewJob, RunAt, Token};
 use crate::store::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobPage, Moved, Promoted, QueueStats,
-    Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError, TrimPolicy,
-    Trimmed, Verdict,
+    Reclaim, Reclaimed, ReclaimedJob, Renewal, Renewed, Settled, Settlement, StoreError, Target, TrimPolicy, Trimmed,
+    Verdict,
 };
 use crate::trace::{Claimant, JobSummary, JobView};
 
@@ -63,11 +63,10 @@ lua!(
 );
 lua!(PROMOTE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "promote.lua");
 lua!(RECLAIM, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
-lua!(RECONCILE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reconcile.lua");
 lua!(RENEW, "lib/queue.lua", "renew.lua");
-lua!(REDRIVE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/state.lua", "redrive.lua");
-lua!(CANCEL, "lib/queue.lua", "lib/lane.lua", "lib/state.lua", "cancel.lua");
-lua!(DISCARD, "lib/queue.lua", "lib/lane.lua", "lib/state.lua", "lib/history.lua", "lib/forget.lua", "discard.lua");
+lua!(REDRIVE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/target.lua", "redrive.lua");
+lua!(CANCEL, "lib/queue.lua", "lib/lane.lua", "lib/target.lua", "cancel.lua");
+lua!(DISCARD, "lib/queue.lua", "lib/lane.lua", "lib/target.lua", "lib/history.lua", "lib/forget.lua", "discard.lua");
 lua!(PAUSE, "lib/queue.lua", "pause.lua");
 lua!(TRIM, "lib/queue.lua", "lib/lane.lua", "lib/history.lua", "lib/forget.lua", "trim.lua");
 lua!(AUDIT, "lib/queue.lua", "audit.lua");
@@ -375,40 +374,6 @@ pub(super) async fn reclaim(
     Ok(Reclaimed { jobs, next_expiry, grace })
 }
 
-/// `reconcile.lua`
-pub(super) async fn reconcile(
-    link: &Link,
-    keys: &QueueKeys,
-    call: CallId,
-    owner: Incarnation,
-    known: &[JobId],
-    cursor: Option<Cursor>,
-) -> Result<Reconciled, StoreError> {
-    let cursor = scan_cursor("reconcile", cursor)?;
-    let mut reply = on_queue("reconcile", link, keys, &RECONCILE, |command| {
-        lane(command, call, b'o', keys);
-        command.arg(&owner.as_bytes()[..]).arg(cursor).arg(SCAN_SLICE);
-        for id in known {
-            command.arg(id.as_wire());
-        }
-    })
-    .await?;
-    reply.status()?;
-    reply.number()?;
-    let next = reply.text()?;
-    let mut ids = reply.list()?;
-    let mut released = Vec::with_capacity(ids.len());
-    while !ids.is_empty() {
-        released.extend(JobId::from_wire(&ids.bytes()?));
-    }
-    Ok(Reconciled { released, next: (next != "0").then(|| Cursor::from(next)) })
-}
-
-fn scan_cursor(operation: &'static str, cursor: Option<Cursor>) -> Result<u64, StoreError> {
-    let Some(cursor) = cursor else { return Ok(0) };
-    cursor.as_str().parse().map_err(|_| bad_cursor(operation))
-}
-
 fn bad_cursor(operation: &'static str) -> StoreError {
     StoreError::Refused { operation, reason: "this cursor was not made by this store; start again without one".into() }
 }
@@ -488,19 +453,21 @@ pub(super) async fn act(
     keys: &QueueKeys,
     call: CallId,
     act: Act,
-    ids: &[JobId],
+    jobs: &[Target],
 ) -> Result<Vec<Moved>, StoreError> {
     let (operation, verb, file) = act.parts();
     let mut reply = on_queue(operation, link, keys, file, |command| {
         lane(command, call, verb, keys);
-        for id in ids {
-            command.arg(id.as_wire());
+        for target in jobs {
+            let seen =
+                target.seen.map(|seen| [letter_of(seen.state).as_bytes(), &seen.attempts.to_be_bytes()].concat());
+            command.arg(target.id.as_wire()).arg(seen.unwrap_or_default());
         }
     })
     .await?;
     reply.status()?;
     reply.number()?;
-    let moves = letters(operation, &mut reply, 2 * ids.len())?;
+    let moves = letters(operation, &mut reply, 2 * jobs.len())?;
     moves
         .chunks_exact(2)
         .map(|pair| match (pair[0], pair[1]) {

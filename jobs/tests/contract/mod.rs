@@ -14,13 +14,12 @@ pub(crate) mod leases;
 pub(crate) mod ledger;
 pub(crate) mod race;
 pub(crate) mod reclaim;
-pub(crate) mod reconcile;
 pub(crate) mod settle;
 pub(crate) mod table;
 pub(crate) mod trim;
 mod worker;
 
-pub(crate) use worker::{Worker, id, ids, log, new_job};
+pub(crate) use worker::{Worker, id, ids, log, new_job, targets};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,9 +117,6 @@ macro_rules! for_each_guarantee {
                 due_jobs_are_promoted_to_the_back_in_the_order_of_their_times,
                 a_retry_comes_back_with_its_past,
                 asking_for_more_than_a_batch_is_refused;
-            reconcile: grants_their_owner_does_not_know_go_back_to_the_front_at_no_cost,
-                everything_is_seen_slice_by_slice,
-                a_lost_grant_that_was_to_be_cancelled_is_cancelled;
             desk: a_queue_nobody_used_is_empty_everywhere,
                 an_empty_batch_of_anything_is_fine,
                 a_batch_over_the_bound_is_refused_by_every_verb,
@@ -133,6 +129,8 @@ macro_rules! for_each_guarantee {
                 a_delayed_job_that_is_redriven_keeps_its_counters,
                 cancel_takes_what_waits_at_once_and_asks_what_runs,
                 discard_removes_whatever_does_not_run,
+                an_act_on_a_job_that_was_seen_as_something_else_changes_nothing,
+                a_dead_letter_that_lived_again_is_not_discarded_by_an_old_list,
                 a_job_named_twice_meets_what_its_first_mention_did,
                 stats_tell_how_long_the_front_of_the_queue_has_waited,
                 the_store_gives_a_sign_of_life;
@@ -146,7 +144,6 @@ macro_rules! for_each_guarantee {
                 turn_sent_again_turns_once,
                 promote_sent_again_promotes_once,
                 reclaim_sent_again_takes_once,
-                reconcile_sent_again_releases_once,
                 redrive_cancel_and_discard_sent_again_move_once,
                 trim_sent_again_trims_once,
                 a_claim_sent_again_gives_only_what_still_stands,

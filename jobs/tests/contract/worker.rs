@@ -10,7 +10,7 @@ use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt};
 use retraced_jobs::store::{
     AuditReport, BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Moved, Promoted, QueueStats,
-    Reclaim, Reclaimed, Renewal, Settled, Settlement, Store, TrimPolicy, Trimmed, Verdict,
+    Reclaim, Reclaimed, Renewal, Settled, Settlement, Store, Target, TrimPolicy, Trimmed, Verdict,
 };
 use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, JobView};
 use uuid::Uuid;
@@ -40,6 +40,11 @@ pub(crate) fn id(name: &str) -> JobId {
 /// `count` ids, in order.
 pub(crate) fn ids(count: usize) -> Vec<JobId> {
     (0..count).map(|n| id(&format!("job-{n:04}"))).collect()
+}
+
+/// These jobs, as they are found.
+pub(crate) fn targets(ids: &[JobId]) -> Vec<Target> {
+    ids.iter().map(Target::from).collect()
 }
 
 /// A new job whose envelope is told from others'.
@@ -190,15 +195,15 @@ impl Worker {
     }
 
     pub(crate) async fn redrive(&self, id: &JobId) -> Moved {
-        self.store.redrive(self.call(), &self.queue, std::slice::from_ref(id)).await.unwrap()[0]
+        self.store.redrive(self.call(), &self.queue, &[id.into()]).await.unwrap()[0]
     }
 
     pub(crate) async fn cancel(&self, id: &JobId) -> Moved {
-        self.store.cancel(self.call(), &self.queue, std::slice::from_ref(id)).await.unwrap()[0]
+        self.store.cancel(self.call(), &self.queue, &[id.into()]).await.unwrap()[0]
     }
 
     pub(crate) async fn discard(&self, id: &JobId) -> Moved {
-        self.store.discard(self.call(), &self.queue, std::slice::from_ref(id)).await.unwrap()[0]
+        self.store.discard(self.call(), &self.queue, &[id.into()]).await.unwrap()[0]
     }
 
     pub(crate) async fn trim(&self, policy: &TrimPolicy) -> Trimmed {
