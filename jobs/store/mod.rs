@@ -2,7 +2,7 @@
 //!
 //! | trait | held by | verbs |
 //! | --- | --- | --- |
-//! | [`Transitions`] | queue actor, fetcher, settler, retry scheduler, watchdog | enqueue, claim, settle, turn, promote, reclaim |
+//! | [`Transitions`] | queue actor, fetcher, settler, retry scheduler, watchdog | enqueue, claim, settle, turn, promote, reclaim, reconcile |
 //! | [`Leases`] | lease keeper | renew |
 //! | [`Desk`] | operators | readers; redrive, cancel, discard, pause, trim, audit |
 //! | [`Ledger`] | ledger, worker rows | events, heartbeats |
@@ -28,8 +28,8 @@ pub use error::StoreError;
 pub use lanes::{Lane, Lanes};
 pub use model::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
-    Promoted, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Renewal, Renewed, Retention, RetentionRule, Seen, Settled,
-    Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    Promoted, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Retention, RetentionRule,
+    Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 
 use std::time::Duration;
@@ -99,6 +99,17 @@ pub trait Transitions: Send + Sync + 'static {
     /// Each run leaves a stamp; when there are leases and the stamp before is missing or older than half a lease, nobody could renew, and nothing is taken for
     /// one more lease; never for more than one lease of the run that asks.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
+
+    /// Releases, at no cost (releases + 1), grants of `owner` that are not among `known`: replies that never arrived. Looks at one slice of the grants; go on
+    /// with the cursor until it is `None`. `known` is what the owner holds, however much that is. A job that was to be cancelled is.
+    fn reconcile<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        owner: Incarnation,
+        known: &'a [JobId],
+        cursor: Option<Cursor>,
+    ) -> StoreFuture<'a, Reconciled>;
 }
 
 /// Keeping what is held.

@@ -11,8 +11,8 @@ use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, Que
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
     AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
-    Moved, Promoted, QueueStats, Reclaim, Reclaimed, Renewed, Settled, Settlement, Store, StoreError, StoreFacts,
-    StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreError,
+    StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use retraced_jobs::trace::{JobView, SupervisionEvent};
 
@@ -270,6 +270,17 @@ impl Transitions for Faulty {
 
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed> {
         self.pass(Verb::Reclaim, "reclaim", move |store| store.reclaim(call, queue, request))
+    }
+
+    fn reconcile<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        owner: Incarnation,
+        known: &'a [JobId],
+        cursor: Option<Cursor>,
+    ) -> StoreFuture<'a, Reconciled> {
+        self.0.memory.reconcile(call, queue, owner, known, cursor)
     }
 }
 

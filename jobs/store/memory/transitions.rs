@@ -1,16 +1,18 @@
 //! The moves of a job's life, each one step under the lock.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 
 use super::history::Record;
 use super::queue::{Charge, Front, Grant, Onward, Queue};
-use super::{MemoryStore, bounded, ms};
+use super::timeline::Point;
+use super::{MemoryStore, bounded, ms, place};
 use crate::job::{Incarnation, JobId, JobState, NewJob, QueueName, Token};
 use crate::store::{
-    CallId, ClaimRequest, ClaimedJob, Claims, Enqueued, HEADER_BYTES, Promoted, Reclaim, Reclaimed, ReclaimedJob,
-    Settled, Settlement, StoreFuture, Transitions, Verdict,
+    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Reclaim, Reclaimed,
+    ReclaimedJob, Reconciled, Settled, Settlement, StoreFuture, Transitions, Verdict,
 };
 
 impl Transitions for MemoryStore {
@@ -81,6 +83,21 @@ impl Transitions for MemoryStore {
         async move {
             bounded("reclaim", request.limit)?;
             self.write_once("reclaim", call, queue, |queue, now| queue.reclaim(request, now))
+        }
+        .boxed()
+    }
+
+    fn reconcile<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        owner: Incarnation,
+        known: &'a [JobId],
+        cursor: Option<Cursor>,
+    ) -> StoreFuture<'a, Reconciled> {
+        async move {
+            let from = place("reconcile", cursor, Point::parse)?;
+            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, known, from, now))
         }
         .boxed()
     }
@@ -200,6 +217,23 @@ impl Queue {
         let state = self.end_attempt(id, charge, onward, Some(record), now)?;
         let poisoned = state == JobState::Poisoned;
         Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, charged: begun, poisoned })
+    }
+
+    fn reconcile(&mut self, owner: Incarnation, known: &[JobId], from: Option<Point>, now: u64) -> Reconciled {
+        let known: HashSet<&JobId> = known.iter().collect();
+        let slice: Vec<Point> = self.leases.after(from).take(BATCH_MAX).cloned().collect();
+        let mut reconciled = Reconciled::default();
+        let mut front = self.front();
+        for Point { id, .. } in &slice {
+            let lost = self.grant(id).is_some_and(|grant| grant.owner == owner) && !known.contains(id);
+            if lost {
+                let record = Record::Unclaimed { incarnation: owner };
+                self.end_attempt(id, Charge::Release, Onward::Front(front.next()), Some(record), now);
+                reconciled.released.push(id.clone());
+            }
+        }
+        reconciled.next = slice.last().filter(|_| slice.len() == BATCH_MAX).map(|point| Cursor(point.to_text()));
+        reconciled
     }
 }
 

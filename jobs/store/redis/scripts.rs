@@ -10,8 +10,8 @@ use super::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body,
 use crate::job::{Counters, Incarnation, JobId, JobState, Lease, NewJob, RunAt, Token};
 use crate::store::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobPage, Moved, Promoted, QueueStats,
-    Reclaim, Reclaimed, ReclaimedJob, Renewal, Renewed, Settled, Settlement, StoreError, Target, TrimPolicy, Trimmed,
-    Verdict,
+    Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError, Target,
+    TrimPolicy, Trimmed, Verdict,
 };
 use crate::trace::{Claimant, JobSummary, JobView};
 
@@ -63,6 +63,7 @@ lua!(
 );
 lua!(PROMOTE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "promote.lua");
 lua!(RECLAIM, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
+lua!(RECONCILE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reconcile.lua");
 lua!(RENEW, "lib/queue.lua", "renew.lua");
 lua!(REDRIVE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/target.lua", "redrive.lua");
 lua!(CANCEL, "lib/queue.lua", "lib/lane.lua", "lib/target.lua", "cancel.lua");
@@ -372,6 +373,40 @@ pub(super) async fn reclaim(
         }
     }
     Ok(Reclaimed { jobs, next_expiry, grace })
+}
+
+/// `reconcile.lua`
+pub(super) async fn reconcile(
+    link: &Link,
+    keys: &QueueKeys,
+    call: CallId,
+    owner: Incarnation,
+    known: &[JobId],
+    cursor: Option<Cursor>,
+) -> Result<Reconciled, StoreError> {
+    let cursor = scan_cursor("reconcile", cursor)?;
+    let mut reply = on_queue("reconcile", link, keys, &RECONCILE, |command| {
+        lane(command, call, b'o', keys);
+        command.arg(&owner.as_bytes()[..]).arg(cursor).arg(SCAN_SLICE);
+        for id in known {
+            command.arg(id.as_wire());
+        }
+    })
+    .await?;
+    reply.status()?;
+    reply.number()?;
+    let next = reply.text()?;
+    let mut ids = reply.list()?;
+    let mut released = Vec::with_capacity(ids.len());
+    while !ids.is_empty() {
+        released.extend(JobId::from_wire(&ids.bytes()?));
+    }
+    Ok(Reconciled { released, next: (next != "0").then(|| Cursor::from(next)) })
+}
+
+fn scan_cursor(operation: &'static str, cursor: Option<Cursor>) -> Result<u64, StoreError> {
+    let Some(cursor) = cursor else { return Ok(0) };
+    cursor.as_str().parse().map_err(|_| bad_cursor(operation))
 }
 
 fn bad_cursor(operation: &'static str) -> StoreError {
