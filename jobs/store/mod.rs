@@ -37,7 +37,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName};
+use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::trace::{JobView, SupervisionEvent};
 
 /// Most items one call may carry or ask for. A call with more is refused with [`StoreError::Refused`]: split it. Asking for none does everything but
@@ -100,14 +100,15 @@ pub trait Transitions: Send + Sync + 'static {
     /// one more lease; never for more than one lease of the run that asks.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 
-    /// Releases, at no cost (releases + 1), grants of `owner` that are not among `known`: replies that never arrived. Looks at one slice of the grants; go on
-    /// with the cursor until it is `None`. `known` is what the owner holds, however much that is. A job that was to be cancelled is.
+    /// Releases, at no cost (releases + 1), what `owner` was granted by the claims of these nonces: claims that came to a bad end, so that nobody will run
+    /// what they granted. Looks at one slice of the grants; go on with the cursor until it is `None`. A job that was to be cancelled is. A nonce that may still
+    /// be answered must not be among them. At most [`BATCH_MAX`] nonces.
     fn reconcile<'a>(
         &'a self,
         call: CallId,
         queue: &'a QueueName,
         owner: Incarnation,
-        known: &'a [JobId],
+        lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled>;
 }

@@ -20,7 +20,7 @@ use proptest::test_runner::{Config, FailurePersistence, FileFailurePersistence, 
 use retraced_jobs::clock::Clock;
 use retraced_jobs::codec::encode_attempt;
 use retraced_jobs::failure::Code;
-use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt, Token};
+use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt, Token};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
@@ -119,7 +119,7 @@ enum Step {
         crashes_max: u32,
         losses_max: u32,
     },
-    /// The owner knows all its grants but the one of this job.
+    /// The claim of one of the latest grants came to a bad end.
     Reconcile {
         owner: usize,
         lost: usize,
@@ -251,7 +251,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..4_usize, any::<bool>(), 1..4_u32, 1..9_u32).prop_map(|(limit, ample, crashes_max, losses_max)| {
             Step::Reclaim { limit, ample, crashes_max, losses_max }
         }),
-        1 => (0..WORKERS, 0..IDS).prop_map(|(owner, lost)| Step::Reconcile { owner, lost }),
+        1 => (0..WORKERS, 0..4_usize).prop_map(|(owner, lost)| Step::Reconcile { owner, lost }),
         1 => (vec(0..5_usize, 0..4), any::<bool>(), any::<bool>())
             .prop_map(|(grants, soon, begins)| Step::Renew { grants, soon, begins }),
         3 => aimed().prop_map(Step::Redrive),
@@ -290,7 +290,7 @@ enum Call {
     Turn(Vec<Settlement>, ClaimRequest),
     Promote(usize),
     Reclaim(Reclaim),
-    Reconcile(Incarnation, Vec<JobId>),
+    Reconcile(Incarnation, Vec<Nonce>),
     Redrive(Vec<Target>),
     Cancel(Vec<Target>),
     Discard(Vec<Target>),
@@ -343,7 +343,7 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
                 ..reclaimed
             })
         }),
-        Call::Reconcile(owner, known) => store.reconcile(id, queue, *owner, known, None).await.map(Reply::Reconciled),
+        Call::Reconcile(owner, lost) => store.reconcile(id, queue, *owner, lost, None).await.map(Reply::Reconciled),
         Call::Redrive(jobs) => store.redrive(id, queue, jobs).await.map(Reply::Moved),
         Call::Cancel(jobs) => store.cancel(id, queue, jobs).await.map(Reply::Moved),
         Call::Discard(jobs) => store.discard(id, queue, jobs).await.map(Reply::Moved),
@@ -620,8 +620,8 @@ impl<'a> Pair<'a> {
                 Call::Reclaim(Reclaim { limit: *limit, lease, crashes_max, losses_max })
             }
             Step::Reconcile { owner, lost } => {
-                let known = self.ids.iter().enumerate().filter(|(n, _)| n != lost).map(|(_, id)| id.clone());
-                Call::Reconcile(self.workers[*owner], known.collect())
+                let lost = self.granted(*lost).map(|granted| granted.token.nonce);
+                Call::Reconcile(self.workers[*owner], lost.into_iter().collect())
             }
             Step::Redrive(aims) => Call::Redrive(self.targets(aims)),
             Step::Cancel(aims) => Call::Cancel(self.targets(aims)),

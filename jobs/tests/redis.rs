@@ -131,7 +131,7 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
             first
         }};
     }
-    let jobs: Vec<NewJob> = ["a", "b", "c", "d", "e", "f", "g"].map(|name| new(name, RunAt::Now)).to_vec();
+    let jobs: Vec<NewJob> = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| new(name, RunAt::Now)).to_vec();
     twice!("enqueue", call, store.enqueue(call, &queue, &jobs));
     let request = request(4, Duration::ZERO);
     let claims = twice!("claim", call, store.claim(call, &queue, &request));
@@ -143,14 +143,16 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     twice!("settle", call, store.settle(call, &queue, &verdicts));
     let verdicts = [settlement(&claims, 2, Verdict::ReleaseAfter { delay: Duration::from_millis(1) })];
     let (_, claims) = twice!("turn", call, store.turn(call, &queue, &verdicts, &request));
-    assert_eq!(ids(&claims), ["e", "f", "g", "b"]);
+    assert_eq!(ids(&claims), ["e", "f", "g", "h"]);
+    let lost = ClaimRequest { limit: 1, nonce: *b"not read", ..request.clone() };
+    twice!("another claim", call, store.claim(call, &queue, &lost));
     tokio::time::sleep(Duration::from_millis(2)).await; // the store's clock must pass the due time of c
     let promoted = twice!("promote", call, store.promote(call, &queue, 10));
     assert_eq!(promoted.moved, 1);
     let owner = call_owner(&world);
-    let known = ["d", "e", "g", "b"].map(id);
-    let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, owner, &known, None));
-    assert_eq!(reconciled.released, [id("f")]);
+    let lost = [lost.nonce];
+    let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, owner, &lost, None));
+    assert_eq!(reconciled.released, [id("b")]);
     let reclaim = Reclaim { limit: 10, lease: Duration::from_millis(40), crashes_max: 3, losses_max: 20 };
     let graced = twice!("reclaim with grace", call, store.reclaim(call, &queue, &reclaim));
     assert!(graced.grace.is_some() && graced.jobs.is_empty(), "{graced:?}");
@@ -167,7 +169,7 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     };
     let mut taken: Vec<String> = reclaimed.jobs.iter().map(|job| job.id.to_string()).collect();
     taken.sort();
-    assert_eq!(taken, ["b", "d", "e", "g"]);
+    assert_eq!(taken, ["d", "e", "f", "g", "h"]);
     twice!("cancel", call, store.cancel(call, &queue, &[id("e").into(), id("c").into()]));
     twice!("redrive", call, store.redrive(call, &queue, &[id("e").into()]));
     twice!("discard", call, store.discard(call, &queue, &[id("f").into()]));

@@ -25,6 +25,7 @@ pub enum Verb {
     Turn,
     Promote,
     Reclaim,
+    Reconcile,
     Renew,
     Begin,
     Trim,
@@ -49,6 +50,8 @@ pub enum Fault {
     Slow(Duration),
     /// The store answers, and will not.
     Refuse,
+    /// Applied, and the reply cannot be read.
+    Garbled,
     /// Nothing is ever heard of it: applied, and never answered.
     Silence,
     /// A bug: the call panics.
@@ -200,6 +203,7 @@ impl Faulty {
                     tokio::time::sleep(delay).await;
                     reply
                 }
+                Some(Fault::Garbled) => Err(StoreError::Corrupt { operation, what: "by plan".into() }),
                 Some(Fault::Silence) => std::future::pending().await,
                 // What was under way when the store went is lost with it.
                 _ if self.0.away.load(Ordering::SeqCst) => Err(lost(operation)),
@@ -277,10 +281,10 @@ impl Transitions for Faulty {
         call: CallId,
         queue: &'a QueueName,
         owner: Incarnation,
-        known: &'a [JobId],
+        lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
-        self.0.memory.reconcile(call, queue, owner, known, cursor)
+        self.pass(Verb::Reconcile, "reconcile", move |store| store.reconcile(call, queue, owner, lost, cursor))
     }
 }
 

@@ -1,6 +1,5 @@
 //! The moves of a job's life, each one step under the lock.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,7 +8,7 @@ use super::history::Record;
 use super::queue::{Charge, Front, Grant, Onward, Queue};
 use super::timeline::Point;
 use super::{MemoryStore, bounded, ms, place};
-use crate::job::{Incarnation, JobId, JobState, NewJob, QueueName, Token};
+use crate::job::{Incarnation, JobId, JobState, NewJob, Nonce, QueueName, Token};
 use crate::store::{
     BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Reclaim, Reclaimed,
     ReclaimedJob, Reconciled, Settled, Settlement, StoreFuture, Transitions, Verdict,
@@ -92,12 +91,13 @@ impl Transitions for MemoryStore {
         call: CallId,
         queue: &'a QueueName,
         owner: Incarnation,
-        known: &'a [JobId],
+        lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
         async move {
+            bounded("reconcile", lost.len())?;
             let from = place("reconcile", cursor, Point::parse)?;
-            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, known, from, now))
+            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, lost, from, now))
         }
         .boxed()
     }
@@ -219,14 +219,13 @@ impl Queue {
         Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, charged: begun, poisoned })
     }
 
-    fn reconcile(&mut self, owner: Incarnation, known: &[JobId], from: Option<Point>, now: u64) -> Reconciled {
-        let known: HashSet<&JobId> = known.iter().collect();
+    fn reconcile(&mut self, owner: Incarnation, lost: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
         let slice: Vec<Point> = self.leases.after(from).take(BATCH_MAX).cloned().collect();
         let mut reconciled = Reconciled::default();
         let mut front = self.front();
         for Point { id, .. } in &slice {
-            let lost = self.grant(id).is_some_and(|grant| grant.owner == owner) && !known.contains(id);
-            if lost {
+            let unheard = |grant: &Grant| grant.owner == owner && lost.contains(&grant.token.nonce);
+            if self.grant(id).is_some_and(unheard) {
                 let record = Record::Unclaimed { incarnation: owner };
                 self.end_attempt(id, Charge::Release, Onward::Front(front.next()), Some(record), now);
                 reconciled.released.push(id.clone());

@@ -7,7 +7,7 @@ use redis::{Cmd, Script, Value};
 use super::connection::Link;
 use super::keys::{self, QueueKeys};
 use super::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body, state_of};
-use crate::job::{Counters, Incarnation, JobId, JobState, Lease, NewJob, RunAt, Token};
+use crate::job::{Counters, Incarnation, JobId, JobState, Lease, NewJob, Nonce, RunAt, Token};
 use crate::store::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobPage, Moved, Promoted, QueueStats,
     Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError, Target,
@@ -381,15 +381,15 @@ pub(super) async fn reconcile(
     keys: &QueueKeys,
     call: CallId,
     owner: Incarnation,
-    known: &[JobId],
+    lost: &[Nonce],
     cursor: Option<Cursor>,
 ) -> Result<Reconciled, StoreError> {
     let cursor = scan_cursor("reconcile", cursor)?;
     let mut reply = on_queue("reconcile", link, keys, &RECONCILE, |command| {
         lane(command, call, b'o', keys);
         command.arg(&owner.as_bytes()[..]).arg(cursor).arg(SCAN_SLICE);
-        for id in known {
-            command.arg(id.as_wire());
+        for nonce in lost {
+            command.arg(&nonce[..]);
         }
     })
     .await?;

@@ -118,7 +118,7 @@ macro_rules! for_each_guarantee {
                 due_jobs_are_promoted_to_the_back_in_the_order_of_their_times,
                 a_retry_comes_back_with_its_past,
                 asking_for_more_than_a_batch_is_refused;
-            reconcile: grants_their_owner_does_not_know_go_back_to_the_front_at_no_cost,
+            reconcile: what_a_lost_claim_granted_goes_back_to_the_front_at_no_cost,
                 everything_is_seen_slice_by_slice,
                 a_lost_grant_that_was_to_be_cancelled_is_cancelled;
             desk: a_queue_nobody_used_is_empty_everywhere,
