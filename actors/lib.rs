@@ -24,6 +24,7 @@ mod shutdown;
 mod slot;
 mod store_link;
 mod supervisor;
+mod suspects;
 mod tree;
 mod watchdog;
 
@@ -56,6 +57,9 @@ pub mod bounds {
     pub use crate::shutdown::{LEAVE_MAX, SETTLE_WAIT};
     pub use crate::store_link::{PROBE_DELAY_MAX, PROBE_DELAY_MIN};
     pub use crate::supervisor::KILL_WAIT;
+    pub use crate::suspects::{SUSPECT_SPREAD, TRIAL_PUT_OFF};
     pub use crate::tree::{QUEUE_TIMEOUT, START_TIMEOUT, STOP_TIMEOUT};
-    pub use crate::watchdog::{AUDIT_EVERY, SLICE_MAX, SLICES_MAX, STUCK_AFTER, WATCH_MAX, WATCH_MIN, ZOMBIE_AFTER};
+    pub use crate::watchdog::{
+        AUDIT_EVERY, LOSSES_MAX, SLICE_MAX, SLICES_MAX, STUCK_AFTER, WATCH_MAX, WATCH_MIN, ZOMBIE_AFTER,
+    };
 }

@@ -31,6 +31,8 @@ pub const SLICES_MAX: usize = 20;
 pub const ZOMBIE_AFTER: Duration = Duration::from_secs(10);
 /// How long a handler may go without yielding before it is named as stuck.
 pub const STUCK_AFTER: Duration = Duration::from_secs(1);
+/// How often in a row a job may lose its worker before its handler has begun; then it is poisoned, for it may be what kills those who fetch it.
+pub const LOSSES_MAX: u32 = 20;
 /// How often a queue is audited.
 pub const AUDIT_EVERY: Duration = Duration::from_secs(60);
 
@@ -164,7 +166,8 @@ impl WatchdogState {
 /// Takes back what ran out in one queue. Gives when to look again.
 async fn reclaim(house: &House, room: &Room) -> Duration {
     let lease = house.options.lease;
-    let request = Reclaim { limit: SLICE_MAX, lease, crashes_max: house.options.crashes_max };
+    let crashes_max = house.options.crashes_max;
+    let request = Reclaim { limit: SLICE_MAX, lease, crashes_max, losses_max: LOSSES_MAX };
     for _ in 0..SLICES_MAX {
         let mut lane = house.lanes.take().await;
         let call = lane.next_call();
@@ -196,6 +199,7 @@ fn tell(house: &House, room: &Room, reclaimed: &Reclaimed) {
             job: job.id.clone(),
             owner: job.owner,
             crashes: job.crashes,
+            charged: job.charged,
             poisoned: job.poisoned,
         };
         house.events.emit("watchdog", 0, kind);

@@ -148,6 +148,7 @@ async fn a_panic_inside_the_store_stops_nobody_for_good() {
         Verb::Reclaim,
         Verb::Trim,
         Verb::Renew,
+        Verb::Begin,
         Verb::Record,
         Verb::Heartbeat,
         Verb::Hints,

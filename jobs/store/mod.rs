@@ -93,8 +93,9 @@ pub trait Transitions: Send + Sync + 'static {
     /// Moves up to `limit` jobs whose time has come from `delayed` to the back of the queue, in order of their due times.
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
 
-    /// Takes back up to `request.limit` leases that ran out, the first to run out first: crashes + 1, then poisoned when that was one too many, else
-    /// cancelled when that was asked, else to the front of the queue.
+    /// Takes back up to `request.limit` leases that ran out, the first to run out first: poisoned when that was one loss too many, else cancelled when that
+    /// was asked, else to the front of the queue. A crash is charged where the handler is known to have begun ([`Leases::begin`]); where it had not, or nobody
+    /// knows, a release.
     /// Each run leaves a stamp; when there are leases and the stamp before is missing or older than half a lease, nobody could renew, and nothing is taken for
     /// one more lease; never for more than one lease of the run that asks.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
@@ -115,6 +116,10 @@ pub trait Transitions: Send + Sync + 'static {
 pub trait Leases: Send + Sync + 'static {
     /// Extends leases to `lease` from now; one result an item. Harmless when sent twice.
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
+
+    /// [`renew`](Self::renew), and writes down that the handlers of these jobs are about to begin: if their leases run out, that is a crash. Awaited before the
+    /// handler of a job that [came back](crate::job::Counters::came_back) runs.
+    fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
 }
 
 /// What operators read and do.

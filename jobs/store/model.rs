@@ -149,6 +149,8 @@ pub struct Reclaim {
     pub lease: Duration,
     /// With this many crashes a job is poisoned; at least 1.
     pub crashes_max: u32,
+    /// With this many losses in a row before its handler had begun it is poisoned as well: a job can kill those who fetch it; at least 1.
+    pub losses_max: u32,
 }
 
 /// What a reclaim did.
@@ -169,8 +171,10 @@ pub struct ReclaimedJob {
     pub id: JobId,
     /// Who held it; `None` when its grant is missing or damaged.
     pub owner: Option<Incarnation>,
-    /// Crashes, this one included.
+    /// Crashes; this one included, if it was charged.
     pub crashes: u32,
+    /// Whether it is charged as a crash: its handler had begun.
+    pub charged: bool,
     /// Whether it is `poisoned` now; otherwise it is at the front of the queue, or cancelled when somebody had asked for that.
     pub poisoned: bool,
 }

@@ -104,6 +104,7 @@ enum Step {
         limit: usize,
         ample: bool,
         crashes_max: u32,
+        losses_max: u32,
     },
     /// The owner knows all its grants but the one of this job.
     Reconcile {
@@ -113,6 +114,7 @@ enum Step {
     Renew {
         grants: Vec<usize>,
         soon: bool,
+        begins: bool,
     },
     Redrive(Vec<usize>),
     Cancel(Vec<usize>),
@@ -131,10 +133,12 @@ enum Step {
     Forget,
     /// Attempt after attempt of what is at the front fails and is queued again: histories outgrow what is kept of them.
     WearOut(usize),
-    /// Workers die with what they hold, of which some was to be cancelled.
+    /// Workers die with what they hold, of which some was to be cancelled, and some had begun.
     Crash {
         asked: Vec<usize>,
+        begun: Vec<usize>,
         crashes_max: u32,
+        losses_max: u32,
     },
 }
 
@@ -147,11 +151,13 @@ impl Step {
                 let ending = Ending { grant: 0, end: End::Retry(Delay::None), told: true, forged: false };
                 [claim(1, false), Step::Settle(vec![ending])].into_iter().cycle().take(2 * times).collect()
             }
-            Step::Crash { asked, crashes_max } => {
-                let reclaim = Step::Reclaim { limit: 3, ample: true, crashes_max: *crashes_max };
+            Step::Crash { asked, begun, crashes_max, losses_max } => {
+                let (crashes_max, losses_max) = (*crashes_max, *losses_max);
+                let reclaim = Step::Reclaim { limit: 3, ample: true, crashes_max, losses_max };
                 let held: Vec<usize> = (0..3).collect();
-                let lost = Step::Renew { grants: held, soon: true };
-                vec![claim(3, false), Step::Cancel(asked.clone()), lost, reclaim]
+                let begun = Step::Renew { grants: begun.clone(), soon: false, begins: true };
+                let lost = Step::Renew { grants: held, soon: true, begins: false };
+                vec![claim(3, false), begun, Step::Cancel(asked.clone()), lost, reclaim]
             }
             step => vec![step.clone()],
         }
@@ -220,10 +226,12 @@ fn step() -> impl Strategy<Value = Step> {
         9 => endings().prop_map(Step::Settle),
         5 => (endings(), ask()).prop_map(|(endings, ask)| Step::Turn(endings, ask)),
         4 => (0..5_usize).prop_map(Step::Promote),
-        3 => (0..4_usize, any::<bool>(), 1..4_u32)
-            .prop_map(|(limit, ample, crashes_max)| Step::Reclaim { limit, ample, crashes_max }),
+        3 => (0..4_usize, any::<bool>(), 1..4_u32, 1..9_u32).prop_map(|(limit, ample, crashes_max, losses_max)| {
+            Step::Reclaim { limit, ample, crashes_max, losses_max }
+        }),
         1 => (0..WORKERS, 0..IDS).prop_map(|(owner, lost)| Step::Reconcile { owner, lost }),
-        1 => (vec(0..5_usize, 0..4), any::<bool>()).prop_map(|(grants, soon)| Step::Renew { grants, soon }),
+        1 => (vec(0..5_usize, 0..4), any::<bool>(), any::<bool>())
+            .prop_map(|(grants, soon, begins)| Step::Renew { grants, soon, begins }),
         3 => some().prop_map(Step::Redrive),
         2 => some().prop_map(Step::Cancel),
         1 => some().prop_map(Step::Discard),
@@ -234,7 +242,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Older),
         1 => Just(Step::Forget),
         2 => (1..14_usize).prop_map(Step::WearOut),
-        2 => (some(), 1..4_u32).prop_map(|(asked, crashes_max)| Step::Crash { asked, crashes_max }),
+        3 => (some(), vec(0..3_usize, 0..4), 1..4_u32, 1..9_u32).prop_map(|(asked, begun, crashes_max, losses_max)| {
+            Step::Crash { asked, begun, crashes_max, losses_max }
+        }),
     ]
 }
 
@@ -242,7 +252,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn history() -> impl Strategy<Value = Vec<(usize, Step)>> {
     let steps = vec((0..WORKERS, step()), STEPS_MAX / 2..STEPS_MAX);
     (prop::bool::weighted(0.8), steps).prop_map(|(looked_after, steps)| {
-        let stamp = (0, Step::Reclaim { limit: 0, ample: true, crashes_max: 3 });
+        let stamp = (0, Step::Reclaim { limit: 0, ample: true, crashes_max: 3, losses_max: 9 });
         looked_after.then_some(stamp).into_iter().chain(steps).collect()
     })
 }
@@ -375,7 +385,9 @@ async fn look(store: &dyn Store, queue: &QueueName) -> Seen {
         }
         for attempt in &mut job.history {
             attempt.settled_ms = come(attempt.settled_ms);
-            if let Ok(AttemptRecord::Crashed { lease_expired_ms, .. }) = &mut attempt.record {
+            if let Ok(AttemptRecord::Crashed { lease_expired_ms, .. } | AttemptRecord::Lost { lease_expired_ms, .. }) =
+                &mut attempt.record
+            {
                 *lease_expired_ms = come(*lease_expired_ms);
             }
         }
@@ -498,15 +510,19 @@ impl<'a> Pair<'a> {
 
     async fn take(&mut self, worker: usize, step: &Step) -> Result<(), TestCaseError> {
         let (ours, theirs) = match step {
-            Step::Renew { grants, soon } => {
+            Step::Renew { grants, soon, begins } => {
                 let held: Vec<Lease> = grants
                     .iter()
                     .filter_map(|n| self.granted(*n))
                     .map(|granted| Lease { id: granted.id, token: granted.token, owner: granted.owner })
                     .collect();
                 let lease = if *soon { SOON } else { LONG };
-                let ours = self.memory_store().renew(&self.queue, lease, &held).await.unwrap();
-                let theirs = self.other.store.renew(&self.queue, lease, &held).await.unwrap();
+                let (ours, theirs) = (self.memory_store(), &*self.other.store);
+                let (ours, theirs) = match begins {
+                    true => (ours.begin(&self.queue, lease, &held), theirs.begin(&self.queue, lease, &held)),
+                    false => (ours.renew(&self.queue, lease, &held), theirs.renew(&self.queue, lease, &held)),
+                };
+                let (ours, theirs) = (ours.await.unwrap(), theirs.await.unwrap());
                 (Reply::Renewed(ours.results), Reply::Renewed(theirs.results))
             }
             Step::Pause(paused) => {
@@ -566,9 +582,10 @@ impl<'a> Pair<'a> {
             Step::Settle(endings) => Call::Settle(self.settlements(worker, endings)),
             Step::Turn(endings, ask) => Call::Turn(self.settlements(worker, endings), self.request(*ask)),
             Step::Promote(limit) => Call::Promote(*limit),
-            Step::Reclaim { limit, ample, crashes_max } => {
+            Step::Reclaim { limit, ample, crashes_max, losses_max } => {
                 let lease = if *ample { LONG } else { Duration::ZERO };
-                Call::Reclaim(Reclaim { limit: *limit, lease, crashes_max: *crashes_max })
+                let (crashes_max, losses_max) = (*crashes_max, *losses_max);
+                Call::Reclaim(Reclaim { limit: *limit, lease, crashes_max, losses_max })
             }
             Step::Reconcile { owner, lost } => {
                 let known = self.ids.iter().enumerate().filter(|(n, _)| n != lost).map(|(_, id)| id.clone());

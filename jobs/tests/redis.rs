@@ -151,7 +151,7 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     let known = ["d", "e", "g", "b"].map(id);
     let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, owner, &known, None));
     assert_eq!(reconciled.released, [id("f")]);
-    let reclaim = Reclaim { limit: 10, lease: Duration::from_millis(40), crashes_max: 3 };
+    let reclaim = Reclaim { limit: 10, lease: Duration::from_millis(40), crashes_max: 3, losses_max: 20 };
     let graced = twice!("reclaim with grace", call, store.reclaim(call, &queue, &reclaim));
     assert!(graced.grace.is_some() && graced.jobs.is_empty(), "{graced:?}");
     // Runs at the watchdog's pace until the grace is over.
@@ -236,7 +236,7 @@ async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Res
     ];
     let all = ["h0", "waits", "due", "dead", "gone"].map(id);
     let delayed = [new("n1", RunAt::Now), new("n2", RunAt::After(LEASE))];
-    let reclaim = Reclaim { limit: 10, lease: LEASE, crashes_max: 3 };
+    let reclaim = Reclaim { limit: 10, lease: LEASE, crashes_max: 3, losses_max: 20 };
     Some(match verb {
         0 => store.enqueue(call, &queue, &delayed).await.map(drop),
         1 => store.claim(call, &queue, &request(1, LEASE)).await.map(drop),
@@ -372,7 +372,7 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
         first.get_or_insert(claims);
     }
     assert_eq!(seen, ["good", "later"]);
-    let reclaim = Reclaim { limit: 500, lease: LEASE, crashes_max: 3 };
+    let reclaim = Reclaim { limit: 500, lease: LEASE, crashes_max: 3, losses_max: 20 };
     store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
     let _: () = hand.hdel(world.key("stats"), "grace_until").unwrap();
     let reclaimed = store.reclaim(world.call(), &queue, &reclaim).await.unwrap();

@@ -120,8 +120,11 @@ pub enum EventKind {
         job: JobId,
         /// The worker that held it.
         owner: Option<Incarnation>,
-        /// Crashes of the job, this one included.
+        /// Crashes of the job; this one included, if it was charged.
         crashes: u32,
+        /// Whether it is charged as a crash: its handler had begun. Otherwise it had not, or nobody knows, and the job went back at no cost.
+        #[serde(default)]
+        charged: bool,
         /// Whether that was one too many: the job is poisoned as a crash loop.
         poisoned: bool,
     },

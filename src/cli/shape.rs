@@ -185,6 +185,10 @@ pub(super) struct AttemptShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lease_expired_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) begun: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) in_a_row: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<Released>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) delay_ms: Option<u64>,
@@ -228,6 +232,16 @@ impl AttemptShape {
             Ok(AttemptRecord::Crashed { incarnation, lease_expired_ms }) => {
                 let lease_expired_at = Some(instant(*lease_expired_ms));
                 return Self { outcome: "crashed", worker: Some(incarnation.to_string()), lease_expired_at, ..base };
+            }
+            Ok(AttemptRecord::Lost { incarnation, lease_expired_ms, watched, in_a_row }) => {
+                return Self {
+                    outcome: "lost",
+                    worker: Some(incarnation.to_string()),
+                    lease_expired_at: Some(instant(*lease_expired_ms)),
+                    begun: Some(if *watched { "no" } else { "unknown" }),
+                    in_a_row: Some(*in_a_row),
+                    ..base
+                };
             }
             Ok(AttemptRecord::Unclaimed { incarnation }) => {
                 return Self { outcome: "unclaimed", worker: Some(incarnation.to_string()), ..base };

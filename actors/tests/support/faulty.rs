@@ -26,6 +26,7 @@ pub enum Verb {
     Promote,
     Reclaim,
     Renew,
+    Begin,
     Trim,
     Audit,
     Record,
@@ -284,6 +285,10 @@ impl Transitions for Faulty {
 }
 
 impl Leases for Faulty {
+    fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
+        self.pass(Verb::Begin, "begin", move |store| store.begin(queue, lease, held))
+    }
+
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
         self.pass(Verb::Renew, "renew", move |store| store.renew(queue, lease, held))
     }

@@ -124,7 +124,8 @@ impl Queue {
             }
             // The store counts the attempt.
             let token = Token { attempt: 0, nonce: request.nonce };
-            let Some(job) = self.lease(&id, Grant { token, owner, expires_ms, cancel_asked: false }) else { break };
+            let grant = Grant { token, owner, expires_ms, cancel_asked: false, begun: false };
+            let Some(job) = self.lease(&id, grant) else { break };
             claims.jobs.push(ClaimedJob {
                 token: Token { attempt: job.counters.attempts, ..token },
                 counters: job.counters,
@@ -192,23 +193,30 @@ impl Queue {
         } else {
             let mut front = self.front();
             let expired: Vec<JobId> = self.leases.due(now).take(request.limit).cloned().collect();
-            let crashes_max = request.crashes_max;
-            reclaimed.jobs =
-                expired.iter().filter_map(|id| self.reclaim_one(id, crashes_max, &mut front, now)).collect();
+            reclaimed.jobs = expired.iter().filter_map(|id| self.reclaim_one(id, request, &mut front, now)).collect();
         }
         reclaimed.next_expiry = self.leases.first_ms().map(|at_ms| until(at_ms, now));
         reclaimed
     }
 
-    fn reclaim_one(&mut self, id: &JobId, crashes_max: u32, front: &mut Front, now: u64) -> Option<ReclaimedJob> {
+    fn reclaim_one(&mut self, id: &JobId, request: &Reclaim, front: &mut Front, now: u64) -> Option<ReclaimedJob> {
         let job = self.job(id)?;
-        let &Grant { owner, expires_ms, .. } = job.grant()?;
-        let crashes = job.counters.crashes.saturating_add(1);
-        let onward = if crashes >= crashes_max { Onward::Poison } else { Onward::Front(front.next()) };
-        let record = Record::Crashed { incarnation: owner, lease_expired_ms: expires_ms };
-        let state = self.end_attempt(id, Charge::Crash, onward, Some(record), now)?;
+        let &Grant { owner, expires_ms, begun, .. } = job.grant()?;
+        let (incarnation, lease_expired_ms) = (owner, expires_ms);
+        let counters = job.counters;
+        let crashes = counters.crashes.saturating_add(u32::from(begun));
+        let (charge, record, too_many) = if begun {
+            let record = Record::Crashed { incarnation, lease_expired_ms };
+            (Charge::Crash, record, crashes >= request.crashes_max.max(1))
+        } else {
+            let in_a_row = job.history.losses_until(counters.attempts.saturating_sub(1)).saturating_add(1);
+            let record = Record::Lost { incarnation, lease_expired_ms, watched: counters.came_back(), in_a_row };
+            (Charge::Release, record, in_a_row >= request.losses_max.max(1))
+        };
+        let onward = if too_many { Onward::Poison } else { Onward::Front(front.next()) };
+        let state = self.end_attempt(id, charge, onward, Some(record), now)?;
         let poisoned = state == JobState::Poisoned;
-        Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, poisoned })
+        Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, charged: begun, poisoned })
     }
 
     fn reconcile(&mut self, owner: Incarnation, known: &[JobId], from: Option<Point>, now: u64) -> Reconciled {

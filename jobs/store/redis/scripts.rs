@@ -186,7 +186,7 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
         let id = ids.bytes()?;
         let (header, envelope) = open_body(bodies.bytes()?);
         let past = if pasts.is_empty() { Vec::new() } else { pasts.bytes()? };
-        // An id that is none was put there by hand. It keeps its lease until that runs out and it is set aside as a crash loop; the others go on.
+        // An id that is none was put there by hand. It keeps its lease until that runs out, again and again until it is set aside; the others go on.
         let Some(id) = JobId::from_wire(&id) else { continue };
         let mut counters = counters(&past);
         counters.attempts = counters.attempts.saturating_add(1);
@@ -351,7 +351,11 @@ pub(super) async fn reclaim(
     const OPERATION: &str = "reclaim";
     let mut reply = on_queue(OPERATION, link, keys, &RECLAIM, |command| {
         lane(command, call, b'r', keys);
-        command.arg(request.limit).arg(millis(request.lease)).arg(request.crashes_max.max(1));
+        command
+            .arg(request.limit)
+            .arg(millis(request.lease))
+            .arg(request.crashes_max.max(1))
+            .arg(request.losses_max.max(1));
     })
     .await?;
     reply.status()?;
@@ -361,10 +365,11 @@ pub(super) async fn reclaim(
     let mut taken = reply.list()?;
     let mut jobs = Vec::with_capacity(taken.len() / 4);
     while !taken.is_empty() {
-        let (id, owner, crashes) = (taken.bytes()?, taken.bytes()?, taken.counter()?);
-        let poisoned = state(OPERATION, taken.bytes()?.first().copied().unwrap_or_default())? == JobState::Poisoned;
+        let (id, owner, crashes, end) = (taken.bytes()?, taken.bytes()?, taken.counter()?, taken.bytes()?);
+        let poisoned = state(OPERATION, end.first().copied().unwrap_or_default())? == JobState::Poisoned;
+        let charged = end.get(1) == Some(&b'K');
         if let Some(id) = JobId::from_wire(&id) {
-            jobs.push(ReclaimedJob { id, owner: Incarnation::from_slice(&owner), crashes, poisoned });
+            jobs.push(ReclaimedJob { id, owner: Incarnation::from_slice(&owner), crashes, charged, poisoned });
         }
     }
     Ok(Reclaimed { jobs, next_expiry, grace })
@@ -408,16 +413,36 @@ fn bad_cursor(operation: &'static str) -> StoreError {
     StoreError::Refused { operation, reason: "this cursor was not made by this store; start again without one".into() }
 }
 
-/// `renew.lua`
+/// `renew.lua`, of jobs that run or wait.
 pub(super) async fn renew(
     link: &Link,
     keys: &QueueKeys,
     lease: std::time::Duration,
     held: &[Lease],
 ) -> Result<Renewed, StoreError> {
-    const OPERATION: &str = "renew";
-    let mut reply = on_queue(OPERATION, link, keys, &RENEW, |command| {
-        command.arg(millis(lease));
+    extend("renew", link, keys, lease, held, false).await
+}
+
+/// `renew.lua`, of jobs whose handlers are about to begin.
+pub(super) async fn begin(
+    link: &Link,
+    keys: &QueueKeys,
+    lease: std::time::Duration,
+    held: &[Lease],
+) -> Result<Renewed, StoreError> {
+    extend("begin", link, keys, lease, held, true).await
+}
+
+async fn extend(
+    operation: &'static str,
+    link: &Link,
+    keys: &QueueKeys,
+    lease: std::time::Duration,
+    held: &[Lease],
+    begins: bool,
+) -> Result<Renewed, StoreError> {
+    let mut reply = on_queue(operation, link, keys, &RENEW, |command| {
+        command.arg(millis(lease)).arg(u8::from(begins));
         for lease in held {
             command.arg(lease.id.as_wire()).arg(&lease.token.to_wire()[..]);
         }
@@ -425,7 +450,7 @@ pub(super) async fn renew(
     .await?;
     reply.status()?;
     let now_ms = reply.number()?;
-    let results = letters(OPERATION, &mut reply, held.len())?
+    let results = letters(operation, &mut reply, held.len())?
         .into_iter()
         .map(|letter| match letter {
             b'k' => Renewal::Kept { cancel_asked: false },

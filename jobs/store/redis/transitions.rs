@@ -85,4 +85,11 @@ impl Leases for RedisStore {
             scripts::renew(&self.0.renewals, &self.keys(queue), lease, held).await
         })
     }
+
+    fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
+        Box::pin(async move {
+            check_batch("begin", held.len())?;
+            scripts::begin(&self.0.renewals, &self.keys(queue), lease, held).await
+        })
+    }
 }

@@ -169,7 +169,8 @@ pub(crate) async fn redrive_gives_a_fresh_start_from_every_state_that_allows_it(
 pub(crate) async fn redrive_forgets_failures_and_crashes_but_not_what_happened(world: &dyn World, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
-    worker.claim_for(1, SHORT).await;
+    let jobs = worker.claim_for(1, SHORT).await;
+    worker.begin(SHORT, &jobs).await;
     world.pass_short().await;
     worker.reclaim(3).await;
     for verdict in [Verdict::ReleaseNow, Verdict::Retry { delay: Duration::ZERO }, Verdict::Bury] {

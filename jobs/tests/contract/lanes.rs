@@ -108,11 +108,11 @@ pub(crate) async fn promote_sent_again_promotes_once(world: &dyn World, worker: 
 pub(crate) async fn reclaim_sent_again_takes_once(world: &dyn World, worker: Worker) {
     five_claimed(world, &worker).await;
     let reclaimed = twice(world, &worker, |worker, call| {
-        let request = Reclaim { limit: 1, lease: LONG, crashes_max: 3 };
+        let request = Reclaim { limit: 1, lease: LONG, crashes_max: 3, losses_max: 9 };
         Box::pin(async move { worker.store.reclaim(call, &worker.queue, &request).await })
     });
     assert_eq!(reclaimed.await.jobs.len(), 1);
-    assert_eq!(worker.stats().await.crashes_total, 1);
+    assert_eq!(worker.stats().await.releases_total, 1);
 }
 
 pub(crate) async fn reconcile_sent_again_releases_once(world: &dyn World, worker: Worker) {

@@ -105,9 +105,11 @@ macro_rules! for_each_guarantee {
                 a_lease_that_ran_out_can_be_renewed_until_somebody_takes_it,
                 a_stale_renewal_extends_nobody_elses_lease,
                 a_renewal_tells_that_somebody_wants_to_cancel,
+                a_begin_extends_a_lease_as_a_renewal_does_and_a_stale_one_changes_nothing,
                 renewals_come_in_batches_and_an_empty_one_tells_the_time;
-            reclaim: a_lease_that_ran_out_is_taken_back_to_the_front_and_charged_as_a_crash,
+            reclaim: a_lease_that_ran_out_is_taken_back_to_the_front_at_no_cost_unless_its_handler_had_begun,
                 the_crash_that_is_one_too_many_poisons,
+                a_job_lost_too_often_in_a_row_before_it_began_is_poisoned,
                 those_who_expired_first_are_taken_first_and_no_more_than_asked,
                 a_lease_of_no_time_has_run_out_at_once,
                 a_lost_job_that_was_to_be_cancelled_is_cancelled,

@@ -165,7 +165,7 @@ impl Worker {
 
     /// Looks after leases as somebody does who did so a moment ago.
     pub(crate) async fn reclaim(&self, crashes_max: u32) -> Reclaimed {
-        self.reclaim_with(&Reclaim { limit: BATCH_MAX, lease: LONG, crashes_max }).await
+        self.reclaim_with(&Reclaim { limit: BATCH_MAX, lease: LONG, crashes_max, losses_max: 99 }).await
     }
 
     pub(crate) async fn reclaim_with(&self, request: &Reclaim) -> Reclaimed {
@@ -181,6 +181,12 @@ impl Worker {
     pub(crate) async fn renew(&self, lease: Duration, jobs: &[ClaimedJob]) -> Vec<Renewal> {
         let held: Vec<Lease> = jobs.iter().map(|job| job.lease(self.incarnation)).collect();
         self.store.renew(&self.queue, lease, &held).await.unwrap().results
+    }
+
+    /// Says that the handlers of these jobs are about to begin.
+    pub(crate) async fn begin(&self, lease: Duration, jobs: &[ClaimedJob]) -> Vec<Renewal> {
+        let held: Vec<Lease> = jobs.iter().map(|job| job.lease(self.incarnation)).collect();
+        self.store.begin(&self.queue, lease, &held).await.unwrap().results
     }
 
     pub(crate) async fn redrive(&self, id: &JobId) -> Moved {
