@@ -68,10 +68,6 @@ impl Book {
         Self { path: path.to_owned(), file }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(crate) fn began(&self, job: u64, mark: u64, ctx: &Context) {
         let counters = ctx.counters();
         self.write(&format!("S {job} {} {} {mark}", counters.attempts, counters.failures));

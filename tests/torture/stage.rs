@@ -21,11 +21,11 @@ use crate::worker::{self, Orders, Then, Work, Worker};
 pub(crate) const QUEUE: &str = "torture";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) fn secs(seconds: u64) -> Duration {
+pub(crate) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub(crate) fn millis(millis: u64) -> Duration {
+pub(crate) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
@@ -163,9 +163,10 @@ impl Stage {
         }
     }
 
-    /// The numbers of the jobs that are leased now.
-    pub(crate) async fn held(&self) -> HashSet<u64> {
-        self.jobs_in(JobState::Processing).await.iter().filter_map(|job| worker::number(&job.id)).collect()
+    /// The grants that stand now: job and attempt.
+    pub(crate) async fn held(&self) -> HashSet<(u64, u32)> {
+        let jobs = self.jobs_in(JobState::Processing).await;
+        jobs.iter().filter_map(|job| Some((worker::number(&job.id)?, job.counters.attempts))).collect()
     }
 
     // --- what is done to workers
@@ -185,7 +186,7 @@ impl Stage {
     }
 
     /// Something was done to this process, which had these jobs; it can go on after it.
-    pub(crate) fn wound(&mut self, what: &'static str, pid: u64, from_ms: u64, held: HashSet<u64>) {
+    pub(crate) fn wound(&mut self, what: &'static str, pid: u64, from_ms: u64, held: HashSet<(u64, u32)>) {
         self.fault(what);
         self.wounds.push(Wound { what, pid, from_ms, until_ms: unix_ms(), held });
     }

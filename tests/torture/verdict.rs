@@ -23,14 +23,14 @@ pub(crate) struct Wound {
     pub(crate) from_ms: u64,
     /// When it could go on; for the dead, never.
     pub(crate) until_ms: u64,
-    /// The jobs that were leased when it happened.
-    pub(crate) held: HashSet<u64>,
+    /// The grants that stood when it happened: job and attempt.
+    pub(crate) held: HashSet<(u64, u32)>,
 }
 
 impl Wound {
     fn touched(&self, run: &Execution) -> bool {
         let running = run.end.is_none_or(|(end, _)| end + SETTLING_MAX_MS >= self.from_ms);
-        self.pid == run.pid && run.start_ms <= self.until_ms && running && self.held.contains(&run.job)
+        self.pid == run.pid && run.start_ms <= self.until_ms && running && self.held.contains(&(run.job, run.grant))
     }
 
     /// Whether its process can have gone on beside another one.
@@ -257,7 +257,7 @@ fn a_job_that_ran_again_is_explained_by_what_was_done_to_its_worker_and_to_it() 
         pid,
         from_ms: 150,
         until_ms: u64::MAX,
-        held: held.iter().copied().collect(),
+        held: held.iter().map(|job| (*job, 1)).collect(),
     };
     let judged = |runs: &[Execution], wounds: &[Wound]| {
         let mut verdict = Verdict::default();
