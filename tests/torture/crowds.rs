@@ -294,7 +294,8 @@ async fn t16_bounded_mailboxes() {
         stats.completed_total,
         time.as_secs()
     ));
-    assert!(held <= 60, "{held} leases for 50 executors");
+    // What runs, and what has run and is on its way to the store.
+    assert!(held <= 2 * orders.executors as u64, "{held} leases for {} executors", orders.executors);
     assert!(grown < 64, "memory grew by {grown} MiB");
     stage.tell();
 }

@@ -74,7 +74,7 @@ async fn t08_stopped_workers() {
 }
 
 async fn take_over(stage: &mut Stage, point: Point, number: u64) {
-    let lease = secs(1);
+    let lease = millis(1_500);
     let proxy = stage.proxy();
     let pid = Arc::new(AtomicU64::new(0));
     let stopped = Arc::new(AtomicBool::new(false));
@@ -152,7 +152,7 @@ async fn t14_poison() {
     }
     stage.enqueue(all).await;
     let mut orders = stage.orders();
-    orders.lease = secs(1);
+    orders.lease = millis(1_500);
     orders.memory_kib = Some(4 << 20);
     let mut workers = [orders.start(), orders.start()];
     let mut deaths = 0;

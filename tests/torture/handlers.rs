@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use retraced::EventKind;
+
 use crate::stage::{Stage, millis, secs, sized};
 use crate::support::unix_ms;
 use crate::worker::{Deaf, GAVE_UP, Then, Work};
@@ -64,14 +66,26 @@ async fn t36_a_storm_of_deaths_in_the_tree() {
     let mut orders = stage.orders();
     orders.storm = Some((millis(40), stage.seed));
     orders.lease = secs(2);
-    let stormy = orders.start();
+    let mut stormy = orders.start();
     let from_ms = unix_ms();
     stage.until_quiet().await;
+    assert!(stormy.ended().is_none(), "the storm took the process with it");
     // Any of its executors may have been killed with its job at any time, which the store was told: it is a release, at no cost.
     let pages = stage.book.read();
     let cut = pages.all().filter(|run| run.end.is_none()).map(|run| (run.job, run.grant)).collect();
     stage.wound("executor or its supervisor killed", stormy.pid(), from_ms, cut);
     drop(stormy);
+    let (mut deaths, mut from) = (0, None);
+    loop {
+        let page = stage.store.events(from, 500).await.unwrap();
+        deaths += page.events.iter().filter(|event| matches!(event.kind, EventKind::Crashed { .. })).count();
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert!(deaths > 10, "only {deaths} actors were killed");
+    stage.verdict.note(format!("{deaths} deaths of actors are in the ledger, which keeps the latest 10,000 events."));
     let mut doomed = stage.orders();
     doomed.nemesis_of = Some("ledger".into());
     let mut doomed = doomed.start();
@@ -82,5 +96,7 @@ async fn t36_a_storm_of_deaths_in_the_tree() {
     }
     assert_eq!(doomed.ended().unwrap().code(), Some(GAVE_UP));
     stage.fault("a child that always fails");
-    stage.close(&[]).await;
+    let verdict = stage.close(&[]).await;
+    // Whoever cut a handler told the store so.
+    assert_eq!((verdict.crashes, verdict.again.values().sum()), (0, verdict.releases));
 }

@@ -220,7 +220,15 @@ impl Stage {
     /// The same; a scenario in which it does not is of no use.
     pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl FnMut() -> F) {
         let came = self.comes(holds).await;
-        assert!(came, "{what} did not happen within {:?}: {:?}", self.limit, self.desk.stats(&self.queue).await);
+        let stats = self.desk.stats(&self.queue).await;
+        assert!(came, "{what} did not happen within {:?}: {stats:?}\n{}", self.limit, self.said());
+    }
+
+    /// The last that workers said.
+    fn said(&self) -> String {
+        let all = std::fs::read_to_string(self.folder.path().join("said")).unwrap_or_default();
+        let lines: Vec<&str> = all.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
     /// Waits until a job has begun.
@@ -299,7 +307,7 @@ impl Stage {
         self.verdict.seconds = self.begun.elapsed().as_secs_f64();
         println!("{}", self.verdict);
         page::enter(&self.verdict);
-        assert!(self.verdict.is_clean(), "SEED={}: something is wrong\n{}", self.seed, self.verdict);
+        assert!(self.verdict.is_clean(), "SEED={}: something is wrong\n{}\n{}", self.seed, self.verdict, self.said());
         self.verdict
     }
 }

@@ -55,7 +55,7 @@ async fn t02_death_at_every_step() {
 async fn play(stage: &mut Stage, first: u64, verb: &'static str, after: bool, nth: u64) {
     let works = (first..first + 10).map(|number| {
         let (millis, then) = match number % 10 {
-            0 | 1 => (450, Then::Succeed),
+            0 | 1 => (700, Then::Succeed),
             2 => (5, Then::FailOnce),
             3 => (5, Then::FailForGood),
             _ => (10, Then::Succeed),
@@ -83,7 +83,7 @@ async fn play(stage: &mut Stage, first: u64, verb: &'static str, after: bool, nt
         Fault::CutBefore
     });
     let mut orders = stage.orders_through(&proxy);
-    orders.lease = secs(1);
+    orders.lease = millis(1_500);
     orders.grace = secs(1);
     orders.crashes_max = 100;
     if verb == "enqueue" {

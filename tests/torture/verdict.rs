@@ -167,9 +167,10 @@ impl Verdict {
                 self.miscounted += 1;
                 self.notes.push(format!("miscounted: {} {} {counters:?}, {} runs", job.id, job.state, runs.len()));
             }
-            // What nothing happened to failed as often as its handler says.
+            // What nothing happened to failed as often as its handler says, unless no handler was asked.
             let failed = runs.iter().filter(|run| matches!(run.end, Some((_, How::Failed)))).count();
-            let unhurt = runs.iter().all(|run| run.end.is_some() && !wounds.iter().any(|wound| wound.touched(run)));
+            let unhurt = !runs.is_empty()
+                && runs.iter().all(|run| run.end.is_some() && !wounds.iter().any(|wound| wound.touched(run)));
             if unhurt && counters.failures as usize != failed {
                 self.drift += 1;
                 self.notes.push(format!("{}: {} failures stored, {failed} in the book", job.id, counters.failures));

@@ -1,8 +1,9 @@
 //! A worker process: this binary, started again with orders. Ended by its process id when it is dropped.
 
-use std::io::Write;
+use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -21,12 +22,14 @@ use crate::stage::{QUEUE, keep_all};
 const ORDERS: &str = "RETRACED_TORTURE_ORDERS";
 /// How a worker process ends whose runtime gave up.
 pub(crate) const GAVE_UP: i32 = 70;
+/// How one ends that did not start.
+pub(crate) const NOT_STARTED: i32 = 71;
 const ROLE: &str = "worker::role_of_a_worker_process";
 
 /// Bears being killed all the time.
 const TOUGH: RestartPolicy = RestartPolicy {
     strategy: Strategy::OneForOne,
-    budget: Budget { restarts: 1_000, window: Duration::from_secs(10) },
+    budget: Budget { restarts: 2_000, window: Duration::from_secs(60) },
     delay: RestartDelay { base: Duration::from_millis(1), max: Duration::from_millis(20), jitter_percent: 50 },
 };
 
@@ -204,9 +207,9 @@ impl Orders {
         let child = command
             .args(["--exact", ROLE, "--nocapture", "--test-threads=1"])
             .env(ORDERS, serde_json::to_string(self).unwrap())
-            // What it is ordered to do to itself would fill the screen.
+            // What it is ordered to do to itself would fill the screen; when something is wrong it is told.
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(OpenOptions::new().create(true).append(true).open(self.book.with_file_name("said")).unwrap())
             .spawn()
             .unwrap();
         Worker { child, ended: None }
@@ -231,6 +234,7 @@ impl Worker {
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().unwrap();
+            assert!(self.ended.is_none_or(|status| status.code() != Some(NOT_STARTED)), "a worker did not start");
         }
         self.ended
     }
@@ -252,7 +256,10 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.kill();
+        if self.ended.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 
@@ -270,7 +277,6 @@ fn role_of_a_worker_process() {
         tokio::runtime::Builder::new_multi_thread().worker_threads(orders.threads).enable_all().build().unwrap();
     let code = runtime.block_on(obey(orders));
     // Handlers may block their threads for ever, so the runtime is not waited for.
-    let _ = std::io::stdout().flush();
     std::process::exit(code);
 }
 
@@ -304,8 +310,13 @@ async fn obey(orders: Orders) -> i32 {
     if orders.knows_novelties {
         builder = builder.handler(QUEUE, novel);
     }
-    let Ok(runtime) = builder.start().await else { return 1 };
-    let runtime = std::sync::Arc::new(runtime);
+    let runtime = match builder.start().await {
+        Ok(runtime) => Arc::new(runtime),
+        Err(refused) => {
+            eprintln!("it did not start: {refused}");
+            return NOT_STARTED;
+        }
+    };
     if let Some((every, seed)) = orders.storm {
         tokio::spawn(storm(runtime.clone(), every, seed));
     }
@@ -334,7 +345,7 @@ async fn obey(orders: Orders) -> i32 {
 }
 
 /// The pool and the queue's supervisor take handlers with them, which is what is wanted here; the root would take the process.
-async fn storm(runtime: std::sync::Arc<Runtime>, every: Duration, seed: u64) {
+async fn storm(runtime: Arc<Runtime>, every: Duration, seed: u64) {
     let mut dice = dice(seed);
     loop {
         tokio::time::sleep(every.mul_f64(dice.random_range(0.2..1.8))).await;
@@ -347,8 +358,8 @@ async fn storm(runtime: std::sync::Arc<Runtime>, every: Duration, seed: u64) {
 }
 
 /// Enqueues at a steady pace through the runtime's own queue, and writes down what was acknowledged and what was not.
-async fn produce(runtime: std::sync::Arc<Runtime>, book: Book, from: u64, per_second: u64, time: Duration) {
-    let book = std::sync::Arc::new(book);
+async fn produce(runtime: Arc<Runtime>, book: Book, from: u64, per_second: u64, time: Duration) {
+    let book = Arc::new(book);
     let begun = Instant::now();
     let mut produced = 0;
     while begun.elapsed() < time {
