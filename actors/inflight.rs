@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::executor::ExecutorMessage;
-use crate::suspects::{Suspects, TRIAL_PUT_OFF};
+use crate::suspects::{Suspects, TRIAL_PUT_OFF, UnderWay};
 
 /// Handlers slower than this are not fed ahead: a job waits in the store, where others can take it, rather than here.
 pub const PREFETCH_HANDLER_MAX: Duration = Duration::from_millis(50);
@@ -97,7 +97,7 @@ enum Phase {
 impl Table {
     /// Wakes as many idle executors as jobs may begin.
     fn wake_idle(&mut self, now: Instant) {
-        let ready = self.waiting.len() + self.suspects.ready(now, self.trial_open());
+        let ready = self.waiting.len() + self.suspects.ready(now, self.under_way());
         let wake = ready.min(self.idle.len());
         let at = self.idle.len() - wake;
         for executor in self.idle.drain(at..) {
@@ -107,16 +107,23 @@ impl Table {
         }
     }
 
-    /// Whether a job on trial may begin: none is under way here, from its start until the store has confirmed its end.
-    fn trial_open(&self) -> bool {
-        !self.suspects.any_on_trial()
-            || !self.held.values().any(|held| held.trial && !matches!(held.phase, Phase::Waiting { .. }))
+    /// The suspects under way. Nobody asks while none waits.
+    fn under_way(&self) -> UnderWay {
+        if self.suspects.len() == 0 {
+            return UnderWay::Nobody;
+        }
+        let begun = |held: &&Held| held.job.counters.crashes > 0 && !matches!(held.phase, Phase::Waiting { .. });
+        self.held.values().filter(begun).fold(UnderWay::Nobody, |under_way, held| match under_way {
+            UnderWay::Trial => UnderWay::Trial,
+            _ if held.trial => UnderWay::Trial,
+            _ => UnderWay::Some,
+        })
     }
 
     /// The next job that may begin.
     fn take_next(&mut self, now: Instant) -> Option<Grant> {
-        let trial_open = self.trial_open();
-        self.suspects.take(now, trial_open).or_else(|| self.waiting.pop_front())
+        let under_way = self.under_way();
+        self.suspects.take(now, under_way).or_else(|| self.waiting.pop_front())
     }
 }
 
@@ -595,7 +602,7 @@ impl Inflight {
 
     // --- time
 
-    /// What waited too long goes back: to the front of the queue, or to its back when it waited for the end of a trial. Suspects whose time has come are begun.
+    /// What waited too long goes back: to the front of the queue, or to its back when it is on trial or waited for the end of one. Suspects whose time has come are begun.
     pub(crate) fn return_unstarted(&self, now: Instant) {
         let mut table = self.lock();
         let table = &mut *table;
@@ -617,10 +624,11 @@ impl Inflight {
         if !returned.is_empty() {
             table.pace.observe_wait(UNSTARTED_MAX);
         }
+        let tried = table.under_way() == UnderWay::Trial;
         for (grant, trial) in table.suspects.take_unstarted(now) {
             let Some(held) = table.held.get_mut(&grant) else { continue };
             table.waiting_bytes = table.waiting_bytes.saturating_sub(held.job.envelope.len());
-            held.phase = Phase::Finished(match trial {
+            held.phase = Phase::Finished(match trial || tried {
                 true => self.runner.put_off(&held.job, TRIAL_PUT_OFF),
                 false => self.runner.unstarted(&held.job),
             });

@@ -1,8 +1,9 @@
 //! Suspects: jobs held here whose handlers were running when a worker died, before they begin again.
 //!
 //! They begin spread over [`SUSPECT_SPREAD`]: a worker that is killed at regular intervals must not meet the same jobs running each time. One that a further crash
-//! would poison is on trial: it begins only when no other such job is held here under way, so that a death is charged to one of them and not to its
-//! neighbours. What cannot begin in time goes back: a job on trial to the back of the queue after [`TRIAL_PUT_OFF`], so that healthy jobs pass.
+//! would poison is on trial: it begins only when no other suspect is under way here, and none begins beside it, so that a death is charged to one of them and not
+//! to its neighbours. What cannot begin in time goes back: what a trial is waited for by, or waits for, to the back of the queue after [`TRIAL_PUT_OFF`], so that healthy
+//! jobs pass.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +16,25 @@ use crate::inflight::{Grant, UNSTARTED_MAX};
 pub const SUSPECT_SPREAD: Duration = Duration::from_secs(1);
 /// For how long a job on trial is put off when the trial before it lasts.
 pub const TRIAL_PUT_OFF: Duration = Duration::from_secs(10);
+
+/// Which suspects are under way here, from their start until the store has confirmed their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnderWay {
+    Nobody,
+    /// None of them on trial.
+    Some,
+    Trial,
+}
+
+impl UnderWay {
+    fn admits(self, trial: bool) -> bool {
+        match self {
+            UnderWay::Nobody => true,
+            UnderWay::Some => !trial,
+            UnderWay::Trial => false,
+        }
+    }
+}
 
 /// Those that have not begun, by when they may.
 #[derive(Default)]
@@ -31,20 +51,20 @@ impl Suspects {
         from
     }
 
-    /// One that may begin now; `trial_open`: a job on trial may.
-    pub(crate) fn take(&mut self, now: Instant, trial_open: bool) -> Option<Grant> {
-        let due = self.0.range(..=(now, Grant::MAX));
-        let key = due.into_iter().find(|(_, trial)| trial_open || !**trial).map(|(key, _)| *key)?;
+    /// One that may begin now.
+    pub(crate) fn take(&mut self, now: Instant, under_way: UnderWay) -> Option<Grant> {
+        let mut due = self.0.range(..=(now, Grant::MAX));
+        let key = due.find(|(_, trial)| under_way.admits(**trial)).map(|(key, _)| *key)?;
         self.0.remove(&key);
         Some(key.1)
     }
 
-    /// How many may begin now.
-    pub(crate) fn ready(&self, now: Instant, trial_open: bool) -> usize {
+    /// How many may begin now, at most.
+    pub(crate) fn ready(&self, now: Instant, under_way: UnderWay) -> usize {
         let (trials, others) = self.0.range(..=(now, Grant::MAX)).fold((0, 0), |(trials, others), (_, trial)| {
             if *trial { (trials + 1, others) } else { (trials, others + 1) }
         });
-        others + usize::from(trial_open && trials > 0)
+        usize::from(trials > 0 && under_way.admits(true)) + if under_way.admits(false) { others } else { 0 }
     }
 
     /// Removes those that could have begun a while ago and have not; gives whether each is on trial.
@@ -63,10 +83,6 @@ impl Suspects {
 
     pub(crate) fn len(&self) -> usize {
         self.0.len()
-    }
-
-    pub(crate) fn any_on_trial(&self) -> bool {
-        self.0.values().any(|trial| *trial)
     }
 }
 
@@ -89,7 +105,7 @@ mod tests {
             for tenth in 1..=10 {
                 let at = now + SUSPECT_SPREAD * tenth / 10;
                 let mut count = 0;
-                while suspects.take(at, true).is_some() {
+                while suspects.take(at, UnderWay::Some).is_some() {
                     count += 1;
                 }
                 begun.push(count);
@@ -99,13 +115,17 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_waits_for_the_one_before_it_and_holds_up_no_other_suspect() {
+    fn a_trial_is_apart_from_all_other_suspects() {
         let (mut suspects, now, _) = held(&[true, false, true], 0);
         let end = now + SUSPECT_SPREAD;
-        assert_eq!((suspects.ready(end, false), suspects.ready(end, true)), (1, 2));
-        assert_eq!((suspects.take(end, false), suspects.take(end, false)), (Some(1), None));
-        assert!(suspects.take(end, true).is_some());
-        assert_eq!((suspects.len(), suspects.any_on_trial()), (1, true));
+        let ready = |suspects: &Suspects| {
+            [UnderWay::Nobody, UnderWay::Some, UnderWay::Trial].map(|under_way| suspects.ready(end, under_way))
+        };
+        assert_eq!(ready(&suspects), [2, 1, 0]);
+        assert_eq!(suspects.take(end, UnderWay::Trial), None);
+        assert_eq!((suspects.take(end, UnderWay::Some), suspects.take(end, UnderWay::Some)), (Some(1), None));
+        assert!(suspects.take(end, UnderWay::Nobody).is_some());
+        assert_eq!((suspects.len(), ready(&suspects)), (1, [1, 0, 0]));
     }
 
     #[test]
