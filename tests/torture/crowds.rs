@@ -258,7 +258,7 @@ fn slow_scripts(hand: &mut Connection) -> (String, usize, u64) {
 /// events.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t16_bounded_mailboxes() {
-    let (jobs, time) = sized((20_000, secs(3)), (1_000_000, secs(30)));
+    let (jobs, time) = sized((20_000, secs(3)), (1_000_000, secs(15)));
     let mut stage = Stage::open("T16", "very many jobs wait for slow handlers", secs(240)).await;
     for from in (0..jobs).step_by(20_000) {
         stage.enqueue((from..(from + 20_000).min(jobs)).map(|number| Work::new(number, 200, Then::Succeed))).await;
