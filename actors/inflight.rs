@@ -600,6 +600,21 @@ impl Inflight {
         self.lock().executors.values().filter(|p| matches!(p.doing, Doing::Job(_))).count()
     }
 
+    /// What runs now, and for how long.
+    pub(crate) fn running_jobs(&self) -> Vec<(ExecutorId, ClaimedJob, Duration)> {
+        let table = self.lock();
+        let running = |held: &Held| match held.phase {
+            Phase::Running { executor, started, .. } => Some((executor, held.job.clone(), started.elapsed())),
+            _ => None,
+        };
+        table.held.values().filter_map(running).collect()
+    }
+
+    /// Whether the queue is closed for a while.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
+    }
+
     /// Everything not yet confirmed by the store.
     pub(crate) fn unsettled(&self) -> usize {
         self.lock().held.len()

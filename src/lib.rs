@@ -53,7 +53,8 @@ pub use trace::{Trace, TraceError};
 pub use ractor;
 pub use retraced_actors::bounds;
 pub use retraced_actors::{
-    Budget, Drained, Enqueue, EnqueueError, Receipt, Refusal, Reopening, RestartDelay, RestartPolicy, Strategy,
+    Budget, Drained, Enqueue, EnqueueError, Place, PlaceState, Receipt, Refusal, Reopening, RestartDelay,
+    RestartPolicy, RunningJob, Strategy,
 };
 pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::failure::{Class, Code, Failure};
