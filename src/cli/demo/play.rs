@@ -277,3 +277,24 @@ impl Face {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cli::demo::summary;
+
+    /// Whatever happens to the jobs, the demo ends in time, and that is no failure: nothing is lost.
+    #[tokio::test]
+    async fn when_the_time_is_up_the_demo_ends_and_accounts_for_what_is_open() {
+        let out = Output::new(false);
+        let mut play = Play::new(&out, Stage::set().await.unwrap(), Face::Plain);
+        let end = play.until_over(&KILLS, Duration::from_millis(300)).await.unwrap();
+        assert_eq!(end, End::TimeUp);
+        let (stage, story) = play.end();
+        assert!(story.taken() < story.jobs, "the producer was in the middle of its work");
+        assert!(story.open() > 0);
+        assert_eq!(story.ended() + story.open(), story.taken());
+        summary::conclude(&out, stage.operator(), &story, end).await.unwrap();
+    }
+}

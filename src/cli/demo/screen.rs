@@ -8,7 +8,9 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
+};
 use ratatui::{Frame, Terminal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -26,10 +28,11 @@ impl Screen {
     /// Takes the terminal, if stdout is one that can be drawn on.
     pub(super) fn take() -> Option<Self> {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        if dumb || !stdout().is_terminal() {
+        let drawable = size().is_ok_and(|(columns, rows)| columns > 0 && rows > 0);
+        if dumb || !stdout().is_terminal() || !drawable {
             return None;
         }
-        let mut screen = Self {
+        let screen = Self {
             terminal: Terminal::new(CrosstermBackend::new(stdout())).ok()?,
             interrupt: signal(SignalKind::interrupt()).ok()?,
             terminate: signal(SignalKind::terminate()).ok()?,
@@ -38,7 +41,8 @@ impl Screen {
         TAKEN.store(true, Ordering::SeqCst);
         leave_before_a_panic_is_told();
         // If this fails, dropping the screen undoes what was done.
-        execute!(stdout(), EnterAlternateScreen, Hide).and_then(|()| screen.terminal.clear()).ok()?;
+        // Not ratatui's clear, which asks the terminal where its cursor is and waits for an answer.
+        execute!(stdout(), EnterAlternateScreen, Hide, Clear(ClearType::All)).ok()?;
         Some(screen)
     }
 

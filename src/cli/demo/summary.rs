@@ -79,7 +79,8 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, story: &Story, e
 
 /// How many jobs ended how, by queue.
 fn counts(out: &Output, story: &Story, width: usize) -> std::io::Result<()> {
-    let columns: [(&str, fn(&StatsShape) -> u64); 6] = [
+    type Count = (&'static str, fn(&StatsShape) -> u64);
+    let columns: [Count; 6] = [
         ("COMPLETED", |row| row.completed),
         ("DEAD", |row| row.dead),
         ("POISONED", |row| row.poisoned),

@@ -110,7 +110,7 @@ const PLANS: [(Tree, bool, usize); 6] = [
     (Tree::Executors, true, 4),
     (Tree::Executors, false, 4),
     (Tree::Queues, false, 3),
-    (Tree::Nothing, false, 0),
+    (Tree::Nothing, false, 1),
 ];
 
 /// Draws the story on the whole frame.
@@ -168,8 +168,9 @@ fn title(story: &Story, width: usize) -> Row {
 
 /// When something went wrong, was put off or was mended.
 fn time_line(story: &Story, width: usize) -> Row {
-    let length = width.max(1);
+    const ENDS: usize = "0s ".len() + " 11s".len();
     let scale = TIME_LINE.max(story.now);
+    let length = width.saturating_sub(ENDS).max(1);
     let column = |at: Duration| ((at.as_secs_f64() / scale.as_secs_f64() * length as f64) as usize).min(length - 1);
     let mut marks = vec![None; length];
     for line in story.lines.iter().filter(|line| line.mark != Mark::Note) {
@@ -180,11 +181,12 @@ fn time_line(story: &Story, width: usize) -> Row {
         *mark = (*mark).max(Some(line.mark));
     }
     let now = column(story.now);
-    marks.iter().enumerate().fold(Row::default(), |row, (at, mark)| match mark {
+    let row = marks.iter().enumerate().fold(Row::default().put("0s ", Tone::Dim), |row, (at, mark)| match mark {
         Some(mark) => row.put(mark.glyph(), Tone::Marked(*mark)),
         None if at <= now => row.put("─", Tone::Dim),
         None => row.put("┈", Tone::Dim),
-    })
+    });
+    row.put(format!("{:>3.0}s", scale.as_secs_f64()), Tone::Dim)
 }
 
 /// Always two rows, so that nothing below them moves.
@@ -195,19 +197,25 @@ fn caption(story: &Story, width: usize) -> [Row; 2] {
     [first, second].map(|text| Row::default().put(text, Tone::Bold))
 }
 
+/// Between tree and log: what the signs mean.
 fn rule(width: usize) -> Row {
-    let marks = [
-        (Mark::Failed, "went wrong", "wrong"),
-        (Mark::Mended, "was mended", "mended"),
-        (Mark::Later, "was put off", "later"),
-    ];
-    let legend = |long: bool| {
-        marks.iter().fold(Row::default().put("── ", Tone::Dim), |row, (mark, in_full, in_short)| {
-            let word = if long { in_full } else { in_short };
-            row.put(mark.glyph(), Tone::Marked(*mark)).put(format!(" {word}  "), Tone::Dim)
+    let legend = |words: &[(&str, &str, Tone)]| {
+        words.iter().fold(Row::default().put("── ", Tone::Dim), |row, (sign, word, tone)| {
+            row.put(*sign, *tone).put(format!(" {word}  "), Tone::Dim)
         })
     };
-    let fits = [true, false].into_iter().map(legend).find(|row| row.width() < width).unwrap_or_default();
+    let [failed, mended, later] =
+        [Mark::Failed, Mark::Mended, Mark::Later].map(|mark| (mark.glyph(), Tone::Marked(mark)));
+    let forms = [
+        legend(&[
+            (failed.0, "went wrong", failed.1),
+            (mended.0, "was mended", mended.1),
+            (later.0, "was put off", later.1),
+            ("#n", "started again n times", Tone::Plain),
+        ]),
+        legend(&[(failed.0, "wrong", failed.1), (mended.0, "mended", mended.1), (later.0, "later", later.1)]),
+    ];
+    let fits = forms.into_iter().find(|row| row.width() <= width).unwrap_or_default();
     let rest = width.saturating_sub(fits.width());
     fits.put("─".repeat(rest), Tone::Dim)
 }
