@@ -63,7 +63,7 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Watch a supervision tree work through a few hundred jobs of which some fail, panic and hang; needs no Redis.
+    /// Watch a supervision tree work through 300 jobs of which some fail, panic and hang, while actors are killed; needs no Redis, and ends within 20 s.
     Demo(demo::Demo),
     /// Work jobs by sending each to a webhook; drains on SIGINT or SIGTERM.
     Work(work::Work),

@@ -1,9 +1,10 @@
 //! `retraced demo`: a whole tree on the memory store, with jobs that fail in every way there is, and actors that are killed.
 //!
 //! `handlers` are the jobs, and `voice` is how they speak; `play` runs it all; `story` is what happened, as a reader is told it; `view` draws the story on a
-//! `screen`; `summary` tells its end.
+//! `screen`; `summary` tells its end on a `page`.
 
 mod handlers;
+mod page;
 mod play;
 mod screen;
 mod story;

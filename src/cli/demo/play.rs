@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::page::Page;
 use super::screen::{Screen, quit_was_pressed};
 use super::story::{Mark, Story};
 use super::voice::{Voice, Word};
@@ -188,12 +189,14 @@ impl<'a> Play<'a> {
     fn introduce(&self) -> std::io::Result<()> {
         let Face::Plain = self.face else { return Ok(()) };
         let [failed, mended, later] = [Mark::Failed, Mark::Mended, Mark::Later].map(Mark::glyph);
-        self.out.line(&format!(
+        let page = Page::new(self.out);
+        page.say(&format!(
             "A supervision tree of {} actors works through {} in this process, without Redis.\n\
-             {failed} went wrong   {mended} was mended   {later} was put off   jobs that just work are only counted\n ",
+             {failed} went wrong   {mended} was mended   {later} was put off   jobs that just work are only counted",
             self.stage.runtime.tree().all().len(),
             jobs(self.story.jobs)
-        ))
+        ))?;
+        page.say("")
     }
 
     fn hear(&mut self, event: Result<SupervisionEvent, RecvError>) -> Result<(), CliError> {
@@ -251,17 +254,21 @@ impl<'a> Play<'a> {
             self.story.kills(at, &path, &tree);
             self.stage.runtime.kill(&path);
         }
-        if matches!(self.face, Face::Plain) && at >= self.said + SAY_EVERY && self.story.done.is_none() {
+        if at >= self.said + SAY_EVERY && self.story.done.is_none() {
             self.said += SAY_EVERY;
-            let (ended, all) = (self.story.ended(), self.story.jobs);
-            self.story.note(at, format_args!("{ended} of {all} jobs have ended"));
+            // The view shows that all the time.
+            if let Face::Plain = self.face {
+                let (ended, all) = (self.story.ended(), self.story.jobs);
+                self.story.note(at, format_args!("{ended} of {all} jobs have ended"));
+            }
         }
     }
 
     fn print(&mut self) -> std::io::Result<()> {
         let new = &self.story.lines[self.printed..];
         if let Face::Plain = self.face {
-            new.iter().try_for_each(|line| self.out.line(&line.plain()))?;
+            let page = Page::new(self.out);
+            new.iter().try_for_each(|line| page.say(&line.plain()))?;
         }
         self.printed = self.story.lines.len();
         Ok(())

@@ -7,8 +7,8 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line as Drawn, Span, Text};
 use retraced_jobs::store::QueueStats;
 
+use super::page::wrapped;
 use super::story::{Mark, Story};
-use super::summary::wrapped;
 use crate::{Place, PlaceState, RunningJob};
 
 /// How long a successor is shown as one.
