@@ -125,9 +125,12 @@ fn log(event: &SupervisionEvent) {
             say!(error, "handler ignores its timeout, attempts may overlap", %queue, %job, attempt, ran_ms)
         }
         EventKind::Stuck { queue, job, ran_ms } => say!(warn, "handler blocks its thread", %queue, %job, ran_ms),
-        EventKind::LeaseReclaimed { queue, job, owner, crashes, poisoned } => {
+        EventKind::LeaseReclaimed { queue, job, owner, crashes, charged, poisoned } => {
             let owner = owner.map(|o| o.short()).unwrap_or_default();
-            say!(warn, "lease ran out, job taken back", %queue, %job, %owner, crashes, poisoned)
+            say!(warn, "lease ran out, job taken back", %queue, %job, %owner, crashes, charged, poisoned)
+        }
+        EventKind::ClaimsLost { queue, claims, released } => {
+            say!(warn, "claims came to a bad end, their jobs were handed back", %queue, claims, released)
         }
         EventKind::GraceGiven { queue, grace_ms } => {
             say!(warn, "nobody could renew, leases get a grace", %queue, grace_ms)

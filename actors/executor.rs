@@ -1,20 +1,23 @@
 //! An executor: runs one job at a time, awaiting it inside `handle`, on the caller's runtime.
 //!
 //! It takes its next job from the in-flight table and leaves the outcome there. A handler's panic ends it with a typed error; a soft stop is seen between
-//! two jobs; a hard stop is ractor's Kill, which drops the handler at its next await.
+//! two jobs; a hard stop is ractor's Kill, which drops the handler at its next await. The start of a job that came back before is written down first, so that
+//! a death of this process is charged to what ran, and to nothing else.
 
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use retraced_jobs::context::Stop;
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome};
 use retraced_jobs::job::JobId;
-use retraced_jobs::store::Verdict;
+use retraced_jobs::store::{Renewal, Verdict};
 use retraced_jobs::trace::{EventKind, ExecutorId};
+use tokio::time::Instant;
 
 use crate::house::{House, Room};
-use crate::inflight::Crew;
+use crate::inflight::{Crew, NextJob};
 use crate::supervisor::millis;
 
 /// What an executor is told.
@@ -71,14 +74,17 @@ impl Actor for Executor {
         ExecutorMessage::Wake: ExecutorMessage,
         state: &mut ExecutorState,
     ) -> Result<(), ActorProcessingErr> {
-        let started_ms = state.house.clock.now_ms();
-        let Some(next) = state.room.inflight.next(state.id, started_ms) else {
+        let Some(next) = state.room.inflight.next(state.id, state.house.clock.now_ms()) else {
             state.room.credit();
             return Ok(());
         };
+        if next.watched && !state.begin(&next).await {
+            myself.cast(ExecutorMessage::Wake)?;
+            return Ok(());
+        }
         let input = AttemptInput {
             executor: state.id,
-            started_ms,
+            started_ms: state.house.clock.now_ms(),
             lease: next.lease,
             jitter: state.rng.random_range(-1000..=1000),
             job: next.job,
@@ -100,6 +106,34 @@ impl Actor for Executor {
 }
 
 impl ExecutorState {
+    /// Writes down that the job's handler is about to begin, as soon as the store can be reached. Gives whether the job is still ours to run.
+    async fn begin(&self, next: &NextJob) -> bool {
+        let (house, room) = (&self.house, &self.room);
+        let held = [next.job.lease(house.incarnation)];
+        loop {
+            let sent = Instant::now();
+            let begin = || house.store.begin(&room.name, house.options.lease, &held);
+            match house.health.until_known("begin", begin).await {
+                Some(Ok(renewed)) => match renewed.results.first() {
+                    Some(Renewal::Kept { cancel_asked }) => {
+                        next.lease.extend(sent + house.options.lease);
+                        if *cancel_asked {
+                            next.lease.stop(Stop::Cancelled);
+                        }
+                        return room.inflight.begun(self.id, next.grant, house.clock.now_ms());
+                    }
+                    Some(Renewal::Stale) | None => {
+                        room.inflight.not_ours(self.id, next.grant);
+                        return false;
+                    }
+                },
+                Some(Err(_)) if house.health.wait_after_refusal().await => {}
+                // The runtime ends.
+                Some(Err(_)) | None => return false,
+            }
+        }
+    }
+
     fn tell(&self, outcome: &AttemptOutcome) {
         let queue = || self.room.name.clone();
         let job = || -> JobId { outcome.settlement.id.clone() };

@@ -134,10 +134,10 @@ impl House {
 }
 
 impl Room {
-    pub(crate) fn new(spec: QueueSpec, door: Arc<FrontDoor>) -> Self {
+    pub(crate) fn new(spec: QueueSpec, crashes_max: u32, door: Arc<FrontDoor>) -> Self {
         let QueueSpec { name, options, runner } = spec;
         Self {
-            inflight: Arc::new(Inflight::new(runner.clone(), options.concurrency)),
+            inflight: Arc::new(Inflight::new(runner.clone(), options.concurrency, crashes_max)),
             generations: Mutex::new(vec![0; options.concurrency]),
             name,
             options,

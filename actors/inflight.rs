@@ -10,13 +10,14 @@ use std::time::Duration;
 use ractor::ActorRef;
 use retraced_jobs::context::{LeaseWatch, Stop};
 use retraced_jobs::execution::Runner;
-use retraced_jobs::job::{Incarnation, JobId, Lease, Nonce};
+use retraced_jobs::job::{Counters, Incarnation, JobId, Lease, Nonce};
 use retraced_jobs::store::{BATCH_MAX, ClaimRequest, ClaimedJob, Claims, HEADER_BYTES, Settled, Settlement};
 use retraced_jobs::trace::ExecutorId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::executor::ExecutorMessage;
+use crate::suspects::{Suspects, TRIAL_PUT_OFF};
 
 /// Handlers slower than this are not fed ahead: a job waits in the store, where others can take it, rather than here.
 pub const PREFETCH_HANDLER_MAX: Duration = Duration::from_millis(50);
@@ -26,6 +27,9 @@ pub const PREFETCH_HORIZON: Duration = Duration::from_millis(25);
 pub const CLAIM_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a granted job may wait for an executor; then it goes back to the front of the queue and is charged nothing.
 pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);
+
+/// Most claims that are handed back when they came to a bad end; what others were granted comes back when its lease runs out.
+pub const LOST_CLAIMS_MAX: usize = 100;
 
 /// A grant's number in this table.
 pub(crate) type Grant = u64;
@@ -37,6 +41,7 @@ pub(crate) type Crew = u64;
 pub(crate) struct Inflight {
     runner: Arc<Runner>,
     concurrency: usize,
+    crashes_max: u32,
     table: Mutex<Table>,
     changed: Notify,
 }
@@ -46,10 +51,14 @@ struct Table {
     next: Grant,
     held: HashMap<Grant, Held>,
     waiting: VecDeque<Grant>,
+    suspects: Suspects,
+    /// Of those that wait and of the suspects.
     waiting_bytes: usize,
     finished: VecDeque<Grant>,
     /// Jobs asked for in claims whose replies are not here yet.
     asked: usize,
+    /// Claims that were sent, and whose replies nobody will read.
+    lost_claims: Vec<Nonce>,
     executors: HashMap<ExecutorId, Place>,
     crew: Crew,
     idle: Vec<ExecutorId>,
@@ -63,25 +72,51 @@ struct Held {
     job: ClaimedJob,
     lease: Arc<LeaseWatch>,
     phase: Phase,
+    /// A further crash would poison it.
+    trial: bool,
 }
 
 enum Phase {
-    Waiting { since: Instant },
-    Running { executor: ExecutorId, started: Instant, started_ms: u64, told_stuck: bool },
+    Waiting {
+        since: Instant,
+    },
+    /// Its start is being written down.
+    Beginning {
+        executor: ExecutorId,
+    },
+    Running {
+        executor: ExecutorId,
+        started: Instant,
+        started_ms: u64,
+        told_stuck: bool,
+    },
     Finished(Settlement),
     Settling(Settlement),
 }
 
 impl Table {
-    /// Wakes as many idle executors as jobs wait.
-    fn wake_idle(&mut self) {
-        let wake = self.waiting.len().min(self.idle.len());
+    /// Wakes as many idle executors as jobs may begin.
+    fn wake_idle(&mut self, now: Instant) {
+        let ready = self.waiting.len() + self.suspects.ready(now, self.trial_open());
+        let wake = ready.min(self.idle.len());
         let at = self.idle.len() - wake;
         for executor in self.idle.drain(at..) {
             if let Some(place) = self.executors.get(&executor) {
                 let _ = place.actor.cast(ExecutorMessage::Wake);
             }
         }
+    }
+
+    /// Whether a job on trial may begin: none is under way here, from its start until the store has confirmed its end.
+    fn trial_open(&self) -> bool {
+        !self.suspects.any_on_trial()
+            || !self.held.values().any(|held| held.trial && !matches!(held.phase, Phase::Waiting { .. }))
+    }
+
+    /// The next job that may begin.
+    fn take_next(&mut self, now: Instant) -> Option<Grant> {
+        let trial_open = self.trial_open();
+        self.suspects.take(now, trial_open).or_else(|| self.waiting.pop_front())
     }
 }
 
@@ -148,6 +183,8 @@ pub(crate) struct NextJob {
     pub(crate) grant: Grant,
     pub(crate) job: ClaimedJob,
     pub(crate) lease: Arc<LeaseWatch>,
+    /// Its start must be written down before its handler runs; then [`begun`](Inflight::begun).
+    pub(crate) watched: bool,
 }
 
 /// What the watchdog found about running handlers.
@@ -191,20 +228,24 @@ impl Drop for Settling {
     }
 }
 
-/// A claim on its way to the store, counted against the credits until it is answered or dropped.
+/// A claim on its way to the store, counted against the credits until it is answered or dropped. One that was sent and is dropped unanswered has come to a bad
+/// end: what it may have been granted is [handed back](Inflight::lost_claims).
 pub(crate) struct OpenClaim {
     inflight: Arc<Inflight>,
+    sent: Option<Nonce>,
     pub(crate) limit: usize,
     pub(crate) bytes_max: usize,
 }
 
 impl OpenClaim {
-    pub(crate) fn request(&self, lease: Duration, nonce: Nonce) -> ClaimRequest {
+    pub(crate) fn request(&mut self, lease: Duration, nonce: Nonce) -> ClaimRequest {
+        self.sent = Some(nonce);
         ClaimRequest { limit: self.limit, bytes_max: self.bytes_max, lease, nonce }
     }
 
     /// The store has answered: the jobs enter the table, and idle executors are woken.
-    pub(crate) fn grant(self, claims: Claims, expires: Instant) -> Granted {
+    pub(crate) fn grant(mut self, claims: Claims, expires: Instant) -> Granted {
+        self.sent = None;
         let jobs = claims.jobs.len();
         let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
         // A claim that stopped with half of its bytes unused did not stop for want of bytes.
@@ -218,6 +259,11 @@ impl Drop for OpenClaim {
     fn drop(&mut self) {
         let mut table = self.inflight.lock();
         table.asked = table.asked.saturating_sub(self.limit);
+        if let Some(nonce) = self.sent
+            && table.lost_claims.len() < LOST_CLAIMS_MAX
+        {
+            table.lost_claims.push(nonce);
+        }
         drop(table);
         self.inflight.changed.notify_waiters();
     }
@@ -232,8 +278,8 @@ pub(crate) struct Granted {
 }
 
 impl Inflight {
-    pub(crate) fn new(runner: Arc<Runner>, concurrency: usize) -> Self {
-        Self { runner, concurrency, table: Mutex::default(), changed: Notify::new() }
+    pub(crate) fn new(runner: Arc<Runner>, concurrency: usize, crashes_max: u32) -> Self {
+        Self { runner, concurrency, crashes_max, table: Mutex::default(), changed: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -250,33 +296,53 @@ impl Inflight {
         }
         let free = table.executors.values().filter(|p| p.doing == Doing::Nothing).count();
         let goal = free + table.pace.prefetch(self.concurrency);
-        let limit = goal.saturating_sub(table.waiting.len() + table.asked).min(BATCH_MAX);
+        // Suspects that wait for their time keep no executor from other work, as long as they are few.
+        let suspects = table.suspects.len().saturating_sub(self.concurrency);
+        let limit = goal.saturating_sub(table.waiting.len() + suspects + table.asked).min(BATCH_MAX);
         if limit == 0 {
             return None;
         }
         table.asked += limit;
         let bytes_max = CLAIM_BYTES_MAX - table.waiting_bytes;
-        Some(OpenClaim { inflight: self.clone(), limit, bytes_max })
+        Some(OpenClaim { inflight: self.clone(), sent: None, limit, bytes_max })
+    }
+
+    /// The claims that came to a bad end since this was asked for the last time.
+    pub(crate) fn lost_claims(&self) -> Vec<Nonce> {
+        std::mem::take(&mut self.lock().lost_claims)
+    }
+
+    /// Whether a further crash would poison the job. Where a single crash does, there is nothing to try.
+    fn on_trial(&self, counters: Counters) -> bool {
+        counters.crashes > 0 && counters.crashes.saturating_add(1) >= self.crashes_max
     }
 
     fn grant(&self, claims: Claims, expires: Instant) {
         let mut table = self.lock();
-        let since = Instant::now();
-        for job in claims.jobs {
+        let table = &mut *table;
+        let now = Instant::now();
+        for (job, n) in claims.jobs.into_iter().zip(0_u16..) {
             let grant = table.next;
             table.next += 1;
             let lease = Arc::new(LeaseWatch::new(expires));
-            if table.closed || table.abandoned {
-                let settlement = self.runner.interrupted(&job, None);
-                table.held.insert(grant, Held { job, lease, phase: Phase::Finished(settlement) });
+            let trial = self.on_trial(job.counters);
+            let phase = if table.closed || table.abandoned {
                 table.finished.push_back(grant);
+                Phase::Finished(self.runner.interrupted(&job, None))
             } else {
                 table.waiting_bytes += job.envelope.len();
-                table.held.insert(grant, Held { job, lease, phase: Phase::Waiting { since } });
-                table.waiting.push_back(grant);
-            }
+                let since = if job.counters.crashes > 0 {
+                    let [high, low, ..] = job.token.nonce;
+                    table.suspects.add(grant, trial, now, u16::from_be_bytes([high, low]), n)
+                } else {
+                    table.waiting.push_back(grant);
+                    now
+                };
+                Phase::Waiting { since }
+            };
+            table.held.insert(grant, Held { job, lease, phase, trial });
         }
-        table.wake_idle();
+        table.wake_idle(now);
     }
 
     // --- executors
@@ -295,7 +361,7 @@ impl Inflight {
         let place = table.executors.remove(&executor);
         table.idle.retain(|idle| *idle != executor);
         // It may have been woken for a job it will not fetch.
-        table.wake_idle();
+        table.wake_idle(Instant::now());
         let Some(Place { doing: Doing::Job(grant), .. }) = place else { return None };
         let job = self.interrupt(&mut table, grant);
         drop(table);
@@ -351,10 +417,13 @@ impl Inflight {
 
     fn interrupt(&self, table: &mut Table, grant: Grant) -> Option<ClaimedJob> {
         let held = table.held.get_mut(&grant)?;
-        let Phase::Running { executor, started, started_ms, .. } = held.phase else { return None };
+        let by = match held.phase {
+            Phase::Beginning { .. } => None,
+            Phase::Running { executor, started, started_ms, .. } => Some((executor, started_ms, started.elapsed())),
+            Phase::Waiting { .. } | Phase::Finished(_) | Phase::Settling(_) => return None,
+        };
         held.lease.stop(Stop::Shutdown);
-        let ran = started.elapsed();
-        let settlement = self.runner.interrupted(&held.job, Some((executor, started_ms, ran)));
+        let settlement = self.runner.interrupted(&held.job, by);
         held.phase = Phase::Finished(settlement);
         let job = held.job.clone();
         table.finished.push_back(grant);
@@ -367,7 +436,8 @@ impl Inflight {
         let table = &mut *table;
         let place = table.executors.get_mut(&executor)?;
         place.doing = Doing::Nothing;
-        while let Some(grant) = table.waiting.pop_front() {
+        let now = Instant::now();
+        while let Some(grant) = table.take_next(now) {
             let Some(held) = table.held.get_mut(&grant) else { continue };
             table.waiting_bytes = table.waiting_bytes.saturating_sub(held.job.envelope.len());
             if held.lease.is_lost() {
@@ -375,14 +445,47 @@ impl Inflight {
                 table.held.remove(&grant);
                 continue;
             }
-            held.phase = Phase::Running { executor, started: Instant::now(), started_ms, told_stuck: false };
-            place.doing = Doing::Job(grant);
-            return Some(NextJob { grant, job: held.job.clone(), lease: held.lease.clone() });
+            let watched = held.job.counters.came_back();
+            held.phase = if watched {
+                Phase::Beginning { executor }
+            } else {
+                Phase::Running { executor, started: now, started_ms, told_stuck: false }
+            };
+            let next = NextJob { grant, job: held.job.clone(), lease: held.lease.clone(), watched };
+            if let Some(place) = table.executors.get_mut(&executor) {
+                place.doing = Doing::Job(grant);
+            }
+            return Some(next);
         }
         if !table.idle.contains(&executor) {
             table.idle.push(executor);
         }
         None
+    }
+
+    /// The start of a watched job is written down. Gives whether the job is still this executor's to run.
+    pub(crate) fn begun(&self, executor: ExecutorId, grant: Grant, started_ms: u64) -> bool {
+        let mut table = self.lock();
+        let Some(held) = table.held.get_mut(&grant) else { return false };
+        let ours = matches!(held.phase, Phase::Beginning { executor: by } if by == executor);
+        if ours {
+            held.phase = Phase::Running { executor, started: Instant::now(), started_ms, told_stuck: false };
+        }
+        ours
+    }
+
+    /// Somebody else holds the job that was about to begin: it leaves the table.
+    pub(crate) fn not_ours(&self, executor: ExecutorId, grant: Grant) {
+        let mut table = self.lock();
+        let table = &mut *table;
+        if matches!(table.held.get(&grant), Some(Held { phase: Phase::Beginning { executor: by }, .. }) if *by == executor)
+        {
+            table.held.remove(&grant);
+            if let Some(place) = table.executors.get_mut(&executor) {
+                place.doing = Doing::Nothing;
+            }
+        }
+        self.changed.notify_waiters();
     }
 
     /// An attempt has ended. Gives whether the outcome counts: not when the attempt was settled without it.
@@ -439,6 +542,10 @@ impl Inflight {
         for grant in grants {
             table.held.remove(grant);
         }
+        if table.suspects.len() > 0 {
+            // The end of one trial opens the next.
+            table.wake_idle(Instant::now());
+        }
         drop(table);
         self.changed.notify_waiters();
     }
@@ -475,7 +582,7 @@ impl Inflight {
         self.lock().held.values().any(|held| {
             held.job.token == lease.token
                 && held.job.id == lease.id
-                && matches!(held.phase, Phase::Waiting { .. } | Phase::Running { .. })
+                && matches!(held.phase, Phase::Waiting { .. } | Phase::Beginning { .. } | Phase::Running { .. })
         })
     }
 
@@ -488,7 +595,7 @@ impl Inflight {
 
     // --- time
 
-    /// What waited too long goes back to the front of the queue.
+    /// What waited too long goes back: to the front of the queue, or to its back when it waited for the end of a trial. Suspects whose time has come are begun.
     pub(crate) fn return_unstarted(&self, now: Instant) {
         let mut table = self.lock();
         let table = &mut *table;
@@ -510,8 +617,20 @@ impl Inflight {
         if !returned.is_empty() {
             table.pace.observe_wait(UNSTARTED_MAX);
         }
+        for (grant, trial) in table.suspects.take_unstarted(now) {
+            let Some(held) = table.held.get_mut(&grant) else { continue };
+            table.waiting_bytes = table.waiting_bytes.saturating_sub(held.job.envelope.len());
+            held.phase = Phase::Finished(match trial {
+                true => self.runner.put_off(&held.job, TRIAL_PUT_OFF),
+                false => self.runner.unstarted(&held.job),
+            });
+            returned.push(grant);
+        }
         // One batch stands at the front in its own order.
         table.finished.extend(&returned);
+        if table.suspects.len() > 0 {
+            table.wake_idle(now);
+        }
     }
 
     /// Looks at running handlers: settles the attempts of those that ignore their timeout, and names those that do not yield.
@@ -557,7 +676,8 @@ impl Inflight {
 
     fn return_waiting(&self, table: &mut Table) {
         table.waiting_bytes = 0;
-        while let Some(grant) = table.waiting.pop_front() {
+        let suspects = table.suspects.take_all();
+        for grant in suspects.into_iter().chain(std::mem::take(&mut table.waiting)) {
             if let Some(held) = table.held.get_mut(&grant) {
                 held.phase = Phase::Finished(self.runner.interrupted(&held.job, None));
                 table.finished.push_back(grant);
@@ -572,7 +692,7 @@ impl Inflight {
     /// Asks every running handler to stop.
     pub(crate) fn stop_running(&self) {
         for held in self.lock().held.values() {
-            if let Phase::Running { .. } = held.phase {
+            if let Phase::Beginning { .. } | Phase::Running { .. } = held.phase {
                 held.lease.stop(Stop::Shutdown);
             }
         }

@@ -25,6 +25,7 @@ mod shutdown;
 mod slot;
 mod store_link;
 mod supervisor;
+mod suspects;
 mod tree;
 mod watchdog;
 
@@ -47,7 +48,9 @@ pub mod bounds {
     };
     pub use crate::health::{CALL_TIMEOUT, OUTAGE_WAIT_MAX, REFUSED_TOLD_EVERY, REFUSED_WAIT};
     pub use crate::house::LANES_MAX;
-    pub use crate::inflight::{CLAIM_BYTES_MAX, PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, UNSTARTED_MAX};
+    pub use crate::inflight::{
+        CLAIM_BYTES_MAX, LOST_CLAIMS_MAX, PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, UNSTARTED_MAX,
+    };
     pub use crate::lease_keeper::RENEWALS_PER_LEASE;
     pub use crate::ledger::{EVENTS_A_WRITE_MAX, HEARTBEAT_EVERY, WRITE_EVERY};
     pub use crate::options::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
@@ -58,6 +61,9 @@ pub mod bounds {
     pub use crate::shutdown::{LEAVE_MAX, SETTLE_WAIT};
     pub use crate::store_link::{PROBE_DELAY_MAX, PROBE_DELAY_MIN};
     pub use crate::supervisor::KILL_WAIT;
+    pub use crate::suspects::{SUSPECT_SPREAD, TRIAL_PUT_OFF};
     pub use crate::tree::{QUEUE_TIMEOUT, START_TIMEOUT, STOP_TIMEOUT};
-    pub use crate::watchdog::{AUDIT_EVERY, SLICE_MAX, SLICES_MAX, STUCK_AFTER, WATCH_MAX, WATCH_MIN, ZOMBIE_AFTER};
+    pub use crate::watchdog::{
+        AUDIT_EVERY, LOSSES_MAX, SLICE_MAX, SLICES_MAX, STUCK_AFTER, WATCH_MAX, WATCH_MIN, ZOMBIE_AFTER,
+    };
 }

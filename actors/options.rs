@@ -25,7 +25,8 @@ pub struct TreeOptions {
     pub lease: Duration,
     /// How long a shutdown lets handlers finish, then asks them to stop, then kills: four fifths and one fifth. Up to 1 h, default 25 s.
     pub grace: Duration,
-    /// How often a job may lose its worker before it is poisoned as a crash loop. 1 to 1000, default 3.
+    /// How many workers may die while they run a job before it is poisoned as a crash loop. 1 to 1000, default 3. A job's first worker to die is not
+    /// counted: whether the handler had begun is only written down for jobs that came back before.
     pub crashes_max: u32,
     /// How many handlers may ignore their timeout before the runtime ends with an error; default: the sum of all concurrencies.
     pub zombies_max: Option<usize>,

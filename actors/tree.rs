@@ -247,7 +247,7 @@ fn build(spec: TreeSpec) -> House {
         .into_iter()
         .map(|queue| {
             let door = FrontDoor::new(queue.name.clone(), store.clone(), lanes.clone(), health.clone(), events.clone());
-            Arc::new(Room::new(queue, door))
+            Arc::new(Room::new(queue, options.crashes_max, door))
         })
         .collect();
     House::new(store, incarnation, options, lanes, events, health, users, rooms, ended)

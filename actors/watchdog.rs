@@ -1,4 +1,4 @@
-//! The watchdog: takes back leases nobody renews, names stuck handlers, settles the attempts of zombies, sends back what waits too long, trims what
+//! The watchdog: takes back leases nobody renews, hands back what lost claims were granted, names stuck handlers, settles the attempts of zombies, sends back what waits too long, trims what
 //! retention no longer keeps, and audits that nothing is in limbo.
 //!
 //! It sleeps until the next lease runs out, [`WATCH_MIN`] to [`WATCH_MAX`]. Bounds: one round under way; reclaims and trims go in slices of
@@ -31,6 +31,8 @@ pub const SLICES_MAX: usize = 20;
 pub const ZOMBIE_AFTER: Duration = Duration::from_secs(10);
 /// How long a handler may go without yielding before it is named as stuck.
 pub const STUCK_AFTER: Duration = Duration::from_secs(1);
+/// How often in a row a job may lose its worker before its handler has begun; then it is poisoned, for it may be what kills those who fetch it.
+pub const LOSSES_MAX: u32 = 20;
 /// How often a queue is audited.
 pub const AUDIT_EVERY: Duration = Duration::from_secs(60);
 
@@ -100,6 +102,7 @@ impl WatchdogState {
         let house = self.house.clone();
         self.round = Some(errand::send_out(myself, async move {
             let rounds = house.rooms.iter().map(|room| async {
+                reconcile(&house, room).await;
                 let next = reclaim(&house, room).await;
                 trim(&house, room).await;
                 if audit {
@@ -161,10 +164,36 @@ impl WatchdogState {
     }
 }
 
+/// Hands back what claims of ours were granted that came to a bad end: a reply that cannot be read, a bug that ended whoever waited for it.
+async fn reconcile(house: &House, room: &Room) {
+    let lost = room.inflight.lost_claims();
+    if lost.is_empty() {
+        return;
+    }
+    let (mut released, mut from) = (0, None);
+    loop {
+        let mut lane = house.lanes.take().await;
+        let call = lane.next_call();
+        let reconcile = || house.store.reconcile(call, &room.name, house.incarnation, &lost, from.clone());
+        let Some(Ok(slice)) = house.health.until_known("reconcile", reconcile).await else { break };
+        released += slice.released.len();
+        from = slice.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    if released > 0 {
+        let kind = EventKind::ClaimsLost { queue: room.name.clone(), claims: lost.len(), released };
+        house.events.emit("watchdog", 0, kind);
+        room.work_may_wait();
+    }
+}
+
 /// Takes back what ran out in one queue. Gives when to look again.
 async fn reclaim(house: &House, room: &Room) -> Duration {
     let lease = house.options.lease;
-    let request = Reclaim { limit: SLICE_MAX, lease, crashes_max: house.options.crashes_max };
+    let crashes_max = house.options.crashes_max;
+    let request = Reclaim { limit: SLICE_MAX, lease, crashes_max, losses_max: LOSSES_MAX };
     for _ in 0..SLICES_MAX {
         let mut lane = house.lanes.take().await;
         let call = lane.next_call();
@@ -196,6 +225,7 @@ fn tell(house: &House, room: &Room, reclaimed: &Reclaimed) {
             job: job.id.clone(),
             owner: job.owner,
             crashes: job.crashes,
+            charged: job.charged,
             poisoned: job.poisoned,
         };
         house.events.emit("watchdog", 0, kind);

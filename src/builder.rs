@@ -186,7 +186,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How often a job may lose its worker before it is poisoned as a crash loop: 1 to 1000, default 3.
+    /// How many workers may die while they run a job before it is poisoned as a crash loop: 1 to 1000, default 3. A job's first worker to die is not counted:
+    /// whether the handler had begun is only written down for jobs that came back before.
     pub fn crashes_max(mut self, crashes: u32) -> Self {
         self.options.crashes_max = crashes;
         self

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use retraced_jobs::job::{Incarnation, JobId, JobState, QueueName};
 use retraced_jobs::store::{
-    AuditReport, CallId, Cursor, JobPage, Lanes, LedgerPage, Moved, QueueStats, Store, StoreError, StoreFacts,
+    AuditReport, CallId, Cursor, JobPage, Lanes, LedgerPage, Moved, QueueStats, Store, StoreError, StoreFacts, Target,
     WorkerRow,
 };
 use retraced_jobs::trace::JobView;
@@ -119,13 +119,41 @@ impl Operator {
 
     /// Gives dead, poisoned or cancelled jobs a fresh start, and delayed ones their turn now; one result a job, at most 500 jobs.
     ///
+    /// A job is named by its id, or, as with [`cancel`](Self::cancel) and [`discard`](Self::discard), by what was seen of it: then one that somebody else has
+    /// moved meanwhile is [`Moved::Refused`] and left alone.
+    ///
     /// # Errors
     /// [`OperatorError`].
-    pub async fn redrive(&self, queue: &QueueName, ids: &[JobId]) -> Result<Vec<Moved>, OperatorError> {
-        let (queue, ids): (_, Arc<[JobId]>) = (queue.clone(), ids.into());
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use retraced::{Client, MemoryStore, Operator, QueueName, store::{Moved, Store, Target}, JobState};
+    /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    /// # let (desk, queue) = (Operator::new(store.clone()), QueueName::new("email")?);
+    /// # let client = Client::shared(store);
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Welcome;
+    /// # impl retraced::Job for Welcome { const KIND: &'static str = "welcome"; }
+    /// # let id = client.queue("email")?.enqueue(Welcome).await?.id;
+    /// desk.cancel(&queue, [&id]).await?;
+    /// let page = desk.jobs(&queue, JobState::Cancelled, None, 100).await?;
+    /// desk.redrive(&queue, [&id]).await?; // somebody else is faster
+    /// let moved = desk.discard(&queue, &page.jobs).await?;
+    /// assert_eq!(moved, [Moved::Refused { state: JobState::Pending }]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn redrive<T: Into<Target>>(
+        &self,
+        queue: &QueueName,
+        jobs: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<Moved>, OperatorError> {
+        let (queue, jobs): (_, Arc<[Target]>) = (queue.clone(), jobs.into_iter().map(Into::into).collect());
         self.call(move |store, call| {
-            let (queue, ids) = (queue.clone(), ids.clone());
-            async move { store.redrive(call, &queue, &ids).await }
+            let (queue, jobs) = (queue.clone(), jobs.clone());
+            async move { store.redrive(call, &queue, &jobs).await }
         })
         .await
     }
@@ -134,11 +162,15 @@ impl Operator {
     ///
     /// # Errors
     /// [`OperatorError`].
-    pub async fn cancel(&self, queue: &QueueName, ids: &[JobId]) -> Result<Vec<Moved>, OperatorError> {
-        let (queue, ids): (_, Arc<[JobId]>) = (queue.clone(), ids.into());
+    pub async fn cancel<T: Into<Target>>(
+        &self,
+        queue: &QueueName,
+        jobs: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<Moved>, OperatorError> {
+        let (queue, jobs): (_, Arc<[Target]>) = (queue.clone(), jobs.into_iter().map(Into::into).collect());
         self.call(move |store, call| {
-            let (queue, ids) = (queue.clone(), ids.clone());
-            async move { store.cancel(call, &queue, &ids).await }
+            let (queue, jobs) = (queue.clone(), jobs.clone());
+            async move { store.cancel(call, &queue, &jobs).await }
         })
         .await
     }
@@ -147,11 +179,15 @@ impl Operator {
     ///
     /// # Errors
     /// [`OperatorError`].
-    pub async fn discard(&self, queue: &QueueName, ids: &[JobId]) -> Result<Vec<Moved>, OperatorError> {
-        let (queue, ids): (_, Arc<[JobId]>) = (queue.clone(), ids.into());
+    pub async fn discard<T: Into<Target>>(
+        &self,
+        queue: &QueueName,
+        jobs: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<Moved>, OperatorError> {
+        let (queue, jobs): (_, Arc<[Target]>) = (queue.clone(), jobs.into_iter().map(Into::into).collect());
         self.call(move |store, call| {
-            let (queue, ids) = (queue.clone(), ids.clone());
-            async move { store.discard(call, &queue, &ids).await }
+            let (queue, jobs) = (queue.clone(), jobs.clone());
+            async move { store.discard(call, &queue, &jobs).await }
         })
         .await
     }

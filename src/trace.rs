@@ -127,11 +127,23 @@ fn tell_attempt(f: &mut fmt::Formatter<'_>, attempt: &StoredAttempt) -> fmt::Res
         Ok(AttemptRecord::Told(log)) => tell_log(f, n, log),
         Ok(AttemptRecord::Crashed { incarnation, lease_expired_ms }) => writeln!(
             f,
-            "{}  attempt {n} was lost: worker {} stopped renewing its lease, which ran out at {}",
+            "{}  attempt {n} crashed: worker {} stopped renewing while the handler ran; its lease ran out at {}",
             instant(attempt.settled_ms),
             incarnation.short(),
             instant(*lease_expired_ms)
         ),
+        Ok(AttemptRecord::Lost { incarnation, lease_expired_ms, watched, in_a_row }) => {
+            let begun =
+                if *watched { "the handler had not begun" } else { "whether the handler had begun is not known" };
+            let again = if *in_a_row > 1 { format!(", {in_a_row} in a row") } else { String::new() };
+            writeln!(
+                f,
+                "{}  attempt {n} was lost, at no cost{again}: worker {} stopped renewing, {begun}; its lease ran out at {}",
+                instant(attempt.settled_ms),
+                incarnation.short(),
+                instant(*lease_expired_ms)
+            )
+        }
         Ok(AttemptRecord::Unclaimed { incarnation }) => writeln!(
             f,
             "{}  attempt {n} never began: the grant did not reach worker {}",

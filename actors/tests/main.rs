@@ -12,4 +12,5 @@ mod replies;
 mod shutdown;
 mod simulation;
 mod support;
+mod suspects;
 mod zombies;

@@ -110,7 +110,7 @@ async fn a_worker_that_died_loses_its_jobs_to_another_after_one_lease() {
     let died = Instant::now();
     world.until("those of the dead run again", || world.stats().completed_total >= 4).await;
     assert!(died.elapsed() <= secs(12), "took {:?}", died.elapsed());
-    assert!(ids.iter().all(|id| world.view(id).counters.crashes == 1));
+    assert!(ids.iter().all(|id| world.view(id).counters.releases == 1), "whether they had begun is not known");
     assert_eq!(other.count(|kind| matches!(kind, EventKind::LeaseReclaimed { .. })), 4);
     other.shut_down().await;
     other.leave();
@@ -137,7 +137,7 @@ async fn a_handler_whose_lease_was_taken_is_told_and_its_outcome_does_not_count(
     world.until("it runs", || world.book.running() == 1).await;
     // Only one of the two holds it; both stop renewing, and only for a while.
     world.store.plan(|verb, _| (verb == crate::support::Verb::Renew).then_some(crate::support::Fault::Before));
-    world.until("the lease is taken", || world.view(&id).counters.crashes == 1).await;
+    world.until("the lease is taken", || world.view(&id).counters.releases == 1).await;
     world.store.heal();
     world.until_state(&id, JobState::Completed).await;
     world.until("the first is told", || world.book.of(&id)[0].ended.is_some()).await;

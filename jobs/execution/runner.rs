@@ -163,6 +163,12 @@ impl Runner {
         settlement(job, Verdict::ReleaseNow, Bytes::new())
     }
 
+    /// The settlement of a job that is to begin later, at no cost.
+    #[must_use]
+    pub fn put_off(&self, job: &ClaimedJob, delay: Duration) -> Settlement {
+        settlement(job, Verdict::ReleaseAfter { delay }, Bytes::new())
+    }
+
     /// The settlement of an attempt whose handler ignores its timeout.
     #[must_use]
     pub fn timed_out(

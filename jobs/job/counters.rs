@@ -15,9 +15,9 @@ pub struct Counters {
     pub attempts: u32,
     /// The handler returned an error, panicked or timed out.
     pub failures: u32,
-    /// The lease ran out while others were renewed: the process died, was lost or killed.
+    /// The lease ran out while others were renewed, and the handler had begun: the process died, was lost or killed.
     pub crashes: u32,
-    /// Handed back at no cost: interrupted, unknown kind, unstarted, snoozed.
+    /// Handed back at no cost: interrupted, unknown kind, unstarted, snoozed, or lost by a worker before its handler was known to have begun.
     pub releases: u32,
 }
 
@@ -26,5 +26,19 @@ impl Counters {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.failures.saturating_add(1)
+    }
+
+    /// Whether the job came back from a worker before without a word of its handler. From then on its start is written down
+    /// ([`Leases::begin`](crate::store::Leases::begin)) before its handler runs, so that a worker's death is charged to the jobs that were running and to
+    /// no other.
+    ///
+    /// ```
+    /// use retraced_jobs::job::Counters;
+    /// assert!(!Counters { attempts: 3, failures: 2, ..Counters::default() }.came_back());
+    /// assert!(Counters { attempts: 2, releases: 1, ..Counters::default() }.came_back());
+    /// ```
+    #[must_use]
+    pub fn came_back(&self) -> bool {
+        self.crashes > 0 || self.releases > 0
     }
 }

@@ -29,7 +29,7 @@ pub use lanes::{Lane, Lanes};
 pub use model::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
     Promoted, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Retention, RetentionRule,
-    Settled, Settlement, StoreFacts, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 
 use std::time::Duration;
@@ -37,7 +37,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName};
+use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::trace::{JobView, SupervisionEvent};
 
 /// Most items one call may carry or ask for. A call with more is refused with [`StoreError::Refused`]: split it. Asking for none does everything but
@@ -93,20 +93,22 @@ pub trait Transitions: Send + Sync + 'static {
     /// Moves up to `limit` jobs whose time has come from `delayed` to the back of the queue, in order of their due times.
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
 
-    /// Takes back up to `request.limit` leases that ran out, the first to run out first: crashes + 1, then poisoned when that was one too many, else
-    /// cancelled when that was asked, else to the front of the queue.
+    /// Takes back up to `request.limit` leases that ran out, the first to run out first: poisoned when that was one loss too many, else cancelled when that
+    /// was asked, else to the front of the queue. A crash is charged where the handler is known to have begun ([`Leases::begin`]); where it had not, or nobody
+    /// knows, a release.
     /// Each run leaves a stamp; when there are leases and the stamp before is missing or older than half a lease, nobody could renew, and nothing is taken for
     /// one more lease; never for more than one lease of the run that asks.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 
-    /// Releases, at no cost (releases + 1), grants of `owner` that are not among `known`: replies that never arrived. Looks at one slice of the grants; go on
-    /// with the cursor until it is `None`. `known` is what the owner holds, however much that is. A job that was to be cancelled is.
+    /// Releases, at no cost (releases + 1), what `owner` was granted by the claims of these nonces: claims that came to a bad end, so that nobody will run
+    /// what they granted. Looks at one slice of the grants; go on with the cursor until it is `None`. A job that was to be cancelled is. A nonce that may still
+    /// be answered must not be among them. At most [`BATCH_MAX`] nonces.
     fn reconcile<'a>(
         &'a self,
         call: CallId,
         queue: &'a QueueName,
         owner: Incarnation,
-        known: &'a [JobId],
+        lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled>;
 }
@@ -115,6 +117,10 @@ pub trait Transitions: Send + Sync + 'static {
 pub trait Leases: Send + Sync + 'static {
     /// Extends leases to `lease` from now; one result an item. Harmless when sent twice.
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
+
+    /// [`renew`](Self::renew), and writes down that the handlers of these jobs are about to begin: if their leases run out, that is a crash. Awaited before the
+    /// handler of a job that [came back](crate::job::Counters::came_back) runs.
+    fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
 }
 
 /// What operators read and do.
@@ -141,13 +147,14 @@ pub trait Desk: Send + Sync + 'static {
 
     /// Gives dead, poisoned or cancelled jobs a fresh start at the back of the queue (failures and crashes begin again at zero), and delayed ones their
     /// turn now (their counters stay). Attempts and releases stay as they are, and so does the history. A completed job is not done again.
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
+    /// As with all three acts, one result a job, and a job that is not what it was [seen](Target::seen) as any more is left alone.
+    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Calls jobs off: pending and delayed ones at once; a running one is asked ([`Moved::Asked`]), and completes if its handler completes anyway.
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
+    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Removes jobs with their history, unless they are running.
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>>;
+    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Stops (`true`) or resumes claiming; running jobs go on. Gives what it was before.
     fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool>;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::job::{Counters, Incarnation, JobId, JobState, Lease, Nonce, QueueName, Token};
-use crate::trace::{JobSummary, SupervisionEvent};
+use crate::trace::{JobSummary, JobView, SupervisionEvent};
 
 /// Which call this is, so that sending it again has no second effect: a process, one of its lanes, and a number that grows with every new call of
 /// the lane. A lane has one call open at a time. A number that was used for another verb is refused ([`StoreError::Refused`](super::StoreError::Refused)).
@@ -149,6 +149,8 @@ pub struct Reclaim {
     pub lease: Duration,
     /// With this many crashes a job is poisoned; at least 1.
     pub crashes_max: u32,
+    /// With this many losses in a row before its handler had begun it is poisoned as well: a job can kill those who fetch it; at least 1.
+    pub losses_max: u32,
 }
 
 /// What a reclaim did.
@@ -169,8 +171,10 @@ pub struct ReclaimedJob {
     pub id: JobId,
     /// Who held it; `None` when its grant is missing or damaged.
     pub owner: Option<Incarnation>,
-    /// Crashes, this one included.
+    /// Crashes; this one included, if it was charged.
     pub crashes: u32,
+    /// Whether it is charged as a crash: its handler had begun.
+    pub charged: bool,
     /// Whether it is `poisoned` now; otherwise it is at the front of the queue, or cancelled when somebody had asked for that.
     pub poisoned: bool,
 }
@@ -235,6 +239,73 @@ impl From<String> for Cursor {
     }
 }
 
+/// A job an operator means to act on, and what it was seen as. Others act as well: between a look at a job and an act on it, it may have been redriven and run,
+/// and an act meant for a dead job must not meet a living one. The store compares in the same step in which it acts.
+///
+/// ```
+/// use retraced_jobs::job::{JobId, JobState};
+/// use retraced_jobs::store::{Seen, Target};
+/// let id = JobId::parse("welcome-42").unwrap();
+/// assert_eq!(Target::from(&id).seen, None, "as it is found");
+/// let target = Target { id, seen: Some(Seen { state: JobState::Dead, attempts: 5 }) };
+/// assert!(!target.is_met(JobState::Pending, 5), "somebody redrove it");
+/// assert!(!target.is_met(JobState::Dead, 6), "and it ran once more, and died again");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The job.
+    pub id: JobId,
+    /// What it was seen as; one that is something else now is [`Moved::Refused`]. `None`: whatever it is.
+    pub seen: Option<Seen>,
+}
+
+/// What a job was seen as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Where it was.
+    pub state: JobState,
+    /// Its attempts so far. They never become fewer, so a job that came back to the same state is told apart.
+    pub attempts: u32,
+}
+
+impl Target {
+    /// Whether a job that is this now is still the one that was seen.
+    #[must_use]
+    pub fn is_met(&self, state: JobState, attempts: u32) -> bool {
+        self.seen.is_none_or(|seen| seen == Seen { state, attempts })
+    }
+}
+
+impl From<JobId> for Target {
+    fn from(id: JobId) -> Self {
+        Self { id, seen: None }
+    }
+}
+
+impl From<&JobId> for Target {
+    fn from(id: &JobId) -> Self {
+        id.clone().into()
+    }
+}
+
+impl From<&Target> for Target {
+    fn from(target: &Target) -> Self {
+        target.clone()
+    }
+}
+
+impl From<&JobSummary> for Target {
+    fn from(job: &JobSummary) -> Self {
+        Self { id: job.id.clone(), seen: Some(Seen { state: job.state, attempts: job.counters.attempts }) }
+    }
+}
+
+impl From<&JobView> for Target {
+    fn from(job: &JobView) -> Self {
+        Self { id: job.id.clone(), seen: Some(Seen { state: job.state, attempts: job.counters.attempts }) }
+    }
+}
+
 /// What became of one job an operator acted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moved {
@@ -247,7 +318,7 @@ pub enum Moved {
     },
     /// It runs; its handler is asked to stop.
     Asked,
-    /// Its state does not allow it; nothing was changed.
+    /// Its state does not allow it, or it is not what it was [seen](Target::seen) as any more; nothing was changed.
     Refused {
         /// Where it is.
         state: JobState,

@@ -13,18 +13,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FailurePersistence, FileFailurePersistence, TestRunner};
 use retraced_jobs::clock::Clock;
 use retraced_jobs::codec::encode_attempt;
 use retraced_jobs::failure::Code;
-use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt, Token};
+use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt, Token};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
     CallId, ClaimRequest, Claims, Enqueued, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewal,
-    Retention, RetentionRule, Settled, Settlement, Store, StoreError, TrimPolicy, Trimmed, Verdict,
+    Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
 };
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, JobView};
 use support::redis_server::RedisServer;
@@ -93,6 +94,18 @@ struct Ask {
     soon: bool,
 }
 
+/// A job an operator means, and what it was seen as: nothing, what it is, or something else.
+#[derive(Debug, Clone, Copy)]
+struct Aim {
+    id: usize,
+    seen: Option<(usize, u32)>,
+}
+
+/// Jobs as they are found.
+fn aims(ids: &[usize]) -> Vec<Aim> {
+    ids.iter().map(|id| Aim { id: *id, seen: None }).collect()
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Enqueue(Vec<(usize, When)>),
@@ -104,8 +117,9 @@ enum Step {
         limit: usize,
         ample: bool,
         crashes_max: u32,
+        losses_max: u32,
     },
-    /// The owner knows all its grants but the one of this job.
+    /// The claim of one of the latest grants came to a bad end.
     Reconcile {
         owner: usize,
         lost: usize,
@@ -113,10 +127,11 @@ enum Step {
     Renew {
         grants: Vec<usize>,
         soon: bool,
+        begins: bool,
     },
-    Redrive(Vec<usize>),
-    Cancel(Vec<usize>),
-    Discard(Vec<usize>),
+    Redrive(Vec<Aim>),
+    Cancel(Vec<Aim>),
+    Discard(Vec<Aim>),
     Pause(bool),
     Trim {
         kept: u64,
@@ -131,10 +146,12 @@ enum Step {
     Forget,
     /// Attempt after attempt of what is at the front fails and is queued again: histories outgrow what is kept of them.
     WearOut(usize),
-    /// Workers die with what they hold, of which some was to be cancelled.
+    /// Workers die with what they hold, of which some was to be cancelled, and some had begun.
     Crash {
         asked: Vec<usize>,
+        begun: Vec<usize>,
         crashes_max: u32,
+        losses_max: u32,
     },
 }
 
@@ -147,11 +164,13 @@ impl Step {
                 let ending = Ending { grant: 0, end: End::Retry(Delay::None), told: true, forged: false };
                 [claim(1, false), Step::Settle(vec![ending])].into_iter().cycle().take(2 * times).collect()
             }
-            Step::Crash { asked, crashes_max } => {
-                let reclaim = Step::Reclaim { limit: 3, ample: true, crashes_max: *crashes_max };
+            Step::Crash { asked, begun, crashes_max, losses_max } => {
+                let (crashes_max, losses_max) = (*crashes_max, *losses_max);
+                let reclaim = Step::Reclaim { limit: 3, ample: true, crashes_max, losses_max };
                 let held: Vec<usize> = (0..3).collect();
-                let lost = Step::Renew { grants: held, soon: true };
-                vec![claim(3, false), Step::Cancel(asked.clone()), lost, reclaim]
+                let begun = Step::Renew { grants: begun.clone(), soon: false, begins: true };
+                let lost = Step::Renew { grants: held, soon: true, begins: false };
+                vec![claim(3, false), begun, Step::Cancel(aims(asked)), lost, reclaim]
             }
             step => vec![step.clone()],
         }
@@ -214,19 +233,30 @@ fn step() -> impl Strategy<Value = Step> {
         ]
     };
     let some = || vec(0..IDS, 0..4);
+    let aimed = || {
+        // Off by nothing in both is what it is.
+        let seen = prop_oneof![
+            2 => Just(None),
+            2 => Just(Some((0, 0))),
+            1 => (0..JobState::ALL.len(), 0..2_u32).prop_map(Some),
+        ];
+        vec((0..IDS, seen).prop_map(|(id, seen)| Aim { id, seen }), 0..4)
+    };
     prop_oneof![
         6 => vec((0..IDS, when()), 0..6).prop_map(Step::Enqueue),
         9 => ask().prop_map(Step::Claim),
         9 => endings().prop_map(Step::Settle),
         5 => (endings(), ask()).prop_map(|(endings, ask)| Step::Turn(endings, ask)),
         4 => (0..5_usize).prop_map(Step::Promote),
-        3 => (0..4_usize, any::<bool>(), 1..4_u32)
-            .prop_map(|(limit, ample, crashes_max)| Step::Reclaim { limit, ample, crashes_max }),
-        1 => (0..WORKERS, 0..IDS).prop_map(|(owner, lost)| Step::Reconcile { owner, lost }),
-        1 => (vec(0..5_usize, 0..4), any::<bool>()).prop_map(|(grants, soon)| Step::Renew { grants, soon }),
-        3 => some().prop_map(Step::Redrive),
-        2 => some().prop_map(Step::Cancel),
-        1 => some().prop_map(Step::Discard),
+        3 => (0..4_usize, any::<bool>(), 1..4_u32, 1..9_u32).prop_map(|(limit, ample, crashes_max, losses_max)| {
+            Step::Reclaim { limit, ample, crashes_max, losses_max }
+        }),
+        1 => (0..WORKERS, 0..4_usize).prop_map(|(owner, lost)| Step::Reconcile { owner, lost }),
+        1 => (vec(0..5_usize, 0..4), any::<bool>(), any::<bool>())
+            .prop_map(|(grants, soon, begins)| Step::Renew { grants, soon, begins }),
+        3 => aimed().prop_map(Step::Redrive),
+        2 => aimed().prop_map(Step::Cancel),
+        1 => aimed().prop_map(Step::Discard),
         1 => prop::bool::weighted(0.2).prop_map(Step::Pause),
         1 => (0..4_u64, prop::bool::weighted(0.2), any::<bool>(), 0..4_usize)
             .prop_map(|(kept, aged, completed, limit)| Step::Trim { kept, aged, completed, limit }),
@@ -234,7 +264,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Older),
         1 => Just(Step::Forget),
         2 => (1..14_usize).prop_map(Step::WearOut),
-        2 => (some(), 1..4_u32).prop_map(|(asked, crashes_max)| Step::Crash { asked, crashes_max }),
+        3 => (some(), vec(0..3_usize, 0..4), 1..4_u32, 1..9_u32).prop_map(|(asked, begun, crashes_max, losses_max)| {
+            Step::Crash { asked, begun, crashes_max, losses_max }
+        }),
     ]
 }
 
@@ -242,7 +274,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn history() -> impl Strategy<Value = Vec<(usize, Step)>> {
     let steps = vec((0..WORKERS, step()), STEPS_MAX / 2..STEPS_MAX);
     (prop::bool::weighted(0.8), steps).prop_map(|(looked_after, steps)| {
-        let stamp = (0, Step::Reclaim { limit: 0, ample: true, crashes_max: 3 });
+        let stamp = (0, Step::Reclaim { limit: 0, ample: true, crashes_max: 3, losses_max: 9 });
         looked_after.then_some(stamp).into_iter().chain(steps).collect()
     })
 }
@@ -258,10 +290,10 @@ enum Call {
     Turn(Vec<Settlement>, ClaimRequest),
     Promote(usize),
     Reclaim(Reclaim),
-    Reconcile(Incarnation, Vec<JobId>),
-    Redrive(Vec<JobId>),
-    Cancel(Vec<JobId>),
-    Discard(Vec<JobId>),
+    Reconcile(Incarnation, Vec<Nonce>),
+    Redrive(Vec<Target>),
+    Cancel(Vec<Target>),
+    Discard(Vec<Target>),
     Trim(TrimPolicy),
 }
 
@@ -311,10 +343,10 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
                 ..reclaimed
             })
         }),
-        Call::Reconcile(owner, known) => store.reconcile(id, queue, *owner, known, None).await.map(Reply::Reconciled),
-        Call::Redrive(ids) => store.redrive(id, queue, ids).await.map(Reply::Moved),
-        Call::Cancel(ids) => store.cancel(id, queue, ids).await.map(Reply::Moved),
-        Call::Discard(ids) => store.discard(id, queue, ids).await.map(Reply::Moved),
+        Call::Reconcile(owner, lost) => store.reconcile(id, queue, *owner, lost, None).await.map(Reply::Reconciled),
+        Call::Redrive(jobs) => store.redrive(id, queue, jobs).await.map(Reply::Moved),
+        Call::Cancel(jobs) => store.cancel(id, queue, jobs).await.map(Reply::Moved),
+        Call::Discard(jobs) => store.discard(id, queue, jobs).await.map(Reply::Moved),
         Call::Trim(policy) => store.trim(id, queue, policy).await.map(Reply::Trimmed),
     };
     match reply {
@@ -375,7 +407,9 @@ async fn look(store: &dyn Store, queue: &QueueName) -> Seen {
         }
         for attempt in &mut job.history {
             attempt.settled_ms = come(attempt.settled_ms);
-            if let Ok(AttemptRecord::Crashed { lease_expired_ms, .. }) = &mut attempt.record {
+            if let Ok(AttemptRecord::Crashed { lease_expired_ms, .. } | AttemptRecord::Lost { lease_expired_ms, .. }) =
+                &mut attempt.record
+            {
                 *lease_expired_ms = come(*lease_expired_ms);
             }
         }
@@ -498,15 +532,19 @@ impl<'a> Pair<'a> {
 
     async fn take(&mut self, worker: usize, step: &Step) -> Result<(), TestCaseError> {
         let (ours, theirs) = match step {
-            Step::Renew { grants, soon } => {
+            Step::Renew { grants, soon, begins } => {
                 let held: Vec<Lease> = grants
                     .iter()
                     .filter_map(|n| self.granted(*n))
                     .map(|granted| Lease { id: granted.id, token: granted.token, owner: granted.owner })
                     .collect();
                 let lease = if *soon { SOON } else { LONG };
-                let ours = self.memory_store().renew(&self.queue, lease, &held).await.unwrap();
-                let theirs = self.other.store.renew(&self.queue, lease, &held).await.unwrap();
+                let (ours, theirs) = (self.memory_store(), &*self.other.store);
+                let (ours, theirs) = match begins {
+                    true => (ours.begin(&self.queue, lease, &held), theirs.begin(&self.queue, lease, &held)),
+                    false => (ours.renew(&self.queue, lease, &held), theirs.renew(&self.queue, lease, &held)),
+                };
+                let (ours, theirs) = (ours.await.unwrap(), theirs.await.unwrap());
                 (Reply::Renewed(ours.results), Reply::Renewed(theirs.results))
             }
             Step::Pause(paused) => {
@@ -555,8 +593,18 @@ impl<'a> Pair<'a> {
         self.granted.iter().rev().nth(n).cloned()
     }
 
-    fn named(&self, ids: &[usize]) -> Vec<JobId> {
-        ids.iter().map(|n| self.ids[*n].clone()).collect()
+    fn targets(&self, aims: &[Aim]) -> Vec<Target> {
+        let target = |aim: &Aim| {
+            let id = self.ids[aim.id].clone();
+            let found = self.memory_store().job(&self.queue, &id).now_or_never().unwrap().unwrap();
+            let seen = aim.seen.map(|(off, more)| {
+                let (state, attempts) = found.map_or((JobState::Pending, 0), |job| (job.state, job.counters.attempts));
+                let at = JobState::ALL.iter().position(|one| *one == state).unwrap() + off;
+                retraced_jobs::store::Seen { state: JobState::ALL[at % JobState::ALL.len()], attempts: attempts + more }
+            });
+            Target { id, seen }
+        };
+        aims.iter().map(target).collect()
     }
 
     fn call(&self, worker: usize, step: &Step) -> Call {
@@ -566,17 +614,18 @@ impl<'a> Pair<'a> {
             Step::Settle(endings) => Call::Settle(self.settlements(worker, endings)),
             Step::Turn(endings, ask) => Call::Turn(self.settlements(worker, endings), self.request(*ask)),
             Step::Promote(limit) => Call::Promote(*limit),
-            Step::Reclaim { limit, ample, crashes_max } => {
+            Step::Reclaim { limit, ample, crashes_max, losses_max } => {
                 let lease = if *ample { LONG } else { Duration::ZERO };
-                Call::Reclaim(Reclaim { limit: *limit, lease, crashes_max: *crashes_max })
+                let (crashes_max, losses_max) = (*crashes_max, *losses_max);
+                Call::Reclaim(Reclaim { limit: *limit, lease, crashes_max, losses_max })
             }
             Step::Reconcile { owner, lost } => {
-                let known = self.ids.iter().enumerate().filter(|(n, _)| n != lost).map(|(_, id)| id.clone());
-                Call::Reconcile(self.workers[*owner], known.collect())
+                let lost = self.granted(*lost).map(|granted| granted.token.nonce);
+                Call::Reconcile(self.workers[*owner], lost.into_iter().collect())
             }
-            Step::Redrive(ids) => Call::Redrive(self.named(ids)),
-            Step::Cancel(ids) => Call::Cancel(self.named(ids)),
-            Step::Discard(ids) => Call::Discard(self.named(ids)),
+            Step::Redrive(aims) => Call::Redrive(self.targets(aims)),
+            Step::Cancel(aims) => Call::Cancel(self.targets(aims)),
+            Step::Discard(aims) => Call::Discard(self.targets(aims)),
             Step::Trim { kept, aged, completed, limit } => {
                 let rule = RetentionRule { age_max: if *aged { Duration::ZERO } else { LONG }, count_max: *kept };
                 let kept =

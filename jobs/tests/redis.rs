@@ -131,7 +131,7 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
             first
         }};
     }
-    let jobs: Vec<NewJob> = ["a", "b", "c", "d", "e", "f", "g"].map(|name| new(name, RunAt::Now)).to_vec();
+    let jobs: Vec<NewJob> = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| new(name, RunAt::Now)).to_vec();
     twice!("enqueue", call, store.enqueue(call, &queue, &jobs));
     let request = request(4, Duration::ZERO);
     let claims = twice!("claim", call, store.claim(call, &queue, &request));
@@ -143,15 +143,17 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     twice!("settle", call, store.settle(call, &queue, &verdicts));
     let verdicts = [settlement(&claims, 2, Verdict::ReleaseAfter { delay: Duration::from_millis(1) })];
     let (_, claims) = twice!("turn", call, store.turn(call, &queue, &verdicts, &request));
-    assert_eq!(ids(&claims), ["e", "f", "g", "b"]);
+    assert_eq!(ids(&claims), ["e", "f", "g", "h"]);
+    let lost = ClaimRequest { limit: 1, nonce: *b"not read", ..request.clone() };
+    twice!("another claim", call, store.claim(call, &queue, &lost));
     tokio::time::sleep(Duration::from_millis(2)).await; // the store's clock must pass the due time of c
     let promoted = twice!("promote", call, store.promote(call, &queue, 10));
     assert_eq!(promoted.moved, 1);
     let owner = call_owner(&world);
-    let known = ["d", "e", "g", "b"].map(id);
-    let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, owner, &known, None));
-    assert_eq!(reconciled.released, [id("f")]);
-    let reclaim = Reclaim { limit: 10, lease: Duration::from_millis(40), crashes_max: 3 };
+    let lost = [lost.nonce];
+    let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, owner, &lost, None));
+    assert_eq!(reconciled.released, [id("b")]);
+    let reclaim = Reclaim { limit: 10, lease: Duration::from_millis(40), crashes_max: 3, losses_max: 20 };
     let graced = twice!("reclaim with grace", call, store.reclaim(call, &queue, &reclaim));
     assert!(graced.grace.is_some() && graced.jobs.is_empty(), "{graced:?}");
     // Runs at the watchdog's pace until the grace is over.
@@ -167,10 +169,10 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     };
     let mut taken: Vec<String> = reclaimed.jobs.iter().map(|job| job.id.to_string()).collect();
     taken.sort();
-    assert_eq!(taken, ["b", "d", "e", "g"]);
-    twice!("cancel", call, store.cancel(call, &queue, &[id("e"), id("c")]));
-    twice!("redrive", call, store.redrive(call, &queue, &[id("e")]));
-    twice!("discard", call, store.discard(call, &queue, &[id("f")]));
+    assert_eq!(taken, ["d", "e", "f", "g", "h"]);
+    twice!("cancel", call, store.cancel(call, &queue, &[id("e").into(), id("c").into()]));
+    twice!("redrive", call, store.redrive(call, &queue, &[id("e").into()]));
+    twice!("discard", call, store.discard(call, &queue, &[id("f").into()]));
     let trimmed = twice!("trim", call, store.trim(call, &queue, &keep_nothing()));
     assert_eq!(trimmed.removed, 2); // a, completed, and c, cancelled
     assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
@@ -234,9 +236,9 @@ async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Res
         settlement(held, 6, Verdict::Cancel),
         settlement(held, 7, Verdict::ReleaseNow),
     ];
-    let all = ["h0", "waits", "due", "dead", "gone"].map(id);
+    let all = ["h0", "waits", "due", "dead", "gone"].map(|name| id(name).into());
     let delayed = [new("n1", RunAt::Now), new("n2", RunAt::After(LEASE))];
-    let reclaim = Reclaim { limit: 10, lease: LEASE, crashes_max: 3 };
+    let reclaim = Reclaim { limit: 10, lease: LEASE, crashes_max: 3, losses_max: 20 };
     Some(match verb {
         0 => store.enqueue(call, &queue, &delayed).await.map(drop),
         1 => store.claim(call, &queue, &request(1, LEASE)).await.map(drop),
@@ -372,23 +374,23 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
         first.get_or_insert(claims);
     }
     assert_eq!(seen, ["good", "later"]);
-    let reclaim = Reclaim { limit: 500, lease: LEASE, crashes_max: 3 };
+    let reclaim = Reclaim { limit: 500, lease: LEASE, crashes_max: 3, losses_max: 20 };
     store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
     let _: () = hand.hdel(world.key("stats"), "grace_until").unwrap();
     let reclaimed = store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
     assert_eq!(reclaimed.jobs, [], "leases of no job");
     store.promote(world.call(), &queue, 500).await.unwrap();
     store.reconcile(world.call(), &queue, Incarnation::from(uuid::Uuid::nil()), &[], None).await.unwrap();
-    store.cancel(world.call(), &queue, &[id("good")]).await.unwrap();
+    store.cancel(world.call(), &queue, &[id("good").into()]).await.unwrap();
     for state in JobState::ALL {
         store.jobs(&queue, state, None, 100).await.unwrap();
     }
     let damaged = store.job(&queue, &id("damaged")).await.unwrap().unwrap();
     assert_eq!(damaged.state, JobState::Poisoned);
     assert!(damaged.history[0].record.is_err(), "{damaged:?}");
-    store.redrive(world.call(), &queue, &[id("later")]).await.unwrap();
+    store.redrive(world.call(), &queue, &[id("later").into()]).await.unwrap();
     assert_eq!(ids(&world.claim(10).await), ["later"]);
-    store.discard(world.call(), &queue, &[id("damaged")]).await.unwrap();
+    store.discard(world.call(), &queue, &[id("damaged").into()]).await.unwrap();
     store.audit(&queue).await.unwrap();
     let stats = store.stats(&queue).await.unwrap();
     assert!(stats.garbage_total > 0 && !stats.paused, "{stats:?}");
@@ -533,7 +535,7 @@ async fn stale_entries_of_cancelled_jobs_are_passed_over() {
     let mut world = World::new().await;
     let names: Vec<String> = (0..300).map(|n| format!("job-{n}")).collect();
     world.enqueue(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    let cancelled: Vec<JobId> = names[..299].iter().map(|name| id(name)).collect();
+    let cancelled: Vec<_> = names[..299].iter().map(|name| id(name).into()).collect();
     let call = world.call();
     let moved = world.store.cancel(call, &world.queue, &cancelled).await.unwrap();
     assert!(moved.iter().all(|one| matches!(one, Moved::Moved { to: Some(JobState::Cancelled), .. })));
@@ -543,7 +545,7 @@ async fn stale_entries_of_cancelled_jobs_are_passed_over() {
     assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
     // A fresh start is a new entry; the old one stays dead.
     let call = world.call();
-    world.store.redrive(call, &world.queue, &[id("job-7")]).await.unwrap();
+    world.store.redrive(call, &world.queue, &[id("job-7").into()]).await.unwrap();
     assert_eq!(ids(&world.claim(2).await), ["job-7"]);
     assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
 }

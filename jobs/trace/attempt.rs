@@ -168,7 +168,7 @@ impl StoredAttempt {
             Ok(AttemptRecord::Told(AttemptLog { ended: Ended::Failed { code, message, .. }, .. })) => {
                 (*code, message.clone())
             }
-            Ok(AttemptRecord::Crashed { incarnation, .. }) => {
+            Ok(AttemptRecord::Crashed { incarnation, .. } | AttemptRecord::Lost { incarnation, .. }) => {
                 (Code::LeaseLost, format!("worker {} stopped renewing its lease", incarnation.short()))
             }
             Ok(AttemptRecord::Told(_) | AttemptRecord::Unclaimed { .. }) => return None,
@@ -183,12 +183,23 @@ impl StoredAttempt {
 pub enum AttemptRecord {
     /// The worker told how it ended.
     Told(AttemptLog),
-    /// Nobody told: the lease ran out and the watchdog took the job back.
+    /// Nobody told: the handler had begun, the lease ran out and the watchdog took the job back. Charged as a crash.
     Crashed {
         /// The worker that held it.
         incarnation: Incarnation,
         /// When its lease ran out, in ms since the Unix epoch.
         lease_expired_ms: u64,
+    },
+    /// The same, but the handler had not begun, or nobody knows whether it had. Charged as a release.
+    Lost {
+        /// The worker that held it.
+        incarnation: Incarnation,
+        /// When its lease ran out, in ms since the Unix epoch.
+        lease_expired_ms: u64,
+        /// Whether its start would have been written down, so that it surely had not begun.
+        watched: bool,
+        /// Attempts in a row that ended so, this one included.
+        in_a_row: u32,
     },
     /// The worker is alive and told the store that it does not know this grant; the job went back at no cost.
     Unclaimed {

@@ -120,10 +120,22 @@ pub enum EventKind {
         job: JobId,
         /// The worker that held it.
         owner: Option<Incarnation>,
-        /// Crashes of the job, this one included.
+        /// Crashes of the job; this one included, if it was charged.
         crashes: u32,
+        /// Whether it is charged as a crash: its handler had begun. Otherwise it had not, or nobody knows, and the job went back at no cost.
+        #[serde(default)]
+        charged: bool,
         /// Whether that was one too many: the job is poisoned as a crash loop.
         poisoned: bool,
+    },
+    /// Claims came to a bad end, by a bug or damage: nobody read their replies. What they had been granted was handed back at no cost.
+    ClaimsLost {
+        /// The queue.
+        queue: QueueName,
+        /// The claims.
+        claims: usize,
+        /// The jobs they had been granted.
+        released: usize,
     },
     /// After an outage nobody could renew: nothing is taken back for a while.
     GraceGiven {

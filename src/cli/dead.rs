@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Args, Subcommand};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{JobId, JobState, QueueName};
-use retraced_jobs::store::{BATCH_MAX, Moved};
+use retraced_jobs::store::{BATCH_MAX, Moved, Target};
 
 use super::Desk;
 use super::error::CliError;
@@ -116,9 +116,9 @@ enum Verb {
 
 impl Selection {
     async fn show(self, desk: &Desk, operator: &Operator) -> Result<(), CliError> {
-        let ids = self.ids(operator).await?;
+        let ids = self.targets(operator).await?;
         let mut missing = 0;
-        for id in &ids {
+        for Target { id, .. } in &ids {
             if desk.out.is_closed() {
                 break;
             }
@@ -137,14 +137,15 @@ impl Selection {
     }
 
     async fn act(self, desk: &Desk, operator: &Operator, verb: Verb) -> Result<(), CliError> {
-        let ids = self.ids(operator).await?;
+        let ids = self.targets(operator).await?;
         if ids.is_empty() {
             note(format_args!("no such dead or poisoned jobs in queue {}", self.queue));
         }
         let mut unchanged = 0;
         for slice in ids.chunks(BATCH_MAX) {
             let moved = self.act_on(operator, slice, verb).await?;
-            unchanged += acted(&desk.out, &self.queue, slice, &moved)?;
+            let ids: Vec<JobId> = slice.iter().map(|target| target.id.clone()).collect();
+            unchanged += acted(&desk.out, &self.queue, &ids, &moved)?;
         }
         if unchanged > 0 {
             return Err(CliError::Failed(format!("{unchanged} of {} jobs were not changed", ids.len())));
@@ -157,29 +158,31 @@ impl Selection {
         Ok(())
     }
 
-    /// Acts on those of the slice that are dead or poisoned, and on no others.
-    async fn act_on(&self, operator: &Operator, slice: &[JobId], verb: Verb) -> Result<Vec<Moved>, CliError> {
+    /// Acts on those of the slice that are dead or poisoned, and on no others; what somebody else moved since it was seen is left alone.
+    async fn act_on(&self, operator: &Operator, slice: &[Target], verb: Verb) -> Result<Vec<Moved>, CliError> {
         let mut results = Vec::with_capacity(slice.len());
         let mut chosen = Vec::with_capacity(slice.len());
-        for id in slice {
-            // Ids from a listing were given up a moment ago; those from the command line may be anything.
-            let state = match self.by_name() {
-                true => operator.job(&self.queue, id).await?.map(|view| view.state),
-                false => Some(JobState::Dead),
+        for target in slice {
+            // Those of a listing were seen; those named on the command line may be anything.
+            let target = match target.seen {
+                Some(_) => Some(target.clone()),
+                None => operator.job(&self.queue, &target.id).await?.as_ref().map(Target::from),
             };
-            results.push(match state {
-                Some(state) if GIVEN_UP.contains(&state) => {
-                    chosen.push((results.len(), id.clone()));
+            results.push(match target {
+                Some(Target { seen: Some(seen), .. }) if !GIVEN_UP.contains(&seen.state) => {
+                    Moved::Refused { state: seen.state }
+                }
+                Some(target) => {
+                    chosen.push((results.len(), target));
                     Moved::NotFound
                 }
-                Some(state) => Moved::Refused { state },
                 None => Moved::NotFound,
             });
         }
-        let ids: Vec<JobId> = chosen.iter().map(|(_, id)| id.clone()).collect();
+        let targets = chosen.iter().map(|(_, target)| target);
         let moved = match verb {
-            Verb::Redrive => operator.redrive(&self.queue, &ids).await?,
-            Verb::Discard => operator.discard(&self.queue, &ids).await?,
+            Verb::Redrive => operator.redrive(&self.queue, targets).await?,
+            Verb::Discard => operator.discard(&self.queue, targets).await?,
         };
         for ((at, _), moved) in chosen.into_iter().zip(moved) {
             results[at] = moved;
@@ -192,15 +195,15 @@ impl Selection {
     }
 
     /// The jobs meant. Those of a listing are collected first, so that a job which dies again meanwhile is not taken twice.
-    async fn ids(&self, operator: &Operator) -> Result<Vec<JobId>, CliError> {
+    async fn targets(&self, operator: &Operator) -> Result<Vec<Target>, CliError> {
         if self.by_name() {
-            return Ok(self.ids.iter().chain(&self.more_ids).cloned().collect());
+            return Ok(self.ids.iter().chain(&self.more_ids).map(Target::from).collect());
         }
         let mut ids = Vec::new();
         for state in GIVEN_UP {
             let mut lister = Lister::new(operator, &self.queue, state, None);
             while let Some(page) = lister.page(BATCH_MAX).await? {
-                ids.extend(page.into_iter().filter(|job| has_code(job, self.code)).map(|job| job.id));
+                ids.extend(page.into_iter().filter(|job| has_code(job, self.code)).map(|job| job.target()));
                 if ids.len() >= SELECTION_MAX {
                     ids.truncate(SELECTION_MAX);
                     note(format_args!(

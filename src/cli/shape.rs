@@ -4,7 +4,7 @@ use retraced_jobs::codec::{self, Envelope};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Counters, JobId, JobState, Kind, QueueName};
 use retraced_jobs::retry::Decision;
-use retraced_jobs::store::{Moved, QueueStats};
+use retraced_jobs::store::{Moved, QueueStats, Seen, Target};
 use retraced_jobs::trace::{
     AttemptRecord, Ended, JobSummary, JobView, LastError, Progress, Released, StoredAttempt, SupervisionEvent,
 };
@@ -64,6 +64,11 @@ impl JobLine {
     pub(super) fn of_summary(queue: &QueueName, job: JobSummary) -> Self {
         let envelope = codec::open(&job.envelope).ok();
         Self::new(queue, job.id, job.state, job.counters, job.enqueued_ms, job.at_ms, envelope.as_ref(), job.last_error)
+    }
+
+    /// The job, as it was seen.
+    pub(super) fn target(&self) -> Target {
+        Target { id: self.id.clone(), seen: Some(Seen { state: self.state, attempts: self.counters.attempts }) }
     }
 
     pub(super) fn of_view(view: &JobView) -> Self {
@@ -185,6 +190,10 @@ pub(super) struct AttemptShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lease_expired_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) begun: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) in_a_row: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<Released>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) delay_ms: Option<u64>,
@@ -228,6 +237,16 @@ impl AttemptShape {
             Ok(AttemptRecord::Crashed { incarnation, lease_expired_ms }) => {
                 let lease_expired_at = Some(instant(*lease_expired_ms));
                 return Self { outcome: "crashed", worker: Some(incarnation.to_string()), lease_expired_at, ..base };
+            }
+            Ok(AttemptRecord::Lost { incarnation, lease_expired_ms, watched, in_a_row }) => {
+                return Self {
+                    outcome: "lost",
+                    worker: Some(incarnation.to_string()),
+                    lease_expired_at: Some(instant(*lease_expired_ms)),
+                    begun: Some(if *watched { "no" } else { "unknown" }),
+                    in_a_row: Some(*in_a_row),
+                    ..base
+                };
             }
             Ok(AttemptRecord::Unclaimed { incarnation }) => {
                 return Self { outcome: "unclaimed", worker: Some(incarnation.to_string()), ..base };

@@ -12,7 +12,7 @@ use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
     AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
     Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreError,
-    StoreFacts, StoreFuture, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use retraced_jobs::trace::{JobView, SupervisionEvent};
 
@@ -25,7 +25,9 @@ pub enum Verb {
     Turn,
     Promote,
     Reclaim,
+    Reconcile,
     Renew,
+    Begin,
     Trim,
     Audit,
     Record,
@@ -48,6 +50,8 @@ pub enum Fault {
     Slow(Duration),
     /// The store answers, and will not.
     Refuse,
+    /// Applied, and the reply cannot be read.
+    Garbled,
     /// Nothing is ever heard of it: applied, and never answered.
     Silence,
     /// A bug: the call panics.
@@ -199,6 +203,7 @@ impl Faulty {
                     tokio::time::sleep(delay).await;
                     reply
                 }
+                Some(Fault::Garbled) => Err(StoreError::Corrupt { operation, what: "by plan".into() }),
                 Some(Fault::Silence) => std::future::pending().await,
                 // What was under way when the store went is lost with it.
                 _ if self.0.away.load(Ordering::SeqCst) => Err(lost(operation)),
@@ -276,14 +281,18 @@ impl Transitions for Faulty {
         call: CallId,
         queue: &'a QueueName,
         owner: Incarnation,
-        known: &'a [JobId],
+        lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
-        self.0.memory.reconcile(call, queue, owner, known, cursor)
+        self.pass(Verb::Reconcile, "reconcile", move |store| store.reconcile(call, queue, owner, lost, cursor))
     }
 }
 
 impl Leases for Faulty {
+    fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
+        self.pass(Verb::Begin, "begin", move |store| store.begin(queue, lease, held))
+    }
+
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
         self.pass(Verb::Renew, "renew", move |store| store.renew(queue, lease, held))
     }
@@ -312,16 +321,16 @@ impl Desk for Faulty {
         self.0.memory.job(queue, id)
     }
 
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
-        self.0.memory.redrive(call, queue, ids)
+    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        self.0.memory.redrive(call, queue, jobs)
     }
 
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
-        self.0.memory.cancel(call, queue, ids)
+    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        self.0.memory.cancel(call, queue, jobs)
     }
 
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
-        self.0.memory.discard(call, queue, ids)
+    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        self.0.memory.discard(call, queue, jobs)
     }
 
     fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool> {

@@ -297,7 +297,7 @@ impl World {
 
     pub async fn cancel(&self, id: &JobId) {
         let call = self.desk_call().await;
-        self.store.cancel(call, &self.queue, std::slice::from_ref(id)).await.unwrap();
+        self.store.cancel(call, &self.queue, &[id.into()]).await.unwrap();
     }
 
     pub async fn desk_call(&self) -> CallId {

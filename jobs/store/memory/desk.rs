@@ -12,7 +12,7 @@ use super::{MemoryStore, bounded, ms, place};
 use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::store::{
     AuditReport, BATCH_MAX, CallId, Cursor, Desk, JobPage, Moved, QueueStats, RetentionRule, StoreError, StoreFuture,
-    TrimPolicy, Trimmed,
+    Target, TrimPolicy, Trimmed,
 };
 use crate::trace::{Claimant, JobSummary, JobView, StoredAttempt};
 
@@ -39,15 +39,15 @@ impl Desk for MemoryStore {
         async { Ok(self.read(queue, |kept, now| kept.job(id).map(|job| view(queue, id, job, now)))) }.boxed()
     }
 
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
-        self.each("redrive", call, queue, ids, |queue, id, from, _| match from {
+    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        self.each("redrive", call, queue, jobs, |queue, id, from, _| match from {
             JobState::Delayed => moved(from, queue.promote_one(id)),
             _ => moved(from, queue.redrive(id)),
         })
     }
 
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
-        self.each("cancel", call, queue, ids, |queue, id, from, now| match from {
+    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        self.each("cancel", call, queue, jobs, |queue, id, from, now| match from {
             JobState::Processing => {
                 queue.ask_cancel(id);
                 Moved::Asked
@@ -56,8 +56,8 @@ impl Desk for MemoryStore {
         })
     }
 
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
-        self.each("discard", call, queue, ids, |queue, id, from, _| match from {
+    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        self.each("discard", call, queue, jobs, |queue, id, from, _| match from {
             JobState::Processing => Moved::Refused { state: from },
             _ => {
                 queue.remove(id);
@@ -90,17 +90,18 @@ impl MemoryStore {
         operation: &'static str,
         call: CallId,
         queue: &'a QueueName,
-        ids: &'a [JobId],
+        jobs: &'a [Target],
         act: impl Fn(&mut Queue, &JobId, JobState, u64) -> Moved + Send + 'a,
     ) -> StoreFuture<'a, Vec<Moved>> {
         async move {
-            bounded(operation, ids.len())?;
+            bounded(operation, jobs.len())?;
             self.write_once(operation, call, queue, |queue, now| {
-                let one = |id| match queue.state(id) {
-                    Some(from) => act(queue, id, from, now),
+                let one = |target: &Target| match queue.job(&target.id).map(|job| (job.place.state(), job.counters)) {
+                    Some((state, counters)) if !target.is_met(state, counters.attempts) => Moved::Refused { state },
+                    Some((from, _)) => act(queue, &target.id, from, now),
                     None => Moved::NotFound,
                 };
-                ids.iter().map(one).collect()
+                jobs.iter().map(one).collect()
             })
         }
         .boxed()

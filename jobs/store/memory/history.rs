@@ -23,6 +23,7 @@ struct Entry {
 pub(super) enum Record {
     Told(Bytes),
     Crashed { incarnation: Incarnation, lease_expired_ms: u64 },
+    Lost { incarnation: Incarnation, lease_expired_ms: u64, watched: bool, in_a_row: u32 },
     Unclaimed { incarnation: Incarnation },
 }
 
@@ -34,6 +35,14 @@ impl History {
         }
         if let Some(record) = record {
             self.0.insert(attempt, Entry { settled_ms, record });
+        }
+    }
+
+    /// Attempts in a row, up to this one, that were lost before they were known to have begun.
+    pub(super) fn losses_until(&self, attempt: u32) -> u32 {
+        match self.0.get(&attempt) {
+            Some(Entry { record: Record::Lost { in_a_row, .. }, .. }) => *in_a_row,
+            _ => 0,
         }
     }
 
@@ -55,6 +64,9 @@ impl Record {
                 .map_err(|error| UnreadableAttempt { reason: error.to_string() }),
             &Record::Crashed { incarnation, lease_expired_ms } => {
                 Ok(AttemptRecord::Crashed { incarnation, lease_expired_ms })
+            }
+            &Record::Lost { incarnation, lease_expired_ms, watched, in_a_row } => {
+                Ok(AttemptRecord::Lost { incarnation, lease_expired_ms, watched, in_a_row })
             }
             &Record::Unclaimed { incarnation } => Ok(AttemptRecord::Unclaimed { incarnation }),
         }

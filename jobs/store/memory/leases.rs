@@ -13,22 +13,39 @@ impl Leases for MemoryStore {
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
         async move {
             bounded("renew", held.len())?;
-            Ok(self.write(queue, |queue, now| {
-                let expires_ms = now.saturating_add(ms(lease));
-                let results = held.iter().map(|lease| queue.renew(lease, expires_ms)).collect();
-                Renewed { now_ms: now, results }
-            }))
+            Ok(self.extend(queue, lease, held, false))
+        }
+        .boxed()
+    }
+
+    fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
+        async move {
+            bounded("begin", held.len())?;
+            Ok(self.extend(queue, lease, held, true))
         }
         .boxed()
     }
 }
 
+impl MemoryStore {
+    fn extend(&self, queue: &QueueName, lease: Duration, held: &[Lease], begins: bool) -> Renewed {
+        self.write(queue, |queue, now| {
+            let expires_ms = now.saturating_add(ms(lease));
+            let results = held.iter().map(|lease| queue.renew(lease, expires_ms, begins)).collect();
+            Renewed { now_ms: now, results }
+        })
+    }
+}
+
 impl Queue {
-    fn renew(&mut self, lease: &Lease, expires_ms: u64) -> Renewal {
+    fn renew(&mut self, lease: &Lease, expires_ms: u64, begins: bool) -> Renewal {
         match self.grant(&lease.id) {
             Some(grant) if grant.token == lease.token => {
                 let cancel_asked = grant.cancel_asked;
-                self.regrant(&lease.id, |grant| grant.expires_ms = expires_ms);
+                self.regrant(&lease.id, |grant| {
+                    grant.expires_ms = expires_ms;
+                    grant.begun |= begins;
+                });
                 Renewal::Kept { cancel_asked }
             }
             _ => Renewal::Stale,

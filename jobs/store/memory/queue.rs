@@ -77,6 +77,8 @@ pub(super) struct Grant {
     pub(super) owner: Incarnation,
     pub(super) expires_ms: u64,
     pub(super) cancel_asked: bool,
+    /// Its handler is about to begin, or has begun.
+    pub(super) begun: bool,
 }
 
 /// What the end of an attempt is charged as.
@@ -268,7 +270,7 @@ impl Queue {
         Some(job)
     }
 
-    /// Changes what a grant holds: its expiry, or the wish to cancel.
+    /// Changes what a grant holds: its expiry, the wish to cancel, or whether it has begun.
     pub(super) fn regrant(&mut self, id: &JobId, change: impl FnOnce(&mut Grant)) {
         if let Some(Kept { place: Place::Processing(grant), .. }) = self.jobs.get_mut(id) {
             self.leases.remove(grant.expires_ms, id);

@@ -1,6 +1,5 @@
 //! The moves of a job's life, each one step under the lock.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,7 +8,7 @@ use super::history::Record;
 use super::queue::{Charge, Front, Grant, Onward, Queue};
 use super::timeline::Point;
 use super::{MemoryStore, bounded, ms, place};
-use crate::job::{Incarnation, JobId, JobState, NewJob, QueueName, Token};
+use crate::job::{Incarnation, JobId, JobState, NewJob, Nonce, QueueName, Token};
 use crate::store::{
     BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Reclaim, Reclaimed,
     ReclaimedJob, Reconciled, Settled, Settlement, StoreFuture, Transitions, Verdict,
@@ -92,12 +91,13 @@ impl Transitions for MemoryStore {
         call: CallId,
         queue: &'a QueueName,
         owner: Incarnation,
-        known: &'a [JobId],
+        lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
         async move {
+            bounded("reconcile", lost.len())?;
             let from = place("reconcile", cursor, Point::parse)?;
-            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, known, from, now))
+            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, lost, from, now))
         }
         .boxed()
     }
@@ -124,7 +124,8 @@ impl Queue {
             }
             // The store counts the attempt.
             let token = Token { attempt: 0, nonce: request.nonce };
-            let Some(job) = self.lease(&id, Grant { token, owner, expires_ms, cancel_asked: false }) else { break };
+            let grant = Grant { token, owner, expires_ms, cancel_asked: false, begun: false };
+            let Some(job) = self.lease(&id, grant) else { break };
             claims.jobs.push(ClaimedJob {
                 token: Token { attempt: job.counters.attempts, ..token },
                 counters: job.counters,
@@ -192,33 +193,39 @@ impl Queue {
         } else {
             let mut front = self.front();
             let expired: Vec<JobId> = self.leases.due(now).take(request.limit).cloned().collect();
-            let crashes_max = request.crashes_max;
-            reclaimed.jobs =
-                expired.iter().filter_map(|id| self.reclaim_one(id, crashes_max, &mut front, now)).collect();
+            reclaimed.jobs = expired.iter().filter_map(|id| self.reclaim_one(id, request, &mut front, now)).collect();
         }
         reclaimed.next_expiry = self.leases.first_ms().map(|at_ms| until(at_ms, now));
         reclaimed
     }
 
-    fn reclaim_one(&mut self, id: &JobId, crashes_max: u32, front: &mut Front, now: u64) -> Option<ReclaimedJob> {
+    fn reclaim_one(&mut self, id: &JobId, request: &Reclaim, front: &mut Front, now: u64) -> Option<ReclaimedJob> {
         let job = self.job(id)?;
-        let &Grant { owner, expires_ms, .. } = job.grant()?;
-        let crashes = job.counters.crashes.saturating_add(1);
-        let onward = if crashes >= crashes_max { Onward::Poison } else { Onward::Front(front.next()) };
-        let record = Record::Crashed { incarnation: owner, lease_expired_ms: expires_ms };
-        let state = self.end_attempt(id, Charge::Crash, onward, Some(record), now)?;
+        let &Grant { owner, expires_ms, begun, .. } = job.grant()?;
+        let (incarnation, lease_expired_ms) = (owner, expires_ms);
+        let counters = job.counters;
+        let crashes = counters.crashes.saturating_add(u32::from(begun));
+        let (charge, record, too_many) = if begun {
+            let record = Record::Crashed { incarnation, lease_expired_ms };
+            (Charge::Crash, record, crashes >= request.crashes_max.max(1))
+        } else {
+            let in_a_row = job.history.losses_until(counters.attempts.saturating_sub(1)).saturating_add(1);
+            let record = Record::Lost { incarnation, lease_expired_ms, watched: counters.came_back(), in_a_row };
+            (Charge::Release, record, in_a_row >= request.losses_max.max(1))
+        };
+        let onward = if too_many { Onward::Poison } else { Onward::Front(front.next()) };
+        let state = self.end_attempt(id, charge, onward, Some(record), now)?;
         let poisoned = state == JobState::Poisoned;
-        Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, poisoned })
+        Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, charged: begun, poisoned })
     }
 
-    fn reconcile(&mut self, owner: Incarnation, known: &[JobId], from: Option<Point>, now: u64) -> Reconciled {
-        let known: HashSet<&JobId> = known.iter().collect();
+    fn reconcile(&mut self, owner: Incarnation, lost: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
         let slice: Vec<Point> = self.leases.after(from).take(BATCH_MAX).cloned().collect();
         let mut reconciled = Reconciled::default();
         let mut front = self.front();
         for Point { id, .. } in &slice {
-            let lost = self.grant(id).is_some_and(|grant| grant.owner == owner) && !known.contains(id);
-            if lost {
+            let unheard = |grant: &Grant| grant.owner == owner && lost.contains(&grant.token.nonce);
+            if self.grant(id).is_some_and(unheard) {
                 let record = Record::Unclaimed { incarnation: owner };
                 self.end_attempt(id, Charge::Release, Onward::Front(front.next()), Some(record), now);
                 reconciled.released.push(id.clone());

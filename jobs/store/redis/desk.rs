@@ -5,7 +5,7 @@ use super::scripts::{self, Act};
 use super::{RedisStore, check_batch, keys};
 use crate::job::{JobId, JobState, QueueName};
 use crate::store::{
-    AuditReport, BATCH_MAX, CallId, Cursor, Desk, JobPage, Moved, QueueStats, StoreFuture, TrimPolicy, Trimmed,
+    AuditReport, BATCH_MAX, CallId, Cursor, Desk, JobPage, Moved, QueueStats, StoreFuture, Target, TrimPolicy, Trimmed,
 };
 use crate::trace::JobView;
 
@@ -44,24 +44,24 @@ impl Desk for RedisStore {
         Box::pin(async move { scripts::job(&self.0.desk, &self.keys(queue), queue, id).await })
     }
 
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
+    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
-            check_batch("redrive", ids.len())?;
-            scripts::act(&self.0.desk, &self.keys(queue), call, Act::Redrive, ids).await
+            check_batch("redrive", jobs.len())?;
+            scripts::act(&self.0.desk, &self.keys(queue), call, Act::Redrive, jobs).await
         })
     }
 
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
+    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
-            check_batch("cancel", ids.len())?;
-            scripts::act(&self.0.desk, &self.keys(queue), call, Act::Cancel, ids).await
+            check_batch("cancel", jobs.len())?;
+            scripts::act(&self.0.desk, &self.keys(queue), call, Act::Cancel, jobs).await
         })
     }
 
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, ids: &'a [JobId]) -> StoreFuture<'a, Vec<Moved>> {
+    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
-            check_batch("discard", ids.len())?;
-            scripts::act(&self.0.desk, &self.keys(queue), call, Act::Discard, ids).await
+            check_batch("discard", jobs.len())?;
+            scripts::act(&self.0.desk, &self.keys(queue), call, Act::Discard, jobs).await
         })
     }
 

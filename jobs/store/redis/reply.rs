@@ -161,6 +161,16 @@ pub(super) fn attempt_of(attempt: u32, value: &[u8]) -> StoredAttempt {
             }
             None => unreadable("the worker of a crashed attempt cannot be read".into()),
         },
+        (Some(kind @ (b'W' | b'N')), rest) if rest.len() == OWNER + 10 => match Incarnation::from_slice(&rest[..OWNER])
+        {
+            Some(incarnation) => Ok(AttemptRecord::Lost {
+                incarnation,
+                lease_expired_ms: big_endian(&rest[OWNER..OWNER + 6]),
+                watched: *kind == b'N',
+                in_a_row: big_endian(&rest[OWNER + 6..]) as u32,
+            }),
+            None => unreadable("the worker of a lost attempt cannot be read".into()),
+        },
         (Some(b'U'), rest) => match Incarnation::from_slice(rest) {
             Some(incarnation) => Ok(AttemptRecord::Unclaimed { incarnation }),
             None => unreadable("the worker of an unclaimed attempt cannot be read".into()),

@@ -7,11 +7,11 @@ use redis::{Cmd, Script, Value};
 use super::connection::Link;
 use super::keys::{self, QueueKeys};
 use super::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body, state_of};
-use crate::job::{Counters, Incarnation, JobId, JobState, Lease, NewJob, RunAt, Token};
+use crate::job::{Counters, Incarnation, JobId, JobState, Lease, NewJob, Nonce, RunAt, Token};
 use crate::store::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobPage, Moved, Promoted, QueueStats,
-    Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError, TrimPolicy,
-    Trimmed, Verdict,
+    Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError, Target,
+    TrimPolicy, Trimmed, Verdict,
 };
 use crate::trace::{Claimant, JobSummary, JobView};
 
@@ -65,9 +65,9 @@ lua!(PROMOTE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "promote.lua");
 lua!(RECLAIM, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
 lua!(RECONCILE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reconcile.lua");
 lua!(RENEW, "lib/queue.lua", "renew.lua");
-lua!(REDRIVE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/state.lua", "redrive.lua");
-lua!(CANCEL, "lib/queue.lua", "lib/lane.lua", "lib/state.lua", "cancel.lua");
-lua!(DISCARD, "lib/queue.lua", "lib/lane.lua", "lib/state.lua", "lib/history.lua", "lib/forget.lua", "discard.lua");
+lua!(REDRIVE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/target.lua", "redrive.lua");
+lua!(CANCEL, "lib/queue.lua", "lib/lane.lua", "lib/target.lua", "cancel.lua");
+lua!(DISCARD, "lib/queue.lua", "lib/lane.lua", "lib/target.lua", "lib/history.lua", "lib/forget.lua", "discard.lua");
 lua!(PAUSE, "lib/queue.lua", "pause.lua");
 lua!(TRIM, "lib/queue.lua", "lib/lane.lua", "lib/history.lua", "lib/forget.lua", "trim.lua");
 lua!(AUDIT, "lib/queue.lua", "audit.lua");
@@ -186,7 +186,7 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
         let id = ids.bytes()?;
         let (header, envelope) = open_body(bodies.bytes()?);
         let past = if pasts.is_empty() { Vec::new() } else { pasts.bytes()? };
-        // An id that is none was put there by hand. It keeps its lease until that runs out and it is set aside as a crash loop; the others go on.
+        // An id that is none was put there by hand. It keeps its lease until that runs out, again and again until it is set aside; the others go on.
         let Some(id) = JobId::from_wire(&id) else { continue };
         let mut counters = counters(&past);
         counters.attempts = counters.attempts.saturating_add(1);
@@ -351,7 +351,11 @@ pub(super) async fn reclaim(
     const OPERATION: &str = "reclaim";
     let mut reply = on_queue(OPERATION, link, keys, &RECLAIM, |command| {
         lane(command, call, b'r', keys);
-        command.arg(request.limit).arg(millis(request.lease)).arg(request.crashes_max.max(1));
+        command
+            .arg(request.limit)
+            .arg(millis(request.lease))
+            .arg(request.crashes_max.max(1))
+            .arg(request.losses_max.max(1));
     })
     .await?;
     reply.status()?;
@@ -361,10 +365,11 @@ pub(super) async fn reclaim(
     let mut taken = reply.list()?;
     let mut jobs = Vec::with_capacity(taken.len() / 4);
     while !taken.is_empty() {
-        let (id, owner, crashes) = (taken.bytes()?, taken.bytes()?, taken.counter()?);
-        let poisoned = state(OPERATION, taken.bytes()?.first().copied().unwrap_or_default())? == JobState::Poisoned;
+        let (id, owner, crashes, end) = (taken.bytes()?, taken.bytes()?, taken.counter()?, taken.bytes()?);
+        let poisoned = state(OPERATION, end.first().copied().unwrap_or_default())? == JobState::Poisoned;
+        let charged = end.get(1) == Some(&b'K');
         if let Some(id) = JobId::from_wire(&id) {
-            jobs.push(ReclaimedJob { id, owner: Incarnation::from_slice(&owner), crashes, poisoned });
+            jobs.push(ReclaimedJob { id, owner: Incarnation::from_slice(&owner), crashes, charged, poisoned });
         }
     }
     Ok(Reclaimed { jobs, next_expiry, grace })
@@ -376,15 +381,15 @@ pub(super) async fn reconcile(
     keys: &QueueKeys,
     call: CallId,
     owner: Incarnation,
-    known: &[JobId],
+    lost: &[Nonce],
     cursor: Option<Cursor>,
 ) -> Result<Reconciled, StoreError> {
     let cursor = scan_cursor("reconcile", cursor)?;
     let mut reply = on_queue("reconcile", link, keys, &RECONCILE, |command| {
         lane(command, call, b'o', keys);
         command.arg(&owner.as_bytes()[..]).arg(cursor).arg(SCAN_SLICE);
-        for id in known {
-            command.arg(id.as_wire());
+        for nonce in lost {
+            command.arg(&nonce[..]);
         }
     })
     .await?;
@@ -408,16 +413,36 @@ fn bad_cursor(operation: &'static str) -> StoreError {
     StoreError::Refused { operation, reason: "this cursor was not made by this store; start again without one".into() }
 }
 
-/// `renew.lua`
+/// `renew.lua`, of jobs that run or wait.
 pub(super) async fn renew(
     link: &Link,
     keys: &QueueKeys,
     lease: std::time::Duration,
     held: &[Lease],
 ) -> Result<Renewed, StoreError> {
-    const OPERATION: &str = "renew";
-    let mut reply = on_queue(OPERATION, link, keys, &RENEW, |command| {
-        command.arg(millis(lease));
+    extend("renew", link, keys, lease, held, false).await
+}
+
+/// `renew.lua`, of jobs whose handlers are about to begin.
+pub(super) async fn begin(
+    link: &Link,
+    keys: &QueueKeys,
+    lease: std::time::Duration,
+    held: &[Lease],
+) -> Result<Renewed, StoreError> {
+    extend("begin", link, keys, lease, held, true).await
+}
+
+async fn extend(
+    operation: &'static str,
+    link: &Link,
+    keys: &QueueKeys,
+    lease: std::time::Duration,
+    held: &[Lease],
+    begins: bool,
+) -> Result<Renewed, StoreError> {
+    let mut reply = on_queue(operation, link, keys, &RENEW, |command| {
+        command.arg(millis(lease)).arg(u8::from(begins));
         for lease in held {
             command.arg(lease.id.as_wire()).arg(&lease.token.to_wire()[..]);
         }
@@ -425,7 +450,7 @@ pub(super) async fn renew(
     .await?;
     reply.status()?;
     let now_ms = reply.number()?;
-    let results = letters(OPERATION, &mut reply, held.len())?
+    let results = letters(operation, &mut reply, held.len())?
         .into_iter()
         .map(|letter| match letter {
             b'k' => Renewal::Kept { cancel_asked: false },
@@ -463,19 +488,21 @@ pub(super) async fn act(
     keys: &QueueKeys,
     call: CallId,
     act: Act,
-    ids: &[JobId],
+    jobs: &[Target],
 ) -> Result<Vec<Moved>, StoreError> {
     let (operation, verb, file) = act.parts();
     let mut reply = on_queue(operation, link, keys, file, |command| {
         lane(command, call, verb, keys);
-        for id in ids {
-            command.arg(id.as_wire());
+        for target in jobs {
+            let seen =
+                target.seen.map(|seen| [letter_of(seen.state).as_bytes(), &seen.attempts.to_be_bytes()].concat());
+            command.arg(target.id.as_wire()).arg(seen.unwrap_or_default());
         }
     })
     .await?;
     reply.status()?;
     reply.number()?;
-    let moves = letters(operation, &mut reply, 2 * ids.len())?;
+    let moves = letters(operation, &mut reply, 2 * jobs.len())?;
     moves
         .chunks_exact(2)
         .map(|pair| match (pair[0], pair[1]) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{RedisStore, check_batch, scripts};
-use crate::job::{Incarnation, JobId, Lease, NewJob, QueueName};
+use crate::job::{Incarnation, Lease, NewJob, Nonce, QueueName};
 use crate::store::{
     CallId, ClaimRequest, Claims, Cursor, Enqueued, Leases, Promoted, Reclaim, Reclaimed, Reconciled, Renewed, Settled,
     Settlement, StoreFuture, Transitions,
@@ -69,12 +69,13 @@ impl Transitions for RedisStore {
         call: CallId,
         queue: &'a QueueName,
         owner: Incarnation,
-        known: &'a [JobId],
+        lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
-        Box::pin(
-            async move { scripts::reconcile(&self.0.transitions, &self.keys(queue), call, owner, known, cursor).await },
-        )
+        Box::pin(async move {
+            check_batch("reconcile", lost.len())?;
+            scripts::reconcile(&self.0.transitions, &self.keys(queue), call, owner, lost, cursor).await
+        })
     }
 }
 
@@ -83,6 +84,13 @@ impl Leases for RedisStore {
         Box::pin(async move {
             check_batch("renew", held.len())?;
             scripts::renew(&self.0.renewals, &self.keys(queue), lease, held).await
+        })
+    }
+
+    fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
+        Box::pin(async move {
+            check_batch("begin", held.len())?;
+            scripts::begin(&self.0.renewals, &self.keys(queue), lease, held).await
         })
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use retraced_jobs::job::{Counters, JobState, RunAt};
-use retraced_jobs::store::{BATCH_MAX, Cursor, Moved, QueueStats, StoreError, Verdict};
+use retraced_jobs::store::{BATCH_MAX, Cursor, Moved, QueueStats, Seen, StoreError, Target, Verdict};
 
-use super::{LONG, SHORT, Worker, World, id, ids};
+use super::{LONG, SHORT, Worker, World, id, ids, targets};
 
 pub(crate) async fn a_queue_nobody_used_is_empty_everywhere(_: &dyn World, worker: Worker) {
     assert_eq!(worker.stats().await, QueueStats::default());
@@ -45,9 +45,9 @@ pub(crate) async fn a_batch_over_the_bound_is_refused_by_every_verb(_: &dyn Worl
     let refusals = [
         ("settle", store.settle(worker.call(), queue, &settlements).await.unwrap_err()),
         ("turn", store.turn(worker.call(), queue, &settlements, &worker.request(1, LONG)).await.unwrap_err()),
-        ("redrive", store.redrive(worker.call(), queue, &names).await.unwrap_err()),
-        ("cancel", store.cancel(worker.call(), queue, &names).await.unwrap_err()),
-        ("discard", store.discard(worker.call(), queue, &names).await.unwrap_err()),
+        ("redrive", store.redrive(worker.call(), queue, &targets(&names)).await.unwrap_err()),
+        ("cancel", store.cancel(worker.call(), queue, &targets(&names)).await.unwrap_err()),
+        ("discard", store.discard(worker.call(), queue, &targets(&names)).await.unwrap_err()),
     ];
     for (verb, error) in refusals {
         assert!(matches!(&error, StoreError::Refused { operation, .. } if *operation == verb), "{verb}: {error:?}");
@@ -169,7 +169,8 @@ pub(crate) async fn redrive_gives_a_fresh_start_from_every_state_that_allows_it(
 pub(crate) async fn redrive_forgets_failures_and_crashes_but_not_what_happened(world: &dyn World, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
-    worker.claim_for(1, SHORT).await;
+    let jobs = worker.claim_for(1, SHORT).await;
+    worker.begin(SHORT, &jobs).await;
     world.pass_short().await;
     worker.reclaim(3).await;
     for verdict in [Verdict::ReleaseNow, Verdict::Retry { delay: Duration::ZERO }, Verdict::Bury] {
@@ -241,8 +242,69 @@ pub(crate) async fn discard_removes_whatever_does_not_run(world: &dyn World, wor
     }
 }
 
+/// Goal: an operator's act meets the job that was looked at, or nothing. Method: every act on a job in every state, seen as every state and with more or fewer
+/// attempts; only where all of it fits may it do what it does without a look.
+pub(crate) async fn an_act_on_a_job_that_was_seen_as_something_else_changes_nothing(world: &dyn World, worker: Worker) {
+    for state in JobState::ALL {
+        let worker = worker.in_queue(state.as_str());
+        worker.bring(world, &id("a"), state).await;
+        let before = worker.snapshot().await;
+        let attempts = before.jobs[0].counters.attempts;
+        let act = async |verb: &str, seen| {
+            let target = [Target { id: id("a"), seen: Some(seen) }];
+            let (store, call, queue) = (&worker.store, worker.call(), &worker.queue);
+            let moved = match verb {
+                "redrive" => store.redrive(call, queue, &target).await,
+                "cancel" => store.cancel(call, queue, &target).await,
+                _ => store.discard(call, queue, &target).await,
+            };
+            moved.unwrap()[0]
+        };
+        for verb in ["redrive", "cancel", "discard"] {
+            for other in JobState::ALL.into_iter().filter(|other| *other != state) {
+                assert_eq!(act(verb, Seen { state: other, attempts }).await, Moved::Refused { state });
+            }
+            for attempts in [attempts + 1, attempts.wrapping_sub(1)] {
+                assert_eq!(act(verb, Seen { state, attempts }).await, Moved::Refused { state });
+            }
+        }
+        assert_eq!(worker.snapshot().await, before, "{state}");
+        let found = worker.view(&id("a")).await;
+        assert_eq!(Target::from(&found).seen, Some(Seen { state, attempts }));
+        let cancelled = act("cancel", Seen { state, attempts }).await;
+        let expected = match state {
+            JobState::Pending | JobState::Delayed => Moved::Moved { from: state, to: Some(JobState::Cancelled) },
+            JobState::Processing => Moved::Asked,
+            _ => Moved::Refused { state },
+        };
+        assert_eq!(cancelled, expected);
+    }
+}
+
+/// Goal: what was listed as dead and redriven by somebody else, and died again, is not discarded by whoever had listed it before.
+pub(crate) async fn a_dead_letter_that_lived_again_is_not_discarded_by_an_old_list(_: &dyn World, worker: Worker) {
+    worker.enqueue(&ids(3)).await;
+    for job in worker.claim(3).await {
+        worker.settle(&job, Verdict::Bury).await;
+    }
+    let listed = worker.store.jobs(&worker.queue, JobState::Dead, None, 9).await.unwrap();
+    let targets: Vec<_> = listed.jobs.iter().map(Target::from).collect();
+    worker.redrive(&id("job-0000")).await;
+    worker.redrive(&id("job-0001")).await;
+    let again = worker.claim_one().await;
+    worker.settle(&again, Verdict::Bury).await;
+    let moved = worker.store.discard(worker.call(), &worker.queue, &targets).await.unwrap();
+    let by_id: std::collections::BTreeMap<_, _> = targets.iter().map(|target| target.id.clone()).zip(moved).collect();
+    let expected = [
+        Moved::Refused { state: JobState::Dead },
+        Moved::Refused { state: JobState::Pending },
+        Moved::Moved { from: JobState::Dead, to: None },
+    ];
+    assert_eq!(by_id.into_values().collect::<Vec<_>>(), expected);
+}
+
 pub(crate) async fn a_job_named_twice_meets_what_its_first_mention_did(_: &dyn World, worker: Worker) {
-    let twice = [id("a"), id("a")];
+    let twice = targets(&[id("a"), id("a")]);
     let (store, queue) = (&worker.store, &worker.queue);
     worker.enqueue(&[id("a")]).await;
     let cancelled = store.cancel(worker.call(), queue, &twice).await.unwrap();

@@ -4,7 +4,7 @@ use retraced_jobs::store::{BATCH_MAX, Renewal, StoreError, Verdict};
 
 use super::{LONG, SHORT, Worker, World, id, ids};
 
-const KEPT: Renewal = Renewal::Kept { cancel_asked: false };
+pub(super) const KEPT: Renewal = Renewal::Kept { cancel_asked: false };
 
 pub(crate) async fn a_renewed_lease_lasts_from_the_renewal(world: &dyn World, worker: Worker) {
     worker.stamp().await;
@@ -57,6 +57,32 @@ pub(crate) async fn a_renewal_tells_that_somebody_wants_to_cancel(_: &dyn World,
     for _ in 0..2 {
         assert_eq!(worker.renew(LONG, &jobs).await, [KEPT, Renewal::Kept { cancel_asked: true }]);
     }
+}
+
+pub(crate) async fn a_begin_extends_a_lease_as_a_renewal_does_and_a_stale_one_changes_nothing(
+    world: &dyn World,
+    worker: Worker,
+) {
+    worker.stamp().await;
+    worker.enqueue(&ids(2)).await;
+    let late = worker.claim_for(1, SHORT).await;
+    world.pass_short().await;
+    let thief = world.worker(2);
+    thief.reclaim(9).await;
+    let held = thief.claim_for(2, SHORT).await;
+    let before = worker.snapshot().await;
+    assert_eq!(worker.begin(LONG, &late).await, [Renewal::Stale]);
+    assert_eq!(worker.snapshot().await, before);
+    for _ in 0..2 {
+        assert_eq!(thief.begin(LONG, &held[..1]).await, [KEPT]);
+    }
+    world.pass_short().await;
+    let taken: Vec<_> = worker.reclaim(9).await.jobs.into_iter().map(|job| (job.id, job.charged)).collect();
+    assert_eq!(taken, [(held[1].id.clone(), false)]);
+    worker.cancel(&held[0].id).await;
+    assert_eq!(thief.renew(SHORT, &held[..1]).await, [Renewal::Kept { cancel_asked: true }]);
+    world.pass_short().await;
+    assert!(worker.reclaim(9).await.jobs[0].charged, "a wish to cancel hides no crash");
 }
 
 pub(crate) async fn renewals_come_in_batches_and_an_empty_one_tells_the_time(_: &dyn World, worker: Worker) {

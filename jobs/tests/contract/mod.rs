@@ -20,7 +20,7 @@ pub(crate) mod table;
 pub(crate) mod trim;
 mod worker;
 
-pub(crate) use worker::{Worker, id, ids, log, new_job};
+pub(crate) use worker::{Worker, id, ids, log, new_job, targets};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,9 +105,11 @@ macro_rules! for_each_guarantee {
                 a_lease_that_ran_out_can_be_renewed_until_somebody_takes_it,
                 a_stale_renewal_extends_nobody_elses_lease,
                 a_renewal_tells_that_somebody_wants_to_cancel,
+                a_begin_extends_a_lease_as_a_renewal_does_and_a_stale_one_changes_nothing,
                 renewals_come_in_batches_and_an_empty_one_tells_the_time;
-            reclaim: a_lease_that_ran_out_is_taken_back_to_the_front_and_charged_as_a_crash,
+            reclaim: a_lease_that_ran_out_is_taken_back_to_the_front_at_no_cost_unless_its_handler_had_begun,
                 the_crash_that_is_one_too_many_poisons,
+                a_job_lost_too_often_in_a_row_before_it_began_is_poisoned,
                 those_who_expired_first_are_taken_first_and_no_more_than_asked,
                 a_lease_of_no_time_has_run_out_at_once,
                 a_lost_job_that_was_to_be_cancelled_is_cancelled,
@@ -116,7 +118,7 @@ macro_rules! for_each_guarantee {
                 due_jobs_are_promoted_to_the_back_in_the_order_of_their_times,
                 a_retry_comes_back_with_its_past,
                 asking_for_more_than_a_batch_is_refused;
-            reconcile: grants_their_owner_does_not_know_go_back_to_the_front_at_no_cost,
+            reconcile: what_a_lost_claim_granted_goes_back_to_the_front_at_no_cost,
                 everything_is_seen_slice_by_slice,
                 a_lost_grant_that_was_to_be_cancelled_is_cancelled;
             desk: a_queue_nobody_used_is_empty_everywhere,
@@ -131,6 +133,8 @@ macro_rules! for_each_guarantee {
                 a_delayed_job_that_is_redriven_keeps_its_counters,
                 cancel_takes_what_waits_at_once_and_asks_what_runs,
                 discard_removes_whatever_does_not_run,
+                an_act_on_a_job_that_was_seen_as_something_else_changes_nothing,
+                a_dead_letter_that_lived_again_is_not_discarded_by_an_old_list,
                 a_job_named_twice_meets_what_its_first_mention_did,
                 stats_tell_how_long_the_front_of_the_queue_has_waited,
                 the_store_gives_a_sign_of_life;

@@ -69,7 +69,7 @@ pub(crate) async fn a_lease_is_taken_back_once_and_a_due_job_promoted_once(world
     });
     let (taken, promoted): (Vec<_>, Vec<usize>) = taken.await.into_iter().unzip();
     assert_eq!(promoted.into_iter().sum::<usize>(), 40);
-    let taken = taken.into_iter().flatten().inspect(|job| assert_eq!(job.crashes, 1));
+    let taken = taken.into_iter().flatten().inspect(|job| assert_eq!((job.crashes, job.charged), (0, false)));
     assert_eq!(once_each(taken.map(|job| job.id)), BTreeSet::from_iter(ids(60)));
     let pending = worker.listed(JobState::Pending).await;
     assert_eq!(once_each(pending).len(), 100);

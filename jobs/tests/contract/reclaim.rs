@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Counters, JobState, RunAt};
-use retraced_jobs::store::{Reclaim, Settled, StoreError, Verdict};
+use retraced_jobs::store::{Reclaim, Renewal, Settled, StoreError, Verdict};
 use retraced_jobs::trace::AttemptRecord;
 
+use super::leases::KEPT;
 use super::{LONG, PATIENCE, SHORT, Worker, World, id, ids};
 
-pub(crate) async fn a_lease_that_ran_out_is_taken_back_to_the_front_and_charged_as_a_crash(
+pub(crate) async fn a_lease_that_ran_out_is_taken_back_to_the_front_at_no_cost_unless_its_handler_had_begun(
     world: &dyn World,
     worker: Worker,
 ) {
@@ -17,7 +19,8 @@ pub(crate) async fn a_lease_that_ran_out_is_taken_back_to_the_front_and_charged_
     worker.enqueue(&names).await;
     let jobs = worker.claim_for(2, SHORT).await;
     let kept = worker.claim(1).await;
-    let expired_ms = worker.view(&names[0]).await.at_ms.unwrap();
+    assert_eq!(worker.begin(SHORT, &jobs[1..]).await, [KEPT]);
+    let expired_ms = [worker.view(&names[0]).await.at_ms.unwrap(), worker.view(&names[1]).await.at_ms.unwrap()];
     world.pass_short().await;
 
     let other = world.worker(2);
@@ -25,19 +28,23 @@ pub(crate) async fn a_lease_that_ran_out_is_taken_back_to_the_front_and_charged_
     assert_eq!(reclaimed.grace, None);
     let next_expiry = reclaimed.next_expiry.unwrap();
     assert!(next_expiry > LONG / 2 && next_expiry <= LONG, "{next_expiry:?}");
-    let taken: Vec<_> = reclaimed.jobs.iter().map(|job| job.id.clone()).collect();
-    assert_eq!(taken, names[..2]);
-    for job in &reclaimed.jobs {
-        assert_eq!((job.owner, job.crashes, job.poisoned), (Some(worker.incarnation), 1, false));
-    }
+    let taken: Vec<_> = reclaimed.jobs.iter().map(|job| (job.id.clone(), job.crashes, job.charged)).collect();
+    assert_eq!(taken, [(names[0].clone(), 0, false), (names[1].clone(), 1, true)]);
+    assert!(reclaimed.jobs.iter().all(|job| job.owner == Some(worker.incarnation) && !job.poisoned));
     assert_eq!(worker.listed(JobState::Pending).await, [names[0].clone(), names[1].clone(), names[3].clone()]);
-    let view = worker.view(&names[0]).await;
-    assert_eq!(view.counters, Counters { attempts: 1, crashes: 1, ..Counters::default() });
-    let crashed = AttemptRecord::Crashed { incarnation: worker.incarnation, lease_expired_ms: expired_ms };
-    assert_eq!((view.history[0].attempt, &view.history[0].record), (1, &Ok(crashed)));
+
+    let incarnation = worker.incarnation;
+    let (lost, crashed) = (worker.view(&names[0]).await, worker.view(&names[1]).await);
+    assert_eq!(lost.counters, Counters { attempts: 1, releases: 1, ..Counters::default() });
+    let unknown = AttemptRecord::Lost { incarnation, lease_expired_ms: expired_ms[0], watched: false, in_a_row: 1 };
+    assert_eq!((lost.history[0].attempt, &lost.history[0].record), (1, &Ok(unknown)));
+    assert_eq!(crashed.counters, Counters { attempts: 1, crashes: 1, ..Counters::default() });
+    let known = AttemptRecord::Crashed { incarnation, lease_expired_ms: expired_ms[1] };
+    assert_eq!((crashed.history[0].attempt, &crashed.history[0].record), (1, &Ok(known)));
 
     assert_eq!(other.reclaim(3).await.jobs, [], "the second to look finds nothing");
-    assert_eq!(worker.stats().await.crashes_total, 2);
+    let stats = worker.stats().await;
+    assert_eq!((stats.crashes_total, stats.releases_total), (1, 1));
     assert_eq!(worker.settle(&jobs[0], Verdict::Complete { keep: true }).await, Settled::Stale);
     assert_eq!(
         worker.settle(&kept[0], Verdict::Complete { keep: true }).await,
@@ -50,7 +57,10 @@ pub(crate) async fn the_crash_that_is_one_too_many_poisons(world: &dyn World, wo
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
     for crashes in 1..=3 {
-        assert_eq!(worker.claim_for(1, SHORT).await.len(), 1);
+        let jobs = worker.claim_for(1, SHORT).await;
+        assert_eq!(worker.begin(SHORT, &jobs).await, [KEPT]);
+        // A renewal does not take back that it had begun.
+        assert_eq!(worker.renew(SHORT, &jobs).await, [KEPT]);
         world.pass_short().await;
         let reclaimed = worker.reclaim(3).await;
         assert_eq!((reclaimed.jobs[0].crashes, reclaimed.jobs[0].poisoned), (crashes, crashes == 3));
@@ -60,9 +70,48 @@ pub(crate) async fn the_crash_that_is_one_too_many_poisons(world: &dyn World, wo
     assert_eq!((view.state, view.history.len()), (JobState::Poisoned, 3));
     assert_eq!(view.counters, Counters { attempts: 3, crashes: 3, ..Counters::default() });
     worker.redrive(&id("a")).await;
-    worker.claim_for(1, SHORT).await;
+    let jobs = worker.claim_for(1, SHORT).await;
+    worker.begin(SHORT, &jobs).await;
     world.pass_short().await;
     assert!(!worker.reclaim(3).await.jobs[0].poisoned, "a redriven job has all its lives again");
+}
+
+/// A job can kill those who fetch it, before any handler begins. An attempt that ended in any other way breaks the row.
+pub(crate) async fn a_job_lost_too_often_in_a_row_before_it_began_is_poisoned(world: &dyn World, worker: Worker) {
+    worker.stamp().await;
+    worker.enqueue(&[id("a")]).await;
+    let request = Reclaim { limit: 9, lease: LONG, crashes_max: 1, losses_max: 4 };
+    let mut in_a_row = 0;
+    for attempt in 1..=8 {
+        let jobs = worker.claim_for(1, SHORT).await;
+        in_a_row += 1;
+        match attempt {
+            3 => {
+                worker.settle(&jobs[0], Verdict::ReleaseNow).await;
+                in_a_row = 0;
+                continue;
+            }
+            _ => world.pass_short().await,
+        }
+        let reclaimed = worker.reclaim_with(&request).await;
+        let poisoned = in_a_row == 4;
+        assert_eq!((reclaimed.jobs[0].charged, reclaimed.jobs[0].poisoned), (false, poisoned), "attempt {attempt}");
+        if poisoned {
+            break;
+        }
+    }
+    let view = worker.view(&id("a")).await;
+    assert_eq!(view.state, JobState::Poisoned);
+    assert_eq!(view.counters, Counters { attempts: 7, releases: 7, ..Counters::default() });
+    let rows = view.history.iter().filter_map(|attempt| match attempt.record {
+        Ok(AttemptRecord::Lost { watched, in_a_row, .. }) => Some((attempt.attempt, watched, in_a_row)),
+        _ => None,
+    });
+    let expected = [(1, false, 1), (2, true, 2), (4, true, 1), (5, true, 2), (6, true, 3), (7, true, 4)];
+    assert_eq!(rows.collect::<Vec<_>>(), expected);
+    assert_eq!(view.last_error().unwrap().code, Code::LeaseLost);
+    let listed = worker.store.jobs(&worker.queue, JobState::Poisoned, None, 9).await.unwrap();
+    assert_eq!(listed.jobs[0].last_error, view.last_error());
 }
 
 pub(crate) async fn those_who_expired_first_are_taken_first_and_no_more_than_asked(world: &dyn World, worker: Worker) {
@@ -73,7 +122,7 @@ pub(crate) async fn those_who_expired_first_are_taken_first_and_no_more_than_ask
         worker.claim_for(2, SHORT).await;
         world.pass_short().await;
     }
-    let request = Reclaim { limit: 3, lease: LONG, crashes_max: 9 };
+    let request = Reclaim { limit: 3, lease: LONG, crashes_max: 9, losses_max: 9 };
     let first = worker.reclaim_with(&request).await;
     assert_eq!(first.jobs.iter().map(|job| job.id.clone()).collect::<Vec<_>>(), names[..3]);
     assert_eq!(first.next_expiry, Some(Duration::ZERO), "some have run out already");
@@ -99,14 +148,15 @@ pub(crate) async fn a_lost_job_that_was_to_be_cancelled_is_cancelled(world: &dyn
     worker.cancel(&ids(1)[0]).await;
     world.pass_short().await;
     let reclaimed = worker.reclaim(3).await;
-    assert_eq!(reclaimed.jobs.iter().map(|job| (job.crashes, job.poisoned)).collect::<Vec<_>>(), [(1, false); 2]);
+    assert_eq!(reclaimed.jobs.iter().map(|job| (job.crashes, job.poisoned)).collect::<Vec<_>>(), [(0, false); 2]);
     assert_eq!(worker.listed(JobState::Cancelled).await, ids(2)[..1]);
     assert_eq!(worker.listed(JobState::Pending).await, ids(2)[1..]);
 
-    worker.claim_for(1, SHORT).await;
+    let jobs = worker.claim_for(1, SHORT).await;
     worker.cancel(&ids(2)[1]).await;
+    assert_eq!(worker.begin(SHORT, &jobs).await, [Renewal::Kept { cancel_asked: true }]);
     world.pass_short().await;
-    assert!(worker.reclaim(2).await.jobs[0].poisoned, "harm weighs more than a wish");
+    assert!(worker.reclaim(1).await.jobs[0].poisoned, "harm weighs more than a wish");
 }
 
 /// The clock moves in steps that are short against the lease, as a watchdog's do. Where a step takes longer than it should, grace is given again: that is the
@@ -129,7 +179,7 @@ async fn look_until_taken(world: &dyn World, worker: &Worker, request: &Reclaim)
 
 pub(crate) async fn nobody_is_blamed_for_an_outage(world: &dyn World, worker: Worker) {
     let lease = Duration::from_millis(400);
-    let request = Reclaim { limit: 9, lease, crashes_max: 9 };
+    let request = Reclaim { limit: 9, lease, crashes_max: 9, losses_max: 9 };
     // Nobody ever looked after this queue.
     worker.enqueue(&ids(2)).await;
     let jobs = worker.claim_for(2, SHORT).await;
@@ -151,7 +201,7 @@ pub(crate) async fn nobody_is_blamed_for_an_outage(world: &dyn World, worker: Wo
 }
 
 pub(crate) async fn an_empty_queue_needs_no_grace(world: &dyn World, worker: Worker) {
-    let request = Reclaim { limit: 9, lease: SHORT, crashes_max: 9 };
+    let request = Reclaim { limit: 9, lease: SHORT, crashes_max: 9, losses_max: 9 };
     let first = worker.reclaim_with(&request).await;
     assert_eq!((first.grace, first.next_expiry), (None, None));
     world.pass_short().await;
@@ -202,7 +252,7 @@ pub(crate) async fn asking_for_more_than_a_batch_is_refused(_: &dyn World, worke
     let limit = retraced_jobs::store::BATCH_MAX + 1;
     let refused = worker.store.promote(worker.call(), &worker.queue, limit).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { operation: "promote", .. }), "{refused:?}");
-    let request = Reclaim { limit, lease: LONG, crashes_max: 3 };
+    let request = Reclaim { limit, lease: LONG, crashes_max: 3, losses_max: 9 };
     let refused = worker.store.reclaim(worker.call(), &worker.queue, &request).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { operation: "reclaim", .. }), "{refused:?}");
 }

@@ -10,7 +10,7 @@ use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt};
 use retraced_jobs::store::{
     AuditReport, BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Moved, Promoted, QueueStats,
-    Reclaim, Reclaimed, Renewal, Settled, Settlement, Store, TrimPolicy, Trimmed, Verdict,
+    Reclaim, Reclaimed, Renewal, Settled, Settlement, Store, Target, TrimPolicy, Trimmed, Verdict,
 };
 use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, JobView};
 use uuid::Uuid;
@@ -40,6 +40,11 @@ pub(crate) fn id(name: &str) -> JobId {
 /// `count` ids, in order.
 pub(crate) fn ids(count: usize) -> Vec<JobId> {
     (0..count).map(|n| id(&format!("job-{n:04}"))).collect()
+}
+
+/// These jobs, as they are found.
+pub(crate) fn targets(ids: &[JobId]) -> Vec<Target> {
+    ids.iter().map(Target::from).collect()
 }
 
 /// A new job whose envelope is told from others'.
@@ -165,7 +170,7 @@ impl Worker {
 
     /// Looks after leases as somebody does who did so a moment ago.
     pub(crate) async fn reclaim(&self, crashes_max: u32) -> Reclaimed {
-        self.reclaim_with(&Reclaim { limit: BATCH_MAX, lease: LONG, crashes_max }).await
+        self.reclaim_with(&Reclaim { limit: BATCH_MAX, lease: LONG, crashes_max, losses_max: 99 }).await
     }
 
     pub(crate) async fn reclaim_with(&self, request: &Reclaim) -> Reclaimed {
@@ -183,16 +188,22 @@ impl Worker {
         self.store.renew(&self.queue, lease, &held).await.unwrap().results
     }
 
+    /// Says that the handlers of these jobs are about to begin.
+    pub(crate) async fn begin(&self, lease: Duration, jobs: &[ClaimedJob]) -> Vec<Renewal> {
+        let held: Vec<Lease> = jobs.iter().map(|job| job.lease(self.incarnation)).collect();
+        self.store.begin(&self.queue, lease, &held).await.unwrap().results
+    }
+
     pub(crate) async fn redrive(&self, id: &JobId) -> Moved {
-        self.store.redrive(self.call(), &self.queue, std::slice::from_ref(id)).await.unwrap()[0]
+        self.store.redrive(self.call(), &self.queue, &[id.into()]).await.unwrap()[0]
     }
 
     pub(crate) async fn cancel(&self, id: &JobId) -> Moved {
-        self.store.cancel(self.call(), &self.queue, std::slice::from_ref(id)).await.unwrap()[0]
+        self.store.cancel(self.call(), &self.queue, &[id.into()]).await.unwrap()[0]
     }
 
     pub(crate) async fn discard(&self, id: &JobId) -> Moved {
-        self.store.discard(self.call(), &self.queue, std::slice::from_ref(id)).await.unwrap()[0]
+        self.store.discard(self.call(), &self.queue, &[id.into()]).await.unwrap()[0]
     }
 
     pub(crate) async fn trim(&self, policy: &TrimPolicy) -> Trimmed {

@@ -1,7 +1,7 @@
 -- cancel.lua: call jobs off.
 -- Guarantee: one that waits is cancelled at once; one that runs is asked, and keeps its lease and its token.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua); then ids
+-- ARGV    lane, sequence, channel (lib/lane.lua); then targets (lib/target.lua)
 -- Reply   as in redrive.lua; 'la': it runs and is asked | {'superseded'} | {'other'}
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
@@ -10,23 +10,25 @@ meet_all()
 
 local results, called_off, pasts, seen, delayed, asked = {}, {}, {}, {}, {}, {}
 local stale = 0
-for i = 4, #ARGV do
-  local id = ARGV[i]
-  local state = call('HEXISTS', JOB, id) == 1 and (seen[id] or state_of(id)) or '-'
-  if state == 'p' or state == 'y' then
-    seen[id] = 'x'
+for _, target in ipairs(targets()) do
+  local id, state, p, met = unpack(target)
+  if seen[id] then
+    -- Named twice: it is cancelled now.
+    results[#results + 1] = 'xx'
+  elseif met and (state == 'p' or state == 'y') then
+    seen[id] = true
     called_off[#called_off + 1] = NOW_TEXT
     called_off[#called_off + 1] = id
     if state == 'p' then
       -- Its entry stays in the list and is dead.
       stale = stale + 1
       pasts[#pasts + 1] = id
-      pasts[#pasts + 1] = pack('>I4I4I4I4', counters_of(call('HGET', PAST, id))) .. NO_TICKET
+      pasts[#pasts + 1] = pack('>I4I4I4I4', counters_of(p)) .. NO_TICKET
     else
       delayed[#delayed + 1] = id
     end
     results[#results + 1] = state .. 'x'
-  elseif state == 'l' then
+  elseif met and state == 'l' then
     local g = call('HGET', GRANT, id)
     if g and #g == GRANT_LEN then
       local flags = byte(g, GRANT_LEN)

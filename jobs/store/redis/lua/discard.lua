@@ -1,7 +1,7 @@
 -- discard.lua: remove jobs with everything kept of them.
 -- Guarantee: one that runs is left alone.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua); then ids
+-- ARGV    lane, sequence, channel (lib/lane.lua); then targets (lib/target.lua)
 -- Reply   as in redrive.lua; a second char '-': removed | {'superseded'} | {'other'}
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
@@ -10,10 +10,10 @@ meet_all()
 
 local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED, c = COMPLETED }
 local results, removed, contained, seen, stale = {}, {}, {}, {}, 0
-for i = 4, #ARGV do
-  local id = ARGV[i]
-  local state = not seen[id] and call('HEXISTS', JOB, id) == 1 and state_of(id) or '-'
-  if state == '-' or state == 'l' then
+for _, target in ipairs(targets()) do
+  local id, state, _, met = unpack(target)
+  if seen[id] then state = '-' end
+  if state == '-' or state == 'l' or not met then
     results[#results + 1] = state .. state
   else
     seen[id] = true

@@ -1,16 +1,17 @@
 -- reclaim.lua: take back leases that ran out.
 -- Guarantee: a lease that ran out is taken once, whoever asks, and never while nobody could have renewed it: when there
--- are leases and the run before this one is older than half a lease, or there was none, all get one more lease.
+-- are leases and the run before this one is older than half a lease, or there was none, all get one more lease. A crash
+-- is charged only where the handler had begun.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit, 5 lease ms, 6 crashes that poison
+-- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit, 5 lease ms, 6 crashes that poison, 7 losses in a row that do
 -- Reply   {'ok', now, next expiry or '', grace until or '', four values for each job taken: id, owner(16) or '',
---         crashes, state now (lib/state.lua), in a list} | {'superseded'} | {'other'}
+--         crashes, state now (lib/state.lua) and kind of loss (lib/history.lua), in a list} | {'superseded'} | {'other'}
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 meet_all()
 
-local lease_ms, crashes_max = tonumber(ARGV[5]), tonumber(ARGV[6])
+local lease_ms, crashes_max, losses_max = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local seen = call('HMGET', STATS, 'reclaimed_at', 'grace_until')
 local reclaimed_at, grace_until = tonumber(seen[1]), tonumber(seen[2]) or 0
 local leases = leases_kept - (call('ZSCORE', LEASE, ROOM) and 1 or 0)
@@ -30,29 +31,40 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
   if #ids > 0 then
     local grants, before = call('HMGET', GRANT, unpack(ids)), call('HMGET', PAST, unpack(ids))
     local front, pasts, history, cut, poisoned, cancelled = {}, {}, {}, {}, {}, {}
-    local garbage, crashed = 0, 0
+    local garbage, crashed, released = 0, 0, 0
     for i = 1, #ids do
       local id, g = ids[i], grants[i]
       if call('HEXISTS', JOB, id) == 0 then
         garbage = garbage + 1
       else
         local attempts, failures, crashes, releases = counters_of(before[i])
-        local owner, asked = '', false
+        local owner, asked, begun = '', false, false
         if g and #g == GRANT_LEN then
-          attempts, owner, asked = struct.unpack('>I4', g), sub(g, 13, 28), byte(g, GRANT_LEN) % 2 == CANCEL
+          local flags = byte(g, GRANT_LEN)
+          attempts, owner, asked, begun = struct.unpack('>I4', g), sub(g, 13, 28), flags % 2 == CANCEL, flags >= BEGUN
         else
           attempts = attempts + 1
         end
-        crashes = crashes + 1
-        crashed = crashed + 1
+        local kind, tail, too_many = 'K', '', false
+        if begun then
+          crashes = crashes + 1
+          crashed = crashed + 1
+          too_many = crashes >= crashes_max
+        else
+          kind = crashes + releases > 0 and 'N' or 'W'
+          local in_a_row = losses_until(id, attempts - 1) + 1
+          tail, too_many = pack('>I4', in_a_row), in_a_row >= losses_max
+          releases = releases + 1
+          released = released + 1
+        end
         local counters, state = pack('>I4I4I4I4', attempts, failures, crashes, releases), 'p'
         history[#history + 1] = id .. '\0' .. attempts
-        history[#history + 1] = NOW6 .. 'K' .. (owner == '' and string.rep('\0', 16) or owner)
-          .. pack('>I6', math.max(0, math.min(tonumber(expired[2 * i]), NOW)))
+        history[#history + 1] = NOW6 .. kind .. (owner == '' and string.rep('\0', 16) or owner)
+          .. pack('>I6', math.max(0, math.min(tonumber(expired[2 * i]), NOW))) .. tail
         crowd_out(cut, id, attempts)
-        if asked or crashes >= crashes_max then
-          local list = crashes >= crashes_max and poisoned or cancelled
-          state = crashes >= crashes_max and 'o' or 'x'
+        if asked or too_many then
+          local list = too_many and poisoned or cancelled
+          state = too_many and 'o' or 'x'
           list[#list + 1] = NOW_TEXT
           list[#list + 1] = id
           pasts[#pasts + 1] = id
@@ -61,7 +73,7 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
           front[#front + 1] = { id, counters }
         end
         local n = #taken
-        taken[n + 1], taken[n + 2], taken[n + 3], taken[n + 4] = id, owner, crashes, state
+        taken[n + 1], taken[n + 2], taken[n + 3], taken[n + 4] = id, owner, crashes, state .. kind
       end
     end
     call('ZREM', LEASE, unpack(ids))
@@ -73,6 +85,7 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
     push('LPUSH', front, pasts)
     put(PAST, pasts_kept, pasts)
     count('crashes', crashed)
+    count('releases', released)
     count('garbage', garbage)
   end
 end

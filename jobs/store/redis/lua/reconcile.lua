@@ -1,20 +1,20 @@
--- reconcile.lua: release, at no cost, grants of one owner that the owner does not know: replies that never arrived.
--- Guarantee: nothing the owner knows and nothing of another owner is touched. Looks at one slice of the grants.
+-- reconcile.lua: release, at no cost, what one owner was granted by claims that came to a bad end.
+-- Guarantee: no grant of another claim or another owner is touched. Looks at one slice of the grants.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua), 4 owner(16), 5 cursor, 6 grants to look at; then the ids known
+-- ARGV    lane, sequence, channel (lib/lane.lua), 4 owner(16), 5 cursor, 6 grants to look at; then the nonces(8) of the claims
 -- Reply   {'ok', now, next cursor ('0': all were seen), ids released} | {'superseded'} | {'other'}
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 meet_all()
 
-local owner, known = ARGV[4], {}
-for i = 7, #ARGV do known[ARGV[i]] = true end
+local owner, lost = ARGV[4], {}
+for i = 7, #ARGV do lost[ARGV[i]] = true end
 local scanned = call('HSCAN', GRANT, ARGV[5], 'COUNT', ARGV[6])
 local cursor, found, ids, grant_of = scanned[1], scanned[2], {}, {}
 for i = 1, #found, 2 do
   local id, g = found[i], found[i + 1]
-  if #g == GRANT_LEN and sub(g, 13, 28) == owner and not known[id] and not grant_of[id] then
+  if #g == GRANT_LEN and sub(g, 13, 28) == owner and lost[sub(g, 5, 12)] and not grant_of[id] then
     ids[#ids + 1] = id
     grant_of[id] = g
   end

@@ -1,8 +1,8 @@
 -- redrive.lua: give jobs that ended a fresh start at the back of pending, and delayed ones their turn now.
 -- Guarantee: a job is moved once, from the state it is found in; attempts and releases go on counting.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua); then ids
--- Reply   {'ok', now, two chars an id: where it was and where it is (lib/state.lua); the same twice: refused;
+-- ARGV    lane, sequence, channel (lib/lane.lua); then targets (lib/target.lua)
+-- Reply   {'ok', now, two chars a job: where it was and where it is (lib/state.lua); the same twice: refused;
 --         '--': no such job} | {'superseded'} | {'other'}
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
@@ -11,14 +11,16 @@ meet_all()
 
 local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED }
 local results, moving, pasts, seen = {}, {}, {}, {}
-for i = 4, #ARGV do
-  local id = ARGV[i]
-  local state = call('HEXISTS', JOB, id) == 1 and (seen[id] or state_of(id)) or '-'
-  if container[state] then
-    local attempts, failures, crashes, releases = counters_of(call('HGET', PAST, id))
+for _, target in ipairs(targets()) do
+  local id, state, p, met = unpack(target)
+  if seen[id] then
+    -- Named twice: it is pending now.
+    results[#results + 1] = 'pp'
+  elseif met and container[state] then
+    local attempts, failures, crashes, releases = counters_of(p)
     if state ~= 'y' then failures, crashes = 0, 0 end
     moving[#moving + 1] = { id, pack('>I4I4I4I4', attempts, failures, crashes, releases), state }
-    seen[id] = 'p'
+    seen[id] = true
     results[#results + 1] = state .. 'p'
   else
     results[#results + 1] = state .. state

@@ -1,22 +1,29 @@
--- renew.lua: extend leases.
+-- renew.lua: extend leases, and keep in mind whose handlers are about to begin.
 -- Guarantee: only the holder of a token extends its lease; sent twice it does no harm.
 -- KEYS    see lib/queue.lua
--- ARGV    1 lease ms; then pairs: id, attempt(4) nonce(8)
+-- ARGV    1 lease ms, 2 '1': the handlers of these jobs are about to begin, else '0'; then pairs: id, attempt(4) nonce(8)
 -- Reply   {'ok', now, one char a lease: k kept, c kept and somebody asked to cancel, s stale}
 local ids, n = {}, 0
-for i = 2, #ARGV, 2 do n = n + 1; ids[n] = ARGV[i] end
+for i = 3, #ARGV, 2 do n = n + 1; ids[n] = ARGV[i] end
 if n == 0 then return { 'ok', NOW, '' } end
 local grants = call('HMGET', GRANT, unpack(ids))
-local expiry, leases, results = string.format('%.0f', NOW + ARGV[1]), {}, {}
+local expiry, leases, begun, results = string.format('%.0f', NOW + ARGV[1]), {}, {}, {}
 for i = 1, n do
   local g = grants[i]
-  if g and #g == GRANT_LEN and sub(g, 1, 12) == ARGV[2 * i + 1] then
+  if g and #g == GRANT_LEN and sub(g, 1, 12) == ARGV[2 * i + 2] then
     leases[#leases + 1] = expiry
     leases[#leases + 1] = ids[i]
-    results[i] = byte(g, GRANT_LEN) % 2 == CANCEL and 'c' or 'k'
+    local flags = byte(g, GRANT_LEN)
+    if ARGV[2] == '1' and flags < BEGUN then
+      begun[#begun + 1] = ids[i]
+      begun[#begun + 1] = sub(g, 1, GRANT_LEN - 1) .. string.char(flags + BEGUN)
+    end
+    results[i] = flags % 2 == CANCEL and 'c' or 'k'
   else
     results[i] = 's'
   end
 end
+if #leases > 0 then call('ZCARD', LEASE) end
+each('HSET', GRANT, begun)
 each('ZADD', LEASE, leases)
 return { 'ok', NOW, table.concat(results) }

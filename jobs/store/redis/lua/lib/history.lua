@@ -1,5 +1,6 @@
 -- lib/history.lua: the attempts kept of a job, fields id\0N of `history`: settled at(6) kind(1) record.
 -- kind   a verdict of lib/settle.lua: the worker's own record; K crashed: incarnation(16) lease expiry(6);
+--        N, W lost before its handler had begun, or nobody knows whether: incarnation(16) lease expiry(6) in a row(4);
 --        U unclaimed: incarnation(16); G damaged: the job was set aside because its record cannot be read
 local HISTORY_FIRST, HISTORY_LAST = 3, 7 -- a job keeps its first attempts and its last ones; those between are a count
 
@@ -20,4 +21,12 @@ local function history_fields(fields, id, attempts)
     n = n + 1
     fields[n] = id .. '\0' .. a
   end
+end
+
+-- Attempts in a row, up to attempt `n`, that were lost before they were known to have begun.
+local function losses_until(id, n)
+  local value = call('HGET', HISTORY, id .. '\0' .. n)
+  local kind = value and #value == 33 and sub(value, 7, 7)
+  if kind == 'N' or kind == 'W' then return (struct.unpack('>I4', value, 30)) end
+  return 0
 end

@@ -8,7 +8,7 @@ local call, sub, byte, pack = redis.call, string.sub, string.byte, struct.pack
 local HEADER = 12         -- bytes before the envelope in a job: sequence, enqueued at
 local GRANT_LEN = 29      -- attempt(4) nonce(8) incarnation(16) flags(1)
 local PAST_LEN = 22       -- attempts(4) failures(4) crashes(4) releases(4) ticket(6)
-local CANCEL, HAS_PAST = 1, 2 -- flags of a grant
+local CANCEL, HAS_PAST, BEGUN = 1, 2, 4 -- flags of a grant
 local NO_TICKET = '\0\0\0\0\0\0' -- no entry of pending is live
 local NUMBERS_MAX = 2 ^ 47 -- sequences stay below, tickets drawn later stand above: six bytes hold both
 

@@ -20,7 +20,7 @@ local function counters_now(id, state, p)
   return attempts, failures, crashes, releases
 end
 
--- The attempts kept of a job, latest first: N, value, N, value … No further back than the one that surely is a crash:
+-- The attempts kept of a job, latest first: N, value, N, value … No further back than the one that surely is an error:
 -- whoever looks for the latest error needs no more. Gives their bytes too.
 local function latest_attempts(id, attempts)
   local fields, found, bytes = {}, {}, 0
@@ -32,7 +32,7 @@ local function latest_attempts(id, attempts)
       found[#found + 1] = value
       bytes = bytes + #value
       local kind = sub(value, 7, 7)
-      if kind == 'K' or kind == 'G' then break end
+      if kind == 'K' or kind == 'N' or kind == 'W' or kind == 'G' then break end
     end
   end
   return found, bytes
