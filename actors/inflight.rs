@@ -442,6 +442,13 @@ impl Inflight {
                 continue;
             }
             let watched = held.standing != Standing::Clear;
+            if !watched && held.lease.remaining().is_zero() {
+                // Somebody else may hold it: the store knows, and is asked by handing it back, when the watchdog looks at the latest.
+                held.phase = Phase::Finished(self.runner.unstarted(&held.job));
+                table.finished.push_back(grant);
+                self.changed.notify_waiters();
+                continue;
+            }
             held.phase = if watched {
                 Phase::Beginning { executor }
             } else {
