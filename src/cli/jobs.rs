@@ -142,7 +142,7 @@ impl Listing<'_> {
             Column::new("FAILURES").spare(2),
             Column::new("ENQUEUED").spare(3),
             Column::new(when).spare(if when == "WHEN" { 5 } else { 0 }),
-            Column::new("LAST ERROR").cut(12),
+            Column::new("LAST ERROR").cut(20),
         ]
     }
 }

@@ -42,6 +42,9 @@ Exit status: 0 done, 1 failed, 2 used wrongly.
 
 Try it without Redis:  retraced demo";
 
+/// Width of a terminal below which help is laid out in one column.
+const HELP_COLUMNS_MIN: usize = 60;
+
 /// Background jobs on a supervision tree, over Redis: every failure explains itself.
 #[derive(Parser)]
 #[command(name = "retraced", version, after_help = AFTER_HELP)]
@@ -137,7 +140,7 @@ impl Desk {
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     choose_colour(settings::asked_colour(&arguments));
-    let command = Cli::command();
+    let command = readable(Cli::command());
     let settings = match Settings::read(&command, &arguments) {
         Ok(settings) => settings,
         Err(Unfit::Arguments(error)) => return explain(&error, &command),
@@ -157,6 +160,14 @@ pub fn main() -> ExitCode {
     // A thread that a handler blocks must not keep the process.
     runtime.shutdown_background();
     ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Help in two columns needs some room; in a narrow terminal everything stands below what it explains.
+fn readable(command: clap::Command) -> clap::Command {
+    match output::room() {
+        Some(room) if room < HELP_COLUMNS_MIN => command.term_width(0).next_line_help(true),
+        _ => command,
+    }
 }
 
 fn fail(error: &CliError) -> ExitCode {

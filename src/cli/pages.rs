@@ -10,7 +10,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{BATCH_MAX, Cursor};
 use retraced_jobs::trace::JobSummary;
-use serde::{Deserialize, Serialize};
 
 use super::error::CliError;
 use super::filter::Filter;
@@ -20,17 +19,21 @@ use crate::Operator;
 pub(super) const LOOKED_AT_MAX: u64 = 100_000;
 
 /// A place in a listing: behind this job, in these pages. As text it is the cursor that `--cursor` takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The last job that was looked at, and its instant.
-    behind: Option<(Option<u64>, JobState, JobId)>,
-    /// The states that have more, each with the beginning of the page where they are.
-    pages: Vec<(JobState, Option<String>)>,
+    /// `None`: at the beginning of the pages.
+    behind: Option<Looked>,
+    pages: Vec<PageOf>,
 }
+
+/// A job that was looked at: its instant, its state, its id.
+type Looked = (Option<u64>, JobState, JobId);
+/// A state that has more, and the beginning of the page to go on with; `None`: the first.
+type PageOf = (JobState, Option<String>);
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let json = serde_json::to_vec(self).map_err(|_| fmt::Error)?;
+        let json = serde_json::to_vec(&(&self.behind, &self.pages)).map_err(|_| fmt::Error)?;
         f.write_str(&URL_SAFE_NO_PAD.encode(json))
     }
 }
@@ -40,7 +43,9 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let json = URL_SAFE_NO_PAD.decode(text).ok();
-        json.and_then(|json| serde_json::from_slice(&json).ok())
+        let parts = json.and_then(|json| serde_json::from_slice::<(Option<Looked>, Vec<PageOf>)>(&json).ok());
+        parts
+            .map(|(behind, pages)| Self { behind, pages })
             .ok_or_else(|| "this is no cursor; take the one that an earlier list ended with".to_owned())
     }
 }
@@ -52,7 +57,7 @@ pub(super) struct Pages<'a> {
     filter: &'a Filter,
     page_size: usize,
     streams: Vec<Stream>,
-    behind: Option<(Option<u64>, JobState, JobId)>,
+    behind: Option<Looked>,
     looked_at: u64,
 }
 
@@ -64,6 +69,8 @@ struct Stream {
     begin: Option<Cursor>,
     /// Where the next one does.
     next: Option<Cursor>,
+    /// Whether some of the page was looked at.
+    entered: bool,
     /// Whether the pages may still hold what an earlier listing has looked at.
     resumes: bool,
     begun: bool,
@@ -107,6 +114,7 @@ impl<'a> Pages<'a> {
             let heads = self.streams.iter().enumerate().filter_map(|(at, s)| s.page.front().map(|job| (at, job)));
             let Some((at, _)) = heads.max_by(|(_, a), (_, b)| latest(a, b)) else { return Ok(None) };
             let Some(job) = self.streams[at].page.pop_front() else { return Ok(None) };
+            self.streams[at].entered = true;
             self.looked_at += 1;
             self.behind = Some((job.at_ms, job.state, job.id.clone()));
             if job.state.is_final() && self.filter.is_too_early(&job) {
@@ -126,9 +134,10 @@ impl<'a> Pages<'a> {
             self.fill(at).await?;
         }
         let left = self.streams.iter().filter(|stream| !stream.page.is_empty());
+        let behind = self.behind.clone().filter(|_| left.clone().any(|stream| stream.entered));
         let pages: Vec<_> =
             left.map(|stream| (stream.state, stream.begin.as_ref().map(|c| c.as_str().to_owned()))).collect();
-        Ok((!pages.is_empty()).then(|| Place { behind: self.behind.clone(), pages }))
+        Ok((!pages.is_empty()).then(|| Place { behind, pages }))
     }
 
     /// Reads pages of this state until one has jobs, or there are no more.
@@ -142,6 +151,9 @@ impl<'a> Pages<'a> {
             if let Some(behind) = behind.as_ref().filter(|_| stream.resumes) {
                 skip(&mut stream.page, behind);
                 stream.resumes = stream.page.is_empty();
+                stream.entered = true;
+            } else {
+                stream.entered = false;
             }
             (stream.begin, stream.ended, stream.next, stream.begun) = (begin, page.next.is_none(), page.next, true);
         }
@@ -151,12 +163,12 @@ impl<'a> Pages<'a> {
 
 impl Stream {
     fn new(state: JobState, begin: Option<Cursor>, resumes: bool) -> Self {
-        Self { state, page: VecDeque::new(), begin, next: None, resumes, begun: false, ended: false }
+        Self { state, page: VecDeque::new(), begin, next: None, entered: false, resumes, begun: false, ended: false }
     }
 }
 
 /// Leaves out what an earlier listing has looked at.
-fn skip(page: &mut VecDeque<JobSummary>, (at_ms, state, id): &(Option<u64>, JobState, JobId)) {
+fn skip(page: &mut VecDeque<JobSummary>, (at_ms, state, id): &Looked) {
     let Some(behind_ms) = *at_ms else {
         // Pending jobs have no instant, and this one may have been claimed meanwhile.
         if let Some(at) = page.iter().position(|job| job.id == *id) {
@@ -192,6 +204,7 @@ mod tests {
     use std::time::Duration;
 
     use retraced_jobs::failure::Code;
+    use serde::{Deserialize, Serialize};
 
     use super::*;
     use crate::cli::dead::GIVEN_UP;

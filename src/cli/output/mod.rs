@@ -37,10 +37,7 @@ pub(super) struct Output {
 impl Output {
     /// Results as text or as JSON; colours as this process was told ([`choose_colour`]).
     pub(super) fn new(json: bool) -> Self {
-        let stdout = std::io::stdout();
-        let size = || terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
-        let room = stdout.is_terminal().then(|| size().filter(|width| *width > 0).unwrap_or(WIDTH_DEFAULT));
-        Self { json, coloured: !json && is_coloured(&stdout), room, closed: Shared::new(false) }
+        Self { json, coloured: !json && is_coloured(&std::io::stdout()), room: room(), closed: Shared::new(false) }
     }
 
     /// Whether results are JSON.
@@ -142,6 +139,13 @@ impl Output {
             Ok(()) => Ok(()),
         }
     }
+}
+
+/// The columns of the terminal stdout is; `None`: it is none.
+pub(super) fn room() -> Option<usize> {
+    let stdout = std::io::stdout();
+    let size = || terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
+    stdout.is_terminal().then(|| size().filter(|width| *width > 0).unwrap_or(WIDTH_DEFAULT))
 }
 
 /// Whether and where this process writes in colour, help and errors included. `Auto`: on terminals, unless the environment says otherwise (`NO_COLOR`,

@@ -184,21 +184,12 @@ impl Table {
     }
 
     fn block(&self, cells: &[Cell], room: usize) -> String {
-        let mut text = String::new();
-        for (column, cell) in self.columns.iter().zip(cells).filter(|(_, cell)| !cell.text.is_empty()) {
+        let told = self.columns.iter().zip(cells).filter(|(_, cell)| !cell.text.is_empty());
+        let lines = told.map(|(column, cell)| {
             let head = Style::Head.paint(column.head, self.coloured);
-            let beside = if column.head.is_empty() { 0 } else { columns(column.head) + 1 };
-            let lines = wrapped(&cell.text, if beside + columns(&cell.text) <= room { room - beside } else { room });
-            text += &head;
-            if !column.head.is_empty() {
-                text.push(if lines.len() == 1 && beside + columns(&cell.text) <= room { ' ' } else { '\n' });
-            }
-            for line in lines {
-                text += &cell.style.paint(line, self.coloured);
-                text.push('\n');
-            }
-        }
-        text
+            named(if column.head.is_empty() { "" } else { &head }, columns(column.head), cell, room, self.coloured)
+        });
+        lines.collect()
     }
 }
 
@@ -211,24 +202,34 @@ fn is_number(cell: &str) -> bool {
     !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
-/// Named values below a title: side by side where there is room, else each below its name.
+/// Named values below a title; where room is short, one after the other.
 pub(super) fn sheet(title: &str, values: &[(&str, Cell)], room: Option<usize>, coloured: bool) -> String {
     const INDENT: usize = 2;
-    /// Room for values below which names get lines of their own.
+    /// Room for values without which they stand below their names.
     const BESIDE_MIN: usize = 20;
     let names = values.iter().map(|(name, _)| columns(name)).max().unwrap_or(0);
-    let beside = room.is_none_or(|room| room >= INDENT + names + GAP + BESIDE_MIN);
     let mut text = Style::Head.paint(title, coloured) + "\n";
     for (name, cell) in values {
-        let value = cell.style.paint(&cell.text, coloured);
-        let padding = " ".repeat(names - columns(name));
-        let name = Style::Dim.paint(name, coloured);
-        text += &match beside {
-            true => format!("  {name}{padding}  {value}\n"),
-            false => format!("{name}\n  {value}\n"),
+        let narrow = room.filter(|room| *room < INDENT + names + GAP + BESIDE_MIN);
+        let (value, painted) = (cell.style.paint(&cell.text, coloured), Style::Dim.paint(name, coloured));
+        text += &match narrow {
+            None => format!("  {painted}{}  {value}\n", " ".repeat(names - columns(name))),
+            Some(room) => named(&painted, columns(name), cell, room, coloured),
         };
     }
     text
+}
+
+/// A value beside its name, or below it where it does not fit.
+fn named(painted: &str, name_columns: usize, cell: &Cell, room: usize, coloured: bool) -> String {
+    let beside = if name_columns == 0 { 0 } else { name_columns + 1 };
+    if beside + columns(&cell.text) <= room {
+        let blank = if beside == 0 { "" } else { " " };
+        return format!("{painted}{blank}{}\n", cell.style.paint(&cell.text, coloured));
+    }
+    let head = if beside == 0 { String::new() } else { format!("{painted}\n") };
+    let lines = wrapped(&cell.text, room).into_iter().map(|line| cell.style.paint(line, coloured) + "\n");
+    head + &lines.collect::<String>()
 }
 
 #[cfg(test)]
@@ -310,6 +311,6 @@ mod tests {
     fn a_sheet_puts_names_above_values_where_room_is_short() {
         let values = [("kind", Cell::from("email.send".to_owned())), ("max attempts", Cell::from("5".to_owned()))];
         assert_eq!(sheet("job a", &values, None, false), "job a\n  kind          email.send\n  max attempts  5\n");
-        assert_eq!(sheet("job a", &values, Some(20), false), "job a\nkind\n  email.send\nmax attempts\n  5\n");
+        assert_eq!(sheet("job a", &values, Some(14), false), "job a\nkind\nemail.send\nmax attempts 5\n");
     }
 }
