@@ -357,7 +357,7 @@ fn secrets_of_urls_are_never_printed() {
         (wrong.as_str(), stats, Some(1), "check user and password"),
         (&server.url(), stats, Some(1), "check user and password"),
         ("redis://:a-secret@127.0.0.1:1", stats, Some(1), "127.0.0.1:1"),
-        ("redis//a-secret", stats, Some(1), "redis://[user:password@]host"),
+        ("redis//a-secret", stats, Some(2), "redis://[user:password@]host"),
         ("redis://:a-secret@127.0.0.1:1", &["--help"], Some(0), "RETRACED_REDIS_URL"),
         (
             "redis://127.0.0.1:1",

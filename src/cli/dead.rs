@@ -30,17 +30,14 @@ pub(super) enum Dead {
     )]
     Show(Selection),
     /// Give them a fresh start: failures and crashes begin again at zero.
-    ///
-    /// Many are taken in slices, latest first; a job that dies again meanwhile is not taken twice, and one that somebody else moves is left alone.
     #[command(
+        after_help = "Many are taken in slices, latest first. A job that dies again meanwhile is not taken twice, and one that\nsomebody else moves is left alone.",
         override_usage = "retraced dead redrive [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Redrive(Selection),
     /// Remove them with their history, for good.
-    ///
-    /// Many are taken in slices, latest first; a job that dies meanwhile is not taken, and one that somebody else moves is left alone. There is no way back:
-    /// `retraced dead list` with the same options shows them first.
     #[command(
+        after_help = "Many are taken in slices, latest first. A job that dies meanwhile is not taken, and one that somebody else\nmoves is left alone. There is no way back: `retraced dead list` with the same options shows them first.",
         override_usage = "retraced dead discard [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Discard(Selection),

@@ -28,7 +28,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
-use retraced_jobs::store::Store;
+use retraced_jobs::store::redis::RedisOptions;
+use retraced_jobs::store::{Store, StoreError};
 
 use self::error::CliError;
 use self::output::{Output, choose_colour, complain, note, one_line};
@@ -87,6 +88,9 @@ enum Command {
     /// Work jobs by sending each to a webhook; drains on SIGINT or SIGTERM.
     Work(work::Work),
     /// Enqueue one job, or one a line of a file.
+    #[command(
+        override_usage = "retraced enqueue [OPTIONS] --queue <QUEUE> <--kind <KIND> --payload <JSON>|--from <FILE>>"
+    )]
     Enqueue(Box<enqueue::Enqueue>),
     /// Show all queues: depths, oldest job, paused or not.
     Queues(queues::Queues),
@@ -120,12 +124,20 @@ struct Desk {
 impl Desk {
     /// The store, after it was found to be there and fit for jobs.
     async fn store(&self) -> Result<Arc<dyn Store>, CliError> {
-        match RedisStore::connect(&self.redis).await {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(error) if error.is_retryable() => Err(CliError::Failed(format!(
+        let store = match RedisStore::open(&self.redis, RedisOptions::default()) {
+            Ok(store) => store,
+            Err(StoreError::Refused { reason, .. }) => return Err(CliError::Usage(reason)),
+            Err(error) => return Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&error)))),
+        };
+        match store.probe().await {
+            Ok(_) => Ok(Arc::new(store)),
+            Err(StoreError::Unavailable { cause, .. }) => Err(CliError::Failed(format!(
                 "Redis cannot be reached: {}; start it, or say where it is with --redis URL or RETRACED_REDIS_URL",
-                one_line(&error)
+                one_line(&cause)
             ))),
+            Err(StoreError::Refused { reason, .. }) => {
+                Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&reason))))
+            }
             Err(error) => Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&error)))),
         }
     }
