@@ -7,6 +7,7 @@ mod kills;
 mod life;
 mod neighbours;
 mod outage;
+mod regressions;
 mod replies;
 mod shutdown;
 mod simulation;
