@@ -11,7 +11,7 @@ use retraced_jobs::store::{Desk, Retention, RetentionRule, Transitions};
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
-use crate::support::{Do, Verb, Work, World, WorldBuilder, millis, secs};
+use crate::support::{Do, Fault, Verb, Work, World, WorldBuilder, millis, secs};
 
 /// Two tries at once, then one after 5 s, then one after 10 s.
 fn three_tier() -> WorldBuilder {
@@ -205,5 +205,43 @@ async fn what_has_ended_is_never_kept_for_ever() {
         assert_eq!(world.store.job(&world.queue, id).await.unwrap(), None);
     }
     assert!(world.store.calls(Verb::Trim) > 0);
+    world.close().await;
+}
+
+/// A world that hears no hints.
+async fn deaf() -> World {
+    let world = World::start().await;
+    world.store.plan(|verb, _| (verb == Verb::Hints).then_some(Fault::Refuse));
+    world.kill_and_await_successor("store-link").await;
+    // Idle polls have become as rare as they get.
+    tokio::time::sleep(secs(60)).await;
+    world
+}
+
+/// Put there by another process, which tells this one nothing.
+#[tokio::test(start_paused = true)]
+async fn a_lost_hint_never_leaves_a_job_waiting() {
+    let world = deaf().await;
+    for name in ["one", "two"] {
+        let options = JobOptions { id: Some(JobId::parse(name).unwrap()), ..JobOptions::default() };
+        let job = seal_job(&Work::succeed(), &options).unwrap();
+        let id = job.id.clone();
+        let call = world.desk_call().await;
+        world.store.enqueue(call, &world.queue, &[job]).await.unwrap();
+        world.until_within(secs(6), "it is found", || world.state(&id) == JobState::Completed).await;
+        tokio::time::sleep(secs(60)).await;
+    }
+    world.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_hint_never_hides_a_wish_to_cancel() {
+    let world = deaf().await;
+    let id = world.enqueue("one", Work::then(Do::StopWhenAsked)).await;
+    world.until("it runs", || world.book.running() == 1).await;
+    world.cancel(&id).await;
+    // A third of a lease of 30 s.
+    world.until_within(secs(11), "it is told", || world.book.running() == 0).await;
+    world.until_state(&id, JobState::Cancelled).await;
     world.close().await;
 }
