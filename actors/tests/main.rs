@@ -8,6 +8,7 @@ mod life;
 mod look;
 mod neighbours;
 mod outage;
+mod regressions;
 mod replies;
 mod shutdown;
 mod simulation;
