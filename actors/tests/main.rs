@@ -5,6 +5,7 @@ mod backpressure;
 mod closing;
 mod kills;
 mod life;
+mod look;
 mod neighbours;
 mod outage;
 mod regressions;
