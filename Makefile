@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test check unit examples docs layout latency torture redis nextest
+.PHONY: help demo test check unit examples docs layout latency torture mutants redis nextest
 # The torture scenarios that CI plays, in a quick form.
 SAMPLE := binary(torture) and test(/::t(01|02|06|07|08|09|14|24|25|33)_/)
 
@@ -37,6 +37,9 @@ latency: ## How soon an idle worker begins, in figures
 
 torture: redis nextest ## All that is known to go wrong, at full size; writes docs/torture.md
 	@scripts/torture
+
+mutants: redis nextest ## Breaks the code in many places; a test must notice each. Writes docs/mutants.md
+	@scripts/mutants
 
 redis: ## Finds a redis-server or valkey-server, or installs one with the system's package manager
 	@scripts/ensure-redis

@@ -362,6 +362,45 @@ async fn no_transition_is_ever_two_commands() {
     }
 }
 
+/// Goal: a job that is tried again and again takes no more room than its bounds say, also where no reader looks. Method: attempts that end in every way which gives
+/// the job back; after each the fields of `history` are counted.
+#[tokio::test]
+async fn a_job_tried_again_and_again_never_takes_more_room() {
+    const KEPT: usize = 3 + 7;
+    let mut world = World::new().await;
+    let (store, queue) = (world.store.clone(), world.queue.clone());
+    let reclaim = Reclaim { limit: 1, lease: LEASE, crashes_max: 1000, losses_max: 1000 };
+    let call = world.call();
+    store.reclaim(call, &queue, &reclaim).await.unwrap();
+    world.enqueue(&["a"]).await;
+    let mut hand = world.server.connection();
+    for round in 1..=60 {
+        let call = world.call();
+        let lease = if round % 3 == 0 { Duration::ZERO } else { LEASE };
+        let claims = store.claim(call, &queue, &request(1, lease)).await.unwrap();
+        match round % 3 {
+            0 => {
+                let call = world.call();
+                assert_eq!(store.reclaim(call, &queue, &reclaim).await.unwrap().jobs.len(), 1);
+            }
+            1 => drop(world.settle(&[settlement(&claims, 0, Verdict::Retry { delay: Duration::ZERO })]).await),
+            _ => drop(world.settle(&[settlement(&claims, 0, Verdict::ReleaseNow)]).await),
+        }
+        let fields: Vec<Vec<u8>> = hand.hkeys(world.key("history")).unwrap();
+        let own = fields.iter().filter(|field| field.starts_with(b"a\0")).count();
+        assert_eq!(own, round.min(KEPT), "after {round} attempts");
+        let others: [usize; 3] = ["job", "past", "pending"].map(|name| match name {
+            "pending" => hand.llen(world.key(name)).unwrap(),
+            _ => hand.hlen(world.key(name)).unwrap(),
+        });
+        assert!(others.iter().all(|kept| *kept <= 2), "after {round} attempts: {others:?}");
+    }
+    let call = world.call();
+    store.discard(call, &queue, &[id("a").into()]).await.unwrap();
+    let left: Vec<Vec<u8>> = hand.hkeys(world.key("history")).unwrap();
+    assert!(!left.iter().any(|field| field.starts_with(b"a\0")), "{left:?}");
+}
+
 /// Goal: what a foreign hand writes into a key neither stops the queue nor is handed to a worker. Method: a corpus of entries nobody of us writes; every
 /// verb runs over it, and two good jobs must come through.
 #[tokio::test]
