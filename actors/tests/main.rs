@@ -12,4 +12,5 @@ mod shutdown;
 mod simulation;
 mod support;
 mod suspects;
+mod watchdog;
 mod zombies;

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | [`Transitions`] | queue actor, fetcher, settler, retry scheduler, watchdog | enqueue, claim, settle, turn, promote, reclaim |
 //! | [`Leases`] | lease keeper | renew |
-//! | [`Desk`] | operators | readers; redrive, cancel, discard, pause, trim, audit |
+//! | [`Desk`] | operators | readers; redrive, cancel, discard, pause, trim, audit, inspect |
 //! | [`Ledger`] | ledger, worker rows | events, heartbeats |
 //!
 //! **Sending a call again.** A call that mutates carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send the same call
@@ -38,7 +38,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName};
-use crate::trace::{JobView, SupervisionEvent};
+use crate::trace::{Finding, JobView, SupervisionEvent};
 
 /// Most items one call may carry or ask for. A call with more is refused with [`StoreError::Refused`]: split it. Asking for none does everything but
 /// take jobs.
@@ -150,8 +150,13 @@ pub trait Desk: Send + Sync + 'static {
     /// Removes one slice of what retention no longer keeps: completed, dead, poisoned, cancelled jobs, in this order and the oldest first.
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
 
-    /// Counts whether every job is in exactly one container. Reports; repairs nothing.
+    /// Counts whether every job is in exactly one container. Costs the same on any queue; repairs nothing.
     fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
+
+    /// Looks through a whole queue, in small steps, for what no step of ours leaves behind: jobs in no container or in two, grants without a lease, entries of
+    /// jobs that are not kept, a wrong count. With `mend` it is mended, and no job is deleted. Everything goes on meanwhile; sent twice, or by two at a time,
+    /// it does no harm. Takes as long as the queue is large: some 20 s for a million jobs.
+    fn inspect<'a>(&'a self, queue: &'a QueueName, mend: bool) -> StoreFuture<'a, Vec<Finding>>;
 }
 
 /// What is kept about the workers themselves. Not part of any transition.

@@ -441,6 +441,12 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
+    /// Whether every job is in one container, as far as counts tell.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
+        self.difference() == 0 && self.grant_difference == 0
+    }
+
     /// Jobs stored minus jobs accounted for. Zero when the queue adds up; positive when jobs are in limbo.
     #[must_use]
     pub fn difference(&self) -> i64 {

@@ -15,6 +15,7 @@ use retraced_jobs::store::{
     CallId, ClaimRequest, Claims, Desk, Enqueued, Hint, Lane, Lanes, Leases, Ledger, Moved, Reclaim, Retention,
     RetentionRule, Settled, Settlement, Store, StoreError, Transitions, TrimPolicy, Verdict,
 };
+use retraced_jobs::trace::FindingKind;
 use support::redis_server::RedisServer;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -245,6 +246,7 @@ async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Res
         14 => store.audit(&queue).await.map(drop),
         15 => store.job(&queue, &id("h0")).await.map(drop),
         16 => store.jobs(&queue, JobState::Processing, None, 10).await.map(drop),
+        17 => store.inspect(&queue, true).await.map(drop),
         _ => return None,
     })
 }
@@ -378,7 +380,11 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     store.redrive(world.call(), &queue, &[id("later").into()]).await.unwrap();
     assert_eq!(ids(&world.claim(10).await), ["later"]);
     store.discard(world.call(), &queue, &[id("damaged").into()]).await.unwrap();
-    store.audit(&queue).await.unwrap();
+    let found = store.inspect(&queue, true).await.unwrap();
+    assert!(found.iter().any(|finding| finding.kind == FindingKind::EntryWithoutJob), "{found:?}");
+    let audit = store.audit(&queue).await.unwrap();
+    assert!(audit.adds_up(), "{audit:?} after {found:?}");
+    assert_eq!(store.inspect(&queue, true).await.unwrap(), []);
     let stats = store.stats(&queue).await.unwrap();
     assert!(stats.garbage_total > 0 && !stats.paused, "{stats:?}");
     store.trim(world.call(), &queue, &keep_nothing()).await.unwrap();

@@ -60,8 +60,12 @@ where
     F: Future<Output = ()>,
 {
     guarantee(world.worker(1)).await;
-    let audit = world.worker(99).audit().await;
-    assert_eq!((audit.difference(), audit.grant_difference), (0, 0), "the queue does not add up: {audit:?}");
+    let desk = world.worker(99);
+    let audit = desk.audit().await;
+    assert!(audit.adds_up(), "the queue does not add up: {audit:?}");
+    let before = desk.snapshot().await;
+    assert_eq!(desk.store.inspect(&desk.queue, true).await.unwrap(), [], "only a foreign hand leaves anything to find");
+    assert_eq!(desk.snapshot().await, before, "and what is sound is left as it is");
 }
 
 /// Every guarantee, by area.
