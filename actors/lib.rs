@@ -49,7 +49,7 @@ pub mod bounds {
     pub use crate::inflight::{CLAIM_BYTES_MAX, PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, UNSTARTED_MAX};
     pub use crate::lease_keeper::RENEWALS_PER_LEASE;
     pub use crate::ledger::{EVENTS_A_WRITE_MAX, HEARTBEAT_EVERY, WRITE_EVERY};
-    pub use crate::options::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
+    pub use crate::options::{BUILD_BYTES_MAX, CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
     pub use crate::pool::EXECUTOR_START_TIMEOUT;
     pub use crate::queue::ENQUEUE_PATIENCE;
     pub use crate::retry_scheduler::{LOOK_MAX, PROMOTE_MAX};

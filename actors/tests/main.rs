@@ -4,6 +4,7 @@
 mod backpressure;
 mod closing;
 mod kills;
+mod ledger;
 mod life;
 mod neighbours;
 mod outage;

@@ -9,7 +9,8 @@
 //!
 //! **Sending a call again.** A call that mutates carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send the same call
 //! with the same id: a store that had applied it gives the same reply and does nothing. A claim sent again gives what it granted and what still
-//! stands of it. Replies are kept until the lane's next call, at least for a day.
+//! stands of it. Replies are kept until the lane's next call, at least for a day, or for an hour where a queue has more than 4,096 lanes; what processes that died
+//! have left is forgotten by whoever brings new lanes.
 //!
 //! **Batches** are done in order, as if one item after the other: an id named twice meets what its first mention did. An empty one is fine. Jobs put back to the
 //! front by one call stand there in the order of the call.
@@ -164,7 +165,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// Makes these queues known to [`Desk::queues`].
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
 
-    /// Appends supervision events, oldest first; the store keeps the latest [`LEDGER_EVENTS_MAX`].
+    /// Appends supervision events, oldest first; the store keeps the latest [`LEDGER_EVENTS_MAX`], and no more of them than are [`LEDGER_BYTES_MAX`] together.
     fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()>;
 
     /// Supervision events, latest first, a page at a time. `limit` is capped at [`BATCH_MAX`], and is at least 1.
@@ -182,6 +183,12 @@ pub trait Ledger: Send + Sync + 'static {
 
 /// Most supervision events the store keeps; older ones are dropped.
 pub const LEDGER_EVENTS_MAX: usize = 10_000;
+
+/// Most bytes of supervision events, encoded, the store keeps; older ones are dropped. The latest is kept whatever its size.
+pub const LEDGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Most kinds a worker row lists.
+pub const WORKER_ROW_KINDS_MAX: usize = 200;
 
 /// How long a worker row is kept after its last heartbeat.
 pub const WORKER_ROW_AGE_MAX: Duration = Duration::from_secs(60 * 60);

@@ -28,7 +28,7 @@ impl Transitions for MemoryStore {
         async move {
             bounded("claim", request.limit)?;
             self.write(queue, |queue, now| {
-                let claims = queue.once("claim", call, |queue| queue.claim(request, call.incarnation, now))?;
+                let claims = queue.once("claim", call, now, |queue| queue.claim(request, call.incarnation, now))?;
                 Ok(queue.still_held(claims))
             })
         }
@@ -59,7 +59,7 @@ impl Transitions for MemoryStore {
             bounded("turn", settlements.len())?;
             bounded("turn", request.limit)?;
             self.write(queue, |queue, now| {
-                let (settled, claims) = queue.once("turn", call, |queue| {
+                let (settled, claims) = queue.once("turn", call, now, |queue| {
                     let settled = queue.settle(settlements, now);
                     (settled, queue.claim(request, call.incarnation, now))
                 })?;

@@ -854,9 +854,14 @@ pub(super) async fn heartbeat(
 }
 
 /// `record.lua`
-pub(super) async fn record(link: &Link, events_max: usize, events: &[Vec<u8>]) -> Result<(), StoreError> {
+pub(super) async fn record(
+    link: &Link,
+    events_max: usize,
+    bytes_max: usize,
+    events: &[Vec<u8>],
+) -> Result<(), StoreError> {
     let mut reply = on_key("record", link, keys::LEDGER, &RECORD, |command| {
-        command.arg(events_max).arg(events);
+        command.arg(events_max).arg(bytes_max).arg(events);
     })
     .await?;
     reply.status().map(drop)

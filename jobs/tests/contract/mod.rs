@@ -157,6 +157,7 @@ macro_rules! for_each_guarantee {
                 a_forgotten_process_begins_anew;
             ledger: events_are_told_latest_first_page_by_page,
                 the_ledger_keeps_the_latest_events_up_to_its_bound,
+                the_ledger_keeps_no_more_bytes_than_its_bound,
                 a_worker_is_seen_when_it_says_so_until_it_is_forgotten,
                 announced_queues_are_listed_by_name;
             hints: whoever_found_nothing_is_told_when_there_is_something,
