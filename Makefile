@@ -2,7 +2,9 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test check unit examples docs layout redis nextest
+.PHONY: help demo test check unit examples docs layout latency torture redis nextest
+# The torture scenarios that CI plays, in a quick form.
+SAMPLE := binary(torture) and test(/::t(01|02|06|07|08|09|14|24|25|33)_/)
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \2/p' Makefile
@@ -18,7 +20,7 @@ check: ## Format, and lints with and without the command line
 	cargo clippy --workspace --all-targets --features cli -- -D warnings
 
 unit: redis nextest ## All tests and doctests
-	cargo nextest run --workspace --features cli
+	cargo nextest run --workspace --features cli -E 'not test(/::t[0-9]+_/) or $(SAMPLE)'
 	cargo test --quiet --workspace --features cli --doc
 
 examples: ## Every example builds; the tests run them and read their output
@@ -29,6 +31,12 @@ docs: ## The documents, with warnings denied
 
 layout: ## The Redis layout in figures, beside a bare loop
 	cargo bench --quiet --package retraced-jobs --bench layout
+
+latency: ## How soon an idle worker begins, in figures
+	cargo bench --quiet --bench latency
+
+torture: redis nextest ## All that is known to go wrong, at full size; writes docs/torture.md
+	@scripts/torture
 
 redis: ## Finds a redis-server or valkey-server, or installs one with the system's package manager
 	@scripts/ensure-redis

@@ -129,6 +129,9 @@ fn log(event: &SupervisionEvent) {
             let owner = owner.map(|o| o.short()).unwrap_or_default();
             say!(warn, "lease ran out, job taken back", %queue, %job, %owner, crashes, charged, poisoned)
         }
+        EventKind::ClaimsLost { queue, claims, released } => {
+            say!(warn, "claims came to a bad end, their jobs were handed back", %queue, claims, released)
+        }
         EventKind::GraceGiven { queue, grace_ms } => {
             say!(warn, "nobody could renew, leases get a grace", %queue, grace_ms)
         }

@@ -28,6 +28,9 @@ pub const CLAIM_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a granted job may wait for an executor; then it goes back to the front of the queue and is charged nothing.
 pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);
 
+/// Most claims that are handed back when they came to a bad end; what others were granted comes back when its lease runs out.
+pub const LOST_CLAIMS_MAX: usize = 100;
+
 /// A grant's number in this table.
 pub(crate) type Grant = u64;
 
@@ -54,6 +57,8 @@ struct Table {
     finished: VecDeque<Grant>,
     /// Jobs asked for in claims whose replies are not here yet.
     asked: usize,
+    /// Claims that were sent, and whose replies nobody will read.
+    lost_claims: Vec<Nonce>,
     executors: HashMap<ExecutorId, Place>,
     crew: Crew,
     idle: Vec<ExecutorId>,
@@ -223,20 +228,24 @@ impl Drop for Settling {
     }
 }
 
-/// A claim on its way to the store, counted against the credits until it is answered or dropped.
+/// A claim on its way to the store, counted against the credits until it is answered or dropped. One that was sent and is dropped unanswered has come to a bad
+/// end: what it may have been granted is [handed back](Inflight::lost_claims).
 pub(crate) struct OpenClaim {
     inflight: Arc<Inflight>,
+    sent: Option<Nonce>,
     pub(crate) limit: usize,
     pub(crate) bytes_max: usize,
 }
 
 impl OpenClaim {
-    pub(crate) fn request(&self, lease: Duration, nonce: Nonce) -> ClaimRequest {
+    pub(crate) fn request(&mut self, lease: Duration, nonce: Nonce) -> ClaimRequest {
+        self.sent = Some(nonce);
         ClaimRequest { limit: self.limit, bytes_max: self.bytes_max, lease, nonce }
     }
 
     /// The store has answered: the jobs enter the table, and idle executors are woken.
-    pub(crate) fn grant(self, claims: Claims, expires: Instant) -> Granted {
+    pub(crate) fn grant(mut self, claims: Claims, expires: Instant) -> Granted {
+        self.sent = None;
         let jobs = claims.jobs.len();
         let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
         // A claim that stopped with half of its bytes unused did not stop for want of bytes.
@@ -250,6 +259,11 @@ impl Drop for OpenClaim {
     fn drop(&mut self) {
         let mut table = self.inflight.lock();
         table.asked = table.asked.saturating_sub(self.limit);
+        if let Some(nonce) = self.sent
+            && table.lost_claims.len() < LOST_CLAIMS_MAX
+        {
+            table.lost_claims.push(nonce);
+        }
         drop(table);
         self.inflight.changed.notify_waiters();
     }
@@ -290,7 +304,12 @@ impl Inflight {
         }
         table.asked += limit;
         let bytes_max = CLAIM_BYTES_MAX - table.waiting_bytes;
-        Some(OpenClaim { inflight: self.clone(), limit, bytes_max })
+        Some(OpenClaim { inflight: self.clone(), sent: None, limit, bytes_max })
+    }
+
+    /// The claims that came to a bad end since this was asked for the last time.
+    pub(crate) fn lost_claims(&self) -> Vec<Nonce> {
+        std::mem::take(&mut self.lock().lost_claims)
     }
 
     /// Whether a further crash would poison the job. Where a single crash does, there is nothing to try.

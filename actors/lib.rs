@@ -46,7 +46,9 @@ pub mod bounds {
     };
     pub use crate::health::{CALL_TIMEOUT, OUTAGE_WAIT_MAX, REFUSED_TOLD_EVERY, REFUSED_WAIT};
     pub use crate::house::LANES_MAX;
-    pub use crate::inflight::{CLAIM_BYTES_MAX, PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, UNSTARTED_MAX};
+    pub use crate::inflight::{
+        CLAIM_BYTES_MAX, LOST_CLAIMS_MAX, PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, UNSTARTED_MAX,
+    };
     pub use crate::lease_keeper::RENEWALS_PER_LEASE;
     pub use crate::ledger::{EVENTS_A_WRITE_MAX, HEARTBEAT_EVERY, WRITE_EVERY};
     pub use crate::options::{BUILD_BYTES_MAX, CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};

@@ -79,11 +79,11 @@ impl SettlerState {
 }
 
 /// Sends one batch until it is answered. The task that awaits this owns the outcome, whoever has ended meanwhile.
-async fn settle(house: &House, room: &Room, settling: Settling, open: Option<OpenClaim>) {
+async fn settle(house: &House, room: &Room, settling: Settling, mut open: Option<OpenClaim>) {
     let mut lane = house.lanes.take().await;
     let call = lane.next_call();
     let sent = Instant::now();
-    let answer = match &open {
+    let answer = match &mut open {
         Some(claim) => {
             let request = claim.request(house.options.lease, Dice::nonce());
             let turn = || house.store.turn(call, &room.name, &settling.settlements, &request);

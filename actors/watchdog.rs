@@ -1,4 +1,4 @@
-//! The watchdog: takes back leases nobody renews, names stuck handlers, settles the attempts of zombies, sends back what waits too long, trims what
+//! The watchdog: takes back leases nobody renews, hands back what lost claims were granted, names stuck handlers, settles the attempts of zombies, sends back what waits too long, trims what
 //! retention no longer keeps, and audits that nothing is in limbo.
 //!
 //! It sleeps until the next lease runs out, [`WATCH_MIN`] to [`WATCH_MAX`]. Bounds: one round under way; reclaims and trims go in slices of
@@ -104,6 +104,7 @@ impl WatchdogState {
         let house = self.house.clone();
         self.round = Some(errand::send_out(myself, async move {
             let rounds = house.rooms.iter().map(|room| async {
+                reconcile(&house, room).await;
                 let next = reclaim(&house, room).await;
                 if trim(&house, room).await { WATCH_MIN } else { next }
             });
@@ -170,6 +171,31 @@ impl WatchdogState {
             );
             self.house.root.tell(SupervisorMessage::GiveUp { child: "watchdog".into(), reason });
         }
+    }
+}
+
+/// Hands back what claims of ours were granted that came to a bad end: a reply that cannot be read, a bug that ended whoever waited for it.
+async fn reconcile(house: &House, room: &Room) {
+    let lost = room.inflight.lost_claims();
+    if lost.is_empty() {
+        return;
+    }
+    let (mut released, mut from) = (0, None);
+    loop {
+        let mut lane = house.lanes.take().await;
+        let call = lane.next_call();
+        let reconcile = || house.store.reconcile(call, &room.name, house.incarnation, &lost, from.clone());
+        let Some(Ok(slice)) = house.health.until_known("reconcile", reconcile).await else { break };
+        released += slice.released.len();
+        from = slice.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    if released > 0 {
+        let kind = EventKind::ClaimsLost { queue: room.name.clone(), claims: lost.len(), released };
+        house.events.emit("watchdog", 0, kind);
+        room.work_may_wait();
     }
 }
 

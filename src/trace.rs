@@ -144,6 +144,12 @@ fn tell_attempt(f: &mut fmt::Formatter<'_>, attempt: &StoredAttempt) -> fmt::Res
                 instant(*lease_expired_ms)
             )
         }
+        Ok(AttemptRecord::Unclaimed { incarnation }) => writeln!(
+            f,
+            "{}  attempt {n} never began: the grant did not reach worker {}",
+            instant(attempt.settled_ms),
+            incarnation.short()
+        ),
         Err(unreadable) => writeln!(
             f,
             "{}  attempt {n} cannot be read: {}",

@@ -174,3 +174,19 @@ async fn a_panic_inside_the_store_stops_nobody_for_good() {
         }
     }
 }
+
+/// Goal: what a claim was granted whose reply cannot be read runs soon, not a lease later, and nobody is charged.
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_cannot_be_read_costs_no_lease() {
+    for verb in [Verb::Claim, Verb::Turn] {
+        let world = World::build().options(|options| options.lease = secs(600)).start().await;
+        world.store.once(verb, 1, Fault::Garbled);
+        let ids = world.enqueue_many("job", 12, &Work::lasting(millis(5))).await;
+        world.until_within(secs(20), "all done", || world.stats().completed_total == 12).await;
+        assert!(world.count(|kind| matches!(kind, EventKind::ClaimsLost { claims: 1, .. })) <= 1, "{verb:?}");
+        assert_eq!(world.store.calls(Verb::Reconcile), 1, "{verb:?}");
+        assert_eq!(world.book.count(), 12, "{verb:?}");
+        assert!(ids.iter().all(|id| world.view(id).counters.crashes == 0), "{verb:?}");
+        world.close().await;
+    }
+}

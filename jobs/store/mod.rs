@@ -2,7 +2,7 @@
 //!
 //! | trait | held by | verbs |
 //! | --- | --- | --- |
-//! | [`Transitions`] | queue actor, fetcher, settler, retry scheduler, watchdog | enqueue, claim, settle, turn, promote, reclaim |
+//! | [`Transitions`] | queue actor, fetcher, settler, retry scheduler, watchdog | enqueue, claim, settle, turn, promote, reclaim, reconcile |
 //! | [`Leases`] | lease keeper | renew |
 //! | [`Desk`] | operators | readers; redrive, cancel, discard, pause, trim, audit, inspect |
 //! | [`Ledger`] | ledger, worker rows | events, heartbeats |
@@ -29,8 +29,8 @@ pub use error::StoreError;
 pub use lanes::{Lane, Lanes};
 pub use model::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
-    Promoted, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Renewal, Renewed, Retention, RetentionRule, Seen, Settled,
-    Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    Promoted, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Retention, RetentionRule,
+    Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 
 use std::time::Duration;
@@ -38,7 +38,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName};
+use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::trace::{Finding, JobView, SupervisionEvent};
 
 /// Most items one call may carry or ask for. A call with more is refused with [`StoreError::Refused`]: split it. Asking for none does everything but
@@ -100,6 +100,18 @@ pub trait Transitions: Send + Sync + 'static {
     /// Each run leaves a stamp; when there are leases and the stamp before is missing or older than half a lease, nobody could renew, and nothing is taken for
     /// one more lease; never for more than one lease of the run that asks.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
+
+    /// Releases, at no cost (releases + 1), what `owner` was granted by the claims of these nonces: claims that came to a bad end, so that nobody will run
+    /// what they granted. Looks at one slice of the grants; go on with the cursor until it is `None`. A job that was to be cancelled is. A nonce that may still
+    /// be answered must not be among them. At most [`BATCH_MAX`] nonces.
+    fn reconcile<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        owner: Incarnation,
+        lost: &'a [Nonce],
+        cursor: Option<Cursor>,
+    ) -> StoreFuture<'a, Reconciled>;
 }
 
 /// Keeping what is held.

@@ -179,6 +179,15 @@ pub struct ReclaimedJob {
     pub poisoned: bool,
 }
 
+/// What a slice of a reconciliation did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reconciled {
+    /// Jobs released to the front of the queue, in no particular order.
+    pub released: Vec<JobId>,
+    /// Where to go on; `None` when all grants were seen.
+    pub next: Option<Cursor>,
+}
+
 /// What became of renewals.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Renewed {

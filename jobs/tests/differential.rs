@@ -20,12 +20,12 @@ use proptest::test_runner::{Config, FailurePersistence, FileFailurePersistence, 
 use retraced_jobs::clock::Clock;
 use retraced_jobs::codec::encode_attempt;
 use retraced_jobs::failure::Code;
-use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt, Token};
+use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt, Token};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    CallId, ClaimRequest, Claims, Enqueued, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Renewal, Retention,
-    RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
+    CallId, ClaimRequest, Claims, Enqueued, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewal,
+    Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
 };
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, JobView};
 use support::redis_server::RedisServer;
@@ -118,6 +118,11 @@ enum Step {
         ample: bool,
         crashes_max: u32,
         losses_max: u32,
+    },
+    /// The claim of one of the latest grants came to a bad end.
+    Reconcile {
+        owner: usize,
+        lost: usize,
     },
     Renew {
         grants: Vec<usize>,
@@ -246,6 +251,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..4_usize, any::<bool>(), 1..4_u32, 1..9_u32).prop_map(|(limit, ample, crashes_max, losses_max)| {
             Step::Reclaim { limit, ample, crashes_max, losses_max }
         }),
+        1 => (0..WORKERS, 0..4_usize).prop_map(|(owner, lost)| Step::Reconcile { owner, lost }),
         1 => (vec(0..5_usize, 0..4), any::<bool>(), any::<bool>())
             .prop_map(|(grants, soon, begins)| Step::Renew { grants, soon, begins }),
         3 => aimed().prop_map(Step::Redrive),
@@ -284,6 +290,7 @@ enum Call {
     Turn(Vec<Settlement>, ClaimRequest),
     Promote(usize),
     Reclaim(Reclaim),
+    Reconcile(Incarnation, Vec<Nonce>),
     Redrive(Vec<Target>),
     Cancel(Vec<Target>),
     Discard(Vec<Target>),
@@ -298,6 +305,7 @@ enum Reply {
     Turned(Vec<Settled>, Claims),
     Promoted(Promoted),
     Reclaimed(Reclaimed),
+    Reconciled(Reconciled),
     Moved(Vec<Moved>),
     Trimmed(Trimmed),
     Renewed(Vec<Renewal>),
@@ -335,6 +343,7 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
                 ..reclaimed
             })
         }),
+        Call::Reconcile(owner, lost) => store.reconcile(id, queue, *owner, lost, None).await.map(Reply::Reconciled),
         Call::Redrive(jobs) => store.redrive(id, queue, jobs).await.map(Reply::Moved),
         Call::Cancel(jobs) => store.cancel(id, queue, jobs).await.map(Reply::Moved),
         Call::Discard(jobs) => store.discard(id, queue, jobs).await.map(Reply::Moved),
@@ -611,6 +620,10 @@ impl<'a> Pair<'a> {
                 let lease = if *ample { LONG } else { Duration::ZERO };
                 let (crashes_max, losses_max) = (*crashes_max, *losses_max);
                 Call::Reclaim(Reclaim { limit: *limit, lease, crashes_max, losses_max })
+            }
+            Step::Reconcile { owner, lost } => {
+                let lost = self.granted(*lost).map(|granted| granted.token.nonce);
+                Call::Reconcile(self.workers[*owner], lost.into_iter().collect())
             }
             Step::Redrive(aims) => Call::Redrive(self.targets(aims)),
             Step::Cancel(aims) => Call::Cancel(self.targets(aims)),

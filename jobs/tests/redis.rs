@@ -132,7 +132,7 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
             first
         }};
     }
-    let jobs: Vec<NewJob> = ["a", "b", "c", "d", "e", "f", "g"].map(|name| new(name, RunAt::Now)).to_vec();
+    let jobs: Vec<NewJob> = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| new(name, RunAt::Now)).to_vec();
     twice!("enqueue", call, store.enqueue(call, &queue, &jobs));
     let request = request(4, Duration::ZERO);
     let claims = twice!("claim", call, store.claim(call, &queue, &request));
@@ -144,10 +144,16 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     twice!("settle", call, store.settle(call, &queue, &verdicts));
     let verdicts = [settlement(&claims, 2, Verdict::ReleaseAfter { delay: Duration::from_millis(1) })];
     let (_, claims) = twice!("turn", call, store.turn(call, &queue, &verdicts, &request));
-    assert_eq!(ids(&claims), ["e", "f", "g", "b"]);
+    assert_eq!(ids(&claims), ["e", "f", "g", "h"]);
+    let lost = ClaimRequest { limit: 1, nonce: *b"not read", ..request.clone() };
+    twice!("another claim", call, store.claim(call, &queue, &lost));
     tokio::time::sleep(Duration::from_millis(2)).await; // the store's clock must pass the due time of c
     let promoted = twice!("promote", call, store.promote(call, &queue, 10));
     assert_eq!(promoted.moved, 1);
+    let owner = call_owner(&world);
+    let lost = [lost.nonce];
+    let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, owner, &lost, None));
+    assert_eq!(reconciled.released, [id("b")]);
     let reclaim = Reclaim { limit: 10, lease: Duration::from_millis(40), crashes_max: 3, losses_max: 20 };
     let graced = twice!("reclaim with grace", call, store.reclaim(call, &queue, &reclaim));
     assert!(graced.grace.is_some() && graced.jobs.is_empty(), "{graced:?}");
@@ -164,13 +170,19 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     };
     let mut taken: Vec<String> = reclaimed.jobs.iter().map(|job| job.id.to_string()).collect();
     taken.sort();
-    assert_eq!(taken, ["b", "d", "e", "f", "g"]);
+    assert_eq!(taken, ["d", "e", "f", "g", "h"]);
     twice!("cancel", call, store.cancel(call, &queue, &[id("e").into(), id("c").into()]));
     twice!("redrive", call, store.redrive(call, &queue, &[id("e").into()]));
     twice!("discard", call, store.discard(call, &queue, &[id("f").into()]));
     let trimmed = twice!("trim", call, store.trim(call, &queue, &keep_nothing()));
     assert_eq!(trimmed.removed, 2); // a, completed, and c, cancelled
     assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
+}
+
+fn call_owner(world: &World) -> Incarnation {
+    let mut connection = world.server.connection();
+    let grants: BTreeMap<Vec<u8>, Vec<u8>> = connection.hgetall(world.key("grant")).unwrap();
+    Incarnation::from_slice(&grants[&b"d"[..]][12..28]).unwrap()
 }
 
 #[tokio::test]
@@ -235,7 +247,7 @@ async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Res
         3 => store.turn(call, &queue, &verdicts, &request(1, LEASE)).await.map(drop),
         4 => store.promote(call, &queue, 1).await.map(drop),
         5 => store.reclaim(call, &queue, &reclaim).await.map(drop),
-        6 => store.begin(&queue, LEASE, &leases).await.map(drop),
+        6 => store.reconcile(call, &queue, call.incarnation, &[], None).await.map(drop),
         7 => store.redrive(call, &queue, &all).await.map(drop),
         8 => store.cancel(call, &queue, &all).await.map(drop),
         9 => store.discard(call, &queue, &all).await.map(drop),
@@ -370,6 +382,7 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     let reclaimed = store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
     assert_eq!(reclaimed.jobs, [], "leases of no job");
     store.promote(world.call(), &queue, 500).await.unwrap();
+    store.reconcile(world.call(), &queue, Incarnation::from(uuid::Uuid::nil()), &[], None).await.unwrap();
     store.cancel(world.call(), &queue, &[id("good").into()]).await.unwrap();
     for state in JobState::ALL {
         store.jobs(&queue, state, None, 100).await.unwrap();

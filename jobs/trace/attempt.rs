@@ -171,7 +171,7 @@ impl StoredAttempt {
             Ok(AttemptRecord::Crashed { incarnation, .. } | AttemptRecord::Lost { incarnation, .. }) => {
                 (Code::LeaseLost, format!("worker {} stopped renewing its lease", incarnation.short()))
             }
-            Ok(AttemptRecord::Told(_)) => return None,
+            Ok(AttemptRecord::Told(_) | AttemptRecord::Unclaimed { .. }) => return None,
             Err(unreadable) => (Code::UnknownError, unreadable.reason.clone()),
         };
         Some(LastError { code, message, at_ms: self.settled_ms })
@@ -200,6 +200,11 @@ pub enum AttemptRecord {
         watched: bool,
         /// Attempts in a row that ended so, this one included.
         in_a_row: u32,
+    },
+    /// The worker is alive and told the store that it does not know this grant; the job went back at no cost.
+    Unclaimed {
+        /// The worker that was granted it.
+        incarnation: Incarnation,
     },
 }
 

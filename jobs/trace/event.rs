@@ -129,6 +129,15 @@ pub enum EventKind {
         /// Whether that was one too many: the job is poisoned as a crash loop.
         poisoned: bool,
     },
+    /// Claims came to a bad end, by a bug or damage: nobody read their replies. What they had been granted was handed back at no cost.
+    ClaimsLost {
+        /// The queue.
+        queue: QueueName,
+        /// The claims.
+        claims: usize,
+        /// The jobs they had been granted.
+        released: usize,
+    },
     /// After an outage nobody could renew: nothing is taken back for a while.
     GraceGiven {
         /// The queue.

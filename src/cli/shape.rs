@@ -174,7 +174,7 @@ impl JobShape {
 #[derive(Serialize, Default)]
 pub(super) struct AttemptShape {
     pub(super) attempt: u32,
-    /// `completed`, `failed`, `released`, `crashed`, `lost` (before its handler was known to have begun) or `unreadable`.
+    /// `completed`, `failed`, `released`, `crashed`, `unclaimed` (the grant never reached its worker) or `unreadable`.
     pub(super) outcome: &'static str,
     pub(super) settled_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -247,6 +247,9 @@ impl AttemptShape {
                     in_a_row: Some(*in_a_row),
                     ..base
                 };
+            }
+            Ok(AttemptRecord::Unclaimed { incarnation }) => {
+                return Self { outcome: "unclaimed", worker: Some(incarnation.to_string()), ..base };
             }
             Err(unreadable) => {
                 return Self { outcome: "unreadable", message: Some(unreadable.reason.clone()), ..base };

@@ -11,8 +11,8 @@ use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, Que
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
     AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
-    Moved, Promoted, QueueStats, Reclaim, Reclaimed, Renewed, Settled, Settlement, Store, StoreError, StoreFacts,
-    StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreError,
+    StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use retraced_jobs::trace::{Finding, JobView, SupervisionEvent};
 
@@ -25,6 +25,7 @@ pub enum Verb {
     Turn,
     Promote,
     Reclaim,
+    Reconcile,
     Renew,
     Begin,
     Trim,
@@ -50,6 +51,8 @@ pub enum Fault {
     Slow(Duration),
     /// The store answers, and will not.
     Refuse,
+    /// Applied, and the reply cannot be read.
+    Garbled,
     /// Nothing is ever heard of it: applied, and never answered.
     Silence,
     /// A bug: the call panics.
@@ -221,6 +224,7 @@ impl Faulty {
                     tokio::time::sleep(delay).await;
                     reply
                 }
+                Some(Fault::Garbled) => Err(StoreError::Corrupt { operation, what: "by plan".into() }),
                 Some(Fault::Silence) => std::future::pending().await,
                 // What was under way when the store went is lost with it.
                 _ if self.0.away.load(Ordering::SeqCst) => Err(lost(operation)),
@@ -291,6 +295,17 @@ impl Transitions for Faulty {
 
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed> {
         self.pass(Verb::Reclaim, "reclaim", move |store| store.reclaim(call, queue, request))
+    }
+
+    fn reconcile<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        owner: Incarnation,
+        lost: &'a [Nonce],
+        cursor: Option<Cursor>,
+    ) -> StoreFuture<'a, Reconciled> {
+        self.pass(Verb::Reconcile, "reconcile", move |store| store.reconcile(call, queue, owner, lost, cursor))
     }
 }
 

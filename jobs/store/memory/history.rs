@@ -24,6 +24,7 @@ pub(super) enum Record {
     Told(Bytes),
     Crashed { incarnation: Incarnation, lease_expired_ms: u64 },
     Lost { incarnation: Incarnation, lease_expired_ms: u64, watched: bool, in_a_row: u32 },
+    Unclaimed { incarnation: Incarnation },
 }
 
 impl History {
@@ -67,6 +68,7 @@ impl Record {
             &Record::Lost { incarnation, lease_expired_ms, watched, in_a_row } => {
                 Ok(AttemptRecord::Lost { incarnation, lease_expired_ms, watched, in_a_row })
             }
+            &Record::Unclaimed { incarnation } => Ok(AttemptRecord::Unclaimed { incarnation }),
         }
     }
 }

@@ -6,11 +6,12 @@ use futures_util::FutureExt;
 
 use super::history::Record;
 use super::queue::{Charge, Front, Grant, Onward, Queue};
-use super::{MemoryStore, bounded, ms};
-use crate::job::{Incarnation, JobId, JobState, NewJob, QueueName, Token};
+use super::timeline::Point;
+use super::{MemoryStore, bounded, ms, place};
+use crate::job::{Incarnation, JobId, JobState, NewJob, Nonce, QueueName, Token};
 use crate::store::{
-    CallId, ClaimRequest, ClaimedJob, Claims, Enqueued, HEADER_BYTES, Promoted, Reclaim, Reclaimed, ReclaimedJob,
-    Settled, Settlement, StoreFuture, Transitions, Verdict,
+    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Reclaim, Reclaimed,
+    ReclaimedJob, Reconciled, Settled, Settlement, StoreFuture, Transitions, Verdict,
 };
 
 impl Transitions for MemoryStore {
@@ -81,6 +82,22 @@ impl Transitions for MemoryStore {
         async move {
             bounded("reclaim", request.limit)?;
             self.write_once("reclaim", call, queue, |queue, now| queue.reclaim(request, now))
+        }
+        .boxed()
+    }
+
+    fn reconcile<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        owner: Incarnation,
+        lost: &'a [Nonce],
+        cursor: Option<Cursor>,
+    ) -> StoreFuture<'a, Reconciled> {
+        async move {
+            bounded("reconcile", lost.len())?;
+            let from = place("reconcile", cursor, Point::parse)?;
+            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, lost, from, now))
         }
         .boxed()
     }
@@ -200,6 +217,22 @@ impl Queue {
         let state = self.end_attempt(id, charge, onward, Some(record), now)?;
         let poisoned = state == JobState::Poisoned;
         Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, charged: begun, poisoned })
+    }
+
+    fn reconcile(&mut self, owner: Incarnation, lost: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
+        let slice: Vec<Point> = self.leases.after(from).take(BATCH_MAX).cloned().collect();
+        let mut reconciled = Reconciled::default();
+        let mut front = self.front();
+        for Point { id, .. } in &slice {
+            let unheard = |grant: &Grant| grant.owner == owner && lost.contains(&grant.token.nonce);
+            if self.grant(id).is_some_and(unheard) {
+                let record = Record::Unclaimed { incarnation: owner };
+                self.end_attempt(id, Charge::Release, Onward::Front(front.next()), Some(record), now);
+                reconciled.released.push(id.clone());
+            }
+        }
+        reconciled.next = slice.last().filter(|_| slice.len() == BATCH_MAX).map(|point| Cursor(point.to_text()));
+        reconciled
     }
 }
 

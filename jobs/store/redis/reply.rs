@@ -185,6 +185,10 @@ pub(super) fn attempt_of(attempt: u32, value: &[u8]) -> StoredAttempt {
             }),
             None => unreadable("the worker of a lost attempt cannot be read".into()),
         },
+        (Some(b'U'), rest) => match Incarnation::from_slice(rest) {
+            Some(incarnation) => Ok(AttemptRecord::Unclaimed { incarnation }),
+            None => unreadable("the worker of an unclaimed attempt cannot be read".into()),
+        },
         (Some(b'G'), _) => unreadable("the job's record in the store was damaged; it was set aside".into()),
         (Some(_), rest) => match crate::codec::decode_attempt(rest) {
             Ok(log) => Ok(AttemptRecord::Told(log)),

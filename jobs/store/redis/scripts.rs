@@ -7,11 +7,11 @@ use redis::{Cmd, Script, Value};
 use super::connection::Link;
 use super::keys::{self, QueueKeys};
 use super::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body, state_of};
-use crate::job::{Counters, Incarnation, JobId, JobState, Lease, NewJob, RunAt, Token};
+use crate::job::{Counters, Incarnation, JobId, JobState, Lease, NewJob, Nonce, RunAt, Token};
 use crate::store::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobPage, Moved, Promoted, QueueStats,
-    Reclaim, Reclaimed, ReclaimedJob, Renewal, Renewed, Settled, Settlement, StoreError, Target, TrimPolicy, Trimmed,
-    Verdict,
+    Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError, Target,
+    TrimPolicy, Trimmed, Verdict,
 };
 use crate::trace::{Claimant, JobSummary, JobView};
 
@@ -63,6 +63,7 @@ lua!(
 );
 lua!(PROMOTE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "promote.lua");
 lua!(RECLAIM, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
+lua!(RECONCILE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reconcile.lua");
 lua!(RENEW, "lib/queue.lua", "renew.lua");
 lua!(REDRIVE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/places.lua", "lib/target.lua", "redrive.lua");
 lua!(CANCEL, "lib/queue.lua", "lib/lane.lua", "lib/places.lua", "lib/target.lua", "cancel.lua");
@@ -388,6 +389,40 @@ pub(super) async fn reclaim(
     Ok(Reclaimed { jobs, next_expiry, grace })
 }
 
+/// `reconcile.lua`
+pub(super) async fn reconcile(
+    link: &Link,
+    keys: &QueueKeys,
+    call: CallId,
+    owner: Incarnation,
+    lost: &[Nonce],
+    cursor: Option<Cursor>,
+) -> Result<Reconciled, StoreError> {
+    let cursor = scan_cursor("reconcile", cursor)?;
+    let mut reply = on_queue("reconcile", link, keys, &RECONCILE, |command| {
+        lane(command, call, b'o', keys);
+        command.arg(&owner.as_bytes()[..]).arg(cursor).arg(SCAN_SLICE);
+        for nonce in lost {
+            command.arg(&nonce[..]);
+        }
+    })
+    .await?;
+    reply.status()?;
+    reply.number()?;
+    let next = reply.text()?;
+    let mut ids = reply.list()?;
+    let mut released = Vec::with_capacity(ids.len());
+    while !ids.is_empty() {
+        released.extend(JobId::from_wire(&ids.bytes()?));
+    }
+    Ok(Reconciled { released, next: (next != "0").then(|| Cursor::from(next)) })
+}
+
+fn scan_cursor(operation: &'static str, cursor: Option<Cursor>) -> Result<u64, StoreError> {
+    let Some(cursor) = cursor else { return Ok(0) };
+    cursor.as_str().parse().map_err(|_| bad_cursor(operation))
+}
+
 fn bad_cursor(operation: &'static str) -> StoreError {
     StoreError::Refused { operation, reason: "this cursor was not made by this store; start again without one".into() }
 }
@@ -565,7 +600,7 @@ pub(super) async fn audit_places(
     .await?;
     reply.status()?;
     Ok(Places {
-        next: scan_cursor(&mut reply)?,
+        next: next_cursor(&mut reply)?,
         orphans: reply.list()?.all()?,
         reattached: reply.list()?.all()?,
         expired: reply.list()?.all()?,
@@ -573,7 +608,7 @@ pub(super) async fn audit_places(
     })
 }
 
-fn scan_cursor(reply: &mut Reply) -> Result<u64, StoreError> {
+fn next_cursor(reply: &mut Reply) -> Result<u64, StoreError> {
     Ok(reply.text()?.parse().unwrap_or(0))
 }
 
@@ -636,7 +671,7 @@ pub(super) async fn audit_jobs(
     })
     .await?;
     reply.status()?;
-    let (next, looked_at, bytes) = (scan_cursor(&mut reply)?, reply.size()?, reply.size()?);
+    let (next, looked_at, bytes) = (next_cursor(&mut reply)?, reply.size()?, reply.size()?);
     let mut found = reply.list()?;
     let mut waiting = Vec::with_capacity(found.len() / 2);
     while !found.is_empty() {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{RedisStore, check_batch, scripts};
-use crate::job::{Lease, NewJob, QueueName};
+use crate::job::{Incarnation, Lease, NewJob, Nonce, QueueName};
 use crate::store::{
-    CallId, ClaimRequest, Claims, Enqueued, Leases, Promoted, Reclaim, Reclaimed, Renewed, Settled, Settlement,
-    StoreFuture, Transitions,
+    CallId, ClaimRequest, Claims, Cursor, Enqueued, Leases, Promoted, Reclaim, Reclaimed, Reconciled, Renewed, Settled,
+    Settlement, StoreFuture, Transitions,
 };
 
 impl Transitions for RedisStore {
@@ -61,6 +61,20 @@ impl Transitions for RedisStore {
         Box::pin(async move {
             check_batch("reclaim", request.limit)?;
             scripts::reclaim(&self.0.transitions, &self.keys(queue), call, request).await
+        })
+    }
+
+    fn reconcile<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        owner: Incarnation,
+        lost: &'a [Nonce],
+        cursor: Option<Cursor>,
+    ) -> StoreFuture<'a, Reconciled> {
+        Box::pin(async move {
+            check_batch("reconcile", lost.len())?;
+            scripts::reconcile(&self.0.transitions, &self.keys(queue), call, owner, lost, cursor).await
         })
     }
 }

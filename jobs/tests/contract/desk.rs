@@ -28,6 +28,8 @@ pub(crate) async fn an_empty_batch_of_anything_is_fine(_: &dyn World, worker: Wo
     assert_eq!(store.cancel(worker.call(), queue, &[]).await.unwrap(), []);
     assert_eq!(store.discard(worker.call(), queue, &[]).await.unwrap(), []);
     assert_eq!(store.renew(queue, LONG, &[]).await.unwrap().results, []);
+    let nobody = store.reconcile(worker.call(), queue, worker.incarnation, &[], None).await.unwrap();
+    assert_eq!(nobody, Default::default());
     store.announce(&[]).await.unwrap();
     store.record(&[]).await.unwrap();
     store.forget(worker.incarnation, &[]).await.unwrap();

@@ -115,6 +115,16 @@ pub(crate) async fn reclaim_sent_again_takes_once(world: &dyn World, worker: Wor
     assert_eq!(worker.stats().await.releases_total, 1);
 }
 
+pub(crate) async fn reconcile_sent_again_releases_once(world: &dyn World, worker: Worker) {
+    let jobs = five_claimed(world, &worker).await;
+    let reconciled = twice(world, &worker, |worker, call| {
+        let (owner, lost) = (worker.incarnation, [jobs[0].token.nonce]);
+        Box::pin(async move { worker.store.reconcile(call, &worker.queue, owner, &lost, None).await })
+    });
+    assert_eq!(reconciled.await.released.len(), 2, "two of one claim");
+    assert_eq!(worker.stats().await.releases_total, 2);
+}
+
 pub(crate) async fn redrive_cancel_and_discard_sent_again_move_once(world: &dyn World, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Bury).await;

@@ -14,6 +14,7 @@ pub(crate) mod leases;
 pub(crate) mod ledger;
 pub(crate) mod race;
 pub(crate) mod reclaim;
+pub(crate) mod reconcile;
 pub(crate) mod settle;
 pub(crate) mod table;
 pub(crate) mod trim;
@@ -121,6 +122,9 @@ macro_rules! for_each_guarantee {
                 due_jobs_are_promoted_to_the_back_in_the_order_of_their_times,
                 a_retry_comes_back_with_its_past,
                 asking_for_more_than_a_batch_is_refused;
+            reconcile: what_a_lost_claim_granted_goes_back_to_the_front_at_no_cost,
+                everything_is_seen_slice_by_slice,
+                a_lost_grant_that_was_to_be_cancelled_is_cancelled;
             desk: a_queue_nobody_used_is_empty_everywhere,
                 an_empty_batch_of_anything_is_fine,
                 a_batch_over_the_bound_is_refused_by_every_verb,
@@ -148,6 +152,7 @@ macro_rules! for_each_guarantee {
                 turn_sent_again_turns_once,
                 promote_sent_again_promotes_once,
                 reclaim_sent_again_takes_once,
+                reconcile_sent_again_releases_once,
                 redrive_cancel_and_discard_sent_again_move_once,
                 trim_sent_again_trims_once,
                 a_claim_sent_again_gives_only_what_still_stands,

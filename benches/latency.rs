@@ -1,0 +1,108 @@
+//! How soon an idle worker begins: after an enqueue, and at the due time of a delayed job. Over a private Redis server, from the producer's call to the handler's
+//! first line, in one process, so that one clock tells both.
+//!
+//! `make latency` runs it and prints a table; the figures are the machine's, so compare them within a run only.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+#[path = "../jobs/tests/support/redis_server.rs"]
+#[allow(dead_code)]
+mod redis_server;
+
+use std::time::{Duration, Instant};
+
+use redis_server::RedisServer;
+use retraced::{Client, Context, Failure, Job, Queue, RedisStore, Runtime, State};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Jobs of each measurement.
+const JOBS: usize = 500;
+/// Between two enqueues: longer than a job takes, so that the worker is idle again.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Delays are this long and up to as much longer.
+const DELAY: Duration = Duration::from_millis(700);
+/// Longest wait for one job.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Serialize, Deserialize)]
+struct Beat {
+    number: usize,
+}
+
+impl Job for Beat {
+    const KIND: &'static str = "beat";
+}
+
+async fn beat(job: Beat, _: Context, began: State<UnboundedSender<(usize, Instant)>>) -> Result<(), Failure> {
+    began.send((job.number, Instant::now())).map_err(|error| Failure::permanent(retraced::Code::UnknownError, error))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let server = RedisServer::start();
+    let (began, mut begins) = unbounded_channel();
+    let runtime = Runtime::builder()
+        .store(RedisStore::connect(&server.url()).await?)
+        .state(began)
+        .queue(Queue::new("beats")?)
+        .handler("beats", beat)
+        .start()
+        .await?;
+    let client = Client::new(RedisStore::connect(&server.url()).await?);
+    let (own, other) = (runtime.queue("beats")?, client.queue("beats")?);
+
+    println!("| {JOBS} jobs, one at a time, on an idle worker | p50 | p95 | p99 | max |");
+    println!("|---|---|---|---|---|");
+    for warm_up in [true, false] {
+        let mut took = Vec::new();
+        for number in 0..JOBS {
+            let sent = Instant::now();
+            own.enqueue(Beat { number }).await?;
+            took.push(next(&mut begins, number).await - sent);
+            tokio::time::sleep(PAUSE).await;
+        }
+        report("enqueue in the worker's own process → its handler begins", took, warm_up);
+    }
+    let mut took = Vec::new();
+    for number in 0..JOBS {
+        let sent = Instant::now();
+        other.enqueue(Beat { number }).await?;
+        took.push(next(&mut begins, number).await - sent);
+        tokio::time::sleep(PAUSE).await;
+    }
+    report("enqueue by another client → its handler begins", took, false);
+
+    let mut due = Vec::new();
+    for number in 0..JOBS {
+        // Spread, so that due times fall anywhere between two looks of the scheduler.
+        let delay = DELAY + DELAY.mul_f64((number as f64 * 0.618).fract());
+        let sent = Instant::now();
+        other.job(Beat { number }).delay(delay).enqueue().await?;
+        due.push(sent + delay);
+        tokio::time::sleep(PAUSE).await;
+    }
+    let mut late = Vec::new();
+    while late.len() < JOBS {
+        let (number, at) = tokio::time::timeout(PATIENCE, begins.recv()).await?.ok_or("the worker ended")?;
+        late.push(at.saturating_duration_since(due[number]));
+    }
+    report("due time of a delayed job → its handler begins", late, false);
+    runtime.shutdown().await?;
+    Ok(())
+}
+
+async fn next(begins: &mut UnboundedReceiver<(usize, Instant)>, expected: usize) -> Instant {
+    let (number, at) = tokio::time::timeout(PATIENCE, begins.recv()).await.unwrap().unwrap();
+    assert_eq!(number, expected);
+    at
+}
+
+fn report(what: &str, mut took: Vec<Duration>, warm_up: bool) {
+    if warm_up {
+        return;
+    }
+    took.sort_unstable();
+    let rank = |share: f64| took[((took.len() as f64 * share).ceil() as usize).clamp(1, took.len()) - 1];
+    let ms = |share: f64| format!("{:.2} ms", rank(share).as_secs_f64() * 1_000.0);
+    println!("| {what} | {} | {} | {} | {} |", ms(0.5), ms(0.95), ms(0.99), ms(1.0));
+}
