@@ -182,7 +182,7 @@ pub struct ReclaimedJob {
 /// What a slice of a reconciliation did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reconciled {
-    /// Jobs released to the front of the queue, in no particular order.
+    /// Jobs released to the front of the queue, in the order of their ids' bytes.
     pub released: Vec<JobId>,
     /// Where to go on; `None` when all grants were seen.
     pub next: Option<Cursor>,

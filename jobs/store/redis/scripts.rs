@@ -63,7 +63,7 @@ lua!(
 );
 lua!(PROMOTE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "promote.lua");
 lua!(RECLAIM, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
-lua!(RECONCILE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reconcile.lua");
+lua!(RECONCILE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "lib/bytes.lua", "reconcile.lua");
 lua!(RENEW, "lib/queue.lua", "renew.lua");
 lua!(REDRIVE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/places.lua", "lib/target.lua", "redrive.lua");
 lua!(CANCEL, "lib/queue.lua", "lib/lane.lua", "lib/places.lua", "lib/target.lua", "cancel.lua");
@@ -86,7 +86,7 @@ lua!(AUDIT_JOBS, "lib/queue.lua", "lib/places.lua", "audit_jobs.lua");
 lua!(AUDIT_LIMBO, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/places.lua", "audit_limbo.lua");
 lua!(AUDIT_STALE, "lib/queue.lua", "audit_stale.lua");
 lua!(STATS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "stats.lua");
-lua!(JOBS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "jobs.lua");
+lua!(JOBS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "lib/bytes.lua", "jobs.lua");
 lua!(JOB, "lib/queue.lua", "lib/live.lua", "lib/state.lua", "lib/history.lua", "lib/read.lua", "job.lua");
 lua!(FORGET, "lib/queue.lua", "forget.lua");
 lua!(HEARTBEAT, "heartbeat.lua");

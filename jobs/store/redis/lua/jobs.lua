@@ -40,15 +40,6 @@ local latest_first = state ~= 'l' and state ~= 'y'
 local RANK, RANGE = 'ZRANK', 'ZRANGE'
 if latest_first then RANK, RANGE = 'ZREVRANK', 'ZREVRANGE' end
 
--- Lua's own order of strings is the locale's.
-local function below(a, b)
-  for i = 1, math.min(#a, #b) do
-    local x, y = byte(a, i), byte(b, i)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
-
 local function place_after(score, id)
   local rank = call(RANK, KEY, id)
   if rank then return rank + 1 end
