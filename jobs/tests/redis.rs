@@ -4,6 +4,8 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -322,6 +324,43 @@ async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
             assert!(before == world.contents(), "with {name} damaged, {} was half done", error.operation());
         }
         assert!(refusals >= 8, "{name} is met by {refusals} verbs only");
+    }
+}
+
+/// Goal: nothing can come between the halves of a transition, a crash least of all, because there are no halves. Method: the server tells every command it is
+/// sent; each verb must be one script.
+#[tokio::test]
+async fn no_transition_is_ever_two_commands() {
+    const TRANSITIONS: std::ops::Range<usize> = 0..12;
+    let mut world = World::new().await;
+    let mut monitor = UnixStream::connect(world.server.socket()).unwrap();
+    monitor.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    monitor.write_all(b"MONITOR\r\n").unwrap();
+    let mut told = BufReader::new(monitor).lines().map(Result::unwrap);
+    assert_eq!(told.next().unwrap(), "+OK");
+    let mut hand = world.server.connection();
+    let mut say = move |word: String| -> () { redis::cmd("ECHO").arg(word).query(&mut hand).unwrap() };
+    // The first round makes the server know the scripts.
+    for round in 0..2 {
+        for verb in TRANSITIONS {
+            let held = busy(&mut world).await;
+            say(format!("begin {verb}"));
+            every_verb(&mut world, &held, verb).await.unwrap().unwrap();
+            say(format!("end {verb}"));
+            let mut between = Vec::new();
+            told.find(|line| line.contains(&format!("\"begin {verb}\""))).unwrap();
+            for line in told.by_ref() {
+                if line.contains(&format!("\"end {verb}\"")) {
+                    break;
+                }
+                // What a script calls is told too.
+                if !line.contains(" lua] ") {
+                    between.push(line);
+                }
+            }
+            let one_script = matches!(&between[..], [line] if line.contains("\"EVALSHA\""));
+            assert!(round == 0 || one_script, "verb {verb}: {between:?}");
+        }
     }
 }
 
