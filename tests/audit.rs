@@ -1,5 +1,4 @@
 //! A queue a foreign hand was in, as an operator meets it: through the library and at the command line.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
