@@ -44,7 +44,7 @@ pub mod cli;
 
 pub use builder::{BuildError, Queue, RuntimeBuilder};
 pub use client::{Client, ClientQueue};
-pub use operator::{Operator, OperatorError};
+pub use operator::{AUDIT_PATIENCE, Audit, Operator, OperatorError};
 pub use producer::{JobRequest, ProduceError};
 pub use queue::QueueHandle;
 pub use runtime::{Ended, Runtime, RuntimeError};

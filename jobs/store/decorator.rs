@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 
 use super::{
-    AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
-    Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreFacts,
-    StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Finding, Hint, JobPage, Leases, Ledger,
+    LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store,
+    StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::trace::{JobView, SupervisionEvent};
@@ -97,6 +97,7 @@ decorator! {
         fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool>;
         fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
         fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
+        fn inspect<'a>(&'a self, queue: &'a QueueName, mend: bool) -> StoreFuture<'a, Vec<Finding>>;
     }
 
     trait Ledger {

@@ -9,8 +9,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::error::CliError;
-use super::output::{Cell, Column, NOTHING, Style, span};
-use super::shape::{Rates, StatsShape};
+use super::output::{Cell, Column, NOTHING, Style, jobs, span};
+use super::shape::{AuditShape, Rates, StatsShape};
 use super::{Desk, args};
 use crate::Operator;
 
@@ -37,6 +37,9 @@ pub(super) enum Queue {
     Resume(OneQueue),
     /// Show depths and counters of this queue.
     Stats(Stats),
+    /// Look through the whole queue for damage that a foreign hand, an evicted key or a lost write has left: jobs in no container or in two, grants without a
+    /// lease, entries of jobs that are not kept. Workers go on meanwhile.
+    Audit(AuditQueue),
 }
 
 #[derive(Args)]
@@ -51,6 +54,15 @@ pub(super) struct Stats {
     queue: QueueName,
     #[command(flatten)]
     measure: Measure,
+}
+
+#[derive(Args)]
+pub(super) struct AuditQueue {
+    /// The queue.
+    queue: QueueName,
+    /// Mend what is found. No job is deleted: what is in no container goes back where it was, or to the front of the queue.
+    #[arg(long)]
+    repair: bool,
 }
 
 #[derive(Serialize)]
@@ -121,8 +133,37 @@ impl Queue {
                 rows.iter().try_for_each(|row| desk.out.sheet(row, &title(row), &values(row)))?;
                 Ok(())
             }
+            Queue::Audit(audit) => audit.run(desk).await,
         }
     }
+}
+
+impl AuditQueue {
+    async fn run(self, desk: &Desk) -> Result<(), CliError> {
+        let audit = desk.operator().await?.audit(&self.queue, self.repair).await?;
+        let shape = AuditShape::of(self.queue, self.repair, audit);
+        desk.out.result(&shape, || audit_sheet(&shape))?;
+        if shape.is_sound() {
+            return Ok(());
+        }
+        Err(CliError::Failed(match self.repair {
+            true => "the queue does not add up yet: run the command again".into(),
+            false => "the queue is damaged: run the command again with --repair".into(),
+        }))
+    }
+}
+
+fn audit_sheet(shape: &AuditShape) -> String {
+    let mut text = format!("queue {}: {} stored, ", shape.queue, jobs(shape.jobs));
+    text += if shape.adds_up { "every one in one place" } else { "not every one in one place" };
+    for finding in &shape.findings {
+        let verb = if shape.repaired { "mended" } else { "found" };
+        text += &format!("\n  {verb:<7} {} {}", finding.count, finding.kind);
+        if let Some(example) = finding.examples.first() {
+            text += &format!(", as of {example}");
+        }
+    }
+    text
 }
 
 async fn switch(desk: &Desk, queue: QueueName, paused: bool) -> Result<(), CliError> {
