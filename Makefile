@@ -9,8 +9,8 @@ SAMPLE := binary(torture) and test(/::t(01|02|06|07|08|09|14|24|25|33)_/)
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \2/p' Makefile
 
-demo: ## Real jobs, some of which fail, in this terminal; no Redis needed
-	@cargo run --quiet --features cli -- demo
+demo: ## The tree at work, live in this terminal, with jobs that fail and actors that are killed; no Redis needed
+	@cargo run --features cli -- demo
 
 test: check unit examples docs ## Everything CI checks
 

@@ -14,6 +14,7 @@ mod inflight;
 mod lease_keeper;
 mod ledger;
 mod options;
+mod place;
 mod pool;
 mod queue;
 mod restart;
@@ -30,6 +31,7 @@ mod watchdog;
 
 pub use front_door::{Receipt, Refusal, receipt};
 pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions};
+pub use place::{Place, PlaceState, RunningJob};
 pub use queue::{Enqueue, EnqueueError, QueueHandle};
 pub use restart::{Budget, ChildKind, End, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
 pub use roster::Resident;

@@ -18,6 +18,7 @@
 //! **Time.** Durations count in whole milliseconds, and a fraction is dropped. An instant has come when the store's clock reads it or more. Where jobs are
 //! ordered by an instant, those of one instant stand in the order of their ids' bytes.
 
+mod decorator;
 mod error;
 mod lanes;
 mod model;
@@ -25,6 +26,7 @@ mod model;
 pub mod memory;
 pub mod redis;
 
+pub use decorator::Decorator;
 pub use error::StoreError;
 pub use lanes::{Lane, Lanes};
 pub use model::{

@@ -4,7 +4,7 @@ use retraced_jobs::codec::{self, Envelope};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Counters, JobId, JobState, Kind, QueueName};
 use retraced_jobs::retry::Decision;
-use retraced_jobs::store::{Moved, QueueStats, Seen, Target};
+use retraced_jobs::store::{Moved, QueueStats};
 use retraced_jobs::trace::{
     AttemptRecord, Ended, Finding, JobSummary, JobView, LastError, Progress, Released, StoredAttempt, SupervisionEvent,
 };
@@ -31,6 +31,11 @@ pub(super) struct JobLine {
     pub(super) lease_expires_at: Option<String>,
     pub(super) ended_at: Option<String>,
     pub(super) last_error: Option<ErrorShape>,
+    /// The instants of the fields above, for tables.
+    #[serde(skip)]
+    pub(super) enqueued_ms: Option<u64>,
+    #[serde(skip)]
+    pub(super) at_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -64,11 +69,6 @@ impl JobLine {
     pub(super) fn of_summary(queue: &QueueName, job: JobSummary) -> Self {
         let envelope = codec::open(&job.envelope).ok();
         Self::new(queue, job.id, job.state, job.counters, job.enqueued_ms, job.at_ms, envelope.as_ref(), job.last_error)
-    }
-
-    /// The job, as it was seen.
-    pub(super) fn target(&self) -> Target {
-        Target { id: self.id.clone(), seen: Some(Seen { state: self.state, attempts: self.counters.attempts }) }
     }
 
     pub(super) fn of_view(view: &JobView) -> Self {
@@ -105,6 +105,8 @@ impl JobLine {
             lease_expires_at: at(state == JobState::Processing),
             ended_at: at(state.is_final()),
             last_error: last_error.map(ErrorShape::from),
+            enqueued_ms,
+            at_ms,
         }
     }
 }
