@@ -10,7 +10,7 @@ use super::{
     StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
-use crate::trace::{JobView, SupervisionEvent};
+use crate::trace::{Finding, JobView, SupervisionEvent};
 
 /// Writes [`Decorator`] and its implementations of the port from one list of the port's verbs.
 macro_rules! decorator {
