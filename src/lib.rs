@@ -31,6 +31,9 @@
 //! An application holds a [`Runtime`] (it runs jobs), a [`Client`] (it only enqueues) or an [`Operator`] (it looks and acts). What happens to a job when
 //! its handler fails is decided by the [`Failure`]'s class and the queue's [`Retry`] policy; what happens around it is told by [`Runtime::supervision`].
 
+// What a feature adds is marked as such on docs.rs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod builder;
 mod client;
 mod operator;
@@ -44,7 +47,7 @@ pub mod cli;
 
 pub use builder::{BuildError, Queue, RuntimeBuilder};
 pub use client::{Client, ClientQueue};
-pub use operator::{Operator, OperatorError};
+pub use operator::{AUDIT_PATIENCE, Audit, Operator, OperatorError};
 pub use producer::{JobRequest, ProduceError};
 pub use queue::QueueHandle;
 pub use runtime::{Ended, Runtime, RuntimeError};
@@ -53,7 +56,8 @@ pub use trace::{Trace, TraceError};
 pub use ractor;
 pub use retraced_actors::bounds;
 pub use retraced_actors::{
-    Budget, Drained, Enqueue, EnqueueError, Receipt, Refusal, Reopening, RestartDelay, RestartPolicy, Strategy,
+    Budget, Drained, Enqueue, EnqueueError, Place, PlaceState, Receipt, Refusal, Reopening, RestartDelay,
+    RestartPolicy, RunningJob,
 };
 pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::failure::{Class, Code, Failure};
@@ -76,9 +80,27 @@ pub mod job {
     pub use retraced_jobs::trace::*;
 }
 
+/// Retry policies and what they decided, for those who read the decisions.
+pub mod retry {
+    pub use retraced_jobs::retry::*;
+}
+
+/// Restart policies and the tree, for those who change the ones or look into the other.
+pub mod supervision {
+    pub use retraced_actors::{
+        Budget, Exhausted, InvalidOption, InvalidPolicy, Reopening, Resident, RestartDelay, RestartPolicy, StartError,
+        Strategy,
+    };
+}
+
 /// Envelopes and payloads, for those who write producers of their own.
 pub mod codec {
     pub use retraced_jobs::codec::*;
+}
+
+/// Clocks, for a [`MemoryStore`] that does not live by the system's.
+pub mod clock {
+    pub use retraced_jobs::clock::*;
 }
 
 /// The README's examples, run as the README has them.

@@ -1,0 +1,138 @@
+//! The book of executions: what handlers and producers did, one appended line each, outside of everything that is tortured.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use retraced::Context;
+
+use crate::support::unix_ms;
+
+pub(crate) struct Book {
+    path: PathBuf,
+    file: File,
+}
+
+/// How a handler ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    Returned,
+    Failed,
+    /// It noticed that its lease was lost, and stopped.
+    Gave,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Execution {
+    pub(crate) job: u64,
+    /// The attempt of the token it was claimed with.
+    pub(crate) grant: u32,
+    /// Failures charged before it.
+    pub(crate) failures: u32,
+    pub(crate) pid: u64,
+    /// What its payload was marked with.
+    pub(crate) mark: u64,
+    pub(crate) start_ms: u64,
+    /// `None`: it did not live to write it.
+    pub(crate) end: Option<(u64, How)>,
+}
+
+/// Everything that was written.
+#[derive(Default)]
+pub(crate) struct Pages {
+    /// By job, in the order of their beginnings.
+    pub(crate) executions: BTreeMap<u64, Vec<Execution>>,
+    /// Jobs whose enqueue was acknowledged, by whoever produced them.
+    pub(crate) acknowledged: Vec<u64>,
+    /// How long those waited who were told that their job was not, or may not have been, stored.
+    pub(crate) refusals: Vec<Duration>,
+    /// Executions that began twice under one grant.
+    pub(crate) twice: u64,
+}
+
+impl Pages {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Execution> {
+        self.executions.values().flatten()
+    }
+
+    pub(crate) fn of(&self, job: u64) -> &[Execution] {
+        self.executions.get(&job).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Book {
+    pub(crate) fn at(path: &Path) -> Self {
+        let file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+        Self { path: path.to_owned(), file }
+    }
+
+    pub(crate) fn began(&self, job: u64, mark: u64, ctx: &Context) {
+        let counters = ctx.counters();
+        self.write(&format!("S {job} {} {} {mark}", counters.attempts, counters.failures));
+    }
+
+    pub(crate) fn ended(&self, job: u64, ctx: &Context, how: How) {
+        let how = match how {
+            How::Returned => 'r',
+            How::Failed => 'f',
+            How::Gave => 'g',
+        };
+        self.write(&format!("E {job} {} {how}", ctx.counters().attempts));
+    }
+
+    pub(crate) fn acknowledged(&self, job: u64) {
+        self.write(&format!("A {job}"));
+    }
+
+    pub(crate) fn refused(&self, job: u64, after: Duration) {
+        self.write(&format!("R {job} {}", after.as_millis()));
+    }
+
+    fn write(&self, what: &str) {
+        let line = format!("{what} {} {}\n", std::process::id(), unix_ms());
+        (&self.file).write_all(line.as_bytes()).unwrap();
+    }
+
+    pub(crate) fn read(&self) -> Pages {
+        let text = std::fs::read_to_string(&self.path).unwrap();
+        let mut pages = Pages::default();
+        for line in text.lines() {
+            pages.enter(line).unwrap_or_else(|| panic!("a line of the book is not whole: {line}"));
+        }
+        pages
+    }
+}
+
+impl Pages {
+    fn enter(&mut self, line: &str) -> Option<()> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |at: usize| words.get(at)?.parse::<u64>().ok();
+        let (job, pid, at_ms) = (number(1)?, number(words.len() - 2)?, number(words.len() - 1)?);
+        match words[0] {
+            "S" => {
+                let grant = number(2)? as u32;
+                let runs = self.executions.entry(job).or_default();
+                self.twice += u64::from(runs.iter().any(|run| run.grant == grant));
+                let (failures, mark) = (number(3)? as u32, number(4)?);
+                runs.push(Execution { job, grant, failures, pid, mark, start_ms: at_ms, end: None });
+            }
+            "E" => {
+                let grant = number(2)? as u32;
+                let how = match *words.get(3)? {
+                    "r" => How::Returned,
+                    "f" => How::Failed,
+                    _ => How::Gave,
+                };
+                let runs = self.executions.get_mut(&job)?;
+                let run = runs.iter_mut().rev().find(|run| run.grant == grant && run.pid == pid)?;
+                run.end = Some((at_ms, how));
+            }
+            "A" => self.acknowledged.push(job),
+            "R" => self.refusals.push(Duration::from_millis(number(2)?)),
+            _ => return None,
+        }
+        Some(())
+    }
+}
