@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test check unit examples docs layout latency torture mutants redis nextest
+.PHONY: help demo test check unit examples docs layout latency scale torture mutants redis nextest
 # The torture scenarios that CI plays, in a quick form.
 SAMPLE := binary(torture) and test(/::t(01|02|06|07|08|09|14|24|25|33)_/)
 
@@ -34,6 +34,9 @@ layout: ## The Redis layout in figures, beside a bare loop
 
 latency: ## How soon an idle worker begins, in figures
 	cargo bench --quiet --bench latency
+
+scale: redis ## A million queued jobs and a million dead letters: what they cost a worker, and each script
+	RETRACED_SCALE=full cargo test --quiet --release --test scale -- --nocapture --test-threads=1
 
 torture: redis nextest ## All that is known to go wrong, at full size; writes docs/torture.md
 	@scripts/torture

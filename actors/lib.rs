@@ -53,7 +53,7 @@ pub mod bounds {
     };
     pub use crate::lease_keeper::RENEWALS_PER_LEASE;
     pub use crate::ledger::{EVENTS_A_WRITE_MAX, HEARTBEAT_EVERY, WRITE_EVERY};
-    pub use crate::options::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
+    pub use crate::options::{BUILD_BYTES_MAX, CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
     pub use crate::pool::EXECUTOR_START_TIMEOUT;
     pub use crate::queue::ENQUEUE_PATIENCE;
     pub use crate::retry_scheduler::{LOOK_MAX, PROMOTE_MAX};
@@ -64,6 +64,6 @@ pub mod bounds {
     pub use crate::suspects::{SUSPECT_SPREAD, TRIAL_PUT_OFF};
     pub use crate::tree::{QUEUE_TIMEOUT, START_TIMEOUT, STOP_TIMEOUT};
     pub use crate::watchdog::{
-        AUDIT_EVERY, LOSSES_MAX, SLICE_MAX, SLICES_MAX, STUCK_AFTER, WATCH_MAX, WATCH_MIN, ZOMBIE_AFTER,
+        AUDIT_EVERY, LOSSES_MAX, REPAIR_MAX, SLICE_MAX, SLICES_MAX, STUCK_AFTER, WATCH_MAX, WATCH_MIN, ZOMBIE_AFTER,
     };
 }

@@ -4,6 +4,7 @@
 mod backpressure;
 mod closing;
 mod kills;
+mod ledger;
 mod life;
 mod look;
 mod neighbours;
@@ -14,4 +15,5 @@ mod shutdown;
 mod simulation;
 mod support;
 mod suspects;
+mod watchdog;
 mod zombies;

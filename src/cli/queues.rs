@@ -9,8 +9,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::error::CliError;
-use super::output::{Cell, Column, NOTHING, Style, span};
-use super::shape::{Rates, StatsShape};
+use super::output::{Cell, Column, NOTHING, Style, jobs, span};
+use super::shape::{AuditShape, Rates, StatsShape};
 use super::{Desk, args};
 use crate::Operator;
 
@@ -37,6 +37,9 @@ pub(super) enum Queue {
     Resume(OneQueue),
     /// Show depths and counters of this queue.
     Stats(Stats),
+    /// Look through the whole queue for damage that a foreign hand, an evicted key or a lost write has left: jobs in no container or in two, grants without a
+    /// lease, entries of jobs that are not kept. Workers go on meanwhile.
+    Audit(AuditQueue),
 }
 
 #[derive(Args)]
@@ -51,6 +54,15 @@ pub(super) struct Stats {
     queue: QueueName,
     #[command(flatten)]
     measure: Measure,
+}
+
+#[derive(Args)]
+pub(super) struct AuditQueue {
+    /// The queue.
+    queue: QueueName,
+    /// Mend what is found. No job is deleted: what is in no container goes back where it was, or to the front of the queue.
+    #[arg(long)]
+    repair: bool,
 }
 
 #[derive(Serialize)]
@@ -121,8 +133,38 @@ impl Queue {
                 rows.iter().try_for_each(|row| desk.out.sheet(row, &title(row), &values(row)))?;
                 Ok(())
             }
+            Queue::Audit(audit) => audit.run(desk).await,
         }
     }
+}
+
+impl AuditQueue {
+    async fn run(self, desk: &Desk) -> Result<(), CliError> {
+        let audit = desk.operator().await?.audit(&self.queue, self.repair).await?;
+        let shape = AuditShape::of(self.queue, self.repair, audit);
+        desk.out.sheet(&shape, &format!("queue {}", shape.queue), &audited(&shape))?;
+        if shape.is_sound() {
+            return Ok(());
+        }
+        Err(CliError::Failed(match self.repair {
+            true => "the queue does not add up yet: run the command again".into(),
+            false => "the queue is damaged: run the command again with --repair".into(),
+        }))
+    }
+}
+
+fn audited(shape: &AuditShape) -> Vec<(&'static str, Cell)> {
+    let (sound, style) = match shape.adds_up {
+        true => ("every one in one place", Style::Good),
+        false => ("not every one in one place", Style::Bad),
+    };
+    let mut values = vec![("stored", Cell::new(format!("{}, {sound}", jobs(shape.jobs)), style))];
+    values.extend(shape.findings.iter().map(|finding| {
+        let example = finding.examples.first().map(|job| format!(", as of {job}")).unwrap_or_default();
+        let found = format!("{} {}{example}", finding.count, finding.kind);
+        (if shape.repaired { "mended" } else { "found" }, Cell::new(found, Style::Warn))
+    }));
+    values
 }
 
 async fn switch(desk: &Desk, queue: QueueName, paused: bool) -> Result<(), CliError> {

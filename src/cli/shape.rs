@@ -6,13 +6,13 @@ use retraced_jobs::job::{Counters, JobId, JobState, Kind, QueueName};
 use retraced_jobs::retry::Decision;
 use retraced_jobs::store::{Moved, QueueStats};
 use retraced_jobs::trace::{
-    AttemptRecord, Ended, JobSummary, JobView, LastError, Progress, Released, StoredAttempt, SupervisionEvent,
+    AttemptRecord, Ended, Finding, JobSummary, JobView, LastError, Progress, Released, StoredAttempt, SupervisionEvent,
 };
 use serde::Serialize;
 use serde_json::Value;
 
 use super::output::instant;
-use crate::Receipt;
+use crate::{Audit, Receipt};
 
 /// A job, without its payload and history: one line of a list.
 #[derive(Serialize)]
@@ -394,6 +394,46 @@ impl StatsShape {
             garbage: stats.garbage_total,
             rates: None,
         }
+    }
+}
+
+/// What an audit of a queue found. The counts are those after it.
+#[derive(Serialize)]
+pub(super) struct AuditShape {
+    pub(super) queue: QueueName,
+    /// Whether every job is in one place.
+    pub(super) adds_up: bool,
+    /// Whether what was found was mended.
+    pub(super) repaired: bool,
+    pub(super) jobs: u64,
+    pub(super) pending_entries: u64,
+    pub(super) stale_entries: u64,
+    pub(super) contained: u64,
+    pub(super) difference: i64,
+    pub(super) grant_difference: i64,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl AuditShape {
+    pub(super) fn of(queue: QueueName, repaired: bool, audit: Audit) -> Self {
+        let Audit { after, findings, .. } = audit;
+        Self {
+            queue,
+            adds_up: after.adds_up(),
+            repaired,
+            jobs: after.jobs,
+            pending_entries: after.pending_entries,
+            stale_entries: after.stale,
+            contained: after.contained,
+            difference: after.difference(),
+            grant_difference: after.grant_difference,
+            findings,
+        }
+    }
+
+    /// Whether nothing is wrong any more.
+    pub(super) fn is_sound(&self) -> bool {
+        self.adds_up && (self.repaired || self.findings.is_empty())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::worker::{Deaf, GAVE_UP, Then, Work};
 /// take over what is not renewed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t17_blocked_threads() {
-    let rounds = sized(1, 6);
+    let rounds = sized(1, 3);
     let mut stage = Stage::open("T17", "handlers block all threads for five leases", secs(180)).await;
     let mut orders = stage.orders();
     orders.lease = secs(1);
