@@ -4,6 +4,7 @@
 //! used wrongly, and 128 + n when a second signal n ended it at once.
 
 mod args;
+mod bench;
 mod dead;
 mod demo;
 mod enqueue;
@@ -84,6 +85,9 @@ enum Command {
     /// Look after jobs that were given up: dead letters and poison.
     #[command(subcommand)]
     Dead(dead::Dead),
+    /// Measure how fast this machine and this Redis work jobs, beside the least any queue must do.
+    #[command(after_help = bench::AFTER_HELP)]
+    Bench(bench::Bench),
 }
 
 /// What every command is given.
@@ -152,6 +156,7 @@ async fn run(command: Command, desk: &Desk) -> Result<(), CliError> {
         Command::Job(job) => job.run(desk).await,
         Command::Trace(trace) => trace.run(desk).await,
         Command::Dead(dead) => dead.run(desk).await,
+        Command::Bench(bench) => bench.run(desk).await,
     }
 }
 
