@@ -10,14 +10,14 @@ use std::time::Duration;
 use ractor::ActorRef;
 use retraced_jobs::context::{LeaseWatch, Stop};
 use retraced_jobs::execution::Runner;
-use retraced_jobs::job::{Counters, Incarnation, JobId, Lease, Nonce};
+use retraced_jobs::job::{Incarnation, JobId, Lease, Nonce};
 use retraced_jobs::store::{BATCH_MAX, ClaimRequest, ClaimedJob, Claims, HEADER_BYTES, Settled, Settlement};
 use retraced_jobs::trace::ExecutorId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::executor::ExecutorMessage;
-use crate::suspects::{Suspects, TRIAL_PUT_OFF};
+use crate::suspects::{Gate, Standing, Suspects, TRIAL_PUT_OFF};
 
 /// Handlers slower than this are not fed ahead: a job waits in the store, where others can take it, rather than here.
 pub const PREFETCH_HANDLER_MAX: Duration = Duration::from_millis(50);
@@ -72,8 +72,7 @@ struct Held {
     job: ClaimedJob,
     lease: Arc<LeaseWatch>,
     phase: Phase,
-    /// A further crash would poison it.
-    trial: bool,
+    standing: Standing,
 }
 
 enum Phase {
@@ -97,7 +96,7 @@ enum Phase {
 impl Table {
     /// Wakes as many idle executors as jobs may begin.
     fn wake_idle(&mut self, now: Instant) {
-        let ready = self.waiting.len() + self.suspects.ready(now, self.trial_open());
+        let ready = self.waiting.len() + self.suspects.ready(now, self.gate());
         let wake = ready.min(self.idle.len());
         let at = self.idle.len() - wake;
         for executor in self.idle.drain(at..) {
@@ -107,16 +106,17 @@ impl Table {
         }
     }
 
-    /// Whether a job on trial may begin: none is under way here, from its start until the store has confirmed its end.
-    fn trial_open(&self) -> bool {
-        !self.suspects.any_on_trial()
-            || !self.held.values().any(|held| held.trial && !matches!(held.phase, Phase::Waiting { .. }))
+    /// Which suspects may begin, given who is under way: from the start of a handler until the store has confirmed its end.
+    fn gate(&self) -> Gate {
+        let under_way = self.held.values().filter(|held| !matches!(held.phase, Phase::Waiting { .. }));
+        // Where none wait nobody asks, and the look at all that is held is spared.
+        Gate::of(under_way.map(|held| held.standing).take_while(|_| !self.suspects.is_empty()))
     }
 
     /// The next job that may begin.
     fn take_next(&mut self, now: Instant) -> Option<Grant> {
-        let trial_open = self.trial_open();
-        self.suspects.take(now, trial_open).or_else(|| self.waiting.pop_front())
+        let gate = self.gate();
+        self.suspects.take(now, gate).or_else(|| self.waiting.pop_front())
     }
 }
 
@@ -296,9 +296,10 @@ impl Inflight {
         }
         let free = table.executors.values().filter(|p| p.doing == Doing::Nothing).count();
         let goal = free + table.pace.prefetch(self.concurrency);
-        // Suspects that wait for their time keep no executor from other work, as long as they are few.
-        let suspects = table.suspects.len().saturating_sub(self.concurrency);
-        let limit = goal.saturating_sub(table.waiting.len() + suspects + table.asked).min(BATCH_MAX);
+        let (came_back, suspects) = table.suspects.waiting();
+        // Those that wait for their own time keep no executor from other work, as long as they are few.
+        let waiting = table.waiting.len() + came_back + suspects.saturating_sub(self.concurrency);
+        let limit = goal.saturating_sub(waiting + table.asked).min(BATCH_MAX);
         if limit == 0 {
             return None;
         }
@@ -312,11 +313,6 @@ impl Inflight {
         std::mem::take(&mut self.lock().lost_claims)
     }
 
-    /// Whether a further crash would poison the job. Where a single crash does, there is nothing to try.
-    fn on_trial(&self, counters: Counters) -> bool {
-        counters.crashes > 0 && counters.crashes.saturating_add(1) >= self.crashes_max
-    }
-
     fn grant(&self, claims: Claims, expires: Instant) {
         let mut table = self.lock();
         let table = &mut *table;
@@ -325,22 +321,22 @@ impl Inflight {
             let grant = table.next;
             table.next += 1;
             let lease = Arc::new(LeaseWatch::new(expires));
-            let trial = self.on_trial(job.counters);
+            let standing = Standing::of(job.counters, self.crashes_max);
             let phase = if table.closed || table.abandoned {
                 table.finished.push_back(grant);
                 Phase::Finished(self.runner.interrupted(&job, None))
             } else {
                 table.waiting_bytes += job.envelope.len();
-                let since = if job.counters.crashes > 0 {
-                    let [high, low, ..] = job.token.nonce;
-                    table.suspects.add(grant, trial, now, u16::from_be_bytes([high, low]), n)
-                } else {
+                let since = if standing == Standing::Clear {
                     table.waiting.push_back(grant);
                     now
+                } else {
+                    let [high, low, ..] = job.token.nonce;
+                    table.suspects.add(grant, standing, now, u16::from_be_bytes([high, low]), n)
                 };
                 Phase::Waiting { since }
             };
-            table.held.insert(grant, Held { job, lease, phase, trial });
+            table.held.insert(grant, Held { job, lease, phase, standing });
         }
         table.wake_idle(now);
     }
@@ -445,7 +441,14 @@ impl Inflight {
                 table.held.remove(&grant);
                 continue;
             }
-            let watched = held.job.counters.came_back();
+            let watched = held.standing != Standing::Clear;
+            if !watched && held.lease.remaining().is_zero() {
+                // Somebody else may hold it: the store knows, and is asked by handing it back, when the watchdog looks at the latest.
+                held.phase = Phase::Finished(self.runner.unstarted(&held.job));
+                table.finished.push_back(grant);
+                self.changed.notify_waiters();
+                continue;
+            }
             held.phase = if watched {
                 Phase::Beginning { executor }
             } else {
@@ -542,8 +545,8 @@ impl Inflight {
         for grant in grants {
             table.held.remove(grant);
         }
-        if table.suspects.len() > 0 {
-            // The end of one trial opens the next.
+        if !table.suspects.is_empty() {
+            // The end of a trial opens the gate.
             table.wake_idle(Instant::now());
         }
         drop(table);
@@ -595,7 +598,7 @@ impl Inflight {
 
     // --- time
 
-    /// What waited too long goes back: to the front of the queue, or to its back when it waited for the end of a trial. Suspects whose time has come are begun.
+    /// What waited too long goes back: to the front of the queue, or to its back when it waited for a trial. Suspects whose time has come are begun.
     pub(crate) fn return_unstarted(&self, now: Instant) {
         let mut table = self.lock();
         let table = &mut *table;
@@ -617,10 +620,11 @@ impl Inflight {
         if !returned.is_empty() {
             table.pace.observe_wait(UNSTARTED_MAX);
         }
-        for (grant, trial) in table.suspects.take_unstarted(now) {
+        let gate = table.gate();
+        for (grant, behind) in table.suspects.take_unstarted(now, gate) {
             let Some(held) = table.held.get_mut(&grant) else { continue };
             table.waiting_bytes = table.waiting_bytes.saturating_sub(held.job.envelope.len());
-            held.phase = Phase::Finished(match trial {
+            held.phase = Phase::Finished(match behind {
                 true => self.runner.put_off(&held.job, TRIAL_PUT_OFF),
                 false => self.runner.unstarted(&held.job),
             });
@@ -628,7 +632,7 @@ impl Inflight {
         }
         // One batch stands at the front in its own order.
         table.finished.extend(&returned);
-        if table.suspects.len() > 0 {
+        if !table.suspects.is_empty() {
             table.wake_idle(now);
         }
     }
@@ -718,6 +722,21 @@ impl Inflight {
 
     pub(crate) fn running(&self) -> usize {
         self.lock().executors.values().filter(|p| matches!(p.doing, Doing::Job(_))).count()
+    }
+
+    /// What runs now, and for how long.
+    pub(crate) fn running_jobs(&self) -> Vec<(ExecutorId, ClaimedJob, Duration)> {
+        let table = self.lock();
+        let running = |held: &Held| match held.phase {
+            Phase::Running { executor, started, .. } => Some((executor, held.job.clone(), started.elapsed())),
+            _ => None,
+        };
+        table.held.values().filter_map(running).collect()
+    }
+
+    /// Whether the queue is closed for a while.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
     }
 
     /// Everything not yet confirmed by the store.

@@ -33,6 +33,12 @@ impl Roster {
         *next - 1
     }
 
+    /// The generation of whoever was started at this path last; 0 before the first.
+    pub(crate) fn generation(&self, path: &str) -> u32 {
+        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        starts.get(path).map_or(0, |starts| starts.saturating_sub(1))
+    }
+
     pub(crate) fn enter(&self, path: &str, generation: u32, actor: ActorCell) {
         self.residents.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), (generation, actor));
     }

@@ -247,7 +247,12 @@ impl Context {
         self.0.states.get()
     }
 
-    /// Fired when the handler should stop; [`why_stopped`](Self::why_stopped) says why.
+    /// Waits until the handler should stop; [`why_stopped`](Self::why_stopped) says why. Made for `tokio::select!`, beside what may take long.
+    pub async fn cancelled(&self) {
+        self.0.lease.token().cancelled().await;
+    }
+
+    /// Fired when the handler should stop, for those who take a token along; [`cancelled`](Self::cancelled) waits for it.
     #[must_use]
     pub fn cancellation(&self) -> CancellationToken {
         self.0.lease.token().clone()

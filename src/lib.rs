@@ -44,7 +44,7 @@ pub mod cli;
 
 pub use builder::{BuildError, Queue, RuntimeBuilder};
 pub use client::{Client, ClientQueue};
-pub use operator::{Operator, OperatorError};
+pub use operator::{AUDIT_PATIENCE, Audit, Operator, OperatorError};
 pub use producer::{JobRequest, ProduceError};
 pub use queue::QueueHandle;
 pub use runtime::{Ended, Runtime, RuntimeError};
@@ -53,7 +53,8 @@ pub use trace::{Trace, TraceError};
 pub use ractor;
 pub use retraced_actors::bounds;
 pub use retraced_actors::{
-    Budget, Drained, Enqueue, EnqueueError, Receipt, Refusal, Reopening, RestartDelay, RestartPolicy, Strategy,
+    Budget, Drained, Enqueue, EnqueueError, Place, PlaceState, Receipt, Refusal, Reopening, RestartDelay,
+    RestartPolicy, RunningJob,
 };
 pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::failure::{Class, Code, Failure};
@@ -76,9 +77,27 @@ pub mod job {
     pub use retraced_jobs::trace::*;
 }
 
+/// Retry policies and what they decided, for those who read the decisions.
+pub mod retry {
+    pub use retraced_jobs::retry::*;
+}
+
+/// Restart policies and the tree, for those who change the ones or look into the other.
+pub mod supervision {
+    pub use retraced_actors::{
+        Budget, Exhausted, InvalidOption, InvalidPolicy, Reopening, Resident, RestartDelay, RestartPolicy, StartError,
+        Strategy,
+    };
+}
+
 /// Envelopes and payloads, for those who write producers of their own.
 pub mod codec {
     pub use retraced_jobs::codec::*;
+}
+
+/// Clocks, for a [`MemoryStore`] that does not live by the system's.
+pub mod clock {
+    pub use retraced_jobs::clock::*;
 }
 
 /// The README's examples, run as the README has them.

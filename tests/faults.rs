@@ -21,7 +21,7 @@ use support::{eventually, full_scale, unix_ms};
 use tokio::sync::broadcast;
 
 const MANY_RESTARTS: RestartPolicy = RestartPolicy {
-    strategy: retraced::Strategy::OneForOne,
+    strategy: retraced::supervision::Strategy::OneForOne,
     budget: Budget { restarts: 500, window: Duration::from_secs(60) },
     delay: RestartDelay { base: Duration::from_millis(10), max: Duration::from_millis(100), jitter_percent: 20 },
 };

@@ -24,21 +24,28 @@ const LOG_DEFAULT: &str = "warn,retraced=info";
 /// `retraced work`
 #[derive(Args)]
 pub(super) struct Work {
-    /// A queue to work, with how many jobs run at a time (1 to 10000, default 10), as in email=50; may be repeated.
-    #[arg(long = "queue", value_name = "NAME[=CONCURRENCY]", required = true)]
+    /// A queue to work, with how many jobs run at a time (1 to 10000, default 10), as in email=50; may be repeated, or several joined by commas.
+    #[arg(
+        long = "queue",
+        value_name = "NAME[=CONCURRENCY]",
+        required = true,
+        env = "RETRACED_QUEUE",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     queues: Vec<WorkedQueue>,
     /// Where each job is sent: POST {"id", "queue", "kind", "attempt", "max_attempts", "enqueued_at", "payload"}. An answer {"success": true} or {"success":
     /// false, "error": {"code", "message"}} decides; without one the status does: 2xx is success, 408, 425, 429 and 5xx are tried again, the rest is not.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "RETRACED_WEBHOOK", hide_env_values = true)]
     webhook: String,
     /// How long a job stays ours without a sign of life: 300ms to 1h. The jobs of a worker that dies run again after this.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = args::lease)]
+    #[arg(long, value_name = "DURATION", env = "RETRACED_LEASE", hide_env_values = true, default_value = "30s", value_parser = args::lease)]
     lease: Duration,
     /// How long a shutdown lets running jobs finish, up to 1h; after it they are stopped, and go back to the front of their queue at no cost.
-    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = args::grace)]
+    #[arg(long, value_name = "DURATION", env = "RETRACED_GRACE", hide_env_values = true, default_value = "25s", value_parser = args::grace)]
     grace: Duration,
     /// How long a request may take, answer included: 10ms to 1h. Then the attempt failed with TIMEOUT and is tried again.
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = args::request_timeout)]
+    #[arg(long, value_name = "DURATION", env = "RETRACED_TIMEOUT", hide_env_values = true, default_value = "15s", value_parser = args::request_timeout)]
     timeout: Duration,
 }
 

@@ -25,6 +25,8 @@ const VERBS: [&str; 12] = [
     "settle",
     "forget",
 ];
+/// Made once in a while, or once.
+const SELDOM: [&str; 5] = ["probe", "heartbeat", "record", "settle", "forget"];
 /// Made only by a worker that was asked to end.
 const LAST_VERBS: [&str; 2] = ["settle", "forget"];
 const LATER: std::time::Duration = millis(150);
@@ -39,9 +41,7 @@ async fn t02_death_at_every_step() {
     let nths = sized(1..=1, 1..=3);
     let steps: Vec<_> = sized(sample.to_vec(), all.collect());
     let steps = steps.iter().flat_map(|(verb, after)| nths.clone().map(|nth| (*verb, *after, nth)));
-    // Some calls are made only once.
-    let steps: Vec<_> =
-        steps.filter(|(verb, _, nth)| *nth == 1 || !["probe", "forget", "settle"].contains(verb)).collect();
+    let steps: Vec<_> = steps.filter(|(verb, _, nth)| *nth == 1 || !SELDOM.contains(verb)).collect();
     for (step, (verb, after, nth)) in steps.iter().copied().enumerate() {
         play(&mut stage, step as u64 * 100, verb, after, nth).await;
     }

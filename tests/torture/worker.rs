@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use retraced::store::redis::RedisOptions;
+use retraced::supervision::Strategy;
 use retraced::{
     Budget, Code, Context, Failure, Job, JobId, JobOptions, Queue, RedisStore, RestartDelay, RestartPolicy, Retry,
-    Runtime, State, Strategy,
+    Runtime, State,
 };
 use serde::{Deserialize, Serialize};
 

@@ -2,6 +2,7 @@
 //!
 //! Works on Redis 6.2 or newer and on Valkey. The server must not evict keys: an evicted job is a lost job.
 
+mod audit;
 mod connection;
 mod desk;
 mod facts;

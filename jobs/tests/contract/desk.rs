@@ -187,6 +187,19 @@ pub(crate) async fn redrive_forgets_failures_and_crashes_but_not_what_happened(w
     assert_eq!((stats.failures_total, stats.crashes_total), (2, 1), "totals only grow");
 }
 
+/// Kind, payload, retry numbers: all of it is in the envelope.
+pub(crate) async fn a_redriven_job_never_loses_what_its_producer_sealed(world: &dyn World, worker: Worker) {
+    for state in [JobState::Delayed, JobState::Dead, JobState::Poisoned, JobState::Cancelled] {
+        let worker = worker.in_queue(state.as_str());
+        worker.bring(world, &id("a"), state).await;
+        let before = worker.view(&id("a")).await;
+        worker.redrive(&id("a")).await;
+        let job = worker.claim_one().await;
+        assert_eq!((&job.id, job.envelope), (&id("a"), before.envelope), "from {state}");
+        assert_eq!(Some(job.enqueued_ms), before.enqueued_ms, "from {state}");
+    }
+}
+
 pub(crate) async fn a_delayed_job_that_is_redriven_keeps_its_counters(_: &dyn World, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Retry { delay: LONG }).await;

@@ -61,8 +61,12 @@ where
     F: Future<Output = ()>,
 {
     guarantee(world.worker(1)).await;
-    let audit = world.worker(99).audit().await;
-    assert_eq!((audit.difference(), audit.grant_difference), (0, 0), "the queue does not add up: {audit:?}");
+    let desk = world.worker(99);
+    let audit = desk.audit().await;
+    assert!(audit.adds_up(), "the queue does not add up: {audit:?}");
+    let before = desk.snapshot().await;
+    assert_eq!(desk.store.inspect(&desk.queue, true).await.unwrap(), [], "only a foreign hand leaves anything to find");
+    assert_eq!(desk.snapshot().await, before, "and what is sound is left as it is");
 }
 
 /// Every guarantee, by area.
@@ -93,6 +97,7 @@ macro_rules! for_each_guarantee {
                 an_attempt_of_which_nothing_is_told_is_counted_only,
                 a_record_that_cannot_be_read_is_told_as_such_and_hides_nothing_else,
                 retries_queue_up_behind_and_released_jobs_in_front_in_their_order,
+                a_retry_is_never_overtaken_by_what_came_after_it,
                 the_order_of_a_call_stands_across_the_claims_it_settles,
                 a_stale_token_changes_nothing_on_any_way_out,
                 a_settlement_counts_after_the_lease_ran_out_as_long_as_nobody_took_it,
@@ -130,6 +135,7 @@ macro_rules! for_each_guarantee {
                 a_page_is_bounded_and_a_foreign_cursor_is_refused,
                 redrive_gives_a_fresh_start_from_every_state_that_allows_it,
                 redrive_forgets_failures_and_crashes_but_not_what_happened,
+                a_redriven_job_never_loses_what_its_producer_sealed,
                 a_delayed_job_that_is_redriven_keeps_its_counters,
                 cancel_takes_what_waits_at_once_and_asks_what_runs,
                 discard_removes_whatever_does_not_run,
@@ -158,6 +164,7 @@ macro_rules! for_each_guarantee {
                 a_forgotten_process_begins_anew;
             ledger: events_are_told_latest_first_page_by_page,
                 the_ledger_keeps_the_latest_events_up_to_its_bound,
+                the_ledger_keeps_no_more_bytes_than_its_bound,
                 a_worker_is_seen_when_it_says_so_until_it_is_forgotten,
                 announced_queues_are_listed_by_name;
             hints: whoever_found_nothing_is_told_when_there_is_something,
@@ -166,6 +173,8 @@ macro_rules! for_each_guarantee {
             race: a_job_is_created_once_whoever_sends_it,
                 a_job_is_granted_once_whoever_claims,
                 a_lease_is_taken_back_once_and_a_due_job_promoted_once,
+                a_completed_job_never_comes_back,
+                two_operators_never_redrive_a_dead_letter_twice,
                 an_attempt_is_settled_once_whoever_says_how,
                 a_cancel_that_races_the_end_of_an_attempt_is_never_forgotten;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use retraced_jobs::job::{JobId, JobState, RunAt};
-use retraced_jobs::store::{ClaimedJob, Enqueued, Moved, Settled, Verdict};
+use retraced_jobs::store::{ClaimedJob, Enqueued, Moved, Reclaim, Settled, Verdict};
 
 use super::{LONG, SHORT, Worker, World, id, ids};
 
@@ -73,6 +73,60 @@ pub(crate) async fn a_lease_is_taken_back_once_and_a_due_job_promoted_once(world
     assert_eq!(once_each(taken.map(|job| job.id)), BTreeSet::from_iter(ids(60)));
     let pending = worker.listed(JobState::Pending).await;
     assert_eq!(once_each(pending).len(), 100);
+}
+
+/// The end of an attempt and the look for leases that ran out come at the same moment: one of the two has the job, and never both.
+pub(crate) async fn a_completed_job_never_comes_back(world: &dyn World, worker: Worker) {
+    let names = ids(60);
+    worker.stamp().await;
+    worker.enqueue(&names).await;
+    let held = worker.claim_for(60, SHORT).await;
+    world.pass_short().await;
+    let settler = worker.on_lane(1);
+    let settled = tokio::spawn(async move {
+        let mut completed = BTreeSet::new();
+        for job in held {
+            if settler.settle(&job, Verdict::Complete { keep: true }).await != Settled::Stale {
+                completed.insert(job.id);
+            }
+        }
+        completed
+    });
+    let request = Reclaim { limit: 2, lease: LONG, crashes_max: 3, losses_max: 9 };
+    let taken = at_once(world, |worker| async move {
+        let mut taken = Vec::new();
+        for _ in 0..5 {
+            taken.extend(worker.reclaim_with(&request).await.jobs.into_iter().map(|job| job.id));
+        }
+        taken
+    });
+    let (taken, completed) = (taken.await, settled.await.unwrap());
+    let mut taken = once_each(taken.into_iter().flatten());
+    // Whatever neither of them had yet.
+    taken.extend(worker.reclaim(3).await.jobs.into_iter().map(|job| job.id));
+    assert!(taken.is_disjoint(&completed), "completed, and taken back as well");
+    assert_eq!(taken.len() + completed.len(), names.len());
+    assert_eq!(BTreeSet::from_iter(worker.listed(JobState::Completed).await), completed);
+    assert_eq!(once_each(worker.listed(JobState::Pending).await), taken);
+    assert_eq!(once_each(worker.claim(99).await.into_iter().map(|job| job.id)), taken);
+}
+
+pub(crate) async fn two_operators_never_redrive_a_dead_letter_twice(world: &dyn World, worker: Worker) {
+    worker.enqueue(&ids(30)).await;
+    let dead: Vec<_> = worker.claim(30).await.iter().map(|job| worker.settlement(job, Verdict::Bury)).collect();
+    worker.settle_all(&dead).await;
+    let redriven = at_once(world, |operator| async move {
+        let mut moved = Vec::new();
+        for name in ids(30) {
+            if operator.redrive(&name).await != (Moved::Refused { state: JobState::Pending }) {
+                moved.push(name);
+            }
+        }
+        moved
+    });
+    assert_eq!(once_each(redriven.await.into_iter().flatten()).len(), 30);
+    assert_eq!(once_each(worker.listed(JobState::Pending).await).len(), 30);
+    assert_eq!(once_each(worker.claim(99).await.into_iter().map(|job| job.id)).len(), 30);
 }
 
 pub(crate) async fn an_attempt_is_settled_once_whoever_says_how(world: &dyn World, worker: Worker) {

@@ -154,6 +154,28 @@ pub(crate) async fn retries_queue_up_behind_and_released_jobs_in_front_in_their_
     assert_eq!(order, expected);
 }
 
+pub(crate) async fn a_retry_is_never_overtaken_by_what_came_after_it(world: &dyn World, worker: Worker) {
+    worker.enqueue(&[id("soon"), id("later"), id("before")]).await;
+    let jobs = worker.claim(2).await;
+    worker.settle(&jobs[0], Verdict::Retry { delay: Duration::ZERO }).await;
+    worker.settle(&jobs[1], Verdict::Retry { delay: SHORT }).await;
+    worker.enqueue(&[id("between")]).await;
+    world.pass_short().await;
+    worker.promote(9).await;
+    worker.enqueue(&[id("after")]).await;
+    let expected = ["before", "soon", "between", "later", "after"].map(id);
+    let mut order = Vec::new();
+    while let [job] = &worker.claim(1).await[..] {
+        order.push(job.id.clone());
+        // Newcomers without end let nobody starve.
+        worker.enqueue(&[id(&format!("newcomer-{}", order.len()))]).await;
+        if order.len() == expected.len() {
+            break;
+        }
+    }
+    assert_eq!(order, expected);
+}
+
 pub(crate) async fn the_order_of_a_call_stands_across_the_claims_it_settles(_: &dyn World, worker: Worker) {
     let names = ids(4);
     worker.enqueue(&names).await;

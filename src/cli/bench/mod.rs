@@ -8,7 +8,6 @@ mod figures;
 mod floor;
 mod letter;
 mod measurement;
-mod progress;
 mod report;
 mod retraced;
 mod selection;
@@ -26,9 +25,7 @@ use retraced_jobs::job::QueueName;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use self::figures::Record;
 use self::measurement::Measurement;
-use self::progress::Progress;
 use self::report::{Report, Row, markdown};
 use self::selection::Selection;
 use self::server::Server;
@@ -36,7 +33,7 @@ use self::side::Peer;
 use self::step::Step;
 use super::Desk;
 use super::error::CliError;
-use super::output::{Output, note};
+use super::output::{Output, Progress, note};
 
 /// Jobs of a measurement, rounds and executors of a drain: least and most.
 const JOBS_BOUNDS: RangeInclusive<u64> = 100..=10_000_000;
@@ -171,32 +168,28 @@ impl Bench {
         report: &mut Report,
     ) -> Result<(), CliError> {
         let peers: &[Peer] = if self.floor { &[Peer::Floor, Peer::Retraced] } else { &[Peer::Retraced] };
-        let progress = Progress::new(chosen.len() * peers.len() * self.rounds as usize);
+        let steps = (chosen.len() * peers.len()) as u64 * self.rounds;
+        let progress = Progress::new(&desk.out, "measuring", Some(steps));
         for round in 0..self.rounds {
             for (at, measurement) in chosen.iter().copied().enumerate() {
                 for turn in 0..peers.len() {
                     // Who goes first changes from round to round.
                     let peer = peers[(turn + round as usize) % peers.len()];
-                    progress.begin(format!("round {} · {} · {}", round + 1, measurement.name(), peer.as_str()));
+                    progress.turn_to(format!("round {} · {} · {}", round + 1, measurement.name(), peer.as_str()));
                     let jobs = measurement.jobs(self.jobs);
                     let step = Step { peer, measurement, jobs, queue: queue.to_string(), keep: self.retention };
                     let records = step.measure(&desk.redis).await?;
                     server.empty(queue).await?;
                     for record in records.iter().filter(|record| selection.has(&record.metric)) {
-                        self.note(&desk.out, &progress, record)?;
+                        // As JSON each figure is printed as soon as it is known.
+                        if desk.out.is_json() {
+                            desk.out.result(record, String::new)?;
+                        }
                         report.add(at, peer, record);
                     }
-                    progress.advance();
+                    progress.advance(1);
                 }
             }
-        }
-        Ok(())
-    }
-
-    /// With `--json` each figure is printed as soon as it is known.
-    fn note(&self, out: &Output, progress: &Progress, record: &Record) -> Result<(), CliError> {
-        if out.is_json() {
-            progress.suspend(|| out.result(record, String::new))?;
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ impl Step {
         let order = serde_json::to_string(self).map_err(|error| self.failed(&error))?;
         // The URL goes through the environment, where other users do not see it.
         let child = Command::new(std::env::current_exe()?)
-            .args(["bench", "--step", &order, "--json"])
+            .args(["bench", "--step", &order, "--json", "--color", "never"])
             .env("RETRACED_REDIS_URL", redis)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

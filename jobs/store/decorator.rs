@@ -1,0 +1,111 @@
+//! A store around a store: behaviour is added by wrapping, not by options.
+
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+
+use super::{
+    AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Finding, Hint, JobPage, Leases, Ledger,
+    LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store,
+    StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
+};
+use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
+use crate::trace::{JobView, SupervisionEvent};
+
+/// Writes [`Decorator`] and its implementations of the port from one list of the port's verbs.
+macro_rules! decorator {
+    ($(trait $port:ident {
+        $(fn $verb:ident $(<$of:lifetime>)? (& $($own:lifetime)? self $(, $name:ident: $type:ty)*) -> $given:ty;)*
+    })*) => {
+        /// A [`Store`] that wraps another: every verb is passed on to [`inner`](Self::inner) unless it is written anew. Whoever implements this is a
+        /// [`Store`], and so can be wrapped again. A verb that the port grows later is passed on too.
+        ///
+        /// [`turn`](Self::turn) settles and claims in one step: what watches the one or the other has to watch it as well.
+        ///
+        /// ```
+        /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        /// use std::sync::atomic::{AtomicUsize, Ordering};
+        /// use retraced_jobs::job::{NewJob, QueueName};
+        /// use retraced_jobs::store::memory::MemoryStore;
+        /// use retraced_jobs::store::{CallId, Decorator, Desk, Enqueued, Store, StoreFuture};
+        ///
+        /// struct Counted { inner: MemoryStore, enqueued: AtomicUsize }
+        ///
+        /// impl Decorator for Counted {
+        ///     fn inner(&self) -> &dyn Store {
+        ///         &self.inner
+        ///     }
+        ///
+        ///     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>> {
+        ///         self.enqueued.fetch_add(jobs.len(), Ordering::Relaxed);
+        ///         self.inner().enqueue(call, queue, jobs)
+        ///     }
+        /// }
+        ///
+        /// let store = Counted { inner: MemoryStore::new(), enqueued: AtomicUsize::new(0) };
+        /// assert_eq!(Desk::queues(&store).await.unwrap(), []);
+        /// # });
+        /// ```
+        pub trait Decorator: Send + Sync + 'static {
+            /// What is wrapped.
+            fn inner(&self) -> &dyn Store;
+            $($(
+                #[doc = concat!("[`", stringify!($port), "::", stringify!($verb), "`], passed on.")]
+                fn $verb$(<$of>)?(& $($own)? self $(, $name: $type)*) -> $given {
+                    $port::$verb(self.inner() $(, $name)*)
+                }
+            )*)*
+        }
+
+        $(impl<D: Decorator> $port for D {
+            $(fn $verb$(<$of>)?(& $($own)? self $(, $name: $type)*) -> $given {
+                Decorator::$verb(self $(, $name)*)
+            })*
+        })*
+    };
+}
+
+decorator! {
+    trait Store {
+        fn probe(&self) -> StoreFuture<'_, StoreFacts>;
+        fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>>;
+    }
+
+    trait Transitions {
+        fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>>;
+        fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims>;
+        fn settle<'a>(&'a self, call: CallId, queue: &'a QueueName, settlements: &'a [Settlement]) -> StoreFuture<'a, Vec<Settled>>;
+        fn turn<'a>(&'a self, call: CallId, queue: &'a QueueName, settlements: &'a [Settlement], request: &'a ClaimRequest) -> StoreFuture<'a, (Vec<Settled>, Claims)>;
+        fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
+        fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
+        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, owner: Incarnation, lost: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
+    }
+
+    trait Leases {
+        fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
+        fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
+    }
+
+    trait Desk {
+        fn queues(&self) -> StoreFuture<'_, Vec<QueueName>>;
+        fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats>;
+        fn jobs<'a>(&'a self, queue: &'a QueueName, state: JobState, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, JobPage>;
+        fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
+        fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+        fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+        fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+        fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool>;
+        fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
+        fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
+        fn inspect<'a>(&'a self, queue: &'a QueueName, mend: bool) -> StoreFuture<'a, Vec<Finding>>;
+    }
+
+    trait Ledger {
+        fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
+        fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()>;
+        fn events<'a>(&'a self, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, LedgerPage>;
+        fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()>;
+        fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>>;
+        fn forget<'a>(&'a self, incarnation: Incarnation, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
+    }
+}
