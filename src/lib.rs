@@ -31,6 +31,9 @@
 //! An application holds a [`Runtime`] (it runs jobs), a [`Client`] (it only enqueues) or an [`Operator`] (it looks and acts). What happens to a job when
 //! its handler fails is decided by the [`Failure`]'s class and the queue's [`Retry`] policy; what happens around it is told by [`Runtime::supervision`].
 
+// What a feature adds is marked as such on docs.rs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod builder;
 mod client;
 mod operator;

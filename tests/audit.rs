@@ -43,7 +43,7 @@ async fn a_damaged_queue_is_shown_and_mended_at_the_command_line() {
         client.job(Work).id(format!("job-{n}")).enqueue().await.unwrap();
     }
     let sound = audit(&server, &[]);
-    assert_eq!((sound.status, sound.stdout.as_str()), (Some(0), "queue q: 3 jobs stored, every one in one place\n"));
+    assert_eq!((sound.status, sound.stdout.as_str()), (Some(0), "queue q\n  stored  3 jobs, every one in one place\n"));
 
     let _: () = server.connection().del("retraced:{q}:pending").unwrap();
     let seen = desk.audit(&queue, false).await.unwrap();

@@ -5,12 +5,12 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 
 use super::{
-    AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Finding, Hint, JobPage, Leases, Ledger,
-    LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store,
-    StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
+    Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreFacts,
+    StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
-use crate::trace::{JobView, SupervisionEvent};
+use crate::trace::{Finding, JobView, SupervisionEvent};
 
 /// Writes [`Decorator`] and its implementations of the port from one list of the port's verbs.
 macro_rules! decorator {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use retraced_jobs::job::{JobId, JobState, QueueName};
-use retraced_jobs::store::{BATCH_MAX, Cursor};
+use retraced_jobs::store::Cursor;
 use retraced_jobs::trace::JobSummary;
 
 use super::error::CliError;
@@ -17,6 +17,9 @@ use crate::Operator;
 
 /// Most jobs one listing looks at in search of those that pass its filter; there it stops, says so and gives the cursor to go on with.
 pub(super) const LOOKED_AT_MAX: u64 = 100_000;
+
+/// Jobs of one page: few enough that workers, who wait for its end, do not notice.
+const PAGE: usize = 200;
 
 /// A place in a listing: behind this job, in these pages. As text it is the cursor that `--cursor` takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +99,7 @@ impl<'a> Pages<'a> {
         let streams =
             pages.into_iter().map(|(state, begin)| Stream::new(state, begin.map(Cursor::from), resumes)).collect();
         // What is filtered out makes no page larger.
-        let page_size = if filter.is_open() { wanted.clamp(1, BATCH_MAX) } else { BATCH_MAX };
+        let page_size = if filter.is_open() { wanted.clamp(1, PAGE) } else { PAGE };
         Ok(Self { operator, queue, filter, page_size, streams, behind, looked_at: 0 })
     }
 

@@ -142,7 +142,7 @@ impl AuditQueue {
     async fn run(self, desk: &Desk) -> Result<(), CliError> {
         let audit = desk.operator().await?.audit(&self.queue, self.repair).await?;
         let shape = AuditShape::of(self.queue, self.repair, audit);
-        desk.out.result(&shape, || audit_sheet(&shape))?;
+        desk.out.sheet(&shape, &format!("queue {}", shape.queue), &audited(&shape))?;
         if shape.is_sound() {
             return Ok(());
         }
@@ -153,17 +153,18 @@ impl AuditQueue {
     }
 }
 
-fn audit_sheet(shape: &AuditShape) -> String {
-    let mut text = format!("queue {}: {} stored, ", shape.queue, jobs(shape.jobs));
-    text += if shape.adds_up { "every one in one place" } else { "not every one in one place" };
-    for finding in &shape.findings {
-        let verb = if shape.repaired { "mended" } else { "found" };
-        text += &format!("\n  {verb:<7} {} {}", finding.count, finding.kind);
-        if let Some(example) = finding.examples.first() {
-            text += &format!(", as of {example}");
-        }
-    }
-    text
+fn audited(shape: &AuditShape) -> Vec<(&'static str, Cell)> {
+    let (sound, style) = match shape.adds_up {
+        true => ("every one in one place", Style::Good),
+        false => ("not every one in one place", Style::Bad),
+    };
+    let mut values = vec![("stored", Cell::new(format!("{}, {sound}", jobs(shape.jobs)), style))];
+    values.extend(shape.findings.iter().map(|finding| {
+        let example = finding.examples.first().map(|job| format!(", as of {job}")).unwrap_or_default();
+        let found = format!("{} {}{example}", finding.count, finding.kind);
+        (if shape.repaired { "mended" } else { "found" }, Cell::new(found, Style::Warn))
+    }));
+    values
 }
 
 async fn switch(desk: &Desk, queue: QueueName, paused: bool) -> Result<(), CliError> {

@@ -45,6 +45,8 @@ impl From<clap::Error> for Unfit {
 
 /// What this process was told, and by whom.
 pub(super) struct Settings {
+    /// The flags, in the order they are declared.
+    all: Vec<Setting>,
     /// The command line with the file's values as defaults.
     command: Command,
     matches: ArgMatches,
@@ -94,12 +96,13 @@ impl Settings {
             Err(error) => return Err(command.clone().try_get_matches_from(arguments).err().unwrap_or(error).into()),
         };
         let file = SettingsFile::find(command, first.get_one::<PathBuf>("config")).map_err(Unfit::File)?;
+        let all = settings(command);
         let command = match &file {
             Some(file) => file.become_defaults(command.clone()),
             None => command.clone(),
         };
         let matches = command.clone().try_get_matches_from(arguments)?;
-        Ok(Self { command, matches, file })
+        Ok(Self { all, command, matches, file })
     }
 
     pub(super) fn matches(&self) -> &ArgMatches {
@@ -117,10 +120,8 @@ impl Settings {
             }
         })?;
         let of_work = of_work.subcommand_matches(WORK);
-        let settings = settings(&self.command).into_iter();
-        Ok(settings
-            .filter_map(|setting| Some(self.tell(&setting, if setting.of_work { of_work? } else { &self.matches })))
-            .collect())
+        let matches = |setting: &Setting| if setting.of_work { of_work } else { Some(&self.matches) };
+        Ok(self.all.iter().filter_map(|setting| Some(self.tell(setting, matches(setting)?))).collect())
     }
 
     fn tell(&self, setting: &Setting, matches: &ArgMatches) -> Told {

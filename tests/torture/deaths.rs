@@ -173,7 +173,9 @@ async fn t14_poison() {
         started_ms = unix_ms().saturating_sub(200);
         tokio::time::sleep(millis(20)).await;
     }
-    stage.verdict.note(format!("{deaths} deaths of workers for {poisons} jobs that kill."));
+    stage.verdict.note(format!(
+        "{deaths} deaths of workers for {poisons} jobs that kill. What is tried apart from others waits for its turn, ten seconds at a time."
+    ));
     assert!((4..=4 * poisons).contains(&deaths), "{deaths} deaths for {poisons} poison jobs");
     let verdict = stage.close(&[]).await;
     assert!(verdict.faults["it ended itself"] == deaths);

@@ -1,0 +1,106 @@
+//! What is published: complete, without ballast, described, and for no newer Rust than is promised.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+const CRATES: [(&str, &str); 3] = [("retraced", ""), ("retraced-actors", "actors"), ("retraced-jobs", "jobs")];
+
+/// What cargo says on stdout.
+fn cargo(arguments: &[&str]) -> String {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let output = Command::new(env!("CARGO")).current_dir(root).args(arguments).output().unwrap();
+    assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Everything that is built on this platform, features and tests included.
+fn metadata() -> Value {
+    let version = Command::new("rustc").arg("-vV").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let said = cargo(&["metadata", "--format-version=1", "--locked", "--all-features", "--filter-platform", host]);
+    serde_json::from_str(&said).unwrap()
+}
+
+/// The files below a folder with this extension, as paths from `root`.
+fn files(root: &Path, folder: &str, extension: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(root, &path, extension));
+        } else if path.ends_with(extension) {
+            found.insert(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_packed_is_complete_and_has_no_ballast() {
+    for (name, folder) in CRATES {
+        let packed = cargo(&["package", "--list", "--allow-dirty", "--package", name]);
+        let packed: BTreeSet<String> = packed.lines().map(str::to_owned).collect();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        for needed in ["LICENSE", "README.md"] {
+            assert!(packed.contains(needed), "{name} lacks {needed}");
+        }
+        let sources = match name {
+            "retraced" => &files(&root, "src", ".rs") | &files(&root, "examples", ".rs"),
+            "retraced-jobs" => files(&root, "store", ""),
+            _ => files(&root, "supervisor", ".rs"),
+        };
+        assert!(packed.is_superset(&sources), "{name} lacks {:?}", sources.difference(&packed).collect::<Vec<_>>());
+        let ballast = |path: &&String| {
+            let folder = path.split('/').next().unwrap();
+            // Cargo adds `.cargo_vcs_info.json` itself.
+            ["tests", "benches", "docs", "scripts", "target"].contains(&folder)
+                || folder.starts_with('.') && folder != ".cargo_vcs_info.json"
+        };
+        assert_eq!(packed.iter().filter(ballast).collect::<Vec<_>>(), Vec::<&String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn each_crate_says_what_it_is() {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().unwrap();
+    for (name, _) in CRATES {
+        let package = packages.iter().find(|package| package["name"] == name).unwrap();
+        for field in ["description", "license", "readme", "documentation", "rust_version"] {
+            assert!(package[field].as_str().is_some_and(|text| !text.is_empty()), "{name} has no {field}");
+        }
+        for field in ["keywords", "categories", "authors"] {
+            assert!(package[field].as_array().is_some_and(|list| !list.is_empty()), "{name} has no {field}");
+        }
+        assert_eq!(package["metadata"]["docs"]["rs"]["all-features"], true, "{name}");
+    }
+}
+
+#[test]
+fn no_dependency_asks_for_a_newer_rust_than_we_do() {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().unwrap();
+    let asked = |package: &Value| -> Option<Vec<u32>> {
+        let numbers = package["rust_version"].as_str()?.split('.').map(|number| number.parse().unwrap());
+        let mut numbers: Vec<u32> = numbers.collect();
+        numbers.resize(3, 0);
+        Some(numbers)
+    };
+    let ours = asked(packages.iter().find(|package| package["name"] == "retraced").unwrap()).unwrap();
+    let newer = packages.iter().filter(|package| asked(package).is_some_and(|theirs| theirs > ours));
+    let newer: Vec<String> = newer
+        .map(|package| format!("{} {}: {}", package["name"], package["version"], package["rust_version"]))
+        .collect();
+    assert_eq!(
+        newer,
+        Vec::<String>::new(),
+        "choose older versions with `cargo update --precise`, or raise rust-version"
+    );
+    assert!(packages.iter().filter(|package| asked(package).is_some()).count() > 50, "nobody says what they ask for");
+}
