@@ -170,12 +170,13 @@ fn what_makes_no_sense_is_refused_before_redis_is_asked() {
     }
 }
 
-/// Stops a run of an hour after its first figure: what it made is gone.
+/// Stops a long run after its first figure: what it made is gone.
 #[test]
 fn a_run_that_is_stopped_leaves_the_database_empty() {
     for signal in ["-INT", "-TERM"] {
         let server = RedisServer::start();
-        let mut command = bench(&server.url(), &["--json", "--rounds", "100", "--only", "retry_total"]);
+        let mut command =
+            bench(&server.url(), &["--json", "--rounds", "100", "--jobs", "2000", "--only", "retry_total"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut first = String::new();
