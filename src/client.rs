@@ -64,6 +64,8 @@ impl Client {
 }
 
 /// A queue, as a [`Client`] holds it.
+///
+/// Used in the example of [`Client`]: `client.queue(…)` gives a `ClientQueue`.
 #[derive(Clone)]
 pub struct ClientQueue {
     client: Client,

@@ -329,6 +329,13 @@ pub struct Audit {
 }
 
 /// Why an operator's call gave nothing.
+///
+/// ```
+/// use retraced::{OperatorError, store::StoreError};
+/// let refused = StoreError::Refused { operation: "redrive", reason: "the password is wrong".into() };
+/// let error = OperatorError::Store(refused);
+/// assert_eq!(error.to_string(), "the store refused redrive: the password is wrong");
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OperatorError {

@@ -71,6 +71,8 @@ impl Lanes {
 }
 
 /// One lane, held.
+///
+/// Used in the example of [`Lanes`].
 #[derive(Debug)]
 pub struct Lane {
     lanes: Arc<Inner>,
