@@ -10,12 +10,13 @@ struct Range<A> {
 }
 
 const fn v4(first: [u8; 4], bits: u32, name: &'static str) -> Range<Ipv4Addr> {
-    Range { first: Ipv4Addr::from_octets(first), bits, name }
+    let [a, b, c, d] = first;
+    Range { first: Ipv4Addr::new(a, b, c, d), bits, name }
 }
 
 const fn v6(first: [u16; 3], bits: u32, name: &'static str) -> Range<Ipv6Addr> {
     let [a, b, c] = first;
-    Range { first: Ipv6Addr::from_segments([a, b, c, 0, 0, 0, 0, 0]), bits, name }
+    Range { first: Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), bits, name }
 }
 
 /// The first that fits names the address.
