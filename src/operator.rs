@@ -218,9 +218,9 @@ impl Operator {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use std::sync::Arc;
-    /// # use retraced::{MemoryStore, Operator, QueueName};
+    /// # use retraced::{Audit, MemoryStore, Operator, QueueName};
     /// # let desk = Operator::new(Arc::new(MemoryStore::new()));
-    /// let audit = desk.audit(&QueueName::new("email")?, true).await?;
+    /// let audit: Audit = desk.audit(&QueueName::new("email")?, true).await?;
     /// assert!(audit.after.adds_up() && audit.findings.is_empty());
     /// # Ok(())
     /// # }
@@ -318,6 +318,8 @@ where
 }
 
 /// What an audit found, and what became of it.
+///
+/// Used in the example of [`Operator::audit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
     /// The queue as it was.
