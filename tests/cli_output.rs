@@ -230,14 +230,14 @@ fn nothing_on_standard_input_is_told_and_no_failure() {
 fn settings_come_from_flags_then_the_environment_then_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("retraced.toml");
-    let text = "redis = \"redis://me:secret@file:1\"\n\n[work]\nqueue = [\"email=50\", \"sms\"]\nwebhook = \"https://x.example/?token=secret\"\nlease = \"5s\"\n";
+    let text = "redis = \"redis://me:sesame@file:1\"\n\n[work]\nqueue = [\"email=50\", \"sms\"]\nwebhook = \"https://x.example/?token=sesame\"\nlease = \"5s\"\n";
     std::fs::write(&file, text).unwrap();
     let told = |arguments: &[&str], variables: &[(&str, &str)]| -> Vec<Value> {
         let mut command = retraced();
         command.args(["config", "--json"]).args(arguments).envs(variables.iter().copied()).current_dir(folder.path());
         let finished = finish(command, COMMAND_MAX);
         assert_eq!(finished.status, Some(0), "{finished:?}");
-        assert!(!finished.stdout.contains("secret"), "{finished:?}");
+        assert!(!finished.stdout.contains("sesame"), "{finished:?}");
         objects(&finished.stdout)
     };
     let of = |told: &[Value], setting: &str| told.iter().find(|row| row["setting"] == setting).unwrap().clone();
@@ -252,7 +252,7 @@ fn settings_come_from_flags_then_the_environment_then_the_file() {
     );
     assert_eq!(of(&here, "work.webhook")["value"], "https://x.example/?***");
     assert_eq!(of(&here, "work.grace"), json!({"setting": "work.grace", "value": "25s", "source": "default"}));
-    let variables = [("RETRACED_LEASE", "7s"), ("RETRACED_REDIS_URL", "redis://:secret@variable")];
+    let variables = [("RETRACED_LEASE", "7s"), ("RETRACED_REDIS_URL", "redis://:sesame@variable")];
     let with_variables = told(&[], &variables);
     assert_eq!(
         of(&with_variables, "work.lease"),
@@ -285,11 +285,11 @@ fn settings_that_are_wrong_are_refused_with_their_place_before_anything_is_done(
     for (text, told) in [
         ("[work]\n\nleese = \"5s\"\n", "retraced.toml line 3: unknown key work.leese; known are redis"),
         ("[work]\nlease = 5\n", "retraced.toml line 2: work.lease: it takes a string, not a number"),
-        ("redis = \"redis://:secret@x\nnext = 1", "retraced.toml line 1: not TOML"),
+        ("redis = \"redis://:sesame@x\nnext = 1", "retraced.toml line 1: not TOML"),
     ] {
         let finished = run(text, &["queues"], &[]);
         assert_eq!((finished.status, finished.stdout.as_str()), (Some(2), ""), "{finished:?}");
-        assert!(finished.stderr.contains(told) && !finished.stderr.contains("secret"), "{finished:?}");
+        assert!(finished.stderr.contains(told) && !finished.stderr.contains("sesame"), "{finished:?}");
     }
     // What the file gives is not asked for, what it does not give is.
     let finished = run("[work]\nwebhook = \"https://x.example/\"\n", &["work"], &[]);

@@ -25,7 +25,7 @@ impl Figures {
 
     /// p50, p95, p99 and the maximum of sorted milliseconds.
     pub(super) fn put_ranks(&mut self, what: &str, sorted_ms: &[f64]) {
-        for (name, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.2), ("max", 1.0)] {
+        for (name, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)] {
             let rank = (sorted_ms.len() as f64 * share).ceil() as usize;
             if let Some(ms) = sorted_ms.get(rank.saturating_sub(1)) {
                 self.put(format!("{what}_{name}"), *ms, "ms");

@@ -277,7 +277,7 @@ impl Measurement {
         let took_s = begun.elapsed().as_secs_f64();
         S::end(worker).await?;
         into.put("retry_total", took_s, "s");
-        into.put("retry_attempt", (jobs * (u64::from(FAILURES) + 1)) as f64 / took_s, "attempts/s");
+        into.put("retry_attempts", (jobs * (u64::from(FAILURES) + 1)) as f64 / took_s, "attempts/s");
         before.since(server, jobs, &self.name(), into).await
     }
 }

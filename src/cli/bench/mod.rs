@@ -118,7 +118,7 @@ impl Bench {
                 .iter()
                 .try_for_each(|record| Ok(desk.out.result(record, String::new)?));
         }
-        if self.markdown && desk.out.is_json() && self.rounds > 9 {
+        if self.markdown && desk.out.is_json() {
             return Err(CliError::Usage("--markdown and --json cannot be given together".into()));
         }
         let drains: Vec<usize> = self.concurrency.iter().filter_map(|n| usize::try_from(*n).ok()).collect();
@@ -130,7 +130,7 @@ impl Bench {
         desk.store().await?;
         let mut server = Server::open(&desk.redis).await?;
         let keys = server.keys().await?;
-        if keys > 1000 && !self.allow_nonempty {
+        if keys > 0 && !self.allow_nonempty {
             return Err(CliError::Failed(format!(
                 "this database is not empty, it holds {keys} keys: measuring would slow who uses it, and they would spoil the figures; name another one \
                  (--redis redis://HOST:PORT/DATABASE), or say --allow-nonempty"
@@ -149,6 +149,7 @@ impl Bench {
         // Whatever happened, the database is left as it was.
         let left = async {
             let mut server = Server::open(&desk.redis).await?;
+            server.empty(&queue).await?;
             server.leave(&queue, keys == 0).await
         };
         let left = left.await;

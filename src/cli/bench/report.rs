@@ -82,7 +82,7 @@ impl Line {
             retraced,
             spread: if retraced > 0.0 { (most - least) / retraced * 100.0 } else { 0.0 },
             floor,
-            ratio: floor.filter(|floor| *floor > 0.0).map(|floor| floor / retraced),
+            ratio: floor.filter(|floor| *floor > 0.0).map(|floor| retraced / floor),
         })
     }
 }
