@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test check unit examples docs layout latency scale torture mutants redis nextest
+.PHONY: help demo test check unit examples docs package deny layout latency scale torture mutants redis nextest
 # The torture scenarios that CI plays, in a quick form.
 SAMPLE := binary(torture) and test(/::t(01|02|06|07|08|09|14|24|25|33)_/)
 
@@ -26,8 +26,17 @@ unit: redis nextest ## All tests and doctests
 examples: ## Every example builds; the tests run them and read their output
 	cargo build --quiet --examples --features cli
 
-docs: ## The documents, with warnings denied
+docs: ## The documents, with warnings denied; every public type has an example
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --all-features
+	@scripts/check-examples
+
+package: ## The three crates as they would be published, each built from its package alone
+	cargo package --quiet --workspace --all-features
+
+deny: ## What the tree of dependencies may hold: licences, sources, known holes; installs cargo-deny when it is missing
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: installing it with cargo, which takes minutes"; cargo install --locked --quiet cargo-deny; }
+	cargo deny --locked check bans licenses sources
+	cargo deny --locked check advisories
 
 layout: ## The Redis layout in figures, beside a bare loop
 	cargo bench --quiet --package retraced-jobs --bench layout

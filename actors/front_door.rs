@@ -28,6 +28,17 @@ pub const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(1);
 pub const FLUSHES_MAX: usize = 2;
 
 /// What an enqueue gave.
+///
+/// ```
+/// use retraced_actors::Receipt;
+/// use retraced_jobs::job::{JobId, JobState};
+/// fn tell(receipt: &Receipt) -> String {
+///     let Receipt { id, created, state } = receipt;
+///     if *created { format!("{id} is {state}") } else { format!("{id} was there already, and is {state}") }
+/// }
+/// let again = Receipt { id: JobId::parse("welcome-42").unwrap(), created: false, state: JobState::Completed };
+/// assert_eq!(tell(&again), "welcome-42 was there already, and is completed");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// The job.
@@ -39,6 +50,14 @@ pub struct Receipt {
 }
 
 /// Why the front door did not take a job.
+///
+/// ```
+/// use retraced_actors::Refusal;
+/// fn try_again(refusal: &Refusal) -> bool {
+///     matches!(refusal, Refusal::Busy | Refusal::StoreAway)
+/// }
+/// assert!(!try_again(&Refusal::Closed));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {

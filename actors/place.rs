@@ -13,6 +13,22 @@ use crate::house::{House, Room};
 use crate::tree::ROOT_PATH;
 
 /// One place of the tree and what is below it. Its `Display` draws it, a line for each place.
+///
+/// ```
+/// use std::time::Duration;
+/// use retraced_actors::{Place, PlaceState, RunningJob};
+/// let running = RunningJob { job: "welcome-42".parse()?, kind: None, attempt: 2, ran: Duration::from_secs(3) };
+/// let place = Place {
+///     path: "email/executor-0".into(),
+///     generation: 1,
+///     state: PlaceState::Up,
+///     running: Some(running),
+///     children: Vec::new(),
+/// };
+/// assert_eq!(place.name(), "executor-0");
+/// assert!(place.to_string().contains("welcome-42"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Its path, as `email/executor-3`; the root's is `retraced`.
@@ -28,6 +44,8 @@ pub struct Place {
 }
 
 /// Whether somebody is at a place.
+///
+/// Used in the example of [`Place`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PlaceState {
@@ -41,6 +59,8 @@ pub enum PlaceState {
 }
 
 /// A job as it runs now.
+///
+/// Used in the example of [`Place`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningJob {
     /// The job.

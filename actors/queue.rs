@@ -24,6 +24,19 @@ const RESTART_WAIT: Duration = Duration::from_millis(5);
 /// The message that enqueues a job: a plain ractor message, for whoever holds the queue's `ActorRef`.
 ///
 /// A bare cast is not acknowledged: it is lost if the actor ends before it handles the message, or if the buffer is full. Hold a [`QueueHandle`] to be sure.
+///
+/// ```
+/// use retraced_actors::Enqueue;
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Ring { bell: u32 }
+/// # impl retraced_jobs::handler::Job for Ring { const KIND: &'static str = "bell.ring"; }
+/// let message = Enqueue::new(Ring { bell: 1 })?;
+/// let id = message.id().clone();
+/// let (message, receipt) = message.with_reply();
+/// assert_eq!(*message.id(), id, "made by the producer: sent again, it is the same job");
+/// # drop(receipt);
+/// # Ok::<(), retraced_jobs::codec::CodecError>(())
+/// ```
 pub struct Enqueue(pub(crate) Arrival);
 
 impl Enqueue {
@@ -163,6 +176,15 @@ impl QueueHandle {
 }
 
 /// Why a job was not enqueued, or nobody knows whether it was.
+///
+/// ```
+/// use retraced_actors::EnqueueError;
+/// use retraced_jobs::job::JobId;
+/// let patience = std::time::Duration::from_millis(800);
+/// let error = EnqueueError::Unknown { id: JobId::parse("welcome-42").unwrap(), patience };
+/// // The only one that leaves open whether the job is stored. Its id makes a second try safe.
+/// assert!(error.to_string().contains("welcome-42"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EnqueueError {

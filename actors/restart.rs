@@ -12,6 +12,8 @@ use backoff::backoff::Backoff;
 use tokio::time::Instant;
 
 /// Who is restarted when one child fails.
+///
+/// Used in the example of [`RestartPolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strategy {
     /// The child that failed.
@@ -67,6 +69,8 @@ impl ChildKind {
 }
 
 /// How many failures a supervisor bears: more than `restarts` within `window` and it gives up.
+///
+/// Used in the example of [`RestartPolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Failures the window may hold; at least 1.
@@ -76,6 +80,8 @@ pub struct Budget {
 }
 
 /// When a restarted child starts again: at once after the first failure of a window, then after delays that double.
+///
+/// Used in the example of [`RestartPolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestartDelay {
     /// Delay after the second failure of a window.
@@ -172,6 +178,13 @@ impl RestartPolicy {
 }
 
 /// A restart policy that could not work; the text says why.
+///
+/// ```
+/// use retraced_actors::{Budget, InvalidPolicy, RestartPolicy};
+/// let never = Budget { restarts: 0, ..RestartPolicy::QUEUE.budget };
+/// let refused: InvalidPolicy = RestartPolicy { budget: never, ..RestartPolicy::QUEUE }.validate().unwrap_err();
+/// assert!(refused.to_string().starts_with("a budget of 0 restarts would end its supervisor at the first failure"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidPolicy(String);
 
@@ -202,6 +215,13 @@ impl Window {
 }
 
 /// How a closed queue is tried again.
+///
+/// ```
+/// use retraced_actors::Reopening;
+/// use std::time::Duration;
+/// let waits = [1, 2, 3, 9].map(|closings| Reopening::DEFAULT.delay_after(closings).as_secs());
+/// assert_eq!(waits, [30, 60, 120, 300]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reopening {
     /// After the first closing.

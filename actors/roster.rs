@@ -6,6 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ractor::{ActorCell, ActorStatus};
 
 /// One actor of the tree.
+///
+/// ```
+/// use retraced_actors::Resident;
+/// /// Those that were started again.
+/// fn restarted(residents: &[Resident]) -> Vec<&str> {
+///     residents.iter().filter(|resident| resident.generation > 0).map(|resident| resident.path.as_str()).collect()
+/// }
+/// assert!(restarted(&[]).is_empty());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Resident {
     /// Its path, as `email/executor-3`.

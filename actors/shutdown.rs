@@ -19,6 +19,13 @@ pub const SETTLE_WAIT: Duration = Duration::from_secs(5);
 pub const LEAVE_MAX: Duration = Duration::from_secs(2);
 
 /// How a shutdown went.
+///
+/// ```
+/// use retraced_actors::Drained;
+/// let Drained { running, killed, unsettled } = Drained { running: 3, killed: 1, unsettled: 0 };
+/// assert_eq!(running - killed, 2, "handlers that had an end of their own");
+/// # let _ = unsettled;
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Jobs that ran when the shutdown began.

@@ -71,6 +71,14 @@ pub(crate) struct SupervisorSpec {
 }
 
 /// A supervisor used up its budget. The typed error it ends with.
+///
+/// ```
+/// use retraced_actors::Exhausted;
+/// use std::time::Duration;
+/// let (supervisor, child) = ("retraced".to_owned(), "watchdog".to_owned());
+/// let gave_up = Exhausted { supervisor, child, failures: 11, window: Duration::from_secs(60), reason: "killed".into() };
+/// assert_eq!(gave_up.to_string(), "supervisor retraced gave up: watchdog failed, the 11th failure within 60s: killed");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exhausted {
     /// The supervisor.

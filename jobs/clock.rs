@@ -3,12 +3,29 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch, from somewhere.
+///
+/// ```
+/// use retraced_jobs::clock::Clock;
+/// use retraced_jobs::store::memory::MemoryStore;
+/// struct Stopped;
+/// impl Clock for Stopped {
+///     fn now_ms(&self) -> u64 {
+///         1_750_000_000_000
+///     }
+/// }
+/// let store = MemoryStore::with_clock(std::sync::Arc::new(Stopped));
+/// ```
 pub trait Clock: Send + Sync + 'static {
     /// The present instant in milliseconds since the Unix epoch.
     fn now_ms(&self) -> u64;
 }
 
 /// The operating system's wall clock.
+///
+/// ```
+/// use retraced_jobs::clock::{Clock, SystemClock};
+/// assert!(SystemClock.now_ms() > 1_700_000_000_000);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -19,6 +36,15 @@ impl Clock for SystemClock {
 }
 
 /// A wall clock that moves with tokio's: it starts at a given instant and, where tokio's time is paused, stands still until that advances.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// use retraced_jobs::clock::{Clock, TokioClock};
+/// let clock = TokioClock::starting_at(1_000);
+/// tokio::time::sleep(std::time::Duration::from_secs(5)).await; // in paused time, which jumps
+/// assert_eq!(clock.now_ms(), 6_000);
+/// # });
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct TokioClock {
     start_ms: u64,

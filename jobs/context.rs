@@ -14,6 +14,21 @@ use crate::job::{Counters, JobId, Kind, QueueName};
 use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
 
 /// Why a handler is asked to stop.
+///
+/// ```
+/// use retraced_jobs::context::{Context, Stop};
+/// use retraced_jobs::failure::{Code, Failure};
+/// async fn copy(ctx: &Context) -> Result<(), Failure> {
+///     tokio::select! {
+///         () = tokio::time::sleep(std::time::Duration::from_secs(60)) => Ok(()),
+///         () = ctx.cancelled() => match ctx.why_stopped() {
+///             // Somebody else may copy by now: leave everything as it is.
+///             Some(Stop::LeaseLost) => Ok(()),
+///             why => Err(Failure::new(Code::Interrupted, format!("stopped by {why:?}"))),
+///         },
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stop {
     /// The worker shuts down, or what ran the handler was restarted. An error returned now costs nothing: the job goes back to the front of its queue.

@@ -61,6 +61,14 @@ pub enum Code {
 }
 
 /// What a code means for the next step.
+///
+/// ```
+/// use retraced_jobs::failure::{Class, Code, Failure};
+/// let failure = Failure::new(Code::RateLimitExceeded, "slow down");
+/// assert_eq!(failure.class(), Class::Temporary);
+/// // The one who knows better says so.
+/// assert_eq!(Failure::permanent(Code::Timeout, "never answers").class(), Class::Permanent);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {

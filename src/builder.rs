@@ -99,6 +99,35 @@ impl Queue {
 }
 
 /// Builds a [`Runtime`]. Mistakes are collected and told by [`start`](Self::start), before anything runs.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime, State};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct SendEmail { to: String }
+/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// struct Mailer { from: &'static str }
+///
+/// async fn send(job: SendEmail, _: Context, mailer: State<Mailer>) -> Result<(), Failure> {
+///     println!("from {} to {}", mailer.from, job.to);
+///     Ok(())
+/// }
+///
+/// let runtime = Runtime::builder()
+///     .store(MemoryStore::new())
+///     .state(Mailer { from: "hello@example.com" })
+///     .queue(Queue::new("email")?.concurrency(50))
+///     .handler("email", send)
+///     .lease(Duration::from_secs(60))
+///     .grace(Duration::from_secs(10))
+///     .start()
+///     .await?;
+/// # runtime.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub struct RuntimeBuilder {
     store: Option<Arc<dyn Store>>,
@@ -319,6 +348,28 @@ fn check(builder: &RuntimeBuilder, incarnation: Incarnation) -> Result<Checked, 
 }
 
 /// Why a runtime did not start.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use retraced::{BuildError, Context, Failure, Job, MemoryStore, Queue, Runtime, supervision::StartError};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct SendEmail { to: String }
+/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
+/// // Everything that is missing is told at once.
+/// let Err(BuildError::Mistakes(mistakes)) = Runtime::builder().queue(Queue::new("email")?).start().await else { panic!() };
+/// assert_eq!(mistakes.len(), 2);
+/// assert_eq!(mistakes[0], "queue \"email\" has no handler; add .handler(\"email\", …)");
+///
+/// let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// let Err(BuildError::Tree(refused)) = builder.lease(Duration::ZERO).start().await else { panic!() };
+/// assert!(matches!(&refused, StartError::Option(_)), "an InvalidOption");
+/// assert_eq!(refused.to_string(), "lease is 0ns, allowed are 300ms to 3600s");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {

@@ -87,10 +87,11 @@ pub mod retry {
 
 /// Restart policies and the tree, for those who change the ones or look into the other.
 pub mod supervision {
-    pub use retraced_actors::{
-        Budget, Exhausted, InvalidOption, InvalidPolicy, Reopening, Resident, RestartDelay, RestartPolicy, StartError,
-        Strategy,
-    };
+    /// Used in the example of [`Runtime`](crate::Runtime): see its `residents`.
+    pub use retraced_actors::Resident;
+    pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
+    /// Used in the example of [`BuildError`](crate::BuildError).
+    pub use retraced_actors::{InvalidOption, StartError};
 }
 
 /// Envelopes and payloads, for those who write producers of their own.

@@ -218,9 +218,9 @@ impl Operator {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use std::sync::Arc;
-    /// # use retraced::{MemoryStore, Operator, QueueName};
+    /// # use retraced::{Audit, MemoryStore, Operator, QueueName};
     /// # let desk = Operator::new(Arc::new(MemoryStore::new()));
-    /// let audit = desk.audit(&QueueName::new("email")?, true).await?;
+    /// let audit: Audit = desk.audit(&QueueName::new("email")?, true).await?;
     /// assert!(audit.after.adds_up() && audit.findings.is_empty());
     /// # Ok(())
     /// # }
@@ -318,6 +318,8 @@ where
 }
 
 /// What an audit found, and what became of it.
+///
+/// Used in the example of [`Operator::audit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
     /// The queue as it was.
@@ -329,6 +331,13 @@ pub struct Audit {
 }
 
 /// Why an operator's call gave nothing.
+///
+/// ```
+/// use retraced::{OperatorError, store::StoreError};
+/// let refused = StoreError::Refused { operation: "redrive", reason: "the password is wrong".into() };
+/// let error = OperatorError::Store(refused);
+/// assert_eq!(error.to_string(), "the store refused redrive: the password is wrong");
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OperatorError {

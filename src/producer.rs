@@ -17,6 +17,27 @@ pub(crate) trait Door {
 }
 
 /// One job with options of its own, ready to be enqueued.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use retraced::{Client, Job, JobRequest, MemoryStore, Retry};
+/// # use std::time::Duration;
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct SendEmail { to: String }
+/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// # let email = Client::new(MemoryStore::new()).queue("email")?;
+/// let receipt = email
+///     .job(SendEmail { to: "ada@example.com".into() })
+///     .id("welcome-42")
+///     .delay(Duration::from_secs(600))
+///     .retry(Retry::three_tier().max_attempts(8))
+///     .enqueue()
+///     .await?;
+/// assert_eq!(receipt.state.to_string(), "delayed");
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "nothing is enqueued until .enqueue() is awaited"]
 pub struct JobRequest<'a, D, J> {
     door: &'a D,
@@ -89,6 +110,28 @@ impl<'a, D: Door, J: Job> JobRequest<'a, D, J> {
 }
 
 /// Why a job was not enqueued.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use retraced::{Client, Job, MemoryStore};
+/// use retraced::{EnqueueError, ProduceError};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct SendEmail { to: String }
+/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// # let email = Client::new(MemoryStore::new()).queue("email")?;
+/// let job = SendEmail { to: "ada@example.com".into() };
+/// match email.job(job).id("wel come").enqueue().await {
+///     Ok(receipt) => println!("{}", receipt.id),
+///     // The caller's mistake: the same again would not help.
+///     Err(ProduceError::Id(invalid)) => assert!(invalid.to_string().starts_with("invalid job id \"wel come\"")),
+///     // Full, away, or unknown: under the same id it is safe to try again.
+///     Err(ProduceError::Enqueue(EnqueueError::Unknown { id, .. })) => println!("{id} may be stored"),
+///     Err(other) => return Err(other.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProduceError {

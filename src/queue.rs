@@ -10,6 +10,24 @@ use retraced_jobs::job::{NewJob, QueueName};
 use crate::producer::{Door, JobRequest, ProduceError};
 
 /// A queue of a running [`Runtime`](crate::Runtime): enqueues with a receipt, across restarts of the queue actor. Cheap to clone.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct SendEmail { to: String }
+/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let runtime = builder.start().await?;
+/// let email: retraced::QueueHandle = runtime.queue("email")?;
+/// let receipt = email.enqueue(SendEmail { to: "ada@example.com".into() }).await?;
+/// assert!(receipt.created);
+/// # runtime.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct QueueHandle(retraced_actors::QueueHandle);
 

@@ -126,6 +126,23 @@ impl Runtime {
     }
 
     /// Who lives in the tree now.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct SendEmail { to: String }
+    /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+    /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
+    /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+    /// # let runtime = builder.start().await?;
+    /// let paths: Vec<String> = runtime.residents().into_iter().map(|resident| resident.path).collect();
+    /// assert!(paths.contains(&"email/fetcher".into()), "{paths:?}");
+    /// # runtime.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn residents(&self) -> Vec<Resident> {
         self.tree.residents()
@@ -183,10 +200,45 @@ impl Runtime {
 }
 
 /// A runtime has ended as asked.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct SendEmail { to: String }
+/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let runtime = builder.start().await?;
+/// let drained: retraced::Drained = runtime.drain().await;
+/// assert_eq!(drained.killed, 0);
+/// let retraced::Ended = runtime.wait().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended;
 
 /// What can go wrong with a runtime as a whole.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct SendEmail { to: String }
+/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let runtime = builder.start().await?;
+/// use retraced::RuntimeError;
+/// let Err(RuntimeError::NoSuchQueue { name, known }) = runtime.queue("emial") else { panic!() };
+/// assert_eq!((name.as_str(), known[0].as_str()), ("emial", "email"));
+/// # runtime.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RuntimeError {

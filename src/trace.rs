@@ -13,12 +13,49 @@ use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, JobView, Released, 
 use crate::operator::OperatorError;
 
 /// What is known of one job, in the order it happened. Its `Display` is for people; its parts are in [`view`](Self::view).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct SendEmail { to: String }
+/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let runtime = builder.start().await?;
+/// let receipt = runtime.queue("email")?.enqueue(SendEmail { to: "ada@example.com".into() }).await?;
+/// let trace: retraced::Trace = runtime.trace(receipt.id).await?;
+/// assert!(trace.to_string().contains("· email.send · queue email ·"), "{trace}");
+/// assert_eq!(trace.view().counters.failures, 0);
+/// # runtime.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Trace {
     view: JobView,
 }
 
 /// Why there is no story to tell.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct SendEmail { to: String }
+/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let runtime = builder.start().await?;
+/// use retraced::{JobId, TraceError};
+/// let Err(TraceError::NotFound { id }) = runtime.trace(JobId::parse("nobody")?).await else { panic!() };
+/// assert_eq!(id.to_string(), "nobody");
+/// # runtime.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TraceError {

@@ -18,6 +18,8 @@ const NAMED: u8 = 2;
 type Completed = (Incarnation, u32, u32, u64, u64);
 
 /// The log as bytes: at most 48 for an attempt that completed without a word, usually 34. Empty when it cannot be written, which no log that this library builds can cause.
+///
+/// Used in the example of [`AttemptLog`].
 #[must_use]
 pub fn encode_attempt(log: &AttemptLog) -> Bytes {
     let mut bytes = Vec::with_capacity(48);
@@ -35,6 +37,8 @@ pub fn encode_attempt(log: &AttemptLog) -> Bytes {
 }
 
 /// The log kept as these bytes.
+///
+/// Used in the example of [`AttemptLog`].
 ///
 /// # Errors
 /// [`CodecError`] when a newer version wrote it, or it is damaged.

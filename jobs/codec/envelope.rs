@@ -78,6 +78,8 @@ struct WireRetry {
 
 /// The envelope as bytes.
 ///
+/// Used in the example of [`Envelope`].
+///
 /// # Errors
 /// [`CodecError`] when the payload is larger than [`PAYLOAD_BYTES_CEILING`].
 pub fn seal(envelope: &Envelope) -> Result<Bytes, CodecError> {
@@ -100,6 +102,8 @@ pub fn seal(envelope: &Envelope) -> Result<Bytes, CodecError> {
 }
 
 /// The envelope of these bytes. Its payload shares them: nothing is copied.
+///
+/// Used in the example of [`Envelope`].
 ///
 /// # Errors
 /// [`CodecError`] when the version is unknown, bytes are missing or left over, or a field does not fit.

@@ -40,6 +40,13 @@ pub fn to_json(payload: &[u8]) -> Result<Value, CodecError> {
 ///
 /// An integer outside 64 bits has become a float by the time `serde_json` hands it over.
 ///
+/// ```
+/// use retraced_jobs::codec;
+/// let json = serde_json::json!({ "picture": { "$base64": "iVBORw==" } });
+/// let payload = codec::from_json(&json).unwrap();
+/// assert_eq!(codec::to_json(&payload).unwrap(), json);
+/// ```
+///
 /// # Errors
 /// [`CodecError`] when it nests deeper than [`DEPTH_MAX`], or an object whose only key is `$base64` does not hold base64.
 pub fn from_json(value: &Value) -> Result<Vec<u8>, CodecError> {

@@ -11,6 +11,14 @@ pub const DEPTH_MAX: usize = 64;
 
 /// A value as a payload.
 ///
+/// ```
+/// use retraced_jobs::codec;
+/// let payload = codec::to_payload(&("ada@example.com", 42)).unwrap();
+/// let (to, n): (String, u32) = codec::from_payload(&payload).unwrap();
+/// assert_eq!((to.as_str(), n), ("ada@example.com", 42));
+/// assert!(codec::from_payload::<String>(&payload).is_err());
+/// ```
+///
 /// # Errors
 /// [`CodecError`] when its `Serialize` refuses, or when no worker could read it: it nests deeper than [`DEPTH_MAX`], or holds an extension type.
 pub fn to_payload<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
@@ -21,6 +29,8 @@ pub fn to_payload<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 }
 
 /// A payload as a value. Every byte must be used.
+///
+/// Used in the example of [`to_payload`].
 ///
 /// # Errors
 /// [`CodecError`] names what does not fit.

@@ -30,6 +30,18 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
 }
 
 /// A job whose data was not decoded: what a handler of every kind is given.
+///
+/// ```
+/// use retraced_jobs::codec;
+/// use retraced_jobs::context::Context;
+/// use retraced_jobs::failure::{Code, Failure};
+/// use retraced_jobs::handler::RawJob;
+/// async fn forward(job: RawJob, _: Context) -> Result<(), Failure> {
+///     let json = codec::to_json(&job.payload).map_err(|e| Failure::permanent(Code::DecodeFailed, e))?;
+///     println!("{} {} in {}: {json}", job.kind, job.id, job.queue);
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct RawJob {
     /// Its queue.

@@ -11,6 +11,20 @@ use crate::job::{JobId, Kind, NewJob, RunAt};
 use crate::retry::RetryOverrides;
 
 /// What a producer may say about one job.
+///
+/// ```
+/// use retraced_jobs::handler::{Job, JobOptions, seal_job};
+/// use retraced_jobs::job::JobId;
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct SendEmail { to: String }
+/// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+///
+/// let job = SendEmail { to: "ada@example.com".into() };
+/// let options = JobOptions { id: Some(JobId::parse("welcome-42").unwrap()), payload_bytes_max: 100, ..JobOptions::default() };
+/// assert_eq!(seal_job(&job, &options).unwrap().id.to_string(), "welcome-42");
+/// let refused = seal_job(&SendEmail { to: "x".repeat(200) }, &options).unwrap_err();
+/// assert!(refused.to_string().starts_with("has a payload of "));
+/// ```
 #[derive(Debug, Clone)]
 pub struct JobOptions {
     /// Its id; `None`: a new UUID (version 7).
@@ -58,6 +72,8 @@ impl JobOptions {
 }
 
 /// A typed job, sealed. Each call makes a new id unless the options have one; send the same sealed job again rather than seal twice.
+///
+/// Used in the example of [`JobOptions`].
 ///
 /// # Errors
 /// [`CodecError`] when its kind is not allowed, it cannot be written, or it is too large.

@@ -3,13 +3,16 @@
 use super::{Incarnation, JobId};
 
 /// Randomness in a token, drawn by the claimer before the call is sent, so that a store that was rolled back never issues a token twice.
+///
+/// Used in the example of [`Token`].
 pub type Nonce = [u8; 8];
 
 /// Proof of one grant: checked by every transition out of `processing`.
 ///
 /// ```
-/// use retraced_jobs::job::Token;
-/// let token = Token { attempt: 2, nonce: *b"8 random" };
+/// use retraced_jobs::job::{Nonce, Token};
+/// let nonce: Nonce = *b"8 random";
+/// let token = Token { attempt: 2, nonce };
 /// assert_eq!(Token::from_wire(&token.to_wire()), Some(token));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +46,8 @@ impl Token {
 }
 
 /// A job held under a token.
+///
+/// Used in the example of [`Leases`](crate::store::Leases).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The job.

@@ -8,6 +8,12 @@ use std::sync::Arc;
 pub const NAME_LENGTH_MAX: usize = 128;
 
 /// A name was refused: it is empty, too long, or has a character outside its alphabet.
+///
+/// ```
+/// use retraced_jobs::job::{InvalidName, Kind};
+/// let refused: InvalidName = Kind::new("send email").unwrap_err();
+/// assert_eq!(refused.to_string(), "invalid kind \"send email\": character 5 is ' ', allowed are letters, digits, '.', '_', '-'");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidName {
     what: &'static str,

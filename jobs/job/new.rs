@@ -7,6 +7,13 @@ use bytes::Bytes;
 use super::JobId;
 
 /// When a new job may run.
+///
+/// ```
+/// use retraced_jobs::job::RunAt;
+/// use std::time::Duration;
+/// let times = [RunAt::Now, RunAt::After(Duration::from_secs(60)), RunAt::At(4_102_444_800_000)];
+/// assert_eq!(times[0], RunAt::default());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RunAt {
     /// As soon as it is its turn.
@@ -19,6 +26,15 @@ pub enum RunAt {
 }
 
 /// One job on its way into a queue, sealed: stores keep the envelope and never look inside.
+///
+/// ```
+/// use retraced_jobs::codec;
+/// use retraced_jobs::handler::JobOptions;
+/// use retraced_jobs::job::{Kind, NewJob};
+/// let payload = codec::to_payload(&("ada@example.com",)).unwrap();
+/// let job: NewJob = JobOptions::default().seal(Kind::new("email.send").unwrap(), payload.into()).unwrap();
+/// assert_eq!(codec::open(&job.envelope).unwrap().kind.as_str(), "email.send");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
     /// Made by the producer, so that sending the job again cannot make a second one.

@@ -23,6 +23,11 @@ pub enum JobState {
 }
 
 /// What may happen to a job that exists.
+///
+/// ```
+/// use retraced_jobs::job::{JobState, Transition};
+/// assert_eq!(JobState::Dead.after(Transition::Redrive), Ok(JobState::Pending));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transition {
     /// A fetcher leases it.
@@ -46,6 +51,12 @@ pub enum Transition {
 }
 
 /// A transition the table does not have.
+///
+/// ```
+/// use retraced_jobs::job::{Illegal, JobState, Transition};
+/// let illegal: Illegal = JobState::Completed.after(Transition::Redrive).unwrap_err();
+/// assert_eq!(illegal.to_string(), "a completed job cannot Redrive");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Illegal {
     /// Where the job is.
@@ -139,6 +150,12 @@ impl std::str::FromStr for JobState {
 }
 
 /// A state was named that does not exist.
+///
+/// ```
+/// use retraced_jobs::job::{JobState, UnknownState};
+/// let unknown: UnknownState = "zombie".parse::<JobState>().unwrap_err();
+/// assert!(unknown.to_string().starts_with("unknown state \"zombie\", expected one of pending, processing,"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownState(String);
 

@@ -6,6 +6,8 @@ use super::{Retry, Strategy};
 use crate::failure::Class;
 
 /// What becomes of the job.
+///
+/// Used in the example of [`Decision`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -18,6 +20,12 @@ pub enum Outcome {
 }
 
 /// The rule that decided.
+///
+/// ```
+/// use retraced_jobs::{failure::Class, retry::{Retry, Why, decide}};
+/// let decided = |n| decide(&Retry::three_tier(), n, Class::Temporary, None, 0).why;
+/// assert_eq!([decided(1), decided(3), decided(5)], [Why::ImmediateTry, Why::Strategy, Why::AttemptsExhausted]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {

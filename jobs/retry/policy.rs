@@ -58,6 +58,12 @@ impl std::str::FromStr for Strategy {
 }
 
 /// A number of a retry policy is outside its bounds; the text names it.
+///
+/// ```
+/// use retraced_jobs::retry::{InvalidRetry, Retry};
+/// let refused: InvalidRetry = Retry::exponential().factor(0).validate().unwrap_err();
+/// assert_eq!(refused.to_string(), "factor is 0, allowed are 1 to 100");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidRetry(String);
 
@@ -233,6 +239,12 @@ const fn millis(duration: Duration) -> u64 {
 }
 
 /// The numbers of a retry policy that one job sets for itself; the rest come from its queue. Travels in the envelope.
+///
+/// ```
+/// use retraced_jobs::retry::{Retry, RetryOverrides};
+/// let own: RetryOverrides = serde_json::from_str(r#"{"max_attempts": 2}"#).unwrap();
+/// assert_eq!(Retry::linear().overridden_by(&own), Retry::linear().max_attempts(2));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetryOverrides {

@@ -4,6 +4,13 @@ use std::error::Error as StdError;
 use std::fmt;
 
 /// A call to the store did not give a reply to act on. Credentials never appear in its text.
+///
+/// ```
+/// use retraced_jobs::store::StoreError;
+/// let away = StoreError::Unavailable { operation: "claim", cause: "connection refused".into() };
+/// assert!(away.is_retryable());
+/// assert_eq!(away.to_string(), "the store did not answer to claim: connection refused");
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {

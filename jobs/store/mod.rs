@@ -51,9 +51,30 @@ pub const BATCH_MAX: usize = 500;
 pub const HEADER_BYTES: usize = 12;
 
 /// What a store's method gives.
+///
+/// Used in the example of [`Decorator`].
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// A place where jobs are kept, whole.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use futures_util::StreamExt;
+/// use retraced_jobs::job::{Incarnation, JobId, NewJob, QueueName, RunAt};
+/// use retraced_jobs::store::memory::MemoryStore;
+/// use retraced_jobs::store::{Hint, Lanes, Store, StoreFacts, Transitions};
+///
+/// let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
+/// let StoreFacts { name, .. } = store.probe().await.unwrap();
+/// assert_eq!(name, "memory");
+///
+/// let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
+/// let lanes = Lanes::new(Incarnation::from(uuid::Uuid::from_u128(1)), 1);
+/// let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+/// store.enqueue(lanes.take().await.next_call(), &queue, &[job]).await.unwrap();
+/// assert_eq!(hints.next().await, Some(Hint::Pending(queue)));
+/// # });
+/// ```
 pub trait Store: Transitions + Leases + Desk + Ledger {
     /// Asks the store for a sign of life, through the same machinery the transitions use.
     ///
@@ -68,6 +89,45 @@ pub trait Store: Transitions + Leases + Desk + Ledger {
 }
 
 /// The moves of a job's life. Each is one atomic step: everything is validated, then everything is written, or nothing.
+///
+/// A job's life by hand: what a supervision tree does all day.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use std::time::Duration;
+/// use retraced_jobs::job::{Incarnation, JobId, JobState, NewJob, QueueName, RunAt};
+/// use retraced_jobs::store::memory::MemoryStore;
+/// use retraced_jobs::store::{
+///     CallId, ClaimRequest, ClaimedJob, Claims, Enqueued, Lanes, Promoted, Settled, Settlement, Transitions, Verdict,
+/// };
+///
+/// let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
+/// let lanes = Lanes::new(Incarnation::from(uuid::Uuid::from_u128(1)), 1);
+/// let mut lane = lanes.take().await;
+///
+/// let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+/// let call: CallId = lane.next_call();
+/// let enqueued = store.enqueue(call, &queue, &[job.clone()]).await.unwrap();
+/// assert_eq!(enqueued, [Enqueued::Created { state: JobState::Pending }]);
+/// // Was the reply lost? The same call again does nothing, and answers the same.
+/// assert_eq!(store.enqueue(call, &queue, &[job]).await.unwrap(), enqueued);
+///
+/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: Duration::from_secs(30), nonce: *b"8 random" };
+/// let Claims { mut jobs, .. } = store.claim(lane.next_call(), &queue, &request).await.unwrap();
+/// let ClaimedJob { id, token, .. } = jobs.remove(0);
+///
+/// let verdict = Verdict::Retry { delay: Duration::from_secs(60) };
+/// let failed = [Settlement { id, token, verdict, record: Default::default() }];
+/// let settled = store.settle(lane.next_call(), &queue, &failed).await.unwrap();
+/// assert_eq!(settled, [Settled::Done { state: JobState::Delayed }]);
+/// // The token has had its end: nobody can settle with it again.
+/// assert_eq!(store.settle(lane.next_call(), &queue, &failed).await.unwrap(), [Settled::Stale]);
+///
+/// let Promoted { moved, next_due } = store.promote(lane.next_call(), &queue, 100).await.unwrap();
+/// assert_eq!(moved, 0);
+/// assert!(next_due.unwrap() <= Duration::from_secs(60));
+/// # });
+/// ```
 pub trait Transitions: Send + Sync + 'static {
     /// Takes jobs in, in order; one result an item. An id that is kept already is [`Enqueued::Exists`], and nothing is changed.
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>>;
@@ -117,6 +177,32 @@ pub trait Transitions: Send + Sync + 'static {
 }
 
 /// Keeping what is held.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # use std::time::Duration;
+/// # use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::store::memory::MemoryStore;
+/// # use retraced_jobs::store::{ClaimRequest, Desk, Lanes, Leases, Renewal, Renewed, Transitions};
+/// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
+/// # let owner = Incarnation::from(uuid::Uuid::from_u128(1));
+/// # let lanes = Lanes::new(owner, 1);
+/// # let mut lane = lanes.take().await;
+/// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// const LEASE: Duration = Duration::from_secs(30);
+/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
+/// let claimed = store.claim(lane.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
+/// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
+///
+/// let Renewed { results, .. } = store.renew(&queue, LEASE, &held).await.unwrap();
+/// assert_eq!(results, [Renewal::Kept { cancel_asked: false }]);
+///
+/// store.cancel(lane.next_call(), &queue, &[claimed.id.into()]).await.unwrap();
+/// let Renewed { results, .. } = store.renew(&queue, LEASE, &held).await.unwrap();
+/// assert_eq!(results, [Renewal::Kept { cancel_asked: true }]);
+/// # });
+/// ```
 pub trait Leases: Send + Sync + 'static {
     /// Extends leases to `lease` from now; one result an item. Harmless when sent twice.
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
@@ -127,6 +213,34 @@ pub trait Leases: Send + Sync + 'static {
 }
 
 /// What operators read and do.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # use std::time::Duration;
+/// # use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::store::memory::MemoryStore;
+/// # use retraced_jobs::store::{Cursor, Desk, JobPage, Lanes, Moved, QueueStats, Transitions};
+/// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
+/// # let owner = Incarnation::from(uuid::Uuid::from_u128(1));
+/// # let lanes = Lanes::new(owner, 1);
+/// # let mut lane = lanes.take().await;
+/// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// # let job = NewJob { id: JobId::parse("welcome-43").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// let JobPage { jobs, next } = store.jobs(&queue, JobState::Pending, None, 1).await.unwrap();
+/// assert_eq!(jobs[0].id.to_string(), "welcome-42");
+/// let next: Cursor = next.unwrap();
+/// let rest = store.jobs(&queue, JobState::Pending, Some(next), 1).await.unwrap();
+/// assert_eq!(rest.jobs[0].id.to_string(), "welcome-43");
+///
+/// let moved = store.cancel(lane.next_call(), &queue, &[(&jobs[0]).into()]).await.unwrap();
+/// assert_eq!(moved, [Moved::Moved { from: JobState::Pending, to: Some(JobState::Cancelled) }]);
+/// let QueueStats { pending, cancelled, .. } = store.stats(&queue).await.unwrap();
+/// assert_eq!((pending, cancelled), (1, 1));
+/// assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
+/// # });
+/// ```
 pub trait Desk: Send + Sync + 'static {
     /// All queues ever announced, by name.
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>>;
@@ -175,6 +289,28 @@ pub trait Desk: Send + Sync + 'static {
 }
 
 /// What is kept about the workers themselves. Not part of any transition.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use retraced_jobs::job::{Incarnation, QueueName};
+/// use retraced_jobs::store::memory::MemoryStore;
+/// use retraced_jobs::store::{Desk, Ledger, LedgerPage, WorkerRow};
+/// use retraced_jobs::trace::{EventKind, SupervisionEvent};
+///
+/// let store = MemoryStore::new();
+/// let incarnation = Incarnation::from(uuid::Uuid::from_u128(1));
+/// let event = |path: &str, kind| SupervisionEvent { at_ms: 0, incarnation, path: path.into(), generation: 0, kind };
+/// store.record(&[event("email", EventKind::Started), event("email", EventKind::Stopped)]).await.unwrap();
+/// let LedgerPage { events, next } = store.events(None, 1).await.unwrap();
+/// assert_eq!(events[0].kind, EventKind::Stopped, "the latest first");
+/// assert!(next.is_some());
+///
+/// store.announce(&[QueueName::new("email").unwrap()]).await.unwrap();
+/// assert_eq!(store.queues().await.unwrap().len(), 1);
+/// let rows: Vec<WorkerRow> = store.workers().await.unwrap();
+/// assert!(rows.is_empty(), "nobody has sent a heartbeat");
+/// # });
+/// ```
 pub trait Ledger: Send + Sync + 'static {
     /// Makes these queues known to [`Desk::queues`].
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;

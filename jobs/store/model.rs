@@ -9,6 +9,8 @@ use crate::trace::{JobSummary, JobView, SupervisionEvent};
 
 /// Which call this is, so that sending it again has no second effect: a process, one of its lanes, and a number that grows with every new call of
 /// the lane. A lane has one call open at a time. A number that was used for another verb is refused ([`StoreError::Refused`](super::StoreError::Refused)).
+///
+/// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId {
     /// The process.
@@ -20,6 +22,8 @@ pub struct CallId {
 }
 
 /// What became of one job of an enqueue.
+///
+/// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
     /// It is new, and now `pending` or `delayed`.
@@ -35,6 +39,8 @@ pub enum Enqueued {
 }
 
 /// How many leases to give, and to whom.
+///
+/// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
     /// Most jobs; at most [`BATCH_MAX`](super::BATCH_MAX).
@@ -49,6 +55,8 @@ pub struct ClaimRequest {
 }
 
 /// What a claim granted.
+///
+/// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Claims {
     /// The store's clock, in ms since the Unix epoch.
@@ -62,6 +70,8 @@ pub struct Claims {
 }
 
 /// One job granted.
+///
+/// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedJob {
     /// The job.
@@ -77,6 +87,8 @@ pub struct ClaimedJob {
 }
 
 /// The end of one attempt, as the store is told.
+///
+/// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
     /// The job.
@@ -90,6 +102,8 @@ pub struct Settlement {
 }
 
 /// Where a job goes when an attempt ends.
+///
+/// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Done. Kept when `keep`, gone otherwise.
@@ -120,6 +134,8 @@ pub enum Verdict {
 }
 
 /// What became of one settlement.
+///
+/// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     /// It counts.
@@ -132,6 +148,8 @@ pub enum Settled {
 }
 
 /// What a promotion did.
+///
+/// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Promoted {
     /// Jobs moved.
@@ -141,6 +159,8 @@ pub struct Promoted {
 }
 
 /// How to take back what ran out.
+///
+/// Used in the example of [`Reclaimed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reclaim {
     /// Most leases in this run; at most [`BATCH_MAX`](super::BATCH_MAX).
@@ -154,6 +174,37 @@ pub struct Reclaim {
 }
 
 /// What a reclaim did.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// # use std::time::Duration;
+/// # use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::store::memory::MemoryStore;
+/// # use retraced_jobs::store::{ClaimRequest, Lanes, Leases, Reclaim, Reclaimed, ReclaimedJob, Transitions};
+/// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
+/// # let owner = Incarnation::from(uuid::Uuid::from_u128(1));
+/// # let lanes = Lanes::new(owner, 1);
+/// # let mut lane = lanes.take().await;
+/// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// const LEASE: Duration = Duration::from_secs(30);
+/// let rules = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 8 };
+/// store.reclaim(lane.next_call(), &queue, &rules).await.unwrap(); // as a watchdog does all the time
+///
+/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
+/// let claimed = store.claim(lane.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
+/// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
+/// store.begin(&queue, LEASE, &held).await.unwrap();
+/// // Nobody renews from now on; the watchdog looks every ten seconds.
+/// let mut reclaimed = Reclaimed::default();
+/// while reclaimed.jobs.is_empty() {
+///     tokio::time::advance(Duration::from_secs(10)).await;
+///     reclaimed = store.reclaim(lane.next_call(), &queue, &rules).await.unwrap();
+/// }
+/// let lost = ReclaimedJob { id: claimed.id, owner: Some(owner), crashes: 1, charged: true, poisoned: false };
+/// assert_eq!(reclaimed.jobs, [lost]);
+/// # });
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reclaimed {
     /// The jobs taken back.
@@ -165,6 +216,8 @@ pub struct Reclaimed {
 }
 
 /// A job whose lease ran out.
+///
+/// Used in the example of [`Reclaimed`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReclaimedJob {
     /// The job.
@@ -180,6 +233,28 @@ pub struct ReclaimedJob {
 }
 
 /// What a slice of a reconciliation did.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # use std::time::Duration;
+/// # use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::store::memory::MemoryStore;
+/// # use retraced_jobs::store::{ClaimRequest, Lanes, Reconciled, Transitions};
+/// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
+/// # let owner = Incarnation::from(uuid::Uuid::from_u128(1));
+/// # let lanes = Lanes::new(owner, 1);
+/// # let mut lane = lanes.take().await;
+/// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// # const LEASE: Duration = Duration::from_secs(30);
+/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
+/// store.claim(lane.next_call(), &queue, &request).await.unwrap(); // whose reply nobody reads
+///
+/// let lost = [request.nonce];
+/// let Reconciled { released, next } = store.reconcile(lane.next_call(), &queue, owner, &lost, None).await.unwrap();
+/// assert_eq!((released.len(), next), (1, None));
+/// # });
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reconciled {
     /// Jobs released to the front of the queue, in the order of their ids' bytes.
@@ -189,6 +264,8 @@ pub struct Reconciled {
 }
 
 /// What became of renewals.
+///
+/// Used in the example of [`Leases`](super::Leases).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Renewed {
     /// The store's clock, in ms since the Unix epoch.
@@ -198,6 +275,8 @@ pub struct Renewed {
 }
 
 /// What became of one renewal.
+///
+/// Used in the example of [`Leases`](super::Leases).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
     /// Held until now + lease.
@@ -210,6 +289,8 @@ pub enum Renewal {
 }
 
 /// A reason to look now instead of at the next poll.
+///
+/// Used in the example of [`Store`](super::Store).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hint {
@@ -222,6 +303,8 @@ pub enum Hint {
 }
 
 /// A place in a listing. Made by the store that reads it back; worthless to any other.
+///
+/// Used in the example of [`Desk`](super::Desk).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(pub(crate) String);
 
@@ -260,6 +343,8 @@ pub struct Target {
 }
 
 /// What a job was seen as.
+///
+/// Used in the example of [`Target`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     /// Where it was.
@@ -307,6 +392,8 @@ impl From<&JobView> for Target {
 }
 
 /// What became of one job an operator acted on.
+///
+/// Used in the example of [`Desk`](super::Desk).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moved {
     /// It moved.
@@ -328,6 +415,8 @@ pub enum Moved {
 }
 
 /// A page of jobs.
+///
+/// Used in the example of [`Desk`](super::Desk).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobPage {
     /// The jobs.
@@ -337,6 +426,8 @@ pub struct JobPage {
 }
 
 /// A page of supervision events.
+///
+/// Used in the example of [`Ledger`](super::Ledger).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LedgerPage {
     /// The events, latest first.
@@ -346,6 +437,8 @@ pub struct LedgerPage {
 }
 
 /// Depths, counters and switches of a queue.
+///
+/// Used in the example of [`Desk`](super::Desk).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QueueStats {
     /// Whether claiming is stopped.
@@ -387,6 +480,8 @@ pub struct QueueStats {
 }
 
 /// How long jobs in final states are kept.
+///
+/// Used in the example of [`Retention`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionRule {
     /// Longest time since the job ended.
@@ -396,6 +491,14 @@ pub struct RetentionRule {
 }
 
 /// Retention of a queue, state by state.
+///
+/// ```
+/// use retraced_jobs::store::{Retention, RetentionRule};
+/// use std::time::Duration;
+/// let week = RetentionRule { age_max: Duration::from_secs(7 * 24 * 60 * 60), count_max: 1_000 };
+/// let retention = Retention { completed: None, dead: week, ..Retention::default() };
+/// assert_eq!(retention.poisoned.count_max, 10_000);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Completed jobs; `None`: not kept at all. Default 24 h or 10,000.
@@ -417,6 +520,8 @@ impl Default for Retention {
 }
 
 /// What to trim in one call.
+///
+/// Used in the example of [`Trimmed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrimPolicy {
     /// The rules. With `completed: None` completed jobs kept by others are trimmed to none.
@@ -426,6 +531,26 @@ pub struct TrimPolicy {
 }
 
 /// What a trim did.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # use std::time::Duration;
+/// # use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::store::memory::MemoryStore;
+/// # use retraced_jobs::store::{Desk, Lanes, Retention, RetentionRule, Transitions, TrimPolicy, Trimmed};
+/// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
+/// # let owner = Incarnation::from(uuid::Uuid::from_u128(1));
+/// # let lanes = Lanes::new(owner, 1);
+/// # let mut lane = lanes.take().await;
+/// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// # store.cancel(lane.next_call(), &queue, &[JobId::parse("welcome-42").unwrap().into()]).await.unwrap();
+/// let none = RetentionRule { age_max: Duration::MAX, count_max: 0 };
+/// let policy = TrimPolicy { retention: Retention { cancelled: none, ..Retention::default() }, limit: 100 };
+/// let trimmed = store.trim(lane.next_call(), &queue, &policy).await.unwrap();
+/// assert_eq!(trimmed, Trimmed { removed: 1, more: false });
+/// # });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Trimmed {
     /// Jobs removed.
@@ -435,6 +560,12 @@ pub struct Trimmed {
 }
 
 /// Whether a queue adds up: every job stored is in exactly one container.
+///
+/// ```
+/// use retraced_jobs::store::AuditReport;
+/// let report = AuditReport { jobs: 5, pending_entries: 3, stale: 1, contained: 2, grant_difference: 0 };
+/// assert_eq!(report.difference(), 1, "one job is in no container");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AuditReport {
     /// Jobs stored.
@@ -465,6 +596,8 @@ impl AuditReport {
 }
 
 /// What a store says of itself.
+///
+/// Used in the example of [`Store`](super::Store).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoreFacts {
     /// What it is, as in `redis 7.0.15` or `memory`.
@@ -474,6 +607,8 @@ pub struct StoreFacts {
 }
 
 /// A worker process, as others see it.
+///
+/// Used in the example of [`Ledger`](super::Ledger).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct WorkerRow {
     /// Which life of which process.

@@ -30,6 +30,8 @@ pub fn kept_after(n: u32) -> Option<u32> {
 }
 
 /// Which executor ran an attempt: its number in the pool and how often that number was started anew.
+///
+/// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ExecutorId {
     /// Its place in the pool, from 0: the 3 in `email/executor-3`.
@@ -41,6 +43,8 @@ pub struct ExecutorId {
 }
 
 /// A line a handler wrote to its attempt's log.
+///
+/// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LogLine {
     /// Milliseconds since the attempt started.
@@ -52,6 +56,8 @@ pub struct LogLine {
 }
 
 /// How far a handler said it had come.
+///
+/// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Progress {
     /// 0 to 100.
@@ -63,6 +69,24 @@ pub struct Progress {
 }
 
 /// How an attempt ended that was charged a failure, or that completed.
+///
+/// ```
+/// use retraced_jobs::codec;
+/// use retraced_jobs::job::Incarnation;
+/// use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, LogLine, Progress, Released};
+/// let log = AttemptLog {
+///     incarnation: Incarnation::from(uuid::Uuid::from_u128(1)),
+///     executor: ExecutorId { slot: 3, generation: 0 },
+///     started_ms: 1_750_000_000_000,
+///     ran_ms: 120,
+///     ended: Ended::Released { reason: Released::Snoozed, delay_ms: 5_000 },
+///     lines: vec![LogLine { after_ms: 7, text: "the other side is not ready".into() }],
+///     lines_dropped: 0,
+///     progress: Some(Progress { percent: 10, note: "asked".into() }),
+/// };
+/// let bytes = codec::encode_attempt(&log);
+/// assert_eq!(codec::decode_attempt(&bytes), Ok(log));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AttemptLog {
     /// The worker process.
@@ -96,6 +120,8 @@ fn is_zero(n: &u32) -> bool {
 }
 
 /// The end of an attempt, in the words of its worker.
+///
+/// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Ended {
     /// The handler returned `Ok`.
@@ -136,6 +162,8 @@ pub enum Ended {
 }
 
 /// Why a job was handed back at no cost.
+///
+/// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Released {
@@ -150,6 +178,20 @@ pub enum Released {
 }
 
 /// One entry of a job's history, read back from the store.
+///
+/// ```
+/// use retraced_jobs::job::Incarnation;
+/// use retraced_jobs::trace::{AttemptRecord, LastError, StoredAttempt, UnreadableAttempt};
+/// let incarnation = Incarnation::from(uuid::Uuid::from_u128(1));
+/// let crashed = AttemptRecord::Crashed { incarnation, lease_expired_ms: 1_750_000_030_000 };
+/// let attempt = StoredAttempt { attempt: 1, settled_ms: 1_750_000_030_500, record: Ok(crashed) };
+/// let LastError { code, message, .. } = attempt.error().unwrap();
+/// assert_eq!((code.as_str(), message.as_str()), ("LEASE_LOST", "worker 00000001 stopped renewing its lease"));
+///
+/// let record = Err(UnreadableAttempt { reason: "a newer version wrote it".into() });
+/// let attempt = StoredAttempt { attempt: 2, settled_ms: 1_750_000_060_000, record };
+/// assert_eq!(attempt.error().unwrap().message, "a newer version wrote it");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAttempt {
     /// Which grant of the job, from 1.
@@ -179,6 +221,8 @@ impl StoredAttempt {
 }
 
 /// What is kept of one attempt.
+///
+/// Used in the example of [`StoredAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptRecord {
     /// The worker told how it ended.
@@ -209,6 +253,8 @@ pub enum AttemptRecord {
 }
 
 /// An entry of a history that cannot be read: written by a newer version, or damaged.
+///
+/// Used in the example of [`StoredAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadableAttempt {
     /// What is wrong with it.

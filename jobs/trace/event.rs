@@ -5,6 +5,16 @@ use crate::failure::Code;
 use crate::job::{Incarnation, JobId, QueueName};
 
 /// One supervision event. Logged under the target `retraced::supervision`, broadcast in the process, and kept (bounded) in the store.
+///
+/// ```
+/// use retraced_jobs::job::Incarnation;
+/// use retraced_jobs::trace::{EventKind, SupervisionEvent};
+/// let incarnation = Incarnation::from(uuid::Uuid::from_u128(1));
+/// let kind = EventKind::RestartScheduled { delay_ms: 50 };
+/// let event = SupervisionEvent { at_ms: 0, incarnation, path: "email/fetcher".into(), generation: 1, kind };
+/// let json = serde_json::to_value(&event).unwrap();
+/// assert_eq!((&json["path"], &json["event"]), (&"email/fetcher".into(), &"restart_scheduled".into()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SupervisionEvent {
     /// When, in ms since the Unix epoch, by the worker's wall clock.
@@ -21,6 +31,8 @@ pub struct SupervisionEvent {
 }
 
 /// What happened.
+///
+/// Used in the example of [`SupervisionEvent`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]

@@ -8,6 +8,13 @@ use crate::job::JobId;
 pub const FINDING_EXAMPLES_MAX: usize = 5;
 
 /// One sort of damage, and how much of it: something that no step of ours leaves behind, as a foreign hand, an evicted key or a lost write does.
+///
+/// ```
+/// use retraced_jobs::trace::{Finding, FindingKind};
+/// let finding = Finding { kind: FindingKind::Limbo, count: 1, examples: vec!["welcome-42".parse()?] };
+/// println!("{} {}, as of {}", finding.count, finding.kind.as_str(), finding.examples[0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Finding {
     /// What is wrong.
@@ -19,6 +26,8 @@ pub struct Finding {
 }
 
 /// What can be wrong in a queue, and what a repair does about it. No repair deletes a job.
+///
+/// Used in the example of [`Finding`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -7,6 +7,8 @@ use crate::failure::Code;
 use crate::job::{Counters, Incarnation, JobId, JobState, QueueName};
 
 /// One line of a list of jobs.
+///
+/// Used in the example of [`JobView`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobSummary {
     /// The job.
@@ -26,6 +28,8 @@ pub struct JobSummary {
 }
 
 /// The latest failure or crash of a job.
+///
+/// Used in the example of [`StoredAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
     /// Why.
@@ -37,6 +41,8 @@ pub struct LastError {
 }
 
 /// Who runs a job now.
+///
+/// Used in the example of [`JobView`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimant {
     /// The worker process.
@@ -50,6 +56,29 @@ pub struct Claimant {
 }
 
 /// Everything the store knows of one job.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # use std::time::Duration;
+/// # use retraced_jobs::job::{Incarnation, JobId, JobState, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::store::memory::MemoryStore;
+/// # use retraced_jobs::store::{ClaimRequest, Desk, Lanes, Transitions};
+/// use retraced_jobs::trace::{Claimant, JobSummary, JobView};
+/// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
+/// # let lanes = Lanes::new(Incarnation::from(uuid::Uuid::from_u128(1)), 1);
+/// # let mut lane = lanes.take().await;
+/// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// # let lease = Duration::from_secs(30);
+/// # let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease, nonce: *b"8 random" };
+/// # store.claim(lane.next_call(), &queue, &request).await.unwrap();
+/// let listed: Vec<JobSummary> = store.jobs(&queue, JobState::Processing, None, 10).await.unwrap().jobs;
+/// let view: JobView = store.job(&queue, &listed[0].id).await.unwrap().unwrap();
+/// let Claimant { attempt, cancel_asked, .. } = view.claimant.clone().unwrap();
+/// assert_eq!((attempt, cancel_asked), (1, false));
+/// assert_eq!(view.last_error(), None);
+/// # });
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobView {
     /// Its queue.

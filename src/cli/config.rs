@@ -56,7 +56,7 @@ impl From<Told> for SettingShape {
 }
 
 impl SettingShape {
-    fn from_where(&self) -> String {
+    fn whence(&self) -> String {
         match (&self.variable, &self.file, self.line) {
             (Some(variable), ..) => variable.clone(),
             (_, Some(file), Some(line)) => format!("{file}, line {line}"),
@@ -75,7 +75,7 @@ impl Config {
             vec![
                 row.setting.clone().into(),
                 Cell::new(row.value.as_deref().unwrap_or(NOTHING), style),
-                Cell::new(row.from_where(), style),
+                Cell::new(row.whence(), style),
             ]
         })?;
         Ok(())

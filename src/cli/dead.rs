@@ -11,13 +11,14 @@ use super::filter::Filter;
 use super::jobs::{Listing, Paging, acted, show};
 use super::output::{Progress, jobs, note};
 use super::pages::Pages;
-use super::shape::ActedShape;
 use crate::Operator;
 
 /// The states of a job that was given up.
 pub(super) const GIVEN_UP: [JobState; 2] = [JobState::Dead, JobState::Poisoned];
 /// Jobs one call acts on where there are many: few enough that workers, who wait for its end, do not notice.
 const SLICE: usize = 100;
+/// Jobs looked at, in search of those that pass, between two moves of the bar.
+const SEARCH_STEP: u64 = 2_000;
 
 /// `retraced dead …`
 #[derive(Subcommand)]
@@ -228,33 +229,32 @@ impl Selection {
         many: &mut Many,
     ) -> Result<(), CliError> {
         let mut pages = self.pages(operator)?;
-        let mut looked_at = 0;
         loop {
+            let begun = pages.looked_at();
             let mut slice = Vec::with_capacity(SLICE);
             while slice.len() < SLICE {
-                let Some(job) = pages.next(looked_at + SEARCH_STEP).await? else { break };
+                let Some(job) = pages.next(begun + SEARCH_STEP).await? else { break };
                 slice.push(job);
             }
-            if !slice.is_empty() {
-                let moved = verb.act(operator, &self.queue, slice.iter().map(Target::from)).await?;
-                for (job, moved) in slice.iter().zip(moved) {
-                    let shape = ActedShape::of(&self.queue, &job.id, moved);
-                    if shape.is_failure() {
-                        many.unchanged += 1
-                    } else {
-                        many.changed += 1
-                    }
-                    // A reader is told the sum; for a program each job is a line.
-                    if !desk.out.is_for_a_reader() {
-                        acted(&desk.out, &self.queue, std::slice::from_ref(&job.id), &[moved])?;
-                    }
-                }
+            let moved = match slice.is_empty() {
+                true => Vec::new(),
+                false => verb.act(operator, &self.queue, slice.iter().map(Target::from)).await?,
+            };
+            // Counted before they are printed: a disk that is full changes nothing about them.
+            let unchanged =
+                moved.iter().filter(|moved| matches!(moved, Moved::Refused { .. } | Moved::NotFound)).count();
+            many.unchanged += unchanged as u64;
+            many.changed += (moved.len() - unchanged) as u64;
+            let looked_at = pages.looked_at() - begun;
+            progress.advance(looked_at);
+            // A reader is told the sum; for a program each job is a line.
+            if !desk.out.is_for_a_reader() {
+                let ids: Vec<JobId> = slice.iter().map(|job| job.id.clone()).collect();
+                acted(&desk.out, &self.queue, &ids, &moved)?;
             }
-            progress.advance(pages.looked_at() - looked_at);
-            if slice.len() < SLICE && pages.looked_at() < looked_at + SEARCH_STEP {
+            if slice.len() < SLICE && looked_at < SEARCH_STEP {
                 return Ok(());
             }
-            looked_at = pages.looked_at();
         }
     }
 
@@ -283,6 +283,3 @@ struct Many {
     changed: u64,
     unchanged: u64,
 }
-
-/// Jobs looked at between two moves of the bar.
-const SEARCH_STEP: u64 = 2_000;

@@ -4,6 +4,7 @@
 //! used wrongly, and 128 + n when a second signal n ended it at once. A pipe whose reader has gone is no failure.
 
 mod args;
+mod bench;
 mod completions;
 mod config;
 mod dead;
@@ -107,6 +108,9 @@ enum Command {
     /// Look after jobs that were given up: dead letters and poison.
     #[command(subcommand)]
     Dead(dead::Dead),
+    /// Measure how fast this machine and this Redis work jobs, beside the least any queue must do.
+    #[command(after_help = bench::AFTER_HELP)]
+    Bench(bench::Bench),
     /// Show all settings, and where each comes from.
     #[command(after_help = config::AFTER_HELP)]
     Config(config::Config),
@@ -212,6 +216,7 @@ async fn run(command: Command, desk: &Desk, settings: &Settings) -> Result<(), C
         Command::Job(job) => job.run(desk).await,
         Command::Trace(trace) => trace.run(desk).await,
         Command::Dead(dead) => dead.run(desk).await,
+        Command::Bench(bench) => bench.run(desk).await,
         Command::Config(config) => config.run(desk, settings),
         Command::Completions(completions) => completions.run(desk),
     }

@@ -137,10 +137,11 @@ impl<'a> Pages<'a> {
             self.fill(at).await?;
         }
         let left = self.streams.iter().filter(|stream| !stream.page.is_empty());
-        let behind = self.behind.clone().filter(|_| left.clone().any(|stream| stream.entered));
+        // At the beginning of a page nothing has to be skipped, unless it is the first, where others come before it meanwhile.
+        let behind = self.behind.clone().filter(|_| left.clone().any(|s| s.entered || s.begin.is_none()));
         let pages: Vec<_> =
             left.map(|stream| (stream.state, stream.begin.as_ref().map(|c| c.as_str().to_owned()))).collect();
-        Ok((!pages.is_empty()).then(|| Place { behind, pages }))
+        Ok(Some(Place { behind, pages }).filter(|place| !place.pages.is_empty()))
     }
 
     /// Reads pages of this state until one has jobs, or there are no more.
@@ -236,7 +237,7 @@ mod tests {
         let runtime = Runtime::builder().store(store.clone()).queue(queue).handler("q", fail).start().await.unwrap();
         for n in 0..90 {
             let job = Fails { poison: n % 3 == 0 };
-            runtime.queue("q").unwrap().job(job).id(&format!("j-{n}")).enqueue().await.unwrap();
+            runtime.queue("q").unwrap().job(job).id(format!("j-{n}")).enqueue().await.unwrap();
         }
         let operator = Operator::new(Arc::new(store));
         let name = QueueName::new("q").unwrap();

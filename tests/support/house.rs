@@ -18,7 +18,10 @@ pub(crate) const EVENT_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) fn retraced() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_retraced"));
-    command.env_remove("RETRACED_REDIS_URL").env_remove("RETRACED_LOG").env("NO_COLOR", "1").stdin(Stdio::null());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RETRACED_")) {
+        command.env_remove(name);
+    }
+    command.env("NO_COLOR", "1").stdin(Stdio::null());
     command
 }
 

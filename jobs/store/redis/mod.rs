@@ -21,6 +21,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 
 use self::connection::{Endpoint, Link};
+pub use self::keys::QUEUES;
 use self::keys::QueueKeys;
 use super::{BATCH_MAX, Hint, Store, StoreError, StoreFacts, StoreFuture};
 use crate::job::{JobId, QueueName};
@@ -29,6 +30,13 @@ use crate::job::{JobId, QueueName};
 const SUBSCRIPTION_PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// How a [`RedisStore`] treats its server.
+///
+/// ```
+/// use retraced_jobs::store::redis::{RedisOptions, RedisStore};
+/// use std::time::Duration;
+/// let patient = RedisOptions { call_timeout: Duration::from_secs(20), ..RedisOptions::default() };
+/// assert!(RedisStore::open("redis://127.0.0.1:6379", patient).is_ok(), "connects when it is first used");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RedisOptions {
     /// Longest wait for a connection, the handshake included. Default 2 s. After it a call is [`StoreError::Unavailable`].

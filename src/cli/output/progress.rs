@@ -32,6 +32,11 @@ impl Progress {
         Self(bar)
     }
 
+    /// What is done now.
+    pub(in crate::cli) fn turn_to(&self, doing: String) {
+        self.0.set_message(doing);
+    }
+
     /// So many more are done.
     pub(in crate::cli) fn advance(&self, items: u64) {
         self.0.inc(items);
