@@ -2,15 +2,15 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test check unit examples docs package deny layout latency torture redis nextest
+.PHONY: help demo test check unit examples docs package deny layout latency scale torture mutants redis nextest
 # The torture scenarios that CI plays, in a quick form.
 SAMPLE := binary(torture) and test(/::t(01|02|06|07|08|09|14|24|25|33)_/)
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \2/p' Makefile
 
-demo: ## Real jobs, some of which fail, in this terminal; no Redis needed
-	@cargo run --quiet --features cli -- demo
+demo: ## The tree at work, live in this terminal, with jobs that fail and actors that are killed; no Redis needed
+	@cargo run --features cli -- demo
 
 test: check unit examples docs ## Everything CI checks
 
@@ -44,8 +44,14 @@ layout: ## The Redis layout in figures, beside a bare loop
 latency: ## How soon an idle worker begins, in figures
 	cargo bench --quiet --bench latency
 
+scale: redis ## A million queued jobs and a million dead letters: what they cost a worker, and each script
+	RETRACED_SCALE=full cargo test --quiet --release --test scale -- --nocapture --test-threads=1
+
 torture: redis nextest ## All that is known to go wrong, at full size; writes docs/torture.md
 	@scripts/torture
+
+mutants: redis nextest ## Breaks the code in many places; a test must notice each. Writes docs/mutants.md
+	@scripts/mutants
 
 redis: ## Finds a redis-server or valkey-server, or installs one with the system's package manager
 	@scripts/ensure-redis

@@ -148,6 +148,10 @@ fn log(event: &SupervisionEvent) {
         EventKind::AuditFailed { queue, difference } => {
             say!(error, "queue does not add up", %queue, difference)
         }
+        EventKind::QueueRepaired { queue, findings } => {
+            let found: Vec<_> = findings.iter().map(|finding| format!("{} {}", finding.count, finding.kind)).collect();
+            say!(warn, "queue repaired", %queue, found = %found.join(", "))
+        }
         EventKind::StoreRefused { operation, reason } => {
             say!(error, "store refuses", %operation, reason = %reason.escape_debug())
         }

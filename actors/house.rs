@@ -160,6 +160,12 @@ impl Room {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The latest executor of each place.
+    pub(crate) fn executors(&self) -> Vec<ExecutorId> {
+        let latest = |(slot, next): (u32, u32)| ExecutorId { slot, generation: next.saturating_sub(1) };
+        (0..).zip(self.generations()).map(latest).collect()
+    }
+
     /// An executor is about to start: the generation is used, whatever becomes of the pool.
     pub(crate) fn starts(&self, id: ExecutorId) {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);

@@ -442,6 +442,13 @@ impl Inflight {
                 continue;
             }
             let watched = held.standing != Standing::Clear;
+            if !watched && held.lease.remaining().is_zero() {
+                // Somebody else may hold it: the store knows, and is asked by handing it back, when the watchdog looks at the latest.
+                held.phase = Phase::Finished(self.runner.unstarted(&held.job));
+                table.finished.push_back(grant);
+                self.changed.notify_waiters();
+                continue;
+            }
             held.phase = if watched {
                 Phase::Beginning { executor }
             } else {
@@ -715,6 +722,21 @@ impl Inflight {
 
     pub(crate) fn running(&self) -> usize {
         self.lock().executors.values().filter(|p| matches!(p.doing, Doing::Job(_))).count()
+    }
+
+    /// What runs now, and for how long.
+    pub(crate) fn running_jobs(&self) -> Vec<(ExecutorId, ClaimedJob, Duration)> {
+        let table = self.lock();
+        let running = |held: &Held| match held.phase {
+            Phase::Running { executor, started, .. } => Some((executor, held.job.clone(), started.elapsed())),
+            _ => None,
+        };
+        table.held.values().filter_map(running).collect()
+    }
+
+    /// Whether the queue is closed for a while.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
     }
 
     /// Everything not yet confirmed by the store.

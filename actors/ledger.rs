@@ -3,11 +3,14 @@
 //! Events are logged and broadcast where they happen ; here they are only kept. Bounds: one write under way, of at most
 //! [`EVENTS_A_WRITE_MAX`] events, every [`WRITE_EVERY`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use retraced_jobs::store::WorkerRow;
+use retraced_jobs::handler::Handlers;
+use retraced_jobs::job::Kind;
+use retraced_jobs::store::{WORKER_ROW_KINDS_MAX, WorkerRow};
 use tokio::time::Instant;
 
 use crate::errand::{self, Errand};
@@ -98,12 +101,18 @@ pub(crate) async fn write(house: &House, beat: bool) {
 fn row(house: &House) -> WorkerRow {
     let concurrency: usize = house.rooms.iter().map(|room| room.options.concurrency).sum();
     let running: usize = house.rooms.iter().map(|room| room.inflight.running()).sum();
+    let handlers = || house.rooms.iter().map(|room| room.runner.handlers());
+    let kinds: BTreeSet<&str> = handlers().flat_map(Handlers::kinds).collect();
     WorkerRow {
         incarnation: house.incarnation,
         host: house.options.host.clone(),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").into(),
+        build: house.options.build.clone(),
         queues: house.rooms.iter().map(|room| room.name.clone()).collect(),
+        kinds: kinds.iter().filter_map(|kind| Kind::new(*kind).ok()).take(WORKER_ROW_KINDS_MAX).collect(),
+        kinds_total: u32::try_from(kinds.len()).unwrap_or(u32::MAX),
+        every_kind: handlers().any(Handlers::has_any),
         started_ms: house.started_ms,
         seen_ms: house.clock.now_ms(),
         concurrency: u32::try_from(concurrency).unwrap_or(u32::MAX),

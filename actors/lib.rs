@@ -14,6 +14,7 @@ mod inflight;
 mod lease_keeper;
 mod ledger;
 mod options;
+mod place;
 mod pool;
 mod queue;
 mod restart;
@@ -30,6 +31,7 @@ mod watchdog;
 
 pub use front_door::{Receipt, Refusal, receipt};
 pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions};
+pub use place::{Place, PlaceState, RunningJob};
 pub use queue::{Enqueue, EnqueueError, QueueHandle};
 pub use restart::{Budget, ChildKind, End, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
 pub use roster::Resident;
@@ -51,7 +53,7 @@ pub mod bounds {
     };
     pub use crate::lease_keeper::RENEWALS_PER_LEASE;
     pub use crate::ledger::{EVENTS_A_WRITE_MAX, HEARTBEAT_EVERY, WRITE_EVERY};
-    pub use crate::options::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
+    pub use crate::options::{BUILD_BYTES_MAX, CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
     pub use crate::pool::EXECUTOR_START_TIMEOUT;
     pub use crate::queue::ENQUEUE_PATIENCE;
     pub use crate::retry_scheduler::{LOOK_MAX, PROMOTE_MAX};
@@ -62,6 +64,6 @@ pub mod bounds {
     pub use crate::suspects::{SUSPECT_SPREAD, TRIAL_PUT_OFF};
     pub use crate::tree::{QUEUE_TIMEOUT, START_TIMEOUT, STOP_TIMEOUT};
     pub use crate::watchdog::{
-        AUDIT_EVERY, LOSSES_MAX, SLICE_MAX, SLICES_MAX, STUCK_AFTER, WATCH_MAX, WATCH_MIN, ZOMBIE_AFTER,
+        AUDIT_EVERY, LOSSES_MAX, REPAIR_MAX, SLICE_MAX, SLICES_MAX, STUCK_AFTER, WATCH_MAX, WATCH_MIN, ZOMBIE_AFTER,
     };
 }

@@ -18,6 +18,9 @@ pub const LEASE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Most executors of a queue.
 pub const CONCURRENCY_MAX: usize = 10_000;
 
+/// Longest label of a build, in bytes: it is written with every heartbeat.
+pub const BUILD_BYTES_MAX: usize = 200;
+
 /// Options of the whole tree.
 #[derive(Clone)]
 pub struct TreeOptions {
@@ -36,6 +39,8 @@ pub struct TreeOptions {
     pub seed: u64,
     /// This host's name in the worker's row; a label. Default: the environment's `HOSTNAME`, or `unknown`.
     pub host: String,
+    /// Which build of the application this is, in the worker's row; a label of at most 200 bytes. Default: the name of the running program.
+    pub build: String,
     /// The wall clock that stamps supervision events.
     pub clock: Arc<dyn Clock>,
 }
@@ -50,9 +55,16 @@ impl Default for TreeOptions {
             root_policy: RestartPolicy::ROOT,
             seed: rand::random(),
             host: std::env::var("HOSTNAME").unwrap_or_else(|_| "unknown".into()),
+            build: program_name(),
             clock: Arc::new(SystemClock),
         }
     }
+}
+
+fn program_name() -> String {
+    let program = std::env::current_exe().ok();
+    let name = program.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+    name.filter(|name| name.len() <= BUILD_BYTES_MAX).unwrap_or_else(|| "unknown".into())
 }
 
 /// Options of one queue.
@@ -111,6 +123,12 @@ pub(crate) fn check(options: &TreeOptions, queues: &[QueueSpec]) -> Result<(), I
     }
     if !(1..=1000).contains(&options.crashes_max) {
         return refuse(format!("crashes max is {}, allowed are 1 to 1000", options.crashes_max));
+    }
+    if options.build.len() > BUILD_BYTES_MAX {
+        return refuse(format!(
+            "the label of the build has {} bytes, at most {BUILD_BYTES_MAX} are allowed",
+            options.build.len()
+        ));
     }
     if options.zombies_max == Some(0) {
         return refuse("zombies max is 0, at least 1 is needed".into());

@@ -6,6 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ractor::{ActorCell, ActorStatus};
 
 /// One actor of the tree.
+///
+/// ```
+/// use retraced_actors::Resident;
+/// /// Those that were started again.
+/// fn restarted(residents: &[Resident]) -> Vec<&str> {
+///     residents.iter().filter(|resident| resident.generation > 0).map(|resident| resident.path.as_str()).collect()
+/// }
+/// assert!(restarted(&[]).is_empty());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Resident {
     /// Its path, as `email/executor-3`.
@@ -31,6 +40,12 @@ impl Roster {
         let next = starts.entry(path.to_owned()).or_default();
         *next += 1;
         *next - 1
+    }
+
+    /// The generation of whoever was started at this path last; 0 before the first.
+    pub(crate) fn generation(&self, path: &str) -> u32 {
+        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        starts.get(path).map_or(0, |starts| starts.saturating_sub(1))
     }
 
     pub(crate) fn enter(&self, path: &str, generation: u32, actor: ActorCell) {

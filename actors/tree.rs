@@ -20,6 +20,7 @@ use crate::house::{House, LANES_MAX, Room};
 use crate::lease_keeper::LeaseKeeper;
 use crate::ledger::LedgerActor;
 use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
+use crate::place::{self, Place};
 use crate::pool::Pool;
 use crate::queue::{Queue, QueueHandle};
 use crate::restart::ChildKind;
@@ -169,6 +170,12 @@ impl Tree {
     #[must_use]
     pub fn residents(&self) -> Vec<Resident> {
         self.house.roster.all()
+    }
+
+    /// The whole tree as it is now: its places, their generations, and what each executor runs.
+    #[must_use]
+    pub fn look(&self) -> Place {
+        place::look(&self.house)
     }
 
     /// Kills the actor at this path, to see what happens. Gives whether there was one.

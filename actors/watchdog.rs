@@ -2,7 +2,7 @@
 //! retention no longer keeps, and audits that nothing is in limbo.
 //!
 //! It sleeps until the next lease runs out, [`WATCH_MIN`] to [`WATCH_MAX`]. Bounds: one round under way; reclaims and trims go in slices of
-//! [`SLICE_MAX`], at most [`SLICES_MAX`] a queue and round.
+//! [`SLICE_MAX`], at most [`SLICES_MAX`] a queue and round. One audit under way, apart from the rounds, with a repair of at most [`REPAIR_MAX`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(1);
 pub const LOSSES_MAX: u32 = 20;
 /// How often a queue is audited.
 pub const AUDIT_EVERY: Duration = Duration::from_secs(60);
+/// Longest time one repair of a queue may take; what it has mended until then stays so, and the next one goes on.
+pub const REPAIR_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// What the watchdog is told.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub(crate) enum WatchdogMessage {
     Watched { next: Duration },
     /// It is time to look at our own handlers.
     LookAround,
+    /// It is time to audit.
+    Audit,
 }
 
 /// The actor.
@@ -55,7 +59,7 @@ pub(crate) struct WatchdogState {
     round: Option<Errand>,
     timer: Option<Errand>,
     looks: Option<Errand>,
-    audit_at: Instant,
+    audits: Option<Errand>,
     zombies_max: usize,
 }
 
@@ -74,8 +78,9 @@ impl Actor for Watchdog {
         let zombies_max = house.options.zombies_max.unwrap_or(executors);
         // Apart from the rounds with the store: our own handlers are watched in an outage too.
         myself.cast(WatchdogMessage::LookAround)?;
-        let audit_at = Instant::now() + AUDIT_EVERY;
-        Ok(WatchdogState { house, round: None, timer: None, looks: None, audit_at, zombies_max })
+        let mut state = WatchdogState { house, round: None, timer: None, looks: None, audits: None, zombies_max };
+        state.audit_later(&myself);
+        Ok(state)
     }
 
     async fn handle(
@@ -88,6 +93,7 @@ impl Actor for Watchdog {
             WatchdogMessage::Watch => state.watch(&myself),
             WatchdogMessage::Watched { next } => state.watched(&myself, next),
             WatchdogMessage::LookAround => state.look_around(&myself),
+            WatchdogMessage::Audit => state.audit_later(&myself),
         }
         Ok(())
     }
@@ -95,22 +101,26 @@ impl Actor for Watchdog {
 
 impl WatchdogState {
     fn watch(&mut self, myself: &ActorRef<WatchdogMessage>) {
-        let audit = Instant::now() >= self.audit_at;
-        if audit {
-            self.audit_at = Instant::now() + AUDIT_EVERY;
-        }
         let house = self.house.clone();
         self.round = Some(errand::send_out(myself, async move {
             let rounds = house.rooms.iter().map(|room| async {
                 reconcile(&house, room).await;
                 let next = reclaim(&house, room).await;
-                trim(&house, room).await;
-                if audit {
-                    check(&house, room).await;
-                }
-                next
+                if trim(&house, room).await { WATCH_MIN } else { next }
             });
             WatchdogMessage::Watched { next: join_all(rounds).await.into_iter().min().unwrap_or(WATCH_MAX) }
+        }));
+    }
+
+    /// Apart from the rounds: a repair takes as long as its queue is large, and leases must be looked after meanwhile.
+    fn audit_later(&mut self, myself: &ActorRef<WatchdogMessage>) {
+        let house = self.house.clone();
+        self.audits = Some(errand::send_out(myself, async move {
+            tokio::time::sleep(AUDIT_EVERY).await;
+            for room in &house.rooms {
+                audit(&house, room).await;
+            }
+            WatchdogMessage::Audit
         }));
     }
 
@@ -232,29 +242,37 @@ fn tell(house: &House, room: &Room, reclaimed: &Reclaimed) {
     }
 }
 
-async fn trim(house: &House, room: &Room) {
+/// Gives whether there is more to trim.
+async fn trim(house: &House, room: &Room) -> bool {
     let policy = TrimPolicy { retention: room.options.retention, limit: SLICE_MAX };
     for _ in 0..SLICES_MAX {
         let mut lane = house.lanes.take().await;
         let call = lane.next_call();
         let trimmed = house.health.until_known("trim", || house.store.trim(call, &room.name, &policy)).await;
         if !matches!(trimmed, Some(Ok(trimmed)) if trimmed.more) {
-            break;
+            return false;
         }
     }
+    true
 }
 
-/// Counts are read one after another while jobs move, so only a difference that shows twice is told.
-async fn check(house: &House, room: &Room) {
-    let audit = || house.health.attempt("audit", house.store.audit(&room.name));
-    let Ok(first) = audit().await else { return };
-    if first.difference() == 0 {
+/// A store may read its counts one after another while jobs move, so only what shows twice is told, and mended.
+async fn audit(house: &House, room: &Room) {
+    let count = || house.health.attempt("audit", house.store.audit(&room.name));
+    let Ok(first) = count().await else { return };
+    if first.adds_up() {
         return;
     }
-    if let Ok(second) = audit().await
-        && second.difference() != 0
+    let Ok(second) = count().await else { return };
+    if second.adds_up() {
+        return;
+    }
+    let (queue, difference) = (room.name.clone(), second.difference());
+    house.events.emit("watchdog", 0, EventKind::AuditFailed { queue, difference });
+    let repair = house.health.attempt_within(REPAIR_MAX, "audit", house.store.inspect(&room.name, true));
+    if let Ok(findings) = repair.await
+        && !findings.is_empty()
     {
-        let (queue, difference) = (room.name.clone(), second.difference());
-        house.events.emit("watchdog", 0, EventKind::AuditFailed { queue, difference });
+        house.events.emit("watchdog", 0, EventKind::QueueRepaired { queue: room.name.clone(), findings });
     }
 }

@@ -21,13 +21,13 @@ const CLIENT_LANES_MAX: u16 = 64;
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use retraced::{Client, Job, MemoryStore};
+/// use retraced::{Client, ClientQueue, Job, MemoryStore};
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct SendEmail { to: String }
 /// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 ///
 /// let client = Client::new(MemoryStore::new());
-/// let email = client.queue("email")?;
+/// let email: ClientQueue = client.queue("email")?;
 /// let receipt = email.job(SendEmail { to: "ada@example.com".into() }).id("welcome-42").enqueue().await?;
 /// assert!(receipt.created);
 /// let again = email.job(SendEmail { to: "ada@example.com".into() }).id("welcome-42").enqueue().await?;

@@ -47,7 +47,7 @@ pub mod cli;
 
 pub use builder::{BuildError, Queue, RuntimeBuilder};
 pub use client::{Client, ClientQueue};
-pub use operator::{Operator, OperatorError};
+pub use operator::{AUDIT_PATIENCE, Audit, Operator, OperatorError};
 pub use producer::{JobRequest, ProduceError};
 pub use queue::QueueHandle;
 pub use runtime::{Ended, Runtime, RuntimeError};
@@ -56,7 +56,8 @@ pub use trace::{Trace, TraceError};
 pub use ractor;
 pub use retraced_actors::bounds;
 pub use retraced_actors::{
-    Budget, Drained, Enqueue, EnqueueError, Receipt, Refusal, Reopening, RestartDelay, RestartPolicy,
+    Budget, Drained, Enqueue, EnqueueError, Place, PlaceState, Receipt, Refusal, Reopening, RestartDelay,
+    RestartPolicy, RunningJob,
 };
 pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::failure::{Class, Code, Failure};

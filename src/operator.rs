@@ -9,13 +9,15 @@ use retraced_jobs::store::{
     AuditReport, CallId, Cursor, JobPage, Lanes, LedgerPage, Moved, QueueStats, Store, StoreError, StoreFacts, Target,
     WorkerRow,
 };
-use retraced_jobs::trace::JobView;
+use retraced_jobs::trace::{Finding, JobView};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How long a call waits, in all, for a store that does not answer.
 const OPERATOR_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an audit may take, in all. Longer than any call: it reads the whole queue.
+pub const AUDIT_PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// How long it waits between two tries.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
 /// Calls an operator may have open at a time.
@@ -205,15 +207,33 @@ impl Operator {
         .await
     }
 
-    /// Whether a queue adds up.
+    /// Looks through a whole queue for what no step of ReTraced leaves behind: jobs in no container or in two, grants without a lease, entries of jobs that are not
+    /// kept. With `repair` it is mended: every job is in one place again, and no job is deleted. Workers go on meanwhile. Takes some 20 s for a million jobs, and
+    /// gives up after [`AUDIT_PATIENCE`]; what was mended until then stays so.
     ///
     /// # Errors
     /// [`OperatorError`].
-    pub async fn audit(&self, queue: &QueueName) -> Result<AuditReport, OperatorError> {
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use retraced::{Audit, MemoryStore, Operator, QueueName};
+    /// # let desk = Operator::new(Arc::new(MemoryStore::new()));
+    /// let audit: Audit = desk.audit(&QueueName::new("email")?, true).await?;
+    /// assert!(audit.after.adds_up() && audit.findings.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn audit(&self, queue: &QueueName, repair: bool) -> Result<Audit, OperatorError> {
         let queue = queue.clone();
-        self.call(move |store, _| {
+        self.call_within(AUDIT_PATIENCE, move |store, _| {
             let queue = queue.clone();
-            async move { store.audit(&queue).await }
+            async move {
+                let before = store.audit(&queue).await?;
+                let findings = store.inspect(&queue, repair).await?;
+                Ok(Audit { before, findings, after: store.audit(&queue).await? })
+            }
         })
         .await
     }
@@ -244,10 +264,19 @@ impl Operator {
         F: Fn(Arc<dyn Store>, CallId) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
+        self.call_within(OPERATOR_PATIENCE, call).await
+    }
+
+    async fn call_within<T, F, Fut>(&self, patience: Duration, call: F) -> Result<T, OperatorError>
+    where
+        T: Send + 'static,
+        F: Fn(Arc<dyn Store>, CallId) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
         let (store, lanes) = (self.store.clone(), self.lanes.clone());
         let sent = async move {
             let mut lane = lanes.take().await;
-            until_known(OPERATOR_PATIENCE, lane.next_call(), |id| call(store.clone(), id)).await
+            until_known(patience, lane.next_call(), |id| call(store.clone(), id)).await
         };
         match &self.runtime {
             Some(runtime) => match runtime.spawn(sent).await {
@@ -286,6 +315,19 @@ where
             }
         }
     }
+}
+
+/// What an audit found, and what became of it.
+///
+/// Used in the example of [`Operator::audit`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// The queue as it was.
+    pub before: AuditReport,
+    /// What was wrong with it; empty when nothing was.
+    pub findings: Vec<Finding>,
+    /// The queue as it is: with a repair it [adds up](AuditReport::adds_up).
+    pub after: AuditReport,
 }
 
 /// Why an operator's call gave nothing.

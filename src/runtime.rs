@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use retraced_actors::{Drained, Ending, Exhausted, Resident, Tree};
+use retraced_actors::{Drained, Ending, Exhausted, Place, Resident, Tree};
 use retraced_jobs::job::{Incarnation, JobId, QueueName};
 use retraced_jobs::store::Store;
 use retraced_jobs::trace::SupervisionEvent;
@@ -89,6 +89,40 @@ impl Runtime {
     #[must_use]
     pub fn operator(&self) -> &Operator {
         &self.operator
+    }
+
+    /// The supervision tree as it is now, from the root down: every place, its generation, whether somebody is there, and which job runs there. A snapshot: it costs
+    /// one short lock a queue, so it may be taken as often as a view is drawn.
+    ///
+    /// ```
+    /// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Greet;
+    /// # impl Job for Greet { const KIND: &'static str = "greet"; }
+    /// # async fn greet(_: Greet, _: Context) -> Result<(), Failure> { Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = Runtime::builder()
+    /// #     .store(MemoryStore::new())
+    /// #     .queue(Queue::new("greetings")?.concurrency(2))
+    /// #     .handler("greetings", greet)
+    /// #     .start()
+    /// #     .await?;
+    /// let tree = runtime.tree();
+    /// println!("{tree}"); // drawn, a line for each place
+    /// for place in tree.all() {
+    ///     if let Some(running) = &place.running {
+    ///         println!("{} has run {} for {:?}", place.path, running.job, running.ran);
+    ///     }
+    /// }
+    /// assert_eq!(tree.find("greetings/pool").map(|pool| pool.children.len()), Some(2));
+    /// # runtime.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tree(&self) -> Place {
+        self.tree.look()
     }
 
     /// Who lives in the tree now.

@@ -4,12 +4,16 @@
 mod backpressure;
 mod closing;
 mod kills;
+mod ledger;
 mod life;
+mod look;
 mod neighbours;
 mod outage;
+mod regressions;
 mod replies;
 mod shutdown;
 mod simulation;
 mod support;
 mod suspects;
+mod watchdog;
 mod zombies;

@@ -176,3 +176,20 @@ async fn without_hints_work_is_found_by_polls_and_the_store_is_not_hammered_for_
     assert!((5..=15).contains(&asked), "{asked} times in a minute");
     world.close().await;
 }
+
+/// The reply to a claim comes when the lease it gave has run out and somebody else runs the job: a second run would only be a duplicate.
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_lease_ran_out_before_it_could_begin_is_handed_back() {
+    let build = || World::build().options(|options| options.lease = secs(3)).concurrency(1);
+    let world = build().start().await;
+    world.store.once(crate::support::Verb::Claim, 1, crate::support::Fault::Slow(secs(8)));
+    let id = world.enqueue("one", Work::lasting(secs(20))).await;
+    world.until("it is granted", || world.state(&id) == JobState::Processing).await;
+    let other = build().beside(&world).start().await;
+    world.until("the other runs it", || world.book.running() == 1).await;
+    world.until("the reply is here", || world.stats().stale_settlements_total == 1).await;
+    world.until_state(&id, JobState::Completed).await;
+    assert_eq!(world.book.count(), 1, "it ran beside itself");
+    other.close().await;
+    world.close().await;
+}

@@ -148,3 +148,38 @@ async fn suspects_that_wait_for_their_time_hold_nobody_up() {
     world.close().await;
     first.leave();
 }
+
+/// Goal: a job on trial is not beside one that may be the culprit, though that one is not on trial itself. Method: the culprit comes later than its neighbour, so it has
+/// a crash less; whenever it runs, its worker dies, and the neighbour must not be running then.
+#[tokio::test(start_paused = true)]
+async fn a_job_on_trial_is_tried_apart_from_other_suspects() {
+    let build = || World::build().options(|options| options.lease = secs(LEASE_S));
+    let first = build().start().await;
+    let neighbour = first.enqueue("neighbour", Work::lasting(secs(5))).await;
+    die_while_it_runs(&first, &neighbour).await;
+    let culprit = JobId::parse("culprit").unwrap();
+    for later in [true, false] {
+        let world = build().beside(&first).start().await;
+        if later {
+            world.enqueue("culprit", Work::then(Do::Hang)).await;
+        }
+        world.until("the culprit runs too", || world.book.of(&culprit).iter().any(|run| run.ended.is_none())).await;
+        die_while_it_runs(&world, &neighbour).await;
+        world.leave();
+    }
+    for crashes in [1, 2] {
+        let world = build().beside(&first).start().await;
+        world.until("the culprit runs", || world.book.of(&culprit).iter().any(|run| run.ended.is_none())).await;
+        // Whoever was first: by now both would have begun.
+        tokio::time::sleep(secs(2)).await;
+        assert!(world.book.of(&neighbour).iter().all(|run| run.ended.is_some()), "on trial beside the culprit");
+        assert_eq!(die_while_it_runs(&world, &culprit).await.crashes, crashes);
+        world.leave();
+    }
+    let last = build().beside(&first).start().await;
+    last.until_state(&culprit, JobState::Poisoned).await;
+    last.until_state(&neighbour, JobState::Completed).await;
+    assert_eq!(last.view(&neighbour).counters.crashes, 2);
+    last.close().await;
+    first.leave();
+}

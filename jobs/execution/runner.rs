@@ -88,6 +88,12 @@ impl Runner {
         Self { queue, handlers, states, rules, incarnation }
     }
 
+    /// The handlers it runs.
+    #[must_use]
+    pub fn handlers(&self) -> &Handlers {
+        &self.handlers
+    }
+
     /// Runs one attempt to its end. Never panics.
     ///
     /// # Cancel safety

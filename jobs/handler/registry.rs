@@ -85,6 +85,12 @@ impl Handlers {
         self.by_kind.keys().map(String::as_str)
     }
 
+    /// Whether there is a handler of every kind.
+    #[must_use]
+    pub fn has_any(&self) -> bool {
+        self.any.is_some()
+    }
+
     /// What the handlers need and these states do not have.
     #[must_use]
     pub fn missing_states(&self, states: &States) -> Vec<MissingState> {

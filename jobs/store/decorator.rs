@@ -10,7 +10,7 @@ use super::{
     StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
-use crate::trace::{JobView, SupervisionEvent};
+use crate::trace::{Finding, JobView, SupervisionEvent};
 
 /// Writes [`Decorator`] and its implementations of the port from one list of the port's verbs.
 macro_rules! decorator {
@@ -97,6 +97,7 @@ decorator! {
         fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool>;
         fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
         fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
+        fn inspect<'a>(&'a self, queue: &'a QueueName, mend: bool) -> StoreFuture<'a, Vec<Finding>>;
     }
 
     trait Ledger {

@@ -11,9 +11,9 @@ use crate::job::Incarnation;
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// use retraced_jobs::{job::Incarnation, store::Lanes};
+/// use retraced_jobs::{job::Incarnation, store::{Lane, Lanes}};
 /// let lanes = Lanes::new(Incarnation::from(uuid::Uuid::from_u128(1)), 2);
-/// let mut lane = lanes.take().await;
+/// let mut lane: Lane = lanes.take().await;
 /// let first = lane.next_call();
 /// assert_eq!(lane.next_call().sequence, first.sequence + 1);
 /// # });

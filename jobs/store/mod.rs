@@ -4,12 +4,13 @@
 //! | --- | --- | --- |
 //! | [`Transitions`] | queue actor, fetcher, settler, retry scheduler, watchdog | enqueue, claim, settle, turn, promote, reclaim, reconcile |
 //! | [`Leases`] | lease keeper | renew |
-//! | [`Desk`] | operators | readers; redrive, cancel, discard, pause, trim, audit |
+//! | [`Desk`] | operators | readers; redrive, cancel, discard, pause, trim, audit, inspect |
 //! | [`Ledger`] | ledger, worker rows | events, heartbeats |
 //!
 //! **Sending a call again.** A call that mutates carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send the same call
 //! with the same id: a store that had applied it gives the same reply and does nothing. A claim sent again gives what it granted and what still
-//! stands of it. Replies are kept until the lane's next call, at least for a day.
+//! stands of it. Replies are kept until the lane's next call, at least for a day, or for an hour where a queue has more than 4,096 lanes; what processes that died
+//! have left is forgotten by whoever brings new lanes.
 //!
 //! **Batches** are done in order, as if one item after the other: an id named twice meets what its first mention did. An empty one is fine. Jobs put back to the
 //! front by one call stand there in the order of the call.
@@ -40,7 +41,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
-use crate::trace::{JobView, SupervisionEvent};
+use crate::trace::{Finding, JobView, SupervisionEvent};
 
 /// Most items one call may carry or ask for. A call with more is refused with [`StoreError::Refused`]: split it. Asking for none does everything but
 /// take jobs.
@@ -278,8 +279,13 @@ pub trait Desk: Send + Sync + 'static {
     /// Removes one slice of what retention no longer keeps: completed, dead, poisoned, cancelled jobs, in this order and the oldest first.
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
 
-    /// Counts whether every job is in exactly one container. Reports; repairs nothing.
+    /// Counts whether every job is in exactly one container. Costs the same on any queue; repairs nothing.
     fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
+
+    /// Looks through a whole queue, in small steps, for what no step of ours leaves behind: jobs in no container or in two, grants without a lease, entries of
+    /// jobs that are not kept, a wrong count. With `mend` it is mended, and no job is deleted. Everything goes on meanwhile; sent twice, or by two at a time,
+    /// it does no harm. Takes as long as the queue is large: some 20 s for a million jobs.
+    fn inspect<'a>(&'a self, queue: &'a QueueName, mend: bool) -> StoreFuture<'a, Vec<Finding>>;
 }
 
 /// What is kept about the workers themselves. Not part of any transition.
@@ -309,7 +315,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// Makes these queues known to [`Desk::queues`].
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
 
-    /// Appends supervision events, oldest first; the store keeps the latest [`LEDGER_EVENTS_MAX`].
+    /// Appends supervision events, oldest first; the store keeps the latest [`LEDGER_EVENTS_MAX`], and no more of them than are [`LEDGER_BYTES_MAX`] together.
     fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()>;
 
     /// Supervision events, latest first, a page at a time. `limit` is capped at [`BATCH_MAX`], and is at least 1.
@@ -327,6 +333,12 @@ pub trait Ledger: Send + Sync + 'static {
 
 /// Most supervision events the store keeps; older ones are dropped.
 pub const LEDGER_EVENTS_MAX: usize = 10_000;
+
+/// Most bytes of supervision events, encoded, the store keeps; older ones are dropped. The latest is kept whatever its size.
+pub const LEDGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Most kinds a worker row lists.
+pub const WORKER_ROW_KINDS_MAX: usize = 200;
 
 /// How long a worker row is kept after its last heartbeat.
 pub const WORKER_ROW_AGE_MAX: Duration = Duration::from_secs(60 * 60);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::job::{Counters, Incarnation, JobId, JobState, Lease, Nonce, QueueName, Token};
+use crate::job::{Counters, Incarnation, JobId, JobState, Kind, Lease, Nonce, QueueName, Token};
 use crate::trace::{JobSummary, JobView, SupervisionEvent};
 
 /// Which call this is, so that sending it again has no second effect: a process, one of its lanes, and a number that grows with every new call of
@@ -257,7 +257,7 @@ pub struct ReclaimedJob {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reconciled {
-    /// Jobs released to the front of the queue, in no particular order.
+    /// Jobs released to the front of the queue, in the order of their ids' bytes.
     pub released: Vec<JobId>,
     /// Where to go on; `None` when all grants were seen.
     pub next: Option<Cursor>,
@@ -581,6 +581,12 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
+    /// Whether every job is in one container, as far as counts tell.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
+        self.difference() == 0 && self.grant_difference == 0
+    }
+
     /// Jobs stored minus jobs accounted for. Zero when the queue adds up; positive when jobs are in limbo.
     #[must_use]
     pub fn difference(&self) -> i64 {
@@ -613,8 +619,20 @@ pub struct WorkerRow {
     pub pid: u32,
     /// Version of ReTraced.
     pub version: String,
+    /// Which build of the application it is, in the application's words; a label.
+    #[serde(default)]
+    pub build: String,
     /// The queues it works.
     pub queues: Vec<QueueName>,
+    /// The kinds of jobs with a handler of their own in one of these queues, in order; the first [`WORKER_ROW_KINDS_MAX`](super::WORKER_ROW_KINDS_MAX).
+    #[serde(default)]
+    pub kinds: Vec<Kind>,
+    /// How many kinds that are in all, also those that are not listed.
+    #[serde(default)]
+    pub kinds_total: u32,
+    /// Whether one of its queues has a handler of every kind.
+    #[serde(default)]
+    pub every_kind: bool,
     /// When it started, in ms since the Unix epoch.
     pub started_ms: u64,
     /// Its last heartbeat, in ms since the Unix epoch; written by the store.

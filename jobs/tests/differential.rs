@@ -521,6 +521,8 @@ impl<'a> Pair<'a> {
             let (ours, theirs) = (look(&self.memory, &self.queue).await, look(&*self.other.store, &self.queue).await);
             prop_assert_eq!(ours, theirs, "after step {}: {:?}", self.step, step);
         }
+        let found = self.other.store.inspect(&self.queue, false).await.unwrap();
+        prop_assert_eq!(found, [], "no step leaves anything for an audit to find");
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use contract::{World, for_each_guarantee, hold};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use retraced_jobs::clock::Clock;
+use retraced_jobs::job::Kind;
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{Store, WORKER_ROW_AGE_MAX, WorkerRow};
 
@@ -73,6 +74,10 @@ async fn a_worker_that_is_silent_for_too_long_is_seen_no_more() {
         host: "a host".into(),
         pid: 42,
         version: "0.1.0".into(),
+        build: "mailer 1.4.2".into(),
+        kinds: vec![Kind::new("email.send").unwrap()],
+        kinds_total: 1,
+        every_kind: true,
         queues: vec![worker.queue.clone()],
         started_ms: 1,
         seen_ms: 0,

@@ -17,6 +17,7 @@ use retraced_jobs::store::{
     CallId, ClaimRequest, Claims, Desk, Enqueued, Hint, Lane, Lanes, Leases, Ledger, Moved, Reclaim, Retention,
     RetentionRule, Settled, Settlement, Store, StoreError, Transitions, TrimPolicy, Verdict,
 };
+use retraced_jobs::trace::FindingKind;
 use support::redis_server::RedisServer;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -259,6 +260,7 @@ async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Res
         14 => store.audit(&queue).await.map(drop),
         15 => store.job(&queue, &id("h0")).await.map(drop),
         16 => store.jobs(&queue, JobState::Processing, None, 10).await.map(drop),
+        17 => store.inspect(&queue, true).await.map(drop),
         _ => return None,
     })
 }
@@ -362,6 +364,45 @@ async fn no_transition_is_ever_two_commands() {
     }
 }
 
+/// Goal: a job that is tried again and again takes no more room than its bounds say, also where no reader looks. Method: attempts that end in every way which gives
+/// the job back; after each the fields of `history` are counted.
+#[tokio::test]
+async fn a_job_tried_again_and_again_never_takes_more_room() {
+    const KEPT: usize = 3 + 7;
+    let mut world = World::new().await;
+    let (store, queue) = (world.store.clone(), world.queue.clone());
+    let reclaim = Reclaim { limit: 1, lease: LEASE, crashes_max: 1000, losses_max: 1000 };
+    let call = world.call();
+    store.reclaim(call, &queue, &reclaim).await.unwrap();
+    world.enqueue(&["a"]).await;
+    let mut hand = world.server.connection();
+    for round in 1..=60 {
+        let call = world.call();
+        let lease = if round % 3 == 0 { Duration::ZERO } else { LEASE };
+        let claims = store.claim(call, &queue, &request(1, lease)).await.unwrap();
+        match round % 3 {
+            0 => {
+                let call = world.call();
+                assert_eq!(store.reclaim(call, &queue, &reclaim).await.unwrap().jobs.len(), 1);
+            }
+            1 => drop(world.settle(&[settlement(&claims, 0, Verdict::Retry { delay: Duration::ZERO })]).await),
+            _ => drop(world.settle(&[settlement(&claims, 0, Verdict::ReleaseNow)]).await),
+        }
+        let fields: Vec<Vec<u8>> = hand.hkeys(world.key("history")).unwrap();
+        let own = fields.iter().filter(|field| field.starts_with(b"a\0")).count();
+        assert_eq!(own, round.min(KEPT), "after {round} attempts");
+        let others: [usize; 3] = ["job", "past", "pending"].map(|name| match name {
+            "pending" => hand.llen(world.key(name)).unwrap(),
+            _ => hand.hlen(world.key(name)).unwrap(),
+        });
+        assert!(others.iter().all(|kept| *kept <= 2), "after {round} attempts: {others:?}");
+    }
+    let call = world.call();
+    store.discard(call, &queue, &[id("a").into()]).await.unwrap();
+    let left: Vec<Vec<u8>> = hand.hkeys(world.key("history")).unwrap();
+    assert!(!left.iter().any(|field| field.starts_with(b"a\0")), "{left:?}");
+}
+
 /// Goal: what a foreign hand writes into a key neither stops the queue nor is handed to a worker. Method: a corpus of entries nobody of us writes; every
 /// verb runs over it, and two good jobs must come through.
 #[tokio::test]
@@ -430,10 +471,55 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     store.redrive(world.call(), &queue, &[id("later").into()]).await.unwrap();
     assert_eq!(ids(&world.claim(10).await), ["later"]);
     store.discard(world.call(), &queue, &[id("damaged").into()]).await.unwrap();
-    store.audit(&queue).await.unwrap();
+    let found = store.inspect(&queue, true).await.unwrap();
+    assert!(found.iter().any(|finding| finding.kind == FindingKind::EntryWithoutJob), "{found:?}");
+    let audit = store.audit(&queue).await.unwrap();
+    assert!(audit.adds_up(), "{audit:?} after {found:?}");
+    assert_eq!(store.inspect(&queue, true).await.unwrap(), []);
     let stats = store.stats(&queue).await.unwrap();
     assert!(stats.garbage_total > 0 && !stats.paused, "{stats:?}");
     store.trim(world.call(), &queue, &keep_nothing()).await.unwrap();
+}
+
+/// Goal: the lanes of processes that died do not pile up, whoever comes after them, and those of the living stay. Method: lanes are put back in time by hand.
+#[tokio::test]
+async fn lanes_of_the_dead_are_forgotten_by_those_who_come_after_them() {
+    const HOUR_MS: u64 = 3_600_000;
+    let mut world = World::new().await;
+    let mut hand = world.server.connection();
+    let (seconds, _): (u64, u64) = redis::cmd("TIME").query(&mut hand).unwrap();
+    let silent_for = |hours: u64| {
+        let at = (seconds * 1000 - hours * HOUR_MS).to_be_bytes();
+        [&[0; 6][..], b"e", &at[2..], b"\x90"].concat()
+    };
+    let _: () = hand.hset(world.key("lanes"), vec![1; 18], silent_for(25)).unwrap();
+    let _: () = hand.hset(world.key("lanes"), vec![2; 18], silent_for(23)).unwrap();
+    world.enqueue(&["a"]).await;
+    let lanes: BTreeMap<Vec<u8>, Vec<u8>> = hand.hgetall(world.key("lanes")).unwrap();
+    // A new lane looks at two, at random; it stands beside these two.
+    for n in 0..200 {
+        let gone = !hand.hexists::<_, _, bool>(world.key("lanes"), vec![1; 18]).unwrap();
+        if gone {
+            break;
+        }
+        assert!(n < 199, "nobody forgets the dead: {lanes:?}");
+        world.lane = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 1).take().await;
+        world.enqueue(&[&format!("b-{n}")]).await;
+    }
+    assert!(hand.hexists::<_, _, bool>(world.key("lanes"), vec![2; 18]).unwrap(), "a reply is kept for a day");
+
+    // A crowd of them is not kept that long, and a trim takes many.
+    let mut crowd = redis::pipe();
+    for n in 0..5_000_u32 {
+        crowd.hset(world.key("lanes"), [&[3; 14][..], &n.to_be_bytes()].concat(), silent_for(2)).ignore();
+    }
+    let _: () = crowd.query(&mut hand).unwrap();
+    let before: usize = hand.hlen(world.key("lanes")).unwrap();
+    let call = world.call();
+    world.store.trim(call, &world.queue, &keep_nothing()).await.unwrap();
+    let after: usize = hand.hlen(world.key("lanes")).unwrap();
+    assert!(before - after >= 40, "{before} lanes, {after} after a trim");
+    world.enqueue(&["last"]).await;
 }
 
 #[tokio::test]

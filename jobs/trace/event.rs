@@ -1,5 +1,6 @@
 //! What happened in the supervision tree: every start, crash, restart and escalation, as data.
 
+use super::Finding;
 use crate::failure::Code;
 use crate::job::{Incarnation, JobId, QueueName};
 
@@ -212,6 +213,13 @@ pub enum EventKind {
         queue: QueueName,
         /// Jobs stored minus jobs accounted for.
         difference: i64,
+    },
+    /// What an audit found was mended; no job was deleted.
+    QueueRepaired {
+        /// The queue.
+        queue: QueueName,
+        /// What was found, and how much of it.
+        findings: Vec<Finding>,
     },
     /// The store refuses us for a reason that waiting does not mend.
     StoreRefused {

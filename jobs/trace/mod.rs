@@ -2,6 +2,7 @@
 
 mod attempt;
 mod event;
+mod finding;
 mod view;
 
 pub use attempt::{
@@ -9,4 +10,5 @@ pub use attempt::{
     LOG_LINES_MAX, LogLine, Progress, Released, StoredAttempt, UnreadableAttempt, kept_after,
 };
 pub use event::{EventKind, SupervisionEvent};
+pub use finding::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 pub use view::{Claimant, JobSummary, JobView, LastError};

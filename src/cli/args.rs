@@ -3,9 +3,13 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 use retraced_actors::bounds::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
-use retraced_jobs::job::QueueName;
+use retraced_jobs::failure::Code;
+use retraced_jobs::job::{JobState, QueueName};
+
+use super::output::now_ms;
 
 /// Longest duration any option takes; a longer one is refused, because it is a slip of the finger.
 const DURATION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
@@ -83,6 +87,29 @@ pub(super) fn instant(text: &str) -> Result<u64, String> {
     Ok(u64::try_from(at.as_millisecond()).unwrap_or(0))
 }
 
+/// Since when, in ms since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Since(pub(super) u64);
+
+/// So long ago, or an instant.
+pub(super) fn since(text: &str) -> Result<Since, String> {
+    if let Ok(ago) = duration(text) {
+        return Ok(Since(now_ms().saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))));
+    }
+    let how = "write how long ago, as in 30m or 2d, or an instant in RFC 3339, as in 2030-01-31T08:00:00Z";
+    instant(text).map(Since).map_err(|_| how.to_owned())
+}
+
+/// One of the codes, which help and completions name.
+pub(super) fn code() -> impl TypedValueParser<Value = Code> {
+    PossibleValuesParser::new(Code::ALL.map(Code::as_str)).try_map(|text| text.parse::<Code>())
+}
+
+/// One of the states, which help and completions name.
+pub(super) fn state() -> impl TypedValueParser<Value = JobState> {
+    PossibleValuesParser::new(JobState::ALL.map(JobState::as_str)).try_map(|text| text.parse::<JobState>())
+}
+
 pub(super) fn json(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
 }
@@ -122,6 +149,14 @@ mod tests {
         for text in ["", "5", "s", "1.5s", "-1s", "5 s", "99999999999999999999s", "4000d", "1w"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn since_is_a_distance_or_an_instant() {
+        assert_eq!(since("1970-01-01T00:00:01Z"), Ok(Since(1_000)));
+        let Since(ms) = since("1h").unwrap();
+        assert!(now_ms() - ms >= 3_600_000 && now_ms() - ms < 3_700_000);
+        assert!(since("yesterday").unwrap_err().starts_with("write how long ago"));
     }
 
     #[test]

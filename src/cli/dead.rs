@@ -1,21 +1,24 @@
 //! `retraced dead …`: dead letters and poison, one, some or all.
 
 use clap::{ArgGroup, Args, Subcommand};
-use retraced_jobs::failure::Code;
 use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{BATCH_MAX, Moved, Target};
+use retraced_jobs::trace::JobSummary;
 
 use super::Desk;
 use super::error::CliError;
-use super::jobs::{Lister, acted, list, show};
-use super::output::{jobs, note};
-use super::shape::JobLine;
+use super::filter::Filter;
+use super::jobs::{Listing, Paging, acted, show};
+use super::output::{Progress, jobs, note};
+use super::pages::Pages;
 use crate::Operator;
 
 /// The states of a job that was given up.
-const GIVEN_UP: [JobState; 2] = [JobState::Dead, JobState::Poisoned];
-/// Most jobs one command acts on; when there are more it says so, and the next run takes the rest.
-const SELECTION_MAX: usize = 100_000;
+pub(super) const GIVEN_UP: [JobState; 2] = [JobState::Dead, JobState::Poisoned];
+/// Jobs one call acts on where there are many: few enough that workers, who wait for its end, do not notice.
+const SLICE: usize = 100;
+/// Jobs looked at, in search of those that pass, between two moves of the bar.
+const SEARCH_STEP: u64 = 2_000;
 
 /// `retraced dead …`
 #[derive(Subcommand)]
@@ -23,13 +26,21 @@ pub(super) enum Dead {
     /// List dead and poisoned jobs, latest first.
     List(List),
     /// Show everything that is known of them.
-    #[command(override_usage = "retraced dead show [OPTIONS] <QUEUE> <ID...|--id <ID>|--all|--code <CODE>>")]
+    #[command(
+        override_usage = "retraced dead show [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
+    )]
     Show(Selection),
     /// Give them a fresh start: failures and crashes begin again at zero.
-    #[command(override_usage = "retraced dead redrive [OPTIONS] <QUEUE> <ID...|--id <ID>|--all|--code <CODE>>")]
+    #[command(
+        after_help = "Many are taken in slices, latest first. A job that dies again meanwhile is not taken twice, and one that\nsomebody else moves is left alone.",
+        override_usage = "retraced dead redrive [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
+    )]
     Redrive(Selection),
     /// Remove them with their history, for good.
-    #[command(override_usage = "retraced dead discard [OPTIONS] <QUEUE> <ID...|--id <ID>|--all|--code <CODE>>")]
+    #[command(
+        after_help = "Many are taken in slices, latest first. A job that dies meanwhile is not taken, and one that somebody else\nmoves is left alone. There is no way back: `retraced dead list` with the same options shows them first.",
+        override_usage = "retraced dead discard [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
+    )]
     Discard(Selection),
 }
 
@@ -37,75 +48,44 @@ pub(super) enum Dead {
 pub(super) struct List {
     /// The queue.
     queue: QueueName,
-    /// Only those whose latest failure has this code, as in TIMEOUT.
-    #[arg(long)]
-    code: Option<Code>,
-    /// Most jobs listed.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    paging: Paging,
 }
 
 /// Which of the jobs that were given up.
 #[derive(Args)]
-#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["ids", "more_ids", "all", "code"]))]
+#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["ids", "more_ids", "all", "code", "kind", "since"]))]
 pub(super) struct Selection {
     /// The queue.
     queue: QueueName,
     /// These jobs.
-    #[arg(value_name = "ID", conflicts_with_all = ["all", "code"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["all", "code", "kind", "since"])]
     ids: Vec<JobId>,
     /// This job; may be repeated.
-    #[arg(long = "id", value_name = "ID", conflicts_with_all = ["all", "code"])]
+    #[arg(long = "id", value_name = "ID", conflicts_with_all = ["all", "code", "kind", "since"])]
     more_ids: Vec<JobId>,
     /// All dead and poisoned jobs of the queue.
-    #[arg(long, conflicts_with = "code")]
+    #[arg(long, conflicts_with_all = ["code", "kind", "since"])]
     all: bool,
-    /// Those whose latest failure has this code, as in TIMEOUT.
-    #[arg(long)]
-    code: Option<Code>,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 impl Dead {
     pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
         let operator = desk.operator().await?;
         match self {
-            Dead::List(list) => list.run(desk, &operator).await,
+            Dead::List(List { queue, filter, paging }) => {
+                let listing = Listing { queue: &queue, states: &GIVEN_UP, filter: &filter, what: "dead or poisoned" };
+                listing.run(desk, &operator, paging).await
+            }
             Dead::Show(which) => which.show(desk, &operator).await,
             Dead::Redrive(which) => which.act(desk, &operator, Verb::Redrive).await,
             Dead::Discard(which) => which.act(desk, &operator, Verb::Discard).await,
         }
     }
-}
-
-impl List {
-    async fn run(self, desk: &Desk, operator: &Operator) -> Result<(), CliError> {
-        let most = self.limit as usize;
-        let mut found = Vec::new();
-        let mut more = false;
-        for state in GIVEN_UP {
-            let mut lister = Lister::new(operator, &self.queue, state, None);
-            while let Some(page) = lister.page(BATCH_MAX).await? {
-                found.extend(page.into_iter().filter(|job| has_code(job, self.code)));
-                if found.len() > most {
-                    more = true;
-                    found.truncate(most);
-                    break;
-                }
-            }
-        }
-        if found.is_empty() {
-            note(format_args!("no dead or poisoned jobs in queue {}", self.queue));
-        }
-        list(&desk.out, &found)?;
-        if more {
-            note(format_args!("there are more than {most}: raise --limit"));
-        }
-        Ok(())
-    }
-}
-
-fn has_code(job: &JobLine, code: Option<Code>) -> bool {
-    code.is_none_or(|code| job.last_error.as_ref().is_some_and(|error| error.code == code))
 }
 
 #[derive(Clone, Copy)]
@@ -114,11 +94,55 @@ enum Verb {
     Discard,
 }
 
+impl Verb {
+    fn doing(self) -> &'static str {
+        match self {
+            Verb::Redrive => "redriving",
+            Verb::Discard => "discarding",
+        }
+    }
+
+    fn done(self) -> &'static str {
+        match self {
+            Verb::Redrive => "redriven",
+            Verb::Discard => "discarded",
+        }
+    }
+
+    async fn act(
+        self,
+        operator: &Operator,
+        queue: &QueueName,
+        targets: impl IntoIterator<Item = Target>,
+    ) -> Result<Vec<Moved>, CliError> {
+        Ok(match self {
+            Verb::Redrive => operator.redrive(queue, targets).await?,
+            Verb::Discard => operator.discard(queue, targets).await?,
+        })
+    }
+}
+
 impl Selection {
     async fn show(self, desk: &Desk, operator: &Operator) -> Result<(), CliError> {
-        let ids = self.targets(operator).await?;
+        if !self.is_by_name() {
+            let mut pages = self.pages(operator)?;
+            let mut shown = 0;
+            while let Some(JobSummary { id, .. }) = pages.next(u64::MAX).await?.filter(|_| !desk.out.is_closed()) {
+                // One that was redriven since the page was read is no dead letter any more.
+                if let Some(view) = operator.job(&self.queue, &id).await?.filter(|view| GIVEN_UP.contains(&view.state))
+                {
+                    show(&desk.out, &view)?;
+                    shown += 1;
+                }
+            }
+            if shown == 0 && !desk.out.is_closed() {
+                self.note_none();
+            }
+            return Ok(());
+        }
+        let ids = self.named();
         let mut missing = 0;
-        for Target { id, .. } in &ids {
+        for id in &ids {
             if desk.out.is_closed() {
                 break;
             }
@@ -131,88 +155,131 @@ impl Selection {
             }
         }
         if missing > 0 {
-            return Err(CliError::Failed(format!("{missing} of {} jobs were not there to show", ids.len())));
+            let all = jobs(ids.len() as u64);
+            return Err(CliError::Failed(format!("{missing} of {all} could not be shown")));
         }
         Ok(())
     }
 
     async fn act(self, desk: &Desk, operator: &Operator, verb: Verb) -> Result<(), CliError> {
-        let ids = self.targets(operator).await?;
-        if ids.is_empty() {
-            note(format_args!("no such dead or poisoned jobs in queue {}", self.queue));
+        if !self.is_by_name() {
+            return self.act_on_many(desk, operator, verb).await;
         }
+        let ids = self.named();
         let mut unchanged = 0;
         for slice in ids.chunks(BATCH_MAX) {
-            let moved = self.act_on(operator, slice, verb).await?;
-            let ids: Vec<JobId> = slice.iter().map(|target| target.id.clone()).collect();
-            unchanged += acted(&desk.out, &self.queue, &ids, &moved)?;
+            let moved = self.act_on_named(operator, slice, verb).await?;
+            unchanged += acted(&desk.out, &self.queue, slice, &moved)?;
         }
         if unchanged > 0 {
-            return Err(CliError::Failed(format!("{unchanged} of {} jobs were not changed", ids.len())));
+            let all = jobs(ids.len() as u64);
+            return Err(CliError::Failed(format!("{unchanged} of {all} could not be {}", verb.done())));
         }
-        let done = match verb {
-            Verb::Redrive => "redriven",
-            Verb::Discard => "discarded",
-        };
-        note(format_args!("{} {done}", jobs(ids.len() as u64)));
+        note(format_args!("{} {}", jobs(ids.len() as u64), verb.done()));
         Ok(())
     }
 
-    /// Acts on those of the slice that are dead or poisoned, and on no others; what somebody else moved since it was seen is left alone.
-    async fn act_on(&self, operator: &Operator, slice: &[Target], verb: Verb) -> Result<Vec<Moved>, CliError> {
-        let mut results = Vec::with_capacity(slice.len());
-        let mut chosen = Vec::with_capacity(slice.len());
-        for target in slice {
-            // Those of a listing were seen; those named on the command line may be anything.
-            let target = match target.seen {
-                Some(_) => Some(target.clone()),
-                None => operator.job(&self.queue, &target.id).await?.as_ref().map(Target::from),
-            };
-            results.push(match target {
-                Some(Target { seen: Some(seen), .. }) if !GIVEN_UP.contains(&seen.state) => {
-                    Moved::Refused { state: seen.state }
-                }
-                Some(target) => {
-                    chosen.push((results.len(), target));
+    /// Acts on those that are dead or poisoned, and on no others; what somebody else moves meanwhile is left alone.
+    async fn act_on_named(&self, operator: &Operator, ids: &[JobId], verb: Verb) -> Result<Vec<Moved>, CliError> {
+        let mut results = Vec::with_capacity(ids.len());
+        let mut chosen = Vec::with_capacity(ids.len());
+        for id in ids {
+            results.push(match operator.job(&self.queue, id).await? {
+                Some(view) if GIVEN_UP.contains(&view.state) => {
+                    chosen.push((results.len(), Target::from(&view)));
                     Moved::NotFound
                 }
+                Some(view) => Moved::Refused { state: view.state },
                 None => Moved::NotFound,
             });
         }
-        let targets = chosen.iter().map(|(_, target)| target);
-        let moved = match verb {
-            Verb::Redrive => operator.redrive(&self.queue, targets).await?,
-            Verb::Discard => operator.discard(&self.queue, targets).await?,
-        };
+        let moved = verb.act(operator, &self.queue, chosen.iter().map(|(_, target)| target.clone())).await?;
         for ((at, _), moved) in chosen.into_iter().zip(moved) {
             results[at] = moved;
         }
         Ok(results)
     }
 
-    fn by_name(&self) -> bool {
-        !self.all && self.code.is_none()
-    }
-
-    /// The jobs meant. Those of a listing are collected first, so that a job which dies again meanwhile is not taken twice.
-    async fn targets(&self, operator: &Operator) -> Result<Vec<Target>, CliError> {
-        if self.by_name() {
-            return Ok(self.ids.iter().chain(&self.more_ids).map(Target::from).collect());
+    async fn act_on_many(&self, desk: &Desk, operator: &Operator, verb: Verb) -> Result<(), CliError> {
+        let stats = operator.stats(&self.queue).await?;
+        let progress = Progress::new(&desk.out, verb.doing(), Some(stats.dead + stats.poisoned));
+        let mut many = Many::default();
+        let ended = self.each_slice(desk, operator, verb, &progress, &mut many).await;
+        drop(progress);
+        let done = format!("{} {}", jobs(many.changed), verb.done());
+        if let Err(error) = ended {
+            return Err(CliError::Failed(format!("{error}; before that: {done}")));
         }
-        let mut ids = Vec::new();
-        for state in GIVEN_UP {
-            let mut lister = Lister::new(operator, &self.queue, state, None);
-            while let Some(page) = lister.page(BATCH_MAX).await? {
-                ids.extend(page.into_iter().filter(|job| has_code(job, self.code)).map(|job| job.target()));
-                if ids.len() >= SELECTION_MAX {
-                    ids.truncate(SELECTION_MAX);
-                    note(format_args!(
-                        "only the first {SELECTION_MAX} jobs are taken; run the command again for the rest"
-                    ));
-                    return Ok(ids);
-                }
+        match many {
+            Many { changed: 0, unchanged: 0 } => self.note_none(),
+            Many { unchanged: 0, .. } => note(done),
+            Many { unchanged, .. } => {
+                note(format_args!("{done}; {unchanged} left alone, because others moved them first"))
             }
         }
-        Ok(ids)
+        Ok(())
     }
+
+    async fn each_slice(
+        &self,
+        desk: &Desk,
+        operator: &Operator,
+        verb: Verb,
+        progress: &Progress,
+        many: &mut Many,
+    ) -> Result<(), CliError> {
+        let mut pages = self.pages(operator)?;
+        loop {
+            let begun = pages.looked_at();
+            let mut slice = Vec::with_capacity(SLICE);
+            while slice.len() < SLICE {
+                let Some(job) = pages.next(begun + SEARCH_STEP).await? else { break };
+                slice.push(job);
+            }
+            let moved = match slice.is_empty() {
+                true => Vec::new(),
+                false => verb.act(operator, &self.queue, slice.iter().map(Target::from)).await?,
+            };
+            // Counted before they are printed: a disk that is full changes nothing about them.
+            let unchanged =
+                moved.iter().filter(|moved| matches!(moved, Moved::Refused { .. } | Moved::NotFound)).count();
+            many.unchanged += unchanged as u64;
+            many.changed += (moved.len() - unchanged) as u64;
+            let looked_at = pages.looked_at() - begun;
+            progress.advance(looked_at);
+            // A reader is told the sum; for a program each job is a line.
+            if !desk.out.is_for_a_reader() {
+                let ids: Vec<JobId> = slice.iter().map(|job| job.id.clone()).collect();
+                acted(&desk.out, &self.queue, &ids, &moved)?;
+            }
+            if slice.len() < SLICE && looked_at < SEARCH_STEP {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The given-up jobs that pass the filter.
+    fn pages<'a>(&'a self, operator: &'a Operator) -> Result<Pages<'a>, CliError> {
+        Pages::new(operator, &self.queue, &GIVEN_UP, &self.filter, None, BATCH_MAX)
+    }
+
+    fn note_none(&self) {
+        let which = if self.all { "" } else { " of this sort" };
+        note(format_args!("no dead or poisoned jobs{which} in queue {}", self.queue));
+    }
+
+    fn is_by_name(&self) -> bool {
+        !self.all && self.filter.is_open()
+    }
+
+    fn named(&self) -> Vec<JobId> {
+        self.ids.iter().chain(&self.more_ids).cloned().collect()
+    }
+}
+
+/// How many of many.
+#[derive(Default)]
+struct Many {
+    changed: u64,
+    unchanged: u64,
 }

@@ -4,7 +4,7 @@
 //! pipe) is enqueued in slices as it comes; a broken line ends it, and the message says which lines are stored.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::CliError;
-use super::output::{jobs, note};
+use super::output::{Progress, jobs, note, printable};
 use super::shape::EnqueuedShape;
 use super::{Desk, args};
 use crate::{Client, ClientQueue};
@@ -180,8 +180,11 @@ impl Enqueue {
                 };
                 let asked = Asked { kind, payload, id: self.id, run_at, retry: self.retry.overrides() };
                 let job = asked.seal().map_err(CliError::Usage)?;
-                Counter::open(desk, &self.queue).await?.send(&[job]).await?;
-                Ok(())
+                let mut counter = Counter::open(desk, &self.queue).await?;
+                counter.send(&[job], 0).await.map_err(|error| match counter.stored {
+                    0 => error,
+                    _ => CliError::Failed(format!("{error}; the job is enqueued all the same")),
+                })
             }
             (None, ..) => Err(CliError::Usage("--kind and --payload are needed, or --from".into())),
         }
@@ -189,34 +192,53 @@ impl Enqueue {
 }
 
 async fn enqueue_lines(desk: &Desk, queue: &QueueName, from: &Path) -> Result<(), CliError> {
-    let named = |error: std::io::Error| CliError::Failed(format!("{} cannot be read: {error}", from.display()));
-    let mut lines = if from == Path::new("-") {
-        Lines::new(Box::new(std::io::stdin()), "standard input".into())
+    let name = if from == Path::new("-") { "standard input".into() } else { printable(&from.display().to_string()) };
+    let unread = |error: std::io::Error| CliError::Failed(format!("{name} cannot be read: {error}"));
+    let mut total = None;
+    let source: Box<dyn Read> = if from == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            note("reading jobs from this terminal, one JSON object a line; Ctrl-D ends");
+        }
+        Box::new(std::io::stdin())
     } else {
-        let file = File::open(from).map_err(named)?;
-        let name = from.display().to_string();
-        if file.metadata().map_err(named)?.is_file() {
-            let mut lines = Lines::new(Box::new(file), name.clone());
-            while lines.next().map_err(|e| CliError::Failed(format!("{e}; nothing was enqueued")))?.is_some() {}
-            Lines::new(Box::new(File::open(from).map_err(named)?), name)
+        let file = File::open(from).map_err(unread)?;
+        if file.metadata().map_err(unread)?.is_file() {
+            let checked = check(desk, Lines::new(Box::new(file), name.clone()));
+            total = Some(checked.map_err(|e| CliError::Failed(format!("{e}; nothing was enqueued")))?);
+            Box::new(File::open(from).map_err(unread)?)
         } else {
-            Lines::new(Box::new(file), name)
+            Box::new(file)
         }
     };
+    let mut lines = Lines::new(source, name);
     let mut counter = Counter::open(desk, queue).await?;
-    let ended = counter.send_all(&mut lines).await;
+    let progress = Progress::new(&desk.out, "enqueueing", total);
+    let ended = counter.send_all(&mut lines, &progress).await;
+    drop(progress);
     let Counter { stored, created, .. } = counter;
     match ended {
+        Ok(()) if stored == 0 => note(format_args!("nothing to enqueue: there is no job in {}", lines.name)),
         Ok(()) => {
             let known = match stored - created {
                 0 => String::new(),
                 n => format!(", {n} of them were there already and are unchanged"),
             };
             note(format_args!("{} enqueued to {queue}{known}", jobs(stored)));
-            Ok(())
         }
-        Err(error) => Err(CliError::Failed(format!("{error}; stored before that: {}", counter.told()))),
+        Err(error) => return Err(CliError::Failed(format!("{error}; stored before that: {}", counter.told()))),
     }
+    Ok(())
+}
+
+/// How many jobs there are; the error names the first line that is none.
+fn check(desk: &Desk, mut lines: Lines) -> Result<u64, String> {
+    let progress = Progress::new(&desk.out, "checking", None);
+    let mut count = 0;
+    while lines.next()?.is_some() {
+        count += 1;
+        progress.advance(1);
+    }
+    Ok(count)
 }
 
 /// Enqueues, prints the receipts, and counts.
@@ -239,10 +261,18 @@ impl<'a> Counter<'a> {
         Ok(Self { desk, queue, client, stored: 0, created: 0, last_line: 0 })
     }
 
-    async fn send(&mut self, jobs: &[NewJob]) -> Result<(), CliError> {
-        for receipt in self.client.enqueue_all(jobs, SLICE_PATIENCE).await? {
-            self.stored += 1;
-            self.created += u64::from(receipt.created);
+    /// Stores a slice that ends with this line.
+    async fn send(&mut self, jobs: &[NewJob], last_line: u64) -> Result<(), CliError> {
+        let receipts = self.client.enqueue_all(jobs, SLICE_PATIENCE).await?;
+        // Counted before they are printed: a disk that is full changes nothing about them.
+        self.stored += receipts.len() as u64;
+        self.created += receipts.iter().filter(|receipt| receipt.created).count() as u64;
+        self.last_line = last_line;
+        // A reader of many is told the sum; for a program each job is a line.
+        if self.desk.out.is_for_a_reader() && last_line > 0 {
+            return Ok(());
+        }
+        for receipt in receipts {
             let shape = EnqueuedShape::of(self.queue, receipt);
             self.desk.out.result(&shape, || {
                 let what = if shape.created { "" } else { ", was there already and is unchanged" };
@@ -252,7 +282,7 @@ impl<'a> Counter<'a> {
         Ok(())
     }
 
-    async fn send_all(&mut self, lines: &mut Lines) -> Result<(), CliError> {
+    async fn send_all(&mut self, lines: &mut Lines, progress: &Progress) -> Result<(), CliError> {
         let mut slice = Vec::new();
         let mut bytes = 0;
         loop {
@@ -264,8 +294,9 @@ impl<'a> Counter<'a> {
                 slice.push(job.clone());
             }
             if ended || slice.len() >= BATCH_MAX || bytes >= SLICE_BYTES_MAX || lines.must_wait() {
-                self.send(&slice).await?;
-                self.last_line = lines.number.saturating_sub(u64::from(line.is_err()));
+                let last_line = lines.number.saturating_sub(u64::from(line.is_err()));
+                self.send(&slice, last_line).await?;
+                progress.advance(slice.len() as u64);
                 slice.clear();
                 bytes = 0;
             }
@@ -307,7 +338,7 @@ impl Lines {
         loop {
             let mut line = Vec::new();
             self.number += 1;
-            let broken = |why: String| Err(format!("line {} of {}: {why}", self.number, self.name));
+            let broken = |why: String| Err(format!("line {} of {}: {}", self.number, self.name, printable(&why)));
             let limit = LINE_BYTES_MAX as u64 + 1;
             match self.reader.by_ref().take(limit).read_until(b'\n', &mut line) {
                 Ok(0) => return Ok(None),

@@ -2,17 +2,21 @@
 
 use clap::{Args, Subcommand};
 use retraced_jobs::job::{JobId, JobState, QueueName};
-use retraced_jobs::store::{BATCH_MAX, Cursor, Moved};
+use retraced_jobs::store::{BATCH_MAX, Moved};
 use retraced_jobs::trace::JobView;
 
-use super::Desk;
 use super::error::CliError;
-use super::output::{NOTHING, Output, note, printable, short, span};
+use super::filter::Filter;
+use super::output::{Cell, Column, NOTHING, Output, Style, jobs, note, printable, short, span};
+use super::pages::{LOOKED_AT_MAX, Pages, Place};
 use super::shape::{ActedShape, JobLine, JobShape};
+use super::{Desk, args};
 use crate::Operator;
 
 /// Characters of an error's message shown in a list; `job show` has the rest.
 const LISTED_MESSAGE_MAX: usize = 60;
+/// Characters of a message or a payload that text shows; `--json` shows all.
+const SHOWN_CHARS_MAX: usize = 4_000;
 
 /// `retraced jobs`
 #[derive(Args)]
@@ -20,16 +24,24 @@ pub(super) struct Jobs {
     /// The queue.
     #[arg(long, value_name = "QUEUE")]
     queue: QueueName,
-    /// Which jobs: pending, processing, delayed, completed, dead, poisoned or cancelled. Pending ones are listed from the front of the queue, delayed and
-    /// processing ones by due time and lease, ended ones latest first.
-    #[arg(long)]
+    /// Which jobs. Pending ones are listed from the front of the queue, delayed and processing ones by due time and lease, ended ones latest first.
+    #[arg(long, value_parser = args::state())]
     state: JobState,
-    /// Most jobs listed. When there are more, a message on stderr gives the cursor to go on with.
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+/// How much of a list.
+#[derive(Args)]
+pub(super) struct Paging {
+    /// Most jobs listed. When there are more, a message on stderr ends with the cursor to go on with; so it does when 100000 jobs were searched.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Go on where an earlier list ended.
     #[arg(long, value_name = "CURSOR")]
-    cursor: Option<String>,
+    cursor: Option<Place>,
 }
 
 /// `retraced job …`
@@ -54,23 +66,99 @@ pub(super) struct OneJob {
 impl Jobs {
     pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
         let operator = desk.operator().await?;
-        let mut lister = Lister::new(&operator, &self.queue, self.state, self.cursor.map(Cursor::from));
-        let mut left = self.limit as usize;
+        let listing =
+            Listing { queue: &self.queue, states: &[self.state], filter: &self.filter, what: self.state.as_str() };
+        listing.run(desk, &operator, self.paging).await
+    }
+}
+
+/// A list of jobs, to be printed.
+pub(super) struct Listing<'a> {
+    pub(super) queue: &'a QueueName,
+    pub(super) states: &'a [JobState],
+    pub(super) filter: &'a Filter,
+    /// What these jobs are called.
+    pub(super) what: &'a str,
+}
+
+impl Listing<'_> {
+    pub(super) async fn run(&self, desk: &Desk, operator: &Operator, paging: Paging) -> Result<(), CliError> {
+        let Paging { limit, cursor } = paging;
+        let resumed = cursor.is_some();
+        let mut left = limit as usize;
+        let mut pages = Pages::new(operator, self.queue, self.states, self.filter, cursor, left)?;
+        let mut table = desk.out.table(&self.columns());
         let mut listed = 0;
         while left > 0 && !desk.out.is_closed() {
-            let Some(page) = lister.page(left).await? else { break };
-            left -= page.len().min(left);
-            listed += page.len();
-            list(&desk.out, &page)?;
+            let mut lines = Vec::new();
+            while lines.len() < left.min(BATCH_MAX) {
+                let Some(job) = pages.next(LOOKED_AT_MAX).await? else { break };
+                lines.push(JobLine::of_summary(self.queue, job));
+            }
+            if lines.is_empty() {
+                break;
+            }
+            left -= lines.len();
+            listed += lines.len();
+            desk.out.rows(&mut table, &lines, |job| row(&desk.out, job))?;
         }
+        if desk.out.is_closed() {
+            return Ok(());
+        }
+        desk.out.tell_left_out(&table);
+        let place = pages.place().await?;
         if listed == 0 {
-            note(format_args!("no {} jobs in queue {}", self.state, self.queue));
+            let which = if self.filter.is_open() { "" } else { " of this sort" };
+            let more = if resumed { "more " } else { "" };
+            let so_far = if place.is_some() { " so far" } else { "" };
+            note(format_args!("no {more}{} jobs{which} in queue {}{so_far}", self.what, self.queue));
         }
-        if let Some(next) = lister.next().filter(|_| !desk.out.is_closed()) {
-            note(format_args!("there are more: --cursor {}", next.as_str()));
+        if let Some(place) = place {
+            match left {
+                0 if self.filter.is_open() => note(format_args!("there are more: --cursor {place}")),
+                0 => note(format_args!("there may be more: --cursor {place}")),
+                _ => note(format_args!(
+                    "{} were searched, and there are more to search: --cursor {place}",
+                    jobs(pages.looked_at())
+                )),
+            }
         }
         Ok(())
     }
+
+    fn columns(&self) -> [Column; 7] {
+        let when = match self.states {
+            [JobState::Delayed] => "DUE",
+            [JobState::Processing] => "LEASE ENDS",
+            [state] if !state.is_final() => "WHEN",
+            _ => "ENDED",
+        };
+        // Where all are in one state, the reader knows which.
+        let state = Column::new("STATE").spare(if self.states.len() == 1 { 4 } else { 1 });
+        [
+            Column::new("ID"),
+            Column::new("KIND").cut(8),
+            state,
+            Column::new("FAILURES").spare(2),
+            Column::new("ENQUEUED").spare(3),
+            Column::new(when).spare(if when == "WHEN" { 5 } else { 0 }),
+            Column::new("LAST ERROR").cut(20),
+        ]
+    }
+}
+
+fn row(out: &Output, job: &JobLine) -> Vec<Cell> {
+    let when = |ms: Option<u64>| Cell::from(ms.map_or_else(|| NOTHING.to_owned(), |ms| out.when(ms)));
+    let error = job.last_error.as_ref().map(|e| format!("{}: {}", e.code, short(&e.message, LISTED_MESSAGE_MAX)));
+    vec![
+        job.id.to_string().into(),
+        job.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into(),
+        Cell::new(job.state.as_str(), Style::of(job.state)),
+        job.counters.failures.to_string().into(),
+        when(job.enqueued_ms),
+        when(job.at_ms),
+        error.unwrap_or_else(|| NOTHING.to_owned()).into(),
+    ]
 }
 
 impl Job {
@@ -79,12 +167,12 @@ impl Job {
         match self {
             Job::Show(job) => show(&desk.out, &job.find(&operator).await?),
             Job::Cancel(OneJob { queue, id }) => {
-                let ids = [id];
-                changed(acted(&desk.out, &queue, &ids, &operator.cancel(&queue, &ids).await?)?)
+                let moved = operator.cancel(&queue, [&id]).await?;
+                changed(acted(&desk.out, &queue, &[id], &moved)?)
             }
             Job::Retry(OneJob { queue, id }) => {
-                let ids = [id];
-                changed(acted(&desk.out, &queue, &ids, &operator.redrive(&queue, &ids).await?)?)
+                let moved = operator.redrive(&queue, [&id]).await?;
+                changed(acted(&desk.out, &queue, &[id], &moved)?)
             }
         }
     }
@@ -108,106 +196,54 @@ impl OneJob {
     }
 }
 
-/// Reads the jobs of one state, page by page.
-pub(super) struct Lister<'a> {
-    operator: &'a Operator,
-    queue: &'a QueueName,
-    state: JobState,
-    from: Option<Cursor>,
-    ended: bool,
-}
-
-impl<'a> Lister<'a> {
-    pub(super) fn new(operator: &'a Operator, queue: &'a QueueName, state: JobState, from: Option<Cursor>) -> Self {
-        Self { operator, queue, state, from, ended: false }
-    }
-
-    /// The next page, of at most this many jobs; `None` after the last.
-    pub(super) async fn page(&mut self, most: usize) -> Result<Option<Vec<JobLine>>, CliError> {
-        if self.ended {
-            return Ok(None);
-        }
-        let page = self.operator.jobs(self.queue, self.state, self.from.take(), most.min(BATCH_MAX)).await?;
-        self.ended = page.next.is_none();
-        self.from = page.next;
-        Ok(Some(page.jobs.into_iter().map(|job| JobLine::of_summary(self.queue, job)).collect()))
-    }
-
-    /// Where the next page begins.
-    pub(super) fn next(&self) -> Option<&Cursor> {
-        self.from.as_ref()
-    }
-}
-
-pub(super) fn list(out: &Output, jobs: &[JobLine]) -> Result<(), CliError> {
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    let headers = ["ID", "KIND", "STATE", "FAILURES", "ENQUEUED", "WHEN", "LAST ERROR"];
-    out.results(jobs, &headers, |job| {
-        let blank = || NOTHING.to_owned();
-        let when = job.due_at.as_ref().or(job.lease_expires_at.as_ref()).or(job.ended_at.as_ref());
-        vec![
-            job.id.to_string(),
-            job.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string),
-            job.state.to_string(),
-            job.counters.failures.to_string(),
-            job.enqueued_at.clone().unwrap_or_else(blank),
-            when.cloned().unwrap_or_else(blank),
-            job.last_error
-                .as_ref()
-                .map_or_else(blank, |e| format!("{}: {}", e.code, short(&e.message, LISTED_MESSAGE_MAX))),
-        ]
-    })?;
-    Ok(())
-}
-
 /// Prints what became of each job, and gives how many were left as they were.
 pub(super) fn acted(out: &Output, queue: &QueueName, ids: &[JobId], moved: &[Moved]) -> Result<usize, CliError> {
     let mut unchanged = 0;
     for (id, moved) in ids.iter().zip(moved) {
         let shape = ActedShape::of(queue, id, *moved);
         unchanged += usize::from(shape.is_failure());
-        out.result(&shape, || tell(&shape))?;
+        out.result(&shape, || tell(out, &shape))?;
     }
     Ok(unchanged)
 }
 
-fn tell(shape: &ActedShape) -> String {
+fn tell(out: &Output, shape: &ActedShape) -> String {
     let id = &shape.id;
+    let state = |state: JobState| out.paint(Style::of(state), state);
     match (shape.result, shape.from, shape.state) {
         ("asked", ..) => format!("{id}  runs, and is asked to stop"),
         ("not_found", ..) => format!("{id}  is not kept in queue {}", shape.queue),
-        ("refused", _, Some(state)) => format!("{id}  is {state}, which does not allow this"),
-        ("removed", Some(from), _) => format!("{id}  {from} → removed"),
-        (_, Some(from), Some(state)) => format!("{id}  {from} → {state}"),
+        ("refused", _, Some(now)) => format!("{id}  is {}, which does not allow this", state(now)),
+        ("removed", Some(from), _) => format!("{id}  {} → removed", state(from)),
+        (_, Some(from), Some(to)) => format!("{id}  {} → {}", state(from), state(to)),
         (result, ..) => format!("{id}  {result}"),
     }
 }
 
 pub(super) fn show(out: &Output, view: &JobView) -> Result<(), CliError> {
     let shape = JobShape::of(view);
-    out.result(&shape, || sheet(view, &shape))?;
+    out.sheet(&shape, &format!("job {}", view.id), &values(view, &shape))?;
     Ok(())
 }
 
-fn sheet(view: &JobView, shape: &JobShape) -> String {
+fn values(view: &JobView, shape: &JobShape) -> Vec<(&'static str, Cell)> {
     let line = &shape.line;
-    let mut text = format!("job {}\n", line.id);
-    let mut say = |name: &str, value: &str| text += &format!("  {name:<13} {value}\n");
-    say("queue", line.queue.as_str());
-    say("kind", line.kind.as_ref().map_or("unreadable", |kind| kind.as_str()));
-    say("state", line.state.as_str());
+    let mut values = Vec::new();
+    let mut say = |name: &'static str, value: String| values.push((name, Cell::from(value)));
+    say("queue", line.queue.to_string());
+    say("kind", line.kind.as_ref().map_or_else(|| "unreadable".into(), ToString::to_string));
+    values.push(("state", Cell::new(line.state.as_str(), Style::of(line.state))));
+    let mut say = |name: &'static str, value: String| values.push((name, Cell::from(value)));
     let c = &line.counters;
     let counters =
         format!("{} attempts, {} failures, {} crashes, {} releases", c.attempts, c.failures, c.crashes, c.releases);
-    say("counters", &counters);
-    say("max attempts", &line.max_attempts.map_or_else(|| "as its queue has it".into(), |n| n.to_string()));
+    say("counters", counters);
+    say("max attempts", line.max_attempts.map_or_else(|| "as its queue has it".into(), |n| n.to_string()));
     if let Some(retry) = &shape.retry {
-        say("own retry", &retry.to_string());
+        say("own retry", retry.to_string());
     }
     if let Some(timeout) = shape.timeout_ms {
-        say("own timeout", &span(timeout));
+        say("own timeout", span(timeout));
     }
     for (name, at) in [
         ("enqueued", &line.enqueued_at),
@@ -216,23 +252,32 @@ fn sheet(view: &JobView, shape: &JobShape) -> String {
         ("ended", &line.ended_at),
     ] {
         if let Some(at) = at {
-            say(name, at);
+            say(name, at.clone());
         }
     }
     if let Some(running) = &shape.running {
         let asked = if running.cancel_asked { ", asked to stop" } else { "" };
-        say("running", &format!("attempt {} in worker {}{asked}", running.attempt, running.worker));
+        say("running", format!("attempt {} in worker {}{asked}", running.attempt, running.worker));
     }
     if let Some(error) = &line.last_error {
-        say("last error", &format!("{} at {}: {}", error.code, error.at, printable(&error.message)));
+        say("last error", format!("{} at {}: {}", error.code, error.at, shown(&error.message)));
     }
     match (&shape.payload, &shape.unreadable) {
-        (Some(payload), _) => say("payload", &printable(&payload.to_string())),
-        (None, Some(why)) => say("payload", &format!("cannot be shown: {}", printable(why))),
+        (Some(payload), _) => say("payload", shown(&payload.to_string())),
+        (None, Some(why)) => say("payload", format!("cannot be shown: {}", printable(why))),
         (None, None) => {}
     }
     if !shape.history.is_empty() {
-        say("history", &format!("retraced trace {} {}", view.queue, view.id));
+        say("history", format!("retraced trace {} {}", view.queue, view.id));
     }
-    text
+    values
+}
+
+/// The text, printable; of a long one the beginning, and how long it is.
+fn shown(text: &str) -> String {
+    let short = short(text, SHOWN_CHARS_MAX);
+    if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+        return format!("{short} ({} bytes; --json shows all)", text.len());
+    }
+    short
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use retraced_jobs::job::QueueName;
+use retraced_jobs::job::{JobState, QueueName};
 use retraced_jobs::store::QueueStats;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::error::CliError;
-use super::output::{NOTHING, span};
-use super::shape::{Rates, StatsShape};
+use super::output::{Cell, Column, NOTHING, Style, jobs, span};
+use super::shape::{AuditShape, Rates, StatsShape};
 use super::{Desk, args};
 use crate::Operator;
 
@@ -37,6 +37,9 @@ pub(super) enum Queue {
     Resume(OneQueue),
     /// Show depths and counters of this queue.
     Stats(Stats),
+    /// Look through the whole queue for damage that a foreign hand, an evicted key or a lost write has left: jobs in no container or in two, grants without a
+    /// lease, entries of jobs that are not kept. Workers go on meanwhile.
+    Audit(AuditQueue),
 }
 
 #[derive(Args)]
@@ -51,6 +54,15 @@ pub(super) struct Stats {
     queue: QueueName,
     #[command(flatten)]
     measure: Measure,
+}
+
+#[derive(Args)]
+pub(super) struct AuditQueue {
+    /// The queue.
+    queue: QueueName,
+    /// Mend what is found. No job is deleted: what is in no container goes back where it was, or to the front of the queue.
+    #[arg(long)]
+    repair: bool,
 }
 
 #[derive(Serialize)]
@@ -69,24 +81,41 @@ impl Queues {
         if rows.is_empty() && !desk.out.is_json() {
             return Ok(desk.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?);
         }
-        let mut headers =
-            vec!["QUEUE", "PENDING", "PROCESSING", "DELAYED", "COMPLETED", "DEAD", "POISONED", "CANCELLED", "OLDEST"];
+        let mut headers = vec![
+            Column::new("QUEUE").cut(12),
+            Column::new("PENDING"),
+            Column::new("PROCESSING").spare(3),
+            Column::new("DELAYED").spare(1),
+            Column::new("COMPLETED").spare(4),
+            Column::new("DEAD"),
+            Column::new("POISONED"),
+            Column::new("CANCELLED").spare(5),
+            Column::new("OLDEST").spare(2),
+        ];
         if self.measure.rates_over.is_some() {
-            headers.extend(["IN/S", "DONE/S", "FAILED/S"]);
+            headers.extend(["IN/S", "DONE/S", "FAILED/S"].map(Column::new));
         }
-        headers.push("");
+        headers.push(Column::new(""));
         desk.out.results(&rows, &headers, |row| {
-            let counts =
-                [row.pending, row.processing, row.delayed, row.completed, row.dead, row.poisoned, row.cancelled];
-            let mut cells = vec![row.queue.to_string()];
-            cells.extend(counts.map(|count| count.to_string()));
-            cells.push(row.oldest_pending_ms.map_or_else(|| NOTHING.into(), span));
+            let mut cells = vec![Cell::from(row.queue.to_string())];
+            cells.extend(
+                [
+                    (row.pending, JobState::Pending),
+                    (row.processing, JobState::Processing),
+                    (row.delayed, JobState::Delayed),
+                    (row.completed, JobState::Completed),
+                    (row.dead, JobState::Dead),
+                    (row.poisoned, JobState::Poisoned),
+                    (row.cancelled, JobState::Cancelled),
+                ]
+                .map(|(count, state)| count_of(count, state)),
+            );
+            cells.push(row.oldest_pending_ms.map_or_else(|| NOTHING.into(), span).into());
             if let Some(rates) = row.rates {
-                cells.extend(
-                    [rates.enqueued_per_s, rates.completed_per_s, rates.failures_per_s].map(|r| format!("{r:.1}")),
-                );
+                let rates = [rates.enqueued_per_s, rates.completed_per_s, rates.failures_per_s];
+                cells.extend(rates.map(|rate| Cell::from(format!("{rate:.1}"))));
             }
-            cells.push(if row.paused { "paused".into() } else { String::new() });
+            cells.push(Cell::new(if row.paused { "paused" } else { "" }, Style::Warn));
             cells
         })?;
         Ok(())
@@ -101,11 +130,41 @@ impl Queue {
             Queue::Stats(Stats { queue, measure }) => {
                 let operator = desk.operator().await?;
                 let rows = look(&operator, &[queue], measure.rates_over).await?;
-                rows.iter().try_for_each(|row| desk.out.result(row, || sheet(row)))?;
+                rows.iter().try_for_each(|row| desk.out.sheet(row, &title(row), &values(row)))?;
                 Ok(())
             }
+            Queue::Audit(audit) => audit.run(desk).await,
         }
     }
+}
+
+impl AuditQueue {
+    async fn run(self, desk: &Desk) -> Result<(), CliError> {
+        let audit = desk.operator().await?.audit(&self.queue, self.repair).await?;
+        let shape = AuditShape::of(self.queue, self.repair, audit);
+        desk.out.sheet(&shape, &format!("queue {}", shape.queue), &audited(&shape))?;
+        if shape.is_sound() {
+            return Ok(());
+        }
+        Err(CliError::Failed(match self.repair {
+            true => "the queue does not add up yet: run the command again".into(),
+            false => "the queue is damaged: run the command again with --repair".into(),
+        }))
+    }
+}
+
+fn audited(shape: &AuditShape) -> Vec<(&'static str, Cell)> {
+    let (sound, style) = match shape.adds_up {
+        true => ("every one in one place", Style::Good),
+        false => ("not every one in one place", Style::Bad),
+    };
+    let mut values = vec![("stored", Cell::new(format!("{}, {sound}", jobs(shape.jobs)), style))];
+    values.extend(shape.findings.iter().map(|finding| {
+        let example = finding.examples.first().map(|job| format!(", as of {job}")).unwrap_or_default();
+        let found = format!("{} {}{example}", finding.count, finding.kind);
+        (if shape.repaired { "mended" } else { "found" }, Cell::new(found, Style::Warn))
+    }));
+    values
 }
 
 async fn switch(desk: &Desk, queue: QueueName, paused: bool) -> Result<(), CliError> {
@@ -156,38 +215,47 @@ fn rates(before: &QueueStats, after: &QueueStats, apart: Duration) -> Rates {
     }
 }
 
-fn sheet(row: &StatsShape) -> String {
-    let paused = if row.paused { " (paused)" } else { "" };
-    let mut text = format!("queue {}{paused}\n", row.queue);
-    let mut say = |name: &str, value: String| text += &format!("  {name:<18} {value}\n");
-    say("pending", row.pending.to_string());
-    if let Some(oldest) = row.oldest_pending_ms {
-        say("oldest pending", span(oldest));
-    }
-    say("processing", row.processing.to_string());
-    say("delayed", row.delayed.to_string());
-    if let Some(overdue) = row.delayed_overdue_ms {
-        let ms = overdue.unsigned_abs();
-        let (name, value) = if overdue < 0 { ("next due in", span(ms)) } else { ("overdue by", span(ms)) };
-        say(name, value);
-    }
-    say("completed", format!("{} ever, {} kept", row.completed, row.completed_kept));
-    say("dead", row.dead.to_string());
-    say("poisoned", row.poisoned.to_string());
-    say("cancelled", row.cancelled.to_string());
-    say("enqueued", format!("{} ever", row.enqueued));
-    say("failures", format!("{} ever", row.failures));
-    say("crashes", format!("{} ever", row.crashes));
-    say("releases", format!("{} ever", row.releases));
-    say("stale settlements", format!("{} ever", row.stale_settlements));
-    say("trimmed", format!("{} ever", row.trimmed));
+/// None of them is nothing to look at.
+fn count_of(count: u64, state: JobState) -> Cell {
+    Cell::new(count.to_string(), if count == 0 { Style::Dim } else { Style::of(state) })
+}
+
+fn title(row: &StatsShape) -> String {
+    format!("queue {}{}", row.queue, if row.paused { " (paused)" } else { "" })
+}
+
+fn values(row: &StatsShape) -> Vec<(&'static str, Cell)> {
+    let ever = |count: u64| Cell::from(format!("{count} ever"));
+    let mut values = vec![("pending", count_of(row.pending, JobState::Pending))];
+    values.extend(row.oldest_pending_ms.map(|oldest| ("oldest pending", span(oldest).into())));
+    values.push(("processing", count_of(row.processing, JobState::Processing)));
+    values.push(("delayed", count_of(row.delayed, JobState::Delayed)));
+    values.extend(row.delayed_overdue_ms.map(|overdue| {
+        let name = if overdue < 0 { "next due in" } else { "overdue by" };
+        (name, span(overdue.unsigned_abs()).into())
+    }));
+    values.extend([
+        ("completed", format!("{} ever, {} kept", row.completed, row.completed_kept).into()),
+        ("dead", count_of(row.dead, JobState::Dead)),
+        ("poisoned", count_of(row.poisoned, JobState::Poisoned)),
+        ("cancelled", count_of(row.cancelled, JobState::Cancelled)),
+        ("enqueued", ever(row.enqueued)),
+        ("failures", ever(row.failures)),
+        ("crashes", ever(row.crashes)),
+        ("releases", ever(row.releases)),
+        ("stale settlements", ever(row.stale_settlements)),
+        ("trimmed", ever(row.trimmed)),
+    ]);
     if row.garbage > 0 {
-        say("garbage found", format!("{} ever", row.garbage));
+        values.push(("garbage found", Cell::new(format!("{} ever", row.garbage), Style::Warn)));
     }
-    if let Some(rates) = row.rates {
-        say("enqueued a second", format!("{:.1}", rates.enqueued_per_s));
-        say("completed a second", format!("{:.1}", rates.completed_per_s));
-        say("failed a second", format!("{:.1}", rates.failures_per_s));
-    }
-    text
+    values.extend(row.rates.into_iter().flat_map(|rates| {
+        [
+            ("enqueued a second", rates.enqueued_per_s),
+            ("completed a second", rates.completed_per_s),
+            ("failed a second", rates.failures_per_s),
+        ]
+        .map(|(name, rate)| (name, Cell::from(format!("{rate:.1}"))))
+    }));
+    values
 }

@@ -4,15 +4,15 @@ use retraced_jobs::codec::{self, Envelope};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Counters, JobId, JobState, Kind, QueueName};
 use retraced_jobs::retry::Decision;
-use retraced_jobs::store::{Moved, QueueStats, Seen, Target};
+use retraced_jobs::store::{Moved, QueueStats};
 use retraced_jobs::trace::{
-    AttemptRecord, Ended, JobSummary, JobView, LastError, Progress, Released, StoredAttempt, SupervisionEvent,
+    AttemptRecord, Ended, Finding, JobSummary, JobView, LastError, Progress, Released, StoredAttempt, SupervisionEvent,
 };
 use serde::Serialize;
 use serde_json::Value;
 
 use super::output::instant;
-use crate::Receipt;
+use crate::{Audit, Receipt};
 
 /// A job, without its payload and history: one line of a list.
 #[derive(Serialize)]
@@ -31,6 +31,11 @@ pub(super) struct JobLine {
     pub(super) lease_expires_at: Option<String>,
     pub(super) ended_at: Option<String>,
     pub(super) last_error: Option<ErrorShape>,
+    /// The instants of the fields above, for tables.
+    #[serde(skip)]
+    pub(super) enqueued_ms: Option<u64>,
+    #[serde(skip)]
+    pub(super) at_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -64,11 +69,6 @@ impl JobLine {
     pub(super) fn of_summary(queue: &QueueName, job: JobSummary) -> Self {
         let envelope = codec::open(&job.envelope).ok();
         Self::new(queue, job.id, job.state, job.counters, job.enqueued_ms, job.at_ms, envelope.as_ref(), job.last_error)
-    }
-
-    /// The job, as it was seen.
-    pub(super) fn target(&self) -> Target {
-        Target { id: self.id.clone(), seen: Some(Seen { state: self.state, attempts: self.counters.attempts }) }
     }
 
     pub(super) fn of_view(view: &JobView) -> Self {
@@ -105,6 +105,8 @@ impl JobLine {
             lease_expires_at: at(state == JobState::Processing),
             ended_at: at(state.is_final()),
             last_error: last_error.map(ErrorShape::from),
+            enqueued_ms,
+            at_ms,
         }
     }
 }
@@ -392,6 +394,46 @@ impl StatsShape {
             garbage: stats.garbage_total,
             rates: None,
         }
+    }
+}
+
+/// What an audit of a queue found. The counts are those after it.
+#[derive(Serialize)]
+pub(super) struct AuditShape {
+    pub(super) queue: QueueName,
+    /// Whether every job is in one place.
+    pub(super) adds_up: bool,
+    /// Whether what was found was mended.
+    pub(super) repaired: bool,
+    pub(super) jobs: u64,
+    pub(super) pending_entries: u64,
+    pub(super) stale_entries: u64,
+    pub(super) contained: u64,
+    pub(super) difference: i64,
+    pub(super) grant_difference: i64,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl AuditShape {
+    pub(super) fn of(queue: QueueName, repaired: bool, audit: Audit) -> Self {
+        let Audit { after, findings, .. } = audit;
+        Self {
+            queue,
+            adds_up: after.adds_up(),
+            repaired,
+            jobs: after.jobs,
+            pending_entries: after.pending_entries,
+            stale_entries: after.stale,
+            contained: after.contained,
+            difference: after.difference(),
+            grant_difference: after.grant_difference,
+            findings,
+        }
+    }
+
+    /// Whether nothing is wrong any more.
+    pub(super) fn is_sound(&self) -> bool {
+        self.adds_up && (self.repaired || self.findings.is_empty())
     }
 }
 

@@ -1,10 +1,10 @@
 //! `retraced work`: a worker that sends jobs to a webhook, and drains when it is asked to end.
 
+use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::Url;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tracing_subscriber::EnvFilter;
@@ -24,28 +24,38 @@ const LOG_DEFAULT: &str = "warn,retraced=info";
 /// `retraced work`
 #[derive(Args)]
 pub(super) struct Work {
-    /// A queue to work, with how many jobs run at a time (1 to 10000, default 10), as in email=50; may be repeated.
-    #[arg(long = "queue", value_name = "NAME[=CONCURRENCY]", required = true)]
+    /// A queue to work, with how many jobs run at a time (1 to 10000, default 10), as in email=50; may be repeated, or several joined by commas.
+    #[arg(
+        long = "queue",
+        value_name = "NAME[=CONCURRENCY]",
+        required = true,
+        env = "RETRACED_QUEUE",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     queues: Vec<WorkedQueue>,
     /// Where each job is sent: POST {"id", "queue", "kind", "attempt", "max_attempts", "enqueued_at", "payload"}. An answer {"success": true} or {"success":
     /// false, "error": {"code", "message"}} decides; without one the status does: 2xx is success, 408, 425, 429 and 5xx are tried again, the rest is not.
-    #[arg(long, value_name = "URL")]
+    /// docs/webhooks.md tells the rest.
+    #[arg(long, value_name = "URL", env = "RETRACED_WEBHOOK", hide_env_values = true)]
     webhook: String,
+    /// A file of secrets that sign each request as Standard Webhooks has it: one a line, whsec_… or any text of 24 bytes or more. Each of them signs, and the file is
+    /// read again when it changes: to rotate, add the new secret, and remove the old one when the receiver knows the new.
+    #[arg(long, value_name = "FILE", env = "RETRACED_WEBHOOK_SECRET_FILE", hide_env_values = true)]
+    webhook_secret_file: Option<PathBuf>,
+    /// Send to private, loopback, link-local and other special addresses too, by http:// and to any port. Without it only https:// to addresses of the public
+    /// internet is sent to, to port 80, 443 or one from 1024.
+    #[arg(long, env = "RETRACED_ALLOW_PRIVATE", hide_env_values = true)]
+    allow_private: bool,
     /// How long a job stays ours without a sign of life: 300ms to 1h. The jobs of a worker that dies run again after this.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = args::lease)]
+    #[arg(long, value_name = "DURATION", env = "RETRACED_LEASE", hide_env_values = true, default_value = "30s", value_parser = args::lease)]
     lease: Duration,
     /// How long a shutdown lets running jobs finish, up to 1h; after it they are stopped, and go back to the front of their queue at no cost.
-    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = args::grace)]
+    #[arg(long, value_name = "DURATION", env = "RETRACED_GRACE", hide_env_values = true, default_value = "25s", value_parser = args::grace)]
     grace: Duration,
-    /// How long a request may take, answer included: 10ms to 1h. Then the attempt failed with TIMEOUT and is tried again.
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = args::request_timeout)]
+    /// How long a request may take, answer included: 10ms to 1h. Connecting may take 5 s of it, and an answer that has begun may stop for 5 s. Then the attempt failed with TIMEOUT and is tried again.
+    #[arg(long, value_name = "DURATION", env = "RETRACED_TIMEOUT", hide_env_values = true, default_value = "15s", value_parser = args::request_timeout)]
     timeout: Duration,
-}
-
-/// Read here and not by the parser of arguments, whose message would repeat the URL, and with it a password.
-fn webhook_url(text: &str) -> Result<Url, CliError> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    url.ok_or_else(|| CliError::Usage("--webhook takes a URL that begins with http:// or https://".into()))
 }
 
 impl Work {
@@ -55,10 +65,11 @@ impl Work {
                 return Err(CliError::Usage(format!("queue {} is given twice", queue.name)));
             }
         }
-        let url = webhook_url(&self.webhook)?;
+        let secrets = self.webhook_secret_file.as_deref();
+        let webhook = Webhook::new(&self.webhook, self.allow_private, secrets, self.timeout)?;
         let mut signals = Signals::listen()?;
         log_to_stderr();
-        let webhook = Webhook::new(url, self.timeout).map_err(CliError::Failed)?;
+        webhook.look().await?;
         let to = webhook.shown();
         let mut builder = Runtime::builder().shared_store(desk.store().await?).lease(self.lease).grace(self.grace);
         let mut worked = Vec::new();

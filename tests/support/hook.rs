@@ -1,4 +1,5 @@
 //! A tiny HTTP server on loopback that answers as a test says, and remembers what it was asked.
+#![allow(dead_code)]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,6 +15,8 @@ pub(crate) struct Request {
     /// Names in lower case.
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Request {
@@ -78,5 +81,5 @@ fn read(stream: &TcpStream) -> Option<Request> {
     }
     let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
     reader.read_exact(&mut body).ok()?;
-    Some(Request { path, headers, body: serde_json::from_slice(&body).ok()? })
+    Some(Request { path, headers, body: serde_json::from_slice(&body).ok()?, bytes: body })
 }

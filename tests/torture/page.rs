@@ -20,7 +20,7 @@ const ELSEWHERE: [(&str, &str, &[&str]); 17] = [
     ("T01", "a lost reply to an enqueue", &["lost_enqueue_is_sent_again", "enqueue_sent_again_enqueues_once"]),
     (
         "T02",
-        "every actor killed at every call to the store; scripts that fail change nothing; 10,000 seeds of all at once",
+        "every actor killed at every call to the store; scripts that fail change nothing; random histories of everything at once",
         &["kills::", "simulation::", "nothing_is_half_done", "a_call_sent_again_gives_the_same_reply", "differential"],
     ),
     (

@@ -37,7 +37,7 @@ fn client(url: &str) -> Client {
 /// learn the outcome sends the same job again, and in the end everybody is told that it is there already by a producer that knows nothing of the first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t01_lost_replies_to_enqueues() {
-    let jobs = sized(60, 1_000);
+    let jobs = sized(60, 500);
     let mut stage = Stage::open("T01", "replies to enqueues are lost", secs(120)).await;
     let proxy = stage.proxy();
     let mut chance = dice(stage.seed);
@@ -150,7 +150,7 @@ async fn t07_lost_replies_to_claims() {
 /// Goal: whatever is lost around a settlement, it counts once. Method: jobs of every end, and all calls that settle meet all faults at random.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t24_lost_replies_to_settlements() {
-    let (jobs, chance) = sized((2_000, 0.08), (60_000, 0.05));
+    let (jobs, chance) = sized((2_000, 0.08), (30_000, 0.05));
     let mut stage = Stage::open("T24", "replies to settlements, and their requests, are lost", secs(300)).await;
     let proxy = stage.proxy();
     let mut dice = dice(stage.seed);
@@ -180,7 +180,7 @@ async fn t24_lost_replies_to_settlements() {
 /// just before a job is enqueued.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t09_lost_wake_ups() {
-    let rounds = sized(3, 24);
+    let rounds = sized(3, 12);
     let mut stage = Stage::open("T09", "wake-ups are lost", secs(240)).await;
     let proxy = stage.proxy();
     let _worker = stage.orders_through(&proxy).start();

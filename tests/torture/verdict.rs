@@ -121,7 +121,12 @@ impl Verdict {
                 None => self.lost += 1,
                 Some(JobState::Completed) if !returned => self.lost += 1,
                 Some(state) if !state.is_final() => self.stuck += 1,
-                Some(state) => self.astray += u64::from(state != *end),
+                Some(state) if state != *end => {
+                    self.astray += 1;
+                    let job = by_number[number];
+                    self.notes.push(format!("{} is {state}: {:?}, {:?}", job.id, job.counters, pages.of(*number)));
+                }
+                Some(_) => {}
             }
         }
         self.stuck += kept.audit.difference().unsigned_abs() + kept.audit.grant_difference.unsigned_abs();

@@ -14,7 +14,7 @@ use retraced_jobs::store::{
     Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreError,
     StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
-use retraced_jobs::trace::{JobView, SupervisionEvent};
+use retraced_jobs::trace::{Finding, JobView, SupervisionEvent};
 
 /// What the tree asks of a store; an operator's calls are never disturbed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +30,7 @@ pub enum Verb {
     Begin,
     Trim,
     Audit,
+    Inspect,
     Record,
     Heartbeat,
     Forget,
@@ -82,6 +83,15 @@ struct Inner {
     calls: Mutex<BTreeMap<Verb, usize>>,
     claims: Mutex<Vec<ClaimRequest>>,
     latency: Mutex<Duration>,
+    damage: Mutex<Damage>,
+}
+
+/// What audits find, by a test's plan: a memory store cannot be damaged.
+#[derive(Debug, Default)]
+struct Damage {
+    /// Counts that will not add up before it passes by itself.
+    passing: usize,
+    found: Option<Finding>,
 }
 
 impl Faulty {
@@ -94,6 +104,7 @@ impl Faulty {
             calls: Mutex::default(),
             claims: Mutex::default(),
             latency: Mutex::default(),
+            damage: Mutex::default(),
         }))
     }
 
@@ -131,6 +142,16 @@ impl Faulty {
     /// Half of this passes before a call is applied, half after.
     pub fn latency(&self, latency: Duration) {
         *self.0.latency.lock().unwrap() = latency;
+    }
+
+    /// The queues do not add up from now on, until somebody mends them.
+    pub fn damage(&self, found: Finding) {
+        self.0.damage.lock().unwrap().found = Some(found);
+    }
+
+    /// The next count of a queue does not add up; those after it do.
+    pub fn miscount_once(&self) {
+        self.0.damage.lock().unwrap().passing = 1;
     }
 
     /// Is told of every call, twice.
@@ -342,7 +363,25 @@ impl Desk for Faulty {
     }
 
     fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport> {
-        self.pass(Verb::Audit, "audit", move |store| store.audit(queue))
+        self.pass(Verb::Audit, "audit", move |store| {
+            async move {
+                let mut report = store.audit(queue).await?;
+                let mut damage = self.0.damage.lock().unwrap();
+                let passing = damage.passing as u64;
+                damage.passing = damage.passing.saturating_sub(1);
+                report.jobs += passing + damage.found.as_ref().map_or(0, |found| found.count);
+                Ok(report)
+            }
+            .boxed()
+        })
+    }
+
+    fn inspect<'a>(&'a self, _: &'a QueueName, mend: bool) -> StoreFuture<'a, Vec<Finding>> {
+        self.pass(Verb::Inspect, "inspect", move |_| {
+            let mut damage = self.0.damage.lock().unwrap();
+            let found = if mend { damage.found.take() } else { damage.found.clone() };
+            async { Ok(found.into_iter().collect()) }.boxed()
+        })
     }
 }
 

@@ -8,4 +8,4 @@ mod world;
 pub use book::{Book, How};
 pub use faulty::{Fault, Faulty, Moment, Verb};
 pub use work::{Do, Step, Work};
-pub use world::{World, millis, secs};
+pub use world::{World, WorldBuilder, millis, secs};

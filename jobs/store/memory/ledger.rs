@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use futures_util::FutureExt;
 
 use super::{Contents, MemoryStore, bounded, ms, place};
+use crate::codec;
 use crate::job::{Incarnation, QueueName};
 use crate::store::{
-    BATCH_MAX, Cursor, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreFuture, WORKER_ROW_AGE_MAX, WorkerRow,
+    BATCH_MAX, Cursor, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreError, StoreFuture,
+    WORKER_ROW_AGE_MAX, WorkerRow,
 };
 use crate::trace::SupervisionEvent;
 
@@ -16,10 +18,17 @@ use crate::trace::SupervisionEvent;
 pub(super) struct Book {
     announced: BTreeSet<QueueName>,
     /// The latest events, oldest first.
-    events: VecDeque<SupervisionEvent>,
+    events: VecDeque<Entry>,
+    /// What the events take together, encoded.
+    bytes: usize,
     /// How many events were dropped: the number of the oldest kept.
     events_dropped: u64,
     workers: BTreeMap<Incarnation, WorkerRow>,
+}
+
+struct Entry {
+    event: SupervisionEvent,
+    bytes: usize,
 }
 
 impl Book {
@@ -27,11 +36,15 @@ impl Book {
         self.announced.iter().cloned().collect()
     }
 
-    fn record(&mut self, events: &[SupervisionEvent]) {
-        self.events.extend(events.iter().cloned());
-        let surplus = self.events.len().saturating_sub(LEDGER_EVENTS_MAX);
-        self.events.drain(..surplus);
-        self.events_dropped += surplus as u64;
+    fn record(&mut self, events: impl Iterator<Item = Entry>) {
+        for entry in events {
+            self.bytes += entry.bytes;
+            self.events.push_back(entry);
+        }
+        while self.events.len() > LEDGER_EVENTS_MAX || (self.bytes > LEDGER_BYTES_MAX && self.events.len() > 1) {
+            self.bytes -= self.events.pop_front().map_or(0, |entry| entry.bytes);
+            self.events_dropped += 1;
+        }
     }
 
     /// Events with a number below `from`, latest first.
@@ -41,7 +54,7 @@ impl Book {
         let end = end.min(kept);
         let start = end.saturating_sub(limit);
         LedgerPage {
-            events: self.events.range(start..end).rev().cloned().collect(),
+            events: self.events.range(start..end).rev().map(|entry| entry.event.clone()).collect(),
             next: (start > 0).then(|| Cursor((self.events_dropped + start as u64).to_string())),
         }
     }
@@ -60,7 +73,12 @@ impl Ledger for MemoryStore {
     fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()> {
         async {
             bounded("record", events.len())?;
-            self.contents().book.record(events);
+            let entry = |event: &SupervisionEvent| match codec::to_payload(event) {
+                Ok(encoded) => Ok(Entry { event: event.clone(), bytes: encoded.len() }),
+                Err(error) => Err(StoreError::Refused { operation: "record", reason: error.to_string() }),
+            };
+            let entries: Vec<Entry> = events.iter().map(entry).collect::<Result<_, _>>()?;
+            self.contents().book.record(entries.into_iter());
             Ok(())
         }
         .boxed()

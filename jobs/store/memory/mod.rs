@@ -125,7 +125,7 @@ impl MemoryStore {
         name: &QueueName,
         step: impl FnOnce(&mut Queue, u64) -> T,
     ) -> Result<T, StoreError> {
-        self.write(name, |queue, now| queue.once(operation, call, |queue| step(queue, now)))
+        self.write(name, |queue, now| queue.once(operation, call, now, |queue| step(queue, now)))
     }
 }
 

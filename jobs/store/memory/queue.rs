@@ -204,12 +204,13 @@ impl Queue {
         &mut self,
         operation: &'static str,
         call: CallId,
+        now: u64,
         step: impl FnOnce(&mut Self) -> T,
     ) -> Result<T, StoreError> {
         match self.calls.look(call) {
             Seen::Never => {
                 let reply = step(self);
-                self.calls.keep(call, reply.clone());
+                self.calls.keep(call, reply.clone(), now);
                 Ok(reply)
             }
             Seen::Again(reply) => Ok(reply),

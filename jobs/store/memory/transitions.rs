@@ -29,7 +29,7 @@ impl Transitions for MemoryStore {
         async move {
             bounded("claim", request.limit)?;
             self.write(queue, |queue, now| {
-                let claims = queue.once("claim", call, |queue| queue.claim(request, call.incarnation, now))?;
+                let claims = queue.once("claim", call, now, |queue| queue.claim(request, call.incarnation, now))?;
                 Ok(queue.still_held(claims))
             })
         }
@@ -60,7 +60,7 @@ impl Transitions for MemoryStore {
             bounded("turn", settlements.len())?;
             bounded("turn", request.limit)?;
             self.write(queue, |queue, now| {
-                let (settled, claims) = queue.once("turn", call, |queue| {
+                let (settled, claims) = queue.once("turn", call, now, |queue| {
                     let settled = queue.settle(settlements, now);
                     (settled, queue.claim(request, call.incarnation, now))
                 })?;
@@ -221,18 +221,17 @@ impl Queue {
 
     fn reconcile(&mut self, owner: Incarnation, lost: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
         let slice: Vec<Point> = self.leases.after(from).take(BATCH_MAX).cloned().collect();
-        let mut reconciled = Reconciled::default();
+        let unheard = |grant: &Grant| grant.owner == owner && lost.contains(&grant.token.nonce);
+        let ids = slice.iter().map(|point| &point.id).filter(|id| self.grant(id).is_some_and(unheard));
+        let mut released: Vec<JobId> = ids.cloned().collect();
+        released.sort_by(|a, b| a.as_wire().cmp(b.as_wire()));
         let mut front = self.front();
-        for Point { id, .. } in &slice {
-            let unheard = |grant: &Grant| grant.owner == owner && lost.contains(&grant.token.nonce);
-            if self.grant(id).is_some_and(unheard) {
-                let record = Record::Unclaimed { incarnation: owner };
-                self.end_attempt(id, Charge::Release, Onward::Front(front.next()), Some(record), now);
-                reconciled.released.push(id.clone());
-            }
+        for id in &released {
+            let record = Record::Unclaimed { incarnation: owner };
+            self.end_attempt(id, Charge::Release, Onward::Front(front.next()), Some(record), now);
         }
-        reconciled.next = slice.last().filter(|_| slice.len() == BATCH_MAX).map(|point| Cursor(point.to_text()));
-        reconciled
+        let next = slice.last().filter(|_| slice.len() == BATCH_MAX).map(|point| Cursor(point.to_text()));
+        Reconciled { released, next }
     }
 }
 

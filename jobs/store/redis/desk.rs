@@ -1,5 +1,6 @@
 //! What operators read and do.
 
+use super::audit::Audit;
 use super::reply::Reply;
 use super::scripts::{self, Act};
 use super::{RedisStore, check_batch, keys};
@@ -7,7 +8,7 @@ use crate::job::{JobId, JobState, QueueName};
 use crate::store::{
     AuditReport, BATCH_MAX, CallId, Cursor, Desk, JobPage, Moved, QueueStats, StoreFuture, Target, TrimPolicy, Trimmed,
 };
-use crate::trace::JobView;
+use crate::trace::{Finding, JobView};
 
 impl Desk for RedisStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
@@ -78,5 +79,9 @@ impl Desk for RedisStore {
 
     fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport> {
         Box::pin(async move { scripts::audit(&self.0.desk, &self.keys(queue)).await })
+    }
+
+    fn inspect<'a>(&'a self, queue: &'a QueueName, mend: bool) -> StoreFuture<'a, Vec<Finding>> {
+        Box::pin(async move { Audit::new(self, &self.keys(queue), mend).run().await })
     }
 }

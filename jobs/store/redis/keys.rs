@@ -2,8 +2,8 @@
 
 use crate::job::QueueName;
 
-/// Set of all queue names.
-pub(super) const QUEUES: &str = "retraced:queues";
+/// Set of all queue names ever announced.
+pub const QUEUES: &str = "retraced:queues";
 /// Hash of worker rows: incarnation → seen at, row.
 pub(super) const WORKERS: &str = "retraced:workers";
 /// Stream of supervision events.

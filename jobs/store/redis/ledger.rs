@@ -4,7 +4,8 @@ use super::reply::{Reply, big_endian};
 use super::{RedisStore, check_batch, keys, scripts};
 use crate::job::{Incarnation, QueueName};
 use crate::store::{
-    BATCH_MAX, Cursor, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreError, StoreFuture, WORKER_ROW_AGE_MAX, WorkerRow,
+    BATCH_MAX, Cursor, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreError, StoreFuture,
+    WORKER_ROW_AGE_MAX, WorkerRow,
 };
 use crate::trace::SupervisionEvent;
 
@@ -36,7 +37,7 @@ impl Ledger for RedisStore {
         Box::pin(async move {
             check_batch("record", events.len())?;
             let events: Vec<Vec<u8>> = events.iter().map(|event| encode("record", event)).collect::<Result<_, _>>()?;
-            scripts::record(&self.0.desk, LEDGER_EVENTS_MAX, &events).await
+            scripts::record(&self.0.desk, LEDGER_EVENTS_MAX, LEDGER_BYTES_MAX, &events).await
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Works on Redis 6.2 or newer and on Valkey. The server must not evict keys: an evicted job is a lost job.
 
+mod audit;
 mod connection;
 mod desk;
 mod facts;
@@ -20,6 +21,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 
 use self::connection::{Endpoint, Link};
+pub use self::keys::QUEUES;
 use self::keys::QueueKeys;
 use super::{BATCH_MAX, Hint, Store, StoreError, StoreFacts, StoreFuture};
 use crate::job::{JobId, QueueName};

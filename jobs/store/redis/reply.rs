@@ -61,6 +61,20 @@ impl Reply {
         }
     }
 
+    /// A number of things.
+    pub(super) fn size(&mut self) -> Result<usize, StoreError> {
+        Ok(usize::try_from(self.number()?).unwrap_or(usize::MAX))
+    }
+
+    /// All that is left of it, as bytes.
+    pub(super) fn all(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut all = Vec::with_capacity(self.len());
+        while !self.is_empty() {
+            all.push(self.bytes()?);
+        }
+        Ok(all)
+    }
+
     pub(super) fn signed(&mut self) -> Result<i64, StoreError> {
         match self.next()? {
             Value::Int(number) => Ok(number),

@@ -63,16 +63,30 @@ lua!(
 );
 lua!(PROMOTE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "promote.lua");
 lua!(RECLAIM, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
-lua!(RECONCILE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reconcile.lua");
+lua!(RECONCILE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "lib/bytes.lua", "reconcile.lua");
 lua!(RENEW, "lib/queue.lua", "renew.lua");
-lua!(REDRIVE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/target.lua", "redrive.lua");
-lua!(CANCEL, "lib/queue.lua", "lib/lane.lua", "lib/target.lua", "cancel.lua");
-lua!(DISCARD, "lib/queue.lua", "lib/lane.lua", "lib/target.lua", "lib/history.lua", "lib/forget.lua", "discard.lua");
+lua!(REDRIVE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/places.lua", "lib/target.lua", "redrive.lua");
+lua!(CANCEL, "lib/queue.lua", "lib/lane.lua", "lib/places.lua", "lib/target.lua", "cancel.lua");
+lua!(
+    DISCARD,
+    "lib/queue.lua",
+    "lib/lane.lua",
+    "lib/places.lua",
+    "lib/target.lua",
+    "lib/history.lua",
+    "lib/forget.lua",
+    "discard.lua"
+);
 lua!(PAUSE, "lib/queue.lua", "pause.lua");
 lua!(TRIM, "lib/queue.lua", "lib/lane.lua", "lib/history.lua", "lib/forget.lua", "trim.lua");
 lua!(AUDIT, "lib/queue.lua", "audit.lua");
+lua!(AUDIT_PLACES, "lib/queue.lua", "lib/places.lua", "audit_places.lua");
+lua!(AUDIT_PENDING, "lib/queue.lua", "lib/live.lua", "lib/places.lua", "audit_pending.lua");
+lua!(AUDIT_JOBS, "lib/queue.lua", "lib/places.lua", "audit_jobs.lua");
+lua!(AUDIT_LIMBO, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/places.lua", "audit_limbo.lua");
+lua!(AUDIT_STALE, "lib/queue.lua", "audit_stale.lua");
 lua!(STATS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "stats.lua");
-lua!(JOBS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "jobs.lua");
+lua!(JOBS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "lib/bytes.lua", "jobs.lua");
 lua!(JOB, "lib/queue.lua", "lib/live.lua", "lib/state.lua", "lib/history.lua", "lib/read.lua", "job.lua");
 lua!(FORGET, "lib/queue.lua", "forget.lua");
 lua!(HEARTBEAT, "heartbeat.lua");
@@ -562,6 +576,138 @@ pub(super) async fn audit(link: &Link, keys: &QueueKeys) -> Result<AuditReport, 
     })
 }
 
+/// What a slice of a container shows: ids, which need not be those of jobs.
+pub(super) struct Places {
+    pub(super) next: u64,
+    pub(super) orphans: Vec<Vec<u8>>,
+    pub(super) reattached: Vec<Vec<u8>>,
+    pub(super) expired: Vec<Vec<u8>>,
+    pub(super) twice: Vec<Vec<u8>>,
+}
+
+/// `audit_places.lua`; `key` counts as in `lib/queue.lua`.
+pub(super) async fn audit_places(
+    link: &Link,
+    keys: &QueueKeys,
+    key: usize,
+    cursor: u64,
+    count: usize,
+    mend: bool,
+) -> Result<Places, StoreError> {
+    let mut reply = on_queue("audit", link, keys, &AUDIT_PLACES, |command| {
+        command.arg(key).arg(cursor).arg(count).arg(u8::from(mend));
+    })
+    .await?;
+    reply.status()?;
+    Ok(Places {
+        next: next_cursor(&mut reply)?,
+        orphans: reply.list()?.all()?,
+        reattached: reply.list()?.all()?,
+        expired: reply.list()?.all()?,
+        twice: reply.list()?.all()?,
+    })
+}
+
+fn next_cursor(reply: &mut Reply) -> Result<u64, StoreError> {
+    Ok(reply.text()?.parse().unwrap_or(0))
+}
+
+/// The counters that tickets are drawn from.
+#[derive(Clone, Copy)]
+pub(super) struct Drawn {
+    sequence: u64,
+    ticket: u64,
+}
+
+/// A page of pending, from its back.
+pub(super) struct PendingPage {
+    pub(super) drawn: Drawn,
+    pub(super) looked_at: usize,
+    pub(super) bytes: usize,
+    pub(super) tickets: Vec<u64>,
+    pub(super) twice: Vec<Vec<u8>>,
+}
+
+/// `audit_pending.lua`
+pub(super) async fn audit_pending(
+    link: &Link,
+    keys: &QueueKeys,
+    behind: usize,
+    count: usize,
+    mend: bool,
+) -> Result<PendingPage, StoreError> {
+    let mut reply = on_queue("audit", link, keys, &AUDIT_PENDING, |command| {
+        command.arg(behind).arg(count).arg(u8::from(mend));
+    })
+    .await?;
+    reply.status()?;
+    Ok(PendingPage {
+        drawn: Drawn { sequence: reply.number()?, ticket: reply.number()? },
+        looked_at: reply.size()?,
+        bytes: reply.size()?,
+        tickets: reply.bytes()?.chunks_exact(6).map(big_endian).collect(),
+        twice: reply.list()?.all()?,
+    })
+}
+
+/// A slice of the jobs: those that should be pending, with their tickets; none where the record cannot be read.
+pub(super) struct JobsSlice {
+    pub(super) next: u64,
+    pub(super) looked_at: usize,
+    pub(super) bytes: usize,
+    pub(super) waiting: Vec<(Vec<u8>, Option<u64>)>,
+}
+
+/// `audit_jobs.lua`
+pub(super) async fn audit_jobs(
+    link: &Link,
+    keys: &QueueKeys,
+    cursor: u64,
+    count: usize,
+    drawn: Drawn,
+) -> Result<JobsSlice, StoreError> {
+    let mut reply = on_queue("audit", link, keys, &AUDIT_JOBS, |command| {
+        command.arg(cursor).arg(count).arg(drawn.sequence).arg(drawn.ticket);
+    })
+    .await?;
+    reply.status()?;
+    let (next, looked_at, bytes) = (next_cursor(&mut reply)?, reply.size()?, reply.size()?);
+    let mut found = reply.list()?;
+    let mut waiting = Vec::with_capacity(found.len() / 2);
+    while !found.is_empty() {
+        let (id, ticket) = (found.bytes()?, found.bytes()?);
+        waiting.push((id, (!ticket.is_empty()).then(|| big_endian(&ticket))));
+    }
+    Ok(JobsSlice { next, looked_at, bytes, waiting })
+}
+
+/// `audit_limbo.lua`; gives the ids put back, and those set aside as damaged.
+pub(super) async fn audit_limbo(
+    link: &Link,
+    keys: &QueueKeys,
+    lost: &[(Vec<u8>, Option<u64>)],
+) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), StoreError> {
+    let mut reply = on_queue("audit", link, keys, &AUDIT_LIMBO, |command| {
+        command.arg("").arg("").arg(keys.wake());
+        for (id, ticket) in lost {
+            command.arg(&id[..]).arg(ticket.map_or_else(Vec::new, |ticket| six(ticket).to_vec()));
+        }
+    })
+    .await?;
+    reply.status()?;
+    Ok((reply.list()?.all()?, reply.list()?.all()?))
+}
+
+/// `audit_stale.lua`; gives what was counted, and what there is.
+pub(super) async fn audit_stale(link: &Link, keys: &QueueKeys, mend: bool) -> Result<(u64, u64), StoreError> {
+    let mut reply = on_queue("audit", link, keys, &AUDIT_STALE, |command| {
+        command.arg(u8::from(mend));
+    })
+    .await?;
+    reply.status()?;
+    Ok((reply.number()?, reply.number()?))
+}
+
 /// `stats.lua`
 pub(super) async fn stats(link: &Link, keys: &QueueKeys) -> Result<QueueStats, StoreError> {
     let mut reply = on_queue("stats", link, keys, &STATS, |_| {}).await?;
@@ -743,9 +889,14 @@ pub(super) async fn heartbeat(
 }
 
 /// `record.lua`
-pub(super) async fn record(link: &Link, events_max: usize, events: &[Vec<u8>]) -> Result<(), StoreError> {
+pub(super) async fn record(
+    link: &Link,
+    events_max: usize,
+    bytes_max: usize,
+    events: &[Vec<u8>],
+) -> Result<(), StoreError> {
     let mut reply = on_key("record", link, keys::LEDGER, &RECORD, |command| {
-        command.arg(events_max).arg(events);
+        command.arg(events_max).arg(bytes_max).arg(events);
     })
     .await?;
     reply.status().map(drop)

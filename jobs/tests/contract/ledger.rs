@@ -1,14 +1,23 @@
 //! What is kept about the workers themselves.
 
-use retraced_jobs::job::{Incarnation, QueueName};
-use retraced_jobs::store::{BATCH_MAX, LEDGER_EVENTS_MAX, StoreError, WorkerRow};
-use retraced_jobs::trace::{EventKind, SupervisionEvent};
+use retraced_jobs::codec::to_payload;
+use retraced_jobs::job::{Incarnation, Kind, QueueName};
+use retraced_jobs::store::{BATCH_MAX, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, StoreError, WorkerRow};
+use retraced_jobs::trace::{EventKind, Finding, FindingKind, SupervisionEvent};
 
-use super::{Worker, World};
+use super::{Worker, World, id};
 
 fn event(worker: &Worker, n: u64) -> SupervisionEvent {
-    let kind = match n % 2 {
+    let kind = match n % 3 {
         0 => EventKind::Started,
+        1 => EventKind::QueueRepaired {
+            queue: worker.queue.clone(),
+            findings: vec![Finding {
+                kind: FindingKind::Limbo,
+                count: n,
+                examples: vec![id("a"), id(&format!("b-{n}"))],
+            }],
+        },
         _ => EventKind::Crashed { reason: "it \"fell\" \n over".into(), failures: 2, budget: 20 },
     };
     SupervisionEvent {
@@ -26,6 +35,10 @@ fn row(incarnation: Incarnation) -> WorkerRow {
         host: "a host".into(),
         pid: 42,
         version: "0.1.0".into(),
+        build: "mailer 1.4.2".into(),
+        kinds: vec![Kind::new("email.send").unwrap()],
+        kinds_total: 1,
+        every_kind: true,
         queues: vec![QueueName::new("email").unwrap()],
         started_ms: 1,
         seen_ms: 2,
@@ -85,6 +98,35 @@ pub(crate) async fn the_ledger_keeps_the_latest_events_up_to_its_bound(_: &dyn W
     let too_many: Vec<_> = (0..=BATCH_MAX as u64).map(|n| event(&worker, n)).collect();
     let refused = worker.store.record(&too_many).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { operation: "record", .. }), "{refused:?}");
+}
+
+/// Goal: large events do not make the ledger grow past its bytes. Method: more than fits, in events of all sizes; what is kept is the longest end that fits.
+pub(crate) async fn the_ledger_keeps_no_more_bytes_than_its_bound(_: &dyn World, worker: Worker) {
+    let large = |n: u64, bytes: usize| SupervisionEvent {
+        kind: EventKind::StoreLost { reason: "x".repeat(bytes) },
+        ..event(&worker, n)
+    };
+    let sizes = [300_000, 10, 700_000, 64_000];
+    let events: Vec<_> = (0..100).map(|n| large(n, sizes[n as usize % sizes.len()])).collect();
+    for events in events.chunks(7) {
+        worker.store.record(events).await.unwrap();
+    }
+    let mut left = LEDGER_BYTES_MAX;
+    let fitting = events.iter().rev().take_while(|event| {
+        let bytes = to_payload(event).unwrap().len();
+        let fits = bytes <= left;
+        left = left.saturating_sub(bytes);
+        fits
+    });
+    let expected: Vec<u64> = fitting.map(|event| event.at_ms).collect();
+    assert!(expected.len() > 20 && expected.len() < 90, "{}", expected.len());
+    let kept = async || paged(&worker, BATCH_MAX).await.into_iter().map(|event| event.at_ms).collect::<Vec<_>>();
+    assert_eq!(kept().await, expected);
+
+    worker.store.record(&[large(200, LEDGER_BYTES_MAX + 1)]).await.unwrap();
+    assert_eq!(kept().await, [200], "the latest is kept whatever its size");
+    worker.store.record(&[event(&worker, 201)]).await.unwrap();
+    assert_eq!(kept().await, [201]);
 }
 
 pub(crate) async fn a_worker_is_seen_when_it_says_so_until_it_is_forgotten(world: &dyn World, worker: Worker) {

@@ -61,8 +61,12 @@ where
     F: Future<Output = ()>,
 {
     guarantee(world.worker(1)).await;
-    let audit = world.worker(99).audit().await;
-    assert_eq!((audit.difference(), audit.grant_difference), (0, 0), "the queue does not add up: {audit:?}");
+    let desk = world.worker(99);
+    let audit = desk.audit().await;
+    assert!(audit.adds_up(), "the queue does not add up: {audit:?}");
+    let before = desk.snapshot().await;
+    assert_eq!(desk.store.inspect(&desk.queue, true).await.unwrap(), [], "only a foreign hand leaves anything to find");
+    assert_eq!(desk.snapshot().await, before, "and what is sound is left as it is");
 }
 
 /// Every guarantee, by area.
@@ -160,6 +164,7 @@ macro_rules! for_each_guarantee {
                 a_forgotten_process_begins_anew;
             ledger: events_are_told_latest_first_page_by_page,
                 the_ledger_keeps_the_latest_events_up_to_its_bound,
+                the_ledger_keeps_no_more_bytes_than_its_bound,
                 a_worker_is_seen_when_it_says_so_until_it_is_forgotten,
                 announced_queues_are_listed_by_name;
             hints: whoever_found_nothing_is_told_when_there_is_something,

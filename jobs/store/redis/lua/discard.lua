@@ -18,11 +18,16 @@ for _, target in ipairs(targets()) do
   else
     seen[id] = true
     removed[#removed + 1] = id
-    if state == 'p' then stale = stale + 1 else contained[#contained + 1] = { container[state], id } end
+    if state == 'p' then
+      stale = stale + 1
+    else
+      local list = contained[state] or {}
+      list[#list + 1], contained[state] = id, list
+    end
     results[#results + 1] = state .. '-'
   end
 end
-for i = 1, #contained do call('ZREM', contained[i][1], contained[i][2]) end
+for state, list in pairs(contained) do each('ZREM', container[state], list) end
 forget(removed)
 count('stale', stale)
 return lane_close({ 'ok', NOW, table.concat(results) })

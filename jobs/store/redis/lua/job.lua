@@ -13,8 +13,8 @@ local score = key and call('ZSCORE', key, id) or ''
 local p = call('HGET', PAST, id)
 local attempts, failures, crashes, releases = counters_now(id, state, p)
 local fields, history = {}, {}
--- An attempt that runs has not pushed any out yet.
-history_fields(fields, id, state == 'l' and attempts - 1 or attempts)
+-- An attempt that runs has not pushed any out yet; where its grant is missing, none is counted.
+history_fields(fields, id, state == 'l' and math.max(0, attempts - 1) or attempts)
 local values = call('HMGET', HISTORY, unpack(fields))
 for i = 1, #fields do
   if values[i] then

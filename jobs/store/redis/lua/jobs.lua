@@ -4,32 +4,72 @@
 -- ARGV    1 state (lib/state.lua), 2 cursor or '' (pending: a number; others: a score, a blank, an id in hex), 3 jobs at most
 -- Reply   {'ok', next cursor or '', jobs}; a job: {id, body, at or '', attempts, failures, crashes, releases,
 --         lib/read.lua's latest_attempts}
-local PAGE_BYTES = 8 * 1024 * 1024 -- a page ends here, whatever its number of jobs
+local PAGE_BYTES = 2 * 1024 * 1024 -- a page ends here, whatever its number of jobs
+local READ_BYTES = 128 * 1024      -- jobs read at once, by the size of those before; large ones are not read in vain
+local READ_MAX = 100
 local LOOKED_AT = 1000             -- entries of pending one call looks at; the page ends there
 local state, from, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local jobs, bytes = {}, 0
+local jobs, bytes, step = {}, 0, 4
 
-local function add(id, body, at, p)
-  local attempts, failures, crashes, releases = counters_now(id, state, p)
-  local told, size = {}, 0
-  if attempts > 0 or state == 'o' then told, size = latest_attempts(id, state == 'l' and attempts - 1 or attempts) end
-  jobs[#jobs + 1] = { id, body, at, attempts, failures, crashes, releases, told }
-  bytes = bytes + #body + size
+-- The latest attempts of those jobs whose latest one is surely an error, which are most of the dead: all at once.
+local function latest_errors(ids, pasts, first, last)
+  local fields, of, told = {}, {}, {}
+  for k = first, last do
+    local attempts = counters_of(pasts[k - first + 1])
+    if attempts > 0 and state ~= 'l' then
+      fields[#fields + 1] = ids[k] .. '\0' .. attempts
+      of[#of + 1] = { k, attempts }
+    end
+  end
+  if #fields == 0 then return told end
+  local values = call('HMGET', HISTORY, unpack(fields))
+  for n = 1, #fields do
+    local value = values[n]
+    if value and ERROR[sub(value, 7, 7)] then told[of[n][1]] = { tostring(of[n][2]), value } end
+  end
+  return told
+end
+
+-- Adds these jobs until the page is full; `entries` stands for pending. Gives the index of the first that was not added.
+local function add(ids, scores, entries)
+  local first = 1
+  while first <= #ids do
+    local last = math.min(first + step - 1, #ids)
+    local bodies, pasts = call('HMGET', JOB, unpack(ids, first, last)), call('HMGET', PAST, unpack(ids, first, last))
+    local errors, read = latest_errors(ids, pasts, first, last), 0
+    for k = first, last do
+      if #jobs >= limit or bytes >= PAGE_BYTES then return k end
+      local id, body, p = ids[k], bodies[k - first + 1], pasts[k - first + 1]
+      read = read + #(body or '')
+      if body and (not entries or is_live(entries[k], body, p)) then
+        if entries and p and #p < PAST_LEN then p = nil end
+        local attempts, failures, crashes, releases = counters_now(id, state, p)
+        local told, size = errors[k], 0
+        if told then
+          size = #told[2]
+        elseif attempts > 0 or state == 'o' then
+          told, size = latest_attempts(id, state == 'l' and attempts - 1 or attempts)
+        end
+        jobs[#jobs + 1] = { id, body, scores and scores[k] or '', attempts, failures, crashes, releases, told or {} }
+        bytes = bytes + #body + size
+      end
+    end
+    step = math.max(1, math.min(READ_MAX, math.floor(READ_BYTES * (last - first + 1) / math.max(1, read))))
+    first = last + 1
+  end
+  return first
 end
 
 if state == 'p' then
   local at, looked = tonumber(from) or 0, 0
   while true do
-    local entries = call('LRANGE', PENDING, at, at + 99)
+    local entries, ids = call('LRANGE', PENDING, at, at + 99), {}
     if #entries == 0 then return { 'ok', '', jobs } end
-    for i = 1, #entries do
-      if #jobs >= limit or bytes >= PAGE_BYTES or looked >= LOOKED_AT then return { 'ok', tostring(at), jobs } end
-      at = at + 1
-      looked = looked + 1
-      local body, p = nil, nil
-      if #entries[i] > 6 then body, p = live_body(entries[i]) end
-      if body then add(sub(entries[i], 7), body, '', p) end
-    end
+    for i = 1, #entries do ids[i] = sub(entries[i], 7) end
+    local added = add(ids, nil, entries) - 1
+    at = at + added
+    looked = looked + added
+    if added < #entries or looked >= LOOKED_AT then return { 'ok', tostring(at), jobs } end
   end
 end
 
@@ -39,15 +79,6 @@ local KEY = ({ l = LEASE, y = DELAYED, c = COMPLETED, d = DEAD, o = POISONED, x 
 local latest_first = state ~= 'l' and state ~= 'y'
 local RANK, RANGE = 'ZRANK', 'ZRANGE'
 if latest_first then RANK, RANGE = 'ZREVRANK', 'ZREVRANGE' end
-
--- Lua's own order of strings is the locale's.
-local function below(a, b)
-  for i = 1, math.min(#a, #b) do
-    local x, y = byte(a, i), byte(b, i)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
 
 local function place_after(score, id)
   local rank = call(RANK, KEY, id)
@@ -74,13 +105,8 @@ local function cursor_at(i)
 end
 -- The padding of `lease` stands behind all jobs; nothing comes after it.
 if found[#found - 1] == ROOM then found[#found], found[#found - 1] = nil, nil end
-for i = 1, #found, 2 do
-  local id, score = found[i], found[i + 1]
-  if #jobs >= limit or bytes >= PAGE_BYTES then return { 'ok', cursor_at(i - 2), jobs } end
-  local body = call('HGET', JOB, id)
-  if body then
-    local p = call('HGET', PAST, id)
-    add(id, body, score, p)
-  end
-end
+local ids, scores = {}, {}
+for i = 1, #found, 2 do ids[#ids + 1], scores[#scores + 1] = found[i], found[i + 1] end
+local next_one = add(ids, scores)
+if next_one <= #ids then return { 'ok', cursor_at(2 * next_one - 3), jobs } end
 return { 'ok', #found > 2 * limit and cursor_at(#found - 1) or '', jobs }

@@ -20,6 +20,8 @@ for i = 1, #found, 2 do
   end
 end
 
+-- A scan has no order of its own.
+table.sort(ids, below)
 local released = {}
 if #ids > 0 then
   local front, pasts, history, cut, cancelled = {}, {}, {}, {}, {}

@@ -10,7 +10,7 @@ if open == 'again' then return last end
 meet_all()
 
 local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED }
-local results, moving, pasts, seen = {}, {}, {}, {}
+local results, moving, leaving, pasts, seen = {}, {}, {}, {}, {}
 for _, target in ipairs(targets()) do
   local id, state, p, met = unpack(target)
   if seen[id] then
@@ -19,14 +19,16 @@ for _, target in ipairs(targets()) do
   elseif met and container[state] then
     local attempts, failures, crashes, releases = counters_of(p)
     if state ~= 'y' then failures, crashes = 0, 0 end
-    moving[#moving + 1] = { id, pack('>I4I4I4I4', attempts, failures, crashes, releases), state }
+    moving[#moving + 1] = { id, pack('>I4I4I4I4', attempts, failures, crashes, releases) }
+    local list = leaving[state] or {}
+    list[#list + 1], leaving[state] = id, list
     seen[id] = true
     results[#results + 1] = state .. 'p'
   else
     results[#results + 1] = state .. state
   end
 end
-for i = 1, #moving do call('ZREM', container[moving[i][3]], moving[i][1]) end
+for state, list in pairs(leaving) do each('ZREM', container[state], list) end
 push('RPUSH', moving, pasts)
 put(PAST, pasts_kept, pasts)
 return lane_close({ 'ok', NOW, table.concat(results) })

@@ -4,8 +4,7 @@
 -- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit; then for completed, dead, poisoned, cancelled:
 --         age ms at most, jobs at most
 -- Reply   {'ok', now, removed, 1 there is more | 0} | {'superseded'} | {'other'}
-local LANES_LOOKED_AT = 50          -- lanes one call looks at, at random
-local LANE_SILENT_MS = 24 * 3600000 -- a call of a lane is not sent again after so long
+local LANES_LOOKED_AT = 50 -- lanes one call looks at, at random
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
@@ -27,12 +26,5 @@ for i, key in ipairs({ COMPLETED, DEAD, POISONED, CANCELLED }) do
   end
 end
 count('trimmed', removed)
-if call('HLEN', LANES) > LANES_LOOKED_AT then
-  local some, silent = call('HRANDFIELD', LANES, LANES_LOOKED_AT, 'WITHVALUES'), {}
-  for k = 1, #some, 2 do
-    local value = some[k + 1]
-    if #value < 13 or struct.unpack('>I6', value, 8) < NOW - LANE_SILENT_MS then silent[#silent + 1] = some[k] end
-  end
-  each('HDEL', LANES, silent)
-end
+sweep_lanes(LANES_LOOKED_AT)
 return lane_close({ 'ok', NOW, removed, more })

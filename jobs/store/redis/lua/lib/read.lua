@@ -1,11 +1,16 @@
 -- lib/read.lua: what the readers share.
 
--- The body of the job an entry of pending stands for, and its past; nothing when the entry is dead.
+-- Whether an entry of pending counts, given the body and the past of its job.
+local function is_live(entry, body, p)
+  if p and #p < PAST_LEN then p = nil end
+  return #entry > 6 and body and #body >= HEADER and live(entry, p or body, p and 17 or 1)
+end
+
+-- The body of the job an entry of pending stands for; nothing when the entry is dead.
 local function live_body(entry)
   local id = sub(entry, 7)
   local body, p = call('HGET', JOB, id), call('HGET', PAST, id)
-  if p and #p < PAST_LEN then p = nil end
-  if body and #body >= HEADER and live(entry, p or body, p and 17 or 1) then return body, p end
+  return is_live(entry, body, p) and body or nil
 end
 
 -- attempts, failures, crashes, releases, those of a grant or a completion without past included.
@@ -20,6 +25,9 @@ local function counters_now(id, state, p)
   return attempts, failures, crashes, releases
 end
 
+-- Whether an attempt of this kind (lib/history.lua) surely tells of an error.
+local ERROR = { R = true, D = true, P = true, K = true, N = true, W = true, G = true }
+
 -- The attempts kept of a job, latest first: N, value, N, value … No further back than the one that surely is an error:
 -- whoever looks for the latest error needs no more. Gives their bytes too.
 local function latest_attempts(id, attempts)
@@ -31,8 +39,7 @@ local function latest_attempts(id, attempts)
       found[#found + 1] = sub(fields[i], #id + 2)
       found[#found + 1] = value
       bytes = bytes + #value
-      local kind = sub(value, 7, 7)
-      if kind == 'K' or kind == 'N' or kind == 'W' or kind == 'G' then break end
+      if ERROR[sub(value, 7, 7)] then break end
     end
   end
   return found, bytes

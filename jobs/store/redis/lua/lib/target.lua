@@ -7,18 +7,12 @@ local function targets()
   local ids, n = {}, 0
   for i = 4, #ARGV, 2 do n = n + 1; ids[n] = ARGV[i] end
   if n == 0 then return {} end
-  local places = { { 'l', LEASE }, { 'y', DELAYED }, { 'c', COMPLETED }, { 'd', DEAD }, { 'o', POISONED }, { 'x', CANCELLED } }
-  for i = 1, #places do places[i][2] = call('ZMSCORE', places[i][2], unpack(ids)) end
+  local places = places_of(ids, #PLACES)
   local pasts, grants = call('HMGET', PAST, unpack(ids)), call('HMGET', GRANT, unpack(ids))
   local found = {}
   for k = 1, n do
     local state = '-'
-    if call('HEXISTS', JOB, ids[k]) == 1 then
-      state = 'p'
-      for i = #places, 1, -1 do
-        if places[i][2][k] then state = places[i][1] end
-      end
-    end
+    if call('HEXISTS', JOB, ids[k]) == 1 then state = places[k] and LETTERS[places[k]] or 'p' end
     local seen, met = ARGV[3 + 2 * k], true
     if seen ~= '' then
       local attempts = counters_of(pasts[k])

@@ -1,0 +1,71 @@
+//! The tree as a reader sees it: a place for everybody, and what runs where.
+
+use std::collections::BTreeSet;
+
+use retraced_actors::{PlaceState, Tree};
+use retraced_jobs::trace::EventKind;
+
+use crate::support::{Do, Work, World, millis, secs};
+
+fn paths(tree: &Tree) -> BTreeSet<String> {
+    tree.look().all().into_iter().map(|place| place.path.clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_who_lives_in_the_tree_has_a_place_in_it_and_a_generation() {
+    let world = World::build().queues(&["email", "sms"]).start().await;
+    world.until("all executors are up", || world.tree.residents().len() == paths(&world.tree).len()).await;
+    world.kill_and_await_successor("watchdog").await;
+    world.kill_and_await_successor("email").await;
+    world.kill_and_await_successor("sms/executor-2").await;
+    world.until("all are back", || world.tree.look().all().iter().all(|place| place.state == PlaceState::Up)).await;
+    let tree = world.tree.look();
+    for resident in world.tree.residents() {
+        let place = tree.find(&resident.path).unwrap_or_else(|| panic!("no place for {}", resident.path));
+        assert_eq!(place.generation, resident.generation, "{}", place.path);
+    }
+    assert_eq!(tree.all().len(), world.tree.residents().len());
+    assert_eq!(tree.find("email/pool").unwrap().children.len(), 4);
+    world.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_executor_tells_what_it_runs_since_when_and_which_try() {
+    let world = World::build().concurrency(2).start().await;
+    let id = world.enqueue("one", Work::then(Do::FailTemporary).and(secs(5), Do::Succeed)).await;
+    world.until("its second try runs", || world.book.of(&id).len() == 2).await;
+    tokio::time::sleep(secs(2)).await;
+    let tree = world.tree.look();
+    let running: Vec<_> = tree.all().into_iter().filter_map(|place| place.running.as_ref()).collect();
+    let [running] = running[..] else { panic!("{running:?}") };
+    assert_eq!((&running.job, running.attempt), (&id, 2));
+    assert_eq!(running.kind.as_ref().unwrap().as_str(), "work");
+    assert!(running.ran >= secs(2) && running.ran < secs(3), "{:?}", running.ran);
+    world.until("it is done", || world.tree.running() == 0).await;
+    assert!(world.tree.look().all().iter().all(|place| place.running.is_none()));
+    world.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_nobody_is_at_is_down_and_a_queue_that_gave_up_is_closed() {
+    let world = World::start().await;
+    let closed = |kind: &EventKind| matches!(kind, EventKind::QueueClosed { .. });
+    let fetcher = || world.tree.look().find("email/fetcher").map(|place| place.state);
+    // The first restart comes at once, later ones after delays: the place stays empty meanwhile.
+    let mut seen_down = false;
+    for _ in 0..1_000 {
+        world.tree.kill("email/fetcher");
+        tokio::time::sleep(millis(100)).await;
+        if world.count(closed) > 0 {
+            break;
+        }
+        seen_down |= fetcher() == Some(PlaceState::Down);
+    }
+    assert!(seen_down);
+    let tree = world.tree.look();
+    assert_eq!(tree.find("email").unwrap().state, PlaceState::Closed);
+    assert_eq!(tree.find("email/pool").unwrap().state, PlaceState::Down);
+    assert_eq!(tree.find("watchdog").unwrap().state, PlaceState::Up);
+    world.until("it works again", || world.tree.look().find("email").unwrap().state == PlaceState::Up).await;
+    world.close().await;
+}

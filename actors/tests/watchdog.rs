@@ -1,0 +1,71 @@
+//! What the watchdog keeps in order: queues that do not add up, and what retention no longer keeps.
+
+use std::time::Duration;
+
+use retraced_actors::bounds::{AUDIT_EVERY, SLICE_MAX, SLICES_MAX, WATCH_MAX};
+use retraced_jobs::handler::{JobOptions, seal_job};
+use retraced_jobs::store::{BATCH_MAX, CallId, Lanes, Retention, RetentionRule, Transitions};
+use retraced_jobs::trace::{EventKind, Finding, FindingKind};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::support::{Verb, Work, World, millis};
+
+fn repairs(world: &World) -> usize {
+    world.count(|kind| matches!(kind, EventKind::QueueRepaired { .. }))
+}
+
+/// Goal: a queue that does not add up twice in a row is told of, mended once, and told of again with what was found.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_does_not_add_up_is_told_of_and_mended() {
+    let world = World::start().await;
+    let found = Finding { kind: FindingKind::Limbo, count: 3, examples: Vec::new() };
+    world.store.damage(found.clone());
+    world.until("a repair", || repairs(&world) == 1).await;
+    let told = |kind: &EventKind| {
+        matches!(kind, EventKind::AuditFailed { queue, difference: 3 } if *queue == world.queue)
+            || matches!(kind, EventKind::QueueRepaired { queue, findings } if *queue == world.queue && *findings == [found.clone()])
+    };
+    assert_eq!(world.count(told), 2);
+    tokio::time::sleep(AUDIT_EVERY * 3).await;
+    assert_eq!((world.store.calls(Verb::Inspect), repairs(&world)), (1, 1), "mended is mended");
+    world.close().await;
+}
+
+/// Goal: counts that were read while jobs moved are nobody's damage.
+#[tokio::test(start_paused = true)]
+async fn a_count_that_is_wrong_once_is_not_told() {
+    let world = World::start().await;
+    tokio::time::sleep(AUDIT_EVERY * 2 + millis(10)).await;
+    let audits = world.store.calls(Verb::Audit);
+    assert!(audits >= 1, "nobody audits");
+    world.store.miscount_once();
+    world.until("the next audit", || world.store.calls(Verb::Audit) >= audits + 2).await;
+    tokio::time::sleep(AUDIT_EVERY * 2).await;
+    assert_eq!(world.store.calls(Verb::Inspect), 0);
+    assert_eq!(world.count(|kind| matches!(kind, EventKind::AuditFailed { .. })), 0);
+    world.close().await;
+}
+
+/// Goal: retention holds under load: what one round of trims cannot take, the next takes at once and not a second later. Method: more jobs complete at one
+/// instant than two rounds may trim.
+#[tokio::test(start_paused = true)]
+async fn what_one_round_of_trims_leaves_the_next_takes_at_once() {
+    let kept = 10;
+    let rule = RetentionRule { age_max: Duration::from_secs(3600), count_max: kept };
+    let retention = Retention { completed: Some(rule), ..Retention::default() };
+    let world = World::build().concurrency(50).queue(|queue| queue.retention = retention).start().await;
+    let jobs = 2 * SLICE_MAX * SLICES_MAX + BATCH_MAX;
+    let sealed: Vec<_> = (0..jobs).map(|_| seal_job(&Work::succeed(), &JobOptions::default()).unwrap()).collect();
+    let desk = Lanes::new(Uuid::new_v4().into(), 1);
+    for batch in sealed.chunks(BATCH_MAX) {
+        let call: CallId = desk.take().await.next_call();
+        world.store.enqueue(call, &world.queue, batch).await.unwrap();
+    }
+    world.until("all are done", || world.stats().completed_total == jobs as u64).await;
+    let done = Instant::now();
+    world.until("what is too much is gone", || world.stats().completed_kept == kept).await;
+    assert!(done.elapsed() <= WATCH_MAX + WATCH_MAX / 2, "took {:?}", done.elapsed());
+    assert_eq!(world.stats().trimmed_total, jobs as u64 - kept);
+    world.close().await;
+}

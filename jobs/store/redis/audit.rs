@@ -1,0 +1,176 @@
+//! Looking through a whole queue for what nobody of us could have left there, slice by slice, and mending it.
+//!
+//! Everything goes on meanwhile. Each slice is one atomic step that compares what must agree at any instant, so it finds nothing in a sound queue. One thing no
+//! step can compare: a list does not tell whether it has an entry. So the tickets in `pending` are read first, from its back, because what is pushed there moves
+//! entries into the pages that are still to come; then the jobs are scanned for those that are in no sorted set and whose ticket was not read. What was drawn
+//! later than the first page is younger than the question, and left out; what is put back must still have the ticket it was judged by.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::RedisStore;
+use super::keys::QueueKeys;
+use super::scripts::{self, Drawn};
+use crate::job::JobId;
+use crate::store::StoreError;
+use crate::trace::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
+
+/// Entries one step looks at, at most.
+const SLICE_MAX: usize = 200;
+/// Entries of a history one step looks at: each may be as large as what a worker told of an attempt.
+const ATTEMPTS_MAX: usize = 20;
+/// Bytes of jobs one step should read; how many jobs that are is learned on the way.
+const SLICE_BYTES: usize = 128 * 1024;
+/// Tickets kept in memory at a time, more or less, 8 bytes each. A longer queue is looked through as often as it takes, for another part of them each time.
+const TICKETS_MAX: u64 = 1 << 20;
+/// Longest pause after a step. A step is followed by a pause as long as itself, so that others get at least half of the server.
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+
+/// What stands beside `job` and `pending`, as numbered in `lib/queue.lua`: lease, grant, the other containers, past, history.
+const BESIDE: [usize; 9] = [3, 4, 7, 8, 9, 10, 11, 5, 6];
+const HISTORY: usize = 6;
+
+/// How much to look at in the next step.
+struct Pace(usize);
+
+impl Pace {
+    fn learn(&mut self, looked_at: usize, bytes: usize) {
+        let each = bytes / looked_at.max(1);
+        self.0 = (SLICE_BYTES / each.max(1)).clamp(1, SLICE_MAX);
+    }
+}
+
+/// One look through one queue.
+pub(super) struct Audit<'a> {
+    store: &'a RedisStore,
+    keys: &'a QueueKeys,
+    mend: bool,
+    found: BTreeMap<FindingKind, Finding>,
+}
+
+impl<'a> Audit<'a> {
+    pub(super) fn new(store: &'a RedisStore, keys: &'a QueueKeys, mend: bool) -> Self {
+        Self { store, keys, mend, found: BTreeMap::new() }
+    }
+
+    pub(super) async fn run(mut self) -> Result<Vec<Finding>, StoreError> {
+        for key in BESIDE {
+            self.places(key).await?;
+        }
+        self.limbo().await?;
+        // What must add up does not before everything else is mended.
+        if self.mend || self.found.is_empty() {
+            let (counted, are) = scripts::audit_stale(&self.store.0.desk, self.keys, self.mend).await?;
+            self.note(FindingKind::StaleCount, counted.abs_diff(are), &[]);
+        }
+        Ok(self.found.into_values().collect())
+    }
+
+    async fn places(&mut self, key: usize) -> Result<(), StoreError> {
+        let count = if key == HISTORY { ATTEMPTS_MAX } else { SLICE_MAX };
+        let mut cursor = 0;
+        loop {
+            let begun = Instant::now();
+            let slice = scripts::audit_places(&self.store.0.desk, self.keys, key, cursor, count, self.mend).await?;
+            for (kind, ids) in [
+                (FindingKind::EntryWithoutJob, &slice.orphans),
+                (FindingKind::GrantWithoutLease, &slice.reattached),
+                (FindingKind::LeaseWithoutGrant, &slice.expired),
+                (FindingKind::TwoPlaces, &slice.twice),
+            ] {
+                self.note(kind, ids.len() as u64, ids);
+            }
+            cursor = slice.next;
+            if cursor == 0 {
+                return Ok(());
+            }
+            pause(begun).await;
+        }
+    }
+
+    async fn limbo(&mut self) -> Result<(), StoreError> {
+        let entries = scripts::audit(&self.store.0.desk, self.keys).await?.pending_entries;
+        let parts = entries / TICKETS_MAX + 1;
+        for part in 0..parts {
+            let (drawn, tickets) = self.tickets(part, parts).await?;
+            self.compare(drawn, &tickets, part, parts).await?;
+        }
+        Ok(())
+    }
+
+    /// The tickets of one part in `pending`, in order, and what had been drawn before.
+    async fn tickets(&mut self, part: u64, parts: u64) -> Result<(Drawn, Vec<u64>), StoreError> {
+        let (mut tickets, mut first, mut behind, mut pace) = (Vec::new(), None, 0, Pace(1));
+        loop {
+            let begun = Instant::now();
+            let page = scripts::audit_pending(&self.store.0.desk, self.keys, behind, pace.0, self.mend).await?;
+            let drawn = *first.get_or_insert(page.drawn);
+            self.note(FindingKind::TwoPlaces, page.twice.len() as u64, &page.twice);
+            tickets.extend(page.tickets.into_iter().filter(|ticket| ticket % parts == part));
+            behind += page.looked_at;
+            if page.looked_at < pace.0 {
+                tickets.sort_unstable();
+                return Ok((drawn, tickets));
+            }
+            pace.learn(page.looked_at, page.bytes);
+            pause(begun).await;
+        }
+    }
+
+    async fn compare(&mut self, drawn: Drawn, tickets: &[u64], part: u64, parts: u64) -> Result<(), StoreError> {
+        let (mut cursor, mut pace) = (0, Pace(1));
+        loop {
+            let begun = Instant::now();
+            let slice = scripts::audit_jobs(&self.store.0.desk, self.keys, cursor, pace.0, drawn).await?;
+            let lost: Vec<_> = slice
+                .waiting
+                .into_iter()
+                .filter(|(_, ticket)| {
+                    let ticket = ticket.unwrap_or(0);
+                    ticket % parts == part && tickets.binary_search(&ticket).is_err()
+                })
+                .collect();
+            self.put_back(&lost).await?;
+            cursor = slice.next;
+            if cursor == 0 {
+                return Ok(());
+            }
+            pace.learn(slice.looked_at, slice.bytes);
+            pause(begun).await;
+        }
+    }
+
+    async fn put_back(&mut self, lost: &[(Vec<u8>, Option<u64>)]) -> Result<(), StoreError> {
+        if !self.mend {
+            let named = |readable: bool| -> Vec<Vec<u8>> {
+                lost.iter().filter(|(_, ticket)| ticket.is_some() == readable).map(|(id, _)| id.clone()).collect()
+            };
+            let (limbo, damaged) = (named(true), named(false));
+            self.note(FindingKind::Limbo, limbo.len() as u64, &limbo);
+            self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
+            return Ok(());
+        }
+        for lost in lost.chunks(SLICE_MAX) {
+            let (back, damaged) = scripts::audit_limbo(&self.store.0.desk, self.keys, lost).await?;
+            self.note(FindingKind::Limbo, back.len() as u64, &back);
+            self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, kind: FindingKind, count: u64, ids: &[Vec<u8>]) {
+        if count == 0 {
+            return;
+        }
+        let finding = self.found.entry(kind).or_insert_with(|| Finding { kind, count: 0, examples: Vec::new() });
+        finding.count += count;
+        let room = FINDING_EXAMPLES_MAX.saturating_sub(finding.examples.len());
+        finding.examples.extend(ids.iter().filter_map(|id| JobId::from_wire(id)).take(room));
+    }
+}
+
+async fn pause(begun: Instant) {
+    tokio::time::sleep(begun.elapsed().min(PAUSE_MAX)).await;
+}

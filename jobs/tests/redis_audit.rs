@@ -1,0 +1,376 @@
+//! What an audit finds after a foreign hand was in the keys of a queue, and what it makes of it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{Commands, Connection};
+use retraced_jobs::job::{Incarnation, JobId, JobState, NewJob, QueueName, RunAt};
+use retraced_jobs::store::redis::RedisStore;
+use retraced_jobs::store::{
+    ClaimRequest, Claims, Desk, Lane, Lanes, Reclaim, Settled, Settlement, Transitions, Verdict,
+};
+use retraced_jobs::trace::FindingKind::{self, *};
+use support::redis_server::RedisServer;
+
+const LEASE: Duration = Duration::from_secs(30);
+
+struct World {
+    server: RedisServer,
+    store: RedisStore,
+    lane: Lane,
+    queue: QueueName,
+}
+
+impl World {
+    async fn new() -> Self {
+        let server = RedisServer::start();
+        let store = RedisStore::connect(&server.url()).await.unwrap();
+        let lane = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 1).take().await;
+        Self { server, store, lane, queue: QueueName::new("q").unwrap() }
+    }
+
+    async fn enqueue(&mut self, names: &[String], run_at: RunAt) {
+        for names in names.chunks(500) {
+            let new = |name: &String| NewJob { id: id(name), run_at, envelope: Bytes::from(vec![b'x'; 100]) };
+            let jobs: Vec<NewJob> = names.iter().map(new).collect();
+            self.store.enqueue(self.lane.next_call(), &self.queue, &jobs).await.unwrap();
+        }
+    }
+
+    async fn claim(&mut self, limit: usize) -> Claims {
+        let request = ClaimRequest { limit, bytes_max: 1 << 20, lease: LEASE, nonce: rand::random() };
+        self.store.claim(self.lane.next_call(), &self.queue, &request).await.unwrap()
+    }
+
+    async fn settle(&mut self, claims: &Claims, verdict: Verdict) -> Vec<Settled> {
+        let record = Bytes::from_static(b"told");
+        let one = |job: &retraced_jobs::store::ClaimedJob| Settlement {
+            id: job.id.clone(),
+            token: job.token,
+            verdict,
+            record: record.clone(),
+        };
+        let settlements: Vec<_> = claims.jobs.iter().map(one).collect();
+        self.store.settle(self.lane.next_call(), &self.queue, &settlements).await.unwrap()
+    }
+
+    /// Three jobs in every state, and five stale entries of cancelled ones; gives the grants of those that run.
+    async fn fill(&mut self) -> Claims {
+        let _: () = redis::cmd("FLUSHALL").query(&mut self.server.connection()).unwrap();
+        for (state, verdict) in [
+            (JobState::Completed, Verdict::Complete { keep: true }),
+            (JobState::Dead, Verdict::Bury),
+            (JobState::Poisoned, Verdict::Poison),
+            (JobState::Delayed, Verdict::Retry { delay: LEASE }),
+        ] {
+            self.enqueue(&names(state), RunAt::Now).await;
+            let claims = self.claim(3).await;
+            self.settle(&claims, verdict).await;
+        }
+        self.enqueue(&names(JobState::Processing), RunAt::Now).await;
+        let held = self.claim(3).await;
+        self.enqueue(&["stale-0".to_owned(), "stale-1".to_owned()], RunAt::Now).await;
+        self.enqueue(&names(JobState::Cancelled), RunAt::Now).await;
+        self.enqueue(&names(JobState::Pending), RunAt::Now).await;
+        let cancelled: Vec<_> = names(JobState::Cancelled).iter().map(|name| id(name).into()).collect();
+        self.store.cancel(self.lane.next_call(), &self.queue, &cancelled).await.unwrap();
+        let discarded = ["stale-0", "stale-1"].map(|name| id(name).into());
+        self.store.discard(self.lane.next_call(), &self.queue, &discarded).await.unwrap();
+        held
+    }
+
+    async fn states(&self) -> Vec<(String, Option<JobState>)> {
+        let mut states = Vec::new();
+        for name in JobState::ALL.into_iter().flat_map(names) {
+            let view = self.store.job(&self.queue, &id(&name)).await.unwrap();
+            states.push((name, view.map(|view| view.state)));
+        }
+        states
+    }
+
+    async fn inspect(&self, mend: bool) -> Vec<(FindingKind, u64)> {
+        let found = self.store.inspect(&self.queue, mend).await.unwrap();
+        assert!(found.iter().all(|finding| finding.examples.len() as u64 <= finding.count), "{found:?}");
+        found.into_iter().map(|finding| (finding.kind, finding.count)).collect()
+    }
+}
+
+fn id(name: &str) -> JobId {
+    JobId::parse(name).unwrap()
+}
+
+fn names(state: JobState) -> Vec<String> {
+    (0..3).map(|n| format!("{state}-{n}")).collect()
+}
+
+fn key(name: &str) -> String {
+    format!("retraced:{{q}}:{name}")
+}
+
+/// A hand in the keys: what it does, what is found then, and the state in which each job of a state is afterwards.
+struct Damage {
+    name: &'static str,
+    hand: fn(&mut Connection),
+    found: &'static [(FindingKind, u64)],
+    moved: &'static [(JobState, JobState)],
+}
+
+const DAMAGES: &[Damage] = &[
+    Damage { name: "nothing", hand: |_| {}, found: &[], moved: &[] },
+    Damage {
+        name: "an entry of pending is gone",
+        hand: |hand| {
+            let entry: Vec<u8> = hand.lindex(key("pending"), -2).unwrap();
+            let _: () = hand.lrem(key("pending"), 1, entry).unwrap();
+        },
+        found: &[(Limbo, 1)],
+        moved: &[],
+    },
+    Damage {
+        name: "pending is gone",
+        hand: |hand| drop_key(hand, "pending"),
+        found: &[(Limbo, 3), (StaleCount, 5)],
+        moved: &[],
+    },
+    Damage { name: "completed is gone", hand: |hand| drop_key(hand, "completed"), found: &[(Limbo, 3)], moved: &[] },
+    Damage { name: "dead is gone", hand: |hand| drop_key(hand, "dead"), found: &[(Limbo, 3)], moved: &[] },
+    Damage { name: "poisoned is gone", hand: |hand| drop_key(hand, "poisoned"), found: &[(Limbo, 3)], moved: &[] },
+    Damage { name: "cancelled is gone", hand: |hand| drop_key(hand, "cancelled"), found: &[(Limbo, 3)], moved: &[] },
+    Damage {
+        name: "delayed is gone, and with it when they were due",
+        hand: |hand| drop_key(hand, "delayed"),
+        found: &[(Limbo, 3)],
+        moved: &[(JobState::Delayed, JobState::Pending)],
+    },
+    Damage {
+        name: "the leases are gone",
+        hand: |hand| drop_key(hand, "lease"),
+        found: &[(GrantWithoutLease, 3)],
+        moved: &[],
+    },
+    Damage {
+        name: "the grants are gone",
+        hand: |hand| drop_key(hand, "grant"),
+        found: &[(LeaseWithoutGrant, 3)],
+        moved: &[],
+    },
+    Damage {
+        name: "leases and grants are gone",
+        hand: |hand| {
+            drop_key(hand, "lease");
+            drop_key(hand, "grant");
+        },
+        found: &[(Limbo, 3)],
+        moved: &[(JobState::Processing, JobState::Pending)],
+    },
+    Damage {
+        name: "the counters are gone",
+        hand: |hand| drop_key(hand, "stats"),
+        found: &[(StaleCount, 5)],
+        moved: &[],
+    },
+    Damage {
+        name: "stale entries are miscounted",
+        hand: |hand| hand.hincr(key("stats"), "stale", 7).unwrap(),
+        found: &[(StaleCount, 7)],
+        moved: &[],
+    },
+    Damage {
+        name: "entries of no job",
+        hand: |hand| {
+            for name in ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"] {
+                let _: () = hand.zadd(key(name), "nobody", 1).unwrap();
+            }
+            for name in ["grant", "past"] {
+                let _: () = hand.hset(key(name), "nobody", "?").unwrap();
+            }
+            let _: () = hand.hset(key("history"), "nobody\x001", "?").unwrap();
+        },
+        found: &[(EntryWithoutJob, 9)],
+        moved: &[],
+    },
+    Damage {
+        name: "dead jobs are in other containers too",
+        hand: |hand| {
+            let _: () = hand.zadd(key("poisoned"), "dead-0", 1).unwrap();
+            let _: () = hand.zadd(key("cancelled"), "dead-0", 1).unwrap();
+            let _: () = hand.zadd(key("lease"), "dead-1", 1).unwrap();
+            let _: () = hand.hset(key("grant"), "dead-2", vec![0_u8; 29]).unwrap();
+        },
+        found: &[(TwoPlaces, 4)],
+        moved: &[],
+    },
+    Damage {
+        name: "pending jobs are dead too",
+        hand: |hand| hand.zadd(key("dead"), "pending-1", 1).unwrap(),
+        // Its entry counts no more: one stale entry that nobody counted.
+        found: &[(TwoPlaces, 1), (StaleCount, 1)],
+        moved: &[],
+    },
+    Damage {
+        name: "a record of a job in no container cannot be read",
+        hand: |hand| {
+            let _: () = hand.hset(key("job"), "dead-0", "short").unwrap();
+            let _: () = hand.zrem(key("dead"), "dead-0").unwrap();
+        },
+        found: &[(Damaged, 1)],
+        moved: &[],
+    },
+];
+
+fn drop_key(hand: &mut Connection, name: &str) {
+    let _: () = hand.del(key(name)).unwrap();
+}
+
+/// Goal: each sort of damage is named, counted and mended, and only looked at where nobody asked for more. Method: every damage on a queue with jobs in every
+/// state; afterwards the queue adds up, a second look finds nothing, no job is gone, and each is where it was or where the table says.
+#[tokio::test]
+async fn whatever_a_foreign_hand_did_is_found_and_mended_and_no_job_is_gone() {
+    let mut world = World::new().await;
+    for damage in DAMAGES {
+        let name = damage.name;
+        let held = world.fill().await;
+        assert!(world.store.audit(&world.queue).await.unwrap().adds_up(), "{name}: before");
+        let before = world.states().await;
+        (damage.hand)(&mut world.server.connection());
+
+        // What is miscounted can only be told when nothing else is wrong.
+        let looked = world.inspect(false).await;
+        let others = damage.found.iter().filter(|(kind, _)| *kind != StaleCount || damage.found.len() == 1);
+        assert_eq!(looked, others.copied().collect::<Vec<_>>(), "{name}: a look");
+        assert_eq!(world.inspect(false).await, looked, "{name}: a look changes nothing");
+        assert_eq!(world.inspect(true).await, damage.found, "{name}");
+        assert_eq!(world.inspect(true).await, [], "{name}: mended is mended");
+        let audit = world.store.audit(&world.queue).await.unwrap();
+        assert_eq!(audit.difference(), 0, "{name}: {audit:?}");
+
+        for ((job, was), (_, is)) in before.into_iter().zip(world.states().await) {
+            let was = was.unwrap();
+            let expected = match name {
+                "pending jobs are dead too" if job == "pending-1" => JobState::Dead,
+                "a record of a job in no container cannot be read" if job == "dead-0" => JobState::Poisoned,
+                _ => damage.moved.iter().find(|(from, _)| *from == was).map_or(was, |(_, to)| *to),
+            };
+            assert_eq!(is, Some(expected), "{name}: {job}");
+        }
+        let moved_on =
+            damage.moved.iter().any(|(from, _)| *from == JobState::Processing) || name == "the grants are gone";
+        let settled = world.settle(&held, Verdict::Complete { keep: false }).await;
+        let expected = if moved_on { Settled::Stale } else { Settled::Done { state: JobState::Completed } };
+        assert_eq!(settled, [expected; 3], "{name}: whoever runs them still holds them");
+        let mut waiting = BTreeSet::new();
+        loop {
+            let claims = world.claim(500).await;
+            if claims.jobs.is_empty() {
+                break;
+            }
+            for job in claims.jobs {
+                assert!(waiting.insert(job.id), "{name}: granted twice");
+            }
+        }
+        let pending = world.store.stats(&world.queue).await.unwrap().pending;
+        assert_eq!(pending, 0, "{name}: what is pending can be claimed");
+        let at_least = if name == "pending jobs are dead too" { 2 } else { 3 };
+        assert!(waiting.len() >= at_least, "{name}: {waiting:?}");
+    }
+}
+
+/// Goal: jobs whose lease lost its grant come back, and those whose grant lost its lease wait for their owner first.
+#[tokio::test]
+async fn what_nobody_can_renew_is_taken_back_and_what_somebody_may_renew_is_not_yet() {
+    let mut world = World::new().await;
+    world.fill().await;
+    let reclaim = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 20 };
+    world.store.reclaim(world.lane.next_call(), &world.queue, &reclaim).await.unwrap();
+    let mut hand = world.server.connection();
+    let _: () = hand.hdel(key("stats"), "grace_until").unwrap();
+    let _: () = hand.hdel(key("grant"), "processing-0").unwrap();
+    let _: () = hand.zrem(key("lease"), "processing-1").unwrap();
+    assert_eq!(world.inspect(true).await, [(GrantWithoutLease, 1), (LeaseWithoutGrant, 1)]);
+    let taken = world.store.reclaim(world.lane.next_call(), &world.queue, &reclaim).await.unwrap();
+    assert_eq!(taken.jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>(), ["processing-0"]);
+}
+
+/// Goal: an audit takes nothing that is on its way for damage. Method: workers enqueue, claim, end attempts in every way, cancel and redrive, while audits that
+/// mend run one after the other; none of them finds anything, and every job is seen to its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_of_a_busy_queue_finds_nothing_and_disturbs_nobody() {
+    const ROUNDS: usize = 60;
+    const BATCH: usize = 40;
+    let server = RedisServer::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let queue = QueueName::new("q").unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let audits = tokio::spawn({
+        let (store, queue, over) = (store.clone(), queue.clone(), over.clone());
+        async move {
+            let mut audits = 0;
+            while !over.load(Ordering::Relaxed) {
+                let found = store.inspect(&queue, true).await.unwrap();
+                assert_eq!(found, [], "in audit {audits}");
+                audits += 1;
+            }
+            audits
+        }
+    });
+    let lanes = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 8);
+    let workers = (0..3).map(|worker| {
+        let (store, queue, lanes) = (store.clone(), queue.clone(), lanes.clone());
+        tokio::spawn(async move {
+            let mut lane = lanes.take().await;
+            for round in 0..ROUNDS {
+                let new = |n: usize| NewJob {
+                    id: id(&format!("{worker}-{round}-{n}")),
+                    run_at: if n.is_multiple_of(5) { RunAt::After(Duration::from_millis(1)) } else { RunAt::Now },
+                    envelope: Bytes::from_static(b"sealed"),
+                };
+                let jobs: Vec<_> = (0..BATCH).map(new).collect();
+                store.enqueue(lane.next_call(), &queue, &jobs).await.unwrap();
+                let called_off = [id(&format!("{worker}-{round}-1")).into(), id(&format!("{worker}-{round}-5")).into()];
+                store.cancel(lane.next_call(), &queue, &called_off).await.unwrap();
+                store.promote(lane.next_call(), &queue, 50).await.unwrap();
+                let request = ClaimRequest { limit: BATCH, bytes_max: 1 << 20, lease: LEASE, nonce: rand::random() };
+                let claims = store.claim(lane.next_call(), &queue, &request).await.unwrap();
+                let ways = [
+                    Verdict::Complete { keep: false },
+                    Verdict::Complete { keep: true },
+                    Verdict::Retry { delay: Duration::ZERO },
+                    Verdict::Retry { delay: Duration::from_millis(1) },
+                    Verdict::ReleaseNow,
+                    Verdict::Bury,
+                    Verdict::Poison,
+                ];
+                let settlements: Vec<_> = claims
+                    .jobs
+                    .iter()
+                    .zip(ways.iter().cycle())
+                    .map(|(job, verdict)| Settlement {
+                        id: job.id.clone(),
+                        token: job.token,
+                        verdict: *verdict,
+                        record: Bytes::from_static(b"told"),
+                    })
+                    .collect();
+                store.settle(lane.next_call(), &queue, &settlements).await.unwrap();
+                store.redrive(lane.next_call(), &queue, &called_off).await.unwrap();
+            }
+        })
+    });
+    for worker in workers.collect::<Vec<_>>() {
+        worker.await.unwrap();
+    }
+    over.store(true, Ordering::Relaxed);
+    assert!(audits.await.unwrap() > 1, "there was time for one audit only");
+    let stats = store.stats(&queue).await.unwrap();
+    assert_eq!(stats.enqueued_total, (3 * ROUNDS * BATCH) as u64);
+    let kept = stats.pending + stats.processing + stats.delayed + stats.dead + stats.poisoned + stats.cancelled;
+    assert_eq!(kept + stats.completed_total, stats.enqueued_total, "{stats:?}");
+    assert_eq!(stats.garbage_total, 0);
+    assert!(store.audit(&queue).await.unwrap().adds_up());
+}

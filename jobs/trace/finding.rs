@@ -1,0 +1,71 @@
+//! What an audit found wrong in a queue.
+
+use std::fmt;
+
+use crate::job::JobId;
+
+/// Jobs a finding names as examples.
+pub const FINDING_EXAMPLES_MAX: usize = 5;
+
+/// One sort of damage, and how much of it: something that no step of ours leaves behind, as a foreign hand, an evicted key or a lost write does.
+///
+/// ```
+/// use retraced_jobs::trace::{Finding, FindingKind};
+/// let finding = Finding { kind: FindingKind::Limbo, count: 1, examples: vec!["welcome-42".parse()?] };
+/// println!("{} {}, as of {}", finding.count, finding.kind.as_str(), finding.examples[0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Finding {
+    /// What is wrong.
+    pub kind: FindingKind,
+    /// How often.
+    pub count: u64,
+    /// Some of the jobs it is about; at most [`FINDING_EXAMPLES_MAX`], and none where there is no job.
+    pub examples: Vec<JobId>,
+}
+
+/// What can be wrong in a queue, and what a repair does about it. No repair deletes a job.
+///
+/// Used in the example of [`Finding`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// An entry of a container, a grant, counters or an attempt of a job that is not kept: dropped.
+    EntryWithoutJob,
+    /// A grant without a lease: the lease is there again for five minutes. A living owner renews it meanwhile; from a dead one it is taken back.
+    GrantWithoutLease,
+    /// A lease without a grant, which nobody can renew or settle: it runs out now, and the job is taken back.
+    LeaseWithoutGrant,
+    /// A job in two containers: it stays in the one its state was read from, and leaves the other.
+    TwoPlaces,
+    /// A job in no container: it goes back where its history says that it was, or else to the front of the queue.
+    Limbo,
+    /// A job whose record cannot be read, in no container: it is set aside as poisoned.
+    Damaged,
+    /// The count of stale entries in the pending list was wrong by this many: counted anew.
+    StaleCount,
+}
+
+impl FindingKind {
+    /// What is wrong, in a few words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FindingKind::EntryWithoutJob => "entries of jobs that are not kept",
+            FindingKind::GrantWithoutLease => "grants without a lease",
+            FindingKind::LeaseWithoutGrant => "leases without a grant",
+            FindingKind::TwoPlaces => "jobs in two containers",
+            FindingKind::Limbo => "jobs in no container",
+            FindingKind::Damaged => "records that cannot be read",
+            FindingKind::StaleCount => "stale entries miscounted",
+        }
+    }
+}
+
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,124 @@
+//! The terminal while the live view has it: entered once, and left in every case, also when something panics.
+
+use std::io::{self, IsTerminal, Stdout, stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
+};
+use ratatui::{Frame, Terminal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Whether the process has the terminal now. The hook on panics must know it, and a terminal is the process' own anyway.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The alternate screen in raw mode. Dropping it leaves both.
+pub(super) struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Screen {
+    /// Takes the terminal, if stdout is one that can be drawn on.
+    pub(super) fn take() -> Option<Self> {
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        let drawable = size().is_ok_and(|(columns, rows)| columns > 0 && rows > 0);
+        if dumb || !stdout().is_terminal() || !drawable {
+            return None;
+        }
+        let screen = Self {
+            terminal: Terminal::new(CrosstermBackend::new(stdout())).ok()?,
+            interrupt: signal(SignalKind::interrupt()).ok()?,
+            terminate: signal(SignalKind::terminate()).ok()?,
+        };
+        enable_raw_mode().ok()?;
+        TAKEN.store(true, Ordering::SeqCst);
+        leave_before_a_panic_is_told();
+        // If this fails, dropping the screen undoes what was done.
+        // Not ratatui's clear, which asks the terminal where its cursor is and waits for an answer.
+        execute!(stdout(), EnterAlternateScreen, Hide, Clear(ClearType::All)).ok()?;
+        Some(screen)
+    }
+
+    /// Waits until a signal asks to end.
+    pub(super) async fn signalled(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Draws, at whatever size the terminal has by now. Gives whether there still is a screen to draw on.
+    pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<bool> {
+        let taken = TAKEN.load(Ordering::SeqCst);
+        if taken {
+            self.terminal.draw(draw)?;
+        }
+        Ok(taken)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+/// Whether somebody has pressed `q`, Escape or Ctrl-C. Never waits.
+pub(super) fn quit_was_pressed() -> io::Result<bool> {
+    let mut quit = false;
+    while event::poll(Duration::ZERO)? {
+        if let Event::Key(key) = event::read()? {
+            quit |= quits(key);
+        }
+    }
+    Ok(quit)
+}
+
+fn quits(key: KeyEvent) -> bool {
+    let pressed = key.kind != KeyEventKind::Release;
+    match key.code {
+        KeyCode::Char('q' | 'Q') | KeyCode::Esc => pressed,
+        KeyCode::Char('c') => pressed && key.modifiers.contains(KeyModifiers::CONTROL),
+        _ => false,
+    }
+}
+
+/// Leaves the terminal as it was, once. What cannot be undone because the terminal is gone needs no undoing.
+fn leave() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        let _ = execute!(stdout(), LeaveAlternateScreen, Show);
+        let _ = disable_raw_mode();
+    }
+}
+
+/// A panic's message belongs on the normal screen. Handlers' panics do not come this far: the runtime catches them first.
+fn leave_before_a_panic_is_told() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        leave();
+        tell(panic);
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn q_escape_and_control_c_quit_and_nothing_else() {
+        let key = |code, modifiers| quits(KeyEvent::new(code, modifiers));
+        assert!(key(KeyCode::Char('q'), KeyModifiers::NONE));
+        assert!(key(KeyCode::Esc, KeyModifiers::NONE));
+        assert!(key(KeyCode::Char('c'), KeyModifiers::CONTROL));
+        assert!(!key(KeyCode::Char('c'), KeyModifiers::NONE));
+        assert!(!key(KeyCode::Char('x'), KeyModifiers::CONTROL));
+        assert!(!quits(KeyEvent::new_with_kind(KeyCode::Char('q'), KeyModifiers::NONE, KeyEventKind::Release)));
+    }
+}

@@ -1,0 +1,390 @@
+//! Many jobs: a long queue, and as many dead letters, beside a worker process. `make scale` runs this with a million of each and prints the figures; `make test`
+//! runs a small form of it, which asserts what must hold at any size and times nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::collections::HashSet;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use retraced::codec::encode_attempt;
+use retraced::job::{AttemptLog, Ended, ExecutorId, Incarnation};
+use retraced::store::{ClaimRequest, Lane, Lanes, Moved, Settlement, Store, Target, Verdict};
+use retraced::{
+    Code, Context, Failure, Job, JobOptions, JobState, Operator, Queue, QueueName, RedisStore, Retention,
+    RetentionRule, Runtime,
+};
+use serde::{Deserialize, Serialize};
+use support::full_scale;
+use support::redis_server::RedisServer;
+use uuid::Uuid;
+
+/// Jobs one call carries, or one page lists.
+const BATCH: usize = 500;
+/// What a worker may take, whatever the length of its queue.
+const WORKER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Longest wait for a worker to be done.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// A job of some 200 bytes.
+#[derive(Serialize, Deserialize)]
+struct Work {
+    text: String,
+    busy_ms: u64,
+}
+
+impl Job for Work {
+    const KIND: &'static str = "work";
+}
+
+async fn work(job: Work, _: Context) -> Result<(), Failure> {
+    if job.busy_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(job.busy_ms)).await;
+    }
+    Ok(())
+}
+
+/// Not a test: what this binary does when a test starts it as a worker process. Does nothing otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn role_of_a_worker_process() {
+    let Ok(url) = std::env::var("RETRACED_TEST_WORKER_OF") else { return };
+    let rule = RetentionRule { age_max: Duration::from_secs(86_400), count_max: 10_000 };
+    // Dead letters stay: the test counts them.
+    let retention = Retention {
+        completed: Some(rule),
+        dead: RetentionRule { count_max: u64::MAX, ..rule },
+        ..Retention::default()
+    };
+    let _runtime = Runtime::builder()
+        .store(RedisStore::connect(&url).await.unwrap())
+        .queue(Queue::new("many").unwrap().concurrency(20).retention(retention))
+        .handler("many", work)
+        .start()
+        .await
+        .unwrap();
+    std::future::pending::<()>().await;
+}
+
+struct Worker(Child);
+
+impl Worker {
+    fn start(server: &RedisServer) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "role_of_a_worker_process", "--nocapture", "--test-threads=1"])
+            .env("RETRACED_TEST_WORKER_OF", server.url())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// The most memory it has held so far, in bytes.
+    fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server, and what it says of the scripts it ran.
+struct World {
+    server: RedisServer,
+    store: Arc<dyn Store>,
+    desk: Operator,
+    lane: Lane,
+    queue: QueueName,
+}
+
+impl World {
+    async fn new() -> Self {
+        let server = RedisServer::start_with(&["--latency-tracking-info-percentiles", "50", "99", "99.9", "100"]);
+        let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+        let lane = Lanes::new(Incarnation::from(Uuid::new_v4()), 1).take().await;
+        let (desk, queue) = (Operator::new(store.clone()), QueueName::new("many").unwrap());
+        Self { server, store, desk, lane, queue }
+    }
+
+    async fn enqueue(&mut self, jobs: usize, busy_ms: u64) {
+        let work = Work { text: "x".repeat(120), busy_ms };
+        for _ in 0..jobs.div_ceil(BATCH) {
+            let sealed: Vec<_> =
+                (0..BATCH).map(|_| retraced::seal_job(&work, &JobOptions::default()).unwrap()).collect();
+            self.store.enqueue(self.lane.next_call(), &self.queue, &sealed).await.unwrap();
+        }
+    }
+
+    /// Buries everything that is pending.
+    async fn bury_all(&mut self) {
+        let log = AttemptLog {
+            incarnation: Incarnation::from(Uuid::new_v4()),
+            executor: ExecutorId { slot: 0, generation: 0 },
+            started_ms: 1,
+            ran_ms: 1,
+            ended: Ended::Failed {
+                code: Code::NetworkError,
+                message: "connection refused by 10.0.0.7:25 after three tries".into(),
+                chain: vec!["connection refused".into()],
+                place: None,
+                backtrace: None,
+                decision: None,
+            },
+            lines: Vec::new(),
+            lines_dropped: 0,
+            progress: None,
+        };
+        let record = encode_attempt(&log);
+        let mut settlements = Vec::new();
+        loop {
+            let request =
+                ClaimRequest { limit: BATCH, bytes_max: 4 << 20, lease: Duration::from_secs(60), nonce: rand() };
+            let call = self.lane.next_call();
+            let (_, claims) = self.store.turn(call, &self.queue, &settlements, &request).await.unwrap();
+            if claims.jobs.is_empty() {
+                return;
+            }
+            let bury = |job: retraced::store::ClaimedJob| Settlement {
+                id: job.id,
+                token: job.token,
+                verdict: Verdict::Bury,
+                record: record.clone(),
+            };
+            settlements = claims.jobs.into_iter().map(bury).collect();
+        }
+    }
+
+    fn info(&self, section: &str) -> String {
+        redis::cmd("INFO").arg(section).query(&mut self.server.connection()).unwrap()
+    }
+
+    /// Forgets what the server measured so far.
+    fn measure(&self) {
+        let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query(&mut self.server.connection()).unwrap();
+    }
+
+    /// How long the scripts ran inside the server since [`measure`](Self::measure).
+    fn tell_scripts(&self, phase: &str) {
+        let field = |text: &str, key: &str| {
+            let at = text.find(key)? + key.len();
+            let number = text[at..].split([',', '\r', '\n']).next()?;
+            number.parse::<f64>().ok()
+        };
+        let (stats, latency) = (self.info("commandstats"), self.info("latencystats"));
+        let of = |text: &str, name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or("").to_owned();
+        let (stats, latency) = (of(&stats, "cmdstat_evalsha:"), of(&latency, "latency_percentiles_usec_evalsha:"));
+        let ms = |key: &str| match field(&latency, key) {
+            Some(us) => format!("{:.2}", us / 1000.0),
+            None => "?".into(),
+        };
+        let calls = field(&stats, "calls=").unwrap_or(0.0);
+        println!("| {phase} | {calls:.0} | {} | {} | {} | {} |", ms("p50="), ms("p99="), ms("p99.9="), ms("p100="));
+    }
+
+    fn tell_scripts_header(&self) {
+        println!("\n| scripts, ms inside the server | calls | p50 | p99 | p99.9 | max |");
+        println!("|---|---|---|---|---|---|");
+    }
+}
+
+fn rand() -> [u8; 8] {
+    *Uuid::new_v4().as_bytes().first_chunk().unwrap()
+}
+
+/// Calls as their caller sees them.
+#[derive(Default)]
+struct Calls(Vec<Duration>);
+
+impl Calls {
+    fn tell(mut self, what: &str) {
+        self.0.sort_unstable();
+        let rank = |share: f64| self.0[((self.0.len() as f64 * share).ceil() as usize).clamp(1, self.0.len()) - 1];
+        let ms = |share: f64| rank(share).as_secs_f64() * 1000.0;
+        println!(
+            "{what}: {} calls, p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.2} ms",
+            self.0.len(),
+            ms(0.5),
+            ms(0.99),
+            ms(0.999),
+            ms(1.0)
+        );
+    }
+}
+
+/// Goal: the length of a queue costs its worker no memory and no script any time. Method: the queue is filled before the worker starts; the worker's peak is asked of
+/// the system, the time of each script of the server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_over_a_long_queue_stays_small() {
+    let jobs = if full_scale() { 1_000_000 } else { 20_000 };
+    let mut world = World::new().await;
+    world.measure();
+    let begun = Instant::now();
+    world.enqueue(jobs, 0).await;
+    println!("{jobs} jobs enqueued in {:.1} s", begun.elapsed().as_secs_f64());
+    world.tell_scripts_header();
+    world.tell_scripts("enqueue, 500 a call");
+
+    world.measure();
+    let begun = Instant::now();
+    let worker = Worker::start(&world.server);
+    let mut told = jobs / 10;
+    let done = loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let stats = world.desk.stats(&world.queue).await.unwrap();
+        let done = stats.completed_total as usize;
+        if full_scale() && done >= told {
+            world.tell_scripts(&format!("worker, {} left", jobs - done));
+            world.measure();
+            told += jobs / 5;
+        }
+        if done == jobs {
+            break stats;
+        }
+        assert!(begun.elapsed() < PATIENCE, "stuck: {stats:?}");
+    };
+    let (took, peak) = (begun.elapsed().as_secs_f64(), worker.peak());
+    println!("\nworker: {:.1} s, {:.0} jobs/s, peak {:.1} MiB", took, jobs as f64 / took, peak as f64 / 1_048_576.0);
+    assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
+    assert_eq!((done.failures_total, done.crashes_total, done.releases_total), (0, 0, 0), "{done:?}");
+    drop(worker);
+    let audit = world.desk.audit(&world.queue, false).await.unwrap();
+    assert!(audit.after.adds_up() && audit.findings.is_empty(), "{audit:?}");
+}
+
+/// How fast the worker gets on, and its longest pause, told phase by phase.
+struct Pace {
+    desk: Operator,
+    queue: QueueName,
+    phase: String,
+    begun: Instant,
+    done: u64,
+    over: Arc<AtomicBool>,
+    watch: tokio::task::JoinHandle<Duration>,
+}
+
+impl Pace {
+    async fn of(world: &World, phase: &str) -> Self {
+        let (desk, queue, over) = (world.desk.clone(), world.queue.clone(), Arc::new(AtomicBool::new(false)));
+        let done = desk.stats(&queue).await.unwrap().completed_total;
+        let watch = tokio::spawn({
+            let (desk, queue, over) = (desk.clone(), queue.clone(), over.clone());
+            async move {
+                let (mut last, mut since, mut longest) = (done, Instant::now(), Duration::ZERO);
+                while !over.load(Ordering::Relaxed) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    let now = desk.stats(&queue).await.unwrap().completed_total;
+                    if now > last {
+                        longest = longest.max(since.elapsed());
+                        (last, since) = (now, Instant::now());
+                    }
+                }
+                longest.max(since.elapsed())
+            }
+        });
+        Self { desk, queue, phase: phase.into(), begun: Instant::now(), done, over, watch }
+    }
+
+    /// Jobs the worker did meanwhile.
+    async fn end(self) -> u64 {
+        self.over.store(true, Ordering::Relaxed);
+        let pause = self.watch.await.unwrap();
+        let done = self.desk.stats(&self.queue).await.unwrap().completed_total - self.done;
+        let took = self.begun.elapsed().as_secs_f64();
+        println!(
+            "worker {}: {:.0} jobs/s over {took:.1} s, longest pause {:.0} ms",
+            self.phase,
+            done as f64 / took,
+            pause.as_secs_f64() * 1000.0
+        );
+        done
+    }
+}
+
+/// Goal: as many dead letters as there may be are listed page by page and discarded in slices, each once, and the worker of the queue goes on beside it. Method: the
+/// worker's handlers take 10 ms, so that its pace is theirs as long as nobody is in its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_listed_and_discarded_beside_a_worker_that_goes_on() {
+    let letters = if full_scale() { 1_000_000 } else { 5_000 };
+    let mut world = World::new().await;
+    world.enqueue(letters, 0).await;
+    world.bury_all().await;
+    let used = world.info("memory").lines().find_map(|line| line.strip_prefix("used_memory_human:").map(str::to_owned));
+    println!("{letters} dead letters, {} in the server", used.unwrap_or_default());
+    world.enqueue(if full_scale() { 400_000 } else { 20_000 }, 10).await;
+    let worker = Worker::start(&world.server);
+    let some_done = || async { world.desk.stats(&world.queue).await.unwrap().completed_total > 100 };
+    support::eventually("the worker's beginning", Duration::from_secs(60), some_done).await;
+
+    if full_scale() {
+        world.measure();
+        let pace = Pace::of(&world, "alone").await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        pace.end().await;
+        world.tell_scripts_header();
+        world.tell_scripts("worker alone");
+    }
+
+    world.measure();
+    let pace = Pace::of(&world, "beside the lists").await;
+    let (mut seen, mut from, mut calls) = (HashSet::new(), None, Calls::default());
+    loop {
+        let called = Instant::now();
+        let page = world.desk.jobs(&world.queue, JobState::Dead, from, BATCH).await.unwrap();
+        calls.0.push(called.elapsed());
+        for job in page.jobs {
+            assert!(job.last_error.is_some());
+            assert!(seen.insert(job.id), "listed twice");
+        }
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), letters);
+    drop(seen);
+    pace.end().await;
+    calls.tell("pages of 500 dead letters");
+    world.tell_scripts_header();
+    world.tell_scripts("worker and lists");
+
+    world.measure();
+    let pace = Pace::of(&world, "beside the discards").await;
+    let (mut gone, mut calls) = (0, Calls::default());
+    loop {
+        let page = world.desk.jobs(&world.queue, JobState::Dead, None, BATCH).await.unwrap();
+        if page.jobs.is_empty() {
+            break;
+        }
+        let called = Instant::now();
+        let moved = world.desk.discard(&world.queue, page.jobs.iter().map(Target::from)).await.unwrap();
+        calls.0.push(called.elapsed());
+        let discarded = Moved::Moved { from: JobState::Dead, to: None };
+        assert!(moved.iter().all(|moved| *moved == discarded), "{moved:?}");
+        gone += moved.len();
+    }
+    assert_eq!(gone, letters);
+    pace.end().await;
+    calls.tell("discards of 500 dead letters");
+    world.tell_scripts_header();
+    world.tell_scripts("worker, lists and discards");
+
+    let stats = world.desk.stats(&world.queue).await.unwrap();
+    assert!(stats.completed_total > 100 && stats.pending > 0, "the worker was done too early to tell: {stats:?}");
+    assert_eq!((stats.dead, stats.failures_total), (0, letters as u64), "{stats:?}");
+    let peak = worker.peak();
+    println!("worker's peak: {:.1} MiB", peak as f64 / 1_048_576.0);
+    assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
+    drop(worker);
+    let begun = Instant::now();
+    let audit = world.desk.audit(&world.queue, true).await.unwrap();
+    println!("an audit of {} jobs: {:.1} s", audit.after.jobs, begun.elapsed().as_secs_f64());
+    assert!(audit.after.adds_up() && audit.findings.is_empty(), "{audit:?}");
+}
