@@ -80,7 +80,8 @@ impl Book {
     /// Waits until so many jobs succeeded. One may wait at a time; whoever runs the measurement bounds it.
     pub(super) async fn handled(&self, jobs: u64) {
         self.awaited.store(jobs, Ordering::SeqCst);
-        if self.handled.load(Ordering::SeqCst) < jobs {
+        // A word meant for the wait before may still be there.
+        while self.handled.load(Ordering::SeqCst) < jobs {
             self.reached.notified().await;
         }
     }
