@@ -208,7 +208,7 @@ impl Operator {
     }
 
     /// Looks through a whole queue for what no step of ReTraced leaves behind: jobs in no container or in two, grants without a lease, entries of jobs that are not
-    /// kept. With `repair` it is mended: every job is in one place again, and no job is deleted. Workers go on meanwhile. Takes some 20 s for a million jobs, and
+    /// kept. With `repair` it is mended: every job is in one place again, and no job is deleted. Workers go on meanwhile. Takes about a minute for a million jobs, and
     /// gives up after [`AUDIT_PATIENCE`]; what was mended until then stays so.
     ///
     /// # Errors

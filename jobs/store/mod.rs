@@ -284,7 +284,7 @@ pub trait Desk: Send + Sync + 'static {
 
     /// Looks through a whole queue, in small steps, for what no step of ours leaves behind: jobs in no container or in two, grants without a lease, entries of
     /// jobs that are not kept, a wrong count. With `mend` it is mended, and no job is deleted. Everything goes on meanwhile; sent twice, or by two at a time,
-    /// it does no harm. Takes as long as the queue is large: some 20 s for a million jobs.
+    /// it does no harm. Takes as long as the queue is large: about a minute for a million jobs.
     fn inspect<'a>(&'a self, queue: &'a QueueName, mend: bool) -> StoreFuture<'a, Vec<Finding>>;
 }
 
