@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::store::BATCH_MAX;
 
 use crate::errand::{self, Errand};
 use crate::house::{House, Room};
@@ -15,7 +16,7 @@ use crate::house::{House, Room};
 /// Longest sleep: how late a delayed job may be noticed when a hint is lost.
 pub const LOOK_MAX: Duration = Duration::from_secs(1);
 /// Jobs promoted in one call.
-pub const PROMOTE_MAX: usize = 500;
+pub const PROMOTE_MAX: usize = BATCH_MAX;
 
 /// What the retry scheduler is told.
 #[derive(Debug)]

@@ -91,7 +91,7 @@ impl ClientQueue {
     /// Enqueues many sealed jobs in as few round trips as their number allows; one receipt a job, in order.
     ///
     /// # Errors
-    /// [`EnqueueError`] for the first slice of 500 that was not taken. Slices before it are stored; the ids make it safe to send all of them again.
+    /// [`EnqueueError`] for the first slice of 200 that was not taken. Slices before it are stored; the ids make it safe to send all of them again.
     pub async fn enqueue_all(&self, jobs: &[NewJob], patience: Duration) -> Result<Vec<Receipt>, EnqueueError> {
         let mut receipts = Vec::with_capacity(jobs.len());
         for slice in jobs.chunks(BATCH_MAX) {

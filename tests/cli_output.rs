@@ -179,7 +179,7 @@ fn into_full_disk(mut command: Command) -> Finished {
 fn output_that_cannot_be_written_is_a_failure_and_what_was_done_is_told() {
     let house = House::new();
     let file = tempfile::NamedTempFile::new().unwrap();
-    let lines: String = (0..700).map(|n| format!("{{\"kind\":\"k\",\"payload\":{n}}}\n")).collect();
+    let lines: String = (0..300).map(|n| format!("{{\"kind\":\"k\",\"payload\":{n}}}\n")).collect();
     std::fs::write(file.path(), lines).unwrap();
     let full = "error: the output cannot be written: No space left on device (os error 28)";
     for (arguments, told) in [
@@ -190,13 +190,13 @@ fn output_that_cannot_be_written_is_a_failure_and_what_was_done_is_told() {
         (&["completions", "bash"], ""),
         (
             &["enqueue", "--queue", "q", "--from", file.path().to_str().unwrap()],
-            "; stored before that: 500 jobs, up to line 500",
+            "; stored before that: 200 jobs, up to line 200",
         ),
     ] {
         let finished = into_full_disk(house.command(arguments));
         assert_eq!((finished.status, finished.stderr), (Some(1), format!("{full}{told}\n")), "{arguments:?}");
     }
-    assert_eq!(house.one(&["queue", "stats", "q"])["pending"], json!(501));
+    assert_eq!(house.one(&["queue", "stats", "q"])["pending"], json!(201));
 }
 
 #[test]

@@ -112,6 +112,12 @@ impl Drop for Demo {
 
 impl Terminal {
     fn with_demo(columns: u16, rows: u16, more: &[&str]) -> Self {
+        let mut demo = retraced();
+        demo.arg("demo").args(more);
+        Self::with(demo, columns, rows)
+    }
+
+    fn with(mut demo: Command, columns: u16, rows: u16) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -120,7 +126,7 @@ impl Terminal {
         let its = File::options().read(true).write(true).custom_flags(flags).open(path).unwrap();
         let end = || Stdio::from(its.try_clone().unwrap());
         resize(&its, columns, rows);
-        let child = retraced().arg("demo").args(more).stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let child = demo.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let ours = File::from(ours);
         let printed = Arc::new(Mutex::new(Vec::new()));
         let reader = std::thread::spawn({
@@ -196,6 +202,20 @@ fn the_demo_is_drawn_on_a_terminal_of_any_size_and_then_tells_its_end_on_the_nor
     }
     assert!(!after.contains('\u{1b}'), "{after:?}");
     assert!(after.lines().all(|line| line.trim_end().chars().count() <= 120), "{after}");
+}
+
+/// Bold and dim are no colours.
+#[test]
+fn a_demo_without_colours_has_none_and_one_with_colours_has_some() {
+    let coloured = |text: &str| text.contains("[38;5;") || text.contains("[31m") || text.contains("[32m");
+    let choices = [("never", "CLICOLOR_FORCE", false), ("auto", "NO_COLOR", false), ("always", "NO_COLOR", true)];
+    for (choice, variable, expected) in choices {
+        let mut demo = retraced();
+        demo.args(["demo", "--color", choice]).env_remove("NO_COLOR").env(variable, "1");
+        let terminal = Terminal::with(demo, 80, 24);
+        terminal.until_printed("quits");
+        assert_eq!(coloured(&terminal.printed()), expected, "{choice}: {:?}", terminal.printed());
+    }
 }
 
 #[test]

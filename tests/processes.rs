@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use retraced::store::Store;
+use retraced::store::{BATCH_MAX, Store};
 use retraced::{Client, Context, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore, Runtime, State};
 use serde::{Deserialize, Serialize};
 use support::redis_server::RedisServer;
@@ -109,7 +109,7 @@ impl Kill {
         let at_ms = unix_ms();
         let (mut held, mut from) = (HashMap::new(), None);
         loop {
-            let page = desk.jobs(queue, JobState::Processing, from, 500).await.unwrap();
+            let page = desk.jobs(queue, JobState::Processing, from, BATCH_MAX).await.unwrap();
             for job in page.jobs {
                 let (number, grant) = (job.id.to_string().parse().unwrap(), job.counters.attempts);
                 // Leases of those that died before are still there.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use retraced::codec::encode_attempt;
 use retraced::job::{AttemptLog, Ended, ExecutorId, Incarnation};
-use retraced::store::{ClaimRequest, Lane, Lanes, Moved, Settlement, Store, Target, Verdict};
+use retraced::store::{BATCH_MAX, ClaimRequest, Lane, Lanes, Moved, Settlement, Store, Target, Verdict};
 use retraced::{
     Code, Context, Failure, Job, JobOptions, JobState, Operator, Queue, QueueName, RedisStore, Retention,
     RetentionRule, Runtime,
@@ -23,7 +23,7 @@ use support::redis_server::RedisServer;
 use uuid::Uuid;
 
 /// Jobs one call carries, or one page lists.
-const BATCH: usize = 500;
+const BATCH: usize = BATCH_MAX;
 /// What a worker may take, whatever the length of its queue.
 const WORKER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Longest wait for a worker to be done.
@@ -230,7 +230,7 @@ async fn a_worker_over_a_long_queue_stays_small() {
     world.enqueue(jobs, 0).await;
     println!("{jobs} jobs enqueued in {:.1} s", begun.elapsed().as_secs_f64());
     world.tell_scripts_header();
-    world.tell_scripts("enqueue, 500 a call");
+    world.tell_scripts(&format!("enqueue, {BATCH} a call"));
 
     world.measure();
     let begun = Instant::now();
@@ -351,7 +351,7 @@ async fn dead_letters_are_listed_and_discarded_beside_a_worker_that_goes_on() {
     assert_eq!(seen.len(), letters);
     drop(seen);
     pace.end().await;
-    calls.tell("pages of 500 dead letters");
+    calls.tell(&format!("pages of {BATCH} dead letters"));
     world.tell_scripts_header();
     world.tell_scripts("worker and lists");
 
@@ -372,7 +372,7 @@ async fn dead_letters_are_listed_and_discarded_beside_a_worker_that_goes_on() {
     }
     assert_eq!(gone, letters);
     pace.end().await;
-    calls.tell("discards of 500 dead letters");
+    calls.tell(&format!("discards of {BATCH} dead letters"));
     world.tell_scripts_header();
     world.tell_scripts("worker, lists and discards");
 

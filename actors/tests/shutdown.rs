@@ -3,7 +3,7 @@
 use retraced_actors::{Drained, Ending, EnqueueError};
 use retraced_jobs::context::Stop;
 use retraced_jobs::job::{JobState, RunAt};
-use retraced_jobs::store::Ledger;
+use retraced_jobs::store::{BATCH_MAX, Ledger};
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
@@ -156,7 +156,7 @@ async fn what_happens_last_is_kept_in_the_ledger_too() {
     world.enqueue("one", Work::then(Do::FailPermanent)).await;
     world.until("it ran", || world.book.ended() == 1).await;
     world.shut_down().await;
-    let kept = world.store.events(None, 500).await.unwrap().events;
+    let kept = world.store.events(None, BATCH_MAX).await.unwrap().events;
     assert!(kept.iter().any(|event| matches!(event.kind, EventKind::JobPoisoned { .. })), "{kept:?}");
     assert_eq!(world.store.workers().await.unwrap().len(), 0);
     world.leave();

@@ -20,7 +20,7 @@ use redis::{AsyncConnectionConfig, Client, Script, Value};
 use retraced_jobs::job::{Incarnation, JobId, Lease, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    ClaimRequest, Desk, Lane, Lanes, Retention, RetentionRule, Settlement, Transitions, TrimPolicy, Verdict,
+    BATCH_MAX, ClaimRequest, Desk, Lane, Lanes, Retention, RetentionRule, Settlement, Transitions, TrimPolicy, Verdict,
 };
 
 const BATCH: usize = 64;
@@ -309,7 +309,7 @@ async fn trim(store: &RedisStore, lanes: &Lanes) {
     let none = RetentionRule { age_max: Duration::ZERO, count_max: 0 };
     let retention = Retention { completed: None, dead: none, poisoned: none, cancelled: none };
     let mut lane = lanes.take().await;
-    while store.trim(lane.next_call(), &queue, &TrimPolicy { retention, limit: 500 }).await.unwrap().more {}
+    while store.trim(lane.next_call(), &queue, &TrimPolicy { retention, limit: BATCH_MAX }).await.unwrap().more {}
 }
 
 #[derive(Default)]
@@ -449,5 +449,5 @@ async fn main() {
             get("memory"),
         );
     }
-    println!("\nTrimming what was kept, 500 a call: {:.0} jobs/s.", figures.median(3, "trim"));
+    println!("\nTrimming what was kept, {BATCH_MAX} a call: {:.0} jobs/s.", figures.median(3, "trim"));
 }

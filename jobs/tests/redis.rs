@@ -14,8 +14,8 @@ use redis::Commands;
 use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
 use retraced_jobs::store::{
-    CallId, ClaimRequest, Claims, Desk, Enqueued, Hint, Lane, Lanes, Leases, Ledger, Moved, Reclaim, Retention,
-    RetentionRule, Settled, Settlement, Store, StoreError, Transitions, TrimPolicy, Verdict,
+    BATCH_MAX, CallId, ClaimRequest, Claims, Desk, Enqueued, Hint, Lane, Lanes, Leases, Ledger, Moved, Reclaim,
+    Retention, RetentionRule, Settled, Settlement, Store, StoreError, Transitions, TrimPolicy, Verdict,
 };
 use retraced_jobs::trace::FindingKind;
 use support::redis_server::RedisServer;
@@ -454,12 +454,12 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
         first.get_or_insert(claims);
     }
     assert_eq!(seen, ["good", "later"]);
-    let reclaim = Reclaim { limit: 500, lease: LEASE, crashes_max: 3, losses_max: 20 };
+    let reclaim = Reclaim { limit: BATCH_MAX, lease: LEASE, crashes_max: 3, losses_max: 20 };
     store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
     let _: () = hand.hdel(world.key("stats"), "grace_until").unwrap();
     let reclaimed = store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
     assert_eq!(reclaimed.jobs, [], "leases of no job");
-    store.promote(world.call(), &queue, 500).await.unwrap();
+    store.promote(world.call(), &queue, BATCH_MAX).await.unwrap();
     store.reconcile(world.call(), &queue, Incarnation::from(uuid::Uuid::nil()), &[], None).await.unwrap();
     store.cancel(world.call(), &queue, &[id("good").into()]).await.unwrap();
     for state in JobState::ALL {
@@ -658,15 +658,15 @@ async fn a_cut_connection_is_replaced() {
 #[tokio::test]
 async fn stale_entries_of_cancelled_jobs_are_passed_over() {
     let mut world = World::new().await;
-    let names: Vec<String> = (0..300).map(|n| format!("job-{n}")).collect();
+    let names: Vec<String> = (0..BATCH_MAX).map(|n| format!("job-{n}")).collect();
     world.enqueue(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    let cancelled: Vec<_> = names[..299].iter().map(|name| id(name).into()).collect();
+    let cancelled: Vec<_> = names[..BATCH_MAX - 1].iter().map(|name| id(name).into()).collect();
     let call = world.call();
     let moved = world.store.cancel(call, &world.queue, &cancelled).await.unwrap();
     assert!(moved.iter().all(|one| matches!(one, Moved::Moved { to: Some(JobState::Cancelled), .. })));
     assert_eq!(world.store.stats(&world.queue).await.unwrap().pending, 1);
     assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
-    assert_eq!(ids(&world.claim(2).await), ["job-299"]);
+    assert_eq!(ids(&world.claim(2).await), [names[BATCH_MAX - 1].as_str()]);
     assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
     // A fresh start is a new entry; the old one stays dead.
     let call = world.call();

@@ -13,7 +13,7 @@ use redis::{Commands, Connection};
 use retraced_jobs::job::{Incarnation, JobId, JobState, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    ClaimRequest, Claims, Desk, Lane, Lanes, Reclaim, Settled, Settlement, Transitions, Verdict,
+    BATCH_MAX, ClaimRequest, Claims, Desk, Lane, Lanes, Reclaim, Settled, Settlement, Transitions, Verdict,
 };
 use retraced_jobs::trace::FindingKind::{self, *};
 use support::redis_server::RedisServer;
@@ -36,7 +36,7 @@ impl World {
     }
 
     async fn enqueue(&mut self, names: &[String], run_at: RunAt) {
-        for names in names.chunks(500) {
+        for names in names.chunks(BATCH_MAX) {
             let new = |name: &String| NewJob { id: id(name), run_at, envelope: Bytes::from(vec![b'x'; 100]) };
             let jobs: Vec<NewJob> = names.iter().map(new).collect();
             self.store.enqueue(self.lane.next_call(), &self.queue, &jobs).await.unwrap();
@@ -266,7 +266,7 @@ async fn whatever_a_foreign_hand_did_is_found_and_mended_and_no_job_is_gone() {
         assert_eq!(settled, [expected; 3], "{name}: whoever runs them still holds them");
         let mut waiting = BTreeSet::new();
         loop {
-            let claims = world.claim(500).await;
+            let claims = world.claim(BATCH_MAX).await;
             if claims.jobs.is_empty() {
                 break;
             }

@@ -25,20 +25,20 @@ const SEARCH_STEP: u64 = 2_000;
 pub(super) enum Dead {
     /// List dead and poisoned jobs, latest first.
     List(List),
-    /// Show everything that is known of them.
+    /// Show everything that is known of these dead letters; `retraced trace` tells the story of one.
     #[command(
         override_usage = "retraced dead show [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Show(Selection),
     /// Give them a fresh start: failures and crashes begin again at zero.
     #[command(
-        after_help = "Many are taken in slices, latest first. A job that dies again meanwhile is not taken twice, and one that\nsomebody else moves is left alone.",
+        after_help = "Many are taken in slices, latest first. A job that dies again meanwhile is not taken twice, and one that somebody else moves is left alone.",
         override_usage = "retraced dead redrive [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Redrive(Selection),
     /// Remove them with their history, for good.
     #[command(
-        after_help = "Many are taken in slices, latest first. A job that dies meanwhile is not taken, and one that somebody else\nmoves is left alone. There is no way back: `retraced dead list` with the same options shows them first.",
+        after_help = "Many are taken in slices, latest first. A job that dies meanwhile is not taken, and one that somebody else moves is left alone. There is no way back: `retraced dead list` with the same options shows them first.",
         override_usage = "retraced dead discard [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Discard(Selection),

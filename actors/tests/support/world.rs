@@ -16,7 +16,7 @@ use retraced_jobs::handler::{Handlers, JobOptions, States, seal_job};
 use retraced_jobs::job::{Incarnation, JobId, JobState, QueueName, RunAt};
 use retraced_jobs::retry::Retry;
 use retraced_jobs::store::memory::MemoryStore;
-use retraced_jobs::store::{CallId, Desk, Lanes, QueueStats};
+use retraced_jobs::store::{BATCH_MAX, CallId, Desk, Lanes, QueueStats};
 use retraced_jobs::trace::{EventKind, JobView, SupervisionEvent};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
@@ -289,9 +289,9 @@ impl World {
         self.store.stats(&self.queue).now_or_never().unwrap().unwrap()
     }
 
-    /// The queue from its front, at most 500.
+    /// The queue from its front, at most one page.
     pub fn pending(&self) -> Vec<JobId> {
-        let page = self.store.jobs(&self.queue, JobState::Pending, None, 500).now_or_never().unwrap().unwrap();
+        let page = self.store.jobs(&self.queue, JobState::Pending, None, BATCH_MAX).now_or_never().unwrap().unwrap();
         page.jobs.into_iter().map(|job| job.id).collect()
     }
 

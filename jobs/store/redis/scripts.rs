@@ -9,14 +9,12 @@ use super::keys::{self, QueueKeys};
 use super::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body, state_of};
 use crate::job::{Counters, Incarnation, JobId, JobState, Lease, NewJob, Nonce, RunAt, Token};
 use crate::store::{
-    AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobPage, Moved, Promoted, QueueStats,
-    Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError, Target,
-    TrimPolicy, Trimmed, Verdict,
+    AuditReport, BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobPage, Moved, Promoted,
+    QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError,
+    Target, TrimPolicy, Trimmed, Verdict,
 };
 use crate::trace::{Claimant, JobSummary, JobView};
 
-/// Grants, lanes or fields one slice of a scan looks at.
-const SCAN_SLICE: usize = 500;
 /// What six bytes hold; a longer duration or later instant counts as this one, thousands of years away.
 const SIX_BYTES_MAX: u64 = (1 << 48) - 1;
 
@@ -401,7 +399,7 @@ pub(super) async fn reconcile(
     let cursor = scan_cursor("reconcile", cursor)?;
     let mut reply = on_queue("reconcile", link, keys, &RECONCILE, |command| {
         lane(command, call, b'o', keys);
-        command.arg(&owner.as_bytes()[..]).arg(cursor).arg(SCAN_SLICE);
+        command.arg(&owner.as_bytes()[..]).arg(cursor).arg(BATCH_MAX);
         for nonce in lost {
             command.arg(&nonce[..]);
         }
@@ -843,7 +841,7 @@ pub(super) async fn forget(link: &Link, keys: &QueueKeys, incarnation: Incarnati
     let mut cursor = 0;
     loop {
         let mut reply = on_queue("forget", link, keys, &FORGET, |command| {
-            command.arg(&incarnation.as_bytes()[..]).arg(cursor).arg(SCAN_SLICE);
+            command.arg(&incarnation.as_bytes()[..]).arg(cursor).arg(BATCH_MAX);
         })
         .await?;
         reply.status()?;

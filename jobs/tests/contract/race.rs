@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use retraced_jobs::job::{JobId, JobState, RunAt};
-use retraced_jobs::store::{ClaimedJob, Enqueued, Moved, Reclaim, Settled, Verdict};
+use retraced_jobs::store::{BATCH_MAX, ClaimedJob, Enqueued, Moved, Reclaim, Settled, Verdict};
 
 use super::{LONG, SHORT, Worker, World, id, ids};
 
@@ -41,7 +41,7 @@ pub(crate) async fn a_job_is_created_once_whoever_sends_it(world: &dyn World, wo
 }
 
 pub(crate) async fn a_job_is_granted_once_whoever_claims(world: &dyn World, worker: Worker) {
-    worker.enqueue(&ids(300)).await;
+    worker.enqueue(&ids(BATCH_MAX)).await;
     let claimed = at_once(world, |worker| async move {
         let mut claimed = Vec::new();
         loop {
@@ -52,7 +52,7 @@ pub(crate) async fn a_job_is_granted_once_whoever_claims(world: &dyn World, work
             claimed.extend(jobs.into_iter().map(|job| job.id));
         }
     });
-    assert_eq!(once_each(claimed.await.into_iter().flatten()), BTreeSet::from_iter(ids(300)));
+    assert_eq!(once_each(claimed.await.into_iter().flatten()), BTreeSet::from_iter(ids(BATCH_MAX)));
 }
 
 pub(crate) async fn a_lease_is_taken_back_once_and_a_due_job_promoted_once(world: &dyn World, worker: Worker) {

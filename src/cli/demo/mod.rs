@@ -12,7 +12,6 @@ mod summary;
 mod view;
 mod voice;
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
@@ -42,12 +41,13 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
         let out = &desk.out;
-        let on_terminal = std::io::stdout().is_terminal();
-        let colour = on_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         // The screen is taken before anything runs: so its hook on panics stands behind the one that catches the handlers'.
         let face = match (out.is_json(), self.plain) {
             (true, _) => Face::Json,
-            (false, false) => Screen::take().map_or(Face::Plain, |screen| Face::Live { screen, colour }),
+            (false, false) => {
+                let colour = out.is_coloured();
+                Screen::take(colour).map_or(Face::Plain, |screen| Face::Live { screen, colour })
+            }
             (false, true) => Face::Plain,
         };
         let mut play = Play::new(out, Stage::set().await?, face);

@@ -1,8 +1,9 @@
 //! The normal screen, or a pipe: texts laid out for the width there is.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
-use crate::cli::output::Output;
+use super::story::{Line, Mark};
+use crate::cli::output::{Output, Style, room};
 
 /// Columns where there is no terminal to ask.
 const WIDTH_DEFAULT: usize = 100;
@@ -17,29 +18,31 @@ const NARROW: usize = 60;
 /// What people are told; in JSON, nothing is.
 pub(super) struct Page<'a> {
     out: &'a Output,
-    /// The terminal's; in a pipe lines are as long as they are.
-    width: Option<usize>,
+    /// The terminal's columns; in a pipe lines are as long as they are.
+    room: Option<usize>,
 }
 
 impl<'a> Page<'a> {
     pub(super) fn new(out: &'a Output) -> Self {
-        let on_terminal = io::stdout().is_terminal();
-        let size = if on_terminal { ratatui::crossterm::terminal::size().ok() } else { None };
-        Self { out, width: size.map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0) }
-    }
-
-    /// Columns for what is laid out in any case.
-    pub(super) fn width(&self) -> usize {
-        self.width.unwrap_or(WIDTH_DEFAULT)
+        Self { out, room: room() }
     }
 
     /// A text of one line or several.
     pub(super) fn say(&self, text: &str) -> io::Result<()> {
-        match (self.out.is_json(), self.width) {
-            (true, _) => Ok(()),
-            (false, Some(width)) => self.out.line(&fitted(text, width)),
-            (false, None) => self.out.line(text),
-        }
+        if self.out.is_json() { Ok(()) } else { self.out.line(&self.fitted(text)) }
+    }
+
+    /// A line of the story, its mark coloured where colours are wanted.
+    pub(super) fn tell(&self, line: &Line) -> io::Result<()> {
+        let style = match line.mark {
+            Mark::Failed => Style::Bad,
+            Mark::Mended => Style::Good,
+            Mark::Later => Style::Warn,
+            Mark::Note => Style::Dim,
+        };
+        let glyph = line.mark.glyph();
+        // Painted when it is laid out: what paints it takes no columns.
+        self.out.line(&self.fitted(&line.plain()).replacen(glyph, &self.out.paint(style, glyph), 1))
     }
 
     /// Rows of two cells, if there are any.
@@ -47,7 +50,13 @@ impl<'a> Page<'a> {
         if self.out.is_json() || rows.is_empty() {
             return Ok(());
         }
-        self.out.line(&two_columns(headers, rows, self.width()))
+        let text = two_columns(headers, rows, self.room.unwrap_or(WIDTH_DEFAULT));
+        let painted = |text: String, header: &str| text.replacen(header, &self.out.paint(Style::Head, header), 1);
+        self.out.line(&headers.into_iter().fold(text, painted))
+    }
+
+    fn fitted(&self, text: &str) -> String {
+        self.room.map_or_else(|| text.to_owned(), |room| fitted(text, room))
     }
 }
 

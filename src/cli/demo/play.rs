@@ -268,7 +268,7 @@ impl<'a> Play<'a> {
         let new = &self.story.lines[self.printed..];
         if let Face::Plain = self.face {
             let page = Page::new(self.out);
-            new.iter().try_for_each(|line| page.say(&line.plain()))?;
+            new.iter().try_for_each(|line| page.tell(line))?;
         }
         self.printed = self.story.lines.len();
         Ok(())

@@ -8,6 +8,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
+use ratatui::crossterm::style::force_color_output;
 use ratatui::crossterm::terminal::{
     Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
@@ -26,7 +27,7 @@ pub(super) struct Screen {
 
 impl Screen {
     /// Takes the terminal, if stdout is one that can be drawn on.
-    pub(super) fn take() -> Option<Self> {
+    pub(super) fn take(colour: bool) -> Option<Self> {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         let drawable = size().is_ok_and(|(columns, rows)| columns > 0 && rows > 0);
         if dumb || !stdout().is_terminal() || !drawable {
@@ -38,6 +39,8 @@ impl Screen {
             terminate: signal(SignalKind::terminate()).ok()?,
         };
         enable_raw_mode().ok()?;
+        // Whether there is colour was decided already.
+        force_color_output(colour);
         TAKEN.store(true, Ordering::SeqCst);
         leave_before_a_panic_is_told();
         // If this fails, dropping the screen undoes what was done.

@@ -7,7 +7,7 @@ use super::page::Page;
 use super::play::{End, SHOP};
 use super::story::{Mishap, Story, Trouble, soon};
 use crate::cli::error::CliError;
-use crate::cli::output::{Output, jobs, printable};
+use crate::cli::output::{Column, Output, jobs, printable};
 use crate::cli::shape::{JobShape, StatsShape};
 use crate::{Operator, Trace};
 
@@ -24,7 +24,7 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, story: &Story, e
         return Ok(());
     }
     page.say("")?;
-    counts(out, story, page.width())?;
+    counts(out, story)?;
     let told = story.queues.iter().map(|(queue, _)| queue).find(|queue| queue.as_str() == SHOP);
     if let (Some(queue), Ok(id)) = (told, JobId::parse(HERO))
         && let Some(view) = operator.job(queue, &id).await?
@@ -56,28 +56,21 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, story: &Story, e
 }
 
 /// How many jobs ended how, by queue.
-fn counts(out: &Output, story: &Story, width: usize) -> std::io::Result<()> {
-    type Count = (&'static str, fn(&StatsShape) -> u64);
-    let columns: [Count; 6] = [
-        ("COMPLETED", |row| row.completed),
-        ("DEAD", |row| row.dead),
-        ("POISONED", |row| row.poisoned),
-        ("ENQUEUED", |row| row.enqueued),
-        ("FAILED TRIES", |row| row.failures),
-        ("HANDED BACK", |row| row.releases),
-    ];
-    let names = story.queues.iter().map(|(queue, _)| queue.as_str().len()).max().unwrap_or(0).max("QUEUE".len());
-    // As many as there is room for, the most telling first.
-    let mut used = names;
-    let fitting = columns.iter().take_while(|(header, _)| {
-        used += 2 + header.len();
-        used <= width
-    });
-    let columns: Vec<_> = fitting.collect();
-    let headers: Vec<&str> = std::iter::once("QUEUE").chain(columns.iter().map(|(header, _)| *header)).collect();
+fn counts(out: &Output, story: &Story) -> std::io::Result<()> {
     let rows: Vec<_> = story.queues.iter().map(|(queue, stats)| StatsShape::of(queue.clone(), stats.clone())).collect();
-    out.results(&rows, &headers, |row| {
-        std::iter::once(row.queue.to_string()).chain(columns.iter().map(|(_, count)| count(row).to_string())).collect()
+    let columns = [
+        Column::new("QUEUE"),
+        Column::new("ENQUEUED").spare(1),
+        Column::new("COMPLETED"),
+        Column::new("DEAD"),
+        Column::new("POISONED"),
+        Column::new("FAILED TRIES").spare(2),
+        Column::new("HANDED BACK").spare(3),
+    ];
+    // Columns that find no room are no loss here.
+    out.rows(&mut out.table(&columns), &rows, |row| {
+        let counts = [row.enqueued, row.completed, row.dead, row.poisoned, row.failures, row.releases];
+        std::iter::once(row.queue.to_string()).chain(counts.map(|count| count.to_string())).collect()
     })
 }
 

@@ -60,6 +60,11 @@ impl Output {
         self.room.is_some() && self.json
     }
 
+    /// Whether text is coloured.
+    pub(super) fn is_coloured(&self) -> bool {
+        self.coloured
+    }
+
     /// The text as it looks in this style.
     pub(super) fn paint(&self, style: Style, text: impl Display) -> String {
         style.paint(text, self.coloured)

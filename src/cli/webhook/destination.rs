@@ -1,7 +1,7 @@
 //! Where jobs are sent: a URL that was looked at before anything is sent to it.
 
 use reqwest::Url;
-use url::Host;
+use url::{Host, ParseError};
 
 use super::address::not_public;
 use crate::cli::output::printable;
@@ -10,6 +10,8 @@ use crate::cli::output::printable;
 const FREE_PORTS_FROM: u16 = 1024;
 /// The ports below [`FREE_PORTS_FROM`] that speak HTTP.
 const HTTP_PORTS: [u16; 2] = [80, 443];
+
+const NO_SCHEME: &str = "the URL must begin with https://, or with http:// beside --allow-private";
 
 /// A URL that may be sent to, as far as its spelling tells. Where its name leads is looked at when it is connected to.
 #[derive(Debug, Clone)]
@@ -20,10 +22,12 @@ pub(super) struct Destination {
 impl Destination {
     /// The destination, or why it is refused: in words that repeat nothing of the URL but its host and port, since the rest may be secret.
     pub(super) fn parse(text: &str, allow_private: bool) -> Result<Self, String> {
-        let url = Url::parse(text).map_err(|error| format!("this is no URL: {error}"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err("the URL must begin with https://".into());
-        }
+        let url = match Url::parse(text) {
+            // `host:80/path` is read as a URL whose scheme is `host`.
+            Err(ParseError::RelativeUrlWithoutBase) => return Err(NO_SCHEME.into()),
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => return Err(NO_SCHEME.into()),
+            parsed => parsed.map_err(|error| format!("this is no URL: {error}"))?,
+        };
         if !url.username().is_empty() || url.password().is_some() {
             return Err("the URL has a user or password in it, which lists of processes show to others; leave it out, and let the receiver check \
                         the signatures of --webhook-secret-file"
@@ -131,6 +135,15 @@ mod tests {
             ["", "example.com", "ftp://example.com/", "file:///etc/passwd", "https://", "https://[::1", "gopher://x"]
         {
             assert!(Destination::parse(url, true).is_err(), "{url}");
+        }
+        for url in
+            ["", "example.com", "example.com/hooks", "example.com:8443/hooks", "//example.com", "ftp://example.com/"]
+        {
+            assert!(
+                refused(url, false).starts_with("the URL must begin with https://"),
+                "{url}: {}",
+                refused(url, false)
+            );
         }
     }
 

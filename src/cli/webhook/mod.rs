@@ -71,7 +71,8 @@ impl Webhook {
         let usage = |why| CliError::Usage(format!("--webhook: {why}"));
         let to = Destination::parse(url, allow_private).map_err(usage)?;
         let limits = Limits { connect: CONNECT_TIMEOUT, whole: timeout, silence: SILENCE_MAX };
-        let mut webhook = Self::through(Arc::new(System), to, allow_private, limits).map_err(CliError::Failed)?;
+        let tls = to.url().scheme() == "https";
+        let mut webhook = Self::through(Arc::new(System), to, allow_private, limits, tls).map_err(CliError::Failed)?;
         webhook.secrets = secrets.map(SecretFile::open).transpose().map_err(CliError::Failed)?.map(Arc::new);
         Ok(webhook)
     }
@@ -82,9 +83,10 @@ impl Webhook {
         to: Destination,
         allow_private: bool,
         limits: Limits,
+        tls: bool,
     ) -> Result<Self, String> {
         let resolver = if allow_private { resolver } else { Arc::new(PublicOnly(resolver)) };
-        let client = Client::new(limits, resolver.clone(), to.url().scheme() == "https")?;
+        let client = Client::new(limits, resolver.clone(), tls)?;
         Ok(Self { to, client, resolver, secrets: None })
     }
 

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::client::{BODY_BYTES_MAX, Client, Limits};
+use super::client::{BODY_BYTES_MAX, Limits};
 use super::destination::Destination;
 use super::resolver::PublicOnly;
 use super::{Failure, Webhook};
@@ -37,9 +37,7 @@ fn no_names() -> Arc<dyn Resolve> {
 
 /// The webhook, as the command line makes it but for where names lead and what it trusts.
 fn webhook(url: &str, allow_private: bool, limits: Limits, names: Arc<dyn Resolve>) -> Result<Webhook, String> {
-    let to = Destination::parse(url, allow_private)?;
-    let resolver = if allow_private { names } else { Arc::new(PublicOnly(names)) };
-    Ok(Webhook { to, client: Client::new(limits, resolver.clone(), false)?, resolver, secrets: None })
+    Webhook::through(names, Destination::parse(url, allow_private)?, allow_private, limits, false)
 }
 
 /// A listener on loopback that nobody from outside should reach.

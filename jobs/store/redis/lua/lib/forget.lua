@@ -1,6 +1,6 @@
 -- lib/forget.lua: the end of a job's traces.
 
--- Deletes the jobs named, at most 500, and everything kept of them.
+-- Deletes the jobs named, at most BATCH_MAX of them, and everything kept of them.
 local function forget(ids)
   if #ids == 0 then return end
   local fields, pasts = {}, {}

@@ -2,7 +2,7 @@
 -- ARGV from 4 on: pairs: id, '' or what it was seen as: state (lib/state.lua) attempts(4)
 
 -- Reads all of them at once. Gives { id, state or '-', its `past` or nothing, whether it is still what was seen } each;
--- at most 500.
+-- at most BATCH_MAX.
 local function targets()
   local ids, n = {}, 0
   for i = 4, #ARGV, 2 do n = n + 1; ids[n] = ARGV[i] end
