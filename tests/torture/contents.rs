@@ -3,6 +3,7 @@
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use redis::{Commands, Connection};
+use retraced::store::BATCH_MAX;
 use retraced::{Client, Code, JobState};
 
 use crate::seed::dice;
@@ -210,7 +211,7 @@ async fn t35_kinds_that_old_workers_do_not_know() {
 /// Those that were put off have their turn now instead of after half a minute.
 async fn hurry(stage: &Stage) {
     let ids: Vec<_> = stage.jobs_in(JobState::Delayed).await.into_iter().map(|job| job.id).collect();
-    for ids in ids.chunks(500) {
+    for ids in ids.chunks(BATCH_MAX) {
         stage.desk.redrive(&stage.queue, ids).await.unwrap();
     }
     tokio::time::sleep(millis(200)).await;

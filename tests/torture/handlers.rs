@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use retraced::EventKind;
+use retraced::store::BATCH_MAX;
 
 use crate::stage::{Stage, millis, secs, sized};
 use crate::support::unix_ms;
@@ -77,7 +78,7 @@ async fn t36_a_storm_of_deaths_in_the_tree() {
     drop(stormy);
     let (mut deaths, mut from) = (0, None);
     loop {
-        let page = stage.store.events(from, 500).await.unwrap();
+        let page = stage.store.events(from, BATCH_MAX).await.unwrap();
         deaths += page.events.iter().filter(|event| matches!(event.kind, EventKind::Crashed { .. })).count();
         from = page.next;
         if from.is_none() {

@@ -6,6 +6,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use redis::Commands;
 use retraced::bounds::POLL_MAX;
+use retraced::store::BATCH_MAX;
 use retraced::store::redis::RedisOptions;
 use retraced::{Client, JobState, RedisStore, seal_job};
 
@@ -90,7 +91,7 @@ async fn t05_a_bulk_is_cut() {
     let mut chance = dice(stage.seed);
     let mut told_new = 0;
     for round in 0..rounds {
-        let at = chance.random_range(1..=jobs / 500);
+        let at = chance.random_range(1..=jobs / BATCH_MAX as u64);
         let how = chance.random_range(0..4);
         proxy.once("enqueue", at, move || match how {
             0 => Fault::CutRequest,

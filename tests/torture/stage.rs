@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retraced::job::JobSummary;
-use retraced::store::{QueueStats, Retention, RetentionRule, Store};
+use retraced::store::{BATCH_MAX, QueueStats, Retention, RetentionRule, Store};
 use retraced::{Client, Job, JobOptions, JobState, Operator, QueueName, RedisStore, seal_job};
 use tempfile::TempDir;
 
@@ -154,7 +154,7 @@ impl Stage {
     pub(crate) async fn jobs_in(&self, state: JobState) -> Vec<JobSummary> {
         let (mut jobs, mut from) = (Vec::new(), None);
         loop {
-            let page = self.desk.jobs(&self.queue, state, from, 500).await.unwrap();
+            let page = self.desk.jobs(&self.queue, state, from, BATCH_MAX).await.unwrap();
             jobs.extend(page.jobs);
             from = page.next;
             if from.is_none() {
