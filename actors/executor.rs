@@ -5,12 +5,13 @@
 //! a death of this process is charged to what ran, and to nothing else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use retraced_jobs::context::Stop;
-use retraced_jobs::execution::{AttemptInput, AttemptOutcome};
+use retraced_jobs::execution::{AttemptInput, AttemptOutcome, HandlerPanic};
 use retraced_jobs::job::JobId;
 use retraced_jobs::store::{Renewal, Verdict};
 use retraced_jobs::trace::{EventKind, ExecutorId};
@@ -19,6 +20,9 @@ use tokio::time::Instant;
 use crate::house::{House, Room};
 use crate::inflight::{Crew, NextJob};
 use crate::supervisor::millis;
+
+/// For how long an executor takes one job after the other before it looks into its mailbox again: quick jobs then cost no message each, and slow ones change nothing.
+pub const STRETCH_MAX: Duration = Duration::from_millis(1);
 
 /// What an executor is told.
 #[derive(Debug)]
@@ -74,38 +78,52 @@ impl Actor for Executor {
         ExecutorMessage::Wake: ExecutorMessage,
         state: &mut ExecutorState,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(next) = state.room.inflight.next(state.id, state.house.clock.now_ms()) else {
-            state.room.credit();
-            return Ok(());
-        };
-        if next.watched && !state.begin(&next).await {
-            myself.cast(ExecutorMessage::Wake)?;
-            return Ok(());
+        let begun = Instant::now();
+        let mut woken = true;
+        while begun.elapsed() < STRETCH_MAX || woken {
+            let Some(next) = state.room.inflight.next(state.id, woken, state.house.clock.now_ms()) else {
+                state.room.credit();
+                return Ok(());
+            };
+            woken = false;
+            if next.watched && !state.begin(&next).await {
+                continue;
+            }
+            if !state.run(next).await? {
+                // Settled without us: a successor has our place.
+                myself.stop(None);
+                return Ok(());
+            }
+            // Handlers that never wait would keep the thread to themselves: others have their turn, and a Kill is seen.
+            tokio::task::consume_budget().await;
         }
-        let input = AttemptInput {
-            executor: state.id,
-            started_ms: state.house.clock.now_ms(),
-            lease: next.lease,
-            jitter: state.rng.random_range(-1000..=1000),
-            job: next.job,
-        };
-        let outcome = state.room.runner.attempt(input).await;
-        let counts = state.room.inflight.finish(state.id, next.grant, outcome.settlement.clone(), outcome.ran);
-        state.room.flush();
-        if counts {
-            state.tell(&outcome);
-        }
-        match outcome.panic {
-            Some(panic) => return Err(Box::new(panic)),
-            // Settled without us: a successor has our place.
-            None if !counts => myself.stop(None),
-            None => myself.cast(ExecutorMessage::Wake)?,
-        }
+        myself.cast(ExecutorMessage::Wake)?;
         Ok(())
     }
 }
 
 impl ExecutorState {
+    /// Runs one attempt. Gives whether its outcome counted.
+    async fn run(&mut self, next: NextJob) -> Result<bool, HandlerPanic> {
+        let input = AttemptInput {
+            executor: self.id,
+            started_ms: self.house.clock.now_ms(),
+            lease: next.lease,
+            jitter: self.rng.random_range(-1000..=1000),
+            job: next.job,
+        };
+        let outcome = self.room.runner.attempt(input).await;
+        let counts = self.room.inflight.finish(self.id, next.grant, outcome.settlement.clone(), outcome.ran);
+        self.room.flush();
+        if counts {
+            self.tell(&outcome);
+        }
+        match outcome.panic {
+            Some(panic) => Err(panic),
+            None => Ok(counts),
+        }
+    }
+
     /// Writes down that the job's handler is about to begin, as soon as the store can be reached. Gives whether the job is still ours to run.
     async fn begin(&self, next: &NextJob) -> bool {
         let (house, room) = (&self.house, &self.room);

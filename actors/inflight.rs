@@ -23,6 +23,8 @@ use crate::suspects::{Gate, Standing, Suspects, TRIAL_PUT_OFF};
 pub const PREFETCH_HANDLER_MAX: Duration = Duration::from_millis(50);
 /// How much work is fetched ahead, as time: what the executors finish in this long at their measured rate.
 pub const PREFETCH_HORIZON: Duration = Duration::from_millis(25);
+/// Most jobs fetched ahead beside two for each executor: two batches, so that one executor of quick jobs need not wait for a round trip.
+pub const PREFETCH_JOBS_MAX: usize = 2 * BATCH_MAX;
 /// Most bytes of jobs asked for ahead of their start. One job is granted whatever its size.
 pub const CLAIM_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a granted job may wait for an executor; then it goes back to the front of the queue and is charged nothing.
@@ -94,14 +96,12 @@ enum Phase {
 }
 
 impl Table {
-    /// Wakes as many idle executors as jobs may begin.
-    fn wake_idle(&mut self, now: Instant) {
-        let ready = self.waiting.len() + self.suspects.ready(now, self.gate());
-        let wake = ready.min(self.idle.len());
-        let at = self.idle.len() - wake;
-        for executor in self.idle.drain(at..) {
-            if let Some(place) = self.executors.get(&executor) {
-                let _ = place.actor.cast(ExecutorMessage::Wake);
+    /// Wakes one idle executor if a job may begin. Whoever is woken wakes the next before it begins its job: where handlers are quick, few are woken for many jobs.
+    fn wake_one(&mut self, now: Instant) {
+        while !self.idle.is_empty() && (!self.waiting.is_empty() || self.suspects.any_ready(now, self.gate())) {
+            let Some(place) = self.idle.pop().and_then(|executor| self.executors.get(&executor)) else { continue };
+            if place.actor.cast(ExecutorMessage::Wake).is_ok() {
+                return;
             }
         }
     }
@@ -166,7 +166,7 @@ impl Pace {
     }
 
     fn prefetch(&self, concurrency: usize) -> usize {
-        let most = 2 * concurrency + 64;
+        let most = 2 * concurrency + PREFETCH_JOBS_MAX;
         match self.mean_us {
             None => 0,
             Some(mean) if u128::from(mean) > PREFETCH_HANDLER_MAX.as_micros() => 0,
@@ -338,7 +338,7 @@ impl Inflight {
             };
             table.held.insert(grant, Held { job, lease, phase, standing });
         }
-        table.wake_idle(now);
+        table.wake_one(now);
     }
 
     // --- executors
@@ -357,7 +357,7 @@ impl Inflight {
         let place = table.executors.remove(&executor);
         table.idle.retain(|idle| *idle != executor);
         // It may have been woken for a job it will not fetch.
-        table.wake_idle(Instant::now());
+        table.wake_one(Instant::now());
         let Some(Place { doing: Doing::Job(grant), .. }) = place else { return None };
         let job = self.interrupt(&mut table, grant);
         drop(table);
@@ -426,10 +426,17 @@ impl Inflight {
         Some(job)
     }
 
-    /// The next job for this executor; without one it is idle, and woken when there is.
-    pub(crate) fn next(&self, executor: ExecutorId, started_ms: u64) -> Option<NextJob> {
+    /// The next job for this executor; without one it is idle, and woken when there is. One that was woken wakes the next.
+    pub(crate) fn next(&self, executor: ExecutorId, woken: bool, started_ms: u64) -> Option<NextJob> {
         let mut table = self.lock();
-        let table = &mut *table;
+        let next = self.take(&mut table, executor, started_ms);
+        if woken && next.is_some() {
+            table.wake_one(Instant::now());
+        }
+        next
+    }
+
+    fn take(&self, table: &mut Table, executor: ExecutorId, started_ms: u64) -> Option<NextJob> {
         let place = table.executors.get_mut(&executor)?;
         place.doing = Doing::Nothing;
         let now = Instant::now();
@@ -547,7 +554,7 @@ impl Inflight {
         }
         if !table.suspects.is_empty() {
             // The end of a trial opens the gate.
-            table.wake_idle(Instant::now());
+            table.wake_one(Instant::now());
         }
         drop(table);
         self.changed.notify_waiters();
@@ -633,7 +640,7 @@ impl Inflight {
         // One batch stands at the front in its own order.
         table.finished.extend(&returned);
         if !table.suspects.is_empty() {
-            table.wake_idle(now);
+            table.wake_one(now);
         }
     }
 

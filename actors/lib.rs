@@ -42,6 +42,7 @@ pub use tree::{Ending, StartError, Tree, TreeSpec};
 /// Every bound of the tree, by name.
 pub mod bounds {
     pub use crate::event::{EVENTS_BROADCAST_MAX, EVENTS_UNKEPT_MAX};
+    pub use crate::executor::STRETCH_MAX;
     pub use crate::fetcher::{CLAIM_CYCLES_MAX, POLL_MAX, POLL_MIN};
     pub use crate::front_door::{
         FLUSH_BYTES_MAX, FLUSHES_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX, REFUSALS_TOLD_EVERY,
@@ -49,7 +50,7 @@ pub mod bounds {
     pub use crate::health::{CALL_TIMEOUT, OUTAGE_WAIT_MAX, REFUSED_TOLD_EVERY, REFUSED_WAIT};
     pub use crate::house::LANES_MAX;
     pub use crate::inflight::{
-        CLAIM_BYTES_MAX, LOST_CLAIMS_MAX, PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, UNSTARTED_MAX,
+        CLAIM_BYTES_MAX, LOST_CLAIMS_MAX, PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, PREFETCH_JOBS_MAX, UNSTARTED_MAX,
     };
     pub use crate::lease_keeper::RENEWALS_PER_LEASE;
     pub use crate::ledger::{EVENTS_A_WRITE_MAX, HEARTBEAT_EVERY, WRITE_EVERY};

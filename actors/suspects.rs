@@ -87,9 +87,9 @@ impl Suspects {
         Some(key.1)
     }
 
-    /// How many may begin now.
-    pub(crate) fn ready(&self, now: Instant, gate: Gate) -> usize {
-        self.0.range(..=(now, Grant::MAX)).filter(|(_, standing)| gate.lets(**standing)).count()
+    /// Whether one may begin now.
+    pub(crate) fn any_ready(&self, now: Instant, gate: Gate) -> bool {
+        self.0.range(..=(now, Grant::MAX)).any(|(_, standing)| gate.lets(*standing))
     }
 
     /// Removes those that could have begun a while ago and have not; gives whether each waits for a trial, or for its own.
@@ -176,7 +176,7 @@ mod tests {
             for standing in [CameBack, Suspect, OnTrial] {
                 let (mut suspects, now, _) = held(&[standing], 0);
                 let begins = may_begin.contains(&standing);
-                assert_eq!(suspects.ready(now + SUSPECT_SPREAD, gate), usize::from(begins));
+                assert_eq!(suspects.any_ready(now + SUSPECT_SPREAD, gate), begins);
                 assert_eq!(
                     suspects.take(now + SUSPECT_SPREAD, gate).is_some(),
                     begins,

@@ -1,7 +1,7 @@
 //! What a handler is given beside its job.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ pub struct LeaseWatch {
     expires_us: AtomicU64,
     lost: AtomicBool,
     stop: OnceLock<Stop>,
-    token: CancellationToken,
+    /// Made for the first who asks: most handlers never do.
+    token: OnceLock<CancellationToken>,
     timeout: OnceLock<Duration>,
     /// When the poll of the handler under way began, in microseconds after the origin, plus one; 0 between polls.
     polling_us: AtomicU64,
@@ -65,7 +66,7 @@ impl LeaseWatch {
             expires_us: AtomicU64::new(micros(expires.saturating_duration_since(origin))),
             lost: AtomicBool::new(false),
             stop: OnceLock::new(),
-            token: CancellationToken::new(),
+            token: OnceLock::new(),
             timeout: OnceLock::new(),
             polling_us: AtomicU64::new(0),
         }
@@ -101,7 +102,11 @@ impl LeaseWatch {
     /// Asks the handler to stop. The first reason stays.
     pub fn stop(&self, why: Stop) {
         let _ = self.stop.set(why);
-        self.token.cancel();
+        // With the fence in `token`: of the two, at least one sees what the other wrote.
+        fence(Ordering::SeqCst);
+        if let Some(token) = self.token.get() {
+            token.cancel();
+        }
     }
 
     /// Why the handler is asked to stop, if it is.
@@ -128,7 +133,13 @@ impl LeaseWatch {
     }
 
     pub(crate) fn token(&self) -> &CancellationToken {
-        &self.token
+        let token = self.token.get_or_init(CancellationToken::new);
+        fence(Ordering::SeqCst);
+        // Whoever stopped it may have looked before there was a token.
+        if self.stop.get().is_some() {
+            token.cancel();
+        }
+        token
     }
 
     pub(crate) fn poll_begins(&self) {
@@ -276,7 +287,7 @@ impl Context {
     /// Whether the handler should stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.lease.token().is_cancelled()
+        self.0.lease.stopped().is_some()
     }
 
     /// Why the handler should stop, if it should.

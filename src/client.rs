@@ -1,16 +1,15 @@
 //! A producer without a tree: it only enqueues.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use retraced_actors::{EnqueueError, Receipt, receipt};
+use retraced_actors::{EnqueueError, Receipt};
 use retraced_jobs::handler::Job;
 use retraced_jobs::job::{Incarnation, InvalidName, NewJob, QueueName};
-use retraced_jobs::store::{BATCH_MAX, Lanes, Store, StoreError};
+use retraced_jobs::store::{Lanes, Store};
 use uuid::Uuid;
 
-use crate::operator::{OperatorError, until_known};
+use crate::batcher::Batcher;
 use crate::producer::{Door, JobRequest, ProduceError};
 
 /// Calls a client may have open at a time; further ones wait.
@@ -59,19 +58,18 @@ impl Client {
     /// # Errors
     /// [`InvalidName`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
     pub fn queue(&self, name: impl AsRef<str>) -> Result<ClientQueue, InvalidName> {
-        Ok(ClientQueue { client: self.clone(), name: QueueName::new(name)?, announced: Arc::default() })
+        Ok(ClientQueue { batcher: Batcher::new(self.store.clone(), self.lanes.clone(), QueueName::new(name)?) })
     }
 }
 
 /// A queue, as a [`Client`] holds it.
 ///
+/// Jobs that are enqueued one by one, but by many at once, share calls: while one is under way the others gather for the next.
+///
 /// Used in the example of [`Client`]: `client.queue(…)` gives a `ClientQueue`.
 #[derive(Clone)]
 pub struct ClientQueue {
-    client: Client,
-    name: QueueName,
-    /// Whether operators know of this queue by now; until then each enqueue says so again.
-    announced: Arc<AtomicBool>,
+    batcher: Arc<Batcher>,
 }
 
 impl ClientQueue {
@@ -93,47 +91,12 @@ impl ClientQueue {
     /// # Errors
     /// [`EnqueueError`] for the first slice of 200 that was not taken. Slices before it are stored; the ids make it safe to send all of them again.
     pub async fn enqueue_all(&self, jobs: &[NewJob], patience: Duration) -> Result<Vec<Receipt>, EnqueueError> {
-        let mut receipts = Vec::with_capacity(jobs.len());
-        for slice in jobs.chunks(BATCH_MAX) {
-            receipts.extend(self.send(slice, patience).await?);
-        }
-        Ok(receipts)
-    }
-
-    async fn send(&self, jobs: &[NewJob], patience: Duration) -> Result<Vec<Receipt>, EnqueueError> {
-        let Client { store, lanes } = &self.client;
-        let unknown = || EnqueueError::Unknown { id: jobs[0].id.clone(), patience };
-        let Ok(mut lane) = tokio::time::timeout(patience, lanes.take()).await else {
-            return Err(EnqueueError::Busy { queue: self.name.clone() });
-        };
-        let sent = until_known(patience, lane.next_call(), |call| store.enqueue(call, &self.name, jobs));
-        let (sent, ()) = tokio::join!(sent, self.announce(patience));
-        match sent {
-            Ok(results) => Ok(jobs.iter().zip(results).map(|(job, r)| receipt(job.id.clone(), r)).collect()),
-            Err(error @ (OperatorError::Store(StoreError::Unavailable { .. }) | OperatorError::TimedOut { .. })) => {
-                tracing::debug!(target: "retraced", queue = %self.name, "the outcome of an enqueue is unknown: {error}");
-                Err(unknown())
-            }
-            Err(error) => Err(EnqueueError::Refused { reason: error.to_string() }),
-        }
-    }
-
-    /// Makes the queue known to operators, who would not see one that has no worker yet. What fails is said again with the next enqueue.
-    async fn announce(&self, patience: Duration) {
-        if self.announced.load(Ordering::Relaxed) {
-            return;
-        }
-        let said = self.client.store.announce(std::slice::from_ref(&self.name));
-        if let Ok(Ok(())) = tokio::time::timeout(patience, said).await {
-            self.announced.store(true, Ordering::Relaxed);
-        }
+        self.batcher.enqueue_all(jobs, patience).await
     }
 }
 
 impl Door for ClientQueue {
     async fn take(&self, job: NewJob, patience: Duration) -> Result<Receipt, EnqueueError> {
-        let id = job.id.clone();
-        let receipts = self.send(std::slice::from_ref(&job), patience).await?;
-        receipts.into_iter().next().ok_or(EnqueueError::Unknown { id, patience })
+        self.batcher.enqueue(job, patience).await
     }
 }

@@ -34,6 +34,7 @@
 // What a feature adds is marked as such on docs.rs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod batcher;
 mod builder;
 mod client;
 mod operator;

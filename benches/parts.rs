@@ -1,0 +1,229 @@
+//! The parts a job passes through, one at a time and without a server: `make parts`. What they cost tells where a whole worker's time goes; the whole is measured
+//! by `retraced bench`.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced::codec::{Envelope, decode_attempt, encode_attempt, open, seal};
+use retraced::job::{AttemptLog, Ended, ExecutorId, Incarnation, NewJob};
+use retraced::retry::decide;
+use retraced::store::{BATCH_MAX, ClaimRequest, ClaimedJob, Lane, Lanes, Settlement, Store, Transitions, Verdict};
+use retraced::{
+    Class, Code, Context, Failure, Job, JobOptions, MemoryStore, Queue, QueueName, Retention, Retry, Runtime, State,
+    seal_job,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// Jobs of one batch, as a busy worker claims and settles them.
+const BATCH: usize = 64;
+/// Executors where a whole runtime is measured.
+const EXECUTORS: usize = 100;
+const LEASE: Duration = Duration::from_secs(30);
+/// Longest wait for the next job.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A job of some 200 bytes.
+#[derive(Serialize, Deserialize)]
+struct Letter {
+    text: String,
+}
+
+impl Job for Letter {
+    const KIND: &'static str = "letter";
+}
+
+fn letter() -> Letter {
+    Letter { text: "x".repeat(180) }
+}
+
+fn incarnation() -> Incarnation {
+    Incarnation::from(Uuid::from_u128(7))
+}
+
+fn envelopes(c: &mut Criterion) {
+    let payload = retraced::codec::to_payload(&letter()).unwrap();
+    let envelope =
+        Envelope { payload, ..open(&seal_job(&letter(), &JobOptions::default()).unwrap().envelope).unwrap() };
+    let sealed = seal(&envelope).unwrap();
+    let log = AttemptLog {
+        incarnation: incarnation(),
+        executor: ExecutorId { slot: 3, generation: 1 },
+        started_ms: 1_700_000_000_000,
+        ran_ms: 12,
+        ended: Ended::Failed {
+            code: Code::NetworkError,
+            message: "connection refused".into(),
+            chain: vec!["connect".into()],
+            place: None,
+            backtrace: None,
+            decision: Some(Box::new(decide(&Retry::default(), 2, Class::Temporary, None, 500))),
+        },
+        lines: Vec::new(),
+        lines_dropped: 0,
+        progress: None,
+    };
+    let record = encode_attempt(&log);
+    let mut group = c.benchmark_group("codec");
+    group.bench_function("seal an envelope", |b| b.iter(|| seal(black_box(&envelope)).unwrap()));
+    group.bench_function("open an envelope", |b| b.iter(|| open(black_box(&sealed)).unwrap()));
+    group.bench_function("encode a failed attempt", |b| b.iter(|| encode_attempt(black_box(&log))));
+    group.bench_function("decode a failed attempt", |b| b.iter(|| decode_attempt(black_box(&record)).unwrap()));
+    group.finish();
+}
+
+fn decisions(c: &mut Criterion) {
+    let retry = Retry::default();
+    c.bench_function("retry decision", |b| {
+        b.iter(|| decide(black_box(&retry), black_box(3), Class::Temporary, None, black_box(-300)));
+    });
+}
+
+/// A store in memory, and a lane to call it by.
+struct Desk {
+    store: MemoryStore,
+    lane: Lane,
+    queue: QueueName,
+}
+
+impl Desk {
+    async fn new() -> Self {
+        let lane = Lanes::new(incarnation(), 1).take().await;
+        Self { store: MemoryStore::new(), lane, queue: QueueName::new("q").unwrap() }
+    }
+
+    async fn enqueue(&mut self, jobs: &[NewJob]) {
+        self.store.enqueue(self.lane.next_call(), &self.queue, jobs).await.unwrap();
+    }
+
+    async fn claim(&mut self) -> Vec<ClaimedJob> {
+        let request = ClaimRequest { limit: BATCH, bytes_max: 4 << 20, lease: LEASE, nonce: [7; 8] };
+        self.store.claim(self.lane.next_call(), &self.queue, &request).await.unwrap().jobs
+    }
+
+    async fn settle(&mut self, jobs: &[ClaimedJob]) {
+        let completed = |job: &ClaimedJob| Settlement {
+            id: job.id.clone(),
+            token: job.token,
+            verdict: Verdict::Complete { keep: false },
+            record: bytes::Bytes::new(),
+        };
+        let settlements: Vec<_> = jobs.iter().map(completed).collect();
+        self.store.settle(self.lane.next_call(), &self.queue, &settlements).await.unwrap();
+    }
+}
+
+fn jobs(count: usize) -> Vec<NewJob> {
+    (0..count).map(|_| seal_job(&letter(), &JobOptions::default()).unwrap()).collect()
+}
+
+fn transitions(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut group = c.benchmark_group("transition, in memory");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("enqueue, claim and settle 64 jobs", |b| {
+        let mut desk = runtime.block_on(Desk::new());
+        b.iter_batched(
+            || jobs(BATCH),
+            |jobs| {
+                runtime.block_on(async {
+                    desk.enqueue(&jobs).await;
+                    let claimed = desk.claim().await;
+                    desk.settle(&claimed).await;
+                });
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+/// Tells itself to go on until it has done so often enough.
+struct Hopper;
+
+impl Actor for Hopper {
+    type Msg = u64;
+    type State = Arc<Notify>;
+    type Arguments = Arc<Notify>;
+
+    async fn pre_start(&self, _: ActorRef<u64>, done: Arc<Notify>) -> Result<Arc<Notify>, ActorProcessingErr> {
+        Ok(done)
+    }
+
+    async fn handle(&self, myself: ActorRef<u64>, left: u64, done: &mut Arc<Notify>) -> Result<(), ActorProcessingErr> {
+        match left {
+            0 => done.notify_one(),
+            _ => myself.cast(left - 1)?,
+        }
+        Ok(())
+    }
+}
+
+fn hop(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let done = Arc::new(Notify::new());
+    let (hopper, task) = runtime.block_on(Actor::spawn(None, Hopper, done.clone())).unwrap();
+    c.bench_function("one actor hop", |b| {
+        b.iter_custom(|hops| {
+            let begun = Instant::now();
+            hopper.cast(hops).unwrap();
+            runtime.block_on(done.notified());
+            begun.elapsed()
+        });
+    });
+    hopper.stop(None);
+    runtime.block_on(task).unwrap();
+}
+
+/// Counts the jobs that ran.
+#[derive(Default)]
+struct Ran {
+    count: AtomicU64,
+    each: Notify,
+}
+
+async fn count(_: Letter, _: Context, ran: State<Arc<Ran>>) -> Result<(), Failure> {
+    ran.count.fetch_add(1, Ordering::Relaxed);
+    ran.each.notify_one();
+    Ok(())
+}
+
+/// A job's way through a runtime whose store is in memory: granted, run by an executor, settled.
+fn round_trip(c: &mut Criterion) {
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (ran, store) = (Arc::new(Ran::default()), Arc::new(MemoryStore::new()));
+    let queue = Queue::new("q")
+        .unwrap()
+        .concurrency(EXECUTORS)
+        .retention(Retention { completed: None, ..Retention::default() });
+    let builder = Runtime::builder().shared_store(store.clone()).state(ran.clone()).queue(queue).handler("q", count);
+    let runtime = tokio.block_on(async { builder.start().await }).unwrap();
+    let mut lane = tokio.block_on(Lanes::new(incarnation(), 1).take());
+    let name = QueueName::new("q").unwrap();
+    c.bench_function("executor round trip", |b| {
+        b.iter_custom(|rounds| {
+            let sealed = jobs(usize::try_from(rounds).unwrap());
+            let goal = ran.count.load(Ordering::Relaxed) + rounds;
+            let begun = Instant::now();
+            tokio.block_on(async {
+                for batch in sealed.chunks(BATCH_MAX) {
+                    store.enqueue(lane.next_call(), &name, batch).await.unwrap();
+                }
+                while ran.count.load(Ordering::Relaxed) < goal {
+                    tokio::time::timeout(PATIENCE, ran.each.notified()).await.unwrap();
+                }
+            });
+            begun.elapsed()
+        });
+    });
+    tokio.block_on(runtime.shutdown()).unwrap();
+}
+
+criterion_group!(parts, envelopes, decisions, transitions, hop, round_trip);
+criterion_main!(parts);
