@@ -63,8 +63,8 @@ drain_share_min is how much the process that did least has done, of an even shar
 Redis is held back for N/2 ms on the way by a process that is not measured, as by a network between; it limits nothing else.
 
 The floor (--floor) does the same work with nothing that is not needed: a list, a hash and a set of leases, settling and claiming in one script, 64 jobs a
-batch, four cycles in flight; no tokens, no counters, no history, no supervision, no handlers. RATIO is ReTraced's figure divided by the floor's: for jobs/s and
-attempts/s more is better, for all else less is. Both sides take turns, so that a machine that slows down slows both: compare ratios, not figures of different
+batch, four cycles in flight; no tokens, no counters, no history, no supervision, no handlers. RATIO is ReTraced's figure divided by the floor's: for jobs/s,
+attempts/s and the share more is better, for all else less is. Both sides take turns, so that a machine that slows down slows both: compare ratios, not figures of different
 runs. SPREAD is the distance of the lowest and the highest round, in percent of the median; less than that is no difference.
 
 Nothing else should run on the machine. A whole run takes about a minute a round, twice that with --floor.
