@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test check unit examples docs package deny layout latency scale torture mutants redis nextest
+.PHONY: help demo test check unit examples docs package deny layout latency scale benchmarks torture mutants redis nextest
 # The torture scenarios that CI plays, in a quick form.
 SAMPLE := binary(torture) and test(/::t(01|02|06|07|08|09|14|24|25|33)_/)
 
@@ -46,6 +46,9 @@ latency: ## How soon an idle worker begins, in figures
 
 scale: redis ## A million queued jobs and a million dead letters: what they cost a worker, and each script
 	RETRACED_SCALE=full cargo test --quiet --release --test scale -- --nocapture --test-threads=1
+
+benchmarks: redis ## ReTraced beside a bare loop and, with PEERS=FOLDER of their harness, other queues, in turns; writes BENCHMARKS.md
+	@PEERS="$(PEERS)" scripts/benchmarks
 
 torture: redis nextest ## All that is known to go wrong, at full size; writes docs/torture.md
 	@scripts/torture

@@ -45,6 +45,11 @@ fn records(server: &RedisServer, arguments: &[&str]) -> Vec<Value> {
     records
 }
 
+fn value(records: &[Value], peer: &str, metric: &str) -> f64 {
+    let found = records.iter().find(|record| record["peer"] == peer && record["metric"] == metric);
+    found.unwrap_or_else(|| panic!("no {metric} of {peer}: {records:?}"))["value"].as_f64().unwrap()
+}
+
 /// Metric, concurrency and unit of each record of one side, in order.
 fn told(records: &[Value], peer: &str) -> Vec<(String, u64, String)> {
     let of = records.iter().filter(|record| record["peer"] == peer);
@@ -108,6 +113,59 @@ fn latency_and_lateness_are_measured_on_both_sides() {
 }
 
 #[test]
+fn workers_that_drain_one_queue_together_are_measured_together() {
+    let server = RedisServer::start();
+    let only = ["--only", "drain", "--concurrency", "10", "--workers", "2", "--round-trip-ms", "1"];
+    let records = records(&server, &[&["--floor", "--jobs", "10000", "--rounds", "1"], &only[..]].concat());
+    for (peer, executors) in [("retraced", 10), ("floor", 4)] {
+        let units = [
+            ("drain", "jobs/s"),
+            ("drain_share_min", "of even"),
+            ("drain_worker_cpu", "s/100k jobs"),
+            ("drain_redis_cpu", "s/100k jobs"),
+            ("drain_redis_calls", "calls/job"),
+            ("drain_redis_reads", "socket reads/job"),
+            ("drain_rss_peak", "MiB"),
+        ];
+        let there = |metric: &str| cfg!(target_os = "linux") || metric != "drain_rss_peak";
+        let expected = units.iter().filter(|(metric, _)| there(metric));
+        let expected: Vec<_> = expected.map(|(metric, unit)| ((*metric).into(), executors, (*unit).into())).collect();
+        assert_eq!(told(&records, peer), expected);
+        // The drain ends when their counts are all jobs. Both did some: neither more than the even share.
+        let share = value(&records, peer, "drain_share_min");
+        assert!(share > 0.0 && share <= 1.0, "{share}");
+        assert!(value(&records, peer, "drain_worker_cpu") > 0.0);
+    }
+    assert_eq!(keys(&server), BTreeSet::new());
+}
+
+#[test]
+fn a_round_trip_that_was_asked_for_is_paid_by_whoever_is_measured() {
+    let server = RedisServer::start();
+    let only = ["--only", "latency_p50", "--only", "enqueue_one", "--round-trip-ms", "20"];
+    let records = records(&server, &[&["--floor", "--jobs", "100", "--rounds", "1"], &only[..]].concat());
+    for peer in ["retraced", "floor"] {
+        let (latency, enqueued) = (value(&records, peer, "latency_p50"), value(&records, peer, "enqueue_one"));
+        assert!(latency >= 20.0, "{peer}: {latency} ms");
+        assert!(enqueued <= 50.0, "{peer}: {enqueued} jobs/s");
+    }
+    assert_eq!(keys(&server), BTreeSet::new());
+}
+
+#[test]
+fn an_idle_worker_is_measured_and_has_no_floor() {
+    let server = RedisServer::start();
+    let records = records(&server, &["--floor", "--rounds", "1", "--only", "idle"]);
+    let units = [("idle_worker_cpu", "% of a core"), ("idle_redis_calls", "calls/s")];
+    let expected: Vec<_> = units.iter().map(|(metric, unit)| ((*metric).into(), 10, (*unit).into())).collect();
+    assert_eq!(told(&records, "retraced"), expected);
+    assert_eq!(records.len(), 2);
+    // Each of the hundred queues is looked at from time to time: the calls are counted.
+    assert!(value(&records, "retraced", "idle_redis_calls") > 10.0);
+    assert_eq!(keys(&server), BTreeSet::new());
+}
+
+#[test]
 fn a_database_that_is_not_empty_is_refused_and_left_alone_unless_it_was_said() {
     let server = RedisServer::start();
     let mut connection = server.connection();
@@ -132,11 +190,12 @@ fn a_database_that_is_not_empty_is_refused_and_left_alone_unless_it_was_said() {
 fn people_get_a_table_with_the_ratio_and_documents_get_markdown() {
     let server = RedisServer::start();
     let only = ["--jobs", "500", "--rounds", "2", "--only", "enqueue_one_redis_calls", "--only", "redis_memory"];
-    let table = run(&server, &[&only[..], &["--floor"]].concat());
+    let table = run(&server, &[&only[..], &["--floor", "--workers", "2", "--round-trip-ms", "1"]].concat());
     assert_eq!(table.status, Some(0), "{table:?}");
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let lines: Vec<_> = table.stdout.lines().filter(|line| !line.is_empty()).collect();
     assert!(lines[0].starts_with("ReTraced ") && lines[0].ends_with("median of rounds: 2"), "{}", lines[0]);
+    assert!(lines[0].contains(" · 2 workers drain · Redis 1 ms away · "), "{}", lines[0]);
     assert_eq!(lines[1].trim_end(), lines[1]);
     assert_eq!(words(lines[1]).join(" "), "METRIC CONCURRENCY JOBS RETRACED SPREAD % FLOOR RATIO UNIT");
     assert_eq!(words(lines[2])[..3], ["enqueue_one_redis_calls", "1", "500"]);
@@ -162,6 +221,10 @@ fn what_makes_no_sense_is_refused_before_redis_is_asked() {
         (&["--jobs", "1"], "100..=10000000"),
         (&["--rounds", "0"], "1..=100"),
         (&["--concurrency", "0"], "1..=10000"),
+        (&["--workers", "0"], "1..=16"),
+        (&["--workers", "17"], "1..=16"),
+        (&["--round-trip-ms", "1001"], "0..=1000"),
+        (&["--only", "drain_share_min"], "drain_share_min"),
         (&["--json", "--markdown"], "--markdown"),
     ] {
         let refused = finish(bench("redis://127.0.0.1:1", arguments), RUN_MAX);
@@ -173,15 +236,19 @@ fn what_makes_no_sense_is_refused_before_redis_is_asked() {
 /// Stops a long run after its first figure: what it made is gone.
 #[test]
 fn a_run_that_is_stopped_leaves_the_database_empty() {
-    for signal in ["-INT", "-TERM"] {
+    let crew = ["--only", "drain", "--concurrency", "10", "--workers", "2"];
+    for (signal, only, metric) in [
+        ("-INT", &["--only", "retry_total"][..], "retry_total"),
+        ("-TERM", &["--only", "retry_total"], "retry_total"),
+        ("-TERM", &crew, "drain"),
+    ] {
         let server = RedisServer::start();
-        let mut command =
-            bench(&server.url(), &["--json", "--rounds", "100", "--jobs", "2000", "--only", "retry_total"]);
+        let mut command = bench(&server.url(), &[&["--json", "--rounds", "100", "--jobs", "2000"], only].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut first = String::new();
         stdout.read_line(&mut first).unwrap();
-        assert!(first.contains("retry_total"), "{first}");
+        assert!(first.contains(metric), "{first}");
         assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
         child.stdout = Some(stdout.into_inner());
         let ended = finished(child, RUN_MAX);

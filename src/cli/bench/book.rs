@@ -86,6 +86,11 @@ impl Book {
         }
     }
 
+    /// How many jobs succeeded so far.
+    pub(super) fn count(&self) -> u64 {
+        self.handled.load(Ordering::SeqCst)
+    }
+
     /// Jobs a second, without the first twentieth, in which the worker starts.
     pub(super) fn rate(&self) -> f64 {
         let ns = self.all_ns.load(Ordering::Relaxed).saturating_sub(self.warm_ns.load(Ordering::Relaxed));

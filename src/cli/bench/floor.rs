@@ -139,6 +139,10 @@ impl Side for Floor {
         Ok(Cycles { floor: self.clone(), ended, tasks })
     }
 
+    async fn wait(&self, _: usize, _: Arc<Book>) -> Result<Cycles, CliError> {
+        Err(CliError::Failed("the floor works one queue only".into()))
+    }
+
     async fn end(mut worker: Cycles) -> Result<(), CliError> {
         worker.ended.store(true, Ordering::SeqCst);
         worker.floor.0.delayed.notify_one();

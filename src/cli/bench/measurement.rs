@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use retraced_actors::bounds::CONCURRENCY_MAX;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::book::Book;
 use super::cost::{Cost, memory_peak_mib};
 use super::figures::Figures;
 use super::floor::CYCLES;
 use super::letter::{Letter, now_us};
-use super::server::Server;
+use super::server::{QUEUES_BESIDE_MAX, Server};
 use super::side::{Peer, Side};
 use crate::cli::error::CliError;
 
@@ -30,9 +30,13 @@ const FAILURES: u8 = 2;
 /// Delayed jobs are due this long from now, and spread over as long as this.
 const DUE_AFTER: Duration = Duration::from_secs(2);
 const DUE_WITHIN: Duration = Duration::from_secs(3);
-/// A measurement may last this long, and as much longer for each of its jobs.
+/// An idle worker is left alone, then looked at for so long.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
+const IDLE_FOR: Duration = Duration::from_secs(10);
+/// A measurement may last this long, and as much longer for each of its jobs, and as many round trips for each.
 const LASTS_MAX: Duration = Duration::from_secs(60);
 const LASTS_MAX_A_JOB: Duration = Duration::from_millis(5);
+const ROUND_TRIPS_MAX_A_JOB: u32 = 4;
 
 /// One thing that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,23 +44,24 @@ pub(super) enum Measurement {
     EnqueueOne,
     EnqueueInflight { calls: usize },
     EnqueueBulk,
-    Drain { executors: usize },
+    Drain { executors: usize, workers: usize },
     Latency,
     Lateness,
     Retry,
+    Idle,
 }
 
 impl Measurement {
-    /// All of them, with drains at these concurrencies.
-    pub(super) fn all(drains: &[usize]) -> Vec<Self> {
+    /// All of them, with drains at these concurrencies by so many processes.
+    pub(super) fn all(drains: &[usize], workers: usize) -> Vec<Self> {
         let enqueues = [
             Measurement::EnqueueOne,
             Measurement::EnqueueInflight { calls: 10 },
             Measurement::EnqueueInflight { calls: 100 },
             Measurement::EnqueueBulk,
         ];
-        let drains = drains.iter().map(|executors| Measurement::Drain { executors: *executors });
-        let others = [Measurement::Latency, Measurement::Lateness, Measurement::Retry];
+        let drains = drains.iter().map(|executors| Measurement::Drain { executors: *executors, workers });
+        let others = [Measurement::Latency, Measurement::Lateness, Measurement::Retry, Measurement::Idle];
         enqueues.into_iter().chain(drains).chain(others).collect()
     }
 
@@ -70,6 +75,7 @@ impl Measurement {
             Measurement::Latency => "latency".into(),
             Measurement::Lateness => "delayed_lateness".into(),
             Measurement::Retry => "retry".into(),
+            Measurement::Idle => "idle".into(),
         }
     }
 
@@ -81,11 +87,13 @@ impl Measurement {
         match self {
             Measurement::EnqueueOne | Measurement::EnqueueInflight { .. } => metrics.push(name),
             Measurement::EnqueueBulk => metrics.extend([name, "redis_memory".into()]),
-            Measurement::Drain { .. } => metrics.extend([name, "drain_rss_peak".into()]),
+            Measurement::Drain { workers: 1, .. } => metrics.extend([name, "drain_rss_peak".into()]),
+            Measurement::Drain { .. } => metrics.extend([name, "drain_share_min".into(), "drain_rss_peak".into()]),
             Measurement::Retry => metrics.extend(["retry_total".into(), "retry_attempts".into()]),
             Measurement::Latency | Measurement::Lateness => {
                 return ["p50", "p95", "p99", "max"].map(|rank| format!("{name}_{rank}")).into();
             }
+            Measurement::Idle => return ["worker_cpu", "redis_calls"].map(|cost| format!("{name}_{cost}")).into(),
         }
         metrics.extend(costs);
         metrics
@@ -100,6 +108,7 @@ impl Measurement {
             Measurement::Retry => asked.unwrap_or(20_000),
             Measurement::Latency => asked.map_or(500, |jobs| jobs.min(500)),
             Measurement::Lateness => asked.map_or(1_000, |jobs| jobs.min(1_000)),
+            Measurement::Idle => 0,
         }
     }
 
@@ -109,10 +118,20 @@ impl Measurement {
             (Measurement::EnqueueOne | Measurement::EnqueueBulk, _) => 1,
             (Measurement::EnqueueInflight { calls }, _) => calls,
             (_, Peer::Floor) => CYCLES,
-            (Measurement::Drain { executors }, Peer::Retraced) => executors.min(CONCURRENCY_MAX),
-            (Measurement::Latency, Peer::Retraced) => EXECUTORS_IDLE,
+            (Measurement::Drain { executors, .. }, Peer::Retraced) => executors.min(CONCURRENCY_MAX),
+            (Measurement::Latency | Measurement::Idle, Peer::Retraced) => EXECUTORS_IDLE,
             (Measurement::Lateness | Measurement::Retry, Peer::Retraced) => EXECUTORS_BUSY,
         }
+    }
+
+    /// How many processes work.
+    pub(super) fn workers(self) -> usize {
+        if let Measurement::Drain { workers, .. } = self { workers } else { 1 }
+    }
+
+    /// Whether there is a least that it can be compared with: a worker that looks after nothing needs nothing.
+    pub(super) fn has_a_floor(self) -> bool {
+        self != Measurement::Idle
     }
 
     /// Whether jobs are enqueued while somebody works.
@@ -120,10 +139,10 @@ impl Measurement {
         matches!(self, Measurement::Latency | Measurement::Lateness | Measurement::Retry)
     }
 
-    /// How long it may last at most.
-    pub(super) fn lasts_max(self, jobs: u64) -> Duration {
+    /// How long it may last at most, when Redis is so far away.
+    pub(super) fn lasts_max(self, jobs: u64, round_trip: Duration) -> Duration {
         let a_job = if self == Measurement::Latency { BEAT + LASTS_MAX_A_JOB } else { LASTS_MAX_A_JOB };
-        LASTS_MAX + a_job * u32::try_from(jobs).unwrap_or(u32::MAX)
+        LASTS_MAX + (a_job + round_trip * ROUND_TRIPS_MAX_A_JOB) * u32::try_from(jobs).unwrap_or(u32::MAX)
     }
 
     pub(super) async fn run<S: Side>(
@@ -143,6 +162,7 @@ impl Measurement {
             Measurement::Latency => self.latency(&side, jobs, executors, into).await?,
             Measurement::Lateness => self.lateness(&side, jobs, executors, into).await?,
             Measurement::Retry => self.retry(&side, server, jobs, executors, into).await?,
+            Measurement::Idle => self.idle(&side, server, into).await?,
         }
         Ok(figures)
     }
@@ -280,10 +300,20 @@ impl Measurement {
         into.put("retry_attempts", (jobs * (u64::from(FAILURES) + 1)) as f64 / took_s, "attempts/s");
         before.since(server, jobs, &self.name(), into).await
     }
+
+    /// What a worker costs that has nothing to do.
+    async fn idle<S: Side>(self, side: &S, server: &mut Server, into: &mut Figures) -> Result<(), CliError> {
+        let worker = side.wait(QUEUES_BESIDE_MAX, Arc::new(Book::of(0))).await?;
+        sleep(IDLE_AFTER).await;
+        let before = Cost::until_now(server).await?;
+        sleep(IDLE_FOR).await;
+        before.a_second(server, &self.name(), into).await?;
+        S::end(worker).await
+    }
 }
 
 /// Enqueues so many jobs, in bulk.
-async fn fill<S: Side>(side: &S, jobs: u64) -> Result<(), CliError> {
+pub(super) async fn fill<S: Side>(side: &S, jobs: u64) -> Result<(), CliError> {
     for from in (0..jobs).step_by(BULK as usize) {
         side.enqueue_all((from..jobs.min(from + BULK)).map(Letter::now).collect()).await?;
     }

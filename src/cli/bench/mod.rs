@@ -1,13 +1,15 @@
 //! `retraced bench`: what this machine and this Redis do with jobs, beside the least that any queue with leases must do.
 //!
-//! Each measurement is written once and run for both sides, in turns, in a process of its own.
+//! Each measurement is written once and run for both sides, in turns, in processes of its own.
 
 mod book;
 mod cost;
+mod crew;
 mod figures;
 mod floor;
 mod letter;
 mod measurement;
+mod relay;
 mod report;
 mod retraced;
 mod selection;
@@ -17,6 +19,7 @@ mod step;
 
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
@@ -26,6 +29,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use self::measurement::Measurement;
+use self::relay::Relay;
 use self::report::{Report, Row, markdown};
 use self::selection::Selection;
 use self::server::Server;
@@ -35,9 +39,11 @@ use super::Desk;
 use super::error::CliError;
 use super::output::{Output, Progress, note};
 
-/// Jobs of a measurement, rounds and executors of a drain: least and most.
+/// Jobs of a measurement, rounds, worker processes of a drain, and a round trip: least and most.
 const JOBS_BOUNDS: RangeInclusive<u64> = 100..=10_000_000;
 const ROUNDS_BOUNDS: RangeInclusive<u64> = 1..=100;
+const WORKERS_BOUNDS: RangeInclusive<u64> = 1..=16;
+const ROUND_TRIP_MS_BOUNDS: RangeInclusive<u64> = 0..=1_000;
 
 pub(super) const AFTER_HELP: &str = "\
 What is measured, with jobs of 200 bytes, every guarantee on:
@@ -48,18 +54,24 @@ What is measured, with jobs of 200 bytes, every guarantee on:
   latency             an idle worker, 50 jobs a second: from the call of enqueue to the handler's first line
   delayed_lateness    from the due time of a delayed job to the handler's first line
   retry               jobs that fail twice, retried at once, then succeed: retry_total from the first enqueue to the last success
+  idle                a worker of 100 queues without a job, for 10 s: idle_worker_cpu in percent of a core, idle_redis_calls a second; no floor
 Below enqueue, drain and retry, for each job: _worker_cpu and _redis_cpu (processor seconds per 100,000 jobs; below enqueue the worker is the producer),
 _redis_calls (commands, those of scripts included), _redis_reads (reads from sockets: about the round trips).
 
+With --workers N drain is done by N processes that begin together, each with the executors asked for: jobs a second, processor time and memory are those of all;
+drain_share_min is how much the process that did least has done, of an even share (1: all did the same). With --round-trip-ms N every byte to and from
+Redis is held back for N/2 ms on the way by a process that is not measured, as by a network between; it limits nothing else.
+
 The floor (--floor) does the same work with nothing that is not needed: a list, a hash and a set of leases, settling and claiming in one script, 64 jobs a
-batch, four cycles in flight; no tokens, no counters, no history, no supervision, no handlers. RATIO is ReTraced's figure divided by the floor's: for jobs/s and
-attempts/s more is better, for all else less is. Both sides take turns, so that a machine that slows down slows both: compare ratios, not figures of different
+batch, four cycles in flight; no tokens, no counters, no history, no supervision, no handlers. RATIO is ReTraced's figure divided by the floor's: for jobs/s,
+attempts/s and the share more is better, for all else less is. Both sides take turns, so that a machine that slows down slows both: compare ratios, not figures of different
 runs. SPREAD is the distance of the lowest and the highest round, in percent of the median; less than that is no difference.
 
 Nothing else should run on the machine. A whole run takes about a minute a round, twice that with --floor.
 
   retraced bench --floor --redis redis://127.0.0.1:6379/9      database 9
   retraced bench --only drain --concurrency 100 --rounds 3
+  retraced bench --only drain --concurrency 100 --workers 4 --round-trip-ms 1
   retraced bench --only latency --only retry_total --json > figures.jsonl";
 
 /// `retraced bench`
@@ -82,6 +94,12 @@ pub(super) struct Bench {
     #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["1", "10", "100"],
         value_parser = RangedU64ValueParser::<u64>::new().range(1..=CONCURRENCY_MAX as u64))]
     concurrency: Vec<u64>,
+    /// Worker processes that drain one queue together, 1 to 16.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = RangedU64ValueParser::<usize>::new().range(WORKERS_BOUNDS))]
+    workers: usize,
+    /// Make Redis this much farther away for whoever is measured, 0 to 1000 ms there and back.
+    #[arg(long, value_name = "N", default_value = "0", value_parser = RangedU64ValueParser::<u64>::new().range(ROUND_TRIP_MS_BOUNDS))]
+    round_trip_ms: u64,
     /// Keep completed jobs as a queue does unless it says otherwise (24 hours or 10000). Without this none is kept.
     #[arg(long)]
     retention: bool,
@@ -112,17 +130,13 @@ async fn asked_to_end() -> Result<(), CliError> {
 impl Bench {
     pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
         if let Some(step) = &self.step {
-            return step
-                .run(&desk.redis)
-                .await?
-                .iter()
-                .try_for_each(|record| Ok(desk.out.result(record, String::new)?));
+            return step.run(&desk.redis, &desk.out).await;
         }
         if self.markdown && desk.out.is_json() {
             return Err(CliError::Usage("--markdown and --json cannot be given together".into()));
         }
         let drains: Vec<usize> = self.concurrency.iter().filter_map(|n| usize::try_from(*n).ok()).collect();
-        let all = Measurement::all(&drains);
+        let all = Measurement::all(&drains, self.workers);
         let selection = Selection::of(self.only.clone(), &all).map_err(CliError::Usage)?;
         let chosen: Vec<Measurement> = all.into_iter().filter(|m| selection.has_any_of(*m)).collect();
 
@@ -167,18 +181,25 @@ impl Bench {
         selection: &Selection,
         report: &mut Report,
     ) -> Result<(), CliError> {
-        let peers: &[Peer] = if self.floor { &[Peer::Floor, Peer::Retraced] } else { &[Peer::Retraced] };
-        let steps = (chosen.len() * peers.len()) as u64 * self.rounds;
+        let round_trip = Duration::from_millis(self.round_trip_ms);
+        let relay = if round_trip.is_zero() { None } else { Some(Relay::open(&desk.redis, round_trip)?) };
+        let redis = relay.as_ref().map_or(desk.redis.as_str(), Relay::url);
+        let peers = |measurement: Measurement| -> &[Peer] {
+            if self.floor && measurement.has_a_floor() { &[Peer::Floor, Peer::Retraced] } else { &[Peer::Retraced] }
+        };
+        let steps = chosen.iter().map(|measurement| peers(*measurement).len() as u64).sum::<u64>() * self.rounds;
         let progress = Progress::new(&desk.out, "measuring", Some(steps));
         for round in 0..self.rounds {
             for (at, measurement) in chosen.iter().copied().enumerate() {
+                let peers = peers(measurement);
                 for turn in 0..peers.len() {
                     // Who goes first changes from round to round.
                     let peer = peers[(turn + round as usize) % peers.len()];
                     progress.turn_to(format!("round {} · {} · {}", round + 1, measurement.name(), peer.as_str()));
                     let jobs = measurement.jobs(self.jobs);
-                    let step = Step { peer, measurement, jobs, queue: queue.to_string(), keep: self.retention };
-                    let records = step.measure(&desk.redis).await?;
+                    let (queue_name, keep) = (queue.to_string(), self.retention);
+                    let step = Step { peer, measurement, jobs, queue: queue_name, keep, is_a_hand: false };
+                    let records = step.measure(redis, round_trip).await?;
                     server.empty(queue).await?;
                     for record in records.iter().filter(|record| selection.has(&record.metric)) {
                         // As JSON each figure is printed as soon as it is known.
@@ -201,10 +222,13 @@ impl Bench {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (version, os, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
         let kept = if self.retention { "completed jobs kept" } else { "completed jobs not kept" };
+        let workers = if self.workers > 1 { format!(" · {} workers drain", self.workers) } else { String::new() };
+        let away =
+            if self.round_trip_ms > 0 { format!(" · Redis {} ms away", self.round_trip_ms) } else { String::new() };
         let server = server.name().await?;
         let rows = report.rows();
         out.line(&format!(
-            "ReTraced {version} · {server} · {cores} cores, {os} {arch} · {kept} · median of rounds: {}\n",
+            "ReTraced {version} · {server} · {cores} cores, {os} {arch} · {kept}{workers}{away} · median of rounds: {}\n",
             self.rounds
         ))?;
         if self.markdown {

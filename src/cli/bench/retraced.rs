@@ -7,6 +7,7 @@ use retraced_jobs::job::{QueueName, RunAt};
 
 use super::book::Book;
 use super::letter::Letter;
+use super::server::beside;
 use super::side::Side;
 use crate::cli::error::CliError;
 use crate::{
@@ -71,6 +72,14 @@ impl Side for Retraced {
             .start()
             .await?;
         Ok(runtime)
+    }
+
+    async fn wait(&self, queues: usize, book: Arc<Book>) -> Result<Runtime, CliError> {
+        let mut builder = Runtime::builder().store(store(&self.url).await?).state(book);
+        for name in beside(&self.queue).take(queues) {
+            builder = builder.queue(Queue::new(&name).map_err(failed)?).handler(&name, read);
+        }
+        Ok(builder.start().await?)
     }
 
     async fn end(runtime: Runtime) -> Result<(), CliError> {

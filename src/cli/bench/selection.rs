@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     fn chosen(names: &[&str]) -> Vec<String> {
-        let all = Measurement::all(&[1]);
+        let all = Measurement::all(&[1], 1);
         let selection = Selection::of(names.iter().map(|name| (*name).to_owned()).collect(), &all).unwrap();
         all.iter().flat_map(|measurement| measurement.metrics()).filter(|metric| selection.has(metric)).collect()
     }
@@ -60,13 +60,13 @@ mod tests {
         assert!(chosen(&["enqueue_inflight10"]).iter().all(|metric| !metric.contains("100")));
         assert_eq!(chosen(&["enqueue_inflight"]).len(), 10);
         assert_eq!(chosen(&["redis_memory", "retry_total"]), ["redis_memory", "retry_total"]);
-        assert_eq!(chosen(&[]).len(), Measurement::all(&[1]).iter().map(|m| m.metrics().len()).sum::<usize>());
+        assert_eq!(chosen(&[]).len(), Measurement::all(&[1], 1).iter().map(|m| m.metrics().len()).sum::<usize>());
     }
 
     #[test]
     fn a_name_that_is_no_metrics_is_refused_with_those_there_are() {
         for name in ["", "dra", "enqueue_inflight1", "throughput"] {
-            let refused = Selection::of(vec![name.to_owned()], &Measurement::all(&[1])).err().unwrap();
+            let refused = Selection::of(vec![name.to_owned()], &Measurement::all(&[1], 1)).err().unwrap();
             assert!(refused.contains("enqueue_one, enqueue_inflight10"), "{refused}");
         }
     }

@@ -11,13 +11,15 @@ use crate::cli::error::CliError;
 use crate::cli::output::one_line;
 
 /// Longest wait for a connection.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Longest wait for the server to free the memory of what was removed.
 const FREE_MAX: Duration = Duration::from_secs(30);
 /// Between two looks whether it has.
 const FREE_LOOK: Duration = Duration::from_millis(10);
+/// Queues that a measurement may have beside its own.
+pub(super) const QUEUES_BESIDE_MAX: usize = 100;
 /// Keys a step of a sweep looks at.
 const SCAN_COUNT: usize = 1_000;
 
@@ -72,11 +74,11 @@ impl Server {
         self.ask(&redis::cmd("DBSIZE")).await
     }
 
-    /// Removes the keys of a queue, and of the floor beside it: all that have its name as their hash tag. Waits until their memory is free.
+    /// Removes the keys of a queue, of those beside it, and of the floor: all that have such a name as their hash tag. Waits until their memory is free.
     pub(super) async fn empty(&mut self, queue: &QueueName) -> Result<(), CliError> {
         let deadline = Instant::now() + FREE_MAX;
         // A process that was stopped may have left calls on the way: until nothing is found any more.
-        while self.remove(&format!("*{{{queue}}}*")).await? > 0 && Instant::now() < deadline {}
+        while self.remove(&format!("*{{{queue}[.}}]*")).await? > 0 && Instant::now() < deadline {}
         loop {
             let info = Info(self.ask(redis::cmd("INFO").arg("memory")).await?);
             if matches!(info.text("lazyfree_pending_objects"), None | Some("0")) || Instant::now() > deadline {
@@ -86,10 +88,11 @@ impl Server {
         }
     }
 
-    /// Removes a queue from the list of queues, and, in a database that was empty before, what its workers left behind there, unless somebody else uses it by
+    /// Removes a queue and those beside it from the list of queues, and, in a database that was empty before, what its workers left behind there, unless somebody else uses it by
     /// now.
     pub(super) async fn leave(&mut self, queue: &QueueName, was_empty: bool) -> Result<(), CliError> {
-        self.ask::<()>(redis::cmd("SREM").arg(QUEUES).arg(queue.as_str())).await?;
+        let beside: Vec<String> = beside(queue).collect();
+        self.ask::<()>(redis::cmd("SREM").arg(QUEUES).arg(queue.as_str()).arg(beside)).await?;
         let (_, left): (String, Vec<Vec<u8>>) =
             self.ask(redis::cmd("SCAN").arg(0).arg("COUNT").arg(SCAN_COUNT)).await?;
         let is_shared = |key: &Vec<u8>| key.starts_with(b"retraced:") && !key.contains(&b'{');
@@ -123,6 +126,11 @@ impl Server {
     async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, CliError> {
         command.query_async(&mut self.0).await.map_err(|error| failed(&error))
     }
+}
+
+/// Names of queues for a measurement that needs more than its own. They are removed with it.
+pub(super) fn beside(queue: &QueueName) -> impl Iterator<Item = String> {
+    (0..QUEUES_BESIDE_MAX).map(move |number| format!("{queue}.{number}"))
 }
 
 /// A connection past the store.

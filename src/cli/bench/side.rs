@@ -41,6 +41,9 @@ pub(super) trait Side: Clone + Send + Sync + 'static {
     /// Begins to hand letters to the book, `concurrency` at a time where that is the worker's to choose.
     fn work(&self, concurrency: usize, book: Arc<Book>) -> impl Future<Output = Result<Self::Worker, CliError>> + Send;
 
+    /// Begins to wait for jobs in so many queues that have none.
+    fn wait(&self, queues: usize, book: Arc<Book>) -> impl Future<Output = Result<Self::Worker, CliError>> + Send;
+
     /// Ends the worker after all that it has handled is settled.
     fn end(worker: Self::Worker) -> impl Future<Output = Result<(), CliError>> + Send;
 }

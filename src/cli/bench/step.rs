@@ -1,19 +1,21 @@
-//! One measurement of one side, in a process of its own: so its processor time and memory are its alone.
+//! One measurement of one side, in processes of its own: so their processor time and memory are its alone.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use retraced_jobs::job::QueueName;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::figures::Record;
+use super::crew::{Crew, lend_a_hand};
+use super::figures::{Figures, Record};
 use super::floor::Floor;
-use super::measurement::Measurement;
+use super::measurement::{Measurement, fill};
 use super::retraced::Retraced;
 use super::server::Server;
 use super::side::Peer;
 use crate::cli::error::CliError;
-use crate::cli::output::one_line;
+use crate::cli::output::{Output, one_line};
 
 /// What a process is to measure.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -24,24 +26,39 @@ pub(super) struct Step {
     pub(super) queue: String,
     /// Completed jobs are kept.
     pub(super) keep: bool,
+    /// Only works, as one of several.
+    pub(super) is_a_hand: bool,
 }
 
 impl Step {
-    /// Measures in a process of its own, which is ended when it lasts too long, or when nobody waits any more.
-    pub(super) async fn measure(&self, redis: &str) -> Result<Vec<Record>, CliError> {
+    /// Measures in processes of its own, which are ended when it lasts too long, or when nobody waits any more.
+    pub(super) async fn measure(&self, redis: &str, round_trip: Duration) -> Result<Vec<Record>, CliError> {
+        let lasts_max = self.measurement.lasts_max(self.jobs, round_trip);
+        let measured = tokio::time::timeout(lasts_max, async {
+            match self.measurement.workers() {
+                1 => self.measure_apart(redis).await,
+                workers => self.measure_crew(redis, workers).await,
+            }
+        });
+        measured.await.map_err(|_| self.failed(&format_args!("it did not end within {lasts_max:?}")))?
+    }
+
+    /// The process that does this step.
+    pub(super) fn command(&self, redis: &str) -> Result<Command, CliError> {
         let order = serde_json::to_string(self).map_err(|error| self.failed(&error))?;
+        let mut command = Command::new(std::env::current_exe()?);
         // The URL goes through the environment, where other users do not see it.
-        let child = Command::new(std::env::current_exe()?)
-            .args(["bench", "--step", &order, "--json", "--color", "never"])
-            .env("RETRACED_REDIS_URL", redis)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let lasts_max = self.measurement.lasts_max(self.jobs);
-        let ended = tokio::time::timeout(lasts_max, child.wait_with_output()).await;
-        let ended = ended.map_err(|_| self.failed(&format_args!("it did not end within {lasts_max:?}")))??;
+        command.args(["bench", "--step", &order, "--json", "--color", "never"]).env("RETRACED_REDIS_URL", redis);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        Ok(command)
+    }
+
+    pub(super) fn as_a_hand(&self) -> Self {
+        Self { is_a_hand: true, ..self.clone() }
+    }
+
+    async fn measure_apart(&self, redis: &str) -> Result<Vec<Record>, CliError> {
+        let ended = self.command(redis)?.spawn()?.wait_with_output().await?;
         if !ended.status.success() {
             let said = String::from_utf8_lossy(&ended.stderr);
             let said = said.trim().trim_start_matches("error: ");
@@ -51,23 +68,53 @@ impl Step {
         records.map_err(|error| self.failed(&error))
     }
 
-    /// Measures in this process.
-    pub(super) async fn run(&self, redis: &str) -> Result<Vec<Record>, CliError> {
-        let Step { peer, measurement, jobs, keep, .. } = *self;
-        let queue = QueueName::new(&self.queue).map_err(|error| self.failed(&error))?;
+    /// Enqueues here, and lets several processes work.
+    async fn measure_crew(&self, redis: &str, workers: usize) -> Result<Vec<Record>, CliError> {
+        match self.peer {
+            Peer::Retraced => fill(&self.retraced(redis).await?, self.jobs).await?,
+            Peer::Floor => fill(&self.floor(redis).await?, self.jobs).await?,
+        }
         let mut server = Server::open(redis).await?;
-        let concurrency = measurement.concurrency(peer);
-        let figures = match peer {
-            Peer::Retraced => {
-                let side = Retraced::open(redis, &queue, keep).await?;
-                measurement.run(side, &mut server, jobs, concurrency).await?
-            }
-            Peer::Floor => {
-                let side = Floor::open(redis, &queue, measurement.is_worked_meanwhile()).await?;
-                measurement.run(side, &mut server, jobs, concurrency).await?
-            }
+        let crew = Crew::start(self, redis, workers).await;
+        let figures = match crew {
+            Ok(crew) => crew.drain(&mut server, &self.measurement.name()).await,
+            Err(error) => Err(error),
         };
-        Ok(figures.records(peer.as_str(), jobs, concurrency as u64))
+        Ok(self.records(figures.map_err(|error| self.failed(&error))?))
+    }
+
+    /// Does in this process what it was started for.
+    pub(super) async fn run(&self, redis: &str, out: &Output) -> Result<(), CliError> {
+        let Step { peer, measurement, jobs, .. } = *self;
+        let concurrency = measurement.concurrency(peer);
+        if self.is_a_hand {
+            return match peer {
+                Peer::Retraced => lend_a_hand(self.retraced(redis).await?, concurrency, jobs, out).await,
+                Peer::Floor => lend_a_hand(self.floor(redis).await?, concurrency, jobs, out).await,
+            };
+        }
+        let mut server = Server::open(redis).await?;
+        let figures = match peer {
+            Peer::Retraced => measurement.run(self.retraced(redis).await?, &mut server, jobs, concurrency).await?,
+            Peer::Floor => measurement.run(self.floor(redis).await?, &mut server, jobs, concurrency).await?,
+        };
+        self.records(figures).iter().try_for_each(|record| Ok(out.result(record, String::new)?))
+    }
+
+    async fn retraced(&self, redis: &str) -> Result<Retraced, CliError> {
+        Retraced::open(redis, &self.queue()?, self.keep).await
+    }
+
+    async fn floor(&self, redis: &str) -> Result<Floor, CliError> {
+        Floor::open(redis, &self.queue()?, self.measurement.is_worked_meanwhile()).await
+    }
+
+    fn queue(&self) -> Result<QueueName, CliError> {
+        QueueName::new(&self.queue).map_err(|error| self.failed(&error))
+    }
+
+    fn records(&self, figures: Figures) -> Vec<Record> {
+        figures.records(self.peer.as_str(), self.jobs, self.measurement.concurrency(self.peer) as u64)
     }
 
     fn failed(&self, why: &dyn std::fmt::Display) -> CliError {
