@@ -188,6 +188,7 @@ impl Room {
 
     /// The queue may have something to claim.
     pub(crate) fn work_may_wait(&self) {
+        self.inflight.hint();
         self.dry.store(false, Ordering::Release);
         self.fetcher.tell(FetcherMessage::Poll);
     }
@@ -196,6 +197,9 @@ impl Room {
     pub(crate) fn granted(&self, open: OpenClaim, claims: Claims, expires: Instant) -> Granted {
         let granted = open.grant(claims, expires);
         self.dry.store(granted.dry, Ordering::Release);
+        if granted.hinted {
+            self.fetcher.tell(FetcherMessage::Poll);
+        }
         if self.inflight.is_closed() {
             // Nobody will run them: they are on their way back already.
             self.flush();

@@ -59,6 +59,8 @@ struct Table {
     finished: VecDeque<Grant>,
     /// Jobs asked for in claims whose replies are not here yet.
     asked: usize,
+    /// How often it was said that the queue may have something.
+    hints: u64,
     /// Claims that were sent, and whose replies nobody will read.
     lost_claims: Vec<Nonce>,
     executors: HashMap<ExecutorId, Place>,
@@ -233,6 +235,8 @@ impl Drop for Settling {
 pub(crate) struct OpenClaim {
     inflight: Arc<Inflight>,
     sent: Option<Nonce>,
+    /// The hints there had been when it was opened.
+    hints: u64,
     pub(crate) limit: usize,
     pub(crate) bytes_max: usize,
 }
@@ -249,9 +253,12 @@ impl OpenClaim {
         let jobs = claims.jobs.len();
         let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
         // A claim that stopped with half of its bytes unused did not stop for want of bytes.
-        let dry = jobs == 0 || (jobs < self.limit && bytes < self.bytes_max / 2);
-        self.inflight.grant(claims, expires);
-        Granted { jobs, dry }
+        let found_too_little = jobs == 0 || (jobs < self.limit && bytes < self.bytes_max / 2);
+        let asked = std::mem::take(&mut self.limit);
+        // What was hinted at meanwhile may have come too late for this claim, and its poll may have found all credits asked for.
+        let hints = self.inflight.grant(claims, expires, asked);
+        let hinted = found_too_little && hints != self.hints;
+        Granted { jobs, dry: found_too_little && !hinted, hinted }
     }
 }
 
@@ -275,6 +282,8 @@ pub(crate) struct Granted {
     pub(crate) jobs: usize,
     /// The queue had no more.
     pub(crate) dry: bool,
+    /// It had no more, but may have by now.
+    pub(crate) hinted: bool,
 }
 
 impl Inflight {
@@ -305,7 +314,12 @@ impl Inflight {
         }
         table.asked += limit;
         let bytes_max = CLAIM_BYTES_MAX - table.waiting_bytes;
-        Some(OpenClaim { inflight: self.clone(), sent: None, limit, bytes_max })
+        Some(OpenClaim { inflight: self.clone(), sent: None, hints: table.hints, limit, bytes_max })
+    }
+
+    /// The queue may have something: no claim that was opened before this proves the contrary.
+    pub(crate) fn hint(&self) {
+        self.lock().hints += 1;
     }
 
     /// The claims that came to a bad end since this was asked for the last time.
@@ -313,9 +327,11 @@ impl Inflight {
         std::mem::take(&mut self.lock().lost_claims)
     }
 
-    fn grant(&self, claims: Claims, expires: Instant) {
+    /// Takes in what a claim brought that had asked for so many. Gives the hints until then: a later one finds these credits free again.
+    fn grant(&self, claims: Claims, expires: Instant, asked: usize) -> u64 {
         let mut table = self.lock();
         let table = &mut *table;
+        table.asked = table.asked.saturating_sub(asked);
         let now = Instant::now();
         for (job, n) in claims.jobs.into_iter().zip(0_u16..) {
             let grant = table.next;
@@ -339,6 +355,7 @@ impl Inflight {
             table.held.insert(grant, Held { job, lease, phase, standing });
         }
         table.wake_one(now);
+        table.hints
     }
 
     // --- executors

@@ -160,3 +160,22 @@ async fn a_long_trickle_of_work_is_not_polled_for_while_the_queue_is_known_to_be
     assert!((12..=20).contains(&idle), "{idle} polls in an idle minute");
     world.close().await;
 }
+
+/// While the reply to the turn that settles the first job is on its way, the second job is enqueued: the poll of its hint finds all credits asked for already, and then
+/// the reply says that the queue is empty.
+#[tokio::test(start_paused = true)]
+async fn a_hint_that_comes_while_a_claim_is_on_its_way_back_is_not_lost() {
+    // Slow enough that nothing is fetched ahead.
+    let slow = || Work::lasting(bounds::PREFETCH_HANDLER_MAX + millis(10));
+    let world = World::build().concurrency(2).start().await;
+    tokio::time::sleep(secs(20)).await;
+    let first = world.enqueue("first", slow()).await;
+    world.until("the first job runs", || world.book.running() == 1).await;
+    world.store.plan(|verb, _| (verb == Verb::Turn).then_some(Fault::Slow(millis(300))));
+    world.until_state(&first, JobState::Completed).await;
+    tokio::time::sleep(millis(100)).await;
+    let second = world.enqueue("second", slow()).await;
+    let done = || world.view(&second).state == JobState::Completed;
+    world.until_within(bounds::POLL_MIN.mul_f64(0.75), "the second job is done", done).await;
+    world.close().await;
+}

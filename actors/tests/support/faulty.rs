@@ -163,11 +163,6 @@ impl Faulty {
         self.0.calls.lock().unwrap().get(&verb).copied().unwrap_or(0)
     }
 
-    /// What each claim asked for.
-    pub fn claim_limits(&self) -> Vec<usize> {
-        self.0.claims.lock().unwrap().iter().map(|request| request.limit).collect()
-    }
-
     /// The nonces drawn for claims so far.
     pub fn nonces(&self) -> Vec<Nonce> {
         self.0.claims.lock().unwrap().iter().map(|request| request.nonce).collect()
