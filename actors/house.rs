@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::agenda::Agenda;
 use crate::event::Events;
 use crate::fetcher::FetcherMessage;
 use crate::front_door::FrontDoor;
@@ -72,6 +73,10 @@ pub(crate) struct Room {
     /// Claims under way that are not part of a settlement.
     pub(crate) claim_cycles: Arc<Semaphore>,
     pub(crate) runner: Arc<Runner>,
+    /// When the retry scheduler looks at the delayed jobs, and the watchdog at the leases and at what retention no longer keeps.
+    pub(crate) looks: Agenda,
+    pub(crate) watches: Agenda,
+    pub(crate) trims: Agenda,
     /// Starts so far of each executor's place, across pools: the next generation.
     generations: Mutex<Vec<u32>>,
     /// Set while the settler has been told to flush and has not looked yet.
@@ -149,6 +154,9 @@ impl Room {
             pool: Slot::default(),
             settle_cycles: Arc::new(Semaphore::new(crate::settler::SETTLE_CYCLES_MAX)),
             claim_cycles: Arc::new(Semaphore::new(crate::fetcher::CLAIM_CYCLES_MAX)),
+            looks: Agenda::default(),
+            watches: Agenda::default(),
+            trims: Agenda::default(),
             grace_until: Mutex::new(None),
             flush_told: AtomicBool::new(false),
             dry: AtomicBool::new(false),

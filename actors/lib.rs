@@ -3,6 +3,7 @@
 //!
 //! [`retraced`]: https://docs.rs/retraced
 
+mod agenda;
 mod errand;
 mod event;
 mod executor;
@@ -57,7 +58,7 @@ pub mod bounds {
     pub use crate::options::{BUILD_BYTES_MAX, CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
     pub use crate::pool::EXECUTOR_START_TIMEOUT;
     pub use crate::queue::ENQUEUE_PATIENCE;
-    pub use crate::retry_scheduler::{LOOK_MAX, PROMOTE_MAX};
+    pub use crate::retry_scheduler::{LOOK_MAX, LOOK_QUIET_MAX, PROMOTE_MAX};
     pub use crate::settler::{CYCLE_BATCH_MIN, SETTLE_CYCLES_MAX};
     pub use crate::shutdown::{LEAVE_MAX, SETTLE_WAIT};
     pub use crate::store_link::{PROBE_DELAY_MAX, PROBE_DELAY_MIN};
@@ -65,6 +66,7 @@ pub mod bounds {
     pub use crate::suspects::{SUSPECT_SPREAD, TRIAL_PUT_OFF};
     pub use crate::tree::{QUEUE_TIMEOUT, START_TIMEOUT, STOP_TIMEOUT};
     pub use crate::watchdog::{
-        AUDIT_EVERY, LOSSES_MAX, REPAIR_MAX, SLICE_MAX, SLICES_MAX, STUCK_AFTER, WATCH_MAX, WATCH_MIN, ZOMBIE_AFTER,
+        AUDIT_EVERY, LOSSES_MAX, REPAIR_MAX, SLICE_MAX, SLICES_MAX, STUCK_AFTER, TRIM_QUIET_EVERY, WATCH_MAX,
+        WATCH_MIN, ZOMBIE_AFTER,
     };
 }

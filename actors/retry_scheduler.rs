@@ -1,6 +1,7 @@
 //! The retry scheduler: promotes what is due from the delayed sets of all queues.
 //!
-//! It sleeps until the next due instant it knows of, at most [`LOOK_MAX`]; a job that becomes the earliest sends a hint. Bounds: one promotion under way, of
+//! It looks at a queue when the next due instant it knows of has come, or a job that became the earliest has sent a hint; at the latest after [`LOOK_QUIET_MAX`] while hints
+//! arrive, and [`LOOK_MAX`] while they do not. Bounds: one promotion under way, of
 //! [`PROMOTE_MAX`] jobs a call, so that a flood of due jobs moves in slices.
 
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use retraced_jobs::store::BATCH_MAX;
 use crate::errand::{self, Errand};
 use crate::house::{House, Room};
 
-/// Longest sleep: how late a delayed job may be noticed when a hint is lost.
+/// Longest sleep while no hints arrive: how late a delayed job may be noticed then.
 pub const LOOK_MAX: Duration = Duration::from_secs(1);
+/// Longest sleep while hints arrive: how late a delayed job may be noticed when one is lost all the same.
+pub const LOOK_QUIET_MAX: Duration = Duration::from_secs(5);
 /// Jobs promoted in one call.
 pub const PROMOTE_MAX: usize = BATCH_MAX;
 
@@ -75,8 +78,9 @@ impl RetrySchedulerState {
         }
         let house = self.house.clone();
         self.looking = Some(errand::send_out(myself, async move {
-            let nexts = join_all(house.rooms.iter().map(|room| promote(&house, room))).await;
-            RetrySchedulerMessage::Looked { next: nexts.into_iter().min().unwrap_or(LOOK_MAX) }
+            join_all(house.rooms.iter().filter(|room| room.looks.is_due()).map(|room| promote(&house, room))).await;
+            let nexts = house.rooms.iter().map(|room| room.looks.remaining());
+            RetrySchedulerMessage::Looked { next: nexts.min().unwrap_or(LOOK_MAX) }
         }));
     }
 
@@ -92,20 +96,22 @@ impl RetrySchedulerState {
     }
 }
 
-/// Promotes all that is due in one queue. Gives when to look again.
-async fn promote(house: &House, room: &Room) -> Duration {
+/// Promotes all that is due in one queue.
+async fn promote(house: &House, room: &Room) {
     loop {
+        room.looks.look();
         let mut lane = house.lanes.take().await;
         let call = lane.next_call();
         let promoted = house.health.until_known("promote", || house.store.promote(call, &room.name, PROMOTE_MAX)).await;
-        let Some(Ok(promoted)) = promoted else { return LOOK_MAX };
+        let Some(Ok(promoted)) = promoted else { return room.looks.again_in(LOOK_MAX) };
         if promoted.moved > 0 {
             room.work_may_wait();
         }
         if promoted.moved < PROMOTE_MAX {
             // A millisecond is the grain of due instants: less would be asked for twice.
-            let next = promoted.next_due.unwrap_or(LOOK_MAX);
-            return next.clamp(Duration::from_millis(1), LOOK_MAX);
+            let longest = if house.hints_alive() { LOOK_QUIET_MAX } else { LOOK_MAX };
+            let next = promoted.next_due.unwrap_or(longest);
+            return room.looks.again_in(next.clamp(Duration::from_millis(1), longest));
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::house::{Dice, House, Room};
 use crate::inflight::{OpenClaim, Settling};
+use crate::watchdog::WATCH_MAX;
 
 /// Settlements under way at a time.
 pub const SETTLE_CYCLES_MAX: usize = 4;
@@ -122,6 +123,7 @@ pub(crate) async fn settle_what_is_left(house: &House, room: &Room) {
 }
 
 fn confirm(house: &House, room: &Room, settling: Settling, settled: &[Settled]) {
+    room.trims.within(WATCH_MAX);
     for stale in settling.confirm(settled) {
         let (queue, job, attempt) = (room.name.clone(), stale.id, stale.token.attempt);
         house.events.emit(room.name.as_str(), 0, EventKind::StaleSettlement { queue, job, attempt });

@@ -146,7 +146,12 @@ fn pass_on(house: &House, hint: Hint) {
                 room.work_may_wait();
             }
         }
-        Hint::Due(_) => house.scheduler_look(),
+        Hint::Due(queue) => {
+            if let Some(room) = house.room(&queue) {
+                room.looks.within(Duration::ZERO);
+                house.scheduler_look();
+            }
+        }
         Hint::Cancel(queue, id) => {
             if let Some(room) = house.room(&queue) {
                 room.inflight.cancel(&id);

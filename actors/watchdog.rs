@@ -1,7 +1,7 @@
 //! The watchdog: takes back leases nobody renews, hands back what lost claims were granted, names stuck handlers, settles the attempts of zombies, sends back what waits too long, trims what
 //! retention no longer keeps, and audits that nothing is in limbo.
 //!
-//! It sleeps until the next lease runs out, [`WATCH_MIN`] to [`WATCH_MAX`]. Bounds: one round under way; reclaims and trims go in slices of
+//! It looks at a queue when its next lease runs out, [`WATCH_MIN`] to [`WATCH_MAX`]; one without leases is left alone for longer. Bounds: one round under way; reclaims and trims go in slices of
 //! [`SLICE_MAX`], at most [`SLICES_MAX`] a queue and round. One audit under way, apart from the rounds, with a repair of at most [`REPAIR_MAX`].
 
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use crate::supervisor::{SupervisorMessage, millis};
 
 /// Shortest sleep between two rounds.
 pub const WATCH_MIN: Duration = Duration::from_millis(100);
-/// Longest sleep between two rounds, and no longer than a third of a lease: a queue not looked after for half a lease counts as one nobody could look after.
+/// Longest time between two looks at a queue where there are leases. Where there are none it is a third of a lease: nothing can run out before, but for leases of workers
+/// that take shorter ones, and a queue not looked after for half a lease counts as one nobody could look after.
 pub const WATCH_MAX: Duration = Duration::from_secs(1);
 /// Leases taken back, or jobs trimmed, in one call.
 pub const SLICE_MAX: usize = 200;
@@ -33,6 +34,8 @@ pub const ZOMBIE_AFTER: Duration = Duration::from_secs(10);
 pub const STUCK_AFTER: Duration = Duration::from_secs(1);
 /// How often in a row a job may lose its worker before its handler has begun; then it is poisoned, for it may be what kills those who fetch it.
 pub const LOSSES_MAX: u32 = 20;
+/// How often what retention no longer keeps is looked for where nothing was settled here.
+pub const TRIM_QUIET_EVERY: Duration = Duration::from_secs(60);
 /// How often a queue is audited.
 pub const AUDIT_EVERY: Duration = Duration::from_secs(60);
 /// Longest time one repair of a queue may take; what it has mended until then stays so, and the next one goes on.
@@ -103,12 +106,9 @@ impl WatchdogState {
     fn watch(&mut self, myself: &ActorRef<WatchdogMessage>) {
         let house = self.house.clone();
         self.round = Some(errand::send_out(myself, async move {
-            let rounds = house.rooms.iter().map(|room| async {
-                reconcile(&house, room).await;
-                let next = reclaim(&house, room).await;
-                if trim(&house, room).await { WATCH_MIN } else { next }
-            });
-            WatchdogMessage::Watched { next: join_all(rounds).await.into_iter().min().unwrap_or(WATCH_MAX) }
+            join_all(house.rooms.iter().map(|room| look_after(&house, room))).await;
+            let nexts = house.rooms.iter().map(|room| room.watches.remaining().min(room.trims.remaining()));
+            WatchdogMessage::Watched { next: nexts.min().unwrap_or(WATCH_MAX) }
         }));
     }
 
@@ -174,6 +174,21 @@ impl WatchdogState {
     }
 }
 
+/// Does what is due on one queue.
+async fn look_after(house: &House, room: &Room) {
+    reconcile(house, room).await;
+    if room.watches.is_due() {
+        room.watches.look();
+        let next = reclaim(house, room).await;
+        room.watches.again_in(next);
+    }
+    if room.trims.is_due() {
+        room.trims.look();
+        let is_more = trim(house, room).await;
+        room.trims.again_in(if is_more { WATCH_MIN } else { TRIM_QUIET_EVERY });
+    }
+}
+
 /// Hands back what claims of ours were granted that came to a bad end: a reply that cannot be read, a bug that ended whoever waited for it.
 async fn reconcile(house: &House, room: &Room) {
     let lost = room.inflight.lost_claims();
@@ -214,7 +229,7 @@ async fn reclaim(house: &House, room: &Room) -> Duration {
             room.work_may_wait();
         }
         if reclaimed.jobs.len() < SLICE_MAX {
-            return reclaimed.next_expiry.unwrap_or(WATCH_MAX);
+            return reclaimed.next_expiry.map_or(house.options.lease / 3, |next| next.min(WATCH_MAX));
         }
     }
     WATCH_MIN

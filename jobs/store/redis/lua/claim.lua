@@ -15,6 +15,12 @@ if PAUSED then
   lane_close({ 'paused', {} })
   return { 'paused', NOW, {}, {}, {} }
 end
+if not call('LINDEX', PENDING, 0) then
+  -- Most claims of an idle worker end here.
+  about_to_wait()
+  lane_close({ 'ok', {} })
+  return { 'ok', NOW, {}, {}, {} }
+end
 local ids, bodies, pasts = claim(tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), nonce, look_ahead())
 lane_close({ 'ok', ids })
 return { 'ok', NOW, ids, bodies, pasts }

@@ -13,10 +13,8 @@ local ids, n = {}, 0
 for i = 4, #ARGV, 3 do n = n + 1; ids[n] = ARGV[i] end
 if n == 0 then return lane_close({ 'ok', NOW, '' }) end
 local taken = call('HMGET', JOB, unpack(ids))
-call('LLEN', PENDING)
-call('ZCARD', DELAYED)
 
-local created, fresh, dues, seen = {}, {}, {}, {}
+local created, fresh, dues, seen, later = {}, {}, {}, {}, 0
 for i = 1, n do
   local id = ids[i]
   if taken[i] then
@@ -32,6 +30,7 @@ for i = 1, n do
     end
     fresh[#fresh + 1] = i
     seen[id] = due and 'y' or 'p'
+    if due then later = later + 1 end
     dues[i] = due
     created[i] = due and 'N' or 'n'
   end
@@ -39,6 +38,9 @@ end
 
 local m = #fresh
 if m > 0 then
+  -- Met before anything is written (lib/queue.lua).
+  if later > 0 then call('ZCARD', DELAYED) end
+  if later < m then call('LLEN', PENDING) end
   local base = draw('sequence', m)
   local jobs, pending, delayed, earliest = {}, {}, {}, math.huge
   for k = 1, m do

@@ -6,10 +6,10 @@
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
-meet_all()
 
 local due = call('ZRANGEBYSCORE', DELAYED, '-inf', NOW_TEXT, 'LIMIT', 0, ARGV[4])
 if #due > 0 then
+  meet_all()
   local before = call('HMGET', PAST, unpack(due))
   local moving, pasts, garbage = {}, {}, 0
   for i = 1, #due do

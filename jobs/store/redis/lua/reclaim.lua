@@ -9,12 +9,13 @@
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
-meet_all()
 
 local lease_ms, crashes_max, losses_max = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local seen = call('HMGET', STATS, 'reclaimed_at', 'grace_until')
 local reclaimed_at, grace_until = tonumber(seen[1]), tonumber(seen[2]) or 0
-local leases = leases_kept - (call('ZSCORE', LEASE, ROOM) and 1 or 0)
+local leases = call('ZCARD', LEASE)
+if leases > 0 then leases = leases - (call('ZSCORE', LEASE, ROOM) and 1 or 0) end
+if leases > 0 then meet_all() end
 if leases > 0 and not (reclaimed_at and NOW - reclaimed_at <= math.floor(lease_ms / 2)) then
   grace_until = NOW + lease_ms
   call('HSET', STATS, 'grace_until', grace_until)

@@ -2,9 +2,15 @@
 local IDLE_MS = 6000      -- how long a claim that found too little is taken for a sleeper; above the longest idle poll
 local SKIPPED_MAX = 1000  -- dead entries one call passes over
 
+-- Somebody found too little, and is about to wait: says so, but not in every call.
+local function about_to_wait()
+  if IDLE_UNTIL < NOW + IDLE_MS / 2 then call('HSET', STATS, 'idle_until', NOW + IDLE_MS) end
+end
+
 -- Meets what a claim writes (lib/queue.lua), before anything is written. Gives the size of the job at the front: it tells
 -- how many bodies to read at once, so that a queue of large ones is not read whole.
 local function look_ahead()
+  pasts_kept = call('HLEN', PAST)
   leases_kept, grants_kept = call('ZCARD', LEASE), call('HLEN', GRANT)
   local front = call('LINDEX', PENDING, 0)
   return call('HSTRLEN', JOB, front and sub(front, 7) or '')
@@ -122,8 +128,7 @@ local function claim(limit, lease_ms, max_bytes, nonce, size)
   end
   if stale > 0 then count('stale', -math.min(stale, math.max(STALE, 0))) end
   count('garbage', garbage)
-  -- Somebody is about to wait: say so, but not in every call.
-  if n < limit and not full and IDLE_UNTIL < NOW + IDLE_MS / 2 then call('HSET', STATS, 'idle_until', NOW + IDLE_MS) end
+  if n < limit and not full then about_to_wait() end
 
   if any_past then
     for i = 1, n do pasts[i] = pasts[i] or '' end

@@ -31,11 +31,11 @@ local STALE = tonumber(stats_read[3]) or 0
 
 -- Lua has no rollback: every key a script writes to is met by a read before the first write, so that one of a wrong
 -- type stops the script while nothing has happened. What is met tells how much the key holds.
-local pasts_kept = call('HLEN', PAST)
-local leases_kept, grants_kept, histories_kept, completed_kept
+local pasts_kept, leases_kept, grants_kept, histories_kept, completed_kept
 
 -- Scripts that are not called thousands of times a second meet all keys.
 local function meet_all()
+  pasts_kept = call('HLEN', PAST)
   leases_kept, grants_kept, histories_kept = call('ZCARD', LEASE), call('HLEN', GRANT), call('HLEN', HISTORY)
   completed_kept = call('ZCARD', COMPLETED)
   call('HLEN', JOB)

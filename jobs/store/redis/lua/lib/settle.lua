@@ -27,6 +27,7 @@ local function settle(first)
     end
   end
   if n == 0 then return '' end
+  if not pasts_kept then pasts_kept = call('HLEN', PAST) end
   local grants = call('HMGET', GRANT, unpack(ids))
 
   -- What to do is decided before anything is done. A first attempt that completed is the usual thing and needs little.
