@@ -78,24 +78,25 @@ impl Actor for Executor {
         ExecutorMessage::Wake: ExecutorMessage,
         state: &mut ExecutorState,
     ) -> Result<(), ActorProcessingErr> {
-        let begun = Instant::now();
+        let mut now = Instant::now();
+        let until = now + STRETCH_MAX;
         let mut woken = true;
-        while begun.elapsed() < STRETCH_MAX || woken {
-            let Some(next) = state.room.inflight.next(state.id, woken, state.house.clock.now_ms()) else {
+        while now < until || woken {
+            let started_ms = state.house.clock.at(now);
+            let Some(next) = state.room.inflight.next(state.id, woken, now, started_ms) else {
                 state.room.credit();
                 return Ok(());
             };
             woken = false;
-            if next.watched && !state.begin(&next).await {
-                continue;
-            }
-            if !state.run(next).await? {
+            let begins = !next.watched || state.begin(&next).await;
+            if begins && !state.run(next).await? {
                 // Settled without us: a successor has our place.
                 myself.stop(None);
                 return Ok(());
             }
             // Handlers that never wait would keep the thread to themselves: others have their turn, and a Kill is seen.
             tokio::task::consume_budget().await;
+            now = Instant::now();
         }
         myself.cast(ExecutorMessage::Wake)?;
         Ok(())

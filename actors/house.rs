@@ -246,15 +246,20 @@ impl StoreClock {
     }
 
     pub(crate) fn observe(&self, now_ms: u64) {
-        self.offset_ms.store(signed(now_ms) - self.elapsed_ms(), Ordering::Relaxed);
+        self.offset_ms.store(signed(now_ms) - self.since_origin_ms(Instant::now()), Ordering::Relaxed);
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
-        u64::try_from(self.offset_ms.load(Ordering::Relaxed).saturating_add(self.elapsed_ms())).unwrap_or(0)
+        self.at(Instant::now())
     }
 
-    fn elapsed_ms(&self) -> i64 {
-        i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX)
+    /// What it shows at an instant of ours.
+    pub(crate) fn at(&self, now: Instant) -> u64 {
+        u64::try_from(self.offset_ms.load(Ordering::Relaxed).saturating_add(self.since_origin_ms(now))).unwrap_or(0)
+    }
+
+    fn since_origin_ms(&self, now: Instant) -> i64 {
+        i64::try_from(now.saturating_duration_since(self.origin).as_millis()).unwrap_or(i64::MAX)
     }
 }
 

@@ -3,10 +3,11 @@
 //! The table lives outside the actors that crash, so that the end of a fetcher, a settler or a pool loses nothing. It is also where executors find their
 //! next job and where credits are counted: one short lock, never held over an await.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use ractor::ActorRef;
 use retraced_jobs::context::{LeaseWatch, Stop};
 use retraced_jobs::execution::Runner;
@@ -336,7 +337,7 @@ impl Inflight {
         for (job, n) in claims.jobs.into_iter().zip(0_u16..) {
             let grant = table.next;
             table.next += 1;
-            let lease = Arc::new(LeaseWatch::new(expires));
+            let lease = Arc::new(LeaseWatch::granted(now, expires));
             let standing = Standing::of(job.counters, self.crashes_max);
             let phase = if table.closed || table.abandoned {
                 table.finished.push_back(grant);
@@ -444,19 +445,18 @@ impl Inflight {
     }
 
     /// The next job for this executor; without one it is idle, and woken when there is. One that was woken wakes the next.
-    pub(crate) fn next(&self, executor: ExecutorId, woken: bool, started_ms: u64) -> Option<NextJob> {
+    pub(crate) fn next(&self, executor: ExecutorId, woken: bool, now: Instant, started_ms: u64) -> Option<NextJob> {
         let mut table = self.lock();
-        let next = self.take(&mut table, executor, started_ms);
+        let next = self.take(&mut table, executor, now, started_ms);
         if woken && next.is_some() {
-            table.wake_one(Instant::now());
+            table.wake_one(now);
         }
         next
     }
 
-    fn take(&self, table: &mut Table, executor: ExecutorId, started_ms: u64) -> Option<NextJob> {
+    fn take(&self, table: &mut Table, executor: ExecutorId, now: Instant, started_ms: u64) -> Option<NextJob> {
         let place = table.executors.get_mut(&executor)?;
         place.doing = Doing::Nothing;
-        let now = Instant::now();
         while let Some(grant) = table.take_next(now) {
             let Some(held) = table.held.get_mut(&grant) else { continue };
             table.waiting_bytes = table.waiting_bytes.saturating_sub(held.job.envelope.len());
@@ -466,7 +466,7 @@ impl Inflight {
                 continue;
             }
             let watched = held.standing != Standing::Clear;
-            if !watched && held.lease.remaining().is_zero() {
+            if !watched && held.lease.remaining_at(now).is_zero() {
                 // Somebody else may hold it: the store knows, and is asked by handing it back, when the watchdog looks at the latest.
                 held.phase = Phase::Finished(self.runner.unstarted(&held.job));
                 table.finished.push_back(grant);

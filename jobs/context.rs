@@ -60,7 +60,13 @@ impl LeaseWatch {
     /// A lease that runs out at `expires` unless it is extended.
     #[must_use]
     pub fn new(expires: Instant) -> Self {
-        let origin = Instant::now();
+        Self::granted(Instant::now(), expires)
+    }
+
+    /// The same, for whoever has looked at the clock already.
+    #[must_use]
+    pub fn granted(now: Instant, expires: Instant) -> Self {
+        let origin = now;
         Self {
             origin,
             expires_us: AtomicU64::new(micros(expires.saturating_duration_since(origin))),
@@ -80,11 +86,17 @@ impl LeaseWatch {
     /// How long it lasts unless renewed; zero once lost.
     #[must_use]
     pub fn remaining(&self) -> Duration {
+        self.remaining_at(Instant::now())
+    }
+
+    /// The same, for whoever has looked at the clock already.
+    #[must_use]
+    pub fn remaining_at(&self, now: Instant) -> Duration {
         if self.is_lost() {
             return Duration::ZERO;
         }
         let expires = Duration::from_micros(self.expires_us.load(Ordering::Relaxed));
-        expires.saturating_sub(self.origin.elapsed())
+        expires.saturating_sub(now.saturating_duration_since(self.origin))
     }
 
     /// Somebody took it: the handler is told.
@@ -201,8 +213,8 @@ pub(crate) struct Notes {
 }
 
 impl Context {
-    pub(crate) fn new(about: About, states: Arc<States>, lease: Arc<LeaseWatch>) -> Self {
-        Self(Arc::new(Inner { about, started: Instant::now(), states, lease, notes: Mutex::default() }))
+    pub(crate) fn new(about: About, started: Instant, states: Arc<States>, lease: Arc<LeaseWatch>) -> Self {
+        Self(Arc::new(Inner { about, started, states, lease, notes: Mutex::default() }))
     }
 
     /// The job.

@@ -1,6 +1,6 @@
 //! A client's calls to one queue: who enqueues while calls are under way shares the next one, so that many at once cost few round trips.
 //!
-//! Whoever meets none under way sends its job itself and waits for nobody. Bounds: [`CALLS_MAX`] calls; while
+//! Whoever meets fewer than [`CALLS_MAX`] under way sends its job itself and waits for nobody. Bounds: [`CALLS_MAX`] calls; while
 //! [`FRONT_DOOR_JOBS_MAX`] jobs or [`FRONT_DOOR_BYTES_MAX`] bytes wait, further ones are answered [`EnqueueError::Busy`].
 
 use std::collections::VecDeque;
@@ -18,8 +18,8 @@ use tokio::time::Instant;
 
 use crate::operator::{OperatorError, until_known};
 
-/// Calls under way at a time, but for those of [`enqueue_all`](Batcher::enqueue_all). A second one would make the batches smaller and not the round trips fewer.
-const CALLS_MAX: usize = 1;
+/// Calls under way at a time, but for those of [`enqueue_all`](Batcher::enqueue_all): while the server works on one the other is made up or read.
+const CALLS_MAX: usize = 2;
 
 /// The calls to one queue. It outlives each of them.
 pub(crate) struct Batcher {
@@ -315,44 +315,44 @@ mod tests {
     async fn who_comes_while_a_call_is_under_way_shares_the_next_one() {
         let mut world = World::new();
         world.enqueue(0..50).await;
-        assert_eq!(world.calls(), [1], "the first waits for nobody");
+        assert_eq!(world.calls(), [1, 1], "the first two wait for nobody");
         world.gate.open.add_permits(1);
         world.enqueue(50..60).await;
-        assert_eq!(world.calls(), [1, 59]);
+        assert_eq!(world.calls(), [1, 1, 58]);
         world.gate.open.add_permits(10);
         while let Some(caller) = world.callers.join_next().await {
             let (number, receipt) = caller.unwrap();
             assert_eq!(receipt, Ok(Receipt { id: id(number), created: true, state: JobState::Pending }));
         }
-        assert_eq!((world.calls().len(), world.pending().await), (2, 60));
+        assert_eq!((world.calls().len(), world.pending().await), (3, 60));
         world.enqueue(60..61).await;
-        assert_eq!(world.calls(), [1, 59, 1], "nothing is left under way");
+        assert_eq!(world.calls(), [1, 1, 58, 1], "nothing is left under way");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_carries_what_a_store_takes_and_no_more() {
         let mut world = World::new();
-        world.enqueue(0..2 * BATCH_MAX as u128 + 11).await;
+        world.enqueue(0..2 * (BATCH_MAX as u128 + 1) + 9).await;
         world.gate.open.add_permits(10);
         while world.callers.join_next().await.is_some() {}
-        assert_eq!(world.calls(), [1, BATCH_MAX, BATCH_MAX, 10]);
+        assert_eq!(world.calls(), [1, 1, BATCH_MAX, BATCH_MAX, 9]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_leaves_hands_its_place_on_and_one_that_left_is_not_served() {
         let mut world = World::new();
-        world.enqueue(0..1).await;
+        world.enqueue(0..2).await;
         let alone = std::mem::take(&mut world.callers);
-        world.enqueue(1..2).await;
+        world.enqueue(2..3).await;
         let left = std::mem::take(&mut world.callers);
-        world.enqueue(2..4).await;
+        world.enqueue(3..5).await;
         drop(left);
         drop(alone);
         world.gate.open.add_permits(1);
         while let Some(caller) = world.callers.join_next().await {
             assert!(caller.unwrap().1.is_ok());
         }
-        assert_eq!((world.calls(), world.pending().await), (vec![1, 2], 2));
+        assert_eq!((world.calls(), world.pending().await), (vec![1, 1, 2], 2));
     }
 
     #[tokio::test(start_paused = true)]

@@ -126,7 +126,7 @@ impl Runner {
             enqueued_ms: job.enqueued_ms,
             started_ms,
         };
-        let ctx = Context::new(about, self.states.clone(), lease.clone());
+        let ctx = Context::new(about, begun, self.states.clone(), lease.clone());
         if let Some(refused) = refused {
             ctx.log(format!("the job's own retry numbers were refused, its queue's are used: {refused}"));
         }

@@ -718,3 +718,20 @@ async fn a_turn_that_releases_and_comes_back_short_is_woken_by_the_next_job() {
         }
     }
 }
+
+/// Whoever connects may block its threads later, or end. What works the queues has a runtime of its own, and its connections live there.
+#[test]
+fn transitions_do_not_hang_on_the_runtime_the_store_was_connected_on() {
+    let server = RedisServer::start();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    // From here on nobody drives the first one.
+    let store = first.block_on(RedisStore::connect(&server.url())).unwrap();
+    second.block_on(async {
+        let mut lane = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 1).take().await;
+        let queue = QueueName::new("q").unwrap();
+        store.claim(lane.next_call(), &queue, &request(1, LEASE)).await.unwrap();
+        store.settle(lane.next_call(), &queue, &[]).await.unwrap();
+        store.promote(lane.next_call(), &queue, 1).await.unwrap();
+    });
+}

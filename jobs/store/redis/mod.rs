@@ -94,7 +94,8 @@ impl RedisStore {
     /// too old, a replica, or may evict keys.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
-        store.probe().await?;
+        // By the desk's connection: that of the transitions is for whoever works the queues, and lives on their runtime.
+        store.look(&store.0.desk).await?;
         Ok(store)
     }
 
@@ -122,6 +123,11 @@ impl RedisStore {
         })))
     }
 
+    async fn look(&self, link: &Link) -> Result<StoreFacts, StoreError> {
+        scripts::probe(link).await?;
+        facts::read(link, self.0.options.allow_eviction).await
+    }
+
     fn keys(&self, queue: &QueueName) -> Arc<QueueKeys> {
         let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(keys) = queues.get(queue) {
@@ -144,10 +150,7 @@ fn check_batch(operation: &'static str, items: usize) -> Result<(), StoreError> 
 
 impl Store for RedisStore {
     fn probe(&self) -> StoreFuture<'_, StoreFacts> {
-        Box::pin(async move {
-            scripts::probe(&self.0.transitions).await?;
-            facts::read(&self.0.transitions, self.0.options.allow_eviction).await
-        })
+        Box::pin(self.look(&self.0.transitions))
     }
 
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
