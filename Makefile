@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test check unit examples docs package deny layout latency scale benchmarks torture mutants redis nextest
+.PHONY: help demo test check unit examples docs package deny layout parts latency scale benchmarks torture mutants redis nextest
 # The torture scenarios that CI plays, in a quick form.
 SAMPLE := binary(torture) and test(/::t(01|02|06|07|08|09|14|24|25|33)_/)
 
@@ -40,6 +40,9 @@ deny: ## What the tree of dependencies may hold: licences, sources, known holes;
 
 layout: ## The Redis layout in figures, beside a bare loop
 	cargo bench --quiet --package retraced-jobs --bench layout
+
+parts: ## What the parts cost that a job passes through, one at a time, without a server
+	cargo bench --quiet --bench parts
 
 latency: ## How soon an idle worker begins, in figures
 	cargo bench --quiet --bench latency

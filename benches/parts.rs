@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use retraced::codec::{Envelope, decode_attempt, encode_attempt, open, seal};
+use retraced::codec::{decode_attempt, encode_attempt, open, seal};
 use retraced::job::{AttemptLog, Ended, ExecutorId, Incarnation, NewJob};
 use retraced::retry::decide;
-use retraced::store::{BATCH_MAX, ClaimRequest, ClaimedJob, Lane, Lanes, Settlement, Store, Transitions, Verdict};
+use retraced::store::{BATCH_MAX, ClaimRequest, ClaimedJob, Lane, Lanes, Settlement, Transitions, Verdict};
 use retraced::{
     Class, Code, Context, Failure, Job, JobOptions, MemoryStore, Queue, QueueName, Retention, Retry, Runtime, State,
     seal_job,
@@ -48,9 +48,7 @@ fn incarnation() -> Incarnation {
 }
 
 fn envelopes(c: &mut Criterion) {
-    let payload = retraced::codec::to_payload(&letter()).unwrap();
-    let envelope =
-        Envelope { payload, ..open(&seal_job(&letter(), &JobOptions::default()).unwrap().envelope).unwrap() };
+    let envelope = open(&seal_job(&letter(), &JobOptions::default()).unwrap().envelope).unwrap();
     let sealed = seal(&envelope).unwrap();
     let log = AttemptLog {
         incarnation: incarnation(),
