@@ -21,7 +21,7 @@ use crate::supervisor::{SupervisorMessage, millis};
 
 /// Shortest sleep between two rounds.
 pub const WATCH_MIN: Duration = Duration::from_millis(100);
-/// Longest time between two looks at a queue where there are leases. Where there are none it is a third of a lease: nothing can run out before, but for leases of workers
+/// Longest time between two looks at a queue where there are leases, and no longer than a third of a lease. Where there are none it is that third: nothing can run out before, but for leases of workers
 /// that take shorter ones, and a queue not looked after for half a lease counts as one nobody could look after.
 pub const WATCH_MAX: Duration = Duration::from_secs(1);
 /// Leases taken back, or jobs trimmed, in one call.
@@ -229,7 +229,8 @@ async fn reclaim(house: &House, room: &Room) -> Duration {
             room.work_may_wait();
         }
         if reclaimed.jobs.len() < SLICE_MAX {
-            return reclaimed.next_expiry.map_or(house.options.lease / 3, |next| next.min(WATCH_MAX));
+            let longest = lease / 3;
+            return reclaimed.next_expiry.map_or(longest, |next| next.min(WATCH_MAX).min(longest));
         }
     }
     WATCH_MIN

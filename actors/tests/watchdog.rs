@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use retraced_actors::bounds::{AUDIT_EVERY, SLICE_MAX, SLICES_MAX, WATCH_MAX};
 use retraced_jobs::handler::{JobOptions, seal_job};
+use retraced_jobs::job::JobState;
 use retraced_jobs::store::{BATCH_MAX, CallId, Lanes, Retention, RetentionRule, Transitions};
 use retraced_jobs::trace::{EventKind, Finding, FindingKind};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::support::{Verb, Work, World, millis};
+use crate::support::{Moment, Verb, Work, World, millis};
 
 fn repairs(world: &World) -> usize {
     world.count(|kind| matches!(kind, EventKind::QueueRepaired { .. }))
@@ -67,5 +68,25 @@ async fn what_one_round_of_trims_leaves_the_next_takes_at_once() {
     world.until("what is too much is gone", || world.stats().completed_kept == kept).await;
     assert!(done.elapsed() <= WATCH_MAX + WATCH_MAX / 2, "took {:?}", done.elapsed());
     assert_eq!(world.stats().trimmed_total, jobs as u64 - kept);
+    world.close().await;
+}
+
+/// A queue not looked after for half a lease counts as one nobody could look after, and its leases get a grace: a worker that looks seldom must not bring that about.
+#[tokio::test(start_paused = true)]
+async fn a_queue_with_short_leases_is_looked_after_more_often_than_every_half_of_one() {
+    let lease = Duration::from_secs(1);
+    let world = World::build().options(|options| options.lease = lease).start().await;
+    let looks = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = looks.clone();
+    world.store.watch(move |verb, moment| {
+        if (verb, moment) == (Verb::Reclaim, Moment::Applied) {
+            seen.lock().unwrap().push(Instant::now());
+        }
+    });
+    let job = world.enqueue("long", Work::lasting(10 * lease)).await;
+    world.until_state(&job, JobState::Completed).await;
+    let looks = looks.lock().unwrap().clone();
+    let longest = looks.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!(longest <= lease / 2, "{longest:?} between two looks");
     world.close().await;
 }

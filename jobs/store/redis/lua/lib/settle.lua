@@ -34,7 +34,7 @@ local function settle(first)
   local plain = 0
   for group = 1, #at do
     local op, to = at[group][1], at[group][2]
-    if byte(op, 1) ~= 71 then break end
+    if sub(op, 1, 1) ~= 'G' then break end
     local usual = sub(op, 3, 14) .. sub(LANE, 1, 16) .. '\0'
     while plain < to and grants[plain + 1] == usual do plain = plain + 1 end
     if plain < to then break end
