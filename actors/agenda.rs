@@ -10,13 +10,15 @@ pub(crate) struct Agenda(Mutex<Next>);
 
 struct Next {
     planned: Instant,
+    /// When a look began or was asked for.
+    touched: Instant,
     /// Asked for since the last look began.
     asked: Option<Instant>,
 }
 
 impl Default for Agenda {
     fn default() -> Self {
-        Self(Mutex::new(Next { planned: Instant::now(), asked: None }))
+        Self(Mutex::new(Next { planned: Instant::now(), touched: Instant::now(), asked: None }))
     }
 }
 
@@ -30,6 +32,7 @@ impl Agenda {
         let at = Instant::now() + wait;
         let mut next = self.lock();
         next.asked = Some(next.asked.map_or(at, |asked| asked.min(at)));
+        next.touched = Instant::now();
     }
 
     /// Until the next look; zero when it is due.
@@ -47,7 +50,21 @@ impl Agenda {
     pub(crate) fn look(&self) {
         let mut next = self.lock();
         next.planned = Instant::now();
+        next.touched = next.planned;
         next.asked = None;
+    }
+
+    /// Somebody else looked, from `since` on, and saw that there is nothing to do until `wait` later. What was asked for meanwhile stands, and so does what a look
+    /// of ours found. Tells whether the next look is sooner than it was.
+    pub(crate) fn seen(&self, since: Instant, wait: Duration) -> bool {
+        let mut next = self.lock();
+        if next.touched >= since {
+            return false;
+        }
+        let at = since + wait;
+        let sooner = at < next.planned;
+        next.planned = at;
+        sooner
     }
 
     /// A look has ended; the next one is due after this.
@@ -87,5 +104,26 @@ mod tests {
         agenda.within(SECOND);
         agenda.again_in(5 * SECOND);
         assert_eq!(agenda.remaining(), SECOND, "asked for meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_else_saw_counts_unless_it_is_older_than_the_last_word() {
+        let agenda = Agenda::default();
+        agenda.again_in(5 * SECOND);
+        tokio::time::advance(SECOND).await;
+        let earlier = Instant::now();
+        assert!(!agenda.seen(earlier, 5 * SECOND));
+        assert_eq!(agenda.remaining(), 5 * SECOND, "put off");
+        assert!(agenda.seen(earlier, 2 * SECOND));
+        assert_eq!(agenda.remaining(), 2 * SECOND, "brought forward");
+
+        tokio::time::advance(SECOND).await;
+        agenda.within(SECOND);
+        assert!(!agenda.seen(earlier, 5 * SECOND));
+        assert_eq!(agenda.remaining(), SECOND, "asked for meanwhile");
+        agenda.look();
+        agenda.again_in(SECOND);
+        assert!(!agenda.seen(earlier, 5 * SECOND));
+        assert_eq!(agenda.remaining(), SECOND, "looked at meanwhile");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::store::Quiet;
 use tokio::time::Instant;
 
 use crate::errand::{self, Errand};
@@ -17,8 +18,8 @@ use crate::inflight::{Granted, OpenClaim};
 pub const CLAIM_CYCLES_MAX: usize = 1;
 /// First poll of an idle fetcher, and every poll while there are no hints.
 pub const POLL_MIN: Duration = Duration::from_secs(1);
-/// Slowest poll of an idle fetcher, while hints arrive.
-pub const POLL_MAX: Duration = Duration::from_secs(5);
+/// Slowest poll of an idle fetcher, while hints arrive: how long a job may wait whose hint is lost all the same.
+pub const POLL_MAX: Duration = Duration::from_secs(6);
 
 /// What the fetcher is told.
 #[derive(Debug)]
@@ -119,6 +120,9 @@ async fn claim(house: &House, room: &Room, mut open: OpenClaim) -> Granted {
     match reply {
         Some(Ok(claims)) => {
             house.clock.observe(claims.now_ms);
+            if let Some(Quiet { next_due }) = claims.quiet {
+                house.seen_delayed(room, sent, next_due);
+            }
             room.granted(open, claims, sent + house.options.lease)
         }
         Some(Err(_)) => {

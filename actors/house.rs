@@ -24,7 +24,7 @@ use crate::inflight::{Granted, Inflight, OpenClaim};
 use crate::options::{QueueOptions, QueueSpec, TreeOptions};
 use crate::pool::PoolMessage;
 use crate::queue::Enqueue;
-use crate::retry_scheduler::RetrySchedulerMessage;
+use crate::retry_scheduler::{LOOK_MIN, LOOK_QUIET_MAX, RetrySchedulerMessage};
 use crate::roster::Roster;
 use crate::settler::SettlerMessage;
 use crate::slot::Slot;
@@ -135,6 +135,15 @@ impl House {
 
     pub(crate) fn scheduler_look(&self) {
         self.scheduler.tell(RetrySchedulerMessage::Look);
+    }
+
+    /// A claim sent at that instant found nothing pending, and saw when the next delayed job is due: the retry scheduler need not ask the same. While no hints arrive it asks
+    /// all the same, since nobody would tell of a job that comes between.
+    pub(crate) fn seen_delayed(&self, room: &Room, sent: Instant, next_due: Option<Duration>) {
+        let wait = next_due.unwrap_or(LOOK_QUIET_MAX).clamp(LOOK_MIN, LOOK_QUIET_MAX);
+        if self.hints_alive() && room.looks.seen(sent, wait) {
+            self.scheduler_look();
+        }
     }
 }
 

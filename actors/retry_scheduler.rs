@@ -1,7 +1,7 @@
 //! The retry scheduler: promotes what is due from the delayed sets of all queues.
 //!
 //! It looks at a queue when the next due instant it knows of has come, or a job that became the earliest has sent a hint; at the latest after [`LOOK_QUIET_MAX`] while hints
-//! arrive, and [`LOOK_MAX`] while they do not. Bounds: one promotion under way, of
+//! arrive, and [`LOOK_MAX`] while they do not. The fetcher's claims tell the same of a queue in which nothing is pending, so a quiet queue is asked once. Bounds: one promotion under way, of
 //! [`PROMOTE_MAX`] jobs a call, so that a flood of due jobs moves in slices.
 
 use std::sync::Arc;
@@ -12,14 +12,17 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::store::BATCH_MAX;
 
 use crate::errand::{self, Errand};
+use crate::fetcher::POLL_MAX;
 use crate::house::{House, Room};
 
 /// Longest sleep while no hints arrive: how late a delayed job may be noticed then.
 pub const LOOK_MAX: Duration = Duration::from_secs(1);
-/// Longest sleep while hints arrive: how late a delayed job may be noticed when one is lost all the same.
-pub const LOOK_QUIET_MAX: Duration = Duration::from_secs(5);
+/// Longest sleep while hints arrive: how late a delayed job may be noticed when one is lost all the same. No shorter than the fetcher's polls, which put it off.
+pub const LOOK_QUIET_MAX: Duration = POLL_MAX;
 /// Jobs promoted in one call.
 pub const PROMOTE_MAX: usize = BATCH_MAX;
+/// Shortest sleep: the grain of due instants. Less would ask twice for the same.
+pub(crate) const LOOK_MIN: Duration = Duration::from_millis(1);
 
 /// What the retry scheduler is told.
 #[derive(Debug)]
@@ -108,10 +111,9 @@ async fn promote(house: &House, room: &Room) {
             room.work_may_wait();
         }
         if promoted.moved < PROMOTE_MAX {
-            // A millisecond is the grain of due instants: less would be asked for twice.
             let longest = if house.hints_alive() { LOOK_QUIET_MAX } else { LOOK_MAX };
             let next = promoted.next_due.unwrap_or(longest);
-            return room.looks.again_in(next.clamp(Duration::from_millis(1), longest));
+            return room.looks.again_in(next.clamp(LOOK_MIN, longest));
         }
     }
 }

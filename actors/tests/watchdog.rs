@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retraced_actors::bounds::{AUDIT_EVERY, SLICE_MAX, SLICES_MAX, WATCH_MAX};
+use retraced_actors::bounds::{AUDIT_EVERY, LOOK_QUIET_MAX, SLICE_MAX, SLICES_MAX, WATCH_MAX};
 use retraced_jobs::handler::{JobOptions, seal_job};
 use retraced_jobs::job::JobState;
 use retraced_jobs::store::{BATCH_MAX, CallId, Lanes, Retention, RetentionRule, Transitions};
@@ -68,6 +68,18 @@ async fn what_one_round_of_trims_leaves_the_next_takes_at_once() {
     world.until("what is too much is gone", || world.stats().completed_kept == kept).await;
     assert!(done.elapsed() <= WATCH_MAX + WATCH_MAX / 2, "took {:?}", done.elapsed());
     assert_eq!(world.stats().trimmed_total, jobs as u64 - kept);
+    world.close().await;
+}
+
+/// Goal: what a fetcher's claim tells of a quiet queue is not asked again: the retry scheduler asks once, at the start, and then when something is due.
+#[tokio::test(start_paused = true)]
+async fn a_quiet_queue_is_asked_once_for_what_is_pending_and_what_is_delayed() {
+    let world = World::start().await;
+    tokio::time::sleep(6 * LOOK_QUIET_MAX).await;
+    let (claims, promotions) = (world.store.calls(Verb::Claim), world.store.calls(Verb::Promote));
+    tokio::time::sleep(12 * LOOK_QUIET_MAX).await;
+    assert!(world.store.calls(Verb::Claim) >= claims + 12, "the fetcher polls");
+    assert_eq!(world.store.calls(Verb::Promote), promotions);
     world.close().await;
 }
 

@@ -12,8 +12,10 @@ use crate::trace::{AttemptLog, Ended, ExecutorId};
 
 /// An array of incarnation, slot, generation, `started_ms` and `ran_ms`: it completed, and nobody wrote anything down.
 const COMPLETED: u8 = 1;
-/// The log with all its names.
-const NAMED: u8 = 2;
+/// The log with its names, the retry decision's spelt out: no longer written.
+const DECISION_SPELT_OUT: u8 = 2;
+/// The log with its names, all of them short.
+const NAMED: u8 = 3;
 
 type Completed = (Incarnation, u32, u32, u64, u64);
 
@@ -57,9 +59,9 @@ pub fn decode_attempt(bytes: &[u8]) -> Result<AttemptLog, CodecError> {
                 progress: None,
             })
         }
-        Some((&NAMED, map)) => decode_bounded("attempt log", map),
+        Some((&(NAMED | DECISION_SPELT_OUT), map)) => decode_bounded("attempt log", map),
         Some((&shape, _)) => Err(CodecError::newer(format!(
-            "attempt log has shape {shape}, this build reads {COMPLETED} and {NAMED}; a newer version wrote it"
+            "attempt log has shape {shape}, this build reads {COMPLETED} to {NAMED}; a newer version wrote it"
         ))),
         None => Err(CodecError::new("attempt log is empty")),
     }

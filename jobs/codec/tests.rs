@@ -160,6 +160,40 @@ mod golden {
     fn the_log_of_a_failed_attempt() {
         log_is(
             &a_failure(),
+            "03                                          # named
+             88
+             a1 69 c4 10 00112233 44556677 8899aabb ccddeeff   # \"i\": incarnation
+             a1 65 82 a1 78 03 a1 67 01                  # \"e\": executor, slot \"x\", generation \"g\"
+             a1 73 cf 00000199c82cc000                   # \"s\": started
+             a1 64 cc fa                                 # \"d\": ran
+             a1 6f 81 a3 657272 86                       # \"o\": {\"err\": …}
+                a1 63 a5 50414e4943                      # \"c\": \"PANIC\"
+                a1 6d a4 626f6f6d                        # \"m\": \"boom\"
+                a2 6368 91 a3 776879                     # \"ch\": [\"why\"]
+                a2 6174 a8 612e72733a313a32              # \"at\": \"a.rs:1:2\"
+                a2 6274 a1 66                            # \"bt\": \"f\"
+                a3 646563 8c                             # \"dec\": the decision
+                   a1 6f a5 7265747279                   # outcome
+                   a1 79 a8 7374726174656779             # why
+                   a1 73 ab 6578706f6e656e7469616c       # strategy
+                   a1 6e 02                              # the try that failed
+                   a1 61 05                              # tries in all
+                   a1 6c 03                              # and left
+                   a1 62 cd 1388                         # base, in ms
+                   a1 66 02                              # factor
+                   a1 6d ce 000493e0                     # longest delay, in ms
+                   a1 6a 14                              # jitter, in percent
+                   a1 64 d1 fe0c                         # and drawn
+                   a1 77 cd 2328                         # delay, in ms
+             a1 6c 91 82 a1 74 07 a1 6d a2 6869          # \"l\": log lines
+             a2 6c64 01                                  # \"ld\": lines dropped
+             a1 70 82 a1 70 32 a1 6d a4 68616c66         # \"p\": progress",
+        );
+    }
+
+    #[test]
+    fn the_log_of_a_failed_attempt_with_its_decision_spelt_out() {
+        let bytes = spelt(
             "02                                          # named
              88
              a1 69 c4 10 00112233 44556677 8899aabb ccddeeff   # \"i\": incarnation
@@ -189,6 +223,7 @@ mod golden {
              a2 6c64 01                                  # \"ld\": lines dropped
              a1 70 82 a1 70 32 a1 6d a4 68616c66         # \"p\": progress",
         );
+        assert_eq!(decode_attempt(&bytes).unwrap(), a_failure());
     }
 
     #[test]
@@ -196,7 +231,7 @@ mod golden {
         let ended = Ended::Released { reason: Released::Snoozed, delay_ms: 60_000 };
         log_is(
             &AttemptLog { ended, ..a_completion() },
-            "02 85
+            "03 85
              a1 69 c4 10 00112233 44556677 8899aabb ccddeeff
              a1 65 82 a1 78 03 a1 67 01
              a1 73 cf 00000199c82cc000
@@ -272,7 +307,7 @@ mod attempt_log {
     #[test]
     fn a_shape_that_is_not_known_is_a_newer_versions() {
         let error = decode_attempt(&[7, 0xc0]).unwrap_err();
-        assert_eq!(error.to_string(), "attempt log has shape 7, this build reads 1 and 2; a newer version wrote it");
+        assert_eq!(error.to_string(), "attempt log has shape 7, this build reads 1 to 3; a newer version wrote it");
         assert!(error.is_newer());
         assert_eq!(refused(decode_attempt(&[])), "attempt log is empty");
     }
@@ -492,7 +527,7 @@ mod untrusted {
             // Past the first byte, too.
             let _ = open(&Bytes::from([vec![ENVELOPE_VERSION], bytes.clone()].concat()));
             let _ = decode_attempt(&[vec![1], bytes.clone()].concat());
-            let _ = decode_attempt(&[vec![2], bytes].concat());
+            let _ = decode_attempt(&[vec![3], bytes].concat());
         }
 
         #[test]

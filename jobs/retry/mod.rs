@@ -2,6 +2,7 @@
 
 mod decision;
 mod policy;
+pub(crate) mod short_names;
 #[cfg(test)]
 mod tests;
 

@@ -1,5 +1,7 @@
 //! Handing out lanes: one open call each, and a number that only grows.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -30,8 +32,9 @@ struct Inner {
 
 #[derive(Debug)]
 struct Free {
-    /// Lanes handed back, with the last sequence each used.
-    returned: Vec<(u16, u64)>,
+    /// Lanes handed back, with the last sequence each used. The lowest is taken first: a store remembers each lane that a queue has seen, so few calls at once should need
+    /// few lanes.
+    returned: BinaryHeap<Reverse<(u16, u64)>>,
     never_used: u16,
 }
 
@@ -41,7 +44,7 @@ impl Lanes {
     pub fn new(incarnation: Incarnation, lanes_max: u16) -> Self {
         Self(Arc::new(Inner {
             incarnation,
-            free: Mutex::new(Free { returned: Vec::new(), never_used: 0 }),
+            free: Mutex::new(Free { returned: BinaryHeap::new(), never_used: 0 }),
             room: Arc::new(Semaphore::new(usize::from(lanes_max.max(1)))),
         }))
     }
@@ -60,11 +63,12 @@ impl Lanes {
         // The semaphore is never closed, so a permit always comes.
         let permit = self.0.room.clone().acquire_owned().await.ok();
         let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let (number, sequence) = free.returned.pop().unwrap_or_else(|| {
-            let number = free.never_used;
+        let (number, sequence) = if let Some(Reverse(lane)) = free.returned.pop() {
+            lane
+        } else {
             free.never_used += 1;
-            (number, 0)
-        });
+            (free.never_used - 1, 0)
+        };
         drop(free);
         Lane { lanes: self.0.clone(), number, sequence, _permit: permit }
     }
@@ -92,6 +96,32 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         let mut free = self.lanes.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.returned.push((self.number, self.sequence));
+        free.returned.push(Reverse((self.number, self.sequence)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn few_calls_at_once_need_few_lanes_in_whatever_order_many_came_back() {
+        let lanes = Lanes::new(Incarnation::from(uuid::Uuid::from_u128(1)), 8);
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            held.push(lanes.take().await);
+        }
+        let used: Vec<_> = held.iter_mut().map(|lane| lane.next_call().lane).collect();
+        assert_eq!(used, [0, 1, 2, 3, 4, 5, 6, 7]);
+        for back in [0, 6, 2, 0, 0, 0, 0, 0] {
+            held.remove(back);
+        }
+        for sequence in 2..5 {
+            let call = lanes.take().await.next_call();
+            assert_eq!((call.lane, call.sequence), (0, sequence));
+        }
+        let _first = lanes.take().await;
+        assert_eq!(lanes.take().await.next_call().lane, 1);
     }
 }

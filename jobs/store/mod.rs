@@ -31,8 +31,8 @@ pub use error::StoreError;
 pub use lanes::{Lane, Lanes};
 pub use model::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
-    Promoted, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Retention, RetentionRule,
-    Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    Promoted, QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Retention,
+    RetentionRule, Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 
 use std::time::Duration;
@@ -123,6 +123,9 @@ pub trait Store: Transitions + Leases + Desk + Ledger {
 /// // The token has had its end: nobody can settle with it again.
 /// assert_eq!(store.settle(lane.next_call(), &queue, &failed).await.unwrap(), [Settled::Stale]);
 ///
+/// // A claim that finds nothing tells when it may be worth while again.
+/// let Claims { quiet, .. } = store.claim(lane.next_call(), &queue, &request).await.unwrap();
+/// assert!(quiet.unwrap().next_due.unwrap() <= Duration::from_secs(60));
 /// let Promoted { moved, next_due } = store.promote(lane.next_call(), &queue, 100).await.unwrap();
 /// assert_eq!(moved, 0);
 /// assert!(next_due.unwrap() <= Duration::from_secs(60));

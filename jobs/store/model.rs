@@ -67,6 +67,18 @@ pub struct Claims {
     pub paused: bool,
     /// The jobs, in the order of the queue.
     pub jobs: Vec<ClaimedJob>,
+    /// What a claim saw that granted nothing and left nothing pending; never told by one that travels with settlements or
+    /// asked for no job, nor of a paused queue.
+    pub quiet: Option<Quiet>,
+}
+
+/// A queue in which nothing is pending.
+///
+/// Used in the example of [`Transitions`](super::Transitions).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quiet {
+    /// How long until the next delayed job is due, zero when some are due already; nothing when none is delayed.
+    pub next_due: Option<Duration>,
 }
 
 /// One job granted.
@@ -211,7 +223,8 @@ pub struct Reclaimed {
     pub jobs: Vec<ReclaimedJob>,
     /// How long until the next lease runs out; zero when some have.
     pub next_expiry: Option<Duration>,
-    /// Nothing is taken for this long, because nobody could renew: in the run that found out, and in those until it is over.
+    /// Nothing is taken for this long, because nobody could renew: in the run that found out, and in those until it is over. Not told where
+    /// there are no leases.
     pub grace: Option<Duration>,
 }
 

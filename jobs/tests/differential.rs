@@ -24,8 +24,8 @@ use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, Que
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    CallId, ClaimRequest, Claims, Enqueued, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewal,
-    Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
+    CallId, ClaimRequest, Claims, Enqueued, Moved, Promoted, QueueStats, Quiet, Reclaim, Reclaimed, Reconciled,
+    Renewal, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
 };
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, JobView};
 use support::redis_server::RedisServer;
@@ -322,7 +322,8 @@ fn span(left: Option<Duration>) -> Option<Duration> {
 async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> Reply {
     let timeless = |claims: Claims| {
         let jobs = claims.jobs.into_iter().map(|job| retraced_jobs::store::ClaimedJob { enqueued_ms: 0, ..job });
-        Claims { now_ms: 0, expires_ms: 0, jobs: jobs.collect(), ..claims }
+        let quiet = claims.quiet.map(|quiet| Quiet { next_due: span(quiet.next_due) });
+        Claims { now_ms: 0, expires_ms: 0, jobs: jobs.collect(), quiet, ..claims }
     };
     let reply: Result<Reply, StoreError> = match call {
         Call::Enqueue(jobs) => store.enqueue(id, queue, jobs).await.map(Reply::Enqueued),

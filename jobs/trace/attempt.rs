@@ -146,7 +146,7 @@ pub enum Ended {
         #[serde(rename = "bt", default, skip_serializing_if = "Option::is_none")]
         backtrace: Option<String>,
         /// What was decided, and from what; none when no retry was in question (a cancelled job).
-        #[serde(rename = "dec", default, skip_serializing_if = "Option::is_none")]
+        #[serde(rename = "dec", default, with = "crate::retry::short_names", skip_serializing_if = "Option::is_none")]
         decision: Option<Box<Decision>>,
     },
     /// Handed back at no cost.

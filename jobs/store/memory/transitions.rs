@@ -10,8 +10,8 @@ use super::timeline::Point;
 use super::{MemoryStore, bounded, ms, place};
 use crate::job::{Incarnation, JobId, JobState, NewJob, Nonce, QueueName, Token};
 use crate::store::{
-    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Reclaim, Reclaimed,
-    ReclaimedJob, Reconciled, Settled, Settlement, StoreFuture, Transitions, Verdict,
+    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Quiet, Reclaim,
+    Reclaimed, ReclaimedJob, Reconciled, Settled, Settlement, StoreFuture, Transitions, Verdict,
 };
 
 impl Transitions for MemoryStore {
@@ -30,7 +30,9 @@ impl Transitions for MemoryStore {
             bounded("claim", request.limit)?;
             self.write(queue, |queue, now| {
                 let claims = queue.once("claim", call, now, |queue| queue.claim(request, call.incarnation, now))?;
-                Ok(queue.still_held(claims))
+                let claims = queue.still_held(claims);
+                let quiet = if request.limit > 0 { queue.quiet(&claims, now) } else { None };
+                Ok(Claims { quiet, ..claims })
             })
         }
         .boxed()
@@ -114,7 +116,7 @@ impl Queue {
 
     fn claim(&mut self, request: &ClaimRequest, owner: Incarnation, now: u64) -> Claims {
         let expires_ms = now.saturating_add(ms(request.lease));
-        let mut claims = Claims { now_ms: now, expires_ms, paused: self.paused, jobs: Vec::new() };
+        let mut claims = Claims { now_ms: now, expires_ms, paused: self.paused, ..Claims::default() };
         let mut bytes = 0;
         while !self.paused && claims.jobs.len() < request.limit {
             let Some(id) = self.pending.first_key_value().map(|(_, id)| id.clone()) else { break };
@@ -135,6 +137,11 @@ impl Queue {
             });
         }
         claims
+    }
+
+    fn quiet(&self, claims: &Claims, now: u64) -> Option<Quiet> {
+        let quiet = claims.jobs.is_empty() && !claims.paused && self.pending.is_empty();
+        quiet.then(|| Quiet { next_due: self.delayed.first_ms().map(|at_ms| until(at_ms, now)) })
     }
 
     /// A claim sent again must not hand out what was settled or taken back meanwhile.
@@ -188,7 +195,8 @@ impl Queue {
         }
         self.stamp_ms = Some(now);
         let mut reclaimed = Reclaimed::default();
-        if (now + 1..=now.saturating_add(lease_ms)).contains(&self.grace_until_ms) {
+        let in_grace = (now + 1..=now.saturating_add(lease_ms)).contains(&self.grace_until_ms);
+        if in_grace && self.leases.len() > 0 {
             reclaimed.grace = Some(until(self.grace_until_ms, now));
         } else {
             let mut front = self.front();

@@ -10,7 +10,7 @@ use super::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body,
 use crate::job::{Counters, Incarnation, JobId, JobState, Lease, NewJob, Nonce, RunAt, Token};
 use crate::store::{
     AuditReport, BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobPage, Moved, Promoted,
-    QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError,
+    QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError,
     Target, TrimPolicy, Trimmed, Verdict,
 };
 use crate::trace::{Claimant, JobSummary, JobView};
@@ -209,7 +209,8 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
     if !bodies.is_empty() {
         return Err(corrupt(operation, "a reply with more bodies than ids".into()));
     }
-    Ok(Claims { now_ms, expires_ms: now_ms.saturating_add(millis(request.lease)), paused, jobs })
+    let expires_ms = now_ms.saturating_add(millis(request.lease));
+    Ok(Claims { now_ms, expires_ms, paused, jobs, quiet: None })
 }
 
 fn counters(past: &[u8]) -> Counters {
@@ -230,7 +231,13 @@ pub(super) async fn claim(
         claim_arguments(command, request);
     })
     .await?;
-    claims(OPERATION, &mut reply, request)
+    let claims = claims(OPERATION, &mut reply, request)?;
+    let mut seen = reply.list()?;
+    if seen.is_empty() {
+        return Ok(claims);
+    }
+    let next_due = seen.instant()?.map(|due_ms| until(claims.now_ms, due_ms));
+    Ok(Claims { quiet: Some(Quiet { next_due }), ..claims })
 }
 
 /// A run of settlements that differ in nothing but id and record: what they share, and how many they are.

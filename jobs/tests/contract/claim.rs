@@ -19,6 +19,32 @@ pub(crate) async fn jobs_are_claimed_in_the_order_they_came(_: &dyn World, worke
     assert_eq!(worker.claim(1).await, []);
 }
 
+pub(crate) async fn a_claim_that_finds_nothing_tells_when_the_next_delayed_job_is_due(_: &dyn World, worker: Worker) {
+    let seen = async || worker.claims(&worker.request(5, LONG)).await.quiet.map(|quiet| quiet.next_due);
+    assert_eq!(seen().await, Some(None), "nothing is delayed");
+    worker.put_at(&id("late"), RunAt::After(Duration::from_secs(90))).await;
+    worker.put_at(&id("soon"), RunAt::After(Duration::from_secs(60))).await;
+    let next_due = seen().await.flatten().unwrap();
+    assert!((50..=60).contains(&next_due.as_secs()), "{next_due:?}");
+
+    // Whoever was granted something, or left something, was told of that and of nothing else.
+    worker.enqueue(&ids(6)).await;
+    assert_eq!((seen().await, seen().await), (None, None));
+    assert!(seen().await.is_some(), "the last was taken");
+    worker.enqueue(&[id("held")]).await;
+    worker.store.pause(&worker.queue, true).await.unwrap();
+    assert_eq!(seen().await, None, "paused");
+}
+
+/// A copy of the call finds the queue as it is now.
+pub(crate) async fn a_claim_sent_again_tells_whether_its_queue_is_quiet_now(_: &dyn World, worker: Worker) {
+    let (call, request) = (worker.call(), worker.request(5, LONG));
+    let quiet = async || worker.store.claim(call, &worker.queue, &request).await.unwrap().quiet;
+    assert!(quiet().await.is_some());
+    worker.on_lane(1).enqueue(&[id("a")]).await;
+    assert_eq!(quiet().await, None, "something is pending");
+}
+
 pub(crate) async fn a_claimed_job_carries_its_proof_and_its_past(_: &dyn World, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
     let request = worker.request(5, Duration::from_secs(30));

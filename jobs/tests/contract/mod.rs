@@ -85,6 +85,8 @@ macro_rules! for_each_guarantee {
                 a_cancelled_place_in_the_queue_is_not_taken_up_again;
             claim: jobs_are_claimed_in_the_order_they_came,
                 a_claimed_job_carries_its_proof_and_its_past,
+                a_claim_that_finds_nothing_tells_when_the_next_delayed_job_is_due,
+                a_claim_sent_again_tells_whether_its_queue_is_quiet_now,
                 attempts_count_grants_whatever_became_of_them,
                 a_claim_takes_no_more_than_its_bytes_but_one_job_whatever_its_size,
                 a_paused_queue_grants_nothing_and_does_everything_else,

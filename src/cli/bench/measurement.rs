@@ -30,8 +30,8 @@ const FAILURES: u8 = 2;
 /// Delayed jobs are due this long from now, and spread over as long as this.
 const DUE_AFTER: Duration = Duration::from_secs(2);
 const DUE_WITHIN: Duration = Duration::from_secs(3);
-/// An idle worker is left alone, then looked at for so long.
-const IDLE_AFTER: Duration = Duration::from_secs(2);
+/// An idle worker is left alone until it has found out that its queues are, then looked at for so long.
+const IDLE_AFTER: Duration = Duration::from_secs(15);
 const IDLE_FOR: Duration = Duration::from_secs(10);
 /// A measurement may last this long, and as much longer for each of its jobs, and as many round trips for each.
 const LASTS_MAX: Duration = Duration::from_secs(60);

@@ -3,9 +3,9 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    none
 -- Reply   {'ok', jobs, entries of pending, stale entries as counted, jobs in the other containers, leases - grants}
-meet_all()
-local leases = leases_kept - (call('ZSCORE', LEASE, ROOM) and 1 or 0)
-local grants = grants_kept - call('HEXISTS', GRANT, ROOM)
-local contained = leases + completed_kept + call('ZCARD', DELAYED) + call('ZCARD', DEAD) + call('ZCARD', POISONED)
-  + call('ZCARD', CANCELLED)
+local leases, grants = call('ZCARD', LEASE), call('HLEN', GRANT)
+if leases > 0 and call('ZSCORE', LEASE, ROOM) then leases = leases - 1 end
+if grants > 0 then grants = grants - call('HEXISTS', GRANT, ROOM) end
+local contained = leases
+for i = 7, 11 do contained = contained + call('ZCARD', KEYS[i]) end
 return { 'ok', call('HLEN', JOB), call('LLEN', PENDING), math.max(STALE, 0), contained, leases - grants }

@@ -40,7 +40,8 @@ for k = 1, #ids do
       if home then
         call('ZADD', home, since, id)
       else
-        front[#front + 1] = { id, pack('>I4I4I4I4', counters_of(p)) }
+        front[#front + 1] = id
+        front[#front + 1] = pack('>I4I4I4I4', counters_of(p))
       end
       back[#back + 1] = id
     end

@@ -2,25 +2,34 @@
 -- Guarantee: a job is granted to one owner at a time; a call sent again gets the same grants and pops nothing.
 -- KEYS    see lib/queue.lua
 -- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8)
--- Reply   {'ok' | 'paused', now, ids, bodies, pasts} | {'superseded'} | {'other'}
---         a body is header(12) and envelope; pasts is empty, or '' where a job has none
+-- Reply   {'ok' | 'paused', now, ids, bodies, pasts, quiet} | {'superseded'} | {'other'}
+--         a body is header(12) and envelope; pasts is empty, or '' where a job has none; quiet tells of a queue in which
+--         nothing was granted and is pending, {due time of the next delayed job or ''}, and is {} otherwise, or for limit 0
 local nonce = ARGV[7]
+local function nothing_left(ids) return #ids == 0 and not call('LINDEX', PENDING, 0) end
+local function quiet()
+  if ARGV[4] == '0' then return {} end
+  -- By now something may have been written; a key of a wrong type is left to those who work with it.
+  local first = redis.pcall('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
+  return first.err and {} or { first[2] or '' }
+end
+
 local open, last, at = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then
   local ids, bodies, pasts = claimed(last[2], nonce)
-  return { last[1], struct.unpack('>I6', at), ids, bodies, pasts }
+  return { last[1], struct.unpack('>I6', at), ids, bodies, pasts, last[1] == 'ok' and nothing_left(ids) and quiet() or {} }
 end
 if PAUSED then
   lane_close({ 'paused', {} })
-  return { 'paused', NOW, {}, {}, {} }
+  return { 'paused', NOW, {}, {}, {}, {} }
 end
-if not call('LINDEX', PENDING, 0) then
+if nothing_left({}) then
   -- Most claims of an idle worker end here.
   about_to_wait()
   lane_close({ 'ok', {} })
-  return { 'ok', NOW, {}, {}, {} }
+  return { 'ok', NOW, {}, {}, {}, quiet() }
 end
 local ids, bodies, pasts = claim(tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), nonce, look_ahead())
 lane_close({ 'ok', ids })
-return { 'ok', NOW, ids, bodies, pasts }
+return { 'ok', NOW, ids, bodies, pasts, nothing_left(ids) and quiet() or {} }

@@ -7,6 +7,7 @@ local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
+local moved = 0
 local due = call('ZRANGEBYSCORE', DELAYED, '-inf', NOW_TEXT, 'LIMIT', 0, ARGV[4])
 if #due > 0 then
   meet_all()
@@ -14,7 +15,8 @@ if #due > 0 then
   local moving, pasts, garbage = {}, {}, 0
   for i = 1, #due do
     if call('HEXISTS', JOB, due[i]) == 1 then
-      moving[#moving + 1] = { due[i], pack('>I4I4I4I4', counters_of(before[i])) }
+      moved = moved + 1
+      moving[2 * moved - 1], moving[2 * moved] = due[i], pack('>I4I4I4I4', counters_of(before[i]))
     else
       garbage = garbage + 1
     end
@@ -23,7 +25,6 @@ if #due > 0 then
   push('RPUSH', moving, pasts)
   put(PAST, pasts_kept, pasts)
   count('garbage', garbage)
-  due = moving
 end
 local next_due = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
-return lane_close({ 'ok', NOW, #due, next_due or '' })
+return lane_close({ 'ok', NOW, moved, next_due or '' })

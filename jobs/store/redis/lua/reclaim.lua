@@ -11,14 +11,17 @@ if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
 local lease_ms, crashes_max, losses_max = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local seen = call('HMGET', STATS, 'reclaimed_at', 'grace_until')
-local reclaimed_at, grace_until = tonumber(seen[1]), tonumber(seen[2]) or 0
-local leases = call('ZCARD', LEASE)
-if leases > 0 then leases = leases - (call('ZSCORE', LEASE, ROOM) and 1 or 0) end
-if leases > 0 then meet_all() end
-if leases > 0 and not (reclaimed_at and NOW - reclaimed_at <= math.floor(lease_ms / 2)) then
-  grace_until = NOW + lease_ms
-  call('HSET', STATS, 'grace_until', grace_until)
+local grace_until, leases = 0, call('ZCARD', LEASE)
+if leases > 0 and call('ZSCORE', LEASE, ROOM) then leases = leases - 1 end
+if leases > 0 then
+  local seen = call('HMGET', STATS, 'reclaimed_at', 'grace_until')
+  local reclaimed_at = tonumber(seen[1])
+  grace_until = tonumber(seen[2]) or 0
+  meet_all()
+  if not (reclaimed_at and NOW - reclaimed_at <= math.floor(lease_ms / 2)) then
+    grace_until = NOW + lease_ms
+    call('HSET', STATS, 'grace_until', grace_until)
+  end
 end
 call('HSET', STATS, 'reclaimed_at', NOW)
 
@@ -26,7 +29,7 @@ local taken = {}
 -- A grace beyond one lease was not written by any run of ours.
 if grace_until <= NOW or grace_until > NOW + lease_ms then
   grace_until = nil
-  local expired = call('ZRANGEBYSCORE', LEASE, '-inf', NOW_TEXT, 'LIMIT', 0, ARGV[4], 'WITHSCORES')
+  local expired = leases > 0 and call('ZRANGEBYSCORE', LEASE, '-inf', NOW_TEXT, 'LIMIT', 0, ARGV[4], 'WITHSCORES') or {}
   local ids = {}
   for i = 1, #expired, 2 do ids[#ids + 1] = expired[i] end
   if #ids > 0 then
@@ -71,7 +74,8 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
           pasts[#pasts + 1] = id
           pasts[#pasts + 1] = counters .. NO_TICKET
         else
-          front[#front + 1] = { id, counters }
+          front[#front + 1] = id
+          front[#front + 1] = counters
         end
         local n = #taken
         taken[n + 1], taken[n + 2], taken[n + 3], taken[n + 4] = id, owner, crashes, state .. kind
@@ -90,5 +94,5 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
     count('garbage', garbage)
   end
 end
-local first = call('ZRANGE', LEASE, 0, 0, 'WITHSCORES')
+local first = leases > 0 and call('ZRANGE', LEASE, 0, 0, 'WITHSCORES') or {}
 return lane_close({ 'ok', NOW, first[1] and first[1] ~= ROOM and first[2] or '', grace_until or '', taken })

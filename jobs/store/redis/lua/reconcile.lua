@@ -41,7 +41,8 @@ if #ids > 0 then
         pasts[#pasts + 1] = id
         pasts[#pasts + 1] = counters .. NO_TICKET
       else
-        front[#front + 1] = { id, counters }
+        front[#front + 1] = id
+        front[#front + 1] = counters
       end
       released[#released + 1] = id
     else

@@ -19,7 +19,8 @@ for _, target in ipairs(targets()) do
   elseif met and container[state] then
     local attempts, failures, crashes, releases = counters_of(p)
     if state ~= 'y' then failures, crashes = 0, 0 end
-    moving[#moving + 1] = { id, pack('>I4I4I4I4', attempts, failures, crashes, releases) }
+    moving[#moving + 1] = id
+    moving[#moving + 1] = pack('>I4I4I4I4', attempts, failures, crashes, releases)
     local list = leaving[state] or {}
     list[#list + 1], leaving[state] = id, list
     seen[id] = true

@@ -8,15 +8,19 @@ local LANES_LOOKED_AT = 50 -- lanes one call looks at, at random
 local open, last = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
-meet_all()
+local FINAL = { COMPLETED, DEAD, POISONED, CANCELLED }
+local over, any = {}, false
+for i, key in ipairs(FINAL) do
+  local age_ms, most, held = tonumber(ARGV[3 + 2 * i]), tonumber(ARGV[4 + 2 * i]), call('ZCARD', key)
+  over[i] = held == 0 and 0 or math.max(held - most, call('ZCOUNT', key, '-inf', string.format('(%.0f', NOW - age_ms)))
+  any = any or over[i] > 0
+end
 
 local left, removed, more = tonumber(ARGV[4]), 0, 0
-for i, key in ipairs({ COMPLETED, DEAD, POISONED, CANCELLED }) do
-  local age_ms, most = tonumber(ARGV[3 + 2 * i]), tonumber(ARGV[4 + 2 * i])
-  local aged = call('ZCOUNT', key, '-inf', string.format('(%.0f', NOW - age_ms))
-  local over = math.max(call('ZCARD', key) - most, aged)
-  local now = math.min(over, left)
-  if over > now then more = 1 end
+if any then meet_all() end
+for i, key in ipairs(FINAL) do
+  local now = math.min(over[i], left)
+  if over[i] > now then more = 1 end
   if now > 0 then
     local oldest, ids = call('ZPOPMIN', key, now), {}
     for k = 1, #oldest, 2 do ids[#ids + 1] = oldest[k] end

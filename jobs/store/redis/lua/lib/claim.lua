@@ -1,5 +1,5 @@
 -- lib/claim.lua: how attempts begin.
-local IDLE_MS = 6000      -- how long a claim that found too little is taken for a sleeper; above the longest idle poll
+local IDLE_MS = 60000     -- how long a claim that found too little is taken for a sleeper; above twice the longest idle poll
 local SKIPPED_MAX = 1000  -- dead entries one call passes over
 
 -- Somebody found too little, and is about to wait: says so, but not in every call.
@@ -24,6 +24,7 @@ local function claim(limit, lease_ms, max_bytes, nonce, size)
   local skipped, garbage, stale = 0, 0, 0
   local grant_tail = nonce .. sub(LANE, 1, 16)
   local first_grant = '\0\0\0\1' .. grant_tail .. '\0'
+  local later_grants = {} -- by the attempts before
   local leases, grants, buried = {}, {}, nil
   local expiry = string.format('%.0f', NOW + lease_ms)
 
@@ -86,7 +87,13 @@ local function claim(limit, lease_ms, max_bytes, nonce, size)
         if p then
           any_past = true
           pasts[n] = p
-          grants[2 * n] = pack('>I4', struct.unpack('>I4', p) + 1) .. grant_tail .. '\2'
+          local attempts = sub(p, 1, 4)
+          local grant = later_grants[attempts]
+          if not grant then
+            grant = pack('>I4', struct.unpack('>I4', p) + 1) .. grant_tail .. '\2'
+            later_grants[attempts] = grant
+          end
+          grants[2 * n] = grant
         else
           grants[2 * n] = first_grant
         end

@@ -6,10 +6,13 @@ local function forget(ids)
   local fields, pasts = {}, {}
   if pasts_kept > 0 then pasts = call('HMGET', PAST, unpack(ids)) end
   for i = 1, #ids do
-    -- No past: one attempt at most.
-    local attempts = 1
-    if pasts[i] then attempts = counters_of(pasts[i]) end
-    history_fields(fields, ids[i], attempts)
+    if pasts[i] then
+      local attempts = counters_of(pasts[i])
+      history_fields(fields, ids[i], attempts)
+    else
+      -- No past: one attempt at most.
+      fields[#fields + 1] = ids[i] .. suffix_of(1)
+    end
   end
   each('HDEL', HISTORY, fields)
   if pasts_kept > 0 then each('HDEL', PAST, ids) end

@@ -4,10 +4,21 @@
 --        U unclaimed: incarnation(16); G damaged: the job was set aside because its record cannot be read
 local HISTORY_FIRST, HISTORY_LAST = 3, 7 -- a job keeps its first attempts and its last ones; those between are a count
 
+-- The end of the field of an attempt; a number is printed anew each time it is put into a string.
+local suffixes = {}
+local function suffix_of(n)
+  local suffix = suffixes[n]
+  if not suffix then
+    suffix = '\0' .. n
+    suffixes[n] = suffix
+  end
+  return suffix
+end
+
 -- Appends the field that attempt `n` pushes out.
 local function crowd_out(fields, id, n)
   local old = n - HISTORY_LAST
-  if old > HISTORY_FIRST then fields[#fields + 1] = id .. '\0' .. old end
+  if old > HISTORY_FIRST then fields[#fields + 1] = id .. suffix_of(old) end
 end
 
 -- Appends the fields a job of so many attempts may have, oldest first.
@@ -15,11 +26,11 @@ local function history_fields(fields, id, attempts)
   local n = #fields
   for a = 0, math.min(attempts, HISTORY_FIRST) do
     n = n + 1
-    fields[n] = id .. '\0' .. a
+    fields[n] = id .. suffix_of(a)
   end
   for a = math.max(HISTORY_FIRST + 1, attempts - HISTORY_LAST + 1), attempts do
     n = n + 1
-    fields[n] = id .. '\0' .. a
+    fields[n] = id .. suffix_of(a)
   end
 end
 

@@ -82,7 +82,7 @@ local function settle(first)
         elseif g and #g == GRANT_LEN and sub(g, 1, 12) == token then
           settled = settled + 1
           out[settled], states[k] = ids[k], '?'
-          others[#others + 1] = { k, op, verdict }
+          others[#others + 1] = k
         else
           stale = stale + 1
           states[k] = 's'
@@ -114,37 +114,47 @@ local function settle(first)
   local completed, earliest, failed, released = #out - #others, math.huge, 0, 0
   if #others > 0 then
     local asked, before = {}, {}
-    for k = 1, #others do asked[k] = ids[others[k][1]] end
+    for k = 1, #others do asked[k] = ids[others[k]] end
     if pasts_kept > 0 then before = call('HMGET', PAST, unpack(asked)) end
+    local group, to = 0, 0
+    local op, attempt, suffix, delay_ms, charge, counted
     for k = 1, #others do
-      local item, op, verdict = others[k][1], others[k][2], others[k][3]
-      local id, g, p = ids[item], grants[item], before[k]
-      local attempt, delay_ms = struct.unpack('>I4', g), struct.unpack('>I6', op, 15)
-      local _, failures, crashes, releases = counters_of(p)
-      if FAILURE[verdict] then
-        failures = failures + 1
-        failed = failed + 1
-      elseif RELEASE[verdict] then
-        releases = releases + 1
-        released = released + 1
+      local item, id, p = others[k], asked[k], before[k]
+      -- What the jobs of a group share is made once.
+      while item > to do
+        group = group + 1
+        op, to = at[group][1], at[group][2]
+        attempt, delay_ms, charge, counted = struct.unpack('>I4', op, 3), struct.unpack('>I6', op, 15), sub(op, 1, 1), {}
+        suffix = '\0' .. attempt
       end
-      if byte(g, GRANT_LEN) % 2 == CANCEL and MAY_CANCEL[verdict] then verdict = 'X' end
+      local verdict = charge
+      if FAILURE[charge] then failed = failed + 1 elseif RELEASE[charge] then released = released + 1 end
+      if byte(grants[item], GRANT_LEN) % 2 == CANCEL and MAY_CANCEL[charge] then verdict = 'X' end
       if verdict == 'G' then
         completed = completed + 1
         deleted[#deleted + 1] = id
         states[item] = 'c'
       else
         if records[item] then
-          history[#history + 1] = id .. '\0' .. attempt
-          history[#history + 1] = NOW6 .. verdict .. records[item]
+          local h = #history
+          history[h + 1], history[h + 2] = id .. suffix, NOW6 .. verdict .. records[item]
         end
         crowd_out(cut, id, attempt)
-        local counters = pack('>I4I4I4I4', attempt, failures, crashes, releases)
+        local was = p and #p >= PAST_LEN and sub(p, 1, 16) or ''
+        local counters = counted[was]
+        if not counters then
+          local _, failures, crashes, releases = counters_of(p)
+          if FAILURE[charge] then failures = failures + 1 elseif RELEASE[charge] then releases = releases + 1 end
+          counters = pack('>I4I4I4I4', attempt, failures, crashes, releases)
+          counted[was] = counters
+        end
         if verdict == 'F' then
-          front[#front + 1] = { id, counters }
+          local f = #front
+          front[f + 1], front[f + 2] = id, counters
           states[item] = 'p'
         elseif delay_ms == 0 and (verdict == 'R' or verdict == 'L') then
-          back[#back + 1] = { id, counters }
+          local f = #back
+          back[f + 1], back[f + 2] = id, counters
           states[item] = 'p'
         else
           local list, score = nil, NOW_TEXT

@@ -1,0 +1,50 @@
+//! A decision as it is stored with each failed attempt: its fields under names of a letter, which takes a hundred bytes less than the
+//! names that people read. Those are understood as well, as earlier builds wrote them.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Decision, Outcome, Strategy, Why};
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Decision")]
+struct Short {
+    #[serde(rename = "o", alias = "outcome")]
+    outcome: Outcome,
+    #[serde(rename = "y", alias = "why")]
+    why: Why,
+    #[serde(rename = "s", alias = "strategy")]
+    strategy: Strategy,
+    n: u32,
+    #[serde(rename = "a", alias = "max_attempts")]
+    max_attempts: u32,
+    #[serde(rename = "l", alias = "attempts_left")]
+    attempts_left: u32,
+    #[serde(rename = "b", alias = "base_ms")]
+    base_ms: u64,
+    #[serde(rename = "f", alias = "factor")]
+    factor: u32,
+    #[serde(rename = "m", alias = "max_ms")]
+    max_ms: u64,
+    #[serde(rename = "j", alias = "jitter_percent")]
+    jitter_percent: u8,
+    #[serde(rename = "d", alias = "jitter_drawn")]
+    jitter_drawn: i16,
+    #[serde(rename = "i", alias = "immediate_tries", default, skip_serializing_if = "Option::is_none")]
+    immediate_tries: Option<u32>,
+    #[serde(rename = "r", alias = "retry_after_ms", default, skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(rename = "w", alias = "delay_ms")]
+    delay_ms: u64,
+}
+
+pub(crate) fn serialize<S: Serializer>(decision: &Option<Box<Decision>>, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Borrowed<'a>(#[serde(with = "Short")] &'a Decision);
+    decision.as_deref().map(Borrowed).serialize(to)
+}
+
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<Decision>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Owned(#[serde(with = "Short")] Decision);
+    Ok(Option::<Owned>::deserialize(from)?.map(|Owned(decision)| Box::new(decision)))
+}
