@@ -1,6 +1,7 @@
 //! One typed function a Lua file. What is said of a verb stands at its file and at its trait.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use redis::{Cmd, Script, Value};
 
@@ -129,7 +130,7 @@ fn six(number: u64) -> [u8; 6] {
     six
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(SIX_BYTES_MAX).min(SIX_BYTES_MAX)
 }
 
@@ -236,7 +237,7 @@ pub(super) async fn claim(
     if seen.is_empty() {
         return Ok(claims);
     }
-    let next_due = seen.instant()?.map(|due_ms| until(claims.now_ms, due_ms));
+    let next_due = seen.instant()?.map(Duration::from_millis);
     Ok(Claims { quiet: Some(Quiet { next_due }), ..claims })
 }
 
@@ -343,8 +344,8 @@ pub(super) async fn turn(
 }
 
 /// How long until an instant: zero when it has passed.
-fn until(now_ms: u64, at_ms: u64) -> std::time::Duration {
-    std::time::Duration::from_millis(at_ms.saturating_sub(now_ms))
+fn until(now_ms: u64, at_ms: u64) -> Duration {
+    Duration::from_millis(at_ms.saturating_sub(now_ms))
 }
 
 /// `promote.lua`
@@ -436,7 +437,7 @@ fn bad_cursor(operation: &'static str) -> StoreError {
 pub(super) async fn renew(
     link: &Link,
     keys: &QueueKeys,
-    lease: std::time::Duration,
+    lease: Duration,
     held: &[Lease],
 ) -> Result<Renewed, StoreError> {
     extend("renew", link, keys, lease, held, false).await
@@ -446,7 +447,7 @@ pub(super) async fn renew(
 pub(super) async fn begin(
     link: &Link,
     keys: &QueueKeys,
-    lease: std::time::Duration,
+    lease: Duration,
     held: &[Lease],
 ) -> Result<Renewed, StoreError> {
     extend("begin", link, keys, lease, held, true).await
@@ -456,7 +457,7 @@ async fn extend(
     operation: &'static str,
     link: &Link,
     keys: &QueueKeys,
-    lease: std::time::Duration,
+    lease: Duration,
     held: &[Lease],
     begins: bool,
 ) -> Result<Renewed, StoreError> {
@@ -884,7 +885,7 @@ pub(super) async fn heartbeat(
     link: &Link,
     incarnation: Incarnation,
     row: &[u8],
-    age_max: std::time::Duration,
+    age_max: Duration,
 ) -> Result<(), StoreError> {
     let mut reply = on_key("heartbeat", link, keys::WORKERS, &HEARTBEAT, |command| {
         command.arg(&incarnation.as_bytes()[..]).arg(row).arg(millis(age_max));

@@ -3,22 +3,25 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8)
 -- Reply   {'ok' | 'paused', now, ids, bodies, pasts, quiet} | {'superseded'} | {'other'}
---         a body is header(12) and envelope; pasts is empty, or '' where a job has none; quiet tells of a queue in which
---         nothing was granted and is pending, {due time of the next delayed job or ''}, and is {} otherwise, or for limit 0
+--         a body is header(12) and envelope; pasts is empty, or '' where a job has none;
+--         quiet is {ms until the next delayed job is due or ''} where nothing was granted and nothing is pending, else {}
 local nonce = ARGV[7]
 local function nothing_left(ids) return #ids == 0 and not call('LINDEX', PENDING, 0) end
 local function quiet()
   if ARGV[4] == '0' then return {} end
   -- By now something may have been written; a key of a wrong type is left to those who work with it.
   local first = redis.pcall('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
-  return first.err and {} or { first[2] or '' }
+  if first.err then return {} end
+  -- From now, and not from when a call sent again was first answered.
+  return { first[2] and string.format('%.0f', first[2] - NOW) or '' }
 end
 
 local open, last, at = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then
   local ids, bodies, pasts = claimed(last[2], nonce)
-  return { last[1], struct.unpack('>I6', at), ids, bodies, pasts, last[1] == 'ok' and nothing_left(ids) and quiet() or {} }
+  local seen = last[1] == 'ok' and nothing_left(ids) and quiet() or {}
+  return { last[1], struct.unpack('>I6', at), ids, bodies, pasts, seen }
 end
 if PAUSED then
   lane_close({ 'paused', {} })
