@@ -10,15 +10,15 @@ pub(crate) struct Agenda(Mutex<Next>);
 
 struct Next {
     planned: Instant,
-    /// When a look began or was asked for.
-    touched: Instant,
+    /// When the last look began.
+    looked: Instant,
     /// Asked for since the last look began.
     asked: Option<Instant>,
 }
 
 impl Default for Agenda {
     fn default() -> Self {
-        Self(Mutex::new(Next { planned: Instant::now(), touched: Instant::now(), asked: None }))
+        Self(Mutex::new(Next { planned: Instant::now(), looked: Instant::now(), asked: None }))
     }
 }
 
@@ -32,7 +32,6 @@ impl Agenda {
         let at = Instant::now() + wait;
         let mut next = self.lock();
         next.asked = Some(next.asked.map_or(at, |asked| asked.min(at)));
-        next.touched = Instant::now();
     }
 
     /// Until the next look; zero when it is due.
@@ -50,15 +49,15 @@ impl Agenda {
     pub(crate) fn look(&self) {
         let mut next = self.lock();
         next.planned = Instant::now();
-        next.touched = next.planned;
+        next.looked = next.planned;
         next.asked = None;
     }
 
-    /// Somebody else looked, from `since` on, and saw that there is nothing to do until `wait` later. What was asked for meanwhile stands, and so does what a look
-    /// of ours found. Tells whether the next look is sooner than it was.
+    /// Somebody else looked, from `since` on, and saw that there is nothing to do until `wait` later. What was asked for stands, and so
+    /// does what a look of ours found that began since. Tells whether the next look is planned for sooner than it was.
     pub(crate) fn seen(&self, since: Instant, wait: Duration) -> bool {
         let mut next = self.lock();
-        if next.touched >= since {
+        if next.looked >= since {
             return false;
         }
         let at = since + wait;
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_somebody_else_saw_counts_unless_it_is_older_than_the_last_word() {
+    async fn what_somebody_else_saw_counts_unless_it_is_older_than_the_last_look() {
         let agenda = Agenda::default();
         agenda.again_in(5 * SECOND);
         tokio::time::advance(SECOND).await;

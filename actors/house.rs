@@ -137,11 +137,18 @@ impl House {
         self.scheduler.tell(RetrySchedulerMessage::Look);
     }
 
-    /// A claim sent at that instant found nothing pending, and saw when the next delayed job is due: the retry scheduler need not ask the same. While no hints arrive it asks
-    /// all the same, since nobody would tell of a job that comes between.
+    /// A claim sent at that instant found nothing pending, and saw when the next delayed job is due: the retry scheduler need not ask the
+    /// same. While no hints arrive it asks all the same, since nobody would tell of a job that comes between.
     pub(crate) fn seen_delayed(&self, room: &Room, sent: Instant, next_due: Option<Duration>) {
         let wait = next_due.unwrap_or(LOOK_QUIET_MAX).clamp(LOOK_MIN, LOOK_QUIET_MAX);
-        if self.hints_alive() && room.looks.seen(sent, wait) {
+        let sooner = if self.hints_alive() {
+            room.looks.seen(sent, wait)
+        } else {
+            let sooner = wait < room.looks.remaining();
+            room.looks.within(wait);
+            sooner
+        };
+        if sooner {
             self.scheduler_look();
         }
     }

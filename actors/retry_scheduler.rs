@@ -1,8 +1,9 @@
 //! The retry scheduler: promotes what is due from the delayed sets of all queues.
 //!
-//! It looks at a queue when the next due instant it knows of has come, or a job that became the earliest has sent a hint; at the latest after [`LOOK_QUIET_MAX`] while hints
-//! arrive, and [`LOOK_MAX`] while they do not. The fetcher's claims tell the same of a queue in which nothing is pending, so a quiet queue is asked once. Bounds: one promotion under way, of
-//! [`PROMOTE_MAX`] jobs a call, so that a flood of due jobs moves in slices.
+//! It looks at a queue when the next due instant it knows of has come, or a job that became the earliest has sent a hint; at the latest
+//! after [`LOOK_QUIET_MAX`] while hints arrive, and [`LOOK_MAX`] while they do not. The fetcher's claims tell the same of a queue in which
+//! nothing is pending, so a quiet queue is asked once. Bounds: one promotion under way, of [`PROMOTE_MAX`] jobs a call, so that a flood of
+//! due jobs moves in slices.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use crate::house::{House, Room};
 
 /// Longest sleep while no hints arrive: how late a delayed job may be noticed then.
 pub const LOOK_MAX: Duration = Duration::from_secs(1);
-/// Longest sleep while hints arrive: how late a delayed job may be noticed when one is lost all the same. No shorter than the fetcher's polls, which put it off.
+/// Longest sleep while hints arrive: how late a delayed job may be noticed when one is lost all the same. No shorter than the fetcher's
+/// polls, which put it off.
 pub const LOOK_QUIET_MAX: Duration = POLL_MAX;
 /// Jobs promoted in one call.
 pub const PROMOTE_MAX: usize = BATCH_MAX;

@@ -71,7 +71,8 @@ async fn what_one_round_of_trims_leaves_the_next_takes_at_once() {
     world.close().await;
 }
 
-/// Goal: what a fetcher's claim tells of a quiet queue is not asked again: the retry scheduler asks once, at the start, and then when something is due.
+/// Goal: what a fetcher's claim tells of a quiet queue is not asked again: the retry scheduler asks at the start, and then when something
+/// is due.
 #[tokio::test(start_paused = true)]
 async fn a_quiet_queue_is_asked_once_for_what_is_pending_and_what_is_delayed() {
     let world = World::start().await;

@@ -527,6 +527,7 @@ mod untrusted {
             // Past the first byte, too.
             let _ = open(&Bytes::from([vec![ENVELOPE_VERSION], bytes.clone()].concat()));
             let _ = decode_attempt(&[vec![1], bytes.clone()].concat());
+            let _ = decode_attempt(&[vec![2], bytes.clone()].concat());
             let _ = decode_attempt(&[vec![3], bytes].concat());
         }
 

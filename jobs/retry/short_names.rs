@@ -1,5 +1,5 @@
-//! A decision as it is stored with each failed attempt: its fields under names of a letter, which takes a hundred bytes less than the
-//! names that people read. Those are understood as well, as earlier builds wrote them.
+//! A decision as it is stored with each failed attempt: its fields under names of a letter, which takes some eighty bytes less than
+//! the names that people read. Those are understood as well, as earlier builds wrote them.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

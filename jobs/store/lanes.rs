@@ -32,8 +32,8 @@ struct Inner {
 
 #[derive(Debug)]
 struct Free {
-    /// Lanes handed back, with the last sequence each used. The lowest is taken first: a store remembers each lane that a queue has seen, so few calls at once should need
-    /// few lanes.
+    /// Lanes handed back, with the last sequence each used. The lowest is taken first: a store remembers each lane that a queue has seen, so
+    /// few calls at once should need few lanes.
     returned: BinaryHeap<Reverse<(u16, u64)>>,
     never_used: u16,
 }

@@ -67,8 +67,8 @@ pub struct Claims {
     pub paused: bool,
     /// The jobs, in the order of the queue.
     pub jobs: Vec<ClaimedJob>,
-    /// What a claim saw that granted nothing and left nothing pending; never told by one that travels with settlements or
-    /// asked for no job, nor of a paused queue.
+    /// What a claim saw that granted nothing and left nothing pending; never told by one that travels with settlements,
+    /// asked for no job or was sent again, nor of a paused queue.
     pub quiet: Option<Quiet>,
 }
 

@@ -29,10 +29,13 @@ impl Transitions for MemoryStore {
         async move {
             bounded("claim", request.limit)?;
             self.write(queue, |queue, now| {
-                let claims = queue.once("claim", call, now, |queue| queue.claim(request, call.incarnation, now))?;
-                let claims = queue.still_held(claims);
-                let quiet = if request.limit > 0 { queue.quiet(&claims, now) } else { None };
-                Ok(Claims { quiet, ..claims })
+                let mut quiet = None;
+                let claims = queue.once("claim", call, now, |queue| {
+                    let claims = queue.claim(request, call.incarnation, now);
+                    quiet = queue.quiet(&claims, request.limit, now);
+                    claims
+                })?;
+                Ok(Claims { quiet, ..queue.still_held(claims) })
             })
         }
         .boxed()
@@ -139,8 +142,8 @@ impl Queue {
         claims
     }
 
-    fn quiet(&self, claims: &Claims, now: u64) -> Option<Quiet> {
-        let quiet = claims.jobs.is_empty() && !claims.paused && self.pending.is_empty();
+    fn quiet(&self, claims: &Claims, limit: usize, now: u64) -> Option<Quiet> {
+        let quiet = limit > 0 && claims.jobs.is_empty() && !claims.paused && self.pending.is_empty();
         quiet.then(|| Quiet { next_due: self.delayed.first_ms().map(|at_ms| until(at_ms, now)) })
     }
 

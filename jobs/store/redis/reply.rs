@@ -96,10 +96,10 @@ impl Reply {
         })
     }
 
-    /// An instant or a span in ms, or nothing where the script wrote an empty string or a score outside of time.
+    /// An instant, or nothing where the script wrote an empty string or a score beyond all time; one before all time is the first.
     pub(super) fn instant(&mut self) -> Result<Option<u64>, StoreError> {
         let text = self.text()?;
-        Ok(text.parse::<f64>().ok().filter(|score| score.is_finite()).map(|score| score.max(0.0) as u64))
+        Ok(text.parse::<f64>().ok().filter(|score| *score < f64::INFINITY).map(|score| score.max(0.0) as u64))
     }
 
     pub(super) fn list(&mut self) -> Result<Reply, StoreError> {

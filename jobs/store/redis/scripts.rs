@@ -237,7 +237,7 @@ pub(super) async fn claim(
     if seen.is_empty() {
         return Ok(claims);
     }
-    let next_due = seen.instant()?.map(Duration::from_millis);
+    let next_due = seen.instant()?.map(|due_ms| until(claims.now_ms, due_ms));
     Ok(Claims { quiet: Some(Quiet { next_due }), ..claims })
 }
 

@@ -36,13 +36,12 @@ pub(crate) async fn a_claim_that_finds_nothing_tells_when_the_next_delayed_job_i
     assert_eq!(seen().await, None, "paused");
 }
 
-/// A copy of the call finds the queue as it is now.
-pub(crate) async fn a_claim_sent_again_tells_whether_its_queue_is_quiet_now(_: &dyn World, worker: Worker) {
+/// A copy of the call may come late: what was seen then is no news.
+pub(crate) async fn a_claim_sent_again_does_not_tell_whether_its_queue_is_quiet(_: &dyn World, worker: Worker) {
     let (call, request) = (worker.call(), worker.request(5, LONG));
     let quiet = async || worker.store.claim(call, &worker.queue, &request).await.unwrap().quiet;
     assert!(quiet().await.is_some());
-    worker.on_lane(1).enqueue(&[id("a")]).await;
-    assert_eq!(quiet().await, None, "something is pending");
+    assert_eq!(quiet().await, None);
 }
 
 pub(crate) async fn a_claimed_job_carries_its_proof_and_its_past(_: &dyn World, worker: Worker) {

@@ -124,6 +124,20 @@ pub(crate) async fn a_job_that_stays_is_listed_once_while_others_come_and_go(_: 
     assert_eq!(seen, names, "whoever redrives page by page reaches all");
 }
 
+/// Found by the torture: the cursor's own lease was renewed, and those between its old place and its new one were passed over.
+pub(crate) async fn a_lease_renewed_between_two_pages_hides_no_other(_: &dyn World, worker: Worker) {
+    worker.enqueue(&ids(4)).await;
+    let jobs = worker.claim_for(4, LONG).await;
+    let page = worker.store.jobs(&worker.queue, JobState::Processing, None, 1).await.unwrap();
+    let renewed: Vec<_> = jobs.into_iter().filter(|job| job.id == page.jobs[0].id).collect();
+    worker.renew(LONG * 2, &renewed).await;
+    let rest = worker.store.jobs(&worker.queue, JobState::Processing, page.next, 9).await.unwrap();
+    let mut listed: Vec<_> = page.jobs.iter().chain(&rest.jobs).map(|job| job.id.clone()).collect();
+    listed.sort();
+    listed.dedup();
+    assert_eq!(listed, ids(4));
+}
+
 pub(crate) async fn a_page_is_bounded_and_a_foreign_cursor_is_refused(_: &dyn World, worker: Worker) {
     let names = ids(BATCH_MAX + 1);
     worker.enqueue(&names[..BATCH_MAX]).await;

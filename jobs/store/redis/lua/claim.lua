@@ -4,30 +4,27 @@
 -- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8)
 -- Reply   {'ok' | 'paused', now, ids, bodies, pasts, quiet} | {'superseded'} | {'other'}
 --         a body is header(12) and envelope; pasts is empty, or '' where a job has none;
---         quiet is {ms until the next delayed job is due or ''} where nothing was granted and nothing is pending, else {}
+--         quiet is {due time of the next delayed job or ''} where nothing is pending now; {} else, and when nothing was
+--         asked for, and in the reply to a call sent again
 local nonce = ARGV[7]
-local function nothing_left(ids) return #ids == 0 and not call('LINDEX', PENDING, 0) end
 local function quiet()
   if ARGV[4] == '0' then return {} end
   -- By now something may have been written; a key of a wrong type is left to those who work with it.
   local first = redis.pcall('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
-  if first.err then return {} end
-  -- From now, and not from when a call sent again was first answered.
-  return { first[2] and string.format('%.0f', first[2] - NOW) or '' }
+  return first.err and {} or { first[2] or '' }
 end
 
 local open, last, at = lane_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then
   local ids, bodies, pasts = claimed(last[2], nonce)
-  local seen = last[1] == 'ok' and nothing_left(ids) and quiet() or {}
-  return { last[1], struct.unpack('>I6', at), ids, bodies, pasts, seen }
+  return { last[1], struct.unpack('>I6', at), ids, bodies, pasts, {} }
 end
 if PAUSED then
   lane_close({ 'paused', {} })
   return { 'paused', NOW, {}, {}, {}, {} }
 end
-if nothing_left({}) then
+if not call('LINDEX', PENDING, 0) then
   -- Most claims of an idle worker end here.
   about_to_wait()
   lane_close({ 'ok', {} })
@@ -35,4 +32,5 @@ if nothing_left({}) then
 end
 local ids, bodies, pasts = claim(tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), nonce, look_ahead())
 lane_close({ 'ok', ids })
-return { 'ok', NOW, ids, bodies, pasts, nothing_left(ids) and quiet() or {} }
+local nothing_left = #ids == 0 and not call('LINDEX', PENDING, 0)
+return { 'ok', NOW, ids, bodies, pasts, nothing_left and quiet() or {} }

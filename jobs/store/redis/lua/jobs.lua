@@ -73,16 +73,16 @@ if state == 'p' then
   end
 end
 
--- A cursor is the score and the id of the last job given. Redis orders by score, then by bytes; when that job has left,
--- its place is looked for by halves.
+-- A cursor is the score and the id of the last job given. Redis orders by score, then by bytes; when that job has left
+-- its place, that is looked for by halves.
 local KEY = ({ l = LEASE, y = DELAYED, c = COMPLETED, d = DEAD, o = POISONED, x = CANCELLED })[state]
 local latest_first = state ~= 'l' and state ~= 'y'
 local RANK, RANGE = 'ZRANK', 'ZRANGE'
 if latest_first then RANK, RANGE = 'ZREVRANK', 'ZREVRANGE' end
 
 local function place_after(score, id)
-  local rank = call(RANK, KEY, id)
-  if rank then return rank + 1 end
+  -- A lease that was renewed meanwhile stands further back, behind others that were not given yet.
+  if call('ZSCORE', KEY, id) == score then return call(RANK, KEY, id) + 1 end
   local low = latest_first and call('ZCOUNT', KEY, '(' .. score, '+inf') or call('ZCOUNT', KEY, '-inf', '(' .. score)
   local high = low + call('ZCOUNT', KEY, score, score)
   while low < high do

@@ -1,5 +1,5 @@
 -- lib/claim.lua: how attempts begin.
-local IDLE_MS = 60000     -- how long a claim that found too little is taken for a sleeper; above twice the longest idle poll
+local IDLE_MS = 60000     -- how long a claim that found too little is taken for a sleeper; twice the longest poll at least
 local SKIPPED_MAX = 1000  -- dead entries one call passes over
 
 -- Somebody found too little, and is about to wait: says so, but not in every call.

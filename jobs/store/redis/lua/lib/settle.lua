@@ -120,12 +120,12 @@ local function settle(first)
     local op, attempt, suffix, delay_ms, charge, counted
     for k = 1, #others do
       local item, id, p = others[k], asked[k], before[k]
-      -- What the jobs of a group share is made once.
+      -- Making strings is most of what this costs: those that the jobs of a group share are made once.
       while item > to do
         group = group + 1
         op, to = at[group][1], at[group][2]
-        attempt, delay_ms, charge, counted = struct.unpack('>I4', op, 3), struct.unpack('>I6', op, 15), sub(op, 1, 1), {}
-        suffix = '\0' .. attempt
+        attempt, delay_ms = struct.unpack('>I4', op, 3), struct.unpack('>I6', op, 15)
+        suffix, charge, counted = '\0' .. attempt, sub(op, 1, 1), {}
       end
       local verdict = charge
       if FAILURE[charge] then failed = failed + 1 elseif RELEASE[charge] then released = released + 1 end
