@@ -98,7 +98,8 @@ pub trait Store: Transitions + Leases + Desk + Ledger {
 /// use retraced_jobs::job::{Incarnation, JobId, JobState, NewJob, QueueName, RunAt};
 /// use retraced_jobs::store::memory::MemoryStore;
 /// use retraced_jobs::store::{
-///     CallId, ClaimRequest, ClaimedJob, Claims, Enqueued, Lanes, Promoted, Settled, Settlement, Transitions, Verdict,
+///     CallId, ClaimRequest, ClaimedJob, Claims, Enqueued, Lanes, Promoted, Quiet, Settled, Settlement, Transitions,
+///     Verdict,
 /// };
 ///
 /// let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
@@ -125,7 +126,8 @@ pub trait Store: Transitions + Leases + Desk + Ledger {
 ///
 /// // A claim that finds nothing tells when it may be worth while again.
 /// let Claims { quiet, .. } = store.claim(lane.next_call(), &queue, &request).await.unwrap();
-/// assert!(quiet.unwrap().next_due.unwrap() <= Duration::from_secs(60));
+/// let Quiet { next_due } = quiet.unwrap();
+/// assert!(next_due.unwrap() <= Duration::from_secs(60));
 /// let Promoted { moved, next_due } = store.promote(lane.next_call(), &queue, 100).await.unwrap();
 /// assert_eq!(moved, 0);
 /// assert!(next_due.unwrap() <= Duration::from_secs(60));
