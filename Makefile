@@ -31,7 +31,9 @@ docs: ## The documents, with warnings denied; every public type has an example
 	@scripts/check-examples
 
 package: ## The three crates as they would be published, each built from its package alone
-	cargo package --quiet --workspace --all-features
+	@# In a new folder each time: what cargo unpacked from one it takes for the same for ever, though the crates have changed since.
+	@mkdir -p target; folder=$$(mktemp -d target/package-XXXXXX); trap 'rm -rf "$$folder"' EXIT; \
+	cargo package --quiet --workspace --all-features --target-dir "$$folder"
 
 deny: ## What the tree of dependencies may hold: licences, sources, known holes; installs cargo-deny when it is missing
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: installing it with cargo, which takes minutes"; cargo install --locked --quiet cargo-deny; }
