@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use retraced_jobs::codec;
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{JobId, JobState};
-use retraced_jobs::retry::{Decision, Outcome, Why};
+use retraced_jobs::retry::{Decision, Outcome, Strategy, Why};
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, JobView, Released, StoredAttempt};
 
 use crate::operator::OperatorError;
@@ -243,10 +243,16 @@ fn tell_log(f: &mut fmt::Formatter<'_>, n: u32, log: &AttemptLog) -> fmt::Result
 
 /// A decision in words, with the numbers that went into it.
 fn explain(decision: &Decision) -> String {
-    let Decision { n, max_attempts, strategy, base_ms, factor, jitter_percent, jitter_drawn, max_ms, .. } = decision;
+    let Decision { n, max_attempts, strategy, base_ms, jitter_percent, jitter_drawn, max_ms, .. } = decision;
     match (decision.outcome, decision.why) {
         (Outcome::Retry, Why::RetryAfter) => {
-            format!("→ due again in {}, as the other side asked (try {n} of {max_attempts})", span(decision.delay_ms))
+            let asked_ms = decision.retry_after_ms.unwrap_or(decision.delay_ms);
+            let how = if asked_ms > decision.delay_ms {
+                format!("the policy's longest delay; the other side asked for {}", span(asked_ms))
+            } else {
+                "as the other side asked".into()
+            };
+            format!("→ due again in {}, {how} (try {n} of {max_attempts})", span(decision.delay_ms))
         }
         (Outcome::Retry, Why::ImmediateTry) => {
             let tries = decision.immediate_tries.unwrap_or_default();
@@ -255,9 +261,10 @@ fn explain(decision: &Decision) -> String {
             )
         }
         (Outcome::Retry, _) => format!(
-            "→ due again in {}: {strategy}, base {}, factor {factor}, n {n}, jitter {jitter_percent} % drawn {:+.1} %, at most {} (try {n} of {max_attempts})",
+            "→ due again in {}: {strategy}, base {}{}, jitter {jitter_percent} % drawn {:+.1} %, at most {} (try {n} of {max_attempts})",
             span(decision.delay_ms),
             span(*base_ms),
+            growth(decision),
             f64::from(*jitter_drawn) * f64::from(*jitter_percent) / 1000.0,
             span(*max_ms),
         ),
@@ -265,6 +272,20 @@ fn explain(decision: &Decision) -> String {
         (_, Why::PermanentFailure) => "→ poisoned: a permanent failure is never retried".into(),
         (_, Why::UnknownFailure) => "→ dead: a failure of unknown class is not repeated".into(),
         (outcome, why) => format!("→ {outcome:?}: {why:?}"),
+    }
+}
+
+/// What the strategy's formula takes beyond its base, and nothing that plays no part in it.
+fn growth(decision: &Decision) -> String {
+    let Decision { n, factor, .. } = decision;
+    match decision.strategy {
+        Strategy::Fixed => String::new(),
+        Strategy::Linear => format!(", n {n}"),
+        Strategy::Exponential => format!(", factor {factor}, n {n}"),
+        Strategy::ThreeTier => {
+            let tries = decision.immediate_tries.unwrap_or_default();
+            format!(", factor {factor}, n {n} of which the first {tries} do not wait")
+        }
     }
 }
 
@@ -293,5 +314,65 @@ fn span(ms: u64) -> String {
         10_000..60_000 => format!("{:.1}s", duration.as_secs_f64()),
         60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
         _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use retraced_jobs::failure::Class;
+    use retraced_jobs::retry::{Retry, decide};
+
+    use super::*;
+
+    fn said(retry: Retry, n: u32, class: Class, asked: Option<Duration>) -> String {
+        let retry = retry.base(Duration::from_secs(2)).max_delay(Duration::from_secs(90)).max_attempts(5);
+        explain(&decide(&retry, n, class, asked, -500))
+    }
+
+    #[test]
+    fn a_delay_is_explained_by_what_its_formula_takes_and_by_nothing_else() {
+        let delay = |retry, n| said(retry, n, Class::Temporary, None);
+        let rest = "jitter 20 % drawn -10.0 %, at most 1 min 30 s";
+        assert_eq!(delay(Retry::fixed(), 3), format!("→ due again in 1.8s: fixed, base 2s, {rest} (try 3 of 5)"));
+        assert_eq!(
+            delay(Retry::linear(), 3),
+            format!("→ due again in 5.4s: linear, base 2s, n 3, {rest} (try 3 of 5)")
+        );
+        assert_eq!(
+            delay(Retry::exponential(), 3),
+            format!("→ due again in 7.2s: exponential, base 2s, factor 2, n 3, {rest} (try 3 of 5)")
+        );
+        assert_eq!(
+            delay(Retry::three_tier(), 4),
+            format!(
+                "→ due again in 3.6s: three-tier, base 2s, factor 2, n 4 of which the first 3 do not wait, {rest} (try 4 of 5)"
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_not_decided_by_a_formula_says_what_decided() {
+        let asked = |secs| Some(Duration::from_secs(secs));
+        assert_eq!(
+            said(Retry::three_tier(), 1, Class::Temporary, None),
+            "→ queued again at once: three-tier, the first 3 tries do not wait (try 1 of 5)"
+        );
+        assert_eq!(
+            said(Retry::linear(), 1, Class::Temporary, asked(7)),
+            "→ due again in 7s, as the other side asked (try 1 of 5)"
+        );
+        assert_eq!(
+            said(Retry::linear(), 1, Class::Temporary, asked(120)),
+            "→ due again in 1 min 30 s, the policy's longest delay; the other side asked for 2 min 0 s (try 1 of 5)"
+        );
+        assert_eq!(said(Retry::linear(), 5, Class::Temporary, asked(7)), "→ dead: all 5 tries are used up");
+        assert_eq!(
+            said(Retry::linear(), 1, Class::Permanent, None),
+            "→ poisoned: a permanent failure is never retried"
+        );
+        assert_eq!(
+            said(Retry::linear(), 1, Class::Unknown, None),
+            "→ dead: a failure of unknown class is not repeated"
+        );
     }
 }
