@@ -31,7 +31,7 @@ docs: ## The documents, with warnings denied; every public type has an example
 	@scripts/check-examples
 
 package: ## The three crates as they would be published, each built from its package alone
-	@# In a new folder each time: what cargo unpacked from one it takes for the same for ever, though the crates have changed since.
+	@# In a new folder each time: cargo keeps what it unpacked from a folder, and would build that again although the crates have changed since.
 	@mkdir -p target; folder=$$(mktemp -d target/package-XXXXXX); trap 'rm -rf "$$folder"' EXIT; \
 	cargo package --quiet --workspace --all-features --target-dir "$$folder"
 
