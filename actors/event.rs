@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use retraced_jobs::clock::Clock;
-use retraced_jobs::job::Incarnation;
+use retraced_jobs::job::InstanceId;
 use retraced_jobs::trace::{EventKind, SupervisionEvent};
 use tokio::sync::broadcast;
 
@@ -21,7 +21,7 @@ pub const EVENTS_BROADCAST_MAX: usize = 1_024;
 pub(crate) struct Events(Arc<Inner>);
 
 struct Inner {
-    incarnation: Incarnation,
+    instance: InstanceId,
     clock: Arc<dyn Clock>,
     broadcast: broadcast::Sender<SupervisionEvent>,
     unkept: Mutex<VecDeque<SupervisionEvent>>,
@@ -29,9 +29,9 @@ struct Inner {
 }
 
 impl Events {
-    pub(crate) fn new(incarnation: Incarnation, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(instance: InstanceId, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Inner {
-            incarnation,
+            instance,
             clock,
             broadcast: broadcast::Sender::new(EVENTS_BROADCAST_MAX),
             unkept: Mutex::new(VecDeque::new()),
@@ -46,7 +46,7 @@ impl Events {
     pub(crate) fn emit(&self, path: &str, generation: u32, kind: EventKind) {
         let event = SupervisionEvent {
             at_ms: self.0.clock.now_ms(),
-            incarnation: self.0.incarnation,
+            instance: self.0.instance,
             path: path.to_owned(),
             generation,
             kind,

@@ -128,7 +128,7 @@ impl ExecutorState {
     /// Writes down that the job's handler is about to begin, as soon as the store can be reached. Gives whether the job is still ours to run.
     async fn begin(&self, next: &NextJob) -> bool {
         let (house, room) = (&self.house, &self.room);
-        let held = [next.job.lease(house.incarnation)];
+        let held = [next.job.lease(house.instance)];
         loop {
             let sent = Instant::now();
             let begin = || house.store.begin(&room.name, house.options.lease, &held);

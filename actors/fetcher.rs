@@ -112,8 +112,8 @@ impl FetcherState {
 /// Sends one claim until it is answered. The task that awaits this owns the reply, whoever has ended meanwhile.
 async fn claim(house: &House, room: &Room, mut open: OpenClaim) -> Granted {
     const NOTHING: Granted = Granted { jobs: 0, dry: true, hinted: false };
-    let mut lane = house.lanes.take().await;
-    let call = lane.next_call();
+    let mut replay_slot = house.replay_slots.take().await;
+    let call = replay_slot.next_call();
     let request = open.request(house.options.lease, Dice::nonce());
     let sent = Instant::now();
     let reply = house.health.until_known("claim", || house.store.claim(call, &room.name, &request)).await;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use retraced_jobs::job::{JobId, JobState, NewJob, QueueName};
-use retraced_jobs::store::{BATCH_MAX, Enqueued, Lanes, Store, StoreError};
+use retraced_jobs::store::{BATCH_MAX, Enqueued, ReplaySlots, Store, StoreError};
 use retraced_jobs::trace::EventKind;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -84,7 +84,7 @@ pub(crate) struct Arrival {
 pub(crate) struct FrontDoor {
     queue: QueueName,
     store: Arc<dyn Store>,
-    lanes: Lanes,
+    replay_slots: ReplaySlots,
     health: Health,
     events: Events,
     buffer: Mutex<Buffer>,
@@ -112,11 +112,11 @@ impl FrontDoor {
     pub(crate) fn new(
         queue: QueueName,
         store: Arc<dyn Store>,
-        lanes: Lanes,
+        replay_slots: ReplaySlots,
         health: Health,
         events: Events,
     ) -> Arc<Self> {
-        Arc::new(Self { queue, store, lanes, health, events, buffer: Mutex::default(), room: Notify::new() })
+        Arc::new(Self { queue, store, replay_slots, health, events, buffer: Mutex::default(), room: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
@@ -188,8 +188,8 @@ impl FrontDoor {
     async fn flush(self: Arc<Self>) {
         let mut flushing = Flushing { door: &self, over: false };
         while let Some((jobs, replies)) = flushing.next_batch() {
-            let mut lane = self.lanes.take().await;
-            let call = lane.next_call();
+            let mut replay_slot = self.replay_slots.take().await;
+            let call = replay_slot.next_call();
             let sent = self.health.until_known("enqueue", || self.store.enqueue(call, &self.queue, &jobs)).await;
             self.room.notify_waiters();
             match sent {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use retraced_jobs::execution::Runner;
-use retraced_jobs::job::{Incarnation, Nonce, QueueName};
-use retraced_jobs::store::{Claims, Lanes, Store};
+use retraced_jobs::job::{InstanceId, Nonce, QueueName};
+use retraced_jobs::store::{Claims, ReplaySlots, Store};
 use retraced_jobs::trace::ExecutorId;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -30,15 +30,15 @@ use crate::settler::SettlerMessage;
 use crate::slot::Slot;
 use crate::supervisor::SupervisorMessage;
 
-/// Calls a process may have open with the store at a time; further callers wait for a lane.
-pub const LANES_MAX: u16 = 256;
+/// Calls a process may have open with the store at a time; further callers wait for a replay slot.
+pub const REPLAY_SLOTS_MAX: u16 = 256;
 
 /// One runtime's house.
 pub(crate) struct House {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) incarnation: Incarnation,
+    pub(crate) instance: InstanceId,
     pub(crate) options: TreeOptions,
-    pub(crate) lanes: Lanes,
+    pub(crate) replay_slots: ReplaySlots,
     pub(crate) events: Events,
     pub(crate) roster: Roster,
     pub(crate) health: Health,
@@ -91,9 +91,9 @@ impl House {
     #[expect(clippy::too_many_arguments, reason = "built in one place, from what was checked")]
     pub(crate) fn new(
         store: Arc<dyn Store>,
-        incarnation: Incarnation,
+        instance: InstanceId,
         options: TreeOptions,
-        lanes: Lanes,
+        replay_slots: ReplaySlots,
         events: Events,
         health: Health,
         users: Handle,
@@ -102,8 +102,8 @@ impl House {
     ) -> Self {
         Self {
             store,
-            incarnation,
-            lanes,
+            instance,
+            replay_slots,
             events,
             roster: Roster::default(),
             health,

@@ -11,7 +11,7 @@ use foldhash::HashMap;
 use ractor::ActorRef;
 use retraced_jobs::context::{LeaseWatch, Stop};
 use retraced_jobs::execution::Runner;
-use retraced_jobs::job::{Incarnation, JobId, Lease, Nonce};
+use retraced_jobs::job::{InstanceId, JobId, Lease, Nonce};
 use retraced_jobs::store::{BATCH_MAX, ClaimRequest, ClaimedJob, Claims, HEADER_BYTES, Settled, Settlement};
 use retraced_jobs::trace::ExecutorId;
 use tokio::sync::Notify;
@@ -594,7 +594,7 @@ impl Inflight {
     // --- leases
 
     /// Everything held, to be renewed: from the grant until the settlement is confirmed.
-    pub(crate) fn leases(&self, owner: Incarnation) -> Vec<(Lease, Arc<LeaseWatch>)> {
+    pub(crate) fn leases(&self, owner: InstanceId) -> Vec<(Lease, Arc<LeaseWatch>)> {
         let table = self.lock();
         table
             .held

@@ -95,7 +95,7 @@ impl LeaseKeeperState {
 
 /// Renews everything one queue holds. Gives whether the store answered.
 async fn renew(house: &House, room: &Room) -> bool {
-    let held = room.inflight.leases(house.incarnation);
+    let held = room.inflight.leases(house.instance);
     let mut all_answered = true;
     for slice in held.chunks(BATCH_MAX) {
         let leases: Vec<Lease> = slice.iter().map(|(lease, _)| lease.clone()).collect();

@@ -104,7 +104,7 @@ fn row(house: &House) -> WorkerRow {
     let handlers = || house.rooms.iter().map(|room| room.runner.handlers());
     let kinds: BTreeSet<&str> = handlers().flat_map(Handlers::kinds).collect();
     WorkerRow {
-        incarnation: house.incarnation,
+        instance: house.instance,
         host: house.options.host.clone(),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").into(),

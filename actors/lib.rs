@@ -14,8 +14,8 @@ mod house;
 mod inflight;
 mod lease_keeper;
 mod ledger;
+mod node;
 mod options;
-mod place;
 mod pool;
 mod queue;
 mod restart;
@@ -31,11 +31,11 @@ mod tree;
 mod watchdog;
 
 pub use front_door::{Receipt, Refusal, receipt};
+pub use node::{NodeState, RunningJob, TreeNode};
 pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions};
-pub use place::{Place, PlaceState, RunningJob};
 pub use queue::{Enqueue, EnqueueError, QueueHandle};
 pub use restart::{Budget, ChildKind, End, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
-pub use roster::Resident;
+pub use roster::LiveActor;
 pub use shutdown::Drained;
 pub use supervisor::Exhausted;
 pub use tree::{Ending, StartError, Tree, TreeSpec};
@@ -49,7 +49,7 @@ pub mod bounds {
         FLUSH_BYTES_MAX, FLUSHES_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX, REFUSALS_TOLD_EVERY,
     };
     pub use crate::health::{CALL_TIMEOUT, OUTAGE_WAIT_MAX, REFUSED_TOLD_EVERY, REFUSED_WAIT};
-    pub use crate::house::LANES_MAX;
+    pub use crate::house::REPLAY_SLOTS_MAX;
     pub use crate::inflight::{
         CLAIM_BYTES_MAX, LOST_CLAIMS_MAX, PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, PREFETCH_JOBS_MAX, UNSTARTED_MAX,
     };
@@ -57,7 +57,7 @@ pub mod bounds {
     pub use crate::ledger::{EVENTS_A_WRITE_MAX, HEARTBEAT_EVERY, WRITE_EVERY};
     pub use crate::options::{BUILD_BYTES_MAX, CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
     pub use crate::pool::EXECUTOR_START_TIMEOUT;
-    pub use crate::queue::ENQUEUE_PATIENCE;
+    pub use crate::queue::ENQUEUE_TIMEOUT;
     pub use crate::retry_scheduler::{LOOK_MAX, LOOK_QUIET_MAX, PROMOTE_MAX};
     pub use crate::settler::{CYCLE_BATCH_MIN, SETTLE_CYCLES_MAX};
     pub use crate::shutdown::{LEAVE_MAX, SETTLE_WAIT};

@@ -17,7 +17,7 @@ use crate::front_door::{Arrival, Receipt, Refusal};
 use crate::house::{House, Room};
 
 /// How long an enqueue waits, by default, for room, for the store, or for its answer.
-pub const ENQUEUE_PATIENCE: Duration = Duration::from_millis(800);
+pub const ENQUEUE_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long an enqueue waits before it looks again for a queue actor that is being restarted.
 const RESTART_WAIT: Duration = Duration::from_millis(5);
 

@@ -105,8 +105,8 @@ impl RetrySchedulerState {
 async fn promote(house: &House, room: &Room) {
     loop {
         room.looks.look();
-        let mut lane = house.lanes.take().await;
-        let call = lane.next_call();
+        let mut replay_slot = house.replay_slots.take().await;
+        let call = replay_slot.next_call();
         let promoted = house.health.until_known("promote", || house.store.promote(call, &room.name, PROMOTE_MAX)).await;
         let Some(Ok(promoted)) = promoted else { return room.looks.again_in(LOOK_MAX) };
         if promoted.moved > 0 {

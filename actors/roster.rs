@@ -8,15 +8,15 @@ use ractor::{ActorCell, ActorStatus};
 /// One actor of the tree.
 ///
 /// ```
-/// use retraced_actors::Resident;
+/// use retraced_actors::LiveActor;
 /// /// Those that were started again.
-/// fn restarted(residents: &[Resident]) -> Vec<&str> {
+/// fn restarted(residents: &[LiveActor]) -> Vec<&str> {
 ///     residents.iter().filter(|resident| resident.generation > 0).map(|resident| resident.path.as_str()).collect()
 /// }
 /// assert!(restarted(&[]).is_empty());
 /// ```
 #[derive(Debug, Clone)]
-pub struct Resident {
+pub struct LiveActor {
     /// Its path, as `email/executor-3`.
     pub path: String,
     /// How often its place was started before.
@@ -61,12 +61,12 @@ impl Roster {
     }
 
     /// Those who live. An actor that ended with its supervisor has nobody left to take it out of the book, so that is done here.
-    pub(crate) fn all(&self) -> Vec<Resident> {
+    pub(crate) fn all(&self) -> Vec<LiveActor> {
         let mut residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
         residents.retain(|_, (_, actor)| actor.get_status() != ActorStatus::Stopped);
         residents
             .iter()
-            .map(|(path, (generation, actor))| Resident {
+            .map(|(path, (generation, actor))| LiveActor {
                 path: path.clone(),
                 generation: *generation,
                 actor: actor.clone(),

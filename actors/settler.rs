@@ -81,14 +81,14 @@ impl SettlerState {
 
 /// Sends one batch until it is answered. The task that awaits this owns the outcome, whoever has ended meanwhile.
 async fn settle(house: &House, room: &Room, settling: Settling, mut open: Option<OpenClaim>) {
-    let mut lane = house.lanes.take().await;
-    let call = lane.next_call();
+    let mut replay_slot = house.replay_slots.take().await;
+    let call = replay_slot.next_call();
     let sent = Instant::now();
     let answer = match &mut open {
         Some(claim) => {
             let request = claim.request(house.options.lease, Dice::nonce());
-            let turn = || house.store.turn(call, &room.name, &settling.settlements, &request);
-            house.health.until_known("turn", turn).await
+            let turn = || house.store.settle_and_claim(call, &room.name, &settling.settlements, &request);
+            house.health.until_known("settle_and_claim", turn).await
         }
         None => {
             let settle = || house.store.settle(call, &room.name, &settling.settlements);

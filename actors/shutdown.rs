@@ -68,7 +68,7 @@ pub(crate) async fn drain(house: &Arc<House>, grace: Duration) -> Drained {
     drained
 }
 
-/// Writes the last events and takes this worker's row and lanes out of the store. Tried once, for at most [`LEAVE_MAX`], and not while the store is away.
+/// Writes the last events and takes this worker's row and replay slots out of the store. Tried once, for at most [`LEAVE_MAX`], and not while the store is away.
 pub(crate) async fn leave(house: &House) {
     if !house.health.is_up() {
         return;
@@ -76,7 +76,7 @@ pub(crate) async fn leave(house: &House) {
     let queues: Vec<_> = house.rooms.iter().map(|room| room.name.clone()).collect();
     let last_words = async {
         ledger::write(house, false).await;
-        let _ = house.health.attempt("forget", house.store.forget(house.incarnation, &queues)).await;
+        let _ = house.health.attempt("forget", house.store.forget(house.instance, &queues)).await;
     };
     // Past it the row stays until it is too old, which does no harm.
     let _ = tokio::time::timeout(LEAVE_MAX, last_words).await;

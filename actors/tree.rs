@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell};
-use retraced_jobs::job::{Incarnation, QueueName};
-use retraced_jobs::store::{Lanes, Store};
+use retraced_jobs::job::{InstanceId, QueueName};
+use retraced_jobs::store::{ReplaySlots, Store};
 use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
@@ -16,16 +16,16 @@ use crate::event::Events;
 use crate::fetcher::Fetcher;
 use crate::front_door::FrontDoor;
 use crate::health::Health;
-use crate::house::{House, LANES_MAX, Room};
+use crate::house::{House, REPLAY_SLOTS_MAX, Room};
 use crate::lease_keeper::LeaseKeeper;
 use crate::ledger::LedgerActor;
+use crate::node::{self, TreeNode};
 use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
-use crate::place::{self, Place};
 use crate::pool::Pool;
 use crate::queue::{Queue, QueueHandle};
 use crate::restart::ChildKind;
 use crate::retry_scheduler::RetryScheduler;
-use crate::roster::Resident;
+use crate::roster::LiveActor;
 use crate::settler::{self, Settler};
 use crate::shutdown::{self, Drained};
 use crate::store_link::StoreLink;
@@ -91,7 +91,7 @@ pub struct TreeSpec {
     /// Where jobs are kept.
     pub store: Arc<dyn Store>,
     /// This life of this process.
-    pub incarnation: Incarnation,
+    pub instance: InstanceId,
     /// The queues to work.
     pub queues: Vec<QueueSpec>,
     /// Options of the whole.
@@ -168,14 +168,14 @@ impl Tree {
 
     /// Who lives in the tree now, by path.
     #[must_use]
-    pub fn residents(&self) -> Vec<Resident> {
+    pub fn residents(&self) -> Vec<LiveActor> {
         self.house.roster.all()
     }
 
     /// The whole tree as it is now: its places, their generations, and what each executor runs.
     #[must_use]
-    pub fn look(&self) -> Place {
-        place::look(&self.house)
+    pub fn look(&self) -> TreeNode {
+        node::look(&self.house)
     }
 
     /// Kills the actor at this path, to see what happens. Gives whether there was one.
@@ -186,14 +186,14 @@ impl Tree {
 
     /// This life of this process.
     #[must_use]
-    pub fn incarnation(&self) -> Incarnation {
-        self.house.incarnation
+    pub fn instance(&self) -> InstanceId {
+        self.house.instance
     }
 
-    /// The lanes of this process, for callers beside the tree.
+    /// The replay slots of this process, for callers beside the tree.
     #[must_use]
-    pub fn lanes(&self) -> &Lanes {
-        &self.house.lanes
+    pub fn replay_slots(&self) -> &ReplaySlots {
+        &self.house.replay_slots
     }
 
     /// Jobs that run now, in all queues.
@@ -238,19 +238,20 @@ impl Tree {
 }
 
 fn build(spec: TreeSpec) -> House {
-    let TreeSpec { store, incarnation, queues, options, users, .. } = spec;
+    let TreeSpec { store, instance, queues, options, users, .. } = spec;
     let ended = CancellationToken::new();
-    let events = Events::new(incarnation, options.clock.clone());
+    let events = Events::new(instance, options.clock.clone());
     let health = Health::new(events.clone(), ended.clone());
-    let lanes = Lanes::new(incarnation, LANES_MAX);
+    let replay_slots = ReplaySlots::new(instance, REPLAY_SLOTS_MAX);
     let rooms = queues
         .into_iter()
         .map(|queue| {
-            let door = FrontDoor::new(queue.name.clone(), store.clone(), lanes.clone(), health.clone(), events.clone());
+            let door =
+                FrontDoor::new(queue.name.clone(), store.clone(), replay_slots.clone(), health.clone(), events.clone());
             Arc::new(Room::new(queue, options.crashes_max, door))
         })
         .collect();
-    House::new(store, incarnation, options, lanes, events, health, users, rooms, ended)
+    House::new(store, instance, options, replay_slots, events, health, users, rooms, ended)
 }
 
 /// In start order; stopped in reverse. What everybody needs starts first and stops last.

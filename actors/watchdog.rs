@@ -197,9 +197,9 @@ async fn reconcile(house: &House, room: &Room) {
     }
     let (mut released, mut from) = (0, None);
     loop {
-        let mut lane = house.lanes.take().await;
-        let call = lane.next_call();
-        let reconcile = || house.store.reconcile(call, &room.name, house.incarnation, &lost, from.clone());
+        let mut replay_slot = house.replay_slots.take().await;
+        let call = replay_slot.next_call();
+        let reconcile = || house.store.reconcile(call, &room.name, house.instance, &lost, from.clone());
         let Some(Ok(slice)) = house.health.until_known("reconcile", reconcile).await else { break };
         released += slice.released.len();
         from = slice.next;
@@ -220,8 +220,8 @@ async fn reclaim(house: &House, room: &Room) -> Duration {
     let crashes_max = house.options.crashes_max;
     let request = Reclaim { limit: SLICE_MAX, lease, crashes_max, losses_max: LOSSES_MAX };
     for _ in 0..SLICES_MAX {
-        let mut lane = house.lanes.take().await;
-        let call = lane.next_call();
+        let mut replay_slot = house.replay_slots.take().await;
+        let call = replay_slot.next_call();
         let reclaimed = house.health.until_known("reclaim", || house.store.reclaim(call, &room.name, &request)).await;
         let Some(Ok(reclaimed)) = reclaimed else { return WATCH_MAX };
         tell(house, room, &reclaimed);
@@ -262,8 +262,8 @@ fn tell(house: &House, room: &Room, reclaimed: &Reclaimed) {
 async fn trim(house: &House, room: &Room) -> bool {
     let policy = TrimPolicy { retention: room.options.retention, limit: SLICE_MAX };
     for _ in 0..SLICES_MAX {
-        let mut lane = house.lanes.take().await;
-        let call = lane.next_call();
+        let mut replay_slot = house.replay_slots.take().await;
+        let call = replay_slot.next_call();
         let trimmed = house.health.until_known("trim", || house.store.trim(call, &room.name, &policy)).await;
         if !matches!(trimmed, Some(Ok(trimmed)) if trimmed.more) {
             return false;

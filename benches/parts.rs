@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced::codec::{decode_attempt, encode_attempt, open, seal};
-use retraced::job::{AttemptLog, Ended, ExecutorId, Incarnation, NewJob};
+use retraced::job::{AttemptLog, Ended, ExecutorId, InstanceId, NewJob};
 use retraced::retry::decide;
-use retraced::store::{BATCH_MAX, ClaimRequest, ClaimedJob, Lane, Lanes, Settlement, Transitions, Verdict};
+use retraced::store::{BATCH_MAX, ClaimRequest, ClaimedJob, ReplaySlot, ReplaySlots, Settlement, Transitions, Verdict};
 use retraced::{
     Class, Code, Context, Failure, Job, JobOptions, MemoryStore, Queue, QueueName, Retention, Retry, Runtime, State,
     seal_job,
@@ -43,15 +43,15 @@ fn letter() -> Letter {
     Letter { text: "x".repeat(180) }
 }
 
-fn incarnation() -> Incarnation {
-    Incarnation::from(Uuid::from_u128(7))
+fn instance() -> InstanceId {
+    InstanceId::from(Uuid::from_u128(7))
 }
 
 fn envelopes(c: &mut Criterion) {
     let envelope = open(&seal_job(&letter(), &JobOptions::default()).unwrap().envelope).unwrap();
     let sealed = seal(&envelope).unwrap();
     let log = AttemptLog {
-        incarnation: incarnation(),
+        instance: instance(),
         executor: ExecutorId { slot: 3, generation: 1 },
         started_ms: 1_700_000_000_000,
         ran_ms: 12,
@@ -83,26 +83,26 @@ fn decisions(c: &mut Criterion) {
     });
 }
 
-/// A store in memory, and a lane to call it by.
-struct Desk {
+/// A store in memory, and a replay slot to call it by.
+struct Admin {
     store: MemoryStore,
-    lane: Lane,
+    replay_slot: ReplaySlot,
     queue: QueueName,
 }
 
-impl Desk {
+impl Admin {
     async fn new() -> Self {
-        let lane = Lanes::new(incarnation(), 1).take().await;
-        Self { store: MemoryStore::new(), lane, queue: QueueName::new("q").unwrap() }
+        let replay_slot = ReplaySlots::new(instance(), 1).take().await;
+        Self { store: MemoryStore::new(), replay_slot, queue: QueueName::new("q").unwrap() }
     }
 
     async fn enqueue(&mut self, jobs: &[NewJob]) {
-        self.store.enqueue(self.lane.next_call(), &self.queue, jobs).await.unwrap();
+        self.store.enqueue(self.replay_slot.next_call(), &self.queue, jobs).await.unwrap();
     }
 
     async fn claim(&mut self) -> Vec<ClaimedJob> {
         let request = ClaimRequest { limit: BATCH, bytes_max: 4 << 20, lease: LEASE, nonce: [7; 8] };
-        self.store.claim(self.lane.next_call(), &self.queue, &request).await.unwrap().jobs
+        self.store.claim(self.replay_slot.next_call(), &self.queue, &request).await.unwrap().jobs
     }
 
     async fn settle(&mut self, jobs: &[ClaimedJob]) {
@@ -113,7 +113,7 @@ impl Desk {
             record: bytes::Bytes::new(),
         };
         let settlements: Vec<_> = jobs.iter().map(completed).collect();
-        self.store.settle(self.lane.next_call(), &self.queue, &settlements).await.unwrap();
+        self.store.settle(self.replay_slot.next_call(), &self.queue, &settlements).await.unwrap();
     }
 }
 
@@ -126,14 +126,14 @@ fn transitions(c: &mut Criterion) {
     let mut group = c.benchmark_group("transition, in memory");
     group.throughput(Throughput::Elements(BATCH as u64));
     group.bench_function("enqueue, claim and settle 64 jobs", |b| {
-        let mut desk = runtime.block_on(Desk::new());
+        let mut admin = runtime.block_on(Admin::new());
         b.iter_batched(
             || jobs(BATCH),
             |jobs| {
                 runtime.block_on(async {
-                    desk.enqueue(&jobs).await;
-                    let claimed = desk.claim().await;
-                    desk.settle(&claimed).await;
+                    admin.enqueue(&jobs).await;
+                    let claimed = admin.claim().await;
+                    admin.settle(&claimed).await;
                 });
             },
             BatchSize::SmallInput,
@@ -202,7 +202,7 @@ fn round_trip(c: &mut Criterion) {
         .retention(Retention { completed: None, ..Retention::default() });
     let builder = Runtime::builder().shared_store(store.clone()).state(ran.clone()).queue(queue).handler("q", count);
     let runtime = tokio.block_on(async { builder.start().await }).unwrap();
-    let mut lane = tokio.block_on(Lanes::new(incarnation(), 1).take());
+    let mut replay_slot = tokio.block_on(ReplaySlots::new(instance(), 1).take());
     let name = QueueName::new("q").unwrap();
     c.bench_function("executor round trip", |b| {
         b.iter_custom(|rounds| {
@@ -211,7 +211,7 @@ fn round_trip(c: &mut Criterion) {
             let begun = Instant::now();
             tokio.block_on(async {
                 for batch in sealed.chunks(BATCH_MAX) {
-                    store.enqueue(lane.next_call(), &name, batch).await.unwrap();
+                    store.enqueue(replay_slot.next_call(), &name, batch).await.unwrap();
                 }
                 while ran.count.load(Ordering::Relaxed) < goal {
                     tokio::time::timeout(PATIENCE, ran.each.notified()).await.unwrap();

@@ -83,9 +83,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let drained = runtime.shutdown().await?;
     println!("{} ran, {} killed, {} unsettled", drained.running, drained.killed, drained.unsettled);
 
-    let desk = Operator::new(store);
+    let admin = Operator::new(store);
     for id in ids {
-        let job = desk.job(&queue, &id).await?.ok_or("not kept")?;
+        let job = admin.job(&queue, &id).await?.ok_or("not kept")?;
         println!("{id}: {}, {} failures, {} releases", job.state, job.counters.failures, job.counters.releases);
     }
     Ok(())

@@ -52,7 +52,7 @@ impl<S: Store> Decorator for Told<S> {
     }
 
     /// Settles and claims in one step: while jobs finish, this is what is called.
-    fn turn<'a>(
+    fn settle_and_claim<'a>(
         &'a self,
         call: CallId,
         queue: &'a QueueName,
@@ -60,7 +60,7 @@ impl<S: Store> Decorator for Told<S> {
         request: &'a ClaimRequest,
     ) -> StoreFuture<'a, (Vec<Settled>, Claims)> {
         Box::pin(async move {
-            let (settled, claims) = self.0.turn(call, queue, settlements, request).await?;
+            let (settled, claims) = self.0.settle_and_claim(call, queue, settlements, request).await?;
             tell_settled(settlements, &settled);
             tell_claims(&claims);
             Ok((settled, claims))

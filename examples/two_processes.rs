@@ -64,11 +64,11 @@ async fn producer(store: RedisStore) -> Result<(), Box<dyn std::error::Error>> {
 
     let mut worker =
         Command::new(std::env::current_exe()?).arg("worker").stdin(Stdio::piped()).kill_on_drop(true).spawn()?;
-    let desk = Operator::new(std::sync::Arc::new(store));
+    let admin = Operator::new(std::sync::Arc::new(store));
     let queue = retraced::QueueName::new(QUEUE)?;
     let all_done = async {
         for receipt in &receipts {
-            while desk.job(&queue, &receipt.id).await?.is_none_or(|job| job.state != JobState::Completed) {
+            while admin.job(&queue, &receipt.id).await?.is_none_or(|job| job.state != JobState::Completed) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }

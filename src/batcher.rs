@@ -11,7 +11,7 @@ use std::time::Duration;
 use retraced_actors::bounds::{FLUSH_BYTES_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX};
 use retraced_actors::{EnqueueError, Receipt, receipt};
 use retraced_jobs::job::{JobId, NewJob, QueueName};
-use retraced_jobs::store::{BATCH_MAX, Lanes, Store, StoreError};
+use retraced_jobs::store::{BATCH_MAX, ReplaySlots, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ const CALLS_MAX: usize = 2;
 /// The calls to one queue. It outlives each of them.
 pub(crate) struct Batcher {
     store: Arc<dyn Store>,
-    lanes: Lanes,
+    replay_slots: ReplaySlots,
     queue: QueueName,
     /// Whether operators know of this queue by now; until then each call says so again.
     announced: AtomicBool,
@@ -65,8 +65,8 @@ impl Fault {
 }
 
 impl Batcher {
-    pub(crate) fn new(store: Arc<dyn Store>, lanes: Lanes, queue: QueueName) -> Arc<Self> {
-        Arc::new(Self { store, lanes, queue, announced: AtomicBool::new(false), gathered: Mutex::default() })
+    pub(crate) fn new(store: Arc<dyn Store>, replay_slots: ReplaySlots, queue: QueueName) -> Arc<Self> {
+        Arc::new(Self { store, replay_slots, queue, announced: AtomicBool::new(false), gathered: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Gathered> {
@@ -118,8 +118,10 @@ impl Batcher {
 
     /// One call, sent again until its outcome is known or patience is over.
     async fn send(&self, jobs: &[NewJob], patience: Duration) -> Result<Vec<Receipt>, Fault> {
-        let Ok(mut lane) = tokio::time::timeout(patience, self.lanes.take()).await else { return Err(Fault::Busy) };
-        let sent = until_known(patience, lane.next_call(), |call| self.store.enqueue(call, &self.queue, jobs));
+        let Ok(mut replay_slot) = tokio::time::timeout(patience, self.replay_slots.take()).await else {
+            return Err(Fault::Busy);
+        };
+        let sent = until_known(patience, replay_slot.next_call(), |call| self.store.enqueue(call, &self.queue, jobs));
         let (sent, ()) = tokio::join!(sent, self.announce(patience));
         match sent {
             Ok(results) => Ok(jobs.iter().zip(results).map(|(job, r)| receipt(job.id.clone(), r)).collect()),
@@ -231,9 +233,9 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use retraced_jobs::job::{Incarnation, JobState, RunAt};
+    use retraced_jobs::job::{InstanceId, JobState, RunAt};
     use retraced_jobs::store::memory::MemoryStore;
-    use retraced_jobs::store::{CallId, Decorator, Desk, Enqueued, StoreFuture, Transitions};
+    use retraced_jobs::store::{Admin, CallId, Decorator, Enqueued, StoreFuture, Transitions};
     use tokio::sync::Semaphore;
     use tokio::task::{JoinSet, yield_now};
     use uuid::Uuid;
@@ -277,8 +279,8 @@ mod tests {
     impl World {
         fn new() -> Self {
             let gate = Gate { inner: MemoryStore::new(), open: Semaphore::new(0), calls: Mutex::default() };
-            let (gate, lanes) = (Arc::new(gate), Lanes::new(Incarnation::from(Uuid::from_u128(1)), 4));
-            let batcher = Batcher::new(gate.clone(), lanes, QueueName::new("q").unwrap());
+            let (gate, replay_slots) = (Arc::new(gate), ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 4));
+            let batcher = Batcher::new(gate.clone(), replay_slots, QueueName::new("q").unwrap());
             Self { gate, batcher, callers: JoinSet::new() }
         }
 

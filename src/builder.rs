@@ -9,7 +9,7 @@ use retraced_actors::{QueueOptions, QueueSpec, RestartPolicy, StartError, Tree, 
 use retraced_jobs::codec::PAYLOAD_BYTES_CEILING;
 use retraced_jobs::execution::{Rules, Runner};
 use retraced_jobs::handler::{Handlers, IntoBlockingHandler, IntoHandler, IntoRawHandler, States};
-use retraced_jobs::job::{Incarnation, InvalidName, QueueName};
+use retraced_jobs::job::{InstanceId, InvalidName, QueueName};
 use retraced_jobs::retry::Retry;
 use retraced_jobs::store::{Retention, Store};
 use tokio::runtime::Handle;
@@ -264,8 +264,8 @@ impl RuntimeBuilder {
             return Err(BuildError::Mistakes(vec![text.into()]));
         }
         let users = Handle::current();
-        let incarnation = Incarnation::from(Uuid::new_v4());
-        let (store, queues) = check(&self, incarnation).map_err(BuildError::Mistakes)?;
+        let instance = InstanceId::from(Uuid::new_v4());
+        let (store, queues) = check(&self, instance).map_err(BuildError::Mistakes)?;
         let tree = match self.tree {
             Some(handle) => TreeRuntime::given(handle),
             None => TreeRuntime::own().map_err(BuildError::Threads)?,
@@ -283,7 +283,7 @@ impl RuntimeBuilder {
         }
         let spec = TreeSpec {
             store: store.clone(),
-            incarnation,
+            instance,
             queues,
             options: self.options,
             tree: tree.handle().clone(),
@@ -296,7 +296,7 @@ impl RuntimeBuilder {
 
 type Checked = (Arc<dyn Store>, Vec<QueueSpec>);
 
-fn check(builder: &RuntimeBuilder, incarnation: Incarnation) -> Result<Checked, Vec<String>> {
+fn check(builder: &RuntimeBuilder, instance: InstanceId) -> Result<Checked, Vec<String>> {
     let mut mistakes = builder.mistakes.clone();
     for queue in builder.handlers.keys() {
         if !builder.queues.iter().any(|q| q.name.as_str() == queue) {
@@ -333,7 +333,7 @@ fn check(builder: &RuntimeBuilder, incarnation: Incarnation) -> Result<Checked, 
                 queue.rules.timeout
             ));
         }
-        let runner = Runner::new(name.clone(), Arc::new(handlers), states.clone(), queue.rules.clone(), incarnation);
+        let runner = Runner::new(name.clone(), Arc::new(handlers), states.clone(), queue.rules.clone(), instance);
         specs.push(QueueSpec { name: name.clone(), options: queue.options.clone(), runner: Arc::new(runner) });
     }
     if builder.store.is_none() {

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use retraced_actors::{EnqueueError, Receipt};
 use retraced_jobs::handler::Job;
-use retraced_jobs::job::{Incarnation, InvalidName, NewJob, QueueName};
-use retraced_jobs::store::{Lanes, Store};
+use retraced_jobs::job::{InstanceId, InvalidName, NewJob, QueueName};
+use retraced_jobs::store::{ReplaySlots, Store};
 use uuid::Uuid;
 
 use crate::batcher::Batcher;
 use crate::producer::{Door, JobRequest, ProduceError};
 
 /// Calls a client may have open at a time; further ones wait.
-const CLIENT_LANES_MAX: u16 = 64;
+const CLIENT_REPLAY_SLOTS_MAX: u16 = 64;
 
 /// Enqueues jobs from a process that runs none. Cheap to clone.
 ///
@@ -37,7 +37,7 @@ const CLIENT_LANES_MAX: u16 = 64;
 #[derive(Clone)]
 pub struct Client {
     store: Arc<dyn Store>,
-    lanes: Lanes,
+    replay_slots: ReplaySlots,
 }
 
 impl Client {
@@ -50,7 +50,7 @@ impl Client {
     /// A client over a store that others hold too.
     #[must_use]
     pub fn shared(store: Arc<dyn Store>) -> Self {
-        Self { store, lanes: Lanes::new(Incarnation::from(Uuid::new_v4()), CLIENT_LANES_MAX) }
+        Self { store, replay_slots: ReplaySlots::new(InstanceId::from(Uuid::new_v4()), CLIENT_REPLAY_SLOTS_MAX) }
     }
 
     /// A queue to enqueue to. It need not have been used before.
@@ -58,7 +58,7 @@ impl Client {
     /// # Errors
     /// [`InvalidName`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
     pub fn queue(&self, name: impl AsRef<str>) -> Result<ClientQueue, InvalidName> {
-        Ok(ClientQueue { batcher: Batcher::new(self.store.clone(), self.lanes.clone(), QueueName::new(name)?) })
+        Ok(ClientQueue { batcher: Batcher::new(self.store.clone(), self.replay_slots.clone(), QueueName::new(name)?) })
     }
 }
 

@@ -48,7 +48,7 @@ pub mod cli;
 
 pub use builder::{BuildError, Queue, RuntimeBuilder};
 pub use client::{Client, ClientQueue};
-pub use operator::{AUDIT_PATIENCE, Audit, Operator, OperatorError};
+pub use operator::{AUDIT_TIMEOUT, Audit, Operator, OperatorError};
 pub use producer::{JobRequest, ProduceError};
 pub use queue::QueueHandle;
 pub use runtime::{Ended, Runtime, RuntimeError};
@@ -57,8 +57,8 @@ pub use trace::{Trace, TraceError};
 pub use ractor;
 pub use retraced_actors::bounds;
 pub use retraced_actors::{
-    Budget, Drained, Enqueue, EnqueueError, Place, PlaceState, Receipt, Refusal, Reopening, RestartDelay,
-    RestartPolicy, RunningJob,
+    Budget, Drained, Enqueue, EnqueueError, NodeState, Receipt, Refusal, Reopening, RestartDelay, RestartPolicy,
+    RunningJob, TreeNode,
 };
 pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::failure::{Class, Code, Failure};
@@ -89,7 +89,7 @@ pub mod retry {
 /// Restart policies and the tree, for those who change the ones or look into the other.
 pub mod supervision {
     /// Used in the example of [`Runtime`](crate::Runtime): see its `residents`.
-    pub use retraced_actors::Resident;
+    pub use retraced_actors::LiveActor;
     pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
     /// Used in the example of [`BuildError`](crate::BuildError).
     pub use retraced_actors::{InvalidOption, StartError};

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_jobs::job::{Incarnation, JobId, JobState, QueueName};
+use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName};
 use retraced_jobs::store::{
-    AuditReport, CallId, Cursor, JobPage, Lanes, LedgerPage, Moved, QueueStats, Store, StoreError, StoreFacts, Target,
-    WorkerRow,
+    AuditReport, CallId, Cursor, JobPage, LedgerPage, Moved, QueueStats, ReplaySlots, Store, StoreError, StoreFacts,
+    Target, WorkerRow,
 };
 use retraced_jobs::trace::{Finding, JobView};
 use tokio::runtime::Handle;
@@ -15,15 +15,15 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How long a call waits, in all, for a store that does not answer.
-const OPERATOR_PATIENCE: Duration = Duration::from_secs(5);
+const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an audit may take, in all. Longer than any call: it reads the whole queue.
-pub const AUDIT_PATIENCE: Duration = Duration::from_secs(15 * 60);
+pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// How long it waits between two tries.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
 /// Calls an operator may have open at a time.
-const LANES_MAX: u16 = 16;
+const REPLAY_SLOTS_MAX: u16 = 16;
 
-/// An operator's desk over a store. Cheap to clone. Every method waits at most 5 s for a store that does not answer, sending the same call
+/// An operator's admin over a store. Cheap to clone. Every method waits at most 5 s for a store that does not answer, sending the same call
 /// again meanwhile, so that nothing is done twice.
 ///
 /// ```
@@ -31,8 +31,8 @@ const LANES_MAX: u16 = 16;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::sync::Arc;
 /// use retraced::{MemoryStore, Operator, QueueName};
-/// let desk = Operator::new(Arc::new(MemoryStore::new()));
-/// let stats = desk.stats(&QueueName::new("email")?).await?;
+/// let admin = Operator::new(Arc::new(MemoryStore::new()));
+/// let stats = admin.stats(&QueueName::new("email")?).await?;
 /// assert_eq!((stats.pending, stats.dead), (0, 0));
 /// # Ok(())
 /// # }
@@ -40,22 +40,22 @@ const LANES_MAX: u16 = 16;
 #[derive(Clone)]
 pub struct Operator {
     store: Arc<dyn Store>,
-    lanes: Lanes,
+    replay_slots: ReplaySlots,
     /// Where the calls run: connections belong to the runtime that opened them.
     runtime: Option<Handle>,
 }
 
 impl Operator {
-    /// A desk of its own over a store.
+    /// A admin of its own over a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let lanes = Lanes::new(Incarnation::from(Uuid::new_v4()), LANES_MAX);
-        Self { store, lanes, runtime: None }
+        let replay_slots = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), REPLAY_SLOTS_MAX);
+        Self { store, replay_slots, runtime: None }
     }
 
-    /// A desk beside a tree, whose threads its calls run on.
-    pub(crate) fn beside(store: Arc<dyn Store>, lanes: Lanes, runtime: Handle) -> Self {
-        Self { store, lanes, runtime: Some(runtime) }
+    /// A admin beside a tree, whose threads its calls run on.
+    pub(crate) fn beside(store: Arc<dyn Store>, replay_slots: ReplaySlots, runtime: Handle) -> Self {
+        Self { store, replay_slots, runtime: Some(runtime) }
     }
 
     /// Asks the store for a sign of life, and what it is.
@@ -133,16 +133,16 @@ impl Operator {
     /// # use std::sync::Arc;
     /// # use retraced::{Client, MemoryStore, Operator, QueueName, store::{Moved, Store, Target}, JobState};
     /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    /// # let (desk, queue) = (Operator::new(store.clone()), QueueName::new("email")?);
+    /// # let (admin, queue) = (Operator::new(store.clone()), QueueName::new("email")?);
     /// # let client = Client::shared(store);
     /// # #[derive(serde::Serialize, serde::Deserialize)]
     /// # struct Welcome;
     /// # impl retraced::Job for Welcome { const KIND: &'static str = "welcome"; }
     /// # let id = client.queue("email")?.enqueue(Welcome).await?.id;
-    /// desk.cancel(&queue, [&id]).await?;
-    /// let page = desk.jobs(&queue, JobState::Cancelled, None, 100).await?;
-    /// desk.redrive(&queue, [&id]).await?; // somebody else is faster
-    /// let moved = desk.discard(&queue, &page.jobs).await?;
+    /// admin.cancel(&queue, [&id]).await?;
+    /// let page = admin.jobs(&queue, JobState::Cancelled, None, 100).await?;
+    /// admin.redrive(&queue, [&id]).await?; // somebody else is faster
+    /// let moved = admin.discard(&queue, &page.jobs).await?;
     /// assert_eq!(moved, [Moved::Refused { state: JobState::Pending }]);
     /// # Ok(())
     /// # }
@@ -209,7 +209,7 @@ impl Operator {
 
     /// Looks through a whole queue for what no step of ReTraced leaves behind: jobs in no container or in two, grants without a lease, entries of jobs that are not
     /// kept. With `repair` it is mended: every job is in one place again, and no job is deleted. Workers go on meanwhile. Takes about a minute for a million jobs, and
-    /// gives up after [`AUDIT_PATIENCE`]; what was mended until then stays so.
+    /// gives up after [`AUDIT_TIMEOUT`]; what was mended until then stays so.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -219,15 +219,15 @@ impl Operator {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use std::sync::Arc;
     /// # use retraced::{Audit, MemoryStore, Operator, QueueName};
-    /// # let desk = Operator::new(Arc::new(MemoryStore::new()));
-    /// let audit: Audit = desk.audit(&QueueName::new("email")?, true).await?;
+    /// # let admin = Operator::new(Arc::new(MemoryStore::new()));
+    /// let audit: Audit = admin.audit(&QueueName::new("email")?, true).await?;
     /// assert!(audit.after.adds_up() && audit.findings.is_empty());
     /// # Ok(())
     /// # }
     /// ```
     pub async fn audit(&self, queue: &QueueName, repair: bool) -> Result<Audit, OperatorError> {
         let queue = queue.clone();
-        self.call_within(AUDIT_PATIENCE, move |store, _| {
+        self.call_within(AUDIT_TIMEOUT, move |store, _| {
             let queue = queue.clone();
             async move {
                 let before = store.audit(&queue).await?;
@@ -264,7 +264,7 @@ impl Operator {
         F: Fn(Arc<dyn Store>, CallId) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        self.call_within(OPERATOR_PATIENCE, call).await
+        self.call_within(OPERATOR_TIMEOUT, call).await
     }
 
     async fn call_within<T, F, Fut>(&self, patience: Duration, call: F) -> Result<T, OperatorError>
@@ -273,10 +273,10 @@ impl Operator {
         F: Fn(Arc<dyn Store>, CallId) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let (store, lanes) = (self.store.clone(), self.lanes.clone());
+        let (store, replay_slots) = (self.store.clone(), self.replay_slots.clone());
         let sent = async move {
-            let mut lane = lanes.take().await;
-            until_known(patience, lane.next_call(), |id| call(store.clone(), id)).await
+            let mut replay_slot = replay_slots.take().await;
+            until_known(patience, replay_slot.next_call(), |id| call(store.clone(), id)).await
         };
         match &self.runtime {
             Some(runtime) => match runtime.spawn(sent).await {
@@ -348,7 +348,7 @@ pub enum OperatorError {
         /// How long it was waited for.
         patience: Duration,
     },
-    /// The runtime this desk stands beside has ended.
+    /// The runtime this admin stands beside has ended.
     Gone {
         /// What its threads said.
         reason: String,

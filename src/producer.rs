@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use retraced_actors::bounds::ENQUEUE_PATIENCE;
+use retraced_actors::bounds::ENQUEUE_TIMEOUT;
 use retraced_actors::{EnqueueError, Receipt};
 use retraced_jobs::codec::CodecError;
 use retraced_jobs::handler::{Job, JobOptions, seal_job};
@@ -50,7 +50,7 @@ pub struct JobRequest<'a, D, J> {
 #[expect(private_bounds, reason = "doors are ours")]
 impl<'a, D: Door, J: Job> JobRequest<'a, D, J> {
     pub(crate) fn new(door: &'a D, job: J) -> Self {
-        Self { door, job, options: JobOptions::default(), patience: ENQUEUE_PATIENCE, mistake: None }
+        Self { door, job, options: JobOptions::default(), patience: ENQUEUE_TIMEOUT, mistake: None }
     }
 
     /// An id of your own: 1 to 128 of `A-Z a-z 0-9 . _ - :`. As long as a job of this id is kept, enqueueing it again changes nothing, and the receipt says so.

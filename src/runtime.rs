@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use retraced_actors::{Drained, Ending, Exhausted, Place, Resident, Tree};
-use retraced_jobs::job::{Incarnation, JobId, QueueName};
+use retraced_actors::{Drained, Ending, Exhausted, LiveActor, Tree, TreeNode};
+use retraced_jobs::job::{InstanceId, JobId, QueueName};
 use retraced_jobs::store::Store;
 use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
@@ -39,7 +39,7 @@ pub struct Runtime {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("incarnation", &self.tree.incarnation()).finish_non_exhaustive()
+        f.debug_struct("Runtime").field("instance", &self.tree.instance()).finish_non_exhaustive()
     }
 }
 
@@ -50,7 +50,7 @@ impl Runtime {
     }
 
     pub(crate) fn new(tree: Tree, store: Arc<dyn Store>, threads: TreeRuntime) -> Self {
-        let operator = Operator::beside(store, tree.lanes().clone(), threads.handle().clone());
+        let operator = Operator::beside(store, tree.replay_slots().clone(), threads.handle().clone());
         Self { tree, operator, threads }
     }
 
@@ -121,7 +121,7 @@ impl Runtime {
     /// # }
     /// ```
     #[must_use]
-    pub fn tree(&self) -> Place {
+    pub fn tree(&self) -> TreeNode {
         self.tree.look()
     }
 
@@ -144,7 +144,7 @@ impl Runtime {
     /// # }
     /// ```
     #[must_use]
-    pub fn residents(&self) -> Vec<Resident> {
+    pub fn residents(&self) -> Vec<LiveActor> {
         self.tree.residents()
     }
 
@@ -155,8 +155,8 @@ impl Runtime {
 
     /// This life of this process, as it stands in leases, attempts and events.
     #[must_use]
-    pub fn incarnation(&self) -> Incarnation {
-        self.tree.incarnation()
+    pub fn instance(&self) -> InstanceId {
+        self.tree.instance()
     }
 
     /// Jobs that run now.

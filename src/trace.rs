@@ -143,7 +143,7 @@ impl Trace {
                     f,
                     "now: runs as attempt {} in worker {}, leased until {at}{asked}",
                     claimant.attempt,
-                    claimant.incarnation.short()
+                    claimant.instance.short()
                 )
             }
             (JobState::Processing, None) => writeln!(f, "now: leased until {at}"),
@@ -162,14 +162,14 @@ fn tell_attempt(f: &mut fmt::Formatter<'_>, attempt: &StoredAttempt) -> fmt::Res
     let n = attempt.attempt;
     match &attempt.record {
         Ok(AttemptRecord::Told(log)) => tell_log(f, n, log),
-        Ok(AttemptRecord::Crashed { incarnation, lease_expired_ms }) => writeln!(
+        Ok(AttemptRecord::Crashed { instance, lease_expired_ms }) => writeln!(
             f,
             "{}  attempt {n} crashed: worker {} stopped renewing while the handler ran; its lease ran out at {}",
             instant(attempt.settled_ms),
-            incarnation.short(),
+            instance.short(),
             instant(*lease_expired_ms)
         ),
-        Ok(AttemptRecord::Lost { incarnation, lease_expired_ms, watched, in_a_row }) => {
+        Ok(AttemptRecord::Lost { instance, lease_expired_ms, watched, in_a_row }) => {
             let begun =
                 if *watched { "the handler had not begun" } else { "whether the handler had begun is not known" };
             let again = if *in_a_row > 1 { format!(", {in_a_row} in a row") } else { String::new() };
@@ -177,15 +177,15 @@ fn tell_attempt(f: &mut fmt::Formatter<'_>, attempt: &StoredAttempt) -> fmt::Res
                 f,
                 "{}  attempt {n} was lost, at no cost{again}: worker {} stopped renewing, {begun}; its lease ran out at {}",
                 instant(attempt.settled_ms),
-                incarnation.short(),
+                instance.short(),
                 instant(*lease_expired_ms)
             )
         }
-        Ok(AttemptRecord::Unclaimed { incarnation }) => writeln!(
+        Ok(AttemptRecord::Unclaimed { instance }) => writeln!(
             f,
             "{}  attempt {n} never began: the grant did not reach worker {}",
             instant(attempt.settled_ms),
-            incarnation.short()
+            instance.short()
         ),
         Err(unreadable) => writeln!(
             f,
@@ -198,7 +198,7 @@ fn tell_attempt(f: &mut fmt::Formatter<'_>, attempt: &StoredAttempt) -> fmt::Res
 
 fn tell_log(f: &mut fmt::Formatter<'_>, n: u32, log: &AttemptLog) -> fmt::Result {
     let started = instant(log.started_ms);
-    let who = format!("worker {} executor-{}#{}", log.incarnation.short(), log.executor.slot, log.executor.generation);
+    let who = format!("worker {} executor-{}#{}", log.instance.short(), log.executor.slot, log.executor.generation);
     let ran = span(log.ran_ms);
     match &log.ended {
         Ended::Completed => writeln!(f, "{started}  attempt {n} succeeded after {ran} · {who}")?,

@@ -37,7 +37,7 @@ fn object(finished: &Finished) -> Value {
 async fn a_damaged_queue_is_shown_and_mended_at_the_command_line() {
     let server = RedisServer::start();
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
-    let (desk, queue) = (Operator::new(store.clone()), QueueName::new("q").unwrap());
+    let (admin, queue) = (Operator::new(store.clone()), QueueName::new("q").unwrap());
     let client = Client::shared(store).queue("q").unwrap();
     for n in 0..3 {
         client.job(Work).id(format!("job-{n}")).enqueue().await.unwrap();
@@ -46,7 +46,7 @@ async fn a_damaged_queue_is_shown_and_mended_at_the_command_line() {
     assert_eq!((sound.status, sound.stdout.as_str()), (Some(0), "queue q\n  stored  3 jobs, every one in one place\n"));
 
     let _: () = server.connection().del("retraced:{q}:pending").unwrap();
-    let seen = desk.audit(&queue, false).await.unwrap();
+    let seen = admin.audit(&queue, false).await.unwrap();
     assert_eq!((seen.before.difference(), seen.after.difference()), (3, 3));
     assert_eq!(
         seen.findings.iter().map(|found| (found.kind, found.count)).collect::<Vec<_>>(),
@@ -68,7 +68,7 @@ async fn a_damaged_queue_is_shown_and_mended_at_the_command_line() {
     let shape = object(&audit(&server, &["--json"]));
     assert_eq!((&shape["adds_up"], &shape["jobs"]), (&true.into(), &3.into()));
     assert!(shape["findings"].as_array().unwrap().is_empty(), "{shape}");
-    assert_eq!(desk.stats(&queue).await.unwrap().pending, 3);
+    assert_eq!(admin.stats(&queue).await.unwrap().pending, 3);
 }
 
 /// Goal: an operator who acts on a list acts on what was listed. Method: between the list and the act somebody else redrives one of the jobs.
@@ -76,16 +76,16 @@ async fn a_damaged_queue_is_shown_and_mended_at_the_command_line() {
 async fn an_act_on_a_list_leaves_alone_what_somebody_else_has_moved() {
     let server = RedisServer::start();
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
-    let (desk, queue) = (Operator::new(store.clone()), QueueName::new("q").unwrap());
+    let (admin, queue) = (Operator::new(store.clone()), QueueName::new("q").unwrap());
     let client = Client::shared(store).queue("q").unwrap();
     for n in 0..2 {
         let id = client.job(Work).id(format!("job-{n}")).enqueue().await.unwrap().id;
-        desk.cancel(&queue, [id]).await.unwrap();
+        admin.cancel(&queue, [id]).await.unwrap();
     }
-    let listed = desk.jobs(&queue, JobState::Cancelled, None, 10).await.unwrap().jobs;
-    desk.redrive(&queue, [&listed[0].id]).await.unwrap();
-    let moved = desk.discard(&queue, &listed).await.unwrap();
+    let listed = admin.jobs(&queue, JobState::Cancelled, None, 10).await.unwrap().jobs;
+    admin.redrive(&queue, [&listed[0].id]).await.unwrap();
+    let moved = admin.discard(&queue, &listed).await.unwrap();
     let gone = Moved::Moved { from: JobState::Cancelled, to: None };
     assert_eq!(moved, [Moved::Refused { state: JobState::Pending }, gone]);
-    assert!(desk.job(&queue, &listed[0].id).await.unwrap().is_some());
+    assert!(admin.job(&queue, &listed[0].id).await.unwrap().is_some());
 }

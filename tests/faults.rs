@@ -245,14 +245,14 @@ async fn a_panic_is_settled_at_once_and_told_with_its_place() {
         .await
         .unwrap();
     let mut events = runtime.supervision();
-    let desk = Operator::new(store);
+    let admin = Operator::new(store);
     let handle = runtime.queue("faults").unwrap();
     let mut took_ms = Vec::new();
     for number in 0..count {
         let id = handle.enqueue(MayPanic { number, panics: true }).await.unwrap().id;
-        let settled = || async { desk.job(&queue(), &id).await.unwrap().unwrap().state == JobState::Delayed };
+        let settled = || async { admin.job(&queue(), &id).await.unwrap().unwrap().state == JobState::Delayed };
         eventually("the settlement", Duration::from_secs(10), settled).await;
-        let view = desk.job(&queue(), &id).await.unwrap().unwrap();
+        let view = admin.job(&queue(), &id).await.unwrap().unwrap();
         let error = view.last_error().unwrap();
         assert_eq!((error.code, error.message.as_str()), (Code::Panic, format!("number {number} panics").as_str()));
         took_ms.push(view.history[0].settled_ms.saturating_sub(at.0.lock().unwrap()[&id.to_string()]));
@@ -303,7 +303,7 @@ async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_cost_the_tree_no_bud
         .collect();
     let client = Client::shared(store.clone()).queue("faults").unwrap();
     client.enqueue_all(&sealed, Duration::from_secs(10)).await.unwrap();
-    let desk = Operator::new(store);
+    let admin = Operator::new(store);
     let mut kinds = Vec::new();
     let panics =
         |kinds: &[EventKind]| kinds.iter().filter(|k| matches!(k, EventKind::HandlerPanicked { .. })).count() as u64;
@@ -313,9 +313,9 @@ async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_cost_the_tree_no_bud
         }
     };
     tokio::time::timeout(Duration::from_secs(60), all).await.expect("a supervision event of each panic");
-    let completed = || async { desk.stats(&queue()).await.unwrap().completed_total == jobs };
+    let completed = || async { admin.stats(&queue()).await.unwrap().completed_total == jobs };
     eventually("the end of all jobs", Duration::from_secs(60), completed).await;
-    let stats = desk.stats(&queue()).await.unwrap();
+    let stats = admin.stats(&queue()).await.unwrap();
     assert_eq!((stats.failures_total, stats.crashes_total, stats.dead), (jobs / 100, 0, 0));
     runtime.shutdown().await.unwrap();
     kinds.extend(told(&mut events).into_iter().map(|event| event.kind));
@@ -357,7 +357,7 @@ async fn a_store_that_is_away_for_three_leases_costs_no_job_anything() {
     server.thaw();
     let back = Instant::now();
     let mut full_speed = None;
-    let desk = Operator::new(store);
+    let admin = Operator::new(store);
     let deadline = Instant::now() + Duration::from_secs(60);
     while seen.returned() < jobs {
         let count = seen.returned();
@@ -366,11 +366,11 @@ async fn a_store_that_is_away_for_three_leases_costs_no_job_anything() {
         if full_speed.is_none() && pace * 10 >= before * 8 {
             full_speed = Some(back.elapsed());
         }
-        assert!(Instant::now() < deadline, "stuck: {:?}", desk.stats(&queue()).await);
+        assert!(Instant::now() < deadline, "stuck: {:?}", admin.stats(&queue()).await);
     }
-    let settled = || async { desk.stats(&queue()).await.unwrap().completed_total == jobs };
+    let settled = || async { admin.stats(&queue()).await.unwrap().completed_total == jobs };
     eventually("the last settlement", Duration::from_secs(10), settled).await;
-    let stats = desk.stats(&queue()).await.unwrap();
+    let stats = admin.stats(&queue()).await.unwrap();
     let lost = told(&mut events).iter().filter(|event| matches!(event.kind, EventKind::StoreLost { .. })).count();
     println!(
         "away for {:?} with {in_flight} in flight: {before} jobs/s before, at 80 % of that {full_speed:?} after it was back; crashes {}, begun twice {}, told lost {lost} times",
@@ -403,10 +403,10 @@ async fn a_server_that_restarts_with_its_append_only_file_loses_nothing() {
         .unwrap();
     eventually("some work", Duration::from_secs(20), || async { seen.returned() > 300 }).await;
     server.restart();
-    let desk = Operator::new(store);
-    let settled = || async { desk.stats(&queue()).await.is_ok_and(|stats| stats.completed_total == jobs) };
+    let admin = Operator::new(store);
+    let settled = || async { admin.stats(&queue()).await.is_ok_and(|stats| stats.completed_total == jobs) };
     eventually("the end of the work", Duration::from_secs(30), settled).await;
-    let stats = desk.stats(&queue()).await.unwrap();
+    let stats = admin.stats(&queue()).await.unwrap();
     assert_eq!((seen.returned(), seen.repeated(), stats.crashes_total), (jobs, 0, 0), "{stats:?}");
     runtime.shutdown().await.unwrap();
 }
@@ -448,7 +448,7 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
     let runtime = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
     watchers.block_on(async {
         let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
-        let desk = Operator::new(store.clone());
+        let admin = Operator::new(store.clone());
         let mut events = runtime.supervision();
         let client = Client::shared(store).queue("faults").unwrap();
         let millis = u64::try_from((lease * 3).as_millis()).unwrap();
@@ -456,7 +456,7 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
             client.enqueue(Block { millis }).await.unwrap().id,
             client.enqueue(Block { millis }).await.unwrap().id,
         ];
-        let done = || async { desk.stats(&queue()).await.unwrap().completed_total == 2 };
+        let done = || async { admin.stats(&queue()).await.unwrap().completed_total == 2 };
         eventually("the end of both", Duration::from_secs(20), done).await;
         let events = told(&mut events);
         let mut stuck: Vec<_> = events
@@ -468,7 +468,7 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
             .collect();
         stuck.sort();
         ids.sort();
-        let stats = desk.stats(&queue()).await.unwrap();
+        let stats = admin.stats(&queue()).await.unwrap();
         println!(
             "two handlers blocked both threads for {:?}: leases lost {}, named {}",
             lease * 3,
@@ -502,7 +502,7 @@ async fn two_runtimes_in_one_process_do_not_disturb_each_other() {
             .unwrap()
     };
     let (one, two) = (start("one").await, start("two").await);
-    assert_ne!(one.incarnation(), two.incarnation());
+    assert_ne!(one.instance(), two.instance());
     enqueue(&store, 0..500, 2).await;
     one.queue("one").unwrap().enqueue(Work { number: 1_000, millis: 1 }).await.unwrap();
     two.queue("two").unwrap().enqueue(Work { number: 2_000, millis: 1 }).await.unwrap();

@@ -104,12 +104,12 @@ struct Kill {
 }
 
 impl Kill {
-    async fn of(worker: Worker, desk: &Operator, queue: &QueueName, earlier: &[Kill]) -> Self {
+    async fn of(worker: Worker, admin: &Operator, queue: &QueueName, earlier: &[Kill]) -> Self {
         drop(worker);
         let at_ms = unix_ms();
         let (mut held, mut from) = (HashMap::new(), None);
         loop {
-            let page = desk.jobs(queue, JobState::Processing, from, BATCH_MAX).await.unwrap();
+            let page = admin.jobs(queue, JobState::Processing, from, BATCH_MAX).await.unwrap();
             for job in page.jobs {
                 let (number, grant) = (job.id.to_string().parse().unwrap(), job.counters.attempts);
                 // Leases of those that died before are still there.
@@ -143,7 +143,7 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
     let ledger = folder.path().join("executions");
     let executions = Executions::at(&ledger);
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
-    let desk = Operator::new(store.clone());
+    let admin = Operator::new(store.clone());
     let queue = QueueName::new("torture").unwrap();
     enqueue(&store, jobs).await;
 
@@ -152,7 +152,7 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
     let mut worker = Worker::start(&server, &ledger, lease);
     loop {
         tokio::time::sleep(BETWEEN_KILLS).await;
-        let stats = desk.stats(&queue).await.unwrap();
+        let stats = admin.stats(&queue).await.unwrap();
         if stats.completed_total == jobs {
             break;
         }
@@ -161,12 +161,12 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
         if stats.pending == 0 && kills.len() >= kills_least {
             continue;
         }
-        kills.push(Kill::of(worker, &desk, &queue, &kills).await);
+        kills.push(Kill::of(worker, &admin, &queue, &kills).await);
         worker = Worker::start(&server, &ledger, lease);
     }
     drop(worker);
 
-    let stats = desk.stats(&queue).await.unwrap();
+    let stats = admin.stats(&queue).await.unwrap();
     let log = executions.read();
     let found = verdict(&log, jobs);
     let in_flight: usize = kills.iter().map(|kill| kill.held.len()).sum();
@@ -185,7 +185,7 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
     assert_eq!((stats.pending, stats.processing, stats.delayed, stats.dead, stats.poisoned), (0, 0, 0, 0, 0));
     assert!(found.extra_starts <= in_flight);
     assert!(slowest <= lease + Duration::from_secs(2));
-    let audit = desk.audit(&queue, false).await.unwrap();
+    let audit = admin.audit(&queue, false).await.unwrap();
     assert!(audit.before.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }
 
@@ -218,13 +218,13 @@ async fn a_worker_that_is_asked_to_end_finishes_what_runs_and_hands_back_the_res
     let ledger = folder.path().join("executions");
     let executions = Executions::at(&ledger);
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
-    let desk = Operator::new(store.clone());
+    let admin = Operator::new(store.clone());
     let queue = QueueName::new("torture").unwrap();
     enqueue(&store, jobs).await;
 
     let lease = Duration::from_secs(4);
     let mut worker = Worker::start(&server, &ledger, lease);
-    let some_done = || async { desk.stats(&queue).await.unwrap().completed_total > 200 };
+    let some_done = || async { admin.stats(&queue).await.unwrap().completed_total > 200 };
     eventually("the work's beginning", Duration::from_secs(30), some_done).await;
     worker.signal("-TERM");
     let asked = Instant::now();
@@ -236,7 +236,7 @@ async fn a_worker_that_is_asked_to_end_finishes_what_runs_and_hands_back_the_res
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert!(status.success(), "{status}");
-    let stats = desk.stats(&queue).await.unwrap();
+    let stats = admin.stats(&queue).await.unwrap();
     let first = verdict(&executions.read(), jobs);
     assert_eq!(stats.processing, 0, "everything held was settled: {stats:?}");
     assert_eq!(stats.completed_total + stats.pending, jobs, "{stats:?}");
@@ -244,7 +244,7 @@ async fn a_worker_that_is_asked_to_end_finishes_what_runs_and_hands_back_the_res
     assert_eq!((stats.failures_total, stats.crashes_total), (0, 0));
 
     let _successor = Worker::start(&server, &ledger, lease);
-    let all_done = || async { desk.stats(&queue).await.unwrap().completed_total == jobs };
+    let all_done = || async { admin.stats(&queue).await.unwrap().completed_total == jobs };
     eventually("the successor's end of the work", Duration::from_secs(30), all_done).await;
     let found = verdict(&executions.read(), jobs);
     assert_eq!((found.lost, found.extra_starts), (0, 0));

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use retraced::codec::encode_attempt;
-use retraced::job::{AttemptLog, Ended, ExecutorId, Incarnation};
-use retraced::store::{BATCH_MAX, ClaimRequest, Lane, Lanes, Moved, Settlement, Store, Target, Verdict};
+use retraced::job::{AttemptLog, Ended, ExecutorId, InstanceId};
+use retraced::store::{BATCH_MAX, ClaimRequest, Moved, ReplaySlot, ReplaySlots, Settlement, Store, Target, Verdict};
 use retraced::{
     Code, Context, Failure, Job, JobOptions, JobState, Operator, Queue, QueueName, RedisStore, Retention,
     RetentionRule, Runtime,
@@ -100,8 +100,8 @@ impl Drop for Worker {
 struct World {
     server: RedisServer,
     store: Arc<dyn Store>,
-    desk: Operator,
-    lane: Lane,
+    admin: Operator,
+    replay_slot: ReplaySlot,
     queue: QueueName,
 }
 
@@ -109,9 +109,9 @@ impl World {
     async fn new() -> Self {
         let server = RedisServer::start_with(&["--latency-tracking-info-percentiles", "50", "99", "99.9", "100"]);
         let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
-        let lane = Lanes::new(Incarnation::from(Uuid::new_v4()), 1).take().await;
-        let (desk, queue) = (Operator::new(store.clone()), QueueName::new("many").unwrap());
-        Self { server, store, desk, lane, queue }
+        let replay_slot = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), 1).take().await;
+        let (admin, queue) = (Operator::new(store.clone()), QueueName::new("many").unwrap());
+        Self { server, store, admin, replay_slot, queue }
     }
 
     async fn enqueue(&mut self, jobs: usize, busy_ms: u64) {
@@ -119,14 +119,14 @@ impl World {
         for _ in 0..jobs.div_ceil(BATCH) {
             let sealed: Vec<_> =
                 (0..BATCH).map(|_| retraced::seal_job(&work, &JobOptions::default()).unwrap()).collect();
-            self.store.enqueue(self.lane.next_call(), &self.queue, &sealed).await.unwrap();
+            self.store.enqueue(self.replay_slot.next_call(), &self.queue, &sealed).await.unwrap();
         }
     }
 
     /// Buries everything that is pending.
     async fn bury_all(&mut self) {
         let log = AttemptLog {
-            incarnation: Incarnation::from(Uuid::new_v4()),
+            instance: InstanceId::from(Uuid::new_v4()),
             executor: ExecutorId { slot: 0, generation: 0 },
             started_ms: 1,
             ran_ms: 1,
@@ -147,8 +147,8 @@ impl World {
         loop {
             let request =
                 ClaimRequest { limit: BATCH, bytes_max: 4 << 20, lease: Duration::from_secs(60), nonce: rand() };
-            let call = self.lane.next_call();
-            let (_, claims) = self.store.turn(call, &self.queue, &settlements, &request).await.unwrap();
+            let call = self.replay_slot.next_call();
+            let (_, claims) = self.store.settle_and_claim(call, &self.queue, &settlements, &request).await.unwrap();
             if claims.jobs.is_empty() {
                 return;
             }
@@ -238,7 +238,7 @@ async fn a_worker_over_a_long_queue_stays_small() {
     let mut told = jobs / 10;
     let done = loop {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let stats = world.desk.stats(&world.queue).await.unwrap();
+        let stats = world.admin.stats(&world.queue).await.unwrap();
         let done = stats.completed_total as usize;
         if full_scale() && done >= told {
             world.tell_scripts(&format!("worker, {} left", jobs - done));
@@ -255,13 +255,13 @@ async fn a_worker_over_a_long_queue_stays_small() {
     assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
     assert_eq!((done.failures_total, done.crashes_total, done.releases_total), (0, 0, 0), "{done:?}");
     drop(worker);
-    let audit = world.desk.audit(&world.queue, false).await.unwrap();
+    let audit = world.admin.audit(&world.queue, false).await.unwrap();
     assert!(audit.after.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }
 
 /// How fast the worker gets on, and its longest pause, told phase by phase.
 struct Pace {
-    desk: Operator,
+    admin: Operator,
     queue: QueueName,
     phase: String,
     begun: Instant,
@@ -272,15 +272,15 @@ struct Pace {
 
 impl Pace {
     async fn of(world: &World, phase: &str) -> Self {
-        let (desk, queue, over) = (world.desk.clone(), world.queue.clone(), Arc::new(AtomicBool::new(false)));
-        let done = desk.stats(&queue).await.unwrap().completed_total;
+        let (admin, queue, over) = (world.admin.clone(), world.queue.clone(), Arc::new(AtomicBool::new(false)));
+        let done = admin.stats(&queue).await.unwrap().completed_total;
         let watch = tokio::spawn({
-            let (desk, queue, over) = (desk.clone(), queue.clone(), over.clone());
+            let (admin, queue, over) = (admin.clone(), queue.clone(), over.clone());
             async move {
                 let (mut last, mut since, mut longest) = (done, Instant::now(), Duration::ZERO);
                 while !over.load(Ordering::Relaxed) {
                     tokio::time::sleep(Duration::from_millis(10)).await;
-                    let now = desk.stats(&queue).await.unwrap().completed_total;
+                    let now = admin.stats(&queue).await.unwrap().completed_total;
                     if now > last {
                         longest = longest.max(since.elapsed());
                         (last, since) = (now, Instant::now());
@@ -289,14 +289,14 @@ impl Pace {
                 longest.max(since.elapsed())
             }
         });
-        Self { desk, queue, phase: phase.into(), begun: Instant::now(), done, over, watch }
+        Self { admin, queue, phase: phase.into(), begun: Instant::now(), done, over, watch }
     }
 
     /// Jobs the worker did meanwhile.
     async fn end(self) -> u64 {
         self.over.store(true, Ordering::Relaxed);
         let pause = self.watch.await.unwrap();
-        let done = self.desk.stats(&self.queue).await.unwrap().completed_total - self.done;
+        let done = self.admin.stats(&self.queue).await.unwrap().completed_total - self.done;
         let took = self.begun.elapsed().as_secs_f64();
         println!(
             "worker {}: {:.0} jobs/s over {took:.1} s, longest pause {:.0} ms",
@@ -320,7 +320,7 @@ async fn dead_letters_are_listed_and_discarded_beside_a_worker_that_goes_on() {
     println!("{letters} dead letters, {} in the server", used.unwrap_or_default());
     world.enqueue(if full_scale() { 400_000 } else { 20_000 }, 10).await;
     let worker = Worker::start(&world.server);
-    let some_done = || async { world.desk.stats(&world.queue).await.unwrap().completed_total > 100 };
+    let some_done = || async { world.admin.stats(&world.queue).await.unwrap().completed_total > 100 };
     support::eventually("the worker's beginning", Duration::from_secs(60), some_done).await;
 
     if full_scale() {
@@ -337,7 +337,7 @@ async fn dead_letters_are_listed_and_discarded_beside_a_worker_that_goes_on() {
     let (mut seen, mut from, mut calls) = (HashSet::new(), None, Calls::default());
     loop {
         let called = Instant::now();
-        let page = world.desk.jobs(&world.queue, JobState::Dead, from, BATCH).await.unwrap();
+        let page = world.admin.jobs(&world.queue, JobState::Dead, from, BATCH).await.unwrap();
         calls.0.push(called.elapsed());
         for job in page.jobs {
             assert!(job.last_error.is_some());
@@ -359,12 +359,12 @@ async fn dead_letters_are_listed_and_discarded_beside_a_worker_that_goes_on() {
     let pace = Pace::of(&world, "beside the discards").await;
     let (mut gone, mut calls) = (0, Calls::default());
     loop {
-        let page = world.desk.jobs(&world.queue, JobState::Dead, None, BATCH).await.unwrap();
+        let page = world.admin.jobs(&world.queue, JobState::Dead, None, BATCH).await.unwrap();
         if page.jobs.is_empty() {
             break;
         }
         let called = Instant::now();
-        let moved = world.desk.discard(&world.queue, page.jobs.iter().map(Target::from)).await.unwrap();
+        let moved = world.admin.discard(&world.queue, page.jobs.iter().map(Target::from)).await.unwrap();
         calls.0.push(called.elapsed());
         let discarded = Moved::Moved { from: JobState::Dead, to: None };
         assert!(moved.iter().all(|moved| *moved == discarded), "{moved:?}");
@@ -376,7 +376,7 @@ async fn dead_letters_are_listed_and_discarded_beside_a_worker_that_goes_on() {
     world.tell_scripts_header();
     world.tell_scripts("worker, lists and discards");
 
-    let stats = world.desk.stats(&world.queue).await.unwrap();
+    let stats = world.admin.stats(&world.queue).await.unwrap();
     assert!(stats.completed_total > 100 && stats.pending > 0, "the worker was done too early to tell: {stats:?}");
     assert_eq!((stats.dead, stats.failures_total), (0, letters as u64), "{stats:?}");
     let peak = worker.peak();
@@ -384,7 +384,7 @@ async fn dead_letters_are_listed_and_discarded_beside_a_worker_that_goes_on() {
     assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
     drop(worker);
     let begun = Instant::now();
-    let audit = world.desk.audit(&world.queue, true).await.unwrap();
+    let audit = world.admin.audit(&world.queue, true).await.unwrap();
     println!("an audit of {} jobs: {:.1} s", audit.after.jobs, begun.elapsed().as_secs_f64());
     assert!(audit.after.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }

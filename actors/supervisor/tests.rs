@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 
 use retraced_jobs::clock::TokioClock;
-use retraced_jobs::job::Incarnation;
+use retraced_jobs::job::InstanceId;
 use retraced_jobs::trace::SupervisionEvent;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -96,7 +96,7 @@ struct Stage {
 impl Stage {
     fn new(strategy: Strategy) -> Self {
         let clock = Arc::new(TokioClock::starting_at(0));
-        let events = Events::new(Incarnation::from(Uuid::nil()), clock);
+        let events = Events::new(InstanceId::from(Uuid::nil()), clock);
         let told = Arc::<Mutex<Vec<SupervisionEvent>>>::default();
         let (mut heard, book) = (events.subscribe(), told.clone());
         tokio::spawn(async move {

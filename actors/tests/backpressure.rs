@@ -3,7 +3,7 @@
 use retraced_actors::{Enqueue, EnqueueError, Refusal, bounds};
 use retraced_jobs::handler::{JobOptions, seal_job};
 use retraced_jobs::job::{JobState, Kind, RunAt};
-use retraced_jobs::store::{BATCH_MAX, Desk};
+use retraced_jobs::store::{Admin, BATCH_MAX};
 use retraced_jobs::trace::EventKind;
 
 use crate::support::{Do, Fault, Verb, Work, World, millis, secs};
@@ -171,7 +171,7 @@ async fn a_hint_that_comes_while_a_claim_is_on_its_way_back_is_not_lost() {
     tokio::time::sleep(secs(20)).await;
     let first = world.enqueue("first", slow()).await;
     world.until("the first job runs", || world.book.running() == 1).await;
-    world.store.plan(|verb, _| (verb == Verb::Turn).then_some(Fault::Slow(millis(300))));
+    world.store.plan(|verb, _| (verb == Verb::SettleAndClaim).then_some(Fault::Slow(millis(300))));
     world.until_state(&first, JobState::Completed).await;
     tokio::time::sleep(millis(100)).await;
     let second = world.enqueue("second", slow()).await;

@@ -72,7 +72,7 @@ async fn a_queue_that_closes_hands_back_what_it_holds_at_once() {
     world.until("all run", || world.book.running() == 4).await;
     world.store.plan(|verb, _| match verb {
         // A claim is under way and an outcome not yet stored when the queue closes.
-        Verb::Claim | Verb::Settle | Verb::Turn => Some(Fault::Slow(secs(2))),
+        Verb::Claim | Verb::Settle | Verb::SettleAndClaim => Some(Fault::Slow(secs(2))),
         _ => None,
     });
     let waiting = world.enqueue_many("waiting", 4, &Work::succeed()).await;
@@ -163,7 +163,7 @@ async fn a_panic_inside_the_store_delays_a_settlement_and_loses_nothing() {
     let world = World::start().await;
     let mut bugs = 1;
     world.store.plan(move |verb, _| {
-        if matches!(verb, Verb::Settle | Verb::Turn) && bugs > 0 {
+        if matches!(verb, Verb::Settle | Verb::SettleAndClaim) && bugs > 0 {
             bugs -= 1;
             return Some(Fault::Panic);
         }

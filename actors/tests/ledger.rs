@@ -17,7 +17,7 @@ async fn a_workers_row_tells_who_it_is_what_it_can_and_what_it_does() {
     tokio::time::sleep(HEARTBEAT_EVERY + secs(1)).await;
     let rows = world.store.workers().await.unwrap();
     let row = &rows[0];
-    assert_eq!((rows.len(), row.incarnation), (1, world.tree.incarnation()));
+    assert_eq!((rows.len(), row.instance), (1, world.tree.instance()));
     assert_eq!((row.host.as_str(), row.build.as_str(), row.pid), ("a-host", "mailer 1.4.2", std::process::id()));
     assert_eq!((&row.queues, &row.kinds), (&vec![world.queue.clone()], &vec![Kind::new("work").unwrap()]));
     assert_eq!((row.kinds_total, row.every_kind, row.concurrency, row.running), (1, false, 7, 1));

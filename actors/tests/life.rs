@@ -4,7 +4,7 @@ use retraced_jobs::context::Stop;
 use retraced_jobs::failure::Code;
 use retraced_jobs::handler::JobOptions;
 use retraced_jobs::job::{JobState, Kind, RunAt};
-use retraced_jobs::store::Desk;
+use retraced_jobs::store::Admin;
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 

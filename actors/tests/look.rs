@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use retraced_actors::{PlaceState, Tree};
+use retraced_actors::{NodeState, Tree};
 use retraced_jobs::trace::EventKind;
 
 use crate::support::{Do, Work, World, millis, secs};
@@ -18,7 +18,7 @@ async fn everybody_who_lives_in_the_tree_has_a_place_in_it_and_a_generation() {
     world.kill_and_await_successor("watchdog").await;
     world.kill_and_await_successor("email").await;
     world.kill_and_await_successor("sms/executor-2").await;
-    world.until("all are back", || world.tree.look().all().iter().all(|place| place.state == PlaceState::Up)).await;
+    world.until("all are back", || world.tree.look().all().iter().all(|place| place.state == NodeState::Up)).await;
     let tree = world.tree.look();
     for resident in world.tree.residents() {
         let place = tree.find(&resident.path).unwrap_or_else(|| panic!("no place for {}", resident.path));
@@ -59,13 +59,13 @@ async fn a_place_nobody_is_at_is_down_and_a_queue_that_gave_up_is_closed() {
         if world.count(closed) > 0 {
             break;
         }
-        seen_down |= fetcher() == Some(PlaceState::Down);
+        seen_down |= fetcher() == Some(NodeState::Down);
     }
     assert!(seen_down);
     let tree = world.tree.look();
-    assert_eq!(tree.find("email").unwrap().state, PlaceState::Closed);
-    assert_eq!(tree.find("email/pool").unwrap().state, PlaceState::Down);
-    assert_eq!(tree.find("watchdog").unwrap().state, PlaceState::Up);
-    world.until("it works again", || world.tree.look().find("email").unwrap().state == PlaceState::Up).await;
+    assert_eq!(tree.find("email").unwrap().state, NodeState::Closed);
+    assert_eq!(tree.find("email/pool").unwrap().state, NodeState::Down);
+    assert_eq!(tree.find("watchdog").unwrap().state, NodeState::Up);
+    world.until("it works again", || world.tree.look().find("email").unwrap().state == NodeState::Up).await;
     world.close().await;
 }

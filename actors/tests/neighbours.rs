@@ -11,7 +11,7 @@ use crate::support::{Work, World, millis};
 async fn two_trees_share_a_queue_and_each_job_runs_once() {
     let one = World::start().await;
     let two = World::build().beside(&one).options(|options| options.seed = 1).start().await;
-    assert_ne!(one.tree.incarnation(), two.tree.incarnation());
+    assert_ne!(one.tree.instance(), two.tree.instance());
     one.store.latency(millis(2));
     let mut ids = one.enqueue_many("one", 100, &Work::lasting(millis(60))).await;
     ids.extend(two.enqueue_many("two", 100, &Work::lasting(millis(60))).await);

@@ -83,7 +83,7 @@ async fn nobody_hammers_a_store_that_is_away() {
     tokio::time::sleep(secs(5)).await;
     let calls = || {
         use crate::support::Verb::*;
-        [Enqueue, Claim, Settle, Turn, Promote, Reclaim, Renew, Trim, Record, Heartbeat, Probe, Hints]
+        [Enqueue, Claim, Settle, SettleAndClaim, Promote, Reclaim, Renew, Trim, Record, Heartbeat, Probe, Hints]
             .map(|verb| world.store.calls(verb))
             .iter()
             .sum::<usize>()

@@ -7,7 +7,7 @@ use retraced_jobs::failure::Code;
 use retraced_jobs::handler::{JobOptions, seal_job};
 use retraced_jobs::job::{Counters, JobId, JobState, NewJob, RunAt};
 use retraced_jobs::retry::{Retry, Strategy};
-use retraced_jobs::store::{Desk, Retention, RetentionRule, Transitions};
+use retraced_jobs::store::{Admin, Retention, RetentionRule, Transitions};
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 

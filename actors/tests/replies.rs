@@ -55,7 +55,7 @@ async fn a_lost_claim_is_sent_again_and_granted_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_turn_is_sent_again_and_counts_once() {
-    every_call_of(Verb::Turn).await;
+    every_call_of(Verb::SettleAndClaim).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,7 +81,9 @@ async fn a_lost_renewal_is_sent_again_before_the_lease_runs_out() {
 /// A store that accepts a call and never answers: nobody waits longer than the call's time-out.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_never_answered_is_sent_again() {
-    for verb in [Verb::Enqueue, Verb::Claim, Verb::Turn, Verb::Settle, Verb::Promote, Verb::Reclaim, Verb::Renew] {
+    for verb in
+        [Verb::Enqueue, Verb::Claim, Verb::SettleAndClaim, Verb::Settle, Verb::Promote, Verb::Reclaim, Verb::Renew]
+    {
         let world = World::start().await;
         world.store.latency(millis(2));
         world.store.once(verb, 2, Fault::Silence);
@@ -100,7 +102,7 @@ async fn a_call_that_is_never_answered_is_sent_again() {
 async fn a_renewal_that_meets_a_settled_job_is_not_a_lost_lease() {
     let world = World::build().options(|options| options.lease = millis(300)).start().await;
     world.store.plan(|verb, _| match verb {
-        Verb::Settle | Verb::Turn => Some(Fault::Slow(secs(2))),
+        Verb::Settle | Verb::SettleAndClaim => Some(Fault::Slow(secs(2))),
         _ => None,
     });
     let id = world.enqueue("one", Work::succeed()).await;
@@ -128,7 +130,9 @@ async fn a_renewal_that_is_never_answered_costs_no_lease() {
 #[tokio::test(start_paused = true)]
 async fn what_the_store_refused_to_settle_is_settled_when_it_no_longer_refuses() {
     let world = World::start().await;
-    world.store.plan(|verb, n| (matches!(verb, Verb::Settle | Verb::Turn) && n <= 3).then_some(Fault::Refuse));
+    world
+        .store
+        .plan(|verb, n| (matches!(verb, Verb::Settle | Verb::SettleAndClaim) && n <= 3).then_some(Fault::Refuse));
     let ids = world.enqueue_many("job", 6, &Work::lasting(millis(5))).await;
     world.until_all(&ids, JobState::Completed).await;
     assert_eq!(world.book.count(), 6);
@@ -142,7 +146,7 @@ async fn a_panic_inside_the_store_stops_nobody_for_good() {
     let verbs = [
         Verb::Enqueue,
         Verb::Claim,
-        Verb::Turn,
+        Verb::SettleAndClaim,
         Verb::Settle,
         Verb::Promote,
         Verb::Reclaim,
@@ -166,7 +170,7 @@ async fn a_panic_inside_the_store_stops_nobody_for_good() {
             let stats = world.stats();
             assert_eq!((stats.completed_total, stats.failures_total), (6, 3), "{verb:?} {nth}: {stats:?}");
             assert_eq!(world.book.all().iter().filter(|run| run.ended.unwrap().1 == How::Cut).count(), 0);
-            if verb != Verb::Claim && verb != Verb::Turn {
+            if verb != Verb::Claim && verb != Verb::SettleAndClaim {
                 // A grant whose reply was lost in a panic is found again when its lease runs out.
                 assert_eq!((stats.crashes_total, world.book.count()), (0, 9), "{verb:?} {nth}: {stats:?}");
             }
@@ -178,7 +182,7 @@ async fn a_panic_inside_the_store_stops_nobody_for_good() {
 /// Goal: what a claim was granted whose reply cannot be read runs soon, not a lease later, and nobody is charged.
 #[tokio::test(start_paused = true)]
 async fn a_reply_that_cannot_be_read_costs_no_lease() {
-    for verb in [Verb::Claim, Verb::Turn] {
+    for verb in [Verb::Claim, Verb::SettleAndClaim] {
         let world = World::build().options(|options| options.lease = secs(600)).start().await;
         world.store.once(verb, 1, Fault::Garbled);
         let ids = world.enqueue_many("job", 12, &Work::lasting(millis(5))).await;

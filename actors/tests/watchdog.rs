@@ -5,7 +5,7 @@ use std::time::Duration;
 use retraced_actors::bounds::{AUDIT_EVERY, LOOK_QUIET_MAX, SLICE_MAX, SLICES_MAX, WATCH_MAX};
 use retraced_jobs::handler::{JobOptions, seal_job};
 use retraced_jobs::job::JobState;
-use retraced_jobs::store::{BATCH_MAX, CallId, Lanes, Retention, RetentionRule, Transitions};
+use retraced_jobs::store::{BATCH_MAX, CallId, ReplaySlots, Retention, RetentionRule, Transitions};
 use retraced_jobs::trace::{EventKind, Finding, FindingKind};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -58,9 +58,9 @@ async fn what_one_round_of_trims_leaves_the_next_takes_at_once() {
     let world = World::build().concurrency(50).queue(|queue| queue.retention = retention).start().await;
     let jobs = 2 * SLICE_MAX * SLICES_MAX + BATCH_MAX;
     let sealed: Vec<_> = (0..jobs).map(|_| seal_job(&Work::succeed(), &JobOptions::default()).unwrap()).collect();
-    let desk = Lanes::new(Uuid::new_v4().into(), 1);
+    let admin = ReplaySlots::new(Uuid::new_v4().into(), 1);
     for batch in sealed.chunks(BATCH_MAX) {
-        let call: CallId = desk.take().await.next_call();
+        let call: CallId = admin.take().await.next_call();
         world.store.enqueue(call, &world.queue, batch).await.unwrap();
     }
     world.until("all are done", || world.stats().completed_total == jobs as u64).await;

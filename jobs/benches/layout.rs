@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Script, Value};
-use retraced_jobs::job::{Incarnation, JobId, Lease, NewJob, QueueName, RunAt};
+use retraced_jobs::job::{InstanceId, JobId, Lease, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    BATCH_MAX, ClaimRequest, Desk, Lane, Lanes, Retention, RetentionRule, Settlement, Transitions, TrimPolicy, Verdict,
+    Admin, BATCH_MAX, ClaimRequest, ReplaySlot, ReplaySlots, Retention, RetentionRule, Settlement, Transitions,
+    TrimPolicy, Verdict,
 };
 
 const BATCH: usize = 64;
@@ -144,7 +145,7 @@ impl Drop for Server {
 enum Side {
     Bare,
     Split { keep: bool },
-    Turn { keep: bool },
+    Fused { keep: bool },
     Inline,
     Member,
 }
@@ -175,7 +176,7 @@ fn now_ms() -> u64 {
 }
 
 /// Claims and settles through the store until the queue is empty; gives the number of jobs seen.
-async fn cycle(store: &RedisStore, mut lane: Lane, turn: bool, keep: bool) -> u64 {
+async fn cycle(store: &RedisStore, mut replay_slot: ReplaySlot, fused: bool, keep: bool) -> u64 {
     let queue = QueueName::new(QUEUE).unwrap();
     let mut held: Vec<Lease> = Vec::new();
     let mut seen = 0;
@@ -197,20 +198,20 @@ async fn cycle(store: &RedisStore, mut lane: Lane, turn: bool, keep: bool) -> u6
             .collect();
         let lease = Duration::from_millis(LEASE_MS);
         let request = ClaimRequest { limit: BATCH, bytes_max: BYTES_MAX, lease, nonce: rand::random() };
-        let claims = if turn {
-            store.turn(lane.next_call(), &queue, &settlements, &request).await.unwrap().1
+        let claims = if fused {
+            store.settle_and_claim(replay_slot.next_call(), &queue, &settlements, &request).await.unwrap().1
         } else {
             if !settlements.is_empty() {
-                store.settle(lane.next_call(), &queue, &settlements).await.unwrap();
+                store.settle(replay_slot.next_call(), &queue, &settlements).await.unwrap();
             }
-            store.claim(lane.next_call(), &queue, &request).await.unwrap()
+            store.claim(replay_slot.next_call(), &queue, &request).await.unwrap()
         };
         if claims.jobs.is_empty() {
             return seen;
         }
         assert!(claims.jobs.iter().all(|job| job.envelope.len() == PAYLOAD_BYTES));
         seen += claims.jobs.len() as u64;
-        held.extend(claims.jobs.iter().map(|job| job.lease(Incarnation::from(uuid::Uuid::nil()))));
+        held.extend(claims.jobs.iter().map(|job| job.lease(InstanceId::from(uuid::Uuid::nil()))));
     }
 }
 
@@ -227,7 +228,7 @@ async fn bare_cycle(side: Side, scripts: &Scripts, mut connection: MultiplexedCo
         let script = match side {
             Side::Inline => &scripts.inline,
             Side::Member => &scripts.member,
-            Side::Bare | Side::Split { .. } | Side::Turn { .. } => &scripts.bare,
+            Side::Bare | Side::Split { .. } | Side::Fused { .. } => &scripts.bare,
         };
         let mut call = script.prepare_invoke();
         call.key(key("pending")).key(key("lease")).key(key("job")).key(key("grant")).arg(BATCH).arg(expiry);
@@ -244,7 +245,7 @@ async fn bare_cycle(side: Side, scripts: &Scripts, mut connection: MultiplexedCo
                     call.arg(id).arg([&id[..], &grant(&settled)[..]].concat());
                 }
             }
-            Side::Bare | Side::Split { .. } | Side::Turn { .. } => {
+            Side::Bare | Side::Split { .. } | Side::Fused { .. } => {
                 call.arg(&held);
             }
         }
@@ -260,20 +261,26 @@ async fn bare_cycle(side: Side, scripts: &Scripts, mut connection: MultiplexedCo
 }
 
 /// Fills the queue, one batch a call.
-async fn fill(side: Side, store: &RedisStore, lanes: &Lanes, mut connection: MultiplexedConnection, jobs: u64) {
+async fn fill(
+    side: Side,
+    store: &RedisStore,
+    replay_slots: &ReplaySlots,
+    mut connection: MultiplexedConnection,
+    jobs: u64,
+) {
     let queue = QueueName::new(QUEUE).unwrap();
     let body = Bytes::from(vec![b'x'; PAYLOAD_BYTES]);
-    let mut lane = lanes.take().await;
+    let mut replay_slot = replay_slots.take().await;
     let mut left = jobs as usize;
     while left > 0 {
         let n = left.min(BATCH);
         left -= n;
         let ids: Vec<_> = (0..n).map(|_| uuid::Uuid::now_v7()).collect();
         match side {
-            Side::Split { .. } | Side::Turn { .. } => {
+            Side::Split { .. } | Side::Fused { .. } => {
                 let new = |id| NewJob { id: JobId::from_uuid(id), run_at: RunAt::Now, envelope: body.clone() };
                 let jobs: Vec<_> = ids.into_iter().map(new).collect();
-                store.enqueue(lane.next_call(), &queue, &jobs).await.unwrap();
+                store.enqueue(replay_slot.next_call(), &queue, &jobs).await.unwrap();
             }
             Side::Bare | Side::Inline | Side::Member => {
                 let (mut set, mut push) = (redis::cmd("HSET"), redis::cmd("RPUSH"));
@@ -304,12 +311,13 @@ async fn fill(side: Side, store: &RedisStore, lanes: &Lanes, mut connection: Mul
 }
 
 /// Removes everything that was kept.
-async fn trim(store: &RedisStore, lanes: &Lanes) {
+async fn trim(store: &RedisStore, replay_slots: &ReplaySlots) {
     let queue = QueueName::new(QUEUE).unwrap();
     let none = RetentionRule { age_max: Duration::ZERO, count_max: 0 };
     let retention = Retention { completed: None, dead: none, poisoned: none, cancelled: none };
-    let mut lane = lanes.take().await;
-    while store.trim(lane.next_call(), &queue, &TrimPolicy { retention, limit: BATCH_MAX }).await.unwrap().more {}
+    let mut replay_slot = replay_slots.take().await;
+    while store.trim(replay_slot.next_call(), &queue, &TrimPolicy { retention, limit: BATCH_MAX }).await.unwrap().more {
+    }
 }
 
 #[derive(Default)]
@@ -353,12 +361,12 @@ async fn main() {
     let scripts =
         Arc::new(Scripts { bare: Script::new(BARE), inline: Script::new(INLINE), member: Script::new(MEMBER) });
     let store = RedisStore::connect(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();
-    let lanes = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 8);
+    let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 8);
     let sides = [
         ("bare loop, fused", Side::Bare),
-        ("turn", Side::Turn { keep: false }),
+        ("settle_and_claim", Side::Fused { keep: false }),
         ("claim + settle", Side::Split { keep: false }),
-        ("turn, completed kept", Side::Turn { keep: true }),
+        ("settle_and_claim, completed kept", Side::Fused { keep: true }),
         ("claim + settle, completed kept", Side::Split { keep: true }),
         ("other layout: body in the list", Side::Inline),
         ("other layout: token in the lease", Side::Member),
@@ -375,24 +383,24 @@ async fn main() {
                 redis::cmd("FLUSHALL").exec_async(&mut control).await.unwrap();
                 let before = info(&mut control).await;
                 let start = Instant::now();
-                fill(side, &store, &lanes, server.open().await, jobs).await;
+                fill(side, &store, &replay_slots, server.open().await, jobs).await;
                 let enqueue_s = start.elapsed().as_secs_f64();
                 let filled = info(&mut control).await;
 
                 let mut connections = Vec::new();
                 for _ in 0..cycles {
-                    connections.push((server.open().await, lanes.take().await));
+                    connections.push((server.open().await, replay_slots.take().await));
                 }
                 let total = Arc::new(AtomicU64::new(0));
                 let start = Instant::now();
                 let tasks: Vec<_> = connections
                     .into_iter()
-                    .map(|(connection, lane)| {
+                    .map(|(connection, replay_slot)| {
                         let (scripts, store, total) = (scripts.clone(), store.clone(), total.clone());
                         tokio::spawn(async move {
                             let seen = match side {
-                                Side::Turn { keep } => cycle(&store, lane, true, keep).await,
-                                Side::Split { keep } => cycle(&store, lane, false, keep).await,
+                                Side::Fused { keep } => cycle(&store, replay_slot, true, keep).await,
+                                Side::Split { keep } => cycle(&store, replay_slot, false, keep).await,
                                 Side::Bare | Side::Inline | Side::Member => {
                                     bare_cycle(side, &scripts, connection).await
                                 }
@@ -410,8 +418,8 @@ async fn main() {
                 let in_flight: u64 = redis::cmd("ZCARD").arg(key("lease")).query_async(&mut control).await.unwrap();
                 assert!(in_flight <= 1, "every job is settled");
                 let start = Instant::now();
-                if side == (Side::Turn { keep: true }) {
-                    trim(&store, &lanes).await;
+                if side == (Side::Fused { keep: true }) {
+                    trim(&store, &replay_slots).await;
                 }
                 let trim_s = start.elapsed().as_secs_f64();
                 if round == 0 {

@@ -7,17 +7,17 @@ use bytes::Bytes;
 
 use super::CodecError;
 use super::payload::{decode_bounded, encode_named};
-use crate::job::Incarnation;
+use crate::job::InstanceId;
 use crate::trace::{AttemptLog, Ended, ExecutorId};
 
-/// An array of incarnation, slot, generation, `started_ms` and `ran_ms`: it completed, and nobody wrote anything down.
+/// An array of instance, slot, generation, `started_ms` and `ran_ms`: it completed, and nobody wrote anything down.
 const COMPLETED: u8 = 1;
 /// The log with its names, the retry decision's spelt out: no longer written.
 const DECISION_SPELT_OUT: u8 = 2;
 /// The log with its names, all of them short.
 const NAMED: u8 = 3;
 
-type Completed = (Incarnation, u32, u32, u64, u64);
+type Completed = (InstanceId, u32, u32, u64, u64);
 
 /// The log as bytes: at most 48 for an attempt that completed without a word, usually 34. Empty when it cannot be written, which no log that this library builds can cause.
 ///
@@ -47,9 +47,9 @@ pub fn encode_attempt(log: &AttemptLog) -> Bytes {
 pub fn decode_attempt(bytes: &[u8]) -> Result<AttemptLog, CodecError> {
     match bytes.split_first() {
         Some((&COMPLETED, array)) => {
-            let (incarnation, slot, generation, started_ms, ran_ms): Completed = decode_bounded("attempt log", array)?;
+            let (instance, slot, generation, started_ms, ran_ms): Completed = decode_bounded("attempt log", array)?;
             Ok(AttemptLog {
-                incarnation,
+                instance,
                 executor: ExecutorId { slot, generation },
                 started_ms,
                 ran_ms,
@@ -70,5 +70,5 @@ pub fn decode_attempt(bytes: &[u8]) -> Result<AttemptLog, CodecError> {
 fn completed(log: &AttemptLog) -> Option<Completed> {
     let silent = log.lines.is_empty() && log.lines_dropped == 0 && log.progress.is_none();
     let ExecutorId { slot, generation } = log.executor;
-    (silent && log.ended == Ended::Completed).then_some((log.incarnation, slot, generation, log.started_ms, log.ran_ms))
+    (silent && log.ended == Ended::Completed).then_some((log.instance, slot, generation, log.started_ms, log.ran_ms))
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::scan::scan;
 use super::*;
 use crate::failure::{Class, Code};
-use crate::job::{Incarnation, Kind};
+use crate::job::{InstanceId, Kind};
 use crate::retry::{self, Retry, RetryOverrides};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LogLine, Progress, Released};
 
@@ -40,7 +40,7 @@ fn an_envelope() -> Envelope {
 
 fn a_completion() -> AttemptLog {
     AttemptLog {
-        incarnation: Incarnation::from(Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff)),
+        instance: InstanceId::from(Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff)),
         executor: ExecutorId { slot: 3, generation: 1 },
         started_ms: 1_760_000_000_000,
         ran_ms: 250,
@@ -148,7 +148,7 @@ mod golden {
             &a_completion(),
             "01                                          # completed
              95                                          # array of 5
-             c4 10 00112233 44556677 8899aabb ccddeeff   # incarnation
+             c4 10 00112233 44556677 8899aabb ccddeeff   # instance
              03                                          # executor's slot
              01                                          # and generation
              cf 00000199c82cc000                         # started, in ms since the Unix epoch
@@ -162,7 +162,7 @@ mod golden {
             &a_failure(),
             "03                                          # named
              88
-             a1 69 c4 10 00112233 44556677 8899aabb ccddeeff   # \"i\": incarnation
+             a1 69 c4 10 00112233 44556677 8899aabb ccddeeff   # \"i\": instance
              a1 65 82 a1 78 03 a1 67 01                  # \"e\": executor, slot \"x\", generation \"g\"
              a1 73 cf 00000199c82cc000                   # \"s\": started
              a1 64 cc fa                                 # \"d\": ran
@@ -196,7 +196,7 @@ mod golden {
         let bytes = spelt(
             "02                                          # named
              88
-             a1 69 c4 10 00112233 44556677 8899aabb ccddeeff   # \"i\": incarnation
+             a1 69 c4 10 00112233 44556677 8899aabb ccddeeff   # \"i\": instance
              a1 65 82 a1 78 03 a1 67 01                  # \"e\": executor, slot \"x\", generation \"g\"
              a1 73 cf 00000199c82cc000                   # \"s\": started
              a1 64 cc fa                                 # \"d\": ran
@@ -617,17 +617,15 @@ mod round_trips {
             ),
         ];
         (any::<u128>(), any::<(u32, u32, u64, u64)>(), ended, notes).prop_map(
-            |(incarnation, (slot, generation, started_ms, ran_ms), ended, (lines, lines_dropped, progress))| {
-                AttemptLog {
-                    incarnation: Incarnation::from(Uuid::from_u128(incarnation)),
-                    executor: ExecutorId { slot, generation },
-                    started_ms,
-                    ran_ms,
-                    ended,
-                    lines,
-                    lines_dropped,
-                    progress,
-                }
+            |(instance, (slot, generation, started_ms, ran_ms), ended, (lines, lines_dropped, progress))| AttemptLog {
+                instance: InstanceId::from(Uuid::from_u128(instance)),
+                executor: ExecutorId { slot, generation },
+                started_ms,
+                ran_ms,
+                ended,
+                lines,
+                lines_dropped,
+                progress,
             },
         )
     }

@@ -13,7 +13,7 @@ use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
 use crate::context::{About, Context, LeaseWatch, Notes, Stop};
 use crate::failure::{Class, Code, Failure, bounded};
 use crate::handler::{Handlers, RawJob, States};
-use crate::job::{Incarnation, QueueName};
+use crate::job::{InstanceId, QueueName};
 use crate::retry::{Decision, InvalidRetry, Outcome, Retry, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, Released};
@@ -25,7 +25,7 @@ pub struct Runner {
     handlers: Arc<Handlers>,
     states: Arc<States>,
     rules: Rules,
-    incarnation: Incarnation,
+    instance: InstanceId,
 }
 
 /// What an attempt needs from outside: the grant, who runs it, and the randomness of its retry.
@@ -83,9 +83,9 @@ impl Runner {
         handlers: Arc<Handlers>,
         states: Arc<States>,
         rules: Rules,
-        incarnation: Incarnation,
+        instance: InstanceId,
     ) -> Self {
-        Self { queue, handlers, states, rules, incarnation }
+        Self { queue, handlers, states, rules, instance }
     }
 
     /// The handlers it runs.
@@ -302,7 +302,7 @@ impl Runner {
 
     fn record(&self, by: By, ended: Ended, notes: Notes) -> Bytes {
         codec::encode_attempt(&AttemptLog {
-            incarnation: self.incarnation,
+            instance: self.instance,
             executor: by.executor,
             started_ms: by.started_ms,
             ran_ms: u64::try_from(by.ran.as_millis()).unwrap_or(u64::MAX),

@@ -16,7 +16,7 @@ use crate::codec::{self, Envelope};
 use crate::context::{Context, LeaseWatch, Stop};
 use crate::failure::{Class, Code, Failure};
 use crate::handler::{Handlers, IntoBlockingHandler, IntoHandler, Job, RawJob, State, States};
-use crate::job::{Counters, Incarnation, JobId, Kind, QueueName, Token};
+use crate::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use crate::retry::{Retry, RetryOverrides, decide};
 use crate::store::{ClaimedJob, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Released};
@@ -71,8 +71,8 @@ impl World {
 
     async fn run(&self, job: ClaimedJob) -> AttemptOutcome {
         let (handlers, states) = (Arc::new(self.handlers.clone()), Arc::new(self.states.clone()));
-        let incarnation = Incarnation::from(Uuid::from_u128(1));
-        let runner = Runner::new(QueueName::new("q").unwrap(), handlers, states, self.rules.clone(), incarnation);
+        let instance = InstanceId::from(Uuid::from_u128(1));
+        let runner = Runner::new(QueueName::new("q").unwrap(), handlers, states, self.rules.clone(), instance);
         let executor = ExecutorId { slot: 3, generation: 1 };
         runner.attempt(AttemptInput { job, executor, started_ms: 1_000, lease: self.lease.clone(), jitter: 500 }).await
     }
@@ -151,7 +151,7 @@ mod returning {
         assert!(outcome.settlement.record.len() <= 48);
         let log = log(&outcome);
         assert_eq!((log.ended, log.started_ms, log.ran_ms), (Ended::Completed, 1_000, 250));
-        assert_eq!((log.executor, log.incarnation), (ExecutorId { slot: 3, generation: 1 }, Uuid::from_u128(1).into()));
+        assert_eq!((log.executor, log.instance), (ExecutorId { slot: 3, generation: 1 }, Uuid::from_u128(1).into()));
     }
 
     #[tokio::test]

@@ -128,21 +128,21 @@ impl<'de> serde::Deserialize<'de> for JobId {
 /// One life of one process: random, new at every start, so that two workers of the same name are never taken for each other.
 ///
 /// ```
-/// use retraced_jobs::job::Incarnation;
-/// let one = Incarnation::from(uuid::Uuid::from_u128(7));
+/// use retraced_jobs::job::InstanceId;
+/// let one = InstanceId::from(uuid::Uuid::from_u128(7));
 /// assert_eq!(one.short(), "00000007");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-pub struct Incarnation(Uuid);
+pub struct InstanceId(Uuid);
 
-impl Incarnation {
+impl InstanceId {
     /// The 16 bytes stores keep.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
-    /// The incarnation kept as these bytes; `None` unless there are 16.
+    /// The instance kept as these bytes; `None` unless there are 16.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         Uuid::from_slice(bytes).ok().map(Self)
@@ -156,19 +156,19 @@ impl Incarnation {
     }
 }
 
-impl From<Uuid> for Incarnation {
+impl From<Uuid> for InstanceId {
     fn from(uuid: Uuid) -> Self {
         Self(uuid)
     }
 }
 
-impl fmt::Display for Incarnation {
+impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0.simple(), f)
     }
 }
 
-impl fmt::Debug for Incarnation {
+impl fmt::Debug for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

@@ -1,6 +1,6 @@
 //! The right to run a job for a while, and the token that proves it.
 
-use super::{Incarnation, JobId};
+use super::{InstanceId, JobId};
 
 /// Randomness in a token, drawn by the claimer before the call is sent, so that a store that was rolled back never issues a token twice.
 ///
@@ -55,5 +55,5 @@ pub struct Lease {
     /// The proof.
     pub token: Token,
     /// Who holds it.
-    pub owner: Incarnation,
+    pub owner: InstanceId,
 }

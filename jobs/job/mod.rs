@@ -8,7 +8,7 @@ mod new;
 mod state;
 
 pub use counters::Counters;
-pub use id::{Incarnation, JobId};
+pub use id::{InstanceId, JobId};
 pub use lease::{Lease, Nonce, Token};
 pub use name::{InvalidName, Kind, NAME_LENGTH_MAX, QueueName};
 pub use new::{NewJob, RunAt};

@@ -5,11 +5,11 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 
 use super::{
-    AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
+    Admin, AuditReport, CallId, ClaimRequest, Claims, Cursor, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
     Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreFacts,
     StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
-use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
+use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::trace::{Finding, JobView, SupervisionEvent};
 
 /// Writes [`Decorator`] and its implementations of the port from one list of the port's verbs.
@@ -20,14 +20,14 @@ macro_rules! decorator {
         /// A [`Store`] that wraps another: every verb is passed on to [`inner`](Self::inner) unless it is written anew. Whoever implements this is a
         /// [`Store`], and so can be wrapped again. A verb that the port grows later is passed on too.
         ///
-        /// [`turn`](Self::turn) settles and claims in one step: what watches the one or the other has to watch it as well.
+        /// [`settle_and_claim`](Self::settle_and_claim) settles and claims in one step: what watches the one or the other has to watch it as well.
         ///
         /// ```
         /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
         /// use std::sync::atomic::{AtomicUsize, Ordering};
         /// use retraced_jobs::job::{NewJob, QueueName};
         /// use retraced_jobs::store::memory::MemoryStore;
-        /// use retraced_jobs::store::{CallId, Decorator, Desk, Enqueued, Store, StoreFuture};
+        /// use retraced_jobs::store::{CallId, Decorator, Admin, Enqueued, Store, StoreFuture};
         ///
         /// struct Counted { inner: MemoryStore, enqueued: AtomicUsize }
         ///
@@ -43,7 +43,7 @@ macro_rules! decorator {
         /// }
         ///
         /// let store = Counted { inner: MemoryStore::new(), enqueued: AtomicUsize::new(0) };
-        /// assert_eq!(Desk::queues(&store).await.unwrap(), []);
+        /// assert_eq!(Admin::queues(&store).await.unwrap(), []);
         /// # });
         /// ```
         pub trait Decorator: Send + Sync + 'static {
@@ -75,10 +75,10 @@ decorator! {
         fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>>;
         fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims>;
         fn settle<'a>(&'a self, call: CallId, queue: &'a QueueName, settlements: &'a [Settlement]) -> StoreFuture<'a, Vec<Settled>>;
-        fn turn<'a>(&'a self, call: CallId, queue: &'a QueueName, settlements: &'a [Settlement], request: &'a ClaimRequest) -> StoreFuture<'a, (Vec<Settled>, Claims)>;
+        fn settle_and_claim<'a>(&'a self, call: CallId, queue: &'a QueueName, settlements: &'a [Settlement], request: &'a ClaimRequest) -> StoreFuture<'a, (Vec<Settled>, Claims)>;
         fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
         fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
-        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, owner: Incarnation, lost: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
+        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, owner: InstanceId, lost: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
     }
 
     trait Leases {
@@ -86,7 +86,7 @@ decorator! {
         fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
     }
 
-    trait Desk {
+    trait Admin {
         fn queues(&self) -> StoreFuture<'_, Vec<QueueName>>;
         fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats>;
         fn jobs<'a>(&'a self, queue: &'a QueueName, state: JobState, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, JobPage>;
@@ -106,6 +106,6 @@ decorator! {
         fn events<'a>(&'a self, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, LedgerPage>;
         fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()>;
         fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>>;
-        fn forget<'a>(&'a self, incarnation: Incarnation, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
+        fn forget<'a>(&'a self, instance: InstanceId, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
     }
 }

@@ -22,7 +22,7 @@ pub enum StoreError {
         /// What the connection said.
         cause: Box<dyn StdError + Send + Sync>,
     },
-    /// The lane has seen a later call: this one was not applied now. It only happens to a copy of an old call that was under way too long.
+    /// The replay slot has seen a later call: this one was not applied now. It only happens to a copy of an old call that was under way too long.
     Superseded {
         /// The verb.
         operation: &'static str,
@@ -70,7 +70,7 @@ impl fmt::Display for StoreError {
                 write!(f, "the store did not answer to {operation}: {cause}")
             }
             StoreError::Superseded { operation } => {
-                write!(f, "this {operation} was sent before a later call of its lane and was not applied")
+                write!(f, "this {operation} was sent before a later call of its replay_slot and was not applied")
             }
             StoreError::Refused { operation, reason } => write!(f, "the store refused {operation}: {reason}"),
             StoreError::Corrupt { operation, what } => {

@@ -2,15 +2,15 @@
 //!
 //! | trait | held by | verbs |
 //! | --- | --- | --- |
-//! | [`Transitions`] | queue actor, fetcher, settler, retry scheduler, watchdog | enqueue, claim, settle, turn, promote, reclaim, reconcile |
+//! | [`Transitions`] | queue actor, fetcher, settler, retry scheduler, watchdog | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
 //! | [`Leases`] | lease keeper | renew |
-//! | [`Desk`] | operators | readers; redrive, cancel, discard, pause, trim, audit, inspect |
+//! | [`Admin`] | operators | readers; redrive, cancel, discard, pause, trim, audit, inspect |
 //! | [`Ledger`] | ledger, worker rows | events, heartbeats |
 //!
 //! **Sending a call again.** A call that mutates carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send the same call
 //! with the same id: a store that had applied it gives the same reply and does nothing. A claim sent again gives what it granted and what still
-//! stands of it. Replies are kept until the lane's next call, at least for a day, or for an hour where a queue has more than 4,096 lanes; what processes that died
-//! have left is forgotten by whoever brings new lanes.
+//! stands of it. Replies are kept until the replay slot's next call, at least for a day, or for an hour where a queue has more than 4,096 replay slots; what processes that died
+//! have left is forgotten by whoever brings new replay slots.
 //!
 //! **Batches** are done in order, as if one item after the other: an id named twice meets what its first mention did. An empty one is fine. Jobs put back to the
 //! front by one call stand there in the order of the call.
@@ -20,27 +20,27 @@
 
 mod decorator;
 mod error;
-mod lanes;
 mod model;
+mod replay_slots;
 
 pub mod memory;
 pub mod redis;
 
 pub use decorator::Decorator;
 pub use error::StoreError;
-pub use lanes::{Lane, Lanes};
 pub use model::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
     Promoted, QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Retention,
     RetentionRule, Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
+pub use replay_slots::{ReplaySlot, ReplaySlots};
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-use crate::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
+use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::trace::{Finding, JobView, SupervisionEvent};
 
 /// Most items one call may carry or ask for. A call with more is refused with [`StoreError::Refused`]: split it. Asking for none does everything but
@@ -60,22 +60,22 @@ pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// use futures_util::StreamExt;
-/// use retraced_jobs::job::{Incarnation, JobId, NewJob, QueueName, RunAt};
+/// use retraced_jobs::job::{InstanceId, JobId, NewJob, QueueName, RunAt};
 /// use retraced_jobs::store::memory::MemoryStore;
-/// use retraced_jobs::store::{Hint, Lanes, Store, StoreFacts, Transitions};
+/// use retraced_jobs::store::{Hint, ReplaySlots, Store, StoreFacts, Transitions};
 ///
 /// let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
 /// let StoreFacts { name, .. } = store.probe().await.unwrap();
 /// assert_eq!(name, "memory");
 ///
 /// let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
-/// let lanes = Lanes::new(Incarnation::from(uuid::Uuid::from_u128(1)), 1);
+/// let replay slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
 /// let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// store.enqueue(lanes.take().await.next_call(), &queue, &[job]).await.unwrap();
+/// store.enqueue(replay slots.take().await.next_call(), &queue, &[job]).await.unwrap();
 /// assert_eq!(hints.next().await, Some(Hint::Pending(queue)));
 /// # });
 /// ```
-pub trait Store: Transitions + Leases + Desk + Ledger {
+pub trait Store: Transitions + Leases + Admin + Ledger {
     /// Asks the store for a sign of life, through the same machinery the transitions use.
     ///
     /// # Errors
@@ -95,40 +95,40 @@ pub trait Store: Transitions + Leases + Desk + Ledger {
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// use std::time::Duration;
-/// use retraced_jobs::job::{Incarnation, JobId, JobState, NewJob, QueueName, RunAt};
+/// use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
 /// use retraced_jobs::store::memory::MemoryStore;
 /// use retraced_jobs::store::{
-///     CallId, ClaimRequest, ClaimedJob, Claims, Enqueued, Lanes, Promoted, Quiet, Settled, Settlement, Transitions,
+///     CallId, ClaimRequest, ClaimedJob, Claims, Enqueued, ReplaySlots, Promoted, Quiet, Settled, Settlement, Transitions,
 ///     Verdict,
 /// };
 ///
 /// let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// let lanes = Lanes::new(Incarnation::from(uuid::Uuid::from_u128(1)), 1);
-/// let mut lane = lanes.take().await;
+/// let replay slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
+/// let mut replay slot = replay slots.take().await;
 ///
 /// let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// let call: CallId = lane.next_call();
+/// let call: CallId = replay slot.next_call();
 /// let enqueued = store.enqueue(call, &queue, &[job.clone()]).await.unwrap();
 /// assert_eq!(enqueued, [Enqueued::Created { state: JobState::Pending }]);
 /// // Was the reply lost? The same call again does nothing, and answers the same.
 /// assert_eq!(store.enqueue(call, &queue, &[job]).await.unwrap(), enqueued);
 ///
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: Duration::from_secs(30), nonce: *b"8 random" };
-/// let Claims { mut jobs, .. } = store.claim(lane.next_call(), &queue, &request).await.unwrap();
+/// let Claims { mut jobs, .. } = store.claim(replay slot.next_call(), &queue, &request).await.unwrap();
 /// let ClaimedJob { id, token, .. } = jobs.remove(0);
 ///
 /// let verdict = Verdict::Retry { delay: Duration::from_secs(60) };
 /// let failed = [Settlement { id, token, verdict, record: Default::default() }];
-/// let settled = store.settle(lane.next_call(), &queue, &failed).await.unwrap();
+/// let settled = store.settle(replay slot.next_call(), &queue, &failed).await.unwrap();
 /// assert_eq!(settled, [Settled::Done { state: JobState::Delayed }]);
 /// // The token has had its end: nobody can settle with it again.
-/// assert_eq!(store.settle(lane.next_call(), &queue, &failed).await.unwrap(), [Settled::Stale]);
+/// assert_eq!(store.settle(replay slot.next_call(), &queue, &failed).await.unwrap(), [Settled::Stale]);
 ///
 /// // A claim that finds nothing tells when it may be worth while again.
-/// let Claims { quiet, .. } = store.claim(lane.next_call(), &queue, &request).await.unwrap();
+/// let Claims { quiet, .. } = store.claim(replay slot.next_call(), &queue, &request).await.unwrap();
 /// let Quiet { next_due } = quiet.unwrap();
 /// assert!(next_due.unwrap() <= Duration::from_secs(60));
-/// let Promoted { moved, next_due } = store.promote(lane.next_call(), &queue, 100).await.unwrap();
+/// let Promoted { moved, next_due } = store.promote(replay slot.next_call(), &queue, 100).await.unwrap();
 /// assert_eq!(moved, 0);
 /// assert!(next_due.unwrap() <= Duration::from_secs(60));
 /// # });
@@ -137,7 +137,7 @@ pub trait Transitions: Send + Sync + 'static {
     /// Takes jobs in, in order; one result an item. An id that is kept already is [`Enqueued::Exists`], and nothing is changed.
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>>;
 
-    /// Leases up to `request.limit` jobs from the front of the queue to `call.incarnation`.
+    /// Leases up to `request.limit` jobs from the front of the queue to `call.instance`.
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims>;
 
     /// Ends attempts; one result an item. The token decides, not the clock: a settlement counts as long as nobody took the lease. A job that somebody
@@ -150,7 +150,7 @@ pub trait Transitions: Send + Sync + 'static {
     ) -> StoreFuture<'a, Vec<Settled>>;
 
     /// [`settle`](Self::settle), then [`claim`](Self::claim), in one step.
-    fn turn<'a>(
+    fn settle_and_claim<'a>(
         &'a self,
         call: CallId,
         queue: &'a QueueName,
@@ -175,7 +175,7 @@ pub trait Transitions: Send + Sync + 'static {
         &'a self,
         call: CallId,
         queue: &'a QueueName,
-        owner: Incarnation,
+        owner: InstanceId,
         lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled>;
@@ -186,24 +186,24 @@ pub trait Transitions: Send + Sync + 'static {
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// # use std::time::Duration;
-/// # use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 /// # use retraced_jobs::store::memory::MemoryStore;
-/// # use retraced_jobs::store::{ClaimRequest, Desk, Lanes, Leases, Renewal, Renewed, Transitions};
+/// # use retraced_jobs::store::{ClaimRequest, Admin, ReplaySlots, Leases, Renewal, Renewed, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = Incarnation::from(uuid::Uuid::from_u128(1));
-/// # let lanes = Lanes::new(owner, 1);
-/// # let mut lane = lanes.take().await;
+/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay slots = ReplaySlots::new(owner, 1);
+/// # let mut replay slot = replay slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
 /// const LEASE: Duration = Duration::from_secs(30);
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
-/// let claimed = store.claim(lane.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
+/// let claimed = store.claim(replay slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
 /// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
 ///
 /// let Renewed { results, .. } = store.renew(&queue, LEASE, &held).await.unwrap();
 /// assert_eq!(results, [Renewal::Kept { cancel_asked: false }]);
 ///
-/// store.cancel(lane.next_call(), &queue, &[claimed.id.into()]).await.unwrap();
+/// store.cancel(replay slot.next_call(), &queue, &[claimed.id.into()]).await.unwrap();
 /// let Renewed { results, .. } = store.renew(&queue, LEASE, &held).await.unwrap();
 /// assert_eq!(results, [Renewal::Kept { cancel_asked: true }]);
 /// # });
@@ -222,31 +222,31 @@ pub trait Leases: Send + Sync + 'static {
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// # use std::time::Duration;
-/// # use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 /// # use retraced_jobs::store::memory::MemoryStore;
-/// # use retraced_jobs::store::{Cursor, Desk, JobPage, Lanes, Moved, QueueStats, Transitions};
+/// # use retraced_jobs::store::{Cursor, Admin, JobPage, ReplaySlots, Moved, QueueStats, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = Incarnation::from(uuid::Uuid::from_u128(1));
-/// # let lanes = Lanes::new(owner, 1);
-/// # let mut lane = lanes.take().await;
+/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay slots = ReplaySlots::new(owner, 1);
+/// # let mut replay slot = replay slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
 /// # let job = NewJob { id: JobId::parse("welcome-43").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
 /// let JobPage { jobs, next } = store.jobs(&queue, JobState::Pending, None, 1).await.unwrap();
 /// assert_eq!(jobs[0].id.to_string(), "welcome-42");
 /// let next: Cursor = next.unwrap();
 /// let rest = store.jobs(&queue, JobState::Pending, Some(next), 1).await.unwrap();
 /// assert_eq!(rest.jobs[0].id.to_string(), "welcome-43");
 ///
-/// let moved = store.cancel(lane.next_call(), &queue, &[(&jobs[0]).into()]).await.unwrap();
+/// let moved = store.cancel(replay slot.next_call(), &queue, &[(&jobs[0]).into()]).await.unwrap();
 /// assert_eq!(moved, [Moved::Moved { from: JobState::Pending, to: Some(JobState::Cancelled) }]);
 /// let QueueStats { pending, cancelled, .. } = store.stats(&queue).await.unwrap();
 /// assert_eq!((pending, cancelled), (1, 1));
 /// assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
 /// # });
 /// ```
-pub trait Desk: Send + Sync + 'static {
+pub trait Admin: Send + Sync + 'static {
     /// All queues ever announced, by name.
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>>;
 
@@ -297,14 +297,14 @@ pub trait Desk: Send + Sync + 'static {
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// use retraced_jobs::job::{Incarnation, QueueName};
+/// use retraced_jobs::job::{InstanceId, QueueName};
 /// use retraced_jobs::store::memory::MemoryStore;
-/// use retraced_jobs::store::{Desk, Ledger, LedgerPage, WorkerRow};
+/// use retraced_jobs::store::{Admin, Ledger, LedgerPage, WorkerRow};
 /// use retraced_jobs::trace::{EventKind, SupervisionEvent};
 ///
 /// let store = MemoryStore::new();
-/// let incarnation = Incarnation::from(uuid::Uuid::from_u128(1));
-/// let event = |path: &str, kind| SupervisionEvent { at_ms: 0, incarnation, path: path.into(), generation: 0, kind };
+/// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+/// let event = |path: &str, kind| SupervisionEvent { at_ms: 0, instance, path: path.into(), generation: 0, kind };
 /// store.record(&[event("email", EventKind::Started), event("email", EventKind::Stopped)]).await.unwrap();
 /// let LedgerPage { events, next } = store.events(None, 1).await.unwrap();
 /// assert_eq!(events[0].kind, EventKind::Stopped, "the latest first");
@@ -317,7 +317,7 @@ pub trait Desk: Send + Sync + 'static {
 /// # });
 /// ```
 pub trait Ledger: Send + Sync + 'static {
-    /// Makes these queues known to [`Desk::queues`].
+    /// Makes these queues known to [`Admin::queues`].
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
 
     /// Appends supervision events, oldest first; the store keeps the latest [`LEDGER_EVENTS_MAX`], and no more of them than are [`LEDGER_BYTES_MAX`] together.
@@ -329,11 +329,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// Writes a worker's row.
     fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()>;
 
-    /// All worker rows not older than [`WORKER_ROW_AGE_MAX`], by incarnation.
+    /// All worker rows not older than [`WORKER_ROW_AGE_MAX`], by instance.
     fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>>;
 
-    /// Removes a worker's row and, in these queues, the last calls of its lanes: it will never call again.
-    fn forget<'a>(&'a self, incarnation: Incarnation, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
+    /// Removes a worker's row and, in these queues, the last calls of its replay slots: it will never call again.
+    fn forget<'a>(&'a self, instance: InstanceId, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
 }
 
 /// Most supervision events the store keeps; older ones are dropped.

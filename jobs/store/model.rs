@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::job::{Counters, Incarnation, JobId, JobState, Kind, Lease, Nonce, QueueName, Token};
+use crate::job::{Counters, InstanceId, JobId, JobState, Kind, Lease, Nonce, QueueName, Token};
 use crate::trace::{JobSummary, JobView, SupervisionEvent};
 
-/// Which call this is, so that sending it again has no second effect: a process, one of its lanes, and a number that grows with every new call of
-/// the lane. A lane has one call open at a time. A number that was used for another verb is refused ([`StoreError::Refused`](super::StoreError::Refused)).
+/// Which call this is, so that sending it again has no second effect: a process, one of its replay slots, and a number that grows with every new call of
+/// the replay slot. A replay slot has one call open at a time. A number that was used for another verb is refused ([`StoreError::Refused`](super::StoreError::Refused)).
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId {
     /// The process.
-    pub incarnation: Incarnation,
-    /// Its lane.
-    pub lane: u16,
+    pub instance: InstanceId,
+    /// Its replay slot.
+    pub replay_slot: u16,
     /// The call, from 1; at most 2^48 − 1.
     pub sequence: u64,
 }
@@ -190,28 +190,28 @@ pub struct Reclaim {
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
 /// # use std::time::Duration;
-/// # use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 /// # use retraced_jobs::store::memory::MemoryStore;
-/// # use retraced_jobs::store::{ClaimRequest, Lanes, Leases, Reclaim, Reclaimed, ReclaimedJob, Transitions};
+/// # use retraced_jobs::store::{ClaimRequest, ReplaySlots, Leases, Reclaim, Reclaimed, ReclaimedJob, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = Incarnation::from(uuid::Uuid::from_u128(1));
-/// # let lanes = Lanes::new(owner, 1);
-/// # let mut lane = lanes.take().await;
+/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay slots = ReplaySlots::new(owner, 1);
+/// # let mut replay slot = replay slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
 /// const LEASE: Duration = Duration::from_secs(30);
 /// let rules = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 8 };
-/// store.reclaim(lane.next_call(), &queue, &rules).await.unwrap(); // as a watchdog does all the time
+/// store.reclaim(replay slot.next_call(), &queue, &rules).await.unwrap(); // as a watchdog does all the time
 ///
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
-/// let claimed = store.claim(lane.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
+/// let claimed = store.claim(replay slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
 /// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
 /// store.begin(&queue, LEASE, &held).await.unwrap();
 /// // Nobody renews from now on; the watchdog looks every ten seconds.
 /// let mut reclaimed = Reclaimed::default();
 /// while reclaimed.jobs.is_empty() {
 ///     tokio::time::advance(Duration::from_secs(10)).await;
-///     reclaimed = store.reclaim(lane.next_call(), &queue, &rules).await.unwrap();
+///     reclaimed = store.reclaim(replay slot.next_call(), &queue, &rules).await.unwrap();
 /// }
 /// let lost = ReclaimedJob { id: claimed.id, owner: Some(owner), crashes: 1, charged: true, poisoned: false };
 /// assert_eq!(reclaimed.jobs, [lost]);
@@ -236,7 +236,7 @@ pub struct ReclaimedJob {
     /// The job.
     pub id: JobId,
     /// Who held it; `None` when its grant is missing or damaged.
-    pub owner: Option<Incarnation>,
+    pub owner: Option<InstanceId>,
     /// Crashes; this one included, if it was charged.
     pub crashes: u32,
     /// Whether it is charged as a crash: its handler had begun.
@@ -250,21 +250,21 @@ pub struct ReclaimedJob {
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// # use std::time::Duration;
-/// # use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 /// # use retraced_jobs::store::memory::MemoryStore;
-/// # use retraced_jobs::store::{ClaimRequest, Lanes, Reconciled, Transitions};
+/// # use retraced_jobs::store::{ClaimRequest, ReplaySlots, Reconciled, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = Incarnation::from(uuid::Uuid::from_u128(1));
-/// # let lanes = Lanes::new(owner, 1);
-/// # let mut lane = lanes.take().await;
+/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay slots = ReplaySlots::new(owner, 1);
+/// # let mut replay slot = replay slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
 /// # const LEASE: Duration = Duration::from_secs(30);
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
-/// store.claim(lane.next_call(), &queue, &request).await.unwrap(); // whose reply nobody reads
+/// store.claim(replay slot.next_call(), &queue, &request).await.unwrap(); // whose reply nobody reads
 ///
 /// let lost = [request.nonce];
-/// let Reconciled { released, next } = store.reconcile(lane.next_call(), &queue, owner, &lost, None).await.unwrap();
+/// let Reconciled { released, next } = store.reconcile(replay slot.next_call(), &queue, owner, &lost, None).await.unwrap();
 /// assert_eq!((released.len(), next), (1, None));
 /// # });
 /// ```
@@ -317,7 +317,7 @@ pub enum Hint {
 
 /// A place in a listing. Made by the store that reads it back; worthless to any other.
 ///
-/// Used in the example of [`Desk`](super::Desk).
+/// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(pub(crate) String);
 
@@ -406,7 +406,7 @@ impl From<&JobView> for Target {
 
 /// What became of one job an operator acted on.
 ///
-/// Used in the example of [`Desk`](super::Desk).
+/// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moved {
     /// It moved.
@@ -429,7 +429,7 @@ pub enum Moved {
 
 /// A page of jobs.
 ///
-/// Used in the example of [`Desk`](super::Desk).
+/// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobPage {
     /// The jobs.
@@ -451,7 +451,7 @@ pub struct LedgerPage {
 
 /// Depths, counters and switches of a queue.
 ///
-/// Used in the example of [`Desk`](super::Desk).
+/// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QueueStats {
     /// Whether claiming is stopped.
@@ -548,19 +548,19 @@ pub struct TrimPolicy {
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// # use std::time::Duration;
-/// # use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 /// # use retraced_jobs::store::memory::MemoryStore;
-/// # use retraced_jobs::store::{Desk, Lanes, Retention, RetentionRule, Transitions, TrimPolicy, Trimmed};
+/// # use retraced_jobs::store::{Admin, ReplaySlots, Retention, RetentionRule, Transitions, TrimPolicy, Trimmed};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = Incarnation::from(uuid::Uuid::from_u128(1));
-/// # let lanes = Lanes::new(owner, 1);
-/// # let mut lane = lanes.take().await;
+/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay slots = ReplaySlots::new(owner, 1);
+/// # let mut replay slot = replay slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
-/// # store.cancel(lane.next_call(), &queue, &[JobId::parse("welcome-42").unwrap().into()]).await.unwrap();
+/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
+/// # store.cancel(replay slot.next_call(), &queue, &[JobId::parse("welcome-42").unwrap().into()]).await.unwrap();
 /// let none = RetentionRule { age_max: Duration::MAX, count_max: 0 };
 /// let policy = TrimPolicy { retention: Retention { cancelled: none, ..Retention::default() }, limit: 100 };
-/// let trimmed = store.trim(lane.next_call(), &queue, &policy).await.unwrap();
+/// let trimmed = store.trim(replay slot.next_call(), &queue, &policy).await.unwrap();
 /// assert_eq!(trimmed, Trimmed { removed: 1, more: false });
 /// # });
 /// ```
@@ -625,7 +625,7 @@ pub struct StoreFacts {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct WorkerRow {
     /// Which life of which process.
-    pub incarnation: Incarnation,
+    pub instance: InstanceId,
     /// Its host's name; a label.
     pub host: String,
     /// Its process id.
@@ -659,7 +659,7 @@ pub struct WorkerRow {
 impl ClaimedJob {
     /// The lease this grant stands for.
     #[must_use]
-    pub fn lease(&self, owner: Incarnation) -> Lease {
+    pub fn lease(&self, owner: InstanceId) -> Lease {
         Lease { id: self.id.clone(), token: self.token, owner }
     }
 }

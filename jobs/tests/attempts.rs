@@ -11,7 +11,7 @@ use retraced_jobs::context::{Context, LeaseWatch, Stop};
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Rules, Runner};
 use retraced_jobs::failure::{Code, Failure, SNOOZE_MAX};
 use retraced_jobs::handler::{Handlers, Job, JobOptions, RawJob, States, seal_job};
-use retraced_jobs::job::{Counters, Incarnation, JobId, Kind, QueueName, Token};
+use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use retraced_jobs::retry::{Retry, RetryOverrides};
 use retraced_jobs::store::{ClaimedJob, Settlement, Verdict};
 use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, Released};
@@ -79,7 +79,7 @@ impl World {
     fn runner(&self) -> Runner {
         let (handlers, states) = (Arc::new(self.handlers.clone()), Arc::new(States::default()));
         let queue = QueueName::new("mail").unwrap();
-        Runner::new(queue, handlers, states, self.rules.clone(), Incarnation::from(Uuid::from_u128(9)))
+        Runner::new(queue, handlers, states, self.rules.clone(), InstanceId::from(Uuid::from_u128(9)))
     }
 
     async fn attempt(&self) -> AttemptOutcome {

@@ -20,7 +20,7 @@ use proptest::test_runner::{Config, FailurePersistence, FileFailurePersistence, 
 use retraced_jobs::clock::Clock;
 use retraced_jobs::codec::encode_attempt;
 use retraced_jobs::failure::Code;
-use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt, Token};
+use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt, Token};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
@@ -111,7 +111,7 @@ enum Step {
     Enqueue(Vec<(usize, When)>),
     Claim(Ask),
     Settle(Vec<Ending>),
-    Turn(Vec<Ending>, Ask),
+    SettleAndClaim(Vec<Ending>, Ask),
     Promote(usize),
     Reclaim {
         limit: usize,
@@ -185,7 +185,7 @@ impl Step {
             Step::Enqueue(jobs) => jobs.iter().any(|(_, when)| matches!(when, When::Soon)),
             Step::Claim(ask) => ask.soon,
             Step::Settle(endings) => put_off(endings),
-            Step::Turn(endings, ask) => ask.soon || put_off(endings),
+            Step::SettleAndClaim(endings, ask) => ask.soon || put_off(endings),
             Step::Renew { soon, .. } => *soon,
             // A call that was forgotten is done anew.
             Step::Again | Step::Older => true,
@@ -246,7 +246,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => vec((0..IDS, when()), 0..6).prop_map(Step::Enqueue),
         9 => ask().prop_map(Step::Claim),
         9 => endings().prop_map(Step::Settle),
-        5 => (endings(), ask()).prop_map(|(endings, ask)| Step::Turn(endings, ask)),
+        5 => (endings(), ask()).prop_map(|(endings, ask)| Step::SettleAndClaim(endings, ask)),
         4 => (0..5_usize).prop_map(Step::Promote),
         3 => (0..4_usize, any::<bool>(), 1..4_u32, 1..9_u32).prop_map(|(limit, ample, crashes_max, losses_max)| {
             Step::Reclaim { limit, ample, crashes_max, losses_max }
@@ -287,10 +287,10 @@ enum Call {
     Enqueue(Vec<NewJob>),
     Claim(ClaimRequest),
     Settle(Vec<Settlement>),
-    Turn(Vec<Settlement>, ClaimRequest),
+    SettleAndClaim(Vec<Settlement>, ClaimRequest),
     Promote(usize),
     Reclaim(Reclaim),
-    Reconcile(Incarnation, Vec<Nonce>),
+    Reconcile(InstanceId, Vec<Nonce>),
     Redrive(Vec<Target>),
     Cancel(Vec<Target>),
     Discard(Vec<Target>),
@@ -329,8 +329,8 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
         Call::Enqueue(jobs) => store.enqueue(id, queue, jobs).await.map(Reply::Enqueued),
         Call::Claim(request) => store.claim(id, queue, request).await.map(|claims| Reply::Claims(timeless(claims))),
         Call::Settle(settlements) => store.settle(id, queue, settlements).await.map(Reply::Settled),
-        Call::Turn(settlements, request) => store
-            .turn(id, queue, settlements, request)
+        Call::SettleAndClaim(settlements, request) => store
+            .settle_and_claim(id, queue, settlements, request)
             .await
             .map(|(settled, claims)| Reply::Turned(settled, timeless(claims))),
         Call::Promote(limit) => store
@@ -475,7 +475,7 @@ impl Other {
 struct Granted {
     id: JobId,
     token: Token,
-    owner: Incarnation,
+    owner: InstanceId,
 }
 
 struct Pair<'a> {
@@ -484,7 +484,7 @@ struct Pair<'a> {
     other: &'a Other,
     queue: QueueName,
     ids: Vec<JobId>,
-    workers: Vec<Incarnation>,
+    workers: Vec<InstanceId>,
     /// Of each worker: the number of its last call, and the call.
     last: Vec<(u64, Option<Call>)>,
     granted: Vec<Granted>,
@@ -505,7 +505,7 @@ impl<'a> Pair<'a> {
             // A queue of its own: the server is shared by all histories of a run.
             queue: QueueName::new(Uuid::new_v4().simple().to_string()).unwrap(),
             ids: (0..IDS).map(name).collect(),
-            workers: (0..WORKERS).map(|_| Incarnation::from(Uuid::new_v4())).collect(),
+            workers: (0..WORKERS).map(|_| InstanceId::from(Uuid::new_v4())).collect(),
             last: vec![(0, None); WORKERS],
             granted: Vec::new(),
             step: 0,
@@ -556,9 +556,9 @@ impl<'a> Pair<'a> {
                 (Reply::Paused(ours), Reply::Paused(theirs))
             }
             Step::Forget => {
-                let (incarnation, queues) = (self.workers[worker], [self.queue.clone()]);
-                self.memory_store().forget(incarnation, &queues).await.unwrap();
-                self.other.store.forget(incarnation, &queues).await.unwrap();
+                let (instance, queues) = (self.workers[worker], [self.queue.clone()]);
+                self.memory_store().forget(instance, &queues).await.unwrap();
+                self.other.store.forget(instance, &queues).await.unwrap();
                 return Ok(());
             }
             Step::Again | Step::Older => {
@@ -587,7 +587,7 @@ impl<'a> Pair<'a> {
     }
 
     async fn send(&self, worker: usize, sequence: u64, call: &Call) -> (Reply, Reply) {
-        let id = CallId { incarnation: self.workers[worker], lane: 0, sequence };
+        let id = CallId { instance: self.workers[worker], replay_slot: 0, sequence };
         (send(&self.memory, &self.queue, id, call).await, send(&*self.other.store, &self.queue, id, call).await)
     }
 
@@ -615,7 +615,9 @@ impl<'a> Pair<'a> {
             Step::Enqueue(jobs) => Call::Enqueue(jobs.iter().map(|(n, when)| self.new_job(*n, *when)).collect()),
             Step::Claim(ask) => Call::Claim(self.request(*ask)),
             Step::Settle(endings) => Call::Settle(self.settlements(worker, endings)),
-            Step::Turn(endings, ask) => Call::Turn(self.settlements(worker, endings), self.request(*ask)),
+            Step::SettleAndClaim(endings, ask) => {
+                Call::SettleAndClaim(self.settlements(worker, endings), self.request(*ask))
+            }
             Step::Promote(limit) => Call::Promote(*limit),
             Step::Reclaim { limit, ample, crashes_max, losses_max } => {
                 let lease = if *ample { LONG } else { Duration::ZERO };
@@ -690,7 +692,7 @@ impl<'a> Pair<'a> {
             },
         };
         encode_attempt(&AttemptLog {
-            incarnation: self.workers[worker],
+            instance: self.workers[worker],
             executor: ExecutorId { slot: 0, generation: 0 },
             started_ms: 1,
             ran_ms: 2,

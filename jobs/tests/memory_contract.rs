@@ -70,7 +70,7 @@ async fn a_worker_that_is_silent_for_too_long_is_seen_no_more() {
     let world = MemoryWorld::new();
     let worker = (&world as &dyn World).worker(1);
     let row = WorkerRow {
-        incarnation: worker.incarnation,
+        instance: worker.instance,
         host: "a host".into(),
         pid: 42,
         version: "0.1.0".into(),

@@ -11,22 +11,22 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use redis::Commands;
-use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
 use retraced_jobs::store::{
-    BATCH_MAX, CallId, ClaimRequest, Claims, Desk, Enqueued, Hint, Lane, Lanes, Leases, Ledger, Moved, Reclaim,
-    Retention, RetentionRule, Settled, Settlement, Store, StoreError, Transitions, TrimPolicy, Verdict,
+    Admin, BATCH_MAX, CallId, ClaimRequest, Claims, Enqueued, Hint, Leases, Ledger, Moved, Reclaim, ReplaySlot,
+    ReplaySlots, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Transitions, TrimPolicy, Verdict,
 };
 use retraced_jobs::trace::FindingKind;
 use support::redis_server::RedisServer;
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// A server, a store on it, and one lane to call through.
+/// A server, a store on it, and one replay slot to call through.
 struct World {
     server: RedisServer,
     store: RedisStore,
-    lane: Lane,
+    replay_slot: ReplaySlot,
     queue: QueueName,
 }
 
@@ -37,12 +37,12 @@ impl World {
 
     async fn on(server: RedisServer) -> Self {
         let store = RedisStore::connect(&server.url()).await.unwrap();
-        let lane = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 1).take().await;
-        Self { server, store, lane, queue: QueueName::new("q").unwrap() }
+        let replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
+        Self { server, store, replay_slot, queue: QueueName::new("q").unwrap() }
     }
 
     fn call(&mut self) -> CallId {
-        self.lane.next_call()
+        self.replay_slot.next_call()
     }
 
     fn key(&self, name: &str) -> String {
@@ -145,7 +145,7 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     ];
     twice!("settle", call, store.settle(call, &queue, &verdicts));
     let verdicts = [settlement(&claims, 2, Verdict::ReleaseAfter { delay: Duration::from_millis(1) })];
-    let (_, claims) = twice!("turn", call, store.turn(call, &queue, &verdicts, &request));
+    let (_, claims) = twice!("settle_and_claim", call, store.settle_and_claim(call, &queue, &verdicts, &request));
     assert_eq!(ids(&claims), ["e", "f", "g", "h"]);
     let lost = ClaimRequest { limit: 1, nonce: *b"not read", ..request.clone() };
     twice!("another claim", call, store.claim(call, &queue, &lost));
@@ -181,10 +181,10 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
 }
 
-fn call_owner(world: &World) -> Incarnation {
+fn call_owner(world: &World) -> InstanceId {
     let mut connection = world.server.connection();
     let grants: BTreeMap<Vec<u8>, Vec<u8>> = connection.hgetall(world.key("grant")).unwrap();
-    Incarnation::from_slice(&grants[&b"d"[..]][12..28]).unwrap()
+    InstanceId::from_slice(&grants[&b"d"[..]][12..28]).unwrap()
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn a_claim_sent_again_leaves_out_what_was_settled_meanwhile() {
     world.enqueue(&["a", "b"]).await;
     let (call, request) = (world.call(), request(2, LEASE));
     let claims = world.store.claim(call, &world.queue, &request).await.unwrap();
-    let mut other = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 1).take().await;
+    let mut other = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
     let done = [settlement(&claims, 0, Verdict::Complete { keep: false })];
     assert_ne!(world.store.settle(other.next_call(), &world.queue, &done).await.unwrap(), [Settled::Stale]);
     let again = world.store.claim(call, &world.queue, &request).await.unwrap();
@@ -228,7 +228,7 @@ async fn scripts_the_server_has_forgotten_are_sent_again() {
 /// Everything a verb may be asked to do, in a world where it has something to do.
 async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Result<(), StoreError>> {
     let (store, queue, call) = (world.store.clone(), world.queue.clone(), world.call());
-    let leases: Vec<Lease> = held.jobs.iter().map(|job| job.lease(Incarnation::from(uuid::Uuid::nil()))).collect();
+    let leases: Vec<Lease> = held.jobs.iter().map(|job| job.lease(InstanceId::from(uuid::Uuid::nil()))).collect();
     let verdicts = [
         settlement(held, 0, Verdict::Retry { delay: Duration::ZERO }),
         settlement(held, 1, Verdict::Retry { delay: LEASE }),
@@ -246,10 +246,10 @@ async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Res
         0 => store.enqueue(call, &queue, &delayed).await.map(drop),
         1 => store.claim(call, &queue, &request(1, LEASE)).await.map(drop),
         2 => store.settle(call, &queue, &verdicts).await.map(drop),
-        3 => store.turn(call, &queue, &verdicts, &request(1, LEASE)).await.map(drop),
+        3 => store.settle_and_claim(call, &queue, &verdicts, &request(1, LEASE)).await.map(drop),
         4 => store.promote(call, &queue, 1).await.map(drop),
         5 => store.reclaim(call, &queue, &reclaim).await.map(drop),
-        6 => store.reconcile(call, &queue, call.incarnation, &[], None).await.map(drop),
+        6 => store.reconcile(call, &queue, call.instance, &[], None).await.map(drop),
         7 => store.redrive(call, &queue, &all).await.map(drop),
         8 => store.cancel(call, &queue, &all).await.map(drop),
         9 => store.discard(call, &queue, &all).await.map(drop),
@@ -306,7 +306,7 @@ async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
         "poisoned",
         "cancelled",
         "stats",
-        "lanes",
+        "replay_slots",
     ] {
         let key = world.key(name);
         let mut refusals = 0;
@@ -419,7 +419,7 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
         let _: () = hand.hset(world.key("grant"), bytes, bytes).unwrap();
         let _: () = hand.hset(world.key("past"), bytes, bytes).unwrap();
         let _: () = hand.hset(world.key("history"), bytes, bytes).unwrap();
-        let _: () = hand.hset(world.key("lanes"), bytes, bytes).unwrap();
+        let _: () = hand.hset(world.key("replay_slots"), bytes, bytes).unwrap();
         let _: () = hand.hset(world.key("stats"), bytes, bytes).unwrap();
         for name in ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"] {
             let _: () = hand.zadd(world.key(name), bytes, 1).unwrap();
@@ -430,9 +430,17 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     // A live entry copied, and a body too short for its header.
     let _: () = hand.lpush(world.key("pending"), &live_entry[..]).unwrap();
     let _: () = hand.hset(world.key("job"), "damaged", "short").unwrap();
-    for field in
-        ["sequence", "tickets", "stale", "enqueued", "completed", "failures", "garbage", "idle_until", "grace_until"]
-    {
+    for field in [
+        "sequence",
+        "entry_versions",
+        "stale",
+        "enqueued",
+        "completed",
+        "failures",
+        "garbage",
+        "idle_until",
+        "grace_until",
+    ] {
         let _: () = hand.hset(world.key("stats"), field, "junk").unwrap();
     }
     let _: () = hand.hset(world.key("stats"), "paused", "perhaps").unwrap();
@@ -460,7 +468,7 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     let reclaimed = store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
     assert_eq!(reclaimed.jobs, [], "leases of no job");
     store.promote(world.call(), &queue, BATCH_MAX).await.unwrap();
-    store.reconcile(world.call(), &queue, Incarnation::from(uuid::Uuid::nil()), &[], None).await.unwrap();
+    store.reconcile(world.call(), &queue, InstanceId::from(uuid::Uuid::nil()), &[], None).await.unwrap();
     store.cancel(world.call(), &queue, &[id("good").into()]).await.unwrap();
     for state in JobState::ALL {
         store.jobs(&queue, state, None, 100).await.unwrap();
@@ -481,9 +489,9 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     store.trim(world.call(), &queue, &keep_nothing()).await.unwrap();
 }
 
-/// Goal: the lanes of processes that died do not pile up, whoever comes after them, and those of the living stay. Method: lanes are put back in time by hand.
+/// Goal: the replay slots of processes that died do not pile up, whoever comes after them, and those of the living stay. Method: replay slots are put back in time by hand.
 #[tokio::test]
-async fn lanes_of_the_dead_are_forgotten_by_those_who_come_after_them() {
+async fn replay_slots_of_the_dead_are_forgotten_by_those_who_come_after_them() {
     const HOUR_MS: u64 = 3_600_000;
     let mut world = World::new().await;
     let mut hand = world.server.connection();
@@ -492,33 +500,33 @@ async fn lanes_of_the_dead_are_forgotten_by_those_who_come_after_them() {
         let at = (seconds * 1000 - hours * HOUR_MS).to_be_bytes();
         [&[0; 6][..], b"e", &at[2..], b"\x90"].concat()
     };
-    let _: () = hand.hset(world.key("lanes"), vec![1; 18], silent_for(25)).unwrap();
-    let _: () = hand.hset(world.key("lanes"), vec![2; 18], silent_for(23)).unwrap();
+    let _: () = hand.hset(world.key("replay_slots"), vec![1; 18], silent_for(25)).unwrap();
+    let _: () = hand.hset(world.key("replay_slots"), vec![2; 18], silent_for(23)).unwrap();
     world.enqueue(&["a"]).await;
-    let lanes: BTreeMap<Vec<u8>, Vec<u8>> = hand.hgetall(world.key("lanes")).unwrap();
-    // A new lane looks at two, at random; it stands beside these two.
+    let replay_slots: BTreeMap<Vec<u8>, Vec<u8>> = hand.hgetall(world.key("replay_slots")).unwrap();
+    // A new replay slot looks at two, at random; it stands beside these two.
     for n in 0..200 {
-        let gone = !hand.hexists::<_, _, bool>(world.key("lanes"), vec![1; 18]).unwrap();
+        let gone = !hand.hexists::<_, _, bool>(world.key("replay_slots"), vec![1; 18]).unwrap();
         if gone {
             break;
         }
-        assert!(n < 199, "nobody forgets the dead: {lanes:?}");
-        world.lane = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 1).take().await;
+        assert!(n < 199, "nobody forgets the dead: {replay_slots:?}");
+        world.replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
         world.enqueue(&[&format!("b-{n}")]).await;
     }
-    assert!(hand.hexists::<_, _, bool>(world.key("lanes"), vec![2; 18]).unwrap(), "a reply is kept for a day");
+    assert!(hand.hexists::<_, _, bool>(world.key("replay_slots"), vec![2; 18]).unwrap(), "a reply is kept for a day");
 
     // A crowd of them is not kept that long, and a trim takes many.
     let mut crowd = redis::pipe();
     for n in 0..5_000_u32 {
-        crowd.hset(world.key("lanes"), [&[3; 14][..], &n.to_be_bytes()].concat(), silent_for(2)).ignore();
+        crowd.hset(world.key("replay_slots"), [&[3; 14][..], &n.to_be_bytes()].concat(), silent_for(2)).ignore();
     }
     let _: () = crowd.query(&mut hand).unwrap();
-    let before: usize = hand.hlen(world.key("lanes")).unwrap();
+    let before: usize = hand.hlen(world.key("replay_slots")).unwrap();
     let call = world.call();
     world.store.trim(call, &world.queue, &keep_nothing()).await.unwrap();
-    let after: usize = hand.hlen(world.key("lanes")).unwrap();
-    assert!(before - after >= 40, "{before} lanes, {after} after a trim");
+    let after: usize = hand.hlen(world.key("replay_slots")).unwrap();
+    assert!(before - after >= 40, "{before} replay_slots, {after} after a trim");
     world.enqueue(&["last"]).await;
 }
 
@@ -625,9 +633,9 @@ async fn a_frozen_server_costs_a_timeout_and_no_job() {
     let options = RedisOptions { call_timeout: Duration::from_millis(200), ..RedisOptions::default() };
     let store = RedisStore::open(&server.url(), options).unwrap();
     let (queue, job) = (QueueName::new("q").unwrap(), [new("a", RunAt::Now)]);
-    let mut lane = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 1).take().await;
+    let mut replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
     store.stats(&queue).await.unwrap(); // the connection is open
-    let call = lane.next_call();
+    let call = replay_slot.next_call();
     server.freeze();
     let started = Instant::now();
     let error = store.enqueue(call, &queue, &job).await.unwrap_err();
@@ -708,7 +716,7 @@ async fn a_turn_that_releases_and_comes_back_short_is_woken_by_the_next_job() {
     let mut hints = world.store.hints(std::slice::from_ref(&world.queue)).await.unwrap();
     let call = world.call();
     let released = [settlement(&claims, 0, Verdict::ReleaseNow)];
-    let (_, claims) = world.store.turn(call, &world.queue, &released, &request(2, LEASE)).await.unwrap();
+    let (_, claims) = world.store.settle_and_claim(call, &world.queue, &released, &request(2, LEASE)).await.unwrap();
     assert_eq!(ids(&claims), ["a"]);
     for occasion in ["the release", "the new job"] {
         let hint = tokio::time::timeout(Duration::from_secs(10), hints.next()).await;
@@ -728,10 +736,10 @@ fn transitions_do_not_hang_on_the_runtime_the_store_was_connected_on() {
     // From here on nobody drives the first one.
     let store = first.block_on(RedisStore::connect(&server.url())).unwrap();
     second.block_on(async {
-        let mut lane = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 1).take().await;
+        let mut replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
         let queue = QueueName::new("q").unwrap();
-        store.claim(lane.next_call(), &queue, &request(1, LEASE)).await.unwrap();
-        store.settle(lane.next_call(), &queue, &[]).await.unwrap();
-        store.promote(lane.next_call(), &queue, 1).await.unwrap();
+        store.claim(replay_slot.next_call(), &queue, &request(1, LEASE)).await.unwrap();
+        store.settle(replay_slot.next_call(), &queue, &[]).await.unwrap();
+        store.promote(replay_slot.next_call(), &queue, 1).await.unwrap();
     });
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Commands, Connection};
-use retraced_jobs::job::{Incarnation, JobId, JobState, NewJob, QueueName, RunAt};
+use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    BATCH_MAX, ClaimRequest, Claims, Desk, Lane, Lanes, Reclaim, Settled, Settlement, Transitions, Verdict,
+    Admin, BATCH_MAX, ClaimRequest, Claims, Reclaim, ReplaySlot, ReplaySlots, Settled, Settlement, Transitions, Verdict,
 };
 use retraced_jobs::trace::FindingKind::{self, *};
 use support::redis_server::RedisServer;
@@ -23,7 +23,7 @@ const LEASE: Duration = Duration::from_secs(30);
 struct World {
     server: RedisServer,
     store: RedisStore,
-    lane: Lane,
+    replay_slot: ReplaySlot,
     queue: QueueName,
 }
 
@@ -31,21 +31,21 @@ impl World {
     async fn new() -> Self {
         let server = RedisServer::start();
         let store = RedisStore::connect(&server.url()).await.unwrap();
-        let lane = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 1).take().await;
-        Self { server, store, lane, queue: QueueName::new("q").unwrap() }
+        let replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
+        Self { server, store, replay_slot, queue: QueueName::new("q").unwrap() }
     }
 
     async fn enqueue(&mut self, names: &[String], run_at: RunAt) {
         for names in names.chunks(BATCH_MAX) {
             let new = |name: &String| NewJob { id: id(name), run_at, envelope: Bytes::from(vec![b'x'; 100]) };
             let jobs: Vec<NewJob> = names.iter().map(new).collect();
-            self.store.enqueue(self.lane.next_call(), &self.queue, &jobs).await.unwrap();
+            self.store.enqueue(self.replay_slot.next_call(), &self.queue, &jobs).await.unwrap();
         }
     }
 
     async fn claim(&mut self, limit: usize) -> Claims {
         let request = ClaimRequest { limit, bytes_max: 1 << 20, lease: LEASE, nonce: rand::random() };
-        self.store.claim(self.lane.next_call(), &self.queue, &request).await.unwrap()
+        self.store.claim(self.replay_slot.next_call(), &self.queue, &request).await.unwrap()
     }
 
     async fn settle(&mut self, claims: &Claims, verdict: Verdict) -> Vec<Settled> {
@@ -57,7 +57,7 @@ impl World {
             record: record.clone(),
         };
         let settlements: Vec<_> = claims.jobs.iter().map(one).collect();
-        self.store.settle(self.lane.next_call(), &self.queue, &settlements).await.unwrap()
+        self.store.settle(self.replay_slot.next_call(), &self.queue, &settlements).await.unwrap()
     }
 
     /// Three jobs in every state, and five stale entries of cancelled ones; gives the grants of those that run.
@@ -79,9 +79,9 @@ impl World {
         self.enqueue(&names(JobState::Cancelled), RunAt::Now).await;
         self.enqueue(&names(JobState::Pending), RunAt::Now).await;
         let cancelled: Vec<_> = names(JobState::Cancelled).iter().map(|name| id(name).into()).collect();
-        self.store.cancel(self.lane.next_call(), &self.queue, &cancelled).await.unwrap();
+        self.store.cancel(self.replay_slot.next_call(), &self.queue, &cancelled).await.unwrap();
         let discarded = ["stale-0", "stale-1"].map(|name| id(name).into());
-        self.store.discard(self.lane.next_call(), &self.queue, &discarded).await.unwrap();
+        self.store.discard(self.replay_slot.next_call(), &self.queue, &discarded).await.unwrap();
         held
     }
 
@@ -287,13 +287,13 @@ async fn what_nobody_can_renew_is_taken_back_and_what_somebody_may_renew_is_not_
     let mut world = World::new().await;
     world.fill().await;
     let reclaim = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 20 };
-    world.store.reclaim(world.lane.next_call(), &world.queue, &reclaim).await.unwrap();
+    world.store.reclaim(world.replay_slot.next_call(), &world.queue, &reclaim).await.unwrap();
     let mut hand = world.server.connection();
     let _: () = hand.hdel(key("stats"), "grace_until").unwrap();
     let _: () = hand.hdel(key("grant"), "processing-0").unwrap();
     let _: () = hand.zrem(key("lease"), "processing-1").unwrap();
     assert_eq!(world.inspect(true).await, [(GrantWithoutLease, 1), (LeaseWithoutGrant, 1)]);
-    let taken = world.store.reclaim(world.lane.next_call(), &world.queue, &reclaim).await.unwrap();
+    let taken = world.store.reclaim(world.replay_slot.next_call(), &world.queue, &reclaim).await.unwrap();
     assert_eq!(taken.jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>(), ["processing-0"]);
 }
 
@@ -319,11 +319,11 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_disturbs_nobody() {
             audits
         }
     });
-    let lanes = Lanes::new(Incarnation::from(uuid::Uuid::new_v4()), 8);
+    let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 8);
     let workers = (0..3).map(|worker| {
-        let (store, queue, lanes) = (store.clone(), queue.clone(), lanes.clone());
+        let (store, queue, replay_slots) = (store.clone(), queue.clone(), replay_slots.clone());
         tokio::spawn(async move {
-            let mut lane = lanes.take().await;
+            let mut replay_slot = replay_slots.take().await;
             for round in 0..ROUNDS {
                 let new = |n: usize| NewJob {
                     id: id(&format!("{worker}-{round}-{n}")),
@@ -331,12 +331,12 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_disturbs_nobody() {
                     envelope: Bytes::from_static(b"sealed"),
                 };
                 let jobs: Vec<_> = (0..BATCH).map(new).collect();
-                store.enqueue(lane.next_call(), &queue, &jobs).await.unwrap();
+                store.enqueue(replay_slot.next_call(), &queue, &jobs).await.unwrap();
                 let called_off = [id(&format!("{worker}-{round}-1")).into(), id(&format!("{worker}-{round}-5")).into()];
-                store.cancel(lane.next_call(), &queue, &called_off).await.unwrap();
-                store.promote(lane.next_call(), &queue, 50).await.unwrap();
+                store.cancel(replay_slot.next_call(), &queue, &called_off).await.unwrap();
+                store.promote(replay_slot.next_call(), &queue, 50).await.unwrap();
                 let request = ClaimRequest { limit: BATCH, bytes_max: 1 << 20, lease: LEASE, nonce: rand::random() };
-                let claims = store.claim(lane.next_call(), &queue, &request).await.unwrap();
+                let claims = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
                 let ways = [
                     Verdict::Complete { keep: false },
                     Verdict::Complete { keep: true },
@@ -357,8 +357,8 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_disturbs_nobody() {
                         record: Bytes::from_static(b"told"),
                     })
                     .collect();
-                store.settle(lane.next_call(), &queue, &settlements).await.unwrap();
-                store.redrive(lane.next_call(), &queue, &called_off).await.unwrap();
+                store.settle(replay_slot.next_call(), &queue, &settlements).await.unwrap();
+                store.redrive(replay_slot.next_call(), &queue, &called_off).await.unwrap();
             }
         })
     });

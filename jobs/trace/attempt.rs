@@ -1,7 +1,7 @@
 //! One attempt of a job, as it is kept.
 
 use crate::failure::Code;
-use crate::job::Incarnation;
+use crate::job::InstanceId;
 use crate::retry::Decision;
 
 use super::LastError;
@@ -72,10 +72,10 @@ pub struct Progress {
 ///
 /// ```
 /// use retraced_jobs::codec;
-/// use retraced_jobs::job::Incarnation;
+/// use retraced_jobs::job::InstanceId;
 /// use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, LogLine, Progress, Released};
 /// let log = AttemptLog {
-///     incarnation: Incarnation::from(uuid::Uuid::from_u128(1)),
+///     instance: InstanceId::from(uuid::Uuid::from_u128(1)),
 ///     executor: ExecutorId { slot: 3, generation: 0 },
 ///     started_ms: 1_750_000_000_000,
 ///     ran_ms: 120,
@@ -91,7 +91,7 @@ pub struct Progress {
 pub struct AttemptLog {
     /// The worker process.
     #[serde(rename = "i")]
-    pub incarnation: Incarnation,
+    pub instance: InstanceId,
     /// The executor.
     #[serde(rename = "e")]
     pub executor: ExecutorId,
@@ -180,10 +180,10 @@ pub enum Released {
 /// One entry of a job's history, read back from the store.
 ///
 /// ```
-/// use retraced_jobs::job::Incarnation;
+/// use retraced_jobs::job::InstanceId;
 /// use retraced_jobs::trace::{AttemptRecord, LastError, StoredAttempt, UnreadableAttempt};
-/// let incarnation = Incarnation::from(uuid::Uuid::from_u128(1));
-/// let crashed = AttemptRecord::Crashed { incarnation, lease_expired_ms: 1_750_000_030_000 };
+/// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+/// let crashed = AttemptRecord::Crashed { instance, lease_expired_ms: 1_750_000_030_000 };
 /// let attempt = StoredAttempt { attempt: 1, settled_ms: 1_750_000_030_500, record: Ok(crashed) };
 /// let LastError { code, message, .. } = attempt.error().unwrap();
 /// assert_eq!((code.as_str(), message.as_str()), ("LEASE_LOST", "worker 00000001 stopped renewing its lease"));
@@ -210,8 +210,8 @@ impl StoredAttempt {
             Ok(AttemptRecord::Told(AttemptLog { ended: Ended::Failed { code, message, .. }, .. })) => {
                 (*code, message.clone())
             }
-            Ok(AttemptRecord::Crashed { incarnation, .. } | AttemptRecord::Lost { incarnation, .. }) => {
-                (Code::LeaseLost, format!("worker {} stopped renewing its lease", incarnation.short()))
+            Ok(AttemptRecord::Crashed { instance, .. } | AttemptRecord::Lost { instance, .. }) => {
+                (Code::LeaseLost, format!("worker {} stopped renewing its lease", instance.short()))
             }
             Ok(AttemptRecord::Told(_) | AttemptRecord::Unclaimed { .. }) => return None,
             Err(unreadable) => (Code::UnknownError, unreadable.reason.clone()),
@@ -230,14 +230,14 @@ pub enum AttemptRecord {
     /// Nobody told: the handler had begun, the lease ran out and the watchdog took the job back. Charged as a crash.
     Crashed {
         /// The worker that held it.
-        incarnation: Incarnation,
+        instance: InstanceId,
         /// When its lease ran out, in ms since the Unix epoch.
         lease_expired_ms: u64,
     },
     /// The same, but the handler had not begun, or nobody knows whether it had. Charged as a release.
     Lost {
         /// The worker that held it.
-        incarnation: Incarnation,
+        instance: InstanceId,
         /// When its lease ran out, in ms since the Unix epoch.
         lease_expired_ms: u64,
         /// Whether its start would have been written down, so that it surely had not begun.
@@ -248,7 +248,7 @@ pub enum AttemptRecord {
     /// The worker is alive and told the store that it does not know this grant; the job went back at no cost.
     Unclaimed {
         /// The worker that was granted it.
-        incarnation: Incarnation,
+        instance: InstanceId,
     },
 }
 

@@ -2,16 +2,16 @@
 
 use super::Finding;
 use crate::failure::Code;
-use crate::job::{Incarnation, JobId, QueueName};
+use crate::job::{InstanceId, JobId, QueueName};
 
 /// One supervision event. Logged under the target `retraced::supervision`, broadcast in the process, and kept (bounded) in the store.
 ///
 /// ```
-/// use retraced_jobs::job::Incarnation;
+/// use retraced_jobs::job::InstanceId;
 /// use retraced_jobs::trace::{EventKind, SupervisionEvent};
-/// let incarnation = Incarnation::from(uuid::Uuid::from_u128(1));
+/// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
 /// let kind = EventKind::RestartScheduled { delay_ms: 50 };
-/// let event = SupervisionEvent { at_ms: 0, incarnation, path: "email/fetcher".into(), generation: 1, kind };
+/// let event = SupervisionEvent { at_ms: 0, instance, path: "email/fetcher".into(), generation: 1, kind };
 /// let json = serde_json::to_value(&event).unwrap();
 /// assert_eq!((&json["path"], &json["event"]), (&"email/fetcher".into(), &"restart_scheduled".into()));
 /// ```
@@ -20,7 +20,7 @@ pub struct SupervisionEvent {
     /// When, in ms since the Unix epoch, by the worker's wall clock.
     pub at_ms: u64,
     /// The worker process.
-    pub incarnation: Incarnation,
+    pub instance: InstanceId,
     /// Whom it is about: a path in the tree, as `email/executor-3`.
     pub path: String,
     /// How often that place of the tree was started before: 0 for the first actor.
@@ -132,7 +132,7 @@ pub enum EventKind {
         /// The job.
         job: JobId,
         /// The worker that held it.
-        owner: Option<Incarnation>,
+        owner: Option<InstanceId>,
         /// Crashes of the job; this one included, if it was charged.
         crashes: u32,
         /// Whether it is charged as a crash: its handler had begun. Otherwise it had not, or nobody knows, and the job went back at no cost.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::StoredAttempt;
 use crate::failure::Code;
-use crate::job::{Counters, Incarnation, JobId, JobState, QueueName};
+use crate::job::{Counters, InstanceId, JobId, JobState, QueueName};
 
 /// One line of a list of jobs.
 ///
@@ -46,7 +46,7 @@ pub struct LastError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimant {
     /// The worker process.
-    pub incarnation: Incarnation,
+    pub instance: InstanceId,
     /// Which grant, from 1.
     pub attempt: u32,
     /// When the lease runs out unless renewed, in ms since the Unix epoch.
@@ -60,18 +60,18 @@ pub struct Claimant {
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// # use std::time::Duration;
-/// # use retraced_jobs::job::{Incarnation, JobId, JobState, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
 /// # use retraced_jobs::store::memory::MemoryStore;
-/// # use retraced_jobs::store::{ClaimRequest, Desk, Lanes, Transitions};
+/// # use retraced_jobs::store::{ClaimRequest, Admin, ReplaySlots, Transitions};
 /// use retraced_jobs::trace::{Claimant, JobSummary, JobView};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let lanes = Lanes::new(Incarnation::from(uuid::Uuid::from_u128(1)), 1);
-/// # let mut lane = lanes.take().await;
+/// # let replay slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
+/// # let mut replay slot = replay slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(lane.next_call(), &queue, &[job]).await.unwrap();
+/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
 /// # let lease = Duration::from_secs(30);
 /// # let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease, nonce: *b"8 random" };
-/// # store.claim(lane.next_call(), &queue, &request).await.unwrap();
+/// # store.claim(replay slot.next_call(), &queue, &request).await.unwrap();
 /// let listed: Vec<JobSummary> = store.jobs(&queue, JobState::Processing, None, 10).await.unwrap().jobs;
 /// let view: JobView = store.job(&queue, &listed[0].id).await.unwrap().unwrap();
 /// let Claimant { attempt, cancel_asked, .. } = view.claimant.clone().unwrap();

@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
 
 use super::error::CliError;
-use super::{Cli, Desk};
+use super::{Admin, Cli};
 
 pub(super) const AFTER_HELP: &str = "\
 For bash:  retraced completions bash > ~/.local/share/bash-completion/completions/retraced
@@ -19,9 +19,9 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(self, desk: &Desk) -> Result<(), CliError> {
+    pub(super) fn run(self, admin: &Admin) -> Result<(), CliError> {
         let mut script = Vec::new();
         generate(self.shell, &mut Cli::command(), "retraced", &mut script);
-        Ok(desk.out.line(&String::from_utf8_lossy(&script))?)
+        Ok(admin.out.line(&String::from_utf8_lossy(&script))?)
     }
 }

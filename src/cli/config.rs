@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::Desk;
+use super::Admin;
 use super::error::CliError;
 use super::output::{Cell, Column, NOTHING, Style};
 use super::settings::{Settings, Source, Told};
@@ -66,11 +66,11 @@ impl SettingShape {
 }
 
 impl Config {
-    pub(super) fn run(self, desk: &Desk, settings: &Settings) -> Result<(), CliError> {
+    pub(super) fn run(self, admin: &Admin, settings: &Settings) -> Result<(), CliError> {
         let told = settings.told().map_err(CliError::Usage)?;
         let rows: Vec<SettingShape> = told.into_iter().map(SettingShape::from).collect();
         let columns = [Column::new("SETTING"), Column::new("VALUE").cut(16), Column::new("FROM").cut(12)];
-        desk.out.results(&rows, &columns, |row| {
+        admin.out.results(&rows, &columns, |row| {
             let style = if row.source == "default" || row.source == "unset" { Style::Dim } else { Style::Plain };
             vec![
                 row.setting.clone().into(),

@@ -5,7 +5,7 @@ use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{BATCH_MAX, Moved, Target};
 use retraced_jobs::trace::JobSummary;
 
-use super::Desk;
+use super::Admin;
 use super::error::CliError;
 use super::filter::Filter;
 use super::jobs::{Listing, Paging, acted, show};
@@ -74,16 +74,16 @@ pub(super) struct Selection {
 }
 
 impl Dead {
-    pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
-        let operator = desk.operator().await?;
+    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        let operator = admin.operator().await?;
         match self {
             Dead::List(List { queue, filter, paging }) => {
                 let listing = Listing { queue: &queue, states: &GIVEN_UP, filter: &filter, what: "dead or poisoned" };
-                listing.run(desk, &operator, paging).await
+                listing.run(admin, &operator, paging).await
             }
-            Dead::Show(which) => which.show(desk, &operator).await,
-            Dead::Redrive(which) => which.act(desk, &operator, Verb::Redrive).await,
-            Dead::Discard(which) => which.act(desk, &operator, Verb::Discard).await,
+            Dead::Show(which) => which.show(admin, &operator).await,
+            Dead::Redrive(which) => which.act(admin, &operator, Verb::Redrive).await,
+            Dead::Discard(which) => which.act(admin, &operator, Verb::Discard).await,
         }
     }
 }
@@ -123,19 +123,19 @@ impl Verb {
 }
 
 impl Selection {
-    async fn show(self, desk: &Desk, operator: &Operator) -> Result<(), CliError> {
+    async fn show(self, admin: &Admin, operator: &Operator) -> Result<(), CliError> {
         if !self.is_by_name() {
             let mut pages = self.pages(operator)?;
             let mut shown = 0;
-            while let Some(JobSummary { id, .. }) = pages.next(u64::MAX).await?.filter(|_| !desk.out.is_closed()) {
+            while let Some(JobSummary { id, .. }) = pages.next(u64::MAX).await?.filter(|_| !admin.out.is_closed()) {
                 // One that was redriven since the page was read is no dead letter any more.
                 if let Some(view) = operator.job(&self.queue, &id).await?.filter(|view| GIVEN_UP.contains(&view.state))
                 {
-                    show(&desk.out, &view)?;
+                    show(&admin.out, &view)?;
                     shown += 1;
                 }
             }
-            if shown == 0 && !desk.out.is_closed() {
+            if shown == 0 && !admin.out.is_closed() {
                 self.note_none();
             }
             return Ok(());
@@ -143,11 +143,11 @@ impl Selection {
         let ids = self.named();
         let mut missing = 0;
         for id in &ids {
-            if desk.out.is_closed() {
+            if admin.out.is_closed() {
                 break;
             }
             match operator.job(&self.queue, id).await?.filter(|view| GIVEN_UP.contains(&view.state)) {
-                Some(view) => show(&desk.out, &view)?,
+                Some(view) => show(&admin.out, &view)?,
                 None => {
                     note(format_args!("job {id} is neither dead nor poisoned in queue {}", self.queue));
                     missing += 1;
@@ -161,15 +161,15 @@ impl Selection {
         Ok(())
     }
 
-    async fn act(self, desk: &Desk, operator: &Operator, verb: Verb) -> Result<(), CliError> {
+    async fn act(self, admin: &Admin, operator: &Operator, verb: Verb) -> Result<(), CliError> {
         if !self.is_by_name() {
-            return self.act_on_many(desk, operator, verb).await;
+            return self.act_on_many(admin, operator, verb).await;
         }
         let ids = self.named();
         let mut unchanged = 0;
         for slice in ids.chunks(BATCH_MAX) {
             let moved = self.act_on_named(operator, slice, verb).await?;
-            unchanged += acted(&desk.out, &self.queue, slice, &moved)?;
+            unchanged += acted(&admin.out, &self.queue, slice, &moved)?;
         }
         if unchanged > 0 {
             let all = jobs(ids.len() as u64);
@@ -200,11 +200,11 @@ impl Selection {
         Ok(results)
     }
 
-    async fn act_on_many(&self, desk: &Desk, operator: &Operator, verb: Verb) -> Result<(), CliError> {
+    async fn act_on_many(&self, admin: &Admin, operator: &Operator, verb: Verb) -> Result<(), CliError> {
         let stats = operator.stats(&self.queue).await?;
-        let progress = Progress::new(&desk.out, verb.doing(), Some(stats.dead + stats.poisoned));
+        let progress = Progress::new(&admin.out, verb.doing(), Some(stats.dead + stats.poisoned));
         let mut many = Many::default();
-        let ended = self.each_slice(desk, operator, verb, &progress, &mut many).await;
+        let ended = self.each_slice(admin, operator, verb, &progress, &mut many).await;
         drop(progress);
         let done = format!("{} {}", jobs(many.changed), verb.done());
         if let Err(error) = ended {
@@ -222,7 +222,7 @@ impl Selection {
 
     async fn each_slice(
         &self,
-        desk: &Desk,
+        admin: &Admin,
         operator: &Operator,
         verb: Verb,
         progress: &Progress,
@@ -248,9 +248,9 @@ impl Selection {
             let looked_at = pages.looked_at() - begun;
             progress.advance(looked_at);
             // A reader is told the sum; for a program each job is a line.
-            if !desk.out.is_for_a_reader() {
+            if !admin.out.is_for_a_reader() {
                 let ids: Vec<JobId> = slice.iter().map(|job| job.id.clone()).collect();
-                acted(&desk.out, &self.queue, &ids, &moved)?;
+                acted(&admin.out, &self.queue, &ids, &moved)?;
             }
             if slice.len() < SLICE && looked_at < SEARCH_STEP {
                 return Ok(());

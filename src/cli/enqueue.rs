@@ -22,7 +22,7 @@ use serde_json::Value;
 use super::error::CliError;
 use super::output::{Progress, jobs, note, printable};
 use super::shape::EnqueuedShape;
-use super::{Desk, args};
+use super::{Admin, args};
 use crate::{Client, ClientQueue};
 
 /// Longest line of a file, in bytes; enough for the largest payload however it is escaped. A longer one is refused.
@@ -169,9 +169,9 @@ fn why(error: &serde_json::Error) -> String {
 }
 
 impl Enqueue {
-    pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
+    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         match (&self.from, self.kind, self.payload) {
-            (Some(from), ..) => enqueue_lines(desk, &self.queue, from).await,
+            (Some(from), ..) => enqueue_lines(admin, &self.queue, from).await,
             (None, Some(kind), Some(payload)) => {
                 let run_at = match (self.delay, self.at) {
                     (Some(delay), _) => RunAt::After(delay),
@@ -180,7 +180,7 @@ impl Enqueue {
                 };
                 let asked = Asked { kind, payload, id: self.id, run_at, retry: self.retry.overrides() };
                 let job = asked.seal().map_err(CliError::Usage)?;
-                let mut counter = Counter::open(desk, &self.queue).await?;
+                let mut counter = Counter::open(admin, &self.queue).await?;
                 counter.send(&[job], 0).await.map_err(|error| match counter.stored {
                     0 => error,
                     _ => CliError::Failed(format!("{error}; the job is enqueued all the same")),
@@ -191,7 +191,7 @@ impl Enqueue {
     }
 }
 
-async fn enqueue_lines(desk: &Desk, queue: &QueueName, from: &Path) -> Result<(), CliError> {
+async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<(), CliError> {
     let name = if from == Path::new("-") { "standard input".into() } else { printable(&from.display().to_string()) };
     let unread = |error: std::io::Error| CliError::Failed(format!("{name} cannot be read: {error}"));
     let mut total = None;
@@ -203,7 +203,7 @@ async fn enqueue_lines(desk: &Desk, queue: &QueueName, from: &Path) -> Result<()
     } else {
         let file = File::open(from).map_err(unread)?;
         if file.metadata().map_err(unread)?.is_file() {
-            let checked = check(desk, Lines::new(Box::new(file), name.clone()));
+            let checked = check(admin, Lines::new(Box::new(file), name.clone()));
             total = Some(checked.map_err(|e| CliError::Failed(format!("{e}; nothing was enqueued")))?);
             Box::new(File::open(from).map_err(unread)?)
         } else {
@@ -211,8 +211,8 @@ async fn enqueue_lines(desk: &Desk, queue: &QueueName, from: &Path) -> Result<()
         }
     };
     let mut lines = Lines::new(source, name);
-    let mut counter = Counter::open(desk, queue).await?;
-    let progress = Progress::new(&desk.out, "enqueueing", total);
+    let mut counter = Counter::open(admin, queue).await?;
+    let progress = Progress::new(&admin.out, "enqueueing", total);
     let ended = counter.send_all(&mut lines, &progress).await;
     drop(progress);
     let Counter { stored, created, .. } = counter;
@@ -231,8 +231,8 @@ async fn enqueue_lines(desk: &Desk, queue: &QueueName, from: &Path) -> Result<()
 }
 
 /// How many jobs there are; the error names the first line that is none.
-fn check(desk: &Desk, mut lines: Lines) -> Result<u64, String> {
-    let progress = Progress::new(&desk.out, "checking", None);
+fn check(admin: &Admin, mut lines: Lines) -> Result<u64, String> {
+    let progress = Progress::new(&admin.out, "checking", None);
     let mut count = 0;
     while lines.next()?.is_some() {
         count += 1;
@@ -243,7 +243,7 @@ fn check(desk: &Desk, mut lines: Lines) -> Result<u64, String> {
 
 /// Enqueues, prints the receipts, and counts.
 struct Counter<'a> {
-    desk: &'a Desk,
+    admin: &'a Admin,
     queue: &'a QueueName,
     client: ClientQueue,
     stored: u64,
@@ -252,13 +252,13 @@ struct Counter<'a> {
 }
 
 impl<'a> Counter<'a> {
-    async fn open(desk: &'a Desk, queue: &'a QueueName) -> Result<Self, CliError> {
-        let store = desk.store().await?;
+    async fn open(admin: &'a Admin, queue: &'a QueueName) -> Result<Self, CliError> {
+        let store = admin.store().await?;
         // So that `retraced queues` shows a queue nobody has worked yet.
         store.announce(std::slice::from_ref(queue)).await.map_err(|e| CliError::Failed(e.to_string()))?;
         let client = Client::shared(Arc::clone(&store));
         let client = client.queue(queue.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
-        Ok(Self { desk, queue, client, stored: 0, created: 0, last_line: 0 })
+        Ok(Self { admin, queue, client, stored: 0, created: 0, last_line: 0 })
     }
 
     /// Stores a slice that ends with this line.
@@ -269,12 +269,12 @@ impl<'a> Counter<'a> {
         self.created += receipts.iter().filter(|receipt| receipt.created).count() as u64;
         self.last_line = last_line;
         // A reader of many is told the sum; for a program each job is a line.
-        if self.desk.out.is_for_a_reader() && last_line > 0 {
+        if self.admin.out.is_for_a_reader() && last_line > 0 {
             return Ok(());
         }
         for receipt in receipts {
             let shape = EnqueuedShape::of(self.queue, receipt);
-            self.desk.out.result(&shape, || {
+            self.admin.out.result(&shape, || {
                 let what = if shape.created { "" } else { ", was there already and is unchanged" };
                 format!("{}  {}{what}", shape.id, shape.state)
             })?;

@@ -10,7 +10,7 @@ use super::filter::Filter;
 use super::output::{Cell, Column, NOTHING, Output, Style, jobs, note, printable, short, span};
 use super::pages::{LOOKED_AT_MAX, Pages, Place};
 use super::shape::{ActedShape, JobLine, JobShape};
-use super::{Desk, args};
+use super::{Admin, args};
 use crate::Operator;
 
 /// Characters of an error's message shown in a list; `job show` has the rest.
@@ -64,11 +64,11 @@ pub(super) struct OneJob {
 }
 
 impl Jobs {
-    pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
-        let operator = desk.operator().await?;
+    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        let operator = admin.operator().await?;
         let listing =
             Listing { queue: &self.queue, states: &[self.state], filter: &self.filter, what: self.state.as_str() };
-        listing.run(desk, &operator, self.paging).await
+        listing.run(admin, &operator, self.paging).await
     }
 }
 
@@ -82,14 +82,14 @@ pub(super) struct Listing<'a> {
 }
 
 impl Listing<'_> {
-    pub(super) async fn run(&self, desk: &Desk, operator: &Operator, paging: Paging) -> Result<(), CliError> {
+    pub(super) async fn run(&self, admin: &Admin, operator: &Operator, paging: Paging) -> Result<(), CliError> {
         let Paging { limit, cursor } = paging;
         let resumed = cursor.is_some();
         let mut left = limit as usize;
         let mut pages = Pages::new(operator, self.queue, self.states, self.filter, cursor, left)?;
-        let mut table = desk.out.table(&self.columns());
+        let mut table = admin.out.table(&self.columns());
         let mut listed = 0;
-        while left > 0 && !desk.out.is_closed() {
+        while left > 0 && !admin.out.is_closed() {
             let mut lines = Vec::new();
             while lines.len() < left.min(BATCH_MAX) {
                 let Some(job) = pages.next(LOOKED_AT_MAX).await? else { break };
@@ -100,12 +100,12 @@ impl Listing<'_> {
             }
             left -= lines.len();
             listed += lines.len();
-            desk.out.rows(&mut table, &lines, |job| row(&desk.out, job))?;
+            admin.out.rows(&mut table, &lines, |job| row(&admin.out, job))?;
         }
-        if desk.out.is_closed() {
+        if admin.out.is_closed() {
             return Ok(());
         }
-        desk.out.tell_left_out(&table);
+        admin.out.tell_left_out(&table);
         let place = pages.place().await?;
         if listed == 0 {
             let which = if self.filter.is_open() { "" } else { " of this sort" };
@@ -162,17 +162,17 @@ fn row(out: &Output, job: &JobLine) -> Vec<Cell> {
 }
 
 impl Job {
-    pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
-        let operator = desk.operator().await?;
+    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        let operator = admin.operator().await?;
         match self {
-            Job::Show(job) => show(&desk.out, &job.find(&operator).await?),
+            Job::Show(job) => show(&admin.out, &job.find(&operator).await?),
             Job::Cancel(OneJob { queue, id }) => {
                 let moved = operator.cancel(&queue, [&id]).await?;
-                changed(acted(&desk.out, &queue, &[id], &moved)?)
+                changed(acted(&admin.out, &queue, &[id], &moved)?)
             }
             Job::Retry(OneJob { queue, id }) => {
                 let moved = operator.redrive(&queue, [&id]).await?;
-                changed(acted(&desk.out, &queue, &[id], &moved)?)
+                changed(acted(&admin.out, &queue, &[id], &moved)?)
             }
         }
     }

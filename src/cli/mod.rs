@@ -120,12 +120,12 @@ enum Command {
 }
 
 /// What every command is given.
-struct Desk {
+struct Admin {
     redis: String,
     out: Output,
 }
 
-impl Desk {
+impl Admin {
     /// The store, after it was found to be there and fit for jobs.
     async fn store(&self) -> Result<Arc<dyn Store>, CliError> {
         let store = match RedisStore::open(&self.redis, RedisOptions::default()) {
@@ -171,8 +171,8 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&CliError::Failed(format!("this process cannot start its threads: {error}"))),
     };
-    let desk = Desk { redis: global.redis, out: Output::new(global.json) };
-    let ended = runtime.block_on(run(asked, &desk, &settings));
+    let admin = Admin { redis: global.redis, out: Output::new(global.json) };
+    let ended = runtime.block_on(run(asked, &admin, &settings));
     // A thread that a handler blocks must not keep the process.
     runtime.shutdown_background();
     ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
@@ -205,20 +205,20 @@ fn explain(error: &clap::Error, command: &clap::Command) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-async fn run(command: Command, desk: &Desk, settings: &Settings) -> Result<(), CliError> {
+async fn run(command: Command, admin: &Admin, settings: &Settings) -> Result<(), CliError> {
     match command {
-        Command::Demo(demo) => demo.run(desk).await,
-        Command::Work(work) => work.run(desk).await,
-        Command::Enqueue(enqueue) => enqueue.run(desk).await,
-        Command::Queues(queues) => queues.run(desk).await,
-        Command::Queue(queue) => queue.run(desk).await,
-        Command::Jobs(jobs) => jobs.run(desk).await,
-        Command::Job(job) => job.run(desk).await,
-        Command::Trace(trace) => trace.run(desk).await,
-        Command::Dead(dead) => dead.run(desk).await,
-        Command::Bench(bench) => bench.run(desk).await,
-        Command::Config(config) => config.run(desk, settings),
-        Command::Completions(completions) => completions.run(desk),
+        Command::Demo(demo) => demo.run(admin).await,
+        Command::Work(work) => work.run(admin).await,
+        Command::Enqueue(enqueue) => enqueue.run(admin).await,
+        Command::Queues(queues) => queues.run(admin).await,
+        Command::Queue(queue) => queue.run(admin).await,
+        Command::Jobs(jobs) => jobs.run(admin).await,
+        Command::Job(job) => job.run(admin).await,
+        Command::Trace(trace) => trace.run(admin).await,
+        Command::Dead(dead) => dead.run(admin).await,
+        Command::Bench(bench) => bench.run(admin).await,
+        Command::Config(config) => config.run(admin, settings),
+        Command::Completions(completions) => completions.run(admin),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::error::CliError;
 use super::output::{Cell, Column, NOTHING, Style, jobs, span};
 use super::shape::{AuditShape, Rates, StatsShape};
-use super::{Desk, args};
+use super::{Admin, args};
 use crate::Operator;
 
 /// `retraced queues`
@@ -74,12 +74,12 @@ struct Switched {
 }
 
 impl Queues {
-    pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
-        let operator = desk.operator().await?;
+    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        let operator = admin.operator().await?;
         let names = operator.queues().await?;
         let rows = look(&operator, &names, self.measure.rates_over).await?;
-        if rows.is_empty() && !desk.out.is_json() {
-            return Ok(desk.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?);
+        if rows.is_empty() && !admin.out.is_json() {
+            return Ok(admin.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?);
         }
         let mut headers = vec![
             Column::new("QUEUE").cut(12),
@@ -96,7 +96,7 @@ impl Queues {
             headers.extend(["IN/S", "DONE/S", "FAILED/S"].map(Column::new));
         }
         headers.push(Column::new(""));
-        desk.out.results(&rows, &headers, |row| {
+        admin.out.results(&rows, &headers, |row| {
             let mut cells = vec![Cell::from(row.queue.to_string())];
             cells.extend(
                 [
@@ -123,26 +123,26 @@ impl Queues {
 }
 
 impl Queue {
-    pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
+    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         match self {
-            Queue::Pause(OneQueue { queue }) => switch(desk, queue, true).await,
-            Queue::Resume(OneQueue { queue }) => switch(desk, queue, false).await,
+            Queue::Pause(OneQueue { queue }) => switch(admin, queue, true).await,
+            Queue::Resume(OneQueue { queue }) => switch(admin, queue, false).await,
             Queue::Stats(Stats { queue, measure }) => {
-                let operator = desk.operator().await?;
+                let operator = admin.operator().await?;
                 let rows = look(&operator, &[queue], measure.rates_over).await?;
-                rows.iter().try_for_each(|row| desk.out.sheet(row, &title(row), &values(row)))?;
+                rows.iter().try_for_each(|row| admin.out.sheet(row, &title(row), &values(row)))?;
                 Ok(())
             }
-            Queue::Audit(audit) => audit.run(desk).await,
+            Queue::Audit(audit) => audit.run(admin).await,
         }
     }
 }
 
 impl AuditQueue {
-    async fn run(self, desk: &Desk) -> Result<(), CliError> {
-        let audit = desk.operator().await?.audit(&self.queue, self.repair).await?;
+    async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        let audit = admin.operator().await?.audit(&self.queue, self.repair).await?;
         let shape = AuditShape::of(self.queue, self.repair, audit);
-        desk.out.sheet(&shape, &format!("queue {}", shape.queue), &audited(&shape))?;
+        admin.out.sheet(&shape, &format!("queue {}", shape.queue), &audited(&shape))?;
         if shape.is_sound() {
             return Ok(());
         }
@@ -167,10 +167,10 @@ fn audited(shape: &AuditShape) -> Vec<(&'static str, Cell)> {
     values
 }
 
-async fn switch(desk: &Desk, queue: QueueName, paused: bool) -> Result<(), CliError> {
-    let was = desk.operator().await?.pause(&queue, paused).await?;
+async fn switch(admin: &Admin, queue: QueueName, paused: bool) -> Result<(), CliError> {
+    let was = admin.operator().await?.pause(&queue, paused).await?;
     let switched = Switched { queue, paused, changed: was != paused };
-    desk.out.result(&switched, || {
+    admin.out.result(&switched, || {
         let state = if paused { "paused" } else { "running" };
         let already = if switched.changed { "" } else { " already" };
         format!("queue {} is {state}{already}", switched.queue)

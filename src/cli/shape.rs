@@ -161,7 +161,7 @@ impl JobShape {
             timeout_ms: envelope.and_then(|e| e.timeout_ms),
             running: view.claimant.as_ref().map(|claimant| RunningShape {
                 attempt: claimant.attempt,
-                worker: claimant.incarnation.to_string(),
+                worker: claimant.instance.to_string(),
                 cancel_asked: claimant.cancel_asked,
             }),
             payload,
@@ -236,29 +236,29 @@ impl AttemptShape {
         let base = Self { attempt: stored.attempt, settled_at: instant(stored.settled_ms), ..Self::default() };
         let log = match &stored.record {
             Ok(AttemptRecord::Told(log)) => log,
-            Ok(AttemptRecord::Crashed { incarnation, lease_expired_ms }) => {
+            Ok(AttemptRecord::Crashed { instance, lease_expired_ms }) => {
                 let lease_expired_at = Some(instant(*lease_expired_ms));
-                return Self { outcome: "crashed", worker: Some(incarnation.to_string()), lease_expired_at, ..base };
+                return Self { outcome: "crashed", worker: Some(instance.to_string()), lease_expired_at, ..base };
             }
-            Ok(AttemptRecord::Lost { incarnation, lease_expired_ms, watched, in_a_row }) => {
+            Ok(AttemptRecord::Lost { instance, lease_expired_ms, watched, in_a_row }) => {
                 return Self {
                     outcome: "lost",
-                    worker: Some(incarnation.to_string()),
+                    worker: Some(instance.to_string()),
                     lease_expired_at: Some(instant(*lease_expired_ms)),
                     begun: Some(if *watched { "no" } else { "unknown" }),
                     in_a_row: Some(*in_a_row),
                     ..base
                 };
             }
-            Ok(AttemptRecord::Unclaimed { incarnation }) => {
-                return Self { outcome: "unclaimed", worker: Some(incarnation.to_string()), ..base };
+            Ok(AttemptRecord::Unclaimed { instance }) => {
+                return Self { outcome: "unclaimed", worker: Some(instance.to_string()), ..base };
             }
             Err(unreadable) => {
                 return Self { outcome: "unreadable", message: Some(unreadable.reason.clone()), ..base };
             }
         };
         let base = Self {
-            worker: Some(log.incarnation.to_string()),
+            worker: Some(log.instance.to_string()),
             executor: Some(log.executor.slot),
             generation: Some(log.executor.generation),
             started_at: Some(instant(log.started_ms)),
@@ -441,11 +441,11 @@ impl AuditShape {
 pub(super) fn event(event: &SupervisionEvent) -> Value {
     let mut value = serde_json::to_value(event).unwrap_or_default();
     if let Some(fields) = value.as_object_mut() {
-        for name in ["at_ms", "incarnation", "path"] {
+        for name in ["at_ms", "instance", "path"] {
             fields.remove(name);
         }
         fields.insert("at".into(), instant(event.at_ms).into());
-        fields.insert("worker".into(), event.incarnation.to_string().into());
+        fields.insert("worker".into(), event.instance.to_string().into());
         fields.insert("actor".into(), event.path.clone().into());
     }
     value

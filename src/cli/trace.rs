@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Desk;
+use super::Admin;
 use super::error::CliError;
 use super::jobs::OneJob;
 use super::shape::JobShape;
@@ -18,12 +18,12 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
-        let operator = desk.operator().await?;
+    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        let operator = admin.operator().await?;
         let view = self.job.find(&operator).await?;
         let shape = JobShape::of(&view);
         let trace = crate::Trace::from(view);
-        desk.out.result(&shape, || if self.backtrace { format!("{trace:#}") } else { trace.to_string() })?;
+        admin.out.result(&shape, || if self.backtrace { format!("{trace:#}") } else { trace.to_string() })?;
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use super::args::{self, WorkedQueue};
 use super::error::CliError;
 use super::output::{jobs, note, span};
 use super::webhook::Webhook;
-use super::{Desk, shape};
+use super::{Admin, shape};
 use crate::{Context, Drained, Queue, RawJob, Runtime};
 
 /// How much longer than a request its job may take: time to read the answer's end. A job that takes longer is stopped.
@@ -59,7 +59,7 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
+    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         for (at, queue) in self.queues.iter().enumerate() {
             if self.queues.iter().take(at).any(|other| other.name == queue.name) {
                 return Err(CliError::Usage(format!("queue {} is given twice", queue.name)));
@@ -71,7 +71,7 @@ impl Work {
         log_to_stderr();
         webhook.look().await?;
         let to = webhook.shown();
-        let mut builder = Runtime::builder().shared_store(desk.store().await?).lease(self.lease).grace(self.grace);
+        let mut builder = Runtime::builder().shared_store(admin.store().await?).lease(self.lease).grace(self.grace);
         let mut worked = Vec::new();
         for WorkedQueue { name, concurrency } in &self.queues {
             let mut queue = Queue::new(name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
@@ -92,7 +92,7 @@ impl Work {
         let asked = loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Ok(event) if desk.out.is_json() => desk.out.line(&shape::event(&event).to_string())?,
+                    Ok(event) if admin.out.is_json() => admin.out.line(&shape::event(&event).to_string())?,
                     Ok(_) => {}
                     Err(RecvError::Lagged(missed)) => note(format_args!("{missed} supervision events are not shown")),
                     Err(RecvError::Closed) => break None,

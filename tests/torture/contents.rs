@@ -97,7 +97,7 @@ fn litter(hand: &mut Connection, chance: &mut SmallRng) {
     let junk: Vec<u8> = (0..chance.random_range(0..40)).map(|_| chance.random()).collect();
     let score = [1.0, -1.0, f64::INFINITY, f64::NEG_INFINITY, 1e15][chance.random_range(0..5)];
     let zsets = ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"];
-    let hashes = ["job", "grant", "past", "history", "lanes"];
+    let hashes = ["job", "grant", "past", "history", "replay_slots"];
     let _: () = match chance.random_range(0..5) {
         0 => hand.lpush(key("pending"), junk).unwrap(),
         1 => hand.rpush(key("pending"), junk).unwrap(),
@@ -157,7 +157,7 @@ async fn t34_huge_payloads() {
         most = most.max(worker.memory_kib());
         tokio::time::sleep(millis(20)).await;
     }
-    let view = stage.desk.job(&stage.queue, &id(beyond)).await.unwrap().unwrap();
+    let view = stage.admin.job(&stage.queue, &id(beyond)).await.unwrap().unwrap();
     assert_eq!(view.last_error().unwrap().code, Code::DecodeFailed);
     let grown = most.saturating_sub(before) / 1024;
     stage.verdict.note(format!("The worker's memory grew by {grown} MiB at most."));
@@ -212,7 +212,7 @@ async fn t35_kinds_that_old_workers_do_not_know() {
 async fn hurry(stage: &Stage) {
     let ids: Vec<_> = stage.jobs_in(JobState::Delayed).await.into_iter().map(|job| job.id).collect();
     for ids in ids.chunks(BATCH_MAX) {
-        stage.desk.redrive(&stage.queue, ids).await.unwrap();
+        stage.admin.redrive(&stage.queue, ids).await.unwrap();
     }
     tokio::time::sleep(millis(200)).await;
 }

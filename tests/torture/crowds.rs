@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use redis::Connection;
-use retraced::job::{Incarnation, JobSummary, Lease, RunAt};
-use retraced::store::{BATCH_MAX, ClaimRequest, Claims, Lanes, Reclaim, Store};
+use retraced::job::{InstanceId, JobSummary, Lease, RunAt};
+use retraced::store::{BATCH_MAX, ClaimRequest, Claims, Reclaim, ReplaySlots, Store};
 use retraced::{JobOptions, JobState, QueueName, RedisStore};
 use uuid::Uuid;
 
@@ -20,21 +20,21 @@ use crate::worker::{Then, Work, number};
 
 const CROWD: usize = 16;
 
-fn lanes() -> Lanes {
-    Lanes::new(Incarnation::from(Uuid::new_v4()), 1)
+fn replay_slots() -> ReplaySlots {
+    ReplaySlots::new(InstanceId::from(Uuid::new_v4()), 1)
 }
 
 /// Claims so many jobs in the name of somebody who will never be heard of again.
-async fn claim_for_the_dead(stage: &Stage, jobs: usize, lease: Duration) -> (Incarnation, Vec<Claims>) {
-    let lanes = lanes();
-    let mut lane = lanes.take().await;
+async fn claim_for_the_dead(stage: &Stage, jobs: usize, lease: Duration) -> (InstanceId, Vec<Claims>) {
+    let replay_slots = replay_slots();
+    let mut replay_slot = replay_slots.take().await;
     let mut all = Vec::new();
     for _ in 0..jobs.div_ceil(BATCH_MAX) {
         let request = ClaimRequest { limit: BATCH_MAX, bytes_max: 1 << 24, lease, nonce: rand::random() };
-        all.push(stage.store.claim(lane.next_call(), &stage.queue, &request).await.unwrap());
+        all.push(stage.store.claim(replay_slot.next_call(), &stage.queue, &request).await.unwrap());
     }
     assert_eq!(all.iter().map(|claims| claims.jobs.len()).sum::<usize>(), jobs);
-    (lanes.incarnation(), all)
+    (replay_slots.instance(), all)
 }
 
 #[derive(Clone, Copy)]
@@ -73,11 +73,11 @@ async fn live(url: &str, chore: Chore, life: Duration, over: &tokio_util::sync::
     let queue = QueueName::new(QUEUE).unwrap();
     let work = async {
         let store = RedisStore::connect(url).await.unwrap();
-        let lanes = lanes();
-        let mut lane = lanes.take().await;
+        let replay_slots = replay_slots();
+        let mut replay_slot = replay_slots.take().await;
         let store: Arc<dyn Store> = Arc::new(store);
         while !over.is_cancelled() {
-            let call = lane.next_call();
+            let call = replay_slot.next_call();
             match chore {
                 Chore::Reclaim => {
                     let request = Reclaim { limit: 50, lease: millis(300), crashes_max: 100, losses_max: 100 };
@@ -281,7 +281,7 @@ async fn t16_bounded_mailboxes() {
         tokio::time::sleep(millis(10)).await;
     }
     let (stats, pages, audit) =
-        (stage.stats().await, stage.book.read(), stage.desk.audit(&stage.queue, false).await.unwrap().after);
+        (stage.stats().await, stage.book.read(), stage.admin.audit(&stage.queue, false).await.unwrap().after);
     let grown = memory.saturating_sub(before) / 1024;
     stage.fault("very many jobs waited");
     let verdict = &mut stage.verdict;

@@ -93,7 +93,7 @@ async fn take_over(stage: &mut Stage, point: Point, number: u64) {
             let mut word = Some(word);
             let stop = stop.clone();
             proxy.plan(move |call| match call.verb {
-                "turn" | "settle" if word.is_some() => {
+                "settle_and_claim" | "settle" if word.is_some() => {
                     stop();
                     Fault::Hold(word.take().unwrap())
                 }

@@ -74,7 +74,7 @@ pub(crate) struct Call<'a> {
 }
 
 type Plan = Box<dyn FnMut(&Call) -> Fault + Send>;
-/// Lane and number of a mutating call: the same when it is sent again.
+/// ReplaySlot and number of a mutating call: the same when it is sent again.
 type CallId = Vec<u8>;
 
 pub(crate) struct Proxy {
@@ -443,9 +443,9 @@ impl Shared {
     }
 }
 
-/// The first two arguments of a mutating script are its lane, 18 bytes, and its number and verb, 7.
+/// The first two arguments of a mutating script are its replay slot, 18 bytes, and its number and verb, 7.
 fn call_id(words: &[&[u8]]) -> Option<CallId> {
     let keys: usize = std::str::from_utf8(words.get(2)?).ok()?.parse().ok()?;
-    let (lane, number) = (words.get(3 + keys)?, words.get(4 + keys)?);
-    (lane.len() == 18 && number.len() == 7).then(|| [*lane, *number].concat())
+    let (replay_slot, number) = (words.get(3 + keys)?, words.get(4 + keys)?);
+    (replay_slot.len() == 18 && number.len() == 7).then(|| [*replay_slot, *number].concat())
 }

@@ -129,7 +129,7 @@ async fn t07_lost_replies_to_claims() {
     let proxy = stage.proxy();
     let mut dice = dice(stage.seed);
     proxy.plan(move |call| match call.verb {
-        "claim" | "turn" if dice.random_bool(chance) => match dice.random_range(0..5) {
+        "claim" | "settle_and_claim" if dice.random_bool(chance) => match dice.random_range(0..5) {
             0 => Fault::MuteAfter,
             1 => Fault::CutReply,
             2 => Fault::HalfClose,
@@ -156,7 +156,7 @@ async fn t24_lost_replies_to_settlements() {
     let proxy = stage.proxy();
     let mut dice = dice(stage.seed);
     proxy.plan(move |call| match call.verb {
-        "settle" | "turn" | "promote" if dice.random_bool(chance) => any_loss(&mut dice),
+        "settle" | "settle_and_claim" | "promote" if dice.random_bool(chance) => any_loss(&mut dice),
         _ => Fault::Pass,
     });
     let then = |number| match number % 10 {

@@ -43,7 +43,7 @@ pub(crate) fn keep_all() -> Retention {
 pub(crate) struct Stage {
     pub(crate) server: RedisServer,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) desk: Operator,
+    pub(crate) admin: Operator,
     pub(crate) queue: QueueName,
     pub(crate) book: Book,
     pub(crate) seed: u64,
@@ -69,7 +69,7 @@ impl Stage {
         println!("{scenario}: SEED={seed}");
         let verdict = Verdict { scenario: scenario.into(), about: about.into(), seed, ..Verdict::default() };
         Self {
-            desk: Operator::new(store.clone()),
+            admin: Operator::new(store.clone()),
             queue: QueueName::new(QUEUE).unwrap(),
             book: Book::at(&folder.path().join("book")),
             server,
@@ -148,13 +148,13 @@ impl Stage {
     }
 
     pub(crate) async fn stats(&self) -> QueueStats {
-        self.desk.stats(&self.queue).await.unwrap()
+        self.admin.stats(&self.queue).await.unwrap()
     }
 
     pub(crate) async fn jobs_in(&self, state: JobState) -> Vec<JobSummary> {
         let (mut jobs, mut from) = (Vec::new(), None);
         loop {
-            let page = self.desk.jobs(&self.queue, state, from, BATCH_MAX).await.unwrap();
+            let page = self.admin.jobs(&self.queue, state, from, BATCH_MAX).await.unwrap();
             jobs.extend(page.jobs);
             from = page.next;
             if from.is_none() {
@@ -220,7 +220,7 @@ impl Stage {
     /// The same; a scenario in which it does not is of no use.
     pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl FnMut() -> F) {
         let came = self.comes(holds).await;
-        let stats = self.desk.stats(&self.queue).await;
+        let stats = self.admin.stats(&self.queue).await;
         assert!(came, "{what} did not happen within {:?}: {stats:?}\n{}", self.limit, self.said());
     }
 
@@ -237,14 +237,14 @@ impl Stage {
     }
 
     pub(crate) async fn until_done(&self, jobs: u64) {
-        let done = || async { self.desk.stats(&self.queue).await.is_ok_and(|stats| stats.completed_total >= jobs) };
+        let done = || async { self.admin.stats(&self.queue).await.is_ok_and(|stats| stats.completed_total >= jobs) };
         self.until("enough work", done).await;
     }
 
     /// Waits until nothing is left to do. What is left after the scenario's time is stuck, and the verdict says so.
     pub(crate) async fn until_quiet(&self) {
         let quiet = || async {
-            let stats = self.desk.stats(&self.queue).await;
+            let stats = self.admin.stats(&self.queue).await;
             stats.is_ok_and(|stats| stats.pending + stats.processing + stats.delayed == 0)
         };
         self.comes(quiet).await;
@@ -264,7 +264,7 @@ impl Stage {
         for state in JobState::ALL {
             jobs.extend(self.jobs_in(state).await);
         }
-        let audit = self.desk.audit(&self.queue, false).await.unwrap().after;
+        let audit = self.admin.audit(&self.queue, false).await.unwrap().after;
         let kept = Kept { jobs, stats: self.stats().await, audit };
         let pages = self.book.read();
         for number in &pages.acknowledged {

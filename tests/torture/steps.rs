@@ -18,7 +18,7 @@ const VERBS: [&str; 12] = [
     "record",
     "enqueue",
     "claim",
-    "turn",
+    "settle_and_claim",
     "renew",
     "promote",
     "reclaim",
@@ -37,7 +37,8 @@ const LATER: std::time::Duration = millis(150);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t02_death_at_every_step() {
     let mut stage = Stage::open("T02", "a worker dies at every step", secs(400)).await;
-    let sample = [("claim", true), ("turn", false), ("turn", true), ("renew", true), ("settle", true)];
+    let sample =
+        [("claim", true), ("settle_and_claim", false), ("settle_and_claim", true), ("renew", true), ("settle", true)];
     let all = VERBS.iter().flat_map(|verb| [(*verb, false), (*verb, true)]);
     let nths = sized(1..=1, 1..=3);
     let steps: Vec<_> = sized(sample.to_vec(), all.collect());

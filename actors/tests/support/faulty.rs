@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName};
+use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
-    AuditReport, CallId, ClaimRequest, Claims, Cursor, Desk, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
+    Admin, AuditReport, CallId, ClaimRequest, Claims, Cursor, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
     Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreError,
     StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
@@ -22,7 +22,7 @@ pub enum Verb {
     Enqueue,
     Claim,
     Settle,
-    Turn,
+    SettleAndClaim,
     Promote,
     Reclaim,
     Reconcile,
@@ -273,7 +273,7 @@ impl Transitions for Faulty {
         self.pass(Verb::Settle, "settle", move |store| store.settle(call, queue, settlements))
     }
 
-    fn turn<'a>(
+    fn settle_and_claim<'a>(
         &'a self,
         call: CallId,
         queue: &'a QueueName,
@@ -281,7 +281,9 @@ impl Transitions for Faulty {
         request: &'a ClaimRequest,
     ) -> StoreFuture<'a, (Vec<Settled>, Claims)> {
         self.0.claims.lock().unwrap().push(request.clone());
-        self.pass(Verb::Turn, "turn", move |store| store.turn(call, queue, settlements, request))
+        self.pass(Verb::SettleAndClaim, "settle_and_claim", move |store| {
+            store.settle_and_claim(call, queue, settlements, request)
+        })
     }
 
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted> {
@@ -296,7 +298,7 @@ impl Transitions for Faulty {
         &'a self,
         call: CallId,
         queue: &'a QueueName,
-        owner: Incarnation,
+        owner: InstanceId,
         lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
@@ -314,7 +316,7 @@ impl Leases for Faulty {
     }
 }
 
-impl Desk for Faulty {
+impl Admin for Faulty {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
         self.0.memory.queues()
     }
@@ -401,7 +403,7 @@ impl Ledger for Faulty {
         self.0.memory.workers()
     }
 
-    fn forget<'a>(&'a self, incarnation: Incarnation, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
-        self.pass(Verb::Forget, "forget", move |store| store.forget(incarnation, queues))
+    fn forget<'a>(&'a self, instance: InstanceId, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
+        self.pass(Verb::Forget, "forget", move |store| store.forget(instance, queues))
     }
 }

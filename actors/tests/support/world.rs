@@ -13,10 +13,10 @@ use retraced_jobs::context::Context;
 use retraced_jobs::execution::{Rules, Runner};
 use retraced_jobs::failure::{Code, Failure};
 use retraced_jobs::handler::{Handlers, JobOptions, States, seal_job};
-use retraced_jobs::job::{Incarnation, JobId, JobState, QueueName, RunAt};
+use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName, RunAt};
 use retraced_jobs::retry::Retry;
 use retraced_jobs::store::memory::MemoryStore;
-use retraced_jobs::store::{BATCH_MAX, CallId, Desk, Lanes, QueueStats};
+use retraced_jobs::store::{Admin, BATCH_MAX, CallId, QueueStats, ReplaySlots};
 use retraced_jobs::trace::{EventKind, JobView, SupervisionEvent};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
@@ -102,7 +102,7 @@ impl WorldBuilder {
         let Self { queues, options, queue, rules, store, book, users, gate } = self;
         let clock = options.clock.clone();
         let store = store.unwrap_or_else(|| Faulty::new(MemoryStore::with_clock(clock)));
-        let incarnation = Incarnation::from(Uuid::new_v4());
+        let instance = InstanceId::from(Uuid::new_v4());
         let specs = queues.iter().map(|name| {
             let mut handlers = Handlers::default();
             let book = book.clone();
@@ -116,12 +116,12 @@ impl WorldBuilder {
             QueueSpec {
                 name: name.clone(),
                 options: queue.clone(),
-                runner: Arc::new(Runner::new(name.clone(), handlers, states, rules.clone(), incarnation)),
+                runner: Arc::new(Runner::new(name.clone(), handlers, states, rules.clone(), instance)),
             }
         });
         let tree = Tree::start(TreeSpec {
             store: Arc::new(store.clone()),
-            incarnation,
+            instance,
             queues: specs.collect(),
             options,
             tree: Handle::current(),
@@ -136,7 +136,7 @@ impl WorldBuilder {
             tree,
             queue: queues[0].clone(),
             events,
-            desk: Lanes::new(Incarnation::from(Uuid::new_v4()), 4),
+            admin: ReplaySlots::new(InstanceId::from(Uuid::new_v4()), 4),
             enqueued: Mutex::default(),
             closed: false,
         })
@@ -212,7 +212,7 @@ pub struct World {
     pub tree: Tree,
     pub queue: QueueName,
     events: Arc<Mutex<Vec<SupervisionEvent>>>,
-    desk: Lanes,
+    admin: ReplaySlots,
     enqueued: Mutex<BTreeSet<(QueueName, JobId)>>,
     closed: bool,
 }
@@ -301,7 +301,7 @@ impl World {
     }
 
     pub async fn desk_call(&self) -> CallId {
-        self.desk.take().await.next_call()
+        self.admin.take().await.next_call()
     }
 
     // --- events

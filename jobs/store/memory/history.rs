@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::codec;
-use crate::job::Incarnation;
+use crate::job::InstanceId;
 use crate::trace::{AttemptRecord, StoredAttempt, UnreadableAttempt, kept_after};
 
 /// Attempts by number.
@@ -22,9 +22,9 @@ struct Entry {
 #[derive(Debug)]
 pub(super) enum Record {
     Told(Bytes),
-    Crashed { incarnation: Incarnation, lease_expired_ms: u64 },
-    Lost { incarnation: Incarnation, lease_expired_ms: u64, watched: bool, in_a_row: u32 },
-    Unclaimed { incarnation: Incarnation },
+    Crashed { instance: InstanceId, lease_expired_ms: u64 },
+    Lost { instance: InstanceId, lease_expired_ms: u64, watched: bool, in_a_row: u32 },
+    Unclaimed { instance: InstanceId },
 }
 
 impl History {
@@ -62,13 +62,13 @@ impl Record {
             Record::Told(log) => codec::decode_attempt(log)
                 .map(AttemptRecord::Told)
                 .map_err(|error| UnreadableAttempt { reason: error.to_string() }),
-            &Record::Crashed { incarnation, lease_expired_ms } => {
-                Ok(AttemptRecord::Crashed { incarnation, lease_expired_ms })
+            &Record::Crashed { instance, lease_expired_ms } => {
+                Ok(AttemptRecord::Crashed { instance, lease_expired_ms })
             }
-            &Record::Lost { incarnation, lease_expired_ms, watched, in_a_row } => {
-                Ok(AttemptRecord::Lost { incarnation, lease_expired_ms, watched, in_a_row })
+            &Record::Lost { instance, lease_expired_ms, watched, in_a_row } => {
+                Ok(AttemptRecord::Lost { instance, lease_expired_ms, watched, in_a_row })
             }
-            &Record::Unclaimed { incarnation } => Ok(AttemptRecord::Unclaimed { incarnation }),
+            &Record::Unclaimed { instance } => Ok(AttemptRecord::Unclaimed { instance }),
         }
     }
 }

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 
 use super::{Contents, MemoryStore, bounded, ms, place};
 use crate::codec;
-use crate::job::{Incarnation, QueueName};
+use crate::job::{InstanceId, QueueName};
 use crate::store::{
     BATCH_MAX, Cursor, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreError, StoreFuture,
     WORKER_ROW_AGE_MAX, WorkerRow,
@@ -23,7 +23,7 @@ pub(super) struct Book {
     bytes: usize,
     /// How many events were dropped: the number of the oldest kept.
     events_dropped: u64,
-    workers: BTreeMap<Incarnation, WorkerRow>,
+    workers: BTreeMap<InstanceId, WorkerRow>,
 }
 
 struct Entry {
@@ -96,7 +96,7 @@ impl Ledger for MemoryStore {
         async {
             let mut contents = self.contents();
             let row = WorkerRow { seen_ms: self.now(), ..row.clone() };
-            contents.book.workers.insert(row.incarnation, row);
+            contents.book.workers.insert(row.instance, row);
             Ok(())
         }
         .boxed()
@@ -113,15 +113,15 @@ impl Ledger for MemoryStore {
         .boxed()
     }
 
-    fn forget<'a>(&'a self, incarnation: Incarnation, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
+    fn forget<'a>(&'a self, instance: InstanceId, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
         async move {
             bounded("forget", queues.len())?;
             let mut contents = self.contents();
             let Contents { queues: kept, book } = &mut *contents;
-            book.workers.remove(&incarnation);
+            book.workers.remove(&instance);
             for queue in queues {
                 if let Some(queue) = kept.get_mut(queue) {
-                    queue.calls.forget(incarnation);
+                    queue.calls.forget(instance);
                 }
             }
             Ok(())

@@ -4,19 +4,19 @@
 //! | file | duty |
 //! | --- | --- |
 //! | `queue` | one queue: its jobs, its containers, and the one function that moves a job between them |
-//! | `transitions` `leases` `desk` `ledger` | the traits, a file each |
+//! | `transitions` `leases` `admin` `ledger` | the traits, a file each |
 //! | `timeline` | jobs in order of an instant |
 //! | `history` | the attempts kept of a job |
-//! | `lanes` | the last call of each lane, and its reply |
+//! | `replay slots` | the last call of each replay slot, and its reply |
 //! | `hints` | wake-ups |
 
-mod desk;
+mod admin;
 mod hints;
 mod history;
-mod lanes;
 mod leases;
 mod ledger;
 mod queue;
+mod replay;
 mod timeline;
 mod transitions;
 
@@ -39,20 +39,20 @@ use crate::job::QueueName;
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// use retraced_jobs::job::{Incarnation, JobId, JobState, NewJob, QueueName, RunAt};
+/// use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
 /// use retraced_jobs::store::memory::MemoryStore;
-/// use retraced_jobs::store::{Enqueued, Lanes, Transitions};
+/// use retraced_jobs::store::{Enqueued, ReplaySlots, Transitions};
 ///
 /// let store = MemoryStore::new();
-/// let lanes = Lanes::new(Incarnation::from(uuid::Uuid::from_u128(1)), 1);
+/// let replay slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
 /// let queue = QueueName::new("email").unwrap();
 /// let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 ///
-/// let call = lanes.take().await.next_call();
+/// let call = replay slots.take().await.next_call();
 /// let created = store.enqueue(call, &queue, &[job.clone()]).await.unwrap();
 /// assert_eq!(created, [Enqueued::Created { state: JobState::Pending }]);
 ///
-/// let call = lanes.take().await.next_call();
+/// let call = replay slots.take().await.next_call();
 /// let again = store.enqueue(call, &queue, &[job]).await.unwrap();
 /// assert_eq!(again, [Enqueued::Exists { state: JobState::Pending }]);
 /// # });

@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 use super::hints::News;
 use super::history::{History, Record};
-use super::lanes::{LastCalls, Seen};
 use super::ms;
+use super::replay::{LastCalls, Seen};
 use super::timeline::Timeline;
-use crate::job::{Counters, Incarnation, JobId, JobState, NewJob, RunAt, Token, Transition};
+use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, RunAt, Token, Transition};
 use crate::store::{BATCH_MAX, CallId, StoreError};
 
 #[derive(Default)]
@@ -74,7 +74,7 @@ pub(super) enum Place {
 #[derive(Debug, Clone)]
 pub(super) struct Grant {
     pub(super) token: Token,
-    pub(super) owner: Incarnation,
+    pub(super) owner: InstanceId,
     pub(super) expires_ms: u64,
     pub(super) cancel_asked: bool,
     /// Its handler is about to begin, or has begun.
@@ -217,7 +217,7 @@ impl Queue {
             Seen::Later => Err(StoreError::Superseded { operation }),
             Seen::Other => Err(StoreError::Refused {
                 operation,
-                reason: "its call id was used by another verb; number every call of a lane anew".into(),
+                reason: "its call id was used by another verb; number every call of a replay_slot anew".into(),
             }),
         }
     }

@@ -8,7 +8,7 @@ use super::history::Record;
 use super::queue::{Charge, Front, Grant, Onward, Queue};
 use super::timeline::Point;
 use super::{MemoryStore, bounded, ms, place};
-use crate::job::{Incarnation, JobId, JobState, NewJob, Nonce, QueueName, Token};
+use crate::job::{InstanceId, JobId, JobState, NewJob, Nonce, QueueName, Token};
 use crate::store::{
     BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Quiet, Reclaim,
     Reclaimed, ReclaimedJob, Reconciled, Settled, Settlement, StoreFuture, Transitions, Verdict,
@@ -31,7 +31,7 @@ impl Transitions for MemoryStore {
             self.write(queue, |queue, now| {
                 let mut quiet = None;
                 let claims = queue.once("claim", call, now, |queue| {
-                    let claims = queue.claim(request, call.incarnation, now);
+                    let claims = queue.claim(request, call.instance, now);
                     quiet = queue.quiet(&claims, request.limit, now);
                     claims
                 })?;
@@ -54,7 +54,7 @@ impl Transitions for MemoryStore {
         .boxed()
     }
 
-    fn turn<'a>(
+    fn settle_and_claim<'a>(
         &'a self,
         call: CallId,
         queue: &'a QueueName,
@@ -62,12 +62,12 @@ impl Transitions for MemoryStore {
         request: &'a ClaimRequest,
     ) -> StoreFuture<'a, (Vec<Settled>, Claims)> {
         async move {
-            bounded("turn", settlements.len())?;
-            bounded("turn", request.limit)?;
+            bounded("settle_and_claim", settlements.len())?;
+            bounded("settle_and_claim", request.limit)?;
             self.write(queue, |queue, now| {
-                let (settled, claims) = queue.once("turn", call, now, |queue| {
+                let (settled, claims) = queue.once("settle_and_claim", call, now, |queue| {
                     let settled = queue.settle(settlements, now);
-                    (settled, queue.claim(request, call.incarnation, now))
+                    (settled, queue.claim(request, call.instance, now))
                 })?;
                 Ok((settled, queue.still_held(claims)))
             })
@@ -95,7 +95,7 @@ impl Transitions for MemoryStore {
         &'a self,
         call: CallId,
         queue: &'a QueueName,
-        owner: Incarnation,
+        owner: InstanceId,
         lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
@@ -117,7 +117,7 @@ impl Queue {
         }
     }
 
-    fn claim(&mut self, request: &ClaimRequest, owner: Incarnation, now: u64) -> Claims {
+    fn claim(&mut self, request: &ClaimRequest, owner: InstanceId, now: u64) -> Claims {
         let expires_ms = now.saturating_add(ms(request.lease));
         let mut claims = Claims { now_ms: now, expires_ms, paused: self.paused, ..Claims::default() };
         let mut bytes = 0;
@@ -213,15 +213,15 @@ impl Queue {
     fn reclaim_one(&mut self, id: &JobId, request: &Reclaim, front: &mut Front, now: u64) -> Option<ReclaimedJob> {
         let job = self.job(id)?;
         let &Grant { owner, expires_ms, begun, .. } = job.grant()?;
-        let (incarnation, lease_expired_ms) = (owner, expires_ms);
+        let (instance, lease_expired_ms) = (owner, expires_ms);
         let counters = job.counters;
         let crashes = counters.crashes.saturating_add(u32::from(begun));
         let (charge, record, too_many) = if begun {
-            let record = Record::Crashed { incarnation, lease_expired_ms };
+            let record = Record::Crashed { instance, lease_expired_ms };
             (Charge::Crash, record, crashes >= request.crashes_max.max(1))
         } else {
             let in_a_row = job.history.losses_until(counters.attempts.saturating_sub(1)).saturating_add(1);
-            let record = Record::Lost { incarnation, lease_expired_ms, watched: counters.came_back(), in_a_row };
+            let record = Record::Lost { instance, lease_expired_ms, watched: counters.came_back(), in_a_row };
             (Charge::Release, record, in_a_row >= request.losses_max.max(1))
         };
         let onward = if too_many { Onward::Poison } else { Onward::Front(front.next()) };
@@ -230,7 +230,7 @@ impl Queue {
         Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, charged: begun, poisoned })
     }
 
-    fn reconcile(&mut self, owner: Incarnation, lost: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
+    fn reconcile(&mut self, owner: InstanceId, lost: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
         let slice: Vec<Point> = self.leases.after(from).take(BATCH_MAX).cloned().collect();
         let unheard = |grant: &Grant| grant.owner == owner && lost.contains(&grant.token.nonce);
         let ids = slice.iter().map(|point| &point.id).filter(|id| self.grant(id).is_some_and(unheard));
@@ -238,7 +238,7 @@ impl Queue {
         released.sort_by(|a, b| a.as_wire().cmp(b.as_wire()));
         let mut front = self.front();
         for id in &released {
-            let record = Record::Unclaimed { incarnation: owner };
+            let record = Record::Unclaimed { instance: owner };
             self.end_attempt(id, Charge::Release, Onward::Front(front.next()), Some(record), now);
         }
         let next = slice.last().filter(|_| slice.len() == BATCH_MAX).map(|point| Cursor(point.to_text()));

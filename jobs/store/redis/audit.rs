@@ -1,9 +1,9 @@
 //! Looking through a whole queue for what nobody of us could have left there, slice by slice, and mending it.
 //!
 //! Everything goes on meanwhile. Each slice is one atomic step that compares what must agree at any instant, so it finds nothing in a sound queue. One thing no
-//! step can compare: a list does not tell whether it has an entry. So the tickets in `pending` are read first, from its back, because what is pushed there moves
-//! entries into the pages that are still to come; then the jobs are scanned for those that are in no sorted set and whose ticket was not read. What was drawn
-//! later than the first page is younger than the question, and left out; what is put back must still have the ticket it was judged by.
+//! step can compare: a list does not tell whether it has an entry. So the entry versions in `pending` are read first, from its back, because what is pushed there moves
+//! entries into the pages that are still to come; then the jobs are scanned for those that are in no sorted set and whose entry version was not read. What was drawn
+//! later than the first page is younger than the question, and left out; what is put back must still have the entry version it was judged by.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,7 +62,7 @@ impl<'a> Audit<'a> {
         self.limbo().await?;
         // What must add up does not before everything else is mended.
         if self.mend || self.found.is_empty() {
-            let (counted, are) = scripts::audit_stale(&self.store.0.desk, self.keys, self.mend).await?;
+            let (counted, are) = scripts::audit_stale(&self.store.0.admin, self.keys, self.mend).await?;
             self.note(FindingKind::StaleCount, counted.abs_diff(are), &[]);
         }
         Ok(self.found.into_values().collect())
@@ -73,7 +73,7 @@ impl<'a> Audit<'a> {
         let mut cursor = 0;
         loop {
             let begun = Instant::now();
-            let slice = scripts::audit_places(&self.store.0.desk, self.keys, key, cursor, count, self.mend).await?;
+            let slice = scripts::audit_places(&self.store.0.admin, self.keys, key, cursor, count, self.mend).await?;
             for (kind, ids) in [
                 (FindingKind::EntryWithoutJob, &slice.orphans),
                 (FindingKind::GrantWithoutLease, &slice.reattached),
@@ -91,45 +91,46 @@ impl<'a> Audit<'a> {
     }
 
     async fn limbo(&mut self) -> Result<(), StoreError> {
-        let entries = scripts::audit(&self.store.0.desk, self.keys).await?.pending_entries;
+        let entries = scripts::audit(&self.store.0.admin, self.keys).await?.pending_entries;
         let parts = entries / TICKETS_MAX + 1;
         for part in 0..parts {
-            let (drawn, tickets) = self.tickets(part, parts).await?;
-            self.compare(drawn, &tickets, part, parts).await?;
+            let (drawn, entry_versions) = self.entry_versions(part, parts).await?;
+            self.compare(drawn, &entry_versions, part, parts).await?;
         }
         Ok(())
     }
 
-    /// The tickets of one part in `pending`, in order, and what had been drawn before.
-    async fn tickets(&mut self, part: u64, parts: u64) -> Result<(Drawn, Vec<u64>), StoreError> {
-        let (mut tickets, mut first, mut behind, mut pace) = (Vec::new(), None, 0, Pace(1));
+    /// The entry versions of one part in `pending`, in order, and what had been drawn before.
+    async fn entry_versions(&mut self, part: u64, parts: u64) -> Result<(Drawn, Vec<u64>), StoreError> {
+        let (mut entry_versions, mut first, mut behind, mut pace) = (Vec::new(), None, 0, Pace(1));
         loop {
             let begun = Instant::now();
-            let page = scripts::audit_pending(&self.store.0.desk, self.keys, behind, pace.0, self.mend).await?;
+            let page = scripts::audit_pending(&self.store.0.admin, self.keys, behind, pace.0, self.mend).await?;
             let drawn = *first.get_or_insert(page.drawn);
             self.note(FindingKind::TwoPlaces, page.twice.len() as u64, &page.twice);
-            tickets.extend(page.tickets.into_iter().filter(|ticket| ticket % parts == part));
+            entry_versions
+                .extend(page.entry_versions.into_iter().filter(|entry_version| entry_version % parts == part));
             behind += page.looked_at;
             if page.looked_at < pace.0 {
-                tickets.sort_unstable();
-                return Ok((drawn, tickets));
+                entry_versions.sort_unstable();
+                return Ok((drawn, entry_versions));
             }
             pace.learn(page.looked_at, page.bytes);
             pause(begun).await;
         }
     }
 
-    async fn compare(&mut self, drawn: Drawn, tickets: &[u64], part: u64, parts: u64) -> Result<(), StoreError> {
+    async fn compare(&mut self, drawn: Drawn, entry_versions: &[u64], part: u64, parts: u64) -> Result<(), StoreError> {
         let (mut cursor, mut pace) = (0, Pace(1));
         loop {
             let begun = Instant::now();
-            let slice = scripts::audit_jobs(&self.store.0.desk, self.keys, cursor, pace.0, drawn).await?;
+            let slice = scripts::audit_jobs(&self.store.0.admin, self.keys, cursor, pace.0, drawn).await?;
             let lost: Vec<_> = slice
                 .waiting
                 .into_iter()
-                .filter(|(_, ticket)| {
-                    let ticket = ticket.unwrap_or(0);
-                    ticket % parts == part && tickets.binary_search(&ticket).is_err()
+                .filter(|(_, entry_version)| {
+                    let entry_version = entry_version.unwrap_or(0);
+                    entry_version % parts == part && entry_versions.binary_search(&entry_version).is_err()
                 })
                 .collect();
             self.put_back(&lost).await?;
@@ -145,7 +146,10 @@ impl<'a> Audit<'a> {
     async fn put_back(&mut self, lost: &[(Vec<u8>, Option<u64>)]) -> Result<(), StoreError> {
         if !self.mend {
             let named = |readable: bool| -> Vec<Vec<u8>> {
-                lost.iter().filter(|(_, ticket)| ticket.is_some() == readable).map(|(id, _)| id.clone()).collect()
+                lost.iter()
+                    .filter(|(_, entry_version)| entry_version.is_some() == readable)
+                    .map(|(id, _)| id.clone())
+                    .collect()
             };
             let (limbo, damaged) = (named(true), named(false));
             self.note(FindingKind::Limbo, limbo.len() as u64, &limbo);
@@ -153,7 +157,7 @@ impl<'a> Audit<'a> {
             return Ok(());
         }
         for lost in lost.chunks(SLICE_MAX) {
-            let (back, damaged) = scripts::audit_limbo(&self.store.0.desk, self.keys, lost).await?;
+            let (back, damaged) = scripts::audit_limbo(&self.store.0.admin, self.keys, lost).await?;
             self.note(FindingKind::Limbo, back.len() as u64, &back);
             self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
         }

@@ -4,7 +4,7 @@ use crate::job::QueueName;
 
 /// Set of all queue names ever announced.
 pub const QUEUES: &str = "retraced:queues";
-/// Hash of worker rows: incarnation → seen at, row.
+/// Hash of worker rows: instance → seen at, row.
 pub(super) const WORKERS: &str = "retraced:workers";
 /// Stream of supervision events.
 pub(super) const LEDGER: &str = "retraced:ledger";
@@ -23,7 +23,7 @@ const NAMES: [(&str, &str); 13] = [
     ("poisoned", "zset"),
     ("cancelled", "zset"),
     ("stats", "hash"),
-    ("lanes", "hash"),
+    ("replay_slots", "hash"),
 ];
 
 /// The keys of one queue. They share the hash tag `{queue}`, so that a queue lives on one node of a cluster.

@@ -2,7 +2,7 @@
 
 use super::reply::{Reply, big_endian};
 use super::{RedisStore, check_batch, keys, scripts};
-use crate::job::{Incarnation, QueueName};
+use crate::job::{InstanceId, QueueName};
 use crate::store::{
     BATCH_MAX, Cursor, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreError, StoreFuture,
     WORKER_ROW_AGE_MAX, WorkerRow,
@@ -29,7 +29,7 @@ impl Ledger for RedisStore {
             for queue in queues {
                 command.arg(queue.as_str());
             }
-            self.0.desk.send("announce", &command).await.map(drop)
+            self.0.admin.send("announce", &command).await.map(drop)
         })
     }
 
@@ -37,7 +37,7 @@ impl Ledger for RedisStore {
         Box::pin(async move {
             check_batch("record", events.len())?;
             let events: Vec<Vec<u8>> = events.iter().map(|event| encode("record", event)).collect::<Result<_, _>>()?;
-            scripts::record(&self.0.desk, LEDGER_EVENTS_MAX, LEDGER_BYTES_MAX, &events).await
+            scripts::record(&self.0.admin, LEDGER_EVENTS_MAX, LEDGER_BYTES_MAX, &events).await
         })
     }
 
@@ -56,7 +56,7 @@ impl Ledger for RedisStore {
             };
             let mut command = redis::cmd("XREVRANGE");
             command.arg(keys::LEDGER).arg(newest).arg("-").arg("COUNT").arg(limit + 1);
-            let mut entries = Reply::new(OPERATION, self.0.desk.send(OPERATION, &command).await?)?;
+            let mut entries = Reply::new(OPERATION, self.0.admin.send(OPERATION, &command).await?)?;
             let mut page = LedgerPage::default();
             let mut last = String::new();
             for _ in 0..limit.min(entries.len()) {
@@ -75,15 +75,15 @@ impl Ledger for RedisStore {
     fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let encoded = encode("heartbeat", row)?;
-            scripts::heartbeat(&self.0.desk, row.incarnation, &encoded, WORKER_ROW_AGE_MAX).await
+            scripts::heartbeat(&self.0.admin, row.instance, &encoded, WORKER_ROW_AGE_MAX).await
         })
     }
 
     fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>> {
         const OPERATION: &str = "workers";
         Box::pin(async move {
-            let now_ms = scripts::probe(&self.0.desk).await?;
-            let found = self.0.desk.send(OPERATION, redis::cmd("HVALS").arg(keys::WORKERS)).await?;
+            let now_ms = scripts::probe(&self.0.admin).await?;
+            let found = self.0.admin.send(OPERATION, redis::cmd("HVALS").arg(keys::WORKERS)).await?;
             let mut found = Reply::new(OPERATION, found)?;
             let age_max_ms = u64::try_from(WORKER_ROW_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
             let mut rows = Vec::with_capacity(found.len());
@@ -99,19 +99,19 @@ impl Ledger for RedisStore {
                     rows.push(WorkerRow { seen_ms, ..row });
                 }
             }
-            rows.sort_by_key(|row| row.incarnation);
+            rows.sort_by_key(|row| row.instance);
             Ok(rows)
         })
     }
 
-    fn forget<'a>(&'a self, incarnation: Incarnation, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
+    fn forget<'a>(&'a self, instance: InstanceId, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             check_batch("forget", queues.len())?;
             let mut command = redis::cmd("HDEL");
-            command.arg(keys::WORKERS).arg(&incarnation.as_bytes()[..]);
-            self.0.desk.send("forget", &command).await?;
+            command.arg(keys::WORKERS).arg(&instance.as_bytes()[..]);
+            self.0.admin.send("forget", &command).await?;
             for queue in queues {
-                scripts::forget(&self.0.desk, &self.keys(queue), incarnation).await?;
+                scripts::forget(&self.0.admin, &self.keys(queue), instance).await?;
             }
             Ok(())
         })

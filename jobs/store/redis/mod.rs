@@ -2,9 +2,9 @@
 //!
 //! Works on Redis 6.2 or newer and on Valkey. The server must not evict keys: an evicted job is a lost job.
 
+mod admin;
 mod audit;
 mod connection;
-mod desk;
 mod facts;
 mod keys;
 mod ledger;
@@ -73,7 +73,7 @@ struct Inner {
     endpoint: Arc<Endpoint>,
     options: RedisOptions,
     transitions: Link,
-    desk: Link,
+    admin: Link,
     renewals: Link,
     /// Keys already spelled, one entry a queue this process has used.
     queues: Mutex<HashMap<QueueName, Arc<QueueKeys>>>,
@@ -94,8 +94,8 @@ impl RedisStore {
     /// too old, a replica, or may evict keys.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
-        // By the desk's connection: that of the transitions is for whoever works the queues, and lives on their runtime.
-        store.look(&store.0.desk).await?;
+        // By the admin's connection: that of the transitions is for whoever works the queues, and lives on their runtime.
+        store.look(&store.0.admin).await?;
         Ok(store)
     }
 
@@ -115,7 +115,7 @@ impl RedisStore {
         let endpoint = Arc::new(Endpoint::new(url, options)?);
         Ok(Self(Arc::new(Inner {
             transitions: Link::new(endpoint.clone()),
-            desk: Link::new(endpoint.clone()),
+            admin: Link::new(endpoint.clone()),
             renewals: Link::new(endpoint.clone()),
             queues: Mutex::default(),
             endpoint,

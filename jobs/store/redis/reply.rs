@@ -5,7 +5,7 @@ use std::vec::IntoIter;
 use bytes::Bytes;
 use redis::Value;
 
-use crate::job::{Counters, Incarnation, JobState};
+use crate::job::{Counters, InstanceId, JobState};
 use crate::store::StoreError;
 use crate::trace::{AttemptRecord, StoredAttempt, UnreadableAttempt};
 
@@ -30,7 +30,7 @@ impl Reply {
             "superseded" => Err(StoreError::Superseded { operation: self.operation }),
             "other" => Err(StoreError::Refused {
                 operation: self.operation,
-                reason: "its call id was used by another verb; number every call of a lane anew".into(),
+                reason: "its call id was used by another verb; number every call of a replay_slot anew".into(),
             }),
             _ => Ok(word),
         }
@@ -169,24 +169,23 @@ pub(super) fn attempt_of(attempt: u32, value: &[u8]) -> StoredAttempt {
     let settled_ms = big_endian(value.get(..6).unwrap_or_default());
     let unreadable = |reason: String| Err(UnreadableAttempt { reason });
     let record = match (value.get(6), value.get(7..).unwrap_or_default()) {
-        (Some(b'K'), rest) if rest.len() == OWNER + 6 => match Incarnation::from_slice(&rest[..OWNER]) {
-            Some(incarnation) => {
-                Ok(AttemptRecord::Crashed { incarnation, lease_expired_ms: big_endian(&rest[OWNER..]) })
-            }
+        (Some(b'K'), rest) if rest.len() == OWNER + 6 => match InstanceId::from_slice(&rest[..OWNER]) {
+            Some(instance) => Ok(AttemptRecord::Crashed { instance, lease_expired_ms: big_endian(&rest[OWNER..]) }),
             None => unreadable("the worker of a crashed attempt cannot be read".into()),
         },
-        (Some(kind @ (b'W' | b'N')), rest) if rest.len() == OWNER + 10 => match Incarnation::from_slice(&rest[..OWNER])
-        {
-            Some(incarnation) => Ok(AttemptRecord::Lost {
-                incarnation,
-                lease_expired_ms: big_endian(&rest[OWNER..OWNER + 6]),
-                watched: *kind == b'N',
-                in_a_row: big_endian(&rest[OWNER + 6..]) as u32,
-            }),
-            None => unreadable("the worker of a lost attempt cannot be read".into()),
-        },
-        (Some(b'U'), rest) => match Incarnation::from_slice(rest) {
-            Some(incarnation) => Ok(AttemptRecord::Unclaimed { incarnation }),
+        (Some(kind @ (b'W' | b'N')), rest) if rest.len() == OWNER + 10 => {
+            match InstanceId::from_slice(&rest[..OWNER]) {
+                Some(instance) => Ok(AttemptRecord::Lost {
+                    instance,
+                    lease_expired_ms: big_endian(&rest[OWNER..OWNER + 6]),
+                    watched: *kind == b'N',
+                    in_a_row: big_endian(&rest[OWNER + 6..]) as u32,
+                }),
+                None => unreadable("the worker of a lost attempt cannot be read".into()),
+            }
+        }
+        (Some(b'U'), rest) => match InstanceId::from_slice(rest) {
+            Some(instance) => Ok(AttemptRecord::Unclaimed { instance }),
             None => unreadable("the worker of an unclaimed attempt cannot be read".into()),
         },
         (Some(b'G'), _) => unreadable("the job's record in the store was damaged; it was set aside".into()),

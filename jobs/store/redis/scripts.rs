@@ -8,7 +8,7 @@ use redis::{Cmd, Script, Value};
 use super::connection::Link;
 use super::keys::{self, QueueKeys};
 use super::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body, state_of};
-use crate::job::{Counters, Incarnation, JobId, JobState, Lease, NewJob, Nonce, RunAt, Token};
+use crate::job::{Counters, InstanceId, JobId, JobState, Lease, NewJob, Nonce, RunAt, Token};
 use crate::store::{
     AuditReport, BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobPage, Moved, Promoted,
     QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError,
@@ -34,12 +34,12 @@ macro_rules! lua {
     };
 }
 
-lua!(ENQUEUE, "lib/queue.lua", "lib/lane.lua", "lib/delay.lua", "lib/state.lua", "enqueue.lua");
-lua!(CLAIM, "lib/queue.lua", "lib/lane.lua", "lib/live.lua", "lib/claim.lua", "claim.lua");
+lua!(ENQUEUE, "lib/queue.lua", "lib/replay.lua", "lib/delay.lua", "lib/state.lua", "enqueue.lua");
+lua!(CLAIM, "lib/queue.lua", "lib/replay.lua", "lib/live.lua", "lib/claim.lua", "claim.lua");
 lua!(
     SETTLE,
     "lib/queue.lua",
-    "lib/lane.lua",
+    "lib/replay.lua",
     "lib/delay.lua",
     "lib/push.lua",
     "lib/history.lua",
@@ -50,7 +50,7 @@ lua!(
 lua!(
     TURN,
     "lib/queue.lua",
-    "lib/lane.lua",
+    "lib/replay.lua",
     "lib/delay.lua",
     "lib/push.lua",
     "lib/history.lua",
@@ -58,18 +58,18 @@ lua!(
     "lib/settle.lua",
     "lib/live.lua",
     "lib/claim.lua",
-    "turn.lua"
+    "settle_and_claim.lua"
 );
-lua!(PROMOTE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "promote.lua");
-lua!(RECLAIM, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
-lua!(RECONCILE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/history.lua", "lib/bytes.lua", "reconcile.lua");
+lua!(PROMOTE, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "promote.lua");
+lua!(RECLAIM, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
+lua!(RECONCILE, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/history.lua", "lib/bytes.lua", "reconcile.lua");
 lua!(RENEW, "lib/queue.lua", "renew.lua");
-lua!(REDRIVE, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/places.lua", "lib/target.lua", "redrive.lua");
-lua!(CANCEL, "lib/queue.lua", "lib/lane.lua", "lib/places.lua", "lib/target.lua", "cancel.lua");
+lua!(REDRIVE, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/places.lua", "lib/target.lua", "redrive.lua");
+lua!(CANCEL, "lib/queue.lua", "lib/replay.lua", "lib/places.lua", "lib/target.lua", "cancel.lua");
 lua!(
     DISCARD,
     "lib/queue.lua",
-    "lib/lane.lua",
+    "lib/replay.lua",
     "lib/places.lua",
     "lib/target.lua",
     "lib/history.lua",
@@ -77,12 +77,12 @@ lua!(
     "discard.lua"
 );
 lua!(PAUSE, "lib/queue.lua", "pause.lua");
-lua!(TRIM, "lib/queue.lua", "lib/lane.lua", "lib/history.lua", "lib/forget.lua", "trim.lua");
+lua!(TRIM, "lib/queue.lua", "lib/replay.lua", "lib/history.lua", "lib/forget.lua", "trim.lua");
 lua!(AUDIT, "lib/queue.lua", "audit.lua");
 lua!(AUDIT_PLACES, "lib/queue.lua", "lib/places.lua", "audit_places.lua");
 lua!(AUDIT_PENDING, "lib/queue.lua", "lib/live.lua", "lib/places.lua", "audit_pending.lua");
 lua!(AUDIT_JOBS, "lib/queue.lua", "lib/places.lua", "audit_jobs.lua");
-lua!(AUDIT_LIMBO, "lib/queue.lua", "lib/lane.lua", "lib/push.lua", "lib/places.lua", "audit_limbo.lua");
+lua!(AUDIT_LIMBO, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/places.lua", "audit_limbo.lua");
 lua!(AUDIT_STALE, "lib/queue.lua", "audit_stale.lua");
 lua!(STATS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "stats.lua");
 lua!(JOBS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "lib/bytes.lua", "jobs.lua");
@@ -134,11 +134,11 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(SIX_BYTES_MAX).min(SIX_BYTES_MAX)
 }
 
-/// The first three arguments of every mutating script: the lane, the call's number with a letter for the verb, the wake-up channel.
-fn lane(command: &mut Cmd, call: CallId, verb: u8, keys: &QueueKeys) {
-    let lane = [&call.incarnation.as_bytes()[..], &call.lane.to_be_bytes()].concat();
+/// The first three arguments of every mutating script: the replay slot, the call's number with a letter for the verb, the wake-up channel.
+fn replay_slot(command: &mut Cmd, call: CallId, verb: u8, keys: &QueueKeys) {
+    let replay_slot = [&call.instance.as_bytes()[..], &call.replay_slot.to_be_bytes()].concat();
     let number = [&six(call.sequence)[..], &[verb]].concat();
-    command.arg(lane).arg(number).arg(keys.wake());
+    command.arg(replay_slot).arg(number).arg(keys.wake());
 }
 
 /// `enqueue.lua`
@@ -150,7 +150,7 @@ pub(super) async fn enqueue(
 ) -> Result<Vec<Enqueued>, StoreError> {
     const OPERATION: &str = "enqueue";
     let mut reply = on_queue(OPERATION, link, keys, &ENQUEUE, |command| {
-        lane(command, call, b'e', keys);
+        replay_slot(command, call, b'e', keys);
         for job in jobs {
             let when = match job.run_at {
                 RunAt::Now => Vec::new(),
@@ -228,7 +228,7 @@ pub(super) async fn claim(
 ) -> Result<Claims, StoreError> {
     const OPERATION: &str = "claim";
     let mut reply = on_queue(OPERATION, link, keys, &CLAIM, |command| {
-        lane(command, call, b'c', keys);
+        replay_slot(command, call, b'c', keys);
         claim_arguments(command, request);
     })
     .await?;
@@ -314,7 +314,7 @@ pub(super) async fn settle(
     const OPERATION: &str = "settle";
     let runs = runs(settlements);
     let mut reply = on_queue(OPERATION, link, keys, &SETTLE, |command| {
-        lane(command, call, b's', keys);
+        replay_slot(command, call, b's', keys);
         settle_arguments(command, settlements, &runs);
     })
     .await?;
@@ -323,18 +323,18 @@ pub(super) async fn settle(
     settled(OPERATION, &mut reply, settlements.len())
 }
 
-/// `turn.lua`
-pub(super) async fn turn(
+/// `settle_and_claim.lua`
+pub(super) async fn settle_and_claim(
     link: &Link,
     keys: &QueueKeys,
     call: CallId,
     settlements: &[Settlement],
     request: &ClaimRequest,
 ) -> Result<(Vec<Settled>, Claims), StoreError> {
-    const OPERATION: &str = "turn";
+    const OPERATION: &str = "settle_and_claim";
     let runs = runs(settlements);
     let mut reply = on_queue(OPERATION, link, keys, &TURN, |command| {
-        lane(command, call, b't', keys);
+        replay_slot(command, call, b't', keys);
         claim_arguments(command, request);
         settle_arguments(command, settlements, &runs);
     })
@@ -351,7 +351,7 @@ fn until(now_ms: u64, at_ms: u64) -> Duration {
 /// `promote.lua`
 pub(super) async fn promote(link: &Link, keys: &QueueKeys, call: CallId, limit: usize) -> Result<Promoted, StoreError> {
     let mut reply = on_queue("promote", link, keys, &PROMOTE, |command| {
-        lane(command, call, b'p', keys);
+        replay_slot(command, call, b'p', keys);
         command.arg(limit);
     })
     .await?;
@@ -370,7 +370,7 @@ pub(super) async fn reclaim(
 ) -> Result<Reclaimed, StoreError> {
     const OPERATION: &str = "reclaim";
     let mut reply = on_queue(OPERATION, link, keys, &RECLAIM, |command| {
-        lane(command, call, b'r', keys);
+        replay_slot(command, call, b'r', keys);
         command
             .arg(request.limit)
             .arg(millis(request.lease))
@@ -389,7 +389,7 @@ pub(super) async fn reclaim(
         let poisoned = state(OPERATION, end.first().copied().unwrap_or_default())? == JobState::Poisoned;
         let charged = end.get(1) == Some(&b'K');
         if let Some(id) = JobId::from_wire(&id) {
-            jobs.push(ReclaimedJob { id, owner: Incarnation::from_slice(&owner), crashes, charged, poisoned });
+            jobs.push(ReclaimedJob { id, owner: InstanceId::from_slice(&owner), crashes, charged, poisoned });
         }
     }
     Ok(Reclaimed { jobs, next_expiry, grace })
@@ -400,13 +400,13 @@ pub(super) async fn reconcile(
     link: &Link,
     keys: &QueueKeys,
     call: CallId,
-    owner: Incarnation,
+    owner: InstanceId,
     lost: &[Nonce],
     cursor: Option<Cursor>,
 ) -> Result<Reconciled, StoreError> {
     let cursor = scan_cursor("reconcile", cursor)?;
     let mut reply = on_queue("reconcile", link, keys, &RECONCILE, |command| {
-        lane(command, call, b'o', keys);
+        replay_slot(command, call, b'o', keys);
         command.arg(&owner.as_bytes()[..]).arg(cursor).arg(BATCH_MAX);
         for nonce in lost {
             command.arg(&nonce[..]);
@@ -512,7 +512,7 @@ pub(super) async fn act(
 ) -> Result<Vec<Moved>, StoreError> {
     let (operation, verb, file) = act.parts();
     let mut reply = on_queue(operation, link, keys, file, |command| {
-        lane(command, call, verb, keys);
+        replay_slot(command, call, verb, keys);
         for target in jobs {
             let seen =
                 target.seen.map(|seen| [letter_of(seen.state).as_bytes(), &seen.attempts.to_be_bytes()].concat());
@@ -556,7 +556,7 @@ pub(super) async fn trim(
     let completed = retention.completed.map_or((0, 0), |rule| (millis(rule.age_max), rule.count_max));
     let ended = [retention.dead, retention.poisoned, retention.cancelled];
     let mut reply = on_queue("trim", link, keys, &TRIM, |command| {
-        lane(command, call, b'm', keys);
+        replay_slot(command, call, b'm', keys);
         command.arg(policy.limit).arg(completed.0).arg(completed.1);
         for rule in &ended {
             command.arg(millis(rule.age_max)).arg(rule.count_max);
@@ -618,11 +618,11 @@ fn next_cursor(reply: &mut Reply) -> Result<u64, StoreError> {
     Ok(reply.text()?.parse().unwrap_or(0))
 }
 
-/// The counters that tickets are drawn from.
+/// The counters that entry versions are drawn from.
 #[derive(Clone, Copy)]
 pub(super) struct Drawn {
     sequence: u64,
-    ticket: u64,
+    entry_version: u64,
 }
 
 /// A page of pending, from its back.
@@ -630,7 +630,7 @@ pub(super) struct PendingPage {
     pub(super) drawn: Drawn,
     pub(super) looked_at: usize,
     pub(super) bytes: usize,
-    pub(super) tickets: Vec<u64>,
+    pub(super) entry_versions: Vec<u64>,
     pub(super) twice: Vec<Vec<u8>>,
 }
 
@@ -648,15 +648,15 @@ pub(super) async fn audit_pending(
     .await?;
     reply.status()?;
     Ok(PendingPage {
-        drawn: Drawn { sequence: reply.number()?, ticket: reply.number()? },
+        drawn: Drawn { sequence: reply.number()?, entry_version: reply.number()? },
         looked_at: reply.size()?,
         bytes: reply.size()?,
-        tickets: reply.bytes()?.chunks_exact(6).map(big_endian).collect(),
+        entry_versions: reply.bytes()?.chunks_exact(6).map(big_endian).collect(),
         twice: reply.list()?.all()?,
     })
 }
 
-/// A slice of the jobs: those that should be pending, with their tickets; none where the record cannot be read.
+/// A slice of the jobs: those that should be pending, with their entry versions; none where the record cannot be read.
 pub(super) struct JobsSlice {
     pub(super) next: u64,
     pub(super) looked_at: usize,
@@ -673,7 +673,7 @@ pub(super) async fn audit_jobs(
     drawn: Drawn,
 ) -> Result<JobsSlice, StoreError> {
     let mut reply = on_queue("audit", link, keys, &AUDIT_JOBS, |command| {
-        command.arg(cursor).arg(count).arg(drawn.sequence).arg(drawn.ticket);
+        command.arg(cursor).arg(count).arg(drawn.sequence).arg(drawn.entry_version);
     })
     .await?;
     reply.status()?;
@@ -681,8 +681,8 @@ pub(super) async fn audit_jobs(
     let mut found = reply.list()?;
     let mut waiting = Vec::with_capacity(found.len() / 2);
     while !found.is_empty() {
-        let (id, ticket) = (found.bytes()?, found.bytes()?);
-        waiting.push((id, (!ticket.is_empty()).then(|| big_endian(&ticket))));
+        let (id, entry_version) = (found.bytes()?, found.bytes()?);
+        waiting.push((id, (!entry_version.is_empty()).then(|| big_endian(&entry_version))));
     }
     Ok(JobsSlice { next, looked_at, bytes, waiting })
 }
@@ -695,8 +695,8 @@ pub(super) async fn audit_limbo(
 ) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), StoreError> {
     let mut reply = on_queue("audit", link, keys, &AUDIT_LIMBO, |command| {
         command.arg("").arg("").arg(keys.wake());
-        for (id, ticket) in lost {
-            command.arg(&id[..]).arg(ticket.map_or_else(Vec::new, |ticket| six(ticket).to_vec()));
+        for (id, entry_version) in lost {
+            command.arg(&id[..]).arg(entry_version.map_or_else(Vec::new, |entry_version| six(entry_version).to_vec()));
         }
     })
     .await?;
@@ -837,19 +837,19 @@ fn claimant(grant: &[u8], expires_ms: Option<u64>) -> Option<Claimant> {
         return None;
     }
     Some(Claimant {
-        incarnation: Incarnation::from_slice(&grant[12..28])?,
+        instance: InstanceId::from_slice(&grant[12..28])?,
         attempt: big_endian(&grant[..4]) as u32,
         expires_ms: expires_ms?,
         cancel_asked: grant[28] % 2 == 1,
     })
 }
 
-/// `forget.lua`, until all lanes were looked at.
-pub(super) async fn forget(link: &Link, keys: &QueueKeys, incarnation: Incarnation) -> Result<(), StoreError> {
+/// `forget.lua`, until all replay slots were looked at.
+pub(super) async fn forget(link: &Link, keys: &QueueKeys, instance: InstanceId) -> Result<(), StoreError> {
     let mut cursor = 0;
     loop {
         let mut reply = on_queue("forget", link, keys, &FORGET, |command| {
-            command.arg(&incarnation.as_bytes()[..]).arg(cursor).arg(BATCH_MAX);
+            command.arg(&instance.as_bytes()[..]).arg(cursor).arg(BATCH_MAX);
         })
         .await?;
         reply.status()?;
@@ -883,12 +883,12 @@ async fn on_key(
 /// `heartbeat.lua`
 pub(super) async fn heartbeat(
     link: &Link,
-    incarnation: Incarnation,
+    instance: InstanceId,
     row: &[u8],
     age_max: Duration,
 ) -> Result<(), StoreError> {
     let mut reply = on_key("heartbeat", link, keys::WORKERS, &HEARTBEAT, |command| {
-        command.arg(&incarnation.as_bytes()[..]).arg(row).arg(millis(age_max));
+        command.arg(&instance.as_bytes()[..]).arg(row).arg(millis(age_max));
     })
     .await?;
     reply.status().map(drop)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{RedisStore, check_batch, scripts};
-use crate::job::{Incarnation, Lease, NewJob, Nonce, QueueName};
+use crate::job::{InstanceId, Lease, NewJob, Nonce, QueueName};
 use crate::store::{
     CallId, ClaimRequest, Claims, Cursor, Enqueued, Leases, Promoted, Reclaim, Reclaimed, Reconciled, Renewed, Settled,
     Settlement, StoreFuture, Transitions,
@@ -13,7 +13,7 @@ impl Transitions for RedisStore {
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>> {
         Box::pin(async move {
             check_batch("enqueue", jobs.len())?;
-            scripts::enqueue(&self.0.desk, &self.keys(queue), call, jobs).await
+            scripts::enqueue(&self.0.admin, &self.keys(queue), call, jobs).await
         })
     }
 
@@ -36,7 +36,7 @@ impl Transitions for RedisStore {
         })
     }
 
-    fn turn<'a>(
+    fn settle_and_claim<'a>(
         &'a self,
         call: CallId,
         queue: &'a QueueName,
@@ -44,9 +44,9 @@ impl Transitions for RedisStore {
         request: &'a ClaimRequest,
     ) -> StoreFuture<'a, (Vec<Settled>, Claims)> {
         Box::pin(async move {
-            check_batch("turn", settlements.len())?;
-            check_batch("turn", request.limit)?;
-            scripts::turn(&self.0.transitions, &self.keys(queue), call, settlements, request).await
+            check_batch("settle_and_claim", settlements.len())?;
+            check_batch("settle_and_claim", request.limit)?;
+            scripts::settle_and_claim(&self.0.transitions, &self.keys(queue), call, settlements, request).await
         })
     }
 
@@ -68,7 +68,7 @@ impl Transitions for RedisStore {
         &'a self,
         call: CallId,
         queue: &'a QueueName,
-        owner: Incarnation,
+        owner: InstanceId,
         lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {

@@ -59,7 +59,7 @@ pub(crate) async fn a_claimed_job_carries_its_proof_and_its_past(_: &dyn World, 
     assert_eq!((view.state, view.counters), (JobState::Processing, job.counters));
     assert_eq!((view.enqueued_ms, view.at_ms), (Some(job.enqueued_ms), Some(claims.expires_ms)));
     let claimant = view.claimant.unwrap();
-    assert_eq!((claimant.incarnation, claimant.attempt), (worker.incarnation, 1));
+    assert_eq!((claimant.instance, claimant.attempt), (worker.instance, 1));
     assert_eq!((claimant.expires_ms, claimant.cancel_asked), (claims.expires_ms, false));
     assert_eq!((worker.stats().await.pending, worker.stats().await.processing), (0, 1));
 }
@@ -118,8 +118,11 @@ pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &d
     let claims = worker.claims(&worker.request(1, LONG)).await;
     assert!(claims.paused && claims.jobs.is_empty());
     let settlements = [worker.settlement(&running, Verdict::ReleaseNow)];
-    let (settled, claims) =
-        worker.store.turn(worker.call(), &worker.queue, &settlements, &worker.request(9, LONG)).await.unwrap();
+    let (settled, claims) = worker
+        .store
+        .settle_and_claim(worker.call(), &worker.queue, &settlements, &worker.request(9, LONG))
+        .await
+        .unwrap();
     assert_eq!(settled.len(), 1);
     assert!(claims.paused && claims.jobs.is_empty());
     assert_eq!(worker.listed(JobState::Pending).await, [id("running"), id("waiting")]);
@@ -135,8 +138,8 @@ pub(crate) async fn a_claim_of_none_gives_none_and_one_over_the_bound_is_refused
     let request = worker.request(BATCH_MAX + 1, LONG);
     let refused = worker.store.claim(worker.call(), &worker.queue, &request).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { operation: "claim", .. }), "{refused:?}");
-    let refused = worker.store.turn(worker.call(), &worker.queue, &[], &request).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Refused { operation: "turn", .. }), "{refused:?}");
+    let refused = worker.store.settle_and_claim(worker.call(), &worker.queue, &[], &request).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { operation: "settle_and_claim", .. }), "{refused:?}");
     assert_eq!(worker.stats().await.pending, 1);
 }
 
@@ -156,7 +159,8 @@ pub(crate) async fn a_turn_settles_before_it_claims(_: &dyn World, worker: Worke
     let first = worker.claim(1).await;
     let settlements = [worker.settlement(&first[0], Verdict::ReleaseNow)];
     let request = worker.request(1, LONG);
-    let (settled, claims) = worker.store.turn(worker.call(), &worker.queue, &settlements, &request).await.unwrap();
+    let (settled, claims) =
+        worker.store.settle_and_claim(worker.call(), &worker.queue, &settlements, &request).await.unwrap();
     assert_eq!(settled, [retraced_jobs::store::Settled::Done { state: JobState::Pending }]);
     assert_eq!(claims.jobs.len(), 1);
     assert_eq!((&claims.jobs[0].id, claims.jobs[0].token.attempt), (&id("a"), 2));
@@ -164,7 +168,8 @@ pub(crate) async fn a_turn_settles_before_it_claims(_: &dyn World, worker: Worke
 
     let settlements = [worker.settlement(&claims.jobs[0], Verdict::Complete { keep: false })];
     let request = worker.request(9, LONG);
-    let (settled, claims) = worker.store.turn(worker.call(), &worker.queue, &settlements, &request).await.unwrap();
+    let (settled, claims) =
+        worker.store.settle_and_claim(worker.call(), &worker.queue, &settlements, &request).await.unwrap();
     assert_eq!(settled, [retraced_jobs::store::Settled::Done { state: JobState::Completed }]);
     assert_eq!(claims.jobs.iter().map(|job| &job.id).collect::<Vec<_>>(), [&id("b")]);
 }

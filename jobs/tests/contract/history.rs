@@ -14,7 +14,7 @@ pub(crate) async fn the_first_three_and_the_last_seven_attempts_are_kept(_: &dyn
     for n in 1..=14_u32 {
         let job = worker.claim_one().await;
         assert_eq!(worker.view(&id("a")).await.history, told, "an attempt that runs hides none, before attempt {n}");
-        let record = encode_attempt(&log(worker.incarnation, Some(&format!("failure {n}"))));
+        let record = encode_attempt(&log(worker.instance, Some(&format!("failure {n}"))));
         let verdict = if n == 14 { Verdict::Bury } else { Verdict::Retry { delay: Duration::ZERO } };
         worker.settle_all(&[Settlement { id: id("a"), token: job.token, verdict, record }]).await;
 

@@ -10,7 +10,7 @@ pub(crate) async fn a_renewed_lease_lasts_from_the_renewal(world: &dyn World, wo
     worker.stamp().await;
     worker.enqueue(&ids(2)).await;
     let jobs = worker.claim_for(2, SHORT).await;
-    let held = [jobs[0].lease(worker.incarnation)];
+    let held = [jobs[0].lease(worker.instance)];
     let renewed = worker.store.renew(&worker.queue, LONG, &held).await.unwrap();
     assert_eq!(renewed.results, [KEPT]);
     let expires_ms = worker.view(&jobs[0].id).await.claimant.unwrap().expires_ms;
@@ -89,7 +89,7 @@ pub(crate) async fn renewals_come_in_batches_and_an_empty_one_tells_the_time(_: 
     worker.enqueue(&ids(BATCH_MAX)).await;
     let jobs = worker.claim(BATCH_MAX).await;
     assert_eq!(worker.renew(LONG, &jobs).await, vec![KEPT; BATCH_MAX]);
-    let too_many: Vec<_> = jobs.iter().chain(&jobs[..1]).map(|job| job.lease(worker.incarnation)).collect();
+    let too_many: Vec<_> = jobs.iter().chain(&jobs[..1]).map(|job| job.lease(worker.instance)).collect();
     let refused = worker.store.renew(&worker.queue, LONG, &too_many).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { operation: "renew", .. }), "{refused:?}");
     let first = worker.now_ms().await;

@@ -1,7 +1,7 @@
 //! What is kept about the workers themselves.
 
 use retraced_jobs::codec::to_payload;
-use retraced_jobs::job::{Incarnation, Kind, QueueName};
+use retraced_jobs::job::{InstanceId, Kind, QueueName};
 use retraced_jobs::store::{BATCH_MAX, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, StoreError, WorkerRow};
 use retraced_jobs::trace::{EventKind, Finding, FindingKind, SupervisionEvent};
 
@@ -20,18 +20,12 @@ fn event(worker: &Worker, n: u64) -> SupervisionEvent {
         },
         _ => EventKind::Crashed { reason: "it \"fell\" \n over".into(), failures: 2, budget: 20 },
     };
-    SupervisionEvent {
-        at_ms: n,
-        incarnation: worker.incarnation,
-        path: format!("email/executor-{n}"),
-        generation: 1,
-        kind,
-    }
+    SupervisionEvent { at_ms: n, instance: worker.instance, path: format!("email/executor-{n}"), generation: 1, kind }
 }
 
-fn row(incarnation: Incarnation) -> WorkerRow {
+fn row(instance: InstanceId) -> WorkerRow {
     WorkerRow {
-        incarnation,
+        instance,
         host: "a host".into(),
         pid: 42,
         version: "0.1.0".into(),
@@ -130,7 +124,7 @@ pub(crate) async fn the_ledger_keeps_no_more_bytes_than_its_bound(_: &dyn World,
 }
 
 pub(crate) async fn a_worker_is_seen_when_it_says_so_until_it_is_forgotten(world: &dyn World, worker: Worker) {
-    let (first, second) = (row(world.worker(1).incarnation), row(world.worker(2).incarnation));
+    let (first, second) = (row(world.worker(1).instance), row(world.worker(2).instance));
     let before = worker.now_ms().await;
     worker.store.heartbeat(&second).await.unwrap();
     worker.store.heartbeat(&first).await.unwrap();
@@ -138,12 +132,12 @@ pub(crate) async fn a_worker_is_seen_when_it_says_so_until_it_is_forgotten(world
     let after = worker.now_ms().await;
     assert!(seen.iter().all(|row| (before..=after).contains(&row.seen_ms)), "by the store's clock: {seen:?}");
     let strip = |rows: Vec<WorkerRow>| rows.into_iter().map(|row| WorkerRow { seen_ms: 2, ..row }).collect::<Vec<_>>();
-    assert_eq!(strip(seen), [first.clone(), second.clone()], "by incarnation");
+    assert_eq!(strip(seen), [first.clone(), second.clone()], "by instance");
 
     let busier = WorkerRow { running: 9, ..first.clone() };
     worker.store.heartbeat(&busier).await.unwrap();
     assert_eq!(strip(worker.store.workers().await.unwrap()), [busier.clone(), second.clone()]);
-    worker.store.forget(second.incarnation, &[]).await.unwrap();
+    worker.store.forget(second.instance, &[]).await.unwrap();
     assert_eq!(strip(worker.store.workers().await.unwrap()), [busier]);
 }
 

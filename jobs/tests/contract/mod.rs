@@ -4,17 +4,17 @@
 //! Time. A world moves its clock by [`World::advance`]: at once where the clock is an input, by waiting where it is a server's. So that neither a slow machine
 //! nor a fast one changes an outcome, what must be over is [`SHORT`] and waited for, and what must not be over yet is [`LONG`] and never is.
 
+pub(crate) mod admin;
 pub(crate) mod claim;
-pub(crate) mod desk;
 pub(crate) mod enqueue;
 pub(crate) mod hints;
 pub(crate) mod history;
-pub(crate) mod lanes;
 pub(crate) mod leases;
 pub(crate) mod ledger;
 pub(crate) mod race;
 pub(crate) mod reclaim;
 pub(crate) mod reconcile;
+pub(crate) mod replay;
 pub(crate) mod settle;
 pub(crate) mod table;
 pub(crate) mod trim;
@@ -61,12 +61,16 @@ where
     F: Future<Output = ()>,
 {
     guarantee(world.worker(1)).await;
-    let desk = world.worker(99);
-    let audit = desk.audit().await;
+    let admin = world.worker(99);
+    let audit = admin.audit().await;
     assert!(audit.adds_up(), "the queue does not add up: {audit:?}");
-    let before = desk.snapshot().await;
-    assert_eq!(desk.store.inspect(&desk.queue, true).await.unwrap(), [], "only a foreign hand leaves anything to find");
-    assert_eq!(desk.snapshot().await, before, "and what is sound is left as it is");
+    let before = admin.snapshot().await;
+    assert_eq!(
+        admin.store.inspect(&admin.queue, true).await.unwrap(),
+        [],
+        "only a foreign hand leaves anything to find"
+    );
+    assert_eq!(admin.snapshot().await, before, "and what is sound is left as it is");
 }
 
 /// Every guarantee, by area.
@@ -128,7 +132,7 @@ macro_rules! for_each_guarantee {
             reconcile: what_a_lost_claim_granted_goes_back_to_the_front_at_no_cost,
                 everything_is_seen_slice_by_slice,
                 a_lost_grant_that_was_to_be_cancelled_is_cancelled;
-            desk: a_queue_nobody_used_is_empty_everywhere,
+            admin: a_queue_nobody_used_is_empty_everywhere,
                 an_empty_batch_of_anything_is_fine,
                 a_batch_over_the_bound_is_refused_by_every_verb,
                 every_state_is_listed_in_its_order_page_by_page,
@@ -151,7 +155,7 @@ macro_rules! for_each_guarantee {
                 what_is_too_much_goes_oldest_first_and_a_slice_at_a_time,
                 completed_jobs_are_trimmed_to_none_where_they_are_not_kept,
                 a_trimmed_id_begins_anew;
-            lanes: enqueue_sent_again_enqueues_once,
+            replay: enqueue_sent_again_enqueues_once,
                 claim_sent_again_grants_once,
                 settle_sent_again_settles_once,
                 turn_sent_again_turns_once,
@@ -161,8 +165,8 @@ macro_rules! for_each_guarantee {
                 redrive_cancel_and_discard_sent_again_move_once,
                 trim_sent_again_trims_once,
                 a_claim_sent_again_gives_only_what_still_stands,
-                lanes_processes_and_queues_do_not_answer_for_each_other,
-                a_call_refused_for_its_size_is_not_the_last_of_its_lane,
+                replay_slots_processes_and_queues_do_not_answer_for_each_other,
+                a_call_refused_for_its_size_is_not_the_last_of_its_replay_slot,
                 a_number_used_for_another_verb_is_refused,
                 a_forgotten_process_begins_anew;
             ledger: events_are_told_latest_first_page_by_page,

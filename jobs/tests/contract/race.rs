@@ -82,7 +82,7 @@ pub(crate) async fn a_completed_job_never_comes_back(world: &dyn World, worker: 
     worker.enqueue(&names).await;
     let held = worker.claim_for(60, SHORT).await;
     world.pass_short().await;
-    let settler = worker.on_lane(1);
+    let settler = worker.on_replay_slot(1);
     let settled = tokio::spawn(async move {
         let mut completed = BTreeSet::new();
         for job in held {
@@ -145,7 +145,7 @@ pub(crate) async fn an_attempt_is_settled_once_whoever_says_how(world: &dyn Worl
         let settled = at_once(world, |worker| {
             let (job, verdicts) = (job.clone(), verdicts);
             async move {
-                let n = usize::from(worker.incarnation.as_bytes()[15]) % verdicts.len();
+                let n = usize::from(worker.instance.as_bytes()[15]) % verdicts.len();
                 worker.settle(&job, verdicts[n]).await
             }
         });
@@ -165,8 +165,8 @@ pub(crate) async fn a_cancel_that_races_the_end_of_an_attempt_is_never_forgotten
     {
         let name = id(&format!("job-{n}"));
         let job: ClaimedJob = worker.run(&name).await;
-        let (operator, settler) = (worker.on_lane(1), worker.on_lane(2));
-        // Their lanes are new in every round: numbers go on from the round before.
+        let (operator, settler) = (worker.on_replay_slot(1), worker.on_replay_slot(2));
+        // Their replay slots are new in every round: numbers go on from the round before.
         for _ in 0..n {
             operator.call();
             settler.call();

@@ -30,16 +30,16 @@ pub(crate) async fn a_lease_that_ran_out_is_taken_back_to_the_front_at_no_cost_u
     assert!(next_expiry > LONG / 2 && next_expiry <= LONG, "{next_expiry:?}");
     let taken: Vec<_> = reclaimed.jobs.iter().map(|job| (job.id.clone(), job.crashes, job.charged)).collect();
     assert_eq!(taken, [(names[0].clone(), 0, false), (names[1].clone(), 1, true)]);
-    assert!(reclaimed.jobs.iter().all(|job| job.owner == Some(worker.incarnation) && !job.poisoned));
+    assert!(reclaimed.jobs.iter().all(|job| job.owner == Some(worker.instance) && !job.poisoned));
     assert_eq!(worker.listed(JobState::Pending).await, [names[0].clone(), names[1].clone(), names[3].clone()]);
 
-    let incarnation = worker.incarnation;
+    let instance = worker.instance;
     let (lost, crashed) = (worker.view(&names[0]).await, worker.view(&names[1]).await);
     assert_eq!(lost.counters, Counters { attempts: 1, releases: 1, ..Counters::default() });
-    let unknown = AttemptRecord::Lost { incarnation, lease_expired_ms: expired_ms[0], watched: false, in_a_row: 1 };
+    let unknown = AttemptRecord::Lost { instance, lease_expired_ms: expired_ms[0], watched: false, in_a_row: 1 };
     assert_eq!((lost.history[0].attempt, &lost.history[0].record), (1, &Ok(unknown)));
     assert_eq!(crashed.counters, Counters { attempts: 1, crashes: 1, ..Counters::default() });
-    let known = AttemptRecord::Crashed { incarnation, lease_expired_ms: expired_ms[1] };
+    let known = AttemptRecord::Crashed { instance, lease_expired_ms: expired_ms[1] };
     assert_eq!((crashed.history[0].attempt, &crashed.history[0].record), (1, &Ok(known)));
 
     assert_eq!(other.reclaim(3).await.jobs, [], "the second to look finds nothing");

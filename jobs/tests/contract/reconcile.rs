@@ -14,7 +14,7 @@ async fn reconcile(worker: &Worker, lost: &[Nonce]) -> BTreeSet<JobId> {
     let mut cursor = None;
     for _ in 0..100 {
         let call = worker.call();
-        let slice = worker.store.reconcile(call, &worker.queue, worker.incarnation, lost, cursor).await.unwrap();
+        let slice = worker.store.reconcile(call, &worker.queue, worker.instance, lost, cursor).await.unwrap();
         for id in slice.released {
             assert!(released.insert(id.clone()), "{id} was released twice");
         }
@@ -44,7 +44,7 @@ pub(crate) async fn what_a_lost_claim_granted_goes_back_to_the_front_at_no_cost(
     assert_eq!(pending[2..], ids(6)[5..]);
     let view = worker.view(&lost[0].id).await;
     assert_eq!(view.counters, Counters { attempts: 1, releases: 1, ..Counters::default() });
-    let unclaimed = AttemptRecord::Unclaimed { incarnation: worker.incarnation };
+    let unclaimed = AttemptRecord::Unclaimed { instance: worker.instance };
     assert_eq!((view.history.len(), &view.history[0].record), (1, &Ok(unclaimed)));
     assert_eq!(worker.stats().await.releases_total, 2);
 

@@ -94,7 +94,7 @@ pub(crate) async fn what_a_worker_told_is_kept_as_it_was(_: &dyn World, worker: 
     worker.settle(&job, Verdict::Complete { keep: true }).await;
     let view = worker.view(&id("a")).await;
     let told: Vec<_> = view.history.iter().map(|stored| stored.record.clone()).collect();
-    let expected = [log(worker.incarnation, Some("it failed")), log(worker.incarnation, None)];
+    let expected = [log(worker.instance, Some("it failed")), log(worker.instance, None)];
     assert_eq!(told, expected.map(|log| Ok(AttemptRecord::Told(log))));
     assert_eq!(view.last_error().unwrap().message, "it failed");
     assert_eq!(view.counters.failures, 1, "a completion takes nothing back");

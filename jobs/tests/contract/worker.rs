@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use retraced_jobs::codec::encode_attempt;
 use retraced_jobs::failure::Code;
-use retraced_jobs::job::{Incarnation, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt};
+use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt};
 use retraced_jobs::store::{
     AuditReport, BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Moved, Promoted, QueueStats,
     Reclaim, Reclaimed, Renewal, Settled, Settlement, Store, Target, TrimPolicy, Trimmed, Verdict,
@@ -20,8 +20,8 @@ use super::{LONG, World};
 pub(crate) struct Worker {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) queue: QueueName,
-    pub(crate) incarnation: Incarnation,
-    lane: u16,
+    pub(crate) instance: InstanceId,
+    replay_slot: u16,
     sequence: AtomicU64,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn new_job(id: &JobId, run_at: RunAt) -> NewJob {
 }
 
 /// What a worker tells of an attempt: completed, or failed with this message.
-pub(crate) fn log(incarnation: Incarnation, failed: Option<&str>) -> AttemptLog {
+pub(crate) fn log(instance: InstanceId, failed: Option<&str>) -> AttemptLog {
     let failure = |message: &str| Ended::Failed {
         code: Code::NetworkError,
         message: message.into(),
@@ -63,7 +63,7 @@ pub(crate) fn log(incarnation: Incarnation, failed: Option<&str>) -> AttemptLog 
         decision: None,
     };
     AttemptLog {
-        incarnation,
+        instance,
         executor: ExecutorId { slot: 3, generation: 1 },
         started_ms: 1_000,
         ran_ms: 7,
@@ -77,25 +77,25 @@ pub(crate) fn log(incarnation: Incarnation, failed: Option<&str>) -> AttemptLog 
 impl Worker {
     pub(crate) fn new(store: Arc<dyn Store>, number: u128) -> Self {
         let queue = QueueName::new("contract").unwrap();
-        let incarnation = Incarnation::from(Uuid::from_u128(number));
-        Self { store, queue, incarnation, lane: 0, sequence: AtomicU64::new(0) }
+        let instance = InstanceId::from(Uuid::from_u128(number));
+        Self { store, queue, instance, replay_slot: 0, sequence: AtomicU64::new(0) }
     }
 
     /// The same process in another queue.
     pub(crate) fn in_queue(&self, queue: &str) -> Self {
         let queue = QueueName::new(queue).unwrap();
-        Self { store: self.store.clone(), queue, incarnation: self.incarnation, lane: 0, sequence: AtomicU64::new(0) }
+        Self { store: self.store.clone(), queue, instance: self.instance, replay_slot: 0, sequence: AtomicU64::new(0) }
     }
 
-    /// The same process on another lane.
-    pub(crate) fn on_lane(&self, lane: u16) -> Self {
-        Self { lane, ..self.in_queue(self.queue.as_str()) }
+    /// The same process on another replay slot.
+    pub(crate) fn on_replay_slot(&self, replay_slot: u16) -> Self {
+        Self { replay_slot, ..self.in_queue(self.queue.as_str()) }
     }
 
     /// The id of the next call.
     pub(crate) fn call(&self) -> CallId {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
-        CallId { incarnation: self.incarnation, lane: self.lane, sequence }
+        CallId { instance: self.instance, replay_slot: self.replay_slot, sequence }
     }
 
     /// Randomness for a claim: different for every call of every worker.
@@ -152,7 +152,7 @@ impl Worker {
     /// A settlement with a record that fits.
     pub(crate) fn settlement(&self, job: &ClaimedJob, verdict: Verdict) -> Settlement {
         let failed = (!matches!(verdict, Verdict::Complete { .. })).then_some("it failed");
-        let record = encode_attempt(&log(self.incarnation, failed));
+        let record = encode_attempt(&log(self.instance, failed));
         Settlement { id: job.id.clone(), token: job.token, verdict, record }
     }
 
@@ -184,13 +184,13 @@ impl Worker {
     }
 
     pub(crate) async fn renew(&self, lease: Duration, jobs: &[ClaimedJob]) -> Vec<Renewal> {
-        let held: Vec<Lease> = jobs.iter().map(|job| job.lease(self.incarnation)).collect();
+        let held: Vec<Lease> = jobs.iter().map(|job| job.lease(self.instance)).collect();
         self.store.renew(&self.queue, lease, &held).await.unwrap().results
     }
 
     /// Says that the handlers of these jobs are about to begin.
     pub(crate) async fn begin(&self, lease: Duration, jobs: &[ClaimedJob]) -> Vec<Renewal> {
-        let held: Vec<Lease> = jobs.iter().map(|job| job.lease(self.incarnation)).collect();
+        let held: Vec<Lease> = jobs.iter().map(|job| job.lease(self.instance)).collect();
         self.store.begin(&self.queue, lease, &held).await.unwrap().results
     }
 

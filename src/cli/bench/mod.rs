@@ -35,7 +35,7 @@ use self::selection::Selection;
 use self::server::Server;
 use self::side::Peer;
 use self::step::Step;
-use super::Desk;
+use super::Admin;
 use super::error::CliError;
 use super::output::{Output, Progress, note};
 
@@ -128,11 +128,11 @@ async fn asked_to_end() -> Result<(), CliError> {
 }
 
 impl Bench {
-    pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
+    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         if let Some(step) = &self.step {
-            return step.run(&desk.redis, &desk.out).await;
+            return step.run(&admin.redis, &admin.out).await;
         }
-        if self.markdown && desk.out.is_json() {
+        if self.markdown && admin.out.is_json() {
             return Err(CliError::Usage("--markdown and --json cannot be given together".into()));
         }
         let drains: Vec<usize> = self.concurrency.iter().filter_map(|n| usize::try_from(*n).ok()).collect();
@@ -141,8 +141,8 @@ impl Bench {
         let chosen: Vec<Measurement> = all.into_iter().filter(|m| selection.has_any_of(*m)).collect();
 
         // Tells what is wrong with the server in the words of every command.
-        desk.store().await?;
-        let mut server = Server::open(&desk.redis).await?;
+        admin.store().await?;
+        let mut server = Server::open(&admin.redis).await?;
         let keys = server.keys().await?;
         if keys > 0 && !self.allow_nonempty {
             return Err(CliError::Failed(format!(
@@ -157,24 +157,24 @@ impl Bench {
             .map_err(|error| CliError::Failed(error.to_string()))?;
         let mut report = Report::default();
         let measured = tokio::select! {
-            measured = self.measure(desk, &mut server, &queue, &chosen, &selection, &mut report) => measured,
+            measured = self.measure(admin, &mut server, &queue, &chosen, &selection, &mut report) => measured,
             asked = asked_to_end() => asked.and(Err(CliError::Failed("stopped before all was measured".into()))),
         };
         // Whatever happened, the database is left as it was.
         let left = async {
-            let mut server = Server::open(&desk.redis).await?;
+            let mut server = Server::open(&admin.redis).await?;
             server.empty(&queue).await?;
             server.leave(&queue, keys == 0).await
         };
         let left = left.await;
         measured.and(left)?;
-        self.print(&desk.out, &mut server, &report).await
+        self.print(&admin.out, &mut server, &report).await
     }
 
     /// Runs all rounds: each measurement by both sides, in turns.
     async fn measure(
         &self,
-        desk: &Desk,
+        admin: &Admin,
         server: &mut Server,
         queue: &QueueName,
         chosen: &[Measurement],
@@ -182,13 +182,13 @@ impl Bench {
         report: &mut Report,
     ) -> Result<(), CliError> {
         let round_trip = Duration::from_millis(self.round_trip_ms);
-        let relay = if round_trip.is_zero() { None } else { Some(Relay::open(&desk.redis, round_trip)?) };
-        let redis = relay.as_ref().map_or(desk.redis.as_str(), Relay::url);
+        let relay = if round_trip.is_zero() { None } else { Some(Relay::open(&admin.redis, round_trip)?) };
+        let redis = relay.as_ref().map_or(admin.redis.as_str(), Relay::url);
         let peers = |measurement: Measurement| -> &[Peer] {
             if self.floor && measurement.has_a_floor() { &[Peer::Floor, Peer::Retraced] } else { &[Peer::Retraced] }
         };
         let steps = chosen.iter().map(|measurement| peers(*measurement).len() as u64).sum::<u64>() * self.rounds;
-        let progress = Progress::new(&desk.out, "measuring", Some(steps));
+        let progress = Progress::new(&admin.out, "measuring", Some(steps));
         for round in 0..self.rounds {
             for (at, measurement) in chosen.iter().copied().enumerate() {
                 let peers = peers(measurement);
@@ -203,8 +203,8 @@ impl Bench {
                     server.empty(queue).await?;
                     for record in records.iter().filter(|record| selection.has(&record.metric)) {
                         // As JSON each figure is printed as soon as it is known.
-                        if desk.out.is_json() {
-                            desk.out.result(record, String::new)?;
+                        if admin.out.is_json() {
+                            admin.out.result(record, String::new)?;
                         }
                         report.add(at, peer, record);
                     }

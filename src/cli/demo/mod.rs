@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use self::play::{End, Face, KILLS, PLAY_MAX, Play, Stage};
 use self::screen::Screen;
-use super::Desk;
+use super::Admin;
 use super::error::CliError;
 
 /// Longest the demo may take, in all.
@@ -39,8 +39,8 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    pub(super) async fn run(self, desk: &Desk) -> Result<(), CliError> {
-        let out = &desk.out;
+    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        let out = &admin.out;
         // The screen is taken before anything runs: so its hook on panics stands behind the one that catches the handlers'.
         let face = match (out.is_json(), self.plain) {
             (true, _) => Face::Json,

@@ -16,7 +16,7 @@ use super::{CURTAIN, handlers, view};
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, jobs};
 use crate::cli::shape;
-use crate::{MemoryStore, Operator, Place, ProduceError, Queue, Retry, Runtime, SupervisionEvent};
+use crate::{MemoryStore, Operator, ProduceError, Queue, Retry, Runtime, SupervisionEvent, TreeNode};
 
 pub(super) const MAIL: &str = "mail";
 pub(super) const SHOP: &str = "shop";
@@ -46,7 +46,7 @@ pub(super) enum Victim {
 }
 
 impl Victim {
-    fn path(self, tree: &Place) -> Option<String> {
+    fn path(self, tree: &TreeNode) -> Option<String> {
         match self {
             Victim::Actor(path) => Some(path.to_owned()),
             Victim::BusyExecutorOf(pool) => {

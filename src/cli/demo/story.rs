@@ -9,7 +9,7 @@ use retraced_jobs::store::QueueStats;
 use retraced_jobs::trace::{EventKind, SupervisionEvent};
 
 use super::voice::{Next, Word};
-use crate::Place;
+use crate::TreeNode;
 use crate::cli::output::{jobs, printable, span};
 
 /// What a line is about, which gives its glyph: colour alone never tells.
@@ -79,7 +79,7 @@ pub(super) struct Story {
     pub(super) lines: Vec<Line>,
     pub(super) mishaps: Vec<Mishap>,
     /// The tree and the queues as they were at the last look.
-    pub(super) tree: Option<Place>,
+    pub(super) tree: Option<TreeNode>,
     pub(super) queues: Vec<(QueueName, QueueStats)>,
     /// What to look at, in a sentence or two.
     pub(super) caption: String,
@@ -136,7 +136,7 @@ impl Story {
     }
 
     /// The demo is about to kill an actor.
-    pub(super) fn kills(&mut self, at: Duration, path: &str, tree: &Place) {
+    pub(super) fn kills(&mut self, at: Duration, path: &str, tree: &TreeNode) {
         let Some(place) = tree.find(path) else { return };
         let below = place.all().len() - 1;
         let running: Vec<JobId> = place
@@ -203,7 +203,7 @@ impl Story {
     }
 
     /// How the tree and its queues are now.
-    pub(super) fn look(&mut self, at: Duration, tree: Place, queues: Vec<(QueueName, QueueStats)>) {
+    pub(super) fn look(&mut self, at: Duration, tree: TreeNode, queues: Vec<(QueueName, QueueStats)>) {
         (self.now, self.tree, self.queues) = (at, Some(tree), queues);
     }
 

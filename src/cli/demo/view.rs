@@ -9,7 +9,7 @@ use retraced_jobs::store::QueueStats;
 
 use super::page::wrapped;
 use super::story::{Mark, Story};
-use crate::{Place, PlaceState, RunningJob};
+use crate::{NodeState, RunningJob, TreeNode};
 
 /// How long a successor is shown as one.
 const FRESH: Duration = Duration::from_secs(3);
@@ -226,8 +226,8 @@ fn tree_rows(story: &Story, form: Tree, width: usize) -> Vec<Row> {
     let Some(root) = &story.tree else { return Vec::new() };
     let depths = Depths::fitting(width, if form == Tree::Queues { 8 } else { 14 });
     let mut rows = vec![depths.head(Row::default().put(root.name(), Tone::Bold))];
-    let is_queue = |place: &Place| !place.children.is_empty();
-    let (queues, services): (Vec<&Place>, Vec<&Place>) = root.children.iter().partition(|child| is_queue(child));
+    let is_queue = |place: &TreeNode| !place.children.is_empty();
+    let (queues, services): (Vec<&TreeNode>, Vec<&TreeNode>) = root.children.iter().partition(|child| is_queue(child));
     match form {
         Tree::Whole => {
             let last = root.children.len().saturating_sub(1);
@@ -246,11 +246,11 @@ fn tree_rows(story: &Story, form: Tree, width: usize) -> Vec<Row> {
                 rows.push(depths.row(row, story, queue));
                 let below = if last { "   " } else { "│  " };
                 if form == Tree::Compact {
-                    let actors: Vec<&Place> = queue.children.iter().collect();
+                    let actors: Vec<&TreeNode> = queue.children.iter().collect();
                     rows.push(beside(story, Row::default().put(format!("{below}├─ "), Tone::Dim), &actors));
                 }
                 if form != Tree::Queues {
-                    let executors: Vec<&Place> = queue.children.iter().flat_map(|child| &child.children).collect();
+                    let executors: Vec<&TreeNode> = queue.children.iter().flat_map(|child| &child.children).collect();
                     for (index, executor) in executors.iter().enumerate() {
                         let branch = format!("{below}{}", fork(index + 1 == executors.len()));
                         rows.push(executor_row(
@@ -274,7 +274,15 @@ fn fork(last: bool) -> &'static str {
 }
 
 /// This place and all below it, a row each.
-fn whole(story: &Story, depths: &Depths, place: &Place, indent: &str, last: bool, width: usize, rows: &mut Vec<Row>) {
+fn whole(
+    story: &Story,
+    depths: &Depths,
+    place: &TreeNode,
+    indent: &str,
+    last: bool,
+    width: usize,
+    rows: &mut Vec<Row>,
+) {
     let row = Row::default().put(format!("{indent}{}", fork(last)), Tone::Dim);
     let is_queue = story.queues.iter().any(|(queue, _)| queue.as_str() == place.path);
     let below = format!("{indent}{}", if last { "   " } else { "│  " });
@@ -285,8 +293,8 @@ fn whole(story: &Story, depths: &Depths, place: &Place, indent: &str, last: bool
     } else {
         let row = label(story, row, place, Tone::Plain).at(NAMES);
         match (place.state, fresh(story, place)) {
-            (PlaceState::Up, None) => row.put(duty(place.name()), Tone::Dim),
-            (PlaceState::Up, Some(ago)) => {
+            (NodeState::Up, None) => row.put(duty(place.name()), Tone::Dim),
+            (NodeState::Up, Some(ago)) => {
                 row.put(format!("started again {:.1}s ago", ago.as_secs_f64()), Tone::Marked(Mark::Mended))
             }
             _ => row.put("nobody is here, for the moment", Tone::Marked(Mark::Failed)),
@@ -299,12 +307,12 @@ fn whole(story: &Story, depths: &Depths, place: &Place, indent: &str, last: bool
 }
 
 /// Actors beside each other.
-fn beside(story: &Story, row: Row, places: &[&Place]) -> Row {
+fn beside(story: &Story, row: Row, places: &[&TreeNode]) -> Row {
     places.iter().fold(row, |row, place| label(story, row, place, Tone::Plain).put("  ", Tone::Plain))
 }
 
 /// A place's name, its generation when it is not the first, and whether it was restarted just now or nobody is there.
-fn label(story: &Story, row: Row, place: &Place, tone: Tone) -> Row {
+fn label(story: &Story, row: Row, place: &TreeNode, tone: Tone) -> Row {
     let named = row.put(place.name(), tone);
     let fresh = fresh(story, place).is_some();
     let named = match place.generation {
@@ -313,20 +321,20 @@ fn label(story: &Story, row: Row, place: &Place, tone: Tone) -> Row {
         n => named.put(format!("#{n}"), Tone::Plain),
     };
     match place.state {
-        PlaceState::Up => named,
-        PlaceState::Closed => named.put(" ✗ closed", Tone::Marked(Mark::Failed)),
+        NodeState::Up => named,
+        NodeState::Closed => named.put(" ✗ closed", Tone::Marked(Mark::Failed)),
         _ => named.put(" ✗ down", Tone::Marked(Mark::Failed)),
     }
 }
 
-fn fresh(story: &Story, place: &Place) -> Option<Duration> {
+fn fresh(story: &Story, place: &TreeNode) -> Option<Duration> {
     story.restarted_ago(&place.path).filter(|ago| *ago < FRESH)
 }
 
-fn executor_row(story: &Story, row: Row, place: &Place, column: usize, width: usize) -> Row {
+fn executor_row(story: &Story, row: Row, place: &TreeNode, column: usize, width: usize) -> Row {
     let row = label(story, row, place, Tone::Plain);
     let Some(RunningJob { job, kind, attempt, ran }) = &place.running else {
-        return row.at(column.min(width / 2)).put(if place.state == PlaceState::Up { "idle" } else { "" }, Tone::Dim);
+        return row.at(column.min(width / 2)).put(if place.state == NodeState::Up { "idle" } else { "" }, Tone::Dim);
     };
     let ran = format!("{:.1}s", ran.as_secs_f64());
     if width < NARROW {
@@ -403,7 +411,7 @@ impl Depths {
         self.columns.iter().fold(row, |row, (name, _)| row.put(format!("{}{name}", " ".repeat(self.gap)), Tone::Dim))
     }
 
-    fn row(&self, row: Row, story: &Story, queue: &Place) -> Row {
+    fn row(&self, row: Row, story: &Story, queue: &TreeNode) -> Row {
         let stats = story.queues.iter().find(|(name, _)| name.as_str() == queue.path).map(|(_, stats)| stats);
         let Some(stats) = stats else { return row };
         let row = row.at(self.from);

@@ -1,11 +1,11 @@
 -- audit_jobs.lua: look at one slice of the jobs for those in no sorted set and without a grant: they should be pending.
--- Guarantee: reads only; gives no job whose ticket is younger than the look at pending.
+-- Guarantee: reads only; gives no job whose entry version is younger than the look at pending.
 -- KEYS    see lib/queue.lua
--- ARGV    1 cursor, 2 jobs to look at, 3 last sequence and 4 last ticket drawn before pending was looked at
--- Reply   {'ok', next cursor ('0': all were seen), jobs looked at, bytes read, id, ticket(6) or '' where the record
+-- ARGV    1 cursor, 2 jobs to look at, 3 last sequence and 4 last entry version drawn before pending was looked at
+-- Reply   {'ok', next cursor ('0': all were seen), jobs looked at, bytes read, id, entry version(6) or '' where the record
 --         cannot be read, in a list}
 meet_all()
-local last_sequence, last_ticket = tonumber(ARGV[3]), tonumber(ARGV[4])
+local last_sequence, last_entry_version = tonumber(ARGV[3]), tonumber(ARGV[4])
 local scanned = call('HSCAN', JOB, ARGV[1], 'COUNT', ARGV[2])
 local ids, bodies, n, bytes = {}, {}, 0, 0
 for i = 1, #scanned[2], 2 do
@@ -17,16 +17,16 @@ local places, pasts, grants, found = places_of(ids, #PLACES), {}, {}, {}
 if n > 0 then pasts, grants = call('HMGET', PAST, unpack(ids)), call('HMGET', GRANT, unpack(ids)) end
 for k = 1, n do
   if not places[k] and not (grants[k] and #grants[k] == GRANT_LEN) then
-    local p, ticket = pasts[k], ''
+    local p, entry_version = pasts[k], ''
     if #bodies[k] >= HEADER and not (p and #p < PAST_LEN) then
-      ticket = p and sub(p, 17, 22) or sub(bodies[k], 1, 6)
+      entry_version = p and sub(p, 17, 22) or sub(bodies[k], 1, 6)
     end
-    local number = ticket == '' and 0 or struct.unpack('>I6', ticket)
+    local number = entry_version == '' and 0 or struct.unpack('>I6', entry_version)
     local last = last_sequence
-    if number > NUMBERS_MAX then number, last = number - NUMBERS_MAX, last_ticket end
+    if number > NUMBERS_MAX then number, last = number - NUMBERS_MAX, last_entry_version end
     if number <= last then
       found[#found + 1] = ids[k]
-      found[#found + 1] = ticket
+      found[#found + 1] = entry_version
     end
   end
 end

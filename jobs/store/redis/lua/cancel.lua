@@ -1,9 +1,9 @@
 -- cancel.lua: call jobs off.
 -- Guarantee: one that waits is cancelled at once; one that runs is asked, and keeps its lease and its token.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua); then targets (lib/target.lua)
+-- ARGV    replay slot, sequence, channel (lib/replay.lua); then targets (lib/target.lua)
 -- Reply   as in redrive.lua; 'la': it runs and is asked | {'superseded'} | {'other'}
-local open, last = lane_open()
+local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 meet_all()
@@ -23,7 +23,7 @@ for _, target in ipairs(targets()) do
       -- Its entry stays in the list and is dead.
       stale = stale + 1
       pasts[#pasts + 1] = id
-      pasts[#pasts + 1] = pack('>I4I4I4I4', counters_of(p)) .. NO_TICKET
+      pasts[#pasts + 1] = pack('>I4I4I4I4', counters_of(p)) .. NO_VERSION
     else
       delayed[#delayed + 1] = id
     end
@@ -48,4 +48,4 @@ for i = 1, #asked do
   call('HSET', GRANT, asked[i][1], asked[i][2])
   call('PUBLISH', WAKE, 'cancel:' .. asked[i][1])
 end
-return lane_close({ 'ok', NOW, table.concat(results) })
+return replay_close({ 'ok', NOW, table.concat(results) })

@@ -1,9 +1,9 @@
 -- discard.lua: remove jobs with everything kept of them.
 -- Guarantee: one that runs is left alone.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua); then targets (lib/target.lua)
+-- ARGV    replay slot, sequence, channel (lib/replay.lua); then targets (lib/target.lua)
 -- Reply   as in redrive.lua; a second char '-': removed | {'superseded'} | {'other'}
-local open, last = lane_open()
+local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 meet_all()
@@ -30,4 +30,4 @@ end
 for state, list in pairs(contained) do each('ZREM', container[state], list) end
 forget(removed)
 count('stale', stale)
-return lane_close({ 'ok', NOW, table.concat(results) })
+return replay_close({ 'ok', NOW, table.concat(results) })

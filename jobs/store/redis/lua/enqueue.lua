@@ -1,17 +1,17 @@
 -- enqueue.lua: accept jobs.
 -- Guarantee: a job is stored once per id, whole or not at all; an id that is taken is told apart and left as it is.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua); then triples: id, when, envelope
+-- ARGV    replay slot, sequence, channel (lib/replay.lua); then triples: id, when, envelope
 --         when: '' now, 'd' delay ms(6), 'a' due at ms(6)
 -- Reply   {'ok', now, one char an item: n new and pending, N new and delayed, else the state of the job that has
 --         the id (lib/state.lua)} | {'superseded'} | {'other'}
-local open, last = lane_open()
+local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
 local ids, n = {}, 0
 for i = 4, #ARGV, 3 do n = n + 1; ids[n] = ARGV[i] end
-if n == 0 then return lane_close({ 'ok', NOW, '' }) end
+if n == 0 then return replay_close({ 'ok', NOW, '' }) end
 local taken = call('HMGET', JOB, unpack(ids))
 
 local created, fresh, dues, seen, later = {}, {}, {}, {}, 0
@@ -45,15 +45,15 @@ if m > 0 then
   local jobs, pending, delayed, earliest = {}, {}, {}, math.huge
   for k = 1, m do
     local i = fresh[k]
-    local id, due, ticket = ids[i], dues[i], pack('>I6', base + k)
+    local id, due, entry_version = ids[i], dues[i], pack('>I6', base + k)
     jobs[2 * k - 1] = id
-    jobs[2 * k] = ticket .. NOW6 .. ARGV[3 + 3 * i]
+    jobs[2 * k] = entry_version .. NOW6 .. ARGV[3 + 3 * i]
     if due then
       delayed[#delayed + 1] = due
       delayed[#delayed + 1] = id
       if due < earliest then earliest = due end
     else
-      pending[#pending + 1] = ticket .. id
+      pending[#pending + 1] = entry_version .. id
     end
   end
   each('HSET', JOB, jobs)
@@ -64,4 +64,4 @@ if m > 0 then
   delay(delayed, earliest)
   count('enqueued', m)
 end
-return lane_close({ 'ok', NOW, table.concat(created) })
+return replay_close({ 'ok', NOW, table.concat(created) })

@@ -1,7 +1,7 @@
 -- heartbeat.lua: write a worker's row, stamped with the server's clock, and drop rows of workers long gone.
 -- Guarantee: the table holds no more than the workers that lived within the last `age`, give or take a few beats.
 -- KEYS    1 workers
--- ARGV    1 incarnation(16), 2 row, 3 age ms
+-- ARGV    1 instance(16), 2 row, 3 age ms
 -- Reply   {'ok'}
 local LOOKED_AT = 10 -- rows one beat looks at, at random
 local t = redis.call('TIME')

@@ -1,9 +1,9 @@
 -- promote.lua: move jobs whose time has come to the back of pending, in the order of their due times.
 -- Guarantee: a due job is moved once, whoever asks.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit
+-- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 limit
 -- Reply   {'ok', now, moved, due time of the next delayed job or ''} | {'superseded'} | {'other'}
-local open, last = lane_open()
+local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
@@ -27,4 +27,4 @@ if #due > 0 then
   count('garbage', garbage)
 end
 local next_due = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
-return lane_close({ 'ok', NOW, moved, next_due or '' })
+return replay_close({ 'ok', NOW, moved, next_due or '' })

@@ -3,10 +3,10 @@
 -- are leases and the run before this one is older than half a lease, or there was none, all get one more lease. A crash
 -- is charged only where the handler had begun.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit, 5 lease ms, 6 crashes that poison, 7 losses in a row that do
+-- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 limit, 5 lease ms, 6 crashes that poison, 7 losses in a row that do
 -- Reply   {'ok', now, next expiry or '', grace until or '', four values for each job taken: id, owner(16) or '',
 --         crashes, state now (lib/state.lua) and kind of loss (lib/history.lua), in a list} | {'superseded'} | {'other'}
-local open, last = lane_open()
+local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
@@ -72,7 +72,7 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
           list[#list + 1] = NOW_TEXT
           list[#list + 1] = id
           pasts[#pasts + 1] = id
-          pasts[#pasts + 1] = counters .. NO_TICKET
+          pasts[#pasts + 1] = counters .. NO_VERSION
         else
           front[#front + 1] = id
           front[#front + 1] = counters
@@ -95,4 +95,4 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
   end
 end
 local first = leases > 0 and call('ZRANGE', LEASE, 0, 0, 'WITHSCORES') or {}
-return lane_close({ 'ok', NOW, first[1] and first[1] ~= ROOM and first[2] or '', grace_until or '', taken })
+return replay_close({ 'ok', NOW, first[1] and first[1] ~= ROOM and first[2] or '', grace_until or '', taken })

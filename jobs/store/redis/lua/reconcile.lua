@@ -1,9 +1,9 @@
 -- reconcile.lua: release, at no cost, what one owner was granted by claims that came to a bad end.
 -- Guarantee: no grant of another claim or another owner is touched. Looks at one slice of the grants.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua), 4 owner(16), 5 cursor, 6 grants to look at; then the nonces(8) of the claims
+-- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 owner(16), 5 cursor, 6 grants to look at; then the nonces(8) of the claims
 -- Reply   {'ok', now, next cursor ('0': all were seen), ids released} | {'superseded'} | {'other'}
-local open, last = lane_open()
+local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 meet_all()
@@ -39,7 +39,7 @@ if #ids > 0 then
         cancelled[#cancelled + 1] = NOW_TEXT
         cancelled[#cancelled + 1] = id
         pasts[#pasts + 1] = id
-        pasts[#pasts + 1] = counters .. NO_TICKET
+        pasts[#pasts + 1] = counters .. NO_VERSION
       else
         front[#front + 1] = id
         front[#front + 1] = counters
@@ -59,4 +59,4 @@ if #ids > 0 then
   count('releases', #released)
   count('garbage', garbage)
 end
-return lane_close({ 'ok', NOW, cursor, released })
+return replay_close({ 'ok', NOW, cursor, released })

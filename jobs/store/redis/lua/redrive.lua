@@ -1,10 +1,10 @@
 -- redrive.lua: give jobs that ended a fresh start at the back of pending, and delayed ones their turn now.
 -- Guarantee: a job is moved once, from the state it is found in; attempts and releases go on counting.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua); then targets (lib/target.lua)
+-- ARGV    replay slot, sequence, channel (lib/replay.lua); then targets (lib/target.lua)
 -- Reply   {'ok', now, two chars a job: where it was and where it is (lib/state.lua); the same twice: refused;
 --         '--': no such job} | {'superseded'} | {'other'}
-local open, last = lane_open()
+local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 meet_all()
@@ -32,4 +32,4 @@ end
 for state, list in pairs(leaving) do each('ZREM', container[state], list) end
 push('RPUSH', moving, pasts)
 put(PAST, pasts_kept, pasts)
-return lane_close({ 'ok', NOW, table.concat(results) })
+return replay_close({ 'ok', NOW, table.concat(results) })

@@ -1,9 +1,9 @@
 -- settle.lua: end attempts.
 -- Guarantee: at most one settlement wins per token, whatever the expiry; a stale one changes nothing.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua); then the groups of lib/settle.lua
+-- ARGV    replay slot, sequence, channel (lib/replay.lua); then the groups of lib/settle.lua
 -- Reply   {'ok', now, one char an id: its state (lib/state.lua), or s stale} | {'superseded'} | {'other'}
-local open, last = lane_open()
+local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
-return lane_close({ 'ok', NOW, settle(4) })
+return replay_close({ 'ok', NOW, settle(4) })

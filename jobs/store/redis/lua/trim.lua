@@ -1,11 +1,11 @@
--- trim.lua: remove one slice of what retention no longer keeps, oldest first, and replies of lanes long silent.
+-- trim.lua: remove one slice of what retention no longer keeps, oldest first, and replies of replay slots long silent.
 -- Guarantee: only jobs in final states are removed, at most `limit`.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit; then for completed, dead, poisoned, cancelled:
+-- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 limit; then for completed, dead, poisoned, cancelled:
 --         age ms at most, jobs at most
 -- Reply   {'ok', now, removed, 1 there is more | 0} | {'superseded'} | {'other'}
-local LANES_LOOKED_AT = 50 -- lanes one call looks at, at random
-local open, last = lane_open()
+local REPLAY_SLOTS_LOOKED_AT = 50 -- replay slots one call looks at, at random
+local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 local FINAL = { COMPLETED, DEAD, POISONED, CANCELLED }
@@ -30,5 +30,5 @@ for i, key in ipairs(FINAL) do
   end
 end
 count('trimmed', removed)
-sweep_lanes(LANES_LOOKED_AT)
-return lane_close({ 'ok', NOW, removed, more })
+sweep_replay_slots(REPLAY_SLOTS_LOOKED_AT)
+return replay_close({ 'ok', NOW, removed, more })

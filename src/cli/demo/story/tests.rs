@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used)]
-use retraced_jobs::job::Incarnation;
+use retraced_jobs::job::InstanceId;
 
 use super::*;
-use crate::{Code, PlaceState, RunningJob};
+use crate::{Code, NodeState, RunningJob};
 
 fn job(id: &str) -> JobId {
     JobId::parse(id).unwrap()
@@ -15,7 +15,7 @@ fn at(ms: u64) -> Duration {
 fn event(at_ms: u64, path: &str, generation: u32, kind: EventKind) -> SupervisionEvent {
     SupervisionEvent {
         at_ms: 1_000_000 + at_ms,
-        incarnation: Incarnation::from(uuid::Uuid::nil()),
+        instance: InstanceId::from(uuid::Uuid::nil()),
         path: path.into(),
         generation,
         kind,
@@ -45,11 +45,11 @@ fn panicked(id: &str) -> EventKind {
     }
 }
 
-fn tree() -> Place {
-    let place = |path: &str, children: Vec<Place>| Place {
+fn tree() -> TreeNode {
+    let place = |path: &str, children: Vec<TreeNode>| TreeNode {
         path: path.into(),
         generation: 0,
-        state: PlaceState::Up,
+        state: NodeState::Up,
         running: None,
         children,
     };

@@ -2,7 +2,7 @@
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
-use retraced_jobs::job::{Incarnation, JobId, Kind, QueueName};
+use retraced_jobs::job::{InstanceId, JobId, Kind, QueueName};
 use retraced_jobs::trace::{EventKind, SupervisionEvent};
 
 use super::super::voice::{Next, Word};
@@ -13,21 +13,21 @@ fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn place(path: &str, children: Vec<Place>) -> Place {
-    Place { path: path.into(), generation: 0, state: PlaceState::Up, running: None, children }
+fn place(path: &str, children: Vec<TreeNode>) -> TreeNode {
+    TreeNode { path: path.into(), generation: 0, state: NodeState::Up, running: None, children }
 }
 
-fn executor(path: &str, runs: Option<(&str, &str, u32, u64)>) -> Place {
+fn executor(path: &str, runs: Option<(&str, &str, u32, u64)>) -> TreeNode {
     let running = runs.map(|(job, kind, attempt, ms)| RunningJob {
         job: JobId::parse(job).unwrap(),
         kind: Kind::new(kind).ok(),
         attempt,
         ran: millis(ms),
     });
-    Place { running, ..place(path, Vec::new()) }
+    TreeNode { running, ..place(path, Vec::new()) }
 }
 
-fn queue(name: &str, executors: Vec<Place>) -> Place {
+fn queue(name: &str, executors: Vec<TreeNode>) -> TreeNode {
     let path = |role: &str| format!("{name}/{role}");
     let actor = |role: &str| place(&path(role), Vec::new());
     let pool = place(&path("pool"), executors);
@@ -41,8 +41,8 @@ fn story() -> Story {
     let failed =
         |id: &str, code, message: &str, next| Word::Failed { job: job(id), code, message: message.into(), next };
     let mut event = |ms: u64, path: &str, generation, kind| {
-        let incarnation = Incarnation::from(uuid::Uuid::nil());
-        story.event(millis(ms), &SupervisionEvent { at_ms: ms, incarnation, path: path.into(), generation, kind });
+        let instance = InstanceId::from(uuid::Uuid::nil());
+        story.event(millis(ms), &SupervisionEvent { at_ms: ms, instance, path: path.into(), generation, kind });
     };
     let panicked = EventKind::HandlerPanicked {
         queue: QueueName::new("shop").unwrap(),
@@ -75,7 +75,7 @@ fn story() -> Story {
             executor("mail/executor-3", Some(("reminder-8", "reminder.send", 1, 0))),
         ],
     );
-    mail.children[3].state = PlaceState::Down;
+    mail.children[3].state = NodeState::Down;
     mail.children[3].generation = 3;
     let mut shop = queue(
         "shop",

@@ -22,7 +22,7 @@ local function claim(limit, lease_ms, max_bytes, nonce, size)
   local ids, bodies, pasts = {}, {}, {}
   local n, bytes, any_past, full = 0, 0, false, false
   local skipped, garbage, stale = 0, 0, 0
-  local grant_tail = nonce .. sub(LANE, 1, 16)
+  local grant_tail = nonce .. sub(REPLAY_SLOT, 1, 16)
   local first_grant = '\0\0\0\1' .. grant_tail .. '\0'
   local later_grants = {} -- by the attempts before
   local leases, grants, buried = {}, {}, nil

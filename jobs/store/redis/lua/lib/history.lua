@@ -1,7 +1,7 @@
 -- lib/history.lua: the attempts kept of a job, fields id\0N of `history`: settled at(6) kind(1) record.
--- kind   a verdict of lib/settle.lua: the worker's own record; K crashed: incarnation(16) lease expiry(6);
---        N, W lost before its handler had begun, or nobody knows whether: incarnation(16) lease expiry(6) in a row(4);
---        U unclaimed: incarnation(16); G damaged: the job was set aside because its record cannot be read
+-- kind   a verdict of lib/settle.lua: the worker's own record; K crashed: instance(16) lease expiry(6);
+--        N, W lost before its handler had begun, or nobody knows whether: instance(16) lease expiry(6) in a row(4);
+--        U unclaimed: instance(16); G damaged: the job was set aside because its record cannot be read
 local HISTORY_FIRST, HISTORY_LAST = 3, 7 -- a job keeps its first attempts and its last ones; those between are a count
 
 -- The end of the field of an attempt; a number is printed anew each time it is put into a string.

@@ -1,6 +1,6 @@
 -- lib/live.lua: which entries of pending count.
 
--- Whether an entry has the ticket that stands at `from` in `holder`. Bytes, because every string made from them would
+-- Whether an entry has the entry version that stands at `from` in `holder`. Bytes, because every string made from them would
 -- be hashed.
 local function live(entry, holder, from)
   local a, b, c, d, e, f = byte(entry, 1, 6)

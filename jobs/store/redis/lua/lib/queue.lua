@@ -1,16 +1,16 @@
 -- lib/queue.lua: how every script of a queue begins.
--- KEYS, the same in every script: job pending lease grant past history delayed completed dead poisoned cancelled stats lanes
+-- KEYS, the same in every script: job pending lease grant past history delayed completed dead poisoned cancelled stats replay slots
 local JOB, PENDING, LEASE, GRANT, PAST, HISTORY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local DELAYED, COMPLETED, DEAD, POISONED, CANCELLED = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local STATS, LANES = KEYS[12], KEYS[13]
+local STATS, REPLAY = KEYS[12], KEYS[13]
 local call, sub, byte, pack = redis.call, string.sub, string.byte, struct.pack
 
 local HEADER = 12         -- bytes before the envelope in a job: sequence, enqueued at
-local GRANT_LEN = 29      -- attempt(4) nonce(8) incarnation(16) flags(1)
-local PAST_LEN = 22       -- attempts(4) failures(4) crashes(4) releases(4) ticket(6)
+local GRANT_LEN = 29      -- attempt(4) nonce(8) instance(16) flags(1)
+local PAST_LEN = 22       -- attempts(4) failures(4) crashes(4) releases(4) entry_version(6)
 local CANCEL, HAS_PAST, BEGUN = 1, 2, 4 -- flags of a grant
-local NO_TICKET = '\0\0\0\0\0\0' -- no entry of pending is live
-local NUMBERS_MAX = 2 ^ 47 -- sequences stay below, tickets drawn later stand above: six bytes hold both
+local NO_VERSION = '\0\0\0\0\0\0' -- no entry of pending is live
+local NUMBERS_MAX = 2 ^ 47 -- sequences stay below, entry_versions drawn later stand above: six bytes hold both
 
 -- Redis packs a small hash or zset into one array and searches it from the front; a name above 64 bytes stops that.
 -- This one stands in lease (at +inf), grant, past and history, and names no job. Measured: it halves a turn.

@@ -35,7 +35,7 @@ local function settle(first)
   for group = 1, #at do
     local op, to = at[group][1], at[group][2]
     if sub(op, 1, 1) ~= 'G' then break end
-    local usual = sub(op, 3, 14) .. sub(LANE, 1, 16) .. '\0'
+    local usual = sub(op, 3, 14) .. sub(REPLAY_SLOT, 1, 16) .. '\0'
     while plain < to and grants[plain + 1] == usual do plain = plain + 1 end
     if plain < to then break end
   end
@@ -60,7 +60,7 @@ local function settle(first)
       local op, to = at[group][1], at[group][2]
       local token, verdict = sub(op, 3, 14), sub(op, 1, 1)
       local keep = verdict == 'C'
-      local usual = (keep or verdict == 'G') and token .. sub(LANE, 1, 16) .. '\0'
+      local usual = (keep or verdict == 'G') and token .. sub(REPLAY_SLOT, 1, 16) .. '\0'
       local suffix = '\0' .. struct.unpack('>I4', token)
       for k = from, to do
         local g = grants[k]
@@ -175,7 +175,7 @@ local function settle(first)
           list[#list + 1] = score
           list[#list + 1] = id
           pasts[#pasts + 1] = id
-          pasts[#pasts + 1] = counters .. NO_TICKET
+          pasts[#pasts + 1] = counters .. NO_VERSION
         end
       end
     end

@@ -11,12 +11,12 @@ use super::timeline::{Point, Timeline};
 use super::{MemoryStore, bounded, ms, place};
 use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::store::{
-    AuditReport, BATCH_MAX, CallId, Cursor, Desk, JobPage, Moved, QueueStats, RetentionRule, StoreError, StoreFuture,
+    Admin, AuditReport, BATCH_MAX, CallId, Cursor, JobPage, Moved, QueueStats, RetentionRule, StoreError, StoreFuture,
     Target, TrimPolicy, Trimmed,
 };
 use crate::trace::{Claimant, Finding, JobSummary, JobView, StoredAttempt};
 
-impl Desk for MemoryStore {
+impl Admin for MemoryStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
         async { Ok(self.contents().book.queues()) }.boxed()
     }
@@ -133,7 +133,7 @@ fn view(queue: &QueueName, id: &JobId, job: &Kept, now_ms: u64) -> JobView {
         at_ms: job.place.at_ms(),
         now_ms,
         claimant: job.grant().map(|grant| Claimant {
-            incarnation: grant.owner,
+            instance: grant.owner,
             attempt: grant.token.attempt,
             expires_ms: grant.expires_ms,
             cancel_asked: grant.cancel_asked,

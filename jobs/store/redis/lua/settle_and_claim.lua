@@ -1,11 +1,11 @@
--- turn.lua: settle, then claim, in one step and one round trip.
+-- settle_and_claim.lua: settle, then claim, in one step and one round trip.
 -- Guarantee: those of settle.lua and claim.lua.
 -- KEYS    see lib/queue.lua
--- ARGV    lane, sequence, channel (lib/lane.lua), 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8);
+-- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8);
 --         then the groups of lib/settle.lua
 -- Reply   {'ok' | 'paused', now, ids, bodies, pasts as in claim.lua, settled as in settle.lua} | {'superseded'} | {'other'}
 local nonce = ARGV[7]
-local open, last, at = lane_open()
+local open, last, at = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then
   local ids, bodies, pasts = claimed(last[2], nonce)
@@ -14,9 +14,9 @@ end
 local size = look_ahead()
 local settled = settle(8)
 if PAUSED then
-  lane_close({ 'paused', {}, settled })
+  replay_close({ 'paused', {}, settled })
   return { 'paused', NOW, {}, {}, {}, settled }
 end
 local ids, bodies, pasts = claim(tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), nonce, size)
-lane_close({ 'ok', ids, settled })
+replay_close({ 'ok', ids, settled })
 return { 'ok', NOW, ids, bodies, pasts, settled }

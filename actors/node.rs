@@ -16,12 +16,12 @@ use crate::tree::ROOT_PATH;
 ///
 /// ```
 /// use std::time::Duration;
-/// use retraced_actors::{Place, PlaceState, RunningJob};
+/// use retraced_actors::{TreeNode, NodeState, RunningJob};
 /// let running = RunningJob { job: "welcome-42".parse()?, kind: None, attempt: 2, ran: Duration::from_secs(3) };
-/// let place = Place {
+/// let place = TreeNode {
 ///     path: "email/executor-0".into(),
 ///     generation: 1,
-///     state: PlaceState::Up,
+///     state: NodeState::Up,
 ///     running: Some(running),
 ///     children: Vec::new(),
 /// };
@@ -30,25 +30,25 @@ use crate::tree::ROOT_PATH;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct TreeNode {
     /// Its path, as `email/executor-3`; the root's is `retraced`.
     pub path: String,
     /// How often it was started before: 0 for the first actor.
     pub generation: u32,
     /// Whether somebody is there.
-    pub state: PlaceState,
+    pub state: NodeState,
     /// The job that runs there; only executors run jobs. A handler whose attempt was settled without it is not told here: its place is another's.
     pub running: Option<RunningJob>,
     /// The places it supervises, in start order; a pool's executors by number.
-    pub children: Vec<Place>,
+    pub children: Vec<TreeNode>,
 }
 
 /// Whether somebody is at a place.
 ///
-/// Used in the example of [`Place`].
+/// Used in the example of [`TreeNode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum PlaceState {
+pub enum NodeState {
     /// Its actor lives.
     Up,
     /// Nobody: it is about to be started, or the tree ends.
@@ -60,7 +60,7 @@ pub enum PlaceState {
 
 /// A job as it runs now.
 ///
-/// Used in the example of [`Place`].
+/// Used in the example of [`TreeNode`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningJob {
     /// The job.
@@ -73,7 +73,7 @@ pub struct RunningJob {
     pub ran: Duration,
 }
 
-impl Place {
+impl TreeNode {
     /// Its name among its siblings: the last part of its path.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -82,14 +82,14 @@ impl Place {
 
     /// The place of this path, here or below.
     #[must_use]
-    pub fn find(&self, path: &str) -> Option<&Place> {
+    pub fn find(&self, path: &str) -> Option<&TreeNode> {
         self.all().into_iter().find(|place| place.path == path)
     }
 
     /// This place and all below it, each before its children.
     #[must_use]
-    pub fn all(&self) -> Vec<&Place> {
-        let below = self.children.iter().flat_map(Place::all);
+    pub fn all(&self) -> Vec<&TreeNode> {
+        let below = self.children.iter().flat_map(TreeNode::all);
         std::iter::once(self).chain(below).collect()
     }
 
@@ -104,7 +104,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TreeNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", Line(self))?;
         self.draw(f, "")
@@ -112,7 +112,7 @@ impl fmt::Display for Place {
 }
 
 /// A place without what is below it.
-struct Line<'a>(&'a Place);
+struct Line<'a>(&'a TreeNode);
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,9 +122,9 @@ impl fmt::Display for Line<'_> {
             write!(f, " #{}", place.generation)?;
         }
         match place.state {
-            PlaceState::Up => {}
-            PlaceState::Down => f.write_str(" (down)")?,
-            PlaceState::Closed => f.write_str(" (closed)")?,
+            NodeState::Up => {}
+            NodeState::Down => f.write_str(" (down)")?,
+            NodeState::Closed => f.write_str(" (closed)")?,
         }
         match &place.running {
             Some(running) => write!(f, ": {running}"),
@@ -141,11 +141,11 @@ impl fmt::Display for RunningJob {
 }
 
 /// The tree as it is now, from the root down. Each place is looked at by itself: a change during the look may be seen in one place and not yet in another.
-pub(crate) fn look(house: &House) -> Place {
+pub(crate) fn look(house: &House) -> TreeNode {
     let living: BTreeSet<String> = house.roster.all().into_iter().map(|resident| resident.path).collect();
-    let place = |path: String, generation: u32, children: Vec<Place>| {
-        let state = if living.contains(&path) { PlaceState::Up } else { PlaceState::Down };
-        Place { path, generation, state, running: None, children }
+    let place = |path: String, generation: u32, children: Vec<TreeNode>| {
+        let state = if living.contains(&path) { NodeState::Up } else { NodeState::Down };
+        TreeNode { path, generation, state, running: None, children }
     };
     let leaf = |path: String| {
         let generation = house.roster.generation(&path);
@@ -158,17 +158,17 @@ pub(crate) fn look(house: &House) -> Place {
             .into_iter()
             .map(|id| {
                 let place = place(executor::path(room, id.slot), id.generation, Vec::new());
-                Place { running: running.remove(&id), ..place }
+                TreeNode { running: running.remove(&id), ..place }
             })
             .collect()
     };
     let queue = |room: &Room| {
         let path = |role: &str| format!("{}/{role}", room.name);
-        let pool = Place { children: executors(room), ..leaf(path("pool")) };
+        let pool = TreeNode { children: executors(room), ..leaf(path("pool")) };
         let children = vec![leaf(path("settler")), leaf(path("queue")), pool, leaf(path("fetcher"))];
-        let mut queue = Place { children, ..leaf(room.name.to_string()) };
-        if queue.state == PlaceState::Down && room.inflight.is_abandoned() {
-            queue.state = PlaceState::Closed;
+        let mut queue = TreeNode { children, ..leaf(room.name.to_string()) };
+        if queue.state == NodeState::Down && room.inflight.is_abandoned() {
+            queue.state = NodeState::Closed;
         }
         queue
     };
@@ -192,25 +192,25 @@ mod tests {
 
     #[test]
     fn a_tree_is_drawn_a_line_for_each_place() {
-        let place = |path: &str, generation, state, children| Place {
+        let place = |path: &str, generation, state, children| TreeNode {
             path: path.into(),
             generation,
             state,
             running: None,
             children,
         };
-        let mut executor = place("email/executor-0", 2, PlaceState::Up, Vec::new());
+        let mut executor = place("email/executor-0", 2, NodeState::Up, Vec::new());
         executor.running = Some(RunningJob {
             job: JobId::parse("welcome-42").unwrap(),
             kind: Kind::new("email.send").ok(),
             attempt: 2,
             ran: Duration::from_millis(340),
         });
-        let pool = place("email/pool", 0, PlaceState::Up, vec![executor]);
-        let fetcher = place("email/fetcher", 1, PlaceState::Down, Vec::new());
-        let email = place("email", 0, PlaceState::Up, vec![pool, fetcher]);
-        let sms = place("sms", 3, PlaceState::Closed, Vec::new());
-        let root = place(ROOT_PATH, 0, PlaceState::Up, vec![email, sms]);
+        let pool = place("email/pool", 0, NodeState::Up, vec![executor]);
+        let fetcher = place("email/fetcher", 1, NodeState::Down, Vec::new());
+        let email = place("email", 0, NodeState::Up, vec![pool, fetcher]);
+        let sms = place("sms", 3, NodeState::Closed, Vec::new());
+        let root = place(ROOT_PATH, 0, NodeState::Up, vec![email, sms]);
         assert_eq!(
             root.to_string(),
             "\

@@ -8,7 +8,7 @@ use retraced_jobs::store::{CallId, Reclaim, Retention, RetentionRule, StoreError
 
 use super::{LONG, SHORT, Worker, World, id, ids, new_job, targets};
 
-/// Sends a call, lets time pass, sends it again: the same reply, and nothing changed. Then an older call of the lane: refused, and nothing changed.
+/// Sends a call, lets time pass, sends it again: the same reply, and nothing changed. Then an older call of the replay slot: refused, and nothing changed.
 async fn twice<T: Debug + PartialEq>(
     world: &dyn World,
     worker: &Worker,
@@ -87,7 +87,7 @@ pub(crate) async fn turn_sent_again_turns_once(world: &dyn World, worker: Worker
         let settlements: Vec<_> =
             jobs[..3].iter().map(|job| worker.settlement(job, Verdict::Complete { keep: true })).collect();
         let request = request.clone();
-        Box::pin(async move { worker.store.turn(call, &worker.queue, &settlements, &request).await })
+        Box::pin(async move { worker.store.settle_and_claim(call, &worker.queue, &settlements, &request).await })
     })
     .await;
     assert_eq!((settled.len(), claims.jobs.len()), (3, 2));
@@ -118,7 +118,7 @@ pub(crate) async fn reclaim_sent_again_takes_once(world: &dyn World, worker: Wor
 pub(crate) async fn reconcile_sent_again_releases_once(world: &dyn World, worker: Worker) {
     let jobs = five_claimed(world, &worker).await;
     let reconciled = twice(world, &worker, |worker, call| {
-        let (owner, lost) = (worker.incarnation, [jobs[0].token.nonce]);
+        let (owner, lost) = (worker.instance, [jobs[0].token.nonce]);
         Box::pin(async move { worker.store.reconcile(call, &worker.queue, owner, &lost, None).await })
     });
     assert_eq!(reconciled.await.released.len(), 2, "two of one claim");
@@ -165,20 +165,20 @@ pub(crate) async fn a_claim_sent_again_gives_only_what_still_stands(_: &dyn Worl
     worker.enqueue(&ids(3)).await;
     let (call, request) = (worker.call(), worker.request(3, LONG));
     let first = worker.store.claim(call, &worker.queue, &request).await.unwrap();
-    let desk = worker.on_lane(1);
-    desk.settle(&first.jobs[0], Verdict::Complete { keep: false }).await;
-    desk.settle(&first.jobs[1], Verdict::ReleaseNow).await;
-    let released = desk.claim_one().await;
+    let admin = worker.on_replay_slot(1);
+    admin.settle(&first.jobs[0], Verdict::Complete { keep: false }).await;
+    admin.settle(&first.jobs[1], Verdict::ReleaseNow).await;
+    let released = admin.claim_one().await;
     assert_eq!(released.id, first.jobs[1].id);
     let again = worker.store.claim(call, &worker.queue, &request).await.unwrap();
     assert_eq!(again.jobs, first.jobs[2..], "the first is done, and the second is somebody else's now");
 }
 
-pub(crate) async fn lanes_processes_and_queues_do_not_answer_for_each_other(world: &dyn World, worker: Worker) {
+pub(crate) async fn replay_slots_processes_and_queues_do_not_answer_for_each_other(world: &dyn World, worker: Worker) {
     worker.enqueue(&ids(4)).await;
     worker.call();
-    let workers = [worker.on_lane(1), world.worker(2), worker.in_queue("elsewhere")];
-    // Each of them sends its first call, which the first lane has long had.
+    let workers = [worker.on_replay_slot(1), world.worker(2), worker.in_queue("elsewhere")];
+    // Each of them sends its first call, which the first replay slot has long had.
     for other in &workers {
         other.enqueue(&[id("late"), id("later")]).await;
     }
@@ -187,7 +187,7 @@ pub(crate) async fn lanes_processes_and_queues_do_not_answer_for_each_other(worl
     assert_eq!(worker.claim(9).await.len(), 6);
 }
 
-pub(crate) async fn a_call_refused_for_its_size_is_not_the_last_of_its_lane(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_call_refused_for_its_size_is_not_the_last_of_its_replay_slot(_: &dyn World, worker: Worker) {
     let call = worker.call();
     let too_much = worker.request(retraced_jobs::store::BATCH_MAX + 1, LONG);
     assert!(worker.store.claim(call, &worker.queue, &too_much).await.is_err());
@@ -223,10 +223,10 @@ pub(crate) async fn a_forgotten_process_begins_anew(world: &dyn World, worker: W
     enqueue(call, "a").await.unwrap();
     let other = world.worker(2);
     other.enqueue(&[id("other")]).await;
-    worker.store.forget(worker.incarnation, std::slice::from_ref(&worker.queue)).await.unwrap();
+    worker.store.forget(worker.instance, std::slice::from_ref(&worker.queue)).await.unwrap();
     enqueue(older, "b").await.unwrap();
     assert_eq!(worker.listed(JobState::Pending).await, [id("a"), id("other"), id("b")], "jobs stay");
     let stale = CallId { sequence: 0, ..other.call() };
     let kept = worker.store.enqueue(stale, &worker.queue, &[new_job(&id("c"), RunAt::Now)]).await.unwrap_err();
-    assert!(matches!(kept, StoreError::Superseded { .. }), "others' lanes are not forgotten: {kept:?}");
+    assert!(matches!(kept, StoreError::Superseded { .. }), "others' replay_slots are not forgotten: {kept:?}");
 }

@@ -6,14 +6,14 @@ use super::scripts::{self, Act};
 use super::{RedisStore, check_batch, keys};
 use crate::job::{JobId, JobState, QueueName};
 use crate::store::{
-    AuditReport, BATCH_MAX, CallId, Cursor, Desk, JobPage, Moved, QueueStats, StoreFuture, Target, TrimPolicy, Trimmed,
+    Admin, AuditReport, BATCH_MAX, CallId, Cursor, JobPage, Moved, QueueStats, StoreFuture, Target, TrimPolicy, Trimmed,
 };
 use crate::trace::{Finding, JobView};
 
-impl Desk for RedisStore {
+impl Admin for RedisStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
         Box::pin(async move {
-            let value = self.0.desk.send("queues", redis::cmd("SMEMBERS").arg(keys::QUEUES)).await?;
+            let value = self.0.admin.send("queues", redis::cmd("SMEMBERS").arg(keys::QUEUES)).await?;
             let mut members = Reply::new("queues", value)?;
             let mut queues = Vec::with_capacity(members.len());
             while !members.is_empty() {
@@ -27,7 +27,7 @@ impl Desk for RedisStore {
     }
 
     fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats> {
-        Box::pin(async move { scripts::stats(&self.0.desk, &self.keys(queue)).await })
+        Box::pin(async move { scripts::stats(&self.0.admin, &self.keys(queue)).await })
     }
 
     fn jobs<'a>(
@@ -38,47 +38,47 @@ impl Desk for RedisStore {
         limit: usize,
     ) -> StoreFuture<'a, JobPage> {
         let limit = limit.clamp(1, BATCH_MAX);
-        Box::pin(async move { scripts::jobs(&self.0.desk, &self.keys(queue), state, from, limit).await })
+        Box::pin(async move { scripts::jobs(&self.0.admin, &self.keys(queue), state, from, limit).await })
     }
 
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>> {
-        Box::pin(async move { scripts::job(&self.0.desk, &self.keys(queue), queue, id).await })
+        Box::pin(async move { scripts::job(&self.0.admin, &self.keys(queue), queue, id).await })
     }
 
     fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("redrive", jobs.len())?;
-            scripts::act(&self.0.desk, &self.keys(queue), call, Act::Redrive, jobs).await
+            scripts::act(&self.0.admin, &self.keys(queue), call, Act::Redrive, jobs).await
         })
     }
 
     fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("cancel", jobs.len())?;
-            scripts::act(&self.0.desk, &self.keys(queue), call, Act::Cancel, jobs).await
+            scripts::act(&self.0.admin, &self.keys(queue), call, Act::Cancel, jobs).await
         })
     }
 
     fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("discard", jobs.len())?;
-            scripts::act(&self.0.desk, &self.keys(queue), call, Act::Discard, jobs).await
+            scripts::act(&self.0.admin, &self.keys(queue), call, Act::Discard, jobs).await
         })
     }
 
     fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool> {
-        Box::pin(async move { scripts::pause(&self.0.desk, &self.keys(queue), paused).await })
+        Box::pin(async move { scripts::pause(&self.0.admin, &self.keys(queue), paused).await })
     }
 
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {
         Box::pin(async move {
             check_batch("trim", policy.limit)?;
-            scripts::trim(&self.0.desk, &self.keys(queue), call, policy).await
+            scripts::trim(&self.0.admin, &self.keys(queue), call, policy).await
         })
     }
 
     fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport> {
-        Box::pin(async move { scripts::audit(&self.0.desk, &self.keys(queue)).await })
+        Box::pin(async move { scripts::audit(&self.0.admin, &self.keys(queue)).await })
     }
 
     fn inspect<'a>(&'a self, queue: &'a QueueName, mend: bool) -> StoreFuture<'a, Vec<Finding>> {

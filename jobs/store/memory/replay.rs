@@ -1,21 +1,21 @@
-//! The last call of each lane and its reply, so that a call sent again has no second effect.
+//! The last call of each replay slot and its reply, so that a call sent again has no second effect.
 
 use std::any::Any;
 use std::collections::HashMap;
 
-use crate::job::Incarnation;
+use crate::job::InstanceId;
 use crate::store::CallId;
 
-/// How long a silent lane is kept: a call is not sent again after so long.
+/// How long a silent replay slot is kept: a call is not sent again after so long.
 const SILENT_MS: u64 = 24 * 60 * 60 * 1000;
-/// Lanes from which on silent ones are looked for.
-const LANES_MANY: usize = 256;
+/// ReplaySlots from which on silent ones are looked for.
+const REPLAY_SLOTS_MANY: usize = 256;
 
-/// One entry a lane, kept until its incarnation is forgotten or it was silent for a day.
+/// One entry a replay slot, kept until its instance is forgotten or it was silent for a day.
 #[derive(Default)]
 pub(super) struct LastCalls {
-    lanes: HashMap<(Incarnation, u16), LastCall>,
-    /// With so many lanes silent ones are looked for: twice as many as were left the last time, so that each new lane costs little.
+    replay_slots: HashMap<(InstanceId, u16), LastCall>,
+    /// With so many replay slots silent ones are looked for: twice as many as were left the last time, so that each new replay slot costs little.
     sweep_at: usize,
 }
 
@@ -27,11 +27,11 @@ struct LastCall {
 
 /// Whether a call was seen before.
 pub(super) enum Seen<T> {
-    /// No: it is the latest of its lane.
+    /// No: it is the latest of its replay slot.
     Never,
     /// Yes, and this was the reply.
     Again(T),
-    /// A later call of its lane was seen.
+    /// A later call of its replay slot was seen.
     Later,
     /// Its number was used for another verb.
     Other,
@@ -39,7 +39,7 @@ pub(super) enum Seen<T> {
 
 impl LastCalls {
     pub(super) fn look<T: Clone + 'static>(&self, call: CallId) -> Seen<T> {
-        match self.lanes.get(&(call.incarnation, call.lane)) {
+        match self.replay_slots.get(&(call.instance, call.replay_slot)) {
             Some(last) if last.sequence > call.sequence => Seen::Later,
             Some(last) if last.sequence == call.sequence => {
                 last.reply.downcast_ref().map_or(Seen::Other, |reply: &T| Seen::Again(reply.clone()))
@@ -50,15 +50,15 @@ impl LastCalls {
 
     pub(super) fn keep<T: Send + 'static>(&mut self, call: CallId, reply: T, now: u64) {
         let last = LastCall { sequence: call.sequence, at_ms: now, reply: Box::new(reply) };
-        self.lanes.insert((call.incarnation, call.lane), last);
-        if self.lanes.len() >= self.sweep_at.max(LANES_MANY) {
-            self.lanes.retain(|_, last| last.at_ms.saturating_add(SILENT_MS) >= now);
-            self.sweep_at = 2 * self.lanes.len();
+        self.replay_slots.insert((call.instance, call.replay_slot), last);
+        if self.replay_slots.len() >= self.sweep_at.max(REPLAY_SLOTS_MANY) {
+            self.replay_slots.retain(|_, last| last.at_ms.saturating_add(SILENT_MS) >= now);
+            self.sweep_at = 2 * self.replay_slots.len();
         }
     }
 
-    pub(super) fn forget(&mut self, incarnation: Incarnation) {
-        self.lanes.retain(|(whose, _), _| *whose != incarnation);
+    pub(super) fn forget(&mut self, instance: InstanceId) {
+        self.replay_slots.retain(|(whose, _), _| *whose != instance);
     }
 }
 
@@ -69,8 +69,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lanes_of_those_who_died_are_forgotten_after_a_day_and_others_are_not() {
-        let call = |n: u128| CallId { incarnation: Uuid::from_u128(n).into(), lane: 0, sequence: 1 };
+    fn replay_slots_of_those_who_died_are_forgotten_after_a_day_and_others_are_not() {
+        let call = |n: u128| CallId { instance: Uuid::from_u128(n).into(), replay_slot: 0, sequence: 1 };
         let mut calls = LastCalls::default();
         for n in 0..1_000 {
             calls.keep(call(n), n, 1);
@@ -79,7 +79,7 @@ mod tests {
         for n in 1_000..3_000 {
             calls.keep(call(n), n, 2 + SILENT_MS);
         }
-        assert!(calls.lanes.len() <= 2_000, "{} lanes", calls.lanes.len());
+        assert!(calls.replay_slots.len() <= 2_000, "{} replay_slots", calls.replay_slots.len());
         assert!(matches!(calls.look::<u128>(call(0)), Seen::Never));
         assert!(matches!(calls.look::<u128>(call(1_000)), Seen::Again(1_000)));
     }

@@ -22,17 +22,17 @@ pub(crate) async fn an_empty_batch_of_anything_is_fine(_: &dyn World, worker: Wo
     let (store, queue) = (&worker.store, &worker.queue);
     assert_eq!(store.enqueue(worker.call(), queue, &[]).await.unwrap(), []);
     assert_eq!(store.settle(worker.call(), queue, &[]).await.unwrap(), []);
-    let (settled, claims) = store.turn(worker.call(), queue, &[], &worker.request(0, LONG)).await.unwrap();
+    let (settled, claims) = store.settle_and_claim(worker.call(), queue, &[], &worker.request(0, LONG)).await.unwrap();
     assert_eq!((settled.len(), claims.jobs.len()), (0, 0));
     assert_eq!(store.redrive(worker.call(), queue, &[]).await.unwrap(), []);
     assert_eq!(store.cancel(worker.call(), queue, &[]).await.unwrap(), []);
     assert_eq!(store.discard(worker.call(), queue, &[]).await.unwrap(), []);
     assert_eq!(store.renew(queue, LONG, &[]).await.unwrap().results, []);
-    let nobody = store.reconcile(worker.call(), queue, worker.incarnation, &[], None).await.unwrap();
+    let nobody = store.reconcile(worker.call(), queue, worker.instance, &[], None).await.unwrap();
     assert_eq!(nobody, Default::default());
     store.announce(&[]).await.unwrap();
     store.record(&[]).await.unwrap();
-    store.forget(worker.incarnation, &[]).await.unwrap();
+    store.forget(worker.instance, &[]).await.unwrap();
 }
 
 pub(crate) async fn a_batch_over_the_bound_is_refused_by_every_verb(_: &dyn World, worker: Worker) {
@@ -44,7 +44,10 @@ pub(crate) async fn a_batch_over_the_bound_is_refused_by_every_verb(_: &dyn Worl
     let settlements = vec![worker.settlement(&job, Verdict::Bury); BATCH_MAX + 1];
     let refusals = [
         ("settle", store.settle(worker.call(), queue, &settlements).await.unwrap_err()),
-        ("turn", store.turn(worker.call(), queue, &settlements, &worker.request(1, LONG)).await.unwrap_err()),
+        (
+            "settle_and_claim",
+            store.settle_and_claim(worker.call(), queue, &settlements, &worker.request(1, LONG)).await.unwrap_err(),
+        ),
         ("redrive", store.redrive(worker.call(), queue, &targets(&names)).await.unwrap_err()),
         ("cancel", store.cancel(worker.call(), queue, &targets(&names)).await.unwrap_err()),
         ("discard", store.discard(worker.call(), queue, &targets(&names)).await.unwrap_err()),

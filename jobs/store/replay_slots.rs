@@ -1,0 +1,127 @@
+//! Handing out replay slots: one open call each, and a number that only grows.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::CallId;
+use crate::job::InstanceId;
+
+/// The replay slots of one process. Cheap to clone; clones share them.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use retraced_jobs::{job::InstanceId, store::{ReplaySlot, ReplaySlots}};
+/// let replay slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 2);
+/// let mut replay slot: ReplaySlot = replay slots.take().await;
+/// let first = replay slot.next_call();
+/// assert_eq!(replay slot.next_call().sequence, first.sequence + 1);
+/// # });
+/// ```
+#[derive(Debug, Clone)]
+pub struct ReplaySlots(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    instance: InstanceId,
+    free: Mutex<Free>,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Free {
+    /// ReplaySlots handed back, with the last sequence each used. The lowest is taken first: a store remembers each replay slot that a queue has seen, so
+    /// few calls at once should need few replay slots.
+    returned: BinaryHeap<Reverse<(u16, u64)>>,
+    never_used: u16,
+}
+
+impl ReplaySlots {
+    /// `replay_slots_max` replay slots, at least one: as many calls may be open at once; further callers wait.
+    #[must_use]
+    pub fn new(instance: InstanceId, replay_slots_max: u16) -> Self {
+        Self(Arc::new(Inner {
+            instance,
+            free: Mutex::new(Free { returned: BinaryHeap::new(), never_used: 0 }),
+            room: Arc::new(Semaphore::new(usize::from(replay_slots_max.max(1)))),
+        }))
+    }
+
+    /// Whose replay slots these are.
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.0.instance
+    }
+
+    /// A replay slot nobody else uses; waits until one is free. Put the wait under a timeout.
+    ///
+    /// Dropping the replay slot hands it back, also when the outcome of its last call is unknown: its next call has a higher number, so a late copy of the old one is
+    /// [`Superseded`](super::StoreError::Superseded).
+    pub async fn take(&self) -> ReplaySlot {
+        // The semaphore is never closed, so a permit always comes.
+        let permit = self.0.room.clone().acquire_owned().await.ok();
+        let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let (number, sequence) = if let Some(Reverse(replay_slot)) = free.returned.pop() {
+            replay_slot
+        } else {
+            free.never_used += 1;
+            (free.never_used - 1, 0)
+        };
+        drop(free);
+        ReplaySlot { replay_slots: self.0.clone(), number, sequence, _permit: permit }
+    }
+}
+
+/// One replay slot, held.
+///
+/// Used in the example of [`ReplaySlots`].
+#[derive(Debug)]
+pub struct ReplaySlot {
+    replay_slots: Arc<Inner>,
+    number: u16,
+    sequence: u64,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl ReplaySlot {
+    /// The id of the replay slot's next call. Ask for it once a call, and send the call again under the same id until its outcome is known.
+    pub fn next_call(&mut self) -> CallId {
+        self.sequence += 1;
+        CallId { instance: self.replay_slots.instance, replay_slot: self.number, sequence: self.sequence }
+    }
+}
+
+impl Drop for ReplaySlot {
+    fn drop(&mut self) {
+        let mut free = self.replay_slots.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.returned.push(Reverse((self.number, self.sequence)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn few_calls_at_once_need_few_lanes_in_whatever_order_many_came_back() {
+        let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 8);
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            held.push(replay_slots.take().await);
+        }
+        let used: Vec<_> = held.iter_mut().map(|replay_slot| replay_slot.next_call().replay_slot).collect();
+        assert_eq!(used, [0, 1, 2, 3, 4, 5, 6, 7]);
+        for back in [0, 6, 2, 0, 0, 0, 0, 0] {
+            held.remove(back);
+        }
+        for sequence in 2..5 {
+            let call = replay_slots.take().await.next_call();
+            assert_eq!((call.replay_slot, call.sequence), (0, sequence));
+        }
+        let _first = replay_slots.take().await;
+        assert_eq!(replay_slots.take().await.next_call().replay_slot, 1);
+    }
+}
