@@ -69,9 +69,9 @@ pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 /// assert_eq!(name, "memory");
 ///
 /// let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
-/// let replay slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
+/// let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
 /// let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// store.enqueue(replay slots.take().await.next_call(), &queue, &[job]).await.unwrap();
+/// store.enqueue(replay_slots.take().await.next_call(), &queue, &[job]).await.unwrap();
 /// assert_eq!(hints.next().await, Some(Hint::Pending(queue)));
 /// # });
 /// ```
@@ -103,32 +103,32 @@ pub trait Store: Transitions + Leases + Admin + Ledger {
 /// };
 ///
 /// let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// let replay slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
-/// let mut replay slot = replay slots.take().await;
+/// let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
+/// let mut replay_slot = replay_slots.take().await;
 ///
 /// let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// let call: CallId = replay slot.next_call();
+/// let call: CallId = replay_slot.next_call();
 /// let enqueued = store.enqueue(call, &queue, &[job.clone()]).await.unwrap();
 /// assert_eq!(enqueued, [Enqueued::Created { state: JobState::Pending }]);
 /// // Was the reply lost? The same call again does nothing, and answers the same.
 /// assert_eq!(store.enqueue(call, &queue, &[job]).await.unwrap(), enqueued);
 ///
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: Duration::from_secs(30), nonce: *b"8 random" };
-/// let Claims { mut jobs, .. } = store.claim(replay slot.next_call(), &queue, &request).await.unwrap();
+/// let Claims { mut jobs, .. } = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
 /// let ClaimedJob { id, token, .. } = jobs.remove(0);
 ///
 /// let verdict = Verdict::Retry { delay: Duration::from_secs(60) };
 /// let failed = [Settlement { id, token, verdict, record: Default::default() }];
-/// let settled = store.settle(replay slot.next_call(), &queue, &failed).await.unwrap();
+/// let settled = store.settle(replay_slot.next_call(), &queue, &failed).await.unwrap();
 /// assert_eq!(settled, [Settled::Done { state: JobState::Delayed }]);
 /// // The token has had its end: nobody can settle with it again.
-/// assert_eq!(store.settle(replay slot.next_call(), &queue, &failed).await.unwrap(), [Settled::Stale]);
+/// assert_eq!(store.settle(replay_slot.next_call(), &queue, &failed).await.unwrap(), [Settled::Stale]);
 ///
 /// // A claim that finds nothing tells when it may be worth while again.
-/// let Claims { quiet, .. } = store.claim(replay slot.next_call(), &queue, &request).await.unwrap();
+/// let Claims { quiet, .. } = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
 /// let Quiet { next_due } = quiet.unwrap();
 /// assert!(next_due.unwrap() <= Duration::from_secs(60));
-/// let Promoted { moved, next_due } = store.promote(replay slot.next_call(), &queue, 100).await.unwrap();
+/// let Promoted { moved, next_due } = store.promote(replay_slot.next_call(), &queue, 100).await.unwrap();
 /// assert_eq!(moved, 0);
 /// assert!(next_due.unwrap() <= Duration::from_secs(60));
 /// # });
@@ -191,19 +191,19 @@ pub trait Transitions: Send + Sync + 'static {
 /// # use retraced_jobs::store::{ClaimRequest, Admin, ReplaySlots, Leases, Renewal, Renewed, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
 /// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay slots = ReplaySlots::new(owner, 1);
-/// # let mut replay slot = replay slots.take().await;
+/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
+/// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// const LEASE: Duration = Duration::from_secs(30);
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
-/// let claimed = store.claim(replay slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
+/// let claimed = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
 /// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
 ///
 /// let Renewed { results, .. } = store.renew(&queue, LEASE, &held).await.unwrap();
 /// assert_eq!(results, [Renewal::Kept { cancel_asked: false }]);
 ///
-/// store.cancel(replay slot.next_call(), &queue, &[claimed.id.into()]).await.unwrap();
+/// store.cancel(replay_slot.next_call(), &queue, &[claimed.id.into()]).await.unwrap();
 /// let Renewed { results, .. } = store.renew(&queue, LEASE, &held).await.unwrap();
 /// assert_eq!(results, [Renewal::Kept { cancel_asked: true }]);
 /// # });
@@ -227,19 +227,19 @@ pub trait Leases: Send + Sync + 'static {
 /// # use retraced_jobs::store::{Cursor, Admin, JobPage, ReplaySlots, Moved, QueueStats, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
 /// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay slots = ReplaySlots::new(owner, 1);
-/// # let mut replay slot = replay slots.take().await;
+/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
+/// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// # let job = NewJob { id: JobId::parse("welcome-43").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
+/// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// let JobPage { jobs, next } = store.jobs(&queue, JobState::Pending, None, 1).await.unwrap();
 /// assert_eq!(jobs[0].id.to_string(), "welcome-42");
 /// let next: Cursor = next.unwrap();
 /// let rest = store.jobs(&queue, JobState::Pending, Some(next), 1).await.unwrap();
 /// assert_eq!(rest.jobs[0].id.to_string(), "welcome-43");
 ///
-/// let moved = store.cancel(replay slot.next_call(), &queue, &[(&jobs[0]).into()]).await.unwrap();
+/// let moved = store.cancel(replay_slot.next_call(), &queue, &[(&jobs[0]).into()]).await.unwrap();
 /// assert_eq!(moved, [Moved::Moved { from: JobState::Pending, to: Some(JobState::Cancelled) }]);
 /// let QueueStats { pending, cancelled, .. } = store.stats(&queue).await.unwrap();
 /// assert_eq!((pending, cancelled), (1, 1));

@@ -195,23 +195,23 @@ pub struct Reclaim {
 /// # use retraced_jobs::store::{ClaimRequest, ReplaySlots, Leases, Reclaim, Reclaimed, ReclaimedJob, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
 /// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay slots = ReplaySlots::new(owner, 1);
-/// # let mut replay slot = replay slots.take().await;
+/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
+/// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// const LEASE: Duration = Duration::from_secs(30);
 /// let rules = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 8 };
-/// store.reclaim(replay slot.next_call(), &queue, &rules).await.unwrap(); // as a watchdog does all the time
+/// store.reclaim(replay_slot.next_call(), &queue, &rules).await.unwrap(); // as a watchdog does all the time
 ///
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
-/// let claimed = store.claim(replay slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
+/// let claimed = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
 /// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
 /// store.begin(&queue, LEASE, &held).await.unwrap();
 /// // Nobody renews from now on; the watchdog looks every ten seconds.
 /// let mut reclaimed = Reclaimed::default();
 /// while reclaimed.jobs.is_empty() {
 ///     tokio::time::advance(Duration::from_secs(10)).await;
-///     reclaimed = store.reclaim(replay slot.next_call(), &queue, &rules).await.unwrap();
+///     reclaimed = store.reclaim(replay_slot.next_call(), &queue, &rules).await.unwrap();
 /// }
 /// let lost = ReclaimedJob { id: claimed.id, owner: Some(owner), crashes: 1, charged: true, poisoned: false };
 /// assert_eq!(reclaimed.jobs, [lost]);
@@ -255,16 +255,16 @@ pub struct ReclaimedJob {
 /// # use retraced_jobs::store::{ClaimRequest, ReplaySlots, Reconciled, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
 /// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay slots = ReplaySlots::new(owner, 1);
-/// # let mut replay slot = replay slots.take().await;
+/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
+/// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// # const LEASE: Duration = Duration::from_secs(30);
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
-/// store.claim(replay slot.next_call(), &queue, &request).await.unwrap(); // whose reply nobody reads
+/// store.claim(replay_slot.next_call(), &queue, &request).await.unwrap(); // whose reply nobody reads
 ///
 /// let lost = [request.nonce];
-/// let Reconciled { released, next } = store.reconcile(replay slot.next_call(), &queue, owner, &lost, None).await.unwrap();
+/// let Reconciled { released, next } = store.reconcile(replay_slot.next_call(), &queue, owner, &lost, None).await.unwrap();
 /// assert_eq!((released.len(), next), (1, None));
 /// # });
 /// ```
@@ -553,14 +553,14 @@ pub struct TrimPolicy {
 /// # use retraced_jobs::store::{Admin, ReplaySlots, Retention, RetentionRule, Transitions, TrimPolicy, Trimmed};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
 /// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay slots = ReplaySlots::new(owner, 1);
-/// # let mut replay slot = replay slots.take().await;
+/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
-/// # store.cancel(replay slot.next_call(), &queue, &[JobId::parse("welcome-42").unwrap().into()]).await.unwrap();
+/// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
+/// # store.cancel(replay_slot.next_call(), &queue, &[JobId::parse("welcome-42").unwrap().into()]).await.unwrap();
 /// let none = RetentionRule { age_max: Duration::MAX, count_max: 0 };
 /// let policy = TrimPolicy { retention: Retention { cancelled: none, ..Retention::default() }, limit: 100 };
-/// let trimmed = store.trim(replay slot.next_call(), &queue, &policy).await.unwrap();
+/// let trimmed = store.trim(replay_slot.next_call(), &queue, &policy).await.unwrap();
 /// assert_eq!(trimmed, Trimmed { removed: 1, more: false });
 /// # });
 /// ```

@@ -14,10 +14,10 @@ use crate::job::InstanceId;
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// use retraced_jobs::{job::InstanceId, store::{ReplaySlot, ReplaySlots}};
-/// let replay slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 2);
-/// let mut replay slot: ReplaySlot = replay slots.take().await;
-/// let first = replay slot.next_call();
-/// assert_eq!(replay slot.next_call().sequence, first.sequence + 1);
+/// let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 2);
+/// let mut replay_slot: ReplaySlot = replay_slots.take().await;
+/// let first = replay_slot.next_call();
+/// assert_eq!(replay_slot.next_call().sequence, first.sequence + 1);
 /// # });
 /// ```
 #[derive(Debug, Clone)]

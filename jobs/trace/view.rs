@@ -65,13 +65,13 @@ pub struct Claimant {
 /// # use retraced_jobs::store::{ClaimRequest, Admin, ReplaySlots, Transitions};
 /// use retraced_jobs::trace::{Claimant, JobSummary, JobView};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let replay slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
-/// # let mut replay slot = replay slots.take().await;
+/// # let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
+/// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
-/// # store.enqueue(replay slot.next_call(), &queue, &[job]).await.unwrap();
+/// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// # let lease = Duration::from_secs(30);
 /// # let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease, nonce: *b"8 random" };
-/// # store.claim(replay slot.next_call(), &queue, &request).await.unwrap();
+/// # store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
 /// let listed: Vec<JobSummary> = store.jobs(&queue, JobState::Processing, None, 10).await.unwrap().jobs;
 /// let view: JobView = store.job(&queue, &listed[0].id).await.unwrap().unwrap();
 /// let Claimant { attempt, cancel_asked, .. } = view.claimant.clone().unwrap();

@@ -44,15 +44,15 @@ use crate::job::QueueName;
 /// use retraced_jobs::store::{Enqueued, ReplaySlots, Transitions};
 ///
 /// let store = MemoryStore::new();
-/// let replay slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
+/// let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
 /// let queue = QueueName::new("email").unwrap();
 /// let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 ///
-/// let call = replay slots.take().await.next_call();
+/// let call = replay_slots.take().await.next_call();
 /// let created = store.enqueue(call, &queue, &[job.clone()]).await.unwrap();
 /// assert_eq!(created, [Enqueued::Created { state: JobState::Pending }]);
 ///
-/// let call = replay slots.take().await.next_call();
+/// let call = replay_slots.take().await.next_call();
 /// let again = store.enqueue(call, &queue, &[job]).await.unwrap();
 /// assert_eq!(again, [Enqueued::Exists { state: JobState::Pending }]);
 /// # });
