@@ -1,4 +1,4 @@
-//! What a tree is built from: options with their defaults and bounds, checked once.
+//! The options of a tree, with their defaults and bounds, checked once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,40 +9,36 @@ use retraced_jobs::execution::Runner;
 use retraced_jobs::job::QueueName;
 use retraced_jobs::store::Retention;
 
-use crate::restart::{Reopening, RestartPolicy};
-
-/// Shortest lease. A shorter one would be lost to a pause of the process that nobody would call an outage.
-pub const LEASE_MIN: Duration = Duration::from_millis(300);
-/// Longest lease: a crashed worker's jobs wait as long before they run again.
-pub const LEASE_MAX: Duration = Duration::from_secs(60 * 60);
-/// Most executors of a queue.
-pub const CONCURRENCY_MAX: usize = 10_000;
-
-/// Longest label of a build, in bytes: it is written with every heartbeat.
-pub const BUILD_BYTES_MAX: usize = 200;
+use crate::limits::{BUILD_LABEL_BYTES_MAX, CONCURRENCY_MAX, CRASHES_MAX, LEASE_MAX, LEASE_MIN};
+use crate::observer::Observer;
+use crate::supervision::restart::{Reopening, RestartPolicy};
 
 /// Options of the whole tree.
 #[derive(Clone)]
 pub struct TreeOptions {
-    /// How long a lease lasts unless renewed, at a third of it. 300 ms to 1 h, default 30 s. The jobs of a worker that died run again after this.
+    /// How long a lease lasts unless it is renewed, which happens every third of it. 300 ms to 1 h, default 30 s. The jobs of a worker that died run again after
+    /// this time.
     pub lease: Duration,
-    /// How long a shutdown lets handlers finish, then asks them to stop, then kills: four fifths and one fifth. Up to 1 h, default 25 s.
+    /// How long a shutdown waits for handlers: they may finish for four fifths of it, are asked to stop for the last fifth, and are then killed. Up to 1 h, default
+    /// 25 s.
     pub grace: Duration,
-    /// How many workers may die while they run a job before it is poisoned as a crash loop. 1 to 1000, default 3. A job's first worker to die is not
-    /// counted: whether the handler had begun is only written down for jobs that came back before.
+    /// How many workers may die while they run a job before it is poisoned as a crash loop. 1 to 1000, default 3. The first death is not counted:
+    /// only for jobs that were returned before is it recorded that their handler has started.
     pub crashes_max: u32,
-    /// How many handlers may ignore their timeout before the runtime ends with an error; default: the sum of all concurrencies.
+    /// How many handlers may ignore their timeout before the runtime ends with an error. Default: the sum of all concurrencies.
     pub zombies_max: Option<usize>,
     /// The root's restart policy.
     pub root_policy: RestartPolicy,
-    /// Seed of every random choice that is not an identity: jitter of polls, restarts and retries. Default: random.
+    /// Seed of all jitter: of polls, restarts and retries. Default: random.
     pub seed: u64,
     /// This host's name in the worker's row; a label. Default: the environment's `HOSTNAME`, or `unknown`.
     pub host: String,
-    /// Which build of the application this is, in the worker's row; a label of at most 200 bytes. Default: the name of the running program.
+    /// Label of the application's build in the worker's row, at most 200 bytes. Default: the name of the running program.
     pub build: String,
     /// The wall clock that stamps supervision events.
     pub clock: Arc<dyn Clock>,
+    /// Sees what the tree does. Default: none.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for TreeOptions {
@@ -57,6 +53,7 @@ impl Default for TreeOptions {
             host: std::env::var("HOSTNAME").unwrap_or_else(|_| "unknown".into()),
             build: program_name(),
             clock: Arc::new(SystemClock),
+            observer: None,
         }
     }
 }
@@ -64,7 +61,7 @@ impl Default for TreeOptions {
 fn program_name() -> String {
     let program = std::env::current_exe().ok();
     let name = program.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
-    name.filter(|name| name.len() <= BUILD_BYTES_MAX).unwrap_or_else(|| "unknown".into())
+    name.filter(|name| name.len() <= BUILD_LABEL_BYTES_MAX).unwrap_or_else(|| "unknown".into())
 }
 
 /// Options of one queue.
@@ -74,9 +71,9 @@ pub struct QueueOptions {
     pub concurrency: usize,
     /// The restart policy of the queue's supervisor and of its executor pool.
     pub policy: RestartPolicy,
-    /// How a closed queue is tried again.
+    /// When a closed queue is reopened.
     pub reopening: Reopening,
-    /// What is kept of ended jobs.
+    /// How long ended jobs are kept.
     pub retention: Retention,
 }
 
@@ -91,7 +88,7 @@ impl Default for QueueOptions {
     }
 }
 
-/// A queue to be worked.
+/// A queue to process.
 pub struct QueueSpec {
     /// Its name.
     pub name: QueueName,
@@ -121,12 +118,12 @@ pub(crate) fn check(options: &TreeOptions, queues: &[QueueSpec]) -> Result<(), I
     if options.grace > LEASE_MAX {
         return refuse(format!("grace is {:?}, allowed is up to {LEASE_MAX:?}", options.grace));
     }
-    if !(1..=1000).contains(&options.crashes_max) {
-        return refuse(format!("crashes max is {}, allowed are 1 to 1000", options.crashes_max));
+    if !(1..=CRASHES_MAX).contains(&options.crashes_max) {
+        return refuse(format!("crashes max is {}, allowed are 1 to {CRASHES_MAX}", options.crashes_max));
     }
-    if options.build.len() > BUILD_BYTES_MAX {
+    if options.build.len() > BUILD_LABEL_BYTES_MAX {
         return refuse(format!(
-            "the label of the build has {} bytes, at most {BUILD_BYTES_MAX} are allowed",
+            "the label of the build has {} bytes, at most {BUILD_LABEL_BYTES_MAX} are allowed",
             options.build.len()
         ));
     }

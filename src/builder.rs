@@ -287,7 +287,7 @@ impl RuntimeBuilder {
             queues,
             options: self.options,
             tree: tree.handle().clone(),
-            users,
+            handlers: users,
         };
         let started = Tree::start(spec).await.map_err(BuildError::Tree)?;
         Ok(Runtime::new(started, store, tree))

@@ -50,7 +50,7 @@ impl Runtime {
     }
 
     pub(crate) fn new(tree: Tree, store: Arc<dyn Store>, threads: TreeRuntime) -> Self {
-        let operator = Operator::beside(store, tree.replay_slots().clone(), threads.handle().clone());
+        let operator = Operator::beside(store, tree.calls().replay_slots().clone(), threads.handle().clone());
         Self { tree, operator, threads }
     }
 
@@ -122,7 +122,7 @@ impl Runtime {
     /// ```
     #[must_use]
     pub fn tree(&self) -> TreeNode {
-        self.tree.look()
+        self.tree.snapshot()
     }
 
     /// Who lives in the tree now.
@@ -145,7 +145,7 @@ impl Runtime {
     /// ```
     #[must_use]
     pub fn residents(&self) -> Vec<LiveActor> {
-        self.tree.residents()
+        self.tree.actors()
     }
 
     /// Kills the actor at a path such as `email/fetcher`, to see what happens. Gives whether there was one.

@@ -81,6 +81,16 @@ async fn a_killed_watchdog_disturbs_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_killed_reclaimer_disturbs_nobody() {
+    nothing_is_disturbed("reclaimer").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_janitor_disturbs_nobody() {
+    nothing_is_disturbed("janitor").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_killed_lease_keeper_disturbs_nobody() {
     nothing_is_disturbed("lease-keeper").await;
 }
@@ -126,6 +136,11 @@ async fn after_a_killed_queue_supervisor_only_what_was_cut_runs_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_killed_worker_supervisor_only_what_was_cut_runs_again() {
+    what_was_cut_runs_again("email/workers").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_killed_executor_only_its_job_runs_again() {
     what_was_cut_runs_again("email/executor-2").await;
 }
@@ -136,7 +151,7 @@ async fn children_of_a_restarted_supervisor_are_a_generation_of_their_own() {
     let world = World::start().await;
     world.kill_and_await_successor("email").await;
     world.until("all are back", || world.generation("email/executor-0") == Some(1)).await;
-    for role in ["settler", "queue", "pool", "fetcher"] {
+    for role in ["queue", "workers", "settler", "pool", "fetcher"] {
         let path = format!("email/{role}");
         assert_eq!(world.generation(&path), Some(1), "{path}");
         assert!(world.events().iter().any(|e| e.path == path && e.kind == EventKind::Restarted), "{path}");
@@ -170,9 +185,7 @@ async fn a_crash_of_an_idle_executor_leaves_no_job_waiting_for_it() {
                 world.state(&id) == JobState::Completed
             })
             .await;
-        world
-            .until("the executor is back", || world.tree.residents().iter().any(|r| r.path == "email/executor-0"))
-            .await;
+        world.until("the executor is back", || world.tree.actors().iter().any(|r| r.path == "email/executor-0")).await;
     }
     world.close().await;
 }

@@ -1,6 +1,6 @@
 //! What a worker tells of itself.
 
-use retraced_actors::bounds::HEARTBEAT_EVERY;
+use retraced_actors::limits::HEARTBEAT_INTERVAL;
 use retraced_jobs::job::Kind;
 use retraced_jobs::store::Ledger;
 
@@ -14,7 +14,7 @@ async fn a_workers_row_tells_who_it_is_what_it_can_and_what_it_does() {
         .start()
         .await;
     world.enqueue("one", Work::lasting(secs(60))).await;
-    tokio::time::sleep(HEARTBEAT_EVERY + secs(1)).await;
+    tokio::time::sleep(HEARTBEAT_INTERVAL + secs(1)).await;
     let rows = world.store.workers().await.unwrap();
     let row = &rows[0];
     assert_eq!((rows.len(), row.instance), (1, world.tree.instance()));
@@ -32,7 +32,7 @@ async fn every_beat_says_again_who_works_what() {
     tokio::time::sleep(millis(100)).await;
     let first = world.store.calls(Verb::Heartbeat);
     assert_eq!(first, 2, "the queues, and the row");
-    tokio::time::sleep(HEARTBEAT_EVERY * 3 + secs(1)).await;
+    tokio::time::sleep(HEARTBEAT_INTERVAL * 3 + secs(1)).await;
     assert_eq!(world.store.calls(Verb::Heartbeat), first + 6);
     world.close().await;
 }

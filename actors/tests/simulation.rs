@@ -26,15 +26,18 @@ const TOUGH: RestartPolicy = RestartPolicy {
     budget: Budget { restarts: 1_000, window: Duration::from_secs(60) },
     delay: RestartDelay { base: Duration::from_millis(1), max: Duration::from_millis(20), jitter_percent: 50 },
 };
-const ACTORS: [&str; 12] = [
+const ACTORS: [&str; 15] = [
     "email",
     "email/queue",
+    "email/workers",
     "email/fetcher",
     "email/settler",
     "email/pool",
     "email/executor-0",
     "email/executor-1",
     "retry-scheduler",
+    "reclaimer",
+    "janitor",
     "watchdog",
     "lease-keeper",
     "ledger",

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use retraced_actors::bounds::{AUDIT_EVERY, LOOK_QUIET_MAX, SLICE_MAX, SLICES_MAX, WATCH_MAX};
+use retraced_actors::limits::{
+    AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, PROMOTE_POLL_IDLE_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX,
+};
 use retraced_jobs::handler::{JobOptions, seal_job};
 use retraced_jobs::job::JobState;
 use retraced_jobs::store::{BATCH_MAX, CallId, ReplaySlots, Retention, RetentionRule, Transitions};
@@ -28,7 +30,7 @@ async fn a_queue_that_does_not_add_up_is_told_of_and_mended() {
             || matches!(kind, EventKind::QueueRepaired { queue, findings } if *queue == world.queue && *findings == [found.clone()])
     };
     assert_eq!(world.count(told), 2);
-    tokio::time::sleep(AUDIT_EVERY * 3).await;
+    tokio::time::sleep(AUDIT_INTERVAL * 3).await;
     assert_eq!((world.store.calls(Verb::Inspect), repairs(&world)), (1, 1), "mended is mended");
     world.close().await;
 }
@@ -37,12 +39,12 @@ async fn a_queue_that_does_not_add_up_is_told_of_and_mended() {
 #[tokio::test(start_paused = true)]
 async fn a_count_that_is_wrong_once_is_not_told() {
     let world = World::start().await;
-    tokio::time::sleep(AUDIT_EVERY * 2 + millis(10)).await;
+    tokio::time::sleep(AUDIT_INTERVAL * 2 + millis(10)).await;
     let audits = world.store.calls(Verb::Audit);
     assert!(audits >= 1, "nobody audits");
     world.store.miscount_once();
     world.until("the next audit", || world.store.calls(Verb::Audit) >= audits + 2).await;
-    tokio::time::sleep(AUDIT_EVERY * 2).await;
+    tokio::time::sleep(AUDIT_INTERVAL * 2).await;
     assert_eq!(world.store.calls(Verb::Inspect), 0);
     assert_eq!(world.count(|kind| matches!(kind, EventKind::AuditFailed { .. })), 0);
     world.close().await;
@@ -56,7 +58,7 @@ async fn what_one_round_of_trims_leaves_the_next_takes_at_once() {
     let rule = RetentionRule { age_max: Duration::from_secs(3600), count_max: kept };
     let retention = Retention { completed: Some(rule), ..Retention::default() };
     let world = World::build().concurrency(50).queue(|queue| queue.retention = retention).start().await;
-    let jobs = 2 * SLICE_MAX * SLICES_MAX + BATCH_MAX;
+    let jobs = 2 * RECLAIM_BATCH_MAX * BATCHES_PER_ROUND_MAX + BATCH_MAX;
     let sealed: Vec<_> = (0..jobs).map(|_| seal_job(&Work::succeed(), &JobOptions::default()).unwrap()).collect();
     let admin = ReplaySlots::new(Uuid::new_v4().into(), 1);
     for batch in sealed.chunks(BATCH_MAX) {
@@ -66,7 +68,7 @@ async fn what_one_round_of_trims_leaves_the_next_takes_at_once() {
     world.until("all are done", || world.stats().completed_total == jobs as u64).await;
     let done = Instant::now();
     world.until("what is too much is gone", || world.stats().completed_kept == kept).await;
-    assert!(done.elapsed() <= WATCH_MAX + WATCH_MAX / 2, "took {:?}", done.elapsed());
+    assert!(done.elapsed() <= RECLAIM_POLL_MAX + RECLAIM_POLL_MAX / 2, "took {:?}", done.elapsed());
     assert_eq!(world.stats().trimmed_total, jobs as u64 - kept);
     world.close().await;
 }
@@ -76,9 +78,9 @@ async fn what_one_round_of_trims_leaves_the_next_takes_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_quiet_queue_is_asked_once_for_what_is_pending_and_what_is_delayed() {
     let world = World::start().await;
-    tokio::time::sleep(6 * LOOK_QUIET_MAX).await;
+    tokio::time::sleep(6 * PROMOTE_POLL_IDLE_MAX).await;
     let (claims, promotions) = (world.store.calls(Verb::Claim), world.store.calls(Verb::Promote));
-    tokio::time::sleep(12 * LOOK_QUIET_MAX).await;
+    tokio::time::sleep(12 * PROMOTE_POLL_IDLE_MAX).await;
     assert!(world.store.calls(Verb::Claim) >= claims + 12, "the fetcher polls");
     assert_eq!(world.store.calls(Verb::Promote), promotions);
     world.close().await;

@@ -11,7 +11,7 @@ use retraced_jobs::trace::EventKind;
 use crate::support::{Do, Work, World, millis, secs};
 
 /// Threads that user code can block without blocking the tree.
-fn users(threads: usize) -> tokio::runtime::Runtime {
+fn handlers(threads: usize) -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap()
 }
 
@@ -58,19 +58,20 @@ async fn too_many_zombies_end_the_runtime_with_an_error() {
     let Ending::GaveUp(exhausted) = ending else { panic!("{ending:?}") };
     let text = exhausted.to_string();
     assert!(
-        text.starts_with("supervisor retraced gave up, told so by watchdog: 3 handlers ignore their timeout"),
+        text.starts_with("supervisor retraced gave up at the demand of watchdog: 3 handlers ignore their timeout"),
         "{text}"
     );
     gate.store(true, Ordering::SeqCst);
-    world.until_advancing("they have gone", || world.book.running() == 0 && world.tree.residents().is_empty()).await;
+    world.until_advancing("they have gone", || world.book.running() == 0 && world.tree.actors().is_empty()).await;
     world.leave();
 }
 
 /// Real time: the only thread of the caller's runtime is blocked for longer than leases last.
 #[tokio::test]
 async fn a_handler_that_blocks_the_callers_only_thread_stops_neither_renewals_nor_the_tree() {
-    let users = users(1);
-    let world = World::build().users(users.handle().clone()).options(|options| options.lease = secs(2)).start().await;
+    let handlers = handlers(1);
+    let world =
+        World::build().handlers(handlers.handle().clone()).options(|options| options.lease = secs(2)).start().await;
     let id = world.enqueue("deaf", Work::step(millis(0), Do::BlockFor(3_000))).await;
     world.until("it runs", || world.book.running() == 1).await;
     let stuck = world.until_event("it is named", |e| matches!(e.kind, EventKind::Stuck { .. })).await;
@@ -80,17 +81,17 @@ async fn a_handler_that_blocks_the_callers_only_thread_stops_neither_renewals_no
     assert_eq!(world.view(&id).counters.crashes, 0);
     assert_eq!(world.count(|kind| matches!(kind, EventKind::GraceGiven { .. } | EventKind::LeaseLost { .. })), 0);
     world.tree.shutdown().await;
-    world.until("all are gone", || world.tree.residents().is_empty()).await;
+    world.until("all are gone", || world.tree.actors().is_empty()).await;
     world.leave();
-    users.shutdown_background();
+    handlers.shutdown_background();
 }
 
 /// Real time: a shutdown does not wait for a thread that is blocked for ever.
 #[tokio::test]
 async fn a_shutdown_leaves_a_blocked_thread_behind_and_hands_its_job_back() {
-    let users = users(2);
+    let handlers = handlers(2);
     let world =
-        World::build().users(users.handle().clone()).options(|options| options.grace = millis(500)).start().await;
+        World::build().handlers(handlers.handle().clone()).options(|options| options.grace = millis(500)).start().await;
     let id = world.enqueue("deaf", Work::step(millis(0), Do::BlockFor(6_000))).await;
     world.until("it runs", || world.book.running() == 1).await;
     let drained = world.tree.shutdown().await;
@@ -98,7 +99,7 @@ async fn a_shutdown_leaves_a_blocked_thread_behind_and_hands_its_job_back() {
     assert_eq!(world.book.running(), 1, "the shutdown waited for it");
     let view = world.view(&id);
     assert_eq!((view.state, view.counters.crashes, view.counters.releases), (JobState::Pending, 0, 1));
-    world.until("the blocked one is gone too", || world.tree.residents().is_empty()).await;
+    world.until("the blocked one is gone too", || world.tree.actors().is_empty()).await;
     world.leave();
-    users.shutdown_background();
+    handlers.shutdown_background();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
-use retraced_actors::bounds::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
+use retraced_actors::limits::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{JobState, QueueName};
 

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use retraced_actors::{Drained, EnqueueError, QueueHandle, QueueOptions, QueueSpec, Receipt, StartError, Tree};
+use retraced_actors::{Drained, QueueHandle, QueueOptions, QueueSpec, StartError, Tree};
 use retraced_actors::{TreeOptions, TreeSpec};
 use retraced_jobs::clock::TokioClock;
 use retraced_jobs::context::Context;
+use retraced_jobs::enqueue::{EnqueueError, Receipt};
 use retraced_jobs::execution::{Rules, Runner};
 use retraced_jobs::failure::{Code, Failure};
 use retraced_jobs::handler::{Handlers, JobOptions, States, seal_job};
@@ -46,7 +47,7 @@ pub struct WorldBuilder {
     rules: Rules,
     store: Option<Faulty>,
     book: Book,
-    users: Handle,
+    handlers: Handle,
     gate: Option<Arc<AtomicBool>>,
 }
 
@@ -89,8 +90,8 @@ impl WorldBuilder {
         self
     }
 
-    pub fn users(mut self, users: Handle) -> Self {
-        self.users = users;
+    pub fn handlers(mut self, handlers: Handle) -> Self {
+        self.handlers = handlers;
         self
     }
 
@@ -99,7 +100,7 @@ impl WorldBuilder {
     }
 
     pub async fn try_start(self) -> Result<World, StartError> {
-        let Self { queues, options, queue, rules, store, book, users, gate } = self;
+        let Self { queues, options, queue, rules, store, book, handlers, gate } = self;
         let clock = options.clock.clone();
         let store = store.unwrap_or_else(|| Faulty::new(MemoryStore::with_clock(clock)));
         let instance = InstanceId::from(Uuid::new_v4());
@@ -125,7 +126,7 @@ impl WorldBuilder {
             queues: specs.collect(),
             options,
             tree: Handle::current(),
-            users,
+            handlers,
         })
         .await?;
         let events = Arc::new(Mutex::new(Vec::new()));
@@ -231,7 +232,7 @@ impl World {
             rules: Rules { retry: Retry::fixed().base(secs(1)).jitter(0), ..Rules::default() },
             store: None,
             book: Book::default(),
-            users: Handle::current(),
+            handlers: Handle::current(),
             gate: None,
         }
     }
@@ -403,7 +404,7 @@ impl World {
     }
 
     pub fn generation(&self, path: &str) -> Option<u32> {
-        self.tree.residents().into_iter().find(|resident| resident.path == path).map(|resident| resident.generation)
+        self.tree.actors().into_iter().find(|actor| actor.path == path).map(|actor| actor.generation)
     }
 
     // --- the end
@@ -428,8 +429,8 @@ impl World {
     /// For a tree that has ended: nobody lives on, the queue adds up, and no grant ran twice.
     pub fn leave(mut self) {
         self.closed = true;
-        let residents = self.tree.residents();
-        assert!(residents.is_empty(), "actors outlive their tree: {residents:?}");
+        let actors = self.tree.actors();
+        assert!(actors.is_empty(), "actors outlive their tree: {actors:?}");
         let report = || self.report();
         for (queue, id) in self.enqueued.lock().unwrap().iter() {
             let kept = self.store.job(queue, id).now_or_never().unwrap().unwrap();

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use retraced_actors::bounds::CONCURRENCY_MAX;
+use retraced_actors::limits::CONCURRENCY_MAX;
 use retraced_jobs::job::QueueName;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;

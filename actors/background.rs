@@ -1,0 +1,39 @@
+//! Background tasks: work that an actor starts so that its mailbox stays open meanwhile. The result comes back as a message.
+//!
+//! A task ends with its actor, and a panic of the task ends its actor: otherwise the actor would wait for ever for a result that never comes.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use ractor::{ActorRef, Message};
+use tokio_util::task::AbortOnDropHandle;
+
+/// A background task under way. Dropping it aborts it.
+pub(crate) type BackgroundTask = AbortOnDropHandle<()>;
+
+/// Starts a background task; its result is sent to `actor`.
+pub(crate) fn start<M: Message>(actor: &ActorRef<M>, work: impl Future<Output = M> + Send + 'static) -> BackgroundTask {
+    let actor = actor.clone();
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(message) => drop(actor.cast(message)),
+            // A stop with a reason is a crash to its supervisor.
+            Err(panic) => actor.stop(Some(format!("its background task panicked: {}", text_of(panic.as_ref())))),
+        }
+    }))
+}
+
+/// Sends a message to `actor` after a delay.
+pub(crate) fn timer<M: Message>(actor: &ActorRef<M>, delay: Duration, message: M) -> BackgroundTask {
+    start(actor, async move {
+        tokio::time::sleep(delay).await;
+        message
+    })
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&'static str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}

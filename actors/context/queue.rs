@@ -1,0 +1,161 @@
+//! What the actors of one queue share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use retraced_jobs::execution::Runner;
+use retraced_jobs::job::QueueName;
+use retraced_jobs::store::Claims;
+use retraced_jobs::trace::ExecutorId;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::address::Address;
+use crate::front_door::FrontDoor;
+use crate::inflight::{ClaimOutcome, Inflight, OpenClaim};
+use crate::limits::{CLAIM_CALLS_MAX, SETTLE_CALLS_MAX};
+use crate::messages::{FetcherMessage, PoolMessage, SettlerMessage};
+use crate::options::{QueueOptions, QueueSpec};
+use crate::poll_schedule::PollSchedule;
+
+/// One queue: its jobs in flight, the addresses of its actors, and when it is polled.
+pub(crate) struct QueueContext {
+    pub(crate) name: QueueName,
+    pub(crate) options: QueueOptions,
+    pub(crate) runner: Arc<Runner>,
+    pub(crate) inflight: Arc<Inflight>,
+    pub(crate) door: Arc<FrontDoor>,
+    pub(crate) fetcher: Address<FetcherMessage>,
+    pub(crate) settler: Address<SettlerMessage>,
+    pub(crate) pool: Address<PoolMessage>,
+    /// Settlement calls under way: [`SETTLE_CALLS_MAX`] permits.
+    pub(crate) settle_calls: Arc<Semaphore>,
+    /// Claims under way that are not part of a settlement: [`CLAIM_CALLS_MAX`] permits.
+    pub(crate) claim_calls: Arc<Semaphore>,
+    /// When the retry scheduler promotes delayed jobs.
+    pub(crate) promote_schedule: PollSchedule,
+    /// When the reclaimer looks for expired leases.
+    pub(crate) reclaim_schedule: PollSchedule,
+    /// When the janitor trims what retention no longer keeps.
+    pub(crate) trim_schedule: PollSchedule,
+    /// Starts so far per executor slot, across pools: the next generation.
+    generations: Mutex<Vec<u32>>,
+    /// Set while the settler was asked to flush and has not begun.
+    flush_requested: AtomicBool,
+    /// Until when leases have a grace period, as far as it was reported.
+    grace_until: Mutex<Option<Instant>>,
+    /// The last claim found fewer jobs than it asked for, and no hint has come since.
+    empty: AtomicBool,
+}
+
+impl QueueContext {
+    pub(crate) fn new(spec: QueueSpec, crashes_max: u32, door: Arc<FrontDoor>) -> Self {
+        let QueueSpec { name, options, runner } = spec;
+        Self {
+            inflight: Arc::new(Inflight::new(runner.clone(), options.concurrency, crashes_max)),
+            generations: Mutex::new(vec![0; options.concurrency]),
+            name,
+            options,
+            runner,
+            door,
+            fetcher: Address::default(),
+            settler: Address::default(),
+            pool: Address::default(),
+            settle_calls: Arc::new(Semaphore::new(SETTLE_CALLS_MAX)),
+            claim_calls: Arc::new(Semaphore::new(CLAIM_CALLS_MAX)),
+            promote_schedule: PollSchedule::default(),
+            reclaim_schedule: PollSchedule::default(),
+            trim_schedule: PollSchedule::default(),
+            flush_requested: AtomicBool::new(false),
+            grace_until: Mutex::new(None),
+            empty: AtomicBool::new(false),
+        }
+    }
+
+    /// The path of an executor, as `email/executor-3`.
+    pub(crate) fn executor_path(&self, slot: u32) -> String {
+        format!("{}/executor-{slot}", self.name)
+    }
+
+    /// The next generation of each executor slot.
+    pub(crate) fn generations(&self) -> Vec<u32> {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The latest executor of each slot.
+    pub(crate) fn executors(&self) -> Vec<ExecutorId> {
+        let latest = |(slot, next): (u32, u32)| ExecutorId { slot, generation: next.saturating_sub(1) };
+        (0..).zip(self.generations()).map(latest).collect()
+    }
+
+    /// An executor is about to start: its generation is used, whatever becomes of the pool.
+    pub(crate) fn executor_starts(&self, id: ExecutorId) {
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(next) = generations.get_mut(id.slot as usize) {
+            *next = id.generation + 1;
+        }
+    }
+
+    /// Asks the settler to flush outcomes: once, however many there are.
+    pub(crate) fn request_flush(&self) {
+        if !self.flush_requested.swap(true, Ordering::AcqRel) {
+            self.settler.send(SettlerMessage::Flush);
+        }
+    }
+
+    /// The settler begins to flush: outcomes from here on need a request of their own.
+    pub(crate) fn flush_begins(&self) {
+        self.flush_requested.store(false, Ordering::Release);
+    }
+
+    /// The queue may have jobs to claim.
+    pub(crate) fn jobs_may_wait(&self) {
+        self.inflight.hint();
+        self.empty.store(false, Ordering::Release);
+        self.fetcher.send(FetcherMessage::Poll);
+    }
+
+    /// A claim was answered: its jobs enter the in-flight table.
+    pub(crate) fn granted(&self, claim: OpenClaim, claims: Claims, expires: Instant) -> ClaimOutcome {
+        let outcome = claim.granted(claims, Instant::now(), expires);
+        self.empty.store(outcome.queue_empty, Ordering::Release);
+        if outcome.hinted {
+            self.fetcher.send(FetcherMessage::Poll);
+        }
+        if self.inflight.is_closed() {
+            // No executor will run these jobs: they are released already.
+            self.request_flush();
+        }
+        outcome
+    }
+
+    /// Whether this grace period was not reported yet.
+    pub(crate) fn grace_is_new(&self, grace: Duration) -> bool {
+        let mut until = self.grace_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let new = until.is_none_or(|reported| reported <= now);
+        if new {
+            *until = Some(now + grace);
+        }
+        new
+    }
+
+    /// An executor is idle: the fetcher claims, unless the queue is known to be empty.
+    pub(crate) fn executor_idle(&self) {
+        if !self.empty.load(Ordering::Acquire) {
+            self.fetcher.send(FetcherMessage::Poll);
+        }
+    }
+
+    /// Postpones the next poll of delayed jobs: a claim sent at `sent` found no pending job, and the next delayed one is due after `wait`. Returns whether that poll
+    /// is sooner than planned. While no hints arrive nothing is postponed, since nothing would report a job that comes between.
+    pub(crate) fn postpone_promotion(&self, sent: Instant, wait: Duration, hints_arrive: bool) -> bool {
+        if hints_arrive {
+            return self.promote_schedule.postpone(sent, wait);
+        }
+        let sooner = wait < self.promote_schedule.remaining();
+        self.promote_schedule.within(wait);
+        sooner
+    }
+}

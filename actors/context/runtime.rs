@@ -1,0 +1,112 @@
+//! What all actors of one runtime share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use retraced_jobs::job::{InstanceId, QueueName};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::QueueContext;
+use crate::address::Address;
+use crate::clock::StoreClock;
+use crate::limits::{PROMOTE_POLL_IDLE_MAX, PROMOTE_POLL_MIN};
+use crate::messages::RetrySchedulerMessage;
+use crate::observer::Observer;
+use crate::options::TreeOptions;
+use crate::random::Random;
+use crate::store_calls::StoreCalls;
+use crate::supervision::event::Events;
+use crate::supervision::messages::SupervisorMessage;
+use crate::supervision::roster::Roster;
+
+/// One runtime: its options, its calls to the store, its queues, and what its actors report.
+pub(crate) struct RuntimeContext {
+    pub(crate) instance: InstanceId,
+    pub(crate) options: TreeOptions,
+    pub(crate) calls: StoreCalls,
+    pub(crate) queues: Vec<Arc<QueueContext>>,
+    pub(crate) events: Events,
+    pub(crate) roster: Roster,
+    pub(crate) clock: StoreClock,
+    pub(crate) random: Random,
+    /// The runtime of the executors, and so of the handlers.
+    pub(crate) handlers: Handle,
+    pub(crate) root: Address<SupervisorMessage>,
+    pub(crate) retry_scheduler: Address<RetrySchedulerMessage>,
+    /// Fired at the very end: open calls are given up.
+    pub(crate) ended: CancellationToken,
+    /// Fired when a shutdown is requested.
+    pub(crate) shutdown_requested: CancellationToken,
+    /// When this process instance began, in ms since the Unix epoch.
+    pub(crate) started_ms: u64,
+    hints_arrive: AtomicBool,
+}
+
+/// What a context is made of.
+pub(crate) struct RuntimeParts {
+    pub(crate) instance: InstanceId,
+    pub(crate) options: TreeOptions,
+    pub(crate) calls: StoreCalls,
+    pub(crate) queues: Vec<Arc<QueueContext>>,
+    pub(crate) events: Events,
+    pub(crate) handlers: Handle,
+    pub(crate) ended: CancellationToken,
+}
+
+impl RuntimeContext {
+    pub(crate) fn new(parts: RuntimeParts) -> Self {
+        let RuntimeParts { instance, options, calls, queues, events, handlers, ended } = parts;
+        let started_ms = options.clock.now_ms();
+        Self {
+            instance,
+            calls,
+            queues,
+            events,
+            roster: Roster::default(),
+            clock: StoreClock::starting_at(started_ms),
+            random: Random::new(options.seed),
+            handlers,
+            root: Address::default(),
+            retry_scheduler: Address::default(),
+            ended,
+            shutdown_requested: CancellationToken::new(),
+            started_ms,
+            options,
+            hints_arrive: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn queue(&self, name: &QueueName) -> Option<&Arc<QueueContext>> {
+        self.queues.iter().find(|queue| queue.name == *name)
+    }
+
+    /// The observer, if there is one.
+    pub(crate) fn observer(&self) -> Option<&dyn Observer> {
+        self.options.observer.as_deref()
+    }
+
+    pub(crate) fn set_hints_arrive(&self, arrive: bool) {
+        self.hints_arrive.store(arrive, Ordering::Relaxed);
+    }
+
+    /// Whether the subscription for hints is alive.
+    pub(crate) fn hints_arrive(&self) -> bool {
+        self.hints_arrive.load(Ordering::Relaxed)
+    }
+
+    /// Asks the retry scheduler for a round.
+    pub(crate) fn request_promotion(&self) {
+        self.retry_scheduler.send(RetrySchedulerMessage::Promote);
+    }
+
+    /// A claim sent at `sent` found no pending job and saw when the next delayed job is due: the retry scheduler need not ask.
+    pub(crate) fn saw_next_due(&self, queue: &QueueContext, sent: Instant, next_due: Option<Duration>) {
+        let wait = next_due.unwrap_or(PROMOTE_POLL_IDLE_MAX).clamp(PROMOTE_POLL_MIN, PROMOTE_POLL_IDLE_MAX);
+        if queue.postpone_promotion(sent, wait, self.hints_arrive()) {
+            self.request_promotion();
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The buffer: jobs on their way in. It is flushed as soon as the flush before has returned, so that many enqueues share a round trip.
+//!
+//! Bounds: [`FRONT_DOOR_JOBS_MAX`] jobs and [`FRONT_DOOR_BYTES_MAX`] bytes wait. Past that a job with a reply is answered with [`EnqueueError::QueueFull`]; one without is
+//! dropped, counted and reported.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use retraced_jobs::enqueue::{EnqueueError, Receipt};
+use retraced_jobs::job::{NewJob, QueueName};
+use retraced_jobs::store::{BATCH_MAX, Enqueued, StoreError};
+use retraced_jobs::trace::EventKind;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::enqueue::{Enqueue, Reply};
+use crate::address::Address;
+use crate::limits::{DROPPED_REPORT_INTERVAL, FLUSH_BYTES_MAX, FLUSHES_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX};
+use crate::store_calls::StoreCalls;
+use crate::supervision::event::Events;
+
+/// The front door of one queue. It outlives the queue actor.
+pub(crate) struct FrontDoor {
+    queue: QueueName,
+    calls: StoreCalls,
+    events: Events,
+    /// Where flushes run, whoever enqueues: connections belong to the tree's runtime.
+    tree: Handle,
+    /// The queue actor, for those who send plain messages.
+    pub(super) actor: Address<Enqueue>,
+    buffer: Mutex<Buffer>,
+    flushed: Notify,
+}
+
+#[derive(Default)]
+struct Buffer {
+    jobs: VecDeque<Enqueue>,
+    bytes: usize,
+    flushes: usize,
+    /// Messages without a reply that were dropped since the last report.
+    dropped: u64,
+    reported: Option<Instant>,
+    closed: bool,
+}
+
+impl Buffer {
+    fn is_full(&self) -> bool {
+        self.jobs.len() >= FRONT_DOOR_JOBS_MAX || self.bytes >= FRONT_DOOR_BYTES_MAX
+    }
+
+    /// Removes up to a batch of jobs. Empty if none wait.
+    fn take_batch(&mut self) -> (Vec<NewJob>, Vec<Option<Reply>>) {
+        let (mut jobs, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while jobs.len() < BATCH_MAX && (jobs.is_empty() || bytes < FLUSH_BYTES_MAX) {
+            let Some(Enqueue { job, reply }) = self.jobs.pop_front() else { break };
+            bytes += job.envelope.len();
+            jobs.push(job);
+            replies.push(reply);
+        }
+        self.bytes = self.bytes.saturating_sub(bytes);
+        (jobs, replies)
+    }
+}
+
+impl FrontDoor {
+    pub(crate) fn new(queue: QueueName, calls: StoreCalls, events: Events, tree: Handle) -> Arc<Self> {
+        let (actor, buffer, flushed) = (Address::default(), Mutex::default(), Notify::new());
+        Arc::new(Self { queue, calls, events, tree, actor, buffer, flushed })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn queue(&self) -> &QueueName {
+        &self.queue
+    }
+
+    /// Whether the runtime has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.calls.health().has_ended()
+    }
+
+    /// Takes a job in or refuses it. Never waits.
+    pub(super) fn accept(self: &Arc<Self>, message: Enqueue) {
+        let mut buffer = self.lock();
+        let refusal = match &message.reply {
+            _ if buffer.closed => Some(EnqueueError::ShuttingDown { queue: self.queue.clone() }),
+            _ if buffer.is_full() => Some(EnqueueError::QueueFull { queue: self.queue.clone() }),
+            Some(_) if !self.calls.health().is_up() => Some(EnqueueError::StoreUnavailable),
+            _ => None,
+        };
+        match (refusal, message.reply) {
+            (Some(refusal), Some(reply)) => {
+                let _ = reply.send(Err(refusal));
+            }
+            (Some(_), None) => {
+                buffer.dropped += 1;
+                if buffer.reported.is_none_or(|at| at.elapsed() >= DROPPED_REPORT_INTERVAL) {
+                    self.report_dropped(&mut buffer);
+                }
+            }
+            (None, reply) => {
+                buffer.bytes += message.job.envelope.len();
+                buffer.jobs.push_back(Enqueue { job: message.job, reply });
+                if buffer.flushes < FLUSHES_MAX {
+                    buffer.flushes += 1;
+                    drop(buffer);
+                    self.tree.spawn(Flush { door: self.clone(), over: false }.run());
+                }
+            }
+        }
+    }
+
+    /// Waits until the buffer may have capacity, or the store may be back. Put it under a timeout.
+    pub(super) async fn capacity(&self) {
+        // Registered before the check, so that a change after it is not missed.
+        let flushed = self.flushed.notified();
+        if !self.calls.health().is_up() {
+            return self.calls.health().wait_until_up().await;
+        }
+        let full = self.lock().is_full();
+        if full {
+            flushed.await;
+        }
+    }
+
+    /// Accepts no more jobs. Those it has are still flushed.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Waits until every accepted job is stored, at most until the deadline.
+    pub(crate) async fn wait_until_empty(&self, deadline: Instant) {
+        loop {
+            let flushed = self.flushed.notified();
+            let empty = {
+                let buffer = self.lock();
+                buffer.jobs.is_empty() && buffer.flushes == 0
+            };
+            if empty || tokio::time::timeout_at(deadline, flushed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn report_dropped(&self, buffer: &mut Buffer) {
+        let refused = std::mem::take(&mut buffer.dropped);
+        if refused > 0 {
+            buffer.reported = Some(Instant::now());
+            self.events.emit(self.queue.as_str(), 0, EventKind::Busy { refused });
+        }
+    }
+}
+
+/// A flush under way. However it ends, another may take its place.
+struct Flush {
+    door: Arc<FrontDoor>,
+    over: bool,
+}
+
+impl Flush {
+    async fn run(mut self) {
+        while let Some((jobs, replies)) = self.next_batch() {
+            let door = &*self.door;
+            let enqueue = door.calls.until_known("enqueue", |store, call| store.enqueue(call, &door.queue, &jobs));
+            let result = enqueue.await;
+            door.flushed.notify_waiters();
+            match result {
+                Some(result) => answer(&door.queue, jobs, replies, result),
+                None => break,
+            }
+        }
+    }
+
+    /// The next jobs; without any the flush is over, in the same look that finds none.
+    fn next_batch(&mut self) -> Option<(Vec<NewJob>, Vec<Option<Reply>>)> {
+        let mut buffer = self.door.lock();
+        let (jobs, replies) = buffer.take_batch();
+        if !jobs.is_empty() {
+            return Some((jobs, replies));
+        }
+        buffer.flushes -= 1;
+        self.over = true;
+        self.door.report_dropped(&mut buffer);
+        drop(buffer);
+        self.door.flushed.notify_waiters();
+        None
+    }
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let mut buffer = self.door.lock();
+        buffer.flushes -= 1;
+        if buffer.flushes == 0 {
+            // Nobody flushes any more: who waits for a receipt learns it at once and sends its job again. A job without a reply waits for the next flush.
+            buffer.jobs.retain(|message| message.reply.is_none());
+            buffer.bytes = buffer.jobs.iter().map(|message| message.job.envelope.len()).sum();
+        }
+        drop(buffer);
+        self.door.flushed.notify_waiters();
+    }
+}
+
+fn answer(
+    queue: &QueueName,
+    jobs: Vec<NewJob>,
+    replies: Vec<Option<Reply>>,
+    result: Result<Vec<Enqueued>, StoreError>,
+) {
+    match result {
+        Ok(results) => {
+            for ((job, reply), enqueued) in jobs.into_iter().zip(replies).zip(results) {
+                if let Some(reply) = reply {
+                    let _ = reply.send(Ok(Receipt::new(queue.clone(), job.id, enqueued)));
+                }
+            }
+        }
+        Err(error) => {
+            let source = Arc::new(error);
+            for reply in replies.into_iter().flatten() {
+                let _ = reply.send(Err(EnqueueError::Refused { source: source.clone() }));
+            }
+        }
+    }
+}

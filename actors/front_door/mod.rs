@@ -1,0 +1,17 @@
+//! The front door of a queue: takes jobs in and hands them to the store. It stands outside what closes when the workers of the queue crash too often, so
+//! that producers are not affected.
+//!
+//! ```text
+//! QueueHandle::enqueue ──────────────► buffer ──► flush (a call to the store)
+//! Enqueue message ──► queue actor ──────┘
+//! ```
+
+mod buffer;
+mod enqueue;
+mod handle;
+mod queue;
+
+pub(crate) use buffer::FrontDoor;
+pub use enqueue::Enqueue;
+pub use handle::QueueHandle;
+pub(crate) use queue::Queue;

@@ -1,0 +1,37 @@
+//! The queue actor: takes [`Enqueue`] messages. It never awaits the store.
+//!
+//! Bounds: its mailbox is ractor's and has none; what it has taken in is bounded by the [buffer](super::buffer).
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::{Enqueue, FrontDoor};
+
+/// The actor.
+pub(crate) struct Queue;
+
+impl Actor for Queue {
+    type Msg = Enqueue;
+    type State = Arc<FrontDoor>;
+    type Arguments = Arc<FrontDoor>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Enqueue>,
+        door: Arc<FrontDoor>,
+    ) -> Result<Arc<FrontDoor>, ActorProcessingErr> {
+        door.actor.set(&myself);
+        Ok(door)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Enqueue>,
+        message: Enqueue,
+        door: &mut Arc<FrontDoor>,
+    ) -> Result<(), ActorProcessingErr> {
+        door.accept(message);
+        Ok(())
+    }
+}

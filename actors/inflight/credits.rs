@@ -1,0 +1,177 @@
+//! Claim credits: how many jobs the queue may claim, which claims are open, and how fast handlers finish.
+
+use std::time::Duration;
+
+use retraced_jobs::job::Nonce;
+use retraced_jobs::store::BATCH_MAX;
+
+use crate::limits::{LOST_CLAIMS_MAX, PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, PREFETCH_JOBS_MAX};
+
+/// The credits of one queue.
+pub(super) struct Credits {
+    concurrency: usize,
+    /// Jobs requested by claims that are not answered yet.
+    requested: usize,
+    /// Hints received so far that the queue may have jobs.
+    hints: u64,
+    /// Claims that were sent and whose replies nobody will read.
+    lost_claims: Vec<Nonce>,
+    pace: Pace,
+}
+
+/// What a new claim may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClaimBudget {
+    pub(super) limit: usize,
+    /// The hints received before the claim was opened.
+    pub(super) hints: u64,
+}
+
+impl Credits {
+    pub(super) fn new(concurrency: usize) -> Self {
+        Self { concurrency, requested: 0, hints: 0, lost_claims: Vec::new(), pace: Pace::default() }
+    }
+
+    /// Reserves all credits there are: free executors and prefetch, less the jobs that wait and those already requested.
+    pub(super) fn reserve(&mut self, free_executors: usize, waiting: usize) -> Option<ClaimBudget> {
+        let goal = free_executors + self.pace.prefetch(self.concurrency);
+        let limit = goal.saturating_sub(waiting + self.requested).min(BATCH_MAX);
+        if limit == 0 {
+            return None;
+        }
+        self.requested += limit;
+        Some(ClaimBudget { limit, hints: self.hints })
+    }
+
+    /// Returns the credits of a claim that is over.
+    pub(super) fn give_back(&mut self, limit: usize) {
+        self.requested = self.requested.saturating_sub(limit);
+    }
+
+    /// Whether no claim is open.
+    pub(super) fn none_requested(&self) -> bool {
+        self.requested == 0
+    }
+
+    /// The queue may have jobs: no claim that was opened before this proves that it is empty.
+    pub(super) fn hint(&mut self) {
+        self.hints += 1;
+    }
+
+    pub(super) fn hints(&self) -> u64 {
+        self.hints
+    }
+
+    /// Remembers a claim whose reply is lost, so that its jobs can be released.
+    pub(super) fn lose(&mut self, nonce: Nonce) {
+        if self.lost_claims.len() < LOST_CLAIMS_MAX {
+            self.lost_claims.push(nonce);
+        }
+    }
+
+    pub(super) fn take_lost(&mut self) -> Vec<Nonce> {
+        std::mem::take(&mut self.lost_claims)
+    }
+
+    /// A handler ran this long.
+    pub(super) fn observe_run(&mut self, ran: Duration) {
+        self.pace.observe(ran);
+    }
+
+    /// A job waited this long for an executor.
+    pub(super) fn observe_wait(&mut self, waited: Duration) {
+        self.pace.observe_wait(waited);
+    }
+}
+
+/// The measured run time of handlers, as an exponentially weighted mean that rises faster than it falls.
+#[derive(Default)]
+struct Pace {
+    mean_us: Option<u64>,
+}
+
+impl Pace {
+    /// Adapts at once to slow handlers and slowly to fast ones: a job prefetched for slow handlers waits here while another worker could run it.
+    fn observe(&mut self, ran: Duration) {
+        let us = micros(ran);
+        self.mean_us = Some(match self.mean_us {
+            None => us,
+            Some(mean) if us > mean => mean + (us - mean) / 2,
+            Some(mean) => mean - (mean - us) / 16,
+        });
+    }
+
+    /// A job waited this long for an executor: handlers are at least this slow now, whatever was measured.
+    fn observe_wait(&mut self, waited: Duration) {
+        let us = micros(waited);
+        self.mean_us = Some(self.mean_us.map_or(us, |mean| mean.max(us)));
+    }
+
+    fn prefetch(&self, concurrency: usize) -> usize {
+        let most = 2 * concurrency + PREFETCH_JOBS_MAX;
+        match self.mean_us {
+            None => 0,
+            Some(mean) if u128::from(mean) > PREFETCH_HANDLER_MAX.as_micros() => 0,
+            Some(mean) => {
+                let ahead = PREFETCH_HORIZON.as_micros() * concurrency as u128 / u128::from(mean.max(1));
+                usize::try_from(ahead).unwrap_or(most).clamp(1, most)
+            }
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_prefetched_before_a_handler_was_measured() {
+        let mut credits = Credits::new(4);
+        assert_eq!(credits.reserve(4, 0).unwrap().limit, 4);
+        assert_eq!(credits.reserve(4, 0), None, "all of it is requested");
+        credits.give_back(4);
+        assert_eq!(credits.reserve(4, 1).unwrap().limit, 3, "a waiting job takes an executor");
+    }
+
+    #[test]
+    fn fast_handlers_are_prefetched_for_and_slow_ones_are_not() {
+        let mut credits = Credits::new(4);
+        credits.observe_run(Duration::from_millis(1));
+        assert_eq!(credits.reserve(0, 0).unwrap().limit, 100, "25 ms of four executors at 1 ms per job");
+        credits.give_back(100);
+        credits.observe_wait(Duration::from_secs(1));
+        assert_eq!(credits.reserve(0, 0), None);
+    }
+
+    #[test]
+    fn the_pace_adapts_faster_to_slow_handlers_than_to_fast_ones() {
+        let mut pace = Pace::default();
+        pace.observe(Duration::from_micros(100));
+        pace.observe(Duration::from_micros(1_700));
+        assert_eq!(pace.mean_us, Some(900));
+        pace.observe(Duration::from_micros(100));
+        assert_eq!(pace.mean_us, Some(850));
+    }
+
+    #[test]
+    fn one_claim_asks_for_no_more_than_a_batch() {
+        let mut credits = Credits::new(5_000);
+        assert_eq!(credits.reserve(5_000, 0).unwrap().limit, BATCH_MAX);
+        assert_eq!(credits.reserve(5_000, 0).unwrap().limit, BATCH_MAX, "a second claim asks for the next batch");
+    }
+
+    #[test]
+    fn lost_claims_are_remembered_up_to_their_bound_and_taken_once() {
+        let mut credits = Credits::new(1);
+        for n in 0..LOST_CLAIMS_MAX + 5 {
+            credits.lose(u64::try_from(n).unwrap().to_be_bytes());
+        }
+        assert_eq!(credits.take_lost().len(), LOST_CLAIMS_MAX);
+        assert!(credits.take_lost().is_empty());
+    }
+}

@@ -1,0 +1,202 @@
+//! The quarantine: jobs that were returned by a worker before, held here until they start again.
+//!
+//! A job whose handler was running when a worker died is a crash suspect. Suspects start spread over [`SUSPECT_START_SPREAD`], so that a worker that is killed
+//! at regular intervals does not find the same jobs running each time. A job that one more crash would poison is quarantined: it starts only while no other
+//! suspect runs in this process, and while it runs no returned job starts here, so that a crash is charged to the job that caused it. Jobs that cannot
+//! start in time are released: to the front of the queue, or after [`QUARANTINE_DELAY`] if they were blocked by a quarantined job, so that healthy jobs pass.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use retraced_jobs::job::Counters;
+use tokio::time::Instant;
+
+use super::Grant;
+use crate::limits::{SUSPECT_START_SPREAD, UNSTARTED_MAX};
+
+/// How likely a job is to kill its worker, as far as its counters show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CrashRisk {
+    /// It never was returned.
+    None,
+    /// It was released, or its worker died and whether it ran is unknown.
+    Returned,
+    /// Its handler was running when a worker died.
+    Suspect,
+    /// The same, and one more crash would poison it.
+    Quarantined,
+}
+
+impl CrashRisk {
+    pub(crate) fn of(counters: Counters, crashes_max: u32) -> Self {
+        match counters.crashes {
+            0 if counters.came_back() => CrashRisk::Returned,
+            0 => CrashRisk::None,
+            crashes if crashes.saturating_add(1) >= crashes_max => CrashRisk::Quarantined,
+            _ => CrashRisk::Suspect,
+        }
+    }
+}
+
+/// Which returned jobs may start now, given which are under way: from the start of a handler until the store has confirmed its outcome.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gate {
+    quarantined: bool,
+    others: bool,
+}
+
+impl Gate {
+    /// Every job may start.
+    pub(crate) const OPEN: Gate = Gate { quarantined: true, others: true };
+
+    pub(crate) fn of(under_way: impl Iterator<Item = CrashRisk>) -> Self {
+        under_way.fold(Self::OPEN, |gate, risk| match risk {
+            CrashRisk::Quarantined => Gate { quarantined: false, others: false },
+            CrashRisk::Suspect => Gate { quarantined: false, ..gate },
+            CrashRisk::None | CrashRisk::Returned => gate,
+        })
+    }
+
+    fn admits(self, risk: CrashRisk) -> bool {
+        if risk == CrashRisk::Quarantined { self.quarantined } else { self.others }
+    }
+}
+
+/// Returned jobs that have not started, by the instant from which they may.
+#[derive(Default)]
+pub(crate) struct Quarantine(BTreeMap<(Instant, Grant), CrashRisk>);
+
+impl Quarantine {
+    /// Adds the n-th job of a claim and returns the instant from which it may start; `offset` is random and the same for all jobs of the claim. Multiples of the golden ratio,
+    /// modulo one, cover an interval evenly however many they are (Knuth, The Art of Computer Programming 3, 6.4, theorem S).
+    pub(crate) fn add(&mut self, grant: Grant, risk: CrashRisk, now: Instant, offset: u16, n: u16) -> Instant {
+        const GOLDEN: u16 = 40_503; // 2^16 over the golden ratio
+        let point = f64::from(offset.wrapping_add(n.wrapping_mul(GOLDEN))) / 65_536.0;
+        let spread = if risk == CrashRisk::Returned { Duration::ZERO } else { SUSPECT_START_SPREAD };
+        let from = now + spread.mul_f64(point);
+        self.0.insert((from, grant), risk);
+        from
+    }
+
+    /// Removes a job that may start now.
+    pub(crate) fn take(&mut self, now: Instant, gate: Gate) -> Option<Grant> {
+        let mut due = self.0.range(..=(now, Grant::MAX));
+        let key = due.find(|(_, risk)| gate.admits(**risk)).map(|(key, _)| *key)?;
+        self.0.remove(&key);
+        Some(key.1)
+    }
+
+    /// Whether a job may start now.
+    pub(crate) fn any_ready(&self, now: Instant, gate: Gate) -> bool {
+        self.0.range(..=(now, Grant::MAX)).any(|(_, risk)| gate.admits(*risk))
+    }
+
+    /// Removes the jobs that could have started [`UNSTARTED_MAX`] ago and have not. Returns with each whether the gate blocks it.
+    pub(crate) fn take_unstarted(&mut self, now: Instant, gate: Gate) -> Vec<(Grant, bool)> {
+        let Some(before) = now.checked_sub(UNSTARTED_MAX) else { return Vec::new() };
+        let later = self.0.split_off(&(before, Grant::MAX));
+        let unstarted = std::mem::replace(&mut self.0, later).into_iter();
+        unstarted.map(|((_, grant), risk)| (grant, !gate.admits(risk))).collect()
+    }
+
+    /// Removes all jobs in the order of their grants, which is the order of the queue.
+    pub(crate) fn take_all(&mut self) -> Vec<Grant> {
+        let mut grants: Vec<Grant> = std::mem::take(&mut self.0).into_keys().map(|(_, grant)| grant).collect();
+        grants.sort_unstable();
+        grants
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many wait for an executor, and how many for their start time.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let returned = self.0.values().filter(|risk| **risk == CrashRisk::Returned).count();
+        (returned, self.0.len() - returned)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use CrashRisk::{Quarantined, Returned, Suspect};
+
+    fn held(risks: &[CrashRisk], offset: u16) -> (Quarantine, Instant, Vec<Instant>) {
+        let (mut quarantine, now) = (Quarantine::default(), Instant::now());
+        let from = risks.iter().zip(0..).map(|(one, n)| quarantine.add(n.into(), *one, now, offset, n)).collect();
+        (quarantine, now, from)
+    }
+
+    #[test]
+    fn the_crash_risk_of_a_job_follows_from_its_counters() {
+        let of = |crashes, releases, crashes_max| {
+            CrashRisk::of(Counters { attempts: 9, failures: 2, crashes, releases }, crashes_max)
+        };
+        assert_eq!(
+            [of(0, 0, 3), of(0, 1, 3), of(1, 1, 3), of(2, 1, 3)],
+            [CrashRisk::None, Returned, Suspect, Quarantined]
+        );
+        assert_eq!([of(0, 1, 1), of(1, 0, 2), of(1, 0, 1)], [Returned, Quarantined, Quarantined]);
+    }
+
+    #[test]
+    fn suspects_of_one_claim_start_evenly_within_the_spread() {
+        for offset in [0, 1, 20_000, u16::MAX] {
+            let (mut quarantine, now, _) = held(&[Suspect; 200], offset);
+            let mut started = Vec::new();
+            for tenth in 1..=10 {
+                let at = now + SUSPECT_START_SPREAD * tenth / 10;
+                let mut count = 0;
+                while quarantine.take(at, Gate::OPEN).is_some() {
+                    count += 1;
+                }
+                started.push(count);
+            }
+            assert!(started.iter().all(|count| (18..=22).contains(count)), "{started:?}");
+        }
+    }
+
+    #[test]
+    fn released_jobs_start_at_once_and_in_order() {
+        let (mut quarantine, now, _) = held(&[Returned; 3], 30_000);
+        assert_eq!(
+            [quarantine.take(now, Gate::OPEN), quarantine.take(now, Gate::OPEN), quarantine.take(now, Gate::OPEN)],
+            [0, 1, 2].map(Some)
+        );
+    }
+
+    #[test]
+    fn nothing_that_returned_starts_beside_a_trial_and_no_trial_beside_a_suspect() {
+        for (under_way, may_start) in [
+            (CrashRisk::None, [Returned, Suspect, Quarantined].as_slice()),
+            (Returned, &[Returned, Suspect, Quarantined]),
+            (Suspect, &[Returned, Suspect]),
+            (Quarantined, &[]),
+        ] {
+            let gate = Gate::of([CrashRisk::None, under_way].into_iter());
+            for risk in [Returned, Suspect, Quarantined] {
+                let (mut quarantine, now, _) = held(&[risk], 0);
+                let starts = may_start.contains(&risk);
+                assert_eq!(quarantine.any_ready(now + SUSPECT_START_SPREAD, gate), starts);
+                assert_eq!(
+                    quarantine.take(now + SUSPECT_START_SPREAD, gate).is_some(),
+                    starts,
+                    "{risk:?} beside {under_way:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_job_that_could_have_started_a_second_ago_is_unstarted() {
+        let (mut quarantine, _, from) = held(&[Quarantined, Suspect, Returned], 1_000);
+        let soonest = *from.iter().min().unwrap();
+        let gate = Gate { quarantined: false, others: true };
+        assert!(quarantine.take_unstarted(soonest + UNSTARTED_MAX - Duration::from_millis(1), gate).is_empty());
+        assert_eq!(quarantine.take_unstarted(soonest + UNSTARTED_MAX, gate), [(2, false)]);
+        assert_eq!(quarantine.take_unstarted(from[0] + UNSTARTED_MAX, gate), [(0, true)]);
+        assert_eq!((quarantine.waiting(), quarantine.take_all()), ((0, 1), vec![1]));
+    }
+}

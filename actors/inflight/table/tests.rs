@@ -1,0 +1,292 @@
+//! The table on its own: jobs go in and out, with executors that only count.
+
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use retraced_jobs::execution::Rules;
+use retraced_jobs::handler::{Handlers, States};
+use retraced_jobs::job::{Counters, Nonce, QueueName, Token};
+use retraced_jobs::store::Verdict;
+use uuid::Uuid;
+
+use super::super::executors::tests::{Fake, executor};
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(30);
+
+struct World {
+    table: Table<Fake>,
+    executors: Vec<Fake>,
+    now: Instant,
+}
+
+impl World {
+    /// A table with idle executors.
+    fn new(concurrency: u32) -> Self {
+        let (handlers, states) = (Arc::new(Handlers::default()), Arc::new(States::default()));
+        let instance = InstanceId::from(Uuid::from_u128(1));
+        let queue = QueueName::new("email").unwrap();
+        let runner = Arc::new(Runner::new(queue, handlers, states, Rules::default(), instance));
+        let mut table = Table::new(runner, concurrency as usize, 3);
+        let executors: Vec<Fake> = (0..concurrency).map(|_| Fake::default()).collect();
+        for (fake, slot) in executors.iter().zip(0..) {
+            table.executors.add(executor(slot), 0, fake.clone());
+            table.executors.rest(executor(slot));
+        }
+        Self { table, executors, now: Instant::now() }
+    }
+
+    fn grant(&mut self, jobs: Vec<ClaimedJob>) {
+        self.table.grant(jobs, self.now, self.now + LEASE);
+    }
+
+    fn next(&mut self, slot: u32) -> Option<NextJob> {
+        self.table.next(executor(slot), true, self.now, 0)
+    }
+
+    fn finish(&mut self, slot: u32, next: &NextJob) -> bool {
+        let settlement = settlement(&next.job, Verdict::Complete { keep: false });
+        self.table.finish(executor(slot), next.grant, settlement, Duration::from_millis(1))
+    }
+
+    /// What waits to be settled, by job.
+    fn outcomes(&mut self) -> Vec<(String, Verdict)> {
+        let (_, settlements) = self.table.take_finished(1);
+        settlements.iter().map(|settlement| (settlement.id.to_string(), settlement.verdict)).collect()
+    }
+
+    fn woken(&self) -> usize {
+        self.executors.iter().map(|executor| executor.woken.get()).sum()
+    }
+}
+
+fn settlement(job: &ClaimedJob, verdict: Verdict) -> Settlement {
+    Settlement { id: job.id.clone(), token: job.token, verdict, record: Bytes::new() }
+}
+
+fn job(id: &str, counters: Counters) -> ClaimedJob {
+    let nonce: Nonce = *b"12345678";
+    ClaimedJob {
+        id: JobId::parse(id).unwrap(),
+        token: Token { attempt: counters.attempts, nonce },
+        counters,
+        enqueued_ms: 0,
+        envelope: Bytes::from_static(b"sealed"),
+    }
+}
+
+fn fresh(id: &str) -> ClaimedJob {
+    job(id, Counters { attempts: 1, ..Counters::default() })
+}
+
+fn crashed(id: &str, crashes: u32) -> ClaimedJob {
+    job(id, Counters { attempts: crashes + 1, crashes, ..Counters::default() })
+}
+
+fn released(verdicts: &[&str]) -> Vec<(String, Verdict)> {
+    verdicts.iter().map(|id| ((*id).to_owned(), Verdict::ReleaseNow)).collect()
+}
+
+#[test]
+fn jobs_start_in_the_order_of_the_queue_and_one_executor_is_woken_at_a_time() {
+    let mut world = World::new(3);
+    world.grant(vec![fresh("a"), fresh("b"), fresh("c")]);
+    assert_eq!(world.woken(), 1);
+    assert_eq!(world.next(2).unwrap().job.id.to_string(), "a");
+    assert_eq!(world.woken(), 2, "the woken executor wakes the next");
+    assert_eq!(world.next(1).unwrap().job.id.to_string(), "b");
+    assert_eq!(world.next(0).unwrap().job.id.to_string(), "c");
+    assert_eq!((world.table.executors.busy(), world.table.running(world.now).len()), (3, 3));
+}
+
+#[test]
+fn a_finished_job_stays_in_the_table_until_the_store_confirms_it() {
+    let mut world = World::new(1);
+    world.grant(vec![fresh("a")]);
+    let next = world.next(0).unwrap();
+    assert!(world.finish(0, &next));
+    assert!(!world.finish(0, &next), "an attempt ends once");
+    let (grants, settlements) = world.table.take_finished(1);
+    assert_eq!((settlements.len(), world.table.any_finished()), (1, false));
+    world.table.unconfirmed(&grants);
+    assert!(world.table.any_finished(), "it is sent again");
+    let (grants, _) = world.table.take_finished(1);
+    assert_eq!(world.table.leases(InstanceId::from(Uuid::nil())).len(), 1, "its lease is renewed meanwhile");
+    world.table.confirmed(&grants, world.now);
+    assert!(world.table.is_empty());
+}
+
+#[test]
+fn outcomes_wait_until_there_are_enough_for_a_further_call() {
+    let mut world = World::new(2);
+    world.grant(vec![fresh("a"), fresh("b")]);
+    for slot in 0..2 {
+        let next = world.next(slot).unwrap();
+        world.finish(slot, &next);
+    }
+    assert!(world.table.take_finished(3).0.is_empty());
+    assert_eq!(world.table.take_finished(2).0.len(), 2);
+}
+
+#[test]
+fn an_executor_that_ends_releases_its_job_unless_the_outcome_is_known() {
+    let mut world = World::new(2);
+    world.grant(vec![fresh("a"), fresh("b")]);
+    let (first, _second) = (world.next(0).unwrap(), world.next(1).unwrap());
+    world.finish(0, &first);
+    assert!(world.table.executor_ended(executor(0), world.now).is_none());
+    assert_eq!(world.table.executor_ended(executor(1), world.now).unwrap().id.to_string(), "b");
+    let outcomes = world.outcomes();
+    assert_eq!(outcomes[0], ("a".into(), Verdict::Complete { keep: false }));
+    assert_eq!(outcomes[1..], released(&["b"]));
+}
+
+#[test]
+fn a_new_pool_releases_what_the_executors_before_ran_in_the_order_of_the_queue() {
+    let mut world = World::new(2);
+    world.grant(vec![fresh("a"), fresh("b"), fresh("c")]);
+    world.next(1).unwrap();
+    world.next(0).unwrap();
+    assert_eq!(world.table.new_pool(world.now), 1);
+    assert_eq!(world.outcomes(), released(&["a", "b"]));
+    world.table.executors.add(executor(0), 1, Fake::default());
+    assert_eq!(world.next(0).unwrap().job.id.to_string(), "c", "what waited still waits");
+}
+
+#[test]
+fn suspended_workers_hold_nothing_and_what_open_claims_bring_is_released() {
+    let mut world = World::new(1);
+    let (limit, ..) = world.table.open_claim().unwrap();
+    world.grant(vec![fresh("a"), fresh("b")]);
+    world.next(0).unwrap();
+    world.table.suspend(world.now);
+    assert_eq!(world.outcomes(), released(&["a", "b"]));
+    world.grant(vec![fresh("c")]);
+    assert_eq!(world.outcomes(), released(&["c"]));
+    assert_eq!(world.table.open_claim(), None);
+    world.table.credits.give_back(limit);
+    let epoch = world.table.new_pool(world.now);
+    world.table.executors.add(executor(0), epoch, Fake::default());
+    assert!(world.table.open_claim().is_some(), "a new pool claims again");
+}
+
+#[test]
+fn a_closed_table_stays_closed_when_its_workers_are_suspended_and_reopened() {
+    let mut world = World::new(1);
+    world.table.close();
+    world.table.suspend(world.now);
+    let epoch = world.table.new_pool(world.now);
+    world.table.executors.add(executor(0), epoch, Fake::default());
+    assert_eq!((world.table.open_claim(), world.table.is_closed()), (None, true));
+}
+
+#[test]
+fn a_shutdown_releases_waiting_jobs_asks_running_ones_to_stop_and_kills_them() {
+    let mut world = World::new(1);
+    world.grant(vec![fresh("a"), fresh("b")]);
+    let running = world.next(0).unwrap();
+    world.table.close();
+    assert_eq!(world.outcomes(), released(&["b"]));
+    world.table.stop_running();
+    assert_eq!(running.lease.stopped(), Some(Stop::Shutdown));
+    assert_eq!(world.table.kill_running(world.now), 1);
+    assert_eq!(world.outcomes(), released(&["a"]));
+    assert_eq!(world.executors[0].killed.get(), 1);
+    assert!(!world.finish(0, &running), "its own outcome comes too late");
+}
+
+#[test]
+fn a_job_that_was_returned_starts_only_after_its_start_is_recorded() {
+    let mut world = World::new(1);
+    world.grant(vec![crashed("a", 1)]);
+    world.now += SECOND;
+    let next = world.next(0).unwrap();
+    assert!(next.records_start);
+    assert!(world.table.running(world.now).is_empty());
+    assert!(!world.table.started(executor(9), next.grant, world.now, 0), "another executor does not have it");
+    assert!(world.table.started(executor(0), next.grant, world.now, 0));
+    assert_eq!(world.table.running(world.now).len(), 1);
+}
+
+#[test]
+fn a_job_another_worker_holds_leaves_the_table_before_it_starts() {
+    let mut world = World::new(1);
+    world.grant(vec![crashed("a", 1), fresh("lost")]);
+    world.now += SECOND;
+    let next = world.next(0).unwrap();
+    world.table.lost_before_start(executor(0), next.grant);
+    assert_eq!(world.table.held(), 1);
+    for (_, lease) in world.table.leases(InstanceId::from(Uuid::nil())) {
+        lease.lose();
+    }
+    assert!(world.next(0).is_none(), "a lost lease is not run");
+    assert!(world.table.is_empty());
+}
+
+#[test]
+fn a_job_whose_lease_has_expired_is_released_instead_of_started() {
+    let mut world = World::new(1);
+    world.grant(vec![fresh("late"), fresh("later")]);
+    world.now += LEASE;
+    assert!(world.next(0).is_none());
+    assert_eq!(world.outcomes(), released(&["late", "later"]));
+}
+
+#[test]
+fn no_returned_job_starts_beside_a_quarantined_one_until_the_store_has_confirmed_its_end() {
+    let mut world = World::new(2);
+    world.grant(vec![crashed("killer", 2)]);
+    world.now += SECOND;
+    let killer = world.next(0).unwrap();
+    world.table.started(executor(0), killer.grant, world.now, 0);
+    world.grant(vec![crashed("suspect", 1), fresh("healthy")]);
+    world.now += SECOND / 2;
+    let healthy = world.next(1).unwrap();
+    assert_eq!(healthy.job.id.to_string(), "healthy");
+    world.now += SECOND / 2;
+    world.finish(1, &healthy);
+    assert!(world.next(1).is_none());
+    world.finish(0, &killer);
+    assert!(world.next(1).is_none(), "its outcome is not confirmed yet");
+    let (grants, _) = world.table.take_finished(1);
+    world.table.confirmed(&grants, world.now);
+    assert_eq!(world.next(1).unwrap().job.id.to_string(), "suspect");
+}
+
+#[test]
+fn jobs_that_wait_too_long_go_back_and_those_a_quarantined_job_blocks_are_postponed() {
+    let mut world = World::new(1);
+    world.grant(vec![crashed("killer", 2)]);
+    world.now += SECOND;
+    let killer = world.next(0).unwrap();
+    world.table.started(executor(0), killer.grant, world.now, 0);
+    world.grant(vec![fresh("waits"), crashed("blocked", 2)]);
+    world.table.release_unstarted(world.now + SECOND - Duration::from_millis(1));
+    assert!(world.outcomes().is_empty());
+    world.table.release_unstarted(world.now + 2 * SECOND);
+    let expected =
+        [("waits".into(), Verdict::ReleaseNow), ("blocked".into(), Verdict::ReleaseAfter { delay: QUARANTINE_DELAY })];
+    assert_eq!(world.outcomes(), expected);
+}
+
+#[test]
+fn a_cancelled_job_is_asked_to_stop_and_no_other() {
+    let mut world = World::new(2);
+    world.grant(vec![fresh("a"), fresh("b")]);
+    let (a, b) = (world.next(0).unwrap(), world.next(1).unwrap());
+    world.table.cancel(&a.job.id);
+    assert_eq!((a.lease.stopped(), b.lease.stopped()), (Some(Stop::Cancelled), None));
+}
+
+#[test]
+fn no_more_bytes_are_claimed_than_may_wait() {
+    let mut world = World::new(1);
+    let mut large = fresh("large");
+    large.envelope = Bytes::from(vec![0; crate::limits::CLAIM_BYTES_MAX]);
+    world.grant(vec![large]);
+    world.table.credits.observe_run(Duration::from_millis(1));
+    assert_eq!(world.table.open_claim(), None);
+    world.next(0).unwrap();
+    assert!(world.table.open_claim().is_some());
+}

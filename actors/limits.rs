@@ -1,0 +1,170 @@
+//! Every bound of the tree, by name. `retraced::limits` publishes them.
+
+use std::time::Duration;
+
+use retraced_jobs::store::BATCH_MAX;
+
+// Options
+
+/// Shortest lease. A shorter one would be lost to a pause of the process that nobody would call an outage.
+pub const LEASE_MIN: Duration = Duration::from_millis(300);
+/// Longest lease: the jobs of a crashed worker wait this long before they run again.
+pub const LEASE_MAX: Duration = Duration::from_secs(60 * 60);
+/// Most executors per queue.
+pub const CONCURRENCY_MAX: usize = 10_000;
+/// Highest crash limit of a job.
+pub const CRASHES_MAX: u32 = 1_000;
+/// Longest build label, in bytes: it is written with every heartbeat.
+pub const BUILD_LABEL_BYTES_MAX: usize = 200;
+
+// Supervision
+
+/// How long an actor may take to start. No actor does I/O in its start.
+pub const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an actor may take to stop. Jobs in flight were settled before, so killing it afterwards loses nothing.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the supervisor of a queue's workers may take to start or stop all of them.
+pub const WORKERS_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the supervisor of a queue may take to start or stop its front door and its workers.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a killed actor may take to end. A kill takes effect at the next await; an actor that blocks its thread is left behind.
+pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the caller's runtime may take to start an executor.
+pub const EXECUTOR_START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Supervision events that wait to be stored while the store is unreachable. Past it the oldest are dropped and counted.
+pub const EVENTS_UNSTORED_MAX: usize = 10_000;
+/// How many supervision events a subscriber may fall behind before it misses some; it is told how many.
+pub const EVENTS_BROADCAST_MAX: usize = 1_024;
+/// Supervision events per write.
+pub const EVENTS_PER_WRITE_MAX: usize = 200;
+/// How often supervision events are written to the store.
+pub const EVENTS_WRITE_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the worker's row is written and its queues are announced.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+
+// Store calls
+
+/// Store calls one process may have open at a time. Further callers wait for a replay slot.
+pub const REPLAY_SLOTS_MAX: u16 = 256;
+/// How long a store call may go unanswered before it is sent again. Stores have shorter timeouts of their own; this bounds those that have none.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a caller waits for the store link to report that the store is back before it tries by itself.
+pub const OUTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long a refused call waits before it is sent again.
+pub const REFUSED_DELAY: Duration = Duration::from_secs(5);
+/// Shortest time between two reports of the same refusal.
+pub const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// Delay before the first health check of an outage.
+pub const PROBE_DELAY_MIN: Duration = Duration::from_millis(50);
+/// Longest delay between two health checks: the most an outage costs beyond its own length.
+pub const PROBE_DELAY_MAX: Duration = Duration::from_secs(1);
+/// How long a caller without a tree waits before it sends an unanswered call again.
+pub const RESEND_DELAY: Duration = Duration::from_millis(100);
+
+// Front door
+
+/// Jobs that may wait for a flush.
+pub const FRONT_DOOR_JOBS_MAX: usize = 10_000;
+/// Bytes of envelopes that may wait for a flush.
+pub const FRONT_DOOR_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of envelopes per flush. A single job is sent whatever its size.
+pub const FLUSH_BYTES_MAX: usize = 1024 * 1024;
+/// Flushes under way at a time.
+pub const FLUSHES_MAX: usize = 2;
+/// Shortest time between two reports of `Enqueue` messages dropped by a full buffer. Each report has the number since the last one.
+pub const DROPPED_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long an enqueue waits, by default, for capacity, for the store and for its receipt.
+pub const ENQUEUE_TIMEOUT: Duration = Duration::from_millis(800);
+
+// Claims and settlements
+
+/// Claims under way that are not part of a settlement.
+pub const CLAIM_CALLS_MAX: usize = 1;
+/// First poll of an idle fetcher, and every poll while no hints arrive.
+pub const POLL_MIN: Duration = Duration::from_secs(1);
+/// Slowest poll of an idle fetcher while hints arrive: how long a job waits if its hint is lost.
+pub const POLL_MAX: Duration = Duration::from_secs(6);
+/// Handlers slower than this are not prefetched for: a job waits in the store, where other workers can take it.
+pub const PREFETCH_HANDLER_MAX: Duration = Duration::from_millis(50);
+/// How much work is prefetched, as time: what the executors finish in this long at their measured rate.
+pub const PREFETCH_HORIZON: Duration = Duration::from_millis(25);
+/// Jobs prefetched beyond two per executor: two batches, so that one executor of fast jobs need not wait for a round trip.
+pub const PREFETCH_JOBS_MAX: usize = 2 * BATCH_MAX;
+/// Bytes of jobs claimed ahead of their start. A single job is granted whatever its size.
+pub const CLAIM_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a granted job may wait for an executor. Then it goes back to the front of the queue at no cost.
+pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);
+/// Claims of unknown outcome that are remembered so that their jobs can be released. The jobs of further ones return when their leases expire.
+pub const LOST_CLAIMS_MAX: usize = 100;
+/// Settlement calls under way at a time.
+pub const SETTLE_CALLS_MAX: usize = 4;
+/// Outcomes that must be waiting before a second, third or fourth settlement call is opened.
+pub const SETTLE_BATCH_MIN: usize = 32;
+/// How long an executor takes one job after the other before it looks into its mailbox. Fast jobs then cost no message each.
+pub const EXECUTOR_BURST_MAX: Duration = Duration::from_millis(1);
+
+// Retries and delays
+
+/// Longest sleep of the retry scheduler while no hints arrive: how late a delayed job may be noticed then.
+pub const PROMOTE_POLL_MAX: Duration = Duration::from_secs(1);
+/// Longest sleep of the retry scheduler while hints arrive: how late a delayed job may be noticed if its hint is lost. No shorter than the
+/// polls of the fetcher, whose claims postpone it.
+pub const PROMOTE_POLL_IDLE_MAX: Duration = POLL_MAX;
+/// Shortest sleep of the retry scheduler: due times have this resolution.
+pub const PROMOTE_POLL_MIN: Duration = Duration::from_millis(1);
+/// Jobs promoted per call.
+pub const PROMOTE_BATCH_MAX: usize = BATCH_MAX;
+
+// Leases
+
+/// Renewals per lease: two may fail before it expires.
+pub const RENEWALS_PER_LEASE: u32 = 3;
+/// Longest delay before renewals that were not answered are sent again.
+pub const RENEW_RETRY_DELAY_MAX: Duration = Duration::from_millis(50);
+/// Shortest sleep of the reclaimer.
+pub const RECLAIM_POLL_MIN: Duration = Duration::from_millis(100);
+/// Longest time between two reclaims of a queue that has leases, and never longer than a third of a lease. A queue without leases is
+/// visited once per third of a lease: nothing of this worker can expire sooner, and a queue not visited for half a lease counts as one
+/// that no worker could serve.
+pub const RECLAIM_POLL_MAX: Duration = Duration::from_secs(1);
+/// Leases reclaimed per call.
+pub const RECLAIM_BATCH_MAX: usize = 200;
+/// Calls per queue and round, for reclaims and for trims each. The rest waits for the next round.
+pub const BATCHES_PER_ROUND_MAX: usize = 20;
+/// How often in a row a job may lose its worker before its handler begins. Then it is poisoned: it may be what kills the workers that fetch it.
+pub const LOSSES_MAX: u32 = 20;
+/// Over how much time the crash suspects of one claim start.
+pub const SUSPECT_START_SPREAD: Duration = Duration::from_secs(1);
+/// How long a job is postponed that cannot start because of a quarantined job, or because it is quarantined itself.
+pub const QUARANTINE_DELAY: Duration = Duration::from_secs(10);
+
+// Housekeeping
+
+/// Shortest sleep of the janitor.
+pub const TRIM_POLL_MIN: Duration = Duration::from_millis(100);
+/// Longest delay between a settlement and the trim that follows it.
+pub const TRIM_DELAY_MAX: Duration = Duration::from_secs(1);
+/// How often expired jobs are trimmed from a queue where this worker settled nothing.
+pub const TRIM_IDLE_INTERVAL: Duration = Duration::from_secs(60);
+/// Jobs trimmed per call.
+pub const TRIM_BATCH_MAX: usize = 200;
+/// How often each queue is audited.
+pub const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest time one repair of a queue may take. What it has repaired by then stays repaired, and the next one continues.
+pub const REPAIR_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+// Handlers
+
+/// How often the watchdog inspects running handlers.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// How long past its timeout a handler may run before its attempt is settled without it.
+pub const ZOMBIE_AFTER: Duration = Duration::from_secs(10);
+/// How long a handler may run without yielding before it is reported as stuck.
+pub const STUCK_AFTER: Duration = Duration::from_secs(1);
+
+// Shutdown
+
+/// How long the store may take to confirm the last outcomes. Those it does not confirm run again when their leases expire.
+pub const SHUTDOWN_SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a tree that has ended may take to remove its worker's row from the store.
+pub const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,0 +1,99 @@
+//! The observer port: how metrics, traces and tests see what the tree does, as it happens.
+
+use std::time::Duration;
+
+use retraced_jobs::failure::Code;
+use retraced_jobs::job::{JobId, QueueName};
+use retraced_jobs::store::Verdict;
+use retraced_jobs::trace::{ExecutorId, SupervisionEvent};
+
+/// Sees what one runtime does. Every method does nothing by default.
+///
+/// The methods are called where things happen, on the threads of the tree and of the handlers: return at once, and hand longer work to another task. A
+/// runtime without an observer pays one branch per call.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use retraced_actors::{AttemptEnded, AttemptStarted, Observer};
+///
+/// #[derive(Default)]
+/// struct Busy(AtomicU64);
+///
+/// impl Observer for Busy {
+///     fn attempt_started(&self, _: &AttemptStarted<'_>) {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///     }
+///     fn attempt_ended(&self, _: &AttemptEnded<'_>) {
+///         self.0.fetch_sub(1, Ordering::Relaxed);
+///     }
+/// }
+/// ```
+pub trait Observer: Send + Sync + 'static {
+    /// A claim was answered with this many jobs; zero when the queue had none.
+    fn claimed(&self, queue: &QueueName, jobs: usize) {
+        let _ = (queue, jobs);
+    }
+
+    /// A handler is about to run.
+    fn attempt_started(&self, attempt: &AttemptStarted<'_>) {
+        let _ = attempt;
+    }
+
+    /// An attempt has ended. Its outcome is on its way to the store; not called for attempts that are interrupted from outside.
+    fn attempt_ended(&self, attempt: &AttemptEnded<'_>) {
+        let _ = attempt;
+    }
+
+    /// The store has answered a settlement: this many outcomes count, and this many came too late.
+    fn settled(&self, queue: &QueueName, confirmed: usize, stale: usize) {
+        let _ = (queue, confirmed, stale);
+    }
+
+    /// The store has answered renewals: this many leases are kept, and this many are lost.
+    fn leases_renewed(&self, queue: &QueueName, kept: usize, lost: usize) {
+        let _ = (queue, kept, lost);
+    }
+
+    /// An actor started, crashed or was restarted, the store was lost, a lease expired: whatever is also logged and broadcast.
+    fn supervision(&self, event: &SupervisionEvent) {
+        let _ = event;
+    }
+}
+
+/// The start of an attempt.
+///
+/// Used in the example of [`Observer`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct AttemptStarted<'a> {
+    /// The queue.
+    pub queue: &'a QueueName,
+    /// The job.
+    pub job: &'a JobId,
+    /// Which attempt this is, counting every grant, from 1.
+    pub attempt: u32,
+    /// The executor that runs it.
+    pub executor: ExecutorId,
+}
+
+/// The end of an attempt.
+///
+/// Used in the example of [`Observer`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct AttemptEnded<'a> {
+    /// The queue.
+    pub queue: &'a QueueName,
+    /// The job.
+    pub job: &'a JobId,
+    /// Which attempt this is, counting every grant, from 1.
+    pub attempt: u32,
+    /// The executor that ran it.
+    pub executor: ExecutorId,
+    /// How long the handler ran.
+    pub ran: Duration,
+    /// What becomes of the job.
+    pub verdict: Verdict,
+    /// The code of the failure, if the attempt failed.
+    pub failure: Option<Code>,
+}

@@ -1,0 +1,128 @@
+//! When one queue is polled next for one purpose, so that actors that serve many queues do not poll the idle ones.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The next poll of one queue. It is due at the beginning.
+pub(crate) struct PollSchedule(Mutex<Next>);
+
+struct Next {
+    planned: Instant,
+    /// When the last poll began.
+    polled: Instant,
+    /// Requested since the last poll began.
+    requested: Option<Instant>,
+}
+
+impl Default for PollSchedule {
+    fn default() -> Self {
+        Self(Mutex::new(Next { planned: Instant::now(), polled: Instant::now(), requested: None }))
+    }
+}
+
+impl PollSchedule {
+    fn lock(&self) -> MutexGuard<'_, Next> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Requests a poll after this at the latest, also if a poll is under way: it may have missed what this one is for.
+    pub(crate) fn within(&self, wait: Duration) {
+        let at = Instant::now() + wait;
+        let mut next = self.lock();
+        next.requested = Some(next.requested.map_or(at, |requested| requested.min(at)));
+    }
+
+    /// Time until the next poll; zero if it is due.
+    pub(crate) fn remaining(&self) -> Duration {
+        let next = self.lock();
+        let at = next.requested.map_or(next.planned, |requested| requested.min(next.planned));
+        at.saturating_duration_since(Instant::now())
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.remaining().is_zero()
+    }
+
+    /// A poll begins. One that does not end is still due.
+    pub(crate) fn begin(&self) {
+        let mut next = self.lock();
+        next.planned = Instant::now();
+        next.polled = next.planned;
+        next.requested = None;
+    }
+
+    /// Another call at `since` found that nothing is due until `wait` later. Requests stand, and so does what a poll found that began since.
+    /// Returns whether the next poll is sooner than it was.
+    pub(crate) fn postpone(&self, since: Instant, wait: Duration) -> bool {
+        let mut next = self.lock();
+        if next.polled >= since {
+            return false;
+        }
+        let at = since + wait;
+        let sooner = at < next.planned;
+        next.planned = at;
+        sooner
+    }
+
+    /// A poll has ended; the next one is due after this.
+    pub(crate) fn again_in(&self, wait: Duration) {
+        self.lock().planned = Instant::now() + wait;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_polled_as_planned_or_as_soon_as_requested() {
+        let schedule = PollSchedule::default();
+        assert!(schedule.is_due());
+        schedule.again_in(5 * SECOND);
+        tokio::time::advance(2 * SECOND).await;
+        assert_eq!(schedule.remaining(), 3 * SECOND);
+        schedule.within(4 * SECOND);
+        assert_eq!(schedule.remaining(), 3 * SECOND);
+        schedule.within(SECOND);
+        schedule.within(2 * SECOND);
+        assert_eq!(schedule.remaining(), SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_during_a_poll_is_not_forgotten_at_its_end() {
+        let schedule = PollSchedule::default();
+        schedule.within(SECOND);
+        schedule.begin();
+        schedule.again_in(5 * SECOND);
+        assert_eq!(schedule.remaining(), 5 * SECOND, "requested before");
+        schedule.begin();
+        schedule.within(SECOND);
+        schedule.again_in(5 * SECOND);
+        assert_eq!(schedule.remaining(), SECOND, "requested meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_call_found_counts_unless_it_is_older_than_the_last_poll() {
+        let schedule = PollSchedule::default();
+        schedule.again_in(5 * SECOND);
+        tokio::time::advance(SECOND).await;
+        let earlier = Instant::now();
+        assert!(!schedule.postpone(earlier, 5 * SECOND));
+        assert_eq!(schedule.remaining(), 5 * SECOND, "put off");
+        assert!(schedule.postpone(earlier, 2 * SECOND));
+        assert_eq!(schedule.remaining(), 2 * SECOND, "brought forward");
+
+        tokio::time::advance(SECOND).await;
+        schedule.within(SECOND);
+        assert!(!schedule.postpone(earlier, 5 * SECOND));
+        assert_eq!(schedule.remaining(), SECOND, "requested meanwhile");
+        schedule.begin();
+        schedule.again_in(SECOND);
+        assert!(!schedule.postpone(earlier, 5 * SECOND));
+        assert_eq!(schedule.remaining(), SECOND, "polled meanwhile");
+    }
+}

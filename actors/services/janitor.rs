@@ -1,0 +1,143 @@
+//! The janitor: trims what retention no longer keeps, audits every queue, and repairs one whose audit fails.
+//!
+//! Bounds: one round of trims under way, [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit under way beside them,
+//! with a repair of at most [`REPAIR_TIMEOUT`]: a repair takes as long as its queue is large, and trims go on meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::store::TrimPolicy;
+use retraced_jobs::trace::EventKind;
+
+use crate::background::{self, BackgroundTask};
+use crate::context::{QueueContext, RuntimeContext};
+use crate::limits::{
+    AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, REPAIR_TIMEOUT, TRIM_BATCH_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL,
+    TRIM_POLL_MIN,
+};
+
+/// The path under which audits are reported.
+const PATH: &str = "janitor";
+
+/// What the janitor sends to itself.
+#[derive(Debug)]
+pub(crate) enum JanitorMessage {
+    /// It is time to trim.
+    Trim,
+    /// A round of trims has ended; the next one is due after this.
+    Trimmed { next: Duration },
+    /// The audits of all queues have ended.
+    Audited,
+}
+
+/// The actor.
+pub(crate) struct Janitor;
+
+pub(crate) struct JanitorState {
+    runtime: Arc<RuntimeContext>,
+    trims: Option<BackgroundTask>,
+    timer: Option<BackgroundTask>,
+    audits: Option<BackgroundTask>,
+}
+
+impl Actor for Janitor {
+    type Msg = JanitorMessage;
+    type State = JanitorState;
+    type Arguments = Arc<RuntimeContext>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        runtime: Arc<RuntimeContext>,
+    ) -> Result<JanitorState, ActorProcessingErr> {
+        myself.cast(JanitorMessage::Trim)?;
+        let mut state = JanitorState { runtime, trims: None, timer: None, audits: None };
+        state.audit_later(&myself);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: JanitorMessage,
+        state: &mut JanitorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            JanitorMessage::Trim => state.trim(&myself),
+            JanitorMessage::Trimmed { next } => state.trimmed(&myself, next),
+            JanitorMessage::Audited => state.audit_later(&myself),
+        }
+        Ok(())
+    }
+}
+
+impl JanitorState {
+    fn trim(&mut self, myself: &ActorRef<JanitorMessage>) {
+        let runtime = self.runtime.clone();
+        self.trims = Some(background::start(myself, async move {
+            let due = runtime.queues.iter().filter(|queue| queue.trim_schedule.is_due());
+            join_all(due.map(|queue| trim(&runtime, queue))).await;
+            let next = runtime.queues.iter().map(|queue| queue.trim_schedule.remaining()).min();
+            JanitorMessage::Trimmed { next: next.unwrap_or(TRIM_DELAY_MAX) }
+        }));
+    }
+
+    fn trimmed(&mut self, myself: &ActorRef<JanitorMessage>, next: Duration) {
+        self.trims = None;
+        // A settlement may request a trim while the timer runs.
+        let delay = next.clamp(TRIM_POLL_MIN, TRIM_DELAY_MAX);
+        self.timer = Some(background::timer(myself, delay, JanitorMessage::Trim));
+    }
+
+    fn audit_later(&mut self, myself: &ActorRef<JanitorMessage>) {
+        let runtime = self.runtime.clone();
+        self.audits = Some(background::start(myself, async move {
+            tokio::time::sleep(AUDIT_INTERVAL).await;
+            for queue in &runtime.queues {
+                audit(&runtime, queue).await;
+            }
+            JanitorMessage::Audited
+        }));
+    }
+}
+
+async fn trim(runtime: &RuntimeContext, queue: &QueueContext) {
+    queue.trim_schedule.begin();
+    let more = trim_batches(runtime, queue).await;
+    queue.trim_schedule.again_in(if more { TRIM_POLL_MIN } else { TRIM_IDLE_INTERVAL });
+}
+
+/// Returns whether there is more to trim.
+async fn trim_batches(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
+    let policy = TrimPolicy { retention: queue.options.retention, limit: TRIM_BATCH_MAX };
+    for _ in 0..BATCHES_PER_ROUND_MAX {
+        let trimmed = runtime.calls.until_known("trim", |store, call| store.trim(call, &queue.name, &policy)).await;
+        if !matches!(trimmed, Some(Ok(trimmed)) if trimmed.more) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Audits one queue. A store may count one container after another while jobs move, so only what two audits find is reported and repaired.
+async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
+    let count = || runtime.calls.once("audit", |store| store.audit(&queue.name));
+    let Ok(first) = count().await else { return };
+    if first.adds_up() {
+        return;
+    }
+    let Ok(second) = count().await else { return };
+    if second.adds_up() {
+        return;
+    }
+    let (name, difference) = (queue.name.clone(), second.difference());
+    runtime.events.emit(PATH, 0, EventKind::AuditFailed { queue: name, difference });
+    let repair = runtime.calls.once_within(REPAIR_TIMEOUT, "audit", |store| store.inspect(&queue.name, true));
+    if let Ok(findings) = repair.await
+        && !findings.is_empty()
+    {
+        runtime.events.emit(PATH, 0, EventKind::QueueRepaired { queue: queue.name.clone(), findings });
+    }
+}

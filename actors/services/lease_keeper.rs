@@ -1,0 +1,140 @@
+//! The lease keeper: renews the leases of this process in batches, every third of a lease. It stops late, so that leases are renewed to the end.
+//!
+//! Bounds: one round under way, each call with at most [`BATCH_MAX`] leases. A renewal that was not answered is sent again as soon as the store is back, not a
+//! third of a lease later.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::context::{LeaseWatch, Stop};
+use retraced_jobs::job::Lease;
+use retraced_jobs::store::{BATCH_MAX, Renewal, Renewed};
+use retraced_jobs::trace::EventKind;
+use tokio::time::Instant;
+
+use crate::background::{self, BackgroundTask};
+use crate::context::{QueueContext, RuntimeContext};
+use crate::limits::{CALL_TIMEOUT, RENEW_RETRY_DELAY_MAX, RENEWALS_PER_LEASE};
+
+/// What the lease keeper sends to itself.
+#[derive(Debug)]
+pub(crate) enum LeaseKeeperMessage {
+    /// It is time.
+    Renew,
+    /// A round has ended.
+    Renewed { all_answered: bool },
+}
+
+/// The actor.
+pub(crate) struct LeaseKeeper;
+
+pub(crate) struct LeaseKeeperState {
+    runtime: Arc<RuntimeContext>,
+    round: Option<BackgroundTask>,
+    timer: Option<BackgroundTask>,
+}
+
+impl Actor for LeaseKeeper {
+    type Msg = LeaseKeeperMessage;
+    type State = LeaseKeeperState;
+    type Arguments = Arc<RuntimeContext>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        runtime: Arc<RuntimeContext>,
+    ) -> Result<LeaseKeeperState, ActorProcessingErr> {
+        // The lease keeper before may have ended just before its time.
+        myself.cast(LeaseKeeperMessage::Renew)?;
+        Ok(LeaseKeeperState { runtime, round: None, timer: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: LeaseKeeperMessage,
+        state: &mut LeaseKeeperState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            LeaseKeeperMessage::Renew => state.renew(&myself),
+            LeaseKeeperMessage::Renewed { all_answered } => state.renewed(&myself, all_answered),
+        }
+        Ok(())
+    }
+}
+
+impl LeaseKeeperState {
+    fn renew(&mut self, myself: &ActorRef<LeaseKeeperMessage>) {
+        let runtime = self.runtime.clone();
+        self.round = Some(background::start(myself, async move {
+            let answered = join_all(runtime.queues.iter().map(|queue| renew(&runtime, queue))).await;
+            let all_answered = answered.into_iter().all(|answered| answered);
+            if !all_answered {
+                runtime.calls.health().wait_until_up().await;
+            }
+            LeaseKeeperMessage::Renewed { all_answered }
+        }));
+    }
+
+    fn renewed(&mut self, myself: &ActorRef<LeaseKeeperMessage>, all_answered: bool) {
+        self.round = None;
+        let interval = self.runtime.options.lease / RENEWALS_PER_LEASE;
+        // Renewals that were not answered wait for the store only; the delay keeps a store that refuses from being flooded.
+        let delay = if all_answered { interval } else { interval.min(RENEW_RETRY_DELAY_MAX) };
+        self.timer = Some(background::timer(myself, delay, LeaseKeeperMessage::Renew));
+    }
+}
+
+/// Renews every lease of one queue. Returns whether the store answered.
+async fn renew(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
+    let held = queue.inflight.leases(runtime.instance);
+    let lease = runtime.options.lease;
+    // A renewal that hangs must leave time for the next one.
+    let limit = CALL_TIMEOUT.min(lease / RENEWALS_PER_LEASE);
+    let mut all_answered = true;
+    for batch in held.chunks(BATCH_MAX) {
+        let leases: Vec<Lease> = batch.iter().map(|(lease, _)| lease.clone()).collect();
+        let sent = Instant::now();
+        let renew = runtime.calls.once_within(limit, "renew", |store| store.renew(&queue.name, lease, &leases));
+        match renew.await {
+            Ok(renewed) => apply(runtime, queue, batch, renewed, sent + lease),
+            // A refusal is an answer: sending the call again at once would not change it.
+            Err(error) => all_answered &= !error.is_retryable(),
+        }
+    }
+    all_answered
+}
+
+fn apply(
+    runtime: &RuntimeContext,
+    queue: &QueueContext,
+    held: &[(Lease, Arc<LeaseWatch>)],
+    renewed: Renewed,
+    expires: Instant,
+) {
+    runtime.clock.observe(renewed.now_ms);
+    let (mut kept, mut lost) = (0, 0);
+    for ((lease, watch), result) in held.iter().zip(renewed.results) {
+        match result {
+            Renewal::Kept { cancel_asked } => {
+                kept += 1;
+                watch.extend(expires);
+                if cancel_asked {
+                    watch.stop(Stop::Cancelled);
+                }
+            }
+            Renewal::Stale if queue.inflight.is_active(lease) => {
+                lost += 1;
+                watch.lose();
+                let (queue, job, attempt) = (queue.name.clone(), lease.id.clone(), lease.token.attempt);
+                runtime.events.emit("lease-keeper", 0, EventKind::LeaseLost { queue, job, attempt });
+            }
+            // Its outcome is known or about to be: the settlement finds out by itself.
+            Renewal::Stale => {}
+        }
+    }
+    if let Some(observer) = runtime.observer() {
+        observer.leases_renewed(&queue.name, kept, lost);
+    }
+}

@@ -1,0 +1,139 @@
+//! The ledger: stores supervision events and this worker's row.
+//!
+//! Events are logged and broadcast where they happen; here they are only stored. Bounds: one write under way, of at most [`EVENTS_PER_WRITE_MAX`] events, every
+//! [`EVENTS_WRITE_INTERVAL`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::handler::Handlers;
+use retraced_jobs::job::Kind;
+use retraced_jobs::store::{WORKER_ROW_KINDS_MAX, WorkerRow};
+use tokio::time::Instant;
+
+use crate::background::{self, BackgroundTask};
+use crate::context::RuntimeContext;
+use crate::limits::{EVENTS_PER_WRITE_MAX, EVENTS_WRITE_INTERVAL, HEARTBEAT_INTERVAL};
+
+/// What the ledger sends to itself.
+#[derive(Debug)]
+pub(crate) enum LedgerMessage {
+    /// It is time.
+    Write,
+}
+
+/// The actor.
+pub(crate) struct LedgerActor;
+
+pub(crate) struct LedgerState {
+    runtime: Arc<RuntimeContext>,
+    heartbeat_at: Instant,
+    writing: Option<BackgroundTask>,
+}
+
+impl Actor for LedgerActor {
+    type Msg = LedgerMessage;
+    type State = LedgerState;
+    type Arguments = Arc<RuntimeContext>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        runtime: Arc<RuntimeContext>,
+    ) -> Result<LedgerState, ActorProcessingErr> {
+        myself.cast(LedgerMessage::Write)?;
+        Ok(LedgerState { runtime, heartbeat_at: Instant::now(), writing: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        LedgerMessage::Write: LedgerMessage,
+        state: &mut LedgerState,
+    ) -> Result<(), ActorProcessingErr> {
+        let heartbeat = Instant::now() >= state.heartbeat_at;
+        if heartbeat {
+            state.heartbeat_at = Instant::now() + HEARTBEAT_INTERVAL;
+        }
+        let runtime = state.runtime.clone();
+        state.writing = Some(background::start(&myself, async move {
+            if runtime.calls.health().is_up() {
+                write(&runtime, heartbeat).await;
+            }
+            tokio::time::sleep(EVENTS_WRITE_INTERVAL).await;
+            LedgerMessage::Write
+        }));
+        Ok(())
+    }
+}
+
+/// Writes the events that are not stored yet, and the worker's row if it is due. Tried once: what fails waits for the next write.
+pub(crate) async fn write(runtime: &RuntimeContext, heartbeat: bool) {
+    if heartbeat {
+        let row = row(runtime);
+        let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
+        let _ = runtime.calls.once("announce", |store| store.announce(&queues)).await;
+        let _ = runtime.calls.once("heartbeat", |store| store.heartbeat(&row)).await;
+    }
+    let dropped = runtime.events.take_dropped();
+    if dropped > 0 {
+        tracing::warn!(target: "retraced::supervision", dropped, "the store was unreachable too long to store all supervision events");
+    }
+    loop {
+        let events = UnstoredEvents::take(runtime);
+        if events.taken.is_empty() {
+            return;
+        }
+        if runtime.calls.once("record", |store| store.record(&events.taken)).await.is_err() {
+            return;
+        }
+        events.stored();
+    }
+}
+
+fn row(runtime: &RuntimeContext) -> WorkerRow {
+    let concurrency: usize = runtime.queues.iter().map(|queue| queue.options.concurrency).sum();
+    let running: usize = runtime.queues.iter().map(|queue| queue.inflight.busy()).sum();
+    let handlers = || runtime.queues.iter().map(|queue| queue.runner.handlers());
+    let kinds: BTreeSet<&str> = handlers().flat_map(Handlers::kinds).collect();
+    WorkerRow {
+        instance: runtime.instance,
+        host: runtime.options.host.clone(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        build: runtime.options.build.clone(),
+        queues: runtime.queues.iter().map(|queue| queue.name.clone()).collect(),
+        kinds: kinds.iter().filter_map(|kind| Kind::new(*kind).ok()).take(WORKER_ROW_KINDS_MAX).collect(),
+        kinds_total: u32::try_from(kinds.len()).unwrap_or(u32::MAX),
+        every_kind: handlers().any(Handlers::has_any),
+        started_ms: runtime.started_ms,
+        seen_ms: runtime.clock.now_ms(),
+        concurrency: u32::try_from(concurrency).unwrap_or(u32::MAX),
+        running: u32::try_from(running).unwrap_or(u32::MAX),
+    }
+}
+
+/// Events on their way to the store. Unless they are stored they return to the buffer, also if the ledger ends meanwhile.
+struct UnstoredEvents<'a> {
+    runtime: &'a RuntimeContext,
+    taken: Vec<retraced_jobs::trace::SupervisionEvent>,
+}
+
+impl<'a> UnstoredEvents<'a> {
+    fn take(runtime: &'a RuntimeContext) -> Self {
+        Self { runtime, taken: runtime.events.take_unstored(EVENTS_PER_WRITE_MAX) }
+    }
+
+    fn stored(mut self) {
+        self.taken.clear();
+    }
+}
+
+impl Drop for UnstoredEvents<'_> {
+    fn drop(&mut self) {
+        if !self.taken.is_empty() {
+            self.runtime.events.give_back(std::mem::take(&mut self.taken));
+        }
+    }
+}

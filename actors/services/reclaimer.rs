@@ -1,0 +1,161 @@
+//! The reclaimer: takes back expired leases, of this worker and of others, and releases the jobs of claims whose outcome is unknown.
+//!
+//! It visits a queue when its next lease expires, every [`RECLAIM_POLL_MIN`] to [`RECLAIM_POLL_MAX`]; a queue without leases less often. Bounds: one round under way;
+//! [`RECLAIM_BATCH_MAX`] leases per call, [`BATCHES_PER_ROUND_MAX`] calls per queue and round.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::store::{Reclaim, Reclaimed};
+use retraced_jobs::trace::EventKind;
+
+use crate::background::{self, BackgroundTask};
+use crate::clock::millis;
+use crate::context::{QueueContext, RuntimeContext};
+use crate::limits::{BATCHES_PER_ROUND_MAX, LOSSES_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, RECLAIM_POLL_MIN};
+
+/// The path under which reclaims are reported.
+const PATH: &str = "reclaimer";
+
+/// What the reclaimer sends to itself.
+#[derive(Debug)]
+pub(crate) enum ReclaimerMessage {
+    /// It is time.
+    Reclaim,
+    /// A round has ended; the next one is due after this.
+    Reclaimed { next: Duration },
+}
+
+/// The actor.
+pub(crate) struct Reclaimer;
+
+pub(crate) struct ReclaimerState {
+    runtime: Arc<RuntimeContext>,
+    round: Option<BackgroundTask>,
+    timer: Option<BackgroundTask>,
+}
+
+impl Actor for Reclaimer {
+    type Msg = ReclaimerMessage;
+    type State = ReclaimerState;
+    type Arguments = Arc<RuntimeContext>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        runtime: Arc<RuntimeContext>,
+    ) -> Result<ReclaimerState, ActorProcessingErr> {
+        myself.cast(ReclaimerMessage::Reclaim)?;
+        Ok(ReclaimerState { runtime, round: None, timer: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: ReclaimerMessage,
+        state: &mut ReclaimerState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ReclaimerMessage::Reclaim => state.reclaim(&myself),
+            ReclaimerMessage::Reclaimed { next } => state.reclaimed(&myself, next),
+        }
+        Ok(())
+    }
+}
+
+impl ReclaimerState {
+    fn reclaim(&mut self, myself: &ActorRef<ReclaimerMessage>) {
+        let runtime = self.runtime.clone();
+        self.round = Some(background::start(myself, async move {
+            join_all(runtime.queues.iter().map(|queue| visit(&runtime, queue))).await;
+            let next = runtime.queues.iter().map(|queue| queue.reclaim_schedule.remaining()).min();
+            ReclaimerMessage::Reclaimed { next: next.unwrap_or(RECLAIM_POLL_MAX) }
+        }));
+    }
+
+    fn reclaimed(&mut self, myself: &ActorRef<ReclaimerMessage>, next: Duration) {
+        self.round = None;
+        // Also while no lease can expire: claims of unknown outcome are looked for in every round.
+        let longest = RECLAIM_POLL_MAX.min(self.runtime.options.lease / 3);
+        let delay = next.max(RECLAIM_POLL_MIN).min(longest);
+        self.timer = Some(background::timer(myself, delay, ReclaimerMessage::Reclaim));
+    }
+}
+
+async fn visit(runtime: &RuntimeContext, queue: &QueueContext) {
+    release_lost_claims(runtime, queue).await;
+    if queue.reclaim_schedule.is_due() {
+        queue.reclaim_schedule.begin();
+        let next = reclaim_expired(runtime, queue).await;
+        queue.reclaim_schedule.again_in(next);
+    }
+}
+
+/// Releases the jobs that were granted to claims of this process whose outcome is unknown: a reply that cannot be read, or a bug that ended the task that waited for it.
+async fn release_lost_claims(runtime: &RuntimeContext, queue: &QueueContext) {
+    let lost = queue.inflight.take_lost_claims();
+    if lost.is_empty() {
+        return;
+    }
+    let (mut released, mut from) = (0, None);
+    loop {
+        let reconcile = runtime.calls.until_known("reconcile", |store, call| {
+            store.reconcile(call, &queue.name, runtime.instance, &lost, from.clone())
+        });
+        let Some(Ok(page)) = reconcile.await else { break };
+        released += page.released.len();
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    if released > 0 {
+        let kind = EventKind::ClaimsLost { queue: queue.name.clone(), claims: lost.len(), released };
+        runtime.events.emit(PATH, 0, kind);
+        queue.jobs_may_wait();
+    }
+}
+
+/// Takes back the expired leases of one queue. Returns when to visit it again.
+async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Duration {
+    let lease = runtime.options.lease;
+    let crashes_max = runtime.options.crashes_max;
+    let request = Reclaim { limit: RECLAIM_BATCH_MAX, lease, crashes_max, losses_max: LOSSES_MAX };
+    for _ in 0..BATCHES_PER_ROUND_MAX {
+        let reclaim = runtime.calls.until_known("reclaim", |store, call| store.reclaim(call, &queue.name, &request));
+        let Some(Ok(reclaimed)) = reclaim.await else { return RECLAIM_POLL_MAX };
+        report(runtime, queue, &reclaimed);
+        if reclaimed.jobs.iter().any(|job| !job.poisoned) {
+            queue.jobs_may_wait();
+        }
+        if reclaimed.jobs.len() < RECLAIM_BATCH_MAX {
+            let longest = lease / 3;
+            return reclaimed.next_expiry.map_or(longest, |next| next.min(RECLAIM_POLL_MAX).min(longest));
+        }
+    }
+    RECLAIM_POLL_MIN
+}
+
+fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed) {
+    // A grace period without an expired lease, as on a queue that was never visited before, is not worth reporting.
+    if let Some(grace) = reclaimed.grace
+        && reclaimed.next_expiry == Some(Duration::ZERO)
+        && queue.grace_is_new(grace)
+    {
+        let kind = EventKind::GraceGiven { queue: queue.name.clone(), grace_ms: millis(grace) };
+        runtime.events.emit(PATH, 0, kind);
+    }
+    for job in &reclaimed.jobs {
+        let kind = EventKind::LeaseReclaimed {
+            queue: queue.name.clone(),
+            job: job.id.clone(),
+            owner: job.owner,
+            crashes: job.crashes,
+            charged: job.charged,
+            poisoned: job.poisoned,
+        };
+        runtime.events.emit(PATH, 0, kind);
+    }
+}

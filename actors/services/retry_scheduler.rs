@@ -1,0 +1,99 @@
+//! The retry scheduler: moves delayed jobs that are due to the back of their queues.
+//!
+//! It polls a queue when its next known due time has come, or when a hint reports a job that became the earliest; at the latest after [`PROMOTE_POLL_IDLE_MAX`] while
+//! hints arrive, and [`PROMOTE_POLL_MAX`] while they do not. The fetcher's claims report the next due time of a queue without pending jobs, so an idle queue is
+//! asked once. Bounds: one round under way, of [`PROMOTE_BATCH_MAX`] jobs per call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::background::{self, BackgroundTask};
+use crate::context::{QueueContext, RuntimeContext};
+use crate::limits::{PROMOTE_BATCH_MAX, PROMOTE_POLL_IDLE_MAX, PROMOTE_POLL_MAX, PROMOTE_POLL_MIN};
+use crate::messages::RetrySchedulerMessage;
+
+/// The actor.
+pub(crate) struct RetryScheduler;
+
+pub(crate) struct RetrySchedulerState {
+    runtime: Arc<RuntimeContext>,
+    round: Option<BackgroundTask>,
+    /// A round was requested while one was under way.
+    again: bool,
+    timer: Option<BackgroundTask>,
+}
+
+impl Actor for RetryScheduler {
+    type Msg = RetrySchedulerMessage;
+    type State = RetrySchedulerState;
+    type Arguments = Arc<RuntimeContext>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        runtime: Arc<RuntimeContext>,
+    ) -> Result<RetrySchedulerState, ActorProcessingErr> {
+        runtime.retry_scheduler.set(&myself);
+        myself.cast(RetrySchedulerMessage::Promote)?;
+        Ok(RetrySchedulerState { runtime, round: None, again: false, timer: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: RetrySchedulerMessage,
+        state: &mut RetrySchedulerState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RetrySchedulerMessage::Promote => state.promote(&myself),
+            RetrySchedulerMessage::Promoted { next } => state.promoted(&myself, next),
+        }
+        Ok(())
+    }
+}
+
+impl RetrySchedulerState {
+    fn promote(&mut self, myself: &ActorRef<RetrySchedulerMessage>) {
+        if self.round.is_some() {
+            self.again = true;
+            return;
+        }
+        let runtime = self.runtime.clone();
+        self.round = Some(background::start(myself, async move {
+            let due = runtime.queues.iter().filter(|queue| queue.promote_schedule.is_due());
+            join_all(due.map(|queue| promote(&runtime, queue))).await;
+            let next = runtime.queues.iter().map(|queue| queue.promote_schedule.remaining()).min();
+            RetrySchedulerMessage::Promoted { next: next.unwrap_or(PROMOTE_POLL_MAX) }
+        }));
+    }
+
+    fn promoted(&mut self, myself: &ActorRef<RetrySchedulerMessage>, next: Duration) {
+        self.round = None;
+        if std::mem::take(&mut self.again) {
+            return self.promote(myself);
+        }
+        self.timer = Some(background::timer(myself, next, RetrySchedulerMessage::Promote));
+    }
+}
+
+/// Promotes all jobs of one queue that are due.
+async fn promote(runtime: &RuntimeContext, queue: &QueueContext) {
+    let schedule = &queue.promote_schedule;
+    loop {
+        schedule.begin();
+        let promote =
+            runtime.calls.until_known("promote", |store, call| store.promote(call, &queue.name, PROMOTE_BATCH_MAX));
+        let Some(Ok(promoted)) = promote.await else { return schedule.again_in(PROMOTE_POLL_MAX) };
+        if promoted.moved > 0 {
+            queue.jobs_may_wait();
+        }
+        if promoted.moved < PROMOTE_BATCH_MAX {
+            let longest = if runtime.hints_arrive() { PROMOTE_POLL_IDLE_MAX } else { PROMOTE_POLL_MAX };
+            let next = promoted.next_due.unwrap_or(longest);
+            return schedule.again_in(next.clamp(PROMOTE_POLL_MIN, longest));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The store link: during an outage it checks the health of the store with backoff, so that no other actor has to. It also holds the one subscription for hints.
+//!
+//! Bounds: one health check at a time, [`PROBE_DELAY_MIN`] to [`PROBE_DELAY_MAX`] apart; one subscription per process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backoff::backoff::Backoff;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::store::Hint;
+
+use crate::background::{self, BackgroundTask};
+use crate::context::RuntimeContext;
+use crate::limits::{PROBE_DELAY_MAX, PROBE_DELAY_MIN, REFUSED_DELAY};
+use crate::messages::StoreLinkMessage;
+
+/// The actor.
+pub(crate) struct StoreLink;
+
+pub(crate) struct StoreLinkState {
+    runtime: Arc<RuntimeContext>,
+    backoff: backoff::ExponentialBackoff,
+    probe: Option<BackgroundTask>,
+    _subscription: BackgroundTask,
+}
+
+impl Actor for StoreLink {
+    type Msg = StoreLinkMessage;
+    type State = StoreLinkState;
+    type Arguments = Arc<RuntimeContext>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        runtime: Arc<RuntimeContext>,
+    ) -> Result<StoreLinkState, ActorProcessingErr> {
+        runtime.calls.health().link().set(&myself);
+        let hints = background::start(&myself, listen(runtime.clone()));
+        if !runtime.calls.health().is_up() {
+            myself.cast(StoreLinkMessage::Lost)?;
+        }
+        Ok(StoreLinkState { runtime, backoff: probes(), probe: None, _subscription: hints })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: StoreLinkMessage,
+        state: &mut StoreLinkState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            StoreLinkMessage::Lost => state.probe_unless_probing(&myself),
+            StoreLinkMessage::Probed { answered } => state.probed(&myself, answered),
+        }
+        Ok(())
+    }
+}
+
+impl StoreLinkState {
+    fn probe_unless_probing(&mut self, myself: &ActorRef<StoreLinkMessage>) {
+        if self.probe.is_some() || self.runtime.calls.health().is_up() {
+            return;
+        }
+        let delay = self.backoff.next_backoff().unwrap_or(PROBE_DELAY_MAX);
+        let runtime = self.runtime.clone();
+        self.probe = Some(background::start(myself, async move {
+            tokio::time::sleep(delay).await;
+            StoreLinkMessage::Probed { answered: runtime.calls.once("probe", |store| store.probe()).await.is_ok() }
+        }));
+    }
+
+    fn probed(&mut self, myself: &ActorRef<StoreLinkMessage>, answered: bool) {
+        self.probe = None;
+        if answered {
+            self.backoff.reset();
+        } else {
+            self.probe_unless_probing(myself);
+        }
+    }
+}
+
+/// Without jitter: one actor per process probes, and it should notice the end of an outage soon.
+fn probes() -> backoff::ExponentialBackoff {
+    backoff::ExponentialBackoff {
+        current_interval: PROBE_DELAY_MIN,
+        initial_interval: PROBE_DELAY_MIN,
+        max_interval: PROBE_DELAY_MAX,
+        multiplier: 2.0,
+        randomization_factor: 0.0,
+        max_elapsed_time: None,
+        ..backoff::ExponentialBackoff::default()
+    }
+}
+
+/// Forwards hints while there is a subscription, and subscribes again when it is lost.
+async fn listen(runtime: Arc<RuntimeContext>) -> StoreLinkMessage {
+    let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
+    loop {
+        match runtime.calls.once("hints", |store| store.hints(&queues)).await {
+            Ok(hints) => {
+                forward_all(&runtime, hints).await;
+                tokio::time::sleep(PROBE_DELAY_MIN).await;
+            }
+            Err(error) if error.is_retryable() => {
+                tokio::time::sleep(PROBE_DELAY_MIN).await;
+                runtime.calls.health().wait_until_up().await;
+            }
+            // Polls find the jobs meanwhile.
+            Err(_) => tokio::time::sleep(REFUSED_DELAY).await,
+        }
+    }
+}
+
+async fn forward_all(runtime: &RuntimeContext, mut hints: BoxStream<'static, Hint>) {
+    runtime.set_hints_arrive(true);
+    // Hints may have been missed before the subscription.
+    for queue in &runtime.queues {
+        forward(runtime, Hint::Pending(queue.name.clone()));
+        forward(runtime, Hint::Due(queue.name.clone()));
+    }
+    while let Some(hint) = hints.next().await {
+        forward(runtime, hint);
+    }
+    runtime.set_hints_arrive(false);
+}
+
+fn forward(runtime: &RuntimeContext, hint: Hint) {
+    match hint {
+        Hint::Pending(queue) => {
+            if let Some(context) = runtime.queue(&queue) {
+                context.jobs_may_wait();
+            }
+        }
+        Hint::Due(queue) => {
+            if let Some(context) = runtime.queue(&queue) {
+                context.promote_schedule.within(Duration::ZERO);
+                runtime.request_promotion();
+            }
+        }
+        Hint::Cancel(queue, id) => {
+            if let Some(context) = runtime.queue(&queue) {
+                context.inflight.cancel(&id);
+            }
+        }
+        // A newer store may send hints this version does not know.
+        _ => {}
+    }
+}

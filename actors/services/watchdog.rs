@@ -1,0 +1,108 @@
+//! The watchdog: inspects running handlers. It reports those that do not yield, settles the attempts of those that ignore their timeout, releases jobs that wait too
+//! long for an executor, and ends the runtime when too many handlers cannot be stopped.
+//!
+//! It makes no call to the store, so it goes on during an outage. Bounds: one inspection every [`WATCH_INTERVAL`].
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::trace::EventKind;
+use tokio::time::Instant;
+
+use crate::background::{self, BackgroundTask};
+use crate::clock::millis;
+use crate::context::{QueueContext, RuntimeContext};
+use crate::inflight::Running;
+use crate::limits::WATCH_INTERVAL;
+use crate::messages::PoolMessage;
+use crate::supervision::messages::SupervisorMessage;
+
+/// The path under which handlers are reported.
+const PATH: &str = "watchdog";
+
+/// What the watchdog sends to itself.
+#[derive(Debug)]
+pub(crate) enum WatchdogMessage {
+    /// It is time.
+    Inspect,
+}
+
+/// The actor.
+pub(crate) struct Watchdog;
+
+pub(crate) struct WatchdogState {
+    runtime: Arc<RuntimeContext>,
+    timer: Option<BackgroundTask>,
+    zombies_max: usize,
+}
+
+impl Actor for Watchdog {
+    type Msg = WatchdogMessage;
+    type State = WatchdogState;
+    type Arguments = Arc<RuntimeContext>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        runtime: Arc<RuntimeContext>,
+    ) -> Result<WatchdogState, ActorProcessingErr> {
+        myself.cast(WatchdogMessage::Inspect)?;
+        let executors = runtime.queues.iter().map(|queue| queue.options.concurrency).sum();
+        let zombies_max = runtime.options.zombies_max.unwrap_or(executors);
+        Ok(WatchdogState { runtime, timer: None, zombies_max })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        WatchdogMessage::Inspect: WatchdogMessage,
+        state: &mut WatchdogState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.timer = Some(background::timer(&myself, WATCH_INTERVAL, WatchdogMessage::Inspect));
+        for queue in &state.runtime.queues {
+            state.inspect(queue);
+        }
+        state.stop_if_too_many_zombies();
+        Ok(())
+    }
+}
+
+impl WatchdogState {
+    fn inspect(&self, queue: &QueueContext) {
+        let now = Instant::now();
+        let overdue = queue.inflight.overdue(now, self.runtime.random.retry_jitter());
+        for Running { job, ran, .. } in overdue.stuck {
+            let kind = EventKind::Stuck { queue: queue.name.clone(), job: job.id, ran_ms: millis(ran) };
+            self.runtime.events.emit(PATH, 0, kind);
+        }
+        for zombie in overdue.zombies {
+            self.replace(queue, zombie);
+        }
+        queue.inflight.release_unstarted(now);
+        // Also outcomes that returned to the table because their settlement failed.
+        if queue.inflight.any_finished() {
+            queue.request_flush();
+        }
+    }
+
+    /// Reports a zombie and gives its slot to another executor.
+    fn replace(&self, queue: &QueueContext, zombie: Running) {
+        let Running { executor, job, ran } = zombie;
+        let (name, attempt) = (queue.name.clone(), job.token.attempt);
+        let kind = EventKind::Zombie { queue: name, job: job.id, attempt, ran_ms: millis(ran) };
+        self.runtime.events.emit(&queue.executor_path(executor.slot), executor.generation, kind);
+        queue.pool.send(PoolMessage::Start { slot: executor.slot });
+        queue.request_flush();
+    }
+
+    fn stop_if_too_many_zombies(&self) {
+        let zombies: usize = self.runtime.queues.iter().map(|queue| queue.inflight.zombies()).sum();
+        if zombies >= self.zombies_max {
+            let reason = format!(
+                "{zombies} handlers ignore their timeout and {} may; end the process, a new one runs their jobs again",
+                self.zombies_max
+            );
+            self.runtime.root.send(SupervisorMessage::GiveUp { child: PATH.into(), reason });
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Whether the store answers, as all callers of one process know it: an outage is reported once, every caller waits for its end, and it is no crash of any actor.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use retraced_jobs::store::StoreError;
+use retraced_jobs::trace::EventKind;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::address::Address;
+use crate::clock::millis;
+use crate::limits::{OUTAGE_WAIT_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL};
+use crate::messages::StoreLinkMessage;
+use crate::supervision::event::Events;
+
+/// The path under which the health of the store is reported.
+const PATH: &str = "store-link";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StoreState {
+    Up,
+    Down { since: Instant },
+}
+
+/// The health of the store. Cheap to clone; clones share it.
+#[derive(Clone)]
+pub(crate) struct Health(Arc<Inner>);
+
+struct Inner {
+    state: watch::Sender<StoreState>,
+    /// Where changes are reported; a process without a tree reports none.
+    events: Option<Events>,
+    link: Address<StoreLinkMessage>,
+    refused: Mutex<Option<(String, Instant)>>,
+    /// Fired when the runtime ends: no call is sent again after it.
+    ended: CancellationToken,
+}
+
+impl Health {
+    pub(crate) fn new(events: Events, ended: CancellationToken) -> Self {
+        Self::with(Some(events), ended)
+    }
+
+    /// Health that nobody is informed of.
+    pub(crate) fn unreported() -> Self {
+        Self::with(None, CancellationToken::new())
+    }
+
+    fn with(events: Option<Events>, ended: CancellationToken) -> Self {
+        let state = watch::Sender::new(StoreState::Up);
+        Self(Arc::new(Inner { state, events, link: Address::default(), refused: Mutex::new(None), ended }))
+    }
+
+    /// The address of the actor that checks when the store is back.
+    pub(crate) fn link(&self) -> &Address<StoreLinkMessage> {
+        &self.0.link
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        *self.0.state.borrow() == StoreState::Up
+    }
+
+    /// Learns from the result of a call.
+    pub(crate) fn observe<T>(&self, result: &Result<T, StoreError>) {
+        match result {
+            Ok(_) => self.answered(),
+            Err(error) if error.is_retryable() => self.lost(&error.to_string()),
+            Err(error) => self.refused(error),
+        }
+    }
+
+    fn lost(&self, reason: &str) {
+        let down = StoreState::Down { since: Instant::now() };
+        let changed = self.0.state.send_if_modified(|state| {
+            let up = *state == StoreState::Up;
+            if up {
+                *state = down;
+            }
+            up
+        });
+        if changed {
+            self.report(EventKind::StoreLost { reason: reason.to_owned() });
+        }
+        self.0.link.send(StoreLinkMessage::Lost);
+    }
+
+    fn answered(&self) {
+        if self.is_up() {
+            return;
+        }
+        let mut away = None;
+        self.0.state.send_if_modified(|state| match *state {
+            StoreState::Up => false,
+            StoreState::Down { since } => {
+                away = Some(since.elapsed());
+                *state = StoreState::Up;
+                true
+            }
+        });
+        if let Some(away) = away {
+            self.report(EventKind::StoreBack { away_ms: millis(away) });
+        }
+    }
+
+    fn refused(&self, error: &StoreError) {
+        let reason = error.to_string();
+        let mut reported = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let again =
+            reported.as_ref().is_some_and(|(text, at)| *text == reason && at.elapsed() < REFUSED_REPORT_INTERVAL);
+        if !again {
+            *reported = Some((reason.clone(), Instant::now()));
+            self.report(EventKind::StoreRefused { operation: error.operation().into(), reason });
+        }
+    }
+
+    fn report(&self, kind: EventKind) {
+        if let Some(events) = &self.0.events {
+            events.emit(PATH, 0, kind);
+        }
+    }
+
+    /// Waits until the store is reported to be back, for at most [`OUTAGE_WAIT_MAX`].
+    pub(crate) async fn wait_until_up(&self) {
+        let mut state = self.0.state.subscribe();
+        let _ = tokio::time::timeout(OUTAGE_WAIT_MAX, state.wait_for(|s| *s == StoreState::Up)).await;
+    }
+
+    /// Waits for the end of the runtime.
+    pub(crate) async fn ended(&self) {
+        self.0.ended.cancelled().await;
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.ended.is_cancelled()
+    }
+
+    /// Waits a while after a refusal. Returns whether the runtime goes on.
+    pub(crate) async fn wait_after_refusal(&self) -> bool {
+        self.wait(REFUSED_DELAY).await
+    }
+
+    async fn wait(&self, delay: Duration) -> bool {
+        tokio::select! {
+            () = self.0.ended.cancelled() => false,
+            () = tokio::time::sleep(delay) => true,
+        }
+    }
+}

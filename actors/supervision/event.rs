@@ -1,0 +1,165 @@
+//! Supervision events: logged and broadcast at once, and buffered until the ledger has stored them.
+//!
+//! They do not pass through a mailbox: whoever sees something calls [`Events::emit`], and the buffer outlives every actor.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use retraced_jobs::clock::Clock;
+use retraced_jobs::job::InstanceId;
+use retraced_jobs::trace::{EventKind, SupervisionEvent};
+use tokio::sync::broadcast;
+
+use crate::limits::{EVENTS_BROADCAST_MAX, EVENTS_UNSTORED_MAX};
+use crate::observer::Observer;
+
+/// Where supervision events are reported. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Events(Arc<Inner>);
+
+struct Inner {
+    instance: InstanceId,
+    clock: Arc<dyn Clock>,
+    broadcast: broadcast::Sender<SupervisionEvent>,
+    observer: Option<Arc<dyn Observer>>,
+    unstored: Mutex<VecDeque<SupervisionEvent>>,
+    dropped: AtomicU64,
+}
+
+impl Events {
+    pub(crate) fn new(instance: InstanceId, clock: Arc<dyn Clock>, observer: Option<Arc<dyn Observer>>) -> Self {
+        Self(Arc::new(Inner {
+            instance,
+            clock,
+            broadcast: broadcast::Sender::new(EVENTS_BROADCAST_MAX),
+            observer,
+            unstored: Mutex::new(VecDeque::new()),
+            dropped: AtomicU64::new(0),
+        }))
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<SupervisionEvent> {
+        self.0.broadcast.subscribe()
+    }
+
+    pub(crate) fn emit(&self, path: &str, generation: u32, kind: EventKind) {
+        let event = SupervisionEvent {
+            at_ms: self.0.clock.now_ms(),
+            instance: self.0.instance,
+            path: path.to_owned(),
+            generation,
+            kind,
+        };
+        log(&event);
+        if let Some(observer) = &self.0.observer {
+            observer.supervision(&event);
+        }
+        // No listener is no error.
+        let _ = self.0.broadcast.send(event.clone());
+        self.buffer(event);
+    }
+
+    /// Removes up to `most` events that are not stored yet, oldest first.
+    pub(crate) fn take_unstored(&self, most: usize) -> Vec<SupervisionEvent> {
+        let mut unstored = self.0.unstored.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = most.min(unstored.len());
+        unstored.drain(..most).collect()
+    }
+
+    /// Puts back events that could not be stored, in front.
+    pub(crate) fn give_back(&self, events: Vec<SupervisionEvent>) {
+        let mut unstored = self.0.unstored.lock().unwrap_or_else(PoisonError::into_inner);
+        for event in events.into_iter().rev() {
+            unstored.push_front(event);
+        }
+        self.trim(&mut unstored);
+    }
+
+    /// How many events were dropped since the last time this was asked, because the store was unreachable too long.
+    pub(crate) fn take_dropped(&self) -> u64 {
+        self.0.dropped.swap(0, Ordering::Relaxed)
+    }
+
+    fn buffer(&self, event: SupervisionEvent) {
+        let mut unstored = self.0.unstored.lock().unwrap_or_else(PoisonError::into_inner);
+        unstored.push_back(event);
+        self.trim(&mut unstored);
+    }
+
+    fn trim(&self, unstored: &mut VecDeque<SupervisionEvent>) {
+        while unstored.len() > EVENTS_UNSTORED_MAX {
+            unstored.pop_front();
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// An event that an operator must act on is an error, one they should know of is a warning, the rest is information or debug output.
+fn log(event: &SupervisionEvent) {
+    let SupervisionEvent { path, generation, kind, .. } = event;
+    macro_rules! say {
+        ($level:ident, $text:literal $(, $($field:tt)*)?) => {
+            tracing::$level!(target: "retraced::supervision", actor = %path, generation, $($($field)*,)? $text)
+        };
+    }
+    match kind {
+        EventKind::Started => say!(debug, "started"),
+        EventKind::Stopped => say!(debug, "stopped"),
+        EventKind::HandlerPanicked { queue, job, attempt, message, place } => {
+            say!(warn, "handler panicked", %queue, %job, attempt, panic = %message.escape_debug(), place = place.as_deref().unwrap_or("unknown"))
+        }
+        EventKind::Crashed { reason, failures, budget } => {
+            say!(warn, "crashed", reason = %reason.escape_debug(), failures, budget)
+        }
+        EventKind::StartFailed { reason } => say!(warn, "could not start", reason = %reason.escape_debug()),
+        EventKind::RestartScheduled { delay_ms } => say!(info, "restart scheduled", delay_ms),
+        EventKind::Restarted => say!(info, "restarted"),
+        EventKind::Escalated { child, failures, window_ms, reason } => {
+            say!(error, "restart budget exhausted", child = %child, failures, window_ms, reason = %reason.escape_debug())
+        }
+        EventKind::QueueClosed { reopens_in_ms, reason } => {
+            say!(error, "queue closed", reopens_in_ms, reason = %reason.escape_debug())
+        }
+        EventKind::QueueReopened => say!(info, "queue reopened"),
+        EventKind::StoreLost { reason } => say!(warn, "store unreachable", reason = %reason.escape_debug()),
+        EventKind::StoreBack { away_ms } => say!(info, "store reachable again", away_ms),
+        EventKind::Zombie { queue, job, attempt, ran_ms } => {
+            say!(error, "handler ignores its timeout; attempts may overlap", %queue, %job, attempt, ran_ms)
+        }
+        EventKind::Stuck { queue, job, ran_ms } => say!(warn, "handler blocks its thread", %queue, %job, ran_ms),
+        EventKind::LeaseReclaimed { queue, job, owner, crashes, charged, poisoned } => {
+            let owner = owner.map(|o| o.short()).unwrap_or_default();
+            say!(warn, "lease expired, job reclaimed", %queue, %job, %owner, crashes, charged, poisoned)
+        }
+        EventKind::ClaimsLost { queue, claims, released } => {
+            say!(warn, "claims of unknown outcome, their jobs were released", %queue, claims, released)
+        }
+        EventKind::GraceGiven { queue, grace_ms } => {
+            say!(warn, "leases could not be renewed, grace period granted", %queue, grace_ms)
+        }
+        EventKind::LeaseLost { queue, job, attempt } => say!(warn, "lease lost", %queue, %job, attempt),
+        EventKind::StaleSettlement { queue, job, attempt } => {
+            say!(warn, "late settlement had no effect", %queue, %job, attempt)
+        }
+        EventKind::UnknownKind { queue, job, kind } => {
+            say!(warn, "no handler for this kind", %queue, %job, kind = %kind.escape_debug())
+        }
+        EventKind::JobPoisoned { queue, job, code } => say!(warn, "job poisoned", %queue, %job, %code),
+        EventKind::JobDied { queue, job, code } => {
+            say!(warn, "job moved to the dead letter queue", %queue, %job, %code)
+        }
+        EventKind::Busy { refused } => say!(warn, "enqueue buffer is full, messages dropped", refused),
+        EventKind::AuditFailed { queue, difference } => {
+            say!(error, "queue audit failed", %queue, difference)
+        }
+        EventKind::QueueRepaired { queue, findings } => {
+            let found: Vec<_> = findings.iter().map(|finding| format!("{} {}", finding.count, finding.kind)).collect();
+            say!(warn, "queue repaired", %queue, found = %found.join(", "))
+        }
+        EventKind::StoreRefused { operation, reason } => {
+            say!(error, "store refused a call", %operation, reason = %reason.escape_debug())
+        }
+        _ => say!(info, "event", event = ?kind),
+    }
+}

@@ -1,0 +1,9 @@
+//! Supervision: how actors are started, restarted and stopped, and how that is reported. Nothing here knows what the actors do.
+
+pub(crate) mod event;
+pub(crate) mod exhausted;
+pub(crate) mod messages;
+pub(crate) mod restart;
+pub(crate) mod roster;
+pub(crate) mod spec;
+pub(crate) mod supervisor;

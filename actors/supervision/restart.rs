@@ -1,0 +1,297 @@
+//! Restart policy as data, and its pure decisions: which children restart, when, and when a supervisor gives up.
+//!
+//! The rules are those of OTP supervisors (Erlang/OTP, *Supervisor Behaviour*): a strategy says who is restarted with the child that failed, a child's
+//! kind says whether its end is a failure, and an intensity says how many failures a window of time may hold.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use backoff::backoff::Backoff;
+use tokio::time::Instant;
+
+/// Which children restart when one fails.
+///
+/// Used in the example of [`RestartPolicy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// The child that failed.
+    OneForOne,
+    /// All children: the others are stopped first, in reverse start order.
+    OneForAll,
+    /// The child that failed and those started after it.
+    RestForOne,
+}
+
+impl Strategy {
+    /// The children to restart, by their position in the start order.
+    #[must_use]
+    pub fn affected(self, failed: usize, children: usize) -> Range<usize> {
+        match self {
+            Strategy::OneForOne => failed..(failed + 1).min(children),
+            Strategy::OneForAll => 0..children,
+            Strategy::RestForOne => failed..children,
+        }
+    }
+}
+
+/// When the end of a child is a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildKind {
+    /// Always: it lives as long as its supervisor.
+    Permanent,
+    /// If it did not end as asked.
+    Transient,
+    /// Never: it is not restarted.
+    Temporary,
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// As asked.
+    Normal,
+    /// By an error, a panic or a kill; with the reason.
+    Abnormal(String),
+}
+
+impl ChildKind {
+    /// Whether a child of this kind is restarted after this end.
+    #[must_use]
+    pub fn restarts_after(self, end: &End) -> bool {
+        match self {
+            ChildKind::Permanent => true,
+            ChildKind::Transient => matches!(end, End::Abnormal(_)),
+            ChildKind::Temporary => false,
+        }
+    }
+}
+
+/// How many failures a supervisor tolerates: with more than `restarts` within `window` it gives up.
+///
+/// Used in the example of [`RestartPolicy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Failures the window may hold; at least 1.
+    pub restarts: u32,
+    /// Length of the sliding window; at least 1 s.
+    pub window: Duration,
+}
+
+/// The backoff of restarts: none after the first failure of a window, then delays that double.
+///
+/// Used in the example of [`RestartPolicy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartDelay {
+    /// Delay after the second failure of a window.
+    pub base: Duration,
+    /// Longest delay, with jitter. Must be below window ÷ restarts: slower restarts would keep a crash loop within its budget for ever.
+    pub max: Duration,
+    /// Jitter, in percent of the delay. It only shortens.
+    pub jitter_percent: u8,
+}
+
+/// Strategy, budget and delays of one supervisor.
+///
+/// ```
+/// use std::time::Duration;
+/// use retraced_actors::{Budget, RestartDelay, RestartPolicy, Strategy};
+/// let policy = RestartPolicy {
+///     strategy: Strategy::OneForOne,
+///     budget: Budget { restarts: 20, window: Duration::from_secs(60) },
+///     delay: RestartDelay { base: Duration::from_millis(50), max: Duration::from_secs(5), jitter_percent: 20 },
+/// };
+/// let refused = policy.validate().unwrap_err();
+/// assert_eq!(refused.to_string(), "longest restart delay 5s is not below 60s ÷ 20 restarts: a crash loop could stay within its budget for ever");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartPolicy {
+    /// Which children restart.
+    pub strategy: Strategy,
+    /// How many restarts are tolerated.
+    pub budget: Budget,
+    /// When children restart.
+    pub delay: RestartDelay,
+}
+
+impl RestartPolicy {
+    /// The root's: one_for_one, 10 restarts in 60 s; past it the runtime ends with an error.
+    pub const ROOT: RestartPolicy = RestartPolicy {
+        strategy: Strategy::OneForOne,
+        budget: Budget { restarts: 10, window: Duration::from_secs(60) },
+        delay: RestartDelay { base: Duration::from_millis(50), max: Duration::from_secs(3), jitter_percent: 20 },
+    };
+    /// A queue's: one_for_one, 20 restarts in 60 s; past it the queue closes and reopens later.
+    pub const QUEUE: RestartPolicy = RestartPolicy {
+        strategy: Strategy::OneForOne,
+        budget: Budget { restarts: 20, window: Duration::from_secs(60) },
+        delay: RestartDelay { base: Duration::from_millis(50), max: Duration::from_secs(2), jitter_percent: 20 },
+    };
+
+    /// Returns the policy if it can ever give up.
+    ///
+    /// # Errors
+    /// [`InvalidPolicy`] names the number that is out of bounds.
+    pub fn validate(self) -> Result<Self, InvalidPolicy> {
+        let refuse = |text: String| Err(InvalidPolicy(text));
+        if self.budget.restarts == 0 {
+            return refuse(
+                "a budget of 0 restarts would end its supervisor at the first failure; allow at least 1".into(),
+            );
+        }
+        if self.budget.window < Duration::from_secs(1) {
+            return refuse(format!("restart window {:?} is below 1s", self.budget.window));
+        }
+        if self.delay.jitter_percent > 100 {
+            return refuse(format!("restart jitter {} % is above 100 %", self.delay.jitter_percent));
+        }
+        if self.delay.max >= self.budget.window / self.budget.restarts {
+            return refuse(format!(
+                "longest restart delay {:?} is not below {:?} ÷ {} restarts: a crash loop could stay within its budget for ever",
+                self.delay.max, self.budget.window, self.budget.restarts
+            ));
+        }
+        Ok(self)
+    }
+
+    /// How long to wait after the `failures`-th failure of the window, from 1. `draw` is 0 to 999.
+    #[must_use]
+    pub fn delay_after(&self, failures: u32, draw: u16) -> Duration {
+        let Some(steps) = failures.checked_sub(2) else { return Duration::ZERO };
+        let mut backoff = backoff::ExponentialBackoff {
+            current_interval: self.delay.base,
+            initial_interval: self.delay.base,
+            randomization_factor: 0.0,
+            multiplier: 2.0,
+            max_interval: self.delay.max,
+            max_elapsed_time: None,
+            ..backoff::ExponentialBackoff::default()
+        };
+        let mut delay = self.delay.base;
+        for _ in 0..=steps.min(self.budget.restarts) {
+            delay = backoff.next_backoff().unwrap_or(self.delay.max);
+        }
+        let spread = delay * u32::from(self.delay.jitter_percent) / 100;
+        delay.min(self.delay.max) - (spread * u32::from(draw.min(999)) / 1000).min(delay)
+    }
+}
+
+/// A restart policy that cannot work; the text says why.
+///
+/// ```
+/// use retraced_actors::{Budget, InvalidPolicy, RestartPolicy};
+/// let never = Budget { restarts: 0, ..RestartPolicy::QUEUE.budget };
+/// let refused: InvalidPolicy = RestartPolicy { budget: never, ..RestartPolicy::QUEUE }.validate().unwrap_err();
+/// assert!(refused.to_string().starts_with("a budget of 0 restarts would end its supervisor at the first failure"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidPolicy(String);
+
+impl fmt::Display for InvalidPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidPolicy {}
+
+/// The failures of a supervisor's children in a sliding window.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    failures: VecDeque<Instant>,
+}
+
+impl Window {
+    /// Counts one failure. Returns how many the window holds now. It keeps one more than the budget allows, which is all a decision needs.
+    pub(crate) fn charge(&mut self, now: Instant, budget: &Budget) -> u32 {
+        self.failures.retain(|at| now.duration_since(*at) < budget.window);
+        self.failures.push_back(now);
+        if self.failures.len() > budget.restarts as usize + 1 {
+            self.failures.pop_front();
+        }
+        u32::try_from(self.failures.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// When a closed queue is reopened.
+///
+/// ```
+/// use retraced_actors::Reopening;
+/// use std::time::Duration;
+/// let waits = [1, 2, 3, 9].map(|closings| Reopening::DEFAULT.delay_after(closings).as_secs());
+/// assert_eq!(waits, [30, 60, 120, 300]);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reopening {
+    /// Delay after the first closing.
+    pub first: Duration,
+    /// Delays double up to this.
+    pub max: Duration,
+}
+
+impl Reopening {
+    /// After 30 s, doubling to 5 min.
+    pub const DEFAULT: Reopening = Reopening { first: Duration::from_secs(30), max: Duration::from_secs(300) };
+
+    /// How long to wait after the `closings`-th closing in a row, from 1.
+    #[must_use]
+    pub fn delay_after(&self, closings: u32) -> Duration {
+        let doublings = closings.saturating_sub(1).min(16);
+        self.first.saturating_mul(1 << doublings).min(self.max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_strategy_names_the_children_that_restart_with_the_one_that_failed() {
+        assert_eq!(Strategy::OneForOne.affected(1, 4), 1..2);
+        assert_eq!(Strategy::OneForAll.affected(1, 4), 0..4);
+        assert_eq!(Strategy::RestForOne.affected(1, 4), 1..4);
+    }
+
+    #[test]
+    fn a_child_is_restarted_by_its_kind_and_its_end() {
+        let killed = End::Abnormal("killed".into());
+        let table = [
+            (ChildKind::Permanent, true, true),
+            (ChildKind::Transient, false, true),
+            (ChildKind::Temporary, false, false),
+        ];
+        for (kind, after_normal, after_abnormal) in table {
+            assert_eq!(kind.restarts_after(&End::Normal), after_normal, "{kind:?}");
+            assert_eq!(kind.restarts_after(&killed), after_abnormal, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_restart_is_at_once_and_later_ones_double_up_to_the_cap() {
+        let policy = RestartPolicy::QUEUE;
+        let delays: Vec<u128> = (1..=9).map(|n| policy.delay_after(n, 0).as_millis()).collect();
+        assert_eq!(delays, [0, 50, 100, 200, 400, 800, 1600, 2000, 2000]);
+        assert_eq!(policy.delay_after(3, 999).as_millis(), 80, "jitter only shortens");
+        assert!(policy.validate().is_ok() && RestartPolicy::ROOT.validate().is_ok());
+    }
+
+    #[test]
+    fn the_window_forgets_what_is_older_than_itself() {
+        let budget = Budget { restarts: 3, window: Duration::from_secs(10) };
+        let mut window = Window::default();
+        let start = Instant::now();
+        let at = |s: u64| start + Duration::from_secs(s);
+        assert_eq!([0, 1, 2].map(|s| window.charge(at(s), &budget)), [1, 2, 3]);
+        assert_eq!(window.charge(at(10), &budget), 3, "the failure at 0 has left");
+        assert_eq!(window.charge(at(10), &budget), 4, "one more than the budget allows");
+        assert_eq!(window.charge(at(60), &budget), 1);
+    }
+
+    #[test]
+    fn a_closed_queue_reopens_after_half_a_minute_doubling_to_five() {
+        let seconds: Vec<u64> = (1..=6).map(|n| Reopening::DEFAULT.delay_after(n).as_secs()).collect();
+        assert_eq!(seconds, [30, 60, 120, 240, 300, 300]);
+    }
+}

@@ -1,0 +1,81 @@
+//! The roster: every live actor by its path, and how often each path was started.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ractor::{ActorCell, ActorStatus};
+
+/// One actor of the tree.
+///
+/// ```
+/// use retraced_actors::LiveActor;
+/// /// The paths that were restarted.
+/// fn restarted(actors: &[LiveActor]) -> Vec<&str> {
+///     actors.iter().filter(|actor| actor.generation > 0).map(|actor| actor.path.as_str()).collect()
+/// }
+/// assert!(restarted(&[]).is_empty());
+/// ```
+#[derive(Debug, Clone)]
+pub struct LiveActor {
+    /// Its path, as `email/executor-3`.
+    pub path: String,
+    /// How often an actor was started at this path before.
+    pub generation: u32,
+    /// The actor.
+    pub actor: ActorCell,
+}
+
+/// The live actors of one tree. Cheap to clone; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Roster {
+    actors: Arc<Mutex<BTreeMap<String, (u32, ActorCell)>>>,
+    /// Starts so far per path, across supervisors.
+    starts: Arc<Mutex<BTreeMap<String, u32>>>,
+}
+
+impl Roster {
+    /// Counts a start at this path. Returns its generation: how many starts there were before.
+    pub(crate) fn next_generation(&self, path: &str) -> u32 {
+        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = starts.entry(path.to_owned()).or_default();
+        *next += 1;
+        *next - 1
+    }
+
+    /// The generation of the latest start at this path; 0 before the first.
+    pub(crate) fn generation(&self, path: &str) -> u32 {
+        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        starts.get(path).map_or(0, |starts| starts.saturating_sub(1))
+    }
+
+    pub(crate) fn add(&self, path: &str, generation: u32, actor: ActorCell) {
+        self.actors.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), (generation, actor));
+    }
+
+    /// Removes an actor, unless another has taken its path already.
+    pub(crate) fn remove(&self, path: &str, actor: &ActorCell) {
+        let mut actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
+        if actors.get(path).is_some_and(|(_, present)| present.get_id() == actor.get_id()) {
+            actors.remove(path);
+        }
+    }
+
+    /// The live actors. An actor that ended with its supervisor has nobody left to remove it, so that is done here.
+    pub(crate) fn all(&self) -> Vec<LiveActor> {
+        let mut actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
+        actors.retain(|_, (_, actor)| actor.get_status() != ActorStatus::Stopped);
+        actors
+            .iter()
+            .map(|(path, (generation, actor))| LiveActor {
+                path: path.clone(),
+                generation: *generation,
+                actor: actor.clone(),
+            })
+            .collect()
+    }
+
+    pub(crate) fn find(&self, path: &str) -> Option<ActorCell> {
+        let actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
+        actors.get(path).map(|(_, actor)| actor.clone())
+    }
+}

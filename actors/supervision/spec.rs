@@ -1,0 +1,58 @@
+//! What a supervisor is made of: its policy and its children.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use ractor::ActorCell;
+
+use super::event::Events;
+use super::exhausted::Exhausted;
+use super::restart::{ChildKind, Reopening, RestartPolicy};
+use super::roster::Roster;
+
+/// How a child is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shutdown {
+    /// Asked to stop after its current message, killed at the deadline.
+    Graceful(Duration),
+    /// A supervisor: asked to stop its children in reverse order, killed at the deadline.
+    Ordered(Duration),
+}
+
+/// Starts a child, given its supervisor and its generation.
+pub(crate) type StartChild = Arc<dyn Fn(ActorCell, u32) -> BoxFuture<'static, Result<ActorCell, String>> + Send + Sync>;
+
+/// How a supervisor starts, stops and restarts one child.
+#[derive(Clone)]
+pub(crate) struct ChildSpec {
+    pub(crate) path: String,
+    pub(crate) kind: ChildKind,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) start_timeout: Duration,
+    /// For a child that is a supervisor: when it gives up it is closed for a while, at no cost to the budget of its parent.
+    pub(crate) closing: Option<Closing>,
+    pub(crate) start: StartChild,
+}
+
+/// How a child is closed that gave up or cannot be restarted.
+#[derive(Clone)]
+pub(crate) struct Closing {
+    /// When it is reopened.
+    pub(crate) reopening: Reopening,
+    /// Called when it closes, to take care of what it left behind.
+    pub(crate) on_close: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// How a supervisor is started.
+#[derive(Clone)]
+pub(crate) struct SupervisorSpec {
+    pub(crate) path: String,
+    pub(crate) policy: RestartPolicy,
+    pub(crate) children: Vec<ChildSpec>,
+    pub(crate) events: Events,
+    pub(crate) roster: Roster,
+    pub(crate) seed: u64,
+    /// Where the root leaves the reason why it gave up: it has no supervisor.
+    pub(crate) outcome: Option<Arc<OnceLock<Exhausted>>>,
+}

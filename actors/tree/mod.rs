@@ -1,0 +1,253 @@
+//! The whole tree: the handle that starts it, looks into it and ends it.
+
+mod node;
+mod shutdown;
+mod table;
+
+pub use node::{NodeState, RunningJob, TreeNode};
+pub use shutdown::Drained;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use ractor::{Actor, ActorCell, ActorRef};
+use retraced_jobs::job::{InstanceId, QueueName};
+use retraced_jobs::store::{ReplaySlots, Store};
+use retraced_jobs::trace::SupervisionEvent;
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{QueueContext, RuntimeContext, RuntimeParts};
+use crate::front_door::{FrontDoor, QueueHandle};
+use crate::limits::{QUEUE_TIMEOUT, REPLAY_SLOTS_MAX, STOP_TIMEOUT};
+use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
+use crate::store_calls::{Health, StoreCalls};
+use crate::supervision::event::Events;
+use crate::supervision::exhausted::Exhausted;
+use crate::supervision::messages::SupervisorMessage;
+use crate::supervision::roster::LiveActor;
+use crate::supervision::supervisor::{Supervisor, wait_until_ready};
+use table::{Branch, ROOT_PATH};
+
+/// The actors beside the queues, each with a stop timeout of its own.
+const SERVICES: u32 = 7;
+
+/// A running tree. Dropping it leaves the tree running; [`shutdown`](Self::shutdown) ends it.
+#[derive(Clone)]
+pub struct Tree {
+    context: Arc<RuntimeContext>,
+    table: Arc<Branch>,
+    runtime: Handle,
+    root: ActorCell,
+    end: watch::Receiver<Option<Ending>>,
+}
+
+/// How a tree ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// As asked.
+    Stopped,
+    /// The root supervisor gave up.
+    GaveUp(Exhausted),
+    /// The root supervisor was killed, or its runtime has ended.
+    Lost,
+}
+
+/// Why a tree did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An option is out of its bounds.
+    Option(InvalidOption),
+    /// An actor did not start.
+    Actor(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Option(invalid) => invalid.fmt(f),
+            StartError::Actor(reason) => write!(f, "the supervision tree did not start: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What a tree is started with.
+pub struct TreeSpec {
+    /// Where jobs are kept.
+    pub store: Arc<dyn Store>,
+    /// The process instance.
+    pub instance: InstanceId,
+    /// The queues to process.
+    pub queues: Vec<QueueSpec>,
+    /// Options of the whole tree.
+    pub options: TreeOptions,
+    /// Where the tree and the store's connections run.
+    pub tree: Handle,
+    /// Where executors, and so the handlers, run.
+    pub handlers: Handle,
+}
+
+impl Tree {
+    /// Starts a tree, and waits until all its actors run.
+    ///
+    /// # Errors
+    /// [`StartError`] names the option or the actor; nothing runs then.
+    pub async fn start(spec: TreeSpec) -> Result<Self, StartError> {
+        check(&spec.options, &spec.queues).map_err(StartError::Option)?;
+        let runtime = spec.tree.clone();
+        let started = runtime.clone().spawn(async move {
+            let context = Arc::new(build(spec));
+            let table = Arc::new(Branch::root(&context));
+            let outcome = Arc::new(OnceLock::new());
+            let (root, ended) = start_root(&context, &table, outcome.clone()).await?;
+            let (end, ending) = watch::channel(None);
+            tokio::spawn({
+                let context = context.clone();
+                async move {
+                    let joined = ended.await;
+                    context.ended.cancel();
+                    let how = match (outcome.get(), joined) {
+                        (Some(exhausted), _) => Ending::GaveUp(exhausted.clone()),
+                        (None, Ok(())) if context.shutdown_requested.is_cancelled() => Ending::Stopped,
+                        (None, _) => Ending::Lost,
+                    };
+                    // From now on nothing writes to the store any more.
+                    shutdown::deregister(&context).await;
+                    let _ = end.send(Some(how));
+                }
+            });
+            let (mut failed, started) = (ending.clone(), wait_until_ready(&root).await);
+            if let Err(reason) = started {
+                // What has started is stopped before the caller gets the error.
+                let _ = tokio::time::timeout(QUEUE_TIMEOUT, failed.wait_for(Option::is_some)).await;
+                return Err(StartError::Actor(reason));
+            }
+            Ok((context, table, root.get_cell(), ending))
+        });
+        let (context, table, root, end) = started.await.map_err(|gone| StartError::Actor(gone.to_string()))??;
+        Ok(Self { context, table, runtime, root, end })
+    }
+
+    /// The handle of a queue; `None` if this tree does not process it.
+    #[must_use]
+    pub fn queue(&self, name: &QueueName) -> Option<QueueHandle> {
+        self.context.queue(name).map(|queue| QueueHandle::new(queue.door.clone()))
+    }
+
+    /// The queues this tree processes, in the order they were given.
+    #[must_use]
+    pub fn queues(&self) -> Vec<QueueName> {
+        self.context.queues.iter().map(|queue| queue.name.clone()).collect()
+    }
+
+    /// Every supervision event from now on. A subscriber that falls behind by more than [`EVENTS_BROADCAST_MAX`](crate::limits::EVENTS_BROADCAST_MAX)
+    /// learns how many it missed.
+    #[must_use]
+    pub fn supervision(&self) -> broadcast::Receiver<SupervisionEvent> {
+        self.context.events.subscribe()
+    }
+
+    /// The live actors of the tree, by path.
+    #[must_use]
+    pub fn actors(&self) -> Vec<LiveActor> {
+        self.context.roster.all()
+    }
+
+    /// The whole tree as it is now: its nodes, their generations, and what each executor runs.
+    #[must_use]
+    pub fn snapshot(&self) -> TreeNode {
+        node::snapshot(&self.context, &self.table)
+    }
+
+    /// Kills the actor at this path, to see what happens. Returns whether there was one.
+    pub fn kill(&self, path: &str) -> bool {
+        let actor = self.context.roster.find(path);
+        actor.inspect(ActorCell::kill).is_some()
+    }
+
+    /// The process instance.
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.context.instance
+    }
+
+    /// The store, as this process calls it.
+    #[must_use]
+    pub fn calls(&self) -> &StoreCalls {
+        &self.context.calls
+    }
+
+    /// Jobs that run now, in all queues.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.context.queues.iter().map(|queue| queue.inflight.busy()).sum()
+    }
+
+    /// Waits until the tree has ended, however.
+    pub async fn wait(&self) -> Ending {
+        let mut end = self.end.clone();
+        let ended = end.wait_for(Option::is_some).await.map(|ending| ending.clone());
+        ended.ok().flatten().unwrap_or(Ending::Lost)
+    }
+
+    /// Ends the tree in order: claims, handlers, settlements, actors. Lasts at most the grace and a few seconds. Further calls wait for the same end.
+    pub async fn shutdown(&self) -> Drained {
+        let (context, root) = (self.context.clone(), self.root.clone());
+        let already = context.shutdown_requested.is_cancelled();
+        context.shutdown_requested.cancel();
+        if already {
+            self.wait().await;
+            return Drained::default();
+        }
+        let done = self.runtime.spawn(async move {
+            let drained = tokio::select! {
+                drained = shutdown::drain(&context, context.options.grace) => drained,
+                // The root has ended by itself: there is nothing left to wait for.
+                () = context.ended.cancelled() => return Drained::default(),
+            };
+            let asked = root.send_message(SupervisorMessage::Shutdown).is_ok();
+            let stop_by = QUEUE_TIMEOUT + STOP_TIMEOUT * SERVICES;
+            if !(asked && root.wait(Some(stop_by)).await.is_ok()) {
+                root.kill();
+            }
+            drained
+        });
+        let drained = done.await.unwrap_or_default();
+        self.wait().await;
+        drained
+    }
+}
+
+fn build(spec: TreeSpec) -> RuntimeContext {
+    let TreeSpec { store, instance, queues, options, tree, handlers } = spec;
+    let ended = CancellationToken::new();
+    let events = Events::new(instance, options.clock.clone(), options.observer.clone());
+    let health = Health::new(events.clone(), ended.clone());
+    let calls = StoreCalls::with_health(store, ReplaySlots::new(instance, REPLAY_SLOTS_MAX), health);
+    let queues = queues
+        .into_iter()
+        .map(|queue| {
+            let door = FrontDoor::new(queue.name.clone(), calls.clone(), events.clone(), tree.clone());
+            Arc::new(QueueContext::new(queue, options.crashes_max, door))
+        })
+        .collect();
+    RuntimeContext::new(RuntimeParts { instance, options, calls, queues, events, handlers, ended })
+}
+
+async fn start_root(
+    context: &Arc<RuntimeContext>,
+    table: &Branch,
+    outcome: Arc<OnceLock<Exhausted>>,
+) -> Result<(ActorRef<SupervisorMessage>, JoinHandle<()>), StartError> {
+    let refuse = |reason: String| StartError::Actor(reason);
+    let spec = table::root_spec(context, table, outcome).ok_or_else(|| refuse("it has no root".into()))?;
+    let (root, ended) = Actor::spawn(None, Supervisor, spec).await.map_err(|error| refuse(error.to_string()))?;
+    context.root.set(&root);
+    context.roster.add(ROOT_PATH, 0, root.get_cell());
+    Ok((root, ended))
+}

@@ -1,0 +1,86 @@
+//! Shutdown, in order: stop claiming → let handlers finish → ask them to stop → kill them, and release what is left → settle → stop the actors in reverse start
+//! order, the lease keeper late, so that leases are renewed to the end.
+//!
+//! Nothing relies on `post_stop`, which is skipped when a parent ends: this one procedure keeps the order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::context::RuntimeContext;
+use crate::inflight::Inflight;
+use crate::limits::{DEREGISTER_TIMEOUT, SHUTDOWN_SETTLE_TIMEOUT};
+use crate::services::ledger;
+
+/// What a shutdown did.
+///
+/// ```
+/// use retraced_actors::Drained;
+/// let Drained { running, killed, unsettled } = Drained { running: 3, killed: 1, unsettled: 0 };
+/// assert_eq!(running - killed, 2, "handlers that ended by themselves");
+/// # let _ = unsettled;
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Jobs that ran when the shutdown began.
+    pub running: usize,
+    /// How many of their handlers were killed. Those jobs went back to the front of the queue at no cost.
+    pub killed: usize,
+    /// Outcomes the store did not confirm in time. Those jobs run again when their leases expire.
+    pub unsettled: usize,
+}
+
+/// Ends all work, in at most `grace` + [`SHUTDOWN_SETTLE_TIMEOUT`].
+pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Drained {
+    let mut drained = Drained::default();
+    for queue in &runtime.queues {
+        drained.running += queue.inflight.busy();
+        queue.door.close();
+        queue.inflight.close();
+        queue.request_flush();
+    }
+    let begun = Instant::now();
+    let finish_by = begun + grace * 4 / 5;
+    let stop_by = begun + grace;
+    if !all_idle(runtime, finish_by).await {
+        for queue in &runtime.queues {
+            queue.inflight.stop_running();
+        }
+        if !all_idle(runtime, stop_by).await {
+            for queue in &runtime.queues {
+                drained.killed += queue.inflight.kill_running();
+            }
+        }
+    }
+    let settle_by = Instant::now() + SHUTDOWN_SETTLE_TIMEOUT;
+    for queue in &runtime.queues {
+        queue.request_flush();
+        queue.inflight.wait_until(settle_by, Inflight::is_empty).await;
+        drained.unsettled += queue.inflight.unsettled();
+        queue.door.wait_until_empty(settle_by).await;
+    }
+    drained
+}
+
+/// Stores the last events, and removes this worker's row and replay slots from the store. Tried once, for at most [`DEREGISTER_TIMEOUT`], and not during an outage.
+pub(super) async fn deregister(runtime: &RuntimeContext) {
+    if !runtime.calls.health().is_up() {
+        return;
+    }
+    let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
+    let deregister = async {
+        ledger::write(runtime, false).await;
+        let _ = runtime.calls.once("forget", |store| store.forget(runtime.instance, &queues)).await;
+    };
+    // If it fails the row stays until it is too old, which does no harm.
+    let _ = tokio::time::timeout(DEREGISTER_TIMEOUT, deregister).await;
+}
+
+async fn all_idle(runtime: &RuntimeContext, deadline: Instant) -> bool {
+    let mut idle = true;
+    for queue in &runtime.queues {
+        idle &= queue.inflight.wait_until(deadline, |inflight| inflight.busy() == 0).await;
+    }
+    idle
+}

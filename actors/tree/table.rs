@@ -1,0 +1,204 @@
+//! The tree as a table: who is whose child, in which order, under which policy. Starts, restarts, the shutdown and [`TreeNode`](super::TreeNode) all read it.
+//!
+//! ```text
+//! retraced                   root supervisor
+//! ├─ ledger
+//! ├─ store-link
+//! ├─ lease-keeper
+//! ├─ email                   supervisor of a queue
+//! │  ├─ queue
+//! │  └─ workers              supervisor; closes when its children crash too often, and reopens later
+//! │     ├─ settler
+//! │     ├─ pool              executor-0 … N
+//! │     └─ fetcher
+//! ├─ retry-scheduler
+//! ├─ reclaimer
+//! ├─ janitor
+//! └─ watchdog
+//! ```
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ractor::Actor;
+
+use crate::context::{QueueContext, RuntimeContext};
+use crate::front_door::Queue;
+use crate::limits::{QUEUE_TIMEOUT, START_TIMEOUT, STOP_TIMEOUT, WORKERS_TIMEOUT};
+use crate::services::janitor::Janitor;
+use crate::services::lease_keeper::LeaseKeeper;
+use crate::services::ledger::LedgerActor;
+use crate::services::reclaimer::Reclaimer;
+use crate::services::retry_scheduler::RetryScheduler;
+use crate::services::store_link::StoreLink;
+use crate::services::watchdog::Watchdog;
+use crate::supervision::exhausted::Exhausted;
+use crate::supervision::restart::{ChildKind, RestartPolicy};
+use crate::supervision::spec::{ChildSpec, Closing, Shutdown, StartChild, SupervisorSpec};
+use crate::supervision::supervisor::start_supervisor;
+use crate::workers::fetcher::Fetcher;
+use crate::workers::pool::Pool;
+use crate::workers::settler::{self, Settler};
+
+/// The path of the root supervisor.
+pub(crate) const ROOT_PATH: &str = "retraced";
+
+/// One row of the table: an actor, or a supervisor with its children.
+#[derive(Clone)]
+pub(crate) struct Branch {
+    pub(crate) path: String,
+    pub(crate) role: Role,
+}
+
+#[derive(Clone)]
+pub(crate) enum Role {
+    Actor(StartChild),
+    /// An actor whose executors are the children of its node.
+    Pool(StartChild, Arc<QueueContext>),
+    Supervisor(Arc<Group>),
+}
+
+/// What one supervisor supervises, in start order. It stops in reverse.
+pub(crate) struct Group {
+    pub(crate) children: Vec<Branch>,
+    policy: RestartPolicy,
+    timeout: Duration,
+    /// If it gives up it closes for a while instead of taking its parent down.
+    closing: Option<(Closing, Arc<QueueContext>)>,
+}
+
+impl Branch {
+    /// The whole tree.
+    pub(crate) fn root(runtime: &Arc<RuntimeContext>) -> Branch {
+        // What everybody needs starts first and stops last.
+        let mut children = vec![
+            service("ledger", runtime, || LedgerActor),
+            service("store-link", runtime, || StoreLink),
+            service("lease-keeper", runtime, || LeaseKeeper),
+        ];
+        children.extend(runtime.queues.iter().map(|queue| queue_branch(runtime, queue)));
+        children.extend([
+            service("retry-scheduler", runtime, || RetryScheduler),
+            service("reclaimer", runtime, || Reclaimer),
+            service("janitor", runtime, || Janitor),
+            service("watchdog", runtime, || Watchdog),
+        ]);
+        let policy = runtime.options.root_policy;
+        let group = Group { children, policy, timeout: QUEUE_TIMEOUT, closing: None };
+        Branch { path: ROOT_PATH.into(), role: Role::Supervisor(Arc::new(group)) }
+    }
+
+    /// The queue this supervisor closes, if it is one that closes.
+    pub(crate) fn closes(&self) -> Option<&QueueContext> {
+        match &self.role {
+            Role::Supervisor(group) => group.closing.as_ref().map(|(_, queue)| &**queue),
+            Role::Actor(_) | Role::Pool(..) => None,
+        }
+    }
+
+    fn child_spec(&self, runtime: &Arc<RuntimeContext>) -> ChildSpec {
+        let (shutdown, start_timeout, closing, start) = match &self.role {
+            Role::Actor(start) | Role::Pool(start, _) => {
+                (Shutdown::Graceful(STOP_TIMEOUT), START_TIMEOUT, None, start.clone())
+            }
+            Role::Supervisor(group) => {
+                let closing = group.closing.as_ref().map(|(closing, _)| closing.clone());
+                let start = starts_group(runtime, &self.path, group);
+                (Shutdown::Ordered(group.timeout), group.timeout, closing, start)
+            }
+        };
+        ChildSpec { path: self.path.clone(), kind: ChildKind::Permanent, shutdown, start_timeout, closing, start }
+    }
+}
+
+/// How the root supervisor is started, and where it leaves the reason if it gives up.
+pub(crate) fn root_spec(
+    runtime: &Arc<RuntimeContext>,
+    root: &Branch,
+    outcome: Arc<OnceLock<Exhausted>>,
+) -> Option<SupervisorSpec> {
+    match &root.role {
+        Role::Supervisor(group) => Some(group_spec(runtime, &root.path, group, Some(outcome))),
+        Role::Actor(_) | Role::Pool(..) => None,
+    }
+}
+
+/// One queue. One-for-one, because what its actors share outlives each of them.
+fn queue_branch(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) -> Branch {
+    let path = |role: &str| format!("{}/{role}", queue.name);
+    let both = || (runtime.clone(), queue.clone());
+    let group = |children, timeout| {
+        let closing = Closing { reopening: queue.options.reopening, on_close: releases_everything(runtime, queue) };
+        let closing = Some((closing, queue.clone()));
+        Role::Supervisor(Arc::new(Group { children, policy: queue.options.policy, timeout, closing }))
+    };
+    let workers = vec![
+        Branch { path: path("settler"), role: Role::Actor(starts(both(), || Settler)) },
+        Branch { path: path("pool"), role: Role::Pool(starts(both(), || Pool), queue.clone()) },
+        Branch { path: path("fetcher"), role: Role::Actor(starts(both(), || Fetcher)) },
+    ];
+    let children = vec![
+        Branch { path: path("queue"), role: Role::Actor(starts(queue.door.clone(), || Queue)) },
+        Branch { path: path("workers"), role: group(workers, WORKERS_TIMEOUT) },
+    ];
+    Branch { path: queue.name.to_string(), role: group(children, QUEUE_TIMEOUT) }
+}
+
+fn service<A>(path: &str, runtime: &Arc<RuntimeContext>, actor: fn() -> A) -> Branch
+where
+    A: Actor<Arguments = Arc<RuntimeContext>> + Send + 'static,
+{
+    Branch { path: path.into(), role: Role::Actor(starts(runtime.clone(), actor)) }
+}
+
+/// How an actor is started. It has no name: ractor's names are global to the process, and two runtimes must not collide.
+fn starts<A>(arguments: A::Arguments, actor: fn() -> A) -> StartChild
+where
+    A: Actor + Send + 'static,
+    A::Arguments: Clone + Send + Sync + 'static,
+{
+    Arc::new(move |parent, _| {
+        let arguments = arguments.clone();
+        Box::pin(async move {
+            let started = Actor::spawn_linked(None, actor(), arguments, parent).await;
+            started.map(|(actor, _)| actor.get_cell()).map_err(|error| error.to_string())
+        })
+    })
+}
+
+fn starts_group(runtime: &Arc<RuntimeContext>, path: &str, group: &Arc<Group>) -> StartChild {
+    let (runtime, path, group) = (runtime.clone(), path.to_owned(), group.clone());
+    Arc::new(move |parent, _| Box::pin(start_supervisor(group_spec(&runtime, &path, &group, None), parent)))
+}
+
+fn group_spec(
+    runtime: &Arc<RuntimeContext>,
+    path: &str,
+    group: &Group,
+    outcome: Option<Arc<OnceLock<Exhausted>>>,
+) -> SupervisorSpec {
+    SupervisorSpec {
+        path: path.to_owned(),
+        policy: group.policy,
+        children: group.children.iter().map(|child| child.child_spec(runtime)).collect(),
+        events: runtime.events.clone(),
+        roster: runtime.roster.clone(),
+        seed: runtime.random.seed(),
+        outcome,
+    }
+}
+
+/// Closed workers hold nothing: outcomes are settled, and all other jobs are released for other workers.
+fn releases_everything(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) -> Arc<dyn Fn() + Send + Sync> {
+    let (runtime, queue) = (runtime.clone(), queue.clone());
+    Arc::new(move || {
+        queue.inflight.suspend();
+        let (runtime, queue) = (runtime.clone(), queue.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = runtime.ended.cancelled() => {}
+                () = settler::settle_what_is_left(&runtime, &queue) => {}
+            }
+        });
+    })
+}

@@ -1,0 +1,199 @@
+//! An executor: runs one job at a time inside `handle`, on the caller's runtime.
+//!
+//! It takes its next job from the in-flight table and leaves the outcome there. A panic of the handler ends it with a typed error; a soft stop takes effect
+//! between two jobs; a hard stop is ractor's kill, which drops the handler at its next await. The start of a job that was returned before is recorded in the store
+//! first, so that a crash of this process is charged to the jobs that ran, and to no others.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use retraced_jobs::context::Stop;
+use retraced_jobs::execution::{AttemptInput, AttemptOutcome, HandlerPanic};
+use retraced_jobs::store::{Renewal, Verdict};
+use retraced_jobs::trace::{EventKind, ExecutorId};
+use tokio::time::Instant;
+
+use crate::clock::millis;
+use crate::context::{QueueContext, RuntimeContext};
+use crate::inflight::{NextJob, PoolEpoch};
+use crate::limits::EXECUTOR_BURST_MAX;
+use crate::messages::ExecutorMessage;
+use crate::observer::{AttemptEnded, AttemptStarted};
+
+/// The actor.
+pub(crate) struct Executor;
+
+/// What an executor is started with.
+pub(crate) struct ExecutorArgs {
+    pub(crate) runtime: Arc<RuntimeContext>,
+    pub(crate) queue: Arc<QueueContext>,
+    pub(crate) id: ExecutorId,
+    pub(crate) epoch: PoolEpoch,
+    pub(crate) seed: u64,
+}
+
+pub(crate) struct ExecutorState {
+    runtime: Arc<RuntimeContext>,
+    queue: Arc<QueueContext>,
+    id: ExecutorId,
+    epoch: PoolEpoch,
+    rng: SmallRng,
+}
+
+impl Actor for Executor {
+    type Msg = ExecutorMessage;
+    type State = ExecutorState;
+    type Arguments = ExecutorArgs;
+
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, args: ExecutorArgs) -> Result<ExecutorState, ActorProcessingErr> {
+        let ExecutorArgs { runtime, queue, id, epoch, seed } = args;
+        Ok(ExecutorState { runtime, queue, id, epoch, rng: SmallRng::seed_from_u64(seed) })
+    }
+
+    /// Only here is it linked to its pool. One that could not be linked must not be counted as free.
+    async fn post_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        state: &mut ExecutorState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.queue.inflight.executor_started(state.id, state.epoch, myself.clone());
+        myself.cast(ExecutorMessage::Wake)?;
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        ExecutorMessage::Wake: ExecutorMessage,
+        state: &mut ExecutorState,
+    ) -> Result<(), ActorProcessingErr> {
+        let mut now = Instant::now();
+        let until = now + EXECUTOR_BURST_MAX;
+        let mut woken = true;
+        while now < until || woken {
+            let started_ms = state.runtime.clock.at(now);
+            let Some(next) = state.queue.inflight.next(state.id, woken, now, started_ms) else {
+                state.queue.executor_idle();
+                return Ok(());
+            };
+            woken = false;
+            let starts = !next.records_start || state.record_start(&next).await;
+            if starts && !state.run(next).await? {
+                // The attempt was settled without it, and another executor has its slot.
+                myself.stop(None);
+                return Ok(());
+            }
+            // Handlers that never wait would keep the thread to themselves. This lets other tasks run and a kill take effect.
+            tokio::task::consume_budget().await;
+            now = Instant::now();
+        }
+        myself.cast(ExecutorMessage::Wake)?;
+        Ok(())
+    }
+}
+
+impl ExecutorState {
+    /// Runs one attempt. Returns whether its outcome counts.
+    async fn run(&mut self, next: NextJob) -> Result<bool, HandlerPanic> {
+        let input = AttemptInput {
+            executor: self.id,
+            started_ms: self.runtime.clock.now_ms(),
+            lease: next.lease,
+            jitter: self.rng.random_range(-1000..=1000),
+            job: next.job,
+        };
+        self.observe_start(&input);
+        let outcome = self.queue.runner.attempt(input).await;
+        self.observe_end(&outcome);
+        let counts = self.queue.inflight.finish(self.id, next.grant, outcome.settlement.clone(), outcome.ran);
+        self.queue.request_flush();
+        if counts {
+            self.report(&outcome);
+        }
+        match outcome.panic {
+            Some(panic) => Err(panic),
+            None => Ok(counts),
+        }
+    }
+
+    /// Records in the store that the handler is about to start, as soon as the store is reachable. Returns whether the job is still ours to run.
+    async fn record_start(&self, next: &NextJob) -> bool {
+        let (runtime, queue) = (&self.runtime, &self.queue);
+        let lease = runtime.options.lease;
+        let held = [next.job.lease(runtime.instance)];
+        loop {
+            let sent = Instant::now();
+            match runtime.calls.resend("begin", |store| store.begin(&queue.name, lease, &held)).await {
+                Some(Ok(renewed)) => match renewed.results.first() {
+                    Some(Renewal::Kept { cancel_asked }) => {
+                        next.lease.extend(sent + lease);
+                        if *cancel_asked {
+                            next.lease.stop(Stop::Cancelled);
+                        }
+                        return queue.inflight.started(self.id, next.grant, runtime.clock.now_ms());
+                    }
+                    Some(Renewal::Stale) | None => {
+                        queue.inflight.lost_before_start(self.id, next.grant);
+                        return false;
+                    }
+                },
+                Some(Err(_)) if runtime.calls.health().wait_after_refusal().await => {}
+                // The runtime ends.
+                Some(Err(_)) | None => return false,
+            }
+        }
+    }
+
+    fn observe_start(&self, input: &AttemptInput) {
+        if let Some(observer) = self.runtime.observer() {
+            let (queue, job, attempt) = (&self.queue.name, &input.job.id, input.job.token.attempt);
+            observer.attempt_started(&AttemptStarted { queue, job, attempt, executor: self.id });
+        }
+    }
+
+    fn observe_end(&self, outcome: &AttemptOutcome) {
+        if let Some(observer) = self.runtime.observer() {
+            let settlement = &outcome.settlement;
+            observer.attempt_ended(&AttemptEnded {
+                queue: &self.queue.name,
+                job: &settlement.id,
+                attempt: settlement.token.attempt,
+                executor: self.id,
+                ran: outcome.ran,
+                verdict: settlement.verdict,
+                failure: outcome.failure.map(|(code, _)| code),
+            });
+        }
+    }
+
+    /// Logs a failed attempt, and reports what an operator should know of it.
+    fn report(&self, outcome: &AttemptOutcome) {
+        let (queue, job) = (|| self.queue.name.clone(), || outcome.settlement.id.clone());
+        if let Some(kind) = &outcome.unknown_kind {
+            self.emit(EventKind::UnknownKind { queue: queue(), job: job(), kind: kind.clone() });
+        }
+        let Some((code, _)) = outcome.failure else { return };
+        tracing::info!(
+            target: "retraced::attempts",
+            queue = %self.queue.name,
+            job = %outcome.settlement.id,
+            attempt = outcome.settlement.token.attempt,
+            %code,
+            why = %outcome.why.as_deref().unwrap_or_default().escape_debug(),
+            ran_ms = millis(outcome.ran),
+            next = ?outcome.settlement.verdict,
+            "attempt failed"
+        );
+        match outcome.settlement.verdict {
+            Verdict::Poison => self.emit(EventKind::JobPoisoned { queue: queue(), job: job(), code }),
+            Verdict::Bury | Verdict::Abandon => self.emit(EventKind::JobDied { queue: queue(), job: job(), code }),
+            _ => {}
+        }
+    }
+
+    fn emit(&self, kind: EventKind) {
+        self.runtime.events.emit(&self.queue.executor_path(self.id.slot), self.id.generation, kind);
+    }
+}

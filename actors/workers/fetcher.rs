@@ -1,0 +1,119 @@
+//! The fetcher: claims jobs for the credits there are, when no settlement does.
+//!
+//! While jobs finish, claims travel with their settlements (see [`settler`](super::settler)). The fetcher claims at the start, after hints, when executors are
+//! idle, and at a jittered poll. Bounds: [`CLAIM_CALLS_MAX`](crate::limits::CLAIM_CALLS_MAX) calls under way, each for at most the credits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::store::Quiet;
+use tokio::time::Instant;
+
+use crate::background::{self, BackgroundTask};
+use crate::context::{QueueContext, RuntimeContext};
+use crate::inflight::{ClaimOutcome, OpenClaim};
+use crate::limits::{POLL_MAX, POLL_MIN};
+use crate::messages::FetcherMessage;
+use crate::random::Random;
+
+/// The actor.
+pub(crate) struct Fetcher;
+
+pub(crate) struct FetcherState {
+    runtime: Arc<RuntimeContext>,
+    queue: Arc<QueueContext>,
+    interval: Duration,
+    /// A poll was requested while a claim was under way.
+    poll_again: bool,
+    timer: Option<BackgroundTask>,
+}
+
+impl Actor for Fetcher {
+    type Msg = FetcherMessage;
+    type State = FetcherState;
+    type Arguments = (Arc<RuntimeContext>, Arc<QueueContext>);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        (runtime, queue): Self::Arguments,
+    ) -> Result<FetcherState, ActorProcessingErr> {
+        queue.fetcher.set(&myself);
+        myself.cast(FetcherMessage::Poll)?;
+        Ok(FetcherState { runtime, queue, interval: POLL_MIN, poll_again: false, timer: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: FetcherMessage,
+        state: &mut FetcherState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            FetcherMessage::Poll => state.poll(&myself),
+            FetcherMessage::Claimed { jobs, queue_empty } => state.claimed(&myself, jobs, queue_empty),
+        }
+        Ok(())
+    }
+}
+
+impl FetcherState {
+    fn poll(&mut self, myself: &ActorRef<FetcherMessage>) {
+        let Ok(permit) = self.queue.claim_calls.clone().try_acquire_owned() else {
+            self.poll_again = true;
+            return;
+        };
+        if let Some(open) = self.queue.inflight.open_claim() {
+            let (runtime, queue) = (self.runtime.clone(), self.queue.clone());
+            tokio::spawn(async move {
+                let ClaimOutcome { jobs, queue_empty, .. } = claim(&runtime, &queue, open).await;
+                drop(permit);
+                queue.fetcher.send(FetcherMessage::Claimed { jobs, queue_empty });
+            });
+        }
+        self.poll_later(myself);
+    }
+
+    fn claimed(&mut self, myself: &ActorRef<FetcherMessage>, jobs: usize, queue_empty: bool) {
+        self.interval = match jobs {
+            0 if self.runtime.hints_arrive() => (self.interval * 2).min(POLL_MAX),
+            _ => POLL_MIN,
+        };
+        if std::mem::take(&mut self.poll_again) || !queue_empty {
+            self.poll(myself);
+        } else {
+            self.poll_later(myself);
+        }
+    }
+
+    fn poll_later(&mut self, myself: &ActorRef<FetcherMessage>) {
+        let delay = self.runtime.random.jittered(self.interval);
+        self.timer = Some(background::timer(myself, delay, FetcherMessage::Poll));
+    }
+}
+
+/// Sends one claim until it is answered. The task that awaits this owns the reply, whichever actor ends meanwhile.
+async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenClaim) -> ClaimOutcome {
+    let request = open.request(runtime.options.lease, Random::nonce());
+    let sent = Instant::now();
+    let reply = runtime.calls.until_known("claim", |store, call| store.claim(call, &queue.name, &request)).await;
+    match reply {
+        Some(Ok(claims)) => {
+            runtime.clock.observe(claims.now_ms);
+            if let Some(Quiet { next_due }) = claims.quiet {
+                runtime.saw_next_due(queue, sent, next_due);
+            }
+            if let Some(observer) = runtime.observer() {
+                observer.claimed(&queue.name, claims.jobs.len());
+            }
+            queue.granted(open, claims, sent + runtime.options.lease)
+        }
+        Some(Err(_)) => {
+            drop(open);
+            runtime.calls.health().wait_after_refusal().await;
+            ClaimOutcome::NOTHING
+        }
+        None => ClaimOutcome::NOTHING,
+    }
+}

@@ -1,0 +1,7 @@
+//! The workers of one queue: a pool of executors runs its jobs, the fetcher claims them and the settler settles their outcomes. They close together when they
+//! crash too often, and reopen later.
+
+pub(crate) mod executor;
+pub(crate) mod fetcher;
+pub(crate) mod pool;
+pub(crate) mod settler;

@@ -1,0 +1,240 @@
+//! The executor pool: as many executors as the concurrency of the queue. Each is replaced when it ends.
+//!
+//! A panic of a handler is the fault of its job: the executor is replaced at once, and no restart budget is charged. Any other end of an executor is a fault
+//! of the tree: its job is released, the restart is delayed, and past the budget the pool gives up. Executors start on the caller's runtime. One that cannot
+//! start there within [`EXECUTOR_START_TIMEOUT`], because handlers block every thread, is tried again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent as Ended};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use retraced_jobs::execution::HandlerPanic;
+use retraced_jobs::trace::{EventKind, ExecutorId};
+use tokio::time::Instant;
+
+use super::executor::{Executor, ExecutorArgs};
+use crate::clock::millis;
+use crate::context::{QueueContext, RuntimeContext};
+use crate::inflight::PoolEpoch;
+use crate::limits::EXECUTOR_START_TIMEOUT;
+use crate::messages::PoolMessage;
+use crate::supervision::exhausted::Exhausted;
+use crate::supervision::restart::{End, Window};
+use crate::supervision::supervisor::end_of;
+
+/// The actor.
+pub(crate) struct Pool;
+
+pub(crate) struct PoolState {
+    runtime: Arc<RuntimeContext>,
+    queue: Arc<QueueContext>,
+    /// Starts so far, by slot: the next executor's generation.
+    generations: Vec<u32>,
+    executors: HashMap<ActorId, ExecutorId>,
+    /// Ends reported before the starts they belong to: at most one per start under way.
+    early: HashMap<ActorId, Ended>,
+    /// The epoch of this pool in the in-flight table.
+    epoch: PoolEpoch,
+    window: Window,
+    rng: SmallRng,
+}
+
+impl Actor for Pool {
+    type Msg = PoolMessage;
+    type State = PoolState;
+    type Arguments = (Arc<RuntimeContext>, Arc<QueueContext>);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Self::Msg>,
+        (runtime, queue): Self::Arguments,
+    ) -> Result<PoolState, ActorProcessingErr> {
+        let rng = SmallRng::seed_from_u64(runtime.random.seed());
+        Ok(PoolState {
+            generations: Vec::new(),
+            executors: HashMap::new(),
+            early: HashMap::new(),
+            epoch: 0,
+            window: Window::default(),
+            runtime,
+            queue,
+            rng,
+        })
+    }
+
+    async fn post_start(&self, myself: ActorRef<Self::Msg>, state: &mut PoolState) -> Result<(), ActorProcessingErr> {
+        state.queue.pool.set(&myself);
+        // The executors of the pool before ended with it: outcomes are settled, running jobs are released.
+        state.epoch = state.queue.inflight.new_pool();
+        state.queue.request_flush();
+        state.generations = state.queue.generations();
+        for slot in 0..u32::try_from(state.generations.len()).unwrap_or(u32::MAX) {
+            myself.cast(PoolMessage::Start { slot })?;
+        }
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: PoolMessage,
+        state: &mut PoolState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            PoolMessage::Start { slot } => state.start(&myself, slot),
+            PoolMessage::Started { id, result } => state.started(&myself, id, result)?,
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        event: Ended,
+        state: &mut PoolState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.ended(&myself, event)
+    }
+}
+
+impl PoolState {
+    fn start(&mut self, myself: &ActorRef<PoolMessage>, slot: u32) {
+        let Some(next) = self.generations.get_mut(slot as usize) else { return };
+        let id = ExecutorId { slot, generation: *next };
+        *next += 1;
+        self.queue.executor_starts(id);
+        let (runtime, queue, epoch) = (self.runtime.clone(), self.queue.clone(), self.epoch);
+        let args = ExecutorArgs { runtime, queue, id, epoch, seed: self.rng.random() };
+        let (handlers, pool, myself) = (self.runtime.handlers.clone(), myself.get_cell(), myself.clone());
+        tokio::spawn(async move {
+            let start = handlers.spawn(Actor::spawn_linked(None, Executor, args, pool));
+            let late = start.abort_handle();
+            let result = match tokio::time::timeout(EXECUTOR_START_TIMEOUT, start).await {
+                Ok(Ok(Ok((executor, _)))) => Ok(executor.get_cell()),
+                Ok(Ok(Err(refused))) => Err(refused.to_string()),
+                Ok(Err(gone)) => Err(format!("the caller's runtime did not run it: {gone}")),
+                Err(_) => {
+                    late.abort();
+                    Err(format!("the caller's runtime did not run it within {EXECUTOR_START_TIMEOUT:?}"))
+                }
+            };
+            let _ = myself.cast(PoolMessage::Started { id, result });
+        });
+    }
+
+    fn started(
+        &mut self,
+        myself: &ActorRef<PoolMessage>,
+        id: ExecutorId,
+        result: Result<ActorCell, String>,
+    ) -> Result<(), ActorProcessingErr> {
+        let path = self.queue.executor_path(id.slot);
+        match result {
+            Ok(actor) => {
+                self.executors.insert(actor.get_id(), id);
+                self.runtime.roster.add(&path, id.generation, actor.clone());
+                let kind = if id.generation == 0 { EventKind::Started } else { EventKind::Restarted };
+                self.runtime.events.emit(&path, id.generation, kind);
+                if let Some(early) = self.early.remove(&actor.get_id()) {
+                    return self.ended(myself, early);
+                }
+            }
+            Err(reason) => {
+                // Not a crash: the caller's threads are busy, or the runtime ends.
+                self.queue.inflight.executor_ended(id);
+                self.runtime.events.emit(&path, id.generation, EventKind::StartFailed { reason });
+                self.start_later(myself, id.slot, self.queue.options.policy.delay.max);
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, myself: &ActorRef<PoolMessage>, event: Ended) -> Result<(), ActorProcessingErr> {
+        let Some(actor) = event.actor_cell().cloned() else { return Ok(()) };
+        if matches!(event, Ended::ActorStarted(_)) {
+            return Ok(());
+        }
+        let Some(id) = self.executors.remove(&actor.get_id()) else {
+            self.early.insert(actor.get_id(), event);
+            return Ok(());
+        };
+        let path = self.queue.executor_path(id.slot);
+        self.runtime.roster.remove(&path, &actor);
+        self.queue.inflight.executor_ended(id);
+        self.queue.request_flush();
+        if let Ended::ActorFailed(_, error) = &event
+            && let Some(panic) = error.downcast_ref::<HandlerPanic>()
+        {
+            self.runtime.events.emit(&path, id.generation, panicked(panic));
+            self.restart_if_needed(myself, id);
+            return Ok(());
+        }
+        match end_of(event) {
+            // The shutdown kills what does not stop.
+            _ if self.queue.inflight.is_closed() => Ok(()),
+            Some((_, End::Abnormal(reason), _)) if self.is_latest(id) => self.crashed(myself, id, &path, reason),
+            Some(_) => {
+                self.restart_if_needed(myself, id);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn crashed(
+        &mut self,
+        myself: &ActorRef<PoolMessage>,
+        id: ExecutorId,
+        path: &str,
+        reason: String,
+    ) -> Result<(), ActorProcessingErr> {
+        let policy = self.queue.options.policy;
+        let failures = self.window.charge(Instant::now(), &policy.budget);
+        let crashed = EventKind::Crashed { reason: reason.clone(), failures, budget: policy.budget.restarts };
+        self.runtime.events.emit(path, id.generation, crashed);
+        if failures > policy.budget.restarts {
+            let supervisor = format!("{}/pool", self.queue.name);
+            let window_ms = millis(policy.budget.window);
+            let (child, window) = (path.to_owned(), policy.budget.window);
+            let escalated = EventKind::Escalated { child: child.clone(), failures, window_ms, reason: reason.clone() };
+            self.runtime.events.emit(&supervisor, 0, escalated);
+            return Err(Box::new(Exhausted { supervisor, child, failures, window, reason }));
+        }
+        let delay = policy.delay_after(failures, self.rng.random_range(0..1000));
+        self.runtime.events.emit(path, id.generation, EventKind::RestartScheduled { delay_ms: millis(delay) });
+        self.start_later(myself, id.slot, delay);
+        Ok(())
+    }
+
+    /// Whether this executor is the latest of its slot: the slot of a zombie was taken by another.
+    fn is_latest(&self, id: ExecutorId) -> bool {
+        self.generations.get(id.slot as usize).is_some_and(|next| *next == id.generation + 1)
+    }
+
+    fn restart_if_needed(&mut self, myself: &ActorRef<PoolMessage>, id: ExecutorId) {
+        if self.is_latest(id) && !self.queue.inflight.is_closed() {
+            self.start(myself, id.slot);
+        }
+    }
+
+    fn start_later(&self, myself: &ActorRef<PoolMessage>, slot: u32, delay: Duration) {
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let _ = myself.cast(PoolMessage::Start { slot });
+        });
+    }
+}
+
+fn panicked(panic: &HandlerPanic) -> EventKind {
+    EventKind::HandlerPanicked {
+        queue: panic.queue.clone(),
+        job: panic.job.clone(),
+        attempt: panic.attempt,
+        message: panic.message.clone(),
+        place: panic.place.clone(),
+    }
+}

@@ -1,0 +1,134 @@
+//! The settler: sends outcomes to the store in batches until the store confirms them, and claims new jobs in the same call.
+//!
+//! Bounds: [`SETTLE_CALLS_MAX`] calls under way, each of at most [`BATCH_MAX`](retraced_jobs::store::BATCH_MAX) outcomes. The first call takes what there
+//! is. A further one is opened only for [`SETTLE_BATCH_MIN`] outcomes or more: load makes batches, no timer does.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::store::{Claims, Settled};
+use retraced_jobs::trace::EventKind;
+use tokio::time::Instant;
+
+use crate::context::{QueueContext, RuntimeContext};
+use crate::inflight::{OpenClaim, Settling};
+use crate::limits::{SETTLE_BATCH_MIN, SETTLE_CALLS_MAX, TRIM_DELAY_MAX};
+use crate::messages::SettlerMessage;
+use crate::random::Random;
+
+/// The actor.
+pub(crate) struct Settler;
+
+pub(crate) struct SettlerState {
+    runtime: Arc<RuntimeContext>,
+    queue: Arc<QueueContext>,
+}
+
+impl Actor for Settler {
+    type Msg = SettlerMessage;
+    type State = SettlerState;
+    type Arguments = (Arc<RuntimeContext>, Arc<QueueContext>);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        (runtime, queue): Self::Arguments,
+    ) -> Result<SettlerState, ActorProcessingErr> {
+        queue.settler.set(&myself);
+        // The settler before may have been asked to flush and ended before it did.
+        myself.cast(SettlerMessage::Flush)?;
+        Ok(SettlerState { runtime, queue })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Self::Msg>,
+        SettlerMessage::Flush: SettlerMessage,
+        state: &mut SettlerState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.queue.flush_begins();
+        while state.open_call() {}
+        Ok(())
+    }
+}
+
+impl SettlerState {
+    /// Opens a settlement call if there are outcomes for one. Returns whether it did.
+    fn open_call(&self) -> bool {
+        let Ok(permit) = self.queue.settle_calls.clone().try_acquire_owned() else { return false };
+        let first = self.queue.settle_calls.available_permits() + 1 == SETTLE_CALLS_MAX;
+        let least = if first { 1 } else { SETTLE_BATCH_MIN };
+        let Some(settling) = self.queue.inflight.take_finished(least) else { return false };
+        let (runtime, queue) = (self.runtime.clone(), self.queue.clone());
+        tokio::spawn(async move {
+            let claim = queue.inflight.open_claim();
+            settle(&runtime, &queue, settling, claim).await;
+            drop(permit);
+            queue.request_flush();
+        });
+        true
+    }
+}
+
+/// Sends one batch until it is answered. The task that awaits this owns the outcomes, whichever actor ends meanwhile.
+async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, mut claim: Option<OpenClaim>) {
+    let sent = Instant::now();
+    let answer = match &mut claim {
+        Some(claim) => {
+            let request = claim.request(runtime.options.lease, Random::nonce());
+            let operation = "settle_and_claim";
+            let calls = &runtime.calls;
+            calls
+                .until_known(operation, |store, call| {
+                    store.settle_and_claim(call, &queue.name, &settling.settlements, &request)
+                })
+                .await
+        }
+        None => {
+            let settle = runtime
+                .calls
+                .until_known("settle", |store, call| store.settle(call, &queue.name, &settling.settlements));
+            settle.await.map(|result| result.map(|settled| (settled, Claims::default())))
+        }
+    };
+    match answer {
+        Some(Ok((settled, claims))) => {
+            confirm(runtime, queue, settling, &settled);
+            if let Some(claim) = claim {
+                runtime.clock.observe(claims.now_ms);
+                if let Some(observer) = runtime.observer() {
+                    observer.claimed(&queue.name, claims.jobs.len());
+                }
+                queue.granted(claim, claims, sent + runtime.options.lease);
+            }
+        }
+        // The outcomes return to the table when `settling` is dropped, and are sent again.
+        Some(Err(_)) => {
+            drop(claim);
+            runtime.calls.health().wait_after_refusal().await;
+        }
+        None => {}
+    }
+}
+
+/// Settles everything that closed workers hold, and what open claims still bring, until nothing is left or the workers have reopened.
+pub(crate) async fn settle_what_is_left(runtime: &RuntimeContext, queue: &QueueContext) {
+    while queue.inflight.finished_while_suspended().await {
+        if let Some(settling) = queue.inflight.take_finished(1) {
+            settle(runtime, queue, settling, None).await;
+        }
+    }
+}
+
+fn confirm(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, settled: &[Settled]) {
+    queue.trim_schedule.within(TRIM_DELAY_MAX);
+    let stale = settling.confirm(settled);
+    if let Some(observer) = runtime.observer() {
+        observer.settled(&queue.name, settled.len() - stale.len(), stale.len());
+    }
+    for stale in stale {
+        let kind =
+            EventKind::StaleSettlement { queue: queue.name.clone(), job: stale.id, attempt: stale.token.attempt };
+        runtime.events.emit(queue.name.as_str(), 0, kind);
+    }
+}
