@@ -1,5 +1,7 @@
 //! One attempt of a job, as it is kept.
 
+use bytes::Bytes;
+
 use crate::failure::Code;
 use crate::job::InstanceId;
 use crate::limits::{HISTORY_FIRST, HISTORY_LAST};
@@ -116,7 +118,12 @@ fn is_zero(n: &u32) -> bool {
 pub enum Ended {
     /// The handler returned `Ok`.
     #[serde(rename = "ok")]
-    Completed,
+    Completed {
+        /// What the handler returned, as a MessagePack payload made by [`codec::to_output`](crate::codec::to_output); `None` when it returned nothing. At most
+        /// [`OUTPUT_BYTES_MAX`](super::OUTPUT_BYTES_MAX).
+        #[serde(rename = "out", default, skip_serializing_if = "Option::is_none")]
+        output: Option<Bytes>,
+    },
     /// It failed, panicked or timed out.
     #[serde(rename = "err")]
     Failed {
@@ -197,13 +204,13 @@ impl StoredAttempt {
     #[must_use]
     pub fn error(&self) -> Option<LastError> {
         let (code, message) = match &self.record {
-            Ok(AttemptRecord::Told(AttemptLog { ended: Ended::Failed { code, message, .. }, .. })) => {
+            Ok(AttemptRecord::Reported(AttemptLog { ended: Ended::Failed { code, message, .. }, .. })) => {
                 (*code, message.clone())
             }
             Ok(AttemptRecord::Crashed { instance, .. } | AttemptRecord::Lost { instance, .. }) => {
                 (Code::LeaseLost, format!("worker {} stopped renewing its lease", instance.short()))
             }
-            Ok(AttemptRecord::Told(_) | AttemptRecord::Unclaimed { .. }) => return None,
+            Ok(AttemptRecord::Reported(_) | AttemptRecord::Unclaimed { .. }) => return None,
             Err(unreadable) => (Code::UnknownError, unreadable.reason.clone()),
         };
         Some(LastError { code, message, at_ms: self.settled_ms })
@@ -215,8 +222,8 @@ impl StoredAttempt {
 /// Used in the example of [`StoredAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptRecord {
-    /// The worker told how it ended.
-    Told(AttemptLog),
+    /// The worker reported how it ended.
+    Reported(AttemptLog),
     /// Nobody told: the handler had begun, the lease ran out and the watchdog took the job back. Charged as a crash.
     Crashed {
         /// The worker that held it.

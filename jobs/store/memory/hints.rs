@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::job::{JobId, QueueName};
+use crate::job::{JobId, JobState, QueueName};
 use crate::limits::HINTS_BUFFERED_MAX;
 use crate::store::Hint;
 
@@ -18,6 +18,8 @@ pub(super) struct News {
     pub(super) due: bool,
     /// Running jobs that were asked to stop.
     pub(super) cancel: Vec<JobId>,
+    /// Jobs that ended while somebody waits for an outcome, with their final states; `None` for a discarded one.
+    pub(super) ended: Vec<(JobId, Option<JobState>)>,
 }
 
 pub(super) struct Hints(broadcast::Sender<Hint>);
@@ -31,7 +33,8 @@ impl Hints {
         let pending = news.pending.then(|| Hint::Pending(queue.clone()));
         let due = news.due.then(|| Hint::Due(queue.clone()));
         let cancel = news.cancel.into_iter().map(|id| Hint::Cancel(queue.clone(), id));
-        for hint in pending.into_iter().chain(due).chain(cancel) {
+        let ended = news.ended.into_iter().map(|(id, state)| Hint::Ended { queue: queue.clone(), id, state });
+        for hint in pending.into_iter().chain(due).chain(cancel).chain(ended) {
             // An error means that nobody listens.
             let _ = self.0.send(hint);
         }
@@ -72,7 +75,7 @@ impl Listener {
 
 fn queue_of(hint: &Hint) -> &QueueName {
     match hint {
-        Hint::Pending(queue) | Hint::Due(queue) | Hint::Cancel(queue, _) => queue,
+        Hint::Pending(queue) | Hint::Due(queue) | Hint::Cancel(queue, _) | Hint::Ended { queue, .. } => queue,
     }
 }
 

@@ -22,7 +22,7 @@ struct LastCall {
 }
 
 /// Whether a call was seen before.
-pub(super) enum Seen<T> {
+pub(super) enum Lookup<T> {
     /// No: it is the latest of its replay slot.
     Never,
     /// Yes, and this was the reply.
@@ -34,13 +34,13 @@ pub(super) enum Seen<T> {
 }
 
 impl LastCalls {
-    pub(super) fn look<T: Clone + 'static>(&self, call: CallId) -> Seen<T> {
+    pub(super) fn look<T: Clone + 'static>(&self, call: CallId) -> Lookup<T> {
         match self.replay_slots.get(&(call.instance, call.replay_slot)) {
-            Some(last) if last.sequence > call.sequence => Seen::Later,
+            Some(last) if last.sequence > call.sequence => Lookup::Later,
             Some(last) if last.sequence == call.sequence => {
-                last.reply.downcast_ref().map_or(Seen::Other, |reply: &T| Seen::Again(reply.clone()))
+                last.reply.downcast_ref().map_or(Lookup::Other, |reply: &T| Lookup::Again(reply.clone()))
             }
-            _ => Seen::Never,
+            _ => Lookup::Never,
         }
     }
 
@@ -71,12 +71,12 @@ mod tests {
         for n in 0..1_000 {
             calls.keep(call(n), n, 1);
         }
-        assert!(matches!(calls.look::<u128>(call(0)), Seen::Again(0)), "a reply is kept for a day");
+        assert!(matches!(calls.look::<u128>(call(0)), Lookup::Again(0)), "a reply is kept for a day");
         for n in 1_000..3_000 {
             calls.keep(call(n), n, 2 + REPLAY_SLOT_IDLE_MS);
         }
         assert!(calls.replay_slots.len() <= 2_000, "{} replay_slots", calls.replay_slots.len());
-        assert!(matches!(calls.look::<u128>(call(0)), Seen::Never));
-        assert!(matches!(calls.look::<u128>(call(1_000)), Seen::Again(1_000)));
+        assert!(matches!(calls.look::<u128>(call(0)), Lookup::Never));
+        assert!(matches!(calls.look::<u128>(call(1_000)), Lookup::Again(1_000)));
     }
 }
