@@ -161,7 +161,7 @@ impl Trace {
 fn tell_attempt(f: &mut fmt::Formatter<'_>, attempt: &StoredAttempt) -> fmt::Result {
     let n = attempt.attempt;
     match &attempt.record {
-        Ok(AttemptRecord::Told(log)) => tell_log(f, n, log),
+        Ok(AttemptRecord::Reported(log)) => tell_log(f, n, log),
         Ok(AttemptRecord::Crashed { instance, lease_expired_ms }) => writeln!(
             f,
             "{}  attempt {n} crashed: worker {} stopped renewing while the handler ran; its lease ran out at {}",
@@ -201,7 +201,7 @@ fn tell_log(f: &mut fmt::Formatter<'_>, n: u32, log: &AttemptLog) -> fmt::Result
     let who = format!("worker {} executor-{}#{}", log.instance.short(), log.executor.slot, log.executor.generation);
     let ran = span(log.ran_ms);
     match &log.ended {
-        Ended::Completed => writeln!(f, "{started}  attempt {n} succeeded after {ran} · {who}")?,
+        Ended::Completed { .. } => writeln!(f, "{started}  attempt {n} succeeded after {ran} · {who}")?,
         Ended::Released { reason, delay_ms } => {
             let why = match reason {
                 Released::Interrupted => "was interrupted by a shutdown or restart",

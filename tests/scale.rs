@@ -255,7 +255,7 @@ async fn a_worker_over_a_long_queue_stays_small() {
     assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
     assert_eq!((done.failures_total, done.crashes_total, done.releases_total), (0, 0, 0), "{done:?}");
     drop(worker);
-    let audit = world.admin.audit(&world.queue, false).await.unwrap();
+    let audit = world.admin.audit(&world.queue).await.unwrap();
     assert!(audit.after.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }
 
@@ -384,7 +384,7 @@ async fn dead_letters_are_listed_and_discarded_beside_a_worker_that_goes_on() {
     assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
     drop(worker);
     let begun = Instant::now();
-    let audit = world.admin.audit(&world.queue, true).await.unwrap();
+    let audit = world.admin.repair(&world.queue).await.unwrap();
     println!("an audit of {} jobs: {:.1} s", audit.after.jobs, begun.elapsed().as_secs_f64());
     assert!(audit.after.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }

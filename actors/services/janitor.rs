@@ -134,7 +134,7 @@ async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
     }
     let (name, difference) = (queue.name.clone(), second.difference());
     runtime.events.emit(PATH, 0, EventKind::AuditFailed { queue: name, difference });
-    let repair = runtime.calls.once_within(REPAIR_TIMEOUT, "audit", |store| store.inspect(&queue.name, true));
+    let repair = runtime.calls.once_within(REPAIR_TIMEOUT, "repair", |store| store.repair(&queue.name));
     if let Ok(findings) = repair.await
         && !findings.is_empty()
     {

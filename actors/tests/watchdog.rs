@@ -22,7 +22,7 @@ fn repairs(world: &World) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_does_not_add_up_is_told_of_and_mended() {
     let world = World::start().await;
-    let found = Finding { kind: FindingKind::Limbo, count: 3, examples: Vec::new() };
+    let found = Finding { kind: FindingKind::Orphaned, count: 3, examples: Vec::new() };
     world.store.damage(found.clone());
     world.until("a repair", || repairs(&world) == 1).await;
     let told = |kind: &EventKind| {
@@ -31,7 +31,7 @@ async fn a_queue_that_does_not_add_up_is_told_of_and_mended() {
     };
     assert_eq!(world.count(told), 2);
     tokio::time::sleep(AUDIT_INTERVAL * 3).await;
-    assert_eq!((world.store.calls(Verb::Inspect), repairs(&world)), (1, 1), "mended is mended");
+    assert_eq!((world.store.calls(Verb::Repair), repairs(&world)), (1, 1), "mended is mended");
     world.close().await;
 }
 
@@ -45,7 +45,7 @@ async fn a_count_that_is_wrong_once_is_not_told() {
     world.store.miscount_once();
     world.until("the next audit", || world.store.calls(Verb::Audit) >= audits + 2).await;
     tokio::time::sleep(AUDIT_INTERVAL * 2).await;
-    assert_eq!(world.store.calls(Verb::Inspect), 0);
+    assert_eq!(world.store.calls(Verb::Repair), 0);
     assert_eq!(world.count(|kind| matches!(kind, EventKind::AuditFailed { .. })), 0);
     world.close().await;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::job::{Counters, InstanceId, JobId, JobState, Kind, Lease, Nonce, QueueName, Token};
+use crate::limits::REPLAY_SLOTS_MAX;
 use crate::trace::{JobSummary, JobView, SupervisionEvent};
 
 /// Which call this is, so that sending it again has no second effect: a process, one of its replay slots, and a number that grows with every new call of
@@ -19,6 +20,22 @@ pub struct CallId {
     pub replay_slot: u16,
     /// The call, from 1; at most 2^48 − 1.
     pub sequence: u64,
+}
+
+impl CallId {
+    /// The id of the second call, where one verb has to be built from two: the same number on the other half of the replay slots.
+    ///
+    /// ```
+    /// use retraced_jobs::job::InstanceId;
+    /// use retraced_jobs::store::CallId;
+    /// let call = CallId { instance: InstanceId::from(uuid::Uuid::from_u128(1)), replay_slot: 3, sequence: 7 };
+    /// assert_ne!(call.companion().replay_slot, 3);
+    /// assert_eq!(call.companion().companion(), call);
+    /// ```
+    #[must_use]
+    pub fn companion(self) -> Self {
+        Self { replay_slot: self.replay_slot ^ REPLAY_SLOTS_MAX, ..self }
+    }
 }
 
 /// What became of one job of an enqueue.
@@ -313,6 +330,15 @@ pub enum Hint {
     Due(QueueName),
     /// Somebody asked to cancel a running job.
     Cancel(QueueName, JobId),
+    /// A job has ended. Sent only while somebody [waits for an outcome](super::Admin::watch_outcome) in the job's queue, about every job that ends there.
+    Ended {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        id: JobId,
+        /// The final state it reached, also when it is not kept: this may be the only sign that it completed. `None` when an operator discarded it.
+        state: Option<JobState>,
+    },
 }
 
 /// A place in a listing. Made by the store that reads it back; worthless to any other.

@@ -18,7 +18,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FailurePersistence, FileFailurePersistence, TestRunner};
 use retraced_jobs::clock::Clock;
-use retraced_jobs::codec::encode_attempt;
+use retraced_jobs::codec::{encode_attempt, to_output};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt, Token};
 use retraced_jobs::store::memory::MemoryStore;
@@ -133,6 +133,8 @@ enum Step {
     Cancel(Vec<Aim>),
     Discard(Vec<Aim>),
     Pause(bool),
+    /// Somebody waits for the end of a job.
+    Watch(usize),
     Trim {
         kept: u64,
         aged: bool,
@@ -258,6 +260,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => aimed().prop_map(Step::Cancel),
         1 => aimed().prop_map(Step::Discard),
         1 => prop::bool::weighted(0.2).prop_map(Step::Pause),
+        1 => (0..IDS).prop_map(Step::Watch),
         1 => (0..4_u64, prop::bool::weighted(0.2), any::<bool>(), 0..4_usize)
             .prop_map(|(kept, aged, completed, limit)| Step::Trim { kept, aged, completed, limit }),
         2 => Just(Step::Again),
@@ -310,6 +313,7 @@ enum Reply {
     Trimmed(Trimmed),
     Renewed(Vec<Renewal>),
     Paused(bool),
+    Watched(Option<(JobState, Option<bytes::Bytes>, usize)>),
     Superseded,
     Refused,
 }
@@ -362,7 +366,7 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
 #[derive(Debug, PartialEq)]
 struct Seen {
     stats: QueueStats,
-    limbo: (i64, i64),
+    orphaned: (i64, i64),
     /// Ids in the order of each listing, a state at a time, with the latest error as the listing tells it.
     listed: Vec<(JobState, JobId, Option<String>)>,
     jobs: Vec<JobView>,
@@ -421,7 +425,7 @@ async fn look(store: &dyn Store, queue: &QueueName) -> Seen {
             delayed_overdue_ms: stats.delayed_overdue_ms.map(i64::signum),
             ..stats
         },
-        limbo: (audit.difference(), audit.grant_difference),
+        orphaned: (audit.difference(), audit.grant_difference),
         listed,
         jobs,
     }
@@ -522,7 +526,7 @@ impl<'a> Pair<'a> {
             let (ours, theirs) = (look(&self.memory, &self.queue).await, look(&*self.other.store, &self.queue).await);
             prop_assert_eq!(ours, theirs, "after step {}: {:?}", self.step, step);
         }
-        let found = self.other.store.inspect(&self.queue, false).await.unwrap();
+        let found = self.other.store.inspect(&self.queue).await.unwrap();
         prop_assert_eq!(found, [], "no step leaves anything for an audit to find");
         Ok(())
     }
@@ -551,9 +555,21 @@ impl<'a> Pair<'a> {
                 (Reply::Renewed(ours.results), Reply::Renewed(theirs.results))
             }
             Step::Pause(paused) => {
-                let ours = self.memory_store().pause(&self.queue, *paused).await.unwrap();
-                let theirs = self.other.store.pause(&self.queue, *paused).await.unwrap();
-                (Reply::Paused(ours), Reply::Paused(theirs))
+                let (ours, theirs) = (self.memory_store(), &*self.other.store);
+                let (ours, theirs) = match paused {
+                    true => (ours.pause(&self.queue), theirs.pause(&self.queue)),
+                    false => (ours.resume(&self.queue), theirs.resume(&self.queue)),
+                };
+                (Reply::Paused(ours.await.unwrap()), Reply::Paused(theirs.await.unwrap()))
+            }
+            Step::Watch(n) => {
+                let told = |view: Option<JobView>| {
+                    Reply::Watched(view.map(|view| (view.state, view.output().cloned(), view.history.len())))
+                };
+                let (id, queue) = (&self.ids[*n], &self.queue);
+                let ours = self.memory_store().watch_outcome(queue, id, LONG).await.unwrap();
+                let theirs = self.other.store.watch_outcome(queue, id, LONG).await.unwrap();
+                (told(ours), told(theirs))
             }
             Step::Forget => {
                 let (instance, queues) = (self.workers[worker], [self.queue.clone()]);
@@ -639,6 +655,7 @@ impl<'a> Pair<'a> {
             }
             Step::Renew { .. }
             | Step::Pause(_)
+            | Step::Watch(_)
             | Step::Again
             | Step::Older
             | Step::Forget
@@ -681,7 +698,9 @@ impl<'a> Pair<'a> {
 
     fn record(&self, worker: usize, end: End) -> bytes::Bytes {
         let ended = match end {
-            End::Complete { .. } => Ended::Completed,
+            End::Complete { .. } => {
+                Ended::Completed { output: self.step.is_multiple_of(2).then(|| to_output(&self.step).unwrap()) }
+            }
             end => Ended::Failed {
                 code: Code::NetworkError,
                 message: format!("{end:?} in step {}", self.step),

@@ -255,12 +255,15 @@ async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Res
         9 => store.discard(call, &queue, &all).await.map(drop),
         10 => store.trim(call, &queue, &keep_nothing()).await.map(drop),
         11 => store.renew(&queue, LEASE, &leases).await.map(drop),
-        12 => store.pause(&queue, true).await.map(drop),
+        12 => store.pause(&queue).await.map(drop),
         13 => store.stats(&queue).await.map(drop),
         14 => store.audit(&queue).await.map(drop),
         15 => store.job(&queue, &id("h0")).await.map(drop),
         16 => store.jobs(&queue, JobState::Processing, None, 10).await.map(drop),
-        17 => store.inspect(&queue, true).await.map(drop),
+        17 => store.repair(&queue).await.map(drop),
+        18 => store.inspect(&queue).await.map(drop),
+        19 => store.watch_outcome(&queue, &id("h0"), LEASE).await.map(drop),
+        20 => store.resume(&queue).await.map(drop),
         _ => return None,
     })
 }
@@ -298,7 +301,7 @@ async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
         "pending",
         "lease",
         "grant",
-        "past",
+        "retry",
         "history",
         "delayed",
         "completed",
@@ -306,7 +309,7 @@ async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
         "poisoned",
         "cancelled",
         "stats",
-        "replay_slots",
+        "replay",
     ] {
         let key = world.key(name);
         let mut refusals = 0;
@@ -391,7 +394,7 @@ async fn a_job_tried_again_and_again_never_takes_more_room() {
         let fields: Vec<Vec<u8>> = hand.hkeys(world.key("history")).unwrap();
         let own = fields.iter().filter(|field| field.starts_with(b"a\0")).count();
         assert_eq!(own, round.min(KEPT), "after {round} attempts");
-        let others: [usize; 3] = ["job", "past", "pending"].map(|name| match name {
+        let others: [usize; 3] = ["job", "retry", "pending"].map(|name| match name {
             "pending" => hand.llen(world.key(name)).unwrap(),
             _ => hand.hlen(world.key(name)).unwrap(),
         });
@@ -417,9 +420,9 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
         let _: () = hand.lpush(world.key("pending"), bytes).unwrap();
         let _: () = hand.rpush(world.key("pending"), bytes).unwrap();
         let _: () = hand.hset(world.key("grant"), bytes, bytes).unwrap();
-        let _: () = hand.hset(world.key("past"), bytes, bytes).unwrap();
+        let _: () = hand.hset(world.key("retry"), bytes, bytes).unwrap();
         let _: () = hand.hset(world.key("history"), bytes, bytes).unwrap();
-        let _: () = hand.hset(world.key("replay_slots"), bytes, bytes).unwrap();
+        let _: () = hand.hset(world.key("replay"), bytes, bytes).unwrap();
         let _: () = hand.hset(world.key("stats"), bytes, bytes).unwrap();
         for name in ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"] {
             let _: () = hand.zadd(world.key(name), bytes, 1).unwrap();
@@ -479,11 +482,11 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     store.redrive(world.call(), &queue, &[id("later").into()]).await.unwrap();
     assert_eq!(ids(&world.claim(10).await), ["later"]);
     store.discard(world.call(), &queue, &[id("damaged").into()]).await.unwrap();
-    let found = store.inspect(&queue, true).await.unwrap();
+    let found = store.repair(&queue).await.unwrap();
     assert!(found.iter().any(|finding| finding.kind == FindingKind::EntryWithoutJob), "{found:?}");
     let audit = store.audit(&queue).await.unwrap();
     assert!(audit.adds_up(), "{audit:?} after {found:?}");
-    assert_eq!(store.inspect(&queue, true).await.unwrap(), []);
+    assert_eq!(store.repair(&queue).await.unwrap(), []);
     let stats = store.stats(&queue).await.unwrap();
     assert!(stats.garbage_total > 0 && !stats.paused, "{stats:?}");
     store.trim(world.call(), &queue, &keep_nothing()).await.unwrap();
@@ -500,13 +503,13 @@ async fn replay_slots_of_the_dead_are_forgotten_by_those_who_come_after_them() {
         let at = (seconds * 1000 - hours * HOUR_MS).to_be_bytes();
         [&[0; 6][..], b"e", &at[2..], b"\x90"].concat()
     };
-    let _: () = hand.hset(world.key("replay_slots"), vec![1; 18], silent_for(25)).unwrap();
-    let _: () = hand.hset(world.key("replay_slots"), vec![2; 18], silent_for(23)).unwrap();
+    let _: () = hand.hset(world.key("replay"), vec![1; 18], silent_for(25)).unwrap();
+    let _: () = hand.hset(world.key("replay"), vec![2; 18], silent_for(23)).unwrap();
     world.enqueue(&["a"]).await;
-    let replay_slots: BTreeMap<Vec<u8>, Vec<u8>> = hand.hgetall(world.key("replay_slots")).unwrap();
+    let replay_slots: BTreeMap<Vec<u8>, Vec<u8>> = hand.hgetall(world.key("replay")).unwrap();
     // A new replay slot looks at two, at random; it stands beside these two.
     for n in 0..200 {
-        let gone = !hand.hexists::<_, _, bool>(world.key("replay_slots"), vec![1; 18]).unwrap();
+        let gone = !hand.hexists::<_, _, bool>(world.key("replay"), vec![1; 18]).unwrap();
         if gone {
             break;
         }
@@ -514,18 +517,18 @@ async fn replay_slots_of_the_dead_are_forgotten_by_those_who_come_after_them() {
         world.replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
         world.enqueue(&[&format!("b-{n}")]).await;
     }
-    assert!(hand.hexists::<_, _, bool>(world.key("replay_slots"), vec![2; 18]).unwrap(), "a reply is kept for a day");
+    assert!(hand.hexists::<_, _, bool>(world.key("replay"), vec![2; 18]).unwrap(), "a reply is kept for a day");
 
     // A crowd of them is not kept that long, and a trim takes many.
     let mut crowd = redis::pipe();
     for n in 0..5_000_u32 {
-        crowd.hset(world.key("replay_slots"), [&[3; 14][..], &n.to_be_bytes()].concat(), silent_for(2)).ignore();
+        crowd.hset(world.key("replay"), [&[3; 14][..], &n.to_be_bytes()].concat(), silent_for(2)).ignore();
     }
     let _: () = crowd.query(&mut hand).unwrap();
-    let before: usize = hand.hlen(world.key("replay_slots")).unwrap();
+    let before: usize = hand.hlen(world.key("replay")).unwrap();
     let call = world.call();
     world.store.trim(call, &world.queue, &keep_nothing()).await.unwrap();
-    let after: usize = hand.hlen(world.key("replay_slots")).unwrap();
+    let after: usize = hand.hlen(world.key("replay")).unwrap();
     assert!(before - after >= 40, "{before} replay_slots, {after} after a trim");
     world.enqueue(&["last"]).await;
 }
@@ -742,4 +745,13 @@ fn transitions_do_not_hang_on_the_runtime_the_store_was_connected_on() {
         store.settle(replay_slot.next_call(), &queue, &[]).await.unwrap();
         store.promote(replay_slot.next_call(), &queue, 1).await.unwrap();
     });
+}
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn a_tls_url_is_refused_with_the_feature_it_needs() {
+    let refused = RedisStore::connect("rediss://:c4nary-5ecret@127.0.0.1:1").await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("feature `tls`"), "{refused}");
+    assert!(!refused.to_string().contains("c4nary"), "{refused}");
 }

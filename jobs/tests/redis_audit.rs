@@ -1,4 +1,4 @@
-//! What an audit finds after a foreign hand was in the keys of a queue, and what it makes of it.
+//! What an audit finds after the keys of a queue were edited by hand, and how it repairs them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -15,6 +15,7 @@ use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
     Admin, BATCH_MAX, ClaimRequest, Claims, Reclaim, ReplaySlot, ReplaySlots, Settled, Settlement, Transitions, Verdict,
 };
+use retraced_jobs::trace::Finding;
 use retraced_jobs::trace::FindingKind::{self, *};
 use support::redis_server::RedisServer;
 
@@ -94,11 +95,18 @@ impl World {
         states
     }
 
-    async fn inspect(&self, mend: bool) -> Vec<(FindingKind, u64)> {
-        let found = self.store.inspect(&self.queue, mend).await.unwrap();
-        assert!(found.iter().all(|finding| finding.examples.len() as u64 <= finding.count), "{found:?}");
-        found.into_iter().map(|finding| (finding.kind, finding.count)).collect()
+    async fn inspect(&self) -> Vec<(FindingKind, u64)> {
+        counts(self.store.inspect(&self.queue).await.unwrap())
     }
+
+    async fn repair(&self) -> Vec<(FindingKind, u64)> {
+        counts(self.store.repair(&self.queue).await.unwrap())
+    }
+}
+
+fn counts(found: Vec<Finding>) -> Vec<(FindingKind, u64)> {
+    assert!(found.iter().all(|finding| finding.examples.len() as u64 <= finding.count), "{found:?}");
+    found.into_iter().map(|finding| (finding.kind, finding.count)).collect()
 }
 
 fn id(name: &str) -> JobId {
@@ -129,23 +137,23 @@ const DAMAGES: &[Damage] = &[
             let entry: Vec<u8> = hand.lindex(key("pending"), -2).unwrap();
             let _: () = hand.lrem(key("pending"), 1, entry).unwrap();
         },
-        found: &[(Limbo, 1)],
+        found: &[(Orphaned, 1)],
         moved: &[],
     },
     Damage {
         name: "pending is gone",
         hand: |hand| drop_key(hand, "pending"),
-        found: &[(Limbo, 3), (StaleCount, 5)],
+        found: &[(Orphaned, 3), (StaleCount, 5)],
         moved: &[],
     },
-    Damage { name: "completed is gone", hand: |hand| drop_key(hand, "completed"), found: &[(Limbo, 3)], moved: &[] },
-    Damage { name: "dead is gone", hand: |hand| drop_key(hand, "dead"), found: &[(Limbo, 3)], moved: &[] },
-    Damage { name: "poisoned is gone", hand: |hand| drop_key(hand, "poisoned"), found: &[(Limbo, 3)], moved: &[] },
-    Damage { name: "cancelled is gone", hand: |hand| drop_key(hand, "cancelled"), found: &[(Limbo, 3)], moved: &[] },
+    Damage { name: "completed is gone", hand: |hand| drop_key(hand, "completed"), found: &[(Orphaned, 3)], moved: &[] },
+    Damage { name: "dead is gone", hand: |hand| drop_key(hand, "dead"), found: &[(Orphaned, 3)], moved: &[] },
+    Damage { name: "poisoned is gone", hand: |hand| drop_key(hand, "poisoned"), found: &[(Orphaned, 3)], moved: &[] },
+    Damage { name: "cancelled is gone", hand: |hand| drop_key(hand, "cancelled"), found: &[(Orphaned, 3)], moved: &[] },
     Damage {
         name: "delayed is gone, and with it when they were due",
         hand: |hand| drop_key(hand, "delayed"),
-        found: &[(Limbo, 3)],
+        found: &[(Orphaned, 3)],
         moved: &[(JobState::Delayed, JobState::Pending)],
     },
     Damage {
@@ -166,7 +174,7 @@ const DAMAGES: &[Damage] = &[
             drop_key(hand, "lease");
             drop_key(hand, "grant");
         },
-        found: &[(Limbo, 3)],
+        found: &[(Orphaned, 3)],
         moved: &[(JobState::Processing, JobState::Pending)],
     },
     Damage {
@@ -187,7 +195,7 @@ const DAMAGES: &[Damage] = &[
             for name in ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"] {
                 let _: () = hand.zadd(key(name), "nobody", 1).unwrap();
             }
-            for name in ["grant", "past"] {
+            for name in ["grant", "retry"] {
                 let _: () = hand.hset(key(name), "nobody", "?").unwrap();
             }
             let _: () = hand.hset(key("history"), "nobody\x001", "?").unwrap();
@@ -203,14 +211,14 @@ const DAMAGES: &[Damage] = &[
             let _: () = hand.zadd(key("lease"), "dead-1", 1).unwrap();
             let _: () = hand.hset(key("grant"), "dead-2", vec![0_u8; 29]).unwrap();
         },
-        found: &[(TwoPlaces, 4)],
+        found: &[(TwoContainers, 4)],
         moved: &[],
     },
     Damage {
         name: "pending jobs are dead too",
         hand: |hand| hand.zadd(key("dead"), "pending-1", 1).unwrap(),
         // Its entry counts no more: one stale entry that nobody counted.
-        found: &[(TwoPlaces, 1), (StaleCount, 1)],
+        found: &[(TwoContainers, 1), (StaleCount, 1)],
         moved: &[],
     },
     Damage {
@@ -228,10 +236,10 @@ fn drop_key(hand: &mut Connection, name: &str) {
     let _: () = hand.del(key(name)).unwrap();
 }
 
-/// Goal: each sort of damage is named, counted and mended, and only looked at where nobody asked for more. Method: every damage on a queue with jobs in every
+/// Goal: each sort of damage is named, counted and repaired, and an inspection changes nothing. Method: every damage on a queue with jobs in every
 /// state; afterwards the queue adds up, a second look finds nothing, no job is gone, and each is where it was or where the table says.
 #[tokio::test]
-async fn whatever_a_foreign_hand_did_is_found_and_mended_and_no_job_is_gone() {
+async fn whatever_was_edited_by_hand_is_found_and_repaired_and_no_job_is_gone() {
     let mut world = World::new().await;
     for damage in DAMAGES {
         let name = damage.name;
@@ -241,12 +249,12 @@ async fn whatever_a_foreign_hand_did_is_found_and_mended_and_no_job_is_gone() {
         (damage.hand)(&mut world.server.connection());
 
         // What is miscounted can only be told when nothing else is wrong.
-        let looked = world.inspect(false).await;
+        let looked = world.inspect().await;
         let others = damage.found.iter().filter(|(kind, _)| *kind != StaleCount || damage.found.len() == 1);
         assert_eq!(looked, others.copied().collect::<Vec<_>>(), "{name}: a look");
-        assert_eq!(world.inspect(false).await, looked, "{name}: a look changes nothing");
-        assert_eq!(world.inspect(true).await, damage.found, "{name}");
-        assert_eq!(world.inspect(true).await, [], "{name}: mended is mended");
+        assert_eq!(world.inspect().await, looked, "{name}: a look changes nothing");
+        assert_eq!(world.repair().await, damage.found, "{name}");
+        assert_eq!(world.repair().await, [], "{name}: repaired is repaired");
         let audit = world.store.audit(&world.queue).await.unwrap();
         assert_eq!(audit.difference(), 0, "{name}: {audit:?}");
 
@@ -292,13 +300,13 @@ async fn what_nobody_can_renew_is_taken_back_and_what_somebody_may_renew_is_not_
     let _: () = hand.hdel(key("stats"), "grace_until").unwrap();
     let _: () = hand.hdel(key("grant"), "processing-0").unwrap();
     let _: () = hand.zrem(key("lease"), "processing-1").unwrap();
-    assert_eq!(world.inspect(true).await, [(GrantWithoutLease, 1), (LeaseWithoutGrant, 1)]);
+    assert_eq!(world.repair().await, [(GrantWithoutLease, 1), (LeaseWithoutGrant, 1)]);
     let taken = world.store.reclaim(world.replay_slot.next_call(), &world.queue, &reclaim).await.unwrap();
     assert_eq!(taken.jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>(), ["processing-0"]);
 }
 
 /// Goal: an audit takes nothing that is on its way for damage. Method: workers enqueue, claim, end attempts in every way, cancel and redrive, while audits that
-/// mend run one after the other; none of them finds anything, and every job is seen to its end.
+/// repair run one after the other; none of them finds anything, and every job is seen to its end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_audit_of_a_busy_queue_finds_nothing_and_disturbs_nobody() {
     const ROUNDS: usize = 60;
@@ -312,7 +320,7 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_disturbs_nobody() {
         async move {
             let mut audits = 0;
             while !over.load(Ordering::Relaxed) {
-                let found = store.inspect(&queue, true).await.unwrap();
+                let found = store.repair(&queue).await.unwrap();
                 assert_eq!(found, [], "in audit {audits}");
                 audits += 1;
             }

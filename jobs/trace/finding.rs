@@ -4,14 +4,11 @@ use std::fmt;
 
 use crate::job::JobId;
 
-/// Jobs a finding names as examples.
-pub const FINDING_EXAMPLES_MAX: usize = 5;
-
 /// One sort of damage, and how much of it: something that no step of ours leaves behind, as a foreign hand, an evicted key or a lost write does.
 ///
 /// ```
 /// use retraced_jobs::trace::{Finding, FindingKind};
-/// let finding = Finding { kind: FindingKind::Limbo, count: 1, examples: vec!["welcome-42".parse()?] };
+/// let finding = Finding { kind: FindingKind::Orphaned, count: 1, examples: vec!["welcome-42".parse()?] };
 /// println!("{} {}, as of {}", finding.count, finding.kind.as_str(), finding.examples[0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -21,7 +18,7 @@ pub struct Finding {
     pub kind: FindingKind,
     /// How often.
     pub count: u64,
-    /// Some of the jobs it is about; at most [`FINDING_EXAMPLES_MAX`], and none where there is no job.
+    /// Some of the jobs it is about; at most [`FINDING_EXAMPLES_MAX`](super::FINDING_EXAMPLES_MAX), and none where there is no job.
     pub examples: Vec<JobId>,
 }
 
@@ -39,9 +36,9 @@ pub enum FindingKind {
     /// A lease without a grant, which nobody can renew or settle: it runs out now, and the job is taken back.
     LeaseWithoutGrant,
     /// A job in two containers: it stays in the one its state was read from, and leaves the other.
-    TwoPlaces,
+    TwoContainers,
     /// A job in no container: it goes back where its history says that it was, or else to the front of the queue.
-    Limbo,
+    Orphaned,
     /// A job whose record cannot be read, in no container: it is set aside as poisoned.
     Damaged,
     /// The count of stale entries in the pending list was wrong by this many: counted anew.
@@ -56,8 +53,8 @@ impl FindingKind {
             FindingKind::EntryWithoutJob => "entries of jobs that are not kept",
             FindingKind::GrantWithoutLease => "grants without a lease",
             FindingKind::LeaseWithoutGrant => "leases without a grant",
-            FindingKind::TwoPlaces => "jobs in two containers",
-            FindingKind::Limbo => "jobs in no container",
+            FindingKind::TwoContainers => "jobs in two containers",
+            FindingKind::Orphaned => "jobs in no container",
             FindingKind::Damaged => "records that cannot be read",
             FindingKind::StaleCount => "stale entries miscounted",
         }

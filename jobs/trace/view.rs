@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::StoredAttempt;
+use super::{AttemptLog, AttemptRecord, Ended, StoredAttempt};
 use crate::failure::Code;
 use crate::job::{Counters, InstanceId, JobId, JobState, QueueName};
 
@@ -108,6 +108,16 @@ pub struct JobView {
 }
 
 impl JobView {
+    /// What the handler returned: the output of the attempt that completed the job, to be read with [`codec::from_payload`](crate::codec::from_payload). `None`
+    /// when the job has not completed, or its handler returned nothing.
+    #[must_use]
+    pub fn output(&self) -> Option<&Bytes> {
+        match self.history.last()?.record.as_ref() {
+            Ok(AttemptRecord::Reported(AttemptLog { ended: Ended::Completed { output }, .. })) => output.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The latest failure or crash in the history.
     #[must_use]
     pub fn last_error(&self) -> Option<LastError> {

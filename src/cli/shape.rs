@@ -113,7 +113,7 @@ impl JobLine {
 
 fn decided_max_attempts(attempt: &StoredAttempt) -> Option<u32> {
     match &attempt.record {
-        Ok(AttemptRecord::Told(log)) => match &log.ended {
+        Ok(AttemptRecord::Reported(log)) => match &log.ended {
             Ended::Failed { decision: Some(decision), .. } => Some(decision.max_attempts),
             _ => None,
         },
@@ -235,7 +235,7 @@ impl AttemptShape {
     fn of(stored: &StoredAttempt) -> Self {
         let base = Self { attempt: stored.attempt, settled_at: instant(stored.settled_ms), ..Self::default() };
         let log = match &stored.record {
-            Ok(AttemptRecord::Told(log)) => log,
+            Ok(AttemptRecord::Reported(log)) => log,
             Ok(AttemptRecord::Crashed { instance, lease_expired_ms }) => {
                 let lease_expired_at = Some(instant(*lease_expired_ms));
                 return Self { outcome: "crashed", worker: Some(instance.to_string()), lease_expired_at, ..base };
@@ -272,7 +272,7 @@ impl AttemptShape {
             ..base
         };
         match log.ended.clone() {
-            Ended::Completed => Self { outcome: "completed", ..base },
+            Ended::Completed { .. } => Self { outcome: "completed", ..base },
             Ended::Released { reason, delay_ms } => {
                 Self { outcome: "released", reason: Some(reason), delay_ms: Some(delay_ms), ..base }
             }

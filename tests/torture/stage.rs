@@ -264,7 +264,7 @@ impl Stage {
         for state in JobState::ALL {
             jobs.extend(self.jobs_in(state).await);
         }
-        let audit = self.admin.audit(&self.queue, false).await.unwrap().after;
+        let audit = self.admin.audit(&self.queue).await.unwrap().after;
         let kept = Kept { jobs, stats: self.stats().await, audit };
         let pages = self.book.read();
         for number in &pages.acknowledged {

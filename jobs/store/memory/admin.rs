@@ -10,6 +10,7 @@ use super::queue::{Kept, Place, Queue};
 use super::timeline::{Point, Timeline};
 use super::{MemoryStore, bounded, ms, place};
 use crate::job::{JobId, JobState, QueueName, Transition};
+use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::{
     Admin, AuditReport, BATCH_MAX, CallId, Cursor, JobPage, Moved, QueueStats, RetentionRule, StoreError, StoreFuture,
     Target, TrimPolicy, Trimmed,
@@ -57,17 +58,36 @@ impl Admin for MemoryStore {
     }
 
     fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
-        self.each("discard", call, queue, jobs, |queue, id, from, _| match from {
+        self.each("discard", call, queue, jobs, |queue, id, from, now| match from {
             JobState::Processing => Moved::Refused { state: from },
             _ => {
-                queue.remove(id);
+                queue.discard(id, now);
                 Moved::Moved { from, to: None }
             }
         })
     }
 
-    fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool> {
-        async move { Ok(self.write(queue, |queue, _| queue.pause(paused))) }.boxed()
+    fn watch_outcome<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        id: &'a JobId,
+        wait: Duration,
+    ) -> StoreFuture<'a, Option<JobView>> {
+        async move {
+            Ok(self.write(queue, |kept, now| {
+                kept.await_end(id, now.saturating_add(ms(wait.min(OUTCOME_WAIT_MAX))));
+                kept.job(id).map(|job| view(queue, id, job, now))
+            }))
+        }
+        .boxed()
+    }
+
+    fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
+        async { Ok(self.write(queue, |queue, _| queue.pause())) }.boxed()
+    }
+
+    fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
+        async { Ok(self.write(queue, |queue, _| queue.resume())) }.boxed()
     }
 
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {
@@ -82,9 +102,13 @@ impl Admin for MemoryStore {
         async { Ok(self.read(queue, |queue, _| queue.audit())) }.boxed()
     }
 
-    fn inspect<'a>(&'a self, _: &'a QueueName, _: bool) -> StoreFuture<'a, Vec<Finding>> {
-        // One function moves a job from container to container, and no foreign hand reaches in here.
+    fn inspect<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
+        // One function moves a job from container to container, and nobody else can change this memory.
         async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn repair<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
+        self.inspect(queue)
     }
 }
 
@@ -192,11 +216,15 @@ impl Queue {
         self.advance(id, Transition::Cancel, Place::Cancelled { at_ms: now })
     }
 
-    fn pause(&mut self, paused: bool) -> bool {
-        if !paused && !self.pending.is_empty() {
-            self.tell_pending();
+    fn pause(&mut self) -> bool {
+        mem::replace(&mut self.paused, true)
+    }
+
+    fn resume(&mut self) -> bool {
+        if !self.pending.is_empty() {
+            self.hint_pending();
         }
-        mem::replace(&mut self.paused, paused)
+        mem::replace(&mut self.paused, false)
     }
 
     fn trim(&mut self, policy: &TrimPolicy, now: u64) -> Trimmed {

@@ -5,11 +5,9 @@ use std::collections::VecDeque;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::job::{JobId, QueueName};
+use crate::job::{JobId, JobState, QueueName};
+use crate::limits::HINTS_BUFFERED_MAX;
 use crate::store::Hint;
-
-/// Most hints waiting for one listener. One that falls further behind loses the oldest, and is told to look at everything instead.
-pub(super) const HINTS_BUFFERED_MAX: usize = 1024;
 
 /// What a step did that somebody may be waiting for.
 #[derive(Debug, Default)]
@@ -20,6 +18,8 @@ pub(super) struct News {
     pub(super) due: bool,
     /// Running jobs that were asked to stop.
     pub(super) cancel: Vec<JobId>,
+    /// Jobs that ended while somebody waits for an outcome, with their final states; `None` for a discarded one.
+    pub(super) ended: Vec<(JobId, Option<JobState>)>,
 }
 
 pub(super) struct Hints(broadcast::Sender<Hint>);
@@ -33,7 +33,8 @@ impl Hints {
         let pending = news.pending.then(|| Hint::Pending(queue.clone()));
         let due = news.due.then(|| Hint::Due(queue.clone()));
         let cancel = news.cancel.into_iter().map(|id| Hint::Cancel(queue.clone(), id));
-        for hint in pending.into_iter().chain(due).chain(cancel) {
+        let ended = news.ended.into_iter().map(|(id, state)| Hint::Ended { queue: queue.clone(), id, state });
+        for hint in pending.into_iter().chain(due).chain(cancel).chain(ended) {
             // An error means that nobody listens.
             let _ = self.0.send(hint);
         }
@@ -74,7 +75,7 @@ impl Listener {
 
 fn queue_of(hint: &Hint) -> &QueueName {
     match hint {
-        Hint::Pending(queue) | Hint::Due(queue) | Hint::Cancel(queue, _) => queue,
+        Hint::Pending(queue) | Hint::Due(queue) | Hint::Cancel(queue, _) | Hint::Ended { queue, .. } => queue,
     }
 }
 

@@ -21,7 +21,7 @@ struct Entry {
 /// What is kept of one attempt. What the worker told stays sealed until somebody reads it.
 #[derive(Debug)]
 pub(super) enum Record {
-    Told(Bytes),
+    Reported(Bytes),
     Crashed { instance: InstanceId, lease_expired_ms: u64 },
     Lost { instance: InstanceId, lease_expired_ms: u64, watched: bool, in_a_row: u32 },
     Unclaimed { instance: InstanceId },
@@ -59,8 +59,8 @@ impl History {
 impl Record {
     fn read(&self) -> Result<AttemptRecord, UnreadableAttempt> {
         match self {
-            Record::Told(log) => codec::decode_attempt(log)
-                .map(AttemptRecord::Told)
+            Record::Reported(log) => codec::decode_attempt(log)
+                .map(AttemptRecord::Reported)
                 .map_err(|error| UnreadableAttempt { reason: error.to_string() }),
             &Record::Crashed { instance, lease_expired_ms } => {
                 Ok(AttemptRecord::Crashed { instance, lease_expired_ms })

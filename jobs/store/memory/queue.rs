@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::hints::News;
 use super::history::{History, Record};
 use super::ms;
-use super::replay::{LastCalls, Seen};
+use super::replay::{LastCalls, Lookup};
 use super::timeline::Timeline;
 use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, RunAt, Token, Transition};
 use crate::store::{BATCH_MAX, CallId, StoreError};
@@ -31,6 +31,8 @@ pub(super) struct Queue {
     pub(super) stamp_ms: Option<u64>,
     /// Until when no lease is taken back, because nobody could renew.
     pub(super) grace_until_ms: u64,
+    /// Until when somebody waits for the end of a job.
+    awaited_until_ms: u64,
     pub(super) totals: Totals,
     pub(super) calls: LastCalls,
     news: News,
@@ -208,14 +210,14 @@ impl Queue {
         step: impl FnOnce(&mut Self) -> T,
     ) -> Result<T, StoreError> {
         match self.calls.look(call) {
-            Seen::Never => {
+            Lookup::Never => {
                 let reply = step(self);
                 self.calls.keep(call, reply.clone(), now);
                 Ok(reply)
             }
-            Seen::Again(reply) => Ok(reply),
-            Seen::Later => Err(StoreError::Superseded { operation }),
-            Seen::Other => Err(StoreError::Refused {
+            Lookup::Again(reply) => Ok(reply),
+            Lookup::Later => Err(StoreError::Superseded { operation }),
+            Lookup::Other => Err(StoreError::Refused {
                 operation,
                 reason: "its call id was used by another verb; number every call of a replay_slot anew".into(),
             }),
@@ -257,6 +259,9 @@ impl Queue {
         let left = mem::replace(&mut job.place, place.clone());
         self.leave(id, &left);
         self.enter(id, &place);
+        if let Some(now) = place.at_ms().filter(|_| to.is_final()) {
+            self.note_ended(id, Some(to), now);
+        }
         Some(to)
     }
 
@@ -346,6 +351,25 @@ impl Queue {
         Some(state)
     }
 
+    /// Announces that somebody waits for the end of this job, unless it has ended or is not kept.
+    pub(super) fn await_end(&mut self, id: &JobId, until_ms: u64) {
+        if self.state(id).is_some_and(|state| !state.is_final()) {
+            self.awaited_until_ms = self.awaited_until_ms.max(until_ms);
+        }
+    }
+
+    fn note_ended(&mut self, id: &JobId, state: Option<JobState>, now: u64) {
+        if self.awaited_until_ms > now {
+            self.news.ended.push((id.clone(), state));
+        }
+    }
+
+    /// Removes a job on an operator's request.
+    pub(super) fn discard(&mut self, id: &JobId, now: u64) {
+        self.remove(id);
+        self.note_ended(id, None, now);
+    }
+
     /// Removes a job and all that is kept of it.
     pub(super) fn remove(&mut self, id: &JobId) {
         if let Some(job) = self.jobs.remove(id) {
@@ -353,8 +377,8 @@ impl Queue {
         }
     }
 
-    /// Says that something may be claimed.
-    pub(super) fn tell_pending(&mut self) {
+    /// Hints that something may be claimed.
+    pub(super) fn hint_pending(&mut self) {
         self.news.pending = true;
     }
 

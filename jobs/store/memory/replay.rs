@@ -4,12 +4,8 @@ use std::any::Any;
 use std::collections::HashMap;
 
 use crate::job::InstanceId;
+use crate::limits::{REPLAY_SLOT_IDLE_MS, REPLAY_SLOTS_SWEPT_FROM};
 use crate::store::CallId;
-
-/// How long a silent replay slot is kept: a call is not sent again after so long.
-const SILENT_MS: u64 = 24 * 60 * 60 * 1000;
-/// ReplaySlots from which on silent ones are looked for.
-const REPLAY_SLOTS_MANY: usize = 256;
 
 /// One entry a replay slot, kept until its instance is forgotten or it was silent for a day.
 #[derive(Default)]
@@ -26,7 +22,7 @@ struct LastCall {
 }
 
 /// Whether a call was seen before.
-pub(super) enum Seen<T> {
+pub(super) enum Lookup<T> {
     /// No: it is the latest of its replay slot.
     Never,
     /// Yes, and this was the reply.
@@ -38,21 +34,21 @@ pub(super) enum Seen<T> {
 }
 
 impl LastCalls {
-    pub(super) fn look<T: Clone + 'static>(&self, call: CallId) -> Seen<T> {
+    pub(super) fn look<T: Clone + 'static>(&self, call: CallId) -> Lookup<T> {
         match self.replay_slots.get(&(call.instance, call.replay_slot)) {
-            Some(last) if last.sequence > call.sequence => Seen::Later,
+            Some(last) if last.sequence > call.sequence => Lookup::Later,
             Some(last) if last.sequence == call.sequence => {
-                last.reply.downcast_ref().map_or(Seen::Other, |reply: &T| Seen::Again(reply.clone()))
+                last.reply.downcast_ref().map_or(Lookup::Other, |reply: &T| Lookup::Again(reply.clone()))
             }
-            _ => Seen::Never,
+            _ => Lookup::Never,
         }
     }
 
     pub(super) fn keep<T: Send + 'static>(&mut self, call: CallId, reply: T, now: u64) {
         let last = LastCall { sequence: call.sequence, at_ms: now, reply: Box::new(reply) };
         self.replay_slots.insert((call.instance, call.replay_slot), last);
-        if self.replay_slots.len() >= self.sweep_at.max(REPLAY_SLOTS_MANY) {
-            self.replay_slots.retain(|_, last| last.at_ms.saturating_add(SILENT_MS) >= now);
+        if self.replay_slots.len() >= self.sweep_at.max(REPLAY_SLOTS_SWEPT_FROM) {
+            self.replay_slots.retain(|_, last| last.at_ms.saturating_add(REPLAY_SLOT_IDLE_MS) >= now);
             self.sweep_at = 2 * self.replay_slots.len();
         }
     }
@@ -75,12 +71,12 @@ mod tests {
         for n in 0..1_000 {
             calls.keep(call(n), n, 1);
         }
-        assert!(matches!(calls.look::<u128>(call(0)), Seen::Again(0)), "a reply is kept for a day");
+        assert!(matches!(calls.look::<u128>(call(0)), Lookup::Again(0)), "a reply is kept for a day");
         for n in 1_000..3_000 {
-            calls.keep(call(n), n, 2 + SILENT_MS);
+            calls.keep(call(n), n, 2 + REPLAY_SLOT_IDLE_MS);
         }
         assert!(calls.replay_slots.len() <= 2_000, "{} replay_slots", calls.replay_slots.len());
-        assert!(matches!(calls.look::<u128>(call(0)), Seen::Never));
-        assert!(matches!(calls.look::<u128>(call(1_000)), Seen::Again(1_000)));
+        assert!(matches!(calls.look::<u128>(call(0)), Lookup::Never));
+        assert!(matches!(calls.look::<u128>(call(1_000)), Lookup::Again(1_000)));
     }
 }

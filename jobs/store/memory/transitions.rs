@@ -172,7 +172,7 @@ impl Queue {
             Verdict::Abandon => (Charge::Release, Onward::Bury),
             Verdict::Cancel => (Charge::Nothing, Onward::Cancel),
         };
-        let record = (!record.is_empty()).then(|| Record::Told(record.clone()));
+        let record = (!record.is_empty()).then(|| Record::Reported(record.clone()));
         let held = self.holds(id, *token);
         let Some(state) = held.then(|| self.end_attempt(id, charge, onward, record, now)).flatten() else {
             self.totals.stale_settlements += 1;

@@ -1,4 +1,4 @@
-//! Looking through a whole queue for what nobody of us could have left there, slice by slice, and mending it.
+//! Looking through a whole queue for what nobody of us could have left there, slice by slice, and repairing it.
 //!
 //! Everything goes on meanwhile. Each slice is one atomic step that compares what must agree at any instant, so it finds nothing in a sound queue. One thing no
 //! step can compare: a list does not tell whether it has an entry. So the entry versions in `pending` are read first, from its back, because what is pushed there moves
@@ -6,7 +6,6 @@
 //! later than the first page is younger than the question, and left out; what is put back must still have the entry version it was judged by.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -14,21 +13,13 @@ use super::RedisStore;
 use super::keys::QueueKeys;
 use super::scripts::{self, Drawn};
 use crate::job::JobId;
+use crate::limits::redis::{
+    AUDIT_ATTEMPTS_MAX, AUDIT_ENTRY_VERSIONS_MAX, AUDIT_PAUSE_MAX, AUDIT_SLICE_BYTES, AUDIT_SLICE_MAX,
+};
 use crate::store::StoreError;
 use crate::trace::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 
-/// Entries one step looks at, at most.
-const SLICE_MAX: usize = 200;
-/// Entries of a history one step looks at: each may be as large as what a worker told of an attempt.
-const ATTEMPTS_MAX: usize = 20;
-/// Bytes of jobs one step should read; how many jobs that are is learned on the way.
-const SLICE_BYTES: usize = 128 * 1024;
-/// Tickets kept in memory at a time, more or less, 8 bytes each. A longer queue is looked through as often as it takes, for another part of them each time.
-const TICKETS_MAX: u64 = 1 << 20;
-/// Longest pause after a step. A step is followed by a pause as long as itself, so that others get at least half of the server.
-const PAUSE_MAX: Duration = Duration::from_millis(20);
-
-/// What stands beside `job` and `pending`, as numbered in `lib/queue.lua`: lease, grant, the other containers, past, history.
+/// What stands beside `job` and `pending`, as numbered in `lib/queue.lua`: lease, grant, the other containers, retry, history.
 const BESIDE: [usize; 9] = [3, 4, 7, 8, 9, 10, 11, 5, 6];
 const HISTORY: usize = 6;
 
@@ -38,7 +29,7 @@ struct Pace(usize);
 impl Pace {
     fn learn(&mut self, looked_at: usize, bytes: usize) {
         let each = bytes / looked_at.max(1);
-        self.0 = (SLICE_BYTES / each.max(1)).clamp(1, SLICE_MAX);
+        self.0 = (AUDIT_SLICE_BYTES / each.max(1)).clamp(1, AUDIT_SLICE_MAX);
     }
 }
 
@@ -46,39 +37,46 @@ impl Pace {
 pub(super) struct Audit<'a> {
     store: &'a RedisStore,
     keys: &'a QueueKeys,
-    mend: bool,
+    repair: bool,
     found: BTreeMap<FindingKind, Finding>,
 }
 
 impl<'a> Audit<'a> {
-    pub(super) fn new(store: &'a RedisStore, keys: &'a QueueKeys, mend: bool) -> Self {
-        Self { store, keys, mend, found: BTreeMap::new() }
+    /// A look that changes nothing.
+    pub(super) fn inspecting(store: &'a RedisStore, keys: &'a QueueKeys) -> Self {
+        Self { store, keys, repair: false, found: BTreeMap::new() }
+    }
+
+    /// A look that repairs what it finds.
+    pub(super) fn repairing(store: &'a RedisStore, keys: &'a QueueKeys) -> Self {
+        Self { store, keys, repair: true, found: BTreeMap::new() }
     }
 
     pub(super) async fn run(mut self) -> Result<Vec<Finding>, StoreError> {
         for key in BESIDE {
-            self.places(key).await?;
+            self.containers(key).await?;
         }
-        self.limbo().await?;
-        // What must add up does not before everything else is mended.
-        if self.mend || self.found.is_empty() {
-            let (counted, are) = scripts::audit_stale(&self.store.0.admin, self.keys, self.mend).await?;
+        self.orphaned().await?;
+        // What must add up does not before everything else is repaired.
+        if self.repair || self.found.is_empty() {
+            let (counted, are) = scripts::audit_stale(&self.store.0.admin, self.keys, self.repair).await?;
             self.note(FindingKind::StaleCount, counted.abs_diff(are), &[]);
         }
         Ok(self.found.into_values().collect())
     }
 
-    async fn places(&mut self, key: usize) -> Result<(), StoreError> {
-        let count = if key == HISTORY { ATTEMPTS_MAX } else { SLICE_MAX };
+    async fn containers(&mut self, key: usize) -> Result<(), StoreError> {
+        let count = if key == HISTORY { AUDIT_ATTEMPTS_MAX } else { AUDIT_SLICE_MAX };
         let mut cursor = 0;
         loop {
             let begun = Instant::now();
-            let slice = scripts::audit_places(&self.store.0.admin, self.keys, key, cursor, count, self.mend).await?;
+            let slice =
+                scripts::audit_containers(&self.store.0.admin, self.keys, key, cursor, count, self.repair).await?;
             for (kind, ids) in [
                 (FindingKind::EntryWithoutJob, &slice.orphans),
-                (FindingKind::GrantWithoutLease, &slice.reattached),
+                (FindingKind::GrantWithoutLease, &slice.restored),
                 (FindingKind::LeaseWithoutGrant, &slice.expired),
-                (FindingKind::TwoPlaces, &slice.twice),
+                (FindingKind::TwoContainers, &slice.twice),
             ] {
                 self.note(kind, ids.len() as u64, ids);
             }
@@ -90,9 +88,9 @@ impl<'a> Audit<'a> {
         }
     }
 
-    async fn limbo(&mut self) -> Result<(), StoreError> {
+    async fn orphaned(&mut self) -> Result<(), StoreError> {
         let entries = scripts::audit(&self.store.0.admin, self.keys).await?.pending_entries;
-        let parts = entries / TICKETS_MAX + 1;
+        let parts = entries / AUDIT_ENTRY_VERSIONS_MAX + 1;
         for part in 0..parts {
             let (drawn, entry_versions) = self.entry_versions(part, parts).await?;
             self.compare(drawn, &entry_versions, part, parts).await?;
@@ -105,9 +103,9 @@ impl<'a> Audit<'a> {
         let (mut entry_versions, mut first, mut behind, mut pace) = (Vec::new(), None, 0, Pace(1));
         loop {
             let begun = Instant::now();
-            let page = scripts::audit_pending(&self.store.0.admin, self.keys, behind, pace.0, self.mend).await?;
+            let page = scripts::audit_pending(&self.store.0.admin, self.keys, behind, pace.0, self.repair).await?;
             let drawn = *first.get_or_insert(page.drawn);
-            self.note(FindingKind::TwoPlaces, page.twice.len() as u64, &page.twice);
+            self.note(FindingKind::TwoContainers, page.twice.len() as u64, &page.twice);
             entry_versions
                 .extend(page.entry_versions.into_iter().filter(|entry_version| entry_version % parts == part));
             behind += page.looked_at;
@@ -144,21 +142,21 @@ impl<'a> Audit<'a> {
     }
 
     async fn put_back(&mut self, lost: &[(Vec<u8>, Option<u64>)]) -> Result<(), StoreError> {
-        if !self.mend {
+        if !self.repair {
             let named = |readable: bool| -> Vec<Vec<u8>> {
                 lost.iter()
                     .filter(|(_, entry_version)| entry_version.is_some() == readable)
                     .map(|(id, _)| id.clone())
                     .collect()
             };
-            let (limbo, damaged) = (named(true), named(false));
-            self.note(FindingKind::Limbo, limbo.len() as u64, &limbo);
+            let (orphaned, damaged) = (named(true), named(false));
+            self.note(FindingKind::Orphaned, orphaned.len() as u64, &orphaned);
             self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
             return Ok(());
         }
-        for lost in lost.chunks(SLICE_MAX) {
-            let (back, damaged) = scripts::audit_limbo(&self.store.0.admin, self.keys, lost).await?;
-            self.note(FindingKind::Limbo, back.len() as u64, &back);
+        for lost in lost.chunks(AUDIT_SLICE_MAX) {
+            let (back, damaged) = scripts::audit_orphaned(&self.store.0.admin, self.keys, lost).await?;
+            self.note(FindingKind::Orphaned, back.len() as u64, &back);
             self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
         }
         Ok(())
@@ -170,11 +168,11 @@ impl<'a> Audit<'a> {
         }
         let finding = self.found.entry(kind).or_insert_with(|| Finding { kind, count: 0, examples: Vec::new() });
         finding.count += count;
-        let room = FINDING_EXAMPLES_MAX.saturating_sub(finding.examples.len());
-        finding.examples.extend(ids.iter().filter_map(|id| JobId::from_wire(id)).take(room));
+        let left = FINDING_EXAMPLES_MAX.saturating_sub(finding.examples.len());
+        finding.examples.extend(ids.iter().filter_map(|id| JobId::from_wire(id)).take(left));
     }
 }
 
 async fn pause(begun: Instant) {
-    tokio::time::sleep(begun.elapsed().min(PAUSE_MAX)).await;
+    tokio::time::sleep(begun.elapsed().min(AUDIT_PAUSE_MAX)).await;
 }

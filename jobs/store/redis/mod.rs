@@ -10,6 +10,7 @@ mod keys;
 mod ledger;
 mod reply;
 mod scripts;
+mod tls;
 mod transitions;
 
 use std::collections::HashMap;
@@ -25,9 +26,7 @@ pub use self::keys::QUEUES;
 use self::keys::QueueKeys;
 use super::{BATCH_MAX, Hint, Store, StoreError, StoreFacts, StoreFuture};
 use crate::job::{JobId, QueueName};
-
-/// Silence on the wake-up subscription after which it is asked whether it still lives.
-const SUBSCRIPTION_PROBE_EVERY: Duration = Duration::from_secs(5);
+use crate::limits::redis::{CALL_TIMEOUT, CONNECT_TIMEOUT, SUBSCRIPTION_PING_EVERY};
 
 /// How a [`RedisStore`] treats its server.
 ///
@@ -51,7 +50,7 @@ pub struct RedisOptions {
 
 impl Default for RedisOptions {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(2), call_timeout: Duration::from_secs(5), allow_eviction: false }
+        Self { connect_timeout: CONNECT_TIMEOUT, call_timeout: CALL_TIMEOUT, allow_eviction: false }
     }
 }
 
@@ -86,16 +85,17 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// The store behind this URL, `redis://[user:password@]host[:port][/database]` or `redis+unix:///path`, after it was found to be there and fit
-    /// for jobs.
+    /// The store behind this URL, `redis://[user:password@]host[:port][/database]`, the same with `rediss://` for TLS, or `redis+unix:///path`, after
+    /// it was checked that the server is there and fit for jobs. TLS needs the feature `tls`; it trusts the system's root certificates, or those in the file
+    /// that the environment variable `SSL_CERT_FILE` names.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when nobody answers, [`StoreError::Refused`] when the URL cannot be read, the password is wrong, the server is
-    /// too old, a replica, or may evict keys.
+    /// [`StoreError::Unavailable`] when nobody answers, [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build
+    /// lacks, the password is wrong, the certificate is not trusted, or the server is too old, a replica, or may evict keys.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
         // By the admin's connection: that of the transitions is for whoever works the queues, and lives on their runtime.
-        store.look(&store.0.admin).await?;
+        store.check(&store.0.admin).await?;
         Ok(store)
     }
 
@@ -123,7 +123,7 @@ impl RedisStore {
         })))
     }
 
-    async fn look(&self, link: &Link) -> Result<StoreFacts, StoreError> {
+    async fn check(&self, link: &Link) -> Result<StoreFacts, StoreError> {
         scripts::probe(link).await?;
         facts::read(link, self.0.options.allow_eviction).await
     }
@@ -150,7 +150,7 @@ fn check_batch(operation: &'static str, items: usize) -> Result<(), StoreError> 
 
 impl Store for RedisStore {
     fn probe(&self) -> StoreFuture<'_, StoreFacts> {
-        Box::pin(self.look(&self.0.transitions))
+        Box::pin(self.check(&self.0.transitions))
     }
 
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
@@ -164,7 +164,7 @@ impl Store for RedisStore {
             let limit = self.0.options.call_timeout;
             let hints = stream::unfold((sink, messages), move |(mut sink, mut messages)| async move {
                 loop {
-                    match timeout(SUBSCRIPTION_PROBE_EVERY, messages.next()).await {
+                    match timeout(SUBSCRIPTION_PING_EVERY, messages.next()).await {
                         Ok(Some(message)) => return Some((message, (sink, messages))),
                         Ok(None) => return None,
                         // A connection the other side has forgotten is silent for ever: ask.
@@ -175,23 +175,36 @@ impl Store for RedisStore {
                     }
                 }
             });
-            let hints = hints.filter_map(move |message| {
-                let hint = queue_of.get(message.get_channel_name()).and_then(|q| hint(q, message.get_payload_bytes()));
-                async move { hint }
+            let hints = hints.flat_map(move |message| {
+                let queue = queue_of.get(message.get_channel_name());
+                stream::iter(queue.map(|queue| hints_of(queue, message.get_payload_bytes())).unwrap_or_default())
             });
             Ok(hints.boxed())
         })
     }
 }
 
-/// What a message on a queue's channel says; nothing for words of a newer version.
-fn hint(queue: &QueueName, message: &[u8]) -> Option<Hint> {
+/// The hints of a message on a queue's channel; none for a message of a newer version.
+fn hints_of(queue: &QueueName, message: &[u8]) -> Vec<Hint> {
     match message {
-        b"pending" => Some(Hint::Pending(queue.clone())),
-        b"delayed" => Some(Hint::Due(queue.clone())),
-        _ => {
-            let id = JobId::from_wire(message.strip_prefix(b"cancel:")?)?;
-            Some(Hint::Cancel(queue.clone(), id))
-        }
+        b"pending" => vec![Hint::Pending(queue.clone())],
+        b"delayed" => vec![Hint::Due(queue.clone())],
+        _ => match (message.strip_prefix(b"cancel:"), message.strip_prefix(b"ended:")) {
+            (Some(id), _) => JobId::from_wire(id).map(|id| Hint::Cancel(queue.clone(), id)).into_iter().collect(),
+            (None, Some(list)) => ended(queue, list),
+            (None, None) => Vec::new(),
+        },
     }
+}
+
+/// The jobs in a list of state(1) length(1) id (`lua/lib/replay.lua`). Reading stops at what does not fit.
+fn ended(queue: &QueueName, mut list: &[u8]) -> Vec<Hint> {
+    let mut hints = Vec::new();
+    while let Some((&[state, length], rest)) = list.split_first_chunk() {
+        let Some((id, rest)) = rest.split_at_checked(usize::from(length)) else { break };
+        list = rest;
+        let ended = |id| Hint::Ended { queue: queue.clone(), id, state: reply::state_of(state) };
+        hints.extend(JobId::from_wire(id).map(ended));
+    }
+    hints
 }

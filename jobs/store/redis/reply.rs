@@ -190,7 +190,7 @@ pub(super) fn attempt_of(attempt: u32, value: &[u8]) -> StoredAttempt {
         },
         (Some(b'G'), _) => unreadable("the job's record in the store was damaged; it was set aside".into()),
         (Some(_), rest) => match crate::codec::decode_attempt(rest) {
-            Ok(log) => Ok(AttemptRecord::Told(log)),
+            Ok(log) => Ok(AttemptRecord::Reported(log)),
             Err(error) => unreadable(error.to_string()),
         },
         (None, _) => unreadable("it is shorter than any attempt".into()),

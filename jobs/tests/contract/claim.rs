@@ -32,7 +32,7 @@ pub(crate) async fn a_claim_that_finds_nothing_tells_when_the_next_delayed_job_i
     assert_eq!((seen().await, seen().await), (None, None));
     assert!(seen().await.is_some(), "the last was taken");
     worker.enqueue(&[id("held")]).await;
-    worker.store.pause(&worker.queue, true).await.unwrap();
+    worker.store.pause(&worker.queue).await.unwrap();
     assert_eq!(seen().await, None, "paused");
 }
 
@@ -110,8 +110,8 @@ pub(crate) async fn a_claim_takes_no_more_than_its_bytes_but_one_job_whatever_it
 
 pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &dyn World, worker: Worker) {
     let running = worker.run(&id("running")).await;
-    assert!(!worker.store.pause(&worker.queue, true).await.unwrap());
-    assert!(worker.store.pause(&worker.queue, true).await.unwrap(), "it was paused before");
+    assert!(!worker.store.pause(&worker.queue).await.unwrap());
+    assert!(worker.store.pause(&worker.queue).await.unwrap(), "it was paused before");
     assert!(worker.stats().await.paused);
 
     worker.enqueue(&[id("waiting")]).await;
@@ -127,8 +127,8 @@ pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &d
     assert!(claims.paused && claims.jobs.is_empty());
     assert_eq!(worker.listed(JobState::Pending).await, [id("running"), id("waiting")]);
 
-    assert!(worker.store.pause(&worker.queue, false).await.unwrap());
-    assert!(!worker.store.pause(&worker.queue, false).await.unwrap());
+    assert!(worker.store.resume(&worker.queue).await.unwrap());
+    assert!(!worker.store.resume(&worker.queue).await.unwrap());
     assert_eq!(worker.claim(9).await.len(), 2);
 }
 

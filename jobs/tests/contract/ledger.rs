@@ -13,7 +13,7 @@ fn event(worker: &Worker, n: u64) -> SupervisionEvent {
         1 => EventKind::QueueRepaired {
             queue: worker.queue.clone(),
             findings: vec![Finding {
-                kind: FindingKind::Limbo,
+                kind: FindingKind::Orphaned,
                 count: n,
                 examples: vec![id("a"), id(&format!("b-{n}"))],
             }],

@@ -11,6 +11,7 @@ pub(crate) mod hints;
 pub(crate) mod history;
 pub(crate) mod leases;
 pub(crate) mod ledger;
+pub(crate) mod outcome;
 pub(crate) mod race;
 pub(crate) mod reclaim;
 pub(crate) mod reconcile;
@@ -65,11 +66,7 @@ where
     let audit = admin.audit().await;
     assert!(audit.adds_up(), "the queue does not add up: {audit:?}");
     let before = admin.snapshot().await;
-    assert_eq!(
-        admin.store.inspect(&admin.queue, true).await.unwrap(),
-        [],
-        "only a foreign hand leaves anything to find"
-    );
+    assert_eq!(admin.store.repair(&admin.queue).await.unwrap(), [], "only edits by hand leave anything to find");
     assert_eq!(admin.snapshot().await, before, "and what is sound is left as it is");
 }
 
@@ -177,6 +174,11 @@ macro_rules! for_each_guarantee {
             hints: whoever_found_nothing_is_told_when_there_is_something,
                 a_job_that_becomes_the_earliest_is_told,
                 a_wish_to_cancel_is_told_to_those_who_listen_to_that_queue;
+            outcome: a_waiter_gets_a_hint_of_every_end_with_the_state_it_led_to,
+                no_hint_of_an_end_is_sent_while_nobody_waits,
+                a_wait_is_over_when_its_time_is_up,
+                a_job_that_ended_or_is_not_kept_is_not_waited_for,
+                a_completed_job_shows_what_its_handler_returned;
             race: a_job_is_created_once_whoever_sends_it,
                 a_job_is_granted_once_whoever_claims,
                 a_lease_is_taken_back_once_and_a_due_job_promoted_once,

@@ -46,7 +46,7 @@ pub(crate) async fn every_verdict_leads_where_it_says_and_charges_what_it_says(_
         assert_eq!(view.history.len(), 1, "{verdict:?}");
         assert_eq!(view.history[0].attempt, 1);
         assert!((before..=after).contains(&view.history[0].settled_ms));
-        assert!(matches!(view.history[0].record, Ok(AttemptRecord::Told(_))), "{verdict:?}");
+        assert!(matches!(view.history[0].record, Ok(AttemptRecord::Reported(_))), "{verdict:?}");
 
         let is = |wanted| u64::from(state == wanted);
         let expected = QueueStats {
@@ -95,7 +95,7 @@ pub(crate) async fn what_a_worker_told_is_kept_as_it_was(_: &dyn World, worker: 
     let view = worker.view(&id("a")).await;
     let told: Vec<_> = view.history.iter().map(|stored| stored.record.clone()).collect();
     let expected = [log(worker.instance, Some("it failed")), log(worker.instance, None)];
-    assert_eq!(told, expected.map(|log| Ok(AttemptRecord::Told(log))));
+    assert_eq!(told, expected.map(|log| Ok(AttemptRecord::Reported(log))));
     assert_eq!(view.last_error().unwrap().message, "it failed");
     assert_eq!(view.counters.failures, 1, "a completion takes nothing back");
 }

@@ -67,7 +67,7 @@ pub(crate) fn log(instance: InstanceId, failed: Option<&str>) -> AttemptLog {
         executor: ExecutorId { slot: 3, generation: 1 },
         started_ms: 1_000,
         ran_ms: 7,
-        ended: failed.map_or(Ended::Completed, failure),
+        ended: failed.map_or(Ended::Completed { output: None }, failure),
         lines: Vec::new(),
         lines_dropped: 0,
         progress: None,
