@@ -51,13 +51,9 @@ async fn work(job: Work, _: Context) -> Result<(), Failure> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn role_of_a_worker_process() {
     let Ok(url) = std::env::var("RETRACED_TEST_WORKER_OF") else { return };
-    let rule = RetentionRule { age_max: Duration::from_secs(86_400), count_max: 10_000 };
+    let rule = RetentionRule::new(Duration::from_secs(86_400), 10_000);
     // Dead letters stay: the test counts them.
-    let retention = Retention {
-        completed: Some(rule),
-        dead: RetentionRule { count_max: u64::MAX, ..rule },
-        ..Retention::default()
-    };
+    let retention = Retention::default().completed(rule).dead(RetentionRule::new(rule.age_max, u64::MAX));
     let _runtime = Runtime::builder()
         .store(RedisStore::connect(&url).await.unwrap())
         .queue(Queue::new("many").unwrap().concurrency(20).retention(retention))
@@ -125,12 +121,12 @@ impl World {
 
     /// Buries everything that is pending.
     async fn bury_all(&mut self) {
-        let log = AttemptLog {
-            instance: InstanceId::from(Uuid::new_v4()),
-            executor: ExecutorId { slot: 0, generation: 0 },
-            started_ms: 1,
-            ran_ms: 1,
-            ended: Ended::Failed {
+        let log = AttemptLog::new(
+            InstanceId::from(Uuid::new_v4()),
+            ExecutorId::new(0, 0),
+            1,
+            1,
+            Ended::Failed {
                 code: Code::NetworkError,
                 message: "connection refused by 10.0.0.7:25 after three tries".into(),
                 chain: vec!["connection refused".into()],
@@ -138,10 +134,7 @@ impl World {
                 backtrace: None,
                 decision: None,
             },
-            lines: Vec::new(),
-            lines_dropped: 0,
-            progress: None,
-        };
+        );
         let record = encode_attempt(&log);
         let mut settlements = Vec::new();
         loop {

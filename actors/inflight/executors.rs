@@ -180,7 +180,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::inflight) fn executor(slot: u32) -> ExecutorId {
-        ExecutorId { slot, generation: 0 }
+        ExecutorId::new(slot, 0)
     }
 
     #[test]

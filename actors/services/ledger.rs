@@ -97,21 +97,19 @@ fn row(runtime: &RuntimeContext) -> WorkerRow {
     let running: usize = runtime.queues.iter().map(|queue| queue.inflight.busy()).sum();
     let handlers = || runtime.queues.iter().map(|queue| queue.runner.handlers());
     let kinds: BTreeSet<&str> = handlers().flat_map(Handlers::kinds).collect();
-    WorkerRow {
-        instance: runtime.instance,
-        host: runtime.options.host.clone(),
-        pid: std::process::id(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        build: runtime.options.build.clone(),
-        queues: runtime.queues.iter().map(|queue| queue.name.clone()).collect(),
-        kinds: kinds.iter().filter_map(|kind| Kind::new(*kind).ok()).take(WORKER_ROW_KINDS_MAX).collect(),
-        kinds_total: u32::try_from(kinds.len()).unwrap_or(u32::MAX),
-        every_kind: handlers().any(Handlers::has_any),
-        started_ms: runtime.started_ms,
-        seen_ms: runtime.clock.now_ms(),
-        concurrency: u32::try_from(concurrency).unwrap_or(u32::MAX),
-        running: u32::try_from(running).unwrap_or(u32::MAX),
-    }
+    let mut row = WorkerRow::new(runtime.instance, runtime.started_ms);
+    row.host = runtime.options.host.clone();
+    row.pid = std::process::id();
+    row.version = env!("CARGO_PKG_VERSION").into();
+    row.build = runtime.options.build.clone();
+    row.queues = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
+    row.kinds = kinds.iter().filter_map(|kind| Kind::new(*kind).ok()).take(WORKER_ROW_KINDS_MAX).collect();
+    row.kinds_total = u32::try_from(kinds.len()).unwrap_or(u32::MAX);
+    row.every_kind = handlers().any(Handlers::has_any);
+    row.seen_ms = runtime.clock.now_ms();
+    row.concurrency = u32::try_from(concurrency).unwrap_or(u32::MAX);
+    row.running = u32::try_from(running).unwrap_or(u32::MAX);
+    row
 }
 
 /// Events on their way to the store. Unless they are stored they return to the buffer, also if the ledger ends meanwhile.

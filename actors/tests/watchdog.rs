@@ -22,7 +22,7 @@ fn repairs(world: &World) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_does_not_add_up_is_told_of_and_mended() {
     let world = World::start().await;
-    let found = Finding { kind: FindingKind::Orphaned, count: 3, examples: Vec::new() };
+    let found = Finding::new(FindingKind::Orphaned, 3, Vec::new());
     world.store.damage(found.clone());
     world.until("a repair", || repairs(&world) == 1).await;
     let told = |kind: &EventKind| {
@@ -55,8 +55,8 @@ async fn a_count_that_is_wrong_once_is_not_told() {
 #[tokio::test(start_paused = true)]
 async fn what_one_round_of_trims_leaves_the_next_takes_at_once() {
     let kept = 10;
-    let rule = RetentionRule { age_max: Duration::from_secs(3600), count_max: kept };
-    let retention = Retention { completed: Some(rule), ..Retention::default() };
+    let rule = RetentionRule::new(Duration::from_secs(3600), kept);
+    let retention = Retention::default().completed(rule);
     let world = World::build().concurrency(50).queue(|queue| queue.retention = retention).start().await;
     let jobs = 2 * RECLAIM_BATCH_MAX * BATCHES_PER_ROUND_MAX + BATCH_MAX;
     let sealed: Vec<_> = (0..jobs).map(|_| seal_job(&Work::succeed(), &JobOptions::default()).unwrap()).collect();

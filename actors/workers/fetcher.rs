@@ -101,7 +101,7 @@ async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenCla
     match reply {
         Some(Ok(claims)) => {
             runtime.clock.observe(claims.now_ms);
-            if let Some(Quiet { next_due }) = claims.quiet {
+            if let Some(Quiet { next_due, .. }) = claims.quiet {
                 runtime.saw_next_due(queue, sent, next_due);
             }
             if let Some(observer) = runtime.observer() {

@@ -103,7 +103,7 @@ impl Actor for Pool {
 impl PoolState {
     fn start(&mut self, myself: &ActorRef<PoolMessage>, slot: u32) {
         let Some(next) = self.generations.get_mut(slot as usize) else { return };
-        let id = ExecutorId { slot, generation: *next };
+        let id = ExecutorId::new(slot, *next);
         *next += 1;
         self.queue.executor_starts(id);
         let (runtime, queue, epoch) = (self.runtime.clone(), self.queue.clone(), self.epoch);

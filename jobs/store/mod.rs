@@ -133,9 +133,9 @@ pub trait Store: Transitions + Leases + Admin + Ledger {
 ///
 /// // A claim that finds nothing reports when the next job is due.
 /// let Claims { quiet, .. } = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
-/// let Quiet { next_due } = quiet.unwrap();
+/// let Quiet { next_due, .. } = quiet.unwrap();
 /// assert!(next_due.unwrap() <= Duration::from_secs(60));
-/// let Promoted { moved, next_due } = store.promote(replay_slot.next_call(), &queue, 100).await.unwrap();
+/// let Promoted { moved, next_due, .. } = store.promote(replay_slot.next_call(), &queue, 100).await.unwrap();
 /// assert_eq!(moved, 0);
 /// assert!(next_due.unwrap() <= Duration::from_secs(60));
 /// # });
@@ -249,7 +249,7 @@ pub trait Leases: Send + Sync + 'static {
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// # let job = NewJob { id: JobId::parse("welcome-43").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
-/// let JobPage { jobs, next } = store.jobs(&queue, JobState::Pending, None, 1).await.unwrap();
+/// let JobPage { jobs, next, .. } = store.jobs(&queue, JobState::Pending, None, 1).await.unwrap();
 /// assert_eq!(jobs[0].id.to_string(), "welcome-42");
 /// let next: Cursor = next.unwrap();
 /// let rest = store.jobs(&queue, JobState::Pending, Some(next), 1).await.unwrap();
@@ -381,9 +381,9 @@ pub trait Admin: Send + Sync + 'static {
 ///
 /// let store = MemoryStore::new();
 /// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
-/// let event = |path: &str, kind| SupervisionEvent { at_ms: 0, instance, path: path.into(), generation: 0, kind };
+/// let event = |path: &str, kind| SupervisionEvent::new(0, instance, path, 0, kind);
 /// store.record(&[event("email", EventKind::Started), event("email", EventKind::Stopped)]).await.unwrap();
-/// let LedgerPage { events, next } = store.events(None, 1).await.unwrap();
+/// let LedgerPage { events, next, .. } = store.events(None, 1).await.unwrap();
 /// assert_eq!(events[0].kind, EventKind::Stopped, "the latest first");
 /// assert!(next.is_some());
 ///

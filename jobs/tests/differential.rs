@@ -24,8 +24,8 @@ use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, Queu
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    CallId, ClaimRequest, Claims, Enqueued, Moved, Promoted, QueueStats, Quiet, Reclaim, Reclaimed, Reconciled,
-    Renewal, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
+    CallId, ClaimRequest, Claims, Enqueued, Moved, QueueStats, Reclaim, Reclaimed, Reconciled, Renewal, Retention,
+    RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
 };
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, JobView};
 use support::redis_server::RedisServer;
@@ -306,7 +306,7 @@ enum Reply {
     Claims(Claims),
     Settled(Vec<Settled>),
     Turned(Vec<Settled>, Claims),
-    Promoted(Promoted),
+    Promoted(usize, Option<Duration>),
     Reclaimed(Reclaimed),
     Reconciled(Reconciled),
     Moved(Vec<Moved>),
@@ -324,10 +324,11 @@ fn span(left: Option<Duration>) -> Option<Duration> {
 }
 
 async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> Reply {
-    let timeless = |claims: Claims| {
-        let jobs = claims.jobs.into_iter().map(|job| retraced_jobs::store::ClaimedJob { enqueued_ms: 0, ..job });
-        let quiet = claims.quiet.map(|quiet| Quiet { next_due: span(quiet.next_due) });
-        Claims { now_ms: 0, expires_ms: 0, jobs: jobs.collect(), quiet, ..claims }
+    let timeless = |mut claims: Claims| {
+        claims.jobs.iter_mut().for_each(|job| job.enqueued_ms = 0);
+        claims.quiet.iter_mut().for_each(|quiet| quiet.next_due = span(quiet.next_due));
+        (claims.now_ms, claims.expires_ms) = (0, 0);
+        claims
     };
     let reply: Result<Reply, StoreError> = match call {
         Call::Enqueue(jobs) => store.enqueue(id, queue, jobs).await.map(Reply::Enqueued),
@@ -340,13 +341,11 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
         Call::Promote(limit) => store
             .promote(id, queue, *limit)
             .await
-            .map(|promoted| Reply::Promoted(Promoted { next_due: span(promoted.next_due), ..promoted })),
-        Call::Reclaim(request) => store.reclaim(id, queue, request).await.map(|reclaimed| {
-            Reply::Reclaimed(Reclaimed {
-                next_expiry: span(reclaimed.next_expiry),
-                grace: span(reclaimed.grace),
-                ..reclaimed
-            })
+            .map(|promoted| Reply::Promoted(promoted.moved, span(promoted.next_due))),
+        Call::Reclaim(request) => store.reclaim(id, queue, request).await.map(|mut reclaimed| {
+            reclaimed.next_expiry = span(reclaimed.next_expiry);
+            reclaimed.grace = span(reclaimed.grace);
+            Reply::Reclaimed(reclaimed)
         }),
         Call::Reconcile(owner, lost) => store.reconcile(id, queue, *owner, lost, None).await.map(Reply::Reconciled),
         Call::Redrive(jobs) => store.redrive(id, queue, jobs).await.map(Reply::Moved),
@@ -375,7 +374,9 @@ struct Seen {
 async fn look(store: &dyn Store, queue: &QueueName) -> Seen {
     let now_ms = now(store, queue).await;
     let come = |at_ms: u64| if at_ms <= now_ms { 0 } else { u64::MAX };
-    let stats = store.stats(queue).await.unwrap();
+    let mut stats = store.stats(queue).await.unwrap();
+    stats.oldest_pending_ms = stats.oldest_pending_ms.map(|_| 0);
+    stats.delayed_overdue_ms = stats.delayed_overdue_ms.map(i64::signum);
     let audit = store.audit(queue).await.unwrap();
     let mut listed = Vec::new();
     let mut jobs = Vec::new();
@@ -419,16 +420,7 @@ async fn look(store: &dyn Store, queue: &QueueName) -> Seen {
             }
         }
     }
-    Seen {
-        stats: QueueStats {
-            oldest_pending_ms: stats.oldest_pending_ms.map(|_| 0),
-            delayed_overdue_ms: stats.delayed_overdue_ms.map(i64::signum),
-            ..stats
-        },
-        orphaned: (audit.difference(), audit.grant_difference),
-        listed,
-        jobs,
-    }
+    Seen { stats, orphaned: (audit.difference(), audit.grant_difference), listed, jobs }
 }
 
 async fn now(store: &dyn Store, queue: &QueueName) -> u64 {
@@ -648,9 +640,9 @@ impl<'a> Pair<'a> {
             Step::Cancel(aims) => Call::Cancel(self.targets(aims)),
             Step::Discard(aims) => Call::Discard(self.targets(aims)),
             Step::Trim { kept, aged, completed, limit } => {
-                let rule = RetentionRule { age_max: if *aged { Duration::ZERO } else { LONG }, count_max: *kept };
-                let kept =
-                    Retention { completed: completed.then_some(rule), dead: rule, poisoned: rule, cancelled: rule };
+                let rule = RetentionRule::new(if *aged { Duration::ZERO } else { LONG }, *kept);
+                let kept = Retention::default().dead(rule).poisoned(rule).cancelled(rule);
+                let kept = if *completed { kept.completed(rule) } else { kept.without_completed() };
                 Call::Trim(TrimPolicy { retention: kept, limit: *limit })
             }
             Step::Renew { .. }
@@ -710,16 +702,7 @@ impl<'a> Pair<'a> {
                 decision: None,
             },
         };
-        encode_attempt(&AttemptLog {
-            instance: self.workers[worker],
-            executor: ExecutorId { slot: 0, generation: 0 },
-            started_ms: 1,
-            ran_ms: 2,
-            ended,
-            lines: Vec::new(),
-            lines_dropped: 0,
-            progress: None,
-        })
+        encode_attempt(&AttemptLog::new(self.workers[worker], ExecutorId::new(0, 0), 1, 2, ended))
     }
 }
 

@@ -36,15 +36,10 @@ async fn attempt(what: &'static str) -> AttemptOutcome {
     let kind = Kind::new("work").unwrap();
     let payload = vec![0xc0].into();
     let envelope = Envelope { kind, payload, retry: RetryOverrides::default(), timeout_ms: None };
-    let job = ClaimedJob {
-        id: JobId::parse("j").unwrap(),
-        token: Token { attempt: 1, nonce: [1; 8] },
-        counters: Counters { attempts: 1, ..Counters::default() },
-        enqueued_ms: 0,
-        envelope: codec::seal(&envelope).unwrap(),
-    };
+    let (token, counters) = (Token { attempt: 1, nonce: [1; 8] }, Counters { attempts: 1, ..Counters::default() });
+    let job = ClaimedJob::new(JobId::parse("j").unwrap(), token, counters, 0, codec::seal(&envelope).unwrap());
     let lease = Arc::new(LeaseWatch::new(tokio::time::Instant::now() + Duration::from_secs(30)));
-    let executor = ExecutorId { slot: 0, generation: 0 };
+    let executor = ExecutorId::new(0, 0);
     runner.attempt(AttemptInput { job, executor, started_ms: 0, lease, jitter: 0 }).await
 }
 

@@ -111,8 +111,9 @@ fn ids(claims: &Claims) -> Vec<String> {
 }
 
 fn keep_nothing() -> TrimPolicy {
-    let none = RetentionRule { age_max: Duration::ZERO, count_max: 0 };
-    TrimPolicy { retention: Retention { completed: None, dead: none, poisoned: none, cancelled: none }, limit: 10 }
+    let none = RetentionRule::new(Duration::ZERO, 0);
+    let retention = Retention::default().without_completed().dead(none).poisoned(none).cancelled(none);
+    TrimPolicy { retention, limit: 10 }
 }
 
 /// Goal: a reply that was lost costs one more round trip and nothing else. Method: every mutating verb is sent twice under the same call id, from a
@@ -576,7 +577,7 @@ async fn a_server_that_may_evict_jobs_is_refused_unless_that_is_allowed() {
     let refused = RedisStore::connect(&server.url()).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
     assert!(refused.to_string().contains("allkeys-lru") && refused.to_string().contains("noeviction"), "{refused}");
-    let options = RedisOptions { allow_eviction: true, ..RedisOptions::default() };
+    let options = RedisOptions::default().allow_eviction();
     let facts = RedisStore::open(&server.url(), options).unwrap().probe().await.unwrap();
     assert!(facts.warnings.iter().any(|warning| warning.contains("allkeys-lru")), "{facts:?}");
 }
@@ -633,7 +634,7 @@ async fn nobody_listening_is_told_soon_and_without_giving_up() {
 #[tokio::test]
 async fn a_frozen_server_costs_a_timeout_and_no_job() {
     let server = RedisServer::start();
-    let options = RedisOptions { call_timeout: Duration::from_millis(200), ..RedisOptions::default() };
+    let options = RedisOptions::default().call_timeout(Duration::from_millis(200));
     let store = RedisStore::open(&server.url(), options).unwrap();
     let (queue, job) = (QueueName::new("q").unwrap(), [new("a", RunAt::Now)]);
     let mut replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;

@@ -25,6 +25,7 @@ pub fn kept_after(n: u32) -> Option<u32> {
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct ExecutorId {
     /// Its place in the pool, from 0: the 3 in `email/executor-3`.
     #[serde(rename = "x")]
@@ -34,10 +35,19 @@ pub struct ExecutorId {
     pub generation: u32,
 }
 
+impl ExecutorId {
+    /// The executor of this slot, restarted this often.
+    #[must_use]
+    pub const fn new(slot: u32, generation: u32) -> Self {
+        Self { slot, generation }
+    }
+}
+
 /// A line a handler wrote to its attempt's log.
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct LogLine {
     /// Milliseconds since the attempt started.
     #[serde(rename = "t")]
@@ -47,10 +57,19 @@ pub struct LogLine {
     pub text: String,
 }
 
+impl LogLine {
+    /// A line written this long after the attempt started.
+    #[must_use]
+    pub fn new(after_ms: u64, text: impl Into<String>) -> Self {
+        Self { after_ms, text: text.into() }
+    }
+}
+
 /// How far a handler said it had come.
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct Progress {
     /// 0 to 100.
     #[serde(rename = "p")]
@@ -60,26 +79,30 @@ pub struct Progress {
     pub note: String,
 }
 
+impl Progress {
+    /// So many percent done, and a note about it.
+    #[must_use]
+    pub fn new(percent: u8, note: impl Into<String>) -> Self {
+        Self { percent, note: note.into() }
+    }
+}
+
 /// How an attempt ended that was charged a failure, or that completed.
 ///
 /// ```
 /// use retraced_jobs::codec;
 /// use retraced_jobs::job::InstanceId;
 /// use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, LogLine, Progress, Released};
-/// let log = AttemptLog {
-///     instance: InstanceId::from(uuid::Uuid::from_u128(1)),
-///     executor: ExecutorId { slot: 3, generation: 0 },
-///     started_ms: 1_750_000_000_000,
-///     ran_ms: 120,
-///     ended: Ended::Released { reason: Released::Snoozed, delay_ms: 5_000 },
-///     lines: vec![LogLine { after_ms: 7, text: "the other side is not ready".into() }],
-///     lines_dropped: 0,
-///     progress: Some(Progress { percent: 10, note: "asked".into() }),
-/// };
+/// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+/// let ended = Ended::Released { reason: Released::Snoozed, delay_ms: 5_000 };
+/// let mut log = AttemptLog::new(instance, ExecutorId::new(3, 0), 1_750_000_000_000, 120, ended);
+/// log.lines.push(LogLine::new(7, "the other side is not ready"));
+/// log.progress = Some(Progress::new(10, "asked"));
 /// let bytes = codec::encode_attempt(&log);
 /// assert_eq!(codec::decode_attempt(&bytes), Ok(log));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct AttemptLog {
     /// The worker process.
     #[serde(rename = "i")]
@@ -107,6 +130,14 @@ pub struct AttemptLog {
     pub progress: Option<Progress>,
 }
 
+impl AttemptLog {
+    /// The log of an attempt without lines or progress.
+    #[must_use]
+    pub fn new(instance: InstanceId, executor: ExecutorId, started_ms: u64, ran_ms: u64, ended: Ended) -> Self {
+        Self { instance, executor, started_ms, ran_ms, ended, lines: Vec::new(), lines_dropped: 0, progress: None }
+    }
+}
+
 fn is_zero(n: &u32) -> bool {
     *n == 0
 }
@@ -115,6 +146,7 @@ fn is_zero(n: &u32) -> bool {
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum Ended {
     /// The handler returned `Ok`.
     #[serde(rename = "ok")]
@@ -163,6 +195,7 @@ pub enum Ended {
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Released {
     /// A shutdown, or the restart of what ran it.
     Interrupted,
@@ -181,15 +214,16 @@ pub enum Released {
 /// use retraced_jobs::trace::{AttemptRecord, LastError, StoredAttempt, UnreadableAttempt};
 /// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
 /// let crashed = AttemptRecord::Crashed { instance, lease_expired_ms: 1_750_000_030_000 };
-/// let attempt = StoredAttempt { attempt: 1, settled_ms: 1_750_000_030_500, record: Ok(crashed) };
+/// let attempt = StoredAttempt::new(1, 1_750_000_030_500, Ok(crashed));
 /// let LastError { code, message, .. } = attempt.error().unwrap();
 /// assert_eq!((code.as_str(), message.as_str()), ("LEASE_LOST", "worker 00000001 stopped renewing its lease"));
 ///
-/// let record = Err(UnreadableAttempt { reason: "a newer version wrote it".into() });
-/// let attempt = StoredAttempt { attempt: 2, settled_ms: 1_750_000_060_000, record };
+/// let record = Err(UnreadableAttempt::new("a newer version wrote it"));
+/// let attempt = StoredAttempt::new(2, 1_750_000_060_000, record);
 /// assert_eq!(attempt.error().unwrap().message, "a newer version wrote it");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredAttempt {
     /// Which grant of the job, from 1.
     pub attempt: u32,
@@ -197,6 +231,14 @@ pub struct StoredAttempt {
     pub settled_ms: u64,
     /// What was recorded.
     pub record: Result<AttemptRecord, UnreadableAttempt>,
+}
+
+impl StoredAttempt {
+    /// An entry of a history, for those who write a store.
+    #[must_use]
+    pub fn new(attempt: u32, settled_ms: u64, record: Result<AttemptRecord, UnreadableAttempt>) -> Self {
+        Self { attempt, settled_ms, record }
+    }
 }
 
 impl StoredAttempt {
@@ -221,6 +263,7 @@ impl StoredAttempt {
 ///
 /// Used in the example of [`StoredAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AttemptRecord {
     /// The worker reported how it ended.
     Reported(AttemptLog),
@@ -253,9 +296,18 @@ pub enum AttemptRecord {
 ///
 /// Used in the example of [`StoredAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnreadableAttempt {
     /// What is wrong with it.
     pub reason: String,
+}
+
+impl UnreadableAttempt {
+    /// An entry that cannot be read, and why.
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into() }
+    }
 }
 
 #[cfg(test)]

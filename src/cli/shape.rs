@@ -253,6 +253,7 @@ impl AttemptShape {
             Ok(AttemptRecord::Unclaimed { instance }) => {
                 return Self { outcome: "unclaimed", worker: Some(instance.to_string()), ..base };
             }
+            Ok(_) => return Self { outcome: "unknown", ..base },
             Err(unreadable) => {
                 return Self { outcome: "unreadable", message: Some(unreadable.reason.clone()), ..base };
             }
@@ -266,7 +267,7 @@ impl AttemptShape {
             progress: log
                 .progress
                 .as_ref()
-                .map(|Progress { percent, note }| ProgressShape { percent: *percent, note: note.clone() }),
+                .map(|Progress { percent, note, .. }| ProgressShape { percent: *percent, note: note.clone() }),
             log: log.lines.iter().map(|l| LogShape { after_ms: l.after_ms, text: l.text.clone() }).collect(),
             log_dropped: Some(log.lines_dropped).filter(|dropped| *dropped > 0),
             ..base
@@ -286,6 +287,7 @@ impl AttemptShape {
                 decision: decision.map(|decision| *decision),
                 ..base
             },
+            _ => Self { outcome: "unknown", ..base },
         }
     }
 }
@@ -325,6 +327,7 @@ impl ActedShape {
             Moved::Asked => ("asked", Some(JobState::Processing), Some(JobState::Processing)),
             Moved::Refused { state } => ("refused", Some(state), Some(state)),
             Moved::NotFound => ("not_found", None, None),
+            _ => ("unknown", None, None),
         };
         Self { id: id.clone(), queue: queue.clone(), result, from, state }
     }

@@ -36,8 +36,8 @@ pub(crate) fn sized<T>(quick: T, full: T) -> T {
 
 /// Everything that ended is kept, so that every job can be asked about.
 pub(crate) fn keep_all() -> Retention {
-    let rule = RetentionRule { age_max: secs(24 * 3600), count_max: 10_000_000 };
-    Retention { completed: Some(rule), dead: rule, poisoned: rule, cancelled: rule }
+    let rule = RetentionRule::new(secs(24 * 3600), 10_000_000);
+    Retention::default().completed(rule).dead(rule).poisoned(rule).cancelled(rule)
 }
 
 pub(crate) struct Stage {

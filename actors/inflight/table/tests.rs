@@ -67,13 +67,8 @@ fn settlement(job: &ClaimedJob, verdict: Verdict) -> Settlement {
 
 fn job(id: &str, counters: Counters) -> ClaimedJob {
     let nonce: Nonce = *b"12345678";
-    ClaimedJob {
-        id: JobId::parse(id).unwrap(),
-        token: Token { attempt: counters.attempts, nonce },
-        counters,
-        enqueued_ms: 0,
-        envelope: Bytes::from_static(b"sealed"),
-    }
+    let token = Token { attempt: counters.attempts, nonce };
+    ClaimedJob::new(JobId::parse(id).unwrap(), token, counters, 0, Bytes::from_static(b"sealed"))
 }
 
 fn fresh(id: &str) -> ClaimedJob {

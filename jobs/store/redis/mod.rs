@@ -33,10 +33,11 @@ use crate::limits::redis::{CALL_TIMEOUT, CONNECT_TIMEOUT, SUBSCRIPTION_PING_EVER
 /// ```
 /// use retraced_jobs::store::redis::{RedisOptions, RedisStore};
 /// use std::time::Duration;
-/// let patient = RedisOptions { call_timeout: Duration::from_secs(20), ..RedisOptions::default() };
+/// let patient = RedisOptions::default().call_timeout(Duration::from_secs(20));
 /// assert!(RedisStore::open("redis://127.0.0.1:6379", patient).is_ok(), "connects when it is first used");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RedisOptions {
     /// Longest wait for a connection, the handshake included. Default 2 s. After it a call is [`StoreError::Unavailable`].
     pub connect_timeout: Duration,
@@ -46,6 +47,26 @@ pub struct RedisOptions {
     /// Work with a server that may evict keys when its memory is full. Default `false`: such a server is refused, because it drops jobs without a
     /// word.
     pub allow_eviction: bool,
+}
+
+impl RedisOptions {
+    /// Waits this long for a connection.
+    #[must_use]
+    pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
+        Self { connect_timeout, ..self }
+    }
+
+    /// Waits this long for a reply.
+    #[must_use]
+    pub fn call_timeout(self, call_timeout: Duration) -> Self {
+        Self { call_timeout, ..self }
+    }
+
+    /// Accepts a server that may evict keys, and with them jobs.
+    #[must_use]
+    pub fn allow_eviction(self) -> Self {
+        Self { allow_eviction: true, ..self }
+    }
 }
 
 impl Default for RedisOptions {

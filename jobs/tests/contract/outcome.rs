@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use retraced_jobs::codec::{encode_attempt, from_payload, to_output};
 use retraced_jobs::job::{JobId, JobState, RunAt};
 use retraced_jobs::store::{ClaimedJob, Hint, Settlement, Verdict};
-use retraced_jobs::trace::{AttemptLog, Ended};
+use retraced_jobs::trace::Ended;
 
 use super::{LONG, PATIENCE, SHORT, Worker, World, id, log};
 
@@ -147,7 +147,8 @@ pub(crate) async fn a_job_that_ended_or_is_not_kept_is_not_waited_for(_: &dyn Wo
 
 pub(crate) async fn a_completed_job_shows_what_its_handler_returned(_: &dyn World, worker: Worker) {
     let settlement = |job: &ClaimedJob, output| {
-        let log = AttemptLog { ended: Ended::Completed { output }, ..log(worker.instance, None) };
+        let mut log = log(worker.instance, None);
+        log.ended = Ended::Completed { output };
         let verdict = Verdict::Complete { keep: true };
         Settlement { id: job.id.clone(), token: job.token, verdict, record: encode_attempt(&log) }
     };

@@ -152,9 +152,9 @@ pub(crate) async fn trim_sent_again_trims_once(world: &dyn World, worker: Worker
     for name in ids(4) {
         worker.cancel(&name).await;
     }
-    let none = RetentionRule { age_max: LONG, count_max: 0 };
+    let none = RetentionRule::new(LONG, 0);
     let trimmed = twice(world, &worker, |worker, call| {
-        let policy = TrimPolicy { retention: Retention { cancelled: none, ..Retention::default() }, limit: 2 };
+        let policy = TrimPolicy { retention: Retention::default().cancelled(none), limit: 2 };
         Box::pin(async move { worker.store.trim(call, &worker.queue, &policy).await })
     });
     assert_eq!(trimmed.await.removed, 2);

@@ -49,19 +49,17 @@ pub(crate) async fn every_verdict_leads_where_it_says_and_charges_what_it_says(_
         assert!(matches!(view.history[0].record, Ok(AttemptRecord::Reported(_))), "{verdict:?}");
 
         let is = |wanted| u64::from(state == wanted);
-        let expected = QueueStats {
-            pending: is(JobState::Pending),
-            delayed: is(JobState::Delayed),
-            completed_kept: is(JobState::Completed),
-            dead: is(JobState::Dead),
-            poisoned: is(JobState::Poisoned),
-            cancelled: is(JobState::Cancelled),
-            enqueued_total: 1,
-            completed_total: is(JobState::Completed),
-            failures_total: u64::from(failures),
-            releases_total: u64::from(releases),
-            ..QueueStats::default()
-        };
+        let mut expected = QueueStats::default();
+        expected.pending = is(JobState::Pending);
+        expected.delayed = is(JobState::Delayed);
+        expected.completed_kept = is(JobState::Completed);
+        expected.dead = is(JobState::Dead);
+        expected.poisoned = is(JobState::Poisoned);
+        expected.cancelled = is(JobState::Cancelled);
+        expected.enqueued_total = 1;
+        expected.completed_total = is(JobState::Completed);
+        expected.failures_total = u64::from(failures);
+        expected.releases_total = u64::from(releases);
         assert_eq!(worker.snapshot().await.stats, expected, "{verdict:?}");
         assert_eq!(worker.audit().await.difference(), 0);
     }
