@@ -42,9 +42,7 @@ mod producer;
 mod queue;
 mod runtime;
 mod trace;
-
-#[cfg(feature = "cli")]
-pub mod cli;
+pub mod view;
 
 pub use builder::{BuildError, Queue, RuntimeBuilder};
 pub use client::{Client, ClientQueue};

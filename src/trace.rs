@@ -11,6 +11,7 @@ use retraced_jobs::retry::{Decision, Outcome, Strategy, Why};
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, JobView, Released, StoredAttempt};
 
 use crate::operator::OperatorError;
+use crate::view::printable;
 
 /// What is known of one job, in the order it happened. Its `Display` is for people; its parts are in [`view`](Self::view).
 ///
@@ -287,18 +288,6 @@ fn growth(decision: &Decision) -> String {
             format!(", factor {factor}, n {n} of which the first {tries} do not wait")
         }
     }
-}
-
-/// The text with everything escaped that is obeyed and not shown: whatever a handler put into its error, it cannot move the reader's cursor, begin a line of its
-/// own, or turn the direction of reading.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if is_obeyed(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
-}
-
-fn is_obeyed(c: char) -> bool {
-    let separates = matches!(c, '\u{2028}' | '\u{2029}');
-    let turns = matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || separates || turns
 }
 
 fn instant(ms: u64) -> String {

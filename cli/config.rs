@@ -1,0 +1,83 @@
+//! `retraced config`: what is set, and by whom.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::admin::Admin;
+use crate::error::CliError;
+use crate::output::{Cell, Column, NOTHING, Style};
+use crate::settings::{Settings, Source, Told};
+
+pub(crate) const AFTER_HELP: &str = "\
+A flag wins over its environment variable, that one over the file. The file's keys are the long
+names of flags; those of `retraced work` stand in a table:
+
+  redis = \"redis://localhost:6379\"
+
+  [work]
+  queue = [\"email=50\", \"sms\"]
+  webhook = \"https://example.com/jobs\"
+  lease = \"30s\"
+
+A key it does not know, or a value of the wrong type, is an error. Passwords, and what stands after
+? in a URL, are not shown.";
+
+/// `retraced config`
+#[derive(Args)]
+pub(crate) struct Config {}
+
+#[derive(Serialize)]
+struct SettingShape {
+    setting: String,
+    value: Option<String>,
+    /// `flag`, `environment`, `file`, `default` or `unset`.
+    source: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variable: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+}
+
+impl From<Told> for SettingShape {
+    fn from(Told { key, value, source }: Told) -> Self {
+        let base = Self { setting: key, value, source: "flag", variable: None, file: None, line: None };
+        match source {
+            Source::Flag => base,
+            Source::Environment(variable) => Self { source: "environment", variable: Some(variable), ..base },
+            Source::File { path, line } => {
+                Self { source: "file", file: Some(path.display().to_string()), line: Some(line), ..base }
+            }
+            Source::BuiltIn => Self { source: "default", ..base },
+            Source::Nobody => Self { source: "unset", ..base },
+        }
+    }
+}
+
+impl SettingShape {
+    fn whence(&self) -> String {
+        match (&self.variable, &self.file, self.line) {
+            (Some(variable), ..) => variable.clone(),
+            (_, Some(file), Some(line)) => format!("{file}, line {line}"),
+            _ => self.source.to_owned(),
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn run(self, admin: &Admin, settings: &Settings) -> Result<(), CliError> {
+        let told = settings.told().map_err(CliError::Usage)?;
+        let rows: Vec<SettingShape> = told.into_iter().map(SettingShape::from).collect();
+        let columns = [Column::new("SETTING"), Column::new("VALUE").cut(16), Column::new("FROM").cut(12)];
+        admin.out.results(&rows, &columns, |row| {
+            let style = if row.source == "default" || row.source == "unset" { Style::Dim } else { Style::Plain };
+            vec![
+                row.setting.clone().into(),
+                Cell::new(row.value.as_deref().unwrap_or(NOTHING), style),
+                Cell::new(row.whence(), style),
+            ]
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! The command line: `retraced`. One file a family of commands; every command takes `--redis` and `--json`.
+//!
+//! Results go to stdout, as tables or as one JSON object a line; messages go to stderr. The exit status is 0 when done, 1 when it failed, 2 when it was
+//! used wrongly, and 128 + n when a second signal n ended it at once. A pipe whose reader has gone is no failure.
+
+mod admin;
+mod args;
+mod bench;
+mod commands;
+mod completions;
+mod config;
+mod dead;
+mod demo;
+mod enqueue;
+mod error;
+mod filter;
+mod jobs;
+mod limits;
+mod output;
+mod pages;
+mod queues;
+mod settings;
+mod shape;
+mod start;
+mod trace;
+mod webhook;
+mod work;
+
+fn main() -> std::process::ExitCode {
+    start::run()
+}

@@ -1,0 +1,50 @@
+//! How far long work has come, on a terminal.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Output;
+
+/// How often a bar is drawn while nothing moves.
+const TICK: Duration = Duration::from_millis(200);
+
+/// A bar on stderr; nothing when stderr is no terminal, or when results go to one meanwhile. Gone when it is dropped.
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// A bar for so many items, or one without an end.
+    pub(crate) fn new(out: &Output, doing: &'static str, total: Option<u64>) -> Self {
+        if !std::io::stderr().is_terminal() || out.is_read_as_it_comes() {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+        let look = match total {
+            Some(_) => "{msg} {human_pos}/{human_len} {wide_bar} {eta}",
+            None => "{msg} {human_pos} {spinner}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(look) {
+            bar.set_style(style);
+        }
+        bar.set_message(doing);
+        bar.enable_steady_tick(TICK);
+        Self(bar)
+    }
+
+    /// What is done now.
+    pub(crate) fn turn_to(&self, doing: String) {
+        self.0.set_message(doing);
+    }
+
+    /// So many more are done.
+    pub(crate) fn advance(&self, items: u64) {
+        self.0.inc(items);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
