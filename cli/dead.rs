@@ -1,8 +1,7 @@
 //! `retraced dead …`: dead letters and poison, one, some or all.
 
 use clap::{ArgGroup, Args, Subcommand};
-use retraced::job::JobSummary;
-use retraced::job::{JobId, JobState, QueueName};
+use retraced::job::{JobId, JobState, JobView, QueueName};
 use retraced::store::{BATCH_MAX, Moved, Target};
 
 use crate::admin::Admin;
@@ -10,15 +9,8 @@ use crate::error::CliError;
 use crate::filter::Filter;
 use crate::jobs::{Listing, Paging, acted, show};
 use crate::output::{Progress, jobs, note};
-use crate::pages::Pages;
-use retraced::Operator;
-
-/// The states of a job that was given up.
-pub(crate) const GIVEN_UP: [JobState; 2] = [JobState::Dead, JobState::Poisoned];
-/// Jobs one call acts on where there are many: few enough that workers, who wait for its end, do not notice.
-const SLICE: usize = 100;
-/// Jobs looked at, in search of those that pass, between two moves of the bar.
-const SEARCH_STEP: u64 = 2_000;
+use retraced::find::BulkAction;
+use retraced::{JobFilter, Operator};
 
 /// `retraced dead …`
 #[derive(Subcommand)]
@@ -78,7 +70,8 @@ impl Dead {
         let operator = admin.operator().await?;
         match self {
             Dead::List(List { queue, filter, paging }) => {
-                let listing = Listing { queue: &queue, states: &GIVEN_UP, filter: &filter, what: "dead or poisoned" };
+                let filter = filter.of(JobFilter::failed());
+                let listing = Listing { queue: &queue, filter: &filter, what: "dead or poisoned" };
                 listing.run(admin, &operator, paging).await
             }
             Dead::Show(which) => which.show(admin, &operator).await,
@@ -109,6 +102,13 @@ impl Verb {
         }
     }
 
+    fn on_matching(self, operator: &Operator, queue: &QueueName, filter: &JobFilter) -> BulkAction {
+        match self {
+            Verb::Redrive => operator.redrive_matching(queue, filter),
+            Verb::Discard => operator.discard_matching(queue, filter),
+        }
+    }
+
     async fn act(
         self,
         operator: &Operator,
@@ -125,20 +125,7 @@ impl Verb {
 impl Selection {
     async fn show(self, admin: &Admin, operator: &Operator) -> Result<(), CliError> {
         if !self.is_by_name() {
-            let mut pages = self.pages(operator)?;
-            let mut shown = 0;
-            while let Some(JobSummary { id, .. }) = pages.next(u64::MAX).await?.filter(|_| !admin.out.is_closed()) {
-                // One that was redriven since the page was read is no dead letter any more.
-                if let Some(view) = operator.job(&self.queue, &id).await?.filter(|view| GIVEN_UP.contains(&view.state))
-                {
-                    show(&admin.out, &view)?;
-                    shown += 1;
-                }
-            }
-            if shown == 0 && !admin.out.is_closed() {
-                self.note_none();
-            }
-            return Ok(());
+            return self.show_matching(admin, operator).await;
         }
         let ids = self.named();
         let mut missing = 0;
@@ -146,7 +133,7 @@ impl Selection {
             if admin.out.is_closed() {
                 break;
             }
-            match operator.job(&self.queue, id).await?.filter(|view| GIVEN_UP.contains(&view.state)) {
+            match operator.job(&self.queue, id).await?.filter(is_given_up) {
                 Some(view) => show(&admin.out, &view)?,
                 None => {
                     note(format_args!("job {id} is neither dead nor poisoned in queue {}", self.queue));
@@ -161,6 +148,28 @@ impl Selection {
         Ok(())
     }
 
+    async fn show_matching(&self, admin: &Admin, operator: &Operator) -> Result<(), CliError> {
+        let mut search = operator.search(&self.queue, &self.matching(), None)?;
+        let mut shown = 0;
+        while !admin.out.is_closed() {
+            let jobs = search.take(BATCH_MAX, u64::MAX).await?;
+            if jobs.is_empty() {
+                break;
+            }
+            for job in jobs {
+                // One that was redriven since the page was read is not a dead letter any more.
+                if let Some(view) = operator.job(&self.queue, &job.id).await?.filter(is_given_up) {
+                    show(&admin.out, &view)?;
+                    shown += 1;
+                }
+            }
+        }
+        if shown == 0 && !admin.out.is_closed() {
+            self.note_none();
+        }
+        Ok(())
+    }
+
     async fn act(self, admin: &Admin, operator: &Operator, verb: Verb) -> Result<(), CliError> {
         if !self.is_by_name() {
             return self.act_on_many(admin, operator, verb).await;
@@ -169,7 +178,7 @@ impl Selection {
         let mut unchanged = 0;
         for slice in ids.chunks(BATCH_MAX) {
             let moved = self.act_on_named(operator, slice, verb).await?;
-            unchanged += acted(&admin.out, &self.queue, slice, &moved)?;
+            unchanged += acted(&admin.out, &self.queue, slice.iter().cloned().zip(moved))?;
         }
         if unchanged > 0 {
             let all = jobs(ids.len() as u64);
@@ -185,7 +194,7 @@ impl Selection {
         let mut chosen = Vec::with_capacity(ids.len());
         for id in ids {
             results.push(match operator.job(&self.queue, id).await? {
-                Some(view) if GIVEN_UP.contains(&view.state) => {
+                Some(view) if is_given_up(&view) => {
                     chosen.push((results.len(), Target::from(&view)));
                     Moved::NotFound
                 }
@@ -203,68 +212,39 @@ impl Selection {
     async fn act_on_many(&self, admin: &Admin, operator: &Operator, verb: Verb) -> Result<(), CliError> {
         let stats = operator.stats(&self.queue).await?;
         let progress = Progress::new(&admin.out, verb.doing(), Some(stats.dead + stats.poisoned));
-        let mut many = Many::default();
-        let ended = self.each_slice(admin, operator, verb, &progress, &mut many).await;
+        let mut action = verb.on_matching(operator, &self.queue, &self.matching());
+        let ended = self.each_step(admin, &progress, &mut action).await;
         drop(progress);
-        let done = format!("{} {}", jobs(many.changed), verb.done());
+        let done = format!("{} {}", jobs(action.changed()), verb.done());
         if let Err(error) = ended {
             return Err(CliError::Failed(format!("{error}; before that: {done}")));
         }
-        match many {
-            Many { changed: 0, unchanged: 0 } => self.note_none(),
-            Many { unchanged: 0, .. } => note(done),
-            Many { unchanged, .. } => {
-                note(format_args!("{done}; {unchanged} left alone, because others moved them first"))
+        match (action.changed(), action.unchanged()) {
+            (0, 0) => self.note_none(),
+            (_, 0) => note(done),
+            (_, unchanged) => note(format_args!("{done}; {unchanged} left alone, because others moved them first")),
+        }
+        Ok(())
+    }
+
+    async fn each_step(&self, admin: &Admin, progress: &Progress, action: &mut BulkAction) -> Result<(), CliError> {
+        while let Some(step) = action.step().await? {
+            progress.advance(step.examined);
+            // On a terminal the sum is enough; for a program each job is a line.
+            if !admin.out.is_for_a_reader() {
+                acted(&admin.out, &self.queue, step.results)?;
             }
         }
         Ok(())
     }
 
-    async fn each_slice(
-        &self,
-        admin: &Admin,
-        operator: &Operator,
-        verb: Verb,
-        progress: &Progress,
-        many: &mut Many,
-    ) -> Result<(), CliError> {
-        let mut pages = self.pages(operator)?;
-        loop {
-            let begun = pages.looked_at();
-            let mut slice = Vec::with_capacity(SLICE);
-            while slice.len() < SLICE {
-                let Some(job) = pages.next(begun + SEARCH_STEP).await? else { break };
-                slice.push(job);
-            }
-            let moved = match slice.is_empty() {
-                true => Vec::new(),
-                false => verb.act(operator, &self.queue, slice.iter().map(Target::from)).await?,
-            };
-            // Counted before they are printed: a disk that is full changes nothing about them.
-            let unchanged =
-                moved.iter().filter(|moved| matches!(moved, Moved::Refused { .. } | Moved::NotFound)).count();
-            many.unchanged += unchanged as u64;
-            many.changed += (moved.len() - unchanged) as u64;
-            let looked_at = pages.looked_at() - begun;
-            progress.advance(looked_at);
-            // A reader is told the sum; for a program each job is a line.
-            if !admin.out.is_for_a_reader() {
-                let ids: Vec<JobId> = slice.iter().map(|job| job.id.clone()).collect();
-                acted(&admin.out, &self.queue, &ids, &moved)?;
-            }
-            if slice.len() < SLICE && looked_at < SEARCH_STEP {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The given-up jobs that pass the filter.
-    fn pages<'a>(&'a self, operator: &'a Operator) -> Result<Pages<'a>, CliError> {
-        Pages::new(operator, &self.queue, &GIVEN_UP, &self.filter, None, BATCH_MAX)
+    /// The dead and poisoned jobs that match.
+    fn matching(&self) -> JobFilter {
+        self.filter.of(JobFilter::failed())
     }
 
     fn note_none(&self) {
-        let which = if self.all { "" } else { " of this sort" };
+        let which = if self.all { "" } else { " that match" };
         note(format_args!("no dead or poisoned jobs{which} in queue {}", self.queue));
     }
 
@@ -277,9 +257,6 @@ impl Selection {
     }
 }
 
-/// How many of many.
-#[derive(Default)]
-struct Many {
-    changed: u64,
-    unchanged: u64,
+fn is_given_up(view: &JobView) -> bool {
+    matches!(view.state, JobState::Dead | JobState::Poisoned)
 }

@@ -23,7 +23,7 @@ use crate::admin::Admin;
 use crate::args;
 use crate::error::CliError;
 use crate::output::{Progress, jobs, note, printable};
-use crate::shape::EnqueuedShape;
+use retraced::view::EnqueuedRow;
 use retraced::{Client, ClientQueue};
 
 /// Longest line of a file, in bytes; enough for the largest payload however it is escaped. A longer one is refused.
@@ -274,10 +274,10 @@ impl<'a> Counter<'a> {
             return Ok(());
         }
         for receipt in receipts {
-            let shape = EnqueuedShape::of(self.queue, receipt);
-            self.admin.out.result(&shape, || {
-                let what = if shape.created { "" } else { ", was there already and is unchanged" };
-                format!("{}  {}{what}", shape.id, shape.state)
+            let row = EnqueuedRow::new(self.queue, receipt);
+            self.admin.out.result(&row, || {
+                let what = if row.created { "" } else { ", was there already and is unchanged" };
+                format!("{}  {}{what}", row.id, row.state)
             })?;
         }
         Ok(())

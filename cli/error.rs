@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use retraced::EnqueueError;
 
+use retraced::find::FindError;
 use retraced::{BuildError, OperatorError, RuntimeError, TraceError};
 
 /// Why a command did not do what it was asked.
@@ -41,6 +42,15 @@ macro_rules! failed {
             }
         }
     )* };
+}
+
+impl From<FindError> for CliError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::OtherList => CliError::Usage(error.to_string()),
+            error => CliError::Failed(error.to_string()),
+        }
+    }
 }
 
 failed!(BuildError, EnqueueError, OperatorError, RuntimeError, TraceError, std::io::Error);

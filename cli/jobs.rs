@@ -9,15 +9,11 @@ use crate::admin::Admin;
 use crate::args;
 use crate::error::CliError;
 use crate::filter::Filter;
-use crate::output::{Cell, Column, NOTHING, Output, Style, jobs, note, printable, short, span};
-use crate::pages::{LOOKED_AT_MAX, Pages, Place};
-use crate::shape::{ActedShape, JobLine, JobShape};
-use retraced::Operator;
-
-/// Characters of an error's message shown in a list; `job show` has the rest.
-const LISTED_MESSAGE_MAX: usize = 60;
-/// Characters of a message or a payload that text shows; `--json` shows all.
-const SHOWN_CHARS_MAX: usize = 4_000;
+use crate::limits::{LIST_EXAMINED_MAX, LISTED_MESSAGE_MAX, SHOWN_CHARS_MAX};
+use crate::output::{Cell, Column, NOTHING, Output, Style, counted, jobs, note, printable, short, span};
+use retraced::find::JobCursor;
+use retraced::view::{ActionResult, ActionRow, JobDetail, JobRow, Timestamp};
+use retraced::{JobFilter, Operator};
 
 /// `retraced jobs`
 #[derive(Args)]
@@ -37,12 +33,12 @@ pub(crate) struct Jobs {
 /// How much of a list.
 #[derive(Args)]
 pub(crate) struct Paging {
-    /// Most jobs listed. When there are more, a message on stderr ends with the cursor to go on with; so it does when 100000 jobs were searched.
+    /// Maximum jobs to list. If there are more, a message on stderr ends with the cursor to continue from; so it does after 100000 jobs were searched.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Go on where an earlier list ended.
+    /// Continue where an earlier list ended.
     #[arg(long, value_name = "CURSOR")]
-    cursor: Option<Place>,
+    cursor: Option<JobCursor>,
 }
 
 /// `retraced job …`
@@ -67,8 +63,8 @@ pub(crate) struct OneJob {
 impl Jobs {
     pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         let operator = admin.operator().await?;
-        let listing =
-            Listing { queue: &self.queue, states: &[self.state], filter: &self.filter, what: self.state.as_str() };
+        let filter = self.filter.of(JobFilter::in_state(self.state));
+        let listing = Listing { queue: &self.queue, filter: &filter, what: self.state.as_str() };
         listing.run(admin, &operator, self.paging).await
     }
 }
@@ -76,8 +72,7 @@ impl Jobs {
 /// A list of jobs, to be printed.
 pub(crate) struct Listing<'a> {
     pub(crate) queue: &'a QueueName,
-    pub(crate) states: &'a [JobState],
-    pub(crate) filter: &'a Filter,
+    pub(crate) filter: &'a JobFilter,
     /// What these jobs are called.
     pub(crate) what: &'a str,
 }
@@ -87,55 +82,57 @@ impl Listing<'_> {
         let Paging { limit, cursor } = paging;
         let resumed = cursor.is_some();
         let mut left = limit as usize;
-        let mut pages = Pages::new(operator, self.queue, self.states, self.filter, cursor, left)?;
+        let mut search = operator.search(self.queue, self.filter, cursor)?;
         let mut table = admin.out.table(&self.columns());
         let mut listed = 0;
         while left > 0 && !admin.out.is_closed() {
-            let mut lines = Vec::new();
-            while lines.len() < left.min(BATCH_MAX) {
-                let Some(job) = pages.next(LOOKED_AT_MAX).await? else { break };
-                lines.push(JobLine::of_summary(self.queue, job));
-            }
-            if lines.is_empty() {
+            let may_examine = LIST_EXAMINED_MAX.saturating_sub(search.examined());
+            let jobs = search.take(left.min(BATCH_MAX), may_examine).await?;
+            if jobs.is_empty() {
                 break;
             }
-            left -= lines.len();
-            listed += lines.len();
-            admin.out.rows(&mut table, &lines, |job| row(&admin.out, job))?;
+            let rows: Vec<JobRow> = jobs.iter().map(|job| JobRow::new(self.queue, job)).collect();
+            left -= rows.len();
+            listed += rows.len();
+            admin.out.rows(&mut table, &rows, |job| row(&admin.out, job))?;
         }
         if admin.out.is_closed() {
             return Ok(());
         }
         admin.out.tell_left_out(&table);
-        let place = pages.place().await?;
+        let next = search.cursor().await?;
         if listed == 0 {
-            let which = if self.filter.is_open() { "" } else { " of this sort" };
-            let more = if resumed { "more " } else { "" };
-            let so_far = if place.is_some() { " so far" } else { "" };
-            note(format_args!("no {more}{} jobs{which} in queue {}{so_far}", self.what, self.queue));
+            self.note_none(resumed, next.is_some());
         }
-        if let Some(place) = place {
+        if let Some(next) = next {
             match left {
-                0 if self.filter.is_open() => note(format_args!("there are more: --cursor {place}")),
-                0 => note(format_args!("there may be more: --cursor {place}")),
+                0 if self.filter.is_unconditional() => note(format_args!("there are more: --cursor {next}")),
+                0 => note(format_args!("there may be more: --cursor {next}")),
                 _ => note(format_args!(
-                    "{} were searched, and there are more to search: --cursor {place}",
-                    jobs(pages.looked_at())
+                    "{} were searched, and there are more to search: --cursor {next}",
+                    jobs(search.examined())
                 )),
             }
         }
         Ok(())
     }
 
+    fn note_none(&self, resumed: bool, unfinished: bool) {
+        let which = if self.filter.is_unconditional() { "" } else { " that match" };
+        let more = if resumed { "more " } else { "" };
+        let so_far = if unfinished { " so far" } else { "" };
+        note(format_args!("no {more}{} jobs{which} in queue {}{so_far}", self.what, self.queue));
+    }
+
     fn columns(&self) -> [Column; 7] {
-        let when = match self.states {
+        let when = match self.filter.states() {
             [JobState::Delayed] => "DUE",
             [JobState::Processing] => "LEASE ENDS",
             [state] if !state.is_final() => "WHEN",
             _ => "ENDED",
         };
         // Where all are in one state, the reader knows which.
-        let state = Column::new("STATE").spare(if self.states.len() == 1 { 4 } else { 1 });
+        let state = Column::new("STATE").spare(if self.filter.states().len() == 1 { 4 } else { 1 });
         [
             Column::new("ID"),
             Column::new("KIND").cut(8),
@@ -148,16 +145,16 @@ impl Listing<'_> {
     }
 }
 
-fn row(out: &Output, job: &JobLine) -> Vec<Cell> {
-    let when = |ms: Option<u64>| Cell::from(ms.map_or_else(|| NOTHING.to_owned(), |ms| out.when(ms)));
+fn row(out: &Output, job: &JobRow) -> Vec<Cell> {
+    let when = |at: Option<Timestamp>| Cell::from(at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)));
     let error = job.last_error.as_ref().map(|e| format!("{}: {}", e.code, short(&e.message, LISTED_MESSAGE_MAX)));
     vec![
         job.id.to_string().into(),
         job.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into(),
         Cell::new(job.state.as_str(), Style::of(job.state)),
-        job.counters.failures.to_string().into(),
-        when(job.enqueued_ms),
-        when(job.at_ms),
+        job.failures.to_string().into(),
+        when(job.enqueued_at),
+        when(job.at()),
         error.unwrap_or_else(|| NOTHING.to_owned()).into(),
     ]
 }
@@ -169,11 +166,11 @@ impl Job {
             Job::Show(job) => show(&admin.out, &job.find(&operator).await?),
             Job::Cancel(OneJob { queue, id }) => {
                 let moved = operator.cancel(&queue, [&id]).await?;
-                changed(acted(&admin.out, &queue, &[id], &moved)?)
+                changed(acted(&admin.out, &queue, std::iter::once(id).zip(moved))?)
             }
             Job::Retry(OneJob { queue, id }) => {
                 let moved = operator.redrive(&queue, [&id]).await?;
-                changed(acted(&admin.out, &queue, &[id], &moved)?)
+                changed(acted(&admin.out, &queue, std::iter::once(id).zip(moved))?)
             }
         }
     }
@@ -190,86 +187,89 @@ impl OneJob {
     pub(crate) async fn find(&self, operator: &Operator) -> Result<JobView, CliError> {
         operator.job(&self.queue, &self.id).await?.ok_or_else(|| {
             CliError::Failed(format!(
-                "no job {} is kept in queue {}: it never was, it completed and is not kept any more, or it was discarded",
+                "no job {} is kept in queue {}: it was never enqueued, it completed and is no longer kept, or it was discarded",
                 self.id, self.queue
             ))
         })
     }
 }
 
-/// Prints what became of each job, and gives how many were left as they were.
-pub(crate) fn acted(out: &Output, queue: &QueueName, ids: &[JobId], moved: &[Moved]) -> Result<usize, CliError> {
+/// Prints what became of each job, and returns how many were left as they were.
+pub(crate) fn acted(
+    out: &Output,
+    queue: &QueueName,
+    results: impl IntoIterator<Item = (JobId, Moved)>,
+) -> Result<usize, CliError> {
     let mut unchanged = 0;
-    for (id, moved) in ids.iter().zip(moved) {
-        let shape = ActedShape::of(queue, id, *moved);
-        unchanged += usize::from(shape.is_failure());
-        out.result(&shape, || tell(out, &shape))?;
+    for (id, moved) in results {
+        let row = ActionRow::new(queue, &id, moved);
+        unchanged += usize::from(!row.is_changed());
+        out.result(&row, || sentence(out, &row))?;
     }
     Ok(unchanged)
 }
 
-fn tell(out: &Output, shape: &ActedShape) -> String {
-    let id = &shape.id;
-    let state = |state: JobState| out.paint(Style::of(state), state);
-    match (shape.result, shape.from, shape.state) {
-        ("asked", ..) => format!("{id}  runs, and is asked to stop"),
-        ("not_found", ..) => format!("{id}  is not kept in queue {}", shape.queue),
-        ("refused", _, Some(now)) => format!("{id}  is {}, which does not allow this", state(now)),
-        ("removed", Some(from), _) => format!("{id}  {} → removed", state(from)),
-        (_, Some(from), Some(to)) => format!("{id}  {} → {}", state(from), state(to)),
-        (result, ..) => format!("{id}  {result}"),
+fn sentence(out: &Output, row: &ActionRow) -> String {
+    let id = &row.id;
+    let state =
+        |state: Option<JobState>| state.map_or_else(|| NOTHING.to_owned(), |state| out.paint(Style::of(state), state));
+    match row.result {
+        ActionResult::Asked => format!("{id}  is running, and is asked to stop"),
+        ActionResult::NotFound => format!("{id}  is not kept in queue {}", row.queue),
+        ActionResult::Refused => format!("{id}  is {}, which does not allow this", state(row.state)),
+        ActionResult::Removed => format!("{id}  {} → removed", state(row.from)),
+        _ => format!("{id}  {} → {}", state(row.from), state(row.state)),
     }
 }
 
 pub(crate) fn show(out: &Output, view: &JobView) -> Result<(), CliError> {
-    let shape = JobShape::of(view);
-    out.sheet(&shape, &format!("job {}", view.id), &values(view, &shape))?;
+    let job = JobDetail::from(view);
+    out.sheet(&job, &format!("job {}", view.id), &values(&job))?;
     Ok(())
 }
 
-fn values(view: &JobView, shape: &JobShape) -> Vec<(&'static str, Cell)> {
-    let line = &shape.line;
+fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
+    let row = &job.row;
     let mut values = Vec::new();
     let mut say = |name: &'static str, value: String| values.push((name, Cell::from(value)));
-    say("queue", line.queue.to_string());
-    say("kind", line.kind.as_ref().map_or_else(|| "unreadable".into(), ToString::to_string));
-    values.push(("state", Cell::new(line.state.as_str(), Style::of(line.state))));
+    say("queue", row.queue.to_string());
+    say("kind", row.kind.as_ref().map_or_else(|| "unreadable".into(), ToString::to_string));
+    values.push(("state", Cell::new(row.state.as_str(), Style::of(row.state))));
     let mut say = |name: &'static str, value: String| values.push((name, Cell::from(value)));
-    let c = &line.counters;
     let counters =
-        format!("{} attempts, {} failures, {} crashes, {} releases", c.attempts, c.failures, c.crashes, c.releases);
-    say("counters", counters);
-    say("max attempts", line.max_attempts.map_or_else(|| "as its queue has it".into(), |n| n.to_string()));
-    if let Some(retry) = &shape.retry {
-        say("own retry", retry.to_string());
+        [(row.attempts, "attempt"), (row.failures, "failure"), (row.crashes, "crash"), (row.releases, "release")];
+    say("counters", counters.map(|(count, noun)| counted(count, noun)).join(", "));
+    say("max attempts", row.max_attempts.map_or_else(|| "as its queue says".into(), |n| n.to_string()));
+    if let Some(retry) = &job.retry {
+        say("own retry", serde_json::to_string(retry).unwrap_or_default());
     }
-    if let Some(timeout) = shape.timeout_ms {
+    if let Some(timeout) = job.timeout_ms {
         say("own timeout", span(timeout));
     }
     for (name, at) in [
-        ("enqueued", &line.enqueued_at),
-        ("due", &line.due_at),
-        ("leased until", &line.lease_expires_at),
-        ("ended", &line.ended_at),
+        ("enqueued", &row.enqueued_at),
+        ("due", &row.due_at),
+        ("leased until", &row.lease_expires_at),
+        ("ended", &row.ended_at),
     ] {
         if let Some(at) = at {
-            say(name, at.clone());
+            say(name, at.to_string());
         }
     }
-    if let Some(running) = &shape.running {
+    if let Some(running) = &job.running {
         let asked = if running.cancel_asked { ", asked to stop" } else { "" };
         say("running", format!("attempt {} in worker {}{asked}", running.attempt, running.worker));
     }
-    if let Some(error) = &line.last_error {
+    if let Some(error) = &row.last_error {
         say("last error", format!("{} at {}: {}", error.code, error.at, shown(&error.message)));
     }
-    match (&shape.payload, &shape.unreadable) {
+    match (&job.payload, &job.unreadable) {
         (Some(payload), _) => say("payload", shown(&payload.to_string())),
         (None, Some(why)) => say("payload", format!("cannot be shown: {}", printable(why))),
         (None, None) => {}
     }
-    if !shape.history.is_empty() {
-        say("history", format!("retraced trace {} {}", view.queue, view.id));
+    if !job.history.is_empty() {
+        say("history", format!("retraced trace {} {}", row.queue, row.id));
     }
     values
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use retraced::job::{JobState, QueueName};
-use retraced::store::QueueStats;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -12,8 +11,8 @@ use crate::admin::Admin;
 use crate::args;
 use crate::error::CliError;
 use crate::output::{Cell, Column, NOTHING, Style, jobs, span};
-use crate::shape::{AuditShape, Rates, StatsShape};
 use retraced::Operator;
+use retraced::view::{AuditRow, QueueRow, Rates};
 
 /// `retraced queues`
 #[derive(Args)]
@@ -142,9 +141,12 @@ impl Queue {
 impl AuditQueue {
     async fn run(self, admin: &Admin) -> Result<(), CliError> {
         let audit = admin.operator().await?.audit(&self.queue, self.repair).await?;
-        let shape = AuditShape::of(self.queue, self.repair, audit);
-        admin.out.sheet(&shape, &format!("queue {}", shape.queue), &audited(&shape))?;
-        if shape.is_sound() {
+        let row = match self.repair {
+            true => AuditRow::repaired(&self.queue, audit),
+            false => AuditRow::found(&self.queue, audit),
+        };
+        admin.out.sheet(&row, &format!("queue {}", row.queue), &audited(&row))?;
+        if row.is_sound() {
             return Ok(());
         }
         Err(CliError::Failed(match self.repair {
@@ -154,16 +156,16 @@ impl AuditQueue {
     }
 }
 
-fn audited(shape: &AuditShape) -> Vec<(&'static str, Cell)> {
-    let (sound, style) = match shape.adds_up {
+fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
+    let (sound, style) = match row.adds_up {
         true => ("every one in one place", Style::Good),
         false => ("not every one in one place", Style::Bad),
     };
-    let mut values = vec![("stored", Cell::new(format!("{}, {sound}", jobs(shape.jobs)), style))];
-    values.extend(shape.findings.iter().map(|finding| {
+    let mut values = vec![("stored", Cell::new(format!("{}, {sound}", jobs(row.jobs)), style))];
+    values.extend(row.findings.iter().map(|finding| {
         let example = finding.examples.first().map(|job| format!(", as of {job}")).unwrap_or_default();
         let found = format!("{} {}{example}", finding.count, finding.kind);
-        (if shape.repaired { "mended" } else { "found" }, Cell::new(found, Style::Warn))
+        (if row.repaired { "repaired" } else { "found" }, Cell::new(found, Style::Warn))
     }));
     values
 }
@@ -184,7 +186,7 @@ async fn look(
     operator: &Operator,
     names: &[QueueName],
     rates_over: Option<Duration>,
-) -> Result<Vec<StatsShape>, CliError> {
+) -> Result<Vec<QueueRow>, CliError> {
     let mut before = Vec::new();
     if let Some(wait) = rates_over {
         for name in names {
@@ -195,25 +197,13 @@ async fn look(
     let mut rows = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
         let stats = operator.stats(name).await?;
-        let rates = before.get(at).map(|(before, since)| rates(before, &stats, since.elapsed()));
-        let mut row = StatsShape::of(name.clone(), stats);
-        row.rates = rates;
-        rows.push(row);
+        let row = QueueRow::new(name, &stats);
+        rows.push(match before.get(at) {
+            Some((before, since)) => row.with_rates(Rates::between(before, &stats, since.elapsed())),
+            None => row,
+        });
     }
     Ok(rows)
-}
-
-fn rates(before: &QueueStats, after: &QueueStats, apart: Duration) -> Rates {
-    let per_second = |before: u64, after: u64| {
-        let exact = after.saturating_sub(before) as f64 / apart.as_secs_f64().max(f64::EPSILON);
-        (exact * 10.0).round() / 10.0
-    };
-    Rates {
-        measured_ms: u64::try_from(apart.as_millis()).unwrap_or(u64::MAX),
-        enqueued_per_s: per_second(before.enqueued_total, after.enqueued_total),
-        completed_per_s: per_second(before.completed_total, after.completed_total),
-        failures_per_s: per_second(before.failures_total, after.failures_total),
-    }
 }
 
 /// None of them is nothing to look at.
@@ -221,11 +211,11 @@ fn count_of(count: u64, state: JobState) -> Cell {
     Cell::new(count.to_string(), if count == 0 { Style::Dim } else { Style::of(state) })
 }
 
-fn title(row: &StatsShape) -> String {
+fn title(row: &QueueRow) -> String {
     format!("queue {}{}", row.queue, if row.paused { " (paused)" } else { "" })
 }
 
-fn values(row: &StatsShape) -> Vec<(&'static str, Cell)> {
+fn values(row: &QueueRow) -> Vec<(&'static str, Cell)> {
     let ever = |count: u64| Cell::from(format!("{count} ever"));
     let mut values = vec![("pending", count_of(row.pending, JobState::Pending))];
     values.extend(row.oldest_pending_ms.map(|oldest| ("oldest pending", span(oldest).into())));

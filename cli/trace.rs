@@ -1,18 +1,17 @@
-//! `retraced trace`: the story of one job.
+//! `retraced trace`: the history of one job.
 
 use clap::Args;
 
 use crate::admin::Admin;
 use crate::error::CliError;
 use crate::jobs::OneJob;
-use crate::shape::JobShape;
 
 /// `retraced trace`
 #[derive(Args)]
 pub(crate) struct Trace {
     #[command(flatten)]
     job: OneJob,
-    /// Print backtraces of panics too.
+    /// Print the backtraces of panics as well.
     #[arg(long)]
     backtrace: bool,
 }
@@ -21,9 +20,8 @@ impl Trace {
     pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         let operator = admin.operator().await?;
         let view = self.job.find(&operator).await?;
-        let shape = JobShape::of(&view);
         let trace = retraced::Trace::from(view);
-        admin.out.result(&shape, || if self.backtrace { format!("{trace:#}") } else { trace.to_string() })?;
+        admin.out.result(&trace, || if self.backtrace { format!("{trace:#}") } else { trace.to_string() })?;
         Ok(())
     }
 }

@@ -13,8 +13,8 @@ use crate::admin::Admin;
 use crate::args::{self, WorkedQueue};
 use crate::error::CliError;
 use crate::output::{jobs, note, span};
-use crate::shape;
 use crate::webhook::Webhook;
+use retraced::view::Event;
 use retraced::{Context, Drained, Queue, RawJob, Runtime};
 
 /// How much longer than a request its job may take: time to read the answer's end. A job that takes longer is stopped.
@@ -93,7 +93,7 @@ impl Work {
         let asked = loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Ok(event) if admin.out.is_json() => admin.out.line(&shape::event(&event).to_string())?,
+                    Ok(event) if admin.out.is_json() => admin.out.result(&Event::from(&event), String::new)?,
                     Ok(_) => {}
                     Err(RecvError::Lagged(missed)) => note(format_args!("{missed} supervision events are not shown")),
                     Err(RecvError::Closed) => break None,

@@ -37,6 +37,8 @@
 mod batcher;
 mod builder;
 mod client;
+pub mod find;
+mod limits;
 mod operator;
 mod producer;
 mod queue;
@@ -46,11 +48,12 @@ pub mod view;
 
 pub use builder::{BuildError, Queue, RuntimeBuilder};
 pub use client::{Client, ClientQueue};
+pub use find::JobFilter;
 pub use operator::{AUDIT_TIMEOUT, Audit, Operator, OperatorError};
 pub use producer::{JobRequest, ProduceError};
 pub use queue::QueueHandle;
 pub use runtime::{Ended, Runtime, RuntimeError};
-pub use trace::{Trace, TraceError};
+pub use trace::{Trace, TraceError, TraceEvent, TraceStep};
 
 pub use ractor;
 pub use retraced_actors::bounds;

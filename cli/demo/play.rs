@@ -15,7 +15,7 @@ use super::voice::{Voice, Word};
 use super::{CURTAIN, handlers, view};
 use crate::error::CliError;
 use crate::output::{Output, jobs};
-use crate::shape;
+use retraced::view::Event;
 use retraced::{MemoryStore, Operator, ProduceError, Queue, Retry, Runtime, SupervisionEvent, TreeNode};
 
 pub(super) const MAIL: &str = "mail";
@@ -202,7 +202,7 @@ impl<'a> Play<'a> {
     fn hear(&mut self, event: Result<SupervisionEvent, RecvError>) -> Result<(), CliError> {
         let at = self.begun.elapsed();
         match (event, &self.face) {
-            (Ok(event), Face::Json) => self.out.line(&shape::event(&event).to_string())?,
+            (Ok(event), Face::Json) => self.out.result(&Event::from(&event), String::new)?,
             (Ok(event), _) => self.story.event(at, &event),
             (Err(RecvError::Lagged(missed)), _) => self.story.note(at, format_args!("{missed} events are not shown")),
             (Err(RecvError::Closed), _) => return Err(CliError::Failed("the tree ended before its jobs".into())),

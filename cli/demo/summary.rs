@@ -8,7 +8,7 @@ use super::play::{End, SHOP};
 use super::story::{Mishap, Story, Trouble, soon};
 use crate::error::CliError;
 use crate::output::{Column, Output, jobs, printable};
-use crate::shape::{JobShape, StatsShape};
+use retraced::view::QueueRow;
 use retraced::{Operator, Trace};
 
 /// Tells the end: what went wrong and what became of it, the counts, and the story of the most interesting job.
@@ -32,10 +32,11 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, story: &Story, e
         page.say("")?;
         page.say("The story of one job, as `retraced trace` tells it of any:")?;
         page.say("")?;
+        let trace = Trace::from(view);
         if out.is_json() {
-            out.result(&JobShape::of(&view), String::new)?;
+            out.result(&trace, String::new)?;
         } else {
-            page.say(&Trace::from(view).to_string())?;
+            page.say(&trace.to_string())?;
         }
     }
     let (taken, ended, open) = (story.taken(), story.ended(), story.open());
@@ -57,7 +58,7 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, story: &Story, e
 
 /// How many jobs ended how, by queue.
 fn counts(out: &Output, story: &Story) -> std::io::Result<()> {
-    let rows: Vec<_> = story.queues.iter().map(|(queue, stats)| StatsShape::of(queue.clone(), stats.clone())).collect();
+    let rows: Vec<_> = story.queues.iter().map(|(queue, stats)| QueueRow::new(queue, stats)).collect();
     let columns = [
         Column::new("QUEUE"),
         Column::new("ENQUEUED").spare(1),

@@ -14,12 +14,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anstream::AutoStream;
 use clap::ColorChoice;
+use retraced::view::Timestamp;
 use serde::Serialize;
 
 pub(super) use self::progress::Progress;
 pub(super) use self::style::Style;
 pub(super) use self::table::{Cell, Column, Table};
-pub(super) use self::text::{NOTHING, distance, instant, jobs, one_line, printable, short, span};
+pub(super) use self::text::{NOTHING, counted, distance, jobs, one_line, printable, short, span};
 
 /// What a terminal is taken to be that does not say how wide it is.
 const WIDTH_DEFAULT: usize = 80;
@@ -71,8 +72,8 @@ impl Output {
     }
 
     /// An instant: how far away on a terminal, in full elsewhere.
-    pub(super) fn when(&self, ms: u64) -> String {
-        if self.room.is_some() { distance(ms, now_ms()) } else { instant(ms) }
+    pub(super) fn when(&self, at: Timestamp) -> String {
+        if self.room.is_some() { distance(at.as_ms(), now_ms()) } else { at.to_string() }
     }
 
     /// One result: as JSON, or as the text.

@@ -28,7 +28,8 @@ use self::destination::Destination;
 use self::resolver::{PublicOnly, Refused, System};
 use self::sign::SecretFile;
 use crate::error::CliError;
-use crate::output::{instant, note, one_line};
+use crate::output::{note, one_line};
+use retraced::view::Timestamp;
 use retraced::{Context, Failure, RawJob};
 
 /// How long finding and connecting to the webhook may take, TLS included.
@@ -56,7 +57,7 @@ struct Body<'a> {
     kind: &'a Kind,
     attempt: u32,
     max_attempts: u32,
-    enqueued_at: String,
+    enqueued_at: Timestamp,
     payload: serde_json::Value,
 }
 
@@ -122,7 +123,7 @@ impl Webhook {
             kind: &job.kind,
             attempt: ctx.attempt(),
             max_attempts: ctx.max_attempts(),
-            enqueued_at: instant(ctx.enqueued_ms()),
+            enqueued_at: Timestamp::from_ms(ctx.enqueued_ms()),
             payload,
         };
         self.deliver(&job.id.to_string(), serde_json::to_vec(&body)?).await
