@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::admin::Admin;
 use crate::error::CliError;
 use crate::output::{Cell, Column, NOTHING, Style};
-use crate::settings::{Settings, Source, Told};
+use crate::settings::{SettingValue, Settings, Source};
 
 pub(crate) const AFTER_HELP: &str = "\
 A flag wins over its environment variable, that one over the file. The file's keys are the long
@@ -27,7 +27,7 @@ A key it does not know, or a value of the wrong type, is an error. Passwords, an
 pub(crate) struct Config {}
 
 #[derive(Serialize)]
-struct SettingShape {
+struct SettingRow {
     setting: String,
     value: Option<String>,
     /// `flag`, `environment`, `file`, `default` or `unset`.
@@ -40,8 +40,8 @@ struct SettingShape {
     line: Option<usize>,
 }
 
-impl From<Told> for SettingShape {
-    fn from(Told { key, value, source }: Told) -> Self {
+impl From<SettingValue> for SettingRow {
+    fn from(SettingValue { key, value, source }: SettingValue) -> Self {
         let base = Self { setting: key, value, source: "flag", variable: None, file: None, line: None };
         match source {
             Source::Flag => base,
@@ -50,12 +50,12 @@ impl From<Told> for SettingShape {
                 Self { source: "file", file: Some(path.display().to_string()), line: Some(line), ..base }
             }
             Source::BuiltIn => Self { source: "default", ..base },
-            Source::Nobody => Self { source: "unset", ..base },
+            Source::Unset => Self { source: "unset", ..base },
         }
     }
 }
 
-impl SettingShape {
+impl SettingRow {
     fn whence(&self) -> String {
         match (&self.variable, &self.file, self.line) {
             (Some(variable), ..) => variable.clone(),
@@ -67,8 +67,8 @@ impl SettingShape {
 
 impl Config {
     pub(crate) fn run(self, admin: &Admin, settings: &Settings) -> Result<(), CliError> {
-        let told = settings.told().map_err(CliError::Usage)?;
-        let rows: Vec<SettingShape> = told.into_iter().map(SettingShape::from).collect();
+        let values = settings.values().map_err(CliError::Usage)?;
+        let rows: Vec<SettingRow> = values.into_iter().map(SettingRow::from).collect();
         let columns = [Column::new("SETTING"), Column::new("VALUE").cut(16), Column::new("FROM").cut(12)];
         admin.out.results(&rows, &columns, |row| {
             let style = if row.source == "default" || row.source == "unset" { Style::Dim } else { Style::Plain };

@@ -33,7 +33,7 @@ const SLICE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes read at once.
 const READ_BYTES: usize = 256 * 1024;
 /// How long a slice may take to be stored, with everything that is sent again meanwhile.
-const SLICE_PATIENCE: Duration = Duration::from_secs(10);
+const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `retraced enqueue`
 #[derive(Args)]
@@ -264,7 +264,7 @@ impl<'a> Counter<'a> {
 
     /// Stores a slice that ends with this line.
     async fn send(&mut self, jobs: &[NewJob], last_line: u64) -> Result<(), CliError> {
-        let receipts = self.client.enqueue_all(jobs, SLICE_PATIENCE).await?;
+        let receipts = self.client.enqueue_all(jobs, BATCH_TIMEOUT).await?;
         // Counted before they are printed: a disk that is full changes nothing about them.
         self.stored += receipts.len() as u64;
         self.created += receipts.iter().filter(|receipt| receipt.created).count() as u64;

@@ -99,7 +99,7 @@ impl Listing<'_> {
         if admin.out.is_closed() {
             return Ok(());
         }
-        admin.out.tell_left_out(&table);
+        admin.out.note_left_out(&table);
         let next = search.cursor().await?;
         if listed == 0 {
             self.note_none(resumed, next.is_some());

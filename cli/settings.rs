@@ -30,20 +30,20 @@ const WORK: &str = "work";
 const NO_SETTINGS: [&str; 4] = ["config", "json", "help", "version"];
 
 /// Why no command was begun. The exit status is 2, but for help and version.
-pub(crate) enum Unfit {
+pub(crate) enum SettingsError {
     /// The arguments, or what the environment says instead of them; help and version come this way too.
     Arguments(Box<clap::Error>),
     /// The file of settings.
     File(String),
 }
 
-impl From<clap::Error> for Unfit {
+impl From<clap::Error> for SettingsError {
     fn from(error: clap::Error) -> Self {
-        Unfit::Arguments(Box::new(error))
+        SettingsError::Arguments(Box::new(error))
     }
 }
 
-/// What this process was told, and by whom.
+/// What this process was values, and by whom.
 pub(crate) struct Settings {
     /// The flags, in the order they are declared.
     all: Vec<Setting>,
@@ -61,20 +61,20 @@ struct Setting {
 }
 
 /// A setting's value and where it comes from.
-pub(crate) struct Told {
+pub(crate) struct SettingValue {
     pub(crate) key: String,
     /// `None`: nowhere set.
     pub(crate) value: Option<String>,
     pub(crate) source: Source,
 }
 
-/// Who told.
+/// Who values.
 pub(crate) enum Source {
     Flag,
     Environment(String),
     File { path: PathBuf, line: usize },
     BuiltIn,
-    Nobody,
+    Unset,
 }
 
 struct SettingsFile {
@@ -89,13 +89,13 @@ struct FileValue {
 
 impl Settings {
     /// Reads arguments, environment and file.
-    pub(crate) fn read(command: &Command, arguments: &[OsString]) -> Result<Self, Unfit> {
+    pub(crate) fn read(command: &Command, arguments: &[OsString]) -> Result<Self, SettingsError> {
         // What the command line lacks may stand in the file, and which file is on the command line.
         let first = match relaxed(command).try_get_matches_from(arguments) {
             Ok(matches) => matches,
             Err(error) => return Err(command.clone().try_get_matches_from(arguments).err().unwrap_or(error).into()),
         };
-        let file = SettingsFile::find(command, first.get_one::<PathBuf>("config")).map_err(Unfit::File)?;
+        let file = SettingsFile::find(command, first.get_one::<PathBuf>("config")).map_err(SettingsError::File)?;
         let all = settings(command);
         let command = match &file {
             Some(file) => file.become_defaults(command.clone()),
@@ -110,7 +110,7 @@ impl Settings {
     }
 
     /// Every setting, as a command would find it; passwords and tokens of URLs are masked. The error says what is wrong with the environment.
-    pub(crate) fn told(&self) -> Result<Vec<Told>, String> {
+    pub(crate) fn values(&self) -> Result<Vec<SettingValue>, String> {
         let of_work = relaxed(&self.command).try_get_matches_from(["retraced", WORK]).map_err(|error| {
             let text = error.to_string();
             let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
@@ -121,10 +121,10 @@ impl Settings {
         })?;
         let of_work = of_work.subcommand_matches(WORK);
         let matches = |setting: &Setting| if setting.of_work { of_work } else { Some(&self.matches) };
-        Ok(self.all.iter().filter_map(|setting| Some(self.tell(setting, matches(setting)?))).collect())
+        Ok(self.all.iter().filter_map(|setting| Some(self.value_of(setting, matches(setting)?))).collect())
     }
 
-    fn tell(&self, setting: &Setting, matches: &ArgMatches) -> Told {
+    fn value_of(&self, setting: &Setting, matches: &ArgMatches) -> SettingValue {
         let id = setting.arg.get_id().as_str();
         let in_file =
             || self.file.as_ref().and_then(|file| Some((file.path.clone(), file.values.get(&setting.key)?.line)));
@@ -134,16 +134,16 @@ impl Settings {
                 Source::Environment(setting.arg.get_env().unwrap_or_default().to_string_lossy().into_owned())
             }
             Some(_) => in_file().map_or(Source::BuiltIn, |(path, line)| Source::File { path, line }),
-            None => Source::Nobody,
+            None => Source::Unset,
         };
         let words = matches.get_raw(id).into_iter().flatten().map(|word| masked(&word.to_string_lossy()));
         let value = words.collect::<Vec<_>>().join(" ");
-        Told { key: setting.key.clone(), value: Some(value).filter(|value| !value.is_empty()), source }
+        SettingValue { key: setting.key.clone(), value: Some(value).filter(|value| !value.is_empty()), source }
     }
 }
 
-/// The colour this process is told to write in, before anything can go wrong that is to be written.
-pub(crate) fn asked_colour(arguments: &[OsString]) -> ColorChoice {
+/// The colour this process is values to write in, before anything can go wrong that is to be written.
+pub(crate) fn colour_choice(arguments: &[OsString]) -> ColorChoice {
     let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--").collect();
     let after = words.iter().position(|word| word == "--color").and_then(|at| words.get(at + 1)).map(|word| &**word);
     let joined = words.iter().find_map(|word| word.strip_prefix("--color="));
@@ -207,7 +207,7 @@ impl SettingsFile {
 
     fn parse(command: &Command, path: &Path, text: &str) -> Result<Self, (usize, String)> {
         let line_of = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
-        // What stands around the place may be a password, so only the place is told.
+        // What stands around the place may be a password, so only the place is values.
         let table = DeTable::parse(text).map_err(|error| {
             (line_of(error.span().map_or(0, |span| span.start)), format!("not TOML: {}", error.message()))
         })?;
@@ -377,8 +377,8 @@ mod tests {
             ("color = \"auto\"\nredis = \"redis://:sesame@h", 2, "not TOML: "),
             ("json = true", 1, "unknown key json"),
         ] {
-            let (at, told) = parse(text).err().unwrap_or_else(|| panic!("{text}"));
-            assert!(at == line && told.contains(why) && !told.contains("sesame"), "{text}: {at}: {told}");
+            let (at, values) = parse(text).err().unwrap_or_else(|| panic!("{text}"));
+            assert!(at == line && values.contains(why) && !values.contains("sesame"), "{text}: {at}: {values}");
         }
     }
 

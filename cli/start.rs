@@ -10,18 +10,18 @@ use crate::admin::Admin;
 use crate::commands::Cli;
 use crate::error::CliError;
 use crate::limits::HELP_COLUMNS_MIN;
-use crate::output::{self, Output, choose_colour, complain, note};
-use crate::settings::{self, Settings, Unfit};
+use crate::output::{self, Output, choose_colour, note, print_error};
+use crate::settings::{self, Settings, SettingsError};
 
 /// Runs the command the process was started with, and gives its exit status.
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    choose_colour(settings::asked_colour(&arguments));
+    choose_colour(settings::colour_choice(&arguments));
     let command = readable(Cli::command());
     let settings = match Settings::read(&command, &arguments) {
         Ok(settings) => settings,
-        Err(Unfit::Arguments(error)) => return explain(&error, &command),
-        Err(Unfit::File(why)) => return fail(&CliError::Usage(why)),
+        Err(SettingsError::Arguments(error)) => return explain(&error, &command),
+        Err(SettingsError::File(why)) => return fail(&CliError::Usage(why)),
     };
     let Cli { global, command: asked } = match Cli::from_arg_matches(settings.matches()) {
         Ok(cli) => cli,
@@ -39,16 +39,16 @@ pub(crate) fn run() -> ExitCode {
     ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
-/// Help in two columns needs some room; in a narrow terminal everything stands below what it explains.
+/// Help in two columns needs some width; in a narrow terminal everything stands below what it explains.
 fn readable(command: clap::Command) -> clap::Command {
-    match output::room() {
-        Some(room) if room < HELP_COLUMNS_MIN => command.term_width(0).next_line_help(true),
+    match output::width() {
+        Some(width) if width < HELP_COLUMNS_MIN => command.term_width(0).next_line_help(true),
         _ => command,
     }
 }
 
 fn fail(error: &CliError) -> ExitCode {
-    complain(error);
+    print_error(error);
     error.status()
 }
 

@@ -1,4 +1,4 @@
-//! What work costs: processor time of the worker and of Redis, what Redis was asked, and memory.
+//! The cost of work: processor time of the worker and of Redis, commands sent to Redis, and memory.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::figures::Figures;
 use super::server::{Counters, Server};
 use crate::error::CliError;
 
-/// What was spent until a moment.
+/// Costs up to one moment.
 pub(super) struct Cost {
     own_s: f64,
     server: Counters,
@@ -22,7 +22,7 @@ impl Cost {
         Ok(Self { own_s: processor_time().as_secs_f64(), server: counters, at: Instant::now() })
     }
 
-    /// Adds what this process and Redis spent since then, a job, to the figures of `what`.
+    /// Adds what this process and Redis have spent since then, per job, to the figures of `what`.
     pub(super) async fn since(
         self,
         server: &mut Server,
@@ -34,7 +34,7 @@ impl Cost {
         self.since_by(own_s, server, jobs, what, into).await
     }
 
-    /// The same when others worked, and spent so many seconds of processor time.
+    /// The same for workers in other processes, which have spent this many seconds of processor time.
     pub(super) async fn since_by(
         self,
         worker_s: f64,
@@ -54,7 +54,7 @@ impl Cost {
         Ok(())
     }
 
-    /// Adds what was spent since then, a second, to the figures of `what`.
+    /// Adds what was spent since then, per second, to the figures of `what`.
     pub(super) async fn a_second(self, server: &mut Server, what: &str, into: &mut Figures) -> Result<(), CliError> {
         let now = Cost::until_now(server).await?;
         let took_s = (now.at - self.at).as_secs_f64();
@@ -71,7 +71,7 @@ pub(super) fn processor_time() -> Duration {
     Duration::new(u64::try_from(spent.tv_sec).unwrap_or(0), u32::try_from(spent.tv_nsec).unwrap_or(0))
 }
 
-/// The most memory this process ever had, in MiB; `None` where the system does not tell it (other than Linux).
+/// Peak memory of this process, in MiB; `None` where the system does not report it (other than Linux).
 pub(super) fn memory_peak_mib() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?;

@@ -1,4 +1,4 @@
-//! Figures of one measurement, and the record each becomes.
+//! The figures of one measurement, and the record each becomes.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub(super) struct Record {
     pub(super) concurrency: u64,
 }
 
-/// What one measurement gave: metric, value, unit.
+/// The results of one measurement: metric, value, unit.
 #[derive(Default)]
 pub(super) struct Figures(Vec<(String, f64, &'static str)>);
 

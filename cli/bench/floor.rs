@@ -1,8 +1,8 @@
-//! The floor: the least that a worker with leases must do on Redis, by a bare loop past the store. No tokens, counters, history, supervision or handlers, so
-//! nothing that is safe can be faster.
+//! The floor: the least work that a worker with leases must do on Redis, as a bare loop that does not use the store. It has no tokens, counters, history,
+//! supervision or handlers, so no safe queue can be faster.
 //!
 //! Bodies in a hash, ids in a list, leases in a sorted set; settling and claiming in one script, 64 jobs a batch, four cycles in flight, each over a connection
-//! of its own. Whoever finds nothing sleeps until it is woken.
+//! of its own. A cycle that finds nothing sleeps until it is woken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,24 +16,24 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::book::Book;
-use super::letter::{Letter, now_us};
+use super::job::{BenchJob, now_us};
+use super::recorder::Recorder;
 use super::server::{connect, failed};
 use super::side::Side;
 use crate::error::CliError;
 
-/// Jobs a cycle takes at a time.
+/// Jobs per batch.
 pub(super) const BATCH: usize = 64;
 /// Cycles in flight.
 pub(super) const CYCLES: usize = 4;
 /// How long a lease lasts.
 const LEASE_MS: u64 = 30_000;
-/// Longest sleep of a cycle or of the promoter without a look.
+/// Longest sleep of a cycle or of the promoter before it checks again.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
-/// Most jobs promoted by one call.
+/// Maximum jobs promoted per call.
 const PROMOTE_MAX: usize = 500;
 
-const TURN: &str = include_str!("floor/turn.lua");
+const SETTLE_AND_CLAIM: &str = include_str!("floor/settle_and_claim.lua");
 const PROMOTE: &str = include_str!("floor/promote.lua");
 
 #[derive(Clone)]
@@ -45,9 +45,9 @@ struct Inner {
     keys: Keys,
     turn: Script,
     promote: Script,
-    /// Whether an enqueue wakes a sleeper: not where nobody works meanwhile.
+    /// Whether an enqueue wakes a sleeping cycle; not needed while no worker runs.
     wakes: bool,
-    /// Told when a job is due sooner than the promoter knows.
+    /// Notified when a job is due sooner than the promoter knows.
     delayed: Notify,
 }
 
@@ -68,13 +68,13 @@ impl Keys {
 }
 
 impl Floor {
-    /// With `wakes` somebody works meanwhile, and is woken by each enqueue.
+    /// With `wakes` a worker runs meanwhile, and each enqueue wakes it.
     pub(super) async fn open(url: &str, queue: &QueueName, wakes: bool) -> Result<Self, CliError> {
         Ok(Self(Arc::new(Inner {
             url: url.into(),
             connection: connect(url).await?,
             keys: Keys::of(queue),
-            turn: Script::new(TURN),
+            turn: Script::new(SETTLE_AND_CLAIM),
             promote: Script::new(PROMOTE),
             wakes,
             delayed: Notify::new(),
@@ -86,17 +86,17 @@ impl Floor {
         pipeline.query_async::<()>(&mut connection).await.map_err(|error| failed(&error))
     }
 
-    /// Adds what stores a letter; gives its id.
-    fn store(&self, pipeline: &mut Pipeline, letter: &Letter) -> Result<Uuid, CliError> {
-        let (id, body) = (Uuid::now_v7(), codec::to_payload(letter).map_err(|e| CliError::Failed(e.to_string()))?);
+    /// Adds the commands that store a job; returns its id.
+    fn store(&self, pipeline: &mut Pipeline, job: &BenchJob) -> Result<Uuid, CliError> {
+        let (id, body) = (Uuid::now_v7(), codec::to_payload(job).map_err(|e| CliError::Failed(e.to_string()))?);
         pipeline.cmd("HSET").arg(&self.0.keys.job).arg(&id.as_bytes()[..]).arg(body).ignore();
         Ok(id)
     }
 
-    async fn push(&self, letters: &[Letter]) -> Result<(), CliError> {
+    async fn push(&self, jobs: &[BenchJob]) -> Result<(), CliError> {
         let mut pipeline = redis::pipe();
-        for letter in letters {
-            let id = self.store(&mut pipeline, letter)?;
+        for job in jobs {
+            let id = self.store(&mut pipeline, job)?;
             pipeline.cmd("LPUSH").arg(&self.0.keys.ready).arg(&id.as_bytes()[..]).ignore();
         }
         if self.0.wakes {
@@ -109,37 +109,37 @@ impl Floor {
 impl Side for Floor {
     type Worker = Cycles;
 
-    async fn enqueue(&self, letter: Letter) -> Result<(), CliError> {
-        self.push(std::slice::from_ref(&letter)).await
+    async fn enqueue(&self, job: BenchJob) -> Result<(), CliError> {
+        self.push(std::slice::from_ref(&job)).await
     }
 
-    async fn enqueue_all(&self, letters: Vec<Letter>) -> Result<(), CliError> {
-        self.push(&letters).await
+    async fn enqueue_all(&self, jobs: Vec<BenchJob>) -> Result<(), CliError> {
+        self.push(&jobs).await
     }
 
-    async fn enqueue_due(&self, letters: Vec<Letter>) -> Result<(), CliError> {
+    async fn enqueue_due(&self, jobs: Vec<BenchJob>) -> Result<(), CliError> {
         let mut pipeline = redis::pipe();
-        for letter in &letters {
-            let id = self.store(&mut pipeline, letter)?;
-            pipeline.cmd("ZADD").arg(&self.0.keys.delayed).arg(letter.at_us / 1_000).arg(&id.as_bytes()[..]).ignore();
+        for job in &jobs {
+            let id = self.store(&mut pipeline, job)?;
+            pipeline.cmd("ZADD").arg(&self.0.keys.delayed).arg(job.at_us / 1_000).arg(&id.as_bytes()[..]).ignore();
         }
         self.send(&pipeline).await?;
         self.0.delayed.notify_one();
         Ok(())
     }
 
-    async fn work(&self, _: usize, book: Arc<Book>) -> Result<Cycles, CliError> {
+    async fn work(&self, _: usize, recorder: Arc<Recorder>) -> Result<Cycles, CliError> {
         let ended = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for _ in 0..CYCLES {
             let (calls, sleep) = (connect(&self.0.url).await?, connect(&self.0.url).await?);
-            tasks.spawn(cycle(self.0.clone(), calls, sleep, book.clone(), ended.clone()));
+            tasks.spawn(cycle(self.0.clone(), calls, sleep, recorder.clone(), ended.clone()));
         }
         tasks.spawn(promoter(self.0.clone(), connect(&self.0.url).await?, ended.clone()));
         Ok(Cycles { floor: self.clone(), ended, tasks })
     }
 
-    async fn wait(&self, _: usize, _: Arc<Book>) -> Result<Cycles, CliError> {
+    async fn wait(&self, _: usize, _: Arc<Recorder>) -> Result<Cycles, CliError> {
         Err(CliError::Failed("the floor works one queue only".into()))
     }
 
@@ -157,7 +157,7 @@ impl Side for Floor {
     }
 }
 
-/// The floor at work.
+/// The running floor.
 pub(super) struct Cycles {
     floor: Floor,
     ended: Arc<AtomicBool>,
@@ -172,7 +172,7 @@ async fn cycle(
     floor: Arc<Inner>,
     mut calls: MultiplexedConnection,
     mut sleep: MultiplexedConnection,
-    book: Arc<Book>,
+    recorder: Arc<Recorder>,
     ended: Arc<AtomicBool>,
 ) -> Result<(), RedisError> {
     let keys = &floor.keys;
@@ -191,14 +191,14 @@ async fn cycle(
             redis::cmd("BLPOP").arg(&keys.wake).arg(SLEEP_MAX.as_secs()).query_async::<()>(&mut sleep).await?;
         }
         for (id, body) in ids.into_iter().zip(bodies) {
-            let letter: Letter = codec::from_payload(&body)
-                .map_err(|error| RedisError::from((redis::ErrorKind::Parse, "a letter", error.to_string())))?;
-            if book.handle(&letter) { done.push(id) } else { failed.push(id) }
+            let job: BenchJob = codec::from_payload(&body)
+                .map_err(|error| RedisError::from((redis::ErrorKind::Parse, "a job", error.to_string())))?;
+            if recorder.handle(&job) { done.push(id) } else { failed.push(id) }
         }
     }
 }
 
-/// Moves what is due, then sleeps until the next is.
+/// Moves due jobs, then sleeps until the next one is due.
 async fn promoter(
     floor: Arc<Inner>,
     mut calls: MultiplexedConnection,

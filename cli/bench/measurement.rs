@@ -1,4 +1,4 @@
-//! What is measured, and how: each measurement once, for either side.
+//! What is measured and how: each measurement is written once and runs on either side.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,36 +9,36 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::book::Book;
 use super::cost::{Cost, memory_peak_mib};
 use super::figures::Figures;
 use super::floor::CYCLES;
-use super::letter::{Letter, now_us};
+use super::job::{BenchJob, now_us};
+use super::recorder::Recorder;
 use super::server::{QUEUES_BESIDE_MAX, Server};
 use super::side::{Peer, Side};
 use crate::error::CliError;
 
-/// Jobs a call in bulk carries.
+/// Jobs per bulk call.
 const BULK: u64 = 100;
-/// Time between two enqueues on an idle worker: 50 a second.
+/// Time between two enqueues on an idle worker: 50 per second.
 const BEAT: Duration = Duration::from_millis(20);
 /// Executors of the workers that measure latency, and lateness and retries.
 const EXECUTORS_IDLE: usize = 10;
 const EXECUTORS_BUSY: usize = 100;
 /// Failures of each job on the retry path, before it succeeds.
 const FAILURES: u8 = 2;
-/// Delayed jobs are due this long from now, and spread over as long as this.
+/// Delayed jobs are due this long from now, spread over this much more.
 const DUE_AFTER: Duration = Duration::from_secs(2);
 const DUE_WITHIN: Duration = Duration::from_secs(3);
-/// An idle worker is left alone until it has found out that its queues are, then looked at for so long.
+/// How long an idle worker is left alone so that its polling settles, and how long it is then measured.
 const IDLE_AFTER: Duration = Duration::from_secs(15);
 const IDLE_FOR: Duration = Duration::from_secs(10);
-/// A measurement may last this long, and as much longer for each of its jobs, and as many round trips for each.
+/// Timeout of a measurement: a base, plus this much per job, plus this many round trips per job.
 const LASTS_MAX: Duration = Duration::from_secs(60);
 const LASTS_MAX_A_JOB: Duration = Duration::from_millis(5);
 const ROUND_TRIPS_MAX_A_JOB: u32 = 4;
 
-/// One thing that is measured.
+/// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Measurement {
     EnqueueOne,
@@ -52,7 +52,7 @@ pub(super) enum Measurement {
 }
 
 impl Measurement {
-    /// All of them, with drains at these concurrencies by so many processes.
+    /// All measurements, with drains at these concurrencies by this many processes.
     pub(super) fn all(drains: &[usize], workers: usize) -> Vec<Self> {
         let enqueues = [
             Measurement::EnqueueOne,
@@ -65,7 +65,7 @@ impl Measurement {
         enqueues.into_iter().chain(drains).chain(others).collect()
     }
 
-    /// What its metrics are called, or begin with.
+    /// The name of its metric, or their common prefix.
     pub(super) fn name(self) -> String {
         match self {
             Measurement::EnqueueOne => "enqueue_one".into(),
@@ -79,7 +79,7 @@ impl Measurement {
         }
     }
 
-    /// The metrics it gives.
+    /// Its metrics.
     pub(super) fn metrics(self) -> Vec<String> {
         let name = self.name();
         let costs = ["worker_cpu", "redis_cpu", "redis_calls", "redis_reads"].map(|cost| format!("{name}_{cost}"));
@@ -99,7 +99,7 @@ impl Measurement {
         metrics
     }
 
-    /// How many jobs it takes. Those that take time, whatever the number, never take more than their own.
+    /// How many jobs it uses. Measurements that take a fixed time per job never use more than their own number.
     pub(super) fn jobs(self, asked: Option<u64>) -> u64 {
         match self {
             Measurement::EnqueueOne => asked.unwrap_or(20_000),
@@ -112,7 +112,7 @@ impl Measurement {
         }
     }
 
-    /// How many at a time: calls, or jobs that run, or the floor's cycles.
+    /// How many run at a time: calls, jobs, or the cycles of the floor.
     pub(super) fn concurrency(self, peer: Peer) -> usize {
         match (self, peer) {
             (Measurement::EnqueueOne | Measurement::EnqueueBulk, _) => 1,
@@ -129,17 +129,17 @@ impl Measurement {
         if let Measurement::Drain { workers, .. } = self { workers } else { 1 }
     }
 
-    /// Whether there is a least that it can be compared with: a worker that looks after nothing needs nothing.
+    /// Whether the floor can be measured too: an idle worker has no counterpart there.
     pub(super) fn has_a_floor(self) -> bool {
         self != Measurement::Idle
     }
 
-    /// Whether jobs are enqueued while somebody works.
+    /// Whether jobs are enqueued while a worker runs.
     pub(super) fn is_worked_meanwhile(self) -> bool {
         matches!(self, Measurement::Latency | Measurement::Lateness | Measurement::Retry)
     }
 
-    /// How long it may last at most, when Redis is so far away.
+    /// Its timeout, given the round trip to Redis.
     pub(super) fn lasts_max(self, jobs: u64, round_trip: Duration) -> Duration {
         let a_job = if self == Measurement::Latency { BEAT + LASTS_MAX_A_JOB } else { LASTS_MAX_A_JOB };
         LASTS_MAX + (a_job + round_trip * ROUND_TRIPS_MAX_A_JOB) * u32::try_from(jobs).unwrap_or(u32::MAX)
@@ -187,7 +187,7 @@ impl Measurement {
                     if number >= jobs {
                         return Ok::<_, CliError>(());
                     }
-                    side.enqueue(Letter::now(number)).await?;
+                    side.enqueue(BenchJob::now(number)).await?;
                 }
             });
         }
@@ -226,11 +226,11 @@ impl Measurement {
     ) -> Result<(), CliError> {
         fill(side, jobs).await?;
         let before = Cost::until_now(server).await?;
-        let book = Arc::new(Book::of(jobs));
-        let worker = side.work(executors, book.clone()).await?;
-        book.handled(jobs).await;
+        let recorder = Arc::new(Recorder::of(jobs));
+        let worker = side.work(executors, recorder.clone()).await?;
+        recorder.handled(jobs).await;
         S::end(worker).await?;
-        into.put(self.name(), book.rate(), "jobs/s");
+        into.put(self.name(), recorder.rate(), "jobs/s");
         before.since(server, jobs, &self.name(), into).await?;
         if let Some(mib) = memory_peak_mib() {
             into.put("drain_rss_peak", mib, "MiB");
@@ -238,26 +238,26 @@ impl Measurement {
         Ok(())
     }
 
-    /// From the producer's call to the handler's first line. One job more than is counted goes ahead, so that everybody is there.
+    /// From the call of enqueue to the first line of the handler. One extra job goes first and is not counted, so that connections are open.
     async fn latency<S: Side>(self, side: &S, jobs: u64, executors: usize, into: &mut Figures) -> Result<(), CliError> {
-        let book = Arc::new(Book::with_delays(jobs + 1));
-        let worker = side.work(executors, book.clone()).await?;
-        side.enqueue(Letter::now(0)).await?;
-        book.handled(1).await;
+        let recorder = Arc::new(Recorder::with_delays(jobs + 1));
+        let worker = side.work(executors, recorder.clone()).await?;
+        side.enqueue(BenchJob::now(0)).await?;
+        recorder.handled(1).await;
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.tick().await;
         for number in 1..=jobs {
             beat.tick().await;
-            side.enqueue(Letter::now(number)).await?;
+            side.enqueue(BenchJob::now(number)).await?;
         }
-        book.handled(jobs + 1).await;
+        recorder.handled(jobs + 1).await;
         S::end(worker).await?;
-        into.put_ranks(&self.name(), &book.delays_ms(1));
+        into.put_ranks(&self.name(), &recorder.delays_ms(1));
         Ok(())
     }
 
-    /// From a job's due time to the handler's first line.
+    /// From the due time of a job to the first line of the handler.
     async fn lateness<S: Side>(
         self,
         side: &S,
@@ -265,18 +265,18 @@ impl Measurement {
         executors: usize,
         into: &mut Figures,
     ) -> Result<(), CliError> {
-        let book = Arc::new(Book::with_delays(jobs));
-        let worker = side.work(executors, book.clone()).await?;
+        let recorder = Arc::new(Recorder::with_delays(jobs));
+        let worker = side.work(executors, recorder.clone()).await?;
         let first_us = now_us() + DUE_AFTER.as_micros() as u64;
         // Due times are whole milliseconds.
         let due_us = |number: u64| (first_us + DUE_WITHIN.as_micros() as u64 * number / jobs) / 1_000 * 1_000;
         for from in (0..jobs).step_by(BULK as usize) {
             let numbers = from..jobs.min(from + BULK);
-            side.enqueue_due(numbers.map(|number| Letter::at(number, due_us(number))).collect()).await?;
+            side.enqueue_due(numbers.map(|number| BenchJob::at(number, due_us(number))).collect()).await?;
         }
-        book.handled(jobs).await;
+        recorder.handled(jobs).await;
         S::end(worker).await?;
-        into.put_ranks(&self.name(), &book.delays_ms(0));
+        into.put_ranks(&self.name(), &recorder.delays_ms(0));
         Ok(())
     }
 
@@ -289,11 +289,11 @@ impl Measurement {
         into: &mut Figures,
     ) -> Result<(), CliError> {
         let before = Cost::until_now(server).await?;
-        let book = Arc::new(Book::with_failures(jobs, FAILURES));
-        let worker = side.work(executors, book.clone()).await?;
+        let recorder = Arc::new(Recorder::with_failures(jobs, FAILURES));
+        let worker = side.work(executors, recorder.clone()).await?;
         let begun = Instant::now();
         fill(side, jobs).await?;
-        book.handled(jobs).await;
+        recorder.handled(jobs).await;
         let took_s = begun.elapsed().as_secs_f64();
         S::end(worker).await?;
         into.put("retry_total", took_s, "s");
@@ -301,9 +301,9 @@ impl Measurement {
         before.since(server, jobs, &self.name(), into).await
     }
 
-    /// What a worker costs that has nothing to do.
+    /// The cost of a worker that has nothing to do.
     async fn idle<S: Side>(self, side: &S, server: &mut Server, into: &mut Figures) -> Result<(), CliError> {
-        let worker = side.wait(QUEUES_BESIDE_MAX, Arc::new(Book::of(0))).await?;
+        let worker = side.wait(QUEUES_BESIDE_MAX, Arc::new(Recorder::of(0))).await?;
         sleep(IDLE_AFTER).await;
         let before = Cost::until_now(server).await?;
         sleep(IDLE_FOR).await;
@@ -312,10 +312,10 @@ impl Measurement {
     }
 }
 
-/// Enqueues so many jobs, in bulk.
+/// Enqueues this many jobs in bulk.
 pub(super) async fn fill<S: Side>(side: &S, jobs: u64) -> Result<(), CliError> {
     for from in (0..jobs).step_by(BULK as usize) {
-        side.enqueue_all((from..jobs.min(from + BULK)).map(Letter::now).collect()).await?;
+        side.enqueue_all((from..jobs.min(from + BULK)).map(BenchJob::now).collect()).await?;
     }
     Ok(())
 }

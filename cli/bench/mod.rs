@@ -1,21 +1,21 @@
-//! `retraced bench`: what this machine and this Redis do with jobs, beside the least that any queue with leases must do.
+//! `retraced bench`: how fast this machine and this Redis process jobs, compared with the least work that any queue with leases must do.
 //!
-//! Each measurement is written once and run for both sides, in turns, in processes of its own.
+//! Each measurement is written once and runs on both sides in turns, each time in a process of its own.
 
-mod book;
 mod cost;
-mod crew;
 mod figures;
 mod floor;
-mod letter;
+mod job;
 mod measurement;
 mod product;
+mod recorder;
 mod relay;
 mod report;
 mod selection;
 mod server;
 mod side;
 mod step;
+mod workers;
 
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -39,7 +39,7 @@ use crate::admin::Admin;
 use crate::error::CliError;
 use crate::output::{Output, Progress, note};
 
-/// Jobs of a measurement, rounds, worker processes of a drain, and a round trip: least and most.
+/// Least and most: jobs of a measurement, rounds, worker processes of a drain, and round trip.
 const JOBS_BOUNDS: RangeInclusive<u64> = 100..=10_000_000;
 const ROUNDS_BOUNDS: RangeInclusive<u64> = 1..=100;
 const WORKERS_BOUNDS: RangeInclusive<u64> = 1..=16;
@@ -80,14 +80,14 @@ pub(super) struct Bench {
     /// Also measure a bare loop that does the same work, and show the ratio.
     #[arg(long)]
     floor: bool,
-    /// Measure only this metric, or those whose names begin so, as in drain or drain_redis_cpu; may be repeated.
+    /// Measure only this metric, or all metrics that begin with it, as in drain or drain_redis_cpu; may be repeated.
     #[arg(long, value_name = "METRIC")]
     only: Vec<String>,
-    /// Jobs of each measurement, 100 to 10000000, instead of its own number: 200000 for drain and bulk, 20000 to 100000 for the others. Latency and lateness
-    /// take at most their own, 500 and 1000, because they take time.
+    /// Jobs of each measurement, 100 to 10000000. Default: 200000 for drain and bulk, 20000 to 100000 for the others. Latency and lateness use at most 500
+    /// and 1000 jobs, because they take a fixed time per job.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(JOBS_BOUNDS))]
     jobs: Option<u64>,
-    /// How often everything is measured; the table shows medians.
+    /// How many times everything is measured; the table shows medians.
     #[arg(long, value_name = "N", default_value = "5", value_parser = RangedU64ValueParser::<u64>::new().range(ROUNDS_BOUNDS))]
     rounds: u64,
     /// Executors of the worker that drains; may be repeated.
@@ -97,16 +97,16 @@ pub(super) struct Bench {
     /// Worker processes that drain one queue together, 1 to 16.
     #[arg(long, value_name = "N", default_value = "1", value_parser = RangedU64ValueParser::<usize>::new().range(WORKERS_BOUNDS))]
     workers: usize,
-    /// Make Redis this much farther away for whoever is measured, 0 to 1000 ms there and back.
+    /// Add this much network round trip between the measured processes and Redis, 0 to 1000 ms.
     #[arg(long, value_name = "N", default_value = "0", value_parser = RangedU64ValueParser::<u64>::new().range(ROUND_TRIP_MS_BOUNDS))]
     round_trip_ms: u64,
-    /// Keep completed jobs as a queue does unless it says otherwise (24 hours or 10000). Without this none is kept.
+    /// Keep completed jobs as a queue does by default (24 hours or 10000). Without this flag none is kept.
     #[arg(long)]
     retention: bool,
-    /// Print a table for documents. With --json instead: each figure of each round, one object a line, as soon as it is measured.
+    /// Print a Markdown table. With --json instead: each figure of each round, one object per line, as soon as it is measured.
     #[arg(long)]
     markdown: bool,
-    /// Measure although the database holds keys. They are left alone; what was made here is removed, but for the events of its workers.
+    /// Measure even if the database holds keys. They are not touched; what the benchmark created is removed, except the events of its workers.
     #[arg(long)]
     allow_nonempty: bool,
     /// What a process started by this command is to measure.
@@ -119,7 +119,7 @@ fn step(text: &str) -> Result<Step, String> {
 }
 
 /// SIGINT or SIGTERM.
-async fn asked_to_end() -> Result<(), CliError> {
+async fn stop_signal() -> Result<(), CliError> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => Ok(()),
@@ -140,7 +140,7 @@ impl Bench {
         let selection = Selection::of(self.only.clone(), &all).map_err(CliError::Usage)?;
         let chosen: Vec<Measurement> = all.into_iter().filter(|m| selection.has_any_of(*m)).collect();
 
-        // Tells what is wrong with the server in the words of every command.
+        // Reports problems with the server with the same messages as every other command.
         admin.store().await?;
         let mut server = Server::open(&admin.redis).await?;
         let keys = server.keys().await?;
@@ -158,9 +158,9 @@ impl Bench {
         let mut report = Report::default();
         let measured = tokio::select! {
             measured = self.measure(admin, &mut server, &queue, &chosen, &selection, &mut report) => measured,
-            asked = asked_to_end() => asked.and(Err(CliError::Failed("stopped before all was measured".into()))),
+            asked = stop_signal() => asked.and(Err(CliError::Failed("stopped before all was measured".into()))),
         };
-        // Whatever happened, the database is left as it was.
+        // Whatever happened, leave the database as it was.
         let left = async {
             let mut server = Server::open(&admin.redis).await?;
             server.empty(&queue).await?;
@@ -171,7 +171,7 @@ impl Bench {
         self.print(&admin.out, &mut server, &report).await
     }
 
-    /// Runs all rounds: each measurement by both sides, in turns.
+    /// Runs all rounds: each measurement on both sides in turns.
     async fn measure(
         &self,
         admin: &Admin,
@@ -193,7 +193,7 @@ impl Bench {
             for (at, measurement) in chosen.iter().copied().enumerate() {
                 let peers = peers(measurement);
                 for turn in 0..peers.len() {
-                    // Who goes first changes from round to round.
+                    // The side that goes first alternates from round to round.
                     let peer = peers[(turn + round as usize) % peers.len()];
                     progress.turn_to(format!("round {} · {} · {}", round + 1, measurement.name(), peer.as_str()));
                     let jobs = measurement.jobs(self.jobs);
@@ -202,7 +202,7 @@ impl Bench {
                     let records = step.measure(redis, round_trip).await?;
                     server.empty(queue).await?;
                     for record in records.iter().filter(|record| selection.has(&record.metric)) {
-                        // As JSON each figure is printed as soon as it is known.
+                        // As JSON, each figure is printed as soon as it is known.
                         if admin.out.is_json() {
                             admin.out.result(record, String::new)?;
                         }

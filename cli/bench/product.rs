@@ -1,12 +1,12 @@
-//! ReTraced's side, as its users write it: a client that enqueues, a runtime with a typed handler, every guarantee on.
+//! ReTraced's side, as a user would write it: a client that enqueues, a runtime with a typed handler, every guarantee on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use retraced::job::{QueueName, RunAt};
 
-use super::book::Book;
-use super::letter::Letter;
+use super::job::BenchJob;
+use super::recorder::Recorder;
 use super::server::beside;
 use super::side::Side;
 use crate::error::CliError;
@@ -15,8 +15,8 @@ use retraced::{
     seal_job,
 };
 
-/// How long an enqueue of many is waited for.
-const BULK_PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of a bulk enqueue.
+const BULK_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub(super) struct Retraced {
@@ -27,15 +27,15 @@ pub(super) struct Retraced {
 }
 
 impl Retraced {
-    /// With `keep` completed jobs are kept, as they are unless a queue says otherwise.
+    /// With `keep` completed jobs are kept as they are by default.
     pub(super) async fn open(url: &str, queue: &QueueName, keep: bool) -> Result<Self, CliError> {
         let door = Client::new(store(url).await?).queue(queue).map_err(failed)?;
         Ok(Self { url: url.into(), queue: queue.clone(), door, keep })
     }
 
-    async fn send(&self, letters: &[Letter], options: impl Fn(&Letter) -> JobOptions) -> Result<(), CliError> {
-        let sealed: Result<Vec<_>, _> = letters.iter().map(|letter| seal_job(letter, &options(letter))).collect();
-        self.door.enqueue_all(&sealed.map_err(failed)?, BULK_PATIENCE).await?;
+    async fn send(&self, jobs: &[BenchJob], options: impl Fn(&BenchJob) -> JobOptions) -> Result<(), CliError> {
+        let sealed: Result<Vec<_>, _> = jobs.iter().map(|job| seal_job(job, &options(job))).collect();
+        self.door.enqueue_all(&sealed.map_err(failed)?, BULK_TIMEOUT).await?;
         Ok(())
     }
 }
@@ -43,30 +43,30 @@ impl Retraced {
 impl Side for Retraced {
     type Worker = Runtime;
 
-    async fn enqueue(&self, letter: Letter) -> Result<(), CliError> {
-        self.door.enqueue(letter).await.map(drop).map_err(failed)
+    async fn enqueue(&self, job: BenchJob) -> Result<(), CliError> {
+        self.door.enqueue(job).await.map(drop).map_err(failed)
     }
 
-    async fn enqueue_all(&self, letters: Vec<Letter>) -> Result<(), CliError> {
-        self.send(&letters, |_| JobOptions::default()).await
+    async fn enqueue_all(&self, jobs: Vec<BenchJob>) -> Result<(), CliError> {
+        self.send(&jobs, |_| JobOptions::default()).await
     }
 
-    async fn enqueue_due(&self, letters: Vec<Letter>) -> Result<(), CliError> {
-        let due = |letter: &Letter| JobOptions { run_at: RunAt::At(letter.at_us / 1_000), ..JobOptions::default() };
-        self.send(&letters, due).await
+    async fn enqueue_due(&self, jobs: Vec<BenchJob>) -> Result<(), CliError> {
+        let due = |job: &BenchJob| JobOptions { run_at: RunAt::At(job.at_us / 1_000), ..JobOptions::default() };
+        self.send(&jobs, due).await
     }
 
-    async fn work(&self, concurrency: usize, book: Arc<Book>) -> Result<Runtime, CliError> {
+    async fn work(&self, concurrency: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
         let mut retention = Retention::default();
         if !self.keep {
             retention.completed = None;
         }
         let queue = Queue::new(&self.queue).map_err(failed)?;
-        // The least backoff there is: the first two failures are tried again at once.
+        // The shortest backoff there is: the first two failures are retried at once.
         let queue = queue.concurrency(concurrency).retention(retention).retry(Retry::three_tier());
         let runtime = Runtime::builder()
             .store(store(&self.url).await?)
-            .state(book)
+            .state(recorder)
             .queue(queue)
             .handler(self.queue.as_str(), read)
             .start()
@@ -74,8 +74,8 @@ impl Side for Retraced {
         Ok(runtime)
     }
 
-    async fn wait(&self, queues: usize, book: Arc<Book>) -> Result<Runtime, CliError> {
-        let mut builder = Runtime::builder().store(store(&self.url).await?).state(book);
+    async fn wait(&self, queues: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
+        let mut builder = Runtime::builder().store(store(&self.url).await?).state(recorder);
         for name in beside(&self.queue).take(queues) {
             builder = builder.queue(Queue::new(&name).map_err(failed)?).handler(&name, read);
         }
@@ -91,8 +91,8 @@ impl Side for Retraced {
     }
 }
 
-async fn read(letter: Letter, _: Context, book: State<Arc<Book>>) -> Result<(), Failure> {
-    if book.handle(&letter) {
+async fn read(job: BenchJob, _: Context, recorder: State<Arc<Recorder>>) -> Result<(), Failure> {
+    if recorder.handle(&job) {
         return Ok(());
     }
     Err(Failure::temporary(Code::ServiceUnavailable, "this attempt is meant to fail"))

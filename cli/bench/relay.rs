@@ -1,6 +1,6 @@
-//! The way to Redis, made longer: a relay in this process, which is not measured, holds back every byte for half a round trip in each direction, in order.
+//! A longer network round trip: a relay in this process, which is not measured, delays every byte by half a round trip in each direction, in order.
 //!
-//! Threads that sleep, not a runtime: its timers would make two milliseconds of half a one. They end with their connections.
+//! It uses threads that sleep instead of a runtime, whose timers are too coarse: they would turn half a millisecond into two. The threads end with their connections.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, ToSocketAddrs};
@@ -17,21 +17,21 @@ use crate::error::CliError;
 
 /// Bytes read at a time.
 const CHUNK_BYTES_MAX: usize = 16 * 1024;
-/// Chunks held back in one direction of a connection. When so many are, no more are read, and the sender waits.
+/// Chunks delayed in one direction of a connection. At this number the relay stops reading, and the sender waits.
 const CHUNKS_HELD_MAX: usize = 4_096;
-/// Between two tries to accept while the system refuses to.
+/// Pause between two tries to accept a connection when the system refuses.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A relay that listens on this machine's loopback as long as this process lives.
+/// A relay that listens on the loopback interface for as long as this process lives.
 pub(super) struct Relay {
     url: String,
 }
 
-/// Bytes and when they may go on.
+/// Bytes, and when to pass them on.
 type Held = (Instant, Vec<u8>);
 
 impl Relay {
-    /// Opens a way to this server that takes so much longer, there and back.
+    /// Opens a relay to this server that adds this round trip.
     pub(super) fn open(redis: &str, round_trip: Duration) -> Result<Self, CliError> {
         let unreadable = || CliError::Failed("the Redis URL cannot be read".into());
         let info = redis.into_connection_info().map_err(|_| unreadable())?;
@@ -49,7 +49,7 @@ impl Relay {
         Ok(Self { url: url.into() })
     }
 
-    /// The server's URL by this way.
+    /// The server's URL through the relay.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
@@ -58,7 +58,7 @@ impl Relay {
 fn accept(listener: &TcpListener, redis: &ConnectionAddr, hold: Duration) {
     loop {
         match listener.accept() {
-            // When it cannot be joined, whoever connected finds it closed, and tells.
+            // If the server cannot be reached, the client finds its connection closed and reports it.
             Ok((near, _)) => drop(join(near, redis, hold)),
             Err(_) => thread::sleep(ACCEPT_PAUSE),
         }
@@ -72,7 +72,7 @@ fn join(near: TcpStream, redis: &ConnectionAddr, hold: Duration) -> io::Result<(
     pass(far, near, hold)
 }
 
-/// Passes on what comes from one end to the other until it closes, then closes the other.
+/// Passes bytes from one end to the other until the first closes, then closes the second.
 fn pass(from: Line, to: Line, hold: Duration) -> io::Result<()> {
     let (held, due) = sync_channel(CHUNKS_HELD_MAX);
     thread::Builder::new().spawn(move || read(from, &held, hold))?;
@@ -133,7 +133,7 @@ impl Line {
         }
     }
 
-    /// Says that nothing more comes this way.
+    /// Closes this direction.
     fn shutdown(&self) -> io::Result<()> {
         match self {
             Line::Tcp(stream) => stream.shutdown(Shutdown::Write),

@@ -1,4 +1,4 @@
-//! What was measured, side by side: medians of all rounds, and how far apart they were.
+//! The results side by side: the median of all rounds, and their spread.
 
 use super::figures::Record;
 use super::side::Peer;
@@ -10,7 +10,7 @@ pub(super) struct Report(Vec<Line>);
 /// One metric of one measurement.
 #[derive(Debug)]
 struct Line {
-    /// Which of the measurements it belongs to.
+    /// The index of its measurement.
     measurement: usize,
     metric: String,
     unit: String,
@@ -29,7 +29,7 @@ pub(super) struct Row {
     pub(super) concurrency: u64,
     /// The median.
     pub(super) retraced: f64,
-    /// How far the rounds were apart, in percent of the median.
+    /// The distance between the lowest and the highest round, in percent of the median.
     pub(super) spread: f64,
     pub(super) floor: Option<f64>,
     /// ReTraced ÷ floor.
@@ -126,7 +126,7 @@ impl Row {
     }
 }
 
-/// Three digits that count, or all that stand before the point.
+/// Three significant digits, or all digits before the point.
 fn shown(value: f64) -> String {
     match value.abs() {
         0.0..10.0 => format!("{value:.2}"),
@@ -135,7 +135,7 @@ fn shown(value: f64) -> String {
     }
 }
 
-/// A table for documents; numbers to the right.
+/// A Markdown table with numbers aligned to the right.
 pub(super) fn markdown(rows: &[Row], with_floor: bool) -> String {
     let headings = Row::headings(with_floor);
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
@@ -171,8 +171,8 @@ mod tests {
     #[test]
     fn a_row_is_the_median_of_its_own_measurement_beside_the_floors() {
         let rows = report().rows();
-        let told: Vec<_> = rows.iter().map(|row| row.cells(true).join(" ")).collect();
-        assert_eq!(told, ["drain 1 500 7.13 0 - - jobs/s", "drain 100 500 100000 20 200000 0.50 jobs/s"]);
+        let orders: Vec<_> = rows.iter().map(|row| row.cells(true).join(" ")).collect();
+        assert_eq!(orders, ["drain 1 500 7.13 0 - - jobs/s", "drain 100 500 100000 20 200000 0.50 jobs/s"]);
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Which metrics are asked for.
+//! Which metrics to measure.
 
 use super::measurement::Measurement;
 
-/// What `--only` names; nothing: everything.
+/// The names given with `--only`; empty: everything.
 pub(super) struct Selection(Vec<String>);
 
 impl Selection {
     /// # Errors
-    /// The name that is no metric's, nor the beginning of one, and those there are.
+    /// A name that matches no metric, and the metrics there are.
     pub(super) fn of(names: Vec<String>, all: &[Measurement]) -> Result<Self, String> {
         let metrics = || all.iter().flat_map(|measurement| measurement.metrics());
         for name in &names {
@@ -35,7 +35,7 @@ impl Selection {
     }
 }
 
-/// Whether the metric is called so, or begins so and goes on with another word or its number.
+/// Whether the metric has this name, or begins with it followed by another word or its number.
 fn begins(metric: &str, name: &str) -> bool {
     let Some(rest) = metric.strip_prefix(name) else { return false };
     let numbered = |c: char| c.is_ascii_digit() && !name.ends_with(|last: char| last.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The server that is measured, past the store: what it has spent, whether its database is empty, and removing what was made there.
+//! The measured server, accessed without the store: what it has spent, whether its database is empty, and removing what the benchmark created.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,17 @@ use retraced::store::redis::QUEUES;
 use crate::error::CliError;
 use crate::output::one_line;
 
-/// Longest wait for a connection.
+/// Timeout of a connection.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Longest wait for an answer.
+/// Timeout of a command.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// Longest wait for the server to free the memory of what was removed.
+/// Longest wait for the server to free the memory of removed keys.
 const FREE_MAX: Duration = Duration::from_secs(30);
-/// Between two looks whether it has.
+/// Time between two checks whether it has.
 const FREE_LOOK: Duration = Duration::from_millis(10);
-/// Queues that a measurement may have beside its own.
+/// Additional queues that a measurement may use.
 pub(super) const QUEUES_BESIDE_MAX: usize = 100;
-/// Keys a step of a sweep looks at.
+/// Keys examined per step of a scan.
 const SCAN_COUNT: usize = 1_000;
 
 /// Removes these keys if there are no others.
@@ -74,10 +74,10 @@ impl Server {
         self.ask(&redis::cmd("DBSIZE")).await
     }
 
-    /// Removes the keys of a queue, of those beside it, and of the floor: all that have such a name as their hash tag. Waits until their memory is free.
+    /// Removes the keys of a queue, of its additional queues and of the floor: all whose hash tag has such a name. Waits until their memory is free.
     pub(super) async fn empty(&mut self, queue: &QueueName) -> Result<(), CliError> {
         let deadline = Instant::now() + FREE_MAX;
-        // A process that was stopped may have left calls on the way: until nothing is found any more.
+        // A process that was stopped may have left calls on the way, so this repeats until nothing is found.
         while self.remove(&format!("*{{{queue}[.}}]*")).await? > 0 && Instant::now() < deadline {}
         loop {
             let info = Info(self.ask(redis::cmd("INFO").arg("memory")).await?);
@@ -88,8 +88,8 @@ impl Server {
         }
     }
 
-    /// Removes a queue and those beside it from the list of queues, and, in a database that was empty before, what its workers left behind there, unless somebody else uses it by
-    /// now.
+    /// Removes a queue and its additional queues from the list of queues. In a database that was empty before it also removes what the workers left there, unless
+    /// it is used by others by now.
     pub(super) async fn leave(&mut self, queue: &QueueName, was_empty: bool) -> Result<(), CliError> {
         let beside: Vec<String> = beside(queue).collect();
         self.ask::<()>(redis::cmd("SREM").arg(QUEUES).arg(queue.as_str()).arg(beside)).await?;
@@ -128,16 +128,16 @@ impl Server {
     }
 }
 
-/// Names of queues for a measurement that needs more than its own. They are removed with it.
+/// Names of queues for a measurement that needs several. They are removed with it.
 pub(super) fn beside(queue: &QueueName) -> impl Iterator<Item = String> {
     (0..QUEUES_BESIDE_MAX).map(move |number| format!("{queue}.{number}"))
 }
 
-/// A connection past the store.
+/// A connection without the store.
 pub(super) async fn connect(url: &str) -> Result<MultiplexedConnection, CliError> {
     let config =
         AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_MAX)).set_response_timeout(Some(ANSWER_MAX));
-    // A refusal of the URL could quote it, and with it a password; the store has read it by now.
+    // An error about the URL could quote its password; the store has accepted the URL already.
     let client = Client::open(url).map_err(|_| CliError::Failed("the Redis URL cannot be read".into()))?;
     client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| failed(&error))
 }
@@ -146,7 +146,7 @@ pub(super) fn failed(error: &RedisError) -> CliError {
     CliError::Failed(format!("Redis did not do what this measurement needs: {}", one_line(error)))
 }
 
-/// What INFO says.
+/// The reply of INFO.
 struct Info(String);
 
 impl Info {

@@ -1,11 +1,11 @@
-//! The two sides of every measurement: ReTraced, and the bare loop. What is measured is written once, for either.
+//! The two sides of every measurement: ReTraced, and the bare loop. A measurement is written once, for either.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::book::Book;
-use super::letter::Letter;
+use super::job::BenchJob;
+use super::recorder::Recorder;
 use crate::error::CliError;
 
 /// Which side a figure belongs to.
@@ -24,26 +24,34 @@ impl Peer {
     }
 }
 
-/// Takes letters in, and works them.
+/// Accepts jobs and works on them.
 pub(super) trait Side: Clone + Send + Sync + 'static {
-    /// What works letters until it is ended.
+    /// A running worker.
     type Worker;
 
-    /// Enqueues one letter.
-    fn enqueue(&self, letter: Letter) -> impl Future<Output = Result<(), CliError>> + Send;
+    /// Enqueues one job.
+    fn enqueue(&self, job: BenchJob) -> impl Future<Output = Result<(), CliError>> + Send;
 
-    /// Enqueues many with one call.
-    fn enqueue_all(&self, letters: Vec<Letter>) -> impl Future<Output = Result<(), CliError>> + Send;
+    /// Enqueues many jobs with one call.
+    fn enqueue_all(&self, jobs: Vec<BenchJob>) -> impl Future<Output = Result<(), CliError>> + Send;
 
-    /// Enqueues many with one call, each due at its instant.
-    fn enqueue_due(&self, letters: Vec<Letter>) -> impl Future<Output = Result<(), CliError>> + Send;
+    /// Enqueues many jobs with one call, each due at its instant.
+    fn enqueue_due(&self, jobs: Vec<BenchJob>) -> impl Future<Output = Result<(), CliError>> + Send;
 
-    /// Begins to hand letters to the book, `concurrency` at a time where that is the worker's to choose.
-    fn work(&self, concurrency: usize, book: Arc<Book>) -> impl Future<Output = Result<Self::Worker, CliError>> + Send;
+    /// Starts a worker that passes jobs to the recorder, `concurrency` at a time where that can be chosen.
+    fn work(
+        &self,
+        concurrency: usize,
+        recorder: Arc<Recorder>,
+    ) -> impl Future<Output = Result<Self::Worker, CliError>> + Send;
 
-    /// Begins to wait for jobs in so many queues that have none.
-    fn wait(&self, queues: usize, book: Arc<Book>) -> impl Future<Output = Result<Self::Worker, CliError>> + Send;
+    /// Starts a worker that waits for jobs in this many empty queues.
+    fn wait(
+        &self,
+        queues: usize,
+        recorder: Arc<Recorder>,
+    ) -> impl Future<Output = Result<Self::Worker, CliError>> + Send;
 
-    /// Ends the worker after all that it has handled is settled.
+    /// Stops the worker after everything it has handled is settled.
     fn end(worker: Self::Worker) -> impl Future<Output = Result<(), CliError>> + Send;
 }

@@ -1,4 +1,4 @@
-//! One measurement of one side, in processes of its own: so their processor time and memory are its alone.
+//! One measurement on one side, in a process of its own, so that its processor time and memory are counted alone.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use retraced::job::QueueName;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::crew::{Crew, lend_a_hand};
 use super::figures::{Figures, Record};
 use super::floor::Floor;
 use super::measurement::{Measurement, fill};
 use super::product::Retraced;
 use super::server::Server;
 use super::side::Peer;
+use super::workers::{WorkerProcesses, work_as_one_of_several};
 use crate::error::CliError;
 use crate::output::{Output, one_line};
 
@@ -24,14 +24,14 @@ pub(super) struct Step {
     pub(super) measurement: Measurement,
     pub(super) jobs: u64,
     pub(super) queue: String,
-    /// Completed jobs are kept.
+    /// Whether completed jobs are kept.
     pub(super) keep: bool,
-    /// Only works, as one of several.
+    /// Whether this process only works, as one of several.
     pub(super) is_a_hand: bool,
 }
 
 impl Step {
-    /// Measures in processes of its own, which are ended when it lasts too long, or when nobody waits any more.
+    /// Measures in a process of its own, which is stopped on timeout, or when the caller is gone.
     pub(super) async fn measure(&self, redis: &str, round_trip: Duration) -> Result<Vec<Record>, CliError> {
         let lasts_max = self.measurement.lasts_max(self.jobs, round_trip);
         let measured = tokio::time::timeout(lasts_max, async {
@@ -43,17 +43,17 @@ impl Step {
         measured.await.map_err(|_| self.failed(&format_args!("it did not end within {lasts_max:?}")))?
     }
 
-    /// The process that does this step.
+    /// The process that runs this step.
     pub(super) fn command(&self, redis: &str) -> Result<Command, CliError> {
         let order = serde_json::to_string(self).map_err(|error| self.failed(&error))?;
         let mut command = Command::new(std::env::current_exe()?);
-        // The URL goes through the environment, where other users do not see it.
+        // The URL is passed in the environment, where other users do not see it.
         command.args(["bench", "--step", &order, "--json", "--color", "never"]).env("RETRACED_REDIS_URL", redis);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         Ok(command)
     }
 
-    pub(super) fn as_a_hand(&self) -> Self {
+    pub(super) fn as_worker(&self) -> Self {
         Self { is_a_hand: true, ..self.clone() }
     }
 
@@ -68,29 +68,29 @@ impl Step {
         records.map_err(|error| self.failed(&error))
     }
 
-    /// Enqueues here, and lets several processes work.
+    /// Enqueues here, and starts several worker processes.
     async fn measure_crew(&self, redis: &str, workers: usize) -> Result<Vec<Record>, CliError> {
         match self.peer {
             Peer::Retraced => fill(&self.retraced(redis).await?, self.jobs).await?,
             Peer::Floor => fill(&self.floor(redis).await?, self.jobs).await?,
         }
         let mut server = Server::open(redis).await?;
-        let crew = Crew::start(self, redis, workers).await;
-        let figures = match crew {
-            Ok(crew) => crew.drain(&mut server, &self.measurement.name()).await,
+        let workers = WorkerProcesses::start(self, redis, workers).await;
+        let figures = match workers {
+            Ok(workers) => workers.drain(&mut server, &self.measurement.name()).await,
             Err(error) => Err(error),
         };
         Ok(self.records(figures.map_err(|error| self.failed(&error))?))
     }
 
-    /// Does in this process what it was started for.
+    /// Runs the step in this process.
     pub(super) async fn run(&self, redis: &str, out: &Output) -> Result<(), CliError> {
         let Step { peer, measurement, jobs, .. } = *self;
         let concurrency = measurement.concurrency(peer);
         if self.is_a_hand {
             return match peer {
-                Peer::Retraced => lend_a_hand(self.retraced(redis).await?, concurrency, jobs, out).await,
-                Peer::Floor => lend_a_hand(self.floor(redis).await?, concurrency, jobs, out).await,
+                Peer::Retraced => work_as_one_of_several(self.retraced(redis).await?, concurrency, jobs, out).await,
+                Peer::Floor => work_as_one_of_several(self.floor(redis).await?, concurrency, jobs, out).await,
             };
         }
         let mut server = Server::open(redis).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::voice::Voice;
+use super::report::Reporter;
 use retraced::{Code, Context, Failure, Job, ProduceError, QueueHandle, State};
 
 /// All jobs: the numbers below, the order and the report.
@@ -12,23 +12,23 @@ pub(super) const JOBS: u64 = EMAILS as u64 + REMINDERS as u64 + THUMBNAILS as u6
 const EMAILS: u32 = 210;
 const EMAILS_AT_ONCE: u32 = 24;
 const EMAIL_EVERY: Duration = Duration::from_millis(40);
-/// Every fortieth email fails once, this one first.
+/// Every fortieth email fails once, beginning with this one.
 const EMAIL_FAILS_EVERY: u32 = 40;
 const EMAIL_FAILS_FIRST: u32 = 20;
-/// This one's host is down for good.
+/// The host of this one is down for good.
 const EMAIL_DIES: u32 = 7;
 const REMINDERS: u32 = 8;
 const THUMBNAILS: u32 = 78;
 const THUMBNAILS_AT_ONCE: u32 = 12;
 const THUMBNAIL_EVERY: Duration = Duration::from_millis(110);
 const INVOICES: u32 = 2;
-/// The job whose story is told at the end: it panics, then fails, then succeeds.
-pub(super) const HERO: &str = "thumbnail-13";
+/// The job whose trace is printed at the end: it panics, then fails, then succeeds.
+pub(super) const EXAMPLE_JOB: &str = "thumbnail-13";
 const HERO_NUMBER: u32 = 13;
-/// How many thumbnails stand in the queue before the order that makes no sense, and before the report that hangs: one mishap after the other can be followed.
+/// Thumbnails enqueued before the invalid order and before the report that hangs, so that the incidents happen one after the other.
 const BEFORE_ORDER: u32 = 6;
 const BEFORE_REPORT: u32 = 15;
-/// How long invoices wait, and reminders.
+/// How long invoices and reminders wait.
 const LATER: Duration = Duration::from_millis(2_500);
 
 macro_rules! job {
@@ -48,18 +48,18 @@ job!(/// One of them crashes its executor.
     MakeThumbnail, "thumbnail.make", { number: u32, pixels: Vec<u8> });
 job!(/// Hangs the first time.
     BuildReport, "report.build", { month: String });
-job!(/// Makes no sense.
+job!(/// Is invalid.
     ImportOrder, "order.import", { order: String });
 job!(/// Asks to be run later.
     SendInvoice, "invoice.send", { number: u32 });
 
-pub(super) async fn send_email(job: SendEmail, ctx: Context, voice: State<Voice>) -> Result<(), Failure> {
+pub(super) async fn send_email(job: SendEmail, ctx: Context, reporter: State<Reporter>) -> Result<(), Failure> {
     work(130, job.number).await;
     if job.number == EMAIL_DIES {
-        return voice.failed(&ctx, Failure::temporary(Code::ServiceUnavailable, "nowhere.example is down"));
+        return reporter.failed(&ctx, Failure::temporary(Code::ServiceUnavailable, "nowhere.example is down"));
     }
     if job.number % EMAIL_FAILS_EVERY == EMAIL_FAILS_FIRST && ctx.attempt() == 1 {
-        return voice.failed(&ctx, Failure::temporary(Code::NetworkError, "connection reset"));
+        return reporter.failed(&ctx, Failure::temporary(Code::NetworkError, "connection reset"));
     }
     Ok(())
 }
@@ -69,23 +69,23 @@ pub(super) async fn send_reminder(_: SendReminder, _: Context) -> Result<(), Fai
     Ok(())
 }
 
-pub(super) async fn make_thumbnail(job: MakeThumbnail, ctx: Context, voice: State<Voice>) -> Result<(), Failure> {
+pub(super) async fn make_thumbnail(job: MakeThumbnail, ctx: Context, reporter: State<Reporter>) -> Result<(), Failure> {
     work(280, job.number).await;
     match ctx.attempt() {
         1 => {
-            // A bug as they are: the first version forgot that an image may be empty.
+            // A realistic bug: the first version forgot that an image may be empty.
             let brightness = job.pixels.iter().map(|pixel| usize::from(*pixel)).sum::<usize>() / job.pixels.len();
             ctx.log(format!("brightness {brightness}"));
         }
-        2 => return voice.failed(&ctx, Failure::temporary(Code::NetworkError, "the image store hung up")),
+        2 => return reporter.failed(&ctx, Failure::temporary(Code::NetworkError, "the image store hung up")),
         _ => ctx.log("the image was empty; a placeholder will do"),
     }
     Ok(())
 }
 
-pub(super) async fn build_report(job: BuildReport, ctx: Context, voice: State<Voice>) -> Result<(), Failure> {
+pub(super) async fn build_report(job: BuildReport, ctx: Context, reporter: State<Reporter>) -> Result<(), Failure> {
     if ctx.attempt() == 1 {
-        let _hung = voice.when_timed_out(&ctx);
+        let _hung = reporter.when_timed_out(&ctx);
         std::future::pending::<()>().await;
     }
     ctx.log(format!("report of {} is ready", job.month));
@@ -93,30 +93,30 @@ pub(super) async fn build_report(job: BuildReport, ctx: Context, voice: State<Vo
     Ok(())
 }
 
-pub(super) async fn import_order(job: ImportOrder, ctx: Context, voice: State<Voice>) -> Result<(), Failure> {
+pub(super) async fn import_order(job: ImportOrder, ctx: Context, reporter: State<Reporter>) -> Result<(), Failure> {
     work(60, 0).await;
     let nonsense = format!("order {:?} has no buyer", job.order);
-    voice.failed(&ctx, Failure::permanent(Code::InvalidJobData, nonsense))
+    reporter.failed(&ctx, Failure::permanent(Code::InvalidJobData, nonsense))
 }
 
-pub(super) async fn send_invoice(_: SendInvoice, ctx: Context, voice: State<Voice>) -> Result<(), Failure> {
+pub(super) async fn send_invoice(_: SendInvoice, ctx: Context, reporter: State<Reporter>) -> Result<(), Failure> {
     work(80, 0).await;
     if ctx.counters().releases == 0 {
-        return voice.later(&ctx, LATER);
+        return reporter.later(&ctx, LATER);
     }
     Ok(())
 }
 
-/// Believable work: some milliseconds, not always the same.
+/// Simulated work: some milliseconds, not always the same.
 async fn work(about_ms: u64, number: u32) {
     let ms = about_ms + u64::from(number * 37 % 90);
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
-/// Produces all jobs. Some are there at once, the others come while those run, as jobs do.
+/// Enqueues all jobs: some at once, the others while those run.
 ///
 /// # Errors
-/// The first job that is not taken ends it. Crashes of the actors that take them are no such case.
+/// The first job that is refused. A crash of the actors that accept jobs is not an error.
 pub(super) async fn produce(mail: QueueHandle, shop: QueueHandle) -> Result<(), ProduceError> {
     tokio::try_join!(produce_mail(&mail), produce_shop(&shop)).map(|_| ())
 }

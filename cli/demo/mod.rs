@@ -1,39 +1,40 @@
-//! `retraced demo`: a whole tree on the memory store, with jobs that fail in every way there is, and actors that are killed.
+//! `retraced demo`: a whole tree on the memory store, with jobs that fail in every way, and actors that are killed.
 //!
-//! `handlers` are the jobs, and `voice` is how they speak; `play` runs it all; `story` is what happened, as a reader is told it; `view` draws the story on a
-//! `screen`; `summary` tells its end on a `page`.
+//! `handlers` are the jobs, and `report` is what they report; `run` runs everything; `timeline` is what happened so far; `view` draws the timeline on a `screen`;
+//! `summary` prints the result on a `page`.
 
 mod handlers;
 mod page;
-mod play;
+mod report;
+mod run;
 mod screen;
-mod story;
 mod summary;
+mod timeline;
 mod view;
-mod voice;
 
 use std::time::Duration;
 
 use clap::Args;
 use tokio::time::timeout;
 
-use self::play::{End, Face, KILLS, PLAY_MAX, Play, Stage};
+use self::run::{DemoRun, End, KILLS, Presentation, RUN_MAX, Setup};
 use self::screen::Screen;
 use crate::admin::Admin;
 use crate::error::CliError;
 
-/// Longest the demo may take, in all.
+/// Longest the demo may take in all.
 const DEMO_MAX: Duration = Duration::from_secs(20);
-/// How long the last picture stays.
-const CURTAIN: Duration = Duration::from_secs(2);
-/// Longest the tree may take to end. Nothing runs by then, so whatever it still does may be cut.
+/// How long the last frame is shown.
+const LAST_FRAME_SHOWN: Duration = Duration::from_secs(2);
+/// Longest the tree may take to shut down. Nothing runs by then, so the rest may be cut.
 const SHUTDOWN_MAX: Duration = Duration::from_millis(1_500);
-const _: () = assert!(PLAY_MAX.as_millis() + CURTAIN.as_millis() + SHUTDOWN_MAX.as_millis() < DEMO_MAX.as_millis());
+const _: () =
+    assert!(RUN_MAX.as_millis() + LAST_FRAME_SHOWN.as_millis() + SHUTDOWN_MAX.as_millis() < DEMO_MAX.as_millis());
 
 /// `retraced demo`
 #[derive(Args)]
 pub(super) struct Demo {
-    /// Print plain lines, also on a terminal.
+    /// Print plain lines even on a terminal.
     #[arg(long)]
     plain: bool,
 }
@@ -41,21 +42,21 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         let out = &admin.out;
-        // The screen is taken before anything runs: so its hook on panics stands behind the one that catches the handlers'.
-        let face = match (out.is_json(), self.plain) {
-            (true, _) => Face::Json,
+        // The screen is entered before anything runs, so that its panic hook runs after the one that catches the handlers' panics.
+        let presentation = match (out.is_json(), self.plain) {
+            (true, _) => Presentation::Json,
             (false, false) => {
                 let colour = out.is_coloured();
-                Screen::take(colour).map_or(Face::Plain, |screen| Face::Live { screen, colour })
+                Screen::take(colour).map_or(Presentation::Plain, |screen| Presentation::Live { screen, colour })
             }
-            (false, true) => Face::Plain,
+            (false, true) => Presentation::Plain,
         };
-        let mut play = Play::new(out, Stage::set().await?, face);
-        let end = play.until_over(&KILLS, PLAY_MAX).await?;
-        let (stage, story) = play.end();
-        summary::conclude(out, stage.operator(), &story, end).await?;
+        let mut demo = DemoRun::new(out, Setup::set().await?, presentation);
+        let end = demo.until_over(&KILLS, RUN_MAX).await?;
+        let (setup, timeline) = demo.end();
+        summary::conclude(out, setup.operator(), &timeline, end).await?;
         if end == End::Done {
-            let _ = timeout(SHUTDOWN_MAX, stage.clear()).await;
+            let _ = timeout(SHUTDOWN_MAX, setup.clear()).await;
         }
         Ok(())
     }

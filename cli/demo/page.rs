@@ -1,13 +1,13 @@
-//! The normal screen, or a pipe: texts laid out for the width there is.
+//! The normal screen, or a pipe: text laid out for the width there is.
 
 use std::io;
 
-use super::story::{Line, Mark};
-use crate::output::{Output, Style, room};
+use super::timeline::{Line, Mark};
+use crate::output::{Output, Style, width};
 
-/// Columns where there is no terminal to ask.
+/// Columns if there is no terminal.
 const WIDTH_DEFAULT: usize = 100;
-/// Least and most columns a table or a story is laid out for.
+/// Least and most columns a table or a trace is laid out for.
 const WIDTH_MIN: usize = 20;
 const WIDTH_MAX: usize = 110;
 /// The left column of a table, at most.
@@ -15,33 +15,33 @@ const LEFT_MAX: usize = 36;
 /// Columns below which there is one column of text instead of two.
 const NARROW: usize = 60;
 
-/// What people are told; in JSON, nothing is.
+/// Text for people; with JSON nothing is printed.
 pub(super) struct Page<'a> {
     out: &'a Output,
-    /// The terminal's columns; in a pipe lines are as long as they are.
-    room: Option<usize>,
+    /// The terminal's columns; in a pipe lines are not wrapped.
+    width: Option<usize>,
 }
 
 impl<'a> Page<'a> {
     pub(super) fn new(out: &'a Output) -> Self {
-        Self { out, room: room() }
+        Self { out, width: width() }
     }
 
-    /// A text of one line or several.
+    /// Text of one or several lines.
     pub(super) fn say(&self, text: &str) -> io::Result<()> {
         if self.out.is_json() { Ok(()) } else { self.out.line(&self.fitted(text)) }
     }
 
-    /// A line of the story, its mark coloured where colours are wanted.
+    /// A line of the timeline, with its mark coloured if colours are on.
     pub(super) fn tell(&self, line: &Line) -> io::Result<()> {
         let style = match line.mark {
             Mark::Failed => Style::Bad,
-            Mark::Mended => Style::Good,
+            Mark::Recovered => Style::Good,
             Mark::Later => Style::Warn,
             Mark::Note => Style::Dim,
         };
         let glyph = line.mark.glyph();
-        // Painted when it is laid out: what paints it takes no columns.
+        // Coloured after the layout, because escape sequences take no columns.
         self.out.line(&self.fitted(&line.plain()).replacen(glyph, &self.out.paint(style, glyph), 1))
     }
 
@@ -50,17 +50,17 @@ impl<'a> Page<'a> {
         if self.out.is_json() || rows.is_empty() {
             return Ok(());
         }
-        let text = two_columns(headers, rows, self.room.unwrap_or(WIDTH_DEFAULT));
+        let text = two_columns(headers, rows, self.width.unwrap_or(WIDTH_DEFAULT));
         let painted = |text: String, header: &str| text.replacen(header, &self.out.paint(Style::Head, header), 1);
         self.out.line(&headers.into_iter().fold(text, painted))
     }
 
     fn fitted(&self, text: &str) -> String {
-        self.room.map_or_else(|| text.to_owned(), |room| fitted(text, room))
+        self.width.map_or_else(|| text.to_owned(), |width| fitted(text, width))
     }
 }
 
-/// Two columns, each wrapped by words; below each other where there is no room.
+/// Two columns, each wrapped between words; one below the other if the terminal is too narrow.
 fn two_columns(headers: [&str; 2], rows: &[[String; 2]], width: usize) -> String {
     let width = width.clamp(WIDTH_MIN, WIDTH_MAX);
     if width < NARROW {
@@ -86,19 +86,19 @@ fn two_columns(headers: [&str; 2], rows: &[[String; 2]], width: usize) -> String
     text
 }
 
-/// A text of several lines, those that are too long continued below where their words begin.
+/// Text of several lines; long lines are continued below their first word.
 fn fitted(text: &str, width: usize) -> String {
     let width = width.clamp(WIDTH_MIN, WIDTH_MAX);
     let fit = |line: &str| {
         let own = line.chars().take_while(|c| *c == ' ').count();
         let body = line.trim_start();
-        // Lines that begin with an instant go on below the text behind it.
+        // Lines that begin with an instant are continued below the text behind it.
         let hang = match (own, body.find("Z  ")) {
             (0, Some(at)) => at + 5,
             (0, None) => 2,
             _ => own + 2,
         };
-        // Where there is no room for columns, there are none.
+        // Too narrow for columns.
         let (own, hang) = if hang > width / 2 { (own.min(4), 6) } else { (own, hang) };
         let lines = wrapped(body, width - own, hang - own);
         lines.into_iter().map(|line| " ".repeat(own) + &line).collect::<Vec<_>>().join("\n")
@@ -106,27 +106,27 @@ fn fitted(text: &str, width: usize) -> String {
     text.lines().map(fit).collect::<Vec<_>>().join("\n")
 }
 
-/// Lines of at most this many characters, broken between words where there are any; all but the first begin with so many spaces.
+/// Lines of at most this many characters, broken between words if possible; all but the first are indented by this many spaces.
 pub(super) fn wrapped(text: &str, width: usize, indent: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
-    let mut words: Vec<&str> = text.split(' ').rev().collect();
-    while let Some(word) = words.pop() {
+    let mut reports: Vec<&str> = text.split(' ').rev().collect();
+    while let Some(report) = reports.pop() {
         let begun = line.chars().any(|c| c != ' ');
         let gap = usize::from(begun);
-        let (used, long) = (line.chars().count(), word.chars().count());
+        let (used, long) = (line.chars().count(), report.chars().count());
         if used + gap + long <= width {
             line += &" ".repeat(gap);
-            line += word;
+            line += report;
         } else if begun {
             lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
-            words.push(word);
+            reports.push(report);
         } else {
             // A word longer than a line is cut.
-            let cut = word.char_indices().nth(width.saturating_sub(used).max(1)).map_or(word.len(), |(at, _)| at);
-            line += &word[..cut];
-            if cut < word.len() {
-                words.push(&word[cut..]);
+            let cut = report.char_indices().nth(width.saturating_sub(used).max(1)).map_or(report.len(), |(at, _)| at);
+            line += &report[..cut];
+            if cut < report.len() {
+                reports.push(&report[cut..]);
                 lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
             }
         }

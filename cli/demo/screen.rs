@@ -1,4 +1,4 @@
-//! The terminal while the live view has it: entered once, and left in every case, also when something panics.
+//! The terminal during the live view: entered once, and left in every case, even after a panic.
 
 use std::io::{self, IsTerminal, Stdout, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use ratatui::crossterm::terminal::{
 use ratatui::{Frame, Terminal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Whether the process has the terminal now. The hook on panics must know it, and a terminal is the process' own anyway.
+/// Whether the process uses the alternate screen now. A static, because the panic hook must know, and a process has only one terminal.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The alternate screen in raw mode. Dropping it leaves both.
@@ -26,7 +26,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal, if stdout is one that can be drawn on.
+    /// Enters the screen, if stdout is a terminal that can be drawn on.
     pub(super) fn take(colour: bool) -> Option<Self> {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         let drawable = size().is_ok_and(|(columns, rows)| columns > 0 && rows > 0);
@@ -39,12 +39,12 @@ impl Screen {
             terminate: signal(SignalKind::terminate()).ok()?,
         };
         enable_raw_mode().ok()?;
-        // Whether there is colour was decided already.
+        // Whether to use colour was decided already.
         force_color_output(colour);
         TAKEN.store(true, Ordering::SeqCst);
         leave_before_a_panic_is_told();
         // If this fails, dropping the screen undoes what was done.
-        // Not ratatui's clear, which asks the terminal where its cursor is and waits for an answer.
+        // Not ratatui's clear, which asks the terminal for its cursor and waits for an answer.
         execute!(stdout(), EnterAlternateScreen, Hide, Clear(ClearType::All)).ok()?;
         Some(screen)
     }
@@ -57,7 +57,7 @@ impl Screen {
         }
     }
 
-    /// Draws, at whatever size the terminal has by now. Gives whether there still is a screen to draw on.
+    /// Draws at the present size of the terminal. Returns whether the screen is still entered.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<bool> {
         let taken = TAKEN.load(Ordering::SeqCst);
         if taken {
@@ -73,7 +73,7 @@ impl Drop for Screen {
     }
 }
 
-/// Whether somebody has pressed `q`, Escape or Ctrl-C. Never waits.
+/// Whether the user has pressed `q`, Escape or Ctrl-C. Never waits.
 pub(super) fn quit_was_pressed() -> io::Result<bool> {
     let mut quit = false;
     while event::poll(Duration::ZERO)? {
@@ -93,7 +93,7 @@ fn quits(key: KeyEvent) -> bool {
     }
 }
 
-/// Leaves the terminal as it was, once. What cannot be undone because the terminal is gone needs no undoing.
+/// Leaves the terminal as it was, once. Errors are ignored: they mean that the terminal is gone.
 fn leave() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let _ = execute!(stdout(), LeaveAlternateScreen, Show);
@@ -101,7 +101,7 @@ fn leave() {
     }
 }
 
-/// A panic's message belongs on the normal screen. Handlers' panics do not come this far: the runtime catches them first.
+/// Panic messages belong on the normal screen. Handlers' panics do not get here: the runtime catches them first.
 fn leave_before_a_panic_is_told() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -1,4 +1,4 @@
-//! The live view: the story drawn for the room there is. What does not fit is left out, the least needed first.
+//! The live view: draws the timeline in the space there is. What does not fit is left out, the least important first.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use ratatui::text::{Line as Drawn, Span, Text};
 use retraced::store::QueueStats;
 
 use super::page::wrapped;
-use super::story::{Mark, Story};
+use super::timeline::{Mark, Timeline};
 use retraced::{NodeState, RunningJob, TreeNode};
 
-/// How long a successor is shown as one.
+/// How long a restarted actor is marked as new.
 const FRESH: Duration = Duration::from_secs(3);
-/// What the time line has room for without being stretched.
+/// Length of the time line before it has to be rescaled.
 const TIME_LINE: Duration = Duration::from_secs(11);
 /// Columns below which the log has no times, and executors no kinds.
 const NARROW: usize = 64;
 /// Columns of the executors' names in the whole tree, branches included.
 const NAMES: usize = 26;
 
-/// How a piece of text is meant.
+/// The meaning of a piece of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tone {
     Plain,
@@ -29,7 +29,7 @@ enum Tone {
     Marked(Mark),
 }
 
-/// The terminal's own colours, with restraint: they are readable on its background, whichever that is.
+/// The terminal's own 16 colours, which are readable on its background, whichever that is.
 fn style(tone: Tone, colour: bool) -> Style {
     let coloured = |own: Color| if colour { Style::new().fg(own) } else { Style::new() };
     match tone {
@@ -37,12 +37,12 @@ fn style(tone: Tone, colour: bool) -> Style {
         Tone::Dim | Tone::Marked(Mark::Note) => Style::new().add_modifier(Modifier::DIM),
         Tone::Bold => Style::new().add_modifier(Modifier::BOLD),
         Tone::Marked(Mark::Failed) => coloured(Color::Red).add_modifier(Modifier::BOLD),
-        Tone::Marked(Mark::Mended) => coloured(Color::Green).add_modifier(Modifier::BOLD),
+        Tone::Marked(Mark::Recovered) => coloured(Color::Green).add_modifier(Modifier::BOLD),
         Tone::Marked(Mark::Later) => coloured(Color::Yellow),
     }
 }
 
-/// One row of the screen in the making.
+/// One row of the screen.
 #[derive(Default)]
 struct Row(Vec<(String, Tone)>);
 
@@ -56,7 +56,7 @@ impl Row {
         self.0.iter().map(|(text, _)| text.chars().count()).sum()
     }
 
-    /// Goes on at this column, but at least a space further.
+    /// Continues at this column, but at least one space further.
     fn at(self, column: usize) -> Self {
         let gap = column.saturating_sub(self.width()).max(1);
         self.put(" ".repeat(gap), Tone::Plain)
@@ -80,7 +80,7 @@ impl Row {
     }
 }
 
-/// At most this many characters, with a mark where something is missing.
+/// At most this many characters, with a mark where it was cut.
 fn cut(text: &str, most: usize) -> String {
     match (text.chars().count() > most, most) {
         (false, _) => text.to_owned(),
@@ -92,7 +92,7 @@ fn cut(text: &str, most: usize) -> String {
 /// How much of the tree is drawn.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tree {
-    /// A row for each place.
+    /// A row for each actor.
     Whole,
     /// A row for each queue and each executor; the other actors beside each other.
     Compact,
@@ -103,7 +103,7 @@ enum Tree {
     Nothing,
 }
 
-/// What is shown, the most first: each with the rows its log needs for that.
+/// Layouts, the fullest first, each with the rows its log needs.
 const PLANS: [(Tree, bool, usize); 6] = [
     (Tree::Whole, true, 9),
     (Tree::Compact, true, 4),
@@ -113,37 +113,37 @@ const PLANS: [(Tree, bool, usize); 6] = [
     (Tree::Nothing, false, 1),
 ];
 
-/// Draws the story on the whole frame.
-pub(super) fn draw(story: &Story, colour: bool, frame: &mut Frame) {
+/// Draws the timeline on the whole frame.
+pub(super) fn draw(timeline: &Timeline, colour: bool, frame: &mut Frame) {
     let area = frame.area();
     let (width, height) = (usize::from(area.width), usize::from(area.height));
-    let rows: Vec<_> = rows(story, width, height).into_iter().map(|row| row.drawn(width, colour)).collect();
+    let rows: Vec<_> = rows(timeline, width, height).into_iter().map(|row| row.drawn(width, colour)).collect();
     frame.render_widget(Text::from(rows), area);
 }
 
-fn rows(story: &Story, width: usize, height: usize) -> Vec<Row> {
+fn rows(timeline: &Timeline, width: usize, height: usize) -> Vec<Row> {
     let plan = |(tree, told, log): &(Tree, bool, usize)| {
-        let mut rows = vec![title(story, width)];
+        let mut rows = vec![title(timeline, width)];
         if *told {
-            rows.push(time_line(story, width));
-            rows.extend(caption(story, width));
+            rows.push(time_line(timeline, width));
+            rows.extend(caption(timeline, width));
         }
-        rows.extend(tree_rows(story, *tree, width));
+        rows.extend(tree_rows(timeline, *tree, width));
         rows.push(rule(width));
         (rows.len() + log <= height).then_some(rows)
     };
-    let mut rows = PLANS.iter().find_map(plan).unwrap_or_else(|| vec![title(story, width)]);
+    let mut rows = PLANS.iter().find_map(plan).unwrap_or_else(|| vec![title(timeline, width)]);
     let log = height.saturating_sub(rows.len());
-    rows.extend(story.lines[story.lines.len().saturating_sub(log)..].iter().map(|line| log_row(line, width)));
+    rows.extend(timeline.lines[timeline.lines.len().saturating_sub(log)..].iter().map(|line| log_row(line, width)));
     rows
 }
 
 // --- the head
 
-/// The first row: what stands left and right of the bar, and how many columns it has; none where there is no room for one.
-fn head(story: &Story, width: usize) -> (&'static str, usize, String) {
+/// The first row: the text left and right of the bar, and the width of the bar; none if there is no space for one.
+fn head(timeline: &Timeline, width: usize) -> (&'static str, usize, String) {
     const BAR_MIN: usize = 6;
-    let (ended, all, at) = (story.ended(), story.jobs, story.now.as_secs_f64());
+    let (ended, all, at) = (timeline.ended(), timeline.jobs, timeline.now.as_secs_f64());
     let forms = [
         ("retraced demo  ", format!("  {ended:>3} of {all} jobs ended  {at:4.1}s  q quits")),
         ("", format!("  {ended} of {all} jobs  {at:.1}s  q quits")),
@@ -155,9 +155,9 @@ fn head(story: &Story, width: usize) -> (&'static str, usize, String) {
     fits.unwrap_or_else(|| ("", 0, format!("{ended}/{all} {at:.1}s")))
 }
 
-fn title(story: &Story, width: usize) -> Row {
-    let (left, bar, right) = head(story, width);
-    let part = story.ended() as f64 / story.jobs.max(1) as f64;
+fn title(timeline: &Timeline, width: usize) -> Row {
+    let (left, bar, right) = head(timeline, width);
+    let part = timeline.ended() as f64 / timeline.jobs.max(1) as f64;
     let full = ((bar as f64 * part) as usize).min(bar);
     Row::default()
         .put(left, Tone::Bold)
@@ -166,21 +166,21 @@ fn title(story: &Story, width: usize) -> Row {
         .put(right, Tone::Plain)
 }
 
-/// When something went wrong, was put off or was mended.
-fn time_line(story: &Story, width: usize) -> Row {
+/// When something went wrong, was delayed or recovered.
+fn time_line(timeline: &Timeline, width: usize) -> Row {
     const ENDS: usize = "0s ".len() + " 11s".len();
-    let scale = TIME_LINE.max(story.now);
+    let scale = TIME_LINE.max(timeline.now);
     let length = width.saturating_sub(ENDS).max(1);
     let column = |at: Duration| ((at.as_secs_f64() / scale.as_secs_f64() * length as f64) as usize).min(length - 1);
     let mut marks = vec![None; length];
-    for line in story.lines.iter().filter(|line| line.mark != Mark::Note) {
+    for line in timeline.lines.iter().filter(|line| line.mark != Mark::Note) {
         let at = column(line.at);
-        // What was mended in the same moment stands beside its cause.
-        let beside = line.mark == Mark::Mended && marks[at] == Some(Mark::Failed) && at + 1 < length;
+        // A recovery in the same column stands beside its cause.
+        let beside = line.mark == Mark::Recovered && marks[at] == Some(Mark::Failed) && at + 1 < length;
         let mark = &mut marks[if beside { at + 1 } else { at }];
         *mark = (*mark).max(Some(line.mark));
     }
-    let now = column(story.now);
+    let now = column(timeline.now);
     let row = marks.iter().enumerate().fold(Row::default().put("0s ", Tone::Dim), |row, (at, mark)| match mark {
         Some(mark) => row.put(mark.glyph(), Tone::Marked(*mark)),
         None if at <= now => row.put("─", Tone::Dim),
@@ -189,31 +189,31 @@ fn time_line(story: &Story, width: usize) -> Row {
     row.put(format!("{:>3.0}s", scale.as_secs_f64()), Tone::Dim)
 }
 
-/// Always two rows, so that nothing below them moves.
-fn caption(story: &Story, width: usize) -> [Row; 2] {
-    let mut lines = wrapped(&story.caption, width.max(1), 0).into_iter();
+/// Always two rows, so that nothing below moves.
+fn caption(timeline: &Timeline, width: usize) -> [Row; 2] {
+    let mut lines = wrapped(&timeline.caption, width.max(1), 0).into_iter();
     let first = lines.next().unwrap_or_default();
     let second = lines.collect::<Vec<_>>().join(" ");
     [first, second].map(|text| Row::default().put(text, Tone::Bold))
 }
 
-/// Between tree and log: what the signs mean.
+/// Between tree and log: what the marks mean.
 fn rule(width: usize) -> Row {
-    let legend = |words: &[(&str, &str, Tone)]| {
-        words.iter().fold(Row::default().put("── ", Tone::Dim), |row, (sign, word, tone)| {
-            row.put(*sign, *tone).put(format!(" {word}  "), Tone::Dim)
+    let legend = |reports: &[(&str, &str, Tone)]| {
+        reports.iter().fold(Row::default().put("── ", Tone::Dim), |row, (sign, report, tone)| {
+            row.put(*sign, *tone).put(format!(" {report}  "), Tone::Dim)
         })
     };
-    let [failed, mended, later] =
-        [Mark::Failed, Mark::Mended, Mark::Later].map(|mark| (mark.glyph(), Tone::Marked(mark)));
+    let [failed, recovered, later] =
+        [Mark::Failed, Mark::Recovered, Mark::Later].map(|mark| (mark.glyph(), Tone::Marked(mark)));
     let forms = [
         legend(&[
             (failed.0, "went wrong", failed.1),
-            (mended.0, "was mended", mended.1),
+            (recovered.0, "was recovered", recovered.1),
             (later.0, "was put off", later.1),
             ("#n", "started again n times", Tone::Plain),
         ]),
-        legend(&[(failed.0, "wrong", failed.1), (mended.0, "mended", mended.1), (later.0, "later", later.1)]),
+        legend(&[(failed.0, "wrong", failed.1), (recovered.0, "recovered", recovered.1), (later.0, "later", later.1)]),
     ];
     let fits = forms.into_iter().find(|row| row.width() <= width).unwrap_or_default();
     let rest = width.saturating_sub(fits.width());
@@ -222,8 +222,8 @@ fn rule(width: usize) -> Row {
 
 // --- the tree
 
-fn tree_rows(story: &Story, form: Tree, width: usize) -> Vec<Row> {
-    let Some(root) = &story.tree else { return Vec::new() };
+fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
+    let Some(root) = &timeline.tree else { return Vec::new() };
     let depths = Depths::fitting(width, if form == Tree::Queues { 8 } else { 14 });
     let mut rows = vec![depths.head(Row::default().put(root.name(), Tone::Bold))];
     let is_queue = |place: &TreeNode| !place.children.is_empty();
@@ -232,29 +232,29 @@ fn tree_rows(story: &Story, form: Tree, width: usize) -> Vec<Row> {
         Tree::Whole => {
             let last = root.children.len().saturating_sub(1);
             for (index, child) in root.children.iter().enumerate() {
-                whole(story, &depths, child, "", index == last, width, &mut rows);
+                whole(timeline, &depths, child, "", index == last, width, &mut rows);
             }
         }
         Tree::Compact | Tree::Executors | Tree::Queues => {
             if form == Tree::Compact {
-                rows.push(beside(story, Row::default().put("├─ ", Tone::Dim), &services));
+                rows.push(beside(timeline, Row::default().put("├─ ", Tone::Dim), &services));
             }
             for (index, queue) in queues.iter().enumerate() {
                 let last = index + 1 == queues.len();
                 let branch = if form == Tree::Queues { "" } else { fork(last) };
-                let row = label(story, Row::default().put(branch, Tone::Dim), queue, Tone::Bold);
-                rows.push(depths.row(row, story, queue));
+                let row = label(timeline, Row::default().put(branch, Tone::Dim), queue, Tone::Bold);
+                rows.push(depths.row(row, timeline, queue));
                 let below = if last { "   " } else { "│  " };
                 if form == Tree::Compact {
                     let actors: Vec<&TreeNode> = queue.children.iter().collect();
-                    rows.push(beside(story, Row::default().put(format!("{below}├─ "), Tone::Dim), &actors));
+                    rows.push(beside(timeline, Row::default().put(format!("{below}├─ "), Tone::Dim), &actors));
                 }
                 if form != Tree::Queues {
                     let executors: Vec<&TreeNode> = queue.children.iter().flat_map(|child| &child.children).collect();
                     for (index, executor) in executors.iter().enumerate() {
                         let branch = format!("{below}{}", fork(index + 1 == executors.len()));
                         rows.push(executor_row(
-                            story,
+                            timeline,
                             Row::default().put(branch, Tone::Dim),
                             executor,
                             NAMES - 3,
@@ -273,9 +273,9 @@ fn fork(last: bool) -> &'static str {
     if last { "└─ " } else { "├─ " }
 }
 
-/// This place and all below it, a row each.
+/// This actor and all below it, one row each.
 fn whole(
-    story: &Story,
+    timeline: &Timeline,
     depths: &Depths,
     place: &TreeNode,
     indent: &str,
@@ -284,40 +284,40 @@ fn whole(
     rows: &mut Vec<Row>,
 ) {
     let row = Row::default().put(format!("{indent}{}", fork(last)), Tone::Dim);
-    let is_queue = story.queues.iter().any(|(queue, _)| queue.as_str() == place.path);
+    let is_queue = timeline.queues.iter().any(|(queue, _)| queue.as_str() == place.path);
     let below = format!("{indent}{}", if last { "   " } else { "│  " });
     rows.push(if is_queue {
-        depths.row(label(story, row, place, Tone::Bold), story, place)
+        depths.row(label(timeline, row, place, Tone::Bold), timeline, place)
     } else if place.name().starts_with("executor-") {
-        executor_row(story, row, place, NAMES, width)
+        executor_row(timeline, row, place, NAMES, width)
     } else {
-        let row = label(story, row, place, Tone::Plain).at(NAMES);
-        match (place.state, fresh(story, place)) {
+        let row = label(timeline, row, place, Tone::Plain).at(NAMES);
+        match (place.state, fresh(timeline, place)) {
             (NodeState::Up, None) => row.put(duty(place.name()), Tone::Dim),
             (NodeState::Up, Some(ago)) => {
-                row.put(format!("started again {:.1}s ago", ago.as_secs_f64()), Tone::Marked(Mark::Mended))
+                row.put(format!("started again {:.1}s ago", ago.as_secs_f64()), Tone::Marked(Mark::Recovered))
             }
             _ => row.put("nobody is here, for the moment", Tone::Marked(Mark::Failed)),
         }
     });
     let last = place.children.len().saturating_sub(1);
     for (index, child) in place.children.iter().enumerate() {
-        whole(story, depths, child, &below, index == last, width, rows);
+        whole(timeline, depths, child, &below, index == last, width, rows);
     }
 }
 
 /// Actors beside each other.
-fn beside(story: &Story, row: Row, places: &[&TreeNode]) -> Row {
-    places.iter().fold(row, |row, place| label(story, row, place, Tone::Plain).put("  ", Tone::Plain))
+fn beside(timeline: &Timeline, row: Row, places: &[&TreeNode]) -> Row {
+    places.iter().fold(row, |row, place| label(timeline, row, place, Tone::Plain).put("  ", Tone::Plain))
 }
 
-/// A place's name, its generation when it is not the first, and whether it was restarted just now or nobody is there.
-fn label(story: &Story, row: Row, place: &TreeNode, tone: Tone) -> Row {
+/// An actor's name, its generation if it is not the first, and whether it was just restarted or is missing.
+fn label(timeline: &Timeline, row: Row, place: &TreeNode, tone: Tone) -> Row {
     let named = row.put(place.name(), tone);
-    let fresh = fresh(story, place).is_some();
+    let fresh = fresh(timeline, place).is_some();
     let named = match place.generation {
         0 => named,
-        n if fresh => named.put(format!("#{n} {}", Mark::Mended.glyph()), Tone::Marked(Mark::Mended)),
+        n if fresh => named.put(format!("#{n} {}", Mark::Recovered.glyph()), Tone::Marked(Mark::Recovered)),
         n => named.put(format!("#{n}"), Tone::Plain),
     };
     match place.state {
@@ -327,12 +327,12 @@ fn label(story: &Story, row: Row, place: &TreeNode, tone: Tone) -> Row {
     }
 }
 
-fn fresh(story: &Story, place: &TreeNode) -> Option<Duration> {
-    story.restarted_ago(&place.path).filter(|ago| *ago < FRESH)
+fn fresh(timeline: &Timeline, place: &TreeNode) -> Option<Duration> {
+    timeline.restarted_ago(&place.path).filter(|ago| *ago < FRESH)
 }
 
-fn executor_row(story: &Story, row: Row, place: &TreeNode, column: usize, width: usize) -> Row {
-    let row = label(story, row, place, Tone::Plain);
+fn executor_row(timeline: &Timeline, row: Row, place: &TreeNode, column: usize, width: usize) -> Row {
+    let row = label(timeline, row, place, Tone::Plain);
     let Some(RunningJob { job, kind, attempt, ran }) = &place.running else {
         return row.at(column.min(width / 2)).put(if place.state == NodeState::Up { "idle" } else { "" }, Tone::Dim);
     };
@@ -349,7 +349,7 @@ fn executor_row(story: &Story, row: Row, place: &TreeNode, column: usize, width:
         .put(format!("{ran:>7}"), Tone::Plain)
 }
 
-/// What an actor is there for.
+/// The purpose of an actor.
 fn duty(name: &str) -> &'static str {
     match name {
         "ledger" => "keeps every supervision event",
@@ -396,7 +396,7 @@ struct Depths {
 }
 
 impl Depths {
-    /// As many as fit beside names of so many columns.
+    /// As many as fit beside names of this many columns.
     fn fitting(width: usize, names: usize) -> Self {
         let widths = |columns: &[Depth], gap| columns.iter().map(|(name, _)| name.len() + gap).sum::<usize>();
         let forms = [(IN_FULL, 2), (IN_SHORT, 1), (THE_LEAST, 1)];
@@ -411,8 +411,8 @@ impl Depths {
         self.columns.iter().fold(row, |row, (name, _)| row.put(format!("{}{name}", " ".repeat(self.gap)), Tone::Dim))
     }
 
-    fn row(&self, row: Row, story: &Story, queue: &TreeNode) -> Row {
-        let stats = story.queues.iter().find(|(name, _)| name.as_str() == queue.path).map(|(_, stats)| stats);
+    fn row(&self, row: Row, timeline: &Timeline, queue: &TreeNode) -> Row {
+        let stats = timeline.queues.iter().find(|(name, _)| name.as_str() == queue.path).map(|(_, stats)| stats);
         let Some(stats) = stats else { return row };
         let row = row.at(self.from);
         self.columns.iter().fold(row, |row, (name, depth)| {
@@ -425,7 +425,7 @@ impl Depths {
 
 // --- the log
 
-fn log_row(line: &super::story::Line, width: usize) -> Row {
+fn log_row(line: &super::timeline::Line, width: usize) -> Row {
     let mut row = Row::default();
     if width >= NARROW {
         row = row.put(format!("{:4.1}s ", line.at.as_secs_f64()), Tone::Dim);

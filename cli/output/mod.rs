@@ -31,14 +31,14 @@ pub(super) struct Output {
     json: bool,
     coloured: bool,
     /// The columns of the terminal; `None`: it is none.
-    room: Option<usize>,
+    width: Option<usize>,
     closed: Shared<bool>,
 }
 
 impl Output {
     /// Results as text or as JSON; colours as this process was told ([`choose_colour`]).
     pub(super) fn new(json: bool) -> Self {
-        Self { json, coloured: !json && is_coloured(&std::io::stdout()), room: room(), closed: Shared::new(false) }
+        Self { json, coloured: !json && is_coloured(&std::io::stdout()), width: width(), closed: Shared::new(false) }
     }
 
     /// Whether results are JSON.
@@ -53,12 +53,12 @@ impl Output {
 
     /// Whether text is read on a terminal: a summary says more there than a line for each of many jobs.
     pub(super) fn is_for_a_reader(&self) -> bool {
-        self.room.is_some() && !self.json
+        self.width.is_some() && !self.json
     }
 
     /// Whether a terminal shows results while the command is at work.
     fn is_read_as_it_comes(&self) -> bool {
-        self.room.is_some() && self.json
+        self.width.is_some() && self.json
     }
 
     /// Whether text is coloured.
@@ -73,7 +73,7 @@ impl Output {
 
     /// An instant: how far away on a terminal, in full elsewhere.
     pub(super) fn when(&self, at: Timestamp) -> String {
-        if self.room.is_some() { distance(at.as_ms(), now_ms()) } else { at.to_string() }
+        if self.width.is_some() { distance(at.as_ms(), now_ms()) } else { at.to_string() }
     }
 
     /// One result: as JSON, or as the text.
@@ -86,7 +86,7 @@ impl Output {
 
     /// One result: as JSON, or as named values below a title.
     pub(super) fn sheet(&self, value: &impl Serialize, title: &str, values: &[(&str, Cell)]) -> std::io::Result<()> {
-        self.result(value, || table::sheet(title, values, self.room, self.coloured))
+        self.result(value, || table::sheet(title, values, self.width, self.coloured))
     }
 
     /// Several results: one JSON object a line, or one table.
@@ -98,13 +98,13 @@ impl Output {
     ) -> std::io::Result<()> {
         let mut table = self.table(headers);
         self.rows(&mut table, values, row)?;
-        self.tell_left_out(&table);
+        self.note_left_out(&table);
         Ok(())
     }
 
     /// A table to be filled page by page with [`rows`](Self::rows).
     pub(super) fn table<H: Into<Column> + Copy>(&self, headers: &[H]) -> Table {
-        Table::new(headers.iter().map(|head| (*head).into()).collect(), self.room, self.coloured)
+        Table::new(headers.iter().map(|head| (*head).into()).collect(), self.width, self.coloured)
     }
 
     /// More results: one JSON object a line, or more rows of the table.
@@ -122,8 +122,8 @@ impl Output {
         self.line(&table.render(&rows))
     }
 
-    /// Says which columns found no room in the terminal.
-    pub(super) fn tell_left_out(&self, table: &Table) {
+    /// Says which columns found no width in the terminal.
+    pub(super) fn note_left_out(&self, table: &Table) {
         let left_out = table.left_out();
         if !left_out.is_empty() && !self.json {
             note(format_args!("too narrow for {}; a wider terminal or --json shows them", left_out.join(", ")));
@@ -148,7 +148,7 @@ impl Output {
 }
 
 /// The columns of the terminal stdout is; `None`: it is none.
-pub(super) fn room() -> Option<usize> {
+pub(super) fn width() -> Option<usize> {
     let stdout = std::io::stdout();
     let size = || terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
     stdout.is_terminal().then(|| size().filter(|width| *width > 0).unwrap_or(WIDTH_DEFAULT))
@@ -180,7 +180,7 @@ pub(super) fn note(message: impl Display) {
 }
 
 /// Why the command failed, on stderr.
-pub(super) fn complain(error: impl Display) {
+pub(super) fn print_error(error: impl Display) {
     let label = Style::Bad.paint("error:", is_coloured(&std::io::stderr()));
     note(format_args!("{label} {}", printable(&error.to_string())));
 }

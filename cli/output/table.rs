@@ -1,4 +1,4 @@
-//! Tables that fit: what is too long is cut, what finds no room is left out and named, and where a row does not fit at all each becomes a block.
+//! Tables that fit: what is too long is cut, what finds no width is left out and named, and where a row does not fit at all each becomes a block.
 
 use super::style::Style;
 use super::text::{NOTHING, columns, fitted, wrapped};
@@ -6,7 +6,7 @@ use super::text::{NOTHING, columns, fitted, wrapped};
 /// Columns between two cells.
 const GAP: usize = 2;
 
-/// A column, and what becomes of it when there is too little room.
+/// A column, and what becomes of it when there is too little width.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     head: &'static str,
@@ -61,7 +61,7 @@ impl From<String> for Cell {
 pub(crate) struct Table {
     columns: Vec<Column>,
     /// The terminal's; `None`: as wide as it needs to be.
-    room: Option<usize>,
+    width: Option<usize>,
     coloured: bool,
     layout: Option<Layout>,
 }
@@ -70,12 +70,12 @@ enum Layout {
     /// Lines; a column without a width is left out.
     Lines { widths: Vec<Option<usize>>, numeric: Vec<bool> },
     /// A block for each row, in a terminal this wide.
-    Blocks { room: usize },
+    Blocks { width: usize },
 }
 
 impl Table {
-    pub(super) fn new(columns: Vec<Column>, room: Option<usize>, coloured: bool) -> Self {
-        Self { columns, room, coloured, layout: None }
+    pub(super) fn new(columns: Vec<Column>, width: Option<usize>, coloured: bool) -> Self {
+        Self { columns, width, coloured, layout: None }
     }
 
     /// These rows as text, below the headings the first time.
@@ -91,12 +91,12 @@ impl Table {
                 }
                 rows.iter().for_each(|row| text += &self.line(row, widths, numeric));
             }
-            Layout::Blocks { room } => {
+            Layout::Blocks { width } => {
                 for (at, row) in rows.iter().enumerate() {
                     if at > 0 || !begins {
                         text.push('\n');
                     }
-                    text += &self.block(row, *room);
+                    text += &self.block(row, *width);
                 }
             }
         }
@@ -126,21 +126,21 @@ impl Table {
             .enumerate()
             .map(|(at, column)| cells(at).map(columns).max().unwrap_or(0).max(columns(column.head)))
             .collect();
-        let widths = match self.room {
+        let widths = match self.width {
             None => Some(needed.iter().copied().map(Some).collect()),
-            Some(room) => self.fit(&needed, room),
+            Some(width) => self.fit(&needed, width),
         };
-        match (widths, self.room) {
-            (None, Some(room)) => Layout::Blocks { room },
+        match (widths, self.width) {
+            (None, Some(width)) => Layout::Blocks { width },
             (widths, _) => Layout::Lines { widths: widths.unwrap_or_default(), numeric: numeric.collect() },
         }
     }
 
     /// Widths that fit, if any do: first what may be cut is, then what may be left out is.
-    fn fit(&self, needed: &[usize], room: usize) -> Option<Vec<Option<usize>>> {
+    fn fit(&self, needed: &[usize], width: usize) -> Option<Vec<Option<usize>>> {
         let mut kept: Vec<Option<usize>> = needed.iter().copied().map(Some).collect();
         loop {
-            let mut excess = taken(&kept).saturating_sub(room);
+            let mut excess = taken(&kept).saturating_sub(width);
             let mut widths = kept.clone();
             // The widest gives first.
             while excess > 0 {
@@ -168,7 +168,7 @@ impl Table {
         let shown =
             cells.iter().zip(widths).zip(numeric).filter_map(|((c, width), n)| width.map(|width| (c, width, n)));
         for (cell, width, numeric) in shown {
-            let text = if self.room.is_some() { fitted(&cell.text, width) } else { cell.text.clone() };
+            let text = if self.width.is_some() { fitted(&cell.text, width) } else { cell.text.clone() };
             let padding = width.saturating_sub(columns(&text));
             let (before, after) = if *numeric { (padding, 0) } else { (0, padding) };
             blanks += before;
@@ -183,11 +183,11 @@ impl Table {
         line
     }
 
-    fn block(&self, cells: &[Cell], room: usize) -> String {
+    fn block(&self, cells: &[Cell], width: usize) -> String {
         let told = self.columns.iter().zip(cells).filter(|(_, cell)| !cell.text.is_empty());
         let lines = told.map(|(column, cell)| {
             let head = Style::Head.paint(column.head, self.coloured);
-            named(if column.head.is_empty() { "" } else { &head }, columns(column.head), cell, room, self.coloured)
+            named(if column.head.is_empty() { "" } else { &head }, columns(column.head), cell, width, self.coloured)
         });
         lines.collect()
     }
@@ -202,33 +202,33 @@ fn is_number(cell: &str) -> bool {
     !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
-/// Named values below a title; where room is short, one after the other.
-pub(super) fn sheet(title: &str, values: &[(&str, Cell)], room: Option<usize>, coloured: bool) -> String {
+/// Named values below a title; where width is short, one after the other.
+pub(super) fn sheet(title: &str, values: &[(&str, Cell)], width: Option<usize>, coloured: bool) -> String {
     const INDENT: usize = 2;
     /// Room for values without which they stand below their names.
     const BESIDE_MIN: usize = 20;
     let names = values.iter().map(|(name, _)| columns(name)).max().unwrap_or(0);
     let mut text = Style::Head.paint(title, coloured) + "\n";
     for (name, cell) in values {
-        let narrow = room.filter(|room| *room < INDENT + names + GAP + BESIDE_MIN);
+        let narrow = width.filter(|width| *width < INDENT + names + GAP + BESIDE_MIN);
         let (value, painted) = (cell.style.paint(&cell.text, coloured), Style::Dim.paint(name, coloured));
         text += &match narrow {
             None => format!("  {painted}{}  {value}\n", " ".repeat(names - columns(name))),
-            Some(room) => named(&painted, columns(name), cell, room, coloured),
+            Some(width) => named(&painted, columns(name), cell, width, coloured),
         };
     }
     text
 }
 
 /// A value beside its name, or below it where it does not fit.
-fn named(painted: &str, name_columns: usize, cell: &Cell, room: usize, coloured: bool) -> String {
+fn named(painted: &str, name_columns: usize, cell: &Cell, width: usize, coloured: bool) -> String {
     let beside = if name_columns == 0 { 0 } else { name_columns + 1 };
-    if beside + columns(&cell.text) <= room {
+    if beside + columns(&cell.text) <= width {
         let blank = if beside == 0 { "" } else { " " };
         return format!("{painted}{blank}{}\n", cell.style.paint(&cell.text, coloured));
     }
     let head = if beside == 0 { String::new() } else { format!("{painted}\n") };
-    let lines = wrapped(&cell.text, room).into_iter().map(|line| cell.style.paint(line, coloured) + "\n");
+    let lines = wrapped(&cell.text, width).into_iter().map(|line| cell.style.paint(line, coloured) + "\n");
     head + &lines.collect::<String>()
 }
 
@@ -236,10 +236,10 @@ fn named(painted: &str, name_columns: usize, cell: &Cell, room: usize, coloured:
 mod tests {
     use super::*;
 
-    fn render(columns: &[Column], room: Option<usize>, rows: &[&[&str]]) -> (String, Vec<&'static str>) {
+    fn render(columns: &[Column], width: Option<usize>, rows: &[&[&str]]) -> (String, Vec<&'static str>) {
         let rows: Vec<Vec<Cell>> =
             rows.iter().map(|row| row.iter().map(|text| Cell::from((*text).to_owned())).collect()).collect();
-        let mut table = Table::new(columns.to_vec(), room, false);
+        let mut table = Table::new(columns.to_vec(), width, false);
         (table.render(&rows), table.left_out())
     }
 
@@ -290,10 +290,10 @@ mod tests {
         N 1200
         LAST ERROR -
         ");
-        for room in 1..120 {
-            let (text, _) = render(&COLUMNS, Some(room), &ROWS);
+        for width in 1..120 {
+            let (text, _) = render(&COLUMNS, Some(width), &ROWS);
             let widest = text.lines().map(columns).max().unwrap_or(0);
-            assert!(widest <= room.max("LAST ERROR".len()), "{widest} in {room}:\n{text}");
+            assert!(widest <= width.max("LAST ERROR".len()), "{widest} in {width}:\n{text}");
         }
     }
 

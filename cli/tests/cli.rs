@@ -1,10 +1,10 @@
 //! The command line as its users meet it: the built binary, a Redis of its own, and webhooks on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "support/hook.rs"]
 mod hook;
-#[path = "support/house.rs"]
-mod house;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
@@ -13,31 +13,31 @@ use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use harness::{COMMAND_MAX, EVENT_MAX, Harness, objects, retraced};
 use hook::{Hook, response};
-use house::{COMMAND_MAX, EVENT_MAX, House, objects, retraced};
 use serde_json::{Value, json};
 use support::redis_server::RedisServer;
 use support::{Finished, finish, finished};
 
 #[test]
 fn enqueue_answers_with_one_object_a_job_and_knows_an_id_again() {
-    let house = House::new();
+    let harness = Harness::new();
     let job = ["enqueue", "--queue", "q", "--kind", "k", "--payload", "{\"big\":18446744073709551615}", "--id", "a-1"];
-    assert_eq!(house.one(&job), json!({"id": "a-1", "queue": "q", "created": true, "state": "pending"}));
-    assert_eq!(house.one(&job), json!({"id": "a-1", "queue": "q", "created": false, "state": "pending"}));
-    let later = house.one(&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1", "--delay", "1h"]);
+    assert_eq!(harness.one(&job), json!({"id": "a-1", "queue": "q", "created": true, "state": "pending"}));
+    assert_eq!(harness.one(&job), json!({"id": "a-1", "queue": "q", "created": false, "state": "pending"}));
+    let later = harness.one(&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1", "--delay", "1h"]);
     assert_eq!((&later["created"], &later["state"]), (&json!(true), &json!("delayed")));
-    let shown = house.one(&["job", "show", "q", "a-1"]);
+    let shown = harness.one(&["job", "show", "q", "a-1"]);
     assert_eq!(shown["payload"], json!({"big": u64::MAX}));
 }
 
 #[test]
 fn a_job_is_shown_with_the_fields_of_its_contract() {
-    let house = House::new();
+    let harness = Harness::new();
     let retry = ["--max-attempts", "7", "--strategy", "linear", "--base-delay", "250ms", "--factor", "3"];
     let bounds = ["--max-delay", "5m", "--jitter", "0", "--immediate-tries", "2", "--at", "2099-01-31T08:00:00+01:00"];
-    house.enqueue("q", "mail.send", "a-1", &[&retry[..], &bounds].concat());
-    let shown = house.one(&["job", "show", "q", "a-1"]);
+    harness.enqueue("q", "mail.send", "a-1", &[&retry[..], &bounds].concat());
+    let shown = harness.one(&["job", "show", "q", "a-1"]);
     for (field, value) in [
         ("id", json!("a-1")),
         ("queue", json!("q")),
@@ -63,28 +63,28 @@ fn a_job_is_shown_with_the_fields_of_its_contract() {
 
 #[test]
 fn jobs_are_listed_page_by_page() {
-    let house = House::new();
+    let harness = Harness::new();
     for n in 1..=5 {
-        house.enqueue("q", "k", &format!("a-{n}"), &[]);
+        harness.enqueue("q", "k", &format!("a-{n}"), &[]);
     }
     let list = ["jobs", "--queue", "q", "--state", "pending", "--json"];
-    let first = house.run(&[&list[..], &["--limit", "3"]].concat());
+    let first = harness.run(&[&list[..], &["--limit", "3"]].concat());
     let ids = |finished: &Finished| -> Vec<String> {
         objects(&finished.stdout).iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(ids(&first), ["a-1", "a-2", "a-3"]);
     let cursor = first.stderr.trim().rsplit(' ').next().unwrap();
-    let rest = house.run(&[&list[..], &["--cursor", cursor]].concat());
+    let rest = harness.run(&[&list[..], &["--cursor", cursor]].concat());
     assert_eq!(ids(&rest), ["a-4", "a-5"]);
     assert!(rest.stderr.is_empty(), "{rest:?}");
 }
 
 #[test]
 fn jobs_are_cancelled_and_retried_and_what_cannot_be_is_told() {
-    let house = House::new();
-    house.enqueue("q", "k", "a-1", &["--delay", "1h"]);
+    let harness = Harness::new();
+    harness.enqueue("q", "k", "a-1", &["--delay", "1h"]);
     let act = |verb: &str, id: &str| {
-        let finished = house.run(&["job", verb, "q", id, "--json"]);
+        let finished = harness.run(&["job", verb, "q", id, "--json"]);
         (finished.status, objects(&finished.stdout))
     };
     let moved = |from: &str, to: &str| {
@@ -100,7 +100,7 @@ fn jobs_are_cancelled_and_retried_and_what_cannot_be_is_told() {
     let (status, missing) = act("retry", "nope");
     assert_eq!((status, &missing[0]["result"]), (Some(1), &json!("not_found")));
     for command in [["job", "show"].as_slice(), &["trace"]] {
-        let finished = house.run(&[command, &["q", "nope"]].concat());
+        let finished = harness.run(&[command, &["q", "nope"]].concat());
         assert_eq!(finished.status, Some(1), "{finished:?}");
         assert!(finished.stderr.contains("no job nope is kept in queue q"), "{finished:?}");
     }
@@ -108,12 +108,12 @@ fn jobs_are_cancelled_and_retried_and_what_cannot_be_is_told() {
 
 #[test]
 fn a_queue_is_paused_resumed_and_counted() {
-    let house = House::new();
-    house.enqueue("q", "k", "a-1", &[]);
-    let pause = |verb: &str| house.one(&["queue", verb, "q"]);
+    let harness = Harness::new();
+    harness.enqueue("q", "k", "a-1", &[]);
+    let pause = |verb: &str| harness.one(&["queue", verb, "q"]);
     assert_eq!(pause("pause"), json!({"queue": "q", "paused": true, "changed": true}));
     assert_eq!(pause("pause"), json!({"queue": "q", "paused": true, "changed": false}));
-    let stats = house.one(&["queue", "stats", "q"]);
+    let stats = harness.one(&["queue", "stats", "q"]);
     for (field, value) in [
         ("queue", json!("q")),
         ("paused", json!(true)),
@@ -130,12 +130,12 @@ fn a_queue_is_paused_resumed_and_counted() {
     }
     assert!(stats["oldest_pending_ms"].is_u64(), "{stats}");
     assert_eq!(pause("resume"), json!({"queue": "q", "paused": false, "changed": true}));
-    assert_eq!(house.one(&["queues", "--rates-over", "100ms"])["completed_per_s"], json!(0.0));
+    assert_eq!(harness.one(&["queues", "--rates-over", "100ms"])["completed_per_s"], json!(0.0));
 }
 
 #[test]
 fn a_file_with_a_broken_line_stores_nothing_and_the_line_is_named() {
-    let house = House::new();
+    let harness = Harness::new();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.jsonl");
     let path = path.to_str().unwrap();
@@ -143,29 +143,29 @@ fn a_file_with_a_broken_line_stores_nothing_and_the_line_is_named() {
         (1..=100).map(|n| format!("{{\"kind\":\"k\",\"payload\":{{\"n\":{n}}},\"id\":\"a-{n}\"}}")).collect();
     lines[6] = "{\"kind\":\"k\",\"payload\":}".into();
     std::fs::write(path, lines.join("\n")).unwrap();
-    let refused = house.run(&["enqueue", "--queue", "q", "--from", path, "--json"]);
+    let refused = harness.run(&["enqueue", "--queue", "q", "--from", path, "--json"]);
     assert_eq!((refused.status, refused.stdout.as_str()), (Some(1), ""));
     assert!(refused.stderr.contains(&format!("line 7 of {path}: expected value at column 23")), "{refused:?}");
     assert!(refused.stderr.contains("nothing was enqueued"), "{refused:?}");
-    assert_eq!(house.json(&["queues"]), Vec::<Value>::new());
+    assert_eq!(harness.json(&["queues"]), Vec::<Value>::new());
 
     lines[6] = "{\"kind\":\"k\",\"payload\":[],\"delay_ms\":60000,\"max_attempts\":2,\"retry\":{\"base_ms\":5}}".into();
     std::fs::write(path, lines.join("\n")).unwrap();
-    assert_eq!(house.json(&["enqueue", "--queue", "q", "--from", path]).len(), 100);
-    let stats = house.one(&["queue", "stats", "q"]);
+    assert_eq!(harness.json(&["enqueue", "--queue", "q", "--from", path]).len(), 100);
+    let stats = harness.one(&["queue", "stats", "q"]);
     assert_eq!((&stats["pending"], &stats["delayed"]), (&json!(99), &json!(1)));
 }
 
 #[test]
 fn standard_input_is_enqueued_as_it_comes_and_what_is_stored_is_told() {
-    let house = House::new();
-    let mut command = house.command(&["enqueue", "--queue", "q", "--from", "-"]);
+    let harness = Harness::new();
+    let mut command = harness.command(&["enqueue", "--queue", "q", "--from", "-"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"{\"kind\":\"k\",\"payload\":1,\"id\":\"early\"}\n").unwrap();
     let deadline = Instant::now() + EVENT_MAX;
-    while house.run(&["job", "show", "q", "early"]).status != Some(0) {
+    while harness.run(&["job", "show", "q", "early"]).status != Some(0) {
         assert!(Instant::now() < deadline, "a line waits for more to come");
     }
     stdin.write_all(b"{\"kind\":\"k\",\"payload\":1}\n\n{\"kind\":\"k\"}\n{\"kind\":\"k\",\"payload\":1}\n").unwrap();
@@ -175,7 +175,7 @@ fn standard_input_is_enqueued_as_it_comes_and_what_is_stored_is_told() {
     let told = "line 4 of standard input: missing field `payload`";
     assert!(finished.stderr.contains(told), "{finished:?}");
     assert!(finished.stderr.contains("stored before that: 2 jobs, up to line 3"), "{finished:?}");
-    assert_eq!(house.one(&["queue", "stats", "q"])["pending"], json!(2));
+    assert_eq!(harness.one(&["queue", "stats", "q"])["pending"], json!(2));
 }
 
 #[test]
@@ -260,12 +260,12 @@ fn a_redis_that_is_not_there_is_told_with_its_address_and_what_to_do() {
 
 #[test]
 fn dead_letters_are_listed_shown_redriven_and_discarded() {
-    let house = House::new();
+    let harness = Harness::new();
     let hook = Hook::start(|request| response(if request.kind() == "poison" { 422 } else { 500 }, "", ""));
-    let worker = house.worker(&hook.url(), &[]);
+    let worker = harness.worker(&hook.url(), &[]);
     for (kind, id) in [("poison", "p-1"), ("poison", "p-2"), ("dead", "d-1"), ("dead", "d-2")] {
-        house.enqueue("q", kind, id, &["--max-attempts", "1"]);
-        house.wait_for_state("q", id, if kind == "poison" { "poisoned" } else { "dead" });
+        harness.enqueue("q", kind, id, &["--max-attempts", "1"]);
+        harness.wait_for_state("q", id, if kind == "poison" { "poisoned" } else { "dead" });
     }
     drop(worker);
     let ids = |objects: Vec<Value>| {
@@ -273,23 +273,23 @@ fn dead_letters_are_listed_shown_redriven_and_discarded() {
         ids.sort();
         ids
     };
-    house.enqueue("q", "k", "waiting", &[]);
-    assert_eq!(ids(house.json(&["dead", "list", "q"])), ["d-1", "d-2", "p-1", "p-2"]);
-    assert_eq!(ids(house.json(&["dead", "list", "q", "--code", "INVALID_JOB_DATA"])), ["p-1", "p-2"]);
-    assert_eq!(house.one(&["dead", "show", "q", "--id", "d-1"])["last_error"]["code"], json!("SERVICE_UNAVAILABLE"));
-    let redriven = house.one(&["dead", "redrive", "q", "d-1"]);
+    harness.enqueue("q", "k", "waiting", &[]);
+    assert_eq!(ids(harness.json(&["dead", "list", "q"])), ["d-1", "d-2", "p-1", "p-2"]);
+    assert_eq!(ids(harness.json(&["dead", "list", "q", "--code", "INVALID_JOB_DATA"])), ["p-1", "p-2"]);
+    assert_eq!(harness.one(&["dead", "show", "q", "--id", "d-1"])["last_error"]["code"], json!("SERVICE_UNAVAILABLE"));
+    let redriven = harness.one(&["dead", "redrive", "q", "d-1"]);
     assert_eq!(redriven, json!({"id": "d-1", "queue": "q", "result": "moved", "from": "dead", "state": "pending"}));
-    assert_eq!(house.one(&["job", "show", "q", "d-1"])["failures"], json!(0));
-    assert_eq!(ids(house.json(&["dead", "redrive", "q", "--code", "INVALID_JOB_DATA"])), ["p-1", "p-2"]);
+    assert_eq!(harness.one(&["job", "show", "q", "d-1"])["failures"], json!(0));
+    assert_eq!(ids(harness.json(&["dead", "redrive", "q", "--code", "INVALID_JOB_DATA"])), ["p-1", "p-2"]);
 
-    let refused = house.run(&["dead", "discard", "q", "--id", "waiting", "--id", "nope", "--json"]);
+    let refused = harness.run(&["dead", "discard", "q", "--id", "waiting", "--id", "nope", "--json"]);
     assert_eq!(refused.status, Some(1), "{refused:?}");
     let results: Vec<_> = objects(&refused.stdout).iter().map(|job| job["result"].clone()).collect();
     assert_eq!(results, [json!("refused"), json!("not_found")]);
 
-    let discarded = house.one(&["dead", "discard", "q", "--all"]);
+    let discarded = harness.one(&["dead", "discard", "q", "--all"]);
     assert_eq!(discarded, json!({"id": "d-2", "queue": "q", "result": "removed", "from": "dead", "state": null}));
-    let stats = house.one(&["queue", "stats", "q"]);
+    let stats = harness.one(&["queue", "stats", "q"]);
     assert_eq!((&stats["pending"], &stats["dead"], &stats["poisoned"]), (&json!(4), &json!(0), &json!(0)));
 }
 
@@ -316,10 +316,10 @@ fn wait_for_request(hook: &Hook) {
 #[test]
 fn a_first_signal_lets_running_jobs_finish() {
     for signal in ["-TERM", "-INT"] {
-        let house = House::new();
+        let harness = Harness::new();
         let (hook, gate) = held_hook();
-        let worker = house.worker(&hook.url(), &["--timeout", "60s", "--grace", "60s"]);
-        house.enqueue("q", "k", "a-1", &[]);
+        let worker = harness.worker(&hook.url(), &["--timeout", "60s", "--grace", "60s"]);
+        harness.enqueue("q", "k", "a-1", &[]);
         wait_for_request(&hook);
         worker.signal(signal);
         worker.wait_for("draining: 1 job running");
@@ -327,30 +327,30 @@ fn a_first_signal_lets_running_jobs_finish() {
         gate.1.notify_all();
         worker.wait_for("drained: 1 of 1 job finished");
         assert_eq!(worker.ended(), Some(0));
-        assert_eq!(house.state("q", "a-1"), "completed");
+        assert_eq!(harness.state("q", "a-1"), "completed");
     }
 }
 
 #[test]
 fn a_second_signal_ends_at_once() {
     for (signal, status) in [("-TERM", 143), ("-INT", 130)] {
-        let house = House::new();
+        let harness = Harness::new();
         let (hook, _gate) = held_hook();
-        let worker = house.worker(&hook.url(), &["--timeout", "60s", "--grace", "60s"]);
-        house.enqueue("q", "k", "a-1", &[]);
+        let worker = harness.worker(&hook.url(), &["--timeout", "60s", "--grace", "60s"]);
+        harness.enqueue("q", "k", "a-1", &[]);
         wait_for_request(&hook);
         worker.signal(signal);
         worker.wait_for("draining");
         worker.signal(signal);
         worker.wait_for("ended at once");
         assert_eq!(worker.ended(), Some(status));
-        assert_eq!(house.state("q", "a-1"), "processing");
+        assert_eq!(harness.state("q", "a-1"), "processing");
     }
 }
 
 #[test]
 fn a_pipe_that_closes_is_no_panic_and_stops_no_work() {
-    let house = House::new();
+    let harness = Harness::new();
     let many: String = (1..=2_000).map(|n| format!("{{\"kind\":\"k\",\"payload\":{n}}}\n")).collect();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.jsonl");
@@ -360,14 +360,14 @@ fn a_pipe_that_closes_is_no_panic_and_stops_no_work() {
         &["jobs", "--queue", "q", "--state", "pending", "--limit", "2000"],
         &["--help"],
     ] {
-        let mut child = house.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = harness.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // Nobody will ever read.
         drop(child.stdout.replace(std::process::ChildStdout::from(closed_pipe())));
         let finished = finished(child, COMMAND_MAX);
         assert_eq!(finished.status, Some(0), "{arguments:?}: {finished:?}");
         assert!(!finished.stderr.contains("panicked"), "{finished:?}");
     }
-    assert_eq!(house.one(&["queue", "stats", "q"])["pending"], json!(2_000));
+    assert_eq!(harness.one(&["queue", "stats", "q"])["pending"], json!(2_000));
 }
 
 /// A pipe with nothing in it, so that the helper which reads a child's output has something to read.

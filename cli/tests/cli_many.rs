@@ -3,15 +3,15 @@
 
 #[path = "support/failures.rs"]
 mod failures;
-#[path = "support/house.rs"]
-mod house;
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::collections::BTreeSet;
 
 use failures::worked;
-use house::{House, objects};
+use harness::{Harness, objects};
 use serde_json::{Value, json};
 use support::Finished;
 
@@ -27,10 +27,10 @@ fn cursor(finished: &Finished) -> Option<String> {
 
 #[test]
 fn jobs_are_found_by_code_by_kind_and_by_time() {
-    let house = House::new();
-    worked(&house, &[("a", "bad.data"), ("b", "mail.down"), ("c", "panics"), ("d", "mail.down"), ("e", "fine")]);
+    let harness = Harness::new();
+    worked(&harness, &[("a", "bad.data"), ("b", "mail.down"), ("c", "panics"), ("d", "mail.down"), ("e", "fine")]);
     let found = |arguments: &[&str]| -> Vec<String> {
-        let listed = house.json(arguments);
+        let listed = harness.json(arguments);
         assert!(listed.is_sorted_by(|one, next| one["ended_at"].as_str() >= next["ended_at"].as_str()), "{listed:?}");
         let mut ids: Vec<_> = ids(&listed).into_iter().map(ToOwned::to_owned).collect();
         ids.sort();
@@ -42,31 +42,31 @@ fn jobs_are_found_by_code_by_kind_and_by_time() {
     assert_eq!(found(&["dead", "list", "q", "--code", "NETWORK_ERROR", "--kind", "panics"]), [""; 0]);
     assert_eq!(found(&["dead", "list", "q", "--since", "1h", "--kind", "mail.down"]), ["b", "d"]);
     assert_eq!(found(&["dead", "list", "q", "--since", "2099-01-01T00:00:00Z"]), [""; 0]);
-    let all = house.json(&["dead", "list", "q"]);
-    let ended = house.one(&["job", "show", "q", "c"])["ended_at"].as_str().unwrap().to_owned();
+    let all = harness.json(&["dead", "list", "q"]);
+    let ended = harness.one(&["job", "show", "q", "c"])["ended_at"].as_str().unwrap().to_owned();
     let since_then = all.iter().filter(|job| job["ended_at"].as_str() >= Some(ended.as_str())).count();
     assert_eq!(found(&["dead", "list", "q", "--since", &ended]).len(), since_then);
     assert_eq!(found(&["jobs", "--queue", "q", "--state", "completed", "--kind", "fine"]), ["e"]);
     assert_eq!(found(&["jobs", "--queue", "q", "--state", "dead", "--code", "PANIC"]), ["c"]);
     assert_eq!(found(&["dead", "show", "q", "--code", "INVALID_JOB_DATA"]), ["a"]);
-    let none = house.run(&["dead", "list", "q", "--kind", "other"]);
+    let none = harness.run(&["dead", "list", "q", "--kind", "other"]);
     assert_eq!((none.status, none.stdout.as_str()), (Some(0), ""));
     assert_eq!(none.stderr, "no dead or poisoned jobs of this sort in queue q\n");
 }
 
 #[test]
 fn pages_of_dead_letters_join_without_a_gap_while_others_die_and_leave() {
-    let house = House::new();
+    let harness = Harness::new();
     let names: Vec<String> = (0..40).map(|n| format!("j-{n:02}")).collect();
     let kinds = ["bad.data", "mail.down"].into_iter().cycle();
     let jobs: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(kinds).collect();
-    worked(&house, &jobs);
+    worked(&harness, &jobs);
     let (mut seen, mut from) = (Vec::new(), None::<String>);
     let (mut pages, mut last_ended) = (0, "9999".to_owned());
     loop {
         let base = ["dead", "list", "q", "--json", "--limit", "7"];
         let more = from.as_ref().map_or(vec![], |cursor| vec!["--cursor", cursor]);
-        let page = house.run(&[&base[..], &more].concat());
+        let page = harness.run(&[&base[..], &more].concat());
         assert_eq!(page.status, Some(0), "{page:?}");
         let listed = objects(&page.stdout);
         for job in &listed {
@@ -78,8 +78,8 @@ fn pages_of_dead_letters_join_without_a_gap_while_others_die_and_leave() {
         pages += 1;
         if pages == 2 {
             // One that was listed leaves, and others die: neither moves what is still to come.
-            house.json(&["dead", "discard", "q", &seen[0]]);
-            worked(&house, &[("late-1", "bad.data"), ("late-2", "mail.down")]);
+            harness.json(&["dead", "discard", "q", &seen[0]]);
+            worked(&harness, &[("late-1", "bad.data"), ("late-2", "mail.down")]);
         }
         from = cursor(&page);
         if from.is_none() {
@@ -93,17 +93,17 @@ fn pages_of_dead_letters_join_without_a_gap_while_others_die_and_leave() {
 
 #[test]
 fn a_cursor_is_refused_where_it_does_not_belong() {
-    let house = House::new();
+    let harness = Harness::new();
     for id in ["a", "b"] {
-        house.enqueue("q", "k", id, &[]);
+        harness.enqueue("q", "k", id, &[]);
     }
-    let page = house.run(&["jobs", "--queue", "q", "--state", "pending", "--limit", "1"]);
+    let page = harness.run(&["jobs", "--queue", "q", "--state", "pending", "--limit", "1"]);
     let cursor = cursor(&page).unwrap();
     for (arguments, told) in [
         (["dead", "list", "q", "--cursor", &cursor].as_slice(), "this cursor is of another list"),
         (&["dead", "list", "q", "--cursor", "made-up"], "this is no cursor"),
     ] {
-        let refused = house.run(arguments);
+        let refused = harness.run(arguments);
         assert_eq!(refused.status, Some(2), "{refused:?}");
         assert!(refused.stderr.contains(told), "{refused:?}");
     }
@@ -111,26 +111,26 @@ fn a_cursor_is_refused_where_it_does_not_belong() {
 
 #[test]
 fn many_are_redriven_and_discarded_in_slices_and_no_others() {
-    let house = House::new();
+    let harness = Harness::new();
     let names: Vec<String> = (0..250).map(|n| format!("j-{n}")).collect();
     let kind = |n: usize| if n < 230 { "mail.down" } else { "bad.data" };
     let jobs: Vec<(&str, &str)> = names.iter().enumerate().map(|(n, id)| (id.as_str(), kind(n))).collect();
-    worked(&house, &jobs);
-    let redriven = house.run(&["dead", "redrive", "q", "--code", "NETWORK_ERROR", "--json"]);
+    worked(&harness, &jobs);
+    let redriven = harness.run(&["dead", "redrive", "q", "--code", "NETWORK_ERROR", "--json"]);
     assert_eq!((redriven.status, redriven.stderr.as_str()), (Some(0), "230 jobs redriven\n"));
     let told = objects(&redriven.stdout);
     assert_eq!(ids(&told).into_iter().collect::<BTreeSet<_>>().len(), 230);
     assert!(told.iter().all(|job| job["result"] == "moved" && job["from"] == "dead" && job["state"] == "pending"));
     let counts = |fields: [&str; 3]| {
-        let stats = house.one(&["queue", "stats", "q"]);
+        let stats = harness.one(&["queue", "stats", "q"]);
         fields.map(|field| stats[field].clone())
     };
     assert_eq!(counts(["pending", "dead", "poisoned"]), [json!(230), json!(0), json!(20)]);
     // In a pipe each job is a line, as it is in JSON.
-    let discarded = house.run(&["dead", "discard", "q", "--all"]);
+    let discarded = harness.run(&["dead", "discard", "q", "--all"]);
     assert_eq!((discarded.status, discarded.stderr.as_str()), (Some(0), "20 jobs discarded\n"));
     assert_eq!(discarded.stdout.lines().filter(|line| line.ends_with("  poisoned → removed")).count(), 20);
     assert_eq!(counts(["pending", "dead", "poisoned"]), [json!(230), json!(0), json!(0)]);
-    let again = house.run(&["dead", "discard", "q", "--all"]);
+    let again = harness.run(&["dead", "discard", "q", "--all"]);
     assert_eq!((again.status, again.stderr.as_str()), (Some(0), "no dead or poisoned jobs in queue q\n"));
 }

@@ -3,8 +3,8 @@
 
 #[path = "support/failures.rs"]
 mod failures;
-#[path = "support/house.rs"]
-mod house;
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 #[path = "support/terminal.rs"]
@@ -14,7 +14,7 @@ use std::fs::OpenOptions;
 use std::process::{Command, Stdio};
 
 use failures::worked;
-use house::{COMMAND_MAX, House, objects, retraced};
+use harness::{COMMAND_MAX, Harness, objects, retraced};
 use serde_json::{Value, json};
 use support::{Finished, finish, finished};
 use terminal::{on_terminal, plain};
@@ -41,11 +41,11 @@ fn steady(value: &Value) -> Value {
 
 #[test]
 fn json_keeps_its_fields() {
-    let house = House::new();
-    worked(&house, &[("bad", "bad.data"), ("down", "mail.down"), ("panics", "panics"), ("fine", "fine")]);
+    let harness = Harness::new();
+    worked(&harness, &[("bad", "bad.data"), ("down", "mail.down"), ("panics", "panics"), ("fine", "fine")]);
     let mut told = String::new();
     let mut tell = |arguments: &[&str]| {
-        let finished = house.run(&[arguments, &["--json"]].concat());
+        let finished = harness.run(&[arguments, &["--json"]].concat());
         told += &format!("retraced {} --json → {}\n", arguments.join(" "), finished.status.unwrap());
         for object in objects(&finished.stdout) {
             told += &format!("{:#}\n", steady(&object));
@@ -78,9 +78,9 @@ fn json_keeps_its_fields() {
 
 #[test]
 fn tables_fit_terminals_of_any_width_and_keep_ids_whole() {
-    let house = House::new();
+    let harness = Harness::new();
     let id = "01a213a3-1375-7026-9136-f54aa1ebe517";
-    worked(&house, &[(id, "bad.data"), ("b", "mail.down"), ("hostile", "hostile")]);
+    worked(&harness, &[(id, "bad.data"), ("b", "mail.down"), ("hostile", "hostile")]);
     for columns in [20, 80, 120] {
         for arguments in [
             ["queues"].as_slice(),
@@ -89,7 +89,7 @@ fn tables_fit_terminals_of_any_width_and_keep_ids_whole() {
             &["queue", "stats", "q"],
             &["config"],
         ] {
-            let (status, printed) = on_terminal(house.command(arguments), columns, COMMAND_MAX);
+            let (status, printed) = on_terminal(harness.command(arguments), columns, COMMAND_MAX);
             assert_eq!(status, Some(0), "{printed}");
             let shown = plain(&printed);
             assert!(
@@ -110,10 +110,10 @@ fn tables_fit_terminals_of_any_width_and_keep_ids_whole() {
 
 #[test]
 fn colour_is_for_terminals_that_want_it() {
-    let house = House::new();
-    worked(&house, &[("a", "bad.data")]);
+    let harness = Harness::new();
+    worked(&harness, &[("a", "bad.data")]);
     let on = |arguments: &[&str], no_color: bool| {
-        let mut command = house.command(arguments);
+        let mut command = harness.command(arguments);
         if !no_color {
             command.env_remove("NO_COLOR");
         }
@@ -126,17 +126,17 @@ fn colour_is_for_terminals_that_want_it() {
     assert!(!on(&["--color", "never", "--help"], false));
     assert!(!on(&["dead", "list", "q", "--json"], false));
     assert!(on(&["dead", "list", "q", "--color", "always"], true));
-    let piped = |more: &[&str]| house.run(&[&["dead", "list", "q"], more].concat()).stdout.contains('\u{1b}');
+    let piped = |more: &[&str]| harness.run(&[&["dead", "list", "q"], more].concat()).stdout.contains('\u{1b}');
     assert!(!piped(&[]));
     assert!(piped(&["--color", "always"]));
 }
 
 #[test]
 fn what_a_job_says_cannot_take_over_the_reader() {
-    let house = House::new();
-    worked(&house, &[("h", "hostile")]);
+    let harness = Harness::new();
+    worked(&harness, &[("h", "hostile")]);
     for arguments in [["dead", "list", "q"].as_slice(), &["dead", "show", "q", "h"], &["trace", "q", "h"]] {
-        let shown = house.run(arguments);
+        let shown = harness.run(arguments);
         assert_eq!(shown.status, Some(0), "{shown:?}");
         assert!(
             shown.stdout.contains("\\u{1b}[2J\\u{1b}]0;owned\\u{7}\\r\\nerror: forged \\u{202e}"),
@@ -149,24 +149,24 @@ fn what_a_job_says_cannot_take_over_the_reader() {
     let payload = format!("\"{}\"", "y".repeat(1_000_000));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{{\"kind\":\"k\",\"id\":\"big\",\"payload\":{payload}}}")).unwrap();
-    house.json(&["enqueue", "--queue", "q", "--from", file.path().to_str().unwrap()]);
-    let shown = house.run(&["job", "show", "q", "big"]).stdout;
+    harness.json(&["enqueue", "--queue", "q", "--from", file.path().to_str().unwrap()]);
+    let shown = harness.run(&["job", "show", "q", "big"]).stdout;
     assert!(shown.len() < 10_000 && shown.contains("(1000002 bytes; --json shows all)"), "{} bytes", shown.len());
-    assert_eq!(house.one(&["job", "show", "q", "big"])["payload"].as_str().unwrap().len(), 1_000_000);
+    assert_eq!(harness.one(&["job", "show", "q", "big"])["payload"].as_str().unwrap().len(), 1_000_000);
 }
 
 #[test]
 fn long_work_shows_how_far_it_is_on_a_terminal_and_only_there() {
-    let house = House::new();
+    let harness = Harness::new();
     let file = tempfile::NamedTempFile::new().unwrap();
     let lines: String = (0..3_000).map(|n| format!("{{\"kind\":\"k\",\"payload\":{n}}}\n")).collect();
     std::fs::write(file.path(), lines).unwrap();
     let enqueue = ["enqueue", "--queue", "q", "--from", file.path().to_str().unwrap()];
-    let (status, printed) = on_terminal(house.command(&enqueue), 80, COMMAND_MAX);
+    let (status, printed) = on_terminal(harness.command(&enqueue), 80, COMMAND_MAX);
     assert_eq!(status, Some(0), "{printed}");
     assert!(printed.contains("enqueueing") && printed.contains("/3,000"), "{printed:?}");
     assert!(plain(&printed).contains("3000 jobs enqueued to q"), "{printed:?}");
-    let piped = house.run(&enqueue);
+    let piped = harness.run(&enqueue);
     assert_eq!((piped.stdout.lines().count(), piped.stderr.as_str()), (3_000, "3000 jobs enqueued to q\n"));
 }
 
@@ -178,7 +178,7 @@ fn into_full_disk(mut command: Command) -> Finished {
 
 #[test]
 fn output_that_cannot_be_written_is_a_failure_and_what_was_done_is_told() {
-    let house = House::new();
+    let harness = Harness::new();
     let file = tempfile::NamedTempFile::new().unwrap();
     let lines: String = (0..300).map(|n| format!("{{\"kind\":\"k\",\"payload\":{n}}}\n")).collect();
     std::fs::write(file.path(), lines).unwrap();
@@ -194,32 +194,32 @@ fn output_that_cannot_be_written_is_a_failure_and_what_was_done_is_told() {
             "; stored before that: 200 jobs, up to line 200",
         ),
     ] {
-        let finished = into_full_disk(house.command(arguments));
+        let finished = into_full_disk(harness.command(arguments));
         assert_eq!((finished.status, finished.stderr), (Some(1), format!("{full}{told}\n")), "{arguments:?}");
     }
-    assert_eq!(house.one(&["queue", "stats", "q"])["pending"], json!(201));
+    assert_eq!(harness.one(&["queue", "stats", "q"])["pending"], json!(201));
 }
 
 #[test]
 fn a_reader_that_leaves_ends_a_list_quietly() {
-    let house = House::new();
+    let harness = Harness::new();
     for id in ["a", "b"] {
-        house.enqueue("q", "k", id, &[]);
+        harness.enqueue("q", "k", id, &[]);
     }
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut command = house.command(&["jobs", "--queue", "q", "--state", "pending", "--limit", "1"]);
+    let mut command = harness.command(&["jobs", "--queue", "q", "--state", "pending", "--limit", "1"]);
     let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
 }
 
 #[test]
 fn nothing_on_standard_input_is_told_and_no_failure() {
-    let house = House::new();
+    let harness = Harness::new();
     let mut closed = Command::new("sh");
     let script = "exec \"$0\" enqueue --queue q --from - <&-";
-    closed.args(["-c", script, env!("CARGO_BIN_EXE_retraced")]).env("RETRACED_REDIS_URL", house.redis.url());
-    let empty = house.command(&["enqueue", "--queue", "q", "--from", "-"]);
+    closed.args(["-c", script, env!("CARGO_BIN_EXE_retraced")]).env("RETRACED_REDIS_URL", harness.redis.url());
+    let empty = harness.command(&["enqueue", "--queue", "q", "--from", "-"]);
     for command in [closed, empty] {
         let finished = finish(command, COMMAND_MAX);
         assert_eq!(finished.status, Some(0), "{finished:?}");

@@ -1,10 +1,10 @@
 //! Webhooks as their operators and their receivers meet them: the built binary, a Redis of its own, and receivers on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "support/hook.rs"]
 mod hook;
-#[path = "support/house.rs"]
-mod house;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
@@ -14,21 +14,21 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use harness::{COMMAND_MAX, EVENT_MAX, Harness, retraced};
 use hmac::{Hmac, KeyInit, Mac};
 use hook::{Hook, Request, response};
-use house::{COMMAND_MAX, EVENT_MAX, House, retraced};
 use serde_json::json;
 use sha2::Sha256;
 use support::finish;
 
 #[test]
 fn the_webhook_is_sent_the_job_and_its_status_decides() {
-    let house = House::new();
+    let harness = Harness::new();
     let hook = Hook::start(|request| {
         let status: u16 = request.kind().trim_start_matches("status-").parse().unwrap();
         response(status, "location: /elsewhere\r\n", "<html>no answer to read</html>")
     });
-    let _worker = house.worker(&hook.url(), &[]);
+    let _worker = harness.worker(&hook.url(), &[]);
     let cases = [
         (200, "completed", ""),
         (204, "completed", ""),
@@ -46,12 +46,12 @@ fn the_webhook_is_sent_the_job_and_its_status_decides() {
     ];
     for (status, ..) in cases {
         // One try: what is temporary ends in the dead letter queue at once.
-        house.enqueue("q", &format!("status-{status}"), &format!("a-{status}"), &["--max-attempts", "1"]);
+        harness.enqueue("q", &format!("status-{status}"), &format!("a-{status}"), &["--max-attempts", "1"]);
     }
     for (status, state, code) in cases {
         let id = format!("a-{status}");
-        house.wait_for_state("q", &id, state);
-        let error = &house.one(&["job", "show", "q", &id])["last_error"];
+        harness.wait_for_state("q", &id, state);
+        let error = &harness.one(&["job", "show", "q", &id])["last_error"];
         assert_eq!(error["code"].as_str().unwrap_or_default(), code, "{status}: {error}");
         if status != 200 && status != 204 {
             let message = error["message"].as_str().unwrap();
@@ -66,7 +66,7 @@ fn the_webhook_is_sent_the_job_and_its_status_decides() {
     assert_eq!(request.headers["content-type"], "application/json");
     assert!(request.headers["webhook-timestamp"].parse::<u64>().unwrap() > 1_600_000_000);
     let mut body = request.body.clone();
-    let enqueued = house.one(&["job", "show", "q", "a-200"])["enqueued_at"].clone();
+    let enqueued = harness.one(&["job", "show", "q", "a-200"])["enqueued_at"].clone();
     assert_eq!(body["enqueued_at"].take(), enqueued);
     let expected = json!({"id": "a-200", "queue": "q", "kind": "status-200", "attempt": 1, "max_attempts": 1, "enqueued_at": null, "payload": {"n": 1}});
     assert_eq!(body, expected);
@@ -74,7 +74,7 @@ fn the_webhook_is_sent_the_job_and_its_status_decides() {
 
 #[test]
 fn what_the_webhook_answers_decides_over_its_status() {
-    let house = House::new();
+    let harness = Harness::new();
     let hook = Hook::start(|request| match request.kind() {
         "success" => response(200, "", "{\"success\":true,\"output\":{\"sent\":1}}"),
         "refused" => response(
@@ -91,7 +91,7 @@ fn what_the_webhook_answers_decides_over_its_status() {
         "silent" => Vec::new(),
         kind => panic!("{kind}"),
     });
-    let _worker = house.worker(&hook.url(), &[]);
+    let _worker = harness.worker(&hook.url(), &[]);
     let cases = [
         ("success", "completed", ""),
         ("refused", "poisoned", "INVALID_JOB_DATA"),
@@ -102,16 +102,16 @@ fn what_the_webhook_answers_decides_over_its_status() {
         ("silent", "dead", "NETWORK_ERROR"),
     ];
     for (kind, ..) in cases {
-        house.enqueue("q", kind, kind, &["--max-attempts", "1"]);
+        harness.enqueue("q", kind, kind, &["--max-attempts", "1"]);
     }
     for (kind, state, code) in cases {
-        house.wait_for_state("q", kind, state);
-        let error = &house.one(&["job", "show", "q", kind])["last_error"];
+        harness.wait_for_state("q", kind, state);
+        let error = &harness.one(&["job", "show", "q", kind])["last_error"];
         assert_eq!(error["code"].as_str().unwrap_or_default(), code, "{kind}: {error}");
     }
     // What the other side says cannot move the reader's cursor or begin a line of its own.
     for arguments in [&["trace", "q", "refused"][..], &["job", "show", "q", "refused"], &["dead", "list", "q"]] {
-        let finished = house.run(arguments);
+        let finished = harness.run(arguments);
         assert!(finished.stdout.contains("\\u{1b}[2Jrecipient\\n"), "{finished:?}");
         assert!(!finished.stdout.contains('\u{1b}'), "{finished:?}");
     }
@@ -119,36 +119,36 @@ fn what_the_webhook_answers_decides_over_its_status() {
 
 #[test]
 fn a_webhook_that_asks_for_time_is_given_it_and_keeps_its_id() {
-    let house = House::new();
+    let harness = Harness::new();
     let hook = Hook::start(|request| match request.body["attempt"].as_u64() {
         Some(1) => response(503, "retry-after: 1\r\n", ""),
         Some(2) => response(429, "retry-after: Thu, 01 Jan 1970 00:00:00 GMT\r\n", ""),
         _ => response(200, "", ""),
     });
-    let _worker = house.worker(&hook.url(), &[]);
+    let _worker = harness.worker(&hook.url(), &[]);
     // Its own delay is an hour: only what the other side asks for brings it back in time.
-    house.enqueue("q", "k", "a-1", &["--base-delay", "1h", "--max-delay", "1h"]);
-    house.wait_for_state("q", "a-1", "completed");
-    let shown = house.one(&["job", "show", "q", "a-1"]);
+    harness.enqueue("q", "k", "a-1", &["--base-delay", "1h", "--max-delay", "1h"]);
+    harness.wait_for_state("q", "a-1", "completed");
+    let shown = harness.one(&["job", "show", "q", "a-1"]);
     assert_eq!((&shown["attempts"], &shown["failures"]), (&json!(3), &json!(2)));
     let first = &shown["history"][0];
     assert_eq!((&first["outcome"], &first["decision"]["why"]), (&json!("failed"), &json!("retry_after")));
     assert_eq!(first["decision"]["delay_ms"], json!(1000));
     let ids: Vec<_> = hook.requests().iter().map(|request| request.headers["webhook-id"].clone()).collect();
     assert_eq!(ids, ["a-1", "a-1", "a-1"]);
-    let told = house.run(&["trace", "q", "a-1"]).stdout;
+    let told = harness.run(&["trace", "q", "a-1"]).stdout;
     assert!(told.contains("the webhook answered 503") && told.contains("attempt 3 succeeded"), "{told}");
 }
 
 #[test]
 fn a_webhook_that_is_not_there_or_does_not_answer_is_tried_again() {
-    let house = House::new();
+    let harness = Harness::new();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let worker = house.worker(&format!("http://{gone}/hook?token=secret"), &[]);
-    house.enqueue("q", "k", "refused", &["--max-attempts", "2", "--base-delay", "10ms"]);
-    house.wait_for_state("q", "refused", "dead");
+    let worker = harness.worker(&format!("http://{gone}/hook?token=secret"), &[]);
+    harness.enqueue("q", "k", "refused", &["--max-attempts", "2", "--base-delay", "10ms"]);
+    harness.wait_for_state("q", "refused", "dead");
     drop(worker);
-    let shown = house.one(&["job", "show", "q", "refused"]);
+    let shown = harness.one(&["job", "show", "q", "refused"]);
     assert_eq!((&shown["last_error"]["code"], &shown["failures"]), (&json!("NETWORK_ERROR"), &json!(2)));
     assert!(!shown.to_string().contains("secret"), "{shown}");
 
@@ -156,10 +156,10 @@ fn a_webhook_that_is_not_there_or_does_not_answer_is_tried_again() {
         std::thread::sleep(EVENT_MAX);
         Vec::new()
     });
-    let _worker = house.worker(&hook.url(), &["--timeout", "200ms"]);
-    house.enqueue("q", "k", "slow", &["--max-attempts", "1"]);
-    house.wait_for_state("q", "slow", "dead");
-    let shown = house.one(&["job", "show", "q", "slow"]);
+    let _worker = harness.worker(&hook.url(), &["--timeout", "200ms"]);
+    harness.enqueue("q", "k", "slow", &["--max-attempts", "1"]);
+    harness.wait_for_state("q", "slow", "dead");
+    let shown = harness.one(&["job", "show", "q", "slow"]);
     assert_eq!(shown["last_error"]["code"], json!("TIMEOUT"));
     assert!(shown["last_error"]["message"].as_str().unwrap().contains("did not answer in time"), "{shown}");
 }
@@ -208,28 +208,28 @@ fn replace(path: &Path, text: &str) {
 
 #[test]
 fn each_request_is_signed_and_secrets_are_rotated_while_the_worker_runs() {
-    let house = House::new();
+    let harness = Harness::new();
     let hook = Hook::start(|_| response(200, "", ""));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secrets");
     let (old, new) = (b"an old secret of 24 bytes or more".as_slice(), b"a new secret of 24 bytes or more".as_slice());
     let lines = [format!("whsec_{}\n", BASE64.encode(old)), format!("{}\n", String::from_utf8_lossy(new))];
     replace(&file, &lines[0]);
-    let worker = house.worker(&hook.url(), &["--webhook-secret-file", file.to_str().unwrap()]);
+    let worker = harness.worker(&hook.url(), &["--webhook-secret-file", file.to_str().unwrap()]);
     let mut sent = 0;
     // Sends jobs until one is signed by exactly these; the worker may take a second to see the file.
     let mut send_until = |signed: [bool; 2], told: Option<&str>| {
         if let Some(told) = told {
             // When it runs, what was read of the file is too old to be used without a look.
-            house.enqueue("q", "k", &format!("b-{sent}"), &["--delay", "2s"]);
+            harness.enqueue("q", "k", &format!("b-{sent}"), &["--delay", "2s"]);
             worker.wait_for(told);
         }
         let deadline = Instant::now() + EVENT_MAX;
         loop {
             sent += 1;
             let id = format!("a-{sent}");
-            house.enqueue("q", "k", &id, &[]);
-            house.wait_for_state("q", &id, "completed");
+            harness.enqueue("q", "k", &id, &[]);
+            harness.wait_for_state("q", &id, "completed");
             let requests = hook.requests();
             let request = requests.iter().find(|request| request.headers["webhook-id"] == id).unwrap();
             let by = [old, new].map(|secret| is_signed(request, secret));
@@ -258,19 +258,19 @@ fn each_request_is_signed_and_secrets_are_rotated_while_the_worker_runs() {
 
 #[test]
 fn no_log_shows_a_secret_however_much_is_logged() {
-    let house = House::new();
+    let harness = Harness::new();
     let hook = Hook::start(|_| response(503, "", ""));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "a-secret-of-24-bytes-or-more\n").unwrap();
     let url = format!("{}?token=a-secret-too", hook.url());
-    let mut command = house.command(&["work", "--queue", "q", "--allow-private", "--webhook", &url]);
+    let mut command = harness.command(&["work", "--queue", "q", "--allow-private", "--webhook", &url]);
     command.args(["--webhook-secret-file", file.to_str().unwrap()]).env("RETRACED_LOG", "trace");
     let errors = folder.path().join("stderr");
     let output = std::fs::File::create(&errors).unwrap();
     let mut child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
-    house.enqueue("q", "k", "a-1", &["--max-attempts", "1"]);
-    house.wait_for_state("q", "a-1", "dead");
+    harness.enqueue("q", "k", "a-1", &["--max-attempts", "1"]);
+    harness.wait_for_state("q", "a-1", "dead");
     child.kill().unwrap();
     child.wait().unwrap();
     let logged = std::fs::read_to_string(&errors).unwrap();
@@ -284,24 +284,24 @@ fn no_log_shows_a_secret_however_much_is_logged() {
 
 #[test]
 fn proxies_of_the_environment_are_not_used() {
-    let house = House::new();
+    let harness = Harness::new();
     let hook = Hook::start(|_| response(200, "", ""));
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
-    let mut command = house.command(&["work", "--queue", "q", "--allow-private", "--webhook", &hook.url()]);
+    let mut command = harness.command(&["work", "--queue", "q", "--allow-private", "--webhook", &hook.url()]);
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env(name, &address);
     }
-    let _worker = house::Worker::spawn(command.stderr(std::process::Stdio::piped()));
-    house.enqueue("q", "k", "a-1", &[]);
-    house.wait_for_state("q", "a-1", "completed");
+    let _worker = harness::Worker::spawn(command.stderr(std::process::Stdio::piped()));
+    harness.enqueue("q", "k", "a-1", &[]);
+    harness.wait_for_state("q", "a-1", "completed");
     proxy.set_nonblocking(true).unwrap();
     assert!(proxy.accept().is_err(), "the proxy was connected to");
 }
 
 #[test]
 fn what_a_webhook_says_ends_up_bounded_and_escaped_in_front_of_the_operator() {
-    let house = House::new();
+    let harness = Harness::new();
     let hook = Hook::start(|request| {
         let said = |message: &str| {
             format!("{{\"success\":false,\"error\":{{\"code\":\"NETWORK_ERROR\",\"message\":\"{message}\"}}}}")
@@ -320,37 +320,37 @@ fn what_a_webhook_says_ends_up_bounded_and_escaped_in_front_of_the_operator() {
         }
         answer
     });
-    let _worker = house.worker(&hook.url(), &[]);
+    let _worker = harness.worker(&hook.url(), &[]);
     let kinds = ["escapes", "newlines", "megabyte", "page", "code", "bytes"];
     for kind in kinds {
-        house.enqueue("q", kind, kind, &["--max-attempts", "1"]);
+        harness.enqueue("q", kind, kind, &["--max-attempts", "1"]);
     }
     for kind in kinds {
-        house.wait_for_state("q", kind, "dead");
-        let shown = house.one(&["job", "show", "q", kind]);
+        harness.wait_for_state("q", kind, "dead");
+        let shown = harness.one(&["job", "show", "q", kind]);
         let message = shown["last_error"]["message"].as_str().unwrap();
         assert!(message.len() <= 8 * 1024, "{kind}: {} bytes", message.len());
         for arguments in [&["job", "show", "q", kind][..], &["trace", "q", kind], &["dead", "list", "q"]] {
-            let printed = house.run(arguments).stdout;
+            let printed = harness.run(arguments).stdout;
             assert!(printed.len() < 64 * 1024, "{kind}: {} bytes", printed.len());
             let control = printed.chars().find(|c| c.is_control() && *c != '\n');
             assert_eq!(control, None, "{kind}: {printed}");
             assert!(!printed.lines().any(|line| line.starts_with("ID STATE")), "{kind}: {printed}");
         }
     }
-    let printed = house.run(&["job", "show", "q", "escapes"]).stdout;
+    let printed = harness.run(&["job", "show", "q", "escapes"]).stdout;
     assert!(printed.contains("\\u{1b}[2J\\u{1b}]0;title\\u{7}\\u{9b}31m"), "{printed}");
-    let message = house.one(&["job", "show", "q", "bytes"])["last_error"]["message"].clone();
+    let message = harness.one(&["job", "show", "q", "bytes"])["last_error"]["message"].clone();
     assert!(message.as_str().unwrap().contains("\u{fffd}(\u{fffd}\u{fffd}"), "{message}");
 }
 
 #[test]
 fn a_webhook_that_asks_for_more_time_than_the_policy_has_is_given_what_it_has() {
-    let house = House::new();
+    let harness = Harness::new();
     let hook = Hook::start(|_| response(503, "retry-after: 99999999999999999999\r\n", ""));
-    let _worker = house.worker(&hook.url(), &[]);
-    house.enqueue("q", "k", "a-1", &["--max-delay", "10m"]);
-    house.wait_for_state("q", "a-1", "delayed");
-    let decision = house.one(&["job", "show", "q", "a-1"])["history"][0]["decision"].clone();
+    let _worker = harness.worker(&hook.url(), &[]);
+    harness.enqueue("q", "k", "a-1", &["--max-delay", "10m"]);
+    harness.wait_for_state("q", "a-1", "delayed");
+    let decision = harness.one(&["job", "show", "q", "a-1"])["history"][0]["decision"].clone();
     assert_eq!((&decision["why"], &decision["delay_ms"]), (&json!("retry_after"), &json!(600_000)));
 }

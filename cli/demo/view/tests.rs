@@ -5,7 +5,7 @@ use ratatui::buffer::Buffer;
 use retraced::job::{EventKind, SupervisionEvent};
 use retraced::job::{InstanceId, JobId, Kind, QueueName};
 
-use super::super::voice::{Next, Word};
+use super::super::report::{Next, Report};
 use super::*;
 use retraced::Code;
 
@@ -35,14 +35,14 @@ fn queue(name: &str, executors: Vec<TreeNode>) -> TreeNode {
 }
 
 /// A moment of the demo: one executor replaced after a panic, one fetcher down, and five lines told.
-fn story() -> Story {
-    let mut story = Story::of(300);
+fn timeline() -> Timeline {
+    let mut timeline = Timeline::of(300);
     let job = |id: &str| JobId::parse(id).unwrap();
     let failed =
-        |id: &str, code, message: &str, next| Word::Failed { job: job(id), code, message: message.into(), next };
+        |id: &str, code, message: &str, next| Report::Failed { job: job(id), code, message: message.into(), next };
     let mut event = |ms: u64, path: &str, generation, kind| {
         let instance = InstanceId::from(uuid::Uuid::nil());
-        story.event(millis(ms), &SupervisionEvent { at_ms: ms, instance, path: path.into(), generation, kind });
+        timeline.event(millis(ms), &SupervisionEvent { at_ms: ms, instance, path: path.into(), generation, kind });
     };
     let panicked = EventKind::HandlerPanicked {
         queue: QueueName::new("shop").unwrap(),
@@ -53,8 +53,8 @@ fn story() -> Story {
     };
     event(1_800, "shop/executor-1", 0, panicked);
     event(1_801, "shop/executor-1", 1, EventKind::Restarted);
-    story.word(millis(2_500), Word::Later { job: job("invoice-1"), delay: millis(2_500) });
-    story.word(
+    timeline.report(millis(2_500), Report::Later { job: job("invoice-1"), delay: millis(2_500) });
+    timeline.report(
         millis(3_900),
         failed(
             "order-1",
@@ -63,8 +63,9 @@ fn story() -> Story {
             Next::Poisoned,
         ),
     );
-    story.word(millis(4_000), failed("email-60", Code::NetworkError, "connection reset", Next::Try { n: 2, of: 3 }));
-    story.caption = "A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended, another has its place, and the job will be tried again.".into();
+    timeline
+        .report(millis(4_000), failed("email-60", Code::NetworkError, "connection reset", Next::Try { n: 2, of: 3 }));
+    timeline.caption = "A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended, another has its place, and the job will be tried again.".into();
 
     let mut mail = queue(
         "mail",
@@ -110,13 +111,13 @@ fn story() -> Story {
     };
     let name = |name: &str| QueueName::new(name).unwrap();
     let queues = vec![(name("mail"), stats(38, 3, 9, 80, 0, 0)), (name("shop"), stats(14, 3, 1, 22, 0, 1))];
-    story.look(millis(4_200), tree, queues);
-    story
+    timeline.look(millis(4_200), tree, queues);
+    timeline
 }
 
-fn drawn(story: &Story, colour: bool, width: u16, height: u16) -> Buffer {
+fn drawn(timeline: &Timeline, colour: bool, width: u16, height: u16) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|frame| draw(story, colour, frame)).unwrap();
+    terminal.draw(|frame| draw(timeline, colour, frame)).unwrap();
     terminal.backend().buffer().clone()
 }
 
@@ -128,7 +129,7 @@ fn text(buffer: &Buffer) -> String {
 
 #[track_caller]
 fn looks_like(width: u16, height: u16, expected: &str) {
-    let seen = text(&drawn(&story(), true, width, height));
+    let seen = text(&drawn(&timeline(), true, width, height));
     assert!(seen == expected, "it looks like this:\n{seen}");
 }
 
@@ -154,7 +155,7 @@ retraced                 pending  processing  delayed  completed  dead  poisoned
    ├─ executor-0       report-1      report.build    try 1   1.9s
    ├─ executor-1#1 ↻   thumbnail-24  thumbnail.make  try 1   0.3s
    └─ executor-2       thumbnail-25  thumbnail.make  try 1   0.3s
-── ✗ went wrong  ↻ was mended  ◔ was put off  #n started again n times  ────────
+── ✗ went wrong  ↻ was recovered  ◔ was put off  #n started again n times  ────────
  1.8s ✗ thumbnail-13    PANIC: attempt to divide by zero
  1.8s ✗ shop/executor-1 ended by this panic at cli/demo/handlers.rs:77:30
  1.8s ↻ shop/executor-1 started again, in 1ms (generation 1)
@@ -197,7 +198,7 @@ retraced                  pending  processing  delayed  completed  dead  poisone
 │  └─ fetcher             claims jobs for idle executors
 ├─ retry-scheduler        gives jobs that are due their turn
 └─ watchdog               takes back what dead workers held
-── ✗ went wrong  ↻ was mended  ◔ was put off  #n started again n times  ────────────────────────────────────────────────
+── ✗ went wrong  ↻ was recovered  ◔ was put off  #n started again n times  ────────────────────────────────────────────────
  1.8s ✗ thumbnail-13    PANIC: attempt to divide by zero
  1.8s ✗ shop/executor-1 ended by this panic at cli/demo/handlers.rs:77:30
  1.8s ↻ shop/executor-1 started again, in 1ms (generation 1)
@@ -223,7 +224,7 @@ fn at_40_by_10() {
 retraced  pend proc delay done dead pois
 mail        38    3     9   80    0    0
 shop        14    3     1   22    0    1
-── ✗ wrong  ↻ mended  ◔ later  ─────────
+── ✗ wrong  ↻ recovered  ◔ later  ─────────
 ✗ shop/executor-1 ended by this panic a…
 ↻ shop/executor-1 started again, in 1ms…
 ◔ invoice-1 is not ready yet,… → in 2.5s
@@ -251,36 +252,36 @@ fn at_20_by_6() {
 /// Whatever the size: it draws, and tells how far the jobs are as soon as there is room for that.
 #[test]
 fn any_size_will_do() {
-    let story = story();
+    let timeline = timeline();
     for width in (1..=24).chain([39, 40, 59, 60, 63, 64, 79, 80, 100, 120, 200]) {
         for height in [1, 2, 3, 5, 8, 10, 13, 16, 20, 24, 36, 60] {
-            let seen = text(&drawn(&story, true, width, height));
+            let seen = text(&drawn(&timeline, true, width, height));
             let first = seen.lines().next().unwrap();
             assert!(first.contains("103") || width < 12, "no progress at {width}x{height}:\n{seen}");
         }
     }
-    let at_the_start = Story::of(300);
+    let at_the_start = Timeline::of(300);
     text(&drawn(&at_the_start, true, 80, 24));
 }
 
 #[test]
 fn the_newest_line_is_always_there_where_there_is_room_for_one() {
-    let story = story();
+    let timeline = timeline();
     for height in [2, 5, 10, 16, 24, 40] {
-        let seen = text(&drawn(&story, true, 80, height));
+        let seen = text(&drawn(&timeline, true, 80, height));
         assert!(seen.contains("email-60        NETWORK_ERROR: connection reset → try 2 of 3"), "{height}:\n{seen}");
     }
 }
 
 #[test]
 fn what_goes_wrong_is_red_what_is_mended_green_and_nothing_is_said_by_colour_alone() {
-    let (coloured, plain) = (drawn(&story(), true, 120, 40), drawn(&story(), false, 120, 40));
+    let (coloured, plain) = (drawn(&timeline(), true, 120, 40), drawn(&timeline(), false, 120, 40));
     assert_eq!(text(&coloured), text(&plain));
     let colours = |buffer: &Buffer, glyph: &str| {
         let cells = buffer.content.iter().filter(|cell| cell.symbol() == glyph);
         cells.map(|cell| cell.fg).collect::<Vec<_>>()
     };
-    for (mark, colour) in [(Mark::Failed, Color::Red), (Mark::Mended, Color::Green), (Mark::Later, Color::Yellow)] {
+    for (mark, colour) in [(Mark::Failed, Color::Red), (Mark::Recovered, Color::Green), (Mark::Later, Color::Yellow)] {
         let seen = colours(&coloured, mark.glyph());
         assert!(!seen.is_empty() && seen.iter().all(|seen| *seen == colour), "{mark:?} {seen:?}");
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use retraced::{Code, Context, Failure, Queue, RawJob, RedisStore, Retry, Runtime};
 
-use crate::house::House;
+use crate::harness::Harness;
 use crate::support::eventually;
 
 /// Longest the jobs may take on a busy machine.
@@ -26,14 +26,14 @@ async fn work(job: RawJob, _: Context) -> Result<(), Failure> {
 }
 
 /// Enqueues one job each of these ids and kinds to queue `q`, and works until all have ended.
-pub(crate) fn worked(house: &House, jobs: &[(&str, &str)]) {
+pub(crate) fn worked(harness: &Harness, jobs: &[(&str, &str)]) {
     let lines =
         jobs.iter().map(|(id, kind)| format!("{{\"kind\":\"{kind}\",\"payload\":{{\"n\":1}},\"id\":\"{id}\"}}\n"));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.jsonl");
     std::fs::write(&path, lines.collect::<String>()).unwrap();
-    house.json(&["enqueue", "--queue", "q", "--from", path.to_str().unwrap()]);
-    let url = house.redis.url();
+    harness.json(&["enqueue", "--queue", "q", "--from", path.to_str().unwrap()]);
+    let url = harness.redis.url();
     let total = jobs.len() as u64;
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
         let queue = Queue::new("q").unwrap().concurrency(1).retry(Retry::fixed().max_attempts(1));

@@ -1,4 +1,4 @@
-//! What a worker writes down while it handles letters: how many, when, how late, and which attempt it is.
+//! Records the jobs that a worker handles: how many, when, how late, and which attempt.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,27 +6,27 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::letter::{Letter, now_us};
+use super::job::{BenchJob, now_us};
 
-/// One measurement's book, shared by whoever handles its letters.
-pub(super) struct Book {
+/// The record of one measurement, shared by its handlers.
+pub(super) struct Recorder {
     jobs: u64,
     handled: AtomicU64,
     begun: Instant,
     /// Nanoseconds since `begun` at which the first twentieth and all jobs were handled; 0: not yet.
     warm_ns: AtomicU64,
     all_ns: AtomicU64,
-    /// Somebody waits for so many.
+    /// The number of jobs somebody waits for.
     awaited: AtomicU64,
     reached: Notify,
     /// How often each job fails before it succeeds, and how often it was tried.
     failures: u8,
     attempts: Vec<AtomicU8>,
-    /// How long after its instant each job was handled, in µs, in the order in which they were.
+    /// How long after its instant each job was handled, in µs, in order of handling.
     delays_us: Option<Mutex<Vec<u64>>>,
 }
 
-impl Book {
+impl Recorder {
     /// For jobs that are only counted.
     pub(super) fn of(jobs: u64) -> Self {
         Self {
@@ -43,24 +43,24 @@ impl Book {
         }
     }
 
-    /// Also writes down how long after its instant each job is handled.
+    /// Also records how long after its instant each job is handled.
     pub(super) fn with_delays(jobs: u64) -> Self {
         let room = usize::try_from(jobs).unwrap_or(0);
         Self { delays_us: Some(Mutex::new(Vec::with_capacity(room))), ..Self::of(jobs) }
     }
 
-    /// Each job fails so often, then succeeds.
+    /// Each job fails this often, then succeeds.
     pub(super) fn with_failures(jobs: u64, failures: u8) -> Self {
         Self { failures, attempts: (0..jobs).map(|_| AtomicU8::new(0)).collect(), ..Self::of(jobs) }
     }
 
-    /// Handles a letter; gives whether that succeeded.
-    pub(super) fn handle(&self, letter: &Letter) -> bool {
+    /// Handles a job; returns whether that succeeded.
+    pub(super) fn handle(&self, job: &BenchJob) -> bool {
         if let Some(delays) = &self.delays_us {
-            let delay = now_us().saturating_sub(letter.at_us);
+            let delay = now_us().saturating_sub(job.at_us);
             delays.lock().unwrap_or_else(PoisonError::into_inner).push(delay);
         }
-        let tried = usize::try_from(letter.number).ok().and_then(|number| self.attempts.get(number));
+        let tried = usize::try_from(job.number).ok().and_then(|number| self.attempts.get(number));
         if tried.is_some_and(|tried| tried.fetch_add(1, Ordering::Relaxed) < self.failures) {
             return false;
         }
@@ -77,10 +77,10 @@ impl Book {
         true
     }
 
-    /// Waits until so many jobs succeeded. One may wait at a time; whoever runs the measurement bounds it.
+    /// Waits until this many jobs succeeded. Only one caller may wait at a time; the measurement has a timeout.
     pub(super) async fn handled(&self, jobs: u64) {
         self.awaited.store(jobs, Ordering::SeqCst);
-        // A word meant for the wait before may still be there.
+        // A notification meant for an earlier wait may still be stored.
         while self.handled.load(Ordering::SeqCst) < jobs {
             self.reached.notified().await;
         }
@@ -91,7 +91,7 @@ impl Book {
         self.handled.load(Ordering::SeqCst)
     }
 
-    /// Jobs a second, without the first twentieth, in which the worker starts.
+    /// Jobs per second, without the first twentieth, in which the worker warms up.
     pub(super) fn rate(&self) -> f64 {
         let ns = self.all_ns.load(Ordering::Relaxed).saturating_sub(self.warm_ns.load(Ordering::Relaxed));
         (self.jobs - self.warm_jobs()) as f64 / Duration::from_nanos(ns).as_secs_f64()
@@ -121,22 +121,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_fails_as_often_as_asked_and_counts_once() {
-        let book = Book::with_failures(2, 2);
-        let tried: Vec<bool> = [0, 1, 0, 0, 1, 1].map(|number| book.handle(&Letter::now(number))).into();
+        let recorder = Recorder::with_failures(2, 2);
+        let tried: Vec<bool> = [0, 1, 0, 0, 1, 1].map(|number| recorder.handle(&BenchJob::now(number))).into();
         assert_eq!(tried, [false, false, false, true, false, true]);
-        book.handled(2).await;
+        recorder.handled(2).await;
     }
 
     #[tokio::test]
     async fn who_waits_before_the_last_job_is_told_of_it() {
-        let book = std::sync::Arc::new(Book::with_delays(3));
+        let recorder = std::sync::Arc::new(Recorder::with_delays(3));
         let waits = tokio::spawn({
-            let book = book.clone();
-            async move { book.handled(3).await }
+            let recorder = recorder.clone();
+            async move { recorder.handled(3).await }
         });
         tokio::task::yield_now().await;
-        (0..3).for_each(|number| assert!(book.handle(&Letter::at(number, 0))));
+        (0..3).for_each(|number| assert!(recorder.handle(&BenchJob::at(number, 0))));
         assert!(tokio::time::timeout(Duration::from_secs(30), waits).await.is_ok());
-        assert_eq!(book.delays_ms(1).len(), 2);
+        assert_eq!(recorder.delays_ms(1).len(), 2);
     }
 }

@@ -26,11 +26,11 @@ pub(crate) fn retraced() -> Command {
 }
 
 /// The command line against a Redis of its own.
-pub(crate) struct House {
+pub(crate) struct Harness {
     pub(crate) redis: RedisServer,
 }
 
-impl House {
+impl Harness {
     pub(crate) fn new() -> Self {
         Self { redis: RedisServer::start() }
     }

@@ -23,12 +23,12 @@ fn event(at_ms: u64, path: &str, generation: u32, kind: EventKind) -> Supervisio
 }
 
 /// Tells an event when it happens.
-fn happens(story: &mut Story, at_ms: u64, path: &str, generation: u32, kind: EventKind) {
-    story.event(at(at_ms), &event(at_ms, path, generation, kind));
+fn happens(timeline: &mut Timeline, at_ms: u64, path: &str, generation: u32, kind: EventKind) {
+    timeline.event(at(at_ms), &event(at_ms, path, generation, kind));
 }
 
-fn lines(story: &Story) -> Vec<String> {
-    story.lines.iter().map(Line::plain).collect()
+fn lines(timeline: &Timeline) -> Vec<String> {
+    timeline.lines.iter().map(Line::plain).collect()
 }
 
 fn killed() -> EventKind {
@@ -62,15 +62,15 @@ fn tree() -> TreeNode {
 
 #[test]
 fn failures_are_told_with_what_follows_from_them() {
-    let mut story = Story::of(3);
+    let mut timeline = Timeline::of(3);
     let failed =
-        |id: &str, next| Word::Failed { job: job(id), code: Code::NetworkError, message: "reset".into(), next };
-    story.word(at(100), failed("a", Next::Try { n: 2, of: 3 }));
-    story.word(at(200), failed("b", Next::Dead { tries: 3 }));
-    story.word(at(300), Word::TimedOut { job: job("c"), next: Next::Try { n: 2, of: 3 } });
-    story.word(at(400), Word::Later { job: job("d"), delay: at(1_500) });
+        |id: &str, next| Report::Failed { job: job(id), code: Code::NetworkError, message: "reset".into(), next };
+    timeline.report(at(100), failed("a", Next::Try { n: 2, of: 3 }));
+    timeline.report(at(200), failed("b", Next::Dead { tries: 3 }));
+    timeline.report(at(300), Report::TimedOut { job: job("c"), next: Next::Try { n: 2, of: 3 } });
+    timeline.report(at(400), Report::Later { job: job("d"), delay: at(1_500) });
     assert_eq!(
-        lines(&story),
+        lines(&timeline),
         [
             " 0.1s ✗ a               NETWORK_ERROR: reset → try 2 of 3",
             " 0.2s ✗ b               NETWORK_ERROR: reset → dead after 3 tries",
@@ -78,39 +78,43 @@ fn failures_are_told_with_what_follows_from_them() {
             " 0.4s ◔ d               is not ready yet, asks for later → in 1.5s",
         ]
     );
-    assert_eq!(story.retried.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a"]);
-    assert_eq!(story.mishaps, [Mishap { trouble: Trouble::Hung { job: job("c") }, mended_ms: None }]);
+    assert_eq!(timeline.retried.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(timeline.incidents, [Incident { kind: IncidentKind::Hung { job: job("c") }, recovered_ms: None }]);
 }
 
 #[test]
 fn a_panic_is_mended_when_its_executor_has_a_successor_and_cannot_move_the_cursor() {
-    let mut story = Story::of(1);
-    happens(&mut story, 1_000, "shop/executor-0", 0, panicked("a"));
-    assert_eq!(story.mishaps[0].mended_ms, None);
-    happens(&mut story, 1_004, "shop/executor-0", 1, EventKind::Restarted);
+    let mut timeline = Timeline::of(1);
+    happens(&mut timeline, 1_000, "shop/executor-0", 0, panicked("a"));
+    assert_eq!(timeline.incidents[0].recovered_ms, None);
+    happens(&mut timeline, 1_004, "shop/executor-0", 1, EventKind::Restarted);
     assert_eq!(
-        lines(&story),
+        lines(&timeline),
         [
             " 1.0s ✗ a               PANIC: boom\\u{1b}[2J",
             " 1.0s ✗ shop/executor-0 ended by this panic at src/shop.rs:7:1",
             " 1.0s ↻ shop/executor-0 started again, in 4ms (generation 1)",
         ]
     );
-    assert_eq!(story.mishaps[0].mended_ms, Some(4));
-    assert!(story.caption.starts_with("A bug: a's handler panicked. Only shop/executor-0 ended"), "{}", story.caption);
-    story.look(at(1_504), tree(), Vec::new());
-    assert_eq!(story.restarted_ago("shop/executor-0"), Some(at(500)));
-    assert_eq!(story.restarted_ago("shop/fetcher"), None);
+    assert_eq!(timeline.incidents[0].recovered_ms, Some(4));
+    assert!(
+        timeline.caption.starts_with("A bug: a's handler panicked. Only shop/executor-0 ended"),
+        "{}",
+        timeline.caption
+    );
+    timeline.look(at(1_504), tree(), Vec::new());
+    assert_eq!(timeline.restarted_ago("shop/executor-0"), Some(at(500)));
+    assert_eq!(timeline.restarted_ago("shop/fetcher"), None);
 }
 
 #[test]
 fn what_the_demo_kills_is_told_with_what_it_was_doing() {
-    let mut story = Story::of(1);
-    story.kills(at(0), "shop/fetcher", &tree());
-    story.kills(at(0), "shop/executor-0", &tree());
-    story.kills(at(0), "shop", &tree());
-    story.kills(at(0), "nobody", &tree());
-    let told: Vec<_> = story.lines.iter().map(|line| format!("{} {}", line.who, line.what)).collect();
+    let mut timeline = Timeline::of(1);
+    timeline.kills(at(0), "shop/fetcher", &tree());
+    timeline.kills(at(0), "shop/executor-0", &tree());
+    timeline.kills(at(0), "shop", &tree());
+    timeline.kills(at(0), "nobody", &tree());
+    let told: Vec<_> = timeline.lines.iter().map(|line| format!("{} {}", line.who, line.what)).collect();
     assert_eq!(
         told,
         [
@@ -123,42 +127,44 @@ fn what_the_demo_kills_is_told_with_what_it_was_doing() {
 
 #[test]
 fn the_return_of_a_queue_is_told_once_and_not_for_each_actor_below_it() {
-    let mut story = Story::of(1);
-    story.kills(at(0), "shop", &tree());
-    happens(&mut story, 0, "shop", 0, killed());
+    let mut timeline = Timeline::of(1);
+    timeline.kills(at(0), "shop", &tree());
+    happens(&mut timeline, 0, "shop", 0, killed());
     for path in ["shop/pool", "shop/fetcher"] {
-        happens(&mut story, 1, path, 1, EventKind::Restarted);
+        happens(&mut timeline, 1, path, 1, EventKind::Restarted);
     }
-    happens(&mut story, 2, "shop", 1, EventKind::Restarted);
-    happens(&mut story, 3, "shop/executor-0", 1, EventKind::Restarted);
+    happens(&mut timeline, 2, "shop", 1, EventKind::Restarted);
+    happens(&mut timeline, 3, "shop/executor-0", 1, EventKind::Restarted);
     assert_eq!(
-        lines(&story)[1..],
+        lines(&timeline)[1..],
         [
             " 0.0s ✗ shop            crashed: killed → restart 1 of 20",
             " 0.0s ↻ shop            started again with all 3 below it, in 2ms (generation 1)",
         ]
     );
-    let [Mishap { trouble: Trouble::Killed { running, below: 3, .. }, mended_ms: Some(2) }] = &story.mishaps[..] else {
-        panic!("{:?}", story.mishaps)
+    let [Incident { kind: IncidentKind::Killed { running, below: 3, .. }, recovered_ms: Some(2) }] =
+        &timeline.incidents[..]
+    else {
+        panic!("{:?}", timeline.incidents)
     };
     assert_eq!(running, &[job("thumbnail-1")]);
-    assert!(story.restarted_ago("shop/executor-0").is_some(), "it is shown as new all the same");
+    assert!(timeline.restarted_ago("shop/executor-0").is_some(), "it is shown as new all the same");
 }
 
 #[test]
 fn a_crash_nobody_asked_for_is_a_mishap_of_its_own() {
-    let mut story = Story::of(1);
-    story.kills(at(0), "shop/fetcher", &tree());
-    happens(&mut story, 1, "watchdog", 0, EventKind::Crashed { reason: "boom".into(), failures: 1, budget: 10 });
-    let crashed = Trouble::Crashed { path: "watchdog".into(), reason: "boom".into() };
-    assert_eq!(story.mishaps[1], Mishap { trouble: crashed, mended_ms: None });
+    let mut timeline = Timeline::of(1);
+    timeline.kills(at(0), "shop/fetcher", &tree());
+    happens(&mut timeline, 1, "watchdog", 0, EventKind::Crashed { reason: "boom".into(), failures: 1, budget: 10 });
+    let crashed = IncidentKind::Crashed { path: "watchdog".into(), reason: "boom".into() };
+    assert_eq!(timeline.incidents[1], Incident { kind: crashed, recovered_ms: None });
 }
 
 #[test]
 fn jobs_are_counted_as_the_store_has_them() {
-    let mut story = Story::of(10);
+    let mut timeline = Timeline::of(10);
     let stats = |completed_total, dead, pending| QueueStats { completed_total, dead, pending, ..QueueStats::default() };
     let queue = |name: &str| QueueName::new(name).unwrap();
-    story.look(at(0), tree(), vec![(queue("mail"), stats(3, 1, 2)), (queue("shop"), stats(2, 0, 1))]);
-    assert_eq!((story.ended(), story.open()), (6, 3));
+    timeline.look(at(0), tree(), vec![(queue("mail"), stats(3, 1, 2)), (queue("shop"), stats(2, 0, 1))]);
+    assert_eq!((timeline.ended(), timeline.open()), (6, 3));
 }

@@ -1,7 +1,7 @@
-//! Several workers on one queue, each a process of its own, as they are where they are in earnest.
+//! Several workers on one queue, each a process of its own, as in production.
 //!
-//! A worker says what it does a line at a time: that it is ready, how much it has handled and when, and at last what it spent. It is told two things: to begin,
-//! and to end. When nobody is there to tell it, it ends.
+//! A worker reports one line at a time: that it is ready, how much it has handled and when, and finally what it spent. It receives two orders: start and stop.
+//! If its parent is gone, it stops.
 
 use std::io::BufRead;
 use std::process::Stdio;
@@ -16,53 +16,58 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::book::Book;
 use super::cost::{Cost, memory_peak_mib, processor_time};
 use super::figures::Figures;
-use super::letter::now_us;
+use super::job::now_us;
+use super::recorder::Recorder;
 use super::server::Server;
 use super::side::Side;
 use super::step::Step;
 use crate::error::CliError;
 use crate::output::Output;
 
-/// How often a worker says how much it has handled: so exact is the time that is taken.
-const LOOK: Duration = Duration::from_millis(5);
-/// Least time in which a rate is exact to a twentieth. What takes less is counted from the beginning.
+/// How often a worker reports how much it has handled: the precision of the measured time.
+const REPORT_INTERVAL: Duration = Duration::from_millis(5);
+/// Least time over which a rate is exact to a twentieth. Anything shorter is measured from the beginning.
 const TIMED_MIN: Duration = Duration::from_millis(100);
-/// Lines of all workers that wait to be read.
-const WORDS_MAX: usize = 1_024;
+/// Unread lines of all workers.
+const MESSAGES_MAX: usize = 1_024;
 
-/// What a worker says.
+/// A line that a worker writes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-enum Word {
+enum Message {
     Ready,
     Handled { jobs: u64, at_us: u64 },
     Ended { jobs: u64, cpu_s: f64, memory_mib: Option<f64> },
 }
 
 /// Works as one of several, in this process.
-pub(super) async fn lend_a_hand<S: Side>(side: S, executors: usize, jobs: u64, out: &Output) -> Result<(), CliError> {
+pub(super) async fn work_as_one_of_several<S: Side>(
+    side: S,
+    executors: usize,
+    jobs: u64,
+    out: &Output,
+) -> Result<(), CliError> {
     let alone = || CliError::Failed("nobody waits for this worker any more".into());
-    let mut told = told();
-    say(out, &Word::Ready)?;
-    told.recv().await.ok_or_else(alone)?;
+    let mut orders = orders();
+    send(out, &Message::Ready)?;
+    orders.recv().await.ok_or_else(alone)?;
     let before = processor_time();
-    let book = Arc::new(Book::of(jobs));
-    let worker = side.work(executors, book.clone()).await?;
-    let mut look = interval(LOOK);
+    let recorder = Arc::new(Recorder::of(jobs));
+    let worker = side.work(executors, recorder.clone()).await?;
+    let mut look = interval(REPORT_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut said = 0;
     loop {
         tokio::select! {
-            word = told.recv() => {
-                word.ok_or_else(alone)?;
+            message = orders.recv() => {
+                message.ok_or_else(alone)?;
                 break;
             }
             _ = look.tick() => {
-                let jobs = book.count();
+                let jobs = recorder.count();
                 if jobs > said {
-                    say(out, &Word::Handled { jobs, at_us: now_us() })?;
+                    send(out, &Message::Handled { jobs, at_us: now_us() })?;
                     said = jobs;
                 }
             }
@@ -70,33 +75,33 @@ pub(super) async fn lend_a_hand<S: Side>(side: S, executors: usize, jobs: u64, o
     }
     S::end(worker).await?;
     let cpu_s = processor_time().saturating_sub(before).as_secs_f64();
-    say(out, &Word::Ended { jobs: book.count(), cpu_s, memory_mib: memory_peak_mib() })
+    send(out, &Message::Ended { jobs: recorder.count(), cpu_s, memory_mib: memory_peak_mib() })
 }
 
-fn say(out: &Output, word: &Word) -> Result<(), CliError> {
-    Ok(out.line(&serde_json::to_string(word).map_err(|error| CliError::Failed(error.to_string()))?)?)
+fn send(out: &Output, message: &Message) -> Result<(), CliError> {
+    Ok(out.line(&serde_json::to_string(message).map_err(|error| CliError::Failed(error.to_string()))?)?)
 }
 
-/// A word for each line this process is told. By a thread, which does not keep the process when it ends.
-fn told() -> mpsc::Receiver<()> {
-    let (tell, told) = mpsc::channel(1);
+/// One item for each line on standard input. Read by a thread, which does not keep the process alive.
+fn orders() -> mpsc::Receiver<()> {
+    let (tell, orders) = mpsc::channel(1);
     thread::spawn(move || {
         let mut lines = std::io::stdin().lock().lines();
         while lines.next().is_some_and(|line| line.is_ok()) && tell.blocking_send(()).is_ok() {}
     });
-    told
+    orders
 }
 
-/// The workers, and what they said last.
-pub(super) struct Crew {
+/// The worker processes, and their latest reports.
+pub(super) struct WorkerProcesses {
     jobs: u64,
-    hands: Vec<Hand>,
-    words: mpsc::Receiver<(usize, Option<Word>)>,
-    /// They end with the crew.
+    processes: Vec<WorkerProcess>,
+    messages: mpsc::Receiver<(usize, Option<Message>)>,
+    /// Dropped with the workers.
     _listeners: JoinSet<()>,
 }
 
-struct Hand {
+struct WorkerProcess {
     child: Child,
     orders: ChildStdin,
     handled: u64,
@@ -104,13 +109,13 @@ struct Hand {
     memory_mib: Option<f64>,
 }
 
-impl Crew {
-    /// Starts so many workers, who wait until they are told to begin.
-    pub(super) async fn start(step: &Step, redis: &str, workers: usize) -> Result<Self, CliError> {
-        let (say, words) = mpsc::channel(WORDS_MAX);
-        let (mut hands, mut listeners) = (Vec::new(), JoinSet::new());
-        for number in 0..workers {
-            let mut child = step.as_a_hand().command(redis)?.stdin(Stdio::piped()).spawn()?;
+impl WorkerProcesses {
+    /// Starts this many workers, which wait for the order to begin.
+    pub(super) async fn start(step: &Step, redis: &str, count: usize) -> Result<Self, CliError> {
+        let (say, messages) = mpsc::channel(MESSAGES_MAX);
+        let (mut processes, mut listeners) = (Vec::new(), JoinSet::new());
+        for number in 0..count {
+            let mut child = step.as_worker().command(redis)?.stdin(Stdio::piped()).spawn()?;
             let (Some(orders), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
                 return Err(CliError::Failed("a worker cannot be spoken with".into()));
             };
@@ -118,76 +123,76 @@ impl Crew {
             listeners.spawn(async move {
                 loop {
                     let line = lines.next_line().await.ok().flatten();
-                    let word = line.and_then(|line| serde_json::from_str(&line).ok());
-                    let is_last = matches!(word, None | Some(Word::Ended { .. }));
-                    if say.send((number, word)).await.is_err() || is_last {
+                    let message = line.and_then(|line| serde_json::from_str(&line).ok());
+                    let is_last = matches!(message, None | Some(Message::Ended { .. }));
+                    if say.send((number, message)).await.is_err() || is_last {
                         return;
                     }
                 }
             });
-            hands.push(Hand { child, orders, handled: 0, cpu_s: 0.0, memory_mib: None });
+            processes.push(WorkerProcess { child, orders, handled: 0, cpu_s: 0.0, memory_mib: None });
         }
-        let mut crew = Self { jobs: step.jobs, hands, words, _listeners: listeners };
-        for _ in 0..workers {
-            crew.next().await?;
+        let mut workers = Self { jobs: step.jobs, processes, messages, _listeners: listeners };
+        for _ in 0..count {
+            workers.next().await?;
         }
-        Ok(crew)
+        Ok(workers)
     }
 
-    /// Lets them work until all jobs are handled, and ends them.
+    /// Lets them work until all jobs are handled, and stops them.
     pub(super) async fn drain(mut self, server: &mut Server, name: &str) -> Result<Figures, CliError> {
         let before = Cost::until_now(server).await?;
         let mut pace = Pace::since(self.jobs, now_us());
-        self.tell_all().await?;
+        self.order_all().await?;
         while !pace.is_over() {
-            if let Word::Handled { at_us, .. } = self.next().await? {
-                pace.saw(self.hands.iter().map(|hand| hand.handled).sum(), at_us);
+            if let Message::Handled { at_us, .. } = self.next().await? {
+                pace.saw(self.processes.iter().map(|process| process.handled).sum(), at_us);
             }
         }
-        self.tell_all().await?;
+        self.order_all().await?;
         let mut ended = 0;
-        while ended < self.hands.len() {
-            ended += usize::from(matches!(self.next().await?, Word::Ended { .. }));
+        while ended < self.processes.len() {
+            ended += usize::from(matches!(self.next().await?, Message::Ended { .. }));
         }
         let mut figures = Figures::default();
         figures.put(name, pace.rate(), "jobs/s");
-        let even = self.jobs as f64 / self.hands.len() as f64;
-        let least = self.hands.iter().map(|hand| hand.handled).min().unwrap_or(0);
+        let even = self.jobs as f64 / self.processes.len() as f64;
+        let least = self.processes.iter().map(|process| process.handled).min().unwrap_or(0);
         let share = least as f64 / even;
         figures.put(format!("{name}_share_min"), share, "of even");
-        let cpu_s = self.hands.iter().map(|hand| hand.cpu_s).sum();
+        let cpu_s = self.processes.iter().map(|process| process.cpu_s).sum();
         before.since_by(cpu_s, server, self.jobs, name, &mut figures).await?;
-        if let Some(mib) = self.hands.iter().map(|hand| hand.memory_mib).sum::<Option<f64>>() {
+        if let Some(mib) = self.processes.iter().map(|process| process.memory_mib).sum::<Option<f64>>() {
             figures.put(format!("{name}_rss_peak"), mib, "MiB");
         }
         Ok(figures)
     }
 
-    async fn tell_all(&mut self) -> Result<(), CliError> {
-        for hand in &mut self.hands {
-            hand.orders.write_all(b"\n").await?;
+    async fn order_all(&mut self) -> Result<(), CliError> {
+        for process in &mut self.processes {
+            process.orders.write_all(b"\n").await?;
         }
         Ok(())
     }
 
-    /// The next word of any worker, after it was written down.
-    async fn next(&mut self) -> Result<Word, CliError> {
-        let (number, word) = self.words.recv().await.unwrap_or((0, None));
-        let Some(word) = word else { return Err(self.hands.swap_remove(number).gone().await) };
-        let hand = &mut self.hands[number];
-        match word {
-            Word::Ready => {}
-            Word::Handled { jobs, .. } => hand.handled = jobs,
-            Word::Ended { jobs, cpu_s, memory_mib } => {
-                (hand.handled, hand.cpu_s, hand.memory_mib) = (jobs, cpu_s, memory_mib);
+    /// The next message of any worker, after it was recorded.
+    async fn next(&mut self) -> Result<Message, CliError> {
+        let (number, message) = self.messages.recv().await.unwrap_or((0, None));
+        let Some(message) = message else { return Err(self.processes.swap_remove(number).gone().await) };
+        let process = &mut self.processes[number];
+        match message {
+            Message::Ready => {}
+            Message::Handled { jobs, .. } => process.handled = jobs,
+            Message::Ended { jobs, cpu_s, memory_mib } => {
+                (process.handled, process.cpu_s, process.memory_mib) = (jobs, cpu_s, memory_mib);
             }
         }
-        Ok(word)
+        Ok(message)
     }
 }
 
-impl Hand {
-    /// Why it ended before it was told to.
+impl WorkerProcess {
+    /// Why it ended before it was ordered to.
     async fn gone(self) -> CliError {
         drop(self.orders);
         match self.child.wait_with_output().await {
@@ -200,7 +205,7 @@ impl Hand {
     }
 }
 
-/// Jobs a second of all together, without the first twentieth, in which they start.
+/// Jobs per second of all workers together, without the first twentieth, in which they warm up.
 struct Pace {
     jobs: u64,
     /// When they began.

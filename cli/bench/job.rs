@@ -1,4 +1,4 @@
-//! The job that is measured with: about 200 bytes, the same on both sides.
+//! The job that is used to measure: about 200 bytes, the same on both sides.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use retraced::Job;
 
 const BODY: &str =
-    "Hello there! This is the body of a letter that nobody will read. It is here for its bytes, as those of a job are.";
+    "Hello there! This is the body of a job that nobody will read. It is here for its bytes, as those of a job are.";
 
 /// A job whose payload takes 196 to 200 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Letter {
+pub(super) struct BenchJob {
     pub(super) number: u64,
     /// When it was sent or is due, by this machine's clock, in µs since the Unix epoch.
     pub(super) at_us: u64,
@@ -20,12 +20,12 @@ pub(super) struct Letter {
     body: String,
 }
 
-impl Job for Letter {
+impl Job for BenchJob {
     const KIND: &'static str = "bench.letter";
 }
 
-impl Letter {
-    /// A letter sent now.
+impl BenchJob {
+    /// A job sent now.
     pub(super) fn now(number: u64) -> Self {
         Self::at(number, now_us())
     }
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn a_letter_takes_about_200_bytes() {
         for number in [0, 1, 499, 199_999, 9_999_999] {
-            let bytes = retraced::codec::to_payload(&Letter::now(number)).unwrap();
+            let bytes = retraced::codec::to_payload(&BenchJob::now(number)).unwrap();
             assert!((196..=200).contains(&bytes.len()), "{} bytes", bytes.len());
         }
     }

@@ -1,4 +1,4 @@
-//! What happened so far, as a reader is told it: events, words and looks go in, lines come out. Pure; time is an argument.
+//! What happened so far: events, reports and statistics go in, lines come out. Pure; time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
@@ -8,16 +8,16 @@ use retraced::job::{EventKind, SupervisionEvent};
 use retraced::job::{JobId, QueueName};
 use retraced::store::QueueStats;
 
-use super::voice::{Next, Word};
+use super::report::{Next, Report};
 use crate::output::{jobs, printable, span};
 use retraced::TreeNode;
 
-/// What a line is about, which gives its glyph: colour alone never tells.
+/// The kind of a line, which selects its glyph: colour alone is never the only sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mark {
     Note,
     Later,
-    Mended,
+    Recovered,
     Failed,
 }
 
@@ -25,7 +25,7 @@ impl Mark {
     pub(super) fn glyph(self) -> &'static str {
         match self {
             Mark::Failed => "✗",
-            Mark::Mended => "↻",
+            Mark::Recovered => "↻",
             Mark::Later => "◔",
             Mark::Note => "·",
         }
@@ -43,16 +43,16 @@ pub(super) struct Line {
     pub(super) then: String,
 }
 
-/// A mishap that deserves a place in the closing table.
+/// An incident that gets a row in the closing table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mishap {
-    pub(super) trouble: Trouble,
-    /// How long until somebody had the place of the actor that ended; `None`: no actor ended, or nobody has it yet.
-    pub(super) mended_ms: Option<u64>,
+pub(super) struct Incident {
+    pub(super) kind: IncidentKind,
+    /// How long until the actor that ended was replaced; `None`: no actor ended, or it is not replaced yet.
+    pub(super) recovered_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum IncidentKind {
     /// A handler panicked, and its executor ended.
     Panicked { job: JobId, message: String, executor: String },
     /// A handler hung, and was stopped.
@@ -61,50 +61,50 @@ pub(super) enum Trouble {
     Killed { path: String, below: usize, running: Vec<JobId> },
     /// An actor crashed by itself.
     Crashed { path: String, reason: String },
-    /// A job was set aside.
+    /// A job was poisoned.
     Poisoned { job: JobId },
-    /// A job was given up.
+    /// A job went to the dead letter queue.
     Died { job: JobId },
 }
 
-/// The story.
+/// The timeline.
 #[derive(Default)]
-pub(super) struct Story {
+pub(super) struct Timeline {
     /// How many jobs there are.
     pub(super) jobs: u64,
-    /// When it was looked last, since the start.
+    /// When the state was read last, since the start.
     pub(super) now: Duration,
     /// When the last job had ended.
     pub(super) done: Option<Duration>,
     pub(super) lines: Vec<Line>,
-    pub(super) mishaps: Vec<Mishap>,
-    /// The tree and the queues as they were at the last look.
+    pub(super) incidents: Vec<Incident>,
+    /// The tree and the queues as they were read last.
     pub(super) tree: Option<TreeNode>,
     pub(super) queues: Vec<(QueueName, QueueStats)>,
-    /// What to look at, in a sentence or two.
+    /// What to watch, in a sentence or two.
     pub(super) caption: String,
     /// Jobs whose handlers failed and that were tried again.
     pub(super) retried: BTreeSet<JobId>,
-    /// How often handlers asked for later.
+    /// How often handlers asked to be run later.
     pub(super) put_off: u32,
-    /// Actors that ended by themselves and are not back: since when, and in which mishap.
+    /// Actors that ended and are not back: since when, and in which incident.
     fallen: BTreeMap<String, (u64, usize)>,
-    /// When each place got its latest successor.
+    /// When each actor was restarted last.
     restarted: BTreeMap<String, Duration>,
 }
 
-impl Story {
+impl Timeline {
     pub(super) fn of(jobs: u64) -> Self {
         let caption = "Two queues, and jobs that mostly just work. Watch what goes wrong, and what mends it.";
         Self { jobs, caption: caption.into(), ..Self::default() }
     }
 
-    // --- what comes in
+    // --- input
 
-    /// A handler spoke.
-    pub(super) fn word(&mut self, at: Duration, word: Word) {
-        match word {
-            Word::Failed { job, code, message, next } => {
+    /// A handler reported.
+    pub(super) fn report(&mut self, at: Duration, report: Report) {
+        match report {
+            Report::Failed { job, code, message, next } => {
                 if matches!(next, Next::Try { .. }) && self.retried.is_empty() {
                     self.caption =
                         format!("{job} failed, as things do. It waits a moment, longer each time, and is tried again.");
@@ -114,14 +114,14 @@ impl Story {
                 }
                 self.add(at, Mark::Failed, &job, format_args!("{code}: {message}"), next);
             }
-            Word::TimedOut { job, next } => {
+            Report::TimedOut { job, next } => {
                 self.add(at, Mark::Failed, &job, "TIMEOUT: it hung and was stopped", next);
                 self.caption = format!(
                     "{job} hung. Its time was up, so its handler was stopped. The executor goes on with other jobs."
                 );
-                self.mishap(Trouble::Hung { job });
+                self.incident(IncidentKind::Hung { job });
             }
-            Word::Later { job, delay } => {
+            Report::Later { job, delay } => {
                 self.put_off += 1;
                 let delay = span(millis(delay));
                 self.add(
@@ -151,10 +151,10 @@ impl Story {
             (running, _) => format!(", {} running below it", jobs(running.len() as u64)),
         };
         self.add(at, Mark::Note, path, format_args!("is killed by this demo{doing}"), "");
-        self.mishap(Trouble::Killed { path: path.to_owned(), below, running });
+        self.incident(IncidentKind::Killed { path: path.to_owned(), below, running });
     }
 
-    /// The tree told what happened in it.
+    /// The tree reported an event.
     pub(super) fn event(&mut self, at: Duration, event: &SupervisionEvent) {
         let SupervisionEvent { path, generation, at_ms, .. } = event;
         match &event.kind {
@@ -163,7 +163,7 @@ impl Story {
                 self.add(at, Mark::Failed, job, format_args!("PANIC: {message}"), "");
                 self.add(at, Mark::Failed, path, format_args!("ended by this panic at {place}"), "");
                 let (job, message, executor) = (job.clone(), message.clone(), path.clone());
-                self.falls(path, *at_ms, Trouble::Panicked { job, message, executor });
+                self.falls(path, *at_ms, IncidentKind::Panicked { job, message, executor });
             }
             EventKind::Crashed { reason, failures, budget } => {
                 self.add(
@@ -173,13 +173,13 @@ impl Story {
                     format_args!("crashed: {reason}"),
                     format_args!("restart {failures} of {budget}"),
                 );
-                self.falls(path, *at_ms, Trouble::Crashed { path: path.clone(), reason: reason.clone() });
+                self.falls(path, *at_ms, IncidentKind::Crashed { path: path.clone(), reason: reason.clone() });
             }
             EventKind::Restarted => self.restarts(at, event),
             EventKind::QueueClosed { reason, .. } => {
                 self.add(at, Mark::Failed, path, format_args!("closed: {reason}"), "")
             }
-            EventKind::QueueReopened => self.add(at, Mark::Mended, path, "works again", ""),
+            EventKind::QueueReopened => self.add(at, Mark::Recovered, path, "works again", ""),
             EventKind::Escalated { child, reason, .. } => {
                 self.add(at, Mark::Failed, path, format_args!("gave up on {child}: {reason}"), "");
             }
@@ -190,19 +190,20 @@ impl Story {
                 self.caption = format!(
                     "{job} can never work, says its handler. It is set aside at once; no retry is wasted on it."
                 );
-                self.mishap(Trouble::Poisoned { job: job.clone() });
+                self.incident(IncidentKind::Poisoned { job: job.clone() });
             }
             EventKind::JobDied { job, .. } => {
-                self.caption =
-                    format!("{job} has used up its tries. It is kept in the dead letter queue, with its whole story.");
+                self.caption = format!(
+                    "{job} has used up its tries. It is kept in the dead letter queue, with its whole timeline."
+                );
                 self.retried.remove(job);
-                self.mishap(Trouble::Died { job: job.clone() });
+                self.incident(IncidentKind::Died { job: job.clone() });
             }
             _ => {}
         }
     }
 
-    /// How the tree and its queues are now.
+    /// The present state of the tree and its queues.
     pub(super) fn look(&mut self, at: Duration, tree: TreeNode, queues: Vec<(QueueName, QueueStats)>) {
         (self.now, self.tree, self.queues) = (at, Some(tree), queues);
     }
@@ -217,24 +218,24 @@ impl Story {
         self.caption = format!("All {} have come to an end, and none was lost.", jobs(self.jobs));
     }
 
-    // --- what comes out
+    // --- output
 
-    /// Jobs that have come to an end, as of the last look.
+    /// Jobs that have ended.
     pub(super) fn ended(&self) -> u64 {
         self.queues.iter().map(|(_, stats)| stats.completed_total + stats.dead + stats.poisoned + stats.cancelled).sum()
     }
 
-    /// Jobs that were taken in, as of the last look.
+    /// Jobs that were enqueued.
     pub(super) fn taken(&self) -> u64 {
         self.queues.iter().map(|(_, stats)| stats.enqueued_total).sum()
     }
 
-    /// Jobs that are on their way, as of the last look.
+    /// Jobs that have been enqueued and have not ended.
     pub(super) fn open(&self) -> u64 {
         self.queues.iter().map(|(_, stats)| stats.pending + stats.processing + stats.delayed).sum()
     }
 
-    /// How long ago this place got its latest successor.
+    /// How long ago this actor was restarted.
     pub(super) fn restarted_ago(&self, path: &str) -> Option<Duration> {
         self.restarted.get(path).map(|at| self.now.saturating_sub(*at))
     }
@@ -246,36 +247,36 @@ impl Story {
         self.lines.push(Line { at, mark, who, what, then });
     }
 
-    fn mishap(&mut self, trouble: Trouble) -> usize {
-        self.mishaps.push(Mishap { trouble, mended_ms: None });
-        self.mishaps.len() - 1
+    fn incident(&mut self, kind: IncidentKind) -> usize {
+        self.incidents.push(Incident { kind, recovered_ms: None });
+        self.incidents.len() - 1
     }
 
-    /// An actor ended by itself; what the demo killed has its mishap already.
-    fn falls(&mut self, path: &str, at_ms: u64, trouble: Trouble) {
-        let killed = self.mishaps.iter().rposition(|mishap| {
-            mishap.mended_ms.is_none()
-                && matches!(&mishap.trouble, Trouble::Killed { path: killed, .. } if killed == path)
+    /// An actor ended by itself. Those that the demo killed are recorded already.
+    fn falls(&mut self, path: &str, at_ms: u64, kind: IncidentKind) {
+        let killed = self.incidents.iter().rposition(|incident| {
+            incident.recovered_ms.is_none()
+                && matches!(&incident.kind, IncidentKind::Killed { path: killed, .. } if killed == path)
         });
-        let mishap = killed.unwrap_or_else(|| self.mishap(trouble));
-        self.fallen.insert(path.to_owned(), (at_ms, mishap));
+        let incident = killed.unwrap_or_else(|| self.incident(kind));
+        self.fallen.insert(path.to_owned(), (at_ms, incident));
     }
 
-    /// An actor is back. One that had not ended by itself went down with its supervisor, whose return is told instead.
+    /// An actor is back. One that had not ended by itself went down with its supervisor, whose return is reported instead.
     fn restarts(&mut self, at: Duration, event: &SupervisionEvent) {
         self.restarted.insert(event.path.clone(), at);
-        let Some((fell_ms, mishap)) = self.fallen.remove(&event.path) else { return };
+        let Some((fell_ms, incident)) = self.fallen.remove(&event.path) else { return };
         let after_ms = event.at_ms.saturating_sub(fell_ms);
-        let all = match &self.mishaps[mishap].trouble {
-            Trouble::Killed { below, .. } if *below > 0 => format!(" with all {below} below it"),
+        let all = match &self.incidents[incident].kind {
+            IncidentKind::Killed { below, .. } if *below > 0 => format!(" with all {below} below it"),
             _ => String::new(),
         };
-        self.mishaps[mishap].mended_ms = Some(after_ms);
-        self.caption = mended(&self.mishaps[mishap].trouble);
+        self.incidents[incident].recovered_ms = Some(after_ms);
+        self.caption = recovered(&self.incidents[incident].kind);
         let (generation, soon) = (event.generation, soon(after_ms));
         self.add(
             at,
-            Mark::Mended,
+            Mark::Recovered,
             &event.path,
             format_args!("started again{all}, {soon} (generation {generation})"),
             "",
@@ -283,15 +284,15 @@ impl Story {
     }
 }
 
-/// What to see in an actor's return.
-fn mended(trouble: &Trouble) -> String {
-    match trouble {
-        Trouble::Panicked { job, executor, .. } => {
+/// What to notice about an actor's return.
+fn recovered(kind: &IncidentKind) -> String {
+    match kind {
+        IncidentKind::Panicked { job, executor, .. } => {
             format!(
                 "A bug: {job}'s handler panicked. Only {executor} ended, another has its place, and the job will be tried again."
             )
         }
-        Trouble::Killed { path, below: 0, running } => match &running[..] {
+        IncidentKind::Killed { path, below: 0, running } => match &running[..] {
             [] => format!(
                 "The demo has killed {path}. Its supervisor has started another; the jobs that run noticed nothing."
             ),
@@ -299,23 +300,23 @@ fn mended(trouble: &Trouble) -> String {
                 "The demo has killed {path} in the middle of {job}. The job went back to the front of its queue, at no cost."
             ),
         },
-        Trouble::Killed { path, below, running } => format!(
+        IncidentKind::Killed { path, below, running } => format!(
             "The demo has killed all of {path}: {} actors, {} running. The actors are back, and the jobs run again, at no cost.",
             below + 1,
             jobs(running.len() as u64)
         ),
-        Trouble::Crashed { path, .. } => format!("{path} crashed, and its supervisor has started another."),
-        Trouble::Hung { .. } | Trouble::Poisoned { .. } | Trouble::Died { .. } => String::new(),
+        IncidentKind::Crashed { path, .. } => format!("{path} crashed, and its supervisor has started another."),
+        IncidentKind::Hung { .. } | IncidentKind::Poisoned { .. } | IncidentKind::Died { .. } => String::new(),
     }
 }
 
-/// How long a restart took, in words.
+/// How long a restart took, as text.
 pub(super) fn soon(ms: u64) -> String {
     if ms == 0 { "in less than 1ms".into() } else { format!("in {}", span(ms)) }
 }
 
 impl Line {
-    /// When, who, what.
+    /// When, which actor or job, and what.
     pub(super) fn plain(&self) -> String {
         let Self { at, mark, who, what, .. } = self;
         let text = format!("{:4.1}s {} {who:<15} {what}{}", at.as_secs_f64(), mark.glyph(), self.tail());

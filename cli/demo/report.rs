@@ -1,4 +1,4 @@
-//! How the demo's handlers speak: what goes wrong in an attempt is told where it happens, as data.
+//! What the demo's handlers report: what goes wrong in an attempt, as data.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use retraced::{Class, Code, Context, Failure, JobId, Stop};
 
-/// What a handler said of its attempt.
+/// What a handler reports about its attempt.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Word {
+pub(super) enum Report {
     /// It failed.
     Failed { job: JobId, code: Code, message: String, next: Next },
     /// It hung, and was stopped.
@@ -17,14 +17,14 @@ pub(super) enum Word {
     Later { job: JobId, delay: Duration },
 }
 
-/// What a failure leads to.
+/// What follows a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Another try, of so many.
+    /// Another try, out of this many.
     Try { n: u32, of: u32 },
-    /// The dead letter queue, after so many tries.
+    /// The dead letter queue, after this many tries.
     Dead { tries: u32 },
-    /// It is set aside at once.
+    /// It is poisoned at once.
     Poisoned,
 }
 
@@ -39,20 +39,20 @@ impl Next {
     }
 }
 
-/// Given to every handler. Cheap to clone.
+/// Passed to every handler. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Voice(UnboundedSender<Word>);
+pub(super) struct Reporter(UnboundedSender<Report>);
 
-impl Voice {
-    /// A voice, and what it says. The demo's jobs say a few dozen words in all, so nothing bounds them.
-    pub(super) fn new() -> (Self, UnboundedReceiver<Word>) {
-        let (words, heard) = unbounded_channel();
-        (Self(words), heard)
+impl Reporter {
+    /// A reporter, and its reports. The demo's jobs send a few dozen in all, so the channel is unbounded.
+    pub(super) fn new() -> (Self, UnboundedReceiver<Report>) {
+        let (reports, heard) = unbounded_channel();
+        (Self(reports), heard)
     }
 
-    /// Says how an attempt failed, and gives the failure on.
+    /// Reports how an attempt failed, and returns the failure.
     pub(super) fn failed(&self, ctx: &Context, failure: Failure) -> Result<(), Failure> {
-        self.say(Word::Failed {
+        self.say(Report::Failed {
             job: ctx.id().clone(),
             code: failure.code(),
             message: failure.message().to_owned(),
@@ -61,26 +61,26 @@ impl Voice {
         Err(failure)
     }
 
-    /// Says that a job asks for later, and gives that on.
+    /// Reports that a job asks to be run later, and returns that failure.
     pub(super) fn later(&self, ctx: &Context, delay: Duration) -> Result<(), Failure> {
-        self.say(Word::Later { job: ctx.id().clone(), delay });
+        self.say(Report::Later { job: ctx.id().clone(), delay });
         Err(Failure::snooze(delay))
     }
 
-    /// A guard that speaks when its handler is dropped because its time is up.
+    /// A guard that reports when its handler is dropped because its timeout expired.
     pub(super) fn when_timed_out(&self, ctx: &Context) -> Hung {
-        Hung { voice: self.clone(), ctx: ctx.clone() }
+        Hung { reporter: self.clone(), ctx: ctx.clone() }
     }
 
-    fn say(&self, word: Word) {
-        // Nobody listens any more: the demo is over.
-        let _ = self.0.send(word);
+    fn say(&self, report: Report) {
+        // The demo is over if there is no receiver.
+        let _ = self.0.send(report);
     }
 }
 
 /// A handler that hangs.
 pub(super) struct Hung {
-    voice: Voice,
+    reporter: Reporter,
     ctx: Context,
 }
 
@@ -88,7 +88,7 @@ impl Drop for Hung {
     fn drop(&mut self) {
         if self.ctx.why_stopped() == Some(Stop::TimedOut) {
             let next = Next::of(&self.ctx, Class::Temporary);
-            self.voice.say(Word::TimedOut { job: self.ctx.id().clone(), next });
+            self.reporter.say(Report::TimedOut { job: self.ctx.id().clone(), next });
         }
     }
 }
