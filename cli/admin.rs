@@ -16,7 +16,7 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// The store, after it was found to be there and fit for jobs.
+    /// The store, once it has answered and is fit for jobs.
     pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, CliError> {
         let store = match RedisStore::open(&self.redis, RedisOptions::default()) {
             Ok(store) => store,
@@ -26,7 +26,7 @@ impl Admin {
         match store.probe().await {
             Ok(_) => Ok(Arc::new(store)),
             Err(StoreError::Unavailable { cause, .. }) => Err(CliError::Failed(format!(
-                "Redis cannot be reached: {}; start it, or say where it is with --redis URL or RETRACED_REDIS_URL",
+                "Redis cannot be reached: {}; start it, or give its address with --redis URL or RETRACED_REDIS_URL",
                 one_line(&cause)
             ))),
             Err(StoreError::Refused { reason, .. }) => {

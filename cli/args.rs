@@ -1,4 +1,4 @@
-//! Values of options as people write them: durations with a unit, instants, queues with a concurrency.
+//! Values of options: durations with a unit, instants, queues with a concurrency.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use retraced::job::{JobState, QueueName};
 
 use crate::output::now_ms;
 
-/// Longest duration any option takes; a longer one is refused, because it is a slip of the finger.
+/// Longest duration any option accepts; a longer one is refused as a typing error.
 const DURATION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
-/// Bounds of a webhook request's time.
+/// Bounds of a webhook request's timeout.
 const REQUEST_TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(60 * 60));
-/// Bounds of the time between two looks that give a rate.
+/// Bounds of the time between the two readings that a rate is computed from.
 const MEASURE_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60 * 60));
 
 /// A whole number and a unit: `250ms`, `30s`, `5m`, `1h`, `2d`.
@@ -38,7 +38,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     ms.map(Duration::from_millis).ok_or_else(too_long).and_then(bounded)
 }
 
-/// The duration, unless it is longer than any option takes.
+/// The duration, unless it is longer than any option accepts.
 pub(crate) fn bounded(duration: Duration) -> Result<Duration, String> {
     if duration <= DURATION_MAX { Ok(duration) } else { Err(too_long()) }
 }
@@ -52,7 +52,7 @@ fn within(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, S
     if (least..=most).contains(&duration) {
         return Ok(duration);
     }
-    Err(format!("allowed are {} to {}", spoken(least), spoken(most)))
+    Err(format!("must be between {} and {}", spoken(least), spoken(most)))
 }
 
 fn spoken(duration: Duration) -> String {
@@ -79,7 +79,7 @@ pub(crate) fn measured(text: &str) -> Result<Duration, String> {
     within(text, MEASURE_BOUNDS)
 }
 
-/// An instant in RFC 3339, as milliseconds since the Unix epoch; one before the epoch is the epoch.
+/// An instant in RFC 3339, as milliseconds since the Unix epoch; an earlier one becomes the epoch.
 pub(crate) fn instant(text: &str) -> Result<u64, String> {
     let at: Timestamp = text
         .parse()
@@ -91,7 +91,7 @@ pub(crate) fn instant(text: &str) -> Result<u64, String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Since(pub(crate) u64);
 
-/// So long ago, or an instant.
+/// A duration before now, or an instant.
 pub(crate) fn since(text: &str) -> Result<Since, String> {
     if let Ok(ago) = duration(text) {
         return Ok(Since(now_ms().saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))));
@@ -100,12 +100,12 @@ pub(crate) fn since(text: &str) -> Result<Since, String> {
     instant(text).map(Since).map_err(|_| how.to_owned())
 }
 
-/// One of the codes, which help and completions name.
+/// One of the codes, which help and completions list.
 pub(crate) fn code() -> impl TypedValueParser<Value = Code> {
     PossibleValuesParser::new(Code::ALL.map(Code::as_str)).try_map(|text| text.parse::<Code>())
 }
 
-/// One of the states, which help and completions name.
+/// One of the states, which help and completions list.
 pub(crate) fn state() -> impl TypedValueParser<Value = JobState> {
     PossibleValuesParser::new(JobState::ALL.map(JobState::as_str)).try_map(|text| text.parse::<JobState>())
 }
@@ -114,7 +114,7 @@ pub(crate) fn json(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
 }
 
-/// A queue to be worked: `email` or `email=50`.
+/// A queue to work on: `email` or `email=50`.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkedQueue {
     pub(crate) name: QueueName,
@@ -160,8 +160,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_is_told_in_the_units_of_the_option() {
-        assert_eq!(lease("1ms").unwrap_err(), "allowed are 300ms to 1h");
+    fn a_bound_is_reported_in_the_units_of_the_option() {
+        assert_eq!(lease("1ms").unwrap_err(), "must be between 300ms and 1h");
     }
 
     #[test]

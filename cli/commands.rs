@@ -12,7 +12,7 @@ use crate::{bench, completions, config, dead, demo, enqueue, jobs, queues, trace
 const AFTER_HELP: &str = "\
 Durations are a whole number and a unit: 250ms, 30s, 5m, 1h, 2d.
 Settings come from flags, then the environment, then retraced.toml (see `retraced config --help`).
-Exit status: 0 done, 1 failed, 2 used wrongly.
+Exit status: 0 success, 1 failure, 2 usage error.
 
 Try it without Redis:  retraced demo";
 
@@ -40,31 +40,31 @@ pub(crate) struct Global {
         default_value = "redis://127.0.0.1:6379"
     )]
     pub(crate) redis: String,
-    /// Print results as JSON, one object a line: instants in RFC 3339, durations in whole milliseconds (fields ending in _ms).
+    /// Print results as JSON, one object per line: instants in RFC 3339, durations in whole milliseconds (fields ending in _ms).
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Whether to write in colour. auto: on a terminal, unless NO_COLOR is set.
+    /// When to use colour. auto: on a terminal, unless NO_COLOR is set.
     #[arg(long, global = true, value_name = "WHEN", env = "RETRACED_COLOR", hide_env_values = true, default_value_t = ColorChoice::Auto)]
     pub(crate) color: ColorChoice,
-    /// A file of settings. Default: retraced.toml in this folder, if there is one.
+    /// Settings file. Default: retraced.toml in the working directory, if it exists.
     #[arg(long, global = true, value_name = "FILE", env = "RETRACED_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Watch a supervision tree work through 300 jobs of which some fail, panic and hang, while actors are killed; needs no Redis, and ends within 20 s.
+    /// Watch a supervision tree run 300 jobs, some of which fail, panic or hang, while actors are killed. Needs no Redis, and takes less than 20 s.
     Demo(demo::Demo),
-    /// Work jobs by sending each to a webhook; drains on SIGINT or SIGTERM.
+    /// Run a worker that sends each job to a webhook; drains on SIGINT or SIGTERM.
     Work(work::Work),
-    /// Enqueue one job, or one a line of a file.
+    /// Enqueue one job, or one per line of a file.
     #[command(
         override_usage = "retraced enqueue [OPTIONS] --queue <QUEUE> <--kind <KIND> --payload <JSON>|--from <FILE>>"
     )]
     Enqueue(Box<enqueue::Enqueue>),
     /// Show all queues: depths, oldest job, paused or not.
     Queues(queues::Queues),
-    /// Pause, resume or look at one queue.
+    /// Pause, resume, show or audit one queue.
     #[command(subcommand)]
     Queue(queues::Queue),
     /// List the jobs of a queue that are in one state.
@@ -72,12 +72,12 @@ pub(crate) enum Command {
     /// Show, cancel or retry one job.
     #[command(subcommand)]
     Job(jobs::Job),
-    /// Tell the story of one job: what happened, why, and what comes next.
+    /// Show the history of one job: what happened, why, and what comes next.
     Trace(trace::Trace),
-    /// Look after jobs that were given up: dead letters and poison.
+    /// List, show, redrive or discard dead and poisoned jobs.
     #[command(subcommand)]
     Dead(dead::Dead),
-    /// Measure how fast this machine and this Redis work jobs, beside the least any queue must do.
+    /// Measure how fast this machine and this Redis process jobs, compared with the least work any queue must do.
     #[command(after_help = bench::AFTER_HELP)]
     Bench(bench::Bench),
     /// Show all settings, and where each comes from.

@@ -1,4 +1,4 @@
-//! `retraced completions`: what a shell completes.
+//! `retraced completions`: completion scripts for shells.
 
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};

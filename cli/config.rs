@@ -1,4 +1,4 @@
-//! `retraced config`: what is set, and by whom.
+//! `retraced config`: all settings, and where each comes from.
 
 use clap::Args;
 use serde::Serialize;
@@ -9,8 +9,8 @@ use crate::output::{Cell, Column, NOTHING, Style};
 use crate::settings::{SettingValue, Settings, Source};
 
 pub(crate) const AFTER_HELP: &str = "\
-A flag wins over its environment variable, that one over the file. The file's keys are the long
-names of flags; those of `retraced work` stand in a table:
+A flag overrides its environment variable, which overrides the file. The file's keys are the long
+names of flags; those of `retraced work` are in a table:
 
   redis = \"redis://localhost:6379\"
 
@@ -19,7 +19,7 @@ names of flags; those of `retraced work` stand in a table:
   webhook = \"https://example.com/jobs\"
   lease = \"30s\"
 
-A key it does not know, or a value of the wrong type, is an error. Passwords, and what stands after
+An unknown key or a value of the wrong type is an error. Passwords, and everything after
 ? in a URL, are not shown.";
 
 /// `retraced config`

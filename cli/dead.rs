@@ -1,4 +1,4 @@
-//! `retraced dead …`: dead letters and poison, one, some or all.
+//! `retraced dead …`: dead and poisoned jobs, one, some or all.
 
 use clap::{ArgGroup, Args, Subcommand};
 use retraced::job::{JobId, JobState, JobView, QueueName};
@@ -17,20 +17,20 @@ use retraced::{JobFilter, Operator};
 pub(crate) enum Dead {
     /// List dead and poisoned jobs, latest first.
     List(List),
-    /// Show everything that is known of these dead letters; `retraced trace` tells the story of one.
+    /// Show everything that is known about these jobs; `retraced trace` shows the history of one.
     #[command(
         override_usage = "retraced dead show [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Show(Selection),
-    /// Give them a fresh start: failures and crashes begin again at zero.
+    /// Redrive them: they run again, with failures and crashes reset to zero.
     #[command(
-        after_help = "Many are taken in slices, latest first. A job that dies again meanwhile is not taken twice, and one that somebody else moves is left alone.",
+        after_help = "Many jobs are taken in steps of 100, latest first. A job that dies again meanwhile is not redriven twice, and one that somebody else moves is left alone.",
         override_usage = "retraced dead redrive [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Redrive(Selection),
-    /// Remove them with their history, for good.
+    /// Remove them permanently, with their history.
     #[command(
-        after_help = "Many are taken in slices, latest first. A job that dies meanwhile is not taken, and one that somebody else moves is left alone. There is no way back: `retraced dead list` with the same options shows them first.",
+        after_help = "Many jobs are taken in steps of 100, latest first. A job that dies meanwhile is not discarded, and one that somebody else moves is left alone. This cannot be undone: `retraced dead list` with the same options shows the jobs first.",
         override_usage = "retraced dead discard [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Discard(Selection),
@@ -46,7 +46,7 @@ pub(crate) struct List {
     paging: Paging,
 }
 
-/// Which of the jobs that were given up.
+/// Which dead and poisoned jobs.
 #[derive(Args)]
 #[command(group = ArgGroup::new("which").required(true).multiple(true).args(["ids", "more_ids", "all", "code", "kind", "since"]))]
 pub(crate) struct Selection {
@@ -188,7 +188,7 @@ impl Selection {
         Ok(())
     }
 
-    /// Acts on those that are dead or poisoned, and on no others; what somebody else moves meanwhile is left alone.
+    /// Acts only on jobs that are dead or poisoned; those that somebody else moves meanwhile are left alone.
     async fn act_on_named(&self, operator: &Operator, ids: &[JobId], verb: Verb) -> Result<Vec<Moved>, CliError> {
         let mut results = Vec::with_capacity(ids.len());
         let mut chosen = Vec::with_capacity(ids.len());

@@ -1,7 +1,7 @@
-//! `retraced enqueue`: one job from the command line, or one a line of a file.
+//! `retraced enqueue`: one job from the command line, or one per line of a file.
 //!
-//! A file is read twice: first every line is checked, then all are enqueued, so that a broken line means that nothing was stored. What cannot be read twice (`-`, a
-//! pipe) is enqueued in slices as it comes; a broken line ends it, and the message says which lines are stored.
+//! A file is read twice: first every line is checked, then all are enqueued, so that an invalid line means that nothing was stored. What cannot be read twice (`-`, a
+//! pipe) is enqueued in batches as it comes; an invalid line ends it, and the message says which lines are stored.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read};
@@ -26,13 +26,13 @@ use crate::output::{Progress, jobs, note, printable};
 use retraced::view::EnqueuedRow;
 use retraced::{Client, ClientQueue};
 
-/// Longest line of a file, in bytes; enough for the largest payload however it is escaped. A longer one is refused.
+/// Longest line of a file, in bytes: enough for the largest payload however it is escaped. A longer one is refused.
 const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of jobs sent to the store in one call; a slice ends when it has them, or [`BATCH_MAX`] jobs.
+/// Bytes of jobs sent to the store in one call; a batch ends at this size, or at [`BATCH_MAX`](retraced::store::BATCH_MAX) jobs.
 const SLICE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes read at once.
 const READ_BYTES: usize = 256 * 1024;
-/// How long a slice may take to be stored, with everything that is sent again meanwhile.
+/// How long storing a batch may take, resends included.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `retraced enqueue`
@@ -41,24 +41,24 @@ pub(crate) struct Enqueue {
     /// The queue: 1 to 128 of A-Z a-z 0-9 . _ -
     #[arg(long, value_name = "QUEUE")]
     queue: QueueName,
-    /// What sort of work it is; workers choose the handler by it. The same letters as in a queue's name.
+    /// The kind of job; workers choose the handler by it. The same characters as in a queue's name.
     #[arg(long, required_unless_present = "from")]
     kind: Option<Kind>,
     /// The job's data, as JSON.
     #[arg(long, value_name = "JSON", required_unless_present = "from", value_parser = args::json)]
     payload: Option<Value>,
-    /// An id of your own: letters, digits, . _ - and :. As long as a job of this id is kept, enqueueing it again changes nothing. Default: a new UUID.
+    /// A job id of your own: letters, digits, . _ - and :. As long as a job with this id is kept, enqueueing it again changes nothing. Default: a new UUID.
     #[arg(long)]
     id: Option<JobId>,
-    /// Not before this long from now. Default: at once.
+    /// Delay before the job is due. Default: none.
     #[arg(long, value_name = "DURATION", value_parser = args::duration, conflicts_with = "at")]
     delay: Option<Duration>,
-    /// Not before this instant, in RFC 3339, as in 2030-01-31T08:00:00Z; one that has passed means at once.
+    /// The instant at which the job is due, in RFC 3339, as in 2030-01-31T08:00:00Z; one that has passed means at once.
     #[arg(long, value_name = "INSTANT", value_parser = args::instant)]
     at: Option<u64>,
-    /// Take jobs from a file, or from standard input (-): one JSON object a line, {"kind", "payload", "id"?, "delay_ms"?, "at"?, "max_attempts"?, "retry"?:
-    /// {"strategy", "base_ms", "factor", "max_ms", "jitter", "immediate_tries"}}. Of a file nothing is enqueued unless every line can be; standard input is
-    /// enqueued as it comes, and stops at the first broken line.
+    /// Take jobs from a file, or from standard input (-): one JSON object per line, {"kind", "payload", "id"?, "delay_ms"?, "at"?, "max_attempts"?, "retry"?:
+    /// {"strategy", "base_ms", "factor", "max_ms", "jitter", "immediate_tries"}}. Nothing in a file is enqueued unless every line is valid; standard input is
+    /// enqueued as it comes, up to the first invalid line.
     #[arg(
         long,
         value_name = "FILE",
@@ -69,11 +69,11 @@ pub(crate) struct Enqueue {
     retry: RetryFlags,
 }
 
-/// Retry numbers of one job; what is not given comes from its queue.
+/// Retry settings of one job; those that are not given come from its queue.
 #[derive(Args)]
 #[command(next_help_heading = "Retry options, instead of the queue's own")]
 struct RetryFlags {
-    /// Tries in all, the first included: 1 to 1000. A queue's default is 5.
+    /// Maximum attempts, the first included: 1 to 1000. A queue's default is 5.
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
     /// How the delay grows: fixed, linear, exponential, or three-tier (some immediate tries, then exponential). A
@@ -83,16 +83,16 @@ struct RetryFlags {
     /// First delay, up to 30d. A queue's default is 5s.
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     base_delay: Option<Duration>,
-    /// How many times longer each exponential delay is: 1 to 100. A queue's default is 2.
+    /// Growth factor of exponential delays: 1 to 100. A queue's default is 2.
     #[arg(long, value_name = "N")]
     factor: Option<u32>,
-    /// Longest delay, up to 30d; also caps what a failed attempt asks for. A queue's default is 5m.
+    /// Longest delay, up to 30d; also caps the delay that a failed attempt asks for. A queue's default is 5m.
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     max_delay: Option<Duration>,
-    /// How far a delay may be off, at random, in percent: 0 to 100. A queue's default is 20.
+    /// Random variation of each delay, in percent: 0 to 100. A queue's default is 20.
     #[arg(long, value_name = "PERCENT")]
     jitter: Option<u8>,
-    /// Tries before a three-tier retry begins to wait: 1 to 1000. A queue's default is 3.
+    /// Attempts of a three-tier retry without a delay: 1 to 1000. A queue's default is 3.
     #[arg(long, value_name = "N")]
     immediate_tries: Option<u32>,
 }
@@ -126,7 +126,7 @@ struct Line {
     retry: RetryOverrides,
 }
 
-/// A job as it was asked for, whichever way.
+/// A job as it was requested, by options or by a line.
 struct Asked {
     kind: Kind,
     payload: Value,
@@ -148,7 +148,7 @@ impl Line {
     fn seal(text: &str) -> Result<NewJob, String> {
         let line: Line = serde_json::from_str(text).map_err(|e| why(&e))?;
         let run_at = match (line.delay_ms, line.at) {
-            (Some(_), Some(_)) => return Err("delay_ms and at exclude each other".into()),
+            (Some(_), Some(_)) => return Err("delay_ms and at cannot be given together".into()),
             (Some(ms), None) => {
                 RunAt::After(args::bounded(Duration::from_millis(ms)).map_err(|e| format!("delay_ms is {e}"))?)
             }
@@ -157,7 +157,7 @@ impl Line {
         };
         let mut retry = line.retry;
         if retry.max_attempts.is_some() && line.max_attempts.is_some() {
-            return Err("max_attempts is given twice, beside retry and in it".into());
+            return Err("max_attempts is given twice: inside retry and beside it".into());
         }
         retry.max_attempts = retry.max_attempts.or(line.max_attempts);
         Asked { kind: line.kind, payload: line.payload, id: line.id, run_at, retry }.seal()
@@ -184,10 +184,10 @@ impl Enqueue {
                 let mut counter = Counter::open(admin, &self.queue).await?;
                 counter.send(&[job], 0).await.map_err(|error| match counter.stored {
                     0 => error,
-                    _ => CliError::Failed(format!("{error}; the job is enqueued all the same")),
+                    _ => CliError::Failed(format!("{error}; the job was enqueued anyway")),
                 })
             }
-            (None, ..) => Err(CliError::Usage("--kind and --payload are needed, or --from".into())),
+            (None, ..) => Err(CliError::Usage("either --kind and --payload, or --from, is required".into())),
         }
     }
 }
@@ -198,7 +198,7 @@ async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<
     let mut total = None;
     let source: Box<dyn Read> = if from == Path::new("-") {
         if std::io::stdin().is_terminal() {
-            note("reading jobs from this terminal, one JSON object a line; Ctrl-D ends");
+            note("reading jobs from this terminal, one JSON object per line; Ctrl-D ends");
         }
         Box::new(std::io::stdin())
     } else {
@@ -222,7 +222,7 @@ async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<
         Ok(()) => {
             let known = match stored - created {
                 0 => String::new(),
-                n => format!(", {n} of them were there already and are unchanged"),
+                n => format!(", {n} of them existed already and are unchanged"),
             };
             note(format_args!("{} enqueued to {queue}{known}", jobs(stored)));
         }
@@ -231,7 +231,7 @@ async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<
     Ok(())
 }
 
-/// How many jobs there are; the error names the first line that is none.
+/// How many jobs there are; the error names the first invalid line.
 fn check(admin: &Admin, mut lines: Lines) -> Result<u64, String> {
     let progress = Progress::new(&admin.out, "checking", None);
     let mut count = 0;
@@ -255,28 +255,28 @@ struct Counter<'a> {
 impl<'a> Counter<'a> {
     async fn open(admin: &'a Admin, queue: &'a QueueName) -> Result<Self, CliError> {
         let store = admin.store().await?;
-        // So that `retraced queues` shows a queue nobody has worked yet.
+        // So that `retraced queues` shows a queue that no worker has used yet.
         store.announce(std::slice::from_ref(queue)).await.map_err(|e| CliError::Failed(e.to_string()))?;
         let client = Client::shared(Arc::clone(&store));
         let client = client.queue(queue.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
         Ok(Self { admin, queue, client, stored: 0, created: 0, last_line: 0 })
     }
 
-    /// Stores a slice that ends with this line.
+    /// Stores a batch that ends with this line.
     async fn send(&mut self, jobs: &[NewJob], last_line: u64) -> Result<(), CliError> {
         let receipts = self.client.enqueue_all(jobs, BATCH_TIMEOUT).await?;
-        // Counted before they are printed: a disk that is full changes nothing about them.
+        // Counted before they are printed: a full disk does not change what was stored.
         self.stored += receipts.len() as u64;
         self.created += receipts.iter().filter(|receipt| receipt.created).count() as u64;
         self.last_line = last_line;
-        // A reader of many is told the sum; for a program each job is a line.
+        // On a terminal the sum is enough; for a program each job is a line.
         if self.admin.out.is_for_a_reader() && last_line > 0 {
             return Ok(());
         }
         for receipt in receipts {
             let row = EnqueuedRow::new(self.queue, receipt);
             self.admin.out.result(&row, || {
-                let what = if row.created { "" } else { ", was there already and is unchanged" };
+                let what = if row.created { "" } else { ", existed already and is unchanged" };
                 format!("{}  {}{what}", row.id, row.state)
             })?;
         }
@@ -287,7 +287,7 @@ impl<'a> Counter<'a> {
         let mut slice = Vec::new();
         let mut bytes = 0;
         loop {
-            // What is read is stored even when the next line is broken: the message tells of whole lines.
+            // Jobs that were read are stored even if the next line is invalid, so that the message can name whole lines.
             let line = lines.next();
             let ended = !matches!(line, Ok(Some(_)));
             if let Ok(Some(job)) = &line {
@@ -317,7 +317,7 @@ impl<'a> Counter<'a> {
     }
 }
 
-/// Reads jobs, one a line; empty lines are skipped.
+/// Reads jobs, one per line; empty lines are skipped.
 struct Lines {
     reader: BufReader<Box<dyn Read>>,
     name: String,
@@ -329,7 +329,7 @@ impl Lines {
         Self { reader: BufReader::with_capacity(READ_BYTES, source), name, number: 0 }
     }
 
-    /// Whether the next line is not here yet: what was read should not wait for it.
+    /// Whether the next line has not arrived yet: jobs that were read should not wait for it.
     fn must_wait(&self) -> bool {
         !self.reader.buffer().contains(&b'\n')
     }
@@ -375,7 +375,10 @@ mod tests {
             ("{\"kind\":\"a b\",\"payload\":1}", "invalid kind"),
             ("{\"kind\":\"k\",\"payload\":1,\"dealy_ms\":5}", "unknown field `dealy_ms`"),
             ("{\"kind\":\"k\",\"payload\":1,\"max_attempts\":0}", "max attempts is 0"),
-            ("{\"kind\":\"k\",\"payload\":1,\"delay_ms\":1,\"at\":\"2030-01-01T00:00:00Z\"}", "exclude each other"),
+            (
+                "{\"kind\":\"k\",\"payload\":1,\"delay_ms\":1,\"at\":\"2030-01-01T00:00:00Z\"}",
+                "cannot be given together",
+            ),
             ("{\"kind\":\"k\",\"payload\":1,\"at\":\"tomorrow\"}", "RFC 3339"),
             ("{\"kind\":", "EOF"),
         ] {

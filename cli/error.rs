@@ -1,4 +1,4 @@
-//! How a command ends: 0 done, 1 failed, 2 used wrongly; 128 + n when a second signal n ended it.
+//! How a command ends: 0 success, 1 failure, 2 usage error; 128 + n if a second signal n ended it.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -8,12 +8,12 @@ use retraced::EnqueueError;
 use retraced::find::FindError;
 use retraced::{BuildError, OperatorError, RuntimeError, TraceError};
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum CliError {
-    /// It was tried, and failed: status 1.
+    /// The command was tried and failed: status 1.
     Failed(String),
-    /// It was asked for in a way that makes no sense: status 2, as with the argument parser's own errors.
+    /// A usage error: status 2, like the argument parser's own errors.
     Usage(String),
 }
 

@@ -1,4 +1,4 @@
-//! `retraced jobs` and `retraced job …`: list jobs, look at one, act on one.
+//! `retraced jobs` and `retraced job …`: list jobs, show one, act on one.
 
 use clap::{Args, Subcommand};
 use retraced::job::JobView;
@@ -21,7 +21,7 @@ pub(crate) struct Jobs {
     /// The queue.
     #[arg(long, value_name = "QUEUE")]
     queue: QueueName,
-    /// Which jobs. Pending ones are listed from the front of the queue, delayed and processing ones by due time and lease, ended ones latest first.
+    /// The state. Pending jobs are listed from the front of the queue, delayed ones by due time, processing ones by lease, and ended ones latest first.
     #[arg(long, value_parser = args::state())]
     state: JobState,
     #[command(flatten)]
@@ -44,11 +44,11 @@ pub(crate) struct Paging {
 /// `retraced job …`
 #[derive(Subcommand)]
 pub(crate) enum Job {
-    /// Show everything that is known of a job.
+    /// Show everything that is known about a job.
     Show(OneJob),
-    /// Call a job off. A job that waits is cancelled at once; one that runs is asked to stop, and completes if its handler completes anyway.
+    /// Cancel a job. A waiting job is cancelled at once; a running one is asked to stop, and completes if its handler completes anyway.
     Cancel(OneJob),
-    /// Run a job again: a dead, poisoned or cancelled one gets a fresh start with all its attempts, a delayed one its turn now.
+    /// Run a job again: a dead, poisoned or cancelled job starts anew with all its attempts; a delayed job becomes due now.
     Retry(OneJob),
 }
 
@@ -131,7 +131,7 @@ impl Listing<'_> {
             [state] if !state.is_final() => "WHEN",
             _ => "ENDED",
         };
-        // Where all are in one state, the reader knows which.
+        // The column is redundant if all are in one state.
         let state = Column::new("STATE").spare(if self.filter.states().len() == 1 { 4 } else { 1 });
         [
             Column::new("ID"),

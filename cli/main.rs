@@ -1,7 +1,7 @@
-//! The command line: `retraced`. One file a family of commands; every command takes `--redis` and `--json`.
+//! The command line: `retraced`. One file per family of commands; every command takes `--redis` and `--json`.
 //!
-//! Results go to stdout, as tables or as one JSON object a line; messages go to stderr. The exit status is 0 when done, 1 when it failed, 2 when it was
-//! used wrongly, and 128 + n when a second signal n ended it at once. A pipe whose reader has gone is no failure.
+//! Results go to stdout, as tables or as one JSON object a line; messages go to stderr. The exit status is 0 on success, 1 on failure, 2 on a
+//! usage error, and 128 + n if a second signal n ended it at once. A closed pipe is not a failure.
 
 mod admin;
 mod args;

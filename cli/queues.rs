@@ -1,4 +1,4 @@
-//! `retraced queues` and `retraced queue …`: how full, how old, how fast, paused or not.
+//! `retraced queues` and `retraced queue …`: depths, ages, rates, pause and audit.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) struct Queues {
 
 #[derive(Args)]
 struct Measure {
-    /// Look twice, this far apart, and show how many jobs were enqueued, completed and failed a second in between. Default: look once, show no rates.
+    /// Read the counters twice, this far apart, and show how many jobs were enqueued, completed and failed per second in between. Default: no rates.
     #[arg(long, value_name = "DURATION", value_parser = args::measured)]
     rates_over: Option<Duration>,
 }
@@ -31,14 +31,14 @@ struct Measure {
 /// `retraced queue …`
 #[derive(Subcommand)]
 pub(crate) enum Queue {
-    /// Stop claiming jobs of this queue; those that run go on, and enqueueing is not affected.
+    /// Stop claiming jobs of this queue. Running jobs finish, and enqueueing is not affected.
     Pause(OneQueue),
-    /// Claim jobs of this queue again.
+    /// Resume claiming jobs of this queue.
     Resume(OneQueue),
-    /// Show depths and counters of this queue.
+    /// Show the depths and counters of this queue.
     Stats(Stats),
-    /// Look through the whole queue for damage that a foreign hand, an evicted key or a lost write has left: jobs in no container or in two, grants without a
-    /// lease, entries of jobs that are not kept. Workers go on meanwhile.
+    /// Check the whole queue for damage caused by manual edits, evicted keys or lost writes: jobs in no container or in two, grants without a
+    /// lease, entries without a job. Workers continue meanwhile.
     Audit(AuditQueue),
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Stats {
 pub(crate) struct AuditQueue {
     /// The queue.
     queue: QueueName,
-    /// Mend what is found. No job is deleted: what is in no container goes back where it was, or to the front of the queue.
+    /// Repair what is found. No job is deleted: a job in no container goes back where it was, or to the front of the queue.
     #[arg(long)]
     repair: bool,
 }
@@ -150,7 +150,7 @@ impl AuditQueue {
             return Ok(());
         }
         Err(CliError::Failed(match self.repair {
-            true => "the queue does not add up yet: run the command again".into(),
+            true => "the counts still disagree: run the command again".into(),
             false => "the queue is damaged: run the command again with --repair".into(),
         }))
     }
@@ -158,12 +158,12 @@ impl AuditQueue {
 
 fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
     let (sound, style) = match row.adds_up {
-        true => ("every one in one place", Style::Good),
-        false => ("not every one in one place", Style::Bad),
+        true => ("each in exactly one container", Style::Good),
+        false => ("not each in exactly one container", Style::Bad),
     };
     let mut values = vec![("stored", Cell::new(format!("{}, {sound}", jobs(row.jobs)), style))];
     values.extend(row.findings.iter().map(|finding| {
-        let example = finding.examples.first().map(|job| format!(", as of {job}")).unwrap_or_default();
+        let example = finding.examples.first().map(|job| format!(", for example {job}")).unwrap_or_default();
         let found = format!("{} {}{example}", finding.count, finding.kind);
         (if row.repaired { "repaired" } else { "found" }, Cell::new(found, Style::Warn))
     }));
@@ -181,7 +181,7 @@ async fn switch(admin: &Admin, queue: QueueName, paused: bool) -> Result<(), Cli
     Ok(())
 }
 
-/// The queues as they are, and how fast they moved meanwhile.
+/// The queues, and their rates if these are wanted.
 async fn look(
     operator: &Operator,
     names: &[QueueName],
@@ -206,7 +206,7 @@ async fn look(
     Ok(rows)
 }
 
-/// None of them is nothing to look at.
+/// Zero is shown dimmed.
 fn count_of(count: u64, state: JobState) -> Cell {
     Cell::new(count.to_string(), if count == 0 { Style::Dim } else { Style::of(state) })
 }
@@ -216,7 +216,7 @@ fn title(row: &QueueRow) -> String {
 }
 
 fn values(row: &QueueRow) -> Vec<(&'static str, Cell)> {
-    let ever = |count: u64| Cell::from(format!("{count} ever"));
+    let ever = |count: u64| Cell::from(format!("{count} in all"));
     let mut values = vec![("pending", count_of(row.pending, JobState::Pending))];
     values.extend(row.oldest_pending_ms.map(|oldest| ("oldest pending", span(oldest).into())));
     values.push(("processing", count_of(row.processing, JobState::Processing)));
@@ -226,7 +226,7 @@ fn values(row: &QueueRow) -> Vec<(&'static str, Cell)> {
         (name, span(overdue.unsigned_abs()).into())
     }));
     values.extend([
-        ("completed", format!("{} ever, {} kept", row.completed, row.completed_kept).into()),
+        ("completed", format!("{} in all, {} kept", row.completed, row.completed_kept).into()),
         ("dead", count_of(row.dead, JobState::Dead)),
         ("poisoned", count_of(row.poisoned, JobState::Poisoned)),
         ("cancelled", count_of(row.cancelled, JobState::Cancelled)),
@@ -238,13 +238,13 @@ fn values(row: &QueueRow) -> Vec<(&'static str, Cell)> {
         ("trimmed", ever(row.trimmed)),
     ]);
     if row.garbage > 0 {
-        values.push(("garbage found", Cell::new(format!("{} ever", row.garbage), Style::Warn)));
+        values.push(("garbage found", Cell::new(format!("{} in all", row.garbage), Style::Warn)));
     }
     values.extend(row.rates.into_iter().flat_map(|rates| {
         [
-            ("enqueued a second", rates.enqueued_per_s),
-            ("completed a second", rates.completed_per_s),
-            ("failed a second", rates.failures_per_s),
+            ("enqueued per second", rates.enqueued_per_s),
+            ("completed per second", rates.completed_per_s),
+            ("failed per second", rates.failures_per_s),
         ]
         .map(|(name, rate)| (name, Cell::from(format!("{rate:.1}"))))
     }));

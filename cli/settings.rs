@@ -1,6 +1,6 @@
-//! Settings: from flags, then the environment, then `retraced.toml`, then built in.
+//! Settings: from flags, then the environment, then `retraced.toml`, then defaults.
 //!
-//! A key of the file is the long name of a flag; those of `retraced work` stand in the table `[work]`. What the file says becomes the flag's default, so every
+//! A key of the file is the long name of a flag; those of `retraced work` are in the table `[work]`. A value in the file becomes the flag's default, so every
 //! value is parsed by the flag's own parser, wherever it comes from.
 
 use std::any::TypeId;
@@ -20,20 +20,20 @@ use toml::de::{DeTable, DeValue};
 
 use crate::output::printable;
 
-/// The file that is read when none is named, if it is there.
+/// The settings file that is read if it exists and none is named.
 const FILE_DEFAULT: &str = "retraced.toml";
-/// Largest file of settings, in bytes; a larger one is refused.
+/// Largest settings file, in bytes; a larger one is refused.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// The command whose flags are settings, each a key of the table of this name.
 const WORK: &str = "work";
-/// Options of every command that are asked for, and not set.
+/// Global options that are not settings.
 const NO_SETTINGS: [&str; 4] = ["config", "json", "help", "version"];
 
-/// Why no command was begun. The exit status is 2, but for help and version.
+/// Why no command was run. The exit status is 2, except for help and version.
 pub(crate) enum SettingsError {
-    /// The arguments, or what the environment says instead of them; help and version come this way too.
+    /// The arguments or environment variables; help and version arrive as errors too.
     Arguments(Box<clap::Error>),
-    /// The file of settings.
+    /// The settings file.
     File(String),
 }
 
@@ -43,7 +43,7 @@ impl From<clap::Error> for SettingsError {
     }
 }
 
-/// What this process was values, and by whom.
+/// The settings of this process, and where each comes from.
 pub(crate) struct Settings {
     /// The flags, in the order they are declared.
     all: Vec<Setting>,
@@ -53,7 +53,7 @@ pub(crate) struct Settings {
     file: Option<SettingsFile>,
 }
 
-/// A flag that can be set elsewhere too.
+/// A flag that can also be set in the environment and the file.
 struct Setting {
     key: String,
     arg: Arg,
@@ -63,7 +63,7 @@ struct Setting {
 /// A setting's value and where it comes from.
 pub(crate) struct SettingValue {
     pub(crate) key: String,
-    /// `None`: nowhere set.
+    /// `None`: not set.
     pub(crate) value: Option<String>,
     pub(crate) source: Source,
 }
@@ -90,7 +90,7 @@ struct FileValue {
 impl Settings {
     /// Reads arguments, environment and file.
     pub(crate) fn read(command: &Command, arguments: &[OsString]) -> Result<Self, SettingsError> {
-        // What the command line lacks may stand in the file, and which file is on the command line.
+        // The command line names the file, and the file may supply required flags that the command line lacks.
         let first = match relaxed(command).try_get_matches_from(arguments) {
             Ok(matches) => matches,
             Err(error) => return Err(command.clone().try_get_matches_from(arguments).err().unwrap_or(error).into()),
@@ -109,13 +109,13 @@ impl Settings {
         &self.matches
     }
 
-    /// Every setting, as a command would find it; passwords and tokens of URLs are masked. The error says what is wrong with the environment.
+    /// Every setting with its effective value; passwords and tokens in URLs are masked. The error says what is wrong with the environment.
     pub(crate) fn values(&self) -> Result<Vec<SettingValue>, String> {
         let of_work = relaxed(&self.command).try_get_matches_from(["retraced", WORK]).map_err(|error| {
             let text = error.to_string();
             let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
             match variable_behind(&error, &self.command) {
-                Some(variable) => format!("{what} (the value is that of {variable})"),
+                Some(variable) => format!("{what} (the value comes from {variable})"),
                 None => what,
             }
         })?;
@@ -142,7 +142,7 @@ impl Settings {
     }
 }
 
-/// The colour this process is values to write in, before anything can go wrong that is to be written.
+/// The colour setting, read before the arguments are parsed, so that errors about them are coloured as well.
 pub(crate) fn colour_choice(arguments: &[OsString]) -> ColorChoice {
     let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--").collect();
     let after = words.iter().position(|word| word == "--color").and_then(|at| words.get(at + 1)).map(|word| &**word);
@@ -155,7 +155,7 @@ pub(crate) fn colour_choice(arguments: &[OsString]) -> ColorChoice {
     }
 }
 
-/// The environment variable that gave the value an error is about.
+/// The environment variable that supplied the value an error is about.
 pub(crate) fn variable_behind(error: &clap::Error, command: &Command) -> Option<String> {
     let (Some(ContextValue::String(shown)), Some(ContextValue::String(value))) =
         (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue))
@@ -169,7 +169,7 @@ pub(crate) fn variable_behind(error: &clap::Error, command: &Command) -> Option<
     is_behind.then(|| variable.to_string_lossy().into_owned())
 }
 
-/// The command line without what has to be given.
+/// The command line with no required arguments.
 fn relaxed(command: &Command) -> Command {
     command.clone().mut_subcommand(WORK, |work| work.mut_args(|arg| arg.required(false)))
 }
@@ -187,7 +187,7 @@ fn settings(command: &Command) -> Vec<Setting> {
 }
 
 impl SettingsFile {
-    /// The file that was named, or the one that is here; the error says what is wrong with it, and where.
+    /// The named file, or the default one if it exists; the error says what is wrong with it, and where.
     fn find(command: &Command, named: Option<&PathBuf>) -> Result<Option<Self>, String> {
         let path = named.map_or(Path::new(FILE_DEFAULT), PathBuf::as_path);
         let shown = printable(&path.display().to_string());
@@ -195,7 +195,7 @@ impl SettingsFile {
         let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
         match read {
             Ok(read) if read as u64 > FILE_BYTES_MAX => {
-                Err(format!("{shown} has more than {FILE_BYTES_MAX} bytes; that is no file of settings"))
+                Err(format!("{shown} has more than {FILE_BYTES_MAX} bytes; that is not a settings file"))
             }
             Ok(_) => {
                 Self::parse(command, path, &text).map(Some).map_err(|(line, why)| format!("{shown} line {line}: {why}"))
@@ -207,7 +207,7 @@ impl SettingsFile {
 
     fn parse(command: &Command, path: &Path, text: &str) -> Result<Self, (usize, String)> {
         let line_of = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
-        // What stands around the place may be a password, so only the place is values.
+        // The text around the error may be a password, so only its line is reported.
         let table = DeTable::parse(text).map_err(|error| {
             (line_of(error.span().map_or(0, |span| span.start)), format!("not TOML: {}", error.message()))
         })?;
@@ -254,28 +254,28 @@ impl SettingsFile {
 
 fn unknown(key: &str, settings: &[Setting]) -> String {
     let known = settings.iter().map(|setting| setting.key.as_str()).collect::<Vec<_>>().join(", ");
-    format!("unknown key {key}; known are {known}")
+    format!("unknown key {key}; known keys are {known}")
 }
 
 impl Setting {
-    /// The file's value as it would stand on the command line, if it is of the right type.
+    /// The file's value as it would be written on the command line, if it has the right type.
     fn words(&self, value: &DeValue<'_>) -> Result<Vec<String>, String> {
         let is_list = matches!(self.arg.get_action(), ArgAction::Append);
         match value {
             DeValue::Boolean(on) if self.is_switch() => Ok(vec![on.to_string()]),
-            _ if self.is_switch() => Err(format!("it takes true or false, not {}", a(value))),
+            _ if self.is_switch() => Err(format!("expected true or false, not {}", a(value))),
             DeValue::Array(items) if is_list => {
                 let word = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
                 let words: Option<Vec<String>> = items.iter().map(word).collect();
                 words
                     .filter(|words| !words.is_empty())
-                    .ok_or_else(|| "it takes a list of one or more strings".to_owned())
+                    .ok_or_else(|| "expected a list of one or more strings".to_owned())
             }
             DeValue::String(text) => Ok(vec![text.to_string()]),
             DeValue::Integer(number) if self.is_number() => Ok(vec![number.to_string()]),
-            _ if is_list => Err(format!("it takes a list of strings, not {}", a(value))),
-            _ if self.is_number() => Err(format!("it takes a whole number, not {}", a(value))),
-            _ => Err(format!("it takes a string, not {}", a(value))),
+            _ if is_list => Err(format!("expected a list of strings, not {}", a(value))),
+            _ if self.is_number() => Err(format!("expected a whole number, not {}", a(value))),
+            _ => Err(format!("expected a string, not {}", a(value))),
         }
     }
 
@@ -290,7 +290,7 @@ impl Setting {
         numbers.into_iter().any(|number| parsed == number)
     }
 
-    /// The words, if the flag takes them.
+    /// The words, if the flag accepts them.
     fn checked(&self, command: &Command, words: Vec<String>) -> Result<Vec<String>, String> {
         if self.is_switch() {
             return Ok(words);
@@ -300,15 +300,15 @@ impl Setting {
         line.extend(words.iter().map(|word| format!("--{}={word}", self.arg.get_long().unwrap_or_default())));
         match relaxed(command).try_get_matches_from(line) {
             Err(error) if error.kind() == Misuse::ValueValidation => {
-                Err(error.source().map_or_else(|| "it cannot be this".to_owned(), ToString::to_string))
+                Err(error.source().map_or_else(|| "invalid value".to_owned(), ToString::to_string))
             }
             Err(error) if error.kind() == Misuse::InvalidValue => Err(match error.get(ContextKind::ValidValue) {
                 Some(ContextValue::Strings(values)) if !values.is_empty() => {
-                    format!("it is one of {}", values.join(", "))
+                    format!("expected one of {}", values.join(", "))
                 }
                 _ => "a value is needed".to_owned(),
             }),
-            // Whatever else is missing is not the file's fault.
+            // Anything else that is missing is not an error of the file.
             _ => Ok(words),
         }
     }
@@ -326,13 +326,13 @@ fn a(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// A value without the secrets a URL may hold: its password, and whatever stands after `?` or `#`.
+/// A value without the secrets a URL may hold: its password, and everything after `?` or `#`.
 fn masked(text: &str) -> String {
     if !text.contains("//") && !text.contains('@') {
         return printable(text);
     }
     const MASK: &str = "***";
-    let Ok(mut url) = Url::parse(text) else { return "(not shown: it is no URL)".into() };
+    let Ok(mut url) = Url::parse(text) else { return "(not shown: it is not a URL)".into() };
     if url.password().is_some() {
         let _ = url.set_password(Some(MASK));
     }
@@ -360,18 +360,18 @@ mod tests {
     #[test]
     fn what_is_wrong_with_the_file_is_told_with_its_line_and_key() {
         for (text, line, why) in [
-            ("\nrediss = \"x\"", 2, "unknown key rediss; known are redis, color, work.queue"),
-            ("[work]\nleese = \"x\"", 2, "unknown key work.leese; known are"),
+            ("\nrediss = \"x\"", 2, "unknown key rediss; known keys are redis, color, work.queue"),
+            ("[work]\nleese = \"x\"", 2, "unknown key work.leese; known keys are"),
             ("[works]\n", 1, "unknown key works"),
             ("work = 1", 1, "work is a table: [work]"),
-            ("redis = 6379", 1, "redis: it takes a string, not a number"),
-            ("redis = [\"a\"]", 1, "redis: it takes a string, not a list"),
-            ("color = \"pink\"", 1, "color: it is one of auto, always, never"),
-            ("\n\n[work]\nlease = \"1ms\"", 4, "work.lease: allowed are 300ms to 1h"),
-            ("[work]\nlease = 30", 2, "work.lease: it takes a string, not a number"),
-            ("[work]\nqueue = true", 2, "work.queue: it takes a list of strings, not true or false"),
-            ("[work]\nqueue = [\"a\", 2]", 2, "work.queue: it takes a list of one or more strings"),
-            ("[work]\nqueue = []", 2, "work.queue: it takes a list of one or more strings"),
+            ("redis = 6379", 1, "redis: expected a string, not a number"),
+            ("redis = [\"a\"]", 1, "redis: expected a string, not a list"),
+            ("color = \"pink\"", 1, "color: expected one of auto, always, never"),
+            ("\n\n[work]\nlease = \"1ms\"", 4, "work.lease: must be between 300ms and 1h"),
+            ("[work]\nlease = 30", 2, "work.lease: expected a string, not a number"),
+            ("[work]\nqueue = true", 2, "work.queue: expected a list of strings, not true or false"),
+            ("[work]\nqueue = [\"a\", 2]", 2, "work.queue: expected a list of one or more strings"),
+            ("[work]\nqueue = []", 2, "work.queue: expected a list of one or more strings"),
             ("[work]\nqueue = [\n\"a\",\n\"b=0\"]", 2, "work.queue: concurrency must be 1 to 10000"),
             ("color = \"auto\"\ncolor = \"auto\"", 2, "not TOML: duplicate key"),
             ("color = \"auto\"\nredis = \"redis://:sesame@h", 2, "not TOML: "),
@@ -404,7 +404,7 @@ mod tests {
             ("redis://me:secret@h:1/2", "redis://me:***@h:1/2"),
             ("redis+unix:///tmp/r.sock?pass=secret", "redis+unix:///tmp/r.sock?***"),
             ("https://h/hook?token=secret#secret", "https://h/hook?***#***"),
-            ("redis//:secret@h", "(not shown: it is no URL)"),
+            ("redis//:secret@h", "(not shown: it is not a URL)"),
             ("email=50", "email=50"),
         ] {
             assert_eq!(masked(text), shown);

@@ -13,7 +13,7 @@ use crate::limits::HELP_COLUMNS_MIN;
 use crate::output::{self, Output, choose_colour, note, print_error};
 use crate::settings::{self, Settings, SettingsError};
 
-/// Runs the command the process was started with, and gives its exit status.
+/// Runs the command the process was started with, and returns its exit status.
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     choose_colour(settings::colour_choice(&arguments));
@@ -34,12 +34,12 @@ pub(crate) fn run() -> ExitCode {
     };
     let admin = Admin { redis: global.redis, out: Output::new(global.json) };
     let ended = runtime.block_on(asked.run(&admin, &settings));
-    // A thread that a handler blocks must not keep the process.
+    // A thread that a handler blocks must not keep the process alive.
     runtime.shutdown_background();
     ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
-/// Help in two columns needs some width; in a narrow terminal everything stands below what it explains.
+/// Help in two columns needs some width; in a narrow terminal each description stands below its option.
 fn readable(command: clap::Command) -> clap::Command {
     match output::width() {
         Some(width) if width < HELP_COLUMNS_MIN => command.term_width(0).next_line_help(true),
@@ -52,7 +52,7 @@ fn fail(error: &CliError) -> ExitCode {
     error.status()
 }
 
-/// Prints what the parser of arguments has to say: help, the version, or what is wrong.
+/// Prints what the argument parser has to say: help, the version, or an error.
 fn explain(error: &clap::Error, command: &clap::Command) -> ExitCode {
     match error.print() {
         Err(unwritten) if unwritten.kind() != ErrorKind::BrokenPipe => {
@@ -61,7 +61,7 @@ fn explain(error: &clap::Error, command: &clap::Command) -> ExitCode {
         _ => {}
     }
     if let Some(variable) = settings::variable_behind(error, command) {
-        note(format_args!("The value is that of the environment variable {variable}."));
+        note(format_args!("The value comes from the environment variable {variable}."));
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

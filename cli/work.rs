@@ -1,4 +1,4 @@
-//! `retraced work`: a worker that sends jobs to a webhook, and drains when it is asked to end.
+//! `retraced work`: a worker that sends jobs to a webhook, and drains when it is asked to stop.
 
 use std::path::PathBuf;
 use std::process;
@@ -17,15 +17,15 @@ use crate::webhook::Webhook;
 use retraced::view::Event;
 use retraced::{Context, Drained, Queue, RawJob, Runtime};
 
-/// How much longer than a request its job may take: time to read the answer's end. A job that takes longer is stopped.
+/// How much longer than its request a job may take: time to read the end of the response. A job that takes longer is stopped.
 const JOB_MARGIN: Duration = Duration::from_secs(5);
-/// What is logged unless `RETRACED_LOG` says otherwise.
+/// Log filter unless `RETRACED_LOG` is set.
 const LOG_DEFAULT: &str = "warn,retraced=info";
 
 /// `retraced work`
 #[derive(Args)]
 pub(crate) struct Work {
-    /// A queue to work, with how many jobs run at a time (1 to 10000, default 10), as in email=50; may be repeated, or several joined by commas.
+    /// A queue to work on, with the number of jobs that run at a time (1 to 10000, default 10), as in email=50; may be repeated, or given as a list with commas.
     #[arg(
         long = "queue",
         value_name = "NAME[=CONCURRENCY]",
@@ -35,26 +35,26 @@ pub(crate) struct Work {
         value_delimiter = ','
     )]
     queues: Vec<WorkedQueue>,
-    /// Where each job is sent: POST {"id", "queue", "kind", "attempt", "max_attempts", "enqueued_at", "payload"}. An answer {"success": true} or {"success":
-    /// false, "error": {"code", "message"}} decides; without one the status does: 2xx is success, 408, 425, 429 and 5xx are tried again, the rest is not.
-    /// docs/webhooks.md tells the rest.
+    /// The URL each job is sent to: POST {"id", "queue", "kind", "attempt", "max_attempts", "enqueued_at", "payload"}. A response {"success": true} or {"success":
+    /// false, "error": {"code", "message"}} decides; without one the status does: 2xx is success, 408, 425, 429 and 5xx are retried, everything else is not.
+    /// See docs/webhooks.md.
     #[arg(long, value_name = "URL", env = "RETRACED_WEBHOOK", hide_env_values = true)]
     webhook: String,
-    /// A file of secrets that sign each request as Standard Webhooks has it: one a line, whsec_… or any text of 24 bytes or more. Each of them signs, and the file is
-    /// read again when it changes: to rotate, add the new secret, and remove the old one when the receiver knows the new.
+    /// A file of secrets that sign each request according to Standard Webhooks: one per line, whsec_… or any text of 24 bytes or more. Every secret signs, and the file is
+    /// read again when it changes: to rotate, add the new secret, and remove the old one once the receiver knows the new one.
     #[arg(long, value_name = "FILE", env = "RETRACED_WEBHOOK_SECRET_FILE", hide_env_values = true)]
     webhook_secret_file: Option<PathBuf>,
-    /// Send to private, loopback, link-local and other special addresses too, by http:// and to any port. Without it only https:// to addresses of the public
-    /// internet is sent to, to port 80, 443 or one from 1024.
+    /// Also send to private, loopback, link-local and other special addresses, over http:// and to any port. Without this flag jobs are sent only over https:// to public
+    /// addresses, and only to port 80, 443 or a port from 1024.
     #[arg(long, env = "RETRACED_ALLOW_PRIVATE", hide_env_values = true)]
     allow_private: bool,
-    /// How long a job stays ours without a sign of life: 300ms to 1h. The jobs of a worker that dies run again after this.
+    /// How long a worker keeps a job without a heartbeat: 300ms to 1h. The jobs of a worker that dies run again after this.
     #[arg(long, value_name = "DURATION", env = "RETRACED_LEASE", hide_env_values = true, default_value = "30s", value_parser = args::lease)]
     lease: Duration,
-    /// How long a shutdown lets running jobs finish, up to 1h; after it they are stopped, and go back to the front of their queue at no cost.
+    /// How long a shutdown lets running jobs finish, up to 1h. After it they are stopped and go back to the front of their queue, without being charged.
     #[arg(long, value_name = "DURATION", env = "RETRACED_GRACE", hide_env_values = true, default_value = "25s", value_parser = args::grace)]
     grace: Duration,
-    /// How long a request may take, answer included: 10ms to 1h. Connecting may take 5 s of it, and an answer that has begun may stop for 5 s. Then the attempt failed with TIMEOUT and is tried again.
+    /// Timeout of a request, response included: 10ms to 1h. Connecting may take at most 5 s of it, and a response may pause for at most 5 s. On timeout the attempt fails with TIMEOUT and is retried.
     #[arg(long, value_name = "DURATION", env = "RETRACED_TIMEOUT", hide_env_values = true, default_value = "15s", value_parser = args::request_timeout)]
     timeout: Duration,
 }
@@ -63,7 +63,7 @@ impl Work {
     pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         for (at, queue) in self.queues.iter().enumerate() {
             if self.queues.iter().take(at).any(|other| other.name == queue.name) {
-                return Err(CliError::Usage(format!("queue {} is given twice", queue.name)));
+                return Err(CliError::Usage(format!("queue {} was given twice", queue.name)));
             }
         }
         let secrets = self.webhook_secret_file.as_deref();
@@ -109,12 +109,12 @@ impl Work {
         let drained = tokio::select! {
             drained = runtime.drain() => drained,
             number = signals.next() => {
-                note("ended at once; jobs that ran are run again when their leases run out");
+                note("stopped at once; running jobs run again when their leases expire");
                 process::exit(128 + number);
             }
         };
         runtime.wait().await?;
-        // A job may end between the two looks.
+        // A job may end between the two readings.
         note(told(Drained { running: drained.running.max(running), ..drained }));
         Ok(())
     }
@@ -125,7 +125,7 @@ fn draining(running: usize, grace: Duration) -> String {
         return "draining: no job is running".into();
     }
     let grace = span(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
-    format!("draining: {} running, with {grace} to finish; a second signal ends at once", jobs(running as u64))
+    format!("draining: {} running, with {grace} to finish; a second signal stops at once", jobs(running as u64))
 }
 
 fn told(drained: Drained) -> String {
@@ -139,13 +139,13 @@ fn told(drained: Drained) -> String {
     }
     if unsettled > 0 {
         text += &format!(
-            "; the store did not confirm {unsettled} outcomes, those jobs run again when their leases run out"
+            "; the store did not confirm {unsettled} outcomes, so those jobs run again when their leases expire"
         );
     }
     text
 }
 
-/// Both ways a process is asked to end.
+/// The signals that ask a process to stop.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -168,7 +168,7 @@ impl Signals {
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("RETRACED_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    // Somebody may have set one up already: then theirs stays.
+    // If a subscriber is installed already, it stays.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -140,7 +140,7 @@ impl Side for Floor {
     }
 
     async fn wait(&self, _: usize, _: Arc<Recorder>) -> Result<Cycles, CliError> {
-        Err(CliError::Failed("the floor works one queue only".into()))
+        Err(CliError::Failed("the floor supports only one queue".into()))
     }
 
     async fn end(mut worker: Cycles) -> Result<(), CliError> {

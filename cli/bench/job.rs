@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use retraced::Job;
 
 const BODY: &str =
-    "Hello there! This is the body of a job that nobody will read. It is here for its bytes, as those of a job are.";
+    "Hello there! This is the body of a letter that nobody will read. It is here for its bytes, as those of a job are.";
 
 /// A job whose payload takes 196 to 200 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_letter_takes_about_200_bytes() {
+    fn a_job_takes_about_200_bytes() {
         for number in [0, 1, 499, 199_999, 9_999_999] {
             let bytes = retraced::codec::to_payload(&BenchJob::now(number)).unwrap();
             assert!((196..=200).contains(&bytes.len()), "{} bytes", bytes.len());

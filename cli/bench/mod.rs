@@ -46,28 +46,28 @@ const WORKERS_BOUNDS: RangeInclusive<u64> = 1..=16;
 const ROUND_TRIP_MS_BOUNDS: RangeInclusive<u64> = 0..=1_000;
 
 pub(super) const AFTER_HELP: &str = "\
-What is measured, with jobs of 200 bytes, every guarantee on:
+What is measured, with jobs of 200 bytes and every guarantee on:
   enqueue_one         one call at a time, by a client without a worker
   enqueue_inflight10  10 calls at a time; enqueue_inflight100 the same with 100
-  enqueue_bulk100     100 jobs a call; redis_memory: bytes a job that waits
-  drain               jobs a second of a worker with 1, 10 and 100 executors, without its first twentieth; drain_rss_peak: its memory
-  latency             an idle worker, 50 jobs a second: from the call of enqueue to the handler's first line
+  enqueue_bulk100     100 jobs per call; redis_memory: bytes per waiting job
+  drain               jobs per second of a worker with 1, 10 and 100 executors, without the first twentieth; drain_rss_peak: its memory
+  latency             an idle worker, 50 jobs per second: from the call of enqueue to the handler's first line
   delayed_lateness    from the due time of a delayed job to the handler's first line
   retry               jobs that fail twice, retried at once, then succeed: retry_total from the first enqueue to the last success
-  idle                a worker of 100 queues without a job, for 10 s: idle_worker_cpu in percent of a core, idle_redis_calls a second; no floor
-Below enqueue, drain and retry, for each job: _worker_cpu and _redis_cpu (processor seconds per 100,000 jobs; below enqueue the worker is the producer),
-_redis_calls (commands, those of scripts included), _redis_reads (reads from sockets: about the round trips).
+  idle                a worker of 100 queues without a job, for 10 s: idle_worker_cpu in percent of a core, idle_redis_calls per second; no floor
+For enqueue, drain and retry also, per job: _worker_cpu and _redis_cpu (processor seconds per 100,000 jobs; for enqueue the worker is the producer),
+_redis_calls (commands, including those inside scripts), _redis_reads (reads from sockets: about one per round trip).
 
-With --workers N drain is done by N processes that begin together, each with the executors asked for: jobs a second, processor time and memory are those of all;
-drain_share_min is how much the process that did least has done, of an even share (1: all did the same). With --round-trip-ms N every byte to and from
-Redis is held back for N/2 ms on the way by a process that is not measured, as by a network between; it limits nothing else.
+With --workers N, N processes drain together, each with the given executors: jobs per second, processor time and memory are their sums;
+drain_share_min is the smallest share of a process, relative to an even share (1: all did the same). With --round-trip-ms N every byte to and from
+Redis is delayed by N/2 ms in a process that is not measured, as a network would; nothing else is limited.
 
-The floor (--floor) does the same work with nothing that is not needed: a list, a hash and a set of leases, settling and claiming in one script, 64 jobs a
+The floor (--floor) does the same work without anything that is not strictly needed: a list, a hash and a set of leases, settling and claiming in one script, 64 jobs per
 batch, four cycles in flight; no tokens, no counters, no history, no supervision, no handlers. RATIO is ReTraced's figure divided by the floor's: for jobs/s,
-attempts/s and the share more is better, for all else less is. Both sides take turns, so that a machine that slows down slows both: compare ratios, not figures of different
-runs. SPREAD is the distance of the lowest and the highest round, in percent of the median; less than that is no difference.
+attempts/s and the share, more is better; for everything else, less. Both sides take turns, so that a machine that slows down slows both: compare ratios, not figures of different
+runs. SPREAD is the distance between the lowest and the highest round, in percent of the median; smaller differences mean nothing.
 
-Nothing else should run on the machine. A whole run takes about a minute a round, twice that with --floor.
+Nothing else should run on the machine. A whole run takes about a minute per round, twice that with --floor.
 
   retraced bench --floor --redis redis://127.0.0.1:6379/9      database 9
   retraced bench --only drain --concurrency 100 --rounds 3
@@ -146,8 +146,8 @@ impl Bench {
         let keys = server.keys().await?;
         if keys > 0 && !self.allow_nonempty {
             return Err(CliError::Failed(format!(
-                "this database is not empty, it holds {keys} keys: measuring would slow who uses it, and they would spoil the figures; name another one \
-                 (--redis redis://HOST:PORT/DATABASE), or say --allow-nonempty"
+                "this database is not empty, it holds {keys} keys: measuring would slow its users and distort the figures; use another database \
+                 (--redis redis://HOST:PORT/DATABASE), or give --allow-nonempty"
             )));
         }
         if cfg!(debug_assertions) {
@@ -158,7 +158,7 @@ impl Bench {
         let mut report = Report::default();
         let measured = tokio::select! {
             measured = self.measure(admin, &mut server, &queue, &chosen, &selection, &mut report) => measured,
-            asked = stop_signal() => asked.and(Err(CliError::Failed("stopped before all was measured".into()))),
+            asked = stop_signal() => asked.and(Err(CliError::Failed("stopped before everything was measured".into()))),
         };
         // Whatever happened, leave the database as it was.
         let left = async {

@@ -17,7 +17,7 @@ impl Selection {
                 let below_none: Vec<_> = metrics().filter(|m| !known.iter().any(|name| begins(m, name))).collect();
                 known.extend(below_none);
                 return Err(format!(
-                    "--only takes a metric or what several begin with, and none is called \"{}\"; there are {}, and what begins so, as in drain_redis_cpu",
+                    "--only takes a metric or the prefix of several, and \"{}\" is neither; there are {}, and metrics that begin with these, as in drain_redis_cpu",
                     name.escape_debug(),
                     known.join(", ")
                 ));

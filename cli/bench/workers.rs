@@ -48,7 +48,7 @@ pub(super) async fn work_as_one_of_several<S: Side>(
     jobs: u64,
     out: &Output,
 ) -> Result<(), CliError> {
-    let alone = || CliError::Failed("nobody waits for this worker any more".into());
+    let alone = || CliError::Failed("the parent of this worker is gone".into());
     let mut orders = orders();
     send(out, &Message::Ready)?;
     orders.recv().await.ok_or_else(alone)?;
@@ -117,7 +117,7 @@ impl WorkerProcesses {
         for number in 0..count {
             let mut child = step.as_worker().command(redis)?.stdin(Stdio::piped()).spawn()?;
             let (Some(orders), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-                return Err(CliError::Failed("a worker cannot be spoken with".into()));
+                return Err(CliError::Failed("a worker's standard input or output is missing".into()));
             };
             let (mut lines, say) = (BufReader::new(stdout).lines(), say.clone());
             listeners.spawn(async move {
@@ -199,7 +199,7 @@ impl WorkerProcess {
             Err(error) => error.into(),
             Ok(ended) => {
                 let said = String::from_utf8_lossy(&ended.stderr);
-                CliError::Failed(format!("a worker ended too soon, {}: {}", ended.status, said.trim()))
+                CliError::Failed(format!("a worker ended too early, {}: {}", ended.status, said.trim()))
             }
         }
     }

@@ -122,7 +122,7 @@ impl Setup {
         *producer = None;
         match produced {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(refused)) => Err(CliError::Failed(format!("a job was not taken: {refused}"))),
+            Ok(Err(refused)) => Err(CliError::Failed(format!("a job was refused: {refused}"))),
             Err(gone) => Err(CliError::Failed(format!("the producer ended: {gone}"))),
         }
     }
@@ -191,8 +191,8 @@ impl<'a> DemoRun<'a> {
         let [failed, recovered, later] = [Mark::Failed, Mark::Recovered, Mark::Later].map(Mark::glyph);
         let page = Page::new(self.out);
         page.say(&format!(
-            "A supervision tree of {} actors works through {} in this process, without Redis.\n\
-             {failed} went wrong   {recovered} was recovered   {later} was put off   jobs that just work are only counted",
+            "A supervision tree of {} actors runs {} in this process, without Redis.\n\
+             {failed} went wrong   {recovered} recovered   {later} delayed   jobs that succeed are only counted",
             self.setup.runtime.tree().all().len(),
             jobs(self.timeline.jobs)
         ))?;

@@ -16,10 +16,10 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, timeline: &Timel
     let page = Page::new(out);
     let (at, all) = (timeline.done.unwrap_or(timeline.now).as_secs_f64(), jobs(timeline.jobs));
     if end == End::Quit {
-        page.say(&format!("Ended after {at:.1}s, as asked: {} of {all} had come to an end.", timeline.ended()))?;
+        page.say(&format!("Quit after {at:.1}s: {} of {all} had ended.", timeline.ended()))?;
     }
     page.say("")?;
-    page.table(["WHAT WENT WRONG", "WHAT BECAME OF IT"], &incidents(timeline))?;
+    page.table(["WHAT WENT WRONG", "WHAT HAPPENED NEXT"], &incidents(timeline))?;
     if end == End::Quit {
         return Ok(());
     }
@@ -30,7 +30,7 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, timeline: &Timel
         && let Some(view) = operator.job(queue, &id).await?
     {
         page.say("")?;
-        page.say("The timeline of one job, as `retraced trace` tells it of any:")?;
+        page.say("The history of one job, as `retraced trace` prints it:")?;
         page.say("")?;
         let trace = Trace::from(view);
         if out.is_json() {
@@ -42,16 +42,14 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, timeline: &Timel
     let (taken, ended, open) = (timeline.taken(), timeline.ended(), timeline.open());
     if ended + open != taken {
         return Err(CliError::Failed(format!(
-            "{ended} of {} ended, {open} are open: that does not add up",
+            "{ended} of {} ended, but {open} are open: the counts disagree",
             jobs(taken)
         )));
     }
     page.say("")?;
     match end {
-        End::TimeUp => {
-            page.say(&format!("The time is up: {ended} of {all} came to an end within {at:.0}s; none was lost."))?
-        }
-        End::Done | End::Quit => page.say(&format!("All {all} came to an end within {at:.1}s; none was lost."))?,
+        End::TimeUp => page.say(&format!("The time is up: {ended} of {all} ended within {at:.0}s; none was lost."))?,
+        End::Done | End::Quit => page.say(&format!("All {all} ended within {at:.1}s; none was lost."))?,
     }
     Ok(())
 }
@@ -88,10 +86,10 @@ pub(super) fn incidents(timeline: &Timeline) -> Vec<[String; 2]> {
     let told: Vec<_> = timeline.incidents.iter().filter_map(|incident| told(&incident.kind)).collect();
     let retried = timeline.retried.iter().filter(|job| !told.contains(job)).count() as u64;
     if retried > 0 {
-        rows.push([format!("{} failed once", jobs(retried)), "tried again after a wait".into()]);
+        rows.push([format!("{} failed once", jobs(retried)), "retried after a delay".into()]);
     }
     if timeline.put_off > 0 {
-        rows.push([format!("{} asked for later", jobs(timeline.put_off)), "put off, at no cost".into()]);
+        rows.push([format!("{} asked to run later", jobs(timeline.put_off)), "delayed, not charged".into()]);
     }
     rows
 }
@@ -101,30 +99,30 @@ fn row(Incident { kind, recovered_ms }: &Incident) -> [String; 2] {
     match kind {
         IncidentKind::Panicked { job, message, executor } => [
             format!("{job} panicked: {}", printable(message)),
-            format!("{executor} ended with it: {back}; the job was tried again"),
+            format!("{executor} ended with it: {back}; the job was retried"),
         ],
-        IncidentKind::Hung { job } => [format!("{job} hung"), "stopped when its time was up, and tried again".into()],
+        IncidentKind::Hung { job } => [format!("{job} hung"), "stopped at its timeout, and retried".into()],
         IncidentKind::Killed { path, below: 0, running } => match &running[..] {
-            [] => [format!("{path} was killed"), format!("{back}; the jobs that ran noticed nothing")],
+            [] => [format!("{path} was killed"), format!("{back}; running jobs were not affected")],
             [job, ..] => [
                 format!("{path} was killed in the middle of {job}"),
-                format!("{back}; the job went back to the front of its queue, at no cost"),
+                format!("{back}; the job went back to the front of its queue, not charged"),
             ],
         },
         IncidentKind::Killed { path, below, running } => [
             format!("all of {path} was killed: {} actors, {} running", below + 1, jobs(running.len() as u64)),
             match recovered_ms {
-                Some(ms) => format!("all were back {}; the jobs ran again, at no cost", soon(*ms)),
+                Some(ms) => format!("all were back {}; the jobs ran again, not charged", soon(*ms)),
                 None => back,
             },
         ],
         IncidentKind::Crashed { path, reason } => [format!("{path} crashed: {}", printable(reason)), back],
         IncidentKind::Poisoned { job } => {
-            [format!("{job} can never work"), "set aside at once as poison; no retry was wasted on it".into()]
+            [format!("{job} can never succeed"), "poisoned at once; no retry was wasted on it".into()]
         }
         IncidentKind::Died { job } => [
-            format!("{job} failed in every try"),
-            "kept in the dead letter queue: look at it, mend the cause, redrive it".into(),
+            format!("{job} failed in every attempt"),
+            "kept in the dead letter queue: inspect it, fix the cause, redrive it".into(),
         ],
     }
 }

@@ -95,7 +95,7 @@ pub(super) struct Timeline {
 
 impl Timeline {
     pub(super) fn of(jobs: u64) -> Self {
-        let caption = "Two queues, and jobs that mostly just work. Watch what goes wrong, and what mends it.";
+        let caption = "Two queues, and jobs that mostly succeed. Watch what goes wrong, and how it recovers.";
         Self { jobs, caption: caption.into(), ..Self::default() }
     }
 
@@ -106,8 +106,7 @@ impl Timeline {
         match report {
             Report::Failed { job, code, message, next } => {
                 if matches!(next, Next::Try { .. }) && self.retried.is_empty() {
-                    self.caption =
-                        format!("{job} failed, as things do. It waits a moment, longer each time, and is tried again.");
+                    self.caption = format!("{job} failed. It waits a moment, longer each time, and is retried.");
                 }
                 if matches!(next, Next::Try { .. }) {
                     self.retried.insert(job.clone());
@@ -117,7 +116,7 @@ impl Timeline {
             Report::TimedOut { job, next } => {
                 self.add(at, Mark::Failed, &job, "TIMEOUT: it hung and was stopped", next);
                 self.caption = format!(
-                    "{job} hung. Its time was up, so its handler was stopped. The executor goes on with other jobs."
+                    "{job} hung. Its timeout expired, so its handler was stopped. The executor continues with other jobs."
                 );
                 self.incident(IncidentKind::Hung { job });
             }
@@ -128,7 +127,7 @@ impl Timeline {
                     at,
                     Mark::Later,
                     &job,
-                    format_args!("is not ready yet, asks for later"),
+                    format_args!("is not ready yet, asks to run later"),
                     format_args!("in {delay}"),
                 );
             }
@@ -188,13 +187,13 @@ impl Timeline {
             }
             EventKind::JobPoisoned { job, .. } => {
                 self.caption = format!(
-                    "{job} can never work, says its handler. It is set aside at once; no retry is wasted on it."
+                    "{job} can never succeed, says its handler. It is poisoned at once; no retry is wasted on it."
                 );
                 self.incident(IncidentKind::Poisoned { job: job.clone() });
             }
             EventKind::JobDied { job, .. } => {
                 self.caption = format!(
-                    "{job} has used up its tries. It is kept in the dead letter queue, with its whole timeline."
+                    "{job} has used up its attempts. It is kept in the dead letter queue, with its whole history."
                 );
                 self.retried.remove(job);
                 self.incident(IncidentKind::Died { job: job.clone() });
@@ -215,7 +214,7 @@ impl Timeline {
     /// The last job has ended.
     pub(super) fn all_is_done(&mut self) {
         self.done = Some(self.now);
-        self.caption = format!("All {} have come to an end, and none was lost.", jobs(self.jobs));
+        self.caption = format!("All {} have ended, and none was lost.", jobs(self.jobs));
     }
 
     // --- output
@@ -278,7 +277,7 @@ impl Timeline {
             at,
             Mark::Recovered,
             &event.path,
-            format_args!("started again{all}, {soon} (generation {generation})"),
+            format_args!("restarted{all}, {soon} (generation {generation})"),
             "",
         );
     }
@@ -289,23 +288,23 @@ fn recovered(kind: &IncidentKind) -> String {
     match kind {
         IncidentKind::Panicked { job, executor, .. } => {
             format!(
-                "A bug: {job}'s handler panicked. Only {executor} ended, another has its place, and the job will be tried again."
+                "A bug: {job}'s handler panicked. Only {executor} ended; it was restarted, and the job will be retried."
             )
         }
         IncidentKind::Killed { path, below: 0, running } => match &running[..] {
-            [] => format!(
-                "The demo has killed {path}. Its supervisor has started another; the jobs that run noticed nothing."
-            ),
+            [] => {
+                format!("The demo has killed {path}. Its supervisor has restarted it; running jobs were not affected.")
+            }
             [job, ..] => format!(
-                "The demo has killed {path} in the middle of {job}. The job went back to the front of its queue, at no cost."
+                "The demo has killed {path} in the middle of {job}. The job went back to the front of its queue, not charged."
             ),
         },
         IncidentKind::Killed { path, below, running } => format!(
-            "The demo has killed all of {path}: {} actors, {} running. The actors are back, and the jobs run again, at no cost.",
+            "The demo has killed all of {path}: {} actors, {} running. The actors are back, and the jobs run again, not charged.",
             below + 1,
             jobs(running.len() as u64)
         ),
-        IncidentKind::Crashed { path, .. } => format!("{path} crashed, and its supervisor has started another."),
+        IncidentKind::Crashed { path, .. } => format!("{path} crashed, and its supervisor has restarted it."),
         IncidentKind::Hung { .. } | IncidentKind::Poisoned { .. } | IncidentKind::Died { .. } => String::new(),
     }
 }

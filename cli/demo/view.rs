@@ -199,9 +199,9 @@ fn caption(timeline: &Timeline, width: usize) -> [Row; 2] {
 
 /// Between tree and log: what the marks mean.
 fn rule(width: usize) -> Row {
-    let legend = |reports: &[(&str, &str, Tone)]| {
-        reports.iter().fold(Row::default().put("── ", Tone::Dim), |row, (sign, report, tone)| {
-            row.put(*sign, *tone).put(format!(" {report}  "), Tone::Dim)
+    let legend = |entries: &[(&str, &str, Tone)]| {
+        entries.iter().fold(Row::default().put("── ", Tone::Dim), |row, (mark, text, tone)| {
+            row.put(*mark, *tone).put(format!(" {text}  "), Tone::Dim)
         })
     };
     let [failed, recovered, later] =
@@ -209,9 +209,9 @@ fn rule(width: usize) -> Row {
     let forms = [
         legend(&[
             (failed.0, "went wrong", failed.1),
-            (recovered.0, "was recovered", recovered.1),
-            (later.0, "was put off", later.1),
-            ("#n", "started again n times", Tone::Plain),
+            (recovered.0, "recovered", recovered.1),
+            (later.0, "delayed", later.1),
+            ("#n", "restarted n times", Tone::Plain),
         ]),
         legend(&[(failed.0, "wrong", failed.1), (recovered.0, "recovered", recovered.1), (later.0, "later", later.1)]),
     ];
@@ -295,9 +295,9 @@ fn whole(
         match (place.state, fresh(timeline, place)) {
             (NodeState::Up, None) => row.put(duty(place.name()), Tone::Dim),
             (NodeState::Up, Some(ago)) => {
-                row.put(format!("started again {:.1}s ago", ago.as_secs_f64()), Tone::Marked(Mark::Recovered))
+                row.put(format!("restarted {:.1}s ago", ago.as_secs_f64()), Tone::Marked(Mark::Recovered))
             }
-            _ => row.put("nobody is here, for the moment", Tone::Marked(Mark::Failed)),
+            _ => row.put("is being restarted", Tone::Marked(Mark::Failed)),
         }
     });
     let last = place.children.len().saturating_sub(1);
@@ -353,14 +353,14 @@ fn executor_row(timeline: &Timeline, row: Row, place: &TreeNode, column: usize, 
 fn duty(name: &str) -> &'static str {
     match name {
         "ledger" => "keeps every supervision event",
-        "store-link" => "an outage is told once, and waited for together",
-        "lease-keeper" => "renews the leases of what runs",
-        "settler" => "hands outcomes to the store until it confirms",
-        "queue" => "takes new jobs in",
+        "store-link" => "reports an outage once; every actor then waits for the store",
+        "lease-keeper" => "renews the leases of running jobs",
+        "settler" => "sends outcomes to the store until it confirms them",
+        "queue" => "accepts new jobs",
         "pool" => "replaces executors that end",
         "fetcher" => "claims jobs for idle executors",
-        "retry-scheduler" => "gives jobs that are due their turn",
-        "watchdog" => "takes back what dead workers held",
+        "retry-scheduler" => "moves due jobs to the pending ones",
+        "watchdog" => "takes back the jobs of dead workers",
         _ => "",
     }
 }

@@ -22,21 +22,21 @@ pub(super) use self::style::Style;
 pub(super) use self::table::{Cell, Column, Table};
 pub(super) use self::text::{NOTHING, counted, distance, jobs, one_line, printable, short, span};
 
-/// What a terminal is taken to be that does not say how wide it is.
+/// The assumed width of a terminal that does not report one.
 const WIDTH_DEFAULT: usize = 80;
 
-/// Where results go. When nobody reads them any more (a pipe that closed) printing becomes silent, and what the command does goes on.
+/// Where results go. After the pipe has closed printing does nothing, and the command continues.
 #[derive(Default)]
 pub(super) struct Output {
     json: bool,
     coloured: bool,
-    /// The columns of the terminal; `None`: it is none.
+    /// The columns of the terminal; `None`: not a terminal.
     width: Option<usize>,
     closed: Shared<bool>,
 }
 
 impl Output {
-    /// Results as text or as JSON; colours as this process was told ([`choose_colour`]).
+    /// Results as text or as JSON; coloured as set by [`choose_colour`].
     pub(super) fn new(json: bool) -> Self {
         Self { json, coloured: !json && is_coloured(&std::io::stdout()), width: width(), closed: Shared::new(false) }
     }
@@ -46,17 +46,17 @@ impl Output {
         self.json
     }
 
-    /// Whether nobody reads any more, so that a command that only reads can stop.
+    /// Whether the pipe has closed, so that a command that only reads can stop.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.get()
     }
 
-    /// Whether text is read on a terminal: a summary says more there than a line for each of many jobs.
+    /// Whether text goes to a terminal, where a summary says more than a line for each of many jobs.
     pub(super) fn is_for_a_reader(&self) -> bool {
         self.width.is_some() && !self.json
     }
 
-    /// Whether a terminal shows results while the command is at work.
+    /// Whether a terminal shows results while the command is running.
     fn is_read_as_it_comes(&self) -> bool {
         self.width.is_some() && self.json
     }
@@ -66,12 +66,12 @@ impl Output {
         self.coloured
     }
 
-    /// The text as it looks in this style.
+    /// The text in this style.
     pub(super) fn paint(&self, style: Style, text: impl Display) -> String {
         style.paint(text, self.coloured)
     }
 
-    /// An instant: how far away on a terminal, in full elsewhere.
+    /// An instant: relative to now on a terminal, in full elsewhere.
     pub(super) fn when(&self, at: Timestamp) -> String {
         if self.width.is_some() { distance(at.as_ms(), now_ms()) } else { at.to_string() }
     }
@@ -122,7 +122,7 @@ impl Output {
         self.line(&table.render(&rows))
     }
 
-    /// Says which columns found no width in the terminal.
+    /// Says which columns do not fit the terminal.
     pub(super) fn note_left_out(&self, table: &Table) {
         let left_out = table.left_out();
         if !left_out.is_empty() && !self.json {
@@ -147,7 +147,7 @@ impl Output {
     }
 }
 
-/// The columns of the terminal stdout is; `None`: it is none.
+/// The columns of the terminal that stdout is; `None`: not a terminal.
 pub(super) fn width() -> Option<usize> {
     let stdout = std::io::stdout();
     let size = || terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
@@ -174,7 +174,7 @@ pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A message for people on stderr. Nobody listening is no error.
+/// A message for people on stderr. A closed stderr is not an error.
 pub(super) fn note(message: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{message}");
 }

@@ -1,4 +1,4 @@
-//! How far long work has come, on a terminal.
+//! Progress of long work, on a terminal.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::Output;
 /// How often a bar is drawn while nothing moves.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A bar on stderr; nothing when stderr is no terminal, or when results go to one meanwhile. Gone when it is dropped.
+/// A bar on stderr; nothing if stderr is not a terminal, or if results are printed to one meanwhile. Removed when it is dropped.
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// A bar for so many items, or one without an end.
+    /// A bar for this many items, or a spinner.
     pub(crate) fn new(out: &Output, doing: &'static str, total: Option<u64>) -> Self {
         if !std::io::stderr().is_terminal() || out.is_read_as_it_comes() {
             return Self(ProgressBar::hidden());
@@ -32,12 +32,12 @@ impl Progress {
         Self(bar)
     }
 
-    /// What is done now.
+    /// Changes the message.
     pub(crate) fn turn_to(&self, doing: String) {
         self.0.set_message(doing);
     }
 
-    /// So many more are done.
+    /// Advances the bar.
     pub(crate) fn advance(&self, items: u64) {
         self.0.inc(items);
     }

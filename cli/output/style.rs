@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use retraced::job::JobState;
 
-/// What a piece of text is, for the eye.
+/// The meaning of a piece of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Style {
     /// As it is.
@@ -37,7 +37,7 @@ impl Style {
         }
     }
 
-    /// The text in this style, if there is to be any colour.
+    /// The text in this style, if colours are on.
     pub(super) fn paint(self, text: impl Display, coloured: bool) -> String {
         let code = match self {
             _ if !coloured => return text.to_string(),

@@ -1,4 +1,4 @@
-//! Tables that fit: what is too long is cut, what finds no width is left out and named, and where a row does not fit at all each becomes a block.
+//! Tables that fit the terminal: long cells are cut, columns that do not fit are left out and named, and if no row fits each becomes a block.
 
 use super::style::Style;
 use super::text::{NOTHING, columns, fitted, wrapped};
@@ -6,7 +6,7 @@ use super::text::{NOTHING, columns, fitted, wrapped};
 /// Columns between two cells.
 const GAP: usize = 2;
 
-/// A column, and what becomes of it when there is too little width.
+/// A column, and what happens to it in a narrow terminal.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     head: &'static str,

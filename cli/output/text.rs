@@ -1,4 +1,4 @@
-//! Words and numbers as people read them, and what must not reach a terminal.
+//! Text and numbers for people, safe for a terminal.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 pub(crate) use retraced::view::printable;
 
-/// What stands in a table where there is nothing to say.
+/// Shown in a table cell without a value.
 pub(crate) const NOTHING: &str = "-";
 
 /// `1 job`, `2 jobs`.
@@ -24,7 +24,7 @@ pub(crate) fn counted(count: impl Into<u64>, noun: &str) -> String {
     }
 }
 
-/// What an error says, in one line: some libraries write several.
+/// An error's message in one line: some libraries write several.
 pub(crate) fn one_line(error: &dyn Display) -> String {
     printable(&error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
@@ -78,7 +78,7 @@ fn take(left: &mut usize, c: char) -> bool {
     }
 }
 
-/// An instant at a glance: how long ago, or how long until.
+/// An instant relative to now: how long ago, or how long until.
 pub(crate) fn distance(ms: u64, now_ms: u64) -> String {
     match ms.checked_sub(now_ms) {
         None | Some(0) => format!("{} ago", span(rounded(now_ms.saturating_sub(ms)))),
@@ -91,7 +91,7 @@ fn rounded(ms: u64) -> u64 {
     if ms < 10_000 { ms } else { ms - ms % 1_000 }
 }
 
-/// A duration at a glance.
+/// A short duration.
 pub(crate) fn span(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms}ms"),

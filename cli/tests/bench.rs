@@ -254,7 +254,7 @@ fn a_run_that_is_stopped_leaves_the_database_empty() {
         child.stdout = Some(stdout.into_inner());
         let ended = finished(child, RUN_MAX);
         assert_eq!(ended.status, Some(1), "{ended:?}");
-        assert!(ended.stderr.contains("stopped before all was measured"), "{ended:?}");
+        assert!(ended.stderr.contains("stopped before everything was measured"), "{ended:?}");
         assert_eq!(keys(&server), BTreeSet::new());
     }
 }

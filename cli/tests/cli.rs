@@ -202,10 +202,10 @@ fn what_makes_no_sense_is_a_usage_error_before_redis_is_asked() {
         (job(&["--id", "a b"]), "invalid job id"),
         (work(&[]), "--queue"),
         (work(&["--queue", "q=0"]), "concurrency must be 1 to 10000"),
-        (work(&["--queue", "q", "--queue", "q=2"]), "queue q is given twice"),
-        (work(&["--queue", "q", "--lease", "1ms"]), "allowed are 300ms to 1h"),
-        (work(&["--queue", "q", "--timeout", "0s"]), "allowed are 10ms to 1h"),
-        (work(&["--queue", "q", "--grace", "2h"]), "allowed are 0ms to 1h"),
+        (work(&["--queue", "q", "--queue", "q=2"]), "queue q was given twice"),
+        (work(&["--queue", "q", "--lease", "1ms"]), "must be between 300ms and 1h"),
+        (work(&["--queue", "q", "--timeout", "0s"]), "must be between 10ms and 1h"),
+        (work(&["--queue", "q", "--grace", "2h"]), "must be between 0ms and 1h"),
         (vec!["dead", "discard", "q"], "required"),
         (vec!["dead", "discard", "q", "--all", "--code", "TIMEOUT"], "cannot be used with"),
         (vec!["dead", "list", "q", "--code", "BORED"], "possible values: INVALID_JOB_DATA"),
@@ -342,7 +342,7 @@ fn a_second_signal_ends_at_once() {
         worker.signal(signal);
         worker.wait_for("draining");
         worker.signal(signal);
-        worker.wait_for("ended at once");
+        worker.wait_for("stopped at once");
         assert_eq!(worker.ended(), Some(status));
         assert_eq!(harness.state("q", "a-1"), "processing");
     }

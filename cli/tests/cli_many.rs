@@ -51,7 +51,7 @@ fn jobs_are_found_by_code_by_kind_and_by_time() {
     assert_eq!(found(&["dead", "show", "q", "--code", "INVALID_JOB_DATA"]), ["a"]);
     let none = harness.run(&["dead", "list", "q", "--kind", "other"]);
     assert_eq!((none.status, none.stdout.as_str()), (Some(0), ""));
-    assert_eq!(none.stderr, "no dead or poisoned jobs of this sort in queue q\n");
+    assert_eq!(none.stderr, "no dead or poisoned jobs that match in queue q\n");
 }
 
 #[test]
@@ -100,8 +100,8 @@ fn a_cursor_is_refused_where_it_does_not_belong() {
     let page = harness.run(&["jobs", "--queue", "q", "--state", "pending", "--limit", "1"]);
     let cursor = cursor(&page).unwrap();
     for (arguments, told) in [
-        (["dead", "list", "q", "--cursor", &cursor].as_slice(), "this cursor is of another list"),
-        (&["dead", "list", "q", "--cursor", "made-up"], "this is no cursor"),
+        (["dead", "list", "q", "--cursor", &cursor].as_slice(), "this cursor is from another list"),
+        (&["dead", "list", "q", "--cursor", "made-up"], "this is not a cursor"),
     ] {
         let refused = harness.run(arguments);
         assert_eq!(refused.status, Some(2), "{refused:?}");

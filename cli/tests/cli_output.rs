@@ -26,7 +26,9 @@ fn steady(value: &Value) -> Value {
         (_, Value::Null) => Value::Null,
         ("worker", _) => json!("<worker>"),
         ("backtrace", _) => json!("<backtrace>"),
-        ("place", _) => json!("<place>"),
+        ("location", _) => json!("<location>"),
+        // Sentences of a trace name workers, instants and durations.
+        ("text", _) => json!("<text>"),
         ("jitter_drawn", _) => json!("<jitter>"),
         ("ran_ms" | "oldest_pending_ms" | "delayed_overdue_ms" | "measured_ms", Value::Number(_)) => json!("<ms>"),
         _ => steady(value),
@@ -185,7 +187,7 @@ fn output_that_cannot_be_written_is_a_failure_and_what_was_done_is_told() {
     let full = "error: the output cannot be written: No space left on device (os error 28)";
     for (arguments, told) in [
         (["--help"].as_slice(), ""),
-        (&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1"], "; the job is enqueued all the same"),
+        (&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1"], "; the job was enqueued anyway"),
         (&["queues"], ""),
         (&["queues", "--json"], ""),
         (&["completions", "bash"], ""),
@@ -284,8 +286,8 @@ fn settings_that_are_wrong_are_refused_with_their_place_before_anything_is_done(
         finish(command, COMMAND_MAX)
     };
     for (text, told) in [
-        ("[work]\n\nleese = \"5s\"\n", "retraced.toml line 3: unknown key work.leese; known are redis"),
-        ("[work]\nlease = 5\n", "retraced.toml line 2: work.lease: it takes a string, not a number"),
+        ("[work]\n\nleese = \"5s\"\n", "retraced.toml line 3: unknown key work.leese; known keys are redis"),
+        ("[work]\nlease = 5\n", "retraced.toml line 2: work.lease: expected a string, not a number"),
         ("redis = \"redis://:sesame@x\nnext = 1", "retraced.toml line 1: not TOML"),
     ] {
         let finished = run(text, &["queues"], &[]);

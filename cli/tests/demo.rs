@@ -45,24 +45,24 @@ fn the_demo_tells_in_plain_lines_what_goes_wrong_and_what_becomes_of_it() {
     assert_eq!(shown.status, Some(0), "{shown:?}");
     assert_eq!(shown.stderr, "");
     for line in [
-        "jobs that just work are only counted",
+        "jobs that succeed are only counted",
         "PANIC: attempt to divide by zero",
         "ended by this panic at cli/demo/handlers.rs:",
         "TIMEOUT: it hung and was stopped → try 2 of 3",
         "INVALID_JOB_DATA: order \"???\" has no buyer → poisoned, no retry",
         "→ dead after 3 tries",
-        "is not ready yet, asks for later → in 2.5s",
+        "is not ready yet, asks to run later → in 2.5s",
         "mail/fetcher    is killed by this demo",
-        "mail/fetcher    started again, in ",
+        "mail/fetcher    restarted, in ",
         "is killed by this demo in the middle of email-",
         "shop            is killed by this demo, ",
-        "shop            started again with all 7 below it, in ",
-        "order-1 can never work                set aside at once as poison; no retry was wasted on it",
+        "shop            restarted with all 7 below it, in ",
+        "order-1 can never succeed             poisoned at once; no retry was wasted on it",
         "the job went back to the front",
         "job thumbnail-13 · thumbnail.make · queue shop · completed",
         "attempt 1 panicked after ",
         "succeeded after ",
-        "All 300 jobs came to an end within ",
+        "All 300 jobs ended within ",
         "none was lost.",
     ] {
         assert!(shown.stdout.contains(line), "{line:?} is missing in\n{}", shown.stdout);
@@ -195,10 +195,10 @@ fn the_demo_is_drawn_on_a_terminal_of_any_size_and_then_tells_its_end_on_the_nor
         // Drawn ten times a second.
         std::thread::sleep(Duration::from_millis(300));
     }
-    terminal.until_printed("takes back what dead workers held");
+    terminal.until_printed("takes back the jobs of dead workers");
     let (status, after) = terminal.end(&before);
     assert_eq!(status, Some(0), "{after}");
-    for text in ["WHAT BECAME OF IT", "job thumbnail-13", "All 300 jobs came to an end within ", "none was lost."] {
+    for text in ["WHAT HAPPENED NEXT", "job thumbnail-13", "All 300 jobs ended within ", "none was lost."] {
         assert!(after.contains(text), "{text:?} is missing in\n{after}");
     }
     assert!(!after.contains('\u{1b}'), "{after:?}");
@@ -244,6 +244,6 @@ fn whoever_has_seen_enough_of_the_demo_gets_the_terminal_back_as_it_was() {
         way(&mut terminal);
         let (status, after) = terminal.end(&before);
         assert_eq!(status, Some(0), "{after}");
-        assert!(after.trim_start().starts_with("Ended after ") && after.contains(", as asked: "), "{after:?}");
+        assert!(after.trim_start().starts_with("Quit after ") && after.contains(" had ended."), "{after:?}");
     }
 }

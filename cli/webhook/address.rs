@@ -1,8 +1,8 @@
-//! Which addresses belong to the public internet: those of IANA's special-purpose registries and of clouds' metadata services do not.
+//! Which addresses are public: those in IANA's special-purpose registries and those of cloud metadata services are not.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Addresses that begin with the same bits, and what they are for.
+/// A range of addresses, and its purpose.
 struct Range<A> {
     first: A,
     bits: u32,
@@ -19,7 +19,7 @@ const fn v6(first: [u16; 3], bits: u32, name: &'static str) -> Range<Ipv6Addr> {
     Range { first: Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), bits, name }
 }
 
-/// The first that fits names the address.
+/// The first range that matches names the address.
 const SPECIAL_V4: [Range<Ipv4Addr>; 19] = [
     v4([0, 0, 0, 0], 8, "an address of this machine"),
     v4([10, 0, 0, 0], 8, "a private address"),
@@ -42,7 +42,7 @@ const SPECIAL_V4: [Range<Ipv4Addr>; 19] = [
     v4([240, 0, 0, 0], 4, "a reserved address"),
 ];
 
-/// The first that fits names the address; what fits none and is not in [`PUBLIC_V6`] is refused as well.
+/// The first range that matches names the address; an address in none of them and not in [`PUBLIC_V6`] is refused as well.
 const SPECIAL_V6: [Range<Ipv6Addr>; 11] = [
     v6([0x64, 0xff9b, 1], 48, "an address of a local translator"),
     v6([0x100, 0, 0], 64, "a discard address"),
@@ -57,7 +57,7 @@ const SPECIAL_V6: [Range<Ipv6Addr>; 11] = [
     v6([0xff00, 0, 0], 8, "a multicast address"),
 ];
 
-/// The only part of IPv6 from which public addresses are given out.
+/// The only part of IPv6 from which public addresses are allocated.
 const PUBLIC_V6: Range<Ipv6Addr> = v6([0x2000, 0, 0], 3, "a public address");
 
 impl Range<Ipv4Addr> {
@@ -72,7 +72,7 @@ impl Range<Ipv6Addr> {
     }
 }
 
-/// What an address is when it is not one of the public internet.
+/// The purpose of an address, if it is not public.
 pub(super) fn not_public(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => special_v4(address),

@@ -1,4 +1,4 @@
-//! What an answer means for the job: its body decides when it is one that can, and else its status.
+//! What a response means for the job: its body decides if it can, otherwise its status.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::client::Reply;
 
-/// Most characters of a body that is no answer (a page of HTML, mostly) that a failure repeats.
+/// Maximum characters of an unexpected body (usually an HTML page) that a failure quotes.
 const SHOWN_CHARS_MAX: usize = 300;
 
-/// What an answer may call its error. Codes that only a worker can know are not among them.
+/// Error codes a response may use. Codes that only a worker can know are not among them.
 const CODES_OF_OTHERS: [Code; 11] = [
     Code::InvalidJobData,
     Code::AuthenticationFailed,
@@ -30,22 +30,24 @@ const CODES_OF_OTHERS: [Code; 11] = [
     Code::UnknownError,
 ];
 
-/// What became of the job. `now` is for a `Retry-After` that names an instant.
+/// The outcome of the job. `now` is for a `Retry-After` that names an instant.
 pub(super) fn judge(reply: &Reply, now: SystemTime) -> Result<(), Failure> {
     let Reply { status, headers, body } = reply;
     let text = String::from_utf8_lossy(body);
     let (code, said) = match Answer::read(&text) {
         Some(Answer { success: true, .. }) | None if status.is_success() => return Ok(()),
-        // A server that fails and says "success" is not to be believed.
-        Some(Answer { success: true, .. }) => (of_status(*status), "it says success, but its status does not".into()),
+        // A failing server that says "success" is not trusted.
+        Some(Answer { success: true, .. }) => {
+            (of_status(*status), "the body says success, but the status does not".into())
+        }
         Some(answer) => answer.failure(*status),
         None if status.is_redirection() => {
-            (of_status(*status), "redirects are not followed, give the URL it leads to".into())
+            (of_status(*status), "redirects are not followed; configure the target URL".into())
         }
         None if headers.contains_key(CONTENT_ENCODING) => (of_status(*status), String::new()),
         None => (of_status(*status), in_short(&text)),
     };
-    let mut message = format!("the webhook answered {status}");
+    let mut message = format!("the webhook responded {status}");
     if !said.is_empty() {
         let _ = write!(message, ": {said}");
     }
@@ -65,7 +67,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// The answer in a body, if there is one. A body that was cut, or is broken after it, is read as far as it goes: a long answer that says "failed" must not pass for
+    /// The answer in a body, if there is one. A body that was cut, or is invalid after it, is read as far as possible: a long answer that says "failed" must not count as
     /// a success because its end is missing.
     fn read(text: &str) -> Option<Self> {
         let mut fields = Fields::default();
@@ -85,9 +87,9 @@ impl Answer {
         Some(answer)
     }
 
-    /// The code and the words of an answer that says "failed".
+    /// The code and the message of an answer that says "failed".
     fn failure(self, status: StatusCode) -> (Code, String) {
-        let message = self.message.unwrap_or_else(|| "it gave no message".into());
+        let message = self.message.unwrap_or_else(|| "no message was given".into());
         let otherwise = if status.is_success() { Code::JobExecutionFailed } else { of_status(status) };
         let Some(code) = self.code else { return (otherwise, message) };
         match code.parse().ok().filter(|code| CODES_OF_OTHERS.contains(code)) {
@@ -97,7 +99,7 @@ impl Answer {
     }
 }
 
-/// The fields of an answer, taken down while they are read.
+/// The fields of an answer, recorded while they are read.
 #[derive(Default)]
 struct Fields {
     success: Option<bool>,
@@ -148,14 +150,14 @@ fn of_status(status: StatusCode) -> Code {
         403 => Code::AuthorizationFailed,
         408 | 425 => Code::Timeout,
         429 => Code::RateLimitExceeded,
-        // Whatever else a client did wrong, it will do wrong again; and redirects are not followed.
+        // Other client errors would repeat; and redirects are not followed.
         300..=499 => Code::InvalidJobData,
         500..=599 => Code::ServiceUnavailable,
         _ => Code::UnknownError,
     }
 }
 
-/// When the other side wants to be asked again: whole seconds, or an HTTP date. The retry policy's longest delay caps it.
+/// The `Retry-After` header: whole seconds, or an HTTP date. The retry policy's longest delay caps it.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -216,7 +218,7 @@ mod tests {
         assert_eq!(verdict(500, &said("INVALID_JOB_DATA")), Err((Code::InvalidJobData, Class::Permanent)));
         assert_eq!(verdict(302, &said("NETWORK_ERROR")), Err((Code::NetworkError, Class::Temporary)));
         assert_eq!(verdict(503, "{\"success\":false}"), Err((Code::ServiceUnavailable, Class::Temporary)));
-        assert_eq!(failed(200, &said("NETWORK_ERROR")).unwrap().message(), "the webhook answered 200 OK: m");
+        assert_eq!(failed(200, &said("NETWORK_ERROR")).unwrap().message(), "the webhook responded 200 OK: m");
     }
 
     #[test]
@@ -233,7 +235,7 @@ mod tests {
             assert_eq!(verdict(200, &body), Err((Code::JobExecutionFailed, Class::Unknown)), "{body}");
         }
         let told = failed(200, "{\"error\":\"no room\",\"success\":false}").unwrap();
-        assert_eq!(told.message(), "the webhook answered 200 OK: no room");
+        assert_eq!(told.message(), "the webhook responded 200 OK: no room");
     }
 
     #[test]
@@ -280,12 +282,12 @@ mod tests {
     fn a_page_is_repeated_in_one_short_line() {
         let page = format!("<html>\r\n  <h1>Oh\u{a0}no</h1>\n{}", "é".repeat(70_000));
         let told = failed(502, &page).unwrap().message().to_owned();
-        assert!(told.starts_with("the webhook answered 502 Bad Gateway: <html> <h1>Oh no</h1> éé"), "{told}");
+        assert!(told.starts_with("the webhook responded 502 Bad Gateway: <html> <h1>Oh no</h1> éé"), "{told}");
         assert!(told.ends_with("é…") && told.chars().count() < 400, "{told}");
         let packed = judge(&reply(502, &[("content-encoding", "gzip")], b"\x1f\x8b\x08"), SystemTime::UNIX_EPOCH);
-        assert_eq!(packed.unwrap_err().message(), "the webhook answered 502 Bad Gateway");
+        assert_eq!(packed.unwrap_err().message(), "the webhook responded 502 Bad Gateway");
         let told = judge(&reply(500, &[], b"bad \xff\xfe bytes"), SystemTime::UNIX_EPOCH).unwrap_err();
-        assert_eq!(told.message(), "the webhook answered 500 Internal Server Error: bad \u{fffd}\u{fffd} bytes");
+        assert_eq!(told.message(), "the webhook responded 500 Internal Server Error: bad \u{fffd}\u{fffd} bytes");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! One request and its answer, with a limit on everything the other side could draw out.
+//! One request and its response, with a bound on everything the server controls.
 //!
 //! Redirects are not followed, no proxy of the environment is used, nothing is decompressed, cookies and referers do not exist, TLS is 1.2 or newer, and HTTP is 1.1. The
-//! head of an answer has at most [`HEADERS_MAX`] headers (and 400 KiB, the limit of hyper's buffer); interim answers (1xx) are read past until the time is up.
+//! head of a response has at most [`HEADERS_MAX`] headers (and 400 KiB, the limit of hyper's buffer); interim responses (1xx) are skipped until the timeout.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use retraced::{Code, Failure};
 use super::resolver::Refused;
 use crate::output::span;
 
-/// Most bytes of an answer's body that are read. The connection is closed on the rest.
+/// Maximum bytes of a response body that are read. The connection is closed on the rest.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
-/// Most headers of an answer; one with more is no answer.
+/// Maximum headers of a response; one with more is malformed.
 const HEADERS_MAX: usize = 100;
 /// How long an idle connection is kept for the next job.
 const IDLE_MAX: Duration = Duration::from_secs(20);
 
-/// How long the other side may take.
+/// Timeouts of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// To be found and connected to, TLS included.
+    /// To resolve and connect, TLS included.
     pub(super) connect: Duration,
-    /// From the beginning of the connection to the last byte of the answer.
+    /// From the start of the connection to the last byte of the response.
     pub(super) whole: Duration,
-    /// To send the next byte of a body it has begun.
+    /// Between two bytes of a response body.
     pub(super) silence: Duration,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
@@ -50,9 +50,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client that finds names by the resolver. Without `tls` it needs no certificates of authorities, and so works on a machine that has none.
+    /// A client that uses this resolver. Without `tls` it needs no root certificates, and so works on a machine that has none.
     pub(super) fn new(limits: Limits, resolver: Arc<dyn Resolve>, tls: bool) -> Result<Self, String> {
-        // Another one may be installed already; then that one is used.
+        // If one is installed already, that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("retraced/", env!("CARGO_PKG_VERSION")))
@@ -71,27 +71,27 @@ impl Client {
         }
         let http = http.build().map_err(|error| {
             format!(
-                "no HTTP client: {}; for https install ca-certificates, or name a file of them in SSL_CERT_FILE",
+                "the HTTP client cannot be created: {}; for https, install ca-certificates or set SSL_CERT_FILE",
                 root(&error)
             )
         })?;
         Ok(Self { http, limits })
     }
 
-    /// Sends a body and waits for the answer.
+    /// Sends a body and waits for the response.
     pub(super) async fn post(&self, to: &Url, headers: HeaderMap, body: Vec<u8>) -> Result<Reply, Failure> {
         let request = self.http.post(to.clone()).headers(headers).header(ACCEPT_ENCODING, "identity").body(body);
         let mut response = request.send().await.map_err(|error| self.trouble(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let (body, broken) = self.body(&mut response).await;
         match broken {
-            // A status of failure says enough; one of success does not, because the rest of the body might have said otherwise.
+            // A failure status is enough; a success status is not, because the rest of the body might have said otherwise.
             Some(broken) if status.is_success() => Err(broken),
             _ => Ok(Reply { status, headers, body }),
         }
     }
 
-    /// The body as far as it is read, and what ended it before its time.
+    /// The body as far as it was read, and the error that cut it short.
     async fn body(&self, response: &mut Response) -> (Vec<u8>, Option<Failure>) {
         let mut body = Vec::new();
         while body.len() < BODY_BYTES_MAX {
@@ -101,7 +101,7 @@ impl Client {
                 Ok(Err(error)) => return (body, Some(self.trouble(&error))),
                 Err(_) => {
                     let silence = spoken(self.limits.silence);
-                    let told = format!("the webhook began to answer and then sent nothing for {silence}");
+                    let told = format!("the webhook started its response and then sent nothing for {silence}");
                     return (body, Some(Failure::new(Code::Timeout, told)));
                 }
             }
@@ -109,7 +109,7 @@ impl Client {
         (body, None)
     }
 
-    /// No answer, or half of one. The library's own words name the URL and say little: what lies at the root is told.
+    /// The failure for a missing or truncated response. The library's own message names the URL, which may be secret, so only the root cause is reported.
     fn trouble(&self, error: &reqwest::Error) -> Failure {
         let Limits { connect, whole, .. } = self.limits;
         let cause = root(error);
@@ -117,12 +117,14 @@ impl Client {
             (true, true) if connect < whole => {
                 (Code::Timeout, format!("no connection to the webhook within {}", spoken(connect)))
             }
-            (true, _) => (Code::Timeout, format!("the webhook did not answer in time: {} are over", spoken(whole))),
+            (true, _) => (Code::Timeout, format!("the webhook did not respond within {}", spoken(whole))),
             (false, true) if cause.is::<Refused>() => {
-                (Code::NetworkError, format!("the webhook was not connected to: {cause}"))
+                (Code::NetworkError, format!("the webhook's address was refused: {cause}"))
             }
             (false, true) => (Code::NetworkError, format!("the webhook cannot be reached: {cause}")),
-            (false, false) => (Code::NetworkError, format!("the webhook gave no proper answer: {cause}")),
+            (false, false) => {
+                (Code::NetworkError, format!("the webhook's response was truncated or malformed: {cause}"))
+            }
         };
         Failure::new(code, told)
     }

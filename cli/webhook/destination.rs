@@ -1,4 +1,4 @@
-//! Where jobs are sent: a URL that was looked at before anything is sent to it.
+//! The URL that jobs are sent to, checked before anything is sent.
 
 use reqwest::Url;
 use url::{Host, ParseError};
@@ -6,30 +6,30 @@ use url::{Host, ParseError};
 use super::address::not_public;
 use crate::output::printable;
 
-/// From this port on every port is allowed. Below it live the services of other protocols: mail, name service, remote shells.
+/// Every port from this one is allowed. Those below belong to other protocols, such as mail, DNS and SSH.
 const FREE_PORTS_FROM: u16 = 1024;
 /// The ports below [`FREE_PORTS_FROM`] that speak HTTP.
 const HTTP_PORTS: [u16; 2] = [80, 443];
 
-const NO_SCHEME: &str = "the URL must begin with https://, or with http:// beside --allow-private";
+const NO_SCHEME: &str = "the URL must begin with https://, or with http:// if --allow-private is given";
 
-/// A URL that may be sent to, as far as its spelling tells. Where its name leads is looked at when it is connected to.
+/// A URL whose text allows sending to it. The address of its host is checked on each connection.
 #[derive(Debug, Clone)]
 pub(super) struct Destination {
     url: Url,
 }
 
 impl Destination {
-    /// The destination, or why it is refused: in words that repeat nothing of the URL but its host and port, since the rest may be secret.
+    /// The destination, or why it is refused. The error quotes nothing of the URL but its host and port, because the rest may be secret.
     pub(super) fn parse(text: &str, allow_private: bool) -> Result<Self, String> {
         let url = match Url::parse(text) {
             // `host:80/path` is read as a URL whose scheme is `host`.
             Err(ParseError::RelativeUrlWithoutBase) => return Err(NO_SCHEME.into()),
             Ok(url) if !matches!(url.scheme(), "http" | "https") => return Err(NO_SCHEME.into()),
-            parsed => parsed.map_err(|error| format!("this is no URL: {error}"))?,
+            parsed => parsed.map_err(|error| format!("this is not a URL: {error}"))?,
         };
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("the URL has a user or password in it, which lists of processes show to others; leave it out, and let the receiver check \
+            return Err("the URL contains a user or password, which process lists show to other users; leave it out, and let the receiver check \
                         the signatures of --webhook-secret-file"
                 .into());
         }
@@ -50,7 +50,7 @@ impl Destination {
         self.url.domain()
     }
 
-    /// The URL without what may be secret in it.
+    /// The URL without the parts that may be secret.
     pub(super) fn shown(&self) -> String {
         let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let host = self.url.host_str().unwrap_or_default();
@@ -61,22 +61,20 @@ impl Destination {
 fn encrypted(url: &Url) -> Result<(), String> {
     match url.scheme() {
         "https" => Ok(()),
-        _ => {
-            Err("http:// sends jobs in the clear; use https://, or --allow-private within a network of your own".into())
-        }
+        _ => Err("http:// sends jobs unencrypted; use https://, or --allow-private within a private network".into()),
     }
 }
 
 fn allowed_port(url: &Url) -> Result<(), String> {
     match url.port_or_known_default() {
         Some(port) if port < FREE_PORTS_FROM && !HTTP_PORTS.contains(&port) => Err(format!(
-            "port {port} belongs to another protocol; allowed are 80, 443 and those from {FREE_PORTS_FROM}, and all with --allow-private"
+            "port {port} belongs to another protocol; 80, 443 and ports from {FREE_PORTS_FROM} are allowed, and all ports with --allow-private"
         )),
         _ => Ok(()),
     }
 }
 
-/// An address is looked at here and not when it is connected to, because an address is never resolved.
+/// Addresses are checked here, because an address is never resolved.
 fn public_host(url: &Url) -> Result<(), String> {
     let (shown, what) = match url.host() {
         Some(Host::Ipv4(address)) => (address.to_string(), not_public(address.into())),
@@ -95,7 +93,7 @@ fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// What is told about a host that is not of the public internet.
+/// The error for a host that is not public.
 pub(super) fn refusal(host: &str, what: &str) -> String {
     format!("{} is {what}; jobs go to public addresses only, unless --allow-private is given", printable(host))
 }
@@ -112,7 +110,7 @@ mod tests {
     #[test]
     fn plain_http_and_strange_ports_need_the_word_of_the_operator() {
         for (url, told) in [
-            ("http://example.com/", "http:// sends jobs in the clear"),
+            ("http://example.com/", "http:// sends jobs unencrypted"),
             ("https://example.com:22/", "port 22 belongs to another protocol"),
             ("https://example.com:0/", "port 0 belongs to another protocol"),
             ("https://localhost/", "localhost is this machine"),

@@ -1,7 +1,7 @@
-//! A handler that sends each job to a webhook, and reads from the answer what became of it. `docs/webhooks.md` tells the receiver's side.
+//! A handler that sends each job to a webhook, and reads the outcome from the response. `docs/webhooks.md` describes the receiver's side.
 //!
-//! One duty a file: `destination` looks at the URL, `resolver` at where its name leads, `address` knows what is public, `client` sends and limits what may come back, `sign`
-//! signs, `answer` judges.
+//! One duty per file: `destination` checks the URL, `resolver` the addresses of its host, `address` knows which addresses are public, `client` sends requests and bounds
+//! responses, `sign` signs, `answer` classifies.
 
 mod address;
 mod answer;
@@ -32,9 +32,9 @@ use crate::output::{note, one_line};
 use retraced::view::Timestamp;
 use retraced::{Context, Failure, RawJob};
 
-/// How long finding and connecting to the webhook may take, TLS included.
+/// Timeout of resolving and connecting to the webhook, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer that has begun may stop between two pieces of its body.
+/// How long a response may pause between two pieces of its body.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -62,7 +62,7 @@ struct Body<'a> {
 }
 
 impl Webhook {
-    /// A webhook whose requests may take as long as `timeout`, from the beginning of the connection to the last byte of the answer.
+    /// A webhook whose requests time out after `timeout`, from the start of the connection to the last byte of the response.
     pub(super) fn new(
         url: &str,
         allow_private: bool,
@@ -78,7 +78,7 @@ impl Webhook {
         Ok(webhook)
     }
 
-    /// A webhook that finds names as the resolver says, unless they lead to an address that is not public.
+    /// A webhook that uses this resolver, and refuses addresses that are not public.
     fn through(
         resolver: Arc<dyn Resolve>,
         to: Destination,
@@ -91,12 +91,12 @@ impl Webhook {
         Ok(Self { to, client, resolver, secrets: None })
     }
 
-    /// Where jobs are sent, without what may be secret in it.
+    /// The URL without the parts that may be secret.
     pub(super) fn shown(&self) -> String {
         self.to.shown()
     }
 
-    /// A first look at where the name leads, so that a slip is told at the start and not by failing jobs. It guards nothing: each connection looks again.
+    /// Resolves the name once, so that a typing error is reported at the start and not by failing jobs. This is no protection: each connection resolves it again.
     pub(super) async fn look(&self) -> Result<(), CliError> {
         let Some(name) = self.to.name() else { return Ok(()) };
         let Ok(asked) = name.parse::<Name>() else { return Ok(()) };
@@ -104,17 +104,17 @@ impl Webhook {
             Ok(Err(error)) if error.is::<Refused>() => Err(CliError::Failed(format!("--webhook: {error}"))),
             Ok(Err(error)) => {
                 note(format_args!(
-                    "warning: {name} is not found now ({}); jobs will fail until it is",
+                    "warning: {name} cannot be resolved now ({}); jobs will fail until it can",
                     one_line(&error)
                 ));
                 Ok(())
             }
-            // Slow name servers may be faster when a job comes; else it is told then.
+            // A slow name server may be faster when a job comes; otherwise the job reports it.
             Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }
 
-    /// Sends one job; the answer decides.
+    /// Sends one job; the response decides the outcome.
     pub(super) async fn send(&self, job: RawJob, ctx: &Context) -> Result<(), Failure> {
         let payload = codec::to_json(&job.payload).map_err(|error| Failure::new(Code::DecodeFailed, error))?;
         let body = Body {

@@ -1,4 +1,4 @@
-//! Where a name leads, asked each time a connection is made: what was looked at is what is connected to, and no later answer can be slipped in between.
+//! Name resolution, checked for each connection: the connection uses the addresses that were checked, so DNS rebinding has no effect.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use super::address::not_public;
 use super::destination::refusal;
 
-/// Asks the operating system.
+/// The operating system's resolver.
 pub(super) struct System;
 
 impl Resolve for System {
@@ -22,7 +22,7 @@ impl Resolve for System {
     }
 }
 
-/// Leaves only addresses of the public internet; a name that leads to none is refused.
+/// Passes only public addresses on; a name that has none is refused.
 pub(super) struct PublicOnly(pub(super) Arc<dyn Resolve>);
 
 impl Resolve for PublicOnly {
@@ -45,7 +45,7 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// A name led to no public address.
+/// A name has no public address.
 #[derive(Debug)]
 pub(super) struct Refused {
     host: String,

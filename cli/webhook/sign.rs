@@ -1,6 +1,6 @@
-//! Signatures as [Standard Webhooks](https://www.standardwebhooks.com) has them: HMAC-SHA256 over `id.timestamp.body`, one for each active secret.
+//! Signatures according to [Standard Webhooks](https://www.standardwebhooks.com): HMAC-SHA256 over `id.timestamp.body`, one for each active secret.
 //!
-//! The secrets stand in a file, one a line, and the file is read again while the worker runs: to rotate, add the new secret, let the receivers learn it, and
+//! The secrets are in a file, one per line, which is read again while the worker runs: to rotate, add the new secret, deploy it to the receivers, and
 //! remove the old one.
 
 use std::fs::File;
@@ -16,19 +16,19 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// Most secrets in a file; each one adds a signature to every request.
+/// Maximum secrets in a file; each one adds a signature to every request.
 const SECRETS_MAX: usize = 8;
 /// Shortest secret, in bytes, as the standard asks; a shorter one could be guessed.
 const SECRET_BYTES_MIN: usize = 24;
-/// Longest secret, in bytes; a longer one is no secret but a file of something else.
+/// Longest secret, in bytes; a longer line is not a secret.
 const SECRET_BYTES_MAX: usize = 512;
-/// Most bytes of a file of secrets; a longer one is refused.
+/// Largest file of secrets, in bytes; a larger one is refused.
 const FILE_BYTES_MAX: usize = 64 * 1024;
-/// How old what was read of the file may be when a request is signed.
+/// How old the secrets read from the file may be when a request is signed.
 const AGE_MAX: Duration = Duration::from_secs(1);
-/// What the secrets of Standard Webhooks begin with, before their base64.
+/// Prefix of Standard Webhooks secrets, followed by base64.
 const PREFIX: &str = "whsec_";
-/// What its keys of another scheme (Ed25519) begin with.
+/// Prefixes of its keys for Ed25519.
 const PREFIXES_ASYMMETRIC: [&str; 2] = ["whsk_", "whpk_"];
 
 /// Base64 as people paste it: padded or not.
@@ -53,7 +53,7 @@ impl Secret {
         };
         if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes.len()) {
             let length = bytes.len();
-            return Err(format!("it has {length} bytes, allowed are {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX}"));
+            return Err(format!("it has {length} bytes, but must have {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX}"));
         }
         Hmac::new_from_slice(&bytes).map(Secret).map_err(|error| error.to_string())
     }
@@ -66,12 +66,12 @@ impl Secret {
     }
 }
 
-/// All that sign at present.
+/// The active secrets.
 #[derive(Clone)]
 pub(super) struct Secrets(Arc<[Secret]>);
 
 impl Secrets {
-    /// The secrets of a file: one a line; empty lines and those that begin with `#` are skipped. What is told of a bad one names its line, never its text.
+    /// The secrets of a file: one a line; empty lines and those that begin with `#` are skipped. The error about an invalid one names its line, never its text.
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
         let lines = text.lines().map(str::trim).enumerate();
@@ -80,9 +80,9 @@ impl Secrets {
             .map(|(at, line)| Secret::parse(line).map_err(|why| format!("line {}: {why}", at + 1)))
             .collect::<Result<_, _>>()?;
         match secrets.len() {
-            0 => Err("no secret is in it".into()),
+            0 => Err("it contains no secret".into()),
             1..=SECRETS_MAX => Ok(Self(secrets.into())),
-            many => Err(format!("{many} secrets are in it, at most {SECRETS_MAX} are allowed")),
+            many => Err(format!("it contains {many} secrets, and at most {SECRETS_MAX} are allowed")),
         }
     }
 
@@ -92,7 +92,7 @@ impl Secrets {
     }
 }
 
-/// A file of secrets, read again when what was read of it is old.
+/// A file of secrets, which is read again at most once per second.
 pub(super) struct SecretFile {
     path: PathBuf,
     kept: Mutex<Kept>,
@@ -100,13 +100,13 @@ pub(super) struct SecretFile {
 
 struct Kept {
     secrets: Secrets,
-    /// What the last look found, so that a change, or a new trouble, is told once.
+    /// The result of the last reading, so that a change or a new error is reported once.
     seen: Result<Vec<u8>, String>,
     at: Instant,
 }
 
 impl SecretFile {
-    /// The secrets of a file, which must be good at the start.
+    /// The secrets of a file, which must be valid at the start.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let shown = path.display();
         let bytes = read(path).map_err(|why| format!("the webhook's secrets cannot be read from {shown}: {why}"))?;
@@ -115,7 +115,7 @@ impl SecretFile {
         Ok(Self { path: path.to_owned(), kept: Mutex::new(kept) })
     }
 
-    /// The secrets as the file had them at most [`AGE_MAX`] ago. While the file is missing or broken, the last good ones.
+    /// The secrets as the file had them at most [`AGE_MAX`] ago. While the file is missing or invalid, the last valid ones.
     pub(super) async fn current(&self) -> Secrets {
         if self.is_old() {
             let path = self.path.clone();
@@ -126,7 +126,7 @@ impl SecretFile {
         self.kept().secrets.clone()
     }
 
-    /// Whether it is time for a look; whoever is told so takes it.
+    /// Whether it is time to read the file; the caller that receives `true` reads it.
     fn is_old(&self) -> bool {
         let mut kept = self.kept();
         let old = kept.at.elapsed() > AGE_MAX;
@@ -149,7 +149,7 @@ impl SecretFile {
             }
             Err(why) => {
                 tracing::warn!(
-                    "the webhook's secrets cannot be read again from {shown}: {why}; the last good ones stay active"
+                    "the webhook's secrets cannot be read again from {shown}: {why}; the last valid ones stay active"
                 );
             }
         }
@@ -157,7 +157,7 @@ impl SecretFile {
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        // Each change is one assignment, so a panic elsewhere leaves nothing half done.
+        // Each change is one assignment, so a panic elsewhere leaves no partial state.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -172,7 +172,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// A second look. A pipe gives what it has only once, and has no news.
+/// Reads the file again. A pipe can be read only once, and does not change.
 fn read_again(path: &Path) -> Option<Result<Vec<u8>, String>> {
     let is_pipe = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
     (!is_pipe).then(|| read(path))
@@ -234,14 +234,14 @@ mod tests {
     #[test]
     fn a_bad_file_is_told_by_its_line_and_never_by_its_text() {
         for (file, told) in [
-            ("".to_owned(), "no secret is in it"),
-            ("# hush-hush\n\n".to_owned(), "no secret is in it"),
-            (format!("{SECRET}\nhush-hush"), "line 2: it has 9 bytes, allowed are 24 to 512"),
+            ("".to_owned(), "it contains no secret"),
+            ("# hush-hush\n\n".to_owned(), "it contains no secret"),
+            (format!("{SECRET}\nhush-hush"), "line 2: it has 9 bytes, but must have 24 to 512"),
             ("whsec_aHVzaA==".to_owned(), "line 1: it has 4 bytes"),
             ("whsec_hush-hush!".to_owned(), "line 1: what follows whsec_ is not base64"),
             ("whsk_hush".to_owned(), "line 1: this key is for Ed25519"),
             ("hush".repeat(129), "line 1: it has 516 bytes"),
-            (format!("{SECRET}\n").repeat(9), "9 secrets are in it, at most 8"),
+            (format!("{SECRET}\n").repeat(9), "it contains 9 secrets, and at most 8"),
         ] {
             let why = refused(&file);
             assert!(why.starts_with(told) && !why.contains("hush"), "{why}");

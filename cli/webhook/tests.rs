@@ -271,7 +271,7 @@ async fn a_name_that_leads_inside_on_its_second_look_up_is_refused() {
     assert_eq!(failure.code(), Code::NetworkError);
     assert_eq!(
         failure.message(),
-        "the webhook was not connected to: rebinding.test (127.0.0.1) is a loopback address; jobs go to public addresses only, unless --allow-private is given"
+        "the webhook's address was refused: rebinding.test (127.0.0.1) is a loopback address; jobs go to public addresses only, unless --allow-private is given"
     );
     assert!(webhook.look().await.unwrap_err().to_string().starts_with("--webhook: rebinding.test (127.0.0.1) is a"));
     assert_eq!((asked.load(Ordering::SeqCst), inside.reached().await), (3, 0));
@@ -420,7 +420,7 @@ async fn what_is_no_answer_is_told_as_one_that_may_come_when_it_is_asked_again()
         let message = failure.message();
         assert_eq!(failure.code(), Code::NetworkError, "{shown}: {message}");
         assert!(
-            message.starts_with("the webhook gave no proper answer: ") && message.contains(told),
+            message.starts_with("the webhook's response was truncated or malformed: ") && message.contains(told),
             "{shown}: {message}"
         );
         assert!(seen.lock().unwrap().sent < 16 * 1024 * 1024, "{shown}");
@@ -489,7 +489,7 @@ async fn a_server_that_takes_its_time_is_left_when_the_time_is_up() {
         Limits { connect: ms(30_000), whole: ms(whole_ms), silence: ms(silence_ms) }
     };
     let (up, silent) =
-        ("the webhook did not answer in time: 300ms are over", "began to answer and then sent nothing for 200ms");
+        ("the webhook did not respond within 300ms", "started its response and then sent nothing for 200ms");
     let often = Duration::from_millis(20);
     for (server, limits, told) in [
         // A tarpit, before a word and in the middle of one.
@@ -554,7 +554,7 @@ async fn a_redirect_is_followed_nowhere() {
             let (ended, seen) = Server::says(answer).meets(PATIENT, b"{}".to_vec()).await;
             let failure = ended.unwrap_err();
             assert_eq!(failure.code(), Code::InvalidJobData);
-            assert!(failure.message().ends_with("redirects are not followed, give the URL it leads to"), "{failure:?}");
+            assert!(failure.message().ends_with("redirects are not followed; configure the target URL"), "{failure:?}");
             let connections = seen.lock().unwrap().connections;
             assert_eq!((connections, inside.reached().await), (1, 0), "{status} {location}");
         }

@@ -31,6 +31,7 @@ pub(super) fn explain(decision: &Decision) -> String {
             drawn_percent(*jitter_drawn, *jitter_percent),
             span(*max_ms),
         ),
+        (_, Why::AttemptsExhausted) if *max_attempts == 1 => "→ dead: its only try failed".into(),
         (_, Why::AttemptsExhausted) => format!("→ dead: all {max_attempts} tries are used up"),
         (_, Why::PermanentFailure) => "→ poisoned: a permanent failure is never retried".into(),
         (_, Why::UnknownFailure) => "→ dead: the handler did not say whether a retry helps".into(),

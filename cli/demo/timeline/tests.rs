@@ -75,7 +75,7 @@ fn failures_are_told_with_what_follows_from_them() {
             " 0.1s ✗ a               NETWORK_ERROR: reset → try 2 of 3",
             " 0.2s ✗ b               NETWORK_ERROR: reset → dead after 3 tries",
             " 0.3s ✗ c               TIMEOUT: it hung and was stopped → try 2 of 3",
-            " 0.4s ◔ d               is not ready yet, asks for later → in 1.5s",
+            " 0.4s ◔ d               is not ready yet, asks to run later → in 1.5s",
         ]
     );
     assert_eq!(timeline.retried.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a"]);
@@ -93,7 +93,7 @@ fn a_panic_is_mended_when_its_executor_has_a_successor_and_cannot_move_the_curso
         [
             " 1.0s ✗ a               PANIC: boom\\u{1b}[2J",
             " 1.0s ✗ shop/executor-0 ended by this panic at src/shop.rs:7:1",
-            " 1.0s ↻ shop/executor-0 started again, in 4ms (generation 1)",
+            " 1.0s ↻ shop/executor-0 restarted, in 4ms (generation 1)",
         ]
     );
     assert_eq!(timeline.incidents[0].recovered_ms, Some(4));
@@ -139,7 +139,7 @@ fn the_return_of_a_queue_is_told_once_and_not_for_each_actor_below_it() {
         lines(&timeline)[1..],
         [
             " 0.0s ✗ shop            crashed: killed → restart 1 of 20",
-            " 0.0s ↻ shop            started again with all 3 below it, in 2ms (generation 1)",
+            " 0.0s ↻ shop            restarted with all 3 below it, in 2ms (generation 1)",
         ]
     );
     let [Incident { kind: IncidentKind::Killed { running, below: 3, .. }, recovered_ms: Some(2) }] =

@@ -65,7 +65,7 @@ fn timeline() -> Timeline {
     );
     timeline
         .report(millis(4_000), failed("email-60", Code::NetworkError, "connection reset", Next::Try { n: 2, of: 3 }));
-    timeline.caption = "A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended, another has its place, and the job will be tried again.".into();
+    timeline.caption = "A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended; it was restarted, and the job will be retried.".into();
 
     let mut mail = queue(
         "mail",
@@ -140,8 +140,8 @@ fn at_80_by_24() {
         24,
         r#"retraced demo  ████████░░░░░░░░░░░░░░░░░░  103 of 300 jobs ended   4.2s  q quits
 0s ───────────✗↻───◔────────✗✗─┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈ 11s
-A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended, another has
-its place, and the job will be tried again.
+A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended; it was
+restarted, and the job will be retried.
 retraced                 pending  processing  delayed  completed  dead  poisoned
 ├─ ledger  store-link  lease-keeper  retry-scheduler  watchdog
 ├─ mail                       38           3        9         80     0         0
@@ -155,11 +155,11 @@ retraced                 pending  processing  delayed  completed  dead  poisoned
    ├─ executor-0       report-1      report.build    try 1   1.9s
    ├─ executor-1#1 ↻   thumbnail-24  thumbnail.make  try 1   0.3s
    └─ executor-2       thumbnail-25  thumbnail.make  try 1   0.3s
-── ✗ went wrong  ↻ was recovered  ◔ was put off  #n started again n times  ────────
+── ✗ went wrong  ↻ recovered  ◔ delayed  #n restarted n times  ─────────────────
  1.8s ✗ thumbnail-13    PANIC: attempt to divide by zero
  1.8s ✗ shop/executor-1 ended by this panic at cli/demo/handlers.rs:77:30
- 1.8s ↻ shop/executor-1 started again, in 1ms (generation 1)
- 2.5s ◔ invoice-1       is not ready yet, asks for later → in 2.5s
+ 1.8s ↻ shop/executor-1 restarted, in 1ms (generation 1)
+ 2.5s ◔ invoice-1       is not ready yet, asks to run later → in 2.5s
  3.9s ✗ order-1         INVALID_JOB_DATA: order "???" has … → poisoned, no retry
  4.0s ✗ email-60        NETWORK_ERROR: connection reset → try 2 of 3
 "#,
@@ -173,36 +173,36 @@ fn at_120_by_40() {
         40,
         r#"retraced demo  ██████████████████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░  103 of 300 jobs ended   4.2s  q quits
 0s ──────────────────✗↻─────◔──────────────✗✗──┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈ 11s
-A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended, another has its place, and the job will be tried
-again.
+A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended; it was restarted, and the job will be retried.
+
 retraced                  pending  processing  delayed  completed  dead  poisoned
 ├─ ledger                 keeps every supervision event
-├─ store-link             an outage is told once, and waited for together
-├─ lease-keeper           renews the leases of what runs
+├─ store-link             reports an outage once; every actor then waits for the store
+├─ lease-keeper           renews the leases of running jobs
 ├─ mail                        38           3        9         80     0         0
-│  ├─ settler             hands outcomes to the store until it confirms
-│  ├─ queue               takes new jobs in
+│  ├─ settler             sends outcomes to the store until it confirms them
+│  ├─ queue               accepts new jobs
 │  ├─ pool                replaces executors that end
 │  │  ├─ executor-0       email-61      email.send      try 1   0.1s
 │  │  ├─ executor-1       email-60      email.send      try 2   0.0s
 │  │  ├─ executor-2       idle
 │  │  └─ executor-3       reminder-8    reminder.send   try 1   0.0s
-│  └─ fetcher#3 ✗ down    nobody is here, for the moment
+│  └─ fetcher#3 ✗ down    is being restarted
 ├─ shop                        14           3        1         22     0         1
-│  ├─ settler             hands outcomes to the store until it confirms
-│  ├─ queue               takes new jobs in
+│  ├─ settler             sends outcomes to the store until it confirms them
+│  ├─ queue               accepts new jobs
 │  ├─ pool                replaces executors that end
 │  │  ├─ executor-0       report-1      report.build    try 1   1.9s
 │  │  ├─ executor-1#1 ↻   thumbnail-24  thumbnail.make  try 1   0.3s
 │  │  └─ executor-2       thumbnail-25  thumbnail.make  try 1   0.3s
 │  └─ fetcher             claims jobs for idle executors
-├─ retry-scheduler        gives jobs that are due their turn
-└─ watchdog               takes back what dead workers held
-── ✗ went wrong  ↻ was recovered  ◔ was put off  #n started again n times  ────────────────────────────────────────────────
+├─ retry-scheduler        moves due jobs to the pending ones
+└─ watchdog               takes back the jobs of dead workers
+── ✗ went wrong  ↻ recovered  ◔ delayed  #n restarted n times  ─────────────────────────────────────────────────────────
  1.8s ✗ thumbnail-13    PANIC: attempt to divide by zero
  1.8s ✗ shop/executor-1 ended by this panic at cli/demo/handlers.rs:77:30
- 1.8s ↻ shop/executor-1 started again, in 1ms (generation 1)
- 2.5s ◔ invoice-1       is not ready yet, asks for later → in 2.5s
+ 1.8s ↻ shop/executor-1 restarted, in 1ms (generation 1)
+ 2.5s ◔ invoice-1       is not ready yet, asks to run later → in 2.5s
  3.9s ✗ order-1         INVALID_JOB_DATA: order "???" has no buyer, and no address to send it to → poisoned, no retry
  4.0s ✗ email-60        NETWORK_ERROR: connection reset → try 2 of 3
 
@@ -224,9 +224,9 @@ fn at_40_by_10() {
 retraced  pend proc delay done dead pois
 mail        38    3     9   80    0    0
 shop        14    3     1   22    0    1
-── ✗ wrong  ↻ recovered  ◔ later  ─────────
+── ✗ wrong  ↻ recovered  ◔ later  ──────
 ✗ shop/executor-1 ended by this panic a…
-↻ shop/executor-1 started again, in 1ms…
+↻ shop/executor-1 restarted, in 1ms (ge…
 ◔ invoice-1 is not ready yet,… → in 2.5s
 ✗ order-1 INVALID_JOB_DATA: order "???"…
 ✗ email-60 NETWORK_ERROR: … → try 2 of 3
@@ -241,7 +241,7 @@ fn at_20_by_6() {
         6,
         r#"██░░░░  103/300 4.2s
 ────────────────────
-↻ shop/executor-1 s…
+↻ shop/executor-1 r…
 ◔ invoice-1 is not …
 ✗ order-1 INVALID_J…
 ✗ email-60 NETWORK_…
