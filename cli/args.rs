@@ -9,14 +9,8 @@ use retraced::Code;
 use retraced::bounds::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
 use retraced::job::{JobState, QueueName};
 
+use crate::limits::{DURATION_MAX, RATES_OVER_BOUNDS, REQUEST_TIMEOUT_BOUNDS};
 use crate::output::now_ms;
-
-/// Longest duration any option accepts; a longer one is refused as a typing error.
-const DURATION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
-/// Bounds of a webhook request's timeout.
-const REQUEST_TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(60 * 60));
-/// Bounds of the time between the two readings that a rate is computed from.
-const MEASURE_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60 * 60));
 
 /// A whole number and a unit: `250ms`, `30s`, `5m`, `1h`, `2d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -76,7 +70,7 @@ pub(crate) fn request_timeout(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn measured(text: &str) -> Result<Duration, String> {
-    within(text, MEASURE_BOUNDS)
+    within(text, RATES_OVER_BOUNDS)
 }
 
 /// An instant in RFC 3339, as milliseconds since the Unix epoch; an earlier one becomes the epoch.

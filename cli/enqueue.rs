@@ -22,18 +22,10 @@ use serde_json::Value;
 use crate::admin::Admin;
 use crate::args;
 use crate::error::CliError;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_TIMEOUT, LINE_BYTES_MAX, READ_BYTES_MAX};
 use crate::output::{Progress, jobs, note, printable};
 use retraced::view::EnqueuedRow;
 use retraced::{Client, ClientQueue};
-
-/// Longest line of a file, in bytes: enough for the largest payload however it is escaped. A longer one is refused.
-const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of jobs sent to the store in one call; a batch ends at this size, or at [`BATCH_MAX`](retraced::store::BATCH_MAX) jobs.
-const SLICE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes read at once.
-const READ_BYTES: usize = 256 * 1024;
-/// How long storing a batch may take, resends included.
-const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `retraced enqueue`
 #[derive(Args)]
@@ -294,7 +286,7 @@ impl<'a> Counter<'a> {
                 bytes += job.envelope.len();
                 slice.push(job.clone());
             }
-            if ended || slice.len() >= BATCH_MAX || bytes >= SLICE_BYTES_MAX || lines.must_wait() {
+            if ended || slice.len() >= BATCH_MAX || bytes >= BATCH_BYTES_MAX || lines.must_wait() {
                 let last_line = lines.number.saturating_sub(u64::from(line.is_err()));
                 self.send(&slice, last_line).await?;
                 progress.advance(slice.len() as u64);
@@ -326,7 +318,7 @@ struct Lines {
 
 impl Lines {
     fn new(source: Box<dyn Read>, name: String) -> Self {
-        Self { reader: BufReader::with_capacity(READ_BYTES, source), name, number: 0 }
+        Self { reader: BufReader::with_capacity(READ_BYTES_MAX, source), name, number: 0 }
     }
 
     /// Whether the next line has not arrived yet: jobs that were read should not wait for it.

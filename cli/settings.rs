@@ -18,12 +18,11 @@ use reqwest::Url;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::limits::SETTINGS_BYTES_MAX;
 use crate::output::printable;
 
 /// The settings file that is read if it exists and none is named.
 const FILE_DEFAULT: &str = "retraced.toml";
-/// Largest settings file, in bytes; a larger one is refused.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// The command whose flags are settings, each a key of the table of this name.
 const WORK: &str = "work";
 /// Global options that are not settings.
@@ -192,10 +191,10 @@ impl SettingsFile {
         let path = named.map_or(Path::new(FILE_DEFAULT), PathBuf::as_path);
         let shown = printable(&path.display().to_string());
         let mut text = String::new();
-        let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
+        let read = File::open(path).and_then(|file| file.take(SETTINGS_BYTES_MAX + 1).read_to_string(&mut text));
         match read {
-            Ok(read) if read as u64 > FILE_BYTES_MAX => {
-                Err(format!("{shown} has more than {FILE_BYTES_MAX} bytes; that is not a settings file"))
+            Ok(read) if read as u64 > SETTINGS_BYTES_MAX => {
+                Err(format!("{shown} has more than {SETTINGS_BYTES_MAX} bytes; that is not a settings file"))
             }
             Ok(_) => {
                 Self::parse(command, path, &text).map(Some).map_err(|(line, why)| format!("{shown} line {line}: {why}"))

@@ -12,13 +12,12 @@ use tracing_subscriber::EnvFilter;
 use crate::admin::Admin;
 use crate::args::{self, WorkedQueue};
 use crate::error::CliError;
+use crate::limits::JOB_MARGIN;
 use crate::output::{jobs, note, span};
 use crate::webhook::Webhook;
 use retraced::view::Event;
 use retraced::{Context, Drained, Queue, RawJob, Runtime};
 
-/// How much longer than its request a job may take: time to read the end of the response. A job that takes longer is stopped.
-const JOB_MARGIN: Duration = Duration::from_secs(5);
 /// Log filter unless `RETRACED_LOG` is set.
 const LOG_DEFAULT: &str = "warn,retraced=info";
 

@@ -21,6 +21,7 @@ use super::recorder::Recorder;
 use super::server::{connect, failed};
 use super::side::Side;
 use crate::error::CliError;
+use crate::limits::{FLOOR_PROMOTE_MAX, FLOOR_SLEEP_MAX};
 
 /// Jobs per batch.
 pub(super) const BATCH: usize = 64;
@@ -28,10 +29,6 @@ pub(super) const BATCH: usize = 64;
 pub(super) const CYCLES: usize = 4;
 /// How long a lease lasts.
 const LEASE_MS: u64 = 30_000;
-/// Longest sleep of a cycle or of the promoter before it checks again.
-const SLEEP_MAX: Duration = Duration::from_secs(1);
-/// Maximum jobs promoted per call.
-const PROMOTE_MAX: usize = 500;
 
 const SETTLE_AND_CLAIM: &str = include_str!("floor/settle_and_claim.lua");
 const PROMOTE: &str = include_str!("floor/promote.lua");
@@ -188,7 +185,7 @@ async fn cycle(
             if ended.load(Ordering::SeqCst) {
                 return Ok(());
             }
-            redis::cmd("BLPOP").arg(&keys.wake).arg(SLEEP_MAX.as_secs()).query_async::<()>(&mut sleep).await?;
+            redis::cmd("BLPOP").arg(&keys.wake).arg(FLOOR_SLEEP_MAX.as_secs()).query_async::<()>(&mut sleep).await?;
         }
         for (id, body) in ids.into_iter().zip(bodies) {
             let job: BenchJob = codec::from_payload(&body)
@@ -208,11 +205,11 @@ async fn promoter(
     while !ended.load(Ordering::SeqCst) {
         let now_ms = now_us() / 1_000;
         let mut call = floor.promote.key(&keys.delayed);
-        call.key(&keys.ready).key(&keys.wake).arg(now_ms).arg(PROMOTE_MAX);
+        call.key(&keys.ready).key(&keys.wake).arg(now_ms).arg(FLOOR_PROMOTE_MAX);
         let (moved, next): (usize, String) = call.invoke_async(&mut calls).await?;
         if moved == 0 {
             let until_next = next.parse::<f64>().ok().map(|due_ms| until(due_ms as u64));
-            let wait = until_next.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
+            let wait = until_next.unwrap_or(FLOOR_SLEEP_MAX).min(FLOOR_SLEEP_MAX);
             let _ = tokio::time::timeout(wait, floor.delayed.notified()).await;
         }
     }

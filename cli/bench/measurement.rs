@@ -14,9 +14,10 @@ use super::figures::Figures;
 use super::floor::CYCLES;
 use super::job::{BenchJob, now_us};
 use super::recorder::Recorder;
-use super::server::{QUEUES_BESIDE_MAX, Server};
+use super::server::Server;
 use super::side::{Peer, Side};
 use crate::error::CliError;
+use crate::limits::{BENCH_QUEUES_MAX, MEASUREMENT_TIMEOUT, MEASUREMENT_TIMEOUT_PER_JOB, ROUND_TRIPS_PER_JOB_MAX};
 
 /// Jobs per bulk call.
 const BULK: u64 = 100;
@@ -33,10 +34,6 @@ const DUE_WITHIN: Duration = Duration::from_secs(3);
 /// How long an idle worker is left alone so that its polling settles, and how long it is then measured.
 const IDLE_AFTER: Duration = Duration::from_secs(15);
 const IDLE_FOR: Duration = Duration::from_secs(10);
-/// Timeout of a measurement: a base, plus this much per job, plus this many round trips per job.
-const LASTS_MAX: Duration = Duration::from_secs(60);
-const LASTS_MAX_A_JOB: Duration = Duration::from_millis(5);
-const ROUND_TRIPS_MAX_A_JOB: u32 = 4;
 
 /// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,8 +138,9 @@ impl Measurement {
 
     /// Its timeout, given the round trip to Redis.
     pub(super) fn lasts_max(self, jobs: u64, round_trip: Duration) -> Duration {
-        let a_job = if self == Measurement::Latency { BEAT + LASTS_MAX_A_JOB } else { LASTS_MAX_A_JOB };
-        LASTS_MAX + (a_job + round_trip * ROUND_TRIPS_MAX_A_JOB) * u32::try_from(jobs).unwrap_or(u32::MAX)
+        let a_job =
+            if self == Measurement::Latency { BEAT + MEASUREMENT_TIMEOUT_PER_JOB } else { MEASUREMENT_TIMEOUT_PER_JOB };
+        MEASUREMENT_TIMEOUT + (a_job + round_trip * ROUND_TRIPS_PER_JOB_MAX) * u32::try_from(jobs).unwrap_or(u32::MAX)
     }
 
     pub(super) async fn run<S: Side>(
@@ -303,7 +301,7 @@ impl Measurement {
 
     /// The cost of a worker that has nothing to do.
     async fn idle<S: Side>(self, side: &S, server: &mut Server, into: &mut Figures) -> Result<(), CliError> {
-        let worker = side.wait(QUEUES_BESIDE_MAX, Arc::new(Recorder::of(0))).await?;
+        let worker = side.wait(BENCH_QUEUES_MAX, Arc::new(Recorder::of(0))).await?;
         sleep(IDLE_AFTER).await;
         let before = Cost::until_now(server).await?;
         sleep(IDLE_FOR).await;

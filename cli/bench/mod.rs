@@ -18,7 +18,6 @@ mod step;
 mod workers;
 
 use std::num::NonZeroUsize;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::Args;
@@ -37,13 +36,8 @@ use self::side::Peer;
 use self::step::Step;
 use crate::admin::Admin;
 use crate::error::CliError;
+use crate::limits::{BENCH_JOBS_BOUNDS, BENCH_ROUNDS_BOUNDS, BENCH_WORKERS_BOUNDS, ROUND_TRIP_MS_BOUNDS};
 use crate::output::{Output, Progress, note};
-
-/// Least and most: jobs of a measurement, rounds, worker processes of a drain, and round trip.
-const JOBS_BOUNDS: RangeInclusive<u64> = 100..=10_000_000;
-const ROUNDS_BOUNDS: RangeInclusive<u64> = 1..=100;
-const WORKERS_BOUNDS: RangeInclusive<u64> = 1..=16;
-const ROUND_TRIP_MS_BOUNDS: RangeInclusive<u64> = 0..=1_000;
 
 pub(super) const AFTER_HELP: &str = "\
 What is measured, with jobs of 200 bytes and every guarantee on:
@@ -85,17 +79,17 @@ pub(super) struct Bench {
     only: Vec<String>,
     /// Jobs of each measurement, 100 to 10000000. Default: 200000 for drain and bulk, 20000 to 100000 for the others. Latency and lateness use at most 500
     /// and 1000 jobs, because they take a fixed time per job.
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(JOBS_BOUNDS))]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(BENCH_JOBS_BOUNDS))]
     jobs: Option<u64>,
     /// How many times everything is measured; the table shows medians.
-    #[arg(long, value_name = "N", default_value = "5", value_parser = RangedU64ValueParser::<u64>::new().range(ROUNDS_BOUNDS))]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = RangedU64ValueParser::<u64>::new().range(BENCH_ROUNDS_BOUNDS))]
     rounds: u64,
     /// Executors of the worker that drains; may be repeated.
     #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["1", "10", "100"],
         value_parser = RangedU64ValueParser::<u64>::new().range(1..=CONCURRENCY_MAX as u64))]
     concurrency: Vec<u64>,
     /// Worker processes that drain one queue together, 1 to 16.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = RangedU64ValueParser::<usize>::new().range(WORKERS_BOUNDS))]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = RangedU64ValueParser::<usize>::new().range(BENCH_WORKERS_BOUNDS))]
     workers: usize,
     /// Add this much network round trip between the measured processes and Redis, 0 to 1000 ms.
     #[arg(long, value_name = "N", default_value = "0", value_parser = RangedU64ValueParser::<u64>::new().range(ROUND_TRIP_MS_BOUNDS))]

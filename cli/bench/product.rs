@@ -1,7 +1,6 @@
 //! ReTraced's side, as a user would write it: a client that enqueues, a runtime with a typed handler, every guarantee on.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use retraced::job::{QueueName, RunAt};
 
@@ -10,13 +9,11 @@ use super::recorder::Recorder;
 use super::server::beside;
 use super::side::Side;
 use crate::error::CliError;
+use crate::limits::BULK_TIMEOUT;
 use retraced::{
     Client, ClientQueue, Code, Context, Failure, JobOptions, Queue, RedisStore, Retention, Retry, Runtime, State,
     seal_job,
 };
-
-/// Timeout of a bulk enqueue.
-const BULK_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub(super) struct Retraced {

@@ -12,13 +12,9 @@ use std::time::{Duration, Instant};
 use redis::{ConnectionAddr, IntoConnectionInfo, ProtocolVersion};
 use url::Url;
 
-use super::server::CONNECT_MAX;
 use crate::error::CliError;
+use crate::limits::{RELAY_CHUNK_BYTES_MAX, RELAY_CHUNKS_MAX, SERVER_CONNECT_TIMEOUT};
 
-/// Bytes read at a time.
-const CHUNK_BYTES_MAX: usize = 16 * 1024;
-/// Chunks delayed in one direction of a connection. At this number the relay stops reading, and the sender waits.
-const CHUNKS_HELD_MAX: usize = 4_096;
 /// Pause between two tries to accept a connection when the system refuses.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -74,14 +70,14 @@ fn join(near: TcpStream, redis: &ConnectionAddr, hold: Duration) -> io::Result<(
 
 /// Passes bytes from one end to the other until the first closes, then closes the second.
 fn pass(from: Line, to: Line, hold: Duration) -> io::Result<()> {
-    let (held, due) = sync_channel(CHUNKS_HELD_MAX);
+    let (held, due) = sync_channel(RELAY_CHUNKS_MAX);
     thread::Builder::new().spawn(move || read(from, &held, hold))?;
     thread::Builder::new().spawn(move || write(&due, to))?;
     Ok(())
 }
 
 fn read(mut from: Line, held: &SyncSender<Held>, hold: Duration) {
-    let mut chunk = vec![0; CHUNK_BYTES_MAX];
+    let mut chunk = vec![0; RELAY_CHUNK_BYTES_MAX];
     loop {
         match from.read(&mut chunk) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -115,7 +111,7 @@ impl Line {
             ConnectionAddr::Tcp(host, port) => {
                 let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
                 for address in (host.as_str(), *port).to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, CONNECT_MAX) {
+                    match TcpStream::connect_timeout(&address, SERVER_CONNECT_TIMEOUT) {
                         Ok(stream) => return stream.set_nodelay(true).map(|()| Line::Tcp(stream)),
                         Err(error) => failed = error,
                     }

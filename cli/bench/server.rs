@@ -8,20 +8,11 @@ use retraced::job::QueueName;
 use retraced::store::redis::QUEUES;
 
 use crate::error::CliError;
+use crate::limits::{BENCH_QUEUES_MAX, SCAN_KEYS_MAX, SERVER_COMMAND_TIMEOUT, SERVER_CONNECT_TIMEOUT, SERVER_FREE_MAX};
 use crate::output::one_line;
 
-/// Timeout of a connection.
-pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Timeout of a command.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// Longest wait for the server to free the memory of removed keys.
-const FREE_MAX: Duration = Duration::from_secs(30);
 /// Time between two checks whether it has.
 const FREE_LOOK: Duration = Duration::from_millis(10);
-/// Additional queues that a measurement may use.
-pub(super) const QUEUES_BESIDE_MAX: usize = 100;
-/// Keys examined per step of a scan.
-const SCAN_COUNT: usize = 1_000;
 
 /// Removes these keys if there are no others.
 /// KEYS all keys that are known; reply: how many were removed.
@@ -76,7 +67,7 @@ impl Server {
 
     /// Removes the keys of a queue, of its additional queues and of the floor: all whose hash tag has such a name. Waits until their memory is free.
     pub(super) async fn empty(&mut self, queue: &QueueName) -> Result<(), CliError> {
-        let deadline = Instant::now() + FREE_MAX;
+        let deadline = Instant::now() + SERVER_FREE_MAX;
         // A process that was stopped may have left calls on the way, so this repeats until nothing is found.
         while self.remove(&format!("*{{{queue}[.}}]*")).await? > 0 && Instant::now() < deadline {}
         loop {
@@ -94,7 +85,7 @@ impl Server {
         let beside: Vec<String> = beside(queue).collect();
         self.ask::<()>(redis::cmd("SREM").arg(QUEUES).arg(queue.as_str()).arg(beside)).await?;
         let (_, left): (String, Vec<Vec<u8>>) =
-            self.ask(redis::cmd("SCAN").arg(0).arg("COUNT").arg(SCAN_COUNT)).await?;
+            self.ask(redis::cmd("SCAN").arg(0).arg("COUNT").arg(SCAN_KEYS_MAX)).await?;
         let is_shared = |key: &Vec<u8>| key.starts_with(b"retraced:") && !key.contains(&b'{');
         if was_empty && !left.is_empty() && left.iter().all(is_shared) {
             let script = Script::new(UNLINK_ALL);
@@ -111,7 +102,7 @@ impl Server {
         let (mut cursor, mut removed) = (0_u64, 0);
         loop {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
+            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_KEYS_MAX);
             let (next, found): (u64, Vec<Vec<u8>>) = self.ask(&scan).await?;
             if !found.is_empty() {
                 removed += self.ask::<usize>(redis::cmd("UNLINK").arg(&found)).await?;
@@ -130,13 +121,14 @@ impl Server {
 
 /// Names of queues for a measurement that needs several. They are removed with it.
 pub(super) fn beside(queue: &QueueName) -> impl Iterator<Item = String> {
-    (0..QUEUES_BESIDE_MAX).map(move |number| format!("{queue}.{number}"))
+    (0..BENCH_QUEUES_MAX).map(move |number| format!("{queue}.{number}"))
 }
 
 /// A connection without the store.
 pub(super) async fn connect(url: &str) -> Result<MultiplexedConnection, CliError> {
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_MAX)).set_response_timeout(Some(ANSWER_MAX));
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(SERVER_CONNECT_TIMEOUT))
+        .set_response_timeout(Some(SERVER_COMMAND_TIMEOUT));
     // An error about the URL could quote its password; the store has accepted the URL already.
     let client = Client::open(url).map_err(|_| CliError::Failed("the Redis URL cannot be read".into()))?;
     client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| failed(&error))

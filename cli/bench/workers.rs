@@ -24,14 +24,13 @@ use super::server::Server;
 use super::side::Side;
 use super::step::Step;
 use crate::error::CliError;
+use crate::limits::WORKER_MESSAGES_MAX;
 use crate::output::Output;
 
 /// How often a worker reports how much it has handled: the precision of the measured time.
 const REPORT_INTERVAL: Duration = Duration::from_millis(5);
 /// Least time over which a rate is exact to a twentieth. Anything shorter is measured from the beginning.
 const TIMED_MIN: Duration = Duration::from_millis(100);
-/// Unread lines of all workers.
-const MESSAGES_MAX: usize = 1_024;
 
 /// A line that a worker writes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -112,7 +111,7 @@ struct WorkerProcess {
 impl WorkerProcesses {
     /// Starts this many workers, which wait for the order to begin.
     pub(super) async fn start(step: &Step, redis: &str, count: usize) -> Result<Self, CliError> {
-        let (say, messages) = mpsc::channel(MESSAGES_MAX);
+        let (say, messages) = mpsc::channel(WORKER_MESSAGES_MAX);
         let (mut processes, mut listeners) = (Vec::new(), JoinSet::new());
         for number in 0..count {
             let mut child = step.as_worker().command(redis)?.stdin(Stdio::piped()).spawn()?;

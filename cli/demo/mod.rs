@@ -17,19 +17,17 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::timeout;
 
-use self::run::{DemoRun, End, KILLS, Presentation, RUN_MAX, Setup};
+use self::run::{DemoRun, End, KILLS, Presentation, Setup};
 use self::screen::Screen;
 use crate::admin::Admin;
 use crate::error::CliError;
+use crate::limits::{DEMO_MAX, DEMO_RUN_MAX, DEMO_SHUTDOWN_MAX};
 
-/// Longest the demo may take in all.
-const DEMO_MAX: Duration = Duration::from_secs(20);
 /// How long the last frame is shown.
 const LAST_FRAME_SHOWN: Duration = Duration::from_secs(2);
-/// Longest the tree may take to shut down. Nothing runs by then, so the rest may be cut.
-const SHUTDOWN_MAX: Duration = Duration::from_millis(1_500);
-const _: () =
-    assert!(RUN_MAX.as_millis() + LAST_FRAME_SHOWN.as_millis() + SHUTDOWN_MAX.as_millis() < DEMO_MAX.as_millis());
+const _: () = assert!(
+    DEMO_RUN_MAX.as_millis() + LAST_FRAME_SHOWN.as_millis() + DEMO_SHUTDOWN_MAX.as_millis() < DEMO_MAX.as_millis()
+);
 
 /// `retraced demo`
 #[derive(Args)]
@@ -52,11 +50,11 @@ impl Demo {
             (false, true) => Presentation::Plain,
         };
         let mut demo = DemoRun::new(out, Setup::set().await?, presentation);
-        let end = demo.until_over(&KILLS, RUN_MAX).await?;
+        let end = demo.until_over(&KILLS, DEMO_RUN_MAX).await?;
         let (setup, timeline) = demo.end();
         summary::conclude(out, setup.operator(), &timeline, end).await?;
         if end == End::Done {
-            let _ = timeout(SHUTDOWN_MAX, setup.clear()).await;
+            let _ = timeout(DEMO_SHUTDOWN_MAX, setup.clear()).await;
         }
         Ok(())
     }

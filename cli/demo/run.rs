@@ -26,8 +26,6 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often plain lines report how many jobs have ended.
 const SAY_EVERY: Duration = Duration::from_secs(1);
-/// Longest the jobs may take.
-pub(super) const RUN_MAX: Duration = Duration::from_secs(15);
 
 /// When to kill, and what.
 pub(super) type Kill = (Duration, KillTarget);

@@ -11,9 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::client::Reply;
-
-/// Maximum characters of an unexpected body (usually an HTML page) that a failure quotes.
-const SHOWN_CHARS_MAX: usize = 300;
+use crate::limits::QUOTED_CHARS_MAX;
 
 /// Error codes a response may use. Codes that only a worker can know are not among them.
 const CODES_OF_OTHERS: [Code; 11] = [
@@ -138,7 +136,7 @@ impl<'de> Visitor<'de> for &mut Fields {
 /// The beginning of a text, in one line.
 fn in_short(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(SHOWN_CHARS_MAX) {
+    match line.char_indices().nth(QUOTED_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }

@@ -13,14 +13,8 @@ use reqwest::{Response, StatusCode, Url};
 use retraced::{Code, Failure};
 
 use super::resolver::Refused;
+use crate::limits::{BODY_BYTES_MAX, CONNECTION_IDLE_MAX, HEADERS_MAX};
 use crate::output::span;
-
-/// Maximum bytes of a response body that are read. The connection is closed on the rest.
-pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
-/// Maximum headers of a response; one with more is malformed.
-const HEADERS_MAX: usize = 100;
-/// How long an idle connection is kept for the next job.
-const IDLE_MAX: Duration = Duration::from_secs(20);
 
 /// Timeouts of a request.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +58,7 @@ impl Client {
             .http1_max_headers(HEADERS_MAX)
             .connect_timeout(limits.connect)
             .timeout(limits.whole)
-            .pool_idle_timeout(IDLE_MAX)
+            .pool_idle_timeout(CONNECTION_IDLE_MAX)
             .tcp_nodelay(true);
         if !tls {
             http = http.tls_certs_only([]);

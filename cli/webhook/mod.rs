@@ -28,14 +28,10 @@ use self::destination::Destination;
 use self::resolver::{PublicOnly, Refused, System};
 use self::sign::SecretFile;
 use crate::error::CliError;
+use crate::limits::{CONNECT_TIMEOUT, SILENCE_MAX};
 use crate::output::{note, one_line};
 use retraced::view::Timestamp;
 use retraced::{Context, Failure, RawJob};
-
-/// Timeout of resolving and connecting to the webhook, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a response may pause between two pieces of its body.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");

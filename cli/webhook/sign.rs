@@ -7,8 +7,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::limits::{SECRET_BYTES_MAX, SECRET_BYTES_MIN, SECRETS_AGE_MAX, SECRETS_FILE_BYTES_MAX, SECRETS_MAX};
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::DecodePaddingMode;
@@ -16,16 +17,6 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// Maximum secrets in a file; each one adds a signature to every request.
-const SECRETS_MAX: usize = 8;
-/// Shortest secret, in bytes, as the standard asks; a shorter one could be guessed.
-const SECRET_BYTES_MIN: usize = 24;
-/// Longest secret, in bytes; a longer line is not a secret.
-const SECRET_BYTES_MAX: usize = 512;
-/// Largest file of secrets, in bytes; a larger one is refused.
-const FILE_BYTES_MAX: usize = 64 * 1024;
-/// How old the secrets read from the file may be when a request is signed.
-const AGE_MAX: Duration = Duration::from_secs(1);
 /// Prefix of Standard Webhooks secrets, followed by base64.
 const PREFIX: &str = "whsec_";
 /// Prefixes of its keys for Ed25519.
@@ -115,7 +106,7 @@ impl SecretFile {
         Ok(Self { path: path.to_owned(), kept: Mutex::new(kept) })
     }
 
-    /// The secrets as the file had them at most [`AGE_MAX`] ago. While the file is missing or invalid, the last valid ones.
+    /// The secrets as the file had them at most [`SECRETS_AGE_MAX`] ago. While the file is missing or invalid, the last valid ones.
     pub(super) async fn current(&self) -> Secrets {
         if self.is_old() {
             let path = self.path.clone();
@@ -129,7 +120,7 @@ impl SecretFile {
     /// Whether it is time to read the file; the caller that receives `true` reads it.
     fn is_old(&self) -> bool {
         let mut kept = self.kept();
-        let old = kept.at.elapsed() > AGE_MAX;
+        let old = kept.at.elapsed() > SECRETS_AGE_MAX;
         if old {
             kept.at = Instant::now();
         }
@@ -165,9 +156,9 @@ impl SecretFile {
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() > FILE_BYTES_MAX {
-        return Err(format!("it is longer than {FILE_BYTES_MAX} bytes"));
+    file.take(SECRETS_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() > SECRETS_FILE_BYTES_MAX {
+        return Err(format!("it is longer than {SECRETS_FILE_BYTES_MAX} bytes"));
     }
     Ok(bytes)
 }
@@ -266,7 +257,7 @@ mod tests {
                 None => std::fs::remove_file(&path).unwrap(),
             }
             // As if the last look were long ago.
-            let Some(long_ago) = Instant::now().checked_sub(2 * AGE_MAX) else { return };
+            let Some(long_ago) = Instant::now().checked_sub(2 * SECRETS_AGE_MAX) else { return };
             file.kept().at = long_ago;
             assert_eq!(sign(file.current().await), expected, "{content:?}");
         }

@@ -12,10 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::client::{BODY_BYTES_MAX, Limits};
+use super::client::Limits;
 use super::destination::Destination;
 use super::resolver::PublicOnly;
 use super::{Failure, Webhook};
+use crate::limits::BODY_BYTES_MAX;
 
 /// Generous where a limit must not be reached.
 const PATIENT: Limits =
