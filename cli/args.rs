@@ -46,10 +46,10 @@ fn within(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, S
     if (least..=most).contains(&duration) {
         return Ok(duration);
     }
-    Err(format!("must be between {} and {}", spoken(least), spoken(most)))
+    Err(format!("must be between {} and {}", shown(least), shown(most)))
 }
 
-fn spoken(duration: Duration) -> String {
+fn shown(duration: Duration) -> String {
     match duration.as_secs() {
         secs if secs >= 3600 && secs % 3600 == 0 => format!("{}h", secs / 3600),
         secs if secs > 0 => format!("{secs}s"),

@@ -173,8 +173,8 @@ impl Enqueue {
                 };
                 let asked = Asked { kind, payload, id: self.id, run_at, retry: self.retry.overrides() };
                 let job = asked.seal().map_err(CliError::Usage)?;
-                let mut counter = Counter::open(admin, &self.queue).await?;
-                counter.send(&[job], 0).await.map_err(|error| match counter.stored {
+                let mut enqueuer = Enqueuer::open(admin, &self.queue).await?;
+                enqueuer.send(&[job], 0).await.map_err(|error| match enqueuer.stored {
                     0 => error,
                     _ => CliError::Failed(format!("{error}; the job was enqueued anyway")),
                 })
@@ -204,11 +204,11 @@ async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<
         }
     };
     let mut lines = Lines::new(source, name);
-    let mut counter = Counter::open(admin, queue).await?;
+    let mut enqueuer = Enqueuer::open(admin, queue).await?;
     let progress = Progress::new(&admin.out, "enqueueing", total);
-    let ended = counter.send_all(&mut lines, &progress).await;
+    let ended = enqueuer.send_all(&mut lines, &progress).await;
     drop(progress);
-    let Counter { stored, created, .. } = counter;
+    let Enqueuer { stored, created, .. } = enqueuer;
     match ended {
         Ok(()) if stored == 0 => note(format_args!("nothing to enqueue: there is no job in {}", lines.name)),
         Ok(()) => {
@@ -218,7 +218,9 @@ async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<
             };
             note(format_args!("{} enqueued to {queue}{known}", jobs(stored)));
         }
-        Err(error) => return Err(CliError::Failed(format!("{error}; stored before that: {}", counter.told()))),
+        Err(error) => {
+            return Err(CliError::Failed(format!("{error}; stored before that: {}", enqueuer.stored_so_far())));
+        }
     }
     Ok(())
 }
@@ -235,7 +237,7 @@ fn check(admin: &Admin, mut lines: Lines) -> Result<u64, String> {
 }
 
 /// Enqueues, prints the receipts, and counts.
-struct Counter<'a> {
+struct Enqueuer<'a> {
     admin: &'a Admin,
     queue: &'a QueueName,
     client: ClientQueue,
@@ -244,7 +246,7 @@ struct Counter<'a> {
     last_line: u64,
 }
 
-impl<'a> Counter<'a> {
+impl<'a> Enqueuer<'a> {
     async fn open(admin: &'a Admin, queue: &'a QueueName) -> Result<Self, CliError> {
         let store = admin.store().await?;
         // So that `retraced queues` shows a queue that no worker has used yet.
@@ -276,7 +278,7 @@ impl<'a> Counter<'a> {
     }
 
     async fn send_all(&mut self, lines: &mut Lines, progress: &Progress) -> Result<(), CliError> {
-        let mut slice = Vec::new();
+        let mut batch = Vec::new();
         let mut bytes = 0;
         loop {
             // Jobs that were read are stored even if the next line is invalid, so that the message can name whole lines.
@@ -284,13 +286,13 @@ impl<'a> Counter<'a> {
             let ended = !matches!(line, Ok(Some(_)));
             if let Ok(Some(job)) = &line {
                 bytes += job.envelope.len();
-                slice.push(job.clone());
+                batch.push(job.clone());
             }
-            if ended || slice.len() >= BATCH_MAX || bytes >= BATCH_BYTES_MAX || lines.must_wait() {
+            if ended || batch.len() >= BATCH_MAX || bytes >= BATCH_BYTES_MAX || lines.must_wait() {
                 let last_line = lines.number.saturating_sub(u64::from(line.is_err()));
-                self.send(&slice, last_line).await?;
-                progress.advance(slice.len() as u64);
-                slice.clear();
+                self.send(&batch, last_line).await?;
+                progress.advance(batch.len() as u64);
+                batch.clear();
                 bytes = 0;
             }
             match line {
@@ -301,7 +303,7 @@ impl<'a> Counter<'a> {
         }
     }
 
-    fn told(&self) -> String {
+    fn stored_so_far(&self) -> String {
         match self.stored {
             0 => "nothing".into(),
             stored => format!("{}, up to line {}", jobs(stored), self.last_line),

@@ -77,7 +77,7 @@ impl Queues {
     pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         let operator = admin.operator().await?;
         let names = operator.queues().await?;
-        let rows = look(&operator, &names, self.measure.rates_over).await?;
+        let rows = read_rows(&operator, &names, self.measure.rates_over).await?;
         if rows.is_empty() && !admin.out.is_json() {
             return Ok(admin.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?);
         }
@@ -125,11 +125,11 @@ impl Queues {
 impl Queue {
     pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         match self {
-            Queue::Pause(OneQueue { queue }) => switch(admin, queue, true).await,
-            Queue::Resume(OneQueue { queue }) => switch(admin, queue, false).await,
+            Queue::Pause(OneQueue { queue }) => set_paused(admin, queue, true).await,
+            Queue::Resume(OneQueue { queue }) => set_paused(admin, queue, false).await,
             Queue::Stats(Stats { queue, measure }) => {
                 let operator = admin.operator().await?;
-                let rows = look(&operator, &[queue], measure.rates_over).await?;
+                let rows = read_rows(&operator, &[queue], measure.rates_over).await?;
                 rows.iter().try_for_each(|row| admin.out.sheet(row, &title(row), &values(row)))?;
                 Ok(())
             }
@@ -170,7 +170,7 @@ fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
     values
 }
 
-async fn switch(admin: &Admin, queue: QueueName, paused: bool) -> Result<(), CliError> {
+async fn set_paused(admin: &Admin, queue: QueueName, paused: bool) -> Result<(), CliError> {
     let was = admin.operator().await?.pause(&queue, paused).await?;
     let switched = Switched { queue, paused, changed: was != paused };
     admin.out.result(&switched, || {
@@ -182,7 +182,7 @@ async fn switch(admin: &Admin, queue: QueueName, paused: bool) -> Result<(), Cli
 }
 
 /// The queues, and their rates if these are wanted.
-async fn look(
+async fn read_rows(
     operator: &Operator,
     names: &[QueueName],
     rates_over: Option<Duration>,

@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_file_is_told_with_its_line_and_key() {
+    fn errors_in_the_settings_file_are_reported_with_line_and_key() {
         for (text, line, why) in [
             ("\nrediss = \"x\"", 2, "unknown key rediss; known keys are redis, color, work.queue"),
             ("[work]\nleese = \"x\"", 2, "unknown key work.leese; known keys are"),

@@ -69,7 +69,7 @@ impl Work {
         let webhook = Webhook::new(&self.webhook, self.allow_private, secrets, self.timeout)?;
         let mut signals = Signals::listen()?;
         log_to_stderr();
-        webhook.look().await?;
+        webhook.check_name().await?;
         let to = webhook.shown();
         let mut builder = Runtime::builder().shared_store(admin.store().await?).lease(self.lease).grace(self.grace);
         let mut worked = Vec::new();
@@ -103,7 +103,7 @@ impl Work {
         };
         let running = runtime.running();
         if asked.is_some() {
-            note(draining(running, self.grace));
+            note(draining_message(running, self.grace));
         }
         let drained = tokio::select! {
             drained = runtime.drain() => drained,
@@ -114,12 +114,12 @@ impl Work {
         };
         runtime.wait().await?;
         // A job may end between the two readings.
-        note(told(Drained { running: drained.running.max(running), ..drained }));
+        note(drained_message(Drained { running: drained.running.max(running), ..drained }));
         Ok(())
     }
 }
 
-fn draining(running: usize, grace: Duration) -> String {
+fn draining_message(running: usize, grace: Duration) -> String {
     if running == 0 {
         return "draining: no job is running".into();
     }
@@ -127,7 +127,7 @@ fn draining(running: usize, grace: Duration) -> String {
     format!("draining: {} running, with {grace} to finish; a second signal stops at once", jobs(running as u64))
 }
 
-fn told(drained: Drained) -> String {
+fn drained_message(drained: Drained) -> String {
     let Drained { running, killed, unsettled } = drained;
     let mut text = match running {
         0 => "drained".to_owned(),

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_before_the_last_job_is_told_of_it() {
+    async fn a_waiter_is_notified_of_the_last_job() {
         let recorder = std::sync::Arc::new(Recorder::with_delays(3));
         let waits = tokio::spawn({
             let recorder = recorder.clone();

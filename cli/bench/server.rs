@@ -12,7 +12,7 @@ use crate::limits::{BENCH_QUEUES_MAX, SCAN_KEYS_MAX, SERVER_COMMAND_TIMEOUT, SER
 use crate::output::one_line;
 
 /// Time between two checks whether it has.
-const FREE_LOOK: Duration = Duration::from_millis(10);
+const FREE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Removes these keys if there are no others.
 /// KEYS all keys that are known; reply: how many were removed.
@@ -75,7 +75,7 @@ impl Server {
             if matches!(info.text("lazyfree_pending_objects"), None | Some("0")) || Instant::now() > deadline {
                 return Ok(());
             }
-            tokio::time::sleep(FREE_LOOK).await;
+            tokio::time::sleep(FREE_CHECK_INTERVAL).await;
         }
     }
 

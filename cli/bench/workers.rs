@@ -54,8 +54,8 @@ pub(super) async fn work_as_one_of_several<S: Side>(
     let before = processor_time();
     let recorder = Arc::new(Recorder::of(jobs));
     let worker = side.work(executors, recorder.clone()).await?;
-    let mut look = interval(REPORT_INTERVAL);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = interval(REPORT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut said = 0;
     loop {
         tokio::select! {
@@ -63,7 +63,7 @@ pub(super) async fn work_as_one_of_several<S: Side>(
                 message.ok_or_else(alone)?;
                 break;
             }
-            _ = look.tick() => {
+            _ = ticks.tick() => {
                 let jobs = recorder.count();
                 if jobs > said {
                     send(out, &Message::Handled { jobs, at_us: now_us() })?;
@@ -83,10 +83,10 @@ fn send(out: &Output, message: &Message) -> Result<(), CliError> {
 
 /// One item for each line on standard input. Read by a thread, which does not keep the process alive.
 fn orders() -> mpsc::Receiver<()> {
-    let (tell, orders) = mpsc::channel(1);
+    let (sender, orders) = mpsc::channel(1);
     thread::spawn(move || {
         let mut lines = std::io::stdin().lock().lines();
-        while lines.next().is_some_and(|line| line.is_ok()) && tell.blocking_send(()).is_ok() {}
+        while lines.next().is_some_and(|line| line.is_ok()) && sender.blocking_send(()).is_ok() {}
     });
     orders
 }
@@ -145,7 +145,7 @@ impl WorkerProcesses {
         self.order_all().await?;
         while !pace.is_over() {
             if let Message::Handled { at_us, .. } = self.next().await? {
-                pace.saw(self.processes.iter().map(|process| process.handled).sum(), at_us);
+                pace.record(self.processes.iter().map(|process| process.handled).sum(), at_us);
             }
         }
         self.order_all().await?;
@@ -219,7 +219,7 @@ impl Pace {
         Self { jobs, begun_us: at_us, first: (0, at_us), last: (0, at_us) }
     }
 
-    fn saw(&mut self, handled: u64, at_us: u64) {
+    fn record(&mut self, handled: u64, at_us: u64) {
         let warm = self.jobs / 20;
         if self.last.0 < warm && handled >= warm {
             self.first = (handled, at_us);
@@ -250,7 +250,7 @@ mod tests {
         let mut pace = Pace::since(1_000, 500_000);
         for (handled, at_us) in seen {
             assert!(!pace.is_over());
-            pace.saw(*handled, *at_us);
+            pace.record(*handled, *at_us);
         }
         assert!(pace.is_over());
         pace.rate()

@@ -24,7 +24,7 @@ const THUMBNAIL_EVERY: Duration = Duration::from_millis(110);
 const INVOICES: u32 = 2;
 /// The job whose trace is printed at the end: it panics, then fails, then succeeds.
 pub(super) const EXAMPLE_JOB: &str = "thumbnail-13";
-const HERO_NUMBER: u32 = 13;
+const EXAMPLE_NUMBER: u32 = 13;
 /// Thumbnails enqueued before the invalid order and before the report that hangs, so that the incidents happen one after the other.
 const BEFORE_ORDER: u32 = 6;
 const BEFORE_REPORT: u32 = 15;
@@ -95,8 +95,8 @@ pub(super) async fn build_report(job: BuildReport, ctx: Context, reporter: State
 
 pub(super) async fn import_order(job: ImportOrder, ctx: Context, reporter: State<Reporter>) -> Result<(), Failure> {
     work(60, 0).await;
-    let nonsense = format!("order {:?} has no buyer", job.order);
-    reporter.failed(&ctx, Failure::permanent(Code::InvalidJobData, nonsense))
+    let reason = format!("order {:?} has no buyer", job.order);
+    reporter.failed(&ctx, Failure::permanent(Code::InvalidJobData, reason))
 }
 
 pub(super) async fn send_invoice(_: SendInvoice, ctx: Context, reporter: State<Reporter>) -> Result<(), Failure> {
@@ -141,7 +141,7 @@ async fn produce_shop(shop: &QueueHandle) -> Result<(), ProduceError> {
     }
     for number in 1..=THUMBNAILS {
         comes(number, THUMBNAILS_AT_ONCE, THUMBNAIL_EVERY).await;
-        let pixels = if number == HERO_NUMBER { Vec::new() } else { vec![7; 16] };
+        let pixels = if number == EXAMPLE_NUMBER { Vec::new() } else { vec![7; 16] };
         shop.job(MakeThumbnail { number, pixels }).id(format!("thumbnail-{number}")).enqueue().await?;
         if number == BEFORE_ORDER {
             shop.job(ImportOrder { order: "???".into() }).id("order-1").enqueue().await?;

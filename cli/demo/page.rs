@@ -28,12 +28,12 @@ impl<'a> Page<'a> {
     }
 
     /// Text of one or several lines.
-    pub(super) fn say(&self, text: &str) -> io::Result<()> {
+    pub(super) fn print(&self, text: &str) -> io::Result<()> {
         if self.out.is_json() { Ok(()) } else { self.out.line(&self.fitted(text)) }
     }
 
     /// A line of the timeline, with its mark coloured if colours are on.
-    pub(super) fn tell(&self, line: &Line) -> io::Result<()> {
+    pub(super) fn print_line(&self, line: &Line) -> io::Result<()> {
         let style = match line.mark {
             Mark::Failed => Style::Bad,
             Mark::Recovered => Style::Good,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_story_goes_on_below_its_words() {
+    fn a_long_line_of_a_trace_continues_below_its_text() {
         let told = "2026-11-25T16:07:53.773Z  attempt 1 panicked after 102ms · PANIC · worker 83980b3f executor-0#0\n\
                     \u{20}                         the image store hung up and it never came back, whatever we did";
         assert_eq!(

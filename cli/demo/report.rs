@@ -52,7 +52,7 @@ impl Reporter {
 
     /// Reports how an attempt failed, and returns the failure.
     pub(super) fn failed(&self, ctx: &Context, failure: Failure) -> Result<(), Failure> {
-        self.say(Report::Failed {
+        self.send(Report::Failed {
             job: ctx.id().clone(),
             code: failure.code(),
             message: failure.message().to_owned(),
@@ -63,7 +63,7 @@ impl Reporter {
 
     /// Reports that a job asks to be run later, and returns that failure.
     pub(super) fn later(&self, ctx: &Context, delay: Duration) -> Result<(), Failure> {
-        self.say(Report::Later { job: ctx.id().clone(), delay });
+        self.send(Report::Later { job: ctx.id().clone(), delay });
         Err(Failure::snooze(delay))
     }
 
@@ -72,7 +72,7 @@ impl Reporter {
         Hung { reporter: self.clone(), ctx: ctx.clone() }
     }
 
-    fn say(&self, report: Report) {
+    fn send(&self, report: Report) {
         // The demo is over if there is no receiver.
         let _ = self.0.send(report);
     }
@@ -88,7 +88,7 @@ impl Drop for Hung {
     fn drop(&mut self) {
         if self.ctx.why_stopped() == Some(Stop::TimedOut) {
             let next = Next::of(&self.ctx, Class::Temporary);
-            self.reporter.say(Report::TimedOut { job: self.ctx.id().clone(), next });
+            self.reporter.send(Report::TimedOut { job: self.ctx.id().clone(), next });
         }
     }
 }

@@ -23,9 +23,9 @@ pub(super) const SHOP: &str = "shop";
 /// Timeout of a handler; the one that hangs is stopped after this.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the tree and its queues are read and the view is drawn.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often plain lines report how many jobs have ended.
-const SAY_EVERY: Duration = Duration::from_secs(1);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// When to kill, and what.
 pub(super) type Kill = (Duration, KillTarget);
@@ -158,17 +158,17 @@ impl<'a> DemoRun<'a> {
     /// Runs until all jobs have ended, the time is up, or the user quits.
     pub(super) async fn until_over(&mut self, kills: &[Kill], run_max: Duration) -> Result<End, CliError> {
         self.introduce()?;
-        let mut looks = interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut ticks = interval(UPDATE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
                 biased;
-                event = self.setup.supervision.recv() => self.hear(event)?,
+                event = self.setup.supervision.recv() => self.record(event)?,
                 Some(report) = self.setup.reports.recv() => self.timeline.report(self.begun.elapsed(), report),
                 produced = Setup::produced(&mut self.setup.producer) => produced?,
                 () = self.presentation.signalled() => return Ok(End::Quit),
-                _ = looks.tick() => {
-                    self.look().await?;
+                _ = ticks.tick() => {
+                    self.update().await?;
                     if let Some(end) = self.over(run_max)? {
                         return Ok(end);
                     }
@@ -188,16 +188,16 @@ impl<'a> DemoRun<'a> {
         let Presentation::Plain = self.presentation else { return Ok(()) };
         let [failed, recovered, later] = [Mark::Failed, Mark::Recovered, Mark::Later].map(Mark::glyph);
         let page = Page::new(self.out);
-        page.say(&format!(
+        page.print(&format!(
             "A supervision tree of {} actors runs {} in this process, without Redis.\n\
              {failed} went wrong   {recovered} recovered   {later} delayed   jobs that succeed are only counted",
             self.setup.runtime.tree().all().len(),
             jobs(self.timeline.jobs)
         ))?;
-        page.say("")
+        page.print("")
     }
 
-    fn hear(&mut self, event: Result<SupervisionEvent, RecvError>) -> Result<(), CliError> {
+    fn record(&mut self, event: Result<SupervisionEvent, RecvError>) -> Result<(), CliError> {
         let at = self.begun.elapsed();
         match (event, &self.presentation) {
             (Ok(event), Presentation::Json) => self.out.result(&Event::from(&event), String::new)?,
@@ -211,7 +211,7 @@ impl<'a> DemoRun<'a> {
     }
 
     /// Reads what any user of the runtime can read, and draws it.
-    async fn look(&mut self) -> Result<(), CliError> {
+    async fn update(&mut self) -> Result<(), CliError> {
         let mut queues = Vec::new();
         for queue in [MAIL, SHOP] {
             let name = self.setup.runtime.queue(queue)?.name().clone();
@@ -219,7 +219,7 @@ impl<'a> DemoRun<'a> {
             queues.push((name, stats));
         }
         let at = self.begun.elapsed();
-        self.timeline.look(at, self.setup.runtime.tree(), queues);
+        self.timeline.update(at, self.setup.runtime.tree(), queues);
         if let Presentation::Live { screen, colour } = &mut self.presentation
             && !screen.draw(|frame| view::draw(&self.timeline, *colour, frame))?
         {
@@ -254,8 +254,8 @@ impl<'a> DemoRun<'a> {
             self.timeline.kills(at, &path, &tree);
             self.setup.runtime.kill(&path);
         }
-        if at >= self.said + SAY_EVERY && self.timeline.done.is_none() {
-            self.said += SAY_EVERY;
+        if at >= self.said + PROGRESS_INTERVAL && self.timeline.done.is_none() {
+            self.said += PROGRESS_INTERVAL;
             // The view shows that all the time.
             if let Presentation::Plain = self.presentation {
                 let (ended, all) = (self.timeline.ended(), self.timeline.jobs);
@@ -268,7 +268,7 @@ impl<'a> DemoRun<'a> {
         let new = &self.timeline.lines[self.printed..];
         if let Presentation::Plain = self.presentation {
             let page = Page::new(self.out);
-            new.iter().try_for_each(|line| page.tell(line))?;
+            new.iter().try_for_each(|line| page.print_line(line))?;
         }
         self.printed = self.timeline.lines.len();
         Ok(())

@@ -103,10 +103,10 @@ fn leave() {
 
 /// Panic messages belong on the normal screen. Handlers' panics do not get here: the runtime catches them first.
 fn leave_before_a_panic_is_told() {
-    let tell = std::panic::take_hook();
+    let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         leave();
-        tell(panic);
+        previous(panic);
     }));
 }
 

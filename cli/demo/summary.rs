@@ -16,27 +16,27 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, timeline: &Timel
     let page = Page::new(out);
     let (at, all) = (timeline.done.unwrap_or(timeline.now).as_secs_f64(), jobs(timeline.jobs));
     if end == End::Quit {
-        page.say(&format!("Quit after {at:.1}s: {} of {all} had ended.", timeline.ended()))?;
+        page.print(&format!("Quit after {at:.1}s: {} of {all} had ended.", timeline.ended()))?;
     }
-    page.say("")?;
+    page.print("")?;
     page.table(["WHAT WENT WRONG", "WHAT HAPPENED NEXT"], &incidents(timeline))?;
     if end == End::Quit {
         return Ok(());
     }
-    page.say("")?;
+    page.print("")?;
     counts(out, timeline)?;
-    let told = timeline.queues.iter().map(|(queue, _)| queue).find(|queue| queue.as_str() == SHOP);
-    if let (Some(queue), Ok(id)) = (told, JobId::parse(EXAMPLE_JOB))
+    let shop = timeline.queues.iter().map(|(queue, _)| queue).find(|queue| queue.as_str() == SHOP);
+    if let (Some(queue), Ok(id)) = (shop, JobId::parse(EXAMPLE_JOB))
         && let Some(view) = operator.job(queue, &id).await?
     {
-        page.say("")?;
-        page.say("The history of one job, as `retraced trace` prints it:")?;
-        page.say("")?;
+        page.print("")?;
+        page.print("The history of one job, as `retraced trace` prints it:")?;
+        page.print("")?;
         let trace = Trace::from(view);
         if out.is_json() {
             out.result(&trace, String::new)?;
         } else {
-            page.say(&trace.to_string())?;
+            page.print(&trace.to_string())?;
         }
     }
     let (taken, ended, open) = (timeline.taken(), timeline.ended(), timeline.open());
@@ -46,10 +46,12 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, timeline: &Timel
             jobs(taken)
         )));
     }
-    page.say("")?;
+    page.print("")?;
     match end {
-        End::TimeUp => page.say(&format!("The time is up: {ended} of {all} ended within {at:.0}s; none was lost."))?,
-        End::Done | End::Quit => page.say(&format!("All {all} ended within {at:.1}s; none was lost."))?,
+        End::TimeUp => {
+            page.print(&format!("The time is up: {ended} of {all} ended within {at:.0}s; none was lost."))?
+        }
+        End::Done | End::Quit => page.print(&format!("All {all} ended within {at:.1}s; none was lost."))?,
     }
     Ok(())
 }
@@ -76,15 +78,15 @@ fn counts(out: &Output, timeline: &Timeline) -> std::io::Result<()> {
 /// What went wrong, and what followed: a row for each incident, and for the small ones together.
 pub(super) fn incidents(timeline: &Timeline) -> Vec<[String; 2]> {
     let mut rows: Vec<[String; 2]> = timeline.incidents.iter().map(row).collect();
-    let told = |kind: &IncidentKind| match kind {
+    let shown = |kind: &IncidentKind| match kind {
         IncidentKind::Panicked { job, .. }
         | IncidentKind::Hung { job }
         | IncidentKind::Poisoned { job }
         | IncidentKind::Died { job } => Some(job.clone()),
         IncidentKind::Killed { .. } | IncidentKind::Crashed { .. } => None,
     };
-    let told: Vec<_> = timeline.incidents.iter().filter_map(|incident| told(&incident.kind)).collect();
-    let retried = timeline.retried.iter().filter(|job| !told.contains(job)).count() as u64;
+    let shown: Vec<_> = timeline.incidents.iter().filter_map(|incident| shown(&incident.kind)).collect();
+    let retried = timeline.retried.iter().filter(|job| !shown.contains(job)).count() as u64;
     if retried > 0 {
         rows.push([format!("{} failed once", jobs(retried)), "retried after a delay".into()]);
     }

@@ -203,7 +203,7 @@ impl Timeline {
     }
 
     /// The present state of the tree and its queues.
-    pub(super) fn look(&mut self, at: Duration, tree: TreeNode, queues: Vec<(QueueName, QueueStats)>) {
+    pub(super) fn update(&mut self, at: Duration, tree: TreeNode, queues: Vec<(QueueName, QueueStats)>) {
         (self.now, self.tree, self.queues) = (at, Some(tree), queues);
     }
 

@@ -122,9 +122,9 @@ pub(super) fn draw(timeline: &Timeline, colour: bool, frame: &mut Frame) {
 }
 
 fn rows(timeline: &Timeline, width: usize, height: usize) -> Vec<Row> {
-    let plan = |(tree, told, log): &(Tree, bool, usize)| {
+    let plan = |(tree, captioned, log): &(Tree, bool, usize)| {
         let mut rows = vec![title(timeline, width)];
-        if *told {
+        if *captioned {
             rows.push(time_line(timeline, width));
             rows.extend(caption(timeline, width));
         }

@@ -20,11 +20,11 @@ impl Progress {
             return Self(ProgressBar::hidden());
         }
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-        let look = match total {
+        let template = match total {
             Some(_) => "{msg} {human_pos}/{human_len} {wide_bar} {eta}",
             None => "{msg} {human_pos} {spinner}",
         };
-        if let Ok(style) = ProgressStyle::with_template(look) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.set_message(doing);

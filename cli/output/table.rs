@@ -184,8 +184,8 @@ impl Table {
     }
 
     fn block(&self, cells: &[Cell], width: usize) -> String {
-        let told = self.columns.iter().zip(cells).filter(|(_, cell)| !cell.text.is_empty());
-        let lines = told.map(|(column, cell)| {
+        let filled = self.columns.iter().zip(cells).filter(|(_, cell)| !cell.text.is_empty());
+        let lines = filled.map(|(column, cell)| {
             let head = Style::Head.paint(column.head, self.coloured);
             named(if column.head.is_empty() { "" } else { &head }, columns(column.head), cell, width, self.coloured)
         });
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sheet_puts_names_above_values_where_room_is_short() {
+    fn a_sheet_puts_names_above_values_in_a_narrow_terminal() {
         let values = [("kind", Cell::from("email.send".to_owned())), ("max attempts", Cell::from("5".to_owned()))];
         assert_eq!(sheet("job a", &values, None, false), "job a\n  kind          email.send\n  max attempts  5\n");
         assert_eq!(sheet("job a", &values, Some(14), false), "job a\nkind\nemail.send\nmax attempts 5\n");

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn instants_are_told_from_here() {
+    fn instants_are_shown_relative_to_now() {
         assert_eq!(distance(1_000, 62_345), "1m01s ago");
         assert_eq!(distance(1_000, 13_345), "12s ago");
         assert_eq!(distance(5_000, 5_000), "0ms ago");

@@ -35,7 +35,7 @@ fn object(finished: &Finished) -> Value {
 }
 
 #[tokio::test]
-async fn a_damaged_queue_is_shown_and_mended_at_the_command_line() {
+async fn a_damaged_queue_is_shown_and_repaired_at_the_command_line() {
     let server = RedisServer::start();
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
     let (admin, queue) = (Operator::new(store.clone()), QueueName::new("q").unwrap());

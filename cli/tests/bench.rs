@@ -141,7 +141,7 @@ fn workers_that_drain_one_queue_together_are_measured_together() {
 }
 
 #[test]
-fn a_round_trip_that_was_asked_for_is_paid_by_whoever_is_measured() {
+fn an_added_round_trip_applies_to_the_measured_processes() {
     let server = RedisServer::start();
     let only = ["--only", "latency_p50", "--only", "enqueue_one", "--round-trip-ms", "20"];
     let records = records(&server, &[&["--floor", "--jobs", "100", "--rounds", "1"], &only[..]].concat());
@@ -216,7 +216,7 @@ fn people_get_a_table_with_the_ratio_and_documents_get_markdown() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_redis_is_asked() {
+fn invalid_options_are_refused_before_redis_is_asked() {
     for (arguments, told) in [
         (&["--only", "throughput"][..], "enqueue_one"),
         (&["--jobs", "1"], "100..=10000000"),

@@ -80,7 +80,7 @@ fn jobs_are_listed_page_by_page() {
 }
 
 #[test]
-fn jobs_are_cancelled_and_retried_and_what_cannot_be_is_told() {
+fn jobs_are_cancelled_and_retried_and_refusals_are_reported() {
     let harness = Harness::new();
     harness.enqueue("q", "k", "a-1", &["--delay", "1h"]);
     let act = |verb: &str, id: &str| {
@@ -157,7 +157,7 @@ fn a_file_with_a_broken_line_stores_nothing_and_the_line_is_named() {
 }
 
 #[test]
-fn standard_input_is_enqueued_as_it_comes_and_what_is_stored_is_told() {
+fn standard_input_is_enqueued_as_it_comes_and_what_is_stored_is_reported() {
     let harness = Harness::new();
     let mut command = harness.command(&["enqueue", "--queue", "q", "--from", "-"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -179,7 +179,7 @@ fn standard_input_is_enqueued_as_it_comes_and_what_is_stored_is_told() {
 }
 
 #[test]
-fn what_makes_no_sense_is_a_usage_error_before_redis_is_asked() {
+fn invalid_options_are_usage_errors_before_redis_is_asked() {
     let job = |more: &[&'static str]| [&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1"], more].concat();
     let work = |more: &[&'static str]| [&["work", "--webhook", "http://localhost/"], more].concat();
     for (arguments, told) in [
@@ -248,7 +248,7 @@ fn secrets_of_urls_are_never_printed() {
 }
 
 #[test]
-fn a_redis_that_is_not_there_is_told_with_its_address_and_what_to_do() {
+fn an_unreachable_redis_is_reported_with_its_address_and_a_remedy() {
     let mut command = retraced();
     command.args(["queues", "--redis", "redis://127.0.0.1:1"]);
     let finished = finish(command, Duration::from_secs(10));

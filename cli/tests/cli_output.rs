@@ -179,7 +179,7 @@ fn into_full_disk(mut command: Command) -> Finished {
 }
 
 #[test]
-fn output_that_cannot_be_written_is_a_failure_and_what_was_done_is_told() {
+fn output_that_cannot_be_written_is_a_failure_and_what_was_done_is_reported() {
     let harness = Harness::new();
     let file = tempfile::NamedTempFile::new().unwrap();
     let lines: String = (0..300).map(|n| format!("{{\"kind\":\"k\",\"payload\":{n}}}\n")).collect();
@@ -216,7 +216,7 @@ fn a_reader_that_leaves_ends_a_list_quietly() {
 }
 
 #[test]
-fn nothing_on_standard_input_is_told_and_no_failure() {
+fn empty_standard_input_is_reported_and_is_not_a_failure() {
     let harness = Harness::new();
     let mut closed = Command::new("sh");
     let script = "exec \"$0\" enqueue --queue q --from - <&-";

@@ -38,7 +38,7 @@ fn objects(stdout: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_demo_tells_in_plain_lines_what_goes_wrong_and_what_becomes_of_it() {
+fn the_demo_prints_in_plain_lines_what_goes_wrong_and_what_follows() {
     let mut command = retraced();
     command.arg("demo");
     let shown = finish(command, DEMO_MAX);
@@ -186,7 +186,7 @@ impl Terminal {
 }
 
 #[test]
-fn the_demo_is_drawn_on_a_terminal_of_any_size_and_then_tells_its_end_on_the_normal_screen() {
+fn the_demo_is_drawn_on_a_terminal_of_any_size_and_then_prints_its_summary_on_the_normal_screen() {
     let terminal = Terminal::with_demo(80, 24, &[]);
     let before = terminal.modes();
     terminal.until_printed("thumbnail.make");
@@ -227,7 +227,7 @@ fn a_demo_in_plain_lines_leaves_the_terminal_alone() {
 }
 
 #[test]
-fn whoever_has_seen_enough_of_the_demo_gets_the_terminal_back_as_it_was() {
+fn quitting_the_demo_leaves_the_terminal_as_it_was() {
     let interrupt = |terminal: &mut Terminal, signal| {
         kill_process(Pid::from_child(&terminal.child.0), signal).unwrap();
     };

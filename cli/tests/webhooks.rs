@@ -165,7 +165,7 @@ fn a_webhook_that_is_not_there_or_does_not_answer_is_tried_again() {
 }
 
 #[test]
-fn a_destination_that_is_refused_is_told_at_once_and_without_its_secrets() {
+fn a_refused_destination_is_reported_at_once_and_without_its_secrets() {
     for (url, more, status, told) in [
         ("https://me:a-secret@example.com/", &[][..], 2, "the URL contains a user or password"),
         ("https://me:a-secret@example.com/", &["--allow-private"], 2, "the URL contains a user or password"),

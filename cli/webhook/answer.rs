@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_nonsense_is_read_without_falling_over() {
+    fn deeply_nested_bodies_are_read_without_overflow() {
         for body in ["[".repeat(60_000), "{\"a\":".repeat(10_000), format!("{{\"error\":{}", "[".repeat(60_000))] {
             assert_eq!(verdict(200, &body), Ok(()));
             assert_eq!(verdict(500, &body), Err((Code::ServiceUnavailable, Class::Temporary)));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_outside_can_claim_a_code_of_the_worker() {
+    fn a_response_cannot_use_a_code_of_the_worker() {
         for code in ["PANIC", "LEASE_LOST", "INTERRUPTED", "NONSENSE"] {
             let body = format!("{{\"success\":false,\"error\":{{\"code\":\"{code}\"}}}}");
             assert_eq!(verdict(200, &body), Err((Code::JobExecutionFailed, Class::Unknown)), "{code}");

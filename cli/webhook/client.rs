@@ -75,7 +75,7 @@ impl Client {
     /// Sends a body and waits for the response.
     pub(super) async fn post(&self, to: &Url, headers: HeaderMap, body: Vec<u8>) -> Result<Reply, Failure> {
         let request = self.http.post(to.clone()).headers(headers).header(ACCEPT_ENCODING, "identity").body(body);
-        let mut response = request.send().await.map_err(|error| self.trouble(&error))?;
+        let mut response = request.send().await.map_err(|error| self.failure_of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let (body, broken) = self.body(&mut response).await;
         match broken {
@@ -92,11 +92,11 @@ impl Client {
             match tokio::time::timeout(self.limits.silence, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk[..chunk.len().min(BODY_BYTES_MAX - body.len())]),
                 Ok(Ok(None)) => break,
-                Ok(Err(error)) => return (body, Some(self.trouble(&error))),
+                Ok(Err(error)) => return (body, Some(self.failure_of(&error))),
                 Err(_) => {
-                    let silence = spoken(self.limits.silence);
-                    let told = format!("the webhook started its response and then sent nothing for {silence}");
-                    return (body, Some(Failure::new(Code::Timeout, told)));
+                    let silence = shown(self.limits.silence);
+                    let message = format!("the webhook started its response and then sent nothing for {silence}");
+                    return (body, Some(Failure::new(Code::Timeout, message)));
                 }
             }
         }
@@ -104,14 +104,14 @@ impl Client {
     }
 
     /// The failure for a missing or truncated response. The library's own message names the URL, which may be secret, so only the root cause is reported.
-    fn trouble(&self, error: &reqwest::Error) -> Failure {
+    fn failure_of(&self, error: &reqwest::Error) -> Failure {
         let Limits { connect, whole, .. } = self.limits;
         let cause = root(error);
-        let (code, told) = match (error.is_timeout(), error.is_connect()) {
+        let (code, message) = match (error.is_timeout(), error.is_connect()) {
             (true, true) if connect < whole => {
-                (Code::Timeout, format!("no connection to the webhook within {}", spoken(connect)))
+                (Code::Timeout, format!("no connection to the webhook within {}", shown(connect)))
             }
-            (true, _) => (Code::Timeout, format!("the webhook did not respond within {}", spoken(whole))),
+            (true, _) => (Code::Timeout, format!("the webhook did not respond within {}", shown(whole))),
             (false, true) if cause.is::<Refused>() => {
                 (Code::NetworkError, format!("the webhook's address was refused: {cause}"))
             }
@@ -120,11 +120,11 @@ impl Client {
                 (Code::NetworkError, format!("the webhook's response was truncated or malformed: {cause}"))
             }
         };
-        Failure::new(code, told)
+        Failure::new(code, message)
     }
 }
 
-fn spoken(duration: Duration) -> String {
+fn shown(duration: Duration) -> String {
     span(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_with_credentials_is_refused_and_its_secrets_are_never_told() {
+    fn a_url_with_credentials_is_refused_and_its_secrets_are_never_printed() {
         for url in
             ["https://user:secret@example.com/", "https://secret@example.com/?t=secret", "https://:secret@example.com/"]
         {

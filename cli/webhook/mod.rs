@@ -93,7 +93,7 @@ impl Webhook {
     }
 
     /// Resolves the name once, so that a typing error is reported at the start and not by failing jobs. This is no protection: each connection resolves it again.
-    pub(super) async fn look(&self) -> Result<(), CliError> {
+    pub(super) async fn check_name(&self) -> Result<(), CliError> {
         let Some(name) = self.to.name() else { return Ok(()) };
         let Ok(asked) = name.parse::<Name>() else { return Ok(()) };
         match tokio::time::timeout(CONNECT_TIMEOUT, self.resolver.resolve(asked)).await {

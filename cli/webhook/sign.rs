@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_is_told_by_its_line_and_never_by_its_text() {
+    fn an_invalid_secrets_file_is_reported_by_line_and_never_by_text() {
         for (file, told) in [
             ("".to_owned(), "it contains no secret"),
             ("# hush-hush\n\n".to_owned(), "it contains no secret"),

@@ -267,14 +267,16 @@ async fn a_name_that_leads_inside_on_its_second_look_up_is_refused() {
         vec![if public { "8.8.8.8" } else { "127.0.0.1" }.parse().unwrap()]
     }));
     let webhook = webhook(&format!("https://rebinding.test:{}/", inside.port), false, PATIENT, rebinding).unwrap();
-    webhook.look().await.unwrap();
+    webhook.check_name().await.unwrap();
     let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
     assert_eq!(failure.code(), Code::NetworkError);
     assert_eq!(
         failure.message(),
         "the webhook's address was refused: rebinding.test (127.0.0.1) is a loopback address; jobs go to public addresses only, unless --allow-private is given"
     );
-    assert!(webhook.look().await.unwrap_err().to_string().starts_with("--webhook: rebinding.test (127.0.0.1) is a"));
+    assert!(
+        webhook.check_name().await.unwrap_err().to_string().starts_with("--webhook: rebinding.test (127.0.0.1) is a")
+    );
     assert_eq!((asked.load(Ordering::SeqCst), inside.reached().await), (3, 0));
 }
 
@@ -390,7 +392,7 @@ async fn verdict(server: Server, limits: Limits) -> Option<(Code, String)> {
 const OK: &str = "HTTP/1.1 200 OK\r\n";
 
 #[tokio::test]
-async fn what_is_no_answer_is_told_as_one_that_may_come_when_it_is_asked_again() {
+async fn malformed_responses_are_temporary_failures() {
     let headers = |count: usize| (0..count).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
     for (server, told) in [
         (Server::says(""), "connection closed before message completed"),

@@ -61,7 +61,7 @@ fn tree() -> TreeNode {
 }
 
 #[test]
-fn failures_are_told_with_what_follows_from_them() {
+fn failures_are_shown_with_what_follows_from_them() {
     let mut timeline = Timeline::of(3);
     let failed =
         |id: &str, next| Report::Failed { job: job(id), code: Code::NetworkError, message: "reset".into(), next };
@@ -83,7 +83,7 @@ fn failures_are_told_with_what_follows_from_them() {
 }
 
 #[test]
-fn a_panic_is_mended_when_its_executor_has_a_successor_and_cannot_move_the_cursor() {
+fn a_panic_has_recovered_when_its_executor_is_restarted_and_cannot_move_the_cursor() {
     let mut timeline = Timeline::of(1);
     happens(&mut timeline, 1_000, "shop/executor-0", 0, panicked("a"));
     assert_eq!(timeline.incidents[0].recovered_ms, None);
@@ -102,13 +102,13 @@ fn a_panic_is_mended_when_its_executor_has_a_successor_and_cannot_move_the_curso
         "{}",
         timeline.caption
     );
-    timeline.look(at(1_504), tree(), Vec::new());
+    timeline.update(at(1_504), tree(), Vec::new());
     assert_eq!(timeline.restarted_ago("shop/executor-0"), Some(at(500)));
     assert_eq!(timeline.restarted_ago("shop/fetcher"), None);
 }
 
 #[test]
-fn what_the_demo_kills_is_told_with_what_it_was_doing() {
+fn a_killed_actor_is_shown_with_what_it_was_doing() {
     let mut timeline = Timeline::of(1);
     timeline.kills(at(0), "shop/fetcher", &tree());
     timeline.kills(at(0), "shop/executor-0", &tree());
@@ -126,7 +126,7 @@ fn what_the_demo_kills_is_told_with_what_it_was_doing() {
 }
 
 #[test]
-fn the_return_of_a_queue_is_told_once_and_not_for_each_actor_below_it() {
+fn the_restart_of_a_queue_is_shown_once_and_not_for_each_actor_below_it() {
     let mut timeline = Timeline::of(1);
     timeline.kills(at(0), "shop", &tree());
     happens(&mut timeline, 0, "shop", 0, killed());
@@ -152,7 +152,7 @@ fn the_return_of_a_queue_is_told_once_and_not_for_each_actor_below_it() {
 }
 
 #[test]
-fn a_crash_nobody_asked_for_is_a_mishap_of_its_own() {
+fn a_crash_the_demo_did_not_cause_is_an_incident_of_its_own() {
     let mut timeline = Timeline::of(1);
     timeline.kills(at(0), "shop/fetcher", &tree());
     happens(&mut timeline, 1, "watchdog", 0, EventKind::Crashed { reason: "boom".into(), failures: 1, budget: 10 });
@@ -165,6 +165,6 @@ fn jobs_are_counted_as_the_store_has_them() {
     let mut timeline = Timeline::of(10);
     let stats = |completed_total, dead, pending| QueueStats { completed_total, dead, pending, ..QueueStats::default() };
     let queue = |name: &str| QueueName::new(name).unwrap();
-    timeline.look(at(0), tree(), vec![(queue("mail"), stats(3, 1, 2)), (queue("shop"), stats(2, 0, 1))]);
+    timeline.update(at(0), tree(), vec![(queue("mail"), stats(3, 1, 2)), (queue("shop"), stats(2, 0, 1))]);
     assert_eq!((timeline.ended(), timeline.open()), (6, 3));
 }

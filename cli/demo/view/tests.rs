@@ -111,7 +111,7 @@ fn timeline() -> Timeline {
     };
     let name = |name: &str| QueueName::new(name).unwrap();
     let queues = vec![(name("mail"), stats(38, 3, 9, 80, 0, 0)), (name("shop"), stats(14, 3, 1, 22, 0, 1))];
-    timeline.look(millis(4_200), tree, queues);
+    timeline.update(millis(4_200), tree, queues);
     timeline
 }
 
@@ -274,7 +274,7 @@ fn the_newest_line_is_always_there_where_there_is_room_for_one() {
 }
 
 #[test]
-fn what_goes_wrong_is_red_what_is_mended_green_and_nothing_is_said_by_colour_alone() {
+fn failures_are_red_recoveries_green_and_colour_is_never_the_only_sign() {
     let (coloured, plain) = (drawn(&timeline(), true, 120, 40), drawn(&timeline(), false, 120, 40));
     assert_eq!(text(&coloured), text(&plain));
     let colours = |buffer: &Buffer, glyph: &str| {
