@@ -10,27 +10,26 @@ help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \2/p' Makefile
 
 demo: ## The tree at work, live in this terminal, with jobs that fail and actors that are killed; no Redis needed
-	@cargo run --features cli -- demo
+	@cargo run --package retraced-cli -- demo
 
 test: check unit examples docs ## Everything CI checks
 
-check: ## Format, and lints with and without the command line
+check: ## Format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy --workspace --all-targets --features cli -- -D warnings
 
 unit: redis nextest ## All tests and doctests
-	cargo nextest run --workspace --features cli -E 'not test(/::t[0-9]+_/) or $(SAMPLE)'
-	cargo test --quiet --workspace --features cli --doc
+	cargo nextest run --workspace -E 'not test(/::t[0-9]+_/) or $(SAMPLE)'
+	cargo test --quiet --workspace --doc
 
 examples: ## Every example builds; the tests run them and read their output
-	cargo build --quiet --examples --features cli
+	cargo build --quiet --examples
 
 docs: ## The documents, with warnings denied; every public type has an example
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --all-features
 	@scripts/check-examples
 
-package: ## The three crates as they would be published, each built from its package alone
+package: ## The four crates as they would be published, each built from its package alone
 	@# In a new folder each time: cargo keeps what it unpacked from a folder, and would build that again although the crates have changed since.
 	@mkdir -p target; folder=$$(mktemp -d target/package-XXXXXX); trap 'rm -rf "$$folder"' EXIT; \
 	cargo package --quiet --workspace --all-features --target-dir "$$folder"

@@ -37,25 +37,25 @@
 mod batcher;
 mod builder;
 mod client;
+pub mod find;
+pub mod limits;
 mod operator;
 mod producer;
 mod queue;
 mod runtime;
 mod trace;
-
-#[cfg(feature = "cli")]
-pub mod cli;
+pub mod view;
 
 pub use builder::{BuildError, Queue, RuntimeBuilder};
 pub use client::{Client, ClientQueue};
+pub use find::JobFilter;
 pub use operator::{AUDIT_TIMEOUT, Audit, Operator, OperatorError};
 pub use producer::JobRequest;
 pub use queue::QueueHandle;
 pub use runtime::{Ended, Runtime, RuntimeError};
-pub use trace::{Trace, TraceError};
+pub use trace::{Trace, TraceError, TraceEvent, TraceStep};
 
 pub use ractor;
-pub use retraced_actors::limits;
 pub use retraced_actors::{
     Budget, Drained, Enqueue, NodeState, Reopening, RestartDelay, RestartPolicy, RunningJob, TreeNode,
 };

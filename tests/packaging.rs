@@ -7,7 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const CRATES: [(&str, &str); 3] = [("retraced", ""), ("retraced-actors", "actors"), ("retraced-jobs", "jobs")];
+const CRATES: [(&str, &str); 4] =
+    [("retraced", ""), ("retraced-actors", "actors"), ("retraced-cli", "cli"), ("retraced-jobs", "jobs")];
 
 /// What cargo says on stdout.
 fn cargo(arguments: &[&str]) -> String {
@@ -52,6 +53,7 @@ fn what_is_packed_is_complete_and_has_no_ballast() {
         }
         let sources = match name {
             "retraced" => &files(&root, "src", ".rs") | &files(&root, "examples", ".rs"),
+            "retraced-cli" => &files(&root, "webhook", ".rs") | &files(&root, "bench", ".lua"),
             "retraced-jobs" => files(&root, "store", ""),
             _ => files(&root, "supervisor", ".rs"),
         };

@@ -2,8 +2,6 @@
 //! build some of it in again, still fit them.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -47,7 +45,7 @@ fn of_tests(path: &Path) -> bool {
 /// The functions of a file's tests: all of a test's file, those after `#[cfg(test)]` of another.
 fn functions_of_tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for path in files(&["src", "actors", "jobs", "tests"], "rs") {
+    for path in files(&["src", "actors", "cli", "jobs", "tests"], "rs") {
         let text = read(&path);
         let from = if of_tests(&path) { Some(0) } else { text.find("#[cfg(test)]") };
         let Some(from) = from else { continue };
@@ -149,7 +147,7 @@ fn a_queue_name_never_reaches_into_other_keys() {
 #[test]
 fn no_address_is_ever_built_into_the_program() {
     const HARMLESS: [&str; 6] = ["HOST", "127.0.0.1", "localhost", "example.com", "{", "[user:"];
-    for path in files(&["src", "actors", "jobs"], "rs").into_iter().filter(|path| !of_tests(path)) {
+    for path in files(&["src", "actors", "cli", "jobs"], "rs").into_iter().filter(|path| !of_tests(path)) {
         let text = read(&path);
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
@@ -175,21 +173,4 @@ fn no_script_is_ever_told_the_time() {
             assert!(!read(&path).contains(word), "{} asks this machine for the time: {word}", path.display());
         }
     }
-}
-
-#[cfg(feature = "cli")]
-#[test]
-fn an_address_in_the_environment_is_never_ignored() {
-    let retraced = |url: &str, more: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_retraced"));
-        command.arg("queues").args(more).env("RETRACED_REDIS_URL", url);
-        support::finish(command, std::time::Duration::from_secs(60))
-    };
-    let redis = support::redis_server::RedisServer::start();
-    assert_eq!(retraced(&redis.url(), &[]).status, Some(0));
-    let nobody = retraced("redis://127.0.0.1:1", &[]);
-    assert_eq!(nobody.status, Some(1));
-    assert!(nobody.stderr.contains("127.0.0.1:1"), "{nobody:?}");
-    let flag = retraced("redis://127.0.0.1:1", &["--redis", &redis.url()]);
-    assert_eq!(flag.status, Some(0), "what is said goes before the environment: {flag:?}");
 }

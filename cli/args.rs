@@ -1,0 +1,169 @@
+//! Values of options: durations with a unit, instants, queues with a concurrency.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use jiff::Timestamp;
+use retraced::Code;
+use retraced::job::{JobState, QueueName};
+use retraced::limits::tree::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
+
+use crate::limits::{DURATION_MAX, RATES_OVER_BOUNDS, REQUEST_TIMEOUT_BOUNDS};
+use crate::output::now_ms;
+
+/// A whole number and a unit: `250ms`, `30s`, `5m`, `1h`, `2d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    const HOW: &str = "write a whole number and a unit: 250ms, 30s, 5m, 1h or 2d";
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(|| format!("the unit is missing; {HOW}"))?;
+    let (number, unit) = text.split_at(unit_at);
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(HOW.into()),
+    };
+    if number.is_empty() {
+        return Err(HOW.into());
+    }
+    let ms = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit_ms));
+    ms.map(Duration::from_millis).ok_or_else(too_long).and_then(bounded)
+}
+
+/// The duration, unless it is longer than any option accepts.
+pub(crate) fn bounded(duration: Duration) -> Result<Duration, String> {
+    if duration <= DURATION_MAX { Ok(duration) } else { Err(too_long()) }
+}
+
+fn too_long() -> String {
+    format!("longer than {} days", DURATION_MAX.as_secs() / 86_400)
+}
+
+fn within(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if (least..=most).contains(&duration) {
+        return Ok(duration);
+    }
+    Err(format!("must be between {} and {}", shown(least), shown(most)))
+}
+
+fn shown(duration: Duration) -> String {
+    match duration.as_secs() {
+        secs if secs >= 3600 && secs % 3600 == 0 => format!("{}h", secs / 3600),
+        secs if secs > 0 => format!("{secs}s"),
+        _ => format!("{}ms", duration.as_millis()),
+    }
+}
+
+pub(crate) fn lease(text: &str) -> Result<Duration, String> {
+    within(text, (LEASE_MIN, LEASE_MAX))
+}
+
+pub(crate) fn grace(text: &str) -> Result<Duration, String> {
+    within(text, (Duration::ZERO, LEASE_MAX))
+}
+
+pub(crate) fn request_timeout(text: &str) -> Result<Duration, String> {
+    within(text, REQUEST_TIMEOUT_BOUNDS)
+}
+
+pub(crate) fn measured(text: &str) -> Result<Duration, String> {
+    within(text, RATES_OVER_BOUNDS)
+}
+
+/// An instant in RFC 3339, as milliseconds since the Unix epoch; an earlier one becomes the epoch.
+pub(crate) fn instant(text: &str) -> Result<u64, String> {
+    let at: Timestamp = text
+        .parse()
+        .map_err(|_| "write an instant in RFC 3339 with its offset, as in 2030-01-31T08:00:00Z".to_owned())?;
+    Ok(u64::try_from(at.as_millisecond()).unwrap_or(0))
+}
+
+/// Since when, in ms since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Since(pub(crate) u64);
+
+/// A duration before now, or an instant.
+pub(crate) fn since(text: &str) -> Result<Since, String> {
+    if let Ok(ago) = duration(text) {
+        return Ok(Since(now_ms().saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))));
+    }
+    let how = "write how long ago, as in 30m or 2d, or an instant in RFC 3339, as in 2030-01-31T08:00:00Z";
+    instant(text).map(Since).map_err(|_| how.to_owned())
+}
+
+/// One of the codes, which help and completions list.
+pub(crate) fn code() -> impl TypedValueParser<Value = Code> {
+    PossibleValuesParser::new(Code::ALL.map(Code::as_str)).try_map(|text| text.parse::<Code>())
+}
+
+/// One of the states, which help and completions list.
+pub(crate) fn state() -> impl TypedValueParser<Value = JobState> {
+    PossibleValuesParser::new(JobState::ALL.map(JobState::as_str)).try_map(|text| text.parse::<JobState>())
+}
+
+pub(crate) fn json(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+}
+
+/// A queue to work on: `email` or `email=50`.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkedQueue {
+    pub(crate) name: QueueName,
+    pub(crate) concurrency: Option<usize>,
+}
+
+impl FromStr for WorkedQueue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, concurrency) = match text.split_once('=') {
+            None => (text, None),
+            Some((name, number)) => {
+                let number = number.parse().ok().filter(|n| (1..=CONCURRENCY_MAX).contains(n));
+                (name, Some(number.ok_or_else(|| format!("concurrency must be 1 to {CONCURRENCY_MAX}"))?))
+            }
+        };
+        Ok(Self { name: QueueName::new(name).map_err(|e| e.to_string())?, concurrency })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        for (text, ms) in [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "5", "s", "1.5s", "-1s", "5 s", "99999999999999999999s", "4000d", "1w"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn since_is_a_distance_or_an_instant() {
+        assert_eq!(since("1970-01-01T00:00:01Z"), Ok(Since(1_000)));
+        let Since(ms) = since("1h").unwrap();
+        assert!(now_ms() - ms >= 3_600_000 && now_ms() - ms < 3_700_000);
+        assert!(since("yesterday").unwrap_err().starts_with("write how long ago"));
+    }
+
+    #[test]
+    fn a_bound_is_reported_in_the_units_of_the_option() {
+        assert_eq!(lease("1ms").unwrap_err(), "must be between 300ms and 1h");
+    }
+
+    #[test]
+    fn a_queue_may_bring_its_concurrency() {
+        let queue: WorkedQueue = "email=50".parse().unwrap();
+        assert_eq!((queue.name.as_str(), queue.concurrency), ("email", Some(50)));
+        for text in ["", "a b", "email=", "email=0", "email=99999", "email=x"] {
+            assert!(text.parse::<WorkedQueue>().is_err(), "{text}");
+        }
+    }
+}

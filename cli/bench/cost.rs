@@ -1,0 +1,90 @@
+//! The cost of work: processor time of the worker and of Redis, commands sent to Redis, and memory.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::figures::Figures;
+use super::server::{Counters, Server};
+use crate::error::CliError;
+
+/// Costs up to one moment.
+pub(super) struct Cost {
+    own_s: f64,
+    server: Counters,
+    at: Instant,
+}
+
+impl Cost {
+    pub(super) async fn until_now(server: &mut Server) -> Result<Self, CliError> {
+        let counters = server.counters().await?;
+        Ok(Self { own_s: processor_time().as_secs_f64(), server: counters, at: Instant::now() })
+    }
+
+    /// Adds what this process and Redis have spent since then, per job, to the figures of `what`.
+    pub(super) async fn since(
+        self,
+        server: &mut Server,
+        jobs: u64,
+        what: &str,
+        into: &mut Figures,
+    ) -> Result<(), CliError> {
+        let own_s = processor_time().as_secs_f64() - self.own_s;
+        self.since_by(own_s, server, jobs, what, into).await
+    }
+
+    /// The same for workers in other processes, which have spent this many seconds of processor time.
+    pub(super) async fn since_by(
+        self,
+        worker_s: f64,
+        server: &mut Server,
+        jobs: u64,
+        what: &str,
+        into: &mut Figures,
+    ) -> Result<(), CliError> {
+        let now = server.counters().await?;
+        let jobs = jobs as f64;
+        let cpu = |seconds: f64| seconds / jobs * 100_000.0;
+        let a_job = |before: u64, after: u64| after.saturating_sub(before) as f64 / jobs;
+        into.put(format!("{what}_worker_cpu"), cpu(worker_s), "s/100k jobs");
+        into.put(format!("{what}_redis_cpu"), cpu(now.cpu_s - self.server.cpu_s), "s/100k jobs");
+        into.put(format!("{what}_redis_calls"), a_job(self.server.calls, now.calls), "calls/job");
+        into.put(format!("{what}_redis_reads"), a_job(self.server.reads, now.reads), "socket reads/job");
+        Ok(())
+    }
+
+    /// Adds what was spent since then, per second, to the figures of `what`.
+    pub(super) async fn a_second(self, server: &mut Server, what: &str, into: &mut Figures) -> Result<(), CliError> {
+        let now = Cost::until_now(server).await?;
+        let took_s = (now.at - self.at).as_secs_f64();
+        into.put(format!("{what}_worker_cpu"), (now.own_s - self.own_s) / took_s * 100.0, "% of a core");
+        let calls = now.server.calls.saturating_sub(self.server.calls) as f64;
+        into.put(format!("{what}_redis_calls"), calls / took_s, "calls/s");
+        Ok(())
+    }
+}
+
+/// Processor time of all threads of this process, user and system.
+pub(super) fn processor_time() -> Duration {
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(spent.tv_sec).unwrap_or(0), u32::try_from(spent.tv_nsec).unwrap_or(0))
+}
+
+/// Peak memory of this process, in MiB; `None` where the system does not report it (other than Linux).
+pub(super) fn memory_peak_mib() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?;
+    Some(kib.trim().parse::<f64>().ok()? / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_used_some_of_both() {
+        assert!(processor_time() > Duration::ZERO);
+        assert_eq!(memory_peak_mib().is_some_and(|mib| mib > 0.5), cfg!(target_os = "linux"));
+    }
+}

@@ -1,0 +1,319 @@
+//! What is measured and how: each measurement is written once and runs on either side.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use retraced::limits::tree::CONCURRENCY_MAX;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::cost::{Cost, memory_peak_mib};
+use super::figures::Figures;
+use super::floor::CYCLES;
+use super::job::{BenchJob, now_us};
+use super::recorder::Recorder;
+use super::server::Server;
+use super::side::{Peer, Side};
+use crate::error::CliError;
+use crate::limits::{BENCH_QUEUES_MAX, MEASUREMENT_TIMEOUT, MEASUREMENT_TIMEOUT_PER_JOB, ROUND_TRIPS_PER_JOB_MAX};
+
+/// Jobs per bulk call.
+const BULK: u64 = 100;
+/// Time between two enqueues on an idle worker: 50 per second.
+const BEAT: Duration = Duration::from_millis(20);
+/// Executors of the workers that measure latency, and lateness and retries.
+const EXECUTORS_IDLE: usize = 10;
+const EXECUTORS_BUSY: usize = 100;
+/// Failures of each job on the retry path, before it succeeds.
+const FAILURES: u8 = 2;
+/// Delayed jobs are due this long from now, spread over this much more.
+const DUE_AFTER: Duration = Duration::from_secs(2);
+const DUE_WITHIN: Duration = Duration::from_secs(3);
+/// How long an idle worker is left alone so that its polling settles, and how long it is then measured.
+const IDLE_AFTER: Duration = Duration::from_secs(15);
+const IDLE_FOR: Duration = Duration::from_secs(10);
+
+/// One measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Measurement {
+    EnqueueOne,
+    EnqueueInflight { calls: usize },
+    EnqueueBulk,
+    Drain { executors: usize, workers: usize },
+    Latency,
+    Lateness,
+    Retry,
+    Idle,
+}
+
+impl Measurement {
+    /// All measurements, with drains at these concurrencies by this many processes.
+    pub(super) fn all(drains: &[usize], workers: usize) -> Vec<Self> {
+        let enqueues = [
+            Measurement::EnqueueOne,
+            Measurement::EnqueueInflight { calls: 10 },
+            Measurement::EnqueueInflight { calls: 100 },
+            Measurement::EnqueueBulk,
+        ];
+        let drains = drains.iter().map(|executors| Measurement::Drain { executors: *executors, workers });
+        let others = [Measurement::Latency, Measurement::Lateness, Measurement::Retry, Measurement::Idle];
+        enqueues.into_iter().chain(drains).chain(others).collect()
+    }
+
+    /// The name of its metric, or their common prefix.
+    pub(super) fn name(self) -> String {
+        match self {
+            Measurement::EnqueueOne => "enqueue_one".into(),
+            Measurement::EnqueueInflight { calls } => format!("enqueue_inflight{calls}"),
+            Measurement::EnqueueBulk => format!("enqueue_bulk{BULK}"),
+            Measurement::Drain { .. } => "drain".into(),
+            Measurement::Latency => "latency".into(),
+            Measurement::Lateness => "delayed_lateness".into(),
+            Measurement::Retry => "retry".into(),
+            Measurement::Idle => "idle".into(),
+        }
+    }
+
+    /// Its metrics.
+    pub(super) fn metrics(self) -> Vec<String> {
+        let name = self.name();
+        let costs = ["worker_cpu", "redis_cpu", "redis_calls", "redis_reads"].map(|cost| format!("{name}_{cost}"));
+        let mut metrics = Vec::new();
+        match self {
+            Measurement::EnqueueOne | Measurement::EnqueueInflight { .. } => metrics.push(name),
+            Measurement::EnqueueBulk => metrics.extend([name, "redis_memory".into()]),
+            Measurement::Drain { workers: 1, .. } => metrics.extend([name, "drain_rss_peak".into()]),
+            Measurement::Drain { .. } => metrics.extend([name, "drain_share_min".into(), "drain_rss_peak".into()]),
+            Measurement::Retry => metrics.extend(["retry_total".into(), "retry_attempts".into()]),
+            Measurement::Latency | Measurement::Lateness => {
+                return ["p50", "p95", "p99", "max"].map(|rank| format!("{name}_{rank}")).into();
+            }
+            Measurement::Idle => return ["worker_cpu", "redis_calls"].map(|cost| format!("{name}_{cost}")).into(),
+        }
+        metrics.extend(costs);
+        metrics
+    }
+
+    /// How many jobs it uses. Measurements that take a fixed time per job never use more than their own number.
+    pub(super) fn jobs(self, asked: Option<u64>) -> u64 {
+        match self {
+            Measurement::EnqueueOne => asked.unwrap_or(20_000),
+            Measurement::EnqueueInflight { calls } => asked.unwrap_or(if calls < 100 { 50_000 } else { 100_000 }),
+            Measurement::EnqueueBulk | Measurement::Drain { .. } => asked.unwrap_or(200_000),
+            Measurement::Retry => asked.unwrap_or(20_000),
+            Measurement::Latency => asked.map_or(500, |jobs| jobs.min(500)),
+            Measurement::Lateness => asked.map_or(1_000, |jobs| jobs.min(1_000)),
+            Measurement::Idle => 0,
+        }
+    }
+
+    /// How many run at a time: calls, jobs, or the cycles of the floor.
+    pub(super) fn concurrency(self, peer: Peer) -> usize {
+        match (self, peer) {
+            (Measurement::EnqueueOne | Measurement::EnqueueBulk, _) => 1,
+            (Measurement::EnqueueInflight { calls }, _) => calls,
+            (_, Peer::Floor) => CYCLES,
+            (Measurement::Drain { executors, .. }, Peer::Retraced) => executors.min(CONCURRENCY_MAX),
+            (Measurement::Latency | Measurement::Idle, Peer::Retraced) => EXECUTORS_IDLE,
+            (Measurement::Lateness | Measurement::Retry, Peer::Retraced) => EXECUTORS_BUSY,
+        }
+    }
+
+    /// How many processes work.
+    pub(super) fn workers(self) -> usize {
+        if let Measurement::Drain { workers, .. } = self { workers } else { 1 }
+    }
+
+    /// Whether the floor can be measured too: an idle worker has no counterpart there.
+    pub(super) fn has_a_floor(self) -> bool {
+        self != Measurement::Idle
+    }
+
+    /// Whether jobs are enqueued while a worker runs.
+    pub(super) fn is_worked_meanwhile(self) -> bool {
+        matches!(self, Measurement::Latency | Measurement::Lateness | Measurement::Retry)
+    }
+
+    /// Its timeout, given the round trip to Redis.
+    pub(super) fn lasts_max(self, jobs: u64, round_trip: Duration) -> Duration {
+        let a_job =
+            if self == Measurement::Latency { BEAT + MEASUREMENT_TIMEOUT_PER_JOB } else { MEASUREMENT_TIMEOUT_PER_JOB };
+        MEASUREMENT_TIMEOUT + (a_job + round_trip * ROUND_TRIPS_PER_JOB_MAX) * u32::try_from(jobs).unwrap_or(u32::MAX)
+    }
+
+    pub(super) async fn run<S: Side>(
+        self,
+        side: S,
+        server: &mut Server,
+        jobs: u64,
+        executors: usize,
+    ) -> Result<Figures, CliError> {
+        let mut figures = Figures::default();
+        let into = &mut figures;
+        match self {
+            Measurement::EnqueueOne => self.enqueue(&side, server, jobs, 1, into).await?,
+            Measurement::EnqueueInflight { calls } => self.enqueue(&side, server, jobs, calls, into).await?,
+            Measurement::EnqueueBulk => self.enqueue_bulk(&side, server, jobs, into).await?,
+            Measurement::Drain { .. } => self.drain(&side, server, jobs, executors, into).await?,
+            Measurement::Latency => self.latency(&side, jobs, executors, into).await?,
+            Measurement::Lateness => self.lateness(&side, jobs, executors, into).await?,
+            Measurement::Retry => self.retry(&side, server, jobs, executors, into).await?,
+            Measurement::Idle => self.idle(&side, server, into).await?,
+        }
+        Ok(figures)
+    }
+
+    async fn enqueue<S: Side>(
+        self,
+        side: &S,
+        server: &mut Server,
+        jobs: u64,
+        calls: usize,
+        into: &mut Figures,
+    ) -> Result<(), CliError> {
+        let before = Cost::until_now(server).await?;
+        let begun = Instant::now();
+        let next = Arc::new(AtomicU64::new(0));
+        let mut callers = JoinSet::new();
+        for _ in 0..calls {
+            let (side, next) = (side.clone(), next.clone());
+            callers.spawn(async move {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= jobs {
+                        return Ok::<_, CliError>(());
+                    }
+                    side.enqueue(BenchJob::now(number)).await?;
+                }
+            });
+        }
+        while let Some(caller) = callers.join_next().await {
+            caller.map_err(|error| CliError::Failed(format!("a caller ended: {error}")))??;
+        }
+        into.put(self.name(), jobs as f64 / begun.elapsed().as_secs_f64(), "jobs/s");
+        before.since(server, jobs, &self.name(), into).await
+    }
+
+    async fn enqueue_bulk<S: Side>(
+        self,
+        side: &S,
+        server: &mut Server,
+        jobs: u64,
+        into: &mut Figures,
+    ) -> Result<(), CliError> {
+        let memory = server.counters().await?.memory;
+        let before = Cost::until_now(server).await?;
+        let begun = Instant::now();
+        fill(side, jobs).await?;
+        into.put(self.name(), jobs as f64 / begun.elapsed().as_secs_f64(), "jobs/s");
+        before.since(server, jobs, &self.name(), into).await?;
+        let stored = server.counters().await?.memory.saturating_sub(memory);
+        into.put("redis_memory", stored as f64 / jobs as f64, "bytes/job");
+        Ok(())
+    }
+
+    async fn drain<S: Side>(
+        self,
+        side: &S,
+        server: &mut Server,
+        jobs: u64,
+        executors: usize,
+        into: &mut Figures,
+    ) -> Result<(), CliError> {
+        fill(side, jobs).await?;
+        let before = Cost::until_now(server).await?;
+        let recorder = Arc::new(Recorder::of(jobs));
+        let worker = side.work(executors, recorder.clone()).await?;
+        recorder.handled(jobs).await;
+        S::end(worker).await?;
+        into.put(self.name(), recorder.rate(), "jobs/s");
+        before.since(server, jobs, &self.name(), into).await?;
+        if let Some(mib) = memory_peak_mib() {
+            into.put("drain_rss_peak", mib, "MiB");
+        }
+        Ok(())
+    }
+
+    /// From the call of enqueue to the first line of the handler. One extra job goes first and is not counted, so that connections are open.
+    async fn latency<S: Side>(self, side: &S, jobs: u64, executors: usize, into: &mut Figures) -> Result<(), CliError> {
+        let recorder = Arc::new(Recorder::with_delays(jobs + 1));
+        let worker = side.work(executors, recorder.clone()).await?;
+        side.enqueue(BenchJob::now(0)).await?;
+        recorder.handled(1).await;
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beat.tick().await;
+        for number in 1..=jobs {
+            beat.tick().await;
+            side.enqueue(BenchJob::now(number)).await?;
+        }
+        recorder.handled(jobs + 1).await;
+        S::end(worker).await?;
+        into.put_ranks(&self.name(), &recorder.delays_ms(1));
+        Ok(())
+    }
+
+    /// From the due time of a job to the first line of the handler.
+    async fn lateness<S: Side>(
+        self,
+        side: &S,
+        jobs: u64,
+        executors: usize,
+        into: &mut Figures,
+    ) -> Result<(), CliError> {
+        let recorder = Arc::new(Recorder::with_delays(jobs));
+        let worker = side.work(executors, recorder.clone()).await?;
+        let first_us = now_us() + DUE_AFTER.as_micros() as u64;
+        // Due times are whole milliseconds.
+        let due_us = |number: u64| (first_us + DUE_WITHIN.as_micros() as u64 * number / jobs) / 1_000 * 1_000;
+        for from in (0..jobs).step_by(BULK as usize) {
+            let numbers = from..jobs.min(from + BULK);
+            side.enqueue_due(numbers.map(|number| BenchJob::at(number, due_us(number))).collect()).await?;
+        }
+        recorder.handled(jobs).await;
+        S::end(worker).await?;
+        into.put_ranks(&self.name(), &recorder.delays_ms(0));
+        Ok(())
+    }
+
+    async fn retry<S: Side>(
+        self,
+        side: &S,
+        server: &mut Server,
+        jobs: u64,
+        executors: usize,
+        into: &mut Figures,
+    ) -> Result<(), CliError> {
+        let before = Cost::until_now(server).await?;
+        let recorder = Arc::new(Recorder::with_failures(jobs, FAILURES));
+        let worker = side.work(executors, recorder.clone()).await?;
+        let begun = Instant::now();
+        fill(side, jobs).await?;
+        recorder.handled(jobs).await;
+        let took_s = begun.elapsed().as_secs_f64();
+        S::end(worker).await?;
+        into.put("retry_total", took_s, "s");
+        into.put("retry_attempts", (jobs * (u64::from(FAILURES) + 1)) as f64 / took_s, "attempts/s");
+        before.since(server, jobs, &self.name(), into).await
+    }
+
+    /// The cost of a worker that has nothing to do.
+    async fn idle<S: Side>(self, side: &S, server: &mut Server, into: &mut Figures) -> Result<(), CliError> {
+        let worker = side.wait(BENCH_QUEUES_MAX, Arc::new(Recorder::of(0))).await?;
+        sleep(IDLE_AFTER).await;
+        let before = Cost::until_now(server).await?;
+        sleep(IDLE_FOR).await;
+        before.a_second(server, &self.name(), into).await?;
+        S::end(worker).await
+    }
+}
+
+/// Enqueues this many jobs in bulk.
+pub(super) async fn fill<S: Side>(side: &S, jobs: u64) -> Result<(), CliError> {
+    for from in (0..jobs).step_by(BULK as usize) {
+        side.enqueue_all((from..jobs.min(from + BULK)).map(BenchJob::now).collect()).await?;
+    }
+    Ok(())
+}

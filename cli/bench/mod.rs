@@ -1,0 +1,233 @@
+//! `retraced bench`: how fast this machine and this Redis process jobs, compared with the least work that any queue with leases must do.
+//!
+//! Each measurement is written once and runs on both sides in turns, each time in a process of its own.
+
+mod cost;
+mod figures;
+mod floor;
+mod job;
+mod measurement;
+mod product;
+mod recorder;
+mod relay;
+mod report;
+mod selection;
+mod server;
+mod side;
+mod step;
+mod workers;
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use retraced::job::QueueName;
+use retraced::limits::tree::CONCURRENCY_MAX;
+use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
+
+use self::measurement::Measurement;
+use self::relay::Relay;
+use self::report::{Report, Row, markdown};
+use self::selection::Selection;
+use self::server::Server;
+use self::side::Peer;
+use self::step::Step;
+use crate::admin::Admin;
+use crate::error::CliError;
+use crate::limits::{BENCH_JOBS_BOUNDS, BENCH_ROUNDS_BOUNDS, BENCH_WORKERS_BOUNDS, ROUND_TRIP_MS_BOUNDS};
+use crate::output::{Output, Progress, note};
+
+pub(super) const AFTER_HELP: &str = "\
+What is measured, with jobs of 200 bytes and every guarantee on:
+  enqueue_one         one call at a time, by a client without a worker
+  enqueue_inflight10  10 calls at a time; enqueue_inflight100 the same with 100
+  enqueue_bulk100     100 jobs per call; redis_memory: bytes per waiting job
+  drain               jobs per second of a worker with 1, 10 and 100 executors, without the first twentieth; drain_rss_peak: its memory
+  latency             an idle worker, 50 jobs per second: from the call of enqueue to the handler's first line
+  delayed_lateness    from the due time of a delayed job to the handler's first line
+  retry               jobs that fail twice, retried at once, then succeed: retry_total from the first enqueue to the last success
+  idle                a worker of 100 queues without a job, for 10 s: idle_worker_cpu in percent of a core, idle_redis_calls per second; no floor
+For enqueue, drain and retry also, per job: _worker_cpu and _redis_cpu (processor seconds per 100,000 jobs; for enqueue the worker is the producer),
+_redis_calls (commands, including those inside scripts), _redis_reads (reads from sockets: about one per round trip).
+
+With --workers N, N processes drain together, each with the given executors: jobs per second, processor time and memory are their sums;
+drain_share_min is the smallest share of a process, relative to an even share (1: all did the same). With --round-trip-ms N every byte to and from
+Redis is delayed by N/2 ms in a process that is not measured, as a network would; nothing else is limited.
+
+The floor (--floor) does the same work without anything that is not strictly needed: a list, a hash and a set of leases, settling and claiming in one script, 64 jobs per
+batch, four cycles in flight; no tokens, no counters, no history, no supervision, no handlers. RATIO is ReTraced's figure divided by the floor's: for jobs/s,
+attempts/s and the share, more is better; for everything else, less. Both sides take turns, so that a machine that slows down slows both: compare ratios, not figures of different
+runs. SPREAD is the distance between the lowest and the highest round, in percent of the median; smaller differences mean nothing.
+
+Nothing else should run on the machine. A whole run takes about a minute per round, twice that with --floor.
+
+  retraced bench --floor --redis redis://127.0.0.1:6379/9      database 9
+  retraced bench --only drain --concurrency 100 --rounds 3
+  retraced bench --only drain --concurrency 100 --workers 4 --round-trip-ms 1
+  retraced bench --only latency --only retry_total --json > figures.jsonl";
+
+/// `retraced bench`
+#[derive(Args)]
+pub(super) struct Bench {
+    /// Also measure a bare loop that does the same work, and show the ratio.
+    #[arg(long)]
+    floor: bool,
+    /// Measure only this metric, or all metrics that begin with it, as in drain or drain_redis_cpu; may be repeated.
+    #[arg(long, value_name = "METRIC")]
+    only: Vec<String>,
+    /// Jobs of each measurement, 100 to 10000000. Default: 200000 for drain and bulk, 20000 to 100000 for the others. Latency and lateness use at most 500
+    /// and 1000 jobs, because they take a fixed time per job.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(BENCH_JOBS_BOUNDS))]
+    jobs: Option<u64>,
+    /// How many times everything is measured; the table shows medians.
+    #[arg(long, value_name = "N", default_value = "5", value_parser = RangedU64ValueParser::<u64>::new().range(BENCH_ROUNDS_BOUNDS))]
+    rounds: u64,
+    /// Executors of the worker that drains; may be repeated.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["1", "10", "100"],
+        value_parser = RangedU64ValueParser::<u64>::new().range(1..=CONCURRENCY_MAX as u64))]
+    concurrency: Vec<u64>,
+    /// Worker processes that drain one queue together, 1 to 16.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = RangedU64ValueParser::<usize>::new().range(BENCH_WORKERS_BOUNDS))]
+    workers: usize,
+    /// Add this much network round trip between the measured processes and Redis, 0 to 1000 ms.
+    #[arg(long, value_name = "N", default_value = "0", value_parser = RangedU64ValueParser::<u64>::new().range(ROUND_TRIP_MS_BOUNDS))]
+    round_trip_ms: u64,
+    /// Keep completed jobs as a queue does by default (24 hours or 10000). Without this flag none is kept.
+    #[arg(long)]
+    retention: bool,
+    /// Print a Markdown table. With --json instead: each figure of each round, one object per line, as soon as it is measured.
+    #[arg(long)]
+    markdown: bool,
+    /// Measure even if the database holds keys. They are not touched; what the benchmark created is removed, except the events of its workers.
+    #[arg(long)]
+    allow_nonempty: bool,
+    /// What a process started by this command is to measure.
+    #[arg(long, hide = true, value_name = "JSON", value_parser = step)]
+    step: Option<Step>,
+}
+
+fn step(text: &str) -> Result<Step, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+/// SIGINT or SIGTERM.
+async fn stop_signal() -> Result<(), CliError> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+impl Bench {
+    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        if let Some(step) = &self.step {
+            return step.run(&admin.redis, &admin.out).await;
+        }
+        if self.markdown && admin.out.is_json() {
+            return Err(CliError::Usage("--markdown and --json cannot be given together".into()));
+        }
+        let drains: Vec<usize> = self.concurrency.iter().filter_map(|n| usize::try_from(*n).ok()).collect();
+        let all = Measurement::all(&drains, self.workers);
+        let selection = Selection::of(self.only.clone(), &all).map_err(CliError::Usage)?;
+        let chosen: Vec<Measurement> = all.into_iter().filter(|m| selection.has_any_of(*m)).collect();
+
+        // Reports problems with the server with the same messages as every other command.
+        admin.store().await?;
+        let mut server = Server::open(&admin.redis).await?;
+        let keys = server.keys().await?;
+        if keys > 0 && !self.allow_nonempty {
+            return Err(CliError::Failed(format!(
+                "this database is not empty, it holds {keys} keys: measuring would slow its users and distort the figures; use another database \
+                 (--redis redis://HOST:PORT/DATABASE), or give --allow-nonempty"
+            )));
+        }
+        if cfg!(debug_assertions) {
+            note("this build is not optimised, so its figures mean little; build with --release");
+        }
+        let queue = QueueName::new(format!("bench-{}", &Uuid::new_v4().simple().to_string()[..8]))
+            .map_err(|error| CliError::Failed(error.to_string()))?;
+        let mut report = Report::default();
+        let measured = tokio::select! {
+            measured = self.measure(admin, &mut server, &queue, &chosen, &selection, &mut report) => measured,
+            asked = stop_signal() => asked.and(Err(CliError::Failed("stopped before everything was measured".into()))),
+        };
+        // Whatever happened, leave the database as it was.
+        let left = async {
+            let mut server = Server::open(&admin.redis).await?;
+            server.empty(&queue).await?;
+            server.leave(&queue, keys == 0).await
+        };
+        let left = left.await;
+        measured.and(left)?;
+        self.print(&admin.out, &mut server, &report).await
+    }
+
+    /// Runs all rounds: each measurement on both sides in turns.
+    async fn measure(
+        &self,
+        admin: &Admin,
+        server: &mut Server,
+        queue: &QueueName,
+        chosen: &[Measurement],
+        selection: &Selection,
+        report: &mut Report,
+    ) -> Result<(), CliError> {
+        let round_trip = Duration::from_millis(self.round_trip_ms);
+        let relay = if round_trip.is_zero() { None } else { Some(Relay::open(&admin.redis, round_trip)?) };
+        let redis = relay.as_ref().map_or(admin.redis.as_str(), Relay::url);
+        let peers = |measurement: Measurement| -> &[Peer] {
+            if self.floor && measurement.has_a_floor() { &[Peer::Floor, Peer::Retraced] } else { &[Peer::Retraced] }
+        };
+        let steps = chosen.iter().map(|measurement| peers(*measurement).len() as u64).sum::<u64>() * self.rounds;
+        let progress = Progress::new(&admin.out, "measuring", Some(steps));
+        for round in 0..self.rounds {
+            for (at, measurement) in chosen.iter().copied().enumerate() {
+                let peers = peers(measurement);
+                for turn in 0..peers.len() {
+                    // The side that goes first alternates from round to round.
+                    let peer = peers[(turn + round as usize) % peers.len()];
+                    progress.turn_to(format!("round {} · {} · {}", round + 1, measurement.name(), peer.as_str()));
+                    let jobs = measurement.jobs(self.jobs);
+                    let (queue_name, keep) = (queue.to_string(), self.retention);
+                    let step = Step { peer, measurement, jobs, queue: queue_name, keep, is_a_hand: false };
+                    let records = step.measure(redis, round_trip).await?;
+                    server.empty(queue).await?;
+                    for record in records.iter().filter(|record| selection.has(&record.metric)) {
+                        // As JSON, each figure is printed as soon as it is known.
+                        if admin.out.is_json() {
+                            admin.out.result(record, String::new)?;
+                        }
+                        report.add(at, peer, record);
+                    }
+                    progress.advance(1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn print(&self, out: &Output, server: &mut Server, report: &Report) -> Result<(), CliError> {
+        if out.is_json() {
+            return Ok(());
+        }
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let (version, os, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
+        let kept = if self.retention { "completed jobs kept" } else { "completed jobs not kept" };
+        let workers = if self.workers > 1 { format!(" · {} workers drain", self.workers) } else { String::new() };
+        let away =
+            if self.round_trip_ms > 0 { format!(" · Redis {} ms away", self.round_trip_ms) } else { String::new() };
+        let server = server.name().await?;
+        let rows = report.rows();
+        out.line(&format!(
+            "ReTraced {version} · {server} · {cores} cores, {os} {arch} · {kept}{workers}{away} · median of rounds: {}\n",
+            self.rounds
+        ))?;
+        if self.markdown {
+            return Ok(out.line(&format!("\n{}", markdown(&rows, self.floor)))?);
+        }
+        Ok(out.results(&rows, &Row::headings(self.floor), |row| row.cells(self.floor))?)
+    }
+}

@@ -1,0 +1,104 @@
+//! ReTraced's side, as a user would write it: a client that enqueues, a runtime with a typed handler, every guarantee on.
+
+use std::sync::Arc;
+
+use retraced::job::{QueueName, RunAt};
+
+use super::job::BenchJob;
+use super::recorder::Recorder;
+use super::server::beside;
+use super::side::Side;
+use crate::error::CliError;
+use crate::limits::BULK_TIMEOUT;
+use retraced::{
+    Client, ClientQueue, Code, Context, Failure, JobOptions, Queue, RedisStore, Retention, Retry, Runtime, State,
+    seal_job,
+};
+
+#[derive(Clone)]
+pub(super) struct Retraced {
+    url: String,
+    queue: QueueName,
+    door: ClientQueue,
+    keep: bool,
+}
+
+impl Retraced {
+    /// With `keep` completed jobs are kept as they are by default.
+    pub(super) async fn open(url: &str, queue: &QueueName, keep: bool) -> Result<Self, CliError> {
+        let door = Client::new(store(url).await?).queue(queue).map_err(failed)?;
+        Ok(Self { url: url.into(), queue: queue.clone(), door, keep })
+    }
+
+    async fn send(&self, jobs: &[BenchJob], options: impl Fn(&BenchJob) -> JobOptions) -> Result<(), CliError> {
+        let sealed: Result<Vec<_>, _> = jobs.iter().map(|job| seal_job(job, &options(job))).collect();
+        self.door.enqueue_all(&sealed.map_err(failed)?, BULK_TIMEOUT).await?;
+        Ok(())
+    }
+}
+
+impl Side for Retraced {
+    type Worker = Runtime;
+
+    async fn enqueue(&self, job: BenchJob) -> Result<(), CliError> {
+        self.door.enqueue(job).await.map(drop).map_err(failed)
+    }
+
+    async fn enqueue_all(&self, jobs: Vec<BenchJob>) -> Result<(), CliError> {
+        self.send(&jobs, |_| JobOptions::default()).await
+    }
+
+    async fn enqueue_due(&self, jobs: Vec<BenchJob>) -> Result<(), CliError> {
+        let due = |job: &BenchJob| JobOptions { run_at: RunAt::At(job.at_us / 1_000), ..JobOptions::default() };
+        self.send(&jobs, due).await
+    }
+
+    async fn work(&self, concurrency: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
+        let mut retention = Retention::default();
+        if !self.keep {
+            retention.completed = None;
+        }
+        let queue = Queue::new(&self.queue).map_err(failed)?;
+        // The shortest backoff there is: the first two failures are retried at once.
+        let queue = queue.concurrency(concurrency).retention(retention).retry(Retry::three_tier());
+        let runtime = Runtime::builder()
+            .store(store(&self.url).await?)
+            .state(recorder)
+            .queue(queue)
+            .handler(self.queue.as_str(), read)
+            .start()
+            .await?;
+        Ok(runtime)
+    }
+
+    async fn wait(&self, queues: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
+        let mut builder = Runtime::builder().store(store(&self.url).await?).state(recorder);
+        for name in beside(&self.queue).take(queues) {
+            builder = builder.queue(Queue::new(&name).map_err(failed)?).handler(&name, read);
+        }
+        Ok(builder.start().await?)
+    }
+
+    async fn end(runtime: Runtime) -> Result<(), CliError> {
+        let drained = runtime.shutdown().await?;
+        match drained.unsettled {
+            0 => Ok(()),
+            n => Err(CliError::Failed(format!("the store did not confirm the outcomes of {n} jobs in time"))),
+        }
+    }
+}
+
+async fn read(job: BenchJob, _: Context, recorder: State<Arc<Recorder>>) -> Result<(), Failure> {
+    if recorder.handle(&job) {
+        return Ok(());
+    }
+    Err(Failure::temporary(Code::ServiceUnavailable, "this attempt is meant to fail"))
+}
+
+async fn store(url: &str) -> Result<RedisStore, CliError> {
+    RedisStore::connect(url).await.map_err(failed)
+}
+
+fn failed(error: impl std::fmt::Display) -> CliError {
+    CliError::Failed(error.to_string())
+}

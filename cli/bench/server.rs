@@ -1,0 +1,148 @@
+//! The measured server, accessed without the store: what it has spent, whether its database is empty, and removing what the benchmark created.
+
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, Script};
+use retraced::job::QueueName;
+use retraced::store::redis::QUEUES;
+
+use crate::error::CliError;
+use crate::limits::{BENCH_QUEUES_MAX, SCAN_KEYS_MAX, SERVER_COMMAND_TIMEOUT, SERVER_CONNECT_TIMEOUT, SERVER_FREE_MAX};
+use crate::output::one_line;
+
+/// Time between two checks whether it has.
+const FREE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Removes these keys if there are no others.
+/// KEYS all keys that are known; reply: how many were removed.
+const UNLINK_ALL: &str = "if redis.call('DBSIZE') ~= #KEYS then return 0 end return redis.call('UNLINK', unpack(KEYS))";
+
+/// A connection of its own to the server.
+pub(super) struct Server(MultiplexedConnection);
+
+/// What the server has spent since it started.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counters {
+    /// Seconds of processor time, user and system.
+    pub(super) cpu_s: f64,
+    /// Commands, those of scripts included.
+    pub(super) calls: u64,
+    /// Reads from sockets: about the round trips.
+    pub(super) reads: u64,
+    /// Bytes of memory it uses now.
+    pub(super) memory: u64,
+}
+
+impl Server {
+    pub(super) async fn open(url: &str) -> Result<Self, CliError> {
+        connect(url).await.map(Self)
+    }
+
+    /// The server's name and version.
+    pub(super) async fn name(&mut self) -> Result<String, CliError> {
+        let info = Info(self.ask(&redis::cmd("INFO")).await?);
+        Ok(match info.text("valkey_version") {
+            Some(own) => format!("Valkey {own}"),
+            None => format!("Redis {}", info.text("redis_version").unwrap_or("of an unknown version")),
+        })
+    }
+
+    pub(super) async fn counters(&mut self) -> Result<Counters, CliError> {
+        let info = Info(self.ask(&redis::cmd("INFO")).await?);
+        let number = |name| info.text(name).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let seconds = |name| info.text(name).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+        Ok(Counters {
+            cpu_s: seconds("used_cpu_user") + seconds("used_cpu_sys"),
+            calls: number("total_commands_processed"),
+            reads: number("total_reads_processed"),
+            memory: number("used_memory"),
+        })
+    }
+
+    /// How many keys the database holds.
+    pub(super) async fn keys(&mut self) -> Result<u64, CliError> {
+        self.ask(&redis::cmd("DBSIZE")).await
+    }
+
+    /// Removes the keys of a queue, of its additional queues and of the floor: all whose hash tag has such a name. Waits until their memory is free.
+    pub(super) async fn empty(&mut self, queue: &QueueName) -> Result<(), CliError> {
+        let deadline = Instant::now() + SERVER_FREE_MAX;
+        // A process that was stopped may have left calls on the way, so this repeats until nothing is found.
+        while self.remove(&format!("*{{{queue}[.}}]*")).await? > 0 && Instant::now() < deadline {}
+        loop {
+            let info = Info(self.ask(redis::cmd("INFO").arg("memory")).await?);
+            if matches!(info.text("lazyfree_pending_objects"), None | Some("0")) || Instant::now() > deadline {
+                return Ok(());
+            }
+            tokio::time::sleep(FREE_CHECK_INTERVAL).await;
+        }
+    }
+
+    /// Removes a queue and its additional queues from the list of queues. In a database that was empty before it also removes what the workers left there, unless
+    /// it is used by others by now.
+    pub(super) async fn leave(&mut self, queue: &QueueName, was_empty: bool) -> Result<(), CliError> {
+        let beside: Vec<String> = beside(queue).collect();
+        self.ask::<()>(redis::cmd("SREM").arg(QUEUES).arg(queue.as_str()).arg(beside)).await?;
+        let (_, left): (String, Vec<Vec<u8>>) =
+            self.ask(redis::cmd("SCAN").arg(0).arg("COUNT").arg(SCAN_KEYS_MAX)).await?;
+        let is_shared = |key: &Vec<u8>| key.starts_with(b"retraced:") && !key.contains(&b'{');
+        if was_empty && !left.is_empty() && left.iter().all(is_shared) {
+            let script = Script::new(UNLINK_ALL);
+            let mut call = script.prepare_invoke();
+            left.iter().for_each(|key| {
+                call.key(key);
+            });
+            call.invoke_async::<()>(&mut self.0).await.map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    }
+
+    async fn remove(&mut self, pattern: &str) -> Result<usize, CliError> {
+        let (mut cursor, mut removed) = (0_u64, 0);
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_KEYS_MAX);
+            let (next, found): (u64, Vec<Vec<u8>>) = self.ask(&scan).await?;
+            if !found.is_empty() {
+                removed += self.ask::<usize>(redis::cmd("UNLINK").arg(&found)).await?;
+            }
+            if next == 0 {
+                return Ok(removed);
+            }
+            cursor = next;
+        }
+    }
+
+    async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, CliError> {
+        command.query_async(&mut self.0).await.map_err(|error| failed(&error))
+    }
+}
+
+/// Names of queues for a measurement that needs several. They are removed with it.
+pub(super) fn beside(queue: &QueueName) -> impl Iterator<Item = String> {
+    (0..BENCH_QUEUES_MAX).map(move |number| format!("{queue}.{number}"))
+}
+
+/// A connection without the store.
+pub(super) async fn connect(url: &str) -> Result<MultiplexedConnection, CliError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(SERVER_CONNECT_TIMEOUT))
+        .set_response_timeout(Some(SERVER_COMMAND_TIMEOUT));
+    // An error about the URL could quote its password; the store has accepted the URL already.
+    let client = Client::open(url).map_err(|_| CliError::Failed("the Redis URL cannot be read".into()))?;
+    client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| failed(&error))
+}
+
+pub(super) fn failed(error: &RedisError) -> CliError {
+    CliError::Failed(format!("Redis did not do what this measurement needs: {}", one_line(error)))
+}
+
+/// The reply of INFO.
+struct Info(String);
+
+impl Info {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    }
+}

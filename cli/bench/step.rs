@@ -1,0 +1,123 @@
+//! One measurement on one side, in a process of its own, so that its processor time and memory are counted alone.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use retraced::job::QueueName;
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+
+use super::figures::{Figures, Record};
+use super::floor::Floor;
+use super::measurement::{Measurement, fill};
+use super::product::Retraced;
+use super::server::Server;
+use super::side::Peer;
+use super::workers::{WorkerProcesses, work_as_one_of_several};
+use crate::error::CliError;
+use crate::output::{Output, one_line};
+
+/// What a process is to measure.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Step {
+    pub(super) peer: Peer,
+    pub(super) measurement: Measurement,
+    pub(super) jobs: u64,
+    pub(super) queue: String,
+    /// Whether completed jobs are kept.
+    pub(super) keep: bool,
+    /// Whether this process only works, as one of several.
+    pub(super) is_a_hand: bool,
+}
+
+impl Step {
+    /// Measures in a process of its own, which is stopped on timeout, or when the caller is gone.
+    pub(super) async fn measure(&self, redis: &str, round_trip: Duration) -> Result<Vec<Record>, CliError> {
+        let lasts_max = self.measurement.lasts_max(self.jobs, round_trip);
+        let measured = tokio::time::timeout(lasts_max, async {
+            match self.measurement.workers() {
+                1 => self.measure_apart(redis).await,
+                workers => self.measure_crew(redis, workers).await,
+            }
+        });
+        measured.await.map_err(|_| self.failed(&format_args!("it did not end within {lasts_max:?}")))?
+    }
+
+    /// The process that runs this step.
+    pub(super) fn command(&self, redis: &str) -> Result<Command, CliError> {
+        let order = serde_json::to_string(self).map_err(|error| self.failed(&error))?;
+        let mut command = Command::new(std::env::current_exe()?);
+        // The URL is passed in the environment, where other users do not see it.
+        command.args(["bench", "--step", &order, "--json", "--color", "never"]).env("RETRACED_REDIS_URL", redis);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        Ok(command)
+    }
+
+    pub(super) fn as_worker(&self) -> Self {
+        Self { is_a_hand: true, ..self.clone() }
+    }
+
+    async fn measure_apart(&self, redis: &str) -> Result<Vec<Record>, CliError> {
+        let ended = self.command(redis)?.spawn()?.wait_with_output().await?;
+        if !ended.status.success() {
+            let said = String::from_utf8_lossy(&ended.stderr);
+            let said = said.trim().trim_start_matches("error: ");
+            return Err(self.failed(&if said.is_empty() { ended.status.to_string() } else { said.to_owned() }));
+        }
+        let records: Result<_, _> = String::from_utf8_lossy(&ended.stdout).lines().map(serde_json::from_str).collect();
+        records.map_err(|error| self.failed(&error))
+    }
+
+    /// Enqueues here, and starts several worker processes.
+    async fn measure_crew(&self, redis: &str, workers: usize) -> Result<Vec<Record>, CliError> {
+        match self.peer {
+            Peer::Retraced => fill(&self.retraced(redis).await?, self.jobs).await?,
+            Peer::Floor => fill(&self.floor(redis).await?, self.jobs).await?,
+        }
+        let mut server = Server::open(redis).await?;
+        let workers = WorkerProcesses::start(self, redis, workers).await;
+        let figures = match workers {
+            Ok(workers) => workers.drain(&mut server, &self.measurement.name()).await,
+            Err(error) => Err(error),
+        };
+        Ok(self.records(figures.map_err(|error| self.failed(&error))?))
+    }
+
+    /// Runs the step in this process.
+    pub(super) async fn run(&self, redis: &str, out: &Output) -> Result<(), CliError> {
+        let Step { peer, measurement, jobs, .. } = *self;
+        let concurrency = measurement.concurrency(peer);
+        if self.is_a_hand {
+            return match peer {
+                Peer::Retraced => work_as_one_of_several(self.retraced(redis).await?, concurrency, jobs, out).await,
+                Peer::Floor => work_as_one_of_several(self.floor(redis).await?, concurrency, jobs, out).await,
+            };
+        }
+        let mut server = Server::open(redis).await?;
+        let figures = match peer {
+            Peer::Retraced => measurement.run(self.retraced(redis).await?, &mut server, jobs, concurrency).await?,
+            Peer::Floor => measurement.run(self.floor(redis).await?, &mut server, jobs, concurrency).await?,
+        };
+        self.records(figures).iter().try_for_each(|record| Ok(out.result(record, String::new)?))
+    }
+
+    async fn retraced(&self, redis: &str) -> Result<Retraced, CliError> {
+        Retraced::open(redis, &self.queue()?, self.keep).await
+    }
+
+    async fn floor(&self, redis: &str) -> Result<Floor, CliError> {
+        Floor::open(redis, &self.queue()?, self.measurement.is_worked_meanwhile()).await
+    }
+
+    fn queue(&self) -> Result<QueueName, CliError> {
+        QueueName::new(&self.queue).map_err(|error| self.failed(&error))
+    }
+
+    fn records(&self, figures: Figures) -> Vec<Record> {
+        figures.records(self.peer.as_str(), self.jobs, self.measurement.concurrency(self.peer) as u64)
+    }
+
+    fn failed(&self, why: &dyn std::fmt::Display) -> CliError {
+        CliError::Failed(format!("{} of {} failed: {}", self.measurement.name(), self.peer.as_str(), one_line(why)))
+    }
+}

@@ -1,0 +1,118 @@
+//! The command line's grammar: its global options and its commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, ColorChoice, Parser, Subcommand};
+
+use crate::admin::Admin;
+use crate::error::CliError;
+use crate::settings::Settings;
+use crate::{bench, completions, config, dead, demo, enqueue, jobs, queues, trace, work};
+
+const AFTER_HELP: &str = "\
+Durations are a whole number and a unit: 250ms, 30s, 5m, 1h, 2d.
+Settings come from flags, then the environment, then retraced.toml (see `retraced config --help`).
+Exit status: 0 success, 1 failure, 2 usage error.
+
+Try it without Redis:  retraced demo";
+
+/// Background jobs on a supervision tree, over Redis: every failure explains itself.
+#[derive(Parser)]
+#[command(name = "retraced", version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// The Redis or Valkey server: redis://[user:password@]host[:port][/database], or redis+unix:///path. A password is safer in the environment, where
+    /// other users of this machine do not see it.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "RETRACED_REDIS_URL",
+        hide_env_values = true,
+        default_value = "redis://127.0.0.1:6379"
+    )]
+    pub(crate) redis: String,
+    /// Print results as JSON, one object per line: instants in RFC 3339, durations in whole milliseconds (fields ending in _ms).
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colour. auto: on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_name = "WHEN", env = "RETRACED_COLOR", hide_env_values = true, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+    /// Settings file. Default: retraced.toml in the working directory, if it exists.
+    #[arg(long, global = true, value_name = "FILE", env = "RETRACED_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Watch a supervision tree run 300 jobs, some of which fail, panic or hang, while actors are killed. Needs no Redis, and takes less than 20 s.
+    Demo(demo::Demo),
+    /// Run a worker that sends each job to a webhook; drains on SIGINT or SIGTERM.
+    Work(work::Work),
+    /// Enqueue one job, or one per line of a file.
+    #[command(
+        override_usage = "retraced enqueue [OPTIONS] --queue <QUEUE> <--kind <KIND> --payload <JSON>|--from <FILE>>"
+    )]
+    Enqueue(Box<enqueue::Enqueue>),
+    /// Show all queues: depths, oldest job, paused or not.
+    Queues(queues::Queues),
+    /// Pause, resume, show or audit one queue.
+    #[command(subcommand)]
+    Queue(queues::Queue),
+    /// List the jobs of a queue that are in one state.
+    Jobs(jobs::Jobs),
+    /// Show, cancel or retry one job.
+    #[command(subcommand)]
+    Job(jobs::Job),
+    /// Show the history of one job: what happened, why, and what comes next.
+    Trace(trace::Trace),
+    /// List, show, redrive or discard dead and poisoned jobs.
+    #[command(subcommand)]
+    Dead(dead::Dead),
+    /// Measure how fast this machine and this Redis process jobs, compared with the least work any queue must do.
+    #[command(after_help = bench::AFTER_HELP)]
+    Bench(bench::Bench),
+    /// Show all settings, and where each comes from.
+    #[command(after_help = config::AFTER_HELP)]
+    Config(config::Config),
+    /// Print a script that completes this command line in a shell.
+    #[command(after_help = completions::AFTER_HELP)]
+    Completions(completions::Completions),
+}
+
+impl Command {
+    pub(crate) async fn run(self, admin: &Admin, settings: &Settings) -> Result<(), CliError> {
+        match self {
+            Command::Demo(demo) => demo.run(admin).await,
+            Command::Work(work) => work.run(admin).await,
+            Command::Enqueue(enqueue) => enqueue.run(admin).await,
+            Command::Queues(queues) => queues.run(admin).await,
+            Command::Queue(queue) => queue.run(admin).await,
+            Command::Jobs(jobs) => jobs.run(admin).await,
+            Command::Job(job) => job.run(admin).await,
+            Command::Trace(trace) => trace.run(admin).await,
+            Command::Dead(dead) => dead.run(admin).await,
+            Command::Bench(bench) => bench.run(admin).await,
+            Command::Config(config) => config.run(admin, settings),
+            Command::Completions(completions) => completions.run(admin),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,28 @@
+//! `retraced completions`: completion scripts for shells.
+
+use clap::{Args, CommandFactory};
+use clap_complete::{Shell, generate};
+
+use crate::admin::Admin;
+use crate::commands::Cli;
+use crate::error::CliError;
+
+pub(crate) const AFTER_HELP: &str = "\
+For bash:  retraced completions bash > ~/.local/share/bash-completion/completions/retraced
+For zsh:   retraced completions zsh > ~/.zfunc/_retraced    (with `fpath+=~/.zfunc` before compinit)
+For fish:  retraced completions fish > ~/.config/fish/completions/retraced.fish";
+
+/// `retraced completions`
+#[derive(Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    shell: Shell,
+}
+
+impl Completions {
+    pub(crate) fn run(self, admin: &Admin) -> Result<(), CliError> {
+        let mut script = Vec::new();
+        generate(self.shell, &mut Cli::command(), "retraced", &mut script);
+        Ok(admin.out.line(&String::from_utf8_lossy(&script))?)
+    }
+}

@@ -1,0 +1,61 @@
+//! `retraced demo`: a whole tree on the memory store, with jobs that fail in every way, and actors that are killed.
+//!
+//! `handlers` are the jobs, and `report` is what they report; `run` runs everything; `timeline` is what happened so far; `view` draws the timeline on a `screen`;
+//! `summary` prints the result on a `page`.
+
+mod handlers;
+mod page;
+mod report;
+mod run;
+mod screen;
+mod summary;
+mod timeline;
+mod view;
+
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::timeout;
+
+use self::run::{DemoRun, End, KILLS, Presentation, Setup};
+use self::screen::Screen;
+use crate::admin::Admin;
+use crate::error::CliError;
+use crate::limits::{DEMO_MAX, DEMO_RUN_MAX, DEMO_SHUTDOWN_MAX};
+
+/// How long the last frame is shown.
+const LAST_FRAME_SHOWN: Duration = Duration::from_secs(2);
+const _: () = assert!(
+    DEMO_RUN_MAX.as_millis() + LAST_FRAME_SHOWN.as_millis() + DEMO_SHUTDOWN_MAX.as_millis() < DEMO_MAX.as_millis()
+);
+
+/// `retraced demo`
+#[derive(Args)]
+pub(super) struct Demo {
+    /// Print plain lines even on a terminal.
+    #[arg(long)]
+    plain: bool,
+}
+
+impl Demo {
+    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        let out = &admin.out;
+        // The screen is entered before anything runs, so that its panic hook runs after the one that catches the handlers' panics.
+        let presentation = match (out.is_json(), self.plain) {
+            (true, _) => Presentation::Json,
+            (false, false) => {
+                let colour = out.is_coloured();
+                Screen::take(colour).map_or(Presentation::Plain, |screen| Presentation::Live { screen, colour })
+            }
+            (false, true) => Presentation::Plain,
+        };
+        let mut demo = DemoRun::new(out, Setup::set().await?, presentation);
+        let end = demo.until_over(&KILLS, DEMO_RUN_MAX).await?;
+        let (setup, timeline) = demo.end();
+        summary::conclude(out, setup.operator(), &timeline, end).await?;
+        if end == End::Done {
+            let _ = timeout(DEMO_SHUTDOWN_MAX, setup.clear()).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! The normal screen, or a pipe: text laid out for the width there is.
+
+use std::io;
+
+use super::timeline::{Line, Mark};
+use crate::output::{Output, Style, width};
+
+/// Columns if there is no terminal.
+const WIDTH_DEFAULT: usize = 100;
+/// Least and most columns a table or a trace is laid out for.
+const WIDTH_MIN: usize = 20;
+const WIDTH_MAX: usize = 110;
+/// The left column of a table, at most.
+const LEFT_MAX: usize = 36;
+/// Columns below which there is one column of text instead of two.
+const NARROW: usize = 60;
+
+/// Text for people; with JSON nothing is printed.
+pub(super) struct Page<'a> {
+    out: &'a Output,
+    /// The terminal's columns; in a pipe lines are not wrapped.
+    width: Option<usize>,
+}
+
+impl<'a> Page<'a> {
+    pub(super) fn new(out: &'a Output) -> Self {
+        Self { out, width: width() }
+    }
+
+    /// Text of one or several lines.
+    pub(super) fn print(&self, text: &str) -> io::Result<()> {
+        if self.out.is_json() { Ok(()) } else { self.out.line(&self.fitted(text)) }
+    }
+
+    /// A line of the timeline, with its mark coloured if colours are on.
+    pub(super) fn print_line(&self, line: &Line) -> io::Result<()> {
+        let style = match line.mark {
+            Mark::Failed => Style::Bad,
+            Mark::Recovered => Style::Good,
+            Mark::Later => Style::Warn,
+            Mark::Note => Style::Dim,
+        };
+        let glyph = line.mark.glyph();
+        // Coloured after the layout, because escape sequences take no columns.
+        self.out.line(&self.fitted(&line.plain()).replacen(glyph, &self.out.paint(style, glyph), 1))
+    }
+
+    /// Rows of two cells, if there are any.
+    pub(super) fn table(&self, headers: [&str; 2], rows: &[[String; 2]]) -> io::Result<()> {
+        if self.out.is_json() || rows.is_empty() {
+            return Ok(());
+        }
+        let text = two_columns(headers, rows, self.width.unwrap_or(WIDTH_DEFAULT));
+        let painted = |text: String, header: &str| text.replacen(header, &self.out.paint(Style::Head, header), 1);
+        self.out.line(&headers.into_iter().fold(text, painted))
+    }
+
+    fn fitted(&self, text: &str) -> String {
+        self.width.map_or_else(|| text.to_owned(), |width| fitted(text, width))
+    }
+}
+
+/// Two columns, each wrapped between words; one below the other if the terminal is too narrow.
+fn two_columns(headers: [&str; 2], rows: &[[String; 2]], width: usize) -> String {
+    let width = width.clamp(WIDTH_MIN, WIDTH_MAX);
+    if width < NARROW {
+        let stacked = rows.iter().flat_map(|[first, second]| {
+            let second = wrapped(second, width - 2, 2).into_iter().map(|line| format!("  {line}"));
+            wrapped(first, width, 2).into_iter().chain(second)
+        });
+        return stacked.collect::<Vec<_>>().join("\n") + "\n";
+    }
+    let widest = rows.iter().map(|[left, _]| left.chars().count()).chain([headers[0].len()]).max().unwrap_or(0);
+    let left = widest.min(LEFT_MAX).min(width / 2);
+    let right = width - left - 2;
+    let mut text = String::new();
+    let headers = headers.map(str::to_owned);
+    for [first, second] in std::iter::once(&headers).chain(rows) {
+        let (first, second) = (wrapped(first, left, 2), wrapped(second, right, 2));
+        for n in 0..first.len().max(second.len()) {
+            let cell = |column: &[String]| column.get(n).cloned().unwrap_or_default();
+            text += format!("{:<left$}  {}", cell(&first), cell(&second)).trim_end();
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Text of several lines; long lines are continued below their first word.
+fn fitted(text: &str, width: usize) -> String {
+    let width = width.clamp(WIDTH_MIN, WIDTH_MAX);
+    let fit = |line: &str| {
+        let own = line.chars().take_while(|c| *c == ' ').count();
+        let body = line.trim_start();
+        // Lines that begin with an instant are continued below the text behind it.
+        let hang = match (own, body.find("Z  ")) {
+            (0, Some(at)) => at + 5,
+            (0, None) => 2,
+            _ => own + 2,
+        };
+        // Too narrow for columns.
+        let (own, hang) = if hang > width / 2 { (own.min(4), 6) } else { (own, hang) };
+        let lines = wrapped(body, width - own, hang - own);
+        lines.into_iter().map(|line| " ".repeat(own) + &line).collect::<Vec<_>>().join("\n")
+    };
+    text.lines().map(fit).collect::<Vec<_>>().join("\n")
+}
+
+/// Lines of at most this many characters, broken between words if possible; all but the first are indented by this many spaces.
+pub(super) fn wrapped(text: &str, width: usize, indent: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let mut reports: Vec<&str> = text.split(' ').rev().collect();
+    while let Some(report) = reports.pop() {
+        let begun = line.chars().any(|c| c != ' ');
+        let gap = usize::from(begun);
+        let (used, long) = (line.chars().count(), report.chars().count());
+        if used + gap + long <= width {
+            line += &" ".repeat(gap);
+            line += report;
+        } else if begun {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+            reports.push(report);
+        } else {
+            // A word longer than a line is cut.
+            let cut = report.char_indices().nth(width.saturating_sub(used).max(1)).map_or(report.len(), |(at, _)| at);
+            line += &report[..cut];
+            if cut < report.len() {
+                reports.push(&report[cut..]);
+                lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+            }
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_wrapped_and_long_ones_cut() {
+        assert_eq!(wrapped("one two three", 8, 2), ["one two", "  three"]);
+        assert_eq!(wrapped("abcdefghij", 4, 1), ["abcd", " efg", " hij"]);
+        assert_eq!(wrapped("two  spaces", 20, 0), ["two  spaces"]);
+        assert_eq!(wrapped("", 4, 0), [""]);
+        for width in 1..30 {
+            for line in wrapped("a bb ccc dddd eeeee ✗↻◔ ffffff", width, 0) {
+                assert!(line.chars().count() <= width, "{line:?} at {width}");
+            }
+        }
+    }
+
+    #[test]
+    fn columns_stand_beside_each_other_at_any_width() {
+        let rows = [["executor-1 was killed in the middle of email-83".into(), "the job went back, at no cost".into()]];
+        assert_eq!(
+            two_columns(["WRONG", "BECAME"], &rows, 62),
+            "WRONG                            BECAME\n\
+             executor-1 was killed in the     the job went back, at no cost\n\
+             \u{20} middle of email-83\n"
+        );
+        assert_eq!(
+            two_columns(["WRONG", "BECAME"], &rows, 40),
+            "executor-1 was killed in the middle of\n  email-83\n  the job went back, at no cost\n"
+        );
+        for width in 0..200 {
+            let text = two_columns(["WRONG", "BECAME"], &rows, width);
+            assert!(text.lines().all(|line| line.chars().count() <= width.max(WIDTH_MIN)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_of_a_trace_continues_below_its_text() {
+        let told = "2026-11-25T16:07:53.773Z  attempt 1 panicked after 102ms · PANIC · worker 83980b3f executor-0#0\n\
+                    \u{20}                         the image store hung up and it never came back, whatever we did";
+        assert_eq!(
+            fitted(told, 80),
+            "2026-11-25T16:07:53.773Z  attempt 1 panicked after 102ms · PANIC · worker\n\
+             \u{20}                           83980b3f executor-0#0\n\
+             \u{20}                         the image store hung up and it never came back,\n\
+             \u{20}                           whatever we did"
+        );
+        assert!(fitted(told, 20).lines().all(|line| line.chars().count() <= WIDTH_MIN));
+    }
+}

@@ -1,0 +1,307 @@
+//! Runs the demo: a runtime with two queues and their jobs, actors killed at fixed times, and the timeline shown while it happens.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::page::Page;
+use super::report::{Report, Reporter};
+use super::screen::{Screen, quit_was_pressed};
+use super::timeline::{Mark, Timeline};
+use super::{LAST_FRAME_SHOWN, handlers, view};
+use crate::error::CliError;
+use crate::output::{Output, jobs};
+use retraced::view::Event;
+use retraced::{EnqueueError, MemoryStore, Operator, Queue, Retry, Runtime, SupervisionEvent, TreeNode};
+
+pub(super) const MAIL: &str = "mail";
+pub(super) const SHOP: &str = "shop";
+/// Timeout of a handler; the one that hangs is stopped after this.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the tree and its queues are read and the view is drawn.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
+/// How often plain lines report how many jobs have ended.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// When to kill, and what.
+pub(super) type Kill = (Duration, KillTarget);
+/// The kills of the demo.
+pub(super) const KILLS: [Kill; 3] = [
+    (Duration::from_millis(5_000), KillTarget::Actor("mail/fetcher")),
+    (Duration::from_millis(6_500), KillTarget::BusyExecutorOf("mail/pool")),
+    (Duration::from_millis(8_000), KillTarget::Actor(SHOP)),
+];
+
+#[derive(Clone, Copy)]
+pub(super) enum KillTarget {
+    Actor(&'static str),
+    /// The pool's executor that began its job last.
+    BusyExecutorOf(&'static str),
+}
+
+impl KillTarget {
+    fn path(self, tree: &TreeNode) -> Option<String> {
+        match self {
+            KillTarget::Actor(path) => Some(path.to_owned()),
+            KillTarget::BusyExecutorOf(pool) => {
+                let executors = tree.find(pool)?.children.iter();
+                let busy = executors.filter_map(|place| Some((place.running.as_ref()?.ran, &place.path)));
+                busy.min().map(|(_, path)| path.clone())
+            }
+        }
+    }
+}
+
+/// How the timeline is shown while it happens.
+pub(super) enum Presentation {
+    Json,
+    Plain,
+    Live { screen: Screen, colour: bool },
+}
+
+/// Why the demo is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// All jobs have ended.
+    Done,
+    /// Some jobs have not ended within the time there is.
+    TimeUp,
+    /// The user has quit.
+    Quit,
+}
+
+/// A runtime with its jobs, and the sources of its events.
+pub(super) struct Setup {
+    runtime: Runtime,
+    supervision: broadcast::Receiver<SupervisionEvent>,
+    reports: UnboundedReceiver<Report>,
+    /// `None` once it has ended.
+    producer: Option<AbortOnDropHandle<Result<(), EnqueueError>>>,
+}
+
+impl Setup {
+    pub(super) async fn set() -> Result<Self, CliError> {
+        let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
+        let retry =
+            Retry::exponential().base(Duration::from_millis(500)).max_delay(Duration::from_secs(2)).max_attempts(3);
+        let queue = |name, executors| {
+            let queue = Queue::new(name).map_err(|e| failed(&e))?;
+            Ok::<_, CliError>(queue.concurrency(executors).retry(retry).timeout(TIMEOUT))
+        };
+        let (reporter, reports) = Reporter::new();
+        let runtime = Runtime::builder()
+            .store(MemoryStore::new())
+            .lease(Duration::from_secs(3))
+            .grace(Duration::from_secs(1))
+            .state(reporter)
+            .queue(queue(MAIL, 4)?)
+            .queue(queue(SHOP, 3)?)
+            .handler(MAIL, handlers::send_email)
+            .handler(MAIL, handlers::send_reminder)
+            .handler(SHOP, handlers::make_thumbnail)
+            .handler(SHOP, handlers::build_report)
+            .handler(SHOP, handlers::import_order)
+            .handler(SHOP, handlers::send_invoice)
+            .start()
+            .await?;
+        let supervision = runtime.supervision();
+        let producer = tokio::spawn(handlers::produce(runtime.queue(MAIL)?, runtime.queue(SHOP)?));
+        Ok(Self { runtime, supervision, reports, producer: Some(AbortOnDropHandle::new(producer)) })
+    }
+
+    /// Waits until all jobs were enqueued, or one was refused; then for ever.
+    async fn produced(producer: &mut Option<AbortOnDropHandle<Result<(), EnqueueError>>>) -> Result<(), CliError> {
+        let Some(producing) = producer else { return std::future::pending().await };
+        let produced = producing.await;
+        *producer = None;
+        match produced {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(refused)) => Err(CliError::Failed(format!("a job was refused: {refused}"))),
+            Err(gone) => Err(CliError::Failed(format!("the producer ended: {gone}"))),
+        }
+    }
+
+    pub(super) fn operator(&self) -> &Operator {
+        self.runtime.operator()
+    }
+
+    /// Shuts the runtime down.
+    pub(super) async fn clear(self) -> Result<(), CliError> {
+        self.runtime.shutdown().await?;
+        Ok(())
+    }
+}
+
+/// The running demo.
+pub(super) struct DemoRun<'a> {
+    out: &'a Output,
+    setup: Setup,
+    presentation: Presentation,
+    timeline: Timeline,
+    begun: Instant,
+    /// Kills that were done, lines that were printed, and when the progress was reported last.
+    kills: usize,
+    printed: usize,
+    said: Duration,
+}
+
+impl<'a> DemoRun<'a> {
+    pub(super) fn new(out: &'a Output, setup: Setup, presentation: Presentation) -> Self {
+        let timeline = Timeline::of(handlers::JOBS);
+        Self { out, setup, presentation, timeline, begun: Instant::now(), kills: 0, printed: 0, said: Duration::ZERO }
+    }
+
+    /// Runs until all jobs have ended, the time is up, or the user quits.
+    pub(super) async fn until_over(&mut self, kills: &[Kill], run_max: Duration) -> Result<End, CliError> {
+        self.introduce()?;
+        let mut ticks = interval(UPDATE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                biased;
+                event = self.setup.supervision.recv() => self.record(event)?,
+                Some(report) = self.setup.reports.recv() => self.timeline.report(self.begun.elapsed(), report),
+                produced = Setup::produced(&mut self.setup.producer) => produced?,
+                () = self.presentation.signalled() => return Ok(End::Quit),
+                _ = ticks.tick() => {
+                    self.update().await?;
+                    if let Some(end) = self.over(run_max)? {
+                        return Ok(end);
+                    }
+                    self.demo(kills);
+                }
+            }
+            self.print()?;
+        }
+    }
+
+    /// Leaves the terminal, and returns what is needed for the summary.
+    pub(super) fn end(self) -> (Setup, Timeline) {
+        (self.setup, self.timeline)
+    }
+
+    fn introduce(&self) -> std::io::Result<()> {
+        let Presentation::Plain = self.presentation else { return Ok(()) };
+        let [failed, recovered, later] = [Mark::Failed, Mark::Recovered, Mark::Later].map(Mark::glyph);
+        let page = Page::new(self.out);
+        page.print(&format!(
+            "A supervision tree of {} actors runs {} in this process, without Redis.\n\
+             {failed} went wrong   {recovered} recovered   {later} delayed   jobs that succeed are only counted",
+            self.setup.runtime.tree().all().len(),
+            jobs(self.timeline.jobs)
+        ))?;
+        page.print("")
+    }
+
+    fn record(&mut self, event: Result<SupervisionEvent, RecvError>) -> Result<(), CliError> {
+        let at = self.begun.elapsed();
+        match (event, &self.presentation) {
+            (Ok(event), Presentation::Json) => self.out.result(&Event::from(&event), String::new)?,
+            (Ok(event), _) => self.timeline.event(at, &event),
+            (Err(RecvError::Lagged(missed)), _) => {
+                self.timeline.note(at, format_args!("{missed} events are not shown"))
+            }
+            (Err(RecvError::Closed), _) => return Err(CliError::Failed("the tree ended before its jobs".into())),
+        }
+        Ok(())
+    }
+
+    /// Reads what any user of the runtime can read, and draws it.
+    async fn update(&mut self) -> Result<(), CliError> {
+        let mut queues = Vec::new();
+        for queue in [MAIL, SHOP] {
+            let name = self.setup.runtime.queue(queue)?.name().clone();
+            let stats = self.setup.operator().stats(&name).await?;
+            queues.push((name, stats));
+        }
+        let at = self.begun.elapsed();
+        self.timeline.update(at, self.setup.runtime.tree(), queues);
+        if let Presentation::Live { screen, colour } = &mut self.presentation
+            && !screen.draw(|frame| view::draw(&self.timeline, *colour, frame))?
+        {
+            // Something panicked and the screen was left, so that the message can be read.
+            self.presentation = Presentation::Plain;
+        }
+        Ok(())
+    }
+
+    fn over(&mut self, run_max: Duration) -> Result<Option<End>, CliError> {
+        let live = matches!(self.presentation, Presentation::Live { .. });
+        if let Some(done) = self.timeline.done {
+            let seen = !live || self.timeline.now >= done + LAST_FRAME_SHOWN || quit_was_pressed()?;
+            return Ok(seen.then_some(End::Done));
+        }
+        if self.timeline.ended() >= self.timeline.jobs {
+            self.timeline.all_is_done();
+            return Ok((!live).then_some(End::Done));
+        }
+        if live && quit_was_pressed()? {
+            return Ok(Some(End::Quit));
+        }
+        Ok((self.timeline.now >= run_max).then_some(End::TimeUp))
+    }
+
+    fn demo(&mut self, kills: &[Kill]) {
+        let at = self.begun.elapsed();
+        while let Some((_, target)) = kills.get(self.kills).filter(|(due, _)| at >= *due) {
+            let tree = self.setup.runtime.tree();
+            let Some(path) = target.path(&tree) else { return };
+            self.kills += 1;
+            self.timeline.kills(at, &path, &tree);
+            self.setup.runtime.kill(&path);
+        }
+        if at >= self.said + PROGRESS_INTERVAL && self.timeline.done.is_none() {
+            self.said += PROGRESS_INTERVAL;
+            // The view shows that all the time.
+            if let Presentation::Plain = self.presentation {
+                let (ended, all) = (self.timeline.ended(), self.timeline.jobs);
+                self.timeline.note(at, format_args!("{ended} of {all} jobs have ended"));
+            }
+        }
+    }
+
+    fn print(&mut self) -> std::io::Result<()> {
+        let new = &self.timeline.lines[self.printed..];
+        if let Presentation::Plain = self.presentation {
+            let page = Page::new(self.out);
+            new.iter().try_for_each(|line| page.print_line(line))?;
+        }
+        self.printed = self.timeline.lines.len();
+        Ok(())
+    }
+}
+
+impl Presentation {
+    /// Waits for a signal to quit while the terminal is in raw mode; otherwise for ever, because signals then have their usual effect.
+    async fn signalled(&mut self) {
+        match self {
+            Presentation::Live { screen, .. } => screen.signalled().await,
+            Presentation::Json | Presentation::Plain => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::demo::summary;
+
+    /// Whatever happens to the jobs, the demo ends in time, and that is no failure: nothing is lost.
+    #[tokio::test]
+    async fn when_the_time_is_up_the_demo_ends_and_accounts_for_what_is_open() {
+        let out = Output::new(false);
+        let mut demo = DemoRun::new(&out, Setup::set().await.unwrap(), Presentation::Plain);
+        let end = demo.until_over(&KILLS, Duration::from_millis(300)).await.unwrap();
+        assert_eq!(end, End::TimeUp);
+        let (setup, timeline) = demo.end();
+        assert!(timeline.taken() < timeline.jobs, "the producer was in the middle of its work");
+        assert!(timeline.open() > 0);
+        assert_eq!(timeline.ended() + timeline.open(), timeline.taken());
+        summary::conclude(&out, setup.operator(), &timeline, end).await.unwrap();
+    }
+}

@@ -1,0 +1,346 @@
+//! What happened so far: events, reports and statistics go in, lines come out. Pure; time is an argument.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use retraced::job::{EventKind, SupervisionEvent};
+use retraced::job::{JobId, QueueName};
+use retraced::store::QueueStats;
+
+use super::report::{Next, Report};
+use crate::output::{jobs, printable, span};
+use retraced::TreeNode;
+
+/// The kind of a line, which selects its glyph: colour alone is never the only sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Mark {
+    Note,
+    Later,
+    Recovered,
+    Failed,
+}
+
+impl Mark {
+    pub(super) fn glyph(self) -> &'static str {
+        match self {
+            Mark::Failed => "✗",
+            Mark::Recovered => "↻",
+            Mark::Later => "◔",
+            Mark::Note => "·",
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) at: Duration,
+    pub(super) mark: Mark,
+    pub(super) who: String,
+    pub(super) what: String,
+    /// What follows from it; may be empty.
+    pub(super) then: String,
+}
+
+/// An incident that gets a row in the closing table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Incident {
+    pub(super) kind: IncidentKind,
+    /// How long until the actor that ended was replaced; `None`: no actor ended, or it is not replaced yet.
+    pub(super) recovered_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum IncidentKind {
+    /// A handler panicked, and its executor ended.
+    Panicked { job: JobId, message: String, executor: String },
+    /// A handler hung, and was stopped.
+    Hung { job: JobId },
+    /// The demo killed an actor.
+    Killed { path: String, below: usize, running: Vec<JobId> },
+    /// An actor crashed by itself.
+    Crashed { path: String, reason: String },
+    /// A job was poisoned.
+    Poisoned { job: JobId },
+    /// A job went to the dead letter queue.
+    Died { job: JobId },
+}
+
+/// The timeline.
+#[derive(Default)]
+pub(super) struct Timeline {
+    /// How many jobs there are.
+    pub(super) jobs: u64,
+    /// When the state was read last, since the start.
+    pub(super) now: Duration,
+    /// When the last job had ended.
+    pub(super) done: Option<Duration>,
+    pub(super) lines: Vec<Line>,
+    pub(super) incidents: Vec<Incident>,
+    /// The tree and the queues as they were read last.
+    pub(super) tree: Option<TreeNode>,
+    pub(super) queues: Vec<(QueueName, QueueStats)>,
+    /// What to watch, in a sentence or two.
+    pub(super) caption: String,
+    /// Jobs whose handlers failed and that were tried again.
+    pub(super) retried: BTreeSet<JobId>,
+    /// How often handlers asked to be run later.
+    pub(super) put_off: u32,
+    /// Actors that ended and are not back: since when, and in which incident.
+    fallen: BTreeMap<String, (u64, usize)>,
+    /// When each actor was restarted last.
+    restarted: BTreeMap<String, Duration>,
+}
+
+impl Timeline {
+    pub(super) fn of(jobs: u64) -> Self {
+        let caption = "Two queues, and jobs that mostly succeed. Watch what goes wrong, and how it recovers.";
+        Self { jobs, caption: caption.into(), ..Self::default() }
+    }
+
+    // --- input
+
+    /// A handler reported.
+    pub(super) fn report(&mut self, at: Duration, report: Report) {
+        match report {
+            Report::Failed { job, code, message, next } => {
+                if matches!(next, Next::Try { .. }) && self.retried.is_empty() {
+                    self.caption = format!("{job} failed. It waits a moment, longer each time, and is retried.");
+                }
+                if matches!(next, Next::Try { .. }) {
+                    self.retried.insert(job.clone());
+                }
+                self.add(at, Mark::Failed, &job, format_args!("{code}: {message}"), next);
+            }
+            Report::TimedOut { job, next } => {
+                self.add(at, Mark::Failed, &job, "TIMEOUT: it hung and was stopped", next);
+                self.caption = format!(
+                    "{job} hung. Its timeout expired, so its handler was stopped. The executor continues with other jobs."
+                );
+                self.incident(IncidentKind::Hung { job });
+            }
+            Report::Later { job, delay } => {
+                self.put_off += 1;
+                let delay = span(millis(delay));
+                self.add(
+                    at,
+                    Mark::Later,
+                    &job,
+                    format_args!("is not ready yet, asks to run later"),
+                    format_args!("in {delay}"),
+                );
+            }
+        }
+    }
+
+    /// The demo is about to kill an actor.
+    pub(super) fn kills(&mut self, at: Duration, path: &str, tree: &TreeNode) {
+        let Some(place) = tree.find(path) else { return };
+        let below = place.all().len() - 1;
+        let running: Vec<JobId> = place
+            .all()
+            .into_iter()
+            .filter_map(|place| place.running.as_ref())
+            .map(|running| running.job.clone())
+            .collect();
+        let doing = match (&running[..], below) {
+            ([], 0) => String::new(),
+            ([job], 0) => format!(" in the middle of {job}"),
+            (running, _) => format!(", {} running below it", jobs(running.len() as u64)),
+        };
+        self.add(at, Mark::Note, path, format_args!("is killed by this demo{doing}"), "");
+        self.incident(IncidentKind::Killed { path: path.to_owned(), below, running });
+    }
+
+    /// The tree reported an event.
+    pub(super) fn event(&mut self, at: Duration, event: &SupervisionEvent) {
+        let SupervisionEvent { path, generation, at_ms, .. } = event;
+        match &event.kind {
+            EventKind::HandlerPanicked { job, message, place, .. } => {
+                let place = place.as_deref().unwrap_or("an unknown place");
+                self.add(at, Mark::Failed, job, format_args!("PANIC: {message}"), "");
+                self.add(at, Mark::Failed, path, format_args!("ended by this panic at {place}"), "");
+                let (job, message, executor) = (job.clone(), message.clone(), path.clone());
+                self.falls(path, *at_ms, IncidentKind::Panicked { job, message, executor });
+            }
+            EventKind::Crashed { reason, failures, budget } => {
+                self.add(
+                    at,
+                    Mark::Failed,
+                    path,
+                    format_args!("crashed: {reason}"),
+                    format_args!("restart {failures} of {budget}"),
+                );
+                self.falls(path, *at_ms, IncidentKind::Crashed { path: path.clone(), reason: reason.clone() });
+            }
+            EventKind::Restarted => self.restarts(at, event),
+            EventKind::QueueClosed { reason, .. } => {
+                self.add(at, Mark::Failed, path, format_args!("closed: {reason}"), "")
+            }
+            EventKind::QueueReopened => self.add(at, Mark::Recovered, path, "works again", ""),
+            EventKind::Escalated { child, reason, .. } => {
+                self.add(at, Mark::Failed, path, format_args!("gave up on {child}: {reason}"), "");
+            }
+            EventKind::StartFailed { reason } => {
+                self.add(at, Mark::Failed, path, format_args!("generation {generation} did not start: {reason}"), "");
+            }
+            EventKind::JobPoisoned { job, .. } => {
+                self.caption = format!(
+                    "{job} can never succeed, says its handler. It is poisoned at once; no retry is wasted on it."
+                );
+                self.incident(IncidentKind::Poisoned { job: job.clone() });
+            }
+            EventKind::JobDied { job, .. } => {
+                self.caption = format!(
+                    "{job} has used up its attempts. It is kept in the dead letter queue, with its whole history."
+                );
+                self.retried.remove(job);
+                self.incident(IncidentKind::Died { job: job.clone() });
+            }
+            _ => {}
+        }
+    }
+
+    /// The present state of the tree and its queues.
+    pub(super) fn update(&mut self, at: Duration, tree: TreeNode, queues: Vec<(QueueName, QueueStats)>) {
+        (self.now, self.tree, self.queues) = (at, Some(tree), queues);
+    }
+
+    pub(super) fn note(&mut self, at: Duration, what: impl Display) {
+        self.add(at, Mark::Note, "", what, "");
+    }
+
+    /// The last job has ended.
+    pub(super) fn all_is_done(&mut self) {
+        self.done = Some(self.now);
+        self.caption = format!("All {} have ended, and none was lost.", jobs(self.jobs));
+    }
+
+    // --- output
+
+    /// Jobs that have ended.
+    pub(super) fn ended(&self) -> u64 {
+        self.queues.iter().map(|(_, stats)| stats.completed_total + stats.dead + stats.poisoned + stats.cancelled).sum()
+    }
+
+    /// Jobs that were enqueued.
+    pub(super) fn taken(&self) -> u64 {
+        self.queues.iter().map(|(_, stats)| stats.enqueued_total).sum()
+    }
+
+    /// Jobs that have been enqueued and have not ended.
+    pub(super) fn open(&self) -> u64 {
+        self.queues.iter().map(|(_, stats)| stats.pending + stats.processing + stats.delayed).sum()
+    }
+
+    /// How long ago this actor was restarted.
+    pub(super) fn restarted_ago(&self, path: &str) -> Option<Duration> {
+        self.restarted.get(path).map(|at| self.now.saturating_sub(*at))
+    }
+
+    // --- steps
+
+    fn add(&mut self, at: Duration, mark: Mark, who: impl Display, what: impl Display, then: impl Display) {
+        let (who, what, then) = (who.to_string(), printable(&what.to_string()), then.to_string());
+        self.lines.push(Line { at, mark, who, what, then });
+    }
+
+    fn incident(&mut self, kind: IncidentKind) -> usize {
+        self.incidents.push(Incident { kind, recovered_ms: None });
+        self.incidents.len() - 1
+    }
+
+    /// An actor ended by itself. Those that the demo killed are recorded already.
+    fn falls(&mut self, path: &str, at_ms: u64, kind: IncidentKind) {
+        let killed = self.incidents.iter().rposition(|incident| {
+            incident.recovered_ms.is_none()
+                && matches!(&incident.kind, IncidentKind::Killed { path: killed, .. } if killed == path)
+        });
+        let incident = killed.unwrap_or_else(|| self.incident(kind));
+        self.fallen.insert(path.to_owned(), (at_ms, incident));
+    }
+
+    /// An actor is back. One that had not ended by itself went down with its supervisor, whose return is reported instead.
+    fn restarts(&mut self, at: Duration, event: &SupervisionEvent) {
+        self.restarted.insert(event.path.clone(), at);
+        let Some((fell_ms, incident)) = self.fallen.remove(&event.path) else { return };
+        let after_ms = event.at_ms.saturating_sub(fell_ms);
+        let all = match &self.incidents[incident].kind {
+            IncidentKind::Killed { below, .. } if *below > 0 => format!(" with all {below} below it"),
+            _ => String::new(),
+        };
+        self.incidents[incident].recovered_ms = Some(after_ms);
+        self.caption = recovered(&self.incidents[incident].kind);
+        let (generation, soon) = (event.generation, soon(after_ms));
+        self.add(
+            at,
+            Mark::Recovered,
+            &event.path,
+            format_args!("restarted{all}, {soon} (generation {generation})"),
+            "",
+        );
+    }
+}
+
+/// What to notice about an actor's return.
+fn recovered(kind: &IncidentKind) -> String {
+    match kind {
+        IncidentKind::Panicked { job, executor, .. } => {
+            format!(
+                "A bug: {job}'s handler panicked. Only {executor} ended; it was restarted, and the job will be retried."
+            )
+        }
+        IncidentKind::Killed { path, below: 0, running } => match &running[..] {
+            [] => {
+                format!("The demo has killed {path}. Its supervisor has restarted it; running jobs were not affected.")
+            }
+            [job, ..] => format!(
+                "The demo has killed {path} in the middle of {job}. The job went back to the front of its queue, not charged."
+            ),
+        },
+        IncidentKind::Killed { path, below, running } => format!(
+            "The demo has killed all of {path}: {} actors, {} running. The actors are back, and the jobs run again, not charged.",
+            below + 1,
+            jobs(running.len() as u64)
+        ),
+        IncidentKind::Crashed { path, .. } => format!("{path} crashed, and its supervisor has restarted it."),
+        IncidentKind::Hung { .. } | IncidentKind::Poisoned { .. } | IncidentKind::Died { .. } => String::new(),
+    }
+}
+
+/// How long a restart took, as text.
+pub(super) fn soon(ms: u64) -> String {
+    if ms == 0 { "in less than 1ms".into() } else { format!("in {}", span(ms)) }
+}
+
+impl Line {
+    /// When, which actor or job, and what.
+    pub(super) fn plain(&self) -> String {
+        let Self { at, mark, who, what, .. } = self;
+        let text = format!("{:4.1}s {} {who:<15} {what}{}", at.as_secs_f64(), mark.glyph(), self.tail());
+        text.trim_end().to_owned()
+    }
+
+    /// What follows, behind an arrow.
+    pub(super) fn tail(&self) -> String {
+        if self.then.is_empty() { String::new() } else { format!(" → {}", self.then) }
+    }
+}
+
+impl Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Next::Try { n, of } => write!(f, "try {n} of {of}"),
+            Next::Dead { tries } => write!(f, "dead after {tries} tries"),
+            Next::Poisoned => f.write_str("poisoned, no retry"),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,447 @@
+//! The live view: draws the timeline in the space there is. What does not fit is left out, the least important first.
+
+use std::time::Duration;
+
+use ratatui::Frame;
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line as Drawn, Span, Text};
+use retraced::store::QueueStats;
+
+use super::page::wrapped;
+use super::timeline::{Mark, Timeline};
+use retraced::{NodeState, RunningJob, TreeNode};
+
+/// How long a restarted actor is marked as new.
+const FRESH: Duration = Duration::from_secs(3);
+/// Length of the time line before it has to be rescaled.
+const TIME_LINE: Duration = Duration::from_secs(11);
+/// Columns below which the log has no times, and executors no kinds.
+const NARROW: usize = 64;
+/// Columns of the executors' names in the whole tree, branches included.
+const NAMES: usize = 26;
+
+/// The meaning of a piece of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tone {
+    Plain,
+    Dim,
+    Bold,
+    Marked(Mark),
+}
+
+/// The terminal's own 16 colours, which are readable on its background, whichever that is.
+fn style(tone: Tone, colour: bool) -> Style {
+    let coloured = |own: Color| if colour { Style::new().fg(own) } else { Style::new() };
+    match tone {
+        Tone::Plain => Style::new(),
+        Tone::Dim | Tone::Marked(Mark::Note) => Style::new().add_modifier(Modifier::DIM),
+        Tone::Bold => Style::new().add_modifier(Modifier::BOLD),
+        Tone::Marked(Mark::Failed) => coloured(Color::Red).add_modifier(Modifier::BOLD),
+        Tone::Marked(Mark::Recovered) => coloured(Color::Green).add_modifier(Modifier::BOLD),
+        Tone::Marked(Mark::Later) => coloured(Color::Yellow),
+    }
+}
+
+/// One row of the screen.
+#[derive(Default)]
+struct Row(Vec<(String, Tone)>);
+
+impl Row {
+    fn put(mut self, text: impl Into<String>, tone: Tone) -> Self {
+        self.0.push((text.into(), tone));
+        self
+    }
+
+    fn width(&self) -> usize {
+        self.0.iter().map(|(text, _)| text.chars().count()).sum()
+    }
+
+    /// Continues at this column, but at least one space further.
+    fn at(self, column: usize) -> Self {
+        let gap = column.saturating_sub(self.width()).max(1);
+        self.put(" ".repeat(gap), Tone::Plain)
+    }
+
+    /// Cut to the width. All our glyphs are one column wide.
+    fn drawn(self, width: usize, colour: bool) -> Drawn<'static> {
+        let mut room = width;
+        let mut spans = Vec::new();
+        let long = self.width() > width;
+        for (text, tone) in self.0 {
+            let chars = text.chars().count();
+            let text = if long && chars >= room { cut(&text, room) } else { text };
+            room -= text.chars().count().min(room);
+            spans.push(Span::styled(text, style(tone, colour)));
+            if long && room == 0 {
+                break;
+            }
+        }
+        Drawn::from(spans)
+    }
+}
+
+/// At most this many characters, with a mark where it was cut.
+fn cut(text: &str, most: usize) -> String {
+    match (text.chars().count() > most, most) {
+        (false, _) => text.to_owned(),
+        (true, 0) => String::new(),
+        (true, _) => text.chars().take(most - 1).chain(['…']).collect(),
+    }
+}
+
+/// How much of the tree is drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tree {
+    /// A row for each actor.
+    Whole,
+    /// A row for each queue and each executor; the other actors beside each other.
+    Compact,
+    /// Queues and executors only.
+    Executors,
+    /// Queues only.
+    Queues,
+    Nothing,
+}
+
+/// Layouts, the fullest first, each with the rows its log needs.
+const PLANS: [(Tree, bool, usize); 6] = [
+    (Tree::Whole, true, 9),
+    (Tree::Compact, true, 4),
+    (Tree::Executors, true, 4),
+    (Tree::Executors, false, 4),
+    (Tree::Queues, false, 3),
+    (Tree::Nothing, false, 1),
+];
+
+/// Draws the timeline on the whole frame.
+pub(super) fn draw(timeline: &Timeline, colour: bool, frame: &mut Frame) {
+    let area = frame.area();
+    let (width, height) = (usize::from(area.width), usize::from(area.height));
+    let rows: Vec<_> = rows(timeline, width, height).into_iter().map(|row| row.drawn(width, colour)).collect();
+    frame.render_widget(Text::from(rows), area);
+}
+
+fn rows(timeline: &Timeline, width: usize, height: usize) -> Vec<Row> {
+    let plan = |(tree, captioned, log): &(Tree, bool, usize)| {
+        let mut rows = vec![title(timeline, width)];
+        if *captioned {
+            rows.push(time_line(timeline, width));
+            rows.extend(caption(timeline, width));
+        }
+        rows.extend(tree_rows(timeline, *tree, width));
+        rows.push(rule(width));
+        (rows.len() + log <= height).then_some(rows)
+    };
+    let mut rows = PLANS.iter().find_map(plan).unwrap_or_else(|| vec![title(timeline, width)]);
+    let log = height.saturating_sub(rows.len());
+    rows.extend(timeline.lines[timeline.lines.len().saturating_sub(log)..].iter().map(|line| log_row(line, width)));
+    rows
+}
+
+// --- the head
+
+/// The first row: the text left and right of the bar, and the width of the bar; none if there is no space for one.
+fn head(timeline: &Timeline, width: usize) -> (&'static str, usize, String) {
+    const BAR_MIN: usize = 6;
+    let (ended, all, at) = (timeline.ended(), timeline.jobs, timeline.now.as_secs_f64());
+    let forms = [
+        ("retraced demo  ", format!("  {ended:>3} of {all} jobs ended  {at:4.1}s  q quits")),
+        ("", format!("  {ended} of {all} jobs  {at:.1}s  q quits")),
+        ("", format!("  {ended}/{all} {at:.1}s")),
+    ];
+    let bar = |left: &str, right: &str| width.saturating_sub(left.len() + right.len());
+    let with_bar = |(left, right): (&'static str, String)| (left, bar(left, &right), right);
+    let fits = forms.into_iter().map(with_bar).find(|(_, bar, _)| *bar >= BAR_MIN);
+    fits.unwrap_or_else(|| ("", 0, format!("{ended}/{all} {at:.1}s")))
+}
+
+fn title(timeline: &Timeline, width: usize) -> Row {
+    let (left, bar, right) = head(timeline, width);
+    let part = timeline.ended() as f64 / timeline.jobs.max(1) as f64;
+    let full = ((bar as f64 * part) as usize).min(bar);
+    Row::default()
+        .put(left, Tone::Bold)
+        .put("█".repeat(full), Tone::Plain)
+        .put("░".repeat(bar - full), Tone::Dim)
+        .put(right, Tone::Plain)
+}
+
+/// When something went wrong, was delayed or recovered.
+fn time_line(timeline: &Timeline, width: usize) -> Row {
+    const ENDS: usize = "0s ".len() + " 11s".len();
+    let scale = TIME_LINE.max(timeline.now);
+    let length = width.saturating_sub(ENDS).max(1);
+    let column = |at: Duration| ((at.as_secs_f64() / scale.as_secs_f64() * length as f64) as usize).min(length - 1);
+    let mut marks = vec![None; length];
+    for line in timeline.lines.iter().filter(|line| line.mark != Mark::Note) {
+        let at = column(line.at);
+        // A recovery in the same column stands beside its cause.
+        let beside = line.mark == Mark::Recovered && marks[at] == Some(Mark::Failed) && at + 1 < length;
+        let mark = &mut marks[if beside { at + 1 } else { at }];
+        *mark = (*mark).max(Some(line.mark));
+    }
+    let now = column(timeline.now);
+    let row = marks.iter().enumerate().fold(Row::default().put("0s ", Tone::Dim), |row, (at, mark)| match mark {
+        Some(mark) => row.put(mark.glyph(), Tone::Marked(*mark)),
+        None if at <= now => row.put("─", Tone::Dim),
+        None => row.put("┈", Tone::Dim),
+    });
+    row.put(format!("{:>3.0}s", scale.as_secs_f64()), Tone::Dim)
+}
+
+/// Always two rows, so that nothing below moves.
+fn caption(timeline: &Timeline, width: usize) -> [Row; 2] {
+    let mut lines = wrapped(&timeline.caption, width.max(1), 0).into_iter();
+    let first = lines.next().unwrap_or_default();
+    let second = lines.collect::<Vec<_>>().join(" ");
+    [first, second].map(|text| Row::default().put(text, Tone::Bold))
+}
+
+/// Between tree and log: what the marks mean.
+fn rule(width: usize) -> Row {
+    let legend = |entries: &[(&str, &str, Tone)]| {
+        entries.iter().fold(Row::default().put("── ", Tone::Dim), |row, (mark, text, tone)| {
+            row.put(*mark, *tone).put(format!(" {text}  "), Tone::Dim)
+        })
+    };
+    let [failed, recovered, later] =
+        [Mark::Failed, Mark::Recovered, Mark::Later].map(|mark| (mark.glyph(), Tone::Marked(mark)));
+    let forms = [
+        legend(&[
+            (failed.0, "went wrong", failed.1),
+            (recovered.0, "recovered", recovered.1),
+            (later.0, "delayed", later.1),
+            ("#n", "restarted n times", Tone::Plain),
+        ]),
+        legend(&[(failed.0, "wrong", failed.1), (recovered.0, "recovered", recovered.1), (later.0, "later", later.1)]),
+    ];
+    let fits = forms.into_iter().find(|row| row.width() <= width).unwrap_or_default();
+    let rest = width.saturating_sub(fits.width());
+    fits.put("─".repeat(rest), Tone::Dim)
+}
+
+// --- the tree
+
+fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
+    let Some(root) = &timeline.tree else { return Vec::new() };
+    let depths = Depths::fitting(width, if form == Tree::Queues { 8 } else { 14 });
+    let mut rows = vec![depths.head(Row::default().put(root.name(), Tone::Bold))];
+    let is_queue = |place: &TreeNode| !place.children.is_empty();
+    let (queues, services): (Vec<&TreeNode>, Vec<&TreeNode>) = root.children.iter().partition(|child| is_queue(child));
+    match form {
+        Tree::Whole => {
+            let last = root.children.len().saturating_sub(1);
+            for (index, child) in root.children.iter().enumerate() {
+                whole(timeline, &depths, child, "", index == last, width, &mut rows);
+            }
+        }
+        Tree::Compact | Tree::Executors | Tree::Queues => {
+            if form == Tree::Compact {
+                rows.push(beside(timeline, Row::default().put("├─ ", Tone::Dim), &services));
+            }
+            for (index, queue) in queues.iter().enumerate() {
+                let last = index + 1 == queues.len();
+                let branch = if form == Tree::Queues { "" } else { fork(last) };
+                let row = label(timeline, Row::default().put(branch, Tone::Dim), queue, Tone::Bold);
+                rows.push(depths.row(row, timeline, queue));
+                let below = if last { "   " } else { "│  " };
+                if form == Tree::Compact {
+                    let actors: Vec<&TreeNode> = queue.children.iter().collect();
+                    rows.push(beside(timeline, Row::default().put(format!("{below}├─ "), Tone::Dim), &actors));
+                }
+                if form != Tree::Queues {
+                    let executors: Vec<&TreeNode> = queue.children.iter().flat_map(|child| &child.children).collect();
+                    for (index, executor) in executors.iter().enumerate() {
+                        let branch = format!("{below}{}", fork(index + 1 == executors.len()));
+                        rows.push(executor_row(
+                            timeline,
+                            Row::default().put(branch, Tone::Dim),
+                            executor,
+                            NAMES - 3,
+                            width,
+                        ));
+                    }
+                }
+            }
+        }
+        Tree::Nothing => rows.clear(),
+    }
+    rows
+}
+
+fn fork(last: bool) -> &'static str {
+    if last { "└─ " } else { "├─ " }
+}
+
+/// This actor and all below it, one row each.
+fn whole(
+    timeline: &Timeline,
+    depths: &Depths,
+    place: &TreeNode,
+    indent: &str,
+    last: bool,
+    width: usize,
+    rows: &mut Vec<Row>,
+) {
+    let row = Row::default().put(format!("{indent}{}", fork(last)), Tone::Dim);
+    let is_queue = timeline.queues.iter().any(|(queue, _)| queue.as_str() == place.path);
+    let below = format!("{indent}{}", if last { "   " } else { "│  " });
+    rows.push(if is_queue {
+        depths.row(label(timeline, row, place, Tone::Bold), timeline, place)
+    } else if place.name().starts_with("executor-") {
+        executor_row(timeline, row, place, NAMES, width)
+    } else {
+        let row = label(timeline, row, place, Tone::Plain).at(NAMES);
+        match (place.state, fresh(timeline, place)) {
+            (NodeState::Up, None) => row.put(duty(place.name()), Tone::Dim),
+            (NodeState::Up, Some(ago)) => {
+                row.put(format!("restarted {:.1}s ago", ago.as_secs_f64()), Tone::Marked(Mark::Recovered))
+            }
+            _ => row.put("is being restarted", Tone::Marked(Mark::Failed)),
+        }
+    });
+    let last = place.children.len().saturating_sub(1);
+    for (index, child) in place.children.iter().enumerate() {
+        whole(timeline, depths, child, &below, index == last, width, rows);
+    }
+}
+
+/// Actors beside each other.
+fn beside(timeline: &Timeline, row: Row, places: &[&TreeNode]) -> Row {
+    places.iter().fold(row, |row, place| label(timeline, row, place, Tone::Plain).put("  ", Tone::Plain))
+}
+
+/// An actor's name, its generation if it is not the first, and whether it was just restarted or is missing.
+fn label(timeline: &Timeline, row: Row, place: &TreeNode, tone: Tone) -> Row {
+    let named = row.put(place.name(), tone);
+    let fresh = fresh(timeline, place).is_some();
+    let named = match place.generation {
+        0 => named,
+        n if fresh => named.put(format!("#{n} {}", Mark::Recovered.glyph()), Tone::Marked(Mark::Recovered)),
+        n => named.put(format!("#{n}"), Tone::Plain),
+    };
+    match place.state {
+        NodeState::Up => named,
+        NodeState::Closed => named.put(" ✗ closed", Tone::Marked(Mark::Failed)),
+        _ => named.put(" ✗ down", Tone::Marked(Mark::Failed)),
+    }
+}
+
+fn fresh(timeline: &Timeline, place: &TreeNode) -> Option<Duration> {
+    timeline.restarted_ago(&place.path).filter(|ago| *ago < FRESH)
+}
+
+fn executor_row(timeline: &Timeline, row: Row, place: &TreeNode, column: usize, width: usize) -> Row {
+    let row = label(timeline, row, place, Tone::Plain);
+    let Some(RunningJob { job, kind, attempt, ran }) = &place.running else {
+        return row.at(column.min(width / 2)).put(if place.state == NodeState::Up { "idle" } else { "" }, Tone::Dim);
+    };
+    let ran = format!("{:.1}s", ran.as_secs_f64());
+    if width < NARROW {
+        return row.at(width / 2).put(format!("{job}  {ran}"), Tone::Plain);
+    }
+    let kind = kind.as_ref().map_or("", |kind| kind.as_str());
+    let tries = if *attempt > 1 { Tone::Bold } else { Tone::Dim };
+    row.at(column)
+        .put(format!("{:<14}", job.to_string()), Tone::Plain)
+        .put(format!("{kind:<16}"), Tone::Dim)
+        .put(format!("try {attempt}"), tries)
+        .put(format!("{ran:>7}"), Tone::Plain)
+}
+
+/// The purpose of an actor.
+fn duty(name: &str) -> &'static str {
+    match name {
+        "ledger" => "keeps every supervision event",
+        "store-link" => "reports an outage once; every actor then waits for the store",
+        "lease-keeper" => "renews the leases of running jobs",
+        "settler" => "sends outcomes to the store until it confirms them",
+        "queue" => "accepts new jobs",
+        "pool" => "replaces executors that end",
+        "fetcher" => "claims jobs for idle executors",
+        "retry-scheduler" => "moves due jobs to the pending ones",
+        "watchdog" => "takes back the jobs of dead workers",
+        _ => "",
+    }
+}
+
+// --- the queues
+
+type Depth = (&'static str, fn(&QueueStats) -> u64);
+
+const IN_FULL: &[Depth] = &[
+    ("pending", |stats| stats.pending),
+    ("processing", |stats| stats.processing),
+    ("delayed", |stats| stats.delayed),
+    ("completed", |stats| stats.completed_total),
+    ("dead", |stats| stats.dead),
+    ("poisoned", |stats| stats.poisoned),
+];
+const IN_SHORT: &[Depth] = &[
+    ("pend", |stats| stats.pending),
+    ("proc", |stats| stats.processing),
+    ("delay", |stats| stats.delayed),
+    ("done", |stats| stats.completed_total),
+    ("dead", |stats| stats.dead),
+    ("pois", |stats| stats.poisoned),
+];
+const THE_LEAST: &[Depth] = &[("pend", |stats| stats.pending), ("done", |stats| stats.completed_total)];
+
+/// The columns in which queues show how many jobs are in which state.
+struct Depths {
+    columns: &'static [Depth],
+    /// Where they begin.
+    from: usize,
+    gap: usize,
+}
+
+impl Depths {
+    /// As many as fit beside names of this many columns.
+    fn fitting(width: usize, names: usize) -> Self {
+        let widths = |columns: &[Depth], gap| columns.iter().map(|(name, _)| name.len() + gap).sum::<usize>();
+        let forms = [(IN_FULL, 2), (IN_SHORT, 1), (THE_LEAST, 1)];
+        let fits = forms.into_iter().find(|(columns, gap)| names + widths(columns, *gap) <= width);
+        let (columns, gap) = fits.unwrap_or((THE_LEAST, 1));
+        let from = width.saturating_sub(widths(columns, gap)).min(NAMES - 2);
+        Self { columns, from, gap }
+    }
+
+    fn head(&self, row: Row) -> Row {
+        let row = row.at(self.from);
+        self.columns.iter().fold(row, |row, (name, _)| row.put(format!("{}{name}", " ".repeat(self.gap)), Tone::Dim))
+    }
+
+    fn row(&self, row: Row, timeline: &Timeline, queue: &TreeNode) -> Row {
+        let stats = timeline.queues.iter().find(|(name, _)| name.as_str() == queue.path).map(|(_, stats)| stats);
+        let Some(stats) = stats else { return row };
+        let row = row.at(self.from);
+        self.columns.iter().fold(row, |row, (name, depth)| {
+            let count = depth(stats);
+            let tone = if count == 0 { Tone::Dim } else { Tone::Plain };
+            row.put(format!("{count:>0$}", name.len() + self.gap), tone)
+        })
+    }
+}
+
+// --- the log
+
+fn log_row(line: &super::timeline::Line, width: usize) -> Row {
+    let mut row = Row::default();
+    if width >= NARROW {
+        row = row.put(format!("{:4.1}s ", line.at.as_secs_f64()), Tone::Dim);
+    }
+    row = row.put(format!("{} ", line.mark.glyph()), Tone::Marked(line.mark));
+    let who = if width >= NARROW { format!("{:<15} ", line.who) } else { format!("{} ", line.who) };
+    row = row.put(if line.who.is_empty() { String::new() } else { who }, Tone::Plain);
+    // What follows is worth more than the end of a long message.
+    const WHAT_MIN: usize = 12;
+    let (room, tail) = (width.saturating_sub(row.width()), line.tail());
+    let what = match room.checked_sub(tail.chars().count()) {
+        Some(room) if room >= WHAT_MIN => cut(&line.what, room),
+        _ => line.what.clone(),
+    };
+    row.put(what, Tone::Plain).put(tail, Tone::Plain)
+}
+
+#[cfg(test)]
+mod tests;

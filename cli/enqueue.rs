@@ -1,0 +1,392 @@
+//! `retraced enqueue`: one job from the command line, or one per line of a file.
+//!
+//! A file is read twice: first every line is checked, then all are enqueued, so that an invalid line means that nothing was stored. What cannot be read twice (`-`, a
+//! pipe) is enqueued in batches as it comes; an invalid line ends it, and the message says which lines are stored.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use retraced::JobOptions;
+use retraced::codec;
+use retraced::job::{JobId, Kind, NewJob, QueueName, RunAt};
+use retraced::retry::{Retry, RetryOverrides, Strategy};
+use retraced::store::BATCH_MAX;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::admin::Admin;
+use crate::args;
+use crate::error::CliError;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_TIMEOUT, LINE_BYTES_MAX, READ_BYTES_MAX};
+use crate::output::{Progress, jobs, note, printable};
+use retraced::view::EnqueuedRow;
+use retraced::{Client, ClientQueue};
+
+/// `retraced enqueue`
+#[derive(Args)]
+pub(crate) struct Enqueue {
+    /// The queue: 1 to 128 of A-Z a-z 0-9 . _ -
+    #[arg(long, value_name = "QUEUE")]
+    queue: QueueName,
+    /// The kind of job; workers choose the handler by it. The same characters as in a queue's name.
+    #[arg(long, required_unless_present = "from")]
+    kind: Option<Kind>,
+    /// The job's data, as JSON.
+    #[arg(long, value_name = "JSON", required_unless_present = "from", value_parser = args::json)]
+    payload: Option<Value>,
+    /// A job id of your own: letters, digits, . _ - and :. As long as a job with this id is kept, enqueueing it again changes nothing. Default: a new UUID.
+    #[arg(long)]
+    id: Option<JobId>,
+    /// Delay before the job is due. Default: none.
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, conflicts_with = "at")]
+    delay: Option<Duration>,
+    /// The instant at which the job is due, in RFC 3339, as in 2030-01-31T08:00:00Z; one that has passed means at once.
+    #[arg(long, value_name = "INSTANT", value_parser = args::instant)]
+    at: Option<u64>,
+    /// Take jobs from a file, or from standard input (-): one JSON object per line, {"kind", "payload", "id"?, "delay_ms"?, "at"?, "max_attempts"?, "retry"?:
+    /// {"strategy", "base_ms", "factor", "max_ms", "jitter", "immediate_tries"}}. Nothing in a file is enqueued unless every line is valid; standard input is
+    /// enqueued as it comes, up to the first invalid line.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["kind", "payload", "id", "delay", "at", "max_attempts", "strategy", "base_delay", "factor", "max_delay", "jitter", "immediate_tries"]
+    )]
+    from: Option<PathBuf>,
+    #[command(flatten)]
+    retry: RetryFlags,
+}
+
+/// Retry settings of one job; those that are not given come from its queue.
+#[derive(Args)]
+#[command(next_help_heading = "Retry options, instead of the queue's own")]
+struct RetryFlags {
+    /// Maximum attempts, the first included: 1 to 1000. A queue's default is 5.
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u32>,
+    /// How the delay grows: fixed, linear, exponential, or three-tier (some immediate tries, then exponential). A
+    /// queue's default is exponential.
+    #[arg(long)]
+    strategy: Option<Strategy>,
+    /// First delay, up to 30d. A queue's default is 5s.
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    base_delay: Option<Duration>,
+    /// Growth factor of exponential delays: 1 to 100. A queue's default is 2.
+    #[arg(long, value_name = "N")]
+    factor: Option<u32>,
+    /// Longest delay, up to 30d; also caps the delay that a failed attempt asks for. A queue's default is 5m.
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    max_delay: Option<Duration>,
+    /// Random variation of each delay, in percent: 0 to 100. A queue's default is 20.
+    #[arg(long, value_name = "PERCENT")]
+    jitter: Option<u8>,
+    /// Attempts of a three-tier retry without a delay: 1 to 1000. A queue's default is 3.
+    #[arg(long, value_name = "N")]
+    immediate_tries: Option<u32>,
+}
+
+impl RetryFlags {
+    fn overrides(&self) -> RetryOverrides {
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        RetryOverrides {
+            strategy: self.strategy,
+            max_attempts: self.max_attempts,
+            base_ms: self.base_delay.map(millis),
+            factor: self.factor,
+            max_ms: self.max_delay.map(millis),
+            jitter: self.jitter,
+            immediate_tries: self.immediate_tries,
+        }
+    }
+}
+
+/// A line of `--from`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    kind: Kind,
+    payload: Value,
+    id: Option<JobId>,
+    delay_ms: Option<u64>,
+    at: Option<String>,
+    max_attempts: Option<u32>,
+    #[serde(default)]
+    retry: RetryOverrides,
+}
+
+/// A job as it was requested, by options or by a line.
+struct Asked {
+    kind: Kind,
+    payload: Value,
+    id: Option<JobId>,
+    run_at: RunAt,
+    retry: RetryOverrides,
+}
+
+impl Asked {
+    fn seal(self) -> Result<NewJob, String> {
+        Retry::default().overridden_by(&self.retry).validate().map_err(|e| e.to_string())?;
+        let payload = codec::from_json(&self.payload).map_err(|e| format!("the payload {e}"))?;
+        let options = JobOptions { id: self.id, run_at: self.run_at, retry: self.retry, ..JobOptions::default() };
+        options.seal(self.kind, Bytes::from(payload)).map_err(|e| format!("the job {e}"))
+    }
+}
+
+impl Line {
+    fn seal(text: &str) -> Result<NewJob, String> {
+        let line: Line = serde_json::from_str(text).map_err(|e| why(&e))?;
+        let run_at = match (line.delay_ms, line.at) {
+            (Some(_), Some(_)) => return Err("delay_ms and at cannot be given together".into()),
+            (Some(ms), None) => {
+                RunAt::After(args::bounded(Duration::from_millis(ms)).map_err(|e| format!("delay_ms is {e}"))?)
+            }
+            (None, Some(at)) => RunAt::At(args::instant(&at).map_err(|e| format!("at: {e}"))?),
+            (None, None) => RunAt::Now,
+        };
+        let mut retry = line.retry;
+        if retry.max_attempts.is_some() && line.max_attempts.is_some() {
+            return Err("max_attempts is given twice: inside retry and beside it".into());
+        }
+        retry.max_attempts = retry.max_attempts.or(line.max_attempts);
+        Asked { kind: line.kind, payload: line.payload, id: line.id, run_at, retry }.seal()
+    }
+}
+
+/// What the parser says, without the line number it counts within the one line it was given.
+fn why(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
+}
+
+impl Enqueue {
+    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        match (&self.from, self.kind, self.payload) {
+            (Some(from), ..) => enqueue_lines(admin, &self.queue, from).await,
+            (None, Some(kind), Some(payload)) => {
+                let run_at = match (self.delay, self.at) {
+                    (Some(delay), _) => RunAt::After(delay),
+                    (None, Some(at)) => RunAt::At(at),
+                    (None, None) => RunAt::Now,
+                };
+                let asked = Asked { kind, payload, id: self.id, run_at, retry: self.retry.overrides() };
+                let job = asked.seal().map_err(CliError::Usage)?;
+                let mut enqueuer = Enqueuer::open(admin, &self.queue).await?;
+                enqueuer.send(&[job], 0).await.map_err(|error| match enqueuer.stored {
+                    0 => error,
+                    _ => CliError::Failed(format!("{error}; the job was enqueued anyway")),
+                })
+            }
+            (None, ..) => Err(CliError::Usage("either --kind and --payload, or --from, is required".into())),
+        }
+    }
+}
+
+async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<(), CliError> {
+    let name = if from == Path::new("-") { "standard input".into() } else { printable(&from.display().to_string()) };
+    let unread = |error: std::io::Error| CliError::Failed(format!("{name} cannot be read: {error}"));
+    let mut total = None;
+    let source: Box<dyn Read> = if from == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            note("reading jobs from this terminal, one JSON object per line; Ctrl-D ends");
+        }
+        Box::new(std::io::stdin())
+    } else {
+        let file = File::open(from).map_err(unread)?;
+        if file.metadata().map_err(unread)?.is_file() {
+            let checked = check(admin, Lines::new(Box::new(file), name.clone()));
+            total = Some(checked.map_err(|e| CliError::Failed(format!("{e}; nothing was enqueued")))?);
+            Box::new(File::open(from).map_err(unread)?)
+        } else {
+            Box::new(file)
+        }
+    };
+    let mut lines = Lines::new(source, name);
+    let mut enqueuer = Enqueuer::open(admin, queue).await?;
+    let progress = Progress::new(&admin.out, "enqueueing", total);
+    let ended = enqueuer.send_all(&mut lines, &progress).await;
+    drop(progress);
+    let Enqueuer { stored, created, .. } = enqueuer;
+    match ended {
+        Ok(()) if stored == 0 => note(format_args!("nothing to enqueue: there is no job in {}", lines.name)),
+        Ok(()) => {
+            let known = match stored - created {
+                0 => String::new(),
+                n => format!(", {n} of them existed already and are unchanged"),
+            };
+            note(format_args!("{} enqueued to {queue}{known}", jobs(stored)));
+        }
+        Err(error) => {
+            return Err(CliError::Failed(format!("{error}; stored before that: {}", enqueuer.stored_so_far())));
+        }
+    }
+    Ok(())
+}
+
+/// How many jobs there are; the error names the first invalid line.
+fn check(admin: &Admin, mut lines: Lines) -> Result<u64, String> {
+    let progress = Progress::new(&admin.out, "checking", None);
+    let mut count = 0;
+    while lines.next()?.is_some() {
+        count += 1;
+        progress.advance(1);
+    }
+    Ok(count)
+}
+
+/// Enqueues, prints the receipts, and counts.
+struct Enqueuer<'a> {
+    admin: &'a Admin,
+    queue: &'a QueueName,
+    client: ClientQueue,
+    stored: u64,
+    created: u64,
+    last_line: u64,
+}
+
+impl<'a> Enqueuer<'a> {
+    async fn open(admin: &'a Admin, queue: &'a QueueName) -> Result<Self, CliError> {
+        let store = admin.store().await?;
+        // So that `retraced queues` shows a queue that no worker has used yet.
+        store.announce(std::slice::from_ref(queue)).await.map_err(|e| CliError::Failed(e.to_string()))?;
+        let client = Client::shared(Arc::clone(&store));
+        let client = client.queue(queue.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
+        Ok(Self { admin, queue, client, stored: 0, created: 0, last_line: 0 })
+    }
+
+    /// Stores a batch that ends with this line.
+    async fn send(&mut self, jobs: &[NewJob], last_line: u64) -> Result<(), CliError> {
+        let receipts = self.client.enqueue_all(jobs, BATCH_TIMEOUT).await?;
+        // Counted before they are printed: a full disk does not change what was stored.
+        self.stored += receipts.len() as u64;
+        self.created += receipts.iter().filter(|receipt| receipt.created).count() as u64;
+        self.last_line = last_line;
+        // On a terminal the sum is enough; for a program each job is a line.
+        if self.admin.out.is_for_a_reader() && last_line > 0 {
+            return Ok(());
+        }
+        for receipt in receipts {
+            let row = EnqueuedRow::new(self.queue, receipt);
+            self.admin.out.result(&row, || {
+                let what = if row.created { "" } else { ", existed already and is unchanged" };
+                format!("{}  {}{what}", row.id, row.state)
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn send_all(&mut self, lines: &mut Lines, progress: &Progress) -> Result<(), CliError> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        loop {
+            // Jobs that were read are stored even if the next line is invalid, so that the message can name whole lines.
+            let line = lines.next();
+            let ended = !matches!(line, Ok(Some(_)));
+            if let Ok(Some(job)) = &line {
+                bytes += job.envelope.len();
+                batch.push(job.clone());
+            }
+            if ended || batch.len() >= BATCH_MAX || bytes >= BATCH_BYTES_MAX || lines.must_wait() {
+                let last_line = lines.number.saturating_sub(u64::from(line.is_err()));
+                self.send(&batch, last_line).await?;
+                progress.advance(batch.len() as u64);
+                batch.clear();
+                bytes = 0;
+            }
+            match line {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(CliError::Failed(error)),
+            }
+        }
+    }
+
+    fn stored_so_far(&self) -> String {
+        match self.stored {
+            0 => "nothing".into(),
+            stored => format!("{}, up to line {}", jobs(stored), self.last_line),
+        }
+    }
+}
+
+/// Reads jobs, one per line; empty lines are skipped.
+struct Lines {
+    reader: BufReader<Box<dyn Read>>,
+    name: String,
+    number: u64,
+}
+
+impl Lines {
+    fn new(source: Box<dyn Read>, name: String) -> Self {
+        Self { reader: BufReader::with_capacity(READ_BYTES_MAX, source), name, number: 0 }
+    }
+
+    /// Whether the next line has not arrived yet: jobs that were read should not wait for it.
+    fn must_wait(&self) -> bool {
+        !self.reader.buffer().contains(&b'\n')
+    }
+
+    /// The next job; the error names the line and why.
+    fn next(&mut self) -> Result<Option<NewJob>, String> {
+        loop {
+            let mut line = Vec::new();
+            self.number += 1;
+            let broken = |why: String| Err(format!("line {} of {}: {}", self.number, self.name, printable(&why)));
+            let limit = LINE_BYTES_MAX as u64 + 1;
+            match self.reader.by_ref().take(limit).read_until(b'\n', &mut line) {
+                Ok(0) => return Ok(None),
+                Ok(read) if read as u64 == limit => return broken(format!("it has more than {LINE_BYTES_MAX} bytes")),
+                Ok(_) => {}
+                Err(error) => return broken(format!("it cannot be read: {error}")),
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            return match std::str::from_utf8(line.trim_ascii()) {
+                Ok(text) => Line::seal(text).map(Some).or_else(broken),
+                Err(error) => broken(format!("it is not UTF-8: {error}")),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn lines(text: &str) -> Lines {
+        Lines::new(Box::new(std::io::Cursor::new(text.to_owned())), "jobs.jsonl".into())
+    }
+
+    #[test]
+    fn a_broken_line_is_named_with_the_reason() {
+        let good = "{\"kind\":\"k\",\"payload\":1}\n";
+        for (bad, why) in [
+            ("{\"kind\":\"k\"}", "missing field `payload`"),
+            ("{\"kind\":\"a b\",\"payload\":1}", "invalid kind"),
+            ("{\"kind\":\"k\",\"payload\":1,\"dealy_ms\":5}", "unknown field `dealy_ms`"),
+            ("{\"kind\":\"k\",\"payload\":1,\"max_attempts\":0}", "max attempts is 0"),
+            (
+                "{\"kind\":\"k\",\"payload\":1,\"delay_ms\":1,\"at\":\"2030-01-01T00:00:00Z\"}",
+                "cannot be given together",
+            ),
+            ("{\"kind\":\"k\",\"payload\":1,\"at\":\"tomorrow\"}", "RFC 3339"),
+            ("{\"kind\":", "EOF"),
+        ] {
+            let mut lines = lines(&format!("{good}\n{good}{bad}\n{good}"));
+            assert!(lines.next().unwrap().is_some() && lines.next().unwrap().is_some());
+            let error = lines.next().unwrap_err();
+            assert!(error.starts_with("line 4 of jobs.jsonl: ") && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_refused_before_memory_is_gone() {
+        let endless = std::io::repeat(b'x');
+        let error = Lines::new(Box::new(endless), "endless".into()).next().unwrap_err();
+        assert_eq!(error, "line 1 of endless: it has more than 8388608 bytes");
+    }
+}

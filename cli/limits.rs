@@ -1,0 +1,115 @@
+//! Every bound of the command line, with its unit and what happens past it.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Columns of a terminal below which help is laid out in one column.
+pub(crate) const HELP_COLUMNS_MIN: usize = 60;
+
+/// Jobs one listing examines in search of those that match; past it the list ends with the cursor to continue from.
+pub(crate) const LIST_EXAMINED_MAX: u64 = 100_000;
+/// Characters of an error's message shown in a list; `job show` has the rest.
+pub(crate) const LISTED_MESSAGE_MAX: usize = 60;
+/// Characters of a message or a payload that text shows; `--json` shows all.
+pub(crate) const SHOWN_CHARS_MAX: usize = 4_000;
+
+// --- Options
+
+/// Longest duration any option accepts; a longer one is refused as a typing error.
+pub(crate) const DURATION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+/// Least and most of a webhook request's timeout; another value is a usage error.
+pub(crate) const REQUEST_TIMEOUT_BOUNDS: (Duration, Duration) =
+    (Duration::from_millis(10), Duration::from_secs(60 * 60));
+/// Least and most time between the two readings that a rate is computed from; another value is a usage error.
+pub(crate) const RATES_OVER_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60 * 60));
+
+// --- `enqueue`
+
+/// Longest line of a file, in bytes: enough for the largest payload however it is escaped. A longer one is refused.
+pub(crate) const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of jobs sent to the store in one call; a batch ends at this size, or at [`BATCH_MAX`](retraced::store::BATCH_MAX) jobs.
+pub(crate) const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a file read at a time.
+pub(crate) const READ_BYTES_MAX: usize = 256 * 1024;
+/// How long storing a batch may take, resends included; past it the command fails and says what is stored.
+pub(crate) const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
+
+// --- Settings
+
+/// Largest settings file, in bytes; a larger one is refused.
+pub(crate) const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
+
+// --- `work`
+
+/// How much longer than its request a job may take: time to read the end of the response. A job that takes longer is stopped.
+pub(crate) const JOB_MARGIN: Duration = Duration::from_secs(5);
+/// Maximum bytes of a response body that are read. The connection is closed on the rest.
+pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Maximum headers of a response; one with more is malformed.
+pub(crate) const HEADERS_MAX: usize = 100;
+/// How long an idle connection is kept for the next job; past it it is closed.
+pub(crate) const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(20);
+/// Maximum characters of an unexpected body (usually an HTML page) that a failure quotes.
+pub(crate) const QUOTED_CHARS_MAX: usize = 300;
+/// Timeout of resolving and connecting to the webhook, TLS included; past it the attempt fails with `TIMEOUT`.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a response may pause between two pieces of its body; past it the attempt fails with `TIMEOUT`.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Maximum secrets in a file; each one adds a signature to every request. A file with more is refused.
+pub(crate) const SECRETS_MAX: usize = 8;
+/// Shortest secret, in bytes, as the standard demands; a shorter one could be guessed, and is refused.
+pub(crate) const SECRET_BYTES_MIN: usize = 24;
+/// Longest secret, in bytes; a longer line is not a secret, and is refused.
+pub(crate) const SECRET_BYTES_MAX: usize = 512;
+/// Largest file of secrets, in bytes; a larger one is refused.
+pub(crate) const SECRETS_FILE_BYTES_MAX: usize = 64 * 1024;
+/// How old the secrets read from the file may be when a request is signed; older ones are read again.
+pub(crate) const SECRETS_AGE_MAX: Duration = Duration::from_secs(1);
+
+// --- `demo`
+
+/// Longest the demo may take in all.
+pub(crate) const DEMO_MAX: Duration = Duration::from_secs(20);
+/// Longest the tree may take to shut down. Nothing runs by then, so the rest may be cut.
+pub(crate) const DEMO_SHUTDOWN_MAX: Duration = Duration::from_millis(1_500);
+/// Longest the jobs of the demo may take; past it the demo ends and reports the open ones.
+pub(crate) const DEMO_RUN_MAX: Duration = Duration::from_secs(15);
+
+// --- `bench`
+
+/// Unread lines of all worker processes; past it a worker waits until it is read.
+pub(crate) const WORKER_MESSAGES_MAX: usize = 1_024;
+/// Longest sleep of a cycle or of the promoter before it checks again.
+pub(crate) const FLOOR_SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Maximum jobs promoted per call.
+pub(crate) const FLOOR_PROMOTE_MAX: usize = 500;
+/// Bytes the relay reads at a time.
+pub(crate) const RELAY_CHUNK_BYTES_MAX: usize = 16 * 1024;
+/// Chunks delayed in one direction of a connection. At this number the relay stops reading, and the sender waits.
+pub(crate) const RELAY_CHUNKS_MAX: usize = 4_096;
+/// Timeout of a measurement: this base, plus [`MEASUREMENT_TIMEOUT_PER_JOB`] and [`ROUND_TRIPS_PER_JOB_MAX`] round trips for each job. Past it the benchmark fails.
+pub(crate) const MEASUREMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The part of a measurement's timeout that each job adds.
+pub(crate) const MEASUREMENT_TIMEOUT_PER_JOB: Duration = Duration::from_millis(5);
+/// Round trips by which each job extends a measurement's timeout.
+pub(crate) const ROUND_TRIPS_PER_JOB_MAX: u32 = 4;
+/// Timeout of a connection to the measured server; past it the benchmark fails.
+pub(crate) const SERVER_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of a command to the measured server; past it the benchmark fails.
+pub(crate) const SERVER_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for the server to free the memory of removed keys.
+pub(crate) const SERVER_FREE_MAX: Duration = Duration::from_secs(30);
+/// Additional queues that a measurement may use.
+pub(crate) const BENCH_QUEUES_MAX: usize = 100;
+/// Keys examined per step of a scan.
+pub(crate) const SCAN_KEYS_MAX: usize = 1_000;
+/// Timeout of a bulk enqueue; past it the benchmark fails.
+pub(crate) const BULK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Least and most jobs of a measurement; another number is a usage error.
+pub(crate) const BENCH_JOBS_BOUNDS: RangeInclusive<u64> = 100..=10_000_000;
+/// Least and most rounds; another number is a usage error.
+pub(crate) const BENCH_ROUNDS_BOUNDS: RangeInclusive<u64> = 1..=100;
+/// Least and most worker processes of a drain; another number is a usage error.
+pub(crate) const BENCH_WORKERS_BOUNDS: RangeInclusive<u64> = 1..=16;
+/// Least and most added round trip, in ms; another number is a usage error.
+pub(crate) const ROUND_TRIP_MS_BOUNDS: RangeInclusive<u64> = 0..=1_000;

@@ -1,0 +1,29 @@
+//! The command line: `retraced`. One file per family of commands; every command takes `--redis` and `--json`.
+//!
+//! Results go to stdout, as tables or as one JSON object a line; messages go to stderr. The exit status is 0 on success, 1 on failure, 2 on a
+//! usage error, and 128 + n if a second signal n ended it at once. A closed pipe is not a failure.
+
+mod admin;
+mod args;
+mod bench;
+mod commands;
+mod completions;
+mod config;
+mod dead;
+mod demo;
+mod enqueue;
+mod error;
+mod filter;
+mod jobs;
+mod limits;
+mod output;
+mod queues;
+mod settings;
+mod start;
+mod trace;
+mod webhook;
+mod work;
+
+fn main() -> std::process::ExitCode {
+    start::run()
+}

@@ -1,0 +1,186 @@
+//! Printing: one JSON object a line, or text for people; results on stdout, messages on stderr.
+//!
+//! On a terminal text is coloured and laid out to fit; in a pipe it is neither.
+
+mod progress;
+mod style;
+mod table;
+mod text;
+
+use std::cell::Cell as Shared;
+use std::fmt::Display;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anstream::AutoStream;
+use clap::ColorChoice;
+use retraced::view::Timestamp;
+use serde::Serialize;
+
+pub(super) use self::progress::Progress;
+pub(super) use self::style::Style;
+pub(super) use self::table::{Cell, Column, Table};
+pub(super) use self::text::{NOTHING, counted, distance, jobs, one_line, printable, short, span};
+
+/// The assumed width of a terminal that does not report one.
+const WIDTH_DEFAULT: usize = 80;
+
+/// Where results go. After the pipe has closed printing does nothing, and the command continues.
+#[derive(Default)]
+pub(super) struct Output {
+    json: bool,
+    coloured: bool,
+    /// The columns of the terminal; `None`: not a terminal.
+    width: Option<usize>,
+    closed: Shared<bool>,
+}
+
+impl Output {
+    /// Results as text or as JSON; coloured as set by [`choose_colour`].
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, coloured: !json && is_coloured(&std::io::stdout()), width: width(), closed: Shared::new(false) }
+    }
+
+    /// Whether results are JSON.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether the pipe has closed, so that a command that only reads can stop.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Whether text goes to a terminal, where a summary says more than a line for each of many jobs.
+    pub(super) fn is_for_a_reader(&self) -> bool {
+        self.width.is_some() && !self.json
+    }
+
+    /// Whether a terminal shows results while the command is running.
+    fn is_read_as_it_comes(&self) -> bool {
+        self.width.is_some() && self.json
+    }
+
+    /// Whether text is coloured.
+    pub(super) fn is_coloured(&self) -> bool {
+        self.coloured
+    }
+
+    /// The text in this style.
+    pub(super) fn paint(&self, style: Style, text: impl Display) -> String {
+        style.paint(text, self.coloured)
+    }
+
+    /// An instant: relative to now on a terminal, in full elsewhere.
+    pub(super) fn when(&self, at: Timestamp) -> String {
+        if self.width.is_some() { distance(at.as_ms(), now_ms()) } else { at.to_string() }
+    }
+
+    /// One result: as JSON, or as the text.
+    pub(super) fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> std::io::Result<()> {
+        if self.json {
+            return self.line(&serde_json::to_string(value)?);
+        }
+        self.line(&text())
+    }
+
+    /// One result: as JSON, or as named values below a title.
+    pub(super) fn sheet(&self, value: &impl Serialize, title: &str, values: &[(&str, Cell)]) -> std::io::Result<()> {
+        self.result(value, || table::sheet(title, values, self.width, self.coloured))
+    }
+
+    /// Several results: one JSON object a line, or one table.
+    pub(super) fn results<T: Serialize, H: Into<Column> + Copy, C: Into<Cell>>(
+        &self,
+        values: &[T],
+        headers: &[H],
+        row: impl Fn(&T) -> Vec<C>,
+    ) -> std::io::Result<()> {
+        let mut table = self.table(headers);
+        self.rows(&mut table, values, row)?;
+        self.note_left_out(&table);
+        Ok(())
+    }
+
+    /// A table to be filled page by page with [`rows`](Self::rows).
+    pub(super) fn table<H: Into<Column> + Copy>(&self, headers: &[H]) -> Table {
+        Table::new(headers.iter().map(|head| (*head).into()).collect(), self.width, self.coloured)
+    }
+
+    /// More results: one JSON object a line, or more rows of the table.
+    pub(super) fn rows<T: Serialize, C: Into<Cell>>(
+        &self,
+        table: &mut Table,
+        values: &[T],
+        row: impl Fn(&T) -> Vec<C>,
+    ) -> std::io::Result<()> {
+        if self.json {
+            return values.iter().try_for_each(|value| self.line(&serde_json::to_string(value)?));
+        }
+        let rows: Vec<Vec<Cell>> =
+            values.iter().map(|value| row(value).into_iter().map(Into::into).collect()).collect();
+        self.line(&table.render(&rows))
+    }
+
+    /// Says which columns do not fit the terminal.
+    pub(super) fn note_left_out(&self, table: &Table) {
+        let left_out = table.left_out();
+        if !left_out.is_empty() && !self.json {
+            note(format_args!("too narrow for {}; a wider terminal or --json shows them", left_out.join(", ")));
+        }
+    }
+
+    /// A line of text on stdout.
+    pub(super) fn line(&self, text: &str) -> std::io::Result<()> {
+        if self.closed.get() {
+            return Ok(());
+        }
+        let mut stdout = std::io::stdout().lock();
+        match writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.closed.set(true);
+                Ok(())
+            }
+            Err(error) => Err(std::io::Error::new(error.kind(), format!("the output cannot be written: {error}"))),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// The columns of the terminal that stdout is; `None`: not a terminal.
+pub(super) fn width() -> Option<usize> {
+    let stdout = std::io::stdout();
+    let size = || terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
+    stdout.is_terminal().then(|| size().filter(|width| *width > 0).unwrap_or(WIDTH_DEFAULT))
+}
+
+/// Whether and where this process writes in colour, help and errors included. `Auto`: on terminals, unless the environment says otherwise (`NO_COLOR`,
+/// `CLICOLOR`, `CLICOLOR_FORCE`, `TERM=dumb`).
+pub(super) fn choose_colour(choice: ColorChoice) {
+    match choice {
+        ColorChoice::Auto => anstream::ColorChoice::Auto,
+        ColorChoice::Always => anstream::ColorChoice::Always,
+        ColorChoice::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
+}
+
+fn is_coloured(stream: &impl anstream::stream::RawStream) -> bool {
+    AutoStream::choice(stream) != anstream::ColorChoice::Never
+}
+
+/// This machine's clock, in ms since the Unix epoch.
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A message for people on stderr. A closed stderr is not an error.
+pub(super) fn note(message: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{message}");
+}
+
+/// Why the command failed, on stderr.
+pub(super) fn print_error(error: impl Display) {
+    let label = Style::Bad.paint("error:", is_coloured(&std::io::stderr()));
+    note(format_args!("{label} {}", printable(&error.to_string())));
+}

@@ -1,0 +1,54 @@
+//! Colour, for terminals that want it.
+
+use std::fmt::Display;
+
+use retraced::job::JobState;
+
+/// The meaning of a piece of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Style {
+    /// As it is.
+    #[default]
+    Plain,
+    /// A heading.
+    Head,
+    /// Less important.
+    Dim,
+    /// All is well.
+    Good,
+    /// Under way.
+    Live,
+    /// Asks for attention.
+    Warn,
+    /// Went wrong.
+    Bad,
+}
+
+impl Style {
+    /// How a job's state looks.
+    pub(crate) fn of(state: JobState) -> Self {
+        match state {
+            JobState::Pending => Style::Plain,
+            JobState::Processing => Style::Live,
+            JobState::Delayed => Style::Warn,
+            JobState::Completed => Style::Good,
+            JobState::Dead | JobState::Poisoned => Style::Bad,
+            JobState::Cancelled => Style::Dim,
+        }
+    }
+
+    /// The text in this style, if colours are on.
+    pub(super) fn paint(self, text: impl Display, coloured: bool) -> String {
+        let code = match self {
+            _ if !coloured => return text.to_string(),
+            Style::Plain => return text.to_string(),
+            Style::Head => "1",
+            Style::Dim => "2",
+            Style::Good => "32",
+            Style::Live => "36",
+            Style::Warn => "33",
+            Style::Bad => "31",
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+}

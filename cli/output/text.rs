@@ -1,0 +1,148 @@
+//! Text and numbers for people, safe for a terminal.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+pub(crate) use retraced::view::printable;
+
+/// Shown in a table cell without a value.
+pub(crate) const NOTHING: &str = "-";
+
+/// `1 job`, `2 jobs`.
+pub(crate) fn jobs(count: impl Into<u64>) -> String {
+    counted(count, "job")
+}
+
+/// `1 crash`, `2 crashes`.
+pub(crate) fn counted(count: impl Into<u64>, noun: &str) -> String {
+    let plural = if noun.ends_with("sh") { "es" } else { "s" };
+    match count.into() {
+        1 => format!("1 {noun}"),
+        n => format!("{n} {noun}{plural}"),
+    }
+}
+
+/// An error's message in one line: some libraries write several.
+pub(crate) fn one_line(error: &dyn Display) -> String {
+    printable(&error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// The first `most` characters of the text, printable, with a mark where it was cut.
+pub(crate) fn short(text: &str, most: usize) -> String {
+    let mut cut: String = text.chars().take(most).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    printable(&cut)
+}
+
+/// How many columns of a terminal the text takes.
+pub(super) fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// The text in at most this many columns, with a mark where it was cut.
+pub(super) fn fitted(text: &str, most: usize) -> String {
+    if columns(text) <= most {
+        return text.to_owned();
+    }
+    let mut left = most.saturating_sub(1);
+    let mut cut: String = text.chars().take_while(|c| take(&mut left, *c)).collect();
+    cut.push('…');
+    cut
+}
+
+/// The text in lines of at most this many columns; every line has at least one character.
+pub(super) fn wrapped(text: &str, most: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut left = most;
+    for c in text.chars() {
+        if !take(&mut left, c) && lines.last().is_some_and(|line| !line.is_empty()) {
+            lines.push(String::new());
+            left = most.saturating_sub(c.width().unwrap_or(0));
+        }
+        lines.last_mut().into_iter().for_each(|line| line.push(c));
+    }
+    lines
+}
+
+fn take(left: &mut usize, c: char) -> bool {
+    match left.checked_sub(c.width().unwrap_or(0)) {
+        Some(rest) => {
+            *left = rest;
+            true
+        }
+        None => false,
+    }
+}
+
+/// An instant relative to now: how long ago, or how long until.
+pub(crate) fn distance(ms: u64, now_ms: u64) -> String {
+    match ms.checked_sub(now_ms) {
+        None | Some(0) => format!("{} ago", span(rounded(now_ms.saturating_sub(ms)))),
+        Some(ahead) => format!("in {}", span(rounded(ahead))),
+    }
+}
+
+/// Whole seconds, from ten seconds on.
+fn rounded(ms: u64) -> u64 {
+    if ms < 10_000 { ms } else { ms - ms % 1_000 }
+}
+
+/// A short duration.
+pub(crate) fn span(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms}ms"),
+        1_000..60_000 if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
+        1_000..60_000 => format!("{:.1}s", Duration::from_millis(ms).as_secs_f64()),
+        60_000..3_600_000 => format!("{}m{:02}s", ms / 60_000, ms % 60_000 / 1_000),
+        3_600_000..86_400_000 => format!("{}h{:02}m", ms / 3_600_000, ms % 3_600_000 / 60_000),
+        _ => format!("{}d{:02}h", ms / 86_400_000, ms % 86_400_000 / 3_600_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_and_not_obeyed() {
+        assert_eq!(short("a\u{1b}[2J", 9), "a\\u{1b}[2J");
+        assert_eq!(short("abc\n", 3), "abc…");
+    }
+
+    #[test]
+    fn text_is_cut_and_wrapped_by_the_columns_it_takes() {
+        assert_eq!(fitted("日本語", 6), "日本語");
+        assert_eq!(fitted("日本語", 5), "日本…");
+        assert_eq!(fitted("日本語", 4), "日…");
+        assert_eq!(wrapped("日本語ab", 5), ["日本", "語ab"]);
+        assert_eq!(wrapped("", 5), [""]);
+        assert_eq!(wrapped("日本", 1), ["日", "本"]);
+    }
+
+    #[test]
+    fn spans_read_at_a_glance() {
+        let cases = [
+            (7, "7ms"),
+            (1_500, "1.5s"),
+            (25_000, "25s"),
+            (61_000, "1m01s"),
+            (3_600_000, "1h00m"),
+            (90_000_000, "1d01h"),
+        ];
+        for (ms, text) in cases {
+            assert_eq!(span(ms), text);
+        }
+    }
+
+    #[test]
+    fn instants_are_shown_relative_to_now() {
+        assert_eq!(distance(1_000, 62_345), "1m01s ago");
+        assert_eq!(distance(1_000, 13_345), "12s ago");
+        assert_eq!(distance(5_000, 5_000), "0ms ago");
+        assert_eq!(distance(95_300, 5_000), "in 1m30s");
+    }
+}

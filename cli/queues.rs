@@ -1,0 +1,256 @@
+//! `retraced queues` and `retraced queue …`: depths, ages, rates, pause and audit.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use retraced::job::{JobState, QueueName};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::admin::Admin;
+use crate::args;
+use crate::error::CliError;
+use crate::output::{Cell, Column, NOTHING, Style, jobs, span};
+use retraced::Operator;
+use retraced::view::{AuditRow, QueueRow, Rates};
+
+/// `retraced queues`
+#[derive(Args)]
+pub(crate) struct Queues {
+    #[command(flatten)]
+    measure: Measure,
+}
+
+#[derive(Args)]
+struct Measure {
+    /// Read the counters twice, this far apart, and show how many jobs were enqueued, completed and failed per second in between. Default: no rates.
+    #[arg(long, value_name = "DURATION", value_parser = args::measured)]
+    rates_over: Option<Duration>,
+}
+
+/// `retraced queue …`
+#[derive(Subcommand)]
+pub(crate) enum Queue {
+    /// Stop claiming jobs of this queue. Running jobs finish, and enqueueing is not affected.
+    Pause(OneQueue),
+    /// Resume claiming jobs of this queue.
+    Resume(OneQueue),
+    /// Show the depths and counters of this queue.
+    Stats(Stats),
+    /// Check the whole queue for damage caused by manual edits, evicted keys or lost writes: jobs in no container or in two, grants without a
+    /// lease, entries without a job. Workers continue meanwhile.
+    Audit(AuditQueue),
+}
+
+#[derive(Args)]
+pub(crate) struct OneQueue {
+    /// The queue.
+    queue: QueueName,
+}
+
+#[derive(Args)]
+pub(crate) struct Stats {
+    /// The queue.
+    queue: QueueName,
+    #[command(flatten)]
+    measure: Measure,
+}
+
+#[derive(Args)]
+pub(crate) struct AuditQueue {
+    /// The queue.
+    queue: QueueName,
+    /// Repair what is found. No job is deleted: a job in no container goes back where it was, or to the front of the queue.
+    #[arg(long)]
+    repair: bool,
+}
+
+#[derive(Serialize)]
+struct Switched {
+    queue: QueueName,
+    paused: bool,
+    /// Whether this command changed it.
+    changed: bool,
+}
+
+impl Queues {
+    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        let operator = admin.operator().await?;
+        let names = operator.queues().await?;
+        let rows = read_rows(&operator, &names, self.measure.rates_over).await?;
+        if rows.is_empty() && !admin.out.is_json() {
+            return Ok(admin.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?);
+        }
+        let mut headers = vec![
+            Column::new("QUEUE").cut(12),
+            Column::new("PENDING"),
+            Column::new("PROCESSING").spare(3),
+            Column::new("DELAYED").spare(1),
+            Column::new("COMPLETED").spare(4),
+            Column::new("DEAD"),
+            Column::new("POISONED"),
+            Column::new("CANCELLED").spare(5),
+            Column::new("OLDEST").spare(2),
+        ];
+        if self.measure.rates_over.is_some() {
+            headers.extend(["IN/S", "DONE/S", "FAILED/S"].map(Column::new));
+        }
+        headers.push(Column::new(""));
+        admin.out.results(&rows, &headers, |row| {
+            let mut cells = vec![Cell::from(row.queue.to_string())];
+            cells.extend(
+                [
+                    (row.pending, JobState::Pending),
+                    (row.processing, JobState::Processing),
+                    (row.delayed, JobState::Delayed),
+                    (row.completed, JobState::Completed),
+                    (row.dead, JobState::Dead),
+                    (row.poisoned, JobState::Poisoned),
+                    (row.cancelled, JobState::Cancelled),
+                ]
+                .map(|(count, state)| count_of(count, state)),
+            );
+            cells.push(row.oldest_pending_ms.map_or_else(|| NOTHING.into(), span).into());
+            if let Some(rates) = row.rates {
+                let rates = [rates.enqueued_per_s, rates.completed_per_s, rates.failures_per_s];
+                cells.extend(rates.map(|rate| Cell::from(format!("{rate:.1}"))));
+            }
+            cells.push(Cell::new(if row.paused { "paused" } else { "" }, Style::Warn));
+            cells
+        })?;
+        Ok(())
+    }
+}
+
+impl Queue {
+    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        match self {
+            Queue::Pause(OneQueue { queue }) => set_paused(admin, queue, true).await,
+            Queue::Resume(OneQueue { queue }) => set_paused(admin, queue, false).await,
+            Queue::Stats(Stats { queue, measure }) => {
+                let operator = admin.operator().await?;
+                let rows = read_rows(&operator, &[queue], measure.rates_over).await?;
+                rows.iter().try_for_each(|row| admin.out.sheet(row, &title(row), &values(row)))?;
+                Ok(())
+            }
+            Queue::Audit(audit) => audit.run(admin).await,
+        }
+    }
+}
+
+impl AuditQueue {
+    async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        let operator = admin.operator().await?;
+        let row = match self.repair {
+            true => AuditRow::repaired(&self.queue, operator.repair(&self.queue).await?),
+            false => AuditRow::found(&self.queue, operator.audit(&self.queue).await?),
+        };
+        admin.out.sheet(&row, &format!("queue {}", row.queue), &audited(&row))?;
+        if row.is_sound() {
+            return Ok(());
+        }
+        Err(CliError::Failed(match self.repair {
+            true => "the counts still disagree: run the command again".into(),
+            false => "the queue is damaged: run the command again with --repair".into(),
+        }))
+    }
+}
+
+fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
+    let (sound, style) = match row.adds_up {
+        true => ("each in exactly one container", Style::Good),
+        false => ("not each in exactly one container", Style::Bad),
+    };
+    let mut values = vec![("stored", Cell::new(format!("{}, {sound}", jobs(row.jobs)), style))];
+    values.extend(row.findings.iter().map(|finding| {
+        let example = finding.examples.first().map(|job| format!(", for example {job}")).unwrap_or_default();
+        let found = format!("{} {}{example}", finding.count, finding.kind);
+        (if row.repaired { "repaired" } else { "found" }, Cell::new(found, Style::Warn))
+    }));
+    values
+}
+
+async fn set_paused(admin: &Admin, queue: QueueName, paused: bool) -> Result<(), CliError> {
+    let operator = admin.operator().await?;
+    let was = match paused {
+        true => operator.pause(&queue).await?,
+        false => operator.resume(&queue).await?,
+    };
+    let switched = Switched { queue, paused, changed: was != paused };
+    admin.out.result(&switched, || {
+        let state = if paused { "paused" } else { "running" };
+        let already = if switched.changed { "" } else { " already" };
+        format!("queue {} is {state}{already}", switched.queue)
+    })?;
+    Ok(())
+}
+
+/// The queues, and their rates if these are wanted.
+async fn read_rows(
+    operator: &Operator,
+    names: &[QueueName],
+    rates_over: Option<Duration>,
+) -> Result<Vec<QueueRow>, CliError> {
+    let mut before = Vec::new();
+    if let Some(wait) = rates_over {
+        for name in names {
+            before.push((operator.stats(name).await?, Instant::now()));
+        }
+        tokio::time::sleep(wait).await;
+    }
+    let mut rows = Vec::with_capacity(names.len());
+    for (at, name) in names.iter().enumerate() {
+        let stats = operator.stats(name).await?;
+        let row = QueueRow::new(name, &stats);
+        rows.push(match before.get(at) {
+            Some((before, since)) => row.with_rates(Rates::between(before, &stats, since.elapsed())),
+            None => row,
+        });
+    }
+    Ok(rows)
+}
+
+/// Zero is shown dimmed.
+fn count_of(count: u64, state: JobState) -> Cell {
+    Cell::new(count.to_string(), if count == 0 { Style::Dim } else { Style::of(state) })
+}
+
+fn title(row: &QueueRow) -> String {
+    format!("queue {}{}", row.queue, if row.paused { " (paused)" } else { "" })
+}
+
+fn values(row: &QueueRow) -> Vec<(&'static str, Cell)> {
+    let ever = |count: u64| Cell::from(format!("{count} in all"));
+    let mut values = vec![("pending", count_of(row.pending, JobState::Pending))];
+    values.extend(row.oldest_pending_ms.map(|oldest| ("oldest pending", span(oldest).into())));
+    values.push(("processing", count_of(row.processing, JobState::Processing)));
+    values.push(("delayed", count_of(row.delayed, JobState::Delayed)));
+    values.extend(row.delayed_overdue_ms.map(|overdue| {
+        let name = if overdue < 0 { "next due in" } else { "overdue by" };
+        (name, span(overdue.unsigned_abs()).into())
+    }));
+    values.extend([
+        ("completed", format!("{} in all, {} kept", row.completed, row.completed_kept).into()),
+        ("dead", count_of(row.dead, JobState::Dead)),
+        ("poisoned", count_of(row.poisoned, JobState::Poisoned)),
+        ("cancelled", count_of(row.cancelled, JobState::Cancelled)),
+        ("enqueued", ever(row.enqueued)),
+        ("failures", ever(row.failures)),
+        ("crashes", ever(row.crashes)),
+        ("releases", ever(row.releases)),
+        ("stale settlements", ever(row.stale_settlements)),
+        ("trimmed", ever(row.trimmed)),
+    ]);
+    if row.garbage > 0 {
+        values.push(("garbage found", Cell::new(format!("{} in all", row.garbage), Style::Warn)));
+    }
+    values.extend(row.rates.into_iter().flat_map(|rates| {
+        [
+            ("enqueued per second", rates.enqueued_per_s),
+            ("completed per second", rates.completed_per_s),
+            ("failed per second", rates.failures_per_s),
+        ]
+        .map(|(name, rate)| (name, Cell::from(format!("{rate:.1}"))))
+    }));
+    values
+}

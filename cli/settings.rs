@@ -1,0 +1,412 @@
+//! Settings: from flags, then the environment, then `retraced.toml`, then defaults.
+//!
+//! A key of the file is the long name of a flag; those of `retraced work` are in the table `[work]`. A value in the file becomes the flag's default, so every
+//! value is parsed by the flag's own parser, wherever it comes from.
+
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind as Misuse};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, ColorChoice, Command};
+use reqwest::Url;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::limits::SETTINGS_BYTES_MAX;
+use crate::output::printable;
+
+/// The settings file that is read if it exists and none is named.
+const FILE_DEFAULT: &str = "retraced.toml";
+/// The command whose flags are settings, each a key of the table of this name.
+const WORK: &str = "work";
+/// Global options that are not settings.
+const NO_SETTINGS: [&str; 4] = ["config", "json", "help", "version"];
+
+/// Why no command was run. The exit status is 2, except for help and version.
+pub(crate) enum SettingsError {
+    /// The arguments or environment variables; help and version arrive as errors too.
+    Arguments(Box<clap::Error>),
+    /// The settings file.
+    File(String),
+}
+
+impl From<clap::Error> for SettingsError {
+    fn from(error: clap::Error) -> Self {
+        SettingsError::Arguments(Box::new(error))
+    }
+}
+
+/// The settings of this process, and where each comes from.
+pub(crate) struct Settings {
+    /// The flags, in the order they are declared.
+    all: Vec<Setting>,
+    /// The command line with the file's values as defaults.
+    command: Command,
+    matches: ArgMatches,
+    file: Option<SettingsFile>,
+}
+
+/// A flag that can also be set in the environment and the file.
+struct Setting {
+    key: String,
+    arg: Arg,
+    of_work: bool,
+}
+
+/// A setting's value and where it comes from.
+pub(crate) struct SettingValue {
+    pub(crate) key: String,
+    /// `None`: not set.
+    pub(crate) value: Option<String>,
+    pub(crate) source: Source,
+}
+
+/// Who values.
+pub(crate) enum Source {
+    Flag,
+    Environment(String),
+    File { path: PathBuf, line: usize },
+    BuiltIn,
+    Unset,
+}
+
+struct SettingsFile {
+    path: PathBuf,
+    values: BTreeMap<String, FileValue>,
+}
+
+struct FileValue {
+    words: Vec<String>,
+    line: usize,
+}
+
+impl Settings {
+    /// Reads arguments, environment and file.
+    pub(crate) fn read(command: &Command, arguments: &[OsString]) -> Result<Self, SettingsError> {
+        // The command line names the file, and the file may supply required flags that the command line lacks.
+        let first = match relaxed(command).try_get_matches_from(arguments) {
+            Ok(matches) => matches,
+            Err(error) => return Err(command.clone().try_get_matches_from(arguments).err().unwrap_or(error).into()),
+        };
+        let file = SettingsFile::find(command, first.get_one::<PathBuf>("config")).map_err(SettingsError::File)?;
+        let all = settings(command);
+        let command = match &file {
+            Some(file) => file.become_defaults(command.clone()),
+            None => command.clone(),
+        };
+        let matches = command.clone().try_get_matches_from(arguments)?;
+        Ok(Self { all, command, matches, file })
+    }
+
+    pub(crate) fn matches(&self) -> &ArgMatches {
+        &self.matches
+    }
+
+    /// Every setting with its effective value; passwords and tokens in URLs are masked. The error says what is wrong with the environment.
+    pub(crate) fn values(&self) -> Result<Vec<SettingValue>, String> {
+        let of_work = relaxed(&self.command).try_get_matches_from(["retraced", WORK]).map_err(|error| {
+            let text = error.to_string();
+            let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            match variable_behind(&error, &self.command) {
+                Some(variable) => format!("{what} (the value comes from {variable})"),
+                None => what,
+            }
+        })?;
+        let of_work = of_work.subcommand_matches(WORK);
+        let matches = |setting: &Setting| if setting.of_work { of_work } else { Some(&self.matches) };
+        Ok(self.all.iter().filter_map(|setting| Some(self.value_of(setting, matches(setting)?))).collect())
+    }
+
+    fn value_of(&self, setting: &Setting, matches: &ArgMatches) -> SettingValue {
+        let id = setting.arg.get_id().as_str();
+        let in_file =
+            || self.file.as_ref().and_then(|file| Some((file.path.clone(), file.values.get(&setting.key)?.line)));
+        let source = match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => Source::Flag,
+            Some(ValueSource::EnvVariable) => {
+                Source::Environment(setting.arg.get_env().unwrap_or_default().to_string_lossy().into_owned())
+            }
+            Some(_) => in_file().map_or(Source::BuiltIn, |(path, line)| Source::File { path, line }),
+            None => Source::Unset,
+        };
+        let words = matches.get_raw(id).into_iter().flatten().map(|word| masked(&word.to_string_lossy()));
+        let value = words.collect::<Vec<_>>().join(" ");
+        SettingValue { key: setting.key.clone(), value: Some(value).filter(|value| !value.is_empty()), source }
+    }
+}
+
+/// The colour setting, read before the arguments are parsed, so that errors about them are coloured as well.
+pub(crate) fn colour_choice(arguments: &[OsString]) -> ColorChoice {
+    let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--").collect();
+    let after = words.iter().position(|word| word == "--color").and_then(|at| words.get(at + 1)).map(|word| &**word);
+    let joined = words.iter().find_map(|word| word.strip_prefix("--color="));
+    let environment = std::env::var("RETRACED_COLOR").ok();
+    match joined.or(after).or(environment.as_deref()) {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        _ => ColorChoice::Auto,
+    }
+}
+
+/// The environment variable that supplied the value an error is about.
+pub(crate) fn variable_behind(error: &clap::Error, command: &Command) -> Option<String> {
+    let (Some(ContextValue::String(shown)), Some(ContextValue::String(value))) =
+        (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue))
+    else {
+        return None;
+    };
+    let flag = shown.split_once(' ').map_or(shown.as_str(), |(flag, _)| flag).strip_prefix("--")?;
+    let setting = settings(command).into_iter().find(|setting| setting.arg.get_long() == Some(flag))?;
+    let variable = setting.arg.get_env()?;
+    let is_behind = std::env::var_os(variable)?.to_string_lossy().split(',').any(|word| word == value);
+    is_behind.then(|| variable.to_string_lossy().into_owned())
+}
+
+/// The command line with no required arguments.
+fn relaxed(command: &Command) -> Command {
+    command.clone().mut_subcommand(WORK, |work| work.mut_args(|arg| arg.required(false)))
+}
+
+fn settings(command: &Command) -> Vec<Setting> {
+    let is_setting = |arg: &&Arg| arg.get_long().is_some_and(|long| !NO_SETTINGS.contains(&long));
+    let long = |arg: &Arg| arg.get_long().unwrap_or_default().to_owned();
+    let of_all = command.get_arguments().filter(is_setting);
+    let of_all = of_all.map(|arg| Setting { key: long(arg), arg: arg.clone(), of_work: false });
+    let work = command.find_subcommand(WORK).into_iter().flat_map(Command::get_arguments).filter(is_setting);
+    let work = work.filter(|arg| !arg.is_global_set());
+    of_all
+        .chain(work.map(|arg| Setting { key: format!("{WORK}.{}", long(arg)), arg: arg.clone(), of_work: true }))
+        .collect()
+}
+
+impl SettingsFile {
+    /// The named file, or the default one if it exists; the error says what is wrong with it, and where.
+    fn find(command: &Command, named: Option<&PathBuf>) -> Result<Option<Self>, String> {
+        let path = named.map_or(Path::new(FILE_DEFAULT), PathBuf::as_path);
+        let shown = printable(&path.display().to_string());
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(SETTINGS_BYTES_MAX + 1).read_to_string(&mut text));
+        match read {
+            Ok(read) if read as u64 > SETTINGS_BYTES_MAX => {
+                Err(format!("{shown} has more than {SETTINGS_BYTES_MAX} bytes; that is not a settings file"))
+            }
+            Ok(_) => {
+                Self::parse(command, path, &text).map(Some).map_err(|(line, why)| format!("{shown} line {line}: {why}"))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => Ok(None),
+            Err(error) => Err(format!("the settings in {shown} cannot be read: {error}")),
+        }
+    }
+
+    fn parse(command: &Command, path: &Path, text: &str) -> Result<Self, (usize, String)> {
+        let line_of = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+        // The text around the error may be a password, so only its line is reported.
+        let table = DeTable::parse(text).map_err(|error| {
+            (line_of(error.span().map_or(0, |span| span.start)), format!("not TOML: {}", error.message()))
+        })?;
+        let settings = settings(command);
+        let mut values = BTreeMap::new();
+        let mut take = |key: String, at: usize, value: &Spanned<DeValue<'_>>| {
+            let line = line_of(at);
+            let setting = settings.iter().find(|setting| setting.key == key);
+            let setting = setting.ok_or_else(|| (line, unknown(&key, &settings)))?;
+            let words = setting.words(value.get_ref()).and_then(|words| setting.checked(command, words));
+            let words = words.map_err(|why| (line, format!("{key}: {why}")))?;
+            values.insert(key, FileValue { words, line });
+            Ok(())
+        };
+        for (key, value) in table.get_ref() {
+            let (name, at) = (key.get_ref().as_ref(), key.span().start);
+            match value.get_ref() {
+                DeValue::Table(work) if name == WORK => {
+                    for (key, value) in work {
+                        take(format!("{WORK}.{}", printable(key.get_ref())), key.span().start, value)?;
+                    }
+                }
+                _ if name == WORK => return Err((line_of(at), format!("{WORK} is a table: [{WORK}]"))),
+                _ => take(printable(name), at, value)?,
+            }
+        }
+        Ok(Self { path: path.to_owned(), values })
+    }
+
+    fn become_defaults(&self, command: Command) -> Command {
+        let all = settings(&command);
+        all.into_iter().fold(command, |command, setting| {
+            let Some(value) = self.values.get(&setting.key) else { return command };
+            let words = value.words.clone();
+            let id = setting.arg.get_id().as_str().to_owned();
+            let with_default = move |arg: Arg| arg.required(false).default_values(words);
+            match setting.of_work {
+                true => command.mut_subcommand(WORK, |work| work.mut_arg(id, with_default)),
+                false => command.mut_arg(id, with_default),
+            }
+        })
+    }
+}
+
+fn unknown(key: &str, settings: &[Setting]) -> String {
+    let known = settings.iter().map(|setting| setting.key.as_str()).collect::<Vec<_>>().join(", ");
+    format!("unknown key {key}; known keys are {known}")
+}
+
+impl Setting {
+    /// The file's value as it would be written on the command line, if it has the right type.
+    fn words(&self, value: &DeValue<'_>) -> Result<Vec<String>, String> {
+        let is_list = matches!(self.arg.get_action(), ArgAction::Append);
+        match value {
+            DeValue::Boolean(on) if self.is_switch() => Ok(vec![on.to_string()]),
+            _ if self.is_switch() => Err(format!("expected true or false, not {}", a(value))),
+            DeValue::Array(items) if is_list => {
+                let word = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
+                let words: Option<Vec<String>> = items.iter().map(word).collect();
+                words
+                    .filter(|words| !words.is_empty())
+                    .ok_or_else(|| "expected a list of one or more strings".to_owned())
+            }
+            DeValue::String(text) => Ok(vec![text.to_string()]),
+            DeValue::Integer(number) if self.is_number() => Ok(vec![number.to_string()]),
+            _ if is_list => Err(format!("expected a list of strings, not {}", a(value))),
+            _ if self.is_number() => Err(format!("expected a whole number, not {}", a(value))),
+            _ => Err(format!("expected a string, not {}", a(value))),
+        }
+    }
+
+    fn is_switch(&self) -> bool {
+        matches!(self.arg.get_action(), ArgAction::SetTrue | ArgAction::SetFalse)
+    }
+
+    fn is_number(&self) -> bool {
+        let parsed = self.arg.get_value_parser().type_id();
+        let numbers =
+            [TypeId::of::<u8>(), TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<u64>(), TypeId::of::<usize>()];
+        numbers.into_iter().any(|number| parsed == number)
+    }
+
+    /// The words, if the flag accepts them.
+    fn checked(&self, command: &Command, words: Vec<String>) -> Result<Vec<String>, String> {
+        if self.is_switch() {
+            return Ok(words);
+        }
+        let mut line = vec!["retraced".to_owned()];
+        line.extend(self.of_work.then(|| WORK.to_owned()));
+        line.extend(words.iter().map(|word| format!("--{}={word}", self.arg.get_long().unwrap_or_default())));
+        match relaxed(command).try_get_matches_from(line) {
+            Err(error) if error.kind() == Misuse::ValueValidation => {
+                Err(error.source().map_or_else(|| "invalid value".to_owned(), ToString::to_string))
+            }
+            Err(error) if error.kind() == Misuse::InvalidValue => Err(match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(values)) if !values.is_empty() => {
+                    format!("expected one of {}", values.join(", "))
+                }
+                _ => "a value is needed".to_owned(),
+            }),
+            // Anything else that is missing is not an error of the file.
+            _ => Ok(words),
+        }
+    }
+}
+
+fn a(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// A value without the secrets a URL may hold: its password, and everything after `?` or `#`.
+fn masked(text: &str) -> String {
+    if !text.contains("//") && !text.contains('@') {
+        return printable(text);
+    }
+    const MASK: &str = "***";
+    let Ok(mut url) = Url::parse(text) else { return "(not shown: it is not a URL)".into() };
+    if url.password().is_some() {
+        let _ = url.set_password(Some(MASK));
+    }
+    if url.query().is_some() {
+        url.set_query(Some(MASK));
+    }
+    if url.fragment().is_some() {
+        url.set_fragment(Some(MASK));
+    }
+    printable(url.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::commands::Cli;
+
+    fn parse(text: &str) -> Result<SettingsFile, (usize, String)> {
+        SettingsFile::parse(&Cli::command(), Path::new("retraced.toml"), text)
+    }
+
+    #[test]
+    fn errors_in_the_settings_file_are_reported_with_line_and_key() {
+        for (text, line, why) in [
+            ("\nrediss = \"x\"", 2, "unknown key rediss; known keys are redis, color, work.queue"),
+            ("[work]\nleese = \"x\"", 2, "unknown key work.leese; known keys are"),
+            ("[works]\n", 1, "unknown key works"),
+            ("work = 1", 1, "work is a table: [work]"),
+            ("redis = 6379", 1, "redis: expected a string, not a number"),
+            ("redis = [\"a\"]", 1, "redis: expected a string, not a list"),
+            ("color = \"pink\"", 1, "color: expected one of auto, always, never"),
+            ("\n\n[work]\nlease = \"1ms\"", 4, "work.lease: must be between 300ms and 1h"),
+            ("[work]\nlease = 30", 2, "work.lease: expected a string, not a number"),
+            ("[work]\nqueue = true", 2, "work.queue: expected a list of strings, not true or false"),
+            ("[work]\nqueue = [\"a\", 2]", 2, "work.queue: expected a list of one or more strings"),
+            ("[work]\nqueue = []", 2, "work.queue: expected a list of one or more strings"),
+            ("[work]\nqueue = [\n\"a\",\n\"b=0\"]", 2, "work.queue: concurrency must be 1 to 10000"),
+            ("color = \"auto\"\ncolor = \"auto\"", 2, "not TOML: duplicate key"),
+            ("color = \"auto\"\nredis = \"redis://:sesame@h", 2, "not TOML: "),
+            ("json = true", 1, "unknown key json"),
+        ] {
+            let (at, values) = parse(text).err().unwrap_or_else(|| panic!("{text}"));
+            assert!(at == line && values.contains(why) && !values.contains("sesame"), "{text}: {at}: {values}");
+        }
+    }
+
+    #[test]
+    fn every_setting_has_an_environment_variable_and_takes_its_default_from_the_file() {
+        for setting in settings(&Cli::command()) {
+            let variable = setting.arg.get_env().unwrap_or_default().to_string_lossy();
+            assert!(variable.starts_with("RETRACED_"), "{} has none: {variable}", setting.key);
+        }
+        let file = parse("redis = \"redis://h\"\n[work]\nqueue = [\"a=2\", \"b\"]\nwebhook = \"http://x/\"").unwrap();
+        let command = file.become_defaults(Cli::command());
+        command.clone().debug_assert();
+        let matches = command.try_get_matches_from(["retraced", "work", "--lease", "5s"]).unwrap();
+        assert_eq!(matches.get_one::<String>("redis").unwrap(), "redis://h");
+        let work = matches.subcommand_matches(WORK).unwrap();
+        let queues: Vec<_> = work.get_raw("queues").unwrap().map(|q| q.to_string_lossy().into_owned()).collect();
+        assert_eq!(queues, ["a=2", "b"]);
+    }
+
+    #[test]
+    fn secrets_of_urls_are_masked() {
+        for (text, shown) in [
+            ("redis://me:secret@h:1/2", "redis://me:***@h:1/2"),
+            ("redis+unix:///tmp/r.sock?pass=secret", "redis+unix:///tmp/r.sock?***"),
+            ("https://h/hook?token=secret#secret", "https://h/hook?***#***"),
+            ("redis//:secret@h", "(not shown: it is not a URL)"),
+            ("email=50", "email=50"),
+        ] {
+            assert_eq!(masked(text), shown);
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! The command line as its users meet it: the built binary, a Redis of its own, and webhooks on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "support/harness.rs"]
+mod harness;
+#[path = "support/hook.rs"]
+mod hook;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::io::Write;
+use std::process::Stdio;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use harness::{COMMAND_MAX, EVENT_MAX, Harness, objects, retraced};
+use hook::{Hook, response};
+use serde_json::{Value, json};
+use support::redis_server::RedisServer;
+use support::{Finished, finish, finished};
+
+#[test]
+fn enqueue_answers_with_one_object_a_job_and_knows_an_id_again() {
+    let harness = Harness::new();
+    let job = ["enqueue", "--queue", "q", "--kind", "k", "--payload", "{\"big\":18446744073709551615}", "--id", "a-1"];
+    assert_eq!(harness.one(&job), json!({"id": "a-1", "queue": "q", "created": true, "state": "pending"}));
+    assert_eq!(harness.one(&job), json!({"id": "a-1", "queue": "q", "created": false, "state": "pending"}));
+    let later = harness.one(&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1", "--delay", "1h"]);
+    assert_eq!((&later["created"], &later["state"]), (&json!(true), &json!("delayed")));
+    let shown = harness.one(&["job", "show", "q", "a-1"]);
+    assert_eq!(shown["payload"], json!({"big": u64::MAX}));
+}
+
+#[test]
+fn a_job_is_shown_with_the_fields_of_its_contract() {
+    let harness = Harness::new();
+    let retry = ["--max-attempts", "7", "--strategy", "linear", "--base-delay", "250ms", "--factor", "3"];
+    let bounds = ["--max-delay", "5m", "--jitter", "0", "--immediate-tries", "2", "--at", "2099-01-31T08:00:00+01:00"];
+    harness.enqueue("q", "mail.send", "a-1", &[&retry[..], &bounds].concat());
+    let shown = harness.one(&["job", "show", "q", "a-1"]);
+    for (field, value) in [
+        ("id", json!("a-1")),
+        ("queue", json!("q")),
+        ("kind", json!("mail.send")),
+        ("state", json!("delayed")),
+        ("attempts", json!(0)),
+        ("failures", json!(0)),
+        ("crashes", json!(0)),
+        ("releases", json!(0)),
+        ("max_attempts", json!(7)),
+        ("due_at", json!("2099-01-31T07:00:00.000Z")),
+        ("last_error", Value::Null),
+        ("payload", json!({"n": 1})),
+        ("history", json!([])),
+    ] {
+        assert_eq!(shown[field], value, "{field} of {shown}");
+    }
+    let enqueued = shown["enqueued_at"].as_str().unwrap();
+    assert!(enqueued.len() == "2099-01-31T07:00:00.000Z".len() && enqueued.ends_with('Z'), "{enqueued}");
+    let expected = json!({"strategy": "linear", "max_attempts": 7, "base_ms": 250, "factor": 3, "max_ms": 300_000, "jitter": 0, "immediate_tries": 2});
+    assert_eq!(shown["retry"], expected);
+}
+
+#[test]
+fn jobs_are_listed_page_by_page() {
+    let harness = Harness::new();
+    for n in 1..=5 {
+        harness.enqueue("q", "k", &format!("a-{n}"), &[]);
+    }
+    let list = ["jobs", "--queue", "q", "--state", "pending", "--json"];
+    let first = harness.run(&[&list[..], &["--limit", "3"]].concat());
+    let ids = |finished: &Finished| -> Vec<String> {
+        objects(&finished.stdout).iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&first), ["a-1", "a-2", "a-3"]);
+    let cursor = first.stderr.trim().rsplit(' ').next().unwrap();
+    let rest = harness.run(&[&list[..], &["--cursor", cursor]].concat());
+    assert_eq!(ids(&rest), ["a-4", "a-5"]);
+    assert!(rest.stderr.is_empty(), "{rest:?}");
+}
+
+#[test]
+fn jobs_are_cancelled_and_retried_and_refusals_are_reported() {
+    let harness = Harness::new();
+    harness.enqueue("q", "k", "a-1", &["--delay", "1h"]);
+    let act = |verb: &str, id: &str| {
+        let finished = harness.run(&["job", verb, "q", id, "--json"]);
+        (finished.status, objects(&finished.stdout))
+    };
+    let moved = |from: &str, to: &str| {
+        (Some(0), vec![json!({"id": "a-1", "queue": "q", "result": "moved", "from": from, "state": to})])
+    };
+    assert_eq!(act("cancel", "a-1"), moved("delayed", "cancelled"));
+    let (status, refused) = act("cancel", "a-1");
+    assert_eq!(
+        (status, &refused[0]["result"], &refused[0]["state"]),
+        (Some(1), &json!("refused"), &json!("cancelled"))
+    );
+    assert_eq!(act("retry", "a-1"), moved("cancelled", "pending"));
+    let (status, missing) = act("retry", "nope");
+    assert_eq!((status, &missing[0]["result"]), (Some(1), &json!("not_found")));
+    for command in [["job", "show"].as_slice(), &["trace"]] {
+        let finished = harness.run(&[command, &["q", "nope"]].concat());
+        assert_eq!(finished.status, Some(1), "{finished:?}");
+        assert!(finished.stderr.contains("no job nope is kept in queue q"), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_queue_is_paused_resumed_and_counted() {
+    let harness = Harness::new();
+    harness.enqueue("q", "k", "a-1", &[]);
+    let pause = |verb: &str| harness.one(&["queue", verb, "q"]);
+    assert_eq!(pause("pause"), json!({"queue": "q", "paused": true, "changed": true}));
+    assert_eq!(pause("pause"), json!({"queue": "q", "paused": true, "changed": false}));
+    let stats = harness.one(&["queue", "stats", "q"]);
+    for (field, value) in [
+        ("queue", json!("q")),
+        ("paused", json!(true)),
+        ("pending", json!(1)),
+        ("processing", json!(0)),
+        ("delayed", json!(0)),
+        ("completed", json!(0)),
+        ("completed_kept", json!(0)),
+        ("dead", json!(0)),
+        ("poisoned", json!(0)),
+        ("cancelled", json!(0)),
+    ] {
+        assert_eq!(stats[field], value, "{field} of {stats}");
+    }
+    assert!(stats["oldest_pending_ms"].is_u64(), "{stats}");
+    assert_eq!(pause("resume"), json!({"queue": "q", "paused": false, "changed": true}));
+    assert_eq!(harness.one(&["queues", "--rates-over", "100ms"])["completed_per_s"], json!(0.0));
+}
+
+#[test]
+fn a_file_with_a_broken_line_stores_nothing_and_the_line_is_named() {
+    let harness = Harness::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.jsonl");
+    let path = path.to_str().unwrap();
+    let mut lines: Vec<String> =
+        (1..=100).map(|n| format!("{{\"kind\":\"k\",\"payload\":{{\"n\":{n}}},\"id\":\"a-{n}\"}}")).collect();
+    lines[6] = "{\"kind\":\"k\",\"payload\":}".into();
+    std::fs::write(path, lines.join("\n")).unwrap();
+    let refused = harness.run(&["enqueue", "--queue", "q", "--from", path, "--json"]);
+    assert_eq!((refused.status, refused.stdout.as_str()), (Some(1), ""));
+    assert!(refused.stderr.contains(&format!("line 7 of {path}: expected value at column 23")), "{refused:?}");
+    assert!(refused.stderr.contains("nothing was enqueued"), "{refused:?}");
+    assert_eq!(harness.json(&["queues"]), Vec::<Value>::new());
+
+    lines[6] = "{\"kind\":\"k\",\"payload\":[],\"delay_ms\":60000,\"max_attempts\":2,\"retry\":{\"base_ms\":5}}".into();
+    std::fs::write(path, lines.join("\n")).unwrap();
+    assert_eq!(harness.json(&["enqueue", "--queue", "q", "--from", path]).len(), 100);
+    let stats = harness.one(&["queue", "stats", "q"]);
+    assert_eq!((&stats["pending"], &stats["delayed"]), (&json!(99), &json!(1)));
+}
+
+#[test]
+fn standard_input_is_enqueued_as_it_comes_and_what_is_stored_is_reported() {
+    let harness = Harness::new();
+    let mut command = harness.command(&["enqueue", "--queue", "q", "--from", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"{\"kind\":\"k\",\"payload\":1,\"id\":\"early\"}\n").unwrap();
+    let deadline = Instant::now() + EVENT_MAX;
+    while harness.run(&["job", "show", "q", "early"]).status != Some(0) {
+        assert!(Instant::now() < deadline, "a line waits for more to come");
+    }
+    stdin.write_all(b"{\"kind\":\"k\",\"payload\":1}\n\n{\"kind\":\"k\"}\n{\"kind\":\"k\",\"payload\":1}\n").unwrap();
+    drop(stdin);
+    let finished = finished(child, COMMAND_MAX);
+    assert_eq!(finished.status, Some(1));
+    let told = "line 4 of standard input: missing field `payload`";
+    assert!(finished.stderr.contains(told), "{finished:?}");
+    assert!(finished.stderr.contains("stored before that: 2 jobs, up to line 3"), "{finished:?}");
+    assert_eq!(harness.one(&["queue", "stats", "q"])["pending"], json!(2));
+}
+
+#[test]
+fn invalid_options_are_usage_errors_before_redis_is_asked() {
+    let job = |more: &[&'static str]| [&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1"], more].concat();
+    let work = |more: &[&'static str]| [&["work", "--webhook", "http://localhost/"], more].concat();
+    for (arguments, told) in [
+        (vec![], "Usage"),
+        (vec!["nonsense"], "unrecognized subcommand"),
+        (vec!["jobs", "--queue", "a b", "--state", "dead"], "invalid queue name"),
+        (vec!["jobs", "--queue", "q", "--state", "asleep"], "possible values: pending, processing"),
+        (vec!["jobs", "--queue", "q", "--state", "dead", "--limit", "0"], "0 is not in 1.."),
+        (vec!["enqueue", "--queue", "q", "--kind", "k", "--payload", "{x"], "not JSON"),
+        (vec!["enqueue", "--queue", "q", "--payload", "1"], "--kind"),
+        (vec!["enqueue", "--queue", "q", "--from", "f", "--kind", "k"], "cannot be used with"),
+        (job(&["--max-attempts", "0"]), "max attempts is 0, allowed are 1 to 1000"),
+        (job(&["--jitter", "101"]), "jitter in percent is 101"),
+        (job(&["--factor", "0"]), "factor is 0"),
+        (job(&["--max-delay", "0s"]), "max delay in ms is 0"),
+        (job(&["--delay", "10"]), "the unit is missing"),
+        (job(&["--delay", "99999d"]), "longer than 3650 days"),
+        (job(&["--delay", "1s", "--at", "2030-01-01T00:00:00Z"]), "cannot be used with"),
+        (job(&["--at", "tomorrow"]), "RFC 3339"),
+        (job(&["--id", "a b"]), "invalid job id"),
+        (work(&[]), "--queue"),
+        (work(&["--queue", "q=0"]), "concurrency must be 1 to 10000"),
+        (work(&["--queue", "q", "--queue", "q=2"]), "queue q was given twice"),
+        (work(&["--queue", "q", "--lease", "1ms"]), "must be between 300ms and 1h"),
+        (work(&["--queue", "q", "--timeout", "0s"]), "must be between 10ms and 1h"),
+        (work(&["--queue", "q", "--grace", "2h"]), "must be between 0ms and 1h"),
+        (vec!["dead", "discard", "q"], "required"),
+        (vec!["dead", "discard", "q", "--all", "--code", "TIMEOUT"], "cannot be used with"),
+        (vec!["dead", "list", "q", "--code", "BORED"], "possible values: INVALID_JOB_DATA"),
+    ] {
+        let mut command = retraced();
+        command.args(&arguments).env("RETRACED_REDIS_URL", "redis://127.0.0.1:1");
+        let finished = finish(command, COMMAND_MAX);
+        assert_eq!(finished.status, Some(2), "{arguments:?}: {finished:?}");
+        assert!(finished.stderr.contains(told), "{arguments:?}: {finished:?}");
+    }
+}
+
+#[test]
+fn secrets_of_urls_are_never_printed() {
+    let server = RedisServer::start_with(&["--requirepass", "right-secret"]);
+    let wrong = server.url_with_password("wrong-secret");
+    let stats = ["queue", "stats", "q"].as_slice();
+    let work = ["work", "--queue", "q", "--webhook"];
+    for (redis, arguments, status, told) in [
+        (wrong.as_str(), stats, Some(1), "check user and password"),
+        (&server.url(), stats, Some(1), "check user and password"),
+        ("redis://:a-secret@127.0.0.1:1", stats, Some(1), "127.0.0.1:1"),
+        ("redis//a-secret", stats, Some(2), "redis://[user:password@]host"),
+        ("redis://:a-secret@127.0.0.1:1", &["--help"], Some(0), "RETRACED_REDIS_URL"),
+        (
+            "redis://127.0.0.1:1",
+            &[&work[..], &["http://me:a-secret@:99999/?t=a-secret"]].concat(),
+            Some(2),
+            "--webhook",
+        ),
+        ("redis://127.0.0.1:1", &[&work[..], &["ftp://me:a-secret@x/"]].concat(), Some(2), "--webhook"),
+    ] {
+        let mut command = retraced();
+        command.args(arguments).env("RETRACED_REDIS_URL", redis);
+        let finished = finish(command, COMMAND_MAX);
+        let printed = format!("{}{}", finished.stdout, finished.stderr);
+        assert_eq!(finished.status, status, "{printed}");
+        assert!(printed.contains(told) && !printed.contains("secret"), "{printed}");
+    }
+}
+
+#[test]
+fn an_unreachable_redis_is_reported_with_its_address_and_a_remedy() {
+    let mut command = retraced();
+    command.args(["queues", "--redis", "redis://127.0.0.1:1"]);
+    let finished = finish(command, Duration::from_secs(10));
+    assert_eq!((finished.status, finished.stdout.as_str()), (Some(1), ""));
+    for told in ["127.0.0.1:1", "Connection refused", "--redis URL or RETRACED_REDIS_URL"] {
+        assert!(finished.stderr.contains(told), "{finished:?}");
+    }
+}
+
+#[test]
+fn dead_letters_are_listed_shown_redriven_and_discarded() {
+    let harness = Harness::new();
+    let hook = Hook::start(|request| response(if request.kind() == "poison" { 422 } else { 500 }, "", ""));
+    let worker = harness.worker(&hook.url(), &[]);
+    for (kind, id) in [("poison", "p-1"), ("poison", "p-2"), ("dead", "d-1"), ("dead", "d-2")] {
+        harness.enqueue("q", kind, id, &["--max-attempts", "1"]);
+        harness.wait_for_state("q", id, if kind == "poison" { "poisoned" } else { "dead" });
+    }
+    drop(worker);
+    let ids = |objects: Vec<Value>| {
+        let mut ids: Vec<_> = objects.iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect();
+        ids.sort();
+        ids
+    };
+    harness.enqueue("q", "k", "waiting", &[]);
+    assert_eq!(ids(harness.json(&["dead", "list", "q"])), ["d-1", "d-2", "p-1", "p-2"]);
+    assert_eq!(ids(harness.json(&["dead", "list", "q", "--code", "INVALID_JOB_DATA"])), ["p-1", "p-2"]);
+    assert_eq!(harness.one(&["dead", "show", "q", "--id", "d-1"])["last_error"]["code"], json!("SERVICE_UNAVAILABLE"));
+    let redriven = harness.one(&["dead", "redrive", "q", "d-1"]);
+    assert_eq!(redriven, json!({"id": "d-1", "queue": "q", "result": "moved", "from": "dead", "state": "pending"}));
+    assert_eq!(harness.one(&["job", "show", "q", "d-1"])["failures"], json!(0));
+    assert_eq!(ids(harness.json(&["dead", "redrive", "q", "--code", "INVALID_JOB_DATA"])), ["p-1", "p-2"]);
+
+    let refused = harness.run(&["dead", "discard", "q", "--id", "waiting", "--id", "nope", "--json"]);
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    let results: Vec<_> = objects(&refused.stdout).iter().map(|job| job["result"].clone()).collect();
+    assert_eq!(results, [json!("refused"), json!("not_found")]);
+
+    let discarded = harness.one(&["dead", "discard", "q", "--all"]);
+    assert_eq!(discarded, json!({"id": "d-2", "queue": "q", "result": "removed", "from": "dead", "state": null}));
+    let stats = harness.one(&["queue", "stats", "q"]);
+    assert_eq!((&stats["pending"], &stats["dead"], &stats["poisoned"]), (&json!(4), &json!(0), &json!(0)));
+}
+
+/// A webhook that answers only when it is let.
+fn held_hook() -> (Hook, Arc<(Mutex<bool>, Condvar)>) {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let held = gate.clone();
+    let hook = Hook::start(move |_| {
+        let open = held.1.wait_timeout_while(held.0.lock().unwrap(), EVENT_MAX, |open| !*open).unwrap();
+        drop(open);
+        response(200, "", "{\"success\":true}")
+    });
+    (hook, gate)
+}
+
+fn wait_for_request(hook: &Hook) {
+    let deadline = Instant::now() + EVENT_MAX;
+    while hook.requests().is_empty() {
+        assert!(Instant::now() < deadline, "the webhook was not called");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_first_signal_lets_running_jobs_finish() {
+    for signal in ["-TERM", "-INT"] {
+        let harness = Harness::new();
+        let (hook, gate) = held_hook();
+        let worker = harness.worker(&hook.url(), &["--timeout", "60s", "--grace", "60s"]);
+        harness.enqueue("q", "k", "a-1", &[]);
+        wait_for_request(&hook);
+        worker.signal(signal);
+        worker.wait_for("draining: 1 job running");
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        worker.wait_for("drained: 1 of 1 job finished");
+        assert_eq!(worker.ended(), Some(0));
+        assert_eq!(harness.state("q", "a-1"), "completed");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    for (signal, status) in [("-TERM", 143), ("-INT", 130)] {
+        let harness = Harness::new();
+        let (hook, _gate) = held_hook();
+        let worker = harness.worker(&hook.url(), &["--timeout", "60s", "--grace", "60s"]);
+        harness.enqueue("q", "k", "a-1", &[]);
+        wait_for_request(&hook);
+        worker.signal(signal);
+        worker.wait_for("draining");
+        worker.signal(signal);
+        worker.wait_for("stopped at once");
+        assert_eq!(worker.ended(), Some(status));
+        assert_eq!(harness.state("q", "a-1"), "processing");
+    }
+}
+
+#[test]
+fn a_pipe_that_closes_is_no_panic_and_stops_no_work() {
+    let harness = Harness::new();
+    let many: String = (1..=2_000).map(|n| format!("{{\"kind\":\"k\",\"payload\":{n}}}\n")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.jsonl");
+    std::fs::write(&path, many).unwrap();
+    for arguments in [
+        &["enqueue", "--queue", "q", "--from", path.to_str().unwrap()][..],
+        &["jobs", "--queue", "q", "--state", "pending", "--limit", "2000"],
+        &["--help"],
+    ] {
+        let mut child = harness.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Nobody will ever read.
+        drop(child.stdout.replace(std::process::ChildStdout::from(closed_pipe())));
+        let finished = finished(child, COMMAND_MAX);
+        assert_eq!(finished.status, Some(0), "{arguments:?}: {finished:?}");
+        assert!(!finished.stderr.contains("panicked"), "{finished:?}");
+    }
+    assert_eq!(harness.one(&["queue", "stats", "q"])["pending"], json!(2_000));
+}
+
+/// A pipe with nothing in it, so that the helper which reads a child's output has something to read.
+fn closed_pipe() -> std::os::fd::OwnedFd {
+    let (reader, _) = std::io::pipe().unwrap();
+    reader.into()
+}
+
+#[test]
+fn an_address_in_the_environment_is_never_ignored() {
+    let queues = |url: &str, more: &[&str]| {
+        let mut command = retraced();
+        command.arg("queues").args(more).env("RETRACED_REDIS_URL", url);
+        finish(command, COMMAND_MAX)
+    };
+    let redis = RedisServer::start();
+    assert_eq!(queues(&redis.url(), &[]).status, Some(0));
+    let nobody = queues("redis://127.0.0.1:1", &[]);
+    assert_eq!(nobody.status, Some(1));
+    assert!(nobody.stderr.contains("127.0.0.1:1"), "{nobody:?}");
+    let flag = queues("redis://127.0.0.1:1", &["--redis", &redis.url()]);
+    assert_eq!(flag.status, Some(0), "a flag takes precedence over the environment: {flag:?}");
+}

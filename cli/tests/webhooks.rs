@@ -1,0 +1,356 @@
+//! Webhooks as their operators and their receivers meet them: the built binary, a Redis of its own, and receivers on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "support/harness.rs"]
+mod harness;
+#[path = "support/hook.rs"]
+mod hook;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use harness::{COMMAND_MAX, EVENT_MAX, Harness, retraced};
+use hmac::{Hmac, KeyInit, Mac};
+use hook::{Hook, Request, response};
+use serde_json::json;
+use sha2::Sha256;
+use support::finish;
+
+#[test]
+fn the_webhook_is_sent_the_job_and_its_status_decides() {
+    let harness = Harness::new();
+    let hook = Hook::start(|request| {
+        let status: u16 = request.kind().trim_start_matches("status-").parse().unwrap();
+        response(status, "location: /elsewhere\r\n", "<html>no answer to read</html>")
+    });
+    let _worker = harness.worker(&hook.url(), &[]);
+    let cases = [
+        (200, "completed", ""),
+        (204, "completed", ""),
+        (302, "poisoned", "INVALID_JOB_DATA"),
+        (400, "poisoned", "INVALID_JOB_DATA"),
+        (401, "poisoned", "AUTHENTICATION_FAILED"),
+        (403, "poisoned", "AUTHORIZATION_FAILED"),
+        (404, "poisoned", "INVALID_JOB_DATA"),
+        (408, "dead", "TIMEOUT"),
+        (422, "poisoned", "INVALID_JOB_DATA"),
+        (425, "dead", "TIMEOUT"),
+        (429, "dead", "RATE_LIMIT_EXCEEDED"),
+        (500, "dead", "SERVICE_UNAVAILABLE"),
+        (503, "dead", "SERVICE_UNAVAILABLE"),
+    ];
+    for (status, ..) in cases {
+        // One try: what is temporary ends in the dead letter queue at once.
+        harness.enqueue("q", &format!("status-{status}"), &format!("a-{status}"), &["--max-attempts", "1"]);
+    }
+    for (status, state, code) in cases {
+        let id = format!("a-{status}");
+        harness.wait_for_state("q", &id, state);
+        let error = &harness.one(&["job", "show", "q", &id])["last_error"];
+        assert_eq!(error["code"].as_str().unwrap_or_default(), code, "{status}: {error}");
+        if status != 200 && status != 204 {
+            let message = error["message"].as_str().unwrap();
+            let told = if status == 302 { "redirects are not followed" } else { "no answer to read" };
+            assert!(message.contains(&status.to_string()) && message.contains(told), "{message}");
+        }
+    }
+    let requests = hook.requests();
+    assert!(requests.iter().all(|request| request.path == "/jobs"), "a redirect was followed");
+    let request = requests.iter().find(|request| request.kind() == "status-200").unwrap();
+    assert_eq!(request.headers["webhook-id"], "a-200");
+    assert_eq!(request.headers["content-type"], "application/json");
+    assert!(request.headers["webhook-timestamp"].parse::<u64>().unwrap() > 1_600_000_000);
+    let mut body = request.body.clone();
+    let enqueued = harness.one(&["job", "show", "q", "a-200"])["enqueued_at"].clone();
+    assert_eq!(body["enqueued_at"].take(), enqueued);
+    let expected = json!({"id": "a-200", "queue": "q", "kind": "status-200", "attempt": 1, "max_attempts": 1, "enqueued_at": null, "payload": {"n": 1}});
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn what_the_webhook_answers_decides_over_its_status() {
+    let harness = Harness::new();
+    let hook = Hook::start(|request| match request.kind() {
+        "success" => response(200, "", "{\"success\":true,\"output\":{\"sent\":1}}"),
+        "refused" => response(
+            200,
+            "",
+            "{\"success\":false,\"error\":{\"code\":\"INVALID_JOB_DATA\",\"message\":\"no \\u001b[2Jrecipient\\n\"}}",
+        ),
+        "vague" => response(200, "", "{\"success\":false}"),
+        "clear" => {
+            response(500, "", "{\"success\":false,\"error\":{\"code\":\"AUTHORIZATION_FAILED\",\"message\":\"m\"}}")
+        }
+        "liar" => response(500, "", "{\"success\":true}"),
+        "nonsense" => response(200, "", "<html>{]"),
+        "silent" => Vec::new(),
+        kind => panic!("{kind}"),
+    });
+    let _worker = harness.worker(&hook.url(), &[]);
+    let cases = [
+        ("success", "completed", ""),
+        ("refused", "poisoned", "INVALID_JOB_DATA"),
+        ("vague", "dead", "JOB_EXECUTION_FAILED"),
+        ("clear", "poisoned", "AUTHORIZATION_FAILED"),
+        ("liar", "dead", "SERVICE_UNAVAILABLE"),
+        ("nonsense", "completed", ""),
+        ("silent", "dead", "NETWORK_ERROR"),
+    ];
+    for (kind, ..) in cases {
+        harness.enqueue("q", kind, kind, &["--max-attempts", "1"]);
+    }
+    for (kind, state, code) in cases {
+        harness.wait_for_state("q", kind, state);
+        let error = &harness.one(&["job", "show", "q", kind])["last_error"];
+        assert_eq!(error["code"].as_str().unwrap_or_default(), code, "{kind}: {error}");
+    }
+    // What the other side says cannot move the reader's cursor or begin a line of its own.
+    for arguments in [&["trace", "q", "refused"][..], &["job", "show", "q", "refused"], &["dead", "list", "q"]] {
+        let finished = harness.run(arguments);
+        assert!(finished.stdout.contains("\\u{1b}[2Jrecipient\\n"), "{finished:?}");
+        assert!(!finished.stdout.contains('\u{1b}'), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_webhook_that_asks_for_time_is_given_it_and_keeps_its_id() {
+    let harness = Harness::new();
+    let hook = Hook::start(|request| match request.body["attempt"].as_u64() {
+        Some(1) => response(503, "retry-after: 1\r\n", ""),
+        Some(2) => response(429, "retry-after: Thu, 01 Jan 1970 00:00:00 GMT\r\n", ""),
+        _ => response(200, "", ""),
+    });
+    let _worker = harness.worker(&hook.url(), &[]);
+    // Its own delay is an hour: only what the other side asks for brings it back in time.
+    harness.enqueue("q", "k", "a-1", &["--base-delay", "1h", "--max-delay", "1h"]);
+    harness.wait_for_state("q", "a-1", "completed");
+    let shown = harness.one(&["job", "show", "q", "a-1"]);
+    assert_eq!((&shown["attempts"], &shown["failures"]), (&json!(3), &json!(2)));
+    let first = &shown["history"][0];
+    assert_eq!((&first["outcome"], &first["decision"]["why"]), (&json!("failed"), &json!("retry_after")));
+    assert_eq!(first["decision"]["delay_ms"], json!(1000));
+    let ids: Vec<_> = hook.requests().iter().map(|request| request.headers["webhook-id"].clone()).collect();
+    assert_eq!(ids, ["a-1", "a-1", "a-1"]);
+    let told = harness.run(&["trace", "q", "a-1"]).stdout;
+    assert!(told.contains("the webhook responded 503") && told.contains("attempt 3 succeeded"), "{told}");
+}
+
+#[test]
+fn a_webhook_that_is_not_there_or_does_not_answer_is_tried_again() {
+    let harness = Harness::new();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let worker = harness.worker(&format!("http://{gone}/hook?token=secret"), &[]);
+    harness.enqueue("q", "k", "refused", &["--max-attempts", "2", "--base-delay", "10ms"]);
+    harness.wait_for_state("q", "refused", "dead");
+    drop(worker);
+    let shown = harness.one(&["job", "show", "q", "refused"]);
+    assert_eq!((&shown["last_error"]["code"], &shown["failures"]), (&json!("NETWORK_ERROR"), &json!(2)));
+    assert!(!shown.to_string().contains("secret"), "{shown}");
+
+    let hook = Hook::start(|_| {
+        std::thread::sleep(EVENT_MAX);
+        Vec::new()
+    });
+    let _worker = harness.worker(&hook.url(), &["--timeout", "200ms"]);
+    harness.enqueue("q", "k", "slow", &["--max-attempts", "1"]);
+    harness.wait_for_state("q", "slow", "dead");
+    let shown = harness.one(&["job", "show", "q", "slow"]);
+    assert_eq!(shown["last_error"]["code"], json!("TIMEOUT"));
+    assert!(shown["last_error"]["message"].as_str().unwrap().contains("did not respond within 200ms"), "{shown}");
+}
+
+#[test]
+fn a_refused_destination_is_reported_at_once_and_without_its_secrets() {
+    for (url, more, status, told) in [
+        ("https://me:a-secret@example.com/", &[][..], 2, "the URL contains a user or password"),
+        ("https://me:a-secret@example.com/", &["--allow-private"], 2, "the URL contains a user or password"),
+        ("http://me:a-secret@:99999/?t=a-secret", &[], 2, "this is not a URL"),
+        ("ftp://example.com/?t=a-secret", &[], 2, "the URL must begin with https://"),
+        ("http://example.com/?t=a-secret", &[], 2, "http:// sends jobs unencrypted"),
+        ("https://example.com:25/?t=a-secret", &[], 2, "port 25 belongs to another protocol"),
+        ("https://0x7f.1/?t=a-secret", &[], 2, "127.0.0.1 is a loopback address"),
+        ("https://[::ffff:169.254.169.254]/", &[], 2, "::ffff:169.254.169.254 is a cloud's metadata service"),
+        ("https://localhost:8443/", &[], 2, "localhost is this machine"),
+        ("https://8.8.8.8/", &["--webhook-secret-file", "/nowhere/a-file"], 1, "cannot be read from /nowhere/a-file"),
+    ] {
+        let mut command = retraced();
+        command.args(["work", "--queue", "q", "--redis", "redis://127.0.0.1:1", "--webhook", url]).args(more);
+        let finished = finish(command, COMMAND_MAX);
+        assert_eq!((finished.status, finished.stdout.as_str()), (Some(status), ""), "{url}: {finished:?}");
+        assert!(finished.stderr.contains(told) && !finished.stderr.contains("a-secret"), "{url}: {finished:?}");
+        assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
+    }
+}
+
+/// A secret as its receiver checks it, written after the text of the standard and not after our code.
+fn is_signed(request: &Request, secret: &[u8]) -> bool {
+    let header = |name: &str| request.headers[name].as_str();
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
+    mac.update(header("webhook-id").as_bytes());
+    mac.update(b".");
+    mac.update(header("webhook-timestamp").as_bytes());
+    mac.update(b".");
+    mac.update(&request.bytes);
+    let expected = format!("v1,{}", BASE64.encode(mac.finalize().into_bytes()));
+    header("webhook-signature").split(' ').any(|signature| signature == expected)
+}
+
+fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+#[test]
+fn each_request_is_signed_and_secrets_are_rotated_while_the_worker_runs() {
+    let harness = Harness::new();
+    let hook = Hook::start(|_| response(200, "", ""));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secrets");
+    let (old, new) = (b"an old secret of 24 bytes or more".as_slice(), b"a new secret of 24 bytes or more".as_slice());
+    let lines = [format!("whsec_{}\n", BASE64.encode(old)), format!("{}\n", String::from_utf8_lossy(new))];
+    replace(&file, &lines[0]);
+    let worker = harness.worker(&hook.url(), &["--webhook-secret-file", file.to_str().unwrap()]);
+    let mut sent = 0;
+    // Sends jobs until one is signed by exactly these; the worker may take a second to see the file.
+    let mut send_until = |signed: [bool; 2], told: Option<&str>| {
+        if let Some(told) = told {
+            // When it runs, what was read of the file is too old to be used without a look.
+            harness.enqueue("q", "k", &format!("b-{sent}"), &["--delay", "2s"]);
+            worker.wait_for(told);
+        }
+        let deadline = Instant::now() + EVENT_MAX;
+        loop {
+            sent += 1;
+            let id = format!("a-{sent}");
+            harness.enqueue("q", "k", &id, &[]);
+            harness.wait_for_state("q", &id, "completed");
+            let requests = hook.requests();
+            let request = requests.iter().find(|request| request.headers["webhook-id"] == id).unwrap();
+            let by = [old, new].map(|secret| is_signed(request, secret));
+            assert!(by[0] || by[1], "a request without a good signature: {request:?}");
+            let at: u64 = request.headers["webhook-timestamp"].parse().unwrap();
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            assert!(now - at < 300, "a receiver refuses what is five minutes old");
+            if by == signed {
+                assert_eq!(
+                    request.headers["webhook-signature"].split(' ').count(),
+                    signed.iter().filter(|by| **by).count()
+                );
+                return;
+            }
+            assert!(Instant::now() < deadline, "{by:?} instead of {signed:?}");
+        }
+    };
+    send_until([true, false], None);
+    replace(&file, &lines.concat());
+    send_until([true, true], None);
+    replace(&file, &lines[1]);
+    send_until([false, true], None);
+    std::fs::remove_file(&file).unwrap();
+    send_until([false, true], Some("the last valid ones stay active"));
+}
+
+#[test]
+fn no_log_shows_a_secret_however_much_is_logged() {
+    let harness = Harness::new();
+    let hook = Hook::start(|_| response(503, "", ""));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "a-secret-of-24-bytes-or-more\n").unwrap();
+    let url = format!("{}?token=a-secret-too", hook.url());
+    let mut command = harness.command(&["work", "--queue", "q", "--allow-private", "--webhook", &url]);
+    command.args(["--webhook-secret-file", file.to_str().unwrap()]).env("RETRACED_LOG", "trace");
+    let errors = folder.path().join("stderr");
+    let output = std::fs::File::create(&errors).unwrap();
+    let mut child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
+    harness.enqueue("q", "k", "a-1", &["--max-attempts", "1"]);
+    harness.wait_for_state("q", "a-1", "dead");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let logged = std::fs::read_to_string(&errors).unwrap();
+    assert!(logged.contains("TRACE") && logged.contains("a-1"), "{logged}");
+    assert!(!logged.contains("a-secret"), "{}", logged.lines().find(|line| line.contains("a-secret")).unwrap());
+    let requests = hook.requests();
+    assert!(requests[0].path.ends_with("?token=a-secret-too") && requests[0].headers.contains_key("webhook-signature"));
+    let signature = requests[0].headers["webhook-signature"].clone();
+    assert!(!logged.contains(&signature), "{signature}");
+}
+
+#[test]
+fn proxies_of_the_environment_are_not_used() {
+    let harness = Harness::new();
+    let hook = Hook::start(|_| response(200, "", ""));
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    let mut command = harness.command(&["work", "--queue", "q", "--allow-private", "--webhook", &hook.url()]);
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env(name, &address);
+    }
+    let _worker = harness::Worker::spawn(command.stderr(std::process::Stdio::piped()));
+    harness.enqueue("q", "k", "a-1", &[]);
+    harness.wait_for_state("q", "a-1", "completed");
+    proxy.set_nonblocking(true).unwrap();
+    assert!(proxy.accept().is_err(), "the proxy was connected to");
+}
+
+#[test]
+fn what_a_webhook_says_ends_up_bounded_and_escaped_in_front_of_the_operator() {
+    let harness = Harness::new();
+    let hook = Hook::start(|request| {
+        let said = |message: &str| {
+            format!("{{\"success\":false,\"error\":{{\"code\":\"NETWORK_ERROR\",\"message\":\"{message}\"}}}}")
+        };
+        let mut answer = match request.kind() {
+            "escapes" => response(500, "", &said("\\u001b[2J\\u001b]0;title\\u0007\\u009b31m")),
+            "newlines" => response(500, "", &said("one\\ntwo\\r\\nID STATE\\r\\u0000")),
+            "megabyte" => response(500, "", &said(&"x".repeat(1_000_000))),
+            "page" => response(500, "", &format!("<h1>\u{1b}[31mno\u{7}</h1>\n\n{}", "y".repeat(1_000_000))),
+            "code" => response(500, "", "{\"success\":false,\"error\":{\"code\":\"\\u001b[2J\"}}"),
+            _ => response(500, "", ""),
+        };
+        if request.kind() == "bytes" {
+            answer = b"HTTP/1.1 500 \xff\xfe\r\n\r\n{\"success\":false,\"error\":{\"message\":\"\xc3\x28\xff\x9b\"}}"
+                .to_vec();
+        }
+        answer
+    });
+    let _worker = harness.worker(&hook.url(), &[]);
+    let kinds = ["escapes", "newlines", "megabyte", "page", "code", "bytes"];
+    for kind in kinds {
+        harness.enqueue("q", kind, kind, &["--max-attempts", "1"]);
+    }
+    for kind in kinds {
+        harness.wait_for_state("q", kind, "dead");
+        let shown = harness.one(&["job", "show", "q", kind]);
+        let message = shown["last_error"]["message"].as_str().unwrap();
+        assert!(message.len() <= 8 * 1024, "{kind}: {} bytes", message.len());
+        for arguments in [&["job", "show", "q", kind][..], &["trace", "q", kind], &["dead", "list", "q"]] {
+            let printed = harness.run(arguments).stdout;
+            assert!(printed.len() < 64 * 1024, "{kind}: {} bytes", printed.len());
+            let control = printed.chars().find(|c| c.is_control() && *c != '\n');
+            assert_eq!(control, None, "{kind}: {printed}");
+            assert!(!printed.lines().any(|line| line.starts_with("ID STATE")), "{kind}: {printed}");
+        }
+    }
+    let printed = harness.run(&["job", "show", "q", "escapes"]).stdout;
+    assert!(printed.contains("\\u{1b}[2J\\u{1b}]0;title\\u{7}\\u{9b}31m"), "{printed}");
+    let message = harness.one(&["job", "show", "q", "bytes"])["last_error"]["message"].clone();
+    assert!(message.as_str().unwrap().contains("\u{fffd}(\u{fffd}\u{fffd}"), "{message}");
+}
+
+#[test]
+fn a_webhook_that_asks_for_more_time_than_the_policy_has_is_given_what_it_has() {
+    let harness = Harness::new();
+    let hook = Hook::start(|_| response(503, "retry-after: 99999999999999999999\r\n", ""));
+    let _worker = harness.worker(&hook.url(), &[]);
+    harness.enqueue("q", "k", "a-1", &["--max-delay", "10m"]);
+    harness.wait_for_state("q", "a-1", "delayed");
+    let decision = harness.one(&["job", "show", "q", "a-1"])["history"][0]["decision"].clone();
+    assert_eq!((&decision["why"], &decision["delay_ms"]), (&json!("retry_after"), &json!(600_000)));
+}

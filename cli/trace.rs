@@ -1,0 +1,27 @@
+//! `retraced trace`: the history of one job.
+
+use clap::Args;
+
+use crate::admin::Admin;
+use crate::error::CliError;
+use crate::jobs::OneJob;
+
+/// `retraced trace`
+#[derive(Args)]
+pub(crate) struct Trace {
+    #[command(flatten)]
+    job: OneJob,
+    /// Print the backtraces of panics as well.
+    #[arg(long)]
+    backtrace: bool,
+}
+
+impl Trace {
+    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        let operator = admin.operator().await?;
+        let view = self.job.find(&operator).await?;
+        let trace = retraced::Trace::from(view);
+        admin.out.result(&trace, || if self.backtrace { format!("{trace:#}") } else { trace.to_string() })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,317 @@
+//! What a response means for the job: its body decides if it can, otherwise its status.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
+use retraced::{Class, Code, Failure};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::client::Reply;
+use crate::limits::QUOTED_CHARS_MAX;
+
+/// Error codes a response may use. Codes that only a worker can know are not among them.
+const CODES_OF_OTHERS: [Code; 11] = [
+    Code::InvalidJobData,
+    Code::AuthenticationFailed,
+    Code::AuthorizationFailed,
+    Code::NetworkError,
+    Code::Timeout,
+    Code::ServiceUnavailable,
+    Code::RateLimitExceeded,
+    Code::JobCreationFailed,
+    Code::JobNotFound,
+    Code::JobExecutionFailed,
+    Code::UnknownError,
+];
+
+/// The outcome of the job. `now` is for a `Retry-After` that names an instant.
+pub(super) fn judge(reply: &Reply, now: SystemTime) -> Result<(), Failure> {
+    let Reply { status, headers, body } = reply;
+    let text = String::from_utf8_lossy(body);
+    let (code, said) = match Answer::read(&text) {
+        Some(Answer { success: true, .. }) | None if status.is_success() => return Ok(()),
+        // A failing server that says "success" is not trusted.
+        Some(Answer { success: true, .. }) => {
+            (of_status(*status), "the body says success, but the status does not".into())
+        }
+        Some(answer) => answer.failure(*status),
+        None if status.is_redirection() => {
+            (of_status(*status), "redirects are not followed; configure the target URL".into())
+        }
+        None if headers.contains_key(CONTENT_ENCODING) => (of_status(*status), String::new()),
+        None => (of_status(*status), in_short(&text)),
+    };
+    let mut message = format!("the webhook responded {status}");
+    if !said.is_empty() {
+        let _ = write!(message, ": {said}");
+    }
+    let failure = Failure::new(code, message);
+    match retry_after(headers, now).filter(|_| failure.class() == Class::Temporary) {
+        Some(delay) => Err(failure.retry_after(delay)),
+        None => Err(failure),
+    }
+}
+
+/// A body that decides: `{"success": true}`, or `{"success": false, "error": {"code", "message"}}`.
+#[derive(Default)]
+struct Answer {
+    success: bool,
+    code: Option<String>,
+    message: Option<String>,
+}
+
+impl Answer {
+    /// The answer in a body, if there is one. A body that was cut, or is invalid after it, is read as far as possible: a long answer that says "failed" must not count as
+    /// a success because its end is missing.
+    fn read(text: &str) -> Option<Self> {
+        let mut fields = Fields::default();
+        let _ = (&mut fields).deserialize(&mut serde_json::Deserializer::from_str(text));
+        let mut answer = Self { success: fields.success?, ..Self::default() };
+        match fields.error {
+            Some(Value::Object(mut error)) => {
+                let mut text = |field: &str| match error.remove(field) {
+                    Some(Value::String(text)) => Some(text),
+                    _ => None,
+                };
+                (answer.code, answer.message) = (text("code"), text("message"));
+            }
+            Some(Value::String(message)) => answer.message = Some(message),
+            _ => {}
+        }
+        Some(answer)
+    }
+
+    /// The code and the message of an answer that says "failed".
+    fn failure(self, status: StatusCode) -> (Code, String) {
+        let message = self.message.unwrap_or_else(|| "no message was given".into());
+        let otherwise = if status.is_success() { Code::JobExecutionFailed } else { of_status(status) };
+        let Some(code) = self.code else { return (otherwise, message) };
+        match code.parse().ok().filter(|code| CODES_OF_OTHERS.contains(code)) {
+            Some(code) => (code, message),
+            None => (otherwise, format!("unknown error code {}: {message}", in_short(&code))),
+        }
+    }
+}
+
+/// The fields of an answer, recorded while they are read.
+#[derive(Default)]
+struct Fields {
+    success: Option<bool>,
+    error: Option<Value>,
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Fields {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Fields {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an answer")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        while let Some(field) = map.next_key::<String>()? {
+            match field.as_str() {
+                "success" => self.success = map.next_value::<Value>()?.as_bool(),
+                "error" => self.error = Some(map.next_value()?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The beginning of a text, in one line.
+fn in_short(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+fn of_status(status: StatusCode) -> Code {
+    match status.as_u16() {
+        401 => Code::AuthenticationFailed,
+        403 => Code::AuthorizationFailed,
+        408 | 425 => Code::Timeout,
+        429 => Code::RateLimitExceeded,
+        // Other client errors would repeat; and redirects are not followed.
+        300..=499 => Code::InvalidJobData,
+        500..=599 => Code::ServiceUnavailable,
+        _ => Code::UnknownError,
+    }
+}
+
+/// The `Retry-After` header: whole seconds, or an HTTP date. The retry policy's longest delay caps it.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let at = httpdate::parse_http_date(text).ok()?;
+    Some(at.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn reply(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Reply {
+        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        Reply { status: StatusCode::from_u16(status).unwrap(), headers, body: body.to_vec() }
+    }
+
+    fn failed(status: u16, body: &str) -> Option<Failure> {
+        judge(&reply(status, &[], body.as_bytes()), SystemTime::UNIX_EPOCH).err()
+    }
+
+    fn verdict(status: u16, body: &str) -> Result<(), (Code, Class)> {
+        failed(status, body).map_or(Ok(()), |failure| Err((failure.code(), failure.class())))
+    }
+
+    #[test]
+    fn the_status_decides_without_a_body_that_does() {
+        for (statuses, code) in [
+            (&[300, 301, 302, 303, 304, 307, 308][..], Code::InvalidJobData),
+            (&[400, 402, 404, 405, 406, 407, 409, 410, 413, 415, 418, 422, 451, 499], Code::InvalidJobData),
+            (&[401], Code::AuthenticationFailed),
+            (&[403], Code::AuthorizationFailed),
+            (&[408, 425], Code::Timeout),
+            (&[429], Code::RateLimitExceeded),
+            (&[500, 501, 502, 503, 504, 511, 599], Code::ServiceUnavailable),
+            (&[101, 600, 999], Code::UnknownError),
+        ] {
+            for status in statuses {
+                for body in ["", "<html>", "{\"ok\":1}", "[]", "{\"success\":\"false\"}", "{\"success\":null}"] {
+                    assert_eq!(verdict(*status, body), Err((code, code.class())), "{status} {body}");
+                }
+            }
+        }
+        for status in [200, 201, 202, 204, 299] {
+            for body in ["", "whatever", "[{\"success\":false}]", "\"success\""] {
+                assert_eq!(verdict(status, body), Ok(()), "{status} {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_decides_over_its_status() {
+        let said = |code: &str| format!("{{\"success\":false,\"error\":{{\"code\":\"{code}\",\"message\":\"m\"}}}}");
+        assert_eq!(verdict(200, "{\"success\":true,\"output\":7}"), Ok(()));
+        assert_eq!(verdict(200, &said("NETWORK_ERROR")), Err((Code::NetworkError, Class::Temporary)));
+        assert_eq!(verdict(500, &said("INVALID_JOB_DATA")), Err((Code::InvalidJobData, Class::Permanent)));
+        assert_eq!(verdict(302, &said("NETWORK_ERROR")), Err((Code::NetworkError, Class::Temporary)));
+        assert_eq!(verdict(503, "{\"success\":false}"), Err((Code::ServiceUnavailable, Class::Temporary)));
+        assert_eq!(failed(200, &said("NETWORK_ERROR")).unwrap().message(), "the webhook responded 200 OK: m");
+    }
+
+    #[test]
+    fn a_failure_is_one_whatever_the_shape_of_its_error() {
+        for error in [
+            "",
+            ",\"error\":null",
+            ",\"error\":7",
+            ",\"error\":[]",
+            ",\"error\":{}",
+            ",\"error\":{\"code\":7,\"message\":{}}",
+        ] {
+            let body = format!("{{\"success\":false{error}}}");
+            assert_eq!(verdict(200, &body), Err((Code::JobExecutionFailed, Class::Unknown)), "{body}");
+        }
+        let told = failed(200, "{\"error\":\"no room\",\"success\":false}").unwrap();
+        assert_eq!(told.message(), "the webhook responded 200 OK: no room");
+    }
+
+    #[test]
+    fn a_failure_whose_end_is_missing_is_still_one() {
+        let long = "x".repeat(100_000);
+        for (body, code) in [
+            (
+                format!("{{\"success\":false,\"error\":{{\"code\":\"TIMEOUT\",\"message\":\"m\"}},\"log\":\"{long}"),
+                Code::Timeout,
+            ),
+            (
+                format!("{{\"success\":false,\"error\":{{\"code\":\"TIMEOUT\",\"message\":\"{long}"),
+                Code::JobExecutionFailed,
+            ),
+            (format!("{{\"output\":[[{{\"a\":\"b\"}}]],\"success\":false,\"log\":\"{long}"), Code::JobExecutionFailed),
+        ] {
+            assert_eq!(verdict(200, &body), Err((code, code.class())));
+        }
+        assert_eq!(verdict(200, &format!("{{\"success\":true,\"output\":\"{long}")), Ok(()));
+    }
+
+    #[test]
+    fn deeply_nested_bodies_are_read_without_overflow() {
+        for body in ["[".repeat(60_000), "{\"a\":".repeat(10_000), format!("{{\"error\":{}", "[".repeat(60_000))] {
+            assert_eq!(verdict(200, &body), Ok(()));
+            assert_eq!(verdict(500, &body), Err((Code::ServiceUnavailable, Class::Temporary)));
+        }
+    }
+
+    #[test]
+    fn a_failing_server_that_says_success_is_not_believed() {
+        assert_eq!(verdict(500, "{\"success\":true}"), Err((Code::ServiceUnavailable, Class::Temporary)));
+    }
+
+    #[test]
+    fn a_response_cannot_use_a_code_of_the_worker() {
+        for code in ["PANIC", "LEASE_LOST", "INTERRUPTED", "NONSENSE"] {
+            let body = format!("{{\"success\":false,\"error\":{{\"code\":\"{code}\"}}}}");
+            assert_eq!(verdict(200, &body), Err((Code::JobExecutionFailed, Class::Unknown)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_repeated_in_one_short_line() {
+        let page = format!("<html>\r\n  <h1>Oh\u{a0}no</h1>\n{}", "é".repeat(70_000));
+        let told = failed(502, &page).unwrap().message().to_owned();
+        assert!(told.starts_with("the webhook responded 502 Bad Gateway: <html> <h1>Oh no</h1> éé"), "{told}");
+        assert!(told.ends_with("é…") && told.chars().count() < 400, "{told}");
+        let packed = judge(&reply(502, &[("content-encoding", "gzip")], b"\x1f\x8b\x08"), SystemTime::UNIX_EPOCH);
+        assert_eq!(packed.unwrap_err().message(), "the webhook responded 502 Bad Gateway");
+        let told = judge(&reply(500, &[], b"bad \xff\xfe bytes"), SystemTime::UNIX_EPOCH).unwrap_err();
+        assert_eq!(told.message(), "the webhook responded 500 Internal Server Error: bad \u{fffd}\u{fffd} bytes");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_only_of_use_for_what_may_go_away() {
+        let now = httpdate::parse_http_date("Thu, 31 Jan 2030 08:00:00 GMT").unwrap();
+        let asked = |status: u16, text: &str| {
+            judge(&reply(status, &[("retry-after", text)], b""), now).unwrap_err().asked_delay()
+        };
+        for (text, secs) in [
+            ("120", Some(120)),
+            ("0", Some(0)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("Thu, 31 Jan 2030 08:01:30 GMT", Some(90)),
+            ("Thursday, 31-Jan-30 08:01:30 GMT", Some(90)),
+            ("Thu Jan 31 08:01:30 2030", Some(90)),
+            ("Thu, 31 Jan 2030 07:00:00 GMT", Some(0)),
+            ("", None),
+            ("soon", None),
+            ("-5", None),
+            ("1.5", None),
+            ("2030-01-31T08:01:30Z", None),
+        ] {
+            for status in [429, 500, 503] {
+                assert_eq!(asked(status, text), secs.map(Duration::from_secs), "{status} {text}");
+            }
+            assert_eq!(asked(422, text), None, "{text}");
+        }
+    }
+}

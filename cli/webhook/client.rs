@@ -1,0 +1,138 @@
+//! One request and its response, with a bound on everything the server controls.
+//!
+//! Redirects are not followed, no proxy of the environment is used, nothing is decompressed, cookies and referers do not exist, TLS is 1.2 or newer, and HTTP is 1.1. The
+//! head of a response has at most [`HEADERS_MAX`] headers (and 400 KiB, the limit of hyper's buffer); interim responses (1xx) are skipped until the timeout.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::Resolve;
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap};
+use reqwest::{Response, StatusCode, Url};
+use retraced::{Code, Failure};
+
+use super::resolver::Refused;
+use crate::limits::{BODY_BYTES_MAX, CONNECTION_IDLE_MAX, HEADERS_MAX};
+use crate::output::span;
+
+/// Timeouts of a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// To resolve and connect, TLS included.
+    pub(super) connect: Duration,
+    /// From the start of the connection to the last byte of the response.
+    pub(super) whole: Duration,
+    /// Between two bytes of a response body.
+    pub(super) silence: Duration,
+}
+
+/// A response.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// At most [`BODY_BYTES_MAX`] bytes; cut without a mark.
+    pub(super) body: Vec<u8>,
+}
+
+/// Sends requests.
+#[derive(Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    limits: Limits,
+}
+
+impl Client {
+    /// A client that uses this resolver. Without `tls` it needs no root certificates, and so works on a machine that has none.
+    pub(super) fn new(limits: Limits, resolver: Arc<dyn Resolve>, tls: bool) -> Result<Self, String> {
+        // If one is installed already, that one is used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("retraced/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .dns_resolver(resolver)
+            .http1_only()
+            .http1_max_headers(HEADERS_MAX)
+            .connect_timeout(limits.connect)
+            .timeout(limits.whole)
+            .pool_idle_timeout(CONNECTION_IDLE_MAX)
+            .tcp_nodelay(true);
+        if !tls {
+            http = http.tls_certs_only([]);
+        }
+        let http = http.build().map_err(|error| {
+            format!(
+                "the HTTP client cannot be created: {}; for https, install ca-certificates or set SSL_CERT_FILE",
+                root(&error)
+            )
+        })?;
+        Ok(Self { http, limits })
+    }
+
+    /// Sends a body and waits for the response.
+    pub(super) async fn post(&self, to: &Url, headers: HeaderMap, body: Vec<u8>) -> Result<Reply, Failure> {
+        let request = self.http.post(to.clone()).headers(headers).header(ACCEPT_ENCODING, "identity").body(body);
+        let mut response = request.send().await.map_err(|error| self.failure_of(&error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let (body, broken) = self.body(&mut response).await;
+        match broken {
+            // A failure status is enough; a success status is not, because the rest of the body might have said otherwise.
+            Some(broken) if status.is_success() => Err(broken),
+            _ => Ok(Reply { status, headers, body }),
+        }
+    }
+
+    /// The body as far as it was read, and the error that cut it short.
+    async fn body(&self, response: &mut Response) -> (Vec<u8>, Option<Failure>) {
+        let mut body = Vec::new();
+        while body.len() < BODY_BYTES_MAX {
+            match tokio::time::timeout(self.limits.silence, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk[..chunk.len().min(BODY_BYTES_MAX - body.len())]),
+                Ok(Ok(None)) => break,
+                Ok(Err(error)) => return (body, Some(self.failure_of(&error))),
+                Err(_) => {
+                    let silence = shown(self.limits.silence);
+                    let message = format!("the webhook started its response and then sent nothing for {silence}");
+                    return (body, Some(Failure::new(Code::Timeout, message)));
+                }
+            }
+        }
+        (body, None)
+    }
+
+    /// The failure for a missing or truncated response. The library's own message names the URL, which may be secret, so only the root cause is reported.
+    fn failure_of(&self, error: &reqwest::Error) -> Failure {
+        let Limits { connect, whole, .. } = self.limits;
+        let cause = root(error);
+        let (code, message) = match (error.is_timeout(), error.is_connect()) {
+            (true, true) if connect < whole => {
+                (Code::Timeout, format!("no connection to the webhook within {}", shown(connect)))
+            }
+            (true, _) => (Code::Timeout, format!("the webhook did not respond within {}", shown(whole))),
+            (false, true) if cause.is::<Refused>() => {
+                (Code::NetworkError, format!("the webhook's address was refused: {cause}"))
+            }
+            (false, true) => (Code::NetworkError, format!("the webhook cannot be reached: {cause}")),
+            (false, false) => {
+                (Code::NetworkError, format!("the webhook's response was truncated or malformed: {cause}"))
+            }
+        };
+        Failure::new(code, message)
+    }
+}
+
+fn shown(duration: Duration) -> String {
+    span(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The deepest cause.
+fn root<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    let mut root = error;
+    while let Some(deeper) = root.source() {
+        root = deeper;
+    }
+    root
+}

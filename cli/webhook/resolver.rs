@@ -1,0 +1,61 @@
+//! Name resolution, checked for each connection: the connection uses the addresses that were checked, so DNS rebinding has no effect.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use super::address::not_public;
+use super::destination::refusal;
+
+/// The operating system's resolver.
+pub(super) struct System;
+
+impl Resolve for System {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            // The port is set by whoever connects.
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Passes only public addresses on; a name that has none is refused.
+pub(super) struct PublicOnly(pub(super) Arc<dyn Resolve>);
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = name.as_str().to_owned();
+        let found = self.0.resolve(name);
+        Box::pin(async move {
+            let (mut public, mut refused) = (Vec::new(), None);
+            for address in found.await? {
+                match not_public(address.ip()) {
+                    None => public.push(address),
+                    Some(what) => refused = Some(Refused { host: format!("{host} ({})", address.ip()), what }),
+                }
+            }
+            match refused {
+                Some(refused) if public.is_empty() => Err(refused.into()),
+                _ => Ok(Box::new(public.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+/// A name has no public address.
+#[derive(Debug)]
+pub(super) struct Refused {
+    host: String,
+    what: &'static str,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&refusal(&self.host, self.what))
+    }
+}
+
+impl std::error::Error for Refused {}

@@ -1,0 +1,587 @@
+//! The other side at its worst: URLs that lead inside, names that change where they lead, and servers that answer anything but an answer.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use retraced::Code;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::client::Limits;
+use super::destination::Destination;
+use super::resolver::PublicOnly;
+use super::{Failure, Webhook};
+use crate::limits::BODY_BYTES_MAX;
+
+/// Generous where a limit must not be reached.
+const PATIENT: Limits =
+    Limits { connect: Duration::from_secs(30), whole: Duration::from_secs(60), silence: Duration::from_secs(60) };
+
+/// Names as a test says.
+struct Names<F>(F);
+
+impl<F: Fn(&str) -> Vec<IpAddr> + Send + Sync> Resolve for Names<F> {
+    fn resolve(&self, name: Name) -> Resolving {
+        let found: Vec<_> = (self.0)(name.as_str()).into_iter().map(|ip| SocketAddr::new(ip, 0)).collect();
+        Box::pin(async move { Ok(Box::new(found.into_iter()) as Addrs) })
+    }
+}
+
+fn no_names() -> Arc<dyn Resolve> {
+    Arc::new(Names(|name: &str| panic!("{name} is asked for")))
+}
+
+/// The webhook, as the command line makes it but for where names lead and what it trusts.
+fn webhook(url: &str, allow_private: bool, limits: Limits, names: Arc<dyn Resolve>) -> Result<Webhook, String> {
+    Webhook::through(names, Destination::parse(url, allow_private)?, allow_private, limits, false)
+}
+
+/// A listener on loopback that nobody from outside should reach.
+struct Inside {
+    port: u16,
+    accepted: Arc<AtomicUsize>,
+    accepting: Vec<JoinHandle<()>>,
+}
+
+impl Inside {
+    async fn listen() -> Self {
+        let v4 = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = v4.local_addr().unwrap().port();
+        let v6 = TcpListener::bind(("::1", port)).await.expect("IPv6 on loopback, and the same port free there");
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let accepting = [v4, v6].map(|listener| {
+            let accepted = accepted.clone();
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    accepted.fetch_add(1, Ordering::SeqCst);
+                    drop(stream);
+                }
+            })
+        });
+        Self { port, accepted, accepting: accepting.into() }
+    }
+
+    /// How many connections were made so far. Connections are accepted in their order, so two of our own are waited for first.
+    async fn reached(&self) -> usize {
+        let before = self.accepted.load(Ordering::SeqCst);
+        for host in ["127.0.0.1", "::1"] {
+            let mut stream = TcpStream::connect((host, self.port)).await.unwrap();
+            let _ = stream.read(&mut [0]).await;
+        }
+        let all = self.accepted.load(Ordering::SeqCst);
+        assert!(all >= before + 2);
+        self.accepted.fetch_sub(2, Ordering::SeqCst) - 2
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.accepting.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Where the names of the corpus lead.
+fn leads_to(name: &str) -> Vec<IpAddr> {
+    let addresses: &[&str] = match name {
+        "localhost" | "localhost." | "a.localhost" | "inside.test" | "inside.test." | "127.0.0.1.nip.test" => {
+            &["127.0.0.1"]
+        }
+        "inside6.test" | "xn--nside-4za.test" => &["::1"],
+        "mapped.test" => &["::ffff:127.0.0.1"],
+        "both.test" => &["127.0.0.1", "::1"],
+        "metadata.test" => &["169.254.169.254"],
+        "metadata6.test" => &["fd00:ec2::254", "fe80::1"],
+        "private.test" => &["10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1"],
+        "translated.test" => &["64:ff9b::7f00:1"],
+        "6to4.test" => &["2002:7f00:1::1"],
+        "zero.test" => &["0.0.0.0"],
+        "nowhere.test" => &[],
+        name => panic!("{name} is asked for"),
+    };
+    addresses.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// URLs that lead to the listener when nobody stops them; PORT is its port.
+const TO_THE_LISTENER: [&str; 43] = [
+    "https://127.0.0.1:PORT/",
+    "https://127.0.0.1.:PORT/",
+    "https://127.1:PORT/",
+    "https://127.0.1:PORT/",
+    "https://2130706433:PORT/",
+    "https://2130706433.:PORT/",
+    "https://0x7f000001:PORT/",
+    "https://0X7F000001:PORT/",
+    "https://0x7f.1:PORT/",
+    "https://0x7f.0x0.0x0.0x1:PORT/",
+    "https://0x7f.0.0x0.1:PORT/",
+    "https://0177.0.0.1:PORT/",
+    "https://0177.1:PORT/",
+    "https://0000177.0x0.0.01:PORT/",
+    "https://017700000001:PORT/",
+    "https://00000000000000000000000000000017700000001:PORT/",
+    "https://%31%32%37.0.0.1:PORT/",
+    "https://127%2E0%2E0%2E1:PORT/",
+    "https://１２７.０.０.１:PORT/",
+    "https://①②⑦.⓪.⓪.①:PORT/",
+    "https://127。0。0。1:PORT/",
+    "https://127.0.0\u{ad}.1:PORT/",
+    "https://127.0.0.1\t:PORT/",
+    " https://127.0.0.1:PORT/ ",
+    "https:127.0.0.1:PORT/",
+    "https:\\\\127.0.0.1:PORT\\",
+    "https:////127.0.0.1:PORT/",
+    "HTTPS://127.0.0.1:PORT/",
+    "https://@127.0.0.1:PORT/",
+    "https://127.0.0.1:PORT\\@example.com/",
+    "https://127.0.0.1:PORT?@example.com/",
+    "https://127.0.0.1:PORT#@example.com/",
+    "https://[::1]:PORT/",
+    "https://[0:0:0:0:0:0:0:1]:PORT/",
+    "https://[0000::0001]:PORT/",
+    "https://[::0.0.0.1]:PORT/",
+    "https://[::ffff:127.0.0.1]:PORT/",
+    "https://[::FFFF:7f00:1]:PORT/",
+    "https://[0:0:0:0:0:ffff:127.0.0.1]:PORT/",
+    "https://0.0.0.0:PORT/",
+    "https://0:PORT/",
+    "https://0x0:PORT/",
+    "https://[::]:PORT/",
+];
+
+/// Names that do.
+const NAMES_TO_THE_LISTENER: [&str; 12] = [
+    "https://localhost:PORT/",
+    "https://LOCALHOST:PORT/",
+    "https://localhost.:PORT/",
+    "https://a.localhost:PORT/",
+    "https://ⓛocalhost:PORT/",
+    "https://inside.test:PORT/",
+    "https://inside.test.:PORT/",
+    "https://127.0.0.1.nip.test:PORT/",
+    "https://inside6.test:PORT/",
+    "https://mapped.test:PORT/",
+    "https://both.test:PORT/",
+    "https://zero.test:PORT/",
+];
+
+/// URLs that lead to other places inside, or to none. They are never let through here, because nobody knows what listens there.
+const ELSEWHERE: [&str; 42] = [
+    "http://127.0.0.1:PORT/",
+    "http://example.com:PORT/",
+    "https://127.0.0.2:PORT/",
+    "https://127.255.255.254:PORT/",
+    "https://10.0.0.1:PORT/",
+    "https://012.0.0.1:PORT/",
+    "https://172.16.0.1:PORT/",
+    "https://192.168.0.1:PORT/",
+    "https://0xc0a80001:PORT/",
+    "https://100.64.0.1:PORT/",
+    "https://169.254.169.254/latest/meta-data/",
+    "https://2852039166/latest/meta-data/",
+    "https://0xa9fea9fe/",
+    "https://0251.0376.0251.0376/",
+    "https://169.254.43518/",
+    "https://[::ffff:169.254.169.254]/",
+    "https://[::ffff:a9fe:a9fe]/",
+    "https://[fd00:ec2::254]/",
+    "https://[fe80::1]/",
+    "https://[fe80::1%25lo]/",
+    "https://[fe80::1%lo]/",
+    "https://[::1%25lo]/",
+    "https://[fc00::1]/",
+    "https://[fec0::1]/",
+    "https://[ff02::1]/",
+    "https://[64:ff9b::7f00:1]/",
+    "https://[64:ff9b::169.254.169.254]/",
+    "https://[2002:7f00:1::1]/",
+    "https://[2001:0:7f00:1::]/",
+    "https://[2001:db8::1]/",
+    "https://[::127.0.0.1]/",
+    "https://224.0.0.1:PORT/",
+    "https://240.0.0.1:PORT/",
+    "https://255.255.255.255:PORT/",
+    "https://168.63.129.16/",
+    "https://192.0.0.192/",
+    "https://metadata.test/",
+    "https://metadata6.test/",
+    "https://private.test:PORT/",
+    "https://translated.test:PORT/",
+    "https://6to4.test:PORT/",
+    "https://nowhere.test:PORT/",
+];
+
+/// What is no URL of a webhook, with or without leave to go inside.
+const NOWHERE: [&str; 13] = [
+    "https://me:secret@127.0.0.1:PORT/",
+    "https://example.com@127.0.0.1:PORT/",
+    "https://example.com:443@127.0.0.1:PORT/",
+    "https://256.256.256.256:PORT/",
+    "https://127.0.0.1.0.1:PORT/",
+    "https://127.0.0.0x100000000:PORT/",
+    "https://08.0.0.1:PORT/",
+    "https://[127.0.0.1]:PORT/",
+    "https://[::1:PORT/",
+    "https://127.0.0.1:PORT:PORT/",
+    "https://127.0.0.1 :PORT/",
+    "gopher://127.0.0.1:PORT/",
+    "file:///etc/passwd",
+];
+
+/// Method: every URL is tried; then those that lead to the listener are tried with `--allow-private`, and each of them must reach it, so that the first half proves something.
+#[tokio::test]
+async fn no_url_that_leads_inside_reaches_a_listener_there_unless_the_operator_allows_it() {
+    let inside = Inside::listen().await;
+    let names: Arc<dyn Resolve> = Arc::new(Names(leads_to));
+    let at = |url: &str| url.replace("PORT", &inside.port.to_string());
+    let to_the_listener = || TO_THE_LISTENER.iter().chain(&NAMES_TO_THE_LISTENER);
+    for url in to_the_listener().chain(&ELSEWHERE).chain(&NOWHERE) {
+        if let Ok(webhook) = webhook(&at(url), false, PATIENT, names.clone()) {
+            let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
+            assert_eq!(failure.code(), Code::NetworkError, "{url}: {}", failure.message());
+        }
+        assert_eq!(inside.reached().await, 0, "{url} led inside");
+    }
+    for (before, url) in to_the_listener().enumerate() {
+        let webhook = webhook(&at(url), true, PATIENT, names.clone()).unwrap_or_else(|why| panic!("{url}: {why}"));
+        webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
+        assert!(inside.reached().await > before, "{url} leads nowhere, so that it proves nothing");
+        inside.accepted.store(before + 1, Ordering::SeqCst);
+    }
+    for url in NOWHERE {
+        assert!(webhook(&at(url), true, PATIENT, names.clone()).is_err(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_leads_inside_on_its_second_look_up_is_refused() {
+    let inside = Inside::listen().await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let asks = asked.clone();
+    let rebinding = Arc::new(Names(move |_: &str| {
+        let public = asks.fetch_add(1, Ordering::SeqCst) == 0;
+        vec![if public { "8.8.8.8" } else { "127.0.0.1" }.parse().unwrap()]
+    }));
+    let webhook = webhook(&format!("https://rebinding.test:{}/", inside.port), false, PATIENT, rebinding).unwrap();
+    webhook.check_name().await.unwrap();
+    let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
+    assert_eq!(failure.code(), Code::NetworkError);
+    assert_eq!(
+        failure.message(),
+        "the webhook's address was refused: rebinding.test (127.0.0.1) is a loopback address; jobs go to public addresses only, unless --allow-private is given"
+    );
+    assert!(
+        webhook.check_name().await.unwrap_err().to_string().starts_with("--webhook: rebinding.test (127.0.0.1) is a")
+    );
+    assert_eq!((asked.load(Ordering::SeqCst), inside.reached().await), (3, 0));
+}
+
+#[tokio::test]
+async fn of_a_name_with_public_and_private_addresses_only_the_public_are_left() {
+    let names = PublicOnly(Arc::new(Names(|_: &str| {
+        ["10.0.0.1", "8.8.8.8", "::1", "2606:4700::1111"].map(|text| text.parse().unwrap()).into()
+    })));
+    let left: Vec<_> =
+        names.resolve("mixed.test".parse().unwrap()).await.unwrap().map(|a| a.ip().to_string()).collect();
+    assert_eq!(left, ["8.8.8.8", "2606:4700::1111"]);
+}
+
+/// What a server saw of one connection.
+#[derive(Debug, Default)]
+struct Seen {
+    connections: usize,
+    /// How many of them are over.
+    ended: usize,
+    /// Bytes that could be sent before the other side went away, of all connections.
+    sent: usize,
+}
+
+/// A server that sends the same pieces to everybody who connects, the last one again and again when it is `endless`, and then waits for the other side or closes.
+#[derive(Clone, Default)]
+struct Server {
+    pieces: Vec<Vec<u8>>,
+    endless: bool,
+    pause: Duration,
+    hangs: bool,
+    deaf: bool,
+}
+
+impl Server {
+    /// One piece, and then the connection is closed.
+    fn says(text: impl AsRef<[u8]>) -> Self {
+        Self { pieces: vec![text.as_ref().to_vec()], ..Self::default() }
+    }
+
+    fn then_forever(mut self, piece: impl AsRef<[u8]>) -> Self {
+        self.pieces.push(piece.as_ref().to_vec());
+        Self { endless: true, ..self }
+    }
+
+    fn every(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    fn then_hangs(self) -> Self {
+        Self { hangs: true, ..self }
+    }
+
+    /// Answers when it has read the beginning, and never reads the rest.
+    fn without_listening(self) -> Self {
+        Self { deaf: true, ..self }
+    }
+
+    async fn start(self) -> (SocketAddr, Arc<Mutex<Seen>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, seen) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Seen::default())));
+        let told = seen.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                told.lock().unwrap().connections += 1;
+                let (server, told) = (self.clone(), told.clone());
+                tokio::spawn(async move {
+                    server.serve(stream, &told).await;
+                    told.lock().unwrap().ended += 1;
+                });
+            }
+        });
+        (address, seen)
+    }
+
+    async fn serve(self, mut stream: TcpStream, seen: &Mutex<Seen>) {
+        let mut request = Vec::new();
+        while stream.read_buf(&mut request).await.is_ok_and(|read| read > 0) {
+            if self.deaf || request.ends_with(b"}") {
+                break;
+            }
+        }
+        let mut pieces = self.pieces.iter();
+        let mut piece = pieces.next();
+        while let Some(bytes) = piece {
+            if stream.write_all(bytes).await.is_err() {
+                return;
+            }
+            seen.lock().unwrap().sent += bytes.len();
+            tokio::time::sleep(self.pause).await;
+            piece = pieces.next().or(piece.filter(|_| self.endless));
+        }
+        if self.hangs && self.deaf {
+            std::future::pending::<()>().await;
+        }
+        if self.hangs {
+            let _ = stream.read(&mut [0; 64]).await;
+        }
+    }
+
+    /// What becomes of a job that is sent to this server.
+    async fn meets(self, limits: Limits, body: Vec<u8>) -> (Result<(), Failure>, Arc<Mutex<Seen>>) {
+        let (address, seen) = self.start().await;
+        let webhook = webhook(&format!("http://{address}/"), true, limits, no_names()).unwrap();
+        (webhook.deliver("a-1", body).await, seen)
+    }
+}
+
+async fn verdict(server: Server, limits: Limits) -> Option<(Code, String)> {
+    let (ended, _) = server.meets(limits, b"{}".to_vec()).await;
+    ended.err().map(|failure| (failure.code(), failure.message().to_owned()))
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\n";
+
+#[tokio::test]
+async fn malformed_responses_are_temporary_failures() {
+    let headers = |count: usize| (0..count).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
+    for (server, told) in [
+        (Server::says(""), "connection closed before message completed"),
+        (Server::says("SSH-2.0-OpenSSH_9.6\r\n"), "invalid HTTP version"),
+        (Server::says("\x16\x03\x01\x02\x00\x01\x00"), "invalid HTTP version"),
+        (Server::says("<html>hello</html>"), "invalid HTTP version"),
+        (Server::says("HTTP/1.1 abc Nonsense\r\n\r\n"), "invalid HTTP status-code"),
+        (Server::says("HTTP/1.1 99999 Much\r\n\r\n"), "invalid HTTP status-code"),
+        (Server::says("HTTP/2.0 200 OK\r\n\r\n"), "invalid HTTP version"),
+        (Server::says(format!("{OK}no colon\r\n\r\n")), "invalid HTTP header"),
+        (Server::says(format!("{OK}na me: v\r\n\r\n")), "invalid HTTP header"),
+        (Server::says(format!("{OK}content-le")), "connection closed before message completed"),
+        (Server::says(format!("{OK}content-length: 10\r\n\r\n{{}}")), "end of file before message length reached"),
+        (Server::says(format!("{OK}content-length: 1\r\ncontent-length: 2\r\n\r\n{{}}")), "content-length"),
+        (Server::says(format!("{OK}content-length: -1\r\n\r\n")), "content-length"),
+        (Server::says(format!("{OK}content-length: 99999999999999999999\r\n\r\n")), "content-length"),
+        (Server::says(format!("{OK}transfer-encoding: chunked\r\n\r\nzz\r\n")), "hunk"),
+        (Server::says(format!("{OK}transfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n")), "hunk"),
+        (Server::says(format!("{OK}transfer-encoding: chunked\r\n\r\n2\r\n{{}}")), "unexpected EOF"),
+        (Server::says(format!("{OK}{}\r\n", headers(101))), "too large"),
+        (Server::says(OK).then_forever("x: y\r\n".repeat(512)), "too large"),
+        (Server::says(OK).then_forever("x".repeat(4096)), "too large"),
+        (Server::says(format!("{OK}x: ")).then_forever("x".repeat(4096)), "too large"),
+    ] {
+        let shown = String::from_utf8_lossy(&server.pieces.concat()).chars().take(80).collect::<String>();
+        let (ended, seen) = server.meets(PATIENT, b"{}".to_vec()).await;
+        let failure = ended.expect_err(&shown);
+        let message = failure.message();
+        assert_eq!(failure.code(), Code::NetworkError, "{shown}: {message}");
+        assert!(
+            message.starts_with("the webhook's response was truncated or malformed: ") && message.contains(told),
+            "{shown}: {message}"
+        );
+        assert!(seen.lock().unwrap().sent < 16 * 1024 * 1024, "{shown}");
+    }
+    let most = Server::says(format!("{OK}{}content-length: 0\r\n\r\n", headers(99)));
+    assert_eq!(verdict(most, PATIENT).await, None);
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_or_is_broken_changes_nothing_about_a_failure() {
+    for rest in ["content-length: 10\r\n\r\nno", "transfer-encoding: chunked\r\n\r\nzz", "\r\nno"] {
+        let server = Server::says(format!("HTTP/1.1 500 Oh\r\n{rest}"));
+        let (code, message) = verdict(server, PATIENT).await.unwrap();
+        assert_eq!(code, Code::ServiceUnavailable, "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_is_too_small_ends_the_answer_there() {
+    let body = "{\"success\":false}";
+    let (code, _) = verdict(Server::says(format!("{OK}content-length: 17\r\n\r\n{body}")), PATIENT).await.unwrap();
+    assert_eq!(code, Code::JobExecutionFailed);
+    assert_eq!(verdict(Server::says(format!("{OK}content-length: 2\r\n\r\n{{}}{body}")), PATIENT).await, None);
+    // And what it said too much is not taken for the answer to the next job.
+    let (address, seen) = Server::says(format!("{OK}content-length: 2\r\n\r\n{{}}{OK}\r\n")).then_hangs().start().await;
+    let webhook = webhook(&format!("http://{address}/"), true, PATIENT, no_names()).unwrap();
+    for job in 1..=2 {
+        webhook.deliver("a-1", b"{}".to_vec()).await.unwrap();
+        assert_eq!(seen.lock().unwrap().connections, job);
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_read_to_its_bound_and_the_connection_is_closed() {
+    let flood = |head: &str| Server::says(head).then_forever("x".repeat(16 * 1024));
+    let failing = "{\"success\":false,\"error\":{\"code\":\"TIMEOUT\",\"message\":\"m\"},\"log\":\"";
+    for (server, expected) in [
+        (flood(&format!("{OK}\r\n")), None),
+        (flood(&format!("{OK}content-length: 1000000000000\r\n\r\n")), None),
+        (flood(&format!("{OK}\r\n{failing}")), Some(Code::Timeout)),
+        (flood("HTTP/1.1 503 No\r\n\r\n"), Some(Code::ServiceUnavailable)),
+    ] {
+        let (ended, seen) = server.meets(PATIENT, b"{}".to_vec()).await;
+        assert_eq!(ended.as_ref().err().map(Failure::code), expected);
+        let message = ended.map_or_else(|failure| failure.message().to_owned(), |()| String::new());
+        assert!(message.len() < 1_000, "{message}");
+        // What is beyond the bound stays in the buffers of the two sockets.
+        let sent = seen.lock().unwrap().sent;
+        assert!((BODY_BYTES_MAX..16 * 1024 * 1024).contains(&sent), "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_decompressed() {
+    // {"success":false} in gzip, which nobody asked for.
+    let gzip = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xabV*.MNN-.V\xb2JK\xcc)N\xad\x05\0\xf2\xcaC4\x11\0\0\0";
+    let head = format!("{OK}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", gzip.len());
+    let server = Server::says([head.as_bytes(), gzip].concat());
+    assert_eq!(verdict(server, PATIENT).await, None);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_its_time_is_left_when_the_time_is_up() {
+    let limits = |whole_ms, silence_ms| {
+        let ms = Duration::from_millis;
+        Limits { connect: ms(30_000), whole: ms(whole_ms), silence: ms(silence_ms) }
+    };
+    let (up, silent) =
+        ("the webhook did not respond within 300ms", "started its response and then sent nothing for 200ms");
+    let often = Duration::from_millis(20);
+    for (server, limits, told) in [
+        // A tarpit, before a word and in the middle of one.
+        (Server::says("").then_hangs(), limits(300, 60_000), up),
+        (Server::says("HTTP/1.1 2").then_hangs(), limits(300, 60_000), up),
+        (Server::says(format!("{OK}\r\n{{")).then_hangs(), limits(300, 60_000), up),
+        (Server::says(format!("{OK}\r\n{{")).then_hangs(), limits(60_000, 200), silent),
+        (Server::says(format!("{OK}content-length: 9\r\n\r\n")).then_hangs(), limits(60_000, 200), silent),
+        // A trickle, in the head and in the body: never silent for long, and never at an end.
+        (Server::says("HTTP/1.1 200 ").then_forever("x").every(often), limits(300, 60_000), up),
+        (Server::says(format!("{OK}\r\n")).then_forever(" ").every(often), limits(300, 60_000), up),
+        (Server::says("").then_forever("HTTP/1.1 100 Continue\r\n\r\n").every(often), limits(300, 60_000), up),
+        // Interim answers as fast as they can be sent.
+        (Server::says("").then_forever("HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000)), limits(300, 60_000), up),
+    ] {
+        let shown = String::from_utf8_lossy(&server.pieces.concat()).chars().take(60).collect::<String>();
+        let (code, message) = verdict(server, limits).await.unwrap_or_else(|| panic!("{shown:?} passes"));
+        assert_eq!(code, Code::Timeout, "{shown:?}: {message}");
+        assert!(message.contains(told), "{shown:?}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn interim_answers_without_end_are_not_read_beyond_the_time() {
+    let limits = Limits { whole: Duration::from_millis(300), ..PATIENT };
+    let (address, seen) = Server::says("").then_forever("HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000)).start().await;
+    let webhook = webhook(&format!("http://{address}/"), true, limits, no_names()).unwrap();
+    webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while seen.lock().unwrap().ended == 0 {
+        assert!(Instant::now() < deadline, "it is still read");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn finding_and_connecting_have_a_limit_of_their_own() {
+    struct Never;
+    impl Resolve for Never {
+        fn resolve(&self, _: Name) -> Resolving {
+            Box::pin(std::future::pending())
+        }
+    }
+    let limits = Limits { connect: Duration::from_millis(100), ..PATIENT };
+    let webhook = webhook("https://slow.test/", false, limits, Arc::new(Never)).unwrap();
+    let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
+    assert_eq!((failure.code(), failure.message()), (Code::Timeout, "no connection to the webhook within 100ms"));
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_nowhere() {
+    let inside = Inside::listen().await;
+    for status in [301, 302, 303, 307, 308] {
+        for location in [
+            "http://169.254.169.254/latest/meta-data/",
+            &format!("http://127.0.0.1:{}/", inside.port),
+            "/again",
+            "\\\\x",
+            "",
+        ] {
+            let answer = format!("HTTP/1.1 {status} There\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
+            let (ended, seen) = Server::says(answer).meets(PATIENT, b"{}".to_vec()).await;
+            let failure = ended.unwrap_err();
+            assert_eq!(failure.code(), Code::InvalidJobData);
+            assert!(failure.message().ends_with("redirects are not followed; configure the target URL"), "{failure:?}");
+            let connections = seen.lock().unwrap().connections;
+            assert_eq!((connections, inside.reached().await), (1, 0), "{status} {location}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_may_come_back() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let webhook = webhook(&format!("http://{gone}/"), true, PATIENT, no_names()).unwrap();
+    let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
+    assert_eq!(failure.code(), Code::NetworkError);
+    assert!(
+        failure.message().starts_with("the webhook cannot be reached: Connection refused"),
+        "{}",
+        failure.message()
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_job_was_read_counts() {
+    let refusal = Server::says("HTTP/1.1 413 Much\r\ncontent-length: 0\r\n\r\n").without_listening().then_hangs();
+    let job = vec![b' '; 8 * 1024 * 1024];
+    let (ended, _) = refusal.meets(PATIENT, job).await;
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.code(), Code::InvalidJobData, "{}", failure.message());
+}

@@ -1,0 +1,177 @@
+//! `retraced work`: a worker that sends jobs to a webhook, and drains when it is asked to stop.
+
+use std::path::PathBuf;
+use std::process;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
+use tracing_subscriber::EnvFilter;
+
+use crate::admin::Admin;
+use crate::args::{self, WorkedQueue};
+use crate::error::CliError;
+use crate::limits::JOB_MARGIN;
+use crate::output::{jobs, note, span};
+use crate::webhook::Webhook;
+use retraced::view::Event;
+use retraced::{Context, Drained, Queue, RawJob, Runtime};
+
+/// Log filter unless `RETRACED_LOG` is set.
+const LOG_DEFAULT: &str = "warn,retraced=info";
+
+/// `retraced work`
+#[derive(Args)]
+pub(crate) struct Work {
+    /// A queue to work on, with the number of jobs that run at a time (1 to 10000, default 10), as in email=50; may be repeated, or given as a list with commas.
+    #[arg(
+        long = "queue",
+        value_name = "NAME[=CONCURRENCY]",
+        required = true,
+        env = "RETRACED_QUEUE",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    queues: Vec<WorkedQueue>,
+    /// The URL each job is sent to: POST {"id", "queue", "kind", "attempt", "max_attempts", "enqueued_at", "payload"}. A response {"success": true} or {"success":
+    /// false, "error": {"code", "message"}} decides; without one the status does: 2xx is success, 408, 425, 429 and 5xx are retried, everything else is not.
+    /// See docs/webhooks.md.
+    #[arg(long, value_name = "URL", env = "RETRACED_WEBHOOK", hide_env_values = true)]
+    webhook: String,
+    /// A file of secrets that sign each request according to Standard Webhooks: one per line, whsec_… or any text of 24 bytes or more. Every secret signs, and the file is
+    /// read again when it changes: to rotate, add the new secret, and remove the old one once the receiver knows the new one.
+    #[arg(long, value_name = "FILE", env = "RETRACED_WEBHOOK_SECRET_FILE", hide_env_values = true)]
+    webhook_secret_file: Option<PathBuf>,
+    /// Also send to private, loopback, link-local and other special addresses, over http:// and to any port. Without this flag jobs are sent only over https:// to public
+    /// addresses, and only to port 80, 443 or a port from 1024.
+    #[arg(long, env = "RETRACED_ALLOW_PRIVATE", hide_env_values = true)]
+    allow_private: bool,
+    /// How long a worker keeps a job without a heartbeat: 300ms to 1h. The jobs of a worker that dies run again after this.
+    #[arg(long, value_name = "DURATION", env = "RETRACED_LEASE", hide_env_values = true, default_value = "30s", value_parser = args::lease)]
+    lease: Duration,
+    /// How long a shutdown lets running jobs finish, up to 1h. After it they are stopped and go back to the front of their queue, without being charged.
+    #[arg(long, value_name = "DURATION", env = "RETRACED_GRACE", hide_env_values = true, default_value = "25s", value_parser = args::grace)]
+    grace: Duration,
+    /// Timeout of a request, response included: 10ms to 1h. Connecting may take at most 5 s of it, and a response may pause for at most 5 s. On timeout the attempt fails with TIMEOUT and is retried.
+    #[arg(long, value_name = "DURATION", env = "RETRACED_TIMEOUT", hide_env_values = true, default_value = "15s", value_parser = args::request_timeout)]
+    timeout: Duration,
+}
+
+impl Work {
+    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+        for (at, queue) in self.queues.iter().enumerate() {
+            if self.queues.iter().take(at).any(|other| other.name == queue.name) {
+                return Err(CliError::Usage(format!("queue {} was given twice", queue.name)));
+            }
+        }
+        let secrets = self.webhook_secret_file.as_deref();
+        let webhook = Webhook::new(&self.webhook, self.allow_private, secrets, self.timeout)?;
+        let mut signals = Signals::listen()?;
+        log_to_stderr();
+        webhook.check_name().await?;
+        let to = webhook.shown();
+        let mut builder = Runtime::builder().shared_store(admin.store().await?).lease(self.lease).grace(self.grace);
+        let mut worked = Vec::new();
+        for WorkedQueue { name, concurrency } in &self.queues {
+            let mut queue = Queue::new(name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
+            queue = queue.timeout(self.timeout + JOB_MARGIN);
+            if let Some(concurrency) = concurrency {
+                queue = queue.concurrency(*concurrency);
+            }
+            worked.push(concurrency.map_or_else(|| name.to_string(), |n| format!("{name}={n}")));
+            let webhook = webhook.clone();
+            builder = builder.queue(queue).any_handler(name.as_str(), move |job: RawJob, ctx: Context| {
+                let webhook = webhook.clone();
+                async move { webhook.send(job, &ctx).await }
+            });
+        }
+        let runtime = builder.start().await?;
+        let mut events = runtime.supervision();
+        note(format_args!("working {} · jobs go to {to} · Ctrl-C drains", worked.join(", ")));
+        let asked = loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Ok(event) if admin.out.is_json() => admin.out.result(&Event::from(&event), String::new)?,
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(missed)) => note(format_args!("{missed} supervision events are not shown")),
+                    Err(RecvError::Closed) => break None,
+                },
+                ended = runtime.wait() => return Ok(ended.map(|_| ())?),
+                number = signals.next() => break Some(number),
+            }
+        };
+        let running = runtime.running();
+        if asked.is_some() {
+            note(draining_message(running, self.grace));
+        }
+        let drained = tokio::select! {
+            drained = runtime.drain() => drained,
+            number = signals.next() => {
+                note("stopped at once; running jobs run again when their leases expire");
+                process::exit(128 + number);
+            }
+        };
+        runtime.wait().await?;
+        // A job may end between the two readings.
+        note(drained_message(Drained { running: drained.running.max(running), ..drained }));
+        Ok(())
+    }
+}
+
+fn draining_message(running: usize, grace: Duration) -> String {
+    if running == 0 {
+        return "draining: no job is running".into();
+    }
+    let grace = span(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+    format!("draining: {} running, with {grace} to finish; a second signal stops at once", jobs(running as u64))
+}
+
+fn drained_message(drained: Drained) -> String {
+    let Drained { running, killed, unsettled } = drained;
+    let mut text = match running {
+        0 => "drained".to_owned(),
+        _ => format!("drained: {} of {} finished", running.saturating_sub(killed), jobs(running as u64)),
+    };
+    if killed > 0 {
+        text += &format!(", {killed} went back to the front of their queue");
+    }
+    if unsettled > 0 {
+        text += &format!(
+            "; the store did not confirm {unsettled} outcomes, so those jobs run again when their leases expire"
+        );
+    }
+    text
+}
+
+/// The signals that ask a process to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The number of the next signal.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+        }
+    }
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("RETRACED_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    // If a subscriber is installed already, it stays.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .log_internal_errors(false)
+        .try_init();
+}

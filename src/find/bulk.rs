@@ -1,0 +1,112 @@
+//! Acting on all jobs that match, step by step.
+
+use retraced_jobs::job::{JobId, QueueName};
+use retraced_jobs::store::{Moved, Target};
+
+use super::{JobFilter, JobSearch};
+use crate::limits::{BULK_STEP_EXAMINED_MAX, BULK_STEP_JOBS};
+use crate::operator::{Operator, OperatorError};
+
+/// A redrive or a discard of all jobs that match a filter. Jobs are taken in the filter's order, at most 100 per step; dropping it stops it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::sync::Arc;
+/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, store::Store};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Welcome;
+/// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
+/// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+/// # let client = Client::shared(store.clone()).queue("email")?;
+/// # let (operator, queue) = (Operator::new(store), QueueName::new("email")?);
+/// # for _ in 0..3 { let id = client.enqueue(Welcome).await?.id; operator.cancel(&queue, [id]).await?; }
+/// use retraced::find::{BulkAction, BulkStep};
+/// use retraced::{JobFilter, JobState};
+/// let mut redrive: BulkAction = operator.redrive_matching(&queue, &JobFilter::in_state(JobState::Cancelled));
+/// while let Some(BulkStep { results, .. }) = redrive.step().await? {
+///     println!("{} jobs", results.len());
+/// }
+/// assert_eq!((redrive.changed(), redrive.unchanged()), (3, 0));
+/// # Ok(())
+/// # }
+/// ```
+pub struct BulkAction {
+    operator: Operator,
+    queue: QueueName,
+    verb: Verb,
+    search: JobSearch,
+    changed: u64,
+    unchanged: u64,
+    ended: bool,
+}
+
+/// What one step of a bulk action did.
+///
+/// Used in the example of [`BulkAction`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BulkStep {
+    /// What became of each job that was acted on; empty when none of those examined matched.
+    pub results: Vec<(JobId, Moved)>,
+    /// How many jobs were examined: at most 2,000.
+    pub examined: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Verb {
+    Redrive,
+    Discard,
+}
+
+impl BulkAction {
+    pub(super) fn new(operator: &Operator, queue: &QueueName, filter: &JobFilter, verb: Verb) -> Self {
+        let search = JobSearch::from_the_beginning(operator, queue, filter);
+        let (operator, queue) = (operator.clone(), queue.clone());
+        Self { operator, queue, verb, search, changed: 0, unchanged: 0, ended: false }
+    }
+
+    /// Acts on the next jobs; `None` when there are no more.
+    ///
+    /// # Errors
+    /// [`OperatorError`] when the store refused or did not answer. The jobs of that step may have been acted on; those of earlier steps are counted.
+    pub async fn step(&mut self) -> Result<Option<BulkStep>, OperatorError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let begun = self.search.examined();
+        let jobs = self.search.take(BULK_STEP_JOBS, BULK_STEP_EXAMINED_MAX).await?;
+        let examined = self.search.examined() - begun;
+        self.ended = jobs.len() < BULK_STEP_JOBS && examined < BULK_STEP_EXAMINED_MAX;
+        if jobs.is_empty() && self.ended {
+            return Ok(None);
+        }
+        let targets: Vec<Target> = jobs.iter().map(Target::from).collect();
+        let moved = match (self.verb, targets.is_empty()) {
+            (_, true) => Vec::new(),
+            (Verb::Redrive, false) => self.operator.redrive(&self.queue, targets).await?,
+            (Verb::Discard, false) => self.operator.discard(&self.queue, targets).await?,
+        };
+        self.count(&moved);
+        let results = jobs.into_iter().map(|job| job.id).zip(moved).collect();
+        Ok(Some(BulkStep { results, examined }))
+    }
+
+    /// Jobs that were changed so far.
+    #[must_use]
+    pub fn changed(&self) -> u64 {
+        self.changed
+    }
+
+    /// Jobs that were left alone so far, because somebody else moved them first.
+    #[must_use]
+    pub fn unchanged(&self) -> u64 {
+        self.unchanged
+    }
+
+    fn count(&mut self, moved: &[Moved]) {
+        let unchanged = moved.iter().filter(|moved| matches!(moved, Moved::Refused { .. } | Moved::NotFound)).count();
+        self.unchanged += unchanged as u64;
+        self.changed += (moved.len() - unchanged) as u64;
+    }
+}

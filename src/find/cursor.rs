@@ -1,0 +1,71 @@
+//! Where a list of jobs goes on.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use retraced_jobs::job::{JobId, JobState};
+
+/// Where a list of jobs goes on. As text it is safe in a URL, and stays valid for as long as the queue exists, whatever happens to the jobs meanwhile.
+///
+/// Used in the example of [`JobFilter`](super::JobFilter).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobCursor {
+    /// The last job examined; `None`: at the beginning of the pages.
+    pub(super) after: Option<Examined>,
+    pub(super) pages: Vec<PageStart>,
+}
+
+/// A job that was examined: its instant, its state, its id.
+pub(super) type Examined = (Option<u64>, JobState, JobId);
+/// A state that has more, and where its next page begins in the store; `None`: at the first.
+pub(super) type PageStart = (JobState, Option<String>);
+
+/// The text is not a cursor.
+///
+/// ```
+/// use retraced::find::{InvalidCursor, JobCursor};
+/// let Err(error): Result<JobCursor, InvalidCursor> = "made-up".parse() else { panic!() };
+/// assert_eq!(error.to_string(), "this is not a cursor; take the one that an earlier list ended with");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidCursor;
+
+impl fmt::Display for JobCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let json = serde_json::to_vec(&(&self.after, &self.pages)).map_err(|_| fmt::Error)?;
+        f.write_str(&URL_SAFE_NO_PAD.encode(json))
+    }
+}
+
+impl FromStr for JobCursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
+        let (after, pages) = serde_json::from_slice(&json).map_err(|_| InvalidCursor)?;
+        Ok(Self { after, pages })
+    }
+}
+
+impl fmt::Display for InvalidCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this is not a cursor; take the one that an earlier list ended with")
+    }
+}
+
+impl std::error::Error for InvalidCursor {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_is_not_a_cursor_is_refused() {
+        for text in ["", "x", "e30", "!!!"] {
+            assert_eq!(text.parse::<JobCursor>(), Err(InvalidCursor), "{text}");
+        }
+    }
+}

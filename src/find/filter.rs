@@ -1,0 +1,96 @@
+//! Which jobs to find.
+
+use retraced_jobs::codec;
+use retraced_jobs::failure::Code;
+use retraced_jobs::job::{JobState, Kind};
+use retraced_jobs::trace::JobSummary;
+
+/// Which jobs to find: those in some states, and, of these, those with a code, of a kind, or since an instant. Without a condition all match.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::sync::Arc;
+/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, store::Store};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Welcome;
+/// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
+/// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+/// # let client = Client::shared(store.clone()).queue("email")?;
+/// # for _ in 0..3 { client.enqueue(Welcome).await?; }
+/// # let (operator, queue) = (Operator::new(store), QueueName::new("email")?);
+/// use retraced::find::{FoundJobs, JobCursor};
+/// use retraced::{JobFilter, JobState};
+/// let filter = JobFilter::in_state(JobState::Pending).kind("welcome".parse()?);
+/// let FoundJobs { jobs, next, .. } = operator.find(&queue, &filter, None, 2).await?;
+/// let cursor: JobCursor = next.ok_or("there is more")?.to_string().parse()?;
+/// let rest = operator.find(&queue, &filter, Some(cursor), 2).await?;
+/// assert_eq!((jobs.len(), rest.jobs.len(), rest.next), (2, 1, None));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFilter {
+    states: Vec<JobState>,
+    code: Option<Code>,
+    kind: Option<Kind>,
+    since_ms: Option<u64>,
+}
+
+impl JobFilter {
+    /// Jobs in this state. Pending ones are found from the front of the queue, delayed and processing ones by due time and lease, ended ones latest first.
+    #[must_use]
+    pub fn in_state(state: JobState) -> Self {
+        Self { states: vec![state], code: None, kind: None, since_ms: None }
+    }
+
+    /// Dead and poisoned jobs: those that need somebody's decision. Found latest first.
+    #[must_use]
+    pub fn failed() -> Self {
+        Self { states: vec![JobState::Dead, JobState::Poisoned], code: None, kind: None, since_ms: None }
+    }
+
+    /// Only jobs whose latest failure or crash has this code.
+    #[must_use]
+    pub fn code(self, code: Code) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// Only jobs of this kind.
+    #[must_use]
+    pub fn kind(self, kind: Kind) -> Self {
+        Self { kind: Some(kind), ..self }
+    }
+
+    /// Only jobs that ended at this instant or later, or, where they have not ended, were enqueued then or later. In ms since the Unix epoch, on the store's clock.
+    #[must_use]
+    pub fn since_ms(self, since_ms: u64) -> Self {
+        Self { since_ms: Some(since_ms), ..self }
+    }
+
+    /// Whether every job in these states matches.
+    #[must_use]
+    pub fn is_unconditional(&self) -> bool {
+        self.code.is_none() && self.kind.is_none() && self.since_ms.is_none()
+    }
+
+    /// The states.
+    #[must_use]
+    pub fn states(&self) -> &[JobState] {
+        &self.states
+    }
+
+    /// Whether a job in one of these states matches the conditions.
+    #[must_use]
+    pub fn matches(&self, job: &JobSummary) -> bool {
+        let code = self.code.is_none_or(|code| job.last_error.as_ref().is_some_and(|error| error.code == code));
+        code && !self.is_too_early(job)
+            && self.kind.as_ref().is_none_or(|kind| codec::open(&job.envelope).is_ok_and(|e| e.kind == *kind))
+    }
+
+    /// Whether the job is from before the time asked for. So are all that follow it where jobs are found latest first.
+    pub(super) fn is_too_early(&self, job: &JobSummary) -> bool {
+        let at_ms = if job.state.is_final() { job.at_ms } else { job.enqueued_ms };
+        self.since_ms.is_some_and(|since_ms| at_ms.is_none_or(|at_ms| at_ms < since_ms))
+    }
+}

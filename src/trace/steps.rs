@@ -1,0 +1,187 @@
+//! What happened to a job, step by step.
+
+use retraced_jobs::failure::Code;
+use retraced_jobs::job::JobState;
+use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, JobView, Released, StoredAttempt};
+use serde::Serialize;
+
+use super::explain::explain;
+use crate::view::{Timestamp, counted, span};
+
+/// One step of a [`Trace`](super::Trace): when, what happened, and why it went on as it did.
+///
+/// Used in the example of [`Trace`](super::Trace).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TraceStep {
+    /// When. `None` where no single instant applies: attempts that are not kept, a job that is waiting.
+    pub at: Option<Timestamp>,
+    /// What happened.
+    pub event: TraceEvent,
+    /// The attempt it is about; its details are in the job's history.
+    pub attempt: Option<u32>,
+    /// What happened, as a sentence. May repeat text that came from damaged data: print it through [`printable`](crate::view::printable).
+    pub text: String,
+    /// What was decided after a failure, with the numbers that went into it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
+}
+
+/// What happened in one step.
+///
+/// Used in the example of [`Trace`](super::Trace).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TraceEvent {
+    /// The store accepted the job.
+    Enqueued,
+    /// Some attempts between the first and the last ones are not kept in full.
+    NotKept,
+    /// An attempt's handler returned `Ok`.
+    Succeeded,
+    /// An attempt failed or timed out.
+    Failed,
+    /// An attempt panicked.
+    Panicked,
+    /// A worker handed the job back without charging it.
+    Released,
+    /// A worker died while the handler ran.
+    Crashed,
+    /// A worker died before the handler was known to have begun.
+    Lost,
+    /// A grant never reached its worker.
+    Unclaimed,
+    /// A newer version wrote the record, and this one does not know how the attempt ended.
+    Unknown,
+    /// The record of an attempt cannot be read.
+    Unreadable,
+    /// The job completed.
+    Completed,
+    /// The job's present state, when it has not completed.
+    Now,
+}
+
+/// All steps of a job.
+pub(super) fn of(view: &JobView) -> Vec<TraceStep> {
+    let mut steps = Vec::with_capacity(view.history.len() + 3);
+    steps.extend(view.enqueued_ms.map(|at_ms| step(TraceEvent::Enqueued, Some(at_ms), "enqueued")));
+    let mut previous = 0;
+    for stored in &view.history {
+        steps.extend(not_kept(stored.attempt.saturating_sub(previous + 1)));
+        previous = stored.attempt;
+        steps.push(TraceStep { attempt: Some(stored.attempt), ..attempt(stored) });
+    }
+    steps.push(now(view));
+    steps
+}
+
+fn step(event: TraceEvent, at_ms: Option<u64>, text: impl Into<String>) -> TraceStep {
+    let at = at_ms.map(Timestamp::from_ms);
+    TraceStep { at, event, attempt: None, text: text.into(), explanation: None }
+}
+
+fn not_kept(attempts: u32) -> Option<TraceStep> {
+    let verb = if attempts == 1 { "is" } else { "are" };
+    let text = format!("… {} {verb} not kept in full", counted(attempts, "attempt"));
+    (attempts > 0).then(|| step(TraceEvent::NotKept, None, text))
+}
+
+fn attempt(stored: &StoredAttempt) -> TraceStep {
+    let n = stored.attempt;
+    let settled = |event, text| step(event, Some(stored.settled_ms), text);
+    match &stored.record {
+        Ok(AttemptRecord::Reported(log)) => of_log(n, log),
+        Ok(AttemptRecord::Crashed { instance, lease_expired_ms }) => settled(
+            TraceEvent::Crashed,
+            format!(
+                "attempt {n} crashed: worker {} stopped renewing while the handler ran; its lease expired at {}",
+                instance.short(),
+                Timestamp::from_ms(*lease_expired_ms)
+            ),
+        ),
+        Ok(AttemptRecord::Lost { instance, lease_expired_ms, watched, in_a_row }) => {
+            let begun = match watched {
+                true => "before the handler had begun",
+                false => "and it is unknown whether the handler had begun",
+            };
+            let again = if *in_a_row > 1 { format!(", {in_a_row} in a row") } else { String::new() };
+            let text = format!(
+                "attempt {n} was lost and is not charged{again}: worker {} stopped renewing {begun}; its lease expired at {}",
+                instance.short(),
+                Timestamp::from_ms(*lease_expired_ms)
+            );
+            settled(TraceEvent::Lost, text)
+        }
+        Ok(AttemptRecord::Unclaimed { instance }) => settled(
+            TraceEvent::Unclaimed,
+            format!("attempt {n} never began: the grant did not reach worker {}", instance.short()),
+        ),
+        Ok(_) => settled(TraceEvent::Unknown, format!("attempt {n} ended in a way this version does not know")),
+        Err(unreadable) => {
+            settled(TraceEvent::Unreadable, format!("attempt {n} cannot be read: {}", unreadable.reason))
+        }
+    }
+}
+
+/// An attempt whose worker reported its end.
+fn of_log(n: u32, log: &AttemptLog) -> TraceStep {
+    let worker = format!("worker {} executor-{}#{}", log.instance.short(), log.executor.slot, log.executor.generation);
+    let ran = span(log.ran_ms);
+    let started = |event, text| step(event, Some(log.started_ms), text);
+    match &log.ended {
+        Ended::Completed { .. } => {
+            started(TraceEvent::Succeeded, format!("attempt {n} succeeded after {ran} · {worker}"))
+        }
+        Ended::Released { reason, delay_ms } => {
+            let delay = if *delay_ms == 0 { String::new() } else { format!(", delayed by {}", span(*delay_ms)) };
+            let text = format!("attempt {n} {}{delay}, not charged · {worker}", released(*reason));
+            started(TraceEvent::Released, text)
+        }
+        Ended::Failed { code, decision, .. } => {
+            let (event, verb) = match code {
+                Code::Panic => (TraceEvent::Panicked, "panicked"),
+                _ => (TraceEvent::Failed, "failed"),
+            };
+            let text = format!("attempt {n} {verb} after {ran} · {code} · {worker}");
+            TraceStep { explanation: decision.as_deref().map(explain), ..started(event, text) }
+        }
+        _ => {
+            let text = format!("attempt {n} ended after {ran} in a way this version does not know · {worker}");
+            started(TraceEvent::Unknown, text)
+        }
+    }
+}
+
+fn released(reason: Released) -> &'static str {
+    match reason {
+        Released::Interrupted => "was interrupted by a shutdown or restart",
+        Released::Unstarted => "was handed back unstarted: no executor or thread was free in time",
+        Released::UnknownKind => "was put back: this worker has no handler for its kind",
+        Released::Snoozed => "was snoozed by its handler",
+        _ => "was released",
+    }
+}
+
+fn now(view: &JobView) -> TraceStep {
+    let at = view.at_ms.map(|ms| Timestamp::from_ms(ms).to_string()).unwrap_or_default();
+    let text = match (view.state, &view.claimant) {
+        (JobState::Completed, _) => return step(TraceEvent::Completed, view.at_ms, "completed"),
+        (JobState::Pending, _) => "waits to be claimed".to_owned(),
+        (JobState::Processing, Some(claimant)) => {
+            let asked = if claimant.cancel_asked { ", asked to stop" } else { "" };
+            let worker = claimant.instance.short();
+            format!("held by worker {worker} as attempt {}, leased until {at}{asked}", claimant.attempt)
+        }
+        (JobState::Processing, None) => format!("leased until {at}"),
+        (JobState::Delayed, _) => {
+            let ahead_ms = view.at_ms.unwrap_or(0).saturating_sub(view.now_ms);
+            format!("due at {at}, in {}", span(ahead_ms))
+        }
+        (JobState::Dead, _) => format!("in the dead letter queue since {at}; redrive or discard it"),
+        (JobState::Poisoned, _) => format!("poisoned since {at}; fix the cause, then redrive or discard it"),
+        (JobState::Cancelled, _) => format!("cancelled since {at}"),
+    };
+    let attempt = view.claimant.as_ref().map(|claimant| claimant.attempt);
+    TraceStep { attempt, ..step(TraceEvent::Now, view.at_ms, text) }
+}

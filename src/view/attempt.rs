@@ -1,0 +1,225 @@
+//! One attempt of a job.
+
+use retraced_jobs::failure::Code;
+use retraced_jobs::retry::Decision;
+use retraced_jobs::trace::{self, AttemptLog, AttemptRecord, Ended, Released, StoredAttempt};
+use serde::Serialize;
+
+use super::Timestamp;
+
+/// One attempt of a job: who ran it, how it ended, and what was decided then. Fields that do not apply to its outcome are left out of the JSON.
+///
+/// Used in the example of [`JobDetail`](super::JobDetail).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct AttemptDetail {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// When the store recorded its end.
+    pub settled_at: Timestamp,
+    /// The worker process that held the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// The executor's number in its pool, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executor: Option<u32>,
+    /// How often that executor was restarted before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
+    /// When the handler was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// How long the handler ran, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ran_ms: Option<u64>,
+    /// When its lease expired, if nobody settled it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_expired_at: Option<Timestamp>,
+    /// Whether the handler of a lost attempt had begun: `no`, or `unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begun: Option<&'static str>,
+    /// Attempts in a row that were lost, this one included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_a_row: Option<u32>,
+    /// Why it was handed back without being charged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Released>,
+    /// How long it was delayed when it was handed back, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+    /// The failure's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// The failure's message, or why the record is unreadable. It comes from a handler: print it through [`printable`](super::printable).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The failure's causes, nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<String>,
+    /// File, line and column of a panic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// Backtrace of a panic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backtrace: Option<String>,
+    /// What was decided after the failure, with every number that went into it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// The last progress the handler reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// What the handler wrote to the attempt's log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<LogLine>,
+    /// Log lines that were not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_dropped: Option<u32>,
+}
+
+/// How an attempt ended.
+///
+/// Used in the example of [`JobDetail`](super::JobDetail).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AttemptOutcome {
+    /// The handler returned `Ok`.
+    Completed,
+    /// The handler failed, panicked or timed out.
+    Failed,
+    /// The worker handed the job back without charging it.
+    Released,
+    /// The lease expired while the handler ran. Charged as a crash.
+    Crashed,
+    /// The lease expired before the handler was known to have begun. Not charged.
+    Lost,
+    /// The grant never reached its worker. Not charged.
+    Unclaimed,
+    /// The record cannot be read; `message` says why.
+    Unreadable,
+    /// A newer version wrote the record, and this one does not know how the attempt ended.
+    Unknown,
+}
+
+/// How far a handler had come.
+///
+/// Used in the example of [`JobDetail`](super::JobDetail).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Progress {
+    /// 0 to 100.
+    pub percent: u8,
+    /// What it was doing.
+    pub note: String,
+}
+
+/// A line of an attempt's log.
+///
+/// Used in the example of [`JobDetail`](super::JobDetail).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LogLine {
+    /// Milliseconds since the attempt started.
+    pub after_ms: u64,
+    /// The text.
+    pub text: String,
+}
+
+impl From<&StoredAttempt> for AttemptDetail {
+    fn from(stored: &StoredAttempt) -> Self {
+        let of = |outcome| Self::new(stored, outcome);
+        match &stored.record {
+            Ok(AttemptRecord::Reported(log)) => Self::of_log(stored, log),
+            Ok(AttemptRecord::Crashed { instance, lease_expired_ms }) => Self {
+                worker: Some(instance.to_string()),
+                lease_expired_at: Some(Timestamp::from_ms(*lease_expired_ms)),
+                ..of(AttemptOutcome::Crashed)
+            },
+            Ok(AttemptRecord::Lost { instance, lease_expired_ms, watched, in_a_row }) => Self {
+                worker: Some(instance.to_string()),
+                lease_expired_at: Some(Timestamp::from_ms(*lease_expired_ms)),
+                begun: Some(if *watched { "no" } else { "unknown" }),
+                in_a_row: Some(*in_a_row),
+                ..of(AttemptOutcome::Lost)
+            },
+            Ok(AttemptRecord::Unclaimed { instance }) => {
+                Self { worker: Some(instance.to_string()), ..of(AttemptOutcome::Unclaimed) }
+            }
+            Ok(_) => of(AttemptOutcome::Unknown),
+            Err(unreadable) => Self { message: Some(unreadable.reason.clone()), ..of(AttemptOutcome::Unreadable) },
+        }
+    }
+}
+
+impl AttemptDetail {
+    fn new(stored: &StoredAttempt, outcome: AttemptOutcome) -> Self {
+        Self {
+            attempt: stored.attempt,
+            outcome,
+            settled_at: Timestamp::from_ms(stored.settled_ms),
+            worker: None,
+            executor: None,
+            generation: None,
+            started_at: None,
+            ran_ms: None,
+            lease_expired_at: None,
+            begun: None,
+            in_a_row: None,
+            reason: None,
+            delay_ms: None,
+            code: None,
+            message: None,
+            chain: Vec::new(),
+            location: None,
+            backtrace: None,
+            decision: None,
+            progress: None,
+            log: Vec::new(),
+            log_dropped: None,
+        }
+    }
+
+    fn of_log(stored: &StoredAttempt, log: &AttemptLog) -> Self {
+        let of = |outcome| Self {
+            worker: Some(log.instance.to_string()),
+            executor: Some(log.executor.slot),
+            generation: Some(log.executor.generation),
+            started_at: Some(Timestamp::from_ms(log.started_ms)),
+            ran_ms: Some(log.ran_ms),
+            progress: log.progress.as_ref().map(Progress::from),
+            log: log.lines.iter().map(LogLine::from).collect(),
+            log_dropped: Some(log.lines_dropped).filter(|dropped| *dropped > 0),
+            ..Self::new(stored, outcome)
+        };
+        match log.ended.clone() {
+            Ended::Completed { .. } => of(AttemptOutcome::Completed),
+            Ended::Released { reason, delay_ms } => {
+                Self { reason: Some(reason), delay_ms: Some(delay_ms), ..of(AttemptOutcome::Released) }
+            }
+            Ended::Failed { code, message, chain, place, backtrace, decision } => Self {
+                code: Some(code),
+                message: Some(message),
+                chain,
+                location: place,
+                backtrace,
+                decision: decision.map(|decision| *decision),
+                ..of(AttemptOutcome::Failed)
+            },
+            _ => of(AttemptOutcome::Unknown),
+        }
+    }
+}
+
+impl From<&trace::Progress> for Progress {
+    fn from(progress: &trace::Progress) -> Self {
+        Self { percent: progress.percent, note: progress.note.clone() }
+    }
+}
+
+impl From<&trace::LogLine> for LogLine {
+    fn from(line: &trace::LogLine) -> Self {
+        Self { after_ms: line.after_ms, text: line.text.clone() }
+    }
+}

@@ -1,0 +1,78 @@
+//! What an audit found.
+
+use retraced_jobs::job::QueueName;
+use retraced_jobs::trace::Finding;
+use serde::Serialize;
+
+use crate::operator::Audit;
+
+/// What an audit of a queue found. The counts are those after it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::sync::Arc;
+/// # use retraced::{MemoryStore, Operator, QueueName};
+/// # let (operator, queue) = (Operator::new(Arc::new(MemoryStore::new())), QueueName::new("email")?);
+/// use retraced::view::AuditRow;
+/// let row = AuditRow::found(&queue, operator.audit(&queue, false).await?);
+/// assert!(row.is_sound() && !row.repaired);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AuditRow {
+    /// The queue.
+    pub queue: QueueName,
+    /// Whether every job is in exactly one container.
+    pub adds_up: bool,
+    /// Whether what was found was repaired.
+    pub repaired: bool,
+    /// Jobs stored.
+    pub jobs: u64,
+    /// Entries of the pending list, stale ones included.
+    pub pending_entries: u64,
+    /// Entries of the pending list whose job was cancelled or discarded.
+    pub stale_entries: u64,
+    /// Jobs in all other containers.
+    pub contained: u64,
+    /// Jobs stored minus jobs in a container; 0 in a sound queue.
+    pub difference: i64,
+    /// Grants minus leases; 0 in a sound queue.
+    pub grant_difference: i64,
+    /// What was wrong.
+    pub findings: Vec<Finding>,
+}
+
+impl AuditRow {
+    /// An audit that only looked.
+    #[must_use]
+    pub fn found(queue: &QueueName, audit: Audit) -> Self {
+        let Audit { after, findings, .. } = audit;
+        Self {
+            queue: queue.clone(),
+            adds_up: after.adds_up(),
+            repaired: false,
+            jobs: after.jobs,
+            pending_entries: after.pending_entries,
+            stale_entries: after.stale,
+            contained: after.contained,
+            difference: after.difference(),
+            grant_difference: after.grant_difference,
+            findings,
+        }
+    }
+
+    /// An audit that repaired what it found.
+    #[must_use]
+    pub fn repaired(queue: &QueueName, audit: Audit) -> Self {
+        Self { repaired: true, ..Self::found(queue, audit) }
+    }
+
+    /// Whether nothing is wrong any more.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.adds_up && (self.repaired || self.findings.is_empty())
+    }
+}

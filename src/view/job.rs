@@ -1,0 +1,252 @@
+//! A job: one line of a list, and everything that is known of it.
+
+use retraced_jobs::codec::{self, Envelope};
+use retraced_jobs::failure::Code;
+use retraced_jobs::job::{Counters, JobId, JobState, Kind, QueueName};
+use retraced_jobs::retry::RetryOverrides;
+use retraced_jobs::trace::{AttemptRecord, Claimant, Ended, JobSummary, JobView, LastError, StoredAttempt};
+use serde::Serialize;
+
+use super::{AttemptDetail, Timestamp};
+
+/// A job without its payload and history: one line of a list.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::sync::Arc;
+/// # use retraced::{Client, Job, JobFilter, JobState, MemoryStore, Operator, QueueName, store::Store};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Welcome;
+/// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
+/// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+/// # Client::shared(store.clone()).queue("email")?.enqueue(Welcome).await?;
+/// use retraced::view::JobRow;
+/// let (operator, queue) = (Operator::new(store), QueueName::new("email")?);
+/// let page = operator.find(&queue, &JobFilter::in_state(JobState::Pending), None, 50).await?;
+/// let rows: Vec<JobRow> = page.jobs.iter().map(|job| JobRow::new(&queue, job)).collect();
+/// assert_eq!(serde_json::to_value(&rows)?[0]["kind"], "welcome");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct JobRow {
+    /// The job.
+    pub id: JobId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its kind; `None` when its envelope cannot be read.
+    pub kind: Option<Kind>,
+    /// Where it is.
+    pub state: JobState,
+    /// Grants so far.
+    pub attempts: u32,
+    /// Failed attempts.
+    pub failures: u32,
+    /// Attempts whose worker died while the handler ran.
+    pub crashes: u32,
+    /// Attempts that were handed back without being charged.
+    pub releases: u32,
+    /// Attempts in all, as the job or its latest retry decision has it. `None`: not known here, its queue's default applies.
+    pub max_attempts: Option<u32>,
+    /// When the store accepted it.
+    pub enqueued_at: Option<Timestamp>,
+    /// When it is due; only while it is delayed.
+    pub due_at: Option<Timestamp>,
+    /// When its lease expires unless renewed; only while it is processing.
+    pub lease_expires_at: Option<Timestamp>,
+    /// When it ended; only in a final state.
+    pub ended_at: Option<Timestamp>,
+    /// Its latest failure or crash.
+    pub last_error: Option<JobError>,
+}
+
+/// The latest failure or crash of a job.
+///
+/// Used in the example of [`JobDetail`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct JobError {
+    /// What sort of failure.
+    pub code: Code,
+    /// The error's text. It comes from a handler: print it through [`printable`](super::printable).
+    pub message: String,
+    /// When the store recorded it.
+    pub at: Timestamp,
+}
+
+/// A job with everything that is known of it. In JSON the fields of `row` stand beside the others.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::sync::Arc;
+/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, store::Store};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Welcome { to: String }
+/// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
+/// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+/// # let job = Welcome { to: "ada".into() };
+/// # let id = Client::shared(store.clone()).queue("email")?.enqueue(job).await?.id;
+/// use retraced::view::{AttemptDetail, AttemptOutcome, JobDetail, JobError, LogLine, Progress, Running};
+/// let (operator, queue) = (Operator::new(store), QueueName::new("email")?);
+/// let view = operator.job(&queue, &id).await?.ok_or("gone")?;
+/// let job = JobDetail::from(&view);
+/// assert_eq!(serde_json::to_value(&job)?["payload"]["to"], "ada");
+///
+/// let (running, error): (Option<Running>, Option<JobError>) = (job.running, job.row.last_error);
+/// assert!(running.is_none() && error.is_none());
+/// for AttemptDetail { outcome, log, progress, .. } in job.history {
+///     let (lines, progress): (Vec<LogLine>, Option<Progress>) = (log, progress);
+///     println!("{lines:?} {progress:?} {}", outcome == AttemptOutcome::Completed);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct JobDetail {
+    /// What a list shows of it.
+    #[serde(flatten)]
+    pub row: JobRow,
+    /// The retry settings of its own; `None` when its queue's apply.
+    pub retry: Option<RetryOverrides>,
+    /// The timeout of its own, in ms.
+    pub timeout_ms: Option<u64>,
+    /// Who runs it now.
+    pub running: Option<Running>,
+    /// Its payload. `None` when it cannot be shown as JSON; then `unreadable` says why.
+    pub payload: Option<serde_json::Value>,
+    /// Why there is no payload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
+    /// The attempts kept, oldest first.
+    pub history: Vec<AttemptDetail>,
+    /// Attempts that are not kept in full.
+    pub history_collapsed: u32,
+}
+
+/// Who runs a job now.
+///
+/// Used in the example of [`JobDetail`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Running {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The worker process.
+    pub worker: String,
+    /// Whether somebody asked to cancel it.
+    pub cancel_asked: bool,
+}
+
+/// What a list and a single look know of a job alike.
+struct Known<'a> {
+    id: &'a JobId,
+    state: JobState,
+    counters: Counters,
+    enqueued_ms: Option<u64>,
+    at_ms: Option<u64>,
+    last_error: Option<LastError>,
+}
+
+impl JobRow {
+    /// One line of a list of the queue's jobs.
+    #[must_use]
+    pub fn new(queue: &QueueName, job: &JobSummary) -> Self {
+        let JobSummary { id, state, counters, enqueued_ms, at_ms, last_error, .. } = job;
+        let last_error = last_error.clone();
+        let known =
+            Known { id, state: *state, counters: *counters, enqueued_ms: *enqueued_ms, at_ms: *at_ms, last_error };
+        Self::of(queue, known, codec::open(&job.envelope).ok().as_ref())
+    }
+
+    fn of(queue: &QueueName, job: Known<'_>, envelope: Option<&Envelope>) -> Self {
+        let Known { id, state, counters, enqueued_ms, at_ms, last_error } = job;
+        let at = |applies: bool| at_ms.filter(|_| applies).map(Timestamp::from_ms);
+        Self {
+            id: id.clone(),
+            queue: queue.clone(),
+            kind: envelope.map(|envelope| envelope.kind.clone()),
+            state,
+            attempts: counters.attempts,
+            failures: counters.failures,
+            crashes: counters.crashes,
+            releases: counters.releases,
+            max_attempts: envelope.and_then(|envelope| envelope.retry.max_attempts),
+            enqueued_at: enqueued_ms.map(Timestamp::from_ms),
+            due_at: at(state == JobState::Delayed),
+            lease_expires_at: at(state == JobState::Processing),
+            ended_at: at(state.is_final()),
+            last_error: last_error.map(JobError::from),
+        }
+    }
+
+    /// The instant that matters in its state: when it is due, its lease expires, or it ended. `None` while it is pending.
+    #[must_use]
+    pub fn at(&self) -> Option<Timestamp> {
+        self.due_at.or(self.lease_expires_at).or(self.ended_at)
+    }
+}
+
+impl From<&JobView> for JobRow {
+    fn from(view: &JobView) -> Self {
+        let known = Known {
+            id: &view.id,
+            state: view.state,
+            counters: view.counters,
+            enqueued_ms: view.enqueued_ms,
+            at_ms: view.at_ms,
+            last_error: view.last_error(),
+        };
+        let mut row = Self::of(&view.queue, known, codec::open(&view.envelope).ok().as_ref());
+        row.max_attempts = row.max_attempts.or_else(|| view.history.iter().rev().find_map(decided_max_attempts));
+        row
+    }
+}
+
+fn decided_max_attempts(attempt: &StoredAttempt) -> Option<u32> {
+    let Ok(AttemptRecord::Reported(log)) = &attempt.record else { return None };
+    match &log.ended {
+        Ended::Failed { decision: Some(decision), .. } => Some(decision.max_attempts),
+        _ => None,
+    }
+}
+
+impl From<&JobView> for JobDetail {
+    fn from(view: &JobView) -> Self {
+        let envelope = codec::open(&view.envelope);
+        let payload = match &envelope {
+            Ok(envelope) => codec::to_json(&envelope.payload).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let (payload, unreadable) = match payload {
+            Ok(payload) => (Some(payload), None),
+            Err(why) => (None, Some(why)),
+        };
+        let envelope = envelope.ok();
+        Self {
+            row: JobRow::from(view),
+            retry: envelope.as_ref().map(|envelope| envelope.retry).filter(|retry| !retry.is_empty()),
+            timeout_ms: envelope.and_then(|envelope| envelope.timeout_ms),
+            running: view.claimant.as_ref().map(Running::from),
+            payload,
+            unreadable,
+            history: view.history.iter().map(AttemptDetail::from).collect(),
+            history_collapsed: view.collapsed,
+        }
+    }
+}
+
+impl From<&Claimant> for Running {
+    fn from(claimant: &Claimant) -> Self {
+        Self { attempt: claimant.attempt, worker: claimant.instance.to_string(), cancel_asked: claimant.cancel_asked }
+    }
+}
+
+impl From<LastError> for JobError {
+    fn from(error: LastError) -> Self {
+        Self { code: error.code, message: error.message, at: Timestamp::from_ms(error.at_ms) }
+    }
+}

@@ -1,0 +1,140 @@
+//! A queue: depths, counters and rates.
+
+use std::time::Duration;
+
+use retraced_jobs::job::QueueName;
+use retraced_jobs::store::QueueStats;
+use serde::Serialize;
+
+/// Depths and counters of a queue. `completed`, `enqueued`, `failures`, `crashes`, `releases`, `stale_settlements`, `trimmed` and `garbage` count since the
+/// queue was first used; the others are the jobs stored now. In JSON the fields of `rates` stand beside the others.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::sync::Arc;
+/// # use std::time::Duration;
+/// # use retraced::{MemoryStore, Operator, QueueName};
+/// # let (operator, queue) = (Operator::new(Arc::new(MemoryStore::new())), QueueName::new("email")?);
+/// use retraced::view::{QueueRow, Rates};
+/// let before = operator.stats(&queue).await?;
+/// let after = operator.stats(&queue).await?;
+/// let rates = Rates::between(&before, &after, Duration::from_secs(1));
+/// let row = QueueRow::new(&queue, &after).with_rates(rates);
+/// assert_eq!(serde_json::to_value(&row)?["completed_per_s"], 0.0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct QueueRow {
+    /// The queue.
+    pub queue: QueueName,
+    /// Whether claiming is paused.
+    pub paused: bool,
+    /// Jobs that wait to be claimed.
+    pub pending: u64,
+    /// Jobs that workers hold, running or prefetched.
+    pub processing: u64,
+    /// Jobs that wait for their due time.
+    pub delayed: u64,
+    /// Jobs that ever completed.
+    pub completed: u64,
+    /// Completed jobs that are still kept.
+    pub completed_kept: u64,
+    /// Jobs in the dead letter queue.
+    pub dead: u64,
+    /// Poisoned jobs.
+    pub poisoned: u64,
+    /// Cancelled jobs that are still kept.
+    pub cancelled: u64,
+    /// How long ago the oldest pending job was enqueued, in ms.
+    pub oldest_pending_ms: Option<u64>,
+    /// How long the first delayed job has been overdue, in ms; negative while it is not due yet.
+    pub delayed_overdue_ms: Option<i64>,
+    /// Jobs ever enqueued.
+    pub enqueued: u64,
+    /// Attempts that ever failed.
+    pub failures: u64,
+    /// Attempts that ever crashed.
+    pub crashes: u64,
+    /// Attempts that were ever handed back without being charged.
+    pub releases: u64,
+    /// Settlements that came after the lease was lost, and had no effect.
+    pub stale_settlements: u64,
+    /// Jobs ever removed by retention.
+    pub trimmed: u64,
+    /// Entries without a job that were ever found and dropped.
+    pub garbage: u64,
+    /// How fast the queue moves, if that was measured.
+    #[serde(flatten)]
+    pub rates: Option<Rates>,
+}
+
+/// How fast a queue moves, measured between two looks at it.
+///
+/// Used in the example of [`QueueRow`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Rates {
+    /// Time between the two looks, in ms.
+    pub measured_ms: u64,
+    /// Jobs enqueued per second.
+    pub enqueued_per_s: f64,
+    /// Jobs completed per second.
+    pub completed_per_s: f64,
+    /// Attempts failed per second.
+    pub failures_per_s: f64,
+}
+
+impl QueueRow {
+    /// The queue as its statistics have it, without rates.
+    #[must_use]
+    pub fn new(queue: &QueueName, stats: &QueueStats) -> Self {
+        Self {
+            queue: queue.clone(),
+            paused: stats.paused,
+            pending: stats.pending,
+            processing: stats.processing,
+            delayed: stats.delayed,
+            completed: stats.completed_total,
+            completed_kept: stats.completed_kept,
+            dead: stats.dead,
+            poisoned: stats.poisoned,
+            cancelled: stats.cancelled,
+            oldest_pending_ms: stats.oldest_pending_ms,
+            delayed_overdue_ms: stats.delayed_overdue_ms,
+            enqueued: stats.enqueued_total,
+            failures: stats.failures_total,
+            crashes: stats.crashes_total,
+            releases: stats.releases_total,
+            stale_settlements: stats.stale_settlements_total,
+            trimmed: stats.trimmed_total,
+            garbage: stats.garbage_total,
+            rates: None,
+        }
+    }
+
+    /// The same with rates.
+    #[must_use]
+    pub fn with_rates(self, rates: Rates) -> Self {
+        Self { rates: Some(rates), ..self }
+    }
+}
+
+impl Rates {
+    /// What changed between two looks that were this far apart, rounded to a tenth.
+    #[must_use]
+    pub fn between(before: &QueueStats, after: &QueueStats, apart: Duration) -> Self {
+        let per_second = |before: u64, after: u64| {
+            let exact = after.saturating_sub(before) as f64 / apart.as_secs_f64().max(f64::EPSILON);
+            (exact * 10.0).round() / 10.0
+        };
+        Self {
+            measured_ms: u64::try_from(apart.as_millis()).unwrap_or(u64::MAX),
+            enqueued_per_s: per_second(before.enqueued_total, after.enqueued_total),
+            completed_per_s: per_second(before.completed_total, after.completed_total),
+            failures_per_s: per_second(before.failures_total, after.failures_total),
+        }
+    }
+}
