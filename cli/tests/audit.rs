@@ -1,4 +1,4 @@
-//! A queue a foreign hand was in, as an operator meets it: through the library and at the command line.
+//! A queue damaged by manual edits, audited and repaired through the library and at the command line.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "../../tests/support/mod.rs"]
@@ -75,7 +75,7 @@ async fn a_damaged_queue_is_shown_and_repaired_at_the_command_line() {
     assert_eq!(admin.stats(&queue).await.unwrap().pending, 3);
 }
 
-/// Goal: an operator who acts on a list acts on what was listed. Method: between the list and the act somebody else redrives one of the jobs.
+/// Goal: acting on a list affects only the jobs as they were listed. Method: between the list and the action another operator redrives one of the jobs.
 #[tokio::test]
 async fn an_act_on_a_list_leaves_alone_what_somebody_else_has_moved() {
     let server = RedisServer::start();

@@ -1,4 +1,4 @@
-//! `retraced bench` as its users meet it: the built binary on a Redis of its own. No figure is judged, but that it is there.
+//! `retraced bench` as its users run it: the built binary on a Redis of its own. Tests check that each figure is there, not its value.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "../../tests/support/mod.rs"]
@@ -89,7 +89,7 @@ fn enqueue_drain_and_retry_are_measured_on_both_sides_and_the_database_is_empty_
         assert_eq!(told(&records, peer), expected);
     }
     assert!(records.iter().all(|record| record["jobs"] == 500));
-    // What the floor sends is known: two commands for one job. So the counters count.
+    // The floor sends two commands per job, which checks the counters.
     let floor_calls =
         records.iter().find(|r| r["peer"] == "floor" && r["metric"] == "enqueue_one_redis_calls").unwrap();
     assert!((2.0..2.1).contains(&floor_calls["value"].as_f64().unwrap()), "{floor_calls}");
@@ -132,7 +132,7 @@ fn workers_that_drain_one_queue_together_are_measured_together() {
         let expected = units.iter().filter(|(metric, _)| there(metric));
         let expected: Vec<_> = expected.map(|(metric, unit)| ((*metric).into(), executors, (*unit).into())).collect();
         assert_eq!(told(&records, peer), expected);
-        // The drain ends when their counts are all jobs. Both did some: neither more than the even share.
+        // The drain ends when their counts add up to all jobs. Both worked: the smaller share is at most an even one.
         let share = value(&records, peer, "drain_share_min");
         assert!(share > 0.0 && share <= 1.0, "{share}");
         assert!(value(&records, peer, "drain_worker_cpu") > 0.0);
@@ -161,7 +161,7 @@ fn an_idle_worker_is_measured_and_has_no_floor() {
     let expected: Vec<_> = units.iter().map(|(metric, unit)| ((*metric).into(), 10, (*unit).into())).collect();
     assert_eq!(told(&records, "retraced"), expected);
     assert_eq!(records.len(), 2);
-    // Each of the hundred queues is looked at from time to time: the calls are counted.
+    // Each of the hundred queues is polled from time to time, and those calls are counted.
     assert!(value(&records, "retraced", "idle_redis_calls") > 10.0);
     assert_eq!(keys(&server), BTreeSet::new());
 }
@@ -234,7 +234,7 @@ fn invalid_options_are_refused_before_redis_is_asked() {
     }
 }
 
-/// Stops a long run after its first figure: what it made is gone.
+/// Stops a long run after its first figure, and checks that its keys are removed.
 #[test]
 fn a_run_that_is_stopped_leaves_the_database_empty() {
     let crew = ["--only", "drain", "--concurrency", "10", "--workers", "2"];

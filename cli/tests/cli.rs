@@ -1,4 +1,4 @@
-//! The command line as its users meet it: the built binary, a Redis of its own, and webhooks on loopback.
+//! The command line as its users run it: the built binary, a Redis of its own, and webhooks on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "support/harness.rs"]
@@ -293,7 +293,7 @@ fn dead_letters_are_listed_shown_redriven_and_discarded() {
     assert_eq!((&stats["pending"], &stats["dead"], &stats["poisoned"]), (&json!(4), &json!(0), &json!(0)));
 }
 
-/// A webhook that answers only when it is let.
+/// A webhook that responds only when the test allows it.
 fn held_hook() -> (Hook, Arc<(Mutex<bool>, Condvar)>) {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let held = gate.clone();
@@ -361,7 +361,7 @@ fn a_pipe_that_closes_is_no_panic_and_stops_no_work() {
         &["--help"],
     ] {
         let mut child = harness.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // Nobody will ever read.
+        // There is no reader.
         drop(child.stdout.replace(std::process::ChildStdout::from(closed_pipe())));
         let finished = finished(child, COMMAND_MAX);
         assert_eq!(finished.status, Some(0), "{arguments:?}: {finished:?}");
@@ -370,7 +370,7 @@ fn a_pipe_that_closes_is_no_panic_and_stops_no_work() {
     assert_eq!(harness.one(&["queue", "stats", "q"])["pending"], json!(2_000));
 }
 
-/// A pipe with nothing in it, so that the helper which reads a child's output has something to read.
+/// An empty pipe for the helper that reads a child's output.
 fn closed_pipe() -> std::os::fd::OwnedFd {
     let (reader, _) = std::io::pipe().unwrap();
     reader.into()

@@ -77,7 +77,7 @@ fn pages_of_dead_letters_join_without_a_gap_while_others_die_and_leave() {
         seen.extend(ids(&listed).into_iter().map(ToOwned::to_owned));
         pages += 1;
         if pages == 2 {
-            // One that was listed leaves, and others die: neither moves what is still to come.
+            // One listed job is discarded and others die: neither affects the following pages.
             harness.json(&["dead", "discard", "q", &seen[0]]);
             worked(&harness, &[("late-1", "bad.data"), ("late-2", "mail.down")]);
         }
@@ -126,7 +126,7 @@ fn many_are_redriven_and_discarded_in_slices_and_no_others() {
         fields.map(|field| stats[field].clone())
     };
     assert_eq!(counts(["pending", "dead", "poisoned"]), [json!(230), json!(0), json!(20)]);
-    // In a pipe each job is a line, as it is in JSON.
+    // In a pipe each job is a line, as in JSON.
     let discarded = harness.run(&["dead", "discard", "q", "--all"]);
     assert_eq!((discarded.status, discarded.stderr.as_str()), (Some(0), "20 jobs discarded\n"));
     assert_eq!(discarded.stdout.lines().filter(|line| line.ends_with("  poisoned → removed")).count(), 20);

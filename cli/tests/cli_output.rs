@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use support::{Finished, finish, finished};
 use terminal::{on_terminal, plain};
 
-/// What no two runs have in common is named instead of shown.
+/// Replaces values that differ between runs by their names.
 fn steady(value: &Value) -> Value {
     let is_instant = |text: &str| text.len() == 24 && text.ends_with('Z') && text.as_bytes()[10] == b'T';
     let named = |name: &str, value: &Value| match (name, value) {
@@ -98,7 +98,7 @@ fn tables_fit_terminals_of_any_width_and_keep_ids_whole() {
                 !shown.contains('\u{1b}') && !shown.contains('\u{202e}') && !shown.contains('\u{7}'),
                 "{printed:?}"
             );
-            // What is printed at every width in full: ids, in lines where they do not fit.
+            // Ids are printed in full at every width, wrapped if necessary.
             if arguments.ends_with(&["list", "q"]) {
                 assert!(shown.replace("\r\n", "").contains(id), "{shown}");
             }
@@ -264,7 +264,7 @@ fn settings_come_from_flags_then_the_environment_then_the_file() {
     assert_eq!(of(&with_variables, "redis")["source"], "environment");
     let with_flag = told(&["--redis", "redis://flag"], &variables);
     assert_eq!(of(&with_flag, "redis"), json!({"setting": "redis", "value": "redis://flag", "source": "flag"}));
-    // Elsewhere there is no such file, unless it is named.
+    // In another directory the file is used only if it is named.
     let elsewhere = tempfile::tempdir().unwrap();
     for (arguments, redis) in
         [(&[][..], "redis://127.0.0.1:6379"), (&["--config", file.to_str().unwrap()], "redis://me:***@file:1")]
@@ -294,7 +294,7 @@ fn settings_that_are_wrong_are_refused_with_their_place_before_anything_is_done(
         assert_eq!((finished.status, finished.stdout.as_str()), (Some(2), ""), "{finished:?}");
         assert!(finished.stderr.contains(told) && !finished.stderr.contains("sesame"), "{finished:?}");
     }
-    // What the file gives is not asked for, what it does not give is.
+    // Flags set in the file are not required any more; others are.
     let finished = run("[work]\nwebhook = \"https://x.example/\"\n", &["work"], &[]);
     assert_eq!(finished.status, Some(2));
     assert!(
@@ -325,7 +325,7 @@ fn every_shell_gets_its_completions() {
             assert!(finished.stdout.contains(word) || shell == "elvish" || shell == "powershell", "{shell}: {word}");
         }
     }
-    // What bash is given, bash can read.
+    // Bash can parse its script.
     let mut script = retraced().args(["completions", "bash"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut bash = Command::new("bash");
     bash.arg("-n").stdin(script.stdout.take().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());

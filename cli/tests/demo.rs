@@ -1,4 +1,4 @@
-//! The demo as its users meet it: in a pipe, and on a terminal of its own.
+//! The demo as its users run it: in a pipe, and on a terminal of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "../../tests/support/mod.rs"]
@@ -19,11 +19,11 @@ use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::{Value, json};
 use support::finish;
 
-/// What the demo promises, and a little for the start of a process on a busy machine.
+/// The demo's bound, plus the start of a process on a busy machine.
 const DEMO_MAX: Duration = Duration::from_secs(20 + 5);
-/// The demo has the terminal.
+/// The escape sequence that enters the alternate screen.
 const ENTERED: &str = "\u{1b}[?1049h";
-/// It has given it back.
+/// The escape sequence that leaves it.
 const LEFT: &str = "\u{1b}[?1049l";
 const CURSOR_SHOWN: &str = "\u{1b}[?25h";
 
@@ -92,9 +92,9 @@ fn resize(terminal: &File, columns: u16, rows: u16) {
 
 /// A terminal with the demo on it.
 struct Terminal {
-    /// Our end: what is written here is typed, what is read here was printed.
+    /// The test's end: writing is typing, and reading returns what was printed.
     ours: File,
-    /// Its end, kept open so that nothing printed is lost.
+    /// The demo's end, kept open so that nothing printed is lost.
     its: File,
     child: Demo,
     printed: Arc<Mutex<Vec<u8>>>,
@@ -134,7 +134,7 @@ impl Terminal {
             let (mut ours, printed) = (ours.try_clone().unwrap(), printed.clone());
             move || {
                 let mut piece = [0; 4096];
-                // An error says that nobody has the other end any more.
+                // An error means that the other end is closed.
                 while let Ok(read @ 1..) = ours.read(&mut piece) {
                     printed.lock().unwrap().extend_from_slice(&piece[..read]);
                 }
@@ -159,7 +159,7 @@ impl Terminal {
         tcgetattr(&self.its).unwrap()
     }
 
-    /// Waits for the demo's end. Gives its status and what it printed after it had left the screen, and checks that the terminal is as it was.
+    /// Waits for the demo's end. Returns its status and what it printed after it had left the screen, and checks that the terminal is as before.
     fn end(mut self, before: &Termios) -> (Option<i32>, String) {
         let deadline = Instant::now() + DEMO_MAX;
         let status = loop {
@@ -205,7 +205,7 @@ fn the_demo_is_drawn_on_a_terminal_of_any_size_and_then_prints_its_summary_on_th
     assert!(after.lines().all(|line| line.trim_end().chars().count() <= 120), "{after}");
 }
 
-/// Bold and dim are no colours.
+/// Bold and dim are not colours.
 #[test]
 fn a_demo_without_colours_has_none_and_one_with_colours_has_some() {
     let coloured = |text: &str| text.contains("[38;5;") || text.contains("[31m") || text.contains("[32m");

@@ -1,4 +1,4 @@
-//! Webhooks as their operators and their receivers meet them: the built binary, a Redis of its own, and receivers on loopback.
+//! Webhooks as operators and receivers see them: the built binary, a Redis of its own, and receivers on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "support/harness.rs"]
@@ -45,7 +45,7 @@ fn the_webhook_is_sent_the_job_and_its_status_decides() {
         (503, "dead", "SERVICE_UNAVAILABLE"),
     ];
     for (status, ..) in cases {
-        // One try: what is temporary ends in the dead letter queue at once.
+        // One attempt, so that a temporary failure ends in the dead letter queue at once.
         harness.enqueue("q", &format!("status-{status}"), &format!("a-{status}"), &["--max-attempts", "1"]);
     }
     for (status, state, code) in cases {
@@ -109,7 +109,7 @@ fn what_the_webhook_answers_decides_over_its_status() {
         let error = &harness.one(&["job", "show", "q", kind])["last_error"];
         assert_eq!(error["code"].as_str().unwrap_or_default(), code, "{kind}: {error}");
     }
-    // What the other side says cannot move the reader's cursor or begin a line of its own.
+    // Text from the receiver cannot move the cursor or start a line of its own.
     for arguments in [&["trace", "q", "refused"][..], &["job", "show", "q", "refused"], &["dead", "list", "q"]] {
         let finished = harness.run(arguments);
         assert!(finished.stdout.contains("\\u{1b}[2Jrecipient\\n"), "{finished:?}");
@@ -126,7 +126,7 @@ fn a_webhook_that_asks_for_time_is_given_it_and_keeps_its_id() {
         _ => response(200, "", ""),
     });
     let _worker = harness.worker(&hook.url(), &[]);
-    // Its own delay is an hour: only what the other side asks for brings it back in time.
+    // The policy's delay is an hour, so only `Retry-After` brings it back in time.
     harness.enqueue("q", "k", "a-1", &["--base-delay", "1h", "--max-delay", "1h"]);
     harness.wait_for_state("q", "a-1", "completed");
     let shown = harness.one(&["job", "show", "q", "a-1"]);
@@ -187,7 +187,7 @@ fn a_refused_destination_is_reported_at_once_and_without_its_secrets() {
     }
 }
 
-/// A secret as its receiver checks it, written after the text of the standard and not after our code.
+/// A signature check as a receiver implements it, written from the text of the standard.
 fn is_signed(request: &Request, secret: &[u8]) -> bool {
     let header = |name: &str| request.headers[name].as_str();
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
@@ -220,7 +220,7 @@ fn each_request_is_signed_and_secrets_are_rotated_while_the_worker_runs() {
     // Sends jobs until one is signed by exactly these; the worker may take a second to see the file.
     let mut send_until = |signed: [bool; 2], told: Option<&str>| {
         if let Some(told) = told {
-            // When it runs, what was read of the file is too old to be used without a look.
+            // When it runs, the secrets are too old to be used without reading the file again.
             harness.enqueue("q", "k", &format!("b-{sent}"), &["--delay", "2s"]);
             worker.wait_for(told);
         }

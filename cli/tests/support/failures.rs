@@ -1,4 +1,4 @@
-//! Jobs that fail in every way, worked by a runtime in the test's own process: one at a time, each tried once.
+//! Jobs that fail in every way, run in the test's own process: one at a time, one attempt each.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::eventually;
 /// Longest the jobs may take on a busy machine.
 const WORKED_WITHIN: Duration = Duration::from_secs(60);
 
-/// An error text that would take a terminal over if it could.
+/// An error text that tries to take over the terminal.
 pub(crate) fn hostile() -> String {
     format!("\u{1b}[2J\u{1b}]0;owned\u{7}\r\nerror: forged \u{202e}gnp.exe 日本語 {}", "x".repeat(1_000_000))
 }
@@ -25,7 +25,7 @@ async fn work(job: RawJob, _: Context) -> Result<(), Failure> {
     }
 }
 
-/// Enqueues one job each of these ids and kinds to queue `q`, and works until all have ended.
+/// Enqueues one job for each id and kind to queue `q`, and runs them until all have ended.
 pub(crate) fn worked(harness: &Harness, jobs: &[(&str, &str)]) {
     let lines =
         jobs.iter().map(|(id, kind)| format!("{{\"kind\":\"{kind}\",\"payload\":{{\"n\":1}},\"id\":\"{id}\"}}\n"));

@@ -1,4 +1,4 @@
-//! The command line against a Redis of its own, and workers that are watched.
+//! The command line against a Redis of its own, and workers whose output is read.
 #![allow(dead_code)]
 
 use std::io::{BufRead, BufReader};
@@ -45,7 +45,7 @@ impl Harness {
         finish(self.command(arguments), COMMAND_MAX)
     }
 
-    /// The objects a command that succeeds prints.
+    /// The objects that a successful command prints.
     pub(crate) fn json(&self, arguments: &[&str]) -> Vec<Value> {
         let finished = self.run(&[arguments, &["--json"]].concat());
         assert_eq!(finished.status, Some(0), "{arguments:?}: {finished:?}");

@@ -1,4 +1,4 @@
-//! A tiny HTTP server on loopback that answers as a test says, and remembers what it was asked.
+//! A small HTTP server on loopback that responds as a test says, and records the requests.
 #![allow(dead_code)]
 
 use std::collections::HashMap;
@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-/// What was asked.
+/// A request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) path: String,
     /// Names in lower case.
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: Value,
-    /// The body as it came.
+    /// The raw body.
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Hook {
 }
 
 impl Hook {
-    /// A server whose answers are whole HTTP responses, as `answer` writes them; an empty one closes the connection without a word.
+    /// A server whose responses are written by `answer` as whole HTTP responses; an empty one closes the connection at once.
     pub(crate) fn start(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();

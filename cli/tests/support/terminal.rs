@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// Runs a command on a terminal this wide until it ends, for at most this long. Gives its status and everything that was printed.
+/// Runs a command on a terminal this wide until it ends, for at most this long. Returns its status and everything that was printed.
 pub(crate) fn on_terminal(mut command: Command, columns: u16, within: Duration) -> (Option<i32>, String) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&ours).unwrap();
@@ -25,7 +25,7 @@ pub(crate) fn on_terminal(mut command: Command, columns: u16, within: Duration) 
     let reader = std::thread::spawn(move || {
         let mut printed = Vec::new();
         let mut piece = [0; 4096];
-        // An error says that nobody has the other end any more.
+        // An error means that the other end is closed.
         while let Ok(read @ 1..) = ours.read(&mut piece) {
             printed.extend_from_slice(&piece[..read]);
         }
@@ -48,7 +48,7 @@ pub(crate) fn on_terminal(mut command: Command, columns: u16, within: Duration) 
     (status.unwrap_or_else(|| panic!("it did not end within {within:?}: {printed:?}")).code(), printed)
 }
 
-/// What stays of it without colours.
+/// The text without colours.
 pub(crate) fn plain(printed: &str) -> String {
     let mut plain = String::new();
     let mut rest = printed;
