@@ -1,0 +1,41 @@
+// An error type of one's own: one kind is worth another try, the other is not.
+use comparison_retraced::{Error, SendEmail, redis, to};
+use retraced::handler::{Attempt, IntoFailure};
+use retraced::{Code, Failure, Queue, Runtime};
+
+#[derive(Debug, thiserror::Error)]
+enum MailError {
+    #[error("the mail server is busy")]
+    Busy,
+    #[error("no such address: {0}")]
+    NoSuchAddress(String),
+}
+
+impl IntoFailure for MailError {
+    fn into_failure(self) -> Failure {
+        match self {
+            MailError::Busy => Failure::temporary(Code::ServiceUnavailable, self),
+            MailError::NoSuchAddress(_) => Failure::permanent(Code::InvalidJobData, self),
+        }
+    }
+}
+
+async fn send_email(job: SendEmail, attempt: Attempt) -> Result<(), MailError> {
+    println!("{} attempt {}", job.to, attempt.number);
+    match (job.to.as_str(), attempt.number) {
+        ("nobody", _) => Err(MailError::NoSuchAddress(job.to)),
+        (_, 1) => Err(MailError::Busy),
+        _ => Ok(()),
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let emails = Queue::new("emails")?.handler(send_email);
+    let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
+    let emails = runtime.queue("emails")?;
+    println!("{}", emails.enqueue(to("nobody")).await?.outcome().await?);
+    println!("{}", emails.enqueue(to("ada")).await?.outcome().await?);
+    runtime.shutdown().await?;
+    Ok(())
+}

@@ -1,0 +1,20 @@
+// State that all handlers share.
+use comparison_retraced::{Error, SendEmail, redis, to};
+use retraced::{Queue, Runtime, State};
+
+struct Mailer {
+    from: &'static str,
+}
+
+async fn send_email(job: SendEmail, mailer: State<Mailer>) {
+    println!("from {} to {}", mailer.from, job.to);
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let emails = Queue::new("emails")?.handler(send_email);
+    let runtime = Runtime::builder().store(redis().await?).state(Mailer { from: "us" }).queue(emails).start().await?;
+    runtime.queue("emails")?.enqueue(to("ada")).await?.outcome().await?;
+    runtime.shutdown().await?;
+    Ok(())
+}

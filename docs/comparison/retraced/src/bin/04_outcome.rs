@@ -1,0 +1,19 @@
+// The producer waits for what the handler returned.
+use std::time::Duration;
+
+use comparison_retraced::{Error, SendEmail, redis, to};
+use retraced::{Queue, Runtime};
+
+async fn send_email(job: SendEmail) -> String {
+    format!("sent to {}", job.to)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let emails = Queue::new("emails")?.handler(send_email);
+    let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
+    let job = runtime.queue("emails")?.enqueue(to("ada")).await?;
+    println!("{}", job.outcome_within(Duration::from_secs(60)).await?.output::<String>()?);
+    runtime.shutdown().await?;
+    Ok(())
+}

@@ -1,0 +1,24 @@
+// An attempt that takes too long is ended and tried again.
+use std::time::Duration;
+
+use comparison_retraced::{Error, SendEmail, redis, to};
+use retraced::handler::Attempt;
+use retraced::{Queue, Runtime};
+
+async fn send_email(_: SendEmail, attempt: Attempt) {
+    println!("attempt {}", attempt.number);
+    if attempt.number == 1 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let emails = Queue::new("emails")?.timeout(Duration::from_secs(1)).handler(send_email);
+    let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
+    let job = runtime.queue("emails")?.enqueue(to("ada")).await?;
+    job.outcome().await?;
+    print!("{}", runtime.trace(job.id.clone()).await?);
+    runtime.shutdown().await?;
+    Ok(())
+}

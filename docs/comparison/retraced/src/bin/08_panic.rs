@@ -1,0 +1,22 @@
+// A handler panics; the worker goes on, and the job is tried again.
+use comparison_retraced::{Error, SendEmail, redis, to};
+use retraced::handler::Attempt;
+use retraced::{Queue, Runtime};
+
+async fn send_email(job: SendEmail, attempt: Attempt) {
+    println!("{} attempt {}", job.to, attempt.number);
+    if attempt.number == 1 {
+        panic!("index out of bounds");
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let emails = Queue::new("emails")?.handler(send_email);
+    let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
+    let job = runtime.queue("emails")?.enqueue(to("ada")).await?;
+    job.outcome().await?;
+    print!("{}", runtime.trace(job.id.clone()).await?);
+    runtime.shutdown().await?;
+    Ok(())
+}

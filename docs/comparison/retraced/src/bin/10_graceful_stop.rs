@@ -1,0 +1,22 @@
+// On Ctrl-C running jobs may finish, for five seconds at most; nothing is lost.
+use std::time::Duration;
+
+use comparison_retraced::{Error, SendEmail, redis, to};
+use retraced::{Queue, Runtime};
+
+async fn send_email(job: SendEmail) {
+    println!("begin {}", job.to);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    println!("end {}", job.to);
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let emails = Queue::new("emails")?.handler(send_email);
+    let runtime = Runtime::builder().store(redis().await?).queue(emails).grace(Duration::from_secs(5)).start().await?;
+    runtime.queue("emails")?.enqueue(to("ada")).await?;
+    tokio::signal::ctrl_c().await?;
+    runtime.shutdown().await?;
+    println!("stopped");
+    Ok(())
+}

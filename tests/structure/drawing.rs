@@ -1,0 +1,71 @@
+//! The graph of imports as a drawing for graphviz: each crate a box, each file or first folder of a crate a node; the ground is at the bottom. Arrows up and
+//! those of a circle are red.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use crate::graph::{layer_of, row_of};
+use crate::rules::World;
+use crate::tables::Tables;
+
+pub fn dot(world: &World<'_>) -> String {
+    let mut text = String::from(
+        "digraph imports {\n  rankdir=TB; ranksep=0.45; nodesep=0.15; node [shape=box, style=filled, fillcolor=white, fontname=Helvetica, fontsize=11, \
+         height=0.25]; edge [arrowsize=0.5, color=\"#00000070\"];\n",
+    );
+    let in_circles: BTreeSet<BTreeSet<String>> =
+        world.graph.circles().into_iter().map(|circle| circle.into_iter().collect()).collect();
+
+    let mut boxes: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for file in world.sources.lines.keys().filter(|file| !is_root(file)) {
+        if let Some(layer) = layer_of(world.tables, file) {
+            boxes.entry(layer.folder).or_default().extend(node(world.tables, file));
+        }
+    }
+    for (folder, nodes) in boxes {
+        let _ = writeln!(
+            text,
+            "  subgraph \"cluster_{folder}\" {{ label=\"{folder}/\"; fontname=Helvetica; style=filled; color=\"#e8eef4\";"
+        );
+        for node in nodes {
+            let label = node.rsplit_once(':').map_or(node.as_str(), |(_, label)| label);
+            let _ = writeln!(text, "    \"{node}\" [label=\"{label}\"];");
+        }
+        text.push_str("  }\n");
+    }
+
+    let mut edges: BTreeMap<(String, String), bool> = BTreeMap::new();
+    for arrow in world.graph.arrows.values().filter(|arrow| !is_root(&arrow.from)) {
+        let (Some(from), Some(to)) = (node(world.tables, &arrow.from), node(world.tables, &arrow.to)) else { continue };
+        if from != to {
+            let circle = in_circles.iter().any(|circle| circle.contains(&arrow.from) && circle.contains(&arrow.to));
+            *edges.entry((from, to)).or_default() |= circle || runs_up(world.tables, &arrow.from, &arrow.to);
+        }
+    }
+    for ((from, to), wrong) in edges {
+        let colour = if wrong { " [color=red, penwidth=1.5]" } else { "" };
+        let _ = writeln!(text, "  \"{from}\" -> \"{to}\"{colour};");
+    }
+    text.push_str("}\n");
+    text
+}
+
+fn is_root(file: &str) -> bool {
+    file.ends_with("/lib.rs") || file.ends_with("/main.rs")
+}
+
+/// The node of a file: its crate's folder and its name, or that of the first folder it is in.
+fn node(tables: &Tables, file: &str) -> Option<String> {
+    let folder = layer_of(tables, file)?.folder;
+    let inside = file.strip_prefix(folder)?.strip_prefix('/')?;
+    let name = inside.split('/').next().unwrap_or(inside);
+    Some(format!("{folder}:{}", name.strip_suffix(".rs").unwrap_or(name)))
+}
+
+fn runs_up(tables: &Tables, from: &str, to: &str) -> bool {
+    match (layer_of(tables, from), layer_of(tables, to)) {
+        (Some(one), Some(other)) if one.folder == other.folder => row_of(other, to) > row_of(one, from),
+        (Some(one), Some(other)) => !one.may_name.contains(&other.folder),
+        _ => false,
+    }
+}

@@ -1,0 +1,259 @@
+//! The rules on small sources: each is seen to fail, and to hold its peace where nothing is wrong.
+
+use crate::graph::Graph;
+use crate::rules::{Offence, RULES, World};
+use crate::source::{Files, Sources};
+use crate::tables::{Kept, Layer, Tables};
+
+const LOW: Layer = Layer {
+    folder: "low",
+    name: "retraced_low",
+    roots: &["low/lib.rs"],
+    may_name: &[],
+    rooms: &[&["limits"], &["job"], &["port"], &["port/one", "port/two"], &["run"]],
+    file_lines_max: 12,
+    function_lines_max: 5,
+};
+
+const HIGH: Layer = Layer {
+    folder: "high",
+    name: "retraced_high",
+    roots: &["high/lib.rs", "high/main.rs"],
+    may_name: &["low"],
+    rooms: &[&["limits"], &["face"]],
+    file_lines_max: 12,
+    function_lines_max: 5,
+};
+
+const TABLES: Tables = Tables {
+    layers: &[LOW, HIGH],
+    apart: &[("low/port/one", "low/port/two")],
+    kept: &[Kept { name: "redis", only_in: &["low/port/one"], remedy: "use the port" }],
+    spawn_allowed: &[],
+};
+
+/// The offences of one rule on the given files; a manifest that names both crates is added.
+fn offences_by(rule: &str, tables: &Tables, files: &[(&str, &str)]) -> Vec<Offence> {
+    let mut all = Files::from([("Cargo.toml".into(), "[workspace]\nmembers = [\"low\", \"high\"]\n".into())]);
+    all.extend(files.iter().map(|(file, text)| (file.to_string(), text.to_string())));
+    let sources = Sources::parse(&all, tables.layers);
+    let graph = Graph::of(&sources, tables.layers);
+    let world = World { files: &all, sources: &sources, graph: &graph, tables };
+    let (_, rule) = RULES.iter().find(|(name, _)| *name == rule).unwrap();
+    rule(&world)
+}
+
+fn offences(rule: &str, files: &[(&str, &str)]) -> Vec<String> {
+    let found = offences_by(rule, &TABLES, files).into_iter();
+    found.map(|offence| format!("{}:{} {}", offence.file, offence.line, offence.key)).collect()
+}
+
+#[test]
+fn a_layer_that_names_one_above_it_is_an_offence() {
+    let low = ("low/lib.rs", "mod job;");
+    let high = ("high/lib.rs", "use retraced_low::X;");
+    assert_eq!(offences("layer", &[low, ("low/job.rs", "pub struct Job;"), high]), [""; 0]);
+    assert_eq!(
+        offences("layer", &[low, ("low/job.rs", "\nuse retraced_high::Face;"), high]),
+        ["low/job.rs:2 layer low/job.rs -> high"]
+    );
+    let mentioned = "fn f() {\n    let x = retraced_high::face();\n}";
+    assert_eq!(offences("layer", &[low, ("low/job.rs", mentioned)]), ["low/job.rs:2 layer low/job.rs -> high"]);
+    let in_a_macro = "fn f() {\n    log!(\"{}\", retraced_high::face());\n}";
+    assert_eq!(offences("layer", &[low, ("low/job.rs", in_a_macro)]), ["low/job.rs:2 layer low/job.rs -> high"]);
+}
+
+#[test]
+fn a_crate_s_own_binary_may_name_it() {
+    let main = ("high/main.rs", "fn main() { retraced_high::run() }");
+    assert_eq!(offences("layer", &[("high/lib.rs", "pub fn run() {}"), main]), [""; 0]);
+}
+
+#[test]
+fn a_member_without_a_layer_is_an_offence() {
+    let manifest = ("Cargo.toml", "[workspace]\nmembers = [\"low\", \"web\"]\n");
+    assert_eq!(offences("members", &[manifest]), ["Cargo.toml:2 members web"]);
+}
+
+#[test]
+fn a_file_that_nothing_declares_is_an_offence() {
+    let lib = ("low/lib.rs", "mod job;\n#[cfg(test)]\nmod tests;");
+    let files = [lib, ("low/job.rs", ""), ("low/tests.rs", ""), ("low/left.rs", "")];
+    assert_eq!(offences("dead-file", &files), ["low/left.rs:1 dead-file low/left.rs"]);
+}
+
+#[test]
+fn files_that_lead_back_to_each_other_are_a_circle() {
+    let lib = ("low/lib.rs", "mod job;\nmod run;");
+    let job = ("low/job.rs", "use crate::run::Run;\npub struct Job;");
+    assert_eq!(offences("circle", &[lib, job, ("low/run.rs", "pub struct Run;")]), [""; 0]);
+    assert_eq!(
+        offences("circle", &[lib, job, ("low/run.rs", "pub struct Run;\nfn f(_: super::job::Job) {}")]),
+        ["low/job.rs:1 circle low/job.rs low/run.rs"]
+    );
+}
+
+#[test]
+fn what_only_tests_name_is_no_arrow() {
+    let lib = ("low/lib.rs", "mod job;\nmod run;");
+    let job = ("low/job.rs", "pub struct Job;\n#[cfg(test)]\nmod tests {\n    use crate::run::Run;\n}");
+    let run = ("low/run.rs", "use crate::job::Job;\npub struct Run;");
+    assert_eq!(offences("circle", &[lib, job, run]), [""; 0]);
+    assert_eq!(offences("up", &[lib, job, run]), [""; 0]);
+}
+
+#[test]
+fn a_table_of_contents_is_nobody_s_detour() {
+    let lib = ("low/lib.rs", "mod port;");
+    let one = ("low/port/one.rs", "use super::Port;");
+    let contents = ("low/port/mod.rs", "mod one;\nmod two;\npub use two::Port;\npub use one::One;");
+    let two = ("low/port/two.rs", "pub struct Port;");
+    assert_eq!(offences("circle", &[lib, contents, one, two]), [""; 0]);
+    // The arrow runs from one to two, although it names the parent.
+    assert_eq!(
+        offences("apart", &[lib, contents, one, two]),
+        ["low/port/one.rs:1 apart low/port/one.rs -> low/port/two.rs"]
+    );
+}
+
+#[test]
+fn a_parent_that_uses_its_child_and_is_used_by_it_is_a_circle() {
+    let lib = ("low/lib.rs", "mod port;");
+    let parent = ("low/port/mod.rs", "mod one;\nuse one::One;\npub struct Port(One);");
+    let child = ("low/port/one.rs", "use super::Port;\npub struct One;");
+    assert_eq!(offences("circle", &[lib, parent, child]), ["low/port/mod.rs:1 circle low/port/mod.rs low/port/one.rs"]);
+}
+
+#[test]
+fn names_are_followed_through_imported_modules_and_globs() {
+    let lib = ("low/lib.rs", "mod job;\nmod run;\nmod port;");
+    let port = ("low/port/mod.rs", "pub use crate::run::*;");
+    let run = ("low/run.rs", "pub struct Run;");
+    let by_module = ("low/job.rs", "use crate::run;\n\nfn f(_: run::Run) {}");
+    assert_eq!(offences("up", &[lib, port, run, by_module])[0], "low/job.rs:3 up low/job.rs -> low/run.rs");
+    let by_glob = ("low/job.rs", "use crate::port::Run;");
+    assert_eq!(offences("up", &[lib, port, run, by_glob])[0], "low/job.rs:1 up low/job.rs -> low/run.rs");
+}
+
+#[test]
+fn an_arrow_to_a_higher_room_is_an_offence_and_one_to_a_lower_is_none() {
+    let lib = ("low/lib.rs", "mod job;\nmod run;");
+    let up = [lib, ("low/job.rs", "use crate::run::Run;"), ("low/run.rs", "pub struct Run;")];
+    assert_eq!(offences("up", &up), ["low/job.rs:1 up low/job.rs -> low/run.rs"]);
+    let down = [lib, ("low/job.rs", "pub struct Job;"), ("low/run.rs", "use crate::job::Job;")];
+    assert_eq!(offences("up", &down), [""; 0]);
+    let to_the_root = [("low/lib.rs", "mod run;\nstruct Root;"), ("low/run.rs", "use crate::Root;")];
+    assert_eq!(offences("up", &to_the_root), ["low/run.rs:1 up low/run.rs -> low/lib.rs"]);
+}
+
+#[test]
+fn a_file_without_a_room_is_an_offence() {
+    let files = [("low/lib.rs", "mod cellar;\nmod port;"), ("low/cellar.rs", ""), ("low/port/mod.rs", "")];
+    assert_eq!(offences("room", &files), ["low/cellar.rs:1 room low/cellar.rs"]);
+}
+
+#[test]
+fn a_kept_crate_is_named_where_it_may_be_and_nowhere_else() {
+    let lib = ("low/lib.rs", "mod port;\nmod run;");
+    let port = ("low/port/mod.rs", "mod one;\npub use one::One;");
+    let one = ("low/port/one.rs", "use redis::Client;\npub struct One(redis::Value);");
+    assert_eq!(offences("kept", &[lib, port, one, ("low/run.rs", "")]), [""; 0]);
+    for (text, line) in
+        [("use redis::Client;", 1), ("\nfn f(_: redis::Value) {}", 2), ("use redis;", 1), ("pub use ::redis as r;", 1)]
+    {
+        let run = ("low/run.rs", text);
+        assert_eq!(
+            offences("kept", &[lib, port, one, run]),
+            [format!("low/run.rs:{line} kept redis low/run.rs")],
+            "{text}"
+        );
+    }
+    // A module, a variable and a comment of that name are none of it.
+    let run = (
+        "low/run.rs",
+        "//! See redis::Client.\nmod redis { pub struct X; }\nuse redis::X;\nfn f(redis: u8) -> u8 { redis }",
+    );
+    assert_eq!(offences("kept", &[lib, port, one, run]), [""; 0]);
+}
+
+#[test]
+fn background_work_starts_only_in_allowed_files() {
+    let lib = ("low/lib.rs", "mod run;");
+    for text in [
+        "fn f() { tokio::spawn(async {}); }",
+        "use tokio::task::spawn_blocking;",
+        "fn f(handle: H) { handle.spawn(async {}); }",
+        "fn f() { select! { x = tokio::spawn(g()) => {} } }",
+        "fn f() { std::thread::spawn(|| {}); }",
+    ] {
+        assert_eq!(offences("spawn", &[lib, ("low/run.rs", text)]), ["low/run.rs:1 spawn low/run.rs"], "{text}");
+    }
+    let process = "fn f(mut c: Command) { c.spawn(); Actor::spawn(None); }";
+    assert_eq!(offences("spawn", &[lib, ("low/run.rs", process)]), [""; 0]);
+    let allowing = Tables { spawn_allowed: &[("low/run.rs", "a reason")], ..TABLES };
+    let spawning = ("low/run.rs", "fn f() { tokio::spawn(async {}); }");
+    assert_eq!(offences_by("spawn", &allowing, &[lib, spawning]), []);
+    assert_eq!(offences_by("spawn", &allowing, &[lib, ("low/run.rs", "")])[0].key, "spawn-unused low/run.rs");
+}
+
+#[test]
+fn a_bound_outside_the_limits_is_an_offence() {
+    let lib = ("low/lib.rs", "mod limits;\nmod run;");
+    let limits = ("low/limits.rs", "pub const JOBS_MAX: usize = 1;");
+    for (text, name) in [
+        ("const JOBS_MAX: usize = 2;", "JOBS_MAX"),
+        ("pub const POLL_EVERY: Duration = Duration::from_secs(1);", "POLL_EVERY"),
+        ("fn f() { const WAIT: std::time::Duration = std::time::Duration::MAX; g(WAIT) }", ""),
+        ("impl R { pub const FACTOR_MAX: u32 = 3; }", "FACTOR_MAX"),
+        ("const SIZE_BOUNDS: (Duration, Duration) = (A, B);", ""),
+        ("const RANGE_BOUNDS: Range<u64> = 1..2;", "RANGE_BOUNDS"),
+    ] {
+        let found = offences("bound", &[lib, limits, ("low/run.rs", text)]);
+        let name = if name.is_empty() { text.split_once(": ").unwrap().0.rsplit(' ').next().unwrap() } else { name };
+        assert_eq!(found, [format!("low/run.rs:1 bound low/run.rs {name}")], "{text}");
+    }
+    for text in [
+        "pub const JOBS_MAX: usize = crate::limits::JOBS_MAX;",
+        "const VERSION: u8 = 1;",
+        "const NAME_MAX: &str = \"longest\";",
+        "#[cfg(test)]\nmod tests { const JOBS_MAX: usize = 2; }",
+    ] {
+        assert_eq!(offences("bound", &[lib, limits, ("low/run.rs", text)]), [""; 0], "{text}");
+    }
+}
+
+const HEADER: &str = "-- settle.lua: end attempts.\n-- Guarantee: one wins.\n--   no other does.\n-- KEYS    none\n-- ARGV    none\n-- Reply   {'ok'}\nreturn 1";
+
+#[test]
+fn a_script_without_its_header_is_an_offence() {
+    let file = "low/port/one/lua/settle.lua";
+    assert_eq!(offences("lua", &[(file, HEADER)]), [""; 0]);
+    for (broken, line) in [
+        (HEADER.replace("-- settle.lua", "-- claim.lua"), 1),
+        (HEADER.replace("-- Guarantee: ", "-- "), 2),
+        (HEADER.replace("-- KEYS ", "-- KEYS: "), 3),
+        (HEADER.replace("-- ARGV    none\n", ""), 5),
+        (HEADER.replace("-- Reply   {'ok'}\n", "local x = 1\n-- Reply   {'ok'}\n"), 6),
+        (String::new(), 1),
+    ] {
+        assert_eq!(offences("lua", &[(file, &broken)]), [format!("{file}:{line} lua {file}")], "{broken}");
+    }
+}
+
+#[test]
+fn a_lua_library_needs_only_its_title() {
+    let file = "low/port/one/lua/lib/push.lua";
+    assert_eq!(offences("lua", &[(file, "-- lib/push.lua: how a job comes back.\n")]), [""; 0]);
+    assert_eq!(offences("lua", &[(file, "-- lib/push.lua: \n")]), [format!("{file}:1 lua {file}")]);
+}
+
+#[test]
+fn what_grows_past_the_largest_is_an_offence() {
+    let lib = ("low/lib.rs", "mod run;");
+    let long = format!("fn f() {{\n{}}}\n", "    g();\n".repeat(4));
+    assert_eq!(offences("size", &[lib, ("low/run.rs", &long)]), ["low/run.rs:1 size low/run.rs f"]);
+    let many = "fn f() {}\n".repeat(13);
+    assert_eq!(offences("size", &[lib, ("low/run.rs", &many)]), ["low/run.rs:1 size low/run.rs"]);
+    let tested = format!("fn f() {{}}\n#[cfg(test)]\nmod tests {{\n{}}}\n", "fn g() {}\n".repeat(13));
+    assert_eq!(offences("size", &[lib, ("low/run.rs", &tested)]), [""; 0]);
+}
