@@ -1,13 +1,14 @@
 //! The front door's buffer: jobs on their way in, flushed as soon as the flush before has returned, so that many enqueues share a round trip.
 //!
 //! Bounds: [`FRONT_DOOR_JOBS_MAX`] jobs and [`FRONT_DOOR_BYTES_MAX`] bytes wait; past that a job with somebody waiting for its receipt is answered
-//! [`Refusal::Busy`], one without is dropped, counted and told.
+//! [`EnqueueError::QueueFull`], one without is dropped, counted and told.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use retraced_jobs::job::{JobId, JobState, NewJob, QueueName};
+use retraced_jobs::enqueue::{EnqueueError, Receipt};
+use retraced_jobs::job::{NewJob, QueueName};
 use retraced_jobs::store::{BATCH_MAX, Enqueued, ReplaySlots, Store, StoreError};
 use retraced_jobs::trace::EventKind;
 use tokio::sync::{Notify, oneshot};
@@ -27,52 +28,8 @@ pub const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Flushes under way at a time.
 pub const FLUSHES_MAX: usize = 2;
 
-/// What an enqueue gave.
-///
-/// ```
-/// use retraced_actors::Receipt;
-/// use retraced_jobs::job::{JobId, JobState};
-/// fn tell(receipt: &Receipt) -> String {
-///     let Receipt { id, created, state } = receipt;
-///     if *created { format!("{id} is {state}") } else { format!("{id} was there already, and is {state}") }
-/// }
-/// let again = Receipt { id: JobId::parse("welcome-42").unwrap(), created: false, state: JobState::Completed };
-/// assert_eq!(tell(&again), "welcome-42 was there already, and is completed");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// The job.
-    pub id: JobId,
-    /// Whether it is new; `false`: a job of this id is kept already, and nothing was changed.
-    pub created: bool,
-    /// Where the job is.
-    pub state: JobState,
-}
-
-/// Why the front door did not take a job.
-///
-/// ```
-/// use retraced_actors::Refusal;
-/// fn try_again(refusal: &Refusal) -> bool {
-///     matches!(refusal, Refusal::Busy | Refusal::StoreAway)
-/// }
-/// assert!(!try_again(&Refusal::Closed));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// Its buffer is full. Nothing was stored; try again when there is room.
-    Busy,
-    /// The store is away. Nothing was stored.
-    StoreAway,
-    /// The runtime shuts down. Nothing was stored.
-    Closed,
-    /// The store answered, and will not take it.
-    Refused(String),
-}
-
 /// Where somebody waits for a receipt.
-pub(crate) type Reply = oneshot::Sender<Result<Receipt, Refusal>>;
+pub(crate) type Reply = oneshot::Sender<Result<Receipt, EnqueueError>>;
 
 /// A job at the door, and who waits for its receipt.
 pub(crate) struct Arrival {
@@ -127,9 +84,9 @@ impl FrontDoor {
     pub(crate) fn arrive(self: &Arc<Self>, arrival: Arrival) {
         let mut buffer = self.lock();
         let refusal = match &arrival.reply {
-            _ if buffer.closed => Some(Refusal::Closed),
-            _ if buffer.is_full() => Some(Refusal::Busy),
-            Some(_) if !self.health.is_up() => Some(Refusal::StoreAway),
+            _ if buffer.closed => Some(EnqueueError::ShuttingDown { queue: self.queue.clone() }),
+            _ if buffer.is_full() => Some(EnqueueError::QueueFull { queue: self.queue.clone() }),
+            Some(_) if !self.health.is_up() => Some(EnqueueError::StoreUnavailable),
             _ => None,
         };
         match (refusal, arrival.reply) {
@@ -193,7 +150,7 @@ impl FrontDoor {
             let sent = self.health.until_known("enqueue", || self.store.enqueue(call, &self.queue, &jobs)).await;
             self.room.notify_waiters();
             match sent {
-                Some(result) => answer(jobs, replies, result),
+                Some(result) => answer(&self.queue, jobs, replies, result),
                 None => break,
             }
         }
@@ -251,28 +208,25 @@ impl Drop for Flushing<'_> {
     }
 }
 
-fn answer(jobs: Vec<NewJob>, replies: Vec<Option<Reply>>, result: Result<Vec<Enqueued>, StoreError>) {
+fn answer(
+    queue: &QueueName,
+    jobs: Vec<NewJob>,
+    replies: Vec<Option<Reply>>,
+    result: Result<Vec<Enqueued>, StoreError>,
+) {
     match result {
         Ok(results) => {
             for ((job, reply), enqueued) in jobs.into_iter().zip(replies).zip(results) {
                 if let Some(reply) = reply {
-                    let _ = reply.send(Ok(receipt(job.id, enqueued)));
+                    let _ = reply.send(Ok(Receipt::new(queue.clone(), job.id, enqueued)));
                 }
             }
         }
         Err(error) => {
+            let source = Arc::new(error);
             for reply in replies.into_iter().flatten() {
-                let _ = reply.send(Err(Refusal::Refused(error.to_string())));
+                let _ = reply.send(Err(EnqueueError::Refused { source: source.clone() }));
             }
         }
-    }
-}
-
-/// The store's word on one job, as a receipt.
-#[must_use]
-pub fn receipt(id: JobId, enqueued: Enqueued) -> Receipt {
-    match enqueued {
-        Enqueued::Created { state } => Receipt { id, created: true, state },
-        Enqueued::Exists { state } => Receipt { id, created: false, state },
     }
 }

@@ -30,10 +30,9 @@ mod suspects;
 mod tree;
 mod watchdog;
 
-pub use front_door::{Receipt, Refusal, receipt};
 pub use node::{NodeState, RunningJob, TreeNode};
 pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions};
-pub use queue::{Enqueue, EnqueueError, QueueHandle};
+pub use queue::{Enqueue, QueueHandle};
 pub use restart::{Budget, ChildKind, End, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
 pub use roster::LiveActor;
 pub use shutdown::Drained;

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::codec::CodecError;
+use retraced_jobs::enqueue::{EnqueueError, Receipt};
 use retraced_jobs::handler::{Job, JobOptions, seal_job};
 use retraced_jobs::job::{JobId, NewJob, QueueName};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::front_door::{Arrival, Receipt, Refusal};
+use crate::front_door::Arrival;
 use crate::house::{House, Room};
 
 /// How long an enqueue waits, by default, for room, for the store, or for its answer.
@@ -56,7 +57,7 @@ impl Enqueue {
 
     /// The same message, with a receiver for its receipt.
     #[must_use]
-    pub fn with_reply(mut self) -> (Self, oneshot::Receiver<Result<Receipt, Refusal>>) {
+    pub fn with_reply(mut self) -> (Self, oneshot::Receiver<Result<Receipt, EnqueueError>>) {
         let (reply, receipt) = oneshot::channel();
         self.0.reply = Some(reply);
         (self, receipt)
@@ -130,7 +131,7 @@ impl QueueHandle {
     /// The same job, with the same id, is sent again whenever the actor or its buffer could not take it, so it is stored once at most.
     ///
     /// # Errors
-    /// [`EnqueueError`]; [`EnqueueError::Unknown`] leaves open whether the job was stored.
+    /// [`EnqueueError`]; [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
     pub async fn enqueue(&self, job: NewJob, patience: Duration) -> Result<Receipt, EnqueueError> {
         let deadline = Instant::now() + patience;
         let mut last = None;
@@ -146,15 +147,14 @@ impl QueueHandle {
             }
             match tokio::time::timeout_at(deadline, receipt).await {
                 Ok(Ok(Ok(receipt))) => return Ok(receipt),
-                Ok(Ok(Err(Refusal::Closed))) => return Err(EnqueueError::Closed { queue: self.room.name.clone() }),
-                Ok(Ok(Err(Refusal::Refused(reason)))) => return Err(EnqueueError::Refused { reason }),
-                Ok(Ok(Err(refusal))) => {
-                    last = Some(refusal);
+                Ok(Ok(Err(error))) if !error.is_retryable() => return Err(error),
+                Ok(Ok(Err(error))) => {
+                    last = Some(error);
                     self.wait(deadline, last.clone(), self.room.door.room()).await?;
                 }
                 // The actor ended before it answered; whether it passed the job on is unknown, and the id makes it safe to ask again.
                 Ok(Err(_)) => last = None,
-                Err(_) => return Err(EnqueueError::Unknown { id: job.id, patience }),
+                Err(_) => return Err(EnqueueError::OutcomeUnknown { id: job.id, timeout: patience }),
             }
         }
     }
@@ -162,80 +162,14 @@ impl QueueHandle {
     async fn wait(
         &self,
         deadline: Instant,
-        last: Option<Refusal>,
+        last: Option<EnqueueError>,
         what: impl Future<Output = ()>,
     ) -> Result<(), EnqueueError> {
         let queue = self.room.name.clone();
         tokio::time::timeout_at(deadline, what).await.map_err(|_| match last {
-            Some(Refusal::Busy) => EnqueueError::Busy { queue },
-            Some(_) => EnqueueError::StoreAway,
-            None if self.house.ended.is_cancelled() => EnqueueError::Closed { queue },
-            None => EnqueueError::NoActor { queue },
+            Some(error) => error,
+            None if self.house.ended.is_cancelled() => EnqueueError::ShuttingDown { queue },
+            None => EnqueueError::QueueClosed { queue },
         })
     }
 }
-
-/// Why a job was not enqueued, or nobody knows whether it was.
-///
-/// ```
-/// use retraced_actors::EnqueueError;
-/// use retraced_jobs::job::JobId;
-/// let patience = std::time::Duration::from_millis(800);
-/// let error = EnqueueError::Unknown { id: JobId::parse("welcome-42").unwrap(), patience };
-/// // The only one that leaves open whether the job is stored. Its id makes a second try safe.
-/// assert!(error.to_string().contains("welcome-42"));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EnqueueError {
-    /// The queue's buffer stayed full. Nothing was stored. Enqueue slower, or let more producers share the work.
-    Busy {
-        /// The queue.
-        queue: QueueName,
-    },
-    /// The store is away. Nothing was stored. The supervision events say why.
-    StoreAway,
-    /// The store answered, and will not take the job.
-    Refused {
-        /// Why, and what to do.
-        reason: String,
-    },
-    /// The runtime shuts down. Nothing was stored.
-    Closed {
-        /// The queue.
-        queue: QueueName,
-    },
-    /// The queue actor is not running: the queue is closed after too many crashes, and is tried again later. Nothing was stored.
-    NoActor {
-        /// The queue.
-        queue: QueueName,
-    },
-    /// No answer came in time. The job may be stored or not; enqueue it again under the same id to find out.
-    Unknown {
-        /// The job.
-        id: JobId,
-        /// How long the answer was waited for.
-        patience: Duration,
-    },
-}
-
-impl fmt::Display for EnqueueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EnqueueError::Busy { queue } => write!(f, "the buffer of queue \"{queue}\" is full; nothing was stored"),
-            EnqueueError::StoreAway => write!(f, "the store cannot be reached; nothing was stored"),
-            EnqueueError::Refused { reason } => write!(f, "the job was refused: {reason}"),
-            EnqueueError::Closed { queue } => write!(f, "queue \"{queue}\" shuts down; nothing was stored"),
-            EnqueueError::NoActor { queue } => write!(
-                f,
-                "queue \"{queue}\" is closed after too many crashes and will be tried again; nothing was stored"
-            ),
-            EnqueueError::Unknown { id, patience } => write!(
-                f,
-                "no answer within {patience:?}: job {id} may be stored or not; enqueue it again under the same id to find out"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for EnqueueError {}

@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use retraced::job::InvalidName;
-use retraced::{Context, Failure, Job, JobId, MemoryStore, ProduceError, Queue, QueueHandle, Runtime, TraceError};
+use retraced::{Context, EnqueueError, Failure, Job, JobId, MemoryStore, Queue, QueueHandle, Runtime, TraceError};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -106,12 +106,14 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<ProduceError> for Problem {
-    fn from(error: ProduceError) -> Self {
+impl From<EnqueueError> for Problem {
+    fn from(error: EnqueueError) -> Self {
         let status = match &error {
+            EnqueueError::InvalidId(_) | EnqueueError::InvalidRetry(_) | EnqueueError::Payload(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             // Full, or the store is away: the client may try again. Whether the job was stored can be open, so an id of its own makes that safe.
-            ProduceError::Enqueue(_) => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Problem(status, error.to_string())
     }

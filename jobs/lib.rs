@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod codec;
 pub mod context;
+pub mod enqueue;
 pub mod execution;
 pub mod failure;
 pub mod handler;

@@ -1,7 +1,7 @@
 //! A client's calls to one queue: who enqueues while calls are under way shares the next one, so that many at once cost few round trips.
 //!
 //! Whoever meets fewer than [`CALLS_MAX`] under way sends its job itself and waits for nobody. Bounds: [`CALLS_MAX`] calls; while
-//! [`FRONT_DOOR_JOBS_MAX`] jobs or [`FRONT_DOOR_BYTES_MAX`] bytes wait, further ones are answered [`EnqueueError::Busy`].
+//! [`FRONT_DOOR_JOBS_MAX`] jobs or [`FRONT_DOOR_BYTES_MAX`] bytes wait, further ones are answered [`EnqueueError::QueueFull`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use retraced_actors::bounds::{FLUSH_BYTES_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX};
-use retraced_actors::{EnqueueError, Receipt, receipt};
+use retraced_jobs::enqueue::{EnqueueError, Receipt};
 use retraced_jobs::job::{JobId, NewJob, QueueName};
 use retraced_jobs::store::{BATCH_MAX, ReplaySlots, Store, StoreError};
 use tokio::runtime::Handle;
@@ -50,16 +50,16 @@ struct Waiting {
 #[derive(Debug, Clone)]
 enum Fault {
     Busy,
-    Refused(String),
+    Refused(Arc<StoreError>),
     Unknown,
 }
 
 impl Fault {
     fn of(self, queue: &QueueName, id: &JobId, patience: Duration) -> EnqueueError {
         match self {
-            Fault::Busy => EnqueueError::Busy { queue: queue.clone() },
-            Fault::Refused(reason) => EnqueueError::Refused { reason },
-            Fault::Unknown => EnqueueError::Unknown { id: id.clone(), patience },
+            Fault::Busy => EnqueueError::QueueFull { queue: queue.clone() },
+            Fault::Refused(source) => EnqueueError::Refused { source },
+            Fault::Unknown => EnqueueError::OutcomeUnknown { id: id.clone(), timeout: patience },
         }
     }
 }
@@ -124,12 +124,16 @@ impl Batcher {
         let sent = until_known(patience, replay_slot.next_call(), |call| self.store.enqueue(call, &self.queue, jobs));
         let (sent, ()) = tokio::join!(sent, self.announce(patience));
         match sent {
-            Ok(results) => Ok(jobs.iter().zip(results).map(|(job, r)| receipt(job.id.clone(), r)).collect()),
+            Ok(results) => {
+                let receipt = |(job, result): (&NewJob, _)| Receipt::new(self.queue.clone(), job.id.clone(), result);
+                Ok(jobs.iter().zip(results).map(receipt).collect())
+            }
             Err(error @ (OperatorError::Store(StoreError::Unavailable { .. }) | OperatorError::TimedOut { .. })) => {
                 tracing::debug!(target: "retraced", queue = %self.queue, "the outcome of an enqueue is unknown: {error}");
                 Err(Fault::Unknown)
             }
-            Err(error) => Err(Fault::Refused(error.to_string())),
+            Err(OperatorError::Store(error)) => Err(Fault::Refused(Arc::new(error))),
+            Err(OperatorError::Gone { .. }) => Err(Fault::Unknown),
         }
     }
 
@@ -324,7 +328,8 @@ mod tests {
         world.gate.open.add_permits(10);
         while let Some(caller) = world.callers.join_next().await {
             let (number, receipt) = caller.unwrap();
-            assert_eq!(receipt, Ok(Receipt { id: id(number), created: true, state: JobState::Pending }));
+            let receipt = receipt.unwrap();
+            assert_eq!((receipt.id, receipt.created, receipt.state), (id(number), true, JobState::Pending));
         }
         assert_eq!((world.calls().len(), world.pending().await), (3, 60));
         world.enqueue(60..61).await;
@@ -363,7 +368,8 @@ mod tests {
         world.enqueue(0..3).await;
         while let Some(caller) = world.callers.join_next().await {
             let (number, receipt) = caller.unwrap();
-            assert_eq!(receipt, Err(EnqueueError::Unknown { id: id(number), patience: PATIENCE }));
+            let Err(EnqueueError::OutcomeUnknown { id: open, timeout }) = receipt else { panic!("{receipt:?}") };
+            assert_eq!((open, timeout), (id(number), PATIENCE));
         }
         world.gate.open.add_permits(10);
         world.enqueue(3..4).await;

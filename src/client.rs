@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_actors::{EnqueueError, Receipt};
+use retraced_jobs::enqueue::{EnqueueError, Receipt};
 use retraced_jobs::handler::Job;
 use retraced_jobs::job::{InstanceId, InvalidName, NewJob, QueueName};
 use retraced_jobs::store::{ReplaySlots, Store};
 use uuid::Uuid;
 
 use crate::batcher::Batcher;
-use crate::producer::{Door, JobRequest, ProduceError};
+use crate::producer::{Door, JobRequest};
 
 /// Calls a client may have open at a time; further ones wait.
 const CLIENT_REPLAY_SLOTS_MAX: u16 = 64;
@@ -76,8 +76,8 @@ impl ClientQueue {
     /// Enqueues a job with the queue's options, and waits for its receipt for up to 800 ms.
     ///
     /// # Errors
-    /// [`ProduceError`]. Only [`EnqueueError::Unknown`] leaves open whether the job was stored.
-    pub async fn enqueue<J: Job>(&self, job: J) -> Result<Receipt, ProduceError> {
+    /// [`EnqueueError`]. Only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
+    pub async fn enqueue<J: Job>(&self, job: J) -> Result<Receipt, EnqueueError> {
         self.job(job).enqueue().await
     }
 

@@ -49,7 +49,7 @@ pub mod cli;
 pub use builder::{BuildError, Queue, RuntimeBuilder};
 pub use client::{Client, ClientQueue};
 pub use operator::{AUDIT_TIMEOUT, Audit, Operator, OperatorError};
-pub use producer::{JobRequest, ProduceError};
+pub use producer::JobRequest;
 pub use queue::QueueHandle;
 pub use runtime::{Ended, Runtime, RuntimeError};
 pub use trace::{Trace, TraceError};
@@ -57,10 +57,10 @@ pub use trace::{Trace, TraceError};
 pub use ractor;
 pub use retraced_actors::bounds;
 pub use retraced_actors::{
-    Budget, Drained, Enqueue, EnqueueError, NodeState, Receipt, Refusal, Reopening, RestartDelay, RestartPolicy,
-    RunningJob, TreeNode,
+    Budget, Drained, Enqueue, NodeState, Reopening, RestartDelay, RestartPolicy, RunningJob, TreeNode,
 };
 pub use retraced_jobs::context::{Context, Stop};
+pub use retraced_jobs::enqueue::{EnqueueError, Receipt};
 pub use retraced_jobs::failure::{Class, Code, Failure};
 pub use retraced_jobs::handler::{Job, JobOptions, RawJob, State, seal_job};
 pub use retraced_jobs::job::{JobId, JobState, Kind, QueueName};

@@ -1,14 +1,12 @@
 //! Asking for a job: its options, and what can go wrong before the queue takes it.
 
-use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use retraced_actors::bounds::ENQUEUE_TIMEOUT;
-use retraced_actors::{EnqueueError, Receipt};
-use retraced_jobs::codec::CodecError;
+use retraced_jobs::enqueue::{EnqueueError, Receipt};
 use retraced_jobs::handler::{Job, JobOptions, seal_job};
-use retraced_jobs::job::{InvalidName, JobId, NewJob, RunAt};
-use retraced_jobs::retry::{InvalidRetry, Retry, RetryOverrides};
+use retraced_jobs::job::{JobId, NewJob, RunAt};
+use retraced_jobs::retry::{Retry, RetryOverrides};
 
 /// Whoever takes sealed jobs in.
 pub(crate) trait Door {
@@ -44,7 +42,7 @@ pub struct JobRequest<'a, D, J> {
     job: J,
     options: JobOptions,
     patience: Duration,
-    mistake: Option<ProduceError>,
+    mistake: Option<EnqueueError>,
 }
 
 #[expect(private_bounds, reason = "doors are ours")]
@@ -57,7 +55,7 @@ impl<'a, D: Door, J: Job> JobRequest<'a, D, J> {
     pub fn id(mut self, id: impl AsRef<str>) -> Self {
         match JobId::parse(id.as_ref()) {
             Ok(id) => self.options.id = Some(id),
-            Err(invalid) => self.mistake = Some(ProduceError::Id(invalid)),
+            Err(invalid) => self.mistake = Some(EnqueueError::InvalidId(invalid)),
         }
         self
     }
@@ -79,7 +77,7 @@ impl<'a, D: Door, J: Job> JobRequest<'a, D, J> {
     pub fn retry(mut self, retry: Retry) -> Self {
         match retry.validate() {
             Ok(retry) => self.options.retry = RetryOverrides::all_of(&retry),
-            Err(invalid) => self.mistake = Some(ProduceError::Retry(invalid)),
+            Err(invalid) => self.mistake = Some(EnqueueError::InvalidRetry(invalid)),
         }
         self
     }
@@ -99,61 +97,12 @@ impl<'a, D: Door, J: Job> JobRequest<'a, D, J> {
     /// Enqueues the job, and waits for its receipt.
     ///
     /// # Errors
-    /// [`ProduceError`]. Only [`EnqueueError::Unknown`] leaves open whether the job was stored.
-    pub async fn enqueue(self) -> Result<Receipt, ProduceError> {
+    /// [`EnqueueError`]. Only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
+    pub async fn enqueue(self) -> Result<Receipt, EnqueueError> {
         if let Some(mistake) = self.mistake {
             return Err(mistake);
         }
-        let sealed = seal_job(&self.job, &self.options).map_err(ProduceError::Payload)?;
-        self.door.take(sealed, self.patience).await.map_err(ProduceError::Enqueue)
+        let sealed = seal_job(&self.job, &self.options).map_err(EnqueueError::Payload)?;
+        self.door.take(sealed, self.patience).await
     }
 }
-
-/// Why a job was not enqueued.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # use retraced::{Client, Job, MemoryStore};
-/// use retraced::{EnqueueError, ProduceError};
-/// # #[derive(serde::Serialize, serde::Deserialize)]
-/// # struct SendEmail { to: String }
-/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
-/// # let email = Client::new(MemoryStore::new()).queue("email")?;
-/// let job = SendEmail { to: "ada@example.com".into() };
-/// match email.job(job).id("wel come").enqueue().await {
-///     Ok(receipt) => println!("{}", receipt.id),
-///     // The caller's mistake: the same again would not help.
-///     Err(ProduceError::Id(invalid)) => assert!(invalid.to_string().starts_with("invalid job id \"wel come\"")),
-///     // Full, away, or unknown: under the same id it is safe to try again.
-///     Err(ProduceError::Enqueue(EnqueueError::Unknown { id, .. })) => println!("{id} may be stored"),
-///     Err(other) => return Err(other.into()),
-/// }
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ProduceError {
-    /// Its id is not allowed.
-    Id(InvalidName),
-    /// Its retry policy is out of bounds.
-    Retry(InvalidRetry),
-    /// It cannot be written, or is too large.
-    Payload(CodecError),
-    /// The queue did not take it.
-    Enqueue(EnqueueError),
-}
-
-impl fmt::Display for ProduceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProduceError::Id(error) => error.fmt(f),
-            ProduceError::Retry(error) => error.fmt(f),
-            ProduceError::Payload(error) => write!(f, "the job {error}"),
-            ProduceError::Enqueue(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ProduceError {}

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use ractor::ActorRef;
-use retraced_actors::{Enqueue, EnqueueError, Receipt};
+use retraced_actors::Enqueue;
+use retraced_jobs::enqueue::{EnqueueError, Receipt};
 use retraced_jobs::handler::Job;
 use retraced_jobs::job::{NewJob, QueueName};
 
-use crate::producer::{Door, JobRequest, ProduceError};
+use crate::producer::{Door, JobRequest};
 
 /// A queue of a running [`Runtime`](crate::Runtime): enqueues with a receipt, across restarts of the queue actor. Cheap to clone.
 ///
@@ -45,8 +46,8 @@ impl QueueHandle {
     /// Enqueues a job with the queue's options, and waits for its receipt for up to 800 ms.
     ///
     /// # Errors
-    /// [`ProduceError`]. Only [`EnqueueError::Unknown`] leaves open whether the job was stored.
-    pub async fn enqueue<J: Job>(&self, job: J) -> Result<Receipt, ProduceError> {
+    /// [`EnqueueError`]. Only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
+    pub async fn enqueue<J: Job>(&self, job: J) -> Result<Receipt, EnqueueError> {
         self.job(job).enqueue().await
     }
 

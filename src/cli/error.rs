@@ -3,9 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use retraced_actors::EnqueueError;
-
-use crate::{BuildError, OperatorError, RuntimeError, TraceError};
+use crate::{BuildError, EnqueueError, OperatorError, RuntimeError, TraceError};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use retraced_actors::{Drained, EnqueueError, QueueHandle, QueueOptions, QueueSpec, Receipt, StartError, Tree};
+use retraced_actors::{Drained, QueueHandle, QueueOptions, QueueSpec, StartError, Tree};
 use retraced_actors::{TreeOptions, TreeSpec};
 use retraced_jobs::clock::TokioClock;
 use retraced_jobs::context::Context;
+use retraced_jobs::enqueue::{EnqueueError, Receipt};
 use retraced_jobs::execution::{Rules, Runner};
 use retraced_jobs::failure::{Code, Failure};
 use retraced_jobs::handler::{Handlers, JobOptions, States, seal_job};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::voice::Voice;
-use crate::{Code, Context, Failure, Job, ProduceError, QueueHandle, State};
+use crate::{Code, Context, EnqueueError, Failure, Job, QueueHandle, State};
 
 /// All jobs: the numbers below, the order and the report.
 pub(super) const JOBS: u64 = EMAILS as u64 + REMINDERS as u64 + THUMBNAILS as u64 + INVOICES as u64 + 2;
@@ -117,11 +117,11 @@ async fn work(about_ms: u64, number: u32) {
 ///
 /// # Errors
 /// The first job that is not taken ends it. Crashes of the actors that take them are no such case.
-pub(super) async fn produce(mail: QueueHandle, shop: QueueHandle) -> Result<(), ProduceError> {
+pub(super) async fn produce(mail: QueueHandle, shop: QueueHandle) -> Result<(), EnqueueError> {
     tokio::try_join!(produce_mail(&mail), produce_shop(&shop)).map(|_| ())
 }
 
-async fn produce_mail(mail: &QueueHandle) -> Result<(), ProduceError> {
+async fn produce_mail(mail: &QueueHandle) -> Result<(), EnqueueError> {
     for number in 1..=REMINDERS {
         let reminder = SendReminder { to: format!("reader{number}@example.com") };
         mail.job(reminder).id(format!("reminder-{number}")).delay(LATER).enqueue().await?;
@@ -135,7 +135,7 @@ async fn produce_mail(mail: &QueueHandle) -> Result<(), ProduceError> {
     Ok(())
 }
 
-async fn produce_shop(shop: &QueueHandle) -> Result<(), ProduceError> {
+async fn produce_shop(shop: &QueueHandle) -> Result<(), EnqueueError> {
     for number in 1..=INVOICES {
         shop.job(SendInvoice { number }).id(format!("invoice-{number}")).enqueue().await?;
     }

@@ -16,7 +16,7 @@ use super::{CURTAIN, handlers, view};
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, jobs};
 use crate::cli::shape;
-use crate::{MemoryStore, Operator, ProduceError, Queue, Retry, Runtime, SupervisionEvent, TreeNode};
+use crate::{EnqueueError, MemoryStore, Operator, Queue, Retry, Runtime, SupervisionEvent, TreeNode};
 
 pub(super) const MAIL: &str = "mail";
 pub(super) const SHOP: &str = "shop";
@@ -82,7 +82,7 @@ pub(super) struct Stage {
     supervision: broadcast::Receiver<SupervisionEvent>,
     words: UnboundedReceiver<Word>,
     /// Until it has ended.
-    producer: Option<AbortOnDropHandle<Result<(), ProduceError>>>,
+    producer: Option<AbortOnDropHandle<Result<(), EnqueueError>>>,
 }
 
 impl Stage {
@@ -116,7 +116,7 @@ impl Stage {
     }
 
     /// Waits until all jobs were produced, or one was not taken; then for ever.
-    async fn produced(producer: &mut Option<AbortOnDropHandle<Result<(), ProduceError>>>) -> Result<(), CliError> {
+    async fn produced(producer: &mut Option<AbortOnDropHandle<Result<(), EnqueueError>>>) -> Result<(), CliError> {
         let Some(producing) = producer else { return std::future::pending().await };
         let produced = producing.await;
         *producer = None;

@@ -1,0 +1,195 @@
+//! What a producer gets back for a job: a receipt, or the reason why there is none.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codec::CodecError;
+use crate::job::{InvalidName, JobId, JobState, QueueName};
+use crate::retry::InvalidRetry;
+use crate::store::{Enqueued, StoreError};
+
+/// The store has the job. From here on it is run at least once, or ends as dead, poisoned or cancelled.
+///
+/// ```
+/// use retraced_jobs::enqueue::Receipt;
+/// use retraced_jobs::job::{JobId, JobState, QueueName};
+/// use retraced_jobs::store::Enqueued;
+/// fn describe(receipt: &Receipt) -> String {
+///     let Receipt { id, state, .. } = receipt;
+///     if receipt.created { format!("{id} is {state}") } else { format!("{id} was there already, and is {state}") }
+/// }
+/// let (queue, id) = (QueueName::new("email").unwrap(), JobId::parse("welcome-42").unwrap());
+/// let again = Receipt::new(queue, id, Enqueued::Exists { state: JobState::Completed });
+/// assert_eq!(describe(&again), "welcome-42 was there already, and is completed");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The queue it was enqueued to.
+    pub queue: QueueName,
+    /// The job.
+    pub id: JobId,
+    /// Whether it is new; `false`: a job of this id is kept already, and nothing was changed.
+    pub created: bool,
+    /// Where the job was when the store answered.
+    pub state: JobState,
+}
+
+impl Receipt {
+    /// The store's answer for one job.
+    #[must_use]
+    pub fn new(queue: QueueName, id: JobId, enqueued: Enqueued) -> Self {
+        match enqueued {
+            Enqueued::Created { state } => Self { queue, id, created: true, state },
+            Enqueued::Exists { state } => Self { queue, id, created: false, state },
+        }
+    }
+}
+
+/// Why there is no receipt. Unless [`is_outcome_unknown`](Self::is_outcome_unknown) says otherwise, nothing was stored.
+///
+/// ```
+/// use retraced_jobs::enqueue::EnqueueError;
+/// use retraced_jobs::job::JobId;
+/// let timeout = std::time::Duration::from_millis(800);
+/// let error = EnqueueError::OutcomeUnknown { id: JobId::parse("welcome-42").unwrap(), timeout };
+/// // The only one that leaves open whether the job is stored. Its id makes a second try safe.
+/// assert!(error.is_outcome_unknown() && error.is_retryable());
+/// assert!(error.to_string().contains("welcome-42"));
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum EnqueueError {
+    /// The job's id has a character that is not allowed, is empty or too long. The caller's mistake: change the id.
+    InvalidId(InvalidName),
+    /// The job's own retry policy is out of bounds. The caller's mistake: the text names the bound.
+    InvalidRetry(InvalidRetry),
+    /// The job cannot be serialized, its kind is not allowed, or its payload is too large. The caller's mistake: keep large data elsewhere.
+    Payload(CodecError),
+    /// The queue's buffer stayed full until the timeout: this process produces faster than the store takes. Try again later, or produce more slowly.
+    QueueFull {
+        /// The queue.
+        queue: QueueName,
+    },
+    /// The store could not be reached until the timeout, and the job was never sent. Try again later; the supervision events say why.
+    StoreUnavailable,
+    /// The store answered, and does not accept the job: a missing permission, a wrong password, memory exhausted by policy. Trying again does not help: the
+    /// text says what to change.
+    Refused {
+        /// What the store answered.
+        source: Arc<StoreError>,
+    },
+    /// This runtime is shutting down, and accepts no more jobs. Enqueue from another process, or through a client.
+    ShuttingDown {
+        /// The queue.
+        queue: QueueName,
+    },
+    /// The queue's actors crashed too often, so that the queue is closed for a while. It reopens by itself: try again later.
+    QueueClosed {
+        /// The queue.
+        queue: QueueName,
+    },
+    /// No answer came in time: the job may be stored or not. Enqueue it again under the same id: it is stored once at most, and the receipt says whether it was
+    /// there.
+    OutcomeUnknown {
+        /// The job.
+        id: JobId,
+        /// How long the caller waited for the answer.
+        timeout: Duration,
+    },
+}
+
+impl EnqueueError {
+    /// Whether enqueueing the same job, under the same id, may succeed later in this process.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            EnqueueError::QueueFull { .. }
+            | EnqueueError::StoreUnavailable
+            | EnqueueError::QueueClosed { .. }
+            | EnqueueError::OutcomeUnknown { .. } => true,
+            EnqueueError::Refused { source } => source.is_retryable(),
+            EnqueueError::InvalidId(_)
+            | EnqueueError::InvalidRetry(_)
+            | EnqueueError::Payload(_)
+            | EnqueueError::ShuttingDown { .. } => false,
+        }
+    }
+
+    /// Whether the job may be stored all the same. Enqueue it again under the same id to find out.
+    #[must_use]
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self, EnqueueError::OutcomeUnknown { .. })
+    }
+}
+
+impl fmt::Display for EnqueueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EnqueueError::InvalidId(error) => error.fmt(f),
+            EnqueueError::InvalidRetry(error) => error.fmt(f),
+            EnqueueError::Payload(error) => write!(f, "the job {error}"),
+            EnqueueError::QueueFull { queue } => {
+                write!(f, "the buffer of queue \"{queue}\" is full; nothing was stored, try again later")
+            }
+            EnqueueError::StoreUnavailable => {
+                f.write_str("the store cannot be reached; nothing was stored, try again later")
+            }
+            EnqueueError::Refused { source } => write!(f, "the job was not accepted: {source}"),
+            EnqueueError::ShuttingDown { queue } => {
+                write!(f, "the runtime of queue \"{queue}\" is shutting down; nothing was stored")
+            }
+            EnqueueError::QueueClosed { queue } => {
+                write!(
+                    f,
+                    "queue \"{queue}\" is closed after too many crashes and reopens by itself; nothing was stored"
+                )
+            }
+            EnqueueError::OutcomeUnknown { id, timeout } => write!(
+                f,
+                "no answer within {timeout:?}: job {id} may be stored or not; enqueue it again under the same id to find out"
+            ),
+        }
+    }
+}
+
+impl StdError for EnqueueError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            EnqueueError::InvalidId(error) => Some(error),
+            EnqueueError::InvalidRetry(error) => Some(error),
+            EnqueueError::Payload(error) => Some(error),
+            EnqueueError::Refused { source } => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_worth_a_second_try() {
+        let queue = QueueName::new("email").unwrap();
+        let refusal = StoreError::Refused { operation: "enqueue", reason: "the password is wrong".into() };
+        let refused = EnqueueError::Refused { source: Arc::new(refusal) };
+        assert!(EnqueueError::QueueFull { queue: queue.clone() }.is_retryable());
+        assert!(EnqueueError::QueueClosed { queue: queue.clone() }.is_retryable());
+        assert!(EnqueueError::StoreUnavailable.is_retryable());
+        assert!(!EnqueueError::ShuttingDown { queue }.is_retryable());
+        assert!(!EnqueueError::InvalidId(JobId::parse("wel come").unwrap_err()).is_retryable());
+        assert!(!refused.is_retryable() && !refused.is_outcome_unknown());
+    }
+
+    #[test]
+    fn what_the_store_answered_is_the_source() {
+        let refusal = StoreError::Refused { operation: "enqueue", reason: "the password is wrong".into() };
+        let refused = EnqueueError::Refused { source: Arc::new(refusal) };
+        let source = refused.source().unwrap().downcast_ref::<StoreError>().unwrap();
+        assert_eq!(source.to_string(), "the store refused enqueue: the password is wrong");
+    }
+}
