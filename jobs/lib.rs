@@ -14,6 +14,7 @@ pub mod execution;
 pub mod failure;
 pub mod handler;
 pub mod job;
+pub mod limits;
 pub mod retry;
 pub mod store;
 pub mod trace;

@@ -66,6 +66,7 @@ pub use retraced_jobs::handler::{Job, JobOptions, RawJob, State, seal_job};
 pub use retraced_jobs::job::{JobId, JobState, Kind, QueueName};
 pub use retraced_jobs::retry::Retry;
 pub use retraced_jobs::store::memory::MemoryStore;
+#[cfg(feature = "redis")]
 pub use retraced_jobs::store::redis::RedisStore;
 pub use retraced_jobs::store::{Retention, RetentionRule, Store};
 pub use retraced_jobs::trace::{EventKind, SupervisionEvent};

@@ -9,19 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::CodecError;
 use super::payload::{decode_bounded, encode_named};
 use crate::job::Kind;
+use crate::limits::PAYLOAD_BYTES_CEILING;
 use crate::retry::{RetryOverrides, Strategy};
 
 /// The version this build writes and reads.
 pub const ENVELOPE_VERSION: u8 = 1;
 /// Versions beyond this one will never be given out: no text or JSON begins with such a byte, so that a stray value is not taken for a newer envelope.
 const VERSION_LAST: u8 = 0x1f;
-/// Default limit of a payload, in bytes: 1 MiB. A larger one is refused by the producer.
-pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
-/// The limit that no setting raises, in bytes: 64 MiB. A larger payload is never sealed: whole batches of jobs travel in one call of the store.
-pub const PAYLOAD_BYTES_CEILING: usize = 64 * 1024 * 1024;
-/// What an envelope may have beyond its payload, in bytes. A worker refuses one with more unread.
-pub const ENVELOPE_OVERHEAD_MAX: usize = 4 * 1024;
-
 /// What a producer seals and a worker opens. Options that are absent come from the queue.
 ///
 /// ```

@@ -9,11 +9,11 @@ mod scan;
 mod tests;
 
 pub use attempt::{decode_attempt, encode_attempt};
-pub use envelope::{
-    ENVELOPE_OVERHEAD_MAX, ENVELOPE_VERSION, Envelope, PAYLOAD_BYTES_CEILING, PAYLOAD_BYTES_MAX, open, seal,
-};
+pub use envelope::{ENVELOPE_VERSION, Envelope, open, seal};
 pub use json::{from_json, to_json};
-pub use payload::{DEPTH_MAX, from_payload, to_payload};
+pub use payload::{from_payload, to_payload};
+
+pub use crate::limits::{DEPTH_MAX, ENVELOPE_OVERHEAD_MAX, PAYLOAD_BYTES_CEILING, PAYLOAD_BYTES_MAX};
 
 use std::fmt;
 

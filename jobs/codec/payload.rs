@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::CodecError;
 use super::scan::scan;
 
-/// Deepest nesting of arrays and maps. Deeper payloads are refused by the producer, and by a worker before a frame of the user's types is on the stack.
-pub const DEPTH_MAX: usize = 64;
-
 /// A value as a payload.
 ///
 /// ```

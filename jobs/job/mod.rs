@@ -10,6 +10,8 @@ mod state;
 pub use counters::Counters;
 pub use id::{InstanceId, JobId};
 pub use lease::{Lease, Nonce, Token};
-pub use name::{InvalidName, Kind, NAME_LENGTH_MAX, QueueName};
+pub use name::{InvalidName, Kind, QueueName};
 pub use new::{NewJob, RunAt};
 pub use state::{Illegal, JobState, Transition, UnknownState};
+
+pub use crate::limits::NAME_LENGTH_MAX;

@@ -4,8 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Longest queue name, kind or job id, in bytes. A longer one is refused by the constructor.
-pub const NAME_LENGTH_MAX: usize = 128;
+use crate::limits::NAME_LENGTH_MAX;
 
 /// A name was refused: it is empty, too long, or has a character outside its alphabet.
 ///

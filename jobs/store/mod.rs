@@ -24,6 +24,7 @@ mod model;
 mod replay_slots;
 
 pub mod memory;
+#[cfg(feature = "redis")]
 pub mod redis;
 
 pub use decorator::Decorator;
@@ -35,6 +36,10 @@ pub use model::{
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
 
+pub use crate::limits::{
+    BATCH_MAX, HEADER_BYTES, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, WORKER_ROW_AGE_MAX, WORKER_ROW_KINDS_MAX,
+};
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -42,13 +47,6 @@ use futures_util::stream::BoxStream;
 
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::trace::{Finding, JobView, SupervisionEvent};
-
-/// Most items one call may carry or ask for. A call with more is refused with [`StoreError::Refused`]: split it. Asking for none does everything but
-/// take jobs. As many as keep a call below 5 ms in Redis, which serves nobody else meanwhile; more would cost less by a few per cent (`make scale`).
-pub const BATCH_MAX: usize = 200;
-
-/// What the store keeps before an envelope, in bytes; counted by [`ClaimRequest::bytes_max`].
-pub const HEADER_BYTES: usize = 12;
 
 /// What a store's method gives.
 ///
@@ -335,15 +333,3 @@ pub trait Ledger: Send + Sync + 'static {
     /// Removes a worker's row and, in these queues, the last calls of its replay slots: it will never call again.
     fn forget<'a>(&'a self, instance: InstanceId, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
 }
-
-/// Most supervision events the store keeps; older ones are dropped.
-pub const LEDGER_EVENTS_MAX: usize = 10_000;
-
-/// Most bytes of supervision events, encoded, the store keeps; older ones are dropped. The latest is kept whatever its size.
-pub const LEDGER_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// Most kinds a worker row lists.
-pub const WORKER_ROW_KINDS_MAX: usize = 200;
-
-/// How long a worker row is kept after its last heartbeat.
-pub const WORKER_ROW_AGE_MAX: Duration = Duration::from_secs(60 * 60);

@@ -743,3 +743,12 @@ fn transitions_do_not_hang_on_the_runtime_the_store_was_connected_on() {
         store.promote(replay_slot.next_call(), &queue, 1).await.unwrap();
     });
 }
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn a_tls_url_is_refused_with_the_feature_it_needs() {
+    let refused = RedisStore::connect("rediss://:c4nary-5ecret@127.0.0.1:1").await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("feature `tls`"), "{refused}");
+    assert!(!refused.to_string().contains("c4nary"), "{refused}");
+}

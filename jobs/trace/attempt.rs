@@ -2,20 +2,10 @@
 
 use crate::failure::Code;
 use crate::job::InstanceId;
+use crate::limits::{HISTORY_FIRST, HISTORY_LAST};
 use crate::retry::Decision;
 
 use super::LastError;
-
-/// How many of a job's first attempts are kept in full. They hold the first clue.
-pub const HISTORY_FIRST: u32 = 3;
-/// How many of a job's latest attempts are kept in full. Those between are collapsed into a count.
-pub const HISTORY_LAST: u32 = 7;
-/// Longest backtrace kept with an attempt, in bytes; the rest is cut.
-pub const BACKTRACE_BYTES_MAX: usize = 4 * 1024;
-/// Most log lines kept with an attempt; later ones are counted, not kept.
-pub const LOG_LINES_MAX: usize = 32;
-/// Longest log line kept, in bytes; the rest is cut.
-pub const LOG_LINE_BYTES_MAX: usize = 512;
 
 /// Which older attempt is dropped when attempt `n` is written: the one that falls out of the last seven and is not among the first three.
 ///
@@ -50,7 +40,7 @@ pub struct LogLine {
     /// Milliseconds since the attempt started.
     #[serde(rename = "t")]
     pub after_ms: u64,
-    /// The text, at most [`LOG_LINE_BYTES_MAX`].
+    /// The text, at most [`LOG_LINE_BYTES_MAX`](super::LOG_LINE_BYTES_MAX).
     #[serde(rename = "m")]
     pub text: String,
 }
@@ -63,7 +53,7 @@ pub struct Progress {
     /// 0 to 100.
     #[serde(rename = "p")]
     pub percent: u8,
-    /// What it was doing, at most [`LOG_LINE_BYTES_MAX`].
+    /// What it was doing, at most [`LOG_LINE_BYTES_MAX`](super::LOG_LINE_BYTES_MAX).
     #[serde(rename = "m", default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
@@ -107,7 +97,7 @@ pub struct AttemptLog {
     /// What the handler wrote to the attempt's log.
     #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<LogLine>,
-    /// Lines beyond [`LOG_LINES_MAX`], counted only.
+    /// Lines beyond [`LOG_LINES_MAX`](super::LOG_LINES_MAX), counted only.
     #[serde(rename = "ld", default, skip_serializing_if = "is_zero")]
     pub lines_dropped: u32,
     /// The last progress the handler reported.
@@ -142,7 +132,7 @@ pub enum Ended {
         /// File, line and column of a panic.
         #[serde(rename = "at", default, skip_serializing_if = "Option::is_none")]
         place: Option<String>,
-        /// Backtrace of a panic, at most [`BACKTRACE_BYTES_MAX`].
+        /// Backtrace of a panic, at most [`BACKTRACE_BYTES_MAX`](super::BACKTRACE_BYTES_MAX).
         #[serde(rename = "bt", default, skip_serializing_if = "Option::is_none")]
         backtrace: Option<String>,
         /// What was decided, and from what; none when no retry was in question (a cancelled job).

@@ -4,9 +4,6 @@ use std::fmt;
 
 use crate::job::JobId;
 
-/// Jobs a finding names as examples.
-pub const FINDING_EXAMPLES_MAX: usize = 5;
-
 /// One sort of damage, and how much of it: something that no step of ours leaves behind, as a foreign hand, an evicted key or a lost write does.
 ///
 /// ```
@@ -21,7 +18,7 @@ pub struct Finding {
     pub kind: FindingKind,
     /// How often.
     pub count: u64,
-    /// Some of the jobs it is about; at most [`FINDING_EXAMPLES_MAX`], and none where there is no job.
+    /// Some of the jobs it is about; at most [`FINDING_EXAMPLES_MAX`](super::FINDING_EXAMPLES_MAX), and none where there is no job.
     pub examples: Vec<JobId>,
 }
 

@@ -6,9 +6,13 @@ mod finding;
 mod view;
 
 pub use attempt::{
-    AttemptLog, AttemptRecord, BACKTRACE_BYTES_MAX, Ended, ExecutorId, HISTORY_FIRST, HISTORY_LAST, LOG_LINE_BYTES_MAX,
-    LOG_LINES_MAX, LogLine, Progress, Released, StoredAttempt, UnreadableAttempt, kept_after,
+    AttemptLog, AttemptRecord, Ended, ExecutorId, LogLine, Progress, Released, StoredAttempt, UnreadableAttempt,
+    kept_after,
 };
 pub use event::{EventKind, SupervisionEvent};
-pub use finding::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
+pub use finding::{Finding, FindingKind};
 pub use view::{Claimant, JobSummary, JobView, LastError};
+
+pub use crate::limits::{
+    BACKTRACE_BYTES_MAX, FINDING_EXAMPLES_MAX, HISTORY_FIRST, HISTORY_LAST, LOG_LINE_BYTES_MAX, LOG_LINES_MAX,
+};

@@ -6,10 +6,8 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::job::{JobId, QueueName};
+use crate::limits::HINTS_BUFFERED_MAX;
 use crate::store::Hint;
-
-/// Most hints waiting for one listener. One that falls further behind loses the oldest, and is told to look at everything instead.
-pub(super) const HINTS_BUFFERED_MAX: usize = 1024;
 
 /// What a step did that somebody may be waiting for.
 #[derive(Debug, Default)]

@@ -4,12 +4,8 @@ use std::any::Any;
 use std::collections::HashMap;
 
 use crate::job::InstanceId;
+use crate::limits::{REPLAY_SLOT_IDLE_MS, REPLAY_SLOTS_SWEPT_FROM};
 use crate::store::CallId;
-
-/// How long a silent replay slot is kept: a call is not sent again after so long.
-const SILENT_MS: u64 = 24 * 60 * 60 * 1000;
-/// ReplaySlots from which on silent ones are looked for.
-const REPLAY_SLOTS_MANY: usize = 256;
 
 /// One entry a replay slot, kept until its instance is forgotten or it was silent for a day.
 #[derive(Default)]
@@ -51,8 +47,8 @@ impl LastCalls {
     pub(super) fn keep<T: Send + 'static>(&mut self, call: CallId, reply: T, now: u64) {
         let last = LastCall { sequence: call.sequence, at_ms: now, reply: Box::new(reply) };
         self.replay_slots.insert((call.instance, call.replay_slot), last);
-        if self.replay_slots.len() >= self.sweep_at.max(REPLAY_SLOTS_MANY) {
-            self.replay_slots.retain(|_, last| last.at_ms.saturating_add(SILENT_MS) >= now);
+        if self.replay_slots.len() >= self.sweep_at.max(REPLAY_SLOTS_SWEPT_FROM) {
+            self.replay_slots.retain(|_, last| last.at_ms.saturating_add(REPLAY_SLOT_IDLE_MS) >= now);
             self.sweep_at = 2 * self.replay_slots.len();
         }
     }
@@ -77,7 +73,7 @@ mod tests {
         }
         assert!(matches!(calls.look::<u128>(call(0)), Seen::Again(0)), "a reply is kept for a day");
         for n in 1_000..3_000 {
-            calls.keep(call(n), n, 2 + SILENT_MS);
+            calls.keep(call(n), n, 2 + REPLAY_SLOT_IDLE_MS);
         }
         assert!(calls.replay_slots.len() <= 2_000, "{} replay_slots", calls.replay_slots.len());
         assert!(matches!(calls.look::<u128>(call(0)), Seen::Never));

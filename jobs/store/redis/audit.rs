@@ -6,7 +6,6 @@
 //! later than the first page is younger than the question, and left out; what is put back must still have the entry version it was judged by.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -14,19 +13,11 @@ use super::RedisStore;
 use super::keys::QueueKeys;
 use super::scripts::{self, Drawn};
 use crate::job::JobId;
+use crate::limits::redis::{
+    AUDIT_ATTEMPTS_MAX, AUDIT_ENTRY_VERSIONS_MAX, AUDIT_PAUSE_MAX, AUDIT_SLICE_BYTES, AUDIT_SLICE_MAX,
+};
 use crate::store::StoreError;
 use crate::trace::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
-
-/// Entries one step looks at, at most.
-const SLICE_MAX: usize = 200;
-/// Entries of a history one step looks at: each may be as large as what a worker told of an attempt.
-const ATTEMPTS_MAX: usize = 20;
-/// Bytes of jobs one step should read; how many jobs that are is learned on the way.
-const SLICE_BYTES: usize = 128 * 1024;
-/// Tickets kept in memory at a time, more or less, 8 bytes each. A longer queue is looked through as often as it takes, for another part of them each time.
-const TICKETS_MAX: u64 = 1 << 20;
-/// Longest pause after a step. A step is followed by a pause as long as itself, so that others get at least half of the server.
-const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// What stands beside `job` and `pending`, as numbered in `lib/queue.lua`: lease, grant, the other containers, past, history.
 const BESIDE: [usize; 9] = [3, 4, 7, 8, 9, 10, 11, 5, 6];
@@ -38,7 +29,7 @@ struct Pace(usize);
 impl Pace {
     fn learn(&mut self, looked_at: usize, bytes: usize) {
         let each = bytes / looked_at.max(1);
-        self.0 = (SLICE_BYTES / each.max(1)).clamp(1, SLICE_MAX);
+        self.0 = (AUDIT_SLICE_BYTES / each.max(1)).clamp(1, AUDIT_SLICE_MAX);
     }
 }
 
@@ -69,7 +60,7 @@ impl<'a> Audit<'a> {
     }
 
     async fn places(&mut self, key: usize) -> Result<(), StoreError> {
-        let count = if key == HISTORY { ATTEMPTS_MAX } else { SLICE_MAX };
+        let count = if key == HISTORY { AUDIT_ATTEMPTS_MAX } else { AUDIT_SLICE_MAX };
         let mut cursor = 0;
         loop {
             let begun = Instant::now();
@@ -92,7 +83,7 @@ impl<'a> Audit<'a> {
 
     async fn limbo(&mut self) -> Result<(), StoreError> {
         let entries = scripts::audit(&self.store.0.admin, self.keys).await?.pending_entries;
-        let parts = entries / TICKETS_MAX + 1;
+        let parts = entries / AUDIT_ENTRY_VERSIONS_MAX + 1;
         for part in 0..parts {
             let (drawn, entry_versions) = self.entry_versions(part, parts).await?;
             self.compare(drawn, &entry_versions, part, parts).await?;
@@ -156,7 +147,7 @@ impl<'a> Audit<'a> {
             self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
             return Ok(());
         }
-        for lost in lost.chunks(SLICE_MAX) {
+        for lost in lost.chunks(AUDIT_SLICE_MAX) {
             let (back, damaged) = scripts::audit_limbo(&self.store.0.admin, self.keys, lost).await?;
             self.note(FindingKind::Limbo, back.len() as u64, &back);
             self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
@@ -176,5 +167,5 @@ impl<'a> Audit<'a> {
 }
 
 async fn pause(begun: Instant) {
-    tokio::time::sleep(begun.elapsed().min(PAUSE_MAX)).await;
+    tokio::time::sleep(begun.elapsed().min(AUDIT_PAUSE_MAX)).await;
 }

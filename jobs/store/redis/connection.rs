@@ -19,12 +19,9 @@ use tokio::time::timeout;
 
 use super::RedisOptions;
 use super::reply::corrupt;
+use super::tls;
+use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX};
 use crate::store::StoreError;
-
-/// Silence on a connection after which the kernel asks the other side whether it is still there.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-/// Commands of one connection that wait to be written; further callers wait for room, under their own time limit.
-const PIPELINE_MAX: usize = 1024;
 
 /// Where the server is and how it is reached. Holds the password; its `Debug` does not show it.
 pub(super) struct Endpoint {
@@ -46,8 +43,11 @@ impl Endpoint {
     pub(super) fn new(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
         // The text of this error is ours: one of the library's could quote the URL, and with it the password.
         let refuse = |reason: &str| StoreError::Refused { operation: "connect", reason: reason.to_owned() };
+        if url.trim_start().starts_with("rediss:") {
+            tls::prepare().map_err(refuse)?;
+        }
         let info: ConnectionInfo = url.into_connection_info().map_err(|_| {
-            refuse("the Redis URL cannot be read; write redis://[user:password@]host[:port][/database]")
+            refuse("the Redis URL cannot be read; write redis://[user:password@]host[:port][/database], or rediss:// for TLS")
         })?;
         let address = info.addr().to_string();
         let secrets: Vec<String> =
@@ -56,7 +56,7 @@ impl Endpoint {
             .set_nodelay(true)
             .set_keepalive(socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
         let client = Client::open(info.set_tcp_settings(tcp))
-            .map_err(|_| refuse("this Redis URL is not supported by this build (TLS needs a build with TLS)"))?;
+            .map_err(|_| refuse("this Redis URL is not supported on this system"))?;
         Ok(Self { client, address, secrets, options })
     }
 
@@ -108,6 +108,10 @@ impl Endpoint {
         let says = |word: &str| error.code() == Some(word) || text.contains(&format!("{word} "));
         let refused = |advice: &str| StoreError::Refused { operation, reason: format!("{at} says: {text}; {advice}") };
         match error.kind() {
+            ErrorKind::Io if text.contains("certificate") => (
+                refused("trust its issuer in the system's root certificates, or name a file of roots in SSL_CERT_FILE"),
+                true,
+            ),
             ErrorKind::Io | ErrorKind::Parse => (self.unavailable(operation, format!("{at}: {text}")), true),
             ErrorKind::AuthenticationFailed => (refused("check user and password of the Redis URL"), true),
             ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => (refused("check the Redis URL"), true),

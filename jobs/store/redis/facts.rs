@@ -3,10 +3,9 @@
 use redis::Value;
 
 use super::connection::Link;
+use crate::limits::redis::VERSION_MIN;
 use crate::store::{StoreError, StoreFacts};
 
-/// Oldest version that has every command the scripts use.
-const VERSION_MIN: (u32, u32) = (6, 2);
 const OPERATION: &str = "probe";
 
 /// Asks the server, and refuses one that would lose jobs.

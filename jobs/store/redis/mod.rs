@@ -10,6 +10,7 @@ mod keys;
 mod ledger;
 mod reply;
 mod scripts;
+mod tls;
 mod transitions;
 
 use std::collections::HashMap;
@@ -25,9 +26,7 @@ pub use self::keys::QUEUES;
 use self::keys::QueueKeys;
 use super::{BATCH_MAX, Hint, Store, StoreError, StoreFacts, StoreFuture};
 use crate::job::{JobId, QueueName};
-
-/// Silence on the wake-up subscription after which it is asked whether it still lives.
-const SUBSCRIPTION_PROBE_EVERY: Duration = Duration::from_secs(5);
+use crate::limits::redis::{CALL_TIMEOUT, CONNECT_TIMEOUT, SUBSCRIPTION_PING_EVERY};
 
 /// How a [`RedisStore`] treats its server.
 ///
@@ -51,7 +50,7 @@ pub struct RedisOptions {
 
 impl Default for RedisOptions {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(2), call_timeout: Duration::from_secs(5), allow_eviction: false }
+        Self { connect_timeout: CONNECT_TIMEOUT, call_timeout: CALL_TIMEOUT, allow_eviction: false }
     }
 }
 
@@ -86,12 +85,13 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// The store behind this URL, `redis://[user:password@]host[:port][/database]` or `redis+unix:///path`, after it was found to be there and fit
-    /// for jobs.
+    /// The store behind this URL, `redis://[user:password@]host[:port][/database]`, the same with `rediss://` for TLS, or `redis+unix:///path`, after
+    /// it was checked that the server is there and fit for jobs. TLS needs the feature `tls`; it trusts the system's root certificates, or those in the file
+    /// that the environment variable `SSL_CERT_FILE` names.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when nobody answers, [`StoreError::Refused`] when the URL cannot be read, the password is wrong, the server is
-    /// too old, a replica, or may evict keys.
+    /// [`StoreError::Unavailable`] when nobody answers, [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build
+    /// lacks, the password is wrong, the certificate is not trusted, or the server is too old, a replica, or may evict keys.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
         // By the admin's connection: that of the transitions is for whoever works the queues, and lives on their runtime.
@@ -164,7 +164,7 @@ impl Store for RedisStore {
             let limit = self.0.options.call_timeout;
             let hints = stream::unfold((sink, messages), move |(mut sink, mut messages)| async move {
                 loop {
-                    match timeout(SUBSCRIPTION_PROBE_EVERY, messages.next()).await {
+                    match timeout(SUBSCRIPTION_PING_EVERY, messages.next()).await {
                         Ok(Some(message)) => return Some((message, (sink, messages))),
                         Ok(None) => return None,
                         // A connection the other side has forgotten is silent for ever: ask.

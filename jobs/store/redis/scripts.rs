@@ -9,15 +9,13 @@ use super::connection::Link;
 use super::keys::{self, QueueKeys};
 use super::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body, state_of};
 use crate::job::{Counters, InstanceId, JobId, JobState, Lease, NewJob, Nonce, RunAt, Token};
+use crate::limits::redis::SIX_BYTES_MAX;
 use crate::store::{
     AuditReport, BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobPage, Moved, Promoted,
     QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError,
     Target, TrimPolicy, Trimmed, Verdict,
 };
 use crate::trace::{Claimant, JobSummary, JobView};
-
-/// What six bytes hold; a longer duration or later instant counts as this one, thousands of years away.
-const SIX_BYTES_MAX: u64 = (1 << 48) - 1;
 
 /// A Lua file with the parts it shares with others.
 struct LuaFile {

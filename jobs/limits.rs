@@ -1,0 +1,121 @@
+//! Every bound of this crate's jobs, codec, traces and stores, in one place. Bounds of a single Lua script stand at the top of that script.
+//!
+//! The bounds are re-exported by the modules they belong to; those of failures, handlers and execution stand there.
+
+use std::time::Duration;
+
+// ---- Names ------------------------------------------------------------------------------------------------------------------------------------
+
+/// Longest queue name, kind or job id, in bytes. A longer one is refused by the constructor.
+pub const NAME_LENGTH_MAX: usize = 128;
+
+// ---- Payloads and envelopes -------------------------------------------------------------------------------------------------------------------
+
+/// Default limit of a payload, in bytes: 1 MiB. The producer refuses a larger one.
+pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// The limit that no setting raises, in bytes: 64 MiB. A larger payload is never sealed, because whole batches of jobs travel in one call to the store.
+pub const PAYLOAD_BYTES_CEILING: usize = 64 * 1024 * 1024;
+
+/// Deepest nesting of arrays and maps. The producer refuses a deeper payload, and so does a worker, before a frame of the user's types is on the stack.
+pub const DEPTH_MAX: usize = 64;
+
+/// Longest envelope without its payload, in bytes: 4 KiB. A worker refuses a longer one without reading it.
+pub const ENVELOPE_OVERHEAD_MAX: usize = 4 * 1024;
+
+// ---- What is kept of an attempt ---------------------------------------------------------------------------------------------------------------
+
+/// How many of a job's first attempts are kept in full. They hold the first clue.
+pub const HISTORY_FIRST: u32 = 3;
+
+/// How many of a job's latest attempts are kept in full. Those in between are collapsed into a count.
+pub const HISTORY_LAST: u32 = 7;
+
+/// Longest backtrace kept with an attempt, in bytes; the rest is cut.
+pub const BACKTRACE_BYTES_MAX: usize = 4 * 1024;
+
+/// Most log lines kept with an attempt; later ones are counted, not kept.
+pub const LOG_LINES_MAX: usize = 32;
+
+/// Longest log line or progress note kept, in bytes; the rest is cut.
+pub const LOG_LINE_BYTES_MAX: usize = 512;
+
+/// Most jobs that a finding of an audit names as examples; the others are only counted.
+pub const FINDING_EXAMPLES_MAX: usize = 5;
+
+// ---- Calls to a store -------------------------------------------------------------------------------------------------------------------------
+
+/// Most items per call. A call with more is refused with [`StoreError::Refused`](crate::store::StoreError::Refused): split it. A call that asks for no jobs
+/// does everything except take jobs. The bound keeps a call below 5 ms in Redis, which serves nobody else meanwhile; larger batches would cost only a few per
+/// cent less per job (`make scale`).
+pub const BATCH_MAX: usize = 200;
+
+/// What the store keeps before an envelope, in bytes; counted by [`ClaimRequest::bytes_max`](crate::store::ClaimRequest::bytes_max).
+pub const HEADER_BYTES: usize = 12;
+
+// ---- The ledger -------------------------------------------------------------------------------------------------------------------------------
+
+/// Most supervision events the store keeps; older ones are dropped.
+pub const LEDGER_EVENTS_MAX: usize = 10_000;
+
+/// Most bytes of encoded supervision events the store keeps: 16 MiB; older ones are dropped. The latest event is kept whatever its size.
+pub const LEDGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Most kinds a worker row lists; the others are only counted.
+pub const WORKER_ROW_KINDS_MAX: usize = 200;
+
+/// How long a worker row is kept after its last heartbeat. An older one is no longer listed.
+pub const WORKER_ROW_AGE_MAX: Duration = Duration::from_secs(60 * 60);
+
+// ---- The store in memory ----------------------------------------------------------------------------------------------------------------------
+
+/// Most hints that wait for one listener. A listener that falls further behind loses the oldest and is asked to check everything instead.
+pub(crate) const HINTS_BUFFERED_MAX: usize = 1024;
+
+/// How long the reply of an idle replay slot is kept, in ms: a day. A call sent again later than that is applied again.
+pub(crate) const REPLAY_SLOT_IDLE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Replay slots per queue from which on idle ones are searched for and dropped.
+pub(crate) const REPLAY_SLOTS_SWEPT_FROM: usize = 256;
+
+/// Bounds of the store on Redis.
+#[cfg(feature = "redis")]
+pub(crate) mod redis {
+    use std::time::Duration;
+
+    /// What six bytes hold, in ms. A longer duration or later instant counts as this one, thousands of years away.
+    pub(crate) const SIX_BYTES_MAX: u64 = (1 << 48) - 1;
+
+    /// Oldest server version that has every command the scripts use. An older server is refused.
+    pub(crate) const VERSION_MIN: (u32, u32) = (6, 2);
+
+    /// Default of the longest wait for a connection, the handshake included. After it a call is unavailable.
+    pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// Default of the longest wait for a reply. After it the outcome of the call is unknown and the connection is replaced.
+    pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// How long a connection is silent before the kernel probes its peer.
+    pub(crate) const KEEPALIVE: Duration = Duration::from_secs(10);
+
+    /// Most commands of one connection that wait to be written; further callers wait for a free place, under their own timeout.
+    pub(crate) const PIPELINE_MAX: usize = 1024;
+
+    /// How long a hint subscription is silent before it is pinged. A subscription that does not answer is closed.
+    pub(crate) const SUBSCRIPTION_PING_EVERY: Duration = Duration::from_secs(5);
+
+    /// Most entries one step of an inspection looks at; it keeps a step well below a millisecond.
+    pub(crate) const AUDIT_SLICE_MAX: usize = 200;
+
+    /// Most history entries one step of an inspection looks at; each may be as large as what a worker reported of an attempt.
+    pub(crate) const AUDIT_ATTEMPTS_MAX: usize = 20;
+
+    /// Bytes of jobs one step of an inspection should read: 128 KiB. How many jobs that are is learned on the way.
+    pub(crate) const AUDIT_SLICE_BYTES: usize = 128 * 1024;
+
+    /// Entry versions an inspection keeps in memory at a time, roughly, 8 bytes each. A longer queue is read several times, each time for another part of them.
+    pub(crate) const AUDIT_ENTRY_VERSIONS_MAX: u64 = 1 << 20;
+
+    /// Longest pause after a step of an inspection. A step is followed by a pause as long as itself, so that others get at least half of the server.
+    pub(crate) const AUDIT_PAUSE_MAX: Duration = Duration::from_millis(20);
+}
