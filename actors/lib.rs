@@ -41,6 +41,8 @@ pub use tree::{Ending, StartError, Tree, TreeSpec};
 
 /// Every bound of the tree, by name.
 pub mod bounds {
+    pub use retraced_jobs::limits::ENQUEUE_TIMEOUT;
+
     pub use crate::event::{EVENTS_BROADCAST_MAX, EVENTS_UNKEPT_MAX};
     pub use crate::executor::STRETCH_MAX;
     pub use crate::fetcher::{CLAIM_CYCLES_MAX, POLL_MAX, POLL_MIN};
@@ -56,7 +58,6 @@ pub mod bounds {
     pub use crate::ledger::{EVENTS_A_WRITE_MAX, HEARTBEAT_EVERY, WRITE_EVERY};
     pub use crate::options::{BUILD_BYTES_MAX, CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
     pub use crate::pool::EXECUTOR_START_TIMEOUT;
-    pub use crate::queue::ENQUEUE_TIMEOUT;
     pub use crate::retry_scheduler::{LOOK_MAX, LOOK_QUIET_MAX, PROMOTE_MAX};
     pub use crate::settler::{CYCLE_BATCH_MIN, SETTLE_CYCLES_MAX};
     pub use crate::shutdown::{LEAVE_MAX, SETTLE_WAIT};

@@ -17,8 +17,6 @@ use tokio::time::Instant;
 use crate::front_door::Arrival;
 use crate::house::{House, Room};
 
-/// How long an enqueue waits, by default, for room, for the store, or for its answer.
-pub const ENQUEUE_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long an enqueue waits before it looks again for a queue actor that is being restarted.
 const RESTART_WAIT: Duration = Duration::from_millis(5);
 

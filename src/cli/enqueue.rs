@@ -23,7 +23,7 @@ use super::error::CliError;
 use super::output::{Progress, jobs, note, printable};
 use super::shape::EnqueuedShape;
 use super::{Admin, args};
-use crate::{Client, ClientQueue};
+use crate::{Client, QueueHandle};
 
 /// Longest line of a file, in bytes; enough for the largest payload however it is escaped. A longer one is refused.
 const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -245,7 +245,7 @@ fn check(admin: &Admin, mut lines: Lines) -> Result<u64, String> {
 struct Counter<'a> {
     admin: &'a Admin,
     queue: &'a QueueName,
-    client: ClientQueue,
+    client: QueueHandle,
     stored: u64,
     created: u64,
     last_line: u64,
@@ -258,12 +258,13 @@ impl<'a> Counter<'a> {
         store.announce(std::slice::from_ref(queue)).await.map_err(|e| CliError::Failed(e.to_string()))?;
         let client = Client::shared(Arc::clone(&store));
         let client = client.queue(queue.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
+        let client = client.wait_at_most(SLICE_PATIENCE);
         Ok(Self { admin, queue, client, stored: 0, created: 0, last_line: 0 })
     }
 
     /// Stores a slice that ends with this line.
     async fn send(&mut self, jobs: &[NewJob], last_line: u64) -> Result<(), CliError> {
-        let receipts = self.client.enqueue_all(jobs, SLICE_PATIENCE).await?;
+        let receipts = self.client.enqueue_all(jobs.iter().cloned()).await?;
         // Counted before they are printed: a disk that is full changes nothing about them.
         self.stored += receipts.len() as u64;
         self.created += receipts.iter().filter(|receipt| receipt.created).count() as u64;

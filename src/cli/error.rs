@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::{BuildError, EnqueueError, OperatorError, RuntimeError, TraceError};
+use crate::{BuildError, EnqueueAllError, OperatorError, RuntimeError, TraceError};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -41,4 +41,4 @@ macro_rules! failed {
     )* };
 }
 
-failed!(BuildError, EnqueueError, OperatorError, RuntimeError, TraceError, std::io::Error);
+failed!(BuildError, EnqueueAllError, OperatorError, RuntimeError, TraceError, std::io::Error);

@@ -97,7 +97,7 @@ impl Work {
                     Err(RecvError::Lagged(missed)) => note(format_args!("{missed} supervision events are not shown")),
                     Err(RecvError::Closed) => break None,
                 },
-                ended = runtime.wait() => return Ok(ended.map(|_| ())?),
+                ended = runtime.wait() => return Ok(ended?),
                 number = signals.next() => break Some(number),
             }
         };
@@ -106,13 +106,12 @@ impl Work {
             note(draining(running, self.grace));
         }
         let drained = tokio::select! {
-            drained = runtime.drain() => drained,
+            drained = runtime.shutdown() => drained?,
             number = signals.next() => {
                 note("ended at once; jobs that ran are run again when their leases run out");
                 process::exit(128 + number);
             }
         };
-        runtime.wait().await?;
         // A job may end between the two looks.
         note(told(Drained { running: drained.running.max(running), ..drained }));
         Ok(())

@@ -11,7 +11,7 @@ use super::server::beside;
 use super::side::Side;
 use crate::cli::error::CliError;
 use crate::{
-    Client, ClientQueue, Code, Context, Failure, JobOptions, Queue, RedisStore, Retention, Retry, Runtime, State,
+    Client, Code, Context, Failure, JobOptions, Queue, QueueHandle, RedisStore, Retention, Retry, Runtime, State,
     seal_job,
 };
 
@@ -22,7 +22,7 @@ const BULK_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Retraced {
     url: String,
     queue: QueueName,
-    door: ClientQueue,
+    door: QueueHandle,
     keep: bool,
 }
 
@@ -35,7 +35,7 @@ impl Retraced {
 
     async fn send(&self, letters: &[Letter], options: impl Fn(&Letter) -> JobOptions) -> Result<(), CliError> {
         let sealed: Result<Vec<_>, _> = letters.iter().map(|letter| seal_job(letter, &options(letter))).collect();
-        self.door.enqueue_all(&sealed.map_err(failed)?, BULK_PATIENCE).await?;
+        self.door.wait_at_most(BULK_PATIENCE).enqueue_all(sealed.map_err(failed)?).await?;
         Ok(())
     }
 }
