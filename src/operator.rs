@@ -127,7 +127,7 @@ impl Operator {
     /// # #[derive(serde::Serialize, serde::Deserialize)]
     /// # struct Welcome;
     /// # impl retraced::Job for Welcome { const KIND: &'static str = "welcome"; }
-    /// # let id = client.queue("email")?.enqueue(Welcome).await?.id;
+    /// # let id = client.queue("email")?.enqueue(Welcome).await?.id.clone();
     /// admin.cancel(&queue, [&id]).await?;
     /// let page = admin.jobs(&queue, JobState::Cancelled, None, 100).await?;
     /// admin.redrive(&queue, [&id]).await?; // somebody else is faster
