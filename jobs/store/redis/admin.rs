@@ -1,4 +1,4 @@
-//! What operators read and do.
+//! What operators read and change.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl Admin for RedisStore {
             let mut members = Reply::new("queues", value)?;
             let mut queues = Vec::with_capacity(members.len());
             while !members.is_empty() {
-                // A name no queue can have was put there by hand.
+                // A name that no queue can have was written by hand.
                 let member = String::from_utf8(members.bytes()?).unwrap_or_default();
                 queues.extend(QueueName::new(member));
             }

@@ -1,4 +1,4 @@
-//! The only place that spells a key.
+//! The only file that spells key names.
 
 use crate::job::QueueName;
 
