@@ -44,13 +44,7 @@ impl Events {
     }
 
     pub(crate) fn emit(&self, path: &str, generation: u32, kind: EventKind) {
-        let event = SupervisionEvent {
-            at_ms: self.0.clock.now_ms(),
-            instance: self.0.instance,
-            path: path.to_owned(),
-            generation,
-            kind,
-        };
+        let event = SupervisionEvent::new(self.0.clock.now_ms(), self.0.instance, path, generation, kind);
         log(&event);
         // No listener is no error.
         let _ = self.0.broadcast.send(event.clone());

@@ -120,7 +120,7 @@ async fn claim(house: &House, room: &Room, mut open: OpenClaim) -> Granted {
     match reply {
         Some(Ok(claims)) => {
             house.clock.observe(claims.now_ms);
-            if let Some(Quiet { next_due }) = claims.quiet {
+            if let Some(Quiet { next_due, .. }) = claims.quiet {
                 house.seen_delayed(room, sent, next_due);
             }
             room.granted(open, claims, sent + house.options.lease)

@@ -186,7 +186,7 @@ impl Room {
 
     /// The latest executor of each place.
     pub(crate) fn executors(&self) -> Vec<ExecutorId> {
-        let latest = |(slot, next): (u32, u32)| ExecutorId { slot, generation: next.saturating_sub(1) };
+        let latest = |(slot, next): (u32, u32)| ExecutorId::new(slot, next.saturating_sub(1));
         (0..).zip(self.generations()).map(latest).collect()
     }
 

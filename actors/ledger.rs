@@ -103,21 +103,19 @@ fn row(house: &House) -> WorkerRow {
     let running: usize = house.rooms.iter().map(|room| room.inflight.running()).sum();
     let handlers = || house.rooms.iter().map(|room| room.runner.handlers());
     let kinds: BTreeSet<&str> = handlers().flat_map(Handlers::kinds).collect();
-    WorkerRow {
-        instance: house.instance,
-        host: house.options.host.clone(),
-        pid: std::process::id(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        build: house.options.build.clone(),
-        queues: house.rooms.iter().map(|room| room.name.clone()).collect(),
-        kinds: kinds.iter().filter_map(|kind| Kind::new(*kind).ok()).take(WORKER_ROW_KINDS_MAX).collect(),
-        kinds_total: u32::try_from(kinds.len()).unwrap_or(u32::MAX),
-        every_kind: handlers().any(Handlers::has_any),
-        started_ms: house.started_ms,
-        seen_ms: house.clock.now_ms(),
-        concurrency: u32::try_from(concurrency).unwrap_or(u32::MAX),
-        running: u32::try_from(running).unwrap_or(u32::MAX),
-    }
+    let mut row = WorkerRow::new(house.instance, house.started_ms);
+    row.host = house.options.host.clone();
+    row.pid = std::process::id();
+    row.version = env!("CARGO_PKG_VERSION").into();
+    row.build = house.options.build.clone();
+    row.queues = house.rooms.iter().map(|room| room.name.clone()).collect();
+    row.kinds = kinds.iter().filter_map(|kind| Kind::new(*kind).ok()).take(WORKER_ROW_KINDS_MAX).collect();
+    row.kinds_total = u32::try_from(kinds.len()).unwrap_or(u32::MAX);
+    row.every_kind = handlers().any(Handlers::has_any);
+    row.seen_ms = house.clock.now_ms();
+    row.concurrency = u32::try_from(concurrency).unwrap_or(u32::MAX);
+    row.running = u32::try_from(running).unwrap_or(u32::MAX);
+    row
 }
 
 /// Events on their way to the store; given back unless written, also when the ledger ends meanwhile.

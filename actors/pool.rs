@@ -111,7 +111,7 @@ impl Actor for Pool {
 impl PoolState {
     fn start(&mut self, myself: &ActorRef<PoolMessage>, slot: u32) {
         let Some(next) = self.generations.get_mut(slot as usize) else { return };
-        let id = ExecutorId { slot, generation: *next };
+        let id = ExecutorId::new(slot, *next);
         *next += 1;
         self.room.starts(id);
         let (house, room, crew) = (self.house.clone(), self.room.clone(), self.crew);

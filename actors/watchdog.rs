@@ -285,7 +285,7 @@ async fn audit(house: &House, room: &Room) {
     }
     let (queue, difference) = (room.name.clone(), second.difference());
     house.events.emit("watchdog", 0, EventKind::AuditFailed { queue, difference });
-    let repair = house.health.attempt_within(REPAIR_MAX, "audit", house.store.inspect(&room.name, true));
+    let repair = house.health.attempt_within(REPAIR_MAX, "repair", house.store.repair(&room.name));
     if let Ok(findings) = repair.await
         && !findings.is_empty()
     {

@@ -50,12 +50,12 @@ fn instance() -> InstanceId {
 fn envelopes(c: &mut Criterion) {
     let envelope = open(&seal_job(&letter(), &JobOptions::default()).unwrap().envelope).unwrap();
     let sealed = seal(&envelope).unwrap();
-    let log = AttemptLog {
-        instance: instance(),
-        executor: ExecutorId { slot: 3, generation: 1 },
-        started_ms: 1_700_000_000_000,
-        ran_ms: 12,
-        ended: Ended::Failed {
+    let log = AttemptLog::new(
+        instance(),
+        ExecutorId::new(3, 1),
+        1_700_000_000_000,
+        12,
+        Ended::Failed {
             code: Code::NetworkError,
             message: "connection refused".into(),
             chain: vec!["connect".into()],
@@ -63,10 +63,7 @@ fn envelopes(c: &mut Criterion) {
             backtrace: None,
             decision: Some(Box::new(decide(&Retry::default(), 2, Class::Temporary, None, 500))),
         },
-        lines: Vec::new(),
-        lines_dropped: 0,
-        progress: None,
-    };
+    );
     let record = encode_attempt(&log);
     let mut group = c.benchmark_group("codec");
     group.bench_function("seal an envelope", |b| b.iter(|| seal(black_box(&envelope)).unwrap()));
@@ -196,10 +193,7 @@ async fn count(_: Letter, _: Context, ran: State<Arc<Ran>>) -> Result<(), Failur
 fn round_trip(c: &mut Criterion) {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (ran, store) = (Arc::new(Ran::default()), Arc::new(MemoryStore::new()));
-    let queue = Queue::new("q")
-        .unwrap()
-        .concurrency(EXECUTORS)
-        .retention(Retention { completed: None, ..Retention::default() });
+    let queue = Queue::new("q").unwrap().concurrency(EXECUTORS).retention(Retention::default().without_completed());
     let builder = Runtime::builder().shared_store(store.clone()).state(ran.clone()).queue(queue).handler("q", count);
     let runtime = tokio.block_on(async { builder.start().await }).unwrap();
     let mut replay_slot = tokio.block_on(ReplaySlots::new(instance(), 1).take());

@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// What was decided after each failed try, oldest first.
 fn decisions(job: &JobView) -> impl Iterator<Item = &Decision> {
     job.history.iter().filter_map(|StoredAttempt { record, .. }| match record {
-        Ok(AttemptRecord::Told(log)) => match &log.ended {
+        Ok(AttemptRecord::Reported(log)) => match &log.ended {
             Ended::Failed { decision, .. } => decision.as_deref(),
             _ => None,
         },

@@ -34,6 +34,9 @@ pub const HISTORY_LAST: u32 = 7;
 /// Longest backtrace kept with an attempt, in bytes; the rest is cut.
 pub const BACKTRACE_BYTES_MAX: usize = 4 * 1024;
 
+/// Longest output kept with a completed attempt, in bytes: 64 KiB. A larger one is refused by [`codec::to_output`](crate::codec::to_output) and never kept.
+pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
 /// Most log lines kept with an attempt; later ones are counted, not kept.
 pub const LOG_LINES_MAX: usize = 32;
 
@@ -52,6 +55,13 @@ pub const BATCH_MAX: usize = 200;
 
 /// What the store keeps before an envelope, in bytes; counted by [`ClaimRequest::bytes_max`](crate::store::ClaimRequest::bytes_max).
 pub const HEADER_BYTES: usize = 12;
+
+/// Longest wait for an outcome that one call announces: a minute. A longer one counts as this; a waiter announces itself again with each of its polls.
+pub const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Most replay slots per process, and so the most calls it may have open at once. The other half of the numbers is for
+/// [`CallId::companion`](crate::store::CallId::companion).
+pub const REPLAY_SLOTS_MAX: u16 = 1 << 15;
 
 // ---- The ledger -------------------------------------------------------------------------------------------------------------------------------
 

@@ -183,22 +183,52 @@ impl Operator {
         .await
     }
 
-    /// Stops (`true`) or resumes claiming. Gives what it was before.
+    /// Pauses claiming; running jobs go on. Returns whether the queue was paused before.
     ///
     /// # Errors
     /// [`OperatorError`].
-    pub async fn pause(&self, queue: &QueueName, paused: bool) -> Result<bool, OperatorError> {
+    pub async fn pause(&self, queue: &QueueName) -> Result<bool, OperatorError> {
         let queue = queue.clone();
         self.call(move |store, _| {
             let queue = queue.clone();
-            async move { store.pause(&queue, paused).await }
+            async move { store.pause(&queue).await }
         })
         .await
     }
 
-    /// Looks through a whole queue for what no step of ReTraced leaves behind: jobs in no container or in two, grants without a lease, entries of jobs that are not
-    /// kept. With `repair` it is mended: every job is in one place again, and no job is deleted. Workers go on meanwhile. Takes about a minute for a million jobs, and
-    /// gives up after [`AUDIT_TIMEOUT`]; what was mended until then stays so.
+    /// Resumes claiming. Returns whether the queue was paused before.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn resume(&self, queue: &QueueName) -> Result<bool, OperatorError> {
+        let queue = queue.clone();
+        self.call(move |store, _| {
+            let queue = queue.clone();
+            async move { store.resume(&queue).await }
+        })
+        .await
+    }
+
+    /// Looks through a whole queue for damage that no transition leaves behind: jobs in no container or in two, grants without a lease, entries of jobs that are
+    /// not kept. Changes nothing. Workers go on meanwhile. Takes about a minute for a million jobs, and gives up after [`AUDIT_TIMEOUT`].
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn audit(&self, queue: &QueueName) -> Result<Audit, OperatorError> {
+        let queue = queue.clone();
+        self.call_within(AUDIT_TIMEOUT, move |store, _| {
+            let queue = queue.clone();
+            async move {
+                let before = store.audit(&queue).await?;
+                let findings = store.inspect(&queue).await?;
+                Ok(Audit { before, findings, after: store.audit(&queue).await? })
+            }
+        })
+        .await
+    }
+
+    /// [`audit`](Self::audit), and repairs what it finds: every job is in one container again, and no job is deleted. What was repaired before a timeout stays
+    /// repaired.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -209,18 +239,18 @@ impl Operator {
     /// # use std::sync::Arc;
     /// # use retraced::{Audit, MemoryStore, Operator, QueueName};
     /// # let admin = Operator::new(Arc::new(MemoryStore::new()));
-    /// let audit: Audit = admin.audit(&QueueName::new("email")?, true).await?;
+    /// let audit: Audit = admin.repair(&QueueName::new("email")?).await?;
     /// assert!(audit.after.adds_up() && audit.findings.is_empty());
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn audit(&self, queue: &QueueName, repair: bool) -> Result<Audit, OperatorError> {
+    pub async fn repair(&self, queue: &QueueName) -> Result<Audit, OperatorError> {
         let queue = queue.clone();
         self.call_within(AUDIT_TIMEOUT, move |store, _| {
             let queue = queue.clone();
             async move {
                 let before = store.audit(&queue).await?;
-                let findings = store.inspect(&queue, repair).await?;
+                let findings = store.repair(&queue).await?;
                 Ok(Audit { before, findings, after: store.audit(&queue).await? })
             }
         })

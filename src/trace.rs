@@ -161,7 +161,7 @@ impl Trace {
 fn tell_attempt(f: &mut fmt::Formatter<'_>, attempt: &StoredAttempt) -> fmt::Result {
     let n = attempt.attempt;
     match &attempt.record {
-        Ok(AttemptRecord::Told(log)) => tell_log(f, n, log),
+        Ok(AttemptRecord::Reported(log)) => tell_log(f, n, log),
         Ok(AttemptRecord::Crashed { instance, lease_expired_ms }) => writeln!(
             f,
             "{}  attempt {n} crashed: worker {} stopped renewing while the handler ran; its lease ran out at {}",
@@ -187,6 +187,7 @@ fn tell_attempt(f: &mut fmt::Formatter<'_>, attempt: &StoredAttempt) -> fmt::Res
             instant(attempt.settled_ms),
             instance.short()
         ),
+        Ok(_) => writeln!(f, "{}  attempt {n} ended in a way this build does not know", instant(attempt.settled_ms)),
         Err(unreadable) => writeln!(
             f,
             "{}  attempt {n} cannot be read: {}",
@@ -201,13 +202,14 @@ fn tell_log(f: &mut fmt::Formatter<'_>, n: u32, log: &AttemptLog) -> fmt::Result
     let who = format!("worker {} executor-{}#{}", log.instance.short(), log.executor.slot, log.executor.generation);
     let ran = span(log.ran_ms);
     match &log.ended {
-        Ended::Completed => writeln!(f, "{started}  attempt {n} succeeded after {ran} · {who}")?,
+        Ended::Completed { .. } => writeln!(f, "{started}  attempt {n} succeeded after {ran} · {who}")?,
         Ended::Released { reason, delay_ms } => {
             let why = match reason {
                 Released::Interrupted => "was interrupted by a shutdown or restart",
                 Released::Unstarted => "was handed back unstarted: no executor or thread was free in time",
                 Released::UnknownKind => "was put back: this worker has no handler for its kind",
                 Released::Snoozed => "was snoozed by its handler",
+                _ => "was released",
             };
             let until = if *delay_ms == 0 { String::new() } else { format!(", put off for {}", span(*delay_ms)) };
             writeln!(f, "{started}  attempt {n} {why}{until}, at no cost · {who}")?;
@@ -231,6 +233,7 @@ fn tell_log(f: &mut fmt::Formatter<'_>, n: u32, log: &AttemptLog) -> fmt::Result
                 writeln!(f, "{:24}    {}", "", explain(decision))?;
             }
         }
+        _ => writeln!(f, "{started}  attempt {n} ended after {ran} in a way this build does not know · {who}")?,
     }
     for line in &log.lines {
         writeln!(f, "{:24}    +{} {}", "", span(line.after_ms), printable(&line.text))?;

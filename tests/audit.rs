@@ -46,11 +46,11 @@ async fn a_damaged_queue_is_shown_and_mended_at_the_command_line() {
     assert_eq!((sound.status, sound.stdout.as_str()), (Some(0), "queue q\n  stored  3 jobs, every one in one place\n"));
 
     let _: () = server.connection().del("retraced:{q}:pending").unwrap();
-    let seen = admin.audit(&queue, false).await.unwrap();
+    let seen = admin.audit(&queue).await.unwrap();
     assert_eq!((seen.before.difference(), seen.after.difference()), (3, 3));
     assert_eq!(
         seen.findings.iter().map(|found| (found.kind, found.count)).collect::<Vec<_>>(),
-        [(FindingKind::Limbo, 3)]
+        [(FindingKind::Orphaned, 3)]
     );
     let shown = audit(&server, &["--json"]);
     assert_eq!(shown.status, Some(1), "{shown:?}");

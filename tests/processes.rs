@@ -185,7 +185,7 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
     assert_eq!((stats.pending, stats.processing, stats.delayed, stats.dead, stats.poisoned), (0, 0, 0, 0, 0));
     assert!(found.extra_starts <= in_flight);
     assert!(slowest <= lease + Duration::from_secs(2));
-    let audit = admin.audit(&queue, false).await.unwrap();
+    let audit = admin.audit(&queue).await.unwrap();
     assert!(audit.before.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }
 

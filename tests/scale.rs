@@ -51,13 +51,9 @@ async fn work(job: Work, _: Context) -> Result<(), Failure> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn role_of_a_worker_process() {
     let Ok(url) = std::env::var("RETRACED_TEST_WORKER_OF") else { return };
-    let rule = RetentionRule { age_max: Duration::from_secs(86_400), count_max: 10_000 };
+    let rule = RetentionRule::new(Duration::from_secs(86_400), 10_000);
     // Dead letters stay: the test counts them.
-    let retention = Retention {
-        completed: Some(rule),
-        dead: RetentionRule { count_max: u64::MAX, ..rule },
-        ..Retention::default()
-    };
+    let retention = Retention::default().completed(rule).dead(RetentionRule::new(rule.age_max, u64::MAX));
     let _runtime = Runtime::builder()
         .store(RedisStore::connect(&url).await.unwrap())
         .queue(Queue::new("many").unwrap().concurrency(20).retention(retention))
@@ -125,12 +121,12 @@ impl World {
 
     /// Buries everything that is pending.
     async fn bury_all(&mut self) {
-        let log = AttemptLog {
-            instance: InstanceId::from(Uuid::new_v4()),
-            executor: ExecutorId { slot: 0, generation: 0 },
-            started_ms: 1,
-            ran_ms: 1,
-            ended: Ended::Failed {
+        let log = AttemptLog::new(
+            InstanceId::from(Uuid::new_v4()),
+            ExecutorId::new(0, 0),
+            1,
+            1,
+            Ended::Failed {
                 code: Code::NetworkError,
                 message: "connection refused by 10.0.0.7:25 after three tries".into(),
                 chain: vec!["connection refused".into()],
@@ -138,10 +134,7 @@ impl World {
                 backtrace: None,
                 decision: None,
             },
-            lines: Vec::new(),
-            lines_dropped: 0,
-            progress: None,
-        };
+        );
         let record = encode_attempt(&log);
         let mut settlements = Vec::new();
         loop {
@@ -255,7 +248,7 @@ async fn a_worker_over_a_long_queue_stays_small() {
     assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
     assert_eq!((done.failures_total, done.crashes_total, done.releases_total), (0, 0, 0), "{done:?}");
     drop(worker);
-    let audit = world.admin.audit(&world.queue, false).await.unwrap();
+    let audit = world.admin.audit(&world.queue).await.unwrap();
     assert!(audit.after.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }
 
@@ -384,7 +377,7 @@ async fn dead_letters_are_listed_and_discarded_beside_a_worker_that_goes_on() {
     assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
     drop(worker);
     let begun = Instant::now();
-    let audit = world.admin.audit(&world.queue, true).await.unwrap();
+    let audit = world.admin.repair(&world.queue).await.unwrap();
     println!("an audit of {} jobs: {:.1} s", audit.after.jobs, begun.elapsed().as_secs_f64());
     assert!(audit.after.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }

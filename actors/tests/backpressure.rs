@@ -17,7 +17,7 @@ fn sealed(id: &str) -> Enqueue {
 #[tokio::test(start_paused = true)]
 async fn a_full_front_door_answers_busy_counts_casts_and_opens_again() {
     let world = World::start().await;
-    world.store.pause(&world.queue, true).await.unwrap();
+    world.store.pause(&world.queue).await.unwrap();
     world.store.plan(|verb, n| (verb == Verb::Enqueue && n <= 2).then_some(Fault::Late(secs(2))));
     let actor = world.handle().actor().unwrap();
     // Two flushes take a batch along each, before the rest fills the buffer.
@@ -85,9 +85,9 @@ async fn quick_handlers_are_fed_ahead_within_the_bound() {
         let stats = futures_util::FutureExt::now_or_never(memory.stats(&queue)).unwrap().unwrap();
         seen.fetch_max(stats.processing, std::sync::atomic::Ordering::SeqCst);
     });
-    world.store.pause(&world.queue, true).await.unwrap();
+    world.store.pause(&world.queue).await.unwrap();
     let ids = world.enqueue_many("job", 2_000, &Work::succeed()).await;
-    world.store.pause(&world.queue, false).await.unwrap();
+    world.store.resume(&world.queue).await.unwrap();
     world.until_all(&ids, JobState::Completed).await;
     let most = most.load(std::sync::atomic::Ordering::SeqCst);
     // Until their settlement is confirmed, finished jobs are leased too.
@@ -103,10 +103,10 @@ async fn what_waits_a_second_unstarted_goes_back_to_the_front_in_order_and_only_
     // Quick ones make the fetcher fetch ahead; then a slow one comes, and others behind it.
     let quick = world.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
     world.until_all(&quick, JobState::Completed).await;
-    world.store.pause(&world.queue, true).await.unwrap();
+    world.store.pause(&world.queue).await.unwrap();
     let slow = world.enqueue("slow", Work::lasting(secs(20))).await;
     let behind = world.enqueue_many("behind", 12, &Work::succeed()).await;
-    world.store.pause(&world.queue, false).await.unwrap();
+    world.store.resume(&world.queue).await.unwrap();
     world.until("some were fetched ahead", || world.stats().processing > 1).await;
     let ahead = world.stats().processing - 1;
     world.until("they are back", || world.stats().processing == 1).await;
@@ -127,7 +127,7 @@ async fn what_waits_a_second_unstarted_goes_back_to_the_front_in_order_and_only_
 #[tokio::test(start_paused = true)]
 async fn a_claim_takes_as_many_bytes_as_allowed_and_large_jobs_still_fill_all_executors() {
     let world = World::build().concurrency(10).start().await;
-    world.store.pause(&world.queue, true).await.unwrap();
+    world.store.pause(&world.queue).await.unwrap();
     // Undecodable for the handler's kind; what counts is their size. They wait in a handler that hangs on a valid envelope.
     let padding = 900 * 1024;
     let mut ids = Vec::new();
@@ -140,7 +140,7 @@ async fn a_claim_takes_as_many_bytes_as_allowed_and_large_jobs_still_fill_all_ex
         let job = options.seal(Kind::new("work").unwrap(), payload.into()).unwrap();
         ids.push(world.handle().enqueue(job, secs(5)).await.unwrap().id);
     }
-    world.store.pause(&world.queue, false).await.unwrap();
+    world.store.resume(&world.queue).await.unwrap();
     world.until_within(millis(100), "all ten run", || world.book.running() == 10).await;
     world.until_all(&ids, JobState::Completed).await;
     world.close().await;

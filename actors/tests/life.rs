@@ -238,12 +238,12 @@ async fn a_cancelled_job_whose_handler_completes_anyway_is_completed() {
 #[tokio::test(start_paused = true)]
 async fn a_paused_queue_claims_nothing_and_goes_on_at_once_when_resumed() {
     let world = World::start().await;
-    world.store.pause(&world.queue, true).await.unwrap();
+    world.store.pause(&world.queue).await.unwrap();
     let ids = world.enqueue_many("job", 10, &Work::succeed()).await;
     tokio::time::sleep(secs(30)).await;
     assert_eq!((world.book.count(), world.stats().pending), (0, 10));
     let resumed = Instant::now();
-    world.store.pause(&world.queue, false).await.unwrap();
+    world.store.resume(&world.queue).await.unwrap();
     world.until_all(&ids, JobState::Completed).await;
     assert!(resumed.elapsed() <= millis(10), "took {:?}", resumed.elapsed());
     world.close().await;
@@ -252,12 +252,12 @@ async fn a_paused_queue_claims_nothing_and_goes_on_at_once_when_resumed() {
 #[tokio::test(start_paused = true)]
 async fn jobs_start_in_the_order_they_were_enqueued() {
     let world = World::build().concurrency(1).start().await;
-    world.store.pause(&world.queue, true).await.unwrap();
+    world.store.pause(&world.queue).await.unwrap();
     let mut ids = Vec::new();
     for n in 0..50 {
         ids.push(world.enqueue(&format!("job-{n}"), Work::lasting(millis(n % 3))).await);
     }
-    world.store.pause(&world.queue, false).await.unwrap();
+    world.store.resume(&world.queue).await.unwrap();
     world.until_all(&ids, JobState::Completed).await;
     let order: Vec<_> = world.book.all().into_iter().map(|run| run.id).collect();
     assert_eq!(order, ids);

@@ -181,8 +181,8 @@ async fn a_handler_that_hangs_never_holds_up_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn what_has_ended_is_never_kept_for_ever() {
-    let rule = RetentionRule { age_max: secs(60), count_max: 20 };
-    let retention = Retention { completed: Some(rule), dead: rule, poisoned: rule, cancelled: rule };
+    let rule = RetentionRule::new(secs(60), 20);
+    let retention = Retention::default().completed(rule).dead(rule).poisoned(rule).cancelled(rule);
     let world = World::build().queue(|queue| queue.retention = retention).start().await;
     let mut ids = Vec::new();
     for (prefix, ends) in [("done", Do::Succeed), ("dead", Do::FailUnknown), ("poison", Do::FailPermanent)] {

@@ -20,7 +20,7 @@ fn repairs(world: &World) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_does_not_add_up_is_told_of_and_mended() {
     let world = World::start().await;
-    let found = Finding { kind: FindingKind::Limbo, count: 3, examples: Vec::new() };
+    let found = Finding::new(FindingKind::Orphaned, 3, Vec::new());
     world.store.damage(found.clone());
     world.until("a repair", || repairs(&world) == 1).await;
     let told = |kind: &EventKind| {
@@ -29,7 +29,7 @@ async fn a_queue_that_does_not_add_up_is_told_of_and_mended() {
     };
     assert_eq!(world.count(told), 2);
     tokio::time::sleep(AUDIT_EVERY * 3).await;
-    assert_eq!((world.store.calls(Verb::Inspect), repairs(&world)), (1, 1), "mended is mended");
+    assert_eq!((world.store.calls(Verb::Repair), repairs(&world)), (1, 1), "mended is mended");
     world.close().await;
 }
 
@@ -43,7 +43,7 @@ async fn a_count_that_is_wrong_once_is_not_told() {
     world.store.miscount_once();
     world.until("the next audit", || world.store.calls(Verb::Audit) >= audits + 2).await;
     tokio::time::sleep(AUDIT_EVERY * 2).await;
-    assert_eq!(world.store.calls(Verb::Inspect), 0);
+    assert_eq!(world.store.calls(Verb::Repair), 0);
     assert_eq!(world.count(|kind| matches!(kind, EventKind::AuditFailed { .. })), 0);
     world.close().await;
 }
@@ -53,8 +53,8 @@ async fn a_count_that_is_wrong_once_is_not_told() {
 #[tokio::test(start_paused = true)]
 async fn what_one_round_of_trims_leaves_the_next_takes_at_once() {
     let kept = 10;
-    let rule = RetentionRule { age_max: Duration::from_secs(3600), count_max: kept };
-    let retention = Retention { completed: Some(rule), ..Retention::default() };
+    let rule = RetentionRule::new(Duration::from_secs(3600), kept);
+    let retention = Retention::default().completed(rule);
     let world = World::build().concurrency(50).queue(|queue| queue.retention = retention).start().await;
     let jobs = 2 * SLICE_MAX * SLICES_MAX + BATCH_MAX;
     let sealed: Vec<_> = (0..jobs).map(|_| seal_job(&Work::succeed(), &JobOptions::default()).unwrap()).collect();

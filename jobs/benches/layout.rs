@@ -313,8 +313,8 @@ async fn fill(
 /// Removes everything that was kept.
 async fn trim(store: &RedisStore, replay_slots: &ReplaySlots) {
     let queue = QueueName::new(QUEUE).unwrap();
-    let none = RetentionRule { age_max: Duration::ZERO, count_max: 0 };
-    let retention = Retention { completed: None, dead: none, poisoned: none, cancelled: none };
+    let none = RetentionRule::new(Duration::ZERO, 0);
+    let retention = Retention::default().without_completed().dead(none).poisoned(none).cancelled(none);
     let mut replay_slot = replay_slots.take().await;
     while store.trim(replay_slot.next_call(), &queue, &TrimPolicy { retention, limit: BATCH_MAX }).await.unwrap().more {
     }

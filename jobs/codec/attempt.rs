@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::CodecError;
 use super::payload::{decode_bounded, encode_named};
 use crate::job::InstanceId;
+use crate::limits::OUTPUT_BYTES_MAX;
 use crate::trace::{AttemptLog, Ended, ExecutorId};
 
 /// An array of instance, slot, generation, `started_ms` and `ran_ms`: it completed, and nobody wrote anything down.
@@ -19,11 +20,17 @@ const NAMED: u8 = 3;
 
 type Completed = (InstanceId, u32, u32, u64, u64);
 
-/// The log as bytes: at most 48 for an attempt that completed without a word, usually 34. Empty when it cannot be written, which no log that this library builds can cause.
+/// The log as bytes: at most 48 for an attempt that completed without output, log lines or progress, usually 34. Empty when it cannot be written, which no log
+/// that this library builds can cause. An output above [`OUTPUT_BYTES_MAX`] is left out.
 ///
 /// Used in the example of [`AttemptLog`].
 #[must_use]
 pub fn encode_attempt(log: &AttemptLog) -> Bytes {
+    if let Ended::Completed { output: Some(output) } = &log.ended
+        && output.len() > OUTPUT_BYTES_MAX
+    {
+        return encode_attempt(&AttemptLog { ended: Ended::Completed { output: None }, ..log.clone() });
+    }
     let mut bytes = Vec::with_capacity(48);
     let written = match completed(log) {
         Some(completed) => {
@@ -53,7 +60,7 @@ pub fn decode_attempt(bytes: &[u8]) -> Result<AttemptLog, CodecError> {
                 executor: ExecutorId { slot, generation },
                 started_ms,
                 ran_ms,
-                ended: Ended::Completed,
+                ended: Ended::Completed { output: None },
                 lines: Vec::new(),
                 lines_dropped: 0,
                 progress: None,
@@ -70,5 +77,11 @@ pub fn decode_attempt(bytes: &[u8]) -> Result<AttemptLog, CodecError> {
 fn completed(log: &AttemptLog) -> Option<Completed> {
     let silent = log.lines.is_empty() && log.lines_dropped == 0 && log.progress.is_none();
     let ExecutorId { slot, generation } = log.executor;
-    (silent && log.ended == Ended::Completed).then_some((log.instance, slot, generation, log.started_ms, log.ran_ms))
+    (silent && log.ended == (Ended::Completed { output: None })).then_some((
+        log.instance,
+        slot,
+        generation,
+        log.started_ms,
+        log.ran_ms,
+    ))
 }

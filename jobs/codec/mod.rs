@@ -11,7 +11,7 @@ mod tests;
 pub use attempt::{decode_attempt, encode_attempt};
 pub use envelope::{ENVELOPE_VERSION, Envelope, open, seal};
 pub use json::{from_json, to_json};
-pub use payload::{from_payload, to_payload};
+pub use payload::{from_payload, to_output, to_payload};
 
 pub use crate::limits::{DEPTH_MAX, ENVELOPE_OVERHEAD_MAX, PAYLOAD_BYTES_CEILING, PAYLOAD_BYTES_MAX};
 

@@ -1,10 +1,12 @@
 //! Payloads: named MessagePack, bounded in depth.
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::CodecError;
 use super::scan::scan;
+use crate::limits::OUTPUT_BYTES_MAX;
 
 /// A value as a payload.
 ///
@@ -17,12 +19,37 @@ use super::scan::scan;
 /// ```
 ///
 /// # Errors
-/// [`CodecError`] when its `Serialize` refuses, or when no worker could read it: it nests deeper than [`DEPTH_MAX`], or holds an extension type.
+/// [`CodecError`] when its `Serialize` refuses, or when no worker could read it: it nests deeper than [`DEPTH_MAX`](super::DEPTH_MAX), or holds an extension type.
 pub fn to_payload<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     let mut payload = Vec::new();
     encode_named("payload", value, &mut payload)?;
     scan("payload", &payload)?;
     Ok(payload)
+}
+
+/// What a handler returned, as the output that is kept with its attempt; read it with [`from_payload`].
+///
+/// ```
+/// use retraced_jobs::codec::{from_payload, to_output};
+/// let output = to_output(&("invoice", 42)).unwrap();
+/// assert_eq!(from_payload::<(String, u32)>(&output).unwrap(), ("invoice".to_owned(), 42));
+/// let refused = to_output(&"x".repeat(100_000)).unwrap_err();
+/// assert_eq!(refused.to_string(), "output has 100005 bytes, at most 65536 are kept; store large results elsewhere and return where they are");
+/// ```
+///
+/// # Errors
+/// [`CodecError`] as [`to_payload`], and when it is larger than [`OUTPUT_BYTES_MAX`].
+pub fn to_output<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
+    let mut output = Vec::new();
+    encode_named("output", value, &mut output)?;
+    if output.len() > OUTPUT_BYTES_MAX {
+        return Err(CodecError::new(format!(
+            "output has {} bytes, at most {OUTPUT_BYTES_MAX} are kept; store large results elsewhere and return where they are",
+            output.len()
+        )));
+    }
+    scan("output", &output)?;
+    Ok(output.into())
 }
 
 /// A payload as a value. Every byte must be used.

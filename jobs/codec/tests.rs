@@ -44,7 +44,7 @@ fn a_completion() -> AttemptLog {
         executor: ExecutorId { slot: 3, generation: 1 },
         started_ms: 1_760_000_000_000,
         ran_ms: 250,
-        ended: Ended::Completed,
+        ended: Ended::Completed { output: None },
         lines: Vec::new(),
         lines_dropped: 0,
         progress: None,
@@ -601,7 +601,7 @@ mod round_trips {
             option::of(decision),
         );
         let ended = prop_oneof![
-            2 => Just(Ended::Completed),
+            2 => Just(Ended::Completed { output: None }),
             1 => (prop::sample::select(reasons), any::<u64>()).prop_map(|(reason, delay_ms)| Ended::Released { reason, delay_ms }),
             2 => failed.prop_map(|(code, message, chain, place, backtrace, decision)| {
                 Ended::Failed { code, message, chain, place, backtrace, decision }

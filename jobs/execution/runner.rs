@@ -236,7 +236,8 @@ impl Runner {
     fn completed(&self, over: &Over<'_>) -> AttemptOutcome {
         let keep = self.rules.keep_completed;
         // The log of a job that completes is not kept: its record stays small.
-        let record = if keep { self.record(over.by, Ended::Completed, Notes::default()) } else { Bytes::new() };
+        let record =
+            if keep { self.record(over.by, Ended::Completed { output: None }, Notes::default()) } else { Bytes::new() };
         outcome(over.job, over.by, Verdict::Complete { keep }, record, None)
     }
 

@@ -150,7 +150,7 @@ mod returning {
         assert_eq!((outcome.failure, outcome.panic.is_none(), outcome.ran), (None, true, Duration::from_millis(250)));
         assert!(outcome.settlement.record.len() <= 48);
         let log = log(&outcome);
-        assert_eq!((log.ended, log.started_ms, log.ran_ms), (Ended::Completed, 1_000, 250));
+        assert_eq!((log.ended, log.started_ms, log.ran_ms), (Ended::Completed { output: None }, 1_000, 250));
         assert_eq!((log.executor, log.instance), (ExecutorId { slot: 3, generation: 1 }, Uuid::from_u128(1).into()));
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::job::{Counters, InstanceId, JobId, JobState, Kind, Lease, Nonce, QueueName, Token};
+use crate::limits::REPLAY_SLOTS_MAX;
 use crate::trace::{JobSummary, JobView, SupervisionEvent};
 
 /// Which call this is, so that sending it again has no second effect: a process, one of its replay slots, and a number that grows with every new call of
@@ -19,6 +20,22 @@ pub struct CallId {
     pub replay_slot: u16,
     /// The call, from 1; at most 2^48 − 1.
     pub sequence: u64,
+}
+
+impl CallId {
+    /// The id of the second call, where one verb has to be built from two: the same number on the other half of the replay slots.
+    ///
+    /// ```
+    /// use retraced_jobs::job::InstanceId;
+    /// use retraced_jobs::store::CallId;
+    /// let call = CallId { instance: InstanceId::from(uuid::Uuid::from_u128(1)), replay_slot: 3, sequence: 7 };
+    /// assert_ne!(call.companion().replay_slot, 3);
+    /// assert_eq!(call.companion().companion(), call);
+    /// ```
+    #[must_use]
+    pub fn companion(self) -> Self {
+        Self { replay_slot: self.replay_slot ^ REPLAY_SLOTS_MAX, ..self }
+    }
 }
 
 /// What became of one job of an enqueue.
@@ -58,6 +75,7 @@ pub struct ClaimRequest {
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Claims {
     /// The store's clock, in ms since the Unix epoch.
     pub now_ms: u64,
@@ -76,6 +94,7 @@ pub struct Claims {
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Quiet {
     /// How long until the next delayed job is due, zero when some are due already; nothing when none is delayed.
     pub next_due: Option<Duration>,
@@ -85,6 +104,7 @@ pub struct Quiet {
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClaimedJob {
     /// The job.
     pub id: JobId,
@@ -96,6 +116,20 @@ pub struct ClaimedJob {
     pub enqueued_ms: u64,
     /// What the producer sealed.
     pub envelope: Bytes,
+}
+
+impl ClaimedJob {
+    /// A grant, for those who write a store.
+    #[must_use]
+    pub fn new(id: JobId, token: Token, counters: Counters, enqueued_ms: u64, envelope: Bytes) -> Self {
+        Self { id, token, counters, enqueued_ms, envelope }
+    }
+
+    /// The lease this grant stands for.
+    #[must_use]
+    pub fn lease(&self, owner: InstanceId) -> Lease {
+        Lease { id: self.id.clone(), token: self.token, owner }
+    }
 }
 
 /// The end of one attempt, as the store is told.
@@ -163,6 +197,7 @@ pub enum Settled {
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Promoted {
     /// Jobs moved.
     pub moved: usize,
@@ -213,11 +248,13 @@ pub struct Reclaim {
 ///     tokio::time::advance(Duration::from_secs(10)).await;
 ///     reclaimed = store.reclaim(replay_slot.next_call(), &queue, &rules).await.unwrap();
 /// }
-/// let lost = ReclaimedJob { id: claimed.id, owner: Some(owner), crashes: 1, charged: true, poisoned: false };
+/// let mut lost = ReclaimedJob::new(claimed.id, Some(owner));
+/// (lost.crashes, lost.charged) = (1, true);
 /// assert_eq!(reclaimed.jobs, [lost]);
 /// # });
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Reclaimed {
     /// The jobs taken back.
     pub jobs: Vec<ReclaimedJob>,
@@ -232,6 +269,7 @@ pub struct Reclaimed {
 ///
 /// Used in the example of [`Reclaimed`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReclaimedJob {
     /// The job.
     pub id: JobId,
@@ -243,6 +281,14 @@ pub struct ReclaimedJob {
     pub charged: bool,
     /// Whether it is `poisoned` now; otherwise it is at the front of the queue, or cancelled when somebody had asked for that.
     pub poisoned: bool,
+}
+
+impl ReclaimedJob {
+    /// A job that went back to the front of the queue at no cost; the fields say otherwise where it did not.
+    #[must_use]
+    pub fn new(id: JobId, owner: Option<InstanceId>) -> Self {
+        Self { id, owner, crashes: 0, charged: false, poisoned: false }
+    }
 }
 
 /// What a slice of a reconciliation did.
@@ -264,11 +310,12 @@ pub struct ReclaimedJob {
 /// store.claim(replay_slot.next_call(), &queue, &request).await.unwrap(); // whose reply nobody reads
 ///
 /// let lost = [request.nonce];
-/// let Reconciled { released, next } = store.reconcile(replay_slot.next_call(), &queue, owner, &lost, None).await.unwrap();
+/// let Reconciled { released, next, .. } = store.reconcile(replay_slot.next_call(), &queue, owner, &lost, None).await.unwrap();
 /// assert_eq!((released.len(), next), (1, None));
 /// # });
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Reconciled {
     /// Jobs released to the front of the queue, in the order of their ids' bytes.
     pub released: Vec<JobId>,
@@ -280,6 +327,7 @@ pub struct Reconciled {
 ///
 /// Used in the example of [`Leases`](super::Leases).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Renewed {
     /// The store's clock, in ms since the Unix epoch.
     pub now_ms: u64,
@@ -313,6 +361,15 @@ pub enum Hint {
     Due(QueueName),
     /// Somebody asked to cancel a running job.
     Cancel(QueueName, JobId),
+    /// A job has ended. Sent only while somebody [waits for an outcome](super::Admin::watch_outcome) in the job's queue, about every job that ends there.
+    Ended {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        id: JobId,
+        /// The final state it reached, also when it is not kept: this may be the only sign that it completed. `None` when an operator discarded it.
+        state: Option<JobState>,
+    },
 }
 
 /// A place in a listing. Made by the store that reads it back; worthless to any other.
@@ -408,6 +465,7 @@ impl From<&JobView> for Target {
 ///
 /// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Moved {
     /// It moved.
     Moved {
@@ -431,6 +489,7 @@ pub enum Moved {
 ///
 /// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct JobPage {
     /// The jobs.
     pub jobs: Vec<JobSummary>,
@@ -442,6 +501,7 @@ pub struct JobPage {
 ///
 /// Used in the example of [`Ledger`](super::Ledger).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct LedgerPage {
     /// The events, latest first.
     pub events: Vec<SupervisionEvent>,
@@ -453,6 +513,7 @@ pub struct LedgerPage {
 ///
 /// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct QueueStats {
     /// Whether claiming is stopped.
     pub paused: bool,
@@ -496,6 +557,7 @@ pub struct QueueStats {
 ///
 /// Used in the example of [`Retention`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetentionRule {
     /// Longest time since the job ended.
     pub age_max: Duration,
@@ -503,16 +565,25 @@ pub struct RetentionRule {
     pub count_max: u64,
 }
 
+impl RetentionRule {
+    /// Keeps jobs for at most `age_max`, and at most `count_max` of them.
+    #[must_use]
+    pub fn new(age_max: Duration, count_max: u64) -> Self {
+        Self { age_max, count_max }
+    }
+}
+
 /// Retention of a queue, state by state.
 ///
 /// ```
 /// use retraced_jobs::store::{Retention, RetentionRule};
 /// use std::time::Duration;
-/// let week = RetentionRule { age_max: Duration::from_secs(7 * 24 * 60 * 60), count_max: 1_000 };
-/// let retention = Retention { completed: None, dead: week, ..Retention::default() };
+/// let week = RetentionRule::new(Duration::from_secs(7 * 24 * 60 * 60), 1_000);
+/// let retention = Retention::default().without_completed().dead(week);
 /// assert_eq!(retention.poisoned.count_max, 10_000);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retention {
     /// Completed jobs; `None`: not kept at all. Default 24 h or 10,000.
     pub completed: Option<RetentionRule>,
@@ -522,6 +593,38 @@ pub struct Retention {
     pub poisoned: RetentionRule,
     /// Cancelled jobs. Default 24 h or 10,000.
     pub cancelled: RetentionRule,
+}
+
+impl Retention {
+    /// Keeps completed jobs by this rule.
+    #[must_use]
+    pub fn completed(self, rule: RetentionRule) -> Self {
+        Self { completed: Some(rule), ..self }
+    }
+
+    /// Keeps no completed jobs: they are deleted as they complete, with their outputs.
+    #[must_use]
+    pub fn without_completed(self) -> Self {
+        Self { completed: None, ..self }
+    }
+
+    /// Keeps dead jobs by this rule.
+    #[must_use]
+    pub fn dead(self, rule: RetentionRule) -> Self {
+        Self { dead: rule, ..self }
+    }
+
+    /// Keeps poisoned jobs by this rule.
+    #[must_use]
+    pub fn poisoned(self, rule: RetentionRule) -> Self {
+        Self { poisoned: rule, ..self }
+    }
+
+    /// Keeps cancelled jobs by this rule.
+    #[must_use]
+    pub fn cancelled(self, rule: RetentionRule) -> Self {
+        Self { cancelled: rule, ..self }
+    }
 }
 
 impl Default for Retention {
@@ -558,13 +661,15 @@ pub struct TrimPolicy {
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// # store.cancel(replay_slot.next_call(), &queue, &[JobId::parse("welcome-42").unwrap().into()]).await.unwrap();
-/// let none = RetentionRule { age_max: Duration::MAX, count_max: 0 };
-/// let policy = TrimPolicy { retention: Retention { cancelled: none, ..Retention::default() }, limit: 100 };
+/// let none = RetentionRule::new(Duration::MAX, 0);
+/// let policy = TrimPolicy { retention: Retention::default().cancelled(none), limit: 100 };
 /// let trimmed = store.trim(replay_slot.next_call(), &queue, &policy).await.unwrap();
-/// assert_eq!(trimmed, Trimmed { removed: 1, more: false });
+/// let Trimmed { removed, more, .. } = trimmed;
+/// assert_eq!((removed, more), (1, false));
 /// # });
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Trimmed {
     /// Jobs removed.
     pub removed: usize,
@@ -576,10 +681,12 @@ pub struct Trimmed {
 ///
 /// ```
 /// use retraced_jobs::store::AuditReport;
-/// let report = AuditReport { jobs: 5, pending_entries: 3, stale: 1, contained: 2, grant_difference: 0 };
+/// let mut report = AuditReport::default();
+/// (report.jobs, report.pending_entries, report.stale, report.contained) = (5, 3, 1, 2);
 /// assert_eq!(report.difference(), 1, "one job is in no container");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct AuditReport {
     /// Jobs stored.
     pub jobs: u64,
@@ -612,6 +719,7 @@ impl AuditReport {
 ///
 /// Used in the example of [`Store`](super::Store).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct StoreFacts {
     /// What it is, as in `redis 7.0.15` or `memory`.
     pub name: String,
@@ -623,6 +731,7 @@ pub struct StoreFacts {
 ///
 /// Used in the example of [`Ledger`](super::Ledger).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct WorkerRow {
     /// Which life of which process.
     pub instance: InstanceId,
@@ -656,10 +765,24 @@ pub struct WorkerRow {
     pub running: u32,
 }
 
-impl ClaimedJob {
-    /// The lease this grant stands for.
+impl WorkerRow {
+    /// The row of a process that started at this instant, in ms since the Unix epoch. Set the other fields as they are known.
     #[must_use]
-    pub fn lease(&self, owner: InstanceId) -> Lease {
-        Lease { id: self.id.clone(), token: self.token, owner }
+    pub fn new(instance: InstanceId, started_ms: u64) -> Self {
+        Self {
+            instance,
+            host: String::new(),
+            pid: 0,
+            version: String::new(),
+            build: String::new(),
+            queues: Vec::new(),
+            kinds: Vec::new(),
+            kinds_total: 0,
+            every_kind: false,
+            started_ms,
+            seen_ms: 0,
+            concurrency: 0,
+            running: 0,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Handing out replay slots: one open call each, and a number that only grows.
+//! Replay slots: one open call each, and a number that only grows.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::CallId;
 use crate::job::InstanceId;
+use crate::limits::REPLAY_SLOTS_MAX;
 
 /// The replay slots of one process. Cheap to clone; clones share them.
 ///
@@ -27,25 +28,25 @@ pub struct ReplaySlots(Arc<Inner>);
 struct Inner {
     instance: InstanceId,
     free: Mutex<Free>,
-    room: Arc<Semaphore>,
+    capacity: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Free {
-    /// ReplaySlots handed back, with the last sequence each used. The lowest is taken first: a store remembers each replay slot that a queue has seen, so
-    /// few calls at once should need few replay slots.
+    /// Slots that were returned, with the last sequence each used. The lowest is taken first: a store remembers every slot that a queue has seen, so few calls
+    /// at once should need few slots.
     returned: BinaryHeap<Reverse<(u16, u64)>>,
     never_used: u16,
 }
 
 impl ReplaySlots {
-    /// `replay_slots_max` replay slots, at least one: as many calls may be open at once; further callers wait.
+    /// `replay_slots_max` replay slots, at least one and at most [`REPLAY_SLOTS_MAX`]: so many calls may be open at once; further callers wait.
     #[must_use]
     pub fn new(instance: InstanceId, replay_slots_max: u16) -> Self {
         Self(Arc::new(Inner {
             instance,
             free: Mutex::new(Free { returned: BinaryHeap::new(), never_used: 0 }),
-            room: Arc::new(Semaphore::new(usize::from(replay_slots_max.max(1)))),
+            capacity: Arc::new(Semaphore::new(usize::from(replay_slots_max.clamp(1, REPLAY_SLOTS_MAX)))),
         }))
     }
 
@@ -55,13 +56,13 @@ impl ReplaySlots {
         self.0.instance
     }
 
-    /// A replay slot nobody else uses; waits until one is free. Put the wait under a timeout.
+    /// A replay slot for the caller alone; waits until one is free. Give the wait a timeout.
     ///
-    /// Dropping the replay slot hands it back, also when the outcome of its last call is unknown: its next call has a higher number, so a late copy of the old one is
+    /// Dropping the replay slot returns it, also when the outcome of its last call is unknown: its next call has a higher number, so a late copy of the old one is
     /// [`Superseded`](super::StoreError::Superseded).
     pub async fn take(&self) -> ReplaySlot {
         // The semaphore is never closed, so a permit always comes.
-        let permit = self.0.room.clone().acquire_owned().await.ok();
+        let permit = self.0.capacity.clone().acquire_owned().await.ok();
         let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, sequence) = if let Some(Reverse(replay_slot)) = free.returned.pop() {
             replay_slot
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn few_calls_at_once_need_few_lanes_in_whatever_order_many_came_back() {
+    async fn few_calls_at_once_need_few_replay_slots_in_whatever_order_many_were_returned() {
         let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 8);
         let mut held = Vec::new();
         for _ in 0..8 {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-const EXECUTOR: ExecutorId = ExecutorId { slot: 3, generation: 7 };
+const EXECUTOR: ExecutorId = ExecutorId::new(3, 7);
 const STARTED_MS: u64 = 1_700_000_000_000;
 
 #[derive(Serialize, Deserialize)]
@@ -67,13 +67,8 @@ impl World {
     }
 
     fn sealed(&self, envelope: Bytes) -> ClaimedJob {
-        ClaimedJob {
-            id: JobId::parse("welcome-42").unwrap(),
-            token: Token { attempt: self.counters.attempts, nonce: *b"8 random" },
-            counters: self.counters,
-            enqueued_ms: STARTED_MS - 5_000,
-            envelope,
-        }
+        let token = Token { attempt: self.counters.attempts, nonce: *b"8 random" };
+        ClaimedJob::new(JobId::parse("welcome-42").unwrap(), token, self.counters, STARTED_MS - 5_000, envelope)
     }
 
     fn runner(&self) -> Runner {

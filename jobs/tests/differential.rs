@@ -18,14 +18,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FailurePersistence, FileFailurePersistence, TestRunner};
 use retraced_jobs::clock::Clock;
-use retraced_jobs::codec::encode_attempt;
+use retraced_jobs::codec::{encode_attempt, to_output};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt, Token};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    CallId, ClaimRequest, Claims, Enqueued, Moved, Promoted, QueueStats, Quiet, Reclaim, Reclaimed, Reconciled,
-    Renewal, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
+    CallId, ClaimRequest, Claims, Enqueued, Moved, QueueStats, Reclaim, Reclaimed, Reconciled, Renewal, Retention,
+    RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
 };
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, JobView};
 use support::redis_server::RedisServer;
@@ -36,14 +36,14 @@ const SOON: Duration = Duration::from_millis(3);
 /// Never passes.
 const LONG: Duration = Duration::from_secs(60 * 60);
 /// Longest wait for a few milliseconds of a server's clock. Reached only when it stands still.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Steps of one history.
 const STEPS_MAX: usize = 80;
 /// Histories a run, unless `PROPTEST_CASES` says otherwise.
 const CASES: u32 = 48;
 /// Attempts to make a history that failed shorter; what is left then is what is shown.
 const SHRINKS_MAX: u32 = 150;
-/// Jobs of a history; few, so that they meet.
+/// Jobs of a history; few, so that steps collide.
 const IDS: usize = 6;
 /// Worker processes of a history.
 const WORKERS: usize = 2;
@@ -78,12 +78,12 @@ enum Delay {
     Long,
 }
 
-/// One attempt that ends: which of the latest grants, how, whether something is told, and whether the token is a forged one.
+/// One attempt that ends: which of the latest grants, how, whether something is recorded, and whether the token is a forged one.
 #[derive(Debug, Clone, Copy)]
 struct Ending {
     grant: usize,
     end: End,
-    told: bool,
+    recorded: bool,
     forged: bool,
 }
 
@@ -119,7 +119,7 @@ enum Step {
         crashes_max: u32,
         losses_max: u32,
     },
-    /// The claim of one of the latest grants came to a bad end.
+    /// The claim of one of the latest grants was never answered.
     Reconcile {
         owner: usize,
         lost: usize,
@@ -133,6 +133,8 @@ enum Step {
     Cancel(Vec<Aim>),
     Discard(Vec<Aim>),
     Pause(bool),
+    /// Somebody waits for the end of a job.
+    Watch(usize),
     Trim {
         kept: u64,
         aged: bool,
@@ -161,7 +163,7 @@ impl Step {
         let claim = |limit, soon| Step::Claim(Ask { limit, bytes_max: usize::MAX, soon });
         match self {
             Step::WearOut(times) => {
-                let ending = Ending { grant: 0, end: End::Retry(Delay::None), told: true, forged: false };
+                let ending = Ending { grant: 0, end: End::Retry(Delay::None), recorded: true, forged: false };
                 [claim(1, false), Step::Settle(vec![ending])].into_iter().cycle().take(2 * times).collect()
             }
             Step::Crash { asked, begun, crashes_max, losses_max } => {
@@ -213,7 +215,7 @@ fn end() -> impl Strategy<Value = End> {
 
 fn endings() -> impl Strategy<Value = Vec<Ending>> {
     let ending = (0..4_usize, end(), prop::bool::weighted(0.8), prop::bool::weighted(0.05))
-        .prop_map(|(grant, end, told, forged)| Ending { grant, end, told, forged });
+        .prop_map(|(grant, end, recorded, forged)| Ending { grant, end, recorded, forged });
     vec(ending, 1..5)
 }
 
@@ -258,6 +260,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => aimed().prop_map(Step::Cancel),
         1 => aimed().prop_map(Step::Discard),
         1 => prop::bool::weighted(0.2).prop_map(Step::Pause),
+        1 => (0..IDS).prop_map(Step::Watch),
         1 => (0..4_u64, prop::bool::weighted(0.2), any::<bool>(), 0..4_usize)
             .prop_map(|(kept, aged, completed, limit)| Step::Trim { kept, aged, completed, limit }),
         2 => Just(Step::Again),
@@ -270,7 +273,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Steps, each with the worker that takes it. Mostly somebody looked after the leases before; otherwise the first who does gives a grace that never ends.
+/// Steps, each with the worker that takes it. Mostly somebody looked after the leases before; otherwise the first who does starts a grace that never ends.
 fn history() -> impl Strategy<Value = Vec<(usize, Step)>> {
     let steps = vec((0..WORKERS, step()), STEPS_MAX / 2..STEPS_MAX);
     (prop::bool::weighted(0.8), steps).prop_map(|(looked_after, steps)| {
@@ -302,14 +305,15 @@ enum Reply {
     Enqueued(Vec<Enqueued>),
     Claims(Claims),
     Settled(Vec<Settled>),
-    Turned(Vec<Settled>, Claims),
-    Promoted(Promoted),
+    SettledAndClaimed(Vec<Settled>, Claims),
+    Promoted(usize, Option<Duration>),
     Reclaimed(Reclaimed),
     Reconciled(Reconciled),
     Moved(Vec<Moved>),
     Trimmed(Trimmed),
     Renewed(Vec<Renewal>),
     Paused(bool),
+    Watched(Option<(JobState, Option<bytes::Bytes>, usize)>),
     Superseded,
     Refused,
 }
@@ -320,10 +324,11 @@ fn span(left: Option<Duration>) -> Option<Duration> {
 }
 
 async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> Reply {
-    let timeless = |claims: Claims| {
-        let jobs = claims.jobs.into_iter().map(|job| retraced_jobs::store::ClaimedJob { enqueued_ms: 0, ..job });
-        let quiet = claims.quiet.map(|quiet| Quiet { next_due: span(quiet.next_due) });
-        Claims { now_ms: 0, expires_ms: 0, jobs: jobs.collect(), quiet, ..claims }
+    let timeless = |mut claims: Claims| {
+        claims.jobs.iter_mut().for_each(|job| job.enqueued_ms = 0);
+        claims.quiet.iter_mut().for_each(|quiet| quiet.next_due = span(quiet.next_due));
+        (claims.now_ms, claims.expires_ms) = (0, 0);
+        claims
     };
     let reply: Result<Reply, StoreError> = match call {
         Call::Enqueue(jobs) => store.enqueue(id, queue, jobs).await.map(Reply::Enqueued),
@@ -332,17 +337,15 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
         Call::SettleAndClaim(settlements, request) => store
             .settle_and_claim(id, queue, settlements, request)
             .await
-            .map(|(settled, claims)| Reply::Turned(settled, timeless(claims))),
+            .map(|(settled, claims)| Reply::SettledAndClaimed(settled, timeless(claims))),
         Call::Promote(limit) => store
             .promote(id, queue, *limit)
             .await
-            .map(|promoted| Reply::Promoted(Promoted { next_due: span(promoted.next_due), ..promoted })),
-        Call::Reclaim(request) => store.reclaim(id, queue, request).await.map(|reclaimed| {
-            Reply::Reclaimed(Reclaimed {
-                next_expiry: span(reclaimed.next_expiry),
-                grace: span(reclaimed.grace),
-                ..reclaimed
-            })
+            .map(|promoted| Reply::Promoted(promoted.moved, span(promoted.next_due))),
+        Call::Reclaim(request) => store.reclaim(id, queue, request).await.map(|mut reclaimed| {
+            reclaimed.next_expiry = span(reclaimed.next_expiry);
+            reclaimed.grace = span(reclaimed.grace);
+            Reply::Reclaimed(reclaimed)
         }),
         Call::Reconcile(owner, lost) => store.reconcile(id, queue, *owner, lost, None).await.map(Reply::Reconciled),
         Call::Redrive(jobs) => store.redrive(id, queue, jobs).await.map(Reply::Moved),
@@ -362,8 +365,8 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
 #[derive(Debug, PartialEq)]
 struct Seen {
     stats: QueueStats,
-    limbo: (i64, i64),
-    /// Ids in the order of each listing, a state at a time, with the latest error as the listing tells it.
+    orphaned: (i64, i64),
+    /// Ids in the order of each listing, a state at a time, with the latest error as the listing shows it.
     listed: Vec<(JobState, JobId, Option<String>)>,
     jobs: Vec<JobView>,
 }
@@ -371,7 +374,9 @@ struct Seen {
 async fn look(store: &dyn Store, queue: &QueueName) -> Seen {
     let now_ms = now(store, queue).await;
     let come = |at_ms: u64| if at_ms <= now_ms { 0 } else { u64::MAX };
-    let stats = store.stats(queue).await.unwrap();
+    let mut stats = store.stats(queue).await.unwrap();
+    stats.oldest_pending_ms = stats.oldest_pending_ms.map(|_| 0);
+    stats.delayed_overdue_ms = stats.delayed_overdue_ms.map(i64::signum);
     let audit = store.audit(queue).await.unwrap();
     let mut listed = Vec::new();
     let mut jobs = Vec::new();
@@ -381,9 +386,10 @@ async fn look(store: &dyn Store, queue: &QueueName) -> Seen {
             let page = store.jobs(queue, state, from, 3).await.unwrap();
             for job in page.jobs {
                 let view = store.job(queue, &job.id).await.unwrap().unwrap_or_else(|| panic!("{} is not kept", job.id));
-                let told = (job.state, job.counters, job.enqueued_ms, job.at_ms, &job.envelope, job.last_error.clone());
+                let recorded =
+                    (job.state, job.counters, job.enqueued_ms, job.at_ms, &job.envelope, job.last_error.clone());
                 let seen = (view.state, view.counters, view.enqueued_ms, view.at_ms, &view.envelope, view.last_error());
-                assert_eq!(told, seen, "a listing and a look at {}", job.id);
+                assert_eq!(recorded, seen, "a listing and a look at {}", job.id);
                 listed.push((state, job.id, job.last_error.map(|error| error.message)));
                 jobs.push(view);
             }
@@ -415,16 +421,7 @@ async fn look(store: &dyn Store, queue: &QueueName) -> Seen {
             }
         }
     }
-    Seen {
-        stats: QueueStats {
-            oldest_pending_ms: stats.oldest_pending_ms.map(|_| 0),
-            delayed_overdue_ms: stats.delayed_overdue_ms.map(i64::signum),
-            ..stats
-        },
-        limbo: (audit.difference(), audit.grant_difference),
-        listed,
-        jobs,
-    }
+    Seen { stats, orphaned: (audit.difference(), audit.grant_difference), listed, jobs }
 }
 
 async fn now(store: &dyn Store, queue: &QueueName) -> u64 {
@@ -433,7 +430,7 @@ async fn now(store: &dyn Store, queue: &QueueName) -> u64 {
 
 // ---- The two stores ---------------------------------------------------------------------------------------------------------------------------
 
-/// A clock that stands still until it is told.
+/// A clock that stands still until it is set.
 #[derive(Clone, Default)]
 struct HandClock(Arc<AtomicU64>);
 
@@ -451,13 +448,13 @@ struct Other {
 }
 
 impl Other {
-    /// Lets at least this much pass on its clock, and gives what it reads then.
+    /// Lets at least this much pass on its clock, and returns what it reads then.
     async fn wait(&self, span: Duration, queue: &QueueName) -> u64 {
         let span_ms = u64::try_from(span.as_millis()).unwrap();
         let until = now(&*self.store, queue).await + span_ms;
         let began = Instant::now();
         loop {
-            assert!(began.elapsed() < PATIENCE, "the clock of the other store stands still");
+            assert!(began.elapsed() < TIMEOUT, "the clock of the other store stands still");
             match &self.clock {
                 Some(clock) => clock.0.store(until, Ordering::Relaxed),
                 None => tokio::time::sleep(Duration::from_millis(1)).await,
@@ -522,7 +519,7 @@ impl<'a> Pair<'a> {
             let (ours, theirs) = (look(&self.memory, &self.queue).await, look(&*self.other.store, &self.queue).await);
             prop_assert_eq!(ours, theirs, "after step {}: {:?}", self.step, step);
         }
-        let found = self.other.store.inspect(&self.queue, false).await.unwrap();
+        let found = self.other.store.inspect(&self.queue).await.unwrap();
         prop_assert_eq!(found, [], "no step leaves anything for an audit to find");
         Ok(())
     }
@@ -551,9 +548,21 @@ impl<'a> Pair<'a> {
                 (Reply::Renewed(ours.results), Reply::Renewed(theirs.results))
             }
             Step::Pause(paused) => {
-                let ours = self.memory_store().pause(&self.queue, *paused).await.unwrap();
-                let theirs = self.other.store.pause(&self.queue, *paused).await.unwrap();
-                (Reply::Paused(ours), Reply::Paused(theirs))
+                let (ours, theirs) = (self.memory_store(), &*self.other.store);
+                let (ours, theirs) = match paused {
+                    true => (ours.pause(&self.queue), theirs.pause(&self.queue)),
+                    false => (ours.resume(&self.queue), theirs.resume(&self.queue)),
+                };
+                (Reply::Paused(ours.await.unwrap()), Reply::Paused(theirs.await.unwrap()))
+            }
+            Step::Watch(n) => {
+                let recorded = |view: Option<JobView>| {
+                    Reply::Watched(view.map(|view| (view.state, view.output().cloned(), view.history.len())))
+                };
+                let (id, queue) = (&self.ids[*n], &self.queue);
+                let ours = self.memory_store().watch_outcome(queue, id, LONG).await.unwrap();
+                let theirs = self.other.store.watch_outcome(queue, id, LONG).await.unwrap();
+                (recorded(ours), recorded(theirs))
             }
             Step::Forget => {
                 let (instance, queues) = (self.workers[worker], [self.queue.clone()]);
@@ -575,7 +584,7 @@ impl<'a> Pair<'a> {
             }
         };
         prop_assert_eq!(&ours, &theirs, "the reply to step {}: {:?}", self.step, step);
-        if let Reply::Claims(claims) | Reply::Turned(_, claims) = ours {
+        if let Reply::Claims(claims) | Reply::SettledAndClaimed(_, claims) = ours {
             let owner = self.workers[worker];
             self.granted.extend(claims.jobs.into_iter().map(|job| Granted { id: job.id, token: job.token, owner }));
         }
@@ -632,13 +641,14 @@ impl<'a> Pair<'a> {
             Step::Cancel(aims) => Call::Cancel(self.targets(aims)),
             Step::Discard(aims) => Call::Discard(self.targets(aims)),
             Step::Trim { kept, aged, completed, limit } => {
-                let rule = RetentionRule { age_max: if *aged { Duration::ZERO } else { LONG }, count_max: *kept };
-                let kept =
-                    Retention { completed: completed.then_some(rule), dead: rule, poisoned: rule, cancelled: rule };
+                let rule = RetentionRule::new(if *aged { Duration::ZERO } else { LONG }, *kept);
+                let kept = Retention::default().dead(rule).poisoned(rule).cancelled(rule);
+                let kept = if *completed { kept.completed(rule) } else { kept.without_completed() };
                 Call::Trim(TrimPolicy { retention: kept, limit: *limit })
             }
             Step::Renew { .. }
             | Step::Pause(_)
+            | Step::Watch(_)
             | Step::Again
             | Step::Older
             | Step::Forget
@@ -672,7 +682,7 @@ impl<'a> Pair<'a> {
         let one = |ending: &Ending| {
             let granted = self.granted(ending.grant)?;
             let attempt = granted.token.attempt + u32::from(ending.forged);
-            let record = if ending.told { self.record(worker, ending.end) } else { "".into() };
+            let record = if ending.recorded { self.record(worker, ending.end) } else { "".into() };
             let token = Token { attempt, ..granted.token };
             Some(Settlement { id: granted.id, token, verdict: verdict(ending.end), record })
         };
@@ -681,7 +691,9 @@ impl<'a> Pair<'a> {
 
     fn record(&self, worker: usize, end: End) -> bytes::Bytes {
         let ended = match end {
-            End::Complete { .. } => Ended::Completed,
+            End::Complete { .. } => {
+                Ended::Completed { output: self.step.is_multiple_of(2).then(|| to_output(&self.step).unwrap()) }
+            }
             end => Ended::Failed {
                 code: Code::NetworkError,
                 message: format!("{end:?} in step {}", self.step),
@@ -691,16 +703,7 @@ impl<'a> Pair<'a> {
                 decision: None,
             },
         };
-        encode_attempt(&AttemptLog {
-            instance: self.workers[worker],
-            executor: ExecutorId { slot: 0, generation: 0 },
-            started_ms: 1,
-            ran_ms: 2,
-            ended,
-            lines: Vec::new(),
-            lines_dropped: 0,
-            progress: None,
-        })
+        encode_attempt(&AttemptLog::new(self.workers[worker], ExecutorId::new(0, 0), 1, 2, ended))
     }
 }
 
@@ -722,7 +725,7 @@ fn verdict(end: End) -> Verdict {
     }
 }
 
-/// Runs random histories against the store that `open` gives, within one runtime.
+/// Runs random histories against the store that `open` returns, within one runtime.
 fn compare(open: impl AsyncFnOnce() -> Other) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let other = runtime.block_on(open());

@@ -15,7 +15,7 @@ use retraced_jobs::job::Kind;
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{Store, WORKER_ROW_AGE_MAX, WorkerRow};
 
-/// A clock that stands still until it is told to move.
+/// A clock that stands still until it is moved.
 #[derive(Clone)]
 struct HandClock(Arc<AtomicU64>);
 
@@ -69,21 +69,18 @@ for_each_guarantee!(keeps_each_guarantee);
 async fn a_worker_that_is_silent_for_too_long_is_seen_no_more() {
     let world = MemoryWorld::new();
     let worker = (&world as &dyn World).worker(1);
-    let row = WorkerRow {
-        instance: worker.instance,
-        host: "a host".into(),
-        pid: 42,
-        version: "0.1.0".into(),
-        build: "mailer 1.4.2".into(),
-        kinds: vec![Kind::new("email.send").unwrap()],
-        kinds_total: 1,
-        every_kind: true,
-        queues: vec![worker.queue.clone()],
-        started_ms: 1,
-        seen_ms: 0,
-        concurrency: 10,
-        running: 3,
-    };
+    let mut row = WorkerRow::new(worker.instance, 1);
+    row.host = "a host".into();
+    row.pid = 42;
+    row.version = "0.1.0".into();
+    row.build = "mailer 1.4.2".into();
+    row.kinds = vec![Kind::new("email.send").unwrap()];
+    row.kinds_total = 1;
+    row.every_kind = true;
+    row.queues = vec![worker.queue.clone()];
+    row.seen_ms = 0;
+    row.concurrency = 10;
+    row.running = 3;
     worker.store.heartbeat(&row).await.unwrap();
     world.advance(WORKER_ROW_AGE_MAX).await;
     assert_eq!(worker.store.workers().await.unwrap().len(), 1);

@@ -36,15 +36,10 @@ async fn attempt(what: &'static str) -> AttemptOutcome {
     let kind = Kind::new("work").unwrap();
     let payload = vec![0xc0].into();
     let envelope = Envelope { kind, payload, retry: RetryOverrides::default(), timeout_ms: None };
-    let job = ClaimedJob {
-        id: JobId::parse("j").unwrap(),
-        token: Token { attempt: 1, nonce: [1; 8] },
-        counters: Counters { attempts: 1, ..Counters::default() },
-        enqueued_ms: 0,
-        envelope: codec::seal(&envelope).unwrap(),
-    };
+    let (token, counters) = (Token { attempt: 1, nonce: [1; 8] }, Counters { attempts: 1, ..Counters::default() });
+    let job = ClaimedJob::new(JobId::parse("j").unwrap(), token, counters, 0, codec::seal(&envelope).unwrap());
     let lease = Arc::new(LeaseWatch::new(tokio::time::Instant::now() + Duration::from_secs(30)));
-    let executor = ExecutorId { slot: 0, generation: 0 };
+    let executor = ExecutorId::new(0, 0);
     runner.attempt(AttemptInput { job, executor, started_ms: 0, lease, jitter: 0 }).await
 }
 
@@ -66,18 +61,18 @@ thread_local! {
 
 #[test]
 fn panics_outside_attempts_reach_the_hook_before_ours_and_those_inside_do_not() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let shared = told.clone();
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let shared = reported.clone();
     std::panic::set_hook(Box::new(move |info| {
         let text = info.payload().downcast_ref::<&str>().map_or("?", |text| *text);
         shared.lock().unwrap().push(text.to_owned());
     }));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let take = || std::mem::take(&mut *told.lock().unwrap());
+    let take = || std::mem::take(&mut *reported.lock().unwrap());
 
     let outcome = runtime.block_on(attempt("panic"));
     assert_eq!(outcome.panic.unwrap().message, "of the handler");
-    assert_eq!(take(), [""; 0], "the trace and the supervision event tell it");
+    assert_eq!(take(), [""; 0], "the trace and the supervision event report it");
 
     assert!(runtime.block_on(attempt("spawn")).panic.is_none());
     assert_eq!(take(), ["of a task", "of a thread"], "those are not the handler's own");

@@ -1,4 +1,4 @@
-//! What an audit finds after a foreign hand was in the keys of a queue, and what it makes of it.
+//! What an audit finds after the keys of a queue were edited by hand, and how it repairs them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -15,6 +15,7 @@ use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
     Admin, BATCH_MAX, ClaimRequest, Claims, Reclaim, ReplaySlot, ReplaySlots, Settled, Settlement, Transitions, Verdict,
 };
+use retraced_jobs::trace::Finding;
 use retraced_jobs::trace::FindingKind::{self, *};
 use support::redis_server::RedisServer;
 
@@ -49,7 +50,7 @@ impl World {
     }
 
     async fn settle(&mut self, claims: &Claims, verdict: Verdict) -> Vec<Settled> {
-        let record = Bytes::from_static(b"told");
+        let record = Bytes::from_static(b"record");
         let one = |job: &retraced_jobs::store::ClaimedJob| Settlement {
             id: job.id.clone(),
             token: job.token,
@@ -60,7 +61,7 @@ impl World {
         self.store.settle(self.replay_slot.next_call(), &self.queue, &settlements).await.unwrap()
     }
 
-    /// Three jobs in every state, and five stale entries of cancelled ones; gives the grants of those that run.
+    /// Three jobs in every state, and five stale entries of cancelled ones; returns the grants of those that run.
     async fn fill(&mut self) -> Claims {
         let _: () = redis::cmd("FLUSHALL").query(&mut self.server.connection()).unwrap();
         for (state, verdict) in [
@@ -94,11 +95,18 @@ impl World {
         states
     }
 
-    async fn inspect(&self, mend: bool) -> Vec<(FindingKind, u64)> {
-        let found = self.store.inspect(&self.queue, mend).await.unwrap();
-        assert!(found.iter().all(|finding| finding.examples.len() as u64 <= finding.count), "{found:?}");
-        found.into_iter().map(|finding| (finding.kind, finding.count)).collect()
+    async fn inspect(&self) -> Vec<(FindingKind, u64)> {
+        counts(self.store.inspect(&self.queue).await.unwrap())
     }
+
+    async fn repair(&self) -> Vec<(FindingKind, u64)> {
+        counts(self.store.repair(&self.queue).await.unwrap())
+    }
+}
+
+fn counts(found: Vec<Finding>) -> Vec<(FindingKind, u64)> {
+    assert!(found.iter().all(|finding| finding.examples.len() as u64 <= finding.count), "{found:?}");
+    found.into_iter().map(|finding| (finding.kind, finding.count)).collect()
 }
 
 fn id(name: &str) -> JobId {
@@ -113,140 +121,135 @@ fn key(name: &str) -> String {
     format!("retraced:{{q}}:{name}")
 }
 
-/// A hand in the keys: what it does, what is found then, and the state in which each job of a state is afterwards.
+/// An edit of the keys: what it does, what is found then, and the state in which each job of a state is afterwards.
 struct Damage {
     name: &'static str,
-    hand: fn(&mut Connection),
+    edit: fn(&mut Connection),
     found: &'static [(FindingKind, u64)],
     moved: &'static [(JobState, JobState)],
 }
 
 const DAMAGES: &[Damage] = &[
-    Damage { name: "nothing", hand: |_| {}, found: &[], moved: &[] },
+    Damage { name: "nothing", edit: |_| {}, found: &[], moved: &[] },
     Damage {
         name: "an entry of pending is gone",
-        hand: |hand| {
-            let entry: Vec<u8> = hand.lindex(key("pending"), -2).unwrap();
-            let _: () = hand.lrem(key("pending"), 1, entry).unwrap();
+        edit: |raw| {
+            let entry: Vec<u8> = raw.lindex(key("pending"), -2).unwrap();
+            let _: () = raw.lrem(key("pending"), 1, entry).unwrap();
         },
-        found: &[(Limbo, 1)],
+        found: &[(Orphaned, 1)],
         moved: &[],
     },
     Damage {
         name: "pending is gone",
-        hand: |hand| drop_key(hand, "pending"),
-        found: &[(Limbo, 3), (StaleCount, 5)],
+        edit: |raw| drop_key(raw, "pending"),
+        found: &[(Orphaned, 3), (StaleCount, 5)],
         moved: &[],
     },
-    Damage { name: "completed is gone", hand: |hand| drop_key(hand, "completed"), found: &[(Limbo, 3)], moved: &[] },
-    Damage { name: "dead is gone", hand: |hand| drop_key(hand, "dead"), found: &[(Limbo, 3)], moved: &[] },
-    Damage { name: "poisoned is gone", hand: |hand| drop_key(hand, "poisoned"), found: &[(Limbo, 3)], moved: &[] },
-    Damage { name: "cancelled is gone", hand: |hand| drop_key(hand, "cancelled"), found: &[(Limbo, 3)], moved: &[] },
+    Damage { name: "completed is gone", edit: |raw| drop_key(raw, "completed"), found: &[(Orphaned, 3)], moved: &[] },
+    Damage { name: "dead is gone", edit: |raw| drop_key(raw, "dead"), found: &[(Orphaned, 3)], moved: &[] },
+    Damage { name: "poisoned is gone", edit: |raw| drop_key(raw, "poisoned"), found: &[(Orphaned, 3)], moved: &[] },
+    Damage { name: "cancelled is gone", edit: |raw| drop_key(raw, "cancelled"), found: &[(Orphaned, 3)], moved: &[] },
     Damage {
         name: "delayed is gone, and with it when they were due",
-        hand: |hand| drop_key(hand, "delayed"),
-        found: &[(Limbo, 3)],
+        edit: |raw| drop_key(raw, "delayed"),
+        found: &[(Orphaned, 3)],
         moved: &[(JobState::Delayed, JobState::Pending)],
     },
     Damage {
         name: "the leases are gone",
-        hand: |hand| drop_key(hand, "lease"),
+        edit: |raw| drop_key(raw, "lease"),
         found: &[(GrantWithoutLease, 3)],
         moved: &[],
     },
     Damage {
         name: "the grants are gone",
-        hand: |hand| drop_key(hand, "grant"),
+        edit: |raw| drop_key(raw, "grant"),
         found: &[(LeaseWithoutGrant, 3)],
         moved: &[],
     },
     Damage {
         name: "leases and grants are gone",
-        hand: |hand| {
-            drop_key(hand, "lease");
-            drop_key(hand, "grant");
+        edit: |raw| {
+            drop_key(raw, "lease");
+            drop_key(raw, "grant");
         },
-        found: &[(Limbo, 3)],
+        found: &[(Orphaned, 3)],
         moved: &[(JobState::Processing, JobState::Pending)],
     },
-    Damage {
-        name: "the counters are gone",
-        hand: |hand| drop_key(hand, "stats"),
-        found: &[(StaleCount, 5)],
-        moved: &[],
-    },
+    Damage { name: "the counters are gone", edit: |raw| drop_key(raw, "stats"), found: &[(StaleCount, 5)], moved: &[] },
     Damage {
         name: "stale entries are miscounted",
-        hand: |hand| hand.hincr(key("stats"), "stale", 7).unwrap(),
+        edit: |raw| raw.hincr(key("stats"), "stale", 7).unwrap(),
         found: &[(StaleCount, 7)],
         moved: &[],
     },
     Damage {
         name: "entries of no job",
-        hand: |hand| {
+        edit: |raw| {
             for name in ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"] {
-                let _: () = hand.zadd(key(name), "nobody", 1).unwrap();
+                let _: () = raw.zadd(key(name), "nobody", 1).unwrap();
             }
-            for name in ["grant", "past"] {
-                let _: () = hand.hset(key(name), "nobody", "?").unwrap();
+            for name in ["grant", "retry"] {
+                let _: () = raw.hset(key(name), "nobody", "?").unwrap();
             }
-            let _: () = hand.hset(key("history"), "nobody\x001", "?").unwrap();
+            let _: () = raw.hset(key("history"), "nobody\x001", "?").unwrap();
         },
         found: &[(EntryWithoutJob, 9)],
         moved: &[],
     },
     Damage {
         name: "dead jobs are in other containers too",
-        hand: |hand| {
-            let _: () = hand.zadd(key("poisoned"), "dead-0", 1).unwrap();
-            let _: () = hand.zadd(key("cancelled"), "dead-0", 1).unwrap();
-            let _: () = hand.zadd(key("lease"), "dead-1", 1).unwrap();
-            let _: () = hand.hset(key("grant"), "dead-2", vec![0_u8; 29]).unwrap();
+        edit: |raw| {
+            let _: () = raw.zadd(key("poisoned"), "dead-0", 1).unwrap();
+            let _: () = raw.zadd(key("cancelled"), "dead-0", 1).unwrap();
+            let _: () = raw.zadd(key("lease"), "dead-1", 1).unwrap();
+            let _: () = raw.hset(key("grant"), "dead-2", vec![0_u8; 29]).unwrap();
         },
-        found: &[(TwoPlaces, 4)],
+        found: &[(TwoContainers, 4)],
         moved: &[],
     },
     Damage {
         name: "pending jobs are dead too",
-        hand: |hand| hand.zadd(key("dead"), "pending-1", 1).unwrap(),
+        edit: |raw| raw.zadd(key("dead"), "pending-1", 1).unwrap(),
         // Its entry counts no more: one stale entry that nobody counted.
-        found: &[(TwoPlaces, 1), (StaleCount, 1)],
+        found: &[(TwoContainers, 1), (StaleCount, 1)],
         moved: &[],
     },
     Damage {
         name: "a record of a job in no container cannot be read",
-        hand: |hand| {
-            let _: () = hand.hset(key("job"), "dead-0", "short").unwrap();
-            let _: () = hand.zrem(key("dead"), "dead-0").unwrap();
+        edit: |raw| {
+            let _: () = raw.hset(key("job"), "dead-0", "short").unwrap();
+            let _: () = raw.zrem(key("dead"), "dead-0").unwrap();
         },
         found: &[(Damaged, 1)],
         moved: &[],
     },
 ];
 
-fn drop_key(hand: &mut Connection, name: &str) {
-    let _: () = hand.del(key(name)).unwrap();
+fn drop_key(raw: &mut Connection, name: &str) {
+    let _: () = raw.del(key(name)).unwrap();
 }
 
-/// Goal: each sort of damage is named, counted and mended, and only looked at where nobody asked for more. Method: every damage on a queue with jobs in every
+/// Goal: each sort of damage is named, counted and repaired, and an inspection changes nothing. Method: every damage on a queue with jobs in every
 /// state; afterwards the queue adds up, a second look finds nothing, no job is gone, and each is where it was or where the table says.
 #[tokio::test]
-async fn whatever_a_foreign_hand_did_is_found_and_mended_and_no_job_is_gone() {
+async fn whatever_was_edited_by_hand_is_found_and_repaired_and_no_job_is_gone() {
     let mut world = World::new().await;
     for damage in DAMAGES {
         let name = damage.name;
         let held = world.fill().await;
         assert!(world.store.audit(&world.queue).await.unwrap().adds_up(), "{name}: before");
         let before = world.states().await;
-        (damage.hand)(&mut world.server.connection());
+        (damage.edit)(&mut world.server.connection());
 
-        // What is miscounted can only be told when nothing else is wrong.
-        let looked = world.inspect(false).await;
+        // What is miscounted can only be seen when nothing else is wrong.
+        let looked = world.inspect().await;
         let others = damage.found.iter().filter(|(kind, _)| *kind != StaleCount || damage.found.len() == 1);
         assert_eq!(looked, others.copied().collect::<Vec<_>>(), "{name}: a look");
-        assert_eq!(world.inspect(false).await, looked, "{name}: a look changes nothing");
-        assert_eq!(world.inspect(true).await, damage.found, "{name}");
-        assert_eq!(world.inspect(true).await, [], "{name}: mended is mended");
+        assert_eq!(world.inspect().await, looked, "{name}: a look changes nothing");
+        assert_eq!(world.repair().await, damage.found, "{name}");
+        assert_eq!(world.repair().await, [], "{name}: repaired is repaired");
         let audit = world.store.audit(&world.queue).await.unwrap();
         assert_eq!(audit.difference(), 0, "{name}: {audit:?}");
 
@@ -288,17 +291,17 @@ async fn what_nobody_can_renew_is_taken_back_and_what_somebody_may_renew_is_not_
     world.fill().await;
     let reclaim = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 20 };
     world.store.reclaim(world.replay_slot.next_call(), &world.queue, &reclaim).await.unwrap();
-    let mut hand = world.server.connection();
-    let _: () = hand.hdel(key("stats"), "grace_until").unwrap();
-    let _: () = hand.hdel(key("grant"), "processing-0").unwrap();
-    let _: () = hand.zrem(key("lease"), "processing-1").unwrap();
-    assert_eq!(world.inspect(true).await, [(GrantWithoutLease, 1), (LeaseWithoutGrant, 1)]);
+    let mut raw = world.server.connection();
+    let _: () = raw.hdel(key("stats"), "grace_until").unwrap();
+    let _: () = raw.hdel(key("grant"), "processing-0").unwrap();
+    let _: () = raw.zrem(key("lease"), "processing-1").unwrap();
+    assert_eq!(world.repair().await, [(GrantWithoutLease, 1), (LeaseWithoutGrant, 1)]);
     let taken = world.store.reclaim(world.replay_slot.next_call(), &world.queue, &reclaim).await.unwrap();
     assert_eq!(taken.jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>(), ["processing-0"]);
 }
 
 /// Goal: an audit takes nothing that is on its way for damage. Method: workers enqueue, claim, end attempts in every way, cancel and redrive, while audits that
-/// mend run one after the other; none of them finds anything, and every job is seen to its end.
+/// repair run one after the other; none of them finds anything, and every job is seen to its end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_audit_of_a_busy_queue_finds_nothing_and_disturbs_nobody() {
     const ROUNDS: usize = 60;
@@ -312,7 +315,7 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_disturbs_nobody() {
         async move {
             let mut audits = 0;
             while !over.load(Ordering::Relaxed) {
-                let found = store.inspect(&queue, true).await.unwrap();
+                let found = store.repair(&queue).await.unwrap();
                 assert_eq!(found, [], "in audit {audits}");
                 audits += 1;
             }
@@ -354,7 +357,7 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_disturbs_nobody() {
                         id: job.id.clone(),
                         token: job.token,
                         verdict: *verdict,
-                        record: Bytes::from_static(b"told"),
+                        record: Bytes::from_static(b"record"),
                     })
                     .collect();
                 store.settle(replay_slot.next_call(), &queue, &settlements).await.unwrap();

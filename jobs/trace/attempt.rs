@@ -1,5 +1,7 @@
 //! One attempt of a job, as it is kept.
 
+use bytes::Bytes;
+
 use crate::failure::Code;
 use crate::job::InstanceId;
 use crate::limits::{HISTORY_FIRST, HISTORY_LAST};
@@ -23,6 +25,7 @@ pub fn kept_after(n: u32) -> Option<u32> {
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct ExecutorId {
     /// Its place in the pool, from 0: the 3 in `email/executor-3`.
     #[serde(rename = "x")]
@@ -32,10 +35,19 @@ pub struct ExecutorId {
     pub generation: u32,
 }
 
+impl ExecutorId {
+    /// The executor of this slot, restarted this often.
+    #[must_use]
+    pub const fn new(slot: u32, generation: u32) -> Self {
+        Self { slot, generation }
+    }
+}
+
 /// A line a handler wrote to its attempt's log.
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct LogLine {
     /// Milliseconds since the attempt started.
     #[serde(rename = "t")]
@@ -45,10 +57,19 @@ pub struct LogLine {
     pub text: String,
 }
 
+impl LogLine {
+    /// A line written this long after the attempt started.
+    #[must_use]
+    pub fn new(after_ms: u64, text: impl Into<String>) -> Self {
+        Self { after_ms, text: text.into() }
+    }
+}
+
 /// How far a handler said it had come.
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct Progress {
     /// 0 to 100.
     #[serde(rename = "p")]
@@ -58,26 +79,30 @@ pub struct Progress {
     pub note: String,
 }
 
+impl Progress {
+    /// So many percent done, and a note about it.
+    #[must_use]
+    pub fn new(percent: u8, note: impl Into<String>) -> Self {
+        Self { percent, note: note.into() }
+    }
+}
+
 /// How an attempt ended that was charged a failure, or that completed.
 ///
 /// ```
 /// use retraced_jobs::codec;
 /// use retraced_jobs::job::InstanceId;
 /// use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, LogLine, Progress, Released};
-/// let log = AttemptLog {
-///     instance: InstanceId::from(uuid::Uuid::from_u128(1)),
-///     executor: ExecutorId { slot: 3, generation: 0 },
-///     started_ms: 1_750_000_000_000,
-///     ran_ms: 120,
-///     ended: Ended::Released { reason: Released::Snoozed, delay_ms: 5_000 },
-///     lines: vec![LogLine { after_ms: 7, text: "the other side is not ready".into() }],
-///     lines_dropped: 0,
-///     progress: Some(Progress { percent: 10, note: "asked".into() }),
-/// };
+/// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+/// let ended = Ended::Released { reason: Released::Snoozed, delay_ms: 5_000 };
+/// let mut log = AttemptLog::new(instance, ExecutorId::new(3, 0), 1_750_000_000_000, 120, ended);
+/// log.lines.push(LogLine::new(7, "the other side is not ready"));
+/// log.progress = Some(Progress::new(10, "asked"));
 /// let bytes = codec::encode_attempt(&log);
 /// assert_eq!(codec::decode_attempt(&bytes), Ok(log));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct AttemptLog {
     /// The worker process.
     #[serde(rename = "i")]
@@ -105,6 +130,14 @@ pub struct AttemptLog {
     pub progress: Option<Progress>,
 }
 
+impl AttemptLog {
+    /// The log of an attempt without lines or progress.
+    #[must_use]
+    pub fn new(instance: InstanceId, executor: ExecutorId, started_ms: u64, ran_ms: u64, ended: Ended) -> Self {
+        Self { instance, executor, started_ms, ran_ms, ended, lines: Vec::new(), lines_dropped: 0, progress: None }
+    }
+}
+
 fn is_zero(n: &u32) -> bool {
     *n == 0
 }
@@ -113,10 +146,16 @@ fn is_zero(n: &u32) -> bool {
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum Ended {
     /// The handler returned `Ok`.
     #[serde(rename = "ok")]
-    Completed,
+    Completed {
+        /// What the handler returned, as a MessagePack payload made by [`codec::to_output`](crate::codec::to_output); `None` when it returned nothing. At most
+        /// [`OUTPUT_BYTES_MAX`](super::OUTPUT_BYTES_MAX).
+        #[serde(rename = "out", default, skip_serializing_if = "Option::is_none")]
+        output: Option<Bytes>,
+    },
     /// It failed, panicked or timed out.
     #[serde(rename = "err")]
     Failed {
@@ -156,6 +195,7 @@ pub enum Ended {
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Released {
     /// A shutdown, or the restart of what ran it.
     Interrupted,
@@ -174,15 +214,16 @@ pub enum Released {
 /// use retraced_jobs::trace::{AttemptRecord, LastError, StoredAttempt, UnreadableAttempt};
 /// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
 /// let crashed = AttemptRecord::Crashed { instance, lease_expired_ms: 1_750_000_030_000 };
-/// let attempt = StoredAttempt { attempt: 1, settled_ms: 1_750_000_030_500, record: Ok(crashed) };
+/// let attempt = StoredAttempt::new(1, 1_750_000_030_500, Ok(crashed));
 /// let LastError { code, message, .. } = attempt.error().unwrap();
 /// assert_eq!((code.as_str(), message.as_str()), ("LEASE_LOST", "worker 00000001 stopped renewing its lease"));
 ///
-/// let record = Err(UnreadableAttempt { reason: "a newer version wrote it".into() });
-/// let attempt = StoredAttempt { attempt: 2, settled_ms: 1_750_000_060_000, record };
+/// let record = Err(UnreadableAttempt::new("a newer version wrote it"));
+/// let attempt = StoredAttempt::new(2, 1_750_000_060_000, record);
 /// assert_eq!(attempt.error().unwrap().message, "a newer version wrote it");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredAttempt {
     /// Which grant of the job, from 1.
     pub attempt: u32,
@@ -193,17 +234,25 @@ pub struct StoredAttempt {
 }
 
 impl StoredAttempt {
+    /// An entry of a history, for those who write a store.
+    #[must_use]
+    pub fn new(attempt: u32, settled_ms: u64, record: Result<AttemptRecord, UnreadableAttempt>) -> Self {
+        Self { attempt, settled_ms, record }
+    }
+}
+
+impl StoredAttempt {
     /// The failure or crash this entry tells of; `None` for a completion or a release.
     #[must_use]
     pub fn error(&self) -> Option<LastError> {
         let (code, message) = match &self.record {
-            Ok(AttemptRecord::Told(AttemptLog { ended: Ended::Failed { code, message, .. }, .. })) => {
+            Ok(AttemptRecord::Reported(AttemptLog { ended: Ended::Failed { code, message, .. }, .. })) => {
                 (*code, message.clone())
             }
             Ok(AttemptRecord::Crashed { instance, .. } | AttemptRecord::Lost { instance, .. }) => {
                 (Code::LeaseLost, format!("worker {} stopped renewing its lease", instance.short()))
             }
-            Ok(AttemptRecord::Told(_) | AttemptRecord::Unclaimed { .. }) => return None,
+            Ok(AttemptRecord::Reported(_) | AttemptRecord::Unclaimed { .. }) => return None,
             Err(unreadable) => (Code::UnknownError, unreadable.reason.clone()),
         };
         Some(LastError { code, message, at_ms: self.settled_ms })
@@ -214,9 +263,10 @@ impl StoredAttempt {
 ///
 /// Used in the example of [`StoredAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AttemptRecord {
-    /// The worker told how it ended.
-    Told(AttemptLog),
+    /// The worker reported how it ended.
+    Reported(AttemptLog),
     /// Nobody told: the handler had begun, the lease ran out and the watchdog took the job back. Charged as a crash.
     Crashed {
         /// The worker that held it.
@@ -246,9 +296,18 @@ pub enum AttemptRecord {
 ///
 /// Used in the example of [`StoredAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnreadableAttempt {
     /// What is wrong with it.
     pub reason: String,
+}
+
+impl UnreadableAttempt {
+    /// An entry that cannot be read, and why.
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into() }
+    }
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use crate::job::{InstanceId, JobId, QueueName};
 /// use retraced_jobs::trace::{EventKind, SupervisionEvent};
 /// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
 /// let kind = EventKind::RestartScheduled { delay_ms: 50 };
-/// let event = SupervisionEvent { at_ms: 0, instance, path: "email/fetcher".into(), generation: 1, kind };
+/// let event = SupervisionEvent::new(0, instance, "email/fetcher", 1, kind);
 /// let json = serde_json::to_value(&event).unwrap();
 /// assert_eq!((&json["path"], &json["event"]), (&"email/fetcher".into(), &"restart_scheduled".into()));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct SupervisionEvent {
     /// When, in ms since the Unix epoch, by the worker's wall clock.
     pub at_ms: u64,
@@ -28,6 +29,14 @@ pub struct SupervisionEvent {
     /// What happened.
     #[serde(flatten)]
     pub kind: EventKind,
+}
+
+impl SupervisionEvent {
+    /// What happened to the actor at `path`, started anew `generation` times, at this instant of the worker's wall clock in ms since the Unix epoch.
+    #[must_use]
+    pub fn new(at_ms: u64, instance: InstanceId, path: impl Into<String>, generation: u32, kind: EventKind) -> Self {
+        Self { at_ms, instance, path: path.into(), generation, kind }
+    }
 }
 
 /// What happened.

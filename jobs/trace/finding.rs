@@ -3,16 +3,18 @@
 use std::fmt;
 
 use crate::job::JobId;
+use crate::limits::FINDING_EXAMPLES_MAX;
 
 /// One sort of damage, and how much of it: something that no step of ours leaves behind, as a foreign hand, an evicted key or a lost write does.
 ///
 /// ```
 /// use retraced_jobs::trace::{Finding, FindingKind};
-/// let finding = Finding { kind: FindingKind::Limbo, count: 1, examples: vec!["welcome-42".parse()?] };
+/// let finding = Finding::new(FindingKind::Orphaned, 1, vec!["welcome-42".parse()?]);
 /// println!("{} {}, as of {}", finding.count, finding.kind.as_str(), finding.examples[0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// What is wrong.
     pub kind: FindingKind,
@@ -20,6 +22,15 @@ pub struct Finding {
     pub count: u64,
     /// Some of the jobs it is about; at most [`FINDING_EXAMPLES_MAX`](super::FINDING_EXAMPLES_MAX), and none where there is no job.
     pub examples: Vec<JobId>,
+}
+
+impl Finding {
+    /// A finding with examples; more than [`FINDING_EXAMPLES_MAX`](super::FINDING_EXAMPLES_MAX) are dropped.
+    #[must_use]
+    pub fn new(kind: FindingKind, count: u64, mut examples: Vec<JobId>) -> Self {
+        examples.truncate(FINDING_EXAMPLES_MAX);
+        Self { kind, count, examples }
+    }
 }
 
 /// What can be wrong in a queue, and what a repair does about it. No repair deletes a job.
@@ -36,9 +47,9 @@ pub enum FindingKind {
     /// A lease without a grant, which nobody can renew or settle: it runs out now, and the job is taken back.
     LeaseWithoutGrant,
     /// A job in two containers: it stays in the one its state was read from, and leaves the other.
-    TwoPlaces,
+    TwoContainers,
     /// A job in no container: it goes back where its history says that it was, or else to the front of the queue.
-    Limbo,
+    Orphaned,
     /// A job whose record cannot be read, in no container: it is set aside as poisoned.
     Damaged,
     /// The count of stale entries in the pending list was wrong by this many: counted anew.
@@ -53,8 +64,8 @@ impl FindingKind {
             FindingKind::EntryWithoutJob => "entries of jobs that are not kept",
             FindingKind::GrantWithoutLease => "grants without a lease",
             FindingKind::LeaseWithoutGrant => "leases without a grant",
-            FindingKind::TwoPlaces => "jobs in two containers",
-            FindingKind::Limbo => "jobs in no container",
+            FindingKind::TwoContainers => "jobs in two containers",
+            FindingKind::Orphaned => "jobs in no container",
             FindingKind::Damaged => "records that cannot be read",
             FindingKind::StaleCount => "stale entries miscounted",
         }

@@ -15,4 +15,5 @@ pub use view::{Claimant, JobSummary, JobView, LastError};
 
 pub use crate::limits::{
     BACKTRACE_BYTES_MAX, FINDING_EXAMPLES_MAX, HISTORY_FIRST, HISTORY_LAST, LOG_LINE_BYTES_MAX, LOG_LINES_MAX,
+    OUTPUT_BYTES_MAX,
 };

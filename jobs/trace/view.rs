@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::StoredAttempt;
+use super::{AttemptLog, AttemptRecord, Ended, StoredAttempt};
 use crate::failure::Code;
 use crate::job::{Counters, InstanceId, JobId, JobState, QueueName};
 
@@ -10,6 +10,7 @@ use crate::job::{Counters, InstanceId, JobId, JobState, QueueName};
 ///
 /// Used in the example of [`JobView`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JobSummary {
     /// The job.
     pub id: JobId,
@@ -27,10 +28,20 @@ pub struct JobSummary {
     pub last_error: Option<LastError>,
 }
 
+impl JobSummary {
+    /// A job of which only the state is known, for those who write a store.
+    #[must_use]
+    pub fn new(id: JobId, state: JobState) -> Self {
+        let (counters, envelope) = (Counters::default(), Bytes::new());
+        Self { id, state, counters, enqueued_ms: None, at_ms: None, envelope, last_error: None }
+    }
+}
+
 /// The latest failure or crash of a job.
 ///
 /// Used in the example of [`StoredAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LastError {
     /// Why.
     pub code: Code,
@@ -40,10 +51,19 @@ pub struct LastError {
     pub at_ms: u64,
 }
 
+impl LastError {
+    /// An error that the store recorded at this instant, in ms since the Unix epoch.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>, at_ms: u64) -> Self {
+        Self { code, message: message.into(), at_ms }
+    }
+}
+
 /// Who runs a job now.
 ///
 /// Used in the example of [`JobView`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Claimant {
     /// The worker process.
     pub instance: InstanceId,
@@ -53,6 +73,14 @@ pub struct Claimant {
     pub expires_ms: u64,
     /// Whether somebody asked to cancel it.
     pub cancel_asked: bool,
+}
+
+impl Claimant {
+    /// The holder of a lease that expires at this instant, in ms since the Unix epoch.
+    #[must_use]
+    pub fn new(instance: InstanceId, attempt: u32, expires_ms: u64) -> Self {
+        Self { instance, attempt, expires_ms, cancel_asked: false }
+    }
 }
 
 /// Everything the store knows of one job.
@@ -80,6 +108,7 @@ pub struct Claimant {
 /// # });
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JobView {
     /// Its queue.
     pub queue: QueueName,
@@ -108,6 +137,35 @@ pub struct JobView {
 }
 
 impl JobView {
+    /// A job of which only the state is known, for those who write a store.
+    #[must_use]
+    pub fn new(queue: QueueName, id: JobId, state: JobState) -> Self {
+        Self {
+            queue,
+            id,
+            state,
+            counters: Counters::default(),
+            sequence: None,
+            enqueued_ms: None,
+            at_ms: None,
+            now_ms: 0,
+            claimant: None,
+            envelope: Bytes::new(),
+            history: Vec::new(),
+            collapsed: 0,
+        }
+    }
+
+    /// What the handler returned: the output of the attempt that completed the job, to be read with [`codec::from_payload`](crate::codec::from_payload). `None`
+    /// when the job has not completed, or its handler returned nothing.
+    #[must_use]
+    pub fn output(&self) -> Option<&Bytes> {
+        match self.history.last()?.record.as_ref() {
+            Ok(AttemptRecord::Reported(AttemptLog { ended: Ended::Completed { output }, .. })) => output.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The latest failure or crash in the history.
     #[must_use]
     pub fn last_error(&self) -> Option<LastError> {

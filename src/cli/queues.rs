@@ -140,7 +140,11 @@ impl Queue {
 
 impl AuditQueue {
     async fn run(self, admin: &Admin) -> Result<(), CliError> {
-        let audit = admin.operator().await?.audit(&self.queue, self.repair).await?;
+        let operator = admin.operator().await?;
+        let audit = match self.repair {
+            true => operator.repair(&self.queue).await?,
+            false => operator.audit(&self.queue).await?,
+        };
         let shape = AuditShape::of(self.queue, self.repair, audit);
         admin.out.sheet(&shape, &format!("queue {}", shape.queue), &audited(&shape))?;
         if shape.is_sound() {
@@ -168,7 +172,11 @@ fn audited(shape: &AuditShape) -> Vec<(&'static str, Cell)> {
 }
 
 async fn switch(admin: &Admin, queue: QueueName, paused: bool) -> Result<(), CliError> {
-    let was = admin.operator().await?.pause(&queue, paused).await?;
+    let operator = admin.operator().await?;
+    let was = match paused {
+        true => operator.pause(&queue).await?,
+        false => operator.resume(&queue).await?,
+    };
     let switched = Switched { queue, paused, changed: was != paused };
     admin.out.result(&switched, || {
         let state = if paused { "paused" } else { "running" };

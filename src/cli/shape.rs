@@ -113,7 +113,7 @@ impl JobLine {
 
 fn decided_max_attempts(attempt: &StoredAttempt) -> Option<u32> {
     match &attempt.record {
-        Ok(AttemptRecord::Told(log)) => match &log.ended {
+        Ok(AttemptRecord::Reported(log)) => match &log.ended {
             Ended::Failed { decision: Some(decision), .. } => Some(decision.max_attempts),
             _ => None,
         },
@@ -235,7 +235,7 @@ impl AttemptShape {
     fn of(stored: &StoredAttempt) -> Self {
         let base = Self { attempt: stored.attempt, settled_at: instant(stored.settled_ms), ..Self::default() };
         let log = match &stored.record {
-            Ok(AttemptRecord::Told(log)) => log,
+            Ok(AttemptRecord::Reported(log)) => log,
             Ok(AttemptRecord::Crashed { instance, lease_expired_ms }) => {
                 let lease_expired_at = Some(instant(*lease_expired_ms));
                 return Self { outcome: "crashed", worker: Some(instance.to_string()), lease_expired_at, ..base };
@@ -253,6 +253,7 @@ impl AttemptShape {
             Ok(AttemptRecord::Unclaimed { instance }) => {
                 return Self { outcome: "unclaimed", worker: Some(instance.to_string()), ..base };
             }
+            Ok(_) => return Self { outcome: "unknown", ..base },
             Err(unreadable) => {
                 return Self { outcome: "unreadable", message: Some(unreadable.reason.clone()), ..base };
             }
@@ -266,13 +267,13 @@ impl AttemptShape {
             progress: log
                 .progress
                 .as_ref()
-                .map(|Progress { percent, note }| ProgressShape { percent: *percent, note: note.clone() }),
+                .map(|Progress { percent, note, .. }| ProgressShape { percent: *percent, note: note.clone() }),
             log: log.lines.iter().map(|l| LogShape { after_ms: l.after_ms, text: l.text.clone() }).collect(),
             log_dropped: Some(log.lines_dropped).filter(|dropped| *dropped > 0),
             ..base
         };
         match log.ended.clone() {
-            Ended::Completed => Self { outcome: "completed", ..base },
+            Ended::Completed { .. } => Self { outcome: "completed", ..base },
             Ended::Released { reason, delay_ms } => {
                 Self { outcome: "released", reason: Some(reason), delay_ms: Some(delay_ms), ..base }
             }
@@ -286,6 +287,7 @@ impl AttemptShape {
                 decision: decision.map(|decision| *decision),
                 ..base
             },
+            _ => Self { outcome: "unknown", ..base },
         }
     }
 }
@@ -325,6 +327,7 @@ impl ActedShape {
             Moved::Asked => ("asked", Some(JobState::Processing), Some(JobState::Processing)),
             Moved::Refused { state } => ("refused", Some(state), Some(state)),
             Moved::NotFound => ("not_found", None, None),
+            _ => ("unknown", None, None),
         };
         Self { id: id.clone(), queue: queue.clone(), result, from, state }
     }

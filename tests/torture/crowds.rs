@@ -281,7 +281,7 @@ async fn t16_bounded_mailboxes() {
         tokio::time::sleep(millis(10)).await;
     }
     let (stats, pages, audit) =
-        (stage.stats().await, stage.book.read(), stage.admin.audit(&stage.queue, false).await.unwrap().after);
+        (stage.stats().await, stage.book.read(), stage.admin.audit(&stage.queue).await.unwrap().after);
     let grown = memory.saturating_sub(before) / 1024;
     stage.fault("very many jobs waited");
     let verdict = &mut stage.verdict;

@@ -30,7 +30,7 @@ fn any_loss(dice: &mut SmallRng) -> Fault {
 }
 
 fn client(url: &str) -> Client {
-    let options = RedisOptions { call_timeout: millis(500), ..RedisOptions::default() };
+    let options = RedisOptions::default().call_timeout(millis(500));
     Client::new(RedisStore::open(url, options).unwrap())
 }
 

@@ -36,8 +36,8 @@ pub(crate) fn sized<T>(quick: T, full: T) -> T {
 
 /// Everything that ended is kept, so that every job can be asked about.
 pub(crate) fn keep_all() -> Retention {
-    let rule = RetentionRule { age_max: secs(24 * 3600), count_max: 10_000_000 };
-    Retention { completed: Some(rule), dead: rule, poisoned: rule, cancelled: rule }
+    let rule = RetentionRule::new(secs(24 * 3600), 10_000_000);
+    Retention::default().completed(rule).dead(rule).poisoned(rule).cancelled(rule)
 }
 
 pub(crate) struct Stage {
@@ -264,7 +264,7 @@ impl Stage {
         for state in JobState::ALL {
             jobs.extend(self.jobs_in(state).await);
         }
-        let audit = self.admin.audit(&self.queue, false).await.unwrap().after;
+        let audit = self.admin.audit(&self.queue).await.unwrap().after;
         let kept = Kept { jobs, stats: self.stats().await, audit };
         let pages = self.book.read();
         for number in &pages.acknowledged {

@@ -282,7 +282,7 @@ fn role_of_a_worker_process() {
 }
 
 async fn obey(orders: Orders) -> i32 {
-    let options = RedisOptions { call_timeout: orders.call_timeout, ..RedisOptions::default() };
+    let options = RedisOptions::default().call_timeout(orders.call_timeout);
     let store = RedisStore::open(&orders.url, options).unwrap();
     let retry = Retry::fixed().base(Duration::from_millis(100)).jitter(0).max_attempts(3);
     let tough = orders.storm.is_some();

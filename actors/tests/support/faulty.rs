@@ -31,6 +31,7 @@ pub enum Verb {
     Trim,
     Audit,
     Inspect,
+    Repair,
     Record,
     Heartbeat,
     Forget,
@@ -351,8 +352,21 @@ impl Admin for Faulty {
         self.0.memory.discard(call, queue, jobs)
     }
 
-    fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool> {
-        self.0.memory.pause(queue, paused)
+    fn watch_outcome<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        id: &'a JobId,
+        wait: Duration,
+    ) -> StoreFuture<'a, Option<JobView>> {
+        self.0.memory.watch_outcome(queue, id, wait)
+    }
+
+    fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
+        self.0.memory.pause(queue)
+    }
+
+    fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
+        self.0.memory.resume(queue)
     }
 
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {
@@ -373,10 +387,16 @@ impl Admin for Faulty {
         })
     }
 
-    fn inspect<'a>(&'a self, _: &'a QueueName, mend: bool) -> StoreFuture<'a, Vec<Finding>> {
+    fn inspect<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
         self.pass(Verb::Inspect, "inspect", move |_| {
-            let mut damage = self.0.damage.lock().unwrap();
-            let found = if mend { damage.found.take() } else { damage.found.clone() };
+            let found = self.0.damage.lock().unwrap().found.clone();
+            async { Ok(found.into_iter().collect()) }.boxed()
+        })
+    }
+
+    fn repair<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
+        self.pass(Verb::Repair, "repair", move |_| {
+            let found = self.0.damage.lock().unwrap().found.take();
             async { Ok(found.into_iter().collect()) }.boxed()
         })
     }

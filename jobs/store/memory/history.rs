@@ -18,17 +18,17 @@ struct Entry {
     record: Record,
 }
 
-/// What is kept of one attempt. What the worker told stays sealed until somebody reads it.
+/// What is kept of one attempt. A worker's report stays encoded until somebody reads it.
 #[derive(Debug)]
 pub(super) enum Record {
-    Told(Bytes),
+    Reported(Bytes),
     Crashed { instance: InstanceId, lease_expired_ms: u64 },
     Lost { instance: InstanceId, lease_expired_ms: u64, watched: bool, in_a_row: u32 },
     Unclaimed { instance: InstanceId },
 }
 
 impl History {
-    /// Notes the end of an attempt, also one of which nothing is told: what falls out of the bounds goes by the number.
+    /// Notes the end of an attempt, also one without a record, because attempts are evicted by number.
     pub(super) fn note(&mut self, attempt: u32, settled_ms: u64, record: Option<Record>) {
         if let Some(dropped) = kept_after(attempt) {
             self.0.remove(&dropped);
@@ -59,8 +59,8 @@ impl History {
 impl Record {
     fn read(&self) -> Result<AttemptRecord, UnreadableAttempt> {
         match self {
-            Record::Told(log) => codec::decode_attempt(log)
-                .map(AttemptRecord::Told)
+            Record::Reported(log) => codec::decode_attempt(log)
+                .map(AttemptRecord::Reported)
                 .map_err(|error| UnreadableAttempt { reason: error.to_string() }),
             &Record::Crashed { instance, lease_expired_ms } => {
                 Ok(AttemptRecord::Crashed { instance, lease_expired_ms })

@@ -1,10 +1,13 @@
-//! What operators read and do.
+//! What operators read and change.
+
+use std::time::Duration;
 
 use super::audit::Audit;
 use super::reply::Reply;
 use super::scripts::{self, Act};
 use super::{RedisStore, check_batch, keys};
 use crate::job::{JobId, JobState, QueueName};
+use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::{
     Admin, AuditReport, BATCH_MAX, CallId, Cursor, JobPage, Moved, QueueStats, StoreFuture, Target, TrimPolicy, Trimmed,
 };
@@ -17,7 +20,7 @@ impl Admin for RedisStore {
             let mut members = Reply::new("queues", value)?;
             let mut queues = Vec::with_capacity(members.len());
             while !members.is_empty() {
-                // A name no queue can have was put there by hand.
+                // A name that no queue can have was written by hand.
                 let member = String::from_utf8(members.bytes()?).unwrap_or_default();
                 queues.extend(QueueName::new(member));
             }
@@ -66,8 +69,22 @@ impl Admin for RedisStore {
         })
     }
 
-    fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, bool> {
-        Box::pin(async move { scripts::pause(&self.0.admin, &self.keys(queue), paused).await })
+    fn watch_outcome<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        id: &'a JobId,
+        wait: Duration,
+    ) -> StoreFuture<'a, Option<JobView>> {
+        let wait = wait.min(OUTCOME_WAIT_MAX);
+        Box::pin(async move { scripts::watch_outcome(&self.0.admin, &self.keys(queue), queue, id, wait).await })
+    }
+
+    fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
+        Box::pin(async move { scripts::pause(&self.0.admin, &self.keys(queue)).await })
+    }
+
+    fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
+        Box::pin(async move { scripts::resume(&self.0.admin, &self.keys(queue)).await })
     }
 
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {
@@ -81,7 +98,11 @@ impl Admin for RedisStore {
         Box::pin(async move { scripts::audit(&self.0.admin, &self.keys(queue)).await })
     }
 
-    fn inspect<'a>(&'a self, queue: &'a QueueName, mend: bool) -> StoreFuture<'a, Vec<Finding>> {
-        Box::pin(async move { Audit::new(self, &self.keys(queue), mend).run().await })
+    fn inspect<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
+        Box::pin(async move { Audit::inspecting(self, &self.keys(queue)).run().await })
+    }
+
+    fn repair<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
+        Box::pin(async move { Audit::repairing(self, &self.keys(queue)).run().await })
     }
 }

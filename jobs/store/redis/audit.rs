@@ -1,9 +1,9 @@
-//! Looking through a whole queue for what nobody of us could have left there, slice by slice, and mending it.
+//! Looking through a whole queue, slice by slice, for damage that no transition leaves behind, and repairing it.
 //!
-//! Everything goes on meanwhile. Each slice is one atomic step that compares what must agree at any instant, so it finds nothing in a sound queue. One thing no
-//! step can compare: a list does not tell whether it has an entry. So the entry versions in `pending` are read first, from its back, because what is pushed there moves
-//! entries into the pages that are still to come; then the jobs are scanned for those that are in no sorted set and whose entry version was not read. What was drawn
-//! later than the first page is younger than the question, and left out; what is put back must still have the entry version it was judged by.
+//! The queue goes on meanwhile. Each slice is one atomic step that compares what must agree at any instant, so it finds nothing in a consistent queue. One thing
+//! no single step can compare: a list has no lookup by entry. So the entry versions in `pending` are read first, from the back, because a push there moves entries
+//! into pages that are still to be read. Then the jobs are scanned for those in no sorted set whose entry version was not read. Versions drawn after the first
+//! page was read are left out, and a job is put back only while it still has the entry version it was judged by.
 
 use std::collections::BTreeMap;
 
@@ -19,57 +19,64 @@ use crate::limits::redis::{
 use crate::store::StoreError;
 use crate::trace::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 
-/// What stands beside `job` and `pending`, as numbered in `lib/queue.lua`: lease, grant, the other containers, past, history.
+/// The keys beside `job` and `pending`, as numbered in `lib/queue.lua`: lease, grant, the other containers, retry, history.
 const BESIDE: [usize; 9] = [3, 4, 7, 8, 9, 10, 11, 5, 6];
 const HISTORY: usize = 6;
 
-/// How much to look at in the next step.
+/// How many entries the next step scans.
 struct Pace(usize);
 
 impl Pace {
-    fn learn(&mut self, looked_at: usize, bytes: usize) {
-        let each = bytes / looked_at.max(1);
+    fn learn(&mut self, scanned: usize, bytes: usize) {
+        let each = bytes / scanned.max(1);
         self.0 = (AUDIT_SLICE_BYTES / each.max(1)).clamp(1, AUDIT_SLICE_MAX);
     }
 }
 
-/// One look through one queue.
+/// One pass through one queue.
 pub(super) struct Audit<'a> {
     store: &'a RedisStore,
     keys: &'a QueueKeys,
-    mend: bool,
+    repair: bool,
     found: BTreeMap<FindingKind, Finding>,
 }
 
 impl<'a> Audit<'a> {
-    pub(super) fn new(store: &'a RedisStore, keys: &'a QueueKeys, mend: bool) -> Self {
-        Self { store, keys, mend, found: BTreeMap::new() }
+    /// A pass that changes nothing.
+    pub(super) fn inspecting(store: &'a RedisStore, keys: &'a QueueKeys) -> Self {
+        Self { store, keys, repair: false, found: BTreeMap::new() }
+    }
+
+    /// A pass that repairs what it finds.
+    pub(super) fn repairing(store: &'a RedisStore, keys: &'a QueueKeys) -> Self {
+        Self { store, keys, repair: true, found: BTreeMap::new() }
     }
 
     pub(super) async fn run(mut self) -> Result<Vec<Finding>, StoreError> {
         for key in BESIDE {
-            self.places(key).await?;
+            self.containers(key).await?;
         }
-        self.limbo().await?;
-        // What must add up does not before everything else is mended.
-        if self.mend || self.found.is_empty() {
-            let (counted, are) = scripts::audit_stale(&self.store.0.admin, self.keys, self.mend).await?;
+        self.orphaned().await?;
+        // The counts add up only when everything else is repaired.
+        if self.repair || self.found.is_empty() {
+            let (counted, are) = scripts::audit_stale(&self.store.0.admin, self.keys, self.repair).await?;
             self.note(FindingKind::StaleCount, counted.abs_diff(are), &[]);
         }
         Ok(self.found.into_values().collect())
     }
 
-    async fn places(&mut self, key: usize) -> Result<(), StoreError> {
+    async fn containers(&mut self, key: usize) -> Result<(), StoreError> {
         let count = if key == HISTORY { AUDIT_ATTEMPTS_MAX } else { AUDIT_SLICE_MAX };
         let mut cursor = 0;
         loop {
             let begun = Instant::now();
-            let slice = scripts::audit_places(&self.store.0.admin, self.keys, key, cursor, count, self.mend).await?;
+            let slice =
+                scripts::audit_containers(&self.store.0.admin, self.keys, key, cursor, count, self.repair).await?;
             for (kind, ids) in [
                 (FindingKind::EntryWithoutJob, &slice.orphans),
-                (FindingKind::GrantWithoutLease, &slice.reattached),
+                (FindingKind::GrantWithoutLease, &slice.restored),
                 (FindingKind::LeaseWithoutGrant, &slice.expired),
-                (FindingKind::TwoPlaces, &slice.twice),
+                (FindingKind::TwoContainers, &slice.twice),
             ] {
                 self.note(kind, ids.len() as u64, ids);
             }
@@ -81,7 +88,7 @@ impl<'a> Audit<'a> {
         }
     }
 
-    async fn limbo(&mut self) -> Result<(), StoreError> {
+    async fn orphaned(&mut self) -> Result<(), StoreError> {
         let entries = scripts::audit(&self.store.0.admin, self.keys).await?.pending_entries;
         let parts = entries / AUDIT_ENTRY_VERSIONS_MAX + 1;
         for part in 0..parts {
@@ -96,17 +103,17 @@ impl<'a> Audit<'a> {
         let (mut entry_versions, mut first, mut behind, mut pace) = (Vec::new(), None, 0, Pace(1));
         loop {
             let begun = Instant::now();
-            let page = scripts::audit_pending(&self.store.0.admin, self.keys, behind, pace.0, self.mend).await?;
+            let page = scripts::audit_pending(&self.store.0.admin, self.keys, behind, pace.0, self.repair).await?;
             let drawn = *first.get_or_insert(page.drawn);
-            self.note(FindingKind::TwoPlaces, page.twice.len() as u64, &page.twice);
+            self.note(FindingKind::TwoContainers, page.twice.len() as u64, &page.twice);
             entry_versions
                 .extend(page.entry_versions.into_iter().filter(|entry_version| entry_version % parts == part));
-            behind += page.looked_at;
-            if page.looked_at < pace.0 {
+            behind += page.scanned;
+            if page.scanned < pace.0 {
                 entry_versions.sort_unstable();
                 return Ok((drawn, entry_versions));
             }
-            pace.learn(page.looked_at, page.bytes);
+            pace.learn(page.scanned, page.bytes);
             pause(begun).await;
         }
     }
@@ -129,27 +136,27 @@ impl<'a> Audit<'a> {
             if cursor == 0 {
                 return Ok(());
             }
-            pace.learn(slice.looked_at, slice.bytes);
+            pace.learn(slice.scanned, slice.bytes);
             pause(begun).await;
         }
     }
 
     async fn put_back(&mut self, lost: &[(Vec<u8>, Option<u64>)]) -> Result<(), StoreError> {
-        if !self.mend {
+        if !self.repair {
             let named = |readable: bool| -> Vec<Vec<u8>> {
                 lost.iter()
                     .filter(|(_, entry_version)| entry_version.is_some() == readable)
                     .map(|(id, _)| id.clone())
                     .collect()
             };
-            let (limbo, damaged) = (named(true), named(false));
-            self.note(FindingKind::Limbo, limbo.len() as u64, &limbo);
+            let (orphaned, damaged) = (named(true), named(false));
+            self.note(FindingKind::Orphaned, orphaned.len() as u64, &orphaned);
             self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
             return Ok(());
         }
         for lost in lost.chunks(AUDIT_SLICE_MAX) {
-            let (back, damaged) = scripts::audit_limbo(&self.store.0.admin, self.keys, lost).await?;
-            self.note(FindingKind::Limbo, back.len() as u64, &back);
+            let (back, damaged) = scripts::audit_orphaned(&self.store.0.admin, self.keys, lost).await?;
+            self.note(FindingKind::Orphaned, back.len() as u64, &back);
             self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
         }
         Ok(())
@@ -161,8 +168,8 @@ impl<'a> Audit<'a> {
         }
         let finding = self.found.entry(kind).or_insert_with(|| Finding { kind, count: 0, examples: Vec::new() });
         finding.count += count;
-        let room = FINDING_EXAMPLES_MAX.saturating_sub(finding.examples.len());
-        finding.examples.extend(ids.iter().filter_map(|id| JobId::from_wire(id)).take(room));
+        let left = FINDING_EXAMPLES_MAX.saturating_sub(finding.examples.len());
+        finding.examples.extend(ids.iter().filter_map(|id| JobId::from_wire(id)).take(left));
     }
 }
 

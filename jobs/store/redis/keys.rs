@@ -1,4 +1,4 @@
-//! The only place that spells a key.
+//! The only file that spells key names.
 
 use crate::job::QueueName;
 
@@ -15,7 +15,7 @@ const NAMES: [(&str, &str); 13] = [
     ("pending", "list"),
     ("lease", "zset"),
     ("grant", "hash"),
-    ("past", "hash"),
+    ("retry", "hash"),
     ("history", "hash"),
     ("delayed", "zset"),
     ("completed", "zset"),
@@ -23,7 +23,7 @@ const NAMES: [(&str, &str); 13] = [
     ("poisoned", "zset"),
     ("cancelled", "zset"),
     ("stats", "hash"),
-    ("replay_slots", "hash"),
+    ("replay", "hash"),
 ];
 
 /// The keys of one queue. They share the hash tag `{queue}`, so that a queue lives on one node of a cluster.

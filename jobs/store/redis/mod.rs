@@ -1,4 +1,4 @@
-//! The store on Redis: one Lua file a transition, one typed function a file.
+//! The store on Redis: one Lua file per verb, one typed function per file.
 //!
 //! Works on Redis 6.2 or newer and on Valkey. The server must not evict keys: an evicted job is a lost job.
 
@@ -33,19 +33,40 @@ use crate::limits::redis::{CALL_TIMEOUT, CONNECT_TIMEOUT, SUBSCRIPTION_PING_EVER
 /// ```
 /// use retraced_jobs::store::redis::{RedisOptions, RedisStore};
 /// use std::time::Duration;
-/// let patient = RedisOptions { call_timeout: Duration::from_secs(20), ..RedisOptions::default() };
+/// let patient = RedisOptions::default().call_timeout(Duration::from_secs(20));
 /// assert!(RedisStore::open("redis://127.0.0.1:6379", patient).is_ok(), "connects when it is first used");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RedisOptions {
     /// Longest wait for a connection, the handshake included. Default 2 s. After it a call is [`StoreError::Unavailable`].
     pub connect_timeout: Duration,
     /// Longest wait for an answer. Default 5 s. After it the outcome of the call is unknown, the connection is replaced, and the call is
     /// [`StoreError::Unavailable`]: send it again.
     pub call_timeout: Duration,
-    /// Work with a server that may evict keys when its memory is full. Default `false`: such a server is refused, because it drops jobs without a
-    /// word.
+    /// Work with a server that may evict keys when its memory is full. Default `false`: such a server is refused, because it drops jobs
+    /// silently.
     pub allow_eviction: bool,
+}
+
+impl RedisOptions {
+    /// Waits this long for a connection.
+    #[must_use]
+    pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
+        Self { connect_timeout, ..self }
+    }
+
+    /// Waits this long for a reply.
+    #[must_use]
+    pub fn call_timeout(self, call_timeout: Duration) -> Self {
+        Self { call_timeout, ..self }
+    }
+
+    /// Accepts a server that may evict keys, and with them jobs.
+    #[must_use]
+    pub fn allow_eviction(self) -> Self {
+        Self { allow_eviction: true, ..self }
+    }
 }
 
 impl Default for RedisOptions {
@@ -57,7 +78,7 @@ impl Default for RedisOptions {
 /// Jobs in a Redis or Valkey server. Cheap to clone; clones share their connections.
 ///
 /// Connections are opened when they are first used, on the tokio runtime of that call, and again whenever they are lost. There are three,
-/// so that nothing that matters waits behind something large: transitions, producers and readers, renewals; and one for each subscription.
+/// so that no renewal and no transition waits behind a large reply: transitions, producers and readers, renewals; and one for each subscription.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), retraced_jobs::store::StoreError> {
@@ -74,7 +95,7 @@ struct Inner {
     transitions: Link,
     admin: Link,
     renewals: Link,
-    /// Keys already spelled, one entry a queue this process has used.
+    /// Key names, one entry per queue this process has used.
     queues: Mutex<HashMap<QueueName, Arc<QueueKeys>>>,
 }
 
@@ -94,12 +115,12 @@ impl RedisStore {
     /// lacks, the password is wrong, the certificate is not trusted, or the server is too old, a replica, or may evict keys.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
-        // By the admin's connection: that of the transitions is for whoever works the queues, and lives on their runtime.
-        store.look(&store.0.admin).await?;
+        // Over the admin connection: that of the transitions belongs to the workers, and lives on their runtime.
+        store.check(&store.0.admin).await?;
         Ok(store)
     }
 
-    /// The same, without a look at the server: for a process that must start while Redis is away. Call [`probe`](Store::probe) when it is time.
+    /// The same without checking the server: for a process that must start while Redis is away. Call [`probe`](Store::probe) later.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when the URL cannot be read.
@@ -123,7 +144,7 @@ impl RedisStore {
         })))
     }
 
-    async fn look(&self, link: &Link) -> Result<StoreFacts, StoreError> {
+    async fn check(&self, link: &Link) -> Result<StoreFacts, StoreError> {
         scripts::probe(link).await?;
         facts::read(link, self.0.options.allow_eviction).await
     }
@@ -150,7 +171,7 @@ fn check_batch(operation: &'static str, items: usize) -> Result<(), StoreError> 
 
 impl Store for RedisStore {
     fn probe(&self) -> StoreFuture<'_, StoreFacts> {
-        Box::pin(self.look(&self.0.transitions))
+        Box::pin(self.check(&self.0.transitions))
     }
 
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
@@ -167,7 +188,7 @@ impl Store for RedisStore {
                     match timeout(SUBSCRIPTION_PING_EVERY, messages.next()).await {
                         Ok(Some(message)) => return Some((message, (sink, messages))),
                         Ok(None) => return None,
-                        // A connection the other side has forgotten is silent for ever: ask.
+                        // A connection that the peer has forgotten stays silent forever: ping it.
                         Err(_) => match timeout(limit, sink.ping::<redis::Value>()).await {
                             Ok(Ok(_)) => {}
                             Ok(Err(_)) | Err(_) => return None,
@@ -175,23 +196,36 @@ impl Store for RedisStore {
                     }
                 }
             });
-            let hints = hints.filter_map(move |message| {
-                let hint = queue_of.get(message.get_channel_name()).and_then(|q| hint(q, message.get_payload_bytes()));
-                async move { hint }
+            let hints = hints.flat_map(move |message| {
+                let queue = queue_of.get(message.get_channel_name());
+                stream::iter(queue.map(|queue| hints_of(queue, message.get_payload_bytes())).unwrap_or_default())
             });
             Ok(hints.boxed())
         })
     }
 }
 
-/// What a message on a queue's channel says; nothing for words of a newer version.
-fn hint(queue: &QueueName, message: &[u8]) -> Option<Hint> {
+/// The hints of a message on a queue's channel; none for a message of a newer version.
+fn hints_of(queue: &QueueName, message: &[u8]) -> Vec<Hint> {
     match message {
-        b"pending" => Some(Hint::Pending(queue.clone())),
-        b"delayed" => Some(Hint::Due(queue.clone())),
-        _ => {
-            let id = JobId::from_wire(message.strip_prefix(b"cancel:")?)?;
-            Some(Hint::Cancel(queue.clone(), id))
-        }
+        b"pending" => vec![Hint::Pending(queue.clone())],
+        b"delayed" => vec![Hint::Due(queue.clone())],
+        _ => match (message.strip_prefix(b"cancel:"), message.strip_prefix(b"ended:")) {
+            (Some(id), _) => JobId::from_wire(id).map(|id| Hint::Cancel(queue.clone(), id)).into_iter().collect(),
+            (None, Some(list)) => ended(queue, list),
+            (None, None) => Vec::new(),
+        },
     }
+}
+
+/// The jobs in a list of state(1) length(1) id (`lua/lib/replay.lua`). Reading stops at what does not fit.
+fn ended(queue: &QueueName, mut list: &[u8]) -> Vec<Hint> {
+    let mut hints = Vec::new();
+    while let Some((&[state, length], rest)) = list.split_first_chunk() {
+        let Some((id, rest)) = rest.split_at_checked(usize::from(length)) else { break };
+        list = rest;
+        let ended = |id| Hint::Ended { queue: queue.clone(), id, state: reply::state_of(state) };
+        hints.extend(JobId::from_wire(id).map(ended));
+    }
+    hints
 }

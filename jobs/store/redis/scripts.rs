@@ -1,4 +1,4 @@
-//! One typed function a Lua file. What is said of a verb stands at its file and at its trait.
+//! One typed function per Lua file. A verb is documented at its file and at its trait.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use redis::{Cmd, Script, Value};
 use super::connection::Link;
 use super::keys::{self, QueueKeys};
 use super::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body, state_of};
-use crate::job::{Counters, InstanceId, JobId, JobState, Lease, NewJob, Nonce, RunAt, Token};
+use crate::job::{Counters, InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt, Token};
 use crate::limits::redis::SIX_BYTES_MAX;
 use crate::store::{
     AuditReport, BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobPage, Moved, Promoted,
@@ -46,7 +46,7 @@ lua!(
     "settle.lua"
 );
 lua!(
-    TURN,
+    SETTLE_AND_CLAIM,
     "lib/queue.lua",
     "lib/replay.lua",
     "lib/delay.lua",
@@ -60,15 +60,23 @@ lua!(
 );
 lua!(PROMOTE, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "promote.lua");
 lua!(RECLAIM, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
-lua!(RECONCILE, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/history.lua", "lib/bytes.lua", "reconcile.lua");
+lua!(
+    RECONCILE,
+    "lib/queue.lua",
+    "lib/replay.lua",
+    "lib/push.lua",
+    "lib/history.lua",
+    "lib/byte_order.lua",
+    "reconcile.lua"
+);
 lua!(RENEW, "lib/queue.lua", "renew.lua");
-lua!(REDRIVE, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/places.lua", "lib/target.lua", "redrive.lua");
-lua!(CANCEL, "lib/queue.lua", "lib/replay.lua", "lib/places.lua", "lib/target.lua", "cancel.lua");
+lua!(REDRIVE, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/containers.lua", "lib/target.lua", "redrive.lua");
+lua!(CANCEL, "lib/queue.lua", "lib/replay.lua", "lib/containers.lua", "lib/target.lua", "cancel.lua");
 lua!(
     DISCARD,
     "lib/queue.lua",
     "lib/replay.lua",
-    "lib/places.lua",
+    "lib/containers.lua",
     "lib/target.lua",
     "lib/history.lua",
     "lib/forget.lua",
@@ -77,14 +85,33 @@ lua!(
 lua!(PAUSE, "lib/queue.lua", "pause.lua");
 lua!(TRIM, "lib/queue.lua", "lib/replay.lua", "lib/history.lua", "lib/forget.lua", "trim.lua");
 lua!(AUDIT, "lib/queue.lua", "audit.lua");
-lua!(AUDIT_PLACES, "lib/queue.lua", "lib/places.lua", "audit_places.lua");
-lua!(AUDIT_PENDING, "lib/queue.lua", "lib/live.lua", "lib/places.lua", "audit_pending.lua");
-lua!(AUDIT_JOBS, "lib/queue.lua", "lib/places.lua", "audit_jobs.lua");
-lua!(AUDIT_LIMBO, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/places.lua", "audit_limbo.lua");
+lua!(AUDIT_CONTAINERS, "lib/queue.lua", "lib/containers.lua", "audit_containers.lua");
+lua!(AUDIT_PENDING, "lib/queue.lua", "lib/live.lua", "lib/containers.lua", "audit_pending.lua");
+lua!(AUDIT_JOBS, "lib/queue.lua", "lib/containers.lua", "audit_jobs.lua");
+lua!(AUDIT_ORPHANED, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/containers.lua", "audit_orphaned.lua");
 lua!(AUDIT_STALE, "lib/queue.lua", "audit_stale.lua");
 lua!(STATS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "stats.lua");
-lua!(JOBS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "lib/bytes.lua", "jobs.lua");
-lua!(JOB, "lib/queue.lua", "lib/live.lua", "lib/state.lua", "lib/history.lua", "lib/read.lua", "job.lua");
+lua!(JOBS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "lib/byte_order.lua", "jobs.lua");
+lua!(
+    JOB,
+    "lib/queue.lua",
+    "lib/live.lua",
+    "lib/state.lua",
+    "lib/history.lua",
+    "lib/read.lua",
+    "lib/view.lua",
+    "job.lua"
+);
+lua!(
+    WATCH_OUTCOME,
+    "lib/queue.lua",
+    "lib/live.lua",
+    "lib/state.lua",
+    "lib/history.lua",
+    "lib/read.lua",
+    "lib/view.lua",
+    "watch_outcome.lua"
+);
 lua!(FORGET, "lib/queue.lua", "forget.lua");
 lua!(HEARTBEAT, "heartbeat.lua");
 lua!(RECORD, "record.lua");
@@ -170,7 +197,7 @@ pub(super) async fn enqueue(
     created.collect()
 }
 
-/// As many letters as were asked about.
+/// One letter per item of the call.
 fn letters(operation: &'static str, reply: &mut Reply, expected: usize) -> Result<Vec<u8>, StoreError> {
     let letters = reply.bytes()?;
     if letters.len() == expected {
@@ -181,7 +208,7 @@ fn letters(operation: &'static str, reply: &mut Reply, expected: usize) -> Resul
 
 fn state(operation: &'static str, letter: u8) -> Result<JobState, StoreError> {
     state_of(letter)
-        .ok_or_else(|| corrupt(operation, format!("a state {:?} that nobody of us writes", char::from(letter))))
+        .ok_or_else(|| corrupt(operation, format!("a state {:?} that no script writes", char::from(letter))))
 }
 
 fn claim_arguments(command: &mut Cmd, request: &ClaimRequest) {
@@ -191,15 +218,15 @@ fn claim_arguments(command: &mut Cmd, request: &ClaimRequest) {
 fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) -> Result<Claims, StoreError> {
     let paused = reply.status()? == "paused";
     let now_ms = reply.number()?;
-    let (mut ids, mut bodies, mut pasts) = (reply.list()?, reply.list()?, reply.list()?);
+    let (mut ids, mut bodies, mut retry_states) = (reply.list()?, reply.list()?, reply.list()?);
     let mut jobs = Vec::with_capacity(ids.len());
     while !ids.is_empty() {
         let id = ids.bytes()?;
         let (header, envelope) = open_body(bodies.bytes()?);
-        let past = if pasts.is_empty() { Vec::new() } else { pasts.bytes()? };
-        // An id that is none was put there by hand. It keeps its lease until that runs out, again and again until it is set aside; the others go on.
+        let retry_state = if retry_states.is_empty() { Vec::new() } else { retry_states.bytes()? };
+        // An invalid id was written by hand. Its lease expires again and again until the entry is set aside; the other jobs go on.
         let Some(id) = JobId::from_wire(&id) else { continue };
-        let mut counters = counters(&past);
+        let mut counters = counters(&retry_state);
         counters.attempts = counters.attempts.saturating_add(1);
         let token = Token { attempt: counters.attempts, nonce: request.nonce };
         let enqueued_ms = header.map_or(0, |(_, enqueued_ms)| enqueued_ms);
@@ -212,8 +239,8 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
     Ok(Claims { now_ms, expires_ms, paused, jobs, quiet: None })
 }
 
-fn counters(past: &[u8]) -> Counters {
-    let at = |n: usize| past.get(4 * n..4 * n + 4).map_or(0, |bytes| big_endian(bytes) as u32);
+fn counters(retry_state: &[u8]) -> Counters {
+    let at = |n: usize| retry_state.get(4 * n..4 * n + 4).map_or(0, |bytes| big_endian(bytes) as u32);
     Counters { attempts: at(0), failures: at(1), crashes: at(2), releases: at(3) }
 }
 
@@ -239,10 +266,10 @@ pub(super) async fn claim(
     Ok(Claims { quiet: Some(Quiet { next_due }), ..claims })
 }
 
-/// A run of settlements that differ in nothing but id and record: what they share, and how many they are.
+/// Settlements in a row that differ only in id and record: what they share, and how many they are.
 type Run = (Vec<u8>, usize);
 
-/// The settlements as runs. They keep their order: jobs go to the front in it, and of an id named twice the first mention wins.
+/// The settlements as runs, in their order: jobs go to the front in it, and of an id named twice the first mention wins.
 fn runs(settlements: &[Settlement]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for settlement in settlements {
@@ -331,7 +358,7 @@ pub(super) async fn settle_and_claim(
 ) -> Result<(Vec<Settled>, Claims), StoreError> {
     const OPERATION: &str = "settle_and_claim";
     let runs = runs(settlements);
-    let mut reply = on_queue(OPERATION, link, keys, &TURN, |command| {
+    let mut reply = on_queue(OPERATION, link, keys, &SETTLE_AND_CLAIM, |command| {
         replay_slot(command, call, b't', keys);
         claim_arguments(command, request);
         settle_arguments(command, settlements, &runs);
@@ -534,9 +561,18 @@ pub(super) async fn act(
 }
 
 /// `pause.lua`
-pub(super) async fn pause(link: &Link, keys: &QueueKeys, paused: bool) -> Result<bool, StoreError> {
-    let mut reply = on_queue("pause", link, keys, &PAUSE, |command| {
-        command.arg(u8::from(paused)).arg(keys.wake());
+pub(super) async fn pause(link: &Link, keys: &QueueKeys) -> Result<bool, StoreError> {
+    switch("pause", link, keys).await
+}
+
+/// `pause.lua`, the other way.
+pub(super) async fn resume(link: &Link, keys: &QueueKeys) -> Result<bool, StoreError> {
+    switch("resume", link, keys).await
+}
+
+async fn switch(operation: &'static str, link: &Link, keys: &QueueKeys) -> Result<bool, StoreError> {
+    let mut reply = on_queue(operation, link, keys, &PAUSE, |command| {
+        command.arg(operation).arg(keys.wake());
     })
     .await?;
     reply.status()?;
@@ -580,33 +616,33 @@ pub(super) async fn audit(link: &Link, keys: &QueueKeys) -> Result<AuditReport, 
     })
 }
 
-/// What a slice of a container shows: ids, which need not be those of jobs.
-pub(super) struct Places {
+/// What one slice of a container has wrong: ids, which need not be those of jobs.
+pub(super) struct ContainerSlice {
     pub(super) next: u64,
     pub(super) orphans: Vec<Vec<u8>>,
-    pub(super) reattached: Vec<Vec<u8>>,
+    pub(super) restored: Vec<Vec<u8>>,
     pub(super) expired: Vec<Vec<u8>>,
     pub(super) twice: Vec<Vec<u8>>,
 }
 
-/// `audit_places.lua`; `key` counts as in `lib/queue.lua`.
-pub(super) async fn audit_places(
+/// `audit_containers.lua`; `key` counts as in `lib/queue.lua`.
+pub(super) async fn audit_containers(
     link: &Link,
     keys: &QueueKeys,
     key: usize,
     cursor: u64,
     count: usize,
-    mend: bool,
-) -> Result<Places, StoreError> {
-    let mut reply = on_queue("audit", link, keys, &AUDIT_PLACES, |command| {
-        command.arg(key).arg(cursor).arg(count).arg(u8::from(mend));
+    repair: bool,
+) -> Result<ContainerSlice, StoreError> {
+    let mut reply = on_queue("audit", link, keys, &AUDIT_CONTAINERS, |command| {
+        command.arg(key).arg(cursor).arg(count).arg(u8::from(repair));
     })
     .await?;
     reply.status()?;
-    Ok(Places {
+    Ok(ContainerSlice {
         next: next_cursor(&mut reply)?,
         orphans: reply.list()?.all()?,
-        reattached: reply.list()?.all()?,
+        restored: reply.list()?.all()?,
         expired: reply.list()?.all()?,
         twice: reply.list()?.all()?,
     })
@@ -626,7 +662,7 @@ pub(super) struct Drawn {
 /// A page of pending, from its back.
 pub(super) struct PendingPage {
     pub(super) drawn: Drawn,
-    pub(super) looked_at: usize,
+    pub(super) scanned: usize,
     pub(super) bytes: usize,
     pub(super) entry_versions: Vec<u64>,
     pub(super) twice: Vec<Vec<u8>>,
@@ -638,16 +674,16 @@ pub(super) async fn audit_pending(
     keys: &QueueKeys,
     behind: usize,
     count: usize,
-    mend: bool,
+    repair: bool,
 ) -> Result<PendingPage, StoreError> {
     let mut reply = on_queue("audit", link, keys, &AUDIT_PENDING, |command| {
-        command.arg(behind).arg(count).arg(u8::from(mend));
+        command.arg(behind).arg(count).arg(u8::from(repair));
     })
     .await?;
     reply.status()?;
     Ok(PendingPage {
         drawn: Drawn { sequence: reply.number()?, entry_version: reply.number()? },
-        looked_at: reply.size()?,
+        scanned: reply.size()?,
         bytes: reply.size()?,
         entry_versions: reply.bytes()?.chunks_exact(6).map(big_endian).collect(),
         twice: reply.list()?.all()?,
@@ -657,7 +693,7 @@ pub(super) async fn audit_pending(
 /// A slice of the jobs: those that should be pending, with their entry versions; none where the record cannot be read.
 pub(super) struct JobsSlice {
     pub(super) next: u64,
-    pub(super) looked_at: usize,
+    pub(super) scanned: usize,
     pub(super) bytes: usize,
     pub(super) waiting: Vec<(Vec<u8>, Option<u64>)>,
 }
@@ -675,23 +711,23 @@ pub(super) async fn audit_jobs(
     })
     .await?;
     reply.status()?;
-    let (next, looked_at, bytes) = (next_cursor(&mut reply)?, reply.size()?, reply.size()?);
+    let (next, scanned, bytes) = (next_cursor(&mut reply)?, reply.size()?, reply.size()?);
     let mut found = reply.list()?;
     let mut waiting = Vec::with_capacity(found.len() / 2);
     while !found.is_empty() {
         let (id, entry_version) = (found.bytes()?, found.bytes()?);
         waiting.push((id, (!entry_version.is_empty()).then(|| big_endian(&entry_version))));
     }
-    Ok(JobsSlice { next, looked_at, bytes, waiting })
+    Ok(JobsSlice { next, scanned, bytes, waiting })
 }
 
-/// `audit_limbo.lua`; gives the ids put back, and those set aside as damaged.
-pub(super) async fn audit_limbo(
+/// `audit_orphaned.lua`; returns the ids put back, and those set aside as damaged.
+pub(super) async fn audit_orphaned(
     link: &Link,
     keys: &QueueKeys,
     lost: &[(Vec<u8>, Option<u64>)],
 ) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), StoreError> {
-    let mut reply = on_queue("audit", link, keys, &AUDIT_LIMBO, |command| {
+    let mut reply = on_queue("audit", link, keys, &AUDIT_ORPHANED, |command| {
         command.arg("").arg("").arg(keys.wake());
         for (id, entry_version) in lost {
             command.arg(&id[..]).arg(entry_version.map_or_else(Vec::new, |entry_version| six(entry_version).to_vec()));
@@ -702,10 +738,10 @@ pub(super) async fn audit_limbo(
     Ok((reply.list()?.all()?, reply.list()?.all()?))
 }
 
-/// `audit_stale.lua`; gives what was counted, and what there is.
-pub(super) async fn audit_stale(link: &Link, keys: &QueueKeys, mend: bool) -> Result<(u64, u64), StoreError> {
+/// `audit_stale.lua`; returns the stale entries as counted, and as recounted.
+pub(super) async fn audit_stale(link: &Link, keys: &QueueKeys, repair: bool) -> Result<(u64, u64), StoreError> {
     let mut reply = on_queue("audit", link, keys, &AUDIT_STALE, |command| {
-        command.arg(u8::from(mend));
+        command.arg(u8::from(repair));
     })
     .await?;
     reply.status()?;
@@ -789,19 +825,44 @@ pub(super) async fn jobs(
 pub(super) async fn job(
     link: &Link,
     keys: &QueueKeys,
-    queue: &crate::job::QueueName,
+    queue: &QueueName,
     id: &JobId,
 ) -> Result<Option<JobView>, StoreError> {
-    const OPERATION: &str = "job";
-    let mut reply = on_queue(OPERATION, link, keys, &JOB, |command| {
+    let reply = on_queue("job", link, keys, &JOB, |command| {
         command.arg(id.as_wire());
     })
     .await?;
+    view("job", reply, queue, id)
+}
+
+/// `watch_outcome.lua`
+pub(super) async fn watch_outcome(
+    link: &Link,
+    keys: &QueueKeys,
+    queue: &QueueName,
+    id: &JobId,
+    wait: Duration,
+) -> Result<Option<JobView>, StoreError> {
+    const OPERATION: &str = "watch_outcome";
+    let reply = on_queue(OPERATION, link, keys, &WATCH_OUTCOME, |command| {
+        command.arg(id.as_wire()).arg(millis(wait));
+    })
+    .await?;
+    view(OPERATION, reply, queue, id)
+}
+
+/// The job a reply of `lib/view.lua` shows.
+fn view(
+    operation: &'static str,
+    mut reply: Reply,
+    queue: &QueueName,
+    id: &JobId,
+) -> Result<Option<JobView>, StoreError> {
     if reply.status()? == "none" {
         return Ok(None);
     }
     let now_ms = reply.number()?;
-    let state = state(OPERATION, reply.bytes()?.first().copied().unwrap_or_default())?;
+    let state = state(operation, reply.bytes()?.first().copied().unwrap_or_default())?;
     let (header, envelope) = open_body(reply.bytes()?);
     let at_ms = reply.instant()?;
     let counters = reply.counters()?;
@@ -872,7 +933,7 @@ async fn on_key(
     match sent.await {
         Ok(value) => Reply::new(operation, value),
         Err(StoreError::Corrupt { what, .. }) if what.contains("WRONGTYPE") => {
-            Err(corrupt(operation, format!("the key {key} has a type nobody of us gave it; rename or delete it")))
+            Err(corrupt(operation, format!("the key {key} has a type that no script gives it; rename or delete it")))
         }
         Err(error) => Err(error),
     }
@@ -906,7 +967,7 @@ pub(super) async fn record(
     reply.status().map(drop)
 }
 
-/// `probe.lua`; gives the server's clock in ms since the Unix epoch.
+/// `probe.lua`; returns the server's clock in ms since the Unix epoch.
 pub(super) async fn probe(link: &Link) -> Result<u64, StoreError> {
     let value = link
         .run("probe", &PROBE.script, PROBE.source, |command| {

@@ -12,33 +12,27 @@ fn event(worker: &Worker, n: u64) -> SupervisionEvent {
         0 => EventKind::Started,
         1 => EventKind::QueueRepaired {
             queue: worker.queue.clone(),
-            findings: vec![Finding {
-                kind: FindingKind::Limbo,
-                count: n,
-                examples: vec![id("a"), id(&format!("b-{n}"))],
-            }],
+            findings: vec![Finding::new(FindingKind::Orphaned, n, vec![id("a"), id(&format!("b-{n}"))])],
         },
         _ => EventKind::Crashed { reason: "it \"fell\" \n over".into(), failures: 2, budget: 20 },
     };
-    SupervisionEvent { at_ms: n, instance: worker.instance, path: format!("email/executor-{n}"), generation: 1, kind }
+    SupervisionEvent::new(n, worker.instance, format!("email/executor-{n}"), 1, kind)
 }
 
 fn row(instance: InstanceId) -> WorkerRow {
-    WorkerRow {
-        instance,
-        host: "a host".into(),
-        pid: 42,
-        version: "0.1.0".into(),
-        build: "mailer 1.4.2".into(),
-        kinds: vec![Kind::new("email.send").unwrap()],
-        kinds_total: 1,
-        every_kind: true,
-        queues: vec![QueueName::new("email").unwrap()],
-        started_ms: 1,
-        seen_ms: 2,
-        concurrency: 10,
-        running: 3,
-    }
+    let mut row = WorkerRow::new(instance, 1);
+    row.host = "a host".into();
+    row.pid = 42;
+    row.version = "0.1.0".into();
+    row.build = "mailer 1.4.2".into();
+    row.kinds = vec![Kind::new("email.send").unwrap()];
+    row.kinds_total = 1;
+    row.every_kind = true;
+    row.queues = vec![QueueName::new("email").unwrap()];
+    row.seen_ms = 2;
+    row.concurrency = 10;
+    row.running = 3;
+    row
 }
 
 async fn paged(worker: &Worker, limit: usize) -> Vec<SupervisionEvent> {
@@ -56,7 +50,7 @@ async fn paged(worker: &Worker, limit: usize) -> Vec<SupervisionEvent> {
     panic!("the pages of events never end");
 }
 
-pub(crate) async fn events_are_told_latest_first_page_by_page(_: &dyn World, worker: Worker) {
+pub(crate) async fn events_are_listed_latest_first_page_by_page(_: &dyn World, worker: Worker) {
     assert_eq!(paged(&worker, 3).await, []);
     let mut events: Vec<_> = (0..7).map(|n| event(&worker, n)).collect();
     worker.store.record(&events[..2]).await.unwrap();
@@ -96,9 +90,10 @@ pub(crate) async fn the_ledger_keeps_the_latest_events_up_to_its_bound(_: &dyn W
 
 /// Goal: large events do not make the ledger grow past its bytes. Method: more than fits, in events of all sizes; what is kept is the longest end that fits.
 pub(crate) async fn the_ledger_keeps_no_more_bytes_than_its_bound(_: &dyn World, worker: Worker) {
-    let large = |n: u64, bytes: usize| SupervisionEvent {
-        kind: EventKind::StoreLost { reason: "x".repeat(bytes) },
-        ..event(&worker, n)
+    let large = |n: u64, bytes: usize| {
+        let mut event = event(&worker, n);
+        event.kind = EventKind::StoreLost { reason: "x".repeat(bytes) };
+        event
     };
     let sizes = [300_000, 10, 700_000, 64_000];
     let events: Vec<_> = (0..100).map(|n| large(n, sizes[n as usize % sizes.len()])).collect();
@@ -123,7 +118,7 @@ pub(crate) async fn the_ledger_keeps_no_more_bytes_than_its_bound(_: &dyn World,
     assert_eq!(kept().await, [201]);
 }
 
-pub(crate) async fn a_worker_is_seen_when_it_says_so_until_it_is_forgotten(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_worker_is_listed_after_its_heartbeat_until_it_is_forgotten(world: &dyn World, worker: Worker) {
     let (first, second) = (row(world.worker(1).instance), row(world.worker(2).instance));
     let before = worker.now_ms().await;
     worker.store.heartbeat(&second).await.unwrap();
@@ -131,10 +126,14 @@ pub(crate) async fn a_worker_is_seen_when_it_says_so_until_it_is_forgotten(world
     let seen = worker.store.workers().await.unwrap();
     let after = worker.now_ms().await;
     assert!(seen.iter().all(|row| (before..=after).contains(&row.seen_ms)), "by the store's clock: {seen:?}");
-    let strip = |rows: Vec<WorkerRow>| rows.into_iter().map(|row| WorkerRow { seen_ms: 2, ..row }).collect::<Vec<_>>();
+    let strip = |mut rows: Vec<WorkerRow>| {
+        rows.iter_mut().for_each(|row| row.seen_ms = 2);
+        rows
+    };
     assert_eq!(strip(seen), [first.clone(), second.clone()], "by instance");
 
-    let busier = WorkerRow { running: 9, ..first.clone() };
+    let mut busier = first.clone();
+    busier.running = 9;
     worker.store.heartbeat(&busier).await.unwrap();
     assert_eq!(strip(worker.store.workers().await.unwrap()), [busier.clone(), second.clone()]);
     worker.store.forget(second.instance, &[]).await.unwrap();

@@ -10,8 +10,14 @@ use super::{LONG, SHORT, Worker, World, id, ids};
 const FINAL: [JobState; 4] = [JobState::Completed, JobState::Dead, JobState::Poisoned, JobState::Cancelled];
 
 fn keep(age_max: Duration, count_max: u64) -> Retention {
-    let rule = RetentionRule { age_max, count_max };
-    Retention { completed: Some(rule), dead: rule, poisoned: rule, cancelled: rule }
+    let rule = RetentionRule::new(age_max, count_max);
+    Retention::default().completed(rule).dead(rule).poisoned(rule).cancelled(rule)
+}
+
+fn trimmed(removed: usize, more: bool) -> Trimmed {
+    let mut trimmed = Trimmed::default();
+    (trimmed.removed, trimmed.more) = (removed, more);
+    trimmed
 }
 
 pub(crate) async fn what_is_too_old_goes(world: &dyn World, worker: Worker) {
@@ -23,10 +29,8 @@ pub(crate) async fn what_is_too_old_goes(world: &dyn World, worker: Worker) {
     for state in waiting {
         worker.bring(world, &id(&format!("live-{state}")), state).await;
     }
-    let nothing = Trimmed { removed: 0, more: false };
-    assert_eq!(worker.trim(&TrimPolicy { retention: keep(LONG, 99), limit: 9 }).await, nothing);
-    let trimmed = worker.trim(&TrimPolicy { retention: keep(SHORT, 99), limit: 9 }).await;
-    assert_eq!(trimmed, Trimmed { removed: 4, more: false });
+    assert_eq!(worker.trim(&TrimPolicy { retention: keep(LONG, 99), limit: 9 }).await, trimmed(0, false));
+    assert_eq!(worker.trim(&TrimPolicy { retention: keep(SHORT, 99), limit: 9 }).await, trimmed(4, false));
     for state in FINAL {
         assert_eq!(worker.listed(state).await, []);
         assert_eq!(worker.find(&id(&format!("old-{state}"))).await, None);
@@ -51,7 +55,7 @@ pub(crate) async fn what_is_too_much_goes_oldest_first_and_a_slice_at_a_time(wor
     };
     let slices = [(5, true, [1, 2, 4, 4]), (5, true, [1, 1, 1, 3]), (2, false, [1, 1, 1, 1]), (0, false, [1, 1, 1, 1])];
     for (removed, more, kept) in slices {
-        assert_eq!(worker.trim(&policy).await, Trimmed { removed, more });
+        assert_eq!(worker.trim(&policy).await, trimmed(removed, more));
         assert_eq!(left().await, kept);
         assert_eq!(worker.audit().await.difference(), 0);
     }
@@ -68,10 +72,10 @@ pub(crate) async fn completed_jobs_are_trimmed_to_none_where_they_are_not_kept(_
     }
     let job = worker.run(&id("dead")).await;
     worker.settle(&job, Verdict::Bury).await;
-    let policy = TrimPolicy { retention: Retention { completed: None, ..Retention::default() }, limit: 2 };
-    assert_eq!(worker.trim(&TrimPolicy { limit: 0, ..policy }).await, Trimmed { removed: 0, more: true });
-    assert_eq!(worker.trim(&TrimPolicy { limit: 1, ..policy }).await, Trimmed { removed: 1, more: true });
-    assert_eq!(worker.trim(&policy).await, Trimmed { removed: 2, more: false });
+    let policy = TrimPolicy { retention: Retention::default().without_completed(), limit: 2 };
+    assert_eq!(worker.trim(&TrimPolicy { limit: 0, ..policy }).await, trimmed(0, true));
+    assert_eq!(worker.trim(&TrimPolicy { limit: 1, ..policy }).await, trimmed(1, true));
+    assert_eq!(worker.trim(&policy).await, trimmed(2, false));
     let stats = worker.stats().await;
     assert_eq!((stats.completed_kept, stats.completed_total, stats.dead), (0, 3, 1));
     let too_many = TrimPolicy { limit: BATCH_MAX + 1, ..policy };

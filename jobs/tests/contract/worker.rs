@@ -1,4 +1,4 @@
-//! A worker process as a store sees it, with the patience of a test: errors are panics.
+//! A worker process as a store sees it, as a test calls it: errors are panics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,12 +47,12 @@ pub(crate) fn targets(ids: &[JobId]) -> Vec<Target> {
     ids.iter().map(Target::from).collect()
 }
 
-/// A new job whose envelope is told from others'.
+/// A new job whose envelope differs from others'.
 pub(crate) fn new_job(id: &JobId, run_at: RunAt) -> NewJob {
     NewJob { id: id.clone(), run_at, envelope: Bytes::from(format!("sealed {id}")) }
 }
 
-/// What a worker tells of an attempt: completed, or failed with this message.
+/// What a worker reports of an attempt: completed, or failed with this message.
 pub(crate) fn log(instance: InstanceId, failed: Option<&str>) -> AttemptLog {
     let failure = |message: &str| Ended::Failed {
         code: Code::NetworkError,
@@ -62,16 +62,8 @@ pub(crate) fn log(instance: InstanceId, failed: Option<&str>) -> AttemptLog {
         backtrace: None,
         decision: None,
     };
-    AttemptLog {
-        instance,
-        executor: ExecutorId { slot: 3, generation: 1 },
-        started_ms: 1_000,
-        ran_ms: 7,
-        ended: failed.map_or(Ended::Completed, failure),
-        lines: Vec::new(),
-        lines_dropped: 0,
-        progress: None,
-    }
+    let ended = failed.map_or(Ended::Completed { output: None }, failure);
+    AttemptLog::new(instance, ExecutorId::new(3, 1), 1_000, 7, ended)
 }
 
 impl Worker {
@@ -256,13 +248,15 @@ impl Worker {
     }
 
     pub(crate) async fn snapshot(&self) -> Snapshot {
-        let stats = QueueStats { oldest_pending_ms: None, delayed_overdue_ms: None, ..self.stats().await };
+        let mut stats = self.stats().await;
+        (stats.oldest_pending_ms, stats.delayed_overdue_ms) = (None, None);
         let mut jobs = Vec::new();
         for state in JobState::ALL {
             for id in self.listed(state).await {
-                let view = self.view(&id).await;
+                let mut view = self.view(&id).await;
+                view.now_ms = 0;
                 assert_eq!(view.state, state, "{id} is listed as {state}");
-                jobs.push(JobView { now_ms: 0, ..view });
+                jobs.push(view);
             }
         }
         Snapshot { stats, jobs }

@@ -1,11 +1,11 @@
 -- audit.lua: count whether every job is in exactly one container.
--- Guarantee: reads only; counts, not scans, so that it costs the same on any queue.
+-- Guarantee: reads only; it counts and does not scan, so it costs the same on any queue.
 -- KEYS    see lib/queue.lua
 -- ARGV    none
 -- Reply   {'ok', jobs, entries of pending, stale entries as counted, jobs in the other containers, leases - grants}
 local leases, grants = call('ZCARD', LEASE), call('HLEN', GRANT)
-if leases > 0 and call('ZSCORE', LEASE, ROOM) then leases = leases - 1 end
-if grants > 0 then grants = grants - call('HEXISTS', GRANT, ROOM) end
+if leases > 0 and call('ZSCORE', LEASE, ENCODING_SENTINEL) then leases = leases - 1 end
+if grants > 0 then grants = grants - call('HEXISTS', GRANT, ENCODING_SENTINEL) end
 local contained = leases
 for i = 7, 11 do contained = contained + call('ZCARD', KEYS[i]) end
 return { 'ok', call('HLEN', JOB), call('LLEN', PENDING), math.max(STALE, 0), contained, leases - grants }

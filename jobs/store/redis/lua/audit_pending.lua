@@ -1,33 +1,34 @@
--- audit_pending.lua: look at one page of pending, from its back, for the entries that count.
--- Guarantee: whoever reads page after page sees every entry that stays; what is pushed to the back moves entries away
--- from it and is seen by no later page, what is popped from the front moves none. Mends entries of jobs that ended.
+-- audit_pending.lua: inspect one page of `pending`, from its back, for live entries.
+-- Guarantee: a caller that reads page after page sees every entry that stays. A push to the back moves entries into later
+-- pages, and what was pushed is in none of them; a pop from the front moves nothing. A repair makes entries of jobs that
+-- ended stale.
 -- KEYS    see lib/queue.lua
--- ARGV    1 entries behind this page, 2 entries to look at, 3 '1' mend | '0'
--- Reply   {'ok', last sequence drawn, last entry version drawn, entries looked at, bytes read, their entry versions, 6 bytes each,
---         ids of jobs that are in another container as well}
-meet_all()
-local behind, most, mend = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
--- A counter that is lost or damaged starts again from the clock (lib/queue.lua).
+-- ARGV    1 entries behind this page, 2 entries to scan, 3 '1' repair | '0'
+-- Reply   {'ok', last sequence drawn, last entry version drawn, entries scanned, bytes read, their entry versions, 6 bytes
+--         each, ids of jobs that are in another container as well}
+local behind, entries_max, repair = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+check_all_types()
+-- A lost or damaged counter starts again from the clock (lib/queue.lua).
 local drawn = call('HMGET', STATS, 'sequence', 'entry_versions')
-local entries = call('LRANGE', PENDING, -(behind + most), -(behind + 1))
-local n, ids, entry_versions, twice, pasts, bytes = #entries, {}, {}, {}, {}, 0
+local entries = call('LRANGE', PENDING, -(behind + entries_max), -(behind + 1))
+local n, ids, entry_versions, twice, retry_states, bytes = #entries, {}, {}, {}, {}, 0
 for i = 1, n do ids[i] = sub(entries[i], 7) end
 if n > 0 then
-  local bodies, before = call('HMGET', JOB, unpack(ids)), call('HMGET', PAST, unpack(ids))
-  local places = places_of(ids, #PLACES)
+  local bodies, before = call('HMGET', JOB, unpack(ids)), call('HMGET', RETRY, unpack(ids))
+  local containers = containers_of(ids, #CONTAINERS)
   for i = 1, n do
-    local body, p = bodies[i], before[i]
+    local body, retry = bodies[i], before[i]
     if body and #entries[i] > 6 then
       bytes = bytes + #body
-      -- What cannot be read is set aside by the claim that comes upon it.
-      local readable = #body >= HEADER and not (p and #p < PAST_LEN)
-      if not readable or live(entries[i], p or body, p and 17 or 1) then
-        if readable and places[i] and places[i] > 1 then
+      -- An unreadable record is set aside by the claim that finds it.
+      local readable = #body >= HEADER and not (retry and #retry < RETRY_LEN)
+      if not readable or is_live_entry(entries[i], retry or body, retry and 17 or 1) then
+        if readable and containers[i] and containers[i] > 1 then
           twice[#twice + 1] = ids[i]
-          pasts[#pasts + 1] = ids[i]
-          local attempts, failures, crashes, releases = counters_of(p)
-          if not p and LETTERS[places[i]] == 'c' then attempts = 1 end
-          pasts[#pasts + 1] = pack('>I4I4I4I4', attempts, failures, crashes, releases) .. NO_VERSION
+          retry_states[#retry_states + 1] = ids[i]
+          local attempts, failures, crashes, releases = counters_of(retry)
+          if not retry and STATE_CODES[containers[i]] == 'c' then attempts = 1 end
+          retry_states[#retry_states + 1] = pack('>I4I4I4I4', attempts, failures, crashes, releases) .. NO_VERSION
         else
           entry_versions[#entry_versions + 1] = sub(entries[i], 1, 6)
         end
@@ -35,5 +36,5 @@ if n > 0 then
     end
   end
 end
-if mend then put(PAST, pasts_kept, pasts) end
+if repair then put(RETRY, retry_kept, retry_states) end
 return { 'ok', tonumber(drawn[1]) or NOW, tonumber(drawn[2]) or NOW, n, bytes, table.concat(entry_versions), twice }

@@ -1,11 +1,12 @@
--- audit_stale.lua: count stale entries of pending anew, from what the queue must add up to.
--- Guarantee: right when every job is in one container; costs the same on any queue.
+-- audit_stale.lua: recount the stale entries of `pending` from the sizes of all containers.
+-- Guarantee: correct when every job is in one container; costs the same on any queue.
 -- KEYS    see lib/queue.lua
--- ARGV    1 '1' mend | '0'
--- Reply   {'ok', stale entries as counted, as they are}
-meet_all()
-local contained = leases_kept - (call('ZSCORE', LEASE, ROOM) and 1 or 0)
+-- ARGV    1 '1' repair | '0'
+-- Reply   {'ok', stale entries as counted, stale entries as recounted}
+local repair = ARGV[1] == '1'
+check_all_types()
+local contained = leases_kept - (call('ZSCORE', LEASE, ENCODING_SENTINEL) and 1 or 0)
 for i = 7, 11 do contained = contained + call('ZCARD', KEYS[i]) end
 local stale = math.max(0, call('LLEN', PENDING) + contained - call('HLEN', JOB))
-if stale ~= STALE and ARGV[1] == '1' then call('HSET', STATS, 'stale', stale) end
+if stale ~= STALE and repair then call('HSET', STATS, 'stale', stale) end
 return { 'ok', math.max(STALE, 0), stale }

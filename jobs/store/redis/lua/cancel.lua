@@ -1,39 +1,40 @@
--- cancel.lua: call jobs off.
--- Guarantee: one that waits is cancelled at once; one that runs is asked, and keeps its lease and its token.
+-- cancel.lua: cancel jobs.
+-- Guarantee: a waiting job is cancelled at once; a running one is asked to stop, and keeps its lease and its token.
 -- KEYS    see lib/queue.lua
 -- ARGV    replay slot, sequence, channel (lib/replay.lua); then targets (lib/target.lua)
--- Reply   as in redrive.lua; 'la': it runs and is asked | {'superseded'} | {'other'}
+-- Reply   as in redrive.lua; 'la': it runs and is asked to stop | {'superseded'} | {'other'}
 local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
-meet_all()
+check_all_types()
 
-local results, called_off, pasts, seen, delayed, asked = {}, {}, {}, {}, {}, {}
+local results, cancelled, retry_states, seen, delayed, requested = {}, {}, {}, {}, {}, {}
 local stale = 0
 for _, target in ipairs(targets()) do
-  local id, state, p, met = unpack(target)
+  local id, state, retry, as_seen = unpack(target)
   if seen[id] then
-    -- Named twice: it is cancelled now.
+    -- Named twice: it is already cancelled.
     results[#results + 1] = 'xx'
-  elseif met and (state == 'p' or state == 'y') then
+  elseif as_seen and (state == 'p' or state == 'y') then
     seen[id] = true
-    called_off[#called_off + 1] = NOW_TEXT
-    called_off[#called_off + 1] = id
+    cancelled[#cancelled + 1] = NOW_TEXT
+    cancelled[#cancelled + 1] = id
     if state == 'p' then
-      -- Its entry stays in the list and is dead.
+      -- Its entry stays in the list and becomes stale.
       stale = stale + 1
-      pasts[#pasts + 1] = id
-      pasts[#pasts + 1] = pack('>I4I4I4I4', counters_of(p)) .. NO_VERSION
+      retry_states[#retry_states + 1] = id
+      retry_states[#retry_states + 1] = pack('>I4I4I4I4', counters_of(retry)) .. NO_VERSION
     else
       delayed[#delayed + 1] = id
     end
     results[#results + 1] = state .. 'x'
-  elseif met and state == 'l' then
+    note_ended(id, 'x')
+  elseif as_seen and state == 'l' then
     local g = call('HGET', GRANT, id)
     if g and #g == GRANT_LEN then
       local flags = byte(g, GRANT_LEN)
       if flags % 2 ~= CANCEL then flags = flags + CANCEL end
-      asked[#asked + 1] = { id, sub(g, 1, GRANT_LEN - 1) .. string.char(flags) }
+      requested[#requested + 1] = { id, sub(g, 1, GRANT_LEN - 1) .. string.char(flags) }
     end
     results[#results + 1] = 'la'
   else
@@ -41,11 +42,11 @@ for _, target in ipairs(targets()) do
   end
 end
 each('ZREM', DELAYED, delayed)
-each('ZADD', CANCELLED, called_off)
-put(PAST, pasts_kept, pasts)
+each('ZADD', CANCELLED, cancelled)
+put(RETRY, retry_kept, retry_states)
 count('stale', stale)
-for i = 1, #asked do
-  call('HSET', GRANT, asked[i][1], asked[i][2])
-  call('PUBLISH', WAKE, 'cancel:' .. asked[i][1])
+for i = 1, #requested do
+  call('HSET', GRANT, requested[i][1], requested[i][2])
+  call('PUBLISH', WAKE, 'cancel:' .. requested[i][1])
 end
 return replay_close({ 'ok', NOW, table.concat(results) })

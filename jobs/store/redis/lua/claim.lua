@@ -1,15 +1,15 @@
--- claim.lua: grant jobs from the front of pending under a new lease.
+-- claim.lua: grant jobs from the front of `pending` under a new lease.
 -- Guarantee: a job is granted to one owner at a time; a call sent again gets the same grants and pops nothing.
 -- KEYS    see lib/queue.lua
 -- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8)
--- Reply   {'ok' | 'paused', now, ids, bodies, pasts, quiet} | {'superseded'} | {'other'}
---         a body is header(12) and envelope; pasts is empty, or '' where a job has none;
---         quiet is {due time of the next delayed job or ''} where nothing is pending now; {} else, and when nothing was
---         asked for, and in the reply to a call sent again
-local nonce = ARGV[7]
+-- Reply   {'ok' | 'paused', now, ids, bodies, retry states, quiet} | {'superseded'} | {'other'}
+--         a body is header(12) and envelope; retry states is empty, or has '' for each job without one;
+--         quiet is {due time of the next delayed job or ''} when nothing is pending now, else {}; also {} when the call
+--         asked for no jobs, and in the reply to a call sent again
+local limit, lease_ms, bytes_max, nonce = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local function quiet()
-  if ARGV[4] == '0' then return {} end
-  -- By now something may have been written; a key of a wrong type is left to those who work with it.
+  if limit == 0 then return {} end
+  -- Something may have been written by now, so a key of a wrong type must not stop the script here.
   local first = redis.pcall('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
   return first.err and {} or { first[2] or '' }
 end
@@ -17,8 +17,8 @@ end
 local open, last, at = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then
-  local ids, bodies, pasts = claimed(last[2], nonce)
-  return { last[1], struct.unpack('>I6', at), ids, bodies, pasts, {} }
+  local ids, bodies, retry_states = claimed(last[2], nonce)
+  return { last[1], struct.unpack('>I6', at), ids, bodies, retry_states, {} }
 end
 if PAUSED then
   replay_close({ 'paused', {} })
@@ -30,7 +30,7 @@ if not call('LINDEX', PENDING, 0) then
   replay_close({ 'ok', {} })
   return { 'ok', NOW, {}, {}, {}, quiet() }
 end
-local ids, bodies, pasts = claim(tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), nonce, look_ahead())
+local ids, bodies, retry_states = claim(limit, lease_ms, bytes_max, nonce, size_of_front())
 replay_close({ 'ok', ids })
 local nothing_left = #ids == 0 and not call('LINDEX', PENDING, 0)
-return { 'ok', NOW, ids, bodies, pasts, nothing_left and quiet() or {} }
+return { 'ok', NOW, ids, bodies, retry_states, nothing_left and quiet() or {} }

@@ -1,9 +1,9 @@
 -- enqueue.lua: accept jobs.
--- Guarantee: a job is stored once per id, whole or not at all; an id that is taken is told apart and left as it is.
+-- Guarantee: a job is stored once per id, completely or not at all; an id that is taken is reported and left unchanged.
 -- KEYS    see lib/queue.lua
 -- ARGV    replay slot, sequence, channel (lib/replay.lua); then triples: id, when, envelope
 --         when: '' now, 'd' delay ms(6), 'a' due at ms(6)
--- Reply   {'ok', now, one char an item: n new and pending, N new and delayed, else the state of the job that has
+-- Reply   {'ok', now, one char per item: n new and pending, N new and delayed, else the state of the job that has
 --         the id (lib/state.lua)} | {'superseded'} | {'other'}
 local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
@@ -38,7 +38,7 @@ end
 
 local m = #fresh
 if m > 0 then
-  -- Met before anything is written (lib/queue.lua).
+  -- Type checks before the first write (lib/queue.lua).
   if later > 0 then call('ZCARD', DELAYED) end
   if later < m then call('LLEN', PENDING) end
   local base = draw('sequence', m)

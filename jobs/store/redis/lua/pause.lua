@@ -1,12 +1,13 @@
--- pause.lua: stop or resume claiming.
--- Guarantee: jobs that run go on; resuming wakes whoever waits.
+-- pause.lua: pause or resume claiming.
+-- Guarantee: running jobs go on; resuming wakes idle workers.
 -- KEYS    see lib/queue.lua
--- ARGV    1 '1' stop or '0' resume, 2 wake-up channel
--- Reply   {'ok', 1 it was stopped before | 0}
-if ARGV[1] == '1' then
+-- ARGV    1 'pause' | 'resume', 2 hint channel
+-- Reply   {'ok', 1 it was paused before | 0}
+local verb, channel = ARGV[1], ARGV[2]
+if verb == 'pause' then
   call('HSET', STATS, 'paused', 1)
 else
   call('HDEL', STATS, 'paused')
-  if PAUSED then call('PUBLISH', ARGV[2], 'pending') end
+  if PAUSED then call('PUBLISH', channel, 'pending') end
 end
 return { 'ok', PAUSED and 1 or 0 }

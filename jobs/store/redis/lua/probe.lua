@@ -1,4 +1,4 @@
--- probe.lua: a sign of life through the machinery the transitions use.
+-- probe.lua: a health check through the machinery that the transitions use.
 -- Guarantee: reads only.
 -- KEYS    none
 -- ARGV    none

@@ -1,18 +1,19 @@
--- promote.lua: move jobs whose time has come to the back of pending, in the order of their due times.
--- Guarantee: a due job is moved once, whoever asks.
+-- promote.lua: move due jobs to the back of `pending`, in the order of their due times.
+-- Guarantee: a due job is moved once, however many callers ask.
 -- KEYS    see lib/queue.lua
 -- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 limit
 -- Reply   {'ok', now, moved, due time of the next delayed job or ''} | {'superseded'} | {'other'}
+local limit = ARGV[4]
 local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
 
 local moved = 0
-local due = call('ZRANGEBYSCORE', DELAYED, '-inf', NOW_TEXT, 'LIMIT', 0, ARGV[4])
+local due = call('ZRANGEBYSCORE', DELAYED, '-inf', NOW_TEXT, 'LIMIT', 0, limit)
 if #due > 0 then
-  meet_all()
-  local before = call('HMGET', PAST, unpack(due))
-  local moving, pasts, garbage = {}, {}, 0
+  check_all_types()
+  local before = call('HMGET', RETRY, unpack(due))
+  local moving, retry_states, garbage = {}, {}, 0
   for i = 1, #due do
     if call('HEXISTS', JOB, due[i]) == 1 then
       moved = moved + 1
@@ -22,8 +23,8 @@ if #due > 0 then
     end
   end
   call('ZREM', DELAYED, unpack(due))
-  push('RPUSH', moving, pasts)
-  put(PAST, pasts_kept, pasts)
+  push('RPUSH', moving, retry_states)
+  put(RETRY, retry_kept, retry_states)
   count('garbage', garbage)
 end
 local next_due = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]

@@ -1,16 +1,18 @@
--- reconcile.lua: release, at no cost, what one owner was granted by claims that came to a bad end.
--- Guarantee: no grant of another claim or another owner is touched. Looks at one slice of the grants.
+-- reconcile.lua: release, at no cost, what one owner was granted by claims whose replies it never read.
+-- Guarantee: no grant of another claim or another owner is changed. Scans one slice of the grants.
 -- KEYS    see lib/queue.lua
--- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 owner(16), 5 cursor, 6 grants to look at; then the nonces(8) of the claims
--- Reply   {'ok', now, next cursor ('0': all were seen), ids released} | {'superseded'} | {'other'}
+-- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 owner(16), 5 cursor, 6 grants to scan; then the nonces(8) of the
+--         claims
+-- Reply   {'ok', now, next cursor ('0': all were scanned), ids released} | {'superseded'} | {'other'}
+local owner, start, grants_max = ARGV[4], ARGV[5], ARGV[6]
 local open, last = replay_open()
 if open == 'superseded' or open == 'other' then return { open } end
 if open == 'again' then return last end
-meet_all()
+check_all_types()
 
-local owner, lost = ARGV[4], {}
+local lost = {}
 for i = 7, #ARGV do lost[ARGV[i]] = true end
-local scanned = call('HSCAN', GRANT, ARGV[5], 'COUNT', ARGV[6])
+local scanned = call('HSCAN', GRANT, start, 'COUNT', grants_max)
 local cursor, found, ids, grant_of = scanned[1], scanned[2], {}, {}
 for i = 1, #found, 2 do
   local id, g = found[i], found[i + 1]
@@ -20,26 +22,27 @@ for i = 1, #found, 2 do
   end
 end
 
--- A scan has no order of its own.
-table.sort(ids, below)
+-- HSCAN has no defined order.
+table.sort(ids, is_below)
 local released = {}
 if #ids > 0 then
-  local front, pasts, history, cut, cancelled = {}, {}, {}, {}, {}
+  local front, retry_states, history, cut, cancelled = {}, {}, {}, {}, {}
   local garbage = 0
   for i = 1, #ids do
     local id, g = ids[i], grant_of[ids[i]]
     if call('ZSCORE', LEASE, id) and call('HEXISTS', JOB, id) == 1 then
-      local _, failures, crashes, releases = counters_of(call('HGET', PAST, id))
+      local _, failures, crashes, releases = counters_of(call('HGET', RETRY, id))
       local attempt = struct.unpack('>I4', g)
       local counters = pack('>I4I4I4I4', attempt, failures, crashes, releases + 1)
       history[#history + 1] = id .. '\0' .. attempt
       history[#history + 1] = NOW6 .. 'U' .. owner
-      crowd_out(cut, id, attempt)
+      evict_attempt(cut, id, attempt)
       if byte(g, GRANT_LEN) % 2 == CANCEL then
         cancelled[#cancelled + 1] = NOW_TEXT
         cancelled[#cancelled + 1] = id
-        pasts[#pasts + 1] = id
-        pasts[#pasts + 1] = counters .. NO_VERSION
+        retry_states[#retry_states + 1] = id
+        retry_states[#retry_states + 1] = counters .. NO_VERSION
+        note_ended(id, 'x')
       else
         front[#front + 1] = id
         front[#front + 1] = counters
@@ -54,8 +57,8 @@ if #ids > 0 then
   each('HDEL', HISTORY, cut)
   put(HISTORY, histories_kept, history)
   each('ZADD', CANCELLED, cancelled)
-  push('LPUSH', front, pasts)
-  put(PAST, pasts_kept, pasts)
+  push('LPUSH', front, retry_states)
+  put(RETRY, retry_kept, retry_states)
   count('releases', #released)
   count('garbage', garbage)
 end

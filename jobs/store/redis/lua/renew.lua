@@ -1,20 +1,21 @@
--- renew.lua: extend leases, and keep in mind whose handlers are about to begin.
--- Guarantee: only the holder of a token extends its lease; sent twice it does no harm.
+-- renew.lua: extend leases, and record whose handlers are about to begin.
+-- Guarantee: only the holder of a token extends its lease; sending the call twice does no harm.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 lease ms, 2 '1': the handlers of these jobs are about to begin, else '0'; then pairs: id, attempt(4) nonce(8)
--- Reply   {'ok', now, one char a lease: k kept, c kept and somebody asked to cancel, s stale}
+-- Reply   {'ok', now, one char per lease: k kept, c kept and a cancellation was requested, s stale}
+local lease_ms, begins = ARGV[1], ARGV[2] == '1'
 local ids, n = {}, 0
 for i = 3, #ARGV, 2 do n = n + 1; ids[n] = ARGV[i] end
 if n == 0 then return { 'ok', NOW, '' } end
 local grants = call('HMGET', GRANT, unpack(ids))
-local expiry, leases, begun, results = string.format('%.0f', NOW + ARGV[1]), {}, {}, {}
+local expiry, leases, begun, results = string.format('%.0f', NOW + lease_ms), {}, {}, {}
 for i = 1, n do
   local g = grants[i]
   if g and #g == GRANT_LEN and sub(g, 1, 12) == ARGV[2 * i + 2] then
     leases[#leases + 1] = expiry
     leases[#leases + 1] = ids[i]
     local flags = byte(g, GRANT_LEN)
-    if ARGV[2] == '1' and flags < BEGUN then
+    if begins and flags < BEGUN then
       begun[#begun + 1] = ids[i]
       begun[#begun + 1] = sub(g, 1, GRANT_LEN - 1) .. string.char(flags + BEGUN)
     end

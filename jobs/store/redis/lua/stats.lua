@@ -1,14 +1,14 @@
 -- stats.lua: depths, counters and switches of a queue.
--- Guarantee: reads only; everything is of one instant.
+-- Guarantee: reads only; everything is of the same instant.
 -- KEYS    see lib/queue.lua
 -- ARGV    none
 -- Reply   {'ok', now, paused 1 | 0, pending, processing, delayed, completed kept, dead, poisoned, cancelled,
---         enqueued at of the first live entry of pending or '', due time of the first delayed job or '',
+--         enqueue time of the first live entry of pending or '', due time of the first delayed job or '',
 --         enqueued, completed, failures, crashes, releases, stale settlements, trimmed, garbage}
-meet_all()
-local LOOKED_AT = 100 -- entries of pending looked at for a live one
+check_all_types()
+local SCANNED_MAX = 100 -- entries of pending searched for a live one
 local oldest = ''
-local entries = call('LRANGE', PENDING, 0, LOOKED_AT - 1)
+local entries = call('LRANGE', PENDING, 0, SCANNED_MAX - 1)
 for i = 1, #entries do
   local body = #entries[i] > 6 and live_body(entries[i])
   if body then
@@ -16,7 +16,7 @@ for i = 1, #entries do
     break
   end
 end
-local leases = leases_kept - (call('ZSCORE', LEASE, ROOM) and 1 or 0)
+local leases = leases_kept - (call('ZSCORE', LEASE, ENCODING_SENTINEL) and 1 or 0)
 local pending = math.max(0, call('LLEN', PENDING) - math.max(STALE, 0))
 local reply = {
   'ok', NOW, PAUSED and 1 or 0, pending, leases, call('ZCARD', DELAYED), completed_kept, call('ZCARD', DEAD),

@@ -13,13 +13,7 @@ fn at(ms: u64) -> Duration {
 }
 
 fn event(at_ms: u64, path: &str, generation: u32, kind: EventKind) -> SupervisionEvent {
-    SupervisionEvent {
-        at_ms: 1_000_000 + at_ms,
-        instance: InstanceId::from(uuid::Uuid::nil()),
-        path: path.into(),
-        generation,
-        kind,
-    }
+    SupervisionEvent::new(1_000_000 + at_ms, InstanceId::from(uuid::Uuid::nil()), path, generation, kind)
 }
 
 /// Tells an event when it happens.
@@ -157,7 +151,11 @@ fn a_crash_nobody_asked_for_is_a_mishap_of_its_own() {
 #[test]
 fn jobs_are_counted_as_the_store_has_them() {
     let mut story = Story::of(10);
-    let stats = |completed_total, dead, pending| QueueStats { completed_total, dead, pending, ..QueueStats::default() };
+    let stats = |completed_total, dead, pending| {
+        let mut stats = QueueStats::default();
+        (stats.completed_total, stats.dead, stats.pending) = (completed_total, dead, pending);
+        stats
+    };
     let queue = |name: &str| QueueName::new(name).unwrap();
     story.look(at(0), tree(), vec![(queue("mail"), stats(3, 1, 2)), (queue("shop"), stats(2, 0, 1))]);
     assert_eq!((story.ended(), story.open()), (6, 3));

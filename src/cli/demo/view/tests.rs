@@ -42,7 +42,7 @@ fn story() -> Story {
         |id: &str, code, message: &str, next| Word::Failed { job: job(id), code, message: message.into(), next };
     let mut event = |ms: u64, path: &str, generation, kind| {
         let instance = InstanceId::from(uuid::Uuid::nil());
-        story.event(millis(ms), &SupervisionEvent { at_ms: ms, instance, path: path.into(), generation, kind });
+        story.event(millis(ms), &SupervisionEvent::new(ms, instance, path, generation, kind));
     };
     let panicked = EventKind::HandlerPanicked {
         queue: QueueName::new("shop").unwrap(),
@@ -99,14 +99,11 @@ fn story() -> Story {
             service("watchdog"),
         ],
     );
-    let stats = |pending, processing, delayed, completed_total, dead, poisoned| QueueStats {
-        pending,
-        processing,
-        delayed,
-        completed_total,
-        dead,
-        poisoned,
-        ..QueueStats::default()
+    let stats = |pending, processing, delayed, completed_total, dead, poisoned| {
+        let mut stats = QueueStats::default();
+        (stats.pending, stats.processing, stats.delayed) = (pending, processing, delayed);
+        (stats.completed_total, stats.dead, stats.poisoned) = (completed_total, dead, poisoned);
+        stats
     };
     let name = |name: &str| QueueName::new(name).unwrap();
     let queues = vec![(name("mail"), stats(38, 3, 9, 80, 0, 0)), (name("shop"), stats(14, 3, 1, 22, 0, 1))];

@@ -1,6 +1,6 @@
--- lib/delay.lua: jobs that wait for an instant.
+-- lib/delay.lua: jobs that wait for a due time.
 
--- Adds score, id pairs to `delayed`; a job that is now the earliest sends a hint to whoever promotes.
+-- Adds score, id pairs to `delayed`; when a job becomes the earliest, the retry schedulers get a hint.
 local function delay(pairs_, earliest)
   if #pairs_ == 0 then return end
   local first = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')

@@ -1,20 +1,20 @@
--- lib/forget.lua: the end of a job's traces.
+-- lib/forget.lua: deletion of jobs with everything kept about them.
 
--- Deletes the jobs named, at most BATCH_MAX of them, and everything kept of them.
+-- Deletes these jobs, at most BATCH_MAX, and everything kept about them.
 local function forget(ids)
   if #ids == 0 then return end
-  local fields, pasts = {}, {}
-  if pasts_kept > 0 then pasts = call('HMGET', PAST, unpack(ids)) end
+  local fields, retry_states = {}, {}
+  if retry_kept > 0 then retry_states = call('HMGET', RETRY, unpack(ids)) end
   for i = 1, #ids do
-    if pasts[i] then
-      local attempts = counters_of(pasts[i])
+    if retry_states[i] then
+      local attempts = counters_of(retry_states[i])
       history_fields(fields, ids[i], attempts)
     else
-      -- No past: one attempt at most.
+      -- No retry state: one attempt at most.
       fields[#fields + 1] = ids[i] .. suffix_of(1)
     end
   end
   each('HDEL', HISTORY, fields)
-  if pasts_kept > 0 then each('HDEL', PAST, ids) end
+  if retry_kept > 0 then each('HDEL', RETRY, ids) end
   each('HDEL', JOB, ids)
 end

@@ -1,10 +1,10 @@
--- lib/history.lua: the attempts kept of a job, fields id\0N of `history`: settled at(6) kind(1) record.
--- kind   a verdict of lib/settle.lua: the worker's own record; K crashed: instance(16) lease expiry(6);
---        N, W lost before its handler had begun, or nobody knows whether: instance(16) lease expiry(6) in a row(4);
+-- lib/history.lua: the attempts kept of a job, as fields id\0N of `history`: settled at(6) kind(1) record.
+-- kind   a verdict of lib/settle.lua: the record the worker sent; K crashed: instance(16) lease expiry(6);
+--        N, W lost before its handler had begun, or nobody knows whether it had: instance(16) lease expiry(6) in a row(4);
 --        U unclaimed: instance(16); G damaged: the job was set aside because its record cannot be read
-local HISTORY_FIRST, HISTORY_LAST = 3, 7 -- a job keeps its first attempts and its last ones; those between are a count
+local HISTORY_FIRST, HISTORY_LAST = 3, 7 -- a job keeps its first and its last attempts; those in between are only counted
 
--- The end of the field of an attempt; a number is printed anew each time it is put into a string.
+-- The end of an attempt's field name, cached: Lua formats a number anew each time it becomes part of a string.
 local suffixes = {}
 local function suffix_of(n)
   local suffix = suffixes[n]
@@ -15,13 +15,13 @@ local function suffix_of(n)
   return suffix
 end
 
--- Appends the field that attempt `n` pushes out.
-local function crowd_out(fields, id, n)
+-- Appends the field that attempt `n` evicts, if any.
+local function evict_attempt(fields, id, n)
   local old = n - HISTORY_LAST
   if old > HISTORY_FIRST then fields[#fields + 1] = id .. suffix_of(old) end
 end
 
--- Appends the fields a job of so many attempts may have, oldest first.
+-- Appends the fields that a job with this many attempts may have, oldest first.
 local function history_fields(fields, id, attempts)
   local n = #fields
   for a = 0, math.min(attempts, HISTORY_FIRST) do
@@ -34,7 +34,7 @@ local function history_fields(fields, id, attempts)
   end
 end
 
--- Attempts in a row, up to attempt `n`, that were lost before they were known to have begun.
+-- How many attempts in a row, up to attempt `n`, were lost before they were known to have begun.
 local function losses_until(id, n)
   local value = call('HGET', HISTORY, id .. '\0' .. n)
   local kind = value and #value == 33 and sub(value, 7, 7)

@@ -1,8 +1,8 @@
--- lib/live.lua: which entries of pending count.
+-- lib/live.lua: which entries of `pending` are live; the others are stale and stand for no job.
 
--- Whether an entry has the entry version that stands at `from` in `holder`. Bytes, because every string made from them would
--- be hashed.
-local function live(entry, holder, from)
+-- Whether an entry has the entry version that is stored at `from` in `holder`. Compares bytes, because Lua hashes every new
+-- string.
+local function is_live_entry(entry, holder, from)
   local a, b, c, d, e, f = byte(entry, 1, 6)
   local u, v, w, x, y, z = byte(holder, from, from + 5)
   return f == z and e == y and d == x and c == w and b == v and a == u

@@ -1,22 +1,26 @@
--- lib/queue.lua: how every script of a queue begins.
--- KEYS, the same in every script: job pending lease grant past history delayed completed dead poisoned cancelled stats replay slots
-local JOB, PENDING, LEASE, GRANT, PAST, HISTORY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+-- lib/queue.lua: the beginning of every script that works on one queue.
+-- KEYS    1 job, hash: id -> header(12) envelope                  2 pending, list: entry version(6) id
+--         3 lease, zset: id by expiry                             4 grant, hash: id -> the grant below
+--         5 retry, hash: id -> the retry state below              6 history, hash: see lib/history.lua
+--         7 delayed, zset: id by due time                         8 completed, 9 dead, 10 poisoned, 11 cancelled, zsets: id by end
+--         12 stats, hash: counters, switches and instants         13 replay, hash: replay slot -> last call (lib/replay.lua)
+local JOB, PENDING, LEASE, GRANT, RETRY, HISTORY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local DELAYED, COMPLETED, DEAD, POISONED, CANCELLED = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local STATS, REPLAY = KEYS[12], KEYS[13]
 local call, sub, byte, pack = redis.call, string.sub, string.byte, struct.pack
 
-local HEADER = 12         -- bytes before the envelope in a job: sequence, enqueued at
+local HEADER = 12         -- bytes before the envelope: sequence(6) enqueued at(6)
 local GRANT_LEN = 29      -- attempt(4) nonce(8) instance(16) flags(1)
-local PAST_LEN = 22       -- attempts(4) failures(4) crashes(4) releases(4) entry_version(6)
-local CANCEL, HAS_PAST, BEGUN = 1, 2, 4 -- flags of a grant
+local RETRY_LEN = 22      -- retry state: attempts(4) failures(4) crashes(4) releases(4) entry version(6)
+local CANCEL, HAS_RETRY_STATE, BEGUN = 1, 2, 4 -- flags of a grant
 local NO_VERSION = '\0\0\0\0\0\0' -- no entry of pending is live
-local NUMBERS_MAX = 2 ^ 47 -- sequences stay below, entry_versions drawn later stand above: six bytes hold both
+local NUMBERS_MAX = 2 ^ 47 -- sequences stay below, entry versions drawn later are above; six bytes hold both
 
--- Redis packs a small hash or zset into one array and searches it from the front; a name above 64 bytes stops that.
--- This one stands in lease (at +inf), grant, past and history, and names no job. Measured: it halves a turn.
-local ROOM = string.rep('\255', 65)
+-- Redis encodes a small hash or zset as one array and searches it linearly; a member above 64 bytes switches the encoding.
+-- This sentinel is in lease (at +inf), grant, retry and history, and is no job. Measured: it halves settle_and_claim.
+local ENCODING_SENTINEL = string.rep('\255', 65)
 
-local NOW, NOW6, NOW_TEXT -- the last for lists of arguments: a number is printed anew each time it is passed
+local NOW, NOW6, NOW_TEXT -- NOW_TEXT for argument lists: Lua formats a number anew each time it is passed
 do
   local t = call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -24,18 +28,20 @@ do
   NOW_TEXT = string.format('%.0f', NOW)
 end
 
-local stats_read = call('HMGET', STATS, 'paused', 'idle_until', 'stale')
+local stats_read = call('HMGET', STATS, 'paused', 'idle_until', 'stale', 'awaited_until')
 local PAUSED = stats_read[1] == '1'
 local IDLE_UNTIL = tonumber(stats_read[2]) or 0
 local STALE = tonumber(stats_read[3]) or 0
+local AWAITED_UNTIL = tonumber(stats_read[4]) or 0 -- until then somebody waits for the end of a job (watch_outcome.lua)
+local AWAITED = AWAITED_UNTIL > NOW
 
--- Lua has no rollback: every key a script writes to is met by a read before the first write, so that one of a wrong
--- type stops the script while nothing has happened. What is met tells how much the key holds.
-local pasts_kept, leases_kept, grants_kept, histories_kept, completed_kept
+-- Redis does not roll back: every key a script writes is type-checked by a read before the first write, so that one of a
+-- wrong type stops the script before anything has changed. The checks also learn how much the keys hold.
+local retry_kept, leases_kept, grants_kept, histories_kept, completed_kept
 
--- Scripts that are not called thousands of times a second meet all keys.
-local function meet_all()
-  pasts_kept = call('HLEN', PAST)
+-- For scripts that are not called thousands of times per second.
+local function check_all_types()
+  retry_kept = call('HLEN', RETRY)
   leases_kept, grants_kept, histories_kept = call('ZCARD', LEASE), call('HLEN', GRANT), call('HLEN', HISTORY)
   completed_kept = call('ZCARD', COMPLETED)
   call('HLEN', JOB)
@@ -43,15 +49,15 @@ local function meet_all()
   for i = 7, 11 do call('ZCARD', KEYS[i]) end
 end
 
--- Adds to a counter; one overwritten by hand starts again instead of stopping the queue.
+-- Adds to a counter. One that was overwritten by hand starts again instead of stopping the queue.
 local function count(name, n)
   if n == 0 then return end
   local after = redis.pcall('HINCRBY', STATS, name, n)
   if type(after) ~= 'number' then call('HSET', STATS, name, n) end
 end
 
--- Draws n numbers from a counter that only grows: base + 1 .. base + n. One lost or overwritten starts again from the
--- clock, which no queue ever outruns.
+-- Draws n numbers from a counter that only grows: base + 1 .. base + n. A lost or overwritten counter starts again from the
+-- clock, which no queue outruns.
 local function draw(counter, n)
   local last = redis.pcall('HINCRBY', STATS, counter, n)
   if type(last) ~= 'number' or last < n or last >= NUMBERS_MAX then
@@ -61,13 +67,13 @@ local function draw(counter, n)
   return last - n
 end
 
--- attempts, failures, crashes, releases of what stands in `past`; a job without, or with one damaged, has none.
-local function counters_of(p)
-  if p and #p >= PAST_LEN then return struct.unpack('>I4I4I4I4', p) end
+-- attempts, failures, crashes, releases of a retry state; a missing or damaged one counts as zeros.
+local function counters_of(retry)
+  if retry and #retry >= RETRY_LEN then return struct.unpack('>I4I4I4I4', retry) end
   return 0, 0, 0, 0
 end
 
--- Calls a command over a list too long for one unpack, `step` values at a time.
+-- Calls a command over a list that may be too long for one unpack.
 local function each(command, key, values)
   local n = #values
   if n == 0 then return end
@@ -75,9 +81,9 @@ local function each(command, key, values)
   for i = 1, n, 2000 do call(command, key, unpack(values, i, math.min(i + 1999, n))) end
 end
 
--- Writes fields to a hash that is looked up by id; `kept` is what it held.
+-- Writes fields to a hash that is read by id; `kept` is the number of fields it had.
 local function put(key, kept, fields)
   if #fields == 0 then return end
-  if kept == 0 then call('HSET', key, ROOM, '') end
+  if kept == 0 then call('HSET', key, ENCODING_SENTINEL, '') end
   each('HSET', key, fields)
 end

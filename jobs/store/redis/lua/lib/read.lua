@@ -1,35 +1,35 @@
--- lib/read.lua: what the readers share.
+-- lib/read.lua: what the read-only scripts share.
 
--- Whether an entry of pending counts, given the body and the past of its job.
-local function is_live(entry, body, p)
-  if p and #p < PAST_LEN then p = nil end
-  return #entry > 6 and body and #body >= HEADER and live(entry, p or body, p and 17 or 1)
+-- Whether an entry of pending is live, given the body and the retry state of its job.
+local function is_live(entry, body, retry)
+  if retry and #retry < RETRY_LEN then retry = nil end
+  return #entry > 6 and body and #body >= HEADER and is_live_entry(entry, retry or body, retry and 17 or 1)
 end
 
--- The body of the job an entry of pending stands for; nothing when the entry is dead.
+-- The body of the job an entry of pending stands for; nil when the entry is stale.
 local function live_body(entry)
   local id = sub(entry, 7)
-  local body, p = call('HGET', JOB, id), call('HGET', PAST, id)
-  return is_live(entry, body, p) and body or nil
+  local body, retry = call('HGET', JOB, id), call('HGET', RETRY, id)
+  return is_live(entry, body, retry) and body or nil
 end
 
--- attempts, failures, crashes, releases, those of a grant or a completion without past included.
-local function counters_now(id, state, p)
-  local attempts, failures, crashes, releases = counters_of(p)
+-- attempts, failures, crashes, releases, including a running attempt and a completed first one.
+local function counters_now(id, state, retry)
+  local attempts, failures, crashes, releases = counters_of(retry)
   if state == 'l' then
     local g = call('HGET', GRANT, id)
     if g and #g == GRANT_LEN then attempts = struct.unpack('>I4', g) end
-  elseif state == 'c' and not p then
+  elseif state == 'c' and not retry then
     attempts = 1
   end
   return attempts, failures, crashes, releases
 end
 
--- Whether an attempt of this kind (lib/history.lua) surely tells of an error.
+-- The kinds of attempts (lib/history.lua) that certainly hold an error.
 local ERROR = { R = true, D = true, P = true, K = true, N = true, W = true, G = true }
 
--- The attempts kept of a job, latest first: N, value, N, value … No further back than the one that surely is an error:
--- whoever looks for the latest error needs no more. Gives their bytes too.
+-- The attempts kept of a job, latest first: N, value, N, value …, back to the first that certainly is an error, because a
+-- listing shows only the latest error. Also returns their bytes.
 local function latest_attempts(id, attempts)
   local fields, found, bytes = {}, {}, 0
   history_fields(fields, id, attempts)

@@ -1,24 +1,25 @@
--- lib/replay.lua: a call sent again gets the reply it missed, and does nothing.
--- ARGV[1] instance(16) replay slot(2)   ARGV[2] sequence(6) verb(1)   ARGV[3] wake-up channel
+-- lib/replay.lua: a call sent again gets the reply it missed, and has no second effect.
+-- ARGV    1 instance(16) replay slot(2), 2 sequence(6) verb(1), 3 hint channel
 local REPLAY_SLOT, SEQ, WAKE = ARGV[1], ARGV[2], ARGV[3]
-local LANE_SILENT_MS = 24 * 3600000 -- a call of a replay_slot is not sent again after so long
-local REPLAY_SLOTS_MANY = 4096             -- with more replay slots than this in a queue,
-local LANE_SILENT_MANY_MS = 3600000 -- after so long
-local REPLAY_SLOTS_SWEPT = 2               -- silent replay slots a new one looks for: whoever adds replay slots takes away as many
+local SLOT_IDLE_MS = 24 * 3600000 -- a call is not sent again after so long
+local SLOTS_CROWDED = 4096             -- with more replay slots than this in a queue,
+local SLOT_IDLE_CROWDED_MS = 3600000   -- this is the limit
+local SLOTS_SWEPT = 2                  -- replay slots a new one checks: whoever adds slots removes as many idle ones
 local replay_slot_is_new = false
+local ended = {} -- what note_ended collected
 
--- Forgets those long silent of some replay slots, looked at at random: their processes died without a word.
-local function sweep_replay_slots(looked_at)
-  local silent_ms = call('HLEN', REPLAY) > REPLAY_SLOTS_MANY and LANE_SILENT_MANY_MS or LANE_SILENT_MS
-  local some, silent = call('HRANDFIELD', REPLAY, looked_at, 'WITHVALUES'), {}
+-- Drops the idle ones among some replay slots, drawn at random: their processes died without forgetting them.
+local function sweep_replay_slots(scanned_max)
+  local idle_ms = call('HLEN', REPLAY) > SLOTS_CROWDED and SLOT_IDLE_CROWDED_MS or SLOT_IDLE_MS
+  local some, idle = call('HRANDFIELD', REPLAY, scanned_max, 'WITHVALUES'), {}
   for k = 1, #some, 2 do
     local value = some[k + 1]
-    if #value < 13 or struct.unpack('>I6', value, 8) < NOW - silent_ms then silent[#silent + 1] = some[k] end
+    if #value < 13 or struct.unpack('>I6', value, 8) < NOW - idle_ms then idle[#idle + 1] = some[k] end
   end
-  each('HDEL', REPLAY, silent)
+  each('HDEL', REPLAY, idle)
 end
 
--- 'new' | 'again', stored reply, its instant(6) | 'superseded': the replay slot has seen a later call
+-- Returns 'new' | 'again', stored reply, its instant(6) | 'superseded': the replay slot has seen a later call
 -- | 'other': the same number was used for another verb
 local function replay_open()
   local last = call('HGET', REPLAY, REPLAY_SLOT)
@@ -33,15 +34,22 @@ local function replay_open()
   return 'again', reply, sub(last, 8, 13)
 end
 
--- The last writes of a script.
+-- Notes for the hint of replay_close that a job has ended: its state (lib/state.lua), or - when it was deleted.
+local function note_ended(id, state)
+  if AWAITED and #id < 256 then ended[#ended + 1] = state .. string.char(#id) .. id end
+end
+
+-- The last writes of a script, and after them the hint about the jobs that ended, so that nobody hears of an end that an error
+-- prevented.
 local function replay_close(reply)
   call('HSET', REPLAY, REPLAY_SLOT, SEQ .. NOW6 .. cmsgpack.pack(reply))
-  if replay_slot_is_new then sweep_replay_slots(REPLAY_SLOTS_SWEPT) end
+  if replay_slot_is_new then sweep_replay_slots(SLOTS_SWEPT) end
+  if #ended > 0 then call('PUBLISH', WAKE, 'ended:' .. table.concat(ended)) end
   return reply
 end
 
--- A hint that something can be claimed, sent only when somebody may be asleep. Everybody asleep hears it,
--- and whoever finds too little says so again.
+-- Hints that something can be claimed, only while a worker may be idle. Every idle worker gets the hint, and one that still
+-- finds too little records that again.
 local function wake_claimers()
   if IDLE_UNTIL > NOW then
     IDLE_UNTIL = 0

@@ -1,4 +1,4 @@
--- lib/state.lua: a job's state is where it is.
+-- lib/state.lua: a job's state is the container it is in.
 -- l processing, y delayed, c completed, d dead, o poisoned, x cancelled, p pending
 local function state_of(id)
   if call('ZSCORE', LEASE, id) then return 'l' end

@@ -1,0 +1,54 @@
+-- audit_orphaned.lua: put orphaned jobs, which are in no container, back where they belong.
+-- Guarantee: only a job that is in no sorted set and still has the entry version it was judged by is changed.
+-- KEYS    see lib/queue.lua
+-- ARGV    1, 2 not used, 3 hint channel; then pairs: id, entry version(6) or '' where the record cannot be read
+-- Reply   {'ok', ids put back, ids set aside as damaged}
+check_all_types()
+local CONTAINER_AFTER = { -- by the kind of the last attempt in the history (lib/settle.lua, lib/history.lua)
+  C = COMPLETED, D = DEAD, A = DEAD, P = POISONED, G = POISONED, K = POISONED, N = POISONED, W = POISONED, X = CANCELLED,
+}
+
+-- The container a job was in, and since when; nothing for one that was pending or delayed.
+local function former_container(id, retry)
+  if retry and sub(retry, 17, 22) ~= NO_VERSION then return end
+  local attempts = 1
+  if retry then attempts = counters_of(retry) end
+  if attempts == 0 then return CANCELLED, NOW_TEXT end
+  local last_attempt = call('HGET', HISTORY, id .. '\0' .. attempts)
+  if last_attempt and #last_attempt > 6 then return CONTAINER_AFTER[sub(last_attempt, 7, 7)], string.format('%.0f', struct.unpack('>I6', last_attempt)) end
+end
+
+local ids, entry_versions = {}, {}
+for i = 4, #ARGV, 2 do ids[#ids + 1], entry_versions[#entry_versions + 1] = ARGV[i], ARGV[i + 1] end
+local containers, retry_states = containers_of(ids, #CONTAINERS), {}
+local back, damaged, front, history = {}, {}, {}, {}
+for k = 1, #ids do
+  local id, entry_version = ids[k], entry_versions[k]
+  local body = not containers[k] and call('HGET', JOB, id)
+  if body then
+    local retry = call('HGET', RETRY, id)
+    local readable = #body >= HEADER and not (retry and #retry < RETRY_LEN)
+    if not readable and entry_version == '' then
+      damaged[#damaged + 1] = id
+      call('ZADD', POISONED, NOW_TEXT, id)
+      retry_states[#retry_states + 1] = id
+      retry_states[#retry_states + 1] = string.rep('\0', RETRY_LEN)
+      history[#history + 1] = id .. '\0000'
+      history[#history + 1] = NOW6 .. 'G'
+    elseif readable and entry_version == (retry and sub(retry, 17, 22) or sub(body, 1, 6)) then
+      local container, since = former_container(id, retry)
+      if container then
+        call('ZADD', container, since, id)
+      else
+        front[#front + 1] = id
+        front[#front + 1] = pack('>I4I4I4I4', counters_of(retry))
+      end
+      back[#back + 1] = id
+    end
+  end
+end
+put(HISTORY, histories_kept, history)
+push('LPUSH', front, retry_states)
+put(RETRY, retry_kept, retry_states)
+count('garbage', #damaged)
+return { 'ok', back, damaged }

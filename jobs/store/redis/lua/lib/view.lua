@@ -1,0 +1,27 @@
+-- lib/view.lua: one job as a reader sees it.
+
+-- Returns {'none'} | {'ok', now, state (lib/state.lua), body, score or '', attempts, failures, crashes, releases,
+-- grant or '', history: N, value, N, value … oldest first}.
+local function view_of(id)
+  local body = call('HGET', JOB, id)
+  if not body then return { 'none' } end
+  local state = state_of(id)
+  local key = ({ l = LEASE, y = DELAYED, c = COMPLETED, d = DEAD, o = POISONED, x = CANCELLED })[state]
+  local score = key and call('ZSCORE', key, id) or ''
+  local retry = call('HGET', RETRY, id)
+  local attempts, failures, crashes, releases = counters_now(id, state, retry)
+  local fields, history = {}, {}
+  -- A running attempt has evicted none yet; where its grant is missing, no attempt is counted.
+  history_fields(fields, id, state == 'l' and math.max(0, attempts - 1) or attempts)
+  local values = call('HMGET', HISTORY, unpack(fields))
+  for i = 1, #fields do
+    if values[i] then
+      history[#history + 1] = sub(fields[i], #id + 2)
+      history[#history + 1] = values[i]
+    end
+  end
+  return {
+    'ok', NOW, state, body, score, attempts, failures, crashes, releases, state == 'l' and call('HGET', GRANT, id) or '',
+    history,
+  }
+end

@@ -1,0 +1,164 @@
+//! Waiting for the end of a job.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use retraced_jobs::codec::{encode_attempt, from_payload, to_output};
+use retraced_jobs::job::{JobId, JobState, RunAt};
+use retraced_jobs::store::{ClaimedJob, Hint, Settlement, Verdict};
+use retraced_jobs::trace::Ended;
+
+use super::{LONG, SHORT, TIMEOUT, Worker, World, id, log};
+
+async fn hints(worker: &Worker) -> BoxStream<'static, Hint> {
+    worker.store.hints(std::slice::from_ref(&worker.queue)).await.unwrap()
+}
+
+async fn watch(worker: &Worker, id: &JobId, wait: Duration) -> Option<JobState> {
+    worker.store.watch_outcome(&worker.queue, id, wait).await.unwrap().map(|view| view.state)
+}
+
+/// The next hint about an end.
+async fn next_end(hints: &mut BoxStream<'static, Hint>) -> (JobId, Option<JobState>) {
+    let hear = async {
+        loop {
+            match hints.next().await {
+                Some(Hint::Ended { id, state, .. }) => return (id, state),
+                Some(_) => {}
+                None => panic!("the subscription ended"),
+            }
+        }
+    };
+    tokio::time::timeout(TIMEOUT, hear).await.expect("nobody heard of the end")
+}
+
+/// The ends that are hinted at until the job `last`, which is cancelled here while somebody waits for it, has ended.
+async fn ends_until(worker: &Worker, hints: &mut BoxStream<'static, Hint>, last: &JobId) -> Vec<JobId> {
+    worker.put_at(last, RunAt::After(LONG)).await;
+    assert_eq!(watch(worker, last, LONG).await, Some(JobState::Delayed));
+    worker.cancel(last).await;
+    let mut ended = Vec::new();
+    loop {
+        let (id, _) = next_end(hints).await;
+        if id == *last {
+            return ended;
+        }
+        ended.push(id);
+    }
+}
+
+/// Goal: whoever waits hears of every way a job can end. Method: a job for each of them, watched while it still has a way to go.
+pub(crate) async fn a_waiter_gets_a_hint_of_every_end_with_the_state_it_led_to(_: &dyn World, worker: Worker) {
+    worker.stamp().await;
+    let mut hints = hints(&worker).await;
+    let verdicts = [
+        ("kept", Verdict::Complete { keep: true }, JobState::Completed),
+        ("gone", Verdict::Complete { keep: false }, JobState::Completed),
+        ("dead", Verdict::Bury, JobState::Dead),
+        ("abandoned", Verdict::Abandon, JobState::Dead),
+        ("poisoned", Verdict::Poison, JobState::Poisoned),
+        ("cancelled", Verdict::Cancel, JobState::Cancelled),
+    ];
+    for (name, verdict, state) in verdicts {
+        let job = worker.run(&id(name)).await;
+        assert_eq!(watch(&worker, &job.id, LONG).await, Some(JobState::Processing));
+        worker.settle(&job, verdict).await;
+        assert_eq!(next_end(&mut hints).await, (id(name), Some(state)), "settled as {verdict:?}");
+    }
+
+    // The step that also claims, two ends at once, and a retry that is none.
+    let jobs = [worker.run(&id("a")).await, worker.run(&id("b")).await, worker.run(&id("c")).await];
+    let ends = [Verdict::Bury, Verdict::Retry { delay: LONG }, Verdict::Complete { keep: false }];
+    let settlements: Vec<_> = jobs.iter().zip(ends).map(|(job, end)| worker.settlement(job, end)).collect();
+    assert_eq!(watch(&worker, &id("c"), LONG).await, Some(JobState::Processing));
+    let request = worker.request(1, LONG);
+    worker.store.settle_and_claim(worker.call(), &worker.queue, &settlements, &request).await.unwrap();
+    assert_eq!(next_end(&mut hints).await, (id("a"), Some(JobState::Dead)));
+    assert_eq!(next_end(&mut hints).await, (id("c"), Some(JobState::Completed)));
+
+    worker.cancel(&id("b")).await;
+    assert_eq!(next_end(&mut hints).await, (id("b"), Some(JobState::Cancelled)), "it was delayed");
+    worker.discard(&id("b")).await;
+    assert_eq!(next_end(&mut hints).await, (id("b"), None), "an operator removed it");
+
+    for (name, asked, state) in [("crashed", false, JobState::Poisoned), ("lost", true, JobState::Cancelled)] {
+        worker.put_at(&id(name), RunAt::Now).await;
+        let held = worker.claim_for(1, Duration::ZERO).await;
+        if asked {
+            worker.cancel(&id(name)).await;
+        } else {
+            worker.begin(Duration::ZERO, &held).await;
+        }
+        assert_eq!(watch(&worker, &id(name), LONG).await, Some(JobState::Processing));
+        assert_eq!(worker.reclaim(1).await.jobs.len(), 1);
+        assert_eq!(next_end(&mut hints).await, (id(name), Some(state)));
+    }
+
+    let (request, unclaimed) = (worker.request(1, LONG), id("unclaimed"));
+    worker.put_at(&unclaimed, RunAt::Now).await;
+    worker.claims(&request).await;
+    worker.cancel(&unclaimed).await;
+    let (owner, lost) = (worker.instance, [request.nonce]);
+    worker.store.reconcile(worker.call(), &worker.queue, owner, &lost, None).await.unwrap();
+    assert_eq!(next_end(&mut hints).await, (unclaimed, Some(JobState::Cancelled)));
+}
+
+pub(crate) async fn no_hint_of_an_end_is_sent_while_nobody_waits(_: &dyn World, worker: Worker) {
+    let mut hints = hints(&worker).await;
+    let job = worker.run(&id("unwatched")).await;
+    worker.settle(&job, Verdict::Complete { keep: false }).await;
+    worker.put_at(&id("waits"), RunAt::Now).await;
+    worker.cancel(&id("waits")).await;
+    worker.discard(&id("waits")).await;
+    assert_eq!(ends_until(&worker, &mut hints, &id("last")).await, []);
+}
+
+pub(crate) async fn a_wait_is_over_when_its_time_is_up(world: &dyn World, worker: Worker) {
+    let mut hints = hints(&worker).await;
+    let job = worker.run(&id("slow")).await;
+    assert_eq!(watch(&worker, &job.id, SHORT).await, Some(JobState::Processing));
+    world.pass_short().await;
+    worker.settle(&job, Verdict::Bury).await;
+    assert_eq!(ends_until(&worker, &mut hints, &id("last")).await, []);
+
+    // A shorter wait does not end a longer one.
+    let job = worker.run(&id("slower")).await;
+    watch(&worker, &job.id, LONG).await;
+    watch(&worker, &job.id, SHORT).await;
+    world.pass_short().await;
+    worker.settle(&job, Verdict::Bury).await;
+    assert_eq!(next_end(&mut hints).await, (id("slower"), Some(JobState::Dead)));
+}
+
+pub(crate) async fn a_job_that_ended_or_is_not_kept_is_not_waited_for(_: &dyn World, worker: Worker) {
+    let mut hints = hints(&worker).await;
+    assert_eq!(watch(&worker, &id("never-enqueued"), LONG).await, None);
+    let job = worker.run(&id("dead")).await;
+    worker.settle(&job, Verdict::Bury).await;
+    assert_eq!(watch(&worker, &job.id, LONG).await, Some(JobState::Dead));
+    let job = worker.run(&id("gone")).await;
+    worker.settle(&job, Verdict::Complete { keep: false }).await;
+    assert_eq!(watch(&worker, &job.id, LONG).await, None);
+    let job = worker.run(&id("other")).await;
+    worker.settle(&job, Verdict::Bury).await;
+    assert_eq!(ends_until(&worker, &mut hints, &id("last")).await, [], "nobody waited");
+}
+
+pub(crate) async fn a_completed_job_shows_what_its_handler_returned(_: &dyn World, worker: Worker) {
+    let settlement = |job: &ClaimedJob, output| {
+        let mut log = log(worker.instance, None);
+        log.ended = Ended::Completed { output };
+        let verdict = Verdict::Complete { keep: true };
+        Settlement { id: job.id.clone(), token: job.token, verdict, record: encode_attempt(&log) }
+    };
+    let output = to_output(&("invoice", 42)).unwrap();
+    let job = worker.run(&id("returns")).await;
+    assert_eq!(worker.view(&job.id).await.output(), None, "it still runs");
+    worker.settle_all(&[settlement(&job, Some(output))]).await;
+    let view = worker.store.watch_outcome(&worker.queue, &job.id, LONG).await.unwrap().unwrap();
+    assert_eq!(from_payload::<(String, u32)>(view.output().unwrap()).unwrap(), ("invoice".into(), 42));
+    let job = worker.run(&id("returns-nothing")).await;
+    worker.settle_all(&[settlement(&job, None)]).await;
+    assert_eq!(worker.view(&job.id).await.output(), None);
+}
