@@ -73,8 +73,6 @@ pub const FLUSH_BYTES_MAX: usize = 1024 * 1024;
 pub const FLUSHES_MAX: usize = 2;
 /// Shortest time between two reports of `Enqueue` messages dropped by a full buffer. Each report has the number since the last one.
 pub const DROPPED_REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long an enqueue waits, by default, for capacity, for the store and for its receipt.
-pub const ENQUEUE_TIMEOUT: Duration = Duration::from_millis(800);
 
 // Claims and settlements
 

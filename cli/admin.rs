@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use retraced::store::redis::RedisOptions;
+use retraced::store::RedisOptions;
 use retraced::store::{Store, StoreError};
 use retraced::{Operator, RedisStore};
 

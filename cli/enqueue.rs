@@ -25,7 +25,7 @@ use crate::error::CliError;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_TIMEOUT, LINE_BYTES_MAX, READ_BYTES_MAX};
 use crate::output::{Progress, jobs, note, printable};
 use retraced::view::EnqueuedRow;
-use retraced::{Client, ClientQueue};
+use retraced::{Client, QueueHandle};
 
 /// `retraced enqueue`
 #[derive(Args)]
@@ -240,7 +240,7 @@ fn check(admin: &Admin, mut lines: Lines) -> Result<u64, String> {
 struct Enqueuer<'a> {
     admin: &'a Admin,
     queue: &'a QueueName,
-    client: ClientQueue,
+    client: QueueHandle,
     stored: u64,
     created: u64,
     last_line: u64,
@@ -258,7 +258,7 @@ impl<'a> Enqueuer<'a> {
 
     /// Stores a batch that ends with this line.
     async fn send(&mut self, jobs: &[NewJob], last_line: u64) -> Result<(), CliError> {
-        let receipts = self.client.enqueue_all(jobs, BATCH_TIMEOUT).await?;
+        let receipts = self.client.wait_at_most(BATCH_TIMEOUT).enqueue_all(jobs.iter().cloned()).await?;
         // Counted before they are printed: a full disk does not change what was stored.
         self.stored += receipts.len() as u64;
         self.created += receipts.iter().filter(|receipt| receipt.created).count() as u64;

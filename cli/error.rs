@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use retraced::EnqueueError;
+use retraced::{EnqueueAllError, EnqueueError};
 
 use retraced::find::FindError;
 use retraced::{BuildError, OperatorError, RuntimeError, TraceError};
@@ -53,4 +53,4 @@ impl From<FindError> for CliError {
     }
 }
 
-failed!(BuildError, EnqueueError, OperatorError, RuntimeError, TraceError, std::io::Error);
+failed!(BuildError, EnqueueAllError, EnqueueError, OperatorError, RuntimeError, TraceError, std::io::Error);

@@ -97,7 +97,7 @@ impl Work {
                     Err(RecvError::Lagged(missed)) => note(format_args!("{missed} supervision events are not shown")),
                     Err(RecvError::Closed) => break None,
                 },
-                ended = runtime.wait() => return Ok(ended.map(|_| ())?),
+                ended = runtime.wait() => return Ok(ended?),
                 number = signals.next() => break Some(number),
             }
         };
@@ -106,13 +106,12 @@ impl Work {
             note(draining_message(running, self.grace));
         }
         let drained = tokio::select! {
-            drained = runtime.drain() => drained,
+            drained = runtime.shutdown() => drained?,
             number = signals.next() => {
                 note("stopped at once; running jobs run again when their leases expire");
                 process::exit(128 + number);
             }
         };
-        runtime.wait().await?;
         // A job may end between the two readings.
         note(drained_message(Drained { running: drained.running.max(running), ..drained }));
         Ok(())

@@ -52,7 +52,7 @@ async fn ask_for_welcome(State(app): State<App>, Json(job): Json<Welcome>) -> Re
 }
 
 async fn story(State(app): State<App>, Path(id): Path<String>) -> Result<String, Problem> {
-    Ok(app.runtime.trace(JobId::parse(&id)?).await?.to_string())
+    Ok(app.runtime.trace(&JobId::parse(&id)?).await?.to_string())
 }
 
 #[tokio::main]
@@ -90,9 +90,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The order matters. Requests under way may still enqueue, so the server ends before the runtime; the other way round they would be refused.
     axum::serve(listener, routes).with_graceful_shutdown(asked_or_given_up).await?;
     println!("requests are done");
-    let drained = runtime.drain().await;
+    let drained = runtime.shutdown().await?;
     println!("jobs are done, {} killed", drained.killed);
-    runtime.wait().await?;
     Ok(())
 }
 

@@ -58,10 +58,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let completed = async {
-        while runtime.trace(receipt.id.clone()).await?.view().state != JobState::Completed {
+        while runtime.trace(&receipt.id).await?.view().state != JobState::Completed {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        runtime.trace(receipt.id.clone()).await
+        runtime.trace(&receipt.id).await
     };
     print!("{}", tokio::time::timeout(PATIENCE, completed).await??);
     runtime.shutdown().await?;

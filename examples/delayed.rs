@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let of = tokio::time::timeout(PATIENCE, reminders.recv()).await?.ok_or("the handlers are gone")?;
         println!("after {:>3} ms: {of}", begun.elapsed().as_millis());
     }
-    let party = runtime.trace(first.id).await?;
+    let party = runtime.trace(&first.id).await?;
     assert_eq!(party.view().state, JobState::Cancelled);
     println!("party: {}", party.view().state);
     runtime.shutdown().await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retraced::ractor::ActorRef;
+use retraced::ActorRef;
 use retraced::{Context, Enqueue, Failure, Job, MemoryStore, Queue, Runtime, State};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
 
     // The actor of this moment. A reference dies with its actor: ask again rather than keep one for long.
-    let tower: ActorRef<Enqueue> = runtime.queue("tower")?.actor().ok_or("the queue actor is being restarted")?;
+    let tower: ActorRef<Enqueue> = runtime.queue_actor("tower")?.ok_or("the queue actor is being restarted")?;
 
     // Sent and forgotten: nobody says whether it was stored, and it is lost if the actor ends before it handles the message.
     tower.cast(Enqueue::new(Ring { bell: 1 })?)?;

@@ -64,7 +64,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let queue = works.name().clone();
     let mut ids = Vec::new();
     for (id, job) in [("quick", Work::Quick), ("polite", Work::Polite), ("deaf", Work::Deaf)] {
-        ids.push(works.job(job).id(id).enqueue().await?.id);
+        ids.push(works.job(job).id(id).enqueue().await?.id.clone());
     }
     let all_run = async {
         while runtime.running() < ids.len() {

@@ -32,10 +32,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let receipt = greetings.enqueue(Greet { name: "world".into() }).await?;
 
     // Enqueueing returns before the job has run. An application goes on; this one waits to see what became of it.
-    while runtime.trace(receipt.id.clone()).await?.view().state != JobState::Completed {
+    while runtime.trace(&receipt.id).await?.view().state != JobState::Completed {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    print!("{}", runtime.trace(receipt.id).await?);
+    print!("{}", runtime.trace(&receipt.id).await?);
     runtime.shutdown().await?;
     Ok(())
 }

@@ -105,7 +105,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
     let receipt = runtime.queue("door")?.job(Knock).id("visitor-1").enqueue().await?;
     let completed = async {
-        while runtime.trace(receipt.id.clone()).await?.view().state != JobState::Completed {
+        while runtime.trace(&receipt.id).await?.view().state != JobState::Completed {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok::<_, retraced::TraceError>(())

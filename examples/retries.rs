@@ -42,10 +42,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let retry = Retry::new(strategy).base(Duration::from_millis(20)).jitter(0).max_attempts(6);
         let receipt = calls.job(Call { number: "555-0100".into() }).retry(retry).enqueue().await?;
         let given_up = async {
-            while runtime.trace(receipt.id.clone()).await?.view().state != JobState::Dead {
+            while runtime.trace(&receipt.id).await?.view().state != JobState::Dead {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            runtime.trace(receipt.id.clone()).await
+            runtime.trace(&receipt.id).await
         };
         let trace = tokio::time::timeout(PATIENCE, given_up).await??;
         println!("{}", row(strategy.as_str(), decisions(trace.view()).map(in_words)));

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::enqueue::{EnqueueError, IntoNewJob, JobHandle, Producers, QueueHandle};
 use crate::failure::bounded;
 use crate::handler::States;
-use crate::job::{Counters, JobId, Kind, QueueName};
+use crate::job::{Counters, InvalidName, JobId, Kind, QueueName};
 use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
 
 /// Why a handler is asked to stop.
@@ -188,6 +189,7 @@ struct Inner {
     about: About,
     started: Instant,
     states: Arc<States>,
+    producers: Arc<dyn Producers>,
     lease: Arc<LeaseWatch>,
     notes: Mutex<Notes>,
 }
@@ -213,8 +215,14 @@ pub(crate) struct Notes {
 }
 
 impl Context {
-    pub(crate) fn new(about: About, started: Instant, states: Arc<States>, lease: Arc<LeaseWatch>) -> Self {
-        Self(Arc::new(Inner { about, started, states, lease, notes: Mutex::default() }))
+    pub(crate) fn new(
+        about: About,
+        started: Instant,
+        states: Arc<States>,
+        producers: Arc<dyn Producers>,
+        lease: Arc<LeaseWatch>,
+    ) -> Self {
+        Self(Arc::new(Inner { about, started, states, producers, lease, notes: Mutex::default() }))
     }
 
     /// The job.
@@ -225,7 +233,7 @@ impl Context {
 
     /// Its queue.
     #[must_use]
-    pub fn queue(&self) -> &QueueName {
+    pub fn queue_name(&self) -> &QueueName {
         &self.0.about.queue
     }
 
@@ -283,6 +291,42 @@ impl Context {
     #[must_use]
     pub fn try_state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.0.states.get()
+    }
+
+    /// Enqueues a job to this handler's own queue, and waits for its receipt: a follow-up job. This attempt may run again: give the job an id made from
+    /// [`idempotency_key`](Self::idempotency_key), and it is stored once.
+    ///
+    /// # Errors
+    /// [`EnqueueError`]. [`EnqueueError::to_failure`] makes it a failure of this attempt that is retried where that makes sense.
+    ///
+    /// ```
+    /// use retraced_jobs::context::Context;
+    /// use retraced_jobs::enqueue::{EnqueueError, JobRequest};
+    /// use retraced_jobs::failure::{Code, Failure};
+    /// # use retraced_jobs::handler::Job;
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct MakeInvoice { order: u32 }
+    /// # impl Job for MakeInvoice { const KIND: &'static str = "invoice.make"; }
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct SendInvoice { order: u32 }
+    /// # impl Job for SendInvoice { const KIND: &'static str = "invoice.send"; }
+    /// async fn make_invoice(job: MakeInvoice, ctx: Context) -> Result<(), Failure> {
+    ///     let next = JobRequest::new(SendInvoice { order: job.order }).id(format!("invoice-{}", job.order));
+    ///     let email = ctx.queue("email").map_err(|invalid| Failure::permanent(Code::JobCreationFailed, invalid))?;
+    ///     email.enqueue(next).await.map_err(|error| error.to_failure())?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn enqueue(&self, job: impl IntoNewJob) -> Result<JobHandle, EnqueueError> {
+        QueueHandle::new(self.0.producers.producer(self.queue_name())).enqueue(job).await
+    }
+
+    /// Any queue of this handler's store, to enqueue to. It need not be one this process works, nor have been used before.
+    ///
+    /// # Errors
+    /// [`InvalidName`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
+    pub fn queue(&self, name: impl AsRef<str>) -> Result<QueueHandle, InvalidName> {
+        Ok(QueueHandle::new(self.0.producers.producer(&QueueName::new(name)?)))
     }
 
     /// Waits until the handler should stop; [`why_stopped`](Self::why_stopped) says why. Made for `tokio::select!`, beside what may take long.

@@ -129,3 +129,9 @@ pub(crate) mod redis {
     /// Longest pause after a step of an inspection. A step is followed by a pause as long as itself, so that others get at least half of the server.
     pub(crate) const AUDIT_PAUSE_MAX: Duration = Duration::from_millis(20);
 }
+
+// ---- Producing --------------------------------------------------------------------------------------------------------------------------------
+
+/// How long an enqueue waits, unless the caller says otherwise, for capacity, for the store and for its receipt: 800 ms, so that a caller learns of an outage
+/// within a second.
+pub const ENQUEUE_TIMEOUT: Duration = Duration::from_millis(800);

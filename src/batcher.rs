@@ -1,6 +1,6 @@
-//! A client's calls to one queue: who enqueues while calls are under way shares the next one, so that many at once cost few round trips.
+//! A client's calls to one queue: jobs that arrive while calls are under way share the next one, so that many at once cost few round trips.
 //!
-//! Whoever meets fewer than [`CALLS_MAX`] under way sends its job itself and waits for nobody. Bounds: [`CALLS_MAX`] calls; while
+//! A job that arrives while fewer than [`BATCHER_CALLS_MAX`] calls are under way is sent at once, alone. Bounds: [`BATCHER_CALLS_MAX`] calls; while
 //! [`FRONT_DOOR_JOBS_MAX`] jobs or [`FRONT_DOOR_BYTES_MAX`] bytes wait, further ones are answered [`EnqueueError::QueueFull`].
 
 use std::collections::VecDeque;
@@ -8,245 +8,286 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt};
 use retraced_actors::limits::{FLUSH_BYTES_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX};
-use retraced_jobs::enqueue::{EnqueueError, Receipt};
+use retraced_jobs::enqueue::{EnqueueAllError, EnqueueError, Outcome, OutcomeError, QueueProducer, Receipt};
 use retraced_jobs::job::{JobId, NewJob, QueueName};
-use retraced_jobs::store::{BATCH_MAX, ReplaySlots, Store, StoreError};
+use retraced_jobs::store::{BATCH_MAX, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::operator::{OperatorError, until_known};
-
-/// Calls under way at a time, but for those of [`enqueue_all`](Batcher::enqueue_all): while the server works on one the other is made up or read.
-const CALLS_MAX: usize = 2;
+use crate::limits::BATCHER_CALLS_MAX;
+use crate::outcome::wait_for_end;
+use crate::store_calls::{CallError, StoreCalls};
 
 /// The calls to one queue. It outlives each of them.
 pub(crate) struct Batcher {
-    store: Arc<dyn Store>,
-    replay_slots: ReplaySlots,
+    calls: StoreCalls,
     queue: QueueName,
-    /// Whether operators know of this queue by now; until then each call says so again.
+    /// Whether operators know of this queue by now; until then each call announces it again.
     announced: AtomicBool,
-    gathered: Mutex<Gathered>,
+    buffer: Mutex<Buffer>,
 }
 
 /// Jobs that wait for the next call.
 #[derive(Default)]
-struct Gathered {
+struct Buffer {
     waiting: VecDeque<Waiting>,
     bytes: usize,
-    calls: usize,
+    calls_under_way: usize,
 }
 
 struct Waiting {
     job: NewJob,
     /// When nobody waits any more.
     until: Instant,
-    reply: oneshot::Sender<Result<Receipt, Fault>>,
+    reply: oneshot::Sender<Result<Receipt, SendError>>,
 }
 
-/// Why a call brought no receipts.
+/// Why a call brought no receipts; each of its jobs gets its own error from it.
 #[derive(Debug, Clone)]
-enum Fault {
-    Busy,
+enum SendError {
+    QueueFull,
     Refused(Arc<StoreError>),
-    Unknown,
+    OutcomeUnknown,
 }
 
-impl Fault {
-    fn of(self, queue: &QueueName, id: &JobId, patience: Duration) -> EnqueueError {
+impl SendError {
+    fn for_job(self, queue: &QueueName, id: &JobId, timeout: Duration) -> EnqueueError {
         match self {
-            Fault::Busy => EnqueueError::QueueFull { queue: queue.clone() },
-            Fault::Refused(source) => EnqueueError::Refused { source },
-            Fault::Unknown => EnqueueError::OutcomeUnknown { id: id.clone(), timeout: patience },
+            SendError::QueueFull => EnqueueError::QueueFull { queue: queue.clone() },
+            SendError::Refused(source) => EnqueueError::Refused { source },
+            SendError::OutcomeUnknown => EnqueueError::OutcomeUnknown { id: id.clone(), timeout },
+        }
+    }
+}
+
+impl From<CallError> for SendError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(error) => SendError::Refused(Arc::new(error)),
+            CallError::NoReplaySlot => SendError::QueueFull,
+            CallError::OutcomeUnknown(last) => {
+                tracing::debug!(target: "retraced", "the outcome of an enqueue is unknown: {last:?}");
+                SendError::OutcomeUnknown
+            }
+            CallError::RuntimeEnded => SendError::OutcomeUnknown,
         }
     }
 }
 
 impl Batcher {
-    pub(crate) fn new(store: Arc<dyn Store>, replay_slots: ReplaySlots, queue: QueueName) -> Arc<Self> {
-        Arc::new(Self { store, replay_slots, queue, announced: AtomicBool::new(false), gathered: Mutex::default() })
+    pub(crate) fn new(calls: StoreCalls, queue: QueueName) -> Arc<Self> {
+        Arc::new(Self { calls, queue, announced: AtomicBool::new(false), buffer: Mutex::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Gathered> {
-        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enqueues one job, alone or with others.
-    pub(crate) async fn enqueue(self: &Arc<Self>, job: NewJob, patience: Duration) -> Result<Receipt, EnqueueError> {
+    pub(crate) async fn enqueue(self: &Arc<Self>, job: NewJob, timeout: Duration) -> Result<Receipt, EnqueueError> {
         let id = job.id.clone();
-        let result = match self.arrive(job, patience) {
-            Arrived::Alone(job, turn) => {
-                let sent = self.send(std::slice::from_ref(&job), patience).await;
-                drop(turn);
-                sent.and_then(|receipts| receipts.into_iter().next().ok_or(Fault::Unknown))
+        let result = match self.admit(job, timeout) {
+            Admission::SendNow(job, call) => {
+                let sent = self.send(Arc::new([job]), timeout).await;
+                drop(call);
+                sent.and_then(|receipts| receipts.into_iter().next().ok_or(SendError::OutcomeUnknown))
             }
-            Arrived::Waits(reply) => match tokio::time::timeout(patience, reply).await {
+            Admission::Buffered(reply) => match tokio::time::timeout(timeout, reply).await {
                 Ok(Ok(result)) => result,
-                Ok(Err(_)) | Err(_) => Err(Fault::Unknown),
+                Ok(Err(_)) | Err(_) => Err(SendError::OutcomeUnknown),
             },
-            Arrived::NoRoom => Err(Fault::Busy),
+            Admission::Full => Err(SendError::QueueFull),
         };
-        result.map_err(|fault| fault.of(&self.queue, &id, patience))
+        result.map_err(|error| error.for_job(&self.queue, &id, timeout))
     }
 
-    /// Enqueues many, in calls of their own; one receipt a job, in order.
-    pub(crate) async fn enqueue_all(&self, jobs: &[NewJob], patience: Duration) -> Result<Vec<Receipt>, EnqueueError> {
-        let mut receipts = Vec::with_capacity(jobs.len());
-        for slice in jobs.chunks(BATCH_MAX) {
-            let sent = self.send(slice, patience).await;
-            receipts.extend(sent.map_err(|fault| fault.of(&self.queue, &slice[0].id, patience))?);
+    /// Enqueues many, in calls of their own; one receipt per job, in order.
+    pub(crate) async fn enqueue_all(
+        &self,
+        jobs: Vec<NewJob>,
+        timeout: Duration,
+    ) -> Result<Vec<Receipt>, EnqueueAllError> {
+        let mut stored = Vec::with_capacity(jobs.len());
+        for batch in jobs.chunks(BATCH_MAX) {
+            match self.send(batch.into(), timeout).await {
+                Ok(receipts) => stored.extend(receipts),
+                Err(error) => {
+                    let error = error.for_job(&self.queue, &batch[0].id, timeout);
+                    let remaining = jobs[stored.len()..].to_vec();
+                    return Err(EnqueueAllError::new(stored, remaining, error));
+                }
+            }
         }
-        Ok(receipts)
+        Ok(stored)
     }
 
-    fn arrive(self: &Arc<Self>, job: NewJob, patience: Duration) -> Arrived {
-        let mut gathered = self.lock();
-        if gathered.calls < CALLS_MAX {
-            gathered.calls += 1;
-            return Arrived::Alone(job, Turn { batcher: self.clone(), runtime: Handle::try_current().ok() });
+    fn admit(self: &Arc<Self>, job: NewJob, timeout: Duration) -> Admission {
+        let mut buffer = self.lock();
+        if buffer.calls_under_way < BATCHER_CALLS_MAX {
+            buffer.calls_under_way += 1;
+            let runtime = self.calls.runtime().cloned().or_else(|| Handle::try_current().ok());
+            return Admission::SendNow(job, DirectCall { batcher: self.clone(), runtime });
         }
-        if gathered.waiting.len() >= FRONT_DOOR_JOBS_MAX || gathered.bytes >= FRONT_DOOR_BYTES_MAX {
-            return Arrived::NoRoom;
+        if buffer.waiting.len() >= FRONT_DOOR_JOBS_MAX || buffer.bytes >= FRONT_DOOR_BYTES_MAX {
+            return Admission::Full;
         }
         let (reply, receiver) = oneshot::channel();
-        gathered.bytes += job.envelope.len();
-        gathered.waiting.push_back(Waiting { job, until: Instant::now() + patience, reply });
-        Arrived::Waits(receiver)
+        buffer.bytes += job.envelope.len();
+        buffer.waiting.push_back(Waiting { job, until: Instant::now() + timeout, reply });
+        Admission::Buffered(receiver)
     }
 
-    /// One call, sent again until its outcome is known or patience is over.
-    async fn send(&self, jobs: &[NewJob], patience: Duration) -> Result<Vec<Receipt>, Fault> {
-        let Ok(mut replay_slot) = tokio::time::timeout(patience, self.replay_slots.take()).await else {
-            return Err(Fault::Busy);
+    /// One call, sent again until its outcome is known or the timeout is over.
+    async fn send(&self, jobs: Arc<[NewJob]>, timeout: Duration) -> Result<Vec<Receipt>, SendError> {
+        let (queue, sent) = (self.queue.clone(), jobs.clone());
+        let enqueue = move |store: Arc<dyn Store>, call| {
+            let (queue, jobs) = (queue.clone(), sent.clone());
+            async move { store.enqueue(call, &queue, &jobs).await }
         };
-        let sent = until_known(patience, replay_slot.next_call(), |call| self.store.enqueue(call, &self.queue, jobs));
-        let (sent, ()) = tokio::join!(sent, self.announce(patience));
-        match sent {
-            Ok(results) => {
-                let receipt = |(job, result): (&NewJob, _)| Receipt::new(self.queue.clone(), job.id.clone(), result);
-                Ok(jobs.iter().zip(results).map(receipt).collect())
-            }
-            Err(error @ (OperatorError::Store(StoreError::Unavailable { .. }) | OperatorError::TimedOut { .. })) => {
-                tracing::debug!(target: "retraced", queue = %self.queue, "the outcome of an enqueue is unknown: {error}");
-                Err(Fault::Unknown)
-            }
-            Err(OperatorError::Store(error)) => Err(Fault::Refused(Arc::new(error))),
-            Err(OperatorError::Gone { .. }) => Err(Fault::Unknown),
-        }
+        let (results, ()) = tokio::join!(self.calls.call(timeout, enqueue), self.announce(timeout));
+        let receipt = |(job, result): (&NewJob, _)| Receipt::new(self.queue.clone(), job.id.clone(), result);
+        Ok(jobs.iter().zip(results?).map(receipt).collect())
     }
 
-    /// Makes the queue known to operators, who would not see one that has no worker yet. What fails is said again with the next call.
-    async fn announce(&self, patience: Duration) {
+    /// Makes the queue known to operators, who would not see one that has no worker yet. What fails is done again with the next call.
+    async fn announce(&self, timeout: Duration) {
         if self.announced.load(Ordering::Relaxed) {
             return;
         }
-        let said = self.store.announce(std::slice::from_ref(&self.queue));
-        if let Ok(Ok(())) = tokio::time::timeout(patience, said).await {
+        let queue = self.queue.clone();
+        let announce = |store: Arc<dyn Store>| async move { store.announce(&[queue]).await };
+        if self.calls.once(timeout, announce).await.is_ok() {
             self.announced.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Sends those who gathered, until nobody is left.
-    async fn serve(self: Arc<Self>, mut place: Place) {
-        while let Some(batch) = self.next_batch(&mut place) {
-            self.send_together(batch).await;
+    /// Sends what is buffered, until nothing is left.
+    async fn send_buffered(self: Arc<Self>, mut permit: CallPermit) {
+        while let Some(batch) = self.next_batch(&mut permit) {
+            self.send_batch(batch).await;
         }
     }
 
-    /// The next jobs for which somebody still waits; the place is given up in the same look that finds none.
-    fn next_batch(&self, place: &mut Place) -> Option<Vec<Waiting>> {
-        let mut gathered = self.lock();
+    /// The next jobs for which somebody still waits; the permit is released under the same lock that finds none.
+    fn next_batch(&self, permit: &mut CallPermit) -> Option<Vec<Waiting>> {
+        let mut buffer = self.lock();
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < BATCH_MAX && (batch.is_empty() || bytes < FLUSH_BYTES_MAX) {
-            let Some(next) = gathered.waiting.pop_front() else { break };
-            gathered.bytes = gathered.bytes.saturating_sub(next.job.envelope.len());
+            let Some(next) = buffer.waiting.pop_front() else { break };
+            buffer.bytes = buffer.bytes.saturating_sub(next.job.envelope.len());
             if !next.reply.is_closed() {
                 bytes += next.job.envelope.len();
                 batch.push(next);
             }
         }
         if batch.is_empty() {
-            gathered.calls -= 1;
-            place.given_up = true;
+            buffer.calls_under_way -= 1;
+            permit.released = true;
             return None;
         }
         Some(batch)
     }
 
-    async fn send_together(&self, batch: Vec<Waiting>) {
+    async fn send_batch(&self, batch: Vec<Waiting>) {
         let until = batch.iter().map(|waiting| waiting.until).max().unwrap_or_else(Instant::now);
         let (jobs, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.job, waiting.reply)).unzip();
-        match self.send(&jobs, until.saturating_duration_since(Instant::now())).await {
+        match self.send(jobs.into(), until.saturating_duration_since(Instant::now())).await {
             Ok(receipts) => {
                 replies.into_iter().zip(receipts).for_each(|(reply, receipt)| drop(reply.send(Ok(receipt))))
             }
-            Err(fault) => replies.into_iter().for_each(|reply| drop(reply.send(Err(fault.clone())))),
+            Err(error) => replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone())))),
         }
     }
 }
 
-enum Arrived {
-    Alone(NewJob, Turn),
-    Waits(oneshot::Receiver<Result<Receipt, Fault>>),
-    NoRoom,
+/// What becomes of a job that arrives.
+enum Admission {
+    SendNow(NewJob, DirectCall),
+    Buffered(oneshot::Receiver<Result<Receipt, SendError>>),
+    Full,
 }
 
-/// A call of one's own. However it ends, those who gathered meanwhile have its place.
-struct Turn {
+/// A call that one producer makes itself. However it ends, jobs that were buffered meanwhile are sent with its permit.
+struct DirectCall {
     batcher: Arc<Batcher>,
-    /// Where they are served: whoever drops this may be outside of any runtime.
+    /// Where they are sent: whoever drops this may be outside of any runtime.
     runtime: Option<Handle>,
 }
 
-impl Drop for Turn {
+impl Drop for DirectCall {
     fn drop(&mut self) {
-        let anybody = {
-            let mut gathered = self.batcher.lock();
-            let anybody = !gathered.waiting.is_empty();
-            if !anybody {
-                gathered.calls -= 1;
+        let any_waiting = {
+            let mut buffer = self.batcher.lock();
+            let any_waiting = !buffer.waiting.is_empty();
+            if !any_waiting {
+                buffer.calls_under_way -= 1;
             }
-            anybody
+            any_waiting
         };
-        if anybody {
-            let place = Place { batcher: self.batcher.clone(), given_up: false };
-            // Without a runtime, or in one that ends, it is given up at once; whoever comes next then serves those who wait.
+        if any_waiting {
+            let permit = CallPermit { batcher: self.batcher.clone(), released: false };
+            // Without a runtime, or in one that ends, it is released at once; the next job to arrive then sends those that wait.
             if let Some(runtime) = &self.runtime {
-                runtime.spawn(self.batcher.clone().serve(place));
+                runtime.spawn(self.batcher.clone().send_buffered(permit));
             }
         }
     }
 }
 
-/// One of the calls that may be under way.
-struct Place {
+/// The right to have one of the calls under way.
+struct CallPermit {
     batcher: Arc<Batcher>,
-    given_up: bool,
+    released: bool,
 }
 
-impl Drop for Place {
+impl Drop for CallPermit {
     fn drop(&mut self) {
-        if !self.given_up {
-            self.batcher.lock().calls -= 1;
+        if !self.released {
+            self.batcher.lock().calls_under_way -= 1;
         }
+    }
+}
+
+/// A client's queue, as its producers reach it.
+pub(crate) struct BatchedProducer(pub(crate) Arc<Batcher>);
+
+impl QueueProducer for BatchedProducer {
+    fn name(&self) -> &QueueName {
+        &self.0.queue
+    }
+
+    fn enqueue(&self, job: NewJob, timeout: Duration) -> BoxFuture<'_, Result<Receipt, EnqueueError>> {
+        self.0.enqueue(job, timeout).boxed()
+    }
+
+    fn enqueue_all(
+        &self,
+        jobs: Vec<NewJob>,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Receipt>, EnqueueAllError>> {
+        self.0.enqueue_all(jobs, timeout).boxed()
+    }
+
+    fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>> {
+        async move { wait_for_end(&self.0.calls, &self.0.queue, &id, timeout).await }.boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use retraced_jobs::job::{InstanceId, JobState, RunAt};
+    use retraced_jobs::job::{JobState, RunAt};
     use retraced_jobs::store::memory::MemoryStore;
     use retraced_jobs::store::{Admin, CallId, Decorator, Enqueued, StoreFuture, Transitions};
     use tokio::sync::Semaphore;
     use tokio::task::{JoinSet, yield_now};
-    use uuid::Uuid;
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(1);
+    const TIMEOUT: Duration = Duration::from_secs(1);
 
     /// Notes the size of each call, and lets it through when it is told to.
     struct Gate {
@@ -283,8 +324,8 @@ mod tests {
     impl World {
         fn new() -> Self {
             let gate = Gate { inner: MemoryStore::new(), open: Semaphore::new(0), calls: Mutex::default() };
-            let (gate, replay_slots) = (Arc::new(gate), ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 4));
-            let batcher = Batcher::new(gate.clone(), replay_slots, QueueName::new("q").unwrap());
+            let gate = Arc::new(gate);
+            let batcher = Batcher::new(StoreCalls::new(gate.clone(), 4, None), QueueName::new("q").unwrap());
             Self { gate, batcher, callers: JoinSet::new() }
         }
 
@@ -292,7 +333,7 @@ mod tests {
         async fn enqueue(&mut self, numbers: std::ops::Range<u128>) {
             for number in numbers {
                 let batcher = self.batcher.clone();
-                self.callers.spawn(async move { (number, batcher.enqueue(new(number), PATIENCE).await) });
+                self.callers.spawn(async move { (number, batcher.enqueue(new(number), TIMEOUT).await) });
             }
             for _ in 0..10 {
                 yield_now().await;
@@ -369,11 +410,26 @@ mod tests {
         while let Some(caller) = world.callers.join_next().await {
             let (number, receipt) = caller.unwrap();
             let Err(EnqueueError::OutcomeUnknown { id: open, timeout }) = receipt else { panic!("{receipt:?}") };
-            assert_eq!((open, timeout), (id(number), PATIENCE));
+            assert_eq!((open, timeout), (id(number), TIMEOUT));
         }
         world.gate.open.add_permits(10);
         world.enqueue(3..4).await;
         assert!(world.callers.join_next().await.unwrap().unwrap().1.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bulk_that_breaks_off_says_what_is_stored_and_holds_the_rest() {
+        let world = World::new();
+        world.gate.open.add_permits(2);
+        let jobs: Vec<_> = (0..2 * BATCH_MAX as u128 + 9).map(new).collect();
+        let failed = world.batcher.enqueue_all(jobs, TIMEOUT).await.unwrap_err();
+        assert_eq!((failed.stored.len(), failed.remaining.len()), (2 * BATCH_MAX, 9));
+        assert!(
+            matches!(&failed.error, EnqueueError::OutcomeUnknown { id: open, .. } if *open == id(2 * BATCH_MAX as u128))
+        );
+        assert_eq!(failed.stored[0].id, id(0));
+        world.gate.open.add_permits(1);
+        assert_eq!(world.batcher.enqueue_all(failed.remaining, TIMEOUT).await.unwrap().len(), 9);
     }
 
     #[test]
@@ -386,7 +442,7 @@ mod tests {
         world.gate.open.add_permits(10);
         let second = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         second.block_on(async {
-            let receipt = tokio::time::timeout(PATIENCE, world.batcher.enqueue(new(9), PATIENCE)).await.unwrap();
+            let receipt = tokio::time::timeout(TIMEOUT, world.batcher.enqueue(new(9), TIMEOUT)).await.unwrap();
             assert!(receipt.unwrap().created);
         });
     }

@@ -15,6 +15,7 @@ use retraced_jobs::store::{Retention, Store};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use crate::client::Client;
 use crate::runtime::{Runtime, TreeRuntime};
 
 /// How long a store may take to give its first sign of life; then the start is refused.
@@ -265,11 +266,11 @@ impl RuntimeBuilder {
         }
         let users = Handle::current();
         let instance = InstanceId::from(Uuid::new_v4());
-        let (store, queues) = check(&self, instance).map_err(BuildError::Mistakes)?;
-        let tree = match self.tree {
-            Some(handle) => TreeRuntime::given(handle),
+        let tree = match &self.tree {
+            Some(handle) => TreeRuntime::given(handle.clone()),
             None => TreeRuntime::own().map_err(BuildError::Threads)?,
         };
+        let (store, queues) = check(&self, instance, tree.handle()).map_err(BuildError::Mistakes)?;
         let facts = {
             let store = store.clone();
             let probe = tree.handle().spawn(async move { store.probe().await });
@@ -296,7 +297,7 @@ impl RuntimeBuilder {
 
 type Checked = (Arc<dyn Store>, Vec<QueueSpec>);
 
-fn check(builder: &RuntimeBuilder, instance: InstanceId) -> Result<Checked, Vec<String>> {
+fn check(builder: &RuntimeBuilder, instance: InstanceId, tree: &Handle) -> Result<Checked, Vec<String>> {
     let mut mistakes = builder.mistakes.clone();
     for queue in builder.handlers.keys() {
         if !builder.queues.iter().any(|q| q.name.as_str() == queue) {
@@ -307,6 +308,8 @@ fn check(builder: &RuntimeBuilder, instance: InstanceId) -> Result<Checked, Vec<
         }
     }
     let states = Arc::new(builder.states.clone());
+    // What handlers enqueue through: not the front doors of this runtime, which a shutdown closes before the handlers have finished.
+    let producers = builder.store.as_ref().map(|store| Arc::new(Client::running_on(store.clone(), Some(tree.clone()))));
     let mut specs = Vec::new();
     for queue in &builder.queues {
         let name = &queue.name;
@@ -333,7 +336,10 @@ fn check(builder: &RuntimeBuilder, instance: InstanceId) -> Result<Checked, Vec<
                 queue.rules.timeout
             ));
         }
-        let runner = Runner::new(name.clone(), Arc::new(handlers), states.clone(), queue.rules.clone(), instance);
+        let mut runner = Runner::new(name.clone(), Arc::new(handlers), states.clone(), queue.rules.clone(), instance);
+        if let Some(producers) = &producers {
+            runner = runner.with_producers(producers.clone());
+        }
         specs.push(QueueSpec { name: name.clone(), options: queue.options.clone(), runner: Arc::new(runner) });
     }
     if builder.store.is_none() {

@@ -1,43 +1,45 @@
 //! A producer without a tree: it only enqueues.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use retraced_jobs::enqueue::{EnqueueError, Receipt};
-use retraced_jobs::handler::Job;
-use retraced_jobs::job::{InstanceId, InvalidName, NewJob, QueueName};
-use retraced_jobs::store::{ReplaySlots, Store};
-use uuid::Uuid;
+use retraced_jobs::enqueue::{Outcome, OutcomeError, Producers, QueueHandle, QueueProducer};
+use retraced_jobs::job::{InvalidName, JobId, QueueName};
+use retraced_jobs::store::Store;
+use tokio::runtime::Handle;
 
-use crate::batcher::Batcher;
-use crate::producer::{Door, JobRequest};
+use crate::batcher::{BatchedProducer, Batcher};
+use crate::limits::{CLIENT_CALLS_MAX, CLIENT_QUEUES_MAX};
+use crate::outcome::wait_for_end;
+use crate::store_calls::StoreCalls;
 
-/// Calls a client may have open at a time; further ones wait.
-const CLIENT_REPLAY_SLOTS_MAX: u16 = 64;
-
-/// Enqueues jobs from a process that runs none. Cheap to clone.
+/// Enqueues jobs from a process that runs none, and waits for what becomes of them. Cheap to clone.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use retraced::{Client, ClientQueue, Job, MemoryStore};
+/// use retraced::{Client, Job, MemoryStore, QueueHandle};
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct SendEmail { to: String }
 /// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 ///
 /// let client = Client::new(MemoryStore::new());
-/// let email: ClientQueue = client.queue("email")?;
-/// let receipt = email.job(SendEmail { to: "ada@example.com".into() }).id("welcome-42").enqueue().await?;
-/// assert!(receipt.created);
+/// let email: QueueHandle = client.queue("email")?;
+/// let job = email.job(SendEmail { to: "ada@example.com".into() }).id("welcome-42").enqueue().await?;
+/// assert!(job.created);
 /// let again = email.job(SendEmail { to: "ada@example.com".into() }).id("welcome-42").enqueue().await?;
 /// assert!(!again.created);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Client {
-    store: Arc<dyn Store>,
-    replay_slots: ReplaySlots,
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    calls: StoreCalls,
+    /// One per queue, so that all handles of a queue share calls.
+    batchers: Mutex<HashMap<QueueName, Arc<Batcher>>>,
 }
 
 impl Client {
@@ -50,53 +52,50 @@ impl Client {
     /// A client over a store that others hold too.
     #[must_use]
     pub fn shared(store: Arc<dyn Store>) -> Self {
-        Self { store, replay_slots: ReplaySlots::new(InstanceId::from(Uuid::new_v4()), CLIENT_REPLAY_SLOTS_MAX) }
+        Self::running_on(store, None)
+    }
+
+    /// A client whose calls run on a tree's threads.
+    pub(crate) fn running_on(store: Arc<dyn Store>, runtime: Option<Handle>) -> Self {
+        let calls = StoreCalls::new(store, CLIENT_CALLS_MAX, runtime);
+        Self(Arc::new(Inner { calls, batchers: Mutex::default() }))
     }
 
     /// A queue to enqueue to. It need not have been used before.
     ///
     /// # Errors
     /// [`InvalidName`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
-    pub fn queue(&self, name: impl AsRef<str>) -> Result<ClientQueue, InvalidName> {
-        Ok(ClientQueue { batcher: Batcher::new(self.store.clone(), self.replay_slots.clone(), QueueName::new(name)?) })
+    pub fn queue(&self, name: impl AsRef<str>) -> Result<QueueHandle, InvalidName> {
+        Ok(QueueHandle::new(self.producer(&QueueName::new(name)?)))
     }
-}
 
-/// A queue, as a [`Client`] holds it.
-///
-/// Jobs that are enqueued one by one, but by many at once, share calls: while one is under way the others gather for the next.
-///
-/// Used in the example of [`Client`]: `client.queue(…)` gives a `ClientQueue`.
-#[derive(Clone)]
-pub struct ClientQueue {
-    batcher: Arc<Batcher>,
-}
-
-impl ClientQueue {
-    /// Enqueues a job with the queue's options, and waits for its receipt for up to 800 ms.
+    /// Waits until a job has ended, for up to `timeout`: for jobs whose [`JobHandle`](crate::JobHandle) is gone, or in another process.
     ///
     /// # Errors
-    /// [`EnqueueError`]. Only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
-    pub async fn enqueue<J: Job>(&self, job: J) -> Result<Receipt, EnqueueError> {
-        self.job(job).enqueue().await
-    }
-
-    /// A job with options of its own.
-    pub fn job<J: Job>(&self, job: J) -> JobRequest<'_, Self, J> {
-        JobRequest::new(self, job)
-    }
-
-    /// Enqueues many sealed jobs in as few round trips as their number allows; one receipt a job, in order.
+    /// [`OutcomeError`].
     ///
-    /// # Errors
-    /// [`EnqueueError`] for the first slice of 200 that was not taken. Slices before it are stored; the ids make it safe to send all of them again.
-    pub async fn enqueue_all(&self, jobs: &[NewJob], patience: Duration) -> Result<Vec<Receipt>, EnqueueError> {
-        self.batcher.enqueue_all(jobs, patience).await
+    /// # Cancel safety
+    /// It only reads: drop it, and ask again.
+    pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
+        wait_for_end(&self.0.calls, queue, id, timeout).await
+    }
+
+    fn batcher(&self, queue: &QueueName) -> Arc<Batcher> {
+        let mut batchers = self.0.batchers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(batcher) = batchers.get(queue) {
+            return batcher.clone();
+        }
+        if batchers.len() >= CLIENT_QUEUES_MAX {
+            batchers.retain(|_, batcher| Arc::strong_count(batcher) > 1);
+        }
+        let batcher = Batcher::new(self.0.calls.clone(), queue.clone());
+        batchers.insert(queue.clone(), batcher.clone());
+        batcher
     }
 }
 
-impl Door for ClientQueue {
-    async fn take(&self, job: NewJob, patience: Duration) -> Result<Receipt, EnqueueError> {
-        self.batcher.enqueue(job, patience).await
+impl Producers for Client {
+    fn producer(&self, queue: &QueueName) -> Arc<dyn QueueProducer> {
+        Arc::new(BatchedProducer(self.batcher(queue)))
     }
 }

@@ -28,8 +28,9 @@
 //! # }
 //! ```
 //!
-//! An application holds a [`Runtime`] (it runs jobs), a [`Client`] (it only enqueues) or an [`Operator`] (it looks and acts). What happens to a job when
-//! its handler fails is decided by the [`Failure`]'s class and the queue's [`Retry`] policy; what happens around it is told by [`Runtime::supervision`].
+//! An application holds a [`Runtime`] (it runs jobs), a [`Client`] (it only enqueues) or an [`Operator`] (it looks and acts). A runtime, a client and a handler's
+//! [`Context`] give the same [`QueueHandle`] to enqueue to. What happens to a job when its handler fails is decided by the [`Failure`]'s class and the queue's
+//! [`Retry`] policy; what happens around it is reported by [`Runtime::supervision`].
 
 // What a feature adds is marked as such on docs.rs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -40,27 +41,29 @@ mod client;
 pub mod find;
 pub mod limits;
 mod operator;
-mod producer;
+mod outcome;
 mod queue;
 mod runtime;
+mod store_calls;
 mod trace;
 pub mod view;
 
 pub use builder::{BuildError, Queue, RuntimeBuilder};
-pub use client::{Client, ClientQueue};
+pub use client::Client;
 pub use find::JobFilter;
-pub use operator::{AUDIT_TIMEOUT, Audit, Operator, OperatorError};
-pub use producer::JobRequest;
-pub use queue::QueueHandle;
-pub use runtime::{Ended, Runtime, RuntimeError};
+pub use operator::{Audit, Operator, OperatorError};
+pub use runtime::{Runtime, RuntimeError};
 pub use trace::{Trace, TraceError, TraceEvent, TraceStep};
 
-pub use ractor;
+pub use ractor::ActorRef;
 pub use retraced_actors::{
-    Budget, Drained, Enqueue, NodeState, Reopening, RestartDelay, RestartPolicy, RunningJob, TreeNode,
+    AttemptEnded, AttemptStarted, Budget, Drained, Enqueue, NodeState, Observer, Reopening, RestartDelay,
+    RestartPolicy, RunningJob, TreeNode,
 };
 pub use retraced_jobs::context::{Context, Stop};
-pub use retraced_jobs::enqueue::{EnqueueError, Receipt};
+pub use retraced_jobs::enqueue::{
+    EnqueueAllError, EnqueueError, IntoNewJob, JobHandle, JobRequest, Outcome, OutcomeError, QueueHandle, Receipt,
+};
 pub use retraced_jobs::failure::{Class, Code, Failure};
 pub use retraced_jobs::handler::{Job, JobOptions, RawJob, State, seal_job};
 pub use retraced_jobs::job::{JobId, JobState, Kind, QueueName};
@@ -73,23 +76,107 @@ pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
 
 /// The store as a port, for those who write or wrap one.
 pub mod store {
-    pub use retraced_jobs::store::*;
+    pub use retraced_jobs::store::Admin;
+    pub use retraced_jobs::store::AuditReport;
+    pub use retraced_jobs::store::BATCH_MAX;
+    pub use retraced_jobs::store::CallId;
+    pub use retraced_jobs::store::ClaimRequest;
+    pub use retraced_jobs::store::ClaimedJob;
+    pub use retraced_jobs::store::Claims;
+    pub use retraced_jobs::store::Cursor;
+    pub use retraced_jobs::store::Decorator;
+    pub use retraced_jobs::store::Enqueued;
+    pub use retraced_jobs::store::HEADER_BYTES;
+    pub use retraced_jobs::store::Hint;
+    pub use retraced_jobs::store::JobPage;
+    pub use retraced_jobs::store::LEDGER_BYTES_MAX;
+    pub use retraced_jobs::store::LEDGER_EVENTS_MAX;
+    pub use retraced_jobs::store::Leases;
+    pub use retraced_jobs::store::Ledger;
+    pub use retraced_jobs::store::LedgerPage;
+    pub use retraced_jobs::store::Moved;
+    pub use retraced_jobs::store::Promoted;
+    pub use retraced_jobs::store::QueueStats;
+    pub use retraced_jobs::store::Quiet;
+    pub use retraced_jobs::store::Reclaim;
+    pub use retraced_jobs::store::Reclaimed;
+    pub use retraced_jobs::store::ReclaimedJob;
+    pub use retraced_jobs::store::Reconciled;
+    pub use retraced_jobs::store::Renewal;
+    pub use retraced_jobs::store::Renewed;
+    pub use retraced_jobs::store::ReplaySlot;
+    pub use retraced_jobs::store::ReplaySlots;
+    pub use retraced_jobs::store::Retention;
+    pub use retraced_jobs::store::RetentionRule;
+    pub use retraced_jobs::store::Seen;
+    pub use retraced_jobs::store::Settled;
+    pub use retraced_jobs::store::Settlement;
+    pub use retraced_jobs::store::Store;
+    pub use retraced_jobs::store::StoreError;
+    pub use retraced_jobs::store::StoreFacts;
+    pub use retraced_jobs::store::StoreFuture;
+    pub use retraced_jobs::store::Target;
+    pub use retraced_jobs::store::Transitions;
+    pub use retraced_jobs::store::TrimPolicy;
+    pub use retraced_jobs::store::Trimmed;
+    pub use retraced_jobs::store::Verdict;
+    pub use retraced_jobs::store::WORKER_ROW_AGE_MAX;
+    pub use retraced_jobs::store::WORKER_ROW_KINDS_MAX;
+    pub use retraced_jobs::store::WorkerRow;
+    #[cfg(feature = "redis")]
+    pub use retraced_jobs::store::redis::{QUEUES_KEY, RedisOptions};
 }
 
 /// Jobs and what is known of them, for those who read them.
 pub mod job {
-    pub use retraced_jobs::job::*;
-    pub use retraced_jobs::trace::*;
+    pub use retraced_jobs::job::Counters;
+    pub use retraced_jobs::job::InstanceId;
+    pub use retraced_jobs::job::InvalidName;
+    pub use retraced_jobs::job::JobId;
+    pub use retraced_jobs::job::JobState;
+    pub use retraced_jobs::job::Kind;
+    pub use retraced_jobs::job::Lease;
+    pub use retraced_jobs::job::NAME_LENGTH_MAX;
+    pub use retraced_jobs::job::NewJob;
+    pub use retraced_jobs::job::Nonce;
+    pub use retraced_jobs::job::QueueName;
+    pub use retraced_jobs::job::RunAt;
+    pub use retraced_jobs::job::Token;
+    pub use retraced_jobs::job::UnknownState;
+    pub use retraced_jobs::trace::AttemptLog;
+    pub use retraced_jobs::trace::AttemptRecord;
+    pub use retraced_jobs::trace::Claimant;
+    pub use retraced_jobs::trace::Ended;
+    pub use retraced_jobs::trace::EventKind;
+    pub use retraced_jobs::trace::ExecutorId;
+    pub use retraced_jobs::trace::Finding;
+    pub use retraced_jobs::trace::FindingKind;
+    pub use retraced_jobs::trace::JobSummary;
+    pub use retraced_jobs::trace::JobView;
+    pub use retraced_jobs::trace::LastError;
+    pub use retraced_jobs::trace::LogLine;
+    pub use retraced_jobs::trace::Progress;
+    pub use retraced_jobs::trace::Released;
+    pub use retraced_jobs::trace::StoredAttempt;
+    pub use retraced_jobs::trace::SupervisionEvent;
+    pub use retraced_jobs::trace::UnreadableAttempt;
 }
 
 /// Retry policies and what they decided, for those who read the decisions.
 pub mod retry {
-    pub use retraced_jobs::retry::*;
+    pub use retraced_jobs::retry::Decision;
+    pub use retraced_jobs::retry::InvalidRetry;
+    pub use retraced_jobs::retry::Outcome;
+    pub use retraced_jobs::retry::Retry;
+    pub use retraced_jobs::retry::RetryOverrides;
+    pub use retraced_jobs::retry::Strategy;
+    pub use retraced_jobs::retry::Why;
+    pub use retraced_jobs::retry::decide;
 }
 
 /// Restart policies and the tree, for those who change the ones or look into the other.
 pub mod supervision {
-    /// Used in the example of [`Runtime`](crate::Runtime): see its `residents`.
+    /// Used in the example of [`Runtime`](crate::Runtime): see its `actors`.
     pub use retraced_actors::LiveActor;
     pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
     /// Used in the example of [`BuildError`](crate::BuildError).
@@ -98,12 +185,25 @@ pub mod supervision {
 
 /// Envelopes and payloads, for those who write producers of their own.
 pub mod codec {
-    pub use retraced_jobs::codec::*;
+    pub use retraced_jobs::codec::CodecError;
+    pub use retraced_jobs::codec::Envelope;
+    pub use retraced_jobs::codec::PAYLOAD_BYTES_CEILING;
+    pub use retraced_jobs::codec::PAYLOAD_BYTES_MAX;
+    pub use retraced_jobs::codec::decode_attempt;
+    pub use retraced_jobs::codec::encode_attempt;
+    pub use retraced_jobs::codec::from_json;
+    pub use retraced_jobs::codec::from_payload;
+    pub use retraced_jobs::codec::open;
+    pub use retraced_jobs::codec::seal;
+    pub use retraced_jobs::codec::to_json;
+    pub use retraced_jobs::codec::to_payload;
 }
 
 /// Clocks, for a [`MemoryStore`] that does not live by the system's.
 pub mod clock {
-    pub use retraced_jobs::clock::*;
+    pub use retraced_jobs::clock::Clock;
+    pub use retraced_jobs::clock::SystemClock;
+    pub use retraced_jobs::clock::TokioClock;
 }
 
 /// The README's examples, run as the README has them.

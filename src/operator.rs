@@ -4,26 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName};
+use retraced_jobs::enqueue::{Outcome, OutcomeError};
+use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{
-    AuditReport, CallId, Cursor, JobPage, LedgerPage, Moved, QueueStats, ReplaySlots, Store, StoreError, StoreFacts,
-    Target, WorkerRow,
+    AuditReport, CallId, Cursor, JobPage, LedgerPage, Moved, QueueStats, Store, StoreError, StoreFacts, Target,
+    WorkerRow,
 };
 use retraced_jobs::trace::{Finding, JobView};
-use tokio::runtime::Handle;
-use tokio::time::Instant;
-use uuid::Uuid;
 
-/// How long a call waits, in all, for a store that does not answer.
-const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an audit may take, in all. Longer than any call: it reads the whole queue.
-pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-/// How long it waits between two tries.
-const RETRY_WAIT: Duration = Duration::from_millis(100);
-/// Calls an operator may have open at a time.
-const REPLAY_SLOTS_MAX: u16 = 16;
+use crate::limits::{AUDIT_TIMEOUT, OPERATOR_CALLS_MAX, OPERATOR_TIMEOUT};
+use crate::outcome::wait_for_end;
+use crate::store_calls::{CallError, StoreCalls};
 
-/// An operator's admin over a store. Cheap to clone. Every method waits at most 5 s for a store that does not answer, sending the same call
+/// Looks at queues and jobs, and acts on them, as an operator does. Cheap to clone. Every method waits at most 5 s for a store that does not answer, sending the same call
 /// again meanwhile, so that nothing is done twice.
 ///
 /// ```
@@ -39,26 +32,22 @@ const REPLAY_SLOTS_MAX: u16 = 16;
 /// ```
 #[derive(Clone)]
 pub struct Operator {
-    store: Arc<dyn Store>,
-    replay_slots: ReplaySlots,
-    /// Where the calls run: connections belong to the runtime that opened them.
-    runtime: Option<Handle>,
+    calls: StoreCalls,
 }
 
 impl Operator {
-    /// A admin of its own over a store.
+    /// An operator over a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let replay_slots = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), REPLAY_SLOTS_MAX);
-        Self { store, replay_slots, runtime: None }
+        Self { calls: StoreCalls::new(store, OPERATOR_CALLS_MAX, None) }
     }
 
-    /// A admin beside a tree, whose threads its calls run on.
-    pub(crate) fn beside(store: Arc<dyn Store>, replay_slots: ReplaySlots, runtime: Handle) -> Self {
-        Self { store, replay_slots, runtime: Some(runtime) }
+    /// An operator beside a tree, whose replay slots and threads its calls use.
+    pub(crate) fn over(calls: StoreCalls) -> Self {
+        Self { calls }
     }
 
-    /// Asks the store for a sign of life, and what it is.
+    /// Checks that the store answers, and returns what it is.
     ///
     /// # Errors
     /// [`OperatorError`], as with every method.
@@ -87,7 +76,7 @@ impl Operator {
         .await
     }
 
-    /// A page of the jobs in one state; at most 500.
+    /// A page of the jobs in one state; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -119,7 +108,7 @@ impl Operator {
         .await
     }
 
-    /// Gives dead, poisoned or cancelled jobs a fresh start, and delayed ones their turn now; one result a job, at most 500 jobs.
+    /// Gives dead, poisoned or cancelled jobs a fresh start, and delayed ones their turn now; one result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
     ///
     /// A job is named by its id, or, as with [`cancel`](Self::cancel) and [`discard`](Self::discard), by what was seen of it: then one that somebody else has
     /// moved meanwhile is [`Moved::Refused`] and left alone.
@@ -138,7 +127,7 @@ impl Operator {
     /// # #[derive(serde::Serialize, serde::Deserialize)]
     /// # struct Welcome;
     /// # impl retraced::Job for Welcome { const KIND: &'static str = "welcome"; }
-    /// # let id = client.queue("email")?.enqueue(Welcome).await?.id;
+    /// # let id = client.queue("email")?.enqueue(Welcome).await?.id.clone();
     /// admin.cancel(&queue, [&id]).await?;
     /// let page = admin.jobs(&queue, JobState::Cancelled, None, 100).await?;
     /// admin.redrive(&queue, [&id]).await?; // somebody else is faster
@@ -160,7 +149,7 @@ impl Operator {
         .await
     }
 
-    /// Calls jobs off; running ones are asked to stop. One result a job, at most 500 jobs.
+    /// Cancels jobs; running ones are asked to stop. One result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -177,7 +166,7 @@ impl Operator {
         .await
     }
 
-    /// Removes jobs with their history, unless they run. One result a job, at most 500 jobs.
+    /// Removes jobs with their history, unless they run. One result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -268,7 +257,7 @@ impl Operator {
         .await
     }
 
-    /// Supervision events kept, latest first; at most 500.
+    /// Supervision events kept, latest first; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -288,6 +277,17 @@ impl Operator {
         self.call(|store, _| async move { store.workers().await }).await
     }
 
+    /// Waits until a job has ended, for up to `timeout`. An outage of the store is waited out.
+    ///
+    /// # Errors
+    /// [`OutcomeError`].
+    ///
+    /// # Cancel safety
+    /// It only reads: drop it, and ask again.
+    pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
+        wait_for_end(&self.calls, queue, id, timeout).await
+    }
+
     async fn call<T, F, Fut>(&self, call: F) -> Result<T, OperatorError>
     where
         T: Send + 'static,
@@ -297,53 +297,17 @@ impl Operator {
         self.call_within(OPERATOR_TIMEOUT, call).await
     }
 
-    async fn call_within<T, F, Fut>(&self, patience: Duration, call: F) -> Result<T, OperatorError>
+    async fn call_within<T, F, Fut>(&self, timeout: Duration, call: F) -> Result<T, OperatorError>
     where
         T: Send + 'static,
         F: Fn(Arc<dyn Store>, CallId) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let (store, replay_slots) = (self.store.clone(), self.replay_slots.clone());
-        let sent = async move {
-            let mut replay_slot = replay_slots.take().await;
-            until_known(patience, replay_slot.next_call(), |id| call(store.clone(), id)).await
-        };
-        match &self.runtime {
-            Some(runtime) => match runtime.spawn(sent).await {
-                Ok(result) => result,
-                Err(gone) => Err(OperatorError::Gone { reason: gone.to_string() }),
-            },
-            None => sent.await,
-        }
-    }
-}
-
-/// Sends the same call again until its outcome is known or patience is over.
-pub(crate) async fn until_known<T, Fut>(
-    patience: Duration,
-    id: CallId,
-    call: impl Fn(CallId) -> Fut,
-) -> Result<T, OperatorError>
-where
-    Fut: Future<Output = Result<T, StoreError>>,
-{
-    let deadline = Instant::now() + patience;
-    let mut last = None;
-    loop {
-        match tokio::time::timeout_at(deadline, call(id)).await {
-            Ok(Ok(reply)) => return Ok(reply),
-            Ok(Err(error)) if error.is_retryable() && Instant::now() + RETRY_WAIT < deadline => {
-                last = Some(error);
-                tokio::time::sleep(RETRY_WAIT).await;
-            }
-            Ok(Err(error)) => return Err(OperatorError::Store(error)),
-            Err(_) => {
-                return Err(match last {
-                    Some(error) => OperatorError::Store(error),
-                    None => OperatorError::TimedOut { patience },
-                });
-            }
-        }
+        self.calls.call(timeout, call).await.map_err(|error| match error {
+            CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => OperatorError::Store(error),
+            CallError::OutcomeUnknown(None) | CallError::NoReplaySlot => OperatorError::TimedOut { timeout },
+            CallError::RuntimeEnded => OperatorError::RuntimeEnded,
+        })
     }
 }
 
@@ -360,7 +324,7 @@ pub struct Audit {
     pub after: AuditReport,
 }
 
-/// Why an operator's call gave nothing.
+/// Why an operator's call failed.
 ///
 /// ```
 /// use retraced::{OperatorError, store::StoreError};
@@ -371,28 +335,34 @@ pub struct Audit {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OperatorError {
-    /// The store said no, or did not answer.
+    /// The store refused the call, or did not answer: [`StoreError::is_retryable`] tells them apart.
     Store(StoreError),
     /// The store did not answer in time. A call that changes something may have been applied.
     TimedOut {
-        /// How long it was waited for.
-        patience: Duration,
+        /// How long the caller waited.
+        timeout: Duration,
     },
-    /// The runtime this admin stands beside has ended.
-    Gone {
-        /// What its threads said.
-        reason: String,
-    },
+    /// The runtime that this operator belongs to has ended. Make one of its own with [`Operator::new`].
+    RuntimeEnded,
 }
 
 impl fmt::Display for OperatorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OperatorError::Store(error) => error.fmt(f),
-            OperatorError::TimedOut { patience } => write!(f, "the store did not answer within {patience:?}"),
-            OperatorError::Gone { reason } => write!(f, "the runtime has ended: {reason}"),
+            OperatorError::TimedOut { timeout } => write!(f, "the store did not answer within {timeout:?}"),
+            OperatorError::RuntimeEnded => {
+                f.write_str("the runtime this operator belongs to has ended; make one with Operator::new")
+            }
         }
     }
 }
 
-impl std::error::Error for OperatorError {}
+impl std::error::Error for OperatorError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            OperatorError::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}

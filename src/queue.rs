@@ -1,79 +1,55 @@
-//! A queue, as applications hold it.
+//! A queue that a runtime works, as its producers reach it: through the queue's front door.
 
 use std::time::Duration;
 
-use ractor::ActorRef;
-use retraced_actors::Enqueue;
-use retraced_jobs::enqueue::{EnqueueError, Receipt};
-use retraced_jobs::handler::Job;
-use retraced_jobs::job::{NewJob, QueueName};
+use futures_util::future::{BoxFuture, FutureExt, join_all};
+use retraced_jobs::enqueue::{EnqueueAllError, EnqueueError, Outcome, OutcomeError, QueueProducer, Receipt};
+use retraced_jobs::job::{JobId, NewJob, QueueName};
+use retraced_jobs::store::BATCH_MAX;
 
-use crate::producer::{Door, JobRequest};
+use crate::outcome::wait_for_end;
+use crate::store_calls::StoreCalls;
 
-/// A queue of a running [`Runtime`](crate::Runtime): enqueues with a receipt, across restarts of the queue actor. Cheap to clone.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
-/// # #[derive(serde::Serialize, serde::Deserialize)]
-/// # struct SendEmail { to: String }
-/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
-/// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
-/// # let runtime = builder.start().await?;
-/// let email: retraced::QueueHandle = runtime.queue("email")?;
-/// let receipt = email.enqueue(SendEmail { to: "ada@example.com".into() }).await?;
-/// assert!(receipt.created);
-/// # runtime.shutdown().await?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone)]
-pub struct QueueHandle(retraced_actors::QueueHandle);
-
-impl QueueHandle {
-    pub(crate) fn new(handle: retraced_actors::QueueHandle) -> Self {
-        Self(handle)
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &QueueName {
-        self.0.name()
-    }
-
-    /// Enqueues a job with the queue's options, and waits for its receipt for up to 800 ms.
-    ///
-    /// # Errors
-    /// [`EnqueueError`]. Only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
-    pub async fn enqueue<J: Job>(&self, job: J) -> Result<Receipt, EnqueueError> {
-        self.job(job).enqueue().await
-    }
-
-    /// A job with options of its own: `.id(…)`, `.delay(…)`, `.retry(…)`, then `.enqueue().await`.
-    pub fn job<J: Job>(&self, job: J) -> JobRequest<'_, Self, J> {
-        JobRequest::new(self, job)
-    }
-
-    /// Enqueues a job that was sealed before.
-    ///
-    /// # Errors
-    /// [`EnqueueError`].
-    pub async fn enqueue_sealed(&self, job: NewJob, patience: Duration) -> Result<Receipt, EnqueueError> {
-        self.0.enqueue(job, patience).await
-    }
-
-    /// The queue actor of this moment, for plain [`Enqueue`] messages; `None` while it is being restarted. A bare cast is not acknowledged and may be lost:
-    /// [`enqueue`](Self::enqueue) is not.
-    #[must_use]
-    pub fn actor(&self) -> Option<ActorRef<Enqueue>> {
-        self.0.actor()
-    }
+/// Enqueues across restarts of the queue actor.
+pub(crate) struct WorkedQueue {
+    pub(crate) handle: retraced_actors::QueueHandle,
+    pub(crate) calls: StoreCalls,
 }
 
-impl Door for QueueHandle {
-    async fn take(&self, job: NewJob, patience: Duration) -> Result<Receipt, EnqueueError> {
-        self.0.enqueue(job, patience).await
+impl QueueProducer for WorkedQueue {
+    fn name(&self) -> &QueueName {
+        self.handle.name()
+    }
+
+    fn enqueue(&self, job: NewJob, timeout: Duration) -> BoxFuture<'_, Result<Receipt, EnqueueError>> {
+        self.handle.enqueue(job, timeout).boxed()
+    }
+
+    fn enqueue_all(
+        &self,
+        jobs: Vec<NewJob>,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Receipt>, EnqueueAllError>> {
+        async move {
+            let mut stored = Vec::with_capacity(jobs.len());
+            for batch in jobs.chunks(BATCH_MAX) {
+                // The front door gathers them into one flush, or two.
+                for result in join_all(batch.iter().map(|job| self.handle.enqueue(job.clone(), timeout))).await {
+                    match result {
+                        Ok(receipt) => stored.push(receipt),
+                        Err(error) => {
+                            let remaining = jobs[stored.len()..].to_vec();
+                            return Err(EnqueueAllError::new(stored, remaining, error));
+                        }
+                    }
+                }
+            }
+            Ok(stored)
+        }
+        .boxed()
+    }
+
+    fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>> {
+        async move { wait_for_end(&self.calls, self.handle.name(), &id, timeout).await }.boxed()
     }
 }

@@ -2,21 +2,24 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use retraced_actors::{Drained, Ending, Exhausted, LiveActor, Tree, TreeNode};
+use ractor::ActorRef;
+use retraced_actors::{Drained, Ending, Enqueue, Exhausted, LiveActor, Tree, TreeNode};
+use retraced_jobs::enqueue::{Outcome, OutcomeError, QueueHandle};
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
 use retraced_jobs::store::Store;
 use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
-use tokio::sync::broadcast;
+use tokio::sync::{OnceCell, broadcast};
 
 use crate::builder::RuntimeBuilder;
+use crate::limits::TREE_THREADS;
 use crate::operator::Operator;
-use crate::queue::QueueHandle;
+use crate::outcome::wait_for_end;
+use crate::queue::WorkedQueue;
+use crate::store_calls::StoreCalls;
 use crate::trace::{Trace, TraceError};
-
-/// Threads of a tree's own runtime: one would do, two let the store's connections read while an actor works.
-const TREE_THREADS: usize = 2;
 
 /// Runs jobs. Built by [`Runtime::builder`]; hold it as long as jobs are to run, and end it with [`shutdown`](Self::shutdown).
 ///
@@ -33,7 +36,9 @@ const TREE_THREADS: usize = 2;
 /// ```
 pub struct Runtime {
     tree: Tree,
+    calls: StoreCalls,
     operator: Operator,
+    drained: OnceCell<Drained>,
     threads: TreeRuntime,
 }
 
@@ -50,20 +55,45 @@ impl Runtime {
     }
 
     pub(crate) fn new(tree: Tree, store: Arc<dyn Store>, threads: TreeRuntime) -> Self {
-        let operator = Operator::beside(store, tree.calls().replay_slots().clone(), threads.handle().clone());
-        Self { tree, operator, threads }
+        let calls = StoreCalls::beside_tree(store, tree.calls().replay_slots().clone(), threads.handle().clone());
+        Self { tree, operator: Operator::over(calls.clone()), calls, drained: OnceCell::new(), threads }
     }
 
-    /// The handle of a queue this runtime works.
+    /// A queue this runtime works, to enqueue to. Enqueues across restarts of the queue's actors.
     ///
     /// # Errors
     /// [`RuntimeError::NoSuchQueue`] when it works none of this name, and names those it does.
     pub fn queue(&self, name: &str) -> Result<QueueHandle, RuntimeError> {
+        let handle = self.worked(name)?;
+        Ok(QueueHandle::new(Arc::new(WorkedQueue { handle, calls: self.calls.clone() })))
+    }
+
+    /// The actor of a queue, for plain [`Enqueue`] messages; `None` while it is being restarted. It dies with each restart: ask again rather than keep it. A bare
+    /// cast is not acknowledged and may be lost: [`QueueHandle::enqueue`] is not.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NoSuchQueue`] when it works none of this name, and names those it does.
+    pub fn queue_actor(&self, name: &str) -> Result<Option<ActorRef<Enqueue>>, RuntimeError> {
+        Ok(self.worked(name)?.actor())
+    }
+
+    fn worked(&self, name: &str) -> Result<retraced_actors::QueueHandle, RuntimeError> {
         let found = QueueName::new(name).ok().and_then(|name| self.tree.queue(&name));
-        found.map(QueueHandle::new).ok_or_else(|| RuntimeError::NoSuchQueue {
+        found.ok_or_else(|| RuntimeError::NoSuchQueue {
             name: name.escape_debug().take(80).collect(),
             known: self.tree.queues(),
         })
+    }
+
+    /// Waits until a job has ended, for up to `timeout`: for jobs whose [`JobHandle`](crate::JobHandle) is gone.
+    ///
+    /// # Errors
+    /// [`OutcomeError`].
+    ///
+    /// # Cancel safety
+    /// It only reads: drop it, and ask again.
+    pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
+        wait_for_end(&self.calls, queue, id, timeout).await
     }
 
     /// Every supervision event from now on: starts, crashes, restarts, escalations, outages, zombies.
@@ -72,17 +102,17 @@ impl Runtime {
         self.tree.supervision()
     }
 
-    /// The story of a job of one of this runtime's queues.
+    /// What happened to a job of one of this runtime's queues.
     ///
     /// # Errors
     /// [`TraceError`] when no such job is kept, or the store does not answer.
-    pub async fn trace(&self, id: JobId) -> Result<Trace, TraceError> {
+    pub async fn trace(&self, id: &JobId) -> Result<Trace, TraceError> {
         for queue in self.tree.queues() {
-            if let Some(view) = self.operator.job(&queue, &id).await.map_err(TraceError::Store)? {
+            if let Some(view) = self.operator.job(&queue, id).await.map_err(TraceError::Store)? {
                 return Ok(Trace::new(view));
             }
         }
-        Err(TraceError::NotFound { id })
+        Err(TraceError::NotFound { id: id.clone() })
     }
 
     /// What an operator can look at and do, through this runtime's store.
@@ -125,7 +155,7 @@ impl Runtime {
         self.tree.snapshot()
     }
 
-    /// Who lives in the tree now.
+    /// The actors that run now, by path.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -137,23 +167,23 @@ impl Runtime {
     /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
     /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
     /// # let runtime = builder.start().await?;
-    /// let paths: Vec<String> = runtime.residents().into_iter().map(|resident| resident.path).collect();
+    /// let paths: Vec<String> = runtime.actors().into_iter().map(|actor| actor.path).collect();
     /// assert!(paths.contains(&"email/fetcher".into()), "{paths:?}");
     /// # runtime.shutdown().await?;
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
-    pub fn residents(&self) -> Vec<LiveActor> {
+    pub fn actors(&self) -> Vec<LiveActor> {
         self.tree.actors()
     }
 
-    /// Kills the actor at a path such as `email/fetcher`, to see what happens. Gives whether there was one.
+    /// Kills the actor at a path such as `email/fetcher`, to see what happens. Returns whether there was one.
     pub fn kill(&self, path: &str) -> bool {
         self.tree.kill(path)
     }
 
-    /// This life of this process, as it stands in leases, attempts and events.
+    /// This process instance, as it stands in leases, attempts and events.
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.tree.instance()
@@ -165,26 +195,46 @@ impl Runtime {
         self.tree.running()
     }
 
-    /// Waits until the runtime has ended.
+    /// Waits until the runtime has ended, by a [`shutdown`](Self::shutdown) or by itself. Any number of tasks may wait.
     ///
     /// # Errors
-    /// [`RuntimeError::GaveUp`] says which child of the root failed, how often and why.
-    pub async fn wait(&self) -> Result<Ended, RuntimeError> {
+    /// [`RuntimeError::GaveUp`] says which child of the root failed, how often and why; [`RuntimeError::Lost`] when its threads ended.
+    pub async fn wait(&self) -> Result<(), RuntimeError> {
         match self.tree.wait().await {
-            Ending::Stopped => Ok(Ended),
+            Ending::Stopped => Ok(()),
             Ending::GaveUp(exhausted) => Err(RuntimeError::GaveUp(exhausted)),
             Ending::Lost => Err(RuntimeError::Lost),
         }
     }
 
     /// Ends the runtime in order: stops claiming, lets handlers finish, asks them to stop, kills what is left and hands it back at no cost, settles, and only then
-    /// stops renewing. Lasts at most the grace and a few seconds.
+    /// stops renewing. Lasts at most the grace and a few seconds. The one way to end: further calls wait for the same end, and return the same.
     ///
     /// # Errors
-    /// [`RuntimeError::GaveUp`] when it had ended with an error before.
-    pub async fn shutdown(self) -> Result<Drained, RuntimeError> {
-        let drained = self.tree.shutdown().await;
-        self.wait().await.map(|Ended| drained)
+    /// [`RuntimeError::GaveUp`] or [`RuntimeError::Lost`] when it had ended by itself before.
+    ///
+    /// # Cancel safety
+    /// Once begun, a shutdown goes on when this is dropped. Call it again to wait for its end; how many jobs were drained is not known then.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct SendEmail { to: String }
+    /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+    /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
+    /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+    /// # let runtime = builder.start().await?;
+    /// let drained: retraced::Drained = runtime.shutdown().await?;
+    /// assert_eq!(drained.killed, 0);
+    /// runtime.wait().await?; // it has ended
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn shutdown(&self) -> Result<Drained, RuntimeError> {
+        let drained = *self.drained.get_or_init(|| self.tree.shutdown()).await;
+        self.wait().await.map(|()| drained)
     }
 
     /// The tokio runtime the tree runs on.
@@ -192,33 +242,7 @@ impl Runtime {
     pub fn tree_handle(&self) -> &Handle {
         self.threads.handle()
     }
-
-    /// Ends the runtime as [`shutdown`](Self::shutdown) does, while others still hold it.
-    pub async fn drain(&self) -> Drained {
-        self.tree.shutdown().await
-    }
 }
-
-/// A runtime has ended as asked.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
-/// # #[derive(serde::Serialize, serde::Deserialize)]
-/// # struct SendEmail { to: String }
-/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
-/// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
-/// # let runtime = builder.start().await?;
-/// let drained: retraced::Drained = runtime.drain().await;
-/// assert_eq!(drained.killed, 0);
-/// let retraced::Ended = runtime.wait().await?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended;
 
 /// What can go wrong with a runtime as a whole.
 ///
@@ -264,13 +288,20 @@ impl fmt::Display for RuntimeError {
             }
             RuntimeError::GaveUp(exhausted) => exhausted.fmt(f),
             RuntimeError::Lost => {
-                f.write_str("the supervision tree ended without a word: its root was killed or its threads ended")
+                f.write_str("the supervision tree ended unexpectedly: its root was killed or its threads ended")
             }
         }
     }
 }
 
-impl std::error::Error for RuntimeError {}
+impl std::error::Error for RuntimeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            RuntimeError::GaveUp(exhausted) => Some(exhausted),
+            RuntimeError::NoSuchQueue { .. } | RuntimeError::Lost => None,
+        }
+    }
+}
 
 /// The threads the tree runs on: its own, or somebody else's.
 pub(crate) struct TreeRuntime {

@@ -32,7 +32,7 @@ const INSTANT_COLUMNS: usize = 24;
 /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
 /// # let runtime = builder.start().await?;
 /// let receipt = runtime.queue("email")?.enqueue(SendEmail { to: "ada@example.com".into() }).await?;
-/// let trace: retraced::Trace = runtime.trace(receipt.id).await?;
+/// let trace: retraced::Trace = runtime.trace(&receipt.id).await?;
 /// assert!(trace.to_string().contains("· email.send · queue email ·"), "{trace}");
 /// assert_eq!(trace.view().counters.failures, 0);
 ///
@@ -62,7 +62,7 @@ pub struct Trace {
 /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
 /// # let runtime = builder.start().await?;
 /// use retraced::{JobId, TraceError};
-/// let Err(TraceError::NotFound { id }) = runtime.trace(JobId::parse("nobody")?).await else { panic!() };
+/// let Err(TraceError::NotFound { id }) = runtime.trace(&JobId::parse("nobody")?).await else { panic!() };
 /// assert_eq!(id.to_string(), "nobody");
 /// # runtime.shutdown().await?;
 /// # Ok(())

@@ -92,7 +92,7 @@ async fn enqueue(store: &Arc<dyn Store>, numbers: std::ops::Range<u64>, millis: 
     let sealed: Vec<_> =
         numbers.map(|number| retraced::seal_job(&Work { number, millis }, &options).unwrap()).collect();
     let queue = Client::shared(store.clone()).queue("faults").unwrap();
-    queue.enqueue_all(&sealed, Duration::from_secs(10)).await.unwrap();
+    queue.wait_at_most(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
 }
 
 fn told(events: &mut broadcast::Receiver<SupervisionEvent>) -> Vec<SupervisionEvent> {
@@ -136,7 +136,7 @@ async fn killing_any_actor_of_the_tree_disturbs_no_handler() {
                     continue;
                 }
                 let some = (0..50).map(|k| {
-                    handle.job(Work { number: number + k, millis: 50 }).patience(Duration::from_secs(5)).enqueue()
+                    handle.job(Work { number: number + k, millis: 50 }).wait_at_most(Duration::from_secs(5)).enqueue()
                 });
                 for receipt in futures_util::future::join_all(some).await {
                     assert!(receipt.unwrap().created);
@@ -249,7 +249,7 @@ async fn a_panic_is_settled_at_once_and_told_with_its_place() {
     let handle = runtime.queue("faults").unwrap();
     let mut took_ms = Vec::new();
     for number in 0..count {
-        let id = handle.enqueue(MayPanic { number, panics: true }).await.unwrap().id;
+        let id = handle.enqueue(MayPanic { number, panics: true }).await.unwrap().id.clone();
         let settled = || async { admin.job(&queue(), &id).await.unwrap().unwrap().state == JobState::Delayed };
         eventually("the settlement", Duration::from_secs(10), settled).await;
         let view = admin.job(&queue(), &id).await.unwrap().unwrap();
@@ -302,7 +302,7 @@ async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_cost_the_tree_no_bud
         .map(|number| retraced::seal_job(&MayPanic { number, panics: number % 100 == 0 }, &options).unwrap())
         .collect();
     let client = Client::shared(store.clone()).queue("faults").unwrap();
-    client.enqueue_all(&sealed, Duration::from_secs(10)).await.unwrap();
+    client.wait_at_most(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
     let admin = Operator::new(store);
     let mut kinds = Vec::new();
     let panics =
@@ -453,8 +453,8 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
         let client = Client::shared(store).queue("faults").unwrap();
         let millis = u64::try_from((lease * 3).as_millis()).unwrap();
         let mut ids = vec![
-            client.enqueue(Block { millis }).await.unwrap().id,
-            client.enqueue(Block { millis }).await.unwrap().id,
+            client.enqueue(Block { millis }).await.unwrap().id.clone(),
+            client.enqueue(Block { millis }).await.unwrap().id.clone(),
         ];
         let done = || async { admin.stats(&queue()).await.unwrap().completed_total == 2 };
         eventually("the end of both", Duration::from_secs(20), done).await;

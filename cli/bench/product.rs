@@ -11,7 +11,7 @@ use super::side::Side;
 use crate::error::CliError;
 use crate::limits::BULK_TIMEOUT;
 use retraced::{
-    Client, ClientQueue, Code, Context, Failure, JobOptions, Queue, RedisStore, Retention, Retry, Runtime, State,
+    Client, Code, Context, Failure, JobOptions, Queue, QueueHandle, RedisStore, Retention, Retry, Runtime, State,
     seal_job,
 };
 
@@ -19,7 +19,7 @@ use retraced::{
 pub(super) struct Retraced {
     url: String,
     queue: QueueName,
-    door: ClientQueue,
+    door: QueueHandle,
     keep: bool,
 }
 
@@ -32,7 +32,7 @@ impl Retraced {
 
     async fn send(&self, jobs: &[BenchJob], options: impl Fn(&BenchJob) -> JobOptions) -> Result<(), CliError> {
         let sealed: Result<Vec<_>, _> = jobs.iter().map(|job| seal_job(job, &options(job))).collect();
-        self.door.enqueue_all(&sealed.map_err(failed)?, BULK_TIMEOUT).await?;
+        self.door.wait_at_most(BULK_TIMEOUT).enqueue_all(sealed.map_err(failed)?).await?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, Script};
 use retraced::job::QueueName;
-use retraced::store::redis::QUEUES;
+use retraced::store::QUEUES_KEY;
 
 use crate::error::CliError;
 use crate::limits::{BENCH_QUEUES_MAX, SCAN_KEYS_MAX, SERVER_COMMAND_TIMEOUT, SERVER_CONNECT_TIMEOUT, SERVER_FREE_MAX};
@@ -83,7 +83,7 @@ impl Server {
     /// it is used by others by now.
     pub(super) async fn leave(&mut self, queue: &QueueName, was_empty: bool) -> Result<(), CliError> {
         let beside: Vec<String> = beside(queue).collect();
-        self.ask::<()>(redis::cmd("SREM").arg(QUEUES).arg(queue.as_str()).arg(beside)).await?;
+        self.ask::<()>(redis::cmd("SREM").arg(QUEUES_KEY).arg(queue.as_str()).arg(beside)).await?;
         let (_, left): (String, Vec<Vec<u8>>) =
             self.ask(redis::cmd("SCAN").arg(0).arg("COUNT").arg(SCAN_KEYS_MAX)).await?;
         let is_shared = |key: &Vec<u8>| key.starts_with(b"retraced:") && !key.contains(&b'{');

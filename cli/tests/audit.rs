@@ -83,7 +83,7 @@ async fn an_act_on_a_list_leaves_alone_what_somebody_else_has_moved() {
     let (admin, queue) = (Operator::new(store.clone()), QueueName::new("q").unwrap());
     let client = Client::shared(store).queue("q").unwrap();
     for n in 0..2 {
-        let id = client.job(Work).id(format!("job-{n}")).enqueue().await.unwrap().id;
+        let id = client.job(Work).id(format!("job-{n}")).enqueue().await.unwrap().id.clone();
         admin.cancel(&queue, [id]).await.unwrap();
     }
     let listed = admin.jobs(&queue, JobState::Cancelled, None, 10).await.unwrap().jobs;

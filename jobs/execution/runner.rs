@@ -1,5 +1,6 @@
 //! The pipeline itself, and the settlements that are made without a handler's word.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::run::{Ran, run};
 use super::{AttemptOutcome, HandlerPanic, Rules};
 use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
 use crate::context::{About, Context, LeaseWatch, Notes, Stop};
+use crate::enqueue::{NoProducers, Producers};
 use crate::failure::{Class, Code, Failure, bounded};
 use crate::handler::{Handlers, RawJob, States};
 use crate::job::{InstanceId, QueueName};
@@ -19,11 +21,11 @@ use crate::store::{ClaimedJob, Settlement, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, Released};
 
 /// Runs the attempts of one queue.
-#[derive(Debug)]
 pub struct Runner {
     queue: QueueName,
     handlers: Arc<Handlers>,
     states: Arc<States>,
+    producers: Arc<dyn Producers>,
     rules: Rules,
     instance: InstanceId,
 }
@@ -75,6 +77,12 @@ struct Scene {
     backtrace: Option<String>,
 }
 
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner").field("queue", &self.queue).field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
 impl Runner {
     /// A runner of these handlers under these rules.
     #[must_use]
@@ -85,7 +93,14 @@ impl Runner {
         rules: Rules,
         instance: InstanceId,
     ) -> Self {
-        Self { queue, handlers, states, rules, instance }
+        Self { queue, handlers, states, producers: Arc::new(NoProducers), rules, instance }
+    }
+
+    /// Lets handlers enqueue jobs through their contexts. Without it they are refused with [`EnqueueError::NoProducer`](crate::enqueue::EnqueueError::NoProducer).
+    #[must_use]
+    pub fn with_producers(mut self, producers: Arc<dyn Producers>) -> Self {
+        self.producers = producers;
+        self
     }
 
     /// The handlers it runs.
@@ -126,7 +141,7 @@ impl Runner {
             enqueued_ms: job.enqueued_ms,
             started_ms,
         };
-        let ctx = Context::new(about, begun, self.states.clone(), lease.clone());
+        let ctx = Context::new(about, begun, self.states.clone(), self.producers.clone(), lease.clone());
         if let Some(refused) = refused {
             ctx.log(format!("the job's own retry numbers were refused, its queue's are used: {refused}"));
         }

@@ -865,7 +865,7 @@ mod asking {
         let mut job = job();
         job.counters = Counters { attempts: 6, failures: 2, crashes: 1, releases: 2 };
         let world = World::handler(|_: Work, ctx: Context| async move {
-            let about = (ctx.id().to_string(), ctx.queue().to_string(), ctx.kind().to_string());
+            let about = (ctx.id().to_string(), ctx.queue_name().to_string(), ctx.kind().to_string());
             assert_eq!(about, ("j".into(), "q".into(), "work".into()));
             assert_eq!((ctx.attempt(), ctx.max_attempts(), ctx.counters().attempts), (3, 5, 6));
             assert_eq!((ctx.enqueued_ms(), ctx.started_ms()), (500, 1_000));

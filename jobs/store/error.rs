@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-/// A call to the store did not give a reply to act on. Credentials never appear in its text.
+/// A call to the store failed. Credentials never appear in the text.
 ///
 /// ```
 /// use retraced_jobs::store::StoreError;
@@ -14,28 +14,28 @@ use std::fmt;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// No answer: unreachable, timed out, connection lost, still loading, out of memory for writes. Whether the call was applied is **unknown**. Send the same
-    /// call, with the same [`CallId`](super::CallId), again.
+    /// No usable reply: unreachable, timed out, connection lost, still loading, out of memory for writes. Whether the call was applied is **unknown**. Send the
+    /// same call again, with the same [`CallId`](super::CallId).
     Unavailable {
         /// The verb.
         operation: &'static str,
         /// What the connection said.
         cause: Box<dyn StdError + Send + Sync>,
     },
-    /// The replay slot has seen a later call: this one was not applied now. It only happens to a copy of an old call that was under way too long.
+    /// The replay slot has seen a later call, so this one was not applied. This happens only to a late copy of an old call.
     Superseded {
         /// The verb.
         operation: &'static str,
     },
-    /// The store answered, and will not do it: wrong password, missing right, a policy that would lose jobs, a batch too large. Waiting does not
-    /// help; the text says what to change.
+    /// The store refuses: wrong password, missing permission, a policy that would lose jobs, a batch too large. Waiting does not help; the text says what to
+    /// change.
     Refused {
         /// The verb.
         operation: &'static str,
         /// Why, and what to do.
         reason: String,
     },
-    /// A key or a reply has a shape nobody of us writes. Nothing was changed.
+    /// A key or a reply has a shape that no version of this library writes. Nothing was changed.
     Corrupt {
         /// The verb.
         operation: &'static str,
@@ -70,7 +70,7 @@ impl fmt::Display for StoreError {
                 write!(f, "the store did not answer to {operation}: {cause}")
             }
             StoreError::Superseded { operation } => {
-                write!(f, "this {operation} was sent before a later call of its replay_slot and was not applied")
+                write!(f, "this {operation} was sent before a later call of its replay slot and was not applied")
             }
             StoreError::Refused { operation, reason } => write!(f, "the store refused {operation}: {reason}"),
             StoreError::Corrupt { operation, what } => {

@@ -36,14 +36,14 @@ const SOON: Duration = Duration::from_millis(3);
 /// Never passes.
 const LONG: Duration = Duration::from_secs(60 * 60);
 /// Longest wait for a few milliseconds of a server's clock. Reached only when it stands still.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Steps of one history.
 const STEPS_MAX: usize = 80;
 /// Histories a run, unless `PROPTEST_CASES` says otherwise.
 const CASES: u32 = 48;
 /// Attempts to make a history that failed shorter; what is left then is what is shown.
 const SHRINKS_MAX: u32 = 150;
-/// Jobs of a history; few, so that they meet.
+/// Jobs of a history; few, so that steps collide.
 const IDS: usize = 6;
 /// Worker processes of a history.
 const WORKERS: usize = 2;
@@ -78,12 +78,12 @@ enum Delay {
     Long,
 }
 
-/// One attempt that ends: which of the latest grants, how, whether something is told, and whether the token is a forged one.
+/// One attempt that ends: which of the latest grants, how, whether something is recorded, and whether the token is a forged one.
 #[derive(Debug, Clone, Copy)]
 struct Ending {
     grant: usize,
     end: End,
-    told: bool,
+    recorded: bool,
     forged: bool,
 }
 
@@ -119,7 +119,7 @@ enum Step {
         crashes_max: u32,
         losses_max: u32,
     },
-    /// The claim of one of the latest grants came to a bad end.
+    /// The claim of one of the latest grants was never answered.
     Reconcile {
         owner: usize,
         lost: usize,
@@ -163,7 +163,7 @@ impl Step {
         let claim = |limit, soon| Step::Claim(Ask { limit, bytes_max: usize::MAX, soon });
         match self {
             Step::WearOut(times) => {
-                let ending = Ending { grant: 0, end: End::Retry(Delay::None), told: true, forged: false };
+                let ending = Ending { grant: 0, end: End::Retry(Delay::None), recorded: true, forged: false };
                 [claim(1, false), Step::Settle(vec![ending])].into_iter().cycle().take(2 * times).collect()
             }
             Step::Crash { asked, begun, crashes_max, losses_max } => {
@@ -215,7 +215,7 @@ fn end() -> impl Strategy<Value = End> {
 
 fn endings() -> impl Strategy<Value = Vec<Ending>> {
     let ending = (0..4_usize, end(), prop::bool::weighted(0.8), prop::bool::weighted(0.05))
-        .prop_map(|(grant, end, told, forged)| Ending { grant, end, told, forged });
+        .prop_map(|(grant, end, recorded, forged)| Ending { grant, end, recorded, forged });
     vec(ending, 1..5)
 }
 
@@ -273,7 +273,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Steps, each with the worker that takes it. Mostly somebody looked after the leases before; otherwise the first who does gives a grace that never ends.
+/// Steps, each with the worker that takes it. Mostly somebody looked after the leases before; otherwise the first who does starts a grace that never ends.
 fn history() -> impl Strategy<Value = Vec<(usize, Step)>> {
     let steps = vec((0..WORKERS, step()), STEPS_MAX / 2..STEPS_MAX);
     (prop::bool::weighted(0.8), steps).prop_map(|(looked_after, steps)| {
@@ -305,7 +305,7 @@ enum Reply {
     Enqueued(Vec<Enqueued>),
     Claims(Claims),
     Settled(Vec<Settled>),
-    Turned(Vec<Settled>, Claims),
+    SettledAndClaimed(Vec<Settled>, Claims),
     Promoted(usize, Option<Duration>),
     Reclaimed(Reclaimed),
     Reconciled(Reconciled),
@@ -337,7 +337,7 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
         Call::SettleAndClaim(settlements, request) => store
             .settle_and_claim(id, queue, settlements, request)
             .await
-            .map(|(settled, claims)| Reply::Turned(settled, timeless(claims))),
+            .map(|(settled, claims)| Reply::SettledAndClaimed(settled, timeless(claims))),
         Call::Promote(limit) => store
             .promote(id, queue, *limit)
             .await
@@ -366,7 +366,7 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
 struct Seen {
     stats: QueueStats,
     orphaned: (i64, i64),
-    /// Ids in the order of each listing, a state at a time, with the latest error as the listing tells it.
+    /// Ids in the order of each listing, a state at a time, with the latest error as the listing shows it.
     listed: Vec<(JobState, JobId, Option<String>)>,
     jobs: Vec<JobView>,
 }
@@ -386,9 +386,10 @@ async fn look(store: &dyn Store, queue: &QueueName) -> Seen {
             let page = store.jobs(queue, state, from, 3).await.unwrap();
             for job in page.jobs {
                 let view = store.job(queue, &job.id).await.unwrap().unwrap_or_else(|| panic!("{} is not kept", job.id));
-                let told = (job.state, job.counters, job.enqueued_ms, job.at_ms, &job.envelope, job.last_error.clone());
+                let recorded =
+                    (job.state, job.counters, job.enqueued_ms, job.at_ms, &job.envelope, job.last_error.clone());
                 let seen = (view.state, view.counters, view.enqueued_ms, view.at_ms, &view.envelope, view.last_error());
-                assert_eq!(told, seen, "a listing and a look at {}", job.id);
+                assert_eq!(recorded, seen, "a listing and a look at {}", job.id);
                 listed.push((state, job.id, job.last_error.map(|error| error.message)));
                 jobs.push(view);
             }
@@ -429,7 +430,7 @@ async fn now(store: &dyn Store, queue: &QueueName) -> u64 {
 
 // ---- The two stores ---------------------------------------------------------------------------------------------------------------------------
 
-/// A clock that stands still until it is told.
+/// A clock that stands still until it is set.
 #[derive(Clone, Default)]
 struct HandClock(Arc<AtomicU64>);
 
@@ -447,13 +448,13 @@ struct Other {
 }
 
 impl Other {
-    /// Lets at least this much pass on its clock, and gives what it reads then.
+    /// Lets at least this much pass on its clock, and returns what it reads then.
     async fn wait(&self, span: Duration, queue: &QueueName) -> u64 {
         let span_ms = u64::try_from(span.as_millis()).unwrap();
         let until = now(&*self.store, queue).await + span_ms;
         let began = Instant::now();
         loop {
-            assert!(began.elapsed() < PATIENCE, "the clock of the other store stands still");
+            assert!(began.elapsed() < TIMEOUT, "the clock of the other store stands still");
             match &self.clock {
                 Some(clock) => clock.0.store(until, Ordering::Relaxed),
                 None => tokio::time::sleep(Duration::from_millis(1)).await,
@@ -555,13 +556,13 @@ impl<'a> Pair<'a> {
                 (Reply::Paused(ours.await.unwrap()), Reply::Paused(theirs.await.unwrap()))
             }
             Step::Watch(n) => {
-                let told = |view: Option<JobView>| {
+                let recorded = |view: Option<JobView>| {
                     Reply::Watched(view.map(|view| (view.state, view.output().cloned(), view.history.len())))
                 };
                 let (id, queue) = (&self.ids[*n], &self.queue);
                 let ours = self.memory_store().watch_outcome(queue, id, LONG).await.unwrap();
                 let theirs = self.other.store.watch_outcome(queue, id, LONG).await.unwrap();
-                (told(ours), told(theirs))
+                (recorded(ours), recorded(theirs))
             }
             Step::Forget => {
                 let (instance, queues) = (self.workers[worker], [self.queue.clone()]);
@@ -583,7 +584,7 @@ impl<'a> Pair<'a> {
             }
         };
         prop_assert_eq!(&ours, &theirs, "the reply to step {}: {:?}", self.step, step);
-        if let Reply::Claims(claims) | Reply::Turned(_, claims) = ours {
+        if let Reply::Claims(claims) | Reply::SettledAndClaimed(_, claims) = ours {
             let owner = self.workers[worker];
             self.granted.extend(claims.jobs.into_iter().map(|job| Granted { id: job.id, token: job.token, owner }));
         }
@@ -681,7 +682,7 @@ impl<'a> Pair<'a> {
         let one = |ending: &Ending| {
             let granted = self.granted(ending.grant)?;
             let attempt = granted.token.attempt + u32::from(ending.forged);
-            let record = if ending.told { self.record(worker, ending.end) } else { "".into() };
+            let record = if ending.recorded { self.record(worker, ending.end) } else { "".into() };
             let token = Token { attempt, ..granted.token };
             Some(Settlement { id: granted.id, token, verdict: verdict(ending.end), record })
         };
@@ -724,7 +725,7 @@ fn verdict(end: End) -> Verdict {
     }
 }
 
-/// Runs random histories against the store that `open` gives, within one runtime.
+/// Runs random histories against the store that `open` returns, within one runtime.
 fn compare(open: impl AsyncFnOnce() -> Other) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let other = runtime.block_on(open());

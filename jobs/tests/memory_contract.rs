@@ -15,7 +15,7 @@ use retraced_jobs::job::Kind;
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{Store, WORKER_ROW_AGE_MAX, WorkerRow};
 
-/// A clock that stands still until it is told to move.
+/// A clock that stands still until it is moved.
 #[derive(Clone)]
 struct HandClock(Arc<AtomicU64>);
 

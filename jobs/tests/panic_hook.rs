@@ -61,18 +61,18 @@ thread_local! {
 
 #[test]
 fn panics_outside_attempts_reach_the_hook_before_ours_and_those_inside_do_not() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let shared = told.clone();
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let shared = reported.clone();
     std::panic::set_hook(Box::new(move |info| {
         let text = info.payload().downcast_ref::<&str>().map_or("?", |text| *text);
         shared.lock().unwrap().push(text.to_owned());
     }));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let take = || std::mem::take(&mut *told.lock().unwrap());
+    let take = || std::mem::take(&mut *reported.lock().unwrap());
 
     let outcome = runtime.block_on(attempt("panic"));
     assert_eq!(outcome.panic.unwrap().message, "of the handler");
-    assert_eq!(take(), [""; 0], "the trace and the supervision event tell it");
+    assert_eq!(take(), [""; 0], "the trace and the supervision event report it");
 
     assert!(runtime.block_on(attempt("spawn")).panic.is_none());
     assert_eq!(take(), ["of a task", "of a thread"], "those are not the handler's own");

@@ -1,4 +1,4 @@
-//! What only a store on Redis can get wrong: lost replies, forgotten scripts, foreign hands in its keys, servers that are away, frozen or unfit.
+//! What only a store on Redis can get wrong: lost replies, forgotten scripts, keys edited by hand, servers that are away, frozen or unfit.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -103,7 +103,7 @@ fn request(limit: usize, lease: Duration) -> ClaimRequest {
 
 fn settlement(claims: &Claims, place: usize, verdict: Verdict) -> Settlement {
     let job = &claims.jobs[place];
-    Settlement { id: job.id.clone(), token: job.token, verdict, record: Bytes::from_static(b"told") }
+    Settlement { id: job.id.clone(), token: job.token, verdict, record: Bytes::from_static(b"record") }
 }
 
 fn ids(claims: &Claims) -> Vec<String> {
@@ -281,14 +281,14 @@ async fn busy(world: &mut World) -> Claims {
     let held = world.claim(8).await;
     let call = world.call();
     world.store.enqueue(call, &world.queue, &[new("due", RunAt::After(LEASE))]).await.unwrap();
-    let mut hand = world.server.connection();
-    let _: () = hand.zadd(world.key("delayed"), "due", 1).unwrap();
-    let _: () = hand.zadd(world.key("lease"), "h7", 1).unwrap();
+    let mut raw = world.server.connection();
+    let _: () = raw.zadd(world.key("delayed"), "due", 1).unwrap();
+    let _: () = raw.zadd(world.key("lease"), "h7", 1).unwrap();
     let now_ms: u64 = {
-        let time: (u64, u64) = redis::cmd("TIME").query(&mut hand).unwrap();
+        let time: (u64, u64) = redis::cmd("TIME").query(&mut raw).unwrap();
         time.0 * 1000
     };
-    let _: () = hand.hset(world.key("stats"), "reclaimed_at", now_ms).unwrap();
+    let _: () = raw.hset(world.key("stats"), "reclaimed_at", now_ms).unwrap();
     held
 }
 
@@ -316,9 +316,9 @@ async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
         let mut refusals = 0;
         for verb in 0.. {
             let held = busy(&mut world).await;
-            let mut hand = world.server.connection();
-            let _: () = hand.del(&key).unwrap();
-            let _: () = hand.set(&key, "not what it was").unwrap();
+            let mut raw = world.server.connection();
+            let _: () = raw.del(&key).unwrap();
+            let _: () = raw.set(&key, "not what it was").unwrap();
             let before = world.contents();
             let Some(result) = every_verb(&mut world, &held, verb).await else { break };
             let Err(error) = result else { continue };
@@ -331,7 +331,7 @@ async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
     }
 }
 
-/// Goal: nothing can come between the halves of a transition, a crash least of all, because there are no halves. Method: the server tells every command it is
+/// Goal: nothing can come between the halves of a transition, a crash least of all, because there are no halves. Method: the server reports every command it is
 /// sent; each verb must be one script.
 #[tokio::test]
 async fn no_transition_is_ever_two_commands() {
@@ -340,10 +340,10 @@ async fn no_transition_is_ever_two_commands() {
     let mut monitor = UnixStream::connect(world.server.socket()).unwrap();
     monitor.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     monitor.write_all(b"MONITOR\r\n").unwrap();
-    let mut told = BufReader::new(monitor).lines().map(Result::unwrap);
-    assert_eq!(told.next().unwrap(), "+OK");
-    let mut hand = world.server.connection();
-    let mut say = move |word: String| -> () { redis::cmd("ECHO").arg(word).query(&mut hand).unwrap() };
+    let mut monitored = BufReader::new(monitor).lines().map(Result::unwrap);
+    assert_eq!(monitored.next().unwrap(), "+OK");
+    let mut raw = world.server.connection();
+    let mut say = move |word: String| -> () { redis::cmd("ECHO").arg(word).query(&mut raw).unwrap() };
     // The first round makes the server know the scripts.
     for round in 0..2 {
         for verb in TRANSITIONS {
@@ -352,12 +352,12 @@ async fn no_transition_is_ever_two_commands() {
             every_verb(&mut world, &held, verb).await.unwrap().unwrap();
             say(format!("end {verb}"));
             let mut between = Vec::new();
-            told.find(|line| line.contains(&format!("\"begin {verb}\""))).unwrap();
-            for line in told.by_ref() {
+            monitored.find(|line| line.contains(&format!("\"begin {verb}\""))).unwrap();
+            for line in monitored.by_ref() {
                 if line.contains(&format!("\"end {verb}\"")) {
                     break;
                 }
-                // What a script calls is told too.
+                // What a script calls is reported too.
                 if !line.contains(" lua] ") {
                     between.push(line);
                 }
@@ -368,10 +368,10 @@ async fn no_transition_is_ever_two_commands() {
     }
 }
 
-/// Goal: a job that is tried again and again takes no more room than its bounds say, also where no reader looks. Method: attempts that end in every way which gives
-/// the job back; after each the fields of `history` are counted.
+/// Goal: a job that is tried again and again takes no more memory than its bounds say, also where no reader looks. Method: attempts that end in every way that returns
+/// the job; after each the fields of `history` are counted.
 #[tokio::test]
-async fn a_job_tried_again_and_again_never_takes_more_room() {
+async fn a_job_tried_again_and_again_never_takes_more_memory() {
     const KEPT: usize = 3 + 7;
     let mut world = World::new().await;
     let (store, queue) = (world.store.clone(), world.queue.clone());
@@ -379,7 +379,7 @@ async fn a_job_tried_again_and_again_never_takes_more_room() {
     let call = world.call();
     store.reclaim(call, &queue, &reclaim).await.unwrap();
     world.enqueue(&["a"]).await;
-    let mut hand = world.server.connection();
+    let mut raw = world.server.connection();
     for round in 1..=60 {
         let call = world.call();
         let lease = if round % 3 == 0 { Duration::ZERO } else { LEASE };
@@ -392,22 +392,22 @@ async fn a_job_tried_again_and_again_never_takes_more_room() {
             1 => drop(world.settle(&[settlement(&claims, 0, Verdict::Retry { delay: Duration::ZERO })]).await),
             _ => drop(world.settle(&[settlement(&claims, 0, Verdict::ReleaseNow)]).await),
         }
-        let fields: Vec<Vec<u8>> = hand.hkeys(world.key("history")).unwrap();
+        let fields: Vec<Vec<u8>> = raw.hkeys(world.key("history")).unwrap();
         let own = fields.iter().filter(|field| field.starts_with(b"a\0")).count();
         assert_eq!(own, round.min(KEPT), "after {round} attempts");
         let others: [usize; 3] = ["job", "retry", "pending"].map(|name| match name {
-            "pending" => hand.llen(world.key(name)).unwrap(),
-            _ => hand.hlen(world.key(name)).unwrap(),
+            "pending" => raw.llen(world.key(name)).unwrap(),
+            _ => raw.hlen(world.key(name)).unwrap(),
         });
         assert!(others.iter().all(|kept| *kept <= 2), "after {round} attempts: {others:?}");
     }
     let call = world.call();
     store.discard(call, &queue, &[id("a").into()]).await.unwrap();
-    let left: Vec<Vec<u8>> = hand.hkeys(world.key("history")).unwrap();
+    let left: Vec<Vec<u8>> = raw.hkeys(world.key("history")).unwrap();
     assert!(!left.iter().any(|field| field.starts_with(b"a\0")), "{left:?}");
 }
 
-/// Goal: what a foreign hand writes into a key neither stops the queue nor is handed to a worker. Method: a corpus of entries nobody of us writes; every
+/// Goal: what somebody writes into a key by hand neither stops the queue nor is handed to a worker. Method: a corpus of entries that no script writes; every
 /// verb runs over it, and two good jobs must come through.
 #[tokio::test]
 async fn garbage_in_any_key_does_not_stop_the_queue() {
@@ -415,25 +415,25 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     let (store, queue) = (world.store.clone(), world.queue.clone());
     let junk: [&[u8]; 6] = [b"", b"x", b"not a number", &[0xff; 5], &[0; 300], b"9223372036854775807"];
     world.enqueue(&["good", "damaged"]).await;
-    let mut hand = world.server.connection();
-    let live_entry: Vec<u8> = hand.lindex(world.key("pending"), 0).unwrap();
+    let mut raw = world.server.connection();
+    let live_entry: Vec<u8> = raw.lindex(world.key("pending"), 0).unwrap();
     for bytes in junk {
-        let _: () = hand.lpush(world.key("pending"), bytes).unwrap();
-        let _: () = hand.rpush(world.key("pending"), bytes).unwrap();
-        let _: () = hand.hset(world.key("grant"), bytes, bytes).unwrap();
-        let _: () = hand.hset(world.key("retry"), bytes, bytes).unwrap();
-        let _: () = hand.hset(world.key("history"), bytes, bytes).unwrap();
-        let _: () = hand.hset(world.key("replay"), bytes, bytes).unwrap();
-        let _: () = hand.hset(world.key("stats"), bytes, bytes).unwrap();
+        let _: () = raw.lpush(world.key("pending"), bytes).unwrap();
+        let _: () = raw.rpush(world.key("pending"), bytes).unwrap();
+        let _: () = raw.hset(world.key("grant"), bytes, bytes).unwrap();
+        let _: () = raw.hset(world.key("retry"), bytes, bytes).unwrap();
+        let _: () = raw.hset(world.key("history"), bytes, bytes).unwrap();
+        let _: () = raw.hset(world.key("replay"), bytes, bytes).unwrap();
+        let _: () = raw.hset(world.key("stats"), bytes, bytes).unwrap();
         for name in ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"] {
-            let _: () = hand.zadd(world.key(name), bytes, 1).unwrap();
+            let _: () = raw.zadd(world.key(name), bytes, 1).unwrap();
         }
-        let _: () = hand.zadd(world.key("lease"), [bytes, b"inf"].concat(), "inf").unwrap();
-        let _: () = hand.zadd(world.key("delayed"), [bytes, b"-inf"].concat(), "-inf").unwrap();
+        let _: () = raw.zadd(world.key("lease"), [bytes, b"inf"].concat(), "inf").unwrap();
+        let _: () = raw.zadd(world.key("delayed"), [bytes, b"-inf"].concat(), "-inf").unwrap();
     }
     // A live entry copied, and a body too short for its header.
-    let _: () = hand.lpush(world.key("pending"), &live_entry[..]).unwrap();
-    let _: () = hand.hset(world.key("job"), "damaged", "short").unwrap();
+    let _: () = raw.lpush(world.key("pending"), &live_entry[..]).unwrap();
+    let _: () = raw.hset(world.key("job"), "damaged", "short").unwrap();
     for field in [
         "sequence",
         "entry_versions",
@@ -445,10 +445,10 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
         "idle_until",
         "grace_until",
     ] {
-        let _: () = hand.hset(world.key("stats"), field, "junk").unwrap();
+        let _: () = raw.hset(world.key("stats"), field, "junk").unwrap();
     }
-    let _: () = hand.hset(world.key("stats"), "paused", "perhaps").unwrap();
-    let _: () = hand.hset(world.key("stats"), "reclaimed_at", "-inf").unwrap();
+    let _: () = raw.hset(world.key("stats"), "paused", "perhaps").unwrap();
+    let _: () = raw.hset(world.key("stats"), "reclaimed_at", "-inf").unwrap();
 
     world.enqueue(&["later"]).await;
     let mut seen = Vec::new();
@@ -468,7 +468,7 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     assert_eq!(seen, ["good", "later"]);
     let reclaim = Reclaim { limit: BATCH_MAX, lease: LEASE, crashes_max: 3, losses_max: 20 };
     store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
-    let _: () = hand.hdel(world.key("stats"), "grace_until").unwrap();
+    let _: () = raw.hdel(world.key("stats"), "grace_until").unwrap();
     let reclaimed = store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
     assert_eq!(reclaimed.jobs, [], "leases of no job");
     store.promote(world.call(), &queue, BATCH_MAX).await.unwrap();
@@ -498,19 +498,19 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
 async fn replay_slots_of_the_dead_are_forgotten_by_those_who_come_after_them() {
     const HOUR_MS: u64 = 3_600_000;
     let mut world = World::new().await;
-    let mut hand = world.server.connection();
-    let (seconds, _): (u64, u64) = redis::cmd("TIME").query(&mut hand).unwrap();
+    let mut raw = world.server.connection();
+    let (seconds, _): (u64, u64) = redis::cmd("TIME").query(&mut raw).unwrap();
     let silent_for = |hours: u64| {
         let at = (seconds * 1000 - hours * HOUR_MS).to_be_bytes();
         [&[0; 6][..], b"e", &at[2..], b"\x90"].concat()
     };
-    let _: () = hand.hset(world.key("replay"), vec![1; 18], silent_for(25)).unwrap();
-    let _: () = hand.hset(world.key("replay"), vec![2; 18], silent_for(23)).unwrap();
+    let _: () = raw.hset(world.key("replay"), vec![1; 18], silent_for(25)).unwrap();
+    let _: () = raw.hset(world.key("replay"), vec![2; 18], silent_for(23)).unwrap();
     world.enqueue(&["a"]).await;
-    let replay_slots: BTreeMap<Vec<u8>, Vec<u8>> = hand.hgetall(world.key("replay")).unwrap();
+    let replay_slots: BTreeMap<Vec<u8>, Vec<u8>> = raw.hgetall(world.key("replay")).unwrap();
     // A new replay slot looks at two, at random; it stands beside these two.
     for n in 0..200 {
-        let gone = !hand.hexists::<_, _, bool>(world.key("replay"), vec![1; 18]).unwrap();
+        let gone = !raw.hexists::<_, _, bool>(world.key("replay"), vec![1; 18]).unwrap();
         if gone {
             break;
         }
@@ -518,18 +518,18 @@ async fn replay_slots_of_the_dead_are_forgotten_by_those_who_come_after_them() {
         world.replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
         world.enqueue(&[&format!("b-{n}")]).await;
     }
-    assert!(hand.hexists::<_, _, bool>(world.key("replay"), vec![2; 18]).unwrap(), "a reply is kept for a day");
+    assert!(raw.hexists::<_, _, bool>(world.key("replay"), vec![2; 18]).unwrap(), "a reply is kept for a day");
 
     // A crowd of them is not kept that long, and a trim takes many.
     let mut crowd = redis::pipe();
     for n in 0..5_000_u32 {
         crowd.hset(world.key("replay"), [&[3; 14][..], &n.to_be_bytes()].concat(), silent_for(2)).ignore();
     }
-    let _: () = crowd.query(&mut hand).unwrap();
-    let before: usize = hand.hlen(world.key("replay")).unwrap();
+    let _: () = crowd.query(&mut raw).unwrap();
+    let before: usize = raw.hlen(world.key("replay")).unwrap();
     let call = world.call();
     world.store.trim(call, &world.queue, &keep_nothing()).await.unwrap();
-    let after: usize = hand.hlen(world.key("replay")).unwrap();
+    let after: usize = raw.hlen(world.key("replay")).unwrap();
     assert!(before - after >= 40, "{before} replay_slots, {after} after a trim");
     world.enqueue(&["last"]).await;
 }
@@ -537,17 +537,17 @@ async fn replay_slots_of_the_dead_are_forgotten_by_those_who_come_after_them() {
 #[tokio::test]
 async fn garbage_in_the_keys_that_span_queues_hides_nobody() {
     let world = World::new().await;
-    let mut hand = world.server.connection();
-    let _: () = hand.sadd("retraced:queues", "not a {queue}").unwrap();
-    let _: () = hand.hset("retraced:workers", "x", "short").unwrap();
-    let _: () = hand.hset("retraced:workers", "y", "long enough but not a row").unwrap();
-    let _: String = redis::cmd("XADD").arg("retraced:ledger").arg("*").arg("e").arg("junk").query(&mut hand).unwrap();
+    let mut raw = world.server.connection();
+    let _: () = raw.sadd("retraced:queues", "not a {queue}").unwrap();
+    let _: () = raw.hset("retraced:workers", "x", "short").unwrap();
+    let _: () = raw.hset("retraced:workers", "y", "long enough but not a row").unwrap();
+    let _: String = redis::cmd("XADD").arg("retraced:ledger").arg("*").arg("e").arg("junk").query(&mut raw).unwrap();
     world.store.announce(std::slice::from_ref(&world.queue)).await.unwrap();
     assert_eq!(world.store.queues().await.unwrap(), std::slice::from_ref(&world.queue));
     assert_eq!(world.store.workers().await.unwrap(), []);
     assert_eq!(world.store.events(None, 10).await.unwrap().events, []);
-    let _: () = hand.del("retraced:ledger").unwrap();
-    let _: () = hand.set("retraced:ledger", "a string").unwrap();
+    let _: () = raw.del("retraced:ledger").unwrap();
+    let _: () = raw.set("retraced:ledger", "a string").unwrap();
     let error = world.store.events(None, 10).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
 }
@@ -583,7 +583,7 @@ async fn a_server_that_may_evict_jobs_is_refused_unless_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn what_the_server_does_not_persist_is_said_once() {
+async fn what_the_server_does_not_persist_is_a_warning() {
     let server = RedisServer::start();
     let facts = RedisStore::open(&server.url(), RedisOptions::default()).unwrap().probe().await.unwrap();
     assert!(facts.name.starts_with("redis ") || facts.name.starts_with("valkey "), "{facts:?}");
@@ -616,7 +616,7 @@ async fn a_full_server_takes_no_more_jobs_but_lets_them_end() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_told_soon_and_without_giving_up() {
+async fn a_server_that_is_away_is_reported_soon_and_called_again() {
     let mut server = RedisServer::start();
     let store = RedisStore::connect(&server.url()).await.unwrap();
     server.stop();
@@ -712,7 +712,7 @@ async fn a_claim_of_large_jobs_stops_at_its_bytes_and_keeps_the_order() {
 
 /// Goal: whoever came back with less than it asked for is woken by the next job, also when its own call had put a job back and so sent a hint before.
 #[tokio::test]
-async fn a_turn_that_releases_and_comes_back_short_is_woken_by_the_next_job() {
+async fn a_worker_that_comes_back_short_is_woken_by_the_next_job() {
     let mut world = World::new().await;
     world.enqueue(&["a"]).await;
     let claims = world.claim(1).await;

@@ -50,7 +50,7 @@ impl World {
     }
 
     async fn settle(&mut self, claims: &Claims, verdict: Verdict) -> Vec<Settled> {
-        let record = Bytes::from_static(b"told");
+        let record = Bytes::from_static(b"record");
         let one = |job: &retraced_jobs::store::ClaimedJob| Settlement {
             id: job.id.clone(),
             token: job.token,
@@ -61,7 +61,7 @@ impl World {
         self.store.settle(self.replay_slot.next_call(), &self.queue, &settlements).await.unwrap()
     }
 
-    /// Three jobs in every state, and five stale entries of cancelled ones; gives the grants of those that run.
+    /// Three jobs in every state, and five stale entries of cancelled ones; returns the grants of those that run.
     async fn fill(&mut self) -> Claims {
         let _: () = redis::cmd("FLUSHALL").query(&mut self.server.connection()).unwrap();
         for (state, verdict) in [
@@ -121,119 +121,114 @@ fn key(name: &str) -> String {
     format!("retraced:{{q}}:{name}")
 }
 
-/// A hand in the keys: what it does, what is found then, and the state in which each job of a state is afterwards.
+/// An edit of the keys: what it does, what is found then, and the state in which each job of a state is afterwards.
 struct Damage {
     name: &'static str,
-    hand: fn(&mut Connection),
+    edit: fn(&mut Connection),
     found: &'static [(FindingKind, u64)],
     moved: &'static [(JobState, JobState)],
 }
 
 const DAMAGES: &[Damage] = &[
-    Damage { name: "nothing", hand: |_| {}, found: &[], moved: &[] },
+    Damage { name: "nothing", edit: |_| {}, found: &[], moved: &[] },
     Damage {
         name: "an entry of pending is gone",
-        hand: |hand| {
-            let entry: Vec<u8> = hand.lindex(key("pending"), -2).unwrap();
-            let _: () = hand.lrem(key("pending"), 1, entry).unwrap();
+        edit: |raw| {
+            let entry: Vec<u8> = raw.lindex(key("pending"), -2).unwrap();
+            let _: () = raw.lrem(key("pending"), 1, entry).unwrap();
         },
         found: &[(Orphaned, 1)],
         moved: &[],
     },
     Damage {
         name: "pending is gone",
-        hand: |hand| drop_key(hand, "pending"),
+        edit: |raw| drop_key(raw, "pending"),
         found: &[(Orphaned, 3), (StaleCount, 5)],
         moved: &[],
     },
-    Damage { name: "completed is gone", hand: |hand| drop_key(hand, "completed"), found: &[(Orphaned, 3)], moved: &[] },
-    Damage { name: "dead is gone", hand: |hand| drop_key(hand, "dead"), found: &[(Orphaned, 3)], moved: &[] },
-    Damage { name: "poisoned is gone", hand: |hand| drop_key(hand, "poisoned"), found: &[(Orphaned, 3)], moved: &[] },
-    Damage { name: "cancelled is gone", hand: |hand| drop_key(hand, "cancelled"), found: &[(Orphaned, 3)], moved: &[] },
+    Damage { name: "completed is gone", edit: |raw| drop_key(raw, "completed"), found: &[(Orphaned, 3)], moved: &[] },
+    Damage { name: "dead is gone", edit: |raw| drop_key(raw, "dead"), found: &[(Orphaned, 3)], moved: &[] },
+    Damage { name: "poisoned is gone", edit: |raw| drop_key(raw, "poisoned"), found: &[(Orphaned, 3)], moved: &[] },
+    Damage { name: "cancelled is gone", edit: |raw| drop_key(raw, "cancelled"), found: &[(Orphaned, 3)], moved: &[] },
     Damage {
         name: "delayed is gone, and with it when they were due",
-        hand: |hand| drop_key(hand, "delayed"),
+        edit: |raw| drop_key(raw, "delayed"),
         found: &[(Orphaned, 3)],
         moved: &[(JobState::Delayed, JobState::Pending)],
     },
     Damage {
         name: "the leases are gone",
-        hand: |hand| drop_key(hand, "lease"),
+        edit: |raw| drop_key(raw, "lease"),
         found: &[(GrantWithoutLease, 3)],
         moved: &[],
     },
     Damage {
         name: "the grants are gone",
-        hand: |hand| drop_key(hand, "grant"),
+        edit: |raw| drop_key(raw, "grant"),
         found: &[(LeaseWithoutGrant, 3)],
         moved: &[],
     },
     Damage {
         name: "leases and grants are gone",
-        hand: |hand| {
-            drop_key(hand, "lease");
-            drop_key(hand, "grant");
+        edit: |raw| {
+            drop_key(raw, "lease");
+            drop_key(raw, "grant");
         },
         found: &[(Orphaned, 3)],
         moved: &[(JobState::Processing, JobState::Pending)],
     },
-    Damage {
-        name: "the counters are gone",
-        hand: |hand| drop_key(hand, "stats"),
-        found: &[(StaleCount, 5)],
-        moved: &[],
-    },
+    Damage { name: "the counters are gone", edit: |raw| drop_key(raw, "stats"), found: &[(StaleCount, 5)], moved: &[] },
     Damage {
         name: "stale entries are miscounted",
-        hand: |hand| hand.hincr(key("stats"), "stale", 7).unwrap(),
+        edit: |raw| raw.hincr(key("stats"), "stale", 7).unwrap(),
         found: &[(StaleCount, 7)],
         moved: &[],
     },
     Damage {
         name: "entries of no job",
-        hand: |hand| {
+        edit: |raw| {
             for name in ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"] {
-                let _: () = hand.zadd(key(name), "nobody", 1).unwrap();
+                let _: () = raw.zadd(key(name), "nobody", 1).unwrap();
             }
             for name in ["grant", "retry"] {
-                let _: () = hand.hset(key(name), "nobody", "?").unwrap();
+                let _: () = raw.hset(key(name), "nobody", "?").unwrap();
             }
-            let _: () = hand.hset(key("history"), "nobody\x001", "?").unwrap();
+            let _: () = raw.hset(key("history"), "nobody\x001", "?").unwrap();
         },
         found: &[(EntryWithoutJob, 9)],
         moved: &[],
     },
     Damage {
         name: "dead jobs are in other containers too",
-        hand: |hand| {
-            let _: () = hand.zadd(key("poisoned"), "dead-0", 1).unwrap();
-            let _: () = hand.zadd(key("cancelled"), "dead-0", 1).unwrap();
-            let _: () = hand.zadd(key("lease"), "dead-1", 1).unwrap();
-            let _: () = hand.hset(key("grant"), "dead-2", vec![0_u8; 29]).unwrap();
+        edit: |raw| {
+            let _: () = raw.zadd(key("poisoned"), "dead-0", 1).unwrap();
+            let _: () = raw.zadd(key("cancelled"), "dead-0", 1).unwrap();
+            let _: () = raw.zadd(key("lease"), "dead-1", 1).unwrap();
+            let _: () = raw.hset(key("grant"), "dead-2", vec![0_u8; 29]).unwrap();
         },
         found: &[(TwoContainers, 4)],
         moved: &[],
     },
     Damage {
         name: "pending jobs are dead too",
-        hand: |hand| hand.zadd(key("dead"), "pending-1", 1).unwrap(),
+        edit: |raw| raw.zadd(key("dead"), "pending-1", 1).unwrap(),
         // Its entry counts no more: one stale entry that nobody counted.
         found: &[(TwoContainers, 1), (StaleCount, 1)],
         moved: &[],
     },
     Damage {
         name: "a record of a job in no container cannot be read",
-        hand: |hand| {
-            let _: () = hand.hset(key("job"), "dead-0", "short").unwrap();
-            let _: () = hand.zrem(key("dead"), "dead-0").unwrap();
+        edit: |raw| {
+            let _: () = raw.hset(key("job"), "dead-0", "short").unwrap();
+            let _: () = raw.zrem(key("dead"), "dead-0").unwrap();
         },
         found: &[(Damaged, 1)],
         moved: &[],
     },
 ];
 
-fn drop_key(hand: &mut Connection, name: &str) {
-    let _: () = hand.del(key(name)).unwrap();
+fn drop_key(raw: &mut Connection, name: &str) {
+    let _: () = raw.del(key(name)).unwrap();
 }
 
 /// Goal: each sort of damage is named, counted and repaired, and an inspection changes nothing. Method: every damage on a queue with jobs in every
@@ -246,9 +241,9 @@ async fn whatever_was_edited_by_hand_is_found_and_repaired_and_no_job_is_gone() 
         let held = world.fill().await;
         assert!(world.store.audit(&world.queue).await.unwrap().adds_up(), "{name}: before");
         let before = world.states().await;
-        (damage.hand)(&mut world.server.connection());
+        (damage.edit)(&mut world.server.connection());
 
-        // What is miscounted can only be told when nothing else is wrong.
+        // What is miscounted can only be seen when nothing else is wrong.
         let looked = world.inspect().await;
         let others = damage.found.iter().filter(|(kind, _)| *kind != StaleCount || damage.found.len() == 1);
         assert_eq!(looked, others.copied().collect::<Vec<_>>(), "{name}: a look");
@@ -296,10 +291,10 @@ async fn what_nobody_can_renew_is_taken_back_and_what_somebody_may_renew_is_not_
     world.fill().await;
     let reclaim = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 20 };
     world.store.reclaim(world.replay_slot.next_call(), &world.queue, &reclaim).await.unwrap();
-    let mut hand = world.server.connection();
-    let _: () = hand.hdel(key("stats"), "grace_until").unwrap();
-    let _: () = hand.hdel(key("grant"), "processing-0").unwrap();
-    let _: () = hand.zrem(key("lease"), "processing-1").unwrap();
+    let mut raw = world.server.connection();
+    let _: () = raw.hdel(key("stats"), "grace_until").unwrap();
+    let _: () = raw.hdel(key("grant"), "processing-0").unwrap();
+    let _: () = raw.zrem(key("lease"), "processing-1").unwrap();
     assert_eq!(world.repair().await, [(GrantWithoutLease, 1), (LeaseWithoutGrant, 1)]);
     let taken = world.store.reclaim(world.replay_slot.next_call(), &world.queue, &reclaim).await.unwrap();
     assert_eq!(taken.jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>(), ["processing-0"]);
@@ -362,7 +357,7 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_disturbs_nobody() {
                         id: job.id.clone(),
                         token: job.token,
                         verdict: *verdict,
-                        record: Bytes::from_static(b"told"),
+                        record: Bytes::from_static(b"record"),
                     })
                     .collect();
                 store.settle(replay_slot.next_call(), &queue, &settlements).await.unwrap();

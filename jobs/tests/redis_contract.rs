@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{PATIENCE, World, for_each_guarantee, hold};
+use contract::{TIMEOUT, World, for_each_guarantee, hold};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use retraced_jobs::store::Store;
@@ -40,7 +40,7 @@ impl World for RedisWorld {
     }
 
     fn advance(&self, by: Duration) -> BoxFuture<'_, ()> {
-        assert!(by < PATIENCE, "a server's clock is waited for");
+        assert!(by < TIMEOUT, "a server's clock is waited for");
         tokio::time::sleep(by).boxed()
     }
 }

@@ -138,7 +138,7 @@ async fn t34_huge_payloads() {
     let beyond = number;
     let queue = Client::shared(stage.store.clone()).queue(QUEUE).unwrap();
     let work = sized_work(number, limit + 1);
-    queue.job(work).id(id(number).to_string()).patience(secs(5)).enqueue().await.unwrap();
+    queue.job(work).id(id(number).to_string()).wait_at_most(secs(5)).enqueue().await.unwrap();
     stage.expect(number, JobState::Poisoned);
     number += 1;
     for bytes in [(1 << 20) + 1, sized(65 << 20, 512 << 20)] {

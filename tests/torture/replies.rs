@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use redis::Commands;
 use retraced::limits::tree::POLL_MAX;
 use retraced::store::BATCH_MAX;
-use retraced::store::redis::RedisOptions;
+use retraced::store::RedisOptions;
 use retraced::{Client, JobState, RedisStore, seal_job};
 
 use crate::proxy::Fault;
@@ -54,7 +54,7 @@ async fn t01_lost_replies_to_enqueues() {
             match producer
                 .job(work.clone())
                 .id(crate::worker::id(number).to_string())
-                .patience(millis(600))
+                .wait_at_most(millis(600))
                 .enqueue()
                 .await
             {
@@ -105,9 +105,9 @@ async fn t05_a_bulk_is_cut() {
         // A producer that sends a call again by itself, and one that is too impatient for it and sends the whole bulk again.
         let patience = if round % 2 == 0 { secs(5) } else { millis(300) };
         let queue = client(proxy.url()).queue(QUEUE).unwrap();
-        let receipts = match queue.enqueue_all(&sealed, patience).await {
+        let receipts = match queue.wait_at_most(patience).enqueue_all(sealed.clone()).await {
             Ok(receipts) => receipts,
-            Err(_) => queue.enqueue_all(&sealed, secs(5)).await.unwrap(),
+            Err(_) => queue.wait_at_most(secs(5)).enqueue_all(sealed).await.unwrap(),
         };
         assert_eq!(receipts.len() as u64, jobs);
         told_new += receipts.iter().filter(|receipt| receipt.created).count();

@@ -130,14 +130,14 @@ impl Stage {
             self.expect(work.number, end_of(work.then));
         }
         let queue = Client::shared(self.store.clone()).queue(QUEUE).unwrap();
-        let receipts = queue.enqueue_all(&sealed, PATIENCE).await.unwrap();
+        let receipts = queue.wait_at_most(PATIENCE).enqueue_all(sealed).await.unwrap();
         assert!(receipts.iter().all(|receipt| receipt.created));
     }
 
     /// A job of another kind.
     pub(crate) async fn enqueue_kind<J: Job>(&mut self, number: u64, job: J) {
         let queue = Client::shared(self.store.clone()).queue(QUEUE).unwrap();
-        let sent = queue.job(job).id(worker::id(number).to_string()).patience(PATIENCE).enqueue();
+        let sent = queue.job(job).id(worker::id(number).to_string()).wait_at_most(PATIENCE).enqueue();
         assert!(sent.await.unwrap().created);
         self.expect(number, JobState::Completed);
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::seq::IndexedRandom;
-use retraced::store::redis::RedisOptions;
+use retraced::store::RedisOptions;
 use retraced::supervision::Strategy;
 use retraced::{
     Budget, Code, Context, Failure, Job, JobId, JobOptions, Queue, RedisStore, RestartDelay, RestartPolicy, Retry,
@@ -339,7 +339,7 @@ async fn obey(orders: Orders) -> i32 {
         _ = terminate.recv() => {}
     }
     tokio::select! {
-        _ = runtime.drain() => 0,
+        _ = runtime.shutdown() => 0,
         // A second one: now.
         _ = terminate.recv() => 130,
     }
@@ -350,7 +350,7 @@ async fn storm(runtime: Arc<Runtime>, every: Duration, seed: u64) {
     let mut dice = dice(seed);
     loop {
         tokio::time::sleep(every.mul_f64(dice.random_range(0.2..1.8))).await;
-        let residents = runtime.residents();
+        let residents = runtime.actors();
         let all: Vec<_> = residents.iter().filter(|resident| resident.path != "retraced").collect();
         if let Some(victim) = all.choose(&mut dice) {
             runtime.kill(&victim.path);

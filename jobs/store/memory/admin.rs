@@ -1,4 +1,4 @@
-//! What operators read and do.
+//! What operators read and change.
 
 use std::mem;
 use std::ops::Bound;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::queue::{Kept, Place, Queue};
+use super::queue::{Container, Queue, StoredJob};
 use super::timeline::{Point, Timeline};
-use super::{MemoryStore, bounded, ms, place};
+use super::{MemoryStore, bounded, ms, parse_cursor};
 use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::{
@@ -19,7 +19,7 @@ use crate::trace::{Claimant, Finding, JobSummary, JobView, StoredAttempt};
 
 impl Admin for MemoryStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
-        async { Ok(self.contents().book.queues()) }.boxed()
+        async { Ok(self.contents().global.queues()) }.boxed()
     }
 
     fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats> {
@@ -113,7 +113,7 @@ impl Admin for MemoryStore {
 }
 
 impl MemoryStore {
-    /// One result a job, in order; `act` is told where the job is.
+    /// One result per job, in order; `act` gets the job's state.
     fn each<'a>(
         &'a self,
         operation: &'static str,
@@ -125,7 +125,8 @@ impl MemoryStore {
         async move {
             bounded(operation, jobs.len())?;
             self.write_once(operation, call, queue, |queue, now| {
-                let one = |target: &Target| match queue.job(&target.id).map(|job| (job.place.state(), job.counters)) {
+                let one = |target: &Target| match queue.job(&target.id).map(|job| (job.container.state(), job.counters))
+                {
                     Some((state, counters)) if !target.is_met(state, counters.attempts) => Moved::Refused { state },
                     Some((from, _)) => act(queue, &target.id, from, now),
                     None => Moved::NotFound,
@@ -144,17 +145,17 @@ fn moved(from: JobState, to: Option<JobState>) -> Moved {
     }
 }
 
-fn view(queue: &QueueName, id: &JobId, job: &Kept, now_ms: u64) -> JobView {
+fn view(queue: &QueueName, id: &JobId, job: &StoredJob, now_ms: u64) -> JobView {
     let history: Vec<StoredAttempt> = job.history.read().collect();
     let ended = job.counters.attempts - u32::from(job.grant().is_some());
     JobView {
         queue: queue.clone(),
         id: id.clone(),
-        state: job.place.state(),
+        state: job.container.state(),
         counters: job.counters,
         sequence: Some(job.sequence),
         enqueued_ms: Some(job.enqueued_ms),
-        at_ms: job.place.at_ms(),
+        at_ms: job.container.at_ms(),
         now_ms,
         claimant: job.grant().map(|grant| Claimant {
             instance: grant.owner,
@@ -198,13 +199,13 @@ impl Queue {
     fn page(&self, state: JobState, from: Option<Cursor>, limit: usize) -> Result<JobPage, StoreError> {
         let listed = |id: &JobId| self.job(id).map(|job| summary(id, job));
         let Some(timeline) = self.timeline(state) else {
-            let from = place("jobs", from, |text| text.parse::<i64>().ok())?;
+            let from = parse_cursor("jobs", from, |text| text.parse::<i64>().ok())?;
             let after = from.map_or(Bound::Unbounded, Bound::Excluded);
             let entries = self.pending.range((after, Bound::Unbounded));
             let (page, next) = paged(entries, limit, |(position, _)| position.to_string());
             return Ok(JobPage { jobs: page.into_iter().filter_map(|(_, id)| listed(id)).collect(), next });
         };
-        let from = place("jobs", from, Point::parse)?;
+        let from = parse_cursor("jobs", from, Point::parse)?;
         let (page, next) = match state.is_final() {
             true => paged(timeline.before(from), limit, |point| point.to_text()),
             false => paged(timeline.after(from), limit, |point| point.to_text()),
@@ -213,7 +214,7 @@ impl Queue {
     }
 
     fn cancel(&mut self, id: &JobId, now: u64) -> Option<JobState> {
-        self.advance(id, Transition::Cancel, Place::Cancelled { at_ms: now })
+        self.advance(id, Transition::Cancel, Container::Cancelled { at_ms: now })
     }
 
     fn pause(&mut self) -> bool {
@@ -240,7 +241,7 @@ impl Queue {
             let too_many = (timeline.len() as u64).saturating_sub(rule.count_max);
             let too_old = |point: &Point| now.saturating_sub(point.at_ms) > ms(rule.age_max);
             let oldest = timeline.iter().zip(0..).take_while(|(point, n)| *n < too_many || too_old(point));
-            // One more than is removed, to know whether there is more.
+            // One more than is removed, to learn whether there is more.
             surplus.extend(oldest.take(policy.limit + 1 - surplus.len()).map(|(point, _)| point.id.clone()));
         }
         let more = surplus.len() > policy.limit;
@@ -257,19 +258,19 @@ impl Queue {
             pending_entries: self.pending.len() as u64,
             stale: 0,
             contained: others.map(|timeline| timeline.len() as u64).sum(),
-            // A grant is the place of a job that is processing: neither is there without the other.
+            // A grant is part of the container of a processing job: neither exists without the other.
             grant_difference: 0,
         }
     }
 }
 
-fn summary(id: &JobId, job: &Kept) -> JobSummary {
+fn summary(id: &JobId, job: &StoredJob) -> JobSummary {
     JobSummary {
         id: id.clone(),
-        state: job.place.state(),
+        state: job.container.state(),
         counters: job.counters,
         enqueued_ms: Some(job.enqueued_ms),
-        at_ms: job.place.at_ms(),
+        at_ms: job.container.at_ms(),
         envelope: job.envelope.clone(),
         last_error: job.history.read().rev().find_map(|attempt| attempt.error()),
     }

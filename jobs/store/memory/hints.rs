@@ -1,4 +1,4 @@
-//! Wake-ups for those who wait.
+//! Wake-ups for listeners.
 
 use std::collections::VecDeque;
 
@@ -9,9 +9,9 @@ use crate::job::{JobId, JobState, QueueName};
 use crate::limits::HINTS_BUFFERED_MAX;
 use crate::store::Hint;
 
-/// What a step did that somebody may be waiting for.
+/// The hints a step leads to.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct PendingHints {
     /// Something may be claimed.
     pub(super) pending: bool,
     /// A job is the earliest of `delayed` now.
@@ -29,13 +29,13 @@ impl Hints {
         Self(broadcast::Sender::new(HINTS_BUFFERED_MAX))
     }
 
-    pub(super) fn send(&self, queue: &QueueName, news: News) {
-        let pending = news.pending.then(|| Hint::Pending(queue.clone()));
-        let due = news.due.then(|| Hint::Due(queue.clone()));
-        let cancel = news.cancel.into_iter().map(|id| Hint::Cancel(queue.clone(), id));
-        let ended = news.ended.into_iter().map(|(id, state)| Hint::Ended { queue: queue.clone(), id, state });
+    pub(super) fn send(&self, queue: &QueueName, hints: PendingHints) {
+        let pending = hints.pending.then(|| Hint::Pending(queue.clone()));
+        let due = hints.due.then(|| Hint::Due(queue.clone()));
+        let cancel = hints.cancel.into_iter().map(|id| Hint::Cancel(queue.clone(), id));
+        let ended = hints.ended.into_iter().map(|(id, state)| Hint::Ended { queue: queue.clone(), id, state });
         for hint in pending.into_iter().chain(due).chain(cancel).chain(ended) {
-            // An error means that nobody listens.
+            // An error means that there are no listeners.
             let _ = self.0.send(hint);
         }
     }
@@ -50,7 +50,7 @@ impl Hints {
 struct Listener {
     queues: Vec<QueueName>,
     hints: broadcast::Receiver<Hint>,
-    /// Stands in for hints that were lost because this listener was slow.
+    /// Replaces hints that were lost because this listener was slow.
     missed: VecDeque<Hint>,
 }
 
@@ -85,12 +85,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_listener_that_fell_behind_is_told_to_look_at_everything() {
+    async fn a_listener_that_fell_behind_is_asked_to_check_everything() {
         let (ours, other) = (QueueName::new("ours").unwrap(), QueueName::new("other").unwrap());
         let hints = Hints::new();
         let heard = hints.listen(vec![ours.clone()]);
         for _ in 0..=HINTS_BUFFERED_MAX {
-            hints.send(&other, News { pending: true, ..News::default() });
+            hints.send(&other, PendingHints { pending: true, ..PendingHints::default() });
         }
         drop(hints);
         let heard: Vec<Hint> = heard.collect().await;

@@ -18,7 +18,7 @@ struct Entry {
     record: Record,
 }
 
-/// What is kept of one attempt. What the worker told stays sealed until somebody reads it.
+/// What is kept of one attempt. A worker's report stays encoded until somebody reads it.
 #[derive(Debug)]
 pub(super) enum Record {
     Reported(Bytes),
@@ -28,7 +28,7 @@ pub(super) enum Record {
 }
 
 impl History {
-    /// Notes the end of an attempt, also one of which nothing is told: what falls out of the bounds goes by the number.
+    /// Notes the end of an attempt, also one without a record, because attempts are evicted by number.
     pub(super) fn note(&mut self, attempt: u32, settled_ms: u64, record: Option<Record>) {
         if let Some(dropped) = kept_after(attempt) {
             self.0.remove(&dropped);

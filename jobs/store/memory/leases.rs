@@ -1,4 +1,4 @@
-//! Keeping what is held.
+//! Renewing leases.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_util::FutureExt;
 
-use super::{Contents, MemoryStore, bounded, ms, place};
+use super::{Contents, MemoryStore, bounded, ms, parse_cursor};
 use crate::codec;
 use crate::job::{InstanceId, QueueName};
 use crate::store::{
@@ -13,9 +13,9 @@ use crate::store::{
 };
 use crate::trace::SupervisionEvent;
 
-/// What spans queues.
+/// What belongs to no single queue.
 #[derive(Default)]
-pub(super) struct Book {
+pub(super) struct GlobalRecords {
     announced: BTreeSet<QueueName>,
     /// The latest events, oldest first.
     events: VecDeque<Entry>,
@@ -31,7 +31,7 @@ struct Entry {
     bytes: usize,
 }
 
-impl Book {
+impl GlobalRecords {
     pub(super) fn queues(&self) -> Vec<QueueName> {
         self.announced.iter().cloned().collect()
     }
@@ -64,7 +64,7 @@ impl Ledger for MemoryStore {
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
         async {
             bounded("announce", queues.len())?;
-            self.contents().book.announced.extend(queues.iter().cloned());
+            self.contents().global.announced.extend(queues.iter().cloned());
             Ok(())
         }
         .boxed()
@@ -78,7 +78,7 @@ impl Ledger for MemoryStore {
                 Err(error) => Err(StoreError::Refused { operation: "record", reason: error.to_string() }),
             };
             let entries: Vec<Entry> = events.iter().map(entry).collect::<Result<_, _>>()?;
-            self.contents().book.record(entries.into_iter());
+            self.contents().global.record(entries.into_iter());
             Ok(())
         }
         .boxed()
@@ -86,8 +86,8 @@ impl Ledger for MemoryStore {
 
     fn events<'a>(&'a self, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, LedgerPage> {
         async move {
-            let from = place("events", from, |text| text.parse().ok())?;
-            Ok(self.contents().book.page(from, limit.clamp(1, BATCH_MAX)))
+            let from = parse_cursor("events", from, |text| text.parse().ok())?;
+            Ok(self.contents().global.page(from, limit.clamp(1, BATCH_MAX)))
         }
         .boxed()
     }
@@ -96,7 +96,7 @@ impl Ledger for MemoryStore {
         async {
             let mut contents = self.contents();
             let row = WorkerRow { seen_ms: self.now(), ..row.clone() };
-            contents.book.workers.insert(row.instance, row);
+            contents.global.workers.insert(row.instance, row);
             Ok(())
         }
         .boxed()
@@ -106,7 +106,7 @@ impl Ledger for MemoryStore {
         async {
             let mut contents = self.contents();
             let now = self.now();
-            let workers = &mut contents.book.workers;
+            let workers = &mut contents.global.workers;
             workers.retain(|_, row| now.saturating_sub(row.seen_ms) <= ms(WORKER_ROW_AGE_MAX));
             Ok(workers.values().cloned().collect())
         }
@@ -117,8 +117,8 @@ impl Ledger for MemoryStore {
         async move {
             bounded("forget", queues.len())?;
             let mut contents = self.contents();
-            let Contents { queues: kept, book } = &mut *contents;
-            book.workers.remove(&instance);
+            let Contents { queues: kept, global } = &mut *contents;
+            global.workers.remove(&instance);
             for queue in queues {
                 if let Some(queue) = kept.get_mut(queue) {
                     queue.calls.forget(instance);

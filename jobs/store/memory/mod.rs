@@ -1,14 +1,14 @@
-//! The store in this process: no server, nothing survives it. The default for a first run, the world of the simulation, and the executable
-//! specification that the Redis store is compared with.
+//! The store in this process: it needs no server, and nothing survives the process. It is the default for a first run, the store of most tests, and the
+//! executable specification that the Redis store is compared with.
 //!
 //! | file | duty |
 //! | --- | --- |
 //! | `queue` | one queue: its jobs, its containers, and the one function that moves a job between them |
-//! | `transitions` `leases` `admin` `ledger` | the traits, a file each |
+//! | `transitions` `leases` `admin` `ledger` | the traits, one file each |
 //! | `timeline` | jobs in order of an instant |
 //! | `history` | the attempts kept of a job |
-//! | `replay slots` | the last call of each replay slot, and its reply |
-//! | `hints` | wake-ups |
+//! | `replay` | the last call of each replay slot, and its reply |
+//! | `hints` | wake-ups for listeners |
 
 mod admin;
 mod hints;
@@ -29,13 +29,13 @@ use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
 
 use self::hints::Hints;
-use self::ledger::Book;
+use self::ledger::GlobalRecords;
 use self::queue::Queue;
 use super::{BATCH_MAX, CallId, Cursor, Hint, Store, StoreError, StoreFacts, StoreFuture};
 use crate::clock::{Clock, SystemClock, TokioClock};
 use crate::job::QueueName;
 
-/// A store in this process. Clones share their contents, which last as long as one of them does, and take as much memory as the jobs in them.
+/// A store in this process. Clones share their contents, which live as long as the last clone and take as much memory as the jobs in them.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -66,11 +66,11 @@ struct Shared {
     contents: Mutex<Contents>,
 }
 
-/// What the lock guards: plain values, held for one step and never across an await.
+/// What the lock guards. It is held for one step, and never across an await.
 #[derive(Default)]
 struct Contents {
     queues: BTreeMap<QueueName, Queue>,
-    book: Book,
+    global: GlobalRecords,
 }
 
 impl MemoryStore {
@@ -80,7 +80,7 @@ impl MemoryStore {
         Self::with_clock(Arc::new(TokioClock::starting_at(SystemClock.now_ms())))
     }
 
-    /// An empty store that lives by this clock.
+    /// An empty store with this clock.
     #[must_use]
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Shared { clock, hints: Hints::new(), contents: Mutex::default() }))
@@ -91,33 +91,33 @@ impl MemoryStore {
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
-        // Nothing under the lock panics; if it ever did, the other users of the store are better served by what is there than by a panic each.
+        // Nothing under the lock panics. If it ever does, what is there serves the other users of the store better than one panic each.
         self.0.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at a queue; one that nobody ever used is empty.
-    fn read<T>(&self, name: &QueueName, look: impl FnOnce(&Queue, u64) -> T) -> T {
+    /// Reads a queue; an unknown one is empty.
+    fn read<T>(&self, name: &QueueName, read: impl FnOnce(&Queue, u64) -> T) -> T {
         let contents = self.contents();
         let now = self.now();
         match contents.queues.get(name) {
-            Some(queue) => look(queue, now),
-            None => look(&Queue::default(), now),
+            Some(queue) => read(queue, now),
+            None => read(&Queue::default(), now),
         }
     }
 
-    /// Changes a queue in one step, then tells whoever listens.
+    /// Changes a queue in one step, then sends the hints.
     fn write<T>(&self, name: &QueueName, step: impl FnOnce(&mut Queue, u64) -> T) -> T {
         let mut contents = self.contents();
         let now = self.now();
         let queue = contents.queues.entry(name.clone()).or_default();
         let result = step(queue, now);
-        let news = queue.take_news();
+        let hints = queue.take_hints();
         drop(contents);
-        self.0.hints.send(name, news);
+        self.0.hints.send(name, hints);
         result
     }
 
-    /// [`write`](Self::write), once per call: the same call again gives the reply it gave, and does nothing.
+    /// [`write`](Self::write), once per call: the same call again returns the same reply and changes nothing.
     fn write_once<T: Clone + Send + 'static>(
         &self,
         operation: &'static str,
@@ -152,17 +152,17 @@ impl Store for MemoryStore {
     }
 }
 
-/// Refuses a call that carries, or asks for, more than [`BATCH_MAX`].
+/// Refuses a call that carries, or asks for, more than [`BATCH_MAX`] items.
 fn bounded(operation: &'static str, items: usize) -> Result<(), StoreError> {
     if items <= BATCH_MAX {
         return Ok(());
     }
-    let reason = format!("{items} items in one call, at most {BATCH_MAX} are taken; split it");
+    let reason = format!("{items} items are more than the {BATCH_MAX} one call may carry; split it");
     Err(StoreError::Refused { operation, reason })
 }
 
-/// Reads a cursor back with `parse`.
-fn place<T>(
+/// The position a cursor stands for, read with `parse`.
+fn parse_cursor<T>(
     operation: &'static str,
     from: Option<Cursor>,
     parse: impl FnOnce(&str) -> Option<T>,
@@ -170,7 +170,7 @@ fn place<T>(
     from.map(|cursor| {
         let refused = || StoreError::Refused {
             operation,
-            reason: "the cursor is not from a listing like this one; begin without one".into(),
+            reason: "this cursor was not made by this store; start again without one".into(),
         };
         parse(cursor.as_str()).ok_or_else(refused)
     })

@@ -5,7 +5,7 @@ use std::mem;
 
 use bytes::Bytes;
 
-use super::hints::News;
+use super::hints::PendingHints;
 use super::history::{History, Record};
 use super::ms;
 use super::replay::{LastCalls, Lookup};
@@ -15,8 +15,8 @@ use crate::store::{BATCH_MAX, CallId, StoreError};
 
 #[derive(Default)]
 pub(super) struct Queue {
-    jobs: HashMap<JobId, Kept>,
-    /// By position: the back is after the last, the front before the first.
+    jobs: HashMap<JobId, StoredJob>,
+    /// By position: the back is behind the last, the front before the first.
     pub(super) pending: BTreeMap<i64, JobId>,
     pub(super) leases: Timeline,
     pub(super) delayed: Timeline,
@@ -27,18 +27,18 @@ pub(super) struct Queue {
     /// Of the latest job created.
     sequence: u64,
     pub(super) paused: bool,
-    /// When leases were last looked after.
-    pub(super) stamp_ms: Option<u64>,
+    /// When expired leases were last looked for.
+    pub(super) reclaimed_at_ms: Option<u64>,
     /// Until when no lease is taken back, because nobody could renew.
     pub(super) grace_until_ms: u64,
     /// Until when somebody waits for the end of a job.
     awaited_until_ms: u64,
     pub(super) totals: Totals,
     pub(super) calls: LastCalls,
-    news: News,
+    hints: PendingHints,
 }
 
-/// What happened in a queue, ever.
+/// What ever happened in a queue.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) enqueued: u64,
@@ -50,19 +50,19 @@ pub(super) struct Totals {
     pub(super) trimmed: u64,
 }
 
-/// A job, kept.
-pub(super) struct Kept {
+/// A job with everything kept about it.
+pub(super) struct StoredJob {
     pub(super) sequence: u64,
     pub(super) enqueued_ms: u64,
     pub(super) envelope: Bytes,
     pub(super) counters: Counters,
     pub(super) history: History,
-    pub(super) place: Place,
+    pub(super) container: Container,
 }
 
-/// The container a job is in, which is its state, and where in it.
+/// The container a job is in, which is its state, and its position there.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+pub(super) enum Container {
     Pending { position: i64 },
     Processing(Grant),
     Delayed { due_ms: u64 },
@@ -72,7 +72,7 @@ pub(super) enum Place {
     Cancelled { at_ms: u64 },
 }
 
-/// A lease, as the store remembers it.
+/// A lease as the store keeps it.
 #[derive(Debug, Clone)]
 pub(super) struct Grant {
     pub(super) token: Token,
@@ -94,7 +94,7 @@ pub(super) enum Charge {
 
 /// Where a job goes when an attempt ends.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Onward {
+pub(super) enum Destination {
     Complete,
     Front(i64),
     /// To the back of the queue when it is due already.
@@ -106,7 +106,7 @@ pub(super) enum Onward {
     Cancel,
 }
 
-/// Places at the front for the jobs of one batch, so that they stand there in the order of the batch.
+/// Positions at the front for the jobs of one batch, in the order of the batch.
 pub(super) struct Front(i64);
 
 impl Front {
@@ -116,49 +116,49 @@ impl Front {
     }
 }
 
-impl Place {
+impl Container {
     pub(super) fn state(&self) -> JobState {
         match self {
-            Place::Pending { .. } => JobState::Pending,
-            Place::Processing(_) => JobState::Processing,
-            Place::Delayed { .. } => JobState::Delayed,
-            Place::Completed { .. } => JobState::Completed,
-            Place::Dead { .. } => JobState::Dead,
-            Place::Poisoned { .. } => JobState::Poisoned,
-            Place::Cancelled { .. } => JobState::Cancelled,
+            Container::Pending { .. } => JobState::Pending,
+            Container::Processing(_) => JobState::Processing,
+            Container::Delayed { .. } => JobState::Delayed,
+            Container::Completed { .. } => JobState::Completed,
+            Container::Dead { .. } => JobState::Dead,
+            Container::Poisoned { .. } => JobState::Poisoned,
+            Container::Cancelled { .. } => JobState::Cancelled,
         }
     }
 
-    /// When it is due, runs out, or ended.
+    /// When it is due, expires, or ended.
     pub(super) fn at_ms(&self) -> Option<u64> {
         match self {
-            Place::Pending { .. } => None,
-            Place::Processing(grant) => Some(grant.expires_ms),
-            Place::Delayed { due_ms } => Some(*due_ms),
-            Place::Completed { at_ms }
-            | Place::Dead { at_ms }
-            | Place::Poisoned { at_ms }
-            | Place::Cancelled { at_ms } => Some(*at_ms),
+            Container::Pending { .. } => None,
+            Container::Processing(grant) => Some(grant.expires_ms),
+            Container::Delayed { due_ms } => Some(*due_ms),
+            Container::Completed { at_ms }
+            | Container::Dead { at_ms }
+            | Container::Poisoned { at_ms }
+            | Container::Cancelled { at_ms } => Some(*at_ms),
         }
     }
 }
 
-impl Kept {
+impl StoredJob {
     pub(super) fn grant(&self) -> Option<&Grant> {
-        match &self.place {
-            Place::Processing(grant) => Some(grant),
+        match &self.container {
+            Container::Processing(grant) => Some(grant),
             _ => None,
         }
     }
 }
 
 impl Queue {
-    pub(super) fn job(&self, id: &JobId) -> Option<&Kept> {
+    pub(super) fn job(&self, id: &JobId) -> Option<&StoredJob> {
         self.jobs.get(id)
     }
 
     pub(super) fn state(&self, id: &JobId) -> Option<JobState> {
-        self.jobs.get(id).map(|job| job.place.state())
+        self.jobs.get(id).map(|job| job.container.state())
     }
 
     pub(super) fn grant(&self, id: &JobId) -> Option<&Grant> {
@@ -187,21 +187,21 @@ impl Queue {
         }
     }
 
-    pub(super) fn take_news(&mut self) -> News {
-        mem::take(&mut self.news)
+    pub(super) fn take_hints(&mut self) -> PendingHints {
+        mem::take(&mut self.hints)
     }
 
-    /// Places before everything that is pending now, for one batch.
+    /// Positions before everything that is pending now, for one batch.
     pub(super) fn front(&self) -> Front {
         let first = self.pending.first_key_value().map_or(0, |(position, _)| *position);
         Front(first - BATCH_MAX as i64)
     }
 
-    pub(super) fn back(&self) -> Place {
-        Place::Pending { position: self.pending.last_key_value().map_or(0, |(position, _)| position + 1) }
+    pub(super) fn back(&self) -> Container {
+        Container::Pending { position: self.pending.last_key_value().map_or(0, |(position, _)| position + 1) }
     }
 
-    /// Does a call's step unless it was done: then its reply is given again.
+    /// Applies a call's step, unless it was applied before: then returns the same reply.
     pub(super) fn once<T: Clone + Send + 'static>(
         &mut self,
         operation: &'static str,
@@ -209,7 +209,7 @@ impl Queue {
         now: u64,
         step: impl FnOnce(&mut Self) -> T,
     ) -> Result<T, StoreError> {
-        match self.calls.look(call) {
+        match self.calls.lookup(call) {
             Lookup::Never => {
                 let reply = step(self);
                 self.calls.keep(call, reply.clone(), now);
@@ -219,12 +219,12 @@ impl Queue {
             Lookup::Later => Err(StoreError::Superseded { operation }),
             Lookup::Other => Err(StoreError::Refused {
                 operation,
-                reason: "its call id was used by another verb; number every call of a replay_slot anew".into(),
+                reason: "its call id was used by another verb; give every call of a replay slot a new number".into(),
             }),
         }
     }
 
-    /// Takes a job in and gives its state; an id that is kept is left alone.
+    /// Accepts a job and returns its state. An id that is already kept is left unchanged.
     pub(super) fn create(&mut self, new: &NewJob, now: u64) -> Result<JobState, JobState> {
         if let Some(state) = self.state(&new.id) {
             return Err(state);
@@ -234,51 +234,51 @@ impl Queue {
             RunAt::After(delay) => now.saturating_add(ms(delay)),
             RunAt::At(instant_ms) => instant_ms,
         };
-        let place = if due_ms > now { Place::Delayed { due_ms } } else { self.back() };
-        let state = place.state();
+        let container = if due_ms > now { Container::Delayed { due_ms } } else { self.back() };
+        let state = container.state();
         self.sequence += 1;
         self.totals.enqueued += 1;
-        self.enter(&new.id, &place);
-        let job = Kept {
+        self.enter(&new.id, &container);
+        let job = StoredJob {
             sequence: self.sequence,
             enqueued_ms: now,
             envelope: new.envelope.clone(),
             counters: Counters::default(),
             history: History::default(),
-            place,
+            container,
         };
         self.jobs.insert(new.id.clone(), job);
         Ok(state)
     }
 
-    /// Takes a job along an arrow of the table, into `place`, and gives its state. `None`, and nothing is changed, when the job is not kept, the table
-    /// has no such arrow, or the arrow does not lead there. Nothing else changes a job's container.
-    pub(super) fn advance(&mut self, id: &JobId, transition: Transition, place: Place) -> Option<JobState> {
+    /// Moves a job by a transition of the table into `container`, and returns its state. `None`, and nothing is changed, when the job is not kept or the
+    /// table has no such transition into that container. Nothing else moves a job between containers.
+    pub(super) fn advance(&mut self, id: &JobId, transition: Transition, container: Container) -> Option<JobState> {
         let job = self.jobs.get_mut(id)?;
-        let to = job.place.state().after(transition).ok().filter(|to| *to == place.state())?;
-        let left = mem::replace(&mut job.place, place.clone());
+        let to = job.container.state().after(transition).ok().filter(|to| *to == container.state())?;
+        let left = mem::replace(&mut job.container, container.clone());
         self.leave(id, &left);
-        self.enter(id, &place);
-        if let Some(now) = place.at_ms().filter(|_| to.is_final()) {
+        self.enter(id, &container);
+        if let Some(now) = container.at_ms().filter(|_| to.is_final()) {
             self.note_ended(id, Some(to), now);
         }
         Some(to)
     }
 
     /// Leases the job at the front under `grant`, whose attempt is filled in here.
-    pub(super) fn lease(&mut self, id: &JobId, mut grant: Grant) -> Option<&Kept> {
+    pub(super) fn lease(&mut self, id: &JobId, mut grant: Grant) -> Option<&StoredJob> {
         let job = self.jobs.get_mut(id)?;
         let attempt = job.counters.attempts.saturating_add(1);
         grant.token.attempt = attempt;
-        self.advance(id, Transition::Claim, Place::Processing(grant))?;
+        self.advance(id, Transition::Claim, Container::Processing(grant))?;
         let job = self.jobs.get_mut(id)?;
         job.counters.attempts = attempt;
         Some(job)
     }
 
-    /// Changes what a grant holds: its expiry, the wish to cancel, or whether it has begun.
+    /// Changes a grant: its expiry, whether cancellation was requested, or whether the handler has begun.
     pub(super) fn regrant(&mut self, id: &JobId, change: impl FnOnce(&mut Grant)) {
-        if let Some(Kept { place: Place::Processing(grant), .. }) = self.jobs.get_mut(id) {
+        if let Some(StoredJob { container: Container::Processing(grant), .. }) = self.jobs.get_mut(id) {
             self.leases.remove(grant.expires_ms, id);
             change(grant);
             self.leases.insert(grant.expires_ms, id.clone());
@@ -288,32 +288,32 @@ impl Queue {
     /// Asks the handler of a running job to stop.
     pub(super) fn ask_cancel(&mut self, id: &JobId) {
         self.regrant(id, |grant| grant.cancel_asked = true);
-        self.news.cancel.push(id.clone());
+        self.hints.cancel.push(id.clone());
     }
 
-    /// Ends the attempt that holds this job. One that somebody asked to cancel never runs again: it is cancelled instead of going back.
+    /// Ends the attempt that holds this job. A job whose cancellation was requested is cancelled instead of going back to the queue.
     pub(super) fn end_attempt(
         &mut self,
         id: &JobId,
         charge: Charge,
-        onward: Onward,
+        destination: Destination,
         record: Option<Record>,
         now: u64,
     ) -> Option<JobState> {
         let cancel_asked = self.grant(id)?.cancel_asked;
-        let (transition, place) = match onward {
-            Onward::Front(_) | Onward::Delay { .. } if cancel_asked => {
-                (Transition::Cancel, Place::Cancelled { at_ms: now })
+        let (transition, container) = match destination {
+            Destination::Front(_) | Destination::Delay { .. } if cancel_asked => {
+                (Transition::Cancel, Container::Cancelled { at_ms: now })
             }
-            Onward::Front(position) => (Transition::Requeue, Place::Pending { position }),
-            Onward::Delay { due_ms } if due_ms > now => (Transition::Delay, Place::Delayed { due_ms }),
-            Onward::Delay { .. } => (Transition::Requeue, self.back()),
-            Onward::Complete => (Transition::Complete, Place::Completed { at_ms: now }),
-            Onward::Bury => (Transition::Bury, Place::Dead { at_ms: now }),
-            Onward::Poison => (Transition::Poison, Place::Poisoned { at_ms: now }),
-            Onward::Cancel => (Transition::Cancel, Place::Cancelled { at_ms: now }),
+            Destination::Front(position) => (Transition::Requeue, Container::Pending { position }),
+            Destination::Delay { due_ms } if due_ms > now => (Transition::Delay, Container::Delayed { due_ms }),
+            Destination::Delay { .. } => (Transition::Requeue, self.back()),
+            Destination::Complete => (Transition::Complete, Container::Completed { at_ms: now }),
+            Destination::Bury => (Transition::Bury, Container::Dead { at_ms: now }),
+            Destination::Poison => (Transition::Poison, Container::Poisoned { at_ms: now }),
+            Destination::Cancel => (Transition::Cancel, Container::Cancelled { at_ms: now }),
         };
-        let state = self.advance(id, transition, place)?;
+        let state = self.advance(id, transition, container)?;
         self.totals.completed += u64::from(state == JobState::Completed);
         let job = self.jobs.get_mut(id)?;
         job.history.note(job.counters.attempts, now, record);
@@ -335,7 +335,7 @@ impl Queue {
         Some(state)
     }
 
-    /// Gives a delayed job its turn.
+    /// Moves a delayed job to the back of the queue.
     pub(super) fn promote_one(&mut self, id: &JobId) -> Option<JobState> {
         let back = self.back();
         self.advance(id, Transition::Promote, back)
@@ -360,7 +360,7 @@ impl Queue {
 
     fn note_ended(&mut self, id: &JobId, state: Option<JobState>, now: u64) {
         if self.awaited_until_ms > now {
-            self.news.ended.push((id.clone(), state));
+            self.hints.ended.push((id.clone(), state));
         }
     }
 
@@ -373,42 +373,42 @@ impl Queue {
     /// Removes a job and all that is kept of it.
     pub(super) fn remove(&mut self, id: &JobId) {
         if let Some(job) = self.jobs.remove(id) {
-            self.leave(id, &job.place);
+            self.leave(id, &job.container);
         }
     }
 
     /// Hints that something may be claimed.
     pub(super) fn hint_pending(&mut self) {
-        self.news.pending = true;
+        self.hints.pending = true;
     }
 
-    fn enter(&mut self, id: &JobId, place: &Place) {
-        match place {
-            Place::Pending { position } => {
+    fn enter(&mut self, id: &JobId, container: &Container) {
+        match container {
+            Container::Pending { position } => {
                 self.pending.insert(*position, id.clone());
-                self.news.pending = true;
+                self.hints.pending = true;
             }
-            Place::Processing(grant) => self.leases.insert(grant.expires_ms, id.clone()),
-            Place::Delayed { due_ms } => {
-                self.news.due |= self.delayed.first_ms().is_none_or(|first_ms| *due_ms < first_ms);
+            Container::Processing(grant) => self.leases.insert(grant.expires_ms, id.clone()),
+            Container::Delayed { due_ms } => {
+                self.hints.due |= self.delayed.first_ms().is_none_or(|first_ms| *due_ms < first_ms);
                 self.delayed.insert(*due_ms, id.clone());
             }
-            Place::Completed { at_ms } => self.completed.insert(*at_ms, id.clone()),
-            Place::Dead { at_ms } => self.dead.insert(*at_ms, id.clone()),
-            Place::Poisoned { at_ms } => self.poisoned.insert(*at_ms, id.clone()),
-            Place::Cancelled { at_ms } => self.cancelled.insert(*at_ms, id.clone()),
+            Container::Completed { at_ms } => self.completed.insert(*at_ms, id.clone()),
+            Container::Dead { at_ms } => self.dead.insert(*at_ms, id.clone()),
+            Container::Poisoned { at_ms } => self.poisoned.insert(*at_ms, id.clone()),
+            Container::Cancelled { at_ms } => self.cancelled.insert(*at_ms, id.clone()),
         }
     }
 
-    fn leave(&mut self, id: &JobId, place: &Place) {
-        match place {
-            Place::Pending { position } => drop(self.pending.remove(position)),
-            Place::Processing(grant) => self.leases.remove(grant.expires_ms, id),
-            Place::Delayed { due_ms } => self.delayed.remove(*due_ms, id),
-            Place::Completed { at_ms } => self.completed.remove(*at_ms, id),
-            Place::Dead { at_ms } => self.dead.remove(*at_ms, id),
-            Place::Poisoned { at_ms } => self.poisoned.remove(*at_ms, id),
-            Place::Cancelled { at_ms } => self.cancelled.remove(*at_ms, id),
+    fn leave(&mut self, id: &JobId, container: &Container) {
+        match container {
+            Container::Pending { position } => drop(self.pending.remove(position)),
+            Container::Processing(grant) => self.leases.remove(grant.expires_ms, id),
+            Container::Delayed { due_ms } => self.delayed.remove(*due_ms, id),
+            Container::Completed { at_ms } => self.completed.remove(*at_ms, id),
+            Container::Dead { at_ms } => self.dead.remove(*at_ms, id),
+            Container::Poisoned { at_ms } => self.poisoned.remove(*at_ms, id),
+            Container::Cancelled { at_ms } => self.cancelled.remove(*at_ms, id),
         }
     }
 }

@@ -7,11 +7,11 @@ use crate::job::InstanceId;
 use crate::limits::{REPLAY_SLOT_IDLE_MS, REPLAY_SLOTS_SWEPT_FROM};
 use crate::store::CallId;
 
-/// One entry a replay slot, kept until its instance is forgotten or it was silent for a day.
+/// One entry per replay slot, kept until its instance is forgotten or the slot was idle for a day.
 #[derive(Default)]
 pub(super) struct LastCalls {
     replay_slots: HashMap<(InstanceId, u16), LastCall>,
-    /// With so many replay slots silent ones are looked for: twice as many as were left the last time, so that each new replay slot costs little.
+    /// With so many replay slots, idle ones are searched for: twice as many as remained the last time, so that each new slot costs little.
     sweep_at: usize,
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Lookup<T> {
 }
 
 impl LastCalls {
-    pub(super) fn look<T: Clone + 'static>(&self, call: CallId) -> Lookup<T> {
+    pub(super) fn lookup<T: Clone + 'static>(&self, call: CallId) -> Lookup<T> {
         match self.replay_slots.get(&(call.instance, call.replay_slot)) {
             Some(last) if last.sequence > call.sequence => Lookup::Later,
             Some(last) if last.sequence == call.sequence => {
@@ -65,18 +65,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replay_slots_of_those_who_died_are_forgotten_after_a_day_and_others_are_not() {
+    fn idle_replay_slots_are_dropped_after_a_day_and_others_are_not() {
         let call = |n: u128| CallId { instance: Uuid::from_u128(n).into(), replay_slot: 0, sequence: 1 };
         let mut calls = LastCalls::default();
         for n in 0..1_000 {
             calls.keep(call(n), n, 1);
         }
-        assert!(matches!(calls.look::<u128>(call(0)), Lookup::Again(0)), "a reply is kept for a day");
+        assert!(matches!(calls.lookup::<u128>(call(0)), Lookup::Again(0)), "a reply is kept for a day");
         for n in 1_000..3_000 {
             calls.keep(call(n), n, 2 + REPLAY_SLOT_IDLE_MS);
         }
         assert!(calls.replay_slots.len() <= 2_000, "{} replay_slots", calls.replay_slots.len());
-        assert!(matches!(calls.look::<u128>(call(0)), Lookup::Never));
-        assert!(matches!(calls.look::<u128>(call(1_000)), Lookup::Again(1_000)));
+        assert!(matches!(calls.lookup::<u128>(call(0)), Lookup::Never));
+        assert!(matches!(calls.lookup::<u128>(call(1_000)), Lookup::Again(1_000)));
     }
 }

@@ -1,13 +1,13 @@
-//! The moves of a job's life, each one step under the lock.
+//! The transitions, each one step under the lock.
 
 use std::time::Duration;
 
 use futures_util::FutureExt;
 
 use super::history::Record;
-use super::queue::{Charge, Front, Grant, Onward, Queue};
+use super::queue::{Charge, Destination, Front, Grant, Queue};
 use super::timeline::Point;
-use super::{MemoryStore, bounded, ms, place};
+use super::{MemoryStore, bounded, ms, parse_cursor};
 use crate::job::{InstanceId, JobId, JobState, NewJob, Nonce, QueueName, Token};
 use crate::store::{
     BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Quiet, Reclaim,
@@ -101,7 +101,7 @@ impl Transitions for MemoryStore {
     ) -> StoreFuture<'a, Reconciled> {
         async move {
             bounded("reconcile", lost.len())?;
-            let from = place("reconcile", cursor, Point::parse)?;
+            let from = parse_cursor("reconcile", cursor, Point::parse)?;
             self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, lost, from, now))
         }
         .boxed()
@@ -127,7 +127,7 @@ impl Queue {
             if bytes > request.bytes_max && !claims.jobs.is_empty() {
                 break;
             }
-            // The store counts the attempt.
+            // The number is filled in by `lease`.
             let token = Token { attempt: 0, nonce: request.nonce };
             let grant = Grant { token, owner, expires_ms, cancel_asked: false, begun: false };
             let Some(job) = self.lease(&id, grant) else { break };
@@ -147,7 +147,7 @@ impl Queue {
         quiet.then(|| Quiet { next_due: self.delayed.first_ms().map(|at_ms| until(at_ms, now)) })
     }
 
-    /// A claim sent again must not hand out what was settled or taken back meanwhile.
+    /// A claim sent again must not return jobs that were settled or taken back meanwhile.
     fn still_held(&self, mut claims: Claims) -> Claims {
         claims.jobs.retain(|job| self.holds(&job.id, job.token));
         claims
@@ -160,21 +160,21 @@ impl Queue {
 
     fn settle_one(&mut self, settlement: &Settlement, front: &mut Front, now: u64) -> Settled {
         let Settlement { id, token, verdict, record } = settlement;
-        let (charge, onward) = match *verdict {
-            Verdict::Complete { .. } => (Charge::Nothing, Onward::Complete),
-            Verdict::Retry { delay } => (Charge::Failure, Onward::Delay { due_ms: now.saturating_add(ms(delay)) }),
-            Verdict::Bury => (Charge::Failure, Onward::Bury),
-            Verdict::Poison => (Charge::Failure, Onward::Poison),
-            Verdict::ReleaseNow => (Charge::Release, Onward::Front(front.next())),
+        let (charge, destination) = match *verdict {
+            Verdict::Complete { .. } => (Charge::Nothing, Destination::Complete),
+            Verdict::Retry { delay } => (Charge::Failure, Destination::Delay { due_ms: now.saturating_add(ms(delay)) }),
+            Verdict::Bury => (Charge::Failure, Destination::Bury),
+            Verdict::Poison => (Charge::Failure, Destination::Poison),
+            Verdict::ReleaseNow => (Charge::Release, Destination::Front(front.next())),
             Verdict::ReleaseAfter { delay } => {
-                (Charge::Release, Onward::Delay { due_ms: now.saturating_add(ms(delay)) })
+                (Charge::Release, Destination::Delay { due_ms: now.saturating_add(ms(delay)) })
             }
-            Verdict::Abandon => (Charge::Release, Onward::Bury),
-            Verdict::Cancel => (Charge::Nothing, Onward::Cancel),
+            Verdict::Abandon => (Charge::Release, Destination::Bury),
+            Verdict::Cancel => (Charge::Nothing, Destination::Cancel),
         };
         let record = (!record.is_empty()).then(|| Record::Reported(record.clone()));
         let held = self.holds(id, *token);
-        let Some(state) = held.then(|| self.end_attempt(id, charge, onward, record, now)).flatten() else {
+        let Some(state) = held.then(|| self.end_attempt(id, charge, destination, record, now)).flatten() else {
             self.totals.stale_settlements += 1;
             return Settled::Stale;
         };
@@ -192,11 +192,12 @@ impl Queue {
 
     fn reclaim(&mut self, request: &Reclaim, now: u64) -> Reclaimed {
         let lease_ms = ms(request.lease);
-        let looked_after = self.stamp_ms.is_some_and(|stamp_ms| now.saturating_sub(stamp_ms) <= lease_ms / 2);
+        let looked_after =
+            self.reclaimed_at_ms.is_some_and(|reclaimed_at_ms| now.saturating_sub(reclaimed_at_ms) <= lease_ms / 2);
         if !looked_after && self.leases.len() > 0 {
             self.grace_until_ms = now.saturating_add(lease_ms);
         }
-        self.stamp_ms = Some(now);
+        self.reclaimed_at_ms = Some(now);
         let mut reclaimed = Reclaimed::default();
         let in_grace = (now + 1..=now.saturating_add(lease_ms)).contains(&self.grace_until_ms);
         if in_grace && self.leases.len() > 0 {
@@ -224,22 +225,22 @@ impl Queue {
             let record = Record::Lost { instance, lease_expired_ms, watched: counters.came_back(), in_a_row };
             (Charge::Release, record, in_a_row >= request.losses_max.max(1))
         };
-        let onward = if too_many { Onward::Poison } else { Onward::Front(front.next()) };
-        let state = self.end_attempt(id, charge, onward, Some(record), now)?;
+        let destination = if too_many { Destination::Poison } else { Destination::Front(front.next()) };
+        let state = self.end_attempt(id, charge, destination, Some(record), now)?;
         let poisoned = state == JobState::Poisoned;
         Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, charged: begun, poisoned })
     }
 
     fn reconcile(&mut self, owner: InstanceId, lost: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
         let slice: Vec<Point> = self.leases.after(from).take(BATCH_MAX).cloned().collect();
-        let unheard = |grant: &Grant| grant.owner == owner && lost.contains(&grant.token.nonce);
-        let ids = slice.iter().map(|point| &point.id).filter(|id| self.grant(id).is_some_and(unheard));
+        let unanswered = |grant: &Grant| grant.owner == owner && lost.contains(&grant.token.nonce);
+        let ids = slice.iter().map(|point| &point.id).filter(|id| self.grant(id).is_some_and(unanswered));
         let mut released: Vec<JobId> = ids.cloned().collect();
         released.sort_by(|a, b| a.as_wire().cmp(b.as_wire()));
         let mut front = self.front();
         for id in &released {
             let record = Record::Unclaimed { instance: owner };
-            self.end_attempt(id, Charge::Release, Onward::Front(front.next()), Some(record), now);
+            self.end_attempt(id, Charge::Release, Destination::Front(front.next()), Some(record), now);
         }
         let next = slice.last().filter(|_| slice.len() == BATCH_MAX).map(|point| Cursor(point.to_text()));
         Reconciled { released, next }

@@ -1,4 +1,4 @@
-//! What operators read and do.
+//! What operators read and change.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::trace::{Finding, JobView};
 impl Admin for RedisStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
         Box::pin(async move {
-            let value = self.0.admin.send("queues", redis::cmd("SMEMBERS").arg(keys::QUEUES)).await?;
+            let value = self.0.admin.send("queues", redis::cmd("SMEMBERS").arg(keys::QUEUES_KEY)).await?;
             let mut members = Reply::new("queues", value)?;
             let mut queues = Vec::with_capacity(members.len());
             while !members.is_empty() {
-                // A name no queue can have was put there by hand.
+                // A name that no queue can have was written by hand.
                 let member = String::from_utf8(members.bytes()?).unwrap_or_default();
                 queues.extend(QueueName::new(member));
             }

@@ -1,9 +1,9 @@
-//! Looking through a whole queue for what nobody of us could have left there, slice by slice, and repairing it.
+//! Looking through a whole queue, slice by slice, for damage that no transition leaves behind, and repairing it.
 //!
-//! Everything goes on meanwhile. Each slice is one atomic step that compares what must agree at any instant, so it finds nothing in a sound queue. One thing no
-//! step can compare: a list does not tell whether it has an entry. So the entry versions in `pending` are read first, from its back, because what is pushed there moves
-//! entries into the pages that are still to come; then the jobs are scanned for those that are in no sorted set and whose entry version was not read. What was drawn
-//! later than the first page is younger than the question, and left out; what is put back must still have the entry version it was judged by.
+//! The queue goes on meanwhile. Each slice is one atomic step that compares what must agree at any instant, so it finds nothing in a consistent queue. One thing
+//! no single step can compare: a list has no lookup by entry. So the entry versions in `pending` are read first, from the back, because a push there moves entries
+//! into pages that are still to be read. Then the jobs are scanned for those in no sorted set whose entry version was not read. Versions drawn after the first
+//! page was read are left out, and a job is put back only while it still has the entry version it was judged by.
 
 use std::collections::BTreeMap;
 
@@ -19,21 +19,21 @@ use crate::limits::redis::{
 use crate::store::StoreError;
 use crate::trace::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 
-/// What stands beside `job` and `pending`, as numbered in `lib/queue.lua`: lease, grant, the other containers, retry, history.
+/// The keys beside `job` and `pending`, as numbered in `lib/queue.lua`: lease, grant, the other containers, retry, history.
 const BESIDE: [usize; 9] = [3, 4, 7, 8, 9, 10, 11, 5, 6];
 const HISTORY: usize = 6;
 
-/// How much to look at in the next step.
+/// How many entries the next step scans.
 struct Pace(usize);
 
 impl Pace {
-    fn learn(&mut self, looked_at: usize, bytes: usize) {
-        let each = bytes / looked_at.max(1);
+    fn learn(&mut self, scanned: usize, bytes: usize) {
+        let each = bytes / scanned.max(1);
         self.0 = (AUDIT_SLICE_BYTES / each.max(1)).clamp(1, AUDIT_SLICE_MAX);
     }
 }
 
-/// One look through one queue.
+/// One pass through one queue.
 pub(super) struct Audit<'a> {
     store: &'a RedisStore,
     keys: &'a QueueKeys,
@@ -42,12 +42,12 @@ pub(super) struct Audit<'a> {
 }
 
 impl<'a> Audit<'a> {
-    /// A look that changes nothing.
+    /// A pass that changes nothing.
     pub(super) fn inspecting(store: &'a RedisStore, keys: &'a QueueKeys) -> Self {
         Self { store, keys, repair: false, found: BTreeMap::new() }
     }
 
-    /// A look that repairs what it finds.
+    /// A pass that repairs what it finds.
     pub(super) fn repairing(store: &'a RedisStore, keys: &'a QueueKeys) -> Self {
         Self { store, keys, repair: true, found: BTreeMap::new() }
     }
@@ -57,7 +57,7 @@ impl<'a> Audit<'a> {
             self.containers(key).await?;
         }
         self.orphaned().await?;
-        // What must add up does not before everything else is repaired.
+        // The counts add up only when everything else is repaired.
         if self.repair || self.found.is_empty() {
             let (counted, are) = scripts::audit_stale(&self.store.0.admin, self.keys, self.repair).await?;
             self.note(FindingKind::StaleCount, counted.abs_diff(are), &[]);
@@ -108,12 +108,12 @@ impl<'a> Audit<'a> {
             self.note(FindingKind::TwoContainers, page.twice.len() as u64, &page.twice);
             entry_versions
                 .extend(page.entry_versions.into_iter().filter(|entry_version| entry_version % parts == part));
-            behind += page.looked_at;
-            if page.looked_at < pace.0 {
+            behind += page.scanned;
+            if page.scanned < pace.0 {
                 entry_versions.sort_unstable();
                 return Ok((drawn, entry_versions));
             }
-            pace.learn(page.looked_at, page.bytes);
+            pace.learn(page.scanned, page.bytes);
             pause(begun).await;
         }
     }
@@ -136,7 +136,7 @@ impl<'a> Audit<'a> {
             if cursor == 0 {
                 return Ok(());
             }
-            pace.learn(slice.looked_at, slice.bytes);
+            pace.learn(slice.scanned, slice.bytes);
             pause(begun).await;
         }
     }

@@ -1,7 +1,7 @@
-//! Connections to one server: our own time limits and our own reconnects.
+//! Connections to one server: timeouts and reconnects are handled here, not by the library.
 //!
-//! A time-out means that the outcome is *unknown*: the connection is dropped, the error says so, and the caller sends the same call again over a new
-//! one. Nothing is repeated here, except a script the server has forgotten.
+//! A timeout means that the outcome is *unknown*: the connection is dropped, the error says so, and the caller sends the same call again over a new
+//! one. Nothing is sent again here, except a script that the server has forgotten.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -41,7 +41,7 @@ impl fmt::Debug for Endpoint {
 
 impl Endpoint {
     pub(super) fn new(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
-        // The text of this error is ours: one of the library's could quote the URL, and with it the password.
+        // The text is written here, because the library's could quote the URL, and with it the password.
         let refuse = |reason: &str| StoreError::Refused { operation: "connect", reason: reason.to_owned() };
         if url.trim_start().starts_with("rediss:") {
             tls::prepare().map_err(refuse)?;
@@ -65,7 +65,7 @@ impl Endpoint {
     }
 
     async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
-        // The library's own time limits are off: there is one place for them, and it is here.
+        // The library's own timeouts are off: `exchange` has the only ones.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
@@ -73,7 +73,7 @@ impl Endpoint {
         self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    /// A connection of its own that hears these channels.
+    /// A connection of its own, subscribed to these channels.
     pub(super) async fn subscribe(&self, operation: &'static str, channels: &[String]) -> Result<PubSub, StoreError> {
         let opening = async {
             let mut hub = self.client.get_async_pubsub().await?;
@@ -100,7 +100,7 @@ impl Endpoint {
         self.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "…"))
     }
 
-    /// What an error of the library means to us, and whether its connection is of no more use.
+    /// The store's error for an error of the library, and whether its connection has to be replaced.
     fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
         let text = self.scrub(error.to_string());
         let at = &self.address;
@@ -135,7 +135,9 @@ impl Endpoint {
             _ if ["NOAUTH", "WRONGPASS", "invalid password", "without any password"].into_iter().any(says) => {
                 (refused("check user and password of the Redis URL"), true)
             }
-            _ if ["NOPERM", "has no permissions"].into_iter().any(says) => (refused("give this user the right"), false),
+            _ if ["NOPERM", "has no permissions"].into_iter().any(says) => {
+                (refused("give this user the permission"), false)
+            }
             _ => (corrupt(operation, text), false),
         }
     }
@@ -233,7 +235,7 @@ impl Link {
         Ok((open.count, connection))
     }
 
-    /// Forgets a connection, unless somebody replaced it meanwhile.
+    /// Drops a connection, unless it was replaced meanwhile.
     async fn lose(&self, number: u64) {
         let mut open = self.open.lock().await;
         if open.count == number {

@@ -1,4 +1,4 @@
-//! What a server says of itself, and whether jobs are safe with it.
+//! What a server reports about itself, and whether jobs are safe with it.
 
 use redis::Value;
 
@@ -8,7 +8,7 @@ use crate::store::{StoreError, StoreFacts};
 
 const OPERATION: &str = "probe";
 
-/// Asks the server, and refuses one that would lose jobs.
+/// Checks the server, and refuses one that would lose jobs.
 pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts, StoreError> {
     let info = text(link.send(OPERATION, &redis::cmd("INFO")).await?);
     let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);

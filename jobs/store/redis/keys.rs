@@ -1,9 +1,9 @@
-//! The only place that spells a key.
+//! The only file that spells key names.
 
 use crate::job::QueueName;
 
 /// Set of all queue names ever announced.
-pub const QUEUES: &str = "retraced:queues";
+pub const QUEUES_KEY: &str = "retraced:queues";
 /// Hash of worker rows: instance → seen at, row.
 pub(super) const WORKERS: &str = "retraced:workers";
 /// Stream of supervision events.
@@ -77,7 +77,7 @@ mod tests {
                 assert!(key.contains(&format!("{{{name}}}")), "{key}");
             }
         }
-        for global in [QUEUES, WORKERS, LEDGER] {
+        for global in [QUEUES_KEY, WORKERS, LEDGER] {
             assert!(seen.insert(global.to_owned()), "{global} collides with a queue's key");
         }
     }

@@ -25,7 +25,7 @@ impl Ledger for RedisStore {
                 return Ok(());
             }
             let mut command = redis::cmd("SADD");
-            command.arg(keys::QUEUES);
+            command.arg(keys::QUEUES_KEY);
             for queue in queues {
                 command.arg(queue.as_str());
             }

@@ -1,4 +1,4 @@
-//! The store on Redis: one Lua file a transition, one typed function a file.
+//! The store on Redis: one Lua file per verb, one typed function per file.
 //!
 //! Works on Redis 6.2 or newer and on Valkey. The server must not evict keys: an evicted job is a lost job.
 
@@ -22,7 +22,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 
 use self::connection::{Endpoint, Link};
-pub use self::keys::QUEUES;
+pub use self::keys::QUEUES_KEY;
 use self::keys::QueueKeys;
 use super::{BATCH_MAX, Hint, Store, StoreError, StoreFacts, StoreFuture};
 use crate::job::{JobId, QueueName};
@@ -44,8 +44,8 @@ pub struct RedisOptions {
     /// Longest wait for an answer. Default 5 s. After it the outcome of the call is unknown, the connection is replaced, and the call is
     /// [`StoreError::Unavailable`]: send it again.
     pub call_timeout: Duration,
-    /// Work with a server that may evict keys when its memory is full. Default `false`: such a server is refused, because it drops jobs without a
-    /// word.
+    /// Work with a server that may evict keys when its memory is full. Default `false`: such a server is refused, because it drops jobs
+    /// silently.
     pub allow_eviction: bool,
 }
 
@@ -78,7 +78,7 @@ impl Default for RedisOptions {
 /// Jobs in a Redis or Valkey server. Cheap to clone; clones share their connections.
 ///
 /// Connections are opened when they are first used, on the tokio runtime of that call, and again whenever they are lost. There are three,
-/// so that nothing that matters waits behind something large: transitions, producers and readers, renewals; and one for each subscription.
+/// so that no renewal and no transition waits behind a large reply: transitions, producers and readers, renewals; and one for each subscription.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), retraced_jobs::store::StoreError> {
@@ -95,7 +95,7 @@ struct Inner {
     transitions: Link,
     admin: Link,
     renewals: Link,
-    /// Keys already spelled, one entry a queue this process has used.
+    /// Key names, one entry per queue this process has used.
     queues: Mutex<HashMap<QueueName, Arc<QueueKeys>>>,
 }
 
@@ -115,12 +115,12 @@ impl RedisStore {
     /// lacks, the password is wrong, the certificate is not trusted, or the server is too old, a replica, or may evict keys.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
-        // By the admin's connection: that of the transitions is for whoever works the queues, and lives on their runtime.
+        // Over the admin connection: that of the transitions belongs to the workers, and lives on their runtime.
         store.check(&store.0.admin).await?;
         Ok(store)
     }
 
-    /// The same, without a look at the server: for a process that must start while Redis is away. Call [`probe`](Store::probe) when it is time.
+    /// The same without checking the server: for a process that must start while Redis is away. Call [`probe`](Store::probe) later.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when the URL cannot be read.
@@ -188,7 +188,7 @@ impl Store for RedisStore {
                     match timeout(SUBSCRIPTION_PING_EVERY, messages.next()).await {
                         Ok(Some(message)) => return Some((message, (sink, messages))),
                         Ok(None) => return None,
-                        // A connection the other side has forgotten is silent for ever: ask.
+                        // A connection that the peer has forgotten stays silent forever: ping it.
                         Err(_) => match timeout(limit, sink.ping::<redis::Value>()).await {
                             Ok(Ok(_)) => {}
                             Ok(Err(_)) | Err(_) => return None,

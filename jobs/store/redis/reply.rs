@@ -1,4 +1,4 @@
-//! Reading what the scripts answer. A reply of a shape no script of ours gives is an error that says so, never a panic.
+//! Reading the replies of the scripts. A reply of unknown shape is an error that says so, never a panic.
 
 use std::vec::IntoIter;
 
@@ -30,7 +30,7 @@ impl Reply {
             "superseded" => Err(StoreError::Superseded { operation: self.operation }),
             "other" => Err(StoreError::Refused {
                 operation: self.operation,
-                reason: "its call id was used by another verb; number every call of a replay_slot anew".into(),
+                reason: "its call id was used by another verb; give every call of a replay slot a new number".into(),
             }),
             _ => Ok(word),
         }
@@ -66,7 +66,7 @@ impl Reply {
         Ok(usize::try_from(self.number()?).unwrap_or(usize::MAX))
     }
 
-    /// All that is left of it, as bytes.
+    /// The rest of it, as bytes.
     pub(super) fn all(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut all = Vec::with_capacity(self.len());
         while !self.is_empty() {
@@ -96,7 +96,7 @@ impl Reply {
         })
     }
 
-    /// An instant, or nothing where the script wrote an empty string or a score beyond all time; one before all time is the first.
+    /// An instant; `None` where the script wrote an empty string or an infinite score. A negative one counts as zero.
     pub(super) fn instant(&mut self) -> Result<Option<u64>, StoreError> {
         let text = self.text()?;
         Ok(text.parse::<f64>().ok().filter(|score| *score < f64::INFINITY).map(|score| score.max(0.0) as u64))
@@ -153,7 +153,7 @@ pub(super) fn big_endian(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// The sequence, the instant of enqueueing and the envelope of a body; nothing in the first two when the header is damaged.
+/// The sequence, the enqueue time and the envelope of a body; the first two are missing when the header is damaged.
 pub(super) fn open_body(body: Vec<u8>) -> (Option<(u64, u64)>, Bytes) {
     const HEADER: usize = 12;
     let body = Bytes::from(body);

@@ -1,4 +1,4 @@
-//! One typed function a Lua file. What is said of a verb stands at its file and at its trait.
+//! One typed function per Lua file. A verb is documented at its file and at its trait.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -197,7 +197,7 @@ pub(super) async fn enqueue(
     created.collect()
 }
 
-/// As many letters as were asked about.
+/// One letter per item of the call.
 fn letters(operation: &'static str, reply: &mut Reply, expected: usize) -> Result<Vec<u8>, StoreError> {
     let letters = reply.bytes()?;
     if letters.len() == expected {
@@ -208,7 +208,7 @@ fn letters(operation: &'static str, reply: &mut Reply, expected: usize) -> Resul
 
 fn state(operation: &'static str, letter: u8) -> Result<JobState, StoreError> {
     state_of(letter)
-        .ok_or_else(|| corrupt(operation, format!("a state {:?} that nobody of us writes", char::from(letter))))
+        .ok_or_else(|| corrupt(operation, format!("a state {:?} that no script writes", char::from(letter))))
 }
 
 fn claim_arguments(command: &mut Cmd, request: &ClaimRequest) {
@@ -224,7 +224,7 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
         let id = ids.bytes()?;
         let (header, envelope) = open_body(bodies.bytes()?);
         let retry_state = if retry_states.is_empty() { Vec::new() } else { retry_states.bytes()? };
-        // An id that is none was put there by hand. It keeps its lease until that runs out, again and again until it is set aside; the others go on.
+        // An invalid id was written by hand. Its lease expires again and again until the entry is set aside; the other jobs go on.
         let Some(id) = JobId::from_wire(&id) else { continue };
         let mut counters = counters(&retry_state);
         counters.attempts = counters.attempts.saturating_add(1);
@@ -266,10 +266,10 @@ pub(super) async fn claim(
     Ok(Claims { quiet: Some(Quiet { next_due }), ..claims })
 }
 
-/// A run of settlements that differ in nothing but id and record: what they share, and how many they are.
+/// Settlements in a row that differ only in id and record: what they share, and how many they are.
 type Run = (Vec<u8>, usize);
 
-/// The settlements as runs. They keep their order: jobs go to the front in it, and of an id named twice the first mention wins.
+/// The settlements as runs, in their order: jobs go to the front in it, and of an id named twice the first mention wins.
 fn runs(settlements: &[Settlement]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for settlement in settlements {
@@ -616,7 +616,7 @@ pub(super) async fn audit(link: &Link, keys: &QueueKeys) -> Result<AuditReport, 
     })
 }
 
-/// What a slice of a container shows: ids, which need not be those of jobs.
+/// What one slice of a container has wrong: ids, which need not be those of jobs.
 pub(super) struct ContainerSlice {
     pub(super) next: u64,
     pub(super) orphans: Vec<Vec<u8>>,
@@ -662,7 +662,7 @@ pub(super) struct Drawn {
 /// A page of pending, from its back.
 pub(super) struct PendingPage {
     pub(super) drawn: Drawn,
-    pub(super) looked_at: usize,
+    pub(super) scanned: usize,
     pub(super) bytes: usize,
     pub(super) entry_versions: Vec<u64>,
     pub(super) twice: Vec<Vec<u8>>,
@@ -683,7 +683,7 @@ pub(super) async fn audit_pending(
     reply.status()?;
     Ok(PendingPage {
         drawn: Drawn { sequence: reply.number()?, entry_version: reply.number()? },
-        looked_at: reply.size()?,
+        scanned: reply.size()?,
         bytes: reply.size()?,
         entry_versions: reply.bytes()?.chunks_exact(6).map(big_endian).collect(),
         twice: reply.list()?.all()?,
@@ -693,7 +693,7 @@ pub(super) async fn audit_pending(
 /// A slice of the jobs: those that should be pending, with their entry versions; none where the record cannot be read.
 pub(super) struct JobsSlice {
     pub(super) next: u64,
-    pub(super) looked_at: usize,
+    pub(super) scanned: usize,
     pub(super) bytes: usize,
     pub(super) waiting: Vec<(Vec<u8>, Option<u64>)>,
 }
@@ -711,14 +711,14 @@ pub(super) async fn audit_jobs(
     })
     .await?;
     reply.status()?;
-    let (next, looked_at, bytes) = (next_cursor(&mut reply)?, reply.size()?, reply.size()?);
+    let (next, scanned, bytes) = (next_cursor(&mut reply)?, reply.size()?, reply.size()?);
     let mut found = reply.list()?;
     let mut waiting = Vec::with_capacity(found.len() / 2);
     while !found.is_empty() {
         let (id, entry_version) = (found.bytes()?, found.bytes()?);
         waiting.push((id, (!entry_version.is_empty()).then(|| big_endian(&entry_version))));
     }
-    Ok(JobsSlice { next, looked_at, bytes, waiting })
+    Ok(JobsSlice { next, scanned, bytes, waiting })
 }
 
 /// `audit_orphaned.lua`; returns the ids put back, and those set aside as damaged.
@@ -933,7 +933,7 @@ async fn on_key(
     match sent.await {
         Ok(value) => Reply::new(operation, value),
         Err(StoreError::Corrupt { what, .. }) if what.contains("WRONGTYPE") => {
-            Err(corrupt(operation, format!("the key {key} has a type nobody of us gave it; rename or delete it")))
+            Err(corrupt(operation, format!("the key {key} has a type that no script gives it; rename or delete it")))
         }
         Err(error) => Err(error),
     }

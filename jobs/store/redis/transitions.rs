@@ -1,4 +1,4 @@
-//! The moves of a job's life, and keeping what is held.
+//! The transitions, and renewing leases.
 
 use std::time::Duration;
 

@@ -85,8 +85,8 @@ pub(crate) async fn every_state_is_listed_in_its_order_page_by_page(world: &dyn 
             page.jobs.into_iter().map(|job| (job.at_ms.is_some(), job.envelope, job.enqueued_ms.is_some())).collect()
         };
         let timed = state != JobState::Pending;
-        let told = expected.iter().map(|name| (timed, format!("sealed {name}").into(), true)).collect::<Vec<_>>();
-        assert_eq!(at, told, "{state}");
+        let listed = expected.iter().map(|name| (timed, format!("sealed {name}").into(), true)).collect::<Vec<_>>();
+        assert_eq!(at, listed, "{state}");
     }
 }
 
@@ -225,7 +225,7 @@ pub(crate) async fn a_delayed_job_that_is_redriven_keeps_its_counters(_: &dyn Wo
     assert_eq!(worker.view(&id("a")).await.counters.failures, 1);
 }
 
-pub(crate) async fn cancel_takes_what_waits_at_once_and_asks_what_runs(world: &dyn World, worker: Worker) {
+pub(crate) async fn cancel_ends_waiting_jobs_at_once_and_asks_running_ones_to_stop(world: &dyn World, worker: Worker) {
     for state in JobState::ALL {
         let worker = worker.in_queue(state.as_str());
         worker.bring(world, &id("a"), state).await;
@@ -272,7 +272,7 @@ pub(crate) async fn discard_removes_whatever_does_not_run(world: &dyn World, wor
     }
 }
 
-/// Goal: an operator's act meets the job that was looked at, or nothing. Method: every act on a job in every state, seen as every state and with more or fewer
+/// Goal: an operator's act reaches the job that was looked at, or nothing. Method: every act on a job in every state, seen as every state and with more or fewer
 /// attempts; only where all of it fits may it do what it does without a look.
 pub(crate) async fn an_act_on_a_job_that_was_seen_as_something_else_changes_nothing(world: &dyn World, worker: Worker) {
     for state in JobState::ALL {
@@ -333,7 +333,7 @@ pub(crate) async fn a_dead_letter_that_lived_again_is_not_discarded_by_an_old_li
     assert_eq!(by_id.into_values().collect::<Vec<_>>(), expected);
 }
 
-pub(crate) async fn a_job_named_twice_meets_what_its_first_mention_did(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_job_named_twice_sees_what_its_first_mention_did(_: &dyn World, worker: Worker) {
     let twice = targets(&[id("a"), id("a")]);
     let (store, queue) = (&worker.store, &worker.queue);
     worker.enqueue(&[id("a")]).await;
@@ -348,7 +348,7 @@ pub(crate) async fn a_job_named_twice_meets_what_its_first_mention_did(_: &dyn W
     assert_eq!(worker.claim(9).await, []);
 }
 
-pub(crate) async fn stats_tell_how_long_the_front_of_the_queue_has_waited(world: &dyn World, worker: Worker) {
+pub(crate) async fn stats_show_how_long_the_front_of_the_queue_has_waited(world: &dyn World, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
     world.pass_short().await;
     worker.enqueue(&[id("b")]).await;
@@ -365,6 +365,6 @@ pub(crate) async fn stats_tell_how_long_the_front_of_the_queue_has_waited(world:
     assert!(overdue < 0 && overdue >= -i64::try_from(LONG.as_millis()).unwrap(), "{overdue}");
 }
 
-pub(crate) async fn the_store_gives_a_sign_of_life(_: &dyn World, worker: Worker) {
+pub(crate) async fn the_store_answers_a_health_check(_: &dyn World, worker: Worker) {
     assert!(!worker.store.probe().await.unwrap().name.is_empty());
 }

@@ -19,7 +19,7 @@ pub(crate) async fn jobs_are_claimed_in_the_order_they_came(_: &dyn World, worke
     assert_eq!(worker.claim(1).await, []);
 }
 
-pub(crate) async fn a_claim_that_finds_nothing_tells_when_the_next_delayed_job_is_due(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_claim_that_finds_nothing_reports_when_the_next_delayed_job_is_due(_: &dyn World, worker: Worker) {
     let seen = async || worker.claims(&worker.request(5, LONG)).await.quiet.map(|quiet| quiet.next_due);
     assert_eq!(seen().await, Some(None), "nothing is delayed");
     worker.put_at(&id("late"), RunAt::After(Duration::from_secs(90))).await;
@@ -27,7 +27,7 @@ pub(crate) async fn a_claim_that_finds_nothing_tells_when_the_next_delayed_job_i
     let next_due = seen().await.flatten().unwrap();
     assert!((50..=60).contains(&next_due.as_secs()), "{next_due:?}");
 
-    // Whoever was granted something, or left something, was told of that and of nothing else.
+    // Whoever was granted something, or left something, got a reply about that and nothing else.
     worker.enqueue(&ids(6)).await;
     assert_eq!((seen().await, seen().await), (None, None));
     assert!(seen().await.is_some(), "the last was taken");
@@ -37,14 +37,14 @@ pub(crate) async fn a_claim_that_finds_nothing_tells_when_the_next_delayed_job_i
 }
 
 /// A copy of the call may come late: what was seen then is no news.
-pub(crate) async fn a_claim_sent_again_does_not_tell_whether_its_queue_is_quiet(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_claim_sent_again_does_not_report_whether_its_queue_is_quiet(_: &dyn World, worker: Worker) {
     let (call, request) = (worker.call(), worker.request(5, LONG));
     let quiet = async || worker.store.claim(call, &worker.queue, &request).await.unwrap().quiet;
     assert!(quiet().await.is_some());
     assert_eq!(quiet().await, None);
 }
 
-pub(crate) async fn a_claimed_job_carries_its_proof_and_its_past(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_claimed_job_carries_its_token_and_its_counters(_: &dyn World, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
     let request = worker.request(5, Duration::from_secs(30));
     let claims = worker.claims(&request).await;
@@ -132,7 +132,7 @@ pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &d
     assert_eq!(worker.claim(9).await.len(), 2);
 }
 
-pub(crate) async fn a_claim_of_none_gives_none_and_one_over_the_bound_is_refused(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_claim_of_none_grants_none_and_one_over_the_bound_is_refused(_: &dyn World, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
     assert_eq!(worker.claim(0).await, []);
     let request = worker.request(BATCH_MAX + 1, LONG);
@@ -154,7 +154,7 @@ pub(crate) async fn a_full_batch_can_be_claimed_and_settled_at_once(_: &dyn Worl
     assert_eq!(worker.listed(JobState::Pending).await, names);
 }
 
-pub(crate) async fn a_turn_settles_before_it_claims(_: &dyn World, worker: Worker) {
+pub(crate) async fn settle_and_claim_settles_before_it_claims(_: &dyn World, worker: Worker) {
     worker.enqueue(&[id("a"), id("b")]).await;
     let first = worker.claim(1).await;
     let settlements = [worker.settlement(&first[0], Verdict::ReleaseNow)];

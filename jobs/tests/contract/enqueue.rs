@@ -100,7 +100,7 @@ pub(crate) async fn ids_of_all_sorts_come_back_as_they_went(_: &dyn World, worke
     assert_eq!(claimed, kinds);
 }
 
-pub(crate) async fn queues_do_not_meet(_: &dyn World, worker: Worker) {
+pub(crate) async fn queues_are_independent(_: &dyn World, worker: Worker) {
     let (one, two) = (worker.in_queue("one"), worker.in_queue("two"));
     assert_eq!(one.enqueue(&[id("same")]).await, [NEW]);
     assert_eq!(two.claim(1).await, []);
@@ -138,7 +138,7 @@ pub(crate) async fn a_discarded_id_begins_anew_and_its_old_entries_start_nothing
     assert!(worker.view(&id("again")).await.history.is_empty());
 }
 
-pub(crate) async fn a_cancelled_place_in_the_queue_is_not_taken_up_again(_: &dyn World, worker: Worker) {
+pub(crate) async fn an_entry_of_a_cancelled_job_is_not_used_again(_: &dyn World, worker: Worker) {
     worker.enqueue(&[id("a"), id("b")]).await;
     worker.cancel(&id("a")).await;
     worker.redrive(&id("a")).await;

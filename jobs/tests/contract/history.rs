@@ -10,10 +10,10 @@ use super::{Worker, World, id, log};
 
 pub(crate) async fn the_first_three_and_the_last_seven_attempts_are_kept(_: &dyn World, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
-    let mut told = Vec::new();
+    let mut before = Vec::new();
     for n in 1..=14_u32 {
         let job = worker.claim_one().await;
-        assert_eq!(worker.view(&id("a")).await.history, told, "an attempt that runs hides none, before attempt {n}");
+        assert_eq!(worker.view(&id("a")).await.history, before, "an attempt that runs hides none, before attempt {n}");
         let record = encode_attempt(&log(worker.instance, Some(&format!("failure {n}"))));
         let verdict = if n == 14 { Verdict::Bury } else { Verdict::Retry { delay: Duration::ZERO } };
         worker.settle_all(&[Settlement { id: id("a"), token: job.token, verdict, record }]).await;
@@ -24,7 +24,7 @@ pub(crate) async fn the_first_three_and_the_last_seven_attempts_are_kept(_: &dyn
         assert_eq!(kept, expected, "after attempt {n}");
         assert_eq!(view.collapsed, n - u32::try_from(kept.len()).unwrap());
         assert_eq!(view.last_error().unwrap().message, format!("failure {n}"));
-        told = view.history;
+        before = view.history;
     }
     let page = worker.store.jobs(&worker.queue, JobState::Dead, None, 1).await.unwrap();
     assert_eq!(page.jobs[0].last_error.as_ref().unwrap().message, "failure 14");

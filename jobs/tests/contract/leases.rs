@@ -50,7 +50,7 @@ pub(crate) async fn a_stale_renewal_extends_nobody_elses_lease(world: &dyn World
     assert_eq!(thief.renew(LONG, &held).await, [KEPT]);
 }
 
-pub(crate) async fn a_renewal_tells_that_somebody_wants_to_cancel(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_renewal_reports_a_requested_cancellation(_: &dyn World, worker: Worker) {
     worker.enqueue(&ids(2)).await;
     let jobs = worker.claim(2).await;
     worker.cancel(&jobs[1].id).await;
@@ -85,7 +85,7 @@ pub(crate) async fn a_begin_extends_a_lease_as_a_renewal_does_and_a_stale_one_ch
     assert!(worker.reclaim(9).await.jobs[0].charged, "a wish to cancel hides no crash");
 }
 
-pub(crate) async fn renewals_come_in_batches_and_an_empty_one_tells_the_time(_: &dyn World, worker: Worker) {
+pub(crate) async fn renewals_come_in_batches_and_an_empty_one_returns_the_time(_: &dyn World, worker: Worker) {
     worker.enqueue(&ids(BATCH_MAX)).await;
     let jobs = worker.claim(BATCH_MAX).await;
     assert_eq!(worker.renew(LONG, &jobs).await, vec![KEPT; BATCH_MAX]);

@@ -50,7 +50,7 @@ async fn paged(worker: &Worker, limit: usize) -> Vec<SupervisionEvent> {
     panic!("the pages of events never end");
 }
 
-pub(crate) async fn events_are_told_latest_first_page_by_page(_: &dyn World, worker: Worker) {
+pub(crate) async fn events_are_listed_latest_first_page_by_page(_: &dyn World, worker: Worker) {
     assert_eq!(paged(&worker, 3).await, []);
     let mut events: Vec<_> = (0..7).map(|n| event(&worker, n)).collect();
     worker.store.record(&events[..2]).await.unwrap();
@@ -118,7 +118,7 @@ pub(crate) async fn the_ledger_keeps_no_more_bytes_than_its_bound(_: &dyn World,
     assert_eq!(kept().await, [201]);
 }
 
-pub(crate) async fn a_worker_is_seen_when_it_says_so_until_it_is_forgotten(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_worker_is_listed_after_its_heartbeat_until_it_is_forgotten(world: &dyn World, worker: Worker) {
     let (first, second) = (row(world.worker(1).instance), row(world.worker(2).instance));
     let before = worker.now_ms().await;
     worker.store.heartbeat(&second).await.unwrap();

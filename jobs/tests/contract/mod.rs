@@ -34,7 +34,7 @@ pub(crate) const SHORT: Duration = Duration::from_millis(20);
 /// Never over within a test.
 pub(crate) const LONG: Duration = Duration::from_secs(60 * 60);
 /// Longest wait for something that must come. Reached only by a store that broke its word.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A store of one's own, and its clock.
 pub(crate) trait World: Send + Sync {
@@ -81,24 +81,24 @@ macro_rules! for_each_guarantee {
                 an_id_twice_in_one_batch_is_one_job,
                 a_batch_is_taken_in_its_order_up_to_the_bound_and_refused_whole_beyond_it,
                 ids_of_all_sorts_come_back_as_they_went,
-                queues_do_not_meet,
+                queues_are_independent,
                 a_discarded_id_begins_anew_and_its_old_entries_start_nothing,
-                a_cancelled_place_in_the_queue_is_not_taken_up_again;
+                an_entry_of_a_cancelled_job_is_not_used_again;
             claim: jobs_are_claimed_in_the_order_they_came,
-                a_claimed_job_carries_its_proof_and_its_past,
-                a_claim_that_finds_nothing_tells_when_the_next_delayed_job_is_due,
-                a_claim_sent_again_does_not_tell_whether_its_queue_is_quiet,
+                a_claimed_job_carries_its_token_and_its_counters,
+                a_claim_that_finds_nothing_reports_when_the_next_delayed_job_is_due,
+                a_claim_sent_again_does_not_report_whether_its_queue_is_quiet,
                 attempts_count_grants_whatever_became_of_them,
                 a_claim_takes_no_more_than_its_bytes_but_one_job_whatever_its_size,
                 a_paused_queue_grants_nothing_and_does_everything_else,
-                a_claim_of_none_gives_none_and_one_over_the_bound_is_refused,
+                a_claim_of_none_grants_none_and_one_over_the_bound_is_refused,
                 a_full_batch_can_be_claimed_and_settled_at_once,
-                a_turn_settles_before_it_claims;
+                settle_and_claim_settles_before_it_claims;
             settle: every_verdict_leads_where_it_says_and_charges_what_it_says,
                 a_completed_job_that_is_not_kept_leaves_no_trace,
-                what_a_worker_told_is_kept_as_it_was,
-                an_attempt_of_which_nothing_is_told_is_counted_only,
-                a_record_that_cannot_be_read_is_told_as_such_and_hides_nothing_else,
+                what_a_worker_reported_is_kept_unchanged,
+                an_attempt_without_a_record_is_only_counted,
+                an_unreadable_record_is_reported_as_such_and_hides_nothing_else,
                 retries_queue_up_behind_and_released_jobs_in_front_in_their_order,
                 a_retry_is_never_overtaken_by_what_came_after_it,
                 the_order_of_a_call_stands_across_the_claims_it_settles,
@@ -112,9 +112,9 @@ macro_rules! for_each_guarantee {
             leases: a_renewed_lease_lasts_from_the_renewal,
                 a_lease_that_ran_out_can_be_renewed_until_somebody_takes_it,
                 a_stale_renewal_extends_nobody_elses_lease,
-                a_renewal_tells_that_somebody_wants_to_cancel,
+                a_renewal_reports_a_requested_cancellation,
                 a_begin_extends_a_lease_as_a_renewal_does_and_a_stale_one_changes_nothing,
-                renewals_come_in_batches_and_an_empty_one_tells_the_time;
+                renewals_come_in_batches_and_an_empty_one_returns_the_time;
             reclaim: a_lease_that_ran_out_is_taken_back_to_the_front_at_no_cost_unless_its_handler_had_begun,
                 the_crash_that_is_one_too_many_poisons,
                 a_job_lost_too_often_in_a_row_before_it_began_is_poisoned,
@@ -124,7 +124,7 @@ macro_rules! for_each_guarantee {
                 nobody_is_blamed_for_an_outage,
                 an_empty_queue_needs_no_grace,
                 due_jobs_are_promoted_to_the_back_in_the_order_of_their_times,
-                a_retry_comes_back_with_its_past,
+                a_retry_comes_back_with_its_counters,
                 asking_for_more_than_a_batch_is_refused;
             reconcile: what_a_lost_claim_granted_goes_back_to_the_front_at_no_cost,
                 everything_is_seen_slice_by_slice,
@@ -141,13 +141,13 @@ macro_rules! for_each_guarantee {
                 redrive_forgets_failures_and_crashes_but_not_what_happened,
                 a_redriven_job_never_loses_what_its_producer_sealed,
                 a_delayed_job_that_is_redriven_keeps_its_counters,
-                cancel_takes_what_waits_at_once_and_asks_what_runs,
+                cancel_ends_waiting_jobs_at_once_and_asks_running_ones_to_stop,
                 discard_removes_whatever_does_not_run,
                 an_act_on_a_job_that_was_seen_as_something_else_changes_nothing,
                 a_dead_letter_that_lived_again_is_not_discarded_by_an_old_list,
-                a_job_named_twice_meets_what_its_first_mention_did,
-                stats_tell_how_long_the_front_of_the_queue_has_waited,
-                the_store_gives_a_sign_of_life;
+                a_job_named_twice_sees_what_its_first_mention_did,
+                stats_show_how_long_the_front_of_the_queue_has_waited,
+                the_store_answers_a_health_check;
             trim: what_is_too_old_goes,
                 what_is_too_much_goes_oldest_first_and_a_slice_at_a_time,
                 completed_jobs_are_trimmed_to_none_where_they_are_not_kept,
@@ -155,25 +155,25 @@ macro_rules! for_each_guarantee {
             replay: enqueue_sent_again_enqueues_once,
                 claim_sent_again_grants_once,
                 settle_sent_again_settles_once,
-                turn_sent_again_turns_once,
+                settle_and_claim_sent_again_takes_effect_once,
                 promote_sent_again_promotes_once,
                 reclaim_sent_again_takes_once,
                 reconcile_sent_again_releases_once,
                 redrive_cancel_and_discard_sent_again_move_once,
                 trim_sent_again_trims_once,
-                a_claim_sent_again_gives_only_what_still_stands,
+                a_claim_sent_again_returns_only_what_is_still_held,
                 replay_slots_processes_and_queues_do_not_answer_for_each_other,
                 a_call_refused_for_its_size_is_not_the_last_of_its_replay_slot,
                 a_number_used_for_another_verb_is_refused,
                 a_forgotten_process_begins_anew;
-            ledger: events_are_told_latest_first_page_by_page,
+            ledger: events_are_listed_latest_first_page_by_page,
                 the_ledger_keeps_the_latest_events_up_to_its_bound,
                 the_ledger_keeps_no_more_bytes_than_its_bound,
-                a_worker_is_seen_when_it_says_so_until_it_is_forgotten,
+                a_worker_is_listed_after_its_heartbeat_until_it_is_forgotten,
                 announced_queues_are_listed_by_name;
-            hints: whoever_found_nothing_is_told_when_there_is_something,
-                a_job_that_becomes_the_earliest_is_told,
-                a_wish_to_cancel_is_told_to_those_who_listen_to_that_queue;
+            hints: a_worker_that_found_nothing_gets_a_hint_when_there_is_something,
+                a_job_that_becomes_the_earliest_sends_a_hint,
+                a_requested_cancellation_is_hinted_to_listeners_of_that_queue;
             outcome: a_waiter_gets_a_hint_of_every_end_with_the_state_it_led_to,
                 no_hint_of_an_end_is_sent_while_nobody_waits,
                 a_wait_is_over_when_its_time_is_up,

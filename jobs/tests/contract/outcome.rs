@@ -9,7 +9,7 @@ use retraced_jobs::job::{JobId, JobState, RunAt};
 use retraced_jobs::store::{ClaimedJob, Hint, Settlement, Verdict};
 use retraced_jobs::trace::Ended;
 
-use super::{LONG, PATIENCE, SHORT, Worker, World, id, log};
+use super::{LONG, SHORT, TIMEOUT, Worker, World, id, log};
 
 async fn hints(worker: &Worker) -> BoxStream<'static, Hint> {
     worker.store.hints(std::slice::from_ref(&worker.queue)).await.unwrap()
@@ -30,7 +30,7 @@ async fn next_end(hints: &mut BoxStream<'static, Hint>) -> (JobId, Option<JobSta
             }
         }
     };
-    tokio::time::timeout(PATIENCE, hear).await.expect("nobody heard of the end")
+    tokio::time::timeout(TIMEOUT, hear).await.expect("nobody heard of the end")
 }
 
 /// The ends that are hinted at until the job `last`, which is cancelled here while somebody waits for it, has ended.

@@ -12,7 +12,7 @@ use super::{LONG, SHORT, Worker, World, id, ids};
 /// Callers at once.
 const CALLERS: u128 = 8;
 
-/// Runs one task a caller, on threads of the runtime, and gives what they gave.
+/// Runs one task a caller, on threads of the runtime, and returns what they returned.
 async fn at_once<T, F>(world: &dyn World, task: impl Fn(Worker) -> F) -> Vec<T>
 where
     T: Send + 'static,

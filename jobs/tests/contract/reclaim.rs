@@ -8,7 +8,7 @@ use retraced_jobs::store::{Reclaim, Renewal, Settled, StoreError, Verdict};
 use retraced_jobs::trace::AttemptRecord;
 
 use super::leases::KEPT;
-use super::{LONG, PATIENCE, SHORT, Worker, World, id, ids};
+use super::{LONG, SHORT, TIMEOUT, Worker, World, id, ids};
 
 pub(crate) async fn a_lease_that_ran_out_is_taken_back_to_the_front_at_no_cost_unless_its_handler_had_begun(
     world: &dyn World,
@@ -163,7 +163,7 @@ pub(crate) async fn a_lost_job_that_was_to_be_cancelled_is_cancelled(world: &dyn
 /// rule itself, and only makes the way longer.
 async fn look_until_taken(world: &dyn World, worker: &Worker, request: &Reclaim) -> Duration {
     let mut waited = Duration::ZERO;
-    while waited < PATIENCE {
+    while waited < TIMEOUT {
         let reclaimed = worker.reclaim_with(request).await;
         if !reclaimed.jobs.is_empty() {
             assert_eq!(reclaimed.grace, None);
@@ -236,7 +236,7 @@ pub(crate) async fn due_jobs_are_promoted_to_the_back_in_the_order_of_their_time
     assert_eq!(order, [5, 1, 3, 2, 0].map(|n| names[n].clone()));
 }
 
-pub(crate) async fn a_retry_comes_back_with_its_past(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_retry_comes_back_with_its_counters(world: &dyn World, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Retry { delay: SHORT }).await;
     assert_eq!(worker.claim(1).await, []);

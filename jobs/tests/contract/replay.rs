@@ -80,7 +80,7 @@ pub(crate) async fn settle_sent_again_settles_once(world: &dyn World, worker: Wo
     assert_eq!((stats.completed_total, stats.failures_total, stats.stale_settlements_total), (2, 2, 0));
 }
 
-pub(crate) async fn turn_sent_again_turns_once(world: &dyn World, worker: Worker) {
+pub(crate) async fn settle_and_claim_sent_again_takes_effect_once(world: &dyn World, worker: Worker) {
     let jobs = five_claimed(world, &worker).await;
     let request = worker.request(2, LONG);
     let (settled, claims) = twice(world, &worker, |worker, call| {
@@ -161,7 +161,7 @@ pub(crate) async fn trim_sent_again_trims_once(world: &dyn World, worker: Worker
     assert_eq!(worker.stats().await.trimmed_total, 2);
 }
 
-pub(crate) async fn a_claim_sent_again_gives_only_what_still_stands(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_claim_sent_again_returns_only_what_is_still_held(_: &dyn World, worker: Worker) {
     worker.enqueue(&ids(3)).await;
     let (call, request) = (worker.call(), worker.request(3, LONG));
     let first = worker.store.claim(call, &worker.queue, &request).await.unwrap();

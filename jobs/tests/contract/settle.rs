@@ -85,20 +85,20 @@ pub(crate) async fn a_completed_job_that_is_not_kept_leaves_no_trace(_: &dyn Wor
     assert_eq!(worker.stats().await.completed_kept, 1);
 }
 
-pub(crate) async fn what_a_worker_told_is_kept_as_it_was(_: &dyn World, worker: Worker) {
+pub(crate) async fn what_a_worker_reported_is_kept_unchanged(_: &dyn World, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Retry { delay: Duration::ZERO }).await;
     let job = worker.claim_one().await;
     worker.settle(&job, Verdict::Complete { keep: true }).await;
     let view = worker.view(&id("a")).await;
-    let told: Vec<_> = view.history.iter().map(|stored| stored.record.clone()).collect();
+    let kept: Vec<_> = view.history.iter().map(|stored| stored.record.clone()).collect();
     let expected = [log(worker.instance, Some("it failed")), log(worker.instance, None)];
-    assert_eq!(told, expected.map(|log| Ok(AttemptRecord::Reported(log))));
+    assert_eq!(kept, expected.map(|log| Ok(AttemptRecord::Reported(log))));
     assert_eq!(view.last_error().unwrap().message, "it failed");
     assert_eq!(view.counters.failures, 1, "a completion takes nothing back");
 }
 
-pub(crate) async fn an_attempt_of_which_nothing_is_told_is_counted_only(_: &dyn World, worker: Worker) {
+pub(crate) async fn an_attempt_without_a_record_is_only_counted(_: &dyn World, worker: Worker) {
     let silent = |job: &retraced_jobs::store::ClaimedJob, verdict| Settlement {
         record: "".into(),
         ..worker.settlement(job, verdict)
@@ -120,7 +120,7 @@ pub(crate) async fn an_attempt_of_which_nothing_is_told_is_counted_only(_: &dyn 
     assert_eq!((view.history.len(), view.collapsed), (0, 1));
 }
 
-pub(crate) async fn a_record_that_cannot_be_read_is_told_as_such_and_hides_nothing_else(_: &dyn World, worker: Worker) {
+pub(crate) async fn an_unreadable_record_is_reported_as_such_and_hides_nothing_else(_: &dyn World, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Retry { delay: Duration::ZERO }).await;
     let job = worker.claim_one().await;
@@ -211,7 +211,7 @@ pub(crate) async fn a_stale_token_changes_nothing_on_any_way_out(world: &dyn Wor
     for (verdict, ..) in VERDICTS {
         let settlements: Vec<_> = cases
             .iter()
-            .map(|(id, token)| Settlement { id: id.clone(), token: *token, verdict, record: "told".into() })
+            .map(|(id, token)| Settlement { id: id.clone(), token: *token, verdict, record: "record".into() })
             .collect();
         assert_eq!(worker.settle_all(&settlements).await, [Settled::Stale; 6], "{verdict:?}");
         stale += 6;

@@ -1,4 +1,4 @@
-//! A worker process as a store sees it, with the patience of a test: errors are panics.
+//! A worker process as a store sees it, as a test calls it: errors are panics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,12 +47,12 @@ pub(crate) fn targets(ids: &[JobId]) -> Vec<Target> {
     ids.iter().map(Target::from).collect()
 }
 
-/// A new job whose envelope is told from others'.
+/// A new job whose envelope differs from others'.
 pub(crate) fn new_job(id: &JobId, run_at: RunAt) -> NewJob {
     NewJob { id: id.clone(), run_at, envelope: Bytes::from(format!("sealed {id}")) }
 }
 
-/// What a worker tells of an attempt: completed, or failed with this message.
+/// What a worker reports of an attempt: completed, or failed with this message.
 pub(crate) fn log(instance: InstanceId, failed: Option<&str>) -> AttemptLog {
     let failure = |message: &str| Ended::Failed {
         code: Code::NetworkError,

@@ -56,7 +56,7 @@ impl RedisServer {
         self.folder.path().join("s")
     }
 
-    /// A connection past the store, for what an operator's hand might do.
+    /// A connection past the store, for edits by hand.
     pub fn connection(&self) -> redis::Connection {
         redis::Client::open(self.url()).unwrap().get_connection().unwrap()
     }

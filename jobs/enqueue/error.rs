@@ -1,4 +1,4 @@
-//! What a producer gets back for a job: a receipt, or the reason why there is none.
+//! Why a job was not enqueued.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,47 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::CodecError;
-use crate::job::{InvalidName, JobId, JobState, QueueName};
+use crate::failure::{Code, Failure};
+use crate::job::{InvalidName, JobId, QueueName};
 use crate::retry::InvalidRetry;
-use crate::store::{Enqueued, StoreError};
-
-/// The store has the job. From here on it is run at least once, or ends as dead, poisoned or cancelled.
-///
-/// ```
-/// use retraced_jobs::enqueue::Receipt;
-/// use retraced_jobs::job::{JobId, JobState, QueueName};
-/// use retraced_jobs::store::Enqueued;
-/// fn describe(receipt: &Receipt) -> String {
-///     let Receipt { id, state, .. } = receipt;
-///     if receipt.created { format!("{id} is {state}") } else { format!("{id} was there already, and is {state}") }
-/// }
-/// let (queue, id) = (QueueName::new("email").unwrap(), JobId::parse("welcome-42").unwrap());
-/// let again = Receipt::new(queue, id, Enqueued::Exists { state: JobState::Completed });
-/// assert_eq!(describe(&again), "welcome-42 was there already, and is completed");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Receipt {
-    /// The queue it was enqueued to.
-    pub queue: QueueName,
-    /// The job.
-    pub id: JobId,
-    /// Whether it is new; `false`: a job of this id is kept already, and nothing was changed.
-    pub created: bool,
-    /// Where the job was when the store answered.
-    pub state: JobState,
-}
-
-impl Receipt {
-    /// The store's answer for one job.
-    #[must_use]
-    pub fn new(queue: QueueName, id: JobId, enqueued: Enqueued) -> Self {
-        match enqueued {
-            Enqueued::Created { state } => Self { queue, id, created: true, state },
-            Enqueued::Exists { state } => Self { queue, id, created: false, state },
-        }
-    }
-}
+use crate::store::StoreError;
 
 /// Why there is no receipt. Unless [`is_outcome_unknown`](Self::is_outcome_unknown) says otherwise, nothing was stored.
 ///
@@ -91,6 +54,8 @@ pub enum EnqueueError {
         /// The queue.
         queue: QueueName,
     },
+    /// The handler runs without a runtime, as in a test that calls it by hand: there is no store to enqueue to. Give the runner producers.
+    NoProducer,
     /// No answer came in time: the job may be stored or not. Enqueue it again under the same id: it is stored once at most, and the receipt says whether it was
     /// there.
     OutcomeUnknown {
@@ -114,7 +79,20 @@ impl EnqueueError {
             EnqueueError::InvalidId(_)
             | EnqueueError::InvalidRetry(_)
             | EnqueueError::Payload(_)
+            | EnqueueError::NoProducer
             | EnqueueError::ShuttingDown { .. } => false,
+        }
+    }
+
+    /// What it means for a handler that could not enqueue a follow-up job: a temporary failure, retried by policy, unless the job itself is at fault, which no
+    /// retry changes.
+    #[must_use]
+    pub fn to_failure(&self) -> Failure {
+        match self {
+            EnqueueError::InvalidId(_) | EnqueueError::InvalidRetry(_) | EnqueueError::Payload(_) => {
+                Failure::permanent(Code::JobCreationFailed, self.clone())
+            }
+            _ => Failure::temporary(Code::JobCreationFailed, self.clone()),
         }
     }
 
@@ -146,6 +124,9 @@ impl fmt::Display for EnqueueError {
                     f,
                     "queue \"{queue}\" is closed after too many crashes and reopens by itself; nothing was stored"
                 )
+            }
+            EnqueueError::NoProducer => {
+                f.write_str("this handler runs without a runtime: there is no store to enqueue to")
             }
             EnqueueError::OutcomeUnknown { id, timeout } => write!(
                 f,
@@ -183,6 +164,15 @@ mod tests {
         assert!(!EnqueueError::ShuttingDown { queue }.is_retryable());
         assert!(!EnqueueError::InvalidId(JobId::parse("wel come").unwrap_err()).is_retryable());
         assert!(!refused.is_retryable() && !refused.is_outcome_unknown());
+    }
+
+    #[test]
+    fn a_handler_that_could_not_enqueue_is_retried_unless_the_job_is_at_fault() {
+        use crate::failure::Class;
+        let full = EnqueueError::QueueFull { queue: QueueName::new("email").unwrap() };
+        assert_eq!(full.to_failure().class(), Class::Temporary);
+        let invalid = EnqueueError::InvalidId(JobId::parse("wel come").unwrap_err());
+        assert_eq!(invalid.to_failure().class(), Class::Permanent);
     }
 
     #[test]

@@ -1,0 +1,64 @@
+//! What is known when a bulk was not stored as a whole.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use super::{EnqueueError, Receipt};
+use crate::job::NewJob;
+
+/// Not all jobs of a bulk were stored. What is left is sealed: sent again, under the same ids, nothing is stored twice.
+///
+/// ```
+/// use retraced_jobs::enqueue::{EnqueueAllError, QueueHandle};
+/// use retraced_jobs::job::NewJob;
+/// async fn store_all(queue: &QueueHandle, mut jobs: Vec<NewJob>) -> Result<(), EnqueueAllError> {
+///     while let Err(error) = queue.enqueue_all(jobs).await {
+///         eprintln!("{} of them are stored: {error}", error.stored.len());
+///         if !error.is_retryable() {
+///             return Err(error);
+///         }
+///         jobs = error.remaining;
+///     }
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EnqueueAllError {
+    /// Receipts of the jobs that are known to be stored: the first ones, in order.
+    pub stored: Vec<Receipt>,
+    /// The other jobs, in order. Of the first 200, some may be stored. Empty when a job could not be sealed: nothing was sent then.
+    pub remaining: Vec<NewJob>,
+    /// Why the first of the remaining jobs was not stored, or could not be sealed.
+    pub error: EnqueueError,
+}
+
+impl EnqueueAllError {
+    /// An error for whoever implements a [`QueueProducer`](super::QueueProducer).
+    #[must_use]
+    pub fn new(stored: Vec<Receipt>, remaining: Vec<NewJob>, error: EnqueueError) -> Self {
+        Self { stored, remaining, error }
+    }
+
+    /// Whether sending the remaining jobs again may succeed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.error.is_retryable()
+    }
+}
+
+impl fmt::Display for EnqueueAllError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (stored, all) = (self.stored.len(), self.stored.len() + self.remaining.len());
+        match all {
+            0 => write!(f, "none of the jobs was stored: {}", self.error),
+            _ => write!(f, "{stored} of {all} jobs are known to be stored: {}", self.error),
+        }
+    }
+}
+
+impl StdError for EnqueueAllError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.error)
+    }
+}

@@ -1,0 +1,178 @@
+//! What producers hold: a queue, and a job they have enqueued.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{EnqueueAllError, EnqueueError, IntoNewJob, JobRequest, Outcome, OutcomeError, QueueProducer, Receipt};
+use crate::handler::Job;
+use crate::job::{JobId, NewJob, QueueName};
+use crate::limits::ENQUEUE_TIMEOUT;
+
+/// A queue, for whoever produces: of a runtime, of a client, or of a handler's context. Cheap to clone.
+///
+/// Jobs enqueued one by one, but by many tasks at once, share round trips to the store.
+///
+/// ```
+/// use retraced_jobs::enqueue::{EnqueueError, JobHandle, QueueHandle};
+/// use retraced_jobs::handler::Job;
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct SendEmail { to: String }
+/// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+///
+/// async fn welcome(email: &QueueHandle) -> Result<(), EnqueueError> {
+///     let job: JobHandle = email.enqueue(SendEmail { to: "ada@example.com".into() }).await?;
+///     println!("{} is {}", job.id, job.state);
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct QueueHandle {
+    producer: Arc<dyn QueueProducer>,
+    timeout: Duration,
+}
+
+impl fmt::Debug for QueueHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueHandle").field("name", self.name()).field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl QueueHandle {
+    /// A handle over a producer. Applications get theirs from a runtime, a client or a context.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(producer: Arc<dyn QueueProducer>) -> Self {
+        Self { producer, timeout: ENQUEUE_TIMEOUT }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &QueueName {
+        self.producer.name()
+    }
+
+    /// The same queue, with another limit for how long each enqueue waits for capacity, for the store and for the receipt. Default 800 ms, so that a caller
+    /// learns of an outage within a second. [`enqueue_all`](Self::enqueue_all) waits this long for each batch of 200.
+    #[must_use]
+    pub fn wait_at_most(&self, timeout: Duration) -> Self {
+        Self { producer: self.producer.clone(), timeout }
+    }
+
+    /// Enqueues a job, and waits for its receipt: a typed job with the queue's options, a [`JobRequest`], or a sealed job.
+    ///
+    /// # Errors
+    /// [`EnqueueError`]. Only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
+    pub async fn enqueue(&self, job: impl IntoNewJob) -> Result<JobHandle, EnqueueError> {
+        let receipt = self.producer.enqueue(job.into_new_job()?, self.timeout).await?;
+        Ok(JobHandle { receipt, producer: self.producer.clone() })
+    }
+
+    /// A job with options of its own: `.id(…)`, `.delay(…)`, `.retry(…)`, then `.enqueue().await`.
+    pub fn job<J: Job>(&self, job: J) -> JobRequest<J, Self> {
+        JobRequest::to(job, self.clone())
+    }
+
+    /// Enqueues many jobs in as few round trips as their number allows; one receipt per job, in order. All are sealed first, so that a job that cannot be stores
+    /// none. They are sent in batches of 200, and each is held in memory until the end: give a very long iterator in parts.
+    ///
+    /// # Errors
+    /// [`EnqueueAllError`] says which jobs were stored, and holds the others, sealed, to be sent again.
+    ///
+    /// ```
+    /// # use retraced_jobs::enqueue::{EnqueueAllError, JobRequest, QueueHandle};
+    /// # use retraced_jobs::handler::Job;
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct SendEmail { to: String }
+    /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+    /// async fn newsletter(email: &QueueHandle, readers: &[String]) -> Result<(), EnqueueAllError> {
+    ///     let jobs = readers.iter().map(|to| JobRequest::new(SendEmail { to: to.clone() }).id(format!("june-{to}")));
+    ///     let receipts = email.enqueue_all(jobs).await?;
+    ///     println!("{} are new", receipts.iter().filter(|receipt| receipt.created).count());
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn enqueue_all<T: IntoNewJob>(
+        &self,
+        jobs: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<Receipt>, EnqueueAllError> {
+        let sealed: Result<Vec<NewJob>, _> = jobs.into_iter().map(IntoNewJob::into_new_job).collect();
+        let sealed = sealed.map_err(|error| EnqueueAllError::new(Vec::new(), Vec::new(), error))?;
+        self.producer.enqueue_all(sealed, self.timeout).await
+    }
+
+    /// Waits until a job of this queue has ended, for up to `timeout`.
+    ///
+    /// # Errors
+    /// [`OutcomeError`].
+    ///
+    /// # Cancel safety
+    /// It only reads: drop it, and ask again.
+    pub async fn outcome(&self, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
+        self.producer.outcome(id.clone(), timeout).await
+    }
+}
+
+/// A job that is in the store: its [`Receipt`], and the way to what becomes of it.
+///
+/// ```
+/// use std::time::Duration;
+/// use retraced_jobs::enqueue::{JobHandle, Outcome, OutcomeError};
+/// async fn follow(job: JobHandle) -> Result<(), OutcomeError> {
+///     match job.outcome_within(Duration::from_secs(30)).await? {
+///         Outcome::Completed { .. } => println!("{} is done", job.id),
+///         other => println!("{} did not succeed: {other}", job.id),
+///     }
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct JobHandle {
+    receipt: Receipt,
+    producer: Arc<dyn QueueProducer>,
+}
+
+impl JobHandle {
+    /// Waits until the job has ended, however long that takes: through retries, restarts and outages of the store.
+    ///
+    /// # Errors
+    /// [`OutcomeError::Store`] when the store refuses to be read.
+    ///
+    /// # Cancel safety
+    /// It only reads: drop it, and ask again.
+    pub async fn outcome(&self) -> Result<Outcome, OutcomeError> {
+        self.outcome_within(Duration::MAX).await
+    }
+
+    /// Waits until the job has ended, for up to `timeout`.
+    ///
+    /// # Errors
+    /// [`OutcomeError`]; [`OutcomeError::TimedOut`] says where the job was seen last.
+    ///
+    /// # Cancel safety
+    /// It only reads: drop it, and ask again.
+    pub async fn outcome_within(&self, timeout: Duration) -> Result<Outcome, OutcomeError> {
+        self.producer.outcome(self.receipt.id.clone(), timeout).await
+    }
+
+    /// The receipt alone.
+    #[must_use]
+    pub fn into_receipt(self) -> Receipt {
+        self.receipt
+    }
+}
+
+impl Deref for JobHandle {
+    type Target = Receipt;
+
+    fn deref(&self) -> &Receipt {
+        &self.receipt
+    }
+}
+
+impl fmt::Debug for JobHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle").field("receipt", &self.receipt).finish_non_exhaustive()
+    }
+}

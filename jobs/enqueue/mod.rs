@@ -1,0 +1,20 @@
+//! Enqueueing: what a producer says about a job, what it gets back, and how it learns what became of the job.
+//!
+//! One [`QueueHandle`] for everybody who produces: a runtime, a client and a handler each bring their own [`QueueProducer`].
+
+mod bulk;
+mod error;
+mod handle;
+mod outcome;
+mod producer;
+mod receipt;
+mod request;
+
+pub use bulk::EnqueueAllError;
+pub use error::EnqueueError;
+pub use handle::{JobHandle, QueueHandle};
+pub use outcome::{Outcome, OutcomeError};
+pub(crate) use producer::NoProducers;
+pub use producer::{Producers, QueueProducer};
+pub use receipt::Receipt;
+pub use request::{IntoNewJob, JobRequest};

@@ -1,0 +1,183 @@
+//! What became of a job.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{self, CodecError};
+use crate::job::JobState;
+use crate::store::StoreError;
+use crate::trace::{JobView, LastError};
+
+/// How a job ended.
+///
+/// ```
+/// use retraced_jobs::enqueue::{Outcome, OutcomeError};
+/// #[derive(serde::Deserialize)]
+/// struct Report { pages: u32 }
+/// fn pages(outcome: &Outcome) -> Result<u32, OutcomeError> {
+///     Ok(outcome.output::<Report>()?.pages)
+/// }
+/// let refused = pages(&Outcome::NotKept).unwrap_err();
+/// assert_eq!(refused.to_string(), "there is no output: the job is not kept (any more)");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Its handler succeeded.
+    Completed {
+        /// What the handler returned, as MessagePack: see [`Outcome::output`]. `None` when it returned nothing, or the output is not kept.
+        output: Option<Bytes>,
+    },
+    /// It is in the dead letter queue: its attempts are used up, or it failed for a reason that is not retried.
+    Dead {
+        /// The last failure: its code and message. `None` when the history cannot be read.
+        error: Option<LastError>,
+    },
+    /// It is set aside: it would fail again, or it crashed its workers.
+    Poisoned {
+        /// The last failure or crash: its code and message. `None` when the history cannot be read.
+        error: Option<LastError>,
+    },
+    /// Somebody cancelled it.
+    Cancelled {
+        /// The last failure or crash before that, if there was one.
+        error: Option<LastError>,
+    },
+    /// The store keeps no job of this id: retention or an operator has removed it, or it was never there. A queue that keeps no completed jobs answers this for
+    /// each that succeeded.
+    NotKept,
+}
+
+impl Outcome {
+    /// The end of a job, as a store shows it; `None` while it has not ended.
+    #[must_use]
+    pub fn of(job: Option<&JobView>) -> Option<Self> {
+        let Some(job) = job else { return Some(Outcome::NotKept) };
+        match job.state {
+            JobState::Completed => Some(Outcome::Completed { output: None }),
+            JobState::Dead => Some(Outcome::Dead { error: job.last_error() }),
+            JobState::Poisoned => Some(Outcome::Poisoned { error: job.last_error() }),
+            JobState::Cancelled => Some(Outcome::Cancelled { error: job.last_error() }),
+            JobState::Pending | JobState::Processing | JobState::Delayed => None,
+        }
+    }
+
+    /// Whether its handler succeeded.
+    #[must_use]
+    pub fn is_completed(&self) -> bool {
+        matches!(self, Outcome::Completed { .. })
+    }
+
+    /// What the handler returned. No output reads as `()` and as `None`.
+    ///
+    /// # Errors
+    /// [`OutcomeError::NotCompleted`] unless the handler succeeded; [`OutcomeError::Decode`] when the output is not a `T`.
+    pub fn output<T: DeserializeOwned>(&self) -> Result<T, OutcomeError> {
+        const NIL: &[u8] = &[0xc0];
+        match self {
+            Outcome::Completed { output } => {
+                codec::from_payload(output.as_deref().unwrap_or(NIL)).map_err(OutcomeError::Decode)
+            }
+            other => Err(OutcomeError::NotCompleted(Box::new(other.clone()))),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (state, error) = match self {
+            Outcome::Completed { .. } => return f.write_str("the job completed"),
+            Outcome::NotKept => return f.write_str("the job is not kept (any more)"),
+            Outcome::Dead { error } => ("dead", error),
+            Outcome::Poisoned { error } => ("poisoned", error),
+            Outcome::Cancelled { error } => ("cancelled", error),
+        };
+        write!(f, "the job is {state}")?;
+        match error {
+            Some(error) => write!(f, ": {}: {}", error.code, error.message),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why there is no outcome, or no output in it.
+///
+/// Used in the example of [`Outcome`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum OutcomeError {
+    /// The job had not ended in time. Wait again, or look at its trace.
+    TimedOut {
+        /// How long the caller waited.
+        timeout: Duration,
+        /// Where the job was seen last; `None` when the store never answered.
+        state: Option<JobState>,
+    },
+    /// The store refuses to be read: the text says what to change.
+    Store {
+        /// What it answered.
+        source: Arc<StoreError>,
+    },
+    /// The runtime whose threads do the reading has ended. Ask through a client.
+    RuntimeEnded,
+    /// There is no output: the job did not complete.
+    NotCompleted(Box<Outcome>),
+    /// The output is not what was asked for.
+    Decode(CodecError),
+}
+
+impl fmt::Display for OutcomeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OutcomeError::TimedOut { timeout, state: Some(state) } => {
+                write!(f, "the job had not ended within {timeout:?}: it is {state}")
+            }
+            OutcomeError::TimedOut { timeout, state: None } => {
+                write!(f, "the store did not answer within {timeout:?}")
+            }
+            OutcomeError::Store { source } => source.fmt(f),
+            OutcomeError::RuntimeEnded => f.write_str("the runtime has ended; ask through a client"),
+            OutcomeError::NotCompleted(outcome) => write!(f, "there is no output: {outcome}"),
+            OutcomeError::Decode(error) => write!(f, "the output cannot be read as what was asked for: {error}"),
+        }
+    }
+}
+
+impl StdError for OutcomeError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            OutcomeError::Store { source } => Some(source.as_ref()),
+            OutcomeError::Decode(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_output_is_read_as_its_type_and_no_output_as_nothing() {
+        let output = codec::to_payload(&("page", 3)).unwrap();
+        let outcome = Outcome::Completed { output: Some(output.into()) };
+        assert_eq!(outcome.output::<(String, u32)>().unwrap(), ("page".into(), 3));
+        assert!(matches!(outcome.output::<u32>(), Err(OutcomeError::Decode(_))));
+        let nothing = Outcome::Completed { output: None };
+        nothing.output::<()>().unwrap();
+        assert_eq!(nothing.output::<Option<u32>>().unwrap(), None);
+    }
+
+    #[test]
+    fn a_job_that_failed_has_no_output_and_the_error_says_why() {
+        let error = LastError { code: crate::failure::Code::Timeout, message: "too slow".into(), at_ms: 1 };
+        let refused = Outcome::Dead { error: Some(error) }.output::<u32>().unwrap_err();
+        assert_eq!(refused.to_string(), "there is no output: the job is dead: TIMEOUT: too slow");
+    }
+}

@@ -1,0 +1,76 @@
+//! The port through which jobs are produced. A runtime, a client and a test each implement it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt, ready};
+
+use super::{EnqueueAllError, EnqueueError, Outcome, OutcomeError, Receipt};
+use crate::job::{JobId, NewJob, QueueName};
+
+/// Enqueues to one queue, and waits for what becomes of its jobs.
+///
+/// Used in the example of [`Producers`].
+pub trait QueueProducer: Send + Sync {
+    /// The queue.
+    fn name(&self) -> &QueueName;
+
+    /// Enqueues one sealed job, waiting for its receipt for up to `timeout`.
+    fn enqueue(&self, job: NewJob, timeout: Duration) -> BoxFuture<'_, Result<Receipt, EnqueueError>>;
+
+    /// Enqueues many sealed jobs; one receipt per job, in order. `timeout` is the longest wait for the receipts of one batch.
+    fn enqueue_all(&self, jobs: Vec<NewJob>, timeout: Duration)
+    -> BoxFuture<'_, Result<Vec<Receipt>, EnqueueAllError>>;
+
+    /// Waits until a job has ended, for up to `timeout`.
+    fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>>;
+}
+
+/// Gives access to any queue of a store: what a handler's context holds.
+///
+/// ```
+/// use std::sync::Arc;
+/// use retraced_jobs::enqueue::{Producers, QueueHandle, QueueProducer};
+/// use retraced_jobs::job::QueueName;
+/// struct Only(Arc<dyn QueueProducer>);
+/// impl Producers for Only {
+///     fn producer(&self, _: &QueueName) -> Arc<dyn QueueProducer> { self.0.clone() }
+/// }
+/// fn email(producers: &dyn Producers) -> QueueHandle {
+///     QueueHandle::new(producers.producer(&QueueName::new("email").unwrap()))
+/// }
+/// # let _ = (email, |p| Only(p));
+/// ```
+pub trait Producers: Send + Sync {
+    /// The producer of a queue. The queue need not have been used before.
+    fn producer(&self, queue: &QueueName) -> Arc<dyn QueueProducer>;
+}
+
+/// What a handler's context holds when nobody gave it producers.
+pub(crate) struct NoProducers;
+
+impl Producers for NoProducers {
+    fn producer(&self, queue: &QueueName) -> Arc<dyn QueueProducer> {
+        Arc::new(NoProducer(queue.clone()))
+    }
+}
+
+struct NoProducer(QueueName);
+
+impl QueueProducer for NoProducer {
+    fn name(&self) -> &QueueName {
+        &self.0
+    }
+
+    fn enqueue(&self, _: NewJob, _: Duration) -> BoxFuture<'_, Result<Receipt, EnqueueError>> {
+        ready(Err(EnqueueError::NoProducer)).boxed()
+    }
+
+    fn enqueue_all(&self, jobs: Vec<NewJob>, _: Duration) -> BoxFuture<'_, Result<Vec<Receipt>, EnqueueAllError>> {
+        ready(Err(EnqueueAllError::new(Vec::new(), jobs, EnqueueError::NoProducer))).boxed()
+    }
+
+    fn outcome(&self, _: JobId, _: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>> {
+        ready(Err(OutcomeError::RuntimeEnded)).boxed()
+    }
+}

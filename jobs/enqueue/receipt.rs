@@ -1,0 +1,42 @@
+//! The store's answer to an enqueue.
+
+use crate::job::{JobId, JobState, QueueName};
+use crate::store::Enqueued;
+
+/// The store has the job. From here on it is run at least once, or ends as dead, poisoned or cancelled.
+///
+/// ```
+/// use retraced_jobs::enqueue::Receipt;
+/// use retraced_jobs::job::{JobId, JobState, QueueName};
+/// use retraced_jobs::store::Enqueued;
+/// fn describe(receipt: &Receipt) -> String {
+///     let Receipt { id, state, .. } = receipt;
+///     if receipt.created { format!("{id} is {state}") } else { format!("{id} was there already, and is {state}") }
+/// }
+/// let (queue, id) = (QueueName::new("email").unwrap(), JobId::parse("welcome-42").unwrap());
+/// let again = Receipt::new(queue, id, Enqueued::Exists { state: JobState::Completed });
+/// assert_eq!(describe(&again), "welcome-42 was there already, and is completed");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The queue it was enqueued to.
+    pub queue: QueueName,
+    /// The job.
+    pub id: JobId,
+    /// Whether it is new; `false`: a job of this id is kept already, and nothing was changed.
+    pub created: bool,
+    /// Where the job was when the store answered.
+    pub state: JobState,
+}
+
+impl Receipt {
+    /// The store's answer for one job.
+    #[must_use]
+    pub fn new(queue: QueueName, id: JobId, enqueued: Enqueued) -> Self {
+        match enqueued {
+            Enqueued::Created { state } => Self { queue, id, created: true, state },
+            Enqueued::Exists { state } => Self { queue, id, created: false, state },
+        }
+    }
+}

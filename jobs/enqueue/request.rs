@@ -1,0 +1,152 @@
+//! A job with options of its own, on its way to be sealed.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{EnqueueError, JobHandle, QueueHandle};
+use crate::handler::{Job, JobOptions, seal_job};
+use crate::job::{JobId, NewJob, RunAt};
+use crate::retry::{Retry, RetryOverrides};
+
+/// What a queue takes: a typed job, a [`JobRequest`], or a job that was sealed before.
+///
+/// ```
+/// use retraced_jobs::enqueue::{IntoNewJob, JobRequest};
+/// use retraced_jobs::handler::Job;
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct SendEmail { to: String }
+/// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+///
+/// let sealed = JobRequest::new(SendEmail { to: "ada@example.com".into() }).id("welcome-42").into_new_job()?;
+/// assert_eq!(sealed.id.to_string(), "welcome-42");
+/// # Ok::<(), retraced_jobs::enqueue::EnqueueError>(())
+/// ```
+pub trait IntoNewJob {
+    /// Seals the job. One without an id gets a new one here: send the sealed job again rather than seal twice.
+    ///
+    /// # Errors
+    /// [`EnqueueError::InvalidId`], [`EnqueueError::InvalidRetry`] or [`EnqueueError::Payload`].
+    fn into_new_job(self) -> Result<NewJob, EnqueueError>;
+}
+
+impl<J: Job> IntoNewJob for J {
+    fn into_new_job(self) -> Result<NewJob, EnqueueError> {
+        seal_job(&self, &JobOptions::default()).map_err(EnqueueError::Payload)
+    }
+}
+
+impl IntoNewJob for NewJob {
+    fn into_new_job(self) -> Result<NewJob, EnqueueError> {
+        Ok(self)
+    }
+}
+
+impl<J: Job> IntoNewJob for JobRequest<J> {
+    fn into_new_job(self) -> Result<NewJob, EnqueueError> {
+        self.seal().map(|(sealed, ())| sealed)
+    }
+}
+
+/// One job with options of its own. [`QueueHandle::job`] makes one that knows its queue, and ends in [`enqueue`](JobRequest::enqueue);
+/// [`JobRequest::new`] makes one for any queue, for [`QueueHandle::enqueue`] and [`QueueHandle::enqueue_all`].
+///
+/// ```
+/// use std::time::Duration;
+/// use retraced_jobs::enqueue::{EnqueueError, JobRequest, QueueHandle};
+/// use retraced_jobs::handler::Job;
+/// use retraced_jobs::retry::Retry;
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct SendEmail { to: String }
+/// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+///
+/// async fn welcome(email: &QueueHandle) -> Result<(), EnqueueError> {
+///     let job = SendEmail { to: "ada@example.com".into() };
+///     email.job(job).id("welcome-42").delay(Duration::from_secs(600)).enqueue().await?;
+///     let job = SendEmail { to: "bob@example.com".into() };
+///     email.enqueue(JobRequest::new(job).retry(Retry::three_tier().max_attempts(8))).await?;
+///     Ok(())
+/// }
+/// ```
+#[must_use = "nothing is enqueued until .enqueue() is awaited, or a queue is given the request"]
+pub struct JobRequest<J, Q = ()> {
+    job: J,
+    options: JobOptions,
+    mistake: Option<EnqueueError>,
+    queue: Q,
+}
+
+impl<J: Job> JobRequest<J> {
+    /// A job for any queue.
+    pub fn new(job: J) -> Self {
+        Self::to(job, ())
+    }
+}
+
+impl<J: Job, Q> JobRequest<J, Q> {
+    pub(super) fn to(job: J, queue: Q) -> Self {
+        Self { job, options: JobOptions::default(), mistake: None, queue }
+    }
+
+    /// An id of your own: 1 to 128 of `A-Z a-z 0-9 . _ - :`. As long as a job of this id is kept, enqueueing it again changes nothing, and the receipt says so.
+    /// Default: a new UUID.
+    pub fn id(mut self, id: impl AsRef<str>) -> Self {
+        match JobId::parse(id.as_ref()) {
+            Ok(id) => self.options.id = Some(id),
+            Err(invalid) => self.mistake = Some(EnqueueError::InvalidId(invalid)),
+        }
+        self
+    }
+
+    /// Not before this long from now, by the store's clock.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.options.run_at = RunAt::After(delay);
+        self
+    }
+
+    /// Not before this instant, by the store's clock; one that has passed means now.
+    pub fn at(mut self, at: SystemTime) -> Self {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.options.run_at = RunAt::At(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Retried by this policy instead of its queue's.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        match retry.validate() {
+            Ok(retry) => self.options.retry = RetryOverrides::all_of(&retry),
+            Err(invalid) => self.mistake = Some(EnqueueError::InvalidRetry(invalid)),
+        }
+        self
+    }
+
+    /// Its handler may run this long, instead of its queue's timeout.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    fn seal(self) -> Result<(NewJob, Q), EnqueueError> {
+        if let Some(mistake) = self.mistake {
+            return Err(mistake);
+        }
+        let sealed = seal_job(&self.job, &self.options).map_err(EnqueueError::Payload)?;
+        Ok((sealed, self.queue))
+    }
+}
+
+impl<J: Job> JobRequest<J, QueueHandle> {
+    /// How long the producer waits for capacity, for the store and for the receipt; not how long the job may run. Default 800 ms, so that a caller learns of an
+    /// outage within a second.
+    pub fn wait_at_most(mut self, timeout: Duration) -> Self {
+        self.queue = self.queue.wait_at_most(timeout);
+        self
+    }
+
+    /// Enqueues the job, and waits for its receipt.
+    ///
+    /// # Errors
+    /// [`EnqueueError`]. Only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
+    pub async fn enqueue(self) -> Result<JobHandle, EnqueueError> {
+        let (sealed, queue) = self.seal()?;
+        queue.enqueue(sealed).await
+    }
+}

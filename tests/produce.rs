@@ -1,0 +1,136 @@
+//! Producing, as an application does it: through a runtime, a client and a handler alike.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use retraced::{
+    Client, Code, Context, EnqueueError, Failure, Job, JobRequest, JobState, MemoryStore, Outcome, OutcomeError, Queue,
+    QueueHandle, Runtime, Store,
+};
+use serde::{Deserialize, Serialize};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+#[derive(Serialize, Deserialize)]
+struct Order {
+    number: u32,
+}
+impl Job for Order {
+    const KIND: &'static str = "order";
+}
+
+#[derive(Serialize, Deserialize)]
+struct Invoice {
+    number: u32,
+}
+impl Job for Invoice {
+    const KIND: &'static str = "invoice";
+}
+
+/// Odd orders are refused; the others have invoices, in a queue nobody works here, and a second order in their own.
+async fn order(job: Order, ctx: Context) -> Result<(), Failure> {
+    if job.number % 2 == 1 {
+        return Err(Failure::permanent(Code::InvalidJobData, "an odd order"));
+    }
+    let invoice = JobRequest::new(Invoice { number: job.number }).id(format!("invoice-{}", job.number));
+    ctx.queue("invoices").unwrap().enqueue(invoice).await.map_err(|error| error.to_failure())?;
+    if job.number == 2 {
+        let next = JobRequest::new(Order { number: 4 }).id("order-4");
+        ctx.enqueue(next).await.map_err(|error| error.to_failure())?;
+    }
+    Ok(())
+}
+
+async fn start(store: Arc<dyn Store>) -> Runtime {
+    let queue = Queue::new("orders").unwrap();
+    Runtime::builder().shared_store(store).queue(queue).handler("orders", order).start().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_handler_enqueues_to_its_own_queue_and_to_any_other() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let runtime = start(store.clone()).await;
+    let first = runtime.queue("orders").unwrap().enqueue(Order { number: 2 }).await.unwrap();
+    assert_eq!(first.outcome_within(TIMEOUT).await.unwrap(), Outcome::Completed { output: None });
+    let (orders, invoices) = ("orders".parse().unwrap(), "invoices".parse().unwrap());
+    let second = runtime.outcome(&orders, &"order-4".parse().unwrap(), TIMEOUT).await.unwrap();
+    assert!(second.is_completed(), "{second}");
+    let page = runtime.operator().jobs(&invoices, JobState::Pending, None, 10).await.unwrap();
+    let mut ids: Vec<_> = page.jobs.iter().map(|job| job.id.to_string()).collect();
+    ids.sort();
+    assert_eq!(ids, ["invoice-2", "invoice-4"]);
+    assert!(runtime.operator().queues().await.unwrap().contains(&invoices), "an operator sees the new queue");
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_in_another_process_learns_how_a_job_ended_and_why() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let client = Client::shared(store.clone());
+    let orders = client.queue("orders").unwrap();
+    let odd = orders.job(Order { number: 1 }).id("order-1").enqueue().await.unwrap();
+    let early = odd.outcome_within(Duration::from_millis(50)).await;
+    assert!(matches!(early, Err(OutcomeError::TimedOut { state: Some(JobState::Pending), .. })), "{early:?}");
+    let runtime = start(store).await;
+    let outcome = client.outcome(&odd.queue, &odd.id, TIMEOUT).await.unwrap();
+    let Outcome::Poisoned { error: Some(error) } = &outcome else { panic!("{outcome:?}") };
+    assert_eq!((error.code, error.message.as_str()), (Code::InvalidJobData, "an odd order"));
+    assert_eq!(
+        outcome.output::<u32>().unwrap_err().to_string(),
+        "there is no output: the job is poisoned: INVALID_JOB_DATA: an odd order"
+    );
+    runtime.shutdown().await.unwrap();
+}
+
+async fn stores_a_bulk_in_order(queue: &QueueHandle) {
+    let jobs = (0..450).map(|number| JobRequest::new(Order { number: number * 2 }).id(format!("bulk-{number}")));
+    let receipts = queue.enqueue_all(jobs).await.unwrap();
+    assert!(
+        receipts
+            .iter()
+            .enumerate()
+            .all(|(n, receipt)| receipt.created && receipt.id.to_string() == format!("bulk-{n}"))
+    );
+    assert_eq!(receipts.len(), 450);
+    let typed = queue.enqueue_all([Order { number: 6 }, Order { number: 8 }]).await.unwrap();
+    assert_eq!(typed.len(), 2);
+    let sealed = retraced::seal_job(&Order { number: 10 }, &Default::default()).unwrap();
+    let twice = queue.enqueue_all([sealed.clone(), sealed]).await.unwrap();
+    assert_eq!((twice[0].created, twice[1].created), (true, false));
+    assert!(queue.enqueue_all(Vec::<Order>::new()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_bulk_has_one_receipt_per_job_in_order_through_a_client_and_through_a_runtime() {
+    let client = Client::new(MemoryStore::new());
+    stores_a_bulk_in_order(&client.queue("orders").unwrap()).await;
+    let runtime = start(Arc::new(MemoryStore::new())).await;
+    stores_a_bulk_in_order(&runtime.queue("orders").unwrap().wait_at_most(TIMEOUT)).await;
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bulk_with_a_job_that_cannot_be_sealed_stores_none() {
+    let client = Client::new(MemoryStore::new());
+    let orders = client.queue("orders").unwrap();
+    let jobs = ["order-1", "order 2"].map(|id| JobRequest::new(Order { number: 2 }).id(id));
+    let refused = orders.enqueue_all(jobs).await.unwrap_err();
+    assert!(matches!(refused.error, EnqueueError::InvalidId(_)), "{refused}");
+    assert!(refused.stored.is_empty() && refused.remaining.is_empty());
+    let outcome = orders.outcome(&"order-1".parse().unwrap(), TIMEOUT).await.unwrap();
+    assert_eq!(outcome, Outcome::NotKept);
+}
+
+#[tokio::test]
+async fn whoever_shuts_down_second_waits_for_the_same_end_and_later_jobs_are_refused() {
+    let runtime = start(Arc::new(MemoryStore::new())).await;
+    let (one, two) = tokio::join!(runtime.shutdown(), runtime.shutdown());
+    assert_eq!(one.unwrap(), two.unwrap());
+    runtime.wait().await.unwrap();
+    let late = runtime.queue("orders").unwrap().enqueue(Order { number: 2 }).await;
+    assert!(matches!(&late, Err(EnqueueError::ShuttingDown { queue }) if queue.as_str() == "orders"), "{late:?}");
+    assert!(!late.unwrap_err().is_retryable());
+    let failed = runtime.queue("orders").unwrap().enqueue_all([Order { number: 2 }]).await.unwrap_err();
+    assert_eq!((failed.stored.len(), failed.remaining.len()), (0, 1));
+}
