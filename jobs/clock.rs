@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since the Unix epoch, from somewhere.
+/// A source of milliseconds since the Unix epoch.
 ///
 /// ```
 /// use retraced_jobs::clock::Clock;

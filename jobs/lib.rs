@@ -1,8 +1,8 @@
-//! What is a job, what may happen to it, and where is it kept? Applications use the crate [`retraced`], which re-exports what they need.
+//! What a job is, what may happen to it, and where it is kept. Applications use the crate [`retraced`], which re-exports what they need.
 //!
-//! From the ground up: [`job`], [`failure`], [`retry`] and [`trace`] are pure (clock and randomness are arguments); [`clock`], [`codec`],
-//! [`handler`] and [`context`] touch the world one thing at a time; [`store`] is the port with its two backends; [`execution`] runs one
-//! attempt as a pipeline. No actor is known here.
+//! From the bottom up: [`limits`] has the bounds; [`job`], [`failure`], [`retry`] and [`trace`] are pure (clock and randomness are arguments); [`clock`],
+//! [`codec`], [`handler`] and [`context`] each touch one thing outside; [`store`] is the port with its two backends; [`execution`] runs one attempt as a
+//! pipeline. This crate knows no actor.
 //!
 //! [`retraced`]: https://docs.rs/retraced
 

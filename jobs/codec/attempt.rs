@@ -1,7 +1,7 @@
 //! The log of an attempt, as stores keep it: a byte that says which shape follows, then MessagePack.
 //!
-//! Nearly all attempts complete, and their logs are kept longest, so those have a shape without names that may never change; any other has names and may
-//! grow new ones, which older builds pass over.
+//! Nearly all attempts complete, so their logs have a compact shape without field names, which may never change. Any other log has field names and may gain
+//! new ones, which older builds ignore.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::job::InstanceId;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::trace::{AttemptLog, Ended, ExecutorId};
 
-/// An array of instance, slot, generation, `started_ms` and `ran_ms`: it completed, and nobody wrote anything down.
+/// An array of instance, slot, generation, `started_ms` and `ran_ms`: it completed without output, log lines or progress.
 const COMPLETED: u8 = 1;
 /// The log with its names, the retry decision's spelt out: no longer written.
 const DECISION_SPELT_OUT: u8 = 2;

@@ -1,7 +1,6 @@
 //! The envelope: a version byte and a named map with short names; the payload inside is opaque.
 //!
-//! Names this build does not know are passed over, so a later version may add what an older worker can do without; what it cannot do without takes a new
-//! version byte.
+//! A build ignores names it does not know, so a later version may add optional fields; a required one takes a new version byte.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,7 @@ use crate::retry::{RetryOverrides, Strategy};
 
 /// The version this build writes and reads.
 pub const ENVELOPE_VERSION: u8 = 1;
-/// Versions beyond this one will never be given out: no text or JSON begins with such a byte, so that a stray value is not taken for a newer envelope.
+/// Versions beyond this one will never be used. Text and JSON begin with a higher byte, so a stray value is not mistaken for a newer envelope.
 const VERSION_LAST: u8 = 0x1f;
 /// What a producer seals and a worker opens. Options that are absent come from the queue.
 ///
@@ -27,7 +26,7 @@ const VERSION_LAST: u8 = 0x1f;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// What sort of work it is.
+    /// The kind of work, which selects the handler.
     pub kind: Kind,
     /// The job's data.
     pub payload: Bytes,

@@ -1,4 +1,4 @@
-//! Sealing and opening: the envelope a producer seals, the payload inside, and the log of an attempt.
+//! Encoding and decoding: the envelope a producer seals, the payload inside, and the log of an attempt.
 
 mod attempt;
 mod envelope;

@@ -1,6 +1,6 @@
 //! Reading untrusted MessagePack token by token, and checking its frame before anything is built from it.
 //!
-//! No declared length is believed before the bytes it speaks of are there, so the cost of a look is bounded by the input.
+//! A declared length counts only when its bytes are there, so the cost of a scan is bounded by the input.
 
 use rmp::Marker;
 

@@ -1,6 +1,6 @@
-//! The four counters of a job, never mixed.
+//! The four counters of a job.
 
-/// How often what happened to a job.
+/// What happened to a job, and how often.
 ///
 /// `attempts` are grants the store made (for tokens and display); only `failures` feed the retry formula and `max_attempts`.
 ///
@@ -15,9 +15,9 @@ pub struct Counters {
     pub attempts: u32,
     /// The handler returned an error, panicked or timed out.
     pub failures: u32,
-    /// The lease ran out while others were renewed, and the handler had begun: the process died, was lost or killed.
+    /// The lease expired while others were renewed, and the handler had begun: the process died, was lost or was killed.
     pub crashes: u32,
-    /// Handed back at no cost: interrupted, unknown kind, unstarted, snoozed, or lost by a worker before its handler was known to have begun.
+    /// Released at no cost: interrupted, unknown kind, unstarted, snoozed, or lost by a worker before its handler was known to have begun.
     pub releases: u32,
 }
 
@@ -28,9 +28,8 @@ impl Counters {
         self.failures.saturating_add(1)
     }
 
-    /// Whether the job came back from a worker before without a word of its handler. From then on its start is written down
-    /// ([`Leases::begin`](crate::store::Leases::begin)) before its handler runs, so that a worker's death is charged to the jobs that were running and to
-    /// no other.
+    /// Whether the job came back from a worker before without a report of its handler. From then on its start is recorded
+    /// ([`Leases::begin`](crate::store::Leases::begin)) before its handler runs, so that a worker's death is charged to the running jobs and to no other.
     ///
     /// ```
     /// use retraced_jobs::job::Counters;

@@ -1,4 +1,4 @@
-//! Who a job is, and who a worker process is.
+//! The identities of jobs and of worker processes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -125,7 +125,7 @@ impl<'de> serde::Deserialize<'de> for JobId {
     }
 }
 
-/// One life of one process: random, new at every start, so that two workers of the same name are never taken for each other.
+/// One process instance: random and new at every start, so that two workers of the same name are never confused.
 ///
 /// ```
 /// use retraced_jobs::job::InstanceId;
@@ -148,7 +148,7 @@ impl InstanceId {
         Uuid::from_slice(bytes).ok().map(Self)
     }
 
-    /// The last eight hex digits, for people.
+    /// The last eight hex digits, for logs and pages.
     #[must_use]
     pub fn short(&self) -> String {
         let text = self.0.simple().to_string();

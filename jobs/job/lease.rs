@@ -1,13 +1,13 @@
-//! The right to run a job for a while, and the token that proves it.
+//! The right to run a job for some time, and the fencing token that proves it.
 
 use super::{InstanceId, JobId};
 
-/// Randomness in a token, drawn by the claimer before the call is sent, so that a store that was rolled back never issues a token twice.
+/// The random part of a token. The claimer draws it before it sends the call, so that a store that was rolled back never issues a token twice.
 ///
 /// Used in the example of [`Token`].
 pub type Nonce = [u8; 8];
 
-/// Proof of one grant: checked by every transition out of `processing`.
+/// Proof of one grant, a fencing token: every transition out of `processing` checks it.
 ///
 /// ```
 /// use retraced_jobs::job::{Nonce, Token};
@@ -52,7 +52,7 @@ impl Token {
 pub struct Lease {
     /// The job.
     pub id: JobId,
-    /// The proof.
+    /// The proof of the grant.
     pub token: Token,
     /// Who holds it.
     pub owner: InstanceId,

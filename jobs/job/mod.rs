@@ -1,4 +1,4 @@
-//! The job itself: its names, its states, its counters, and what is asked for when one is enqueued.
+//! The job itself: its names, states and counters, and a new job as it is enqueued.
 
 mod counters;
 mod id;

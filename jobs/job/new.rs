@@ -1,4 +1,4 @@
-//! A job that is asked for.
+//! A new job.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::JobId;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RunAt {
-    /// As soon as it is its turn.
+    /// As soon as a worker is free.
     #[default]
     Now,
     /// This long after the store accepted it, by the store's clock.
@@ -25,7 +25,7 @@ pub enum RunAt {
     At(u64),
 }
 
-/// One job on its way into a queue, sealed: stores keep the envelope and never look inside.
+/// One new job with its sealed envelope, which stores keep and never open.
 ///
 /// ```
 /// use retraced_jobs::codec;

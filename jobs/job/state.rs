@@ -1,24 +1,24 @@
-//! The one table of legal transitions. Both stores follow it, the contract suite walks every arrow, and nothing else decides.
+//! The one table of legal transitions. Both stores follow it, and the contract suite checks every pair of state and transition.
 
 use std::fmt;
 
-/// Where a job is. A job is in exactly one container of its queue, and that container is its state.
+/// The state of a job: the container of its queue it is in. A job is in exactly one. The states are closed: programs may match them exhaustively.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// Waits for its turn. A fetcher moves it next.
+    /// Ready to be claimed. A fetcher moves it next.
     Pending,
-    /// Leased to an executor. The settler moves it next, or the watchdog when the lease runs out.
+    /// Leased to an executor. The settler moves it next, or the watchdog when the lease expires.
     Processing,
-    /// Waits for its time. The retry scheduler moves it next.
+    /// Waits for its due time. The retry scheduler moves it next.
     Delayed,
-    /// Done; kept for a while. Retention removes it.
+    /// Done; kept for some time. Retention removes it.
     Completed,
-    /// Given up: out of attempts, or failed for an unknown reason. An operator moves it next, or retention removes it.
+    /// A dead letter: out of attempts, or failed for an unknown reason. An operator moves it next, or retention removes it.
     Dead,
-    /// Would fail again or kill its worker: bad data, no right, crash loop. An operator moves it next, or retention removes it.
+    /// Would fail again or kill its worker: bad data, missing permission, crash loop. An operator moves it next, or retention removes it.
     Poisoned,
-    /// Called off. An operator may redrive it; retention removes it.
+    /// Cancelled. An operator may redrive it; retention removes it.
     Cancelled,
 }
 
@@ -36,15 +36,15 @@ pub enum Transition {
     Complete,
     /// It waits for its next attempt, a snooze, or a worker that knows its kind.
     Delay,
-    /// It goes back to the queue: an immediate retry, an interruption, a lease that ran out.
+    /// It goes back to the queue: an immediate retry, an interruption, an expired lease.
     Requeue,
-    /// It is given up.
+    /// It becomes a dead letter.
     Bury,
     /// It is set aside as harmful or hopeless.
     Poison,
-    /// Its time has come, or an operator asked for it now.
+    /// It is due, or an operator redrove it now.
     Promote,
-    /// Somebody called it off.
+    /// It is cancelled.
     Cancel,
     /// An operator gives it a fresh start: failures and crashes begin again at zero.
     Redrive,
@@ -88,7 +88,7 @@ impl JobState {
     /// Where the transition leads from here.
     ///
     /// # Errors
-    /// [`Illegal`] when the table has no such arrow; the job stays where it is.
+    /// [`Illegal`] when the table has no such transition; the job stays where it is.
     ///
     /// ```
     /// use retraced_jobs::job::{JobState, Transition};

@@ -1,4 +1,4 @@
-//! The words of the store: what its verbs take and give.
+//! What the store's verbs take and return.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::job::{Counters, InstanceId, JobId, JobState, Kind, Lease, Nonce, Queu
 use crate::limits::REPLAY_SLOTS_MAX;
 use crate::trace::{JobSummary, JobView, SupervisionEvent};
 
-/// Which call this is, so that sending it again has no second effect: a process, one of its replay slots, and a number that grows with every new call of
-/// the replay slot. A replay slot has one call open at a time. A number that was used for another verb is refused ([`StoreError::Refused`](super::StoreError::Refused)).
+/// The identity of a call, so that sending it again has no second effect: a process instance, one of its replay slots, and a number that grows with every new
+/// call of the slot. A slot has one open call at a time. A number that was used for another verb is refused ([`StoreError::Refused`](super::StoreError::Refused)).
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId {
-    /// The process.
+    /// The process instance.
     pub instance: InstanceId,
     /// Its replay slot.
     pub replay_slot: u16,
@@ -38,36 +38,36 @@ impl CallId {
     }
 }
 
-/// What became of one job of an enqueue.
+/// The result for one job of an enqueue.
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
-    /// It is new, and now `pending` or `delayed`.
+    /// The job is new, and now `pending` or `delayed`.
     Created {
         /// Where it is.
         state: JobState,
     },
-    /// A job of this id is kept already; nothing was changed.
+    /// A job with this id is already kept; nothing was changed.
     Exists {
         /// Where that one is.
         state: JobState,
     },
 }
 
-/// How many leases to give, and to whom.
+/// How many jobs to lease, and for how long.
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
     /// Most jobs; at most [`BATCH_MAX`](super::BATCH_MAX).
     pub limit: usize,
-    /// Most bytes of headers ([`HEADER_BYTES`](super::HEADER_BYTES) each) and envelopes together; the first job that does not fit ends the claim, but one job
+    /// Most bytes of headers ([`HEADER_BYTES`](super::HEADER_BYTES) each) and envelopes together. The first job that does not fit ends the claim, but one job
     /// is granted whatever its size.
     pub bytes_max: usize,
     /// How long the leases last unless renewed.
     pub lease: Duration,
-    /// Drawn at random for this call; part of the tokens it grants.
+    /// Drawn at random for this call; part of the tokens of its grants.
     pub nonce: Nonce,
 }
 
@@ -85,8 +85,8 @@ pub struct Claims {
     pub paused: bool,
     /// The jobs, in the order of the queue.
     pub jobs: Vec<ClaimedJob>,
-    /// What a claim saw that granted nothing and left nothing pending; never told by one that travels with settlements,
-    /// asked for no job or was sent again, nor of a paused queue.
+    /// Set by a claim that granted nothing and found nothing pending. Never set for a paused queue, nor by a claim that came with settlements, asked for no
+    /// jobs or was sent again.
     pub quiet: Option<Quiet>,
 }
 
@@ -96,11 +96,11 @@ pub struct Claims {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Quiet {
-    /// How long until the next delayed job is due, zero when some are due already; nothing when none is delayed.
+    /// How long until the next delayed job is due; zero when some are due already, `None` when none is delayed.
     pub next_due: Option<Duration>,
 }
 
-/// One job granted.
+/// One granted job.
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub struct Quiet {
 pub struct ClaimedJob {
     /// The job.
     pub id: JobId,
-    /// The proof.
+    /// Proof of the grant.
     pub token: Token,
     /// What happened before; `attempts` counts this grant already.
     pub counters: Counters,
@@ -132,7 +132,7 @@ impl ClaimedJob {
     }
 }
 
-/// The end of one attempt, as the store is told.
+/// The end of one attempt, as reported to the store.
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,11 +143,11 @@ pub struct Settlement {
     pub token: Token,
     /// Where it goes.
     pub verdict: Verdict,
-    /// The [`AttemptLog`](crate::trace::AttemptLog), encoded by [`codec`](crate::codec); kept as it is. Empty: nothing is kept of this attempt.
+    /// The [`AttemptLog`](crate::trace::AttemptLog), encoded by [`codec`](crate::codec) and kept unchanged. Empty: nothing is kept of this attempt.
     pub record: Bytes,
 }
 
-/// Where a job goes when an attempt ends.
+/// Where a job goes when an attempt ends. Every store handles every verdict, so this enum is exhaustive.
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,29 +157,29 @@ pub enum Verdict {
         /// Whether completed jobs are kept.
         keep: bool,
     },
-    /// Failed; tried again after the delay (zero: at once, from the back of the queue). Charges a failure.
+    /// Failed; retried after the delay (zero: at once, from the back of the queue). Charges a failure.
     Retry {
         /// From the settlement, by the store's clock.
         delay: Duration,
     },
-    /// Failed for good. Charges a failure.
+    /// Failed for good: to the dead letter queue. Charges a failure.
     Bury,
     /// Set aside. Charges a failure.
     Poison,
     /// Back to the front of the queue. Charges a release.
     ReleaseNow,
-    /// Put off; without a delay, to the back of the queue. Charges a release.
+    /// Delayed; without a delay, to the back of the queue. Charges a release.
     ReleaseAfter {
         /// From the settlement, by the store's clock.
         delay: Duration,
     },
-    /// Given up without a failure: the cap on unknown kinds was reached. Charges a release.
+    /// Dead without a failure: the cap on unknown kinds was reached. Charges a release.
     Abandon,
     /// Its handler stopped because somebody cancelled it. Charges nothing.
     Cancel,
 }
 
-/// What became of one settlement.
+/// The result of one settlement.
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +189,7 @@ pub enum Settled {
         /// Where the job is now; `Completed` also when it is not kept.
         state: JobState,
     },
-    /// Somebody took the lease, or the job is gone: nothing was changed. A normal outcome of a lost lease, counted in `stale_settlements`.
+    /// The lease was taken back, or the job is gone: nothing was changed. Normal after a lost lease; counted in `stale_settlements`.
     Stale,
 }
 
@@ -205,22 +205,22 @@ pub struct Promoted {
     pub next_due: Option<Duration>,
 }
 
-/// How to take back what ran out.
+/// How to take back expired leases.
 ///
 /// Used in the example of [`Reclaimed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reclaim {
     /// Most leases in this run; at most [`BATCH_MAX`](super::BATCH_MAX).
     pub limit: usize,
-    /// How long leases last here; the measure of the grace after an outage.
+    /// How long leases last here; also the length of the grace after an outage.
     pub lease: Duration,
     /// With this many crashes a job is poisoned; at least 1.
     pub crashes_max: u32,
-    /// With this many losses in a row before its handler had begun it is poisoned as well: a job can kill those who fetch it; at least 1.
+    /// With this many losses in a row before its handler had begun, a job is poisoned as well, because it may kill the workers that fetch it; at least 1.
     pub losses_max: u32,
 }
 
-/// What a reclaim did.
+/// The result of a reclaim.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
@@ -236,13 +236,13 @@ pub struct Reclaim {
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// const LEASE: Duration = Duration::from_secs(30);
 /// let rules = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 8 };
-/// store.reclaim(replay_slot.next_call(), &queue, &rules).await.unwrap(); // as a watchdog does all the time
+/// store.reclaim(replay_slot.next_call(), &queue, &rules).await.unwrap(); // as the watchdog does periodically
 ///
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
 /// let claimed = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
 /// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
 /// store.begin(&queue, LEASE, &held).await.unwrap();
-/// // Nobody renews from now on; the watchdog looks every ten seconds.
+/// // Nobody renews from now on; the watchdog checks every ten seconds.
 /// let mut reclaimed = Reclaimed::default();
 /// while reclaimed.jobs.is_empty() {
 ///     tokio::time::advance(Duration::from_secs(10)).await;
@@ -258,14 +258,14 @@ pub struct Reclaim {
 pub struct Reclaimed {
     /// The jobs taken back.
     pub jobs: Vec<ReclaimedJob>,
-    /// How long until the next lease runs out; zero when some have.
+    /// How long until the next lease expires; zero when some have.
     pub next_expiry: Option<Duration>,
-    /// Nothing is taken for this long, because nobody could renew: in the run that found out, and in those until it is over. Not told where
-    /// there are no leases.
+    /// Nothing is taken back for this long, because nobody could renew: set by the run that noticed, and by those until it is over. Never set where there are
+    /// no leases.
     pub grace: Option<Duration>,
 }
 
-/// A job whose lease ran out.
+/// A job whose lease expired.
 ///
 /// Used in the example of [`Reclaimed`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,13 +273,13 @@ pub struct Reclaimed {
 pub struct ReclaimedJob {
     /// The job.
     pub id: JobId,
-    /// Who held it; `None` when its grant is missing or damaged.
+    /// The worker that held it; `None` when its grant is missing or damaged.
     pub owner: Option<InstanceId>,
     /// Crashes; this one included, if it was charged.
     pub crashes: u32,
     /// Whether it is charged as a crash: its handler had begun.
     pub charged: bool,
-    /// Whether it is `poisoned` now; otherwise it is at the front of the queue, or cancelled when somebody had asked for that.
+    /// Whether it is `poisoned` now; otherwise it is at the front of the queue, or cancelled when that was requested.
     pub poisoned: bool,
 }
 
@@ -291,7 +291,7 @@ impl ReclaimedJob {
     }
 }
 
-/// What a slice of a reconciliation did.
+/// The result of one slice of a reconciliation.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -319,11 +319,11 @@ impl ReclaimedJob {
 pub struct Reconciled {
     /// Jobs released to the front of the queue, in the order of their ids' bytes.
     pub released: Vec<JobId>,
-    /// Where to go on; `None` when all grants were seen.
+    /// Where to continue; `None` when all grants were scanned.
     pub next: Option<Cursor>,
 }
 
-/// What became of renewals.
+/// The results of renewals.
 ///
 /// Used in the example of [`Leases`](super::Leases).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -331,25 +331,25 @@ pub struct Reconciled {
 pub struct Renewed {
     /// The store's clock, in ms since the Unix epoch.
     pub now_ms: u64,
-    /// One for each lease asked for, in order.
+    /// One per lease of the call, in order.
     pub results: Vec<Renewal>,
 }
 
-/// What became of one renewal.
+/// The result of one renewal.
 ///
 /// Used in the example of [`Leases`](super::Leases).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
     /// Held until now + lease.
     Kept {
-        /// Somebody asked to cancel the job.
+        /// The job's cancellation was requested.
         cancel_asked: bool,
     },
-    /// Not ours any more.
+    /// The lease is no longer held under this token.
     Stale,
 }
 
-/// A reason to look now instead of at the next poll.
+/// A reason to poll now instead of at the next scheduled poll.
 ///
 /// Used in the example of [`Store`](super::Store).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -359,7 +359,7 @@ pub enum Hint {
     Pending(QueueName),
     /// The earliest delayed job has changed.
     Due(QueueName),
-    /// Somebody asked to cancel a running job.
+    /// The cancellation of a running job was requested.
     Cancel(QueueName, JobId),
     /// A job has ended. Sent only while somebody [waits for an outcome](super::Admin::watch_outcome) in the job's queue, about every job that ends there.
     Ended {
@@ -372,14 +372,14 @@ pub enum Hint {
     },
 }
 
-/// A place in a listing. Made by the store that reads it back; worthless to any other.
+/// A position in a listing. Only the store that made it can read it.
 ///
 /// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(pub(crate) String);
 
 impl Cursor {
-    /// As text, to be handed to a caller who comes back for the next page.
+    /// As text, for a caller that asks for the next page later.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -392,14 +392,14 @@ impl From<String> for Cursor {
     }
 }
 
-/// A job an operator means to act on, and what it was seen as. Others act as well: between a look at a job and an act on it, it may have been redriven and run,
-/// and an act meant for a dead job must not meet a living one. The store compares in the same step in which it acts.
+/// A job an operator acts on, and what it was seen as. Between reading a job and acting on it, somebody else may have redriven it, and an act meant for a dead
+/// job must not reach a live one. The store compares in the same step in which it acts.
 ///
 /// ```
 /// use retraced_jobs::job::{JobId, JobState};
 /// use retraced_jobs::store::{Seen, Target};
 /// let id = JobId::parse("welcome-42").unwrap();
-/// assert_eq!(Target::from(&id).seen, None, "as it is found");
+/// assert_eq!(Target::from(&id).seen, None, "in whatever state it is");
 /// let target = Target { id, seen: Some(Seen { state: JobState::Dead, attempts: 5 }) };
 /// assert!(!target.is_met(JobState::Pending, 5), "somebody redrove it");
 /// assert!(!target.is_met(JobState::Dead, 6), "and it ran once more, and died again");
@@ -408,7 +408,7 @@ impl From<String> for Cursor {
 pub struct Target {
     /// The job.
     pub id: JobId,
-    /// What it was seen as; one that is something else now is [`Moved::Refused`]. `None`: whatever it is.
+    /// What it was seen as; a job that has changed since is [`Moved::Refused`]. `None`: act in whatever state it is.
     pub seen: Option<Seen>,
 }
 
@@ -419,12 +419,12 @@ pub struct Target {
 pub struct Seen {
     /// Where it was.
     pub state: JobState,
-    /// Its attempts so far. They never become fewer, so a job that came back to the same state is told apart.
+    /// Its attempts so far. The number never decreases, so it distinguishes a job that came back to the same state.
     pub attempts: u32,
 }
 
 impl Target {
-    /// Whether a job that is this now is still the one that was seen.
+    /// Whether a job in this state, after this many attempts, is still what was seen.
     #[must_use]
     pub fn is_met(&self, state: JobState, attempts: u32) -> bool {
         self.seen.is_none_or(|seen| seen == Seen { state, attempts })
@@ -461,7 +461,7 @@ impl From<&JobView> for Target {
     }
 }
 
-/// What became of one job an operator acted on.
+/// The result of an operator's act on one job.
 ///
 /// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -474,9 +474,9 @@ pub enum Moved {
         /// Where it is; `None` when it was removed.
         to: Option<JobState>,
     },
-    /// It runs; its handler is asked to stop.
+    /// It is running; its handler was asked to stop.
     Asked,
-    /// Its state does not allow it, or it is not what it was [seen](Target::seen) as any more; nothing was changed.
+    /// Its state does not allow it, or it is no longer what it was [seen](Target::seen) as; nothing was changed.
     Refused {
         /// Where it is.
         state: JobState,
@@ -517,11 +517,11 @@ pub struct LedgerPage {
 pub struct QueueStats {
     /// Whether claiming is stopped.
     pub paused: bool,
-    /// Jobs waiting for their turn.
+    /// Jobs ready to be claimed.
     pub pending: u64,
     /// Jobs leased.
     pub processing: u64,
-    /// Jobs waiting for their time.
+    /// Jobs waiting for their due time.
     pub delayed: u64,
     /// Completed jobs still kept.
     pub completed_kept: u64,
@@ -549,7 +549,7 @@ pub struct QueueStats {
     pub stale_settlements_total: u64,
     /// Jobs removed by retention, ever.
     pub trimmed_total: u64,
-    /// Entries found that nobody could have written, ever; dropped or set aside.
+    /// Corrupt entries ever found; dropped or set aside.
     pub garbage_total: u64,
 }
 
@@ -559,9 +559,9 @@ pub struct QueueStats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetentionRule {
-    /// Longest time since the job ended.
+    /// Longest time since the job ended. An older job is deleted.
     pub age_max: Duration,
-    /// Most jobs.
+    /// Most jobs. The oldest beyond it are deleted.
     pub count_max: u64,
 }
 
@@ -640,13 +640,13 @@ impl Default for Retention {
 /// Used in the example of [`Trimmed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrimPolicy {
-    /// The rules. With `completed: None` completed jobs kept by others are trimmed to none.
+    /// The rules. With `completed: None`, completed jobs that other workers kept are deleted as well.
     pub retention: Retention,
     /// Most jobs removed by this call; at most [`BATCH_MAX`](super::BATCH_MAX).
     pub limit: usize,
 }
 
-/// What a trim did.
+/// The result of a trim.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -673,11 +673,11 @@ pub struct TrimPolicy {
 pub struct Trimmed {
     /// Jobs removed.
     pub removed: usize,
-    /// Whether more is to be removed now: call again.
+    /// Whether more can be removed now: call again.
     pub more: bool,
 }
 
-/// Whether a queue adds up: every job stored is in exactly one container.
+/// Whether a queue adds up: every stored job is in exactly one container.
 ///
 /// ```
 /// use retraced_jobs::store::AuditReport;
@@ -707,7 +707,7 @@ impl AuditReport {
         self.difference() == 0 && self.grant_difference == 0
     }
 
-    /// Jobs stored minus jobs accounted for. Zero when the queue adds up; positive when jobs are in limbo.
+    /// Jobs stored minus jobs accounted for. Zero when the queue adds up; positive when jobs are orphaned.
     #[must_use]
     pub fn difference(&self) -> i64 {
         let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -715,7 +715,7 @@ impl AuditReport {
     }
 }
 
-/// What a store says of itself.
+/// What a store reports about itself.
 ///
 /// Used in the example of [`Store`](super::Store).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -723,17 +723,17 @@ impl AuditReport {
 pub struct StoreFacts {
     /// What it is, as in `redis 7.0.15` or `memory`.
     pub name: String,
-    /// Things an operator should know; shown once at start.
+    /// What an operator should know; logged once at start.
     pub warnings: Vec<String>,
 }
 
-/// A worker process, as others see it.
+/// A worker process as others see it.
 ///
 /// Used in the example of [`Ledger`](super::Ledger).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct WorkerRow {
-    /// Which life of which process.
+    /// The process instance.
     pub instance: InstanceId,
     /// Its host's name; a label.
     pub host: String,
@@ -741,7 +741,7 @@ pub struct WorkerRow {
     pub pid: u32,
     /// Version of ReTraced.
     pub version: String,
-    /// Which build of the application it is, in the application's words; a label.
+    /// The application's build, as the application names it; a label.
     #[serde(default)]
     pub build: String,
     /// The queues it works.
@@ -749,7 +749,7 @@ pub struct WorkerRow {
     /// The kinds of jobs with a handler of their own in one of these queues, in order; the first [`WORKER_ROW_KINDS_MAX`](super::WORKER_ROW_KINDS_MAX).
     #[serde(default)]
     pub kinds: Vec<Kind>,
-    /// How many kinds that are in all, also those that are not listed.
+    /// How many kinds there are, including those that are not listed.
     #[serde(default)]
     pub kinds_total: u32,
     /// Whether one of its queues has a handler of every kind.

@@ -9,7 +9,7 @@ use crate::retry::Decision;
 
 use super::LastError;
 
-/// Which older attempt is dropped when attempt `n` is written: the one that falls out of the last seven and is not among the first three.
+/// The older attempt that attempt `n` evicts: the one that is no longer among the last seven and not among the first three.
 ///
 /// ```
 /// use retraced_jobs::trace::kept_after;
@@ -21,16 +21,16 @@ pub fn kept_after(n: u32) -> Option<u32> {
     n.checked_sub(HISTORY_LAST).filter(|dropped| *dropped > HISTORY_FIRST)
 }
 
-/// Which executor ran an attempt: its number in the pool and how often that number was started anew.
+/// The executor that ran an attempt: its slot in the pool, and how often that slot was restarted.
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct ExecutorId {
-    /// Its place in the pool, from 0: the 3 in `email/executor-3`.
+    /// Its slot in the pool, from 0: the 3 in `email/executor-3`.
     #[serde(rename = "x")]
     pub slot: u32,
-    /// 0 for the first executor of this place, one more after each restart.
+    /// 0 for the first executor of this slot, one more after each restart.
     #[serde(rename = "g")]
     pub generation: u32,
 }
@@ -65,7 +65,7 @@ impl LogLine {
     }
 }
 
-/// How far a handler said it had come.
+/// The progress a handler reported.
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -74,7 +74,7 @@ pub struct Progress {
     /// 0 to 100.
     #[serde(rename = "p")]
     pub percent: u8,
-    /// What it was doing, at most [`LOG_LINE_BYTES_MAX`](super::LOG_LINE_BYTES_MAX).
+    /// What it was doing; at most [`LOG_LINE_BYTES_MAX`](super::LOG_LINE_BYTES_MAX).
     #[serde(rename = "m", default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
@@ -87,7 +87,7 @@ impl Progress {
     }
 }
 
-/// How an attempt ended that was charged a failure, or that completed.
+/// A worker's report of an attempt: who ran it, for how long, and how it ended.
 ///
 /// ```
 /// use retraced_jobs::codec;
@@ -142,7 +142,7 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-/// The end of an attempt, in the words of its worker.
+/// The end of an attempt, as its worker reports it.
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -174,23 +174,23 @@ pub enum Ended {
         /// Backtrace of a panic, at most [`BACKTRACE_BYTES_MAX`](super::BACKTRACE_BYTES_MAX).
         #[serde(rename = "bt", default, skip_serializing_if = "Option::is_none")]
         backtrace: Option<String>,
-        /// What was decided, and from what; none when no retry was in question (a cancelled job).
+        /// The retry decision and its inputs; `None` when no retry was possible (a cancelled job).
         #[serde(rename = "dec", default, with = "crate::retry::short_names", skip_serializing_if = "Option::is_none")]
         decision: Option<Box<Decision>>,
     },
-    /// Handed back at no cost.
+    /// Released at no cost.
     #[serde(rename = "rel")]
     Released {
         /// Why.
         #[serde(rename = "why")]
         reason: Released,
-        /// For how long it was put off, in ms; 0 when it went straight back to the queue.
+        /// How long it was delayed, in ms; 0 when it went straight back to the queue.
         #[serde(rename = "w", default)]
         delay_ms: u64,
     },
 }
 
-/// Why a job was handed back at no cost.
+/// Why a job was released at no cost.
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -242,7 +242,7 @@ impl StoredAttempt {
 }
 
 impl StoredAttempt {
-    /// The failure or crash this entry tells of; `None` for a completion or a release.
+    /// The failure or crash this entry reports; `None` for a completion or a release.
     #[must_use]
     pub fn error(&self) -> Option<LastError> {
         let (code, message) = match &self.record {
@@ -259,7 +259,7 @@ impl StoredAttempt {
     }
 }
 
-/// What is kept of one attempt.
+/// What is kept about one attempt.
 ///
 /// Used in the example of [`StoredAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -267,7 +267,7 @@ impl StoredAttempt {
 pub enum AttemptRecord {
     /// The worker reported how it ended.
     Reported(AttemptLog),
-    /// Nobody told: the handler had begun, the lease ran out and the watchdog took the job back. Charged as a crash.
+    /// Nobody reported: the handler had begun, the lease expired and the job was taken back. Charged as a crash.
     Crashed {
         /// The worker that held it.
         instance: InstanceId,
@@ -280,12 +280,12 @@ pub enum AttemptRecord {
         instance: InstanceId,
         /// When its lease ran out, in ms since the Unix epoch.
         lease_expired_ms: u64,
-        /// Whether its start would have been written down, so that it surely had not begun.
+        /// Whether its start would have been recorded, so that it certainly had not begun.
         watched: bool,
         /// Attempts in a row that ended so, this one included.
         in_a_row: u32,
     },
-    /// The worker is alive and told the store that it does not know this grant; the job went back at no cost.
+    /// The worker is alive and does not know this grant, because it never got the reply; the job went back at no cost.
     Unclaimed {
         /// The worker that was granted it.
         instance: InstanceId,

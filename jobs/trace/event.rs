@@ -22,9 +22,9 @@ pub struct SupervisionEvent {
     pub at_ms: u64,
     /// The worker process.
     pub instance: InstanceId,
-    /// Whom it is about: a path in the tree, as `email/executor-3`.
+    /// The actor: a path in the tree, as `email/executor-3`.
     pub path: String,
-    /// How often that place of the tree was started before: 0 for the first actor.
+    /// How often that node of the tree was restarted: 0 for the first actor.
     pub generation: u32,
     /// What happened.
     #[serde(flatten)]
@@ -48,7 +48,7 @@ impl SupervisionEvent {
 pub enum EventKind {
     /// An actor started.
     Started,
-    /// An actor ended as asked.
+    /// An actor stopped as requested.
     Stopped,
     /// A handler panicked. The job's fault: its attempt is settled as `PANIC`, the executor is replaced, and no budget is charged.
     HandlerPanicked {
@@ -63,7 +63,7 @@ pub enum EventKind {
         /// File, line and column.
         place: Option<String>,
     },
-    /// An actor ended unasked: the tree's fault, charged to its supervisor's budget.
+    /// An actor ended unexpectedly: the runtime's fault, charged to its supervisor's restart budget.
     Crashed {
         /// Why.
         reason: String,
@@ -104,14 +104,14 @@ pub enum EventKind {
     },
     /// A closed queue works again.
     QueueReopened,
-    /// The store cannot be reached. An outage is not a crash: everybody waits.
+    /// The store cannot be reached. An outage is not a crash: every actor waits.
     StoreLost {
         /// The error, without credentials.
         reason: String,
     },
     /// The store is back.
     StoreBack {
-        /// How long it was away, in ms.
+        /// How long it was unavailable, in ms.
         away_ms: u64,
     },
     /// A handler still runs ten seconds past its timeout. Its attempt is settled as `TIMEOUT`; attempts may overlap.
@@ -134,7 +134,7 @@ pub enum EventKind {
         /// How long it has run, in ms.
         ran_ms: u64,
     },
-    /// A lease ran out and its job was taken back.
+    /// A lease expired and its job was taken back.
     LeaseReclaimed {
         /// The job's queue.
         queue: QueueName,
@@ -150,23 +150,23 @@ pub enum EventKind {
         /// Whether that was one too many: the job is poisoned as a crash loop.
         poisoned: bool,
     },
-    /// Claims came to a bad end, by a bug or damage: nobody read their replies. What they had been granted was handed back at no cost.
+    /// The outcome of claims stayed unknown, by a bug or damage: nobody read their replies. The jobs they were granted were released at no cost.
     ClaimsLost {
         /// The queue.
         queue: QueueName,
         /// The claims.
         claims: usize,
-        /// The jobs they had been granted.
+        /// The jobs that were released.
         released: usize,
     },
-    /// After an outage nobody could renew: nothing is taken back for a while.
+    /// During an outage nobody could renew: no lease is taken back for a while.
     GraceGiven {
         /// The queue.
         queue: QueueName,
         /// For how long, in ms.
         grace_ms: u64,
     },
-    /// A lease of ours was lost while its handler ran; the handler was told.
+    /// A lease was lost while its handler ran; the handler is asked to stop.
     LeaseLost {
         /// The job's queue.
         queue: QueueName,
@@ -175,7 +175,7 @@ pub enum EventKind {
         /// The attempt.
         attempt: u32,
     },
-    /// A settlement came too late: somebody else holds the job, or it is gone. Nothing was changed.
+    /// A settlement came too late: another worker holds the job, or it is gone. Nothing was changed.
     StaleSettlement {
         /// The job's queue.
         queue: QueueName,
@@ -184,13 +184,13 @@ pub enum EventKind {
         /// The attempt.
         attempt: u32,
     },
-    /// A job of a kind no handler here knows was put back.
+    /// A job was released because no handler here knows its kind.
     UnknownKind {
         /// The job's queue.
         queue: QueueName,
         /// The job.
         job: JobId,
-        /// Its kind, or why it cannot be told.
+        /// Its kind, or why it is not known.
         kind: String,
     },
     /// A job was set aside.
@@ -202,7 +202,7 @@ pub enum EventKind {
         /// Why.
         code: Code,
     },
-    /// A job was given up: its attempts are used up, or its failure is not to be repeated.
+    /// A job died: its attempts are used up, or its failure must not be retried.
     JobDied {
         /// The job's queue.
         queue: QueueName,
@@ -223,14 +223,14 @@ pub enum EventKind {
         /// Jobs stored minus jobs accounted for.
         difference: i64,
     },
-    /// What an audit found was mended; no job was deleted.
+    /// What an audit found was repaired; no job was deleted.
     QueueRepaired {
         /// The queue.
         queue: QueueName,
         /// What was found, and how much of it.
         findings: Vec<Finding>,
     },
-    /// The store refuses us for a reason that waiting does not mend.
+    /// The store refuses calls for a reason that waiting does not remove.
     StoreRefused {
         /// What was tried.
         operation: String,

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::job::JobId;
 use crate::limits::FINDING_EXAMPLES_MAX;
 
-/// One sort of damage, and how much of it: something that no step of ours leaves behind, as a foreign hand, an evicted key or a lost write does.
+/// One kind of damage, and how much of it: damage caused by manual edits, evicted keys or lost writes.
 ///
 /// ```
 /// use retraced_jobs::trace::{Finding, FindingKind};
@@ -20,7 +20,7 @@ pub struct Finding {
     pub kind: FindingKind,
     /// How often.
     pub count: u64,
-    /// Some of the jobs it is about; at most [`FINDING_EXAMPLES_MAX`](super::FINDING_EXAMPLES_MAX), and none where there is no job.
+    /// Some of the affected jobs; at most [`FINDING_EXAMPLES_MAX`](super::FINDING_EXAMPLES_MAX), none where there is no job.
     pub examples: Vec<JobId>,
 }
 
@@ -40,19 +40,19 @@ impl Finding {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FindingKind {
-    /// An entry of a container, a grant, counters or an attempt of a job that is not kept: dropped.
+    /// An entry of a container, a grant, a retry state or an attempt of a job that is not kept. Repair: dropped.
     EntryWithoutJob,
-    /// A grant without a lease: the lease is there again for five minutes. A living owner renews it meanwhile; from a dead one it is taken back.
+    /// A grant without a lease. Repair: a lease of five minutes, which a live owner renews; from a dead one the job is taken back.
     GrantWithoutLease,
-    /// A lease without a grant, which nobody can renew or settle: it runs out now, and the job is taken back.
+    /// A lease without a grant, which nobody can renew or settle. Repair: it expires now, and the job is taken back.
     LeaseWithoutGrant,
-    /// A job in two containers: it stays in the one its state was read from, and leaves the other.
+    /// A job in two containers. Repair: it stays in the one its state is read from, and leaves the other.
     TwoContainers,
-    /// A job in no container: it goes back where its history says that it was, or else to the front of the queue.
+    /// An orphaned job, which is in no container. Repair: it returns where its history says that it was, or else to the front of the queue.
     Orphaned,
-    /// A job whose record cannot be read, in no container: it is set aside as poisoned.
+    /// A job in no container whose record cannot be read. Repair: it is set aside as poisoned.
     Damaged,
-    /// The count of stale entries in the pending list was wrong by this many: counted anew.
+    /// The count of stale entries in the pending list was wrong by this many. Repair: recounted.
     StaleCount,
 }
 

@@ -6,7 +6,7 @@ use super::{AttemptLog, AttemptRecord, Ended, StoredAttempt};
 use crate::failure::Code;
 use crate::job::{Counters, InstanceId, JobId, JobState, QueueName};
 
-/// One line of a list of jobs.
+/// A job as listings show it.
 ///
 /// Used in the example of [`JobView`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct JobSummary {
     pub counters: Counters,
     /// When the store accepted it, in ms since the Unix epoch; `None` when its header is damaged.
     pub enqueued_ms: Option<u64>,
-    /// When it is due (`delayed`), its lease runs out (`processing`) or it ended (final states), in ms since the Unix epoch.
+    /// When it is due (`delayed`), its lease expires (`processing`) or it ended (final states), in ms since the Unix epoch.
     pub at_ms: Option<u64>,
     /// The sealed envelope.
     pub envelope: Bytes,
@@ -59,7 +59,7 @@ impl LastError {
     }
 }
 
-/// Who runs a job now.
+/// The worker that runs a job now.
 ///
 /// Used in the example of [`JobView`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,11 +67,11 @@ impl LastError {
 pub struct Claimant {
     /// The worker process.
     pub instance: InstanceId,
-    /// Which grant, from 1.
+    /// Which attempt, from 1.
     pub attempt: u32,
     /// When the lease runs out unless renewed, in ms since the Unix epoch.
     pub expires_ms: u64,
-    /// Whether somebody asked to cancel it.
+    /// Whether its cancellation was requested.
     pub cancel_asked: bool,
 }
 
@@ -83,7 +83,7 @@ impl Claimant {
     }
 }
 
-/// Everything the store knows of one job.
+/// Everything the store knows about one job.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -118,11 +118,11 @@ pub struct JobView {
     pub state: JobState,
     /// What happened so far.
     pub counters: Counters,
-    /// Its place in the order of enqueueing.
+    /// Its position in the order of enqueueing.
     pub sequence: Option<u64>,
     /// When the store accepted it, in ms since the Unix epoch.
     pub enqueued_ms: Option<u64>,
-    /// When it is due (`delayed`), its lease runs out (`processing`) or it ended (final states), in ms since the Unix epoch.
+    /// When it is due (`delayed`), its lease expires (`processing`) or it ended (final states), in ms since the Unix epoch.
     pub at_ms: Option<u64>,
     /// The store's clock when it was read, in ms since the Unix epoch.
     pub now_ms: u64,
@@ -132,7 +132,7 @@ pub struct JobView {
     pub envelope: Bytes,
     /// The attempts kept, oldest first.
     pub history: Vec<StoredAttempt>,
-    /// Attempts that ended and are not kept: those between the first and the last ones, and those of which nothing was told.
+    /// Attempts that ended and are not kept: those between the first and the last ones, and those without a record.
     pub collapsed: u32,
 }
 
