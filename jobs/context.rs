@@ -348,10 +348,6 @@ impl Context {
         std::mem::take(&mut *self.notes())
     }
 
-    pub(crate) fn states(&self) -> &States {
-        &self.0.states
-    }
-
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
