@@ -32,7 +32,7 @@ mod watchdog;
 
 pub use front_door::{Receipt, Refusal, receipt};
 pub use node::{NodeState, RunningJob, TreeNode};
-pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions};
+pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions, invalid_options};
 pub use queue::{Enqueue, EnqueueError, QueueHandle};
 pub use restart::{Budget, ChildKind, End, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
 pub use roster::LiveActor;

@@ -200,7 +200,7 @@ fn round_trip(c: &mut Criterion) {
         .unwrap()
         .concurrency(EXECUTORS)
         .retention(Retention { completed: None, ..Retention::default() });
-    let builder = Runtime::builder().shared_store(store.clone()).state(ran.clone()).queue(queue).handler("q", count);
+    let builder = Runtime::builder().shared_store(store.clone()).state(ran.clone()).queue(queue.handler(count));
     let runtime = tokio.block_on(async { builder.start().await }).unwrap();
     let mut replay_slot = tokio.block_on(ReplaySlots::new(instance(), 1).take());
     let name = QueueName::new("q").unwrap();

@@ -19,7 +19,7 @@ use crate::producer::{Door, JobRequest, ProduceError};
 /// # struct SendEmail { to: String }
 /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
 /// # let runtime = builder.start().await?;
 /// let email: retraced::QueueHandle = runtime.queue("email")?;
 /// let receipt = email.enqueue(SendEmail { to: "ada@example.com".into() }).await?;

@@ -104,8 +104,7 @@ impl Runtime {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let runtime = Runtime::builder()
     /// #     .store(MemoryStore::new())
-    /// #     .queue(Queue::new("greetings")?.concurrency(2))
-    /// #     .handler("greetings", greet)
+    /// #     .queue(Queue::new("greetings")?.concurrency(2).handler(greet))
     /// #     .start()
     /// #     .await?;
     /// let tree = runtime.tree();
@@ -135,7 +134,7 @@ impl Runtime {
     /// # struct SendEmail { to: String }
     /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
     /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-    /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+    /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
     /// # let runtime = builder.start().await?;
     /// let paths: Vec<String> = runtime.residents().into_iter().map(|resident| resident.path).collect();
     /// assert!(paths.contains(&"email/fetcher".into()), "{paths:?}");
@@ -209,7 +208,7 @@ impl Runtime {
 /// # struct SendEmail { to: String }
 /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
 /// # let runtime = builder.start().await?;
 /// let drained: retraced::Drained = runtime.drain().await;
 /// assert_eq!(drained.killed, 0);
@@ -230,7 +229,7 @@ pub struct Ended;
 /// # struct SendEmail { to: String }
 /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
 /// # let runtime = builder.start().await?;
 /// use retraced::RuntimeError;
 /// let Err(RuntimeError::NoSuchQueue { name, known }) = runtime.queue("emial") else { panic!() };

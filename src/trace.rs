@@ -22,7 +22,7 @@ use crate::operator::OperatorError;
 /// # struct SendEmail { to: String }
 /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
 /// # let runtime = builder.start().await?;
 /// let receipt = runtime.queue("email")?.enqueue(SendEmail { to: "ada@example.com".into() }).await?;
 /// let trace: retraced::Trace = runtime.trace(receipt.id).await?;
@@ -47,7 +47,7 @@ pub struct Trace {
 /// # struct SendEmail { to: String }
 /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
 /// # let runtime = builder.start().await?;
 /// use retraced::{JobId, TraceError};
 /// let Err(TraceError::NotFound { id }) = runtime.trace(JobId::parse("nobody")?).await else { panic!() };

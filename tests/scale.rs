@@ -60,8 +60,7 @@ async fn role_of_a_worker_process() {
     };
     let _runtime = Runtime::builder()
         .store(RedisStore::connect(&url).await.unwrap())
-        .queue(Queue::new("many").unwrap().concurrency(20).retention(retention))
-        .handler("many", work)
+        .queue(Queue::new("many").unwrap().concurrency(20).retention(retention).handler(work))
         .start()
         .await
         .unwrap();

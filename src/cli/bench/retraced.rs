@@ -64,20 +64,15 @@ impl Side for Retraced {
         let queue = Queue::new(&self.queue).map_err(failed)?;
         // The least backoff there is: the first two failures are tried again at once.
         let queue = queue.concurrency(concurrency).retention(retention).retry(Retry::three_tier());
-        let runtime = Runtime::builder()
-            .store(store(&self.url).await?)
-            .state(book)
-            .queue(queue)
-            .handler(self.queue.as_str(), read)
-            .start()
-            .await?;
+        let runtime =
+            Runtime::builder().store(store(&self.url).await?).state(book).queue(queue.handler(read)).start().await?;
         Ok(runtime)
     }
 
     async fn wait(&self, queues: usize, book: Arc<Book>) -> Result<Runtime, CliError> {
         let mut builder = Runtime::builder().store(store(&self.url).await?).state(book);
         for name in beside(&self.queue).take(queues) {
-            builder = builder.queue(Queue::new(&name).map_err(failed)?).handler(&name, read);
+            builder = builder.queue(Queue::new(&name).map_err(failed)?.handler(read));
         }
         Ok(builder.start().await?)
     }
