@@ -348,6 +348,12 @@ impl Context {
         std::mem::take(&mut *self.notes())
     }
 
+    /// What the handler wrote down so far.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_notes<T>(&self, read: impl FnOnce(&Notes) -> T) -> T {
+        read(&self.notes())
+    }
+
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,4 +15,6 @@ pub mod handler;
 pub mod job;
 pub mod retry;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trace;

@@ -281,6 +281,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// The clock that stamps supervision events.
+    #[cfg(feature = "testing")]
+    pub(crate) fn clock(mut self, clock: Arc<dyn retraced_jobs::clock::Clock>) -> Self {
+        self.options.clock = clock;
+        self
+    }
+
     /// The tokio runtime the tree runs on. Default: a small one of its own, so that handlers that block every thread of theirs stop neither renewals nor the
     /// tree. A simulation passes one paused current-thread handle, the one it runs on.
     pub fn tree_runtime(mut self, handle: Handle) -> Self {

@@ -58,6 +58,8 @@ mod operator;
 mod producer;
 mod queue;
 mod runtime;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 
 #[cfg(feature = "cli")]
@@ -140,3 +142,7 @@ pub mod clock {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/testing.md")]
+struct TestingPage;

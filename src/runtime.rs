@@ -66,6 +66,12 @@ impl Runtime {
         })
     }
 
+    /// The queues it works.
+    #[cfg(feature = "testing")]
+    pub(crate) fn worked(&self) -> Vec<QueueName> {
+        self.tree.queues()
+    }
+
     /// Every supervision event from now on: starts, crashes, restarts, escalations, outages, zombies.
     #[must_use]
     pub fn supervision(&self) -> broadcast::Receiver<SupervisionEvent> {
