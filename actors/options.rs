@@ -111,41 +111,54 @@ impl fmt::Display for InvalidOption {
 impl std::error::Error for InvalidOption {}
 
 pub(crate) fn check(options: &TreeOptions, queues: &[QueueSpec]) -> Result<(), InvalidOption> {
-    let refuse = |text: String| Err(InvalidOption(text));
+    let invalid = invalid_options(options, queues.iter().map(|queue| (&queue.name, &queue.options)));
+    invalid.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Every option that is out of its bounds: those of the tree, then those of its queues.
+pub fn invalid_options<'a>(
+    options: &TreeOptions,
+    queues: impl Iterator<Item = (&'a QueueName, &'a QueueOptions)>,
+) -> Vec<InvalidOption> {
+    let mut invalid = Vec::new();
+    let mut refuse = |text: String| invalid.push(InvalidOption(text));
     if !(LEASE_MIN..=LEASE_MAX).contains(&options.lease) {
-        return refuse(format!("lease is {:?}, allowed are {LEASE_MIN:?} to {LEASE_MAX:?}", options.lease));
+        refuse(format!("lease is {:?}, allowed are {LEASE_MIN:?} to {LEASE_MAX:?}", options.lease));
     }
     if options.grace > LEASE_MAX {
-        return refuse(format!("grace is {:?}, allowed is up to {LEASE_MAX:?}", options.grace));
+        refuse(format!("grace is {:?}, allowed is up to {LEASE_MAX:?}", options.grace));
     }
     if !(1..=CRASHES_MAX).contains(&options.crashes_max) {
-        return refuse(format!("crashes max is {}, allowed are 1 to {CRASHES_MAX}", options.crashes_max));
+        refuse(format!("crashes max is {}, allowed are 1 to {CRASHES_MAX}", options.crashes_max));
     }
     if options.build.len() > BUILD_LABEL_BYTES_MAX {
-        return refuse(format!(
+        refuse(format!(
             "the label of the build has {} bytes, at most {BUILD_LABEL_BYTES_MAX} are allowed",
             options.build.len()
         ));
     }
     if options.zombies_max == Some(0) {
-        return refuse("zombies max is 0, at least 1 is needed".into());
+        refuse("zombies max is 0, at least 1 is needed".into());
     }
-    options.root_policy.validate().map_err(|e| InvalidOption(format!("root policy: {e}")))?;
-    if queues.is_empty() {
-        return refuse("no queue was given; add one with .queue(Queue::new(\"name\")?)".into());
+    if let Err(policy) = options.root_policy.validate() {
+        refuse(format!("root policy: {policy}"));
     }
-    for (at, queue) in queues.iter().enumerate() {
-        let name = &queue.name;
-        if queues.iter().take(at).any(|other| other.name == *name) {
-            return refuse(format!("queue \"{name}\" was given twice"));
+    let mut names = Vec::new();
+    for (name, options) in queues {
+        if names.contains(&name) {
+            refuse(format!("queue \"{name}\" was given twice"));
         }
-        if !(1..=CONCURRENCY_MAX).contains(&queue.options.concurrency) {
-            let concurrency = queue.options.concurrency;
-            return refuse(format!(
-                "concurrency of queue \"{name}\" is {concurrency}, allowed are 1 to {CONCURRENCY_MAX}"
-            ));
+        names.push(name);
+        if !(1..=CONCURRENCY_MAX).contains(&options.concurrency) {
+            let concurrency = options.concurrency;
+            refuse(format!("concurrency of queue \"{name}\" is {concurrency}, allowed are 1 to {CONCURRENCY_MAX}"));
         }
-        queue.options.policy.validate().map_err(|e| InvalidOption(format!("queue \"{name}\": {e}")))?;
+        if let Err(policy) = options.policy.validate() {
+            refuse(format!("queue \"{name}\": {policy}"));
+        }
     }
-    Ok(())
+    if names.is_empty() {
+        refuse("no queue was given; add one with .queue(Queue::new(\"name\")?)".into());
+    }
+    invalid
 }

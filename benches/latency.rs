@@ -44,8 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = Runtime::builder()
         .store(RedisStore::connect(&server.url()).await?)
         .state(began)
-        .queue(Queue::new("beats")?)
-        .handler("beats", beat)
+        .queue(Queue::new("beats")?.handler(beat))
         .start()
         .await?;
     let client = Client::new(RedisStore::connect(&server.url()).await?);

@@ -194,7 +194,7 @@ fn round_trip(c: &mut Criterion) {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (ran, store) = (Arc::new(Ran::default()), Arc::new(MemoryStore::new()));
     let queue = Queue::new("q").unwrap().concurrency(EXECUTORS).retention(Retention::default().without_completed());
-    let builder = Runtime::builder().shared_store(store.clone()).state(ran.clone()).queue(queue).handler("q", count);
+    let builder = Runtime::builder().shared_store(store.clone()).state(ran.clone()).queue(queue.handler(count));
     let runtime = tokio.block_on(async { builder.start().await }).unwrap();
     let mut replay_slot = tokio.block_on(ReplaySlots::new(instance(), 1).take());
     let name = QueueName::new("q").unwrap();

@@ -81,10 +81,10 @@ impl Work {
             }
             worked.push(concurrency.map_or_else(|| name.to_string(), |n| format!("{name}={n}")));
             let webhook = webhook.clone();
-            builder = builder.queue(queue).any_handler(name.as_str(), move |job: RawJob, ctx: Context| {
+            builder = builder.queue(queue.any_handler(move |job: RawJob, ctx: Context| {
                 let webhook = webhook.clone();
                 async move { webhook.send(job, &ctx).await }
-            });
+            }));
         }
         let runtime = builder.start().await?;
         let mut events = runtime.supervision();

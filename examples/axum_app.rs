@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use retraced::job::InvalidName;
-use retraced::{Context, EnqueueError, Failure, Job, JobId, MemoryStore, Queue, QueueHandle, Runtime, TraceError};
+use retraced::{EnqueueError, Job, JobId, MemoryStore, Queue, QueueHandle, Runtime, TraceError};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,14 +28,13 @@ impl Job for Welcome {
     const KIND: &'static str = "email.welcome";
 }
 
-/// What jobs need, made once and shared by all of them.
+/// What handlers share, made once.
 struct Mailer {
     from: &'static str,
 }
 
-async fn welcome(job: Welcome, _: Context, mailer: retraced::State<Mailer>) -> Result<(), Failure> {
+async fn welcome(job: Welcome, mailer: retraced::State<Mailer>) {
     println!("from {} to {}: welcome!", mailer.from, job.to);
-    Ok(())
 }
 
 /// What requests need.
@@ -62,8 +61,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Jobs that are to survive this process need a RedisStore.
         .store(MemoryStore::new())
         .state(Mailer { from: "hello@example.com" })
-        .queue(Queue::new("email")?)
-        .handler("email", welcome)
+        .queue(Queue::new("email")?.handler(welcome))
         .start()
         .await?;
     let runtime = Arc::new(runtime);

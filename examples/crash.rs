@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use retraced::{Context, EventKind, Failure, Job, JobState, MemoryStore, Queue, Retry, Runtime};
+use retraced::{Context, EventKind, Job, JobState, MemoryStore, Queue, Retry, Runtime};
 use serde::{Deserialize, Serialize};
 
-/// More than anybody needs; without it a mistake in this example would wait for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Far longer than this takes; a mistake in this example fails instead of hanging.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
 struct Divide {
@@ -20,11 +20,10 @@ impl Job for Divide {
     const KIND: &'static str = "cake.divide";
 }
 
-async fn divide(job: Divide, ctx: Context) -> Result<(), Failure> {
-    // The first try meets the bug, as if the second ran a mended version.
+async fn divide(job: Divide, ctx: Context) {
+    // The first attempt meets the bug; the second stands for a repaired version.
     let guests = if ctx.attempt() == 1 { job.guests.len() } else { job.guests.len().max(1) };
     ctx.log(format!("{} pieces for each", job.cake as usize / guests));
-    Ok(())
 }
 
 #[tokio::main]
@@ -33,17 +32,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let retry = Retry::fixed().base(Duration::from_millis(100)).jitter(0);
     let runtime = Runtime::builder()
         .store(MemoryStore::new())
-        .queue(Queue::new("kitchen")?.concurrency(1).retry(retry))
-        .handler("kitchen", divide)
+        .queue(Queue::new("kitchen")?.handler(divide).concurrency(1).retry(retry))
         .start()
         .await?;
     // Subscribed before the job is enqueued, so that nothing is missed.
     let mut events = runtime.supervision();
     let receipt = runtime.queue("kitchen")?.enqueue(Divide { cake: 12, guests: Vec::new() }).await?;
 
-    // The panic is the job's fault: it is settled at once, costs the tree no restart of its budget, and a new executor takes the place.
+    // The job is settled at once, and a new executor takes over. A panic in a handler does not count against the restart budget.
     loop {
-        let event = tokio::time::timeout(PATIENCE, events.recv()).await??;
+        let event = tokio::time::timeout(TIMEOUT, events.recv()).await??;
         match &event.kind {
             EventKind::HandlerPanicked { message, place, attempt, .. } => {
                 let place = place.as_deref().unwrap_or("an unknown place");
@@ -63,7 +61,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         runtime.trace(&receipt.id).await
     };
-    print!("{}", tokio::time::timeout(PATIENCE, completed).await??);
+    print!("{}", tokio::time::timeout(TIMEOUT, completed).await??);
     runtime.shutdown().await?;
     Ok(())
 }

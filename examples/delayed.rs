@@ -1,13 +1,13 @@
-//! Jobs for later: after a while, at an instant, and one that is called off before its time. Run with `cargo run --example delayed`.
+//! Jobs for later: after a delay, at an instant, and one that is cancelled before it is due. Run with `cargo run --example delayed`.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use retraced::{Context, Failure, Job, JobState, MemoryStore, Queue, Runtime, State};
+use retraced::{Failure, Job, JobState, MemoryStore, Queue, Runtime, State};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-/// More than anybody needs; without it a mistake in this example would wait for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Far longer than this takes; a mistake in this example fails instead of hanging.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
 struct Remind {
@@ -18,9 +18,8 @@ impl Job for Remind {
     const KIND: &'static str = "remind";
 }
 
-async fn remind(job: Remind, _: Context, reminders: State<mpsc::Sender<String>>) -> Result<(), Failure> {
-    reminders.send(job.of).await?;
-    Ok(())
+async fn remind(job: Remind, reminders: State<mpsc::Sender<String>>) -> Result<(), Failure> {
+    Ok(reminders.send(job.of).await?)
 }
 
 #[tokio::main]
@@ -29,8 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = Runtime::builder()
         .store(MemoryStore::new())
         .state(sender)
-        .queue(Queue::new("reminders")?)
-        .handler("reminders", remind)
+        .queue(Queue::new("reminders")?.handler(remind))
         .start()
         .await?;
     let queue = runtime.queue("reminders")?;
@@ -49,7 +47,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     runtime.operator().cancel(queue.name(), [&first.id]).await?;
 
     for _ in 0..3 {
-        let of = tokio::time::timeout(PATIENCE, reminders.recv()).await?.ok_or("the handlers are gone")?;
+        let of = tokio::time::timeout(TIMEOUT, reminders.recv()).await?.ok_or("the handlers are gone")?;
         println!("after {:>3} ms: {of}", begun.elapsed().as_millis());
     }
     let party = runtime.trace(&first.id).await?;

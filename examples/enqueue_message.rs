@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use retraced::ActorRef;
-use retraced::{Context, Enqueue, Failure, Job, MemoryStore, Queue, Runtime, State};
+use retraced::{ActorRef, Enqueue, Failure, Job, MemoryStore, Queue, Runtime, State};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-/// More than anybody needs; without it a mistake in this example would wait for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Far longer than this takes; a mistake in this example fails instead of hanging.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
 struct Ring {
@@ -19,9 +18,8 @@ impl Job for Ring {
     const KIND: &'static str = "bell.ring";
 }
 
-async fn ring(job: Ring, _: Context, rung: State<mpsc::Sender<u32>>) -> Result<(), Failure> {
-    rung.send(job.bell).await?;
-    Ok(())
+async fn ring(job: Ring, rung: State<mpsc::Sender<u32>>) -> Result<(), Failure> {
+    Ok(rung.send(job.bell).await?)
 }
 
 #[tokio::main]
@@ -30,28 +28,27 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = Runtime::builder()
         .store(MemoryStore::new())
         .state(rung)
-        .queue(Queue::new("tower")?)
-        .handler("tower", ring)
+        .queue(Queue::new("tower")?.handler(ring))
         .start()
         .await?;
 
-    // The actor of this moment. A reference dies with its actor: ask again rather than keep one for long.
+    // The present actor. A reference dies with its actor: ask again rather than keep one for long.
     let tower: ActorRef<Enqueue> = runtime.queue_actor("tower")?.ok_or("the queue actor is being restarted")?;
 
-    // Sent and forgotten: nobody says whether it was stored, and it is lost if the actor ends before it handles the message.
+    // Sent without a receipt: nobody reports whether it was stored, and it is lost if the actor ends before it handles the message.
     tower.cast(Enqueue::new(Ring { bell: 1 })?)?;
 
     // The same with a receipt: once it is here, the job is in the store.
     let (message, receipt) = Enqueue::new(Ring { bell: 2 })?.with_reply();
     tower.cast(message)?;
-    match tokio::time::timeout(PATIENCE, receipt).await?? {
+    match tokio::time::timeout(TIMEOUT, receipt).await?? {
         Ok(receipt) => println!("stored: {}, {}", receipt.created, receipt.state),
         Err(refusal) => println!("refused: {refusal:?}"),
     }
 
     let mut heard = Vec::new();
     while heard.len() < 2 {
-        heard.extend(tokio::time::timeout(PATIENCE, bells.recv()).await?);
+        heard.extend(tokio::time::timeout(TIMEOUT, bells.recv()).await?);
     }
     heard.sort_unstable();
     println!("bells rung: {heard:?}");

@@ -5,15 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced::{Code, Context, Failure, Job, MemoryStore, Operator, Queue, Runtime};
+use retraced::{Cancelled, Code, Failure, Job, JobId, MemoryStore, Operator, Queue, Runtime};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Four fifths of it are for handlers to finish, the last one for those that are asked to stop; then what is left is killed.
 const GRACE: Duration = Duration::from_secs(2);
 const RUNS_AT_MOST: Duration = Duration::from_millis(500);
-/// More than anybody needs; without it a mistake in this example would wait for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Far longer than this takes; a mistake in this example fails instead of hanging.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
 enum Work {
@@ -29,21 +29,21 @@ impl Job for Work {
     const KIND: &'static str = "work";
 }
 
-async fn work(job: Work, ctx: Context) -> Result<(), Failure> {
-    println!("{} runs", ctx.id());
+async fn work(job: Work, id: JobId, cancelled: Cancelled) -> Result<(), Failure> {
+    println!("{id} runs");
     match job {
         Work::Quick => tokio::time::sleep(Duration::from_secs(1)).await,
         Work::Polite => tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(60 * 60)) => {}
-            () = ctx.cancelled() => {
-                println!("{} stops, because of {:?}", ctx.id(), ctx.why_stopped());
-                // An error while a shutdown asks to stop is no failure: the job goes back to the front of its queue, at no cost.
+            why = cancelled.wait() => {
+                println!("{id} stops, because of {why:?}");
+                // An error returned during a shutdown costs no attempt: the job goes back to the front of its queue.
                 return Err(Failure::new(Code::Interrupted, "stopped half way"));
             }
         },
         Work::Deaf => tokio::time::sleep(Duration::from_secs(60 * 60)).await,
     }
-    println!("{} is done", ctx.id());
+    println!("{id} is done");
     Ok(())
 }
 
@@ -55,8 +55,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = Arc::new(MemoryStore::new());
     let runtime = Runtime::builder()
         .shared_store(store.clone())
-        .queue(Queue::new("works")?)
-        .handler("works", work)
+        .queue(Queue::new("works")?.handler(work))
         .grace(GRACE)
         .start()
         .await?;
@@ -71,7 +70,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, all_run).await?;
+    tokio::time::timeout(TIMEOUT, all_run).await?;
 
     tokio::select! {
         _ = interrupted.recv() => println!("Ctrl-C: shutting down"),

@@ -1,8 +1,10 @@
 //! The first minute: a queue in this process, no Redis. Run with `cargo run --example hello`.
+//!
+//! One job succeeds, one fails once and is retried. The trace shows what happened to each.
 
 use std::time::Duration;
 
-use retraced::{Context, Failure, Job, JobState, MemoryStore, Queue, Runtime};
+use retraced::{Attempt, Code, Failure, Job, MemoryStore, Queue, Retry, Runtime};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -14,28 +16,31 @@ impl Job for Greet {
     const KIND: &'static str = "greet";
 }
 
-async fn greet(job: Greet, ctx: Context) -> Result<(), Failure> {
-    println!("hello {}, from job {} (try {})", job.name, ctx.id(), ctx.attempt());
+async fn greet(job: Greet, attempt: Attempt) -> Result<(), Failure> {
+    if job.name == "moon" && attempt.number == 1 {
+        return Err(Failure::temporary(Code::ServiceUnavailable, "the moon has not risen yet"));
+    }
+    println!("hello {}, on attempt {}", job.name, attempt.number);
     Ok(())
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // Retried soon, so that the example is short.
+    let retry = Retry::exponential().base(Duration::from_millis(200));
     let runtime = Runtime::builder()
         .store(MemoryStore::new())
-        .queue(Queue::new("greetings")?)
-        .handler("greetings", greet)
+        .queue(Queue::new("greetings")?.handler(greet).retry(retry))
         .start()
         .await?;
 
     let greetings = runtime.queue("greetings")?;
-    let receipt = greetings.enqueue(Greet { name: "world".into() }).await?;
-
-    // Enqueueing returns before the job has run. An application goes on; this one waits to see what became of it.
-    while runtime.trace(&receipt.id).await?.view().state != JobState::Completed {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    for name in ["world", "moon"] {
+        // Enqueueing returns as soon as the job is stored. An application goes on; this one waits for the outcome.
+        let job = greetings.enqueue(Greet { name: name.into() }).await?;
+        job.outcome().await?;
+        println!("{}", runtime.trace(&job.id).await?);
     }
-    print!("{}", runtime.trace(&receipt.id).await?);
     runtime.shutdown().await?;
     Ok(())
 }

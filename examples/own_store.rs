@@ -1,21 +1,21 @@
-//! A store of your own around another: this one tells every move of a job. Run with `cargo run --example own_store`.
+//! A store of your own around another: this one prints every transition of a job. Run with `cargo run --example own_store`.
 //!
-//! Metrics, faults for a test or a second copy are added the same way: by wrapping, without a word of it in the store that is wrapped.
+//! Metrics, faults for a test or a second copy are added the same way: by wrapping, without a change to the store inside.
 
 use std::time::Duration;
 
 use retraced::job::NewJob;
 use retraced::store::{CallId, ClaimRequest, Claims, Decorator, Enqueued, Settled, Settlement, StoreFuture};
-use retraced::{Code, Context, Failure, Job, JobState, MemoryStore, Queue, QueueName, Retry, Runtime, Store};
+use retraced::{Attempt, Code, Failure, Job, JobState, MemoryStore, Queue, QueueName, Retry, Runtime, Store};
 use serde::{Deserialize, Serialize};
 
-/// More than anybody needs; without it a mistake in this example would wait for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Far longer than this takes; a mistake in this example fails instead of hanging.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Wraps any store: a `RedisStore` as well, or another wrapper. What is not written here is passed on.
-struct Told<S>(S);
+struct Printing<S>(S);
 
-impl<S: Store> Decorator for Told<S> {
+impl<S: Store> Decorator for Printing<S> {
     fn inner(&self) -> &dyn Store {
         &self.0
     }
@@ -33,7 +33,7 @@ impl<S: Store> Decorator for Told<S> {
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims> {
         Box::pin(async move {
             let claims = self.0.claim(call, queue, request).await?;
-            tell_claims(&claims);
+            print_claims(&claims);
             Ok(claims)
         })
     }
@@ -46,7 +46,7 @@ impl<S: Store> Decorator for Told<S> {
     ) -> StoreFuture<'a, Vec<Settled>> {
         Box::pin(async move {
             let settled = self.0.settle(call, queue, settlements).await?;
-            tell_settled(settlements, &settled);
+            print_settled(settlements, &settled);
             Ok(settled)
         })
     }
@@ -61,20 +61,20 @@ impl<S: Store> Decorator for Told<S> {
     ) -> StoreFuture<'a, (Vec<Settled>, Claims)> {
         Box::pin(async move {
             let (settled, claims) = self.0.settle_and_claim(call, queue, settlements, request).await?;
-            tell_settled(settlements, &settled);
-            tell_claims(&claims);
+            print_settled(settlements, &settled);
+            print_claims(&claims);
             Ok((settled, claims))
         })
     }
 }
 
-fn tell_claims(claims: &Claims) {
+fn print_claims(claims: &Claims) {
     for job in &claims.jobs {
         println!("{} claimed: attempt {}", job.id, job.token.attempt);
     }
 }
 
-fn tell_settled(settlements: &[Settlement], settled: &[Settled]) {
+fn print_settled(settlements: &[Settlement], settled: &[Settled]) {
     for (Settlement { id, verdict, .. }, settled) in settlements.iter().zip(settled) {
         println!("{id} settled: {verdict:?}, {settled:?}");
     }
@@ -87,8 +87,8 @@ impl Job for Knock {
     const KIND: &'static str = "knock";
 }
 
-async fn knock(_: Knock, ctx: Context) -> Result<(), Failure> {
-    match ctx.attempt() {
+async fn knock(_: Knock, attempt: Attempt) -> Result<(), Failure> {
+    match attempt.number {
         1 => Err(Failure::temporary(Code::ServiceUnavailable, "nobody is at home")),
         _ => Ok(()),
     }
@@ -98,9 +98,8 @@ async fn knock(_: Knock, ctx: Context) -> Result<(), Failure> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let retry = Retry::fixed().base(Duration::from_millis(50)).jitter(0);
     let runtime = Runtime::builder()
-        .store(Told(MemoryStore::new()))
-        .queue(Queue::new("door")?.retry(retry))
-        .handler("door", knock)
+        .store(Printing(MemoryStore::new()))
+        .queue(Queue::new("door")?.handler(knock).retry(retry))
         .start()
         .await?;
     let receipt = runtime.queue("door")?.job(Knock).id("visitor-1").enqueue().await?;
@@ -110,7 +109,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Ok::<_, retraced::TraceError>(())
     };
-    tokio::time::timeout(PATIENCE, completed).await??;
+    tokio::time::timeout(TIMEOUT, completed).await??;
     runtime.shutdown().await?;
     Ok(())
 }

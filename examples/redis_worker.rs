@@ -2,16 +2,17 @@
 //!
 //! Connects to `RETRACED_REDIS_URL`, or to Redis on this machine. Start several: they share the jobs, and each job runs in one of them.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use retraced::{Context, Failure, Job, Queue, RedisStore, Retry, Runtime, State};
+use retraced::{Job, Queue, RedisStore, Retry, Runtime, State};
 use serde::{Deserialize, Serialize};
 
 const QUEUE: &str = "example-sums";
-/// More than anybody needs; without it a lost server would make this example wait for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Far longer than this takes; when the server is lost this example fails instead of hanging.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Serialize, Deserialize)]
 struct Add {
@@ -22,10 +23,10 @@ impl Job for Add {
     const KIND: &'static str = "sum.add";
 }
 
-async fn add(job: Add, _: Context, done: State<Arc<AtomicU32>>) -> Result<(), Failure> {
-    let _sum: u64 = job.numbers.iter().sum();
+/// The sum is kept with the job, as its output.
+async fn add(job: Add, done: State<Arc<AtomicU32>>) -> Result<u64, Infallible> {
     done.fetch_add(1, Ordering::Relaxed);
-    Ok(())
+    Ok(job.numbers.iter().sum())
 }
 
 #[tokio::main]
@@ -34,11 +35,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::var("RETRACED_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".into());
     let done = Arc::new(AtomicU32::new(0));
     let runtime = Runtime::builder()
-        // Fails within seconds when nobody answers; once the worker runs, an outage is waited for.
+        // Fails within seconds when nobody answers. Once the worker runs, it waits for an outage to end.
         .store(RedisStore::connect(&url).await?)
         .state(done.clone())
-        .queue(Queue::new(QUEUE)?.concurrency(8).retry(Retry::three_tier()))
-        .handler(QUEUE, add)
+        .queue(Queue::new(QUEUE)?.handler(add).concurrency(8).retry(Retry::three_tier()))
         .start()
         .await?;
 
@@ -53,8 +53,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, all_done).await?;
-    // Lets running handlers finish and tells the store what became of them.
+    tokio::time::timeout(TIMEOUT, all_done).await?;
+    // Lets running handlers finish and writes their outcomes to the store.
     let drained = runtime.shutdown().await?;
     println!("{} jobs run, {} outcomes unsettled", done.load(Ordering::Relaxed), drained.unsettled);
     Ok(())

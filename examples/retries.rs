@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use retraced::job::{AttemptRecord, Ended, JobView, StoredAttempt};
 use retraced::retry::{Decision, Outcome, Strategy, Why};
-use retraced::{Code, Context, Failure, Job, JobState, MemoryStore, Queue, Retry, Runtime};
+use retraced::{Code, Failure, Job, JobState, MemoryStore, Queue, Retry, Runtime};
 use serde::{Deserialize, Serialize};
 
-/// More than anybody needs; without it a mistake in this example would wait for ever.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Far longer than this takes; a mistake in this example fails instead of hanging.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Serialize, Deserialize)]
 struct Call {
@@ -21,24 +21,20 @@ impl Job for Call {
     const KIND: &'static str = "call";
 }
 
-async fn call(job: Call, _: Context) -> Result<(), Failure> {
-    // Temporary: only such failures are retried. A permanent one would be poisoned at once, one of unknown class would be dead at once.
+async fn call(job: Call) -> Result<(), Failure> {
+    // Temporary failures are retried, and those of unknown class, as `?` makes them. A permanent one would be poisoned at once.
     Err(Failure::temporary(Code::ServiceUnavailable, format!("{} is busy", job.number)))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let runtime = Runtime::builder()
-        .store(MemoryStore::new())
-        .queue(Queue::new("calls")?.retry(Retry::exponential().max_attempts(6)))
-        .handler("calls", call)
-        .start()
-        .await?;
+    let runtime =
+        Runtime::builder().store(MemoryStore::new()).queue(Queue::new("calls")?.handler(call)).start().await?;
     let calls = runtime.queue("calls")?;
 
     println!("{}", row("strategy", (1..=6).map(|n| format!("try {n}"))));
     for strategy in Strategy::ALL {
-        // A job's own policy goes before its queue's. Without jitter, so that the table is clean: leave it at its 20 % where many jobs fail together.
+        // The policy of a call overrides its queue's. No jitter, so that the table is clean: keep the default of 20 % where many jobs fail together.
         let retry = Retry::new(strategy).base(Duration::from_millis(20)).jitter(0).max_attempts(6);
         let receipt = calls.job(Call { number: "555-0100".into() }).retry(retry).enqueue().await?;
         let given_up = async {
@@ -47,7 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             runtime.trace(&receipt.id).await
         };
-        let trace = tokio::time::timeout(PATIENCE, given_up).await??;
+        let trace = tokio::time::timeout(TIMEOUT, given_up).await??;
         println!("{}", row(strategy.as_str(), decisions(trace.view()).map(in_words)));
     }
     runtime.shutdown().await?;

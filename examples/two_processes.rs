@@ -1,4 +1,4 @@
-//! A producer and a worker in two processes, which know nothing of each other but the Redis between them. Run with `cargo run --example two_processes`.
+//! A producer and a worker in two processes, which share nothing but a Redis. Run with `cargo run --example two_processes`.
 //!
 //! Connects to `RETRACED_REDIS_URL`, or to Redis on this machine. The producer starts this program once more as the worker, which ends when its standard
 //! input does: with its parent, whatever becomes of that.
@@ -6,14 +6,14 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use retraced::{Client, Context, Failure, Job, JobState, Operator, Queue, RedisStore, Runtime};
+use retraced::{Client, Job, JobState, Operator, Queue, RedisStore, Runtime};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 const QUEUE: &str = "example-thumbnails";
-/// More than anybody needs; without it a lost server would make this example wait for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Far longer than this takes; when the server is lost this example fails instead of hanging.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Serialize, Deserialize)]
 struct Thumbnail {
@@ -24,9 +24,8 @@ impl Job for Thumbnail {
     const KIND: &'static str = "thumbnail.make";
 }
 
-async fn make(job: Thumbnail, _: Context) -> Result<(), Failure> {
+async fn make(job: Thumbnail) {
     println!("worker {}: {}", std::process::id(), job.picture);
-    Ok(())
 }
 
 #[tokio::main]
@@ -40,9 +39,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Runs jobs, and knows nobody who makes them.
+/// Runs jobs; it does not know who enqueues them.
 async fn worker(store: RedisStore) -> Result<(), Box<dyn std::error::Error>> {
-    let runtime = Runtime::builder().store(store).queue(Queue::new(QUEUE)?).handler(QUEUE, make).start().await?;
+    let runtime = Runtime::builder().store(store).queue(Queue::new(QUEUE)?.handler(make)).start().await?;
     let (mut parent, mut nothing) = (tokio::io::stdin(), Vec::new());
     tokio::select! {
         ended = parent.read_to_end(&mut nothing) => { ended?; }
@@ -53,7 +52,7 @@ async fn worker(store: RedisStore) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Makes jobs, and runs none: a client needs no supervision tree.
+/// Enqueues jobs and runs none: a client needs no supervision tree.
 async fn producer(store: RedisStore) -> Result<(), Box<dyn std::error::Error>> {
     let thumbnails = Client::new(store.clone()).queue(QUEUE)?;
     let mut receipts = Vec::new();
@@ -74,10 +73,10 @@ async fn producer(store: RedisStore) -> Result<(), Box<dyn std::error::Error>> {
         }
         Ok::<_, retraced::OperatorError>(())
     };
-    tokio::time::timeout(PATIENCE, all_done).await??;
+    tokio::time::timeout(TIMEOUT, all_done).await??;
     println!("producer {}: all are completed", std::process::id());
 
     drop(worker.stdin.take());
-    tokio::time::timeout(PATIENCE, worker.wait()).await??;
+    tokio::time::timeout(TIMEOUT, worker.wait()).await??;
     Ok(())
 }

@@ -392,8 +392,10 @@ impl Context {
         std::mem::take(&mut *self.notes())
     }
 
-    pub(crate) fn states(&self) -> &States {
-        &self.0.states
+    /// What the handler wrote down so far.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_notes<T>(&self, read: impl FnOnce(&Notes) -> T) -> T {
+        read(&self.notes())
     }
 
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {

@@ -76,7 +76,7 @@ pub enum Class {
     Temporary,
     /// Will not go away: `poisoned` at once.
     Permanent,
-    /// Could be either: `dead` at once, so that nothing is repeated that should not be.
+    /// Could be either: retried by policy, or `dead` at once where the queue says so ([`OnUnknown`](crate::retry::OnUnknown)).
     Unknown,
 }
 
@@ -191,10 +191,11 @@ impl<'de> serde::Deserialize<'de> for Code {
     }
 }
 
-/// What a handler returns when it did not succeed.
+/// Why an attempt did not succeed, as its handler reports it.
 ///
-/// `?` works on any error: it becomes `JOB_EXECUTION_FAILED`, whose class is unknown, so the job goes to the dead letter queue at once. Say
-/// [`temporary`](Self::temporary) where a retry makes sense.
+/// `?` turns any error into one: code `JOB_EXECUTION_FAILED`, whose class is unknown, so the job is retried by its queue's policy. Say
+/// [`temporary`](Self::temporary) or [`permanent`](Self::permanent) where the handler knows better. An error type of your own says it once for all its
+/// values with [`IntoFailure`](crate::handler::IntoFailure).
 ///
 /// ```
 /// use retraced_jobs::failure::{Class, Code, Failure};
@@ -242,15 +243,26 @@ impl Failure {
     }
 
     fn with_class(code: Code, class: Class, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        let cause = cause.into();
-        let mut chain = Vec::new();
-        let mut deeper = cause.source();
-        while let Some(source) = deeper.filter(|_| chain.len() < CHAIN_LENGTH_MAX) {
-            chain.push(bounded(&source.to_string(), CAUSE_BYTES_MAX));
-            deeper = source.source();
-        }
+        let cause: Box<dyn StdError + Send + Sync> = cause.into();
+        Self::caused_by(code, class, &*cause)
+    }
+
+    pub(crate) fn caused_by(code: Code, class: Class, cause: &(dyn StdError + 'static)) -> Self {
+        let chain = causes(cause).map(|cause| bounded(&cause.to_string(), CAUSE_BYTES_MAX));
         let message = bounded(&cause.to_string(), MESSAGE_BYTES_MAX);
-        Self { code, class, message, chain, retry_after: None, snooze: None }
+        Self { code, class, message, chain: chain.collect(), retry_after: None, snooze: None }
+    }
+
+    /// This failure with the text and the causes of another error.
+    pub(crate) fn told_by(self, error: &(dyn StdError + 'static)) -> Self {
+        let Self { message, chain, .. } = Self::caused_by(self.code, self.class, error);
+        Self { message, chain, ..self }
+    }
+
+    /// This failure as a [`std::error::Error`], for code that returns `anyhow::Error` or a boxed error: [`FailureError`] shows it.
+    #[must_use]
+    pub fn into_error(self) -> FailureError {
+        FailureError(self)
     }
 
     /// The other side said when to come back. It wins over the policy's delay, capped by the policy's maximum.
@@ -297,10 +309,43 @@ impl Failure {
     }
 }
 
-impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::new(Code::JobExecutionFailed, error)
+/// A [`Failure`] that travels as a [`std::error::Error`]. Context added on the way changes the text and keeps code, class and delay.
+///
+/// ```
+/// use retraced_jobs::failure::{Class, Code, Failure};
+/// use retraced_jobs::handler::IntoFailure;
+/// fn charge(cents: i64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     if cents < 0 {
+///         return Err(Failure::permanent(Code::InvalidJobData, "a negative amount").into_error().into());
+///     }
+///     Ok(())
+/// }
+/// let failure = charge(-1).unwrap_err().into_failure();
+/// assert_eq!((failure.code(), failure.class()), (Code::InvalidJobData, Class::Permanent));
+/// ```
+#[derive(Debug, Clone)]
+pub struct FailureError(Failure);
+
+impl FailureError {
+    /// The failure.
+    #[must_use]
+    pub fn failure(&self) -> &Failure {
+        &self.0
     }
+}
+
+impl fmt::Display for FailureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl StdError for FailureError {}
+
+/// The causes of an error, nearest first, at most [`CHAIN_LENGTH_MAX`]: a chain may be a circle.
+pub(crate) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |cause: &&'a (dyn StdError + 'static)| (*cause).source())
+        .take(CHAIN_LENGTH_MAX)
 }
 
 /// The text, cut at a character boundary so that it has at most `bytes_max` bytes, the mark of the cut included where there is room for it.
@@ -356,6 +401,28 @@ mod tests {
         assert_eq!(failure.chain().len(), CHAIN_LENGTH_MAX);
         assert!(failure.chain().iter().all(|cause| cause.len() <= CAUSE_BYTES_MAX));
         assert!(failure.message().len() <= MESSAGE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_failure_among_the_causes_decides_and_the_outer_error_gives_the_text() {
+        #[derive(Debug)]
+        struct Outer(FailureError);
+        impl fmt::Display for Outer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the invoice was not sent")
+            }
+        }
+        impl StdError for Outer {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let delay = Duration::from_secs(7);
+        let inner = Failure::temporary(Code::RateLimitExceeded, "slow down").retry_after(delay);
+        let failure = Failure::from(Outer(inner.into_error()));
+        assert_eq!((failure.code(), failure.class()), (Code::RateLimitExceeded, Class::Temporary));
+        assert_eq!((failure.message(), failure.chain()), ("the invoice was not sent", &["slow down".to_owned()][..]));
+        assert_eq!(failure.asked_delay(), Some(delay));
     }
 
     #[test]

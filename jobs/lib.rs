@@ -17,4 +17,6 @@ pub mod job;
 pub mod limits;
 pub mod retry;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trace;

@@ -1,14 +1,14 @@
 //! Background jobs on a supervision tree, over Redis or in memory: **every failure explains itself**.
 //!
 //! ```
-//! use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
+//! use retraced::{Failure, Job, MemoryStore, Queue, Runtime};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Serialize, Deserialize)]
 //! struct Greet { name: String }
 //! impl Job for Greet { const KIND: &'static str = "greet"; }
 //!
-//! async fn greet(job: Greet, _: Context) -> Result<(), Failure> {
+//! async fn greet(job: Greet) -> Result<(), Failure> {
 //!     println!("hello {}", job.name);
 //!     Ok(())
 //! }
@@ -17,8 +17,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let runtime = Runtime::builder()
 //!     .store(MemoryStore::new())
-//!     .queue(Queue::new("greetings")?)
-//!     .handler("greetings", greet)
+//!     .queue(Queue::new("greetings")?.handler(greet))
 //!     .start()
 //!     .await?;
 //! let receipt = runtime.queue("greetings")?.enqueue(Greet { name: "world".into() }).await?;
@@ -28,15 +27,32 @@
 //! # }
 //! ```
 //!
-//! An application holds a [`Runtime`] (it runs jobs), a [`Client`] (it only enqueues) or an [`Operator`] (it looks and acts). A runtime, a client and a handler's
-//! [`Context`] give the same [`QueueHandle`] to enqueue to. What happens to a job when its handler fails is decided by the [`Failure`]'s class and the queue's
-//! [`Retry`] policy; what happens around it is reported by [`Runtime::supervision`].
+//! An application holds a [`Runtime`] (it runs jobs), a [`Client`] (it only enqueues) or an [`Operator`] (it inspects and acts). A runtime,
+//! a client and the [`Context`] of a handler all give the same [`QueueHandle`] to enqueue to.
+//!
+//! # Handlers
+//!
+//! A handler is an `async fn` on a [`Queue`]. Its first argument is the job; up to eight more are *extractors*, in any order: [`Context`], [`State<T>`], [`JobId`],
+//! [`Attempt`], [`Cancelled`], or a type of your own that implements [`FromContext`]. It returns `()` or a `Result`. `Ok(value)` keeps the value as the job's
+//! [`Output`]; an error becomes a [`Failure`], and [`IntoFailure`] says how. The failure's class and the queue's [`Retry`] policy decide what happens next:
+//!
+//! | class | what the handler says | what happens |
+//! | --- | --- | --- |
+//! | temporary | [`Failure::temporary`] | retried by policy, then the dead letter queue |
+//! | permanent | [`Failure::permanent`] | poisoned at once |
+//! | unknown | `?` on any error | retried by policy; the dead letter queue at once with [`OnUnknown::DeadLetter`] |
+//!
+//! [`Job::defaults`] sets retries and timeout for a kind; a queue overrides them, and the call that enqueues overrides both: [`JobDefaults`] has the table.
+//! [`Queue::layer`] puts code around every attempt. Each attempt runs in a `tracing` span with its job, queue, kind and number.
+//! What happens around jobs is reported by [`Runtime::supervision`].
 
 // What a feature adds is marked as such on docs.rs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod batcher;
+mod build_error;
 mod builder;
+mod check;
 mod client;
 pub mod find;
 pub mod limits;
@@ -45,10 +61,13 @@ mod outcome;
 mod queue;
 mod runtime;
 mod store_calls;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 pub mod view;
 
-pub use builder::{BuildError, Queue, RuntimeBuilder};
+pub use build_error::BuildError;
+pub use builder::{Queue, RuntimeBuilder};
 pub use client::Client;
 pub use find::JobFilter;
 pub use operator::{Audit, Operator, OperatorError};
@@ -64,15 +83,28 @@ pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::enqueue::{
     EnqueueAllError, EnqueueError, IntoNewJob, JobHandle, JobRequest, Outcome, OutcomeError, QueueHandle, Receipt,
 };
-pub use retraced_jobs::failure::{Class, Code, Failure};
-pub use retraced_jobs::handler::{Job, JobOptions, RawJob, State, seal_job};
+pub use retraced_jobs::failure::{Class, Code, Failure, FailureError};
+pub use retraced_jobs::handler::{
+    Attempt, Cancelled, FromContext, IntoFailure, Job, JobDefaults, JobOptions, Needs, Output, RawJob, State, seal_job,
+};
 pub use retraced_jobs::job::{JobId, JobState, Kind, QueueName};
-pub use retraced_jobs::retry::Retry;
+pub use retraced_jobs::retry::{OnUnknown, Retry};
 pub use retraced_jobs::store::memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use retraced_jobs::store::redis::RedisStore;
 pub use retraced_jobs::store::{Retention, RetentionRule, Store};
 pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
+
+/// What can be wrong with what a [`RuntimeBuilder`] is given, for those who look into a [`BuildError`].
+pub mod build {
+    pub use crate::build_error::{Mistake, Mistakes};
+    pub use retraced_jobs::handler::{DuplicateState, InvalidDefaults, InvalidHandler, MissingState};
+}
+
+/// Code around every attempt, for those who write or add layers.
+pub mod layer {
+    pub use retraced_jobs::execution::{AttemptSpan, Layer, Next};
+}
 
 /// The store as a port, for those who write or wrap one.
 pub mod store {
@@ -210,3 +242,7 @@ pub mod clock {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/testing.md")]
+struct TestingPage;

@@ -96,6 +96,12 @@ impl Runtime {
         wait_for_end(&self.calls, queue, id, timeout).await
     }
 
+    /// The queues it processes.
+    #[cfg(feature = "testing")]
+    pub(crate) fn queue_names(&self) -> Vec<QueueName> {
+        self.tree.queues()
+    }
+
     /// Every supervision event from now on: starts, crashes, restarts, escalations, outages, zombies.
     #[must_use]
     pub fn supervision(&self) -> broadcast::Receiver<SupervisionEvent> {
@@ -134,8 +140,7 @@ impl Runtime {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let runtime = Runtime::builder()
     /// #     .store(MemoryStore::new())
-    /// #     .queue(Queue::new("greetings")?.concurrency(2))
-    /// #     .handler("greetings", greet)
+    /// #     .queue(Queue::new("greetings")?.concurrency(2).handler(greet))
     /// #     .start()
     /// #     .await?;
     /// let tree = runtime.tree();
@@ -165,7 +170,7 @@ impl Runtime {
     /// # struct SendEmail { to: String }
     /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
     /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-    /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+    /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
     /// # let runtime = builder.start().await?;
     /// let paths: Vec<String> = runtime.actors().into_iter().map(|actor| actor.path).collect();
     /// assert!(paths.contains(&"email/fetcher".into()), "{paths:?}");
@@ -224,7 +229,7 @@ impl Runtime {
     /// # struct SendEmail { to: String }
     /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
     /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-    /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+    /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
     /// # let runtime = builder.start().await?;
     /// let drained: retraced::Drained = runtime.shutdown().await?;
     /// assert_eq!(drained.killed, 0);
@@ -254,7 +259,7 @@ impl Runtime {
 /// # struct SendEmail { to: String }
 /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
 /// # let runtime = builder.start().await?;
 /// use retraced::RuntimeError;
 /// let Err(RuntimeError::NoSuchQueue { name, known }) = runtime.queue("emial") else { panic!() };

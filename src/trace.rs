@@ -29,7 +29,7 @@ const INSTANT_COLUMNS: usize = 24;
 /// # struct SendEmail { to: String }
 /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
 /// # let runtime = builder.start().await?;
 /// let receipt = runtime.queue("email")?.enqueue(SendEmail { to: "ada@example.com".into() }).await?;
 /// let trace: retraced::Trace = runtime.trace(&receipt.id).await?;
@@ -59,7 +59,7 @@ pub struct Trace {
 /// # struct SendEmail { to: String }
 /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?).handler("email", send);
+/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
 /// # let runtime = builder.start().await?;
 /// use retraced::{JobId, TraceError};
 /// let Err(TraceError::NotFound { id }) = runtime.trace(&JobId::parse("nobody")?).await else { panic!() };

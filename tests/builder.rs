@@ -1,9 +1,14 @@
 //! What the builder refuses, before anything runs, and in which words.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::error::Error;
 use std::time::Duration;
 
-use retraced::{Context, Failure, Job, MemoryStore, Queue, RedisStore, Retry, Runtime, RuntimeBuilder, State};
+use retraced::build::Mistake;
+use retraced::{
+    BuildError, Context, Failure, Job, JobDefaults, MemoryStore, Queue, RedisStore, Retry, Runtime, RuntimeBuilder,
+    State,
+};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -20,26 +25,41 @@ impl Job for Misnamed {
     const KIND: &'static str = "email send";
 }
 
+#[derive(Serialize, Deserialize)]
+struct Hopeless;
+
+impl Job for Hopeless {
+    const KIND: &'static str = "hopeless";
+
+    fn defaults() -> JobDefaults {
+        JobDefaults::new().max_attempts(0)
+    }
+}
+
 struct Mailer;
 
 async fn send_email(_: SendEmail, _: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn send_by(_: SendEmail, _: Context, _: State<Mailer>) -> Result<(), Failure> {
+async fn send_by(_: SendEmail, _: State<Mailer>) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn misnamed(_: Misnamed, _: Context) -> Result<(), Failure> {
-    Ok(())
-}
+async fn misnamed(_: Misnamed) {}
+
+async fn hopeless(_: Hopeless) {}
 
 fn email() -> Queue {
     Queue::new("email").unwrap()
 }
 
+fn with(queue: Queue) -> RuntimeBuilder {
+    Runtime::builder().store(MemoryStore::new()).queue(queue)
+}
+
 fn builder() -> RuntimeBuilder {
-    Runtime::builder().store(MemoryStore::new()).queue(email()).handler("email", send_email)
+    with(email().handler(send_email))
 }
 
 async fn refused(builder: RuntimeBuilder) -> String {
@@ -47,37 +67,55 @@ async fn refused(builder: RuntimeBuilder) -> String {
 }
 
 #[tokio::test]
-async fn every_mistake_is_told_at_once() {
-    let told = refused(Runtime::builder().queue(email()).handler("mail", send_email)).await;
+async fn every_mistake_is_reported_at_once() {
+    let queue = email().handler(send_by).handler(misnamed).retry(Retry::fixed().max_attempts(0)).concurrency(0);
+    let builder = Runtime::builder().queue(queue).queue(Queue::new("idle").unwrap()).lease(Duration::ZERO);
+    let told = refused(builder.grace(Duration::MAX).state(1).state(2)).await;
+    let expected = [
+        "two states of type i32",
+        "queue \"email\": invalid kind \"email send\"",
+        "queue \"email\": the handler of \"email.send\" needs a state of type builder::Mailer",
+        "queue \"email\": max attempts is 0",
+        "queue \"idle\" has no handler; add one with .handler(…)",
+        "no store was given",
+        "lease is 0ns",
+        "grace is ",
+        "concurrency of queue \"email\" is 0",
+    ];
     let lines: Vec<&str> = told.lines().collect();
-    assert_eq!(lines.len(), 3, "{told}");
-    assert!(lines[0].starts_with("a handler was given for queue \"mail\", which is not there"), "{told}");
-    assert!(lines[1].starts_with("queue \"email\" has no handler"), "{told}");
-    assert!(lines[2].starts_with("no store was given"), "{told}");
+    assert_eq!(lines.len(), expected.len(), "{told}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{line:?} does not begin with {expected:?}");
+    }
 }
 
 #[tokio::test]
 async fn handlers_that_do_not_fit_are_refused_by_name() {
-    let twice = refused(builder().handler("email", send_email)).await;
+    let twice = refused(with(email().handler(send_email).handler(send_email))).await;
     assert_eq!(twice, "queue \"email\": two handlers were given for kind \"email.send\"");
-    let missing = Runtime::builder().store(MemoryStore::new()).queue(email()).handler("email", send_by);
-    let missing = refused(missing).await;
+    let missing = refused(with(email().handler(send_by))).await;
     assert!(missing.contains("the handler of \"email.send\" needs a state of type builder::Mailer"), "{missing}");
-    let kind = refused(builder().handler("email", misnamed)).await;
+    let kind = refused(with(email().handler(misnamed))).await;
     assert!(kind.contains("invalid kind \"email send\": character 6 is ' '"), "{kind}");
+    let defaults = refused(with(email().handler(hopeless))).await;
+    assert_eq!(
+        defaults,
+        "queue \"email\": the defaults of kind \"hopeless\": max attempts is 0, allowed are 1 to 1000"
+    );
     let states = refused(builder().state(Mailer).state(Mailer)).await;
     assert!(states.contains("two states of type builder::Mailer"), "{states}");
 }
 
 #[tokio::test]
 async fn options_out_of_bounds_are_refused_with_what_is_allowed() {
-    let with = |queue: Queue| Runtime::builder().store(MemoryStore::new()).queue(queue).handler("email", send_email);
+    let with = |queue: Queue| with(queue.handler(send_email));
     let table = [
         (builder().lease(Duration::from_millis(1)), "lease is 1ms, allowed are 300ms to 3600s"),
         (builder().grace(Duration::MAX), "allowed is up to 3600s"),
         (builder().crashes_max(0), "crashes max is 0, allowed are 1 to 1000"),
         (builder().zombies_max(0), "zombies max is 0"),
-        (builder().queue(email()), "queue \"email\" was given twice"),
+        (builder().queue(email().handler(send_email)), "queue \"email\" was given twice"),
+        (Runtime::builder().store(MemoryStore::new()), "no queue was given"),
         (with(email().concurrency(0)), "concurrency of queue \"email\" is 0, allowed are 1 to 10000"),
         (with(email().timeout(Duration::ZERO)), "timeout of queue \"email\" is 0ns"),
         (with(email().retry(Retry::fixed().max_attempts(0))), "max attempts is 0, allowed are 1 to 1000"),
@@ -87,6 +125,29 @@ async fn options_out_of_bounds_are_refused_with_what_is_allowed() {
         let told = refused(builder).await;
         assert!(told.contains(expected), "{told:?} does not say {expected:?}");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_keeps_its_causes_as_values() {
+    let refused = with(email().handler(hopeless)).start().await.expect_err("it is refused");
+    let BuildError::Mistakes(mistakes) = &refused else { panic!("{refused:?}") };
+    assert!(matches!(mistakes.all(), [Mistake::Handler(..)]), "{refused:?}");
+    let mut chain = Vec::new();
+    let mut cause = refused.source();
+    while let Some(error) = cause {
+        chain.push(error.to_string());
+        cause = error.source();
+    }
+    assert!(chain.iter().any(|cause| cause == "max attempts is 0, allowed are 1 to 1000"), "{chain:?}");
+}
+
+#[test]
+fn a_start_outside_tokio_is_an_error_and_no_panic() {
+    let mut start = Box::pin(builder().start());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(Err(refused)) = start.as_mut().poll(&mut cx) else { panic!("it waits for something") };
+    assert!(matches!(refused, BuildError::NoTokio), "{refused:?}");
+    assert!(refused.to_string().contains("outside a tokio runtime"), "{refused}");
 }
 
 #[tokio::test]

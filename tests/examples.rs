@@ -106,9 +106,17 @@ fn assert_lines(finished: &Finished, expected: &[&str]) {
 }
 
 #[test]
-fn hello_greets_and_tells_the_story() {
+fn hello_shows_a_success_a_retry_and_the_trace_of_both() {
     let finished = run("hello", &[], None);
-    assert_lines(&finished, &["hello world, from job ", "queue greetings · completed", "attempt 1 succeeded after "]);
+    let first = ["hello world, on attempt 1", "queue greetings · completed", "attempt 1 succeeded after "];
+    let second = [
+        "hello moon, on attempt 2",
+        "SERVICE_UNAVAILABLE",
+        "the moon has not risen yet",
+        "→ due again in ",
+        "attempt 2 succeeded after ",
+    ];
+    assert_lines(&finished, &[&first[..], &second].concat());
 }
 
 #[test]
@@ -124,6 +132,9 @@ fn crash_shows_the_panic_the_restart_and_the_retry() {
     ];
     assert_lines(&finished, &[panicked, restarted]);
     assert_lines(&finished, &traced);
+    // The example sets no tracing subscriber: nobody else would print the panic.
+    let printed = "of queue kitchen panicked at examples/crash.rs:";
+    assert_eq!(finished.stderr.matches(printed).count(), 1, "{finished:?}");
 }
 
 #[test]
@@ -169,7 +180,7 @@ fn delayed_jobs_come_in_order_of_their_time_and_what_is_called_off_does_not() {
 #[test]
 fn graceful_shutdown_finishes_stops_and_kills_without_losing_a_job() {
     let finished = run("graceful_shutdown", &[], None);
-    let told = ["time is up: shutting down", "quick is done", "polite stops, because of Some(Shutdown)"];
+    let told = ["time is up: shutting down", "quick is done", "polite stops, because of Shutdown"];
     let counted = "3 ran, 1 killed, 0 unsettled";
     let kept = [
         "quick: completed, 0 failures, 0 releases",

@@ -119,8 +119,7 @@ async fn killing_any_actor_of_the_tree_disturbs_no_handler() {
         .state(seen.clone())
         .lease(Duration::from_secs(2))
         .restart_policy(MANY_RESTARTS)
-        .queue(Queue::new("faults").unwrap().concurrency(50).restart_policy(MANY_RESTARTS))
-        .handler("faults", work)
+        .queue(Queue::new("faults").unwrap().concurrency(50).restart_policy(MANY_RESTARTS).handler(work))
         .start()
         .await
         .unwrap();
@@ -239,8 +238,7 @@ async fn a_panic_is_settled_at_once_and_told_with_its_place() {
     let runtime = Runtime::builder()
         .shared_store(store.clone())
         .state(at.clone())
-        .queue(Queue::new("faults").unwrap().concurrency(2).retry(retry))
-        .handler("faults", may_panic)
+        .queue(Queue::new("faults").unwrap().concurrency(2).retry(retry).handler(may_panic))
         .start()
         .await
         .unwrap();
@@ -291,8 +289,13 @@ async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_cost_the_tree_no_bud
     let runtime = Runtime::builder()
         .shared_store(store.clone())
         .state(PanickedAt::default())
-        .queue(Queue::new("faults").unwrap().concurrency(20).retry(Retry::fixed().base(Duration::from_millis(1))))
-        .handler("faults", may_panic)
+        .queue(
+            Queue::new("faults")
+                .unwrap()
+                .concurrency(20)
+                .retry(Retry::fixed().base(Duration::from_millis(1)))
+                .handler(may_panic),
+        )
         .start()
         .await
         .unwrap();
@@ -340,8 +343,7 @@ async fn a_store_that_is_away_for_three_leases_costs_no_job_anything() {
         .shared_store(store.clone())
         .state(seen.clone())
         .lease(lease)
-        .queue(Queue::new("faults").unwrap().concurrency(1_000))
-        .handler("faults", work)
+        .queue(Queue::new("faults").unwrap().concurrency(1_000).handler(work))
         .start()
         .await
         .unwrap();
@@ -396,8 +398,7 @@ async fn a_server_that_restarts_with_its_append_only_file_loses_nothing() {
         .shared_store(store.clone())
         .state(seen.clone())
         .lease(Duration::from_secs(2))
-        .queue(Queue::new("faults").unwrap().concurrency(50))
-        .handler("faults", work)
+        .queue(Queue::new("faults").unwrap().concurrency(50).handler(work))
         .start()
         .await
         .unwrap();
@@ -438,8 +439,7 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
         let runtime = Runtime::builder()
             .store(RedisStore::connect(&url).await.unwrap())
             .lease(lease)
-            .queue(Queue::new("faults").unwrap().concurrency(2))
-            .handler("faults", block)
+            .queue(Queue::new("faults").unwrap().concurrency(2).handler(block))
             .start()
             .await
             .unwrap();
@@ -493,10 +493,8 @@ async fn two_runtimes_in_one_process_do_not_disturb_each_other() {
         Runtime::builder()
             .shared_store(store.clone())
             .state(seen.clone())
-            .queue(Queue::new("faults").unwrap())
-            .queue(Queue::new(own).unwrap())
-            .handler("faults", work)
-            .handler(own, work)
+            .queue(Queue::new("faults").unwrap().handler(work))
+            .queue(Queue::new(own).unwrap().handler(work))
             .start()
             .await
             .unwrap()

@@ -49,8 +49,7 @@ async fn role_of_a_worker_process() {
         .state(Executions::at(Path::new(&ledger)))
         .lease(Duration::from_secs(lease))
         .grace(Duration::from_secs(5))
-        .queue(Queue::new("torture").unwrap().concurrency(EXECUTORS))
-        .handler("torture", work)
+        .queue(Queue::new("torture").unwrap().concurrency(EXECUTORS).handler(work))
         .start()
         .await
         .unwrap();

@@ -44,7 +44,7 @@ async fn order(job: Order, ctx: Context) -> Result<(), Failure> {
 
 async fn start(store: Arc<dyn Store>) -> Runtime {
     let queue = Queue::new("orders").unwrap();
-    Runtime::builder().shared_store(store).queue(queue).handler("orders", order).start().await.unwrap()
+    Runtime::builder().shared_store(store).queue(queue.handler(order)).start().await.unwrap()
 }
 
 #[tokio::test]

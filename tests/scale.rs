@@ -56,8 +56,7 @@ async fn role_of_a_worker_process() {
     let retention = Retention::default().completed(rule).dead(RetentionRule::new(rule.age_max, u64::MAX));
     let _runtime = Runtime::builder()
         .store(RedisStore::connect(&url).await.unwrap())
-        .queue(Queue::new("many").unwrap().concurrency(20).retention(retention))
-        .handler("many", work)
+        .queue(Queue::new("many").unwrap().concurrency(20).retention(retention).handler(work))
         .start()
         .await
         .unwrap();

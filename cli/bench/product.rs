@@ -64,8 +64,7 @@ impl Side for Retraced {
         let runtime = Runtime::builder()
             .store(store(&self.url).await?)
             .state(recorder)
-            .queue(queue)
-            .handler(self.queue.as_str(), read)
+            .queue(queue.handler(read))
             .start()
             .await?;
         Ok(runtime)
@@ -74,7 +73,7 @@ impl Side for Retraced {
     async fn wait(&self, queues: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
         let mut builder = Runtime::builder().store(store(&self.url).await?).state(recorder);
         for name in beside(&self.queue).take(queues) {
-            builder = builder.queue(Queue::new(&name).map_err(failed)?).handler(&name, read);
+            builder = builder.queue(Queue::new(&name).map_err(failed)?.handler(read));
         }
         Ok(builder.start().await?)
     }

@@ -98,14 +98,14 @@ impl Setup {
             .lease(Duration::from_secs(3))
             .grace(Duration::from_secs(1))
             .state(reporter)
-            .queue(queue(MAIL, 4)?)
-            .queue(queue(SHOP, 3)?)
-            .handler(MAIL, handlers::send_email)
-            .handler(MAIL, handlers::send_reminder)
-            .handler(SHOP, handlers::make_thumbnail)
-            .handler(SHOP, handlers::build_report)
-            .handler(SHOP, handlers::import_order)
-            .handler(SHOP, handlers::send_invoice)
+            .queue(queue(MAIL, 4)?.handler(handlers::send_email).handler(handlers::send_reminder))
+            .queue(
+                queue(SHOP, 3)?
+                    .handler(handlers::make_thumbnail)
+                    .handler(handlers::build_report)
+                    .handler(handlers::import_order)
+                    .handler(handlers::send_invoice),
+            )
             .start()
             .await?;
         let supervision = runtime.supervision();

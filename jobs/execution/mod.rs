@@ -1,14 +1,18 @@
-//! One attempt as a pipeline: decode → run → classify → decide → outcome. Each step takes data and gives data; the actor around it stays dumb.
+//! One attempt as a pipeline: decode, run, classify, decide, outcome. Each step takes data and returns data; the actor around it only passes them on.
 
+mod layer;
 mod outcome;
 mod panic;
 mod rules;
 mod run;
 mod runner;
+mod span;
 #[cfg(test)]
 mod tests;
 
+pub use layer::{Layer, Layers, Next};
 pub use outcome::AttemptOutcome;
 pub use panic::{BACKTRACE_RENDER_MAX, BACKTRACE_RENDERERS_MAX, HandlerPanic};
-pub use rules::Rules;
+pub use rules::{Explicit, Rules};
 pub use runner::{AttemptInput, Runner};
+pub use span::AttemptSpan;

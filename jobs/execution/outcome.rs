@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::HandlerPanic;
 use crate::failure::{Class, Code};
 use crate::store::Settlement;
@@ -9,7 +11,7 @@ use crate::store::Settlement;
 /// The end of an attempt.
 #[derive(Debug)]
 pub struct AttemptOutcome {
-    /// What the store is told.
+    /// What is written to the store.
     pub settlement: Settlement,
     /// The handler panicked: the executor ends with this.
     pub panic: Option<HandlerPanic>,
@@ -19,6 +21,8 @@ pub struct AttemptOutcome {
     pub failure: Option<(Code, Class)>,
     /// What the failure said, cut at 512 bytes, for the worker's log.
     pub why: Option<String>,
+    /// What the handler returned, if it completed with a value.
+    pub output: Option<Bytes>,
     /// How long the handler ran.
     pub ran: Duration,
 }

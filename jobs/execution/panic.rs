@@ -8,6 +8,7 @@ use std::any::Any;
 use std::backtrace::Backtrace;
 use std::cell::RefCell;
 use std::fmt;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::pin::Pin;
 use std::sync::Once;
@@ -20,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::context::LeaseWatch;
 use crate::failure::{Failure, MESSAGE_BYTES_MAX, bounded};
-use crate::handler::HandlerFuture;
+use crate::handler::{HandlerFuture, Output};
 use crate::job::{JobId, QueueName};
 use crate::trace::BACKTRACE_BYTES_MAX;
 
@@ -59,6 +60,16 @@ impl fmt::Display for HandlerPanic {
 }
 
 impl std::error::Error for HandlerPanic {}
+
+impl HandlerPanic {
+    /// Prints the panic to standard error in a program that never set a `tracing` subscriber: nobody else would say a word of it there.
+    pub(super) fn print_unless_traced(&self) {
+        if !tracing::dispatcher::has_been_set() {
+            // Standard error may be closed; that is no reason to fail.
+            let _ = writeln!(std::io::stderr(), "{self}");
+        }
+    }
+}
 
 /// What was caught.
 #[derive(Debug)]
@@ -279,7 +290,7 @@ impl<'a> Watched<'a> {
 }
 
 impl Future for Watched<'_> {
-    type Output = Result<Result<(), Failure>, Caught>;
+    type Output = Result<Result<Output, Failure>, Caught>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::codec::PAYLOAD_BYTES_MAX;
-use crate::retry::Retry;
+use crate::handler::JobDefaults;
+use crate::retry::{OnUnknown, Retry};
 
 /// What holds for the jobs of a queue unless they say otherwise themselves.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +15,10 @@ pub struct Rules {
     pub timeout: Duration,
     /// Whether completed jobs are kept for a while. Default: they are.
     pub keep_completed: bool,
+    /// Which of the three above the queue sets itself. A kind's own defaults apply in place of the others. Default: none.
+    pub explicit: Explicit,
+    /// What becomes of failures of unknown class. Default: retried.
+    pub on_unknown: OnUnknown,
     /// How long a job waits whose kind no handler here knows, or whose envelope a newer version sealed: a rolling deploy may bring one that does. Default 30 s.
     pub unknown_kind_delay: Duration,
     /// How often that may happen to a job before it goes to the dead letter queue; its other releases count towards it too. Default 20, about ten minutes.
@@ -22,12 +27,47 @@ pub struct Rules {
     pub payload_bytes_max: usize,
 }
 
+/// Which rules a queue sets itself, so that a kind's own defaults do not apply.
+///
+/// Used in the example of [`JobDefaults`](crate::handler::JobDefaults).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Explicit {
+    /// The retry policy.
+    pub retry: bool,
+    /// The timeout.
+    pub timeout: bool,
+    /// Whether completed jobs are kept.
+    pub keep_completed: bool,
+}
+
+/// The rules that hold for one kind, before its jobs' own numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KindRules {
+    pub(super) retry: Retry,
+    pub(super) timeout: Duration,
+    pub(super) keep_completed: bool,
+}
+
+impl Rules {
+    /// What the queue sets itself, then the kind's defaults, then the queue's own defaults.
+    pub(super) fn of_kind(&self, kind: &JobDefaults) -> KindRules {
+        let Explicit { retry, timeout, keep_completed } = self.explicit;
+        KindRules {
+            retry: if retry { self.retry } else { kind.retry_or(self.retry) },
+            timeout: kind.timeout_of_kind().filter(|_| !timeout).unwrap_or(self.timeout),
+            keep_completed: self.keep_completed && (keep_completed || kind.keeps_completed()),
+        }
+    }
+}
+
 impl Default for Rules {
     fn default() -> Self {
         Self {
             retry: Retry::default(),
             timeout: Duration::from_secs(5 * 60),
             keep_completed: true,
+            explicit: Explicit::default(),
+            on_unknown: OnUnknown::default(),
             unknown_kind_delay: Duration::from_secs(30),
             unknown_kind_releases_max: 20,
             payload_bytes_max: PAYLOAD_BYTES_MAX,

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::panic::Caught;
+use super::rules::KindRules;
 use super::run::{Ran, run};
-use super::{AttemptOutcome, HandlerPanic, Rules};
+use super::{AttemptOutcome, HandlerPanic, Layers, Rules};
 use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
 use crate::context::{About, Context, LeaseWatch, Notes, Stop};
 use crate::enqueue::{NoProducers, Producers};
 use crate::failure::{Class, Code, Failure, bounded};
-use crate::handler::{Handlers, RawJob, States};
+use crate::handler::{Handlers, JobDefaults, Output, RawJob, States};
 use crate::job::{InstanceId, QueueName};
 use crate::retry::{Decision, InvalidRetry, Outcome, Retry, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
@@ -27,6 +28,7 @@ pub struct Runner {
     states: Arc<States>,
     producers: Arc<dyn Producers>,
     rules: Rules,
+    layers: Layers,
     instance: InstanceId,
 }
 
@@ -62,11 +64,12 @@ struct Over<'a> {
     notes: Notes,
 }
 
-/// What one job asks for, in place of its queue's rules.
-struct Wishes {
+/// The rules one job is run by.
+struct JobRules {
     retry: Retry,
     timeout: Duration,
-    /// Why its retry numbers were not heard.
+    keep_completed: bool,
+    /// Why its own retry numbers were not used.
     refused: Option<InvalidRetry>,
 }
 
@@ -93,13 +96,20 @@ impl Runner {
         rules: Rules,
         instance: InstanceId,
     ) -> Self {
-        Self { queue, handlers, states, producers: Arc::new(NoProducers), rules, instance }
+        Self { queue, handlers, states, producers: Arc::new(NoProducers), rules, layers: Layers::default(), instance }
     }
 
     /// Lets handlers enqueue jobs through their contexts. Without it they are refused with [`EnqueueError::NoProducer`](crate::enqueue::EnqueueError::NoProducer).
     #[must_use]
     pub fn with_producers(mut self, producers: Arc<dyn Producers>) -> Self {
         self.producers = producers;
+        self
+    }
+
+    /// With these layers around every attempt. Default: none.
+    #[must_use]
+    pub fn layers(mut self, layers: Layers) -> Self {
+        self.layers = layers;
         self
     }
 
@@ -127,11 +137,11 @@ impl Runner {
                 return self.failed(unstarted(), &Failure::permanent(Code::DecodeFailed, error), Scene::default());
             }
         };
-        let Some(handler) = self.handlers.find(&envelope.kind) else {
+        let Some(found) = self.handlers.find(&envelope.kind) else {
             let text = format!("no worker of queue \"{}\" knows kind \"{}\"", self.queue, envelope.kind);
             return self.not_for_us(unstarted(), Code::UnknownKind, envelope.kind.to_string(), text);
         };
-        let Wishes { retry, timeout: limit, refused } = self.wishes_of(&envelope);
+        let JobRules { retry, timeout: limit, keep_completed, refused } = self.rules_of(&envelope, &found.defaults);
         let about = About {
             id: job.id.clone(),
             queue: self.queue.clone(),
@@ -147,10 +157,10 @@ impl Runner {
         }
         let raw =
             RawJob { queue: self.queue.clone(), id: job.id.clone(), kind: envelope.kind, payload: envelope.payload };
-        let ended = run(handler, raw, ctx.clone(), &lease, limit).await;
+        let ended = run(&found.handler, &self.layers, raw, ctx.clone(), &lease, limit).await;
         let over = over(begun.elapsed(), retry, ctx.take_notes());
         match ended {
-            Ran::Returned(Ok(())) => self.completed(&over),
+            Ran::Returned(Ok(output)) => self.completed(&over, keep_completed, output),
             Ran::Returned(Err(failure)) => self.unsuccessful(over, &failure, lease.stopped(), None).await,
             Ran::Panicked(caught) => {
                 let failure = Failure::temporary(Code::Panic, caught.message.clone());
@@ -200,7 +210,11 @@ impl Runner {
         ran: Duration,
         jitter: i16,
     ) -> Settlement {
-        let retry = self.decode(job).map_or(self.rules.retry, |envelope| self.wishes_of(&envelope).retry);
+        let retry = self.decode(job).map_or(self.rules.retry, |envelope| {
+            let none = JobDefaults::new();
+            let kind = self.handlers.find(&envelope.kind).map_or(&none, |found| &found.defaults);
+            self.rules_of(&envelope, kind).retry
+        });
         let text = format!(
             "the handler ignored its timeout and still runs after {ran:.0?}; this attempt and the next may overlap"
         );
@@ -224,21 +238,26 @@ impl Runner {
         Ok(envelope)
     }
 
-    /// Retry numbers out of bounds, which no producer of ours seals, all give way to the queue's.
-    fn wishes_of(&self, envelope: &Envelope) -> Wishes {
-        let timeout = envelope.timeout_ms.filter(|ms| *ms > 0).map_or(self.rules.timeout, Duration::from_millis);
-        match self.rules.retry.overridden_by(&envelope.retry).validate() {
-            Ok(retry) => Wishes { retry, timeout, refused: None },
-            Err(refused) => Wishes { retry: self.rules.retry, timeout, refused: Some(refused) },
-        }
+    /// The kind's defaults, overridden by what the queue sets, overridden by what the job asks for. Retry numbers out of bounds, which no producer of ours
+    /// seals, are all ignored.
+    fn rules_of(&self, envelope: &Envelope, kind: &JobDefaults) -> JobRules {
+        let KindRules { retry, timeout, keep_completed } = self.rules.of_kind(kind);
+        let timeout = envelope.timeout_ms.filter(|ms| *ms > 0).map_or(timeout, Duration::from_millis);
+        let (retry, refused) = match retry.overridden_by(&envelope.retry).validate() {
+            Ok(own) => (own, None),
+            Err(refused) => (retry, Some(refused)),
+        };
+        JobRules { retry, timeout, keep_completed, refused }
     }
 
-    fn completed(&self, over: &Over<'_>) -> AttemptOutcome {
-        let keep = self.rules.keep_completed;
+    fn completed(&self, over: &Over<'_>, keep: bool, output: Output) -> AttemptOutcome {
+        let output = output.into_bytes();
         // The log of a job that completes is not kept: its record stays small.
-        let record =
-            if keep { self.record(over.by, Ended::Completed { output: None }, Notes::default()) } else { Bytes::new() };
-        outcome(over.job, over.by, Verdict::Complete { keep }, record, None)
+        let record = match keep {
+            true => self.record(over.by, Ended::Completed { output: output.clone() }, Notes::default()),
+            false => Bytes::new(),
+        };
+        AttemptOutcome { output, ..outcome(over.job, over.by, Verdict::Complete { keep }, record, None) }
     }
 
     /// What an error, a panic or a timeout means depends on whether the handler was asked to stop. A wish to cancel counts before everything; a panic counts
@@ -253,13 +272,15 @@ impl Runner {
         let (mut scene, mut panic) = (Scene::default(), None);
         if let Some(mut caught) = caught {
             scene = Scene { backtrace: caught.render().await, place: caught.place.clone() };
-            panic = Some(HandlerPanic {
+            let caught = HandlerPanic {
                 queue: self.queue.clone(),
                 job: over.job.id.clone(),
                 attempt: over.job.counters.attempt(),
                 message: caught.message,
                 place: caught.place,
-            });
+            };
+            caught.print_unless_traced();
+            panic = Some(caught);
         }
         let outcome = match (stopped, failure.snoozed_for()) {
             (Some(Stop::Cancelled), _) => self.cancelled(over, failure, scene),
@@ -303,7 +324,8 @@ impl Runner {
 
     fn failed(&self, over: Over<'_>, failure: &Failure, scene: Scene) -> AttemptOutcome {
         let n = over.job.counters.attempt();
-        let decision = decide(&over.retry, n, failure.class(), failure.asked_delay(), over.jitter);
+        let class = self.rules.on_unknown.treats(failure.class());
+        let decision = decide(&over.retry, n, class, failure.asked_delay(), over.jitter);
         let verdict = match decision.outcome {
             Outcome::Retry => Verdict::Retry { delay: Duration::from_millis(decision.delay_ms) },
             Outcome::Dead => Verdict::Bury,
@@ -342,7 +364,7 @@ fn outcome(
     failure: Option<(Code, Class)>,
 ) -> AttemptOutcome {
     let settlement = settlement(job, verdict, record);
-    AttemptOutcome { settlement, panic: None, unknown_kind: None, failure, why: None, ran: by.ran }
+    AttemptOutcome { settlement, panic: None, unknown_kind: None, failure, why: None, output: None, ran: by.ran }
 }
 
 fn failed(code: Code, failure: &Failure, scene: Scene, decision: Option<Box<Decision>>) -> Ended {

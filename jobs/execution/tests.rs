@@ -17,9 +17,14 @@ use crate::context::{Context, LeaseWatch, Stop};
 use crate::failure::{Class, Code, Failure};
 use crate::handler::{Handlers, IntoBlockingHandler, IntoHandler, Job, RawJob, State, States};
 use crate::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
-use crate::retry::{Retry, RetryOverrides, decide};
+use crate::retry::{OnUnknown, Retry, RetryOverrides, Why, decide};
 use crate::store::{ClaimedJob, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Released};
+
+/// What a handler returns that has nothing to say.
+type Returned = Result<(), Failure>;
+
+const DONE: Returned = Ok(());
 
 /// No event of these tests takes this long, however slow the machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -125,6 +130,15 @@ fn io(text: &str) -> std::io::Error {
     std::io::Error::other(text.to_owned())
 }
 
+async fn boom(_: Work, _: Context) -> Returned {
+    panic!("boom")
+}
+
+/// Names the type of a handler that does not return.
+fn returned(end: impl FnOnce() -> Returned) -> Returned {
+    end()
+}
+
 /// Does what it was given when it is dropped.
 struct OnDrop<F: FnMut()>(F);
 
@@ -143,7 +157,7 @@ mod returning {
             assert_eq!(job.n, 7);
             ctx.log("a job that completes keeps no log");
             tokio::time::sleep(Duration::from_millis(250)).await;
-            Ok(())
+            DONE
         })
         .await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
@@ -156,7 +170,7 @@ mod returning {
 
     #[tokio::test]
     async fn nothing_is_recorded_of_a_completion_that_is_not_kept() {
-        let mut world = World::handler(|_: Work, _: Context| async { Ok(()) });
+        let mut world = World::handler(|_: Work, _: Context| async { DONE });
         world.rules.keep_completed = false;
         let outcome = world.run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: false });
@@ -164,15 +178,28 @@ mod returning {
     }
 
     #[tokio::test]
-    async fn a_question_mark_is_job_execution_failed_and_goes_to_the_dead_letters() {
-        async fn handler(_: Work, _: Context) -> Result<(), Failure> {
-            Err(io("disk full"))?;
-            Ok(())
-        }
-        let outcome = attempt(handler).await;
-        assert_eq!(outcome.settlement.verdict, Verdict::Bury);
+    async fn a_question_mark_is_job_execution_failed_of_unknown_class_and_is_retried() {
+        let outcome = attempt(full_disk).await;
+        assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
         assert_eq!(failure(&outcome), (Code::JobExecutionFailed, "disk full".into()));
-        assert_eq!(outcome.failure, Some((Code::JobExecutionFailed, Class::Unknown)));
+        assert_eq!(outcome.failure, Some((Code::JobExecutionFailed, Class::Unknown)), "the class stays what it is");
+        let Ended::Failed { decision, .. } = log(&outcome).ended else { panic!() };
+        assert_eq!(decision.unwrap().why, Why::Strategy);
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_unknown_class_is_dead_at_once_where_the_queue_says_so() {
+        let mut world = World::handler(full_disk);
+        world.rules.on_unknown = OnUnknown::DeadLetter;
+        let outcome = world.run(job()).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Bury);
+        let Ended::Failed { decision, .. } = log(&outcome).ended else { panic!() };
+        assert_eq!(decision.unwrap().why, Why::UnknownFailure);
+    }
+
+    async fn full_disk(_: Work) -> Result<(), Failure> {
+        Err(io("disk full"))?;
+        Ok(())
     }
 
     #[tokio::test]
@@ -180,7 +207,7 @@ mod returning {
         let retry = Retry::exponential().base(Duration::from_secs(2)).jitter(10);
         let world = World::handler(|_: Work, ctx: Context| async move {
             ctx.log("asked");
-            Err(Failure::temporary(Code::NetworkError, io("reset")))
+            Err::<(), Failure>(Failure::temporary(Code::NetworkError, io("reset")))
         });
         let mut job = job();
         job.counters.failures = 1;
@@ -194,7 +221,8 @@ mod returning {
 
     #[tokio::test]
     async fn the_last_try_goes_to_the_dead_letters() {
-        let failing = |_: Work, _: Context| async { Err(Failure::temporary(Code::NetworkError, io("reset"))) };
+        let failing =
+            |_: Work, _: Context| async { Err::<(), Failure>(Failure::temporary(Code::NetworkError, io("reset"))) };
         let mut job = job();
         job.counters = Counters { attempts: 9, failures: 4, crashes: 2, releases: 2 };
         assert_eq!(World::handler(failing).run(job).await.settlement.verdict, Verdict::Bury);
@@ -214,9 +242,10 @@ mod returning {
                 Some(&self.0)
             }
         }
-        let outcome =
-            attempt(|_: Work, _: Context| async { Err(Failure::permanent(Code::InvalidJobData, Outer(io("row 7")))) })
-                .await;
+        let outcome = attempt(|_: Work, _: Context| async {
+            Err::<(), Failure>(Failure::permanent(Code::InvalidJobData, Outer(io("row 7"))))
+        })
+        .await;
         assert_eq!(outcome.settlement.verdict, Verdict::Poison);
         let Ended::Failed { chain, message, .. } = log(&outcome).ended else { panic!() };
         assert_eq!((message.as_str(), chain), ("no such column", vec!["row 7".to_owned()]));
@@ -226,7 +255,9 @@ mod returning {
     async fn the_other_sides_word_on_when_to_come_back_wins_and_is_capped() {
         for (asked, given) in [(7, 7), (100_000, 300)] {
             let handler = move |_: Work, _: Context| async move {
-                Err(Failure::temporary(Code::RateLimitExceeded, "slow down").retry_after(Duration::from_secs(asked)))
+                Err::<(), Failure>(
+                    Failure::temporary(Code::RateLimitExceeded, "slow down").retry_after(Duration::from_secs(asked)),
+                )
             };
             let outcome = attempt(handler).await;
             assert_eq!(outcome.settlement.verdict, Verdict::Retry { delay: Duration::from_secs(given) });
@@ -236,7 +267,8 @@ mod returning {
     #[tokio::test]
     async fn a_snooze_costs_nothing_and_never_jumps_the_queue() {
         for delay in [Duration::ZERO, Duration::from_secs(60)] {
-            let outcome = attempt(move |_: Work, _: Context| async move { Err(Failure::snooze(delay)) }).await;
+            let outcome =
+                attempt(move |_: Work, _: Context| async move { Err::<(), Failure>(Failure::snooze(delay)) }).await;
             assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay });
             assert_eq!(outcome.failure, None);
             let delay_ms = u64::try_from(delay.as_millis()).unwrap();
@@ -250,7 +282,7 @@ mod returning {
         let shared = seen.clone();
         let world = World::handler(move |_: Work, ctx: Context| {
             *shared.lock().unwrap() = ctx.max_attempts();
-            async { Err(Failure::temporary(Code::NetworkError, "x")) }
+            async { Err::<(), Failure>(Failure::temporary(Code::NetworkError, "x")) }
         });
         let retry = RetryOverrides { max_attempts: Some(1), ..RetryOverrides::default() };
         let own = Envelope { retry, timeout_ms: Some(70), ..envelope() };
@@ -285,7 +317,7 @@ mod stopping {
     async fn a_job_that_completes_although_it_was_to_be_cancelled_is_completed() {
         let finishing = |_: Work, ctx: Context| async move {
             assert_eq!(ctx.why_stopped(), Some(Stop::Cancelled));
-            Ok(())
+            DONE
         };
         let outcome = World::handler(finishing).stopped(Stop::Cancelled).run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
@@ -294,11 +326,11 @@ mod stopping {
     #[tokio::test(start_paused = true)]
     async fn a_job_that_was_to_be_cancelled_is_not_retried_after_a_timeout_panic_or_snooze() {
         let cancelled = |world: World| world.stopped(Stop::Cancelled);
-        let hangs = World::handler(|_: Work, _: Context| pending());
+        let hangs = World::handler(|_: Work, _: Context| pending::<Returned>());
         assert_eq!(cancelled(hangs).run(job()).await.settlement.verdict, Verdict::Cancel);
-        let snoozes = World::handler(|_: Work, _: Context| async { Err(Failure::snooze(PATIENCE)) });
+        let snoozes = World::handler(|_: Work, _: Context| async { Err::<(), Failure>(Failure::snooze(PATIENCE)) });
         assert_eq!(cancelled(snoozes).run(job()).await.settlement.verdict, Verdict::Cancel);
-        let panics = World::handler(|_: Work, _: Context| async { panic!("boom") });
+        let panics = World::handler(boom);
         let outcome = cancelled(panics).run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Cancel);
         assert_eq!(outcome.panic.unwrap().message, "boom", "the executor ends all the same");
@@ -313,14 +345,14 @@ mod stopping {
 
     #[tokio::test]
     async fn a_snooze_during_a_shutdown_keeps_its_delay() {
-        let snoozes = World::handler(|_: Work, _: Context| async { Err(Failure::snooze(PATIENCE)) });
+        let snoozes = World::handler(|_: Work, _: Context| async { Err::<(), Failure>(Failure::snooze(PATIENCE)) });
         let outcome = snoozes.stopped(Stop::Shutdown).run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: PATIENCE });
     }
 
     #[tokio::test]
     async fn a_panic_during_a_shutdown_counts_as_one() {
-        let panics = World::handler(|_: Work, _: Context| async { panic!("boom") });
+        let panics = World::handler(boom);
         let outcome = panics.stopped(Stop::Shutdown).run(job()).await;
         assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
     }
@@ -334,7 +366,7 @@ mod stopping {
             async move {
                 ctx.log("hanging");
                 let _held = OnDrop(|| *shared.lock().unwrap() = Some((ctx.is_cancelled(), ctx.why_stopped())));
-                pending().await
+                pending::<Returned>().await
             }
         })
         .await;
@@ -349,7 +381,7 @@ mod stopping {
     async fn a_destructor_that_panics_at_a_timeout_is_told_and_the_timeout_stays_the_cause() {
         let outcome = attempt(|_: Work, _: Context| async {
             let _held = OnDrop(|| panic!("connection not closed"));
-            pending().await
+            pending::<Returned>().await
         })
         .await;
         let text =
@@ -370,7 +402,7 @@ mod stopping {
             async move {
                 let _held = OnDrop(|| shared.store(true, Ordering::SeqCst));
                 started.send(()).unwrap();
-                pending().await
+                pending::<Returned>().await
             }
         });
         tokio::select! {
@@ -386,14 +418,14 @@ mod stopping {
     async fn a_destructor_that_panics_when_an_attempt_is_dropped_is_contained() {
         let world = World::handler(|_: Work, _: Context| async {
             let _held = OnDrop(|| panic!("connection not closed"));
-            pending().await
+            pending::<Returned>().await
         });
         assert!(tokio::time::timeout(Duration::from_millis(1), world.run(job())).await.is_err());
     }
 
     #[tokio::test]
     async fn an_attempt_that_ended_stops_nothing() {
-        let world = World::handler(|_: Work, _: Context| async { Ok(()) });
+        let world = World::handler(|_: Work, _: Context| async { DONE });
         world.run(job()).await;
         assert_eq!(world.lease.stopped(), None);
     }
@@ -415,7 +447,7 @@ mod stopping {
                 };
                 async move {
                     later.into_iter().for_each(|block| block());
-                    Ok(())
+                    DONE
                 }
             });
             let lease = world.lease.clone();
@@ -501,7 +533,7 @@ mod panicking {
 
     #[tokio::test]
     async fn a_payload_that_is_no_text_is_said_to_be_none() {
-        let outcome = attempt(|_: Work, _: Context| async { panic_any(7) }).await;
+        let outcome = attempt(|_: Work, _: Context| async { returned(|| panic_any(7)) }).await;
         assert_eq!(failure(&outcome).1, "a panic whose payload is no text");
         assert!(scene(&outcome).0.is_some(), "its place is known");
     }
@@ -517,14 +549,14 @@ mod panicking {
                 }
             }
         }
-        let outcome = attempt(|_: Work, _: Context| async { panic_any(Bomb(2)) }).await;
+        let outcome = attempt(|_: Work, _: Context| async { returned(|| panic_any(Bomb(2))) }).await;
         let message = "a panic whose payload is no text, and that panicked again when it was dropped";
         assert_eq!(failure(&outcome), (Code::Panic, message.into()));
     }
 
     #[tokio::test]
     async fn a_long_message_is_cut() {
-        let outcome = attempt(|_: Work, _: Context| async { panic!("{}", "x".repeat(100_000)) }).await;
+        let outcome = attempt(|_: Work, _: Context| async { returned(|| panic!("{}", "x".repeat(100_000))) }).await;
         assert_eq!(failure(&outcome).1.len(), crate::failure::MESSAGE_BYTES_MAX);
         assert!(scene(&outcome).0.is_some(), "and known for the same panic all the same");
     }
@@ -557,12 +589,14 @@ mod panicking {
     async fn a_panic_the_handler_catches_is_no_failure() {
         let outcome = attempt(|_: Work, _: Context| async {
             catch_unwind(|| panic!("caught by the handler")).unwrap_err();
-            Ok(())
+            DONE
         })
         .await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
         // And it is not held against the next attempt on this thread.
-        let outcome = attempt(|_: Work, _: Context| async { resume_unwind(Box::new("caught by the handler")) }).await;
+        let outcome =
+            attempt(|_: Work, _: Context| async { returned(|| resume_unwind(Box::new("caught by the handler"))) })
+                .await;
         assert_eq!(scene(&outcome), (None, None));
     }
 
@@ -576,7 +610,7 @@ mod panicking {
                 let nested = super::super::panic::catch(|| panic!("nested"));
                 assert_eq!(nested.unwrap_err().message, "nested");
             });
-            panic!("outer")
+            returned(|| panic!("outer"))
         })
         .await;
         assert_eq!(failure(&outcome).1, "outer");
@@ -631,7 +665,7 @@ mod panicking {
         impl Job for Picky {
             const KIND: &'static str = "work";
         }
-        let outcome = attempt(|_: Picky, _: Context| async { Ok(()) }).await;
+        let outcome = attempt(|_: Picky, _: Context| async { DONE }).await;
         assert_eq!(failure(&outcome), (Code::Panic, "no".into()));
     }
 }
@@ -707,11 +741,14 @@ mod unreadable {
 
     #[tokio::test]
     async fn a_handler_of_every_kind_gets_what_no_other_takes_as_it_is() {
-        let mut world = World::handler(|_: Work, _: Context| async { Ok(()) });
+        let mut world = World::handler(|_: Work, _: Context| async { DONE });
         world
             .handlers
             .add_any(|raw: RawJob, _: Context| async move {
-                Err(Failure::new(Code::JobNotFound, format!("{} {} {:?}", raw.kind, raw.id, raw.payload)))
+                Err::<(), Failure>(Failure::new(
+                    Code::JobNotFound,
+                    format!("{} {} {:?}", raw.kind, raw.id, raw.payload),
+                ))
             })
             .unwrap();
         assert_eq!(world.run(job()).await.settlement.verdict, Verdict::Complete { keep: true });
@@ -742,7 +779,7 @@ mod blocking {
         let outcome = World::blocking(|_: Work, ctx: Context| {
             waits(&ctx);
             assert_eq!(ctx.why_stopped(), Some(Stop::TimedOut));
-            Err(Failure::permanent(Code::InvalidJobData, "stopped halfway"))
+            Err::<(), Failure>(Failure::permanent(Code::InvalidJobData, "stopped halfway"))
         })
         .run(short())
         .await;
@@ -754,7 +791,7 @@ mod blocking {
     async fn a_blocking_handler_that_completes_late_has_completed() {
         let outcome = World::blocking(|_: Work, ctx: Context| {
             waits(&ctx);
-            Ok(())
+            DONE
         })
         .run(short())
         .await;
@@ -772,7 +809,7 @@ mod blocking {
             let busy = tokio::task::spawn_blocking(move || released.recv_timeout(PATIENCE));
             let world = World::blocking(move |_: Work, _: Context| {
                 shared.fetch_add(1, Ordering::SeqCst);
-                Ok(())
+                DONE
             });
             let outcome = world.run(short()).await;
             assert_eq!((outcome.settlement.verdict, outcome.failure), (Verdict::ReleaseNow, None));
@@ -792,7 +829,7 @@ mod blocking {
             starts.send(()).unwrap();
             waits(&ctx);
             ends.send(ctx.why_stopped()).unwrap();
-            Ok(())
+            DONE
         });
         tokio::select! {
             _ = world.run(job()) => panic!("it waits"),
@@ -818,7 +855,7 @@ mod asking {
             .add(|_: Work, ctx: Context, mailer: State<Mailer>| async move {
                 assert_eq!((mailer.0, ctx.state::<Mailer>().0), (5, 5));
                 assert!(ctx.try_state::<Missing>().is_none());
-                Ok(())
+                DONE
             })
             .unwrap();
         assert_eq!(world.handlers.missing_states(&world.states), []);
@@ -827,7 +864,7 @@ mod asking {
 
     #[tokio::test]
     async fn a_missing_state_is_named_at_start_with_its_handler() {
-        let mut world = World::handler(|_: Work, _: Context, _: State<Mailer>, _: State<Missing>| async { Ok(()) });
+        let mut world = World::handler(|_: Work, _: Context, _: State<Mailer>, _: State<Missing>| async { DONE });
         world.states.insert(Mailer(5)).unwrap();
         let missing = world.handlers.missing_states(&world.states);
         let [missing] = &missing[..] else { panic!("{missing:?}") };
@@ -843,7 +880,7 @@ mod asking {
     async fn asking_for_a_missing_state_panics_where_it_is_asked_for() {
         let outcome = attempt(|_: Work, ctx: Context| async move {
             let _ = ctx.state::<Missing>();
-            Ok(())
+            DONE
         })
         .await;
         assert!(failure(&outcome).1.starts_with("no state of type "));
@@ -852,8 +889,8 @@ mod asking {
 
     #[tokio::test]
     async fn a_second_handler_or_state_of_one_kind_is_refused() {
-        let mut world = World::handler(|_: Work, _: Context| async { Ok(()) });
-        let twice = world.handlers.add_blocking(|_: Work, _: Context| Ok(())).unwrap_err();
+        let mut world = World::handler(|_: Work, _: Context| async { DONE });
+        let twice = world.handlers.add_blocking(|_: Work, _: Context| DONE).unwrap_err();
         assert_eq!(twice.to_string(), "two handlers were given for kind \"work\"");
         world.states.insert(Mailer(1)).unwrap();
         assert!(world.states.insert(Mailer(2)).unwrap_err().to_string().contains("Mailer"));
@@ -872,7 +909,7 @@ mod asking {
             assert_eq!(ctx.idempotency_key(), "q:j");
             assert!(!ctx.is_cancelled() && !ctx.lease_lost() && ctx.why_stopped().is_none());
             assert!(ctx.lease_remaining() > Duration::ZERO);
-            Ok(())
+            DONE
         });
         let outcome = world.run(job).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
@@ -886,7 +923,7 @@ mod asking {
             for n in 0..40 {
                 ctx.log(format!("{n} {}", "x".repeat(1_000)));
             }
-            Err(Failure::new(Code::UnknownError, "x".repeat(20_000)))
+            Err::<(), Failure>(Failure::new(Code::UnknownError, "x".repeat(20_000)))
         })
         .await;
         let log = log(&outcome);

@@ -1,20 +1,24 @@
 //! From a user's function to a handler the worker can call.
 
-use std::any::{TypeId, type_name};
+use std::any::TypeId;
+use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as PollContext, Poll, ready};
 
 use futures_util::future::BoxFuture;
+use pin_project_lite::pin_project;
 
-use super::{Job, RawJob, State, States};
+use super::{FromContext, IntoOutput, Job, JobDefaults, Needs, Output, RawJob};
 use crate::codec;
 use crate::context::Context;
 use crate::failure::{Code, Failure};
 
-/// What running a handler gives.
-pub type HandlerFuture = BoxFuture<'static, Result<(), Failure>>;
+/// What running a handler comes to.
+pub type HandlerFuture = BoxFuture<'static, Result<Output, Failure>>;
 
 type Call = Arc<dyn Fn(RawJob, Context) -> HandlerFuture + Send + Sync>;
-type BlockingCall = Arc<dyn Fn(RawJob, Context) -> Result<(), Failure> + Send + Sync>;
+pub(crate) type BlockingCall = Arc<dyn Fn(RawJob, Context) -> Result<Output, Failure> + Send + Sync>;
 
 /// A function that runs jobs of one kind, its types erased.
 #[derive(Clone)]
@@ -28,23 +32,55 @@ pub enum Handler {
 /// A handler, with what it is for and what it needs.
 pub struct Registered {
     pub(super) kind: &'static str,
+    pub(super) defaults: JobDefaults,
     pub(super) handler: Handler,
     pub(super) needs: Vec<(TypeId, &'static str)>,
 }
 
-/// `async fn(J, Context, State<A>, State<B>) -> Result<(), Failure>`, the states being optional. Implemented for functions; `M` tells the forms apart.
+/// `async fn(J, E1, …) -> R`: a job, up to eight extractors, and a result. Implemented for functions and closures; `M` is inferred.
+///
+/// ```
+/// use retraced_jobs::failure::Failure;
+/// use retraced_jobs::handler::{Attempt, Handlers, Job, State};
+/// # struct Mailer;
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct SendEmail { to: String }
+/// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+///
+/// async fn send(job: SendEmail, mailer: State<Mailer>, attempt: Attempt) -> Result<(), Failure> { Ok(()) }
+/// Handlers::default().add(send).unwrap();
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "this is no handler of a job",
+    label = "expected `async fn(J, E1, …) -> R`",
+    note = "J, the job, implements `Job`; each E is an extractor: `Context`, `State<T>`, `JobId`, `Attempt`, `Cancelled` or a type that implements `FromContext`; at most eight",
+    note = "R is `()` or `Result<T, E>`, where T is `Serialize` and E is `IntoFailure`: `Failure`, `anyhow::Error`, `Box<dyn Error + Send + Sync>`, or a type of yours that implements it",
+    note = "its future must be `Send`; a closure names its return type, as in `Ok::<(), Failure>(())`"
+)]
 pub trait IntoHandler<M> {
     /// The handler.
     fn into_handler(self) -> Registered;
 }
 
-/// `fn(J, Context, State<A>, State<B>) -> Result<(), Failure>`, the states being optional. Implemented for functions; `M` tells the forms apart.
+/// `fn(J, E1, …) -> R`: as [`IntoHandler`], for functions that block their thread. Implemented for functions and closures; `M` is inferred.
+#[diagnostic::on_unimplemented(
+    message = "this is no blocking handler of a job",
+    label = "expected `fn(J, E1, …) -> R`, not `async`",
+    note = "J, the job, implements `Job`; each E is an extractor: `Context`, `State<T>`, `JobId`, `Attempt`, `Cancelled` or a type that implements `FromContext`; at most eight",
+    note = "R is `()` or `Result<T, E>`, where T is `Serialize` and E is `IntoFailure`"
+)]
 pub trait IntoBlockingHandler<M> {
     /// The handler.
     fn into_blocking_handler(self) -> Registered;
 }
 
-/// `async fn(RawJob, Context, State<A>, State<B>) -> Result<(), Failure>`, the states being optional. Implemented for functions; `M` tells the forms apart.
+/// `async fn(RawJob, E1, …) -> R`: as [`IntoHandler`], for jobs of every kind. Implemented for functions and closures; `M` is inferred.
+#[diagnostic::on_unimplemented(
+    message = "this is no handler of every kind",
+    label = "expected `async fn(RawJob, E1, …) -> R`",
+    note = "each E is an extractor: `Context`, `State<T>`, `JobId`, `Attempt`, `Cancelled` or a type that implements `FromContext`; at most eight",
+    note = "R is `()` or `Result<T, E>`, where T is `Serialize` and E is `IntoFailure`"
+)]
 pub trait IntoRawHandler<M> {
     /// The handler.
     fn into_raw_handler(self) -> Registered;
@@ -54,77 +90,115 @@ fn decode<J: Job>(raw: &RawJob) -> Result<J, Failure> {
     codec::from_payload(&raw.payload).map_err(|error| Failure::permanent(Code::DecodeFailed, error))
 }
 
-fn take<T: Send + Sync + 'static>(states: &States) -> Result<State<T>, Failure> {
-    // Found missing at the start of the runtime; a failure rather than a panic for whoever builds a worker by other means.
-    let missing = || Failure::new(Code::JobExecutionFailed, format!("no state of type {}", type_name::<T>()));
-    states.get().map(State).ok_or_else(missing)
+fn refuse(failure: Failure) -> HandlerFuture {
+    Box::pin(std::future::ready(Err(failure)))
 }
 
+pin_project! {
+    /// A handler's future, its result read as an output. It is dropped by who polls this, not by the last poll: a destructor that panics then does not
+    /// change what the handler returned.
+    struct Running<F, M> {
+        #[pin]
+        handler: F,
+        result: PhantomData<fn() -> M>,
+    }
+}
+
+impl<F, M> Running<F, M> {
+    fn new(handler: F) -> Self {
+        Self { handler, result: PhantomData }
+    }
+}
+
+impl<F, M> Future for Running<F, M>
+where
+    F: Future,
+    F::Output: IntoOutput<M>,
+{
+    type Output = Result<Output, Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
+        let returned = ready!(self.project().handler.poll(cx));
+        Poll::Ready(returned.into_output())
+    }
+}
+
+macro_rules! needs_of {
+    ($($extractor:ident),*) => {{
+        #[allow(unused_mut, reason = "a handler may take none")]
+        let mut needs = Needs::default();
+        $($extractor::needs(&mut needs);)*
+        needs.0
+    }};
+}
 macro_rules! into_handler {
-    ($($state:ident),*) => {
-        impl<F, Fut, J, $($state),*> IntoHandler<(J, Fut, $($state,)*)> for F
+    ($($extractor:ident),*) => {
+        #[allow(non_snake_case, unused_variables, reason = "the extractors' types name the variables; a handler may take none")]
+        impl<F, Fut, J, M, $($extractor),*> IntoHandler<(J, Fut, M, $($extractor,)*)> for F
         where
-            F: Fn(J, Context, $(State<$state>),*) -> Fut + Send + Sync + 'static,
-            Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+            F: Fn(J, $($extractor),*) -> Fut + Send + Sync + 'static,
+            Fut: Future + Send + 'static,
+            Fut::Output: IntoOutput<M>,
+            M: 'static,
             J: Job,
-            $($state: Send + Sync + 'static,)*
+            $($extractor: FromContext,)*
         {
             fn into_handler(self) -> Registered {
                 let handler = Handler::Async(Arc::new(move |raw, ctx| {
                     let job = match decode::<J>(&raw) {
                         Ok(job) => job,
-                        Err(failure) => return Box::pin(std::future::ready(Err(failure))),
+                        Err(failure) => return refuse(failure),
                     };
                     $(
-                        #[allow(non_snake_case)]
-                        let $state = match take::<$state>(ctx.states()) {
-                            Ok(state) => state,
-                            Err(failure) => return Box::pin(std::future::ready(Err(failure))),
+                        let $extractor = match $extractor::from_context(&ctx) {
+                            Ok(extracted) => extracted,
+                            Err(failure) => return refuse(failure),
                         };
                     )*
-                    Box::pin(self(job, ctx, $($state),*))
+                    Box::pin(Running::new(self(job, $($extractor),*)))
                 }));
-                Registered { kind: J::KIND, handler, needs: vec![$((TypeId::of::<$state>(), type_name::<$state>())),*] }
+                Registered { kind: J::KIND, defaults: J::defaults(), handler, needs: needs_of!($($extractor),*) }
             }
         }
 
-        impl<F, J, $($state),*> IntoBlockingHandler<(J, $($state,)*)> for F
+        #[allow(non_snake_case, unused_variables, reason = "the extractors' types name the variables; a handler may take none")]
+        impl<F, R, J, M, $($extractor),*> IntoBlockingHandler<(J, R, M, $($extractor,)*)> for F
         where
-            F: Fn(J, Context, $(State<$state>),*) -> Result<(), Failure> + Send + Sync + 'static,
+            F: Fn(J, $($extractor),*) -> R + Send + Sync + 'static,
+            R: IntoOutput<M>,
             J: Job,
-            $($state: Send + Sync + 'static,)*
+            $($extractor: FromContext,)*
         {
             fn into_blocking_handler(self) -> Registered {
                 let handler = Handler::Blocking(Arc::new(move |raw, ctx| {
                     let job = decode::<J>(&raw)?;
-                    $(
-                        #[allow(non_snake_case)]
-                        let $state = take::<$state>(ctx.states())?;
-                    )*
-                    self(job, ctx, $($state),*)
+                    $(let $extractor = $extractor::from_context(&ctx)?;)*
+                    self(job, $($extractor),*).into_output()
                 }));
-                Registered { kind: J::KIND, handler, needs: vec![$((TypeId::of::<$state>(), type_name::<$state>())),*] }
+                Registered { kind: J::KIND, defaults: J::defaults(), handler, needs: needs_of!($($extractor),*) }
             }
         }
 
-        impl<F, Fut, $($state),*> IntoRawHandler<(Fut, $($state,)*)> for F
+        #[allow(non_snake_case, unused_variables, reason = "the extractors' types name the variables; a handler may take none")]
+        impl<F, Fut, M, $($extractor),*> IntoRawHandler<(Fut, M, $($extractor,)*)> for F
         where
-            F: Fn(RawJob, Context, $(State<$state>),*) -> Fut + Send + Sync + 'static,
-            Fut: Future<Output = Result<(), Failure>> + Send + 'static,
-            $($state: Send + Sync + 'static,)*
+            F: Fn(RawJob, $($extractor),*) -> Fut + Send + Sync + 'static,
+            Fut: Future + Send + 'static,
+            Fut::Output: IntoOutput<M>,
+            M: 'static,
+            $($extractor: FromContext,)*
         {
             fn into_raw_handler(self) -> Registered {
                 let handler = Handler::Async(Arc::new(move |raw, ctx| {
                     $(
-                        #[allow(non_snake_case)]
-                        let $state = match take::<$state>(ctx.states()) {
-                            Ok(state) => state,
-                            Err(failure) => return Box::pin(std::future::ready(Err(failure))),
+                        let $extractor = match $extractor::from_context(&ctx) {
+                            Ok(extracted) => extracted,
+                            Err(failure) => return refuse(failure),
                         };
                     )*
-                    Box::pin(self(raw, ctx, $($state),*))
+                    Box::pin(Running::new(self(raw, $($extractor),*)))
                 }));
-                Registered { kind: "", handler, needs: vec![$((TypeId::of::<$state>(), type_name::<$state>())),*] }
+                Registered { kind: "", defaults: JobDefaults::new(), handler, needs: needs_of!($($extractor),*) }
             }
         }
     };
@@ -133,3 +207,9 @@ macro_rules! into_handler {
 into_handler!();
 into_handler!(A);
 into_handler!(A, B);
+into_handler!(A, B, C);
+into_handler!(A, B, C, D);
+into_handler!(A, B, C, D, E);
+into_handler!(A, B, C, D, E, G);
+into_handler!(A, B, C, D, E, G, H);
+into_handler!(A, B, C, D, E, G, H, I);

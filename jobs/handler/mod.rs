@@ -1,12 +1,21 @@
 //! What a user writes: jobs, handlers and shared state, and how a worker finds them.
 
+mod defaults;
+mod extract;
 mod into;
+mod into_failure;
+mod output;
 mod registry;
 mod seal;
 mod state;
 
+pub use defaults::{InvalidDefaults, JobDefaults, TIMEOUT_MAX, TIMEOUT_MIN};
+pub use extract::{Attempt, Cancelled, FromContext, Needs};
+pub(crate) use into::BlockingCall;
 pub use into::{Handler, HandlerFuture, IntoBlockingHandler, IntoHandler, IntoRawHandler, Registered};
-pub use registry::{DuplicateHandler, Handlers, MissingState};
+pub use into_failure::{Boxed, IntoFailure, Own};
+pub use output::{IntoOutput, Output};
+pub use registry::{Found, Handlers, InvalidHandler, MissingState};
 pub use seal::{JobOptions, seal_job};
 pub use state::{DuplicateState, State, States};
 
@@ -27,16 +36,20 @@ use crate::job::{JobId, Kind, QueueName};
 pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     /// 1 to 128 of `A-Z a-z 0-9 . _ -`. Producers and workers must agree on it; keep it when the type is renamed.
     const KIND: &'static str;
+
+    /// What holds for all jobs of this kind, unless their queue or their producer says otherwise. Default: nothing of its own.
+    fn defaults() -> JobDefaults {
+        JobDefaults::new()
+    }
 }
 
-/// A job whose data was not decoded: what a handler of every kind is given.
+/// A job whose data was not decoded: the first argument of a handler of every kind.
 ///
 /// ```
 /// use retraced_jobs::codec;
-/// use retraced_jobs::context::Context;
 /// use retraced_jobs::failure::{Code, Failure};
 /// use retraced_jobs::handler::RawJob;
-/// async fn forward(job: RawJob, _: Context) -> Result<(), Failure> {
+/// async fn forward(job: RawJob) -> Result<(), Failure> {
 ///     let json = codec::to_json(&job.payload).map_err(|e| Failure::permanent(Code::DecodeFailed, e))?;
 ///     println!("{} {} in {}: {json}", job.kind, job.id, job.queue);
 ///     Ok(())

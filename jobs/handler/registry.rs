@@ -4,15 +4,26 @@ use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Handler, IntoBlockingHandler, IntoHandler, IntoRawHandler, Registered, States};
+use super::{
+    Handler, IntoBlockingHandler, IntoHandler, IntoRawHandler, InvalidDefaults, JobDefaults, Registered, States,
+};
 use crate::job::{InvalidName, Kind};
 
 /// Which function runs which kind of job in one queue.
 #[derive(Clone, Default)]
 pub struct Handlers {
-    by_kind: BTreeMap<String, Handler>,
-    any: Option<Handler>,
+    by_kind: BTreeMap<String, Found>,
+    any: Option<Found>,
     needs: Vec<Need>,
+}
+
+/// The handler of a kind, with the kind's own defaults.
+#[derive(Clone)]
+pub struct Found {
+    /// The handler.
+    pub handler: Handler,
+    /// What holds for the kind; nothing, where a handler of every kind was found.
+    pub defaults: JobDefaults,
 }
 
 #[derive(Clone)]
@@ -26,40 +37,44 @@ impl Handlers {
     /// Adds the handler of one kind.
     ///
     /// # Errors
-    /// [`DuplicateHandler`] when the kind has one, or its name is not allowed.
-    pub fn add<M>(&mut self, handler: impl IntoHandler<M>) -> Result<(), DuplicateHandler> {
+    /// [`InvalidHandler`] when the kind has one, its name is not allowed, or one of its defaults is out of bounds.
+    pub fn add<M>(&mut self, handler: impl IntoHandler<M>) -> Result<(), InvalidHandler> {
         self.register(handler.into_handler())
     }
 
     /// Adds the handler of one kind that blocks its thread.
     ///
     /// # Errors
-    /// [`DuplicateHandler`] when the kind has one, or its name is not allowed.
-    pub fn add_blocking<M>(&mut self, handler: impl IntoBlockingHandler<M>) -> Result<(), DuplicateHandler> {
+    /// [`InvalidHandler`] when the kind has one, its name is not allowed, or one of its defaults is out of bounds.
+    pub fn add_blocking<M>(&mut self, handler: impl IntoBlockingHandler<M>) -> Result<(), InvalidHandler> {
         self.register(handler.into_blocking_handler())
     }
 
     /// Adds the handler of every kind that has none of its own.
     ///
     /// # Errors
-    /// [`DuplicateHandler`] when there is one.
-    pub fn add_any<M>(&mut self, handler: impl IntoRawHandler<M>) -> Result<(), DuplicateHandler> {
+    /// [`InvalidHandler`] when there is one.
+    pub fn add_any<M>(&mut self, handler: impl IntoRawHandler<M>) -> Result<(), InvalidHandler> {
         let registered = handler.into_raw_handler();
         if self.any.is_some() {
-            return Err(DuplicateHandler::Any);
+            return Err(InvalidHandler::Any);
         }
         self.note(&registered, "the handler of every kind");
-        self.any = Some(registered.handler);
+        self.any = Some(Found { handler: registered.handler, defaults: registered.defaults });
         Ok(())
     }
 
-    fn register(&mut self, registered: Registered) -> Result<(), DuplicateHandler> {
-        let kind = Kind::new(registered.kind).map_err(DuplicateHandler::Kind)?;
+    fn register(&mut self, registered: Registered) -> Result<(), InvalidHandler> {
+        let kind = Kind::new(registered.kind).map_err(InvalidHandler::Kind)?;
         if self.by_kind.contains_key(kind.as_str()) {
-            return Err(DuplicateHandler::Twice(kind));
+            return Err(InvalidHandler::Twice(kind));
+        }
+        if let Err(invalid) = registered.defaults.validate() {
+            return Err(InvalidHandler::Defaults(kind, invalid));
         }
         self.note(&registered, &format!("the handler of \"{kind}\""));
-        self.by_kind.insert(kind.to_string(), registered.handler);
+        let found = Found { handler: registered.handler, defaults: registered.defaults };
+        self.by_kind.insert(kind.to_string(), found);
         Ok(())
     }
 
@@ -70,7 +85,7 @@ impl Handlers {
 
     /// The handler of a kind.
     #[must_use]
-    pub fn find(&self, kind: &Kind) -> Option<&Handler> {
+    pub fn find(&self, kind: &Kind) -> Option<&Found> {
         self.by_kind.get(kind.as_str()).or(self.any.as_ref())
     }
 
@@ -105,30 +120,54 @@ impl fmt::Debug for Handlers {
     }
 }
 
-/// A handler that cannot be added.
+/// A handler that cannot be added to its queue.
+///
+/// ```
+/// use retraced_jobs::handler::{Handlers, InvalidHandler, Job};
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Ring;
+/// impl Job for Ring { const KIND: &'static str = "bell.ring"; }
+/// let mut handlers = Handlers::default();
+/// handlers.add(|_: Ring| async {}).unwrap();
+/// let refused = handlers.add(|_: Ring| async {}).unwrap_err();
+/// assert!(matches!(refused, InvalidHandler::Twice(_)));
+/// assert_eq!(refused.to_string(), "two handlers were given for kind \"bell.ring\"");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DuplicateHandler {
+#[non_exhaustive]
+pub enum InvalidHandler {
     /// The kind has a handler already.
     Twice(Kind),
     /// There is a handler of every kind already.
     Any,
     /// The kind's name is not allowed.
     Kind(InvalidName),
+    /// One of the kind's defaults is out of its bounds.
+    Defaults(Kind, InvalidDefaults),
 }
 
-impl fmt::Display for DuplicateHandler {
+impl fmt::Display for InvalidHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DuplicateHandler::Twice(kind) => write!(f, "two handlers were given for kind \"{kind}\""),
-            DuplicateHandler::Any => f.write_str("two handlers of every kind were given"),
-            DuplicateHandler::Kind(invalid) => invalid.fmt(f),
+            InvalidHandler::Twice(kind) => write!(f, "two handlers were given for kind \"{kind}\""),
+            InvalidHandler::Any => f.write_str("two handlers of every kind were given"),
+            InvalidHandler::Kind(invalid) => invalid.fmt(f),
+            InvalidHandler::Defaults(kind, invalid) => write!(f, "the defaults of kind \"{kind}\": {invalid}"),
         }
     }
 }
 
-impl std::error::Error for DuplicateHandler {}
+impl std::error::Error for InvalidHandler {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            InvalidHandler::Kind(invalid) => Some(invalid),
+            InvalidHandler::Defaults(_, invalid) => Some(invalid),
+            InvalidHandler::Twice(_) | InvalidHandler::Any => None,
+        }
+    }
+}
 
-/// A handler needs a state that was not given.
+/// A handler needs a value that was not given to the builder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingState {
     handler: String,
@@ -140,3 +179,5 @@ impl fmt::Display for MissingState {
         write!(f, "{} needs a state of type {}; add .state(…) with one", self.handler, self.state)
     }
 }
+
+impl std::error::Error for MissingState {}

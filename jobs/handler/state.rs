@@ -9,11 +9,12 @@ use std::sync::Arc;
 /// A handler's argument: the shared value of type `T`. Its absence is found when the runtime starts.
 ///
 /// ```
-/// use retraced_jobs::{context::Context, failure::Failure, handler::{Job, State}};
+/// use retraced_jobs::failure::Failure;
+/// use retraced_jobs::handler::{Job, State};
 /// # #[derive(serde::Serialize, serde::Deserialize)] struct SendEmail;
 /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 /// struct Mailer;
-/// async fn send_email(job: SendEmail, ctx: Context, mailer: State<Mailer>) -> Result<(), Failure> {
+/// async fn send_email(job: SendEmail, mailer: State<Mailer>) -> Result<(), Failure> {
 ///     let _: &Mailer = &mailer;
 ///     Ok(())
 /// }
@@ -35,7 +36,7 @@ impl<T> Clone for State<T> {
     }
 }
 
-/// The shared values, by type. Cheap to clone; clones share the values.
+/// The values handlers share, by type. Cheap to clone; clones share the values.
 #[derive(Clone, Default)]
 pub struct States(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 

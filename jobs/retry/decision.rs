@@ -39,7 +39,7 @@ pub enum Why {
     AttemptsExhausted,
     /// A permanent failure is never retried.
     PermanentFailure,
-    /// A failure of unknown class is not repeated.
+    /// The queue does not retry failures of unknown class ([`OnUnknown::DeadLetter`](super::OnUnknown::DeadLetter)).
     UnknownFailure,
 }
 
@@ -87,6 +87,8 @@ pub struct Decision {
 }
 
 /// Decides on one failed try.
+///
+/// A class that is unknown here is not retried: a queue that does retry such failures has them [treated](super::OnUnknown::treats) as temporary before.
 ///
 /// `n` is failures + 1 *before* this failure is counted (1 for the first try). `jitter` is a draw from −1000 to 1000, clamped: the delay is
 /// moved by that many thousandths of `jitter_percent` of itself, then capped. `retry_after` wins over the formula, is not jittered, and is capped

@@ -263,7 +263,7 @@ mod odd_input {
             const KIND: &'static str = "odd kind";
         }
         let mut handlers = Handlers::default();
-        let refused = handlers.add(|_: Odd, _: Context| async { Ok(()) }).unwrap_err().to_string();
+        let refused = handlers.add(|_: Odd, _: Context| async { Ok::<(), Failure>(()) }).unwrap_err().to_string();
         assert!(refused.starts_with("invalid kind \"odd kind\": character 4 is ' '"), "{refused}");
         assert!(handlers.is_empty());
     }
@@ -278,7 +278,7 @@ mod odd_input {
                 envelope[0] = codec::ENVELOPE_VERSION;
             }
             let mut world = World::new();
-            world.handlers.add_any(|_: RawJob, _: Context| async { Ok(()) }).unwrap();
+            world.handlers.add_any(|_: RawJob, _: Context| async { Ok::<(), Failure>(()) }).unwrap();
             let job = world.sealed(envelope.clone().into());
             let settlement = at_once(world.attempt_of(job.clone())).settlement;
             // Bytes from 0x20 on begin a text or JSON, and so are no version.

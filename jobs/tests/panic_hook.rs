@@ -8,6 +8,7 @@ use std::time::Duration;
 use retraced_jobs::codec::{self, Envelope};
 use retraced_jobs::context::{Context, LeaseWatch};
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Rules, Runner};
+use retraced_jobs::failure::Failure;
 use retraced_jobs::handler::{Handlers, RawJob, States};
 use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use retraced_jobs::retry::RetryOverrides;
@@ -27,7 +28,7 @@ async fn attempt(what: &'static str) -> AttemptOutcome {
             }
             _ => {}
         }
-        Ok(())
+        Ok::<(), Failure>(())
     };
     handlers.add_any(handler).unwrap();
     let queue = QueueName::new("q").unwrap();

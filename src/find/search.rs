@@ -234,7 +234,7 @@ mod tests {
     async fn failed_jobs() -> (Operator, QueueName) {
         let store = MemoryStore::new();
         let queue = Queue::new("q").unwrap().retry(Retry::fixed().max_attempts(1));
-        let runtime = Runtime::builder().store(store.clone()).queue(queue).handler("q", fail).start().await.unwrap();
+        let runtime = Runtime::builder().store(store.clone()).queue(queue.handler(fail)).start().await.unwrap();
         for n in 0..90 {
             let job = Fails { poison: n % 3 == 0 };
             runtime.queue("q").unwrap().job(job).id(format!("j-{n}")).enqueue().await.unwrap();

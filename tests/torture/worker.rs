@@ -292,7 +292,12 @@ async fn obey(orders: Orders) -> i32 {
         .timeout(orders.timeout)
         .retry(retry)
         .payload_bytes_max(orders.payload_bytes_max)
-        .retention(keep_all());
+        .retention(keep_all())
+        .handler(work)
+        .blocking_handler(deaf);
+    if orders.knows_novelties {
+        queue = queue.handler(novel);
+    }
     let mut builder = Runtime::builder().store(store).state(Book::at(&orders.book));
     if tough {
         queue = queue.restart_policy(TOUGH);
@@ -301,16 +306,7 @@ async fn obey(orders: Orders) -> i32 {
     if let Some(zombies) = orders.zombies_max {
         builder = builder.zombies_max(zombies);
     }
-    builder = builder
-        .lease(orders.lease)
-        .grace(orders.grace)
-        .crashes_max(orders.crashes_max)
-        .queue(queue)
-        .handler(QUEUE, work)
-        .blocking_handler(QUEUE, deaf);
-    if orders.knows_novelties {
-        builder = builder.handler(QUEUE, novel);
-    }
+    builder = builder.lease(orders.lease).grace(orders.grace).crashes_max(orders.crashes_max).queue(queue);
     let runtime = match builder.start().await {
         Ok(runtime) => Arc::new(runtime),
         Err(refused) => {

@@ -38,7 +38,7 @@ pub(crate) fn worked(harness: &Harness, jobs: &[(&str, &str)]) {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
         let queue = Queue::new("q").unwrap().concurrency(1).retry(Retry::fixed().max_attempts(1));
         let store = RedisStore::connect(&url).await.unwrap();
-        let runtime = Runtime::builder().store(store).queue(queue).any_handler("q", work).start().await.unwrap();
+        let runtime = Runtime::builder().store(store).queue(queue.any_handler(work)).start().await.unwrap();
         let operator = runtime.operator();
         let name = "q".parse().unwrap();
         eventually("the end of all jobs", WORKED_WITHIN, || async {

@@ -1,0 +1,147 @@
+//! Layers: code around every attempt, in the manner of `tower`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::handler::{HandlerFuture, Output};
+
+/// Code around attempts: before the handler, after it, and on its failure. Implemented for `async fn(Context, Next) -> Result<Output, Failure>`, which is
+/// what most layers are; implement it for a type to give the layer settings.
+///
+/// Layers are added to a queue or to the whole runtime with `.layer(…)`; the first that was added is the outermost, and those of the runtime are outside
+/// those of its queues. The timeout covers layers and handler together. A panic passes through the layers like a return would not: what they hold is
+/// dropped. Around a blocking handler the layers run on the executor's thread and the handler on its own; the timeout covers the handler only.
+///
+/// ```
+/// use retraced_jobs::context::Context;
+/// use retraced_jobs::execution::Next;
+/// use retraced_jobs::failure::Failure;
+/// use retraced_jobs::handler::Output;
+/// async fn timed(ctx: Context, next: Next) -> Result<Output, Failure> {
+///     let begun = std::time::Instant::now();
+///     let result = next.run().await;
+///     println!("{} ran {:?}, ok: {}", ctx.kind(), begun.elapsed(), result.is_ok());
+///     result
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "this is no layer",
+    label = "expected `async fn(Context, Next) -> Result<Output, Failure>`",
+    note = "`next.run().await` runs the handler; implement `Layer` for a type that has settings"
+)]
+pub trait Layer: Send + Sync + 'static {
+    /// Runs the attempt: whatever comes before, `next.run().await`, whatever comes after. Without `next.run()` the handler is not called.
+    ///
+    /// # Errors
+    /// What the handler failed with, or the layer's own failure in its place.
+    fn call(&self, ctx: Context, next: Next) -> impl Future<Output = Result<Output, Failure>> + Send;
+
+    /// Whether the layer wants this attempt. One that does not costs it nothing. Default: all.
+    fn enabled(&self, ctx: &Context) -> bool {
+        let _ = ctx;
+        true
+    }
+}
+
+impl<F, Fut> Layer for F
+where
+    F: Fn(Context, Next) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Output, Failure>> + Send,
+{
+    fn call(&self, ctx: Context, next: Next) -> impl Future<Output = Result<Output, Failure>> + Send {
+        self(ctx, next)
+    }
+}
+
+/// [`Layer`] as an object.
+trait AnyLayer: Send + Sync {
+    fn call_boxed(self: Arc<Self>, ctx: Context, next: Next) -> HandlerFuture;
+    fn is_enabled(&self, ctx: &Context) -> bool;
+}
+
+impl<L: Layer> AnyLayer for L {
+    fn call_boxed(self: Arc<Self>, ctx: Context, next: Next) -> HandlerFuture {
+        Box::pin(async move { self.call(ctx, next).await })
+    }
+
+    fn is_enabled(&self, ctx: &Context) -> bool {
+        self.enabled(ctx)
+    }
+}
+
+/// Layers in their order, the outermost first. Cheap to clone once built.
+#[derive(Clone, Default)]
+pub struct Layers(Vec<Arc<dyn AnyLayer>>);
+
+impl Layers {
+    /// Adds a layer inside those that are there.
+    pub fn push(&mut self, layer: impl Layer) {
+        self.0.push(Arc::new(layer));
+    }
+
+    /// These layers, with the others inside them.
+    #[must_use]
+    pub fn around(mut self, inner: &Layers) -> Self {
+        self.0.extend(inner.0.iter().cloned());
+        self
+    }
+
+    /// Those that want this attempt.
+    pub(super) fn enabled(&self, ctx: &Context) -> Option<Enabled> {
+        let first = self.0.iter().position(|layer| layer.is_enabled(ctx))?;
+        let enabled = self.0.iter().skip(first).filter(|layer| layer.is_enabled(ctx));
+        Some(Enabled(enabled.cloned().collect()))
+    }
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Layers({})", self.0.len())
+    }
+}
+
+type Innermost = Box<dyn FnOnce(Context) -> HandlerFuture + Send>;
+
+/// The layers of one attempt; at least one.
+pub(super) struct Enabled(std::collections::VecDeque<Arc<dyn AnyLayer>>);
+
+impl Enabled {
+    /// Calls `handler` within the layers.
+    pub(super) fn call(
+        self,
+        ctx: Context,
+        handler: impl FnOnce(Context) -> HandlerFuture + Send + 'static,
+    ) -> HandlerFuture {
+        Next { layers: self, ctx, handler: Box::new(handler) }.run()
+    }
+}
+
+/// The rest of an attempt: the layers further in, and the handler.
+///
+/// Used in the example of [`Layer`].
+#[must_use = "without .run() the handler is not called"]
+pub struct Next {
+    layers: Enabled,
+    ctx: Context,
+    handler: Innermost,
+}
+
+impl Next {
+    /// Runs it to its end.
+    #[must_use = "nothing runs until this is awaited"]
+    pub fn run(mut self) -> HandlerFuture {
+        let ctx = self.ctx.clone();
+        match self.layers.0.pop_front() {
+            Some(layer) => layer.call_boxed(ctx, self),
+            None => (self.handler)(ctx),
+        }
+    }
+}
+
+impl fmt::Debug for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Next").field("layers", &self.layers.0.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,39 @@
+//! One `tracing` span around every attempt.
+
+use tracing::Instrument;
+
+use super::{Layer, Next};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::handler::Output;
+
+/// A layer that runs every attempt in a `tracing` span at level `INFO`: name `attempt`, target `retraced::attempt`, with the fields `queue`, `kind`, `job` and
+/// `attempt`. What the handler logs through `tracing` is found by its job.
+///
+/// The facade's runtime has it as its outermost layer. Without a subscriber that wants the span it costs an attempt nothing.
+///
+/// ```
+/// use retraced_jobs::execution::{AttemptSpan, Layers};
+/// let mut layers = Layers::default();
+/// layers.push(AttemptSpan);
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AttemptSpan;
+
+impl Layer for AttemptSpan {
+    async fn call(&self, ctx: Context, next: Next) -> Result<Output, Failure> {
+        let span = tracing::info_span!(
+            target: "retraced::attempt",
+            "attempt",
+            queue = %ctx.queue_name(),
+            kind = %ctx.kind(),
+            job = %ctx.id(),
+            attempt = ctx.attempt(),
+        );
+        next.run().instrument(span).await
+    }
+
+    fn enabled(&self, _: &Context) -> bool {
+        tracing::span_enabled!(target: "retraced::attempt", tracing::Level::INFO)
+    }
+}

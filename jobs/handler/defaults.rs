@@ -1,0 +1,164 @@
+//! What holds for all jobs of one kind, unless their queue or their producer says otherwise.
+
+use std::time::Duration;
+
+use crate::job::{InvalidName, QueueName};
+use crate::retry::{InvalidRetry, Retry};
+
+// limits
+
+/// Shortest timeout of a handler: the store counts in milliseconds.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// Longest timeout of a handler: 7 days. A handler that hangs keeps its executor as long.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Defaults of a kind, returned by [`Job::defaults`](super::Job::defaults).
+///
+/// | | lowest: the kind | then: the queue, where it sets it | last: the call |
+/// | --- | --- | --- | --- |
+/// | queue | [`queue`](Self::queue) | – | the queue it is enqueued to |
+/// | retries | [`retry`](Self::retry), [`max_attempts`](Self::max_attempts) | `Queue::retry`, as a whole | `.retry(…)` |
+/// | timeout | [`timeout`](Self::timeout) | `Queue::timeout` | `.timeout(…)` |
+/// | kept after completion | [`discard_completed`](Self::discard_completed) | `Queue::retention` | – |
+///
+/// What none of them sets is this library's default: 5 attempts with exponential delays, 5 minutes, completed jobs are kept. Workers apply the defaults of
+/// *their* build: nothing of this travels with a job.
+///
+/// ```
+/// use std::time::Duration;
+/// use retraced_jobs::handler::{Job, JobDefaults};
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct SendEmail { to: String }
+/// impl Job for SendEmail {
+///     const KIND: &'static str = "email.send";
+///
+///     fn defaults() -> JobDefaults {
+///         JobDefaults::new().queue("email").max_attempts(8).timeout(Duration::from_secs(20))
+///     }
+/// }
+/// assert_eq!(SendEmail::defaults().default_queue(), Some("email"));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use]
+pub struct JobDefaults {
+    queue: Option<&'static str>,
+    retry: Option<Retry>,
+    max_attempts: Option<u32>,
+    timeout: Option<Duration>,
+    discard_completed: bool,
+}
+
+impl JobDefaults {
+    /// None.
+    pub const fn new() -> Self {
+        Self { queue: None, retry: None, max_attempts: None, timeout: None, discard_completed: false }
+    }
+
+    /// The queue jobs of this kind belong to, for producers that name none. Default: none; the producer has to name one.
+    pub const fn queue(mut self, name: &'static str) -> Self {
+        self.queue = Some(name);
+        self
+    }
+
+    /// How failed jobs are retried. Default: exponential, 5 attempts.
+    pub const fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// How many attempts, in place of the number in [`retry`](Self::retry): 1 to 1000.
+    pub const fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts);
+        self
+    }
+
+    /// How long a handler may run: 1 ms to 7 days. Default 5 min.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Completed jobs of this kind are removed at once, with their output and history. Default: they are kept as their queue's retention says.
+    pub const fn discard_completed(mut self) -> Self {
+        self.discard_completed = true;
+        self
+    }
+
+    /// The queue of this kind, if it has one.
+    #[must_use]
+    pub const fn default_queue(&self) -> Option<&'static str> {
+        self.queue
+    }
+
+    /// The kind's retry policy, where its queue sets none: what the kind does not say comes from `fallback`.
+    #[must_use]
+    pub fn retry_or(&self, fallback: Retry) -> Retry {
+        let retry = self.retry.unwrap_or(fallback);
+        self.max_attempts.map_or(retry, |attempts| retry.max_attempts(attempts))
+    }
+
+    /// The kind's timeout, if it has one.
+    #[must_use]
+    pub const fn timeout_of_kind(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Whether completed jobs of this kind are kept.
+    #[must_use]
+    pub const fn keeps_completed(&self) -> bool {
+        !self.discard_completed
+    }
+
+    /// Checks every number and name.
+    ///
+    /// # Errors
+    /// [`InvalidDefaults`] names the first that is out of its bounds.
+    pub fn validate(&self) -> Result<(), InvalidDefaults> {
+        self.retry_or(Retry::default()).validate().map_err(InvalidDefaults::Retry)?;
+        self.queue.map(QueueName::new).transpose().map_err(InvalidDefaults::Queue)?;
+        match self.timeout {
+            Some(timeout) if !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&timeout) => Err(InvalidDefaults::Timeout(timeout)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A default of a kind is out of its bounds.
+///
+/// ```
+/// use retraced_jobs::handler::{InvalidDefaults, JobDefaults};
+/// let refused: InvalidDefaults = JobDefaults::new().max_attempts(0).validate().unwrap_err();
+/// assert_eq!(refused.to_string(), "max attempts is 0, allowed are 1 to 1000");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidDefaults {
+    /// A number of the retry policy.
+    Retry(InvalidRetry),
+    /// The queue's name.
+    Queue(InvalidName),
+    /// The timeout.
+    Timeout(Duration),
+}
+
+impl std::fmt::Display for InvalidDefaults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            InvalidDefaults::Retry(invalid) => invalid.fmt(f),
+            InvalidDefaults::Queue(invalid) => invalid.fmt(f),
+            InvalidDefaults::Timeout(timeout) => {
+                write!(f, "timeout is {timeout:?}, allowed are {TIMEOUT_MIN:?} to {TIMEOUT_MAX:?}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for InvalidDefaults {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            InvalidDefaults::Retry(invalid) => Some(invalid),
+            InvalidDefaults::Queue(invalid) => Some(invalid),
+            InvalidDefaults::Timeout(_) => None,
+        }
+    }
+}

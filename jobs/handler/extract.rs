@@ -1,0 +1,177 @@
+//! What a handler takes beside its job: extractors, in any number up to eight and in any order.
+
+use std::any::{TypeId, type_name};
+use std::fmt;
+
+use super::State;
+use crate::context::{Context, Stop};
+use crate::failure::{Code, Failure};
+use crate::job::JobId;
+
+/// A handler's argument that is made from its [`Context`].
+///
+/// This library's: [`Context`] itself, [`State<T>`], [`JobId`], [`Attempt`], [`Cancelled`]. The trait is open: an application's own extractor can read a
+/// tenant from the job's id, or take a connection from a shared pool, and a handler that takes it cannot forget to.
+///
+/// ```
+/// use retraced_jobs::context::Context;
+/// use retraced_jobs::failure::{Code, Failure};
+/// use retraced_jobs::handler::{FromContext, Job, Needs};
+/// # struct Tenants;
+/// # impl Tenants { fn named(&self, _: &str) -> Option<u32> { Some(7) } }
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct SendInvoice;
+/// # impl Job for SendInvoice { const KIND: &'static str = "invoice.send"; }
+/// /// The tenant before the first `:` of the job's id.
+/// struct Tenant(u32);
+///
+/// impl FromContext for Tenant {
+///     fn from_context(ctx: &Context) -> Result<Self, Failure> {
+///         let id = ctx.id().to_string();
+///         let name = id.split(':').next().unwrap_or_default();
+///         let known = ctx.try_state::<Tenants>().and_then(|tenants| tenants.named(name));
+///         known.map(Tenant).ok_or_else(|| Failure::permanent(Code::InvalidJobData, format!("no tenant {name}")))
+///     }
+///
+///     fn needs(needs: &mut Needs) {
+///         needs.state::<Tenants>(); // found missing when the runtime starts
+///     }
+/// }
+///
+/// async fn send_invoice(job: SendInvoice, tenant: Tenant) -> Result<(), Failure> { Ok(()) }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no argument a handler can take",
+    label = "this is no extractor",
+    note = "the first argument is the job; those after it are `Context`, `State<T>`, `JobId`, `Attempt`, `Cancelled` or a type that implements `FromContext`"
+)]
+pub trait FromContext: Sized + Send + 'static {
+    /// The argument. Called before the handler, on its thread; it must not block.
+    ///
+    /// # Errors
+    /// The failure of the attempt: the handler is not called.
+    fn from_context(ctx: &Context) -> Result<Self, Failure>;
+
+    /// Names what has to be given to the builder. Checked when the runtime starts.
+    fn needs(needs: &mut Needs) {
+        let _ = needs;
+    }
+}
+
+/// What extractors need from the builder.
+///
+/// Used in the example of [`FromContext`].
+#[derive(Debug, Clone, Default)]
+pub struct Needs(pub(super) Vec<(TypeId, &'static str)>);
+
+impl Needs {
+    /// A value of this type, given with `.state(…)`.
+    pub fn state<T: Send + Sync + 'static>(&mut self) {
+        self.0.push((TypeId::of::<T>(), type_name::<T>()));
+    }
+}
+
+impl FromContext for Context {
+    fn from_context(ctx: &Context) -> Result<Self, Failure> {
+        Ok(ctx.clone())
+    }
+}
+
+impl<T: Send + Sync + 'static> FromContext for State<T> {
+    fn from_context(ctx: &Context) -> Result<Self, Failure> {
+        // Found missing when the runtime starts; a failure rather than a panic for whoever builds a worker by other means.
+        let missing = || Failure::new(Code::JobExecutionFailed, format!("no state of type {}", type_name::<T>()));
+        ctx.try_state().map(State).ok_or_else(missing)
+    }
+
+    fn needs(needs: &mut Needs) {
+        needs.state::<T>();
+    }
+}
+
+impl FromContext for JobId {
+    fn from_context(ctx: &Context) -> Result<Self, Failure> {
+        Ok(ctx.id().clone())
+    }
+}
+
+/// Which attempt this is, as a handler's argument.
+///
+/// ```
+/// use retraced_jobs::failure::{Code, Failure};
+/// use retraced_jobs::handler::{Attempt, Job};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge;
+/// # impl Job for Charge { const KIND: &'static str = "card.charge"; }
+/// async fn charge(_: Charge, attempt: Attempt) -> Result<(), Failure> {
+///     if attempt.is_last() {
+///         println!("try {} of {}: somebody should look at this card", attempt.number, attempt.max);
+///     }
+///     Err(Failure::temporary(Code::ServiceUnavailable, "the bank is closed"))
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// From 1: failures so far + 1. Crashes and interruptions are not counted.
+    pub number: u32,
+    /// How many attempts the job has in all.
+    pub max: u32,
+}
+
+impl Attempt {
+    /// Whether a failure now would be the last.
+    #[must_use]
+    pub fn is_last(self) -> bool {
+        self.number >= self.max
+    }
+}
+
+impl FromContext for Attempt {
+    fn from_context(ctx: &Context) -> Result<Self, Failure> {
+        Ok(Self { number: ctx.attempt(), max: ctx.max_attempts() })
+    }
+}
+
+/// Tells a handler that it should stop, as an argument: because of a shutdown, a cancellation, its timeout or a lost lease.
+///
+/// ```
+/// use retraced_jobs::failure::{Code, Failure};
+/// use retraced_jobs::handler::{Cancelled, Job};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Import;
+/// # impl Job for Import { const KIND: &'static str = "rows.import"; }
+/// # async fn import_all() {}
+/// async fn import(_: Import, cancelled: Cancelled) -> Result<(), Failure> {
+///     tokio::select! {
+///         () = import_all() => Ok(()),
+///         why = cancelled.wait() => Err(Failure::new(Code::Interrupted, format!("stopped: {why:?}"))),
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Cancelled(Context);
+
+impl Cancelled {
+    /// Waits until the handler should stop, and returns why. Made for `tokio::select!`.
+    pub async fn wait(&self) -> Stop {
+        self.0.cancelled().await;
+        // The reason is written before anybody is woken.
+        self.0.why_stopped().unwrap_or(Stop::Shutdown)
+    }
+
+    /// Why the handler should stop; `None` while it should go on. For loops that look once per step.
+    #[must_use]
+    pub fn reason(&self) -> Option<Stop> {
+        self.0.why_stopped()
+    }
+}
+
+impl FromContext for Cancelled {
+    fn from_context(ctx: &Context) -> Result<Self, Failure> {
+        Ok(Self(ctx.clone()))
+    }
+}
+
+impl fmt::Debug for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cancelled").field(&self.reason()).finish()
+    }
+}

@@ -1,0 +1,172 @@
+//! From a handler's error to a failure: which types a handler may return, and what each means for the job.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::ops::Deref;
+
+use crate::codec::CodecError;
+use crate::enqueue::{EnqueueAllError, EnqueueError, OutcomeError};
+use crate::failure::{Class, Code, Failure, FailureError, causes};
+use crate::job::InvalidName;
+use crate::retry::InvalidRetry;
+use crate::store::StoreError;
+
+/// An error that a handler may return: `Result<T, E>` with `E: IntoFailure`.
+///
+/// | error type | what it becomes |
+/// | --- | --- |
+/// | [`Failure`] | itself |
+/// | your own type, with an `impl IntoFailure` | what you say |
+/// | `anyhow::Error`, `eyre::Report`, `Box<dyn Error + Send + Sync>` | class unknown, unless a [`FailureError`] is among its causes |
+/// | errors of the standard library and tokio, `String`, `&str` | class unknown |
+/// | [`Infallible`] | never happens |
+///
+/// Errors of other crates have no implementation: return one of the types above, and `?` converts them. `?` converts into the *returned* type: in a
+/// handler that returns `Result<_, Failure>`, `?` on a type of your own goes through `std::error::Error` and loses what its `IntoFailure` says. Return your
+/// type, or write `.map_err(IntoFailure::into_failure)?`.
+///
+/// An own type may implement [`std::error::Error`] as well, as with `thiserror`:
+///
+/// ```
+/// use retraced_jobs::failure::{Class, Code, Failure};
+/// use retraced_jobs::handler::IntoFailure;
+///
+/// #[derive(Debug)]
+/// enum SmtpError { Busy, NoSuchUser(String) }
+/// impl std::fmt::Display for SmtpError {
+///     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+///         match self {
+///             SmtpError::Busy => f.write_str("the mail server is busy"),
+///             SmtpError::NoSuchUser(name) => write!(f, "no such user: {name}"),
+///         }
+///     }
+/// }
+/// impl std::error::Error for SmtpError {}
+///
+/// impl IntoFailure for SmtpError {
+///     fn into_failure(self) -> Failure {
+///         match self {
+///             SmtpError::Busy => Failure::temporary(Code::ServiceUnavailable, self),
+///             SmtpError::NoSuchUser(_) => Failure::permanent(Code::InvalidJobData, self),
+///         }
+///     }
+/// }
+/// assert_eq!(SmtpError::Busy.into_failure().class(), Class::Temporary);
+/// assert_eq!(SmtpError::NoSuchUser("ada".into()).into_failure().message(), "no such user: ada");
+/// ```
+///
+/// `M` is inferred; it keeps boxed errors apart from all others.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return the error `{Self}`",
+    label = "nothing says what this error means for the job",
+    note = "if the type is yours, implement `IntoFailure` for it",
+    note = "if it is not, return `Failure`, `anyhow::Error` or `Box<dyn Error + Send + Sync>`: `?` turns any error into those"
+)]
+pub trait IntoFailure<M = Own> {
+    /// The failure.
+    fn into_failure(self) -> Failure;
+}
+
+/// Marks the types that implement [`IntoFailure`] by name. Never written by hand: it is the trait's default.
+///
+/// Used in the example of [`IntoFailure`].
+#[derive(Debug)]
+pub enum Own {}
+
+/// Marks errors that hold another of any type: `anyhow::Error`, `eyre::Report`, boxed errors. Never written by hand.
+///
+/// Used in the example of [`FailureError`].
+#[derive(Debug)]
+pub enum Boxed {}
+
+/// `?` in a handler that returns `Result<_, Failure>`.
+impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        of_any(&error)
+    }
+}
+
+/// An error of any type. Where one among its causes knows code, class and delay, those count; else the class is unknown.
+fn of_any(error: &(dyn StdError + 'static)) -> Failure {
+    let known = std::iter::once(error).chain(causes(error)).find_map(classified);
+    match known {
+        Some(failure) => failure.told_by(error),
+        None => Failure::caused_by(Code::JobExecutionFailed, Code::JobExecutionFailed.class(), error),
+    }
+}
+
+/// What an error says of its class. Errors of this library that know theirs are asked here, wherever they stand in a chain.
+fn classified(error: &(dyn StdError + 'static)) -> Option<Failure> {
+    if let Some(store) = error.downcast_ref::<StoreError>().filter(|store| store.is_retryable()) {
+        return Some(Failure::caused_by(Code::ServiceUnavailable, Class::Temporary, store));
+    }
+    if let Some(enqueue) = error.downcast_ref::<EnqueueError>() {
+        return Some(enqueue.to_failure());
+    }
+    error.downcast_ref::<FailureError>().map(|known| known.failure().clone())
+}
+
+impl IntoFailure for Failure {
+    fn into_failure(self) -> Failure {
+        self
+    }
+}
+
+impl IntoFailure for Infallible {
+    fn into_failure(self) -> Failure {
+        match self {}
+    }
+}
+
+/// `anyhow::Error` and `eyre::Report` dereference to the error they hold, as a `Box` does; no error type that people write does.
+impl<E> IntoFailure<Boxed> for E
+where
+    E: Deref<Target = dyn StdError + Send + Sync + 'static>,
+{
+    fn into_failure(self) -> Failure {
+        of_any(&*self)
+    }
+}
+
+macro_rules! of_unknown_class {
+    ($($error:ty),* $(,)?) => {
+        $(impl IntoFailure for $error {
+            fn into_failure(self) -> Failure {
+                of_any(&self)
+            }
+        })*
+    };
+}
+
+of_unknown_class! {
+    std::io::Error,
+    std::fmt::Error,
+    std::env::VarError,
+    std::num::ParseIntError,
+    std::num::ParseFloatError,
+    std::num::TryFromIntError,
+    std::str::Utf8Error,
+    std::string::FromUtf8Error,
+    std::time::SystemTimeError,
+    tokio::task::JoinError,
+    tokio::time::error::Elapsed,
+    CodecError,
+    EnqueueAllError,
+    EnqueueError,
+    OutcomeError,
+    InvalidName,
+    InvalidRetry,
+    StoreError,
+}
+
+macro_rules! of_text {
+    ($($text:ty),*) => {
+        $(impl IntoFailure for $text {
+            fn into_failure(self) -> Failure {
+                Failure::new(Code::JobExecutionFailed, self)
+            }
+        })*
+    };
+}
+
+of_text!(String, &'static str);

@@ -1,0 +1,33 @@
+//! What a queue does with failures whose class nobody knows.
+
+use crate::failure::Class;
+
+/// What becomes of a job whose handler failed without saying whether a retry helps, as `?` on any error does.
+///
+/// ```
+/// use retraced_jobs::failure::Class;
+/// use retraced_jobs::retry::OnUnknown;
+/// assert_eq!(OnUnknown::default().treats(Class::Unknown), Class::Temporary);
+/// assert_eq!(OnUnknown::DeadLetter.treats(Class::Unknown), Class::Unknown);
+/// assert_eq!(OnUnknown::Retry.treats(Class::Permanent), Class::Permanent);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum OnUnknown {
+    /// Retried by policy, as a temporary failure. The default.
+    #[default]
+    Retry,
+    /// To the dead letter queue at the first failure: for handlers that must not run twice unless they asked for it.
+    DeadLetter,
+}
+
+impl OnUnknown {
+    /// The class that a failure of this class is decided by. The failure itself keeps its own.
+    #[must_use]
+    pub fn treats(self, class: Class) -> Class {
+        match (self, class) {
+            (OnUnknown::Retry, Class::Unknown) => Class::Temporary,
+            (_, class) => class,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A handler's context without a worker, for tests of handlers. Only with the feature `testing`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::context::{About, Context, LeaseWatch, Stop};
+use crate::enqueue::NoProducers;
+use crate::handler::{FromContext, States};
+use crate::job::{Counters, JobId, Kind, QueueName};
+
+// limits
+
+/// How long the lease of a test's attempt lasts: an hour, so that no test loses it by accident.
+pub const TEST_LEASE: Duration = Duration::from_secs(60 * 60);
+/// When a test's attempt started, in ms since the Unix epoch: the first instant of 2030, so that what tests print is the same in every run.
+pub const TEST_START_MS: u64 = 1_893_456_000_000;
+
+/// Describes one attempt, and builds what its handler takes.
+///
+/// ```
+/// use retraced_jobs::context::Stop;
+/// use retraced_jobs::failure::{Class, Code, Failure};
+/// use retraced_jobs::handler::{Attempt, Cancelled, State};
+/// use retraced_jobs::context::Context;
+/// use retraced_jobs::testing::TestContext;
+///
+/// struct Limits { rows: u32 }
+///
+/// async fn import(rows: u32, ctx: Context, limits: State<Limits>, attempt: Attempt, cancelled: Cancelled) -> Result<(), Failure> {
+///     if let Some(why) = cancelled.reason() {
+///         return Err(Failure::new(Code::Interrupted, format!("stopped: {why:?}")));
+///     }
+///     if rows > limits.rows {
+///         return Err(Failure::permanent(Code::InvalidJobData, "too many rows"));
+///     }
+///     ctx.log(format!("attempt {} of {}", attempt.number, attempt.max));
+///     ctx.progress(100, "done");
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let test = TestContext::new().attempt(3).state(Limits { rows: 10 }).build();
+/// import(7, test.context(), test.extract(), test.extract(), test.extract()).await.unwrap();
+/// assert_eq!(test.logged(), ["attempt 3 of 5"]);
+/// assert_eq!(test.progress(), Some((100, "done".into())));
+///
+/// let refused = import(11, test.context(), test.extract(), test.extract(), test.extract()).await.unwrap_err();
+/// assert_eq!(refused.class(), Class::Permanent);
+///
+/// test.stop(Stop::Shutdown);
+/// let stopped = import(7, test.context(), test.extract(), test.extract(), test.extract()).await.unwrap_err();
+/// assert_eq!(stopped.message(), "stopped: Shutdown");
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct TestContext {
+    id: String,
+    queue: String,
+    kind: String,
+    attempt: u32,
+    max_attempts: u32,
+    states: States,
+}
+
+impl Default for TestContext {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TestContext {
+    /// The first of 5 attempts at job `test-job` of kind `test` in queue `test`, without shared values.
+    pub fn new() -> Self {
+        Self {
+            id: "test-job".into(),
+            queue: "test".into(),
+            kind: "test".into(),
+            attempt: 1,
+            max_attempts: 5,
+            states: States::default(),
+        }
+    }
+
+    /// The job's id.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// The job's queue.
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = queue.into();
+        self
+    }
+
+    /// The job's kind.
+    pub fn kind(mut self, kind: impl Into<String>) -> Self {
+        self.kind = kind.into();
+        self
+    }
+
+    /// Which attempt this is, from 1.
+    pub fn attempt(mut self, number: u32) -> Self {
+        self.attempt = number.max(1);
+        self
+    }
+
+    /// How many attempts the job has in all.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// Shares a value, as the builder's `.state(…)` does.
+    ///
+    /// # Panics
+    /// When there is a value of this type already.
+    #[track_caller]
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        if let Err(duplicate) = self.states.insert(value) {
+            panic!("{duplicate}");
+        }
+        self
+    }
+
+    /// The attempt.
+    ///
+    /// # Panics
+    /// When id, queue or kind is not allowed.
+    #[must_use]
+    #[track_caller]
+    pub fn build(self) -> TestAttempt {
+        let failures = self.attempt - 1;
+        let about = About {
+            id: JobId::parse(&self.id).unwrap_or_else(|invalid| panic!("{invalid}")),
+            queue: QueueName::new(&self.queue).unwrap_or_else(|invalid| panic!("{invalid}")),
+            kind: Kind::new(&self.kind).unwrap_or_else(|invalid| panic!("{invalid}")),
+            counters: Counters { attempts: self.attempt, failures, ..Counters::default() },
+            max_attempts: self.max_attempts,
+            enqueued_ms: TEST_START_MS,
+            started_ms: TEST_START_MS,
+        };
+        let now = Instant::now();
+        let lease = Arc::new(LeaseWatch::granted(now, now + TEST_LEASE));
+        TestAttempt {
+            ctx: Context::new(about, now, Arc::new(self.states), Arc::new(NoProducers), lease.clone()),
+            lease,
+        }
+    }
+}
+
+/// An attempt that no worker runs: its context, and what the handler did with it.
+///
+/// Used in the example of [`TestContext`].
+#[derive(Debug)]
+pub struct TestAttempt {
+    ctx: Context,
+    lease: Arc<LeaseWatch>,
+}
+
+impl TestAttempt {
+    /// The handler's context.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        self.ctx.clone()
+    }
+
+    /// Another argument of the handler: `State<T>`, `Attempt`, an extractor of your own.
+    ///
+    /// # Panics
+    /// With the extractor's failure, such as a shared value that was not given.
+    #[must_use]
+    #[track_caller]
+    pub fn extract<E: FromContext>(&self) -> E {
+        E::from_context(&self.ctx).unwrap_or_else(|failure| panic!("{}", failure.message()))
+    }
+
+    /// What the handler wrote to its log so far.
+    #[must_use]
+    pub fn logged(&self) -> Vec<String> {
+        self.ctx.with_notes(|notes| notes.lines.iter().map(|line| line.text.clone()).collect())
+    }
+
+    /// The last progress the handler reported: percent and note.
+    #[must_use]
+    pub fn progress(&self) -> Option<(u8, String)> {
+        self.ctx.with_notes(|notes| notes.progress.as_ref().map(|progress| (progress.percent, progress.note.clone())))
+    }
+
+    /// Asks the handler to stop. The first reason stays.
+    pub fn stop(&self, why: Stop) {
+        match why {
+            Stop::LeaseLost => self.lease.lose(),
+            why => self.lease.stop(why),
+        }
+    }
+}

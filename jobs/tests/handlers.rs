@@ -1,0 +1,605 @@
+//! What a handler may take and return, and what each means for its job, through the public door.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use retraced_jobs::codec::{self, Envelope};
+use retraced_jobs::context::{Context, LeaseWatch, Stop};
+use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Explicit, Layer, Layers, Next, Rules, Runner};
+use retraced_jobs::failure::{Class, Code, Failure};
+use retraced_jobs::handler::{
+    Attempt, Cancelled, FromContext, Handlers, IntoBlockingHandler, IntoFailure, IntoHandler, Job, JobDefaults, Needs,
+    Output, RawJob, State, States,
+};
+use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
+use retraced_jobs::retry::{Retry, RetryOverrides};
+use retraced_jobs::store::{ClaimedJob, Verdict};
+use retraced_jobs::trace::{Ended, ExecutorId};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+#[derive(Serialize, Deserialize)]
+struct Greet {
+    name: String,
+}
+
+impl Job for Greet {
+    const KIND: &'static str = "greet";
+}
+
+/// A runner of one job.
+struct World {
+    handlers: Handlers,
+    states: States,
+    rules: Rules,
+    layers: Layers,
+    lease: Arc<LeaseWatch>,
+    envelope: Envelope,
+}
+
+impl World {
+    fn of<J: Job>(job: &J) -> Self {
+        let envelope = Envelope {
+            kind: Kind::new(J::KIND).unwrap(),
+            payload: codec::to_payload(job).unwrap().into(),
+            retry: RetryOverrides::default(),
+            timeout_ms: None,
+        };
+        Self {
+            handlers: Handlers::default(),
+            states: States::default(),
+            rules: Rules::default(),
+            layers: Layers::default(),
+            lease: Arc::new(LeaseWatch::new(tokio::time::Instant::now() + Duration::from_secs(30))),
+            envelope,
+        }
+    }
+
+    fn greeting<M>(handler: impl IntoHandler<M>) -> Self {
+        let mut world = Self::of(&Greet { name: "Ada".into() });
+        world.handlers.add(handler).unwrap();
+        world
+    }
+
+    fn blocking<M>(handler: impl IntoBlockingHandler<M>) -> Self {
+        let mut world = Self::of(&Greet { name: "Ada".into() });
+        world.handlers.add_blocking(handler).unwrap();
+        world
+    }
+
+    fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    async fn attempt(&self) -> AttemptOutcome {
+        let (handlers, states) = (Arc::new(self.handlers.clone()), Arc::new(self.states.clone()));
+        let (queue, instance) = (QueueName::new("mail").unwrap(), InstanceId::from(Uuid::from_u128(9)));
+        let runner = Runner::new(queue, handlers, states, self.rules.clone(), instance).layers(self.layers.clone());
+        let token = Token { attempt: 3, nonce: *b"8 random" };
+        let counters = Counters { attempts: 3, failures: 2, crashes: 0, releases: 0 };
+        let envelope = codec::seal(&self.envelope).unwrap();
+        let job = ClaimedJob::new(JobId::parse("welcome-42").unwrap(), token, counters, 1, envelope);
+        let executor = ExecutorId::new(0, 0);
+        runner.attempt(AttemptInput { job, executor, started_ms: 2, lease: self.lease.clone(), jitter: 0 }).await
+    }
+}
+
+fn told(outcome: &AttemptOutcome) -> (Code, Class, String) {
+    let Ended::Failed { message, .. } = codec::decode_attempt(&outcome.settlement.record).unwrap().ended else {
+        panic!("it did not fail: {outcome:?}")
+    };
+    let (code, class) = outcome.failure.unwrap();
+    (code, class, message)
+}
+
+fn completed(outcome: &AttemptOutcome) -> bool {
+    matches!(outcome.settlement.verdict, Verdict::Complete { .. })
+}
+
+mod arguments {
+    use super::*;
+
+    struct Mailer(&'static str);
+
+    /// Of an application: the part of the job's id before the dash.
+    struct Campaign(String);
+
+    impl FromContext for Campaign {
+        fn from_context(ctx: &Context) -> Result<Self, Failure> {
+            let known = ctx.try_state::<Mailer>();
+            let missing = || Failure::permanent(Code::InvalidJobData, "no campaign");
+            known.map(|_| Self(ctx.id().to_string().split('-').next().unwrap().into())).ok_or_else(missing)
+        }
+
+        fn needs(needs: &mut Needs) {
+            needs.state::<Mailer>();
+        }
+    }
+
+    #[tokio::test]
+    async fn extractors_come_in_any_number_and_order() {
+        async fn none(job: Greet) {
+            assert_eq!(job.name, "Ada");
+        }
+        async fn all(
+            _: Greet,
+            attempt: Attempt,
+            mailer: State<Mailer>,
+            id: JobId,
+            ctx: Context,
+            cancelled: Cancelled,
+            campaign: Campaign,
+            again: State<Mailer>,
+            last: Attempt,
+        ) -> Result<(), Failure> {
+            assert_eq!((attempt.number, attempt.max, attempt.is_last()), (3, 5, false));
+            assert_eq!((mailer.0, again.0, last), ("smtp", "smtp", attempt));
+            assert_eq!((id.to_string().as_str(), ctx.id()), ("welcome-42", &id));
+            assert_eq!((cancelled.reason(), campaign.0.as_str()), (None, "welcome"));
+            Ok(())
+        }
+        assert!(completed(&World::greeting(none).attempt().await));
+        let mut world = World::greeting(all);
+        world.states.insert(Mailer("smtp")).unwrap();
+        assert!(completed(&world.attempt().await));
+    }
+
+    #[tokio::test]
+    async fn blocking_and_any_kind_handlers_take_them_too() {
+        fn blocks(_: Greet, attempt: Attempt, id: JobId) {
+            assert_eq!((attempt.number, id.to_string().as_str()), (3, "welcome-42"));
+        }
+        assert!(completed(&World::blocking(blocks).attempt().await));
+        let mut world = World::of(&Greet { name: "Ada".into() });
+        async fn any(job: RawJob, attempt: Attempt) -> Result<(), Failure> {
+            assert_eq!((job.kind.as_str(), attempt.number), ("greet", 3));
+            Ok(())
+        }
+        world.handlers.add_any(any).unwrap();
+        assert!(completed(&world.attempt().await));
+    }
+
+    #[tokio::test]
+    async fn what_an_extractor_needs_is_found_missing_before_anything_runs() {
+        let mut world = World::greeting(|_: Greet, _: Attempt, _: Campaign| async {});
+        let missing = world.handlers.missing_states(&world.states);
+        assert_eq!(missing.len(), 1);
+        assert!(missing[0].to_string().contains("needs a state of type handlers::arguments::Mailer"), "{missing:?}");
+        // Whoever runs it all the same gets the extractor's failure, and the handler is not called.
+        assert_eq!(told(&world.attempt().await).1, Class::Permanent);
+        world.states.insert(Mailer("smtp")).unwrap();
+        assert_eq!(world.handlers.missing_states(&world.states), []);
+    }
+
+    #[tokio::test]
+    async fn cancelled_wakes_the_handler_and_says_why() {
+        let world = World::greeting(|_: Greet, cancelled: Cancelled| async move {
+            let why = cancelled.wait().await;
+            Err::<(), String>(format!("{why:?} {:?}", cancelled.reason()))
+        });
+        world.lease.stop(Stop::LeaseLost);
+        assert_eq!(told(&world.attempt().await).2, "LeaseLost Some(LeaseLost)");
+    }
+}
+
+mod errors {
+    use super::*;
+
+    /// As `thiserror` writes it: an error of its own, which also is a `std::error::Error`.
+    #[derive(Debug)]
+    enum SmtpError {
+        Busy,
+        NoSuchUser,
+    }
+
+    impl std::fmt::Display for SmtpError {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(match self {
+                SmtpError::Busy => "the server is busy",
+                SmtpError::NoSuchUser => "no such user",
+            })
+        }
+    }
+
+    impl std::error::Error for SmtpError {}
+
+    impl IntoFailure for SmtpError {
+        fn into_failure(self) -> Failure {
+            match self {
+                SmtpError::Busy => Failure::temporary(Code::ServiceUnavailable, self),
+                SmtpError::NoSuchUser => Failure::permanent(Code::InvalidJobData, self),
+            }
+        }
+    }
+
+    /// Of an application without `std::error::Error`; `From` works for it as well.
+    struct Plain;
+
+    impl From<Plain> for Failure {
+        fn from(_: Plain) -> Self {
+            Failure::permanent(Code::AuthorizationFailed, "not allowed")
+        }
+    }
+
+    fn text(text: &str) -> String {
+        text.to_owned()
+    }
+
+    #[tokio::test]
+    async fn an_own_error_decides_by_its_variant() {
+        async fn busy(_: Greet) -> Result<(), SmtpError> {
+            Err(SmtpError::Busy)
+        }
+        async fn nobody(_: Greet) -> Result<(), SmtpError> {
+            async { Err(SmtpError::NoSuchUser) }.await?;
+            Ok(())
+        }
+        let (busy, nobody) = (World::greeting(busy).attempt().await, World::greeting(nobody).attempt().await);
+        assert_eq!(told(&busy), (Code::ServiceUnavailable, Class::Temporary, text("the server is busy")));
+        assert_eq!(told(&nobody), (Code::InvalidJobData, Class::Permanent, text("no such user")));
+        assert_eq!(nobody.settlement.verdict, Verdict::Poison);
+    }
+
+    #[tokio::test]
+    async fn an_own_error_without_std_error_converts_with_from() {
+        async fn refused(_: Greet) -> Result<(), Failure> {
+            Err(Plain)?
+        }
+        assert_eq!(told(&World::greeting(refused).attempt().await).0, Code::AuthorizationFailed);
+    }
+
+    #[tokio::test]
+    async fn a_std_error_is_of_unknown_class() {
+        async fn direct(_: Greet) -> Result<(), std::io::Error> {
+            Err(std::io::Error::other("disk full"))
+        }
+        async fn by_question_mark(_: Greet) -> Result<(), Failure> {
+            Err(std::io::Error::other("disk full"))?
+        }
+        for outcome in [World::greeting(direct).attempt().await, World::greeting(by_question_mark).attempt().await] {
+            assert_eq!(told(&outcome), (Code::JobExecutionFailed, Class::Unknown, text("disk full")));
+            assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
+        }
+    }
+
+    #[tokio::test]
+    async fn anyhow_and_boxed_errors_keep_their_text_and_causes() {
+        use anyhow::Context as _;
+        async fn fails(_: Greet) -> anyhow::Result<()> {
+            Err(std::io::Error::other("disk full")).context("the report was not written")
+        }
+        async fn boxed(_: Greet) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            Err("no paper".into())
+        }
+        let outcome = World::greeting(fails).attempt().await;
+        let expected = (Code::JobExecutionFailed, Class::Unknown, text("the report was not written"));
+        assert_eq!(told(&outcome), expected);
+        let Ended::Failed { chain, .. } = codec::decode_attempt(&outcome.settlement.record).unwrap().ended else {
+            panic!()
+        };
+        assert_eq!(chain, ["disk full"]);
+        assert_eq!(told(&World::greeting(boxed).attempt().await).2, "no paper");
+    }
+
+    #[tokio::test]
+    async fn a_failure_inside_anyhow_keeps_code_and_class() {
+        use anyhow::Context as _;
+        async fn fails(_: Greet) -> anyhow::Result<()> {
+            let failure = Failure::permanent(Code::InvalidJobData, "row 7 has no name");
+            Err(failure.into_error()).context("the import stopped")
+        }
+        let outcome = World::greeting(fails).attempt().await;
+        assert_eq!(told(&outcome), (Code::InvalidJobData, Class::Permanent, text("the import stopped")));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_itself_and_what_cannot_fail_completes() {
+        async fn slow_down(_: Greet) -> Result<(), Failure> {
+            Err(Failure::temporary(Code::RateLimitExceeded, "slow down").retry_after(Duration::from_secs(7)))
+        }
+        async fn never_fails(_: Greet) -> Result<u32, Infallible> {
+            Ok(7)
+        }
+        async fn nothing(_: Greet) {}
+        let outcome = World::greeting(slow_down).attempt().await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Retry { delay: Duration::from_secs(7) });
+        assert!(completed(&World::greeting(never_fails).attempt().await));
+        assert!(completed(&World::greeting(nothing).attempt().await));
+    }
+}
+
+mod outputs {
+    use super::*;
+
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    struct Thumbnail {
+        path: String,
+        width: u32,
+    }
+
+    #[tokio::test]
+    async fn what_a_handler_returns_is_its_output_and_unit_is_none() {
+        async fn makes(_: Greet) -> Result<Thumbnail, Failure> {
+            Ok(Thumbnail { path: "/a.png".into(), width: 64 })
+        }
+        let output = World::greeting(makes).attempt().await.output.unwrap();
+        let expected = Thumbnail { path: "/a.png".into(), width: 64 };
+        assert_eq!(codec::from_payload::<Thumbnail>(&output).unwrap(), expected);
+        assert_eq!(
+            World::blocking(|_: Greet| Ok::<_, Failure>("done")).attempt().await.output.unwrap(),
+            &b"\xa4done"[..]
+        );
+        assert_eq!(World::greeting(|_: Greet| async { Ok::<(), Failure>(()) }).attempt().await.output, None);
+    }
+
+    #[tokio::test]
+    async fn an_output_beyond_the_limit_fails_the_job_for_good() {
+        let at = |bytes: usize| World::greeting(move |_: Greet| async move { Ok::<_, Failure>("x".repeat(bytes)) });
+        // A text of this length has three bytes before it.
+        assert!(completed(&at(retraced_jobs::limits::OUTPUT_BYTES_MAX - 3).attempt().await));
+        let (code, class, message) = told(&at(retraced_jobs::limits::OUTPUT_BYTES_MAX - 2).attempt().await);
+        assert_eq!((code, class), (Code::JobExecutionFailed, Class::Permanent));
+        assert!(message.starts_with("the handler's output has 16385 bytes, at most 16384 are kept"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn an_output_that_cannot_be_serialized_fails_the_job_for_good() {
+        struct Stubborn;
+        impl Serialize for Stubborn {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("not today"))
+            }
+        }
+        let outcome = World::greeting(|_: Greet| async { Ok::<_, Failure>(Stubborn) }).attempt().await;
+        let (_, class, message) = told(&outcome);
+        assert!(class == Class::Permanent && message.contains("output") && message.contains("not today"), "{message}");
+    }
+}
+
+mod defaults {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Report;
+
+    const KINDS: Duration = Duration::from_secs(11);
+    const QUEUES: Duration = Duration::from_secs(22);
+    const CALLS: Duration = Duration::from_secs(33);
+
+    impl Job for Report {
+        const KIND: &'static str = "report.build";
+
+        fn defaults() -> JobDefaults {
+            let retry = Retry::fixed().base(KINDS).jitter(0);
+            JobDefaults::new().queue("reports").retry(retry).max_attempts(8).timeout(KINDS).discard_completed()
+        }
+    }
+
+    /// What the handler saw: most attempts, timeout and the delay of its retry.
+    async fn seen(world: &World) -> (u32, Duration, Duration) {
+        let outcome = world.attempt().await;
+        let log = codec::decode_attempt(&outcome.settlement.record).unwrap();
+        let max = log.lines[0].text.parse().unwrap();
+        let Verdict::Retry { delay } = outcome.settlement.verdict else { panic!("{outcome:?}") };
+        (max, world.lease.timeout().unwrap(), delay)
+    }
+
+    fn world() -> World {
+        let mut world = World::of(&Report);
+        async fn fails(_: Report, ctx: Context) -> Result<(), Failure> {
+            ctx.log(ctx.max_attempts().to_string());
+            Err(Failure::temporary(Code::NetworkError, "reset"))
+        }
+        world.handlers.add(fails).unwrap();
+        world.rules.retry = Retry::fixed().base(QUEUES).jitter(0).max_attempts(6);
+        world.rules.timeout = QUEUES;
+        world
+    }
+
+    #[tokio::test]
+    async fn the_kinds_defaults_hold_where_the_queue_sets_nothing() {
+        assert_eq!(seen(&world()).await, (8, KINDS, KINDS));
+        assert_eq!(Report::defaults().default_queue(), Some("reports"));
+    }
+
+    #[tokio::test]
+    async fn what_the_queue_sets_goes_before_the_kind() {
+        let mut world = world();
+        world.rules.explicit = Explicit { retry: true, timeout: true, keep_completed: false };
+        assert_eq!(seen(&world).await, (6, QUEUES, QUEUES));
+    }
+
+    #[tokio::test]
+    async fn each_setting_is_overridden_by_itself() {
+        let mut world = world();
+        world.rules.explicit = Explicit { timeout: true, ..Explicit::default() };
+        assert_eq!(seen(&world).await, (8, QUEUES, KINDS));
+    }
+
+    #[tokio::test]
+    async fn what_the_call_says_goes_before_both() {
+        for explicit in [Explicit::default(), Explicit { retry: true, timeout: true, keep_completed: true }] {
+            let mut world = world();
+            world.rules.explicit = explicit;
+            world.envelope.retry = RetryOverrides::all_of(&Retry::fixed().base(CALLS).jitter(0).max_attempts(9));
+            world.envelope.timeout_ms = Some(33_000);
+            assert_eq!(seen(&world).await, (9, CALLS, CALLS));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kind_may_be_discarded_when_it_completes_unless_its_queue_keeps_it() {
+        for (queue_says, kept) in [(false, false), (true, true)] {
+            let mut world = World::of(&Report);
+            world.handlers.add(|_: Report| async {}).unwrap();
+            world.rules.explicit.keep_completed = queue_says;
+            let outcome = world.attempt().await;
+            assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: kept });
+        }
+    }
+
+    #[test]
+    fn a_default_out_of_bounds_is_refused_with_its_kind() {
+        #[derive(Serialize, Deserialize)]
+        struct Odd;
+        impl Job for Odd {
+            const KIND: &'static str = "odd";
+
+            fn defaults() -> JobDefaults {
+                JobDefaults::new().timeout(Duration::ZERO)
+            }
+        }
+        let refused = Handlers::default().add(|_: Odd| async {}).unwrap_err().to_string();
+        assert_eq!(refused, "the defaults of kind \"odd\": timeout is 0ns, allowed are 1ms to 604800s");
+    }
+}
+
+mod layers {
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Book(Arc<Mutex<Vec<String>>>);
+
+    impl Book {
+        fn note(&self, line: impl Into<String>) {
+            self.0.lock().unwrap().push(line.into());
+        }
+
+        fn all(&self) -> Vec<String> {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    /// Notes what it sees before and after.
+    struct Noting(&'static str, Book);
+
+    impl Layer for Noting {
+        async fn call(&self, ctx: Context, next: Next) -> Result<Output, Failure> {
+            self.1.note(format!("{} before {}", self.0, ctx.kind()));
+            let result = next.run().await;
+            let seen = result.as_ref().map_or_else(|failure| failure.code().to_string(), |_| "ok".into());
+            self.1.note(format!("{} after {seen}", self.0));
+            result
+        }
+    }
+
+    fn noted(handler: World, book: &Book) -> World {
+        handler.layer(Noting("outer", book.clone())).layer(Noting("inner", book.clone()))
+    }
+
+    #[tokio::test]
+    async fn the_first_layer_is_the_outermost_and_all_see_the_end() {
+        let book = Book::default();
+        let shared = book.clone();
+        let world = World::greeting(move |_: Greet| {
+            shared.note("handler");
+            async { Err::<(), _>(Failure::temporary(Code::NetworkError, "reset")) }
+        });
+        assert_eq!(told(&noted(world, &book).attempt().await).0, Code::NetworkError);
+        let expected = [
+            "outer before greet",
+            "inner before greet",
+            "handler",
+            "inner after NETWORK_ERROR",
+            "outer after NETWORK_ERROR",
+        ];
+        assert_eq!(book.all(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_function_is_a_layer_and_may_keep_the_handler_from_being_called() {
+        async fn closed(ctx: Context, _: Next) -> Result<Output, Failure> {
+            assert_eq!(ctx.id().to_string(), "welcome-42");
+            Err(Failure::snooze(Duration::from_secs(60)))
+        }
+        let world = World::greeting(|_: Greet| async { panic!("called") as () }).layer(closed);
+        let outcome = world.attempt().await;
+        assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(60) });
+    }
+
+    #[tokio::test]
+    async fn a_layer_may_turn_a_failure_into_another() {
+        async fn gentle(_: Context, next: Next) -> Result<Output, Failure> {
+            next.run().await.map_err(|failure| Failure::permanent(failure.code(), "enough"))
+        }
+        let world = World::greeting(|_: Greet| async { Err::<(), _>(std::io::Error::other("disk full")) });
+        let outcome = world.layer(gentle).attempt().await;
+        assert_eq!((outcome.settlement.verdict, told(&outcome).2), (Verdict::Poison, "enough".into()));
+    }
+
+    #[tokio::test]
+    async fn a_layer_that_does_not_want_an_attempt_is_passed_over() {
+        struct Never(Book);
+        impl Layer for Never {
+            async fn call(&self, _: Context, next: Next) -> Result<Output, Failure> {
+                self.0.note("called");
+                next.run().await
+            }
+
+            fn enabled(&self, _: &Context) -> bool {
+                false
+            }
+        }
+        let book = Book::default();
+        let world = World::greeting(|_: Greet| async {}).layer(Never(book.clone())).layer(Noting("x", book.clone()));
+        assert!(completed(&world.layer(Never(book.clone())).attempt().await));
+        assert_eq!(book.all(), ["x before greet", "x after ok"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timeout_covers_the_layers_and_drops_them_with_the_handler() {
+        let mut world = World::greeting(|_: Greet| async {}).layer(|_: Context, next: Next| async move {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            next.run().await
+        });
+        world.rules.timeout = Duration::from_secs(2);
+        let outcome = world.attempt().await;
+        assert_eq!((told(&outcome).0, outcome.ran), (Code::Timeout, Duration::from_secs(2)));
+        assert_eq!(world.lease.stopped(), Some(Stop::TimedOut));
+    }
+
+    #[tokio::test]
+    async fn a_panic_passes_through_the_layers_and_is_told_as_one() {
+        let book = Book::default();
+        let world = World::greeting(|_: Greet| async { panic!("boom") as () });
+        let outcome = noted(world, &book).attempt().await;
+        assert_eq!(outcome.panic.unwrap().message, "boom");
+        assert_eq!(book.all(), ["outer before greet", "inner before greet"]);
+        let world = World::greeting(|_: Greet| async {})
+            .layer(|_: Context, _: Next| async { panic!("of a layer") as Result<Output, Failure> });
+        assert_eq!(world.attempt().await.panic.unwrap().message, "of a layer");
+    }
+
+    #[tokio::test]
+    async fn a_blocking_handler_runs_within_the_layers_whatever_its_end() {
+        let book = Book::default();
+        let outcome = noted(World::blocking(|_: Greet| Ok::<_, Failure>(7)), &book).attempt().await;
+        assert_eq!((completed(&outcome), outcome.output.unwrap()), (true, vec![7].into()));
+        let outcome = noted(World::blocking(|_: Greet| panic!("boom") as ()), &book).attempt().await;
+        assert_eq!(outcome.panic.unwrap().message, "boom");
+        let mut late = noted(
+            World::blocking(|_: Greet, ctx: Context| {
+                while !ctx.is_cancelled() {
+                    std::thread::yield_now();
+                }
+                Err::<(), _>("stopped halfway")
+            }),
+            &book,
+        );
+        late.rules.timeout = Duration::from_millis(20);
+        assert_eq!(told(&late.attempt().await).0, Code::Timeout);
+        let ends: Vec<_> = book.all().into_iter().filter(|line| line.starts_with("outer after")).collect();
+        assert_eq!(ends, ["outer after ok", "outer after PANIC", "outer after TIMEOUT"]);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_is_dropped_within_a_layer_stops_what_it_left_running() {
+        let world = World::greeting(|_: Greet| std::future::pending::<()>())
+            .layer(|_: Context, next: Next| async move { next.run().await });
+        assert!(tokio::time::timeout(Duration::from_millis(1), world.attempt()).await.is_err());
+        assert_eq!(world.lease.stopped(), Some(Stop::Shutdown));
+    }
+}

@@ -1,0 +1,288 @@
+//! Testing handlers and what they do to a queue, without Redis and without waiting. Only with the feature `testing`.
+//!
+//! ```toml
+//! [dev-dependencies]
+//! retraced = { version = "0.1", features = ["testing"] }
+//! tokio = { version = "1", features = ["macros", "rt", "test-util"] }
+//! ```
+//!
+//! Two ways: [`TestContext`] builds the arguments of a handler, which the test then calls as the function it is. [`TestRuntime`] runs the whole machinery on a
+//! store in memory; in tokio's paused time [`drain`](TestRuntime::drain) jumps over every delay, so that a day of retries takes milliseconds.
+//!
+//! ```
+//! use std::time::Duration;
+//! use retraced::testing::TestRuntime;
+//! use retraced::{Attempt, Code, Failure, Job, Queue, Retry, Runtime};
+//! # #[derive(serde::Serialize, serde::Deserialize)]
+//! # struct SendEmail { to: String }
+//! # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+//! async fn send(job: SendEmail, attempt: Attempt) -> Result<(), Failure> {
+//!     match (job.to.as_str(), attempt.number) {
+//!         ("nobody", _) => Err(Failure::permanent(Code::InvalidJobData, "no such user")),
+//!         (_, 1..3) => Err(Failure::temporary(Code::NetworkError, "connection reset")),
+//!         _ => Ok(()),
+//!     }
+//! }
+//!
+//! # fn main() { tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(retries()) }
+//! // #[tokio::test(start_paused = true)]
+//! async fn retries() {
+//!     let retry = Retry::fixed().base(Duration::from_secs(60 * 60));
+//!     let test = TestRuntime::start(Runtime::builder().queue(Queue::new("email").unwrap().handler(send).retry(retry))).await;
+//!     let ada = test.enqueue("email", SendEmail { to: "ada".into() }).await;
+//!     let nobody = test.enqueue("email", SendEmail { to: "nobody".into() }).await;
+//!
+//!     test.drain().await; // two hours of retries, at once
+//!
+//!     test.assert_completed(&ada).await;
+//!     test.assert_poisoned(&nobody, Code::InvalidJobData).await;
+//!     assert_eq!(test.job(&ada).await.counters.failures, 2);
+//!     assert_eq!(test.enqueued::<SendEmail>().await.len(), 2);
+//! }
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use retraced_jobs::clock::TokioClock;
+use retraced_jobs::codec;
+use retraced_jobs::failure::Code;
+use retraced_jobs::handler::Job;
+use retraced_jobs::job::{JobId, JobState, QueueName};
+use retraced_jobs::store::QueueStats;
+use retraced_jobs::store::memory::MemoryStore;
+use retraced_jobs::testing::TEST_START_MS;
+use retraced_jobs::trace::{JobSummary, JobView};
+use tokio::runtime::Handle;
+
+pub use retraced_jobs::testing::{TestAttempt, TestContext};
+
+use crate::builder::RuntimeBuilder;
+use crate::client::Client;
+use crate::limits::{DRAIN_LOOKS_MAX, DRAIN_STEP_MAX};
+use crate::runtime::Runtime;
+
+/// Jobs read per page.
+const PAGE: usize = 200;
+/// First step of paused time between two looks of `drain`.
+const DRAIN_STEP_MIN: Duration = Duration::from_millis(1);
+
+/// A [`Runtime`] on a [`MemoryStore`] that lives by tokio's clock: start it in paused time, as in `#[tokio::test(start_paused = true)]`.
+///
+/// Its methods panic where a test would `unwrap`.
+///
+/// Used in the example of [this module](self).
+#[derive(Debug)]
+pub struct TestRuntime {
+    runtime: Runtime,
+    store: MemoryStore,
+}
+
+impl TestRuntime {
+    /// Starts a runtime with these queues, on a new store. A store that was given to the builder is replaced.
+    ///
+    /// # Panics
+    /// With the [`BuildError`](crate::BuildError) when the builder is refused.
+    pub async fn start(builder: RuntimeBuilder) -> Self {
+        let clock = Arc::new(TokioClock::starting_at(TEST_START_MS));
+        let store = MemoryStore::with_clock(clock.clone());
+        let builder = builder.store(store.clone()).clock(clock).tree_runtime(Handle::current());
+        match builder.start().await {
+            Ok(runtime) => Self { runtime, store },
+            Err(refused) => panic!("the runtime did not start: {refused}"),
+        }
+    }
+
+    /// The runtime, for all that is not a shortcut here.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// A producer on the same store, to be given to the code under test. It reaches queues that this runtime does not work, too.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(self.store.clone())
+    }
+
+    /// Enqueues a job to one of the runtime's queues.
+    ///
+    /// # Panics
+    /// When it works no such queue, or the job is not taken.
+    pub async fn enqueue<J: Job>(&self, queue: &str, job: J) -> JobId {
+        let queue = self.runtime.queue(queue).unwrap_or_else(|unknown| panic!("{unknown}"));
+        queue.enqueue(job).await.unwrap_or_else(|refused| panic!("the job was not enqueued: {refused}")).id.clone()
+    }
+
+    /// Runs until no job of the runtime's queues is pending, delayed or processing. When all that are left are delayed, the clock jumps to the first of them.
+    ///
+    /// # Panics
+    /// When tokio's time is not paused. When jobs are left after 5,000 looks, a second of paused time or a jump apart: in a paused queue, say, or with a
+    /// handler that snoozes for ever. The text names the queues.
+    pub async fn drain(&self) {
+        let mut step = DRAIN_STEP_MIN;
+        for _ in 0..DRAIN_LOOKS_MAX {
+            match self.left().await {
+                Left::Nothing => return,
+                Left::Delayed(until) => {
+                    tokio::time::advance(until).await;
+                    step = DRAIN_STEP_MIN;
+                }
+                Left::Active => {
+                    tokio::time::sleep(step).await;
+                    step = (step * 2).min(DRAIN_STEP_MAX);
+                }
+            }
+        }
+        panic!("jobs that do not end: {}", self.in_words().await.join("; "));
+    }
+
+    /// A job with its history.
+    ///
+    /// # Panics
+    /// When no such job is kept.
+    pub async fn job(&self, id: &JobId) -> JobView {
+        match self.runtime.trace(id).await {
+            Ok(trace) => trace.view().clone(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Asserts that a job has completed.
+    ///
+    /// # Panics
+    /// With the job's whole trace when it has not.
+    pub async fn assert_completed(&self, id: &JobId) {
+        self.assert_ended(id, JobState::Completed, None).await;
+    }
+
+    /// Asserts that a job is in the dead letter queue, because of this code.
+    ///
+    /// # Panics
+    /// With the job's whole trace when it is not.
+    pub async fn assert_dead(&self, id: &JobId, code: Code) {
+        self.assert_ended(id, JobState::Dead, Some(code)).await;
+    }
+
+    /// Asserts that a job is poisoned, because of this code.
+    ///
+    /// # Panics
+    /// With the job's whole trace when it is not.
+    pub async fn assert_poisoned(&self, id: &JobId, code: Code) {
+        self.assert_ended(id, JobState::Poisoned, Some(code)).await;
+    }
+
+    /// All jobs of a kind that are kept, in every state and every queue of the store, in the order they were enqueued: what the code under test has asked for.
+    ///
+    /// # Panics
+    /// When the data of one is not a `J`.
+    pub async fn enqueued<J: Job>(&self) -> Vec<J> {
+        let mut found = Vec::new();
+        for queue in self.queues().await {
+            for state in JobState::ALL {
+                for job in self.jobs(&queue, state).await {
+                    if let Some(decoded) = decoded::<J>(&job) {
+                        let view = self
+                            .runtime
+                            .operator()
+                            .job(&queue, &job.id)
+                            .await
+                            .unwrap_or_else(|error| panic!("{error}"));
+                        found.push(((job.enqueued_ms, view.and_then(|view| view.sequence)), decoded));
+                    }
+                }
+            }
+        }
+        found.sort_by_key(|(order, _)| *order);
+        found.into_iter().map(|(_, job)| job).collect()
+    }
+
+    /// Ends the runtime. Not needed at the end of a test.
+    ///
+    /// # Panics
+    /// When the runtime had given up.
+    pub async fn shutdown(self) {
+        if let Err(gave_up) = self.runtime.shutdown().await {
+            panic!("{gave_up}");
+        }
+    }
+
+    async fn assert_ended(&self, id: &JobId, state: JobState, code: Option<Code>) {
+        let trace = self.runtime.trace(id).await.unwrap_or_else(|error| panic!("{error}"));
+        let view = trace.view();
+        let last = view.last_error().map(|error| error.code);
+        let as_expected = view.state == state && code.is_none_or(|code| last == Some(code));
+        let code = code.map_or(String::new(), |code| format!(" with {code}"));
+        assert!(as_expected, "job {id} is not {state}{code}:\n{trace}");
+    }
+
+    /// What the worked queues have left to do.
+    async fn left(&self) -> Left {
+        let (mut delayed, mut first) = (0, Duration::MAX);
+        for queue in self.runtime.queue_names() {
+            let stats = self.stats(&queue).await;
+            let overdue_ms = stats.delayed_overdue_ms.unwrap_or(0);
+            if stats.pending + stats.processing > 0 || (stats.delayed > 0 && overdue_ms >= 0) {
+                return Left::Active;
+            }
+            delayed += stats.delayed;
+            if stats.delayed > 0 {
+                first = first.min(Duration::from_millis(overdue_ms.unsigned_abs()));
+            }
+        }
+        match (self.runtime.running(), delayed) {
+            (0, 0) => Left::Nothing,
+            (0, _) => Left::Delayed(first),
+            _ => Left::Active,
+        }
+    }
+
+    /// The worked queues that have jobs left.
+    async fn in_words(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for queue in self.runtime.queue_names() {
+            let stats = self.stats(&queue).await;
+            let (pending, delayed, processing) = (stats.pending, stats.delayed, stats.processing);
+            if pending + delayed + processing > 0 {
+                left.push(format!("{queue} has {pending} pending, {delayed} delayed, {processing} processing"));
+            }
+        }
+        left
+    }
+
+    async fn stats(&self, queue: &QueueName) -> QueueStats {
+        self.runtime.operator().stats(queue).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn queues(&self) -> Vec<QueueName> {
+        self.runtime.operator().queues().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn jobs(&self, queue: &QueueName, state: JobState) -> Vec<JobSummary> {
+        let (mut all, mut from) = (Vec::new(), None);
+        loop {
+            let page = self.runtime.operator().jobs(queue, state, from, PAGE).await;
+            let page = page.unwrap_or_else(|error| panic!("{error}"));
+            all.extend(page.jobs);
+            from = page.next;
+            if from.is_none() {
+                return all;
+            }
+        }
+    }
+}
+
+/// What queues have left to do.
+enum Left {
+    Nothing,
+    /// Only delayed jobs; the first is due after this long.
+    Delayed(Duration),
+    Active,
+}
+
+/// The job, if it is of this kind.
+fn decoded<J: Job>(job: &JobSummary) -> Option<J> {
+    let envelope = codec::open(&job.envelope).unwrap_or_else(|error| panic!("job {}: {error}", job.id));
+    (envelope.kind.as_str() == J::KIND)
+        .then(|| codec::from_payload(&envelope.payload).unwrap_or_else(|error| panic!("job {}: {error}", job.id)))
+}
