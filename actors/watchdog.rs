@@ -1,5 +1,5 @@
 //! The watchdog: takes back leases nobody renews, hands back what lost claims were granted, names stuck handlers, settles the attempts of zombies, sends back what waits too long, trims what
-//! retention no longer keeps, and audits that nothing is in limbo.
+//! retention no longer keeps, and audits that no job is orphaned.
 //!
 //! It looks at a queue when its next lease runs out, [`WATCH_MIN`] to [`WATCH_MAX`]; one without leases is left alone for longer. Bounds: one round under way; reclaims and trims go in slices of
 //! [`SLICE_MAX`], at most [`SLICES_MAX`] a queue and round. One audit under way, apart from the rounds, with a repair of at most [`REPAIR_MAX`].
