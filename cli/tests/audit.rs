@@ -64,7 +64,7 @@ async fn a_damaged_queue_is_shown_and_repaired_at_the_command_line() {
         (&shape["adds_up"], &shape["repaired"], &shape["difference"]),
         (&false.into(), &false.into(), &3.into())
     );
-    assert_eq!((&shape["findings"][0]["kind"], &shape["findings"][0]["count"]), (&"limbo".into(), &3.into()));
+    assert_eq!((&shape["findings"][0]["kind"], &shape["findings"][0]["count"]), (&"orphaned".into(), &3.into()));
 
     let mended = audit(&server, &["--repair"]);
     assert_eq!(mended.status, Some(0), "{mended:?}");

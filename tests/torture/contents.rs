@@ -97,7 +97,7 @@ fn litter(hand: &mut Connection, chance: &mut SmallRng) {
     let junk: Vec<u8> = (0..chance.random_range(0..40)).map(|_| chance.random()).collect();
     let score = [1.0, -1.0, f64::INFINITY, f64::NEG_INFINITY, 1e15][chance.random_range(0..5)];
     let zsets = ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"];
-    let hashes = ["job", "grant", "past", "history", "replay_slots"];
+    let hashes = ["job", "grant", "retry", "history", "replay"];
     let _: () = match chance.random_range(0..5) {
         0 => hand.lpush(key("pending"), junk).unwrap(),
         1 => hand.rpush(key("pending"), junk).unwrap(),
