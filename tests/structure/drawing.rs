@@ -64,7 +64,9 @@ fn node(tables: &Tables, file: &str) -> Option<String> {
 
 fn runs_up(tables: &Tables, from: &str, to: &str) -> bool {
     match (layer_of(tables, from), layer_of(tables, to)) {
-        (Some(one), Some(other)) if one.folder == other.folder => row_of(other, to) > row_of(one, from),
+        (Some(one), Some(other)) if one.folder == other.folder => {
+            row_of(one, from).zip(row_of(other, to)).is_some_and(|(low, high)| high > low)
+        }
         (Some(one), Some(other)) => !one.may_name.contains(&other.folder),
         _ => false,
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::graph::{Graph, is_under, layer_of, row_of};
 use crate::source::{Files, Sources};
-use crate::tables::{BOUND_TYPES, BOUND_WORDS, Tables};
+use crate::tables::{BOUND_TYPES, BOUND_WORDS, Layer, Tables};
 
 /// A place where the structure is broken.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,8 +141,34 @@ fn circles(world: &World<'_>) -> Vec<Offence> {
         .collect()
 }
 
-/// Every file stands in a room.
+/// Every file stands in a room, and every name in the rooms is one of a file or folder.
 fn rooms(world: &World<'_>) -> Vec<Offence> {
+    let mut offences = files_without_a_room(world);
+    // A layer without files, as one that is to be split off, has no rooms yet.
+    let layers = world.tables.layers.iter().filter(|layer| files_of(world, layer).next().is_some());
+    for layer in layers {
+        for name in layer.rooms.iter().copied().flatten() {
+            let place = format!("{}/{name}", layer.folder);
+            if !files_of(world, layer).any(|file| is_under(file, &place)) {
+                offences.push(Offence {
+                    file: "tests/structure/tables.rs".into(),
+                    line: 1,
+                    key: format!("room-unused {place}"),
+                    what: format!("the rooms of {}/ name `{name}`, which is no file and no folder", layer.folder),
+                    remedy: "take it out of `rooms`".into(),
+                });
+            }
+        }
+    }
+    offences
+}
+
+fn files_of<'w>(world: &'w World<'_>, layer: &'w Layer) -> impl Iterator<Item = &'w String> {
+    let files = world.sources.lines.keys();
+    files.filter(|file| layer_of(world.tables, file).is_some_and(|of| of.folder == layer.folder))
+}
+
+fn files_without_a_room(world: &World<'_>) -> Vec<Offence> {
     let files = world.sources.lines.keys();
     files
         .filter_map(|file| {

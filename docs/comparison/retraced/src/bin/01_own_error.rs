@@ -1,7 +1,6 @@
 // An error type of one's own: one kind is worth another try, the other is not.
 use comparison_retraced::{Error, SendEmail, redis, to};
-use retraced::handler::{Attempt, IntoFailure};
-use retraced::{Code, Failure, Queue, Runtime};
+use retraced::{Attempt, Code, Failure, IntoFailure, Queue, Runtime};
 
 #[derive(Debug, thiserror::Error)]
 enum MailError {

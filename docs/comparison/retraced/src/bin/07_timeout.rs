@@ -2,8 +2,7 @@
 use std::time::Duration;
 
 use comparison_retraced::{Error, SendEmail, redis, to};
-use retraced::handler::Attempt;
-use retraced::{Queue, Runtime};
+use retraced::{Attempt, Queue, Runtime};
 
 async fn send_email(_: SendEmail, attempt: Attempt) {
     println!("attempt {}", attempt.number);

@@ -1,7 +1,6 @@
 // A handler panics; the worker goes on, and the job is tried again.
 use comparison_retraced::{Error, SendEmail, redis, to};
-use retraced::handler::Attempt;
-use retraced::{Queue, Runtime};
+use retraced::{Attempt, Queue, Runtime};
 
 async fn send_email(job: SendEmail, attempt: Attempt) {
     println!("{} attempt {}", job.to, attempt.number);
