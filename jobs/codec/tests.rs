@@ -10,6 +10,7 @@ use super::scan::scan;
 use super::*;
 use crate::failure::{Class, Code};
 use crate::job::{InstanceId, Kind};
+use crate::limits::OUTPUT_BYTES_MAX;
 use crate::retry::{self, Retry, RetryOverrides};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LogLine, Progress, Released};
 
@@ -49,6 +50,23 @@ fn a_completion() -> AttemptLog {
         lines_dropped: 0,
         progress: None,
     }
+}
+
+#[test]
+fn an_output_is_kept_up_to_its_bound_and_left_out_beyond_it() {
+    let kept = |bytes: usize| {
+        let output = Some(vec![b'x'; bytes].into());
+        let log = AttemptLog { ended: Ended::Completed { output }, ..a_completion() };
+        match decode_attempt(&encode_attempt(&log)).unwrap().ended {
+            Ended::Completed { output } => output.map(|output| output.len()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(kept(0), Some(0));
+    assert_eq!(kept(OUTPUT_BYTES_MAX), Some(OUTPUT_BYTES_MAX));
+    assert_eq!(kept(OUTPUT_BYTES_MAX + 1), None);
+    let refused = to_output(&"x".repeat(OUTPUT_BYTES_MAX)).unwrap_err();
+    assert!(refused.to_string().contains("store large results elsewhere"), "{refused}");
 }
 
 fn a_failure() -> AttemptLog {
@@ -602,6 +620,7 @@ mod round_trips {
         );
         let ended = prop_oneof![
             2 => Just(Ended::Completed { output: None }),
+            1 => proptest::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| Ended::Completed { output: Some(bytes.into()) }),
             1 => (prop::sample::select(reasons), any::<u64>()).prop_map(|(reason, delay_ms)| Ended::Released { reason, delay_ms }),
             2 => failed.prop_map(|(code, message, chain, place, backtrace, decision)| {
                 Ended::Failed { code, message, chain, place, backtrace, decision }

@@ -493,6 +493,20 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     store.trim(world.call(), &queue, &keep_nothing()).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_waiter_hears_of_a_job_that_is_set_aside_because_its_record_is_damaged() {
+    let mut world = World::new().await;
+    world.enqueue(&["a"]).await;
+    let (store, queue) = (world.store.clone(), world.queue.clone());
+    let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
+    store.watch_outcome(&queue, &id("a"), LEASE).await.unwrap();
+    let _: () = world.server.connection().hset(world.key("job"), "a", "short").unwrap();
+    assert_eq!(world.claim(1).await.jobs, []);
+    let ended = Hint::Ended { queue, id: id("a"), state: Some(JobState::Poisoned) };
+    let hint = tokio::time::timeout(Duration::from_secs(10), hints.next()).await;
+    assert_eq!(hint.ok().flatten(), Some(ended));
+}
+
 /// Goal: the replay slots of processes that died do not pile up, whoever comes after them, and those of the living stay. Method: replay slots are put back in time by hand.
 #[tokio::test]
 async fn replay_slots_of_the_dead_are_forgotten_by_those_who_come_after_them() {

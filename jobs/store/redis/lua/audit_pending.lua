@@ -22,7 +22,7 @@ if n > 0 then
       bytes = bytes + #body
       -- An unreadable record is set aside by the claim that finds it.
       local readable = #body >= HEADER and not (retry and #retry < RETRY_LEN)
-      if not readable or is_live_entry(entries[i], retry or body, retry and 17 or 1) then
+      if not readable or has_entry_version(entries[i], retry or body, retry and 17 or 1) then
         if readable and containers[i] and containers[i] > 1 then
           twice[#twice + 1] = ids[i]
           retry_states[#retry_states + 1] = ids[i]

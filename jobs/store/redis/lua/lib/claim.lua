@@ -66,7 +66,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size)
         damaged = damaged or {}
         damaged[#damaged + 1] = id
         skipped = skipped + 1
-      elseif not is_live_entry(entries[i], retry or body, retry and 17 or 1) then
+      elseif not has_entry_version(entries[i], retry or body, retry and 17 or 1) then
         stale = stale + 1
         skipped = skipped + 1
       else
@@ -131,6 +131,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size)
       redis.pcall('ZADD', POISONED, NOW_TEXT, damaged[i])
       redis.pcall('HSET', RETRY, damaged[i], string.rep('\0', RETRY_LEN))
       redis.pcall('HSET', HISTORY, damaged[i] .. '\0000', NOW6 .. 'G')
+      note_ended(damaged[i], 'o')
     end
     garbage = garbage + #damaged
   end

@@ -2,7 +2,7 @@
 
 -- Whether an entry has the entry version that is stored at `from` in `holder`. Compares bytes, because Lua hashes every new
 -- string.
-local function is_live_entry(entry, holder, from)
+local function has_entry_version(entry, holder, from)
   local a, b, c, d, e, f = byte(entry, 1, 6)
   local u, v, w, x, y, z = byte(holder, from, from + 5)
   return f == z and e == y and d == x and c == w and b == v and a == u

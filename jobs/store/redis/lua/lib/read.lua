@@ -3,7 +3,7 @@
 -- Whether an entry of pending is live, given the body and the retry state of its job.
 local function is_live(entry, body, retry)
   if retry and #retry < RETRY_LEN then retry = nil end
-  return #entry > 6 and body and #body >= HEADER and is_live_entry(entry, retry or body, retry and 17 or 1)
+  return #entry > 6 and body and #body >= HEADER and has_entry_version(entry, retry or body, retry and 17 or 1)
 end
 
 -- The body of the job an entry of pending stands for; nil when the entry is stale.
