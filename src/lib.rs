@@ -56,6 +56,7 @@ pub use operator::{Audit, Operator, OperatorError};
 pub use runtime::{Runtime, RuntimeError};
 pub use trace::{Trace, TraceError};
 
+#[doc(no_inline)]
 pub use ractor::ActorRef;
 pub use retraced_actors::bounds;
 pub use retraced_actors::{
