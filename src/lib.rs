@@ -74,6 +74,7 @@ pub use operator::{Audit, Operator, OperatorError};
 pub use runtime::{Runtime, RuntimeError};
 pub use trace::{Trace, TraceError, TraceEvent, TraceStep};
 
+#[doc(no_inline)]
 pub use ractor::ActorRef;
 pub use retraced_actors::{
     AttemptEnded, AttemptStarted, Budget, Drained, Enqueue, NodeState, Observer, Reopening, RestartDelay,

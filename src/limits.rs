@@ -28,6 +28,10 @@ pub const RESEND_WAIT: Duration = Duration::from_millis(100);
 pub const OUTCOME_POLL_MIN: Duration = Duration::from_millis(20);
 /// The longest wait between two looks at a job whose outcome is awaited: a caller learns of the end at most this late, and costs the store one read per second.
 pub const OUTCOME_POLL_MAX: Duration = Duration::from_secs(1);
+/// Queues whose ends of jobs one client, operator or runtime subscribes to at a time, each with a connection of its own. Who waits in a further queue polls.
+pub const OUTCOME_SUBSCRIPTIONS_MAX: usize = 16;
+/// Ends of jobs kept for a waiter that is slow to hear of them; one that misses some looks at its job instead.
+pub const OUTCOME_HINTS_MAX: usize = 1024;
 /// How long one such look may take before it is given up and tried again.
 pub const OUTCOME_READ_TIMEOUT: Duration = Duration::from_secs(5);
 

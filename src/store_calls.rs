@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_jobs::job::InstanceId;
+use retraced_jobs::job::{InstanceId, QueueName};
 use retraced_jobs::store::{CallId, ReplaySlots, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::limits::RESEND_WAIT;
+use crate::outcome::{EndHints, Listener};
 
 /// A store, and what its callers share. Cheap to clone.
 #[derive(Clone)]
@@ -18,6 +19,7 @@ pub(crate) struct StoreCalls {
     replay_slots: ReplaySlots,
     /// Where the calls run: connections belong to the runtime that opened them. `None`: where the caller is.
     runtime: Option<Handle>,
+    end_hints: EndHints,
 }
 
 /// Why a call brought no reply.
@@ -37,12 +39,12 @@ impl StoreCalls {
     /// Calls from a process instance of their own.
     pub(crate) fn new(store: Arc<dyn Store>, calls_max: u16, runtime: Option<Handle>) -> Self {
         let replay_slots = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), calls_max);
-        Self { store, replay_slots, runtime }
+        Self { store, replay_slots, runtime, end_hints: EndHints::default() }
     }
 
     /// Calls that share a tree's replay slots and threads.
     pub(crate) fn beside_tree(store: Arc<dyn Store>, replay_slots: ReplaySlots, runtime: Handle) -> Self {
-        Self { store, replay_slots, runtime: Some(runtime) }
+        Self { store, replay_slots, runtime: Some(runtime), end_hints: EndHints::default() }
     }
 
     /// The tokio runtime that calls run on, when it is not the caller's.
@@ -84,6 +86,12 @@ impl StoreCalls {
             }
         })
         .await
+    }
+
+    /// The ends of a queue's jobs, as the store hints at them; `None` when they have to be polled for.
+    pub(crate) fn listen_to_ends(&self, queue: &QueueName) -> Option<Listener> {
+        let runtime = self.runtime.clone().or_else(|| Handle::try_current().ok())?;
+        self.end_hints.listen(self.store.clone(), queue, &runtime)
     }
 
     async fn run<T: Send + 'static>(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use retraced::{
     Client, Code, Context, EnqueueError, Failure, Job, JobRequest, JobState, MemoryStore, Outcome, OutcomeError, Queue,
-    QueueHandle, Runtime, Store,
+    QueueHandle, Retention, Runtime, Store,
 };
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,27 @@ async fn a_client_in_another_process_learns_how_a_job_ended_and_why() {
         outcome.output::<u32>().unwrap_err().to_string(),
         "there is no output: the job is poisoned: INVALID_JOB_DATA: an odd order"
     );
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_job_that_completes_where_none_is_kept_has_an_outcome_for_who_waits_for_it() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let orders = Client::shared(store.clone()).queue("orders").unwrap();
+    let job = orders.enqueue(Order { number: 4 }).await.unwrap();
+    let waiting = tokio::spawn({
+        let job = job.clone();
+        async move { job.outcome_within(TIMEOUT).await }
+    });
+    // It has looked, and so listens.
+    let early = job.outcome_within(Duration::from_millis(50)).await;
+    assert!(matches!(early, Err(OutcomeError::TimedOut { .. })), "{early:?}");
+    let mut retention = Retention::default();
+    retention.completed = None;
+    let queue = Queue::new("orders").unwrap().retention(retention);
+    let runtime = Runtime::builder().shared_store(store).queue(queue).handler("orders", order).start().await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), Outcome::Completed { output: None });
+    assert_eq!(job.outcome().await.unwrap(), Outcome::NotKept, "who asks later is too late");
     runtime.shutdown().await.unwrap();
 }
 

@@ -48,8 +48,8 @@ pub enum Outcome {
         /// The last failure or crash before that, if there was one.
         error: Option<LastError>,
     },
-    /// The store keeps no job of this id: retention or an operator has removed it, or it was never there. A queue that keeps no completed jobs answers this for
-    /// each that succeeded.
+    /// The store keeps no job of this id: retention or an operator has removed it, or it was never there. Where a queue keeps no completed jobs, this may be one
+    /// that succeeded before anybody waited.
     NotKept,
 }
 
@@ -59,7 +59,7 @@ impl Outcome {
     pub fn of(job: Option<&JobView>) -> Option<Self> {
         let Some(job) = job else { return Some(Outcome::NotKept) };
         match job.state {
-            JobState::Completed => Some(Outcome::Completed { output: None }),
+            JobState::Completed => Some(Outcome::Completed { output: job.output().cloned() }),
             JobState::Dead => Some(Outcome::Dead { error: job.last_error() }),
             JobState::Poisoned => Some(Outcome::Poisoned { error: job.last_error() }),
             JobState::Cancelled => Some(Outcome::Cancelled { error: job.last_error() }),
