@@ -14,7 +14,7 @@ use super::error::CliError;
 use super::output::{jobs, note, span};
 use super::webhook::Webhook;
 use super::{Admin, shape};
-use crate::{Context, Drained, Queue, RawJob, Runtime};
+use crate::{Context, Drained, OnUnknown, Queue, RawJob, Runtime};
 
 /// How much longer than a request its job may take: time to read the answer's end. A job that takes longer is stopped.
 const JOB_MARGIN: Duration = Duration::from_secs(5);
@@ -75,7 +75,8 @@ impl Work {
         let mut worked = Vec::new();
         for WorkedQueue { name, concurrency } in &self.queues {
             let mut queue = Queue::new(name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
-            queue = queue.timeout(self.timeout + JOB_MARGIN);
+            // What an endpoint answers without saying whether a retry helps is for somebody to look at.
+            queue = queue.timeout(self.timeout + JOB_MARGIN).on_unknown(OnUnknown::DeadLetter);
             if let Some(concurrency) = concurrency {
                 queue = queue.concurrency(*concurrency);
             }
