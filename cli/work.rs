@@ -16,7 +16,7 @@ use crate::limits::JOB_MARGIN;
 use crate::output::{jobs, note, span};
 use crate::webhook::Webhook;
 use retraced::view::Event;
-use retraced::{Context, Drained, Queue, RawJob, Runtime};
+use retraced::{Context, Drained, OnUnknown, Queue, RawJob, Runtime};
 
 /// Log filter unless `RETRACED_LOG` is set.
 const LOG_DEFAULT: &str = "warn,retraced=info";
@@ -75,7 +75,8 @@ impl Work {
         let mut worked = Vec::new();
         for WorkedQueue { name, concurrency } in &self.queues {
             let mut queue = Queue::new(name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
-            queue = queue.timeout(self.timeout + JOB_MARGIN);
+            // What an endpoint answers without saying whether a retry helps is for somebody to look at.
+            queue = queue.timeout(self.timeout + JOB_MARGIN).on_unknown(OnUnknown::DeadLetter);
             if let Some(concurrency) = concurrency {
                 queue = queue.concurrency(*concurrency);
             }

@@ -78,7 +78,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             tokio::select! {
                 _ = interrupted.recv() => {}
                 _ = terminated.recv() => {}
-                // A runtime that gave up must not leave a server behind that takes jobs nobody runs.
+                // When the runtime gave up, the server must not go on taking jobs that are never run.
                 _ = runtime.wait() => {}
             }
             println!("shutting down");
@@ -93,7 +93,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// What a client is told when something is in the way.
+/// An error, as the client sees it.
 struct Problem(StatusCode, String);
 
 impl IntoResponse for Problem {

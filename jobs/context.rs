@@ -1,4 +1,4 @@
-//! What a handler is given beside its job.
+//! What a handler knows of its attempt, and the lease it runs under.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -100,7 +100,7 @@ impl LeaseWatch {
         expires.saturating_sub(now.saturating_duration_since(self.origin))
     }
 
-    /// Somebody took it: the handler is told.
+    /// Another worker took it: the handler is asked to stop.
     pub fn lose(&self) {
         self.lost.store(true, Ordering::Release);
         self.stop(Stop::LeaseLost);
@@ -352,7 +352,7 @@ impl Context {
         self.0.lease.stopped()
     }
 
-    /// How long this worker may still believe that nobody else runs the job. Grows with each renewal; zero means that somebody else may run it by now.
+    /// How long the lease lasts: until then no other worker runs the job. Grows with each renewal; zero means that another worker may run it by now.
     #[must_use]
     pub fn lease_remaining(&self) -> Duration {
         self.0.lease.remaining()
@@ -371,7 +371,7 @@ impl Context {
         format!("{}:{}", self.0.about.queue, self.0.about.id)
     }
 
-    /// Says how far the handler has come: 0 to 100 (more is 100) and what it does, cut at 512 bytes. The last word is kept with the attempt.
+    /// Reports progress: 0 to 100 percent (more is 100) and a note, cut at 512 bytes. The last report is kept with the attempt.
     pub fn progress(&self, percent: u8, note: impl AsRef<str>) {
         let progress = Progress { percent: percent.min(100), note: bounded(note.as_ref(), LOG_LINE_BYTES_MAX) };
         self.notes().progress = Some(progress);

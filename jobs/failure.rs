@@ -1,4 +1,4 @@
-//! What went wrong with a job, in words that decide what happens next. (What goes wrong with the runtime is an error of its own.)
+//! Why an attempt failed: a code and a class, which decide what happens next. Errors of the runtime are types of their own.
 
 use std::error::Error as StdError;
 use std::fmt;

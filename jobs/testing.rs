@@ -24,7 +24,7 @@ pub const TEST_START_MS: u64 = 1_893_456_000_000;
 /// use retraced_jobs::failure::{Class, Code, Failure};
 /// use retraced_jobs::handler::{Attempt, Cancelled, State};
 /// use retraced_jobs::context::Context;
-/// use retraced_jobs::testing::TestContext;
+/// use retraced_jobs::testing::{TestAttempt, TestContext};
 ///
 /// struct Limits { rows: u32 }
 ///
@@ -41,7 +41,7 @@ pub const TEST_START_MS: u64 = 1_893_456_000_000;
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let test = TestContext::new().attempt(3).state(Limits { rows: 10 }).build();
+/// let test: TestAttempt = TestContext::new().attempt(3).state(Limits { rows: 10 }).build();
 /// import(7, test.context(), test.extract(), test.extract(), test.extract()).await.unwrap();
 /// assert_eq!(test.logged(), ["attempt 3 of 5"]);
 /// assert_eq!(test.progress(), Some((100, "done".into())));

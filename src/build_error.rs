@@ -17,16 +17,27 @@ use retraced_jobs::store::StoreError;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
-/// use retraced::build::Mistake;
+/// use retraced::build::{Mistake, Mistakes};
+/// use retraced::supervision::{InvalidOption, StartError};
 /// use retraced::{BuildError, Queue, Runtime};
 /// // All mistakes are reported at once, one per line.
 /// let builder = Runtime::builder().queue(Queue::new("email")?).lease(Duration::ZERO);
 /// let Err(BuildError::Mistakes(mistakes)) = builder.start().await else { panic!() };
 /// assert!(matches!(mistakes.all(), [Mistake::NoHandler(_), Mistake::NoStore, Mistake::Option(_)]));
-/// let told = mistakes.to_string();
-/// let lines: Vec<&str> = told.lines().collect();
-/// assert_eq!(lines[0], "queue \"email\" has no handler; add one with .handler(…)");
-/// assert_eq!(lines[2], "lease is 0ns, allowed are 300ms to 3600s");
+/// let text = Mistakes::to_string(&mistakes);
+/// assert!(text.starts_with("queue \"email\" has no handler; add one with .handler(…)\n"), "{text}");
+/// let Some(Mistake::Option(lease)) = mistakes.all().last() else { panic!() };
+/// assert_eq!(InvalidOption::to_string(lease), "lease is 0ns, allowed are 300ms to 3600s");
+///
+/// /// Whether the same builder may start later.
+/// fn may_start_later(error: &BuildError) -> bool {
+///     match error {
+///         BuildError::Store(store) => store.is_retryable(),
+///         BuildError::StoreSilent(_) | BuildError::Tree(StartError::Actor(_)) => true,
+///         _ => false,
+///     }
+/// }
+/// assert!(!may_start_later(&BuildError::Mistakes(mistakes)));
 /// # Ok(())
 /// # }
 /// ```

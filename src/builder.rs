@@ -258,7 +258,7 @@ impl RuntimeBuilder {
     }
 
     /// Which build of your application this is, as in `mailer 1.4.2 (9c27f9b)`: shown in [`Operator::workers`](crate::Operator::workers), so that a failure can be
-    /// told from the deploy that brought it. At most 200 bytes. Default: the name of the running program.
+    /// traced to the deploy that brought it. At most 200 bytes. Default: the name of the running program.
     pub fn build_label(mut self, label: impl Into<String>) -> Self {
         self.options.build = label.into();
         self

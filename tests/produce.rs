@@ -98,7 +98,7 @@ async fn a_job_that_completes_where_none_is_kept_has_an_outcome_for_who_waits_fo
     let mut retention = Retention::default();
     retention.completed = None;
     let queue = Queue::new("orders").unwrap().retention(retention);
-    let runtime = Runtime::builder().shared_store(store).queue(queue).handler("orders", order).start().await.unwrap();
+    let runtime = Runtime::builder().shared_store(store).queue(queue.handler(order)).start().await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), Outcome::Completed { output: None });
     assert_eq!(job.outcome().await.unwrap(), Outcome::NotKept, "who asks later is too late");
     runtime.shutdown().await.unwrap();

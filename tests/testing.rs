@@ -1,10 +1,14 @@
 //! The helpers for tests of handlers do what they promise, and fail where they should.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use retraced::layer::Next;
 use retraced::testing::{TestContext, TestRuntime};
-use retraced::{Attempt, Client, Code, Context, Failure, Job, Queue, Retry, Runtime, State, Stop};
+use retraced::{
+    Attempt, Client, Code, Context, Failure, Job, JobDefaults, OnUnknown, Queue, Retry, Runtime, State, Stop,
+};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
@@ -126,6 +130,56 @@ async fn a_dead_job_is_asked_for_its_code() {
 #[should_panic(expected = "the runtime did not start: queue \"email\" has no handler")]
 async fn a_builder_that_is_refused_says_why() {
     TestRuntime::start(Runtime::builder().queue(Queue::new("email").unwrap())).await;
+}
+
+#[derive(Serialize, Deserialize)]
+struct Report;
+
+impl Job for Report {
+    const KIND: &'static str = "report.build";
+
+    fn defaults() -> JobDefaults {
+        JobDefaults::new().max_attempts(2)
+    }
+}
+
+/// Attempts of a job that always fails, of a kind that asks for two, in this queue.
+async fn attempts(queue: Queue) -> u64 {
+    async fn fails(_: Report) -> Result<(), std::io::Error> {
+        Err(std::io::Error::other("disk full"))
+    }
+    let test = TestRuntime::start(Runtime::builder().queue(queue.handler(fails))).await;
+    let id = test.enqueue("reports", Report).await;
+    test.drain().await;
+    test.assert_dead(&id, Code::JobExecutionFailed).await;
+    test.job(&id).await.counters.failures.into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kinds_defaults_hold_unless_its_queue_sets_its_own_or_does_not_retry() {
+    let queue = || Queue::new("reports").unwrap();
+    assert_eq!(attempts(queue()).await, 2);
+    assert_eq!(attempts(queue().retry(Retry::fixed().max_attempts(4))).await, 4);
+    assert_eq!(attempts(queue().on_unknown(OnUnknown::DeadLetter)).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_layers_of_the_runtime_are_outside_those_of_the_queue() {
+    let seen: Arc<Mutex<Vec<&str>>> = Arc::default();
+    let layer = |name: &'static str| {
+        let seen = seen.clone();
+        move |_: Context, next: Next| {
+            seen.lock().unwrap().push(name);
+            next.run()
+        }
+    };
+    let queue = Queue::new("email").unwrap().handler(|_: SendEmail| async {}).layer(layer("queue"));
+    let builder = Runtime::builder().queue(queue).layer(layer("runtime")).layer(layer("runtime, second"));
+    let test = TestRuntime::start(builder).await;
+    let id = test.enqueue("email", email("ada")).await;
+    test.drain().await;
+    test.assert_completed(&id).await;
+    assert_eq!(*seen.lock().unwrap(), ["runtime", "runtime, second", "queue"]);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use retraced_jobs::context::Stop;
 use retraced_jobs::failure::Code;
 use retraced_jobs::handler::JobOptions;
 use retraced_jobs::job::{JobState, Kind, RunAt};
+use retraced_jobs::retry::OnUnknown;
 use retraced_jobs::store::Admin;
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
@@ -109,12 +110,14 @@ async fn a_permanent_failure_is_poisoned_at_once_and_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_of_unknown_class_is_not_repeated() {
-    let world = World::start().await;
-    let id = world.enqueue("one", Work::then(Do::FailUnknown)).await;
-    world.until_state(&id, JobState::Dead).await;
-    assert_eq!(world.book.of(&id).len(), 1);
-    world.close().await;
+async fn a_failure_of_unknown_class_is_retried_unless_its_queue_says_otherwise() {
+    for (on_unknown, runs) in [(OnUnknown::Retry, 5), (OnUnknown::DeadLetter, 1)] {
+        let world = World::build().rules(|rules| rules.on_unknown = on_unknown).start().await;
+        let id = world.enqueue("one", Work::then(Do::FailUnknown)).await;
+        world.until_state(&id, JobState::Dead).await;
+        assert_eq!(world.book.of(&id).len(), runs, "{on_unknown:?}");
+        world.close().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

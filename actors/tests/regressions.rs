@@ -6,7 +6,7 @@ use bytes::Bytes;
 use retraced_jobs::failure::Code;
 use retraced_jobs::handler::{JobOptions, seal_job};
 use retraced_jobs::job::{Counters, JobId, JobState, NewJob, RunAt};
-use retraced_jobs::retry::{Retry, Strategy};
+use retraced_jobs::retry::{OnUnknown, Retry, Strategy};
 use retraced_jobs::store::{Admin, Retention, RetentionRule, Transitions};
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
@@ -183,7 +183,11 @@ async fn a_handler_that_hangs_never_holds_up_the_others() {
 async fn what_has_ended_is_never_kept_for_ever() {
     let rule = RetentionRule::new(secs(60), 20);
     let retention = Retention::default().completed(rule).dead(rule).poisoned(rule).cancelled(rule);
-    let world = World::build().queue(|queue| queue.retention = retention).start().await;
+    let world = World::build()
+        .queue(|queue| queue.retention = retention)
+        .rules(|rules| rules.on_unknown = OnUnknown::DeadLetter)
+        .start()
+        .await;
     let mut ids = Vec::new();
     for (prefix, ends) in [("done", Do::Succeed), ("dead", Do::FailUnknown), ("poison", Do::FailPermanent)] {
         for n in 0..50 {

@@ -1,7 +1,7 @@
 //! Catching a handler's panic with its place and backtrace.
 //!
 //! A process-wide panic hook, chained to the one before it, looks at a thread-local flag that is raised only while a handler is polled. Inside an attempt it
-//! keeps the panic's place and an unresolved backtrace and stays silent: the supervision event and the job's trace tell it. Outside attempts it passes
+//! keeps the panic's place and an unresolved backtrace and stays silent: the supervision event and the job's trace report it. Outside attempts it passes
 //! every panic on untouched. A program that sets a hook of its own later, without chaining, loses places and backtraces but no panic.
 
 use std::any::Any;
@@ -62,7 +62,7 @@ impl fmt::Display for HandlerPanic {
 impl std::error::Error for HandlerPanic {}
 
 impl HandlerPanic {
-    /// Prints the panic to standard error in a program that never set a `tracing` subscriber: nobody else would say a word of it there.
+    /// Prints the panic to standard error in a program that never set a `tracing` subscriber: nothing else would report it there.
     pub(super) fn print_unless_traced(&self) {
         if !tracing::dispatcher::has_been_set() {
             // Standard error may be closed; that is no reason to fail.
@@ -157,7 +157,7 @@ fn install() {
     });
 }
 
-/// Keeps a panic's place, if an attempt is being polled on this thread. Gives whether it is.
+/// Keeps a panic's place, if an attempt is being polled on this thread. Returns whether it is.
 fn note(info: &PanicHookInfo<'_>) -> bool {
     // A thread that is ending may have dropped its thread-locals, and a panic in here would abort the process.
     let noted = ATTEMPT.try_with(|watch| {
@@ -235,13 +235,13 @@ pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Caught> {
     }
 }
 
-/// A handler that catches a panic itself goes on, so nobody else would tell of it.
+/// A handler that catches a panic itself goes on, so nothing else would report it.
 fn handled(noted: &Noted) {
     let message = noted.message.as_deref().unwrap_or("a panic whose payload is no text");
     tracing::warn!(place = noted.place, message, "a handler caught a panic of its own");
 }
 
-/// Drops a panic's payload, which may run user code. Gives whether that went well.
+/// Drops a panic's payload, which may run user code. Returns whether that went well.
 fn dropped(payload: Box<dyn Any + Send>) -> bool {
     match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         Ok(()) => true,

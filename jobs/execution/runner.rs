@@ -1,4 +1,4 @@
-//! The pipeline itself, and the settlements that are made without a handler's word.
+//! The pipeline itself, and the settlements that are made without a handler's result.
 
 use std::fmt;
 use std::sync::Arc;
@@ -334,8 +334,8 @@ impl Runner {
         let ended = failed(failure.code(), failure, scene, Some(Box::new(decision)));
         let record = self.record(over.by, ended, over.notes);
         let why = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));
-        let told = Some((failure.code(), failure.class()));
-        AttemptOutcome { why, ..outcome(over.job, over.by, verdict, record, told) }
+        let reported = Some((failure.code(), failure.class()));
+        AttemptOutcome { why, ..outcome(over.job, over.by, verdict, record, reported) }
     }
 
     fn record(&self, by: By, ended: Ended, notes: Notes) -> Bytes {

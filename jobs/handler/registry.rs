@@ -168,6 +168,17 @@ impl std::error::Error for InvalidHandler {
 }
 
 /// A handler needs a value that was not given to the builder.
+///
+/// ```
+/// use retraced_jobs::handler::{Handlers, Job, MissingState, State, States};
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Ring;
+/// impl Job for Ring { const KIND: &'static str = "bell.ring"; }
+/// let mut handlers = Handlers::default();
+/// handlers.add(|_: Ring, _: State<u32>| async {}).unwrap();
+/// let missing: Vec<MissingState> = handlers.missing_states(&States::default());
+/// assert_eq!(missing[0].to_string(), "the handler of \"bell.ring\" needs a state of type u32; add .state(…) with one");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingState {
     handler: String,

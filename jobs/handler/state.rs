@@ -71,6 +71,14 @@ impl fmt::Debug for States {
 }
 
 /// Two values of one type were given.
+///
+/// ```
+/// use retraced_jobs::handler::{DuplicateState, States};
+/// let mut states = States::default();
+/// states.insert(1_u32).unwrap();
+/// let refused: DuplicateState = states.insert(2_u32).unwrap_err();
+/// assert_eq!(refused.to_string(), "two states of type u32 were given; wrap one of them in a type of its own");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DuplicateState(&'static str);
 

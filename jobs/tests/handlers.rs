@@ -124,6 +124,7 @@ mod arguments {
         async fn none(job: Greet) {
             assert_eq!(job.name, "Ada");
         }
+        #[allow(clippy::too_many_arguments, reason = "eight extractors are what is allowed")]
         async fn all(
             _: Greet,
             attempt: Attempt,
