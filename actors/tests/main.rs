@@ -7,6 +7,7 @@ mod kills;
 mod ledger;
 mod life;
 mod neighbours;
+mod observer;
 mod outage;
 mod regressions;
 mod replies;

@@ -1,0 +1,87 @@
+//! What an observer sees.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use retraced_actors::{AttemptEnded, AttemptStarted, Observer};
+use retraced_jobs::failure::Code;
+use retraced_jobs::job::{JobState, QueueName};
+use retraced_jobs::store::Verdict;
+use retraced_jobs::trace::{EventKind, SupervisionEvent};
+
+use crate::support::{Do, Work, World, millis, secs};
+
+/// Counts everything.
+#[derive(Default)]
+struct Counts(Mutex<BTreeMap<&'static str, usize>>);
+
+impl Counts {
+    fn add(&self, what: &'static str, n: usize) {
+        *self.0.lock().unwrap().entry(what).or_default() += n;
+    }
+
+    fn of(&self, what: &str) -> usize {
+        self.0.lock().unwrap().get(what).copied().unwrap_or(0)
+    }
+}
+
+struct Watching(Arc<Counts>);
+
+impl Observer for Watching {
+    fn claimed(&self, _: &QueueName, jobs: usize) {
+        self.0.add("claimed", jobs);
+    }
+
+    fn attempt_started(&self, _: &AttemptStarted<'_>) {
+        self.0.add("started", 1);
+    }
+
+    fn attempt_ended(&self, attempt: &AttemptEnded<'_>) {
+        let what = match (attempt.verdict, attempt.failure) {
+            (Verdict::Complete { .. }, None) => "completed",
+            (Verdict::Retry { .. }, Some(Code::NetworkError)) => "retried",
+            _ => "other",
+        };
+        self.0.add(what, 1);
+    }
+
+    fn settled(&self, _: &QueueName, confirmed: usize, stale: usize) {
+        self.0.add("confirmed", confirmed);
+        self.0.add("stale", stale);
+    }
+
+    fn leases_renewed(&self, _: &QueueName, kept: usize, lost: usize) {
+        self.0.add("kept", kept);
+        self.0.add("lost", lost);
+    }
+
+    fn supervision(&self, event: &SupervisionEvent) {
+        if matches!(event.kind, EventKind::Restarted) {
+            self.0.add("restarted", 1);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_sees_claims_attempts_settlements_renewals_and_restarts() {
+    let counts = Arc::new(Counts::default());
+    let observer = Watching(counts.clone());
+    let world = World::build()
+        .options(|options| {
+            options.observer = Some(Arc::new(observer));
+            options.lease = secs(3);
+        })
+        .start()
+        .await;
+    let twice = world.enqueue("twice", Work::then(Do::FailAskingFor(30)).and(millis(1), Do::Succeed)).await;
+    let long = world.enqueue("long", Work::lasting(secs(5))).await;
+    world.until_all(&[twice, long], JobState::Completed).await;
+    world.kill_and_await_successor("email/fetcher").await;
+    world.until("all outcomes are confirmed", || counts.of("confirmed") == 3).await;
+    assert_eq!((counts.of("claimed"), counts.of("started")), (3, 3));
+    assert_eq!((counts.of("completed"), counts.of("retried") + counts.of("other")), (2, 1));
+    assert_eq!((counts.of("stale"), counts.of("lost")), (0, 0));
+    assert!(counts.of("kept") >= 3, "a job of five seconds outlives a lease of three by renewals");
+    assert_eq!(counts.of("restarted"), 1);
+    world.close().await;
+}
