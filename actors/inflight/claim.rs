@@ -7,17 +7,17 @@ use retraced_jobs::job::Nonce;
 use retraced_jobs::store::{ClaimRequest, Claims, HEADER_BYTES};
 use tokio::time::Instant;
 
-use super::Inflight;
+use super::shared::Inflight;
 
 /// A claim, counted against the credits until it is answered or dropped. If it was sent and is dropped without an answer, its outcome is
 /// unknown, and the jobs it may have been granted are [released](Inflight::take_lost_claims).
 pub(crate) struct OpenClaim {
-    pub(super) inflight: Arc<Inflight>,
-    pub(super) sent: Option<Nonce>,
+    inflight: Arc<Inflight>,
+    sent: Option<Nonce>,
     /// The hints received before it was opened.
-    pub(super) hints: u64,
-    pub(super) limit: usize,
-    pub(super) bytes_max: usize,
+    hints: u64,
+    limit: usize,
+    bytes_max: usize,
 }
 
 /// What a claim brought.
@@ -33,6 +33,14 @@ pub(crate) struct ClaimOutcome {
 impl ClaimOutcome {
     /// Of a claim that brought nothing.
     pub(crate) const NOTHING: ClaimOutcome = ClaimOutcome { jobs: 0, queue_empty: true, hinted: false };
+}
+
+impl Inflight {
+    /// Opens a claim for all credits there are.
+    pub(crate) fn open_claim(self: &Arc<Self>) -> Option<OpenClaim> {
+        let (limit, bytes_max, hints) = self.table().open_claim()?;
+        Some(OpenClaim { inflight: self.clone(), sent: None, hints, limit, bytes_max })
+    }
 }
 
 impl OpenClaim {

@@ -5,7 +5,7 @@ use foldhash::HashMap;
 use ractor::ActorRef;
 use retraced_jobs::trace::ExecutorId;
 
-use super::Grant;
+use super::grant::Grant;
 use crate::messages::ExecutorMessage;
 
 /// The number of a pool, counted from the first one. An executor of an earlier pool is not let in.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use retraced_jobs::job::Counters;
 use tokio::time::Instant;
 
-use super::Grant;
+use super::grant::Grant;
 use crate::limits::{SUSPECT_START_SPREAD, UNSTARTED_MAX};
 
 /// How likely a job is to kill its worker, as far as its counters show.

@@ -4,13 +4,22 @@ use std::sync::Arc;
 
 use retraced_jobs::store::{Settled, Settlement};
 
-use super::{Grant, Inflight};
+use super::grant::Grant;
+use super::shared::Inflight;
 
 /// A batch of outcomes. Dropped before [`confirm`](Self::confirm), they return to the table.
 pub(crate) struct Settling {
-    pub(super) inflight: Arc<Inflight>,
-    pub(super) grants: Vec<Grant>,
+    inflight: Arc<Inflight>,
+    grants: Vec<Grant>,
     pub(crate) settlements: Vec<Settlement>,
+}
+
+impl Inflight {
+    /// Takes up to a batch of outcomes, if there are at least this many.
+    pub(crate) fn take_finished(self: &Arc<Self>, least: usize) -> Option<Settling> {
+        let (grants, settlements) = self.table().take_finished(least);
+        (!grants.is_empty()).then(|| Settling { inflight: self.clone(), grants, settlements })
+    }
 }
 
 impl Settling {

@@ -18,9 +18,9 @@ use retraced_jobs::store::{BATCH_MAX, ClaimedJob, Settlement};
 use retraced_jobs::trace::ExecutorId;
 use tokio::time::Instant;
 
-use super::Grant;
 use super::credits::Credits;
 use super::executors::{Activity, ExecutorPort, Executors, PoolEpoch};
+use super::grant::Grant;
 use super::quarantine::{CrashRisk, Gate};
 use super::waiting::Waiting;
 use crate::limits::{QUARANTINE_DELAY, UNSTARTED_MAX};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use super::Grant;
+use super::grant::Grant;
 use super::quarantine::{CrashRisk, Gate, Quarantine};
 use crate::limits::CLAIM_BYTES_MAX;
 
