@@ -78,7 +78,7 @@ const LAYERS: &[Layer] = &[
             ],
             &["supervision"],
             &["options"],
-            &["store_calls", "health", "errand"],
+            &["store_calls", "health", "deadline", "unbounded"],
             &["inflight", "front_door", "suspects"],
             &["context", "house"],
             &[
@@ -107,7 +107,6 @@ const LAYERS: &[Layer] = &[
         may_name: &["jobs", "actors"],
         rooms: &[
             &["limits"],
-            &["store_calls", "producer"],
             &["outcome"],
             &["batcher", "queue"],
             &["client", "operator"],
@@ -193,7 +192,7 @@ const SPAWN_ALLOWED: &[(&str, &str)] = &[
     ("src/batcher.rs", "a shared call outlives the caller that sent it"),
     ("src/builder.rs", "the store is probed on the runtime that will use it"),
     ("src/operator.rs", "an audit outlives the caller that asked for it"),
-    ("src/store_calls.rs", "a call outlives the caller that sent it"),
+    ("actors/store_calls/deadline.rs", "a call outlives the caller that sent it"),
     ("src/cli/bench/crew.rs", "one task reads each worker process"),
     ("src/cli/bench/floor.rs", "the bare loop is made of tasks"),
     ("src/cli/bench/measurement.rs", "producers are tasks"),
