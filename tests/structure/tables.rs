@@ -78,7 +78,7 @@ const LAYERS: &[Layer] = &[
             ],
             &["supervision"],
             &["options"],
-            &["store_calls", "health", "deadline", "unbounded"],
+            &["store_calls"],
             &["inflight", "front_door", "suspects"],
             &["context", "house"],
             &[
