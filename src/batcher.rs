@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use retraced_actors::limits::{FLUSH_BYTES_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX};
+use retraced_actors::{CallError, StoreCalls};
 use retraced_jobs::enqueue::{EnqueueAllError, EnqueueError, Outcome, OutcomeError, QueueProducer, Receipt};
 use retraced_jobs::job::{JobId, NewJob, QueueName};
 use retraced_jobs::store::{BATCH_MAX, Store, StoreError};
@@ -18,8 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::limits::BATCHER_CALLS_MAX;
-use crate::outcome::wait_for_end;
-use crate::store_calls::{CallError, StoreCalls};
+use crate::outcome::Outcomes;
 
 /// The calls to one queue. It outlives each of them.
 pub(crate) struct Batcher {
@@ -72,7 +72,7 @@ impl From<CallError> for SendError {
                 tracing::debug!(target: "retraced", "the outcome of an enqueue is unknown: {last:?}");
                 SendError::OutcomeUnknown
             }
-            CallError::RuntimeEnded => SendError::OutcomeUnknown,
+            _ => SendError::OutcomeUnknown,
         }
     }
 }
@@ -128,7 +128,7 @@ impl Batcher {
         let mut buffer = self.lock();
         if buffer.calls_under_way < BATCHER_CALLS_MAX {
             buffer.calls_under_way += 1;
-            let runtime = self.calls.runtime().cloned().or_else(|| Handle::try_current().ok());
+            let runtime = self.calls.runtime();
             return Admission::SendNow(job, DirectCall { batcher: self.clone(), runtime });
         }
         if buffer.waiting.len() >= FRONT_DOOR_JOBS_MAX || buffer.bytes >= FRONT_DOOR_BYTES_MAX {
@@ -159,7 +159,7 @@ impl Batcher {
         }
         let queue = self.queue.clone();
         let announce = |store: Arc<dyn Store>| async move { store.announce(&[queue]).await };
-        if self.calls.once(timeout, announce).await.is_ok() {
+        if self.calls.call_once(timeout, announce).await.is_ok() {
             self.announced.store(true, Ordering::Relaxed);
         }
     }
@@ -252,15 +252,18 @@ impl Drop for CallPermit {
 }
 
 /// A client's queue, as its producers reach it.
-pub(crate) struct BatchedProducer(pub(crate) Arc<Batcher>);
+pub(crate) struct BatchedProducer {
+    pub(crate) batcher: Arc<Batcher>,
+    pub(crate) outcomes: Outcomes,
+}
 
 impl QueueProducer for BatchedProducer {
     fn name(&self) -> &QueueName {
-        &self.0.queue
+        &self.batcher.queue
     }
 
     fn enqueue(&self, job: NewJob, timeout: Duration) -> BoxFuture<'_, Result<Receipt, EnqueueError>> {
-        self.0.enqueue(job, timeout).boxed()
+        self.batcher.enqueue(job, timeout).boxed()
     }
 
     fn enqueue_all(
@@ -268,11 +271,11 @@ impl QueueProducer for BatchedProducer {
         jobs: Vec<NewJob>,
         timeout: Duration,
     ) -> BoxFuture<'_, Result<Vec<Receipt>, EnqueueAllError>> {
-        self.0.enqueue_all(jobs, timeout).boxed()
+        self.batcher.enqueue_all(jobs, timeout).boxed()
     }
 
     fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>> {
-        async move { wait_for_end(&self.0.calls, &self.0.queue, &id, timeout).await }.boxed()
+        async move { self.outcomes.wait_for_end(&self.batcher.queue, &id, timeout).await }.boxed()
     }
 }
 

@@ -317,22 +317,17 @@ impl RuntimeBuilder {
             None => TreeRuntime::own().map_err(BuildError::Threads)?,
         };
         probe(&store, tree.handle()).await?;
-        let producers = Arc::new(Client::running_on(store.clone(), Some(tree.handle().clone())));
+        let producers = Arc::new(Client::running_on(store.clone(), tree.handle().clone()));
         let queues = specs(self.queues, &self.layers, Arc::new(self.states), instance, &producers);
-        let spec = TreeSpec {
-            store: store.clone(),
-            instance,
-            queues,
-            options: self.options,
-            tree: tree.handle().clone(),
-            handlers: users,
-        };
+        let spec =
+            TreeSpec { store, instance, queues, options: self.options, tree: tree.handle().clone(), handlers: users };
         let started = Tree::start(spec).await.map_err(BuildError::Tree)?;
-        Ok(Runtime::new(started, store, tree))
+        Ok(Runtime::new(started, tree))
     }
 }
 
-/// Handlers enqueue through a client, not through the front doors of this runtime, which a shutdown closes before the handlers have finished.
+/// Handlers enqueue through a client of their own. A shutdown closes the front doors of this runtime before the handlers have finished; and handlers that enqueue much
+/// must not take the replay slots that the tree settles with.
 fn specs(
     queues: Vec<Queue>,
     layers: &Layers,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use retraced_actors::StoreCalls;
 use retraced_jobs::enqueue::{Outcome, OutcomeError, Producers, QueueHandle, QueueProducer};
 use retraced_jobs::job::{InvalidName, JobId, QueueName};
 use retraced_jobs::store::Store;
@@ -11,8 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::batcher::{BatchedProducer, Batcher};
 use crate::limits::{CLIENT_CALLS_MAX, CLIENT_QUEUES_MAX};
-use crate::outcome::wait_for_end;
-use crate::store_calls::StoreCalls;
+use crate::outcome::Outcomes;
 
 /// Enqueues jobs from a process that runs none, and waits for what becomes of them. Cheap to clone.
 ///
@@ -38,6 +38,7 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     calls: StoreCalls,
+    outcomes: Outcomes,
     /// One per queue, so that all handles of a queue share calls.
     batchers: Mutex<HashMap<QueueName, Arc<Batcher>>>,
 }
@@ -52,13 +53,17 @@ impl Client {
     /// A client over a store that others hold too.
     #[must_use]
     pub fn shared(store: Arc<dyn Store>) -> Self {
-        Self::running_on(store, None)
+        Self::over(StoreCalls::new(store, CLIENT_CALLS_MAX, None))
     }
 
     /// A client whose calls run on a tree's threads.
-    pub(crate) fn running_on(store: Arc<dyn Store>, runtime: Option<Handle>) -> Self {
-        let calls = StoreCalls::new(store, CLIENT_CALLS_MAX, runtime);
-        Self(Arc::new(Inner { calls, batchers: Mutex::default() }))
+    pub(crate) fn running_on(store: Arc<dyn Store>, runtime: Handle) -> Self {
+        Self::over(StoreCalls::new(store, CLIENT_CALLS_MAX, Some(runtime)))
+    }
+
+    fn over(calls: StoreCalls) -> Self {
+        let outcomes = Outcomes::new(calls.clone());
+        Self(Arc::new(Inner { calls, outcomes, batchers: Mutex::default() }))
     }
 
     /// A queue to enqueue to. It need not have been used before.
@@ -77,7 +82,7 @@ impl Client {
     /// # Cancel safety
     /// It only reads: drop it, and ask again.
     pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
-        wait_for_end(&self.0.calls, queue, id, timeout).await
+        self.0.outcomes.wait_for_end(queue, id, timeout).await
     }
 
     fn batcher(&self, queue: &QueueName) -> Arc<Batcher> {
@@ -96,6 +101,6 @@ impl Client {
 
 impl Producers for Client {
     fn producer(&self, queue: &QueueName) -> Arc<dyn QueueProducer> {
-        Arc::new(BatchedProducer(self.batcher(queue)))
+        Arc::new(BatchedProducer { batcher: self.batcher(queue), outcomes: self.0.outcomes.clone() })
     }
 }

@@ -60,7 +60,6 @@ mod operator;
 mod outcome;
 mod queue;
 mod runtime;
-mod store_calls;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod trace;

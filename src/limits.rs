@@ -21,9 +21,6 @@ pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an audit may take, in all. Longer than any other call: it reads the whole queue.
 pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// How long a call that was not answered waits before it is sent again.
-pub const RESEND_WAIT: Duration = Duration::from_millis(100);
-
 /// How soon a job whose outcome is awaited is looked at again; each further look waits twice as long, up to [`OUTCOME_POLL_MAX`].
 pub const OUTCOME_POLL_MIN: Duration = Duration::from_millis(20);
 /// The longest wait between two looks at a job whose outcome is awaited: a caller learns of the end at most this late, and costs the store one read per second.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use retraced_actors::{CallError, StoreCalls};
 use retraced_jobs::enqueue::{Outcome, OutcomeError};
 use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{
@@ -13,8 +14,7 @@ use retraced_jobs::store::{
 use retraced_jobs::trace::{Finding, JobView};
 
 use crate::limits::{AUDIT_TIMEOUT, OPERATOR_CALLS_MAX, OPERATOR_TIMEOUT};
-use crate::outcome::wait_for_end;
-use crate::store_calls::{CallError, StoreCalls};
+use crate::outcome::Outcomes;
 
 /// Looks at queues and jobs, and acts on them, as an operator does. Cheap to clone. Every method waits at most 5 s for a store that does not answer, sending the same call
 /// again meanwhile, so that nothing is done twice.
@@ -33,18 +33,20 @@ use crate::store_calls::{CallError, StoreCalls};
 #[derive(Clone)]
 pub struct Operator {
     calls: StoreCalls,
+    outcomes: Outcomes,
 }
 
 impl Operator {
     /// An operator over a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { calls: StoreCalls::new(store, OPERATOR_CALLS_MAX, None) }
+        let calls = StoreCalls::new(store, OPERATOR_CALLS_MAX, None);
+        Self::over(calls.clone(), Outcomes::new(calls))
     }
 
     /// An operator beside a tree, whose replay slots and threads its calls use.
-    pub(crate) fn over(calls: StoreCalls) -> Self {
-        Self { calls }
+    pub(crate) fn over(calls: StoreCalls, outcomes: Outcomes) -> Self {
+        Self { calls, outcomes }
     }
 
     /// Checks that the store answers, and returns what it is.
@@ -285,7 +287,7 @@ impl Operator {
     /// # Cancel safety
     /// It only reads: drop it, and ask again.
     pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
-        wait_for_end(&self.calls, queue, id, timeout).await
+        self.outcomes.wait_for_end(queue, id, timeout).await
     }
 
     async fn call<T, F, Fut>(&self, call: F) -> Result<T, OperatorError>
@@ -305,8 +307,8 @@ impl Operator {
     {
         self.calls.call(timeout, call).await.map_err(|error| match error {
             CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => OperatorError::Store(error),
-            CallError::OutcomeUnknown(None) | CallError::NoReplaySlot => OperatorError::TimedOut { timeout },
             CallError::RuntimeEnded => OperatorError::RuntimeEnded,
+            _ => OperatorError::TimedOut { timeout },
         })
     }
 }

@@ -7,13 +7,12 @@ use retraced_jobs::enqueue::{EnqueueAllError, EnqueueError, Outcome, OutcomeErro
 use retraced_jobs::job::{JobId, NewJob, QueueName};
 use retraced_jobs::store::BATCH_MAX;
 
-use crate::outcome::wait_for_end;
-use crate::store_calls::StoreCalls;
+use crate::outcome::Outcomes;
 
 /// Enqueues across restarts of the queue actor.
 pub(crate) struct WorkedQueue {
     pub(crate) handle: retraced_actors::QueueHandle,
-    pub(crate) calls: StoreCalls,
+    pub(crate) outcomes: Outcomes,
 }
 
 impl QueueProducer for WorkedQueue {
@@ -50,6 +49,6 @@ impl QueueProducer for WorkedQueue {
     }
 
     fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>> {
-        async move { wait_for_end(&self.calls, self.handle.name(), &id, timeout).await }.boxed()
+        async move { self.outcomes.wait_for_end(self.handle.name(), &id, timeout).await }.boxed()
     }
 }

@@ -8,7 +8,6 @@ use ractor::ActorRef;
 use retraced_actors::{Drained, Ending, Enqueue, Exhausted, LiveActor, Tree, TreeNode};
 use retraced_jobs::enqueue::{Outcome, OutcomeError, QueueHandle};
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
-use retraced_jobs::store::Store;
 use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, broadcast};
@@ -16,9 +15,8 @@ use tokio::sync::{OnceCell, broadcast};
 use crate::builder::RuntimeBuilder;
 use crate::limits::TREE_THREADS;
 use crate::operator::Operator;
-use crate::outcome::wait_for_end;
+use crate::outcome::Outcomes;
 use crate::queue::WorkedQueue;
-use crate::store_calls::StoreCalls;
 use crate::trace::{Trace, TraceError};
 
 /// Runs jobs. Built by [`Runtime::builder`]; hold it as long as jobs are to run, and end it with [`shutdown`](Self::shutdown).
@@ -36,7 +34,7 @@ use crate::trace::{Trace, TraceError};
 /// ```
 pub struct Runtime {
     tree: Tree,
-    calls: StoreCalls,
+    outcomes: Outcomes,
     operator: Operator,
     drained: OnceCell<Drained>,
     threads: TreeRuntime,
@@ -54,9 +52,10 @@ impl Runtime {
         RuntimeBuilder::new()
     }
 
-    pub(crate) fn new(tree: Tree, store: Arc<dyn Store>, threads: TreeRuntime) -> Self {
-        let calls = StoreCalls::beside_tree(store, tree.calls().replay_slots().clone(), threads.handle().clone());
-        Self { tree, operator: Operator::over(calls.clone()), calls, drained: OnceCell::new(), threads }
+    pub(crate) fn new(tree: Tree, threads: TreeRuntime) -> Self {
+        let outcomes = Outcomes::new(tree.calls().clone());
+        let operator = Operator::over(tree.calls().clone(), outcomes.clone());
+        Self { tree, outcomes, operator, drained: OnceCell::new(), threads }
     }
 
     /// A queue this runtime works, to enqueue to. Enqueues across restarts of the queue's actors.
@@ -65,7 +64,7 @@ impl Runtime {
     /// [`RuntimeError::NoSuchQueue`] when it works none of this name, and names those it does.
     pub fn queue(&self, name: &str) -> Result<QueueHandle, RuntimeError> {
         let handle = self.worked(name)?;
-        Ok(QueueHandle::new(Arc::new(WorkedQueue { handle, calls: self.calls.clone() })))
+        Ok(QueueHandle::new(Arc::new(WorkedQueue { handle, outcomes: self.outcomes.clone() })))
     }
 
     /// The actor of a queue, for plain [`Enqueue`] messages; `None` while it is being restarted. It dies with each restart: ask again rather than keep it. A bare
@@ -93,7 +92,7 @@ impl Runtime {
     /// # Cancel safety
     /// It only reads: drop it, and ask again.
     pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
-        wait_for_end(&self.calls, queue, id, timeout).await
+        self.outcomes.wait_for_end(queue, id, timeout).await
     }
 
     /// The queues it processes.

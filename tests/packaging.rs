@@ -55,7 +55,7 @@ fn what_is_packed_is_complete_and_has_no_ballast() {
             "retraced" => &files(&root, "src", ".rs") | &files(&root, "examples", ".rs"),
             "retraced-cli" => &files(&root, "webhook", ".rs") | &files(&root, "bench", ".lua"),
             "retraced-jobs" => files(&root, "store", ""),
-            _ => files(&root, "supervisor", ".rs"),
+            _ => &files(&root, "supervision", ".rs") | &files(&root, "store_calls", ".rs"),
         };
         assert!(packed.is_superset(&sources), "{name} lacks {:?}", sources.difference(&packed).collect::<Vec<_>>());
         let ballast = |path: &&String| {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use retraced::{
     Client, Code, Context, EnqueueError, Failure, Job, JobRequest, JobState, MemoryStore, Outcome, OutcomeError, Queue,
@@ -154,4 +154,17 @@ async fn whoever_shuts_down_second_waits_for_the_same_end_and_later_jobs_are_ref
     assert!(!late.unwrap_err().is_retryable());
     let failed = runtime.queue("orders").unwrap().enqueue_all([Order { number: 2 }]).await.unwrap_err();
     assert_eq!((failed.stored.len(), failed.remaining.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_runtime_dropped_without_a_shutdown_leaves_no_enqueue_beyond_its_timeout() {
+    const SHORT: Duration = Duration::from_millis(500);
+    let runtime = start(Arc::new(MemoryStore::new())).await;
+    let queue = runtime.queue("orders").unwrap();
+    drop(runtime);
+    let begun = Instant::now();
+    let late =
+        tokio::time::timeout(TIMEOUT, queue.job(Order { number: 2 }).wait_at_most(SHORT).enqueue()).await.unwrap();
+    assert!(matches!(&late, Err(EnqueueError::OutcomeUnknown { timeout: SHORT, .. })), "{late:?}");
+    assert!(begun.elapsed() <= SHORT * 3, "took {:?}", begun.elapsed());
 }

@@ -1,40 +1,31 @@
-//! Why a call with a deadline brought nothing.
+//! Why a call brought no reply.
 
 use std::error::Error;
 use std::fmt;
-use std::time::Duration;
 
 use retraced_jobs::store::StoreError;
 
-/// A call to the store with a deadline did not succeed.
+/// A call to the store brought no reply.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The store refused, or its last answer before the deadline was that it is unavailable. In the latter case the outcome of a call that changes something is unknown.
-    Store(StoreError),
-    /// There was no answer before the deadline. The outcome of a call that changes something is unknown.
-    TimedOut {
-        /// How long the call was tried.
-        limit: Duration,
-    },
-}
-
-impl CallError {
-    /// Whether the call may have been applied.
-    #[must_use]
-    pub fn is_outcome_unknown(&self) -> bool {
-        match self {
-            CallError::Store(error) => error.is_retryable(),
-            CallError::TimedOut { .. } => true,
-        }
-    }
+    /// The store answered, and did not do it.
+    Refused(StoreError),
+    /// No answer came in time: the call may have been applied. With the last error, if one came.
+    OutcomeUnknown(Option<StoreError>),
+    /// Too many calls were under way until the deadline. Nothing was sent.
+    NoReplaySlot,
+    /// The tokio runtime that calls run on has ended. The call may have been applied.
+    RuntimeEnded,
 }
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallError::Store(error) => error.fmt(f),
-            CallError::TimedOut { limit } => write!(f, "the store did not answer within {limit:?}"),
+            CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => error.fmt(f),
+            CallError::OutcomeUnknown(None) => f.write_str("the store did not answer in time"),
+            CallError::NoReplaySlot => f.write_str("too many calls to the store were under way; nothing was sent"),
+            CallError::RuntimeEnded => f.write_str("the tokio runtime that calls to the store run on has ended"),
         }
     }
 }
@@ -42,8 +33,8 @@ impl fmt::Display for CallError {
 impl Error for CallError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            CallError::Store(error) => Some(error),
-            CallError::TimedOut { .. } => None,
+            CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => Some(error),
+            _ => None,
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::address::Address;
 use crate::clock::millis;
-use crate::limits::{OUTAGE_WAIT_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL};
+use crate::limits::{OUTAGE_WAIT_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
 use crate::messages::StoreLinkMessage;
 use crate::supervision::event::Events;
 
@@ -36,21 +36,23 @@ struct Inner {
     refused: Mutex<Option<(String, Instant)>>,
     /// Fired when the runtime ends: no call is sent again after it.
     ended: CancellationToken,
+    /// How long a caller waits at most before it tries by itself.
+    wait_max: Duration,
 }
 
 impl Health {
     pub(crate) fn new(events: Events, ended: CancellationToken) -> Self {
-        Self::with(Some(events), ended)
+        Self::with(Some(events), ended, OUTAGE_WAIT_MAX)
     }
 
-    /// Health that nobody is informed of.
-    pub(crate) fn unreported() -> Self {
-        Self::with(None, CancellationToken::new())
+    /// Health without a tree: nobody is informed of it, and callers themselves try whether the store is back.
+    pub(super) fn unreported() -> Self {
+        Self::with(None, CancellationToken::new(), RESEND_DELAY)
     }
 
-    fn with(events: Option<Events>, ended: CancellationToken) -> Self {
-        let state = watch::Sender::new(StoreState::Up);
-        Self(Arc::new(Inner { state, events, link: Address::default(), refused: Mutex::new(None), ended }))
+    fn with(events: Option<Events>, ended: CancellationToken, wait_max: Duration) -> Self {
+        let (state, link) = (watch::Sender::new(StoreState::Up), Address::default());
+        Self(Arc::new(Inner { state, events, link, refused: Mutex::new(None), ended, wait_max }))
     }
 
     /// The address of the actor that checks when the store is back.
@@ -62,12 +64,12 @@ impl Health {
         *self.0.state.borrow() == StoreState::Up
     }
 
-    /// Learns from the result of a call.
-    pub(crate) fn observe<T>(&self, result: &Result<T, StoreError>) {
+    /// Learns from the result of a call whether the store answers.
+    pub(super) fn observe<T>(&self, result: &Result<T, StoreError>) {
         match result {
             Ok(_) => self.answered(),
             Err(error) if error.is_retryable() => self.lost(&error.to_string()),
-            Err(error) => self.refused(error),
+            Err(_) => {}
         }
     }
 
@@ -104,7 +106,8 @@ impl Health {
         }
     }
 
-    fn refused(&self, error: &StoreError) {
+    /// Reports a refusal that only operators can do something about; the same one once per [`REFUSED_REPORT_INTERVAL`].
+    pub(super) fn report_refused(&self, error: &StoreError) {
         let reason = error.to_string();
         let mut reported = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let again =
@@ -121,10 +124,10 @@ impl Health {
         }
     }
 
-    /// Waits until the store is reported to be back, for at most [`OUTAGE_WAIT_MAX`].
+    /// Waits until the store is reported to be back, for at most [`OUTAGE_WAIT_MAX`], or [`RESEND_DELAY`] without a tree.
     pub(crate) async fn wait_until_up(&self) {
         let mut state = self.0.state.subscribe();
-        let _ = tokio::time::timeout(OUTAGE_WAIT_MAX, state.wait_for(|s| *s == StoreState::Up)).await;
+        let _ = tokio::time::timeout(self.0.wait_max, state.wait_for(|s| *s == StoreState::Up)).await;
     }
 
     /// Waits for the end of the runtime.

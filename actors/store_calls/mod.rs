@@ -1,22 +1,23 @@
 //! Calls to the store, for the tree, for clients and for operators alike: replay slots, deadlines, health, and sending a call again until its outcome is known.
 //!
 //! A call that changes something carries the number of a replay slot, so that a store answers a repeated call without repeating its effect. It is therefore safe to send
-//! a call again whenever its reply is lost, and every caller does: until the outcome is known, or until its deadline.
+//! a call again whenever its reply is lost, and every caller does: the tree's actors until the outcome is known (`unbounded`), all others until their deadline (`deadline`).
 
+mod deadline;
 mod error;
 mod health;
+mod unbounded;
 
 pub use error::CallError;
 pub(crate) use health::Health;
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use retraced_jobs::job::InstanceId;
-use retraced_jobs::store::{CallId, ReplaySlots, Store, StoreError, StoreFuture};
-use tokio::time::Instant;
-
-use crate::limits::{CALL_TIMEOUT, RESEND_DELAY};
+use retraced_jobs::store::{ReplaySlots, Store, StoreError};
+use tokio::runtime::Handle;
+use uuid::Uuid;
 
 /// The store, and what this process knows of its calls to it. Cheap to clone.
 #[derive(Clone)]
@@ -24,17 +25,22 @@ pub struct StoreCalls {
     store: Arc<dyn Store>,
     slots: ReplaySlots,
     health: Health,
+    /// Where calls with a deadline run: connections belong to the runtime that opened them. `None`: where the caller is.
+    runtime: Option<Handle>,
 }
 
 impl StoreCalls {
-    /// Calls of a process without a tree: at most `calls_max` are open at a time, further ones wait.
+    /// Calls without a tree, from a process instance of their own: at most `calls_max` of those that change something are open at a time, further ones wait. They run
+    /// on `runtime`, or where each caller is.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, instance: InstanceId, calls_max: u16) -> Self {
-        Self::with_health(store, ReplaySlots::new(instance, calls_max), Health::unreported())
+    pub fn new(store: Arc<dyn Store>, calls_max: u16, runtime: Option<Handle>) -> Self {
+        let slots = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), calls_max);
+        Self { store, slots, health: Health::unreported(), runtime }
     }
 
-    pub(crate) fn with_health(store: Arc<dyn Store>, slots: ReplaySlots, health: Health) -> Self {
-        Self { store, slots, health }
+    /// The calls of a tree.
+    pub(crate) fn of_tree(store: Arc<dyn Store>, slots: ReplaySlots, health: Health, tree: Handle) -> Self {
+        Self { store, slots, health, runtime: Some(tree) }
     }
 
     /// The store.
@@ -43,115 +49,38 @@ impl StoreCalls {
         &self.store
     }
 
-    /// The replay slots of this process.
+    /// The tokio runtime that calls with a deadline run on; `None` outside of any.
     #[must_use]
-    pub fn replay_slots(&self) -> &ReplaySlots {
-        &self.slots
+    pub fn runtime(&self) -> Option<Handle> {
+        self.runtime.clone().or_else(|| Handle::try_current().ok())
     }
 
     pub(crate) fn health(&self) -> &Health {
         &self.health
     }
+}
 
-    /// Sends a call of a replay slot again and again until its outcome is known: a reply or a refusal. Returns `None` if the runtime ends first.
-    pub(crate) async fn until_known<'a, T>(
-        &'a self,
-        operation: &'static str,
-        call: impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, T>,
-    ) -> Option<Result<T, StoreError>> {
-        let mut slot = self.slots.take().await;
-        let id = slot.next_call();
-        self.resend(operation, |store| call(store, id)).await
-    }
-
-    /// The same for a call that may be repeated without a replay slot.
-    pub(crate) async fn resend<'a, T>(
-        &'a self,
-        operation: &'static str,
-        call: impl Fn(&'a dyn Store) -> StoreFuture<'a, T>,
-    ) -> Option<Result<T, StoreError>> {
-        loop {
-            match self.once(operation, &call).await {
-                Err(error) if error.is_retryable() => {
-                    tokio::select! {
-                        () = self.health.ended() => return None,
-                        () = self.health.wait_until_up() => {}
-                    }
-                }
-                known => return Some(known),
-            }
+/// Sends a call again until it is answered or refused, an attempt runs out of time (`None`), or `give_up` ends while the store is unavailable.
+async fn resend<T, Attempt>(
+    health: &Health,
+    attempt: impl Fn() -> Attempt,
+    give_up: impl Future<Output = ()>,
+) -> Result<T, CallError>
+where
+    Attempt: Future<Output = Option<Result<T, StoreError>>>,
+{
+    let (mut give_up, mut last) = (pin!(give_up), None);
+    loop {
+        match attempt().await {
+            Some(Ok(reply)) => return Ok(reply),
+            Some(Err(error)) if error.is_retryable() => last = Some(error),
+            Some(Err(error)) => return Err(CallError::Refused(error)),
+            None => return Err(CallError::OutcomeUnknown(last)),
         }
-    }
-
-    /// Sends a call once.
-    pub(crate) async fn once<'a, T>(
-        &'a self,
-        operation: &'static str,
-        call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T>,
-    ) -> Result<T, StoreError> {
-        self.once_within(CALL_TIMEOUT, operation, call).await
-    }
-
-    /// Sends a call once that is useless after `limit`.
-    pub(crate) async fn once_within<'a, T>(
-        &'a self,
-        limit: Duration,
-        operation: &'static str,
-        call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T>,
-    ) -> Result<T, StoreError> {
-        let result = match tokio::time::timeout(limit, call(&*self.store)).await {
-            Ok(result) => result,
-            Err(elapsed) => Err(StoreError::Unavailable { operation, cause: Box::new(elapsed) }),
-        };
-        self.health.observe(&result);
-        result
-    }
-
-    /// Sends a call of a replay slot until its outcome is known, for at most `limit` in all.
-    ///
-    /// # Errors
-    /// [`CallError::Store`] if the store refuses, or if the last answer before the deadline was that it is unavailable; [`CallError::TimedOut`] if there was none.
-    pub async fn until<'a, T>(
-        &'a self,
-        limit: Duration,
-        call: impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, T>,
-    ) -> Result<T, CallError> {
-        let deadline = Instant::now() + limit;
-        let slot = tokio::time::timeout_at(deadline, self.slots.take()).await;
-        let mut slot = slot.map_err(|_| CallError::TimedOut { limit })?;
-        let id = slot.next_call();
-        self.resend_until(deadline, limit, |store| call(store, id)).await
-    }
-
-    /// The same for a call that may be repeated without a replay slot.
-    ///
-    /// # Errors
-    /// As [`until`](Self::until).
-    pub async fn read_until<'a, T>(
-        &'a self,
-        limit: Duration,
-        call: impl Fn(&'a dyn Store) -> StoreFuture<'a, T>,
-    ) -> Result<T, CallError> {
-        self.resend_until(Instant::now() + limit, limit, call).await
-    }
-
-    async fn resend_until<'a, T>(
-        &'a self,
-        deadline: Instant,
-        limit: Duration,
-        call: impl Fn(&'a dyn Store) -> StoreFuture<'a, T>,
-    ) -> Result<T, CallError> {
-        let mut last = None;
-        loop {
-            match tokio::time::timeout_at(deadline, call(&*self.store)).await {
-                Ok(Ok(reply)) => return Ok(reply),
-                Ok(Err(error)) if error.is_retryable() && Instant::now() + RESEND_DELAY < deadline => {
-                    last = Some(error);
-                    tokio::time::sleep(RESEND_DELAY).await;
-                }
-                Ok(Err(error)) => return Err(CallError::Store(error)),
-                Err(_) => return Err(last.map_or(CallError::TimedOut { limit }, CallError::Store)),
-            }
+        tokio::select! {
+            biased;
+            () = &mut give_up => return Err(CallError::OutcomeUnknown(last)),
+            () = health.wait_until_up() => {}
         }
     }
 }

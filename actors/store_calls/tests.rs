@@ -3,17 +3,20 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use retraced_jobs::clock::TokioClock;
 use retraced_jobs::store::memory::MemoryStore;
+use retraced_jobs::store::{CallId, StoreFuture};
 use retraced_jobs::trace::EventKind;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::*;
+use crate::limits::RESEND_DELAY;
 use crate::supervision::event::Events;
 
-const LIMIT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 fn instance() -> InstanceId {
     InstanceId::from(Uuid::from_u128(1))
@@ -41,7 +44,7 @@ impl World {
         let events = Events::new(instance(), Arc::new(TokioClock::starting_at(0)), None);
         let health = Health::new(events.clone(), ended.clone());
         let slots = ReplaySlots::new(instance(), slots);
-        let calls = StoreCalls::with_health(Arc::new(MemoryStore::new()), slots, health);
+        let calls = StoreCalls::of_tree(Arc::new(MemoryStore::new()), slots, health, Handle::current());
         Self { calls, events, ended, sent: Mutex::default() }
     }
 
@@ -95,37 +98,76 @@ async fn a_call_that_hangs_counts_as_unanswered() {
     assert!(!world.calls.health().is_up());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_call_with_a_deadline_is_sent_again_until_it_is_answered() {
-    let world = World::new(1);
-    assert_eq!(world.calls.until(LIMIT, world.fails(3)).await.unwrap(), 4);
-    assert_eq!(*world.sent.lock().unwrap(), [1, 1, 1, 1]);
+fn lone(calls_max: u16) -> StoreCalls {
+    StoreCalls::new(Arc::new(MemoryStore::new()), calls_max, None)
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_its_deadline_a_call_fails_with_the_last_answer_or_with_none() {
-    let world = World::new(1);
+async fn a_call_with_a_deadline_is_sent_again_as_the_same_call_until_it_is_answered() {
+    for calls in [lone(1), World::new(1).calls] {
+        let ids = Arc::new(Mutex::new(Vec::new()));
+        let seen = ids.clone();
+        let reply = calls.call(TIMEOUT * 5, move |_, id| {
+            let mut ids = seen.lock().unwrap();
+            ids.push(id);
+            let reply = if ids.len() < 4 { unavailable() } else { Ok(ids.len()) };
+            async move { reply }
+        });
+        assert_eq!(reply.await.unwrap(), 4);
+        let ids = ids.lock().unwrap();
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_is_unknown_at_the_deadline_and_not_before() {
     let begun = Instant::now();
-    let error = world.calls.until(LIMIT, world.fails(usize::MAX)).await.unwrap_err();
-    assert!(matches!(&error, CallError::Store(StoreError::Unavailable { .. })) && error.is_outcome_unknown());
-    let hangs = world.calls.read_until(LIMIT, |_| Box::pin(std::future::pending::<Result<(), StoreError>>()));
-    assert_eq!(hangs.await.unwrap_err().to_string(), "the store did not answer within 1s");
-    assert!(begun.elapsed() <= 2 * LIMIT);
+    let failed = lone(1).call(TIMEOUT, |_, _| async { unavailable::<()>() }).await;
+    assert!(matches!(failed, Err(CallError::OutcomeUnknown(Some(_)))), "{failed:?}");
+    assert!((TIMEOUT - RESEND_DELAY * 2..=TIMEOUT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    let silent = lone(1).call(TIMEOUT, |_, _| std::future::pending::<Result<(), _>>()).await;
+    assert!(matches!(silent, Err(CallError::OutcomeUnknown(None))), "{silent:?}");
+    assert!(begun.elapsed() <= TIMEOUT * 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_covers_the_wait_for_a_replay_slot() {
-    let world = World::new(1);
-    let _slot = world.calls.slots.take().await;
-    let begun = Instant::now();
-    let error = world.calls.until(LIMIT, world.fails(0)).await.unwrap_err();
-    assert!(matches!(error, CallError::TimedOut { limit: LIMIT }));
-    assert_eq!((begun.elapsed(), world.sent.lock().unwrap().len()), (LIMIT, 0));
+async fn a_refusal_ends_a_call_with_a_deadline_at_once_and_only_the_caller_learns_of_it() {
+    let (world, begun) = (World::new(1), Instant::now());
+    let called = world.calls.call(TIMEOUT, |_, _| async { refused::<()>() }).await;
+    let once = world.calls.call_once(TIMEOUT, |_| async { refused::<()>() }).await;
+    for failed in [called, once] {
+        assert!(matches!(failed, Err(CallError::Refused(StoreError::Refused { .. }))), "{failed:?}");
+    }
+    assert_eq!((begun.elapsed(), world.reported().len()), (Duration::ZERO, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_ends_a_call_with_a_deadline_at_once() {
+async fn an_outage_that_a_call_with_a_deadline_meets_is_known_to_all_but_a_short_deadline_is_no_outage() {
     let world = World::new(1);
-    let error = world.calls.until(LIMIT, |_, _| Box::pin(async { refused::<()>() })).await.unwrap_err();
-    assert!(matches!(error, CallError::Store(StoreError::Refused { .. })) && !error.is_outcome_unknown());
+    let silent = world.calls.call(TIMEOUT, |_, _| std::future::pending::<Result<(), _>>()).await;
+    assert!(silent.is_err() && world.calls.health().is_up());
+    let failed = world.calls.call_once(TIMEOUT, |_| async { unavailable::<()>() }).await;
+    assert!(matches!(failed, Err(CallError::OutcomeUnknown(Some(_)))), "{failed:?}");
+    assert!(!world.calls.health().is_up());
+    world.calls.call_once(TIMEOUT, |_| async { Ok(()) }).await.unwrap();
+    assert!(world.calls.health().is_up());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_finds_no_replay_slot_by_its_deadline_was_not_sent() {
+    let (calls, begun) = (lone(1), Instant::now());
+    let _slot = calls.slots.take().await;
+    let failed = calls.call(TIMEOUT, |_, _| async { unreachable!() as Result<(), _> }).await;
+    assert!(matches!(failed, Err(CallError::NoReplaySlot)), "{failed:?}");
+    assert_eq!(begun.elapsed(), TIMEOUT);
+}
+
+#[test]
+fn calls_on_threads_that_have_ended_say_so() {
+    let other = tokio::runtime::Runtime::new().unwrap();
+    let calls = StoreCalls::new(Arc::new(MemoryStore::new()), 1, Some(other.handle().clone()));
+    drop(other);
+    let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ended = here.block_on(calls.call(TIMEOUT, |_, _| async { Ok(()) }));
+    assert!(matches!(ended, Err(CallError::RuntimeEnded)), "{ended:?}");
 }

@@ -183,6 +183,22 @@ async fn an_enqueue_during_a_shutdown_is_refused_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_shutdown_an_enqueue_is_refused_at_once_even_if_the_store_is_away() {
+    let world = World::start().await;
+    world.tree.shutdown().await;
+    for away in [false, true] {
+        world.store.away(away);
+        let begun = Instant::now();
+        let late = world.try_enqueue("late", Work::succeed(), RunAt::Now, secs(60)).await.unwrap_err();
+        assert!(matches!(late, EnqueueError::ShuttingDown { .. }), "{late:?}");
+        assert_eq!(begun.elapsed(), secs(0));
+    }
+    assert_eq!(world.store.calls(Verb::Enqueue), 0);
+    world.store.away(false);
+    world.leave();
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_arrived_before_the_shutdown_is_stored() {
     let world = World::start().await;
     world.store.latency(millis(50));

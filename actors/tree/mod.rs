@@ -228,7 +228,7 @@ fn build(spec: TreeSpec) -> RuntimeContext {
     let ended = CancellationToken::new();
     let events = Events::new(instance, options.clock.clone(), options.observer.clone());
     let health = Health::new(events.clone(), ended.clone());
-    let calls = StoreCalls::with_health(store, ReplaySlots::new(instance, REPLAY_SLOTS_MAX), health);
+    let calls = StoreCalls::of_tree(store, ReplaySlots::new(instance, REPLAY_SLOTS_MAX), health, tree.clone());
     let queues = queues
         .into_iter()
         .map(|queue| {

@@ -18,7 +18,7 @@ const TIME_LINE: Duration = Duration::from_secs(11);
 /// Columns below which the log has no times, and executors no kinds.
 const NARROW: usize = 64;
 /// Columns of the executors' names in the whole tree, branches included.
-const NAMES: usize = 26;
+const NAMES: usize = 28;
 
 /// The meaning of a piece of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ fn cut(text: &str, most: usize) -> String {
 enum Tree {
     /// A row for each actor.
     Whole,
-    /// A row for each queue and each executor; the other actors beside each other.
+    /// A row for each queue and each executor; the other actors beside each other, those below another one in brackets after it.
     Compact,
     /// Queues and executors only.
     Executors,
@@ -105,7 +105,7 @@ enum Tree {
 
 /// Layouts, the fullest first, each with the rows its log needs.
 const PLANS: [(Tree, bool, usize); 6] = [
-    (Tree::Whole, true, 9),
+    (Tree::Whole, true, 8),
     (Tree::Compact, true, 4),
     (Tree::Executors, true, 4),
     (Tree::Executors, false, 4),
@@ -250,14 +250,15 @@ fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
                     rows.push(beside(timeline, Row::default().put(format!("{below}├─ "), Tone::Dim), &actors));
                 }
                 if form != Tree::Queues {
-                    let executors: Vec<&TreeNode> = queue.children.iter().flat_map(|child| &child.children).collect();
+                    let executors: Vec<&TreeNode> =
+                        queue.all().into_iter().filter(|place| is_executor(place)).collect();
                     for (index, executor) in executors.iter().enumerate() {
                         let branch = format!("{below}{}", fork(index + 1 == executors.len()));
                         rows.push(executor_row(
                             timeline,
                             Row::default().put(branch, Tone::Dim),
                             executor,
-                            NAMES - 3,
+                            NAMES - 5,
                             width,
                         ));
                     }
@@ -288,7 +289,7 @@ fn whole(
     let below = format!("{indent}{}", if last { "   " } else { "│  " });
     rows.push(if is_queue {
         depths.row(label(timeline, row, place, Tone::Bold), timeline, place)
-    } else if place.name().starts_with("executor-") {
+    } else if is_executor(place) {
         executor_row(timeline, row, place, NAMES, width)
     } else {
         let row = label(timeline, row, place, Tone::Plain).at(NAMES);
@@ -306,9 +307,21 @@ fn whole(
     }
 }
 
-/// Actors beside each other.
+fn is_executor(place: &TreeNode) -> bool {
+    place.name().starts_with("executor-")
+}
+
+/// Actors beside each other, each with those below it in brackets. Executors have rows of their own.
 fn beside(timeline: &Timeline, row: Row, places: &[&TreeNode]) -> Row {
-    places.iter().fold(row, |row, place| label(timeline, row, place, Tone::Plain).put("  ", Tone::Plain))
+    places.iter().enumerate().fold(row, |row, (index, place)| {
+        let row = if index == 0 { row } else { row.put("  ", Tone::Plain) };
+        let row = label(timeline, row, place, Tone::Plain);
+        let below: Vec<&TreeNode> = place.children.iter().filter(|child| !is_executor(child)).collect();
+        if below.is_empty() {
+            return row;
+        }
+        beside(timeline, row.put(" (", Tone::Dim), &below).put(")", Tone::Dim)
+    })
 }
 
 /// An actor's name, its generation if it is not the first, and whether it was just restarted or is missing.
@@ -357,10 +370,13 @@ fn duty(name: &str) -> &'static str {
         "lease-keeper" => "renews the leases of running jobs",
         "settler" => "sends outcomes to the store until it confirms them",
         "queue" => "accepts new jobs",
+        "workers" => "restarts what claims, runs and settles jobs",
         "pool" => "replaces executors that end",
         "fetcher" => "claims jobs for idle executors",
         "retry-scheduler" => "moves due jobs to the pending ones",
-        "watchdog" => "takes back the jobs of dead workers",
+        "reclaimer" => "takes back the jobs of dead workers",
+        "janitor" => "removes expired jobs and audits the queues",
+        "watchdog" => "reports handlers that hang, and settles their attempts",
         _ => "",
     }
 }

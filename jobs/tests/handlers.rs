@@ -343,7 +343,7 @@ mod outputs {
         assert!(completed(&at(retraced_jobs::limits::OUTPUT_BYTES_MAX - 3).attempt().await));
         let (code, class, message) = told(&at(retraced_jobs::limits::OUTPUT_BYTES_MAX - 2).attempt().await);
         assert_eq!((code, class), (Code::JobExecutionFailed, Class::Permanent));
-        assert!(message.starts_with("the handler's output has 16385 bytes, at most 16384 are kept"), "{message}");
+        assert!(message.starts_with("the handler's output has 65537 bytes, at most 65536 are kept"), "{message}");
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use crate::limits::{OUTCOME_HINTS_MAX, OUTCOME_POLL_MAX, OUTCOME_SUBSCRIPTIONS_M
 
 /// The subscriptions of one caller of the store. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct EndHints(Arc<Mutex<HashMap<QueueName, Weak<Subscription>>>>);
+pub(super) struct EndHints(Arc<Mutex<HashMap<QueueName, Weak<Subscription>>>>);
 
 type Ended = (JobId, Option<JobState>);
 
@@ -25,14 +25,14 @@ struct Subscription {
 }
 
 /// The ends of one queue's jobs, as one waiter hears of them.
-pub(crate) struct Listener {
+pub(super) struct Listener {
     ends: broadcast::Receiver<Ended>,
     _subscription: Arc<Subscription>,
 }
 
 impl EndHints {
     /// Listens to a queue; `None` when too many queues are listened to, so that the waiter has to poll.
-    pub(crate) fn listen(&self, store: Arc<dyn Store>, queue: &QueueName, runtime: &Handle) -> Option<Listener> {
+    pub(super) fn listen(&self, store: Arc<dyn Store>, queue: &QueueName, runtime: &Handle) -> Option<Listener> {
         let mut subscriptions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(subscription) = subscriptions.get(queue).and_then(Weak::upgrade) {
             return Some(Listener { ends: subscription.ends.subscribe(), _subscription: subscription });

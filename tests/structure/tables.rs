@@ -84,7 +84,6 @@ const LAYERS: &[Layer] = &[
         may_name: &["jobs", "actors"],
         rooms: &[
             &["limits"],
-            &["store_calls"],
             &["outcome"],
             &["batcher", "queue"],
             &["client", "operator"],
@@ -148,7 +147,7 @@ const SPAWN_ALLOWED: &[(&str, &str)] = &[
     ("actors/tree/table.rs", "a queue's part of the tree starts beside its supervisor"),
     ("src/batcher.rs", "a shared call outlives the caller that sent it"),
     ("src/builder.rs", "the store is probed on the runtime that will use it"),
-    ("src/store_calls.rs", "a call outlives the caller that sent it"),
+    ("actors/store_calls/deadline.rs", "a call outlives the caller that sent it"),
     ("cli/bench/workers.rs", "one task reads each worker process"),
     ("cli/bench/floor.rs", "the bare loop is made of tasks"),
     ("cli/bench/measurement.rs", "producers are tasks"),

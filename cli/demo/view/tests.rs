@@ -31,7 +31,8 @@ fn queue(name: &str, executors: Vec<TreeNode>) -> TreeNode {
     let path = |role: &str| format!("{name}/{role}");
     let actor = |role: &str| place(&path(role), Vec::new());
     let pool = place(&path("pool"), executors);
-    place(name, vec![actor("settler"), actor("queue"), pool, actor("fetcher")])
+    let workers = place(&path("workers"), vec![actor("settler"), pool, actor("fetcher")]);
+    place(name, vec![actor("queue"), workers])
 }
 
 /// A moment of the demo: one executor replaced after a panic, one fetcher down, and five lines told.
@@ -76,8 +77,8 @@ fn timeline() -> Timeline {
             executor("mail/executor-3", Some(("reminder-8", "reminder.send", 1, 0))),
         ],
     );
-    mail.children[3].state = NodeState::Down;
-    mail.children[3].generation = 3;
+    let fetcher = &mut mail.children[1].children[2];
+    (fetcher.state, fetcher.generation) = (NodeState::Down, 3);
     let mut shop = queue(
         "shop",
         vec![
@@ -86,7 +87,7 @@ fn timeline() -> Timeline {
             executor("shop/executor-2", Some(("thumbnail-25", "thumbnail.make", 1, 260))),
         ],
     );
-    shop.children[2].children[1].generation = 1;
+    shop.children[1].children[1].children[1].generation = 1;
     let service = |name: &str| place(name, Vec::new());
     let tree = place(
         "retraced",
@@ -97,6 +98,8 @@ fn timeline() -> Timeline {
             mail,
             shop,
             service("retry-scheduler"),
+            service("reclaimer"),
+            service("janitor"),
             service("watchdog"),
         ],
     );
@@ -140,15 +143,15 @@ fn at_80_by_24() {
 A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended; it was
 restarted, and the job will be retried.
 retraced                 pending  processing  delayed  completed  dead  poisoned
-├─ ledger  store-link  lease-keeper  retry-scheduler  watchdog
+├─ ledger  store-link  lease-keeper  retry-scheduler  reclaimer  janitor  watchdog
 ├─ mail                       38           3        9         80     0         0
-│  ├─ settler  queue  pool  fetcher#3 ✗ down
+│  ├─ queue  workers (settler  pool  fetcher#3 ✗ down)
 │  ├─ executor-0       email-61      email.send      try 1   0.1s
 │  ├─ executor-1       email-60      email.send      try 2   0.0s
 │  ├─ executor-2       idle
 │  └─ executor-3       reminder-8    reminder.send   try 1   0.0s
 └─ shop                       14           3        1         22     0         1
-   ├─ settler  queue  pool  fetcher
+   ├─ queue  workers (settler  pool  fetcher)
    ├─ executor-0       report-1      report.build    try 1   1.9s
    ├─ executor-1#1 ↻   thumbnail-24  thumbnail.make  try 1   0.3s
    └─ executor-2       thumbnail-25  thumbnail.make  try 1   0.3s
@@ -172,29 +175,33 @@ fn at_120_by_40() {
 0s ──────────────────✗↻─────◔──────────────✗✗──┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈ 11s
 A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended; it was restarted, and the job will be retried.
 
-retraced                  pending  processing  delayed  completed  dead  poisoned
-├─ ledger                 keeps every supervision event
-├─ store-link             reports an outage once; every actor then waits for the store
-├─ lease-keeper           renews the leases of running jobs
-├─ mail                        38           3        9         80     0         0
-│  ├─ settler             sends outcomes to the store until it confirms them
-│  ├─ queue               accepts new jobs
-│  ├─ pool                replaces executors that end
-│  │  ├─ executor-0       email-61      email.send      try 1   0.1s
-│  │  ├─ executor-1       email-60      email.send      try 2   0.0s
-│  │  ├─ executor-2       idle
-│  │  └─ executor-3       reminder-8    reminder.send   try 1   0.0s
-│  └─ fetcher#3 ✗ down    is being restarted
-├─ shop                        14           3        1         22     0         1
-│  ├─ settler             sends outcomes to the store until it confirms them
-│  ├─ queue               accepts new jobs
-│  ├─ pool                replaces executors that end
-│  │  ├─ executor-0       report-1      report.build    try 1   1.9s
-│  │  ├─ executor-1#1 ↻   thumbnail-24  thumbnail.make  try 1   0.3s
-│  │  └─ executor-2       thumbnail-25  thumbnail.make  try 1   0.3s
-│  └─ fetcher             claims jobs for idle executors
-├─ retry-scheduler        moves due jobs to the pending ones
-└─ watchdog               takes back the jobs of dead workers
+retraced                    pending  processing  delayed  completed  dead  poisoned
+├─ ledger                   keeps every supervision event
+├─ store-link               reports an outage once; every actor then waits for the store
+├─ lease-keeper             renews the leases of running jobs
+├─ mail                          38           3        9         80     0         0
+│  ├─ queue                 accepts new jobs
+│  └─ workers               restarts what claims, runs and settles jobs
+│     ├─ settler            sends outcomes to the store until it confirms them
+│     ├─ pool               replaces executors that end
+│     │  ├─ executor-0      email-61      email.send      try 1   0.1s
+│     │  ├─ executor-1      email-60      email.send      try 2   0.0s
+│     │  ├─ executor-2      idle
+│     │  └─ executor-3      reminder-8    reminder.send   try 1   0.0s
+│     └─ fetcher#3 ✗ down   is being restarted
+├─ shop                          14           3        1         22     0         1
+│  ├─ queue                 accepts new jobs
+│  └─ workers               restarts what claims, runs and settles jobs
+│     ├─ settler            sends outcomes to the store until it confirms them
+│     ├─ pool               replaces executors that end
+│     │  ├─ executor-0      report-1      report.build    try 1   1.9s
+│     │  ├─ executor-1#1 ↻  thumbnail-24  thumbnail.make  try 1   0.3s
+│     │  └─ executor-2      thumbnail-25  thumbnail.make  try 1   0.3s
+│     └─ fetcher            claims jobs for idle executors
+├─ retry-scheduler          moves due jobs to the pending ones
+├─ reclaimer                takes back the jobs of dead workers
+├─ janitor                  removes expired jobs and audits the queues
+└─ watchdog                 reports handlers that hang, and settles their attempts
 ── ✗ went wrong  ↻ recovered  ◔ delayed  #n restarted n times  ─────────────────────────────────────────────────────────
  1.8s ✗ thumbnail-13    PANIC: attempt to divide by zero
  1.8s ✗ shop/executor-1 ended by this panic at cli/demo/handlers.rs:77:30
@@ -202,10 +209,6 @@ retraced                  pending  processing  delayed  completed  dead  poisone
  2.5s ◔ invoice-1       is not ready yet, asks to run later → in 2.5s
  3.9s ✗ order-1         INVALID_JOB_DATA: order "???" has no buyer, and no address to send it to → poisoned, no retry
  4.0s ✗ email-60        NETWORK_ERROR: connection reset → try 2 of 3
-
-
-
-
 
 
 "#,
