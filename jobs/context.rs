@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lost_lease_stays_lost_and_tells_the_handler() {
+    async fn a_lost_lease_stays_lost_and_stops_the_handler() {
         let watch = LeaseWatch::new(Instant::now() + 30 * SECOND);
         watch.lose();
         watch.extend(Instant::now() + 30 * SECOND);

@@ -90,7 +90,7 @@ async fn every_mistake_is_reported_at_once() {
 }
 
 #[tokio::test]
-async fn handlers_that_do_not_fit_are_refused_by_name() {
+async fn invalid_handlers_are_refused_by_name() {
     let twice = refused(with(email().handler(send_email).handler(send_email))).await;
     assert_eq!(twice, "queue \"email\": two handlers were given for kind \"email.send\"");
     let missing = refused(with(email().handler(send_by))).await;

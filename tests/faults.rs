@@ -109,7 +109,7 @@ fn told(events: &mut broadcast::Receiver<SupervisionEvent>) -> Vec<SupervisionEv
 /// Goal: no actor but the pool's own is worth a handler. Method: constant load; each of the eight actors is killed; a handler that is dropped, or begun twice, is
 /// seen; and the jobs done in the third second after a kill are compared with the seconds before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killing_any_actor_of_the_tree_disturbs_no_handler() {
+async fn killing_any_actor_of_the_tree_affects_no_handler() {
     let kills = if full_scale() { 20 } else { 1 };
     let server = RedisServer::start();
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
@@ -229,7 +229,7 @@ async fn may_panic(job: MayPanic, ctx: Context, at: State<PanickedAt>) -> Result
 /// Goal: a panic is settled as `PANIC` soon, and told with job, attempt, message and place. Method: a hundred jobs, one after another; the store's instant of the
 /// settlement is compared with the handler's last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_panic_is_settled_at_once_and_told_with_its_place() {
+async fn a_panic_is_settled_at_once_and_reported_with_its_location() {
     let count = if full_scale() { 100 } else { 10 };
     let server = RedisServer::start();
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
@@ -282,7 +282,7 @@ async fn a_panic_is_settled_at_once_and_told_with_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_cost_the_tree_no_budget() {
+async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_use_no_restart_budget() {
     let jobs = 10_000;
     let server = RedisServer::start();
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
@@ -332,7 +332,7 @@ async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_cost_the_tree_no_bud
 /// Goal: an outage is not a crash. Method: a thousand handlers run when the server is frozen for three leases; afterwards nobody was charged, nothing ran twice, and
 /// the pace is what it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_is_away_for_three_leases_costs_no_job_anything() {
+async fn a_store_outage_of_three_leases_charges_no_job() {
     let lease = Duration::from_secs(2);
     let (jobs, millis) = (8_000, 500);
     let server = RedisServer::start();

@@ -210,7 +210,7 @@ fn slowest_recovery(log: &[Execution], kills: &[Kill]) -> Duration {
 
 /// Goal: SIGTERM under load costs nothing: what runs finishes, what was fetched ahead goes back, no attempt is charged, and the process ends well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_is_asked_to_end_finishes_what_runs_and_hands_back_the_rest() {
+async fn a_worker_that_is_asked_to_end_finishes_running_jobs_and_releases_the_rest() {
     let jobs = 3_000;
     let server = RedisServer::start();
     let folder = tempfile::tempdir().unwrap();

@@ -84,7 +84,7 @@ async fn a_client_in_another_process_learns_how_a_job_ended_and_why() {
 }
 
 #[tokio::test]
-async fn a_job_that_completes_where_none_is_kept_has_an_outcome_for_who_waits_for_it() {
+async fn a_waiter_gets_the_outcome_of_a_job_that_is_not_kept() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let orders = Client::shared(store.clone()).queue("orders").unwrap();
     let job = orders.enqueue(Order { number: 4 }).await.unwrap();
@@ -144,7 +144,7 @@ async fn a_bulk_with_a_job_that_cannot_be_sealed_stores_none() {
 }
 
 #[tokio::test]
-async fn whoever_shuts_down_second_waits_for_the_same_end_and_later_jobs_are_refused() {
+async fn a_second_shutdown_waits_for_the_first_and_later_jobs_are_refused() {
     let runtime = start(Arc::new(MemoryStore::new())).await;
     let (one, two) = tokio::join!(runtime.shutdown(), runtime.shutdown());
     assert_eq!(one.unwrap(), two.unwrap());

@@ -165,7 +165,7 @@ fn no_address_is_ever_built_into_the_program() {
 
 /// Instants are the server's: no script is handed the time by a worker, whose clock may be wrong.
 #[test]
-fn no_script_is_ever_told_the_time() {
+fn no_script_ever_takes_the_time_as_an_argument() {
     let shared = read(&root().join("jobs/store/redis/lua/lib/queue.lua"));
     assert!(shared.contains("call('TIME')"), "what every script begins with asks the server for the time");
     for path in files(&["jobs/store/redis"], "rs") {

@@ -303,7 +303,7 @@ impl Pace {
 /// Goal: as many dead letters as there may be are listed page by page and discarded in slices, each once, and the worker of the queue goes on beside it. Method: the
 /// worker's handlers take 10 ms, so that its pace is theirs as long as nobody is in its way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dead_letters_are_listed_and_discarded_beside_a_worker_that_goes_on() {
+async fn dead_letters_are_listed_and_discarded_while_a_worker_runs() {
     let letters = if full_scale() { 1_000_000 } else { 5_000 };
     let mut world = World::new().await;
     world.enqueue(letters, 0).await;

@@ -77,7 +77,7 @@ async fn jobs_that_never_end_are_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drain_waits_for_a_handler_that_runs() {
+async fn drain_waits_for_a_running_handler() {
     async fn slow(_: SendEmail) {
         tokio::time::sleep(Duration::from_secs(100)).await;
     }
@@ -183,7 +183,7 @@ async fn the_layers_of_the_runtime_are_outside_those_of_the_queue() {
 }
 
 #[tokio::test]
-async fn a_context_gives_a_handler_all_it_takes() {
+async fn a_test_context_provides_everything_a_handler_takes() {
     async fn handler(_: (), ctx: Context, attempt: Attempt, limit: State<u32>) -> Result<u32, Failure> {
         ctx.log(format!("{} of {} in {}", attempt.number, ctx.kind(), ctx.queue_name()));
         ctx.progress(40, "half way");

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_returned_starts_beside_a_trial_and_no_trial_beside_a_suspect() {
+    fn no_returned_job_starts_beside_a_quarantined_one_and_no_quarantined_one_beside_a_suspect() {
         for (under_way, may_start) in [
             (CrashRisk::None, [Returned, Suspect, Quarantined].as_slice()),
             (Returned, &[Returned, Suspect, Quarantined]),

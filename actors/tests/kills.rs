@@ -1,6 +1,6 @@
-//! Every kind of actor killed, at every point of a run: between any two calls to the store, before and after each is applied.
+//! Kills every kind of actor at every point of a run: between any two store calls, before and after each is applied.
 //!
-//! What lives in mailboxes may be lost; jobs may not, and none may run again that had returned.
+//! Messages in mailboxes may be lost. Jobs may not, and no job may run again whose handler had returned.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,183 +9,190 @@ use retraced_actors::Tree;
 use retraced_jobs::job::{JobState, RunAt};
 use retraced_jobs::trace::EventKind;
 
-use crate::support::{Do, How, Moment, Work, World, millis, secs};
+use crate::support::{Action, Harness, Moment, RunEnd, Work, millis, secs};
 
-/// Calls to the store in one run of [`disturbed`] are about twice as many.
+/// One run of [`run_with_kill`] makes about twice as many store calls.
 const POINTS: usize = 60;
 
-/// A run under load in which `path` is killed when the store sees its `point`-th moment.
-async fn disturbed(path: &'static str, point: usize) -> World {
-    let world = World::build().options(|options| options.lease = secs(3)).start().await;
-    world.store.latency(millis(2));
+/// A run under load in which the actor at `path` is killed at the `point`-th stage of a store call.
+async fn run_with_kill(path: &'static str, point: usize) -> Harness {
+    let harness = Harness::build().options(|options| options.lease = secs(3)).start().await;
+    harness.store.latency(millis(2));
     let tree: Arc<OnceLock<Tree>> = Arc::default();
-    tree.set(world.tree.clone()).ok().unwrap();
+    tree.set(harness.tree.clone()).ok().unwrap();
     let seen = AtomicUsize::new(0);
-    world.store.watch(move |_, _: Moment| {
+    harness.store.observe(move |_, _: Moment| {
         if seen.fetch_add(1, Ordering::SeqCst) == point
             && let Some(tree) = tree.get()
         {
-            assert!(tree.kill(path), "nobody at {path}");
+            assert!(tree.kill(path), "no actor at {path}");
         }
     });
-    let quick = world.enqueue_many("quick", 12, &Work::lasting(millis(3))).await;
-    let slow = world.enqueue_many("slow", 4, &Work::lasting(millis(40))).await;
-    let twice = world.enqueue_many("twice", 3, &Work::then(Do::FailAskingFor(30)).and(millis(1), Do::Succeed)).await;
-    let later = world.enqueue_at("later", Work::succeed(), RunAt::After(millis(50))).await;
+    let quick = harness.enqueue_many("quick", 12, &Work::lasting(millis(3))).await;
+    let slow = harness.enqueue_many("slow", 4, &Work::lasting(millis(40))).await;
+    let twice =
+        harness.enqueue_many("twice", 3, &Work::then(Action::FailAskingFor(30)).and(millis(1), Action::Succeed)).await;
+    let later = harness.enqueue_at("later", Work::succeed(), RunAt::After(millis(50))).await;
     for ids in [quick, slow, twice, vec![later]] {
-        world.until_all(&ids, JobState::Completed).await;
+        harness.until_all(&ids, JobState::Completed).await;
     }
-    world.until("the actor is back", || world.generation(path).is_some_and(|generation| generation > 0)).await;
-    world
+    harness.until("the actor is back", || harness.generation(path).is_some_and(|generation| generation > 0)).await;
+    harness
 }
 
-/// Kills it at every point; nothing may be disturbed.
-async fn nothing_is_disturbed(path: &'static str) {
+/// Kills the actor at every point; no job may be affected.
+async fn assert_no_job_affected(path: &'static str) {
     for point in 0..POINTS {
-        let world = disturbed(path, point).await;
-        for run in world.book.all() {
-            let how = run.ended.unwrap().1;
-            assert!(matches!(how, How::Succeeded | How::Failed), "{path} killed at {point}: {} ended {how:?}", run.id);
+        let harness = run_with_kill(path, point).await;
+        for run in harness.recorder.all() {
+            let end = run.ended.unwrap().1;
+            assert!(
+                matches!(end, RunEnd::Succeeded | RunEnd::Failed),
+                "{path} killed at {point}: {} ended {end:?}",
+                run.id
+            );
         }
-        let stats = world.stats();
-        assert_eq!(world.book.count(), 23, "{path} killed at {point}: jobs ran again: {stats:?}");
+        let stats = harness.stats();
+        assert_eq!(harness.recorder.count(), 23, "{path} killed at {point}: jobs ran again: {stats:?}");
         assert_eq!((stats.failures_total, stats.crashes_total, stats.stale_settlements_total), (3, 0, 0));
-        assert_eq!(world.count(|kind| matches!(kind, EventKind::LeaseLost { .. })), 0);
-        world.close().await;
+        assert_eq!(harness.count(|kind| matches!(kind, EventKind::LeaseLost { .. })), 0);
+        harness.close().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_queue_actor_disturbs_nobody() {
-    nothing_is_disturbed("email/queue").await;
+async fn a_killed_queue_actor_affects_no_job() {
+    assert_no_job_affected("email/queue").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_fetcher_disturbs_nobody() {
-    nothing_is_disturbed("email/fetcher").await;
+async fn a_killed_fetcher_affects_no_job() {
+    assert_no_job_affected("email/fetcher").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_settler_disturbs_nobody() {
-    nothing_is_disturbed("email/settler").await;
+async fn a_killed_settler_affects_no_job() {
+    assert_no_job_affected("email/settler").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_retry_scheduler_disturbs_nobody() {
-    nothing_is_disturbed("retry-scheduler").await;
+async fn a_killed_retry_scheduler_affects_no_job() {
+    assert_no_job_affected("retry-scheduler").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_watchdog_disturbs_nobody() {
-    nothing_is_disturbed("watchdog").await;
+async fn a_killed_watchdog_affects_no_job() {
+    assert_no_job_affected("watchdog").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_reclaimer_disturbs_nobody() {
-    nothing_is_disturbed("reclaimer").await;
+async fn a_killed_reclaimer_affects_no_job() {
+    assert_no_job_affected("reclaimer").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_janitor_disturbs_nobody() {
-    nothing_is_disturbed("janitor").await;
+async fn a_killed_janitor_affects_no_job() {
+    assert_no_job_affected("janitor").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_lease_keeper_disturbs_nobody() {
-    nothing_is_disturbed("lease-keeper").await;
+async fn a_killed_lease_keeper_affects_no_job() {
+    assert_no_job_affected("lease-keeper").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_ledger_disturbs_nobody() {
-    nothing_is_disturbed("ledger").await;
+async fn a_killed_ledger_affects_no_job() {
+    assert_no_job_affected("ledger").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_store_link_disturbs_nobody() {
-    nothing_is_disturbed("store-link").await;
+async fn a_killed_store_link_affects_no_job() {
+    assert_no_job_affected("store-link").await;
 }
 
-/// Kills it at every point; what had returned is settled, what was cut runs again at no cost.
-async fn what_was_cut_runs_again(path: &'static str) {
+/// Kills the actor at every point; jobs whose handlers returned are settled, dropped ones run again without a charge.
+async fn assert_only_dropped_run_again(path: &'static str) {
     for point in 0..POINTS {
-        let world = disturbed(path, point).await;
-        let mut cut = 0;
-        for (id, runs) in world.book.by_job() {
+        let harness = run_with_kill(path, point).await;
+        let mut dropped = 0;
+        for (id, runs) in harness.recorder.by_job() {
             for run in &runs[..runs.len() - 1] {
-                let how = run.ended.unwrap().1;
-                assert_ne!(how, How::Succeeded, "{path} killed at {point}: {id} had returned and ran again");
-                cut += usize::from(how == How::Cut);
+                let end = run.ended.unwrap().1;
+                assert_ne!(end, RunEnd::Succeeded, "{path} killed at {point}: {id} had returned and ran again");
+                dropped += usize::from(end == RunEnd::Dropped);
             }
         }
-        let stats = world.stats();
-        assert_eq!(world.book.count(), 23 + cut, "{path} killed at {point}: {stats:?}");
+        let stats = harness.stats();
+        assert_eq!(harness.recorder.count(), 23 + dropped, "{path} killed at {point}: {stats:?}");
         assert_eq!((stats.failures_total, stats.crashes_total, stats.stale_settlements_total), (3, 0, 0));
-        assert!(stats.releases_total as usize >= cut);
-        world.close().await;
+        assert!(stats.releases_total as usize >= dropped);
+        harness.close().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_killed_pool_only_what_was_cut_runs_again() {
-    what_was_cut_runs_again("email/pool").await;
+async fn after_a_killed_pool_only_dropped_handlers_run_again() {
+    assert_only_dropped_run_again("email/pool").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_killed_queue_supervisor_only_what_was_cut_runs_again() {
-    what_was_cut_runs_again("email").await;
+async fn after_a_killed_queue_supervisor_only_dropped_handlers_run_again() {
+    assert_only_dropped_run_again("email").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_killed_worker_supervisor_only_what_was_cut_runs_again() {
-    what_was_cut_runs_again("email/workers").await;
+async fn after_a_killed_worker_supervisor_only_dropped_handlers_run_again() {
+    assert_only_dropped_run_again("email/workers").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_killed_executor_only_its_job_runs_again() {
-    what_was_cut_runs_again("email/executor-2").await;
+    assert_only_dropped_run_again("email/executor-2").await;
 }
 
-/// Whoever supervises them: in the story of a place no generation comes twice.
+/// Whatever restarts them: no generation of a path is used twice.
 #[tokio::test(start_paused = true)]
-async fn children_of_a_restarted_supervisor_are_a_generation_of_their_own() {
-    let world = World::start().await;
-    world.kill_and_await_successor("email").await;
-    world.until("all are back", || world.generation("email/executor-0") == Some(1)).await;
+async fn children_of_a_restarted_supervisor_get_a_new_generation() {
+    let harness = Harness::start().await;
+    harness.kill_and_await_restart("email").await;
+    harness.until("all are back", || harness.generation("email/executor-0") == Some(1)).await;
     for role in ["queue", "workers", "settler", "pool", "fetcher"] {
         let path = format!("email/{role}");
-        assert_eq!(world.generation(&path), Some(1), "{path}");
-        assert!(world.events().iter().any(|e| e.path == path && e.kind == EventKind::Restarted), "{path}");
+        assert_eq!(harness.generation(&path), Some(1), "{path}");
+        assert!(harness.events().iter().any(|e| e.path == path && e.kind == EventKind::Restarted), "{path}");
     }
-    world.close().await;
+    harness.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_executor_is_charged_to_the_tree_and_replaced() {
-    let world = World::build().concurrency(1).start().await;
-    let id = world.enqueue("one", Work::lasting(secs(1))).await;
-    world.until("it runs", || world.book.running() == 1).await;
-    world.kill_and_await_successor("email/executor-0").await;
-    world.until_state(&id, JobState::Completed).await;
-    let crashed = world.until_event("the crash told", |e| matches!(e.kind, EventKind::Crashed { .. })).await;
+async fn a_killed_executor_counts_against_the_restart_budget_and_is_replaced() {
+    let harness = Harness::build().concurrency(1).start().await;
+    let id = harness.enqueue("one", Work::lasting(secs(1))).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
+    harness.kill_and_await_restart("email/executor-0").await;
+    harness.until_state(&id, JobState::Completed).await;
+    let crashed = harness.until_event("the crash is reported", |e| matches!(e.kind, EventKind::Crashed { .. })).await;
     assert_eq!(crashed.path, "email/executor-0");
     assert_eq!(crashed.kind, EventKind::Crashed { reason: "killed".into(), failures: 1, budget: 20 });
-    let counters = world.view(&id).counters;
+    let counters = harness.view(&id).counters;
     assert_eq!((counters.attempts, counters.failures, counters.crashes, counters.releases), (2, 0, 0, 1));
-    world.close().await;
+    harness.close().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_of_an_idle_executor_leaves_no_job_waiting_for_it() {
-    let world = World::build().concurrency(2).start().await;
+    let harness = Harness::build().concurrency(2).start().await;
     for n in 0..10 {
-        assert!(world.tree.kill("email/executor-0"));
-        let id = world.enqueue(&format!("job-{n}"), Work::succeed()).await;
-        world
+        assert!(harness.tree.kill("email/executor-0"));
+        let id = harness.enqueue(&format!("job-{n}"), Work::succeed()).await;
+        harness
             .until_within(millis(900), "it ran, by the other executor if need be", || {
-                world.state(&id) == JobState::Completed
+                harness.state(&id) == JobState::Completed
             })
             .await;
-        world.until("the executor is back", || world.tree.actors().iter().any(|r| r.path == "email/executor-0")).await;
+        harness
+            .until("the executor is back", || harness.tree.actors().iter().any(|r| r.path == "email/executor-0"))
+            .await;
     }
-    world.close().await;
+    harness.close().await;
 }

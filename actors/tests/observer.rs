@@ -9,7 +9,7 @@ use retraced_jobs::job::{JobState, QueueName};
 use retraced_jobs::store::Verdict;
 use retraced_jobs::trace::{EventKind, SupervisionEvent};
 
-use crate::support::{Do, Work, World, millis, secs};
+use crate::support::{Action, Harness, Work, millis, secs};
 
 /// Counts everything.
 #[derive(Default)]
@@ -66,22 +66,22 @@ impl Observer for Watching {
 async fn an_observer_sees_claims_attempts_settlements_renewals_and_restarts() {
     let counts = Arc::new(Counts::default());
     let observer = Watching(counts.clone());
-    let world = World::build()
+    let harness = Harness::build()
         .options(|options| {
             options.observer = Some(Arc::new(observer));
             options.lease = secs(3);
         })
         .start()
         .await;
-    let twice = world.enqueue("twice", Work::then(Do::FailAskingFor(30)).and(millis(1), Do::Succeed)).await;
-    let long = world.enqueue("long", Work::lasting(secs(5))).await;
-    world.until_all(&[twice, long], JobState::Completed).await;
-    world.kill_and_await_successor("email/fetcher").await;
-    world.until("all outcomes are confirmed", || counts.of("confirmed") == 3).await;
+    let twice = harness.enqueue("twice", Work::then(Action::FailAskingFor(30)).and(millis(1), Action::Succeed)).await;
+    let long = harness.enqueue("long", Work::lasting(secs(5))).await;
+    harness.until_all(&[twice, long], JobState::Completed).await;
+    harness.kill_and_await_restart("email/fetcher").await;
+    harness.until("all outcomes are confirmed", || counts.of("confirmed") == 3).await;
     assert_eq!((counts.of("claimed"), counts.of("started")), (3, 3));
     assert_eq!((counts.of("completed"), counts.of("retried") + counts.of("other")), (2, 1));
     assert_eq!((counts.of("stale"), counts.of("lost")), (0, 0));
     assert!(counts.of("kept") >= 3, "a job of five seconds outlives a lease of three by renewals");
     assert_eq!(counts.of("restarted"), 1);
-    world.close().await;
+    harness.close().await;
 }

@@ -1,4 +1,4 @@
-//! Faults of the system this one succeeds that no other test rules out. `docs/lineage.md` tells what they were, and which test stands against each.
+//! Faults of the predecessor that no other test covers. `docs/lineage.md` describes them and names the tests that prevent each.
 
 use std::time::Duration;
 
@@ -11,73 +11,73 @@ use retraced_jobs::store::{Admin, Retention, RetentionRule, Transitions};
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
-use crate::support::{Do, Fault, Verb, Work, World, WorldBuilder, millis, secs};
+use crate::support::{Action, Fault, Harness, HarnessBuilder, Verb, Work, millis, secs};
 
-/// Two tries at once, then one after 5 s, then one after 10 s.
-fn three_tier() -> WorldBuilder {
+/// Two immediate retries, then one after 5 s, then one after 10 s.
+fn three_tier() -> HarnessBuilder {
     let retry = Retry::three_tier().base(secs(5)).factor(2).jitter(0).immediate_tries(3).max_attempts(5);
-    World::build().rules(|rules| rules.retry = retry)
+    Harness::build().rules(|rules| rules.retry = retry)
 }
 
-/// How long it was between the starts of a job's executions.
-fn gaps(world: &World, id: &JobId) -> Vec<Duration> {
-    world.book.of(id).windows(2).map(|pair| pair[1].started - pair[0].started).collect()
+/// The time between the starts of a job's executions.
+fn gaps(harness: &Harness, id: &JobId) -> Vec<Duration> {
+    harness.recorder.of(id).windows(2).map(|pair| pair[1].started - pair[0].started).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_immediate_retry_never_waits_for_a_watchdog() {
-    let world = three_tier().start().await;
+    let harness = three_tier().start().await;
     let begun = Instant::now();
-    let work = Work::then(Do::FailTemporary).and(millis(0), Do::FailTemporary).and(millis(0), Do::Succeed);
-    let id = world.enqueue("one", work).await;
-    world.until_state(&id, JobState::Completed).await;
+    let work = Work::then(Action::FailTemporary).and(millis(0), Action::FailTemporary).and(millis(0), Action::Succeed);
+    let id = harness.enqueue("one", work).await;
+    harness.until_state(&id, JobState::Completed).await;
     assert!(begun.elapsed() <= millis(50), "took {:?}", begun.elapsed());
-    assert_eq!(world.view(&id).counters, Counters { attempts: 3, failures: 2, ..Counters::default() });
-    world.close().await;
+    assert_eq!(harness.view(&id).counters, Counters { attempts: 3, failures: 2, ..Counters::default() });
+    harness.close().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_three_tier_delay_is_never_over_at_once() {
-    let world = three_tier().start().await;
-    let id = world.enqueue("one", Work::then(Do::FailTemporary)).await;
-    world.until_state(&id, JobState::Delayed).await;
-    let view = world.view(&id);
+    let harness = three_tier().start().await;
+    let id = harness.enqueue("one", Work::then(Action::FailTemporary)).await;
+    harness.until_state(&id, JobState::Delayed).await;
+    let view = harness.view(&id);
     let waits = view.at_ms.unwrap() - view.history.last().unwrap().settled_ms;
-    assert_eq!((waits, world.book.count()), (5_000, 3));
-    world.until_state(&id, JobState::Dead).await;
-    let gaps = gaps(&world, &id);
+    assert_eq!((waits, harness.recorder.count()), (5_000, 3));
+    harness.until_state(&id, JobState::Dead).await;
+    let gaps = gaps(&harness, &id);
     for (gap, least) in gaps.iter().zip([0, 0, 5, 10].map(secs)) {
         assert!(*gap >= least && *gap <= least + millis(20), "{gaps:?}");
     }
-    world.close().await;
+    harness.close().await;
 }
 
-/// Whatever the way back was, at once or over the delayed set.
+/// Whether the retry is immediate or goes through the delayed set.
 #[tokio::test(start_paused = true)]
-async fn a_try_is_never_counted_twice() {
+async fn an_attempt_is_never_counted_twice() {
     for strategy in Strategy::ALL {
         let retry = Retry::new(strategy).base(secs(1)).max_attempts(5);
-        let world = World::build().rules(|rules| rules.retry = retry).start().await;
-        let id = world.enqueue("one", Work::then(Do::FailTemporary)).await;
-        world.until_state(&id, JobState::Dead).await;
-        let tries: Vec<_> = world.book.of(&id).iter().map(|run| (run.attempt, run.grant)).collect();
+        let harness = Harness::build().rules(|rules| rules.retry = retry).start().await;
+        let id = harness.enqueue("one", Work::then(Action::FailTemporary)).await;
+        harness.until_state(&id, JobState::Dead).await;
+        let tries: Vec<_> = harness.recorder.of(&id).iter().map(|run| (run.attempt, run.grant)).collect();
         assert_eq!(tries, [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)], "{strategy}");
         let counters = Counters { attempts: 5, failures: 5, ..Counters::default() };
-        assert_eq!(world.view(&id).counters, counters, "{strategy}");
-        world.close().await;
+        assert_eq!(harness.view(&id).counters, counters, "{strategy}");
+        harness.close().await;
     }
 }
 
-/// After every call of anybody's the job is in one place, and what is told of it agrees.
+/// After every store call the job is in exactly one container, and its reported state agrees.
 #[tokio::test(start_paused = true)]
-async fn a_retried_job_is_never_in_two_places() {
-    let world = three_tier().start().await;
-    world.store.latency(millis(2));
-    let id = world.enqueue("one", Work::step(millis(3), Do::FailTemporary)).await;
+async fn a_retried_job_is_never_in_two_containers() {
+    let harness = three_tier().start().await;
+    harness.store.latency(millis(2));
+    let id = harness.enqueue("one", Work::step(millis(3), Action::FailTemporary)).await;
     let mut seen = Vec::new();
     while seen.last() != Some(&JobState::Dead) {
-        let stats = world.stats();
-        let places = [
+        let stats = harness.stats();
+        let containers = [
             (JobState::Pending, stats.pending),
             (JobState::Processing, stats.processing),
             (JobState::Delayed, stats.delayed),
@@ -85,11 +85,11 @@ async fn a_retried_job_is_never_in_two_places() {
             (JobState::Dead, stats.dead),
             (JobState::Poisoned, stats.poisoned),
         ];
-        let state = world.state(&id);
-        for (place, jobs) in places {
-            assert_eq!(jobs, u64::from(place == state), "{place}, told as {state}: {stats:?}");
+        let state = harness.state(&id);
+        for (container, jobs) in containers {
+            assert_eq!(jobs, u64::from(container == state), "{container}, reported as {state}: {stats:?}");
         }
-        assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
+        assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
         if seen.last() != Some(&state) {
             seen.push(state);
         }
@@ -97,155 +97,156 @@ async fn a_retried_job_is_never_in_two_places() {
         tokio::time::sleep(millis(1)).await;
     }
     assert!(seen.contains(&JobState::Processing) && seen.contains(&JobState::Delayed), "{seen:?}");
-    world.close().await;
+    harness.close().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_due_job_never_waits_for_the_scheduler_while_others_run() {
-    let world = World::build().concurrency(2).start().await;
-    let long = world.enqueue("long", Work::lasting(secs(60))).await;
-    world.until("it runs", || world.book.running() == 1).await;
-    let due = world.enqueue_at("due", Work::lasting(secs(60)), RunAt::After(secs(5))).await;
+    let harness = Harness::build().concurrency(2).start().await;
+    let long = harness.enqueue("long", Work::lasting(secs(60))).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
+    let due = harness.enqueue_at("due", Work::lasting(secs(60)), RunAt::After(secs(5))).await;
     let begun = Instant::now();
-    world.until("the due one runs beside it", || world.book.running() == 2).await;
+    harness.until("the due one runs beside it", || harness.recorder.running() == 2).await;
     assert!(begun.elapsed() <= millis(5_020), "took {:?}", begun.elapsed());
-    // With all executors busy it is at least in its place in the queue.
-    let next = world.enqueue_at("next", Work::succeed(), RunAt::After(secs(5))).await;
+    // With all executors busy it is at least promoted to pending.
+    let next = harness.enqueue_at("next", Work::succeed(), RunAt::After(secs(5))).await;
     let begun = Instant::now();
-    world.until_state(&next, JobState::Pending).await;
+    harness.until_state(&next, JobState::Pending).await;
     assert!(begun.elapsed() <= millis(5_020), "took {:?}", begun.elapsed());
-    assert_eq!(world.book.running(), 2);
-    world.until_all(&[long, due, next], JobState::Completed).await;
-    world.close().await;
+    assert_eq!(harness.recorder.running(), 2);
+    harness.until_all(&[long, due, next], JobState::Completed).await;
+    harness.close().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_longer_than_its_lease_never_runs_twice() {
-    let build = || World::build().options(|options| options.lease = secs(2));
-    let world = build().start().await;
-    let other = build().beside(&world).start().await;
-    let ids = world.enqueue_many("long", 8, &Work::lasting(secs(90))).await;
-    world.until_all(&ids, JobState::Completed).await;
-    assert_eq!(world.book.count(), 8);
+    let build = || Harness::build().options(|options| options.lease = secs(2));
+    let harness = build().start().await;
+    let other = build().sharing_store(&harness).start().await;
+    let ids = harness.enqueue_many("long", 8, &Work::lasting(secs(90))).await;
+    harness.until_all(&ids, JobState::Completed).await;
+    assert_eq!(harness.recorder.count(), 8);
     for id in &ids {
-        assert_eq!(world.view(id).counters, Counters { attempts: 1, ..Counters::default() });
+        assert_eq!(harness.view(id).counters, Counters { attempts: 1, ..Counters::default() });
     }
-    for world in [&world, &other] {
-        assert_eq!(world.count(|kind| matches!(kind, EventKind::LeaseReclaimed { .. })), 0);
+    for harness in [&harness, &other] {
+        assert_eq!(harness.count(|kind| matches!(kind, EventKind::LeaseReclaimed { .. })), 0);
     }
     other.close().await;
-    world.close().await;
+    harness.close().await;
 }
 
-/// What a stranger put there: bytes that are no envelope, the JSON of the system before among them.
+/// Bytes that are no envelope, written by another program; among them the JSON of the predecessor.
 #[tokio::test(start_paused = true)]
 async fn a_failed_decode_never_loops() {
-    let world = World::build().concurrency(1).start().await;
-    let strange: [&[u8]; 4] = [b"", b"{\"jobId\":\"7\",\"status\":\"pending\"}", &[0xc1; 40], &[0x91; 10_000]];
-    for (n, bytes) in strange.into_iter().enumerate() {
-        let id = JobId::parse(&format!("strange-{n}")).unwrap();
+    let harness = Harness::build().concurrency(1).start().await;
+    let garbage: [&[u8]; 4] = [b"", b"{\"jobId\":\"7\",\"status\":\"pending\"}", &[0xc1; 40], &[0x91; 10_000]];
+    for (n, bytes) in garbage.into_iter().enumerate() {
+        let id = JobId::parse(&format!("garbage-{n}")).unwrap();
         let job = NewJob { id: id.clone(), run_at: RunAt::Now, envelope: Bytes::from_static(bytes) };
-        let call = world.desk_call().await;
-        world.store.enqueue(call, &world.queue, &[job]).await.unwrap();
-        world.until_state(&id, JobState::Poisoned).await;
-        let view = world.view(&id);
+        let call = harness.admin_call().await;
+        harness.store.enqueue(call, &harness.queue, &[job]).await.unwrap();
+        harness.until_state(&id, JobState::Poisoned).await;
+        let view = harness.view(&id);
         assert_eq!((view.counters.attempts, view.last_error().unwrap().code), (1, Code::DecodeFailed));
     }
-    let good = world.enqueue("good", Work::succeed()).await;
-    world.until_state(&good, JobState::Completed).await;
+    let good = harness.enqueue("good", Work::succeed()).await;
+    harness.until_state(&good, JobState::Completed).await;
     tokio::time::sleep(secs(120)).await;
-    assert_eq!((world.stats().poisoned, world.stats().failures_total), (4, 4), "they came back");
-    world.close().await;
+    assert_eq!((harness.stats().poisoned, harness.stats().failures_total), (4, 4), "they were retried");
+    harness.close().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_hangs_never_holds_up_the_others() {
     let timeout = secs(60);
-    let world = World::build()
+    let harness = Harness::build()
         .concurrency(2)
         .options(|options| options.lease = secs(2))
         .rules(|rules| (rules.timeout, rules.retry) = (timeout, Retry::fixed().max_attempts(1)))
         .start()
         .await;
-    let hangs = world.enqueue("hangs", Work::then(Do::Hang)).await;
-    world.until("it hangs", || world.book.running() == 1).await;
+    let hangs = harness.enqueue("hangs", Work::then(Action::Hang)).await;
+    harness.until("it hangs", || harness.recorder.running() == 1).await;
     let begun = Instant::now();
-    let quick = world.enqueue_many("quick", 40, &Work::lasting(millis(20))).await;
-    world.until_all(&quick, JobState::Completed).await;
+    let quick = harness.enqueue_many("quick", 40, &Work::lasting(millis(20))).await;
+    harness.until_all(&quick, JobState::Completed).await;
     assert!(begun.elapsed() <= millis(1_000), "took {:?}", begun.elapsed());
-    world.until_state(&hangs, JobState::Dead).await;
+    harness.until_state(&hangs, JobState::Dead).await;
     assert!(begun.elapsed() >= timeout - secs(1) && begun.elapsed() <= timeout + secs(1));
-    assert_eq!(world.book.of(&hangs).len(), 1, "it was given to somebody else while it hung");
-    world.close().await;
+    assert_eq!(harness.recorder.of(&hangs).len(), 1, "another executor ran it while it hung");
+    harness.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_ended_is_never_kept_for_ever() {
+async fn finished_jobs_are_never_kept_for_ever() {
     let rule = RetentionRule::new(secs(60), 20);
     let retention = Retention::default().completed(rule).dead(rule).poisoned(rule).cancelled(rule);
-    let world = World::build()
+    let harness = Harness::build()
         .queue(|queue| queue.retention = retention)
         .rules(|rules| rules.on_unknown = OnUnknown::DeadLetter)
         .start()
         .await;
     let mut ids = Vec::new();
-    for (prefix, ends) in [("done", Do::Succeed), ("dead", Do::FailUnknown), ("poison", Do::FailPermanent)] {
+    for (prefix, ends) in [("done", Action::Succeed), ("dead", Action::FailUnknown), ("poison", Action::FailPermanent)]
+    {
         for n in 0..50 {
-            // Not as the world does it, which expects to find all of them in the end.
+            // Enqueued directly, because the harness expects to find all its jobs in the end.
             let id = Some(JobId::parse(&format!("{prefix}-{n}")).unwrap());
             let job = seal_job(&Work::then(ends), &JobOptions { id, ..JobOptions::default() }).unwrap();
-            ids.push(world.handle().enqueue(job, secs(10)).await.unwrap().id);
+            ids.push(harness.handle().enqueue(job, secs(10)).await.unwrap().id);
         }
     }
     let kept = || {
-        let stats = world.stats();
+        let stats = harness.stats();
         [stats.completed_kept, stats.dead, stats.poisoned]
     };
-    world.until("all have run", || world.book.ended() == 150).await;
-    world.until_within(secs(10), "what is too much goes", || kept() == [20; 3]).await;
-    world.until_within(secs(65), "what is too old goes", || kept() == [0; 3]).await;
-    assert_eq!(world.stats().trimmed_total, 150);
+    harness.until("all have run", || harness.recorder.ended() == 150).await;
+    harness.until_within(secs(10), "jobs beyond the count limit are trimmed", || kept() == [20; 3]).await;
+    harness.until_within(secs(65), "jobs beyond the age limit are trimmed", || kept() == [0; 3]).await;
+    assert_eq!(harness.stats().trimmed_total, 150);
     for id in &ids {
-        assert_eq!(world.store.job(&world.queue, id).await.unwrap(), None);
+        assert_eq!(harness.store.job(&harness.queue, id).await.unwrap(), None);
     }
-    assert!(world.store.calls(Verb::Trim) > 0);
-    world.close().await;
+    assert!(harness.store.calls(Verb::Trim) > 0);
+    harness.close().await;
 }
 
-/// A world that hears no hints.
-async fn deaf() -> World {
-    let world = World::start().await;
-    world.store.plan(|verb, _| (verb == Verb::Hints).then_some(Fault::Refuse));
-    world.kill_and_await_successor("store-link").await;
-    // Idle polls have become as rare as they get.
+/// A harness whose tree receives no hints.
+async fn without_hints() -> Harness {
+    let harness = Harness::start().await;
+    harness.store.plan_faults(|verb, _| (verb == Verb::Hints).then_some(Fault::Refused));
+    harness.kill_and_await_restart("store-link").await;
+    // Idle polls have reached their longest interval.
     tokio::time::sleep(secs(60)).await;
-    world
+    harness
 }
 
-/// Put there by another process, which tells this one nothing.
+/// Enqueued by another process, which sends this one no hint.
 #[tokio::test(start_paused = true)]
 async fn a_lost_hint_never_leaves_a_job_waiting() {
-    let world = deaf().await;
+    let harness = without_hints().await;
     for name in ["one", "two"] {
         let options = JobOptions { id: Some(JobId::parse(name).unwrap()), ..JobOptions::default() };
         let job = seal_job(&Work::succeed(), &options).unwrap();
         let id = job.id.clone();
-        let call = world.desk_call().await;
-        world.store.enqueue(call, &world.queue, &[job]).await.unwrap();
-        world.until_within(secs(6), "it is found", || world.state(&id) == JobState::Completed).await;
+        let call = harness.admin_call().await;
+        harness.store.enqueue(call, &harness.queue, &[job]).await.unwrap();
+        harness.until_within(secs(6), "it is found", || harness.state(&id) == JobState::Completed).await;
         tokio::time::sleep(secs(60)).await;
     }
-    world.close().await;
+    harness.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_hint_never_hides_a_wish_to_cancel() {
-    let world = deaf().await;
-    let id = world.enqueue("one", Work::then(Do::StopWhenAsked)).await;
-    world.until("it runs", || world.book.running() == 1).await;
-    world.cancel(&id).await;
+async fn a_lost_hint_never_hides_a_cancellation() {
+    let harness = without_hints().await;
+    let id = harness.enqueue("one", Work::then(Action::StopWhenAsked)).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
+    harness.cancel(&id).await;
     // A third of a lease of 30 s.
-    world.until_within(secs(11), "it is told", || world.book.running() == 0).await;
-    world.until_state(&id, JobState::Cancelled).await;
-    world.close().await;
+    harness.until_within(secs(11), "it is asked to stop", || harness.recorder.running() == 0).await;
+    harness.until_state(&id, JobState::Cancelled).await;
+    harness.close().await;
 }

@@ -1,44 +1,47 @@
-//! Requests and replies of the store lost, late, or never answered: nothing is lost or done twice, and the counters are exact.
+//! Store calls whose requests or replies are lost, delayed or never answered: no job is lost or settled twice, and the counters are exact.
 
 use std::time::Duration;
 
 use retraced_jobs::job::{JobState, RunAt};
 use retraced_jobs::trace::EventKind;
 
-use crate::support::{Do, Fault, How, Verb, Work, World, millis, secs};
+use crate::support::{Action, Fault, Harness, RunEnd, Verb, Work, millis, secs};
 
-/// Calls of one verb that are disturbed, one a run.
+/// How many calls of each verb get a fault, one per run.
 const CALLS: usize = 6;
 
-/// A run in which the n-th call of a verb meets a fault.
-async fn disturbed(verb: Verb, nth: usize, fault: Fault) {
-    let what = format!("call {nth} of {verb:?} met {fault:?}");
-    let world = World::build().options(|options| options.lease = secs(3)).start().await;
-    world.store.latency(millis(2));
-    world.store.once(verb, nth, fault);
-    // First the slow ones: behind quick ones some would be fetched ahead, and put back.
-    let slow = world.enqueue_many("slow", 4, &Work::lasting(millis(4_000))).await;
-    let quick = world.enqueue_many("quick", 12, &Work::lasting(millis(3))).await;
-    let twice = world.enqueue_many("twice", 3, &Work::then(Do::FailAskingFor(30)).and(millis(1), Do::Succeed)).await;
-    let later = world.enqueue_at("later", Work::succeed(), RunAt::After(millis(50))).await;
+/// A run in which the n-th call of a verb gets a fault.
+async fn run_with_fault(verb: Verb, nth: usize, fault: Fault) {
+    let what = format!("call {nth} of {verb:?} with {fault:?}");
+    let harness = Harness::build().options(|options| options.lease = secs(3)).start().await;
+    harness.store.latency(millis(2));
+    harness.store.fault_on_call(verb, nth, fault);
+    // The slow jobs come first: behind fast ones some would be prefetched and released again.
+    let slow = harness.enqueue_many("slow", 4, &Work::lasting(millis(4_000))).await;
+    let quick = harness.enqueue_many("quick", 12, &Work::lasting(millis(3))).await;
+    let twice =
+        harness.enqueue_many("twice", 3, &Work::then(Action::FailAskingFor(30)).and(millis(1), Action::Succeed)).await;
+    let later = harness.enqueue_at("later", Work::succeed(), RunAt::After(millis(50))).await;
     for ids in [quick, slow, twice, vec![later]] {
-        world.until_all(&ids, JobState::Completed).await;
+        harness.until_all(&ids, JobState::Completed).await;
     }
-    let stats = world.stats();
-    assert_eq!(world.book.count(), 23, "{what}: {stats:?}");
-    assert!(world.book.all().iter().all(|run| run.ended.unwrap().1 != How::Cut), "{what}");
+    let stats = harness.stats();
+    assert_eq!(harness.recorder.count(), 23, "{what}: {stats:?}");
+    assert!(harness.recorder.all().iter().all(|run| run.ended.unwrap().1 != RunEnd::Dropped), "{what}");
     assert_eq!((stats.enqueued_total, stats.completed_total), (20, 20), "{what}: {stats:?}");
     assert_eq!((stats.failures_total, stats.crashes_total, stats.releases_total), (3, 0, 0), "{what}: {stats:?}");
     assert_eq!(stats.stale_settlements_total, 0, "{what}: {stats:?}");
-    let alarm = |kind: &EventKind| matches!(kind, EventKind::LeaseLost { .. } | EventKind::Crashed { .. });
-    assert_eq!(world.count(alarm), 0, "{what}: {:?}", world.events());
-    world.close().await;
+    let problem = |kind: &EventKind| matches!(kind, EventKind::LeaseLost { .. } | EventKind::Crashed { .. });
+    assert_eq!(harness.count(problem), 0, "{what}: {:?}", harness.events());
+    harness.close().await;
 }
 
 async fn every_call_of(verb: Verb) {
     for nth in 1..=CALLS {
-        for fault in [Fault::Before, Fault::After, Fault::Late(millis(700)), Fault::Slow(millis(700))] {
-            disturbed(verb, nth, fault).await;
+        for fault in
+            [Fault::RequestLost, Fault::ReplyLost, Fault::RequestDelayed(millis(700)), Fault::ReplyDelayed(millis(700))]
+        {
+            run_with_fault(verb, nth, fault).await;
         }
     }
 }
@@ -54,7 +57,7 @@ async fn a_lost_claim_is_sent_again_and_granted_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_turn_is_sent_again_and_counts_once() {
+async fn a_lost_settle_and_claim_is_sent_again_and_counts_once() {
     every_call_of(Verb::SettleAndClaim).await;
 }
 
@@ -69,80 +72,80 @@ async fn a_lost_promotion_is_sent_again_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_reclaim_takes_nothing_that_is_renewed() {
+async fn a_lost_reclaim_takes_no_renewed_lease() {
     every_call_of(Verb::Reclaim).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_renewal_is_sent_again_before_the_lease_runs_out() {
+async fn a_lost_renewal_is_sent_again_before_the_lease_expires() {
     every_call_of(Verb::Renew).await;
 }
 
-/// A store that accepts a call and never answers: nobody waits longer than the call's time-out.
+/// A store that accepts a call and never answers: no caller waits longer than the call's timeout.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_never_answered_is_sent_again() {
     for verb in
         [Verb::Enqueue, Verb::Claim, Verb::SettleAndClaim, Verb::Settle, Verb::Promote, Verb::Reclaim, Verb::Renew]
     {
-        let world = World::start().await;
-        world.store.latency(millis(2));
-        world.store.once(verb, 2, Fault::Silence);
-        let ids = world.enqueue_many("job", 12, &Work::lasting(millis(20))).await;
-        world.until_all(&ids, JobState::Completed).await;
-        assert_eq!(world.book.count(), 12, "{verb:?}");
-        assert_eq!(world.stats().completed_total, 12, "{verb:?}");
-        // Until the call has been given up and sent again.
+        let harness = Harness::start().await;
+        harness.store.latency(millis(2));
+        harness.store.fault_on_call(verb, 2, Fault::NeverAnswered);
+        let ids = harness.enqueue_many("job", 12, &Work::lasting(millis(20))).await;
+        harness.until_all(&ids, JobState::Completed).await;
+        assert_eq!(harness.recorder.count(), 12, "{verb:?}");
+        assert_eq!(harness.stats().completed_total, 12, "{verb:?}");
+        // Until the call has timed out and was sent again.
         tokio::time::sleep(secs(20)).await;
-        world.close().await;
+        harness.close().await;
     }
 }
 
-/// The settlement has been applied, its reply is not here yet, and a renewal comes back: nobody has lost anything.
+/// The settlement has been applied, its reply has not arrived, and a renewal returns first: no lease was lost.
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_meets_a_settled_job_is_not_a_lost_lease() {
-    let world = World::build().options(|options| options.lease = millis(300)).start().await;
-    world.store.plan(|verb, _| match verb {
-        Verb::Settle | Verb::SettleAndClaim => Some(Fault::Slow(secs(2))),
+    let harness = Harness::build().options(|options| options.lease = millis(300)).start().await;
+    harness.store.plan_faults(|verb, _| match verb {
+        Verb::Settle | Verb::SettleAndClaim => Some(Fault::ReplyDelayed(secs(2))),
         _ => None,
     });
-    let id = world.enqueue("one", Work::succeed()).await;
-    world.until_state(&id, JobState::Completed).await;
+    let id = harness.enqueue("one", Work::succeed()).await;
+    harness.until_state(&id, JobState::Completed).await;
     tokio::time::sleep(secs(3)).await;
-    assert_eq!(world.count(|kind| matches!(kind, EventKind::LeaseLost { .. })), 0, "{:?}", world.events());
-    world.close().await;
+    assert_eq!(harness.count(|kind| matches!(kind, EventKind::LeaseLost { .. })), 0, "{:?}", harness.events());
+    harness.close().await;
 }
 
-/// A renewal that hangs must not cost a lease shorter than a call's time-out.
+/// A renewal that hangs must not lose a lease shorter than a call's timeout.
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_is_never_answered_costs_no_lease() {
+async fn an_unanswered_renewal_loses_no_lease() {
     let lease = Duration::from_secs(6);
-    let world = World::build().options(|options| options.lease = lease).start().await;
-    let id = world.enqueue("one", Work::lasting(secs(40))).await;
-    world.until("it runs", || world.book.running() == 1).await;
-    world.store.once(Verb::Renew, 1, Fault::Silence);
-    world.until_state(&id, JobState::Completed).await;
-    assert_eq!(world.book.of(&id).len(), 1);
-    assert_eq!(world.view(&id).counters.crashes, 0);
-    world.close().await;
+    let harness = Harness::build().options(|options| options.lease = lease).start().await;
+    let id = harness.enqueue("one", Work::lasting(secs(40))).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
+    harness.store.fault_on_call(Verb::Renew, 1, Fault::NeverAnswered);
+    harness.until_state(&id, JobState::Completed).await;
+    assert_eq!(harness.recorder.of(&id).len(), 1);
+    assert_eq!(harness.view(&id).counters.crashes, 0);
+    harness.close().await;
 }
 
-/// The store refuses for a while, and then no more: what was held is settled, and nothing runs again.
+/// The store refuses settlements for a while: the outcomes are kept and settled later, and nothing runs again.
 #[tokio::test(start_paused = true)]
-async fn what_the_store_refused_to_settle_is_settled_when_it_no_longer_refuses() {
-    let world = World::start().await;
-    world
-        .store
-        .plan(|verb, n| (matches!(verb, Verb::Settle | Verb::SettleAndClaim) && n <= 3).then_some(Fault::Refuse));
-    let ids = world.enqueue_many("job", 6, &Work::lasting(millis(5))).await;
-    world.until_all(&ids, JobState::Completed).await;
-    assert_eq!(world.book.count(), 6);
-    assert!(world.count(|kind| matches!(kind, EventKind::StoreRefused { .. })) >= 1);
-    world.close().await;
+async fn a_refused_settlement_succeeds_once_the_store_accepts_it() {
+    let harness = Harness::start().await;
+    harness.store.plan_faults(|verb, n| {
+        (matches!(verb, Verb::Settle | Verb::SettleAndClaim) && n <= 3).then_some(Fault::Refused)
+    });
+    let ids = harness.enqueue_many("job", 6, &Work::lasting(millis(5))).await;
+    harness.until_all(&ids, JobState::Completed).await;
+    assert_eq!(harness.recorder.count(), 6);
+    assert!(harness.count(|kind| matches!(kind, EventKind::StoreRefused { .. })) >= 1);
+    harness.close().await;
 }
 
-/// A bug in a store, once in each verb and at each of its first calls: whoever called is started anew or tries again, and nobody waits for ever.
+/// A panic in the store, once per verb at each of its first calls: the caller is restarted or retries, and no caller waits for ever.
 #[tokio::test(start_paused = true)]
-async fn a_panic_inside_the_store_stops_nobody_for_good() {
+async fn a_panic_inside_the_store_blocks_no_caller_for_good() {
     let verbs = [
         Verb::Enqueue,
         Verb::Claim,
@@ -159,38 +162,38 @@ async fn a_panic_inside_the_store_stops_nobody_for_good() {
     ];
     for verb in verbs {
         for nth in 1..=3 {
-            let world = World::build().options(|options| options.lease = secs(2)).start().await;
-            world.store.once(verb, nth, Fault::Panic);
+            let harness = Harness::build().options(|options| options.lease = secs(2)).start().await;
+            harness.store.fault_on_call(verb, nth, Fault::Panic);
             for n in 0..3 {
-                let slow = world.enqueue(&format!("slow-{n}"), Work::lasting(secs(5))).await;
-                let failing = Work::then(Do::FailAskingFor(500)).and(millis(1), Do::Succeed);
-                let failing = world.enqueue(&format!("failing-{n}"), failing).await;
-                world.until_all(&[slow, failing], JobState::Completed).await;
+                let slow = harness.enqueue(&format!("slow-{n}"), Work::lasting(secs(5))).await;
+                let failing = Work::then(Action::FailAskingFor(500)).and(millis(1), Action::Succeed);
+                let failing = harness.enqueue(&format!("failing-{n}"), failing).await;
+                harness.until_all(&[slow, failing], JobState::Completed).await;
             }
-            let stats = world.stats();
+            let stats = harness.stats();
             assert_eq!((stats.completed_total, stats.failures_total), (6, 3), "{verb:?} {nth}: {stats:?}");
-            assert_eq!(world.book.all().iter().filter(|run| run.ended.unwrap().1 == How::Cut).count(), 0);
+            assert_eq!(harness.recorder.all().iter().filter(|run| run.ended.unwrap().1 == RunEnd::Dropped).count(), 0);
             if verb != Verb::Claim && verb != Verb::SettleAndClaim {
-                // A grant whose reply was lost in a panic is found again when its lease runs out.
-                assert_eq!((stats.crashes_total, world.book.count()), (0, 9), "{verb:?} {nth}: {stats:?}");
+                // A grant whose reply was lost in a panic is found when its lease expires.
+                assert_eq!((stats.crashes_total, harness.recorder.count()), (0, 9), "{verb:?} {nth}: {stats:?}");
             }
-            world.close().await;
+            harness.close().await;
         }
     }
 }
 
-/// Goal: what a claim was granted whose reply cannot be read runs soon, not a lease later, and nobody is charged.
+/// Goal: jobs granted to a claim whose reply cannot be read run soon, not a lease later, and none is charged.
 #[tokio::test(start_paused = true)]
-async fn a_reply_that_cannot_be_read_costs_no_lease() {
+async fn an_unreadable_claim_reply_delays_no_job_by_a_lease() {
     for verb in [Verb::Claim, Verb::SettleAndClaim] {
-        let world = World::build().options(|options| options.lease = secs(600)).start().await;
-        world.store.once(verb, 1, Fault::Garbled);
-        let ids = world.enqueue_many("job", 12, &Work::lasting(millis(5))).await;
-        world.until_within(secs(20), "all done", || world.stats().completed_total == 12).await;
-        assert!(world.count(|kind| matches!(kind, EventKind::ClaimsLost { claims: 1, .. })) <= 1, "{verb:?}");
-        assert_eq!(world.store.calls(Verb::Reconcile), 1, "{verb:?}");
-        assert_eq!(world.book.count(), 12, "{verb:?}");
-        assert!(ids.iter().all(|id| world.view(id).counters.crashes == 0), "{verb:?}");
-        world.close().await;
+        let harness = Harness::build().options(|options| options.lease = secs(600)).start().await;
+        harness.store.fault_on_call(verb, 1, Fault::UnreadableReply);
+        let ids = harness.enqueue_many("job", 12, &Work::lasting(millis(5))).await;
+        harness.until_within(secs(20), "all done", || harness.stats().completed_total == 12).await;
+        assert!(harness.count(|kind| matches!(kind, EventKind::ClaimsLost { claims: 1, .. })) <= 1, "{verb:?}");
+        assert_eq!(harness.store.calls(Verb::Reconcile), 1, "{verb:?}");
+        assert_eq!(harness.recorder.count(), 12, "{verb:?}");
+        assert!(ids.iter().all(|id| harness.view(id).counters.crashes == 0), "{verb:?}");
+        harness.close().await;
     }
 }

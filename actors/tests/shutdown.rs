@@ -1,4 +1,4 @@
-//! The ordered end of a tree.
+//! Graceful shutdown of a tree.
 
 use retraced_actors::{Drained, Ending};
 use retraced_jobs::context::Stop;
@@ -8,233 +8,233 @@ use retraced_jobs::store::{BATCH_MAX, Ledger};
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
-use crate::support::{Do, Fault, How, Verb, Work, World, millis, secs};
+use crate::support::{Action, Fault, Harness, RunEnd, Verb, Work, millis, secs};
 
 #[tokio::test(start_paused = true)]
 async fn handlers_that_finish_within_the_grace_are_settled_and_nothing_new_is_claimed() {
-    let world = World::start().await;
-    let running = world.enqueue_many("running", 4, &Work::lasting(secs(15))).await;
-    let waiting = world.enqueue_many("waiting", 10, &Work::lasting(secs(15))).await;
-    world.until("four run", || world.book.running() == 4).await;
+    let harness = Harness::start().await;
+    let running = harness.enqueue_many("running", 4, &Work::lasting(secs(15))).await;
+    let waiting = harness.enqueue_many("waiting", 10, &Work::lasting(secs(15))).await;
+    harness.until("four run", || harness.recorder.running() == 4).await;
     let begun = Instant::now();
-    let drained = world.shut_down().await;
+    let drained = harness.shut_down().await;
     assert_eq!(drained, Drained { running: 4, killed: 0, unsettled: 0 });
     assert!(begun.elapsed() <= secs(16), "took {:?}", begun.elapsed());
-    assert!(running.iter().all(|id| world.state(id) == JobState::Completed));
-    assert!(waiting.iter().all(|id| world.state(id) == JobState::Pending));
-    assert_eq!(world.book.count(), 4);
-    world.leave();
+    assert!(running.iter().all(|id| harness.state(id) == JobState::Completed));
+    assert!(waiting.iter().all(|id| harness.state(id) == JobState::Pending));
+    assert_eq!(harness.recorder.count(), 4);
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_four_fifths_of_the_grace_handlers_are_asked_to_stop_at_no_cost() {
-    let world = World::start().await;
-    let id = world.enqueue("one", Work::then(Do::StopWhenAsked)).await;
-    world.until("it runs", || world.book.running() == 1).await;
+async fn after_four_fifths_of_the_grace_handlers_are_asked_to_stop_without_a_charge() {
+    let harness = Harness::start().await;
+    let id = harness.enqueue("one", Work::then(Action::StopWhenAsked)).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
     let begun = Instant::now();
-    let drained = world.shut_down().await;
+    let drained = harness.shut_down().await;
     assert_eq!(drained, Drained { running: 1, killed: 0, unsettled: 0 });
-    let run = world.book.of(&id).remove(0);
-    assert_eq!((run.ended.unwrap().1, run.stopped), (How::Failed, Some(Stop::Shutdown)));
+    let run = harness.recorder.of(&id).remove(0);
+    assert_eq!((run.ended.unwrap().1, run.stopped), (RunEnd::Failed, Some(Stop::Shutdown)));
     assert_eq!(run.ended.unwrap().0 - begun, secs(20));
-    let view = world.view(&id);
+    let view = harness.view(&id);
     assert_eq!(view.state, JobState::Pending);
     assert_eq!((view.counters.failures, view.counters.crashes, view.counters.releases), (0, 0, 1));
-    world.leave();
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
-async fn handlers_that_do_not_stop_are_killed_and_their_jobs_go_back_to_the_front_in_order() {
-    let world = World::build().concurrency(60).start().await;
-    let running = world.enqueue_many("running", 60, &Work::then(Do::Hang)).await;
-    world.until("all run", || world.book.running() == 60).await;
-    let waiting = world.enqueue_many("waiting", 5, &Work::succeed()).await;
+async fn handlers_that_do_not_stop_are_killed_and_their_jobs_released_to_the_front_in_order() {
+    let harness = Harness::build().concurrency(60).start().await;
+    let running = harness.enqueue_many("running", 60, &Work::then(Action::Hang)).await;
+    harness.until("all run", || harness.recorder.running() == 60).await;
+    let waiting = harness.enqueue_many("waiting", 5, &Work::succeed()).await;
     let begun = Instant::now();
-    let drained = world.shut_down().await;
+    let drained = harness.shut_down().await;
     assert_eq!(drained, Drained { running: 60, killed: 60, unsettled: 0 });
     assert!(begun.elapsed() <= secs(26), "took {:?}", begun.elapsed());
     for id in &running {
-        let counters = world.view(id).counters;
+        let counters = harness.view(id).counters;
         assert_eq!((counters.failures, counters.crashes, counters.releases), (0, 0, 1), "{id}");
     }
-    let ill = |kind: &EventKind| matches!(kind, EventKind::Crashed { .. } | EventKind::QueueClosed { .. });
-    assert_eq!(world.count(ill), 0, "a shutdown is no crash: {:?}", world.events());
-    // The next worker finds them in the order they were claimed in, before those that never ran.
-    let next = World::build().beside(&world).concurrency(1).start().await;
-    next.until("all run again", || next.book.count() >= 61).await;
-    let order: Vec<_> = next.book.all().into_iter().skip(60).map(|run| run.id).collect();
+    let problem = |kind: &EventKind| matches!(kind, EventKind::Crashed { .. } | EventKind::QueueClosed { .. });
+    assert_eq!(harness.count(problem), 0, "a shutdown is no crash: {:?}", harness.events());
+    // The next worker claims them in their original order, before those that never ran.
+    let next = Harness::build().sharing_store(&harness).concurrency(1).start().await;
+    next.until("all run again", || next.recorder.count() >= 61).await;
+    let order: Vec<_> = next.recorder.all().into_iter().skip(60).map(|run| run.id).collect();
     assert_eq!(order[0], running[0]);
     next.shut_down().await;
-    next.leave();
-    assert!(waiting.iter().all(|id| world.state(id) == JobState::Pending));
-    let front = world.pending();
+    next.assert_clean();
+    assert!(waiting.iter().all(|id| harness.state(id) == JobState::Pending));
+    let front = harness.pending();
     assert_eq!(front[..60], running[..]);
-    world.leave();
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_under_way_when_the_shutdown_begins_is_handed_back() {
-    let world = World::start().await;
-    world.store.plan(|verb, _| (verb == Verb::Claim).then_some(Fault::Slow(millis(2_030))));
-    let ids = world.enqueue_many("job", 3, &Work::succeed()).await;
-    world.until("a claim is applied", || world.stats().processing > 0).await;
+async fn a_claim_in_flight_when_the_shutdown_begins_is_released() {
+    let harness = Harness::start().await;
+    harness.store.plan_faults(|verb, _| (verb == Verb::Claim).then_some(Fault::ReplyDelayed(millis(2_030))));
+    let ids = harness.enqueue_many("job", 3, &Work::succeed()).await;
+    harness.until("a claim is applied", || harness.stats().processing > 0).await;
     let begun = Instant::now();
-    let drained = world.shut_down().await;
+    let drained = harness.shut_down().await;
     assert_eq!(drained, Drained { running: 0, killed: 0, unsettled: 0 });
     assert!(begun.elapsed() <= millis(2_035), "took {:?}", begun.elapsed());
     for id in &ids {
-        let view = world.view(id);
+        let view = harness.view(id);
         assert_eq!((view.state, view.counters.crashes), (JobState::Pending, 0), "{id}");
     }
-    assert_eq!(world.book.count(), 0);
-    world.leave();
+    assert_eq!(harness.recorder.count(), 0);
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
 async fn leases_are_renewed_to_the_end_of_the_grace() {
-    let world = World::build().options(|options| options.lease = secs(3)).start().await;
-    let other = World::build().options(|options| options.lease = secs(3)).beside(&world).start().await;
-    let id = world.enqueue("one", Work::lasting(secs(19))).await;
-    world.until("it runs", || world.book.running() == 1).await;
-    world.shut_down().await;
-    assert_eq!(world.state(&id), JobState::Completed);
-    assert_eq!(world.book.count(), 1, "the other worker took a job that was renewed");
-    assert_eq!(world.view(&id).counters.crashes, 0);
-    world.leave();
+    let harness = Harness::build().options(|options| options.lease = secs(3)).start().await;
+    let other = Harness::build().options(|options| options.lease = secs(3)).sharing_store(&harness).start().await;
+    let id = harness.enqueue("one", Work::lasting(secs(19))).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
+    harness.shut_down().await;
+    assert_eq!(harness.state(&id), JobState::Completed);
+    assert_eq!(harness.recorder.count(), 1, "the other worker reclaimed a job whose lease was renewed");
+    assert_eq!(harness.view(&id).counters.crashes, 0);
+    harness.assert_clean();
     other.close().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_second_shutdown_waits_for_the_same_end() {
-    let world = World::start().await;
-    world.enqueue("one", Work::lasting(secs(10))).await;
-    world.until("it runs", || world.book.running() == 1).await;
+    let harness = Harness::start().await;
+    harness.enqueue("one", Work::lasting(secs(10))).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
     let begun = Instant::now();
     let second = async {
         tokio::time::sleep(secs(1)).await;
-        world.tree.shutdown().await;
+        harness.tree.shutdown().await;
         begun.elapsed()
     };
-    let (first, second) = tokio::join!(world.tree.shutdown(), second);
+    let (first, second) = tokio::join!(harness.tree.shutdown(), second);
     assert_eq!(first.running, 1);
     assert!(second >= secs(10) && second <= secs(11), "{second:?}");
-    assert_eq!(world.tree.wait().await, Ending::Stopped);
-    assert_eq!(world.tree.shutdown().await, Drained::default());
-    world.leave();
+    assert_eq!(harness.tree.wait().await, Ending::Stopped);
+    assert_eq!(harness.tree.shutdown().await, Drained::default());
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_while_the_store_is_away_ends_within_its_bounds() {
-    let world = World::start().await;
-    world.enqueue_many("job", 4, &Work::lasting(secs(5))).await;
-    world.until("four run", || world.book.running() == 4).await;
-    world.store.away(true);
+    let harness = Harness::start().await;
+    harness.enqueue_many("job", 4, &Work::lasting(secs(5))).await;
+    harness.until("four run", || harness.recorder.running() == 4).await;
+    harness.store.set_unavailable(true);
     let begun = Instant::now();
-    let drained = world.shut_down().await;
+    let drained = harness.shut_down().await;
     assert_eq!((drained.killed, drained.unsettled), (0, 4));
     assert!(begun.elapsed() <= secs(5 + 5 + 15), "took {:?}", begun.elapsed());
-    world.store.away(false);
-    world.leave();
+    harness.store.set_unavailable(false);
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_of_an_idle_tree_is_quick_and_leaves_no_worker_row() {
-    let world = World::start().await;
+    let harness = Harness::start().await;
     tokio::time::sleep(secs(15)).await;
-    assert_eq!(world.store.workers().await.unwrap().len(), 1);
+    assert_eq!(harness.store.workers().await.unwrap().len(), 1);
     let begun = Instant::now();
-    world.shut_down().await;
+    harness.shut_down().await;
     assert!(begun.elapsed() <= secs(1), "took {:?}", begun.elapsed());
-    assert_eq!(world.store.workers().await.unwrap().len(), 0);
-    world.leave();
+    assert_eq!(harness.store.workers().await.unwrap().len(), 0);
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happens_last_is_kept_in_the_ledger_too() {
-    let world = World::start().await;
-    world.store.latency(millis(4));
+async fn the_last_events_reach_the_ledger() {
+    let harness = Harness::start().await;
+    harness.store.latency(millis(4));
     tokio::time::sleep(secs(1)).await;
-    world.enqueue("one", Work::then(Do::FailPermanent)).await;
-    world.until("it ran", || world.book.ended() == 1).await;
-    world.shut_down().await;
-    let kept = world.store.events(None, BATCH_MAX).await.unwrap().events;
+    harness.enqueue("one", Work::then(Action::FailPermanent)).await;
+    harness.until("it ran", || harness.recorder.ended() == 1).await;
+    harness.shut_down().await;
+    let kept = harness.store.events(None, BATCH_MAX).await.unwrap().events;
     assert!(kept.iter().any(|event| matches!(event.kind, EventKind::JobPoisoned { .. })), "{kept:?}");
-    assert_eq!(world.store.workers().await.unwrap().len(), 0);
-    world.leave();
+    assert_eq!(harness.store.workers().await.unwrap().len(), 0);
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_enqueue_during_a_shutdown_is_refused_and_says_so() {
-    let world = World::start().await;
-    world.enqueue("one", Work::lasting(secs(5))).await;
-    world.until("it runs", || world.book.running() == 1).await;
+async fn an_enqueue_during_a_shutdown_fails_with_shutting_down() {
+    let harness = Harness::start().await;
+    harness.enqueue("one", Work::lasting(secs(5))).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
     let late = async {
         tokio::time::sleep(secs(1)).await;
-        world.try_enqueue("late", Work::succeed(), RunAt::Now, secs(1)).await
+        harness.try_enqueue("late", Work::succeed(), RunAt::Now, secs(1)).await
     };
-    let (_, late) = tokio::join!(world.tree.shutdown(), late);
+    let (_, late) = tokio::join!(harness.tree.shutdown(), late);
     let shuts_down =
-        |error: &EnqueueError| matches!(error, EnqueueError::ShuttingDown { queue } if *queue == world.queue);
+        |error: &EnqueueError| matches!(error, EnqueueError::ShuttingDown { queue } if *queue == harness.queue);
     let late = late.unwrap_err();
     assert!(shuts_down(&late), "{late:?}");
-    let after = world.try_enqueue("later", Work::succeed(), RunAt::Now, secs(1)).await.unwrap_err();
+    let after = harness.try_enqueue("later", Work::succeed(), RunAt::Now, secs(1)).await.unwrap_err();
     assert!(shuts_down(&after), "{after:?}");
-    world.leave();
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_shutdown_an_enqueue_is_refused_at_once_even_if_the_store_is_away() {
-    let world = World::start().await;
-    world.tree.shutdown().await;
+    let harness = Harness::start().await;
+    harness.tree.shutdown().await;
     for away in [false, true] {
-        world.store.away(away);
+        harness.store.set_unavailable(away);
         let begun = Instant::now();
-        let late = world.try_enqueue("late", Work::succeed(), RunAt::Now, secs(60)).await.unwrap_err();
+        let late = harness.try_enqueue("late", Work::succeed(), RunAt::Now, secs(60)).await.unwrap_err();
         assert!(matches!(late, EnqueueError::ShuttingDown { .. }), "{late:?}");
         assert_eq!(begun.elapsed(), secs(0));
     }
-    assert_eq!(world.store.calls(Verb::Enqueue), 0);
-    world.store.away(false);
-    world.leave();
+    assert_eq!(harness.store.calls(Verb::Enqueue), 0);
+    harness.store.set_unavailable(false);
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_arrived_before_the_shutdown_is_stored() {
-    let world = World::start().await;
-    world.store.latency(millis(50));
+async fn enqueues_received_before_the_shutdown_are_stored() {
+    let harness = Harness::start().await;
+    harness.store.latency(millis(50));
     let work = Work::lasting(secs(1));
-    let enqueues = world.enqueue_many("job", 30, &work);
+    let enqueues = harness.enqueue_many("job", 30, &work);
     let (ids, drained) = tokio::join!(enqueues, async {
         tokio::time::sleep(millis(1)).await;
-        world.tree.shutdown().await
+        harness.tree.shutdown().await
     });
     assert_eq!(drained.unsettled, 0);
     assert_eq!(ids.len(), 30);
-    assert_eq!(world.stats().enqueued_total, 30);
-    world.leave();
+    assert_eq!(harness.stats().enqueued_total, 30);
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_tree_whose_root_is_killed_is_lost_and_its_shutdown_is_quick() {
-    let world = World::start().await;
-    world.enqueue("one", Work::then(Do::Hang)).await;
-    world.until("it runs", || world.book.running() == 1).await;
-    assert!(world.tree.kill("retraced"));
-    assert_eq!(world.tree.wait().await, Ending::Lost);
+    let harness = Harness::start().await;
+    harness.enqueue("one", Work::then(Action::Hang)).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
+    assert!(harness.tree.kill("retraced"));
+    assert_eq!(harness.tree.wait().await, Ending::Lost);
     let begun = Instant::now();
-    world.tree.shutdown().await;
+    harness.tree.shutdown().await;
     assert!(begun.elapsed() <= secs(1), "took {:?}", begun.elapsed());
-    world.until("the handler is dropped", || world.book.running() == 0).await;
-    world.leave();
+    harness.until("the handler is dropped", || harness.recorder.running() == 0).await;
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tree_goes_on_when_its_handle_is_dropped() {
-    let world = World::start().await;
-    let queue = world.handle();
-    drop(world.tree.clone());
-    let id = world.enqueue("one", Work::succeed()).await;
-    assert_eq!(queue.name(), &world.queue);
-    world.until_state(&id, JobState::Completed).await;
-    world.close().await;
+async fn a_tree_keeps_running_when_its_handle_is_dropped() {
+    let harness = Harness::start().await;
+    let queue = harness.handle();
+    drop(harness.tree.clone());
+    let id = harness.enqueue("one", Work::succeed()).await;
+    assert_eq!(queue.name(), &harness.queue);
+    harness.until_state(&id, JobState::Completed).await;
+    harness.close().await;
 }

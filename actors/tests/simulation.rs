@@ -1,7 +1,7 @@
-//! Whole runs decided by a seed: kills, lost and late replies, bugs in the store, outages, panics, workers that come and go. What must hold after each is
-//! checked from the book the handlers kept, which none of it can touch.
+//! Simulated runs from a seed: kills, lost and late replies, panics in the store, outages, panicking handlers, workers that start and stop. The invariants are
+//! checked against the recorder of the handlers, which no fault can affect.
 //!
-//! A failure prints the seed; `SEED=n cargo test -p retraced-actors simulation` runs that one again, `SEEDS=n` runs as many.
+//! A failure prints the seed. `SEED=n cargo test -p retraced-actors simulation` repeats that run, `SEEDS=n` makes this many runs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
@@ -16,12 +16,12 @@ use retraced_jobs::retry::Retry;
 use retraced_jobs::trace::AttemptRecord;
 use tokio::time::Instant;
 
-use crate::support::{Do, Fault, How, Verb, Work, World, millis, secs};
+use crate::support::{Action, Fault, Harness, RunEnd, Verb, Work, millis, secs};
 
 const SEEDS: u64 = 100;
 const LEASE: Duration = Duration::from_secs(3);
-/// Bears everything the simulation does to it.
-const TOUGH: RestartPolicy = RestartPolicy {
+/// Large enough for all kills of a simulation.
+const LARGE_BUDGET: RestartPolicy = RestartPolicy {
     strategy: Strategy::OneForOne,
     budget: Budget { restarts: 1_000, window: Duration::from_secs(60) },
     delay: RestartDelay { base: Duration::from_millis(1), max: Duration::from_millis(20), jitter_percent: 50 },
@@ -45,7 +45,7 @@ const ACTORS: [&str; 15] = [
 ];
 
 #[test]
-fn whatever_happens_no_job_is_lost_stuck_or_done_twice_without_a_reason() {
+fn under_random_faults_no_job_is_lost_stuck_or_run_twice_without_a_reason() {
     let asked = |name| std::env::var(name).ok().map(|n| n.parse::<u64>().unwrap());
     let seeds = match asked("SEED") {
         Some(seed) => seed..seed + 1,
@@ -64,27 +64,27 @@ fn whatever_happens_no_job_is_lost_stuck_or_done_twice_without_a_reason() {
     }
 }
 
-/// What may happen in a run.
+/// The faults of a run.
 #[derive(Debug)]
-struct Weather {
-    /// Calls to the store that meet a fault, in thousandths.
+struct FaultProfile {
+    /// Share of store calls that get a fault, in thousandths.
     faults: u32,
-    /// Of those, in thousandths, bugs that panic in the caller's task.
-    bugs: u32,
+    /// Share of those faults that panic in the caller's task, in thousandths.
+    panics: u32,
     kills: usize,
-    /// Longer than a lease, or not at all.
+    /// At least one lease, or none.
     outage: Option<Duration>,
-    /// A second worker comes, and dies or leaves in order.
+    /// A second worker starts, and dies (`true`) or shuts down (`false`).
     second: Option<bool>,
     latency: Duration,
     concurrency: usize,
 }
 
-impl Weather {
+impl FaultProfile {
     fn draw(rng: &mut SmallRng) -> Self {
         Self {
             faults: *[0, 20, 100].choose(rng).unwrap(),
-            bugs: *[0, 0, 0, 20].choose(rng).unwrap(),
+            panics: *[0, 0, 0, 20].choose(rng).unwrap(),
             kills: rng.random_range(0..16),
             outage: rng.random_bool(0.2).then(|| LEASE * rng.random_range(1..4)),
             second: rng.random_bool(0.4).then(|| rng.random_bool(0.5)),
@@ -93,9 +93,9 @@ impl Weather {
         }
     }
 
-    /// Whether a lease may run out.
+    /// Whether a lease may expire.
     fn loses_leases(&self) -> bool {
-        self.second == Some(true) || self.bugs > 0
+        self.second == Some(true) || self.panics > 0
     }
 }
 
@@ -104,52 +104,53 @@ fn job(rng: &mut SmallRng) -> Work {
     for _ in 0..rng.random_range(1..4) {
         let wait = millis(*[0, 1, 5, 30, 300, 1_500].choose(rng).unwrap());
         let then = match rng.random_range(0..20) {
-            0..9 => Do::Succeed,
-            9..12 => Do::FailTemporary,
-            12 => Do::FailAskingFor(rng.random_range(0..2_000)),
-            13 => Do::FailPermanent,
-            14 => Do::FailUnknown,
-            15 => Do::Snooze(rng.random_range(0..2_000)),
-            16..18 => Do::Panic,
-            18 => Do::StopWhenAsked,
-            _ => Do::Hang,
+            0..9 => Action::Succeed,
+            9..12 => Action::FailTemporary,
+            12 => Action::FailAskingFor(rng.random_range(0..2_000)),
+            13 => Action::FailPermanent,
+            14 => Action::FailUnknown,
+            15 => Action::Snooze(rng.random_range(0..2_000)),
+            16..18 => Action::Panic,
+            18 => Action::StopWhenAsked,
+            _ => Action::Hang,
         };
         work = Some(match work {
             None => Work::step(wait, then),
             Some(work) => work.and(wait, then),
         });
     }
-    // The last step holds for ever, and a snooze must not.
-    work.unwrap().and(millis(1), *[Do::Succeed, Do::FailTemporary, Do::Panic, Do::Hang].choose(rng).unwrap())
+    // The last step repeats for ever, so it must not be a snooze.
+    work.unwrap()
+        .and(millis(1), *[Action::Succeed, Action::FailTemporary, Action::Panic, Action::Hang].choose(rng).unwrap())
 }
 
 async fn simulate(seed: u64) {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let weather = Weather::draw(&mut rng);
+    let profile = FaultProfile::draw(&mut rng);
     let build = |seed| {
-        World::build()
-            .concurrency(weather.concurrency)
+        Harness::build()
+            .concurrency(profile.concurrency)
             .options(|options| {
                 options.lease = LEASE;
                 options.seed = seed;
                 options.grace = secs(5);
                 options.crashes_max = 100;
-                options.root_policy = TOUGH;
+                options.root_policy = LARGE_BUDGET;
             })
-            .queue(|queue| queue.policy = TOUGH)
+            .queue(|queue| queue.policy = LARGE_BUDGET)
             .rules(|rules| {
                 rules.timeout = secs(2);
                 rules.retry = Retry::exponential().base(millis(100)).max_attempts(4).jitter(20);
             })
     };
-    let world = build(seed).start().await;
-    world.store.latency(weather.latency);
+    let harness = build(seed).start().await;
+    harness.store.latency(profile.latency);
     let faults = Mutex::new(SmallRng::seed_from_u64(rng.random()));
-    let (per_mille, bugs) = (weather.faults, weather.bugs);
-    world.store.plan(move |verb, _| draw_fault(&mut faults.lock().unwrap(), verb, per_mille, bugs));
+    let (per_mille, panics) = (profile.faults, profile.panics);
+    harness.store.plan_faults(move |verb, _| draw_fault(&mut faults.lock().unwrap(), verb, per_mille, panics));
 
-    let second = match weather.second {
-        Some(_) => Some(build(seed + 1).beside(&world).start().await),
+    let second = match profile.second {
+        Some(_) => Some(build(seed + 1).sharing_store(&harness).start().await),
         None => None,
     };
     let jobs: Vec<(String, Work, RunAt)> = (0..24)
@@ -163,10 +164,10 @@ async fn simulate(seed: u64) {
     let producer = async {
         let enqueues = jobs.into_iter().map(|(id, work, run_at)| {
             let after = millis(rng.random_range(0..3_000));
-            let (world, stored) = (&world, stored.clone());
+            let (harness, stored) = (&harness, stored.clone());
             async move {
                 tokio::time::sleep(after).await;
-                if let Ok(receipt) = world.try_enqueue(&id, work, run_at, secs(30)).await {
+                if let Ok(receipt) = harness.try_enqueue(&id, work, run_at, secs(30)).await {
                     stored.lock().unwrap().push(receipt.id);
                 }
             }
@@ -176,16 +177,16 @@ async fn simulate(seed: u64) {
     };
     let mut chaos = SmallRng::seed_from_u64(seed ^ 0xC4A05);
     let killer = async {
-        for _ in 0..weather.kills {
+        for _ in 0..profile.kills {
             tokio::time::sleep(millis(chaos.random_range(0..600))).await;
-            world.tree.kill(ACTORS.choose(&mut chaos).unwrap());
+            harness.tree.kill(ACTORS.choose(&mut chaos).unwrap());
         }
-        if let Some(outage) = weather.outage {
-            world.store.away(true);
+        if let Some(outage) = profile.outage {
+            harness.store.set_unavailable(true);
             tokio::time::sleep(outage).await;
-            world.store.away(false);
+            harness.store.set_unavailable(false);
         }
-        if let (Some(dies), Some(second)) = (weather.second, &second) {
+        if let (Some(dies), Some(second)) = (profile.second, &second) {
             if dies {
                 second.tree.kill("retraced");
                 second.tree.wait().await;
@@ -196,58 +197,58 @@ async fn simulate(seed: u64) {
     };
     tokio::join!(producer, killer);
 
-    // Fair weather: everything comes to its end by itself, and soon.
-    world.store.heal();
+    // Without faults every job reaches a final state soon.
+    harness.store.clear_faults();
     let healed = Instant::now();
-    world
+    harness
         .until_within(secs(300), "every job has ended", || {
-            let stats = world.stats();
+            let stats = harness.stats();
             stats.pending + stats.processing + stats.delayed == 0
         })
         .await;
     assert!(healed.elapsed() <= secs(300));
-    check(&world, &weather, &stored.lock().unwrap());
-    world.close().await;
+    check(&harness, &profile, &stored.lock().unwrap());
+    harness.close().await;
     if let Some(second) = second {
-        second.leave();
+        second.assert_clean();
     }
 }
 
-fn draw_fault(rng: &mut SmallRng, verb: Verb, per_mille: u32, bugs: u32) -> Option<Fault> {
+fn draw_fault(rng: &mut SmallRng, verb: Verb, per_mille: u32, panics: u32) -> Option<Fault> {
     if rng.random_range(0..1_000) >= per_mille {
         return None;
     }
-    if rng.random_range(0..1_000) < bugs && verb != Verb::Probe {
+    if rng.random_range(0..1_000) < panics && verb != Verb::Probe {
         return Some(Fault::Panic);
     }
     Some(match rng.random_range(0..4) {
-        0 => Fault::Before,
-        1 => Fault::After,
-        2 => Fault::Late(millis(rng.random_range(0..500))),
-        _ => Fault::Slow(millis(rng.random_range(0..500))),
+        0 => Fault::RequestLost,
+        1 => Fault::ReplyLost,
+        2 => Fault::RequestDelayed(millis(rng.random_range(0..500))),
+        _ => Fault::ReplyDelayed(millis(rng.random_range(0..500))),
     })
 }
 
-fn check(world: &World, weather: &Weather, stored: &[JobId]) {
+fn check(harness: &Harness, profile: &FaultProfile, stored: &[JobId]) {
     let (mut failures, mut crashes, mut releases, mut completed, mut lost) = (0, 0, 0, 0, 0);
     for id in stored {
-        // I1: what was acknowledged is kept, in a final state.
-        let view = world.view(id);
+        // I1: every acknowledged job is kept, in a final state.
+        let view = harness.view(id);
         assert!(view.state.is_final(), "{id} is {}", view.state);
         let counters = view.counters;
         let done = view.state == JobState::Completed;
-        // I5: every grant ended in exactly one way, and was charged for it.
+        // I5: every grant ended in exactly one way and was counted accordingly.
         let ends = counters.failures + counters.crashes + counters.releases + u32::from(done);
         assert_eq!(counters.attempts, ends, "{id} {}: {counters:?}", view.state);
         let uncharged = view.history.iter().filter(|attempt| matches!(attempt.record, Ok(AttemptRecord::Lost { .. })));
         let leases_lost = counters.crashes + uncharged.count() as u32;
-        // I6: executions are explained by grants, and a second success by a lost lease.
-        let runs = world.book.of(id);
+        // I6: every execution has its grant, and every second success a lost lease.
+        let runs = harness.recorder.of(id);
         assert!(runs.len() <= counters.attempts as usize, "{id} ran {} times, {counters:?}", runs.len());
-        let succeeded = runs.iter().filter(|run| matches!(run.ended, Some((_, How::Succeeded)))).count() as u32;
+        let succeeded = runs.iter().filter(|run| matches!(run.ended, Some((_, RunEnd::Succeeded)))).count() as u32;
         assert!(succeeded <= u32::from(done) + leases_lost, "{id} succeeded {succeeded} times, {counters:?}");
         assert!(!done || succeeded >= 1, "{id} is completed and never succeeded");
-        // I7: two executions at once only when a lease was lost.
+        // I7: executions overlap only when a lease was lost.
         for (one, next) in runs.iter().zip(runs.iter().skip(1)) {
             let overlap = one.ended.is_none_or(|(ended, _)| ended > next.started);
             assert!(!overlap || leases_lost > 0, "{id} ran twice at once: {one:?} {next:?}");
@@ -258,9 +259,9 @@ fn check(world: &World, weather: &Weather, stored: &[JobId]) {
         lost += leases_lost;
         completed += u64::from(done);
     }
-    let stats = world.stats();
-    assert!(weather.loses_leases() || lost == 0, "{lost} leases ran out in {weather:?}");
-    // A job whose enqueue was not acknowledged may be there or not.
+    let stats = harness.stats();
+    assert!(profile.loses_leases() || lost == 0, "{lost} leases expired in {profile:?}");
+    // A job whose enqueue was not acknowledged may be stored or not.
     if stats.enqueued_total == stored.len() as u64 {
         let counted = (stats.completed_total, stats.failures_total, stats.crashes_total, stats.releases_total);
         assert_eq!(counted, (completed, failures, crashes, releases), "{stats:?}");

@@ -1,4 +1,4 @@
-//! What the watchdog keeps in order: queues that do not add up, and what retention no longer keeps.
+//! Maintenance: audits and repairs of the watchdog, retention, promotion and reclaiming.
 
 use std::time::Duration;
 
@@ -12,96 +12,96 @@ use retraced_jobs::trace::{EventKind, Finding, FindingKind};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::support::{Moment, Verb, Work, World, millis};
+use crate::support::{Harness, Moment, Verb, Work, millis};
 
-fn repairs(world: &World) -> usize {
-    world.count(|kind| matches!(kind, EventKind::QueueRepaired { .. }))
+fn repairs(harness: &Harness) -> usize {
+    harness.count(|kind| matches!(kind, EventKind::QueueRepaired { .. }))
 }
 
-/// Goal: a queue that does not add up twice in a row is told of, mended once, and told of again with what was found.
+/// Goal: a queue that two audits in a row find inconsistent is reported, repaired once, and the repair is reported with its findings.
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_does_not_add_up_is_told_of_and_mended() {
-    let world = World::start().await;
+async fn an_inconsistent_queue_is_reported_and_repaired() {
+    let harness = Harness::start().await;
     let found = Finding::new(FindingKind::Orphaned, 3, Vec::new());
-    world.store.damage(found.clone());
-    world.until("a repair", || repairs(&world) == 1).await;
-    let told = |kind: &EventKind| {
-        matches!(kind, EventKind::AuditFailed { queue, difference: 3 } if *queue == world.queue)
-            || matches!(kind, EventKind::QueueRepaired { queue, findings } if *queue == world.queue && *findings == [found.clone()])
+    harness.store.damage(found.clone());
+    harness.until("a repair", || repairs(&harness) == 1).await;
+    let reported = |kind: &EventKind| {
+        matches!(kind, EventKind::AuditFailed { queue, difference: 3 } if *queue == harness.queue)
+            || matches!(kind, EventKind::QueueRepaired { queue, findings } if *queue == harness.queue && *findings == [found.clone()])
     };
-    assert_eq!(world.count(told), 2);
+    assert_eq!(harness.count(reported), 2);
     tokio::time::sleep(AUDIT_INTERVAL * 3).await;
-    assert_eq!((world.store.calls(Verb::Repair), repairs(&world)), (1, 1), "mended is mended");
-    world.close().await;
+    assert_eq!((harness.store.calls(Verb::Repair), repairs(&harness)), (1, 1), "it is repaired only once");
+    harness.close().await;
 }
 
-/// Goal: counts that were read while jobs moved are nobody's damage.
+/// Goal: counts that were read while jobs moved are not taken for damage.
 #[tokio::test(start_paused = true)]
-async fn a_count_that_is_wrong_once_is_not_told() {
-    let world = World::start().await;
+async fn a_count_that_is_wrong_once_is_not_reported() {
+    let harness = Harness::start().await;
     tokio::time::sleep(AUDIT_INTERVAL * 2 + millis(10)).await;
-    let audits = world.store.calls(Verb::Audit);
-    assert!(audits >= 1, "nobody audits");
-    world.store.miscount_once();
-    world.until("the next audit", || world.store.calls(Verb::Audit) >= audits + 2).await;
+    let audits = harness.store.calls(Verb::Audit);
+    assert!(audits >= 1, "no audit ran");
+    harness.store.miscount_once();
+    harness.until("the next audit", || harness.store.calls(Verb::Audit) >= audits + 2).await;
     tokio::time::sleep(AUDIT_INTERVAL * 2).await;
-    assert_eq!(world.store.calls(Verb::Repair), 0);
-    assert_eq!(world.count(|kind| matches!(kind, EventKind::AuditFailed { .. })), 0);
-    world.close().await;
+    assert_eq!(harness.store.calls(Verb::Repair), 0);
+    assert_eq!(harness.count(|kind| matches!(kind, EventKind::AuditFailed { .. })), 0);
+    harness.close().await;
 }
 
-/// Goal: retention holds under load: what one round of trims cannot take, the next takes at once and not a second later. Method: more jobs complete at one
+/// Goal: retention holds under load: jobs one round of trims leaves are trimmed by the next at once, not a second later. Method: more jobs complete at one
 /// instant than two rounds may trim.
 #[tokio::test(start_paused = true)]
-async fn what_one_round_of_trims_leaves_the_next_takes_at_once() {
+async fn jobs_left_by_one_round_of_trims_are_trimmed_by_the_next_at_once() {
     let kept = 10;
     let rule = RetentionRule::new(Duration::from_secs(3600), kept);
     let retention = Retention::default().completed(rule);
-    let world = World::build().concurrency(50).queue(|queue| queue.retention = retention).start().await;
+    let harness = Harness::build().concurrency(50).queue(|queue| queue.retention = retention).start().await;
     let jobs = 2 * RECLAIM_BATCH_MAX * BATCHES_PER_ROUND_MAX + BATCH_MAX;
     let sealed: Vec<_> = (0..jobs).map(|_| seal_job(&Work::succeed(), &JobOptions::default()).unwrap()).collect();
     let admin = ReplaySlots::new(Uuid::new_v4().into(), 1);
     for batch in sealed.chunks(BATCH_MAX) {
         let call: CallId = admin.take().await.next_call();
-        world.store.enqueue(call, &world.queue, batch).await.unwrap();
+        harness.store.enqueue(call, &harness.queue, batch).await.unwrap();
     }
-    world.until("all are done", || world.stats().completed_total == jobs as u64).await;
+    harness.until("all are done", || harness.stats().completed_total == jobs as u64).await;
     let done = Instant::now();
-    world.until("what is too much is gone", || world.stats().completed_kept == kept).await;
+    harness.until("the jobs beyond the limit are trimmed", || harness.stats().completed_kept == kept).await;
     assert!(done.elapsed() <= RECLAIM_POLL_MAX + RECLAIM_POLL_MAX / 2, "took {:?}", done.elapsed());
-    assert_eq!(world.stats().trimmed_total, jobs as u64 - kept);
-    world.close().await;
+    assert_eq!(harness.stats().trimmed_total, jobs as u64 - kept);
+    harness.close().await;
 }
 
-/// Goal: what a fetcher's claim tells of a quiet queue is not asked again: the retry scheduler asks at the start, and then when something
+/// Goal: the claims of the fetcher already show that nothing is due: the retry scheduler promotes once at the start, and then only when a job
 /// is due.
 #[tokio::test(start_paused = true)]
-async fn a_quiet_queue_is_asked_once_for_what_is_pending_and_what_is_delayed() {
-    let world = World::start().await;
+async fn an_idle_queue_is_promoted_only_when_a_job_is_due() {
+    let harness = Harness::start().await;
     tokio::time::sleep(6 * PROMOTE_POLL_IDLE_MAX).await;
-    let (claims, promotions) = (world.store.calls(Verb::Claim), world.store.calls(Verb::Promote));
+    let (claims, promotions) = (harness.store.calls(Verb::Claim), harness.store.calls(Verb::Promote));
     tokio::time::sleep(12 * PROMOTE_POLL_IDLE_MAX).await;
-    assert!(world.store.calls(Verb::Claim) >= claims + 12, "the fetcher polls");
-    assert_eq!(world.store.calls(Verb::Promote), promotions);
-    world.close().await;
+    assert!(harness.store.calls(Verb::Claim) >= claims + 12, "the fetcher polls");
+    assert_eq!(harness.store.calls(Verb::Promote), promotions);
+    harness.close().await;
 }
 
-/// A queue not looked after for half a lease counts as one nobody could look after, and its leases get a grace: a worker that looks seldom must not bring that about.
+/// A queue that was not reclaimed for half a lease counts as unreachable, and its leases get an outage grace: a worker that polls rarely must not cause that.
 #[tokio::test(start_paused = true)]
-async fn a_queue_with_short_leases_is_looked_after_more_often_than_every_half_of_one() {
+async fn a_queue_with_short_leases_is_reclaimed_more_often_than_every_half_lease() {
     let lease = Duration::from_secs(1);
-    let world = World::build().options(|options| options.lease = lease).start().await;
-    let looks = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let seen = looks.clone();
-    world.store.watch(move |verb, moment| {
+    let harness = Harness::build().options(|options| options.lease = lease).start().await;
+    let reclaims = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = reclaims.clone();
+    harness.store.observe(move |verb, moment| {
         if (verb, moment) == (Verb::Reclaim, Moment::Applied) {
             seen.lock().unwrap().push(Instant::now());
         }
     });
-    let job = world.enqueue("long", Work::lasting(10 * lease)).await;
-    world.until_state(&job, JobState::Completed).await;
-    let looks = looks.lock().unwrap().clone();
-    let longest = looks.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-    assert!(longest <= lease / 2, "{longest:?} between two looks");
-    world.close().await;
+    let job = harness.enqueue("long", Work::lasting(10 * lease)).await;
+    harness.until_state(&job, JobState::Completed).await;
+    let reclaims = reclaims.lock().unwrap().clone();
+    let longest = reclaims.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!(longest <= lease / 2, "{longest:?} between two reclaims");
+    harness.close().await;
 }

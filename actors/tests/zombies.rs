@@ -8,53 +8,55 @@ use retraced_jobs::failure::Code;
 use retraced_jobs::job::JobState;
 use retraced_jobs::trace::EventKind;
 
-use crate::support::{Do, Work, World, millis, secs};
+use crate::support::{Action, Harness, Work, millis, secs};
 
-/// Threads that user code can block without blocking the tree.
-fn handlers(threads: usize) -> tokio::runtime::Runtime {
+/// A runtime whose threads handlers can block without blocking the tree.
+fn handler_runtime(threads: usize) -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_ignores_its_timeout_is_settled_without_it_and_its_place_is_taken() {
+async fn a_handler_that_ignores_its_timeout_is_settled_without_it_and_its_executor_is_replaced() {
     let gate = Arc::new(AtomicBool::new(false));
-    let world =
-        World::build().blocking(gate.clone()).concurrency(2).rules(|rules| rules.timeout = secs(2)).start().await;
-    let id = world.enqueue("deaf", Work::then(Do::Block).and(millis(0), Do::Succeed)).await;
-    world.until_advancing("it runs", || world.book.running() == 1).await;
-    world.until_advancing("the zombie is told", || world.count(|k| matches!(k, EventKind::Zombie { .. })) == 1).await;
-    let told = world.events().into_iter().find(|e| matches!(e.kind, EventKind::Zombie { .. })).unwrap();
-    let EventKind::Zombie { job, attempt, ran_ms, .. } = told.kind else { unreachable!() };
+    let harness =
+        Harness::build().blocking(gate.clone()).concurrency(2).rules(|rules| rules.timeout = secs(2)).start().await;
+    let id = harness.enqueue("deaf", Work::then(Action::Block).and(millis(0), Action::Succeed)).await;
+    harness.until_advancing("it runs", || harness.recorder.running() == 1).await;
+    harness
+        .until_advancing("the zombie is reported", || harness.count(|k| matches!(k, EventKind::Zombie { .. })) == 1)
+        .await;
+    let event = harness.events().into_iter().find(|e| matches!(e.kind, EventKind::Zombie { .. })).unwrap();
+    let EventKind::Zombie { job, attempt, ran_ms, .. } = event.kind else { unreachable!() };
     assert_eq!((job, attempt), (id.clone(), 1));
     assert!((12_000..13_000).contains(&ran_ms), "{ran_ms}");
-    world.until_advancing("it ran again", || world.state(&id) == JobState::Completed).await;
-    let view = world.view(&id);
+    harness.until_advancing("it ran again", || harness.state(&id) == JobState::Completed).await;
+    let view = harness.view(&id);
     assert_eq!(view.last_error().unwrap().code, Code::Timeout);
     assert!(view.last_error().unwrap().message.contains("overlap"));
     assert_eq!((view.counters.failures, view.counters.crashes), (1, 0));
-    // Two slots, one of them a zombie's, and still two work at once.
-    let ids = world.enqueue_many("after", 2, &Work::lasting(secs(1))).await;
-    world.until_advancing("two run", || world.book.running() == 3).await;
+    // Two slots, one of them held by a zombie, and still two jobs run at once.
+    let ids = harness.enqueue_many("after", 2, &Work::lasting(secs(1))).await;
+    harness.until_advancing("two run", || harness.recorder.running() == 3).await;
     gate.store(true, Ordering::SeqCst);
-    world.until_advancing("all done", || ids.iter().all(|id| world.state(id) == JobState::Completed)).await;
-    world.until_advancing("the zombie has gone", || world.book.running() == 0).await;
-    assert_eq!(world.state(&id), JobState::Completed);
-    assert_eq!(world.count(|kind| matches!(kind, EventKind::Crashed { .. })), 0);
-    world.close().await;
+    harness.until_advancing("all done", || ids.iter().all(|id| harness.state(id) == JobState::Completed)).await;
+    harness.until_advancing("the zombie has ended", || harness.recorder.running() == 0).await;
+    assert_eq!(harness.state(&id), JobState::Completed);
+    assert_eq!(harness.count(|kind| matches!(kind, EventKind::Crashed { .. })), 0);
+    harness.close().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn too_many_zombies_end_the_runtime_with_an_error() {
     let gate = Arc::new(AtomicBool::new(false));
-    let world = World::build()
+    let harness = Harness::build()
         .blocking(gate.clone())
         .concurrency(4)
         .options(|options| options.zombies_max = Some(3))
         .rules(|rules| rules.timeout = secs(1))
         .start()
         .await;
-    world.enqueue_many("deaf", 3, &Work::then(Do::Block)).await;
-    let ending = world.advancing(world.tree.wait()).await;
+    harness.enqueue_many("deaf", 3, &Work::then(Action::Block)).await;
+    let ending = harness.advancing(harness.tree.wait()).await;
     let Ending::GaveUp(exhausted) = ending else { panic!("{ending:?}") };
     let text = exhausted.to_string();
     assert!(
@@ -62,44 +64,52 @@ async fn too_many_zombies_end_the_runtime_with_an_error() {
         "{text}"
     );
     gate.store(true, Ordering::SeqCst);
-    world.until_advancing("they have gone", || world.book.running() == 0 && world.tree.actors().is_empty()).await;
-    world.leave();
+    harness
+        .until_advancing("they have ended", || harness.recorder.running() == 0 && harness.tree.actors().is_empty())
+        .await;
+    harness.assert_clean();
 }
 
 /// Real time: the only thread of the caller's runtime is blocked for longer than leases last.
 #[tokio::test]
 async fn a_handler_that_blocks_the_callers_only_thread_stops_neither_renewals_nor_the_tree() {
-    let handlers = handlers(1);
-    let world =
-        World::build().handlers(handlers.handle().clone()).options(|options| options.lease = secs(2)).start().await;
-    let id = world.enqueue("deaf", Work::step(millis(0), Do::BlockFor(3_000))).await;
-    world.until("it runs", || world.book.running() == 1).await;
-    let stuck = world.until_event("it is named", |e| matches!(e.kind, EventKind::Stuck { .. })).await;
+    let handlers = handler_runtime(1);
+    let harness = Harness::build()
+        .handler_runtime(handlers.handle().clone())
+        .options(|options| options.lease = secs(2))
+        .start()
+        .await;
+    let id = harness.enqueue("deaf", Work::step(millis(0), Action::BlockFor(3_000))).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
+    let stuck = harness.until_event("it is named", |e| matches!(e.kind, EventKind::Stuck { .. })).await;
     assert!(matches!(stuck.kind, EventKind::Stuck { job, .. } if job == id));
-    world.until_state(&id, JobState::Completed).await;
-    assert_eq!(world.book.count(), 1);
-    assert_eq!(world.view(&id).counters.crashes, 0);
-    assert_eq!(world.count(|kind| matches!(kind, EventKind::GraceGiven { .. } | EventKind::LeaseLost { .. })), 0);
-    world.tree.shutdown().await;
-    world.until("all are gone", || world.tree.actors().is_empty()).await;
-    world.leave();
+    harness.until_state(&id, JobState::Completed).await;
+    assert_eq!(harness.recorder.count(), 1);
+    assert_eq!(harness.view(&id).counters.crashes, 0);
+    assert_eq!(harness.count(|kind| matches!(kind, EventKind::GraceGiven { .. } | EventKind::LeaseLost { .. })), 0);
+    harness.tree.shutdown().await;
+    harness.until("all are gone", || harness.tree.actors().is_empty()).await;
+    harness.assert_clean();
     handlers.shutdown_background();
 }
 
 /// Real time: a shutdown does not wait for a thread that is blocked for ever.
 #[tokio::test]
-async fn a_shutdown_leaves_a_blocked_thread_behind_and_hands_its_job_back() {
-    let handlers = handlers(2);
-    let world =
-        World::build().handlers(handlers.handle().clone()).options(|options| options.grace = millis(500)).start().await;
-    let id = world.enqueue("deaf", Work::step(millis(0), Do::BlockFor(6_000))).await;
-    world.until("it runs", || world.book.running() == 1).await;
-    let drained = world.tree.shutdown().await;
+async fn a_shutdown_leaves_a_blocked_thread_behind_and_releases_its_job() {
+    let handlers = handler_runtime(2);
+    let harness = Harness::build()
+        .handler_runtime(handlers.handle().clone())
+        .options(|options| options.grace = millis(500))
+        .start()
+        .await;
+    let id = harness.enqueue("deaf", Work::step(millis(0), Action::BlockFor(6_000))).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
+    let drained = harness.tree.shutdown().await;
     assert_eq!((drained.running, drained.killed, drained.unsettled), (1, 1, 0));
-    assert_eq!(world.book.running(), 1, "the shutdown waited for it");
-    let view = world.view(&id);
+    assert_eq!(harness.recorder.running(), 1, "the shutdown waited for it");
+    let view = harness.view(&id);
     assert_eq!((view.state, view.counters.crashes, view.counters.releases), (JobState::Pending, 0, 1));
-    world.until("the blocked one is gone too", || world.tree.actors().is_empty()).await;
-    world.leave();
+    harness.until("the blocked handler has ended too", || harness.tree.actors().is_empty()).await;
+    harness.assert_clean();
     handlers.shutdown_background();
 }

@@ -279,7 +279,7 @@ mod envelope {
     }
 
     #[test]
-    fn what_is_no_envelope_is_told_apart_from_a_newer_one() {
+    fn garbage_is_distinguished_from_an_envelope_of_a_newer_version() {
         let newer = open(&Bytes::from_static(&[2, 0x80])).unwrap_err();
         assert!(newer.is_newer(), "{newer}");
         for bytes in [&b""[..], b"\0", b"{\"kind\":1}", b"\xff", b"\x01", b"\x01\x80", b"\x01\xc0", b"\x01\x80\x80"] {

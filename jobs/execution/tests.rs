@@ -220,7 +220,7 @@ mod returning {
     }
 
     #[tokio::test]
-    async fn the_last_try_goes_to_the_dead_letters() {
+    async fn the_last_attempt_goes_to_the_dead_letter_queue() {
         let failing =
             |_: Work, _: Context| async { Err::<(), Failure>(Failure::temporary(Code::NetworkError, io("reset"))) };
         let mut job = job();
@@ -252,7 +252,7 @@ mod returning {
     }
 
     #[tokio::test]
-    async fn the_other_sides_word_on_when_to_come_back_wins_and_is_capped() {
+    async fn retry_after_overrides_the_policy_and_is_capped() {
         for (asked, given) in [(7, 7), (100_000, 300)] {
             let handler = move |_: Work, _: Context| async move {
                 Err::<(), Failure>(
@@ -265,7 +265,7 @@ mod returning {
     }
 
     #[tokio::test]
-    async fn a_snooze_costs_nothing_and_never_jumps_the_queue() {
+    async fn a_snooze_charges_nothing_and_never_jumps_the_queue() {
         for delay in [Duration::ZERO, Duration::from_secs(60)] {
             let outcome =
                 attempt(move |_: Work, _: Context| async move { Err::<(), Failure>(Failure::snooze(delay)) }).await;
@@ -307,7 +307,7 @@ mod stopping {
     }
 
     #[tokio::test]
-    async fn an_error_after_a_wish_to_cancel_is_cancelled() {
+    async fn an_error_after_a_requested_cancellation_is_cancelled() {
         let outcome = World::handler(gives_up).stopped(Stop::Cancelled).run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Cancel);
         assert_eq!(failure(&outcome), (Code::Cancelled, "stopped halfway".into()));
@@ -337,7 +337,7 @@ mod stopping {
     }
 
     #[tokio::test]
-    async fn an_error_during_a_shutdown_costs_nothing_and_goes_to_the_front() {
+    async fn an_error_during_a_shutdown_charges_nothing_and_goes_to_the_front() {
         let outcome = World::handler(gives_up).stopped(Stop::Shutdown).run(job()).await;
         assert_eq!((outcome.settlement.verdict, outcome.failure), (Verdict::ReleaseNow, None));
         assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::Interrupted, delay_ms: 0 });
@@ -378,7 +378,7 @@ mod stopping {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_destructor_that_panics_at_a_timeout_is_told_and_the_timeout_stays_the_cause() {
+    async fn a_destructor_that_panics_at_a_timeout_is_reported_and_the_timeout_stays_the_cause() {
         let outcome = attempt(|_: Work, _: Context| async {
             let _held = OnDrop(|| panic!("connection not closed"));
             pending::<Returned>().await
@@ -496,7 +496,7 @@ mod panicking {
 
     // Time stands still while the backtrace becomes text, so that a slow machine cannot lose it.
     #[tokio::test(start_paused = true)]
-    async fn a_panic_is_told_with_message_place_and_the_handlers_own_frames() {
+    async fn a_panic_is_reported_with_message_location_and_the_handlers_own_frames() {
         let outcome = attempt(settles_accounts).await;
         assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
         let message = "index out of bounds: the len is 0 but the index is 7";
@@ -509,7 +509,7 @@ mod panicking {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_panic_in_a_blocking_handler_is_told_the_same() {
+    async fn a_panic_in_a_blocking_handler_is_reported_the_same() {
         fn counts_pages(job: Work, _: Context) -> Result<(), Failure> {
             reads_the_ledger(job.n);
             Ok(())
@@ -574,7 +574,7 @@ mod panicking {
     }
 
     #[tokio::test]
-    async fn a_panic_carried_over_from_elsewhere_has_no_place_rather_than_a_wrong_one() {
+    async fn a_panic_resumed_from_another_thread_has_no_location_rather_than_a_wrong_one() {
         async fn carries(_: Work, _: Context) -> Result<(), Failure> {
             let own = catch_unwind(|| panic!("caught by the handler")).unwrap_err();
             drop(own);
@@ -713,7 +713,7 @@ mod unreadable {
     }
 
     #[tokio::test]
-    async fn an_unknown_kind_is_put_off_and_given_up_in_the_end() {
+    async fn an_unknown_kind_is_released_with_a_delay_and_finally_dead() {
         let world = World::new();
         let outcome = world.run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(30) });
@@ -799,7 +799,7 @@ mod blocking {
     }
 
     #[test]
-    fn a_blocking_handler_no_thread_is_free_for_is_handed_back_and_never_runs() {
+    fn a_blocking_handler_without_a_free_thread_is_released_and_never_runs() {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
         let (release, released) = mpsc::channel::<()>();
@@ -898,7 +898,7 @@ mod asking {
     }
 
     #[tokio::test]
-    async fn a_context_tells_about_its_attempt() {
+    async fn a_context_describes_its_attempt() {
         let mut job = job();
         job.counters = Counters { attempts: 6, failures: 2, crashes: 1, releases: 2 };
         let world = World::handler(|_: Work, ctx: Context| async move {

@@ -198,7 +198,7 @@ proptest! {
     }
 
     #[test]
-    fn a_policy_gives_exactly_its_tries(retry in any_retry(), tries in 1_u32..=1_000) {
+    fn a_policy_allows_exactly_its_attempts(retry in any_retry(), tries in 1_u32..=1_000) {
         let retry = retry.max_attempts(tries);
         let exhausted = (1..).find(|n| decide(&retry, *n, Class::Temporary, None, 0).outcome == Outcome::Dead);
         prop_assert_eq!(exhausted, Some(tries));

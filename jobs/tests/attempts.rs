@@ -245,7 +245,7 @@ mod odd_input {
     use super::*;
 
     #[tokio::test]
-    async fn retry_numbers_out_of_bounds_all_give_way_to_the_queues_and_the_log_says_so() {
+    async fn retry_numbers_out_of_bounds_are_replaced_by_the_queues_and_logged() {
         let mut world = World::running(|_| async { Err(Failure::temporary(Code::NetworkError, "refused")) });
         world.envelope.retry = RetryOverrides { max_attempts: Some(0), base_ms: Some(1), ..RetryOverrides::default() };
         let settlement = world.attempt().await.settlement;

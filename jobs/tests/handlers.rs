@@ -563,7 +563,7 @@ mod layers {
     }
 
     #[tokio::test]
-    async fn a_panic_passes_through_the_layers_and_is_told_as_one() {
+    async fn a_panic_passes_through_the_layers_and_is_reported_as_a_panic() {
         let book = Book::default();
         let world = World::greeting(|_: Greet| async { panic!("boom") as () });
         let outcome = noted(world, &book).attempt().await;

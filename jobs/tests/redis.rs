@@ -494,7 +494,7 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
 }
 
 #[tokio::test]
-async fn a_waiter_hears_of_a_job_that_is_set_aside_because_its_record_is_damaged() {
+async fn a_waiter_is_notified_when_its_damaged_job_is_poisoned() {
     let mut world = World::new().await;
     world.enqueue(&["a"]).await;
     let (store, queue) = (world.store.clone(), world.queue.clone());
@@ -509,7 +509,7 @@ async fn a_waiter_hears_of_a_job_that_is_set_aside_because_its_record_is_damaged
 
 /// Goal: the replay slots of processes that died do not pile up, whoever comes after them, and those of the living stay. Method: replay slots are put back in time by hand.
 #[tokio::test]
-async fn replay_slots_of_the_dead_are_forgotten_by_those_who_come_after_them() {
+async fn replay_slots_of_dead_processes_are_dropped_by_later_ones() {
     const HOUR_MS: u64 = 3_600_000;
     let mut world = World::new().await;
     let mut raw = world.server.connection();
@@ -549,7 +549,7 @@ async fn replay_slots_of_the_dead_are_forgotten_by_those_who_come_after_them() {
 }
 
 #[tokio::test]
-async fn garbage_in_the_keys_that_span_queues_hides_nobody() {
+async fn garbage_in_the_global_keys_hides_no_queue_or_worker() {
     let world = World::new().await;
     let mut raw = world.server.connection();
     let _: () = raw.sadd("retraced:queues", "not a {queue}").unwrap();

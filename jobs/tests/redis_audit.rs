@@ -234,7 +234,7 @@ fn drop_key(raw: &mut Connection, name: &str) {
 /// Goal: each sort of damage is named, counted and repaired, and an inspection changes nothing. Method: every damage on a queue with jobs in every
 /// state; afterwards the queue adds up, a second look finds nothing, no job is gone, and each is where it was or where the table says.
 #[tokio::test]
-async fn whatever_was_edited_by_hand_is_found_and_repaired_and_no_job_is_gone() {
+async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
     let mut world = World::new().await;
     for damage in DAMAGES {
         let name = damage.name;
@@ -286,7 +286,7 @@ async fn whatever_was_edited_by_hand_is_found_and_repaired_and_no_job_is_gone() 
 
 /// Goal: jobs whose lease lost its grant come back, and those whose grant lost its lease wait for their owner first.
 #[tokio::test]
-async fn what_nobody_can_renew_is_taken_back_and_what_somebody_may_renew_is_not_yet() {
+async fn a_lease_without_its_grant_is_reclaimed_and_a_grant_without_its_lease_waits_for_its_owner() {
     let mut world = World::new().await;
     world.fill().await;
     let reclaim = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 20 };
@@ -303,7 +303,7 @@ async fn what_nobody_can_renew_is_taken_back_and_what_somebody_may_renew_is_not_
 /// Goal: an audit takes nothing that is on its way for damage. Method: workers enqueue, claim, end attempts in every way, cancel and redrive, while audits that
 /// repair run one after the other; none of them finds anything, and every job is seen to its end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_audit_of_a_busy_queue_finds_nothing_and_disturbs_nobody() {
+async fn an_audit_of_a_busy_queue_finds_nothing_and_affects_no_job() {
     const ROUNDS: usize = 60;
     const BATCH: usize = 40;
     let server = RedisServer::start();

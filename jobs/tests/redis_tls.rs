@@ -65,9 +65,9 @@ fn succeeded(output: &Output) {
 /// Goal: everything that works over TCP works over TLS: calls, hints, and a connection per purpose. Method: this process starts the server; a second one, whose
 /// environment names the certificate, runs a job's life over `rediss://`.
 #[tokio::test]
-async fn a_job_lives_its_life_over_tls() {
+async fn a_job_is_enqueued_run_and_settled_over_tls() {
     let Ok(url) = std::env::var(URL) else {
-        return succeeded(&TlsServer::start().run("a_job_lives_its_life_over_tls", true));
+        return succeeded(&TlsServer::start().run("a_job_is_enqueued_run_and_settled_over_tls", true));
     };
     let store = RedisStore::connect(&url).await.unwrap();
     let queue = QueueName::new("email").unwrap();

@@ -17,7 +17,7 @@ fn key(name: &str) -> String {
 /// Goal: an id that is taken is left alone, wherever its job is. Method: the same id, with another payload, is enqueued while its job waits, runs, is delayed and is at each
 /// end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t03_ids_that_are_taken() {
+async fn t03_duplicate_ids() {
     let mut stage = Stage::open("T03", "the same id again, in every state", secs(60)).await;
     let again = async |stage: &mut Stage, number: u64, expected: JobState| {
         let queue = Client::shared(stage.store.clone()).queue(QUEUE).unwrap();

@@ -107,7 +107,7 @@ fn judge_once(verdict: &mut Verdict, jobs: u64, listed: &[JobSummary]) {
 /// Goal: a lease that ran out is taken back once, and charged once, whoever and however many look. Method: leases of the dead, first of jobs that had not begun, then of the
 /// same jobs with their starts written down.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t10_many_who_take_back() {
+async fn t10_concurrent_reclaimers() {
     let jobs = sized(1_000, 10_000);
     let mut stage = Stage::open("T10", "sixteen take back the same leases, and die doing it", secs(120)).await;
     stage.enqueue((0..jobs).map(|number| Work::new(number, 0, Then::Succeed))).await;
@@ -143,7 +143,7 @@ async fn t10_many_who_take_back() {
 
 /// Goal: a due job is promoted once, in the order of due times, whoever and however many promote.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t11_many_who_promote() {
+async fn t11_concurrent_promoters() {
     let jobs = sized(2_000, 50_000);
     let mut stage = Stage::open("T11", "sixteen promote the same due jobs, and die doing it", secs(120)).await;
     // One millisecond apart, enqueued in another order.
@@ -205,7 +205,7 @@ async fn t12_saturation_and_order() {
 /// Goal: no script grows with what is due, expired or active. Method: many leases of the dead expire together, many delayed jobs are due at one instant, and very many
 /// jobs run at once and are renewed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t13_big_sets() {
+async fn t13_large_sets() {
     let (expired, due, executors) = sized((1_000, 2_000, 100), (50_000, 100_000, 10_000));
     let server = RedisServer::start_with(&["--slowlog-log-slower-than", "5000", "--slowlog-max-len", "100000"]);
     let mut stage =

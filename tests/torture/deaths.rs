@@ -138,7 +138,7 @@ async fn take_over(stage: &mut Stage, point: Point, number: u64) {
 /// Goal: a job that ends its process is set aside, and those beside it come to their own ends. Method: jobs that abort, use up the stack or the memory, or exit; a worker
 /// that died is started again, as a service manager would.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t14_poison() {
+async fn t14_poison_jobs() {
     let kinds = sized(&[Then::Abort, Then::Exit][..], &[Then::Abort, Then::Overflow, Then::Allocate, Then::Exit]);
     let others = sized(60, 600);
     let mut stage = Stage::open("T14", "jobs that end their process", secs(300)).await;

@@ -60,7 +60,7 @@ async fn t18_handlers_that_never_end() {
 /// Goal: a tree whose actors die all the time works on, and one whose child always fails ends with an error. Method: a worker kills an actor of its own tree, any but the
 /// root, many times a second under load; handlers that go with their executors are the only ones to run again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t36_a_storm_of_deaths_in_the_tree() {
+async fn t36_actors_killed_many_times_a_second() {
     let jobs = sized(2_000, 40_000);
     let mut stage = Stage::open("T36", "actors of the tree are killed many times a second", secs(240)).await;
     stage.enqueue((0..jobs).map(|number| Work::new(number, 5 + number % 30, Then::Succeed))).await;

@@ -55,7 +55,7 @@ async fn t04_producers_without_a_server() {
 
 /// Goal: connections that are cut all the time cost neither work nor a storm of new ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t20_clients_are_thrown_out() {
+async fn t20_clients_are_disconnected() {
     let time = sized(secs(3), secs(60));
     let mut stage = Stage::open("T20", "every client is thrown out every 200 ms", secs(240)).await;
     let _workers = [stage.orders().start(), stage.orders().start()];

@@ -41,7 +41,7 @@ const ELSEWHERE: [(&str, &str, &[&str]); 17] = [
         &["a_stale_token_changes_nothing", "a_stale_renewal", "a_handler_whose_lease_was_taken"],
     ),
     ("T09", "no wake-ups at all", &["without_hints_work_is_found_by_polls"]),
-    ("T10", "many who take back and promote", &["a_lease_is_taken_back_once_and_a_due_job_promoted_once"]),
+    ("T10", "many who take back and promote", &["a_lease_is_reclaimed_once_and_a_due_job_promoted_once"]),
     ("T12", "order, and delayed jobs on time", &["jobs_start_in_the_order", "delayed_jobs_start_on_time"]),
     ("T16", "nothing is fetched ahead of slow handlers", &["backpressure::"]),
     ("T17", "handlers that block every thread", &["handlers_that_block_every_thread", "callers_only_thread"]),

@@ -35,7 +35,7 @@ const LATER: std::time::Duration = millis(150);
 /// Goal: a worker may die between any two instructions as far as its store can tell. Method: for each call, and each of its first few, a worker is killed with -9 before
 /// the call arrives, and one after it was applied; the next worker inherits what is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t02_death_at_every_step() {
+async fn t02_kills_at_every_call() {
     let mut stage = Stage::open("T02", "a worker dies at every step", secs(400)).await;
     let sample =
         [("claim", true), ("settle_and_claim", false), ("settle_and_claim", true), ("renew", true), ("settle", true)];

@@ -256,7 +256,7 @@ impl fmt::Display for Verdict {
 }
 
 #[test]
-fn a_job_that_ran_again_is_explained_by_what_was_done_to_its_worker_and_to_it() {
+fn a_repeated_execution_is_explained_only_by_a_disruption_of_its_worker_and_job() {
     let run = |grant, pid, start_ms, end| Execution { job: 7, grant, failures: 0, pid, mark: 0, start_ms, end };
     let wound = |pid, held: &[u64]| Wound {
         what: "killed",

@@ -285,7 +285,7 @@ async fn a_failure_during_the_delay_of_another_restart_keeps_the_start_order() {
 
 /// b is being started again, slowly, when a fails: that start is void, and both start again in order.
 #[tokio::test(start_paused = true)]
-async fn a_failure_during_a_start_that_goes_with_it_makes_that_start_void() {
+async fn a_failure_during_the_start_of_a_sibling_cancels_that_start() {
     let slowly = |generation| if generation == 1 { Begin::Slowly(Duration::from_secs(3)) } else { Begin::Well };
     let stage = Stage::new(Strategy::OneForAll).child("a").child_that("b", ChildKind::Permanent, slowly);
     let (top, _) = stage.raised().await;
@@ -330,7 +330,7 @@ async fn a_transient_child_that_ends_as_asked_stays_ended_and_a_temporary_one_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_temporary_child_stopped_with_others_does_not_come_back() {
+async fn a_temporary_child_stopped_with_others_is_not_restarted() {
     let stage = Stage::new(Strategy::OneForAll).child("a").child_that("b", ChildKind::Temporary, |_| Begin::Well);
     let (top, _) = stage.raised().await;
     stage.log.take();
@@ -341,7 +341,7 @@ async fn a_temporary_child_stopped_with_others_does_not_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_its_budget_a_supervisor_gives_up_and_names_child_count_and_reason() {
+async fn a_supervisor_that_exceeds_its_budget_gives_up_and_names_child_count_and_reason() {
     let stage = abc(Strategy::OneForOne);
     let (_top, ended) = stage.raised().await;
     for _ in 0..4 {
@@ -366,7 +366,7 @@ async fn past_its_budget_a_supervisor_gives_up_and_names_child_count_and_reason(
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_spread_over_more_than_the_window_are_borne_for_ever() {
+async fn failures_spread_over_more_than_the_window_never_exhaust_the_budget() {
     let stage = abc(Strategy::OneForOne);
     let (top, _) = stage.raised().await;
     for _ in 0..20 {
@@ -461,7 +461,7 @@ async fn an_early_end_is_not_forgotten_over_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_during_a_start_stops_what_runs_and_leaves_nobody() {
+async fn a_shutdown_during_a_start_stops_all_started_children() {
     let stage = Stage::new(Strategy::OneForOne)
         .child("a")
         .child_that("b", ChildKind::Permanent, |_| Begin::Slowly(Duration::from_secs(3)))

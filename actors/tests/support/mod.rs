@@ -1,11 +1,11 @@
-//! What the tests share: a world with a store, trees and handlers, faults for the store, and a book of what ran.
+//! What the tests share: a harness with a store, trees and handlers, a store that injects faults, and a recorder of executions.
 
-mod book;
-mod faulty;
+mod faulty_store;
+mod harness;
+mod recorder;
 mod work;
-mod world;
 
-pub use book::{Book, How};
-pub use faulty::{Fault, Faulty, Moment, Verb};
-pub use work::{Do, Step, Work};
-pub use world::{World, WorldBuilder, millis, secs};
+pub use faulty_store::{Fault, FaultyStore, Moment, Verb};
+pub use harness::{Harness, HarnessBuilder, millis, secs};
+pub use recorder::{Recorder, RunEnd};
+pub use work::{Action, Step, Work};

@@ -1,4 +1,4 @@
-//! The job of all tests: a script of what its handler does, one step an execution.
+//! The job all tests use: a script of what its handler does, one step per execution.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use retraced_jobs::handler::Job;
 
-/// What a handler does in its n-th execution; the last step holds for all further ones.
+/// What a handler does in its n-th execution; the last step applies to all further ones.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Work {
     pub steps: Vec<Step>,
@@ -16,19 +16,19 @@ impl Job for Work {
     const KIND: &'static str = "work";
 }
 
-/// First wait, then this.
+/// Waits, then performs the action.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Step {
     pub wait_ms: u64,
-    pub then: Do,
+    pub then: Action,
 }
 
 /// How an execution ends.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub enum Do {
+pub enum Action {
     Succeed,
     FailTemporary,
-    /// Comes back after so many ms.
+    /// Asks to be retried after this many ms.
     FailAskingFor(u64),
     FailPermanent,
     FailUnknown,
@@ -36,35 +36,35 @@ pub enum Do {
     Panic,
     /// Waits to be asked to stop, then fails.
     StopWhenAsked,
-    /// Waits to be asked to stop, then succeeds all the same.
+    /// Waits to be asked to stop, then succeeds anyway.
     SucceedWhenAsked,
     /// Never returns.
     Hang,
-    /// Blocks a thread, deaf to everything, until the world's gate is open. Only where handlers are [blocking](super::WorldBuilder::blocking).
+    /// Blocks a thread and ignores every request to stop until the harness's gate is open. Only where handlers are [blocking](super::HarnessBuilder::blocking).
     Block,
-    /// Blocks the thread it is polled on for so many ms.
+    /// Blocks the thread it is polled on for this many ms.
     BlockFor(u64),
 }
 
 impl Work {
     pub fn succeed() -> Self {
-        Self::then(Do::Succeed)
+        Self::then(Action::Succeed)
     }
 
     pub fn lasting(wait: Duration) -> Self {
-        Self::step(wait, Do::Succeed)
+        Self::step(wait, Action::Succeed)
     }
 
-    pub fn then(then: Do) -> Self {
+    pub fn then(then: Action) -> Self {
         Self::step(Duration::ZERO, then)
     }
 
-    pub fn step(wait: Duration, then: Do) -> Self {
+    pub fn step(wait: Duration, then: Action) -> Self {
         Self { steps: vec![Step { wait_ms: wait.as_millis() as u64, then }] }
     }
 
-    /// The next execution does this.
-    pub fn and(mut self, wait: Duration, then: Do) -> Self {
+    /// Adds a step for the next execution.
+    pub fn and(mut self, wait: Duration, then: Action) -> Self {
         self.steps.extend(Self::step(wait, then).steps);
         self
     }

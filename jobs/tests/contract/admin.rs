@@ -183,7 +183,7 @@ pub(crate) async fn redrive_gives_a_fresh_start_from_every_state_that_allows_it(
     }
 }
 
-pub(crate) async fn redrive_forgets_failures_and_crashes_but_not_what_happened(world: &dyn World, worker: Worker) {
+pub(crate) async fn redrive_resets_failures_and_crashes_and_keeps_the_history(world: &dyn World, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
     let jobs = worker.claim_for(1, SHORT).await;

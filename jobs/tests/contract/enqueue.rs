@@ -86,7 +86,7 @@ pub(crate) async fn a_batch_is_taken_in_its_order_up_to_the_bound_and_refused_wh
     assert_eq!(worker.stats().await, Default::default());
 }
 
-pub(crate) async fn ids_of_all_sorts_come_back_as_they_went(_: &dyn World, worker: Worker) {
+pub(crate) async fn ids_of_every_form_are_returned_unchanged(_: &dyn World, worker: Worker) {
     let kinds = [
         JobId::from(Uuid::from_u128(0x0190163d_8694_739b_aea5_966c26f8ad91)),
         id("exactly-16-bytes"),
@@ -110,7 +110,7 @@ pub(crate) async fn queues_are_independent(_: &dyn World, worker: Worker) {
     assert_eq!(two.state(&id("same")).await, Some(JobState::Pending));
 }
 
-pub(crate) async fn a_discarded_id_begins_anew_and_its_old_entries_start_nothing(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_discarded_id_starts_afresh_and_its_old_entries_are_ignored(_: &dyn World, worker: Worker) {
     // The old entry of a waiting job must not start its namesake, least of all early.
     worker.enqueue(&[id("early"), id("b")]).await;
     worker.discard(&id("early")).await;

@@ -20,7 +20,7 @@ pub(crate) async fn a_renewed_lease_lasts_from_the_renewal(world: &dyn World, wo
     assert_eq!(taken, [jobs[1].id.clone()]);
 }
 
-pub(crate) async fn a_lease_that_ran_out_can_be_renewed_until_somebody_takes_it(world: &dyn World, worker: Worker) {
+pub(crate) async fn an_expired_lease_can_be_renewed_until_it_is_reclaimed(world: &dyn World, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
     let jobs = worker.claim_for(1, SHORT).await;
@@ -31,7 +31,7 @@ pub(crate) async fn a_lease_that_ran_out_can_be_renewed_until_somebody_takes_it(
     assert_eq!(worker.renew(LONG, &jobs).await, [Renewal::Stale]);
 }
 
-pub(crate) async fn a_stale_renewal_extends_nobody_elses_lease(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_stale_renewal_never_extends_another_lease(world: &dyn World, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&ids(3)).await;
     let mut late = worker.claim_for(3, SHORT).await;

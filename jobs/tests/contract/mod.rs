@@ -74,15 +74,15 @@ where
 macro_rules! for_each_guarantee {
     ($apply:ident) => {
         $apply! {
-            table: every_arrow_leads_where_the_table_says_and_nowhere_else;
+            table: every_transition_leads_where_the_table_says_and_nowhere_else;
             enqueue: a_new_job_is_pending_or_delayed_and_kept_as_it_came,
                 a_time_that_has_passed_means_now,
                 an_id_that_is_kept_is_left_as_it_is_in_every_state,
                 an_id_twice_in_one_batch_is_one_job,
                 a_batch_is_taken_in_its_order_up_to_the_bound_and_refused_whole_beyond_it,
-                ids_of_all_sorts_come_back_as_they_went,
+                ids_of_every_form_are_returned_unchanged,
                 queues_are_independent,
-                a_discarded_id_begins_anew_and_its_old_entries_start_nothing,
+                a_discarded_id_starts_afresh_and_its_old_entries_are_ignored,
                 an_entry_of_a_cancelled_job_is_not_used_again;
             claim: jobs_are_claimed_in_the_order_they_came,
                 a_claimed_job_carries_its_token_and_its_counters,
@@ -94,39 +94,39 @@ macro_rules! for_each_guarantee {
                 a_claim_of_none_grants_none_and_one_over_the_bound_is_refused,
                 a_full_batch_can_be_claimed_and_settled_at_once,
                 settle_and_claim_settles_before_it_claims;
-            settle: every_verdict_leads_where_it_says_and_charges_what_it_says,
+            settle: every_verdict_leads_to_its_state_and_charges_its_counters,
                 a_completed_job_that_is_not_kept_leaves_no_trace,
                 what_a_worker_reported_is_kept_unchanged,
                 an_attempt_without_a_record_is_only_counted,
                 an_unreadable_record_is_reported_as_such_and_hides_nothing_else,
-                retries_queue_up_behind_and_released_jobs_in_front_in_their_order,
-                a_retry_is_never_overtaken_by_what_came_after_it,
+                retries_join_the_back_and_released_jobs_the_front_in_their_order,
+                a_retry_is_never_overtaken_by_jobs_enqueued_after_it,
                 the_order_of_a_call_stands_across_the_claims_it_settles,
-                a_stale_token_changes_nothing_on_any_way_out,
-                a_settlement_counts_after_the_lease_ran_out_as_long_as_nobody_took_it,
+                a_stale_token_changes_nothing_whatever_the_verdict,
+                a_settlement_counts_after_the_lease_expired_unless_it_was_reclaimed,
                 an_attempt_settled_twice_in_one_call_is_settled_once,
                 a_job_asked_to_cancel_does_not_run_again,
                 a_cancelled_job_that_is_redriven_runs_as_any_other;
             history: the_first_three_and_the_last_seven_attempts_are_kept,
                 a_history_outlives_a_redrive_and_goes_with_its_job;
             leases: a_renewed_lease_lasts_from_the_renewal,
-                a_lease_that_ran_out_can_be_renewed_until_somebody_takes_it,
-                a_stale_renewal_extends_nobody_elses_lease,
+                an_expired_lease_can_be_renewed_until_it_is_reclaimed,
+                a_stale_renewal_never_extends_another_lease,
                 a_renewal_reports_a_requested_cancellation,
                 a_begin_extends_a_lease_as_a_renewal_does_and_a_stale_one_changes_nothing,
                 renewals_come_in_batches_and_an_empty_one_returns_the_time;
-            reclaim: a_lease_that_ran_out_is_taken_back_to_the_front_at_no_cost_unless_its_handler_had_begun,
+            reclaim: an_expired_lease_is_reclaimed_to_the_front_and_charged_only_if_its_handler_had_started,
                 the_crash_that_is_one_too_many_poisons,
                 a_job_lost_too_often_in_a_row_before_it_began_is_poisoned,
-                those_who_expired_first_are_taken_first_and_no_more_than_asked,
-                a_lease_of_no_time_has_run_out_at_once,
+                leases_are_reclaimed_in_the_order_they_expired_up_to_the_limit,
+                a_lease_of_no_time_expires_at_once,
                 a_lost_job_that_was_to_be_cancelled_is_cancelled,
-                nobody_is_blamed_for_an_outage,
+                no_job_is_charged_for_an_outage,
                 an_empty_queue_needs_no_grace,
                 due_jobs_are_promoted_to_the_back_in_the_order_of_their_times,
                 a_retry_comes_back_with_its_counters,
                 asking_for_more_than_a_batch_is_refused;
-            reconcile: what_a_lost_claim_granted_goes_back_to_the_front_at_no_cost,
+            reconcile: jobs_of_a_lost_claim_are_released_to_the_front_without_a_charge,
                 everything_is_seen_slice_by_slice,
                 a_lost_grant_that_was_to_be_cancelled_is_cancelled;
             admin: a_queue_nobody_used_is_empty_everywhere,
@@ -138,7 +138,7 @@ macro_rules! for_each_guarantee {
                 a_lease_renewed_between_two_pages_hides_no_other,
                 a_page_is_bounded_and_a_foreign_cursor_is_refused,
                 redrive_gives_a_fresh_start_from_every_state_that_allows_it,
-                redrive_forgets_failures_and_crashes_but_not_what_happened,
+                redrive_resets_failures_and_crashes_and_keeps_the_history,
                 a_redriven_job_never_loses_what_its_producer_sealed,
                 a_delayed_job_that_is_redriven_keeps_its_counters,
                 cancel_ends_waiting_jobs_at_once_and_asks_running_ones_to_stop,
@@ -148,8 +148,8 @@ macro_rules! for_each_guarantee {
                 a_job_named_twice_sees_what_its_first_mention_did,
                 stats_show_how_long_the_front_of_the_queue_has_waited,
                 the_store_answers_a_health_check;
-            trim: what_is_too_old_goes,
-                what_is_too_much_goes_oldest_first_and_a_slice_at_a_time,
+            trim: jobs_beyond_the_age_limit_are_trimmed,
+                jobs_beyond_the_count_limit_are_trimmed_oldest_first_in_batches,
                 completed_jobs_are_trimmed_to_none_where_they_are_not_kept,
                 a_trimmed_id_begins_anew;
             replay: enqueue_sent_again_enqueues_once,
@@ -174,17 +174,17 @@ macro_rules! for_each_guarantee {
             hints: a_worker_that_found_nothing_gets_a_hint_when_there_is_something,
                 a_job_that_becomes_the_earliest_sends_a_hint,
                 a_requested_cancellation_is_hinted_to_listeners_of_that_queue;
-            outcome: a_waiter_gets_a_hint_of_every_end_with_the_state_it_led_to,
-                no_hint_of_an_end_is_sent_while_nobody_waits,
+            outcome: a_waiter_gets_a_hint_for_every_final_state,
+                no_outcome_hint_is_sent_without_a_waiter,
                 a_wait_is_over_when_its_time_is_up,
                 a_job_that_ended_or_is_not_kept_is_not_waited_for,
                 a_completed_job_shows_what_its_handler_returned;
-            race: a_job_is_created_once_whoever_sends_it,
-                a_job_is_granted_once_whoever_claims,
-                a_lease_is_taken_back_once_and_a_due_job_promoted_once,
+            race: a_job_is_created_once_however_many_producers_send_it,
+                a_job_is_granted_once_however_many_workers_claim,
+                a_lease_is_reclaimed_once_and_a_due_job_promoted_once,
                 a_completed_job_never_comes_back,
                 two_operators_never_redrive_a_dead_letter_twice,
-                an_attempt_is_settled_once_whoever_says_how,
+                an_attempt_is_settled_once_however_many_calls_try,
                 a_cancel_that_races_the_end_of_an_attempt_is_never_forgotten;
         }
     };

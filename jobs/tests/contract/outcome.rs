@@ -49,7 +49,7 @@ async fn ends_until(worker: &Worker, hints: &mut BoxStream<'static, Hint>, last:
 }
 
 /// Goal: whoever waits hears of every way a job can end. Method: a job for each of them, watched while it still has a way to go.
-pub(crate) async fn a_waiter_gets_a_hint_of_every_end_with_the_state_it_led_to(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_waiter_gets_a_hint_for_every_final_state(_: &dyn World, worker: Worker) {
     worker.stamp().await;
     let mut hints = hints(&worker).await;
     let verdicts = [
@@ -104,7 +104,7 @@ pub(crate) async fn a_waiter_gets_a_hint_of_every_end_with_the_state_it_led_to(_
     assert_eq!(next_end(&mut hints).await, (unclaimed, Some(JobState::Cancelled)));
 }
 
-pub(crate) async fn no_hint_of_an_end_is_sent_while_nobody_waits(_: &dyn World, worker: Worker) {
+pub(crate) async fn no_outcome_hint_is_sent_without_a_waiter(_: &dyn World, worker: Worker) {
     let mut hints = hints(&worker).await;
     let job = worker.run(&id("unwatched")).await;
     worker.settle(&job, Verdict::Complete { keep: false }).await;

@@ -31,7 +31,7 @@ fn once_each(ids: impl IntoIterator<Item = JobId>) -> BTreeSet<JobId> {
     seen
 }
 
-pub(crate) async fn a_job_is_created_once_whoever_sends_it(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_job_is_created_once_however_many_producers_send_it(world: &dyn World, worker: Worker) {
     let results = at_once(world, |worker| async move { worker.enqueue(&ids(50)).await }).await;
     for n in 0..50 {
         let created = results.iter().filter(|results| matches!(results[n], Enqueued::Created { .. })).count();
@@ -40,7 +40,7 @@ pub(crate) async fn a_job_is_created_once_whoever_sends_it(world: &dyn World, wo
     assert_eq!(worker.listed(JobState::Pending).await, ids(50));
 }
 
-pub(crate) async fn a_job_is_granted_once_whoever_claims(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_job_is_granted_once_however_many_workers_claim(world: &dyn World, worker: Worker) {
     worker.enqueue(&ids(BATCH_MAX)).await;
     let claimed = at_once(world, |worker| async move {
         let mut claimed = Vec::new();
@@ -55,7 +55,7 @@ pub(crate) async fn a_job_is_granted_once_whoever_claims(world: &dyn World, work
     assert_eq!(once_each(claimed.await.into_iter().flatten()), BTreeSet::from_iter(ids(BATCH_MAX)));
 }
 
-pub(crate) async fn a_lease_is_taken_back_once_and_a_due_job_promoted_once(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_lease_is_reclaimed_once_and_a_due_job_promoted_once(world: &dyn World, worker: Worker) {
     worker.stamp().await;
     for name in ids(40) {
         worker.put_at(&id(&format!("late-{name}")), RunAt::After(SHORT)).await;
@@ -129,7 +129,7 @@ pub(crate) async fn two_operators_never_redrive_a_dead_letter_twice(world: &dyn 
     assert_eq!(once_each(worker.claim(99).await.into_iter().map(|job| job.id)).len(), 30);
 }
 
-pub(crate) async fn an_attempt_is_settled_once_whoever_says_how(world: &dyn World, worker: Worker) {
+pub(crate) async fn an_attempt_is_settled_once_however_many_calls_try(world: &dyn World, worker: Worker) {
     let verdicts = [
         Verdict::Complete { keep: true },
         Verdict::Complete { keep: false },

@@ -10,7 +10,7 @@ use retraced_jobs::trace::AttemptRecord;
 use super::leases::KEPT;
 use super::{LONG, SHORT, TIMEOUT, Worker, World, id, ids};
 
-pub(crate) async fn a_lease_that_ran_out_is_taken_back_to_the_front_at_no_cost_unless_its_handler_had_begun(
+pub(crate) async fn an_expired_lease_is_reclaimed_to_the_front_and_charged_only_if_its_handler_had_started(
     world: &dyn World,
     worker: Worker,
 ) {
@@ -114,7 +114,7 @@ pub(crate) async fn a_job_lost_too_often_in_a_row_before_it_began_is_poisoned(wo
     assert_eq!(listed.jobs[0].last_error, view.last_error());
 }
 
-pub(crate) async fn those_who_expired_first_are_taken_first_and_no_more_than_asked(world: &dyn World, worker: Worker) {
+pub(crate) async fn leases_are_reclaimed_in_the_order_they_expired_up_to_the_limit(world: &dyn World, worker: Worker) {
     worker.stamp().await;
     let names = ids(4);
     worker.enqueue(&names).await;
@@ -134,7 +134,7 @@ pub(crate) async fn those_who_expired_first_are_taken_first_and_no_more_than_ask
 }
 
 /// An instant has come when the clock reads it, not only after.
-pub(crate) async fn a_lease_of_no_time_has_run_out_at_once(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_lease_of_no_time_expires_at_once(_: &dyn World, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
     worker.claim_for(1, Duration::ZERO).await;
@@ -177,7 +177,7 @@ async fn look_until_taken(world: &dyn World, worker: &Worker, request: &Reclaim)
     panic!("the lease was never taken back");
 }
 
-pub(crate) async fn nobody_is_blamed_for_an_outage(world: &dyn World, worker: Worker) {
+pub(crate) async fn no_job_is_charged_for_an_outage(world: &dyn World, worker: Worker) {
     let lease = Duration::from_millis(400);
     let request = Reclaim { limit: 9, lease, crashes_max: 9, losses_max: 9 };
     // Nobody ever looked after this queue.

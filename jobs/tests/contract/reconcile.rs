@@ -30,7 +30,7 @@ fn names(jobs: &[ClaimedJob]) -> BTreeSet<JobId> {
     jobs.iter().map(|job| job.id.clone()).collect()
 }
 
-pub(crate) async fn what_a_lost_claim_granted_goes_back_to_the_front_at_no_cost(world: &dyn World, worker: Worker) {
+pub(crate) async fn jobs_of_a_lost_claim_are_released_to_the_front_without_a_charge(world: &dyn World, worker: Worker) {
     worker.enqueue(&ids(6)).await;
     let lost = worker.claim(2).await;
     let kept = worker.claim(2).await;

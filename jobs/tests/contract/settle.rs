@@ -22,7 +22,7 @@ const VERDICTS: [(Verdict, JobState, u32, u32); 10] = [
     (Verdict::Cancel, JobState::Cancelled, 0, 0),
 ];
 
-pub(crate) async fn every_verdict_leads_where_it_says_and_charges_what_it_says(_: &dyn World, worker: Worker) {
+pub(crate) async fn every_verdict_leads_to_its_state_and_charges_its_counters(_: &dyn World, worker: Worker) {
     for (n, (verdict, state, failures, releases)) in VERDICTS.into_iter().enumerate() {
         let worker = worker.in_queue(&format!("verdict-{n}"));
         let job = worker.run(&id("a")).await;
@@ -132,7 +132,7 @@ pub(crate) async fn an_unreadable_record_is_reported_as_such_and_hides_nothing_e
     assert_eq!(worker.listed(JobState::Dead).await, [id("a")]);
 }
 
-pub(crate) async fn retries_queue_up_behind_and_released_jobs_in_front_in_their_order(_: &dyn World, worker: Worker) {
+pub(crate) async fn retries_join_the_back_and_released_jobs_the_front_in_their_order(_: &dyn World, worker: Worker) {
     let names = ids(8);
     worker.enqueue(&names).await;
     let jobs = worker.claim(6).await;
@@ -152,7 +152,7 @@ pub(crate) async fn retries_queue_up_behind_and_released_jobs_in_front_in_their_
     assert_eq!(order, expected);
 }
 
-pub(crate) async fn a_retry_is_never_overtaken_by_what_came_after_it(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_retry_is_never_overtaken_by_jobs_enqueued_after_it(world: &dyn World, worker: Worker) {
     worker.enqueue(&[id("soon"), id("later"), id("before")]).await;
     let jobs = worker.claim(2).await;
     worker.settle(&jobs[0], Verdict::Retry { delay: Duration::ZERO }).await;
@@ -184,7 +184,7 @@ pub(crate) async fn the_order_of_a_call_stands_across_the_claims_it_settles(_: &
     assert_eq!(worker.listed(JobState::Pending).await, mixed.map(|job| job.id.clone()));
 }
 
-pub(crate) async fn a_stale_token_changes_nothing_on_any_way_out(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_stale_token_changes_nothing_whatever_the_verdict(world: &dyn World, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("taken")]).await;
     let late = worker.claim_for(1, SHORT).await.remove(0);
@@ -226,7 +226,7 @@ pub(crate) async fn a_stale_token_changes_nothing_on_any_way_out(world: &dyn Wor
     );
 }
 
-pub(crate) async fn a_settlement_counts_after_the_lease_ran_out_as_long_as_nobody_took_it(
+pub(crate) async fn a_settlement_counts_after_the_lease_expired_unless_it_was_reclaimed(
     world: &dyn World,
     worker: Worker,
 ) {

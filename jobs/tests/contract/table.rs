@@ -18,7 +18,7 @@ const TRANSITIONS: [Transition; 9] = [
 ];
 
 /// Every state with every transition, each in a queue of its own, through the verb that stands for it.
-pub(crate) async fn every_arrow_leads_where_the_table_says_and_nowhere_else(world: &dyn World, worker: Worker) {
+pub(crate) async fn every_transition_leads_where_the_table_says_and_nowhere_else(world: &dyn World, worker: Worker) {
     for from in JobState::ALL {
         for transition in TRANSITIONS {
             if (from, transition) == (JobState::Delayed, Transition::Redrive) {

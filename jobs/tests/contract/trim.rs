@@ -20,7 +20,7 @@ fn trimmed(removed: usize, more: bool) -> Trimmed {
     trimmed
 }
 
-pub(crate) async fn what_is_too_old_goes(world: &dyn World, worker: Worker) {
+pub(crate) async fn jobs_beyond_the_age_limit_are_trimmed(world: &dyn World, worker: Worker) {
     for state in FINAL {
         worker.bring(world, &id(&format!("old-{state}")), state).await;
     }
@@ -41,7 +41,7 @@ pub(crate) async fn what_is_too_old_goes(world: &dyn World, worker: Worker) {
     assert_eq!(worker.stats().await.trimmed_total, 4);
 }
 
-pub(crate) async fn what_is_too_much_goes_oldest_first_and_a_slice_at_a_time(world: &dyn World, worker: Worker) {
+pub(crate) async fn jobs_beyond_the_count_limit_are_trimmed_oldest_first_in_batches(world: &dyn World, worker: Worker) {
     for state in FINAL {
         for name in ids(4) {
             worker.bring(world, &id(&format!("{state}-{name}")), state).await;

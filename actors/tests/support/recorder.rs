@@ -1,4 +1,4 @@
-//! What ran, as the handlers saw it: kept outside everything that is tested.
+//! Records every execution from inside the handlers, outside of everything that is tested.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,38 +9,38 @@ use tokio::time::Instant;
 
 /// How an execution ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum RunEnd {
     Succeeded,
     Failed,
     Panicked,
     /// Dropped at an await.
-    Cut,
+    Dropped,
 }
 
 /// One execution of one job.
 #[derive(Debug, Clone)]
 pub struct Run {
     pub id: JobId,
-    /// The grant's number, from 1: no two executions of a job may share it.
+    /// Number of the grant, from 1. No two executions of a job may share it.
     pub grant: u32,
-    /// The try, as handlers are told it.
+    /// The attempt number the handler sees.
     pub attempt: u32,
     pub started: Instant,
-    pub ended: Option<(Instant, How)>,
+    pub ended: Option<(Instant, RunEnd)>,
     pub stopped: Option<Stop>,
 }
 
-/// All executions, in the order they started. Cheap to clone.
+/// All executions in the order they started. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Book(Arc<Mutex<Vec<Run>>>);
+pub struct Recorder(Arc<Mutex<Vec<Run>>>);
 
-impl Book {
+impl Recorder {
     fn lock(&self) -> MutexGuard<'_, Vec<Run>> {
         self.0.lock().unwrap()
     }
 
-    /// An execution begins. It is `Cut` unless its entry is told otherwise.
-    pub fn begin(&self, ctx: &Context) -> Entry {
+    /// Records the start of an execution. It counts as dropped unless [`ActiveRun::finish`] is called.
+    pub fn start(&self, ctx: &Context) -> ActiveRun {
         let mut runs = self.lock();
         runs.push(Run {
             id: ctx.id().clone(),
@@ -51,7 +51,7 @@ impl Book {
             stopped: None,
         });
         let earlier = runs.iter().filter(|run| run.id == *ctx.id()).count() - 1;
-        Entry { book: self.clone(), at: runs.len() - 1, earlier, ctx: ctx.clone(), how: How::Cut }
+        ActiveRun { recorder: self.clone(), at: runs.len() - 1, earlier, ctx: ctx.clone(), end: RunEnd::Dropped }
     }
 
     pub fn all(&self) -> Vec<Run> {
@@ -74,7 +74,7 @@ impl Book {
         self.lock().iter().filter(|run| run.ended.is_some()).count()
     }
 
-    /// Most executions that ran at one instant.
+    /// The largest number of executions that ran at the same time.
     pub fn overlap_max(&self) -> usize {
         let runs = self.lock();
         let at = |t: Instant| {
@@ -92,27 +92,27 @@ impl Book {
     }
 }
 
-/// An execution under way.
-pub struct Entry {
-    book: Book,
+/// An execution that has not ended yet.
+pub struct ActiveRun {
+    recorder: Recorder,
     at: usize,
     /// Executions of this job before this one.
     pub earlier: usize,
     ctx: Context,
-    how: How,
+    end: RunEnd,
 }
 
-impl Entry {
-    pub fn ends(mut self, how: How) {
-        self.how = how;
+impl ActiveRun {
+    pub fn finish(mut self, end: RunEnd) {
+        self.end = end;
     }
 }
 
-impl Drop for Entry {
+impl Drop for ActiveRun {
     fn drop(&mut self) {
-        let how = if std::thread::panicking() { How::Panicked } else { self.how };
-        let mut runs = self.book.lock();
-        runs[self.at].ended = Some((Instant::now(), how));
+        let end = if std::thread::panicking() { RunEnd::Panicked } else { self.end };
+        let mut runs = self.recorder.lock();
+        runs[self.at].ended = Some((Instant::now(), end));
         runs[self.at].stopped = self.ctx.why_stopped();
     }
 }

@@ -1,4 +1,4 @@
-//! A world of its own for each test: one memory store behind its faults, one tree or more, and a check at the end that nothing was left behind.
+//! The harness of a test: a memory store with injected faults, a tree, and a check at the end that nothing was left behind.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,11 +24,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Book, Do, Faulty, How, Work};
+use super::{Action, FaultyStore, Recorder, RunEnd, Work};
 
-/// How long a test waits, in its own time, before it says that what it waits for does not come.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// Where the wall clock of a world begins.
+/// How long a test waits for a condition, in its own time, before it fails.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(300);
+/// Start of the harness's wall clock.
 const BEGIN_MS: u64 = 1_700_000_000_000;
 
 pub fn millis(ms: u64) -> Duration {
@@ -39,20 +39,20 @@ pub fn secs(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
-/// How a tree is to be.
-pub struct WorldBuilder {
+/// The options of a tree.
+pub struct HarnessBuilder {
     queues: Vec<QueueName>,
     options: TreeOptions,
     queue: QueueOptions,
     rules: Rules,
-    store: Option<Faulty>,
-    book: Book,
-    handlers: Handle,
+    store: Option<FaultyStore>,
+    recorder: Recorder,
+    handler_runtime: Handle,
     gate: Option<Arc<AtomicBool>>,
 }
 
-impl WorldBuilder {
-    /// Handlers run on threads for blocking work, and those that [block](Do::Block) do so until the gate is open.
+impl HarnessBuilder {
+    /// Runs handlers on threads for blocking work; those that [block](Action::Block) do so until the gate is open.
     pub fn blocking(mut self, gate: Arc<AtomicBool>) -> Self {
         self.gate = Some(gate);
         self
@@ -83,34 +83,34 @@ impl WorldBuilder {
         self
     }
 
-    /// The same store and the same book as another world.
-    pub fn beside(mut self, other: &World) -> Self {
+    /// Uses the store and the recorder of another harness.
+    pub fn sharing_store(mut self, other: &Harness) -> Self {
         self.store = Some(other.store.clone());
-        self.book = other.book.clone();
+        self.recorder = other.recorder.clone();
         self
     }
 
-    pub fn handlers(mut self, handlers: Handle) -> Self {
-        self.handlers = handlers;
+    pub fn handler_runtime(mut self, runtime: Handle) -> Self {
+        self.handler_runtime = runtime;
         self
     }
 
-    pub async fn start(self) -> World {
+    pub async fn start(self) -> Harness {
         self.try_start().await.unwrap()
     }
 
-    pub async fn try_start(self) -> Result<World, StartError> {
-        let Self { queues, options, queue, rules, store, book, handlers, gate } = self;
+    pub async fn try_start(self) -> Result<Harness, StartError> {
+        let Self { queues, options, queue, rules, store, recorder, handler_runtime, gate } = self;
         let clock = options.clock.clone();
-        let store = store.unwrap_or_else(|| Faulty::new(MemoryStore::with_clock(clock)));
+        let store = store.unwrap_or_else(|| FaultyStore::new(MemoryStore::with_clock(clock)));
         let instance = InstanceId::from(Uuid::new_v4());
         let specs = queues.iter().map(|name| {
             let mut handlers = Handlers::default();
-            let book = book.clone();
+            let recorder = recorder.clone();
             match gate.clone() {
-                None => handlers.add(move |work: Work, ctx: Context| perform(work, ctx, book.clone())).unwrap(),
+                None => handlers.add(move |work: Work, ctx: Context| perform(work, ctx, recorder.clone())).unwrap(),
                 Some(gate) => handlers
-                    .add_blocking(move |work: Work, ctx: Context| perform_blocking(&work, &ctx, &book, &gate))
+                    .add_blocking(move |work: Work, ctx: Context| perform_blocking(&work, &ctx, &recorder, &gate))
                     .unwrap(),
             }
             let (handlers, states) = (Arc::new(handlers), Arc::new(States::default()));
@@ -126,14 +126,14 @@ impl WorldBuilder {
             queues: specs.collect(),
             options,
             tree: Handle::current(),
-            handlers,
+            handlers: handler_runtime,
         })
         .await?;
         let events = Arc::new(Mutex::new(Vec::new()));
         collect(&tree, events.clone());
-        Ok(World {
+        Ok(Harness {
             store,
-            book,
+            recorder,
             tree,
             queue: queues[0].clone(),
             events,
@@ -157,59 +157,61 @@ fn collect(tree: &Tree, events: Arc<Mutex<Vec<SupervisionEvent>>>) {
     });
 }
 
-async fn perform(work: Work, ctx: Context, book: Book) -> Result<(), Failure> {
-    let entry = book.begin(&ctx);
-    let step = work.steps[entry.earlier.min(work.steps.len() - 1)];
+async fn perform(work: Work, ctx: Context, recorder: Recorder) -> Result<(), Failure> {
+    let run = recorder.start(&ctx);
+    let step = work.steps[run.earlier.min(work.steps.len() - 1)];
     if step.wait_ms > 0 {
         tokio::time::sleep(millis(step.wait_ms)).await;
     }
     let result = match step.then {
-        Do::Succeed => Ok(()),
-        Do::FailTemporary => Err(Failure::temporary(Code::NetworkError, "the line is dead")),
-        Do::FailAskingFor(ms) => Err(Failure::temporary(Code::RateLimitExceeded, "too many").retry_after(millis(ms))),
-        Do::FailPermanent => Err(Failure::permanent(Code::InvalidJobData, "no such address")),
-        Do::FailUnknown => Err(Failure::new(Code::JobExecutionFailed, "who knows")),
-        Do::Snooze(ms) => Err(Failure::snooze(millis(ms))),
-        Do::Panic => panic!("boom {}", ctx.id()),
-        Do::StopWhenAsked => {
+        Action::Succeed => Ok(()),
+        Action::FailTemporary => Err(Failure::temporary(Code::NetworkError, "connection reset")),
+        Action::FailAskingFor(ms) => {
+            Err(Failure::temporary(Code::RateLimitExceeded, "too many requests").retry_after(millis(ms)))
+        }
+        Action::FailPermanent => Err(Failure::permanent(Code::InvalidJobData, "no such address")),
+        Action::FailUnknown => Err(Failure::new(Code::JobExecutionFailed, "unclassified")),
+        Action::Snooze(ms) => Err(Failure::snooze(millis(ms))),
+        Action::Panic => panic!("boom {}", ctx.id()),
+        Action::StopWhenAsked => {
             ctx.cancellation().cancelled().await;
             Err(Failure::temporary(Code::Interrupted, "asked to stop"))
         }
-        Do::SucceedWhenAsked => {
+        Action::SucceedWhenAsked => {
             ctx.cancellation().cancelled().await;
             Ok(())
         }
-        Do::Hang => std::future::pending().await,
-        Do::BlockFor(ms) => {
+        Action::Hang => std::future::pending().await,
+        Action::BlockFor(ms) => {
             std::thread::sleep(millis(ms));
             Ok(())
         }
-        Do::Block => unreachable!("only blocking handlers may block"),
+        Action::Block => unreachable!("only blocking handlers may block"),
     };
-    entry.ends(if result.is_ok() { How::Succeeded } else { How::Failed });
+    run.finish(if result.is_ok() { RunEnd::Succeeded } else { RunEnd::Failed });
     result
 }
 
-/// The little that blocking handlers are asked to do.
-fn perform_blocking(work: &Work, ctx: &Context, book: &Book, gate: &AtomicBool) -> Result<(), Failure> {
-    let entry = book.begin(ctx);
-    let step = work.steps[entry.earlier.min(work.steps.len() - 1)];
+/// The actions a blocking handler supports.
+fn perform_blocking(work: &Work, ctx: &Context, recorder: &Recorder, gate: &AtomicBool) -> Result<(), Failure> {
+    let run = recorder.start(ctx);
+    let step = work.steps[run.earlier.min(work.steps.len() - 1)];
     let deadline = Instant::now() + millis(step.wait_ms);
-    let goes_on = || match step.then {
-        Do::Block => !gate.load(Ordering::SeqCst),
+    let blocked = || match step.then {
+        Action::Block => !gate.load(Ordering::SeqCst),
         _ => Instant::now() < deadline,
     };
-    while goes_on() {
+    while blocked() {
         std::thread::sleep(Duration::from_micros(200));
     }
-    entry.ends(How::Succeeded);
+    run.finish(RunEnd::Succeeded);
     Ok(())
 }
 
-/// A tree with its surroundings.
-pub struct World {
-    pub store: Faulty,
-    pub book: Book,
+/// A tree with its store and the records of a test.
+pub struct Harness {
+    pub store: FaultyStore,
+    pub recorder: Recorder,
     pub tree: Tree,
     pub queue: QueueName,
     events: Arc<Mutex<Vec<SupervisionEvent>>>,
@@ -218,10 +220,10 @@ pub struct World {
     closed: bool,
 }
 
-impl World {
+impl Harness {
     /// A queue `email` with 4 executors, leases of 30 s, retries after exactly 1 s.
-    pub fn build() -> WorldBuilder {
-        WorldBuilder {
+    pub fn build() -> HarnessBuilder {
+        HarnessBuilder {
             queues: vec![QueueName::new("email").unwrap()],
             options: TreeOptions {
                 seed: 1,
@@ -231,8 +233,8 @@ impl World {
             queue: QueueOptions { concurrency: 4, ..QueueOptions::default() },
             rules: Rules { retry: Retry::fixed().base(secs(1)).jitter(0), ..Rules::default() },
             store: None,
-            book: Book::default(),
-            handlers: Handle::current(),
+            recorder: Recorder::default(),
+            handler_runtime: Handle::current(),
             gate: None,
         }
     }
@@ -252,7 +254,7 @@ impl World {
     }
 
     pub async fn enqueue_at(&self, id: &str, work: Work, run_at: RunAt) -> JobId {
-        self.try_enqueue(id, work, run_at, PATIENCE).await.unwrap().id
+        self.try_enqueue(id, work, run_at, WAIT_TIMEOUT).await.unwrap().id
     }
 
     pub async fn try_enqueue(
@@ -260,17 +262,17 @@ impl World {
         id: &str,
         work: Work,
         run_at: RunAt,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Receipt, EnqueueError> {
         let id = JobId::parse(id).unwrap();
         let options = JobOptions { id: Some(id.clone()), run_at, ..JobOptions::default() };
         let job = seal_job(&work, &options).unwrap();
-        let receipt = self.handle().enqueue(job, patience).await?;
+        let receipt = self.handle().enqueue(job, timeout).await?;
         self.enqueued.lock().unwrap().insert((self.queue.clone(), id));
         Ok(receipt)
     }
 
-    /// So many jobs, named `prefix-0` and so on, of the same work.
+    /// Enqueues this many jobs of the same work, named `prefix-0` and so on.
     pub async fn enqueue_many(&self, prefix: &str, count: usize, work: &Work) -> Vec<JobId> {
         let names: Vec<String> = (0..count).map(|n| format!("{prefix}-{n}")).collect();
         let all = names.iter().map(|name| self.enqueue(name, work.clone()));
@@ -290,18 +292,18 @@ impl World {
         self.store.stats(&self.queue).now_or_never().unwrap().unwrap()
     }
 
-    /// The queue from its front, at most one page.
+    /// The pending jobs from the front of the queue, at most one page.
     pub fn pending(&self) -> Vec<JobId> {
         let page = self.store.jobs(&self.queue, JobState::Pending, None, BATCH_MAX).now_or_never().unwrap().unwrap();
         page.jobs.into_iter().map(|job| job.id).collect()
     }
 
     pub async fn cancel(&self, id: &JobId) {
-        let call = self.desk_call().await;
+        let call = self.admin_call().await;
         self.store.cancel(call, &self.queue, &[id.into()]).await.unwrap();
     }
 
-    pub async fn desk_call(&self) -> CallId {
+    pub async fn admin_call(&self) -> CallId {
         self.admin.take().await.next_call()
     }
 
@@ -322,46 +324,46 @@ impl World {
 
     // --- waiting
 
-    /// Waits until this holds.
+    /// Waits until the condition holds.
     pub async fn until(&self, what: &str, holds: impl Fn() -> bool) {
-        self.until_within(PATIENCE, what, holds).await;
+        self.until_within(WAIT_TIMEOUT, what, holds).await;
     }
 
-    /// Waits until this holds, at most as long as this.
-    pub async fn until_within(&self, patience: Duration, what: &str, holds: impl Fn() -> bool) {
+    /// Waits until the condition holds, at most for `timeout`.
+    pub async fn until_within(&self, timeout: Duration, what: &str, holds: impl Fn() -> bool) {
         let begun = Instant::now();
         while !holds() {
-            assert!(begun.elapsed() <= patience, "waited in vain for: {what}\n{}", self.report());
-            // A look every millisecond costs too much where minutes pass.
+            assert!(begun.elapsed() <= timeout, "timed out waiting for: {what}\n{}", self.report());
+            // Checking every millisecond is too slow where minutes pass.
             tokio::time::sleep(if begun.elapsed() < secs(2) { millis(1) } else { millis(20) }).await;
         }
     }
 
-    /// Waits until this holds where threads are blocked, which keeps paused time from passing by itself: here it is pushed on.
+    /// Waits until the condition holds while threads are blocked. Blocked threads keep paused time from advancing by itself, so this advances it.
     pub async fn until_advancing(&self, what: &str, holds: impl Fn() -> bool) {
         for _ in 0..20_000 {
             if holds() {
                 return;
             }
-            self.push_on().await;
+            self.advance_time().await;
         }
-        panic!("waited in vain for: {what}\n{}", self.report());
+        panic!("timed out waiting for: {what}\n{}", self.report());
     }
 
-    /// Awaits this, pushing paused time on.
+    /// Awaits a future while advancing paused time.
     pub async fn advancing<T>(&self, what: impl Future<Output = T>) -> T {
         tokio::pin!(what);
         for _ in 0..20_000 {
             tokio::select! {
                 biased;
                 result = &mut what => return result,
-                () = self.push_on() => {}
+                () = self.advance_time() => {}
             }
         }
-        panic!("waited in vain\n{}", self.report());
+        panic!("timed out waiting\n{}", self.report());
     }
 
-    async fn push_on(&self) {
+    async fn advance_time(&self) {
         tokio::time::advance(millis(10)).await;
         for _ in 0..20 {
             tokio::task::yield_now().await;
@@ -385,7 +387,7 @@ impl World {
             .map(|e| format!("{} {}#{} {:?}", e.at_ms - BEGIN_MS, e.path, e.generation, e.kind))
             .collect();
         let runs: Vec<String> = self
-            .book
+            .recorder
             .all()
             .iter()
             .map(|run| format!("{} grant {} {:?} stopped {:?}", run.id, run.grant, run.ended, run.stopped))
@@ -396,11 +398,11 @@ impl World {
 
     // --- the actors
 
-    /// Kills the actor at this path, and waits until another has its place.
-    pub async fn kill_and_await_successor(&self, path: &str) {
-        let before = self.generation(path).unwrap_or_else(|| panic!("nobody at {path}"));
+    /// Kills the actor at this path and waits until it has been restarted.
+    pub async fn kill_and_await_restart(&self, path: &str) {
+        let before = self.generation(path).unwrap_or_else(|| panic!("no actor at {path}"));
         assert!(self.tree.kill(path));
-        self.until(&format!("a successor of {path}"), || self.generation(path).is_some_and(|now| now > before)).await;
+        self.until(&format!("the restart of {path}"), || self.generation(path).is_some_and(|now| now > before)).await;
     }
 
     pub fn generation(&self, path: &str) -> Option<u32> {
@@ -409,16 +411,16 @@ impl World {
 
     // --- the end
 
-    /// Ends the tree in order, and checks that nothing was left behind.
+    /// Shuts the tree down and checks that nothing was left behind.
     pub async fn close(self) -> Drained {
         let drained = self.shut_down().await;
         assert_eq!(drained.unsettled, 0, "outcomes were not settled\n{}", self.report());
         assert_eq!(self.stats().processing, 0, "jobs are still leased\n{}", self.report());
-        self.leave();
+        self.assert_clean();
         drained
     }
 
-    /// Ends the tree in order, whatever becomes of its jobs.
+    /// Shuts the tree down, whatever becomes of its jobs.
     pub async fn shut_down(&self) -> Drained {
         let begun = Instant::now();
         let drained = self.tree.shutdown().await;
@@ -426,8 +428,8 @@ impl World {
         drained
     }
 
-    /// For a tree that has ended: nobody lives on, the queue adds up, and no grant ran twice.
-    pub fn leave(mut self) {
+    /// For a tree that has ended: checks that no actor is left, the queue is consistent, and no grant ran twice.
+    pub fn assert_clean(mut self) {
         self.closed = true;
         let actors = self.tree.actors();
         assert!(actors.is_empty(), "actors outlive their tree: {actors:?}");
@@ -438,20 +440,20 @@ impl World {
         }
         for queue in self.tree.queues() {
             let audit = self.store.memory().audit(&queue).now_or_never().unwrap().unwrap();
-            assert_eq!(audit.difference(), 0, "queue {queue} does not add up: {audit:?}\n{}", report());
+            assert_eq!(audit.difference(), 0, "queue {queue} is inconsistent: {audit:?}\n{}", report());
             assert_eq!(audit.grant_difference, 0, "{audit:?}");
         }
-        for (id, runs) in self.book.by_job() {
+        for (id, runs) in self.recorder.by_job() {
             let grants: BTreeSet<u32> = runs.iter().map(|run| run.grant).collect();
             assert_eq!(grants.len(), runs.len(), "a grant of {id} ran twice\n{}", report());
         }
     }
 }
 
-impl Drop for World {
+impl Drop for Harness {
     fn drop(&mut self) {
         if !self.closed && !std::thread::panicking() {
-            panic!("this world was not closed: end it with close() or leave()");
+            panic!("this harness was not closed: end it with close() or assert_clean()");
         }
     }
 }

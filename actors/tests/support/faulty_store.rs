@@ -1,4 +1,4 @@
-//! A store with faults: it loses replies, refuses, delays, or is away, as a test's plan says for each call.
+//! A store that injects faults: it loses replies, refuses, delays or is unavailable, as the test's plan decides for each call.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use retraced_jobs::store::{
 };
 use retraced_jobs::trace::{Finding, JobView, SupervisionEvent};
 
-/// What the tree asks of a store; an operator's calls are never disturbed.
+/// The calls a tree makes. Calls of an operator get no faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verb {
     Enqueue,
@@ -39,28 +39,28 @@ pub enum Verb {
     Hints,
 }
 
-/// What happens to one call.
+/// The fault injected into one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The request is lost.
-    Before,
+    RequestLost,
     /// The reply is lost.
-    After,
-    /// The request takes as long as this to arrive.
-    Late(Duration),
-    /// The reply takes as long as this to arrive.
-    Slow(Duration),
-    /// The store answers, and will not.
-    Refuse,
+    ReplyLost,
+    /// The request arrives after this delay.
+    RequestDelayed(Duration),
+    /// The reply arrives after this delay.
+    ReplyDelayed(Duration),
+    /// The store refuses the call.
+    Refused,
     /// Applied, and the reply cannot be read.
-    Garbled,
-    /// Nothing is ever heard of it: applied, and never answered.
-    Silence,
+    UnreadableReply,
+    /// Applied, and never answered.
+    NeverAnswered,
     /// A bug: the call panics.
     Panic,
 }
 
-/// Where a call is.
+/// The stage of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// On its way to the store.
@@ -74,34 +74,34 @@ type Watcher = Arc<dyn Fn(Verb, Moment) + Send + Sync>;
 
 /// Cheap to clone; clones share their faults.
 #[derive(Clone)]
-pub struct Faulty(Arc<Inner>);
+pub struct FaultyStore(Arc<Inner>);
 
 struct Inner {
     memory: MemoryStore,
     plan: Mutex<Option<Plan>>,
     watcher: Mutex<Option<Watcher>>,
-    away: AtomicBool,
+    unavailable: AtomicBool,
     calls: Mutex<BTreeMap<Verb, usize>>,
     claims: Mutex<Vec<ClaimRequest>>,
     latency: Mutex<Duration>,
     damage: Mutex<Damage>,
 }
 
-/// What audits find, by a test's plan: a memory store cannot be damaged.
+/// What audits find, as the test sets it: a memory store cannot be damaged.
 #[derive(Debug, Default)]
 struct Damage {
-    /// Counts that will not add up before it passes by itself.
-    passing: usize,
+    /// Number of audits that report a wrong count before the counts are right again.
+    transient: usize,
     found: Option<Finding>,
 }
 
-impl Faulty {
+impl FaultyStore {
     pub fn new(memory: MemoryStore) -> Self {
         Self(Arc::new(Inner {
             memory,
             plan: Mutex::default(),
             watcher: Mutex::default(),
-            away: AtomicBool::new(false),
+            unavailable: AtomicBool::new(false),
             calls: Mutex::default(),
             claims: Mutex::default(),
             latency: Mutex::default(),
@@ -109,54 +109,54 @@ impl Faulty {
         }))
     }
 
-    /// What is behind the faults.
+    /// The store behind the faults.
     pub fn memory(&self) -> &MemoryStore {
         &self.0.memory
     }
 
-    /// From now on this decides on every call, given its verb and its number among the calls of that verb, from 1.
-    pub fn plan(&self, plan: impl FnMut(Verb, usize) -> Option<Fault> + Send + 'static) {
+    /// From now on `plan` decides about every call, given its verb and its number among the calls of that verb, from 1.
+    pub fn plan_faults(&self, plan: impl FnMut(Verb, usize) -> Option<Fault> + Send + 'static) {
         *self.0.plan.lock().unwrap() = Some(Box::new(plan));
     }
 
-    /// The n-th call of this verb from now on meets this fault.
-    pub fn once(&self, verb: Verb, nth: usize, fault: Fault) {
+    /// Injects this fault into the n-th call of this verb from now on.
+    pub fn fault_on_call(&self, verb: Verb, nth: usize, fault: Fault) {
         let mut seen = 0;
-        self.plan(move |called, _| {
+        self.plan_faults(move |called, _| {
             seen += usize::from(called == verb);
             (called == verb && seen == nth).then_some(fault)
         });
     }
 
-    /// No more faults.
-    pub fn heal(&self) {
+    /// Ends all faults.
+    pub fn clear_faults(&self) {
         *self.0.plan.lock().unwrap() = None;
         *self.0.watcher.lock().unwrap() = None;
-        self.0.away.store(false, Ordering::SeqCst);
+        self.0.unavailable.store(false, Ordering::SeqCst);
     }
 
-    /// While away, no call reaches the store.
-    pub fn away(&self, away: bool) {
-        self.0.away.store(away, Ordering::SeqCst);
+    /// While unavailable, no call reaches the store.
+    pub fn set_unavailable(&self, unavailable: bool) {
+        self.0.unavailable.store(unavailable, Ordering::SeqCst);
     }
 
-    /// Half of this passes before a call is applied, half after.
+    /// Sets the latency of calls: half before a call is applied, half after.
     pub fn latency(&self, latency: Duration) {
         *self.0.latency.lock().unwrap() = latency;
     }
 
-    /// The queues do not add up from now on, until somebody mends them.
+    /// Makes audits find this damage from now on, until it is repaired.
     pub fn damage(&self, found: Finding) {
         self.0.damage.lock().unwrap().found = Some(found);
     }
 
-    /// The next count of a queue does not add up; those after it do.
+    /// Makes the next audit report a wrong count; later ones are right.
     pub fn miscount_once(&self) {
-        self.0.damage.lock().unwrap().passing = 1;
+        self.0.damage.lock().unwrap().transient = 1;
     }
 
-    /// Is told of every call, twice.
-    pub fn watch(&self, watcher: impl Fn(Verb, Moment) + Send + Sync + 'static) {
+    /// Calls `watcher` for every call, when it is sent and when it is applied.
+    pub fn observe(&self, watcher: impl Fn(Verb, Moment) + Send + Sync + 'static) {
         *self.0.watcher.lock().unwrap() = Some(Arc::new(watcher));
     }
 
@@ -169,7 +169,7 @@ impl Faulty {
         self.0.claims.lock().unwrap().iter().map(|request| request.nonce).collect()
     }
 
-    fn tell(&self, verb: Verb, moment: Moment) {
+    fn notify(&self, verb: Verb, moment: Moment) {
         let watcher = self.0.watcher.lock().unwrap().clone();
         if let Some(watcher) = watcher {
             watcher(verb, moment);
@@ -183,13 +183,13 @@ impl Faulty {
             *number += 1;
             *number
         };
-        if self.0.away.load(Ordering::SeqCst) {
-            return Some(Fault::Before);
+        if self.0.unavailable.load(Ordering::SeqCst) {
+            return Some(Fault::RequestLost);
         }
         self.0.plan.lock().unwrap().as_mut().and_then(|plan| plan(verb, number))
     }
 
-    fn pass<'a, T: Send + 'a>(
+    fn call<'a, T: Send + 'a>(
         &'a self,
         verb: Verb,
         operation: &'static str,
@@ -198,32 +198,32 @@ impl Faulty {
         async move {
             let fault = self.fault(verb);
             let half = *self.0.latency.lock().unwrap() / 2;
-            self.tell(verb, Moment::Sent);
+            self.notify(verb, Moment::Sent);
             if !half.is_zero() {
                 tokio::time::sleep(half).await;
             }
             match fault {
-                Some(Fault::Before) => return Err(lost(operation)),
-                Some(Fault::Refuse) => return Err(StoreError::Refused { operation, reason: "by plan".into() }),
+                Some(Fault::RequestLost) => return Err(lost(operation)),
+                Some(Fault::Refused) => return Err(StoreError::Refused { operation, reason: "by plan".into() }),
                 Some(Fault::Panic) => panic!("a bug in the store, by plan"),
-                Some(Fault::Late(delay)) => tokio::time::sleep(delay).await,
+                Some(Fault::RequestDelayed(delay)) => tokio::time::sleep(delay).await,
                 _ => {}
             }
             let reply = call(&self.0.memory).await;
-            self.tell(verb, Moment::Applied);
+            self.notify(verb, Moment::Applied);
             if !half.is_zero() {
                 tokio::time::sleep(half).await;
             }
             match fault {
-                Some(Fault::After) => Err(lost(operation)),
-                Some(Fault::Slow(delay)) => {
+                Some(Fault::ReplyLost) => Err(lost(operation)),
+                Some(Fault::ReplyDelayed(delay)) => {
                     tokio::time::sleep(delay).await;
                     reply
                 }
-                Some(Fault::Garbled) => Err(StoreError::Corrupt { operation, what: "by plan".into() }),
-                Some(Fault::Silence) => std::future::pending().await,
-                // What was under way when the store went is lost with it.
-                _ if self.0.away.load(Ordering::SeqCst) => Err(lost(operation)),
+                Some(Fault::UnreadableReply) => Err(StoreError::Corrupt { operation, what: "by plan".into() }),
+                Some(Fault::NeverAnswered) => std::future::pending().await,
+                // Calls in flight when the outage began are lost.
+                _ if self.0.unavailable.load(Ordering::SeqCst) => Err(lost(operation)),
                 _ => reply,
             }
         }
@@ -235,19 +235,20 @@ fn lost(operation: &'static str) -> StoreError {
     StoreError::Unavailable { operation, cause: "by plan".into() }
 }
 
-impl Store for Faulty {
+impl Store for FaultyStore {
     fn probe(&self) -> StoreFuture<'_, StoreFacts> {
-        self.pass(Verb::Probe, "probe", |store| store.probe())
+        self.call(Verb::Probe, "probe", |store| store.probe())
     }
 
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
         let queues = queues.to_vec();
-        let heard = self.clone();
-        self.pass(Verb::Hints, "hints", move |store| {
+        let store_handle = self.clone();
+        self.call(Verb::Hints, "hints", move |store| {
             async move {
                 let hints = store.hints(&queues).await?;
-                // What is said while the store is away is not heard.
-                let hints = hints.filter(move |_| std::future::ready(!heard.0.away.load(Ordering::SeqCst)));
+                // Hints sent during an outage are lost.
+                let hints =
+                    hints.filter(move |_| std::future::ready(!store_handle.0.unavailable.load(Ordering::SeqCst)));
                 Ok(hints.boxed())
             }
             .boxed()
@@ -255,14 +256,14 @@ impl Store for Faulty {
     }
 }
 
-impl Transitions for Faulty {
+impl Transitions for FaultyStore {
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>> {
-        self.pass(Verb::Enqueue, "enqueue", move |store| store.enqueue(call, queue, jobs))
+        self.call(Verb::Enqueue, "enqueue", move |store| store.enqueue(call, queue, jobs))
     }
 
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims> {
         self.0.claims.lock().unwrap().push(request.clone());
-        self.pass(Verb::Claim, "claim", move |store| store.claim(call, queue, request))
+        self.call(Verb::Claim, "claim", move |store| store.claim(call, queue, request))
     }
 
     fn settle<'a>(
@@ -271,7 +272,7 @@ impl Transitions for Faulty {
         queue: &'a QueueName,
         settlements: &'a [Settlement],
     ) -> StoreFuture<'a, Vec<Settled>> {
-        self.pass(Verb::Settle, "settle", move |store| store.settle(call, queue, settlements))
+        self.call(Verb::Settle, "settle", move |store| store.settle(call, queue, settlements))
     }
 
     fn settle_and_claim<'a>(
@@ -282,17 +283,17 @@ impl Transitions for Faulty {
         request: &'a ClaimRequest,
     ) -> StoreFuture<'a, (Vec<Settled>, Claims)> {
         self.0.claims.lock().unwrap().push(request.clone());
-        self.pass(Verb::SettleAndClaim, "settle_and_claim", move |store| {
+        self.call(Verb::SettleAndClaim, "settle_and_claim", move |store| {
             store.settle_and_claim(call, queue, settlements, request)
         })
     }
 
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted> {
-        self.pass(Verb::Promote, "promote", move |store| store.promote(call, queue, limit))
+        self.call(Verb::Promote, "promote", move |store| store.promote(call, queue, limit))
     }
 
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed> {
-        self.pass(Verb::Reclaim, "reclaim", move |store| store.reclaim(call, queue, request))
+        self.call(Verb::Reclaim, "reclaim", move |store| store.reclaim(call, queue, request))
     }
 
     fn reconcile<'a>(
@@ -303,21 +304,21 @@ impl Transitions for Faulty {
         lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
-        self.pass(Verb::Reconcile, "reconcile", move |store| store.reconcile(call, queue, owner, lost, cursor))
+        self.call(Verb::Reconcile, "reconcile", move |store| store.reconcile(call, queue, owner, lost, cursor))
     }
 }
 
-impl Leases for Faulty {
+impl Leases for FaultyStore {
     fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
-        self.pass(Verb::Begin, "begin", move |store| store.begin(queue, lease, held))
+        self.call(Verb::Begin, "begin", move |store| store.begin(queue, lease, held))
     }
 
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
-        self.pass(Verb::Renew, "renew", move |store| store.renew(queue, lease, held))
+        self.call(Verb::Renew, "renew", move |store| store.renew(queue, lease, held))
     }
 }
 
-impl Admin for Faulty {
+impl Admin for FaultyStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
         self.0.memory.queues()
     }
@@ -370,17 +371,17 @@ impl Admin for Faulty {
     }
 
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {
-        self.pass(Verb::Trim, "trim", move |store| store.trim(call, queue, policy))
+        self.call(Verb::Trim, "trim", move |store| store.trim(call, queue, policy))
     }
 
     fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport> {
-        self.pass(Verb::Audit, "audit", move |store| {
+        self.call(Verb::Audit, "audit", move |store| {
             async move {
                 let mut report = store.audit(queue).await?;
                 let mut damage = self.0.damage.lock().unwrap();
-                let passing = damage.passing as u64;
-                damage.passing = damage.passing.saturating_sub(1);
-                report.jobs += passing + damage.found.as_ref().map_or(0, |found| found.count);
+                let transient = damage.transient as u64;
+                damage.transient = damage.transient.saturating_sub(1);
+                report.jobs += transient + damage.found.as_ref().map_or(0, |found| found.count);
                 Ok(report)
             }
             .boxed()
@@ -388,27 +389,27 @@ impl Admin for Faulty {
     }
 
     fn inspect<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        self.pass(Verb::Inspect, "inspect", move |_| {
+        self.call(Verb::Inspect, "inspect", move |_| {
             let found = self.0.damage.lock().unwrap().found.clone();
             async { Ok(found.into_iter().collect()) }.boxed()
         })
     }
 
     fn repair<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        self.pass(Verb::Repair, "repair", move |_| {
+        self.call(Verb::Repair, "repair", move |_| {
             let found = self.0.damage.lock().unwrap().found.take();
             async { Ok(found.into_iter().collect()) }.boxed()
         })
     }
 }
 
-impl Ledger for Faulty {
+impl Ledger for FaultyStore {
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
-        self.pass(Verb::Heartbeat, "announce", move |store| store.announce(queues))
+        self.call(Verb::Heartbeat, "announce", move |store| store.announce(queues))
     }
 
     fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()> {
-        self.pass(Verb::Record, "record", move |store| store.record(events))
+        self.call(Verb::Record, "record", move |store| store.record(events))
     }
 
     fn events<'a>(&'a self, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, LedgerPage> {
@@ -416,7 +417,7 @@ impl Ledger for Faulty {
     }
 
     fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()> {
-        self.pass(Verb::Heartbeat, "heartbeat", move |store| store.heartbeat(row))
+        self.call(Verb::Heartbeat, "heartbeat", move |store| store.heartbeat(row))
     }
 
     fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>> {
@@ -424,6 +425,6 @@ impl Ledger for Faulty {
     }
 
     fn forget<'a>(&'a self, instance: InstanceId, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
-        self.pass(Verb::Forget, "forget", move |store| store.forget(instance, queues))
+        self.call(Verb::Forget, "forget", move |store| store.forget(instance, queues))
     }
 }
