@@ -14,16 +14,20 @@ demo: ## The tree at work, live in this terminal, with jobs that fail and actors
 
 test: check unit examples docs ## Everything CI checks
 
-check: ## Format and lints
+check: ## Format and lints, with all features, with the default ones, and with none
 	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --package retraced --package retraced-jobs --all-targets --no-default-features -- -D warnings
 
-unit: redis nextest ## All tests and doctests
-	cargo nextest run --workspace -E 'not test(/::t[0-9]+_/) or $(SAMPLE)'
-	cargo test --quiet --workspace --doc
+unit: redis nextest ## All tests and doctests, with all features; and with none, on the store in memory
+	cargo nextest run --workspace --all-features -E 'not test(/::t[0-9]+_/) or $(SAMPLE)'
+	cargo nextest run --package retraced --package retraced-jobs --no-default-features
+	cargo test --quiet --workspace --doc --all-features
 
 examples: ## Every example builds; the tests run them and read their output
 	cargo build --quiet --examples
+	cargo build --quiet --examples --no-default-features
 
 docs: ## The documents, with warnings denied; every public type has an example
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --all-features

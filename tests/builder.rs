@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use retraced::build::Mistake;
 use retraced::{
-    BuildError, Context, Failure, Job, JobDefaults, MemoryStore, Queue, RedisStore, Retry, Runtime, RuntimeBuilder,
-    State,
+    BuildError, Context, Failure, Job, JobDefaults, MemoryStore, Queue, Retry, Runtime, RuntimeBuilder, State,
 };
 use serde::{Deserialize, Serialize};
 
@@ -150,8 +149,12 @@ fn a_start_outside_tokio_is_an_error_and_no_panic() {
     assert!(refused.to_string().contains("outside a tokio runtime"), "{refused}");
 }
 
+#[cfg(feature = "redis")]
 #[tokio::test]
 async fn a_server_that_is_not_there_is_named_without_its_password() {
-    let told = RedisStore::connect("redis://:canary-secret@127.0.0.1:1").await.expect_err("nobody listens").to_string();
+    let told = retraced::RedisStore::connect("redis://:canary-secret@127.0.0.1:1")
+        .await
+        .expect_err("nobody listens")
+        .to_string();
     assert!(told.contains("127.0.0.1:1") && !told.contains("canary"), "{told}");
 }

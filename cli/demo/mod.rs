@@ -40,6 +40,8 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         let out = &admin.out;
+        // Without a subscriber a handler's panic would be printed to standard error as well, in the middle of the screen: the timeline reports it.
+        let _ = tracing::subscriber::set_global_default(tracing::subscriber::NoSubscriber::default());
         // The screen is entered before anything runs, so that its panic hook runs after the one that catches the handlers' panics.
         let presentation = match (out.is_json(), self.plain) {
             (true, _) => Presentation::Json,

@@ -314,7 +314,7 @@ fn is_executor(place: &TreeNode) -> bool {
 /// Actors beside each other, each with those below it in brackets. Executors have rows of their own.
 fn beside(timeline: &Timeline, row: Row, places: &[&TreeNode]) -> Row {
     places.iter().enumerate().fold(row, |row, (index, place)| {
-        let row = if index == 0 { row } else { row.put("  ", Tone::Plain) };
+        let row = if index == 0 { row } else { row.put(" ", Tone::Plain) };
         let row = label(timeline, row, place, Tone::Plain);
         let below: Vec<&TreeNode> = place.children.iter().filter(|child| !is_executor(child)).collect();
         if below.is_empty() {

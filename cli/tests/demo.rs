@@ -56,7 +56,7 @@ fn the_demo_prints_in_plain_lines_what_goes_wrong_and_what_follows() {
         "mail/fetcher    restarted, in ",
         "is killed by this demo in the middle of email-",
         "shop            is killed by this demo, ",
-        "shop            restarted with all 7 below it, in ",
+        "shop            restarted with all 8 below it, in ",
         "order-1 can never succeed             poisoned at once; no retry was wasted on it",
         "the job went back to the front",
         "job thumbnail-13 · thumbnail.make · queue shop · completed",

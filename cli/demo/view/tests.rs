@@ -143,15 +143,15 @@ fn at_80_by_24() {
 A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended; it was
 restarted, and the job will be retried.
 retraced                 pending  processing  delayed  completed  dead  poisoned
-├─ ledger  store-link  lease-keeper  retry-scheduler  reclaimer  janitor  watchdog
+├─ ledger store-link lease-keeper retry-scheduler reclaimer janitor watchdog
 ├─ mail                       38           3        9         80     0         0
-│  ├─ queue  workers (settler  pool  fetcher#3 ✗ down)
+│  ├─ queue workers (settler pool fetcher#3 ✗ down)
 │  ├─ executor-0       email-61      email.send      try 1   0.1s
 │  ├─ executor-1       email-60      email.send      try 2   0.0s
 │  ├─ executor-2       idle
 │  └─ executor-3       reminder-8    reminder.send   try 1   0.0s
 └─ shop                       14           3        1         22     0         1
-   ├─ queue  workers (settler  pool  fetcher)
+   ├─ queue workers (settler pool fetcher)
    ├─ executor-0       report-1      report.build    try 1   1.9s
    ├─ executor-1#1 ↻   thumbnail-24  thumbnail.make  try 1   0.3s
    └─ executor-2       thumbnail-25  thumbnail.make  try 1   0.3s
