@@ -52,7 +52,6 @@
 mod batcher;
 mod build_error;
 mod builder;
-mod check;
 mod client;
 pub mod find;
 pub mod limits;

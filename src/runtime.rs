@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
-use retraced_actors::{Drained, Ending, Enqueue, Exhausted, LiveActor, Tree, TreeNode};
+use retraced_actors::{ActorRef, Drained, Ending, Enqueue, Exhausted, LiveActor, Tree, TreeNode};
 use retraced_jobs::enqueue::{Outcome, OutcomeError, QueueHandle};
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
 use retraced_jobs::store::Store;
@@ -13,7 +12,6 @@ use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, broadcast};
 
-use crate::builder::RuntimeBuilder;
 use crate::limits::TREE_THREADS;
 use crate::operator::Operator;
 use crate::outcome::wait_for_end;
@@ -49,11 +47,6 @@ impl fmt::Debug for Runtime {
 }
 
 impl Runtime {
-    /// Begins to put a runtime together.
-    pub fn builder() -> RuntimeBuilder {
-        RuntimeBuilder::new()
-    }
-
     pub(crate) fn new(tree: Tree, store: Arc<dyn Store>, threads: TreeRuntime) -> Self {
         let calls = StoreCalls::beside_tree(store, tree.calls().replay_slots().clone(), threads.handle().clone());
         Self { tree, operator: Operator::over(calls.clone()), calls, drained: OnceCell::new(), threads }

@@ -1,0 +1,69 @@
+//! What a builder was given, and what is checked of it before anything starts.
+
+use std::sync::Arc;
+
+use retraced_actors::TreeOptions;
+use retraced_jobs::codec::PAYLOAD_BYTES_CEILING;
+use retraced_jobs::handler::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN, States};
+use retraced_jobs::store::Store;
+
+use super::queue::Queue;
+use crate::build_error::{Mistake, Mistakes};
+
+/// Everything a tree needs that can be wrong.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) store: Option<Arc<dyn Store>>,
+    pub(super) queues: Vec<Queue>,
+    pub(super) states: States,
+    pub(super) options: TreeOptions,
+    /// Those found while it was put together.
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl Plan {
+    /// Finds every mistake. Returns the store when there is none.
+    pub(super) fn check(&self) -> Result<Arc<dyn Store>, Mistakes> {
+        let mut mistakes = self.mistakes.clone();
+        if cfg!(panic = "abort") {
+            mistakes.push(Mistake::PanicAbort);
+        }
+        for queue in &self.queues {
+            mistakes.extend(handlers(queue, &self.states));
+            mistakes.extend(rules(queue));
+        }
+        if self.store.is_none() {
+            mistakes.push(Mistake::NoStore);
+        }
+        let queues = self.queues.iter().map(|queue| (&queue.name, &queue.options));
+        mistakes.extend(retraced_actors::invalid_options(&self.options, queues).into_iter().map(Mistake::Option));
+        match &self.store {
+            Some(store) if mistakes.is_empty() => Ok(store.clone()),
+            _ => Err(Mistakes(mistakes)),
+        }
+    }
+}
+
+fn handlers(queue: &Queue, states: &States) -> Vec<Mistake> {
+    let name = &queue.name;
+    let invalid = queue.invalid.iter().map(|invalid| Mistake::Handler(name.clone(), invalid.clone()));
+    let missing = queue.handlers.missing_states(states).into_iter();
+    let missing = missing.map(|missing| Mistake::MissingState(name.clone(), missing));
+    let mut mistakes: Vec<_> = invalid.chain(missing).collect();
+    if queue.handlers.is_empty() && queue.invalid.is_empty() {
+        mistakes.push(Mistake::NoHandler(name.clone()));
+    }
+    mistakes
+}
+
+fn rules(queue: &Queue) -> Vec<Mistake> {
+    let (name, rules) = (&queue.name, &queue.rules);
+    let retry = rules.retry.validate().err().map(|invalid| Mistake::Retry(name.clone(), invalid));
+    let timeout = !(HANDLER_TIMEOUT_MIN..=HANDLER_TIMEOUT_MAX).contains(&rules.timeout);
+    let payload = rules.payload_bytes_max > PAYLOAD_BYTES_CEILING;
+    retry
+        .into_iter()
+        .chain(timeout.then(|| Mistake::Timeout(name.clone(), rules.timeout)))
+        .chain(payload.then(|| Mistake::PayloadBytes(name.clone(), rules.payload_bytes_max)))
+        .collect()
+}

@@ -1,0 +1,221 @@
+//! From a plan to a running tree.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use retraced_actors::{QueueSpec, RestartPolicy, Tree, TreeSpec};
+use retraced_jobs::execution::{AttemptSpan, Layer, Layers, Runner};
+use retraced_jobs::handler::States;
+use retraced_jobs::job::InstanceId;
+use retraced_jobs::store::Store;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::plan::Plan;
+use super::queue::Queue;
+use crate::build_error::{BuildError, Mistake};
+use crate::client::Client;
+use crate::limits::FIRST_PROBE_TIMEOUT;
+use crate::runtime::{Runtime, TreeRuntime};
+
+/// Builds a [`Runtime`]. Mistakes are collected and reported together by [`start`](Self::start), before anything runs.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use retraced::{Failure, Job, MemoryStore, Queue, Runtime, State};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct SendEmail { to: String }
+/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// struct Mailer { from: &'static str }
+///
+/// async fn send(job: SendEmail, mailer: State<Mailer>) -> Result<(), Failure> {
+///     println!("from {} to {}", mailer.from, job.to);
+///     Ok(())
+/// }
+///
+/// let runtime = Runtime::builder()
+///     .store(MemoryStore::new())
+///     .state(Mailer { from: "hello@example.com" })
+///     .queue(Queue::new("email")?.concurrency(50).handler(send))
+///     .lease(Duration::from_secs(60))
+///     .grace(Duration::from_secs(10))
+///     .start()
+///     .await?;
+/// # runtime.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub struct RuntimeBuilder {
+    plan: Plan,
+    layers: Layers,
+    tree: Option<Handle>,
+}
+
+impl Runtime {
+    /// Begins to put a runtime together.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::new()
+    }
+}
+
+impl RuntimeBuilder {
+    fn new() -> Self {
+        let mut layers = Layers::default();
+        layers.push(AttemptSpan);
+        Self { plan: Plan::default(), layers, tree: None }
+    }
+
+    /// Where jobs are kept.
+    pub fn store(self, store: impl Store) -> Self {
+        self.shared_store(Arc::new(store))
+    }
+
+    /// Where jobs are kept, when others hold the store too.
+    pub fn shared_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.plan.store = Some(store);
+        self
+    }
+
+    /// Adds a queue to be worked.
+    pub fn queue(mut self, queue: Queue) -> Self {
+        self.plan.queues.push(queue);
+        self
+    }
+
+    /// Shares a value with all handlers, which take it as an argument [`State<T>`](crate::State) or ask their [`Context`](crate::Context) for it.
+    /// One value per type.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        if let Err(mistake) = self.plan.states.insert(value) {
+            self.plan.mistakes.push(Mistake::State(mistake));
+        }
+        self
+    }
+
+    /// Adds a layer around the attempts of all queues, inside those that were added before and outside those of the queues. Outermost is always the layer that
+    /// runs each attempt in a `tracing` span, [`AttemptSpan`](crate::layer::AttemptSpan).
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    /// How long a lease lasts unless renewed, at a third of it: 300 ms to 1 h, default 30 s. The jobs of a worker that died run again after this.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.plan.options.lease = lease;
+        self
+    }
+
+    /// How long a shutdown lets handlers finish before they are killed: up to 1 h, default 25 s. For the last fifth they are asked to stop.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.plan.options.grace = grace;
+        self
+    }
+
+    /// How many workers may die while they run a job before it is poisoned as a crash loop: 1 to 1000, default 3. A job's first worker to die is not counted:
+    /// whether the handler had begun is only written down for jobs that came back before.
+    pub fn crashes_max(mut self, crashes: u32) -> Self {
+        self.plan.options.crashes_max = crashes;
+        self
+    }
+
+    /// Which build of your application this is, as in `mailer 1.4.2 (9c27f9b)`: shown in [`Operator::workers`](crate::Operator::workers), so that a failure can be
+    /// traced to the deploy that brought it. At most 200 bytes. Default: the name of the running program.
+    pub fn build_label(mut self, label: impl Into<String>) -> Self {
+        self.plan.options.build = label.into();
+        self
+    }
+
+    /// How many handlers may ignore their timeout before the runtime ends with an error. Default: the sum of all concurrencies.
+    pub fn zombies_max(mut self, zombies: usize) -> Self {
+        self.plan.options.zombies_max = Some(zombies);
+        self
+    }
+
+    /// The root supervisor's restart policy. Default: one_for_one, 10 restarts in 60 s; past it the runtime ends with an error.
+    pub fn restart_policy(mut self, policy: RestartPolicy) -> Self {
+        self.plan.options.root_policy = policy;
+        self
+    }
+
+    /// Seed of all jitter. Default: random.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.plan.options.seed = seed;
+        self
+    }
+
+    /// The clock that stamps supervision events.
+    #[cfg(feature = "testing")]
+    pub(crate) fn clock(mut self, clock: Arc<dyn retraced_jobs::clock::Clock>) -> Self {
+        self.plan.options.clock = clock;
+        self
+    }
+
+    /// The tokio runtime the tree runs on. Default: a small one of its own, so that handlers that block every thread of theirs stop neither renewals nor the
+    /// tree. A simulation passes one paused current-thread handle, the one it runs on.
+    pub fn tree_runtime(mut self, handle: Handle) -> Self {
+        self.tree = Some(handle);
+        self
+    }
+
+    /// Checks everything, asks the store whether it is usable, and starts the tree. Handlers run on the tokio runtime this is called on.
+    ///
+    /// # Errors
+    /// [`BuildError`] names every mistake of the builder at once, or why the store or the tree did not start. Nothing runs then.
+    pub async fn start(self) -> Result<Runtime, BuildError> {
+        let store = self.plan.check().map_err(BuildError::Mistakes)?;
+        let users = Handle::try_current().map_err(|_| BuildError::NoTokio)?;
+        let instance = InstanceId::from(Uuid::new_v4());
+        let tree = match self.tree {
+            Some(handle) => TreeRuntime::given(handle),
+            None => TreeRuntime::own().map_err(BuildError::Threads)?,
+        };
+        probe(&store, tree.handle()).await?;
+        let producers = Arc::new(Client::running_on(store.clone(), Some(tree.handle().clone())));
+        let queues = specs(self.plan.queues, &self.layers, Arc::new(self.plan.states), instance, &producers);
+        let spec = TreeSpec {
+            store: store.clone(),
+            instance,
+            queues,
+            options: self.plan.options,
+            tree: tree.handle().clone(),
+            handlers: users,
+        };
+        let started = Tree::start(spec).await.map_err(BuildError::Tree)?;
+        Ok(Runtime::new(started, store, tree))
+    }
+}
+
+/// Handlers enqueue through a client, not through the front doors of this runtime, which a shutdown closes before the handlers have finished.
+fn specs(
+    queues: Vec<Queue>,
+    layers: &Layers,
+    states: Arc<States>,
+    instance: InstanceId,
+    producers: &Arc<Client>,
+) -> Vec<QueueSpec> {
+    let spec = |queue: Queue| {
+        let Queue { name, options, rules, handlers, layers: own, invalid: _ } = queue;
+        let runner = Runner::new(name.clone(), Arc::new(handlers), states.clone(), rules, instance)
+            .layers(layers.clone().around(&own))
+            .with_producers(producers.clone());
+        QueueSpec { name, options, runner: Arc::new(runner) }
+    };
+    queues.into_iter().map(spec).collect()
+}
+
+/// Asks the store for its facts, on the tree's runtime: its connections live there.
+async fn probe(store: &Arc<dyn Store>, tree: &Handle) -> Result<(), BuildError> {
+    let probe = {
+        let store = store.clone();
+        tree.spawn(async move { store.probe().await })
+    };
+    let answer = tokio::time::timeout(FIRST_PROBE_TIMEOUT, probe).await;
+    let answer = answer.map_err(|_| BuildError::StoreSilent(FIRST_PROBE_TIMEOUT))?;
+    let facts = answer.map_err(|gone| BuildError::Threads(gone.into()))?.map_err(BuildError::Store)?;
+    for warning in &facts.warnings {
+        tracing::warn!(target: "retraced", store = %facts.name, "{warning}");
+    }
+    Ok(())
+}
