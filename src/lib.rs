@@ -52,6 +52,7 @@
 mod batcher;
 mod build_error;
 mod builder;
+mod check;
 mod client;
 pub mod find;
 pub mod limits;

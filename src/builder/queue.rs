@@ -30,12 +30,12 @@ use retraced_jobs::store::Retention;
 #[derive(Clone)]
 #[must_use = "a queue is worked once it is given to a RuntimeBuilder"]
 pub struct Queue {
-    pub(super) name: QueueName,
-    pub(super) options: QueueOptions,
-    pub(super) rules: Rules,
-    pub(super) handlers: Handlers,
-    pub(super) layers: Layers,
-    pub(super) invalid: Vec<InvalidHandler>,
+    pub(crate) name: QueueName,
+    pub(crate) options: QueueOptions,
+    pub(crate) rules: Rules,
+    pub(crate) handlers: Handlers,
+    pub(crate) layers: Layers,
+    pub(crate) invalid: Vec<InvalidHandler>,
 }
 
 impl Queue {

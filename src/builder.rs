@@ -1,9 +1,13 @@
-//! From a plan to a running tree.
+//! Putting a runtime together: queues, handlers, state, store and options, all checked before anything starts.
+
+mod queue;
+
+pub use queue::Queue;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_actors::{QueueSpec, RestartPolicy, Tree, TreeSpec};
+use retraced_actors::{QueueSpec, RestartPolicy, Tree, TreeOptions, TreeSpec};
 use retraced_jobs::execution::{AttemptSpan, Layer, Layers, Runner};
 use retraced_jobs::handler::States;
 use retraced_jobs::job::InstanceId;
@@ -11,9 +15,8 @@ use retraced_jobs::store::Store;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::plan::Plan;
-use super::queue::Queue;
 use crate::build_error::{BuildError, Mistake};
+use crate::check::check;
 use crate::client::Client;
 use crate::limits::FIRST_PROBE_TIMEOUT;
 use crate::runtime::{Runtime, TreeRuntime};
@@ -49,7 +52,11 @@ use crate::runtime::{Runtime, TreeRuntime};
 /// ```
 #[must_use]
 pub struct RuntimeBuilder {
-    plan: Plan,
+    store: Option<Arc<dyn Store>>,
+    queues: Vec<Queue>,
+    states: States,
+    options: TreeOptions,
+    mistakes: Vec<Mistake>,
     layers: Layers,
     tree: Option<Handle>,
 }
@@ -65,7 +72,15 @@ impl RuntimeBuilder {
     fn new() -> Self {
         let mut layers = Layers::default();
         layers.push(AttemptSpan);
-        Self { plan: Plan::default(), layers, tree: None }
+        Self {
+            store: None,
+            queues: Vec::new(),
+            states: States::default(),
+            options: TreeOptions::default(),
+            mistakes: Vec::new(),
+            layers,
+            tree: None,
+        }
     }
 
     /// Where jobs are kept.
@@ -75,21 +90,21 @@ impl RuntimeBuilder {
 
     /// Where jobs are kept, when others hold the store too.
     pub fn shared_store(mut self, store: Arc<dyn Store>) -> Self {
-        self.plan.store = Some(store);
+        self.store = Some(store);
         self
     }
 
     /// Adds a queue to be worked.
     pub fn queue(mut self, queue: Queue) -> Self {
-        self.plan.queues.push(queue);
+        self.queues.push(queue);
         self
     }
 
     /// Shares a value with all handlers, which take it as an argument [`State<T>`](crate::State) or ask their [`Context`](crate::Context) for it.
     /// One value per type.
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
-        if let Err(mistake) = self.plan.states.insert(value) {
-            self.plan.mistakes.push(Mistake::State(mistake));
+        if let Err(mistake) = self.states.insert(value) {
+            self.mistakes.push(Mistake::State(mistake));
         }
         self
     }
@@ -103,52 +118,52 @@ impl RuntimeBuilder {
 
     /// How long a lease lasts unless renewed, at a third of it: 300 ms to 1 h, default 30 s. The jobs of a worker that died run again after this.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.plan.options.lease = lease;
+        self.options.lease = lease;
         self
     }
 
     /// How long a shutdown lets handlers finish before they are killed: up to 1 h, default 25 s. For the last fifth they are asked to stop.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.plan.options.grace = grace;
+        self.options.grace = grace;
         self
     }
 
     /// How many workers may die while they run a job before it is poisoned as a crash loop: 1 to 1000, default 3. A job's first worker to die is not counted:
     /// whether the handler had begun is only written down for jobs that came back before.
     pub fn crashes_max(mut self, crashes: u32) -> Self {
-        self.plan.options.crashes_max = crashes;
+        self.options.crashes_max = crashes;
         self
     }
 
     /// Which build of your application this is, as in `mailer 1.4.2 (9c27f9b)`: shown in [`Operator::workers`](crate::Operator::workers), so that a failure can be
     /// traced to the deploy that brought it. At most 200 bytes. Default: the name of the running program.
     pub fn build_label(mut self, label: impl Into<String>) -> Self {
-        self.plan.options.build = label.into();
+        self.options.build = label.into();
         self
     }
 
     /// How many handlers may ignore their timeout before the runtime ends with an error. Default: the sum of all concurrencies.
     pub fn zombies_max(mut self, zombies: usize) -> Self {
-        self.plan.options.zombies_max = Some(zombies);
+        self.options.zombies_max = Some(zombies);
         self
     }
 
     /// The root supervisor's restart policy. Default: one_for_one, 10 restarts in 60 s; past it the runtime ends with an error.
     pub fn restart_policy(mut self, policy: RestartPolicy) -> Self {
-        self.plan.options.root_policy = policy;
+        self.options.root_policy = policy;
         self
     }
 
     /// Seed of all jitter. Default: random.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.plan.options.seed = seed;
+        self.options.seed = seed;
         self
     }
 
     /// The clock that stamps supervision events.
     #[cfg(feature = "testing")]
     pub(crate) fn clock(mut self, clock: Arc<dyn retraced_jobs::clock::Clock>) -> Self {
-        self.plan.options.clock = clock;
+        self.options.clock = clock;
         self
     }
 
@@ -164,7 +179,8 @@ impl RuntimeBuilder {
     /// # Errors
     /// [`BuildError`] names every mistake of the builder at once, or why the store or the tree did not start. Nothing runs then.
     pub async fn start(self) -> Result<Runtime, BuildError> {
-        let store = self.plan.check().map_err(BuildError::Mistakes)?;
+        let checked = check(self.mistakes, self.store, &self.queues, &self.states, &self.options);
+        let store = checked.map_err(BuildError::Mistakes)?;
         let users = Handle::try_current().map_err(|_| BuildError::NoTokio)?;
         let instance = InstanceId::from(Uuid::new_v4());
         let tree = match self.tree {
@@ -173,12 +189,12 @@ impl RuntimeBuilder {
         };
         probe(&store, tree.handle()).await?;
         let producers = Arc::new(Client::running_on(store.clone(), Some(tree.handle().clone())));
-        let queues = specs(self.plan.queues, &self.layers, Arc::new(self.plan.states), instance, &producers);
+        let queues = specs(self.queues, &self.layers, Arc::new(self.states), instance, &producers);
         let spec = TreeSpec {
             store: store.clone(),
             instance,
             queues,
-            options: self.plan.options,
+            options: self.options,
             tree: tree.handle().clone(),
             handlers: users,
         };

@@ -1,4 +1,4 @@
-//! What a builder was given, and what is checked of it before anything starts.
+//! What is checked before anything starts.
 
 use std::sync::Arc;
 
@@ -7,40 +7,32 @@ use retraced_jobs::codec::PAYLOAD_BYTES_CEILING;
 use retraced_jobs::handler::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN, States};
 use retraced_jobs::store::Store;
 
-use super::queue::Queue;
 use crate::build_error::{Mistake, Mistakes};
+use crate::builder::Queue;
 
-/// Everything a tree needs that can be wrong.
-#[derive(Default)]
-pub(super) struct Plan {
-    pub(super) store: Option<Arc<dyn Store>>,
-    pub(super) queues: Vec<Queue>,
-    pub(super) states: States,
-    pub(super) options: TreeOptions,
-    /// Those found while it was put together.
-    pub(super) mistakes: Vec<Mistake>,
-}
-
-impl Plan {
-    /// Finds every mistake. Returns the store when there is none.
-    pub(super) fn check(&self) -> Result<Arc<dyn Store>, Mistakes> {
-        let mut mistakes = self.mistakes.clone();
-        if cfg!(panic = "abort") {
-            mistakes.push(Mistake::PanicAbort);
-        }
-        for queue in &self.queues {
-            mistakes.extend(handlers(queue, &self.states));
-            mistakes.extend(rules(queue));
-        }
-        if self.store.is_none() {
-            mistakes.push(Mistake::NoStore);
-        }
-        let queues = self.queues.iter().map(|queue| (&queue.name, &queue.options));
-        mistakes.extend(retraced_actors::invalid_options(&self.options, queues).into_iter().map(Mistake::Option));
-        match &self.store {
-            Some(store) if mistakes.is_empty() => Ok(store.clone()),
-            _ => Err(Mistakes(mistakes)),
-        }
+/// Adds every mistake there is to those found before. Returns the store when there is none.
+pub(crate) fn check(
+    mut mistakes: Vec<Mistake>,
+    store: Option<Arc<dyn Store>>,
+    queues: &[Queue],
+    states: &States,
+    options: &TreeOptions,
+) -> Result<Arc<dyn Store>, Mistakes> {
+    if cfg!(panic = "abort") {
+        mistakes.push(Mistake::PanicAbort);
+    }
+    for queue in queues {
+        mistakes.extend(handlers(queue, states));
+        mistakes.extend(rules(queue));
+    }
+    if store.is_none() {
+        mistakes.push(Mistake::NoStore);
+    }
+    let queues = queues.iter().map(|queue| (&queue.name, &queue.options));
+    mistakes.extend(retraced_actors::invalid_options(options, queues).into_iter().map(Mistake::Option));
+    match store {
+        Some(store) if mistakes.is_empty() => Ok(store),
+        _ => Err(Mistakes(mistakes)),
     }
 }
 
