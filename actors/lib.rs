@@ -24,6 +24,8 @@ mod supervision;
 mod tree;
 mod workers;
 
+pub use ractor::ActorRef;
+
 pub use front_door::{Enqueue, QueueHandle};
 pub use observer::{AttemptEnded, AttemptStarted, Observer};
 pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions, invalid_options};

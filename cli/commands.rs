@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap::{Args, ColorChoice, CommandFactory, Parser, Subcommand};
 
 use crate::admin::Admin;
 use crate::error::CliError;
@@ -102,7 +102,7 @@ impl Command {
             Command::Dead(dead) => dead.run(admin).await,
             Command::Bench(bench) => bench.run(admin).await,
             Command::Config(config) => config.run(admin, settings),
-            Command::Completions(completions) => completions.run(admin),
+            Command::Completions(completions) => completions.run(admin, Cli::command()),
         }
     }
 }

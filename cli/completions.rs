@@ -1,10 +1,9 @@
 //! `retraced completions`: completion scripts for shells.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
 use crate::admin::Admin;
-use crate::commands::Cli;
 use crate::error::CliError;
 
 pub(crate) const AFTER_HELP: &str = "\
@@ -20,9 +19,9 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(self, admin: &Admin) -> Result<(), CliError> {
+    pub(crate) fn run(self, admin: &Admin, mut grammar: Command) -> Result<(), CliError> {
         let mut script = Vec::new();
-        generate(self.shell, &mut Cli::command(), "retraced", &mut script);
+        generate(self.shell, &mut grammar, "retraced", &mut script);
         Ok(admin.out.line(&String::from_utf8_lossy(&script))?)
     }
 }

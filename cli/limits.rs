@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Columns of a terminal below which help is laid out in one column.
 pub(crate) const HELP_COLUMNS_MIN: usize = 60;
 
+/// Columns of values beside their names, at least; with fewer the values stand below their names.
+pub(crate) const VALUE_COLUMNS_MIN: usize = 20;
+
 /// Jobs one listing examines in search of those that match; past it the list ends with the cursor to continue from.
 pub(crate) const LIST_EXAMINED_MAX: u64 = 100_000;
 /// Characters of an error's message shown in a list; `job show` has the rest.
@@ -74,8 +77,51 @@ pub(crate) const DEMO_MAX: Duration = Duration::from_secs(20);
 pub(crate) const DEMO_SHUTDOWN_MAX: Duration = Duration::from_millis(1_500);
 /// Longest the jobs of the demo may take; past it the demo ends and reports the open ones.
 pub(crate) const DEMO_RUN_MAX: Duration = Duration::from_secs(15);
+/// How long the last frame is shown, at least; `q` ends it sooner.
+pub(crate) const DEMO_LAST_FRAME_MIN: Duration = Duration::from_secs(2);
+const _: () = assert!(
+    DEMO_RUN_MAX.as_millis() + DEMO_LAST_FRAME_MIN.as_millis() + DEMO_SHUTDOWN_MAX.as_millis() < DEMO_MAX.as_millis(),
+    "the parts of the demo take longer than the whole"
+);
+/// Timeout of the demo's handlers; the one that hangs is stopped after it.
+pub(crate) const DEMO_HANDLER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the tree and its queues are read and the view is drawn.
+pub(crate) const DEMO_UPDATE_INTERVAL: Duration = Duration::from_millis(100);
+/// How often plain lines report how many jobs have ended.
+pub(crate) const DEMO_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two emails, after the first ones, which come at once.
+pub(crate) const DEMO_EMAIL_INTERVAL: Duration = Duration::from_millis(40);
+/// Time between two thumbnails, after the first ones, which come at once.
+pub(crate) const DEMO_THUMBNAIL_INTERVAL: Duration = Duration::from_millis(110);
+/// Columns a table or a trace is laid out for, at least; a narrower terminal wraps its lines.
+pub(crate) const PAGE_COLUMNS_MIN: usize = 20;
+/// Columns a table or a trace is laid out for, at most; the rest of a wider terminal stays empty.
+pub(crate) const PAGE_COLUMNS_MAX: usize = 110;
+/// Columns of a table's left column, at most; longer text is wrapped.
+pub(crate) const PAGE_LEFT_COLUMNS_MAX: usize = 36;
+/// Columns of the bar in the head of the view, at least; without them there is no bar.
+pub(crate) const BAR_COLUMNS_MIN: usize = 6;
+/// Columns of a message in the view's log, at least; with fewer the end of the line is cut instead of the message.
+pub(crate) const MESSAGE_COLUMNS_MIN: usize = 12;
 
 // --- `bench`
+
+/// How long after its enqueue the first delayed job is due.
+pub(crate) const BENCH_DUE_AFTER: Duration = Duration::from_secs(2);
+/// How long after the first delayed job the last one is due.
+pub(crate) const BENCH_DUE_WITHIN: Duration = Duration::from_secs(3);
+/// How long an idle worker is left alone before it is measured, so that its polls have slowed down.
+pub(crate) const BENCH_IDLE_AFTER: Duration = Duration::from_secs(15);
+/// How long an idle worker is measured.
+pub(crate) const BENCH_IDLE_FOR: Duration = Duration::from_secs(10);
+/// How often a worker process reports how much it has handled: the precision of the measured time.
+pub(crate) const WORKER_REPORT_INTERVAL: Duration = Duration::from_millis(5);
+/// Shortest time over which a rate is exact to a twentieth; a shorter run is measured from its beginning.
+pub(crate) const TIMED_MIN: Duration = Duration::from_millis(100);
+/// Delay between two tries to accept a connection when the system refuses.
+pub(crate) const RELAY_ACCEPT_DELAY: Duration = Duration::from_millis(100);
+/// Time between two checks whether the server has freed the memory of removed keys.
+pub(crate) const SERVER_FREE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Unread lines of all worker processes; past it a worker waits until it is read.
 pub(crate) const WORKER_MESSAGES_MAX: usize = 1_024;

@@ -4,14 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-/// Longest error message kept, in bytes. The rest is cut at a character and marked with `…`.
-pub const MESSAGE_BYTES_MAX: usize = 8 * 1024;
-/// Longest text kept of each cause, in bytes. The rest is cut at a character and marked with `…`.
-pub const CAUSE_BYTES_MAX: usize = 1024;
-/// Most causes kept of an error's chain; deeper ones are dropped.
-pub const CHAIN_LENGTH_MAX: usize = 8;
-/// Longest snooze; a longer one is shortened to this: 30 days.
-pub const SNOOZE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub use crate::limits::{CAUSE_BYTES_MAX, CHAIN_LENGTH_MAX, MESSAGE_BYTES_MAX, SNOOZE_MAX};
 
 /// Why an attempt did not succeed.
 ///

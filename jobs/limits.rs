@@ -1,6 +1,4 @@
-//! Every bound of this crate's jobs, codec, traces and stores, in one place. Bounds of a single Lua script stand at the top of that script.
-//!
-//! The bounds are re-exported by the modules they belong to; those of failures, handlers and execution stand there.
+//! Every bound of this crate, in one place, re-exported by the module it belongs to. Bounds of a single Lua script stand at the top of that script.
 
 use std::time::Duration;
 
@@ -8,6 +6,50 @@ use std::time::Duration;
 
 /// Longest queue name, kind or job id, in bytes. A longer one is refused by the constructor.
 pub const NAME_LENGTH_MAX: usize = 128;
+
+// ---- Failures ---------------------------------------------------------------------------------------------------------------------------------
+
+/// Longest error message kept, in bytes: 8 KiB. The rest is cut at a character and marked with `…`.
+pub const MESSAGE_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest text kept of each cause, in bytes: 1 KiB. The rest is cut at a character and marked with `…`.
+pub const CAUSE_BYTES_MAX: usize = 1024;
+
+/// Most causes kept of an error's chain; deeper ones are dropped.
+pub const CHAIN_LENGTH_MAX: usize = 8;
+
+/// Longest snooze: 30 days. A longer one is shortened to this.
+pub const SNOOZE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+// ---- Retries ----------------------------------------------------------------------------------------------------------------------------------
+
+/// Most attempts a retry policy may allow. A policy with more is refused.
+pub const RETRY_ATTEMPTS_MAX: u32 = 1000;
+
+/// Longest delay between two attempts: 30 days. A policy with a longer one is refused.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Largest factor of an exponential retry policy. A policy with a larger one is refused.
+pub const RETRY_FACTOR_MAX: u32 = 100;
+
+// ---- Handlers ---------------------------------------------------------------------------------------------------------------------------------
+
+/// Shortest timeout of a handler: 1 ms, because the store counts in milliseconds. A shorter one is refused before anything starts.
+pub const HANDLER_TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
+/// Longest timeout of a handler: 7 days. A longer one is refused before anything starts: a handler that hangs occupies its executor for as long.
+pub const HANDLER_TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How long an attempt waits for its panic's backtrace to become text: 1 s. After it the attempt is settled without a backtrace. The first one of a process
+/// takes tens to hundreds of milliseconds, because its symbols are read; later ones take well under one.
+pub const BACKTRACE_RENDER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Most backtraces that become text at the same time, per process. In a storm of panics the others wait, and may time out.
+pub const BACKTRACE_RENDERERS_MAX: usize = 16;
+
+/// Lease of a test's attempt: an hour, so that no test loses it by accident.
+#[cfg(feature = "testing")]
+pub const TEST_LEASE: Duration = Duration::from_secs(60 * 60);
 
 // ---- Payloads and envelopes -------------------------------------------------------------------------------------------------------------------
 

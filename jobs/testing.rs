@@ -1,7 +1,6 @@
 //! A handler's context without a worker, for tests of handlers. Only with the feature `testing`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -9,11 +8,8 @@ use crate::context::{About, Context, LeaseWatch, Stop};
 use crate::enqueue::NoProducers;
 use crate::handler::{FromContext, States};
 use crate::job::{Counters, JobId, Kind, QueueName};
+use crate::limits::TEST_LEASE;
 
-// limits
-
-/// How long the lease of a test's attempt lasts: an hour, so that no test loses it by accident.
-pub const TEST_LEASE: Duration = Duration::from_secs(60 * 60);
 /// When a test's attempt started, in ms since the Unix epoch: the first instant of 2030, so that what tests print is the same in every run.
 pub const TEST_START_MS: u64 = 1_893_456_000_000;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use retraced_actors::{InvalidOption, StartError};
 use retraced_jobs::codec::PAYLOAD_BYTES_CEILING;
-use retraced_jobs::handler::{DuplicateState, InvalidHandler, MissingState, TIMEOUT_MAX, TIMEOUT_MIN};
+use retraced_jobs::handler::{DuplicateState, HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN, InvalidHandler, MissingState};
 use retraced_jobs::job::QueueName;
 use retraced_jobs::retry::InvalidRetry;
 use retraced_jobs::store::StoreError;
@@ -159,7 +159,7 @@ impl fmt::Display for Mistake {
             Mistake::Retry(queue, invalid) => write!(f, "queue \"{queue}\": {invalid}"),
             Mistake::Timeout(queue, timeout) => write!(
                 f,
-                "timeout of queue \"{queue}\" is {timeout:?}, allowed are {TIMEOUT_MIN:?} to {TIMEOUT_MAX:?}"
+                "timeout of queue \"{queue}\" is {timeout:?}, allowed are {HANDLER_TIMEOUT_MIN:?} to {HANDLER_TIMEOUT_MAX:?}"
             ),
             Mistake::PayloadBytes(queue, bytes) => write!(
                 f,

@@ -1,33 +1,45 @@
-//! What is checked of a builder before anything starts.
+//! What is checked before anything starts.
 
+use std::sync::Arc;
+
+use retraced_actors::TreeOptions;
 use retraced_jobs::codec::PAYLOAD_BYTES_CEILING;
-use retraced_jobs::handler::{TIMEOUT_MAX, TIMEOUT_MIN};
+use retraced_jobs::handler::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN, States};
+use retraced_jobs::store::Store;
 
 use crate::build_error::{Mistake, Mistakes};
-use crate::builder::{Queue, RuntimeBuilder};
+use crate::builder::Queue;
 
-/// Finds every mistake.
-pub(crate) fn check(builder: &RuntimeBuilder) -> Result<(), Mistakes> {
-    let mut mistakes = builder.mistakes.clone();
+/// Adds every mistake there is to those found before. Returns the store when there is none.
+pub(crate) fn check(
+    mut mistakes: Vec<Mistake>,
+    store: Option<Arc<dyn Store>>,
+    queues: &[Queue],
+    states: &States,
+    options: &TreeOptions,
+) -> Result<Arc<dyn Store>, Mistakes> {
     if cfg!(panic = "abort") {
         mistakes.push(Mistake::PanicAbort);
     }
-    for queue in &builder.queues {
-        mistakes.extend(handlers(queue, builder));
+    for queue in queues {
+        mistakes.extend(handlers(queue, states));
         mistakes.extend(rules(queue));
     }
-    if builder.store.is_none() {
+    if store.is_none() {
         mistakes.push(Mistake::NoStore);
     }
-    let queues = builder.queues.iter().map(|queue| (&queue.name, &queue.options));
-    mistakes.extend(retraced_actors::invalid_options(&builder.options, queues).into_iter().map(Mistake::Option));
-    if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
+    let queues = queues.iter().map(|queue| (&queue.name, &queue.options));
+    mistakes.extend(retraced_actors::invalid_options(options, queues).into_iter().map(Mistake::Option));
+    match store {
+        Some(store) if mistakes.is_empty() => Ok(store),
+        _ => Err(Mistakes(mistakes)),
+    }
 }
 
-fn handlers(queue: &Queue, builder: &RuntimeBuilder) -> Vec<Mistake> {
+fn handlers(queue: &Queue, states: &States) -> Vec<Mistake> {
     let name = &queue.name;
     let invalid = queue.invalid.iter().map(|invalid| Mistake::Handler(name.clone(), invalid.clone()));
-    let missing = queue.handlers.missing_states(&builder.states).into_iter();
+    let missing = queue.handlers.missing_states(states).into_iter();
     let missing = missing.map(|missing| Mistake::MissingState(name.clone(), missing));
     let mut mistakes: Vec<_> = invalid.chain(missing).collect();
     if queue.handlers.is_empty() && queue.invalid.is_empty() {
@@ -39,7 +51,7 @@ fn handlers(queue: &Queue, builder: &RuntimeBuilder) -> Vec<Mistake> {
 fn rules(queue: &Queue) -> Vec<Mistake> {
     let (name, rules) = (&queue.name, &queue.rules);
     let retry = rules.retry.validate().err().map(|invalid| Mistake::Retry(name.clone(), invalid));
-    let timeout = !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&rules.timeout);
+    let timeout = !(HANDLER_TIMEOUT_MIN..=HANDLER_TIMEOUT_MAX).contains(&rules.timeout);
     let payload = rules.payload_bytes_max > PAYLOAD_BYTES_CEILING;
     retry
         .into_iter()

@@ -49,6 +49,9 @@ pub const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often [`drain`](crate::testing::TestRuntime::drain) looks at the queues: 5,000 times. Past it the jobs that are left are reported as never ending.
 #[cfg(feature = "testing")]
 pub const DRAIN_LOOKS_MAX: u32 = 5_000;
+/// First step of paused time between two looks of `drain`: 1 ms. Each further step is twice as long, up to [`DRAIN_STEP_MAX`].
+#[cfg(feature = "testing")]
+pub const DRAIN_STEP_MIN: Duration = Duration::from_millis(1);
 /// Longest step of paused time between two looks of `drain` while jobs run: a second. The clock may be ahead of the last job's end by as much.
 #[cfg(feature = "testing")]
 pub const DRAIN_STEP_MAX: Duration = Duration::from_secs(1);

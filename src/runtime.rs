@@ -4,15 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
-use retraced_actors::{Drained, Ending, Enqueue, Exhausted, LiveActor, Tree, TreeNode};
+use retraced_actors::{ActorRef, Drained, Ending, Enqueue, Exhausted, LiveActor, Tree, TreeNode};
 use retraced_jobs::enqueue::{Outcome, OutcomeError, QueueHandle};
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
 use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, broadcast};
 
-use crate::builder::RuntimeBuilder;
 use crate::limits::TREE_THREADS;
 use crate::operator::Operator;
 use crate::outcome::Outcomes;
@@ -47,11 +45,6 @@ impl fmt::Debug for Runtime {
 }
 
 impl Runtime {
-    /// Begins to put a runtime together.
-    pub fn builder() -> RuntimeBuilder {
-        RuntimeBuilder::new()
-    }
-
     pub(crate) fn new(tree: Tree, threads: TreeRuntime) -> Self {
         let outcomes = Outcomes::new(tree.calls().clone());
         let operator = Operator::over(tree.calls().clone(), outcomes.clone());

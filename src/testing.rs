@@ -59,13 +59,11 @@ pub use retraced_jobs::testing::{TestAttempt, TestContext};
 
 use crate::builder::RuntimeBuilder;
 use crate::client::Client;
-use crate::limits::{DRAIN_LOOKS_MAX, DRAIN_STEP_MAX};
+use crate::limits::{DRAIN_LOOKS_MAX, DRAIN_STEP_MAX, DRAIN_STEP_MIN};
 use crate::runtime::Runtime;
 
 /// Jobs read per page.
 const PAGE: usize = 200;
-/// First step of paused time between two looks of `drain`.
-const DRAIN_STEP_MIN: Duration = Duration::from_millis(1);
 
 /// A [`Runtime`] on a [`MemoryStore`] that lives by tokio's clock: start it in paused time, as in `#[tokio::test(start_paused = true)]`.
 ///

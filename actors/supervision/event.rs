@@ -89,71 +89,84 @@ impl Events {
     }
 }
 
+macro_rules! say {
+    ($level:ident, $event:ident, $text:literal $(, $($field:tt)*)?) => {
+        tracing::$level!(
+            target: "retraced::supervision",
+            actor = %$event.path,
+            generation = $event.generation,
+            $($($field)*,)?
+            $text
+        )
+    };
+}
+
 /// An event that an operator must act on is an error, one they should know of is a warning, the rest is information or debug output.
 fn log(event: &SupervisionEvent) {
-    let SupervisionEvent { path, generation, kind, .. } = event;
-    macro_rules! say {
-        ($level:ident, $text:literal $(, $($field:tt)*)?) => {
-            tracing::$level!(target: "retraced::supervision", actor = %path, generation, $($($field)*,)? $text)
-        };
-    }
-    match kind {
-        EventKind::Started => say!(debug, "started"),
-        EventKind::Stopped => say!(debug, "stopped"),
-        EventKind::HandlerPanicked { queue, job, attempt, message, place } => {
-            say!(warn, "handler panicked", %queue, %job, attempt, panic = %message.escape_debug(), place = place.as_deref().unwrap_or("unknown"))
-        }
+    match &event.kind {
+        EventKind::Started => say!(debug, event, "started"),
+        EventKind::Stopped => say!(debug, event, "stopped"),
         EventKind::Crashed { reason, failures, budget } => {
-            say!(warn, "crashed", reason = %reason.escape_debug(), failures, budget)
+            say!(warn, event, "crashed", reason = %reason.escape_debug(), failures, budget)
         }
-        EventKind::StartFailed { reason } => say!(warn, "could not start", reason = %reason.escape_debug()),
-        EventKind::RestartScheduled { delay_ms } => say!(info, "restart scheduled", delay_ms),
-        EventKind::Restarted => say!(info, "restarted"),
+        EventKind::StartFailed { reason } => say!(warn, event, "could not start", reason = %reason.escape_debug()),
+        EventKind::RestartScheduled { delay_ms } => say!(info, event, "restart scheduled", delay_ms),
+        EventKind::Restarted => say!(info, event, "restarted"),
         EventKind::Escalated { child, failures, window_ms, reason } => {
-            say!(error, "restart budget exhausted", child = %child, failures, window_ms, reason = %reason.escape_debug())
+            say!(error, event, "restart budget exhausted", child = %child, failures, window_ms, reason = %reason.escape_debug())
         }
         EventKind::QueueClosed { reopens_in_ms, reason } => {
-            say!(error, "queue closed", reopens_in_ms, reason = %reason.escape_debug())
+            say!(error, event, "queue closed", reopens_in_ms, reason = %reason.escape_debug())
         }
-        EventKind::QueueReopened => say!(info, "queue reopened"),
-        EventKind::StoreLost { reason } => say!(warn, "store unreachable", reason = %reason.escape_debug()),
-        EventKind::StoreBack { away_ms } => say!(info, "store reachable again", away_ms),
+        EventKind::QueueReopened => say!(info, event, "queue reopened"),
+        EventKind::StoreLost { reason } => say!(warn, event, "store unreachable", reason = %reason.escape_debug()),
+        EventKind::StoreBack { away_ms } => say!(info, event, "store reachable again", away_ms),
+        EventKind::Busy { refused } => say!(warn, event, "enqueue buffer is full, messages dropped", refused),
+        EventKind::StoreRefused { operation, reason } => {
+            say!(error, event, "store refused a call", %operation, reason = %reason.escape_debug())
+        }
+        _ => log_of_jobs(event),
+    }
+}
+
+/// The same for events about jobs and their queues.
+fn log_of_jobs(event: &SupervisionEvent) {
+    match &event.kind {
+        EventKind::HandlerPanicked { queue, job, attempt, message, place } => {
+            say!(warn, event, "handler panicked", %queue, %job, attempt, panic = %message.escape_debug(), place = place.as_deref().unwrap_or("unknown"))
+        }
         EventKind::Zombie { queue, job, attempt, ran_ms } => {
-            say!(error, "handler ignores its timeout; attempts may overlap", %queue, %job, attempt, ran_ms)
+            say!(error, event, "handler ignores its timeout; attempts may overlap", %queue, %job, attempt, ran_ms)
         }
-        EventKind::Stuck { queue, job, ran_ms } => say!(warn, "handler blocks its thread", %queue, %job, ran_ms),
+        EventKind::Stuck { queue, job, ran_ms } => say!(warn, event, "handler blocks its thread", %queue, %job, ran_ms),
         EventKind::LeaseReclaimed { queue, job, owner, crashes, charged, poisoned } => {
             let owner = owner.map(|o| o.short()).unwrap_or_default();
-            say!(warn, "lease expired, job reclaimed", %queue, %job, %owner, crashes, charged, poisoned)
+            say!(warn, event, "lease expired, job reclaimed", %queue, %job, %owner, crashes, charged, poisoned)
         }
         EventKind::ClaimsLost { queue, claims, released } => {
-            say!(warn, "claims of unknown outcome, their jobs were released", %queue, claims, released)
+            say!(warn, event, "claims of unknown outcome, their jobs were released", %queue, claims, released)
         }
         EventKind::GraceGiven { queue, grace_ms } => {
-            say!(warn, "leases could not be renewed, grace period granted", %queue, grace_ms)
+            say!(warn, event, "leases could not be renewed, grace period granted", %queue, grace_ms)
         }
-        EventKind::LeaseLost { queue, job, attempt } => say!(warn, "lease lost", %queue, %job, attempt),
+        EventKind::LeaseLost { queue, job, attempt } => say!(warn, event, "lease lost", %queue, %job, attempt),
         EventKind::StaleSettlement { queue, job, attempt } => {
-            say!(warn, "late settlement had no effect", %queue, %job, attempt)
+            say!(warn, event, "late settlement had no effect", %queue, %job, attempt)
         }
         EventKind::UnknownKind { queue, job, kind } => {
-            say!(warn, "no handler for this kind", %queue, %job, kind = %kind.escape_debug())
+            say!(warn, event, "no handler for this kind", %queue, %job, kind = %kind.escape_debug())
         }
-        EventKind::JobPoisoned { queue, job, code } => say!(warn, "job poisoned", %queue, %job, %code),
+        EventKind::JobPoisoned { queue, job, code } => say!(warn, event, "job poisoned", %queue, %job, %code),
         EventKind::JobDied { queue, job, code } => {
-            say!(warn, "job moved to the dead letter queue", %queue, %job, %code)
+            say!(warn, event, "job moved to the dead letter queue", %queue, %job, %code)
         }
-        EventKind::Busy { refused } => say!(warn, "enqueue buffer is full, messages dropped", refused),
         EventKind::AuditFailed { queue, difference } => {
-            say!(error, "queue audit failed", %queue, difference)
+            say!(error, event, "queue audit failed", %queue, difference)
         }
         EventKind::QueueRepaired { queue, findings } => {
             let found: Vec<_> = findings.iter().map(|finding| format!("{} {}", finding.count, finding.kind)).collect();
-            say!(warn, "queue repaired", %queue, found = %found.join(", "))
+            say!(warn, event, "queue repaired", %queue, found = %found.join(", "))
         }
-        EventKind::StoreRefused { operation, reason } => {
-            say!(error, "store refused a call", %operation, reason = %reason.escape_debug())
-        }
-        _ => say!(info, "event", event = ?kind),
+        kind => say!(info, event, "event", event = ?kind),
     }
 }

@@ -17,7 +17,10 @@ use super::recorder::Recorder;
 use super::server::Server;
 use super::side::{Peer, Side};
 use crate::error::CliError;
-use crate::limits::{BENCH_QUEUES_MAX, MEASUREMENT_TIMEOUT, MEASUREMENT_TIMEOUT_PER_JOB, ROUND_TRIPS_PER_JOB_MAX};
+use crate::limits::{
+    BENCH_DUE_AFTER, BENCH_DUE_WITHIN, BENCH_IDLE_AFTER, BENCH_IDLE_FOR, BENCH_QUEUES_MAX, MEASUREMENT_TIMEOUT,
+    MEASUREMENT_TIMEOUT_PER_JOB, ROUND_TRIPS_PER_JOB_MAX,
+};
 
 /// Jobs per bulk call.
 const BULK: u64 = 100;
@@ -28,12 +31,6 @@ const EXECUTORS_IDLE: usize = 10;
 const EXECUTORS_BUSY: usize = 100;
 /// Failures of each job on the retry path, before it succeeds.
 const FAILURES: u8 = 2;
-/// Delayed jobs are due this long from now, spread over this much more.
-const DUE_AFTER: Duration = Duration::from_secs(2);
-const DUE_WITHIN: Duration = Duration::from_secs(3);
-/// How long an idle worker is left alone so that its polling settles, and how long it is then measured.
-const IDLE_AFTER: Duration = Duration::from_secs(15);
-const IDLE_FOR: Duration = Duration::from_secs(10);
 
 /// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -265,9 +262,9 @@ impl Measurement {
     ) -> Result<(), CliError> {
         let recorder = Arc::new(Recorder::with_delays(jobs));
         let worker = side.work(executors, recorder.clone()).await?;
-        let first_us = now_us() + DUE_AFTER.as_micros() as u64;
+        let first_us = now_us() + BENCH_DUE_AFTER.as_micros() as u64;
         // Due times are whole milliseconds.
-        let due_us = |number: u64| (first_us + DUE_WITHIN.as_micros() as u64 * number / jobs) / 1_000 * 1_000;
+        let due_us = |number: u64| (first_us + BENCH_DUE_WITHIN.as_micros() as u64 * number / jobs) / 1_000 * 1_000;
         for from in (0..jobs).step_by(BULK as usize) {
             let numbers = from..jobs.min(from + BULK);
             side.enqueue_due(numbers.map(|number| BenchJob::at(number, due_us(number))).collect()).await?;
@@ -302,9 +299,9 @@ impl Measurement {
     /// The cost of a worker that has nothing to do.
     async fn idle<S: Side>(self, side: &S, server: &mut Server, into: &mut Figures) -> Result<(), CliError> {
         let worker = side.wait(BENCH_QUEUES_MAX, Arc::new(Recorder::of(0))).await?;
-        sleep(IDLE_AFTER).await;
+        sleep(BENCH_IDLE_AFTER).await;
         let before = Cost::until_now(server).await?;
-        sleep(IDLE_FOR).await;
+        sleep(BENCH_IDLE_FOR).await;
         before.a_second(server, &self.name(), into).await?;
         S::end(worker).await
     }

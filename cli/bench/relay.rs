@@ -13,10 +13,7 @@ use redis::{ConnectionAddr, IntoConnectionInfo, ProtocolVersion};
 use url::Url;
 
 use crate::error::CliError;
-use crate::limits::{RELAY_CHUNK_BYTES_MAX, RELAY_CHUNKS_MAX, SERVER_CONNECT_TIMEOUT};
-
-/// Pause between two tries to accept a connection when the system refuses.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::limits::{RELAY_ACCEPT_DELAY, RELAY_CHUNK_BYTES_MAX, RELAY_CHUNKS_MAX, SERVER_CONNECT_TIMEOUT};
 
 /// A relay that listens on the loopback interface for as long as this process lives.
 pub(super) struct Relay {
@@ -56,7 +53,7 @@ fn accept(listener: &TcpListener, redis: &ConnectionAddr, hold: Duration) {
         match listener.accept() {
             // If the server cannot be reached, the client finds its connection closed and reports it.
             Ok((near, _)) => drop(join(near, redis, hold)),
-            Err(_) => thread::sleep(ACCEPT_PAUSE),
+            Err(_) => thread::sleep(RELAY_ACCEPT_DELAY),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The measured server, accessed without the store: what it has spent, whether its database is empty, and removing what the benchmark created.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, Script};
@@ -8,11 +8,11 @@ use retraced::job::QueueName;
 use retraced::store::QUEUES_KEY;
 
 use crate::error::CliError;
-use crate::limits::{BENCH_QUEUES_MAX, SCAN_KEYS_MAX, SERVER_COMMAND_TIMEOUT, SERVER_CONNECT_TIMEOUT, SERVER_FREE_MAX};
+use crate::limits::{
+    BENCH_QUEUES_MAX, SCAN_KEYS_MAX, SERVER_COMMAND_TIMEOUT, SERVER_CONNECT_TIMEOUT, SERVER_FREE_CHECK_INTERVAL,
+    SERVER_FREE_MAX,
+};
 use crate::output::one_line;
-
-/// Time between two checks whether it has.
-const FREE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Removes these keys if there are no others.
 /// KEYS all keys that are known; reply: how many were removed.
@@ -75,7 +75,7 @@ impl Server {
             if matches!(info.text("lazyfree_pending_objects"), None | Some("0")) || Instant::now() > deadline {
                 return Ok(());
             }
-            tokio::time::sleep(FREE_CHECK_INTERVAL).await;
+            tokio::time::sleep(SERVER_FREE_CHECK_INTERVAL).await;
         }
     }
 

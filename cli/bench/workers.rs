@@ -24,13 +24,8 @@ use super::server::Server;
 use super::side::Side;
 use super::step::Step;
 use crate::error::CliError;
-use crate::limits::WORKER_MESSAGES_MAX;
+use crate::limits::{TIMED_MIN, WORKER_MESSAGES_MAX, WORKER_REPORT_INTERVAL};
 use crate::output::Output;
-
-/// How often a worker reports how much it has handled: the precision of the measured time.
-const REPORT_INTERVAL: Duration = Duration::from_millis(5);
-/// Least time over which a rate is exact to a twentieth. Anything shorter is measured from the beginning.
-const TIMED_MIN: Duration = Duration::from_millis(100);
 
 /// A line that a worker writes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -54,7 +49,7 @@ pub(super) async fn work_as_one_of_several<S: Side>(
     let before = processor_time();
     let recorder = Arc::new(Recorder::of(jobs));
     let worker = side.work(executors, recorder.clone()).await?;
-    let mut ticks = interval(REPORT_INTERVAL);
+    let mut ticks = interval(WORKER_REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut said = 0;
     loop {

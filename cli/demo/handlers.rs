@@ -5,22 +5,21 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::report::Reporter;
+use crate::limits::{DEMO_EMAIL_INTERVAL, DEMO_THUMBNAIL_INTERVAL};
 use retraced::{Code, Context, EnqueueError, Failure, Job, QueueHandle, State};
 
 /// All jobs: the numbers below, the order and the report.
 pub(super) const JOBS: u64 = EMAILS as u64 + REMINDERS as u64 + THUMBNAILS as u64 + INVOICES as u64 + 2;
 const EMAILS: u32 = 210;
 const EMAILS_AT_ONCE: u32 = 24;
-const EMAIL_EVERY: Duration = Duration::from_millis(40);
-/// Every fortieth email fails once, beginning with this one.
-const EMAIL_FAILS_EVERY: u32 = 40;
+/// One email in this many fails once, beginning with number EMAIL_FAILS_FIRST.
+const EMAIL_FAILS_ONE_IN: u32 = 40;
 const EMAIL_FAILS_FIRST: u32 = 20;
 /// The host of this one is down for good.
 const EMAIL_DIES: u32 = 7;
 const REMINDERS: u32 = 8;
 const THUMBNAILS: u32 = 78;
 const THUMBNAILS_AT_ONCE: u32 = 12;
-const THUMBNAIL_EVERY: Duration = Duration::from_millis(110);
 const INVOICES: u32 = 2;
 /// The job whose trace is printed at the end: it panics, then fails, then succeeds.
 pub(super) const EXAMPLE_JOB: &str = "thumbnail-13";
@@ -58,7 +57,7 @@ pub(super) async fn send_email(job: SendEmail, ctx: Context, reporter: State<Rep
     if job.number == EMAIL_DIES {
         return reporter.failed(&ctx, Failure::temporary(Code::ServiceUnavailable, "nowhere.example is down"));
     }
-    if job.number % EMAIL_FAILS_EVERY == EMAIL_FAILS_FIRST && ctx.attempt() == 1 {
+    if job.number % EMAIL_FAILS_ONE_IN == EMAIL_FAILS_FIRST && ctx.attempt() == 1 {
         return reporter.failed(&ctx, Failure::temporary(Code::NetworkError, "connection reset"));
     }
     Ok(())
@@ -127,7 +126,7 @@ async fn produce_mail(mail: &QueueHandle) -> Result<(), EnqueueError> {
         mail.job(reminder).id(format!("reminder-{number}")).delay(LATER).enqueue().await?;
     }
     for number in 1..=EMAILS {
-        comes(number, EMAILS_AT_ONCE, EMAIL_EVERY).await;
+        comes(number, EMAILS_AT_ONCE, DEMO_EMAIL_INTERVAL).await;
         let host = if number == EMAIL_DIES { "nowhere.example" } else { "example.com" };
         let email = SendEmail { number, to: format!("reader{number}@{host}") };
         mail.job(email).id(format!("email-{number}")).enqueue().await?;
@@ -140,7 +139,7 @@ async fn produce_shop(shop: &QueueHandle) -> Result<(), EnqueueError> {
         shop.job(SendInvoice { number }).id(format!("invoice-{number}")).enqueue().await?;
     }
     for number in 1..=THUMBNAILS {
-        comes(number, THUMBNAILS_AT_ONCE, THUMBNAIL_EVERY).await;
+        comes(number, THUMBNAILS_AT_ONCE, DEMO_THUMBNAIL_INTERVAL).await;
         let pixels = if number == EXAMPLE_NUMBER { Vec::new() } else { vec![7; 16] };
         shop.job(MakeThumbnail { number, pixels }).id(format!("thumbnail-{number}")).enqueue().await?;
         if number == BEFORE_ORDER {

@@ -12,8 +12,6 @@ mod summary;
 mod timeline;
 mod view;
 
-use std::time::Duration;
-
 use clap::Args;
 use tokio::time::timeout;
 
@@ -21,13 +19,7 @@ use self::run::{DemoRun, End, KILLS, Presentation, Setup};
 use self::screen::Screen;
 use crate::admin::Admin;
 use crate::error::CliError;
-use crate::limits::{DEMO_MAX, DEMO_RUN_MAX, DEMO_SHUTDOWN_MAX};
-
-/// How long the last frame is shown.
-const LAST_FRAME_SHOWN: Duration = Duration::from_secs(2);
-const _: () = assert!(
-    DEMO_RUN_MAX.as_millis() + LAST_FRAME_SHOWN.as_millis() + DEMO_SHUTDOWN_MAX.as_millis() < DEMO_MAX.as_millis()
-);
+use crate::limits::{DEMO_RUN_MAX, DEMO_SHUTDOWN_MAX};
 
 /// `retraced demo`
 #[derive(Args)]

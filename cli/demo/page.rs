@@ -3,15 +3,11 @@
 use std::io;
 
 use super::timeline::{Line, Mark};
+use crate::limits::{PAGE_COLUMNS_MAX, PAGE_COLUMNS_MIN, PAGE_LEFT_COLUMNS_MAX};
 use crate::output::{Output, Style, width};
 
 /// Columns if there is no terminal.
 const WIDTH_DEFAULT: usize = 100;
-/// Least and most columns a table or a trace is laid out for.
-const WIDTH_MIN: usize = 20;
-const WIDTH_MAX: usize = 110;
-/// The left column of a table, at most.
-const LEFT_MAX: usize = 36;
 /// Columns below which there is one column of text instead of two.
 const NARROW: usize = 60;
 
@@ -62,7 +58,7 @@ impl<'a> Page<'a> {
 
 /// Two columns, each wrapped between words; one below the other if the terminal is too narrow.
 fn two_columns(headers: [&str; 2], rows: &[[String; 2]], width: usize) -> String {
-    let width = width.clamp(WIDTH_MIN, WIDTH_MAX);
+    let width = width.clamp(PAGE_COLUMNS_MIN, PAGE_COLUMNS_MAX);
     if width < NARROW {
         let stacked = rows.iter().flat_map(|[first, second]| {
             let second = wrapped(second, width - 2, 2).into_iter().map(|line| format!("  {line}"));
@@ -71,7 +67,7 @@ fn two_columns(headers: [&str; 2], rows: &[[String; 2]], width: usize) -> String
         return stacked.collect::<Vec<_>>().join("\n") + "\n";
     }
     let widest = rows.iter().map(|[left, _]| left.chars().count()).chain([headers[0].len()]).max().unwrap_or(0);
-    let left = widest.min(LEFT_MAX).min(width / 2);
+    let left = widest.min(PAGE_LEFT_COLUMNS_MAX).min(width / 2);
     let right = width - left - 2;
     let mut text = String::new();
     let headers = headers.map(str::to_owned);
@@ -88,7 +84,7 @@ fn two_columns(headers: [&str; 2], rows: &[[String; 2]], width: usize) -> String
 
 /// Text of several lines; long lines are continued below their first word.
 fn fitted(text: &str, width: usize) -> String {
-    let width = width.clamp(WIDTH_MIN, WIDTH_MAX);
+    let width = width.clamp(PAGE_COLUMNS_MIN, PAGE_COLUMNS_MAX);
     let fit = |line: &str| {
         let own = line.chars().take_while(|c| *c == ' ').count();
         let body = line.trim_start();
@@ -167,7 +163,7 @@ mod tests {
         );
         for width in 0..200 {
             let text = two_columns(["WRONG", "BECAME"], &rows, width);
-            assert!(text.lines().all(|line| line.chars().count() <= width.max(WIDTH_MIN)), "{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= width.max(PAGE_COLUMNS_MIN)), "{text}");
         }
     }
 
@@ -182,6 +178,6 @@ mod tests {
              \u{20}                         the image store hung up and it never came back,\n\
              \u{20}                           whatever we did"
         );
-        assert!(fitted(told, 20).lines().all(|line| line.chars().count() <= WIDTH_MIN));
+        assert!(fitted(told, 20).lines().all(|line| line.chars().count() <= PAGE_COLUMNS_MIN));
     }
 }

@@ -12,20 +12,15 @@ use super::page::Page;
 use super::report::{Report, Reporter};
 use super::screen::{Screen, quit_was_pressed};
 use super::timeline::{Mark, Timeline};
-use super::{LAST_FRAME_SHOWN, handlers, view};
+use super::{handlers, view};
 use crate::error::CliError;
+use crate::limits::{DEMO_HANDLER_TIMEOUT, DEMO_LAST_FRAME_MIN, DEMO_PROGRESS_INTERVAL, DEMO_UPDATE_INTERVAL};
 use crate::output::{Output, jobs};
 use retraced::view::Event;
 use retraced::{EnqueueError, MemoryStore, Operator, Queue, Retry, Runtime, SupervisionEvent, TreeNode};
 
 pub(super) const MAIL: &str = "mail";
 pub(super) const SHOP: &str = "shop";
-/// Timeout of a handler; the one that hangs is stopped after this.
-const TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the tree and its queues are read and the view is drawn.
-const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
-/// How often plain lines report how many jobs have ended.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// When to kill, and what.
 pub(super) type Kill = (Duration, KillTarget);
@@ -90,7 +85,7 @@ impl Setup {
             Retry::exponential().base(Duration::from_millis(500)).max_delay(Duration::from_secs(2)).max_attempts(3);
         let queue = |name, executors| {
             let queue = Queue::new(name).map_err(|e| failed(&e))?;
-            Ok::<_, CliError>(queue.concurrency(executors).retry(retry).timeout(TIMEOUT))
+            Ok::<_, CliError>(queue.concurrency(executors).retry(retry).timeout(DEMO_HANDLER_TIMEOUT))
         };
         let (reporter, reports) = Reporter::new();
         let runtime = Runtime::builder()
@@ -158,7 +153,7 @@ impl<'a> DemoRun<'a> {
     /// Runs until all jobs have ended, the time is up, or the user quits.
     pub(super) async fn until_over(&mut self, kills: &[Kill], run_max: Duration) -> Result<End, CliError> {
         self.introduce()?;
-        let mut ticks = interval(UPDATE_INTERVAL);
+        let mut ticks = interval(DEMO_UPDATE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
@@ -232,7 +227,7 @@ impl<'a> DemoRun<'a> {
     fn over(&mut self, run_max: Duration) -> Result<Option<End>, CliError> {
         let live = matches!(self.presentation, Presentation::Live { .. });
         if let Some(done) = self.timeline.done {
-            let seen = !live || self.timeline.now >= done + LAST_FRAME_SHOWN || quit_was_pressed()?;
+            let seen = !live || self.timeline.now >= done + DEMO_LAST_FRAME_MIN || quit_was_pressed()?;
             return Ok(seen.then_some(End::Done));
         }
         if self.timeline.ended() >= self.timeline.jobs {
@@ -254,8 +249,8 @@ impl<'a> DemoRun<'a> {
             self.timeline.kills(at, &path, &tree);
             self.setup.runtime.kill(&path);
         }
-        if at >= self.said + PROGRESS_INTERVAL && self.timeline.done.is_none() {
-            self.said += PROGRESS_INTERVAL;
+        if at >= self.said + DEMO_PROGRESS_INTERVAL && self.timeline.done.is_none() {
+            self.said += DEMO_PROGRESS_INTERVAL;
             // The view shows that all the time.
             if let Presentation::Plain = self.presentation {
                 let (ended, all) = (self.timeline.ended(), self.timeline.jobs);

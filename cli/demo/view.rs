@@ -9,6 +9,7 @@ use retraced::store::QueueStats;
 
 use super::page::wrapped;
 use super::timeline::{Mark, Timeline};
+use crate::limits::{BAR_COLUMNS_MIN, MESSAGE_COLUMNS_MIN};
 use retraced::{NodeState, RunningJob, TreeNode};
 
 /// How long a restarted actor is marked as new.
@@ -142,7 +143,6 @@ fn rows(timeline: &Timeline, width: usize, height: usize) -> Vec<Row> {
 
 /// The first row: the text left and right of the bar, and the width of the bar; none if there is no space for one.
 fn head(timeline: &Timeline, width: usize) -> (&'static str, usize, String) {
-    const BAR_MIN: usize = 6;
     let (ended, all, at) = (timeline.ended(), timeline.jobs, timeline.now.as_secs_f64());
     let forms = [
         ("retraced demo  ", format!("  {ended:>3} of {all} jobs ended  {at:4.1}s  q quits")),
@@ -151,7 +151,7 @@ fn head(timeline: &Timeline, width: usize) -> (&'static str, usize, String) {
     ];
     let bar = |left: &str, right: &str| width.saturating_sub(left.len() + right.len());
     let with_bar = |(left, right): (&'static str, String)| (left, bar(left, &right), right);
-    let fits = forms.into_iter().map(with_bar).find(|(_, bar, _)| *bar >= BAR_MIN);
+    let fits = forms.into_iter().map(with_bar).find(|(_, bar, _)| *bar >= BAR_COLUMNS_MIN);
     fits.unwrap_or_else(|| ("", 0, format!("{ended}/{all} {at:.1}s")))
 }
 
@@ -450,10 +450,9 @@ fn log_row(line: &super::timeline::Line, width: usize) -> Row {
     let who = if width >= NARROW { format!("{:<15} ", line.who) } else { format!("{} ", line.who) };
     row = row.put(if line.who.is_empty() { String::new() } else { who }, Tone::Plain);
     // What follows is worth more than the end of a long message.
-    const WHAT_MIN: usize = 12;
     let (room, tail) = (width.saturating_sub(row.width()), line.tail());
     let what = match room.checked_sub(tail.chars().count()) {
-        Some(room) if room >= WHAT_MIN => cut(&line.what, room),
+        Some(room) if room >= MESSAGE_COLUMNS_MIN => cut(&line.what, room),
         _ => line.what.clone(),
     };
     row.put(what, Tone::Plain).put(tail, Tone::Plain)

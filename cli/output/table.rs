@@ -2,6 +2,7 @@
 
 use super::style::Style;
 use super::text::{NOTHING, columns, fitted, wrapped};
+use crate::limits::VALUE_COLUMNS_MIN;
 
 /// Columns between two cells.
 const GAP: usize = 2;
@@ -205,12 +206,10 @@ fn is_number(cell: &str) -> bool {
 /// Named values below a title; where width is short, one after the other.
 pub(super) fn sheet(title: &str, values: &[(&str, Cell)], width: Option<usize>, coloured: bool) -> String {
     const INDENT: usize = 2;
-    /// Room for values without which they stand below their names.
-    const BESIDE_MIN: usize = 20;
     let names = values.iter().map(|(name, _)| columns(name)).max().unwrap_or(0);
     let mut text = Style::Head.paint(title, coloured) + "\n";
     for (name, cell) in values {
-        let narrow = width.filter(|width| *width < INDENT + names + GAP + BESIDE_MIN);
+        let narrow = width.filter(|width| *width < INDENT + names + GAP + VALUE_COLUMNS_MIN);
         let (value, painted) = (cell.style.paint(&cell.text, coloured), Style::Dim.paint(name, coloured));
         text += &match narrow {
             None => format!("  {painted}{}  {value}\n", " ".repeat(names - columns(name))),

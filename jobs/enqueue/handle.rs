@@ -114,6 +114,24 @@ impl QueueHandle {
     }
 }
 
+impl<J: Job> JobRequest<J, QueueHandle> {
+    /// How long the producer waits for capacity, for the store and for the receipt; not how long the job may run. Default 800 ms, so that a caller learns of an
+    /// outage within a second.
+    pub fn wait_at_most(mut self, timeout: Duration) -> Self {
+        self.queue = self.queue.wait_at_most(timeout);
+        self
+    }
+
+    /// Enqueues the job, and waits for its receipt.
+    ///
+    /// # Errors
+    /// [`EnqueueError`]. Only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
+    pub async fn enqueue(self) -> Result<JobHandle, EnqueueError> {
+        let (sealed, queue) = self.seal()?;
+        queue.enqueue(sealed).await
+    }
+}
+
 /// A job that is in the store: its [`Receipt`], and the way to what becomes of it.
 ///
 /// ```

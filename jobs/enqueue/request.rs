@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{EnqueueError, JobHandle, QueueHandle};
+use super::EnqueueError;
 use crate::handler::{Job, JobOptions, seal_job};
 use crate::job::{JobId, NewJob, RunAt};
 use crate::retry::{Retry, RetryOverrides};
@@ -46,8 +46,9 @@ impl<J: Job> IntoNewJob for JobRequest<J> {
     }
 }
 
-/// One job with options of its own. [`QueueHandle::job`] makes one that knows its queue, and ends in [`enqueue`](JobRequest::enqueue);
-/// [`JobRequest::new`] makes one for any queue, for [`QueueHandle::enqueue`] and [`QueueHandle::enqueue_all`].
+/// One job with options of its own. [`QueueHandle::job`](super::QueueHandle::job) makes one that knows its queue, and ends in
+/// [`enqueue`](JobRequest::enqueue); [`JobRequest::new`] makes one for any queue, for [`QueueHandle::enqueue`](super::QueueHandle::enqueue) and
+/// [`QueueHandle::enqueue_all`](super::QueueHandle::enqueue_all).
 ///
 /// ```
 /// use std::time::Duration;
@@ -71,7 +72,7 @@ pub struct JobRequest<J, Q = ()> {
     job: J,
     options: JobOptions,
     mistake: Option<EnqueueError>,
-    queue: Q,
+    pub(super) queue: Q,
 }
 
 impl<J: Job> JobRequest<J> {
@@ -124,29 +125,11 @@ impl<J: Job, Q> JobRequest<J, Q> {
         self
     }
 
-    fn seal(self) -> Result<(NewJob, Q), EnqueueError> {
+    pub(super) fn seal(self) -> Result<(NewJob, Q), EnqueueError> {
         if let Some(mistake) = self.mistake {
             return Err(mistake);
         }
         let sealed = seal_job(&self.job, &self.options).map_err(EnqueueError::Payload)?;
         Ok((sealed, self.queue))
-    }
-}
-
-impl<J: Job> JobRequest<J, QueueHandle> {
-    /// How long the producer waits for capacity, for the store and for the receipt; not how long the job may run. Default 800 ms, so that a caller learns of an
-    /// outage within a second.
-    pub fn wait_at_most(mut self, timeout: Duration) -> Self {
-        self.queue = self.queue.wait_at_most(timeout);
-        self
-    }
-
-    /// Enqueues the job, and waits for its receipt.
-    ///
-    /// # Errors
-    /// [`EnqueueError`]. Only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
-    pub async fn enqueue(self) -> Result<JobHandle, EnqueueError> {
-        let (sealed, queue) = self.seal()?;
-        queue.enqueue(sealed).await
     }
 }

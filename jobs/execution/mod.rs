@@ -12,7 +12,9 @@ mod tests;
 
 pub use layer::{Layer, Layers, Next};
 pub use outcome::AttemptOutcome;
-pub use panic::{BACKTRACE_RENDER_MAX, BACKTRACE_RENDERERS_MAX, HandlerPanic};
+pub use panic::HandlerPanic;
 pub use rules::{Explicit, Rules};
 pub use runner::{AttemptInput, Runner};
 pub use span::AttemptSpan;
+
+pub use crate::limits::{BACKTRACE_RENDER_TIMEOUT, BACKTRACE_RENDERERS_MAX};

@@ -13,7 +13,6 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::pin::Pin;
 use std::sync::Once;
 use std::task::{Context as PollContext, Poll};
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -23,13 +22,8 @@ use crate::context::LeaseWatch;
 use crate::failure::{Failure, MESSAGE_BYTES_MAX, bounded};
 use crate::handler::{HandlerFuture, Output};
 use crate::job::{JobId, QueueName};
+use crate::limits::{BACKTRACE_RENDER_TIMEOUT, BACKTRACE_RENDERERS_MAX};
 use crate::trace::BACKTRACE_BYTES_MAX;
-
-/// How long an attempt waits for its backtrace to become text; past it the attempt is settled without one. The first one of a process takes tens to hundreds
-/// of milliseconds, because its symbols are read; those after it well under one.
-pub const BACKTRACE_RENDER_MAX: Duration = Duration::from_secs(1);
-/// Most backtraces becoming text at the same time, in the whole process; in a storm of panics the others wait, and may end without one.
-pub const BACKTRACE_RENDERERS_MAX: usize = 16;
 
 static RENDERERS: Semaphore = Semaphore::const_new(BACKTRACE_RENDERERS_MAX);
 
@@ -91,7 +85,7 @@ impl Caught {
             });
             text.await.ok()
         };
-        timeout(BACKTRACE_RENDER_MAX, rendered).await.ok().flatten()
+        timeout(BACKTRACE_RENDER_TIMEOUT, rendered).await.ok().flatten()
     }
 }
 

@@ -3,14 +3,8 @@
 use std::time::Duration;
 
 use crate::job::{InvalidName, QueueName};
+use crate::limits::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN};
 use crate::retry::{InvalidRetry, Retry};
-
-// limits
-
-/// Shortest timeout of a handler: the store counts in milliseconds.
-pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
-/// Longest timeout of a handler: 7 days. A handler that hangs keeps its executor as long.
-pub const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Defaults of a kind, returned by [`Job::defaults`](super::Job::defaults).
 ///
@@ -117,7 +111,9 @@ impl JobDefaults {
         self.retry_or(Retry::default()).validate().map_err(InvalidDefaults::Retry)?;
         self.queue.map(QueueName::new).transpose().map_err(InvalidDefaults::Queue)?;
         match self.timeout {
-            Some(timeout) if !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&timeout) => Err(InvalidDefaults::Timeout(timeout)),
+            Some(timeout) if !(HANDLER_TIMEOUT_MIN..=HANDLER_TIMEOUT_MAX).contains(&timeout) => {
+                Err(InvalidDefaults::Timeout(timeout))
+            }
             _ => Ok(()),
         }
     }
@@ -147,7 +143,7 @@ impl std::fmt::Display for InvalidDefaults {
             InvalidDefaults::Retry(invalid) => invalid.fmt(f),
             InvalidDefaults::Queue(invalid) => invalid.fmt(f),
             InvalidDefaults::Timeout(timeout) => {
-                write!(f, "timeout is {timeout:?}, allowed are {TIMEOUT_MIN:?} to {TIMEOUT_MAX:?}")
+                write!(f, "timeout is {timeout:?}, allowed are {HANDLER_TIMEOUT_MIN:?} to {HANDLER_TIMEOUT_MAX:?}")
             }
         }
     }

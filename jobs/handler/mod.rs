@@ -9,7 +9,7 @@ mod registry;
 mod seal;
 mod state;
 
-pub use defaults::{InvalidDefaults, JobDefaults, TIMEOUT_MAX, TIMEOUT_MIN};
+pub use defaults::{InvalidDefaults, JobDefaults};
 pub use extract::{Attempt, Cancelled, FromContext, Needs};
 pub(crate) use into::BlockingCall;
 pub use into::{Handler, HandlerFuture, IntoBlockingHandler, IntoHandler, IntoRawHandler, Registered};
@@ -18,6 +18,8 @@ pub use output::{IntoOutput, Output};
 pub use registry::{Found, Handlers, InvalidHandler, MissingState};
 pub use seal::{JobOptions, seal_job};
 pub use state::{DuplicateState, State, States};
+
+pub use crate::limits::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN};
 
 use bytes::Bytes;
 use serde::Serialize;

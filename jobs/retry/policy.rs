@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::limits::{RETRY_ATTEMPTS_MAX, RETRY_DELAY_MAX, RETRY_FACTOR_MAX};
+
 /// How the delay grows with `n`, the number of the failed try (failures + 1, so 1 for the first).
 ///
 /// ```
@@ -100,11 +102,11 @@ pub struct Retry {
 
 impl Retry {
     /// Most attempts a job may be given.
-    pub const MAX_ATTEMPTS_MAX: u32 = 1000;
+    pub const MAX_ATTEMPTS_MAX: u32 = RETRY_ATTEMPTS_MAX;
     /// Longest delay between two attempts: 30 days.
-    pub const DELAY_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+    pub const DELAY_MAX: Duration = RETRY_DELAY_MAX;
     /// Largest factor of an exponential strategy.
-    pub const FACTOR_MAX: u32 = 100;
+    pub const FACTOR_MAX: u32 = RETRY_FACTOR_MAX;
 
     /// A policy with this strategy and the default numbers.
     #[must_use]

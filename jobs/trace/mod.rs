@@ -3,6 +3,7 @@
 mod attempt;
 mod event;
 mod finding;
+mod last_error;
 mod view;
 
 pub use attempt::{
@@ -11,7 +12,8 @@ pub use attempt::{
 };
 pub use event::{EventKind, SupervisionEvent};
 pub use finding::{Finding, FindingKind};
-pub use view::{Claimant, JobSummary, JobView, LastError};
+pub use last_error::LastError;
+pub use view::{Claimant, JobSummary, JobView};
 
 pub use crate::limits::{
     BACKTRACE_BYTES_MAX, FINDING_EXAMPLES_MAX, HISTORY_FIRST, HISTORY_LAST, LOG_LINE_BYTES_MAX, LOG_LINES_MAX,

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{AttemptLog, AttemptRecord, Ended, StoredAttempt};
-use crate::failure::Code;
+use super::{AttemptLog, AttemptRecord, Ended, LastError, StoredAttempt};
 use crate::job::{Counters, InstanceId, JobId, JobState, QueueName};
 
 /// A job as listings show it.
@@ -34,28 +33,6 @@ impl JobSummary {
     pub fn new(id: JobId, state: JobState) -> Self {
         let (counters, envelope) = (Counters::default(), Bytes::new());
         Self { id, state, counters, enqueued_ms: None, at_ms: None, envelope, last_error: None }
-    }
-}
-
-/// The latest failure or crash of a job.
-///
-/// Used in the example of [`StoredAttempt`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LastError {
-    /// Why.
-    pub code: Code,
-    /// The error's text.
-    pub message: String,
-    /// When the store recorded it, in ms since the Unix epoch.
-    pub at_ms: u64,
-}
-
-impl LastError {
-    /// An error that the store recorded at this instant, in ms since the Unix epoch.
-    #[must_use]
-    pub fn new(code: Code, message: impl Into<String>, at_ms: u64) -> Self {
-        Self { code, message: message.into(), at_ms }
     }
 }
 

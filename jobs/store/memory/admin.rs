@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use super::arguments::{bounded, ms, parse_cursor};
 use super::queue::{Container, Queue, StoredJob};
+use super::store::MemoryStore;
 use super::timeline::{Point, Timeline};
-use super::{MemoryStore, bounded, ms, parse_cursor};
 use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::{

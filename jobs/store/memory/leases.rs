@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use super::arguments::{bounded, ms};
 use super::queue::Queue;
-use super::{MemoryStore, bounded, ms};
+use super::store::MemoryStore;
 use crate::job::{Lease, QueueName};
 use crate::store::{Leases, Renewal, Renewed, StoreFuture};
 

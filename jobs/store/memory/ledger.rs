@@ -1,64 +1,14 @@
 //! What is kept about the workers themselves.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
 use futures_util::FutureExt;
 
-use super::{Contents, MemoryStore, bounded, ms, parse_cursor};
+use super::arguments::{bounded, ms, parse_cursor};
+use super::records::Entry;
+use super::store::{Contents, MemoryStore};
 use crate::codec;
 use crate::job::{InstanceId, QueueName};
-use crate::store::{
-    BATCH_MAX, Cursor, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreError, StoreFuture,
-    WORKER_ROW_AGE_MAX, WorkerRow,
-};
+use crate::store::{BATCH_MAX, Cursor, Ledger, LedgerPage, StoreError, StoreFuture, WORKER_ROW_AGE_MAX, WorkerRow};
 use crate::trace::SupervisionEvent;
-
-/// What belongs to no single queue.
-#[derive(Default)]
-pub(super) struct GlobalRecords {
-    announced: BTreeSet<QueueName>,
-    /// The latest events, oldest first.
-    events: VecDeque<Entry>,
-    /// What the events take together, encoded.
-    bytes: usize,
-    /// How many events were dropped: the number of the oldest kept.
-    events_dropped: u64,
-    workers: BTreeMap<InstanceId, WorkerRow>,
-}
-
-struct Entry {
-    event: SupervisionEvent,
-    bytes: usize,
-}
-
-impl GlobalRecords {
-    pub(super) fn queues(&self) -> Vec<QueueName> {
-        self.announced.iter().cloned().collect()
-    }
-
-    fn record(&mut self, events: impl Iterator<Item = Entry>) {
-        for entry in events {
-            self.bytes += entry.bytes;
-            self.events.push_back(entry);
-        }
-        while self.events.len() > LEDGER_EVENTS_MAX || (self.bytes > LEDGER_BYTES_MAX && self.events.len() > 1) {
-            self.bytes -= self.events.pop_front().map_or(0, |entry| entry.bytes);
-            self.events_dropped += 1;
-        }
-    }
-
-    /// Events with a number below `from`, latest first.
-    fn page(&self, from: Option<u64>, limit: usize) -> LedgerPage {
-        let kept = self.events.len();
-        let end = from.map_or(kept, |from| usize::try_from(from.saturating_sub(self.events_dropped)).unwrap_or(kept));
-        let end = end.min(kept);
-        let start = end.saturating_sub(limit);
-        LedgerPage {
-            events: self.events.range(start..end).rev().map(|entry| entry.event.clone()).collect(),
-            next: (start > 0).then(|| Cursor((self.events_dropped + start as u64).to_string())),
-        }
-    }
-}
 
 impl Ledger for MemoryStore {
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {

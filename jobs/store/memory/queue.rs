@@ -5,9 +5,9 @@ use std::mem;
 
 use bytes::Bytes;
 
+use super::arguments::ms;
 use super::hints::PendingHints;
 use super::history::{History, Record};
-use super::ms;
 use super::replay::{LastCalls, Lookup};
 use super::timeline::Timeline;
 use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, RunAt, Token, Transition};

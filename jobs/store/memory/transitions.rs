@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use super::arguments::{bounded, ms, parse_cursor};
 use super::history::Record;
 use super::queue::{Charge, Destination, Front, Grant, Queue};
+use super::store::MemoryStore;
 use super::timeline::Point;
-use super::{MemoryStore, bounded, ms, parse_cursor};
 use crate::job::{InstanceId, JobId, JobState, NewJob, Nonce, QueueName, Token};
 use crate::store::{
     BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Quiet, Reclaim,

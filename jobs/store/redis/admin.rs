@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::audit::Audit;
+use super::batch::check_batch;
 use super::reply::Reply;
 use super::scripts::{self, Act};
-use super::{RedisStore, check_batch, keys};
+use super::{RedisStore, keys};
 use crate::job::{JobId, JobState, QueueName};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::{

@@ -1,7 +1,8 @@
 //! What is kept about the workers themselves: single keys, written outside of transitions.
 
+use super::batch::check_batch;
 use super::reply::{Reply, big_endian};
-use super::{RedisStore, check_batch, keys, scripts};
+use super::{RedisStore, keys, scripts};
 use crate::job::{InstanceId, QueueName};
 use crate::store::{
     BATCH_MAX, Cursor, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreError, StoreFuture,

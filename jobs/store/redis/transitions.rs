@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{RedisStore, check_batch, scripts};
+use super::batch::check_batch;
+use super::{RedisStore, scripts};
 use crate::job::{InstanceId, Lease, NewJob, Nonce, QueueName};
 use crate::store::{
     CallId, ClaimRequest, Claims, Cursor, Enqueued, Leases, Promoted, Reclaim, Reclaimed, Reconciled, Renewed, Settled,

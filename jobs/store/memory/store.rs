@@ -1,0 +1,132 @@
+//! The store behind its lock: reading a queue, changing it, and sending the hints of a change.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
+
+use super::hints::Hints;
+use super::queue::Queue;
+use super::records::GlobalRecords;
+use crate::clock::{Clock, SystemClock, TokioClock};
+use crate::job::QueueName;
+use crate::store::{CallId, Hint, Store, StoreError, StoreFacts, StoreFuture};
+
+/// A store in this process. Clones share their contents, which live as long as the last clone and take as much memory as the jobs in them.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
+/// use retraced_jobs::store::memory::MemoryStore;
+/// use retraced_jobs::store::{Enqueued, ReplaySlots, Transitions};
+///
+/// let store = MemoryStore::new();
+/// let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
+/// let queue = QueueName::new("email").unwrap();
+/// let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+///
+/// let call = replay_slots.take().await.next_call();
+/// let created = store.enqueue(call, &queue, &[job.clone()]).await.unwrap();
+/// assert_eq!(created, [Enqueued::Created { state: JobState::Pending }]);
+///
+/// let call = replay_slots.take().await.next_call();
+/// let again = store.enqueue(call, &queue, &[job]).await.unwrap();
+/// assert_eq!(again, [Enqueued::Exists { state: JobState::Pending }]);
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore(Arc<Shared>);
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    hints: Hints,
+    contents: Mutex<Contents>,
+}
+
+/// What the lock guards. It is held for one step, and never across an await.
+#[derive(Default)]
+pub(super) struct Contents {
+    pub(super) queues: BTreeMap<QueueName, Queue>,
+    pub(super) global: GlobalRecords,
+}
+
+impl MemoryStore {
+    /// An empty store whose clock starts at the wall clock and moves with tokio's: it stands still where tokio's time is paused.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_clock(Arc::new(TokioClock::starting_at(SystemClock.now_ms())))
+    }
+
+    /// An empty store with this clock.
+    #[must_use]
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Shared { clock, hints: Hints::new(), contents: Mutex::default() }))
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.0.clock.now_ms()
+    }
+
+    pub(super) fn contents(&self) -> MutexGuard<'_, Contents> {
+        // Nothing under the lock panics. If it ever does, what is there serves the other users of the store better than one panic each.
+        self.0.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a queue; an unknown one is empty.
+    pub(super) fn read<T>(&self, name: &QueueName, read: impl FnOnce(&Queue, u64) -> T) -> T {
+        let contents = self.contents();
+        let now = self.now();
+        match contents.queues.get(name) {
+            Some(queue) => read(queue, now),
+            None => read(&Queue::default(), now),
+        }
+    }
+
+    /// Changes a queue in one step, then sends the hints.
+    pub(super) fn write<T>(&self, name: &QueueName, step: impl FnOnce(&mut Queue, u64) -> T) -> T {
+        let mut contents = self.contents();
+        let now = self.now();
+        let queue = contents.queues.entry(name.clone()).or_default();
+        let result = step(queue, now);
+        let hints = queue.take_hints();
+        drop(contents);
+        self.0.hints.send(name, hints);
+        result
+    }
+
+    /// [`write`](Self::write), once per call: the same call again returns the same reply and changes nothing.
+    pub(super) fn write_once<T: Clone + Send + 'static>(
+        &self,
+        operation: &'static str,
+        call: CallId,
+        name: &QueueName,
+        step: impl FnOnce(&mut Queue, u64) -> T,
+    ) -> Result<T, StoreError> {
+        self.write(name, |queue, now| queue.once(operation, call, now, |queue| step(queue, now)))
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+impl Store for MemoryStore {
+    fn probe(&self) -> StoreFuture<'_, StoreFacts> {
+        async { Ok(StoreFacts { name: "memory".into(), warnings: Vec::new() }) }.boxed()
+    }
+
+    fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
+        let queues = queues.to_vec();
+        async move { Ok(self.0.hints.listen(queues)) }.boxed()
+    }
+}

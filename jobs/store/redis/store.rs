@@ -1,0 +1,139 @@
+//! The store over its connections: opening them, probing the server, and listening to hints.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::time::timeout;
+
+use super::connection::{Endpoint, Link};
+use super::keys::QueueKeys;
+use super::options::RedisOptions;
+use super::{facts, hints, keys, scripts};
+use crate::job::QueueName;
+use crate::limits::redis::SUBSCRIPTION_PING_EVERY;
+use crate::store::{Hint, Store, StoreError, StoreFacts, StoreFuture};
+
+/// Jobs in a Redis or Valkey server. Cheap to clone; clones share their connections.
+///
+/// Connections are opened when they are first used, on the tokio runtime of that call, and again whenever they are lost. There are three,
+/// so that no renewal and no transition waits behind a large reply: transitions, producers and readers, renewals; and one for each subscription.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), retraced_jobs::store::StoreError> {
+/// use retraced_jobs::store::redis::RedisStore;
+/// let store = RedisStore::connect("redis://127.0.0.1:6379").await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct RedisStore(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) options: RedisOptions,
+    pub(super) transitions: Link,
+    pub(super) admin: Link,
+    pub(super) renewals: Link,
+    /// Key names, one entry per queue this process has used.
+    pub(super) queues: Mutex<HashMap<QueueName, Arc<QueueKeys>>>,
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("address", &self.0.endpoint.address()).finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// The store behind this URL, `redis://[user:password@]host[:port][/database]`, the same with `rediss://` for TLS, or `redis+unix:///path`, after
+    /// it was checked that the server is there and fit for jobs. TLS needs the feature `tls`; it trusts the system's root certificates, or those in the file
+    /// that the environment variable `SSL_CERT_FILE` names.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when nobody answers, [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build
+    /// lacks, the password is wrong, the certificate is not trusted, or the server is too old, a replica, or may evict keys.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let store = Self::open(url, RedisOptions::default())?;
+        // Over the admin connection: that of the transitions belongs to the workers, and lives on their runtime.
+        store.check(&store.0.admin).await?;
+        Ok(store)
+    }
+
+    /// The same without checking the server: for a process that must start while Redis is away. Call [`probe`](Store::probe) later.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the URL cannot be read.
+    ///
+    /// ```
+    /// use retraced_jobs::store::redis::{RedisOptions, RedisStore};
+    /// let store = RedisStore::open("redis://:secret@10.0.0.1", RedisOptions::default()).unwrap();
+    /// assert_eq!(format!("{store:?}"), "RedisStore { address: \"10.0.0.1:6379\", .. }");
+    /// let refused = RedisStore::open("http://:secret@10.0.0.1", RedisOptions::default()).unwrap_err();
+    /// assert!(!refused.to_string().contains("secret"));
+    /// ```
+    pub fn open(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
+        let endpoint = Arc::new(Endpoint::new(url, options)?);
+        Ok(Self(Arc::new(Inner {
+            transitions: Link::new(endpoint.clone()),
+            admin: Link::new(endpoint.clone()),
+            renewals: Link::new(endpoint.clone()),
+            queues: Mutex::default(),
+            endpoint,
+            options,
+        })))
+    }
+
+    async fn check(&self, link: &Link) -> Result<StoreFacts, StoreError> {
+        scripts::probe(link).await?;
+        facts::read(link, self.0.options.allow_eviction).await
+    }
+
+    pub(super) fn keys(&self, queue: &QueueName) -> Arc<QueueKeys> {
+        let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keys) = queues.get(queue) {
+            return keys.clone();
+        }
+        let keys = Arc::new(QueueKeys::new(queue));
+        queues.insert(queue.clone(), keys.clone());
+        keys
+    }
+}
+
+impl Store for RedisStore {
+    fn probe(&self) -> StoreFuture<'_, StoreFacts> {
+        Box::pin(self.check(&self.0.transitions))
+    }
+
+    fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
+        let channels: Vec<String> = queues.iter().map(keys::wake_channel).collect();
+        let queue_of: HashMap<String, QueueName> = channels.iter().cloned().zip(queues.iter().cloned()).collect();
+        Box::pin(async move {
+            if channels.is_empty() {
+                return Ok(stream::pending().boxed());
+            }
+            let (sink, messages) = self.0.endpoint.subscribe("hints", &channels).await?.split();
+            let limit = self.0.options.call_timeout;
+            let hints = stream::unfold((sink, messages), move |(mut sink, mut messages)| async move {
+                loop {
+                    match timeout(SUBSCRIPTION_PING_EVERY, messages.next()).await {
+                        Ok(Some(message)) => return Some((message, (sink, messages))),
+                        Ok(None) => return None,
+                        // A connection that the peer has forgotten stays silent forever: ping it.
+                        Err(_) => match timeout(limit, sink.ping::<redis::Value>()).await {
+                            Ok(Ok(_)) => {}
+                            Ok(Err(_)) | Err(_) => return None,
+                        },
+                    }
+                }
+            });
+            let hints = hints.flat_map(move |message| {
+                let queue = queue_of.get(message.get_channel_name());
+                stream::iter(
+                    queue.map(|queue| hints::of_message(queue, message.get_payload_bytes())).unwrap_or_default(),
+                )
+            });
+            Ok(hints.boxed())
+        })
+    }
+}

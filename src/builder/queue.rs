@@ -1,0 +1,142 @@
+//! A queue to be worked, as an application describes it.
+
+use std::time::Duration;
+
+use retraced_actors::{QueueOptions, RestartPolicy};
+use retraced_jobs::execution::{Layer, Layers, Rules};
+use retraced_jobs::handler::{Handlers, IntoBlockingHandler, IntoHandler, IntoRawHandler, InvalidHandler};
+use retraced_jobs::job::{InvalidName, QueueName};
+use retraced_jobs::retry::{OnUnknown, Retry};
+use retraced_jobs::store::Retention;
+
+/// A queue to be worked: its handlers and its options.
+///
+/// ```
+/// use std::time::Duration;
+/// use retraced::{Failure, Job, Queue, Retry};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct SendEmail { to: String }
+/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+/// async fn send(job: SendEmail) -> Result<(), Failure> { Ok(()) }
+///
+/// let email = Queue::new("email")?
+///     .handler(send)
+///     .concurrency(50)
+///     .timeout(Duration::from_secs(60))
+///     .retry(Retry::three_tier());
+/// assert!(Queue::new("no spaces").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "a queue is worked once it is given to a RuntimeBuilder"]
+pub struct Queue {
+    pub(crate) name: QueueName,
+    pub(crate) options: QueueOptions,
+    pub(crate) rules: Rules,
+    pub(crate) handlers: Handlers,
+    pub(crate) layers: Layers,
+    pub(crate) invalid: Vec<InvalidHandler>,
+}
+
+impl Queue {
+    /// A queue with the default options.
+    ///
+    /// # Errors
+    /// [`InvalidName`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
+    pub fn new(name: impl AsRef<str>) -> Result<Self, InvalidName> {
+        Ok(Self {
+            name: QueueName::new(name)?,
+            options: QueueOptions::default(),
+            rules: Rules::default(),
+            handlers: Handlers::default(),
+            layers: Layers::default(),
+            invalid: Vec::new(),
+        })
+    }
+
+    /// Adds the handler of one kind of job: `async fn(J, E1, …) -> R`, with up to eight extractors: [`Context`](crate::Context), [`State<T>`](crate::State),
+    /// [`JobId`](crate::JobId), [`Attempt`](crate::Attempt), [`Cancelled`](crate::Cancelled) or types that implement [`FromContext`](crate::FromContext).
+    /// R is `()` or `Result<T, E>`: `T` is kept as the job's [output](crate::Output), [`IntoFailure`](crate::IntoFailure) says what `E` means.
+    pub fn handler<M>(mut self, handler: impl IntoHandler<M>) -> Self {
+        let added = self.handlers.add(handler);
+        self.note(added)
+    }
+
+    /// Adds the handler of one kind of job that blocks its thread: `fn(J, E1, …) -> R`, run on tokio's threads for blocking work.
+    pub fn blocking_handler<M>(mut self, handler: impl IntoBlockingHandler<M>) -> Self {
+        let added = self.handlers.add_blocking(handler);
+        self.note(added)
+    }
+
+    /// Adds the handler of every kind that has none of its own: `async fn(RawJob, E1, …) -> R`.
+    pub fn any_handler<M>(mut self, handler: impl IntoRawHandler<M>) -> Self {
+        let added = self.handlers.add_any(handler);
+        self.note(added)
+    }
+
+    /// Mistakes are reported by [`RuntimeBuilder::start`](crate::RuntimeBuilder::start), with all others.
+    fn note(mut self, added: Result<(), InvalidHandler>) -> Self {
+        self.invalid.extend(added.err());
+        self
+    }
+
+    /// Adds a layer around this queue's attempts, inside those of the runtime and those that were added before. Default: none.
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    /// What becomes of failures of unknown class, as `?` on any error makes them. Default: [`OnUnknown::Retry`]. With [`OnUnknown::DeadLetter`] a handler never
+    /// runs again unless it asked for that with [`Failure::temporary`](crate::Failure::temporary).
+    pub fn on_unknown(mut self, on_unknown: OnUnknown) -> Self {
+        self.rules.on_unknown = on_unknown;
+        self
+    }
+
+    /// How many jobs run at a time: 1 to 10,000, default 10.
+    pub fn concurrency(mut self, executors: usize) -> Self {
+        self.options.concurrency = executors;
+        self
+    }
+
+    /// How failed jobs are retried, unless the call that enqueued them says otherwise. Replaces the defaults of their kinds as a whole. Default: exponential,
+    /// 5 attempts.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.rules.retry = retry;
+        self.rules.explicit.retry = true;
+        self
+    }
+
+    /// How long a handler may run: 1 ms to 7 days, default 5 min. Then it is dropped, and the attempt failed with `TIMEOUT`. Replaces the defaults of kinds.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.rules.timeout = timeout;
+        self.rules.explicit.timeout = true;
+        self
+    }
+
+    /// What is kept of jobs that have ended, also of kinds that would be discarded. Default: completed 24 h or 10,000, dead and poisoned 30 days or 10,000.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.rules.keep_completed = retention.completed.is_some();
+        self.rules.explicit.keep_completed = true;
+        self.options.retention = retention;
+        self
+    }
+
+    /// Largest payload a handler is given, in bytes: up to 64 MiB, default 1 MiB. A larger one is poisoned as `DECODE_FAILED`.
+    pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
+        self.rules.payload_bytes_max = bytes;
+        self
+    }
+
+    /// How the queue's supervisor restarts its actors. Default: one_for_one, 20 restarts in 60 s; past it the queue closes for a while.
+    pub fn restart_policy(mut self, policy: RestartPolicy) -> Self {
+        self.options.policy = policy;
+        self
+    }
+
+    /// How long the queue stays closed after its supervisor gave up: `first`, doubling up to `max`. Default 30 s, up to 5 min.
+    pub fn reopening(mut self, first: Duration, max: Duration) -> Self {
+        self.options.reopening = retraced_actors::Reopening { first, max };
+        self
+    }
+}
