@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_actors::{QueueOptions, QueueSpec, RestartPolicy, Tree, TreeOptions, TreeSpec};
+use retraced_actors::{Observer, QueueOptions, QueueSpec, RestartPolicy, Tree, TreeOptions, TreeSpec};
 use retraced_jobs::execution::{AttemptSpan, Layer, Layers, Rules, Runner};
 use retraced_jobs::handler::{Handlers, IntoBlockingHandler, IntoHandler, IntoRawHandler, InvalidHandler, States};
 use retraced_jobs::job::{InstanceId, InvalidName, QueueName};
@@ -273,6 +273,13 @@ impl RuntimeBuilder {
     /// The root supervisor's restart policy. Default: one_for_one, 10 restarts in 60 s; past it the runtime ends with an error.
     pub fn restart_policy(mut self, policy: RestartPolicy) -> Self {
         self.options.root_policy = policy;
+        self
+    }
+
+    /// Sees what the runtime does: claims, attempts, settlements, renewals and supervision events, as they happen. Default: none, which costs one branch per
+    /// event.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.options.observer = Some(Arc::new(observer));
         self
     }
 
