@@ -1,67 +1,59 @@
-//! A handler panics: its executor ends, the pool starts another, and the job is tried again. Run with `cargo run --example crash`.
+//! A handler panics: its executor ends, the pool starts another, and the job is tried again. The tree reports both, and the trace has the place.
 //!
-//! Prints the supervision events as they come, and at the end the whole story of the job.
+//! ```text
+//! 12 pieces for each
+//! kitchen/executor-0: attempt 1 panicked
+//! kitchen/executor-0: started again, generation 1
+//! job 01a223f8-14a9-71fa-b1ac-5e2788089912 · cake.divide · queue kitchen · completed
+//!   attempts 2 · failures 1 · crashes 0 · releases 0
+//! 2026-11-28T21:03:10.509Z  enqueued
+//! 2026-11-28T21:03:10.509Z  attempt 1 panicked after less than 1ms · PANIC · worker 695bbe97 executor-0#0
+//!                             attempt to divide by zero
+//!                             at examples/crash.rs:35:36
+//!                             → due again in 100ms: fixed, base 100ms, jitter 0 % drawn +0.0 %, at most 5 min 0 s (try 1 of 5)
+//! 2026-11-28T21:03:10.952Z  attempt 2 succeeded after less than 1ms · worker 695bbe97 executor-0#1
+//! 2026-11-28T21:03:10.953Z  completed
+//! ```
+//!
+//! Run with `cargo run --example crash`.
 
 use std::time::Duration;
 
-use retraced::{Context, EventKind, Job, JobState, MemoryStore, Queue, Retry, Runtime};
+use retraced::{Attempt, EventKind, Job, MemoryStore, Queue, Retry, Runtime};
 use serde::{Deserialize, Serialize};
 
-/// Far longer than this takes; a mistake in this example fails instead of hanging.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
 #[derive(Serialize, Deserialize)]
-struct Divide {
-    cake: u32,
-    guests: Vec<u32>,
-}
+struct Divide(Vec<u32>);
 
 impl Job for Divide {
     const KIND: &'static str = "cake.divide";
 }
 
-async fn divide(job: Divide, ctx: Context) {
-    // The first attempt meets the bug; the second stands for a repaired version.
-    let guests = if ctx.attempt() == 1 { job.guests.len() } else { job.guests.len().max(1) };
-    ctx.log(format!("{} pieces for each", job.cake as usize / guests));
+/// The first attempt meets the bug; the second stands for a repaired version.
+async fn divide(Divide(guests): Divide, attempt: Attempt) {
+    let guests = if attempt.number == 1 { guests.len() } else { guests.len().max(1) };
+    println!("{} pieces for each", 12 / guests);
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Retried soon, so that the example is short.
     let retry = Retry::fixed().base(Duration::from_millis(100)).jitter(0);
-    let runtime = Runtime::builder()
-        .store(MemoryStore::new())
-        .queue(Queue::new("kitchen")?.handler(divide).concurrency(1).retry(retry))
-        .start()
-        .await?;
+    let kitchen = Queue::new("kitchen")?.handler(divide).concurrency(1).retry(retry);
+    let runtime = Runtime::builder().store(MemoryStore::new()).queue(kitchen).start().await?;
     // Subscribed before the job is enqueued, so that nothing is missed.
     let mut events = runtime.supervision();
-    let receipt = runtime.queue("kitchen")?.enqueue(Divide { cake: 12, guests: Vec::new() }).await?;
+    let job = runtime.queue("kitchen")?.enqueue(Divide(Vec::new())).await?;
+    job.outcome().await?;
 
-    // The job is settled at once, and a new executor takes over. A panic in a handler does not count against the restart budget.
-    loop {
-        let event = tokio::time::timeout(TIMEOUT, events.recv()).await??;
+    // A panic in a handler does not count against the restart budget.
+    while let Ok(event) = events.try_recv() {
         match &event.kind {
-            EventKind::HandlerPanicked { message, place, attempt, .. } => {
-                let place = place.as_deref().unwrap_or("an unknown place");
-                println!("{}: attempt {attempt} panicked at {place}: {message}", event.path);
-            }
-            EventKind::Restarted => {
-                println!("{}: started again, generation {}", event.path, event.generation);
-                break;
-            }
+            EventKind::HandlerPanicked { attempt, .. } => println!("{}: attempt {attempt} panicked", event.path),
+            EventKind::Restarted => println!("{}: started again, generation {}", event.path, event.generation),
             _ => {}
         }
     }
-
-    let completed = async {
-        while runtime.trace(&receipt.id).await?.view().state != JobState::Completed {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        runtime.trace(&receipt.id).await
-    };
-    print!("{}", tokio::time::timeout(TIMEOUT, completed).await??);
+    print!("{}", runtime.trace(&job.id).await?);
     runtime.shutdown().await?;
     Ok(())
 }

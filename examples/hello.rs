@@ -1,6 +1,18 @@
-//! The first minute: a queue in this process, no Redis. Run with `cargo run --example hello`.
+//! The first minute: a queue in this process, no Redis. A job fails, is retried and succeeds; its trace says what happened, and why.
 //!
-//! One job succeeds, one fails once and is retried. The trace shows what happened to each.
+//! ```text
+//! hello moon, on attempt 2
+//! job 01a223f6-d7cf-7655-a2b5-e81abfa1f9d4 · greet · queue greetings · completed
+//!   attempts 2 · failures 1 · crashes 0 · releases 0
+//! 2026-11-28T21:01:49.390Z  enqueued
+//! 2026-11-28T21:01:49.408Z  attempt 1 failed after less than 1ms · SERVICE_UNAVAILABLE · worker 70617277 executor-8#0
+//!                             the moon has not risen yet
+//!                             → due again in 193ms: exponential, base 200ms, factor 2, n 1, jitter 20 % drawn -3.6 %, at most 5 min 0 s (try 1 of 5)
+//! 2026-11-28T21:01:49.620Z  attempt 2 succeeded after less than 1ms · worker 70617277 executor-7#0
+//! 2026-11-28T21:01:49.620Z  completed
+//! ```
+//!
+//! Run with `cargo run --example hello`.
 
 use std::time::Duration;
 
@@ -17,8 +29,8 @@ impl Job for Greet {
 }
 
 async fn greet(job: Greet, attempt: Attempt) -> Result<(), Failure> {
-    if job.name == "moon" && attempt.number == 1 {
-        return Err(Failure::temporary(Code::ServiceUnavailable, "the moon has not risen yet"));
+    if attempt.number == 1 {
+        return Err(Failure::temporary(Code::ServiceUnavailable, format!("the {} has not risen yet", job.name)));
     }
     println!("hello {}, on attempt {}", job.name, attempt.number);
     Ok(())
@@ -27,20 +39,14 @@ async fn greet(job: Greet, attempt: Attempt) -> Result<(), Failure> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Retried soon, so that the example is short.
-    let retry = Retry::exponential().base(Duration::from_millis(200));
-    let runtime = Runtime::builder()
-        .store(MemoryStore::new())
-        .queue(Queue::new("greetings")?.handler(greet).retry(retry))
-        .start()
-        .await?;
+    let greetings =
+        Queue::new("greetings")?.handler(greet).retry(Retry::exponential().base(Duration::from_millis(200)));
+    let runtime = Runtime::builder().store(MemoryStore::new()).queue(greetings).start().await?;
 
-    let greetings = runtime.queue("greetings")?;
-    for name in ["world", "moon"] {
-        // Enqueueing returns as soon as the job is stored. An application goes on; this one waits for the outcome.
-        let job = greetings.enqueue(Greet { name: name.into() }).await?;
-        job.outcome().await?;
-        println!("{}", runtime.trace(&job.id).await?);
-    }
+    // Enqueueing returns as soon as the job is stored. An application goes on; this one waits for the outcome.
+    let job = runtime.queue("greetings")?.enqueue(Greet { name: "moon".into() }).await?;
+    job.outcome().await?;
+    print!("{}", runtime.trace(&job.id).await?);
     runtime.shutdown().await?;
     Ok(())
 }

@@ -293,16 +293,17 @@ impl Context {
         self.0.states.get()
     }
 
-    /// Enqueues a job to this handler's own queue, and waits for its receipt: a follow-up job. This attempt may run again: give the job an id made from
-    /// [`idempotency_key`](Self::idempotency_key), and it is stored once.
+    /// Enqueues a follow-up job, and waits for its receipt. It goes to the default queue of its kind ([`JobDefaults::queue`](crate::handler::JobDefaults::queue)),
+    /// or to this handler's own queue when the kind has none; [`queue`](Self::queue) reaches any other. This attempt may run again: give the job an id of its own,
+    /// and it is stored once.
     ///
     /// # Errors
-    /// [`EnqueueError`]. [`EnqueueError::to_failure`] makes it a failure of this attempt that is retried where that makes sense.
+    /// [`EnqueueError`]. `?` makes it a failure of this attempt that is retried where that makes sense.
     ///
     /// ```
     /// use retraced_jobs::context::Context;
     /// use retraced_jobs::enqueue::{EnqueueError, JobRequest};
-    /// use retraced_jobs::failure::{Code, Failure};
+    /// use retraced_jobs::failure::Failure;
     /// # use retraced_jobs::handler::Job;
     /// # #[derive(serde::Serialize, serde::Deserialize)]
     /// # struct MakeInvoice { order: u32 }
@@ -312,13 +313,14 @@ impl Context {
     /// # impl Job for SendInvoice { const KIND: &'static str = "invoice.send"; }
     /// async fn make_invoice(job: MakeInvoice, ctx: Context) -> Result<(), Failure> {
     ///     let next = JobRequest::new(SendInvoice { order: job.order }).id(format!("invoice-{}", job.order));
-    ///     let email = ctx.queue("email").map_err(|invalid| Failure::permanent(Code::JobCreationFailed, invalid))?;
-    ///     email.enqueue(next).await.map_err(|error| error.to_failure())?;
+    ///     ctx.enqueue(next).await?;
     ///     Ok(())
     /// }
     /// ```
     pub async fn enqueue(&self, job: impl IntoNewJob) -> Result<JobHandle, EnqueueError> {
-        QueueHandle::new(self.0.producers.producer(self.queue_name())).enqueue(job).await
+        let default = job.default_queue().map(QueueName::new).transpose().map_err(EnqueueError::InvalidQueue)?;
+        let queue = default.as_ref().unwrap_or(self.queue_name());
+        QueueHandle::new(self.0.producers.producer(queue)).enqueue(job).await
     }
 
     /// Any queue of this handler's store, to enqueue to. It need not be one this process works, nor have been used before.

@@ -47,10 +47,6 @@ pub const BACKTRACE_RENDER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most backtraces that become text at the same time, per process. In a storm of panics the others wait, and may time out.
 pub const BACKTRACE_RENDERERS_MAX: usize = 16;
 
-/// Lease of a test's attempt: an hour, so that no test loses it by accident.
-#[cfg(feature = "testing")]
-pub const TEST_LEASE: Duration = Duration::from_secs(60 * 60);
-
 // ---- Payloads and envelopes -------------------------------------------------------------------------------------------------------------------
 
 /// Default limit of a payload, in bytes: 1 MiB. The producer refuses a larger one.
@@ -177,3 +173,10 @@ pub(crate) mod redis {
 /// How long an enqueue waits, unless the caller says otherwise, for capacity, for the store and for its receipt: 800 ms, so that a caller learns of an outage
 /// within a second.
 pub const ENQUEUE_TIMEOUT: Duration = Duration::from_millis(800);
+
+// ---- Tests of handlers ------------------------------------------------------------------------------------------------------------------------
+
+/// How long the lease of a test's attempt lasts: an hour, so that no test loses it by accident.
+pub const TEST_LEASE: Duration = Duration::from_secs(60 * 60);
+/// When a test's attempt started, in ms since the Unix epoch: the first instant of 2030, so that what tests print is the same in every run.
+pub const TEST_START_MS: u64 = 1_893_456_000_000;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use retraced::layer::Next;
 use retraced::testing::{TestContext, TestRuntime};
 use retraced::{
-    Attempt, Client, Code, Context, Failure, Job, JobDefaults, OnUnknown, Queue, Retry, Runtime, State, Stop,
+    Attempt, Client, Code, Context, EnqueueError, Failure, Job, JobDefaults, JobRequest, JobState, OnUnknown, Outcome,
+    OutcomeError, Queue, Retry, Runtime, State, Stop,
 };
 use serde::{Deserialize, Serialize};
 
@@ -203,4 +204,95 @@ async fn a_test_context_provides_everything_a_handler_takes() {
 fn a_shared_value_that_was_not_given_is_named() {
     let test = TestContext::new().build();
     let _: State<u32> = test.extract();
+}
+
+#[derive(Serialize, Deserialize, Debug, PartialEq)]
+struct Bill {
+    of: String,
+}
+
+impl Job for Bill {
+    const KIND: &'static str = "bill.write";
+
+    fn defaults() -> JobDefaults {
+        JobDefaults::new().queue("bills")
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Lost;
+
+impl Job for Lost {
+    const KIND: &'static str = "lost";
+
+    fn defaults() -> JobDefaults {
+        JobDefaults::new().queue("no such name")
+    }
+}
+
+fn bill() -> Bill {
+    Bill { of: "ada".into() }
+}
+
+/// Two follow-up jobs that name no queue, and one that does.
+async fn follow_up(job: SendEmail, ctx: Context) -> Result<(), Failure> {
+    ctx.enqueue(Archive { of: job.to }).await?;
+    ctx.enqueue(JobRequest::new(bill()).id("bill-ada")).await?;
+    ctx.queue("copies")?.enqueue(bill()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_handler_enqueues_is_recorded_by_kind_and_queue() {
+    let test = TestContext::new().queue("email").build();
+    follow_up(email("ada"), test.context()).await.unwrap();
+    assert_eq!(test.enqueued::<Archive>(), [Archive { of: "ada".into() }]);
+    assert_eq!(test.enqueued::<Bill>(), [bill(), bill()]);
+    let of_queue = |queue| (test.enqueued_to::<Archive>(queue).len(), test.enqueued_to::<Bill>(queue).len());
+    assert_eq!(["email", "bills", "copies", "nowhere"].map(of_queue), [(1, 0), (0, 1), (0, 1), (0, 0)]);
+
+    // A second attempt makes a second archive, but not a second bill: that has an id of its own.
+    follow_up(email("ada"), test.context()).await.unwrap();
+    assert_eq!((test.enqueued::<Archive>().len(), test.enqueued_to::<Bill>("bills").len()), (2, 1));
+}
+
+#[tokio::test]
+async fn receipts_in_a_test_are_those_of_a_store_and_nothing_runs() {
+    let test = TestContext::new().build();
+    let copies = test.context().queue("copies").unwrap();
+    let later = || copies.job(bill()).id("bill-ada").delay(Duration::from_secs(60));
+    let first = later().enqueue().await.unwrap();
+    assert_eq!((first.created, first.state, first.queue.as_str()), (true, JobState::Delayed, "copies"));
+    assert!(!later().enqueue().await.unwrap().created);
+    let receipts = copies.enqueue_all([bill(), bill()]).await.unwrap();
+    assert!(receipts.iter().all(|receipt| receipt.created && receipt.state == JobState::Pending));
+    assert_eq!(test.enqueued_to::<Bill>("copies").len(), 3);
+    assert!(matches!(first.outcome().await, Err(OutcomeError::TimedOut { .. })));
+    let unknown = copies.outcome(&"nobody".parse().unwrap(), Duration::MAX).await;
+    assert_eq!(unknown.unwrap(), Outcome::NotKept);
+}
+
+#[tokio::test]
+async fn a_kind_whose_default_queue_is_not_allowed_is_refused_for_good() {
+    let test = TestContext::new().build();
+    let refused = test.context().enqueue(Lost).await.unwrap_err();
+    assert!(matches!(refused, EnqueueError::InvalidQueue(_)) && !refused.is_retryable(), "{refused}");
+    assert_eq!(refused.to_failure().class(), retraced::Class::Permanent);
+    assert!(refused.to_string().contains("no such name"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follow_up_job_goes_to_the_queue_of_its_kind_or_to_that_of_its_handler() {
+    let queue = Queue::new("email").unwrap().handler(follow_up).handler(|_: Archive| async {});
+    let bills = Queue::new("bills").unwrap().handler(|_: Bill| async {});
+    let test = TestRuntime::start(Runtime::builder().queue(queue).queue(bills)).await;
+    test.enqueue("email", email("ada")).await;
+    test.drain().await;
+    let operator = test.runtime().operator();
+    let mut kept = Vec::new();
+    for queue in ["email", "bills", "copies"] {
+        let stats = operator.stats(&queue.parse().unwrap()).await.unwrap();
+        kept.push((stats.completed_kept, stats.pending));
+    }
+    assert_eq!(kept, [(2, 0), (1, 0), (0, 1)], "e-mail and archive, the bill, and a copy nobody works");
 }

@@ -27,6 +27,8 @@ use crate::store::StoreError;
 pub enum EnqueueError {
     /// The job's id has a character that is not allowed, is empty or too long. The caller's mistake: change the id.
     InvalidId(InvalidName),
+    /// The default queue of the job's kind has a name that is not allowed. The caller's mistake: change its `Job::defaults`.
+    InvalidQueue(InvalidName),
     /// The job's own retry policy is out of bounds. The caller's mistake: the text names the bound.
     InvalidRetry(InvalidRetry),
     /// The job cannot be serialized, its kind is not allowed, or its payload is too large. The caller's mistake: keep large data elsewhere.
@@ -77,6 +79,7 @@ impl EnqueueError {
             | EnqueueError::OutcomeUnknown { .. } => true,
             EnqueueError::Refused { source } => source.is_retryable(),
             EnqueueError::InvalidId(_)
+            | EnqueueError::InvalidQueue(_)
             | EnqueueError::InvalidRetry(_)
             | EnqueueError::Payload(_)
             | EnqueueError::NoProducer
@@ -89,9 +92,10 @@ impl EnqueueError {
     #[must_use]
     pub fn to_failure(&self) -> Failure {
         match self {
-            EnqueueError::InvalidId(_) | EnqueueError::InvalidRetry(_) | EnqueueError::Payload(_) => {
-                Failure::permanent(Code::JobCreationFailed, self.clone())
-            }
+            EnqueueError::InvalidId(_)
+            | EnqueueError::InvalidQueue(_)
+            | EnqueueError::InvalidRetry(_)
+            | EnqueueError::Payload(_) => Failure::permanent(Code::JobCreationFailed, self.clone()),
             _ => Failure::temporary(Code::JobCreationFailed, self.clone()),
         }
     }
@@ -106,7 +110,7 @@ impl EnqueueError {
 impl fmt::Display for EnqueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EnqueueError::InvalidId(error) => error.fmt(f),
+            EnqueueError::InvalidId(error) | EnqueueError::InvalidQueue(error) => error.fmt(f),
             EnqueueError::InvalidRetry(error) => error.fmt(f),
             EnqueueError::Payload(error) => write!(f, "the job {error}"),
             EnqueueError::QueueFull { queue } => {
@@ -139,7 +143,7 @@ impl fmt::Display for EnqueueError {
 impl StdError for EnqueueError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            EnqueueError::InvalidId(error) => Some(error),
+            EnqueueError::InvalidId(error) | EnqueueError::InvalidQueue(error) => Some(error),
             EnqueueError::InvalidRetry(error) => Some(error),
             EnqueueError::Payload(error) => Some(error),
             EnqueueError::Refused { source } => Some(source.as_ref()),

@@ -26,9 +26,19 @@ pub trait IntoNewJob {
     /// # Errors
     /// [`EnqueueError::InvalidId`], [`EnqueueError::InvalidRetry`] or [`EnqueueError::Payload`].
     fn into_new_job(self) -> Result<NewJob, EnqueueError>;
+
+    /// The queue its kind belongs to ([`JobDefaults::queue`](crate::handler::JobDefaults::queue)), for [`Context::enqueue`](crate::context::Context::enqueue),
+    /// which names none. Default: none.
+    fn default_queue(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 impl<J: Job> IntoNewJob for J {
+    fn default_queue(&self) -> Option<&'static str> {
+        J::defaults().default_queue()
+    }
+
     fn into_new_job(self) -> Result<NewJob, EnqueueError> {
         seal_job(&self, &JobOptions::default()).map_err(EnqueueError::Payload)
     }
@@ -41,6 +51,10 @@ impl IntoNewJob for NewJob {
 }
 
 impl<J: Job> IntoNewJob for JobRequest<J> {
+    fn default_queue(&self) -> Option<&'static str> {
+        J::defaults().default_queue()
+    }
+
     fn into_new_job(self) -> Result<NewJob, EnqueueError> {
         self.seal().map(|(sealed, ())| sealed)
     }

@@ -13,8 +13,7 @@ async fn send_email(job: SendEmail, attempt: Attempt) -> Result<(), &'static str
 
 #[tokio::test(start_paused = true)]
 async fn a_busy_server_is_tried_again() {
-    let emails = Queue::new("emails").unwrap().handler(send_email);
-    let test = TestRuntime::start(Runtime::builder().queue(emails)).await;
+    let test = TestRuntime::start(Runtime::builder().queue(Queue::new("emails").unwrap().handler(send_email))).await;
     let job = test.enqueue("emails", to("ada")).await;
     test.drain().await;
     test.assert_completed(&job).await;

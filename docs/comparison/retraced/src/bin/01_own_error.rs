@@ -1,6 +1,6 @@
 // An error type of one's own: one kind is worth another try, the other is not.
 use comparison_retraced::{Error, SendEmail, redis, to};
-use retraced::{Attempt, Code, Failure, IntoFailure, Queue, Runtime};
+use retraced::{Attempt, Code, Failure, Queue, Runtime};
 
 #[derive(Debug, thiserror::Error)]
 enum MailError {
@@ -10,20 +10,11 @@ enum MailError {
     NoSuchAddress(String),
 }
 
-impl IntoFailure for MailError {
-    fn into_failure(self) -> Failure {
-        match self {
-            MailError::Busy => Failure::temporary(Code::ServiceUnavailable, self),
-            MailError::NoSuchAddress(_) => Failure::permanent(Code::InvalidJobData, self),
-        }
-    }
-}
-
-async fn send_email(job: SendEmail, attempt: Attempt) -> Result<(), MailError> {
+async fn send_email(job: SendEmail, attempt: Attempt) -> Result<(), Failure> {
     println!("{} attempt {}", job.to, attempt.number);
     match (job.to.as_str(), attempt.number) {
-        ("nobody", _) => Err(MailError::NoSuchAddress(job.to)),
-        (_, 1) => Err(MailError::Busy),
+        ("nobody", _) => Err(Failure::permanent(Code::InvalidJobData, MailError::NoSuchAddress(job.to))),
+        (_, 1) => Err(MailError::Busy.into()),
         _ => Ok(()),
     }
 }

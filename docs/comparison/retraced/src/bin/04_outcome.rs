@@ -4,8 +4,8 @@ use std::time::Duration;
 use comparison_retraced::{Error, SendEmail, redis, to};
 use retraced::{Queue, Runtime};
 
-async fn send_email(job: SendEmail) -> String {
-    format!("sent to {}", job.to)
+async fn send_email(job: SendEmail) -> Result<String, Error> {
+    Ok(format!("sent to {}", job.to))
 }
 
 #[tokio::main]

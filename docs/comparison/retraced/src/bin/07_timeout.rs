@@ -17,7 +17,7 @@ async fn main() -> Result<(), Error> {
     let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
     let job = runtime.queue("emails")?.enqueue(to("ada")).await?;
     job.outcome().await?;
-    print!("{}", runtime.trace(job.id.clone()).await?);
+    print!("{}", runtime.trace(&job.id).await?);
     runtime.shutdown().await?;
     Ok(())
 }

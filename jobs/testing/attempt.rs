@@ -1,17 +1,15 @@
-//! A handler's context without a worker, for tests of handlers. Only with the feature `testing`.
+//! One attempt that no worker runs: what its handler takes, and what it did.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use crate::context::{About, Context, LeaseWatch, Stop};
-use crate::enqueue::NoProducers;
-use crate::handler::{FromContext, States};
+use crate::handler::{FromContext, Job, States};
 use crate::job::{Counters, JobId, Kind, QueueName};
-use crate::limits::TEST_LEASE;
+use crate::limits::{TEST_LEASE, TEST_START_MS};
 
-/// When a test's attempt started, in ms since the Unix epoch: the first instant of 2030, so that what tests print is the same in every run.
-pub const TEST_START_MS: u64 = 1_893_456_000_000;
+use super::recorder::Recorder;
 
 /// Describes one attempt, and builds what its handler takes.
 ///
@@ -141,20 +139,43 @@ impl TestContext {
         };
         let now = Instant::now();
         let lease = Arc::new(LeaseWatch::granted(now, now + TEST_LEASE));
-        TestAttempt {
-            ctx: Context::new(about, now, Arc::new(self.states), Arc::new(NoProducers), lease.clone()),
-            lease,
-        }
+        let recorder = Recorder::default();
+        let ctx = Context::new(about, now, Arc::new(self.states), Arc::new(recorder.clone()), lease.clone());
+        TestAttempt { ctx, lease, recorder }
     }
 }
 
 /// An attempt that no worker runs: its context, and what the handler did with it.
 ///
-/// Used in the example of [`TestContext`].
+/// Jobs that the handler enqueues are recorded, each with a receipt, and never run: waiting for the outcome of one ends at once with
+/// [`OutcomeError::TimedOut`](crate::enqueue::OutcomeError::TimedOut).
+///
+/// ```
+/// use retraced_jobs::context::Context;
+/// use retraced_jobs::failure::Failure;
+/// use retraced_jobs::handler::Job;
+/// use retraced_jobs::testing::TestContext;
+/// #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
+/// struct SendInvoice { order: u32 }
+/// impl Job for SendInvoice { const KIND: &'static str = "invoice.send"; }
+///
+/// async fn close_order(order: u32, ctx: Context) -> Result<(), Failure> {
+///     ctx.enqueue(SendInvoice { order }).await?;
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let test = TestContext::new().queue("orders").build();
+/// close_order(42, test.context()).await.unwrap();
+/// assert_eq!(test.enqueued::<SendInvoice>(), [SendInvoice { order: 42 }]);
+/// assert_eq!(test.enqueued_to::<SendInvoice>("orders").len(), 1);
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TestAttempt {
     ctx: Context,
     lease: Arc<LeaseWatch>,
+    recorder: Recorder,
 }
 
 impl TestAttempt {
@@ -184,6 +205,26 @@ impl TestAttempt {
     #[must_use]
     pub fn progress(&self) -> Option<(u8, String)> {
         self.ctx.with_notes(|notes| notes.progress.as_ref().map(|progress| (progress.percent, progress.note.clone())))
+    }
+
+    /// The jobs of this kind that the handler has enqueued so far, to any queue, in order. One that was enqueued again under its own id is listed once.
+    ///
+    /// # Panics
+    /// When the data of one is not a `J`.
+    #[must_use]
+    #[track_caller]
+    pub fn enqueued<J: Job>(&self) -> Vec<J> {
+        self.recorder.of_kind(|_| true)
+    }
+
+    /// The same, of one queue only.
+    ///
+    /// # Panics
+    /// When the data of one is not a `J`.
+    #[must_use]
+    #[track_caller]
+    pub fn enqueued_to<J: Job>(&self, queue: &str) -> Vec<J> {
+        self.recorder.of_kind(|name| name.as_str() == queue)
     }
 
     /// Asks the handler to stop. The first reason stays.

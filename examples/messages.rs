@@ -1,0 +1,48 @@
+//! A queue is an actor: other ractor actors, or anybody who holds its `ActorRef`, enqueue by plain messages.
+//!
+//! ```text
+//! stored: true, pending
+//! bell 2 rang
+//! ```
+//!
+//! Run with `cargo run --example messages`.
+
+use std::convert::Infallible;
+
+use retraced::{ActorRef, Enqueue, Job, MemoryStore, Queue, Runtime};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+struct Ring {
+    bell: u32,
+}
+
+impl Job for Ring {
+    const KIND: &'static str = "bell.ring";
+}
+
+async fn ring(job: Ring) -> Result<u32, Infallible> {
+    Ok(job.bell)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let queue = Queue::new("tower")?.handler(ring);
+    let runtime = Runtime::builder().store(MemoryStore::new()).queue(queue).start().await?;
+
+    // The present actor. A reference dies with its actor: ask again rather than keep one for long.
+    let tower: ActorRef<Enqueue> = runtime.queue_actor("tower")?.ok_or("the queue actor is being restarted")?;
+    // Sent without a receipt: nobody reports whether it was stored, and it is lost if the actor ends before it handles the message.
+    tower.cast(Enqueue::new(Ring { bell: 1 })?)?;
+
+    // The same with a receipt: once it is here, the job is in the store.
+    let (message, receipt) = Enqueue::new(Ring { bell: 2 })?.with_reply();
+    tower.cast(message)?;
+    let stored = receipt.await??;
+    println!("stored: {}, {}", stored.created, stored.state);
+
+    let outcome = runtime.outcome(&stored.queue, &stored.id, std::time::Duration::from_secs(10)).await?;
+    println!("bell {} rang", outcome.output::<u32>()?);
+    runtime.shutdown().await?;
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Producers that keep what they are given, for tests to ask for.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt, ready};
+
+use crate::codec;
+use crate::enqueue::{EnqueueAllError, EnqueueError, Outcome, OutcomeError, Producers, QueueProducer, Receipt};
+use crate::handler::Job;
+use crate::job::{JobId, JobState, NewJob, QueueName, RunAt};
+use crate::store::Enqueued;
+
+/// Records every job, of every queue. Cheap to clone: all clones share the record.
+#[derive(Clone, Default)]
+pub(super) struct Recorder(Arc<Mutex<Vec<(QueueName, NewJob)>>>);
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Recorder({})", self.record().len())
+    }
+}
+
+impl Recorder {
+    /// The jobs of one kind, in the queues asked for.
+    #[track_caller]
+    pub(super) fn of_kind<J: Job>(&self, queues: impl Fn(&QueueName) -> bool) -> Vec<J> {
+        let record = self.record();
+        record.iter().filter(|(queue, _)| queues(queue)).filter_map(|(_, job)| decoded(job)).collect()
+    }
+
+    fn enqueue(&self, queue: &QueueName, job: NewJob) -> Receipt {
+        let mut record = self.record();
+        let state = if job.run_at == RunAt::Now { JobState::Pending } else { JobState::Delayed };
+        let known = record.iter().any(|(name, kept)| name == queue && kept.id == job.id);
+        let answer = if known { Enqueued::Exists { state } } else { Enqueued::Created { state } };
+        let receipt = Receipt::new(queue.clone(), job.id.clone(), answer);
+        if !known {
+            record.push((queue.clone(), job));
+        }
+        receipt
+    }
+
+    fn record(&self) -> MutexGuard<'_, Vec<(QueueName, NewJob)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The job, if it is of this kind.
+#[track_caller]
+fn decoded<J: Job>(job: &NewJob) -> Option<J> {
+    let envelope = codec::open(&job.envelope).unwrap_or_else(|error| panic!("job {}: {error}", job.id));
+    (envelope.kind.as_str() == J::KIND)
+        .then(|| codec::from_payload(&envelope.payload).unwrap_or_else(|error| panic!("job {}: {error}", job.id)))
+}
+
+impl Producers for Recorder {
+    fn producer(&self, queue: &QueueName) -> Arc<dyn QueueProducer> {
+        Arc::new(RecordedQueue { name: queue.clone(), recorder: self.clone() })
+    }
+}
+
+struct RecordedQueue {
+    name: QueueName,
+    recorder: Recorder,
+}
+
+impl QueueProducer for RecordedQueue {
+    fn name(&self) -> &QueueName {
+        &self.name
+    }
+
+    fn enqueue(&self, job: NewJob, _: Duration) -> BoxFuture<'_, Result<Receipt, EnqueueError>> {
+        ready(Ok(self.recorder.enqueue(&self.name, job))).boxed()
+    }
+
+    fn enqueue_all(&self, jobs: Vec<NewJob>, _: Duration) -> BoxFuture<'_, Result<Vec<Receipt>, EnqueueAllError>> {
+        ready(Ok(jobs.into_iter().map(|job| self.recorder.enqueue(&self.name, job)).collect())).boxed()
+    }
+
+    /// Nobody runs these jobs: whoever waits would wait for ever.
+    fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>> {
+        let known = self.recorder.record().iter().any(|(queue, job)| *queue == self.name && job.id == id);
+        let answer = if known {
+            Err(OutcomeError::TimedOut { timeout, state: Some(JobState::Pending) })
+        } else {
+            Ok(Outcome::NotKept)
+        };
+        ready(answer).boxed()
+    }
+}
