@@ -3,68 +3,68 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .PHONY: help demo test check unit examples docs package deny layout parts latency scale benchmarks torture mutants redis nextest
-# The torture scenarios that CI plays, in a quick form.
+# The torture scenarios that CI runs, in a quick form.
 SAMPLE := binary(torture) and test(/::t(01|02|06|07|08|09|14|24|25|33)_/)
 
-help: ## This list
+help: ## Prints this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \2/p' Makefile
 
-demo: ## The tree at work, live in this terminal, with jobs that fail and actors that are killed; no Redis needed
+demo: ## Shows the supervision tree live in this terminal while jobs fail and actors are killed; needs no Redis
 	@cargo run --package retraced-cli -- demo
 
-test: check unit examples docs ## Everything CI checks
+test: check unit examples docs ## Runs everything CI checks
 
-check: ## Format and lints, with all features, with the default ones, and with none
+check: ## Checks formatting and lints, with all features, with the default ones and with none
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --package retraced --package retraced-jobs --all-targets --no-default-features -- -D warnings
 
-unit: redis nextest ## All tests and doctests, with all features; and with none, on the store in memory
+unit: redis nextest ## Runs all tests and doctests with all features, and the tests of the memory store with none
 	cargo nextest run --workspace --all-features -E 'not test(/::t[0-9]+_/) or $(SAMPLE)'
 	cargo nextest run --package retraced --package retraced-jobs --no-default-features
 	cargo test --quiet --workspace --doc --all-features
 
-examples: ## Every example builds; the tests run them and read their output
+examples: ## Builds every example; the tests run them and check their output
 	cargo build --quiet --examples
 	cargo build --quiet --examples --no-default-features
 
-docs: ## The documents, with warnings denied; every public type has an example
+docs: ## Builds the API documentation, with warnings denied; checks that every public type has an example
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --all-features
 	@scripts/check-examples
 
-package: ## The four crates as they would be published, each built from its package alone
-	@# In a new folder each time: cargo keeps what it unpacked from a folder, and would build that again although the crates have changed since.
+package: ## Packages the four crates as for publishing, and builds each from its package alone
+	@# In a new folder each time: cargo reuses packages it unpacked before, even when the crates have changed since.
 	@mkdir -p target; folder=$$(mktemp -d target/package-XXXXXX); trap 'rm -rf "$$folder"' EXIT; \
 	cargo package --quiet --workspace --all-features --target-dir "$$folder"
 
-deny: ## What the tree of dependencies may hold: licences, sources, known holes; installs cargo-deny when it is missing
+deny: ## Checks the dependencies' licences, sources and security advisories; installs cargo-deny when it is missing
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: installing it with cargo, which takes minutes"; cargo install --locked --quiet cargo-deny; }
 	cargo deny --locked check bans licenses sources
 	cargo deny --locked check advisories
 
-layout: ## The Redis layout in figures, beside a bare loop
+layout: ## Measures the Redis layout beside a bare loop
 	cargo bench --quiet --package retraced-jobs --bench layout
 
-parts: ## What the parts cost that a job passes through, one at a time, without a server
+parts: ## Measures the cost of each part a job passes through, without a server
 	cargo bench --quiet --bench parts
 
-latency: ## How soon an idle worker begins, in figures
+latency: ## Measures how soon an idle worker starts a job
 	cargo bench --quiet --bench latency
 
-scale: redis ## A million queued jobs and a million dead letters: what they cost a worker, and each script
+scale: redis ## Measures workers and scripts with a million queued jobs and a million dead letters
 	RETRACED_SCALE=full cargo test --quiet --release --test scale -- --nocapture --test-threads=1
 
-benchmarks: redis ## ReTraced beside a bare loop and, with PEERS=FOLDER of their harness, other queues, in turns; writes BENCHMARKS.md
+benchmarks: redis ## Compares ReTraced with a bare loop and, given PEERS=FOLDER of their harness, with other queues; writes BENCHMARKS.md
 	@PEERS="$(PEERS)" scripts/benchmarks
 
-torture: redis nextest ## All that is known to go wrong, at full size; writes docs/torture.md
+torture: redis nextest ## Runs all fault injection scenarios at full size; writes docs/torture.md
 	@scripts/torture
 
-mutants: redis nextest ## Breaks the code in many places; a test must notice each. Writes docs/mutants.md
+mutants: redis nextest ## Applies each mutant and checks that its tests fail; writes docs/mutants.md
 	@scripts/mutants
 
-redis: ## Finds a redis-server or valkey-server, or installs one with the system's package manager
+redis: ## Checks for redis-server or valkey-server, and installs one with the system's package manager if neither is there
 	@scripts/ensure-redis
 
 nextest:

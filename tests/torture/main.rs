@@ -1,27 +1,27 @@
-//! Torture: real worker processes, a real Redis server, a proxy between them that loses what it is told to lose, and a book of executions kept outside of it all.
-//! A scenario does something bad to a worker or its server; its verdict, from the book and the store, says whether a job was lost, is stuck, or ran again without a
+//! Torture tests: real worker processes, a real Redis server, a proxy between them that injects faults, and a log of executions outside of all of them.
+//! A scenario injects faults into a worker or its server. Its report, from the log and the store, shows whether a job was lost, is stuck, or ran again without a
 //! reason.
 //!
-//! Scenarios are named by their number in the list of `docs/torture.md`. `make test` plays some in a quick form; `make torture` (`RETRACED_SCALE=full`) plays all at
-//! full size and writes that page from their verdicts. `SEED=n` plays with that seed.
+//! Scenarios have the numbers of the list in `docs/torture.md`. `make test` runs some in a quick form; `make torture` (`RETRACED_SCALE=full`) runs all at
+//! full size and writes that page from their reports. `SEED=n` runs with that seed.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod book;
+mod execution_log;
 mod page;
 mod proxy;
+mod report;
 mod resp;
+mod scenario;
 mod seed;
-mod stage;
-mod verdict;
 mod worker;
 
-mod contents;
-mod crowds;
-mod deaths;
+mod contention;
 mod handlers;
+mod job_data;
+mod kill_points;
+mod lost_replies;
 mod outages;
-mod replies;
-mod steps;
+mod worker_kills;

@@ -1,6 +1,6 @@
-//! A proxy between a worker and its Redis server that understands what passes: it knows the script calls by their verbs and loses, delays or cuts those it is told to.
+//! A proxy between a worker and its Redis server. It recognizes script calls by their verbs and loses, delays or truncates those its plan selects.
 //!
-//! A reply that is dropped takes everything behind it on its connection with it, as on a real one: the connection is cut, or goes mute.
+//! A lost reply loses everything after it on its connection, as on a real one: the connection is cut or goes silent.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -17,51 +17,51 @@ use tokio_util::sync::CancellationToken;
 
 use crate::resp;
 
-/// What happens to one call.
+/// The fault injected into one call.
 pub(crate) enum Fault {
     Pass,
-    /// The request is lost, and its connection cut.
-    CutBefore,
-    /// Applied; the reply is lost, and its connection cut.
-    CutAfter,
-    /// The request is lost; its connection stays open and says nothing any more.
-    MuteBefore,
-    /// Applied; its connection stays open and says nothing any more.
-    MuteAfter,
+    /// The request is lost and its connection cut.
+    RequestLostCut,
+    /// Applied; the reply is lost and its connection cut.
+    ReplyLostCut,
+    /// The request is lost; its connection stays open and silent.
+    RequestLostSilent,
+    /// Applied; the reply is lost, and its connection stays open and silent.
+    ReplyLostSilent,
     /// Half of the request arrives, then the connection is cut.
-    CutRequest,
+    RequestTruncated,
     /// Applied; half of the reply arrives, then the connection is cut.
-    CutReply,
-    /// Applied; the connection's way back is closed before the reply, its way there stays open.
-    HalfClose,
-    /// The reply, and all behind it, takes this much longer.
-    Delay(Duration),
-    /// The request waits for a word.
-    Hold(oneshot::Receiver<()>),
-    /// Applied; then this is done, and only then the reply goes on.
-    Then(Box<dyn FnOnce() + Send>),
+    ReplyTruncated,
+    /// Applied; the connection is closed from server to client before the reply, and stays open in the other direction.
+    ReplyLostHalfClosed,
+    /// The reply, and everything after it, is delayed by this much.
+    ReplyDelayed(Duration),
+    /// The request waits until the sender is used or dropped.
+    RequestHeld(oneshot::Receiver<()>),
+    /// Applied; the reply waits until this function has run.
+    ReplyHeld(Box<dyn FnOnce() + Send>),
 }
 
 impl Fault {
     fn name(&self) -> Option<&'static str> {
         Some(match self {
             Fault::Pass => return None,
-            Fault::CutBefore => "request lost, cut",
-            Fault::CutAfter => "reply lost, cut",
-            Fault::MuteBefore => "request lost, silence",
-            Fault::MuteAfter => "reply lost, silence",
-            Fault::CutRequest => "request cut in the middle",
-            Fault::CutReply => "reply cut in the middle",
-            Fault::HalfClose => "reply lost, half closed",
-            Fault::Delay(_) => "reply late",
-            Fault::Hold(_) => "request held",
-            Fault::Then(_) => "reply held",
+            Fault::RequestLostCut => "request lost, connection cut",
+            Fault::ReplyLostCut => "reply lost, connection cut",
+            Fault::RequestLostSilent => "request lost, connection silent",
+            Fault::ReplyLostSilent => "reply lost, connection silent",
+            Fault::RequestTruncated => "request truncated",
+            Fault::ReplyTruncated => "reply truncated",
+            Fault::ReplyLostHalfClosed => "reply lost, connection half closed",
+            Fault::ReplyDelayed(_) => "reply delayed",
+            Fault::RequestHeld(_) => "request held",
+            Fault::ReplyHeld(_) => "reply held",
         })
     }
 
     /// Whether the caller has to send the call again.
     fn loses(&self) -> bool {
-        !matches!(self, Fault::Pass | Fault::Delay(_) | Fault::Hold(_) | Fault::Then(_))
+        !matches!(self, Fault::Pass | Fault::ReplyDelayed(_) | Fault::RequestHeld(_) | Fault::ReplyHeld(_))
     }
 }
 
@@ -69,12 +69,12 @@ impl Fault {
 pub(crate) struct Call<'a> {
     /// The script's file, without `.lua`.
     pub(crate) verb: &'a str,
-    /// Which of its verb since the plan was made, from 1.
+    /// Its number among the calls of this verb since the plan was set, from 1.
     pub(crate) nth: u64,
 }
 
 type Plan = Box<dyn FnMut(&Call) -> Fault + Send>;
-/// ReplaySlot and number of a mutating call: the same when it is sent again.
+/// Replay slot and number of a mutating call: the same when it is sent again.
 type CallId = Vec<u8>;
 
 pub(crate) struct Proxy {
@@ -89,7 +89,7 @@ struct Shared {
     plan: Mutex<(Plan, HashMap<String, u64>)>,
     verbs: Mutex<HashMap<Vec<u8>, String>>,
     seen: Mutex<Seen>,
-    hints_muted: AtomicBool,
+    hints_dropping: AtomicBool,
     hints_cut: Notify,
 }
 
@@ -108,7 +108,7 @@ impl Proxy {
             plan: Mutex::new((Box::new(|_| Fault::Pass), HashMap::new())),
             verbs: Mutex::default(),
             seen: Mutex::default(),
-            hints_muted: AtomicBool::new(false),
+            hints_dropping: AtomicBool::new(false),
             hints_cut: Notify::new(),
         });
         let end = CancellationToken::new();
@@ -135,12 +135,12 @@ impl Proxy {
         &self.url
     }
 
-    /// From now on this decides on every script call.
+    /// From now on `plan` decides about every script call.
     pub(crate) fn plan(&self, plan: impl FnMut(&Call) -> Fault + Send + 'static) {
         *self.shared.plan.lock().unwrap() = (Box::new(plan), HashMap::new());
     }
 
-    /// The n-th call of this verb from now on meets this fault.
+    /// Injects this fault into the n-th call of this verb from now on.
     pub(crate) fn once(&self, verb: &'static str, nth: u64, fault: impl FnOnce() -> Fault + Send + 'static) {
         let mut fault = Some(fault);
         self.plan(move |call| match fault.take_if(|_| call.verb == verb && call.nth == nth) {
@@ -149,19 +149,19 @@ impl Proxy {
         });
     }
 
-    /// No more faults.
-    pub(crate) fn heal(&self) {
+    /// Ends all faults.
+    pub(crate) fn clear_faults(&self) {
         self.plan(|_| Fault::Pass);
-        self.mute_hints(false);
+        self.drop_hints(false);
     }
 
-    /// Whether wake-ups are dropped.
-    pub(crate) fn mute_hints(&self, muted: bool) {
-        self.shared.hints_muted.store(muted, Ordering::SeqCst);
+    /// Sets whether hints are dropped.
+    pub(crate) fn drop_hints(&self, muted: bool) {
+        self.shared.hints_dropping.store(muted, Ordering::SeqCst);
     }
 
     /// Cuts all subscriptions.
-    pub(crate) fn cut_hints(&self) {
+    pub(crate) fn cut_subscriptions(&self) {
         self.shared.hints_cut.notify_waiters();
         *self.shared.seen.lock().unwrap().faults.entry("subscription cut".into()).or_default() += 1;
     }
@@ -170,17 +170,17 @@ impl Proxy {
         self.shared.seen.lock().unwrap().hints_dropped
     }
 
-    /// How many faults there were, by verb and kind.
+    /// The number of faults, by verb and kind.
     pub(crate) fn faults(&self) -> BTreeMap<String, u64> {
         self.shared.seen.lock().unwrap().faults.clone()
     }
 
-    /// For each call that was lost: how long until it was answered after all.
+    /// For each lost call, the time until it was answered.
     pub(crate) fn recovery(&self) -> Vec<(String, Duration)> {
         self.shared.seen.lock().unwrap().recovery.clone()
     }
 
-    /// Lost calls nobody has had an answer to yet.
+    /// The number of lost calls that are not answered yet.
     pub(crate) fn unanswered(&self) -> usize {
         self.shared.seen.lock().unwrap().lost.len()
     }
@@ -195,9 +195,9 @@ impl Drop for Proxy {
     }
 }
 
-/// What becomes of a reply.
-enum Rule {
-    /// We answer ourselves.
+/// What happens to a reply.
+enum ReplyAction {
+    /// The proxy answers itself.
     Answer(Vec<u8>),
     Pass(Option<CallId>),
     Cut,
@@ -206,7 +206,7 @@ enum Rule {
     Mute,
     Delay(Duration, Option<CallId>),
     Then(Box<dyn FnOnce() + Send>),
-    /// From here on the connection hears messages.
+    /// From here on the connection receives messages.
     Listen,
 }
 
@@ -219,14 +219,14 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn serve(client: TcpStream, shared: Arc<Shared>) {
-    // Nobody there: the client's connection is closed too.
+    // No server: the client's connection is closed too.
     let Ok(server) = UnixStream::connect(&shared.server).await else { return };
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
-    let (rules, ruled) = mpsc::unbounded_channel();
+    let (actions, action_receiver) = mpsc::unbounded_channel();
     let cut = CancellationToken::new();
-    let there = requests(client_in, server_out, rules, &shared, &cut);
-    let back = replies(server_in, client_out, ruled, &shared, &cut);
+    let there = requests(client_in, server_out, actions, &shared, &cut);
+    let back = replies(server_in, client_out, action_receiver, &shared, &cut);
     tokio::select! {
         () = cut.cancelled() => {}
         ((), ()) = async { tokio::join!(there, back) } => {}
@@ -236,7 +236,7 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
 async fn requests(
     mut client: OwnedReadHalf,
     mut server: unix::OwnedWriteHalf,
-    rules: mpsc::UnboundedSender<Rule>,
+    actions: mpsc::UnboundedSender<ReplyAction>,
     shared: &Shared,
     cut: &CancellationToken,
 ) {
@@ -248,41 +248,41 @@ async fn requests(
             if mute {
                 continue;
             }
-            let (fault, id) = match shared.look(&frame) {
-                Look::Unknown => {
-                    let _ = rules.send(Rule::Answer(b"-NOSCRIPT No matching script.\r\n".to_vec()));
+            let (fault, id) = match shared.inspect(&frame) {
+                Request::UnknownScript => {
+                    let _ = actions.send(ReplyAction::Answer(b"-NOSCRIPT No matching script.\r\n".to_vec()));
                     continue;
                 }
-                Look::Subscribe => {
-                    let _ = rules.send(Rule::Listen);
+                Request::Subscribe => {
+                    let _ = actions.send(ReplyAction::Listen);
                     (Fault::Pass, None)
                 }
-                Look::Call(fault, id) => (fault, id),
+                Request::Call(fault, id) => (fault, id),
             };
-            let rule = match fault {
-                Fault::CutBefore => return cut.cancel(),
-                Fault::CutRequest => {
+            let action = match fault {
+                Fault::RequestLostCut => return cut.cancel(),
+                Fault::RequestTruncated => {
                     let _ = server.write_all(&frame[..frame.len() / 2]).await;
                     return cut.cancel();
                 }
-                Fault::MuteBefore => {
+                Fault::RequestLostSilent => {
                     mute = true;
-                    let _ = rules.send(Rule::Mute);
+                    let _ = actions.send(ReplyAction::Mute);
                     continue;
                 }
-                Fault::Hold(word) => {
-                    let _ = word.await;
-                    Rule::Pass(id)
+                Fault::RequestHeld(released) => {
+                    let _ = released.await;
+                    ReplyAction::Pass(id)
                 }
-                Fault::Pass => Rule::Pass(id),
-                Fault::CutAfter => Rule::Cut,
-                Fault::CutReply => Rule::CutMiddle,
-                Fault::HalfClose => Rule::HalfClose,
-                Fault::MuteAfter => Rule::Mute,
-                Fault::Delay(by) => Rule::Delay(by, id),
-                Fault::Then(what) => Rule::Then(what),
+                Fault::Pass => ReplyAction::Pass(id),
+                Fault::ReplyLostCut => ReplyAction::Cut,
+                Fault::ReplyTruncated => ReplyAction::CutMiddle,
+                Fault::ReplyLostHalfClosed => ReplyAction::HalfClose,
+                Fault::ReplyLostSilent => ReplyAction::Mute,
+                Fault::ReplyDelayed(by) => ReplyAction::Delay(by, id),
+                Fault::ReplyHeld(what) => ReplyAction::Then(what),
             };
-            let _ = rules.send(rule);
+            let _ = actions.send(action);
             if server.write_all(&frame).await.is_err() {
                 return cut.cancel();
             }
@@ -297,52 +297,52 @@ async fn requests(
 async fn replies(
     mut server: unix::OwnedReadHalf,
     mut client: OwnedWriteHalf,
-    mut rules: mpsc::UnboundedReceiver<Rule>,
+    mut actions: mpsc::UnboundedReceiver<ReplyAction>,
     shared: &Shared,
     cut: &CancellationToken,
 ) {
     let mut buffer = Vec::new();
     loop {
-        // A server that goes away is noticed also while nobody asks it anything.
-        let rule = tokio::select! {
+        // Notices a server that closes the connection, also while no call is in flight.
+        let action = tokio::select! {
             biased;
-            rule = rules.recv() => rule,
+            action = actions.recv() => action,
             read = server.read_buf(&mut buffer) => match read {
                 Ok(0) | Err(_) => return cut.cancel(),
                 Ok(_) => continue,
             },
         };
-        let frame = match &rule {
-            None | Some(Rule::Answer(_) | Rule::Listen | Rule::Mute) => Vec::new(),
+        let frame = match &action {
+            None | Some(ReplyAction::Answer(_) | ReplyAction::Listen | ReplyAction::Mute) => Vec::new(),
             Some(_) => match frame(&mut server, &mut buffer).await {
                 Some(frame) => frame,
                 None => return cut.cancel(),
             },
         };
-        let sent = match rule {
+        let sent = match action {
             None => return,
-            Some(Rule::Answer(bytes)) => client.write_all(&bytes).await,
-            Some(Rule::Pass(id)) => {
+            Some(ReplyAction::Answer(bytes)) => client.write_all(&bytes).await,
+            Some(ReplyAction::Pass(id)) => {
                 shared.answered(id);
                 client.write_all(&frame).await
             }
-            Some(Rule::Delay(by, id)) => {
+            Some(ReplyAction::Delay(by, id)) => {
                 tokio::time::sleep(by).await;
                 shared.answered(id);
                 client.write_all(&frame).await
             }
-            Some(Rule::Then(what)) => {
+            Some(ReplyAction::Then(what)) => {
                 what();
                 client.write_all(&frame).await
             }
-            Some(Rule::Cut) => return cut.cancel(),
-            Some(Rule::CutMiddle) => {
+            Some(ReplyAction::Cut) => return cut.cancel(),
+            Some(ReplyAction::CutMiddle) => {
                 let _ = client.write_all(&frame[..frame.len() / 2]).await;
                 return cut.cancel();
             }
-            Some(Rule::HalfClose) => client.shutdown().await,
-            Some(Rule::Mute) => return std::future::pending().await,
-            Some(Rule::Listen) => return messages(server, client, buffer, shared, cut).await,
+            Some(ReplyAction::HalfClose) => client.shutdown().await,
+            Some(ReplyAction::Mute) => return std::future::pending().await,
+            Some(ReplyAction::Listen) => return messages(server, client, buffer, shared, cut).await,
         };
         if sent.is_err() {
             return cut.cancel();
@@ -361,7 +361,7 @@ async fn frame(server: &mut unix::OwnedReadHalf, buffer: &mut Vec<u8>) -> Option
     }
 }
 
-/// A subscription: everything passes but the wake-ups that are to be dropped.
+/// Forwards a subscription, except hints while they are dropped.
 async fn messages(
     mut server: unix::OwnedReadHalf,
     mut client: OwnedWriteHalf,
@@ -375,8 +375,8 @@ async fn messages(
             next = frame(&mut server, &mut buffer) => next,
         };
         let Some(next) = next else { return cut.cancel() };
-        let is_hint = next[0] == b'*' && resp::words(&next).first().is_some_and(|word| *word == b"message");
-        if is_hint && shared.hints_muted.load(Ordering::SeqCst) {
+        let is_hint = next[0] == b'*' && resp::arguments(&next).first().is_some_and(|word| *word == b"message");
+        if is_hint && shared.hints_dropping.load(Ordering::SeqCst) {
             shared.seen.lock().unwrap().hints_dropped += 1;
         } else if client.write_all(&next).await.is_err() {
             return cut.cancel();
@@ -384,28 +384,28 @@ async fn messages(
     }
 }
 
-enum Look {
-    /// A script whose verb we have not learnt: whoever calls it must send its text first.
-    Unknown,
+enum Request {
+    /// A script whose verb is not known yet: the client must send its text first.
+    UnknownScript,
     Subscribe,
     Call(Fault, Option<CallId>),
 }
 
 impl Shared {
-    fn look(&self, frame: &[u8]) -> Look {
-        let words = resp::words(frame);
+    fn inspect(&self, frame: &[u8]) -> Request {
+        let words = resp::arguments(frame);
         let is = |name: &[u8]| words[0].eq_ignore_ascii_case(name);
         let verb = if is(b"EVALSHA") {
             match self.verbs.lock().unwrap().get(words[1]) {
                 Some(verb) => verb.clone(),
-                None => return Look::Unknown,
+                None => return Request::UnknownScript,
             }
         } else if is(b"EVAL") {
-            self.learn(words[1])
+            self.register_script(words[1])
         } else if is(b"SUBSCRIBE") {
-            return Look::Subscribe;
+            return Request::Subscribe;
         } else {
-            return Look::Call(Fault::Pass, None);
+            return Request::Call(Fault::Pass, None);
         };
         let id = call_id(&words);
         let fault = {
@@ -421,11 +421,11 @@ impl Shared {
                 seen.lost.entry(id).or_insert((verb, Instant::now()));
             }
         }
-        Look::Call(fault, id)
+        Request::Call(fault, id)
     }
 
-    /// A script's verb is the last file its text is made of.
-    fn learn(&self, text: &[u8]) -> String {
+    /// The verb of a script is the name of the last file its text consists of.
+    fn register_script(&self, text: &[u8]) -> String {
         let text = std::str::from_utf8(text).unwrap();
         let named = |line: &str| Some(line.strip_prefix("-- ")?.split_once(".lua:")?.0.to_owned());
         let verb = text.lines().filter_map(named).next_back().expect("a script says its name");

@@ -1,6 +1,6 @@
-//! The Redis protocol, as much of it as a proxy must understand: where a frame ends, and what a command's words are.
+//! The part of the Redis protocol the proxy needs: where a frame ends, and what a command's arguments are.
 
-/// How many bytes the frame at the beginning takes; `None` while it is not whole.
+/// The length of the first frame, in bytes; `None` while it is not whole.
 pub(crate) fn frame_len(bytes: &[u8]) -> Option<usize> {
     let line = line_len(bytes)?;
     let number = || std::str::from_utf8(&bytes[1..line - 2]).ok()?.parse::<i64>().ok();
@@ -24,13 +24,13 @@ fn line_len(bytes: &[u8]) -> Option<usize> {
     bytes.windows(2).position(|two| two == b"\r\n").map(|at| at + 2)
 }
 
-/// The words of a whole frame that is an array of bulk strings.
-pub(crate) fn words(frame: &[u8]) -> Vec<&[u8]> {
-    let mut rest = &frame[line_len(frame).expect("a whole frame")..];
+/// The arguments of a complete frame that is an array of bulk strings.
+pub(crate) fn arguments(frame: &[u8]) -> Vec<&[u8]> {
+    let mut rest = &frame[line_len(frame).expect("a complete frame")..];
     let mut words = Vec::new();
     while !rest.is_empty() {
-        let len = frame_len(rest).expect("a whole frame");
-        let body = line_len(rest).expect("a whole frame");
+        let len = frame_len(rest).expect("a complete frame");
+        let body = line_len(rest).expect("a complete frame");
         words.push(if rest[0] == b'$' { &rest[body..(len - 2).max(body)] } else { &rest[1..body - 2] });
         rest = &rest[len..];
     }
@@ -44,5 +44,5 @@ fn a_frame_is_whole_or_not() {
         assert_eq!(frame_len(&frame[..end]), None, "{end}");
     }
     assert_eq!(frame_len(&[&frame[..], b"+OK"].concat()), Some(frame.len()));
-    assert_eq!(words(b"*3\r\n$4\r\nEVAL\r\n$2\r\n\r\n\r\n$0\r\n\r\n"), [&b"EVAL"[..], b"\r\n", b""]);
+    assert_eq!(arguments(b"*3\r\n$4\r\nEVAL\r\n$2\r\n\r\n\r\n$0\r\n\r\n"), [&b"EVAL"[..], b"\r\n", b""]);
 }

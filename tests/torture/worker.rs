@@ -1,4 +1,4 @@
-//! A worker process: this binary, started again with orders. Ended by its process id when it is dropped.
+//! A worker process: this binary, started again with a configuration. Killed by its process id when it is dropped.
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -16,46 +16,46 @@ use retraced::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::book::{Book, How};
-use crate::seed::dice;
-use crate::stage::{QUEUE, keep_all};
+use crate::execution_log::{ExecutionLog, RunEnd};
+use crate::scenario::{QUEUE, keep_all};
+use crate::seed::rng;
 
-const ORDERS: &str = "RETRACED_TORTURE_ORDERS";
-/// How a worker process ends whose runtime gave up.
+const CONFIG: &str = "RETRACED_TORTURE_WORKER";
+/// Exit code of a worker process whose runtime gave up.
 pub(crate) const GAVE_UP: i32 = 70;
-/// How one ends that did not start.
+/// Exit code of a worker process that did not start.
 pub(crate) const NOT_STARTED: i32 = 71;
 const ROLE: &str = "worker::role_of_a_worker_process";
 
-/// Bears being killed all the time.
-const TOUGH: RestartPolicy = RestartPolicy {
+/// Large enough for actors that are killed all the time.
+const LARGE_BUDGET: RestartPolicy = RestartPolicy {
     strategy: Strategy::OneForOne,
     budget: Budget { restarts: 2_000, window: Duration::from_secs(60) },
     delay: RestartDelay { base: Duration::from_millis(1), max: Duration::from_millis(20), jitter_percent: 50 },
 };
 
-/// What its handler does after it has slept.
+/// What the handler does after its sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Then {
     Succeed,
-    /// Fails the first time it is tried.
+    /// Fails in its first attempt.
     FailOnce,
     FailAlways,
     FailForGood,
     /// Fails with a text of this many bytes.
-    Lament(usize),
+    FailWithLongError(usize),
     Panic,
-    /// Ends its process by a signal of its own.
+    /// Aborts its process.
     Abort,
     /// Ends its process by using up its stack.
     Overflow,
     /// Ends its process by asking for more memory than there is.
     Allocate,
-    /// Ends its process, which calls that a success.
+    /// Ends its process with exit code 0.
     Exit,
-    /// Sleeps with its thread instead of yielding it.
+    /// Blocks its thread while it sleeps.
     Block,
-    /// Returns when it notices that its lease is lost, at the latest after its time.
+    /// Returns when its lease is lost, at the latest after its time.
     Watch,
 }
 
@@ -84,18 +84,18 @@ impl Work {
 
 /// A kind that only new workers know.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Novel(pub(crate) Work);
+pub(crate) struct NewKind(pub(crate) Work);
 
-impl Job for Novel {
-    const KIND: &'static str = "novel";
+impl Job for NewKind {
+    const KIND: &'static str = "new-kind";
 }
 
-/// A handler that blocks its thread for ever the first time, whatever it is told.
+/// A handler that blocks its thread for ever in its first attempt and ignores every request to stop.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Deaf(pub(crate) Work);
+pub(crate) struct NeverReturns(pub(crate) Work);
 
-impl Job for Deaf {
-    const KIND: &'static str = "deaf";
+impl Job for NeverReturns {
+    const KIND: &'static str = "never-returns";
 }
 
 pub(crate) fn id(number: u64) -> JobId {
@@ -106,8 +106,8 @@ pub(crate) fn number(id: &JobId) -> Option<u64> {
     id.to_string().strip_prefix("job-")?.parse().ok()
 }
 
-async fn work(job: Work, ctx: Context, book: State<Book>) -> Result<(), Failure> {
-    book.began(job.number, job.mark, &ctx);
+async fn work(job: Work, ctx: Context, log: State<ExecutionLog>) -> Result<(), Failure> {
+    log.began(job.number, job.mark, &ctx);
     match job.then {
         Then::Block => std::thread::sleep(Duration::from_millis(job.millis)),
         Then::Watch => {
@@ -120,14 +120,16 @@ async fn work(job: Work, ctx: Context, book: State<Book>) -> Result<(), Failure>
         Then::FailOnce if ctx.attempt() == 1 => Failure::temporary(Code::NetworkError, "the first time fails"),
         Then::FailAlways => Failure::temporary(Code::ServiceUnavailable, "never works"),
         Then::FailForGood => Failure::permanent(Code::InvalidJobData, "cannot work"),
-        Then::Lament(bytes) if ctx.attempt() == 1 => Failure::temporary(Code::NetworkError, "o".repeat(bytes)),
+        Then::FailWithLongError(bytes) if ctx.attempt() == 1 => {
+            Failure::temporary(Code::NetworkError, "o".repeat(bytes))
+        }
         Then::Watch if ctx.lease_lost() => {
-            book.ended(job.number, &ctx, How::Gave);
-            return Err(Failure::temporary(Code::LeaseLost, "somebody else may run it"));
+            log.ended(job.number, &ctx, RunEnd::LeaseLost);
+            return Err(Failure::temporary(Code::LeaseLost, "another worker may run it"));
         }
         Then::Panic => {
-            book.ended(job.number, &ctx, How::Failed);
-            panic!("as ordered");
+            log.ended(job.number, &ctx, RunEnd::Failed);
+            panic!("by configuration");
         }
         Then::Abort => std::process::abort(),
         Then::Overflow => {
@@ -140,11 +142,11 @@ async fn work(job: Work, ctx: Context, book: State<Book>) -> Result<(), Failure>
         }
         Then::Exit => std::process::exit(0),
         _ => {
-            book.ended(job.number, &ctx, How::Returned);
+            log.ended(job.number, &ctx, RunEnd::Returned);
             return Ok(());
         }
     };
-    book.ended(job.number, &ctx, How::Failed);
+    log.ended(job.number, &ctx, RunEnd::Failed);
     Err(failure)
 }
 
@@ -154,24 +156,24 @@ fn descend(depth: u64) -> u64 {
     descend(depth + 1) + std::hint::black_box(here)[0]
 }
 
-async fn novel(job: Novel, ctx: Context, book: State<Book>) -> Result<(), Failure> {
-    work(job.0, ctx, book).await
+async fn new_kind(job: NewKind, ctx: Context, log: State<ExecutionLog>) -> Result<(), Failure> {
+    work(job.0, ctx, log).await
 }
 
-fn deaf(job: Deaf, ctx: Context, book: State<Book>) -> Result<(), Failure> {
-    book.began(job.0.number, job.0.mark, &ctx);
+fn never_returns(job: NeverReturns, ctx: Context, log: State<ExecutionLog>) -> Result<(), Failure> {
+    log.began(job.0.number, job.0.mark, &ctx);
     while ctx.attempt() == 1 {
         std::thread::sleep(Duration::from_millis(50));
     }
-    book.ended(job.0.number, &ctx, How::Returned);
+    log.ended(job.0.number, &ctx, RunEnd::Returned);
     Ok(())
 }
 
-/// How a worker is to work.
+/// The configuration of a worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Orders {
+pub(crate) struct WorkerConfig {
     pub(crate) url: String,
-    pub(crate) book: PathBuf,
+    pub(crate) log: PathBuf,
     pub(crate) lease: Duration,
     pub(crate) grace: Duration,
     pub(crate) timeout: Duration,
@@ -180,21 +182,21 @@ pub(crate) struct Orders {
     pub(crate) threads: usize,
     pub(crate) crashes_max: u32,
     pub(crate) zombies_max: Option<usize>,
-    /// Whether it knows the novel kind.
-    pub(crate) knows_novelties: bool,
-    /// Largest payload its queue takes.
+    /// Whether it has a handler for the new kind.
+    pub(crate) knows_new_kind: bool,
+    /// The largest payload its queue accepts.
     pub(crate) payload_bytes_max: usize,
-    /// Most address space it may use, in KiB.
+    /// The limit of its address space, in KiB.
     pub(crate) memory_kib: Option<u64>,
-    /// Jobs it produces itself, from this number on, so many a second for this long.
+    /// Jobs it produces itself: the first number, how many per second, and for how long.
     pub(crate) produces: Option<(u64, u64, Duration)>,
-    /// Kills an actor of its own tree this often, chosen by this seed.
-    pub(crate) storm: Option<(Duration, u64)>,
-    /// Kills this actor as soon as it lives, for ever.
-    pub(crate) nemesis_of: Option<String>,
+    /// Kills an actor of its own tree at this mean interval, chosen with this seed.
+    pub(crate) kill_interval: Option<(Duration, u64)>,
+    /// Kills this actor again whenever it has been restarted.
+    pub(crate) kill_always: Option<String>,
 }
 
-impl Orders {
+impl WorkerConfig {
     pub(crate) fn start(&self) -> Worker {
         let own = std::env::current_exe().unwrap();
         let mut command = match self.memory_kib {
@@ -207,10 +209,12 @@ impl Orders {
         };
         let child = command
             .args(["--exact", ROLE, "--nocapture", "--test-threads=1"])
-            .env(ORDERS, serde_json::to_string(self).unwrap())
-            // What it is ordered to do to itself would fill the screen; when something is wrong it is told.
+            .env(CONFIG, serde_json::to_string(self).unwrap())
+            // Its output is shown only when the scenario fails.
             .stdout(Stdio::null())
-            .stderr(OpenOptions::new().create(true).append(true).open(self.book.with_file_name("said")).unwrap())
+            .stderr(
+                OpenOptions::new().create(true).append(true).open(self.log.with_file_name("worker-output")).unwrap(),
+            )
             .spawn()
             .unwrap();
         Worker { child, ended: None }
@@ -247,7 +251,7 @@ impl Worker {
         }
     }
 
-    /// Its resident memory, in KiB.
+    /// Its actor memory, in KiB.
     pub(crate) fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -264,49 +268,49 @@ impl Drop for Worker {
     }
 }
 
-/// Only ever of a process this run has started.
+/// Signals a process; only ever one that this run has started.
 pub(crate) fn signal_to(pid: u64, signal: &str) {
     assert!(Command::new("kill").arg(signal).arg(pid.to_string()).status().unwrap().success());
 }
 
-/// Not a test: what this binary does when it is given orders. Does nothing otherwise.
+/// Not a test: what this binary does when it is started with a configuration. Does nothing otherwise.
 #[test]
 fn role_of_a_worker_process() {
-    let Ok(orders) = std::env::var(ORDERS) else { return };
-    let orders: Orders = serde_json::from_str(&orders).unwrap();
+    let Ok(config) = std::env::var(CONFIG) else { return };
+    let config: WorkerConfig = serde_json::from_str(&config).unwrap();
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(orders.threads).enable_all().build().unwrap();
-    let code = runtime.block_on(obey(orders));
+        tokio::runtime::Builder::new_multi_thread().worker_threads(config.threads).enable_all().build().unwrap();
+    let code = runtime.block_on(run_worker(config));
     // Handlers may block their threads for ever, so the runtime is not waited for.
     std::process::exit(code);
 }
 
-async fn obey(orders: Orders) -> i32 {
-    let options = RedisOptions::default().call_timeout(orders.call_timeout);
-    let store = RedisStore::open(&orders.url, options).unwrap();
+async fn run_worker(config: WorkerConfig) -> i32 {
+    let options = RedisOptions::default().call_timeout(config.call_timeout);
+    let store = RedisStore::open(&config.url, options).unwrap();
     let retry = Retry::fixed().base(Duration::from_millis(100)).jitter(0).max_attempts(3);
-    let tough = orders.storm.is_some();
+    let large_budget = config.kill_interval.is_some();
     let mut queue = Queue::new(QUEUE)
         .unwrap()
-        .concurrency(orders.executors)
-        .timeout(orders.timeout)
+        .concurrency(config.executors)
+        .timeout(config.timeout)
         .retry(retry)
-        .payload_bytes_max(orders.payload_bytes_max)
+        .payload_bytes_max(config.payload_bytes_max)
         .retention(keep_all())
         .handler(work)
-        .blocking_handler(deaf);
-    if orders.knows_novelties {
-        queue = queue.handler(novel);
+        .blocking_handler(never_returns);
+    if config.knows_new_kind {
+        queue = queue.handler(new_kind);
     }
-    let mut builder = Runtime::builder().store(store).state(Book::at(&orders.book));
-    if tough {
-        queue = queue.restart_policy(TOUGH);
-        builder = builder.restart_policy(TOUGH);
+    let mut builder = Runtime::builder().store(store).state(ExecutionLog::open(&config.log));
+    if large_budget {
+        queue = queue.restart_policy(LARGE_BUDGET);
+        builder = builder.restart_policy(LARGE_BUDGET);
     }
-    if let Some(zombies) = orders.zombies_max {
+    if let Some(zombies) = config.zombies_max {
         builder = builder.zombies_max(zombies);
     }
-    builder = builder.lease(orders.lease).grace(orders.grace).crashes_max(orders.crashes_max).queue(queue);
+    builder = builder.lease(config.lease).grace(config.grace).crashes_max(config.crashes_max).queue(queue);
     let runtime = match builder.start().await {
         Ok(runtime) => Arc::new(runtime),
         Err(refused) => {
@@ -314,10 +318,10 @@ async fn obey(orders: Orders) -> i32 {
             return NOT_STARTED;
         }
     };
-    if let Some((every, seed)) = orders.storm {
-        tokio::spawn(storm(runtime.clone(), every, seed));
+    if let Some((every, seed)) = config.kill_interval {
+        tokio::spawn(kill_actors(runtime.clone(), every, seed));
     }
-    if let Some(path) = orders.nemesis_of.clone() {
+    if let Some(path) = config.kill_always.clone() {
         let runtime = runtime.clone();
         tokio::spawn(async move {
             loop {
@@ -326,8 +330,8 @@ async fn obey(orders: Orders) -> i32 {
             }
         });
     }
-    if let Some((from, per_second, time)) = orders.produces {
-        tokio::spawn(produce(runtime.clone(), Book::at(&orders.book), from, per_second, time));
+    if let Some((from, per_second, time)) = config.produces {
+        tokio::spawn(produce(runtime.clone(), ExecutionLog::open(&config.log), from, per_second, time));
     }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
     tokio::select! {
@@ -336,40 +340,40 @@ async fn obey(orders: Orders) -> i32 {
     }
     tokio::select! {
         _ = runtime.shutdown() => 0,
-        // A second one: now.
+        // A second signal ends it at once.
         _ = terminate.recv() => 130,
     }
 }
 
-/// The pool and the queue's supervisor take handlers with them, which is what is wanted here; the root would take the process.
-async fn storm(runtime: Arc<Runtime>, every: Duration, seed: u64) {
-    let mut dice = dice(seed);
+/// Kills actors at random. Killing a pool or a queue's supervisor drops handlers, which is intended; killing the root would end the process.
+async fn kill_actors(runtime: Arc<Runtime>, every: Duration, seed: u64) {
+    let mut rng = rng(seed);
     loop {
-        tokio::time::sleep(every.mul_f64(dice.random_range(0.2..1.8))).await;
-        let residents = runtime.actors();
-        let all: Vec<_> = residents.iter().filter(|resident| resident.path != "retraced").collect();
-        if let Some(victim) = all.choose(&mut dice) {
+        tokio::time::sleep(every.mul_f64(rng.random_range(0.2..1.8))).await;
+        let actors = runtime.actors();
+        let all: Vec<_> = actors.iter().filter(|actor| actor.path != "retraced").collect();
+        if let Some(victim) = all.choose(&mut rng) {
             runtime.kill(&victim.path);
         }
     }
 }
 
-/// Enqueues at a steady pace through the runtime's own queue, and writes down what was acknowledged and what was not.
-async fn produce(runtime: Arc<Runtime>, book: Book, from: u64, per_second: u64, time: Duration) {
-    let book = Arc::new(book);
+/// Enqueues at a steady rate through the runtime's own queue, and logs which jobs were acknowledged and which were not.
+async fn produce(runtime: Arc<Runtime>, log: ExecutionLog, from: u64, per_second: u64, time: Duration) {
+    let log = Arc::new(log);
     let begun = Instant::now();
     let mut produced = 0;
     while begun.elapsed() < time {
         let due = (begun.elapsed().as_secs_f64() * per_second as f64) as u64;
         for number in from + produced..from + due {
-            let (queue, book) = (runtime.queue(QUEUE).unwrap(), book.clone());
+            let (queue, log) = (runtime.queue(QUEUE).unwrap(), log.clone());
             tokio::spawn(async move {
                 let job = Work::new(number, 1, Then::Succeed);
                 let asked = Instant::now();
                 let sent = queue.job(job).id(id(number).to_string()).enqueue().await;
                 match sent {
-                    Ok(_) => book.acknowledged(number),
-                    Err(_) => book.refused(number, asked.elapsed()),
+                    Ok(_) => log.acknowledged(number),
+                    Err(_) => log.refused(number, asked.elapsed()),
                 }
             });
         }

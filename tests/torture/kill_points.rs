@@ -1,4 +1,4 @@
-//! Death at every step: a worker is killed at the very moment one of its calls is on its way, or was applied and its reply is on its way back.
+//! Kills at every call: a worker is killed while the request of one of its calls is in flight, or while the reply is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use retraced::job::RunAt;
 
 use crate::proxy::Fault;
-use crate::stage::{Stage, millis, secs, sized};
+use crate::scenario::{Scenario, millis, secs, sized};
 use crate::support::unix_ms;
 use crate::worker::{Then, Work, signal_to};
 
-/// The calls a worker makes in its first second, those of its end last.
+/// The calls a worker makes in its first second, and last those of its shutdown.
 const VERBS: [&str; 12] = [
     "probe",
     "heartbeat",
@@ -26,37 +26,37 @@ const VERBS: [&str; 12] = [
     "settle",
     "forget",
 ];
-/// Made once in a while, or once.
-const SELDOM: [&str; 5] = ["probe", "heartbeat", "record", "settle", "forget"];
+/// Made rarely, or once.
+const RARE: [&str; 5] = ["probe", "heartbeat", "record", "settle", "forget"];
 /// Made only by a worker that was asked to end.
 const LAST_VERBS: [&str; 2] = ["settle", "forget"];
 const LATER: std::time::Duration = millis(150);
 
-/// Goal: a worker may die between any two instructions as far as its store can tell. Method: for each call, and each of its first few, a worker is killed with -9 before
-/// the call arrives, and one after it was applied; the next worker inherits what is left.
+/// Goal: to the store, a worker may die between any two instructions. Method: for each verb, and each of its first few calls, a worker is killed with -9 before
+/// the call arrives, and another after it was applied; the next worker runs the remaining jobs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t02_kills_at_every_call() {
-    let mut stage = Stage::open("T02", "a worker dies at every step", secs(400)).await;
+    let mut scenario = Scenario::open("T02", "a worker is killed at every call", secs(400)).await;
     let sample =
         [("claim", true), ("settle_and_claim", false), ("settle_and_claim", true), ("renew", true), ("settle", true)];
     let all = VERBS.iter().flat_map(|verb| [(*verb, false), (*verb, true)]);
     let nths = sized(1..=1, 1..=3);
     let steps: Vec<_> = sized(sample.to_vec(), all.collect());
     let steps = steps.iter().flat_map(|(verb, after)| nths.clone().map(|nth| (*verb, *after, nth)));
-    let steps: Vec<_> = steps.filter(|(verb, _, nth)| *nth == 1 || !SELDOM.contains(verb)).collect();
+    let steps: Vec<_> = steps.filter(|(verb, _, nth)| *nth == 1 || !RARE.contains(verb)).collect();
     for (step, (verb, after, nth)) in steps.iter().copied().enumerate() {
-        play(&mut stage, step as u64 * 100, verb, after, nth).await;
+        play(&mut scenario, step as u64 * 100, verb, after, nth).await;
     }
-    let mut orders = stage.orders();
-    orders.crashes_max = 100;
-    let _heir = orders.start();
+    let mut config = scenario.worker_config();
+    config.crashes_max = 100;
+    let _successor = config.start();
     let verbs: BTreeSet<_> = steps.iter().map(|(verb, _, _)| *verb).collect();
     let verbs: Vec<_> = verbs.into_iter().collect();
-    stage.verdict.note(format!("{} steps, before and after these calls: {}.", steps.len(), verbs.join(", ")));
-    stage.close(&[]).await;
+    scenario.report.note(format!("{} steps, before and after these calls: {}.", steps.len(), verbs.join(", ")));
+    scenario.close(&[]).await;
 }
 
-async fn play(stage: &mut Stage, first: u64, verb: &'static str, after: bool, nth: u64) {
+async fn play(scenario: &mut Scenario, first: u64, verb: &'static str, after: bool, nth: u64) {
     let works = (first..first + 10).map(|number| {
         let (millis, then) = match number % 10 {
             0 | 1 => (700, Then::Succeed),
@@ -68,9 +68,9 @@ async fn play(stage: &mut Stage, first: u64, verb: &'static str, after: bool, nt
         let run_at = if number % 10 == 9 { RunAt::After(LATER) } else { RunAt::Now };
         (retraced::JobOptions { run_at, ..work.options() }, work)
     });
-    stage.enqueue_with(works.collect::<Vec<_>>()).await;
+    scenario.enqueue_with(works.collect::<Vec<_>>()).await;
 
-    let proxy = stage.proxy();
+    let proxy = scenario.proxy();
     let victim = Arc::new(AtomicU64::new(0));
     let kill = {
         let victim = victim.clone();
@@ -81,30 +81,30 @@ async fn play(stage: &mut Stage, first: u64, verb: &'static str, after: bool, nt
     };
     proxy.once(verb, nth, move || {
         if after {
-            return Fault::Then(Box::new(kill));
+            return Fault::ReplyHeld(Box::new(kill));
         }
         kill();
-        Fault::CutBefore
+        Fault::RequestLostCut
     });
-    let mut orders = stage.orders_through(&proxy);
-    orders.lease = millis(1_500);
-    orders.grace = secs(1);
-    orders.crashes_max = 100;
+    let mut config = scenario.worker_config_through(&proxy);
+    config.lease = millis(1_500);
+    config.grace = secs(1);
+    config.crashes_max = 100;
     if verb == "enqueue" {
-        orders.produces = Some((1_000_000 + first, 50, secs(1)));
+        config.produces = Some((1_000_000 + first, 50, secs(1)));
     }
     let begun_ms = unix_ms();
-    let mut worker = orders.start();
+    let mut worker = config.start();
     victim.store(worker.pid(), Ordering::SeqCst);
     if LAST_VERBS.contains(&verb) {
-        stage.until_begun(first).await;
+        scenario.until_started(first).await;
         worker.signal("-TERM");
     }
     while worker.ended().is_none() {
-        assert!(unix_ms() - begun_ms < 20_000, "no worker came to {verb} number {nth}");
+        assert!(unix_ms() - begun_ms < 20_000, "no worker made call {nth} of {verb}");
         tokio::time::sleep(millis(5)).await;
     }
-    assert_eq!(worker.ended().unwrap().code(), None, "it ended before {verb} number {nth}");
+    assert_eq!(worker.ended().unwrap().code(), None, "it ended before call {nth} of {verb}");
     let when = if after { "killed after a call" } else { "killed before a call" };
-    stage.dead(when, worker.pid(), unix_ms().saturating_sub(50)).await;
+    scenario.died(when, worker.pid(), unix_ms().saturating_sub(50)).await;
 }

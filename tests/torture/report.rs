@@ -1,4 +1,4 @@
-//! The verdict on a scenario: what was lost, what is stuck, what ran again and why, what was counted wrong, and how soon all was well.
+//! The report of a scenario: lost jobs, stuck jobs, repeated executions and their causes, wrong counts, and recovery times.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -9,39 +9,39 @@ use retraced::job::JobSummary;
 use retraced::store::{AuditReport, QueueStats};
 use serde::{Deserialize, Serialize};
 
-use crate::book::{Execution, How, Pages};
+use crate::execution_log::{Execution, Records, RunEnd};
 use crate::worker;
 
-/// How long after its handler ended a settlement may still have been on its way when its worker was hurt.
+/// How long after the end of its handler a settlement may still be in flight when its worker is disrupted.
 const SETTLING_MAX_MS: u64 = 2_000;
 
-/// Something done to a worker process, which explains that what it held ran again.
+/// A fault injected into a worker process, which explains why the jobs it held ran again.
 #[derive(Debug, Clone)]
-pub(crate) struct Wound {
+pub(crate) struct Disruption {
     pub(crate) what: &'static str,
     pub(crate) pid: u64,
     pub(crate) from_ms: u64,
-    /// When it could go on; for the dead, never.
+    /// When it could continue; `u64::MAX` for a process that died.
     pub(crate) until_ms: u64,
-    /// The grants that stood when it happened: job and attempt.
+    /// The grants at that time: job and attempt.
     pub(crate) held: HashSet<(u64, u32)>,
 }
 
-impl Wound {
-    fn touched(&self, run: &Execution) -> bool {
+impl Disruption {
+    fn affects(&self, run: &Execution) -> bool {
         let running = run.end.is_none_or(|(end, _)| end + SETTLING_MAX_MS >= self.from_ms);
         self.pid == run.pid && run.start_ms <= self.until_ms && running && self.held.contains(&(run.job, run.grant))
     }
 
-    /// Whether its process can have gone on beside another one.
-    fn lived_on(&self) -> bool {
+    /// Whether the process continued, so that it may have run beside its successor.
+    fn survived(&self) -> bool {
         self.until_ms != u64::MAX
     }
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Verdict {
-    pub(crate) scenario: String,
+pub(crate) struct Report {
+    pub(crate) id: String,
     pub(crate) about: String,
     pub(crate) seed: u64,
     pub(crate) seconds: f64,
@@ -49,28 +49,28 @@ pub(crate) struct Verdict {
     pub(crate) executions: u64,
     /// By kind.
     pub(crate) faults: BTreeMap<String, u64>,
-    /// Acknowledged, and not kept, or said to be completed without ever having returned.
+    /// Acknowledged jobs that are not stored, or are completed although no handler returned.
     pub(crate) lost: u64,
-    /// Not at an end when everything should have been, or in no container.
+    /// Jobs that are in no final state at the end, or in no container.
     pub(crate) stuck: u64,
-    /// At another end than theirs.
-    pub(crate) astray: u64,
-    /// Executions beyond the first and the retries, by what explains them.
-    pub(crate) again: BTreeMap<String, u64>,
-    /// Those that nothing explains.
+    /// Jobs in another final state than expected.
+    pub(crate) wrong_state: u64,
+    /// Executions beyond the first and the retries, by the fault that explains them.
+    pub(crate) repeated: BTreeMap<String, u64>,
+    /// Those without an explanation.
     pub(crate) unexplained: u64,
-    /// Jobs whose attempts are not their failures, crashes, releases and completion.
+    /// Jobs whose attempts are not the sum of failures, crashes, releases and completion.
     pub(crate) miscounted: u64,
-    /// Counters of the queue that differ from the sum over its jobs, or of the store from the book.
+    /// Counters of the queue that differ from the sum over its jobs, or of the store from the log.
     pub(crate) drift: u64,
-    /// Settlements of former owners, refused.
+    /// Refused settlements of former owners.
     pub(crate) stale: u64,
     pub(crate) crashes: u64,
     pub(crate) releases: u64,
-    /// Longest time two executions of a job ran at once.
+    /// The longest overlap of two executions of a job.
     pub(crate) overlap_ms: u64,
     pub(crate) recovery: BTreeMap<String, Spread>,
-    /// What else was seen, as a sentence each.
+    /// Further observations, one sentence each.
     pub(crate) notes: Vec<String>,
 }
 
@@ -93,57 +93,57 @@ impl Spread {
     }
 }
 
-/// What the store says at the end.
-pub(crate) struct Kept {
+/// The state of the store at the end.
+pub(crate) struct StoredState {
     pub(crate) jobs: Vec<JobSummary>,
     pub(crate) stats: QueueStats,
     pub(crate) audit: AuditReport,
 }
 
-/// What the scenario knows.
-pub(crate) struct Known<'a> {
-    /// Jobs whose enqueue was acknowledged, and where each must end.
+/// What the scenario expects.
+pub(crate) struct Expected<'a> {
+    /// Jobs whose enqueue was acknowledged, and the final state of each.
     pub(crate) acknowledged: &'a BTreeMap<u64, JobState>,
-    pub(crate) wounds: &'a [Wound],
+    pub(crate) disruptions: &'a [Disruption],
 }
 
-impl Verdict {
-    /// Judges the book and the store against each other.
-    pub(crate) fn judge(&mut self, pages: &Pages, kept: &Kept, known: &Known) {
+impl Report {
+    /// Checks the log and the store against each other.
+    pub(crate) fn evaluate(&mut self, records: &Records, stored: &StoredState, expected: &Expected) {
         let by_number: BTreeMap<u64, &JobSummary> =
-            kept.jobs.iter().filter_map(|job| Some((worker::number(&job.id)?, job))).collect();
-        self.jobs = known.acknowledged.len() as u64;
-        self.executions = pages.all().count() as u64;
-        self.unexplained += pages.twice;
-        for (number, end) in known.acknowledged {
-            let returned = pages.of(*number).iter().any(|run| matches!(run.end, Some((_, How::Returned))));
+            stored.jobs.iter().filter_map(|job| Some((worker::number(&job.id)?, job))).collect();
+        self.jobs = expected.acknowledged.len() as u64;
+        self.executions = records.all().count() as u64;
+        self.unexplained += records.twice;
+        for (number, end) in expected.acknowledged {
+            let returned = records.of(*number).iter().any(|run| matches!(run.end, Some((_, RunEnd::Returned))));
             match by_number.get(number).map(|job| job.state) {
                 None => self.lost += 1,
                 Some(JobState::Completed) if !returned => self.lost += 1,
                 Some(state) if !state.is_final() => self.stuck += 1,
                 Some(state) if state != *end => {
-                    self.astray += 1;
+                    self.wrong_state += 1;
                     let job = by_number[number];
-                    self.notes.push(format!("{} is {state}: {:?}, {:?}", job.id, job.counters, pages.of(*number)));
+                    self.notes.push(format!("{} is {state}: {:?}, {:?}", job.id, job.counters, records.of(*number)));
                 }
                 Some(_) => {}
             }
         }
-        self.stuck += kept.audit.difference().unsigned_abs() + kept.audit.grant_difference.unsigned_abs();
-        for runs in pages.executions.values() {
-            self.judge_runs(runs, known.wounds);
+        self.stuck += stored.audit.difference().unsigned_abs() + stored.audit.grant_difference.unsigned_abs();
+        for runs in records.executions.values() {
+            self.check_runs(runs, expected.disruptions);
         }
-        self.judge_counters(pages, kept, &by_number, known.wounds);
+        self.check_counters(records, stored, &by_number, expected.disruptions);
     }
 
-    fn judge_runs(&mut self, runs: &[Execution], wounds: &[Wound]) {
+    fn check_runs(&mut self, runs: &[Execution], disruptions: &[Disruption]) {
         for pair in runs.windows(2) {
             let (one, next) = (&pair[0], &pair[1]);
-            let wound = wounds.iter().find(|wound| wound.touched(one));
+            let disruption = disruptions.iter().find(|disruption| disruption.affects(one));
             let retried = next.failures > one.failures;
             if !retried {
-                match wound {
-                    Some(wound) => *self.again.entry(wound.what.to_owned()).or_default() += 1,
+                match disruption {
+                    Some(disruption) => *self.repeated.entry(disruption.what.to_owned()).or_default() += 1,
                     None => {
                         self.unexplained += 1;
                         self.notes.push(format!("ran again without a reason: {one:?}, then {next:?}"));
@@ -155,39 +155,47 @@ impl Verdict {
                 None => 0,
             };
             self.overlap_ms = self.overlap_ms.max(both_ran);
-            if both_ran > 0 && !wound.is_some_and(Wound::lived_on) {
+            if both_ran > 0 && !disruption.is_some_and(Disruption::survived) {
                 self.unexplained += 1;
                 self.notes.push(format!("ran twice at once without a reason: {one:?} beside {next:?}"));
             }
         }
     }
 
-    fn judge_counters(&mut self, pages: &Pages, kept: &Kept, by_number: &BTreeMap<u64, &JobSummary>, wounds: &[Wound]) {
+    fn check_counters(
+        &mut self,
+        records: &Records,
+        stored: &StoredState,
+        by_number: &BTreeMap<u64, &JobSummary>,
+        disruptions: &[Disruption],
+    ) {
         let (mut completed, mut failures, mut crashes, mut releases) = (0, 0, 0, 0);
         for (number, job) in by_number {
-            let (counters, runs) = (job.counters, pages.of(*number));
+            let (counters, runs) = (job.counters, records.of(*number));
             let done = u32::from(job.state == JobState::Completed);
             let ends = done + counters.failures + counters.crashes + counters.releases;
             if counters.attempts != ends || runs.len() > counters.attempts as usize {
                 self.miscounted += 1;
                 self.notes.push(format!("miscounted: {} {} {counters:?}, {} runs", job.id, job.state, runs.len()));
             }
-            // What nothing happened to failed as often as its handler says, unless no handler was asked.
-            let failed = runs.iter().filter(|run| matches!(run.end, Some((_, How::Failed)))).count();
-            let unhurt = !runs.is_empty()
-                && runs.iter().all(|run| run.end.is_some() && !wounds.iter().any(|wound| wound.touched(run)));
-            if unhurt && counters.failures as usize != failed {
+            // A job no fault affected has as many failures as its handler reported, if any handler ran.
+            let failed = runs.iter().filter(|run| matches!(run.end, Some((_, RunEnd::Failed)))).count();
+            let unaffected = !runs.is_empty()
+                && runs
+                    .iter()
+                    .all(|run| run.end.is_some() && !disruptions.iter().any(|disruption| disruption.affects(run)));
+            if unaffected && counters.failures as usize != failed {
                 self.drift += 1;
-                self.notes.push(format!("{}: {} failures stored, {failed} in the book", job.id, counters.failures));
+                self.notes.push(format!("{}: {} failures stored, {failed} in the log", job.id, counters.failures));
             }
             completed += u64::from(done);
             failures += u64::from(counters.failures);
             crashes += u64::from(counters.crashes);
             releases += u64::from(counters.releases);
         }
-        let stats = &kept.stats;
+        let stats = &stored.stats;
         for (what, counted, summed) in [
-            ("enqueued", stats.enqueued_total, kept.jobs.len() as u64),
+            ("enqueued", stats.enqueued_total, stored.jobs.len() as u64),
             ("completed", stats.completed_total, completed),
             ("failures", stats.failures_total, failures),
             ("crashes", stats.crashes_total, crashes),
@@ -213,23 +221,23 @@ impl Verdict {
     }
 
     pub(crate) fn is_clean(&self) -> bool {
-        [self.lost, self.stuck, self.astray, self.unexplained, self.miscounted, self.drift].iter().all(|n| *n == 0)
+        [self.lost, self.stuck, self.wrong_state, self.unexplained, self.miscounted, self.drift].iter().all(|n| *n == 0)
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sum = |by: &BTreeMap<String, u64>| by.values().sum::<u64>();
-        writeln!(f, "{} {} (SEED={}, {:.1} s)", self.scenario, self.about, self.seed, self.seconds)?;
+        writeln!(f, "{} {} (SEED={}, {:.1} s)", self.id, self.about, self.seed, self.seconds)?;
         writeln!(
             f,
-            "  jobs {}, executions {}: lost {}, stuck {}, astray {}, again {}, unexplained {}, miscounted {}, counters off {}",
+            "  jobs {}, executions {}: lost {}, stuck {}, in a wrong state {}, repeated {}, unexplained {}, miscounted {}, counters off {}",
             self.jobs,
             self.executions,
             self.lost,
             self.stuck,
-            self.astray,
-            sum(&self.again),
+            self.wrong_state,
+            sum(&self.repeated),
             self.unexplained,
             self.miscounted,
             self.drift
@@ -242,8 +250,8 @@ impl fmt::Display for Verdict {
         for (kind, count) in &self.faults {
             write!(f, "\n  fault: {kind}: {count}")?;
         }
-        for (why, count) in &self.again {
-            write!(f, "\n  again: {why}: {count}")?;
+        for (why, count) in &self.repeated {
+            write!(f, "\n  repeated: {why}: {count}")?;
         }
         for (what, Spread { count, p50, p99, max }) in &self.recovery {
             write!(f, "\n  recovery: {what}: {count} times, p50 {p50} ms, p99 {p99} ms, max {max} ms")?;
@@ -258,29 +266,29 @@ impl fmt::Display for Verdict {
 #[test]
 fn a_repeated_execution_is_explained_only_by_a_disruption_of_its_worker_and_job() {
     let run = |grant, pid, start_ms, end| Execution { job: 7, grant, failures: 0, pid, mark: 0, start_ms, end };
-    let wound = |pid, held: &[u64]| Wound {
+    let disruption = |pid, held: &[u64]| Disruption {
         what: "killed",
         pid,
         from_ms: 150,
         until_ms: u64::MAX,
         held: held.iter().map(|job| (*job, 1)).collect(),
     };
-    let judged = |runs: &[Execution], wounds: &[Wound]| {
-        let mut verdict = Verdict::default();
-        verdict.judge_runs(runs, wounds);
-        (verdict.again.values().sum::<u64>(), verdict.unexplained)
+    let checked = |runs: &[Execution], disruptions: &[Disruption]| {
+        let mut report = Report::default();
+        report.check_runs(runs, disruptions);
+        (report.repeated.values().sum::<u64>(), report.unexplained)
     };
-    let again = [run(1, 10, 100, None), run(2, 11, 200, Some((210, How::Returned)))];
-    assert_eq!(judged(&again, &[wound(10, &[7])]), (1, 0));
-    assert_eq!(judged(&again, &[]), (0, 1));
-    assert_eq!(judged(&again, &[wound(11, &[7])]), (0, 1), "another was killed");
-    assert_eq!(judged(&again, &[wound(10, &[8])]), (0, 1), "it was not held");
-    let beside = [run(1, 10, 100, Some((230, How::Returned))), run(2, 11, 200, Some((210, How::Returned)))];
-    assert_eq!(judged(&beside, &[wound(10, &[7])]), (1, 1), "the dead do not run on");
-    let frozen = Wound { until_ms: 300, ..wound(10, &[7]) };
-    assert_eq!(judged(&beside, &[frozen]), (1, 0));
-    let retried = [run(1, 10, 100, Some((110, How::Failed))), Execution { failures: 1, ..run(2, 10, 200, None) }];
-    assert_eq!(judged(&retried, &[]), (0, 0));
+    let again = [run(1, 10, 100, None), run(2, 11, 200, Some((210, RunEnd::Returned)))];
+    assert_eq!(checked(&again, &[disruption(10, &[7])]), (1, 0));
+    assert_eq!(checked(&again, &[]), (0, 1));
+    assert_eq!(checked(&again, &[disruption(11, &[7])]), (0, 1), "another was killed");
+    assert_eq!(checked(&again, &[disruption(10, &[8])]), (0, 1), "its worker did not hold it");
+    let beside = [run(1, 10, 100, Some((230, RunEnd::Returned))), run(2, 11, 200, Some((210, RunEnd::Returned)))];
+    assert_eq!(checked(&beside, &[disruption(10, &[7])]), (1, 1), "a dead process does not continue");
+    let frozen = Disruption { until_ms: 300, ..disruption(10, &[7]) };
+    assert_eq!(checked(&beside, &[frozen]), (1, 0));
+    let retried = [run(1, 10, 100, Some((110, RunEnd::Failed))), Execution { failures: 1, ..run(2, 10, 200, None) }];
+    assert_eq!(checked(&retried, &[]), (0, 0));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Where a scenario is played: a server, a book, what was enqueued and what was done to whom. Closing it gives the verdict.
+//! A running scenario: its server, its execution log, the jobs that were enqueued and the faults that were injected. Closing it produces the report.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use retraced::store::{BATCH_MAX, QueueStats, Retention, RetentionRule, Store};
 use retraced::{Client, Job, JobOptions, JobState, Operator, QueueName, RedisStore, seal_job};
 use tempfile::TempDir;
 
-use crate::book::Book;
+use crate::execution_log::ExecutionLog;
 use crate::page;
 use crate::proxy::Proxy;
+use crate::report::{Disruption, Expected, Report, StoredState};
 use crate::seed::seed;
 use crate::support::redis_server::RedisServer;
 use crate::support::{full_scale, unix_ms};
-use crate::verdict::{Kept, Known, Verdict, Wound};
-use crate::worker::{self, Orders, Then, Work, Worker};
+use crate::worker::{self, Then, Work, Worker, WorkerConfig};
 
 pub(crate) const QUEUE: &str = "torture";
-const PATIENCE: Duration = Duration::from_secs(10);
+const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -34,51 +34,51 @@ pub(crate) fn sized<T>(quick: T, full: T) -> T {
     if full_scale() { full } else { quick }
 }
 
-/// Everything that ended is kept, so that every job can be asked about.
+/// Keeps every finished job, so that each can be checked.
 pub(crate) fn keep_all() -> Retention {
     let rule = RetentionRule::new(secs(24 * 3600), 10_000_000);
     Retention::default().completed(rule).dead(rule).poisoned(rule).cancelled(rule)
 }
 
-pub(crate) struct Stage {
+pub(crate) struct Scenario {
     pub(crate) server: RedisServer,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) admin: Operator,
     pub(crate) queue: QueueName,
-    pub(crate) book: Book,
+    pub(crate) log: ExecutionLog,
     pub(crate) seed: u64,
-    pub(crate) verdict: Verdict,
+    pub(crate) report: Report,
     acknowledged: BTreeMap<u64, JobState>,
-    wounds: Vec<Wound>,
-    healed: Vec<(&'static str, u64)>,
+    disruptions: Vec<Disruption>,
+    ended_faults: Vec<(&'static str, u64)>,
     folder: TempDir,
     begun: Instant,
     limit: Duration,
 }
 
-impl Stage {
-    /// All of the scenario must be over within `limit`.
-    pub(crate) async fn open(scenario: &str, about: &str, limit: Duration) -> Self {
-        Self::open_on(RedisServer::start(), scenario, about, limit).await
+impl Scenario {
+    /// Starts a scenario that must finish within `limit`.
+    pub(crate) async fn open(id: &str, about: &str, limit: Duration) -> Self {
+        Self::open_on(RedisServer::start(), id, about, limit).await
     }
 
-    pub(crate) async fn open_on(server: RedisServer, scenario: &str, about: &str, limit: Duration) -> Self {
+    pub(crate) async fn open_on(server: RedisServer, id: &str, about: &str, limit: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
         let seed = seed();
-        println!("{scenario}: SEED={seed}");
-        let verdict = Verdict { scenario: scenario.into(), about: about.into(), seed, ..Verdict::default() };
+        println!("{id}: SEED={seed}");
+        let report = Report { id: id.into(), about: about.into(), seed, ..Report::default() };
         Self {
             admin: Operator::new(store.clone()),
             queue: QueueName::new(QUEUE).unwrap(),
-            book: Book::at(&folder.path().join("book")),
+            log: ExecutionLog::open(&folder.path().join("log")),
             server,
             store,
             seed,
-            verdict,
+            report,
             acknowledged: BTreeMap::new(),
-            wounds: Vec::new(),
-            healed: Vec::new(),
+            disruptions: Vec::new(),
+            ended_faults: Vec::new(),
             folder,
             begun: Instant::now(),
             limit,
@@ -89,11 +89,11 @@ impl Stage {
         Proxy::start(self.server.socket())
     }
 
-    /// Orders for a worker of this stage.
-    pub(crate) fn orders(&self) -> Orders {
-        Orders {
+    /// The configuration of a worker of this scenario.
+    pub(crate) fn worker_config(&self) -> WorkerConfig {
+        WorkerConfig {
             url: self.server.url(),
-            book: self.folder.path().join("book"),
+            log: self.folder.path().join("log"),
             lease: secs(2),
             grace: secs(5),
             timeout: secs(60),
@@ -102,23 +102,23 @@ impl Stage {
             threads: 2,
             crashes_max: 3,
             zombies_max: None,
-            knows_novelties: true,
+            knows_new_kind: true,
             payload_bytes_max: 1 << 20,
             memory_kib: None,
             produces: None,
-            storm: None,
-            nemesis_of: None,
+            kill_interval: None,
+            kill_always: None,
         }
     }
 
-    /// The same, but a call to the server passes this proxy.
-    pub(crate) fn orders_through(&self, proxy: &Proxy) -> Orders {
-        Orders { url: proxy.url().to_owned(), ..self.orders() }
+    /// The same, with calls to the server through this proxy.
+    pub(crate) fn worker_config_through(&self, proxy: &Proxy) -> WorkerConfig {
+        WorkerConfig { url: proxy.url().to_owned(), ..self.worker_config() }
     }
 
     // --- jobs
 
-    /// Enqueues these, past all proxies, with their own ids.
+    /// Enqueues these jobs directly, through no proxy, with their own ids.
     pub(crate) async fn enqueue(&mut self, works: impl IntoIterator<Item = Work>) {
         self.enqueue_with(works.into_iter().map(|work| (work.options(), work))).await;
     }
@@ -130,19 +130,19 @@ impl Stage {
             self.expect(work.number, end_of(work.then));
         }
         let queue = Client::shared(self.store.clone()).queue(QUEUE).unwrap();
-        let receipts = queue.wait_at_most(PATIENCE).enqueue_all(sealed).await.unwrap();
+        let receipts = queue.wait_at_most(ENQUEUE_TIMEOUT).enqueue_all(sealed).await.unwrap();
         assert!(receipts.iter().all(|receipt| receipt.created));
     }
 
-    /// A job of another kind.
+    /// Enqueues a job of another kind.
     pub(crate) async fn enqueue_kind<J: Job>(&mut self, number: u64, job: J) {
         let queue = Client::shared(self.store.clone()).queue(QUEUE).unwrap();
-        let sent = queue.job(job).id(worker::id(number).to_string()).wait_at_most(PATIENCE).enqueue();
+        let sent = queue.job(job).id(worker::id(number).to_string()).wait_at_most(ENQUEUE_TIMEOUT).enqueue();
         assert!(sent.await.unwrap().created);
         self.expect(number, JobState::Completed);
     }
 
-    /// This job's enqueue was acknowledged; it must come to this end.
+    /// Records that this job's enqueue was acknowledged, and the final state it must reach.
     pub(crate) fn expect(&mut self, number: u64, end: JobState) {
         self.acknowledged.insert(number, end);
     }
@@ -163,41 +163,41 @@ impl Stage {
         }
     }
 
-    /// The grants that stand now: job and attempt.
-    pub(crate) async fn held(&self) -> HashSet<(u64, u32)> {
+    /// The current grants: job and attempt.
+    pub(crate) async fn held_grants(&self) -> HashSet<(u64, u32)> {
         let jobs = self.jobs_in(JobState::Processing).await;
         jobs.iter().filter_map(|job| Some((worker::number(&job.id)?, job.counters.attempts))).collect()
     }
 
-    // --- what is done to workers
+    // --- faults
 
     /// Kills it with -9.
     pub(crate) async fn kill(&mut self, worker: &mut Worker) {
         let from_ms = unix_ms();
         worker.kill();
-        self.dead("killed", worker.pid(), from_ms).await;
+        self.died("killed", worker.pid(), from_ms).await;
     }
 
-    /// It has died of something, at some time after this.
-    pub(crate) async fn dead(&mut self, what: &'static str, pid: u64, from_ms: u64) {
+    /// Records that this worker process died after `from_ms`.
+    pub(crate) async fn died(&mut self, what: &'static str, pid: u64, from_ms: u64) {
         self.fault(what);
-        let held = self.held().await;
-        self.wounds.push(Wound { what, pid, from_ms, until_ms: u64::MAX, held });
+        let held = self.held_grants().await;
+        self.disruptions.push(Disruption { what, pid, from_ms, until_ms: u64::MAX, held });
     }
 
-    /// Something was done to this process, which had these jobs; it can go on after it.
-    pub(crate) fn wound(&mut self, what: &'static str, pid: u64, from_ms: u64, held: HashSet<(u64, u32)>) {
+    /// Records a disruption of this process, which held these jobs and can continue afterwards.
+    pub(crate) fn disrupted(&mut self, what: &'static str, pid: u64, from_ms: u64, held: HashSet<(u64, u32)>) {
         self.fault(what);
-        self.wounds.push(Wound { what, pid, from_ms, until_ms: unix_ms(), held });
+        self.disruptions.push(Disruption { what, pid, from_ms, until_ms: unix_ms(), held });
     }
 
     pub(crate) fn fault(&mut self, what: &str) {
-        *self.verdict.faults.entry(what.to_owned()).or_default() += 1;
+        *self.report.faults.entry(what.to_owned()).or_default() += 1;
     }
 
-    /// A fault is over: how soon a handler returns after this is its recovery.
-    pub(crate) fn healed(&mut self, after: &'static str) {
-        self.healed.push((after, unix_ms()));
+    /// Records the end of a fault. The recovery is the time until the next handler returns.
+    pub(crate) fn fault_ended(&mut self, after: &'static str) {
+        self.ended_faults.push((after, unix_ms()));
     }
 
     // --- waiting
@@ -206,8 +206,8 @@ impl Stage {
         self.limit.saturating_sub(self.begun.elapsed())
     }
 
-    /// Waits until this holds, as long as the scenario may last. Gives whether it did.
-    pub(crate) async fn comes<F: Future<Output = bool>>(&self, mut holds: impl FnMut() -> F) -> bool {
+    /// Waits until the condition holds, at most for the rest of the scenario's time. Returns whether it did.
+    pub(crate) async fn wait_until<F: Future<Output = bool>>(&self, mut holds: impl FnMut() -> F) -> bool {
         while !holds().await {
             if self.remaining().is_zero() {
                 return false;
@@ -217,23 +217,23 @@ impl Stage {
         true
     }
 
-    /// The same; a scenario in which it does not is of no use.
+    /// The same, and panics when it does not.
     pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl FnMut() -> F) {
-        let came = self.comes(holds).await;
+        let came = self.wait_until(holds).await;
         let stats = self.admin.stats(&self.queue).await;
-        assert!(came, "{what} did not happen within {:?}: {stats:?}\n{}", self.limit, self.said());
+        assert!(came, "{what} did not happen within {:?}: {stats:?}\n{}", self.limit, self.worker_output());
     }
 
-    /// The last that workers said.
-    fn said(&self) -> String {
-        let all = std::fs::read_to_string(self.folder.path().join("said")).unwrap_or_default();
+    /// The last lines of the workers' output.
+    fn worker_output(&self) -> String {
+        let all = std::fs::read_to_string(self.folder.path().join("worker-output")).unwrap_or_default();
         let lines: Vec<&str> = all.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    /// Waits until a job has begun.
-    pub(crate) async fn until_begun(&self, number: u64) {
-        self.until("its beginning", || async { !self.book.read().of(number).is_empty() }).await;
+    /// Waits until a job has started.
+    pub(crate) async fn until_started(&self, number: u64) {
+        self.until("the start of the job", || async { !self.log.read().of(number).is_empty() }).await;
     }
 
     pub(crate) async fn until_done(&self, jobs: u64) {
@@ -241,74 +241,80 @@ impl Stage {
         self.until("enough work", done).await;
     }
 
-    /// Waits until nothing is left to do. What is left after the scenario's time is stuck, and the verdict says so.
-    pub(crate) async fn until_quiet(&self) {
+    /// Waits until every job has reached a final state. Jobs that have not when the time is up are reported as stuck.
+    pub(crate) async fn until_drained(&self) {
         let quiet = || async {
             let stats = self.admin.stats(&self.queue).await;
             stats.is_ok_and(|stats| stats.pending + stats.processing + stats.delayed == 0)
         };
-        self.comes(quiet).await;
+        self.wait_until(quiet).await;
     }
 
     // --- the end
 
-    /// Everything is to be over: judges, tells, writes down, and fails unless nothing is wrong.
-    pub(crate) async fn close(mut self, proxies: &[&Proxy]) -> Verdict {
-        self.until_quiet().await;
-        self.judge(proxies).await;
-        self.tell()
+    /// Ends the scenario: checks the log against the store, writes the report, and fails unless it is clean.
+    pub(crate) async fn close(mut self, proxies: &[&Proxy]) -> Report {
+        self.until_drained().await;
+        self.evaluate(proxies).await;
+        self.finish()
     }
 
-    async fn judge(&mut self, proxies: &[&Proxy]) {
+    async fn evaluate(&mut self, proxies: &[&Proxy]) {
         let mut jobs = Vec::new();
         for state in JobState::ALL {
             jobs.extend(self.jobs_in(state).await);
         }
         let audit = self.admin.audit(&self.queue).await.unwrap().after;
-        let kept = Kept { jobs, stats: self.stats().await, audit };
-        let pages = self.book.read();
-        for number in &pages.acknowledged {
+        let stored = StoredState { jobs, stats: self.stats().await, audit };
+        let records = self.log.read();
+        for number in &records.acknowledged {
             self.acknowledged.insert(*number, JobState::Completed);
         }
-        let known = Known { acknowledged: &self.acknowledged, wounds: &self.wounds };
-        self.verdict.judge(&pages, &kept, &known);
+        let expected = Expected { acknowledged: &self.acknowledged, disruptions: &self.disruptions };
+        self.report.evaluate(&records, &stored, &expected);
 
         let mut recovery: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
-        for wound in self.wounds.iter().filter(|wound| wound.until_ms == u64::MAX) {
-            for pair in pages.executions.values().flat_map(|runs| runs.windows(2)) {
-                if pair[0].pid == wound.pid && pair[0].end.is_none() && pair[1].failures == pair[0].failures {
-                    let after = millis(pair[1].start_ms.saturating_sub(wound.from_ms));
-                    recovery.entry(format!("{}: what ran, runs again", wound.what)).or_default().push(after);
+        for disruption in self.disruptions.iter().filter(|disruption| disruption.until_ms == u64::MAX) {
+            for pair in records.executions.values().flat_map(|runs| runs.windows(2)) {
+                if pair[0].pid == disruption.pid && pair[0].end.is_none() && pair[1].failures == pair[0].failures {
+                    let after = millis(pair[1].start_ms.saturating_sub(disruption.from_ms));
+                    recovery.entry(format!("{}: the jobs it held run again", disruption.what)).or_default().push(after);
                 }
             }
         }
-        let mut ends: Vec<u64> = pages.all().filter_map(|run| run.end.map(|(at, _)| at)).collect();
+        let mut ends: Vec<u64> = records.all().filter_map(|run| run.end.map(|(at, _)| at)).collect();
         ends.sort_unstable();
-        for (after, at) in &self.healed {
+        for (after, at) in &self.ended_faults {
             if let Some(next) = ends.get(ends.partition_point(|end| end < at)) {
                 recovery.entry(format!("{after}: the next job is done")).or_default().push(millis(next - at));
             }
         }
         for proxy in proxies {
             for (kind, count) in proxy.faults() {
-                *self.verdict.faults.entry(kind).or_default() += count;
+                *self.report.faults.entry(kind).or_default() += count;
             }
             for (what, took) in proxy.recovery() {
                 recovery.entry(what).or_default().push(took);
             }
         }
         for (after, times) in recovery {
-            self.verdict.recovered(&after, times);
+            self.report.recovered(&after, times);
         }
     }
 
-    /// The same for a scenario whose judge is its own: its counts are in the verdict already.
-    pub(crate) fn tell(mut self) -> Verdict {
-        self.verdict.seconds = self.begun.elapsed().as_secs_f64();
-        println!("{}", self.verdict);
-        page::enter(&self.verdict);
-        assert!(self.verdict.is_clean(), "SEED={}: something is wrong\n{}\n{}", self.seed, self.verdict, self.said());
-        self.verdict
+    /// The same for a scenario that has filled the report itself.
+    pub(crate) fn finish(mut self) -> Report {
+        self.report.seconds = self.begun.elapsed().as_secs_f64();
+        println!("{}", self.report);
+        page::append(&self.report);
+        assert!(
+            self.report.is_clean(),
+            "SEED={}: something is wrong\n{}\n{}",
+            self.seed,
+            self.report,
+            self.worker_output()
+        );
+        self.report
     }
 }
 

@@ -1,4 +1,4 @@
-//! The book of executions: what handlers and producers did, one appended line each, outside of everything that is tortured.
+//! The log of executions: what handlers and producers did, one appended line each, outside of everything that gets faults.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -10,18 +10,18 @@ use retraced::Context;
 
 use crate::support::unix_ms;
 
-pub(crate) struct Book {
+pub(crate) struct ExecutionLog {
     path: PathBuf,
     file: File,
 }
 
 /// How a handler ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
+pub(crate) enum RunEnd {
     Returned,
     Failed,
-    /// It noticed that its lease was lost, and stopped.
-    Gave,
+    /// It stopped because its lease was lost.
+    LeaseLost,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -32,27 +32,27 @@ pub(crate) struct Execution {
     /// Failures charged before it.
     pub(crate) failures: u32,
     pub(crate) pid: u64,
-    /// What its payload was marked with.
+    /// The mark in its payload.
     pub(crate) mark: u64,
     pub(crate) start_ms: u64,
-    /// `None`: it did not live to write it.
-    pub(crate) end: Option<(u64, How)>,
+    /// `None` when its process died before.
+    pub(crate) end: Option<(u64, RunEnd)>,
 }
 
-/// Everything that was written.
+/// Everything in the log.
 #[derive(Default)]
-pub(crate) struct Pages {
-    /// By job, in the order of their beginnings.
+pub(crate) struct Records {
+    /// By job, in the order they started.
     pub(crate) executions: BTreeMap<u64, Vec<Execution>>,
-    /// Jobs whose enqueue was acknowledged, by whoever produced them.
+    /// Jobs whose enqueue was acknowledged.
     pub(crate) acknowledged: Vec<u64>,
-    /// How long those waited who were told that their job was not, or may not have been, stored.
+    /// How long producers waited for an error that says their job was not, or may not have been, stored.
     pub(crate) refusals: Vec<Duration>,
-    /// Executions that began twice under one grant.
+    /// Executions that started twice under one grant.
     pub(crate) twice: u64,
 }
 
-impl Pages {
+impl Records {
     pub(crate) fn all(&self) -> impl Iterator<Item = &Execution> {
         self.executions.values().flatten()
     }
@@ -62,8 +62,8 @@ impl Pages {
     }
 }
 
-impl Book {
-    pub(crate) fn at(path: &Path) -> Self {
+impl ExecutionLog {
+    pub(crate) fn open(path: &Path) -> Self {
         let file = OpenOptions::new().create(true).append(true).open(path).unwrap();
         Self { path: path.to_owned(), file }
     }
@@ -73,13 +73,13 @@ impl Book {
         self.write(&format!("S {job} {} {} {mark}", counters.attempts, counters.failures));
     }
 
-    pub(crate) fn ended(&self, job: u64, ctx: &Context, how: How) {
-        let how = match how {
-            How::Returned => 'r',
-            How::Failed => 'f',
-            How::Gave => 'g',
+    pub(crate) fn ended(&self, job: u64, ctx: &Context, end: RunEnd) {
+        let end = match end {
+            RunEnd::Returned => 'r',
+            RunEnd::Failed => 'f',
+            RunEnd::LeaseLost => 'g',
         };
-        self.write(&format!("E {job} {} {how}", ctx.counters().attempts));
+        self.write(&format!("E {job} {} {end}", ctx.counters().attempts));
     }
 
     pub(crate) fn acknowledged(&self, job: u64) {
@@ -95,18 +95,18 @@ impl Book {
         (&self.file).write_all(line.as_bytes()).unwrap();
     }
 
-    pub(crate) fn read(&self) -> Pages {
+    pub(crate) fn read(&self) -> Records {
         let text = std::fs::read_to_string(&self.path).unwrap();
-        let mut pages = Pages::default();
+        let mut records = Records::default();
         for line in text.lines() {
-            pages.enter(line).unwrap_or_else(|| panic!("a line of the book is not whole: {line}"));
+            records.add(line).unwrap_or_else(|| panic!("incomplete line in the log: {line}"));
         }
-        pages
+        records
     }
 }
 
-impl Pages {
-    fn enter(&mut self, line: &str) -> Option<()> {
+impl Records {
+    fn add(&mut self, line: &str) -> Option<()> {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |at: usize| words.get(at)?.parse::<u64>().ok();
         let (job, pid, at_ms) = (number(1)?, number(words.len() - 2)?, number(words.len() - 1)?);
@@ -120,14 +120,14 @@ impl Pages {
             }
             "E" => {
                 let grant = number(2)? as u32;
-                let how = match *words.get(3)? {
-                    "r" => How::Returned,
-                    "f" => How::Failed,
-                    _ => How::Gave,
+                let end = match *words.get(3)? {
+                    "r" => RunEnd::Returned,
+                    "f" => RunEnd::Failed,
+                    _ => RunEnd::LeaseLost,
                 };
                 let runs = self.executions.get_mut(&job)?;
                 let run = runs.iter_mut().rev().find(|run| run.grant == grant && run.pid == pid)?;
-                run.end = Some((at_ms, how));
+                run.end = Some((at_ms, end));
             }
             "A" => self.acknowledged.push(job),
             "R" => self.refusals.push(Duration::from_millis(number(2)?)),
