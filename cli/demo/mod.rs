@@ -6,6 +6,7 @@
 mod handlers;
 mod page;
 mod report;
+mod row;
 mod run;
 mod screen;
 mod summary;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use ratatui::Frame;
-use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::{Line as Drawn, Span, Text};
+use ratatui::text::Text;
 use retraced::store::QueueStats;
 
 use super::page::wrapped;
+use super::row::{Row, Tone, cut};
 use super::timeline::{Mark, Timeline};
 use crate::limits::{BAR_COLUMNS_MIN, MESSAGE_COLUMNS_MIN};
 use retraced::{NodeState, RunningJob, TreeNode};
@@ -20,75 +20,6 @@ const TIME_LINE: Duration = Duration::from_secs(11);
 const NARROW: usize = 64;
 /// Columns of the executors' names in the whole tree, branches included.
 const NAMES: usize = 28;
-
-/// The meaning of a piece of text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tone {
-    Plain,
-    Dim,
-    Bold,
-    Marked(Mark),
-}
-
-/// The terminal's own 16 colours, which are readable on its background, whichever that is.
-fn style(tone: Tone, colour: bool) -> Style {
-    let coloured = |own: Color| if colour { Style::new().fg(own) } else { Style::new() };
-    match tone {
-        Tone::Plain => Style::new(),
-        Tone::Dim | Tone::Marked(Mark::Note) => Style::new().add_modifier(Modifier::DIM),
-        Tone::Bold => Style::new().add_modifier(Modifier::BOLD),
-        Tone::Marked(Mark::Failed) => coloured(Color::Red).add_modifier(Modifier::BOLD),
-        Tone::Marked(Mark::Recovered) => coloured(Color::Green).add_modifier(Modifier::BOLD),
-        Tone::Marked(Mark::Later) => coloured(Color::Yellow),
-    }
-}
-
-/// One row of the screen.
-#[derive(Default)]
-struct Row(Vec<(String, Tone)>);
-
-impl Row {
-    fn put(mut self, text: impl Into<String>, tone: Tone) -> Self {
-        self.0.push((text.into(), tone));
-        self
-    }
-
-    fn width(&self) -> usize {
-        self.0.iter().map(|(text, _)| text.chars().count()).sum()
-    }
-
-    /// Continues at this column, but at least one space further.
-    fn at(self, column: usize) -> Self {
-        let gap = column.saturating_sub(self.width()).max(1);
-        self.put(" ".repeat(gap), Tone::Plain)
-    }
-
-    /// Cut to the width. All our glyphs are one column wide.
-    fn drawn(self, width: usize, colour: bool) -> Drawn<'static> {
-        let mut room = width;
-        let mut spans = Vec::new();
-        let long = self.width() > width;
-        for (text, tone) in self.0 {
-            let chars = text.chars().count();
-            let text = if long && chars >= room { cut(&text, room) } else { text };
-            room -= text.chars().count().min(room);
-            spans.push(Span::styled(text, style(tone, colour)));
-            if long && room == 0 {
-                break;
-            }
-        }
-        Drawn::from(spans)
-    }
-}
-
-/// At most this many characters, with a mark where it was cut.
-fn cut(text: &str, most: usize) -> String {
-    match (text.chars().count() > most, most) {
-        (false, _) => text.to_owned(),
-        (true, 0) => String::new(),
-        (true, _) => text.chars().take(most - 1).chain(['…']).collect(),
-    }
-}
 
 /// How much of the tree is drawn.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
+use ratatui::style::Color;
 use retraced::job::{EventKind, SupervisionEvent};
 use retraced::job::{InstanceId, JobId, Kind, QueueName};
 

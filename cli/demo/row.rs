@@ -1,0 +1,75 @@
+//! One row of the live view: pieces of text with a meaning each, drawn in the terminal's colours.
+
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line as Drawn, Span};
+
+use super::timeline::Mark;
+
+/// The meaning of a piece of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Dim,
+    Bold,
+    Marked(Mark),
+}
+
+/// The terminal's own 16 colours, which are readable on its background, whichever that is.
+fn style(tone: Tone, colour: bool) -> Style {
+    let coloured = |own: Color| if colour { Style::new().fg(own) } else { Style::new() };
+    match tone {
+        Tone::Plain => Style::new(),
+        Tone::Dim | Tone::Marked(Mark::Note) => Style::new().add_modifier(Modifier::DIM),
+        Tone::Bold => Style::new().add_modifier(Modifier::BOLD),
+        Tone::Marked(Mark::Failed) => coloured(Color::Red).add_modifier(Modifier::BOLD),
+        Tone::Marked(Mark::Recovered) => coloured(Color::Green).add_modifier(Modifier::BOLD),
+        Tone::Marked(Mark::Later) => coloured(Color::Yellow),
+    }
+}
+
+/// One row of the screen.
+#[derive(Default)]
+pub(super) struct Row(Vec<(String, Tone)>);
+
+impl Row {
+    pub(super) fn put(mut self, text: impl Into<String>, tone: Tone) -> Self {
+        self.0.push((text.into(), tone));
+        self
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.0.iter().map(|(text, _)| text.chars().count()).sum()
+    }
+
+    /// Continues at this column, but at least one space further.
+    pub(super) fn at(self, column: usize) -> Self {
+        let gap = column.saturating_sub(self.width()).max(1);
+        self.put(" ".repeat(gap), Tone::Plain)
+    }
+
+    /// Cut to the width. All our glyphs are one column wide.
+    pub(super) fn drawn(self, width: usize, colour: bool) -> Drawn<'static> {
+        let mut left = width;
+        let mut spans = Vec::new();
+        let long = self.width() > width;
+        for (text, tone) in self.0 {
+            let chars = text.chars().count();
+            let text = if long && chars >= left { cut(&text, left) } else { text };
+            left -= text.chars().count().min(left);
+            spans.push(Span::styled(text, style(tone, colour)));
+            if long && left == 0 {
+                break;
+            }
+        }
+        Drawn::from(spans)
+    }
+}
+
+/// At most this many characters, with a mark where it was cut.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match (text.chars().count() > most, most) {
+        (false, _) => text.to_owned(),
+        (true, 0) => String::new(),
+        (true, _) => text.chars().take(most - 1).chain(['…']).collect(),
+    }
+}
