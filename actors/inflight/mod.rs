@@ -50,7 +50,7 @@ impl Inflight {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the table, then wakes whoever waits for a change.
+    /// Changes the table, then wakes the tasks that wait for a change.
     fn change<T>(&self, change: impl FnOnce(&mut Table<ActorRef<ExecutorMessage>>) -> T) -> T {
         let changed = change(&mut self.table());
         self.changed.notify_waiters();

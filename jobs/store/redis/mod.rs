@@ -111,7 +111,7 @@ impl RedisStore {
     /// that the environment variable `SSL_CERT_FILE` names.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when nobody answers, [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build
+    /// [`StoreError::Unavailable`] when no server answers, [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build
     /// lacks, the password is wrong, the certificate is not trusted, or the server is too old, a replica, or may evict keys.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
