@@ -1,4 +1,4 @@
-//! Background tasks: work that an actor starts so that its mailbox stays open meanwhile. The result comes back as a message.
+//! Background tasks: work that an actor starts so that its mailbox stays open meanwhile. The result arrives as a message.
 //!
 //! A task ends with its actor, and a panic of the task ends its actor: otherwise the actor would wait for ever for a result that never comes.
 

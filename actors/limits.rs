@@ -6,7 +6,7 @@ use retraced_jobs::store::BATCH_MAX;
 
 // Options
 
-/// Shortest lease. A shorter one would be lost to a pause of the process that nobody would call an outage.
+/// Shortest lease. A shorter one would be lost to an ordinary pause of the process.
 pub const LEASE_MIN: Duration = Duration::from_millis(300);
 /// Longest lease: the jobs of a crashed worker wait this long before they run again.
 pub const LEASE_MAX: Duration = Duration::from_secs(60 * 60);
@@ -33,7 +33,7 @@ pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 pub const EXECUTOR_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Supervision events that wait to be stored while the store is unreachable. Past it the oldest are dropped and counted.
 pub const EVENTS_UNSTORED_MAX: usize = 10_000;
-/// How many supervision events a subscriber may fall behind before it misses some; it is told how many.
+/// How many supervision events a subscriber may fall behind before it misses some; it receives how many.
 pub const EVENTS_BROADCAST_MAX: usize = 1_024;
 /// Supervision events per write.
 pub const EVENTS_PER_WRITE_MAX: usize = 200;
@@ -90,7 +90,7 @@ pub const PREFETCH_HORIZON: Duration = Duration::from_millis(25);
 pub const PREFETCH_JOBS_MAX: usize = 2 * BATCH_MAX;
 /// Bytes of jobs claimed ahead of their start. A single job is granted whatever its size.
 pub const CLAIM_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long a granted job may wait for an executor. Then it goes back to the front of the queue at no cost.
+/// How long a granted job may wait for an executor. Then it is released to the front of the queue without a charge.
 pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);
 /// Claims of unknown outcome that are remembered so that their jobs can be released. The jobs of further ones return when their leases expire.
 pub const LOST_CLAIMS_MAX: usize = 100;
@@ -98,7 +98,7 @@ pub const LOST_CLAIMS_MAX: usize = 100;
 pub const SETTLE_CALLS_MAX: usize = 4;
 /// Outcomes that must be waiting before a second, third or fourth settlement call is opened.
 pub const SETTLE_BATCH_MIN: usize = 32;
-/// How long an executor takes one job after the other before it looks into its mailbox. Fast jobs then cost no message each.
+/// How long an executor takes one job after the other before it reads its mailbox. Fast jobs then cost no message each.
 pub const EXECUTOR_BURST_MAX: Duration = Duration::from_millis(1);
 
 // Retries and delays

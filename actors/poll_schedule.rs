@@ -112,7 +112,7 @@ mod tests {
         tokio::time::advance(SECOND).await;
         let earlier = Instant::now();
         assert!(!schedule.postpone(earlier, 5 * SECOND));
-        assert_eq!(schedule.remaining(), 5 * SECOND, "put off");
+        assert_eq!(schedule.remaining(), 5 * SECOND, "postponed");
         assert!(schedule.postpone(earlier, 2 * SECOND));
         assert_eq!(schedule.remaining(), 2 * SECOND, "brought forward");
 

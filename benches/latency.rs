@@ -1,5 +1,5 @@
-//! How soon an idle worker begins: after an enqueue, and at the due time of a delayed job. Over a private Redis server, from the producer's call to the handler's
-//! first line, in one process, so that one clock tells both.
+//! How soon an idle worker starts a job: after an enqueue, and at the due time of a delayed job. With a private Redis server, from the producer's call to the handler's
+//! first line, in one process, so that both times come from one clock.
 //!
 //! `make latency` runs it and prints a table; the figures are the machine's, so compare them within a run only.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
@@ -17,12 +17,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Jobs of each measurement.
 const JOBS: usize = 500;
-/// Between two enqueues: longer than a job takes, so that the worker is idle again.
+/// The pause between two enqueues: longer than a job takes, so that the worker is idle again.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Delays are this long and up to as much longer.
+/// Delays are between this and twice this.
 const DELAY: Duration = Duration::from_millis(700);
-/// Longest wait for one job.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest wait for one job.
+const JOB_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Serialize, Deserialize)]
 struct Beat {
@@ -44,11 +44,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = Runtime::builder()
         .store(RedisStore::connect(&server.url()).await?)
         .state(began)
-        .queue(Queue::new("beats")?.handler(beat))
+        .queue(Queue::new("latency")?.handler(beat))
         .start()
         .await?;
     let client = Client::new(RedisStore::connect(&server.url()).await?);
-    let (own, other) = (runtime.queue("beats")?, client.queue("beats")?);
+    let (own, other) = (runtime.queue("latency")?, client.queue("latency")?);
 
     println!("| {JOBS} jobs, one at a time, on an idle worker | p50 | p95 | p99 | max |");
     println!("|---|---|---|---|---|");
@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             took.push(next(&mut begins, number).await - sent);
             tokio::time::sleep(PAUSE).await;
         }
-        report("enqueue in the worker's own process → its handler begins", took, warm_up);
+        report("enqueue in the worker's own process → its handler starts", took, warm_up);
     }
     let mut took = Vec::new();
     for number in 0..JOBS {
@@ -69,11 +69,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         took.push(next(&mut begins, number).await - sent);
         tokio::time::sleep(PAUSE).await;
     }
-    report("enqueue by another client → its handler begins", took, false);
+    report("enqueue by another client → its handler starts", took, false);
 
     let mut due = Vec::new();
     for number in 0..JOBS {
-        // Spread, so that due times fall anywhere between two looks of the scheduler.
+        // Spread, so that due times fall anywhere between two polls of the scheduler.
         let delay = DELAY + DELAY.mul_f64((number as f64 * 0.618).fract());
         let sent = Instant::now();
         other.job(Beat { number }).delay(delay).enqueue().await?;
@@ -82,16 +82,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let mut late = Vec::new();
     while late.len() < JOBS {
-        let (number, at) = tokio::time::timeout(PATIENCE, begins.recv()).await?.ok_or("the worker ended")?;
+        let (number, at) = tokio::time::timeout(JOB_TIMEOUT, begins.recv()).await?.ok_or("the worker ended")?;
         late.push(at.saturating_duration_since(due[number]));
     }
-    report("due time of a delayed job → its handler begins", late, false);
+    report("due time of a delayed job → its handler starts", late, false);
     runtime.shutdown().await?;
     Ok(())
 }
 
 async fn next(begins: &mut UnboundedReceiver<(usize, Instant)>, expected: usize) -> Instant {
-    let (number, at) = tokio::time::timeout(PATIENCE, begins.recv()).await.unwrap().unwrap();
+    let (number, at) = tokio::time::timeout(JOB_TIMEOUT, begins.recv()).await.unwrap().unwrap();
     assert_eq!(number, expected);
     at
 }

@@ -1,5 +1,5 @@
-//! The parts a job passes through, one at a time and without a server: `make parts`. What they cost tells where a whole worker's time goes; the whole is measured
-//! by `retraced bench`.
+//! The cost of each part a job passes through, without a server: `make parts`. It shows where a worker's time goes; `retraced bench` measures
+//! the worker as a whole.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::hint::black_box;
@@ -26,8 +26,8 @@ const BATCH: usize = 64;
 /// Executors where a whole runtime is measured.
 const EXECUTORS: usize = 100;
 const LEASE: Duration = Duration::from_secs(30);
-/// Longest wait for the next job.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest wait for the next job.
+const JOB_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A job of some 200 bytes.
 #[derive(Serialize, Deserialize)]
@@ -80,7 +80,7 @@ fn decisions(c: &mut Criterion) {
     });
 }
 
-/// A store in memory, and a replay slot to call it by.
+/// A memory store, and a replay slot for its calls.
 struct Admin {
     store: MemoryStore,
     replay_slot: ReplaySlot,
@@ -139,7 +139,7 @@ fn transitions(c: &mut Criterion) {
     group.finish();
 }
 
-/// Tells itself to go on until it has done so often enough.
+/// An actor that sends itself this many messages.
 struct Hopper;
 
 impl Actor for Hopper {
@@ -189,7 +189,7 @@ async fn count(_: Letter, _: Context, ran: State<Arc<Ran>>) -> Result<(), Failur
     Ok(())
 }
 
-/// A job's way through a runtime whose store is in memory: granted, run by an executor, settled.
+/// A job in a runtime with a memory store: granted, run by an executor, settled.
 fn round_trip(c: &mut Criterion) {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (ran, store) = (Arc::new(Ran::default()), Arc::new(MemoryStore::new()));
@@ -208,7 +208,7 @@ fn round_trip(c: &mut Criterion) {
                     store.enqueue(replay_slot.next_call(), &name, batch).await.unwrap();
                 }
                 while ran.count.load(Ordering::Relaxed) < goal {
-                    tokio::time::timeout(PATIENCE, ran.each.notified()).await.unwrap();
+                    tokio::time::timeout(JOB_TIMEOUT, ran.each.notified()).await.unwrap();
                 }
             });
             begun.elapsed()

@@ -23,7 +23,7 @@ use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
 ///     tokio::select! {
 ///         () = tokio::time::sleep(std::time::Duration::from_secs(60)) => Ok(()),
 ///         () = ctx.cancelled() => match ctx.why_stopped() {
-///             // Somebody else may copy by now: leave everything as it is.
+///             // Another worker may copy by now: leave everything as it is.
 ///             Some(Stop::LeaseLost) => Ok(()),
 ///             why => Err(Failure::new(Code::Interrupted, format!("stopped by {why:?}"))),
 ///         },
@@ -34,11 +34,11 @@ use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
 pub enum Stop {
     /// The worker shuts down, or what ran the handler was restarted. An error returned now costs nothing: the job goes back to the front of its queue.
     Shutdown,
-    /// Somebody cancelled the job. An error returned now leaves it `cancelled`; `Ok` completes it.
+    /// The job was cancelled. An error returned now leaves it `cancelled`; `Ok` completes it.
     Cancelled,
     /// Its timeout is over.
     TimedOut,
-    /// Its lease is lost: somebody else may run the job by now, and what is returned will not count.
+    /// Its lease is lost: another worker may run the job by now, and the result of this handler will not count.
     LeaseLost,
 }
 
@@ -46,7 +46,7 @@ pub enum Stop {
 #[derive(Debug)]
 pub struct LeaseWatch {
     origin: Instant,
-    /// When the lease runs out, in microseconds after the origin.
+    /// When the lease expires, in microseconds after the origin.
     expires_us: AtomicU64,
     lost: AtomicBool,
     stop: OnceLock<Stop>,
@@ -58,13 +58,13 @@ pub struct LeaseWatch {
 }
 
 impl LeaseWatch {
-    /// A lease that runs out at `expires` unless it is extended.
+    /// A lease that expires at `expires` unless it is extended.
     #[must_use]
     pub fn new(expires: Instant) -> Self {
         Self::granted(Instant::now(), expires)
     }
 
-    /// The same, for whoever has looked at the clock already.
+    /// The same, with a clock reading the caller already has.
     #[must_use]
     pub fn granted(now: Instant, expires: Instant) -> Self {
         let origin = now;
@@ -79,7 +79,7 @@ impl LeaseWatch {
         }
     }
 
-    /// It was renewed: it runs out at `expires` now.
+    /// It was renewed: it now expires at `expires`.
     pub fn extend(&self, expires: Instant) {
         self.expires_us.store(micros(expires.saturating_duration_since(self.origin)), Ordering::Relaxed);
     }
@@ -90,7 +90,7 @@ impl LeaseWatch {
         self.remaining_at(Instant::now())
     }
 
-    /// The same, for whoever has looked at the clock already.
+    /// The same, with a clock reading the caller already has.
     #[must_use]
     pub fn remaining_at(&self, now: Instant) -> Duration {
         if self.is_lost() {
@@ -148,7 +148,7 @@ impl LeaseWatch {
     pub(crate) fn token(&self) -> &CancellationToken {
         let token = self.token.get_or_init(CancellationToken::new);
         fence(Ordering::SeqCst);
-        // Whoever stopped it may have looked before there was a token.
+        // It may have been stopped before there was a token.
         if self.stop.get().is_some() {
             token.cancel();
         }
@@ -360,8 +360,8 @@ impl Context {
         self.0.lease.remaining()
     }
 
-    /// Whether the lease is lost, or could not be renewed in time: somebody else may run the job by now. If somebody does, what the handler returns will not
-    /// count; if nobody does, it will. Stop, or go on: the handler knows what a second run would cost.
+    /// Whether the lease is lost, or could not be renewed in time: another worker may run the job by now. If one does, the result of this handler will not
+    /// count; otherwise it will. Whether to stop or to continue depends on the effects of a second run.
     #[must_use]
     pub fn lease_lost(&self) -> bool {
         self.0.lease.remaining().is_zero()
@@ -426,9 +426,9 @@ mod tests {
         watch.extend(Instant::now() + 30 * SECOND);
         assert_eq!(watch.remaining(), 30 * SECOND);
         tokio::time::advance(31 * SECOND).await;
-        assert_eq!((watch.remaining(), watch.is_lost()), (Duration::ZERO, false), "run out is not yet lost");
+        assert_eq!((watch.remaining(), watch.is_lost()), (Duration::ZERO, false), "expired is not yet lost");
         watch.extend(Instant::now() + SECOND);
-        assert_eq!(watch.remaining(), SECOND, "nobody took it: a late renewal counts");
+        assert_eq!(watch.remaining(), SECOND, "it was not reclaimed: a late renewal counts");
     }
 
     #[tokio::test(start_paused = true)]

@@ -37,11 +37,11 @@ pub enum Code {
     JobNotFound,
     /// The handler failed and did not say why. Unknown.
     JobExecutionFailed,
-    /// Nobody knows. Unknown.
+    /// The cause is not known. Unknown.
     UnknownError,
     /// The handler panicked. Retried like a temporary failure.
     Panic,
-    /// The lease ran out while the worker was gone. Counted as a crash, not a failure.
+    /// The lease expired while the worker was gone. Counted as a crash, not a failure.
     LeaseLost,
     /// No worker here knows this kind. Put back with a delay, dead after a cap.
     UnknownKind,
@@ -49,7 +49,7 @@ pub enum Code {
     DecodeFailed,
     /// A shutdown or restart took the job back. Costs nothing.
     Interrupted,
-    /// Somebody called the job off while it ran.
+    /// The job was cancelled while it ran.
     Cancelled,
 }
 
@@ -258,7 +258,7 @@ impl Failure {
         FailureError(self)
     }
 
-    /// The other side said when to come back. It wins over the policy's delay, capped by the policy's maximum.
+    /// The delay the other side asked for, as with `Retry-After`. It wins over the policy's delay, capped by the policy's maximum.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
@@ -289,7 +289,7 @@ impl Failure {
         &self.chain
     }
 
-    /// When the other side said to come back.
+    /// The delay the other side asked for.
     #[must_use]
     pub fn asked_delay(&self) -> Option<Duration> {
         self.retry_after

@@ -87,7 +87,7 @@ pub const FINDING_EXAMPLES_MAX: usize = 5;
 // ---- Calls to a store -------------------------------------------------------------------------------------------------------------------------
 
 /// Most items per call. A call with more is refused with [`StoreError::Refused`](crate::store::StoreError::Refused): split it. A call that asks for no jobs
-/// does everything except take jobs. The bound keeps a call below 5 ms in Redis, which serves nobody else meanwhile; larger batches would cost only a few per
+/// does everything except take jobs. The bound keeps a call below 5 ms in Redis, which serves no other client meanwhile; larger batches would cost only a few per
 /// cent less per job (`make scale`).
 pub const BATCH_MAX: usize = 200;
 
@@ -152,10 +152,10 @@ pub(crate) mod redis {
     /// How long a hint subscription is silent before it is pinged. A subscription that does not answer is closed.
     pub(crate) const SUBSCRIPTION_PING_EVERY: Duration = Duration::from_secs(5);
 
-    /// Most entries one step of an inspection looks at; it keeps a step well below a millisecond.
+    /// Most entries one step of an inspection reads; it keeps a step well below a millisecond.
     pub(crate) const AUDIT_SLICE_MAX: usize = 200;
 
-    /// Most history entries one step of an inspection looks at; each may be as large as what a worker reported of an attempt.
+    /// Most history entries one step of an inspection reads; each may be as large as what a worker reported of an attempt.
     pub(crate) const AUDIT_ATTEMPTS_MAX: usize = 20;
 
     /// Bytes of jobs one step of an inspection should read: 128 KiB. How many jobs that are is learned on the way.

@@ -1,4 +1,4 @@
-//! What the builder refuses, before anything runs, and in which words.
+//! The mistakes the builder refuses before anything runs, and its error messages.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::error::Error;
@@ -69,7 +69,7 @@ async fn refused(builder: RuntimeBuilder) -> String {
 async fn every_mistake_is_reported_at_once() {
     let queue = email().handler(send_by).handler(misnamed).retry(Retry::fixed().max_attempts(0)).concurrency(0);
     let builder = Runtime::builder().queue(queue).queue(Queue::new("idle").unwrap()).lease(Duration::ZERO);
-    let told = refused(builder.grace(Duration::MAX).state(1).state(2)).await;
+    let message = refused(builder.grace(Duration::MAX).state(1).state(2)).await;
     let expected = [
         "two states of type i32",
         "queue \"email\": invalid kind \"email send\"",
@@ -81,8 +81,8 @@ async fn every_mistake_is_reported_at_once() {
         "grace is ",
         "concurrency of queue \"email\" is 0",
     ];
-    let lines: Vec<&str> = told.lines().collect();
-    assert_eq!(lines.len(), expected.len(), "{told}");
+    let lines: Vec<&str> = message.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{message}");
     for (line, expected) in lines.iter().zip(expected) {
         assert!(line.starts_with(expected), "{line:?} does not begin with {expected:?}");
     }
@@ -121,8 +121,8 @@ async fn options_out_of_bounds_are_refused_with_what_is_allowed() {
         (with(email().payload_bytes_max(usize::MAX)), "largest payload of queue \"email\""),
     ];
     for (builder, expected) in table {
-        let told = refused(builder).await;
-        assert!(told.contains(expected), "{told:?} does not say {expected:?}");
+        let message = refused(builder).await;
+        assert!(message.contains(expected), "{message:?} does not say {expected:?}");
     }
 }
 
@@ -152,9 +152,9 @@ fn a_start_outside_tokio_is_an_error_and_no_panic() {
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn a_server_that_is_not_there_is_named_without_its_password() {
-    let told = retraced::RedisStore::connect("redis://:canary-secret@127.0.0.1:1")
+    let message = retraced::RedisStore::connect("redis://:canary-secret@127.0.0.1:1")
         .await
-        .expect_err("nobody listens")
+        .expect_err("no server listens")
         .to_string();
-    assert!(told.contains("127.0.0.1:1") && !told.contains("canary"), "{told}");
+    assert!(message.contains("127.0.0.1:1") && !message.contains("canary"), "{message}");
 }

@@ -36,7 +36,7 @@ impl Job for Work {
     const KIND: &'static str = "work";
 }
 
-/// What handlers did, seen from inside the process.
+/// What handlers did, recorded inside the process.
 #[derive(Clone, Default)]
 struct Seen(Arc<SeenInner>);
 
@@ -48,7 +48,7 @@ struct SeenInner {
     dropped: AtomicU64,
 }
 
-/// Notices when a handler is dropped before it returned.
+/// Counts handlers that are dropped before they return.
 struct Running<'a> {
     seen: &'a Seen,
     returned: bool,
@@ -95,7 +95,7 @@ async fn enqueue(store: &Arc<dyn Store>, numbers: std::ops::Range<u64>, millis: 
     queue.wait_at_most(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
 }
 
-fn told(events: &mut broadcast::Receiver<SupervisionEvent>) -> Vec<SupervisionEvent> {
+fn drain_events(events: &mut broadcast::Receiver<SupervisionEvent>) -> Vec<SupervisionEvent> {
     let mut all = Vec::new();
     loop {
         match events.try_recv() {
@@ -106,8 +106,8 @@ fn told(events: &mut broadcast::Receiver<SupervisionEvent>) -> Vec<SupervisionEv
     }
 }
 
-/// Goal: no actor but the pool's own is worth a handler. Method: constant load; each of the eight actors is killed; a handler that is dropped, or begun twice, is
-/// seen; and the jobs done in the third second after a kill are compared with the seconds before.
+/// Goal: killing any actor outside the pool drops no handler. Method: constant load; each of the eight actors is killed; handlers that are dropped or started twice are
+/// counted; and the jobs done in the third second after a kill are compared with the seconds before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_any_actor_of_the_tree_affects_no_handler() {
     let kills = if full_scale() { 20 } else { 1 };
@@ -165,14 +165,14 @@ async fn killing_any_actor_of_the_tree_affects_no_handler() {
     ];
     for actor in actors {
         for _ in 0..kills {
-            assert!(runtime.kill(actor), "{actor} is not there");
+            assert!(runtime.kill(actor), "no actor at {actor}");
             if full_scale() {
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 worst = worst.min((jobs_in_a_second(&seen).await, actor));
             } else {
                 let before = seen.returned();
-                let goes_on = || async { seen.returned() > before + 200 };
-                eventually("work after a kill", Duration::from_secs(20), goes_on).await;
+                let more_done = || async { seen.returned() > before + 200 };
+                eventually("work after a kill", Duration::from_secs(20), more_done).await;
             }
         }
     }
@@ -184,15 +184,15 @@ async fn killing_any_actor_of_the_tree_affects_no_handler() {
         assert!(worst.0 * 10 >= median * 8, "{worst:?} against {median}");
     }
     println!(
-        "8 actors killed {kills} times each over {all} jobs: median {median} jobs/s before; worst third second {} jobs/s ({:.0} %, {}); handlers dropped {}, jobs begun twice {}",
+        "8 actors killed {kills} times each over {all} jobs: median {median} jobs/s before; worst third second {} jobs/s ({:.0} %, {}); handlers dropped {}, jobs started twice {}",
         worst.0,
         100.0 * worst.0 as f64 / median as f64,
         worst.1,
         seen.0.dropped.load(Ordering::SeqCst),
         seen.repeated(),
     );
-    assert_eq!(seen.0.dropped.load(Ordering::SeqCst), 0, "no handler is disturbed");
-    assert_eq!(seen.repeated(), 0, "none that returned runs again");
+    assert_eq!(seen.0.dropped.load(Ordering::SeqCst), 0, "no handler is dropped");
+    assert_eq!(seen.repeated(), 0, "no finished job runs again");
     assert_eq!((drained.killed, drained.unsettled), (0, 0));
     let stats = Operator::new(store).stats(&queue()).await.unwrap();
     assert_eq!(stats.completed_total, seen.returned());
@@ -226,7 +226,7 @@ async fn may_panic(job: MayPanic, ctx: Context, at: State<PanickedAt>) -> Result
     Ok(())
 }
 
-/// Goal: a panic is settled as `PANIC` soon, and told with job, attempt, message and place. Method: a hundred jobs, one after another; the store's instant of the
+/// Goal: a panic is settled as `PANIC` soon, and reported with job, attempt, message and location. Method: a hundred jobs, one after another; the store's instant of the
 /// settlement is compared with the handler's last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_is_settled_at_once_and_reported_with_its_location() {
@@ -254,7 +254,7 @@ async fn a_panic_is_settled_at_once_and_reported_with_its_location() {
         let error = view.last_error().unwrap();
         assert_eq!((error.code, error.message.as_str()), (Code::Panic, format!("number {number} panics").as_str()));
         took_ms.push(view.history[0].settled_ms.saturating_sub(at.0.lock().unwrap()[&id.to_string()]));
-        // The pool may learn of a panic after its settlement.
+        // The pool may report a panic after its settlement.
         let panic = async {
             loop {
                 match events.recv().await.unwrap().kind {
@@ -321,16 +321,16 @@ async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_use_no_restart_budge
     let stats = admin.stats(&queue()).await.unwrap();
     assert_eq!((stats.failures_total, stats.crashes_total, stats.dead), (jobs / 100, 0, 0));
     runtime.shutdown().await.unwrap();
-    kinds.extend(told(&mut events).into_iter().map(|event| event.kind));
-    assert_eq!(panics(&kinds), jobs / 100, "each panic is told once");
+    kinds.extend(drain_events(&mut events).into_iter().map(|event| event.kind));
+    assert_eq!(panics(&kinds), jobs / 100, "each panic is reported once");
     let charged = kinds.iter().find(|kind| {
         matches!(kind, EventKind::Crashed { .. } | EventKind::Escalated { .. } | EventKind::QueueClosed { .. })
     });
-    assert_eq!(charged, None, "a handler's panic is the job's fault");
+    assert_eq!(charged, None, "a handler's panic uses no restart budget");
 }
 
-/// Goal: an outage is not a crash. Method: a thousand handlers run when the server is frozen for three leases; afterwards nobody was charged, nothing ran twice, and
-/// the pace is what it was.
+/// Goal: an outage is not a crash. Method: a thousand handlers run when the server is frozen for three leases; afterwards no job was charged, none ran twice, and
+/// the throughput is what it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_outage_of_three_leases_charges_no_job() {
     let lease = Duration::from_secs(2);
@@ -373,16 +373,17 @@ async fn a_store_outage_of_three_leases_charges_no_job() {
     let settled = || async { admin.stats(&queue()).await.unwrap().completed_total == jobs };
     eventually("the last settlement", Duration::from_secs(10), settled).await;
     let stats = admin.stats(&queue()).await.unwrap();
-    let lost = told(&mut events).iter().filter(|event| matches!(event.kind, EventKind::StoreLost { .. })).count();
+    let lost =
+        drain_events(&mut events).iter().filter(|event| matches!(event.kind, EventKind::StoreLost { .. })).count();
     println!(
-        "away for {:?} with {in_flight} in flight: {before} jobs/s before, at 80 % of that {full_speed:?} after it was back; crashes {}, begun twice {}, told lost {lost} times",
+        "frozen for {:?} with {in_flight} in flight: {before} jobs/s before, at 80 % of that {full_speed:?} after it was back; crashes {}, started twice {}, outage reported {lost} times",
         lease * 3,
         stats.crashes_total,
         seen.repeated(),
     );
     assert_eq!(stats.crashes_total, 0);
     assert_eq!(seen.repeated(), 0);
-    assert_eq!(lost, 1, "an outage is told once");
+    assert_eq!(lost, 1, "an outage is reported once");
     assert!(full_speed.is_some_and(|after| !full_scale() || after <= Duration::from_secs(5)));
     runtime.shutdown().await.unwrap();
 }
@@ -426,7 +427,7 @@ async fn block(job: Block, _: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Goal: handlers that block every thread of their runtime stop neither renewals nor the tree. Method: a runtime of two threads, two handlers that sleep on them
+/// Goal: handlers that block every thread of their runtime stop neither renewals nor the actors. Method: a runtime of two threads, two handlers that sleep on them
 /// for three leases, watched from another runtime.
 #[test]
 fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
@@ -458,7 +459,7 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
         ];
         let done = || async { admin.stats(&queue()).await.unwrap().completed_total == 2 };
         eventually("the end of both", Duration::from_secs(20), done).await;
-        let events = told(&mut events);
+        let events = drain_events(&mut events);
         let mut stuck: Vec<_> = events
             .iter()
             .filter_map(|event| match &event.kind {
@@ -475,7 +476,7 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
             stats.crashes_total,
             stuck.len()
         );
-        assert_eq!(stuck, ids, "each is named, once");
+        assert_eq!(stuck, ids, "each is reported once");
         assert_eq!((stats.crashes_total, stats.stale_settlements_total), (0, 0));
         assert!(!events.iter().any(|event| matches!(event.kind, EventKind::LeaseLost { .. })));
         runtime.shutdown().await.unwrap();
@@ -508,7 +509,7 @@ async fn two_runtimes_in_one_process_do_not_disturb_each_other() {
     eventually("all of it", Duration::from_secs(20), || async { seen.returned() == 502 }).await;
     one.shutdown().await.unwrap();
     enqueue(&store, 3_000..3_100, 1).await;
-    eventually("the other goes on", Duration::from_secs(20), || async { seen.returned() == 602 }).await;
+    eventually("the other keeps working", Duration::from_secs(20), || async { seen.returned() == 602 }).await;
     two.shutdown().await.unwrap();
     assert_eq!(seen.repeated(), 0);
 }

@@ -1,4 +1,4 @@
-//! What is published: complete, without ballast, described, and for no newer Rust than is promised.
+//! The published packages: complete, without unnecessary files, described, and for no newer Rust version than declared.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use serde_json::Value;
 const CRATES: [(&str, &str); 4] =
     [("retraced", ""), ("retraced-actors", "actors"), ("retraced-cli", "cli"), ("retraced-jobs", "jobs")];
 
-/// What cargo says on stdout.
+/// The standard output of cargo.
 fn cargo(arguments: &[&str]) -> String {
     let root = env!("CARGO_MANIFEST_DIR");
     let output = Command::new(env!("CARGO")).current_dir(root).args(arguments).output().unwrap();
@@ -43,7 +43,7 @@ fn files(root: &Path, folder: &str, extension: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_is_packed_is_complete_and_has_no_ballast() {
+fn each_package_is_complete_and_has_no_unnecessary_files() {
     for (name, folder) in CRATES {
         let packed = cargo(&["package", "--list", "--allow-dirty", "--package", name]);
         let packed: BTreeSet<String> = packed.lines().map(str::to_owned).collect();
@@ -69,7 +69,7 @@ fn what_is_packed_is_complete_and_has_no_ballast() {
 }
 
 #[test]
-fn each_crate_says_what_it_is() {
+fn each_crate_has_a_description_and_metadata() {
     let metadata = metadata();
     let packages = metadata["packages"].as_array().unwrap();
     for (name, _) in CRATES {
@@ -85,7 +85,7 @@ fn each_crate_says_what_it_is() {
 }
 
 #[test]
-fn no_dependency_asks_for_a_newer_rust_than_we_do() {
+fn no_dependency_needs_a_newer_rust_version_than_declared() {
     let metadata = metadata();
     let packages = metadata["packages"].as_array().unwrap();
     let asked = |package: &Value| -> Option<Vec<u32>> {

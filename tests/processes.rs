@@ -13,10 +13,10 @@ use retraced::store::{BATCH_MAX, Store};
 use retraced::{Client, Context, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore, Runtime, State};
 use serde::{Deserialize, Serialize};
 use support::redis_server::RedisServer;
-use support::{Execution, Executions, eventually, full_scale, unix_ms, verdict};
+use support::{Execution, Executions, eventually, full_scale, summarize, unix_ms};
 
-/// Half of each is longer than a worker is away between two kills: when nobody looked for half a lease, expired leases get a grace of one more. Some are multiples
-/// of the time between two kills, so that jobs are taken back at the very moment of a later one.
+/// Half of each is longer than the gap between two workers: when no worker reclaims for half a lease, expired leases get an outage grace of one more. Some are multiples
+/// of the time between two kills, so that jobs are reclaimed at the moment of a later kill.
 const LEASES_S: [u64; 4] = [6, 3, 4, 30];
 const BETWEEN_KILLS: Duration = Duration::from_secs(3);
 const EXECUTORS: usize = 50;
@@ -96,7 +96,7 @@ async fn enqueue(store: &Arc<dyn Store>, jobs: u64) {
     assert!(receipts.len() as u64 == jobs && receipts.iter().all(|receipt| receipt.created));
 }
 
-/// The death of a worker, and what it held: which grant of which job.
+/// A killed worker and the grants it held.
 struct Kill {
     at_ms: u64,
     held: HashMap<u64, u32>,
@@ -111,7 +111,7 @@ impl Kill {
             let page = admin.jobs(queue, JobState::Processing, from, BATCH_MAX).await.unwrap();
             for job in page.jobs {
                 let (number, grant) = (job.id.to_string().parse().unwrap(), job.counters.attempts);
-                // Leases of those that died before are still there.
+                // Leases of workers killed earlier still exist.
                 if !earlier.iter().any(|kill| kill.held.get(&number) == Some(&grant)) {
                     held.insert(number, grant);
                 }
@@ -124,8 +124,8 @@ impl Kill {
     }
 }
 
-/// Goal: a worker that is killed with -9 again and again loses nothing, sticks nowhere, repeats only what was in flight, and what it held runs again within a lease
-/// and two seconds. Nor is any job taken for one that kills its worker. Method: one worker process at a time, killed every three seconds and started anew; handlers
+/// Goal: a worker that is killed with -9 again and again loses no job and leaves none stuck, repeats only jobs in flight, and the jobs it held run again within a lease
+/// and two seconds. No job is poisoned as one that kills its worker. Method: one worker process at a time, killed and restarted every three seconds; handlers
 /// write to a file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_killed_again_and_again_loses_nothing() {
@@ -155,7 +155,7 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
         if stats.completed_total == jobs {
             break;
         }
-        assert_eq!(stats.poisoned, 0, "a job was taken for one that kills its worker: {stats:?}");
+        assert_eq!(stats.poisoned, 0, "a job was poisoned as one that kills its worker: {stats:?}");
         assert!(begun.elapsed() < Duration::from_secs(300), "stuck: {stats:?}");
         if stats.pending == 0 && kills.len() >= kills_least {
             continue;
@@ -167,28 +167,28 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
 
     let stats = admin.stats(&queue).await.unwrap();
     let log = executions.read();
-    let found = verdict(&log, jobs);
+    let summary = summarize(&log, jobs);
     let in_flight: usize = kills.iter().map(|kill| kill.held.len()).sum();
     let slowest = slowest_recovery(&log, &kills);
     println!(
         "lease {lease:?}: {jobs} jobs, {} kills, {:.1} s: lost {}, starts {}, more than once {}, in flight at the kills {in_flight}, crashes charged {}, slowest recovery {slowest:?}",
         kills.len(),
         begun.elapsed().as_secs_f64(),
-        found.lost,
-        found.starts,
-        found.extra_starts,
+        summary.lost,
+        summary.starts,
+        summary.extra_starts,
         stats.crashes_total,
     );
     assert!(kills.len() >= kills_least, "the work was done before the kills: {}", kills.len());
-    assert_eq!(found.lost, 0);
+    assert_eq!(summary.lost, 0);
     assert_eq!((stats.pending, stats.processing, stats.delayed, stats.dead, stats.poisoned), (0, 0, 0, 0, 0));
-    assert!(found.extra_starts <= in_flight);
+    assert!(summary.extra_starts <= in_flight);
     assert!(slowest <= lease + Duration::from_secs(2));
     let audit = admin.audit(&queue).await.unwrap();
     assert!(audit.before.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }
 
-/// How long after its worker's death a job that was held then began again, at most; or was held again by another that died.
+/// The longest time from a kill until a job held by that worker started again, or was held by another worker that was killed.
 fn slowest_recovery(log: &[Execution], kills: &[Kill]) -> Duration {
     let mut starts: HashMap<u64, Vec<u64>> = HashMap::new();
     for execution in log.iter().filter(|execution| execution.began) {
@@ -200,7 +200,7 @@ fn slowest_recovery(log: &[Execution], kills: &[Kill]) -> Duration {
             let begun = starts.get(job).and_then(|starts| starts.iter().find(|at_ms| **at_ms >= kill.at_ms)).copied();
             let held = |later: &&Kill| later.held.get(job).is_some_and(|another| another != grant);
             let held = kills[n + 1..].iter().find(held).map(|later| later.at_ms);
-            // A job whose handler had returned and whose end had been confirmed began for the last time before.
+            // A job whose settlement had been confirmed does not start again.
             let again = begun.into_iter().chain(held).min().unwrap_or(kill.at_ms);
             slowest = slowest.max(again - kill.at_ms);
         }
@@ -208,7 +208,7 @@ fn slowest_recovery(log: &[Execution], kills: &[Kill]) -> Duration {
     Duration::from_millis(slowest)
 }
 
-/// Goal: SIGTERM under load costs nothing: what runs finishes, what was fetched ahead goes back, no attempt is charged, and the process ends well.
+/// Goal: SIGTERM under load charges nothing: running jobs finish, prefetched jobs are released, and the process exits with success.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_asked_to_end_finishes_running_jobs_and_releases_the_rest() {
     let jobs = 3_000;
@@ -236,15 +236,15 @@ async fn a_worker_that_is_asked_to_end_finishes_running_jobs_and_releases_the_re
     };
     assert!(status.success(), "{status}");
     let stats = admin.stats(&queue).await.unwrap();
-    let first = verdict(&executions.read(), jobs);
+    let first = summarize(&executions.read(), jobs);
     assert_eq!(stats.processing, 0, "everything held was settled: {stats:?}");
     assert_eq!(stats.completed_total + stats.pending, jobs, "{stats:?}");
-    assert_eq!(first.starts as u64, stats.completed_total, "what began was finished and confirmed");
+    assert_eq!(first.starts as u64, stats.completed_total, "every started job was finished and confirmed");
     assert_eq!((stats.failures_total, stats.crashes_total), (0, 0));
 
     let _successor = Worker::start(&server, &ledger, lease);
     let all_done = || async { admin.stats(&queue).await.unwrap().completed_total == jobs };
     eventually("the successor's end of the work", Duration::from_secs(30), all_done).await;
-    let found = verdict(&executions.read(), jobs);
-    assert_eq!((found.lost, found.extra_starts), (0, 0));
+    let summary = summarize(&executions.read(), jobs);
+    assert_eq!((summary.lost, summary.extra_starts), (0, 0));
 }

@@ -1,4 +1,4 @@
-//! Producing, as an application does it: through a runtime, a client and a handler alike.
+//! Producing jobs as an application does: through a runtime, a client and a handler.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Job for Invoice {
     const KIND: &'static str = "invoice";
 }
 
-/// Odd orders are refused; the others have invoices, in a queue nobody works here, and a second order in their own.
+/// Fails odd orders. The others enqueue an invoice to a queue without a worker here, and a second order to their own queue.
 async fn order(job: Order, ctx: Context) -> Result<(), Failure> {
     if job.number % 2 == 1 {
         return Err(Failure::permanent(Code::InvalidJobData, "an odd order"));
@@ -92,7 +92,7 @@ async fn a_waiter_gets_the_outcome_of_a_job_that_is_not_kept() {
         let job = job.clone();
         async move { job.outcome_within(TIMEOUT).await }
     });
-    // It has looked, and so listens.
+    // It has checked once, so it listens now.
     let early = job.outcome_within(Duration::from_millis(50)).await;
     assert!(matches!(early, Err(OutcomeError::TimedOut { .. })), "{early:?}");
     let mut retention = Retention::default();

@@ -1,5 +1,5 @@
-//! What must not come back, as far as it shows in the sources themselves; and whether `docs/lineage.md`, which tells what went wrong before, and the mutants, which
-//! build some of it in again, still fit them.
+//! Regressions that show in the sources themselves. Also checks that `docs/lineage.md`, which lists the faults of the predecessor, and the mutants, which
+//! rebuild some of them, still match the sources.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use retraced::QueueName;
 
-/// Faults the lineage tells about.
+/// The number of faults in `docs/lineage.md`.
 const FAULTS: usize = 35;
 
 fn root() -> &'static Path {
@@ -36,18 +36,18 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Whether it is a test or of a test's household.
-fn of_tests(path: &Path) -> bool {
+/// Whether a file belongs to tests or benchmarks.
+fn is_test_code(path: &Path) -> bool {
     let inside = path.strip_prefix(root()).unwrap();
     inside.iter().any(|part| part == "tests" || part == "tests.rs" || part == "benches")
 }
 
-/// The functions of a file's tests: all of a test's file, those after `#[cfg(test)]` of another.
-fn functions_of_tests() -> BTreeSet<String> {
+/// The functions of tests: all in a test file, and those after `#[cfg(test)]` in other files.
+fn functions_is_test_code() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for path in files(&["src", "actors", "cli", "jobs", "tests"], "rs") {
         let text = read(&path);
-        let from = if of_tests(&path) { Some(0) } else { text.find("#[cfg(test)]") };
+        let from = if is_test_code(&path) { Some(0) } else { text.find("#[cfg(test)]") };
         let Some(from) = from else { continue };
         for after in text[from..].split("fn ").skip(1) {
             found.insert(after.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect());
@@ -56,14 +56,14 @@ fn functions_of_tests() -> BTreeSet<String> {
     found
 }
 
-/// Words in backticks.
+/// The texts in backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
 #[test]
 fn every_fault_of_the_lineage_has_a_row_and_every_test_it_names_exists() {
-    let known = functions_of_tests();
+    let known = functions_is_test_code();
     assert!(known.len() > 300, "the sources were not read: {}", known.len());
     let page = read(&root().join("docs/lineage.md"));
     let mut rows = BTreeMap::new();
@@ -71,12 +71,12 @@ fn every_fault_of_the_lineage_has_a_row_and_every_test_it_names_exists() {
         |line: &&str| line.strip_prefix("| R").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     for line in page.lines().filter(of_a_fault) {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-        let [fault, told, guards] = cells[..] else { panic!("not three cells: {line}") };
-        assert!(told.len() > 40, "{fault} is not told");
+        let [fault, description, guards] = cells[..] else { panic!("not three cells: {line}") };
+        assert!(description.len() > 40, "{fault} has no description");
         let tests: Vec<&str> = quoted(guards).collect();
-        assert!(!tests.is_empty() || guards.starts_with("cannot apply: "), "nothing stands against {fault}");
+        assert!(!tests.is_empty() || guards.starts_with("cannot apply: "), "{fault} names no test");
         for test in tests {
-            assert!(known.contains(test), "{fault} names {test}, and there is no such test");
+            assert!(known.contains(test), "{fault} names {test}, which does not exist");
         }
         assert!(rows.insert(fault.to_owned(), line).is_none(), "{fault} has two rows");
     }
@@ -85,8 +85,8 @@ fn every_fault_of_the_lineage_has_a_row_and_every_test_it_names_exists() {
 }
 
 #[test]
-fn every_mutant_applies_and_the_tests_that_must_notice_it_exist() {
-    let known = functions_of_tests();
+fn every_mutant_applies_and_the_tests_it_names_exist() {
+    let known = functions_is_test_code();
     let mutants = files(&["tests/mutants"], "patch");
     assert!(mutants.len() >= 16, "{} mutants", mutants.len());
     for path in mutants {
@@ -96,14 +96,14 @@ fn every_mutant_applies_and_the_tests_that_must_notice_it_exist() {
             text.lines().filter_map(|line| line.strip_prefix(field)?.strip_prefix(": ")).collect::<Vec<_>>()
         };
         assert_eq!(field("broken").len(), 1, "{name} does not say what it breaks");
-        assert!(!field("caught by").is_empty(), "{name} does not say who must notice");
+        assert!(!field("caught by").is_empty(), "{name} does not name the tests that must fail");
         for caught_by in field("caught by") {
             let [package, target, test] = caught_by.split(' ').collect::<Vec<_>>()[..] else {
                 panic!("{name}: not a package, a target and a test: {caught_by}")
             };
             assert!(package.starts_with("retraced"), "{name}: {package}");
             let function = test.rsplit("::").next().unwrap();
-            assert!(known.contains(function), "{name} is to be caught by {target} {test}, and there is no such test");
+            assert!(known.contains(function), "{name} names {target} {test}, which does not exist");
         }
         let applied = Command::new("git").current_dir(root()).args(["apply", "--check"]).arg(&path).output().unwrap();
         assert!(applied.status.success(), "{name} no longer applies: {}", String::from_utf8_lossy(&applied.stderr));
@@ -137,23 +137,23 @@ fn a_queue_name_never_reaches_into_other_keys() {
         &long,
     ];
     for name in hostile {
-        assert!(QueueName::new(name).is_err(), "{name:?} was taken");
+        assert!(QueueName::new(name).is_err(), "{name:?} was accepted");
         assert!(name.parse::<QueueName>().is_err(), "{name:?} was parsed");
         assert!(serde_json::from_value::<QueueName>(name.into()).is_err(), "{name:?} was read");
     }
 }
 
-/// Addresses in code that is not a test: only what is shown as an example, and this machine's own.
+/// Addresses in code outside of tests: only those of examples, and the loopback address.
 #[test]
 fn no_address_is_ever_built_into_the_program() {
     const HARMLESS: [&str; 6] = ["HOST", "127.0.0.1", "localhost", "example.com", "{", "[user:"];
-    for path in files(&["src", "actors", "cli", "jobs"], "rs").into_iter().filter(|path| !of_tests(path)) {
+    for path in files(&["src", "actors", "cli", "jobs"], "rs").into_iter().filter(|path| !is_test_code(path)) {
         let text = read(&path);
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
             for scheme in ["http://", "https://", "redis://", "rediss://"] {
                 for address in line.split(scheme).skip(1) {
-                    // What ends here names a scheme and nobody's address.
+                    // A scheme without an address.
                     let harmless = address.starts_with(['"', '`', ' ', ';', ','])
                         || HARMLESS.iter().any(|own| address.starts_with(own));
                     assert!(harmless, "{}: {line}", path.display());
@@ -163,14 +163,14 @@ fn no_address_is_ever_built_into_the_program() {
     }
 }
 
-/// Instants are the server's: no script is handed the time by a worker, whose clock may be wrong.
+/// The server's clock decides: no script takes the time as an argument from a worker, whose clock may be wrong.
 #[test]
 fn no_script_ever_takes_the_time_as_an_argument() {
     let shared = read(&root().join("jobs/store/redis/lua/lib/queue.lua"));
-    assert!(shared.contains("call('TIME')"), "what every script begins with asks the server for the time");
+    assert!(shared.contains("call('TIME')"), "the shared prefix of every script reads the server's time");
     for path in files(&["jobs/store/redis"], "rs") {
         for word in ["SystemTime", "now_ms()"] {
-            assert!(!read(&path).contains(word), "{} asks this machine for the time: {word}", path.display());
+            assert!(!read(&path).contains(word), "{} reads this machine's clock: {word}", path.display());
         }
     }
 }

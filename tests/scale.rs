@@ -1,4 +1,4 @@
-//! Many jobs: a long queue, and as many dead letters, beside a worker process. `make scale` runs this with a million of each and prints the figures; `make test`
+//! Many jobs: a long queue and a full dead letter queue, with a worker process. `make scale` runs this with a million of each and prints the figures; `make test`
 //! runs a small form of it, which asserts what must hold at any size and times nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -22,11 +22,11 @@ use support::full_scale;
 use support::redis_server::RedisServer;
 use uuid::Uuid;
 
-/// Jobs one call carries, or one page lists.
+/// Jobs per call, or per page of a list.
 const BATCH: usize = BATCH_MAX;
-/// What a worker may take, whatever the length of its queue.
+/// Bound on a worker's memory, whatever the length of its queue.
 const WORKER_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Longest wait for a worker to be done.
+/// The longest wait for a worker to finish.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A job of some 200 bytes.
@@ -52,7 +52,7 @@ async fn work(job: Work, _: Context) -> Result<(), Failure> {
 async fn role_of_a_worker_process() {
     let Ok(url) = std::env::var("RETRACED_TEST_WORKER_OF") else { return };
     let rule = RetentionRule::new(Duration::from_secs(86_400), 10_000);
-    // Dead letters stay: the test counts them.
+    // Dead dead_letters stay: the test counts them.
     let retention = Retention::default().completed(rule).dead(RetentionRule::new(rule.age_max, u64::MAX));
     let _runtime = Runtime::builder()
         .store(RedisStore::connect(&url).await.unwrap())
@@ -76,7 +76,7 @@ impl Worker {
         Self(child)
     }
 
-    /// The most memory it has held so far, in bytes.
+    /// Its peak memory so far, in bytes.
     fn peak(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -91,8 +91,8 @@ impl Drop for Worker {
     }
 }
 
-/// A server, and what it says of the scripts it ran.
-struct World {
+/// A server, and its statistics of the scripts it ran.
+struct Harness {
     server: RedisServer,
     store: Arc<dyn Store>,
     admin: Operator,
@@ -100,7 +100,7 @@ struct World {
     queue: QueueName,
 }
 
-impl World {
+impl Harness {
     async fn new() -> Self {
         let server = RedisServer::start_with(&["--latency-tracking-info-percentiles", "50", "99", "99.9", "100"]);
         let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
@@ -118,8 +118,8 @@ impl World {
         }
     }
 
-    /// Buries everything that is pending.
-    async fn bury_all(&mut self) {
+    /// Moves every pending job to the dead letter queue.
+    async fn dead_letter_all(&mut self) {
         let log = AttemptLog::new(
             InstanceId::from(Uuid::new_v4()),
             ExecutorId::new(0, 0),
@@ -144,13 +144,13 @@ impl World {
             if claims.jobs.is_empty() {
                 return;
             }
-            let bury = |job: retraced::store::ClaimedJob| Settlement {
+            let dead_letter = |job: retraced::store::ClaimedJob| Settlement {
                 id: job.id,
                 token: job.token,
                 verdict: Verdict::Bury,
                 record: record.clone(),
             };
-            settlements = claims.jobs.into_iter().map(bury).collect();
+            settlements = claims.jobs.into_iter().map(dead_letter).collect();
         }
     }
 
@@ -158,13 +158,13 @@ impl World {
         redis::cmd("INFO").arg(section).query(&mut self.server.connection()).unwrap()
     }
 
-    /// Forgets what the server measured so far.
-    fn measure(&self) {
+    /// Resets the statistics of the server.
+    fn reset_stats(&self) {
         let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query(&mut self.server.connection()).unwrap();
     }
 
-    /// How long the scripts ran inside the server since [`measure`](Self::measure).
-    fn tell_scripts(&self, phase: &str) {
+    /// Prints how long the scripts ran inside the server since [`reset_stats`](Self::reset_stats).
+    fn print_scripts(&self, phase: &str) {
         let field = |text: &str, key: &str| {
             let at = text.find(key)? + key.len();
             let number = text[at..].split([',', '\r', '\n']).next()?;
@@ -181,7 +181,7 @@ impl World {
         println!("| {phase} | {calls:.0} | {} | {} | {} | {} |", ms("p50="), ms("p99="), ms("p99.9="), ms("p100="));
     }
 
-    fn tell_scripts_header(&self) {
+    fn print_scripts_header(&self) {
         println!("\n| scripts, ms inside the server | calls | p50 | p99 | p99.9 | max |");
         println!("|---|---|---|---|---|---|");
     }
@@ -191,12 +191,12 @@ fn rand() -> [u8; 8] {
     *Uuid::new_v4().as_bytes().first_chunk().unwrap()
 }
 
-/// Calls as their caller sees them.
+/// Durations of calls, measured by the caller.
 #[derive(Default)]
 struct Calls(Vec<Duration>);
 
 impl Calls {
-    fn tell(mut self, what: &str) {
+    fn print(mut self, what: &str) {
         self.0.sort_unstable();
         let rank = |share: f64| self.0[((self.0.len() as f64 * share).ceil() as usize).clamp(1, self.0.len()) - 1];
         let ms = |share: f64| rank(share).as_secs_f64() * 1000.0;
@@ -211,31 +211,31 @@ impl Calls {
     }
 }
 
-/// Goal: the length of a queue costs its worker no memory and no script any time. Method: the queue is filled before the worker starts; the worker's peak is asked of
-/// the system, the time of each script of the server.
+/// Goal: the length of a queue affects neither its worker's memory nor the time of any script. Method: the queue is filled before the worker starts; the worker's peak memory comes from
+/// the system, the time of each script from the server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_over_a_long_queue_stays_small() {
     let jobs = if full_scale() { 1_000_000 } else { 20_000 };
-    let mut world = World::new().await;
-    world.measure();
+    let mut harness = Harness::new().await;
+    harness.reset_stats();
     let begun = Instant::now();
-    world.enqueue(jobs, 0).await;
+    harness.enqueue(jobs, 0).await;
     println!("{jobs} jobs enqueued in {:.1} s", begun.elapsed().as_secs_f64());
-    world.tell_scripts_header();
-    world.tell_scripts(&format!("enqueue, {BATCH} a call"));
+    harness.print_scripts_header();
+    harness.print_scripts(&format!("enqueue, {BATCH} a call"));
 
-    world.measure();
+    harness.reset_stats();
     let begun = Instant::now();
-    let worker = Worker::start(&world.server);
-    let mut told = jobs / 10;
+    let worker = Worker::start(&harness.server);
+    let mut printed = jobs / 10;
     let done = loop {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let stats = world.admin.stats(&world.queue).await.unwrap();
+        let stats = harness.admin.stats(&harness.queue).await.unwrap();
         let done = stats.completed_total as usize;
-        if full_scale() && done >= told {
-            world.tell_scripts(&format!("worker, {} left", jobs - done));
-            world.measure();
-            told += jobs / 5;
+        if full_scale() && done >= printed {
+            harness.print_scripts(&format!("worker, {} left", jobs - done));
+            harness.reset_stats();
+            printed += jobs / 5;
         }
         if done == jobs {
             break stats;
@@ -247,11 +247,11 @@ async fn a_worker_over_a_long_queue_stays_small() {
     assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
     assert_eq!((done.failures_total, done.crashes_total, done.releases_total), (0, 0, 0), "{done:?}");
     drop(worker);
-    let audit = world.admin.audit(&world.queue).await.unwrap();
+    let audit = harness.admin.audit(&harness.queue).await.unwrap();
     assert!(audit.after.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }
 
-/// How fast the worker gets on, and its longest pause, told phase by phase.
+/// The throughput of the worker and its longest pause, printed for each phase.
 struct Pace {
     admin: Operator,
     queue: QueueName,
@@ -263,8 +263,8 @@ struct Pace {
 }
 
 impl Pace {
-    async fn of(world: &World, phase: &str) -> Self {
-        let (admin, queue, over) = (world.admin.clone(), world.queue.clone(), Arc::new(AtomicBool::new(false)));
+    async fn of(harness: &Harness, phase: &str) -> Self {
+        let (admin, queue, over) = (harness.admin.clone(), harness.queue.clone(), Arc::new(AtomicBool::new(false)));
         let done = admin.stats(&queue).await.unwrap().completed_total;
         let watch = tokio::spawn({
             let (admin, queue, over) = (admin.clone(), queue.clone(), over.clone());
@@ -284,7 +284,7 @@ impl Pace {
         Self { admin, queue, phase: phase.into(), begun: Instant::now(), done, over, watch }
     }
 
-    /// Jobs the worker did meanwhile.
+    /// Prints the phase and returns how many jobs the worker did in it.
     async fn end(self) -> u64 {
         self.over.store(true, Ordering::Relaxed);
         let pause = self.watch.await.unwrap();
@@ -300,36 +300,37 @@ impl Pace {
     }
 }
 
-/// Goal: as many dead letters as there may be are listed page by page and discarded in slices, each once, and the worker of the queue goes on beside it. Method: the
-/// worker's handlers take 10 ms, so that its pace is theirs as long as nobody is in its way.
+/// Goal: a full dead letter queue is listed page by page and discarded in batches, each job once, while the worker of the queue keeps its throughput. Method: the
+/// worker's handlers take 10 ms, so they alone limit its throughput as long as nothing blocks it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_are_listed_and_discarded_while_a_worker_runs() {
-    let letters = if full_scale() { 1_000_000 } else { 5_000 };
-    let mut world = World::new().await;
-    world.enqueue(letters, 0).await;
-    world.bury_all().await;
-    let used = world.info("memory").lines().find_map(|line| line.strip_prefix("used_memory_human:").map(str::to_owned));
-    println!("{letters} dead letters, {} in the server", used.unwrap_or_default());
-    world.enqueue(if full_scale() { 400_000 } else { 20_000 }, 10).await;
-    let worker = Worker::start(&world.server);
-    let some_done = || async { world.admin.stats(&world.queue).await.unwrap().completed_total > 100 };
+    let dead_letters = if full_scale() { 1_000_000 } else { 5_000 };
+    let mut harness = Harness::new().await;
+    harness.enqueue(dead_letters, 0).await;
+    harness.dead_letter_all().await;
+    let used =
+        harness.info("memory").lines().find_map(|line| line.strip_prefix("used_memory_human:").map(str::to_owned));
+    println!("{dead_letters} dead letters, {} in the server", used.unwrap_or_default());
+    harness.enqueue(if full_scale() { 400_000 } else { 20_000 }, 10).await;
+    let worker = Worker::start(&harness.server);
+    let some_done = || async { harness.admin.stats(&harness.queue).await.unwrap().completed_total > 100 };
     support::eventually("the worker's beginning", Duration::from_secs(60), some_done).await;
 
     if full_scale() {
-        world.measure();
-        let pace = Pace::of(&world, "alone").await;
+        harness.reset_stats();
+        let pace = Pace::of(&harness, "alone").await;
         tokio::time::sleep(Duration::from_secs(10)).await;
         pace.end().await;
-        world.tell_scripts_header();
-        world.tell_scripts("worker alone");
+        harness.print_scripts_header();
+        harness.print_scripts("worker alone");
     }
 
-    world.measure();
-    let pace = Pace::of(&world, "beside the lists").await;
+    harness.reset_stats();
+    let pace = Pace::of(&harness, "beside the lists").await;
     let (mut seen, mut from, mut calls) = (HashSet::new(), None, Calls::default());
     loop {
         let called = Instant::now();
-        let page = world.admin.jobs(&world.queue, JobState::Dead, from, BATCH).await.unwrap();
+        let page = harness.admin.jobs(&harness.queue, JobState::Dead, from, BATCH).await.unwrap();
         calls.0.push(called.elapsed());
         for job in page.jobs {
             assert!(job.last_error.is_some());
@@ -340,43 +341,43 @@ async fn dead_letters_are_listed_and_discarded_while_a_worker_runs() {
             break;
         }
     }
-    assert_eq!(seen.len(), letters);
+    assert_eq!(seen.len(), dead_letters);
     drop(seen);
     pace.end().await;
-    calls.tell(&format!("pages of {BATCH} dead letters"));
-    world.tell_scripts_header();
-    world.tell_scripts("worker and lists");
+    calls.print(&format!("pages of {BATCH} dead letters"));
+    harness.print_scripts_header();
+    harness.print_scripts("worker and lists");
 
-    world.measure();
-    let pace = Pace::of(&world, "beside the discards").await;
+    harness.reset_stats();
+    let pace = Pace::of(&harness, "beside the discards").await;
     let (mut gone, mut calls) = (0, Calls::default());
     loop {
-        let page = world.admin.jobs(&world.queue, JobState::Dead, None, BATCH).await.unwrap();
+        let page = harness.admin.jobs(&harness.queue, JobState::Dead, None, BATCH).await.unwrap();
         if page.jobs.is_empty() {
             break;
         }
         let called = Instant::now();
-        let moved = world.admin.discard(&world.queue, page.jobs.iter().map(Target::from)).await.unwrap();
+        let moved = harness.admin.discard(&harness.queue, page.jobs.iter().map(Target::from)).await.unwrap();
         calls.0.push(called.elapsed());
         let discarded = Moved::Moved { from: JobState::Dead, to: None };
         assert!(moved.iter().all(|moved| *moved == discarded), "{moved:?}");
         gone += moved.len();
     }
-    assert_eq!(gone, letters);
+    assert_eq!(gone, dead_letters);
     pace.end().await;
-    calls.tell(&format!("discards of {BATCH} dead letters"));
-    world.tell_scripts_header();
-    world.tell_scripts("worker, lists and discards");
+    calls.print(&format!("discards of {BATCH} dead letters"));
+    harness.print_scripts_header();
+    harness.print_scripts("worker, lists and discards");
 
-    let stats = world.admin.stats(&world.queue).await.unwrap();
-    assert!(stats.completed_total > 100 && stats.pending > 0, "the worker was done too early to tell: {stats:?}");
-    assert_eq!((stats.dead, stats.failures_total), (0, letters as u64), "{stats:?}");
+    let stats = harness.admin.stats(&harness.queue).await.unwrap();
+    assert!(stats.completed_total > 100 && stats.pending > 0, "the worker was done too early to print: {stats:?}");
+    assert_eq!((stats.dead, stats.failures_total), (0, dead_letters as u64), "{stats:?}");
     let peak = worker.peak();
     println!("worker's peak: {:.1} MiB", peak as f64 / 1_048_576.0);
     assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
     drop(worker);
     let begun = Instant::now();
-    let audit = world.admin.repair(&world.queue).await.unwrap();
+    let audit = harness.admin.repair(&harness.queue).await.unwrap();
     println!("an audit of {} jobs: {:.1} s", audit.after.jobs, begun.elapsed().as_secs_f64());
     assert!(audit.after.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }

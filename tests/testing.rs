@@ -1,4 +1,4 @@
-//! The helpers for tests of handlers do what they promise, and fail where they should.
+//! The helpers of `retraced::testing`: what they do, and when they fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::{Arc, Mutex};
@@ -44,8 +44,8 @@ fn email(to: &str) -> SendEmail {
     SendEmail { to: to.into() }
 }
 
-/// The longest delays there are: a day is nothing, and a month is the most.
-async fn world(base: Duration) -> TestRuntime {
+/// A test runtime with this base delay, up to a month.
+async fn test_runtime(base: Duration) -> TestRuntime {
     let retry = Retry::fixed().base(base).max_delay(Retry::DELAY_MAX).max_attempts(3).jitter(0);
     TestRuntime::start(Runtime::builder().queue(Queue::new("email").unwrap().handler(send).retry(retry))).await
 }
@@ -53,7 +53,7 @@ async fn world(base: Duration) -> TestRuntime {
 #[tokio::test(start_paused = true)]
 async fn drain_jumps_over_delays_until_nothing_is_left() {
     let begun = std::time::Instant::now();
-    let test = world(Duration::from_secs(24 * 60 * 60)).await;
+    let test = test_runtime(Duration::from_secs(24 * 60 * 60)).await;
     let (ada, down, nobody) = (
         test.enqueue("email", email("ada")).await,
         test.enqueue("email", email("down")).await,
@@ -72,7 +72,7 @@ async fn drain_jumps_over_delays_until_nothing_is_left() {
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "jobs that do not end: email has 0 pending, 1 delayed, 0 processing")]
 async fn jobs_that_never_end_are_named() {
-    let test = world(Duration::from_secs(1)).await;
+    let test = test_runtime(Duration::from_secs(1)).await;
     test.enqueue("email", email("later")).await;
     test.drain().await;
 }
@@ -95,7 +95,7 @@ async fn what_handlers_enqueue_is_found_by_kind_in_every_queue() {
         Ok(())
     }
     let first = TestRuntime::start(Runtime::builder().queue(Queue::new("email").unwrap().handler(send))).await;
-    // A handler that enqueues needs a client; here that of another world, which works no such queue.
+    // A handler that enqueues needs a client; here that of another test runtime, which has no such queue.
     let elsewhere = first.client();
     let queue = Queue::new("email").unwrap().handler(forwards);
     let test = TestRuntime::start(Runtime::builder().state(elsewhere).queue(queue)).await;
@@ -112,7 +112,7 @@ async fn what_handlers_enqueue_is_found_by_kind_in_every_queue() {
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "is not completed")]
 async fn an_assertion_that_does_not_hold_shows_the_trace() {
-    let test = world(Duration::from_secs(1)).await;
+    let test = test_runtime(Duration::from_secs(1)).await;
     let id = test.enqueue("email", email("down")).await;
     test.drain().await;
     test.assert_completed(&id).await;
@@ -121,7 +121,7 @@ async fn an_assertion_that_does_not_hold_shows_the_trace() {
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "is not dead with TIMEOUT")]
 async fn a_dead_job_is_asked_for_its_code() {
-    let test = world(Duration::from_secs(1)).await;
+    let test = test_runtime(Duration::from_secs(1)).await;
     let id = test.enqueue("email", email("down")).await;
     test.drain().await;
     test.assert_dead(&id, Code::Timeout).await;

@@ -35,13 +35,13 @@ pub(crate) struct QueueContext {
     pub(crate) claim_calls: Arc<Semaphore>,
     /// When the retry scheduler promotes delayed jobs.
     pub(crate) promote_schedule: PollSchedule,
-    /// When the reclaimer looks for expired leases.
+    /// The poll schedule of the reclaimer.
     pub(crate) reclaim_schedule: PollSchedule,
     /// When the janitor trims what retention no longer keeps.
     pub(crate) trim_schedule: PollSchedule,
     /// Starts so far per executor slot, across pools: the next generation.
     generations: Mutex<Vec<u32>>,
-    /// Set while the settler was asked to flush and has not begun.
+    /// Set while the settler was asked to flush and has not started.
     flush_requested: AtomicBool,
     /// Until when leases have a grace period, as far as it was reported.
     grace_until: Mutex<Option<Instant>>,

@@ -25,7 +25,7 @@ pub(crate) struct FrontDoor {
     queue: QueueName,
     calls: StoreCalls,
     events: Events,
-    /// Where flushes run, whoever enqueues: connections belong to the tree's runtime.
+    /// The runtime of flushes: connections belong to the tree's runtime, not to that of the caller.
     tree: Handle,
     /// The queue actor, for those who send plain messages.
     pub(super) actor: Address<Enqueue>,
@@ -198,7 +198,7 @@ impl Drop for Flush {
         let mut buffer = self.door.lock();
         buffer.flushes -= 1;
         if buffer.flushes == 0 {
-            // Nobody flushes any more: who waits for a receipt learns it at once and sends its job again. A job without a reply waits for the next flush.
+            // The flush is over: callers that wait for a receipt get an error at once and send their jobs again. A job without a reply waits for the next flush.
             buffer.jobs.retain(|message| message.reply.is_none());
             buffer.bytes = buffer.jobs.iter().map(|message| message.job.envelope.len()).sum();
         }

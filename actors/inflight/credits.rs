@@ -14,7 +14,7 @@ pub(super) struct Credits {
     requested: usize,
     /// Hints received so far that the queue may have jobs.
     hints: u64,
-    /// Claims that were sent and whose replies nobody will read.
+    /// Claims that were sent and whose replies will never be read.
     lost_claims: Vec<Nonce>,
     pace: Pace,
 }

@@ -13,7 +13,7 @@ pub(crate) type PoolEpoch = u64;
 
 /// How the table reaches an executor.
 pub(super) trait ExecutorPort {
-    /// Asks it to look for a job. Returns whether it is still there.
+    /// Asks it to take a job. Returns whether it is still there.
     fn wake(&self) -> bool;
     /// Ends it at its next await.
     fn kill(&self);
@@ -46,7 +46,7 @@ struct ExecutorSlot<X> {
 /// All executors of the present pool.
 pub(super) struct Executors<X> {
     slots: HashMap<ExecutorId, ExecutorSlot<X>>,
-    /// Executors that looked for a job and found none, latest last.
+    /// Executors that found no job, latest last.
     idle: Vec<ExecutorId>,
     epoch: PoolEpoch,
 }

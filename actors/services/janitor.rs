@@ -1,7 +1,7 @@
 //! The janitor: trims what retention no longer keeps, audits every queue, and repairs one whose audit fails.
 //!
 //! Bounds: one round of trims under way, [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit under way beside them,
-//! with a repair of at most [`REPAIR_TIMEOUT`]: a repair takes as long as its queue is large, and trims go on meanwhile.
+//! with a repair of at most [`REPAIR_TIMEOUT`]: a repair takes as long as its queue is large, and trims continue meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;

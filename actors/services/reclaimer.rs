@@ -1,4 +1,4 @@
-//! The reclaimer: takes back expired leases, of this worker and of others, and releases the jobs of claims whose outcome is unknown.
+//! The reclaimer: reclaims expired leases, of this worker and of others, and releases the jobs of claims whose outcome is unknown.
 //!
 //! It visits a queue when its next lease expires, every [`RECLAIM_POLL_MIN`] to [`RECLAIM_POLL_MAX`]; a queue without leases less often. Bounds: one round under way;
 //! [`RECLAIM_BATCH_MAX`] leases per call, [`BATCHES_PER_ROUND_MAX`] calls per queue and round.
@@ -77,7 +77,7 @@ impl ReclaimerState {
 
     fn reclaimed(&mut self, myself: &ActorRef<ReclaimerMessage>, next: Duration) {
         self.round = None;
-        // Also while no lease can expire: claims of unknown outcome are looked for in every round.
+        // Also while no lease can expire: every round checks for claims whose outcome is unknown.
         let longest = RECLAIM_POLL_MAX.min(self.runtime.options.lease / 3);
         let delay = next.max(RECLAIM_POLL_MIN).min(longest);
         self.timer = Some(background::timer(myself, delay, ReclaimerMessage::Reclaim));
@@ -118,7 +118,7 @@ async fn release_lost_claims(runtime: &RuntimeContext, queue: &QueueContext) {
     }
 }
 
-/// Takes back the expired leases of one queue. Returns when to visit it again.
+/// Reclaims the expired leases of one queue. Returns when to visit it again.
 async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Duration {
     let lease = runtime.options.lease;
     let crashes_max = runtime.options.crashes_max;

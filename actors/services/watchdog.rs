@@ -1,7 +1,7 @@
 //! The watchdog: inspects running handlers. It reports those that do not yield, settles the attempts of those that ignore their timeout, releases jobs that wait too
 //! long for an executor, and ends the runtime when too many handlers cannot be stopped.
 //!
-//! It makes no call to the store, so it goes on during an outage. Bounds: one inspection every [`WATCH_INTERVAL`].
+//! It makes no call to the store, so it keeps running during an outage. Bounds: one inspection every [`WATCH_INTERVAL`].
 
 use std::sync::Arc;
 

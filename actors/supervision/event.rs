@@ -1,6 +1,6 @@
 //! Supervision events: logged and broadcast at once, and buffered until the ledger has stored them.
 //!
-//! They do not pass through a mailbox: whoever sees something calls [`Events::emit`], and the buffer outlives every actor.
+//! They do not pass through a mailbox: the observer of an event calls [`Events::emit`], and the buffer outlives every actor.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};

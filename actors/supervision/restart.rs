@@ -116,13 +116,13 @@ pub struct RestartPolicy {
 }
 
 impl RestartPolicy {
-    /// The root's: one_for_one, 10 restarts in 60 s; past it the runtime ends with an error.
+    /// The root's: one_for_one, 10 restarts in 60 s; beyond that the runtime ends with an error.
     pub const ROOT: RestartPolicy = RestartPolicy {
         strategy: Strategy::OneForOne,
         budget: Budget { restarts: 10, window: Duration::from_secs(60) },
         delay: RestartDelay { base: Duration::from_millis(50), max: Duration::from_secs(3), jitter_percent: 20 },
     };
-    /// A queue's: one_for_one, 20 restarts in 60 s; past it the queue closes and reopens later.
+    /// A queue's: one_for_one, 20 restarts in 60 s; beyond that the queue closes and reopens later.
     pub const QUEUE: RestartPolicy = RestartPolicy {
         strategy: Strategy::OneForOne,
         budget: Budget { restarts: 20, window: Duration::from_secs(60) },

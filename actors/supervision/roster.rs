@@ -60,7 +60,7 @@ impl Roster {
         }
     }
 
-    /// The live actors. An actor that ended with its supervisor has nobody left to remove it, so that is done here.
+    /// The live actors. An actor that ended with its supervisor is not removed by it, so that is done here.
     pub(crate) fn all(&self) -> Vec<LiveActor> {
         let mut actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
         actors.retain(|_, (_, actor)| actor.get_status() != ActorStatus::Stopped);

@@ -30,7 +30,7 @@ pub(crate) struct ChildSpec {
     pub(crate) kind: ChildKind,
     pub(crate) shutdown: Shutdown,
     pub(crate) start_timeout: Duration,
-    /// For a child that is a supervisor: when it gives up it is closed for a while, at no cost to the budget of its parent.
+    /// For a child that is a supervisor: when it gives up it is closed for a while, without using the budget of its parent.
     pub(crate) closing: Option<Closing>,
     pub(crate) start: StartChild,
 }

@@ -290,7 +290,7 @@ impl SupervisorState {
         }
     }
 
-    /// A child that is a supervisor gave up or cannot be restarted: it stays closed for a while, and its siblings go on.
+    /// A child that is a supervisor gave up or cannot be restarted: it stays closed for a while, and its siblings keep running.
     fn close(
         &mut self,
         myself: &ActorRef<SupervisorMessage>,
@@ -431,8 +431,8 @@ async fn stop_in_order(actors: Vec<(ActorCell, String, Shutdown)>, roster: &Rost
         let in_time = match shutdown {
             Shutdown::Graceful(deadline) => actor.stop_and_wait(None, Some(deadline)).await.is_ok(),
             Shutdown::Ordered(deadline) => {
-                let told = actor.send_message(SupervisorMessage::Shutdown).is_ok();
-                told && actor.wait(Some(deadline)).await.is_ok()
+                let sent = actor.send_message(SupervisorMessage::Shutdown).is_ok();
+                sent && actor.wait(Some(deadline)).await.is_ok()
             }
         };
         if !in_time && actor.get_status() != ractor::ActorStatus::Stopped {
@@ -450,7 +450,7 @@ pub(crate) async fn start_supervisor(spec: SupervisorSpec, parent: ActorCell) ->
     unready.keep().ok_or_else(|| "it ended at once".to_owned())
 }
 
-/// Kills an actor that nobody waits for any more.
+/// Kills an actor without waiting for its end.
 struct KilledOnDrop(Option<ActorCell>);
 
 impl KilledOnDrop {

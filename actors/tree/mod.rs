@@ -1,4 +1,4 @@
-//! The whole tree: the handle that starts it, looks into it and ends it.
+//! The whole tree: the handle that starts it, inspects it and shuts it down.
 
 mod node;
 mod shutdown;

@@ -139,7 +139,7 @@ impl fmt::Display for RunningJob {
     }
 }
 
-/// The tree as it is now, from the root down. Each node is looked at by itself: a change meanwhile may be seen in one node and not yet in another.
+/// The tree as it is now, from the root down. Each node is read by itself: a concurrent change may show in one node and not yet in another.
 pub(super) fn snapshot(runtime: &RuntimeContext, root: &Branch) -> TreeNode {
     let live = runtime.roster.all().into_iter().map(|actor| actor.path).collect();
     Snapshot { runtime, live }.node(root)

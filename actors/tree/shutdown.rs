@@ -25,7 +25,7 @@ use crate::services::ledger;
 pub struct Drained {
     /// Jobs that ran when the shutdown began.
     pub running: usize,
-    /// How many of their handlers were killed. Those jobs went back to the front of the queue at no cost.
+    /// How many of their handlers were killed. Those jobs were released to the front of the queue without a charge.
     pub killed: usize,
     /// Outcomes the store did not confirm in time. Those jobs run again when their leases expire.
     pub unsettled: usize,

@@ -70,7 +70,7 @@ pub(crate) struct Group {
 impl Branch {
     /// The whole tree.
     pub(crate) fn root(runtime: &Arc<RuntimeContext>) -> Branch {
-        // What everybody needs starts first and stops last.
+        // What all others need starts first and stops last.
         let mut children = vec![
             service("ledger", runtime, || LedgerActor),
             service("store-link", runtime, || StoreLink),

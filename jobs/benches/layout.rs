@@ -1,8 +1,8 @@
-//! What the Redis layout costs, in figures: `cargo bench -p retraced-jobs --bench layout`.
+//! Measures the Redis layout: `cargo bench -p retraced-jobs --bench layout`.
 //!
 //! The store runs against a bare loop (a list, a hash and a lease zset, claim and acknowledgement fused
 //! in one script, no tokens, no counters, no history) and against two other layouts, on a private `redis-server` that
-//! this program starts and ends. The sides take turns, so that a busy machine slows all of them; every figure is the
+//! this program starts and stops. The sides take turns, so that a busy machine slows all of them; every figure is the
 //! median of `ROUNDS`. `JOBS` and `ROUNDS` in the environment change the size,
 //! `SIDES` takes only the rows whose names contain one of its parts.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -102,7 +102,7 @@ end
 redis.call('ZADD', KEYS[2], unpack(leases))
 return { ids, bodies }";
 
-/// A `redis-server` of our own, ended by its process id.
+/// A private `redis-server`, killed by its process id.
 struct Server {
     child: Child,
     port: u16,
@@ -175,7 +175,7 @@ fn now_ms() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-/// Claims and settles through the store until the queue is empty; gives the number of jobs seen.
+/// Claims and settles through the store until the queue is empty; returns the number of jobs seen.
 async fn cycle(store: &RedisStore, mut replay_slot: ReplaySlot, fused: bool, keep: bool) -> u64 {
     let queue = QueueName::new(QUEUE).unwrap();
     let mut held: Vec<Lease> = Vec::new();
@@ -260,7 +260,7 @@ async fn bare_cycle(side: Side, scripts: &Scripts, mut connection: MultiplexedCo
     }
 }
 
-/// Fills the queue, one batch a call.
+/// Fills the queue, one batch per call.
 async fn fill(
     side: Side,
     store: &RedisStore,
@@ -310,7 +310,7 @@ async fn fill(
     }
 }
 
-/// Removes everything that was kept.
+/// Trims everything that was kept.
 async fn trim(store: &RedisStore, replay_slots: &ReplaySlots) {
     let queue = QueueName::new(QUEUE).unwrap();
     let none = RetentionRule::new(Duration::ZERO, 0);
@@ -423,7 +423,7 @@ async fn main() {
                 }
                 let trim_s = start.elapsed().as_secs_f64();
                 if round == 0 {
-                    continue; // the first round warms the server and the allocator up
+                    continue; // the first round only warms up the server and the allocator
                 }
                 let per_100k = 100_000.0 / jobs as f64;
                 figures.put(order, &format!("drain{cycles}"), jobs as f64 / drain_s);
@@ -439,7 +439,7 @@ async fn main() {
         "\n{jobs} jobs of {PAYLOAD_BYTES} bytes, batches of {BATCH}, median of {rounds}; CPU is the server's, in seconds per 100,000 jobs.\n"
     );
     println!(
-        "| | 1 cycle, jobs/s | ratio | CPU | 4 cycles, jobs/s | ratio | CPU | enqueue, jobs/s | CPU | bytes a queued job |"
+        "| | 1 cycle, jobs/s | ratio | CPU | 4 cycles, jobs/s | ratio | CPU | enqueue, jobs/s | CPU | bytes per queued job |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for (order, (name, _)) in sides.iter().enumerate() {
@@ -457,5 +457,5 @@ async fn main() {
             get("memory"),
         );
     }
-    println!("\nTrimming what was kept, {BATCH_MAX} a call: {:.0} jobs/s.", figures.median(3, "trim"));
+    println!("\nTrimming what was kept, {BATCH_MAX} per call: {:.0} jobs/s.", figures.median(3, "trim"));
 }

@@ -34,7 +34,7 @@ pub struct EnqueueAllError {
 }
 
 impl EnqueueAllError {
-    /// An error for whoever implements a [`QueueProducer`](super::QueueProducer).
+    /// An error for implementations of a [`QueueProducer`](super::QueueProducer).
     #[must_use]
     pub fn new(stored: Vec<Receipt>, remaining: Vec<NewJob>, error: EnqueueError) -> Self {
         Self { stored, remaining, error }

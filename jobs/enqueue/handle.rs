@@ -10,7 +10,7 @@ use crate::handler::Job;
 use crate::job::{JobId, NewJob, QueueName};
 use crate::limits::ENQUEUE_TIMEOUT;
 
-/// A queue, for whoever produces: of a runtime, of a client, or of a handler's context. Cheap to clone.
+/// A queue for producers: of a runtime, of a client, or of a handler's context. Cheap to clone.
 ///
 /// Jobs enqueued one by one, but by many tasks at once, share round trips to the store.
 ///

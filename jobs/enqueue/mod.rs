@@ -1,6 +1,6 @@
 //! Enqueueing: what a producer says about a job, what it gets back, and how it learns what became of the job.
 //!
-//! One [`QueueHandle`] for everybody who produces: a runtime, a client and a handler each bring their own [`QueueProducer`].
+//! One [`QueueHandle`] for all producers: a runtime, a client and a handler each bring their own [`QueueProducer`].
 
 mod bulk;
 mod error;

@@ -38,12 +38,12 @@ pub enum Outcome {
         /// The last failure: its code and message. `None` when the history cannot be read.
         error: Option<LastError>,
     },
-    /// It is set aside: it would fail again, or it crashed its workers.
+    /// It is in quarantine: it would fail again, or it crashed its workers.
     Poisoned {
         /// The last failure or crash: its code and message. `None` when the history cannot be read.
         error: Option<LastError>,
     },
-    /// Somebody cancelled it.
+    /// It was cancelled.
     Cancelled {
         /// The last failure or crash before that, if there was one.
         error: Option<LastError>,
@@ -111,7 +111,7 @@ impl fmt::Display for Outcome {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum OutcomeError {
-    /// The job had not ended in time. Wait again, or look at its trace.
+    /// The job had not ended in time. Wait again, or read its trace.
     TimedOut {
         /// How long the caller waited.
         timeout: Duration,

@@ -46,7 +46,7 @@ pub trait Producers: Send + Sync {
     fn producer(&self, queue: &QueueName) -> Arc<dyn QueueProducer>;
 }
 
-/// What a handler's context holds when nobody gave it producers.
+/// What a handler's context holds without producers.
 pub(crate) struct NoProducers;
 
 impl Producers for NoProducers {

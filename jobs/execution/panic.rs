@@ -1,6 +1,6 @@
 //! Catching a handler's panic with its place and backtrace.
 //!
-//! A process-wide panic hook, chained to the one before it, looks at a thread-local flag that is raised only while a handler is polled. Inside an attempt it
+//! A process-wide panic hook, chained to the one before it, checks a thread-local flag that is raised only while a handler is polled. Inside an attempt it
 //! keeps the panic's place and an unresolved backtrace and stays silent: the supervision event and the job's trace report it. Outside attempts it passes
 //! every panic on untouched. A program that sets a hook of its own later, without chaining, loses places and backtraces but no panic.
 
@@ -107,9 +107,9 @@ fn handler_frames(rendered: &str) -> String {
     let machinery = |name: &str| {
         ["rust_begin_unwind", "std::panicking::", "core::panicking::"].iter().any(|part| name.contains(part))
     };
-    let told = frames.into_iter().skip(hook + 1).skip_while(|(name, _)| machinery(name));
-    let told = told.take_while(|(name, _)| !name.contains("attempt_begins_here"));
-    let lines = told.map(|(name, place)| place.map_or(name.to_owned(), |place| format!("{name}\n  at {place}")));
+    let shown = frames.into_iter().skip(hook + 1).skip_while(|(name, _)| machinery(name));
+    let shown = shown.take_while(|(name, _)| !name.contains("attempt_begins_here"));
+    let lines = shown.map(|(name, place)| place.map_or(name.to_owned(), |place| format!("{name}\n  at {place}")));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -229,7 +229,7 @@ pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Caught> {
     }
 }
 
-/// A handler that catches a panic itself goes on, so nothing else would report it.
+/// A handler that catches a panic itself continues, so nothing else would report it.
 fn handled(noted: &Noted) {
     let message = noted.message.as_deref().unwrap_or("a panic whose payload is no text");
     tracing::warn!(place = noted.place, message, "a handler caught a panic of its own");

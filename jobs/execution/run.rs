@@ -150,7 +150,7 @@ fn shown(ran: &Ran) -> Failure {
     }
 }
 
-/// What a blocking handler is to be called with: taken once, by its thread or by whoever calls it off before that comes.
+/// What a blocking handler is to be called with: taken once, by its thread, or when it is called off before the thread starts.
 struct Waiting(Mutex<Option<(RawJob, Context)>>);
 
 impl Waiting {

@@ -194,7 +194,7 @@ impl Runner {
         settlement(job, Verdict::ReleaseNow, Bytes::new())
     }
 
-    /// The settlement of a job that is to begin later, at no cost.
+    /// The settlement of a job that is released with a delay, without a charge.
     #[must_use]
     pub fn put_off(&self, job: &ClaimedJob, delay: Duration) -> Settlement {
         settlement(job, Verdict::ReleaseAfter { delay }, Bytes::new())
@@ -310,7 +310,7 @@ impl Runner {
         outcome(over.job, over.by, verdict, record, None)
     }
 
-    /// A newer worker may know what to do with this job: it is put off, up to a cap.
+    /// A newer worker may know what to do with this job: it is released with a delay, up to a cap.
     fn not_for_us(&self, over: Over<'_>, code: Code, shown: String, text: String) -> AttemptOutcome {
         let ended = if over.job.counters.releases >= self.rules.unknown_kind_releases_max {
             let failure = Failure::new(code, text);

@@ -78,7 +78,7 @@ impl FromContext for Context {
 
 impl<T: Send + Sync + 'static> FromContext for State<T> {
     fn from_context(ctx: &Context) -> Result<Self, Failure> {
-        // Found missing when the runtime starts; a failure rather than a panic for whoever builds a worker by other means.
+        // Found missing when the runtime starts; a failure rather than a panic for workers that are built by other means.
         let missing = || Failure::new(Code::JobExecutionFailed, format!("no state of type {}", type_name::<T>()));
         ctx.try_state().map(State).ok_or_else(missing)
     }
@@ -131,7 +131,7 @@ impl FromContext for Attempt {
     }
 }
 
-/// Tells a handler that it should stop, as an argument: because of a shutdown, a cancellation, its timeout or a lost lease.
+/// An argument that shows a handler that it should stop: because of a shutdown, a cancellation, its timeout or a lost lease.
 ///
 /// ```
 /// use retraced_jobs::failure::{Code, Failure};
@@ -157,7 +157,7 @@ impl Cancelled {
         self.0.why_stopped().unwrap_or(Stop::Shutdown)
     }
 
-    /// Why the handler should stop; `None` while it should go on. For loops that look once per step.
+    /// Why the handler should stop; `None` while it should continue. For loops that check once per step.
     #[must_use]
     pub fn reason(&self) -> Option<Stop> {
         self.0.why_stopped()

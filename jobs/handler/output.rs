@@ -65,7 +65,7 @@ impl Output {
 /// What a handler may return: `()`, or `Result<T, E>` with `T: Serialize` and `E: `[`IntoFailure`].
 ///
 /// `Ok(value)` completes the job and keeps the value as its output, at most [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX); `Ok(())` keeps none. A plain value is no return type: a
-/// `Result` can be serialized too, so nobody could tell an error from an output. Return `Result<T, Infallible>` where nothing can fail.
+/// `Result` can be serialized too, so an error could not be distinguished from an output. Return `Result<T, Infallible>` where nothing can fail.
 ///
 /// `M` is inferred.
 ///

@@ -15,9 +15,9 @@ pub struct Counters {
     pub attempts: u32,
     /// The handler returned an error, panicked or timed out.
     pub failures: u32,
-    /// The lease expired while others were renewed, and the handler had begun: the process died, was lost or was killed.
+    /// The lease expired while others were renewed, and the handler had started: the process died, was lost or was killed.
     pub crashes: u32,
-    /// Released at no cost: interrupted, unknown kind, unstarted, snoozed, or lost by a worker before its handler was known to have begun.
+    /// Released without a charge: interrupted, unknown kind, unstarted, snoozed, or lost by a worker before its handler was known to have started.
     pub releases: u32,
 }
 
@@ -28,7 +28,7 @@ impl Counters {
         self.failures.saturating_add(1)
     }
 
-    /// Whether the job came back from a worker before without a report of its handler. From then on its start is recorded
+    /// Whether a worker returned the job before without a report of its handler. From then on its start is recorded
     /// ([`Leases::begin`](crate::store::Leases::begin)) before its handler runs, so that a worker's death is charged to the running jobs and to no other.
     ///
     /// ```

@@ -40,7 +40,7 @@ pub enum Transition {
     Requeue,
     /// It becomes a dead letter.
     Bury,
-    /// It is set aside as harmful or hopeless.
+    /// It is in quarantine: it would fail again, or it crashed its workers.
     Poison,
     /// It is due, or an operator redrove it now.
     Promote,

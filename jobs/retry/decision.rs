@@ -15,7 +15,7 @@ pub enum Outcome {
     Retry,
     /// To the dead letter queue.
     Dead,
-    /// Set aside as poison.
+    /// Moved to quarantine.
     Poisoned,
 }
 
@@ -33,7 +33,7 @@ pub enum Why {
     Strategy,
     /// One of the three-tier strategy's tries without delay.
     ImmediateTry,
-    /// The failure said when to come back.
+    /// The failure asked for this delay.
     RetryAfter,
     /// The attempts are used up.
     AttemptsExhausted,

@@ -1,4 +1,4 @@
-//! What a queue does with failures whose class nobody knows.
+//! What a queue does with failures whose class is unknown.
 
 use crate::failure::Class;
 

@@ -174,7 +174,7 @@ impl Retry {
         self
     }
 
-    /// Spread around the computed delay, so that jobs that failed together do not come back together: 0 to 100 %, default 20.
+    /// Spread around the computed delay, so that jobs that failed together are not retried together: 0 to 100 %, default 20.
     #[must_use]
     pub const fn jitter(mut self, percent: u8) -> Self {
         self.jitter_percent = percent;

@@ -17,7 +17,7 @@ macro_rules! decorator {
     ($(trait $port:ident {
         $(fn $verb:ident $(<$of:lifetime>)? (& $($own:lifetime)? self $(, $name:ident: $type:ty)*) -> $given:ty;)*
     })*) => {
-        /// A [`Store`] that wraps another: every verb is passed on to [`inner`](Self::inner) unless it is written anew. Whoever implements this is a
+        /// A [`Store`] that wraps another: every verb is passed on to [`inner`](Self::inner) unless it is overridden. Every implementation is a
         /// [`Store`], and so can be wrapped again. A verb that the port grows later is passed on too.
         ///
         /// [`settle_and_claim`](Self::settle_and_claim) settles and claims in one step: what watches the one or the other has to watch it as well.

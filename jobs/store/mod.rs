@@ -88,7 +88,7 @@ pub trait Store: Transitions + Leases + Admin + Ledger {
     /// Wake-ups for these queues. They are hints, never jobs: any of them may be lost, so every listener polls as well. The stream ends when the
     /// subscription is lost; subscribe again then.
     ///
-    /// The default never yields a hint: everybody polls.
+    /// The default never yields a hint: workers poll.
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
         let _ = queues;
         Box::pin(async { Ok(stream::pending().boxed()) })
@@ -128,7 +128,7 @@ pub trait Store: Transitions + Leases + Admin + Ledger {
 /// let failed = [Settlement { id, token, verdict, record: Default::default() }];
 /// let settled = store.settle(replay_slot.next_call(), &queue, &failed).await.unwrap();
 /// assert_eq!(settled, [Settled::Done { state: JobState::Delayed }]);
-/// // The token is used up: nobody can settle with it again.
+/// // The token is used up: nothing can be settled with it again.
 /// assert_eq!(store.settle(replay_slot.next_call(), &queue, &failed).await.unwrap(), [Settled::Stale]);
 ///
 /// // A claim that finds nothing reports when the next job is due.
@@ -147,7 +147,7 @@ pub trait Transitions: Send + Sync + 'static {
     /// Leases up to `request.limit` jobs from the front of the queue to `call.instance`.
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims>;
 
-    /// Ends attempts; one result per item. The token decides, not the clock: a settlement counts as long as the lease was not taken back. A job whose
+    /// Ends attempts; one result per item. The token decides, not the clock: a settlement counts as long as the lease was not reclaimed. A job whose
     /// cancellation was requested does not run again: [`Verdict::Retry`], [`Verdict::ReleaseNow`] and [`Verdict::ReleaseAfter`] are charged, and cancel it.
     fn settle<'a>(
         &'a self,
@@ -176,15 +176,15 @@ pub trait Transitions: Send + Sync + 'static {
     /// Moves up to `limit` due jobs from `delayed` to the back of the queue, in the order of their due times.
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
 
-    /// Takes back up to `request.limit` expired leases, the earliest expiry first. The job is poisoned when this was one loss too many, else cancelled when
-    /// that was requested, else returned to the front of the queue. A crash is charged where the handler is known to have begun ([`Leases::begin`]), a release
-    /// where it had not, or where nobody knows.
+    /// Reclaims up to `request.limit` expired leases, the earliest expiry first. The job is poisoned when this was one loss too many, else cancelled when
+    /// that was requested, else returned to the front of the queue. A crash is charged where the handler is known to have started ([`Leases::begin`]), a release
+    /// where it had not, or where that is not known.
     ///
-    /// Each run leaves a stamp. When there are leases and the stamp before is missing or older than half a lease, nobody could renew: then nothing is taken for
+    /// Each run leaves a stamp. When there are leases and the stamp before is missing or older than half a lease, no worker could renew: then nothing is reclaimed for
     /// one more lease, and never for longer than one lease of the run that asks.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 
-    /// Releases, at no cost (releases + 1), what `owner` was granted by the claims with these nonces, whose replies it never read, so that nobody will run
+    /// Releases, without a charge (releases + 1), the jobs `owner` was granted by the claims with these nonces, whose replies it never read, so that no worker will run
     /// those jobs. Scans one slice of the grants; continue with the cursor until it is `None`. A job whose cancellation was requested is cancelled. Do not pass
     /// the nonce of a claim that may still be answered. At most [`BATCH_MAX`] nonces.
     fn reconcile<'a>(
@@ -229,7 +229,7 @@ pub trait Leases: Send + Sync + 'static {
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
 
     /// [`renew`](Self::renew), and records that the handlers of these jobs are about to begin: if their leases expire, that is charged as a crash. The worker
-    /// waits for this before it runs the handler of a job that [came back](crate::job::Counters::came_back).
+    /// waits for this before it runs the handler of a job that was [returned](crate::job::Counters::came_back).
     fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
 }
 
@@ -283,7 +283,7 @@ pub trait Admin: Send + Sync + 'static {
     /// One job with its history; `None` when no such job is kept.
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
 
-    /// [`job`](Self::job), and announces that somebody waits for the end of this job, for up to `wait` (at most
+    /// [`job`](Self::job), and announces that a client waits for the outcome of this job, for up to `wait` (at most
     /// [`OUTCOME_WAIT_MAX`]). Until then every transition that ends a job of this queue sends [`Hint::Ended`]. A job that has ended already, or is not kept,
     /// announces nothing.
     ///
@@ -293,7 +293,7 @@ pub trait Admin: Send + Sync + 'static {
     /// - A job that ends after this call and within `wait` sends a hint. A hint may be lost, so the poll decides.
     /// - The hint carries the final state, but neither output nor error: read them here. A kept job's output is in the history ([`JobView::output`]).
     /// - `None` means that the job is gone: not enqueued yet, completed where completed jobs are not kept, trimmed or discarded. Without a hint its outcome is
-    ///   unknown, unless retention keeps completed jobs for as long as somebody may wait.
+    ///   unknown, unless retention keeps completed jobs for as long as a client may wait.
     ///
     /// The default announces nothing: the poll alone finds the end.
     ///
@@ -340,7 +340,7 @@ pub trait Admin: Send + Sync + 'static {
     /// Deletes jobs with their history, unless they are running.
     fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
-    /// Pauses claiming; running jobs go on. Returns whether the queue was paused before.
+    /// Pauses claiming; running jobs continue. Returns whether the queue was paused before.
     fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
 
     /// Resumes claiming. Returns whether the queue was paused before.
@@ -353,7 +353,7 @@ pub trait Admin: Send + Sync + 'static {
     fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
 
     /// Looks through a whole queue, in small steps, for damage that no transition leaves behind: jobs in no container or in two, grants without a lease,
-    /// entries of jobs that are not kept, a wrong count. Changes nothing, and the queue goes on meanwhile. Takes about a minute for a million jobs.
+    /// entries of jobs that are not kept, a wrong count. Changes nothing, and the queue keeps working meanwhile. Takes about a minute for a million jobs.
     ///
     /// # Errors
     /// [`StoreError::Refused`] from a store that cannot do it, as by default.
@@ -390,7 +390,7 @@ pub trait Admin: Send + Sync + 'static {
 /// store.announce(&[QueueName::new("email").unwrap()]).await.unwrap();
 /// assert_eq!(store.queues().await.unwrap().len(), 1);
 /// let rows: Vec<WorkerRow> = store.workers().await.unwrap();
-/// assert!(rows.is_empty(), "nobody has sent a heartbeat");
+/// assert!(rows.is_empty(), "no worker has sent a heartbeat");
 /// # });
 /// ```
 pub trait Ledger: Send + Sync + 'static {

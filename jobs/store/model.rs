@@ -79,7 +79,7 @@ pub struct ClaimRequest {
 pub struct Claims {
     /// The store's clock, in ms since the Unix epoch.
     pub now_ms: u64,
-    /// When the leases run out unless renewed, in ms since the Unix epoch.
+    /// When the leases expire unless renewed, in ms since the Unix epoch.
     pub expires_ms: u64,
     /// The queue is paused; nothing was granted.
     pub paused: bool,
@@ -175,7 +175,7 @@ pub enum Verdict {
     },
     /// Dead without a failure: the cap on unknown kinds was reached. Charges a release.
     Abandon,
-    /// Its handler stopped because somebody cancelled it. Charges nothing.
+    /// Its handler stopped because it was cancelled. Charges nothing.
     Cancel,
 }
 
@@ -189,7 +189,7 @@ pub enum Settled {
         /// Where the job is now; `Completed` also when it is not kept.
         state: JobState,
     },
-    /// The lease was taken back, or the job is gone: nothing was changed. Normal after a lost lease; counted in `stale_settlements`.
+    /// The lease was reclaimed, or the job is gone: nothing was changed. Normal after a lost lease; counted in `stale_settlements`.
     Stale,
 }
 
@@ -205,7 +205,7 @@ pub struct Promoted {
     pub next_due: Option<Duration>,
 }
 
-/// How to take back expired leases.
+/// How to reclaim expired leases.
 ///
 /// Used in the example of [`Reclaimed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +216,7 @@ pub struct Reclaim {
     pub lease: Duration,
     /// With this many crashes a job is poisoned; at least 1.
     pub crashes_max: u32,
-    /// With this many losses in a row before its handler had begun, a job is poisoned as well, because it may kill the workers that fetch it; at least 1.
+    /// With this many losses in a row before its handler had started, a job is poisoned as well, because it may kill the workers that fetch it; at least 1.
     pub losses_max: u32,
 }
 
@@ -242,7 +242,7 @@ pub struct Reclaim {
 /// let claimed = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
 /// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
 /// store.begin(&queue, LEASE, &held).await.unwrap();
-/// // Nobody renews from now on; the watchdog checks every ten seconds.
+/// // Nothing renews from now on; the watchdog checks every ten seconds.
 /// let mut reclaimed = Reclaimed::default();
 /// while reclaimed.jobs.is_empty() {
 ///     tokio::time::advance(Duration::from_secs(10)).await;
@@ -256,11 +256,11 @@ pub struct Reclaim {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Reclaimed {
-    /// The jobs taken back.
+    /// The reclaimed jobs.
     pub jobs: Vec<ReclaimedJob>,
     /// How long until the next lease expires; zero when some have.
     pub next_expiry: Option<Duration>,
-    /// Nothing is taken back for this long, because nobody could renew: set by the run that noticed, and by those until it is over. Never set where there are
+    /// Nothing is reclaimed for this long, because no worker could renew: set by the run that noticed, and by those until it is over. Never set where there are
     /// no leases.
     pub grace: Option<Duration>,
 }
@@ -277,14 +277,14 @@ pub struct ReclaimedJob {
     pub owner: Option<InstanceId>,
     /// Crashes; this one included, if it was charged.
     pub crashes: u32,
-    /// Whether it is charged as a crash: its handler had begun.
+    /// Whether it is charged as a crash: its handler had started.
     pub charged: bool,
     /// Whether it is `poisoned` now; otherwise it is at the front of the queue, or cancelled when that was requested.
     pub poisoned: bool,
 }
 
 impl ReclaimedJob {
-    /// A job that went back to the front of the queue at no cost; the fields say otherwise where it did not.
+    /// A job that was released to the front of the queue without a charge, unless its fields say otherwise.
     #[must_use]
     pub fn new(id: JobId, owner: Option<InstanceId>) -> Self {
         Self { id, owner, crashes: 0, charged: false, poisoned: false }
@@ -307,7 +307,7 @@ impl ReclaimedJob {
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// # const LEASE: Duration = Duration::from_secs(30);
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
-/// store.claim(replay_slot.next_call(), &queue, &request).await.unwrap(); // whose reply nobody reads
+/// store.claim(replay_slot.next_call(), &queue, &request).await.unwrap(); // whose reply is never read
 ///
 /// let lost = [request.nonce];
 /// let Reconciled { released, next, .. } = store.reconcile(replay_slot.next_call(), &queue, owner, &lost, None).await.unwrap();
@@ -361,7 +361,7 @@ pub enum Hint {
     Due(QueueName),
     /// The cancellation of a running job was requested.
     Cancel(QueueName, JobId),
-    /// A job has ended. Sent only while somebody [waits for an outcome](super::Admin::watch_outcome) in the job's queue, about every job that ends there.
+    /// A job has ended. Sent only while a client [waits for an outcome](super::Admin::watch_outcome) in the job's queue, about every job that ends there.
     Ended {
         /// The job's queue.
         queue: QueueName,
@@ -392,7 +392,7 @@ impl From<String> for Cursor {
     }
 }
 
-/// A job an operator acts on, and what it was seen as. Between reading a job and acting on it, somebody else may have redriven it, and an act meant for a dead
+/// A job an operator acts on, and the state it was read in. Between reading a job and acting on it, another operator may have redriven it, and an act meant for a dead
 /// job must not reach a live one. The store compares in the same step in which it acts.
 ///
 /// ```
@@ -401,7 +401,7 @@ impl From<String> for Cursor {
 /// let id = JobId::parse("welcome-42").unwrap();
 /// assert_eq!(Target::from(&id).seen, None, "in whatever state it is");
 /// let target = Target { id, seen: Some(Seen { state: JobState::Dead, attempts: 5 }) };
-/// assert!(!target.is_met(JobState::Pending, 5), "somebody redrove it");
+/// assert!(!target.is_met(JobState::Pending, 5), "another operator redrove it");
 /// assert!(!target.is_met(JobState::Dead, 6), "and it ran once more, and died again");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -419,7 +419,7 @@ pub struct Target {
 pub struct Seen {
     /// Where it was.
     pub state: JobState,
-    /// Its attempts so far. The number never decreases, so it distinguishes a job that came back to the same state.
+    /// Its attempts so far. The number never decreases, so it distinguishes a job that returned to the same state.
     pub attempts: u32,
 }
 
@@ -549,7 +549,7 @@ pub struct QueueStats {
     pub stale_settlements_total: u64,
     /// Jobs removed by retention, ever.
     pub trimmed_total: u64,
-    /// Corrupt entries ever found; dropped or set aside.
+    /// Corrupt entries ever found; dropped or moved to quarantine.
     pub garbage_total: u64,
 }
 
@@ -696,12 +696,12 @@ pub struct AuditReport {
     pub stale: u64,
     /// Jobs in the other containers.
     pub contained: u64,
-    /// Leases without a grant, or grants without a lease, as far as counts tell.
+    /// Leases without a grant, or grants without a lease, as far as counts show.
     pub grant_difference: i64,
 }
 
 impl AuditReport {
-    /// Whether every job is in one container, as far as counts tell.
+    /// Whether every job is in one container, as far as counts show.
     #[must_use]
     pub fn adds_up(&self) -> bool {
         self.difference() == 0 && self.grant_difference == 0

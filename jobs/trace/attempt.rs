@@ -178,7 +178,7 @@ pub enum Ended {
         #[serde(rename = "dec", default, with = "crate::retry::short_names", skip_serializing_if = "Option::is_none")]
         decision: Option<Box<Decision>>,
     },
-    /// Released at no cost.
+    /// Released without a charge.
     #[serde(rename = "rel")]
     Released {
         /// Why.
@@ -190,7 +190,7 @@ pub enum Ended {
     },
 }
 
-/// Why a job was released at no cost.
+/// Why a job was released without a charge.
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -267,25 +267,25 @@ impl StoredAttempt {
 pub enum AttemptRecord {
     /// The worker reported how it ended.
     Reported(AttemptLog),
-    /// Nobody reported: the handler had begun, the lease expired and the job was taken back. Charged as a crash.
+    /// No report: the handler had started, the lease expired and the job was reclaimed. Charged as a crash.
     Crashed {
         /// The worker that held it.
         instance: InstanceId,
-        /// When its lease ran out, in ms since the Unix epoch.
+        /// When its lease expired, in ms since the Unix epoch.
         lease_expired_ms: u64,
     },
-    /// The same, but the handler had not begun, or nobody knows whether it had. Charged as a release.
+    /// The same, but the handler had not started, or it is not known whether it had. Charged as a release.
     Lost {
         /// The worker that held it.
         instance: InstanceId,
-        /// When its lease ran out, in ms since the Unix epoch.
+        /// When its lease expired, in ms since the Unix epoch.
         lease_expired_ms: u64,
-        /// Whether its start would have been recorded, so that it certainly had not begun.
+        /// Whether its start would have been recorded, so that it certainly had not started.
         watched: bool,
         /// Attempts in a row that ended so, this one included.
         in_a_row: u32,
     },
-    /// The worker is alive and does not know this grant, because it never got the reply; the job went back at no cost.
+    /// The worker is alive and does not know this grant, because it never got the reply; the job was released without a charge.
     Unclaimed {
         /// The worker that was granted it.
         instance: InstanceId,

@@ -32,7 +32,7 @@ pub struct SupervisionEvent {
 }
 
 impl SupervisionEvent {
-    /// What happened to the actor at `path`, started anew `generation` times, at this instant of the worker's wall clock in ms since the Unix epoch.
+    /// What happened to the actor at `path`, restarted `generation` times, at this instant of the worker's wall clock in ms since the Unix epoch.
     #[must_use]
     pub fn new(at_ms: u64, instance: InstanceId, path: impl Into<String>, generation: u32, kind: EventKind) -> Self {
         Self { at_ms, instance, path: path.into(), generation, kind }
@@ -95,7 +95,7 @@ pub enum EventKind {
         /// The last failure.
         reason: String,
     },
-    /// A queue was closed because its supervisor's budget is used up; the other queues go on.
+    /// A queue was closed because its supervisor's budget is used up; the other queues keep running.
     QueueClosed {
         /// Tried again after this long, in ms.
         reopens_in_ms: u64,
@@ -134,7 +134,7 @@ pub enum EventKind {
         /// How long it has run, in ms.
         ran_ms: u64,
     },
-    /// A lease expired and its job was taken back.
+    /// A lease expired and its job was reclaimed.
     LeaseReclaimed {
         /// The job's queue.
         queue: QueueName,
@@ -144,13 +144,13 @@ pub enum EventKind {
         owner: Option<InstanceId>,
         /// Crashes of the job; this one included, if it was charged.
         crashes: u32,
-        /// Whether it is charged as a crash: its handler had begun. Otherwise it had not, or nobody knows, and the job went back at no cost.
+        /// Whether it is charged as a crash: its handler had started. Otherwise it had not, or it is not known, and the job was released without a charge.
         #[serde(default)]
         charged: bool,
         /// Whether that was one too many: the job is poisoned as a crash loop.
         poisoned: bool,
     },
-    /// The outcome of claims stayed unknown, by a bug or damage: nobody read their replies. The jobs they were granted were released at no cost.
+    /// The outcome of claims stayed unknown, because of a bug or damage: their replies were never read. The jobs they were granted were released without a charge.
     ClaimsLost {
         /// The queue.
         queue: QueueName,
@@ -159,7 +159,7 @@ pub enum EventKind {
         /// The jobs that were released.
         released: usize,
     },
-    /// During an outage nobody could renew: no lease is taken back for a while.
+    /// No worker could renew during an outage, so no lease is reclaimed for a while.
     GraceGiven {
         /// The queue.
         queue: QueueName,
@@ -193,7 +193,7 @@ pub enum EventKind {
         /// Its kind, or why it is not known.
         kind: String,
     },
-    /// A job was set aside.
+    /// A job was moved to quarantine.
     JobPoisoned {
         /// The job's queue.
         queue: QueueName,

@@ -42,15 +42,15 @@ impl Finding {
 pub enum FindingKind {
     /// An entry of a container, a grant, a retry state or an attempt of a job that is not kept. Repair: dropped.
     EntryWithoutJob,
-    /// A grant without a lease. Repair: a lease of five minutes, which a live owner renews; from a dead one the job is taken back.
+    /// A grant without a lease. Repair: a lease of five minutes, which a live owner renews; from a dead one the job is reclaimed.
     GrantWithoutLease,
-    /// A lease without a grant, which nobody can renew or settle. Repair: it expires now, and the job is taken back.
+    /// A lease without a grant, which no worker can renew or settle. Repair: it expires now, and the job is reclaimed.
     LeaseWithoutGrant,
     /// A job in two containers. Repair: it stays in the one its state is read from, and leaves the other.
     TwoContainers,
     /// An orphaned job, which is in no container. Repair: it returns where its history says that it was, or else to the front of the queue.
     Orphaned,
-    /// A job in no container whose record cannot be read. Repair: it is set aside as poisoned.
+    /// A job in no container whose record cannot be read. Repair: it is poisoned.
     Damaged,
     /// The count of stale entries in the pending list was wrong by this many. Repair: recounted.
     StaleCount,

@@ -46,7 +46,7 @@ pub struct Claimant {
     pub instance: InstanceId,
     /// Which attempt, from 1.
     pub attempt: u32,
-    /// When the lease runs out unless renewed, in ms since the Unix epoch.
+    /// When the lease expires unless renewed, in ms since the Unix epoch.
     pub expires_ms: u64,
     /// Whether its cancellation was requested.
     pub cancel_asked: bool,

@@ -1,4 +1,4 @@
-//! What the tests of the whole share: a Redis server of their own, a ledger of executions outside of it, and waiting for what is to happen.
+//! Shared by the tests of the whole system: a Redis server per test, an execution log outside of it, and helpers that wait.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../jobs/tests/support/redis_server.rs"]
@@ -21,7 +21,7 @@ pub fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-/// Where handlers write down that they began and ended: one short appended line each, so that a kill loses none that was written.
+/// The log of executions: handlers append one short line when they start and when they end, so that a kill loses no written line.
 pub struct Executions {
     path: PathBuf,
     file: File,
@@ -66,14 +66,14 @@ pub struct Execution {
     pub at_ms: u64,
 }
 
-/// What the ledger of executions says: how many jobs never ended, and how often jobs ran more than once.
-pub struct Verdict {
+/// A summary of the execution log: how many jobs never ended, and how often jobs ran more than once.
+pub struct ExecutionSummary {
     pub lost: usize,
     pub starts: usize,
     pub extra_starts: usize,
 }
 
-pub fn verdict(executions: &[Execution], jobs: u64) -> Verdict {
+pub fn summarize(executions: &[Execution], jobs: u64) -> ExecutionSummary {
     let mut ended = HashSet::new();
     let mut starts: HashMap<u64, usize> = HashMap::new();
     for execution in executions {
@@ -85,10 +85,10 @@ pub fn verdict(executions: &[Execution], jobs: u64) -> Verdict {
     }
     let lost = (0..jobs).filter(|job| !ended.contains(job)).count();
     let all: usize = starts.values().sum();
-    Verdict { lost, starts: all, extra_starts: all - starts.len() }
+    ExecutionSummary { lost, starts: all, extra_starts: all - starts.len() }
 }
 
-/// Asks until the answer is yes; panics with what was waited for when it does not come in time.
+/// Polls until the condition holds; panics when it does not within the time.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, within: Duration, mut holds: impl FnMut() -> F) {
     let deadline = Instant::now() + within;
     while !holds().await {
@@ -97,16 +97,16 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, within: Duration, 
     }
 }
 
-/// A process that ended, or was ended because it did not.
+/// A process that ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// `None`: a signal ended it.
+    /// `None` when a signal ended it.
     pub status: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// Runs a command until it ends, for at most this long.
+/// Runs a command until it ends; panics when that takes longer than `within`.
 pub fn finish(mut command: Command, within: Duration) -> Finished {
     finished(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), within)
 }

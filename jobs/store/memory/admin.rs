@@ -104,7 +104,7 @@ impl Admin for MemoryStore {
     }
 
     fn inspect<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        // One function moves a job from container to container, and nobody else can change this memory.
+        // One function moves a job from container to container, and nothing else can change this memory.
         async { Ok(Vec::new()) }.boxed()
     }
 

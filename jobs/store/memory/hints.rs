@@ -18,7 +18,7 @@ pub(super) struct PendingHints {
     pub(super) due: bool,
     /// Running jobs that were asked to stop.
     pub(super) cancel: Vec<JobId>,
-    /// Jobs that ended while somebody waits for an outcome, with their final states; `None` for a discarded one.
+    /// Jobs that ended while a client waits for an outcome, with their final states; `None` for a discarded one.
     pub(super) ended: Vec<(JobId, Option<JobState>)>,
 }
 

@@ -18,7 +18,7 @@ struct Entry {
     record: Record,
 }
 
-/// What is kept of one attempt. A worker's report stays encoded until somebody reads it.
+/// What is kept of one attempt. A worker's report stays encoded until it is read.
 #[derive(Debug)]
 pub(super) enum Record {
     Reported(Bytes),
@@ -38,7 +38,7 @@ impl History {
         }
     }
 
-    /// Attempts in a row, up to this one, that were lost before they were known to have begun.
+    /// Attempts in a row, up to this one, that were lost before they were known to have started.
     pub(super) fn losses_until(&self, attempt: u32) -> u32 {
         match self.0.get(&attempt) {
             Some(Entry { record: Record::Lost { in_a_row, .. }, .. }) => *in_a_row,

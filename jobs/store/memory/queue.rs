@@ -27,11 +27,11 @@ pub(super) struct Queue {
     /// Of the latest job created.
     sequence: u64,
     pub(super) paused: bool,
-    /// When expired leases were last looked for.
+    /// When expired leases were last reclaimed.
     pub(super) reclaimed_at_ms: Option<u64>,
-    /// Until when no lease is taken back, because nobody could renew.
+    /// Until when no lease is reclaimed, because no worker could renew.
     pub(super) grace_until_ms: u64,
-    /// Until when somebody waits for the end of a job.
+    /// Until when a client waits for the outcome of a job.
     awaited_until_ms: u64,
     pub(super) totals: Totals,
     pub(super) calls: LastCalls,
@@ -79,7 +79,7 @@ pub(super) struct Grant {
     pub(super) owner: InstanceId,
     pub(super) expires_ms: u64,
     pub(super) cancel_asked: bool,
-    /// Its handler is about to begin, or has begun.
+    /// Its handler is about to start, or has started.
     pub(super) begun: bool,
 }
 
@@ -276,7 +276,7 @@ impl Queue {
         Some(job)
     }
 
-    /// Changes a grant: its expiry, whether cancellation was requested, or whether the handler has begun.
+    /// Changes a grant: its expiry, whether cancellation was requested, or whether the handler has started.
     pub(super) fn regrant(&mut self, id: &JobId, change: impl FnOnce(&mut Grant)) {
         if let Some(StoredJob { container: Container::Processing(grant), .. }) = self.jobs.get_mut(id) {
             self.leases.remove(grant.expires_ms, id);
@@ -351,7 +351,7 @@ impl Queue {
         Some(state)
     }
 
-    /// Announces that somebody waits for the end of this job, unless it has ended or is not kept.
+    /// Announces that a client waits for the outcome of this job, unless it has ended or is not kept.
     pub(super) fn await_end(&mut self, id: &JobId, until_ms: u64) {
         if self.state(id).is_some_and(|state| !state.is_final()) {
             self.awaited_until_ms = self.awaited_until_ms.max(until_ms);

@@ -1,4 +1,4 @@
-//! Jobs in order of an instant: when they are due, when their lease runs out, or when they ended.
+//! Jobs in order of an instant: when they are due, when their lease expires, or when they ended.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;

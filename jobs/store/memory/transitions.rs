@@ -148,7 +148,7 @@ impl Queue {
         quiet.then(|| Quiet { next_due: self.delayed.first_ms().map(|at_ms| until(at_ms, now)) })
     }
 
-    /// A claim sent again must not return jobs that were settled or taken back meanwhile.
+    /// A claim sent again must not return jobs that were settled or reclaimed meanwhile.
     fn still_held(&self, mut claims: Claims) -> Claims {
         claims.jobs.retain(|job| self.holds(&job.id, job.token));
         claims

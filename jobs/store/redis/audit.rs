@@ -1,6 +1,6 @@
 //! Looking through a whole queue, slice by slice, for damage that no transition leaves behind, and repairing it.
 //!
-//! The queue goes on meanwhile. Each slice is one atomic step that compares what must agree at any instant, so it finds nothing in a consistent queue. One thing
+//! The queue keeps working meanwhile. Each slice is one atomic step that compares what must agree at any instant, so it finds nothing in a consistent queue. One thing
 //! no single step can compare: a list has no lookup by entry. So the entry versions in `pending` are read first, from the back, because a push there moves entries
 //! into pages that are still to be read. Then the jobs are scanned for those in no sorted set whose entry version was not read. Versions drawn after the first
 //! page was read are left out, and a job is put back only while it still has the entry version it was judged by.

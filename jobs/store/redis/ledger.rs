@@ -95,7 +95,7 @@ impl Ledger for RedisStore {
                 if seen_ms.saturating_add(age_max_ms) < now_ms {
                     continue;
                 }
-                // A row of a newer version, or one written by hand, hides nobody else's.
+                // A row of a newer version, or one written by hand, does not hide the others.
                 if let Ok(row) = crate::codec::from_payload::<WorkerRow>(row) {
                     rows.push(WorkerRow { seen_ms, ..row });
                 }

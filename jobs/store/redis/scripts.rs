@@ -224,7 +224,7 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
         let id = ids.bytes()?;
         let (header, envelope) = open_body(bodies.bytes()?);
         let retry_state = if retry_states.is_empty() { Vec::new() } else { retry_states.bytes()? };
-        // An invalid id was written by hand. Its lease expires again and again until the entry is set aside; the other jobs go on.
+        // An invalid id was written by hand. Its lease expires again and again until the entry is poisoned; the other jobs are not affected.
         let Some(id) = JobId::from_wire(&id) else { continue };
         let mut counters = counters(&retry_state);
         counters.attempts = counters.attempts.saturating_add(1);
@@ -721,7 +721,7 @@ pub(super) async fn audit_jobs(
     Ok(JobsSlice { next, scanned, bytes, waiting })
 }
 
-/// `audit_orphaned.lua`; returns the ids put back, and those set aside as damaged.
+/// `audit_orphaned.lua`; returns the ids put back, and those poisoned as damaged.
 pub(super) async fn audit_orphaned(
     link: &Link,
     keys: &QueueKeys,
@@ -903,7 +903,7 @@ fn claimant(grant: &[u8], expires_ms: Option<u64>) -> Option<Claimant> {
     })
 }
 
-/// `forget.lua`, until all replay slots were looked at.
+/// `forget.lua`, until all replay slots were checked.
 pub(super) async fn forget(link: &Link, keys: &QueueKeys, instance: InstanceId) -> Result<(), StoreError> {
     let mut cursor = 0;
     loop {

@@ -5,7 +5,7 @@
 #[cfg(feature = "tls")]
 pub(super) fn prepare() -> Result<(), &'static str> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // An error means that somebody else installed one a moment ago.
+        // An error means that another thread installed one a moment ago.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     Ok(())

@@ -2,7 +2,7 @@
 -- Guarantee: only a job that is in no sorted set and still has the entry version it was judged by is changed.
 -- KEYS    see lib/queue.lua
 -- ARGV    1, 2 not used, 3 hint channel; then pairs: id, entry version(6) or '' where the record cannot be read
--- Reply   {'ok', ids put back, ids set aside as damaged}
+-- Reply   {'ok', ids put back, ids poisoned as damaged}
 check_all_types()
 local CONTAINER_AFTER = { -- by the kind of the last attempt in the history (lib/settle.lua, lib/history.lua)
   C = COMPLETED, D = DEAD, A = DEAD, P = POISONED, G = POISONED, K = POISONED, N = POISONED, W = POISONED, X = CANCELLED,

@@ -20,7 +20,7 @@ if n > 0 then
     local body, retry = bodies[i], before[i]
     if body and #entries[i] > 6 then
       bytes = bytes + #body
-      -- An unreadable record is set aside by the claim that finds it.
+      -- An unreadable record is poisoned by the claim that finds it.
       local readable = #body >= HEADER and not (retry and #retry < RETRY_LEN)
       if not readable or has_entry_version(entries[i], retry or body, retry and 17 or 1) then
         if readable and containers[i] and containers[i] > 1 then

@@ -1,5 +1,5 @@
 -- pause.lua: pause or resume claiming.
--- Guarantee: running jobs go on; resuming wakes idle workers.
+-- Guarantee: running jobs continue; resuming wakes idle workers.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 'pause' | 'resume', 2 hint channel
 -- Reply   {'ok', 1 it was paused before | 0}

@@ -1,7 +1,7 @@
--- reclaim.lua: take back expired leases.
--- Guarantee: an expired lease is taken once, however many callers ask, and never while nobody could renew: when there are
+-- reclaim.lua: reclaim expired leases.
+-- Guarantee: an expired lease is reclaimed once, however many callers ask, and never while no worker could renew: when there are
 -- leases and the previous run is missing or older than half a lease, all leases get one more lease of grace. A crash is
--- charged only where the handler had begun.
+-- charged only where the handler had started.
 -- KEYS    see lib/queue.lua
 -- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 limit, 5 lease ms, 6 crashes that poison, 7 losses in a row that
 --         poison

@@ -1,4 +1,4 @@
--- reconcile.lua: release, at no cost, what one owner was granted by claims whose replies it never read.
+-- reconcile.lua: release, without a charge, the jobs one owner was granted by claims whose replies it never read.
 -- Guarantee: no grant of another claim or another owner is changed. Scans one slice of the grants.
 -- KEYS    see lib/queue.lua
 -- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 owner(16), 5 cursor, 6 grants to scan; then the nonces(8) of the

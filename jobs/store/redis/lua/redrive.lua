@@ -1,5 +1,5 @@
 -- redrive.lua: give ended jobs a fresh start at the back of `pending`, and move delayed ones there now.
--- Guarantee: a job is moved once, from the state it is found in; attempts and releases go on counting.
+-- Guarantee: a job is moved once, from the state it is found in; attempts and releases keep counting.
 -- KEYS    see lib/queue.lua
 -- ARGV    replay slot, sequence, channel (lib/replay.lua); then targets (lib/target.lua)
 -- Reply   {'ok', now, two chars per job: its state before and after (lib/state.lua); the same twice: refused;

@@ -1,8 +1,8 @@
--- watch_outcome.lua: read one job, and announce that somebody waits for its end.
+-- watch_outcome.lua: read one job, and announce a waiter for its outcome.
 -- Guarantee: until the announced instant every script that ends a job of this queue publishes a hint. A job that has ended, or
 -- is not kept, announces nothing.
 -- KEYS    see lib/queue.lua
--- ARGV    1 id, 2 how long somebody waits, in ms
+-- ARGV    1 id, 2 how long the waiter waits, in ms
 -- Reply   as in lib/view.lua
 local id, wait_ms = ARGV[1], tonumber(ARGV[2])
 local view = view_of(id)

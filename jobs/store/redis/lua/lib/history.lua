@@ -1,10 +1,10 @@
 -- lib/history.lua: the attempts kept of a job, as fields id\0N of `history`: settled at(6) kind(1) record.
 -- kind   a verdict of lib/settle.lua: the record the worker sent; K crashed: instance(16) lease expiry(6);
---        N, W lost before its handler had begun, or nobody knows whether it had: instance(16) lease expiry(6) in a row(4);
---        U unclaimed: instance(16); G damaged: the job was set aside because its record cannot be read
+--        N, W lost before its handler had started, or it is not known whether it had: instance(16) lease expiry(6) in a row(4);
+--        U unclaimed: instance(16); G damaged: the job was poisoned because its record cannot be read
 local HISTORY_FIRST, HISTORY_LAST = 3, 7 -- a job keeps its first and its last attempts; those in between are only counted
 
--- The end of an attempt's field name, cached: Lua formats a number anew each time it becomes part of a string.
+-- The end of an attempt's field name, cached: Lua formats a number again each time it becomes part of a string.
 local suffixes = {}
 local function suffix_of(n)
   local suffix = suffixes[n]
@@ -34,7 +34,7 @@ local function history_fields(fields, id, attempts)
   end
 end
 
--- How many attempts in a row, up to attempt `n`, were lost before they were known to have begun.
+-- How many attempts in a row, up to attempt `n`, were lost before they were known to have started.
 local function losses_until(id, n)
   local value = call('HGET', HISTORY, id .. '\0' .. n)
   local kind = value and #value == 33 and sub(value, 7, 7)

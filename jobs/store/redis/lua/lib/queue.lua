@@ -20,7 +20,7 @@ local NUMBERS_MAX = 2 ^ 47 -- sequences stay below, entry versions drawn later a
 -- This sentinel is in lease (at +inf), grant, retry and history, and is no job. Measured: it halves settle_and_claim.
 local ENCODING_SENTINEL = string.rep('\255', 65)
 
-local NOW, NOW6, NOW_TEXT -- NOW_TEXT for argument lists: Lua formats a number anew each time it is passed
+local NOW, NOW6, NOW_TEXT -- NOW_TEXT for argument lists: Lua formats a number again each time it is passed
 do
   local t = call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -32,7 +32,7 @@ local stats_read = call('HMGET', STATS, 'paused', 'idle_until', 'stale', 'awaite
 local PAUSED = stats_read[1] == '1'
 local IDLE_UNTIL = tonumber(stats_read[2]) or 0
 local STALE = tonumber(stats_read[3]) or 0
-local AWAITED_UNTIL = tonumber(stats_read[4]) or 0 -- until then somebody waits for the end of a job (watch_outcome.lua)
+local AWAITED_UNTIL = tonumber(stats_read[4]) or 0 -- until then a client waits for the outcome of a job (watch_outcome.lua)
 local AWAITED = AWAITED_UNTIL > NOW
 
 -- Redis does not roll back: every key a script writes is type-checked by a read before the first write, so that one of a

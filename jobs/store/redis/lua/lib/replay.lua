@@ -4,7 +4,7 @@ local REPLAY_SLOT, SEQ, WAKE = ARGV[1], ARGV[2], ARGV[3]
 local SLOT_IDLE_MS = 24 * 3600000 -- a call is not sent again after so long
 local SLOTS_CROWDED = 4096             -- with more replay slots than this in a queue,
 local SLOT_IDLE_CROWDED_MS = 3600000   -- this is the limit
-local SLOTS_SWEPT = 2                  -- replay slots a new one checks: whoever adds slots removes as many idle ones
+local SLOTS_SWEPT = 2                  -- replay slots a new one checks, so that idle ones are removed as fast as slots are added
 local replay_slot_is_new = false
 local ended = {} -- what note_ended collected
 
@@ -39,7 +39,7 @@ local function note_ended(id, state)
   if AWAITED and #id < 256 then ended[#ended + 1] = state .. string.char(#id) .. id end
 end
 
--- The last writes of a script, and after them the hint about the jobs that ended, so that nobody hears of an end that an error
+-- The last writes of a script, and after them the hint about the jobs that ended, so that no client gets a hint of an end that an error
 -- prevented.
 local function replay_close(reply)
   call('HSET', REPLAY, REPLAY_SLOT, SEQ .. NOW6 .. cmsgpack.pack(reply))

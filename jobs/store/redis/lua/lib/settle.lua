@@ -10,7 +10,7 @@ local CHARGES_RELEASE = { F = true, L = true, A = true }
 local CANCELLABLE = { R = true, F = true, L = true } -- become X when a cancellation was requested
 
 -- Ends the attempts in the groups from ARGV[first] on. Returns one char per id: the state the job has now (lib/state.lua),
--- or s: stale, because the lease is held by somebody else or by nobody; nothing was changed.
+-- or s: stale, because the lease is held by another worker or by none; nothing was changed.
 local function settle(first)
   local ids, groups, records, n = {}, {}, {}, 0
   local i = first
