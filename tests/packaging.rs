@@ -104,5 +104,8 @@ fn no_dependency_needs_a_newer_rust_version_than_declared() {
         Vec::<String>::new(),
         "choose older versions with `cargo update --precise`, or raise rust-version"
     );
-    assert!(packages.iter().filter(|package| asked(package).is_some()).count() > 50, "nobody says what they ask for");
+    assert!(
+        packages.iter().filter(|package| asked(package).is_some()).count() > 50,
+        "no package declares its Rust version"
+    );
 }

@@ -27,7 +27,7 @@ const BATCH: usize = BATCH_MAX;
 /// Bound on a worker's memory, whatever the length of its queue.
 const WORKER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The longest wait for a worker to finish.
-const PATIENCE: Duration = Duration::from_secs(900);
+const WORKER_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// A job of some 200 bytes.
 #[derive(Serialize, Deserialize)]
@@ -240,7 +240,7 @@ async fn a_worker_over_a_long_queue_stays_small() {
         if done == jobs {
             break stats;
         }
-        assert!(begun.elapsed() < PATIENCE, "stuck: {stats:?}");
+        assert!(begun.elapsed() < WORKER_TIMEOUT, "stuck: {stats:?}");
     };
     let (took, peak) = (begun.elapsed().as_secs_f64(), worker.peak());
     println!("\nworker: {:.1} s, {:.0} jobs/s, peak {:.1} MiB", took, jobs as f64 / took, peak as f64 / 1_048_576.0);

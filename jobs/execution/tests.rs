@@ -27,7 +27,7 @@ type Returned = Result<(), Failure>;
 const DONE: Returned = Ok(());
 
 /// No event of these tests takes this long, however slow the machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Work {
@@ -39,29 +39,29 @@ impl Job for Work {
 }
 
 /// A runner and the lease of its one attempt.
-struct World {
+struct Harness {
     handlers: Handlers,
     states: States,
     rules: Rules,
     lease: Arc<LeaseWatch>,
 }
 
-impl World {
+impl Harness {
     fn new() -> Self {
         let lease = Arc::new(LeaseWatch::new(Instant::now() + Duration::from_secs(30)));
         Self { handlers: Handlers::default(), states: States::default(), rules: Rules::default(), lease }
     }
 
     fn handler<M>(handler: impl IntoHandler<M>) -> Self {
-        let mut world = Self::new();
-        world.handlers.add(handler).unwrap();
-        world
+        let mut harness = Self::new();
+        harness.handlers.add(handler).unwrap();
+        harness
     }
 
     fn blocking<M>(handler: impl IntoBlockingHandler<M>) -> Self {
-        let mut world = Self::new();
-        world.handlers.add_blocking(handler).unwrap();
-        world
+        let mut harness = Self::new();
+        harness.handlers.add_blocking(handler).unwrap();
+        harness
     }
 
     fn retry(mut self, retry: Retry) -> Self {
@@ -85,7 +85,7 @@ impl World {
 
 /// Runs one attempt of `{n: 7}` by this handler.
 async fn attempt<M>(handler: impl IntoHandler<M>) -> AttemptOutcome {
-    World::handler(handler).run(job()).await
+    Harness::handler(handler).run(job()).await
 }
 
 fn envelope() -> Envelope {
@@ -170,9 +170,9 @@ mod returning {
 
     #[tokio::test]
     async fn nothing_is_recorded_of_a_completion_that_is_not_kept() {
-        let mut world = World::handler(|_: Work, _: Context| async { DONE });
-        world.rules.keep_completed = false;
-        let outcome = world.run(job()).await;
+        let mut harness = Harness::handler(|_: Work, _: Context| async { DONE });
+        harness.rules.keep_completed = false;
+        let outcome = harness.run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: false });
         assert!(outcome.settlement.record.is_empty());
     }
@@ -189,9 +189,9 @@ mod returning {
 
     #[tokio::test]
     async fn a_failure_of_unknown_class_is_dead_at_once_where_the_queue_says_so() {
-        let mut world = World::handler(full_disk);
-        world.rules.on_unknown = OnUnknown::DeadLetter;
-        let outcome = world.run(job()).await;
+        let mut harness = Harness::handler(full_disk);
+        harness.rules.on_unknown = OnUnknown::DeadLetter;
+        let outcome = harness.run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Bury);
         let Ended::Failed { decision, .. } = log(&outcome).ended else { panic!() };
         assert_eq!(decision.unwrap().why, Why::UnknownFailure);
@@ -205,13 +205,13 @@ mod returning {
     #[tokio::test]
     async fn a_temporary_failure_is_retried_by_a_decision_that_is_recorded() {
         let retry = Retry::exponential().base(Duration::from_secs(2)).jitter(10);
-        let world = World::handler(|_: Work, ctx: Context| async move {
+        let harness = Harness::handler(|_: Work, ctx: Context| async move {
             ctx.log("asked");
             Err::<(), Failure>(Failure::temporary(Code::NetworkError, io("reset")))
         });
         let mut job = job();
         job.counters.failures = 1;
-        let outcome = world.retry(retry).run(job).await;
+        let outcome = harness.retry(retry).run(job).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Retry { delay: Duration::from_millis(4_200) });
         let log = log(&outcome);
         assert_eq!(log.lines[0].text, "asked");
@@ -225,7 +225,7 @@ mod returning {
             |_: Work, _: Context| async { Err::<(), Failure>(Failure::temporary(Code::NetworkError, io("reset"))) };
         let mut job = job();
         job.counters = Counters { attempts: 9, failures: 4, crashes: 2, releases: 2 };
-        assert_eq!(World::handler(failing).run(job).await.settlement.verdict, Verdict::Bury);
+        assert_eq!(Harness::handler(failing).run(job).await.settlement.verdict, Verdict::Bury);
     }
 
     #[tokio::test]
@@ -280,19 +280,19 @@ mod returning {
     async fn a_jobs_own_retry_numbers_and_timeout_go_before_its_queues() {
         let seen = Arc::new(Mutex::new(0));
         let shared = seen.clone();
-        let world = World::handler(move |_: Work, ctx: Context| {
+        let harness = Harness::handler(move |_: Work, ctx: Context| {
             *shared.lock().unwrap() = ctx.max_attempts();
             async { Err::<(), Failure>(Failure::temporary(Code::NetworkError, "x")) }
         });
         let retry = RetryOverrides { max_attempts: Some(1), ..RetryOverrides::default() };
         let own = Envelope { retry, timeout_ms: Some(70), ..envelope() };
-        let outcome = world.run(sealed(codec::seal(&own).unwrap())).await;
+        let outcome = harness.run(sealed(codec::seal(&own).unwrap())).await;
         assert_eq!((outcome.settlement.verdict, *seen.lock().unwrap()), (Verdict::Bury, 1));
-        assert_eq!(world.lease.timeout(), Some(Duration::from_millis(70)));
+        assert_eq!(harness.lease.timeout(), Some(Duration::from_millis(70)));
         // Numbers out of bounds give way to the queue's.
         let retry = RetryOverrides { max_attempts: Some(0), ..RetryOverrides::default() };
         let wild = Envelope { retry, timeout_ms: Some(0), ..envelope() };
-        world.run(sealed(codec::seal(&wild).unwrap())).await;
+        harness.run(sealed(codec::seal(&wild).unwrap())).await;
         assert_eq!(*seen.lock().unwrap(), 5);
     }
 }
@@ -308,7 +308,7 @@ mod stopping {
 
     #[tokio::test]
     async fn an_error_after_a_requested_cancellation_is_cancelled() {
-        let outcome = World::handler(gives_up).stopped(Stop::Cancelled).run(job()).await;
+        let outcome = Harness::handler(gives_up).stopped(Stop::Cancelled).run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Cancel);
         assert_eq!(failure(&outcome), (Code::Cancelled, "stopped halfway".into()));
     }
@@ -319,18 +319,19 @@ mod stopping {
             assert_eq!(ctx.why_stopped(), Some(Stop::Cancelled));
             DONE
         };
-        let outcome = World::handler(finishing).stopped(Stop::Cancelled).run(job()).await;
+        let outcome = Harness::handler(finishing).stopped(Stop::Cancelled).run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_job_that_was_to_be_cancelled_is_not_retried_after_a_timeout_panic_or_snooze() {
-        let cancelled = |world: World| world.stopped(Stop::Cancelled);
-        let hangs = World::handler(|_: Work, _: Context| pending::<Returned>());
+        let cancelled = |harness: Harness| harness.stopped(Stop::Cancelled);
+        let hangs = Harness::handler(|_: Work, _: Context| pending::<Returned>());
         assert_eq!(cancelled(hangs).run(job()).await.settlement.verdict, Verdict::Cancel);
-        let snoozes = World::handler(|_: Work, _: Context| async { Err::<(), Failure>(Failure::snooze(PATIENCE)) });
+        let snoozes =
+            Harness::handler(|_: Work, _: Context| async { Err::<(), Failure>(Failure::snooze(TEST_TIMEOUT)) });
         assert_eq!(cancelled(snoozes).run(job()).await.settlement.verdict, Verdict::Cancel);
-        let panics = World::handler(boom);
+        let panics = Harness::handler(boom);
         let outcome = cancelled(panics).run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Cancel);
         assert_eq!(outcome.panic.unwrap().message, "boom", "the executor ends all the same");
@@ -338,21 +339,22 @@ mod stopping {
 
     #[tokio::test]
     async fn an_error_during_a_shutdown_charges_nothing_and_goes_to_the_front() {
-        let outcome = World::handler(gives_up).stopped(Stop::Shutdown).run(job()).await;
+        let outcome = Harness::handler(gives_up).stopped(Stop::Shutdown).run(job()).await;
         assert_eq!((outcome.settlement.verdict, outcome.failure), (Verdict::ReleaseNow, None));
         assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::Interrupted, delay_ms: 0 });
     }
 
     #[tokio::test]
     async fn a_snooze_during_a_shutdown_keeps_its_delay() {
-        let snoozes = World::handler(|_: Work, _: Context| async { Err::<(), Failure>(Failure::snooze(PATIENCE)) });
+        let snoozes =
+            Harness::handler(|_: Work, _: Context| async { Err::<(), Failure>(Failure::snooze(TEST_TIMEOUT)) });
         let outcome = snoozes.stopped(Stop::Shutdown).run(job()).await;
-        assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: PATIENCE });
+        assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: TEST_TIMEOUT });
     }
 
     #[tokio::test]
     async fn a_panic_during_a_shutdown_counts_as_one() {
-        let panics = World::handler(boom);
+        let panics = Harness::handler(boom);
         let outcome = panics.stopped(Stop::Shutdown).run(job()).await;
         assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
     }
@@ -396,7 +398,7 @@ mod stopping {
         let started = Mutex::new(Some(started));
         let dropped = Arc::new(AtomicBool::new(false));
         let shared = dropped.clone();
-        let world = World::handler(move |_: Work, _: Context| {
+        let harness = Harness::handler(move |_: Work, _: Context| {
             let started = started.lock().unwrap().take().unwrap();
             let shared = shared.clone();
             async move {
@@ -406,28 +408,28 @@ mod stopping {
             }
         });
         tokio::select! {
-            _ = world.run(job()) => panic!("it hangs"),
+            _ = harness.run(job()) => panic!("it hangs"),
             _ = starts => {}
         }
         assert!(dropped.load(Ordering::SeqCst));
-        assert_eq!(world.lease.stopped(), Some(Stop::Shutdown));
-        assert_eq!(world.lease.unyielding_for(Instant::now()), None);
+        assert_eq!(harness.lease.stopped(), Some(Stop::Shutdown));
+        assert_eq!(harness.lease.unyielding_for(Instant::now()), None);
     }
 
     #[tokio::test]
     async fn a_destructor_that_panics_when_an_attempt_is_dropped_is_contained() {
-        let world = World::handler(|_: Work, _: Context| async {
+        let harness = Harness::handler(|_: Work, _: Context| async {
             let _held = OnDrop(|| panic!("connection not closed"));
             pending::<Returned>().await
         });
-        assert!(tokio::time::timeout(Duration::from_millis(1), world.run(job())).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_millis(1), harness.run(job())).await.is_err());
     }
 
     #[tokio::test]
     async fn an_attempt_that_ended_stops_nothing() {
-        let world = World::handler(|_: Work, _: Context| async { DONE });
-        world.run(job()).await;
-        assert_eq!(world.lease.stopped(), None);
+        let harness = Harness::handler(|_: Work, _: Context| async { DONE });
+        harness.run(job()).await;
+        assert_eq!(harness.lease.stopped(), None);
     }
 
     #[test]
@@ -436,9 +438,9 @@ mod stopping {
         for in_poll in [false, true] {
             let (release, released) = mpsc::channel::<()>();
             let released = Arc::new(Mutex::new(released));
-            let world = World::handler(move |_: Work, _: Context| {
+            let harness = Harness::handler(move |_: Work, _: Context| {
                 let released = released.clone();
-                let block = move || released.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+                let block = move || released.lock().unwrap().recv_timeout(TEST_TIMEOUT).unwrap();
                 let later = if in_poll {
                     Some(block)
                 } else {
@@ -450,12 +452,12 @@ mod stopping {
                     DONE
                 }
             });
-            let lease = world.lease.clone();
+            let lease = harness.lease.clone();
             let running = std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(world.run(job()))
+                runtime.block_on(harness.run(job()))
             });
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + TEST_TIMEOUT;
             while lease.unyielding_for(Instant::now()).is_none_or(|blocked| blocked < Duration::from_millis(20)) {
                 assert!(Instant::now() < deadline, "never seen");
                 std::thread::yield_now();
@@ -482,7 +484,7 @@ mod panicking {
         Ok(())
     }
 
-    /// How an async function is named depends on how much the debug information tells; where it is does not.
+    /// How an async function is named depends on the debug information; its location does not.
     #[track_caller]
     fn is_the_handlers_own(backtrace: &str) {
         let (names, places): (Vec<&str>, Vec<&str>) = backtrace.lines().partition(|line| !line.starts_with("  at "));
@@ -514,7 +516,7 @@ mod panicking {
             reads_the_ledger(job.n);
             Ok(())
         }
-        let outcome = World::blocking(counts_pages).run(job()).await;
+        let outcome = Harness::blocking(counts_pages).run(job()).await;
         assert_eq!(failure(&outcome).0, Code::Panic);
         let backtrace = scene(&outcome).1.unwrap();
         is_the_handlers_own(&backtrace);
@@ -680,7 +682,7 @@ mod unreadable {
     #[tokio::test]
     async fn an_envelope_that_cannot_be_read_is_poison() {
         for bytes in [&b""[..], b"\x01", b"{}", b"\x01\xdf\xff\xff\xff\xff"] {
-            let outcome = World::handler(never).run(sealed(Bytes::from_static(bytes))).await;
+            let outcome = Harness::handler(never).run(sealed(Bytes::from_static(bytes))).await;
             assert_eq!(outcome.settlement.verdict, Verdict::Poison, "{bytes:?}");
             assert_eq!(failure(&outcome).0, Code::DecodeFailed);
         }
@@ -690,9 +692,9 @@ mod unreadable {
     async fn a_payload_that_does_not_fit_its_type_is_poison() {
         let payload = codec::from_json(&serde_json::json!({"n": "seven"})).unwrap().into();
         let job = sealed(codec::seal(&Envelope { payload, ..envelope() }).unwrap());
-        let blocking = World::blocking(|_: Work, _: Context| -> Result<(), Failure> { panic!("never called") });
-        for world in [World::handler(never), blocking] {
-            let outcome = world.run(job.clone()).await;
+        let blocking = Harness::blocking(|_: Work, _: Context| -> Result<(), Failure> { panic!("never called") });
+        for harness in [Harness::handler(never), blocking] {
+            let outcome = harness.run(job.clone()).await;
             assert_eq!(outcome.settlement.verdict, Verdict::Poison);
             let (code, message) = failure(&outcome);
             assert!(code == Code::DecodeFailed && message.starts_with("payload cannot be read: "), "{code} {message}");
@@ -702,47 +704,47 @@ mod unreadable {
 
     #[tokio::test]
     async fn a_payload_beyond_this_workers_limit_is_poison() {
-        let mut world = World::handler(never);
-        world.rules.payload_bytes_max = 3;
-        let outcome = world.run(job()).await;
+        let mut harness = Harness::handler(never);
+        harness.rules.payload_bytes_max = 3;
+        let outcome = harness.run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Poison);
         let text = "the payload has 4 bytes, this worker takes payloads of at most 3";
         assert_eq!(failure(&outcome), (Code::DecodeFailed, text.into()));
         let huge = sealed(vec![1; 3 + codec::ENVELOPE_OVERHEAD_MAX + 1].into());
-        assert!(failure(&world.run(huge).await).1.starts_with("the envelope has 4100 bytes"));
+        assert!(failure(&harness.run(huge).await).1.starts_with("the envelope has 4100 bytes"));
     }
 
     #[tokio::test]
     async fn an_unknown_kind_is_released_with_a_delay_and_finally_dead() {
-        let world = World::new();
-        let outcome = world.run(job()).await;
+        let harness = Harness::new();
+        let outcome = harness.run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(30) });
         assert_eq!(outcome.unknown_kind.as_deref(), Some("work"));
         assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::UnknownKind, delay_ms: 30_000 });
         let mut old = job();
         old.counters.releases = 20;
-        let outcome = world.run(old).await;
+        let outcome = harness.run(old).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Abandon);
         assert_eq!(failure(&outcome), (Code::UnknownKind, "no worker of queue \"q\" knows kind \"work\"".into()));
     }
 
     #[tokio::test]
     async fn an_envelope_of_a_newer_version_waits_for_a_newer_worker() {
-        let world = World::handler(never);
+        let harness = Harness::handler(never);
         let newer = || sealed(Bytes::from_static(&[2, 0x80]));
-        let outcome = world.run(newer()).await;
+        let outcome = harness.run(newer()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(30) });
         assert!(outcome.unknown_kind.unwrap().contains("deploy a newer worker"));
         let mut old = newer();
         old.counters.releases = 20;
-        let outcome = world.run(old).await;
+        let outcome = harness.run(old).await;
         assert_eq!((outcome.settlement.verdict, failure(&outcome).0), (Verdict::Abandon, Code::DecodeFailed));
     }
 
     #[tokio::test]
     async fn a_handler_of_every_kind_gets_what_no_other_takes_as_it_is() {
-        let mut world = World::handler(|_: Work, _: Context| async { DONE });
-        world
+        let mut harness = Harness::handler(|_: Work, _: Context| async { DONE });
+        harness
             .handlers
             .add_any(|raw: RawJob, _: Context| async move {
                 Err::<(), Failure>(Failure::new(
@@ -751,9 +753,9 @@ mod unreadable {
                 ))
             })
             .unwrap();
-        assert_eq!(world.run(job()).await.settlement.verdict, Verdict::Complete { keep: true });
+        assert_eq!(harness.run(job()).await.settlement.verdict, Verdict::Complete { keep: true });
         let other = Envelope { kind: Kind::new("other").unwrap(), payload: Bytes::from_static(b"\xc1!"), ..envelope() };
-        let outcome = world.run(sealed(codec::seal(&other).unwrap())).await;
+        let outcome = harness.run(sealed(codec::seal(&other).unwrap())).await;
         assert_eq!(failure(&outcome).1, r#"other j b"\xc1!""#);
     }
 }
@@ -763,7 +765,7 @@ mod blocking {
 
     /// Waits to be asked to stop.
     fn waits(ctx: &Context) {
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = std::time::Instant::now() + TEST_TIMEOUT;
         while !ctx.is_cancelled() {
             assert!(std::time::Instant::now() < deadline, "never asked to stop");
             std::thread::yield_now();
@@ -776,7 +778,7 @@ mod blocking {
 
     #[tokio::test]
     async fn a_blocking_handler_past_its_timeout_is_asked_to_stop_and_its_end_awaited() {
-        let outcome = World::blocking(|_: Work, ctx: Context| {
+        let outcome = Harness::blocking(|_: Work, ctx: Context| {
             waits(&ctx);
             assert_eq!(ctx.why_stopped(), Some(Stop::TimedOut));
             Err::<(), Failure>(Failure::permanent(Code::InvalidJobData, "stopped halfway"))
@@ -789,7 +791,7 @@ mod blocking {
 
     #[tokio::test]
     async fn a_blocking_handler_that_completes_late_has_completed() {
-        let outcome = World::blocking(|_: Work, ctx: Context| {
+        let outcome = Harness::blocking(|_: Work, ctx: Context| {
             waits(&ctx);
             DONE
         })
@@ -806,12 +808,12 @@ mod blocking {
         let ran = Arc::new(AtomicU32::new(0));
         let shared = ran.clone();
         runtime.block_on(async {
-            let busy = tokio::task::spawn_blocking(move || released.recv_timeout(PATIENCE));
-            let world = World::blocking(move |_: Work, _: Context| {
+            let busy = tokio::task::spawn_blocking(move || released.recv_timeout(TEST_TIMEOUT));
+            let harness = Harness::blocking(move |_: Work, _: Context| {
                 shared.fetch_add(1, Ordering::SeqCst);
                 DONE
             });
-            let outcome = world.run(short()).await;
+            let outcome = harness.run(short()).await;
             assert_eq!((outcome.settlement.verdict, outcome.failure), (Verdict::ReleaseNow, None));
             assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::Unstarted, delay_ms: 0 });
             release.send(()).unwrap();
@@ -825,17 +827,17 @@ mod blocking {
     async fn an_attempt_that_is_dropped_asks_its_thread_to_stop() {
         let (starts, mut started) = tokio::sync::mpsc::unbounded_channel();
         let (ends, mut ended) = tokio::sync::mpsc::unbounded_channel();
-        let world = World::blocking(move |_: Work, ctx: Context| {
+        let harness = Harness::blocking(move |_: Work, ctx: Context| {
             starts.send(()).unwrap();
             waits(&ctx);
             ends.send(ctx.why_stopped()).unwrap();
             DONE
         });
         tokio::select! {
-            _ = world.run(job()) => panic!("it waits"),
+            _ = harness.run(job()) => panic!("it waits"),
             _ = started.recv() => {}
         }
-        let ended = tokio::time::timeout(PATIENCE, ended.recv()).await;
+        let ended = tokio::time::timeout(TEST_TIMEOUT, ended.recv()).await;
         assert_eq!(ended, Ok(Some(Some(Stop::Shutdown))));
     }
 }
@@ -848,9 +850,9 @@ mod asking {
 
     #[tokio::test]
     async fn a_state_is_an_argument_or_asked_for() {
-        let mut world = World::new();
-        world.states.insert(Mailer(5)).unwrap();
-        world
+        let mut harness = Harness::new();
+        harness.states.insert(Mailer(5)).unwrap();
+        harness
             .handlers
             .add(|_: Work, ctx: Context, mailer: State<Mailer>| async move {
                 assert_eq!((mailer.0, ctx.state::<Mailer>().0), (5, 5));
@@ -858,21 +860,21 @@ mod asking {
                 DONE
             })
             .unwrap();
-        assert_eq!(world.handlers.missing_states(&world.states), []);
-        assert_eq!(world.run(job()).await.settlement.verdict, Verdict::Complete { keep: true });
+        assert_eq!(harness.handlers.missing_states(&harness.states), []);
+        assert_eq!(harness.run(job()).await.settlement.verdict, Verdict::Complete { keep: true });
     }
 
     #[tokio::test]
     async fn a_missing_state_is_named_at_start_with_its_handler() {
-        let mut world = World::handler(|_: Work, _: Context, _: State<Mailer>, _: State<Missing>| async { DONE });
-        world.states.insert(Mailer(5)).unwrap();
-        let missing = world.handlers.missing_states(&world.states);
+        let mut harness = Harness::handler(|_: Work, _: Context, _: State<Mailer>, _: State<Missing>| async { DONE });
+        harness.states.insert(Mailer(5)).unwrap();
+        let missing = harness.handlers.missing_states(&harness.states);
         let [missing] = &missing[..] else { panic!("{missing:?}") };
         let missing = missing.to_string();
         assert!(missing.starts_with("the handler of \"work\" needs a state of type "), "{missing}");
         assert!(missing.contains("Missing; add .state(…) with one"), "{missing}");
-        // Whoever runs it all the same gets a failure, not a panic.
-        let outcome = world.run(job()).await;
+        // Running it anyway gives a failure, not a panic.
+        let outcome = harness.run(job()).await;
         assert!(outcome.panic.is_none() && failure(&outcome).1.contains("Missing"));
     }
 
@@ -889,19 +891,19 @@ mod asking {
 
     #[tokio::test]
     async fn a_second_handler_or_state_of_one_kind_is_refused() {
-        let mut world = World::handler(|_: Work, _: Context| async { DONE });
-        let twice = world.handlers.add_blocking(|_: Work, _: Context| DONE).unwrap_err();
+        let mut harness = Harness::handler(|_: Work, _: Context| async { DONE });
+        let twice = harness.handlers.add_blocking(|_: Work, _: Context| DONE).unwrap_err();
         assert_eq!(twice.to_string(), "two handlers were given for kind \"work\"");
-        world.states.insert(Mailer(1)).unwrap();
-        assert!(world.states.insert(Mailer(2)).unwrap_err().to_string().contains("Mailer"));
-        assert_eq!(world.states.get::<Mailer>().unwrap().0, 1);
+        harness.states.insert(Mailer(1)).unwrap();
+        assert!(harness.states.insert(Mailer(2)).unwrap_err().to_string().contains("Mailer"));
+        assert_eq!(harness.states.get::<Mailer>().unwrap().0, 1);
     }
 
     #[tokio::test]
     async fn a_context_describes_its_attempt() {
         let mut job = job();
         job.counters = Counters { attempts: 6, failures: 2, crashes: 1, releases: 2 };
-        let world = World::handler(|_: Work, ctx: Context| async move {
+        let harness = Harness::handler(|_: Work, ctx: Context| async move {
             let about = (ctx.id().to_string(), ctx.queue_name().to_string(), ctx.kind().to_string());
             assert_eq!(about, ("j".into(), "q".into(), "work".into()));
             assert_eq!((ctx.attempt(), ctx.max_attempts(), ctx.counters().attempts), (3, 5, 6));
@@ -911,7 +913,7 @@ mod asking {
             assert!(ctx.lease_remaining() > Duration::ZERO);
             DONE
         });
-        let outcome = world.run(job).await;
+        let outcome = harness.run(job).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
     }
 

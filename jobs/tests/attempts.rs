@@ -1,4 +1,4 @@
-//! What the runner promises of every attempt, through its public door: whole tables, and bytes nobody chose. One behaviour at a time is tested beside it.
+//! What the runner promises of every attempt, through its public API: complete tables and random bytes. Single behaviours are tested beside it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::{Arc, Mutex};
@@ -32,7 +32,7 @@ impl Job for Greet {
 }
 
 /// A runner, one job, and its lease.
-struct World {
+struct Harness {
     handlers: Handlers,
     rules: Rules,
     envelope: Envelope,
@@ -40,7 +40,7 @@ struct World {
     lease: Arc<LeaseWatch>,
 }
 
-impl World {
+impl Harness {
     fn new() -> Self {
         let payload = Bytes::from(codec::to_payload(&Greet { name: "Ada".into() }).unwrap());
         let kind = Kind::new(Greet::KIND).unwrap();
@@ -57,9 +57,9 @@ impl World {
     fn running<F: Future<Output = Result<(), Failure>> + Send + 'static>(
         run: impl Fn(Context) -> F + Send + Sync + 'static,
     ) -> Self {
-        let mut world = Self::new();
-        world.handlers.add(move |_: Greet, ctx: Context| run(ctx)).unwrap();
-        world
+        let mut harness = Self::new();
+        harness.handlers.add(move |_: Greet, ctx: Context| run(ctx)).unwrap();
+        harness
     }
 
     fn job(&self) -> ClaimedJob {
@@ -123,10 +123,10 @@ mod ending {
         }
     }
 
-    /// Every way a handler can end, and what becomes of its job, by what the handler had been told: nothing, shutdown, cancelled, lease lost.
+    /// Every way a handler can end, and what happens to its job, by the reason to stop: none, shutdown, cancelled, lease lost.
     #[tokio::test(start_paused = true)]
     async fn every_end_leads_to_one_verdict_for_each_reason_to_stop() {
-        let told = [None, Some(Stop::Shutdown), Some(Stop::Cancelled), Some(Stop::LeaseLost)];
+        let reasons = [None, Some(Stop::Shutdown), Some(Stop::Cancelled), Some(Stop::LeaseLost)];
         let done = Verdict::Complete { keep: true };
         let (cancel, back) = (Verdict::Cancel, Verdict::ReleaseNow);
         for (does, verdicts) in [
@@ -137,11 +137,11 @@ mod ending {
             (Does::Panics, [retry_in(5), retry_in(5), cancel, retry_in(5)]),
             (Does::NeverEnds, [retry_in(5), back, cancel, retry_in(5)]),
         ] {
-            for (why, verdict) in told.into_iter().zip(verdicts) {
-                let world = World::running(move |_| run(does));
-                why.into_iter().for_each(|why| world.lease.stop(why));
-                let outcome = world.attempt().await;
-                let what = format!("a handler that {does:?} when told {why:?}");
+            for (why, verdict) in reasons.into_iter().zip(verdicts) {
+                let harness = Harness::running(move |_| run(does));
+                why.into_iter().for_each(|why| harness.lease.stop(why));
+                let outcome = harness.attempt().await;
+                let what = format!("a handler that {does:?} with reason {why:?}");
                 assert_eq!(outcome.settlement.verdict, verdict, "{what}");
                 assert_eq!(outcome.panic.is_some(), matches!(does, Does::Panics), "{what}");
                 let charged = matches!(verdict, Verdict::Retry { .. } | Verdict::Poison | Verdict::Cancel);
@@ -152,38 +152,38 @@ mod ending {
 
     #[tokio::test]
     async fn crashes_and_releases_use_up_no_attempts() {
-        let mut world = World::running(|ctx| async move {
+        let mut harness = Harness::running(|ctx| async move {
             ctx.log(format!("attempt {}", ctx.attempt()));
             Err(Failure::temporary(Code::NetworkError, "refused"))
         });
-        world.counters = Counters { attempts: 40, failures: 1, crashes: 2, releases: 37 };
-        let settlement = world.attempt().await.settlement;
+        harness.counters = Counters { attempts: 40, failures: 1, crashes: 2, releases: 37 };
+        let settlement = harness.attempt().await.settlement;
         assert_eq!(settlement.verdict, retry_in(5));
         assert_eq!(log_of(&settlement).lines[0].text, "attempt 2");
     }
 
     #[tokio::test]
     async fn a_snooze_for_ever_is_shortened() {
-        let world = World::running(|_| async { Err(Failure::snooze(Duration::MAX)) });
-        assert_eq!(world.attempt().await.settlement.verdict, Verdict::ReleaseAfter { delay: SNOOZE_MAX });
+        let harness = Harness::running(|_| async { Err(Failure::snooze(Duration::MAX)) });
+        assert_eq!(harness.attempt().await.settlement.verdict, Verdict::ReleaseAfter { delay: SNOOZE_MAX });
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_timeout_beyond_all_clocks_does_no_harm() {
-        let mut world = World::running(|_| async {
+        let mut harness = Harness::running(|_| async {
             tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
             Ok(())
         });
-        world.envelope.timeout_ms = Some(u64::MAX);
-        assert_eq!(world.attempt().await.settlement.verdict, Verdict::Complete { keep: true });
+        harness.envelope.timeout_ms = Some(u64::MAX);
+        assert_eq!(harness.attempt().await.settlement.verdict, Verdict::Complete { keep: true });
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_timeout_shorter_than_a_millisecond_is_one_and_not_the_queues() {
-        let world = World::running(|_| std::future::pending());
+        let harness = Harness::running(|_| std::future::pending());
         let options = JobOptions { timeout: Some(Duration::from_micros(10)), ..JobOptions::default() };
         let sealed = seal_job(&Greet { name: "Ada".into() }, &options).unwrap();
-        let outcome = world.attempt_of(world.sealed(sealed.envelope)).await;
+        let outcome = harness.attempt_of(harness.sealed(sealed.envelope)).await;
         assert_eq!((outcome.ran, outcome.settlement.verdict), (Duration::from_millis(1), retry_in(5)));
     }
 
@@ -191,13 +191,13 @@ mod ending {
     async fn the_idempotency_key_is_the_same_in_every_attempt() {
         let keys = Arc::new(Mutex::new(Vec::new()));
         let seen = keys.clone();
-        let mut world = World::running(move |ctx| {
+        let mut harness = Harness::running(move |ctx| {
             seen.lock().unwrap().push(ctx.idempotency_key());
             async { Ok(()) }
         });
-        world.attempt().await;
-        world.counters = Counters { attempts: 9, failures: 2, crashes: 1, releases: 5 };
-        world.attempt().await;
+        harness.attempt().await;
+        harness.counters = Counters { attempts: 9, failures: 2, crashes: 1, releases: 5 };
+        harness.attempt().await;
         assert_eq!(*keys.lock().unwrap(), ["mail:welcome-42", "mail:welcome-42"]);
     }
 }
@@ -207,18 +207,20 @@ mod settled_from_outside {
 
     #[test]
     fn what_never_ran_goes_back_to_the_front_and_leaves_no_record() {
-        let world = World::new();
-        for settlement in [world.runner().unstarted(&world.job()), world.runner().interrupted(&world.job(), None)] {
+        let harness = Harness::new();
+        for settlement in
+            [harness.runner().unstarted(&harness.job()), harness.runner().interrupted(&harness.job(), None)]
+        {
             assert_eq!((settlement.verdict, settlement.record.len()), (Verdict::ReleaseNow, 0));
-            assert_eq!(settlement.token, world.job().token);
+            assert_eq!(settlement.token, harness.job().token);
         }
     }
 
     #[test]
     fn an_interrupted_attempt_goes_back_to_the_front_and_says_who_ran_it() {
-        let world = World::new();
+        let harness = Harness::new();
         let by = Some((EXECUTOR, STARTED_MS, Duration::from_secs(4)));
-        let settlement = world.runner().interrupted(&world.job(), by);
+        let settlement = harness.runner().interrupted(&harness.job(), by);
         assert_eq!(settlement.verdict, Verdict::ReleaseNow);
         let log = log_of(&settlement);
         assert_eq!((log.executor, log.started_ms, log.ran_ms), (EXECUTOR, STARTED_MS, 4_000));
@@ -227,16 +229,16 @@ mod settled_from_outside {
 
     #[test]
     fn the_attempt_of_a_zombie_is_settled_by_its_jobs_policy_and_warns_of_overlap() {
-        let mut world = World::new();
-        world.envelope.retry.base_ms = Some(7_000);
+        let mut harness = Harness::new();
+        harness.envelope.retry.base_ms = Some(7_000);
         let ran = Duration::from_secs(70);
-        let settlement = world.runner().timed_out(&world.job(), EXECUTOR, STARTED_MS, ran, 0);
+        let settlement = harness.runner().timed_out(&harness.job(), EXECUTOR, STARTED_MS, ran, 0);
         assert_eq!(settlement.verdict, retry_in(7));
         let Ended::Failed { code, message, decision, .. } = log_of(&settlement).ended else { panic!("no failure") };
         assert_eq!((code, decision.unwrap().delay_ms), (Code::Timeout, 7_000));
         assert!(message.contains("still runs after 70s") && message.contains("may overlap"), "{message}");
-        world.counters.failures = 4;
-        let settlement = world.runner().timed_out(&world.job(), EXECUTOR, STARTED_MS, ran, 0);
+        harness.counters.failures = 4;
+        let settlement = harness.runner().timed_out(&harness.job(), EXECUTOR, STARTED_MS, ran, 0);
         assert_eq!(settlement.verdict, Verdict::Bury);
     }
 }
@@ -246,9 +248,10 @@ mod odd_input {
 
     #[tokio::test]
     async fn retry_numbers_out_of_bounds_are_replaced_by_the_queues_and_logged() {
-        let mut world = World::running(|_| async { Err(Failure::temporary(Code::NetworkError, "refused")) });
-        world.envelope.retry = RetryOverrides { max_attempts: Some(0), base_ms: Some(1), ..RetryOverrides::default() };
-        let settlement = world.attempt().await.settlement;
+        let mut harness = Harness::running(|_| async { Err(Failure::temporary(Code::NetworkError, "refused")) });
+        harness.envelope.retry =
+            RetryOverrides { max_attempts: Some(0), base_ms: Some(1), ..RetryOverrides::default() };
+        let settlement = harness.attempt().await.settlement;
         assert_eq!(settlement.verdict, retry_in(5));
         let expected =
             "the job's own retry numbers were refused, its queue's are used: max attempts is 0, allowed are 1 to 1000";
@@ -271,16 +274,16 @@ mod odd_input {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
-        /// Whatever bytes stand in the store, an attempt ends with a settlement under the token of its claim: poison, or put off for a newer worker.
+        /// Whatever bytes the store has, an attempt ends with a settlement under the token of its claim: poisoned, or released for a newer worker.
         #[test]
         fn no_bytes_upset_the_runner(mut envelope in proptest::collection::vec(any::<u8>(), 0..200), ours: bool) {
             if ours && !envelope.is_empty() {
                 envelope[0] = codec::ENVELOPE_VERSION;
             }
-            let mut world = World::new();
-            world.handlers.add_any(|_: RawJob, _: Context| async { Ok::<(), Failure>(()) }).unwrap();
-            let job = world.sealed(envelope.clone().into());
-            let settlement = at_once(world.attempt_of(job.clone())).settlement;
+            let mut harness = Harness::new();
+            harness.handlers.add_any(|_: RawJob, _: Context| async { Ok::<(), Failure>(()) }).unwrap();
+            let job = harness.sealed(envelope.clone().into());
+            let settlement = at_once(harness.attempt_of(job.clone())).settlement;
             // Bytes from 0x20 on begin a text or JSON, and so are no version.
             let newer = envelope.first().is_some_and(|byte| (codec::ENVELOPE_VERSION + 1..0x20).contains(byte));
             prop_assert_eq!(settlement.token, job.token);
@@ -290,10 +293,10 @@ mod odd_input {
         /// The envelope is fine, its payload is not: poison, and the handler never sees it.
         #[test]
         fn no_payload_upsets_the_runner(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let mut world = World::running(|_| async { Ok(()) });
+            let mut harness = Harness::running(|_| async { Ok(()) });
             let readable = codec::from_payload::<Greet>(&payload).is_ok();
-            world.envelope.payload = payload.into();
-            let verdict = at_once(world.attempt()).settlement.verdict;
+            harness.envelope.payload = payload.into();
+            let verdict = at_once(harness.attempt()).settlement.verdict;
             prop_assert_eq!(verdict, if readable { Verdict::Complete { keep: true } } else { Verdict::Poison });
         }
     }

@@ -133,7 +133,7 @@ enum Step {
     Cancel(Vec<Aim>),
     Discard(Vec<Aim>),
     Pause(bool),
-    /// Somebody waits for the end of a job.
+    /// A client waits for the outcome of a job.
     Watch(usize),
     Trim {
         kept: u64,
@@ -189,7 +189,7 @@ impl Step {
             Step::Settle(endings) => put_off(endings),
             Step::SettleAndClaim(endings, ask) => ask.soon || put_off(endings),
             Step::Renew { soon, .. } => *soon,
-            // A call that was forgotten is done anew.
+            // A call whose reply was dropped is executed again.
             Step::Again | Step::Older => true,
             _ => false,
         }
@@ -273,7 +273,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Steps, each with the worker that takes it. Mostly somebody looked after the leases before; otherwise the first who does starts a grace that never ends.
+/// Steps, each with the worker that takes it. Mostly the leases were reclaimed before; otherwise the first reclaim starts a grace that never ends.
 fn history() -> impl Strategy<Value = Vec<(usize, Step)>> {
     let steps = vec((0..WORKERS, step()), STEPS_MAX / 2..STEPS_MAX);
     (prop::bool::weighted(0.8), steps).prop_map(|(looked_after, steps)| {
@@ -389,7 +389,7 @@ async fn look(store: &dyn Store, queue: &QueueName) -> Seen {
                 let recorded =
                     (job.state, job.counters, job.enqueued_ms, job.at_ms, &job.envelope, job.last_error.clone());
                 let seen = (view.state, view.counters, view.enqueued_ms, view.at_ms, &view.envelope, view.last_error());
-                assert_eq!(recorded, seen, "a listing and a look at {}", job.id);
+                assert_eq!(recorded, seen, "a listing and a read of {}", job.id);
                 listed.push((state, job.id, job.last_error.map(|error| error.message)));
                 jobs.push(view);
             }

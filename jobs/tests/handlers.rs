@@ -30,7 +30,7 @@ impl Job for Greet {
 }
 
 /// A runner of one job.
-struct World {
+struct Harness {
     handlers: Handlers,
     states: States,
     rules: Rules,
@@ -39,7 +39,7 @@ struct World {
     envelope: Envelope,
 }
 
-impl World {
+impl Harness {
     fn of<J: Job>(job: &J) -> Self {
         let envelope = Envelope {
             kind: Kind::new(J::KIND).unwrap(),
@@ -58,15 +58,15 @@ impl World {
     }
 
     fn greeting<M>(handler: impl IntoHandler<M>) -> Self {
-        let mut world = Self::of(&Greet { name: "Ada".into() });
-        world.handlers.add(handler).unwrap();
-        world
+        let mut harness = Self::of(&Greet { name: "Ada".into() });
+        harness.handlers.add(handler).unwrap();
+        harness
     }
 
     fn blocking<M>(handler: impl IntoBlockingHandler<M>) -> Self {
-        let mut world = Self::of(&Greet { name: "Ada".into() });
-        world.handlers.add_blocking(handler).unwrap();
-        world
+        let mut harness = Self::of(&Greet { name: "Ada".into() });
+        harness.handlers.add_blocking(handler).unwrap();
+        harness
     }
 
     fn layer(mut self, layer: impl Layer) -> Self {
@@ -87,7 +87,7 @@ impl World {
     }
 }
 
-fn told(outcome: &AttemptOutcome) -> (Code, Class, String) {
+fn error_of(outcome: &AttemptOutcome) -> (Code, Class, String) {
     let Ended::Failed { message, .. } = codec::decode_attempt(&outcome.settlement.record).unwrap().ended else {
         panic!("it did not fail: {outcome:?}")
     };
@@ -142,10 +142,10 @@ mod arguments {
             assert_eq!((cancelled.reason(), campaign.0.as_str()), (None, "welcome"));
             Ok(())
         }
-        assert!(completed(&World::greeting(none).attempt().await));
-        let mut world = World::greeting(all);
-        world.states.insert(Mailer("smtp")).unwrap();
-        assert!(completed(&world.attempt().await));
+        assert!(completed(&Harness::greeting(none).attempt().await));
+        let mut harness = Harness::greeting(all);
+        harness.states.insert(Mailer("smtp")).unwrap();
+        assert!(completed(&harness.attempt().await));
     }
 
     #[tokio::test]
@@ -153,36 +153,36 @@ mod arguments {
         fn blocks(_: Greet, attempt: Attempt, id: JobId) {
             assert_eq!((attempt.number, id.to_string().as_str()), (3, "welcome-42"));
         }
-        assert!(completed(&World::blocking(blocks).attempt().await));
-        let mut world = World::of(&Greet { name: "Ada".into() });
+        assert!(completed(&Harness::blocking(blocks).attempt().await));
+        let mut harness = Harness::of(&Greet { name: "Ada".into() });
         async fn any(job: RawJob, attempt: Attempt) -> Result<(), Failure> {
             assert_eq!((job.kind.as_str(), attempt.number), ("greet", 3));
             Ok(())
         }
-        world.handlers.add_any(any).unwrap();
-        assert!(completed(&world.attempt().await));
+        harness.handlers.add_any(any).unwrap();
+        assert!(completed(&harness.attempt().await));
     }
 
     #[tokio::test]
     async fn what_an_extractor_needs_is_found_missing_before_anything_runs() {
-        let mut world = World::greeting(|_: Greet, _: Attempt, _: Campaign| async {});
-        let missing = world.handlers.missing_states(&world.states);
+        let mut harness = Harness::greeting(|_: Greet, _: Attempt, _: Campaign| async {});
+        let missing = harness.handlers.missing_states(&harness.states);
         assert_eq!(missing.len(), 1);
         assert!(missing[0].to_string().contains("needs a state of type handlers::arguments::Mailer"), "{missing:?}");
-        // Whoever runs it all the same gets the extractor's failure, and the handler is not called.
-        assert_eq!(told(&world.attempt().await).1, Class::Permanent);
-        world.states.insert(Mailer("smtp")).unwrap();
-        assert_eq!(world.handlers.missing_states(&world.states), []);
+        // Running it anyway gives the extractor's failure, and the handler is not called.
+        assert_eq!(error_of(&harness.attempt().await).1, Class::Permanent);
+        harness.states.insert(Mailer("smtp")).unwrap();
+        assert_eq!(harness.handlers.missing_states(&harness.states), []);
     }
 
     #[tokio::test]
     async fn cancelled_wakes_the_handler_and_says_why() {
-        let world = World::greeting(|_: Greet, cancelled: Cancelled| async move {
+        let harness = Harness::greeting(|_: Greet, cancelled: Cancelled| async move {
             let why = cancelled.wait().await;
             Err::<(), String>(format!("{why:?} {:?}", cancelled.reason()))
         });
-        world.lease.stop(Stop::LeaseLost);
-        assert_eq!(told(&world.attempt().await).2, "LeaseLost Some(LeaseLost)");
+        harness.lease.stop(Stop::LeaseLost);
+        assert_eq!(error_of(&harness.attempt().await).2, "LeaseLost Some(LeaseLost)");
     }
 }
 
@@ -234,14 +234,15 @@ mod errors {
         async fn busy(_: Greet) -> Result<(), SmtpError> {
             Err(SmtpError::Busy)
         }
-        async fn nobody(_: Greet) -> Result<(), SmtpError> {
+        async fn unknown_user(_: Greet) -> Result<(), SmtpError> {
             async { Err(SmtpError::NoSuchUser) }.await?;
             Ok(())
         }
-        let (busy, nobody) = (World::greeting(busy).attempt().await, World::greeting(nobody).attempt().await);
-        assert_eq!(told(&busy), (Code::ServiceUnavailable, Class::Temporary, text("the server is busy")));
-        assert_eq!(told(&nobody), (Code::InvalidJobData, Class::Permanent, text("no such user")));
-        assert_eq!(nobody.settlement.verdict, Verdict::Poison);
+        let (busy, unknown_user) =
+            (Harness::greeting(busy).attempt().await, Harness::greeting(unknown_user).attempt().await);
+        assert_eq!(error_of(&busy), (Code::ServiceUnavailable, Class::Temporary, text("the server is busy")));
+        assert_eq!(error_of(&unknown_user), (Code::InvalidJobData, Class::Permanent, text("no such user")));
+        assert_eq!(unknown_user.settlement.verdict, Verdict::Poison);
     }
 
     #[tokio::test]
@@ -249,7 +250,7 @@ mod errors {
         async fn refused(_: Greet) -> Result<(), Failure> {
             Err(Plain)?
         }
-        assert_eq!(told(&World::greeting(refused).attempt().await).0, Code::AuthorizationFailed);
+        assert_eq!(error_of(&Harness::greeting(refused).attempt().await).0, Code::AuthorizationFailed);
     }
 
     #[tokio::test]
@@ -260,8 +261,9 @@ mod errors {
         async fn by_question_mark(_: Greet) -> Result<(), Failure> {
             Err(std::io::Error::other("disk full"))?
         }
-        for outcome in [World::greeting(direct).attempt().await, World::greeting(by_question_mark).attempt().await] {
-            assert_eq!(told(&outcome), (Code::JobExecutionFailed, Class::Unknown, text("disk full")));
+        for outcome in [Harness::greeting(direct).attempt().await, Harness::greeting(by_question_mark).attempt().await]
+        {
+            assert_eq!(error_of(&outcome), (Code::JobExecutionFailed, Class::Unknown, text("disk full")));
             assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
         }
     }
@@ -275,14 +277,14 @@ mod errors {
         async fn boxed(_: Greet) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
             Err("no paper".into())
         }
-        let outcome = World::greeting(fails).attempt().await;
+        let outcome = Harness::greeting(fails).attempt().await;
         let expected = (Code::JobExecutionFailed, Class::Unknown, text("the report was not written"));
-        assert_eq!(told(&outcome), expected);
+        assert_eq!(error_of(&outcome), expected);
         let Ended::Failed { chain, .. } = codec::decode_attempt(&outcome.settlement.record).unwrap().ended else {
             panic!()
         };
         assert_eq!(chain, ["disk full"]);
-        assert_eq!(told(&World::greeting(boxed).attempt().await).2, "no paper");
+        assert_eq!(error_of(&Harness::greeting(boxed).attempt().await).2, "no paper");
     }
 
     #[tokio::test]
@@ -292,8 +294,8 @@ mod errors {
             let failure = Failure::permanent(Code::InvalidJobData, "row 7 has no name");
             Err(failure.into_error()).context("the import stopped")
         }
-        let outcome = World::greeting(fails).attempt().await;
-        assert_eq!(told(&outcome), (Code::InvalidJobData, Class::Permanent, text("the import stopped")));
+        let outcome = Harness::greeting(fails).attempt().await;
+        assert_eq!(error_of(&outcome), (Code::InvalidJobData, Class::Permanent, text("the import stopped")));
     }
 
     #[tokio::test]
@@ -305,10 +307,10 @@ mod errors {
             Ok(7)
         }
         async fn nothing(_: Greet) {}
-        let outcome = World::greeting(slow_down).attempt().await;
+        let outcome = Harness::greeting(slow_down).attempt().await;
         assert_eq!(outcome.settlement.verdict, Verdict::Retry { delay: Duration::from_secs(7) });
-        assert!(completed(&World::greeting(never_fails).attempt().await));
-        assert!(completed(&World::greeting(nothing).attempt().await));
+        assert!(completed(&Harness::greeting(never_fails).attempt().await));
+        assert!(completed(&Harness::greeting(nothing).attempt().await));
     }
 }
 
@@ -326,22 +328,22 @@ mod outputs {
         async fn makes(_: Greet) -> Result<Thumbnail, Failure> {
             Ok(Thumbnail { path: "/a.png".into(), width: 64 })
         }
-        let output = World::greeting(makes).attempt().await.output.unwrap();
+        let output = Harness::greeting(makes).attempt().await.output.unwrap();
         let expected = Thumbnail { path: "/a.png".into(), width: 64 };
         assert_eq!(codec::from_payload::<Thumbnail>(&output).unwrap(), expected);
         assert_eq!(
-            World::blocking(|_: Greet| Ok::<_, Failure>("done")).attempt().await.output.unwrap(),
+            Harness::blocking(|_: Greet| Ok::<_, Failure>("done")).attempt().await.output.unwrap(),
             &b"\xa4done"[..]
         );
-        assert_eq!(World::greeting(|_: Greet| async { Ok::<(), Failure>(()) }).attempt().await.output, None);
+        assert_eq!(Harness::greeting(|_: Greet| async { Ok::<(), Failure>(()) }).attempt().await.output, None);
     }
 
     #[tokio::test]
     async fn an_output_beyond_the_limit_fails_the_job_for_good() {
-        let at = |bytes: usize| World::greeting(move |_: Greet| async move { Ok::<_, Failure>("x".repeat(bytes)) });
+        let at = |bytes: usize| Harness::greeting(move |_: Greet| async move { Ok::<_, Failure>("x".repeat(bytes)) });
         // A text of this length has three bytes before it.
         assert!(completed(&at(retraced_jobs::limits::OUTPUT_BYTES_MAX - 3).attempt().await));
-        let (code, class, message) = told(&at(retraced_jobs::limits::OUTPUT_BYTES_MAX - 2).attempt().await);
+        let (code, class, message) = error_of(&at(retraced_jobs::limits::OUTPUT_BYTES_MAX - 2).attempt().await);
         assert_eq!((code, class), (Code::JobExecutionFailed, Class::Permanent));
         assert!(message.starts_with("the handler's output has 65537 bytes, at most 65536 are kept"), "{message}");
     }
@@ -354,8 +356,8 @@ mod outputs {
                 Err(serde::ser::Error::custom("not today"))
             }
         }
-        let outcome = World::greeting(|_: Greet| async { Ok::<_, Failure>(Stubborn) }).attempt().await;
-        let (_, class, message) = told(&outcome);
+        let outcome = Harness::greeting(|_: Greet| async { Ok::<_, Failure>(Stubborn) }).attempt().await;
+        let (_, class, message) = error_of(&outcome);
         assert!(class == Class::Permanent && message.contains("output") && message.contains("not today"), "{message}");
     }
 }
@@ -380,64 +382,64 @@ mod defaults {
     }
 
     /// What the handler saw: most attempts, timeout and the delay of its retry.
-    async fn seen(world: &World) -> (u32, Duration, Duration) {
-        let outcome = world.attempt().await;
+    async fn seen(harness: &Harness) -> (u32, Duration, Duration) {
+        let outcome = harness.attempt().await;
         let log = codec::decode_attempt(&outcome.settlement.record).unwrap();
         let max = log.lines[0].text.parse().unwrap();
         let Verdict::Retry { delay } = outcome.settlement.verdict else { panic!("{outcome:?}") };
-        (max, world.lease.timeout().unwrap(), delay)
+        (max, harness.lease.timeout().unwrap(), delay)
     }
 
-    fn world() -> World {
-        let mut world = World::of(&Report);
+    fn harness() -> Harness {
+        let mut harness = Harness::of(&Report);
         async fn fails(_: Report, ctx: Context) -> Result<(), Failure> {
             ctx.log(ctx.max_attempts().to_string());
             Err(Failure::temporary(Code::NetworkError, "reset"))
         }
-        world.handlers.add(fails).unwrap();
-        world.rules.retry = Retry::fixed().base(QUEUES).jitter(0).max_attempts(6);
-        world.rules.timeout = QUEUES;
-        world
+        harness.handlers.add(fails).unwrap();
+        harness.rules.retry = Retry::fixed().base(QUEUES).jitter(0).max_attempts(6);
+        harness.rules.timeout = QUEUES;
+        harness
     }
 
     #[tokio::test]
     async fn the_kinds_defaults_hold_where_the_queue_sets_nothing() {
-        assert_eq!(seen(&world()).await, (8, KINDS, KINDS));
+        assert_eq!(seen(&harness()).await, (8, KINDS, KINDS));
         assert_eq!(Report::defaults().default_queue(), Some("reports"));
     }
 
     #[tokio::test]
     async fn what_the_queue_sets_goes_before_the_kind() {
-        let mut world = world();
-        world.rules.explicit = Explicit { retry: true, timeout: true, keep_completed: false };
-        assert_eq!(seen(&world).await, (6, QUEUES, QUEUES));
+        let mut harness = harness();
+        harness.rules.explicit = Explicit { retry: true, timeout: true, keep_completed: false };
+        assert_eq!(seen(&harness).await, (6, QUEUES, QUEUES));
     }
 
     #[tokio::test]
     async fn each_setting_is_overridden_by_itself() {
-        let mut world = world();
-        world.rules.explicit = Explicit { timeout: true, ..Explicit::default() };
-        assert_eq!(seen(&world).await, (8, QUEUES, KINDS));
+        let mut harness = harness();
+        harness.rules.explicit = Explicit { timeout: true, ..Explicit::default() };
+        assert_eq!(seen(&harness).await, (8, QUEUES, KINDS));
     }
 
     #[tokio::test]
     async fn what_the_call_says_goes_before_both() {
         for explicit in [Explicit::default(), Explicit { retry: true, timeout: true, keep_completed: true }] {
-            let mut world = world();
-            world.rules.explicit = explicit;
-            world.envelope.retry = RetryOverrides::all_of(&Retry::fixed().base(CALLS).jitter(0).max_attempts(9));
-            world.envelope.timeout_ms = Some(33_000);
-            assert_eq!(seen(&world).await, (9, CALLS, CALLS));
+            let mut harness = harness();
+            harness.rules.explicit = explicit;
+            harness.envelope.retry = RetryOverrides::all_of(&Retry::fixed().base(CALLS).jitter(0).max_attempts(9));
+            harness.envelope.timeout_ms = Some(33_000);
+            assert_eq!(seen(&harness).await, (9, CALLS, CALLS));
         }
     }
 
     #[tokio::test]
     async fn a_kind_may_be_discarded_when_it_completes_unless_its_queue_keeps_it() {
         for (queue_says, kept) in [(false, false), (true, true)] {
-            let mut world = World::of(&Report);
-            world.handlers.add(|_: Report| async {}).unwrap();
-            world.rules.explicit.keep_completed = queue_says;
-            let outcome = world.attempt().await;
+            let mut harness = Harness::of(&Report);
+            harness.handlers.add(|_: Report| async {}).unwrap();
+            harness.rules.explicit.keep_completed = queue_says;
+            let outcome = harness.attempt().await;
             assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: kept });
         }
     }
@@ -487,19 +489,19 @@ mod layers {
         }
     }
 
-    fn noted(handler: World, book: &Book) -> World {
-        handler.layer(Noting("outer", book.clone())).layer(Noting("inner", book.clone()))
+    fn noted(handler: Harness, log: &Book) -> Harness {
+        handler.layer(Noting("outer", log.clone())).layer(Noting("inner", log.clone()))
     }
 
     #[tokio::test]
     async fn the_first_layer_is_the_outermost_and_all_see_the_end() {
-        let book = Book::default();
-        let shared = book.clone();
-        let world = World::greeting(move |_: Greet| {
+        let log = Book::default();
+        let shared = log.clone();
+        let harness = Harness::greeting(move |_: Greet| {
             shared.note("handler");
             async { Err::<(), _>(Failure::temporary(Code::NetworkError, "reset")) }
         });
-        assert_eq!(told(&noted(world, &book).attempt().await).0, Code::NetworkError);
+        assert_eq!(error_of(&noted(harness, &log).attempt().await).0, Code::NetworkError);
         let expected = [
             "outer before greet",
             "inner before greet",
@@ -507,7 +509,7 @@ mod layers {
             "inner after NETWORK_ERROR",
             "outer after NETWORK_ERROR",
         ];
-        assert_eq!(book.all(), expected);
+        assert_eq!(log.all(), expected);
     }
 
     #[tokio::test]
@@ -516,8 +518,8 @@ mod layers {
             assert_eq!(ctx.id().to_string(), "welcome-42");
             Err(Failure::snooze(Duration::from_secs(60)))
         }
-        let world = World::greeting(|_: Greet| async { panic!("called") as () }).layer(closed);
-        let outcome = world.attempt().await;
+        let harness = Harness::greeting(|_: Greet| async { panic!("called") as () }).layer(closed);
+        let outcome = harness.attempt().await;
         assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(60) });
     }
 
@@ -526,9 +528,9 @@ mod layers {
         async fn gentle(_: Context, next: Next) -> Result<Output, Failure> {
             next.run().await.map_err(|failure| Failure::permanent(failure.code(), "enough"))
         }
-        let world = World::greeting(|_: Greet| async { Err::<(), _>(std::io::Error::other("disk full")) });
-        let outcome = world.layer(gentle).attempt().await;
-        assert_eq!((outcome.settlement.verdict, told(&outcome).2), (Verdict::Poison, "enough".into()));
+        let harness = Harness::greeting(|_: Greet| async { Err::<(), _>(std::io::Error::other("disk full")) });
+        let outcome = harness.layer(gentle).attempt().await;
+        assert_eq!((outcome.settlement.verdict, error_of(&outcome).2), (Verdict::Poison, "enough".into()));
     }
 
     #[tokio::test]
@@ -544,63 +546,63 @@ mod layers {
                 false
             }
         }
-        let book = Book::default();
-        let world = World::greeting(|_: Greet| async {}).layer(Never(book.clone())).layer(Noting("x", book.clone()));
-        assert!(completed(&world.layer(Never(book.clone())).attempt().await));
-        assert_eq!(book.all(), ["x before greet", "x after ok"]);
+        let log = Book::default();
+        let harness = Harness::greeting(|_: Greet| async {}).layer(Never(log.clone())).layer(Noting("x", log.clone()));
+        assert!(completed(&harness.layer(Never(log.clone())).attempt().await));
+        assert_eq!(log.all(), ["x before greet", "x after ok"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_timeout_covers_the_layers_and_drops_them_with_the_handler() {
-        let mut world = World::greeting(|_: Greet| async {}).layer(|_: Context, next: Next| async move {
+        let mut harness = Harness::greeting(|_: Greet| async {}).layer(|_: Context, next: Next| async move {
             tokio::time::sleep(Duration::from_secs(60)).await;
             next.run().await
         });
-        world.rules.timeout = Duration::from_secs(2);
-        let outcome = world.attempt().await;
-        assert_eq!((told(&outcome).0, outcome.ran), (Code::Timeout, Duration::from_secs(2)));
-        assert_eq!(world.lease.stopped(), Some(Stop::TimedOut));
+        harness.rules.timeout = Duration::from_secs(2);
+        let outcome = harness.attempt().await;
+        assert_eq!((error_of(&outcome).0, outcome.ran), (Code::Timeout, Duration::from_secs(2)));
+        assert_eq!(harness.lease.stopped(), Some(Stop::TimedOut));
     }
 
     #[tokio::test]
     async fn a_panic_passes_through_the_layers_and_is_reported_as_a_panic() {
-        let book = Book::default();
-        let world = World::greeting(|_: Greet| async { panic!("boom") as () });
-        let outcome = noted(world, &book).attempt().await;
+        let log = Book::default();
+        let harness = Harness::greeting(|_: Greet| async { panic!("boom") as () });
+        let outcome = noted(harness, &log).attempt().await;
         assert_eq!(outcome.panic.unwrap().message, "boom");
-        assert_eq!(book.all(), ["outer before greet", "inner before greet"]);
-        let world = World::greeting(|_: Greet| async {})
+        assert_eq!(log.all(), ["outer before greet", "inner before greet"]);
+        let harness = Harness::greeting(|_: Greet| async {})
             .layer(|_: Context, _: Next| async { panic!("of a layer") as Result<Output, Failure> });
-        assert_eq!(world.attempt().await.panic.unwrap().message, "of a layer");
+        assert_eq!(harness.attempt().await.panic.unwrap().message, "of a layer");
     }
 
     #[tokio::test]
     async fn a_blocking_handler_runs_within_the_layers_whatever_its_end() {
-        let book = Book::default();
-        let outcome = noted(World::blocking(|_: Greet| Ok::<_, Failure>(7)), &book).attempt().await;
+        let log = Book::default();
+        let outcome = noted(Harness::blocking(|_: Greet| Ok::<_, Failure>(7)), &log).attempt().await;
         assert_eq!((completed(&outcome), outcome.output.unwrap()), (true, vec![7].into()));
-        let outcome = noted(World::blocking(|_: Greet| panic!("boom") as ()), &book).attempt().await;
+        let outcome = noted(Harness::blocking(|_: Greet| panic!("boom") as ()), &log).attempt().await;
         assert_eq!(outcome.panic.unwrap().message, "boom");
         let mut late = noted(
-            World::blocking(|_: Greet, ctx: Context| {
+            Harness::blocking(|_: Greet, ctx: Context| {
                 while !ctx.is_cancelled() {
                     std::thread::yield_now();
                 }
                 Err::<(), _>("stopped halfway")
             }),
-            &book,
+            &log,
         );
         late.rules.timeout = Duration::from_millis(20);
-        assert_eq!(told(&late.attempt().await).0, Code::Timeout);
-        let ends: Vec<_> = book.all().into_iter().filter(|line| line.starts_with("outer after")).collect();
+        assert_eq!(error_of(&late.attempt().await).0, Code::Timeout);
+        let ends: Vec<_> = log.all().into_iter().filter(|line| line.starts_with("outer after")).collect();
         assert_eq!(ends, ["outer after ok", "outer after PANIC", "outer after TIMEOUT"]);
     }
 
     #[tokio::test]
     async fn an_attempt_that_is_dropped_within_a_layer_stops_what_it_left_running() {
-        let world = World::greeting(|_: Greet| std::future::pending::<()>())
+        let harness = Harness::greeting(|_: Greet| std::future::pending::<()>())
             .layer(|_: Context, next: Next| async move { next.run().await });
-        assert!(tokio::time::timeout(Duration::from_millis(1), world.attempt()).await.is_err());
-        assert_eq!(world.lease.stopped(), Some(Stop::Shutdown));
+        assert!(tokio::time::timeout(Duration::from_millis(1), harness.attempt()).await.is_err());
+        assert_eq!(harness.lease.stopped(), Some(Stop::Shutdown));
     }
 }

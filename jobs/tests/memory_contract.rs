@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use contract::{World, for_each_guarantee, hold};
+use contract::{Harness, for_each_guarantee, hold};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use retraced_jobs::clock::Clock;
@@ -37,7 +37,7 @@ impl MemoryWorld {
     }
 }
 
-impl World for MemoryWorld {
+impl Harness for MemoryWorld {
     fn store(&self) -> Arc<dyn Store> {
         Arc::new(self.store.clone())
     }
@@ -55,8 +55,8 @@ macro_rules! keeps_each_guarantee {
         $(mod $area {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $guarantee() {
-                let world = super::MemoryWorld::new();
-                super::hold(&world, |worker| super::contract::$area::$guarantee(&world, worker)).await;
+                let harness = super::MemoryWorld::new();
+                super::hold(&harness, |worker| super::contract::$area::$guarantee(&harness, worker)).await;
             })+
         })+
     };
@@ -67,8 +67,8 @@ for_each_guarantee!(keeps_each_guarantee);
 /// What takes too long to be waited for where the clock is a server's.
 #[tokio::test]
 async fn a_worker_that_is_silent_for_too_long_is_seen_no_more() {
-    let world = MemoryWorld::new();
-    let worker = (&world as &dyn World).worker(1);
+    let harness = MemoryWorld::new();
+    let worker = (&harness as &dyn Harness).worker(1);
     let mut row = WorkerRow::new(worker.instance, 1);
     row.host = "a host".into();
     row.pid = 42;
@@ -82,8 +82,8 @@ async fn a_worker_that_is_silent_for_too_long_is_seen_no_more() {
     row.concurrency = 10;
     row.running = 3;
     worker.store.heartbeat(&row).await.unwrap();
-    world.advance(WORKER_ROW_AGE_MAX).await;
+    harness.advance(WORKER_ROW_AGE_MAX).await;
     assert_eq!(worker.store.workers().await.unwrap().len(), 1);
-    world.advance(Duration::from_millis(1)).await;
+    harness.advance(Duration::from_millis(1)).await;
     assert_eq!(worker.store.workers().await.unwrap(), []);
 }

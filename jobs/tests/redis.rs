@@ -23,14 +23,14 @@ use support::redis_server::RedisServer;
 const LEASE: Duration = Duration::from_secs(30);
 
 /// A server, a store on it, and one replay slot to call through.
-struct World {
+struct Harness {
     server: RedisServer,
     store: RedisStore,
     replay_slot: ReplaySlot,
     queue: QueueName,
 }
 
-impl World {
+impl Harness {
     async fn new() -> Self {
         Self::on(RedisServer::start()).await
     }
@@ -117,21 +117,21 @@ fn keep_nothing() -> TrimPolicy {
 }
 
 /// Goal: a reply that was lost costs one more round trip and nothing else. Method: every mutating verb is sent twice under the same call id, from a
-/// world in which it has something to do; the second reply and every key must be what they were after the first.
+/// harness in which it has something to do; the second reply and every key must be what they were after the first.
 #[tokio::test]
 async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
-    let mut world = World::new().await;
-    let (store, queue) = (world.store.clone(), world.queue.clone());
+    let mut harness = Harness::new().await;
+    let (store, queue) = (harness.store.clone(), harness.queue.clone());
     macro_rules! twice {
         ($verb:literal, $call:ident, $send:expr) => {{
-            let $call = world.call();
-            let before = world.contents();
+            let $call = harness.call();
+            let before = harness.contents();
             let first = $send.await.unwrap();
-            let after_first = world.contents();
+            let after_first = harness.contents();
             assert_ne!(before, after_first, "{} had nothing to do", $verb);
             let second = $send.await.unwrap();
             assert_eq!(first, second, "{}: another reply", $verb);
-            assert!(after_first == world.contents(), "{}: sent again, it did something", $verb);
+            assert!(after_first == harness.contents(), "{}: sent again, it did something", $verb);
             first
         }};
     }
@@ -153,7 +153,7 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     tokio::time::sleep(Duration::from_millis(2)).await; // the store's clock must pass the due time of c
     let promoted = twice!("promote", call, store.promote(call, &queue, 10));
     assert_eq!(promoted.moved, 1);
-    let owner = call_owner(&world);
+    let owner = call_owner(&harness);
     let lost = [lost.nonce];
     let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, owner, &lost, None));
     assert_eq!(reconciled.released, [id("b")]);
@@ -182,53 +182,53 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
 }
 
-fn call_owner(world: &World) -> InstanceId {
-    let mut connection = world.server.connection();
-    let grants: BTreeMap<Vec<u8>, Vec<u8>> = connection.hgetall(world.key("grant")).unwrap();
+fn call_owner(harness: &Harness) -> InstanceId {
+    let mut connection = harness.server.connection();
+    let grants: BTreeMap<Vec<u8>, Vec<u8>> = connection.hgetall(harness.key("grant")).unwrap();
     InstanceId::from_slice(&grants[&b"d"[..]][12..28]).unwrap()
 }
 
 #[tokio::test]
 async fn an_old_call_and_a_number_used_for_another_verb_do_nothing() {
-    let mut world = World::new().await;
-    let old = world.call();
-    world.enqueue(&["a"]).await;
-    let before = world.contents();
-    let superseded = world.store.enqueue(old, &world.queue, &[new("b", RunAt::Now)]).await.unwrap_err();
+    let mut harness = Harness::new().await;
+    let old = harness.call();
+    harness.enqueue(&["a"]).await;
+    let before = harness.contents();
+    let superseded = harness.store.enqueue(old, &harness.queue, &[new("b", RunAt::Now)]).await.unwrap_err();
     assert!(matches!(superseded, StoreError::Superseded { .. }), "{superseded}");
     let call = CallId { sequence: old.sequence + 1, ..old };
-    let refused = world.store.claim(call, &world.queue, &request(1, LEASE)).await.unwrap_err();
+    let refused = harness.store.claim(call, &harness.queue, &request(1, LEASE)).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { .. }), "{refused}");
-    assert!(before == world.contents());
+    assert!(before == harness.contents());
 }
 
 #[tokio::test]
 async fn a_claim_sent_again_leaves_out_what_was_settled_meanwhile() {
-    let mut world = World::new().await;
-    world.enqueue(&["a", "b"]).await;
-    let (call, request) = (world.call(), request(2, LEASE));
-    let claims = world.store.claim(call, &world.queue, &request).await.unwrap();
+    let mut harness = Harness::new().await;
+    harness.enqueue(&["a", "b"]).await;
+    let (call, request) = (harness.call(), request(2, LEASE));
+    let claims = harness.store.claim(call, &harness.queue, &request).await.unwrap();
     let mut other = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
     let done = [settlement(&claims, 0, Verdict::Complete { keep: false })];
-    assert_ne!(world.store.settle(other.next_call(), &world.queue, &done).await.unwrap(), [Settled::Stale]);
-    let again = world.store.claim(call, &world.queue, &request).await.unwrap();
+    assert_ne!(harness.store.settle(other.next_call(), &harness.queue, &done).await.unwrap(), [Settled::Stale]);
+    let again = harness.store.claim(call, &harness.queue, &request).await.unwrap();
     assert_eq!(ids(&again), ["b"]);
 }
 
 #[tokio::test]
 async fn scripts_the_server_has_forgotten_are_sent_again() {
-    let mut world = World::new().await;
-    world.enqueue(&["a"]).await;
-    let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut world.server.connection()).unwrap();
-    let claims = world.claim(1).await;
-    let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut world.server.connection()).unwrap();
-    let settled = world.settle(&[settlement(&claims, 0, Verdict::Complete { keep: false })]).await;
+    let mut harness = Harness::new().await;
+    harness.enqueue(&["a"]).await;
+    let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut harness.server.connection()).unwrap();
+    let claims = harness.claim(1).await;
+    let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut harness.server.connection()).unwrap();
+    let settled = harness.settle(&[settlement(&claims, 0, Verdict::Complete { keep: false })]).await;
     assert_eq!(settled, [Settled::Done { state: JobState::Completed }]);
 }
 
-/// Everything a verb may be asked to do, in a world where it has something to do.
-async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Result<(), StoreError>> {
-    let (store, queue, call) = (world.store.clone(), world.queue.clone(), world.call());
+/// Everything a verb may be asked to do, in a harness where it has something to do.
+async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Option<Result<(), StoreError>> {
+    let (store, queue, call) = (harness.store.clone(), harness.queue.clone(), harness.call());
     let leases: Vec<Lease> = held.jobs.iter().map(|job| job.lease(InstanceId::from(uuid::Uuid::nil()))).collect();
     let verdicts = [
         settlement(held, 0, Verdict::Retry { delay: Duration::ZERO }),
@@ -270,25 +270,25 @@ async fn every_verb(world: &mut World, held: &Claims, verb: usize) -> Option<Res
 }
 
 /// Eight jobs held, one that waits, one that is due, one dead, one damaged beyond its lease.
-async fn busy(world: &mut World) -> Claims {
-    let _: () = redis::cmd("FLUSHALL").query(&mut world.server.connection()).unwrap();
-    world.enqueue(&["dead", "gone"]).await;
-    let claims = world.claim(2).await;
-    world
+async fn busy(harness: &mut Harness) -> Claims {
+    let _: () = redis::cmd("FLUSHALL").query(&mut harness.server.connection()).unwrap();
+    harness.enqueue(&["dead", "gone"]).await;
+    let claims = harness.claim(2).await;
+    harness
         .settle(&[settlement(&claims, 0, Verdict::Bury), settlement(&claims, 1, Verdict::Complete { keep: true })])
         .await;
-    world.enqueue(&["h0", "h1", "h2", "h3", "h4", "h5", "h6", "h7", "waits"]).await;
-    let held = world.claim(8).await;
-    let call = world.call();
-    world.store.enqueue(call, &world.queue, &[new("due", RunAt::After(LEASE))]).await.unwrap();
-    let mut raw = world.server.connection();
-    let _: () = raw.zadd(world.key("delayed"), "due", 1).unwrap();
-    let _: () = raw.zadd(world.key("lease"), "h7", 1).unwrap();
+    harness.enqueue(&["h0", "h1", "h2", "h3", "h4", "h5", "h6", "h7", "waits"]).await;
+    let held = harness.claim(8).await;
+    let call = harness.call();
+    harness.store.enqueue(call, &harness.queue, &[new("due", RunAt::After(LEASE))]).await.unwrap();
+    let mut raw = harness.server.connection();
+    let _: () = raw.zadd(harness.key("delayed"), "due", 1).unwrap();
+    let _: () = raw.zadd(harness.key("lease"), "h7", 1).unwrap();
     let now_ms: u64 = {
         let time: (u64, u64) = redis::cmd("TIME").query(&mut raw).unwrap();
         time.0 * 1000
     };
-    let _: () = raw.hset(world.key("stats"), "reclaimed_at", now_ms).unwrap();
+    let _: () = raw.hset(harness.key("stats"), "reclaimed_at", now_ms).unwrap();
     held
 }
 
@@ -296,7 +296,7 @@ async fn busy(world: &mut World) -> Claims {
 /// verb must do without that key, or fail with its name and leave all keys as they were.
 #[tokio::test]
 async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
-    let mut world = World::new().await;
+    let mut harness = Harness::new().await;
     for name in [
         "job",
         "pending",
@@ -312,20 +312,20 @@ async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
         "stats",
         "replay",
     ] {
-        let key = world.key(name);
+        let key = harness.key(name);
         let mut refusals = 0;
         for verb in 0.. {
-            let held = busy(&mut world).await;
-            let mut raw = world.server.connection();
+            let held = busy(&mut harness).await;
+            let mut raw = harness.server.connection();
             let _: () = raw.del(&key).unwrap();
             let _: () = raw.set(&key, "not what it was").unwrap();
-            let before = world.contents();
-            let Some(result) = every_verb(&mut world, &held, verb).await else { break };
+            let before = harness.contents();
+            let Some(result) = every_verb(&mut harness, &held, verb).await else { break };
             let Err(error) = result else { continue };
             refusals += 1;
             assert!(matches!(error, StoreError::Corrupt { .. }), "{name}: {error:?}");
             assert!(error.to_string().contains(&key), "{error} does not name {key}");
-            assert!(before == world.contents(), "with {name} damaged, {} was half done", error.operation());
+            assert!(before == harness.contents(), "with {name} damaged, {} was half done", error.operation());
         }
         assert!(refusals >= 8, "{name} is met by {refusals} verbs only");
     }
@@ -336,20 +336,20 @@ async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
 #[tokio::test]
 async fn no_transition_is_ever_two_commands() {
     const TRANSITIONS: std::ops::Range<usize> = 0..12;
-    let mut world = World::new().await;
-    let mut monitor = UnixStream::connect(world.server.socket()).unwrap();
+    let mut harness = Harness::new().await;
+    let mut monitor = UnixStream::connect(harness.server.socket()).unwrap();
     monitor.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     monitor.write_all(b"MONITOR\r\n").unwrap();
     let mut monitored = BufReader::new(monitor).lines().map(Result::unwrap);
     assert_eq!(monitored.next().unwrap(), "+OK");
-    let mut raw = world.server.connection();
+    let mut raw = harness.server.connection();
     let mut say = move |word: String| -> () { redis::cmd("ECHO").arg(word).query(&mut raw).unwrap() };
     // The first round makes the server know the scripts.
     for round in 0..2 {
         for verb in TRANSITIONS {
-            let held = busy(&mut world).await;
+            let held = busy(&mut harness).await;
             say(format!("begin {verb}"));
-            every_verb(&mut world, &held, verb).await.unwrap().unwrap();
+            every_verb(&mut harness, &held, verb).await.unwrap().unwrap();
             say(format!("end {verb}"));
             let mut between = Vec::new();
             monitored.find(|line| line.contains(&format!("\"begin {verb}\""))).unwrap();
@@ -373,67 +373,67 @@ async fn no_transition_is_ever_two_commands() {
 #[tokio::test]
 async fn a_job_tried_again_and_again_never_takes_more_memory() {
     const KEPT: usize = 3 + 7;
-    let mut world = World::new().await;
-    let (store, queue) = (world.store.clone(), world.queue.clone());
+    let mut harness = Harness::new().await;
+    let (store, queue) = (harness.store.clone(), harness.queue.clone());
     let reclaim = Reclaim { limit: 1, lease: LEASE, crashes_max: 1000, losses_max: 1000 };
-    let call = world.call();
+    let call = harness.call();
     store.reclaim(call, &queue, &reclaim).await.unwrap();
-    world.enqueue(&["a"]).await;
-    let mut raw = world.server.connection();
+    harness.enqueue(&["a"]).await;
+    let mut raw = harness.server.connection();
     for round in 1..=60 {
-        let call = world.call();
+        let call = harness.call();
         let lease = if round % 3 == 0 { Duration::ZERO } else { LEASE };
         let claims = store.claim(call, &queue, &request(1, lease)).await.unwrap();
         match round % 3 {
             0 => {
-                let call = world.call();
+                let call = harness.call();
                 assert_eq!(store.reclaim(call, &queue, &reclaim).await.unwrap().jobs.len(), 1);
             }
-            1 => drop(world.settle(&[settlement(&claims, 0, Verdict::Retry { delay: Duration::ZERO })]).await),
-            _ => drop(world.settle(&[settlement(&claims, 0, Verdict::ReleaseNow)]).await),
+            1 => drop(harness.settle(&[settlement(&claims, 0, Verdict::Retry { delay: Duration::ZERO })]).await),
+            _ => drop(harness.settle(&[settlement(&claims, 0, Verdict::ReleaseNow)]).await),
         }
-        let fields: Vec<Vec<u8>> = raw.hkeys(world.key("history")).unwrap();
+        let fields: Vec<Vec<u8>> = raw.hkeys(harness.key("history")).unwrap();
         let own = fields.iter().filter(|field| field.starts_with(b"a\0")).count();
         assert_eq!(own, round.min(KEPT), "after {round} attempts");
         let others: [usize; 3] = ["job", "retry", "pending"].map(|name| match name {
-            "pending" => raw.llen(world.key(name)).unwrap(),
-            _ => raw.hlen(world.key(name)).unwrap(),
+            "pending" => raw.llen(harness.key(name)).unwrap(),
+            _ => raw.hlen(harness.key(name)).unwrap(),
         });
         assert!(others.iter().all(|kept| *kept <= 2), "after {round} attempts: {others:?}");
     }
-    let call = world.call();
+    let call = harness.call();
     store.discard(call, &queue, &[id("a").into()]).await.unwrap();
-    let left: Vec<Vec<u8>> = raw.hkeys(world.key("history")).unwrap();
+    let left: Vec<Vec<u8>> = raw.hkeys(harness.key("history")).unwrap();
     assert!(!left.iter().any(|field| field.starts_with(b"a\0")), "{left:?}");
 }
 
-/// Goal: what somebody writes into a key by hand neither stops the queue nor is handed to a worker. Method: a corpus of entries that no script writes; every
+/// Goal: an entry written into a key by hand neither stops the queue nor reaches a worker. Method: a corpus of entries that no script writes; every
 /// verb runs over it, and two good jobs must come through.
 #[tokio::test]
 async fn garbage_in_any_key_does_not_stop_the_queue() {
-    let mut world = World::new().await;
-    let (store, queue) = (world.store.clone(), world.queue.clone());
+    let mut harness = Harness::new().await;
+    let (store, queue) = (harness.store.clone(), harness.queue.clone());
     let junk: [&[u8]; 6] = [b"", b"x", b"not a number", &[0xff; 5], &[0; 300], b"9223372036854775807"];
-    world.enqueue(&["good", "damaged"]).await;
-    let mut raw = world.server.connection();
-    let live_entry: Vec<u8> = raw.lindex(world.key("pending"), 0).unwrap();
+    harness.enqueue(&["good", "damaged"]).await;
+    let mut raw = harness.server.connection();
+    let live_entry: Vec<u8> = raw.lindex(harness.key("pending"), 0).unwrap();
     for bytes in junk {
-        let _: () = raw.lpush(world.key("pending"), bytes).unwrap();
-        let _: () = raw.rpush(world.key("pending"), bytes).unwrap();
-        let _: () = raw.hset(world.key("grant"), bytes, bytes).unwrap();
-        let _: () = raw.hset(world.key("retry"), bytes, bytes).unwrap();
-        let _: () = raw.hset(world.key("history"), bytes, bytes).unwrap();
-        let _: () = raw.hset(world.key("replay"), bytes, bytes).unwrap();
-        let _: () = raw.hset(world.key("stats"), bytes, bytes).unwrap();
+        let _: () = raw.lpush(harness.key("pending"), bytes).unwrap();
+        let _: () = raw.rpush(harness.key("pending"), bytes).unwrap();
+        let _: () = raw.hset(harness.key("grant"), bytes, bytes).unwrap();
+        let _: () = raw.hset(harness.key("retry"), bytes, bytes).unwrap();
+        let _: () = raw.hset(harness.key("history"), bytes, bytes).unwrap();
+        let _: () = raw.hset(harness.key("replay"), bytes, bytes).unwrap();
+        let _: () = raw.hset(harness.key("stats"), bytes, bytes).unwrap();
         for name in ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"] {
-            let _: () = raw.zadd(world.key(name), bytes, 1).unwrap();
+            let _: () = raw.zadd(harness.key(name), bytes, 1).unwrap();
         }
-        let _: () = raw.zadd(world.key("lease"), [bytes, b"inf"].concat(), "inf").unwrap();
-        let _: () = raw.zadd(world.key("delayed"), [bytes, b"-inf"].concat(), "-inf").unwrap();
+        let _: () = raw.zadd(harness.key("lease"), [bytes, b"inf"].concat(), "inf").unwrap();
+        let _: () = raw.zadd(harness.key("delayed"), [bytes, b"-inf"].concat(), "-inf").unwrap();
     }
     // A live entry copied, and a body too short for its header.
-    let _: () = raw.lpush(world.key("pending"), &live_entry[..]).unwrap();
-    let _: () = raw.hset(world.key("job"), "damaged", "short").unwrap();
+    let _: () = raw.lpush(harness.key("pending"), &live_entry[..]).unwrap();
+    let _: () = raw.hset(harness.key("job"), "damaged", "short").unwrap();
     for field in [
         "sequence",
         "entry_versions",
@@ -445,44 +445,44 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
         "idle_until",
         "grace_until",
     ] {
-        let _: () = raw.hset(world.key("stats"), field, "junk").unwrap();
+        let _: () = raw.hset(harness.key("stats"), field, "junk").unwrap();
     }
-    let _: () = raw.hset(world.key("stats"), "paused", "perhaps").unwrap();
-    let _: () = raw.hset(world.key("stats"), "reclaimed_at", "-inf").unwrap();
+    let _: () = raw.hset(harness.key("stats"), "paused", "perhaps").unwrap();
+    let _: () = raw.hset(harness.key("stats"), "reclaimed_at", "-inf").unwrap();
 
-    world.enqueue(&["later"]).await;
+    harness.enqueue(&["later"]).await;
     let mut seen = Vec::new();
     let mut first = None;
     for _ in 0..20 {
-        let claims = world.claim(2).await;
+        let claims = harness.claim(2).await;
         seen.extend(ids(&claims));
         if claims.jobs.is_empty() {
             break;
         }
         let done: Vec<_> =
             (0..claims.jobs.len()).map(|n| settlement(&claims, n, Verdict::Retry { delay: LEASE })).collect();
-        let settled = world.settle(&done).await;
+        let settled = harness.settle(&done).await;
         assert!(settled.iter().all(|one| *one == Settled::Done { state: JobState::Delayed }), "{settled:?}");
         first.get_or_insert(claims);
     }
     assert_eq!(seen, ["good", "later"]);
     let reclaim = Reclaim { limit: BATCH_MAX, lease: LEASE, crashes_max: 3, losses_max: 20 };
-    store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
-    let _: () = raw.hdel(world.key("stats"), "grace_until").unwrap();
-    let reclaimed = store.reclaim(world.call(), &queue, &reclaim).await.unwrap();
+    store.reclaim(harness.call(), &queue, &reclaim).await.unwrap();
+    let _: () = raw.hdel(harness.key("stats"), "grace_until").unwrap();
+    let reclaimed = store.reclaim(harness.call(), &queue, &reclaim).await.unwrap();
     assert_eq!(reclaimed.jobs, [], "leases of no job");
-    store.promote(world.call(), &queue, BATCH_MAX).await.unwrap();
-    store.reconcile(world.call(), &queue, InstanceId::from(uuid::Uuid::nil()), &[], None).await.unwrap();
-    store.cancel(world.call(), &queue, &[id("good").into()]).await.unwrap();
+    store.promote(harness.call(), &queue, BATCH_MAX).await.unwrap();
+    store.reconcile(harness.call(), &queue, InstanceId::from(uuid::Uuid::nil()), &[], None).await.unwrap();
+    store.cancel(harness.call(), &queue, &[id("good").into()]).await.unwrap();
     for state in JobState::ALL {
         store.jobs(&queue, state, None, 100).await.unwrap();
     }
     let damaged = store.job(&queue, &id("damaged")).await.unwrap().unwrap();
     assert_eq!(damaged.state, JobState::Poisoned);
     assert!(damaged.history[0].record.is_err(), "{damaged:?}");
-    store.redrive(world.call(), &queue, &[id("later").into()]).await.unwrap();
-    assert_eq!(ids(&world.claim(10).await), ["later"]);
-    store.discard(world.call(), &queue, &[id("damaged").into()]).await.unwrap();
+    store.redrive(harness.call(), &queue, &[id("later").into()]).await.unwrap();
+    assert_eq!(ids(&harness.claim(10).await), ["later"]);
+    store.discard(harness.call(), &queue, &[id("damaged").into()]).await.unwrap();
     let found = store.repair(&queue).await.unwrap();
     assert!(found.iter().any(|finding| finding.kind == FindingKind::EntryWithoutJob), "{found:?}");
     let audit = store.audit(&queue).await.unwrap();
@@ -490,79 +490,79 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     assert_eq!(store.repair(&queue).await.unwrap(), []);
     let stats = store.stats(&queue).await.unwrap();
     assert!(stats.garbage_total > 0 && !stats.paused, "{stats:?}");
-    store.trim(world.call(), &queue, &keep_nothing()).await.unwrap();
+    store.trim(harness.call(), &queue, &keep_nothing()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_waiter_is_notified_when_its_damaged_job_is_poisoned() {
-    let mut world = World::new().await;
-    world.enqueue(&["a"]).await;
-    let (store, queue) = (world.store.clone(), world.queue.clone());
+    let mut harness = Harness::new().await;
+    harness.enqueue(&["a"]).await;
+    let (store, queue) = (harness.store.clone(), harness.queue.clone());
     let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
     store.watch_outcome(&queue, &id("a"), LEASE).await.unwrap();
-    let _: () = world.server.connection().hset(world.key("job"), "a", "short").unwrap();
-    assert_eq!(world.claim(1).await.jobs, []);
+    let _: () = harness.server.connection().hset(harness.key("job"), "a", "short").unwrap();
+    assert_eq!(harness.claim(1).await.jobs, []);
     let ended = Hint::Ended { queue, id: id("a"), state: Some(JobState::Poisoned) };
     let hint = tokio::time::timeout(Duration::from_secs(10), hints.next()).await;
     assert_eq!(hint.ok().flatten(), Some(ended));
 }
 
-/// Goal: the replay slots of processes that died do not pile up, whoever comes after them, and those of the living stay. Method: replay slots are put back in time by hand.
+/// Goal: replay slots of dead processes do not accumulate, and those of live processes are kept. Method: replay slots are given older times by hand.
 #[tokio::test]
 async fn replay_slots_of_dead_processes_are_dropped_by_later_ones() {
     const HOUR_MS: u64 = 3_600_000;
-    let mut world = World::new().await;
-    let mut raw = world.server.connection();
+    let mut harness = Harness::new().await;
+    let mut raw = harness.server.connection();
     let (seconds, _): (u64, u64) = redis::cmd("TIME").query(&mut raw).unwrap();
     let silent_for = |hours: u64| {
         let at = (seconds * 1000 - hours * HOUR_MS).to_be_bytes();
         [&[0; 6][..], b"e", &at[2..], b"\x90"].concat()
     };
-    let _: () = raw.hset(world.key("replay"), vec![1; 18], silent_for(25)).unwrap();
-    let _: () = raw.hset(world.key("replay"), vec![2; 18], silent_for(23)).unwrap();
-    world.enqueue(&["a"]).await;
-    let replay_slots: BTreeMap<Vec<u8>, Vec<u8>> = raw.hgetall(world.key("replay")).unwrap();
-    // A new replay slot looks at two, at random; it stands beside these two.
+    let _: () = raw.hset(harness.key("replay"), vec![1; 18], silent_for(25)).unwrap();
+    let _: () = raw.hset(harness.key("replay"), vec![2; 18], silent_for(23)).unwrap();
+    harness.enqueue(&["a"]).await;
+    let replay_slots: BTreeMap<Vec<u8>, Vec<u8>> = raw.hgetall(harness.key("replay")).unwrap();
+    // A new replay slot checks two others at random; these two are there.
     for n in 0..200 {
-        let gone = !raw.hexists::<_, _, bool>(world.key("replay"), vec![1; 18]).unwrap();
+        let gone = !raw.hexists::<_, _, bool>(harness.key("replay"), vec![1; 18]).unwrap();
         if gone {
             break;
         }
-        assert!(n < 199, "nobody forgets the dead: {replay_slots:?}");
-        world.replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
-        world.enqueue(&[&format!("b-{n}")]).await;
+        assert!(n < 199, "old replay slots are not removed: {replay_slots:?}");
+        harness.replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
+        harness.enqueue(&[&format!("b-{n}")]).await;
     }
-    assert!(raw.hexists::<_, _, bool>(world.key("replay"), vec![2; 18]).unwrap(), "a reply is kept for a day");
+    assert!(raw.hexists::<_, _, bool>(harness.key("replay"), vec![2; 18]).unwrap(), "a reply is kept for a day");
 
-    // A crowd of them is not kept that long, and a trim takes many.
-    let mut crowd = redis::pipe();
+    // Many of them are not kept that long, and one trim removes many.
+    let mut many_slots = redis::pipe();
     for n in 0..5_000_u32 {
-        crowd.hset(world.key("replay"), [&[3; 14][..], &n.to_be_bytes()].concat(), silent_for(2)).ignore();
+        many_slots.hset(harness.key("replay"), [&[3; 14][..], &n.to_be_bytes()].concat(), silent_for(2)).ignore();
     }
-    let _: () = crowd.query(&mut raw).unwrap();
-    let before: usize = raw.hlen(world.key("replay")).unwrap();
-    let call = world.call();
-    world.store.trim(call, &world.queue, &keep_nothing()).await.unwrap();
-    let after: usize = raw.hlen(world.key("replay")).unwrap();
+    let _: () = many_slots.query(&mut raw).unwrap();
+    let before: usize = raw.hlen(harness.key("replay")).unwrap();
+    let call = harness.call();
+    harness.store.trim(call, &harness.queue, &keep_nothing()).await.unwrap();
+    let after: usize = raw.hlen(harness.key("replay")).unwrap();
     assert!(before - after >= 40, "{before} replay_slots, {after} after a trim");
-    world.enqueue(&["last"]).await;
+    harness.enqueue(&["last"]).await;
 }
 
 #[tokio::test]
 async fn garbage_in_the_global_keys_hides_no_queue_or_worker() {
-    let world = World::new().await;
-    let mut raw = world.server.connection();
+    let harness = Harness::new().await;
+    let mut raw = harness.server.connection();
     let _: () = raw.sadd("retraced:queues", "not a {queue}").unwrap();
     let _: () = raw.hset("retraced:workers", "x", "short").unwrap();
     let _: () = raw.hset("retraced:workers", "y", "long enough but not a row").unwrap();
     let _: String = redis::cmd("XADD").arg("retraced:ledger").arg("*").arg("e").arg("junk").query(&mut raw).unwrap();
-    world.store.announce(std::slice::from_ref(&world.queue)).await.unwrap();
-    assert_eq!(world.store.queues().await.unwrap(), std::slice::from_ref(&world.queue));
-    assert_eq!(world.store.workers().await.unwrap(), []);
-    assert_eq!(world.store.events(None, 10).await.unwrap().events, []);
+    harness.store.announce(std::slice::from_ref(&harness.queue)).await.unwrap();
+    assert_eq!(harness.store.queues().await.unwrap(), std::slice::from_ref(&harness.queue));
+    assert_eq!(harness.store.workers().await.unwrap(), []);
+    assert_eq!(harness.store.events(None, 10).await.unwrap().events, []);
     let _: () = raw.del("retraced:ledger").unwrap();
     let _: () = raw.set("retraced:ledger", "a string").unwrap();
-    let error = world.store.events(None, 10).await.unwrap_err();
+    let error = harness.store.events(None, 10).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
 }
 
@@ -609,24 +609,24 @@ async fn what_the_server_does_not_persist_is_a_warning() {
 
 #[tokio::test]
 async fn a_full_server_takes_no_more_jobs_but_lets_them_end() {
-    let mut world = World::new().await;
-    world.enqueue(&["a", "b"]).await;
-    let claims = world.claim(2).await;
+    let mut harness = Harness::new().await;
+    harness.enqueue(&["a", "b"]).await;
+    let claims = harness.claim(2).await;
     let _: () =
-        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").query(&mut world.server.connection()).unwrap();
-    let before = world.contents();
-    let call = world.call();
-    let full = world.store.enqueue(call, &world.queue, &[new("c", RunAt::Now)]).await.unwrap_err();
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").query(&mut harness.server.connection()).unwrap();
+    let before = harness.contents();
+    let call = harness.call();
+    let full = harness.store.enqueue(call, &harness.queue, &[new("c", RunAt::Now)]).await.unwrap_err();
     assert!(full.is_retryable(), "{full:?}");
-    assert!(before == world.contents());
+    assert!(before == harness.contents());
     let ended = [
         settlement(&claims, 0, Verdict::Complete { keep: true }),
         settlement(&claims, 1, Verdict::Retry { delay: Duration::ZERO }),
     ];
-    let settled = world.settle(&ended).await;
+    let settled = harness.settle(&ended).await;
     let done = |state| Settled::Done { state };
     assert_eq!(settled, [done(JobState::Completed), done(JobState::Pending)]);
-    assert_eq!(ids(&world.claim(1).await), ["b"]);
+    assert_eq!(ids(&harness.claim(1).await), ["b"]);
 }
 
 #[tokio::test]
@@ -666,14 +666,14 @@ async fn a_frozen_server_costs_a_timeout_and_no_job() {
 
 #[tokio::test]
 async fn a_cut_connection_is_replaced() {
-    let mut world = World::new().await;
-    world.enqueue(&["a"]).await;
+    let mut harness = Harness::new().await;
+    harness.enqueue(&["a"]).await;
     let _: () =
-        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query(&mut world.server.connection()).unwrap();
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query(&mut harness.server.connection()).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
-    let (call, request) = (world.call(), request(1, LEASE));
+    let (call, request) = (harness.call(), request(1, LEASE));
     let claims = loop {
-        match world.store.claim(call, &world.queue, &request).await {
+        match harness.store.claim(call, &harness.queue, &request).await {
             Ok(claims) => break claims,
             Err(error) => assert!(error.is_retryable() && Instant::now() < deadline, "{error:?}"),
         }
@@ -683,38 +683,38 @@ async fn a_cut_connection_is_replaced() {
 
 #[tokio::test]
 async fn stale_entries_of_cancelled_jobs_are_passed_over() {
-    let mut world = World::new().await;
+    let mut harness = Harness::new().await;
     let names: Vec<String> = (0..BATCH_MAX).map(|n| format!("job-{n}")).collect();
-    world.enqueue(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    harness.enqueue(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let cancelled: Vec<_> = names[..BATCH_MAX - 1].iter().map(|name| id(name).into()).collect();
-    let call = world.call();
-    let moved = world.store.cancel(call, &world.queue, &cancelled).await.unwrap();
+    let call = harness.call();
+    let moved = harness.store.cancel(call, &harness.queue, &cancelled).await.unwrap();
     assert!(moved.iter().all(|one| matches!(one, Moved::Moved { to: Some(JobState::Cancelled), .. })));
-    assert_eq!(world.store.stats(&world.queue).await.unwrap().pending, 1);
-    assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
-    assert_eq!(ids(&world.claim(2).await), [names[BATCH_MAX - 1].as_str()]);
-    assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
+    assert_eq!(harness.store.stats(&harness.queue).await.unwrap().pending, 1);
+    assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
+    assert_eq!(ids(&harness.claim(2).await), [names[BATCH_MAX - 1].as_str()]);
+    assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
     // A fresh start is a new entry; the old one stays dead.
-    let call = world.call();
-    world.store.redrive(call, &world.queue, &[id("job-7").into()]).await.unwrap();
-    assert_eq!(ids(&world.claim(2).await), ["job-7"]);
-    assert_eq!(world.store.audit(&world.queue).await.unwrap().difference(), 0);
+    let call = harness.call();
+    harness.store.redrive(call, &harness.queue, &[id("job-7").into()]).await.unwrap();
+    assert_eq!(ids(&harness.claim(2).await), ["job-7"]);
+    assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
 }
 
 #[tokio::test]
 async fn a_claim_of_large_jobs_stops_at_its_bytes_and_keeps_the_order() {
-    let mut world = World::new().await;
+    let mut harness = Harness::new().await;
     let sizes = [10usize, 400_000, 400_000, 400_000, 10, 2_000_000, 10];
     let jobs: Vec<NewJob> = sizes
         .iter()
         .enumerate()
         .map(|(n, size)| NewJob { envelope: Bytes::from(vec![0; *size]), ..new(&format!("job-{n}"), RunAt::Now) })
         .collect();
-    let call = world.call();
-    world.store.enqueue(call, &world.queue, &jobs).await.unwrap();
+    let call = harness.call();
+    harness.store.enqueue(call, &harness.queue, &jobs).await.unwrap();
     let mut batches = Vec::new();
     loop {
-        let claims = world.claim(5).await;
+        let claims = harness.claim(5).await;
         if claims.jobs.is_empty() {
             break;
         }
@@ -724,34 +724,35 @@ async fn a_claim_of_large_jobs_stops_at_its_bytes_and_keeps_the_order() {
     assert_eq!(batches, expected);
 }
 
-/// Goal: whoever came back with less than it asked for is woken by the next job, also when its own call had put a job back and so sent a hint before.
+/// Goal: a worker that was granted less than it asked for is woken by the next job, also when its own call released a job and so sent a hint before.
 #[tokio::test]
 async fn a_worker_that_comes_back_short_is_woken_by_the_next_job() {
-    let mut world = World::new().await;
-    world.enqueue(&["a"]).await;
-    let claims = world.claim(1).await;
-    assert_eq!(world.claim(1).await.jobs, []); // asleep now
-    let mut hints = world.store.hints(std::slice::from_ref(&world.queue)).await.unwrap();
-    let call = world.call();
+    let mut harness = Harness::new().await;
+    harness.enqueue(&["a"]).await;
+    let claims = harness.claim(1).await;
+    assert_eq!(harness.claim(1).await.jobs, []); // asleep now
+    let mut hints = harness.store.hints(std::slice::from_ref(&harness.queue)).await.unwrap();
+    let call = harness.call();
     let released = [settlement(&claims, 0, Verdict::ReleaseNow)];
-    let (_, claims) = world.store.settle_and_claim(call, &world.queue, &released, &request(2, LEASE)).await.unwrap();
+    let (_, claims) =
+        harness.store.settle_and_claim(call, &harness.queue, &released, &request(2, LEASE)).await.unwrap();
     assert_eq!(ids(&claims), ["a"]);
     for occasion in ["the release", "the new job"] {
         let hint = tokio::time::timeout(Duration::from_secs(10), hints.next()).await;
-        assert_eq!(hint.ok().flatten(), Some(Hint::Pending(world.queue.clone())), "{occasion} woke nobody");
+        assert_eq!(hint.ok().flatten(), Some(Hint::Pending(harness.queue.clone())), "{occasion} woke no worker");
         if occasion == "the release" {
-            world.enqueue(&["b"]).await;
+            harness.enqueue(&["b"]).await;
         }
     }
 }
 
-/// Whoever connects may block its threads later, or end. What works the queues has a runtime of its own, and its connections live there.
+/// The runtime that connects may block its threads later, or end. Transitions run on a runtime of their own, with their connections.
 #[test]
 fn transitions_do_not_hang_on_the_runtime_the_store_was_connected_on() {
     let server = RedisServer::start();
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (first, second) = (runtime(), runtime());
-    // From here on nobody drives the first one.
+    // From here on the first runtime is not driven.
     let store = first.block_on(RedisStore::connect(&server.url())).unwrap();
     second.block_on(async {
         let mut replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;

@@ -21,14 +21,14 @@ use support::redis_server::RedisServer;
 
 const LEASE: Duration = Duration::from_secs(30);
 
-struct World {
+struct Harness {
     server: RedisServer,
     store: RedisStore,
     replay_slot: ReplaySlot,
     queue: QueueName,
 }
 
-impl World {
+impl Harness {
     async fn new() -> Self {
         let server = RedisServer::start();
         let store = RedisStore::connect(&server.url()).await.unwrap();
@@ -212,7 +212,7 @@ const DAMAGES: &[Damage] = &[
     Damage {
         name: "pending jobs are dead too",
         edit: |raw| raw.zadd(key("dead"), "pending-1", 1).unwrap(),
-        // Its entry counts no more: one stale entry that nobody counted.
+        // Its entry counts no more: one stale entry that was not counted.
         found: &[(TwoContainers, 1), (StaleCount, 1)],
         moved: &[],
     },
@@ -235,25 +235,25 @@ fn drop_key(raw: &mut Connection, name: &str) {
 /// state; afterwards the queue adds up, a second look finds nothing, no job is gone, and each is where it was or where the table says.
 #[tokio::test]
 async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
-    let mut world = World::new().await;
+    let mut harness = Harness::new().await;
     for damage in DAMAGES {
         let name = damage.name;
-        let held = world.fill().await;
-        assert!(world.store.audit(&world.queue).await.unwrap().adds_up(), "{name}: before");
-        let before = world.states().await;
-        (damage.edit)(&mut world.server.connection());
+        let held = harness.fill().await;
+        assert!(harness.store.audit(&harness.queue).await.unwrap().adds_up(), "{name}: before");
+        let before = harness.states().await;
+        (damage.edit)(&mut harness.server.connection());
 
         // What is miscounted can only be seen when nothing else is wrong.
-        let looked = world.inspect().await;
+        let looked = harness.inspect().await;
         let others = damage.found.iter().filter(|(kind, _)| *kind != StaleCount || damage.found.len() == 1);
         assert_eq!(looked, others.copied().collect::<Vec<_>>(), "{name}: a look");
-        assert_eq!(world.inspect().await, looked, "{name}: a look changes nothing");
-        assert_eq!(world.repair().await, damage.found, "{name}");
-        assert_eq!(world.repair().await, [], "{name}: repaired is repaired");
-        let audit = world.store.audit(&world.queue).await.unwrap();
+        assert_eq!(harness.inspect().await, looked, "{name}: a look changes nothing");
+        assert_eq!(harness.repair().await, damage.found, "{name}");
+        assert_eq!(harness.repair().await, [], "{name}: repaired is repaired");
+        let audit = harness.store.audit(&harness.queue).await.unwrap();
         assert_eq!(audit.difference(), 0, "{name}: {audit:?}");
 
-        for ((job, was), (_, is)) in before.into_iter().zip(world.states().await) {
+        for ((job, was), (_, is)) in before.into_iter().zip(harness.states().await) {
             let was = was.unwrap();
             let expected = match name {
                 "pending jobs are dead too" if job == "pending-1" => JobState::Dead,
@@ -264,12 +264,12 @@ async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
         }
         let moved_on =
             damage.moved.iter().any(|(from, _)| *from == JobState::Processing) || name == "the grants are gone";
-        let settled = world.settle(&held, Verdict::Complete { keep: false }).await;
+        let settled = harness.settle(&held, Verdict::Complete { keep: false }).await;
         let expected = if moved_on { Settled::Stale } else { Settled::Done { state: JobState::Completed } };
-        assert_eq!(settled, [expected; 3], "{name}: whoever runs them still holds them");
+        assert_eq!(settled, [expected; 3], "{name}: their workers still hold them");
         let mut waiting = BTreeSet::new();
         loop {
-            let claims = world.claim(BATCH_MAX).await;
+            let claims = harness.claim(BATCH_MAX).await;
             if claims.jobs.is_empty() {
                 break;
             }
@@ -277,7 +277,7 @@ async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
                 assert!(waiting.insert(job.id), "{name}: granted twice");
             }
         }
-        let pending = world.store.stats(&world.queue).await.unwrap().pending;
+        let pending = harness.store.stats(&harness.queue).await.unwrap().pending;
         assert_eq!(pending, 0, "{name}: what is pending can be claimed");
         let at_least = if name == "pending jobs are dead too" { 2 } else { 3 };
         assert!(waiting.len() >= at_least, "{name}: {waiting:?}");
@@ -287,16 +287,16 @@ async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
 /// Goal: jobs whose lease lost its grant come back, and those whose grant lost its lease wait for their owner first.
 #[tokio::test]
 async fn a_lease_without_its_grant_is_reclaimed_and_a_grant_without_its_lease_waits_for_its_owner() {
-    let mut world = World::new().await;
-    world.fill().await;
+    let mut harness = Harness::new().await;
+    harness.fill().await;
     let reclaim = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 20 };
-    world.store.reclaim(world.replay_slot.next_call(), &world.queue, &reclaim).await.unwrap();
-    let mut raw = world.server.connection();
+    harness.store.reclaim(harness.replay_slot.next_call(), &harness.queue, &reclaim).await.unwrap();
+    let mut raw = harness.server.connection();
     let _: () = raw.hdel(key("stats"), "grace_until").unwrap();
     let _: () = raw.hdel(key("grant"), "processing-0").unwrap();
     let _: () = raw.zrem(key("lease"), "processing-1").unwrap();
-    assert_eq!(world.repair().await, [(GrantWithoutLease, 1), (LeaseWithoutGrant, 1)]);
-    let taken = world.store.reclaim(world.replay_slot.next_call(), &world.queue, &reclaim).await.unwrap();
+    assert_eq!(harness.repair().await, [(GrantWithoutLease, 1), (LeaseWithoutGrant, 1)]);
+    let taken = harness.store.reclaim(harness.replay_slot.next_call(), &harness.queue, &reclaim).await.unwrap();
     assert_eq!(taken.jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>(), ["processing-0"]);
 }
 

@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{TIMEOUT, World, for_each_guarantee, hold};
+use contract::{Harness, TIMEOUT, for_each_guarantee, hold};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use retraced_jobs::store::Store;
@@ -20,7 +20,7 @@ struct RedisWorld {
 }
 
 impl RedisWorld {
-    /// One world for each server program found; at least one.
+    /// One harness for each server program found; at least one.
     async fn each() -> Vec<Self> {
         let programs = RedisServer::binaries();
         assert!(!programs.is_empty(), "these tests need redis-server or valkey-server on the path");
@@ -34,7 +34,7 @@ impl RedisWorld {
     }
 }
 
-impl World for RedisWorld {
+impl Harness for RedisWorld {
     fn store(&self) -> Arc<dyn Store> {
         Arc::new(self.store.clone())
     }
@@ -50,8 +50,8 @@ macro_rules! keeps_each_guarantee {
         $(mod $area {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $guarantee() {
-                for world in super::RedisWorld::each().await {
-                    super::hold(&world, |worker| super::contract::$area::$guarantee(&world, worker)).await;
+                for harness in super::RedisWorld::each().await {
+                    super::hold(&harness, |worker| super::contract::$area::$guarantee(&harness, worker)).await;
                 }
             })+
         })+

@@ -1,4 +1,4 @@
-//! The store over TLS: a server with a certificate made here, trusted only where somebody says so.
+//! The store over TLS: a server with a certificate made here, trusted only where it is configured.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -63,7 +63,7 @@ fn succeeded(output: &Output) {
 }
 
 /// Goal: everything that works over TCP works over TLS: calls, hints, and a connection per purpose. Method: this process starts the server; a second one, whose
-/// environment names the certificate, runs a job's life over `rediss://`.
+/// environment names the certificate, runs a job over `rediss://`.
 #[tokio::test]
 async fn a_job_is_enqueued_run_and_settled_over_tls() {
     let Ok(url) = std::env::var(URL) else {

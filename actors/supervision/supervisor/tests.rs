@@ -1,4 +1,4 @@
-//! The supervisor on its own, with children that do as they are told and a log of what was started and stopped.
+//! The supervisor on its own, with children that do as they are asked, and a log of what was started and stopped.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -14,7 +14,7 @@ use crate::supervision::event::Events;
 use crate::supervision::restart::{Budget, RestartDelay, RestartPolicy, Strategy};
 use crate::supervision::spec::{ChildSpec, StartChild};
 
-/// A child: fails or panics when told to, and says when it stops.
+/// A child: fails or panics when asked to, and logs when it stops.
 struct Puppet;
 
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +58,8 @@ impl Actor for Puppet {
 
     async fn handle(&self, me: ActorRef<Pull>, pull: Pull, state: &mut PuppetState) -> Result<(), ActorProcessingErr> {
         match pull {
-            Pull::Fail => Err(format!("{} was told to fail", state.path).into()),
-            Pull::Panic => panic!("{} was told to panic", state.path),
+            Pull::Fail => Err(format!("{} was asked to fail", state.path).into()),
+            Pull::Panic => panic!("{} was asked to panic", state.path),
             Pull::Stop => {
                 me.stop(None);
                 Ok(())
@@ -80,30 +80,30 @@ enum Begin {
     Refused,
     Never,
     /// Well, and dead at once.
-    Stillborn,
+    FailsAtOnce,
     /// Well, after a while.
     Slowly(Duration),
 }
 
-struct Stage {
+struct Fixture {
     log: Log,
     roster: Roster,
     events: Events,
-    told: Arc<Mutex<Vec<SupervisionEvent>>>,
+    recorded: Arc<Mutex<Vec<SupervisionEvent>>>,
     outcome: Arc<OnceLock<Exhausted>>,
     policy: RestartPolicy,
     children: Vec<ChildSpec>,
 }
 
-impl Stage {
+impl Fixture {
     fn new(strategy: Strategy) -> Self {
         let clock = Arc::new(TokioClock::starting_at(0));
         let events = Events::new(InstanceId::from(Uuid::nil()), clock, None);
-        let told = Arc::<Mutex<Vec<SupervisionEvent>>>::default();
-        let (mut heard, book) = (events.subscribe(), told.clone());
+        let recorded = Arc::<Mutex<Vec<SupervisionEvent>>>::default();
+        let (mut heard, recorder) = (events.subscribe(), recorded.clone());
         tokio::spawn(async move {
             while let Ok(event) = heard.recv().await {
-                book.lock().unwrap().push(event);
+                recorder.lock().unwrap().push(event);
             }
         });
         let budget = Budget { restarts: 3, window: Duration::from_secs(60) };
@@ -112,7 +112,7 @@ impl Stage {
             log: Log::default(),
             roster: Roster::default(),
             events,
-            told,
+            recorded,
             outcome: Arc::default(),
             policy: RestartPolicy { strategy, budget, delay },
             children: Vec::new(),
@@ -130,17 +130,17 @@ impl Stage {
             Box::pin(async move {
                 let begin = begin(generation);
                 match begin {
-                    Begin::Refused => return Err("it does not want to".into()),
+                    Begin::Refused => return Err("refused to start".into()),
                     Begin::Never => std::future::pending().await,
                     Begin::Slowly(delay) => tokio::time::sleep(delay).await,
-                    Begin::Well | Begin::Stillborn => {}
+                    Begin::Well | Begin::FailsAtOnce => {}
                 }
                 let (puppet, _) = Actor::spawn_linked(None, Puppet, (name, generation, log), parent)
                     .await
                     .map_err(|e| e.to_string())?;
-                if begin == Begin::Stillborn {
+                if begin == Begin::FailsAtOnce {
                     puppet.cast(Pull::Fail).map_err(|e| e.to_string())?;
-                    // Its end is told before its start is.
+                    // Its end is reported before its start.
                     let _ = puppet.wait(None).await;
                 }
                 Ok(puppet.get_cell())
@@ -169,7 +169,7 @@ impl Stage {
         }
     }
 
-    /// A state of its own, to be told things by hand.
+    /// A supervisor state of its own, for messages sent directly.
     async fn state(&self, top: &ActorRef<SupervisorMessage>) -> SupervisorState {
         Supervisor.pre_start(top.clone(), self.spec()).await.unwrap()
     }
@@ -193,7 +193,7 @@ impl Stage {
     }
 
     fn kinds(&self, path: &str) -> Vec<EventKind> {
-        self.told.lock().unwrap().iter().filter(|e| e.path == path).map(|e| e.kind.clone()).collect()
+        self.recorded.lock().unwrap().iter().filter(|e| e.path == path).map(|e| e.kind.clone()).collect()
     }
 
     async fn settle(&self) {
@@ -201,41 +201,41 @@ impl Stage {
     }
 }
 
-fn abc(strategy: Strategy) -> Stage {
-    Stage::new(strategy).child("a").child("b").child("c")
+fn abc(strategy: Strategy) -> Fixture {
+    Fixture::new(strategy).child("a").child("b").child("c")
 }
 
 #[tokio::test(start_paused = true)]
 async fn children_start_in_order_and_stop_in_reverse() {
-    let stage = abc(Strategy::OneForOne);
-    let (top, ended) = stage.raised().await;
-    assert_eq!(stage.log.take(), ["start a#0", "start b#0", "start c#0"]);
+    let fixture = abc(Strategy::OneForOne);
+    let (top, ended) = fixture.raised().await;
+    assert_eq!(fixture.log.take(), ["start a#0", "start b#0", "start c#0"]);
     top.cast(SupervisorMessage::Shutdown).unwrap();
     ended.await.unwrap();
-    assert_eq!(stage.log.take(), ["stop c", "stop b", "stop a"]);
-    assert!(stage.outcome.get().is_none() && stage.roster.all().is_empty());
+    assert_eq!(fixture.log.take(), ["stop c", "stop b", "stop a"]);
+    assert!(fixture.outcome.get().is_none() && fixture.roster.all().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_for_one_restarts_the_child_that_failed_and_no_other() {
-    let stage = abc(Strategy::OneForOne);
-    let (top, _) = stage.raised().await;
-    stage.log.take();
+    let fixture = abc(Strategy::OneForOne);
+    let (top, _) = fixture.raised().await;
+    fixture.log.take();
     for pull in [Pull::Fail, Pull::Panic] {
-        stage.pull("b", pull);
+        fixture.pull("b", pull);
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
-    assert_eq!(stage.log.take(), ["start b#1", "start b#2"]);
-    let told = stage.kinds("b");
+    assert_eq!(fixture.log.take(), ["start b#1", "start b#2"]);
+    let recorded = fixture.kinds("b");
     let crashed = |reason: &str, failures| EventKind::Crashed { reason: reason.into(), failures, budget: 3 };
     assert_eq!(
-        told,
+        recorded,
         [
             EventKind::Started,
-            crashed("b was told to fail", 1),
+            crashed("b was asked to fail", 1),
             EventKind::RestartScheduled { delay_ms: 0 },
             EventKind::Restarted,
-            crashed("b was told to panic", 2),
+            crashed("b was asked to panic", 2),
             EventKind::RestartScheduled { delay_ms: 1000 },
             EventKind::Restarted,
         ]
@@ -245,41 +245,41 @@ async fn one_for_one_restarts_the_child_that_failed_and_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn one_for_all_stops_the_others_in_reverse_and_starts_all_in_order() {
-    let stage = abc(Strategy::OneForAll);
-    let (top, _) = stage.raised().await;
-    stage.log.take();
-    stage.pull("b", Pull::Fail);
-    stage.settle().await;
-    assert_eq!(stage.log.take(), ["stop c", "stop a", "start a#1", "start b#1", "start c#1"]);
+    let fixture = abc(Strategy::OneForAll);
+    let (top, _) = fixture.raised().await;
+    fixture.log.take();
+    fixture.pull("b", Pull::Fail);
+    fixture.settle().await;
+    assert_eq!(fixture.log.take(), ["stop c", "stop a", "start a#1", "start b#1", "start c#1"]);
     // Only the one that failed is charged.
-    assert!(!stage.kinds("a").iter().any(|kind| matches!(kind, EventKind::Crashed { .. })));
+    assert!(!fixture.kinds("a").iter().any(|kind| matches!(kind, EventKind::Crashed { .. })));
     top.kill();
 }
 
 #[tokio::test(start_paused = true)]
 async fn rest_for_one_stops_and_starts_those_after_the_one_that_failed() {
-    let stage = abc(Strategy::RestForOne).child("d");
-    let (top, _) = stage.raised().await;
-    stage.log.take();
-    stage.pull("b", Pull::Fail);
-    stage.settle().await;
-    assert_eq!(stage.log.take(), ["stop d", "stop c", "start b#1", "start c#1", "start d#1"]);
+    let fixture = abc(Strategy::RestForOne).child("d");
+    let (top, _) = fixture.raised().await;
+    fixture.log.take();
+    fixture.pull("b", Pull::Fail);
+    fixture.settle().await;
+    assert_eq!(fixture.log.take(), ["stop d", "stop c", "start b#1", "start c#1", "start d#1"]);
     top.kill();
 }
 
 /// While b and c wait for their restart, a fails: all three start in order, once.
 #[tokio::test(start_paused = true)]
 async fn a_failure_during_the_delay_of_another_restart_keeps_the_start_order() {
-    let stage = abc(Strategy::RestForOne);
-    let (top, _) = stage.raised().await;
-    stage.pull("c", Pull::Fail);
-    stage.settle().await;
-    stage.log.take();
-    stage.pull("b", Pull::Fail);
+    let fixture = abc(Strategy::RestForOne);
+    let (top, _) = fixture.raised().await;
+    fixture.pull("c", Pull::Fail);
+    fixture.settle().await;
+    fixture.log.take();
+    fixture.pull("b", Pull::Fail);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    stage.pull("a", Pull::Fail);
+    fixture.pull("a", Pull::Fail);
     tokio::time::sleep(Duration::from_secs(20)).await;
-    assert_eq!(stage.log.take(), ["stop c", "start a#1", "start b#1", "start c#2"]);
+    assert_eq!(fixture.log.take(), ["stop c", "start a#1", "start b#1", "start c#2"]);
     top.kill();
 }
 
@@ -287,16 +287,16 @@ async fn a_failure_during_the_delay_of_another_restart_keeps_the_start_order() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_during_the_start_of_a_sibling_cancels_that_start() {
     let slowly = |generation| if generation == 1 { Begin::Slowly(Duration::from_secs(3)) } else { Begin::Well };
-    let stage = Stage::new(Strategy::OneForAll).child("a").child_that("b", ChildKind::Permanent, slowly);
-    let (top, _) = stage.raised().await;
-    stage.pull("b", Pull::Fail);
+    let fixture = Fixture::new(Strategy::OneForAll).child("a").child_that("b", ChildKind::Permanent, slowly);
+    let (top, _) = fixture.raised().await;
+    fixture.pull("b", Pull::Fail);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    stage.log.take();
-    stage.pull("a", Pull::Fail);
+    fixture.log.take();
+    fixture.pull("a", Pull::Fail);
     tokio::time::sleep(Duration::from_secs(20)).await;
-    let log = stage.log.take();
+    let log = fixture.log.take();
     assert_eq!(log.last().unwrap(), "start b#2", "{log:?}");
-    assert_eq!(stage.roster.all().iter().map(|r| r.generation).collect::<Vec<_>>(), [2, 2], "{log:?}");
+    assert_eq!(fixture.roster.all().iter().map(|r| r.generation).collect::<Vec<_>>(), [2, 2], "{log:?}");
     let starts: Vec<_> = log.iter().filter(|line| line.starts_with("start")).collect();
     assert_eq!(starts, ["start b#1", "start a#2", "start b#2"]);
     assert_eq!(top.get_children().len(), 2, "the void one lives on");
@@ -306,149 +306,150 @@ async fn a_failure_during_the_start_of_a_sibling_cancels_that_start() {
 #[tokio::test(start_paused = true)]
 async fn a_transient_child_that_ends_as_asked_stays_ended_and_a_temporary_one_is_never_restarted() {
     let well = |_| Begin::Well;
-    let stage = Stage::new(Strategy::OneForOne)
+    let fixture = Fixture::new(Strategy::OneForOne)
         .child_that("transient", ChildKind::Transient, well)
         .child_that("temporary", ChildKind::Temporary, well)
         .child("permanent");
-    let (top, _) = stage.raised().await;
-    stage.log.take();
-    stage.pull("transient", Pull::Fail);
-    stage.settle().await;
-    assert_eq!(stage.log.take(), ["start transient#1"]);
-    stage.pull("transient", Pull::Stop);
-    stage.pull("temporary", Pull::Panic);
-    stage.settle().await;
-    assert_eq!(stage.log.take(), ["stop transient"]);
-    assert_eq!(stage.kinds("transient").last(), Some(&EventKind::Stopped));
-    stage.pull("permanent", Pull::Stop);
+    let (top, _) = fixture.raised().await;
+    fixture.log.take();
+    fixture.pull("transient", Pull::Fail);
+    fixture.settle().await;
+    assert_eq!(fixture.log.take(), ["start transient#1"]);
+    fixture.pull("transient", Pull::Stop);
+    fixture.pull("temporary", Pull::Panic);
+    fixture.settle().await;
+    assert_eq!(fixture.log.take(), ["stop transient"]);
+    assert_eq!(fixture.kinds("transient").last(), Some(&EventKind::Stopped));
+    fixture.pull("permanent", Pull::Stop);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(stage.log.take(), ["stop permanent", "start permanent#1"]);
+    assert_eq!(fixture.log.take(), ["stop permanent", "start permanent#1"]);
     assert!(
-        matches!(&stage.kinds("permanent")[1], EventKind::Crashed { reason, .. } if reason.contains("it is permanent"))
+        matches!(&fixture.kinds("permanent")[1], EventKind::Crashed { reason, .. } if reason.contains("it is permanent"))
     );
     top.kill();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_temporary_child_stopped_with_others_is_not_restarted() {
-    let stage = Stage::new(Strategy::OneForAll).child("a").child_that("b", ChildKind::Temporary, |_| Begin::Well);
-    let (top, _) = stage.raised().await;
-    stage.log.take();
-    stage.pull("a", Pull::Fail);
-    stage.settle().await;
-    assert_eq!(stage.log.take(), ["stop b", "start a#1"]);
+    let fixture = Fixture::new(Strategy::OneForAll).child("a").child_that("b", ChildKind::Temporary, |_| Begin::Well);
+    let (top, _) = fixture.raised().await;
+    fixture.log.take();
+    fixture.pull("a", Pull::Fail);
+    fixture.settle().await;
+    assert_eq!(fixture.log.take(), ["stop b", "start a#1"]);
     top.kill();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_supervisor_that_exceeds_its_budget_gives_up_and_names_child_count_and_reason() {
-    let stage = abc(Strategy::OneForOne);
-    let (_top, ended) = stage.raised().await;
+    let fixture = abc(Strategy::OneForOne);
+    let (_top, ended) = fixture.raised().await;
     for _ in 0..4 {
-        stage.pull("b", Pull::Fail);
+        fixture.pull("b", Pull::Fail);
         tokio::time::sleep(Duration::from_secs(11)).await;
     }
     ended.await.unwrap();
-    let exhausted = stage.outcome.get().unwrap();
+    let exhausted = fixture.outcome.get().unwrap();
     assert_eq!((exhausted.supervisor.as_str(), exhausted.child.as_str(), exhausted.failures), ("top", "b", 4));
     assert_eq!(
         exhausted.to_string(),
-        "supervisor top gave up: b failed, the 4th failure within 60s: b was told to fail"
+        "supervisor top gave up: b failed, the 4th failure within 60s: b was asked to fail"
     );
-    let escalated = stage.kinds("top");
+    let escalated = fixture.kinds("top");
     assert!(
         matches!(&escalated[..], [EventKind::Escalated { child, failures: 4, .. }] if child == "b"),
         "{escalated:?}"
     );
-    let log = stage.log.take();
+    let log = fixture.log.take();
     assert_eq!(log[log.len() - 2..], ["stop c", "stop a"], "the others are stopped in order");
-    assert!(stage.roster.all().is_empty());
+    assert!(fixture.roster.all().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn failures_spread_over_more_than_the_window_never_exhaust_the_budget() {
-    let stage = abc(Strategy::OneForOne);
-    let (top, _) = stage.raised().await;
+    let fixture = abc(Strategy::OneForOne);
+    let (top, _) = fixture.raised().await;
     for _ in 0..20 {
-        stage.pull("b", Pull::Fail);
+        fixture.pull("b", Pull::Fail);
         tokio::time::sleep(Duration::from_secs(25)).await;
     }
-    assert!(stage.outcome.get().is_none());
+    assert!(fixture.outcome.get().is_none());
     top.kill();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_first_start_that_fails_is_refused_and_nothing_is_left_running() {
     for (begin, says) in [
-        ((|_| Begin::Refused) as fn(u32) -> Begin, "b could not be started: it does not want to"),
+        ((|_| Begin::Refused) as fn(u32) -> Begin, "b could not be started: refused to start"),
         (|_| Begin::Never, "b could not be started: it did not start within 5s"),
     ] {
-        let stage = Stage::new(Strategy::OneForOne).child("a").child_that("b", ChildKind::Permanent, begin).child("c");
-        let (top, ended) = stage.raise().await;
+        let fixture =
+            Fixture::new(Strategy::OneForOne).child("a").child_that("b", ChildKind::Permanent, begin).child("c");
+        let (top, ended) = fixture.raise().await;
         assert_eq!(wait_until_ready(&top).await.unwrap_err(), says);
         ended.await.unwrap();
-        assert_eq!(stage.log.take(), ["start a#0", "stop a"]);
-        assert!(stage.roster.all().is_empty());
+        assert_eq!(fixture.log.take(), ["start a#0", "stop a"]);
+        assert!(fixture.roster.all().is_empty());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_that_cannot_start_is_charged_and_tried_again() {
     let second_fails = |generation| if generation == 1 { Begin::Refused } else { Begin::Well };
-    let stage = Stage::new(Strategy::OneForOne).child_that("a", ChildKind::Permanent, second_fails);
-    let (top, _) = stage.raised().await;
-    stage.pull("a", Pull::Fail);
+    let fixture = Fixture::new(Strategy::OneForOne).child_that("a", ChildKind::Permanent, second_fails);
+    let (top, _) = fixture.raised().await;
+    fixture.pull("a", Pull::Fail);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let told = stage.kinds("a");
-    assert!(told.contains(&EventKind::StartFailed { reason: "it does not want to".into() }), "{told:?}");
-    assert_eq!(told.last(), Some(&EventKind::Restarted));
-    assert_eq!(stage.log.take(), ["start a#0", "start a#2"]);
+    let recorded = fixture.kinds("a");
+    assert!(recorded.contains(&EventKind::StartFailed { reason: "refused to start".into() }), "{recorded:?}");
+    assert_eq!(recorded.last(), Some(&EventKind::Restarted));
+    assert_eq!(fixture.log.take(), ["start a#0", "start a#2"]);
     top.kill();
 }
 
-/// Its end arrives before its start was told, and another's end in between: both are seen.
+/// Its end arrives before its start was reported, and another child's end in between: both are handled.
 #[tokio::test(start_paused = true)]
 async fn a_child_that_dies_in_its_start_is_seen_to_be_dead() {
-    let stage = Stage::new(Strategy::OneForOne)
+    let fixture = Fixture::new(Strategy::OneForOne)
         .child_that(
             "a",
             ChildKind::Permanent,
-            |generation| if generation == 1 { Begin::Stillborn } else { Begin::Well },
+            |generation| if generation == 1 { Begin::FailsAtOnce } else { Begin::Well },
         )
         .child("b");
-    let (top, _) = stage.raised().await;
-    stage.pull("a", Pull::Fail);
-    stage.pull("b", Pull::Fail);
+    let (top, _) = fixture.raised().await;
+    fixture.pull("a", Pull::Fail);
+    fixture.pull("b", Pull::Fail);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let living: Vec<_> = stage.roster.all().into_iter().map(|r| (r.path, r.generation)).collect();
+    let living: Vec<_> = fixture.roster.all().into_iter().map(|r| (r.path, r.generation)).collect();
     assert_eq!(living, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
     top.kill();
 }
 
-/// An end told late, of an actor whose place is taken, changes nothing.
+/// A late report of the end of an actor that has been replaced changes nothing.
 #[tokio::test(start_paused = true)]
 async fn a_late_event_of_an_old_generation_is_ignored() {
-    let stage = abc(Strategy::OneForOne);
-    let (top, _) = stage.raised().await;
-    let old = stage.roster.find("b").unwrap();
-    stage.pull("b", Pull::Fail);
-    stage.settle().await;
-    let young = stage.roster.find("b").unwrap();
-    let mut state = stage.state(&top).await;
+    let fixture = abc(Strategy::OneForOne);
+    let (top, _) = fixture.raised().await;
+    let old = fixture.roster.find("b").unwrap();
+    fixture.pull("b", Pull::Fail);
+    fixture.settle().await;
+    let young = fixture.roster.find("b").unwrap();
+    let mut state = fixture.state(&top).await;
     state.children[1].status = Status::Up { actor: young.clone(), since: Instant::now() };
     state.ended(&top, &old, End::Abnormal("late".into()), None);
     assert!(matches!(&state.children[1].status, Status::Up { actor, .. } if *actor == young));
-    assert_eq!(state.window.charge(Instant::now(), &stage.policy.budget), 1, "nothing was charged before");
+    assert_eq!(state.window.charge(Instant::now(), &fixture.policy.budget), 1, "nothing was charged before");
     top.kill();
 }
 
-/// The end of what is being started is told before its start, and somebody else's end after it: it is not forgotten.
+/// The end of a child is reported before its start, and another child's end after it: the first is not forgotten.
 #[tokio::test(start_paused = true)]
 async fn an_early_end_is_not_forgotten_over_another() {
-    let stage = abc(Strategy::OneForOne);
-    let (top, _) = stage.raised().await;
-    let (dead, other) = (stage.roster.find("b").unwrap(), stage.roster.find("c").unwrap());
-    let mut state = stage.state(&top).await;
+    let fixture = abc(Strategy::OneForOne);
+    let (top, _) = fixture.raised().await;
+    let (dead, other) = (fixture.roster.find("b").unwrap(), fixture.roster.find("c").unwrap());
+    let mut state = fixture.state(&top).await;
     state.starting = Some(AbortOnDropHandle::new(tokio::spawn(std::future::pending())));
     for actor in [&dead, &other] {
         state.ended(&top, actor, End::Abnormal("early".into()), None);
@@ -462,18 +463,18 @@ async fn an_early_end_is_not_forgotten_over_another() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_during_a_start_stops_all_started_children() {
-    let stage = Stage::new(Strategy::OneForOne)
+    let fixture = Fixture::new(Strategy::OneForOne)
         .child("a")
         .child_that("b", ChildKind::Permanent, |_| Begin::Slowly(Duration::from_secs(3)))
         .child("c");
-    let (top, ended) = stage.raise().await;
+    let (top, ended) = fixture.raise().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     top.cast(SupervisorMessage::Shutdown).unwrap();
     ended.await.unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert_eq!(stage.log.take(), ["start a#0", "stop a"]);
-    assert!(stage.roster.all().is_empty());
-    assert!(!stage.told.lock().unwrap().iter().any(|e| matches!(e.kind, EventKind::Crashed { .. })));
+    assert_eq!(fixture.log.take(), ["start a#0", "stop a"]);
+    assert!(fixture.roster.all().is_empty());
+    assert!(!fixture.recorded.lock().unwrap().iter().any(|e| matches!(e.kind, EventKind::Crashed { .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -501,9 +502,9 @@ async fn a_child_that_does_not_stop_in_time_is_killed() {
         }
     }
     let gone = CancellationToken::new();
-    let mut stage = Stage::new(Strategy::OneForOne).child("a");
+    let mut fixture = Fixture::new(Strategy::OneForOne).child("a");
     let token = gone.clone();
-    stage.children[0].start = Arc::new(move |parent, _| {
+    fixture.children[0].start = Arc::new(move |parent, _| {
         let token = token.clone();
         Box::pin(async move {
             let (deaf, _) = Actor::spawn_linked(None, Deaf, token, parent).await.map_err(|e| e.to_string())?;
@@ -511,7 +512,7 @@ async fn a_child_that_does_not_stop_in_time_is_killed() {
             Ok(deaf.get_cell())
         })
     });
-    let (top, ended) = stage.raised().await;
+    let (top, ended) = fixture.raised().await;
     let begun = Instant::now();
     top.cast(SupervisorMessage::Shutdown).unwrap();
     ended.await.unwrap();
@@ -524,18 +525,18 @@ async fn a_child_that_does_not_stop_in_time_is_killed() {
 async fn a_supervisor_that_is_not_ready_in_time_is_not_left_behind() {
     let inner = |start: u32| {
         let begin = if start == 1 { |_| Begin::Slowly(Duration::from_secs(4)) } else { |_| Begin::Well };
-        Stage::new(Strategy::OneForOne).child_that("a", ChildKind::Permanent, begin)
+        Fixture::new(Strategy::OneForOne).child_that("a", ChildKind::Permanent, begin)
     };
-    let mut stage = Stage::new(Strategy::OneForOne).child("inner");
-    stage.children[0].start_timeout = Duration::from_secs(1);
-    stage.children[0].start =
+    let mut fixture = Fixture::new(Strategy::OneForOne).child("inner");
+    fixture.children[0].start_timeout = Duration::from_secs(1);
+    fixture.children[0].start =
         Arc::new(move |parent, generation| Box::pin(start_supervisor(inner(generation).spec(), parent)));
-    let (top, _) = stage.raised().await;
-    stage.roster.find("inner").unwrap().kill();
+    let (top, _) = fixture.raised().await;
+    fixture.roster.find("inner").unwrap().kill();
     tokio::time::sleep(Duration::from_secs(20)).await;
     let late = EventKind::StartFailed { reason: "it did not start within 1s".into() };
-    assert!(stage.kinds("inner").contains(&late), "{:?}", stage.kinds("inner"));
-    assert_eq!(stage.generation("inner"), 2);
+    assert!(fixture.kinds("inner").contains(&late), "{:?}", fixture.kinds("inner"));
+    assert_eq!(fixture.generation("inner"), 2);
     assert_eq!(top.get_children().len(), 1, "the late one lives on");
     top.kill();
 }

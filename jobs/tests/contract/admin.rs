@@ -5,9 +5,9 @@ use std::time::Duration;
 use retraced_jobs::job::{Counters, JobState, RunAt};
 use retraced_jobs::store::{BATCH_MAX, Cursor, Moved, QueueStats, Seen, StoreError, Target, Verdict};
 
-use super::{LONG, SHORT, Worker, World, id, ids, targets};
+use super::{Harness, LONG, SHORT, Worker, id, ids, targets};
 
-pub(crate) async fn a_queue_nobody_used_is_empty_everywhere(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_queue_nobody_used_is_empty_everywhere(_: &dyn Harness, worker: Worker) {
     assert_eq!(worker.stats().await, QueueStats::default());
     assert_eq!(worker.find(&id("a")).await, None);
     assert_eq!(worker.audit().await, Default::default());
@@ -18,7 +18,7 @@ pub(crate) async fn a_queue_nobody_used_is_empty_everywhere(_: &dyn World, worke
     assert_eq!(worker.reclaim(3).await, Default::default());
 }
 
-pub(crate) async fn an_empty_batch_of_anything_is_fine(_: &dyn World, worker: Worker) {
+pub(crate) async fn an_empty_batch_of_anything_is_fine(_: &dyn Harness, worker: Worker) {
     let (store, queue) = (&worker.store, &worker.queue);
     assert_eq!(store.enqueue(worker.call(), queue, &[]).await.unwrap(), []);
     assert_eq!(store.settle(worker.call(), queue, &[]).await.unwrap(), []);
@@ -28,14 +28,14 @@ pub(crate) async fn an_empty_batch_of_anything_is_fine(_: &dyn World, worker: Wo
     assert_eq!(store.cancel(worker.call(), queue, &[]).await.unwrap(), []);
     assert_eq!(store.discard(worker.call(), queue, &[]).await.unwrap(), []);
     assert_eq!(store.renew(queue, LONG, &[]).await.unwrap().results, []);
-    let nobody = store.reconcile(worker.call(), queue, worker.instance, &[], None).await.unwrap();
-    assert_eq!(nobody, Default::default());
+    let reconciled = store.reconcile(worker.call(), queue, worker.instance, &[], None).await.unwrap();
+    assert_eq!(reconciled, Default::default());
     store.announce(&[]).await.unwrap();
     store.record(&[]).await.unwrap();
     store.forget(worker.instance, &[]).await.unwrap();
 }
 
-pub(crate) async fn a_batch_over_the_bound_is_refused_by_every_verb(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_batch_over_the_bound_is_refused_by_every_verb(_: &dyn Harness, worker: Worker) {
     let names = ids(BATCH_MAX + 1);
     worker.enqueue(&names[..BATCH_MAX]).await;
     let job = worker.claim_one().await;
@@ -60,16 +60,16 @@ pub(crate) async fn a_batch_over_the_bound_is_refused_by_every_verb(_: &dyn Worl
 }
 
 /// A queue with five jobs in every state; the order of the listing is the order they got there, except that final states are listed latest first.
-pub(crate) async fn every_state_is_listed_in_its_order_page_by_page(world: &dyn World, worker: Worker) {
+pub(crate) async fn every_state_is_listed_in_its_order_page_by_page(harness: &dyn Harness, worker: Worker) {
     for state in JobState::ALL {
         let worker = worker.in_queue(state.as_str());
         let names = ids(5);
         for name in &names {
             match state {
                 JobState::Delayed => drop(worker.put_at(name, RunAt::After(LONG)).await),
-                _ => drop(worker.bring(world, name, state).await),
+                _ => drop(worker.bring(harness, name, state).await),
             }
-            world.advance(Duration::from_millis(2)).await;
+            harness.advance(Duration::from_millis(2)).await;
         }
         let mut expected = names.clone();
         if state.is_final() {
@@ -90,7 +90,7 @@ pub(crate) async fn every_state_is_listed_in_its_order_page_by_page(world: &dyn 
     }
 }
 
-pub(crate) async fn jobs_of_one_instant_are_listed_by_their_ids(_: &dyn World, worker: Worker) {
+pub(crate) async fn jobs_of_one_instant_are_listed_by_their_ids(_: &dyn Harness, worker: Worker) {
     let names = [id("c"), id("a"), id("f190163d-8694-739b-aea5-966c26f8ad91"), id("b"), id("aa")];
     worker.enqueue(&names).await;
     let jobs = worker.claim(9).await;
@@ -103,7 +103,7 @@ pub(crate) async fn jobs_of_one_instant_are_listed_by_their_ids(_: &dyn World, w
     assert_eq!(worker.paged(JobState::Dead, 2).await, expected);
 }
 
-pub(crate) async fn a_job_that_stays_is_listed_once_while_others_come_and_go(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_job_that_stays_is_listed_once_while_others_come_and_go(_: &dyn Harness, worker: Worker) {
     let names = ids(7);
     worker.enqueue(&names).await;
     let jobs = worker.claim(9).await;
@@ -124,11 +124,11 @@ pub(crate) async fn a_job_that_stays_is_listed_once_while_others_come_and_go(_: 
         }
     }
     seen.sort();
-    assert_eq!(seen, names, "whoever redrives page by page reaches all");
+    assert_eq!(seen, names, "redriving page by page reaches all");
 }
 
 /// Found by the torture: the cursor's own lease was renewed, and those between its old place and its new one were passed over.
-pub(crate) async fn a_lease_renewed_between_two_pages_hides_no_other(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_lease_renewed_between_two_pages_hides_no_other(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(4)).await;
     let jobs = worker.claim_for(4, LONG).await;
     let page = worker.store.jobs(&worker.queue, JobState::Processing, None, 1).await.unwrap();
@@ -141,7 +141,7 @@ pub(crate) async fn a_lease_renewed_between_two_pages_hides_no_other(_: &dyn Wor
     assert_eq!(listed, ids(4));
 }
 
-pub(crate) async fn a_page_is_bounded_and_a_foreign_cursor_is_refused(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_page_is_bounded_and_a_foreign_cursor_is_refused(_: &dyn Harness, worker: Worker) {
     let names = ids(BATCH_MAX + 1);
     worker.enqueue(&names[..BATCH_MAX]).await;
     worker.enqueue(&names[BATCH_MAX..]).await;
@@ -156,10 +156,10 @@ pub(crate) async fn a_page_is_bounded_and_a_foreign_cursor_is_refused(_: &dyn Wo
     }
 }
 
-pub(crate) async fn redrive_gives_a_fresh_start_from_every_state_that_allows_it(world: &dyn World, worker: Worker) {
+pub(crate) async fn redrive_gives_a_fresh_start_from_every_state_that_allows_it(harness: &dyn Harness, worker: Worker) {
     for state in JobState::ALL {
         let worker = worker.in_queue(state.as_str());
-        worker.bring(world, &id("a"), state).await;
+        worker.bring(harness, &id("a"), state).await;
         worker.put_at(&id("b"), RunAt::Now).await;
         let before = worker.view(&id("a")).await;
         let moved = worker.redrive(&id("a")).await;
@@ -178,17 +178,17 @@ pub(crate) async fn redrive_gives_a_fresh_start_from_every_state_that_allows_it(
                 assert_eq!((after.state, after.counters), (state, before.counters));
             }
         }
-        assert_eq!(worker.redrive(&id("nobody")).await, Moved::NotFound);
+        assert_eq!(worker.redrive(&id("unknown")).await, Moved::NotFound);
         assert_eq!(worker.audit().await.difference(), 0);
     }
 }
 
-pub(crate) async fn redrive_resets_failures_and_crashes_and_keeps_the_history(world: &dyn World, worker: Worker) {
+pub(crate) async fn redrive_resets_failures_and_crashes_and_keeps_the_history(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
     let jobs = worker.claim_for(1, SHORT).await;
     worker.begin(SHORT, &jobs).await;
-    world.pass_short().await;
+    harness.pass_short().await;
     worker.reclaim(3).await;
     for verdict in [Verdict::ReleaseNow, Verdict::Retry { delay: Duration::ZERO }, Verdict::Bury] {
         let job = worker.claim_one().await;
@@ -205,10 +205,10 @@ pub(crate) async fn redrive_resets_failures_and_crashes_and_keeps_the_history(wo
 }
 
 /// Kind, payload, retry numbers: all of it is in the envelope.
-pub(crate) async fn a_redriven_job_never_loses_what_its_producer_sealed(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_redriven_job_never_loses_what_its_producer_sealed(harness: &dyn Harness, worker: Worker) {
     for state in [JobState::Delayed, JobState::Dead, JobState::Poisoned, JobState::Cancelled] {
         let worker = worker.in_queue(state.as_str());
-        worker.bring(world, &id("a"), state).await;
+        worker.bring(harness, &id("a"), state).await;
         let before = worker.view(&id("a")).await;
         worker.redrive(&id("a")).await;
         let job = worker.claim_one().await;
@@ -217,7 +217,7 @@ pub(crate) async fn a_redriven_job_never_loses_what_its_producer_sealed(world: &
     }
 }
 
-pub(crate) async fn a_delayed_job_that_is_redriven_keeps_its_counters(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_delayed_job_that_is_redriven_keeps_its_counters(_: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Retry { delay: LONG }).await;
     let moved = worker.redrive(&id("a")).await;
@@ -225,10 +225,13 @@ pub(crate) async fn a_delayed_job_that_is_redriven_keeps_its_counters(_: &dyn Wo
     assert_eq!(worker.view(&id("a")).await.counters.failures, 1);
 }
 
-pub(crate) async fn cancel_ends_waiting_jobs_at_once_and_asks_running_ones_to_stop(world: &dyn World, worker: Worker) {
+pub(crate) async fn cancel_ends_waiting_jobs_at_once_and_asks_running_ones_to_stop(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
     for state in JobState::ALL {
         let worker = worker.in_queue(state.as_str());
-        worker.bring(world, &id("a"), state).await;
+        worker.bring(harness, &id("a"), state).await;
         let before = worker.view(&id("a")).await;
         let moved = worker.cancel(&id("a")).await;
         let after = worker.view(&id("a")).await;
@@ -249,15 +252,15 @@ pub(crate) async fn cancel_ends_waiting_jobs_at_once_and_asks_running_ones_to_st
             }
         }
         assert_eq!(after.counters, before.counters);
-        assert_eq!(worker.cancel(&id("nobody")).await, Moved::NotFound);
+        assert_eq!(worker.cancel(&id("unknown")).await, Moved::NotFound);
         assert_eq!(worker.audit().await.difference(), 0);
     }
 }
 
-pub(crate) async fn discard_removes_whatever_does_not_run(world: &dyn World, worker: Worker) {
+pub(crate) async fn discard_removes_whatever_does_not_run(harness: &dyn Harness, worker: Worker) {
     for state in JobState::ALL {
         let worker = worker.in_queue(state.as_str());
-        worker.bring(world, &id("a"), state).await;
+        worker.bring(harness, &id("a"), state).await;
         let moved = worker.discard(&id("a")).await;
         if state == JobState::Processing {
             assert_eq!(moved, Moved::Refused { state });
@@ -274,10 +277,13 @@ pub(crate) async fn discard_removes_whatever_does_not_run(world: &dyn World, wor
 
 /// Goal: an operator's act reaches the job that was looked at, or nothing. Method: every act on a job in every state, seen as every state and with more or fewer
 /// attempts; only where all of it fits may it do what it does without a look.
-pub(crate) async fn an_act_on_a_job_that_was_seen_as_something_else_changes_nothing(world: &dyn World, worker: Worker) {
+pub(crate) async fn an_act_on_a_job_that_was_seen_as_something_else_changes_nothing(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
     for state in JobState::ALL {
         let worker = worker.in_queue(state.as_str());
-        worker.bring(world, &id("a"), state).await;
+        worker.bring(harness, &id("a"), state).await;
         let before = worker.snapshot().await;
         let attempts = before.jobs[0].counters.attempts;
         let act = async |verb: &str, seen| {
@@ -311,8 +317,8 @@ pub(crate) async fn an_act_on_a_job_that_was_seen_as_something_else_changes_noth
     }
 }
 
-/// Goal: what was listed as dead and redriven by somebody else, and died again, is not discarded by whoever had listed it before.
-pub(crate) async fn a_dead_letter_that_lived_again_is_not_discarded_by_an_old_list(_: &dyn World, worker: Worker) {
+/// Goal: a job that was listed as dead, redriven by another operator and died again is not discarded on the basis of the old list.
+pub(crate) async fn a_dead_letter_that_lived_again_is_not_discarded_by_an_old_list(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(3)).await;
     for job in worker.claim(3).await {
         worker.settle(&job, Verdict::Bury).await;
@@ -333,7 +339,7 @@ pub(crate) async fn a_dead_letter_that_lived_again_is_not_discarded_by_an_old_li
     assert_eq!(by_id.into_values().collect::<Vec<_>>(), expected);
 }
 
-pub(crate) async fn a_job_named_twice_sees_what_its_first_mention_did(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_job_named_twice_sees_what_its_first_mention_did(_: &dyn Harness, worker: Worker) {
     let twice = targets(&[id("a"), id("a")]);
     let (store, queue) = (&worker.store, &worker.queue);
     worker.enqueue(&[id("a")]).await;
@@ -348,9 +354,9 @@ pub(crate) async fn a_job_named_twice_sees_what_its_first_mention_did(_: &dyn Wo
     assert_eq!(worker.claim(9).await, []);
 }
 
-pub(crate) async fn stats_show_how_long_the_front_of_the_queue_has_waited(world: &dyn World, worker: Worker) {
+pub(crate) async fn stats_show_how_long_the_front_of_the_queue_has_waited(harness: &dyn Harness, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
-    world.pass_short().await;
+    harness.pass_short().await;
     worker.enqueue(&[id("b")]).await;
     let short_ms = u64::try_from(SHORT.as_millis()).unwrap();
     assert!(worker.stats().await.oldest_pending_ms.unwrap() >= short_ms);
@@ -365,6 +371,6 @@ pub(crate) async fn stats_show_how_long_the_front_of_the_queue_has_waited(world:
     assert!(overdue < 0 && overdue >= -i64::try_from(LONG.as_millis()).unwrap(), "{overdue}");
 }
 
-pub(crate) async fn the_store_answers_a_health_check(_: &dyn World, worker: Worker) {
+pub(crate) async fn the_store_answers_a_health_check(_: &dyn Harness, worker: Worker) {
     assert!(!worker.store.probe().await.unwrap().name.is_empty());
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use retraced_jobs::job::{Counters, JobState, NewJob, RunAt};
 use retraced_jobs::store::{BATCH_MAX, ClaimRequest, HEADER_BYTES, StoreError, Verdict};
 
-use super::{LONG, Worker, World, id, ids};
+use super::{Harness, LONG, Worker, id, ids};
 
-pub(crate) async fn jobs_are_claimed_in_the_order_they_came(_: &dyn World, worker: Worker) {
+pub(crate) async fn jobs_are_claimed_in_the_order_they_came(_: &dyn Harness, worker: Worker) {
     let names = ids(7);
     worker.enqueue(&names[..3]).await;
     worker.enqueue(&names[3..]).await;
@@ -19,7 +19,10 @@ pub(crate) async fn jobs_are_claimed_in_the_order_they_came(_: &dyn World, worke
     assert_eq!(worker.claim(1).await, []);
 }
 
-pub(crate) async fn a_claim_that_finds_nothing_reports_when_the_next_delayed_job_is_due(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_claim_that_finds_nothing_reports_when_the_next_delayed_job_is_due(
+    _: &dyn Harness,
+    worker: Worker,
+) {
     let seen = async || worker.claims(&worker.request(5, LONG)).await.quiet.map(|quiet| quiet.next_due);
     assert_eq!(seen().await, Some(None), "nothing is delayed");
     worker.put_at(&id("late"), RunAt::After(Duration::from_secs(90))).await;
@@ -27,7 +30,7 @@ pub(crate) async fn a_claim_that_finds_nothing_reports_when_the_next_delayed_job
     let next_due = seen().await.flatten().unwrap();
     assert!((50..=60).contains(&next_due.as_secs()), "{next_due:?}");
 
-    // Whoever was granted something, or left something, got a reply about that and nothing else.
+    // Every caller that was granted jobs, or left some, got a reply about those and no others.
     worker.enqueue(&ids(6)).await;
     assert_eq!((seen().await, seen().await), (None, None));
     assert!(seen().await.is_some(), "the last was taken");
@@ -37,14 +40,14 @@ pub(crate) async fn a_claim_that_finds_nothing_reports_when_the_next_delayed_job
 }
 
 /// A copy of the call may come late: what was seen then is no news.
-pub(crate) async fn a_claim_sent_again_does_not_report_whether_its_queue_is_quiet(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_claim_sent_again_does_not_report_whether_its_queue_is_quiet(_: &dyn Harness, worker: Worker) {
     let (call, request) = (worker.call(), worker.request(5, LONG));
     let quiet = async || worker.store.claim(call, &worker.queue, &request).await.unwrap().quiet;
     assert!(quiet().await.is_some());
     assert_eq!(quiet().await, None);
 }
 
-pub(crate) async fn a_claimed_job_carries_its_token_and_its_counters(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_claimed_job_carries_its_token_and_its_counters(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
     let request = worker.request(5, Duration::from_secs(30));
     let claims = worker.claims(&request).await;
@@ -64,7 +67,7 @@ pub(crate) async fn a_claimed_job_carries_its_token_and_its_counters(_: &dyn Wor
     assert_eq!((worker.stats().await.pending, worker.stats().await.processing), (0, 1));
 }
 
-pub(crate) async fn attempts_count_grants_whatever_became_of_them(_: &dyn World, worker: Worker) {
+pub(crate) async fn attempts_count_grants_whatever_became_of_them(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
     let endings = [
         Verdict::Retry { delay: Duration::ZERO },
@@ -83,7 +86,10 @@ pub(crate) async fn attempts_count_grants_whatever_became_of_them(_: &dyn World,
 }
 
 /// Once with jobs as they came, once with jobs that have run before.
-pub(crate) async fn a_claim_takes_no_more_than_its_bytes_but_one_job_whatever_its_size(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_claim_takes_no_more_than_its_bytes_but_one_job_whatever_its_size(
+    _: &dyn Harness,
+    worker: Worker,
+) {
     for ran_before in [false, true] {
         let worker = worker.in_queue(&format!("ran-before-{ran_before}"));
         let names = ids(5);
@@ -108,7 +114,7 @@ pub(crate) async fn a_claim_takes_no_more_than_its_bytes_but_one_job_whatever_it
     }
 }
 
-pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &dyn Harness, worker: Worker) {
     let running = worker.run(&id("running")).await;
     assert!(!worker.store.pause(&worker.queue).await.unwrap());
     assert!(worker.store.pause(&worker.queue).await.unwrap(), "it was paused before");
@@ -132,7 +138,7 @@ pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &d
     assert_eq!(worker.claim(9).await.len(), 2);
 }
 
-pub(crate) async fn a_claim_of_none_grants_none_and_one_over_the_bound_is_refused(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_claim_of_none_grants_none_and_one_over_the_bound_is_refused(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
     assert_eq!(worker.claim(0).await, []);
     let request = worker.request(BATCH_MAX + 1, LONG);
@@ -143,7 +149,7 @@ pub(crate) async fn a_claim_of_none_grants_none_and_one_over_the_bound_is_refuse
     assert_eq!(worker.stats().await.pending, 1);
 }
 
-pub(crate) async fn a_full_batch_can_be_claimed_and_settled_at_once(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_full_batch_can_be_claimed_and_settled_at_once(_: &dyn Harness, worker: Worker) {
     let names = ids(BATCH_MAX);
     worker.enqueue(&names).await;
     let jobs = worker.claim(BATCH_MAX).await;
@@ -154,7 +160,7 @@ pub(crate) async fn a_full_batch_can_be_claimed_and_settled_at_once(_: &dyn Worl
     assert_eq!(worker.listed(JobState::Pending).await, names);
 }
 
-pub(crate) async fn settle_and_claim_settles_before_it_claims(_: &dyn World, worker: Worker) {
+pub(crate) async fn settle_and_claim_settles_before_it_claims(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&[id("a"), id("b")]).await;
     let first = worker.claim(1).await;
     let settlements = [worker.settlement(&first[0], Verdict::ReleaseNow)];

@@ -6,12 +6,12 @@ use retraced_jobs::job::{Counters, JobId, JobState, NewJob, RunAt};
 use retraced_jobs::store::{BATCH_MAX, Enqueued, StoreError, Verdict};
 use uuid::Uuid;
 
-use super::{LONG, Worker, World, id, ids, new_job};
+use super::{Harness, LONG, Worker, id, ids, new_job};
 
 const NEW: Enqueued = Enqueued::Created { state: JobState::Pending };
 const LATER: Enqueued = Enqueued::Created { state: JobState::Delayed };
 
-pub(crate) async fn a_new_job_is_pending_or_delayed_and_kept_as_it_came(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_new_job_is_pending_or_delayed_and_kept_as_it_came(_: &dyn Harness, worker: Worker) {
     let before = worker.now_ms().await;
     assert_eq!(worker.put_at(&id("now"), RunAt::Now).await, NEW);
     assert_eq!(worker.put_at(&id("later"), RunAt::After(LONG)).await, LATER);
@@ -31,7 +31,7 @@ pub(crate) async fn a_new_job_is_pending_or_delayed_and_kept_as_it_came(_: &dyn 
     assert_eq!((stats.pending, stats.delayed, stats.enqueued_total), (1, 1, 2));
 }
 
-pub(crate) async fn a_time_that_has_passed_means_now(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_time_that_has_passed_means_now(_: &dyn Harness, worker: Worker) {
     let now = worker.now_ms().await;
     let names = ids(5);
     let times = [RunAt::At(0), RunAt::At(now), RunAt::After(Duration::ZERO), RunAt::After(Duration::from_micros(999))];
@@ -43,10 +43,10 @@ pub(crate) async fn a_time_that_has_passed_means_now(_: &dyn World, worker: Work
     assert_eq!(worker.listed(JobState::Pending).await, names[..4]);
 }
 
-pub(crate) async fn an_id_that_is_kept_is_left_as_it_is_in_every_state(world: &dyn World, worker: Worker) {
+pub(crate) async fn an_id_that_is_kept_is_left_as_it_is_in_every_state(harness: &dyn Harness, worker: Worker) {
     for state in JobState::ALL {
         let worker = worker.in_queue(state.as_str());
-        worker.bring(world, &id("taken"), state).await;
+        worker.bring(harness, &id("taken"), state).await;
         let before = worker.snapshot().await;
         for run_at in [RunAt::Now, RunAt::After(LONG)] {
             let other = NewJob { id: id("taken"), run_at, envelope: "another".into() };
@@ -56,7 +56,7 @@ pub(crate) async fn an_id_that_is_kept_is_left_as_it_is_in_every_state(world: &d
     }
 }
 
-pub(crate) async fn an_id_twice_in_one_batch_is_one_job(_: &dyn World, worker: Worker) {
+pub(crate) async fn an_id_twice_in_one_batch_is_one_job(_: &dyn Harness, worker: Worker) {
     let twice = [
         new_job(&id("a"), RunAt::Now),
         NewJob { id: id("a"), run_at: RunAt::After(LONG), envelope: "second".into() },
@@ -72,7 +72,7 @@ pub(crate) async fn an_id_twice_in_one_batch_is_one_job(_: &dyn World, worker: W
 }
 
 pub(crate) async fn a_batch_is_taken_in_its_order_up_to_the_bound_and_refused_whole_beyond_it(
-    _: &dyn World,
+    _: &dyn Harness,
     worker: Worker,
 ) {
     let names = ids(BATCH_MAX + 1);
@@ -86,7 +86,7 @@ pub(crate) async fn a_batch_is_taken_in_its_order_up_to_the_bound_and_refused_wh
     assert_eq!(worker.stats().await, Default::default());
 }
 
-pub(crate) async fn ids_of_every_form_are_returned_unchanged(_: &dyn World, worker: Worker) {
+pub(crate) async fn ids_of_every_form_are_returned_unchanged(_: &dyn Harness, worker: Worker) {
     let kinds = [
         JobId::from(Uuid::from_u128(0x0190163d_8694_739b_aea5_966c26f8ad91)),
         id("exactly-16-bytes"),
@@ -100,7 +100,7 @@ pub(crate) async fn ids_of_every_form_are_returned_unchanged(_: &dyn World, work
     assert_eq!(claimed, kinds);
 }
 
-pub(crate) async fn queues_are_independent(_: &dyn World, worker: Worker) {
+pub(crate) async fn queues_are_independent(_: &dyn Harness, worker: Worker) {
     let (one, two) = (worker.in_queue("one"), worker.in_queue("two"));
     assert_eq!(one.enqueue(&[id("same")]).await, [NEW]);
     assert_eq!(two.claim(1).await, []);
@@ -110,7 +110,7 @@ pub(crate) async fn queues_are_independent(_: &dyn World, worker: Worker) {
     assert_eq!(two.state(&id("same")).await, Some(JobState::Pending));
 }
 
-pub(crate) async fn a_discarded_id_starts_afresh_and_its_old_entries_are_ignored(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_discarded_id_starts_afresh_and_its_old_entries_are_ignored(_: &dyn Harness, worker: Worker) {
     // The old entry of a waiting job must not start its namesake, least of all early.
     worker.enqueue(&[id("early"), id("b")]).await;
     worker.discard(&id("early")).await;
@@ -129,7 +129,7 @@ pub(crate) async fn a_discarded_id_starts_afresh_and_its_old_entries_are_ignored
     let order: Vec<_> = worker.claim(9).await.into_iter().map(|job| job.id).collect();
     assert_eq!(order, [id("b"), id("c"), id("a")]);
 
-    // Nothing of the first life is left in the second.
+    // Nothing of the first job is left in the second.
     let job = worker.run(&id("again")).await;
     worker.settle(&job, Verdict::Bury).await;
     worker.discard(&id("again")).await;
@@ -138,7 +138,7 @@ pub(crate) async fn a_discarded_id_starts_afresh_and_its_old_entries_are_ignored
     assert!(worker.view(&id("again")).await.history.is_empty());
 }
 
-pub(crate) async fn an_entry_of_a_cancelled_job_is_not_used_again(_: &dyn World, worker: Worker) {
+pub(crate) async fn an_entry_of_a_cancelled_job_is_not_used_again(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&[id("a"), id("b")]).await;
     worker.cancel(&id("a")).await;
     worker.redrive(&id("a")).await;

@@ -5,7 +5,7 @@ use futures_util::stream::BoxStream;
 use retraced_jobs::job::{QueueName, RunAt};
 use retraced_jobs::store::{Hint, Verdict};
 
-use super::{LONG, TIMEOUT, Worker, World, id};
+use super::{Harness, LONG, TIMEOUT, Worker, id};
 
 /// The next hint of the wanted sort. Hints may come more often than they must.
 async fn heard(hints: &mut BoxStream<'static, Hint>, wanted: &Hint) {
@@ -20,7 +20,7 @@ async fn heard(hints: &mut BoxStream<'static, Hint>, wanted: &Hint) {
     tokio::time::timeout(TIMEOUT, hear).await.unwrap_or_else(|_| panic!("{wanted:?} never came"));
 }
 
-pub(crate) async fn a_worker_that_found_nothing_gets_a_hint_when_there_is_something(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_worker_that_found_nothing_gets_a_hint_when_there_is_something(_: &dyn Harness, worker: Worker) {
     let mut hints = worker.store.hints(std::slice::from_ref(&worker.queue)).await.unwrap();
     let pending = Hint::Pending(worker.queue.clone());
     assert_eq!(worker.claim(1).await, []);
@@ -38,7 +38,7 @@ pub(crate) async fn a_worker_that_found_nothing_gets_a_hint_when_there_is_someth
     heard(&mut hints, &pending).await;
 }
 
-pub(crate) async fn a_job_that_becomes_the_earliest_sends_a_hint(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_job_that_becomes_the_earliest_sends_a_hint(_: &dyn Harness, worker: Worker) {
     let mut hints = worker.store.hints(std::slice::from_ref(&worker.queue)).await.unwrap();
     let due = Hint::Due(worker.queue.clone());
     worker.put_at(&id("a"), RunAt::After(LONG * 2)).await;
@@ -50,7 +50,7 @@ pub(crate) async fn a_job_that_becomes_the_earliest_sends_a_hint(_: &dyn World, 
     heard(&mut hints, &due).await;
 }
 
-pub(crate) async fn a_requested_cancellation_is_hinted_to_listeners_of_that_queue(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_requested_cancellation_is_hinted_to_listeners_of_that_queue(_: &dyn Harness, worker: Worker) {
     let other = worker.in_queue("other");
     let both: [QueueName; 2] = [worker.queue.clone(), other.queue.clone()];
     let mut all = worker.store.hints(&both).await.unwrap();

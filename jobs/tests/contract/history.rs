@@ -6,9 +6,9 @@ use retraced_jobs::codec::encode_attempt;
 use retraced_jobs::job::{Counters, JobState};
 use retraced_jobs::store::{Settlement, Verdict};
 
-use super::{Worker, World, id, log};
+use super::{Harness, Worker, id, log};
 
-pub(crate) async fn the_first_three_and_the_last_seven_attempts_are_kept(_: &dyn World, worker: Worker) {
+pub(crate) async fn the_first_three_and_the_last_seven_attempts_are_kept(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
     let mut before = Vec::new();
     for n in 1..=14_u32 {
@@ -31,7 +31,7 @@ pub(crate) async fn the_first_three_and_the_last_seven_attempts_are_kept(_: &dyn
     assert_eq!(page.jobs[0].counters, Counters { attempts: 14, failures: 14, ..Counters::default() });
 }
 
-pub(crate) async fn a_history_outlives_a_redrive_and_goes_with_its_job(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_history_outlives_a_redrive_and_goes_with_its_job(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
     for _ in 0..12 {
         let job = worker.claim_one().await;

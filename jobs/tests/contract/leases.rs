@@ -2,11 +2,11 @@
 
 use retraced_jobs::store::{BATCH_MAX, Renewal, StoreError, Verdict};
 
-use super::{LONG, SHORT, Worker, World, id, ids};
+use super::{Harness, LONG, SHORT, Worker, id, ids};
 
 pub(super) const KEPT: Renewal = Renewal::Kept { cancel_asked: false };
 
-pub(crate) async fn a_renewed_lease_lasts_from_the_renewal(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_renewed_lease_lasts_from_the_renewal(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&ids(2)).await;
     let jobs = worker.claim_for(2, SHORT).await;
@@ -15,28 +15,28 @@ pub(crate) async fn a_renewed_lease_lasts_from_the_renewal(world: &dyn World, wo
     assert_eq!(renewed.results, [KEPT]);
     let expires_ms = worker.view(&jobs[0].id).await.claimant.unwrap().expires_ms;
     assert_eq!(expires_ms, renewed.now_ms + u64::try_from(LONG.as_millis()).unwrap());
-    world.pass_short().await;
+    harness.pass_short().await;
     let taken: Vec<_> = worker.reclaim(9).await.jobs.into_iter().map(|job| job.id).collect();
     assert_eq!(taken, [jobs[1].id.clone()]);
 }
 
-pub(crate) async fn an_expired_lease_can_be_renewed_until_it_is_reclaimed(world: &dyn World, worker: Worker) {
+pub(crate) async fn an_expired_lease_can_be_renewed_until_it_is_reclaimed(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
     let jobs = worker.claim_for(1, SHORT).await;
-    world.pass_short().await;
+    harness.pass_short().await;
     assert_eq!(worker.renew(SHORT, &jobs).await, [KEPT]);
-    world.pass_short().await;
+    harness.pass_short().await;
     assert_eq!(worker.reclaim(9).await.jobs.len(), 1);
     assert_eq!(worker.renew(LONG, &jobs).await, [Renewal::Stale]);
 }
 
-pub(crate) async fn a_stale_renewal_never_extends_another_lease(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_stale_renewal_never_extends_another_lease(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&ids(3)).await;
     let mut late = worker.claim_for(3, SHORT).await;
-    world.pass_short().await;
-    let thief = world.worker(2);
+    harness.pass_short().await;
+    let thief = harness.worker(2);
     thief.reclaim(9).await;
     let held = thief.claim(1).await;
     let gone = thief.claim(1).await;
@@ -50,7 +50,7 @@ pub(crate) async fn a_stale_renewal_never_extends_another_lease(world: &dyn Worl
     assert_eq!(thief.renew(LONG, &held).await, [KEPT]);
 }
 
-pub(crate) async fn a_renewal_reports_a_requested_cancellation(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_renewal_reports_a_requested_cancellation(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(2)).await;
     let jobs = worker.claim(2).await;
     worker.cancel(&jobs[1].id).await;
@@ -60,14 +60,14 @@ pub(crate) async fn a_renewal_reports_a_requested_cancellation(_: &dyn World, wo
 }
 
 pub(crate) async fn a_begin_extends_a_lease_as_a_renewal_does_and_a_stale_one_changes_nothing(
-    world: &dyn World,
+    harness: &dyn Harness,
     worker: Worker,
 ) {
     worker.stamp().await;
     worker.enqueue(&ids(2)).await;
     let late = worker.claim_for(1, SHORT).await;
-    world.pass_short().await;
-    let thief = world.worker(2);
+    harness.pass_short().await;
+    let thief = harness.worker(2);
     thief.reclaim(9).await;
     let held = thief.claim_for(2, SHORT).await;
     let before = worker.snapshot().await;
@@ -76,16 +76,16 @@ pub(crate) async fn a_begin_extends_a_lease_as_a_renewal_does_and_a_stale_one_ch
     for _ in 0..2 {
         assert_eq!(thief.begin(LONG, &held[..1]).await, [KEPT]);
     }
-    world.pass_short().await;
+    harness.pass_short().await;
     let taken: Vec<_> = worker.reclaim(9).await.jobs.into_iter().map(|job| (job.id, job.charged)).collect();
     assert_eq!(taken, [(held[1].id.clone(), false)]);
     worker.cancel(&held[0].id).await;
     assert_eq!(thief.renew(SHORT, &held[..1]).await, [Renewal::Kept { cancel_asked: true }]);
-    world.pass_short().await;
+    harness.pass_short().await;
     assert!(worker.reclaim(9).await.jobs[0].charged, "a wish to cancel hides no crash");
 }
 
-pub(crate) async fn renewals_come_in_batches_and_an_empty_one_returns_the_time(_: &dyn World, worker: Worker) {
+pub(crate) async fn renewals_come_in_batches_and_an_empty_one_returns_the_time(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(BATCH_MAX)).await;
     let jobs = worker.claim(BATCH_MAX).await;
     assert_eq!(worker.renew(LONG, &jobs).await, vec![KEPT; BATCH_MAX]);

@@ -5,7 +5,7 @@ use retraced_jobs::job::{InstanceId, Kind, QueueName};
 use retraced_jobs::store::{BATCH_MAX, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, StoreError, WorkerRow};
 use retraced_jobs::trace::{EventKind, Finding, FindingKind, SupervisionEvent};
 
-use super::{Worker, World, id};
+use super::{Harness, Worker, id};
 
 fn event(worker: &Worker, n: u64) -> SupervisionEvent {
     let kind = match n % 3 {
@@ -50,7 +50,7 @@ async fn paged(worker: &Worker, limit: usize) -> Vec<SupervisionEvent> {
     panic!("the pages of events never end");
 }
 
-pub(crate) async fn events_are_listed_latest_first_page_by_page(_: &dyn World, worker: Worker) {
+pub(crate) async fn events_are_listed_latest_first_page_by_page(_: &dyn Harness, worker: Worker) {
     assert_eq!(paged(&worker, 3).await, []);
     let mut events: Vec<_> = (0..7).map(|n| event(&worker, n)).collect();
     worker.store.record(&events[..2]).await.unwrap();
@@ -66,7 +66,7 @@ pub(crate) async fn events_are_listed_latest_first_page_by_page(_: &dyn World, w
     assert_eq!(rest.events, events[3..], "what comes later moves no page");
 }
 
-pub(crate) async fn the_ledger_keeps_the_latest_events_up_to_its_bound(_: &dyn World, worker: Worker) {
+pub(crate) async fn the_ledger_keeps_the_latest_events_up_to_its_bound(_: &dyn Harness, worker: Worker) {
     let total = LEDGER_EVENTS_MAX + 700;
     let numbers: Vec<u64> = (0..total as u64).collect();
     for chunk in numbers.chunks(BATCH_MAX) {
@@ -76,7 +76,7 @@ pub(crate) async fn the_ledger_keeps_the_latest_events_up_to_its_bound(_: &dyn W
     let kept: Vec<u64> = paged(&worker, BATCH_MAX).await.into_iter().map(|event| event.at_ms).collect();
     assert_eq!(kept, numbers[700..].iter().rev().copied().collect::<Vec<_>>());
 
-    // What is dropped while somebody reads moves no page either.
+    // Events dropped during a read do not shift its pages either.
     let page = worker.store.events(None, 2).await.unwrap();
     let more: Vec<_> = (0..BATCH_MAX as u64).map(|n| event(&worker, n)).collect();
     worker.store.record(&more).await.unwrap();
@@ -89,7 +89,7 @@ pub(crate) async fn the_ledger_keeps_the_latest_events_up_to_its_bound(_: &dyn W
 }
 
 /// Goal: large events do not make the ledger grow past its bytes. Method: more than fits, in events of all sizes; what is kept is the longest end that fits.
-pub(crate) async fn the_ledger_keeps_no_more_bytes_than_its_bound(_: &dyn World, worker: Worker) {
+pub(crate) async fn the_ledger_keeps_no_more_bytes_than_its_bound(_: &dyn Harness, worker: Worker) {
     let large = |n: u64, bytes: usize| {
         let mut event = event(&worker, n);
         event.kind = EventKind::StoreLost { reason: "x".repeat(bytes) };
@@ -118,8 +118,11 @@ pub(crate) async fn the_ledger_keeps_no_more_bytes_than_its_bound(_: &dyn World,
     assert_eq!(kept().await, [201]);
 }
 
-pub(crate) async fn a_worker_is_listed_after_its_heartbeat_until_it_is_forgotten(world: &dyn World, worker: Worker) {
-    let (first, second) = (row(world.worker(1).instance), row(world.worker(2).instance));
+pub(crate) async fn a_worker_is_listed_after_its_heartbeat_until_it_is_forgotten(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
+    let (first, second) = (row(harness.worker(1).instance), row(harness.worker(2).instance));
     let before = worker.now_ms().await;
     worker.store.heartbeat(&second).await.unwrap();
     worker.store.heartbeat(&first).await.unwrap();
@@ -140,7 +143,7 @@ pub(crate) async fn a_worker_is_listed_after_its_heartbeat_until_it_is_forgotten
     assert_eq!(strip(worker.store.workers().await.unwrap()), [busier]);
 }
 
-pub(crate) async fn announced_queues_are_listed_by_name(_: &dyn World, worker: Worker) {
+pub(crate) async fn announced_queues_are_listed_by_name(_: &dyn Harness, worker: Worker) {
     let names = ["sms", "email", "b.2"].map(|name| QueueName::new(name).unwrap());
     worker.store.announce(&names[..2]).await.unwrap();
     worker.store.announce(&names[1..]).await.unwrap();

@@ -1,7 +1,7 @@
-//! What every store owes its callers. Each guarantee is a function of a [`World`]; `for_each_guarantee!` lists them all, and each backend's test file
+//! What every store owes its callers. Each guarantee is a function of a [`Harness`]; `for_each_guarantee!` lists them all, and each backend's test file
 //! makes a test of every one.
 //!
-//! Time. A world moves its clock by [`World::advance`]: at once where the clock is an input, by waiting where it is a server's. So that neither a slow machine
+//! Time. A harness moves its clock by [`Harness::advance`]: at once where the clock is an input, by waiting where it is a server's. So that neither a slow machine
 //! nor a fast one changes an outcome, what must be over is [`SHORT`] and waited for, and what must not be over yet is [`LONG`] and never is.
 
 pub(crate) mod admin;
@@ -29,23 +29,23 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use retraced_jobs::store::Store;
 
-/// Long enough to be waited for, and over after [`World::pass_short`].
+/// Long enough to be waited for, and over after [`Harness::pass_short`].
 pub(crate) const SHORT: Duration = Duration::from_millis(20);
 /// Never over within a test.
 pub(crate) const LONG: Duration = Duration::from_secs(60 * 60);
-/// Longest wait for something that must come. Reached only by a store that broke its word.
+/// The longest wait for something that must happen. Only a faulty store reaches it.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A store of one's own, and its clock.
-pub(crate) trait World: Send + Sync {
+pub(crate) trait Harness: Send + Sync {
     /// The store.
     fn store(&self) -> Arc<dyn Store>;
-    /// Lets the store's clock go on by this much, at least.
+    /// Advances the store's clock by at least this much.
     fn advance(&self, by: Duration) -> BoxFuture<'_, ()>;
 }
 
-impl dyn World + '_ {
-    /// A worker of this world, in the queue the suite works in; the same number is the same process.
+impl dyn Harness + '_ {
+    /// A worker of this harness, in the queue the suite works in; the same number is the same process.
     pub(crate) fn worker(&self, number: u128) -> Worker {
         Worker::new(self.store(), number)
     }
@@ -57,12 +57,12 @@ impl dyn World + '_ {
 }
 
 /// Runs one guarantee; afterwards the queue must add up, whatever was done to it.
-pub(crate) async fn hold<F>(world: &dyn World, guarantee: impl FnOnce(Worker) -> F)
+pub(crate) async fn hold<F>(harness: &dyn Harness, guarantee: impl FnOnce(Worker) -> F)
 where
     F: Future<Output = ()>,
 {
-    guarantee(world.worker(1)).await;
-    let admin = world.worker(99);
+    guarantee(harness.worker(1)).await;
+    let admin = harness.worker(99);
     let audit = admin.audit().await;
     assert!(audit.adds_up(), "the queue does not add up: {audit:?}");
     let before = admin.snapshot().await;

@@ -9,7 +9,7 @@ use retraced_jobs::job::{JobId, JobState, RunAt};
 use retraced_jobs::store::{ClaimedJob, Hint, Settlement, Verdict};
 use retraced_jobs::trace::Ended;
 
-use super::{LONG, SHORT, TIMEOUT, Worker, World, id, log};
+use super::{Harness, LONG, SHORT, TIMEOUT, Worker, id, log};
 
 async fn hints(worker: &Worker) -> BoxStream<'static, Hint> {
     worker.store.hints(std::slice::from_ref(&worker.queue)).await.unwrap()
@@ -30,10 +30,10 @@ async fn next_end(hints: &mut BoxStream<'static, Hint>) -> (JobId, Option<JobSta
             }
         }
     };
-    tokio::time::timeout(TIMEOUT, hear).await.expect("nobody heard of the end")
+    tokio::time::timeout(TIMEOUT, hear).await.expect("no hint of the end arrived")
 }
 
-/// The ends that are hinted at until the job `last`, which is cancelled here while somebody waits for it, has ended.
+/// The ends that are hinted at until the job `last`, which is cancelled here while it is watched, has ended.
 async fn ends_until(worker: &Worker, hints: &mut BoxStream<'static, Hint>, last: &JobId) -> Vec<JobId> {
     worker.put_at(last, RunAt::After(LONG)).await;
     assert_eq!(watch(worker, last, LONG).await, Some(JobState::Delayed));
@@ -48,8 +48,8 @@ async fn ends_until(worker: &Worker, hints: &mut BoxStream<'static, Hint>, last:
     }
 }
 
-/// Goal: whoever waits hears of every way a job can end. Method: a job for each of them, watched while it still has a way to go.
-pub(crate) async fn a_waiter_gets_a_hint_for_every_final_state(_: &dyn World, worker: Worker) {
+/// Goal: a waiter gets a hint for every final state. Method: a job for each of them, watched before it ends.
+pub(crate) async fn a_waiter_gets_a_hint_for_every_final_state(_: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     let mut hints = hints(&worker).await;
     let verdicts = [
@@ -104,7 +104,7 @@ pub(crate) async fn a_waiter_gets_a_hint_for_every_final_state(_: &dyn World, wo
     assert_eq!(next_end(&mut hints).await, (unclaimed, Some(JobState::Cancelled)));
 }
 
-pub(crate) async fn no_outcome_hint_is_sent_without_a_waiter(_: &dyn World, worker: Worker) {
+pub(crate) async fn no_outcome_hint_is_sent_without_a_waiter(_: &dyn Harness, worker: Worker) {
     let mut hints = hints(&worker).await;
     let job = worker.run(&id("unwatched")).await;
     worker.settle(&job, Verdict::Complete { keep: false }).await;
@@ -114,11 +114,11 @@ pub(crate) async fn no_outcome_hint_is_sent_without_a_waiter(_: &dyn World, work
     assert_eq!(ends_until(&worker, &mut hints, &id("last")).await, []);
 }
 
-pub(crate) async fn a_wait_is_over_when_its_time_is_up(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_wait_is_over_when_its_time_is_up(harness: &dyn Harness, worker: Worker) {
     let mut hints = hints(&worker).await;
     let job = worker.run(&id("slow")).await;
     assert_eq!(watch(&worker, &job.id, SHORT).await, Some(JobState::Processing));
-    world.pass_short().await;
+    harness.pass_short().await;
     worker.settle(&job, Verdict::Bury).await;
     assert_eq!(ends_until(&worker, &mut hints, &id("last")).await, []);
 
@@ -126,12 +126,12 @@ pub(crate) async fn a_wait_is_over_when_its_time_is_up(world: &dyn World, worker
     let job = worker.run(&id("slower")).await;
     watch(&worker, &job.id, LONG).await;
     watch(&worker, &job.id, SHORT).await;
-    world.pass_short().await;
+    harness.pass_short().await;
     worker.settle(&job, Verdict::Bury).await;
     assert_eq!(next_end(&mut hints).await, (id("slower"), Some(JobState::Dead)));
 }
 
-pub(crate) async fn a_job_that_ended_or_is_not_kept_is_not_waited_for(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_job_that_ended_or_is_not_kept_is_not_waited_for(_: &dyn Harness, worker: Worker) {
     let mut hints = hints(&worker).await;
     assert_eq!(watch(&worker, &id("never-enqueued"), LONG).await, None);
     let job = worker.run(&id("dead")).await;
@@ -142,10 +142,10 @@ pub(crate) async fn a_job_that_ended_or_is_not_kept_is_not_waited_for(_: &dyn Wo
     assert_eq!(watch(&worker, &job.id, LONG).await, None);
     let job = worker.run(&id("other")).await;
     worker.settle(&job, Verdict::Bury).await;
-    assert_eq!(ends_until(&worker, &mut hints, &id("last")).await, [], "nobody waited");
+    assert_eq!(ends_until(&worker, &mut hints, &id("last")).await, [], "there was no waiter");
 }
 
-pub(crate) async fn a_completed_job_shows_what_its_handler_returned(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_completed_job_shows_what_its_handler_returned(_: &dyn Harness, worker: Worker) {
     let settlement = |job: &ClaimedJob, output| {
         let mut log = log(worker.instance, None);
         log.ended = Ended::Completed { output };

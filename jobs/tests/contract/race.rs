@@ -7,18 +7,18 @@ use futures_util::future::join_all;
 use retraced_jobs::job::{JobId, JobState, RunAt};
 use retraced_jobs::store::{BATCH_MAX, ClaimedJob, Enqueued, Moved, Reclaim, Settled, Verdict};
 
-use super::{LONG, SHORT, Worker, World, id, ids};
+use super::{Harness, LONG, SHORT, Worker, id, ids};
 
 /// Callers at once.
 const CALLERS: u128 = 8;
 
 /// Runs one task a caller, on threads of the runtime, and returns what they returned.
-async fn at_once<T, F>(world: &dyn World, task: impl Fn(Worker) -> F) -> Vec<T>
+async fn at_once<T, F>(harness: &dyn Harness, task: impl Fn(Worker) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let tasks = (0..CALLERS).map(|n| tokio::spawn(task(world.worker(100 + n))));
+    let tasks = (0..CALLERS).map(|n| tokio::spawn(task(harness.worker(100 + n))));
     join_all(tasks).await.into_iter().map(Result::unwrap).collect()
 }
 
@@ -31,8 +31,8 @@ fn once_each(ids: impl IntoIterator<Item = JobId>) -> BTreeSet<JobId> {
     seen
 }
 
-pub(crate) async fn a_job_is_created_once_however_many_producers_send_it(world: &dyn World, worker: Worker) {
-    let results = at_once(world, |worker| async move { worker.enqueue(&ids(50)).await }).await;
+pub(crate) async fn a_job_is_created_once_however_many_producers_send_it(harness: &dyn Harness, worker: Worker) {
+    let results = at_once(harness, |worker| async move { worker.enqueue(&ids(50)).await }).await;
     for n in 0..50 {
         let created = results.iter().filter(|results| matches!(results[n], Enqueued::Created { .. })).count();
         assert_eq!(created, 1, "job {n}");
@@ -40,9 +40,9 @@ pub(crate) async fn a_job_is_created_once_however_many_producers_send_it(world: 
     assert_eq!(worker.listed(JobState::Pending).await, ids(50));
 }
 
-pub(crate) async fn a_job_is_granted_once_however_many_workers_claim(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_job_is_granted_once_however_many_workers_claim(harness: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(BATCH_MAX)).await;
-    let claimed = at_once(world, |worker| async move {
+    let claimed = at_once(harness, |worker| async move {
         let mut claimed = Vec::new();
         loop {
             let jobs = worker.claim(7).await;
@@ -55,15 +55,15 @@ pub(crate) async fn a_job_is_granted_once_however_many_workers_claim(world: &dyn
     assert_eq!(once_each(claimed.await.into_iter().flatten()), BTreeSet::from_iter(ids(BATCH_MAX)));
 }
 
-pub(crate) async fn a_lease_is_reclaimed_once_and_a_due_job_promoted_once(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_lease_is_reclaimed_once_and_a_due_job_promoted_once(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     for name in ids(40) {
         worker.put_at(&id(&format!("late-{name}")), RunAt::After(SHORT)).await;
     }
     worker.enqueue(&ids(60)).await;
     worker.claim_for(60, SHORT).await;
-    world.pass_short().await;
-    let taken = at_once(world, |worker| async move {
+    harness.pass_short().await;
+    let taken = at_once(harness, |worker| async move {
         let promoted = worker.promote(9).await.moved;
         (worker.reclaim(3).await.jobs, promoted + worker.promote(30).await.moved)
     });
@@ -75,13 +75,13 @@ pub(crate) async fn a_lease_is_reclaimed_once_and_a_due_job_promoted_once(world:
     assert_eq!(once_each(pending).len(), 100);
 }
 
-/// The end of an attempt and the look for leases that ran out come at the same moment: one of the two has the job, and never both.
-pub(crate) async fn a_completed_job_never_comes_back(world: &dyn World, worker: Worker) {
+/// A settlement and a reclaim at the same moment: one of the two gets the job, never both.
+pub(crate) async fn a_completed_job_never_comes_back(harness: &dyn Harness, worker: Worker) {
     let names = ids(60);
     worker.stamp().await;
     worker.enqueue(&names).await;
     let held = worker.claim_for(60, SHORT).await;
-    world.pass_short().await;
+    harness.pass_short().await;
     let settler = worker.on_replay_slot(1);
     let settled = tokio::spawn(async move {
         let mut completed = BTreeSet::new();
@@ -93,7 +93,7 @@ pub(crate) async fn a_completed_job_never_comes_back(world: &dyn World, worker: 
         completed
     });
     let request = Reclaim { limit: 2, lease: LONG, crashes_max: 3, losses_max: 9 };
-    let taken = at_once(world, |worker| async move {
+    let taken = at_once(harness, |worker| async move {
         let mut taken = Vec::new();
         for _ in 0..5 {
             taken.extend(worker.reclaim_with(&request).await.jobs.into_iter().map(|job| job.id));
@@ -104,18 +104,18 @@ pub(crate) async fn a_completed_job_never_comes_back(world: &dyn World, worker: 
     let mut taken = once_each(taken.into_iter().flatten());
     // Whatever neither of them had yet.
     taken.extend(worker.reclaim(3).await.jobs.into_iter().map(|job| job.id));
-    assert!(taken.is_disjoint(&completed), "completed, and taken back as well");
+    assert!(taken.is_disjoint(&completed), "completed and reclaimed");
     assert_eq!(taken.len() + completed.len(), names.len());
     assert_eq!(BTreeSet::from_iter(worker.listed(JobState::Completed).await), completed);
     assert_eq!(once_each(worker.listed(JobState::Pending).await), taken);
     assert_eq!(once_each(worker.claim(99).await.into_iter().map(|job| job.id)), taken);
 }
 
-pub(crate) async fn two_operators_never_redrive_a_dead_letter_twice(world: &dyn World, worker: Worker) {
+pub(crate) async fn two_operators_never_redrive_a_dead_letter_twice(harness: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(30)).await;
     let dead: Vec<_> = worker.claim(30).await.iter().map(|job| worker.settlement(job, Verdict::Bury)).collect();
     worker.settle_all(&dead).await;
-    let redriven = at_once(world, |operator| async move {
+    let redriven = at_once(harness, |operator| async move {
         let mut moved = Vec::new();
         for name in ids(30) {
             if operator.redrive(&name).await != (Moved::Refused { state: JobState::Pending }) {
@@ -129,7 +129,7 @@ pub(crate) async fn two_operators_never_redrive_a_dead_letter_twice(world: &dyn 
     assert_eq!(once_each(worker.claim(99).await.into_iter().map(|job| job.id)).len(), 30);
 }
 
-pub(crate) async fn an_attempt_is_settled_once_however_many_calls_try(world: &dyn World, worker: Worker) {
+pub(crate) async fn an_attempt_is_settled_once_however_many_calls_try(harness: &dyn Harness, worker: Worker) {
     let verdicts = [
         Verdict::Complete { keep: true },
         Verdict::Complete { keep: false },
@@ -142,7 +142,7 @@ pub(crate) async fn an_attempt_is_settled_once_however_many_calls_try(world: &dy
     ];
     for round in 0..5 {
         let job = worker.run(&id(&format!("round-{round}"))).await;
-        let settled = at_once(world, |worker| {
+        let settled = at_once(harness, |worker| {
             let (job, verdicts) = (job.clone(), verdicts);
             async move {
                 let n = usize::from(worker.instance.as_bytes()[15]) % verdicts.len();
@@ -156,7 +156,7 @@ pub(crate) async fn an_attempt_is_settled_once_however_many_calls_try(world: &dy
     }
 }
 
-pub(crate) async fn a_cancel_that_races_the_end_of_an_attempt_is_never_forgotten(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_cancel_that_races_the_end_of_an_attempt_is_never_forgotten(_: &dyn Harness, worker: Worker) {
     for (n, verdict) in [Verdict::Retry { delay: LONG }, Verdict::ReleaseNow, Verdict::Complete { keep: true }]
         .into_iter()
         .cycle()
@@ -166,7 +166,7 @@ pub(crate) async fn a_cancel_that_races_the_end_of_an_attempt_is_never_forgotten
         let name = id(&format!("job-{n}"));
         let job: ClaimedJob = worker.run(&name).await;
         let (operator, settler) = (worker.on_replay_slot(1), worker.on_replay_slot(2));
-        // Their replay slots are new in every round: numbers go on from the round before.
+        // Their replay slots are new in every round: numbers continue from the round before.
         for _ in 0..n {
             operator.call();
             settler.call();

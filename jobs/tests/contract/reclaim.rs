@@ -1,4 +1,4 @@
-//! Taking back what ran out, and waiting for what is due.
+//! Reclaiming expired leases and promoting due jobs.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use retraced_jobs::store::{Reclaim, Renewal, Settled, StoreError, Verdict};
 use retraced_jobs::trace::AttemptRecord;
 
 use super::leases::KEPT;
-use super::{LONG, SHORT, TIMEOUT, Worker, World, id, ids};
+use super::{Harness, LONG, SHORT, TIMEOUT, Worker, id, ids};
 
 pub(crate) async fn an_expired_lease_is_reclaimed_to_the_front_and_charged_only_if_its_handler_had_started(
-    world: &dyn World,
+    harness: &dyn Harness,
     worker: Worker,
 ) {
     worker.stamp().await;
@@ -21,9 +21,9 @@ pub(crate) async fn an_expired_lease_is_reclaimed_to_the_front_and_charged_only_
     let kept = worker.claim(1).await;
     assert_eq!(worker.begin(SHORT, &jobs[1..]).await, [KEPT]);
     let expired_ms = [worker.view(&names[0]).await.at_ms.unwrap(), worker.view(&names[1]).await.at_ms.unwrap()];
-    world.pass_short().await;
+    harness.pass_short().await;
 
-    let other = world.worker(2);
+    let other = harness.worker(2);
     let reclaimed = other.reclaim(3).await;
     assert_eq!(reclaimed.grace, None);
     let next_expiry = reclaimed.next_expiry.unwrap();
@@ -53,15 +53,15 @@ pub(crate) async fn an_expired_lease_is_reclaimed_to_the_front_and_charged_only_
     assert_eq!(worker.claim_one().await.token.attempt, 2);
 }
 
-pub(crate) async fn the_crash_that_is_one_too_many_poisons(world: &dyn World, worker: Worker) {
+pub(crate) async fn the_crash_that_is_one_too_many_poisons(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
     for crashes in 1..=3 {
         let jobs = worker.claim_for(1, SHORT).await;
         assert_eq!(worker.begin(SHORT, &jobs).await, [KEPT]);
-        // A renewal does not take back that it had begun.
+        // A renewal keeps the record of its start.
         assert_eq!(worker.renew(SHORT, &jobs).await, [KEPT]);
-        world.pass_short().await;
+        harness.pass_short().await;
         let reclaimed = worker.reclaim(3).await;
         assert_eq!((reclaimed.jobs[0].crashes, reclaimed.jobs[0].poisoned), (crashes, crashes == 3));
         assert_eq!(reclaimed.next_expiry, None);
@@ -72,12 +72,12 @@ pub(crate) async fn the_crash_that_is_one_too_many_poisons(world: &dyn World, wo
     worker.redrive(&id("a")).await;
     let jobs = worker.claim_for(1, SHORT).await;
     worker.begin(SHORT, &jobs).await;
-    world.pass_short().await;
+    harness.pass_short().await;
     assert!(!worker.reclaim(3).await.jobs[0].poisoned, "a redriven job has all its lives again");
 }
 
 /// A job can kill those who fetch it, before any handler begins. An attempt that ended in any other way breaks the row.
-pub(crate) async fn a_job_lost_too_often_in_a_row_before_it_began_is_poisoned(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_job_lost_too_often_in_a_row_before_it_began_is_poisoned(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
     let request = Reclaim { limit: 9, lease: LONG, crashes_max: 1, losses_max: 4 };
@@ -91,7 +91,7 @@ pub(crate) async fn a_job_lost_too_often_in_a_row_before_it_began_is_poisoned(wo
                 in_a_row = 0;
                 continue;
             }
-            _ => world.pass_short().await,
+            _ => harness.pass_short().await,
         }
         let reclaimed = worker.reclaim_with(&request).await;
         let poisoned = in_a_row == 4;
@@ -114,18 +114,21 @@ pub(crate) async fn a_job_lost_too_often_in_a_row_before_it_began_is_poisoned(wo
     assert_eq!(listed.jobs[0].last_error, view.last_error());
 }
 
-pub(crate) async fn leases_are_reclaimed_in_the_order_they_expired_up_to_the_limit(world: &dyn World, worker: Worker) {
+pub(crate) async fn leases_are_reclaimed_in_the_order_they_expired_up_to_the_limit(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
     worker.stamp().await;
     let names = ids(4);
     worker.enqueue(&names).await;
     for _ in 0..2 {
         worker.claim_for(2, SHORT).await;
-        world.pass_short().await;
+        harness.pass_short().await;
     }
     let request = Reclaim { limit: 3, lease: LONG, crashes_max: 9, losses_max: 9 };
     let first = worker.reclaim_with(&request).await;
     assert_eq!(first.jobs.iter().map(|job| job.id.clone()).collect::<Vec<_>>(), names[..3]);
-    assert_eq!(first.next_expiry, Some(Duration::ZERO), "some have run out already");
+    assert_eq!(first.next_expiry, Some(Duration::ZERO), "some have expired already");
     assert_eq!(worker.listed(JobState::Pending).await, names[..3]);
     assert_eq!(worker.reclaim_with(&Reclaim { limit: 0, ..request }).await.jobs, []);
     let second = worker.reclaim_with(&request).await;
@@ -134,19 +137,19 @@ pub(crate) async fn leases_are_reclaimed_in_the_order_they_expired_up_to_the_lim
 }
 
 /// An instant has come when the clock reads it, not only after.
-pub(crate) async fn a_lease_of_no_time_expires_at_once(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_lease_of_no_time_expires_at_once(_: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
     worker.claim_for(1, Duration::ZERO).await;
     assert_eq!(worker.reclaim(3).await.jobs.len(), 1);
 }
 
-pub(crate) async fn a_lost_job_that_was_to_be_cancelled_is_cancelled(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_lost_job_that_was_to_be_cancelled_is_cancelled(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&ids(2)).await;
     worker.claim_for(2, SHORT).await;
     worker.cancel(&ids(1)[0]).await;
-    world.pass_short().await;
+    harness.pass_short().await;
     let reclaimed = worker.reclaim(3).await;
     assert_eq!(reclaimed.jobs.iter().map(|job| (job.crashes, job.poisoned)).collect::<Vec<_>>(), [(0, false); 2]);
     assert_eq!(worker.listed(JobState::Cancelled).await, ids(2)[..1]);
@@ -155,13 +158,13 @@ pub(crate) async fn a_lost_job_that_was_to_be_cancelled_is_cancelled(world: &dyn
     let jobs = worker.claim_for(1, SHORT).await;
     worker.cancel(&ids(2)[1]).await;
     assert_eq!(worker.begin(SHORT, &jobs).await, [Renewal::Kept { cancel_asked: true }]);
-    world.pass_short().await;
+    harness.pass_short().await;
     assert!(worker.reclaim(1).await.jobs[0].poisoned, "harm weighs more than a wish");
 }
 
 /// The clock moves in steps that are short against the lease, as a watchdog's do. Where a step takes longer than it should, grace is given again: that is the
 /// rule itself, and only makes the way longer.
-async fn look_until_taken(world: &dyn World, worker: &Worker, request: &Reclaim) -> Duration {
+async fn reclaim_until_taken(harness: &dyn Harness, worker: &Worker, request: &Reclaim) -> Duration {
     let mut waited = Duration::ZERO;
     while waited < TIMEOUT {
         let reclaimed = worker.reclaim_with(request).await;
@@ -171,44 +174,47 @@ async fn look_until_taken(world: &dyn World, worker: &Worker, request: &Reclaim)
         }
         assert!(reclaimed.grace.is_some_and(|grace| grace <= request.lease), "{reclaimed:?}");
         let step = request.lease / 10;
-        world.advance(step).await;
+        harness.advance(step).await;
         waited += step;
     }
-    panic!("the lease was never taken back");
+    panic!("the lease was never reclaimed");
 }
 
-pub(crate) async fn no_job_is_charged_for_an_outage(world: &dyn World, worker: Worker) {
+pub(crate) async fn no_job_is_charged_for_an_outage(harness: &dyn Harness, worker: Worker) {
     let lease = Duration::from_millis(400);
     let request = Reclaim { limit: 9, lease, crashes_max: 9, losses_max: 9 };
-    // Nobody ever looked after this queue.
+    // This queue was never reclaimed before.
     worker.enqueue(&ids(2)).await;
     let jobs = worker.claim_for(2, SHORT).await;
-    world.pass_short().await;
+    harness.pass_short().await;
     let first = worker.reclaim_with(&request).await;
     assert_eq!((first.jobs.len(), first.grace, first.next_expiry), (0, Some(lease), Some(Duration::ZERO)));
     assert_eq!(worker.renew(LONG, &jobs[..1]).await.len(), 1);
-    assert!(look_until_taken(world, &worker, &request).await >= lease * 9 / 10, "grace lasts a lease");
+    assert!(reclaim_until_taken(harness, &worker, &request).await >= lease * 9 / 10, "grace lasts a lease");
     assert_eq!(worker.listed(JobState::Pending).await, [jobs[1].id.clone()]);
 
-    // Somebody did, and then nobody did for more than half a lease.
+    // It was reclaimed, and then not for more than half a lease.
     let job = worker.claim_for(1, SHORT).await;
     assert_eq!(worker.reclaim_with(&Reclaim { lease: LONG, ..request }).await.grace, None);
-    world.advance(lease / 2 + Duration::from_millis(5)).await;
+    harness.advance(lease / 2 + Duration::from_millis(5)).await;
     let after_outage = worker.reclaim_with(&request).await;
     assert_eq!((after_outage.jobs.len(), after_outage.grace), (0, Some(lease)));
     let settled = worker.settle(&job[0], Verdict::Complete { keep: true }).await;
     assert_eq!(settled, Settled::Done { state: JobState::Completed }, "its owner is back in time");
 }
 
-pub(crate) async fn an_empty_queue_needs_no_grace(world: &dyn World, worker: Worker) {
+pub(crate) async fn an_empty_queue_needs_no_grace(harness: &dyn Harness, worker: Worker) {
     let request = Reclaim { limit: 9, lease: SHORT, crashes_max: 9, losses_max: 9 };
     let first = worker.reclaim_with(&request).await;
     assert_eq!((first.grace, first.next_expiry), (None, None));
-    world.pass_short().await;
+    harness.pass_short().await;
     assert_eq!(worker.reclaim_with(&request).await.grace, None);
 }
 
-pub(crate) async fn due_jobs_are_promoted_to_the_back_in_the_order_of_their_times(world: &dyn World, worker: Worker) {
+pub(crate) async fn due_jobs_are_promoted_to_the_back_in_the_order_of_their_times(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
     let now = worker.now_ms().await;
     let at = |n: u64| RunAt::At(now + 4 + n);
     let names = ids(6);
@@ -217,8 +223,8 @@ pub(crate) async fn due_jobs_are_promoted_to_the_back_in_the_order_of_their_time
     }
     worker.put_at(&names[5], RunAt::Now).await;
     assert_eq!(worker.listed(JobState::Delayed).await, [1, 3, 2, 0, 4].map(|n| names[n].clone()));
-    world.advance(Duration::from_millis(410)).await;
-    assert_eq!(worker.stats().await.delayed, 5, "due jobs wait for whoever promotes them");
+    harness.advance(Duration::from_millis(410)).await;
+    assert_eq!(worker.stats().await.delayed, 5, "due jobs wait for a promotion");
     assert!(worker.stats().await.delayed_overdue_ms.unwrap() >= 200);
 
     let none = worker.promote(0).await;
@@ -236,11 +242,11 @@ pub(crate) async fn due_jobs_are_promoted_to_the_back_in_the_order_of_their_time
     assert_eq!(order, [5, 1, 3, 2, 0].map(|n| names[n].clone()));
 }
 
-pub(crate) async fn a_retry_comes_back_with_its_counters(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_retry_comes_back_with_its_counters(harness: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Retry { delay: SHORT }).await;
     assert_eq!(worker.claim(1).await, []);
-    world.pass_short().await;
+    harness.pass_short().await;
     let promoted = worker.promote(9).await;
     assert_eq!((promoted.moved, promoted.next_due), (1, None));
     let job = worker.claim_one().await;
@@ -248,7 +254,7 @@ pub(crate) async fn a_retry_comes_back_with_its_counters(world: &dyn World, work
     assert_eq!(worker.view(&id("a")).await.history.len(), 1);
 }
 
-pub(crate) async fn asking_for_more_than_a_batch_is_refused(_: &dyn World, worker: Worker) {
+pub(crate) async fn asking_for_more_than_a_batch_is_refused(_: &dyn Harness, worker: Worker) {
     let limit = retraced_jobs::store::BATCH_MAX + 1;
     let refused = worker.store.promote(worker.call(), &worker.queue, limit).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { operation: "promote", .. }), "{refused:?}");

@@ -6,7 +6,7 @@ use retraced_jobs::job::{Counters, JobId, JobState, Nonce};
 use retraced_jobs::store::{BATCH_MAX, ClaimedJob, Settled, Verdict};
 use retraced_jobs::trace::AttemptRecord;
 
-use super::{Worker, World, id, ids};
+use super::{Harness, Worker, id, ids};
 
 /// All slices.
 async fn reconcile(worker: &Worker, lost: &[Nonce]) -> BTreeSet<JobId> {
@@ -30,11 +30,14 @@ fn names(jobs: &[ClaimedJob]) -> BTreeSet<JobId> {
     jobs.iter().map(|job| job.id.clone()).collect()
 }
 
-pub(crate) async fn jobs_of_a_lost_claim_are_released_to_the_front_without_a_charge(world: &dyn World, worker: Worker) {
+pub(crate) async fn jobs_of_a_lost_claim_are_released_to_the_front_without_a_charge(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
     worker.enqueue(&ids(6)).await;
     let lost = worker.claim(2).await;
     let kept = worker.claim(2).await;
-    let other = world.worker(2);
+    let other = harness.worker(2);
     let others = other.claim(1).await;
     let nonces = [lost[0].token.nonce, others[0].token.nonce, *b"unknown!"];
 
@@ -55,8 +58,8 @@ pub(crate) async fn jobs_of_a_lost_claim_are_released_to_the_front_without_a_cha
     }
 }
 
-pub(crate) async fn everything_is_seen_slice_by_slice(world: &dyn World, worker: Worker) {
-    let other = world.worker(2);
+pub(crate) async fn everything_is_seen_slice_by_slice(harness: &dyn Harness, worker: Worker) {
+    let other = harness.worker(2);
     let all = ids(BATCH_MAX + 60);
     worker.enqueue(&all[..BATCH_MAX]).await;
     worker.enqueue(&all[BATCH_MAX..]).await;
@@ -72,7 +75,7 @@ pub(crate) async fn everything_is_seen_slice_by_slice(world: &dyn World, worker:
     assert_eq!(worker.stats().await.pending, lost.len() as u64);
 }
 
-pub(crate) async fn a_lost_grant_that_was_to_be_cancelled_is_cancelled(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_lost_grant_that_was_to_be_cancelled_is_cancelled(_: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.cancel(&id("a")).await;
     assert_eq!(reconcile(&worker, &[job.token.nonce]).await, BTreeSet::from([id("a")]));

@@ -6,18 +6,18 @@ use std::time::Duration;
 use retraced_jobs::job::{JobState, RunAt};
 use retraced_jobs::store::{CallId, Reclaim, Retention, RetentionRule, StoreError, StoreFuture, TrimPolicy, Verdict};
 
-use super::{LONG, SHORT, Worker, World, id, ids, new_job, targets};
+use super::{Harness, LONG, SHORT, Worker, id, ids, new_job, targets};
 
 /// Sends a call, lets time pass, sends it again: the same reply, and nothing changed. Then an older call of the replay slot: refused, and nothing changed.
 async fn twice<T: Debug + PartialEq>(
-    world: &dyn World,
+    harness: &dyn Harness,
     worker: &Worker,
     send: impl for<'a> Fn(&'a Worker, CallId) -> StoreFuture<'a, T>,
 ) -> T {
     let (older, call) = (worker.call(), worker.call());
     let first = send(worker, call).await.unwrap();
     let after_first = worker.snapshot().await;
-    world.pass_short().await;
+    harness.pass_short().await;
     for _ in 0..2 {
         assert_eq!(send(worker, call).await.unwrap(), first, "the call sent again");
         assert_eq!(worker.snapshot().await, after_first, "the call sent again");
@@ -29,18 +29,18 @@ async fn twice<T: Debug + PartialEq>(
     first
 }
 
-/// Five jobs that were claimed, the first two of which have run out.
-async fn five_claimed(world: &dyn World, worker: &Worker) -> Vec<retraced_jobs::store::ClaimedJob> {
+/// Five claimed jobs; the leases of the first two have expired.
+async fn five_claimed(harness: &dyn Harness, worker: &Worker) -> Vec<retraced_jobs::store::ClaimedJob> {
     worker.stamp().await;
     worker.enqueue(&ids(7)).await;
     let mut jobs = worker.claim_for(2, SHORT).await;
     jobs.extend(worker.claim(3).await);
-    world.pass_short().await;
+    harness.pass_short().await;
     jobs
 }
 
-pub(crate) async fn enqueue_sent_again_enqueues_once(world: &dyn World, worker: Worker) {
-    let results = twice(world, &worker, |worker, call| {
+pub(crate) async fn enqueue_sent_again_enqueues_once(harness: &dyn Harness, worker: Worker) {
+    let results = twice(harness, &worker, |worker, call| {
         Box::pin(async move {
             let jobs = [new_job(&id("a"), RunAt::Now), new_job(&id("b"), RunAt::After(LONG))];
             worker.store.enqueue(call, &worker.queue, &jobs).await
@@ -50,10 +50,10 @@ pub(crate) async fn enqueue_sent_again_enqueues_once(world: &dyn World, worker: 
     assert_eq!(worker.stats().await.enqueued_total, 2);
 }
 
-pub(crate) async fn claim_sent_again_grants_once(world: &dyn World, worker: Worker) {
+pub(crate) async fn claim_sent_again_grants_once(harness: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(5)).await;
     let request = worker.request(2, LONG);
-    let claims = twice(world, &worker, |worker, call| {
+    let claims = twice(harness, &worker, |worker, call| {
         let request = request.clone();
         Box::pin(async move { worker.store.claim(call, &worker.queue, &request).await })
     });
@@ -61,8 +61,8 @@ pub(crate) async fn claim_sent_again_grants_once(world: &dyn World, worker: Work
     assert_eq!(worker.stats().await.processing, 2);
 }
 
-pub(crate) async fn settle_sent_again_settles_once(world: &dyn World, worker: Worker) {
-    let jobs = five_claimed(world, &worker).await;
+pub(crate) async fn settle_sent_again_settles_once(harness: &dyn Harness, worker: Worker) {
+    let jobs = five_claimed(harness, &worker).await;
     let verdicts = [
         Verdict::Complete { keep: false },
         Verdict::Retry { delay: Duration::ZERO },
@@ -70,7 +70,7 @@ pub(crate) async fn settle_sent_again_settles_once(world: &dyn World, worker: Wo
         Verdict::ReleaseNow,
         Verdict::Complete { keep: true },
     ];
-    let settled = twice(world, &worker, |worker, call| {
+    let settled = twice(harness, &worker, |worker, call| {
         let settlements: Vec<_> =
             jobs.iter().zip(verdicts).map(|(job, verdict)| worker.settlement(job, verdict)).collect();
         Box::pin(async move { worker.store.settle(call, &worker.queue, &settlements).await })
@@ -80,10 +80,10 @@ pub(crate) async fn settle_sent_again_settles_once(world: &dyn World, worker: Wo
     assert_eq!((stats.completed_total, stats.failures_total, stats.stale_settlements_total), (2, 2, 0));
 }
 
-pub(crate) async fn settle_and_claim_sent_again_takes_effect_once(world: &dyn World, worker: Worker) {
-    let jobs = five_claimed(world, &worker).await;
+pub(crate) async fn settle_and_claim_sent_again_takes_effect_once(harness: &dyn Harness, worker: Worker) {
+    let jobs = five_claimed(harness, &worker).await;
     let request = worker.request(2, LONG);
-    let (settled, claims) = twice(world, &worker, |worker, call| {
+    let (settled, claims) = twice(harness, &worker, |worker, call| {
         let settlements: Vec<_> =
             jobs[..3].iter().map(|job| worker.settlement(job, Verdict::Complete { keep: true })).collect();
         let request = request.clone();
@@ -93,21 +93,21 @@ pub(crate) async fn settle_and_claim_sent_again_takes_effect_once(world: &dyn Wo
     assert_eq!((settled.len(), claims.jobs.len()), (3, 2));
 }
 
-pub(crate) async fn promote_sent_again_promotes_once(world: &dyn World, worker: Worker) {
+pub(crate) async fn promote_sent_again_promotes_once(harness: &dyn Harness, worker: Worker) {
     for name in ids(3) {
         worker.put_at(&name, RunAt::After(SHORT)).await;
     }
-    world.pass_short().await;
-    let promoted = twice(world, &worker, |worker, call| {
+    harness.pass_short().await;
+    let promoted = twice(harness, &worker, |worker, call| {
         Box::pin(async move { worker.store.promote(call, &worker.queue, 2).await })
     });
     assert_eq!(promoted.await.moved, 2);
     assert_eq!(worker.stats().await.pending, 2);
 }
 
-pub(crate) async fn reclaim_sent_again_takes_once(world: &dyn World, worker: Worker) {
-    five_claimed(world, &worker).await;
-    let reclaimed = twice(world, &worker, |worker, call| {
+pub(crate) async fn reclaim_sent_again_takes_once(harness: &dyn Harness, worker: Worker) {
+    five_claimed(harness, &worker).await;
+    let reclaimed = twice(harness, &worker, |worker, call| {
         let request = Reclaim { limit: 1, lease: LONG, crashes_max: 3, losses_max: 9 };
         Box::pin(async move { worker.store.reclaim(call, &worker.queue, &request).await })
     });
@@ -115,9 +115,9 @@ pub(crate) async fn reclaim_sent_again_takes_once(world: &dyn World, worker: Wor
     assert_eq!(worker.stats().await.releases_total, 1);
 }
 
-pub(crate) async fn reconcile_sent_again_releases_once(world: &dyn World, worker: Worker) {
-    let jobs = five_claimed(world, &worker).await;
-    let reconciled = twice(world, &worker, |worker, call| {
+pub(crate) async fn reconcile_sent_again_releases_once(harness: &dyn Harness, worker: Worker) {
+    let jobs = five_claimed(harness, &worker).await;
+    let reconciled = twice(harness, &worker, |worker, call| {
         let (owner, lost) = (worker.instance, [jobs[0].token.nonce]);
         Box::pin(async move { worker.store.reconcile(call, &worker.queue, owner, &lost, None).await })
     });
@@ -125,21 +125,21 @@ pub(crate) async fn reconcile_sent_again_releases_once(world: &dyn World, worker
     assert_eq!(worker.stats().await.releases_total, 2);
 }
 
-pub(crate) async fn redrive_cancel_and_discard_sent_again_move_once(world: &dyn World, worker: Worker) {
+pub(crate) async fn redrive_cancel_and_discard_sent_again_move_once(harness: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Bury).await;
-    let names = targets(&[id("a"), id("nobody")]);
-    twice(world, &worker, |worker, call| {
+    let names = targets(&[id("a"), id("unknown")]);
+    twice(harness, &worker, |worker, call| {
         let names = names.clone();
         Box::pin(async move { worker.store.redrive(call, &worker.queue, &names).await })
     })
     .await;
-    twice(world, &worker, |worker, call| {
+    twice(harness, &worker, |worker, call| {
         let names = names.clone();
         Box::pin(async move { worker.store.cancel(call, &worker.queue, &names).await })
     })
     .await;
-    twice(world, &worker, |worker, call| {
+    twice(harness, &worker, |worker, call| {
         let names = names.clone();
         Box::pin(async move { worker.store.discard(call, &worker.queue, &names).await })
     })
@@ -147,13 +147,13 @@ pub(crate) async fn redrive_cancel_and_discard_sent_again_move_once(world: &dyn 
     assert_eq!(worker.find(&id("a")).await, None);
 }
 
-pub(crate) async fn trim_sent_again_trims_once(world: &dyn World, worker: Worker) {
+pub(crate) async fn trim_sent_again_trims_once(harness: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(4)).await;
     for name in ids(4) {
         worker.cancel(&name).await;
     }
     let none = RetentionRule::new(LONG, 0);
-    let trimmed = twice(world, &worker, |worker, call| {
+    let trimmed = twice(harness, &worker, |worker, call| {
         let policy = TrimPolicy { retention: Retention::default().cancelled(none), limit: 2 };
         Box::pin(async move { worker.store.trim(call, &worker.queue, &policy).await })
     });
@@ -161,7 +161,7 @@ pub(crate) async fn trim_sent_again_trims_once(world: &dyn World, worker: Worker
     assert_eq!(worker.stats().await.trimmed_total, 2);
 }
 
-pub(crate) async fn a_claim_sent_again_returns_only_what_is_still_held(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_claim_sent_again_returns_only_what_is_still_held(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(3)).await;
     let (call, request) = (worker.call(), worker.request(3, LONG));
     let first = worker.store.claim(call, &worker.queue, &request).await.unwrap();
@@ -171,13 +171,16 @@ pub(crate) async fn a_claim_sent_again_returns_only_what_is_still_held(_: &dyn W
     let released = admin.claim_one().await;
     assert_eq!(released.id, first.jobs[1].id);
     let again = worker.store.claim(call, &worker.queue, &request).await.unwrap();
-    assert_eq!(again.jobs, first.jobs[2..], "the first is done, and the second is somebody else's now");
+    assert_eq!(again.jobs, first.jobs[2..], "the first is done, and another worker has the second now");
 }
 
-pub(crate) async fn replay_slots_processes_and_queues_do_not_answer_for_each_other(world: &dyn World, worker: Worker) {
+pub(crate) async fn replay_slots_processes_and_queues_do_not_answer_for_each_other(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
     worker.enqueue(&ids(4)).await;
     worker.call();
-    let workers = [worker.on_replay_slot(1), world.worker(2), worker.in_queue("elsewhere")];
+    let workers = [worker.on_replay_slot(1), harness.worker(2), worker.in_queue("elsewhere")];
     // Each of them sends its first call, which the first replay slot has long had.
     for other in &workers {
         other.enqueue(&[id("late"), id("later")]).await;
@@ -187,7 +190,7 @@ pub(crate) async fn replay_slots_processes_and_queues_do_not_answer_for_each_oth
     assert_eq!(worker.claim(9).await.len(), 6);
 }
 
-pub(crate) async fn a_call_refused_for_its_size_is_not_the_last_of_its_replay_slot(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_call_refused_for_its_size_is_not_the_last_of_its_replay_slot(_: &dyn Harness, worker: Worker) {
     let call = worker.call();
     let too_much = worker.request(retraced_jobs::store::BATCH_MAX + 1, LONG);
     assert!(worker.store.claim(call, &worker.queue, &too_much).await.is_err());
@@ -197,7 +200,7 @@ pub(crate) async fn a_call_refused_for_its_size_is_not_the_last_of_its_replay_sl
     assert_eq!(claims.jobs.len(), 1);
 }
 
-pub(crate) async fn a_number_used_for_another_verb_is_refused(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_number_used_for_another_verb_is_refused(_: &dyn Harness, worker: Worker) {
     let call = worker.call();
     let jobs = [new_job(&id("a"), RunAt::Now)];
     worker.store.enqueue(call, &worker.queue, &jobs).await.unwrap();
@@ -216,12 +219,12 @@ pub(crate) async fn a_number_used_for_another_verb_is_refused(_: &dyn World, wor
     assert_eq!(worker.snapshot().await, before);
 }
 
-pub(crate) async fn a_forgotten_process_begins_anew(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_forgotten_process_begins_anew(harness: &dyn Harness, worker: Worker) {
     let (older, call) = (worker.call(), worker.call());
     let enqueue =
         async |call, name: &str| worker.store.enqueue(call, &worker.queue, &[new_job(&id(name), RunAt::Now)]).await;
     enqueue(call, "a").await.unwrap();
-    let other = world.worker(2);
+    let other = harness.worker(2);
     other.enqueue(&[id("other")]).await;
     worker.store.forget(worker.instance, std::slice::from_ref(&worker.queue)).await.unwrap();
     enqueue(older, "b").await.unwrap();

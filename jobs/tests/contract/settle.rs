@@ -6,7 +6,7 @@ use retraced_jobs::job::{Counters, JobId, JobState, Token};
 use retraced_jobs::store::{Moved, QueueStats, Settled, Settlement, Verdict};
 use retraced_jobs::trace::AttemptRecord;
 
-use super::{LONG, SHORT, Worker, World, id, ids, log};
+use super::{Harness, LONG, SHORT, Worker, id, ids, log};
 
 /// Every verdict, with where it leads and what it charges (failures, releases).
 const VERDICTS: [(Verdict, JobState, u32, u32); 10] = [
@@ -22,7 +22,7 @@ const VERDICTS: [(Verdict, JobState, u32, u32); 10] = [
     (Verdict::Cancel, JobState::Cancelled, 0, 0),
 ];
 
-pub(crate) async fn every_verdict_leads_to_its_state_and_charges_its_counters(_: &dyn World, worker: Worker) {
+pub(crate) async fn every_verdict_leads_to_its_state_and_charges_its_counters(_: &dyn Harness, worker: Worker) {
     for (n, (verdict, state, failures, releases)) in VERDICTS.into_iter().enumerate() {
         let worker = worker.in_queue(&format!("verdict-{n}"));
         let job = worker.run(&id("a")).await;
@@ -65,7 +65,7 @@ pub(crate) async fn every_verdict_leads_to_its_state_and_charges_its_counters(_:
     }
 }
 
-pub(crate) async fn a_completed_job_that_is_not_kept_leaves_no_trace(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_completed_job_that_is_not_kept_leaves_no_trace(_: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("plain")).await;
     worker.settle(&job, Verdict::Complete { keep: false }).await;
     let job = worker.run(&id("tried")).await;
@@ -85,7 +85,7 @@ pub(crate) async fn a_completed_job_that_is_not_kept_leaves_no_trace(_: &dyn Wor
     assert_eq!(worker.stats().await.completed_kept, 1);
 }
 
-pub(crate) async fn what_a_worker_reported_is_kept_unchanged(_: &dyn World, worker: Worker) {
+pub(crate) async fn what_a_worker_reported_is_kept_unchanged(_: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Retry { delay: Duration::ZERO }).await;
     let job = worker.claim_one().await;
@@ -98,7 +98,7 @@ pub(crate) async fn what_a_worker_reported_is_kept_unchanged(_: &dyn World, work
     assert_eq!(view.counters.failures, 1, "a completion takes nothing back");
 }
 
-pub(crate) async fn an_attempt_without_a_record_is_only_counted(_: &dyn World, worker: Worker) {
+pub(crate) async fn an_attempt_without_a_record_is_only_counted(_: &dyn Harness, worker: Worker) {
     let silent = |job: &retraced_jobs::store::ClaimedJob, verdict| Settlement {
         record: "".into(),
         ..worker.settlement(job, verdict)
@@ -120,7 +120,7 @@ pub(crate) async fn an_attempt_without_a_record_is_only_counted(_: &dyn World, w
     assert_eq!((view.history.len(), view.collapsed), (0, 1));
 }
 
-pub(crate) async fn an_unreadable_record_is_reported_as_such_and_hides_nothing_else(_: &dyn World, worker: Worker) {
+pub(crate) async fn an_unreadable_record_is_reported_as_such_and_hides_nothing_else(_: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Retry { delay: Duration::ZERO }).await;
     let job = worker.claim_one().await;
@@ -132,7 +132,7 @@ pub(crate) async fn an_unreadable_record_is_reported_as_such_and_hides_nothing_e
     assert_eq!(worker.listed(JobState::Dead).await, [id("a")]);
 }
 
-pub(crate) async fn retries_join_the_back_and_released_jobs_the_front_in_their_order(_: &dyn World, worker: Worker) {
+pub(crate) async fn retries_join_the_back_and_released_jobs_the_front_in_their_order(_: &dyn Harness, worker: Worker) {
     let names = ids(8);
     worker.enqueue(&names).await;
     let jobs = worker.claim(6).await;
@@ -152,20 +152,20 @@ pub(crate) async fn retries_join_the_back_and_released_jobs_the_front_in_their_o
     assert_eq!(order, expected);
 }
 
-pub(crate) async fn a_retry_is_never_overtaken_by_jobs_enqueued_after_it(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_retry_is_never_overtaken_by_jobs_enqueued_after_it(harness: &dyn Harness, worker: Worker) {
     worker.enqueue(&[id("soon"), id("later"), id("before")]).await;
     let jobs = worker.claim(2).await;
     worker.settle(&jobs[0], Verdict::Retry { delay: Duration::ZERO }).await;
     worker.settle(&jobs[1], Verdict::Retry { delay: SHORT }).await;
     worker.enqueue(&[id("between")]).await;
-    world.pass_short().await;
+    harness.pass_short().await;
     worker.promote(9).await;
     worker.enqueue(&[id("after")]).await;
     let expected = ["before", "soon", "between", "later", "after"].map(id);
     let mut order = Vec::new();
     while let [job] = &worker.claim(1).await[..] {
         order.push(job.id.clone());
-        // Newcomers without end let nobody starve.
+        // A steady stream of new jobs starves no retry.
         worker.enqueue(&[id(&format!("newcomer-{}", order.len()))]).await;
         if order.len() == expected.len() {
             break;
@@ -174,7 +174,7 @@ pub(crate) async fn a_retry_is_never_overtaken_by_jobs_enqueued_after_it(world: 
     assert_eq!(order, expected);
 }
 
-pub(crate) async fn the_order_of_a_call_stands_across_the_claims_it_settles(_: &dyn World, worker: Worker) {
+pub(crate) async fn the_order_of_a_call_stands_across_the_claims_it_settles(_: &dyn Harness, worker: Worker) {
     let names = ids(4);
     worker.enqueue(&names).await;
     let (first, second) = (worker.claim(2).await, worker.claim(2).await);
@@ -184,12 +184,12 @@ pub(crate) async fn the_order_of_a_call_stands_across_the_claims_it_settles(_: &
     assert_eq!(worker.listed(JobState::Pending).await, mixed.map(|job| job.id.clone()));
 }
 
-pub(crate) async fn a_stale_token_changes_nothing_whatever_the_verdict(world: &dyn World, worker: Worker) {
+pub(crate) async fn a_stale_token_changes_nothing_whatever_the_verdict(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("taken")]).await;
     let late = worker.claim_for(1, SHORT).await.remove(0);
-    world.pass_short().await;
-    let thief = world.worker(2);
+    harness.pass_short().await;
+    let thief = harness.worker(2);
     assert_eq!(thief.reclaim(9).await.jobs.len(), 1);
     let held = thief.claim_one().await;
     let settled = worker.run(&id("settled")).await;
@@ -227,12 +227,12 @@ pub(crate) async fn a_stale_token_changes_nothing_whatever_the_verdict(world: &d
 }
 
 pub(crate) async fn a_settlement_counts_after_the_lease_expired_unless_it_was_reclaimed(
-    world: &dyn World,
+    harness: &dyn Harness,
     worker: Worker,
 ) {
     worker.enqueue(&[id("a")]).await;
     let job = worker.claim_for(1, SHORT).await.remove(0);
-    world.pass_short().await;
+    harness.pass_short().await;
     assert_eq!(
         worker.settle(&job, Verdict::Complete { keep: true }).await,
         Settled::Done { state: JobState::Completed }
@@ -240,7 +240,7 @@ pub(crate) async fn a_settlement_counts_after_the_lease_expired_unless_it_was_re
     assert_eq!(worker.stats().await.stale_settlements_total, 0);
 }
 
-pub(crate) async fn an_attempt_settled_twice_in_one_call_is_settled_once(_: &dyn World, worker: Worker) {
+pub(crate) async fn an_attempt_settled_twice_in_one_call_is_settled_once(_: &dyn Harness, worker: Worker) {
     let cases = [
         (Verdict::Complete { keep: true }, Verdict::Complete { keep: true }, JobState::Completed),
         (Verdict::Complete { keep: false }, Verdict::Complete { keep: false }, JobState::Completed),
@@ -261,7 +261,7 @@ pub(crate) async fn an_attempt_settled_twice_in_one_call_is_settled_once(_: &dyn
     }
 }
 
-pub(crate) async fn a_job_asked_to_cancel_does_not_run_again(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_job_asked_to_cancel_does_not_run_again(_: &dyn Harness, worker: Worker) {
     for (n, (verdict, state, failures, releases)) in VERDICTS.into_iter().enumerate() {
         let worker = worker.in_queue(&format!("asked-{n}"));
         let job = worker.run(&id("a")).await;
@@ -277,7 +277,7 @@ pub(crate) async fn a_job_asked_to_cancel_does_not_run_again(_: &dyn World, work
     }
 }
 
-pub(crate) async fn a_cancelled_job_that_is_redriven_runs_as_any_other(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_cancelled_job_that_is_redriven_runs_as_any_other(_: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.cancel(&id("a")).await;
     worker.settle(&job, Verdict::Cancel).await;

@@ -3,7 +3,7 @@
 use retraced_jobs::job::{JobId, JobState, Token, Transition};
 use retraced_jobs::store::{ClaimedJob, Settled, Settlement, Verdict};
 
-use super::{LONG, Worker, World, id};
+use super::{Harness, LONG, Worker, id};
 
 const TRANSITIONS: [Transition; 9] = [
     Transition::Claim,
@@ -18,16 +18,19 @@ const TRANSITIONS: [Transition; 9] = [
 ];
 
 /// Every state with every transition, each in a queue of its own, through the verb that stands for it.
-pub(crate) async fn every_transition_leads_where_the_table_says_and_nowhere_else(world: &dyn World, worker: Worker) {
+pub(crate) async fn every_transition_leads_where_the_table_says_and_nowhere_else(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
     for from in JobState::ALL {
         for transition in TRANSITIONS {
             if (from, transition) == (JobState::Delayed, Transition::Redrive) {
-                // To redrive a delayed job is the operator's word for promoting it.
+                // Redriving a delayed job promotes it.
                 continue;
             }
             let worker = worker.in_queue(&format!("{from}-{transition:?}"));
             let job = id("walker");
-            let held = worker.bring(world, &job, from).await;
+            let held = worker.bring(harness, &job, from).await;
             assert_eq!(worker.state(&job).await, Some(from), "brought to {from}");
             let before = worker.snapshot().await;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use retraced_jobs::job::JobState;
 use retraced_jobs::store::{BATCH_MAX, Retention, RetentionRule, StoreError, TrimPolicy, Trimmed, Verdict};
 
-use super::{LONG, SHORT, Worker, World, id, ids};
+use super::{Harness, LONG, SHORT, Worker, id, ids};
 
 const FINAL: [JobState; 4] = [JobState::Completed, JobState::Dead, JobState::Poisoned, JobState::Cancelled];
 
@@ -20,14 +20,14 @@ fn trimmed(removed: usize, more: bool) -> Trimmed {
     trimmed
 }
 
-pub(crate) async fn jobs_beyond_the_age_limit_are_trimmed(world: &dyn World, worker: Worker) {
+pub(crate) async fn jobs_beyond_the_age_limit_are_trimmed(harness: &dyn Harness, worker: Worker) {
     for state in FINAL {
-        worker.bring(world, &id(&format!("old-{state}")), state).await;
+        worker.bring(harness, &id(&format!("old-{state}")), state).await;
     }
-    world.pass_short().await;
+    harness.pass_short().await;
     let waiting = [JobState::Processing, JobState::Pending];
     for state in waiting {
-        worker.bring(world, &id(&format!("live-{state}")), state).await;
+        worker.bring(harness, &id(&format!("live-{state}")), state).await;
     }
     assert_eq!(worker.trim(&TrimPolicy { retention: keep(LONG, 99), limit: 9 }).await, trimmed(0, false));
     assert_eq!(worker.trim(&TrimPolicy { retention: keep(SHORT, 99), limit: 9 }).await, trimmed(4, false));
@@ -41,11 +41,14 @@ pub(crate) async fn jobs_beyond_the_age_limit_are_trimmed(world: &dyn World, wor
     assert_eq!(worker.stats().await.trimmed_total, 4);
 }
 
-pub(crate) async fn jobs_beyond_the_count_limit_are_trimmed_oldest_first_in_batches(world: &dyn World, worker: Worker) {
+pub(crate) async fn jobs_beyond_the_count_limit_are_trimmed_oldest_first_in_batches(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
     for state in FINAL {
         for name in ids(4) {
-            worker.bring(world, &id(&format!("{state}-{name}")), state).await;
-            world.advance(Duration::from_millis(2)).await;
+            worker.bring(harness, &id(&format!("{state}-{name}")), state).await;
+            harness.advance(Duration::from_millis(2)).await;
         }
     }
     let policy = TrimPolicy { retention: keep(LONG, 1), limit: 5 };
@@ -65,7 +68,7 @@ pub(crate) async fn jobs_beyond_the_count_limit_are_trimmed_oldest_first_in_batc
     assert_eq!(worker.stats().await.trimmed_total, 12);
 }
 
-pub(crate) async fn completed_jobs_are_trimmed_to_none_where_they_are_not_kept(_: &dyn World, worker: Worker) {
+pub(crate) async fn completed_jobs_are_trimmed_to_none_where_they_are_not_kept(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(3)).await;
     for job in worker.claim(3).await {
         worker.settle(&job, Verdict::Complete { keep: true }).await;
@@ -83,7 +86,7 @@ pub(crate) async fn completed_jobs_are_trimmed_to_none_where_they_are_not_kept(_
     assert!(matches!(refused, StoreError::Refused { operation: "trim", .. }), "{refused:?}");
 }
 
-pub(crate) async fn a_trimmed_id_begins_anew(_: &dyn World, worker: Worker) {
+pub(crate) async fn a_trimmed_id_begins_anew(_: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Poison).await;
     worker.trim(&TrimPolicy { retention: keep(LONG, 0), limit: 9 }).await;

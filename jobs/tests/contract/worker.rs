@@ -15,7 +15,7 @@ use retraced_jobs::store::{
 use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, JobView};
 use uuid::Uuid;
 
-use super::{LONG, World};
+use super::{Harness, LONG};
 
 pub(crate) struct Worker {
     pub(crate) store: Arc<dyn Store>,
@@ -113,7 +113,7 @@ impl Worker {
         self.put(new_job(id, run_at)).await
     }
 
-    /// Up to `limit` jobs under leases that do not run out.
+    /// Up to `limit` jobs under leases that do not expire.
     pub(crate) async fn claim(&self, limit: usize) -> Vec<ClaimedJob> {
         self.claim_for(limit, LONG).await
     }
@@ -160,7 +160,7 @@ impl Worker {
         self.store.promote(self.call(), &self.queue, limit).await.unwrap()
     }
 
-    /// Looks after leases as somebody does who did so a moment ago.
+    /// Reclaims as a worker that reclaimed a moment ago.
     pub(crate) async fn reclaim(&self, crashes_max: u32) -> Reclaimed {
         self.reclaim_with(&Reclaim { limit: BATCH_MAX, lease: LONG, crashes_max, losses_max: 99 }).await
     }
@@ -263,10 +263,10 @@ impl Worker {
     }
 
     /// Brings a new job into this state.
-    pub(crate) async fn bring(&self, world: &dyn World, id: &JobId, state: JobState) -> Option<ClaimedJob> {
+    pub(crate) async fn bring(&self, harness: &dyn Harness, id: &JobId, state: JobState) -> Option<ClaimedJob> {
         if state == JobState::Delayed {
             self.put_at(id, RunAt::After(super::SHORT)).await;
-            world.pass_short().await;
+            harness.pass_short().await;
             return None;
         }
         if matches!(state, JobState::Pending | JobState::Cancelled) {
