@@ -24,9 +24,9 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an actor may take to stop. Jobs in flight were settled before, so killing it afterwards loses nothing.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the supervisor of a queue's workers may take to start or stop all of them.
-pub const WORKERS_TIMEOUT: Duration = Duration::from_secs(15);
+pub const WORKERS_TIMEOUT: Duration = Duration::from_secs(17);
 /// How long the supervisor of a queue may take to start or stop its front door and its workers.
-pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(24);
 /// How long a killed actor may take to end. A kill takes effect at the next await; an actor that blocks its thread is left behind.
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the caller's runtime may take to start an executor.
@@ -69,6 +69,8 @@ pub const FRONT_DOOR_JOBS_MAX: usize = 10_000;
 pub const FRONT_DOOR_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of envelopes per flush. A single job is sent whatever its size.
 pub const FLUSH_BYTES_MAX: usize = 1024 * 1024;
+/// How long an enqueue that was refused waits before it tries again although the buffer has capacity and the store is reachable.
+pub const CAPACITY_RETRY_DELAY: Duration = Duration::from_millis(1);
 /// Flushes under way at a time.
 pub const FLUSHES_MAX: usize = 2;
 /// Shortest time between two reports of `Enqueue` messages dropped by a full buffer. Each report has the number since the last one.

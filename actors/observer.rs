@@ -1,5 +1,8 @@
 //! The observer port: how metrics, traces and tests see what the tree does, as it happens.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use retraced_jobs::failure::Code;
@@ -10,7 +13,7 @@ use retraced_jobs::trace::{ExecutorId, SupervisionEvent};
 /// Sees what one runtime does. Every method does nothing by default.
 ///
 /// The methods are called where things happen, on the threads of the tree and of the handlers: return at once, and hand longer work to another task. A
-/// runtime without an observer pays one branch per call.
+/// runtime without an observer pays one branch per call. A panic of an observer is caught, and the first one is logged.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,12 +37,13 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (queue, jobs);
     }
 
-    /// A handler is about to run.
+    /// A handler is about to run. Exactly one [`attempt_ended`](Self::attempt_ended) follows.
     fn attempt_started(&self, attempt: &AttemptStarted<'_>) {
         let _ = attempt;
     }
 
-    /// An attempt has ended. Its outcome is on its way to the store; not called for attempts that are interrupted from outside.
+    /// An attempt has ended: its handler returned, panicked or timed out, or it was interrupted, which is reported within [`WATCH_INTERVAL`](crate::limits::WATCH_INTERVAL).
+    /// The verdict is on its way to the store.
     fn attempt_ended(&self, attempt: &AttemptEnded<'_>) {
         let _ = attempt;
     }
@@ -57,6 +61,28 @@ pub trait Observer: Send + Sync + 'static {
     /// An actor started, crashed or was restarted, the store was lost, a lease expired: whatever is also logged and broadcast.
     fn supervision(&self, event: &SupervisionEvent) {
         let _ = event;
+    }
+}
+
+/// The observer of a runtime, if there is one. Its panics must not end the actor that calls it.
+#[derive(Clone, Default)]
+pub(crate) struct Observers {
+    observer: Option<Arc<dyn Observer>>,
+    panicked: Arc<AtomicBool>,
+}
+
+impl Observers {
+    pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
+        Self { observer, panicked: Arc::default() }
+    }
+
+    /// Calls the observer, if there is one.
+    pub(crate) fn notify(&self, call: impl FnOnce(&dyn Observer)) {
+        let Some(observer) = &self.observer else { return };
+        let called = catch_unwind(AssertUnwindSafe(|| call(&**observer)));
+        if called.is_err() && !self.panicked.swap(true, Ordering::Relaxed) {
+            tracing::error!(target: "retraced", "the observer panicked; further panics of it are not logged");
+        }
     }
 }
 

@@ -165,6 +165,10 @@ async fn a_runtime_dropped_without_a_shutdown_leaves_no_enqueue_beyond_its_timeo
     let begun = Instant::now();
     let late =
         tokio::time::timeout(TIMEOUT, queue.job(Order { number: 2 }).wait_at_most(SHORT).enqueue()).await.unwrap();
-    assert!(matches!(&late, Err(EnqueueError::OutcomeUnknown { timeout: SHORT, .. })), "{late:?}");
+    // The runtime's threads end in the background: the job is refused, or it was taken just before.
+    let ended = |error: &EnqueueError| {
+        matches!(error, EnqueueError::ShuttingDown { .. } | EnqueueError::OutcomeUnknown { timeout: SHORT, .. })
+    };
+    assert!(late.as_ref().is_err_and(ended), "{late:?}");
     assert!(begun.elapsed() <= SHORT * 3, "took {:?}", begun.elapsed());
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use retraced_jobs::failure::Code;
 use retraced_jobs::job::{InstanceId, QueueName};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -12,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::QueueContext;
 use crate::address::Address;
 use crate::clock::StoreClock;
+use crate::inflight::EndedAttempt;
 use crate::limits::{PROMOTE_POLL_IDLE_MAX, PROMOTE_POLL_MIN};
 use crate::messages::RetrySchedulerMessage;
-use crate::observer::Observer;
+use crate::observer::{AttemptEnded, Observer, Observers};
 use crate::options::TreeOptions;
 use crate::random::Random;
 use crate::store_calls::StoreCalls;
@@ -29,6 +31,7 @@ pub(crate) struct RuntimeContext {
     pub(crate) calls: StoreCalls,
     pub(crate) queues: Vec<Arc<QueueContext>>,
     pub(crate) events: Events,
+    observers: Observers,
     pub(crate) roster: Roster,
     pub(crate) clock: StoreClock,
     pub(crate) random: Random,
@@ -52,19 +55,21 @@ pub(crate) struct RuntimeParts {
     pub(crate) calls: StoreCalls,
     pub(crate) queues: Vec<Arc<QueueContext>>,
     pub(crate) events: Events,
+    pub(crate) observers: Observers,
     pub(crate) handlers: Handle,
     pub(crate) ended: CancellationToken,
 }
 
 impl RuntimeContext {
     pub(crate) fn new(parts: RuntimeParts) -> Self {
-        let RuntimeParts { instance, options, calls, queues, events, handlers, ended } = parts;
+        let RuntimeParts { instance, options, calls, queues, events, observers, handlers, ended } = parts;
         let started_ms = options.clock.now_ms();
         Self {
             instance,
             calls,
             queues,
             events,
+            observers,
             roster: Roster::default(),
             clock: StoreClock::starting_at(started_ms),
             random: Random::new(options.seed),
@@ -83,9 +88,26 @@ impl RuntimeContext {
         self.queues.iter().find(|queue| queue.name == *name)
     }
 
-    /// The observer, if there is one.
-    pub(crate) fn observer(&self) -> Option<&dyn Observer> {
-        self.options.observer.as_deref()
+    /// Calls the observer, if there is one.
+    pub(crate) fn observe(&self, call: impl FnOnce(&dyn Observer)) {
+        self.observers.notify(call);
+    }
+
+    /// Reports attempts of one queue that were ended from outside to the observer.
+    pub(crate) fn observe_ended(&self, queue: &QueueContext) {
+        for EndedAttempt { running, verdict, timed_out } in queue.inflight.take_ended() {
+            self.observe(|observer| {
+                observer.attempt_ended(&AttemptEnded {
+                    queue: &queue.name,
+                    job: &running.job.id,
+                    attempt: running.job.token.attempt,
+                    executor: running.executor,
+                    ran: running.ran,
+                    verdict,
+                    failure: timed_out.then_some(Code::Timeout),
+                });
+            });
+        }
     }
 
     pub(crate) fn set_hints_arrive(&self, arrive: bool) {

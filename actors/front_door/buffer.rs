@@ -16,7 +16,10 @@ use tokio::time::Instant;
 
 use super::enqueue::{Enqueue, Reply};
 use crate::address::Address;
-use crate::limits::{DROPPED_REPORT_INTERVAL, FLUSH_BYTES_MAX, FLUSHES_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX};
+use crate::limits::{
+    CAPACITY_RETRY_DELAY, DROPPED_REPORT_INTERVAL, FLUSH_BYTES_MAX, FLUSHES_MAX, FRONT_DOOR_BYTES_MAX,
+    FRONT_DOOR_JOBS_MAX,
+};
 use crate::store_calls::StoreCalls;
 use crate::supervision::event::Events;
 
@@ -47,6 +50,21 @@ struct Buffer {
 impl Buffer {
     fn is_full(&self) -> bool {
         self.jobs.len() >= FRONT_DOOR_JOBS_MAX || self.bytes >= FRONT_DOOR_BYTES_MAX
+    }
+
+    /// Counts a message that was dropped. Returns how many to report now.
+    fn drop_one(&mut self) -> u64 {
+        self.dropped += 1;
+        let due = self.reported.is_none_or(|at| at.elapsed() >= DROPPED_REPORT_INTERVAL);
+        if due { self.take_dropped() } else { 0 }
+    }
+
+    /// The messages dropped since the last report.
+    fn take_dropped(&mut self) -> u64 {
+        if self.dropped > 0 {
+            self.reported = Some(Instant::now());
+        }
+        std::mem::take(&mut self.dropped)
     }
 
     /// Removes up to a batch of jobs. Empty if none wait.
@@ -86,30 +104,39 @@ impl FrontDoor {
     pub(super) fn accept(self: &Arc<Self>, message: Enqueue) {
         let mut buffer = self.lock();
         let refusal = match &message.reply {
-            _ if buffer.closed => Some(EnqueueError::ShuttingDown { queue: self.queue.clone() }),
+            _ if buffer.closed || self.has_ended() => Some(EnqueueError::ShuttingDown { queue: self.queue.clone() }),
             _ if buffer.is_full() => Some(EnqueueError::QueueFull { queue: self.queue.clone() }),
             Some(_) if !self.calls.health().is_up() => Some(EnqueueError::StoreUnavailable),
             _ => None,
         };
+        let mut dropped = 0;
         match (refusal, message.reply) {
             (Some(refusal), Some(reply)) => {
                 let _ = reply.send(Err(refusal));
             }
-            (Some(_), None) => {
-                buffer.dropped += 1;
-                if buffer.reported.is_none_or(|at| at.elapsed() >= DROPPED_REPORT_INTERVAL) {
-                    self.report_dropped(&mut buffer);
-                }
-            }
+            (Some(_), None) => dropped = buffer.drop_one(),
             (None, reply) => {
                 buffer.bytes += message.job.envelope.len();
                 buffer.jobs.push_back(Enqueue { job: message.job, reply });
-                if buffer.flushes < FLUSHES_MAX {
-                    buffer.flushes += 1;
-                    drop(buffer);
-                    self.tree.spawn(Flush { door: self.clone(), over: false }.run());
-                }
             }
+        }
+        // A full buffer without a flush, after its flushes panicked, would stay full.
+        let flush = !buffer.jobs.is_empty() && buffer.flushes < FLUSHES_MAX;
+        if flush {
+            buffer.flushes += 1;
+        }
+        drop(buffer);
+        self.report_dropped(dropped);
+        if flush {
+            self.tree.spawn(Flush { door: self.clone(), over: false }.run());
+        }
+    }
+
+    /// Why a job that was accepted was not sent.
+    fn not_sent(&self) -> EnqueueError {
+        match self.has_ended() {
+            true => EnqueueError::ShuttingDown { queue: self.queue.clone() },
+            false => EnqueueError::StoreUnavailable,
         }
     }
 
@@ -123,6 +150,8 @@ impl FrontDoor {
         let full = self.lock().is_full();
         if full {
             flushed.await;
+        } else {
+            tokio::time::sleep(CAPACITY_RETRY_DELAY).await;
         }
     }
 
@@ -145,10 +174,8 @@ impl FrontDoor {
         }
     }
 
-    fn report_dropped(&self, buffer: &mut Buffer) {
-        let refused = std::mem::take(&mut buffer.dropped);
+    fn report_dropped(&self, refused: u64) {
         if refused > 0 {
-            buffer.reported = Some(Instant::now());
             self.events.emit(self.queue.as_str(), 0, EventKind::Busy { refused });
         }
     }
@@ -183,8 +210,9 @@ impl Flush {
         }
         buffer.flushes -= 1;
         self.over = true;
-        self.door.report_dropped(&mut buffer);
+        let dropped = buffer.take_dropped();
         drop(buffer);
+        self.door.report_dropped(dropped);
         self.door.flushed.notify_waiters();
         None
     }
@@ -197,12 +225,21 @@ impl Drop for Flush {
         }
         let mut buffer = self.door.lock();
         buffer.flushes -= 1;
+        let mut unsent = Vec::new();
         if buffer.flushes == 0 {
-            // The flush is over: callers that wait for a receipt get an error at once and send their jobs again. A job without a reply waits for the next flush.
-            buffer.jobs.retain(|message| message.reply.is_none());
+            // Nobody flushes any more: who waits for a receipt learns at once that its job was not sent. A job without a reply waits for the next flush.
+            for message in std::mem::take(&mut buffer.jobs) {
+                match message.reply {
+                    Some(reply) => unsent.push(reply),
+                    None => buffer.jobs.push_back(message),
+                }
+            }
             buffer.bytes = buffer.jobs.iter().map(|message| message.job.envelope.len()).sum();
         }
         drop(buffer);
+        for reply in unsent {
+            let _ = reply.send(Err(self.door.not_sent()));
+        }
         self.door.flushed.notify_waiters();
     }
 }

@@ -43,21 +43,25 @@ impl QueueHandle {
     /// [`EnqueueError`]; only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
     pub async fn enqueue(&self, job: NewJob, timeout: Duration) -> Result<Receipt, EnqueueError> {
         let deadline = Instant::now() + timeout;
+        let unknown = || EnqueueError::OutcomeUnknown { id: job.id.clone(), timeout };
+        // Set once a flush that had taken the job ended without an answer: whatever a later try is told, the first may have stored it.
+        let mut maybe_stored = false;
         loop {
             let (message, receipt) = Enqueue::sealed(job.clone()).with_reply();
             self.door.accept(message);
-            match tokio::time::timeout_at(deadline, receipt).await {
+            let error = match tokio::time::timeout_at(deadline, receipt).await {
                 Ok(Ok(Ok(receipt))) => return Ok(receipt),
-                Ok(Ok(Err(error))) if !error.is_retryable() => return Err(error),
-                Ok(Ok(Err(error))) => {
-                    tokio::time::timeout_at(deadline, self.door.capacity()).await.map_err(|_| error)?;
+                Ok(Ok(Err(error))) => error,
+                Ok(Err(_)) if !self.door.has_ended() && Instant::now() + RESEND_DELAY < deadline => {
+                    maybe_stored = true;
+                    tokio::time::sleep(RESEND_DELAY).await;
+                    continue;
                 }
-                // The flush ended before it answered, by a crash or with the runtime. Whether it sent the job is unknown; its id makes it safe to send it again.
-                Ok(Err(_)) if self.door.has_ended() => {
-                    return Err(EnqueueError::ShuttingDown { queue: self.name().clone() });
-                }
-                Ok(Err(_)) if Instant::now() + RESEND_DELAY < deadline => tokio::time::sleep(RESEND_DELAY).await,
-                Ok(Err(_)) | Err(_) => return Err(EnqueueError::OutcomeUnknown { id: job.id, timeout }),
+                Ok(Err(_)) | Err(_) => return Err(unknown()),
+            };
+            let over = !error.is_retryable() || tokio::time::timeout_at(deadline, self.door.capacity()).await.is_err();
+            if over {
+                return Err(if maybe_stored { unknown() } else { error });
             }
         }
     }

@@ -17,4 +17,4 @@ pub(crate) use claim::{ClaimOutcome, OpenClaim};
 pub(crate) use executors::PoolEpoch;
 pub(crate) use settling::Settling;
 pub(crate) use shared::Inflight;
-pub(crate) use table::{NextJob, Running};
+pub(crate) use table::{EndedAttempt, NextJob, Running};

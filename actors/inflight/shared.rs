@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::executors::PoolEpoch;
 use super::grant::Grant;
-use super::table::{NextJob, Overdue, Running, Table};
+use super::table::{EndedAttempt, NextJob, Overdue, Running, Table};
 use crate::limits::{STUCK_AFTER, ZOMBIE_AFTER};
 use crate::messages::ExecutorMessage;
 
@@ -146,6 +146,11 @@ impl Inflight {
     /// Settles the attempts of handlers that ignore their timeout, and finds those that do not yield.
     pub(crate) fn overdue(&self, now: Instant, jitter: i16) -> Overdue {
         self.change(|table| table.overdue(now, ZOMBIE_AFTER, STUCK_AFTER, jitter))
+    }
+
+    /// Removes the attempts that were ended from outside since this was called last.
+    pub(crate) fn take_ended(&self) -> Vec<EndedAttempt> {
+        self.table().take_ended()
     }
 
     /// No more claims and no more starts, for good. Waiting jobs are released.

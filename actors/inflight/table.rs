@@ -14,7 +14,7 @@ use foldhash::HashMap;
 use retraced_jobs::context::{LeaseWatch, Stop};
 use retraced_jobs::execution::Runner;
 use retraced_jobs::job::{InstanceId, JobId, Lease};
-use retraced_jobs::store::{BATCH_MAX, ClaimedJob, Settlement};
+use retraced_jobs::store::{BATCH_MAX, ClaimedJob, Settlement, Verdict};
 use retraced_jobs::trace::ExecutorId;
 use tokio::time::Instant;
 
@@ -34,6 +34,8 @@ pub(super) struct Table<X> {
     held: HashMap<Grant, Held>,
     waiting: Waiting,
     finished: VecDeque<Grant>,
+    /// Attempts that were ended from outside, until they are reported to the observer.
+    ended: Vec<EndedAttempt>,
     pub(super) credits: Credits,
     pub(super) executors: Executors<X>,
     /// The workers of the queue are closed for a while.
@@ -86,6 +88,13 @@ pub(crate) struct Running {
     pub(crate) ran: Duration,
 }
 
+/// An attempt that was ended without the word of its executor: interrupted, or settled as timed out.
+pub(crate) struct EndedAttempt {
+    pub(crate) running: Running,
+    pub(crate) verdict: Verdict,
+    pub(crate) timed_out: bool,
+}
+
 /// What is wrong with running handlers.
 #[derive(Default)]
 pub(crate) struct Overdue {
@@ -105,6 +114,7 @@ impl<X: ExecutorPort> Table<X> {
             held: HashMap::default(),
             waiting: Waiting::default(),
             finished: VecDeque::new(),
+            ended: Vec::new(),
             credits: Credits::new(concurrency),
             executors: Executors::default(),
             suspended: false,
@@ -250,7 +260,12 @@ impl<X: ExecutorPort> Table<X> {
             Phase::Waiting { .. } | Phase::Finished(_) | Phase::Settling(_) => return None,
         };
         held.lease.stop(Stop::Shutdown);
-        held.phase = Phase::Finished(self.runner.interrupted(&held.job, by));
+        let settlement = self.runner.interrupted(&held.job, by);
+        if let Some((executor, _, ran)) = by {
+            let running = Running { executor, job: held.job.clone(), ran };
+            self.ended.push(EndedAttempt { running, verdict: settlement.verdict, timed_out: false });
+        }
+        held.phase = Phase::Finished(settlement);
         self.finished.push_back(grant);
         Some(held.job.clone())
     }
@@ -442,6 +457,8 @@ impl<X: ExecutorPort> Table<X> {
             if ran >= held.lease.timeout().unwrap_or(Duration::MAX).saturating_add(margin) {
                 overdue.zombies.push(running());
                 let settlement = self.runner.timed_out(&held.job, run.executor, run.started_ms, ran, jitter);
+                let ended = EndedAttempt { running: running(), verdict: settlement.verdict, timed_out: true };
+                self.ended.push(ended);
                 self.executors.set(run.executor, Activity::Zombie);
                 held.lease.stop(Stop::TimedOut);
                 held.phase = Phase::Finished(settlement);
@@ -455,6 +472,11 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     // --- what is asked about it
+
+    /// Removes the attempts that were ended from outside since this was called last.
+    pub(super) fn take_ended(&mut self) -> Vec<EndedAttempt> {
+        std::mem::take(&mut self.ended)
+    }
 
     pub(super) fn running(&self, now: Instant) -> Vec<Running> {
         let running = |held: &Held| match held.phase {

@@ -134,7 +134,5 @@ fn apply(
             Renewal::Stale => {}
         }
     }
-    if let Some(observer) = runtime.observer() {
-        observer.leases_renewed(&queue.name, kept, lost);
-    }
+    runtime.observe(|observer| observer.leases_renewed(&queue.name, kept, lost));
 }

@@ -78,6 +78,7 @@ impl WatchdogState {
         for zombie in overdue.zombies {
             self.replace(queue, zombie);
         }
+        self.runtime.observe_ended(queue);
         queue.inflight.release_unstarted(now);
         // Also outcomes that returned to the table because their settlement failed.
         if queue.inflight.any_finished() {

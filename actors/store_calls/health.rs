@@ -112,10 +112,12 @@ impl Health {
         let mut reported = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let again =
             reported.as_ref().is_some_and(|(text, at)| *text == reason && at.elapsed() < REFUSED_REPORT_INTERVAL);
-        if !again {
-            *reported = Some((reason.clone(), Instant::now()));
-            self.report(EventKind::StoreRefused { operation: error.operation().into(), reason });
+        if again {
+            return;
         }
+        *reported = Some((reason.clone(), Instant::now()));
+        drop(reported);
+        self.report(EventKind::StoreRefused { operation: error.operation().into(), reason });
     }
 
     fn report(&self, kind: EventKind) {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::limits::RESEND_DELAY;
+use crate::observer::Observers;
 use crate::supervision::event::Events;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -41,7 +42,7 @@ struct World {
 impl World {
     fn new(slots: u16) -> Self {
         let ended = CancellationToken::new();
-        let events = Events::new(instance(), Arc::new(TokioClock::starting_at(0)), None);
+        let events = Events::new(instance(), Arc::new(TokioClock::starting_at(0)), Observers::default());
         let health = Health::new(events.clone(), ended.clone());
         let slots = ReplaySlots::new(instance(), slots);
         let calls = StoreCalls::of_tree(Arc::new(MemoryStore::new()), slots, health, Handle::current());

@@ -1,6 +1,6 @@
 //! Supervision events: logged and broadcast at once, and buffered until the ledger has stored them.
 //!
-//! They do not pass through a mailbox: the observer of an event calls [`Events::emit`], and the buffer outlives every actor.
+//! They do not pass through a mailbox: the actor that notices something calls [`Events::emit`], and the buffer outlives every actor.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use retraced_jobs::trace::{EventKind, SupervisionEvent};
 use tokio::sync::broadcast;
 
 use crate::limits::{EVENTS_BROADCAST_MAX, EVENTS_UNSTORED_MAX};
-use crate::observer::Observer;
+use crate::observer::Observers;
 
 /// Where supervision events are reported. Cheap to clone.
 #[derive(Clone)]
@@ -22,18 +22,18 @@ struct Inner {
     instance: InstanceId,
     clock: Arc<dyn Clock>,
     broadcast: broadcast::Sender<SupervisionEvent>,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Observers,
     unstored: Mutex<VecDeque<SupervisionEvent>>,
     dropped: AtomicU64,
 }
 
 impl Events {
-    pub(crate) fn new(instance: InstanceId, clock: Arc<dyn Clock>, observer: Option<Arc<dyn Observer>>) -> Self {
+    pub(crate) fn new(instance: InstanceId, clock: Arc<dyn Clock>, observers: Observers) -> Self {
         Self(Arc::new(Inner {
             instance,
             clock,
             broadcast: broadcast::Sender::new(EVENTS_BROADCAST_MAX),
-            observer,
+            observers,
             unstored: Mutex::new(VecDeque::new()),
             dropped: AtomicU64::new(0),
         }))
@@ -46,12 +46,10 @@ impl Events {
     pub(crate) fn emit(&self, path: &str, generation: u32, kind: EventKind) {
         let event = SupervisionEvent::new(self.0.clock.now_ms(), self.0.instance, path, generation, kind);
         log(&event);
-        if let Some(observer) = &self.0.observer {
-            observer.supervision(&event);
-        }
         // No listener is no error.
         let _ = self.0.broadcast.send(event.clone());
-        self.buffer(event);
+        self.buffer(event.clone());
+        self.0.observers.notify(|observer| observer.supervision(&event));
     }
 
     /// Removes up to `most` events that are not stored yet, oldest first.

@@ -31,6 +31,14 @@ pub(crate) struct Roster {
     actors: Arc<Mutex<BTreeMap<String, (u32, ActorCell)>>>,
     /// Starts so far per path, across supervisors.
     starts: Arc<Mutex<BTreeMap<String, u32>>>,
+    closings: Arc<Mutex<BTreeMap<String, Closings>>>,
+}
+
+/// How often a child gave up in a row. It outlives the supervisor of the child, as the starts do.
+#[derive(Debug, Clone, Copy, Default)]
+struct Closings {
+    in_a_row: u32,
+    closed: bool,
 }
 
 impl Roster {
@@ -46,6 +54,21 @@ impl Roster {
     pub(crate) fn generation(&self, path: &str) -> u32 {
         let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
         starts.get(path).map_or(0, |starts| starts.saturating_sub(1))
+    }
+
+    /// Counts a closing of the child at this path, from one again if it was open for long. Returns how many there were in a row.
+    pub(crate) fn close(&self, path: &str, open_for_long: bool) -> u32 {
+        let mut closings = self.closings.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = closings.entry(path.to_owned()).or_default();
+        child.in_a_row = if open_for_long { 1 } else { child.in_a_row + 1 };
+        child.closed = true;
+        child.in_a_row
+    }
+
+    /// The child at this path is up. Returns whether it was closed.
+    pub(crate) fn reopen(&self, path: &str) -> bool {
+        let mut closings = self.closings.lock().unwrap_or_else(PoisonError::into_inner);
+        closings.get_mut(path).is_some_and(|child| std::mem::take(&mut child.closed))
     }
 
     pub(crate) fn add(&self, path: &str, generation: u32, actor: ActorCell) {

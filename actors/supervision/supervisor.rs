@@ -48,8 +48,6 @@ enum Ready {
 struct Child {
     /// Of its latest start.
     generation: u32,
-    closings: u32,
-    closed: bool,
     status: Status,
     /// The restart it waits for. A later one replaces an earlier one, so that the children of both start in order.
     restart: Option<RestartId>,
@@ -78,7 +76,7 @@ impl Actor for Supervisor {
         spec: SupervisorSpec,
     ) -> Result<SupervisorState, ActorProcessingErr> {
         spec.policy.validate()?;
-        let down = || Child { generation: 0, closings: 0, closed: false, status: Status::Down, restart: None };
+        let down = || Child { generation: 0, status: Status::Down, restart: None };
         let children: Vec<Child> = spec.children.iter().map(|_| down()).collect();
         Ok(SupervisorState {
             to_start: (0..children.len()).collect(),
@@ -208,7 +206,7 @@ impl SupervisorState {
                 self.spec.roster.add(&path, generation, actor.clone());
                 let kind = if generation == 0 { EventKind::Started } else { EventKind::Restarted };
                 self.spec.events.emit(&path, generation, kind);
-                if std::mem::take(&mut self.children[index].closed) {
+                if self.spec.roster.reopen(&path) {
                     self.spec.events.emit(&path, generation, EventKind::QueueReopened);
                 }
                 self.children[index].status = Status::Up { actor: actor.clone(), since: Instant::now() };
@@ -299,13 +297,9 @@ impl SupervisorState {
         reason: &str,
         closing: &Closing,
     ) {
-        let child = &mut self.children[index];
-        if since.elapsed() > closing.reopening.max {
-            child.closings = 0;
-        }
-        child.closings += 1;
-        child.closed = true;
-        let delay = closing.reopening.delay_after(child.closings);
+        let open_for_long = since.elapsed() > closing.reopening.max;
+        let closings = self.spec.roster.close(&self.spec.children[index].path, open_for_long);
+        let delay = closing.reopening.delay_after(closings);
         let kind = EventKind::QueueClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };
         let generation = self.generation(index);
         self.spec.events.emit(&self.spec.children[index].path, generation, kind);

@@ -1,7 +1,8 @@
 //! Supervisors that give up: a failing queue closes alone, a failing root ends the runtime.
 
 use retraced_actors::{Budget, Ending, Reopening, RestartDelay, RestartPolicy, Strategy};
-use retraced_jobs::job::JobState;
+use retraced_jobs::enqueue::EnqueueError;
+use retraced_jobs::job::{JobState, RunAt};
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
@@ -135,8 +136,21 @@ async fn a_restart_of_an_open_queue_is_not_reported_as_a_reopening() {
     let harness = Harness::build().queue(|queue| queue.policy = SMALL_BUDGET).start().await;
     crash_until_closed(&harness, "email/settler").await;
     harness.until("it is open", || harness.count(|kind| matches!(kind, EventKind::QueueReopened)) == 1).await;
-    harness.kill_and_await_restart("email").await;
+    harness.kill_and_await_restart("email/workers").await;
     assert_eq!(harness.count(|kind| matches!(kind, EventKind::QueueReopened)), 1);
+    harness.close().await;
+}
+
+/// Goal: what is known of a closing outlives the supervisor that saw it. Method: the queue's supervisor is killed while its workers are closed.
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_the_queue_supervisor_reopens_closed_workers_and_keeps_their_backoff() {
+    let harness = Harness::build().queue(|queue| queue.policy = SMALL_BUDGET).start().await;
+    for (closing, reopens_in_ms) in [30_000, 60_000, 120_000].into_iter().enumerate() {
+        assert_eq!(crash_until_closed(&harness, "email/fetcher").await.0, reopens_in_ms);
+        harness.kill_and_await_restart("email").await;
+        let reopened = || harness.count(|kind| matches!(kind, EventKind::QueueReopened)) == closing + 1;
+        harness.until_within(secs(5), "the workers are open", reopened).await;
+    }
     harness.close().await;
 }
 
@@ -156,6 +170,13 @@ async fn a_root_that_exceeds_its_restart_budget_ends_the_runtime_and_names_child
         exhausted.to_string(),
         "supervisor retraced gave up: watchdog failed, the 3rd failure within 60s: killed"
     );
+    // The front door is closed: nothing is stored under an instance that has left.
+    for unavailable in [false, true] {
+        harness.store.set_unavailable(unavailable);
+        let refused = harness.try_enqueue("late", Work::succeed(), RunAt::Now, secs(5)).await.unwrap_err();
+        assert!(matches!(refused, EnqueueError::ShuttingDown { .. }), "{refused:?}");
+    }
+    harness.store.set_unavailable(false);
     // Shutting down a tree that has ended returns at once.
     let begun = Instant::now();
     harness.tree.shutdown().await;

@@ -85,3 +85,68 @@ async fn an_observer_sees_claims_attempts_settlements_renewals_and_restarts() {
     assert_eq!(counts.of("restarted"), 1);
     harness.close().await;
 }
+
+/// Panics at every call.
+struct Panicking;
+
+impl Observer for Panicking {
+    fn claimed(&self, _: &QueueName, _: usize) {
+        panic!("claimed");
+    }
+
+    fn attempt_started(&self, _: &AttemptStarted<'_>) {
+        panic!("started");
+    }
+
+    fn attempt_ended(&self, _: &AttemptEnded<'_>) {
+        panic!("ended");
+    }
+
+    fn settled(&self, _: &QueueName, _: usize, _: usize) {
+        panic!("settled");
+    }
+
+    fn leases_renewed(&self, _: &QueueName, _: usize, _: usize) {
+        panic!("renewed");
+    }
+
+    fn supervision(&self, _: &SupervisionEvent) {
+        panic!("supervision");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_panics_disturbs_neither_jobs_nor_actors() {
+    let harness = Harness::build()
+        .options(|options| {
+            options.observer = Some(Arc::new(Panicking));
+            options.lease = secs(3);
+        })
+        .start()
+        .await;
+    let ids = harness.enqueue_many("job", 8, &Work::lasting(secs(5))).await;
+    harness.until_all(&ids, JobState::Completed).await;
+    assert_eq!(harness.recorder.count(), 8, "each ran once");
+    harness.kill_and_await_restart("watchdog").await;
+    harness.kill_and_await_restart("email").await;
+    let crashes = harness.count(|kind| matches!(kind, EventKind::Crashed { .. }));
+    assert_eq!(crashes, 2, "those that were killed");
+    harness.close().await;
+}
+
+/// Goal: a gauge of running attempts returns to zero. Method: the first attempt of a job is killed, the second one succeeds.
+#[tokio::test(start_paused = true)]
+async fn every_attempt_that_started_ends_once_for_the_observer() {
+    let counts = Arc::new(Counts::default());
+    let observer = Watching(counts.clone());
+    let harness =
+        Harness::build().concurrency(1).options(|options| options.observer = Some(Arc::new(observer))).start().await;
+    let id = harness.enqueue("killed", Work::lasting(secs(5))).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
+    harness.kill_and_await_restart("email/executor-0").await;
+    harness.until_all(&[id], JobState::Completed).await;
+    let ended = || counts.of("completed") + counts.of("retried") + counts.of("other");
+    harness.until("both attempts have ended", || ended() == 2).await;
+    assert_eq!((counts.of("started"), counts.of("completed")), (2, 1));
+    harness.close().await;
+}

@@ -17,11 +17,13 @@ use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{QueueContext, RuntimeContext, RuntimeParts};
 use crate::front_door::{FrontDoor, QueueHandle};
-use crate::limits::{QUEUE_TIMEOUT, REPLAY_SLOTS_MAX, STOP_TIMEOUT};
+use crate::limits::{DEREGISTER_TIMEOUT, QUEUE_TIMEOUT, REPLAY_SLOTS_MAX, STOP_TIMEOUT};
+use crate::observer::Observers;
 use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
 use crate::store_calls::{Health, StoreCalls};
 use crate::supervision::event::Events;
@@ -30,9 +32,6 @@ use crate::supervision::messages::SupervisorMessage;
 use crate::supervision::roster::LiveActor;
 use crate::supervision::supervisor::{Supervisor, wait_until_ready};
 use table::{Branch, ROOT_PATH};
-
-/// The actors beside the queues, each with a stop timeout of its own.
-const SERVICES: u32 = 7;
 
 /// A running tree. Dropping it leaves the tree running; [`shutdown`](Self::shutdown) ends it.
 #[derive(Clone)]
@@ -109,14 +108,23 @@ impl Tree {
             tokio::spawn({
                 let context = context.clone();
                 async move {
+                    // Also if this task is dropped with its runtime: whoever waits for the tree learns that it has ended.
+                    let ends = context.ended.clone().drop_guard();
                     let joined = ended.await;
-                    context.ended.cancel();
+                    for queue in &context.queues {
+                        queue.door.close();
+                    }
+                    drop(ends);
                     let how = match (outcome.get(), joined) {
                         (Some(exhausted), _) => Ending::GaveUp(exhausted.clone()),
                         (None, Ok(())) if context.shutdown_requested.is_cancelled() => Ending::Stopped,
                         (None, _) => Ending::Lost,
                     };
-                    // From now on nothing writes to the store any more.
+                    // Enqueues under way end first: from then on nothing writes to the store any more.
+                    let flushed_by = Instant::now() + DEREGISTER_TIMEOUT;
+                    for queue in &context.queues {
+                        queue.door.wait_until_empty(flushed_by).await;
+                    }
                     shutdown::deregister(&context).await;
                     let _ = end.send(Some(how));
                 }
@@ -197,7 +205,7 @@ impl Tree {
 
     /// Ends the tree in order: claims, handlers, settlements, actors. Lasts at most the grace and a few seconds. Further calls wait for the same end.
     pub async fn shutdown(&self) -> Drained {
-        let (context, root) = (self.context.clone(), self.root.clone());
+        let (context, table, root) = (self.context.clone(), self.table.clone(), self.root.clone());
         let already = context.shutdown_requested.is_cancelled();
         context.shutdown_requested.cancel();
         if already {
@@ -211,7 +219,7 @@ impl Tree {
                 () = context.ended.cancelled() => return Drained::default(),
             };
             let asked = root.send_message(SupervisorMessage::Shutdown).is_ok();
-            let stop_by = QUEUE_TIMEOUT + STOP_TIMEOUT * SERVICES;
+            let stop_by = QUEUE_TIMEOUT + STOP_TIMEOUT * table.services();
             if !(asked && root.wait(Some(stop_by)).await.is_ok()) {
                 root.kill();
             }
@@ -226,7 +234,8 @@ impl Tree {
 fn build(spec: TreeSpec) -> RuntimeContext {
     let TreeSpec { store, instance, queues, options, tree, handlers } = spec;
     let ended = CancellationToken::new();
-    let events = Events::new(instance, options.clock.clone(), options.observer.clone());
+    let observers = Observers::new(options.observer.clone());
+    let events = Events::new(instance, options.clock.clone(), observers.clone());
     let health = Health::new(events.clone(), ended.clone());
     let calls = StoreCalls::of_tree(store, ReplaySlots::new(instance, REPLAY_SLOTS_MAX), health, tree.clone());
     let queues = queues
@@ -236,7 +245,7 @@ fn build(spec: TreeSpec) -> RuntimeContext {
             Arc::new(QueueContext::new(queue, options.crashes_max, door))
         })
         .collect();
-    RuntimeContext::new(RuntimeParts { instance, options, calls, queues, events, handlers, ended })
+    RuntimeContext::new(RuntimeParts { instance, options, calls, queues, events, observers, handlers, ended })
 }
 
 async fn start_root(

@@ -50,6 +50,7 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Dra
         if !all_idle(runtime, stop_by).await {
             for queue in &runtime.queues {
                 drained.killed += queue.inflight.kill_running();
+                runtime.observe_ended(queue);
             }
         }
     }

@@ -96,6 +96,13 @@ impl Branch {
         }
     }
 
+    /// The children that are actors, each with a stop timeout of its own.
+    pub(crate) fn services(&self) -> u32 {
+        let Role::Supervisor(group) = &self.role else { return 0 };
+        let actors = group.children.iter().filter(|child| matches!(child.role, Role::Actor(_) | Role::Pool(..)));
+        u32::try_from(actors.count()).unwrap_or(u32::MAX)
+    }
+
     fn child_spec(&self, runtime: &Arc<RuntimeContext>) -> ChildSpec {
         let (shutdown, start_timeout, closing, start) = match &self.role {
             Role::Actor(start) | Role::Pool(start, _) => {

@@ -106,10 +106,10 @@ impl ExecutorState {
         };
         self.observe_start(&input);
         let outcome = self.queue.runner.attempt(input).await;
-        self.observe_end(&outcome);
         let counts = self.queue.inflight.finish(self.id, next.grant, outcome.settlement.clone(), outcome.ran);
         self.queue.request_flush();
         if counts {
+            self.observe_end(&outcome);
             self.report(&outcome);
         }
         match outcome.panic {
@@ -147,15 +147,15 @@ impl ExecutorState {
     }
 
     fn observe_start(&self, input: &AttemptInput) {
-        if let Some(observer) = self.runtime.observer() {
-            let (queue, job, attempt) = (&self.queue.name, &input.job.id, input.job.token.attempt);
+        let (queue, job, attempt) = (&self.queue.name, &input.job.id, input.job.token.attempt);
+        self.runtime.observe(|observer| {
             observer.attempt_started(&AttemptStarted { queue, job, attempt, executor: self.id });
-        }
+        });
     }
 
     fn observe_end(&self, outcome: &AttemptOutcome) {
-        if let Some(observer) = self.runtime.observer() {
-            let settlement = &outcome.settlement;
+        let settlement = &outcome.settlement;
+        self.runtime.observe(|observer| {
             observer.attempt_ended(&AttemptEnded {
                 queue: &self.queue.name,
                 job: &settlement.id,
@@ -165,7 +165,7 @@ impl ExecutorState {
                 verdict: settlement.verdict,
                 failure: outcome.failure.map(|(code, _)| code),
             });
-        }
+        });
     }
 
     /// Logs a failed attempt, and reports what an operator should know of it.

@@ -3,7 +3,7 @@
 //! While jobs finish, claims travel with their settlements (see [`settler`](super::settler)). The fetcher claims at the start, after hints, when executors are
 //! idle, and at a jittered poll. Bounds: [`CLAIM_CALLS_MAX`](crate::limits::CLAIM_CALLS_MAX) calls under way, each for at most the credits.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -96,17 +96,21 @@ impl FetcherState {
 /// Sends one claim until it is answered. The task that awaits this owns the reply, whichever actor ends meanwhile.
 async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenClaim) -> ClaimOutcome {
     let request = open.request(runtime.options.lease, Random::nonce());
-    let sent = Instant::now();
-    let reply = runtime.calls.until_known("claim", |store, call| store.claim(call, &queue.name, &request)).await;
+    // The lease is measured from the first sending, not from the wait for a replay slot.
+    let sent = OnceLock::new();
+    let claim = runtime.calls.until_known("claim", |store, call| {
+        sent.get_or_init(Instant::now);
+        store.claim(call, &queue.name, &request)
+    });
+    let reply = claim.await;
+    let sent = *sent.get_or_init(Instant::now);
     match reply {
         Some(Ok(claims)) => {
             runtime.clock.observe(claims.now_ms);
             if let Some(Quiet { next_due, .. }) = claims.quiet {
                 runtime.saw_next_due(queue, sent, next_due);
             }
-            if let Some(observer) = runtime.observer() {
-                observer.claimed(&queue.name, claims.jobs.len());
-            }
+            runtime.observe(|observer| observer.claimed(&queue.name, claims.jobs.len()));
             queue.granted(open, claims, sent + runtime.options.lease)
         }
         Some(Err(_)) => {

@@ -3,7 +3,7 @@
 //! Bounds: [`SETTLE_CALLS_MAX`] calls under way, each of at most [`BATCH_MAX`](retraced_jobs::store::BATCH_MAX) outcomes. The first call takes what there
 //! is. A further one is opened only for [`SETTLE_BATCH_MIN`] outcomes or more: load makes batches, no timer does.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::store::{Claims, Settled};
@@ -72,33 +72,30 @@ impl SettlerState {
 
 /// Sends one batch until it is answered. The task that awaits this owns the outcomes, whichever actor ends meanwhile.
 async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, mut claim: Option<OpenClaim>) {
-    let sent = Instant::now();
+    // The leases are measured from the first sending, not from the wait for a replay slot.
+    let sent = OnceLock::new();
+    let settlements = &settling.settlements;
     let answer = match &mut claim {
         Some(claim) => {
             let request = claim.request(runtime.options.lease, Random::nonce());
-            let operation = "settle_and_claim";
-            let calls = &runtime.calls;
-            calls
-                .until_known(operation, |store, call| {
-                    store.settle_and_claim(call, &queue.name, &settling.settlements, &request)
-                })
-                .await
+            let call = runtime.calls.until_known("settle_and_claim", |store, call| {
+                sent.get_or_init(Instant::now);
+                store.settle_and_claim(call, &queue.name, settlements, &request)
+            });
+            call.await
         }
         None => {
-            let settle = runtime
-                .calls
-                .until_known("settle", |store, call| store.settle(call, &queue.name, &settling.settlements));
-            settle.await.map(|result| result.map(|settled| (settled, Claims::default())))
+            let call = runtime.calls.until_known("settle", |store, call| store.settle(call, &queue.name, settlements));
+            call.await.map(|result| result.map(|settled| (settled, Claims::default())))
         }
     };
+    let sent = *sent.get_or_init(Instant::now);
     match answer {
         Some(Ok((settled, claims))) => {
             confirm(runtime, queue, settling, &settled);
             if let Some(claim) = claim {
                 runtime.clock.observe(claims.now_ms);
-                if let Some(observer) = runtime.observer() {
-                    observer.claimed(&queue.name, claims.jobs.len());
-                }
+                runtime.observe(|observer| observer.claimed(&queue.name, claims.jobs.len()));
                 queue.granted(claim, claims, sent + runtime.options.lease);
             }
         }
@@ -123,9 +120,7 @@ pub(crate) async fn settle_what_is_left(runtime: &RuntimeContext, queue: &QueueC
 fn confirm(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, settled: &[Settled]) {
     queue.trim_schedule.within(TRIM_DELAY_MAX);
     let stale = settling.confirm(settled);
-    if let Some(observer) = runtime.observer() {
-        observer.settled(&queue.name, settled.len() - stale.len(), stale.len());
-    }
+    runtime.observe(|observer| observer.settled(&queue.name, settled.len() - stale.len(), stale.len()));
     for stale in stale {
         let kind =
             EventKind::StaleSettlement { queue: queue.name.clone(), job: stale.id, attempt: stale.token.attempt };

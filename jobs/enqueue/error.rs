@@ -51,11 +51,6 @@ pub enum EnqueueError {
         /// The queue.
         queue: QueueName,
     },
-    /// The queue's actors crashed too often, so that the queue is closed for a while. It reopens by itself: try again later.
-    QueueClosed {
-        /// The queue.
-        queue: QueueName,
-    },
     /// The handler runs without a runtime, as in a test that calls it by hand: there is no store to enqueue to. Give the runner producers.
     NoProducer,
     /// No answer came in time: the job may be stored or not. Enqueue it again under the same id: it is stored once at most, and the receipt says whether it was
@@ -73,10 +68,9 @@ impl EnqueueError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            EnqueueError::QueueFull { .. }
-            | EnqueueError::StoreUnavailable
-            | EnqueueError::QueueClosed { .. }
-            | EnqueueError::OutcomeUnknown { .. } => true,
+            EnqueueError::QueueFull { .. } | EnqueueError::StoreUnavailable | EnqueueError::OutcomeUnknown { .. } => {
+                true
+            }
             EnqueueError::Refused { source } => source.is_retryable(),
             EnqueueError::InvalidId(_)
             | EnqueueError::InvalidQueue(_)
@@ -123,12 +117,6 @@ impl fmt::Display for EnqueueError {
             EnqueueError::ShuttingDown { queue } => {
                 write!(f, "the runtime of queue \"{queue}\" is shutting down; nothing was stored")
             }
-            EnqueueError::QueueClosed { queue } => {
-                write!(
-                    f,
-                    "queue \"{queue}\" is closed after too many crashes and reopens by itself; nothing was stored"
-                )
-            }
             EnqueueError::NoProducer => {
                 f.write_str("this handler runs without a runtime: there is no store to enqueue to")
             }
@@ -163,7 +151,6 @@ mod tests {
         let refusal = StoreError::Refused { operation: "enqueue", reason: "the password is wrong".into() };
         let refused = EnqueueError::Refused { source: Arc::new(refusal) };
         assert!(EnqueueError::QueueFull { queue: queue.clone() }.is_retryable());
-        assert!(EnqueueError::QueueClosed { queue: queue.clone() }.is_retryable());
         assert!(EnqueueError::StoreUnavailable.is_retryable());
         assert!(!EnqueueError::ShuttingDown { queue }.is_retryable());
         assert!(!EnqueueError::InvalidId(JobId::parse("wel come").unwrap_err()).is_retryable());

@@ -95,14 +95,15 @@ pub enum EventKind {
         /// The last failure.
         reason: String,
     },
-    /// A queue was closed because its supervisor's budget is used up; the other queues keep running.
+    /// The workers of a queue, or the whole queue, closed because their supervisor exhausted its restart budget; the path names it. Jobs can still be enqueued, and other queues
+    /// keep running.
     QueueClosed {
-        /// Tried again after this long, in ms.
+        /// Reopened after this long, in ms.
         reopens_in_ms: u64,
         /// Why.
         reason: String,
     },
-    /// A closed queue works again.
+    /// Closed workers, or a closed queue, run again.
     QueueReopened,
     /// The store cannot be reached. An outage is not a crash: every actor waits.
     StoreLost {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::*;
+use crate::observer::Observers;
 use crate::supervision::event::Events;
 use crate::supervision::restart::{Budget, RestartDelay, RestartPolicy, Strategy};
 use crate::supervision::spec::{ChildSpec, StartChild};
@@ -98,7 +99,7 @@ struct Fixture {
 impl Fixture {
     fn new(strategy: Strategy) -> Self {
         let clock = Arc::new(TokioClock::starting_at(0));
-        let events = Events::new(InstanceId::from(Uuid::nil()), clock, None);
+        let events = Events::new(InstanceId::from(Uuid::nil()), clock, Observers::default());
         let recorded = Arc::<Mutex<Vec<SupervisionEvent>>>::default();
         let (mut heard, recorder) = (events.subscribe(), recorded.clone());
         tokio::spawn(async move {
