@@ -7,6 +7,7 @@ mod claim;
 mod credits;
 mod executors;
 mod grant;
+mod phase;
 mod quarantine;
 mod settling;
 mod shared;
@@ -15,6 +16,6 @@ mod waiting;
 
 pub(crate) use claim::{ClaimOutcome, OpenClaim};
 pub(crate) use executors::PoolEpoch;
+pub(crate) use phase::{EndedAttempt, NextJob, Running};
 pub(crate) use settling::Settling;
 pub(crate) use shared::Inflight;
-pub(crate) use table::{EndedAttempt, NextJob, Running};

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use super::executors::PoolEpoch;
 use super::grant::Grant;
-use super::table::{EndedAttempt, NextJob, Overdue, Running, Table};
+use super::phase::{EndedAttempt, NextJob, Overdue, Running};
+use super::table::Table;
 use crate::limits::{STUCK_AFTER, ZOMBIE_AFTER};
 use crate::messages::ExecutorMessage;
 

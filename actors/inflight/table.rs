@@ -14,13 +14,14 @@ use foldhash::HashMap;
 use retraced_jobs::context::{LeaseWatch, Stop};
 use retraced_jobs::execution::Runner;
 use retraced_jobs::job::{InstanceId, JobId, Lease};
-use retraced_jobs::store::{BATCH_MAX, ClaimedJob, Settlement, Verdict};
+use retraced_jobs::store::{BATCH_MAX, ClaimedJob, Settlement};
 use retraced_jobs::trace::ExecutorId;
 use tokio::time::Instant;
 
 use super::credits::Credits;
 use super::executors::{Activity, ExecutorPort, Executors, PoolEpoch};
 use super::grant::Grant;
+use super::phase::{EndedAttempt, Held, NextJob, Overdue, Phase, Run, Running};
 use super::quarantine::{CrashRisk, Gate};
 use super::waiting::Waiting;
 use crate::limits::{QUARANTINE_DELAY, UNSTARTED_MAX};
@@ -42,66 +43,6 @@ pub(super) struct Table<X> {
     suspended: bool,
     /// The runtime shuts down.
     closed: bool,
-}
-
-struct Held {
-    job: ClaimedJob,
-    lease: Arc<LeaseWatch>,
-    risk: CrashRisk,
-    phase: Phase,
-}
-
-enum Phase {
-    Waiting {
-        since: Instant,
-    },
-    /// Its start is being recorded in the store.
-    Starting {
-        executor: ExecutorId,
-    },
-    Running(Run),
-    Finished(Settlement),
-    Settling(Settlement),
-}
-
-#[derive(Clone, Copy)]
-struct Run {
-    executor: ExecutorId,
-    started: Instant,
-    started_ms: u64,
-    reported_stuck: bool,
-}
-
-/// A job an executor is to run now.
-pub(crate) struct NextJob {
-    pub(crate) grant: Grant,
-    pub(crate) job: ClaimedJob,
-    pub(crate) lease: Arc<LeaseWatch>,
-    /// Its start must be recorded in the store before its handler runs, then [`started`](super::Inflight::started) called.
-    pub(crate) records_start: bool,
-}
-
-/// A job whose handler runs now.
-pub(crate) struct Running {
-    pub(crate) executor: ExecutorId,
-    pub(crate) job: ClaimedJob,
-    pub(crate) ran: Duration,
-}
-
-/// An attempt that was ended without the word of its executor: interrupted, or settled as timed out.
-pub(crate) struct EndedAttempt {
-    pub(crate) running: Running,
-    pub(crate) verdict: Verdict,
-    pub(crate) timed_out: bool,
-}
-
-/// What is wrong with running handlers.
-#[derive(Default)]
-pub(crate) struct Overdue {
-    /// Handlers that run past their timeout and the margin after it. Their attempts are settled.
-    pub(crate) zombies: Vec<Running>,
-    /// Handlers that have not yielded for a while. Each is named once.
-    pub(crate) stuck: Vec<Running>,
 }
 
 impl<X: ExecutorPort> Table<X> {
