@@ -20,7 +20,7 @@ use crate::operator::{Operator, OperatorError};
 /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
 /// # let client = Client::shared(store.clone()).queue("email")?;
 /// # let (operator, queue) = (Operator::new(store), QueueName::new("email")?);
-/// # for _ in 0..3 { let id = client.enqueue(Welcome).await?.id; operator.cancel(&queue, [id]).await?; }
+/// # for _ in 0..3 { let id = client.enqueue(Welcome).await?.id.clone(); operator.cancel(&queue, [id]).await?; }
 /// use retraced::find::{BulkAction, BulkStep};
 /// use retraced::{JobFilter, JobState};
 /// let mut redrive: BulkAction = operator.redrive_matching(&queue, &JobFilter::in_state(JobState::Cancelled));

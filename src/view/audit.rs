@@ -15,7 +15,7 @@ use crate::operator::Audit;
 /// # use retraced::{MemoryStore, Operator, QueueName};
 /// # let (operator, queue) = (Operator::new(Arc::new(MemoryStore::new())), QueueName::new("email")?);
 /// use retraced::view::AuditRow;
-/// let row = AuditRow::found(&queue, operator.audit(&queue, false).await?);
+/// let row = AuditRow::found(&queue, operator.audit(&queue).await?);
 /// assert!(row.is_sound() && !row.repaired);
 /// # Ok(())
 /// # }

@@ -12,7 +12,7 @@ use super::Timestamp;
 /// use retraced::view::Event;
 /// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
 /// let kind = EventKind::RestartScheduled { delay_ms: 50 };
-/// let event = SupervisionEvent { at_ms: 0, instance, path: "email/fetcher".into(), generation: 1, kind };
+/// let event = SupervisionEvent::new(0, instance, "email/fetcher", 1, kind);
 /// let json = serde_json::to_value(Event::from(&event))?;
 /// assert_eq!((&json["actor"], &json["event"]), (&"email/fetcher".into(), &"restart_scheduled".into()));
 /// assert_eq!((&json["at"], &json["delay_ms"]), (&"1970-01-01T00:00:00.000Z".into(), &50.into()));

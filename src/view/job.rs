@@ -88,7 +88,7 @@ pub struct JobError {
 /// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
 /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
 /// # let job = Welcome { to: "ada".into() };
-/// # let id = Client::shared(store.clone()).queue("email")?.enqueue(job).await?.id;
+/// # let id = Client::shared(store.clone()).queue("email")?.enqueue(job).await?.id.clone();
 /// use retraced::view::{AttemptDetail, AttemptOutcome, JobDetail, JobError, LogLine, Progress, Running};
 /// let (operator, queue) = (Operator::new(store), QueueName::new("email")?);
 /// let view = operator.job(&queue, &id).await?.ok_or("gone")?;

@@ -15,7 +15,7 @@ use serde::Serialize;
 /// # struct Welcome;
 /// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
 /// use retraced::view::EnqueuedRow;
-/// let receipt = Client::new(MemoryStore::new()).queue("email")?.enqueue(Welcome).await?;
+/// let receipt = Client::new(MemoryStore::new()).queue("email")?.enqueue(Welcome).await?.into_receipt();
 /// let row = EnqueuedRow::new(&QueueName::new("email")?, receipt);
 /// assert_eq!(serde_json::to_value(&row)?["state"], "pending");
 /// # Ok(())
