@@ -26,7 +26,7 @@ mod workers;
 
 pub use ractor::ActorRef;
 
-pub use front_door::{Enqueue, QueueHandle};
+pub use front_door::{Enqueue, FrontDoorHandle};
 pub use observer::{AttemptEnded, AttemptStarted, Observer};
 pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions, invalid_options};
 pub use store_calls::{CallError, StoreCalls};

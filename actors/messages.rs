@@ -1,4 +1,4 @@
-//! The messages of the actors that others address. Those an actor sends only to itself stand in its own file.
+//! The messages of the actors that other actors address. An actor that only sends messages to itself has them in its own file.
 
 use ractor::ActorCell;
 use retraced_jobs::trace::ExecutorId;

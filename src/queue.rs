@@ -11,7 +11,7 @@ use crate::outcome::Outcomes;
 
 /// Enqueues across restarts of the queue actor.
 pub(crate) struct WorkedQueue {
-    pub(crate) handle: retraced_actors::QueueHandle,
+    pub(crate) handle: retraced_actors::FrontDoorHandle,
     pub(crate) outcomes: Outcomes,
 }
 

@@ -69,7 +69,7 @@ impl Runtime {
         Ok(self.worked(name)?.actor())
     }
 
-    fn worked(&self, name: &str) -> Result<retraced_actors::QueueHandle, RuntimeError> {
+    fn worked(&self, name: &str) -> Result<retraced_actors::FrontDoorHandle, RuntimeError> {
         let found = QueueName::new(name).ok().and_then(|name| self.tree.queue(&name));
         found.ok_or_else(|| RuntimeError::NoSuchQueue {
             name: name.escape_debug().take(80).collect(),

@@ -109,8 +109,8 @@ impl QueueContext {
         self.flush_requested.store(false, Ordering::Release);
     }
 
-    /// The queue may have jobs to claim.
-    pub(crate) fn jobs_may_wait(&self) {
+    /// The queue may have jobs: wakes the fetcher.
+    pub(crate) fn wake_fetcher(&self) {
         self.inflight.hint();
         self.empty.store(false, Ordering::Release);
         self.fetcher.send(FetcherMessage::Poll);

@@ -1,4 +1,4 @@
-//! The buffer: jobs on their way in. It is flushed as soon as the flush before has returned, so that many enqueues share a round trip.
+//! The buffer: jobs on their way in. Up to [`FLUSHES_MAX`] flushes run at a time; jobs that arrive meanwhile share the next one.
 //!
 //! Bounds: [`FRONT_DOOR_JOBS_MAX`] jobs and [`FRONT_DOOR_BYTES_MAX`] bytes wait. Past that a job with a reply is answered with [`EnqueueError::QueueFull`]; one without is
 //! dropped, counted and reported.
@@ -100,7 +100,7 @@ impl FrontDoor {
         self.calls.health().has_ended()
     }
 
-    /// Takes a job in or refuses it. Never waits.
+    /// Accepts or refuses a job. Never waits.
     pub(super) fn accept(self: &Arc<Self>, message: Enqueue) {
         let mut buffer = self.lock();
         let refusal = match &message.reply {
@@ -140,7 +140,7 @@ impl FrontDoor {
         }
     }
 
-    /// Waits until the buffer may have capacity, or the store may be back. Put it under a timeout.
+    /// Waits until the buffer may have capacity, or the store may be back. It has no deadline of its own.
     pub(super) async fn capacity(&self) {
         // Registered before the check, so that a change after it is not missed.
         let flushed = self.flushed.notified();
@@ -181,7 +181,7 @@ impl FrontDoor {
     }
 }
 
-/// A flush under way. However it ends, another may take its place.
+/// A flush under way. When it is dropped, even by a panic, another may run in its place.
 struct Flush {
     door: Arc<FrontDoor>,
     over: bool,
@@ -201,7 +201,7 @@ impl Flush {
         }
     }
 
-    /// The next jobs; without any the flush is over, in the same look that finds none.
+    /// The next jobs; without any the flush is over, checked and ended under one lock, so that no job is missed.
     fn next_batch(&mut self) -> Option<(Vec<NewJob>, Vec<Option<Reply>>)> {
         let mut buffer = self.door.lock();
         let (jobs, replies) = buffer.take_batch();

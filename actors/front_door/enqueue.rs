@@ -13,7 +13,7 @@ pub(super) type Reply = oneshot::Sender<Result<Receipt, EnqueueError>>;
 
 /// The message that enqueues a job: a plain ractor message, for code that holds the queue's `ActorRef`.
 ///
-/// A bare cast is not acknowledged: it is lost if the actor ends before it handles the message, or if the buffer is full. A [`QueueHandle`](super::QueueHandle) survives both.
+/// A bare cast is not acknowledged: it is lost if the actor ends before it handles the message, or if the buffer is full. A [`FrontDoorHandle`](super::FrontDoorHandle) survives both.
 ///
 /// ```
 /// use retraced_actors::Enqueue;

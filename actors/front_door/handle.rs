@@ -1,4 +1,4 @@
-//! What applications hold of a queue.
+//! What the facade holds of a front door.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::limits::RESEND_DELAY;
 
 /// Enqueues jobs, each with a receipt. Cheap to clone.
 #[derive(Clone)]
-pub struct QueueHandle {
+pub struct FrontDoorHandle {
     door: Arc<FrontDoor>,
 }
 
-impl QueueHandle {
+impl FrontDoorHandle {
     pub(crate) fn new(door: Arc<FrontDoor>) -> Self {
         Self { door }
     }

@@ -2,7 +2,7 @@
 //! that producers are not affected.
 //!
 //! ```text
-//! QueueHandle::enqueue ──────────────► buffer ──► flush (a call to the store)
+//! FrontDoorHandle::enqueue ──────────────► buffer ──► flush (a call to the store)
 //! Enqueue message ──► queue actor ──────┘
 //! ```
 
@@ -13,5 +13,5 @@ mod queue;
 
 pub(crate) use buffer::FrontDoor;
 pub use enqueue::Enqueue;
-pub use handle::QueueHandle;
+pub use handle::FrontDoorHandle;
 pub(crate) use queue::Queue;

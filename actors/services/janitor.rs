@@ -18,13 +18,13 @@ use crate::limits::{
     TRIM_POLL_MIN,
 };
 
-/// The path under which audits are reported.
+/// The actor path in the events of this actor.
 const PATH: &str = "janitor";
 
 /// What the janitor sends to itself.
 #[derive(Debug)]
 pub(crate) enum JanitorMessage {
-    /// It is time to trim.
+    /// The timer for trims fired.
     Trim,
     /// A round of trims has ended; the next one is due after this.
     Trimmed { next: Duration },

@@ -20,7 +20,7 @@ use crate::limits::{CALL_TIMEOUT, RENEW_RETRY_DELAY_MAX, RENEWALS_PER_LEASE};
 /// What the lease keeper sends to itself.
 #[derive(Debug)]
 pub(crate) enum LeaseKeeperMessage {
-    /// It is time.
+    /// The timer fired.
     Renew,
     /// A round has ended.
     Renewed { all_answered: bool },

@@ -19,7 +19,7 @@ use crate::limits::{EVENTS_PER_WRITE_MAX, EVENTS_WRITE_INTERVAL, HEARTBEAT_INTER
 /// What the ledger sends to itself.
 #[derive(Debug)]
 pub(crate) enum LedgerMessage {
-    /// It is time.
+    /// The timer fired.
     Write,
 }
 

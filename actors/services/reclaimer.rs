@@ -1,6 +1,6 @@
 //! The reclaimer: reclaims expired leases, of this worker and of others, and releases the jobs of claims whose outcome is unknown.
 //!
-//! It visits a queue when its next lease expires, every [`RECLAIM_POLL_MIN`] to [`RECLAIM_POLL_MAX`]; a queue without leases less often. Bounds: one round under way;
+//! It visits a queue when its next lease expires, but no sooner than [`RECLAIM_POLL_MIN`] and no later than [`RECLAIM_POLL_MAX`]; a queue without leases less often. Bounds: one round under way;
 //! [`RECLAIM_BATCH_MAX`] leases per call, [`BATCHES_PER_ROUND_MAX`] calls per queue and round.
 
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
 use crate::limits::{BATCHES_PER_ROUND_MAX, LOSSES_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, RECLAIM_POLL_MIN};
 
-/// The path under which reclaims are reported.
+/// The actor path in the events of this actor.
 const PATH: &str = "reclaimer";
 
 /// What the reclaimer sends to itself.
 #[derive(Debug)]
 pub(crate) enum ReclaimerMessage {
-    /// It is time.
+    /// The timer fired.
     Reclaim,
     /// A round has ended; the next one is due after this.
     Reclaimed { next: Duration },
@@ -114,7 +114,7 @@ async fn release_lost_claims(runtime: &RuntimeContext, queue: &QueueContext) {
     if released > 0 {
         let kind = EventKind::ClaimsLost { queue: queue.name.clone(), claims: lost.len(), released };
         runtime.events.emit(PATH, 0, kind);
-        queue.jobs_may_wait();
+        queue.wake_fetcher();
     }
 }
 
@@ -128,7 +128,7 @@ async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Dura
         let Some(Ok(reclaimed)) = reclaim.await else { return RECLAIM_POLL_MAX };
         report(runtime, queue, &reclaimed);
         if reclaimed.jobs.iter().any(|job| !job.poisoned) {
-            queue.jobs_may_wait();
+            queue.wake_fetcher();
         }
         if reclaimed.jobs.len() < RECLAIM_BATCH_MAX {
             let longest = lease / 3;

@@ -88,7 +88,7 @@ async fn promote(runtime: &RuntimeContext, queue: &QueueContext) {
             runtime.calls.until_known("promote", |store, call| store.promote(call, &queue.name, PROMOTE_BATCH_MAX));
         let Some(Ok(promoted)) = promote.await else { return schedule.again_in(PROMOTE_POLL_MAX) };
         if promoted.moved > 0 {
-            queue.jobs_may_wait();
+            queue.wake_fetcher();
         }
         if promoted.moved < PROMOTE_BATCH_MAX {
             let longest = if runtime.hints_arrive() { PROMOTE_POLL_IDLE_MAX } else { PROMOTE_POLL_MAX };

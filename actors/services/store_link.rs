@@ -130,7 +130,7 @@ fn forward(runtime: &RuntimeContext, hint: Hint) {
     match hint {
         Hint::Pending(queue) => {
             if let Some(context) = runtime.queue(&queue) {
-                context.jobs_may_wait();
+                context.wake_fetcher();
             }
         }
         Hint::Due(queue) => {

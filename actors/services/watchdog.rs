@@ -17,13 +17,13 @@ use crate::limits::WATCH_INTERVAL;
 use crate::messages::PoolMessage;
 use crate::supervision::messages::SupervisorMessage;
 
-/// The path under which handlers are reported.
+/// The actor path in the events of this actor.
 const PATH: &str = "watchdog";
 
 /// What the watchdog sends to itself.
 #[derive(Debug)]
 pub(crate) enum WatchdogMessage {
-    /// It is time.
+    /// The timer fired.
     Inspect,
 }
 

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{QueueContext, RuntimeContext, RuntimeParts};
-use crate::front_door::{FrontDoor, QueueHandle};
+use crate::front_door::{FrontDoor, FrontDoorHandle};
 use crate::limits::{DEREGISTER_TIMEOUT, QUEUE_TIMEOUT, REPLAY_SLOTS_MAX, STOP_TIMEOUT};
 use crate::observer::Observers;
 use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
@@ -143,8 +143,8 @@ impl Tree {
 
     /// The handle of a queue; `None` if this tree does not process it.
     #[must_use]
-    pub fn queue(&self, name: &QueueName) -> Option<QueueHandle> {
-        self.context.queue(name).map(|queue| QueueHandle::new(queue.door.clone()))
+    pub fn queue(&self, name: &QueueName) -> Option<FrontDoorHandle> {
+        self.context.queue(name).map(|queue| FrontDoorHandle::new(queue.door.clone()))
     }
 
     /// The queues this tree processes, in the order they were given.

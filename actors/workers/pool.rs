@@ -1,14 +1,14 @@
 //! The executor pool: as many executors as the concurrency of the queue. Each is replaced when it ends.
 //!
-//! A panic of a handler is the fault of its job: the executor is replaced at once, and no restart budget is charged. Any other end of an executor is a fault
-//! of the tree: its job is released, the restart is delayed, and past the budget the pool gives up. Executors start on the caller's runtime. One that cannot
-//! start there within [`EXECUTOR_START_TIMEOUT`], because handlers block every thread, is tried again.
+//! A panic of a handler is the fault of its job: the executor is replaced at once, and no restart budget is charged. Any abnormal end of an executor besides is a fault
+//! of the tree: its job is released, it is restarted with backoff, and past the budget the pool gives up. Executors start on the caller's runtime. If one cannot
+//! start there within [`EXECUTOR_START_TIMEOUT`], because handlers block every thread, it is tried again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent as Ended};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent as ChildEvent};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use retraced_jobs::execution::HandlerPanic;
@@ -34,8 +34,8 @@ pub(crate) struct PoolState {
     /// Starts so far, by slot: the next executor's generation.
     generations: Vec<u32>,
     executors: HashMap<ActorId, ExecutorId>,
-    /// Ends reported before the starts they belong to: at most one per start under way.
-    early: HashMap<ActorId, Ended>,
+    /// Executors that ended before their start was reported: at most one per start under way.
+    early: HashMap<ActorId, ChildEvent>,
     /// The epoch of this pool in the in-flight table.
     epoch: PoolEpoch,
     window: Window,
@@ -67,7 +67,7 @@ impl Actor for Pool {
 
     async fn post_start(&self, myself: ActorRef<Self::Msg>, state: &mut PoolState) -> Result<(), ActorProcessingErr> {
         state.queue.pool.set(&myself);
-        // The executors of the pool before ended with it: outcomes are settled, running jobs are released.
+        // The previous pool's executors ended with it: their outcomes are settled, their running jobs released.
         state.epoch = state.queue.inflight.new_pool();
         state.queue.request_flush();
         state.generations = state.queue.generations();
@@ -93,7 +93,7 @@ impl Actor for Pool {
     async fn handle_supervisor_evt(
         &self,
         myself: ActorRef<Self::Msg>,
-        event: Ended,
+        event: ChildEvent,
         state: &mut PoolState,
     ) -> Result<(), ActorProcessingErr> {
         state.ended(&myself, event)
@@ -152,9 +152,9 @@ impl PoolState {
         Ok(())
     }
 
-    fn ended(&mut self, myself: &ActorRef<PoolMessage>, event: Ended) -> Result<(), ActorProcessingErr> {
+    fn ended(&mut self, myself: &ActorRef<PoolMessage>, event: ChildEvent) -> Result<(), ActorProcessingErr> {
         let Some(actor) = event.actor_cell().cloned() else { return Ok(()) };
-        if matches!(event, Ended::ActorStarted(_)) {
+        if matches!(event, ChildEvent::ActorStarted(_)) {
             return Ok(());
         }
         let Some(id) = self.executors.remove(&actor.get_id()) else {
@@ -165,7 +165,7 @@ impl PoolState {
         self.runtime.roster.remove(&path, &actor);
         self.queue.inflight.executor_ended(id);
         self.queue.request_flush();
-        if let Ended::ActorFailed(_, error) = &event
+        if let ChildEvent::ActorFailed(_, error) = &event
             && let Some(panic) = error.downcast_ref::<HandlerPanic>()
         {
             self.runtime.events.emit(&path, id.generation, panicked(panic));
@@ -173,7 +173,7 @@ impl PoolState {
             return Ok(());
         }
         match end_of(event) {
-            // The shutdown kills what does not stop.
+            // During a shutdown nothing is restarted.
             _ if self.queue.inflight.is_closed() => Ok(()),
             Some((_, End::Abnormal(reason), _)) if self.is_latest(id) => self.crashed(myself, id, &path, reason),
             Some(_) => {
@@ -209,7 +209,7 @@ impl PoolState {
         Ok(())
     }
 
-    /// Whether this executor is the latest of its slot: the slot of a zombie was taken by another.
+    /// Whether this executor is the latest of its slot: not so for a zombie whose slot was given to another.
     fn is_latest(&self, id: ExecutorId) -> bool {
         self.generations.get(id.slot as usize).is_some_and(|next| *next == id.generation + 1)
     }

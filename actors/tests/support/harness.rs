@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use retraced_actors::{Drained, QueueHandle, QueueOptions, QueueSpec, StartError, Tree};
+use retraced_actors::{Drained, FrontDoorHandle, QueueOptions, QueueSpec, StartError, Tree};
 use retraced_actors::{TreeOptions, TreeSpec};
 use retraced_jobs::clock::TokioClock;
 use retraced_jobs::context::Context;
@@ -243,7 +243,7 @@ impl Harness {
         Self::build().start().await
     }
 
-    pub fn handle(&self) -> QueueHandle {
+    pub fn handle(&self) -> FrontDoorHandle {
         self.tree.queue(&self.queue).unwrap()
     }
 
