@@ -64,7 +64,7 @@ pub(crate) enum Command {
     Enqueue(Box<enqueue::Enqueue>),
     /// Show all queues: depths, oldest job, paused or not.
     Queues(queues::Queues),
-    /// Pause, resume, show or audit one queue.
+    /// Pause, resume or audit one queue, or show its statistics.
     #[command(subcommand)]
     Queue(queues::Queue),
     /// List the jobs of a queue that are in one state.

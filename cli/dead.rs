@@ -17,18 +17,18 @@ use retraced::{JobFilter, Operator};
 pub(crate) enum Dead {
     /// List dead and poisoned jobs, latest first.
     List(List),
-    /// Show everything that is known about these jobs; `retraced trace` shows the history of one.
+    /// Show everything that is known about dead and poisoned jobs; `retraced trace` shows the history of one.
     #[command(
         override_usage = "retraced dead show [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Show(Selection),
-    /// Redrive them: they run again, with failures and crashes reset to zero.
+    /// Run dead and poisoned jobs again, with failures and crashes reset to zero.
     #[command(
         after_help = "Many jobs are taken in steps of 100, latest first. A job that dies again meanwhile is not redriven twice, and one that somebody else moves is left alone.",
         override_usage = "retraced dead redrive [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Redrive(Selection),
-    /// Remove them permanently, with their history.
+    /// Remove dead and poisoned jobs permanently, with their history.
     #[command(
         after_help = "Many jobs are taken in steps of 100, latest first. A job that dies meanwhile is not discarded, and one that somebody else moves is left alone. This cannot be undone: `retraced dead list` with the same options shows the jobs first.",
         override_usage = "retraced dead discard [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"

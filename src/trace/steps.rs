@@ -175,8 +175,11 @@ fn now(view: &JobView) -> TraceStep {
         }
         (JobState::Processing, None) => format!("leased until {at}"),
         (JobState::Delayed, _) => {
-            let ahead_ms = view.at_ms.unwrap_or(0).saturating_sub(view.now_ms);
-            format!("due at {at}, in {}", span(ahead_ms))
+            let due = view.at_ms.unwrap_or(0);
+            match due.checked_sub(view.now_ms) {
+                Some(ahead_ms) => format!("due at {at}, in {}", span(ahead_ms)),
+                None => format!("due since {at}, for {}; no worker has promoted it yet", span(view.now_ms - due)),
+            }
         }
         (JobState::Dead, _) => format!("in the dead letter queue since {at}; redrive or discard it"),
         (JobState::Poisoned, _) => format!("poisoned since {at}; fix the cause, then redrive or discard it"),
@@ -184,4 +187,26 @@ fn now(view: &JobView) -> TraceStep {
     };
     let attempt = view.claimant.as_ref().map(|claimant| claimant.attempt);
     TraceStep { attempt, ..step(TraceEvent::Now, view.at_ms, text) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use retraced_jobs::job::{JobId, QueueName};
+
+    use super::*;
+
+    fn delayed(due_ms: u64, now_ms: u64) -> String {
+        let (queue, id) = (QueueName::new("email").unwrap(), JobId::parse("welcome-42").unwrap());
+        let mut view = JobView::new(queue, id, JobState::Delayed);
+        (view.at_ms, view.now_ms) = (Some(due_ms), now_ms);
+        now(&view).text
+    }
+
+    #[test]
+    fn a_delayed_job_says_when_it_is_due_or_for_how_long_it_has_been() {
+        assert_eq!(delayed(61_000, 1_000), "due at 1970-01-01T00:01:01.000Z, in 1 min 0 s");
+        let overdue = "due since 1970-01-01T00:00:01.000Z, for 1 min 50 s; no worker has promoted it yet";
+        assert_eq!(delayed(1_000, 111_000), overdue);
+    }
 }
