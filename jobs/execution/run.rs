@@ -34,7 +34,11 @@ pub(super) async fn run(
     limit: Duration,
 ) -> Ran {
     lease.begin(limit);
-    match (handler, layers.enabled(&ctx)) {
+    let layers = match enabled(layers, &ctx, lease) {
+        Ok(layers) => layers,
+        Err(caught) => return Ran::Panicked(caught),
+    };
+    match (handler, layers) {
         (Handler::Async(call), None) => poll(|| call(raw, ctx), lease, limit).await,
         (Handler::Async(call), Some(layers)) => {
             let call = Arc::clone(call);
@@ -43,6 +47,14 @@ pub(super) async fn run(
         (Handler::Blocking(call), None) => on_thread(call, raw, ctx, lease, limit).await,
         (Handler::Blocking(call), Some(layers)) => on_thread_within(layers, call, raw, ctx, lease, limit).await,
     }
+}
+
+/// The layers of this attempt. Without any, nothing is paid for the catch.
+fn enabled(layers: &Layers, ctx: &Context, lease: &LeaseWatch) -> Result<Option<Enabled>, Caught> {
+    if layers.is_empty() {
+        return Ok(None);
+    }
+    watched(lease, || layers.enabled(ctx))
 }
 
 /// Polls a handler here; at its timeout it is asked to stop and dropped.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -550,6 +551,36 @@ mod layers {
         let harness = Harness::greeting(|_: Greet| async {}).layer(Never(log.clone())).layer(Noting("x", log.clone()));
         assert!(completed(&harness.layer(Never(log.clone())).attempt().await));
         assert_eq!(log.all(), ["x before greet", "x after ok"]);
+    }
+
+    /// Counts how often it is asked whether it wants an attempt, and panics then if it is to.
+    struct Asked(Arc<AtomicU32>, bool);
+
+    impl Layer for Asked {
+        async fn call(&self, _: Context, next: Next) -> Result<Output, Failure> {
+            next.run().await
+        }
+
+        fn enabled(&self, _: &Context) -> bool {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            assert!(!self.1, "of enabled");
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn each_layer_is_asked_once_per_attempt_whether_it_wants_it() {
+        let (first, second) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let harness = Harness::greeting(|_: Greet| async {});
+        let harness = harness.layer(Asked(first.clone(), false)).layer(Asked(second.clone(), false));
+        assert!(completed(&harness.attempt().await));
+        assert_eq!((first.load(Ordering::SeqCst), second.load(Ordering::SeqCst)), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_layer_that_panics_when_it_is_asked_is_a_panic_of_the_attempt() {
+        let harness = Harness::greeting(|_: Greet| async {}).layer(Asked(Arc::default(), true));
+        assert_eq!(harness.attempt().await.panic.unwrap().message, "of enabled");
     }
 
     #[tokio::test(start_paused = true)]
