@@ -13,7 +13,8 @@ use crate::handler::{HandlerFuture, Output};
 ///
 /// Layers are added to a queue or to the whole runtime with `.layer(…)`; the first that was added is the outermost, and those of the runtime are outside
 /// those of its queues. The timeout covers layers and handler together. A panic passes through the layers like a return would not: what they hold is
-/// dropped. Around a blocking handler the layers run on the executor's thread and the handler on its own; the timeout covers the handler only.
+/// dropped. Around a blocking handler the layers run on the executor's thread and the handler on its own. A layer that drops `next.run()` asks that thread to
+/// stop ([`Stop::TimedOut`](crate::context::Stop::TimedOut)); what the layer returns then counts, and the attempt ends when its thread has ended.
 ///
 /// ```
 /// use retraced_jobs::context::Context;

@@ -629,6 +629,62 @@ mod layers {
         assert_eq!(ends, ["outer after ok", "outer after PANIC", "outer after TIMEOUT"]);
     }
 
+    /// Waits no longer than 20 ms for the handler.
+    async fn impatient(_: Context, next: Next) -> Result<Output, Failure> {
+        let ended = tokio::time::timeout(Duration::from_millis(20), next.run()).await;
+        ended.unwrap_or_else(|_| Err(Failure::temporary(Code::ServiceUnavailable, "the layer gave up")))
+    }
+
+    #[tokio::test]
+    async fn a_layer_that_gives_up_on_a_blocking_handler_fails_the_attempt_when_the_thread_has_ended() {
+        let why = Arc::new(Mutex::new(None));
+        let seen = why.clone();
+        let harness = Harness::blocking(move |_: Greet, ctx: Context| {
+            while !ctx.is_cancelled() {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            *seen.lock().unwrap() = ctx.why_stopped();
+        });
+        let outcome = harness.layer(impatient).attempt().await;
+        assert_eq!(*why.lock().unwrap(), Some(Stop::TimedOut), "the thread has ended, and knew why");
+        assert_eq!(error_of(&outcome).0, Code::ServiceUnavailable);
+        assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_blocking_handler_that_its_layer_gave_up_on_is_not_lost() {
+        let harness = Harness::blocking(|_: Greet, ctx: Context| {
+            while !ctx.is_cancelled() {
+                std::thread::yield_now();
+            }
+            panic!("boom") as ()
+        });
+        assert_eq!(harness.layer(impatient).attempt().await.panic.unwrap().message, "boom");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_timeout_covers_the_layers_and_a_blocking_handler() {
+        for before in [true, false] {
+            let layer = move |_: Context, next: Next| async move {
+                let hangs = || tokio::time::sleep(Duration::from_secs(60));
+                if before {
+                    hangs().await;
+                    next.run().await
+                } else {
+                    let result = next.run().await;
+                    hangs().await;
+                    result
+                }
+            };
+            let mut harness = Harness::blocking(|_: Greet| ()).layer(layer);
+            harness.rules.timeout = Duration::from_secs(2);
+            let outcome = harness.attempt().await;
+            assert_eq!((error_of(&outcome).0, outcome.ran), (Code::Timeout, Duration::from_secs(2)));
+            assert_eq!(harness.lease.stopped(), Some(Stop::TimedOut));
+        }
+    }
+
     #[tokio::test]
     async fn an_attempt_that_is_dropped_within_a_layer_stops_what_it_left_running() {
         let harness = Harness::greeting(|_: Greet| std::future::pending::<()>())
