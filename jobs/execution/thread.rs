@@ -157,6 +157,11 @@ impl Blocking<'_> {
         end.waiting = Some(waiting.clone());
         let mut thread = spawn_blocking(move || {
             waiting.take().map(|(raw, ctx)| {
+                // It may have waited long for its thread, or for its layers.
+                if ctx.why_stopped().is_some() {
+                    let why = "the handler was not begun: its attempt was asked to stop before";
+                    return Ok(Err(Failure::temporary(Code::Interrupted, why)));
+                }
                 let _entered = span.enter();
                 catch(|| call(raw, ctx))
             })

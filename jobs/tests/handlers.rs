@@ -686,6 +686,19 @@ mod layers {
     }
 
     #[tokio::test]
+    async fn a_blocking_handler_is_not_begun_once_its_attempt_is_asked_to_stop() {
+        for (why, verdict) in [(Stop::Cancelled, Verdict::Cancel), (Stop::Shutdown, Verdict::ReleaseNow)] {
+            let harness = Harness::blocking(|_: Greet| panic!("begun") as ());
+            let lease = harness.lease.clone();
+            let layer = move |_: Context, next: Next| {
+                lease.stop(why);
+                next.run()
+            };
+            assert_eq!(harness.layer(layer).attempt().await.settlement.verdict, verdict);
+        }
+    }
+
+    #[tokio::test]
     async fn an_attempt_that_is_dropped_within_a_layer_stops_what_it_left_running() {
         let harness = Harness::greeting(|_: Greet| std::future::pending::<()>())
             .layer(|_: Context, next: Next| async move { next.run().await });
