@@ -98,6 +98,8 @@ pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);
 pub const LOST_CLAIMS_MAX: usize = 100;
 /// Settlement calls under way at a time.
 pub const SETTLE_CALLS_MAX: usize = 4;
+/// Bytes of attempt records per settlement call: 1 MiB, so that outputs and logs do not hold up the server for long. A single outcome is sent whatever its size.
+pub const SETTLE_BYTES_MAX: usize = 1024 * 1024;
 /// Outcomes that must be waiting before a second, third or fourth settlement call is opened.
 pub const SETTLE_BATCH_MIN: usize = 32;
 /// How long an executor takes one job after the other before it reads its mailbox. Fast jobs then cost no message each.

@@ -36,7 +36,7 @@ pub enum Stop {
     Shutdown,
     /// The job was cancelled. An error returned now leaves it `cancelled`; `Ok` completes it.
     Cancelled,
-    /// Its timeout is over.
+    /// Its timeout is over, or a layer around it no longer awaits it. An error returned now is a failed attempt.
     TimedOut,
     /// Its lease is lost: another worker may run the job by now, and the result of this handler will not count.
     LeaseLost,

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::chunks::chunks;
 use crate::limits::BATCHER_CALLS_MAX;
 use crate::outcome::Outcomes;
 
@@ -111,7 +112,7 @@ impl Batcher {
         timeout: Duration,
     ) -> Result<Vec<Receipt>, EnqueueAllError> {
         let mut stored = Vec::with_capacity(jobs.len());
-        for batch in jobs.chunks(BATCH_MAX) {
+        for batch in chunks(&jobs) {
             match self.send(batch.into(), timeout).await {
                 Ok(receipts) => stored.extend(receipts),
                 Err(error) => {
@@ -433,6 +434,15 @@ mod tests {
         assert_eq!(failed.stored[0].id, id(0));
         world.gate.open.add_permits(1);
         assert_eq!(world.batcher.enqueue_all(failed.remaining, TIMEOUT).await.unwrap().len(), 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bulk_of_large_jobs_goes_in_calls_of_bounded_bytes() {
+        let world = World::new();
+        world.gate.open.add_permits(10);
+        let large = |number| NewJob { envelope: vec![0; FLUSH_BYTES_MAX / 2].into(), ..new(number) };
+        assert_eq!(world.batcher.enqueue_all((0..5).map(large).collect(), TIMEOUT).await.unwrap().len(), 5);
+        assert_eq!(world.calls(), [2, 2, 1]);
     }
 
     #[test]

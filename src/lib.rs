@@ -53,6 +53,7 @@ mod batcher;
 mod build_error;
 mod builder;
 mod check;
+mod chunks;
 mod client;
 pub mod find;
 pub mod limits;

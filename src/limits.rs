@@ -37,6 +37,10 @@ pub const TREE_THREADS: usize = 2;
 
 /// Jobs read from the store at a time while jobs are found: few enough that workers, who wait for the end of the call, do not notice.
 pub const FIND_READ_MAX: usize = 200;
+/// Jobs of the first read, while their size is not known; further reads are as large as [`FIND_BYTES_MAX`] allows for jobs of that size.
+pub const FIND_FIRST_READ_MAX: usize = 25;
+/// Bytes of envelopes one call finds, and one read is to have; past it the call returns what it has found. A single job is returned whatever its size.
+pub const FIND_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Jobs one call of [`Operator::find`](crate::Operator::find) examines; past it the call returns what it has found, with the cursor to go on.
 pub const FIND_EXAMINED_MAX: u64 = 100_000;
 /// Jobs one step of a bulk action changes: few enough that workers, who wait for the end of the call, do not notice.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use retraced_jobs::enqueue::{EnqueueAllError, EnqueueError, Outcome, OutcomeError, QueueProducer, Receipt};
 use retraced_jobs::job::{JobId, NewJob, QueueName};
-use retraced_jobs::store::BATCH_MAX;
 
+use crate::chunks::chunks;
 use crate::outcome::Outcomes;
 
 /// Enqueues across restarts of the queue actor.
@@ -31,16 +31,16 @@ impl QueueProducer for WorkedQueue {
     ) -> BoxFuture<'_, Result<Vec<Receipt>, EnqueueAllError>> {
         async move {
             let mut stored = Vec::with_capacity(jobs.len());
-            for batch in jobs.chunks(BATCH_MAX) {
-                // The front door gathers them into one flush, or two.
-                for result in join_all(batch.iter().map(|job| self.handle.enqueue(job.clone(), timeout))).await {
-                    match result {
-                        Ok(receipt) => stored.push(receipt),
-                        Err(error) => {
-                            let remaining = jobs[stored.len()..].to_vec();
-                            return Err(EnqueueAllError::new(stored, remaining, error));
-                        }
-                    }
+            let mut sent = 0;
+            for batch in chunks(&jobs) {
+                sent += batch.len();
+                // The front door gathers them into one flush, or two: one may fail alone.
+                let results = join_all(batch.iter().map(|job| self.handle.enqueue(job.clone(), timeout))).await;
+                let Sorted { receipts, mut remaining, first_error } = sorted(batch, results);
+                stored.extend(receipts);
+                if let Some(error) = first_error {
+                    remaining.extend_from_slice(&jobs[sent..]);
+                    return Err(EnqueueAllError::new(stored, remaining, error));
                 }
             }
             Ok(stored)
@@ -50,5 +50,52 @@ impl QueueProducer for WorkedQueue {
 
     fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>> {
         async move { self.outcomes.wait_for_end(self.handle.name(), &id, timeout).await }.boxed()
+    }
+}
+
+/// A batch, some of whose jobs may have no receipt.
+struct Sorted {
+    receipts: Vec<Receipt>,
+    remaining: Vec<NewJob>,
+    first_error: Option<EnqueueError>,
+}
+
+/// Keeps every receipt there is, also those behind an error.
+fn sorted(batch: &[NewJob], results: Vec<Result<Receipt, EnqueueError>>) -> Sorted {
+    let mut sorted = Sorted { receipts: Vec::with_capacity(batch.len()), remaining: Vec::new(), first_error: None };
+    for (job, result) in batch.iter().zip(results) {
+        match result {
+            Ok(receipt) => sorted.receipts.push(receipt),
+            Err(error) => {
+                sorted.remaining.push(job.clone());
+                sorted.first_error.get_or_insert(error);
+            }
+        }
+    }
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use retraced_jobs::job::{JobState, RunAt};
+    use retraced_jobs::store::Enqueued;
+
+    use super::*;
+
+    #[test]
+    fn a_batch_that_fails_in_part_keeps_every_receipt_and_only_the_jobs_without_one() {
+        let queue = QueueName::new("q").unwrap();
+        let ids: Vec<_> = (0..4).map(|n| JobId::parse(&format!("j-{n}")).unwrap()).collect();
+        let job = |id: &JobId| NewJob { id: id.clone(), run_at: RunAt::Now, envelope: bytes::Bytes::new() };
+        let batch: Vec<_> = ids.iter().map(job).collect();
+        let created = Enqueued::Created { state: JobState::Pending };
+        let receipt = |n: usize| Receipt::new(queue.clone(), ids[n].clone(), created);
+        let full = EnqueueError::QueueFull { queue: queue.clone() };
+        let results = vec![Ok(receipt(0)), Err(full), Ok(receipt(2)), Err(EnqueueError::StoreUnavailable)];
+        let sorted = sorted(&batch, results);
+        assert_eq!(sorted.receipts, [receipt(0), receipt(2)]);
+        assert_eq!(sorted.remaining, [batch[1].clone(), batch[3].clone()]);
+        assert!(matches!(sorted.first_error, Some(EnqueueError::QueueFull { .. })));
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use retraced::layer::Next;
 use retraced::testing::{TestContext, TestRuntime};
 use retraced::{
-    Attempt, Client, Code, Context, EnqueueError, Failure, Job, JobDefaults, JobRequest, JobState, OnUnknown, Outcome,
-    OutcomeError, Queue, Retry, Runtime, State, Stop,
+    Attempt, Client, Code, Context, EnqueueError, Failure, Job, JobDefaults, JobRequest, JobState, MemoryStore,
+    OnUnknown, Outcome, OutcomeError, Queue, Retry, Runtime, State, Stop,
 };
 use serde::{Deserialize, Serialize};
 
@@ -181,6 +181,37 @@ async fn the_layers_of_the_runtime_are_outside_those_of_the_queue() {
     test.drain().await;
     test.assert_completed(&id).await;
     assert_eq!(*seen.lock().unwrap(), ["runtime", "runtime, second", "queue"]);
+}
+
+#[tokio::test]
+async fn a_layer_that_gives_up_on_blocking_handlers_uses_up_the_attempts_one_thread_at_a_time() {
+    let (running, runs) = (Arc::new(Mutex::new((0_u32, 0_u32))), Arc::new(Mutex::new(0)));
+    let (inside, begun) = (running.clone(), runs.clone());
+    let handler = move |_: SendEmail, _: Context| {
+        *begun.lock().unwrap() += 1;
+        let change = |by: i32| {
+            let mut running = inside.lock().unwrap();
+            running.0 = running.0.saturating_add_signed(by);
+            running.1 = running.1.max(running.0);
+        };
+        change(1);
+        // It ignores that it is asked to stop.
+        std::thread::sleep(Duration::from_millis(200));
+        change(-1);
+    };
+    let impatient = |_: Context, next: Next| async move {
+        let ended = tokio::time::timeout(Duration::from_millis(20), next.run()).await;
+        ended.unwrap_or_else(|_| Err(Failure::temporary(Code::ServiceUnavailable, "the layer gave up")))
+    };
+    let retry = Retry::fixed().base(Duration::from_millis(1)).max_attempts(3);
+    let queue = Queue::new("email").unwrap().blocking_handler(handler).layer(impatient).retry(retry);
+    let runtime = Runtime::builder().store(MemoryStore::new()).queue(queue).start().await.unwrap();
+    let job = runtime.queue("email").unwrap().enqueue(email("ada")).await.unwrap();
+    let outcome = job.outcome_within(Duration::from_secs(20)).await.unwrap();
+    let Outcome::Dead { error: Some(error) } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(error.code, Code::ServiceUnavailable);
+    assert_eq!((running.lock().unwrap().1, *runs.lock().unwrap()), (1, 3));
+    runtime.shutdown().await.unwrap();
 }
 
 #[tokio::test]

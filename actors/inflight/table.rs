@@ -24,7 +24,7 @@ use super::grant::Grant;
 use super::phase::{EndedAttempt, Held, NextJob, Overdue, Phase, Run, Running};
 use super::quarantine::{CrashRisk, Gate};
 use super::waiting::Waiting;
-use crate::limits::{QUARANTINE_DELAY, UNSTARTED_MAX};
+use crate::limits::{QUARANTINE_DELAY, SETTLE_BYTES_MAX, UNSTARTED_MAX};
 
 /// Every job one queue holds, its executors and its credits.
 pub(super) struct Table<X> {
@@ -281,20 +281,27 @@ impl<X: ExecutorPort> Table<X> {
 
     // --- from the outcome to the confirmation
 
-    /// Takes up to a batch of outcomes, if there are at least this many.
+    /// Takes up to a batch of outcomes, bounded by number and bytes, if there are at least this many.
     pub(super) fn take_finished(&mut self, least: usize) -> (Vec<Grant>, Vec<Settlement>) {
         if self.finished.len() < least {
             return (Vec::new(), Vec::new());
         }
         let count = self.finished.len().min(BATCH_MAX);
         let (mut grants, mut settlements) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for grant in self.finished.drain(..count) {
-            let Some(held) = self.held.get_mut(&grant) else { continue };
-            if let Phase::Finished(settlement) = &held.phase {
+        let mut bytes = 0;
+        while let Some(&grant) = self.finished.front().filter(|_| grants.len() < BATCH_MAX) {
+            if let Some(held) = self.held.get_mut(&grant)
+                && let Phase::Finished(settlement) = &held.phase
+            {
+                bytes += settlement.record.len();
+                if bytes > SETTLE_BYTES_MAX && !grants.is_empty() {
+                    break;
+                }
                 grants.push(grant);
                 settlements.push(settlement.clone());
                 held.phase = Phase::Settling(settlement.clone());
             }
+            self.finished.pop_front();
         }
         (grants, settlements)
     }

@@ -9,27 +9,35 @@ use crate::job::NewJob;
 /// Not all jobs of a bulk were stored. What is left is sealed: sent again, under the same ids, nothing is stored twice.
 ///
 /// ```
-/// use retraced_jobs::enqueue::{EnqueueAllError, QueueHandle};
+/// use retraced_jobs::enqueue::{EnqueueAllError, QueueHandle, Receipt};
 /// use retraced_jobs::job::NewJob;
-/// async fn store_all(queue: &QueueHandle, mut jobs: Vec<NewJob>) -> Result<(), EnqueueAllError> {
-///     while let Err(error) = queue.enqueue_all(jobs).await {
-///         eprintln!("{} of them are stored: {error}", error.stored.len());
-///         if !error.is_retryable() {
-///             return Err(error);
+/// async fn store_all(queue: &QueueHandle, mut jobs: Vec<NewJob>) -> Result<Vec<Receipt>, EnqueueAllError> {
+///     let mut stored = Vec::new();
+///     loop {
+///         match queue.enqueue_all(jobs).await {
+///             Ok(receipts) => {
+///                 stored.extend(receipts);
+///                 return Ok(stored);
+///             }
+///             Err(error) if error.is_retryable() => {
+///                 stored.extend(error.stored);
+///                 jobs = error.remaining;
+///                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+///             }
+///             Err(error) => return Err(error),
 ///         }
-///         jobs = error.remaining;
 ///     }
-///     Ok(())
 /// }
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EnqueueAllError {
-    /// Receipts of the jobs that are known to be stored: the first ones, in order.
+    /// Receipts of all jobs that are known to be stored, in the order of the jobs. Not always the first ones: of a batch, some may be stored and others not.
     pub stored: Vec<Receipt>,
-    /// The other jobs, in order. Of the first 200, some may be stored. Empty when a job could not be sealed: nothing was sent then.
+    /// The jobs without a receipt, in order. Up to 200 of them may be stored all the same where [`error`](Self::error) leaves the outcome open: sent again, their
+    /// receipts then say `created: false` although this call has created them. Empty when a job could not be sealed: nothing was sent then.
     pub remaining: Vec<NewJob>,
-    /// Why the first of the remaining jobs was not stored, or could not be sealed.
+    /// Why the first of the remaining jobs has no receipt, or why a job could not be sealed.
     pub error: EnqueueError,
 }
 

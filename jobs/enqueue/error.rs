@@ -53,8 +53,8 @@ pub enum EnqueueError {
     },
     /// The handler runs without a runtime, as in a test that calls it by hand: there is no store to enqueue to. Give the runner producers.
     NoProducer,
-    /// No answer came in time: the job may be stored or not. Enqueue it again under the same id: it is stored once at most, and the receipt says whether it was
-    /// there.
+    /// No answer came in time: the job may be stored or not. Enqueue it again under the same id: it is stored once at most. A receipt that says
+    /// `created: false` then may mean this job.
     OutcomeUnknown {
         /// The job.
         id: JobId,

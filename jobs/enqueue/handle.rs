@@ -75,7 +75,7 @@ impl QueueHandle {
     }
 
     /// Enqueues many jobs in as few round trips as their number allows; one receipt per job, in order. All are sealed first, so that a job that cannot be stores
-    /// none. They are sent in batches of 200, and each is held in memory until the end: give a very long iterator in parts.
+    /// none. They are sent in batches of at most 200 jobs and 1 MiB, and each is held in memory until the end: give a very long iterator in parts.
     ///
     /// # Errors
     /// [`EnqueueAllError`] says which jobs were stored, and holds the others, sealed, to be sent again.

@@ -1,5 +1,6 @@
 //! Layers: code around every attempt, in the manner of `tower`.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use crate::handler::{HandlerFuture, Output};
 ///
 /// Layers are added to a queue or to the whole runtime with `.layer(…)`; the first that was added is the outermost, and those of the runtime are outside
 /// those of its queues. The timeout covers layers and handler together. A panic passes through the layers like a return would not: what they hold is
-/// dropped. Around a blocking handler the layers run on the executor's thread and the handler on its own; the timeout covers the handler only.
+/// dropped. Around a blocking handler the layers run on the executor's thread and the handler on its own. A layer that drops `next.run()` asks that thread to
+/// stop ([`Stop::TimedOut`](crate::context::Stop::TimedOut)); what the layer returns then counts, and the attempt ends when its thread has ended.
 ///
 /// ```
 /// use retraced_jobs::context::Context;
@@ -38,7 +40,7 @@ pub trait Layer: Send + Sync + 'static {
     /// What the handler failed with, or the layer's own failure in its place.
     fn call(&self, ctx: Context, next: Next) -> impl Future<Output = Result<Output, Failure>> + Send;
 
-    /// Whether the layer wants this attempt. One that does not costs it nothing. Default: all.
+    /// Whether the layer wants this attempt; asked once per attempt, before any layer runs. One that does not costs it nothing. Default: all.
     fn enabled(&self, ctx: &Context) -> bool {
         let _ = ctx;
         true
@@ -88,11 +90,14 @@ impl Layers {
         self
     }
 
-    /// Those that want this attempt.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that want this attempt, each asked once. Runs user code.
     pub(super) fn enabled(&self, ctx: &Context) -> Option<Enabled> {
-        let first = self.0.iter().position(|layer| layer.is_enabled(ctx))?;
-        let enabled = self.0.iter().skip(first).filter(|layer| layer.is_enabled(ctx));
-        Some(Enabled(enabled.cloned().collect()))
+        let enabled: VecDeque<_> = self.0.iter().filter(|layer| layer.is_enabled(ctx)).cloned().collect();
+        (!enabled.is_empty()).then_some(Enabled(enabled))
     }
 }
 
@@ -105,7 +110,7 @@ impl fmt::Debug for Layers {
 type Innermost = Box<dyn FnOnce(Context) -> HandlerFuture + Send>;
 
 /// The layers of one attempt; at least one.
-pub(super) struct Enabled(std::collections::VecDeque<Arc<dyn AnyLayer>>);
+pub(super) struct Enabled(VecDeque<Arc<dyn AnyLayer>>);
 
 impl Enabled {
     /// Calls `handler` within the layers.

@@ -9,6 +9,7 @@ mod runner;
 mod span;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 pub use layer::{Layer, Layers, Next};
 pub use outcome::AttemptOutcome;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -552,6 +553,36 @@ mod layers {
         assert_eq!(log.all(), ["x before greet", "x after ok"]);
     }
 
+    /// Counts how often it is asked whether it wants an attempt, and panics then if it is to.
+    struct Asked(Arc<AtomicU32>, bool);
+
+    impl Layer for Asked {
+        async fn call(&self, _: Context, next: Next) -> Result<Output, Failure> {
+            next.run().await
+        }
+
+        fn enabled(&self, _: &Context) -> bool {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            assert!(!self.1, "of enabled");
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn each_layer_is_asked_once_per_attempt_whether_it_wants_it() {
+        let (first, second) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let harness = Harness::greeting(|_: Greet| async {});
+        let harness = harness.layer(Asked(first.clone(), false)).layer(Asked(second.clone(), false));
+        assert!(completed(&harness.attempt().await));
+        assert_eq!((first.load(Ordering::SeqCst), second.load(Ordering::SeqCst)), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_layer_that_panics_when_it_is_asked_is_a_panic_of_the_attempt() {
+        let harness = Harness::greeting(|_: Greet| async {}).layer(Asked(Arc::default(), true));
+        assert_eq!(harness.attempt().await.panic.unwrap().message, "of enabled");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_timeout_covers_the_layers_and_drops_them_with_the_handler() {
         let mut harness = Harness::greeting(|_: Greet| async {}).layer(|_: Context, next: Next| async move {
@@ -596,6 +627,75 @@ mod layers {
         assert_eq!(error_of(&late.attempt().await).0, Code::Timeout);
         let ends: Vec<_> = log.all().into_iter().filter(|line| line.starts_with("outer after")).collect();
         assert_eq!(ends, ["outer after ok", "outer after PANIC", "outer after TIMEOUT"]);
+    }
+
+    /// Waits no longer than 20 ms for the handler.
+    async fn impatient(_: Context, next: Next) -> Result<Output, Failure> {
+        let ended = tokio::time::timeout(Duration::from_millis(20), next.run()).await;
+        ended.unwrap_or_else(|_| Err(Failure::temporary(Code::ServiceUnavailable, "the layer gave up")))
+    }
+
+    #[tokio::test]
+    async fn a_layer_that_gives_up_on_a_blocking_handler_fails_the_attempt_when_the_thread_has_ended() {
+        let why = Arc::new(Mutex::new(None));
+        let seen = why.clone();
+        let harness = Harness::blocking(move |_: Greet, ctx: Context| {
+            while !ctx.is_cancelled() {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            *seen.lock().unwrap() = ctx.why_stopped();
+        });
+        let outcome = harness.layer(impatient).attempt().await;
+        assert_eq!(*why.lock().unwrap(), Some(Stop::TimedOut), "the thread has ended, and knew why");
+        assert_eq!(error_of(&outcome).0, Code::ServiceUnavailable);
+        assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_blocking_handler_that_its_layer_gave_up_on_is_not_lost() {
+        let harness = Harness::blocking(|_: Greet, ctx: Context| {
+            while !ctx.is_cancelled() {
+                std::thread::yield_now();
+            }
+            panic!("boom") as ()
+        });
+        assert_eq!(harness.layer(impatient).attempt().await.panic.unwrap().message, "boom");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_timeout_covers_the_layers_and_a_blocking_handler() {
+        for before in [true, false] {
+            let layer = move |_: Context, next: Next| async move {
+                let hangs = || tokio::time::sleep(Duration::from_secs(60));
+                if before {
+                    hangs().await;
+                    next.run().await
+                } else {
+                    let result = next.run().await;
+                    hangs().await;
+                    result
+                }
+            };
+            let mut harness = Harness::blocking(|_: Greet| ()).layer(layer);
+            harness.rules.timeout = Duration::from_secs(2);
+            let outcome = harness.attempt().await;
+            assert_eq!((error_of(&outcome).0, outcome.ran), (Code::Timeout, Duration::from_secs(2)));
+            assert_eq!(harness.lease.stopped(), Some(Stop::TimedOut));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_blocking_handler_is_not_begun_once_its_attempt_is_asked_to_stop() {
+        for (why, verdict) in [(Stop::Cancelled, Verdict::Cancel), (Stop::Shutdown, Verdict::ReleaseNow)] {
+            let harness = Harness::blocking(|_: Greet| panic!("begun") as ());
+            let lease = harness.lease.clone();
+            let layer = move |_: Context, next: Next| {
+                lease.stop(why);
+                next.run()
+            };
+            assert_eq!(harness.layer(layer).attempt().await.settlement.verdict, verdict);
+        }
     }
 
     #[tokio::test]

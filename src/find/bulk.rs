@@ -2,6 +2,7 @@
 
 use retraced_jobs::job::{JobId, QueueName};
 use retraced_jobs::store::{Moved, Target};
+use retraced_jobs::trace::JobSummary;
 
 use super::{JobFilter, JobSearch};
 use crate::limits::{BULK_STEP_EXAMINED_MAX, BULK_STEP_JOBS};
@@ -36,9 +37,12 @@ pub struct BulkAction {
     queue: QueueName,
     verb: Verb,
     search: JobSearch,
+    /// Jobs that were found and not acted on yet.
+    unsent: Vec<JobSummary>,
+    /// How many jobs the steps so far have examined.
+    examined: u64,
     changed: u64,
     unchanged: u64,
-    ended: bool,
 }
 
 /// What one step of a bulk action did.
@@ -63,32 +67,30 @@ impl BulkAction {
     pub(super) fn new(operator: &Operator, queue: &QueueName, filter: &JobFilter, verb: Verb) -> Self {
         let search = JobSearch::from_the_beginning(operator, queue, filter);
         let (operator, queue) = (operator.clone(), queue.clone());
-        Self { operator, queue, verb, search, changed: 0, unchanged: 0, ended: false }
+        Self { operator, queue, verb, search, unsent: Vec::new(), examined: 0, changed: 0, unchanged: 0 }
     }
 
     /// Acts on the next jobs; `None` when there are no more.
     ///
     /// # Errors
-    /// [`OperatorError`] when the store refused or did not answer. The jobs of that step may have been acted on; those of earlier steps are counted.
+    /// [`OperatorError`] when the store refused or did not answer. Nothing is lost: the next step sends the same jobs again. Those that were acted on although no
+    /// answer came are then counted as unchanged.
     pub async fn step(&mut self) -> Result<Option<BulkStep>, OperatorError> {
-        if self.ended {
+        if self.unsent.is_empty() {
+            self.unsent = self.search.take(BULK_STEP_JOBS, BULK_STEP_EXAMINED_MAX).await?;
+        }
+        if self.unsent.is_empty() && self.search.is_over() {
             return Ok(None);
         }
-        let begun = self.search.examined();
-        let jobs = self.search.take(BULK_STEP_JOBS, BULK_STEP_EXAMINED_MAX).await?;
-        let examined = self.search.examined() - begun;
-        self.ended = jobs.len() < BULK_STEP_JOBS && examined < BULK_STEP_EXAMINED_MAX;
-        if jobs.is_empty() && self.ended {
-            return Ok(None);
-        }
-        let targets: Vec<Target> = jobs.iter().map(Target::from).collect();
+        let targets: Vec<Target> = self.unsent.iter().map(Target::from).collect();
         let moved = match (self.verb, targets.is_empty()) {
             (_, true) => Vec::new(),
             (Verb::Redrive, false) => self.operator.redrive(&self.queue, targets).await?,
             (Verb::Discard, false) => self.operator.discard(&self.queue, targets).await?,
         };
         self.count(&moved);
-        let results = jobs.into_iter().map(|job| job.id).zip(moved).collect();
+        let examined = self.search.examined() - std::mem::replace(&mut self.examined, self.search.examined());
+        let results = self.unsent.drain(..).map(|job| job.id).zip(moved).collect();
         Ok(Some(BulkStep { results, examined }))
     }
 

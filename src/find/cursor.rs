@@ -45,7 +45,12 @@ impl FromStr for JobCursor {
 
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
-        let (after, pages) = serde_json::from_slice(&json).map_err(|_| InvalidCursor)?;
+        let (after, pages): (_, Vec<PageStart>) = serde_json::from_slice(&json).map_err(|_| InvalidCursor)?;
+        // Only one made by hand names a state twice: its jobs would be found twice.
+        let twice = |(at, (state, _)): (usize, &PageStart)| pages[..at].iter().any(|(earlier, _)| earlier == state);
+        if pages.iter().enumerate().any(twice) {
+            return Err(InvalidCursor);
+        }
         Ok(Self { after, pages })
     }
 }
@@ -67,5 +72,14 @@ mod tests {
         for text in ["", "x", "e30", "!!!"] {
             assert_eq!(text.parse::<JobCursor>(), Err(InvalidCursor), "{text}");
         }
+    }
+
+    #[test]
+    fn a_cursor_that_names_a_state_twice_is_refused() {
+        let of = |states: &[JobState]| JobCursor { after: None, pages: states.iter().map(|s| (*s, None)).collect() };
+        let twice = of(&[JobState::Dead, JobState::Poisoned, JobState::Dead]);
+        assert_eq!(twice.to_string().parse::<JobCursor>(), Err(InvalidCursor));
+        let once = of(&[JobState::Dead, JobState::Poisoned]);
+        assert_eq!(once.to_string().parse(), Ok(once));
     }
 }

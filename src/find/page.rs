@@ -16,14 +16,16 @@ use crate::operator::Operator;
 pub struct FoundJobs {
     /// The jobs, at most as many as were asked for. Of one state in that state's order; of several final states latest first.
     pub jobs: Vec<JobSummary>,
-    /// Where to go on; `None` when that was all. A page may hold fewer jobs than were asked for and still have a cursor: then 100,000 jobs were examined.
+    /// Where to go on; `None` when that was all. A page may hold fewer jobs than were asked for and still have a cursor: then 100,000 jobs were examined, or those found
+    /// have 4 MiB.
     pub next: Option<JobCursor>,
     /// How many jobs were examined.
     pub examined: u64,
 }
 
 impl Operator {
-    /// Finds at most `limit` jobs of a queue, from the beginning or from the cursor of an earlier page. Examines at most 100,000 jobs, read 200 at a time.
+    /// Finds at most `limit` jobs of a queue, from the beginning or from the cursor of an earlier page. Examines at most 100,000 jobs, read at most 200 at a
+    /// time, and ends early when those found have 4 MiB.
     ///
     /// # Errors
     /// [`FindError::OtherList`] when the cursor is from a list of other states; [`FindError::Operator`] when the store refused or did not answer.

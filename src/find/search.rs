@@ -9,7 +9,7 @@ use retraced_jobs::trace::JobSummary;
 
 use super::cursor::Examined;
 use super::{FindError, JobCursor, JobFilter};
-use crate::limits::FIND_READ_MAX;
+use crate::limits::{FIND_BYTES_MAX, FIND_FIRST_READ_MAX, FIND_READ_MAX};
 use crate::operator::{Operator, OperatorError};
 
 /// A search under way: reads jobs page by page, and keeps what it has read between two calls. [`Operator::find`] is the short form for one page.
@@ -39,9 +39,14 @@ pub struct JobSearch {
     queue: QueueName,
     filter: JobFilter,
     page_size: usize,
+    /// The most jobs of one read, by the size of those read last.
+    read_max: usize,
     streams: Vec<Stream>,
     after: Option<Examined>,
     examined: u64,
+    /// What a call has found that failed before it could return it, and where the list went on before that.
+    found: Vec<JobSummary>,
+    found_after: Option<JobCursor>,
 }
 
 /// The jobs of one state that were read and not examined yet.
@@ -64,7 +69,18 @@ impl JobSearch {
     pub(super) fn from_the_beginning(operator: &Operator, queue: &QueueName, filter: &JobFilter) -> Self {
         let streams = filter.states().iter().map(|state| Stream::new(*state, None, false)).collect();
         let (operator, queue, filter) = (operator.clone(), queue.clone(), filter.clone());
-        Self { operator, queue, filter, page_size: FIND_READ_MAX, streams, after: None, examined: 0 }
+        Self {
+            operator,
+            queue,
+            filter,
+            page_size: FIND_READ_MAX,
+            read_max: FIND_FIRST_READ_MAX,
+            streams,
+            after: None,
+            examined: 0,
+            found: Vec::new(),
+            found_after: None,
+        }
     }
 
     pub(super) fn resumed(
@@ -89,20 +105,41 @@ impl JobSearch {
         self.examined
     }
 
-    /// The next jobs that match: fewer than `limit` after the last, or when this call has examined `examined_max` jobs.
+    /// The next jobs that match. Fewer than `limit` after the last, when this call has examined `examined_max` jobs, or when those found have 4 MiB; none only in
+    /// the first two cases.
     ///
     /// # Errors
-    /// [`OperatorError`] when the store refused or did not answer.
+    /// [`OperatorError`] when the store refused or did not answer. Nothing is lost: the next call begins with what this one has found.
     pub async fn take(&mut self, limit: usize, examined_max: u64) -> Result<Vec<JobSummary>, OperatorError> {
         // Pages no larger than what is asked for, unless most of a page may be filtered out.
         self.page_size = if self.filter.is_unconditional() { limit.clamp(1, FIND_READ_MAX) } else { FIND_READ_MAX };
         let examined_max = self.examined.saturating_add(examined_max);
-        let mut jobs = Vec::new();
-        while jobs.len() < limit {
-            let Some(job) = self.next(examined_max).await? else { break };
-            jobs.push(job);
+        if self.found.is_empty() {
+            self.found_after = Some(self.position());
         }
-        Ok(jobs)
+        let mut bytes: usize = self.found.iter().map(size).sum();
+        while self.found.len() < limit && bytes < FIND_BYTES_MAX {
+            let Some(job) = self.next(examined_max).await? else { break };
+            bytes += size(&job);
+            self.found.push(job);
+        }
+        Ok(std::mem::take(&mut self.found))
+    }
+
+    /// Whether every job was examined and returned.
+    pub(super) fn is_over(&self) -> bool {
+        self.found.is_empty() && self.streams.iter().all(|stream| stream.ended && stream.page.is_empty())
+    }
+
+    /// Where to go on, as far as that is known without reading.
+    fn position(&self) -> JobCursor {
+        let left = self.streams.iter().filter(|stream| !(stream.ended && stream.page.is_empty()));
+        let begin = |stream: &Stream| {
+            let read = stream.begun && stream.page.is_empty();
+            if read { stream.next.clone() } else { stream.begin.clone() }
+        };
+        let pages = left.map(|stream| (stream.state, begin(stream).map(|cursor| cursor.as_str().to_owned())));
+        JobCursor { after: self.after.clone(), pages: pages.collect() }
     }
 
     /// The next job that matches; `None` after the last, or when so many were examined in all.
@@ -128,11 +165,14 @@ impl JobSearch {
         Ok(None)
     }
 
-    /// Where to go on; `None` when that was all.
+    /// Where to go on after the jobs that were returned; `None` when that was all.
     ///
     /// # Errors
-    /// [`OperatorError`] when the store refused or did not answer.
+    /// [`OperatorError`] when the store refused or did not answer; ask again.
     pub async fn cursor(&mut self) -> Result<Option<JobCursor>, OperatorError> {
+        if !self.found.is_empty() {
+            return Ok(self.found_after.clone());
+        }
         for at in 0..self.streams.len() {
             self.fill(at).await?;
         }
@@ -149,8 +189,12 @@ impl JobSearch {
         let after = self.after.clone();
         let stream = &mut self.streams[at];
         while stream.page.is_empty() && !stream.ended {
-            let begin = if stream.begun { stream.next.take() } else { stream.begin.take() };
-            let page = self.operator.jobs(&self.queue, stream.state, begin.clone(), self.page_size).await?;
+            // Kept until the read has succeeded: one that fails, or is dropped, is done again from here.
+            let begin = if stream.begun { stream.next.clone() } else { stream.begin.clone() };
+            let limit = self.page_size.min(self.read_max);
+            let page = self.operator.jobs(&self.queue, stream.state, begin.clone(), limit).await?;
+            let bytes: usize = page.jobs.iter().map(size).sum();
+            self.read_max = (FIND_BYTES_MAX / (bytes / page.jobs.len().max(1)).max(1)).clamp(1, FIND_READ_MAX);
             stream.page = page.jobs.into();
             if let Some(after) = after.as_ref().filter(|_| stream.resumes) {
                 skip(&mut stream.page, after);
@@ -169,6 +213,11 @@ impl Stream {
     fn new(state: JobState, begin: Option<Cursor>, resumes: bool) -> Self {
         Self { state, page: VecDeque::new(), begin, next: None, entered: false, resumes, begun: false, ended: false }
     }
+}
+
+/// The bytes of a job that count.
+fn size(job: &JobSummary) -> usize {
+    job.envelope.len()
 }
 
 /// Leaves out what an earlier search has examined.
@@ -205,9 +254,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeSet;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
     use std::time::Duration;
 
     use retraced_jobs::failure::Code;
+    use retraced_jobs::job::{NewJob, RunAt};
+    use retraced_jobs::store::{
+        Admin, CallId, Decorator, JobPage, Moved, Store, StoreError, StoreFuture, Target, Transitions,
+    };
     use serde::{Deserialize, Serialize};
 
     use super::*;
@@ -232,6 +286,11 @@ mod tests {
 
     /// A queue with 60 dead and 30 poisoned jobs.
     async fn failed_jobs() -> (Operator, QueueName) {
+        let (store, name) = store_of_failed_jobs().await;
+        (Operator::new(Arc::new(store)), name)
+    }
+
+    async fn store_of_failed_jobs() -> (MemoryStore, QueueName) {
         let store = MemoryStore::new();
         let queue = Queue::new("q").unwrap().retry(Retry::fixed().max_attempts(1));
         let runtime = Runtime::builder().store(store.clone()).queue(queue.handler(fail)).start().await.unwrap();
@@ -239,7 +298,7 @@ mod tests {
             let job = Fails { poison: n % 3 == 0 };
             runtime.queue("q").unwrap().job(job).id(format!("j-{n}")).enqueue().await.unwrap();
         }
-        let operator = Operator::new(Arc::new(store));
+        let operator = Operator::new(Arc::new(store.clone()));
         let name = QueueName::new("q").unwrap();
         tokio::time::timeout(Duration::from_secs(30), async {
             loop {
@@ -253,7 +312,127 @@ mod tests {
         .await
         .unwrap();
         runtime.shutdown().await.unwrap();
-        (operator, name)
+        (store, name)
+    }
+
+    /// Refuses every second read of jobs, and every second call that moves some.
+    struct Shaky {
+        inner: MemoryStore,
+        reads: AtomicU32,
+        moves: AtomicU32,
+    }
+
+    fn refused<T>(calls: &AtomicU32) -> Option<Result<T, StoreError>> {
+        let second = calls.fetch_add(1, SeqCst) % 2 == 1;
+        second.then(|| Err(StoreError::Refused { operation: "jobs", reason: "for a test".into() }))
+    }
+
+    impl Decorator for Shaky {
+        fn inner(&self) -> &dyn Store {
+            &self.inner
+        }
+
+        fn jobs<'a>(
+            &'a self,
+            queue: &'a QueueName,
+            state: JobState,
+            from: Option<Cursor>,
+            limit: usize,
+        ) -> StoreFuture<'a, JobPage> {
+            match refused(&self.reads) {
+                Some(refused) => Box::pin(async move { refused }),
+                None => self.inner.jobs(queue, state, from, limit),
+            }
+        }
+
+        fn discard<'a>(
+            &'a self,
+            call: CallId,
+            queue: &'a QueueName,
+            jobs: &'a [Target],
+        ) -> StoreFuture<'a, Vec<Moved>> {
+            match refused(&self.moves) {
+                Some(refused) => Box::pin(async move { refused }),
+                None => self.inner.discard(call, queue, jobs),
+            }
+        }
+    }
+
+    /// The failed jobs behind a store that refuses every second call.
+    async fn shaky() -> (Operator, QueueName) {
+        let (inner, queue) = store_of_failed_jobs().await;
+        (Operator::new(Arc::new(Shaky { inner, reads: AtomicU32::new(0), moves: AtomicU32::new(1) })), queue)
+    }
+
+    #[tokio::test]
+    async fn a_read_that_fails_is_done_again_from_where_it_was_and_what_was_found_is_kept() {
+        let (operator, queue) = shaky().await;
+        let mut search = operator.search(&queue, &JobFilter::failed(), None).unwrap();
+        let (mut seen, mut failures) = (Vec::new(), 0);
+        loop {
+            match search.take(7, u64::MAX).await {
+                Ok(jobs) if jobs.is_empty() => break,
+                Ok(jobs) => seen.extend(jobs.into_iter().map(|job| job.id)),
+                Err(_) => failures += 1,
+            }
+        }
+        assert_eq!((seen.len(), seen.iter().collect::<BTreeSet<_>>().len()), (90, 90));
+        assert!(failures > 3, "{failures}");
+    }
+
+    #[tokio::test]
+    async fn the_cursor_after_a_failure_leads_to_what_was_found_and_not_returned() {
+        let (operator, queue) = shaky().await;
+        let mut search = operator.search(&queue, &JobFilter::failed(), None).unwrap();
+        let mut seen = 0;
+        while search.found.is_empty() {
+            assert!(seen < 90, "no read failed behind a job that was found");
+            seen += search.take(7, u64::MAX).await.map_or(0, |jobs| jobs.len());
+        }
+        let from = search.cursor().await.unwrap().unwrap().to_string();
+        let mut rest = operator.search(&queue, &JobFilter::failed(), Some(from.parse().unwrap())).unwrap();
+        while !rest.is_over() {
+            seen += rest.take(7, u64::MAX).await.map_or(0, |jobs| jobs.len());
+            assert!(seen <= 90, "{seen}");
+        }
+        assert_eq!(seen, 90);
+    }
+
+    #[tokio::test]
+    async fn a_bulk_action_sends_again_what_was_not_acted_on() {
+        let (operator, queue) = shaky().await;
+        let mut discard = operator.discard_matching(&queue, &JobFilter::failed());
+        let mut failures = 0;
+        loop {
+            match discard.step().await {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => failures += 1,
+            }
+        }
+        assert_eq!((discard.changed(), discard.unchanged()), (90, 0));
+        assert!(failures > 1, "{failures}");
+        let stats = operator.stats(&queue).await.unwrap();
+        assert_eq!((stats.dead, stats.poisoned), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn large_jobs_are_found_in_parts_of_bounded_bytes() {
+        let store = Arc::new(MemoryStore::new());
+        let queue = QueueName::new("q").unwrap();
+        let large = |n| NewJob {
+            id: format!("j-{n}").parse().unwrap(),
+            run_at: RunAt::Now,
+            envelope: vec![0; FIND_BYTES_MAX / 2].into(),
+        };
+        let call = CallId { instance: uuid::Uuid::nil().into(), replay_slot: 0, sequence: 1 };
+        store.enqueue(call, &queue, &[large(0), large(1), large(2)]).await.unwrap();
+        let operator = Operator::new(store);
+        let mut search = operator.search(&queue, &JobFilter::in_state(JobState::Pending), None).unwrap();
+        assert_eq!(search.take(9, u64::MAX).await.unwrap().len(), 2);
+        assert_eq!(search.read_max, 2);
+        assert_eq!(search.take(9, u64::MAX).await.unwrap().len(), 1);
+        assert_eq!(search.take(9, u64::MAX).await.unwrap().len(), 0);
     }
 
     #[tokio::test]

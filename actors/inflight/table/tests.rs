@@ -125,6 +125,21 @@ fn outcomes_wait_until_there_are_enough_for_a_further_call() {
 }
 
 #[test]
+fn outcomes_are_taken_by_bytes_and_a_large_one_goes_alone() {
+    let sizes = [SETTLE_BYTES_MAX / 2, SETTLE_BYTES_MAX / 2, SETTLE_BYTES_MAX + 1, 10, 10];
+    let mut world = World::new(5);
+    world.grant(["a", "b", "c", "d", "e"].map(fresh).into());
+    for (slot, size) in (0..).zip(sizes) {
+        let next = world.next(slot).unwrap();
+        let record = vec![0; size].into();
+        let settlement = Settlement { record, ..settlement(&next.job, Verdict::Complete { keep: true }) };
+        world.table.finish(executor(slot), next.grant, settlement, Duration::from_millis(1));
+    }
+    let taken: Vec<_> = std::iter::from_fn(|| Some(world.table.take_finished(1).0.len()).filter(|n| *n > 0)).collect();
+    assert_eq!((taken, world.table.any_finished()), (vec![2, 1, 2], false));
+}
+
+#[test]
 fn an_executor_that_ends_releases_its_job_unless_the_outcome_is_known() {
     let mut world = World::new(2);
     world.grant(vec![fresh("a"), fresh("b")]);
