@@ -507,6 +507,46 @@ async fn a_waiter_is_notified_when_its_damaged_job_is_poisoned() {
     assert_eq!(hint.ok().flatten(), Some(ended));
 }
 
+/// Goal: who may not publish loses hints and nothing else. Method: a user without channels does everything that sends a hint, while somebody waits for an outcome
+/// and a worker is idle.
+#[tokio::test]
+async fn a_user_without_channels_sends_no_hints_and_is_stopped_by_none() {
+    let mut harness = Harness::new().await;
+    let mut raw = harness.server.connection();
+    let user = ["SETUSER", "quiet", "on", ">right", "~*", "+@all", "resetchannels"];
+    let _: () = redis::cmd("ACL").arg(&user).query(&mut raw).unwrap();
+    let url = format!("{}&user=quiet", harness.server.url_with_password("right"));
+    harness.store = RedisStore::connect(&url).await.unwrap();
+    let (store, queue) = (harness.store.clone(), harness.queue.clone());
+    let refused = store.hints(std::slice::from_ref(&queue)).await.map(drop).unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
+
+    assert!(harness.claim(1).await.jobs.is_empty(), "the worker is idle now");
+    harness.enqueue(&["a", "b", "c", "d", "e"]).await;
+    store.watch_outcome(&queue, &id("a"), LEASE).await.unwrap();
+    let claims = harness.claim(2).await;
+    let done = Settled::Done { state: JobState::Completed };
+    assert_eq!(harness.settle(&[settlement(&claims, 0, Verdict::Complete { keep: false })]).await, [done]);
+    let end = [settlement(&claims, 1, Verdict::Complete { keep: true })];
+    let claim = request(1, Duration::ZERO);
+    let (settled, claims) = store.settle_and_claim(harness.call(), &queue, &end, &claim).await.unwrap();
+    assert_eq!((settled, ids(&claims)), (vec![done], vec!["c".to_owned()]));
+    assert_eq!(store.cancel(harness.call(), &queue, &[id("c").into()]).await.unwrap(), [Moved::Asked]);
+    let reclaim = Reclaim { limit: 10, lease: LEASE, crashes_max: 3, losses_max: 20 };
+    store.reclaim(harness.call(), &queue, &reclaim).await.unwrap();
+    let _: () = raw.hdel(harness.key("stats"), "grace_until").unwrap();
+    assert_eq!(store.reclaim(harness.call(), &queue, &reclaim).await.unwrap().jobs.len(), 1);
+    let cancelled = Moved::Moved { from: JobState::Pending, to: Some(JobState::Cancelled) };
+    assert_eq!(store.cancel(harness.call(), &queue, &[id("d").into()]).await.unwrap(), [cancelled]);
+    let removed = Moved::Moved { from: JobState::Pending, to: None };
+    assert_eq!(store.discard(harness.call(), &queue, &[id("e").into()]).await.unwrap(), [removed]);
+    let later = [new("f", RunAt::After(LEASE))];
+    store.enqueue(harness.call(), &queue, &later).await.unwrap();
+    store.pause(&queue).await.unwrap();
+    store.resume(&queue).await.unwrap();
+    assert_eq!(store.repair(&queue).await.unwrap(), []);
+}
+
 /// Goal: replay slots of dead processes do not accumulate, and those of live processes are kept. Method: replay slots are given older times by hand.
 #[tokio::test]
 async fn replay_slots_of_dead_processes_are_dropped_by_later_ones() {
