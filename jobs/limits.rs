@@ -94,7 +94,8 @@ pub const BATCH_MAX: usize = 200;
 /// What the store keeps before an envelope, in bytes; counted by [`ClaimRequest::bytes_max`](crate::store::ClaimRequest::bytes_max).
 pub const HEADER_BYTES: usize = 12;
 
-/// Longest wait for an outcome that one call announces: a minute. A longer one counts as this; a waiter announces itself again with each of its polls.
+/// Longest wait for an outcome that one call announces: a minute, as in `lua/lib/queue.lua`. A longer one counts as this; a waiter announces itself again with
+/// its polls.
 pub const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Most replay slots per process, and so the most calls it may have open at once. The other half of the numbers is for
@@ -119,6 +120,9 @@ pub const WORKER_ROW_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Most hints that wait for one listener. A listener that falls further behind loses the oldest and is asked to check everything instead.
 pub(crate) const HINTS_BUFFERED_MAX: usize = 1024;
+
+/// Waits for outcomes per queue from which on those that are over are searched for and dropped.
+pub(crate) const OUTCOME_WAITS_SWEPT_FROM: usize = 256;
 
 /// How long the reply of an idle replay slot is kept, in ms: a day. A call sent again later than that is applied again.
 pub(crate) const REPLAY_SLOT_IDLE_MS: u64 = 24 * 60 * 60 * 1000;

@@ -283,19 +283,22 @@ pub trait Admin: Send + Sync + 'static {
     /// One job with its history; `None` when no such job is kept.
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
 
-    /// [`job`](Self::job), and announces that a client waits for the outcome of this job, for up to `wait` (at most
-    /// [`OUTCOME_WAIT_MAX`]). Until then every transition that ends a job of this queue sends [`Hint::Ended`]. A job that has ended already, or is not kept,
-    /// announces nothing.
+    /// How this job ended, as [`job`](Self::job) shows it; until then only its state, and an announcement that a client waits for its outcome, for up to `wait`
+    /// (at most [`OUTCOME_WAIT_MAX`]). While one is announced, every transition that ends a job of this queue sends [`Hint::Ended`]. A job that has ended
+    /// already, or is not kept, announces nothing.
     ///
     /// To wait for an outcome: subscribe to [`hints`](Store::hints), call this, and then await the hint, with another call of this as the fallback poll, before
     /// `wait` is over. What is guaranteed:
     ///
-    /// - A job that ends after this call and within `wait` sends a hint. A hint may be lost, so the poll decides.
+    /// - A job that ends after this call and within half of `wait` sends a hint; in the other half too, unless an earlier call's announcement still stood. So
+    ///   announce at least twice the time until the next poll is over. A hint may be lost, so the poll decides.
+    /// - A job that completes within the same time is shown as [`JobState::Completed`] until the wait is over, also where completed jobs are not kept; then
+    ///   nothing but its state is known.
     /// - The hint carries the final state, but neither output nor error: read them here. A kept job's output is in the history ([`JobView::output`]).
-    /// - `None` means that the job is gone: not enqueued yet, completed where completed jobs are not kept, trimmed or discarded. Without a hint its outcome is
-    ///   unknown, unless retention keeps completed jobs for as long as a client may wait.
+    /// - `None` means that the job is gone: not enqueued yet, trimmed, discarded, or completed and not kept where nobody had announced a wait for it, or the wait
+    ///   is over. A store that takes no writes (it is full) announces nothing.
     ///
-    /// The default announces nothing: the poll alone finds the end.
+    /// The default announces nothing: the poll alone finds the end, and a completion that is not kept is not seen.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {

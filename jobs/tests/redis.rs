@@ -507,6 +507,108 @@ async fn a_waiter_is_notified_when_its_damaged_job_is_poisoned() {
     assert_eq!(hint.ok().flatten(), Some(ended));
 }
 
+/// Goal: who may not publish loses hints and nothing else. Method: a user without channels does everything that sends a hint, while somebody waits for an outcome
+/// and a worker is idle.
+#[tokio::test]
+async fn a_user_without_channels_sends_no_hints_and_is_stopped_by_none() {
+    let mut harness = Harness::new().await;
+    let mut raw = harness.server.connection();
+    let user = ["SETUSER", "quiet", "on", ">right", "~*", "+@all", "resetchannels"];
+    let _: () = redis::cmd("ACL").arg(&user).query(&mut raw).unwrap();
+    let url = format!("{}&user=quiet", harness.server.url_with_password("right"));
+    harness.store = RedisStore::connect(&url).await.unwrap();
+    let (store, queue) = (harness.store.clone(), harness.queue.clone());
+    let refused = store.hints(std::slice::from_ref(&queue)).await.map(drop).unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
+
+    assert!(harness.claim(1).await.jobs.is_empty(), "the worker is idle now");
+    harness.enqueue(&["a", "b", "c", "d", "e"]).await;
+    store.watch_outcome(&queue, &id("a"), LEASE).await.unwrap();
+    let claims = harness.claim(2).await;
+    let done = Settled::Done { state: JobState::Completed };
+    assert_eq!(harness.settle(&[settlement(&claims, 0, Verdict::Complete { keep: false })]).await, [done]);
+    let end = [settlement(&claims, 1, Verdict::Complete { keep: true })];
+    let claim = request(1, Duration::ZERO);
+    let (settled, claims) = store.settle_and_claim(harness.call(), &queue, &end, &claim).await.unwrap();
+    assert_eq!((settled, ids(&claims)), (vec![done], vec!["c".to_owned()]));
+    assert_eq!(store.cancel(harness.call(), &queue, &[id("c").into()]).await.unwrap(), [Moved::Asked]);
+    let reclaim = Reclaim { limit: 10, lease: LEASE, crashes_max: 3, losses_max: 20 };
+    store.reclaim(harness.call(), &queue, &reclaim).await.unwrap();
+    let _: () = raw.hdel(harness.key("stats"), "grace_until").unwrap();
+    assert_eq!(store.reclaim(harness.call(), &queue, &reclaim).await.unwrap().jobs.len(), 1);
+    let cancelled = Moved::Moved { from: JobState::Pending, to: Some(JobState::Cancelled) };
+    assert_eq!(store.cancel(harness.call(), &queue, &[id("d").into()]).await.unwrap(), [cancelled]);
+    let removed = Moved::Moved { from: JobState::Pending, to: None };
+    assert_eq!(store.discard(harness.call(), &queue, &[id("e").into()]).await.unwrap(), [removed]);
+    let later = [new("f", RunAt::After(LEASE))];
+    store.enqueue(harness.call(), &queue, &later).await.unwrap();
+    store.pause(&queue).await.unwrap();
+    store.resume(&queue).await.unwrap();
+    assert_eq!(store.repair(&queue).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_announced_wait_beyond_the_longest_is_garbage() {
+    let mut harness = Harness::new().await;
+    let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
+    let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
+    for garbage in ["99999999999999", "inf", "nan"] {
+        harness.enqueue(&["unwatched", "watched"]).await;
+        let _: () = raw.hset(harness.key("stats"), "awaited_until", garbage).unwrap();
+        store.discard(harness.call(), &queue, &[id("unwatched").into()]).await.unwrap();
+        store.watch_outcome(&queue, &id("watched"), LEASE).await.unwrap();
+        store.discard(harness.call(), &queue, &[id("watched").into()]).await.unwrap();
+        let hint = tokio::time::timeout(Duration::from_secs(10), hints.next()).await;
+        let ended = Hint::Ended { queue: queue.clone(), id: id("watched"), state: None };
+        assert_eq!(hint.ok().flatten(), Some(ended), "with {garbage}, the first hint is of the job somebody waits for");
+    }
+}
+
+/// Goal: what is kept for waiters neither piles up nor stops anything. Method: the key expires, and is damaged by hand.
+#[tokio::test]
+async fn what_is_kept_for_waiters_expires_and_damage_to_it_stops_nothing() {
+    let mut harness = Harness::new().await;
+    let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
+    let key = harness.key("awaited");
+    harness.enqueue(&["a", "b", "c"]).await;
+    store.watch_outcome(&queue, &id("a"), Duration::from_millis(1)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    store.watch_outcome(&queue, &id("b"), LEASE).await.unwrap();
+    let members: Vec<String> = raw.zrange(&key, 0, -1).unwrap();
+    assert_eq!(members, ["wb"], "waits that are over are removed by later ones");
+    assert!((1..=60_000).contains(&raw.pttl::<_, i64>(&key).unwrap()));
+    let claims = harness.claim(3).await;
+    let end = |n| settlement(&claims, n, Verdict::Complete { keep: false });
+    let done = Settled::Done { state: JobState::Completed };
+    assert_eq!(harness.settle(&[end(0), end(1)]).await, [done, done]);
+    assert_eq!(raw.zrange::<_, Vec<String>>(&key, 0, -1).unwrap(), ["cb"]);
+
+    let _: () = raw.del(&key).unwrap();
+    let _: () = raw.set(&key, "not what it was").unwrap();
+    let seen = store.watch_outcome(&queue, &id("c"), LEASE).await.unwrap().map(|view| view.state);
+    assert_eq!(seen, Some(JobState::Processing));
+    assert_eq!(harness.settle(&[end(2)]).await, [done]);
+    assert_eq!(store.watch_outcome(&queue, &id("c"), LEASE).await.unwrap(), None);
+}
+
+/// Goal: looks mostly read. Method: the announcement is compared after a second look, and after one for which less than half is left.
+#[tokio::test]
+async fn a_wait_is_announced_again_only_when_half_of_it_is_over() {
+    let mut harness = Harness::new().await;
+    let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
+    harness.enqueue(&["a"]).await;
+    let mut announced = async |wait| {
+        store.watch_outcome(&queue, &id("a"), wait).await.unwrap();
+        let until: u64 = raw.hget("retraced:{q}:stats", "awaited_until").unwrap();
+        (until, raw.zscore::<_, _, u64>("retraced:{q}:awaited", "wa").unwrap())
+    };
+    let first = announced(LEASE).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(announced(LEASE).await, first);
+    let later = announced(2 * LEASE).await;
+    assert!(later.0 > first.0 && later.1 > first.1, "{first:?}, then {later:?}");
+}
+
 /// Goal: replay slots of dead processes do not accumulate, and those of live processes are kept. Method: replay slots are given older times by hand.
 #[tokio::test]
 async fn replay_slots_of_dead_processes_are_dropped_by_later_ones() {
@@ -618,6 +720,8 @@ async fn a_full_server_takes_no_more_jobs_but_lets_them_end() {
     let call = harness.call();
     let full = harness.store.enqueue(call, &harness.queue, &[new("c", RunAt::Now)]).await.unwrap_err();
     assert!(full.is_retryable(), "{full:?}");
+    let seen = harness.store.watch_outcome(&harness.queue, &id("a"), LEASE).await.unwrap();
+    assert_eq!(seen.map(|view| view.state), Some(JobState::Processing), "who waits is answered");
     assert!(before == harness.contents());
     let ended = [
         settlement(&claims, 0, Verdict::Complete { keep: true }),

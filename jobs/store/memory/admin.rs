@@ -75,10 +75,14 @@ impl Admin for MemoryStore {
         wait: Duration,
     ) -> StoreFuture<'a, Option<JobView>> {
         async move {
-            Ok(self.write(queue, |kept, now| {
-                kept.await_end(id, now.saturating_add(ms(wait.min(OUTCOME_WAIT_MAX))));
-                kept.job(id).map(|job| view(queue, id, job, now))
-            }))
+            let shown = self.write_existing(queue, |kept, now| {
+                kept.await_end(id, ms(wait.min(OUTCOME_WAIT_MAX)), now);
+                match kept.job(id).filter(|job| job.container.state().is_final()) {
+                    Some(job) => Some(view(queue, id, job, now)),
+                    None => kept.state_for_waiter(id, now).map(|state| JobView::new(queue.clone(), id.clone(), state)),
+                }
+            });
+            Ok(shown.flatten())
         }
         .boxed()
     }

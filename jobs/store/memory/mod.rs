@@ -12,6 +12,7 @@
 //! | `history` | the attempts kept of a job |
 //! | `replay` | the last call of each replay slot, and its reply |
 //! | `hints` | wake-ups for listeners |
+//! | `waits` | which jobs clients wait for |
 
 mod admin;
 mod arguments;
@@ -25,5 +26,6 @@ mod replay;
 mod store;
 mod timeline;
 mod transitions;
+mod waits;
 
 pub use store::MemoryStore;

@@ -10,6 +10,7 @@ use super::hints::PendingHints;
 use super::history::{History, Record};
 use super::replay::{LastCalls, Lookup};
 use super::timeline::Timeline;
+use super::waits::Waits;
 use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, RunAt, Token, Transition};
 use crate::store::{BATCH_MAX, CallId, StoreError};
 
@@ -31,8 +32,7 @@ pub(super) struct Queue {
     pub(super) reclaimed_at_ms: Option<u64>,
     /// Until when no lease is reclaimed, because no worker could renew.
     pub(super) grace_until_ms: u64,
-    /// Until when a client waits for the outcome of a job.
-    awaited_until_ms: u64,
+    waits: Waits,
     pub(super) totals: Totals,
     pub(super) calls: LastCalls,
     hints: PendingHints,
@@ -352,14 +352,19 @@ impl Queue {
     }
 
     /// Announces that a client waits for the outcome of this job, unless it has ended or is not kept.
-    pub(super) fn await_end(&mut self, id: &JobId, until_ms: u64) {
+    pub(super) fn await_end(&mut self, id: &JobId, wait_ms: u64, now: u64) {
         if self.state(id).is_some_and(|state| !state.is_final()) {
-            self.awaited_until_ms = self.awaited_until_ms.max(until_ms);
+            self.waits.announce(id, wait_ms, now);
         }
     }
 
+    /// The state a waiter is shown: also that of a job which completed while it was waited for, and is not kept.
+    pub(super) fn state_for_waiter(&self, id: &JobId, now: u64) -> Option<JobState> {
+        self.state(id).or_else(|| self.waits.has_completed(id, now).then_some(JobState::Completed))
+    }
+
     fn note_ended(&mut self, id: &JobId, state: Option<JobState>, now: u64) {
-        if self.awaited_until_ms > now {
+        if self.waits.any(now) {
             self.hints.ended.push((id.clone(), state));
         }
     }
@@ -368,6 +373,12 @@ impl Queue {
     pub(super) fn discard(&mut self, id: &JobId, now: u64) {
         self.remove(id);
         self.note_ended(id, None, now);
+    }
+
+    /// Removes a completed job because it is not kept. Who waits for it is still shown that it completed.
+    pub(super) fn remove_completed(&mut self, id: &JobId) {
+        self.remove(id);
+        self.waits.complete(id);
     }
 
     /// Removes a job and all that is kept of it.

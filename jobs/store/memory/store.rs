@@ -96,6 +96,13 @@ impl MemoryStore {
         result
     }
 
+    /// Changes a queue in one step that leads to no hints; `None` where there is no such queue.
+    pub(super) fn write_existing<T>(&self, name: &QueueName, step: impl FnOnce(&mut Queue, u64) -> T) -> Option<T> {
+        let mut contents = self.contents();
+        let now = self.now();
+        contents.queues.get_mut(name).map(|queue| step(queue, now))
+    }
+
     /// [`write`](Self::write), once per call: the same call again returns the same reply and changes nothing.
     pub(super) fn write_once<T: Clone + Send + 'static>(
         &self,
@@ -128,5 +135,25 @@ impl Store for MemoryStore {
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
         let queues = queues.to_vec();
         async move { Ok(self.0.hints.listen(queues)) }.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+    use crate::job::JobId;
+    use crate::store::Admin;
+
+    #[tokio::test]
+    async fn waiting_for_a_job_nobody_knows_creates_no_queue() {
+        let (store, id) = (MemoryStore::new(), JobId::parse("welcome-42").unwrap());
+        for n in 0..9 {
+            let queue = QueueName::new(format!("queue-{n}")).unwrap();
+            assert_eq!(store.watch_outcome(&queue, &id, Duration::from_secs(9)).await.unwrap(), None);
+        }
+        assert_eq!(store.contents().queues.len(), 0);
     }
 }

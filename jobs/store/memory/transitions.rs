@@ -180,7 +180,7 @@ impl Queue {
             return Settled::Stale;
         };
         if *verdict == (Verdict::Complete { keep: false }) {
-            self.remove(id);
+            self.remove_completed(id);
         }
         Settled::Done { state }
     }

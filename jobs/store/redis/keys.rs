@@ -10,7 +10,7 @@ pub(super) const WORKERS: &str = "retraced:workers";
 pub(super) const LEDGER: &str = "retraced:ledger";
 
 /// What a queue's keys are called and which type each has, in the order in which every script gets them (`lua/lib/queue.lua`).
-const NAMES: [(&str, &str); 13] = [
+const NAMES: [(&str, &str); 14] = [
     ("job", "hash"),
     ("pending", "list"),
     ("lease", "zset"),
@@ -24,6 +24,7 @@ const NAMES: [(&str, &str); 13] = [
     ("cancelled", "zset"),
     ("stats", "hash"),
     ("replay", "hash"),
+    ("awaited", "zset"),
 ];
 
 /// The keys of one queue. They share the hash tag `{queue}`, so that a queue lives on one node of a cluster.

@@ -828,11 +828,14 @@ pub(super) async fn job(
     queue: &QueueName,
     id: &JobId,
 ) -> Result<Option<JobView>, StoreError> {
-    let reply = on_queue("job", link, keys, &JOB, |command| {
+    let mut reply = on_queue("job", link, keys, &JOB, |command| {
         command.arg(id.as_wire());
     })
     .await?;
-    view("job", reply, queue, id)
+    if reply.status()? == "none" {
+        return Ok(None);
+    }
+    view("job", reply, queue, id).map(Some)
 }
 
 /// `watch_outcome.lua`
@@ -844,23 +847,21 @@ pub(super) async fn watch_outcome(
     wait: Duration,
 ) -> Result<Option<JobView>, StoreError> {
     const OPERATION: &str = "watch_outcome";
-    let reply = on_queue(OPERATION, link, keys, &WATCH_OUTCOME, |command| {
+    let mut reply = on_queue(OPERATION, link, keys, &WATCH_OUTCOME, |command| {
         command.arg(id.as_wire()).arg(millis(wait));
     })
     .await?;
-    view(OPERATION, reply, queue, id)
+    let seen_in = |state| Ok(Some(JobView::new(queue.clone(), id.clone(), state)));
+    match reply.status()?.as_str() {
+        "waits" => seen_in(state(OPERATION, reply.bytes()?.first().copied().unwrap_or_default())?),
+        "completed" => seen_in(JobState::Completed),
+        "none" => Ok(None),
+        _ => view(OPERATION, reply, queue, id).map(Some),
+    }
 }
 
-/// The job a reply of `lib/view.lua` shows.
-fn view(
-    operation: &'static str,
-    mut reply: Reply,
-    queue: &QueueName,
-    id: &JobId,
-) -> Result<Option<JobView>, StoreError> {
-    if reply.status()? == "none" {
-        return Ok(None);
-    }
+/// The job a reply of `lib/view.lua` shows, after its status.
+fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId) -> Result<JobView, StoreError> {
     let now_ms = reply.number()?;
     let state = state(operation, reply.bytes()?.first().copied().unwrap_or_default())?;
     let (header, envelope) = open_body(reply.bytes()?);
@@ -874,7 +875,7 @@ fn view(
         history.push(attempt_of(attempt, &listed.bytes()?));
     }
     let ended = counters.attempts.saturating_sub(u32::from(claimant.is_some()));
-    Ok(Some(JobView {
+    Ok(JobView {
         queue: queue.clone(),
         id: id.clone(),
         state,
@@ -887,7 +888,7 @@ fn view(
         envelope,
         collapsed: ended.saturating_sub(u32::try_from(history.len()).unwrap_or(u32::MAX)),
         history,
-    }))
+    })
 }
 
 fn claimant(grant: &[u8], expires_ms: Option<u64>) -> Option<Claimant> {

@@ -178,6 +178,8 @@ macro_rules! for_each_guarantee {
                 no_outcome_hint_is_sent_without_a_waiter,
                 a_wait_is_over_when_its_time_is_up,
                 a_job_that_ended_or_is_not_kept_is_not_waited_for,
+                a_waiter_is_shown_a_completion_that_is_not_kept,
+                a_look_at_a_job_that_has_not_ended_shows_its_state_alone,
                 a_completed_job_shows_what_its_handler_returned;
             race: a_job_is_created_once_however_many_producers_send_it,
                 a_job_is_granted_once_however_many_workers_claim,

@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use retraced_jobs::codec::{encode_attempt, from_payload, to_output};
 use retraced_jobs::job::{JobId, JobState, RunAt};
 use retraced_jobs::store::{ClaimedJob, Hint, Settlement, Verdict};
-use retraced_jobs::trace::Ended;
+use retraced_jobs::trace::{Ended, JobView};
 
 use super::{Harness, LONG, SHORT, TIMEOUT, Worker, id, log};
 
@@ -143,6 +143,56 @@ pub(crate) async fn a_job_that_ended_or_is_not_kept_is_not_waited_for(_: &dyn Ha
     let job = worker.run(&id("other")).await;
     worker.settle(&job, Verdict::Bury).await;
     assert_eq!(ends_until(&worker, &mut hints, &id("last")).await, [], "there was no waiter");
+}
+
+/// Goal: a waiter learns that its job completed although the job is not kept and no hint arrives. Method: nobody listens; the job completes in every way there is.
+pub(crate) async fn a_waiter_is_shown_a_completion_that_is_not_kept(harness: &dyn Harness, worker: Worker) {
+    let gone = Verdict::Complete { keep: false };
+    // First attempts alone, a first attempt beside one that is retried, and a later attempt.
+    for name in ["first", "beside", "later"] {
+        let mut job = worker.run(&id(name)).await;
+        let mut others = Vec::new();
+        match name {
+            "beside" => others.push(worker.run(&id("other")).await),
+            "later" => {
+                worker.settle(&job, Verdict::ReleaseNow).await;
+                job = worker.claim(1).await.remove(0);
+            }
+            _ => {}
+        }
+        assert_eq!(watch(&worker, &job.id, LONG).await, Some(JobState::Processing));
+        let others = others.iter().map(|other| worker.settlement(other, Verdict::Retry { delay: LONG }));
+        worker.settle_all(&[worker.settlement(&job, gone)].into_iter().chain(others).collect::<Vec<_>>()).await;
+        assert_eq!(watch(&worker, &job.id, LONG).await, Some(JobState::Completed), "{name}");
+        assert_eq!(watch(&worker, &job.id, LONG).await, Some(JobState::Completed), "every waiter is shown it");
+    }
+
+    // Nobody had waited for this one, only for others of its queue.
+    let job = worker.run(&id("unwatched")).await;
+    worker.settle(&job, gone).await;
+    assert_eq!(watch(&worker, &job.id, LONG).await, None);
+
+    // The next job of the id has an outcome of its own.
+    worker.put_at(&id("first"), RunAt::After(LONG)).await;
+    assert_eq!(watch(&worker, &id("first"), LONG).await, Some(JobState::Delayed));
+    worker.discard(&id("first")).await;
+    assert_eq!(watch(&worker, &id("first"), LONG).await, None);
+
+    let job = worker.run(&id("short")).await;
+    assert_eq!(watch(&worker, &job.id, SHORT).await, Some(JobState::Processing));
+    worker.settle(&job, gone).await;
+    harness.pass_short().await;
+    assert_eq!(watch(&worker, &job.id, LONG).await, None, "the wait is over");
+}
+
+/// Goal: looking is cheap. Method: until a job has ended, a look shows its state and nothing else.
+pub(crate) async fn a_look_at_a_job_that_has_not_ended_shows_its_state_alone(_: &dyn Harness, worker: Worker) {
+    let job = worker.run(&id("large")).await;
+    let view = worker.store.watch_outcome(&worker.queue, &job.id, LONG).await.unwrap().unwrap();
+    assert_eq!(view, JobView::new(worker.queue.clone(), job.id.clone(), JobState::Processing));
+    worker.settle(&job, Verdict::Bury).await;
+    let view = worker.store.watch_outcome(&worker.queue, &job.id, LONG).await.unwrap().unwrap();
+    assert_eq!((view.state, view.envelope.is_empty(), view.counters.attempts), (JobState::Dead, false, 1));
 }
 
 pub(crate) async fn a_completed_job_shows_what_its_handler_returned(_: &dyn Harness, worker: Worker) {

@@ -47,6 +47,6 @@ put(RETRY, retry_kept, retry_states)
 count('stale', stale)
 for i = 1, #requested do
   call('HSET', GRANT, requested[i][1], requested[i][2])
-  call('PUBLISH', WAKE, 'cancel:' .. requested[i][1])
+  redis.pcall('PUBLISH', WAKE, 'cancel:' .. requested[i][1])
 end
 return replay_close({ 'ok', NOW, table.concat(results) })

@@ -8,6 +8,6 @@ if verb == 'pause' then
   call('HSET', STATS, 'paused', 1)
 else
   call('HDEL', STATS, 'paused')
-  if PAUSED then call('PUBLISH', channel, 'pending') end
+  if PAUSED then redis.pcall('PUBLISH', channel, 'pending') end
 end
 return { 'ok', PAUSED and 1 or 0 }

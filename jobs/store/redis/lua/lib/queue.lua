@@ -4,9 +4,11 @@
 --         5 retry, hash: id -> the retry state below              6 history, hash: see lib/history.lua
 --         7 delayed, zset: id by due time                         8 completed, 9 dead, 10 poisoned, 11 cancelled, zsets: id by end
 --         12 stats, hash: counters, switches and instants         13 replay, hash: replay slot -> last call (lib/replay.lua)
+--         14 awaited, zset, by the instant until which a client waits: w id, a job somebody waits for; c id, the same job after it
+--            completed and was not kept. It expires with the last wait. Best effort: nothing fails when it has a wrong type
 local JOB, PENDING, LEASE, GRANT, RETRY, HISTORY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local DELAYED, COMPLETED, DEAD, POISONED, CANCELLED = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local STATS, REPLAY = KEYS[12], KEYS[13]
+local STATS, REPLAY, AWAITED_JOBS = KEYS[12], KEYS[13], KEYS[14]
 local call, sub, byte, pack = redis.call, string.sub, string.byte, struct.pack
 
 local HEADER = 12         -- bytes before the envelope: sequence(6) enqueued at(6)
@@ -32,7 +34,9 @@ local stats_read = call('HMGET', STATS, 'paused', 'idle_until', 'stale', 'awaite
 local PAUSED = stats_read[1] == '1'
 local IDLE_UNTIL = tonumber(stats_read[2]) or 0
 local STALE = tonumber(stats_read[3]) or 0
+local OUTCOME_WAIT_MS = 60000 -- the longest wait one call announces; a later instant was written by hand, or before the clock went back
 local AWAITED_UNTIL = tonumber(stats_read[4]) or 0 -- until then a client waits for the outcome of a job (watch_outcome.lua)
+if not (AWAITED_UNTIL <= NOW + OUTCOME_WAIT_MS) then AWAITED_UNTIL = 0 end
 local AWAITED = AWAITED_UNTIL > NOW
 
 -- Redis does not roll back: every key a script writes is type-checked by a read before the first write, so that one of a

@@ -40,11 +40,11 @@ local function note_ended(id, state)
 end
 
 -- The last writes of a script, and after them the hint about the jobs that ended, so that no client gets a hint of an end that an error
--- prevented.
+-- prevented. Hints are published by pcall in every script: a user without the channel must not be stopped after the writes.
 local function replay_close(reply)
   call('HSET', REPLAY, REPLAY_SLOT, SEQ .. NOW6 .. cmsgpack.pack(reply))
   if replay_slot_is_new then sweep_replay_slots(SLOTS_SWEPT) end
-  if #ended > 0 then call('PUBLISH', WAKE, 'ended:' .. table.concat(ended)) end
+  if #ended > 0 then redis.pcall('PUBLISH', WAKE, 'ended:' .. table.concat(ended)) end
   return reply
 end
 
@@ -54,6 +54,6 @@ local function wake_claimers()
   if IDLE_UNTIL > NOW then
     IDLE_UNTIL = 0
     call('HSET', STATS, 'idle_until', 0)
-    call('PUBLISH', WAKE, 'pending')
+    redis.pcall('PUBLISH', WAKE, 'pending')
   end
 end

@@ -9,6 +9,25 @@ local CHARGES_FAILURE = { R = true, D = true, P = true }
 local CHARGES_RELEASE = { F = true, L = true, A = true }
 local CANCELLABLE = { R = true, F = true, L = true } -- become X when a cancellation was requested
 
+-- Keeps, of jobs that completed and were deleted, the outcome of those that somebody waits for, until that wait is over.
+-- watch_outcome.lua answers with it, so that no waiter depends on a hint.
+local function keep_outcomes(ids)
+  if #ids == 0 then return end
+  local waits, kept, over = {}, {}, {}
+  for k = 1, #ids do waits[k] = 'w' .. ids[k] end
+  local until_ms = redis.pcall('ZMSCORE', AWAITED_JOBS, unpack(waits))
+  if until_ms.err then return end
+  for k = 1, #ids do
+    if until_ms[k] and tonumber(until_ms[k]) > NOW then
+      kept[#kept + 1], kept[#kept + 2] = until_ms[k], 'c' .. ids[k]
+      over[#over + 1] = waits[k]
+    end
+  end
+  if #kept == 0 then return end
+  redis.pcall('ZREM', AWAITED_JOBS, unpack(over))
+  redis.pcall('ZADD', AWAITED_JOBS, unpack(kept))
+end
+
 -- Ends the attempts in the groups from ARGV[first] on. Returns one char per id: the state the job has now (lib/state.lua),
 -- or s: stale, because the lease is held by another worker or by none; nothing was changed.
 local function settle(first)
@@ -49,6 +68,7 @@ local function settle(first)
       count('completed', n)
       if AWAITED then
         for k = 1, n do note_ended(ids[k], 'c') end
+        keep_outcomes(ids)
       end
       return string.rep('c', n)
     end
@@ -224,6 +244,8 @@ local function settle(first)
     for k = 1, n do
       if FINAL[states[k]] then note_ended(ids[k], states[k]) end
     end
+    keep_outcomes(gone)
+    keep_outcomes(deleted)
   end
   return table.concat(states)
 end
