@@ -21,6 +21,7 @@
 //! **A store of one's own** implements the five traits. Verbs that can be built from others have defaults, so a store keeps compiling when the port gains such
 //! a verb. To change only some verbs of another store, implement [`Decorator`].
 
+mod batch;
 mod decorator;
 mod error;
 mod model;
