@@ -16,8 +16,11 @@ impl StoreClock {
         Self { origin: Instant::now(), offset_ms: AtomicI64::new(signed(now_ms)) }
     }
 
-    /// The store has said what time it is.
+    /// The store has said what time it is; 0: it has not.
     pub(crate) fn observe(&self, now_ms: u64) {
+        if now_ms == 0 {
+            return;
+        }
         self.offset_ms.store(signed(now_ms) - self.since_origin_ms(Instant::now()), Ordering::Relaxed);
     }
 
@@ -59,5 +62,7 @@ mod tests {
         assert_eq!(clock.now_ms(), 5_010);
         clock.observe(4_000);
         assert_eq!(clock.now_ms(), 4_000, "a clock set back is followed");
+        clock.observe(0);
+        assert_eq!(clock.now_ms(), 4_000, "a reply without a time changes nothing");
     }
 }

@@ -25,7 +25,7 @@ use crate::error::CliError;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_TIMEOUT, LINE_BYTES_MAX, READ_BYTES_MAX};
 use crate::output::{Progress, jobs, note, printable};
 use retraced::view::EnqueuedRow;
-use retraced::{Client, QueueHandle};
+use retraced::{Client, QueueHandle, Receipt};
 
 /// `retraced enqueue`
 #[derive(Args)]
@@ -174,7 +174,7 @@ impl Enqueue {
                 let asked = Asked { kind, payload, id: self.id, run_at, retry: self.retry.overrides() };
                 let job = asked.seal().map_err(CliError::Usage)?;
                 let mut enqueuer = Enqueuer::open(admin, &self.queue).await?;
-                enqueuer.send(&[job], 0).await.map_err(|error| match enqueuer.stored {
+                enqueuer.send(&[job], &[], 0).await.map_err(|error| match enqueuer.stored {
                     0 => error,
                     _ => CliError::Failed(format!("{error}; the job was enqueued anyway")),
                 })
@@ -256,13 +256,23 @@ impl<'a> Enqueuer<'a> {
         Ok(Self { admin, queue, client, stored: 0, created: 0, last_line: 0 })
     }
 
-    /// Stores a batch that ends with this line.
-    async fn send(&mut self, jobs: &[NewJob], last_line: u64) -> Result<(), CliError> {
-        let receipts = self.client.wait_at_most(BATCH_TIMEOUT).enqueue_all(jobs.iter().cloned()).await?;
+    /// Stores a batch of jobs from these lines; `last_line` is the last one read. What fails is the error of a job, without a count: the sum has those stored.
+    async fn send(&mut self, jobs: &[NewJob], lines: &[u64], last_line: u64) -> Result<(), CliError> {
+        let sent = self.client.wait_at_most(BATCH_TIMEOUT).enqueue_all(jobs.iter().cloned()).await;
+        let (receipts, failed) = sent.map_or_else(|e| (e.stored, Some(e.error)), |receipts| (receipts, None));
         // Counted before they are printed: a full disk does not change what was stored.
         self.stored += receipts.len() as u64;
         self.created += receipts.iter().filter(|receipt| receipt.created).count() as u64;
-        self.last_line = last_line;
+        match (&failed, receipts.len().checked_sub(1).and_then(|last| lines.get(last))) {
+            (None, _) => self.last_line = last_line,
+            (Some(_), Some(stored)) => self.last_line = *stored,
+            (Some(_), None) => {}
+        }
+        self.print(receipts, last_line)?;
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn print(&self, receipts: Vec<Receipt>, last_line: u64) -> Result<(), CliError> {
         // On a terminal the sum is enough; for a program each job is a line.
         if self.admin.out.is_for_a_reader() && last_line > 0 {
             return Ok(());
@@ -278,7 +288,7 @@ impl<'a> Enqueuer<'a> {
     }
 
     async fn send_all(&mut self, lines: &mut Lines, progress: &Progress) -> Result<(), CliError> {
-        let mut batch = Vec::new();
+        let (mut batch, mut numbers) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         loop {
             // Jobs that were read are stored even if the next line is invalid, so that the message can name whole lines.
@@ -287,12 +297,14 @@ impl<'a> Enqueuer<'a> {
             if let Ok(Some(job)) = &line {
                 bytes += job.envelope.len();
                 batch.push(job.clone());
+                numbers.push(lines.number);
             }
             if ended || batch.len() >= BATCH_MAX || bytes >= BATCH_BYTES_MAX || lines.must_wait() {
                 let last_line = lines.number.saturating_sub(u64::from(line.is_err()));
-                self.send(&batch, last_line).await?;
+                self.send(&batch, &numbers, last_line).await?;
                 progress.advance(batch.len() as u64);
                 batch.clear();
+                numbers.clear();
                 bytes = 0;
             }
             match line {

@@ -51,6 +51,7 @@ struct Waiting {
 enum SendError {
     QueueFull,
     Refused(Arc<StoreError>),
+    RuntimeEnded,
     OutcomeUnknown,
 }
 
@@ -59,6 +60,7 @@ impl SendError {
         match self {
             SendError::QueueFull => EnqueueError::QueueFull { queue: queue.clone() },
             SendError::Refused(source) => EnqueueError::Refused { source },
+            SendError::RuntimeEnded => EnqueueError::ShuttingDown { queue: queue.clone() },
             SendError::OutcomeUnknown => EnqueueError::OutcomeUnknown { id: id.clone(), timeout },
         }
     }
@@ -69,6 +71,7 @@ impl From<CallError> for SendError {
         match error {
             CallError::Refused(error) => SendError::Refused(Arc::new(error)),
             CallError::NoReplaySlot => SendError::QueueFull,
+            CallError::RuntimeEnded { begun: false } => SendError::RuntimeEnded,
             CallError::OutcomeUnknown(last) => {
                 tracing::debug!(target: "retraced", "the outcome of an enqueue is unknown: {last:?}");
                 SendError::OutcomeUnknown
@@ -443,6 +446,17 @@ mod tests {
         let large = |number| NewJob { envelope: vec![0; FLUSH_BYTES_MAX / 2].into(), ..new(number) };
         assert_eq!(world.batcher.enqueue_all((0..5).map(large).collect(), TIMEOUT).await.unwrap().len(), 5);
         assert_eq!(world.calls(), [2, 2, 1]);
+    }
+
+    #[test]
+    fn who_enqueues_when_the_runtime_of_the_calls_has_ended_is_refused_for_good() {
+        let ended = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let calls = StoreCalls::new(Arc::new(MemoryStore::new()), 4, Some(ended.handle().clone()));
+        let batcher = Batcher::new(calls, QueueName::new("q").unwrap());
+        drop(ended);
+        let callers = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = callers.block_on(batcher.enqueue(new(1), TIMEOUT)).unwrap_err();
+        assert!(matches!(error, EnqueueError::ShuttingDown { .. }) && !error.is_retryable(), "{error:?}");
     }
 
     #[test]

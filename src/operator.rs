@@ -307,7 +307,7 @@ impl Operator {
     {
         self.calls.call(timeout, call).await.map_err(|error| match error {
             CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => OperatorError::Store(error),
-            CallError::RuntimeEnded => OperatorError::RuntimeEnded,
+            CallError::RuntimeEnded { .. } => OperatorError::RuntimeEnded,
             _ => OperatorError::TimedOut { timeout },
         })
     }

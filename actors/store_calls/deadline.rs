@@ -1,9 +1,11 @@
 //! Calls with a deadline, of clients, operators and whoever waits for an outcome. What is refused is reported to the caller alone; an outage, to the whole process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use retraced_jobs::store::{CallId, Store, StoreError};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{CallError, StoreCalls, resend};
@@ -12,7 +14,7 @@ impl StoreCalls {
     /// Sends a call of a replay slot until its outcome is known, for at most `timeout` in all. Dropping this gives up the wait, not always the call.
     ///
     /// # Errors
-    /// [`CallError`]; only [`CallError::OutcomeUnknown`] and [`CallError::RuntimeEnded`] leave open whether the call was applied.
+    /// [`CallError`]; only [`CallError::OutcomeUnknown`], and [`CallError::RuntimeEnded`] if the call had begun, leave open whether it was applied.
     pub async fn call<T, F, Fut>(&self, timeout: Duration, call: F) -> Result<T, CallError>
     where
         T: Send + 'static,
@@ -68,8 +70,28 @@ impl StoreCalls {
         sent: impl Future<Output = Result<T, CallError>> + Send + 'static,
     ) -> Result<T, CallError> {
         match &self.runtime {
-            Some(runtime) => runtime.spawn(sent).await.unwrap_or(Err(CallError::RuntimeEnded)),
+            Some(runtime) => spawned(runtime, sent).await,
             None => sent.await,
         }
     }
+}
+
+/// Runs a call on another runtime. A store that panics has an unknown outcome, like one that does not answer: that runtime goes on.
+async fn spawned<T: Send + 'static>(
+    runtime: &Handle,
+    sent: impl Future<Output = Result<T, CallError>> + Send + 'static,
+) -> Result<T, CallError> {
+    let begun = Arc::new(AtomicBool::new(false));
+    let begins = begun.clone();
+    let call = runtime.spawn(async move {
+        begins.store(true, Ordering::Release);
+        sent.await
+    });
+    call.await.unwrap_or_else(|error| match error.is_panic() {
+        true => {
+            let cause = "it panicked; the panic's message is on standard error".into();
+            Err(CallError::OutcomeUnknown(Some(StoreError::Unavailable { operation: "a call", cause })))
+        }
+        false => Err(CallError::RuntimeEnded { begun: begun.load(Ordering::Acquire) }),
+    })
 }

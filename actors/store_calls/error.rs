@@ -15,8 +15,11 @@ pub enum CallError {
     OutcomeUnknown(Option<StoreError>),
     /// Too many calls were under way until the deadline. Nothing was sent.
     NoReplaySlot,
-    /// The tokio runtime that calls run on has ended. The call may have been applied.
-    RuntimeEnded,
+    /// The tokio runtime that calls run on has ended.
+    RuntimeEnded {
+        /// Whether the call had begun: then it may have been applied.
+        begun: bool,
+    },
 }
 
 impl fmt::Display for CallError {
@@ -25,7 +28,7 @@ impl fmt::Display for CallError {
             CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => error.fmt(f),
             CallError::OutcomeUnknown(None) => f.write_str("the store did not answer in time"),
             CallError::NoReplaySlot => f.write_str("too many calls to the store were under way; nothing was sent"),
-            CallError::RuntimeEnded => f.write_str("the tokio runtime that calls to the store run on has ended"),
+            CallError::RuntimeEnded { .. } => f.write_str("the tokio runtime that calls to the store run on has ended"),
         }
     }
 }

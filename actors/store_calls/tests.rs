@@ -170,5 +170,14 @@ fn calls_on_threads_that_have_ended_say_so() {
     drop(other);
     let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let ended = here.block_on(calls.call(TIMEOUT, |_, _| async { Ok(()) }));
-    assert!(matches!(ended, Err(CallError::RuntimeEnded)), "{ended:?}");
+    assert!(matches!(ended, Err(CallError::RuntimeEnded { begun: false })), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_store_that_panics_has_an_unknown_outcome_and_the_runtime_has_not_ended() {
+    let world = World::new(1);
+    let panics = |_: Arc<dyn Store>| async { panic!("of the store") as Result<(), StoreError> };
+    let error = world.calls.call_once(TIMEOUT, panics).await.unwrap_err();
+    assert!(matches!(error, CallError::OutcomeUnknown(Some(StoreError::Unavailable { .. }))), "{error:?}");
+    assert!(world.calls.call_once(TIMEOUT, |_| async { Ok(()) }).await.is_ok());
 }

@@ -179,6 +179,20 @@ fn standard_input_is_enqueued_as_it_comes_and_what_is_stored_is_reported() {
 }
 
 #[test]
+fn a_refused_job_is_reported_as_itself_and_those_of_a_file_with_one_count() {
+    let harness = Harness::new();
+    // No list of jobs can be kept under a key of another type.
+    redis::cmd("SET").arg("retraced:{q}:pending").arg("x").exec(&mut harness.redis.connection()).unwrap();
+    let one = harness.run(&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1"]);
+    assert_eq!(one.status, Some(1), "{one:?}");
+    assert!(one.stderr.starts_with("error: the job was not accepted: ") && !one.stderr.contains("of 1"), "{one:?}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "{\"kind\":\"k\",\"payload\":1}\n").unwrap();
+    let many = harness.run(&["enqueue", "--queue", "q", "--from", file.path().to_str().unwrap()]);
+    assert_eq!(many.stderr, format!("{}; stored before that: nothing\n", one.stderr.trim_end()));
+}
+
+#[test]
 fn invalid_options_are_usage_errors_before_redis_is_asked() {
     let job = |more: &[&'static str]| [&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1"], more].concat();
     let work = |more: &[&'static str]| [&["work", "--webhook", "http://localhost/"], more].concat();

@@ -46,7 +46,7 @@ pub enum EnqueueError {
         /// What the store answered.
         source: Arc<StoreError>,
     },
-    /// This runtime is shutting down, and accepts no more jobs. Enqueue from another process, or through a client.
+    /// This runtime is shutting down or has ended, and accepts no more jobs. Enqueue from another process, or through a client.
     ShuttingDown {
         /// The queue.
         queue: QueueName,
@@ -115,7 +115,7 @@ impl fmt::Display for EnqueueError {
             }
             EnqueueError::Refused { source } => write!(f, "the job was not accepted: {source}"),
             EnqueueError::ShuttingDown { queue } => {
-                write!(f, "the runtime of queue \"{queue}\" is shutting down; nothing was stored")
+                write!(f, "the runtime of queue \"{queue}\" is shutting down or has ended; nothing was stored")
             }
             EnqueueError::NoProducer => {
                 f.write_str("this handler runs without a runtime: there is no store to enqueue to")

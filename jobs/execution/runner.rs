@@ -326,7 +326,10 @@ impl Runner {
     fn failed(&self, over: Over<'_>, failure: &Failure, scene: Scene) -> AttemptOutcome {
         let n = over.job.counters.attempt();
         let class = self.rules.on_unknown.treats(failure.class());
-        let decision = decide(&over.retry, n, class, failure.asked_delay(), over.jitter);
+        let decision = Decision {
+            class_unknown: failure.class() == Class::Unknown && class == Class::Temporary,
+            ..decide(&over.retry, n, class, failure.asked_delay(), over.jitter)
+        };
         let verdict = match decision.outcome {
             Outcome::Retry => Verdict::Retry { delay: Duration::from_millis(decision.delay_ms) },
             Outcome::Dead => Verdict::Bury,

@@ -184,7 +184,8 @@ mod returning {
         assert_eq!(failure(&outcome), (Code::JobExecutionFailed, "disk full".into()));
         assert_eq!(outcome.failure, Some((Code::JobExecutionFailed, Class::Unknown)), "the class stays what it is");
         let Ended::Failed { decision, .. } = log(&outcome).ended else { panic!() };
-        assert_eq!(decision.unwrap().why, Why::Strategy);
+        let decision = decision.unwrap();
+        assert_eq!((decision.why, decision.class_unknown), (Why::Strategy, true), "and the trace says so");
     }
 
     #[tokio::test]

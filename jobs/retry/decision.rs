@@ -84,6 +84,9 @@ pub struct Decision {
     pub retry_after_ms: Option<u64>,
     /// The delay before the next try, in ms; 0 when there is none.
     pub delay_ms: u64,
+    /// Whether the failure's class is unknown, and the queue retries those ([`OnUnknown::Retry`](super::OnUnknown::Retry)).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub class_unknown: bool,
 }
 
 /// Decides on one failed try.
@@ -124,6 +127,7 @@ pub fn decide(retry: &Retry, n: u32, class: Class, retry_after: Option<Duration>
         immediate_tries: (retry.strategy == Strategy::ThreeTier).then_some(retry.immediate_tries),
         retry_after_ms,
         delay_ms,
+        class_unknown: false,
     }
 }
 

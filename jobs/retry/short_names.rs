@@ -35,6 +35,8 @@ struct Short {
     retry_after_ms: Option<u64>,
     #[serde(rename = "w", alias = "delay_ms")]
     delay_ms: u64,
+    #[serde(rename = "u", alias = "class_unknown", default, skip_serializing_if = "std::ops::Not::not")]
+    class_unknown: bool,
 }
 
 pub(crate) fn serialize<S: Serializer>(decision: &Option<Box<Decision>>, to: S) -> Result<S::Ok, S::Error> {

@@ -88,6 +88,7 @@ fn a_decision_records_what_went_into_it() {
             immediate_tries: None,
             retry_after_ms: None,
             delay_ms: 240,
+            class_unknown: false,
         }
     );
     let tries = decide(&Retry::three_tier().immediate_tries(2), 2, Class::Temporary, None, 0).immediate_tries;

@@ -21,6 +21,7 @@
 //! **A store of one's own** implements the five traits. Verbs that can be built from others have defaults, so a store keeps compiling when the port gains such
 //! a verb. To change only some verbs of another store, implement [`Decorator`].
 
+mod batch;
 mod decorator;
 mod error;
 mod model;
@@ -158,7 +159,8 @@ pub trait Transitions: Send + Sync + 'static {
 
     /// [`settle`](Self::settle), then [`claim`](Self::claim), in one step where the store can.
     ///
-    /// The default makes two calls, the second under [`CallId::companion`]. Each is atomic and can be sent again; together they are not one step.
+    /// The default makes two calls, the second under [`CallId::companion`]. Each is atomic and can be sent again; together they are not one step. Where the
+    /// settlements were applied and the claim is refused, it returns them with empty [`Claims`].
     fn settle_and_claim<'a>(
         &'a self,
         call: CallId,
@@ -168,8 +170,13 @@ pub trait Transitions: Send + Sync + 'static {
     ) -> StoreFuture<'a, (Vec<Settled>, Claims)> {
         Box::pin(async move {
             let settled = self.settle(call, queue, settlements).await?;
-            let claims = self.claim(call.companion(), queue, request).await?;
-            Ok((settled, Claims { quiet: None, ..claims }))
+            let claims = match self.claim(call.companion(), queue, request).await {
+                Ok(claims) => Claims { quiet: None, ..claims },
+                Err(error) if error.is_retryable() || settled.is_empty() => return Err(error),
+                // As an error it would hide that the settlements were applied. A claim of its own is refused the same, and reported then.
+                Err(_) => Claims::default(),
+            };
+            Ok((settled, claims))
         })
     }
 

@@ -77,7 +77,7 @@ pub struct ClaimRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Claims {
-    /// The store's clock, in ms since the Unix epoch.
+    /// The store's clock, in ms since the Unix epoch; 0 where it is not known.
     pub now_ms: u64,
     /// When the leases expire unless renewed, in ms since the Unix epoch.
     pub expires_ms: u64,

@@ -8,9 +8,9 @@ use futures_util::StreamExt;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
-    Admin, AuditReport, CallId, ClaimRequest, Claims, Cursor, Enqueued, JobPage, Leases, Ledger, LedgerPage, Moved,
-    Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, ReplaySlots, Settled, Settlement, Store, StoreError,
-    StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    Admin, AuditReport, BATCH_MAX, CallId, ClaimRequest, Claims, Cursor, Enqueued, JobPage, Leases, Ledger, LedgerPage,
+    Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, ReplaySlots, Settled, Settlement, Store,
+    StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 use retraced_jobs::trace::{JobView, SupervisionEvent};
 use uuid::Uuid;
@@ -107,6 +107,23 @@ async fn a_store_without_settle_and_claim_settles_and_then_claims_once() {
     let (settled, claims) = store.settle_and_claim(call, &queue, &done(b.id, b.token), &third).await.unwrap();
     assert_eq!((settled.len(), claims.jobs[0].id.to_string().as_str()), (1, "c"));
     assert_eq!(store.stats(&queue).await.unwrap().completed_total, 2);
+}
+
+#[tokio::test]
+async fn settlements_that_were_applied_are_returned_even_if_the_claim_behind_them_is_refused() {
+    let (store, queue) = (Minimal(MemoryStore::new()), queue());
+    let mut replay_slot = ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 1).take().await;
+    store.enqueue(replay_slot.next_call(), &queue, &[new("a")]).await.unwrap();
+    let request =
+        |limit| ClaimRequest { limit, bytes_max: 1 << 20, lease: Duration::from_secs(30), nonce: *b"nonce  1" };
+    let a = store.claim(replay_slot.next_call(), &queue, &request(1)).await.unwrap().jobs.remove(0);
+    let verdict = Verdict::Complete { keep: false };
+    let done = [Settlement { id: a.id, token: a.token, verdict, record: Default::default() }];
+    let too_many = request(BATCH_MAX + 1);
+    let (settled, claims) = store.settle_and_claim(replay_slot.next_call(), &queue, &done, &too_many).await.unwrap();
+    assert_eq!((settled, claims), (vec![Settled::Done { state: JobState::Completed }], Claims::default()));
+    let refused = store.settle_and_claim(replay_slot.next_call(), &queue, &[], &too_many).await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "nothing was settled: {refused:?}");
 }
 
 #[tokio::test]

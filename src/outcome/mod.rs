@@ -57,7 +57,7 @@ impl Outcomes {
                     None => *seen = job.map(|job| job.state),
                 },
                 Err(CallError::Refused(error)) => return Err(OutcomeError::Store { source: Arc::new(error) }),
-                Err(CallError::RuntimeEnded) => return Err(OutcomeError::RuntimeEnded),
+                Err(CallError::RuntimeEnded { .. }) => return Err(OutcomeError::RuntimeEnded),
                 Err(_) => {}
             }
             if let Ok(state) = tokio::time::timeout(wait, end_of(&mut listener, id)).await {

@@ -6,6 +6,14 @@ use crate::view::span;
 
 /// A decision in words, with the numbers that went into it.
 pub(super) fn explain(decision: &Decision) -> String {
+    let said = decided(decision);
+    match decision.class_unknown {
+        true => format!("{said}; the class of the failure is unknown, and the queue retries those"),
+        false => said,
+    }
+}
+
+fn decided(decision: &Decision) -> String {
     let Decision { n, max_attempts, strategy, base_ms, jitter_percent, jitter_drawn, max_ms, .. } = decision;
     match (decision.outcome, decision.why) {
         (Outcome::Retry, Why::RetryAfter) => {
@@ -117,6 +125,15 @@ mod tests {
         assert_eq!(
             said(Retry::linear(), 1, Class::Unknown, None),
             "→ dead: the handler did not say whether a retry helps"
+        );
+    }
+
+    #[test]
+    fn a_failure_of_unknown_class_that_is_retried_is_said_to_be_one() {
+        let decision = Decision { class_unknown: true, ..decide(&Retry::fixed(), 5, Class::Temporary, None, 0) };
+        assert_eq!(
+            explain(&decision),
+            "→ dead: all 5 tries are used up; the class of the failure is unknown, and the queue retries those"
         );
     }
 

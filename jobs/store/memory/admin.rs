@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::arguments::{bounded, ms, parse_cursor};
+use super::arguments::{ms, parse_cursor};
 use super::queue::{Container, Queue, StoredJob};
 use super::store::MemoryStore;
 use super::timeline::{Point, Timeline};
 use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::limits::OUTCOME_WAIT_MAX;
+use crate::store::batch::check_batch;
 use crate::store::{
     Admin, AuditReport, BATCH_MAX, CallId, Cursor, JobPage, Moved, QueueStats, RetentionRule, StoreError, StoreFuture,
     Target, TrimPolicy, Trimmed,
@@ -97,7 +98,7 @@ impl Admin for MemoryStore {
 
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {
         async move {
-            bounded("trim", policy.limit)?;
+            check_batch("trim", policy.limit)?;
             self.write_once("trim", call, queue, |queue, now| queue.trim(policy, now))
         }
         .boxed()
@@ -128,7 +129,7 @@ impl MemoryStore {
         act: impl Fn(&mut Queue, &JobId, JobState, u64) -> Moved + Send + 'a,
     ) -> StoreFuture<'a, Vec<Moved>> {
         async move {
-            bounded(operation, jobs.len())?;
+            check_batch(operation, jobs.len())?;
             self.write_once(operation, call, queue, |queue, now| {
                 let one = |target: &Target| match queue.job(&target.id).map(|job| (job.container.state(), job.counters))
                 {

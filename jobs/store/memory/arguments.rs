@@ -1,17 +1,8 @@
-//! What calls bring: how many items, from which cursor, for how long.
+//! What calls bring: from which cursor, for how long.
 
 use std::time::Duration;
 
-use crate::store::{BATCH_MAX, Cursor, StoreError};
-
-/// Refuses a call that carries, or asks for, more than [`BATCH_MAX`] items.
-pub(super) fn bounded(operation: &'static str, items: usize) -> Result<(), StoreError> {
-    if items <= BATCH_MAX {
-        return Ok(());
-    }
-    let reason = format!("{items} items are more than the {BATCH_MAX} one call may carry; split it");
-    Err(StoreError::Refused { operation, reason })
-}
+use crate::store::{Cursor, StoreError};
 
 /// The position a cursor stands for, read with `parse`.
 pub(super) fn parse_cursor<T>(

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::arguments::{bounded, ms};
+use super::arguments::ms;
 use super::queue::Queue;
 use super::store::MemoryStore;
 use crate::job::{Lease, QueueName};
+use crate::store::batch::check_batch;
 use crate::store::{Leases, Renewal, Renewed, StoreFuture};
 
 impl Leases for MemoryStore {
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
         async move {
-            bounded("renew", held.len())?;
+            check_batch("renew", held.len())?;
             Ok(self.extend(queue, lease, held, false))
         }
         .boxed()
@@ -21,7 +22,7 @@ impl Leases for MemoryStore {
 
     fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
         async move {
-            bounded("begin", held.len())?;
+            check_batch("begin", held.len())?;
             Ok(self.extend(queue, lease, held, true))
         }
         .boxed()

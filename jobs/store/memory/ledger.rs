@@ -2,18 +2,19 @@
 
 use futures_util::FutureExt;
 
-use super::arguments::{bounded, ms, parse_cursor};
+use super::arguments::{ms, parse_cursor};
 use super::records::Entry;
 use super::store::{Contents, MemoryStore};
 use crate::codec;
 use crate::job::{InstanceId, QueueName};
+use crate::store::batch::check_batch;
 use crate::store::{BATCH_MAX, Cursor, Ledger, LedgerPage, StoreError, StoreFuture, WORKER_ROW_AGE_MAX, WorkerRow};
 use crate::trace::SupervisionEvent;
 
 impl Ledger for MemoryStore {
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
         async {
-            bounded("announce", queues.len())?;
+            check_batch("announce", queues.len())?;
             self.contents().global.announced.extend(queues.iter().cloned());
             Ok(())
         }
@@ -22,7 +23,7 @@ impl Ledger for MemoryStore {
 
     fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()> {
         async {
-            bounded("record", events.len())?;
+            check_batch("record", events.len())?;
             let entry = |event: &SupervisionEvent| match codec::to_payload(event) {
                 Ok(encoded) => Ok(Entry { event: event.clone(), bytes: encoded.len() }),
                 Err(error) => Err(StoreError::Refused { operation: "record", reason: error.to_string() }),
@@ -65,7 +66,7 @@ impl Ledger for MemoryStore {
 
     fn forget<'a>(&'a self, instance: InstanceId, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
         async move {
-            bounded("forget", queues.len())?;
+            check_batch("forget", queues.len())?;
             let mut contents = self.contents();
             let Contents { queues: kept, global } = &mut *contents;
             global.workers.remove(&instance);

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::arguments::{bounded, ms, parse_cursor};
+use super::arguments::{ms, parse_cursor};
 use super::history::Record;
 use super::queue::{Charge, Destination, Front, Grant, Queue};
 use super::store::MemoryStore;
 use super::timeline::Point;
 use crate::job::{InstanceId, JobId, JobState, NewJob, Nonce, QueueName, Token};
+use crate::store::batch::check_batch;
 use crate::store::{
     BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Quiet, Reclaim,
     Reclaimed, ReclaimedJob, Reconciled, Settled, Settlement, StoreFuture, Transitions, Verdict,
@@ -18,7 +19,7 @@ use crate::store::{
 impl Transitions for MemoryStore {
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>> {
         async move {
-            bounded("enqueue", jobs.len())?;
+            check_batch("enqueue", jobs.len())?;
             self.write_once("enqueue", call, queue, |queue, now| {
                 jobs.iter().map(|job| queue.enqueue(job, now)).collect()
             })
@@ -28,7 +29,7 @@ impl Transitions for MemoryStore {
 
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims> {
         async move {
-            bounded("claim", request.limit)?;
+            check_batch("claim", request.limit)?;
             self.write(queue, |queue, now| {
                 let mut quiet = None;
                 let claims = queue.once("claim", call, now, |queue| {
@@ -49,7 +50,7 @@ impl Transitions for MemoryStore {
         settlements: &'a [Settlement],
     ) -> StoreFuture<'a, Vec<Settled>> {
         async move {
-            bounded("settle", settlements.len())?;
+            check_batch("settle", settlements.len())?;
             self.write_once("settle", call, queue, |queue, now| queue.settle(settlements, now))
         }
         .boxed()
@@ -63,8 +64,8 @@ impl Transitions for MemoryStore {
         request: &'a ClaimRequest,
     ) -> StoreFuture<'a, (Vec<Settled>, Claims)> {
         async move {
-            bounded("settle_and_claim", settlements.len())?;
-            bounded("settle_and_claim", request.limit)?;
+            check_batch("settle_and_claim", settlements.len())?;
+            check_batch("settle_and_claim", request.limit)?;
             self.write(queue, |queue, now| {
                 let (settled, claims) = queue.once("settle_and_claim", call, now, |queue| {
                     let settled = queue.settle(settlements, now);
@@ -78,7 +79,7 @@ impl Transitions for MemoryStore {
 
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted> {
         async move {
-            bounded("promote", limit)?;
+            check_batch("promote", limit)?;
             self.write_once("promote", call, queue, |queue, now| queue.promote(limit, now))
         }
         .boxed()
@@ -86,7 +87,7 @@ impl Transitions for MemoryStore {
 
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed> {
         async move {
-            bounded("reclaim", request.limit)?;
+            check_batch("reclaim", request.limit)?;
             self.write_once("reclaim", call, queue, |queue, now| queue.reclaim(request, now))
         }
         .boxed()
@@ -101,7 +102,7 @@ impl Transitions for MemoryStore {
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
         async move {
-            bounded("reconcile", lost.len())?;
+            check_batch("reconcile", lost.len())?;
             let from = parse_cursor("reconcile", cursor, Point::parse)?;
             self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, lost, from, now))
         }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::audit::Audit;
-use super::batch::check_batch;
 use super::reply::Reply;
 use super::scripts::{self, Act};
 use super::{RedisStore, keys};
 use crate::job::{JobId, JobState, QueueName};
 use crate::limits::OUTCOME_WAIT_MAX;
+use crate::store::batch::check_batch;
 use crate::store::{
     Admin, AuditReport, BATCH_MAX, CallId, Cursor, JobPage, Moved, QueueStats, StoreFuture, Target, TrimPolicy, Trimmed,
 };

@@ -1,9 +1,9 @@
 //! What is kept about the workers themselves: single keys, written outside of transitions.
 
-use super::batch::check_batch;
 use super::reply::{Reply, big_endian};
 use super::{RedisStore, keys, scripts};
 use crate::job::{InstanceId, QueueName};
+use crate::store::batch::check_batch;
 use crate::store::{
     BATCH_MAX, Cursor, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreError, StoreFuture,
     WORKER_ROW_AGE_MAX, WorkerRow,

@@ -4,7 +4,6 @@
 
 mod admin;
 mod audit;
-mod batch;
 mod connection;
 mod facts;
 mod hints;

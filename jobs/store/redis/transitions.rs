@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::batch::check_batch;
 use super::{RedisStore, scripts};
 use crate::job::{InstanceId, Lease, NewJob, Nonce, QueueName};
+use crate::store::batch::check_batch;
 use crate::store::{
     CallId, ClaimRequest, Claims, Cursor, Enqueued, Leases, Promoted, Reclaim, Reclaimed, Reconciled, Renewed, Settled,
     Settlement, StoreFuture, Transitions,

@@ -2,8 +2,8 @@
 
 use crate::store::{BATCH_MAX, StoreError};
 
-/// Refuses a call that carries, or asks for, more items than one atomic step may have.
-pub(super) fn check_batch(operation: &'static str, items: usize) -> Result<(), StoreError> {
+/// Refuses a call that carries, or asks for, more than [`BATCH_MAX`] items.
+pub(in crate::store) fn check_batch(operation: &'static str, items: usize) -> Result<(), StoreError> {
     if items <= BATCH_MAX {
         return Ok(());
     }
