@@ -48,8 +48,8 @@ pub enum Outcome {
         /// The last failure or crash before that, if there was one.
         error: Option<LastError>,
     },
-    /// The store keeps no job of this id: retention or an operator has removed it, or it was never there. Where a queue keeps no completed jobs, this may be one
-    /// that succeeded before anybody waited.
+    /// The store keeps no job of this id, and did not when it was first looked at: retention or an operator has removed it, or it was never there. Where a queue keeps
+    /// no completed jobs, this may be one that succeeded before anybody waited. One that completes while somebody waits is [`Completed`](Self::Completed).
     NotKept,
 }
 
@@ -125,6 +125,13 @@ pub enum OutcomeError {
     },
     /// The runtime whose threads do the reading has ended. Ask through a client.
     RuntimeEnded,
+    /// The job was there and has ended since, but how is not known: it was removed before it was looked at again. That takes retention which keeps such jobs for less
+    /// than a second, an operator who discards it, or an outage of the store of several seconds while the job completes in a queue that keeps no completed jobs.
+    /// Do not run its work again without checking whether it was done.
+    EndUnknown {
+        /// Where it was seen last.
+        seen: JobState,
+    },
     /// There is no output: the job did not complete.
     NotCompleted(Box<Outcome>),
     /// The output is not what was asked for.
@@ -141,6 +148,9 @@ impl fmt::Display for OutcomeError {
                 write!(f, "the store did not answer within {timeout:?}")
             }
             OutcomeError::Store { source } => source.fmt(f),
+            OutcomeError::EndUnknown { seen } => {
+                write!(f, "the job was {seen} and has ended, but how is not known: it is not kept any more")
+            }
             OutcomeError::RuntimeEnded => f.write_str("the runtime has ended; ask through a client"),
             OutcomeError::NotCompleted(outcome) => write!(f, "there is no output: {outcome}"),
             OutcomeError::Decode(error) => write!(f, "the output cannot be read as what was asked for: {error}"),
