@@ -609,6 +609,32 @@ async fn a_wait_is_announced_again_only_when_half_of_it_is_over() {
     assert!(later.0 > first.0 && later.1 > first.1, "{first:?}, then {later:?}");
 }
 
+/// Goal: a listing does not read what handlers returned. Method: large outputs are kept, of first and of later attempts, and the bytes the server sends are counted.
+#[tokio::test]
+async fn a_listing_of_completed_jobs_does_not_read_their_outputs() {
+    const OUTPUT: usize = 60_000;
+    let mut harness = Harness::new().await;
+    harness.enqueue(&["a", "b", "c", "d"]).await;
+    let claims = harness.claim(2).await;
+    let released = [0, 1].map(|n| settlement(&claims, n, Verdict::Retry { delay: Duration::ZERO }));
+    harness.settle(&released).await;
+    let claims = harness.claim(4).await;
+    let complete =
+        |n| Settlement { record: vec![0; OUTPUT].into(), ..settlement(&claims, n, Verdict::Complete { keep: true }) };
+    harness.settle(&[0, 1, 2, 3].map(complete)).await;
+    let mut raw = harness.server.connection();
+    let mut sent = || -> usize {
+        let info: String = redis::cmd("INFO").arg("stats").query(&mut raw).unwrap();
+        let line = info.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:")).unwrap();
+        line.parse().unwrap()
+    };
+    let before = sent();
+    let page = harness.store.jobs(&harness.queue, JobState::Completed, None, 10).await.unwrap();
+    let sent = sent() - before;
+    assert_eq!(page.jobs.len(), 4);
+    assert!(sent < OUTPUT, "{sent} bytes were sent for four jobs");
+}
+
 /// Goal: replay slots of dead processes do not accumulate, and those of live processes are kept. Method: replay slots are given older times by hand.
 #[tokio::test]
 async fn replay_slots_of_dead_processes_are_dropped_by_later_ones() {
