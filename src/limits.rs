@@ -21,12 +21,19 @@ pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an audit may take, in all. Longer than any other call: it reads the whole queue.
 pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// How soon a job whose outcome is awaited is looked at again; each further look waits twice as long, up to [`OUTCOME_POLL_MAX`].
+/// How soon a job whose outcome is awaited is looked at again while the store sends no hints; each further look waits twice as long, up to
+/// [`OUTCOME_POLL_MAX`]. Also how long the first look waits for the subscription to hints.
 pub const OUTCOME_POLL_MIN: Duration = Duration::from_millis(20);
 /// The longest wait between two looks at a job whose outcome is awaited: a caller learns of the end at most this late, and costs the store one read per second.
 pub const OUTCOME_POLL_MAX: Duration = Duration::from_secs(1);
 /// Queues whose ends of jobs one client, operator or runtime subscribes to at a time, each with a connection of its own. Who waits in a further queue polls.
 pub const OUTCOME_SUBSCRIPTIONS_MAX: usize = 16;
+/// How long a subscription to the ends of a queue's jobs is kept after the last who waited there: 10 s. Waiting for one job after the other would cost a connection each
+/// otherwise. An idle one is ended earlier when another queue needs its place.
+pub const OUTCOME_SUBSCRIPTION_IDLE: Duration = Duration::from_secs(10);
+/// How long one look announces to the store that somebody waits: 12 s, twice the time until the next look is over, because the store may let an announcement stand
+/// until half of it is over. A job that completes later than that without being looked at, and is not kept, leaves its outcome unknown.
+pub const OUTCOME_ANNOUNCED: Duration = Duration::from_secs(12);
 /// Ends of jobs kept for a waiter that is slow to hear of them; one that misses some looks at its job instead.
 pub const OUTCOME_HINTS_MAX: usize = 1024;
 /// How long one such look may take before it is given up and tried again.

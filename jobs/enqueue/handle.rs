@@ -154,8 +154,12 @@ pub struct JobHandle {
 impl JobHandle {
     /// Waits until the job has ended, however long that takes: through retries, restarts and outages of the store.
     ///
+    /// A job that is kept when it has ended is reported as it ended. One that completes in a queue which keeps no completed jobs is reported as completed, without its
+    /// output, if it was there when this wait first looked at it; if it had completed before that, it is [`Outcome::NotKept`].
+    ///
     /// # Errors
-    /// [`OutcomeError::Store`] when the store refuses to be read.
+    /// [`OutcomeError::Store`] when the store refuses to be read; [`OutcomeError::EndUnknown`] when the job was there and was removed before it could be looked at
+    /// again.
     ///
     /// # Cancel safety
     /// It only reads: drop it, and ask again.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::{self, CodecError};
 use crate::job::JobState;
 use crate::store::StoreError;
-use crate::trace::{JobView, LastError};
+use crate::trace::{AttemptLog, AttemptRecord, Ended, JobView, LastError};
 
 /// How a job ended.
 ///
@@ -30,7 +30,8 @@ use crate::trace::{JobView, LastError};
 pub enum Outcome {
     /// Its handler succeeded.
     Completed {
-        /// What the handler returned, as MessagePack: see [`Outcome::output`]. `None` when it returned nothing, or the output is not kept.
+        /// What the handler returned, as MessagePack, nil if that is nothing: see [`Outcome::output`]. `None` when it is not kept, as in a queue that keeps no
+        /// completed jobs.
         output: Option<Bytes>,
     },
     /// It is in the dead letter queue: its attempts are used up, or it failed for a reason that is not retried.
@@ -48,8 +49,8 @@ pub enum Outcome {
         /// The last failure or crash before that, if there was one.
         error: Option<LastError>,
     },
-    /// The store keeps no job of this id: retention or an operator has removed it, or it was never there. Where a queue keeps no completed jobs, this may be one
-    /// that succeeded before anybody waited.
+    /// The store keeps no job of this id, and did not when it was first looked at: retention or an operator has removed it, or it was never there. Where a queue keeps
+    /// no completed jobs, this may be one that succeeded before anybody waited. One that completes while somebody waits is [`Completed`](Self::Completed).
     NotKept,
 }
 
@@ -59,7 +60,7 @@ impl Outcome {
     pub fn of(job: Option<&JobView>) -> Option<Self> {
         let Some(job) = job else { return Some(Outcome::NotKept) };
         match job.state {
-            JobState::Completed => Some(Outcome::Completed { output: job.output().cloned() }),
+            JobState::Completed => Some(Outcome::Completed { output: output_of(job) }),
             JobState::Dead => Some(Outcome::Dead { error: job.last_error() }),
             JobState::Poisoned => Some(Outcome::Poisoned { error: job.last_error() }),
             JobState::Cancelled => Some(Outcome::Cancelled { error: job.last_error() }),
@@ -73,18 +74,28 @@ impl Outcome {
         matches!(self, Outcome::Completed { .. })
     }
 
-    /// What the handler returned. No output reads as `()` and as `None`.
+    /// What the handler returned. A handler that returned nothing reads as `()` and as `None`.
     ///
     /// # Errors
-    /// [`OutcomeError::NotCompleted`] unless the handler succeeded; [`OutcomeError::Decode`] when the output is not a `T`.
+    /// [`OutcomeError::NotCompleted`] unless the handler succeeded; [`OutcomeError::OutputNotKept`] where the queue keeps no completed jobs;
+    /// [`OutcomeError::Decode`] when the output is not a `T`.
     pub fn output<T: DeserializeOwned>(&self) -> Result<T, OutcomeError> {
-        const NIL: &[u8] = &[0xc0];
         match self {
-            Outcome::Completed { output } => {
-                codec::from_payload(output.as_deref().unwrap_or(NIL)).map_err(OutcomeError::Decode)
-            }
+            Outcome::Completed { output: Some(output) } => codec::from_payload(output).map_err(OutcomeError::Decode),
+            Outcome::Completed { output: None } => Err(OutcomeError::OutputNotKept),
             other => Err(OutcomeError::NotCompleted(Box::new(other.clone()))),
         }
+    }
+}
+
+/// What the handler of a completed job returned; `None` when nothing is kept of its last attempt.
+fn output_of(job: &JobView) -> Option<Bytes> {
+    const NIL: Bytes = Bytes::from_static(&[0xc0]);
+    match &job.history.last()?.record {
+        Ok(AttemptRecord::Reported(AttemptLog { ended: Ended::Completed { output }, .. })) => {
+            Some(output.clone().unwrap_or(NIL))
+        }
+        _ => None,
     }
 }
 
@@ -125,8 +136,17 @@ pub enum OutcomeError {
     },
     /// The runtime whose threads do the reading has ended. Ask through a client.
     RuntimeEnded,
+    /// The job was there and has ended since, but how is not known: it was removed before it was looked at again. That takes retention which keeps such jobs for less
+    /// than a second, an operator who discards it, or an outage of the store of several seconds while the job completes in a queue that keeps no completed jobs.
+    /// Do not run its work again without checking whether it was done.
+    EndUnknown {
+        /// Where it was seen last.
+        seen: JobState,
+    },
     /// There is no output: the job did not complete.
     NotCompleted(Box<Outcome>),
+    /// The job completed, but its output is not kept: let the queue's retention keep completed jobs for as long as somebody may wait.
+    OutputNotKept,
     /// The output is not what was asked for.
     Decode(CodecError),
 }
@@ -141,8 +161,14 @@ impl fmt::Display for OutcomeError {
                 write!(f, "the store did not answer within {timeout:?}")
             }
             OutcomeError::Store { source } => source.fmt(f),
+            OutcomeError::EndUnknown { seen } => {
+                write!(f, "the job was {seen} and has ended, but how is not known: it is not kept any more")
+            }
             OutcomeError::RuntimeEnded => f.write_str("the runtime has ended; ask through a client"),
             OutcomeError::NotCompleted(outcome) => write!(f, "there is no output: {outcome}"),
+            OutcomeError::OutputNotKept => {
+                f.write_str("the job completed, but its output is not kept; let the queue keep completed jobs")
+            }
             OutcomeError::Decode(error) => write!(f, "the output cannot be read as what was asked for: {error}"),
         }
     }
@@ -162,6 +188,8 @@ impl StdError for OutcomeError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::job::{InstanceId, JobId, QueueName};
+    use crate::trace::{ExecutorId, StoredAttempt};
 
     #[test]
     fn an_output_is_read_as_its_type_and_no_output_as_nothing() {
@@ -169,9 +197,30 @@ mod tests {
         let outcome = Outcome::Completed { output: Some(output.into()) };
         assert_eq!(outcome.output::<(String, u32)>().unwrap(), ("page".into(), 3));
         assert!(matches!(outcome.output::<u32>(), Err(OutcomeError::Decode(_))));
-        let nothing = Outcome::Completed { output: None };
+        let nothing = Outcome::of(Some(&completed(Some(None)))).unwrap();
         nothing.output::<()>().unwrap();
         assert_eq!(nothing.output::<Option<u32>>().unwrap(), None);
+    }
+
+    /// A completed job; with an output, or none, if its last attempt is kept.
+    fn completed(kept: Option<Option<Bytes>>) -> JobView {
+        let id = JobId::parse("welcome-42").unwrap();
+        let mut job = JobView::new(QueueName::new("email").unwrap(), id, JobState::Completed);
+        job.history.extend(kept.map(|output| {
+            let (instance, executor) = (InstanceId::from(uuid::Uuid::nil()), ExecutorId::new(3, 1));
+            let log = AttemptLog::new(instance, executor, 1, 1, Ended::Completed { output });
+            StoredAttempt { attempt: 1, settled_ms: 1, record: Ok(AttemptRecord::Reported(log)) }
+        }));
+        job
+    }
+
+    #[test]
+    fn an_output_that_is_not_kept_is_not_taken_for_none() {
+        let outcome = Outcome::of(Some(&completed(None))).unwrap();
+        assert!(outcome.is_completed());
+        for refused in [outcome.output::<()>().unwrap_err(), outcome.output::<Option<u32>>().map(drop).unwrap_err()] {
+            assert!(matches!(refused, OutcomeError::OutputNotKept), "{refused}");
+        }
     }
 
     #[test]

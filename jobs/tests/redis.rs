@@ -609,6 +609,66 @@ async fn a_wait_is_announced_again_only_when_half_of_it_is_over() {
     assert!(later.0 > first.0 && later.1 > first.1, "{first:?}, then {later:?}");
 }
 
+/// Goal: a listing does not read what handlers returned. Method: large outputs are kept, of first and of later attempts, and the bytes the server sends are counted.
+#[tokio::test]
+async fn a_listing_of_completed_jobs_does_not_read_their_outputs() {
+    const OUTPUT: usize = 60_000;
+    let mut harness = Harness::new().await;
+    harness.enqueue(&["a", "b", "c", "d"]).await;
+    let claims = harness.claim(2).await;
+    let released = [0, 1].map(|n| settlement(&claims, n, Verdict::Retry { delay: Duration::ZERO }));
+    harness.settle(&released).await;
+    let claims = harness.claim(4).await;
+    let complete =
+        |n| Settlement { record: vec![0; OUTPUT].into(), ..settlement(&claims, n, Verdict::Complete { keep: true }) };
+    harness.settle(&[0, 1, 2, 3].map(complete)).await;
+    let mut raw = harness.server.connection();
+    let mut sent = || -> usize {
+        let info: String = redis::cmd("INFO").arg("stats").query(&mut raw).unwrap();
+        let line = info.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:")).unwrap();
+        line.parse().unwrap()
+    };
+    let before = sent();
+    let page = harness.store.jobs(&harness.queue, JobState::Completed, None, 10).await.unwrap();
+    let sent = sent() - before;
+    assert_eq!(page.jobs.len(), 4);
+    assert!(sent < OUTPUT, "{sent} bytes were sent for four jobs");
+}
+
+/// Goal: what is kept for waiters costs nothing where nobody waits. Method: the commands of an enqueue, a claim and a step that settles and claims are counted.
+#[tokio::test]
+async fn where_nobody_waits_for_outcomes_no_command_is_spent_on_them() {
+    let mut harness = Harness::new().await;
+    let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
+    let mut commands = || -> BTreeMap<String, u64> {
+        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut raw).unwrap();
+        let calls = |line: &str| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+        };
+        let counts =
+            info.lines().filter_map(calls).filter(|(name, _)| !["info", "config|resetstat"].contains(&name.as_str()));
+        let counts = counts.collect();
+        let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query(&mut raw).unwrap();
+        counts
+    };
+    harness.enqueue(&["a", "b"]).await;
+    let claims = harness.claim(1).await;
+    let end = |claims: &Claims| [settlement(claims, 0, Verdict::Complete { keep: false })];
+    let (_, claims) = store.settle_and_claim(harness.call(), &queue, &end(&claims), &request(1, LEASE)).await.unwrap();
+    commands();
+    harness.enqueue(&["c"]).await;
+    let enqueue: u64 = commands().values().sum();
+    assert!(harness.claim(1).await.jobs.len() == 1);
+    let claim: u64 = commands().values().sum();
+    store.settle_and_claim(harness.call(), &queue, &end(&claims), &request(1, LEASE)).await.unwrap();
+    let settle_and_claim = commands();
+    assert!(!settle_and_claim.contains_key("zmscore"), "{settle_and_claim:?}");
+    let settle_and_claim: u64 = settle_and_claim.values().sum();
+    let spent = (enqueue, claim, settle_and_claim);
+    assert!(enqueue <= 11 && claim <= 15 && settle_and_claim <= 18, "{spent:?} commands, the call itself included");
+}
+
 /// Goal: replay slots of dead processes do not accumulate, and those of live processes are kept. Method: replay slots are given older times by hand.
 #[tokio::test]
 async fn replay_slots_of_dead_processes_are_dropped_by_later_ones() {

@@ -11,8 +11,8 @@ use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::Store;
 use retraced_jobs::trace::JobView;
 
-use self::hints::{EndHints, Listener};
-use crate::limits::{OUTCOME_POLL_MAX, OUTCOME_POLL_MIN, OUTCOME_READ_TIMEOUT};
+use self::hints::{End, EndHints, Listener, Sign};
+use crate::limits::{OUTCOME_ANNOUNCED, OUTCOME_POLL_MAX, OUTCOME_POLL_MIN, OUTCOME_READ_TIMEOUT};
 
 /// The ends of jobs, for those who wait for them. Cheap to clone; clones share their subscriptions.
 #[derive(Clone)]
@@ -45,33 +45,43 @@ impl Outcomes {
         seen: &mut Option<JobState>,
     ) -> Result<Outcome, OutcomeError> {
         let mut listener = self.listen(queue);
+        if let Some(listener) = &mut listener {
+            // What ends before the subscription stands sends a hint to nobody.
+            listener.live_within(OUTCOME_POLL_MIN).await;
+        }
         let (mut wait, mut hinted) = (OUTCOME_POLL_MIN, None);
         loop {
-            match self.look(queue, id, wait).await {
+            let live = listener.as_ref().is_some_and(Listener::is_live);
+            if live {
+                wait = OUTCOME_POLL_MAX;
+            }
+            match self.look(queue, id).await {
                 Ok(job) => match Outcome::of(job.as_ref()) {
-                    // Completed where completed jobs are not kept: the hint is the only sign of it.
-                    Some(Outcome::NotKept) if hinted == Some(JobState::Completed) => {
-                        return Ok(Outcome::Completed { output: None });
+                    Some(Outcome::NotKept) => {
+                        let hinted = hinted.or_else(|| listener.as_mut()?.end_of(id));
+                        return outcome_of_gone(*seen, hinted);
                     }
                     Some(outcome) => return Ok(outcome),
-                    None => *seen = job.map(|job| job.state),
+                    // A hint of an end before the job was enqueued or redriven again says nothing of this one.
+                    None => (*seen, hinted) = (job.map(|job| job.state), None),
                 },
                 Err(CallError::Refused(error)) => return Err(OutcomeError::Store { source: Arc::new(error) }),
                 Err(CallError::RuntimeEnded { .. }) => return Err(OutcomeError::RuntimeEnded),
                 Err(_) => {}
             }
-            if let Ok(state) = tokio::time::timeout(wait, end_of(&mut listener, id)).await {
-                hinted = state;
+            match tokio::time::timeout(wait, next_sign(&mut listener, id, live)).await {
+                Ok(Sign::Ended(end)) => hinted = Some(end),
+                Ok(Sign::Missed | Sign::Live) | Err(_) => {}
             }
             wait = (wait * 2).min(OUTCOME_POLL_MAX);
         }
     }
 
-    /// One look, which also asks for a hint until the next look is over.
-    async fn look(&self, queue: &QueueName, id: &JobId, next_look: Duration) -> Result<Option<JobView>, CallError> {
+    /// One look, which also asks for hints until the next look is over.
+    async fn look(&self, queue: &QueueName, id: &JobId) -> Result<Option<JobView>, CallError> {
         let (queue, id) = (queue.clone(), id.clone());
-        let hints_for = next_look + OUTCOME_READ_TIMEOUT;
-        let watch = move |store: Arc<dyn Store>| async move { store.watch_outcome(&queue, &id, hints_for).await };
+        let watch =
+            move |store: Arc<dyn Store>| async move { store.watch_outcome(&queue, &id, OUTCOME_ANNOUNCED).await };
         self.calls.call_once(OUTCOME_READ_TIMEOUT, watch).await
     }
 
@@ -81,9 +91,18 @@ impl Outcomes {
     }
 }
 
-async fn end_of(listener: &mut Option<Listener>, id: &JobId) -> Option<JobState> {
+/// The outcome of a job that the store does not know. It would show a completion that is not kept, but not for ever.
+fn outcome_of_gone(seen: Option<JobState>, hinted: Option<End>) -> Result<Outcome, OutcomeError> {
+    match (seen, hinted) {
+        (_, Some(End::Completed)) => Ok(Outcome::Completed { output: None }),
+        (None, _) | (_, Some(End::Discarded)) => Ok(Outcome::NotKept),
+        (Some(seen), Some(End::Kept) | None) => Err(OutcomeError::EndUnknown { seen }),
+    }
+}
+
+async fn next_sign(listener: &mut Option<Listener>, id: &JobId, live: bool) -> Sign {
     match listener {
-        Some(listener) => listener.end_of(id).await,
+        Some(listener) => listener.next(id, live).await,
         None => std::future::pending().await,
     }
 }
@@ -91,14 +110,16 @@ async fn end_of(listener: &mut Option<Listener>, id: &JobId) -> Option<JobState>
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use futures_util::StreamExt;
     use futures_util::stream::BoxStream;
     use retraced_jobs::job::{JobState, NewJob, RunAt};
     use retraced_jobs::store::memory::MemoryStore;
-    use retraced_jobs::store::{Decorator, Hint, StoreFuture};
+    use retraced_jobs::store::{CallId, ClaimRequest, Decorator, Hint, Settlement, StoreFuture, Verdict};
     use tokio::time::Instant;
 
-    use crate::limits::OUTCOME_SUBSCRIPTIONS_MAX;
+    use crate::limits::{OUTCOME_SUBSCRIPTION_IDLE, OUTCOME_SUBSCRIPTIONS_MAX};
 
     use super::*;
 
@@ -153,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_who_wait_in_a_queue_share_a_subscription_that_ends_with_them() {
+    async fn all_who_wait_in_a_queue_share_a_subscription_and_an_idle_one_yields_to_another() {
         let (outcomes, queue) = world();
         let listeners: Vec<_> = (0..9).map(|_| outcomes.listen(&queue)).collect();
         assert!(listeners.iter().all(Option::is_some));
@@ -202,5 +223,136 @@ mod tests {
         let (outcomes, queue) = world();
         let outcome = outcomes.wait_for_end(&queue, &id(), Duration::MAX).await.unwrap();
         assert_eq!(outcome, Outcome::NotKept);
+    }
+
+    /// A store whose looks and hints are given; it counts both. The last look is repeated.
+    #[derive(Clone)]
+    struct Scripted {
+        memory: MemoryStore,
+        looks: Arc<[Option<JobState>]>,
+        looked: Arc<AtomicUsize>,
+        subscribed: Arc<AtomicUsize>,
+        hints: Arc<[Option<JobState>]>,
+    }
+
+    impl Scripted {
+        fn new(looks: &[Option<JobState>], hints: &[Option<JobState>]) -> Self {
+            let (looked, subscribed) = Default::default();
+            Self { memory: MemoryStore::new(), looks: looks.into(), looked, subscribed, hints: hints.into() }
+        }
+
+        async fn outcome(&self) -> Result<Outcome, OutcomeError> {
+            over(self.clone()).wait_for_end(&world().1, &id(), TIMEOUT).await
+        }
+    }
+
+    impl Decorator for Scripted {
+        fn inner(&self) -> &dyn Store {
+            &self.memory
+        }
+
+        fn watch_outcome<'a>(
+            &'a self,
+            queue: &'a QueueName,
+            id: &'a JobId,
+            _: Duration,
+        ) -> StoreFuture<'a, Option<JobView>> {
+            let n = self.looked.fetch_add(1, Ordering::Relaxed);
+            let state = self.looks[n.min(self.looks.len() - 1)];
+            Box::pin(async move { Ok(state.map(|state| JobView::new(queue.clone(), id.clone(), state))) })
+        }
+
+        fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
+            self.subscribed.fetch_add(1, Ordering::Relaxed);
+            let queue = queues[0].clone();
+            let ended = move |state| Hint::Ended { queue: queue.clone(), id: id(), state };
+            let hints: Vec<Hint> = self.hints.iter().copied().map(ended).collect();
+            // Nobody listens to what comes at once.
+            let hints = futures_util::stream::iter(hints).then(|hint| async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                hint
+            });
+            Box::pin(async move { Ok(hints.chain(futures_util::stream::pending()).boxed()) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_completion_that_is_not_kept_is_learned_without_hints() {
+        let (outcomes, queue) = (over(Silent(MemoryStore::new())), world().1);
+        enqueue(&outcomes, &queue).await;
+        let complete = async {
+            tokio::time::sleep(TIMEOUT / 2).await;
+            let queue = queue.clone();
+            let complete = move |store: Arc<dyn Store>, call: CallId| {
+                let queue = queue.clone();
+                async move {
+                    let next = CallId { sequence: call.sequence + 1, ..call };
+                    let request = ClaimRequest { limit: 1, bytes_max: 1, lease: TIMEOUT, nonce: *b"8 random" };
+                    let job = store.claim(call, &queue, &request).await?.jobs.remove(0);
+                    let verdict = Verdict::Complete { keep: false };
+                    let end = [Settlement { id: job.id, token: job.token, verdict, record: Default::default() }];
+                    store.settle(next, &queue, &end).await
+                }
+            };
+            outcomes.calls.call(TIMEOUT, complete).await.unwrap();
+        };
+        let id = id();
+        let ((), outcome) = tokio::join!(complete, outcomes.wait_for_end(&queue, &id, TIMEOUT));
+        assert_eq!(outcome.unwrap(), Outcome::Completed { output: None });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_was_there_and_is_gone_is_never_said_not_to_have_been_kept() {
+        let there = Some(JobState::Processing);
+        let gone = Scripted::new(&[there, None], &[]).outcome().await;
+        assert!(matches!(gone, Err(OutcomeError::EndUnknown { seen: JobState::Processing })), "{gone:?}");
+        let hinted = |state| async move { Scripted::new(&[there, None], &[state]).outcome().await };
+        assert_eq!(hinted(Some(JobState::Completed)).await.unwrap(), Outcome::Completed { output: None });
+        assert_eq!(hinted(None).await.unwrap(), Outcome::NotKept, "an operator discarded it");
+        let trimmed = hinted(Some(JobState::Dead)).await;
+        assert!(matches!(trimmed, Err(OutcomeError::EndUnknown { .. })), "{trimmed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hint_about_an_earlier_job_of_the_id_says_nothing_of_the_present_one() {
+        let there = Some(JobState::Pending);
+        let gone = Scripted::new(&[there, there, None], &[Some(JobState::Completed)]).outcome().await;
+        assert!(matches!(gone, Err(OutcomeError::EndUnknown { .. })), "{gone:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gets_hints_looks_once_per_second() {
+        let store = Scripted::new(&[Some(JobState::Pending)], &[]);
+        let late = over(store.clone()).wait_for_end(&world().1, &id(), OUTCOME_POLL_MAX * 10).await;
+        assert!(matches!(late, Err(OutcomeError::TimedOut { .. })), "{late:?}");
+        let looked = store.looked.load(Ordering::Relaxed);
+        assert!((9..=11).contains(&looked), "{looked} looks in ten seconds");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_that_follow_each_other_share_a_subscription_which_ends_when_none_follows() {
+        let store = Scripted::new(&[Some(JobState::Dead)], &[]);
+        let (outcomes, queue) = (over(store.clone()), world().1);
+        for _ in 0..9 {
+            outcomes.wait_for_end(&queue, &id(), TIMEOUT).await.unwrap();
+            tokio::time::sleep(OUTCOME_SUBSCRIPTION_IDLE / 2).await;
+        }
+        assert_eq!(store.subscribed.load(Ordering::Relaxed), 1);
+        tokio::time::sleep(OUTCOME_SUBSCRIPTION_IDLE * 2).await;
+        outcomes.wait_for_end(&queue, &id(), TIMEOUT).await.unwrap();
+        assert_eq!(store.subscribed.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_subscription_whose_runtime_has_ended_is_not_shared() {
+        let (hints, queue) = (EndHints::default(), world().1);
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let first = hints.listen(store.clone(), &queue, other.handle()).unwrap();
+        other.shutdown_background();
+        first.forwarding_ended().await;
+        let mut second = hints.listen(store, &queue, &tokio::runtime::Handle::current()).unwrap();
+        second.live_within(TIMEOUT).await;
+        assert!(second.is_live() && !first.is_live());
     }
 }

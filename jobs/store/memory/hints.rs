@@ -22,26 +22,33 @@ pub(super) struct PendingHints {
     pub(super) ended: Vec<(JobId, Option<JobState>)>,
 }
 
-pub(super) struct Hints(broadcast::Sender<Hint>);
+/// Ends of jobs have a channel of their own: many of them must not push out a request to cancel.
+pub(super) struct Hints {
+    others: broadcast::Sender<Hint>,
+    ends: broadcast::Sender<Hint>,
+}
 
 impl Hints {
     pub(super) fn new() -> Self {
-        Self(broadcast::Sender::new(HINTS_BUFFERED_MAX))
+        Self { others: broadcast::Sender::new(HINTS_BUFFERED_MAX), ends: broadcast::Sender::new(HINTS_BUFFERED_MAX) }
     }
 
     pub(super) fn send(&self, queue: &QueueName, hints: PendingHints) {
         let pending = hints.pending.then(|| Hint::Pending(queue.clone()));
         let due = hints.due.then(|| Hint::Due(queue.clone()));
         let cancel = hints.cancel.into_iter().map(|id| Hint::Cancel(queue.clone(), id));
-        let ended = hints.ended.into_iter().map(|(id, state)| Hint::Ended { queue: queue.clone(), id, state });
-        for hint in pending.into_iter().chain(due).chain(cancel).chain(ended) {
-            // An error means that there are no listeners.
-            let _ = self.0.send(hint);
+        // An error means that there are no listeners.
+        for hint in pending.into_iter().chain(due).chain(cancel) {
+            let _ = self.others.send(hint);
+        }
+        for (id, state) in hints.ended {
+            let _ = self.ends.send(Hint::Ended { queue: queue.clone(), id, state });
         }
     }
 
     pub(super) fn listen(&self, queues: Vec<QueueName>) -> BoxStream<'static, Hint> {
-        let listener = Listener { queues, hints: self.0.subscribe(), missed: VecDeque::new() };
+        let (others, ends) = (self.others.subscribe(), self.ends.subscribe());
+        let listener = Listener { queues, others, ends, missed: VecDeque::new() };
         stream::unfold(listener, |mut listener| async move { listener.next().await.map(|hint| (hint, listener)) })
             .boxed()
     }
@@ -49,7 +56,8 @@ impl Hints {
 
 struct Listener {
     queues: Vec<QueueName>,
-    hints: broadcast::Receiver<Hint>,
+    others: broadcast::Receiver<Hint>,
+    ends: broadcast::Receiver<Hint>,
     /// Replaces hints that were lost because this listener was slow.
     missed: VecDeque<Hint>,
 }
@@ -60,9 +68,16 @@ impl Listener {
             if let Some(hint) = self.missed.pop_front() {
                 return Some(hint);
             }
-            match self.hints.recv().await {
+            let (hint, is_end) = tokio::select! {
+                biased;
+                hint = self.others.recv() => (hint, false),
+                hint = self.ends.recv() => (hint, true),
+            };
+            match hint {
                 Ok(hint) if self.queues.contains(queue_of(&hint)) => return Some(hint),
                 Ok(_) => {}
+                // Who waits for an end polls for it as well.
+                Err(RecvError::Lagged(_)) if is_end => {}
                 Err(RecvError::Lagged(_)) => {
                     let everything = |queue: &QueueName| [Hint::Pending(queue.clone()), Hint::Due(queue.clone())];
                     self.missed.extend(self.queues.iter().flat_map(everything));
@@ -95,5 +110,17 @@ mod tests {
         drop(hints);
         let heard: Vec<Hint> = heard.collect().await;
         assert_eq!(heard, [Hint::Pending(ours.clone()), Hint::Due(ours)]);
+    }
+
+    #[tokio::test]
+    async fn ends_of_jobs_push_out_no_request_to_cancel() {
+        let (queue, id) = (QueueName::new("ours").unwrap(), JobId::parse("welcome-42").unwrap());
+        let hints = Hints::new();
+        let mut heard = hints.listen(vec![queue.clone()]);
+        hints.send(&queue, PendingHints { cancel: vec![id.clone()], ..PendingHints::default() });
+        let ended = vec![(id.clone(), Some(JobState::Dead)); 2 * HINTS_BUFFERED_MAX];
+        hints.send(&queue, PendingHints { ended, ..PendingHints::default() });
+        assert_eq!(heard.next().await, Some(Hint::Cancel(queue.clone(), id.clone())));
+        assert_eq!(heard.next().await, Some(Hint::Ended { queue, id, state: Some(JobState::Dead) }));
     }
 }

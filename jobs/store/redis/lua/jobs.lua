@@ -11,11 +11,17 @@ local SCANNED_MAX = 1000           -- entries of pending one call scans; the pag
 local state, from, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local jobs, bytes, step = {}, 0, 4
 
+-- The last attempt that may be an error. A completed job's last attempt is none, but may hold a large output, and so is not read.
+local function last_failed(attempts)
+  if state == 'c' or state == 'l' then return attempts - 1 end
+  return attempts
+end
+
 -- The latest attempts of the jobs whose latest attempt certainly is an error, which are most dead ones: all at once.
 local function latest_errors(ids, retry_states, first, last)
   local fields, of, errors = {}, {}, {}
   for k = first, last do
-    local attempts = counters_of(retry_states[k - first + 1])
+    local attempts = last_failed((counters_of(retry_states[k - first + 1])))
     if attempts > 0 and state ~= 'l' then
       fields[#fields + 1] = ids[k] .. '\0' .. attempts
       of[#of + 1] = { k, attempts }
@@ -47,9 +53,10 @@ local function add(ids, scores, entries)
         local errors, size = errors[k], 0
         if errors then
           size = #errors[2]
-        elseif attempts > 0 or state == 'o' then
-          errors, size = latest_attempts(id, state == 'l' and attempts - 1 or attempts)
+        elseif last_failed(attempts) > 0 or state == 'o' then
+          errors, size = latest_attempts(id, last_failed(attempts))
         end
+        read = read + size
         jobs[#jobs + 1] = { id, body, scores and scores[k] or '', attempts, failures, crashes, releases, errors or {} }
         bytes = bytes + #body + size
       end
