@@ -1,5 +1,6 @@
 //! One attempt as a pipeline: decode, run, classify, decide, outcome. Each step takes data and returns data; the actor around it only passes them on.
 
+mod end;
 mod layer;
 mod outcome;
 mod panic;

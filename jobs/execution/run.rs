@@ -5,33 +5,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::end::{End, Ran};
 use super::layer::{Enabled, Layers};
 use super::panic::{Caught, Watched, watched};
-use super::thread::{Blocking, Waiting, on_thread, on_thread_within};
+use super::thread::{Blocking, on_thread, on_thread_within};
 use crate::context::{Context, LeaseWatch, Stop};
-use crate::failure::Failure;
-use crate::handler::{Handler, HandlerFuture, Output, RawJob};
-use crate::trace::Released;
-
-/// How a handler ended.
-#[derive(Debug)]
-pub(super) enum Ran {
-    Returned(Result<Output, Failure>),
-    Panicked(Caught),
-    /// It was dropped, and may have panicked at that.
-    TimedOut(Option<Caught>),
-    /// Its thread never came.
-    NotRun(Released),
-}
-
-impl From<Result<Result<Output, Failure>, Caught>> for Ran {
-    fn from(ended: Result<Result<Output, Failure>, Caught>) -> Self {
-        match ended {
-            Ok(result) => Ran::Returned(result),
-            Err(caught) => Ran::Panicked(caught),
-        }
-    }
-}
+use crate::handler::{Handler, HandlerFuture, RawJob};
 
 pub(super) async fn run(
     handler: &Handler,
@@ -85,31 +64,4 @@ async fn poll(begin: impl FnOnce() -> HandlerFuture, lease: &LeaseWatch, limit: 
     };
     end.reached = true;
     ran
-}
-
-/// Stops what outlives an attempt that is dropped before its end: tasks the handler spawned, and a blocking handler's thread.
-pub(super) struct End<'a> {
-    lease: &'a LeaseWatch,
-    pub(super) waiting: Option<Arc<Waiting>>,
-    pub(super) reached: bool,
-}
-
-impl<'a> End<'a> {
-    pub(super) fn new(lease: &'a LeaseWatch) -> Self {
-        Self { lease, waiting: None, reached: false }
-    }
-
-    /// Keeps a blocking handler from being called. Returns whether that was in time.
-    pub(super) fn call_off(&self) -> bool {
-        self.waiting.as_ref().is_some_and(|waiting| waiting.take().is_some())
-    }
-}
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        if !self.reached {
-            self.lease.stop(Stop::Shutdown);
-            self.call_off();
-        }
-    }
 }

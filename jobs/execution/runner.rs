@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::end::Ran;
 use super::panic::Caught;
 use super::rules::KindRules;
-use super::run::{Ran, run};
+use super::run::run;
 use super::{AttemptOutcome, HandlerPanic, Layers, Rules};
 use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
 use crate::context::{About, Context, LeaseWatch, Notes, Stop};

@@ -1,7 +1,7 @@
 //! A blocking handler: on a thread of its own, within layers that run on the executor's.
 
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -9,9 +9,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Sleep, sleep, timeout_at};
 use tracing::Span;
 
+use super::end::{End, Ran, Waiting};
 use super::layer::Enabled;
 use super::panic::{Watched, catch, watched};
-use super::run::{End, Ran};
 use crate::context::{Context, LeaseWatch, Stop};
 use crate::failure::{Code, Failure};
 use crate::handler::{BlockingCall, HandlerFuture, Output, RawJob};
@@ -193,18 +193,5 @@ impl Blocking<'_> {
             // Its runtime ends.
             Ok(None) | Err(_) => Ran::NotRun(Released::Interrupted),
         }
-    }
-}
-
-/// What a blocking handler is to be called with: taken once, by its thread, or when it is called off before the thread starts.
-pub(super) struct Waiting(Mutex<Option<(RawJob, Context)>>);
-
-impl Waiting {
-    fn new(work: (RawJob, Context)) -> Self {
-        Self(Mutex::new(Some(work)))
-    }
-
-    pub(super) fn take(&self) -> Option<(RawJob, Context)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
