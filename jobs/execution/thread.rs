@@ -27,7 +27,7 @@ pub(super) struct Blocking<'a> {
 
 /// Calls a blocking handler on a thread of its own; at its timeout it is asked to stop, and its end awaited.
 pub(super) async fn on_thread(handler: Blocking<'_>, ctx: Context, limit: Duration) -> Ran {
-    handler.run(ctx, pin!(sleep(limit)), std::future::pending()).await
+    handler.run(Span::current(), ctx, pin!(sleep(limit)), std::future::pending()).await
 }
 
 /// The same within layers. They see every end of the handler that is no return as a failure; what the attempt comes to is decided by the end itself.
@@ -56,6 +56,8 @@ type Returned = Result<Output, Failure>;
 
 /// The innermost layer's call of the handler.
 struct Call {
+    /// The span the layers call it in.
+    span: Span,
     ctx: Context,
     reply: oneshot::Sender<Returned>,
 }
@@ -65,7 +67,7 @@ fn call_through(caller: oneshot::Sender<Call>, ctx: Context) -> HandlerFuture {
     Box::pin(async move {
         let not_run = || Failure::temporary(Code::Interrupted, "the handler was not run: its attempt is over");
         let (reply, returned) = oneshot::channel();
-        caller.send(Call { ctx, reply }).map_err(|_| not_run())?;
+        caller.send(Call { span: Span::current(), ctx, reply }).map_err(|_| not_run())?;
         returned.await.unwrap_or_else(|_| Err(not_run()))
     })
 }
@@ -92,13 +94,13 @@ async fn before_the_call(
 async fn around_the_call(
     layers: &mut Watched<'_>,
     handler: Blocking<'_>,
-    Call { ctx, mut reply }: Call,
+    Call { span, ctx, mut reply }: Call,
     mut deadline: Pin<&mut Sleep>,
 ) -> Ran {
     let lease = handler.lease;
     let mut ended = None;
     let ran = {
-        let mut thread = pin!(handler.run(ctx, deadline.as_mut(), reply.closed()));
+        let mut thread = pin!(handler.run(span, ctx, deadline.as_mut(), reply.closed()));
         loop {
             tokio::select! {
                 biased;
@@ -150,10 +152,10 @@ fn shown(ran: &Ran) -> Failure {
 
 impl Blocking<'_> {
     /// Runs it until it returns. At the deadline, or when nobody awaits it any more, it is asked to stop.
-    async fn run(self, ctx: Context, deadline: Pin<&mut Sleep>, given_up: impl Future<Output = ()>) -> Ran {
+    async fn run(self, span: Span, ctx: Context, deadline: Pin<&mut Sleep>, given_up: impl Future<Output = ()>) -> Ran {
         let Self { call, raw, lease } = self;
         let mut end = End::new(lease);
-        let (call, span) = (Arc::clone(call), Span::current());
+        let call = Arc::clone(call);
         let waiting = Arc::new(Waiting::new((raw, ctx)));
         end.waiting = Some(waiting.clone());
         let mut thread = spawn_blocking(move || {
