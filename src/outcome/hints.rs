@@ -42,7 +42,7 @@ impl Subscription {
 
     /// Whether it still forwards. Its task ends when it was idle, and with the runtime it was started on.
     fn is_running(&self) -> bool {
-        !self.forwarding.is_finished()
+        !self.forwarding.is_finished() && self.live.has_changed().is_ok()
     }
 
     fn is_idle(&self) -> bool {
