@@ -26,7 +26,7 @@ pub(super) struct Blocking<'a> {
 
 /// Calls a blocking handler on a thread of its own; at its timeout it is asked to stop, and its end awaited.
 pub(super) async fn on_thread(handler: Blocking<'_>, ctx: Context, limit: Duration) -> Ran {
-    handler.run(ctx, pin!(sleep(limit)), std::future::pending()).await
+    handler.run(ctx, Span::current(), pin!(sleep(limit)), std::future::pending()).await
 }
 
 /// The same within layers. They see every end of the handler that is no return as a failure; what the attempt comes to is decided by the end itself.
@@ -56,6 +56,8 @@ type Returned = Result<Output, Failure>;
 /// The innermost layer's call of the handler.
 struct Call {
     ctx: Context,
+    /// That of the layers, which the thread enters.
+    span: Span,
     reply: oneshot::Sender<Returned>,
 }
 
@@ -64,7 +66,7 @@ fn call_through(caller: oneshot::Sender<Call>, ctx: Context) -> HandlerFuture {
     Box::pin(async move {
         let not_run = || Failure::temporary(Code::Interrupted, "the handler was not run: its attempt is over");
         let (reply, returned) = oneshot::channel();
-        caller.send(Call { ctx, reply }).map_err(|_| not_run())?;
+        caller.send(Call { ctx, span: Span::current(), reply }).map_err(|_| not_run())?;
         returned.await.unwrap_or_else(|_| Err(not_run()))
     })
 }
@@ -91,13 +93,13 @@ async fn before_the_call(
 async fn around_the_call(
     layers: &mut Watched<'_>,
     handler: Blocking<'_>,
-    Call { ctx, mut reply }: Call,
+    Call { ctx, span, mut reply }: Call,
     mut deadline: Pin<&mut Sleep>,
 ) -> Ran {
     let lease = handler.lease;
     let mut ended = None;
     let ran = {
-        let mut thread = pin!(handler.run(ctx, deadline.as_mut(), reply.closed()));
+        let mut thread = pin!(handler.run(ctx, span, deadline.as_mut(), reply.closed()));
         loop {
             tokio::select! {
                 biased;
@@ -149,10 +151,10 @@ fn shown(ran: &Ran) -> Failure {
 
 impl Blocking<'_> {
     /// Runs it until it returns. At the deadline, or when nobody awaits it any more, it is asked to stop.
-    async fn run(self, ctx: Context, deadline: Pin<&mut Sleep>, given_up: impl Future<Output = ()>) -> Ran {
+    async fn run(self, ctx: Context, span: Span, deadline: Pin<&mut Sleep>, given_up: impl Future<Output = ()>) -> Ran {
         let Self { call, raw, lease } = self;
         let mut end = End::new(lease);
-        let (call, span) = (Arc::clone(call), Span::current());
+        let call = Arc::clone(call);
         let waiting = Arc::new(Waiting::new((raw, ctx)));
         end.waiting = Some(waiting.clone());
         let mut thread = spawn_blocking(move || {
