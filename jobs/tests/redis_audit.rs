@@ -377,3 +377,31 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_affects_no_job() {
     assert_eq!(stats.garbage_total, 0);
     assert!(store.audit(&queue).await.unwrap().adds_up());
 }
+
+#[tokio::test]
+async fn an_audit_that_began_before_the_first_job_of_its_queue_finds_nothing() {
+    const QUEUES: usize = 100;
+    let server = RedisServer::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let mut replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
+    let jobs: Vec<_> = (0..BATCH_MAX)
+        .map(|n| NewJob { id: id(&format!("{n}")), run_at: RunAt::Now, envelope: Bytes::from_static(b"sealed") })
+        .collect();
+    for n in 0..QUEUES {
+        let queue = QueueName::new(format!("q{n}")).unwrap();
+        let over = AtomicBool::new(false);
+        let audits = async {
+            while !over.load(Ordering::Relaxed) {
+                assert_eq!(store.repair(&queue).await.unwrap(), []);
+            }
+        };
+        let birth = async {
+            // Into every part of an audit, which takes about a millisecond.
+            tokio::time::sleep(Duration::from_micros(n as u64 * 20)).await;
+            store.enqueue(replay_slot.next_call(), &queue, &jobs).await.unwrap();
+            over.store(true, Ordering::Relaxed);
+        };
+        tokio::join!(audits, birth);
+        assert_eq!(store.stats(&queue).await.unwrap().pending, BATCH_MAX as u64);
+    }
+}

@@ -65,9 +65,7 @@ impl Outcomes {
                     // A hint of an end before the job was enqueued or redriven again says nothing of this one.
                     None => (*seen, hinted) = (job.map(|job| job.state), None),
                 },
-                Err(CallError::Refused(error)) => return Err(OutcomeError::Store { source: Arc::new(error) }),
-                Err(CallError::RuntimeEnded { .. }) => return Err(OutcomeError::RuntimeEnded),
-                Err(_) => {}
+                Err(error) => not_to_be_waited_out(error).map_or(Ok(()), Err)?,
             }
             match tokio::time::timeout(wait, next_sign(&mut listener, id, live)).await {
                 Ok(Sign::Ended(end)) => hinted = Some(end),
@@ -88,6 +86,15 @@ impl Outcomes {
     /// The ends of a queue's jobs, as the store hints at them; `None` when they have to be polled for.
     fn listen(&self, queue: &QueueName) -> Option<Listener> {
         self.hints.listen(self.calls.store().clone(), queue, &self.calls.runtime()?)
+    }
+}
+
+/// The error after which another look is of no use.
+fn not_to_be_waited_out(error: CallError) -> Option<OutcomeError> {
+    match error {
+        CallError::Refused(error) => Some(OutcomeError::Store { source: Arc::new(error) }),
+        CallError::RuntimeEnded { .. } => Some(OutcomeError::RuntimeEnded),
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@
 --         each, ids of jobs that are in another container as well}
 local behind, entries_max, repair = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
 check_all_types()
--- A lost or damaged counter starts again from the clock (lib/queue.lua).
+-- A new, lost or damaged counter starts from the clock (lib/queue.lua).
 local drawn = call('HMGET', STATS, 'sequence', 'entry_versions')
 local entries = call('LRANGE', PENDING, -(behind + entries_max), -(behind + 1))
 local n, ids, entry_versions, twice, retry_states, bytes = #entries, {}, {}, {}, {}, 0

@@ -60,11 +60,11 @@ local function count(name, n)
   if type(after) ~= 'number' then call('HSET', STATS, name, n) end
 end
 
--- Draws n numbers from a counter that only grows: base + 1 .. base + n. A lost or overwritten counter starts again from the
--- clock, which no queue outruns.
+-- Draws n numbers from a counter that only grows: base + 1 .. base + n. A new, lost or overwritten counter starts from the
+-- clock, which no queue outruns: an audit that read no counter counts on numbers above its own clock.
 local function draw(counter, n)
   local last = redis.pcall('HINCRBY', STATS, counter, n)
-  if type(last) ~= 'number' or last < n or last >= NUMBERS_MAX then
+  if type(last) ~= 'number' or last <= n or last >= NUMBERS_MAX then
     last = NOW + n
     call('HSET', STATS, counter, last)
   end
