@@ -66,7 +66,7 @@ pub struct RunningJob {
     pub job: JobId,
     /// Its kind; `None` when its envelope cannot be read.
     pub kind: Option<Kind>,
-    /// Which try this is: failures so far + 1.
+    /// The number of the attempt, as in its trace.
     pub attempt: u32,
     /// How long it has run.
     pub ran: Duration,
@@ -187,7 +187,7 @@ impl RunningJob {
     fn of(running: &Running) -> Self {
         let job = &running.job;
         let kind = codec::open(&job.envelope).ok().map(|envelope| envelope.kind);
-        Self { job: job.id.clone(), kind, attempt: job.counters.attempt(), ran: running.ran }
+        Self { job: job.id.clone(), kind, attempt: job.token.attempt, ran: running.ran }
     }
 }
 

@@ -34,7 +34,7 @@ pub struct HandlerPanic {
     pub queue: QueueName,
     /// The job.
     pub job: JobId,
-    /// The attempt: failures before + 1.
+    /// The number of the attempt, as in the trace.
     pub attempt: u32,
     /// The panic's message.
     pub message: String,

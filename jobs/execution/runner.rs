@@ -276,7 +276,7 @@ impl Runner {
             let caught = HandlerPanic {
                 queue: self.queue.clone(),
                 job: over.job.id.clone(),
-                attempt: over.job.counters.attempt(),
+                attempt: over.job.token.attempt,
                 message: caught.message,
                 place: caught.place,
             };

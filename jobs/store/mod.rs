@@ -2,10 +2,10 @@
 //!
 //! | trait | used by | verbs |
 //! | --- | --- | --- |
-//! | [`Transitions`] | queue actor, fetcher, settler, retry scheduler, watchdog | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
-//! | [`Leases`] | lease keeper | renew |
-//! | [`Admin`] | operators | readers; watch_outcome, redrive, cancel, discard, pause, resume, trim, audit, inspect, repair |
-//! | [`Ledger`] | ledger, worker rows | events, heartbeats |
+//! | [`Transitions`] | front door, fetcher, settler, retry scheduler, reclaimer | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
+//! | [`Leases`] | lease keeper, executors | renew, begin |
+//! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, watch_outcome, redrive, cancel, discard, pause, resume, trim, audit, inspect, repair |
+//! | [`Ledger`] | ledger; clients announce | announce, record, events, heartbeat, workers |
 //!
 //! **Sending a call again.** A call that changes something carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send the same
 //! call with the same id: a store that has already applied it returns the same reply and changes nothing. A claim sent again returns the jobs it granted that

@@ -50,7 +50,7 @@ async fn attempt<J: Job>(job: J) {
     let (queue, instance) = (QueueName::new("mail").unwrap(), InstanceId::from(uuid::Uuid::from_u128(1)));
     let runner = Runner::new(queue, Arc::new(handlers), Arc::new(States::default()), Rules::default(), instance);
     let token = Token { attempt: 3, nonce: [1; 8] };
-    let counters = Counters { attempts: 3, failures: 2, ..Counters::default() };
+    let counters = Counters { attempts: 3, failures: 1, ..Counters::default() };
     let envelope = seal_job(&job, &JobOptions::default()).unwrap().envelope;
     let job = ClaimedJob::new(JobId::parse("welcome-42").unwrap(), token, counters, 0, envelope);
     let lease = Arc::new(LeaseWatch::new(tokio::time::Instant::now() + Duration::from_secs(30)));
