@@ -285,11 +285,11 @@ fn executor_row(timeline: &Timeline, row: Row, place: &TreeNode, column: usize, 
         return row.at(width / 2).put(format!("{job}  {ran}"), Tone::Plain);
     }
     let kind = kind.as_ref().map_or("", |kind| kind.as_str());
-    let tries = if *attempt > 1 { Tone::Bold } else { Tone::Dim };
+    let number = if *attempt > 1 { Tone::Bold } else { Tone::Dim };
     row.at(column)
         .put(format!("{:<14}", job.to_string()), Tone::Plain)
         .put(format!("{kind:<16}"), Tone::Dim)
-        .put(format!("try {attempt}"), tries)
+        .put(format!("attempt {attempt}"), number)
         .put(format!("{ran:>7}"), Tone::Plain)
 }
 

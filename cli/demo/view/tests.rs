@@ -147,15 +147,15 @@ retraced                 pending  processing  delayed  completed  dead  poisoned
 ├─ ledger store-link lease-keeper retry-scheduler reclaimer janitor watchdog
 ├─ mail                       38           3        9         80     0         0
 │  ├─ queue workers (settler pool fetcher#3 ✗ down)
-│  ├─ executor-0       email-61      email.send      try 1   0.1s
-│  ├─ executor-1       email-60      email.send      try 2   0.0s
+│  ├─ executor-0       email-61      email.send      attempt 1   0.1s
+│  ├─ executor-1       email-60      email.send      attempt 2   0.0s
 │  ├─ executor-2       idle
-│  └─ executor-3       reminder-8    reminder.send   try 1   0.0s
+│  └─ executor-3       reminder-8    reminder.send   attempt 1   0.0s
 └─ shop                       14           3        1         22     0         1
    ├─ queue workers (settler pool fetcher)
-   ├─ executor-0       report-1      report.build    try 1   1.9s
-   ├─ executor-1#1 ↻   thumbnail-24  thumbnail.make  try 1   0.3s
-   └─ executor-2       thumbnail-25  thumbnail.make  try 1   0.3s
+   ├─ executor-0       report-1      report.build    attempt 1   1.9s
+   ├─ executor-1#1 ↻   thumbnail-24  thumbnail.make  attempt 1   0.3s
+   └─ executor-2       thumbnail-25  thumbnail.make  attempt 1   0.3s
 ── ✗ went wrong  ↻ recovered  ◔ delayed  #n restarted n times  ─────────────────
  1.8s ✗ thumbnail-13    PANIC: attempt to divide by zero
  1.8s ✗ shop/executor-1 ended by this panic at cli/demo/handlers.rs:77:30
@@ -185,19 +185,19 @@ retraced                    pending  processing  delayed  completed  dead  poiso
 │  └─ workers               restarts what claims, runs and settles jobs
 │     ├─ settler            sends outcomes to the store until it confirms them
 │     ├─ pool               replaces executors that end
-│     │  ├─ executor-0      email-61      email.send      try 1   0.1s
-│     │  ├─ executor-1      email-60      email.send      try 2   0.0s
+│     │  ├─ executor-0      email-61      email.send      attempt 1   0.1s
+│     │  ├─ executor-1      email-60      email.send      attempt 2   0.0s
 │     │  ├─ executor-2      idle
-│     │  └─ executor-3      reminder-8    reminder.send   try 1   0.0s
+│     │  └─ executor-3      reminder-8    reminder.send   attempt 1   0.0s
 │     └─ fetcher#3 ✗ down   is being restarted
 ├─ shop                          14           3        1         22     0         1
 │  ├─ queue                 accepts new jobs
 │  └─ workers               restarts what claims, runs and settles jobs
 │     ├─ settler            sends outcomes to the store until it confirms them
 │     ├─ pool               replaces executors that end
-│     │  ├─ executor-0      report-1      report.build    try 1   1.9s
-│     │  ├─ executor-1#1 ↻  thumbnail-24  thumbnail.make  try 1   0.3s
-│     │  └─ executor-2      thumbnail-25  thumbnail.make  try 1   0.3s
+│     │  ├─ executor-0      report-1      report.build    attempt 1   1.9s
+│     │  ├─ executor-1#1 ↻  thumbnail-24  thumbnail.make  attempt 1   0.3s
+│     │  └─ executor-2      thumbnail-25  thumbnail.make  attempt 1   0.3s
 │     └─ fetcher            claims jobs for idle executors
 ├─ retry-scheduler          moves due jobs to the pending ones
 ├─ reclaimer                takes back the jobs of dead workers
