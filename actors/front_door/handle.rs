@@ -44,7 +44,7 @@ impl FrontDoorHandle {
     pub async fn enqueue(&self, job: NewJob, timeout: Duration) -> Result<Receipt, EnqueueError> {
         let deadline = Instant::now() + timeout;
         let unknown = || EnqueueError::OutcomeUnknown { id: job.id.clone(), timeout };
-        // Set once a flush that had taken the job ended without an answer: whatever a later try is told, the first may have stored it.
+        // Set once a flush that had taken the job ended without an answer: whatever a call sent later is told, the first may have stored it.
         let mut maybe_stored = false;
         loop {
             let (message, receipt) = Enqueue::sealed(job.clone()).with_reply();
