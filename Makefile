@@ -1,4 +1,4 @@
-# The commands of this project, the same on every machine and in CI.
+# The commands of this project. They are the same on every machine and in CI.
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,13 +14,13 @@ demo: ## Shows the supervision tree live in this terminal while jobs fail and ac
 
 test: check unit examples docs ## Runs everything CI checks
 
-check: ## Checks formatting and lints, with all features, with the default ones and with none
+check: ## Checks formatting and lints, with all features, with the default features and with none
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --package retraced --package retraced-jobs --all-targets --no-default-features -- -D warnings
 
-unit: redis nextest ## Runs all tests and doctests with all features, and the tests of the memory store with none
+unit: redis nextest ## Runs all tests and doctests with all features, and the tests of the memory store without features
 	cargo nextest run --workspace --all-features -E 'not test(/::t[0-9]+_/) or $(SAMPLE)'
 	cargo nextest run --package retraced --package retraced-jobs --no-default-features
 	cargo test --quiet --workspace --doc --all-features
@@ -34,7 +34,7 @@ docs: ## Builds the API documentation, with warnings denied; checks that every p
 	@scripts/check-examples
 
 package: ## Packages the four crates as for publishing, and builds each from its package alone
-	@# In a new folder each time: cargo reuses packages it unpacked before, even when the crates have changed since.
+	@# Packages in a new folder each time, because cargo reuses packages that it unpacked before, even if the crates have changed.
 	@mkdir -p target; folder=$$(mktemp -d target/package-XXXXXX); trap 'rm -rf "$$folder"' EXIT; \
 	cargo package --quiet --workspace --all-features --target-dir "$$folder"
 
@@ -43,7 +43,7 @@ deny: ## Checks the dependencies' licences, sources and security advisories; ins
 	cargo deny --locked check bans licenses sources
 	cargo deny --locked check advisories
 
-layout: ## Measures the Redis layout beside a bare loop
+layout: ## Measures the Redis layout and compares it with a bare loop
 	cargo bench --quiet --package retraced-jobs --bench layout
 
 parts: ## Measures the cost of each part a job passes through, without a server
@@ -64,7 +64,7 @@ torture: redis nextest ## Runs all fault injection scenarios at full size; write
 mutants: redis nextest ## Applies each mutant and checks that its tests fail; writes docs/mutants.md
 	@scripts/mutants
 
-redis: ## Checks for redis-server or valkey-server, and installs one with the system's package manager if neither is there
+redis: ## Checks for redis-server or valkey-server, and installs one with the system's package manager if there is none
 	@scripts/ensure-redis
 
 nextest:

@@ -1,11 +1,11 @@
-//! Where the present actor of a role is reached. A reference dies with its actor; an address outlives all actors of the role.
+//! How to reach the actor that currently has a role. An actor reference is useless once its actor has ended; an address stays valid across restarts.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use ractor::{ActorRef, Message};
 
-/// The address of one role.
+/// The address of one role: a reference to its current actor.
 pub(crate) struct Address<M: Message>(ArcSwapOption<ActorRef<M>>);
 
 impl<M: Message> Default for Address<M> {
@@ -15,21 +15,21 @@ impl<M: Message> Default for Address<M> {
 }
 
 impl<M: Message> Address<M> {
-    /// Makes an actor the present one, unless a younger one is there: then the supervisor of this one has ended.
+    /// Makes `actor` the current one, unless a newer actor is set already. Then `actor` belongs to a supervisor that has ended.
     pub(crate) fn set(&self, actor: &ActorRef<M>) {
         let actor = Arc::new(actor.clone());
-        self.0.rcu(|present| match present {
-            Some(younger) if younger.get_id().pid() > actor.get_id().pid() => Some(younger.clone()),
+        self.0.rcu(|current| match current {
+            Some(newer) if newer.get_id().pid() > actor.get_id().pid() => Some(newer.clone()),
             _ => Some(actor.clone()),
         });
     }
 
-    /// The present actor, dead or alive.
+    /// The current actor, which may have ended.
     pub(crate) fn get(&self) -> Option<Arc<ActorRef<M>>> {
         self.0.load_full()
     }
 
-    /// Sends something the actor would also find out by itself, only later. It is no error if no actor is there.
+    /// Sends a message that may be lost: without it the actor would find out by itself, only later. If there is no actor the message is dropped.
     pub(crate) fn send(&self, message: M) {
         if let Some(actor) = &*self.0.load() {
             let _ = actor.cast(message);

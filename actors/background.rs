@@ -1,6 +1,6 @@
 //! Background tasks: work that an actor starts so that its mailbox stays open meanwhile. The result arrives as a message.
 //!
-//! A task ends with its actor, and a panic of the task ends its actor: otherwise the actor would wait for ever for a result that never comes.
+//! A background task ends with its actor, whose state holds the handle. A panic of the task ends the actor, which would otherwise wait for ever for the result.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -19,7 +19,7 @@ pub(crate) fn start<M: Message>(actor: &ActorRef<M>, work: impl Future<Output = 
     AbortOnDropHandle::new(tokio::spawn(async move {
         match AssertUnwindSafe(work).catch_unwind().await {
             Ok(message) => drop(actor.cast(message)),
-            // A stop with a reason is a crash to its supervisor.
+            // The supervisor counts a stop with a reason as a crash.
             Err(panic) => actor.stop(Some(format!("its background task panicked: {}", text_of(panic.as_ref())))),
         }
     }))

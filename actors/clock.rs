@@ -16,7 +16,7 @@ impl StoreClock {
         Self { origin: Instant::now(), offset_ms: AtomicI64::new(signed(now_ms)) }
     }
 
-    /// The store has said what time it is; 0: it has not.
+    /// Sets the clock to the time in a reply of the store. 0 means that the reply has no time.
     pub(crate) fn observe(&self, now_ms: u64) {
         if now_ms == 0 {
             return;
@@ -24,12 +24,12 @@ impl StoreClock {
         self.offset_ms.store(signed(now_ms) - self.since_origin_ms(Instant::now()), Ordering::Relaxed);
     }
 
-    /// Its present time, in ms since the Unix epoch.
+    /// The store's current time, in ms since the Unix epoch.
     pub(crate) fn now_ms(&self) -> u64 {
         self.at(Instant::now())
     }
 
-    /// Its time at a local instant.
+    /// The store's time at a local instant, in ms since the Unix epoch.
     pub(crate) fn at(&self, now: Instant) -> u64 {
         u64::try_from(self.offset_ms.load(Ordering::Relaxed).saturating_add(self.since_origin_ms(now))).unwrap_or(0)
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_stores_time_goes_on_between_its_replies() {
+    async fn the_stores_clock_continues_between_replies() {
         let clock = StoreClock::starting_at(1_000);
         tokio::time::advance(Duration::from_millis(250)).await;
         assert_eq!(clock.now_ms(), 1_250);

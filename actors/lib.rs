@@ -1,5 +1,5 @@
 //! The supervision tree of ReTraced: who runs, who restarts whom, who waits for whom. Applications use the crate [`retraced`], which re-exports what they
-//! need; this crate's API may change with any release.
+//! need. The API of this crate may change with any release.
 //!
 //! From the ground up: [`limits`] and messages · `supervision` (policy, events, supervisors) · `store_calls` · `inflight` · `front_door` · `context` (what
 //! the actors share) · `workers` and `services` (the actors) · `tree` (the table that puts them together).

@@ -6,7 +6,7 @@ use retraced_jobs::store::BATCH_MAX;
 
 // Options
 
-/// Shortest lease. A shorter one would be lost to an ordinary pause of the process.
+/// Shortest lease. A shorter one would expire during an ordinary pause of the process.
 pub const LEASE_MIN: Duration = Duration::from_millis(300);
 /// Longest lease: the jobs of a crashed worker wait this long before they run again.
 pub const LEASE_MAX: Duration = Duration::from_secs(60 * 60);
@@ -19,9 +19,9 @@ pub const BUILD_LABEL_BYTES_MAX: usize = 200;
 
 // Supervision
 
-/// How long an actor may take to start. No actor does I/O in its start.
+/// How long an actor may take to start. No actor does I/O while it starts.
 pub const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an actor may take to stop. Jobs in flight were settled before, so killing it afterwards loses nothing.
+/// How long an actor may take to stop before it is killed. The kill loses nothing: jobs in flight have been settled by then.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the supervisor of a queue's workers may take to start or stop all of them.
 pub const WORKERS_TIMEOUT: Duration = Duration::from_secs(17);
@@ -31,34 +31,36 @@ pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(24);
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the caller's runtime may take to start an executor.
 pub const EXECUTOR_START_TIMEOUT: Duration = Duration::from_secs(10);
-/// Supervision events that wait to be stored while the store is unreachable. Past it the oldest are dropped and counted.
+/// Supervision events that may wait to be stored while the store is unreachable. Beyond that the oldest are dropped and counted.
 pub const EVENTS_UNSTORED_MAX: usize = 10_000;
-/// How many supervision events a subscriber may fall behind before it misses some; it receives how many.
+/// How many supervision events a subscriber may fall behind before it misses some. It then receives the number it missed.
 pub const EVENTS_BROADCAST_MAX: usize = 1_024;
 /// Supervision events per write.
 pub const EVENTS_PER_WRITE_MAX: usize = 200;
 /// How often supervision events are written to the store.
 pub const EVENTS_WRITE_INTERVAL: Duration = Duration::from_millis(500);
-/// How often the worker's row is written and its queues are announced.
+/// How often a worker writes its row in the store and announces its queues.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 
 // Store calls
 
-/// Store calls one process may have open at a time. Further callers wait for a replay slot.
+/// Calls that change something in the store: how many one process may have open at a time. Further callers wait for a replay slot.
 pub const REPLAY_SLOTS_MAX: u16 = 256;
-/// How long a store call may go unanswered before it is sent again. Stores have shorter timeouts of their own; this bounds those that have none.
+/// How long a store call may go unanswered before it is sent again. A store may have shorter timeouts of its own.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a caller waits for the store link to report that the store is back before it tries by itself.
+/// How long a caller waits during an outage for the store link to report that the store is back. Then it sends its call anyway.
 pub const OUTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How long a refused call waits before it is sent again.
+/// How long a caller waits before it sends a refused call again.
 pub const REFUSED_DELAY: Duration = Duration::from_secs(5);
 /// Shortest time between two reports of the same refusal.
 pub const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// Delay before the first health check of an outage.
 pub const PROBE_DELAY_MIN: Duration = Duration::from_millis(50);
-/// Longest delay between two health checks: the most an outage costs beyond its own length.
+/// Longest delay between two health checks, and so the longest time for which the end of an outage goes unnoticed.
 pub const PROBE_DELAY_MAX: Duration = Duration::from_secs(1);
-/// How long a caller without a tree waits before it sends an unanswered call again.
+/// How far ahead a caller's deadline may lie: a year. A longer timeout, such as `Duration::MAX`, counts as this one; an instant so far ahead may not exist.
+pub const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How long a client or an operator waits before it sends an unanswered call again.
 pub const RESEND_DELAY: Duration = Duration::from_millis(100);
 
 // Front door
@@ -69,48 +71,48 @@ pub const FRONT_DOOR_JOBS_MAX: usize = 10_000;
 pub const FRONT_DOOR_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of envelopes per flush. A single job is sent whatever its size.
 pub const FLUSH_BYTES_MAX: usize = 1024 * 1024;
-/// How long an enqueue that was refused waits before it tries again although the buffer has capacity and the store is reachable.
+/// How long a refused enqueue waits before it is sent again if the buffer has capacity and the store is reachable by then.
 pub const CAPACITY_RETRY_DELAY: Duration = Duration::from_millis(1);
-/// Flushes under way at a time.
+/// Flushes of one queue under way at a time.
 pub const FLUSHES_MAX: usize = 2;
-/// Shortest time between two reports of `Enqueue` messages dropped by a full buffer. Each report has the number since the last one.
+/// Shortest time between two reports of `Enqueue` messages dropped by a full buffer. Each report counts those dropped since the last one.
 pub const DROPPED_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 // Claims and settlements
 
-/// Claims under way that are not part of a settlement.
+/// Claims of one queue under way at a time, without those that are part of a settlement call.
 pub const CLAIM_CALLS_MAX: usize = 1;
-/// First poll of an idle fetcher, and every poll while no hints arrive.
+/// Shortest poll interval of an idle fetcher, and its only one while it has no subscription for hints.
 pub const POLL_MIN: Duration = Duration::from_secs(1);
-/// Slowest poll of an idle fetcher while hints arrive: how long a job waits if its hint is lost.
+/// Longest poll interval of an idle fetcher: how long a job may wait if its hint is lost.
 pub const POLL_MAX: Duration = Duration::from_secs(6);
-/// Handlers slower than this are not prefetched for: a job waits in the store, where other workers can take it.
+/// Nothing is prefetched for handlers slower than this. Their jobs wait in the store, where other workers can claim them.
 pub const PREFETCH_HANDLER_MAX: Duration = Duration::from_millis(50);
-/// How much work is prefetched, as time: what the executors finish in this long at their measured rate.
+/// How much is prefetched: as many jobs as the executors finish in this time at their measured rate.
 pub const PREFETCH_HORIZON: Duration = Duration::from_millis(25);
-/// Jobs prefetched beyond two per executor: two batches, so that one executor of fast jobs need not wait for a round trip.
+/// The bound on prefetched jobs is two per executor plus this number: two batches, so that even one executor with fast jobs need not wait for a round trip.
 pub const PREFETCH_JOBS_MAX: usize = 2 * BATCH_MAX;
 /// Bytes of jobs claimed ahead of their start. A single job is granted whatever its size.
 pub const CLAIM_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long a granted job may wait for an executor. Then it is released to the front of the queue without a charge.
+/// How long a granted job may wait for an executor. Then it is released to the front of the queue without counting a failure.
 pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);
 /// Claims of unknown outcome that are remembered so that their jobs can be released. The jobs of further ones return when their leases expire.
-pub const LOST_CLAIMS_MAX: usize = 100;
-/// Settlement calls under way at a time.
+pub const UNRESOLVED_CLAIMS_MAX: usize = 100;
+/// Settlement calls of one queue under way at a time.
 pub const SETTLE_CALLS_MAX: usize = 4;
 /// Bytes of attempt records per settlement call: 1 MiB, so that outputs and logs do not hold up the server for long. A single outcome is sent whatever its size.
 pub const SETTLE_BYTES_MAX: usize = 1024 * 1024;
-/// Outcomes that must be waiting before a second, third or fourth settlement call is opened.
+/// Outcomes that must be waiting before a further settlement call is opened while one is under way.
 pub const SETTLE_BATCH_MIN: usize = 32;
-/// How long an executor takes one job after the other before it reads its mailbox. Fast jobs then cost no message each.
+/// How long an executor takes one job after the other before it reads its mailbox, so that fast jobs do not cost a message each.
 pub const EXECUTOR_BURST_MAX: Duration = Duration::from_millis(1);
 
 // Retries and delays
 
-/// Longest sleep of the retry scheduler while no hints arrive: how late a delayed job may be noticed then.
+/// Longest sleep of the retry scheduler without a subscription for hints: how late it may notice a delayed job then.
 pub const PROMOTE_POLL_MAX: Duration = Duration::from_secs(1);
-/// Longest sleep of the retry scheduler while hints arrive: how late a delayed job may be noticed if its hint is lost. No shorter than the
-/// polls of the fetcher, whose claims postpone it.
+/// Longest sleep of the retry scheduler with a subscription for hints: how late it may notice a delayed job if the hint is lost. Claims report
+/// when the next job is due and so postpone this poll; it must not be more frequent than they are.
 pub const PROMOTE_POLL_IDLE_MAX: Duration = POLL_MAX;
 /// Shortest sleep of the retry scheduler: due times have this resolution.
 pub const PROMOTE_POLL_MIN: Duration = Duration::from_millis(1);
@@ -125,17 +127,18 @@ pub const RENEWALS_PER_LEASE: u32 = 3;
 pub const RENEW_RETRY_DELAY_MAX: Duration = Duration::from_millis(50);
 /// Shortest sleep of the reclaimer.
 pub const RECLAIM_POLL_MIN: Duration = Duration::from_millis(100);
-/// Longest time between two reclaims of a queue that has leases, and never longer than a third of a lease. A queue without leases is
-/// visited once per third of a lease: nothing of this worker can expire sooner, and a queue not visited for half a lease counts as one
-/// that no worker could serve.
+/// Longest time between two reclaims of a queue that has leases; a third of a lease if that is shorter. A queue without leases is visited
+/// every third of a lease. No lease of this worker can expire sooner, and a queue must be visited at least every half lease: a longer gap
+/// counts as an outage, after which leases get a grace period.
 pub const RECLAIM_POLL_MAX: Duration = Duration::from_secs(1);
 /// Leases reclaimed per call.
 pub const RECLAIM_BATCH_MAX: usize = 200;
-/// Calls per queue and round, for reclaims and for trims each. The rest waits for the next round.
+/// Calls per queue in one round of reclaims, and in one round of trims. What is left waits for the next round.
 pub const BATCHES_PER_ROUND_MAX: usize = 20;
-/// How often in a row a job may lose its worker before its handler begins. Then it is poisoned: it may be what kills the workers that fetch it.
+/// How often in a row the worker that holds a job may die before the handler starts. Then the job is poisoned: it may be what kills the
+/// workers that claim it.
 pub const LOSSES_MAX: u32 = 20;
-/// Over how much time the crash suspects of one claim start.
+/// The starts of the crash suspects of one claim are spread over this time.
 pub const SUSPECT_START_SPREAD: Duration = Duration::from_secs(1);
 /// How long a job is postponed that cannot start because of a quarantined job, or because it is quarantined itself.
 pub const QUARANTINE_DELAY: Duration = Duration::from_secs(10);
@@ -146,13 +149,13 @@ pub const QUARANTINE_DELAY: Duration = Duration::from_secs(10);
 pub const TRIM_POLL_MIN: Duration = Duration::from_millis(100);
 /// Longest delay between a settlement and the trim that follows it.
 pub const TRIM_DELAY_MAX: Duration = Duration::from_secs(1);
-/// How often expired jobs are trimmed from a queue where this worker settled nothing.
+/// How often a queue is trimmed in which this worker settles nothing.
 pub const TRIM_IDLE_INTERVAL: Duration = Duration::from_secs(60);
 /// Jobs trimmed per call.
 pub const TRIM_BATCH_MAX: usize = 200;
 /// How often each queue is audited.
 pub const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
-/// Longest time one repair of a queue may take. What it has repaired by then stays repaired, and the next one continues.
+/// Longest time one repair of a queue may take. What it has repaired by then stays repaired, and the next repair continues.
 pub const REPAIR_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 // Handlers
@@ -166,7 +169,7 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 // Shutdown
 
-/// How long the store may take to confirm the last outcomes. Those it does not confirm run again when their leases expire.
+/// How long the store may take to confirm the last outcomes. Jobs whose outcome it does not confirm run again when their leases expire.
 pub const SHUTDOWN_SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a tree that has ended may take to remove its worker's row from the store.
 pub const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! The messages of the actors that other actors address. An actor that only sends messages to itself has them in its own file.
+//! The messages that actors send to other actors. Messages that an actor only sends to itself are defined in its own file.
 
 use ractor::ActorCell;
 use retraced_jobs::trace::ExecutorId;
@@ -13,16 +13,16 @@ pub(crate) enum ExecutorMessage {
 /// To a fetcher.
 #[derive(Debug)]
 pub(crate) enum FetcherMessage {
-    /// There may be jobs to claim: after a hint, an idle executor or a poll.
+    /// There may be jobs to claim: a hint arrived, an executor is idle, or the poll timer fired.
     Poll,
-    /// A claim of the fetcher has ended.
+    /// A claim that the fetcher sent has ended.
     Claimed { jobs: usize, queue_empty: bool },
 }
 
 /// To a settler.
 #[derive(Debug)]
 pub(crate) enum SettlerMessage {
-    /// Attempts have ended, or a settlement call has.
+    /// There may be outcomes to send: attempts have ended, or a settlement call has.
     Flush,
 }
 
@@ -40,7 +40,7 @@ pub(crate) enum PoolMessage {
 pub(crate) enum RetrySchedulerMessage {
     /// Jobs may be due.
     Promote,
-    /// A round has ended; the next one is due after this.
+    /// A round has ended. The next one is due after `next`.
     Promoted { next: std::time::Duration },
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum RetrySchedulerMessage {
 #[derive(Debug)]
 pub(crate) enum StoreLinkMessage {
     /// A call was not answered.
-    Lost,
+    Unanswered,
     /// A health check has ended.
     Probed { answered: bool },
 }

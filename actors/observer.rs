@@ -42,29 +42,30 @@ pub trait Observer: Send + Sync + 'static {
         let _ = attempt;
     }
 
-    /// An attempt has ended: its handler returned, panicked or timed out, or it was interrupted, which is reported within [`WATCH_INTERVAL`](crate::limits::WATCH_INTERVAL).
-    /// The verdict is on its way to the store.
+    /// An attempt has ended: its handler returned, panicked, timed out or was interrupted. An interruption is reported within
+    /// [`WATCH_INTERVAL`](crate::limits::WATCH_INTERVAL). The verdict is on its way to the store.
     fn attempt_ended(&self, attempt: &AttemptEnded<'_>) {
         let _ = attempt;
     }
 
-    /// The store has answered a settlement: this many outcomes count, and this many came too late.
+    /// The store has answered a settlement: `confirmed` outcomes count, and `stale` ones came too late.
     fn settled(&self, queue: &QueueName, confirmed: usize, stale: usize) {
         let _ = (queue, confirmed, stale);
     }
 
-    /// The store has answered renewals: this many leases are kept, and this many are lost.
+    /// The store has answered renewals: `kept` leases are renewed, and `lost` ones belong to this worker no longer.
     fn leases_renewed(&self, queue: &QueueName, kept: usize, lost: usize) {
         let _ = (queue, kept, lost);
     }
 
-    /// An actor started, crashed or was restarted, the store was lost, a lease expired: whatever is also logged and broadcast.
+    /// A supervision event: an actor started or crashed, the store became unreachable, an expired lease was reclaimed, and so on. The same events
+    /// are logged and broadcast.
     fn supervision(&self, event: &SupervisionEvent) {
         let _ = event;
     }
 }
 
-/// The observer of a runtime, if there is one. Its panics must not end the actor that calls it.
+/// The observer of a runtime, if there is one. A panic of the observer does not end the actor that calls it.
 #[derive(Clone, Default)]
 pub(crate) struct Observers {
     observer: Option<Arc<dyn Observer>>,
@@ -81,7 +82,7 @@ impl Observers {
         let Some(observer) = &self.observer else { return };
         let called = catch_unwind(AssertUnwindSafe(|| call(&**observer)));
         if called.is_err() && !self.panicked.swap(true, Ordering::Relaxed) {
-            tracing::error!(target: "retraced", "the observer panicked; further panics of it are not logged");
+            tracing::error!(target: "retraced", "the observer panicked; its further panics are not logged");
         }
     }
 }

@@ -16,20 +16,20 @@ use crate::supervision::restart::{Reopening, RestartPolicy};
 /// Options of the whole tree.
 #[derive(Clone)]
 pub struct TreeOptions {
-    /// How long a lease lasts unless it is renewed, which happens every third of it. 300 ms to 1 h, default 30 s. The jobs of a worker that died run again after
-    /// this time.
+    /// How long a lease lasts unless it is renewed; it is renewed every third of that time. 300 ms to 1 h, default 30 s. The jobs of a worker that
+    /// died run again after this time.
     pub lease: Duration,
-    /// How long a shutdown waits for handlers: they may finish for four fifths of it, are asked to stop for the last fifth, and are then killed. Up to 1 h, default
-    /// 25 s.
+    /// The grace period: how long a shutdown waits for handlers. After four fifths of it they are asked to stop, at its end they are killed. Up to
+    /// 1 h, default 25 s.
     pub grace: Duration,
-    /// How many workers may die while they run a job before it is poisoned as a crash loop. 1 to 1000, default 3. The first death is not counted:
-    /// only for jobs that were returned before is it recorded that their handler has started.
+    /// How many workers may die while they run a job before the job is poisoned as a crash loop. 1 to 1000, default 3. The first death is not
+    /// counted: the start of a handler is recorded only for jobs that were returned before.
     pub crashes_max: u32,
-    /// How many handlers may ignore their timeout before the runtime ends with an error. Default: the sum of all concurrencies.
+    /// The runtime ends with an error when this many handlers ignore their timeout. Default: the sum of all concurrencies.
     pub zombies_max: Option<usize>,
     /// The root's restart policy.
     pub root_policy: RestartPolicy,
-    /// Seed of all jitter: of polls, restarts and retries. Default: random.
+    /// Seed of all jitter, that is of polls, restarts and retries. Default: random.
     pub seed: u64,
     /// This host's name in the worker's row; a label. Default: the environment's `HOSTNAME`, or `unknown`.
     pub host: String,
@@ -69,9 +69,9 @@ fn program_name() -> String {
 pub struct QueueOptions {
     /// How many jobs run at a time: 1 to 10,000, default 10.
     pub concurrency: usize,
-    /// The restart policy of the queue's supervisor and of its executor pool.
+    /// The restart policy of the queue's supervisors and of its executor pool.
     pub policy: RestartPolicy,
-    /// When a closed queue is reopened.
+    /// When closed workers are reopened.
     pub reopening: Reopening,
     /// How long ended jobs are kept.
     pub retention: Retention,
@@ -90,7 +90,7 @@ impl Default for QueueOptions {
 
 /// A queue to process.
 pub struct QueueSpec {
-    /// Its name.
+    /// The name of the queue.
     pub name: QueueName,
     /// Its options.
     pub options: QueueOptions,

@@ -1,18 +1,19 @@
-//! When one queue is polled next for one purpose, so that actors that serve many queues do not poll the idle ones.
+//! When an actor polls one queue next. An actor that serves many queues has one schedule for each, so that it rarely polls idle queues.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The next poll of one queue. It is due at the beginning.
+/// When the next poll of one queue is due. The first poll is due at once.
 pub(crate) struct PollSchedule(Mutex<Next>);
 
 struct Next {
+    /// When the next poll is due unless one is requested earlier.
     planned: Instant,
     /// When the last poll began.
     polled: Instant,
-    /// Requested since the last poll began.
+    /// The earliest poll requested since the last poll began.
     requested: Option<Instant>,
 }
 
@@ -27,8 +28,8 @@ impl PollSchedule {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests a poll after this at the latest, also if a poll is under way: it may have missed what this one is for.
-    pub(crate) fn within(&self, wait: Duration) {
+    /// Requests a poll within `wait`. The request stands also if a poll is under way, which may have missed the reason for the request.
+    pub(crate) fn request_within(&self, wait: Duration) {
         let at = Instant::now() + wait;
         let mut next = self.lock();
         next.requested = Some(next.requested.map_or(at, |requested| requested.min(at)));
@@ -45,7 +46,7 @@ impl PollSchedule {
         self.remaining().is_zero()
     }
 
-    /// A poll begins. One that does not end is still due.
+    /// A poll begins. If it never ends, the next poll is due at once.
     pub(crate) fn begin(&self) {
         let mut next = self.lock();
         next.planned = Instant::now();
@@ -53,9 +54,9 @@ impl PollSchedule {
         next.requested = None;
     }
 
-    /// Another call at `since` found that nothing is due until `wait` later. Requests stand, and so does what a poll found that began since.
-    /// Returns whether the next poll is sooner than it was.
-    pub(crate) fn postpone(&self, since: Instant, wait: Duration) -> bool {
+    /// Plans the next poll for `since + wait`: a call sent at `since`, which was no poll, found that nothing is due before. Requests stay. If a poll
+    /// began after `since`, its plan stays too. Returns whether the next poll is planned for an earlier time than before.
+    pub(crate) fn plan_from(&self, since: Instant, wait: Duration) -> bool {
         let mut next = self.lock();
         if next.polled >= since {
             return false;
@@ -66,7 +67,7 @@ impl PollSchedule {
         sooner
     }
 
-    /// A poll has ended; the next one is due after this.
+    /// A poll has ended. The next one is due after `wait`.
     pub(crate) fn again_in(&self, wait: Duration) {
         self.lock().planned = Instant::now() + wait;
     }
@@ -85,22 +86,22 @@ mod tests {
         schedule.again_in(5 * SECOND);
         tokio::time::advance(2 * SECOND).await;
         assert_eq!(schedule.remaining(), 3 * SECOND);
-        schedule.within(4 * SECOND);
+        schedule.request_within(4 * SECOND);
         assert_eq!(schedule.remaining(), 3 * SECOND);
-        schedule.within(SECOND);
-        schedule.within(2 * SECOND);
+        schedule.request_within(SECOND);
+        schedule.request_within(2 * SECOND);
         assert_eq!(schedule.remaining(), SECOND);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_during_a_poll_is_not_forgotten_at_its_end() {
         let schedule = PollSchedule::default();
-        schedule.within(SECOND);
+        schedule.request_within(SECOND);
         schedule.begin();
         schedule.again_in(5 * SECOND);
         assert_eq!(schedule.remaining(), 5 * SECOND, "requested before");
         schedule.begin();
-        schedule.within(SECOND);
+        schedule.request_within(SECOND);
         schedule.again_in(5 * SECOND);
         assert_eq!(schedule.remaining(), SECOND, "requested meanwhile");
     }
@@ -111,18 +112,18 @@ mod tests {
         schedule.again_in(5 * SECOND);
         tokio::time::advance(SECOND).await;
         let earlier = Instant::now();
-        assert!(!schedule.postpone(earlier, 5 * SECOND));
+        assert!(!schedule.plan_from(earlier, 5 * SECOND));
         assert_eq!(schedule.remaining(), 5 * SECOND, "postponed");
-        assert!(schedule.postpone(earlier, 2 * SECOND));
+        assert!(schedule.plan_from(earlier, 2 * SECOND));
         assert_eq!(schedule.remaining(), 2 * SECOND, "brought forward");
 
         tokio::time::advance(SECOND).await;
-        schedule.within(SECOND);
-        assert!(!schedule.postpone(earlier, 5 * SECOND));
+        schedule.request_within(SECOND);
+        assert!(!schedule.plan_from(earlier, 5 * SECOND));
         assert_eq!(schedule.remaining(), SECOND, "requested meanwhile");
         schedule.begin();
         schedule.again_in(SECOND);
-        assert!(!schedule.postpone(earlier, 5 * SECOND));
+        assert!(!schedule.plan_from(earlier, 5 * SECOND));
         assert_eq!(schedule.remaining(), SECOND, "polled meanwhile");
     }
 }

@@ -1,4 +1,4 @@
-//! The randomness of one runtime, seeded once.
+//! The random numbers of one runtime, from one seed.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,12 +19,12 @@ impl Random {
         draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A seed for a source of one's own.
+    /// A seed for another random number generator.
     pub(crate) fn seed(&self) -> u64 {
         self.with(|rng| rng.random())
     }
 
-    /// Part of a lease token. It is an identity, so it never comes from the seed: two workers with the same seed must not draw the same.
+    /// The nonce of a fencing token. It must differ between workers that have the same seed, so it does not come from the seed.
     pub(crate) fn nonce() -> Nonce {
         rand::random()
     }
@@ -34,7 +34,7 @@ impl Random {
         self.with(|rng| rng.random_range(-1000..=1000))
     }
 
-    /// The duration less up to a fifth of it.
+    /// The duration, shortened by up to a fifth.
     pub(crate) fn jittered(&self, duration: Duration) -> Duration {
         duration.mul_f64(self.with(|rng| rng.random_range(0.8..=1.0)))
     }

@@ -1,7 +1,7 @@
-//! How soon an idle worker starts a job: after an enqueue, and at the due time of a delayed job. With a private Redis server, from the producer's call to the handler's
-//! first line, in one process, so that both times come from one clock.
+//! Measures how soon an idle worker starts a job: after an enqueue, and after the due time of a delayed job.
 //!
-//! `make latency` runs it and prints a table; the figures are the machine's, so compare them within a run only.
+//! The time is taken from the producer's call to the first line of the handler, in one process, so that both instants come from the same clock. Redis is a private
+//! server. `make latency` prints a table; the figures depend on the machine, so compare only figures of the same run.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 #[path = "../jobs/tests/support/redis_server.rs"]
@@ -15,11 +15,11 @@ use retraced::{Client, Context, Failure, Job, Queue, RedisStore, Runtime, State}
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// Jobs of each measurement.
+/// Jobs per measurement.
 const JOBS: usize = 500;
 /// The pause between two enqueues: longer than a job takes, so that the worker is idle again.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Delays are between this and twice this.
+/// Delays are between this and twice this, spread evenly.
 const DELAY: Duration = Duration::from_millis(700);
 /// The longest wait for one job.
 const JOB_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,17 +33,17 @@ impl Job for Beat {
     const KIND: &'static str = "beat";
 }
 
-async fn beat(job: Beat, _: Context, began: State<UnboundedSender<(usize, Instant)>>) -> Result<(), Failure> {
-    began.send((job.number, Instant::now())).map_err(|error| Failure::permanent(retraced::Code::UnknownError, error))
+async fn beat(job: Beat, _: Context, started: State<UnboundedSender<(usize, Instant)>>) -> Result<(), Failure> {
+    started.send((job.number, Instant::now())).map_err(|error| Failure::permanent(retraced::Code::UnknownError, error))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = RedisServer::start();
-    let (began, mut begins) = unbounded_channel();
+    let (started, mut starts) = unbounded_channel();
     let runtime = Runtime::builder()
         .store(RedisStore::connect(&server.url()).await?)
-        .state(began)
+        .state(started)
         .queue(Queue::new("latency")?.handler(beat))
         .start()
         .await?;
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         for number in 0..JOBS {
             let sent = Instant::now();
             own.enqueue(Beat { number }).await?;
-            took.push(next(&mut begins, number).await - sent);
+            took.push(next_start(&mut starts, number).await - sent);
             tokio::time::sleep(PAUSE).await;
         }
         report("enqueue in the worker's own process → its handler starts", took, warm_up);
@@ -66,14 +66,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for number in 0..JOBS {
         let sent = Instant::now();
         other.enqueue(Beat { number }).await?;
-        took.push(next(&mut begins, number).await - sent);
+        took.push(next_start(&mut starts, number).await - sent);
         tokio::time::sleep(PAUSE).await;
     }
     report("enqueue by another client → its handler starts", took, false);
 
     let mut due = Vec::new();
     for number in 0..JOBS {
-        // Spread, so that due times fall anywhere between two polls of the scheduler.
+        // Different delays, so that due times fall anywhere between two polls of the retry scheduler.
         let delay = DELAY + DELAY.mul_f64((number as f64 * 0.618).fract());
         let sent = Instant::now();
         other.job(Beat { number }).delay(delay).enqueue().await?;
@@ -82,7 +82,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let mut late = Vec::new();
     while late.len() < JOBS {
-        let (number, at) = tokio::time::timeout(JOB_TIMEOUT, begins.recv()).await?.ok_or("the worker ended")?;
+        let (number, at) = tokio::time::timeout(JOB_TIMEOUT, starts.recv()).await?.ok_or("the worker ended")?;
         late.push(at.saturating_duration_since(due[number]));
     }
     report("due time of a delayed job → its handler starts", late, false);
@@ -90,8 +90,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn next(begins: &mut UnboundedReceiver<(usize, Instant)>, expected: usize) -> Instant {
-    let (number, at) = tokio::time::timeout(JOB_TIMEOUT, begins.recv()).await.unwrap().unwrap();
+async fn next_start(starts: &mut UnboundedReceiver<(usize, Instant)>, expected: usize) -> Instant {
+    let (number, at) = tokio::time::timeout(JOB_TIMEOUT, starts.recv()).await.unwrap().unwrap();
     assert_eq!(number, expected);
     at
 }

@@ -1,4 +1,4 @@
-//! The cost of each part a job passes through, without a server: `make parts`. It shows where a worker's time goes; `retraced bench` measures
+//! Measures each part of the code that a job passes through, without a server: `make parts`. This shows where a worker spends its time; `retraced bench` measures
 //! the worker as a whole.
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -21,15 +21,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// Jobs of one batch, as a busy worker claims and settles them.
+/// Jobs per claim and per settlement, as with a busy worker.
 const BATCH: usize = 64;
-/// Executors where a whole runtime is measured.
+/// Executors of the runtime in [`round_trip`].
 const EXECUTORS: usize = 100;
 const LEASE: Duration = Duration::from_secs(30);
 /// The longest wait for the next job.
 const JOB_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A job of some 200 bytes.
+/// A job of about 200 bytes.
 #[derive(Serialize, Deserialize)]
 struct Letter {
     text: String,
@@ -80,14 +80,14 @@ fn decisions(c: &mut Criterion) {
     });
 }
 
-/// A memory store, and a replay slot for its calls.
-struct Admin {
+/// A memory store with a queue, and a replay slot for calls to it.
+struct TestQueue {
     store: MemoryStore,
     replay_slot: ReplaySlot,
     queue: QueueName,
 }
 
-impl Admin {
+impl TestQueue {
     async fn new() -> Self {
         let replay_slot = ReplaySlots::new(instance(), 1).take().await;
         Self { store: MemoryStore::new(), replay_slot, queue: QueueName::new("q").unwrap() }
@@ -123,14 +123,14 @@ fn transitions(c: &mut Criterion) {
     let mut group = c.benchmark_group("transition, in memory");
     group.throughput(Throughput::Elements(BATCH as u64));
     group.bench_function("enqueue, claim and settle 64 jobs", |b| {
-        let mut admin = runtime.block_on(Admin::new());
+        let mut queue = runtime.block_on(TestQueue::new());
         b.iter_batched(
             || jobs(BATCH),
             |jobs| {
                 runtime.block_on(async {
-                    admin.enqueue(&jobs).await;
-                    let claimed = admin.claim().await;
-                    admin.settle(&claimed).await;
+                    queue.enqueue(&jobs).await;
+                    let claimed = queue.claim().await;
+                    queue.settle(&claimed).await;
                 });
             },
             BatchSize::SmallInput,
@@ -139,7 +139,7 @@ fn transitions(c: &mut Criterion) {
     group.finish();
 }
 
-/// An actor that sends itself this many messages.
+/// An actor that sends itself messages; each holds the number of messages still to send.
 struct Hopper;
 
 impl Actor for Hopper {
@@ -189,7 +189,7 @@ async fn count(_: Letter, _: Context, ran: State<Arc<Ran>>) -> Result<(), Failur
     Ok(())
 }
 
-/// A job in a runtime with a memory store: granted, run by an executor, settled.
+/// Jobs in a runtime with a memory store: claimed, run by an executor, settled.
 fn round_trip(c: &mut Criterion) {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (ran, store) = (Arc::new(Ran::default()), Arc::new(MemoryStore::new()));

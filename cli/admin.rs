@@ -16,7 +16,7 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// The store, once it has answered and is fit for jobs.
+    /// The store, once it has answered and its server is known to be usable for jobs.
     pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, CliError> {
         let store = match RedisStore::open(&self.redis, RedisOptions::default()) {
             Ok(store) => store,

@@ -41,6 +41,7 @@ fn too_long() -> String {
     format!("longer than {} days", DURATION_MAX.as_secs() / 86_400)
 }
 
+/// A duration within these bounds.
 fn within(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, String> {
     let duration = duration(text)?;
     if (least..=most).contains(&duration) {
@@ -49,6 +50,7 @@ fn within(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, S
     Err(format!("must be between {} and {}", shown(least), shown(most)))
 }
 
+/// The duration as it is written in an option.
 fn shown(duration: Duration) -> String {
     match duration.as_secs() {
         secs if secs >= 3600 && secs % 3600 == 0 => format!("{}h", secs / 3600),
@@ -69,11 +71,11 @@ pub(crate) fn request_timeout(text: &str) -> Result<Duration, String> {
     within(text, REQUEST_TIMEOUT_BOUNDS)
 }
 
-pub(crate) fn measured(text: &str) -> Result<Duration, String> {
+pub(crate) fn rates_over(text: &str) -> Result<Duration, String> {
     within(text, RATES_OVER_BOUNDS)
 }
 
-/// An instant in RFC 3339, as milliseconds since the Unix epoch; an earlier one becomes the epoch.
+/// An instant in RFC 3339, as milliseconds since the Unix epoch. An instant before the epoch becomes the epoch.
 pub(crate) fn instant(text: &str) -> Result<u64, String> {
     let at: Timestamp = text
         .parse()
@@ -81,7 +83,7 @@ pub(crate) fn instant(text: &str) -> Result<u64, String> {
     Ok(u64::try_from(at.as_millisecond()).unwrap_or(0))
 }
 
-/// Since when, in ms since the Unix epoch.
+/// The time from which on jobs match, in ms since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Since(pub(crate) u64);
 
@@ -94,12 +96,12 @@ pub(crate) fn since(text: &str) -> Result<Since, String> {
     instant(text).map(Since).map_err(|_| how.to_owned())
 }
 
-/// One of the codes, which help and completions list.
+/// A failure code. Help and completions list all of them.
 pub(crate) fn code() -> impl TypedValueParser<Value = Code> {
     PossibleValuesParser::new(Code::ALL.map(Code::as_str)).try_map(|text| text.parse::<Code>())
 }
 
-/// One of the states, which help and completions list.
+/// A job state. Help and completions list all of them.
 pub(crate) fn state() -> impl TypedValueParser<Value = JobState> {
     PossibleValuesParser::new(JobState::ALL.map(JobState::as_str)).try_map(|text| text.parse::<JobState>())
 }
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn since_is_a_distance_or_an_instant() {
+    fn since_is_a_duration_before_now_or_an_instant() {
         assert_eq!(since("1970-01-01T00:00:01Z"), Ok(Since(1_000)));
         let Since(ms) = since("1h").unwrap();
         assert!(now_ms() - ms >= 3_600_000 && now_ms() - ms < 3_700_000);
@@ -154,12 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_is_reported_in_the_units_of_the_option() {
+    fn bounds_are_reported_as_options_are_written() {
         assert_eq!(lease("1ms").unwrap_err(), "must be between 300ms and 1h");
     }
 
     #[test]
-    fn a_queue_may_bring_its_concurrency() {
+    fn a_queue_is_given_with_or_without_its_concurrency() {
         let queue: WorkedQueue = "email=50".parse().unwrap();
         assert_eq!((queue.name.as_str(), queue.concurrency), ("email", Some(50)));
         for text in ["", "a b", "email=", "email=0", "email=99999", "email=x"] {

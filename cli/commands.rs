@@ -1,4 +1,4 @@
-//! The command line's grammar: its global options and its commands.
+//! The global options and the commands of the command line.
 
 use std::path::PathBuf;
 
@@ -29,8 +29,8 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// The Redis or Valkey server: redis://[user:password@]host[:port][/database], or redis+unix:///path. A password is safer in the environment, where
-    /// other users of this machine do not see it.
+    /// The Redis or Valkey server: redis://[user:password@]host[:port][/database], or redis+unix:///path. A password is safer in the environment, where other
+    /// users of this machine do not see it.
     #[arg(
         long,
         global = true,
@@ -57,12 +57,10 @@ pub(crate) enum Command {
     Demo(demo::Demo),
     /// Run a worker that sends each job to a webhook; drains on SIGINT or SIGTERM.
     Work(work::Work),
-    /// Enqueue one job, or one per line of a file.
-    #[command(
-        override_usage = "retraced enqueue [OPTIONS] --queue <QUEUE> <--kind <KIND> --payload <JSON>|--from <FILE>>"
-    )]
+    /// Enqueue one job, or one job per line of a file.
+    #[command(override_usage = "retraced enqueue [OPTIONS] <QUEUE> <--kind <KIND> --payload <JSON>|--from <FILE>>")]
     Enqueue(Box<enqueue::Enqueue>),
-    /// Show all queues: depths, oldest job, paused or not.
+    /// Show all queues: how many jobs are in each state, how long the oldest one is pending, and whether the queue is paused.
     Queues(queues::Queues),
     /// Pause, resume or audit one queue, or show its statistics.
     #[command(subcommand)]
@@ -77,7 +75,7 @@ pub(crate) enum Command {
     /// List, show, redrive or discard dead and poisoned jobs.
     #[command(subcommand)]
     Dead(dead::Dead),
-    /// Measure how fast this machine and this Redis process jobs, compared with the least work any queue must do.
+    /// Measure how fast this machine and this Redis process jobs, and compare that with a bare loop that does the least work any queue must do.
     #[command(after_help = bench::AFTER_HELP)]
     Bench(bench::Bench),
     /// Show all settings, and where each comes from.

@@ -9,8 +9,8 @@ use crate::output::{Cell, Column, NOTHING, Style};
 use crate::settings::{SettingValue, Settings, Source};
 
 pub(crate) const AFTER_HELP: &str = "\
-A flag overrides its environment variable, which overrides the file. The file's keys are the long
-names of flags; those of `retraced work` are in a table:
+A flag or argument overrides its environment variable, which overrides the file. The keys of the file are the long names of flags. \
+The flags of `retraced work` are in a table, where `queue` holds its queues:
 
   redis = \"redis://localhost:6379\"
 
@@ -19,8 +19,7 @@ names of flags; those of `retraced work` are in a table:
   webhook = \"https://example.com/jobs\"
   lease = \"30s\"
 
-An unknown key or a value of the wrong type is an error. Passwords, and everything after
-? in a URL, are not shown.";
+An unknown key or a value of the wrong type is an error. Passwords, and everything after ? in a URL, are not shown.";
 
 /// `retraced config`
 #[derive(Args)]
@@ -56,7 +55,7 @@ impl From<SettingValue> for SettingRow {
 }
 
 impl SettingRow {
-    fn whence(&self) -> String {
+    fn origin(&self) -> String {
         match (&self.variable, &self.file, self.line) {
             (Some(variable), ..) => variable.clone(),
             (_, Some(file), Some(line)) => format!("{file}, line {line}"),
@@ -75,7 +74,7 @@ impl Config {
             vec![
                 row.setting.clone().into(),
                 Cell::new(row.value.as_deref().unwrap_or(NOTHING), style),
-                Cell::new(row.whence(), style),
+                Cell::new(row.origin(), style),
             ]
         })?;
         Ok(())

@@ -7,7 +7,7 @@ use retraced::store::{BATCH_MAX, Moved, Target};
 use crate::admin::Admin;
 use crate::error::CliError;
 use crate::filter::Filter;
-use crate::jobs::{Listing, Paging, acted, show};
+use crate::jobs::{Listing, Paging, print_results, show};
 use crate::output::{Progress, jobs, note};
 use retraced::find::BulkAction;
 use retraced::{JobFilter, Operator};
@@ -24,13 +24,13 @@ pub(crate) enum Dead {
     Show(Selection),
     /// Run dead and poisoned jobs again, with failures and crashes reset to zero.
     #[command(
-        after_help = "Many jobs are taken in steps of 100, latest first. A job that dies again meanwhile is not redriven twice, and one that somebody else moves is left alone.",
+        after_help = "Jobs are redriven in steps of 100, latest first. A job that fails again and returns to the dead letter queue while the command runs is not redriven a second time. A job that somebody else moves first is left alone.",
         override_usage = "retraced dead redrive [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Redrive(Selection),
     /// Remove dead and poisoned jobs permanently, with their history.
     #[command(
-        after_help = "Many jobs are taken in steps of 100, latest first. A job that dies meanwhile is not discarded, and one that somebody else moves is left alone. This cannot be undone: `retraced dead list` with the same options shows the jobs first.",
+        after_help = "Jobs are discarded in steps of 100, latest first. A job that becomes dead or poisoned after the first step is not discarded, and a job that somebody else moves first is left alone. Discarded jobs cannot be restored: use `retraced dead list` with the same options to see them first.",
         override_usage = "retraced dead discard [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Discard(Selection),
@@ -46,16 +46,16 @@ pub(crate) struct List {
     paging: Paging,
 }
 
-/// Which dead and poisoned jobs.
+/// Selects dead and poisoned jobs: by id, all of them, or those that match a filter.
 #[derive(Args)]
 #[command(group = ArgGroup::new("which").required(true).multiple(true).args(["ids", "more_ids", "all", "code", "kind", "since"]))]
 pub(crate) struct Selection {
     /// The queue.
     queue: QueueName,
-    /// These jobs.
+    /// The ids of the jobs.
     #[arg(value_name = "ID", conflicts_with_all = ["all", "code", "kind", "since"])]
     ids: Vec<JobId>,
-    /// This job; may be repeated.
+    /// The id of a job; may be repeated.
     #[arg(long = "id", value_name = "ID", conflicts_with_all = ["all", "code", "kind", "since"])]
     more_ids: Vec<JobId>,
     /// All dead and poisoned jobs of the queue.
@@ -74,13 +74,14 @@ impl Dead {
                 let listing = Listing { queue: &queue, filter: &filter, what: "dead or poisoned" };
                 listing.run(admin, &operator, paging).await
             }
-            Dead::Show(which) => which.show(admin, &operator).await,
-            Dead::Redrive(which) => which.act(admin, &operator, Verb::Redrive).await,
-            Dead::Discard(which) => which.act(admin, &operator, Verb::Discard).await,
+            Dead::Show(selection) => selection.show(admin, &operator).await,
+            Dead::Redrive(selection) => selection.act(admin, &operator, Verb::Redrive).await,
+            Dead::Discard(selection) => selection.act(admin, &operator, Verb::Discard).await,
         }
     }
 }
 
+/// What to do with the selected jobs.
 #[derive(Clone, Copy)]
 enum Verb {
     Redrive,
@@ -102,7 +103,7 @@ impl Verb {
         }
     }
 
-    fn on_matching(self, operator: &Operator, queue: &QueueName, filter: &JobFilter) -> BulkAction {
+    fn bulk(self, operator: &Operator, queue: &QueueName, filter: &JobFilter) -> BulkAction {
         match self {
             Verb::Redrive => operator.redrive_matching(queue, filter),
             Verb::Discard => operator.discard_matching(queue, filter),
@@ -123,17 +124,18 @@ impl Verb {
 }
 
 impl Selection {
+    /// Shows each selected job; a job that was named but is neither dead nor poisoned is a failure.
     async fn show(self, admin: &Admin, operator: &Operator) -> Result<(), CliError> {
-        if !self.is_by_name() {
+        if !self.is_by_id() {
             return self.show_matching(admin, operator).await;
         }
-        let ids = self.named();
+        let ids = self.given_ids();
         let mut missing = 0;
         for id in &ids {
             if admin.out.is_closed() {
                 break;
             }
-            match operator.job(&self.queue, id).await?.filter(is_given_up) {
+            match operator.job(&self.queue, id).await?.filter(is_dead_or_poisoned) {
                 Some(view) => show(&admin.out, &view)?,
                 None => {
                     note(format_args!("job {id} is neither dead nor poisoned in queue {}", self.queue));
@@ -157,8 +159,8 @@ impl Selection {
                 break;
             }
             for job in jobs {
-                // One that was redriven since the page was read is not a dead letter any more.
-                if let Some(view) = operator.job(&self.queue, &job.id).await?.filter(is_given_up) {
+                // A job that was redriven after the page was read is no longer dead.
+                if let Some(view) = operator.job(&self.queue, &job.id).await?.filter(is_dead_or_poisoned) {
                     show(&admin.out, &view)?;
                     shown += 1;
                 }
@@ -171,14 +173,14 @@ impl Selection {
     }
 
     async fn act(self, admin: &Admin, operator: &Operator, verb: Verb) -> Result<(), CliError> {
-        if !self.is_by_name() {
-            return self.act_on_many(admin, operator, verb).await;
+        if !self.is_by_id() {
+            return self.act_on_matching(admin, operator, verb).await;
         }
-        let ids = self.named();
+        let ids = self.given_ids();
         let mut unchanged = 0;
         for slice in ids.chunks(BATCH_MAX) {
-            let moved = self.act_on_named(operator, slice, verb).await?;
-            unchanged += acted(&admin.out, &self.queue, slice.iter().cloned().zip(moved))?;
+            let moved = self.act_on_ids(operator, slice, verb).await?;
+            unchanged += print_results(&admin.out, &self.queue, slice.iter().cloned().zip(moved))?;
         }
         if unchanged > 0 {
             let all = jobs(ids.len() as u64);
@@ -188,14 +190,15 @@ impl Selection {
         Ok(())
     }
 
-    /// Acts only on jobs that are dead or poisoned; those that somebody else moves meanwhile are left alone.
-    async fn act_on_named(&self, operator: &Operator, ids: &[JobId], verb: Verb) -> Result<Vec<Moved>, CliError> {
+    /// Acts only on jobs that are dead or poisoned. Jobs that somebody else moves meanwhile are left alone.
+    async fn act_on_ids(&self, operator: &Operator, ids: &[JobId], verb: Verb) -> Result<Vec<Moved>, CliError> {
         let mut results = Vec::with_capacity(ids.len());
         let mut chosen = Vec::with_capacity(ids.len());
         for id in ids {
             results.push(match operator.job(&self.queue, id).await? {
-                Some(view) if is_given_up(&view) => {
+                Some(view) if is_dead_or_poisoned(&view) => {
                     chosen.push((results.len(), Target::from(&view)));
+                    // A placeholder: the result of the action replaces it below.
                     Moved::NotFound
                 }
                 Some(view) => Moved::Refused { state: view.state },
@@ -209,11 +212,11 @@ impl Selection {
         Ok(results)
     }
 
-    async fn act_on_many(&self, admin: &Admin, operator: &Operator, verb: Verb) -> Result<(), CliError> {
+    async fn act_on_matching(&self, admin: &Admin, operator: &Operator, verb: Verb) -> Result<(), CliError> {
         let stats = operator.stats(&self.queue).await?;
         let progress = Progress::new(&admin.out, verb.doing(), Some(stats.dead + stats.poisoned));
-        let mut action = verb.on_matching(operator, &self.queue, &self.matching());
-        let ended = self.each_step(admin, &progress, &mut action).await;
+        let mut action = verb.bulk(operator, &self.queue, &self.matching());
+        let ended = self.run_steps(admin, &progress, &mut action).await;
         drop(progress);
         let done = format!("{} {}", jobs(action.changed()), verb.done());
         if let Err(error) = ended {
@@ -227,36 +230,38 @@ impl Selection {
         Ok(())
     }
 
-    async fn each_step(&self, admin: &Admin, progress: &Progress, action: &mut BulkAction) -> Result<(), CliError> {
+    /// Runs the action to its end, and prints the results of each step.
+    async fn run_steps(&self, admin: &Admin, progress: &Progress, action: &mut BulkAction) -> Result<(), CliError> {
         while let Some(step) = action.step().await? {
             progress.advance(step.examined);
-            // On a terminal the sum is enough; for a program each job is a line.
-            if !admin.out.is_for_a_reader() {
-                acted(&admin.out, &self.queue, step.results)?;
+            // On a terminal the total is enough; a program gets one line for each job.
+            if !admin.out.is_text_on_terminal() {
+                print_results(&admin.out, &self.queue, step.results)?;
             }
         }
         Ok(())
     }
 
-    /// The dead and poisoned jobs that match.
+    /// The filter for the dead and poisoned jobs that match.
     fn matching(&self) -> JobFilter {
         self.filter.of(JobFilter::failed())
     }
 
+    /// Reports that no job was found.
     fn note_none(&self) {
         let which = if self.all { "" } else { " that match" };
         note(format_args!("no dead or poisoned jobs{which} in queue {}", self.queue));
     }
 
-    fn is_by_name(&self) -> bool {
-        !self.all && self.filter.is_open()
+    fn is_by_id(&self) -> bool {
+        !self.all && self.filter.is_empty()
     }
 
-    fn named(&self) -> Vec<JobId> {
+    fn given_ids(&self) -> Vec<JobId> {
         self.ids.iter().chain(&self.more_ids).cloned().collect()
     }
 }
 
-fn is_given_up(view: &JobView) -> bool {
+fn is_dead_or_poisoned(view: &JobView) -> bool {
     matches!(view.state, JobState::Dead | JobState::Poisoned)
 }

@@ -1,7 +1,7 @@
-//! `retraced enqueue`: one job from the command line, or one per line of a file.
+//! `retraced enqueue`: one job from the command line, or one job per line of a file.
 //!
-//! A file is read twice: first every line is checked, then all are enqueued, so that an invalid line means that nothing was stored. What cannot be read twice (`-`, a
-//! pipe) is enqueued in batches as it comes; an invalid line ends it, and the message says which lines are stored.
+//! A file is read twice: first every line is checked, then all are enqueued, so that an invalid line means that nothing was stored. Input that cannot be read twice
+//! (`-`, a pipe) is enqueued in batches as it arrives. The first invalid line ends the command, and the message says up to which line jobs are stored.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read};
@@ -30,10 +30,9 @@ use retraced::{Client, QueueHandle, Receipt};
 /// `retraced enqueue`
 #[derive(Args)]
 pub(crate) struct Enqueue {
-    /// The queue: 1 to 128 of A-Z a-z 0-9 . _ -
-    #[arg(long, value_name = "QUEUE")]
+    /// The queue. Its name has 1 to 128 of the characters A-Z a-z 0-9 . _ -
     queue: QueueName,
-    /// The kind of job; workers choose the handler by it. The same characters as in a queue's name.
+    /// The kind of job, by which workers choose the handler. It has the same characters as the name of a queue.
     #[arg(long, required_unless_present = "from")]
     kind: Option<Kind>,
     /// The job's data, as JSON.
@@ -45,12 +44,12 @@ pub(crate) struct Enqueue {
     /// Delay before the job is due. Default: none.
     #[arg(long, value_name = "DURATION", value_parser = args::duration, conflicts_with = "at")]
     delay: Option<Duration>,
-    /// The instant at which the job is due, in RFC 3339, as in 2030-01-31T08:00:00Z; one that has passed means at once.
+    /// The instant at which the job is due, in RFC 3339, as in 2030-01-31T08:00:00Z. If it has passed, the job is due at once.
     #[arg(long, value_name = "INSTANT", value_parser = args::instant)]
     at: Option<u64>,
     /// Take jobs from a file, or from standard input (-): one JSON object per line, {"kind", "payload", "id"?, "delay_ms"?, "at"?, "max_attempts"?, "retry"?:
-    /// {"strategy", "base_ms", "factor", "max_ms", "jitter", "immediate_tries"}}. Nothing in a file is enqueued unless every line is valid; standard input is
-    /// enqueued as it comes, up to the first invalid line.
+    /// {"strategy", "base_ms", "factor", "max_ms", "jitter", "immediate_tries"}}. A file is enqueued only if every line is valid; standard
+    /// input is enqueued as it arrives, up to the first invalid line.
     #[arg(
         long,
         value_name = "FILE",
@@ -68,8 +67,7 @@ struct RetryFlags {
     /// Maximum attempts, the first included: 1 to 1000. A queue's default is 5.
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
-    /// How the delay grows: fixed, linear, exponential, or three-tier (some immediate tries, then exponential). A
-    /// queue's default is exponential.
+    /// How the delay grows: fixed, linear, exponential, or three-tier (some retries without a delay, then exponential). A queue's default is exponential.
     #[arg(long)]
     strategy: Option<Strategy>,
     /// First delay, up to 30d. A queue's default is 5s.
@@ -84,7 +82,7 @@ struct RetryFlags {
     /// Random variation of each delay, in percent: 0 to 100. A queue's default is 20.
     #[arg(long, value_name = "PERCENT")]
     jitter: Option<u8>,
-    /// Attempts of a three-tier retry without a delay: 1 to 1000. A queue's default is 3.
+    /// How many attempts of the three-tier strategy begin without a delay, the first included: 1 to 1000. A queue's default is 3.
     #[arg(long, value_name = "N")]
     immediate_tries: Option<u32>,
 }
@@ -118,8 +116,8 @@ struct Line {
     retry: RetryOverrides,
 }
 
-/// A job as it was requested, by options or by a line.
-struct Asked {
+/// A job as requested by the options or by one line of the input.
+struct RequestedJob {
     kind: Kind,
     payload: Value,
     id: Option<JobId>,
@@ -127,7 +125,7 @@ struct Asked {
     retry: RetryOverrides,
 }
 
-impl Asked {
+impl RequestedJob {
     fn seal(self) -> Result<NewJob, String> {
         Retry::default().overridden_by(&self.retry).validate().map_err(|e| e.to_string())?;
         let payload = codec::from_json(&self.payload).map_err(|e| format!("the payload {e}"))?;
@@ -152,11 +150,11 @@ impl Line {
             return Err("max_attempts is given twice: inside retry and beside it".into());
         }
         retry.max_attempts = retry.max_attempts.or(line.max_attempts);
-        Asked { kind: line.kind, payload: line.payload, id: line.id, run_at, retry }.seal()
+        RequestedJob { kind: line.kind, payload: line.payload, id: line.id, run_at, retry }.seal()
     }
 }
 
-/// What the parser says, without the line number it counts within the one line it was given.
+/// The parser's message without its line number, which is always 1, because the parser is given one line at a time.
 fn why(error: &serde_json::Error) -> String {
     error.to_string().replace(" at line 1 column ", " at column ")
 }
@@ -171,8 +169,8 @@ impl Enqueue {
                     (None, Some(at)) => RunAt::At(at),
                     (None, None) => RunAt::Now,
                 };
-                let asked = Asked { kind, payload, id: self.id, run_at, retry: self.retry.overrides() };
-                let job = asked.seal().map_err(CliError::Usage)?;
+                let requested = RequestedJob { kind, payload, id: self.id, run_at, retry: self.retry.overrides() };
+                let job = requested.seal().map_err(CliError::Usage)?;
                 let mut enqueuer = Enqueuer::open(admin, &self.queue).await?;
                 enqueuer.send(&[job], &[], 0).await.map_err(|error| match enqueuer.stored {
                     0 => error,
@@ -212,11 +210,11 @@ async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<
     match ended {
         Ok(()) if stored == 0 => note(format_args!("nothing to enqueue: there is no job in {}", lines.name)),
         Ok(()) => {
-            let known = match stored - created {
+            let existing = match stored - created {
                 0 => String::new(),
                 n => format!(", {n} of them existed already and are unchanged"),
             };
-            note(format_args!("{} enqueued to {queue}{known}", jobs(stored)));
+            note(format_args!("{} enqueued to {queue}{existing}", jobs(stored)));
         }
         Err(error) => {
             return Err(CliError::Failed(format!("{error}; stored before that: {}", enqueuer.stored_so_far())));
@@ -225,7 +223,7 @@ async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<
     Ok(())
 }
 
-/// How many jobs there are; the error names the first invalid line.
+/// Counts the jobs. The error names the first invalid line.
 fn check(admin: &Admin, mut lines: Lines) -> Result<u64, String> {
     let progress = Progress::new(&admin.out, "checking", None);
     let mut count = 0;
@@ -249,18 +247,19 @@ struct Enqueuer<'a> {
 impl<'a> Enqueuer<'a> {
     async fn open(admin: &'a Admin, queue: &'a QueueName) -> Result<Self, CliError> {
         let store = admin.store().await?;
-        // So that `retraced queues` shows a queue that no worker has used yet.
+        // Registers the queue, so that `retraced queues` shows it even if no worker has used it yet.
         store.announce(std::slice::from_ref(queue)).await.map_err(|e| CliError::Failed(e.to_string()))?;
         let client = Client::shared(Arc::clone(&store));
         let client = client.queue(queue.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
         Ok(Self { admin, queue, client, stored: 0, created: 0, last_line: 0 })
     }
 
-    /// Stores a batch of jobs from these lines; `last_line` is the last one read. What fails is the error of a job, without a count: the sum has those stored.
+    /// Stores a batch of jobs. `lines` are their line numbers, and `last_line` is the last line that was read. The error is that of the job that was not stored; how
+    /// many were stored before it is in `self.stored`.
     async fn send(&mut self, jobs: &[NewJob], lines: &[u64], last_line: u64) -> Result<(), CliError> {
         let sent = self.client.wait_at_most(BATCH_TIMEOUT).enqueue_all(jobs.iter().cloned()).await;
         let (receipts, failed) = sent.map_or_else(|e| (e.stored, Some(e.error)), |receipts| (receipts, None));
-        // Counted before they are printed: a full disk does not change what was stored.
+        // Counted before they are printed, because a full disk does not change what was stored.
         self.stored += receipts.len() as u64;
         self.created += receipts.iter().filter(|receipt| receipt.created).count() as u64;
         match (&failed, receipts.len().checked_sub(1).and_then(|last| lines.get(last))) {
@@ -273,8 +272,8 @@ impl<'a> Enqueuer<'a> {
     }
 
     fn print(&self, receipts: Vec<Receipt>, last_line: u64) -> Result<(), CliError> {
-        // On a terminal the sum is enough; for a program each job is a line.
-        if self.admin.out.is_for_a_reader() && last_line > 0 {
+        // On a terminal the total is enough; a program gets one line for each job.
+        if self.admin.out.is_text_on_terminal() && last_line > 0 {
             return Ok(());
         }
         for receipt in receipts {
@@ -291,7 +290,7 @@ impl<'a> Enqueuer<'a> {
         let (mut batch, mut numbers) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         loop {
-            // Jobs that were read are stored even if the next line is invalid, so that the message can name whole lines.
+            // Jobs that were read are stored even if the next line is invalid, so that the message can say up to which line all jobs are stored.
             let line = lines.next();
             let ended = !matches!(line, Ok(Some(_)));
             if let Ok(Some(job)) = &line {
@@ -335,12 +334,12 @@ impl Lines {
         Self { reader: BufReader::with_capacity(READ_BYTES_MAX, source), name, number: 0 }
     }
 
-    /// Whether the next line has not arrived yet: jobs that were read should not wait for it.
+    /// Whether the next line has not arrived completely. Jobs that were already read should not wait for it.
     fn must_wait(&self) -> bool {
         !self.reader.buffer().contains(&b'\n')
     }
 
-    /// The next job; the error names the line and why.
+    /// The next job. The error names the line and the reason.
     fn next(&mut self) -> Result<Option<NewJob>, String> {
         loop {
             let mut line = Vec::new();
@@ -396,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_is_refused_before_memory_is_gone() {
+    fn an_endless_line_is_refused_at_the_bound() {
         let endless = std::io::repeat(b'x');
         let error = Lines::new(Box::new(endless), "endless".into()).next().unwrap_err();
         assert_eq!(error, "line 1 of endless: it has more than 8388608 bytes");

@@ -6,7 +6,7 @@ use retraced::{Code, JobFilter};
 
 use crate::args::{self, Since};
 
-/// Which jobs; an option that is not given lets all pass.
+/// Conditions that select jobs. Without options all jobs match.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Filter {
     /// Only jobs whose latest failure or crash has this code.
@@ -15,14 +15,14 @@ pub(crate) struct Filter {
     /// Only jobs of this kind.
     #[arg(long)]
     kind: Option<Kind>,
-    /// Only jobs that ended since then or, if they have not ended, were enqueued since then: a duration before now, as in 30m, or an instant in RFC 3339, as in
-    /// 2030-01-31T08:00:00Z. Durations are measured by this machine's clock.
+    /// Only jobs that ended at this time or later; a job that has not ended must have been enqueued at this time or later. Give a duration before now, as in 30m,
+    /// or an instant in RFC 3339, as in 2030-01-31T08:00:00Z. A duration is subtracted from the time of this machine's clock.
     #[arg(long, value_name = "WHEN", value_parser = args::since)]
     since: Option<Since>,
 }
 
 impl Filter {
-    /// These conditions, added to the filter's states.
+    /// Adds these conditions to a filter that selects states.
     pub(crate) fn of(&self, states: JobFilter) -> JobFilter {
         let mut filter = states;
         if let Some(code) = self.code {
@@ -38,7 +38,7 @@ impl Filter {
     }
 
     /// Whether no option was given.
-    pub(crate) fn is_open(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.code.is_none() && self.kind.is_none() && self.since.is_none()
     }
 }

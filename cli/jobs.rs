@@ -19,7 +19,6 @@ use retraced::{JobFilter, Operator};
 #[derive(Args)]
 pub(crate) struct Jobs {
     /// The queue.
-    #[arg(long, value_name = "QUEUE")]
     queue: QueueName,
     /// The state. Pending jobs are listed from the front of the queue, delayed ones by due time, processing ones by lease, and ended ones latest first.
     #[arg(long, value_parser = args::state())]
@@ -30,10 +29,10 @@ pub(crate) struct Jobs {
     paging: Paging,
 }
 
-/// How much of a list.
+/// Which part of a list is printed.
 #[derive(Args)]
 pub(crate) struct Paging {
-    /// Maximum jobs to list. If there are more, a message on stderr ends with the cursor to continue from; so it does after 100000 jobs were searched.
+    /// Maximum jobs to list. If there are more, or if 100000 jobs were searched before that many matched, a message on stderr ends with the cursor to continue from.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Continue where an earlier list ended.
@@ -46,17 +45,17 @@ pub(crate) struct Paging {
 pub(crate) enum Job {
     /// Show everything that is known about a job.
     Show(OneJob),
-    /// Cancel a job. A waiting job is cancelled at once; a running one is asked to stop, and completes if its handler completes anyway.
+    /// Cancel a job. A pending or delayed job is cancelled at once. The handler of a running job is asked to stop; if it succeeds anyway, the job is completed.
     Cancel(OneJob),
-    /// Run a job again: a dead, poisoned or cancelled job starts anew with all its attempts; a delayed job becomes due now.
+    /// Run a job again: a dead, poisoned or cancelled job becomes pending, with failures and crashes reset to zero; a delayed job becomes due now.
     Retry(OneJob),
 }
 
 #[derive(Args)]
 pub(crate) struct OneJob {
-    /// Its queue.
+    /// The job's queue.
     pub(crate) queue: QueueName,
-    /// Its id.
+    /// The job's id.
     pub(crate) id: JobId,
 }
 
@@ -73,7 +72,7 @@ impl Jobs {
 pub(crate) struct Listing<'a> {
     pub(crate) queue: &'a QueueName,
     pub(crate) filter: &'a JobFilter,
-    /// What these jobs are called.
+    /// What messages call the jobs: a state, or `dead or poisoned`.
     pub(crate) what: &'a str,
 }
 
@@ -131,7 +130,7 @@ impl Listing<'_> {
             [state] if !state.is_final() => "WHEN",
             _ => "ENDED",
         };
-        // The column is redundant if all are in one state.
+        // In a list of one state this column says nothing, so it is left out early.
         let state = Column::new("STATE").spare(if self.filter.states().len() == 1 { 4 } else { 1 });
         [
             Column::new("ID"),
@@ -166,17 +165,18 @@ impl Job {
             Job::Show(job) => show(&admin.out, &job.find(&operator).await?),
             Job::Cancel(OneJob { queue, id }) => {
                 let moved = operator.cancel(&queue, [&id]).await?;
-                changed(acted(&admin.out, &queue, std::iter::once(id).zip(moved))?)
+                require_change(print_results(&admin.out, &queue, std::iter::once(id).zip(moved))?)
             }
             Job::Retry(OneJob { queue, id }) => {
                 let moved = operator.redrive(&queue, [&id]).await?;
-                changed(acted(&admin.out, &queue, std::iter::once(id).zip(moved))?)
+                require_change(print_results(&admin.out, &queue, std::iter::once(id).zip(moved))?)
             }
         }
     }
 }
 
-fn changed(unchanged: usize) -> Result<(), CliError> {
+/// Fails if the job was not changed.
+fn require_change(unchanged: usize) -> Result<(), CliError> {
     if unchanged > 0 {
         return Err(CliError::Failed("nothing was changed".into()));
     }
@@ -194,8 +194,8 @@ impl OneJob {
     }
 }
 
-/// Prints what became of each job, and returns how many were left as they were.
-pub(crate) fn acted(
+/// Prints the result for each job, and returns how many jobs were not changed.
+pub(crate) fn print_results(
     out: &Output,
     queue: &QueueName,
     results: impl IntoIterator<Item = (JobId, Moved)>,
@@ -214,7 +214,7 @@ fn sentence(out: &Output, row: &ActionRow) -> String {
     let state =
         |state: Option<JobState>| state.map_or_else(|| NOTHING.to_owned(), |state| out.paint(Style::of(state), state));
     match row.result {
-        ActionResult::Asked => format!("{id}  is running, and is asked to stop"),
+        ActionResult::Asked => format!("{id}  is running; its handler was asked to stop"),
         ActionResult::NotFound => format!("{id}  is not kept in queue {}", row.queue),
         ActionResult::Refused => format!("{id}  is {}, which does not allow this", state(row.state)),
         ActionResult::Removed => format!("{id}  {} → removed", state(row.from)),
@@ -239,12 +239,12 @@ fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
     let counters =
         [(row.attempts, "attempt"), (row.failures, "failure"), (row.crashes, "crash"), (row.releases, "release")];
     say("counters", counters.map(|(count, noun)| counted(count, noun)).join(", "));
-    say("max attempts", row.max_attempts.map_or_else(|| "as its queue says".into(), |n| n.to_string()));
+    say("max attempts", row.max_attempts.map_or_else(|| "as set for its queue".into(), |n| n.to_string()));
     if let Some(retry) = &job.retry {
-        say("own retry", serde_json::to_string(retry).unwrap_or_default());
+        say("retry options", serde_json::to_string(retry).unwrap_or_default());
     }
     if let Some(timeout) = job.timeout_ms {
-        say("own timeout", span(timeout));
+        say("timeout", span(timeout));
     }
     for (name, at) in [
         ("enqueued", &row.enqueued_at),
@@ -274,7 +274,7 @@ fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
     values
 }
 
-/// The text, printable; of a long one the beginning, and how long it is.
+/// The text with control characters escaped. Of a long text only the beginning is shown, and its length.
 fn shown(text: &str) -> String {
     let short = short(text, SHOWN_CHARS_MAX);
     if text.chars().nth(SHOWN_CHARS_MAX).is_some() {

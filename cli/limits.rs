@@ -6,10 +6,10 @@ use std::time::Duration;
 /// Columns of a terminal below which help is laid out in one column.
 pub(crate) const HELP_COLUMNS_MIN: usize = 60;
 
-/// Columns of values beside their names, at least; with fewer the values stand below their names.
+/// Least columns for values beside their names; with fewer, values are printed below their names.
 pub(crate) const VALUE_COLUMNS_MIN: usize = 20;
 
-/// Jobs one listing examines in search of those that match; past it the list ends with the cursor to continue from.
+/// Jobs that one listing examines to find those that match; past it the list ends with the cursor to continue from.
 pub(crate) const LIST_EXAMINED_MAX: u64 = 100_000;
 /// Characters of an error's message shown in a list; `job show` has the rest.
 pub(crate) const LISTED_MESSAGE_MAX: usize = 60;
@@ -18,7 +18,7 @@ pub(crate) const SHOWN_CHARS_MAX: usize = 4_000;
 
 // --- Options
 
-/// Longest duration any option accepts; a longer one is refused as a typing error.
+/// Longest duration any option accepts; a longer one is a usage error.
 pub(crate) const DURATION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 /// Least and most of a webhook request's timeout; another value is a usage error.
 pub(crate) const REQUEST_TIMEOUT_BOUNDS: (Duration, Duration) =
@@ -46,11 +46,11 @@ pub(crate) const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 
 /// How much longer than its request a job may take: time to read the end of the response. A job that takes longer is stopped.
 pub(crate) const JOB_MARGIN: Duration = Duration::from_secs(5);
-/// Maximum bytes of a response body that are read. The connection is closed on the rest.
+/// Maximum bytes of a response body that are read. If there are more, the connection is closed.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Maximum headers of a response; one with more is malformed.
 pub(crate) const HEADERS_MAX: usize = 100;
-/// How long an idle connection is kept for the next job; past it it is closed.
+/// How long an idle connection is kept for the next job; after that it is closed.
 pub(crate) const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(20);
 /// Maximum characters of an unexpected body (usually an HTML page) that a failure quotes.
 pub(crate) const QUOTED_CHARS_MAX: usize = 300;
@@ -73,9 +73,9 @@ pub(crate) const SECRETS_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Longest the demo may take in all.
 pub(crate) const DEMO_MAX: Duration = Duration::from_secs(20);
-/// Longest the tree may take to shut down. Nothing runs by then, so the rest may be cut.
+/// Longest the tree may take to shut down. No job runs by then, so a longer shutdown is abandoned.
 pub(crate) const DEMO_SHUTDOWN_MAX: Duration = Duration::from_millis(1_500);
-/// Longest the jobs of the demo may take; past it the demo ends and reports the open ones.
+/// Longest the jobs of the demo may take; past it the demo ends and reports the jobs that have not ended.
 pub(crate) const DEMO_RUN_MAX: Duration = Duration::from_secs(15);
 /// How long the last frame is shown, at least; `q` ends it sooner.
 pub(crate) const DEMO_LAST_FRAME_MIN: Duration = Duration::from_secs(2);
@@ -93,20 +93,20 @@ pub(crate) const DEMO_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const DEMO_EMAIL_INTERVAL: Duration = Duration::from_millis(40);
 /// Time between two thumbnails, after the first ones, which come at once.
 pub(crate) const DEMO_THUMBNAIL_INTERVAL: Duration = Duration::from_millis(110);
-/// Columns a table or a trace is laid out for, at least; a narrower terminal wraps its lines.
+/// Least columns for which a table or a trace is laid out; a narrower terminal wraps its lines.
 pub(crate) const PAGE_COLUMNS_MIN: usize = 20;
-/// Columns a table or a trace is laid out for, at most; the rest of a wider terminal stays empty.
+/// Most columns for which a table or a trace is laid out; the rest of a wider terminal stays empty.
 pub(crate) const PAGE_COLUMNS_MAX: usize = 110;
-/// Columns of a table's left column, at most; longer text is wrapped.
+/// Most columns of a table's left column; longer text is wrapped.
 pub(crate) const PAGE_LEFT_COLUMNS_MAX: usize = 36;
-/// Columns of the bar in the head of the view, at least; without them there is no bar.
+/// Least columns of the progress bar in the first row of the view; with fewer there is no bar.
 pub(crate) const BAR_COLUMNS_MIN: usize = 6;
-/// Columns of a message in the view's log, at least; with fewer the end of the line is cut instead of the message.
+/// Least columns of a message in the view's log. If a message would get fewer, the end of the line is cut instead of the message.
 pub(crate) const MESSAGE_COLUMNS_MIN: usize = 12;
 
 // --- `bench`
 
-/// How long after its enqueue the first delayed job is due.
+/// Delay of the first of the delayed jobs.
 pub(crate) const BENCH_DUE_AFTER: Duration = Duration::from_secs(2);
 /// How long after the first delayed job the last one is due.
 pub(crate) const BENCH_DUE_WITHIN: Duration = Duration::from_secs(3);
@@ -116,18 +116,18 @@ pub(crate) const BENCH_IDLE_AFTER: Duration = Duration::from_secs(15);
 pub(crate) const BENCH_IDLE_FOR: Duration = Duration::from_secs(10);
 /// How often a worker process reports how much it has handled: the precision of the measured time.
 pub(crate) const WORKER_REPORT_INTERVAL: Duration = Duration::from_millis(5);
-/// Shortest time over which a rate is exact to a twentieth; a shorter run is measured from its beginning.
+/// Shortest time over which a rate is exact to 5 %, given reports every 5 ms. If less time remains after the warm-up, the whole run is measured.
 pub(crate) const TIMED_MIN: Duration = Duration::from_millis(100);
-/// Delay between two tries to accept a connection when the system refuses.
+/// Delay before the relay accepts the next connection after the system refused one.
 pub(crate) const RELAY_ACCEPT_DELAY: Duration = Duration::from_millis(100);
 /// Time between two checks whether the server has freed the memory of removed keys.
 pub(crate) const SERVER_FREE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Unread lines of all worker processes; past it a worker waits until it is read.
+/// Maximum unread lines of all worker processes; at this number, workers wait until their lines are read.
 pub(crate) const WORKER_MESSAGES_MAX: usize = 1_024;
-/// Longest sleep of a cycle or of the promoter before it checks again.
+/// Longest sleep of a cycle or of the promoter of the bare loop before it checks for jobs again.
 pub(crate) const FLOOR_SLEEP_MAX: Duration = Duration::from_secs(1);
-/// Maximum jobs promoted per call.
+/// Maximum jobs that the bare loop promotes per call.
 pub(crate) const FLOOR_PROMOTE_MAX: usize = 500;
 /// Bytes the relay reads at a time.
 pub(crate) const RELAY_CHUNK_BYTES_MAX: usize = 16 * 1024;
@@ -145,9 +145,11 @@ pub(crate) const SERVER_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const SERVER_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for the server to free the memory of removed keys.
 pub(crate) const SERVER_FREE_MAX: Duration = Duration::from_secs(30);
-/// Additional queues that a measurement may use.
+/// Time between two enqueues to an idle worker: 50 per second.
+pub(crate) const ENQUEUE_INTERVAL: Duration = Duration::from_millis(20);
+/// Maximum additional queues that a measurement may use.
 pub(crate) const BENCH_QUEUES_MAX: usize = 100;
-/// Keys examined per step of a scan.
+/// Keys that the server examines per step of a scan.
 pub(crate) const SCAN_KEYS_MAX: usize = 1_000;
 /// Timeout of a bulk enqueue; past it the benchmark fails.
 pub(crate) const BULK_TIMEOUT: Duration = Duration::from_secs(30);

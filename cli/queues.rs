@@ -1,4 +1,4 @@
-//! `retraced queues` and `retraced queue …`: depths, ages, rates, pause and audit.
+//! `retraced queues` and `retraced queue …`: counts, ages and rates of queues; pause, resume and audit.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ pub(crate) struct Queues {
 
 #[derive(Args)]
 struct Measure {
-    /// Read the counters twice, this far apart, and show how many jobs were enqueued, completed and failed per second in between. Default: no rates.
-    #[arg(long, value_name = "DURATION", value_parser = args::measured)]
+    /// Read the counters twice, this far apart, and show how many jobs were enqueued, completed and failed per second between the two readings. Default: no rates.
+    #[arg(long, value_name = "DURATION", value_parser = args::rates_over)]
     rates_over: Option<Duration>,
 }
 
@@ -35,10 +35,10 @@ pub(crate) enum Queue {
     Pause(OneQueue),
     /// Resume claiming jobs of this queue.
     Resume(OneQueue),
-    /// Show the depths and counters of this queue.
+    /// Show how many jobs of this queue are in each state, and its counters.
     Stats(Stats),
-    /// Check the whole queue for damage caused by manual edits, evicted keys or lost writes: jobs in no container or in two, grants without a
-    /// lease, entries without a job. Workers continue meanwhile.
+    /// Check the whole queue for damage caused by manual edits, evicted keys or lost writes: jobs that are in no container (the list or set of a state) or in two,
+    /// grants without a lease, entries without a job. Workers continue during the check.
     Audit(AuditQueue),
 }
 
@@ -65,8 +65,9 @@ pub(crate) struct AuditQueue {
     repair: bool,
 }
 
+/// What `queue pause` and `queue resume` print.
 #[derive(Serialize)]
-struct Switched {
+struct PauseResult {
     queue: QueueName,
     paused: bool,
     /// Whether this command changed it.
@@ -176,7 +177,7 @@ async fn set_paused(admin: &Admin, queue: QueueName, paused: bool) -> Result<(),
         true => operator.pause(&queue).await?,
         false => operator.resume(&queue).await?,
     };
-    let switched = Switched { queue, paused, changed: was != paused };
+    let switched = PauseResult { queue, paused, changed: was != paused };
     admin.out.result(&switched, || {
         let state = if paused { "paused" } else { "running" };
         let already = if switched.changed { "" } else { " already" };
@@ -185,7 +186,7 @@ async fn set_paused(admin: &Admin, queue: QueueName, paused: bool) -> Result<(),
     Ok(())
 }
 
-/// The queues, and their rates if these are wanted.
+/// Reads the queues, with rates if `rates_over` is given.
 async fn read_rows(
     operator: &Operator,
     names: &[QueueName],
@@ -220,7 +221,7 @@ fn title(row: &QueueRow) -> String {
 }
 
 fn values(row: &QueueRow) -> Vec<(&'static str, Cell)> {
-    let ever = |count: u64| Cell::from(format!("{count} in all"));
+    let in_all = |count: u64| Cell::from(format!("{count} in all"));
     let mut values = vec![("pending", count_of(row.pending, JobState::Pending))];
     values.extend(row.oldest_pending_ms.map(|oldest| ("oldest pending", span(oldest).into())));
     values.push(("processing", count_of(row.processing, JobState::Processing)));
@@ -234,12 +235,12 @@ fn values(row: &QueueRow) -> Vec<(&'static str, Cell)> {
         ("dead", count_of(row.dead, JobState::Dead)),
         ("poisoned", count_of(row.poisoned, JobState::Poisoned)),
         ("cancelled", count_of(row.cancelled, JobState::Cancelled)),
-        ("enqueued", ever(row.enqueued)),
-        ("failures", ever(row.failures)),
-        ("crashes", ever(row.crashes)),
-        ("releases", ever(row.releases)),
-        ("stale settlements", ever(row.stale_settlements)),
-        ("trimmed", ever(row.trimmed)),
+        ("enqueued", in_all(row.enqueued)),
+        ("failures", in_all(row.failures)),
+        ("crashes", in_all(row.crashes)),
+        ("releases", in_all(row.releases)),
+        ("stale settlements", in_all(row.stale_settlements)),
+        ("trimmed", in_all(row.trimmed)),
     ]);
     if row.garbage > 0 {
         values.push(("garbage found", Cell::new(format!("{} in all", row.garbage), Style::Warn)));

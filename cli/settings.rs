@@ -1,7 +1,7 @@
 //! Settings: from flags, then the environment, then `retraced.toml`, then defaults.
 //!
-//! A key of the file is the long name of a flag; those of `retraced work` are in the table `[work]`. A value in the file becomes the flag's default, so every
-//! value is parsed by the flag's own parser, wherever it comes from.
+//! A key of the file is the long name of a flag. The flags of `retraced work`, and its queues under the key `queue`, are in the table `[work]`. A value in the file
+//! becomes the default of its argument, so every value is parsed by the same parser, wherever it comes from.
 
 use std::any::TypeId;
 use std::collections::BTreeMap;
@@ -23,10 +23,10 @@ use crate::output::printable;
 
 /// The settings file that is read if it exists and none is named.
 const FILE_DEFAULT: &str = "retraced.toml";
-/// The command whose flags are settings, each a key of the table of this name.
+/// The command whose arguments are settings. The table of the same name holds their keys.
 const WORK: &str = "work";
 /// Global options that are not settings.
-const NO_SETTINGS: [&str; 4] = ["config", "json", "help", "version"];
+const NOT_SETTINGS: [&str; 4] = ["config", "json", "help", "version"];
 
 /// Why no command was run. The exit status is 2, except for help and version.
 pub(crate) enum SettingsError {
@@ -44,7 +44,7 @@ impl From<clap::Error> for SettingsError {
 
 /// The settings of this process, and where each comes from.
 pub(crate) struct Settings {
-    /// The flags, in the order they are declared.
+    /// All settings, in the order in which their arguments are declared.
     all: Vec<Setting>,
     /// The command line with the file's values as defaults.
     command: Command,
@@ -52,7 +52,7 @@ pub(crate) struct Settings {
     file: Option<SettingsFile>,
 }
 
-/// A flag that can also be set in the environment and the file.
+/// A flag or positional argument that can also be set in the environment and the file.
 struct Setting {
     key: String,
     arg: Arg,
@@ -67,7 +67,7 @@ pub(crate) struct SettingValue {
     pub(crate) source: Source,
 }
 
-/// Who values.
+/// Where a value comes from.
 pub(crate) enum Source {
     Flag,
     Environment(String),
@@ -82,6 +82,7 @@ struct SettingsFile {
 }
 
 struct FileValue {
+    /// The value as it would be written on the command line: one word, or one for each item of a list.
     words: Vec<String>,
     line: usize,
 }
@@ -161,27 +162,39 @@ pub(crate) fn variable_behind(error: &clap::Error, command: &Command) -> Option<
     else {
         return None;
     };
-    let flag = shown.split_once(' ').map_or(shown.as_str(), |(flag, _)| flag).strip_prefix("--")?;
-    let setting = settings(command).into_iter().find(|setting| setting.arg.get_long() == Some(flag))?;
+    // Errors show a flag as `--lease <DURATION>`, and a positional argument as `<QUEUE>...` or, if it is optional, `[QUEUE]...`.
+    let bare = |shown: &str| match shown.strip_prefix("--") {
+        Some(flag) => flag.split(' ').next().unwrap_or_default().to_owned(),
+        None => shown.trim_matches(['<', '>', '[', ']', '.']).to_owned(),
+    };
+    let wanted = bare(shown);
+    // Only a built argument knows how it is shown.
+    let mut built = command.clone();
+    built.build();
+    let setting = settings(&built).into_iter().find(|setting| bare(&setting.arg.to_string()) == wanted)?;
     let variable = setting.arg.get_env()?;
     let is_behind = std::env::var_os(variable)?.to_string_lossy().split(',').any(|word| word == value);
     is_behind.then(|| variable.to_string_lossy().into_owned())
 }
 
-/// The command line with no required arguments.
+/// The command line, but `retraced work` requires no arguments.
 fn relaxed(command: &Command) -> Command {
     command.clone().mut_subcommand(WORK, |work| work.mut_args(|arg| arg.required(false)))
 }
 
+/// The long name of a flag, or the id of a positional argument.
+fn name(arg: &Arg) -> &str {
+    arg.get_long().unwrap_or_else(|| arg.get_id().as_str())
+}
+
 fn settings(command: &Command) -> Vec<Setting> {
-    let is_setting = |arg: &&Arg| arg.get_long().is_some_and(|long| !NO_SETTINGS.contains(&long));
-    let long = |arg: &Arg| arg.get_long().unwrap_or_default().to_owned();
-    let of_all = command.get_arguments().filter(is_setting);
-    let of_all = of_all.map(|arg| Setting { key: long(arg), arg: arg.clone(), of_work: false });
+    let is_setting = |arg: &&Arg| !NOT_SETTINGS.contains(&name(arg));
+    let global = command.get_arguments().filter(is_setting);
+    let global = global.map(|arg| Setting { key: name(arg).to_owned(), arg: arg.clone(), of_work: false });
     let work = command.find_subcommand(WORK).into_iter().flat_map(Command::get_arguments).filter(is_setting);
     let work = work.filter(|arg| !arg.is_global_set());
-    of_all
-        .chain(work.map(|arg| Setting { key: format!("{WORK}.{}", long(arg)), arg: arg.clone(), of_work: true }))
+    global
+        .chain(work.map(|arg| Setting { key: format!("{WORK}.{}", name(arg)), arg: arg.clone(), of_work: true }))
         .collect()
 }
 
@@ -262,7 +275,7 @@ impl Setting {
         let is_list = matches!(self.arg.get_action(), ArgAction::Append);
         match value {
             DeValue::Boolean(on) if self.is_switch() => Ok(vec![on.to_string()]),
-            _ if self.is_switch() => Err(format!("expected true or false, not {}", a(value))),
+            _ if self.is_switch() => Err(format!("expected true or false, not {}", type_of(value))),
             DeValue::Array(items) if is_list => {
                 let word = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
                 let words: Option<Vec<String>> = items.iter().map(word).collect();
@@ -272,9 +285,9 @@ impl Setting {
             }
             DeValue::String(text) => Ok(vec![text.to_string()]),
             DeValue::Integer(number) if self.is_number() => Ok(vec![number.to_string()]),
-            _ if is_list => Err(format!("expected a list of strings, not {}", a(value))),
-            _ if self.is_number() => Err(format!("expected a whole number, not {}", a(value))),
-            _ => Err(format!("expected a string, not {}", a(value))),
+            _ if is_list => Err(format!("expected a list of strings, not {}", type_of(value))),
+            _ if self.is_number() => Err(format!("expected a whole number, not {}", type_of(value))),
+            _ => Err(format!("expected a string, not {}", type_of(value))),
         }
     }
 
@@ -289,14 +302,19 @@ impl Setting {
         numbers.into_iter().any(|number| parsed == number)
     }
 
-    /// The words, if the flag accepts them.
+    /// The words, if the argument accepts them.
     fn checked(&self, command: &Command, words: Vec<String>) -> Result<Vec<String>, String> {
         if self.is_switch() {
             return Ok(words);
         }
         let mut line = vec!["retraced".to_owned()];
         line.extend(self.of_work.then(|| WORK.to_owned()));
-        line.extend(words.iter().map(|word| format!("--{}={word}", self.arg.get_long().unwrap_or_default())));
+        if self.arg.is_positional() {
+            line.push("--".to_owned());
+            line.extend(words.iter().cloned());
+        } else {
+            line.extend(words.iter().map(|word| format!("--{}={word}", name(&self.arg))));
+        }
         match relaxed(command).try_get_matches_from(line) {
             Err(error) if error.kind() == Misuse::ValueValidation => {
                 Err(error.source().map_or_else(|| "invalid value".to_owned(), ToString::to_string))
@@ -307,13 +325,14 @@ impl Setting {
                 }
                 _ => "a value is needed".to_owned(),
             }),
-            // Anything else that is missing is not an error of the file.
+            // Any other error, such as a missing argument, is not about this value.
             _ => Ok(words),
         }
     }
 }
 
-fn a(value: &DeValue<'_>) -> &'static str {
+/// The type of a value, with its article.
+fn type_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a number",
@@ -376,8 +395,8 @@ mod tests {
             ("color = \"auto\"\nredis = \"redis://:sesame@h", 2, "not TOML: "),
             ("json = true", 1, "unknown key json"),
         ] {
-            let (at, values) = parse(text).err().unwrap_or_else(|| panic!("{text}"));
-            assert!(at == line && values.contains(why) && !values.contains("sesame"), "{text}: {at}: {values}");
+            let (at, message) = parse(text).err().unwrap_or_else(|| panic!("{text}"));
+            assert!(at == line && message.contains(why) && !message.contains("sesame"), "{text}: {at}: {message}");
         }
     }
 
@@ -393,7 +412,7 @@ mod tests {
         let matches = command.try_get_matches_from(["retraced", "work", "--lease", "5s"]).unwrap();
         assert_eq!(matches.get_one::<String>("redis").unwrap(), "redis://h");
         let work = matches.subcommand_matches(WORK).unwrap();
-        let queues: Vec<_> = work.get_raw("queues").unwrap().map(|q| q.to_string_lossy().into_owned()).collect();
+        let queues: Vec<_> = work.get_raw("queue").unwrap().map(|q| q.to_string_lossy().into_owned()).collect();
         assert_eq!(queues, ["a=2", "b"]);
     }
 

@@ -1,4 +1,4 @@
-//! `retraced work`: a worker that sends jobs to a webhook, and drains when it is asked to stop.
+//! `retraced work`: a worker that sends jobs to a webhook, and drains on SIGINT or SIGTERM.
 
 use std::path::PathBuf;
 use std::process;
@@ -24,33 +24,33 @@ const LOG_DEFAULT: &str = "warn,retraced=info";
 /// `retraced work`
 #[derive(Args)]
 pub(crate) struct Work {
-    /// A queue to work on, with the number of jobs that run at a time (1 to 10000, default 10), as in email=50; may be repeated, or given as a list with commas.
+    /// The queues to work on, each with the number of jobs that run at a time (1 to 10000, default 10), as in email=50. Commas may separate them as well.
     #[arg(
-        long = "queue",
-        value_name = "NAME[=CONCURRENCY]",
+        id = "queue",
+        value_name = "QUEUE[=CONCURRENCY]",
         required = true,
         env = "RETRACED_QUEUE",
         hide_env_values = true,
         value_delimiter = ','
     )]
     queues: Vec<WorkedQueue>,
-    /// The URL each job is sent to: POST {"id", "queue", "kind", "attempt", "max_attempts", "enqueued_at", "payload"}. A response {"success": true} or {"success":
-    /// false, "error": {"code", "message"}} decides; without one the status does: 2xx is success, 408, 425, 429 and 5xx are retried, everything else is not.
-    /// See docs/webhooks.md.
+    /// The URL each job is sent to: POST {"id", "queue", "kind", "attempt", "max_attempts", "enqueued_at", "payload"}. If the response
+    /// body is {"success": true} or {"success": false, "error": {"code", "message"}}, it decides the outcome. Otherwise the status decides: 2xx is success, 408, 425,
+    /// 429 and 5xx are retried, everything else is not. See docs/webhooks.md.
     #[arg(long, value_name = "URL", env = "RETRACED_WEBHOOK", hide_env_values = true)]
     webhook: String,
-    /// A file of secrets that sign each request according to Standard Webhooks: one per line, whsec_… or any text of 24 bytes or more. Every secret signs, and the file is
-    /// read again when it changes: to rotate, add the new secret, and remove the old one once the receiver knows the new one.
+    /// A file of secrets that sign each request according to Standard Webhooks: one per line, whsec_… or any text of 24 bytes or more. Every secret adds a signature, and
+    /// the file is read again when it changes. To rotate, add the new secret, and remove the old one once the receiver knows the new one.
     #[arg(long, value_name = "FILE", env = "RETRACED_WEBHOOK_SECRET_FILE", hide_env_values = true)]
     webhook_secret_file: Option<PathBuf>,
     /// Also send to private, loopback, link-local and other special addresses, over http:// and to any port. Without this flag jobs are sent only over https:// to public
     /// addresses, and only to port 80, 443 or a port from 1024.
     #[arg(long, env = "RETRACED_ALLOW_PRIVATE", hide_env_values = true)]
     allow_private: bool,
-    /// How long a worker keeps a job without a heartbeat: 300ms to 1h. The jobs of a worker that dies run again after this.
+    /// The lease: how long a job belongs to this worker unless the lease is renewed, 300ms to 1h. If a worker dies, its jobs run again when their leases expire.
     #[arg(long, value_name = "DURATION", env = "RETRACED_LEASE", hide_env_values = true, default_value = "30s", value_parser = args::lease)]
     lease: Duration,
-    /// How long a shutdown lets running jobs finish, up to 1h. After it they are stopped and go back to the front of their queue, without being charged.
+    /// How long a shutdown lets running jobs finish, up to 1h. Jobs that still run after that are stopped and go back to the front of their queue, without counting a failure.
     #[arg(long, value_name = "DURATION", env = "RETRACED_GRACE", hide_env_values = true, default_value = "25s", value_parser = args::grace)]
     grace: Duration,
     /// Timeout of a request, response included: 10ms to 1h. Connecting may take at most 5 s of it, and a response may pause for at most 5 s. On timeout the attempt fails with TIMEOUT and is retried.
@@ -72,15 +72,15 @@ impl Work {
         webhook.check_name().await?;
         let to = webhook.shown();
         let mut builder = Runtime::builder().shared_store(admin.store().await?).lease(self.lease).grace(self.grace);
-        let mut worked = Vec::new();
+        let mut labels = Vec::new();
         for WorkedQueue { name, concurrency } in &self.queues {
             let mut queue = Queue::new(name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
-            // What an endpoint answers without saying whether a retry helps is for somebody to look at.
+            // A failure of unknown class goes to the dead letter queue, because the endpoint did not say whether a retry helps.
             queue = queue.timeout(self.timeout + JOB_MARGIN).on_unknown(OnUnknown::DeadLetter);
             if let Some(concurrency) = concurrency {
                 queue = queue.concurrency(*concurrency);
             }
-            worked.push(concurrency.map_or_else(|| name.to_string(), |n| format!("{name}={n}")));
+            labels.push(concurrency.map_or_else(|| name.to_string(), |n| format!("{name}={n}")));
             let webhook = webhook.clone();
             builder = builder.queue(queue.any_handler(move |job: RawJob, ctx: Context| {
                 let webhook = webhook.clone();
@@ -89,8 +89,8 @@ impl Work {
         }
         let runtime = builder.start().await?;
         let mut events = runtime.supervision();
-        note(format_args!("working {} · jobs go to {to} · Ctrl-C drains", worked.join(", ")));
-        let asked = loop {
+        note(format_args!("working {} · jobs go to {to} · Ctrl-C drains", labels.join(", ")));
+        let signalled = loop {
             tokio::select! {
                 event = events.recv() => match event {
                     Ok(event) if admin.out.is_json() => admin.out.result(&Event::from(&event), String::new)?,
@@ -103,7 +103,7 @@ impl Work {
             }
         };
         let running = runtime.running();
-        if asked.is_some() {
+        if signalled.is_some() {
             note(draining_message(running, self.grace));
         }
         let drained = tokio::select! {
@@ -113,7 +113,7 @@ impl Work {
                 process::exit(128 + number);
             }
         };
-        // A job may end between the two readings.
+        // The two counts are read one after the other, and a job may end in between. The larger count is shown.
         note(drained_message(Drained { running: drained.running.max(running), ..drained }));
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Signals {
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("RETRACED_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    // If a subscriber is installed already, it stays.
+    // Fails if a subscriber is installed already, which then stays.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

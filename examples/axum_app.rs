@@ -1,4 +1,4 @@
-//! A web application that hands work to a queue in the same process. It answers when a job is stored, and stops requests before jobs, so that none is refused.
+//! A web application that enqueues jobs to a runtime in the same process. At a shutdown it ends its requests before the runtime, so that none finds the queue closed.
 //!
 //! ```text
 //! listening on http://127.0.0.1:3000
@@ -30,15 +30,15 @@ async fn welcome(job: Welcome) {
     println!("welcome, {}!", job.to);
 }
 
-type Answer = Result<(StatusCode, String), (StatusCode, String)>;
+type Reply = Result<(StatusCode, String), (StatusCode, String)>;
 
-async fn ask(State(jobs): State<Arc<Runtime>>, Json(job): Json<Welcome>) -> Answer {
+async fn enqueue(State(jobs): State<Arc<Runtime>>, Json(job): Json<Welcome>) -> Reply {
     let email = jobs.queue("email").map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let stored = email.enqueue(job).await.map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
     Ok((StatusCode::ACCEPTED, stored.id.to_string()))
 }
 
-async fn story(State(jobs): State<Arc<Runtime>>, Path(id): Path<JobId>) -> Answer {
+async fn trace(State(jobs): State<Arc<Runtime>>, Path(id): Path<JobId>) -> Reply {
     let trace = jobs.trace(&id).await.map_err(|error| (StatusCode::NOT_FOUND, error.to_string()))?;
     Ok((StatusCode::OK, trace.to_string()))
 }
@@ -47,7 +47,7 @@ async fn story(State(jobs): State<Arc<Runtime>>, Path(id): Path<JobId>) -> Answe
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let queue = Queue::new("email")?.handler(welcome);
     let jobs = Arc::new(Runtime::builder().store(MemoryStore::new()).queue(queue).start().await?);
-    let routes = Router::new().route("/welcome", post(ask)).route("/jobs/{id}", get(story));
+    let routes = Router::new().route("/welcome", post(enqueue)).route("/jobs/{id}", get(trace));
     let listener = TcpListener::bind(std::env::var("ADDRESS").unwrap_or("127.0.0.1:3000".into())).await?;
     println!("listening on http://{}", listener.local_addr()?);
     let mut terminated = signal(SignalKind::terminate())?;

@@ -1,4 +1,4 @@
-//! Many jobs in few round trips, from a process that runs none. With ids of their own they can be sent again without harm.
+//! Many jobs in few round trips, from a process that runs none. Each job has an id of your own, so it is safe to send the same jobs again.
 //!
 //! ```text
 //! 1000 jobs are stored, 1000 of them are new
@@ -22,7 +22,7 @@ impl Job for SendNewsletter {
 async fn send_to(email: &QueueHandle, readers: u32) -> Result<(), EnqueueAllError> {
     let jobs =
         (0..readers).map(|n| JobRequest::new(SendNewsletter { to: format!("reader-{n}") }).id(format!("june-{n}")));
-    // An error holds the receipts of what is stored and the jobs that are not, to be sent again.
+    // An error holds the receipts of the stored jobs, and the jobs that are not stored, so that they can be sent again.
     let receipts = email.enqueue_all(jobs).await?;
     let new = receipts.iter().filter(|receipt| receipt.created).count();
     println!("{} jobs are stored, {new} of them are new", receipts.len());
@@ -31,7 +31,7 @@ async fn send_to(email: &QueueHandle, readers: u32) -> Result<(), EnqueueAllErro
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Workers in other processes need a RedisStore.
+    // With workers in other processes use a RedisStore.
     let email = Client::new(MemoryStore::new()).queue("email")?;
     send_to(&email, 1000).await?;
     send_to(&email, 1500).await?;

@@ -1,4 +1,4 @@
-//! A handler panics: its executor ends, the pool starts another, and the job is tried again. The tree reports both, and the trace has the place.
+//! A handler panics: its executor ends, the pool starts it again, and the job is retried. Supervision events report panic and restart; the trace shows the line of the panic.
 //!
 //! ```text
 //! 12 pieces for each
@@ -10,7 +10,7 @@
 //! 2026-11-28T21:03:10.509Z  attempt 1 panicked after less than 1ms · PANIC · worker 695bbe97 executor-0#0
 //!                             attempt to divide by zero
 //!                             at examples/crash.rs:35:36
-//!                             → due again in 100ms: fixed, base 100ms, jitter 0 % drawn +0.0 %, at most 5 min 0 s (try 1 of 5)
+//!                             → due again in 100ms: fixed, base 100ms, jitter 0 % drawn +0.0 %, at most 5 min 0 s (failure 1 of 5)
 //! 2026-11-28T21:03:10.952Z  attempt 2 succeeded after less than 1ms · worker 695bbe97 executor-0#1
 //! 2026-11-28T21:03:10.953Z  completed
 //! ```
@@ -29,7 +29,7 @@ impl Job for Divide {
     const KIND: &'static str = "cake.divide";
 }
 
-/// The first attempt meets the bug; the second stands for a repaired version.
+/// The first attempt has the bug, a division by zero. The second one stands for a repaired version.
 async fn divide(Divide(guests): Divide, attempt: Attempt) {
     let guests = if attempt.number == 1 { guests.len() } else { guests.len().max(1) };
     println!("{} pieces for each", 12 / guests);
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let retry = Retry::fixed().base(Duration::from_millis(100)).jitter(0);
     let kitchen = Queue::new("kitchen")?.handler(divide).concurrency(1).retry(retry);
     let runtime = Runtime::builder().store(MemoryStore::new()).queue(kitchen).start().await?;
-    // Subscribed before the job is enqueued, so that nothing is missed.
+    // Subscribe before the job is enqueued, to miss no event.
     let mut events = runtime.supervision();
     let job = runtime.queue("kitchen")?.enqueue(Divide(Vec::new())).await?;
     job.outcome().await?;

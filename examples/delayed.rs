@@ -1,4 +1,4 @@
-//! Jobs for later: after a delay, at an instant, and under an id of your own, by which a job is found and cancelled.
+//! Jobs for later: after a delay, at an instant, and with an id of your own that finds and cancels the job.
 //!
 //! ```text
 //! party: created true, then false; it is delayed
@@ -22,8 +22,8 @@ impl Job for Remind {
     const KIND: &'static str = "remind";
 }
 
-async fn remind(Remind(of): Remind, started: State<Instant>) {
-    println!("after {} ms: {of}", started.elapsed().as_millis());
+async fn remind(Remind(text): Remind, started: State<Instant>) {
+    println!("after {} ms: {text}", started.elapsed().as_millis());
 }
 
 #[tokio::main]
@@ -33,14 +33,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = builder.state(Instant::now()).start().await?;
     let queue = runtime.queue("reminders")?;
 
-    // As long as a job of this id is kept, there is no second one.
+    // While a job with this id is kept, enqueueing it again creates no second job.
     let party = || queue.job(Remind("the party".into())).id("party").delay(Duration::from_secs(60 * 60));
     let (first, second) = (party().enqueue().await?, party().enqueue().await?);
     println!("party: created {}, then {}; it is {}", first.created, second.created, second.state);
     runtime.operator().cancel(queue.name(), [&first.id]).await?;
     println!("party: {}", first.outcome().await?);
 
-    // The store keeps the time, so a delay survives the process that asked for it.
+    // The due time is in the store, so a delayed job survives the end of the process that enqueued it.
     let cake = queue.job(Remind("the cake in the oven".into())).delay(Duration::from_millis(400)).enqueue().await?;
     let soon = SystemTime::now() + Duration::from_millis(200);
     queue.job(Remind("the tea".into())).at(soon).enqueue().await?;

@@ -1,4 +1,4 @@
-//! A handler enqueues a follow-up job. Its id is made from the order's, so that a repeated attempt does not send a second invoice.
+//! A handler enqueues a follow-up job. The id of the follow-up is made from the order's number, so that a repeated attempt does not send a second invoice.
 //!
 //! ```text
 //! invoice for order 42 sent
@@ -28,7 +28,7 @@ struct SendInvoice(u32);
 impl Job for SendInvoice {
     const KIND: &'static str = "invoice.send";
 
-    /// Without this a follow-up job goes to the queue of the handler that enqueues it.
+    /// Without a default queue, a follow-up job goes to the queue of the handler that enqueues it.
     fn defaults() -> JobDefaults {
         JobDefaults::new().queue("invoices")
     }

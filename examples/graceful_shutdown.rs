@@ -1,4 +1,4 @@
-//! What a shutdown does to three jobs that run: one finishes, one listens and stops, one does not listen and is killed. No job is lost.
+//! What a shutdown does to three running jobs: one finishes, one stops when asked, one ignores that and is killed. No job is lost.
 //!
 //! ```text
 //! quick is done
@@ -24,12 +24,12 @@ impl Job for Work {
     const KIND: &'static str = "work";
 }
 
-async fn work(Work(takes): Work, id: JobId, cancelled: Cancelled) -> Result<(), Failure> {
+async fn work(Work(duration): Work, id: JobId, cancelled: Cancelled) -> Result<(), Failure> {
     tokio::select! {
-        () = sleep(takes) => println!("{id} is done"),
+        () = sleep(duration) => println!("{id} is done"),
         why = cancelled.wait(), if id.to_string() == "polite" => {
             println!("{id} stops, because of {why:?}");
-            // An error returned during a shutdown costs no attempt: the job goes back to the front of its queue.
+            // An error returned during a shutdown is not counted as a failure: the job goes back to the front of its queue.
             return Err(Failure::new(Code::Interrupted, "stopped half way"));
         }
     }
@@ -38,7 +38,7 @@ async fn work(Work(takes): Work, id: JobId, cancelled: Cancelled) -> Result<(), 
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Four fifths of the grace are for handlers to finish, the last one for those that are asked to stop; then what is left is killed.
+    // For four fifths of the grace period handlers may finish. Then those that are left are asked to stop; at its end they are killed.
     let builder = Runtime::builder().store(MemoryStore::new()).grace(Duration::from_secs(2));
     let runtime = builder.queue(Queue::new("works")?.handler(work)).start().await?;
     let works = runtime.queue("works")?;

@@ -1,4 +1,4 @@
-//! The first minute: a queue in this process, no Redis. A job fails, is retried and succeeds; its trace says what happened, and why.
+//! A first program, without Redis: a job fails, is retried and succeeds. Its trace shows what happened, and why.
 //!
 //! ```text
 //! hello moon, on attempt 2
@@ -7,7 +7,7 @@
 //! 2026-11-28T21:01:49.390Z  enqueued
 //! 2026-11-28T21:01:49.408Z  attempt 1 failed after less than 1ms · SERVICE_UNAVAILABLE · worker 70617277 executor-8#0
 //!                             the moon has not risen yet
-//!                             → due again in 193ms: exponential, base 200ms, factor 2, n 1, jitter 20 % drawn -3.6 %, at most 5 min 0 s (try 1 of 5)
+//!                             → due again in 193ms: exponential, base 200ms, factor 2, n 1, jitter 20 % drawn -3.6 %, at most 5 min 0 s (failure 1 of 5)
 //! 2026-11-28T21:01:49.620Z  attempt 2 succeeded after less than 1ms · worker 70617277 executor-7#0
 //! 2026-11-28T21:01:49.620Z  completed
 //! ```
@@ -38,12 +38,12 @@ async fn greet(job: Greet, attempt: Attempt) -> Result<(), Failure> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Retried soon, so that the example is short.
+    // A short delay, so that the example ends soon.
     let greetings =
         Queue::new("greetings")?.handler(greet).retry(Retry::exponential().base(Duration::from_millis(200)));
     let runtime = Runtime::builder().store(MemoryStore::new()).queue(greetings).start().await?;
 
-    // Enqueueing returns as soon as the job is stored. An application goes on; this one waits for the outcome.
+    // `enqueue` returns as soon as the job is stored. A real application would continue; this one waits for the outcome.
     let job = runtime.queue("greetings")?.enqueue(Greet { name: "moon".into() }).await?;
     job.outcome().await?;
     print!("{}", runtime.trace(&job.id).await?);

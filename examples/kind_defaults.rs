@@ -1,4 +1,4 @@
-//! Who decides about retries and timeouts: the kind, then its queue, then the call that enqueues.
+//! Where retries and timeouts are set: by the kind of job, overridden by the queue, overridden by the call that enqueues.
 //!
 //! ```text
 //! as the kind says: 2 attempts, then the job is dead: JOB_EXECUTION_FAILED: the bank is closed
@@ -43,10 +43,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("as its queue says", patient.enqueue(Charge).await?),
         ("as the call says", patient.job(Charge).retry(SOON.max_attempts(4)).enqueue().await?),
     ];
-    for (who, job) in jobs {
+    for (source, job) in jobs {
         let outcome = job.outcome().await?;
         let failures = runtime.trace(&job.id).await?.view().counters.failures;
-        println!("{who}: {failures} attempts, then {outcome}");
+        println!("{source}: {failures} attempts, then {outcome}");
     }
     runtime.shutdown().await?;
     Ok(())

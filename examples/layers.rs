@@ -1,4 +1,4 @@
-//! Code around every attempt: a layer that measures, and one that rejects jobs before their handler is called.
+//! Layers run code around every attempt: one layer measures the time, another rejects jobs before their handler is called.
 //!
 //! ```text
 //! resized to 640
@@ -43,7 +43,7 @@ async fn only_numbered(ctx: Context, next: Next) -> Result<Output, Failure> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // The first is the outermost. Layers of a runtime are around those of its queues: `Runtime::builder().layer(…)`.
+    // The layer added first is the outermost. Layers of the runtime, `Runtime::builder().layer(…)`, are around those of its queues.
     let queue = Queue::new("pictures")?.layer(timed).layer(only_numbered).handler(resize);
     let runtime = Runtime::builder().store(MemoryStore::new()).queue(queue).start().await?;
     for id in ["picture-1", "stranger"] {

@@ -1,4 +1,4 @@
-//! A queue is an actor: other ractor actors, or anybody who holds its `ActorRef`, enqueue by plain messages.
+//! A queue is also an actor: other ractor actors, and any code that holds its `ActorRef`, can enqueue by plain messages.
 //!
 //! ```text
 //! stored: true, pending
@@ -30,12 +30,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let queue = Queue::new("tower")?.handler(ring);
     let runtime = Runtime::builder().store(MemoryStore::new()).queue(queue).start().await?;
 
-    // The present actor. A reference dies with its actor: ask again rather than keep one for long.
+    // After a restart of the actor this reference is dead: get a new one rather than keep it for long.
     let tower: ActorRef<Enqueue> = runtime.queue_actor("tower")?.ok_or("the queue actor is being restarted")?;
-    // Sent without a receipt: nobody reports whether it was stored, and it is lost if the actor ends before it handles the message.
+    // Without a reply: nothing reports whether the job was stored, and it is lost if the actor ends before it handles the message.
     tower.cast(Enqueue::new(Ring { bell: 1 })?)?;
 
-    // The same with a receipt: once it is here, the job is in the store.
+    // With a reply: once the receipt has arrived, the job is in the store.
     let (message, receipt) = Enqueue::new(Ring { bell: 2 })?.with_reply();
     tower.cast(message)?;
     let stored = receipt.await??;

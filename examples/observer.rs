@@ -1,4 +1,4 @@
-//! An observer sees each attempt, settlement and supervision event as it happens: the port for metrics.
+//! An observer is called for each attempt, settlement and supervision event as it happens. Use it for metrics.
 //!
 //! ```text
 //! 3 attempts, 1 failed
@@ -29,7 +29,7 @@ struct Counts {
     failed: AtomicU64,
 }
 
-/// Called where things happen, on the threads of tree and handlers: return at once, and hand longer work to another task.
+/// Called on the threads of the supervision tree and of the handlers: return at once, and move longer work to another task.
 struct Metrics(Arc<Counts>);
 
 impl Observer for Metrics {

@@ -1,4 +1,4 @@
-//! What a handler returns is kept with the job: the producer waits for the outcome and reads it, typed.
+//! The value a handler returns is kept with the job. The producer waits for the outcome and reads this value with its type.
 //!
 //! ```text
 //! 12 pages: /reports/12-pages.pdf
@@ -21,7 +21,7 @@ impl Job for Render {
     const KIND: &'static str = "report.render";
 }
 
-/// Where the result is. Outputs are small, 64 KiB at most: what is larger belongs elsewhere.
+/// Where the result is. An output may have 64 KiB at most, so keep larger results elsewhere.
 #[derive(Serialize, Deserialize)]
 struct Report {
     path: String,
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let reports = runtime.queue("reports")?;
     for pages in [12, 0] {
         let job = reports.enqueue(Render { pages }).await?;
-        // Without a limit: `job.outcome()`. Both survive restarts and outages, and poll only when the store's hints are lost.
+        // `job.outcome()` waits without a limit. Both survive restarts and outages. A hint from the store ends the wait early; a poll once per second is the fallback.
         match job.outcome_within(Duration::from_secs(10)).await? {
             Outcome::Poisoned { error: Some(error) } => println!("{pages} pages: {}, {}", error.code, error.message),
             outcome => println!("{pages} pages: {}", outcome.output::<Report>()?.path),

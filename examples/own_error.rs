@@ -1,4 +1,4 @@
-//! An error type of your own: it says once which of its values are worth another attempt. It may be an `Error` as well, as with `thiserror`.
+//! An error type of your own decides in one place which of its values are retried. It may also implement `std::error::Error`, for example with `thiserror`.
 //!
 //! ```text
 //! ada: the job completed

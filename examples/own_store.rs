@@ -1,18 +1,18 @@
-//! A store of your own around another: this one prints what is enqueued and refuses a queue. What it does not change is passed on.
+//! A store that wraps another: this one prints what is enqueued and refuses one queue. All other calls go to the wrapped store unchanged.
 //!
 //! ```text
 //! door/visitor-1: Created { state: Pending }
 //! legacy: the job was not accepted: the store refused enqueue: this queue is read-only
 //! ```
 //!
-//! Metrics, or faults for a test, are added the same way. Run with `cargo run --example own_store`.
+//! Metrics, or faults for a test, can be added in the same way. Run with `cargo run --example own_store`.
 
 use retraced::job::NewJob;
 use retraced::store::{CallId, Decorator, Enqueued, StoreError, StoreFuture};
 use retraced::{Client, Job, MemoryStore, QueueName, Store};
 use serde::{Deserialize, Serialize};
 
-/// Wraps any store: a `RedisStore` as well, or another wrapper.
+/// Wraps any store: a `MemoryStore`, a `RedisStore` or another wrapper.
 struct Guarded<S>(S);
 
 impl<S: Store> Decorator for Guarded<S> {
@@ -43,7 +43,7 @@ impl Job for Knock {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // A runtime takes it the same way: `Runtime::builder().store(Guarded(…))`.
+    // The same for a runtime: `Runtime::builder().store(Guarded(…))`.
     let client = Client::new(Guarded(MemoryStore::new()));
     for queue in ["door", "legacy"] {
         if let Err(refused) = client.queue(queue)?.job(Knock).id("visitor-1").enqueue().await {

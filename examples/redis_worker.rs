@@ -1,4 +1,4 @@
-//! A worker over Redis: it enqueues jobs, runs them and adds up their outputs. Start several: they share the jobs.
+//! A worker with a Redis store: it enqueues jobs, runs them and adds up their outputs. Start it several times, and the processes share the jobs.
 //!
 //! ```text
 //! 30 jobs enqueued
@@ -30,7 +30,7 @@ async fn square(job: Square) -> Result<u64, Infallible> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::var("RETRACED_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".into());
-    // Fails within seconds when nobody answers. Once the worker runs, it waits for an outage to end.
+    // Fails within seconds when Redis does not answer. Later, once the worker runs, an outage does not end it.
     let store = RedisStore::connect(&url).await?;
     let queue = Queue::new("example-squares")?.handler(square).concurrency(8).retry(Retry::three_tier());
     let runtime = Runtime::builder().store(store).queue(queue).start().await?;
@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         sum += squares.outcome(&receipt.id, Duration::from_secs(30)).await?.output::<u64>()?;
     }
     println!("the sum of their squares is {sum}");
-    // Lets running handlers finish and writes their outcomes to the store.
+    // Lets running handlers finish, and settles their jobs.
     let drained = runtime.shutdown().await?;
     println!("{} killed, {} outcomes unsettled", drained.killed, drained.unsettled);
     Ok(())

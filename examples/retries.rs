@@ -1,4 +1,4 @@
-//! The four retry strategies side by side: the delay after each failed attempt, and when the job is given up.
+//! The four retry strategies side by side: the delay after each failed attempt, until the job is dead.
 //!
 //! ```text
 //! fixed         20ms   20ms   20ms   20ms   20ms   dead
@@ -7,7 +7,7 @@
 //! three-tier     0ms    0ms   20ms   40ms   80ms   dead
 //! ```
 //!
-//! Nothing here is computed for show: the delays are the decisions that the store keeps with each attempt. Run with `cargo run --example retries`.
+//! The delays are read from the retry decisions that the store keeps with each attempt. Run with `cargo run --example retries`.
 
 use std::time::Duration;
 
@@ -32,12 +32,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let queue = Queue::new("calls")?.handler(call);
     let runtime = Runtime::builder().store(MemoryStore::new()).queue(queue).start().await?;
     for strategy in Strategy::ALL {
-        // No jitter, so that the table is clean: keep the default of 20 % where many jobs fail together.
+        // No jitter, so that the numbers are round. In production keep the default of 20 %: it spreads the retries of jobs that failed together.
         let retry = Retry::new(strategy).base(Duration::from_millis(20)).jitter(0).max_attempts(6);
         let job = runtime.queue("calls")?.job(Call("555-0100".into())).retry(retry).enqueue().await?;
         job.outcome().await?;
         let trace = runtime.trace(&job.id).await?;
-        let decisions: Vec<_> = trace.view().history.iter().filter_map(decision).map(in_words).collect();
+        let decisions: Vec<_> = trace.view().history.iter().filter_map(decision).map(table_cell).collect();
         println!("{:<11} {}", strategy.as_str(), decisions.join(" "));
     }
     runtime.shutdown().await?;
@@ -50,9 +50,9 @@ fn decision(attempt: &StoredAttempt) -> Option<&Decision> {
     decision.as_deref()
 }
 
-fn in_words(decision: &Decision) -> String {
+fn table_cell(decision: &Decision) -> String {
     match decision.outcome {
         Outcome::Retry => format!("{:>6}", format!("{}ms", decision.delay_ms)),
-        given_up => format!("{:>6}", format!("{given_up:?}").to_lowercase()),
+        dead => format!("{:>6}", format!("{dead:?}").to_lowercase()),
     }
 }

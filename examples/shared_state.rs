@@ -1,4 +1,4 @@
-//! What a handler takes beside its job: values that all handlers share, and an extractor of your own.
+//! Further arguments of a handler: a value that all handlers share, and an extractor of your own.
 //!
 //! ```text
 //! from hello@example.com to ada, for acme
@@ -11,12 +11,12 @@
 use retraced::{Code, Context, Failure, FromContext, Job, MemoryStore, Needs, Queue, Runtime, State};
 use serde::{Deserialize, Serialize};
 
-/// Made once and shared by all handlers: a connection pool, say. It need not be `Clone`.
+/// Made once and shared by all handlers, as a connection pool would be. It need not be `Clone`.
 struct Mailer {
     from: &'static str,
 }
 
-/// Whose job it is: the part of its id before the first `:`.
+/// The customer a job belongs to: the part of the job's id before the first `:`.
 struct Tenant(String);
 
 impl FromContext for Tenant {
@@ -26,7 +26,7 @@ impl FromContext for Tenant {
         tenant.ok_or_else(|| Failure::permanent(Code::InvalidJobData, format!("{id} names no tenant")))
     }
 
-    /// An extractor that reads shared values names them here: `needs.state::<T>()`. The runtime does not start without them.
+    /// An extractor that reads shared values declares them here with `needs.state::<T>()`. If one is missing, the runtime does not start.
     fn needs(_: &mut Needs) {}
 }
 

@@ -1,10 +1,10 @@
-//! Tests of handlers without a server: a handler called as the function it is, and a day of retries in paused time.
+//! Tests of handlers without a server: a handler called as a plain function, and a day of retries in paused time.
 //!
 //! ```text
 //! 24 hours of retries are tested
 //! ```
 //!
-//! Needs the feature `testing`, as your tests do. Run with `cargo run --example testing --features testing`.
+//! Needs the feature `testing`, as your own tests will. Run with `cargo run --example testing --features testing`.
 
 use std::time::Duration;
 
@@ -42,6 +42,7 @@ async fn main() -> Result<(), Failure> {
     assert_eq!(test.enqueued::<Thank>(), [Thank(500)]);
 
     let started = tokio::time::Instant::now();
+    // The default cap of 5 min would cut the delay of 12 h.
     let retry = Retry::fixed().base(Duration::from_secs(12 * 60 * 60)).max_delay(Retry::DELAY_MAX).jitter(0);
     let cards = Queue::new("cards")?.handler(charge).handler(|_: Thank| async {}).retry(retry);
     let test = TestRuntime::start(Runtime::builder().queue(cards)).await;

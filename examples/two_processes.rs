@@ -1,4 +1,4 @@
-//! A producer and a worker in two processes, which share nothing but a Redis.
+//! A producer and a worker in two processes that share nothing but a Redis server.
 //!
 //! ```text
 //! producer 571: 3 jobs are stored, and nobody is there to run them
@@ -7,7 +7,7 @@
 //! worker 574: owl.png
 //! ```
 //!
-//! Connects to `RETRACED_REDIS_URL`, or to Redis on this machine; starts itself once more as the worker. Run with `cargo run --example two_processes`.
+//! Connects to `RETRACED_REDIS_URL`, or to Redis on this machine. The producer starts itself again as the worker. Run with `cargo run --example two_processes`.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if std::env::args().nth(1).is_some() { worker(store).await } else { producer(store).await }
 }
 
-/// Runs jobs until its standard input ends, with its parent; it does not know who enqueues.
+/// Runs jobs until its standard input is closed, which happens when the producer ends. It does not know who enqueues.
 async fn worker(store: RedisStore) -> Result<(), Box<dyn std::error::Error>> {
     let queue = Queue::new("example-thumbnails")?.handler(make).concurrency(1);
     let runtime = Runtime::builder().store(store).queue(queue).start().await?;

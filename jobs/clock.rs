@@ -1,4 +1,4 @@
-//! Clocks, as inputs. Persisted instants come from the store's clock; durations are monotonic.
+//! Clocks, which other code takes as arguments. Persisted instants come from the store's clock; durations are monotonic.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,7 +35,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A wall clock that moves with tokio's: it starts at a given instant and, where tokio's time is paused, stands still until that advances.
+/// A clock that follows tokio's time. It starts at a given instant; while tokio's time is paused, it moves only when that time is advanced.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {

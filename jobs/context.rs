@@ -1,4 +1,4 @@
-//! What a handler knows of its attempt, and the lease it runs under.
+//! What a handler holds while it runs: its context, and behind it the lease of its attempt.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -32,28 +32,30 @@ use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stop {
-    /// The worker shuts down, or what ran the handler was restarted. An error returned now costs nothing: the job goes back to the front of its queue.
+    /// The worker shuts down, or the actor that runs the handler was restarted. If the handler now returns an error, no failure is counted, and the job goes
+    /// back to the front of its queue.
     Shutdown,
-    /// The job was cancelled. An error returned now leaves it `cancelled`; `Ok` completes it.
+    /// An operator or a client cancelled the job. If the handler now returns an error, the job is `cancelled`; if it returns `Ok`, the job is `completed`.
     Cancelled,
-    /// Its timeout is over, or a layer around it no longer awaits it. An error returned now is a failed attempt.
+    /// The timeout of the attempt passed, or a layer around the handler no longer awaits it. An error returned now is a failed attempt.
     TimedOut,
-    /// Its lease is lost: another worker may run the job by now, and the result of this handler will not count.
+    /// The lease is lost: another worker may run the job by now, and the result of this handler will not count.
     LeaseLost,
 }
 
-/// A lease as its attempt and the lease keeper share it: how long it lasts, whether it is lost, and whether the handler is asked to stop.
+/// What an attempt and the lease keeper share: how long the lease lasts, whether it is lost, and whether the handler is asked to stop.
 #[derive(Debug)]
 pub struct LeaseWatch {
+    /// The instant from which the microseconds below count.
     origin: Instant,
     /// When the lease expires, in microseconds after the origin.
     expires_us: AtomicU64,
     lost: AtomicBool,
     stop: OnceLock<Stop>,
-    /// Made for the first who asks: most handlers never do.
+    /// Created when it is first asked for: most handlers never use it.
     token: OnceLock<CancellationToken>,
     timeout: OnceLock<Duration>,
-    /// When the poll of the handler under way began, in microseconds after the origin, plus one; 0 between polls.
+    /// When the current poll of the handler began, in microseconds after the origin, plus 1; 0 between polls.
     polling_us: AtomicU64,
 }
 
@@ -64,7 +66,7 @@ impl LeaseWatch {
         Self::granted(Instant::now(), expires)
     }
 
-    /// The same, with a clock reading the caller already has.
+    /// [`new`](Self::new), for a caller that has just read the clock.
     #[must_use]
     pub fn granted(now: Instant, expires: Instant) -> Self {
         let origin = now;
@@ -79,18 +81,18 @@ impl LeaseWatch {
         }
     }
 
-    /// It was renewed: it now expires at `expires`.
+    /// The lease was renewed, and now expires at `expires`.
     pub fn extend(&self, expires: Instant) {
         self.expires_us.store(micros(expires.saturating_duration_since(self.origin)), Ordering::Relaxed);
     }
 
-    /// How long it lasts unless renewed; zero once lost.
+    /// How long the lease lasts unless renewed; zero when it has expired or is lost.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.remaining_at(Instant::now())
     }
 
-    /// The same, with a clock reading the caller already has.
+    /// [`remaining`](Self::remaining), for a caller that has just read the clock.
     #[must_use]
     pub fn remaining_at(&self, now: Instant) -> Duration {
         if self.is_lost() {
@@ -100,13 +102,13 @@ impl LeaseWatch {
         expires.saturating_sub(now.saturating_duration_since(self.origin))
     }
 
-    /// Another worker took it: the handler is asked to stop.
+    /// The lease is lost. The handler is asked to stop.
     pub fn lose(&self) {
         self.lost.store(true, Ordering::Release);
         self.stop(Stop::LeaseLost);
     }
 
-    /// Whether it is lost.
+    /// Whether the lease is lost.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
@@ -115,7 +117,7 @@ impl LeaseWatch {
     /// Asks the handler to stop. The first reason stays.
     pub fn stop(&self, why: Stop) {
         let _ = self.stop.set(why);
-        // With the fence in `token`: of the two, at least one sees what the other wrote.
+        // Pairs with the fence in `token`: when both run at once, at least one of them sees what the other wrote.
         fence(Ordering::SeqCst);
         if let Some(token) = self.token.get() {
             token.cancel();
@@ -124,7 +126,7 @@ impl LeaseWatch {
 
     /// Why the handler is asked to stop, if it is.
     #[must_use]
-    pub fn stopped(&self) -> Option<Stop> {
+    pub fn stop_reason(&self) -> Option<Stop> {
         self.stop.get().copied()
     }
 
@@ -134,13 +136,14 @@ impl LeaseWatch {
         self.timeout.get().copied()
     }
 
-    /// How long the handler has not yielded to its runtime; `None` between polls.
+    /// How long the handler's current poll has lasted without yielding to the runtime; `None` between polls.
     #[must_use]
-    pub fn unyielding_for(&self, now: Instant) -> Option<Duration> {
+    pub fn not_yielded_for(&self, now: Instant) -> Option<Duration> {
         let began = self.polling_us.load(Ordering::Relaxed).checked_sub(1)?;
         Some(now.saturating_duration_since(self.origin + Duration::from_micros(began)))
     }
 
+    /// The attempt starts, with this timeout.
     pub(crate) fn begin(&self, timeout: Duration) {
         let _ = self.timeout.set(timeout);
     }
@@ -148,7 +151,7 @@ impl LeaseWatch {
     pub(crate) fn token(&self) -> &CancellationToken {
         let token = self.token.get_or_init(CancellationToken::new);
         fence(Ordering::SeqCst);
-        // It may have been stopped before there was a token.
+        // `stop` may have been called before the token was created.
         if self.stop.get().is_some() {
             token.cancel();
         }
@@ -168,7 +171,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What a handler knows of its attempt, and how it speaks about it. Cheap to clone.
+/// What a handler has beside its job: facts about its attempt, shared state, a log, progress, and a way to enqueue follow-up jobs. Cheap to clone.
 ///
 /// ```
 /// use retraced_jobs::context::Context;
@@ -186,7 +189,7 @@ fn micros(duration: Duration) -> u64 {
 pub struct Context(Arc<Inner>);
 
 struct Inner {
-    about: About,
+    info: AttemptInfo,
     started: Instant,
     states: Arc<States>,
     producers: Arc<dyn Producers>,
@@ -194,9 +197,9 @@ struct Inner {
     notes: Mutex<Notes>,
 }
 
-/// What an attempt is about; what a context is made of.
+/// The facts about an attempt that its context returns.
 #[derive(Debug, Clone)]
-pub(crate) struct About {
+pub(crate) struct AttemptInfo {
     pub(crate) id: JobId,
     pub(crate) queue: QueueName,
     pub(crate) kind: Kind,
@@ -206,78 +209,79 @@ pub(crate) struct About {
     pub(crate) started_ms: u64,
 }
 
-/// What a handler wrote down.
+/// What a handler logged and reported in this attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) lines: Vec<LogLine>,
-    pub(crate) dropped: u32,
+    pub(crate) lines_dropped: u32,
     pub(crate) progress: Option<Progress>,
 }
 
 impl Context {
     pub(crate) fn new(
-        about: About,
+        info: AttemptInfo,
         started: Instant,
         states: Arc<States>,
         producers: Arc<dyn Producers>,
         lease: Arc<LeaseWatch>,
     ) -> Self {
-        Self(Arc::new(Inner { about, started, states, producers, lease, notes: Mutex::default() }))
+        Self(Arc::new(Inner { info, started, states, producers, lease, notes: Mutex::default() }))
     }
 
     /// The job.
     #[must_use]
     pub fn id(&self) -> &JobId {
-        &self.0.about.id
+        &self.0.info.id
     }
 
     /// Its queue.
     #[must_use]
     pub fn queue_name(&self) -> &QueueName {
-        &self.0.about.queue
+        &self.0.info.queue
     }
 
     /// Its kind.
     #[must_use]
     pub fn kind(&self) -> &Kind {
-        &self.0.about.kind
+        &self.0.info.kind
     }
 
-    /// Which try this is: failures so far + 1. What crashed or was interrupted is not counted.
+    /// Failures so far + 1, to be compared with [`max_attempts`](Self::max_attempts). Crashes and releases are not counted, so the trace may show a higher number
+    /// for this attempt: that one is `attempts` of [`counters`](Self::counters).
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.0.about.counters.attempt()
+        self.0.info.counters.attempt()
     }
 
-    /// How many tries the job has in all.
+    /// When [`attempt`](Self::attempt) has reached this number, a failed attempt is not retried.
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
-        self.0.about.max_attempts
+        self.0.info.max_attempts
     }
 
-    /// All four counters; `attempts` counts this grant already.
+    /// All four counters. `attempts` includes this attempt.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.0.about.counters
+        self.0.info.counters
     }
 
     /// When the store accepted the job, in ms since the Unix epoch.
     #[must_use]
     pub fn enqueued_ms(&self) -> u64 {
-        self.0.about.enqueued_ms
+        self.0.info.enqueued_ms
     }
 
     /// When this attempt started, in ms since the Unix epoch, on the store's clock as this worker knows it.
     #[must_use]
     pub fn started_ms(&self) -> u64 {
-        self.0.about.started_ms
+        self.0.info.started_ms
     }
 
     /// The value of this type that was given to the builder.
     ///
     /// # Panics
-    /// When there is none: the attempt ends as `PANIC`, naming the type. Take it as an argument [`State<T>`](crate::handler::State) to have that
-    /// found when the runtime starts.
+    /// When no such value was given: the attempt ends as `PANIC`, and the message names the type. If the handler takes the value as an argument
+    /// [`State<T>`](crate::handler::State) instead, a missing value is found when the runtime starts.
     #[must_use]
     #[track_caller]
     pub fn state<T: Send + Sync + 'static>(&self) -> Arc<T> {
@@ -294,8 +298,8 @@ impl Context {
     }
 
     /// Enqueues a follow-up job, and waits for its receipt. It goes to the default queue of its kind ([`JobDefaults::queue`](crate::handler::JobDefaults::queue)),
-    /// or to this handler's own queue when the kind has none; [`queue`](Self::queue) reaches any other. This attempt may run again: give the job an id of its own,
-    /// and it is stored once.
+    /// or to this handler's own queue when the kind has none; [`queue`](Self::queue) reaches any other. The handler may run again: give the follow-up job an
+    /// id of its own, and it is stored only once.
     ///
     /// # Errors
     /// [`EnqueueError`]. `?` makes it a failure of this attempt that is retried where that makes sense.
@@ -323,7 +327,7 @@ impl Context {
         QueueHandle::new(self.0.producers.producer(queue)).enqueue(job).await
     }
 
-    /// Any queue of this handler's store, to enqueue to. It need not be one this process works, nor have been used before.
+    /// A handle to any queue of this handler's store, to enqueue to. The queue need not have workers in this process, nor have been used before.
     ///
     /// # Errors
     /// [`InvalidName`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
@@ -331,27 +335,28 @@ impl Context {
         Ok(QueueHandle::new(self.0.producers.producer(&QueueName::new(name)?)))
     }
 
-    /// Waits until the handler should stop; [`why_stopped`](Self::why_stopped) says why. Made for `tokio::select!`, beside what may take long.
+    /// Waits until the handler should stop, for any [reason](Stop) and not only because its job was cancelled; [`why_stopped`](Self::why_stopped) says why. Made
+    /// for `tokio::select!`, next to work that may take long.
     pub async fn cancelled(&self) {
         self.0.lease.token().cancelled().await;
     }
 
-    /// Fired when the handler should stop, for those who take a token along; [`cancelled`](Self::cancelled) waits for it.
+    /// A token that is cancelled when the handler should stop, for code that takes one. [`cancelled`](Self::cancelled) waits for the same.
     #[must_use]
     pub fn cancellation(&self) -> CancellationToken {
         self.0.lease.token().clone()
     }
 
-    /// Whether the handler should stop.
+    /// Whether the handler should stop, for any [reason](Stop).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.lease.stopped().is_some()
+        self.0.lease.stop_reason().is_some()
     }
 
     /// Why the handler should stop, if it should.
     #[must_use]
     pub fn why_stopped(&self) -> Option<Stop> {
-        self.0.lease.stopped()
+        self.0.lease.stop_reason()
     }
 
     /// How long the lease lasts: until then no other worker runs the job. Grows with each renewal; zero means that another worker may run it by now.
@@ -360,17 +365,17 @@ impl Context {
         self.0.lease.remaining()
     }
 
-    /// Whether the lease is lost, or could not be renewed in time: another worker may run the job by now. If one does, the result of this handler will not
-    /// count; otherwise it will. Whether to stop or to continue depends on the effects of a second run.
+    /// Whether the lease is lost, or has expired because it could not be renewed: another worker may run the job by now. If one does, the result of this
+    /// handler will not count; otherwise it will. Whether to stop or to continue depends on what harm a second run would do.
     #[must_use]
     pub fn lease_lost(&self) -> bool {
         self.0.lease.remaining().is_zero()
     }
 
-    /// A key for systems that remember what they have done: the same in every attempt of this job, different for every other.
+    /// An idempotency key for calls to other systems: the same in every attempt of this job, and different for every other job.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
-        format!("{}:{}", self.0.about.queue, self.0.about.id)
+        format!("{}:{}", self.0.info.queue, self.0.info.id)
     }
 
     /// Reports progress: 0 to 100 percent (more is 100) and a note, cut at 512 bytes. The last report is kept with the attempt.
@@ -379,14 +384,14 @@ impl Context {
         self.notes().progress = Some(progress);
     }
 
-    /// Writes a line, cut at 512 bytes, to be kept with the attempt. The first 32 are kept, the rest is counted. A job that completes keeps no log.
+    /// Writes a line, cut at 512 bytes, to be kept with the attempt. The first 32 lines are kept, later ones only counted. A job that completes keeps no log.
     pub fn log(&self, text: impl AsRef<str>) {
         let after_ms = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut notes = self.notes();
         if notes.lines.len() < LOG_LINES_MAX {
             notes.lines.push(LogLine { after_ms, text: bounded(text.as_ref(), LOG_LINE_BYTES_MAX) });
         } else {
-            notes.dropped = notes.dropped.saturating_add(1);
+            notes.lines_dropped = notes.lines_dropped.saturating_add(1);
         }
     }
 
@@ -394,7 +399,7 @@ impl Context {
         std::mem::take(&mut *self.notes())
     }
 
-    /// What the handler wrote down so far.
+    /// Reads what the handler has logged and reported so far.
     #[cfg(feature = "testing")]
     pub(crate) fn with_notes<T>(&self, read: impl FnOnce(&Notes) -> T) -> T {
         read(&self.notes())
@@ -428,7 +433,7 @@ mod tests {
         tokio::time::advance(31 * SECOND).await;
         assert_eq!((watch.remaining(), watch.is_lost()), (Duration::ZERO, false), "expired is not yet lost");
         watch.extend(Instant::now() + SECOND);
-        assert_eq!(watch.remaining(), SECOND, "it was not reclaimed: a late renewal counts");
+        assert_eq!(watch.remaining(), SECOND, "a late renewal counts when the job was not reclaimed");
     }
 
     #[tokio::test(start_paused = true)]
@@ -437,22 +442,22 @@ mod tests {
         watch.lose();
         watch.extend(Instant::now() + 30 * SECOND);
         assert_eq!((watch.remaining(), watch.is_lost()), (Duration::ZERO, true));
-        assert_eq!(watch.stopped(), Some(Stop::LeaseLost));
+        assert_eq!(watch.stop_reason(), Some(Stop::LeaseLost));
         assert!(watch.token().is_cancelled());
     }
 
     #[tokio::test]
     async fn the_first_reason_to_stop_stays() {
         let watch = LeaseWatch::new(Instant::now());
-        assert_eq!((watch.stopped(), watch.token().is_cancelled()), (None, false));
+        assert_eq!((watch.stop_reason(), watch.token().is_cancelled()), (None, false));
         watch.stop(Stop::Cancelled);
         watch.stop(Stop::Shutdown);
         watch.lose();
-        assert_eq!((watch.stopped(), watch.is_lost()), (Some(Stop::Cancelled), true));
+        assert_eq!((watch.stop_reason(), watch.is_lost()), (Some(Stop::Cancelled), true));
     }
 
     #[tokio::test]
-    async fn an_expiry_that_has_passed_or_never_comes_is_no_trouble() {
+    async fn an_expiry_in_the_past_or_far_in_the_future_is_allowed() {
         let watch = LeaseWatch::new(Instant::now() - SECOND);
         assert_eq!(watch.remaining(), Duration::ZERO);
         watch.extend(Instant::now() + Duration::from_secs(u64::from(u32::MAX)));
@@ -460,13 +465,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_poll_under_way_is_measured() {
+    async fn the_current_poll_is_measured() {
         let watch = LeaseWatch::new(Instant::now());
-        assert_eq!(watch.unyielding_for(Instant::now()), None);
+        assert_eq!(watch.not_yielded_for(Instant::now()), None);
         watch.poll_begins();
-        assert_eq!(watch.unyielding_for(Instant::now() + 3 * SECOND), Some(3 * SECOND));
-        assert_eq!(watch.unyielding_for(Instant::now() - 3 * SECOND), Some(Duration::ZERO));
+        assert_eq!(watch.not_yielded_for(Instant::now() + 3 * SECOND), Some(3 * SECOND));
+        assert_eq!(watch.not_yielded_for(Instant::now() - 3 * SECOND), Some(Duration::ZERO));
         watch.poll_ends();
-        assert_eq!(watch.unyielding_for(Instant::now() + SECOND), None);
+        assert_eq!(watch.not_yielded_for(Instant::now() + SECOND), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Why an attempt failed: a code and a class, which decide what happens next. Errors of the runtime are types of their own.
+//! Why an attempt failed: a code and a class, which decide what happens next. The errors of the runtime itself have other types.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub use crate::limits::{CAUSE_BYTES_MAX, CHAIN_LENGTH_MAX, MESSAGE_BYTES_MAX, SNOOZE_MAX};
 
-/// Why an attempt did not succeed.
+/// Why an attempt did not succeed, by its name.
 ///
 /// ```
 /// use retraced_jobs::failure::{Class, Code};
@@ -19,35 +19,35 @@ pub use crate::limits::{CAUSE_BYTES_MAX, CHAIN_LENGTH_MAX, MESSAGE_BYTES_MAX, SN
 pub enum Code {
     /// The job's data makes no sense to its handler. Permanent.
     InvalidJobData,
-    /// Who we say we are was refused. Permanent.
+    /// The other side rejected our credentials. Permanent.
     AuthenticationFailed,
-    /// What we may do was refused. Permanent.
+    /// The other side knows us, but does not allow the operation. Permanent.
     AuthorizationFailed,
-    /// No answer, or half of one. Temporary.
+    /// No answer, or an incomplete one. Temporary.
     NetworkError,
-    /// It took longer than the job's timeout. Temporary.
+    /// The attempt took longer than its timeout. Temporary.
     Timeout,
     /// The other side is down or overloaded. Temporary.
     ServiceUnavailable,
     /// The other side asks us to slow down. Temporary.
     RateLimitExceeded,
-    /// A job this one needed could not be made. Unknown.
+    /// A follow-up job could not be enqueued. Of unknown class.
     JobCreationFailed,
-    /// A job this one needed is not there. Unknown.
+    /// A job that this job depends on does not exist. Of unknown class.
     JobNotFound,
-    /// The handler failed and did not say why. Unknown.
+    /// The handler failed and did not say why. Of unknown class.
     JobExecutionFailed,
-    /// The cause is not known. Unknown.
+    /// The cause is not known. Of unknown class.
     UnknownError,
     /// The handler panicked. Retried like a temporary failure.
     Panic,
-    /// The lease expired while the worker was gone. Counted as a crash, not a failure.
+    /// The worker stopped renewing the lease, and it expired. Counted as a crash or a release, not as a failure.
     LeaseLost,
-    /// No worker here knows this kind. Put back with a delay, dead after a cap.
+    /// No handler of this worker knows the job's kind. The job is released with a delay; after too many releases it is dead.
     UnknownKind,
     /// The envelope or payload cannot be read. Permanent.
     DecodeFailed,
-    /// A shutdown or restart took the job back. Costs nothing.
+    /// A shutdown or a restart interrupted the handler. No failure is counted.
     Interrupted,
     /// The job was cancelled while it ran.
     Cancelled,
@@ -59,7 +59,7 @@ pub enum Code {
 /// use retraced_jobs::failure::{Class, Code, Failure};
 /// let failure = Failure::new(Code::RateLimitExceeded, "slow down");
 /// assert_eq!(failure.class(), Class::Temporary);
-/// // The one who knows better says so.
+/// // A handler that knows better overrides the class of the code.
 /// assert_eq!(Failure::permanent(Code::Timeout, "never answers").class(), Class::Permanent);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -186,9 +186,9 @@ impl<'de> serde::Deserialize<'de> for Code {
 
 /// Why an attempt did not succeed, as its handler reports it.
 ///
-/// `?` turns any error into one: code `JOB_EXECUTION_FAILED`, whose class is unknown, so the job is retried by its queue's policy. Say
-/// [`temporary`](Self::temporary) or [`permanent`](Self::permanent) where the handler knows better. An error type of your own says it once for all its
-/// values with [`IntoFailure`](crate::handler::IntoFailure).
+/// `?` turns any error into one: code `JOB_EXECUTION_FAILED`, whose class is unknown, so the job is retried by its queue's policy. Use
+/// [`temporary`](Self::temporary) or [`permanent`](Self::permanent) where the handler knows better. For an error type of your own, implement
+/// [`IntoFailure`](crate::handler::IntoFailure) once.
 ///
 /// ```
 /// use retraced_jobs::failure::{Class, Code, Failure};
@@ -208,26 +208,26 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// May go away by itself: retried by the job's policy.
+    /// A failure that may go away by itself: the job is retried by its policy.
     #[must_use]
     pub fn temporary(code: Code, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::with_class(code, Class::Temporary, cause)
     }
 
-    /// Will not go away: the job is poisoned at once.
+    /// A failure that will not go away: the job is poisoned at once.
     #[must_use]
     pub fn permanent(code: Code, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::with_class(code, Class::Permanent, cause)
     }
 
-    /// Classed by its code alone.
+    /// A failure with the [class of its code](Code::class).
     #[must_use]
     pub fn new(code: Code, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::with_class(code, code.class(), cause)
     }
 
-    /// Not a failure at all: "not yet, ask me again in a while", at most [`SNOOZE_MAX`]. Costs no attempt; counted in `releases`. Without a delay the job goes
-    /// to the back of its queue.
+    /// Not a failure: the job is released, and runs again after `delay`, at most [`SNOOZE_MAX`]. No failure is counted, only a release. With a delay of zero the
+    /// job goes to the back of its queue.
     #[must_use]
     pub fn snooze(delay: Duration) -> Self {
         let mut failure = Self::with_class(Code::Interrupted, Class::Temporary, "snoozed by its handler");
@@ -247,7 +247,7 @@ impl Failure {
     }
 
     /// This failure with the text and the causes of another error.
-    pub(crate) fn told_by(self, error: &(dyn StdError + 'static)) -> Self {
+    pub(crate) fn with_text_of(self, error: &(dyn StdError + 'static)) -> Self {
         let Self { message, chain, .. } = Self::caused_by(self.code, self.class, error);
         Self { message, chain, ..self }
     }
@@ -265,13 +265,13 @@ impl Failure {
         self
     }
 
-    /// Why.
+    /// The code.
     #[must_use]
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// What it means for the next step.
+    /// The class, which decides what happens to the job next.
     #[must_use]
     pub fn class(&self) -> Class {
         self.class
@@ -335,13 +335,13 @@ impl fmt::Display for FailureError {
 
 impl StdError for FailureError {}
 
-/// The causes of an error, nearest first, at most [`CHAIN_LENGTH_MAX`]: a chain may be a circle.
+/// The causes of an error, nearest first, at most [`CHAIN_LENGTH_MAX`]: a chain of causes may be endless.
 pub(crate) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(error.source(), |cause: &&'a (dyn StdError + 'static)| (*cause).source())
         .take(CHAIN_LENGTH_MAX)
 }
 
-/// The text, cut at a character boundary so that it has at most `bytes_max` bytes, the mark of the cut included where there is room for it.
+/// The text in at most `bytes_max` bytes. A longer one is cut at a character boundary and ends with `…`; it is empty if not even that fits.
 #[must_use]
 pub fn bounded(text: &str, bytes_max: usize) -> String {
     const CUT: &str = "…";

@@ -40,8 +40,8 @@ pub const HANDLER_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 /// Longest timeout of a handler: 7 days. A longer one is refused before anything starts: a handler that hangs occupies its executor for as long.
 pub const HANDLER_TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// How long an attempt waits for its panic's backtrace to become text: 1 s. After it the attempt is settled without a backtrace. The first one of a process
-/// takes tens to hundreds of milliseconds, because its symbols are read; later ones take well under one.
+/// How long an attempt waits for its panic's backtrace to become text: 1 s. Then the attempt is settled without a backtrace. The first backtrace of a
+/// process takes tens to hundreds of milliseconds, because its symbols are read; later ones take well under 1 ms.
 pub const BACKTRACE_RENDER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Most backtraces that become text at the same time, per process. In a storm of panics the others wait, and may time out.
@@ -55,7 +55,7 @@ pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 /// The limit that no setting raises, in bytes: 64 MiB. A larger payload is never sealed, because whole batches of jobs travel in one call to the store.
 pub const PAYLOAD_BYTES_CEILING: usize = 64 * 1024 * 1024;
 
-/// Deepest nesting of arrays and maps. The producer refuses a deeper payload, and so does a worker, before a frame of the user's types is on the stack.
+/// Deepest nesting of arrays and maps in a payload. Producers refuse a deeper one, and so do workers, before they build a value of the user's types from it.
 pub const DEPTH_MAX: usize = 64;
 
 /// Longest envelope without its payload, in bytes: 4 KiB. A worker refuses a longer one without reading it.
@@ -86,19 +86,19 @@ pub const FINDING_EXAMPLES_MAX: usize = 5;
 
 // ---- Calls to a store -------------------------------------------------------------------------------------------------------------------------
 
-/// Most items per call. A call with more is refused with [`StoreError::Refused`](crate::store::StoreError::Refused): split it. A call that asks for no jobs
+/// Most items per call. A call with more is refused with [`StoreError::Refused`](crate::store::StoreError::Refused): split it. A claim with limit 0
 /// does everything except take jobs. The bound keeps a call below 5 ms in Redis, which serves no other client meanwhile; larger batches would cost only a few per
 /// cent less per job (`make scale`).
 pub const BATCH_MAX: usize = 200;
 
-/// What the store keeps before an envelope, in bytes; counted by [`ClaimRequest::bytes_max`](crate::store::ClaimRequest::bytes_max).
+/// Length of the header that the store keeps before an envelope, in bytes; counted by [`ClaimRequest::bytes_max`](crate::store::ClaimRequest::bytes_max).
 pub const HEADER_BYTES: usize = 12;
 
-/// Longest wait for an outcome that one call announces: a minute, as in `lua/lib/queue.lua`. A longer one counts as this; a waiter announces itself again with
-/// its polls.
+/// Longest wait for an outcome that one call announces: 1 min, as in `lua/lib/queue.lua`. A longer wait is shortened to this; a waiter announces itself again
+/// with each of its polls.
 pub const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Most replay slots per process, and so the most calls it may have open at once. The other half of the numbers is for
+/// Most replay slots per process, and so the most calls it may have open at once. The other half of the slot numbers is for
 /// [`CallId::companion`](crate::store::CallId::companion).
 pub const REPLAY_SLOTS_MAX: u16 = 1 << 15;
 
@@ -113,7 +113,7 @@ pub const LEDGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most kinds a worker row lists; the others are only counted.
 pub const WORKER_ROW_KINDS_MAX: usize = 200;
 
-/// How long a worker row is kept after its last heartbeat. An older one is no longer listed.
+/// How long a worker row is kept after its last heartbeat: 1 h. An older one is no longer listed.
 pub const WORKER_ROW_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 
 // ---- The store in memory ----------------------------------------------------------------------------------------------------------------------
@@ -121,13 +121,13 @@ pub const WORKER_ROW_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Most hints that wait for one listener. A listener that falls further behind loses the oldest and is asked to check everything instead.
 pub(crate) const HINTS_BUFFERED_MAX: usize = 1024;
 
-/// Waits for outcomes per queue from which on those that are over are searched for and dropped.
+/// How many waits for outcomes a queue may hold before those that are over are searched for and dropped.
 pub(crate) const OUTCOME_WAITS_SWEPT_FROM: usize = 256;
 
-/// How long the reply of an idle replay slot is kept, in ms: a day. A call sent again later than that is applied again.
+/// How long the reply of an idle replay slot is kept, in ms: 24 h. A call sent again later than that is applied again.
 pub(crate) const REPLAY_SLOT_IDLE_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Replay slots per queue from which on idle ones are searched for and dropped.
+/// How many replay slots a queue may hold before idle ones are searched for and dropped.
 pub(crate) const REPLAY_SLOTS_SWEPT_FROM: usize = 256;
 
 /// Bounds of the store on Redis.
@@ -141,7 +141,7 @@ pub(crate) mod redis {
     /// Oldest server version that has every command the scripts use. An older server is refused.
     pub(crate) const VERSION_MIN: (u32, u32) = (6, 2);
 
-    /// Default of the longest wait for a connection, the handshake included. After it a call is unavailable.
+    /// Default of the longest wait for a connection, the handshake included. After it the call fails as unavailable.
     pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
     /// Default of the longest wait for a reply. After it the outcome of the call is unknown and the connection is replaced.
@@ -150,25 +150,25 @@ pub(crate) mod redis {
     /// How long a connection is silent before the kernel probes its peer.
     pub(crate) const KEEPALIVE: Duration = Duration::from_secs(10);
 
-    /// Most commands of one connection that wait to be written; further callers wait for a free place, under their own timeout.
+    /// Most commands of one connection that wait to be written; further callers wait for one of them to be written, under their own timeout.
     pub(crate) const PIPELINE_MAX: usize = 1024;
 
     /// How long a hint subscription is silent before it is pinged. A subscription that does not answer is closed.
     pub(crate) const SUBSCRIPTION_PING_EVERY: Duration = Duration::from_secs(5);
 
-    /// Most entries one step of an inspection reads; it keeps a step well below a millisecond.
+    /// Most entries one step of an audit reads; it keeps a step well below a millisecond.
     pub(crate) const AUDIT_SLICE_MAX: usize = 200;
 
-    /// Most history entries one step of an inspection reads; each may be as large as what a worker reported of an attempt.
+    /// Most history entries one step of an audit reads. Each may be as large as the log of an attempt.
     pub(crate) const AUDIT_ATTEMPTS_MAX: usize = 20;
 
-    /// Bytes of jobs one step of an inspection should read: 128 KiB. How many jobs that are is learned on the way.
+    /// Bytes of jobs that one step of an audit should read: 128 KiB. The audit learns on the way how many jobs that is.
     pub(crate) const AUDIT_SLICE_BYTES: usize = 128 * 1024;
 
-    /// Entry versions an inspection keeps in memory at a time, roughly, 8 bytes each. A longer queue is read several times, each time for another part of them.
+    /// Roughly how many entry versions an audit keeps in memory at a time, 8 bytes each. A longer queue is read several times, each time for another part of them.
     pub(crate) const AUDIT_ENTRY_VERSIONS_MAX: u64 = 1 << 20;
 
-    /// Longest pause after a step of an inspection. A step is followed by a pause as long as itself, so that others get at least half of the server.
+    /// Longest pause after a step of an audit. A step is followed by a pause as long as the step, so that others get at least half of the server.
     pub(crate) const AUDIT_PAUSE_MAX: Duration = Duration::from_millis(20);
 }
 
@@ -180,7 +180,8 @@ pub const ENQUEUE_TIMEOUT: Duration = Duration::from_millis(800);
 
 // ---- Tests of handlers ------------------------------------------------------------------------------------------------------------------------
 
-/// How long the lease of a test's attempt lasts: an hour, so that no test loses it by accident.
+/// How long the lease of a test's attempt lasts: 1 h, so that it does not expire during a test.
 pub const TEST_LEASE: Duration = Duration::from_secs(60 * 60);
+
 /// When a test's attempt started, in ms since the Unix epoch: the first instant of 2030, so that what tests print is the same in every run.
 pub const TEST_START_MS: u64 = 1_893_456_000_000;

@@ -1,7 +1,8 @@
-//! A client's calls to one queue: jobs that arrive while calls are under way share the next one, so that many at once cost few round trips.
+//! Batches the enqueues of a client to one queue, so that many jobs at once cost few round trips.
 //!
-//! A job that arrives while fewer than [`BATCHER_CALLS_MAX`] calls are under way is sent at once, alone. Bounds: [`BATCHER_CALLS_MAX`] calls; while
-//! [`FRONT_DOOR_JOBS_MAX`] jobs or [`FRONT_DOOR_BYTES_MAX`] bytes wait, further ones are answered [`EnqueueError::QueueFull`].
+//! A job that arrives while fewer than [`BATCHER_CALLS_MAX`] calls to the store are under way is sent at once, alone. Otherwise the job waits in a buffer; all
+//! buffered jobs share the next call. While [`FRONT_DOOR_JOBS_MAX`] jobs or [`FRONT_DOOR_BYTES_MAX`] bytes wait, further jobs fail with
+//! [`EnqueueError::QueueFull`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use retraced_actors::limits::{FLUSH_BYTES_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX};
+use retraced_actors::limits::{DEADLINE_MAX, FLUSH_BYTES_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX};
 use retraced_actors::{CallError, StoreCalls};
 use retraced_jobs::enqueue::{EnqueueAllError, EnqueueError, Outcome, OutcomeError, QueueProducer, Receipt};
 use retraced_jobs::job::{JobId, NewJob, QueueName};
@@ -22,16 +23,16 @@ use crate::chunks::chunks;
 use crate::limits::BATCHER_CALLS_MAX;
 use crate::outcome::Outcomes;
 
-/// The calls to one queue. It outlives each of them.
+/// Sends the jobs of one queue to the store. A batcher outlives each of its calls and each of its callers.
 pub(crate) struct Batcher {
     calls: StoreCalls,
     queue: QueueName,
-    /// Whether operators know of this queue by now; until then each call announces it again.
+    /// Whether the queue is in the store's list of queues; until then each call announces the queue again.
     announced: AtomicBool,
     buffer: Mutex<Buffer>,
 }
 
-/// Jobs that wait for the next call.
+/// Jobs that wait for the next call, and the number of calls under way.
 #[derive(Default)]
 struct Buffer {
     waiting: VecDeque<Waiting>,
@@ -41,12 +42,12 @@ struct Buffer {
 
 struct Waiting {
     job: NewJob,
-    /// When nobody waits any more.
-    until: Instant,
+    /// When the caller's timeout passes.
+    deadline: Instant,
     reply: oneshot::Sender<Result<Receipt, SendError>>,
 }
 
-/// Why a call brought no receipts; each of its jobs gets its own error from it.
+/// Why a call returned no receipts. [`for_job`](SendError::for_job) makes the error of each of its jobs.
 #[derive(Debug, Clone)]
 enum SendError {
     QueueFull,
@@ -108,7 +109,7 @@ impl Batcher {
         result.map_err(|error| error.for_job(&self.queue, &id, timeout))
     }
 
-    /// Enqueues many, in calls of their own; one receipt per job, in order.
+    /// Enqueues many jobs in calls that no other job shares; one receipt per job, in order.
     pub(crate) async fn enqueue_all(
         &self,
         jobs: Vec<NewJob>,
@@ -139,12 +140,13 @@ impl Batcher {
             return Admission::Full;
         }
         let (reply, receiver) = oneshot::channel();
+        let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
         buffer.bytes += job.envelope.len();
-        buffer.waiting.push_back(Waiting { job, until: Instant::now() + timeout, reply });
+        buffer.waiting.push_back(Waiting { job, deadline, reply });
         Admission::Buffered(receiver)
     }
 
-    /// One call, sent again until its outcome is known or the timeout is over.
+    /// Makes one call, sent again until its outcome is known or the timeout has passed.
     async fn send(&self, jobs: Arc<[NewJob]>, timeout: Duration) -> Result<Vec<Receipt>, SendError> {
         let (queue, sent) = (self.queue.clone(), jobs.clone());
         let enqueue = move |store: Arc<dyn Store>, call| {
@@ -156,7 +158,7 @@ impl Batcher {
         Ok(jobs.iter().zip(results?).map(receipt).collect())
     }
 
-    /// Makes the queue known to operators, who would not see one that has no worker yet. What fails is done again with the next call.
+    /// Adds the queue to the store's list of queues, so that operators see a queue that has no worker yet. After a failure the next call announces again.
     async fn announce(&self, timeout: Duration) {
         if self.announced.load(Ordering::Relaxed) {
             return;
@@ -168,14 +170,14 @@ impl Batcher {
         }
     }
 
-    /// Sends what is buffered, until nothing is left.
+    /// Sends the buffered jobs until none are left.
     async fn send_buffered(self: Arc<Self>, mut permit: CallPermit) {
         while let Some(batch) = self.next_batch(&mut permit) {
             self.send_batch(batch).await;
         }
     }
 
-    /// The next jobs for which somebody still waits; the permit is released under the same lock that finds none.
+    /// The next jobs whose callers still wait. When there are none, the permit is released under the same lock: a job that arrives later sees the free call.
     fn next_batch(&self, permit: &mut CallPermit) -> Option<Vec<Waiting>> {
         let mut buffer = self.lock();
         let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -196,9 +198,9 @@ impl Batcher {
     }
 
     async fn send_batch(&self, batch: Vec<Waiting>) {
-        let until = batch.iter().map(|waiting| waiting.until).max().unwrap_or_else(Instant::now);
+        let deadline = batch.iter().map(|waiting| waiting.deadline).max().unwrap_or_else(Instant::now);
         let (jobs, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.job, waiting.reply)).unzip();
-        match self.send(jobs.into(), until.saturating_duration_since(Instant::now())).await {
+        match self.send(jobs.into(), deadline.saturating_duration_since(Instant::now())).await {
             Ok(receipts) => {
                 replies.into_iter().zip(receipts).for_each(|(reply, receipt)| drop(reply.send(Ok(receipt))))
             }
@@ -207,17 +209,17 @@ impl Batcher {
     }
 }
 
-/// What becomes of a job that arrives.
+/// What happens to a job that arrives.
 enum Admission {
     SendNow(NewJob, DirectCall),
     Buffered(oneshot::Receiver<Result<Receipt, SendError>>),
     Full,
 }
 
-/// A call that one producer makes itself. However it ends, jobs that were buffered meanwhile are sent with its permit.
+/// A call that a caller makes for its own job. Whether the call ends or the caller drops it, the jobs that were buffered meanwhile are sent next.
 struct DirectCall {
     batcher: Arc<Batcher>,
-    /// Where they are sent: whoever drops this may be outside of any runtime.
+    /// The tokio runtime that sends the buffered jobs: a `DirectCall` may be dropped outside of any runtime.
     runtime: Option<Handle>,
 }
 
@@ -233,7 +235,7 @@ impl Drop for DirectCall {
         };
         if any_waiting {
             let permit = CallPermit { batcher: self.batcher.clone(), released: false };
-            // Without a runtime, or in one that ends, it is released at once; the next job to arrive then sends those that wait.
+            // Without a runtime, or on one that has ended, the permit is dropped and released here; the next job to arrive then sends the buffered ones.
             if let Some(runtime) = &self.runtime {
                 runtime.spawn(self.batcher.clone().send_buffered(permit));
             }
@@ -241,7 +243,7 @@ impl Drop for DirectCall {
     }
 }
 
-/// The right to have one of the calls under way.
+/// The right to one of the [`BATCHER_CALLS_MAX`] calls under way.
 struct CallPermit {
     batcher: Arc<Batcher>,
     released: bool,
@@ -255,7 +257,7 @@ impl Drop for CallPermit {
     }
 }
 
-/// A client's queue, as its producers reach it.
+/// What a [`QueueHandle`](crate::QueueHandle) of a client uses: the batcher of its queue, and the outcomes to wait for.
 pub(crate) struct BatchedProducer {
     pub(crate) batcher: Arc<Batcher>,
     pub(crate) outcomes: Outcomes,
@@ -296,10 +298,10 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(1);
 
-    /// Notes the size of each call, and lets it through when it is told to.
+    /// A store that records the size of each enqueue call and holds the call until the test adds a permit.
     struct Gate {
         inner: MemoryStore,
-        open: Semaphore,
+        permits: Semaphore,
         calls: Mutex<Vec<usize>>,
     }
 
@@ -316,31 +318,31 @@ mod tests {
         ) -> StoreFuture<'a, Vec<Enqueued>> {
             self.calls.lock().unwrap().push(jobs.len());
             Box::pin(async move {
-                self.open.acquire().await.unwrap().forget();
+                self.permits.acquire().await.unwrap().forget();
                 self.inner.enqueue(call, queue, jobs).await
             })
         }
     }
 
-    struct World {
+    struct Fixture {
         gate: Arc<Gate>,
         batcher: Arc<Batcher>,
         callers: JoinSet<(u128, Result<Receipt, EnqueueError>)>,
     }
 
-    impl World {
+    impl Fixture {
         fn new() -> Self {
-            let gate = Gate { inner: MemoryStore::new(), open: Semaphore::new(0), calls: Mutex::default() };
+            let gate = Gate { inner: MemoryStore::new(), permits: Semaphore::new(0), calls: Mutex::default() };
             let gate = Arc::new(gate);
             let batcher = Batcher::new(StoreCalls::new(gate.clone(), 4, None), QueueName::new("q").unwrap());
             Self { gate, batcher, callers: JoinSet::new() }
         }
 
-        /// Calls at the same time, until each has come as far as it can.
+        /// Enqueues these jobs at the same time, and lets each caller run until it waits.
         async fn enqueue(&mut self, numbers: std::ops::Range<u128>) {
             for number in numbers {
                 let batcher = self.batcher.clone();
-                self.callers.spawn(async move { (number, batcher.enqueue(new(number), TIMEOUT).await) });
+                self.callers.spawn(async move { (number, batcher.enqueue(new_job(number), TIMEOUT).await) });
             }
             for _ in 0..10 {
                 yield_now().await;
@@ -361,115 +363,127 @@ mod tests {
         JobId::parse(&format!("job-{number}")).unwrap()
     }
 
-    fn new(number: u128) -> NewJob {
+    fn new_job(number: u128) -> NewJob {
         NewJob { id: id(number), run_at: RunAt::Now, envelope: bytes::Bytes::from_static(b"letter") }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_comes_while_a_call_is_under_way_shares_the_next_one() {
-        let mut world = World::new();
-        world.enqueue(0..50).await;
-        assert_eq!(world.calls(), [1, 1], "the first two wait for nobody");
-        world.gate.open.add_permits(1);
-        world.enqueue(50..60).await;
-        assert_eq!(world.calls(), [1, 1, 58]);
-        world.gate.open.add_permits(10);
-        while let Some(caller) = world.callers.join_next().await {
+    async fn jobs_that_arrive_while_calls_are_under_way_share_the_next_call() {
+        let mut fixture = Fixture::new();
+        fixture.enqueue(0..50).await;
+        assert_eq!(fixture.calls(), [1, 1], "the first two are sent at once");
+        fixture.gate.permits.add_permits(1);
+        fixture.enqueue(50..60).await;
+        assert_eq!(fixture.calls(), [1, 1, 58]);
+        fixture.gate.permits.add_permits(10);
+        while let Some(caller) = fixture.callers.join_next().await {
             let (number, receipt) = caller.unwrap();
             let receipt = receipt.unwrap();
             assert_eq!((receipt.id, receipt.created, receipt.state), (id(number), true, JobState::Pending));
         }
-        assert_eq!((world.calls().len(), world.pending().await), (3, 60));
-        world.enqueue(60..61).await;
-        assert_eq!(world.calls(), [1, 1, 58, 1], "nothing is left under way");
+        assert_eq!((fixture.calls().len(), fixture.pending().await), (3, 60));
+        fixture.enqueue(60..61).await;
+        assert_eq!(fixture.calls(), [1, 1, 58, 1], "all calls have ended, so the job is sent at once");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_carries_what_a_store_takes_and_no_more() {
-        let mut world = World::new();
-        world.enqueue(0..2 * (BATCH_MAX as u128 + 1) + 9).await;
-        world.gate.open.add_permits(10);
-        while world.callers.join_next().await.is_some() {}
-        assert_eq!(world.calls(), [1, 1, BATCH_MAX, BATCH_MAX, 9]);
+    async fn callers_may_wait_for_ever_directly_and_in_the_buffer() {
+        let fixture = Fixture::new();
+        let enqueues = (0..5).map(|number| fixture.batcher.enqueue(new_job(number), Duration::MAX));
+        let (receipts, ()) = tokio::join!(futures_util::future::join_all(enqueues), async {
+            yield_now().await;
+            fixture.gate.permits.add_permits(10);
+        });
+        assert!(receipts.iter().all(Result::is_ok), "{receipts:?}");
+        assert_eq!(fixture.calls(), [1, 1, 3]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_that_leaves_hands_its_place_on_and_one_that_left_is_not_served() {
-        let mut world = World::new();
-        world.enqueue(0..2).await;
-        let alone = std::mem::take(&mut world.callers);
-        world.enqueue(2..3).await;
-        let left = std::mem::take(&mut world.callers);
-        world.enqueue(3..5).await;
-        drop(left);
-        drop(alone);
-        world.gate.open.add_permits(1);
-        while let Some(caller) = world.callers.join_next().await {
+    async fn a_call_carries_at_most_batch_max_jobs() {
+        let mut fixture = Fixture::new();
+        fixture.enqueue(0..2 * (BATCH_MAX as u128 + 1) + 9).await;
+        fixture.gate.permits.add_permits(10);
+        while fixture.callers.join_next().await.is_some() {}
+        assert_eq!(fixture.calls(), [1, 1, BATCH_MAX, BATCH_MAX, 9]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_a_direct_caller_leaves_buffered_jobs_are_sent_except_those_whose_callers_left() {
+        let mut fixture = Fixture::new();
+        fixture.enqueue(0..2).await;
+        let direct = std::mem::take(&mut fixture.callers);
+        fixture.enqueue(2..3).await;
+        let buffered = std::mem::take(&mut fixture.callers);
+        fixture.enqueue(3..5).await;
+        drop(buffered);
+        drop(direct);
+        fixture.gate.permits.add_permits(1);
+        while let Some(caller) = fixture.callers.join_next().await {
             assert!(caller.unwrap().1.is_ok());
         }
-        assert_eq!((world.calls(), world.pending().await), (vec![1, 1, 2], 2));
+        assert_eq!((fixture.calls(), fixture.pending().await), (vec![1, 1, 2], 2));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_does_not_answer_leaves_every_outcome_open_and_the_next_caller_is_served() {
-        let mut world = World::new();
-        world.enqueue(0..3).await;
-        while let Some(caller) = world.callers.join_next().await {
+    async fn a_store_that_does_not_answer_leaves_every_outcome_unknown_and_the_next_caller_is_served() {
+        let mut fixture = Fixture::new();
+        fixture.enqueue(0..3).await;
+        while let Some(caller) = fixture.callers.join_next().await {
             let (number, receipt) = caller.unwrap();
-            let Err(EnqueueError::OutcomeUnknown { id: open, timeout }) = receipt else { panic!("{receipt:?}") };
-            assert_eq!((open, timeout), (id(number), TIMEOUT));
+            let Err(EnqueueError::OutcomeUnknown { id: unknown, timeout }) = receipt else { panic!("{receipt:?}") };
+            assert_eq!((unknown, timeout), (id(number), TIMEOUT));
         }
-        world.gate.open.add_permits(10);
-        world.enqueue(3..4).await;
-        assert!(world.callers.join_next().await.unwrap().unwrap().1.is_ok());
+        fixture.gate.permits.add_permits(10);
+        fixture.enqueue(3..4).await;
+        assert!(fixture.callers.join_next().await.unwrap().unwrap().1.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_bulk_that_breaks_off_says_what_is_stored_and_holds_the_rest() {
-        let world = World::new();
-        world.gate.open.add_permits(2);
-        let jobs: Vec<_> = (0..2 * BATCH_MAX as u128 + 9).map(new).collect();
-        let failed = world.batcher.enqueue_all(jobs, TIMEOUT).await.unwrap_err();
+    async fn a_bulk_enqueue_that_fails_returns_what_is_stored_and_what_remains() {
+        let fixture = Fixture::new();
+        fixture.gate.permits.add_permits(2);
+        let jobs: Vec<_> = (0..2 * BATCH_MAX as u128 + 9).map(new_job).collect();
+        let failed = fixture.batcher.enqueue_all(jobs, TIMEOUT).await.unwrap_err();
         assert_eq!((failed.stored.len(), failed.remaining.len()), (2 * BATCH_MAX, 9));
         assert!(
-            matches!(&failed.error, EnqueueError::OutcomeUnknown { id: open, .. } if *open == id(2 * BATCH_MAX as u128))
+            matches!(&failed.error, EnqueueError::OutcomeUnknown { id: first, .. } if *first == id(2 * BATCH_MAX as u128))
         );
         assert_eq!(failed.stored[0].id, id(0));
-        world.gate.open.add_permits(1);
-        assert_eq!(world.batcher.enqueue_all(failed.remaining, TIMEOUT).await.unwrap().len(), 9);
+        fixture.gate.permits.add_permits(1);
+        assert_eq!(fixture.batcher.enqueue_all(failed.remaining, TIMEOUT).await.unwrap().len(), 9);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_bulk_of_large_jobs_goes_in_calls_of_bounded_bytes() {
-        let world = World::new();
-        world.gate.open.add_permits(10);
-        let large = |number| NewJob { envelope: vec![0; FLUSH_BYTES_MAX / 2].into(), ..new(number) };
-        assert_eq!(world.batcher.enqueue_all((0..5).map(large).collect(), TIMEOUT).await.unwrap().len(), 5);
-        assert_eq!(world.calls(), [2, 2, 1]);
+    async fn a_bulk_enqueue_of_large_jobs_is_split_into_calls_of_bounded_bytes() {
+        let fixture = Fixture::new();
+        fixture.gate.permits.add_permits(10);
+        let large = |number| NewJob { envelope: vec![0; FLUSH_BYTES_MAX / 2].into(), ..new_job(number) };
+        assert_eq!(fixture.batcher.enqueue_all((0..5).map(large).collect(), TIMEOUT).await.unwrap().len(), 5);
+        assert_eq!(fixture.calls(), [2, 2, 1]);
     }
 
     #[test]
-    fn who_enqueues_when_the_runtime_of_the_calls_has_ended_is_refused_for_good() {
+    fn an_enqueue_after_the_runtime_of_the_calls_has_ended_is_refused_and_not_retryable() {
         let ended = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let calls = StoreCalls::new(Arc::new(MemoryStore::new()), 4, Some(ended.handle().clone()));
         let batcher = Batcher::new(calls, QueueName::new("q").unwrap());
         drop(ended);
         let callers = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let error = callers.block_on(batcher.enqueue(new(1), TIMEOUT)).unwrap_err();
+        let error = callers.block_on(batcher.enqueue(new_job(1), TIMEOUT)).unwrap_err();
         assert!(matches!(error, EnqueueError::ShuttingDown { .. }) && !error.is_retryable(), "{error:?}");
     }
 
     #[test]
-    fn those_who_wait_when_their_runtime_ends_do_not_hold_up_the_next() {
-        let mut world = World::new();
+    fn jobs_left_in_the_buffer_by_a_runtime_that_ended_do_not_block_the_next_job() {
+        let mut fixture = Fixture::new();
         let first = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        first.block_on(world.enqueue(0..3));
-        drop(std::mem::take(&mut world.callers));
+        first.block_on(fixture.enqueue(0..3));
+        drop(std::mem::take(&mut fixture.callers));
         drop(first);
-        world.gate.open.add_permits(10);
+        fixture.gate.permits.add_permits(10);
         let second = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         second.block_on(async {
-            let receipt = tokio::time::timeout(TIMEOUT, world.batcher.enqueue(new(9), TIMEOUT)).await.unwrap();
+            let receipt = tokio::time::timeout(TIMEOUT, fixture.batcher.enqueue(new_job(9), TIMEOUT)).await.unwrap();
             assert!(receipt.unwrap().created);
         });
     }

@@ -44,15 +44,15 @@ use retraced_jobs::store::StoreError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// What was given to the builder does not fit together. Change the code.
+    /// The builder was used wrongly: change the code.
     Mistakes(Mistakes),
     /// `start()` was called outside a tokio runtime. Call it in an `async` function that tokio runs.
     NoTokio,
-    /// The store refused, or cannot be reached; the text says what to change.
+    /// The store refused the first call or cannot be reached; the text says what to change.
     Store(StoreError),
     /// The store did not answer for this long.
     StoreSilent(Duration),
-    /// The tree's threads could not be started, or ended at once.
+    /// The threads of the supervision tree could not be started, or ended at once.
     Threads(std::io::Error),
     /// The supervision tree did not start.
     Tree(StartError),
@@ -69,7 +69,9 @@ impl fmt::Display for BuildError {
             BuildError::StoreSilent(timeout) => {
                 write!(f, "the store is not usable: it did not answer within {timeout:?}")
             }
-            BuildError::Threads(error) => write!(f, "the tree's threads could not be started: {error}"),
+            BuildError::Threads(error) => {
+                write!(f, "the threads of the supervision tree could not be started: {error}")
+            }
             BuildError::Tree(error) => error.fmt(f),
         }
     }
@@ -87,7 +89,7 @@ impl StdError for BuildError {
     }
 }
 
-/// Every mistake in what was given to the builder; shown one per line.
+/// All mistakes in the use of a [`RuntimeBuilder`](crate::RuntimeBuilder); shown one per line.
 ///
 /// Used in the example of [`BuildError`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,13 +111,13 @@ impl fmt::Display for Mistakes {
 }
 
 impl StdError for Mistakes {
-    /// The cause of the first; the others are in [`all`](Self::all).
+    /// The source of the first mistake; the others are in [`all`](Self::all).
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.first().and_then(StdError::source)
     }
 }
 
-/// One mistake in what was given to the builder.
+/// One mistake in the use of a [`RuntimeBuilder`](crate::RuntimeBuilder).
 ///
 /// Used in the example of [`BuildError`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,9 +131,9 @@ pub enum Mistake {
     NoHandler(QueueName),
     /// This handler cannot be added to its queue.
     Handler(QueueName, InvalidHandler),
-    /// Two shared values have one type.
+    /// Two shared values have the same type.
     State(DuplicateState),
-    /// A handler of this queue needs a value that was not given.
+    /// A handler of this queue needs a shared value that was not given to the builder.
     MissingState(QueueName, MissingState),
     /// A number of this queue's retry policy is out of bounds.
     Retry(QueueName, InvalidRetry),

@@ -1,4 +1,4 @@
-//! Putting a runtime together: queues, handlers, state, store and options, all checked before anything starts.
+//! The builder of a runtime: queues, handlers, state, store and options, all checked before anything starts.
 
 mod queue;
 
@@ -58,11 +58,12 @@ pub struct RuntimeBuilder {
     options: TreeOptions,
     mistakes: Vec<Mistake>,
     layers: Layers,
+    /// The tokio runtime of the tree; `None`: the tree gets threads of its own.
     tree: Option<Handle>,
 }
 
 impl Runtime {
-    /// Begins to put a runtime together.
+    /// Starts to build a runtime.
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder::new()
     }
@@ -83,18 +84,18 @@ impl RuntimeBuilder {
         }
     }
 
-    /// Where jobs are kept.
+    /// The store that keeps the jobs.
     pub fn store(self, store: impl Store) -> Self {
         self.shared_store(Arc::new(store))
     }
 
-    /// Where jobs are kept, when others hold the store too.
+    /// The store that keeps the jobs, when other parts of the program use the same store.
     pub fn shared_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// Adds a queue to be worked.
+    /// Adds a queue that this runtime processes.
     pub fn queue(mut self, queue: Queue) -> Self {
         self.queues.push(queue);
         self
@@ -109,34 +110,35 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Adds a layer around the attempts of all queues, inside those that were added before and outside those of the queues. Outermost is always the layer that
-    /// runs each attempt in a `tracing` span, [`AttemptSpan`](crate::layer::AttemptSpan).
+    /// Adds a layer around the attempts of all queues. The layer added first is the outermost; the layers of a queue are inside those of the runtime. Around all
+    /// of them is [`AttemptSpan`](crate::layer::AttemptSpan), which runs each attempt in a `tracing` span.
     pub fn layer(mut self, layer: impl Layer) -> Self {
         self.layers.push(layer);
         self
     }
 
-    /// How long a lease lasts unless renewed, at a third of it: 300 ms to 1 h, default 30 s. The jobs of a worker that died run again after this.
+    /// How long a lease lasts unless it is renewed: 300 ms to 1 h, default 30 s. Leases are renewed every third of this time. When a worker dies, its jobs run
+    /// again after this time.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.options.lease = lease;
         self
     }
 
-    /// How long a shutdown lets handlers finish before they are killed: up to 1 h, default 25 s. For the last fifth they are asked to stop.
+    /// The grace period: how long a shutdown lets handlers finish before it kills them, up to 1 h, default 25 s. After four fifths of it they are asked to stop.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
         self
     }
 
-    /// How many workers may die while they run a job before it is poisoned as a crash loop: 1 to 1000, default 3. A job's first worker to die is not counted:
-    /// whether the handler had begun is only written down for jobs that came back before.
+    /// How many counted crashes poison a job: 1 to 1000, default 3. The first worker that dies with a job is not counted, because it is
+    /// unknown whether the handler had started: the store records the start only for jobs that were returned to their queue before.
     pub fn crashes_max(mut self, crashes: u32) -> Self {
         self.options.crashes_max = crashes;
         self
     }
 
-    /// Which build of your application this is, as in `mailer 1.4.2 (9c27f9b)`: shown in [`Operator::workers`](crate::Operator::workers), so that a failure can be
-    /// traced to the deploy that brought it. At most 200 bytes. Default: the name of the running program.
+    /// Which build of your application this is, for example `mailer 1.4.2 (9c27f9b)`. [`Operator::workers`](crate::Operator::workers) shows it, so that a failure
+    /// can be traced to the deploy that caused it. At most 200 bytes. Default: the name of the running program.
     pub fn build_label(mut self, label: impl Into<String>) -> Self {
         self.options.build = label.into();
         self
@@ -148,13 +150,13 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The root supervisor's restart policy. Default: one_for_one, 10 restarts in 60 s; past it the runtime ends with an error.
+    /// The root supervisor's restart policy. Default: one-for-one, 10 restarts in 60 s; past it the runtime ends with an error.
     pub fn restart_policy(mut self, policy: RestartPolicy) -> Self {
         self.options.root_policy = policy;
         self
     }
 
-    /// Sees what the runtime does: claims, attempts, settlements, renewals and supervision events, as they happen. Default: none, which costs one branch per
+    /// An observer is called for claims, attempts, settlements, renewals and supervision events as they happen. Default: none, which costs one branch per
     /// event.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.options.observer = Some(Arc::new(observer));
@@ -174,21 +176,22 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The tokio runtime the tree runs on. Default: a small one of its own, so that handlers that block every thread of theirs stop neither renewals nor the
-    /// tree. A simulation passes one paused current-thread handle, the one it runs on.
+    /// The tokio runtime the supervision tree runs on. Default: a separate one with two threads, so that handlers that block all their threads stop neither
+    /// renewals nor the tree. A test in paused time passes the handle of its own current-thread runtime.
     pub fn tree_runtime(mut self, handle: Handle) -> Self {
         self.tree = Some(handle);
         self
     }
 
-    /// Checks everything, asks the store whether it is usable, and starts the tree. Handlers run on the tokio runtime this is called on.
+    /// Checks everything, asks the store whether it is usable, and starts the supervision tree. Handlers run on the tokio runtime that this function is called
+    /// on.
     ///
     /// # Errors
-    /// [`BuildError`] names every mistake of the builder at once, or why the store or the tree did not start. Nothing runs then.
+    /// [`BuildError`] names all mistakes at once, or says why the store or the tree did not start. After an error nothing runs.
     pub async fn start(self) -> Result<Runtime, BuildError> {
         let checked = check(self.mistakes, self.store, &self.queues, &self.states, &self.options);
         let store = checked.map_err(BuildError::Mistakes)?;
-        let users = Handle::try_current().map_err(|_| BuildError::NoTokio)?;
+        let handlers = Handle::try_current().map_err(|_| BuildError::NoTokio)?;
         let instance = InstanceId::from(Uuid::new_v4());
         let tree = match self.tree {
             Some(handle) => TreeRuntime::given(handle),
@@ -196,17 +199,16 @@ impl RuntimeBuilder {
         };
         probe(&store, tree.handle()).await?;
         let producers = Arc::new(Client::running_on(store.clone(), tree.handle().clone()));
-        let queues = specs(self.queues, &self.layers, Arc::new(self.states), instance, &producers);
-        let spec =
-            TreeSpec { store, instance, queues, options: self.options, tree: tree.handle().clone(), handlers: users };
+        let queues = queue_specs(self.queues, &self.layers, Arc::new(self.states), instance, &producers);
+        let spec = TreeSpec { store, instance, queues, options: self.options, tree: tree.handle().clone(), handlers };
         let started = Tree::start(spec).await.map_err(BuildError::Tree)?;
         Ok(Runtime::new(started, tree))
     }
 }
 
-/// Handlers enqueue through a client of their own. A shutdown closes the front doors of this runtime before the handlers have finished; and handlers that enqueue much
-/// must not take the replay slots that the tree settles with.
-fn specs(
+/// Handlers enqueue through a client, not through the front doors: a shutdown closes those before the handlers have finished. The client has its own replay slots, so
+/// that handlers that enqueue many jobs do not use up those that the tree needs for settlements.
+fn queue_specs(
     queues: Vec<Queue>,
     layers: &Layers,
     states: Arc<States>,
@@ -223,7 +225,7 @@ fn specs(
     queues.into_iter().map(spec).collect()
 }
 
-/// Asks the store for its facts, on the tree's runtime: its connections live there.
+/// Asks the store for its facts. Runs on the tree's tokio runtime, because the store's connections live there.
 async fn probe(store: &Arc<dyn Store>, tree: &Handle) -> Result<(), BuildError> {
     let probe = {
         let store = store.clone();
@@ -231,7 +233,7 @@ async fn probe(store: &Arc<dyn Store>, tree: &Handle) -> Result<(), BuildError> 
     };
     let answer = tokio::time::timeout(FIRST_PROBE_TIMEOUT, probe).await;
     let answer = answer.map_err(|_| BuildError::StoreSilent(FIRST_PROBE_TIMEOUT))?;
-    let facts = answer.map_err(|gone| BuildError::Threads(gone.into()))?.map_err(BuildError::Store)?;
+    let facts = answer.map_err(|ended| BuildError::Threads(ended.into()))?.map_err(BuildError::Store)?;
     for warning in &facts.warnings {
         tracing::warn!(target: "retraced", store = %facts.name, "{warning}");
     }

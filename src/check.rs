@@ -1,4 +1,4 @@
-//! What is checked before anything starts.
+//! Checks what was given to a builder, before anything starts.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use retraced_jobs::store::Store;
 use crate::build_error::{Mistake, Mistakes};
 use crate::builder::Queue;
 
-/// Adds every mistake there is to those found before. Returns the store when there is none.
+/// Finds all mistakes; `mistakes` are those found while the builder was used. Returns the store when there are none.
 pub(crate) fn check(
     mut mistakes: Vec<Mistake>,
     store: Option<Arc<dyn Store>>,
@@ -22,8 +22,8 @@ pub(crate) fn check(
         mistakes.push(Mistake::PanicAbort);
     }
     for queue in queues {
-        mistakes.extend(handlers(queue, states));
-        mistakes.extend(rules(queue));
+        mistakes.extend(handler_mistakes(queue, states));
+        mistakes.extend(rule_mistakes(queue));
     }
     if store.is_none() {
         mistakes.push(Mistake::NoStore);
@@ -36,7 +36,7 @@ pub(crate) fn check(
     }
 }
 
-fn handlers(queue: &Queue, states: &States) -> Vec<Mistake> {
+fn handler_mistakes(queue: &Queue, states: &States) -> Vec<Mistake> {
     let name = &queue.name;
     let invalid = queue.invalid.iter().map(|invalid| Mistake::Handler(name.clone(), invalid.clone()));
     let missing = queue.handlers.missing_states(states).into_iter();
@@ -48,14 +48,14 @@ fn handlers(queue: &Queue, states: &States) -> Vec<Mistake> {
     mistakes
 }
 
-fn rules(queue: &Queue) -> Vec<Mistake> {
+fn rule_mistakes(queue: &Queue) -> Vec<Mistake> {
     let (name, rules) = (&queue.name, &queue.rules);
     let retry = rules.retry.validate().err().map(|invalid| Mistake::Retry(name.clone(), invalid));
-    let timeout = !(HANDLER_TIMEOUT_MIN..=HANDLER_TIMEOUT_MAX).contains(&rules.timeout);
-    let payload = rules.payload_bytes_max > PAYLOAD_BYTES_CEILING;
+    let timeout_invalid = !(HANDLER_TIMEOUT_MIN..=HANDLER_TIMEOUT_MAX).contains(&rules.timeout);
+    let payload_too_large = rules.payload_bytes_max > PAYLOAD_BYTES_CEILING;
     retry
         .into_iter()
-        .chain(timeout.then(|| Mistake::Timeout(name.clone(), rules.timeout)))
-        .chain(payload.then(|| Mistake::PayloadBytes(name.clone(), rules.payload_bytes_max)))
+        .chain(timeout_invalid.then(|| Mistake::Timeout(name.clone(), rules.timeout)))
+        .chain(payload_too_large.then(|| Mistake::PayloadBytes(name.clone(), rules.payload_bytes_max)))
         .collect()
 }

@@ -1,4 +1,4 @@
-//! Many jobs, cut into what one call carries.
+//! Splits many jobs into chunks that fit into one call to the store.
 
 use retraced_actors::limits::FLUSH_BYTES_MAX;
 use retraced_jobs::job::NewJob;
@@ -26,11 +26,11 @@ mod tests {
     use super::*;
 
     fn sizes(jobs: &[(usize, usize)]) -> Vec<usize> {
-        let of = |size| NewJob { id: JobId::parse("j").unwrap(), run_at: RunAt::Now, envelope: vec![0; size].into() };
-        let jobs: Vec<_> = jobs.iter().flat_map(|(number, size)| vec![of(*size); *number]).collect();
-        let cut: Vec<_> = chunks(&jobs).collect();
-        assert_eq!(cut.concat(), jobs);
-        cut.iter().map(|chunk| chunk.len()).collect()
+        let job = |size| NewJob { id: JobId::parse("j").unwrap(), run_at: RunAt::Now, envelope: vec![0; size].into() };
+        let jobs: Vec<_> = jobs.iter().flat_map(|(number, size)| vec![job(*size); *number]).collect();
+        let chunks: Vec<_> = chunks(&jobs).collect();
+        assert_eq!(chunks.concat(), jobs);
+        chunks.iter().map(|chunk| chunk.len()).collect()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A producer without a tree: it only enqueues.
+//! A producer without a supervision tree.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::batcher::{BatchedProducer, Batcher};
 use crate::limits::{CLIENT_CALLS_MAX, CLIENT_QUEUES_MAX};
 use crate::outcome::Outcomes;
 
-/// Enqueues jobs from a process that runs none, and waits for what becomes of them. Cheap to clone.
+/// Enqueues jobs from a process that runs none, and waits for their outcomes. Cheap to clone.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -39,7 +39,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     calls: StoreCalls,
     outcomes: Outcomes,
-    /// One per queue, so that all handles of a queue share calls.
+    /// One batcher per queue, so that all handles of a queue share calls.
     batchers: Mutex<HashMap<QueueName, Arc<Batcher>>>,
 }
 
@@ -50,18 +50,18 @@ impl Client {
         Self::shared(Arc::new(store))
     }
 
-    /// A client over a store that others hold too.
+    /// A client over a store that other parts of the program use too.
     #[must_use]
     pub fn shared(store: Arc<dyn Store>) -> Self {
-        Self::over(StoreCalls::new(store, CLIENT_CALLS_MAX, None))
+        Self::with_calls(StoreCalls::new(store, CLIENT_CALLS_MAX, None))
     }
 
-    /// A client whose calls run on a tree's threads.
+    /// A client whose calls run on this tokio runtime: that of a supervision tree.
     pub(crate) fn running_on(store: Arc<dyn Store>, runtime: Handle) -> Self {
-        Self::over(StoreCalls::new(store, CLIENT_CALLS_MAX, Some(runtime)))
+        Self::with_calls(StoreCalls::new(store, CLIENT_CALLS_MAX, Some(runtime)))
     }
 
-    fn over(calls: StoreCalls) -> Self {
+    fn with_calls(calls: StoreCalls) -> Self {
         let outcomes = Outcomes::new(calls.clone());
         Self(Arc::new(Inner { calls, outcomes, batchers: Mutex::default() }))
     }
@@ -74,13 +74,13 @@ impl Client {
         Ok(QueueHandle::new(self.producer(&QueueName::new(name)?)))
     }
 
-    /// Waits until a job has ended, for up to `timeout`: for jobs whose [`JobHandle`](crate::JobHandle) is gone, or in another process.
+    /// Waits until a job has ended, for up to `timeout`. For jobs whose [`JobHandle`](crate::JobHandle) is gone or in another process.
     ///
     /// # Errors
     /// [`OutcomeError`].
     ///
     /// # Cancel safety
-    /// It only reads: drop it, and ask again.
+    /// It only reads: it can be dropped and called again.
     pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
         self.0.outcomes.wait_for_end(queue, id, timeout).await
     }

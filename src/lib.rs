@@ -1,4 +1,4 @@
-//! Background jobs on a supervision tree, over Redis or in memory: **every failure explains itself**.
+//! Background jobs on a supervision tree, with jobs stored in Redis or in memory: **every failure explains itself**.
 //!
 //! ```
 //! use retraced::{Failure, Job, MemoryStore, Queue, Runtime};
@@ -27,26 +27,26 @@
 //! # }
 //! ```
 //!
-//! An application holds a [`Runtime`] (it runs jobs), a [`Client`] (it only enqueues) or an [`Operator`] (it inspects and acts). A runtime,
-//! a client and the [`Context`] of a handler all give the same [`QueueHandle`] to enqueue to.
+//! An application holds a [`Runtime`], which runs jobs, a [`Client`], which only enqueues, or an [`Operator`], which shows queues and jobs and acts on them. A
+//! runtime, a client and the [`Context`] of a handler all return the same type to enqueue with: a [`QueueHandle`].
 //!
 //! # Handlers
 //!
 //! A handler is an `async fn` on a [`Queue`]. Its first argument is the job; up to eight more are *extractors*, in any order: [`Context`], [`State<T>`], [`JobId`],
 //! [`Attempt`], [`Cancelled`], or a type of your own that implements [`FromContext`]. It returns `()` or a `Result`. `Ok(value)` keeps the value as the job's
-//! [`Output`]; an error becomes a [`Failure`], and [`IntoFailure`] says how. The failure's class and the queue's [`Retry`] policy decide what happens next:
+//! [`Output`]; an error becomes a [`Failure`], as its [`IntoFailure`] decides. The failure's class and the queue's [`Retry`] policy decide what happens next:
 //!
 //! | class | what the handler says | what happens |
 //! | --- | --- | --- |
-//! | temporary | [`Failure::temporary`] | retried by policy, then the dead letter queue |
+//! | temporary | [`Failure::temporary`] | retried by policy; to the dead letter queue when its attempts are used up |
 //! | permanent | [`Failure::permanent`] | poisoned at once |
-//! | unknown | `?` on any error | retried by policy; the dead letter queue at once with [`OnUnknown::DeadLetter`] |
+//! | unknown | `?` on any error | like temporary; with [`OnUnknown::DeadLetter`] to the dead letter queue at once |
 //!
 //! [`Job::defaults`] sets retries and timeout for a kind; a queue overrides them, and the call that enqueues overrides both: [`JobDefaults`] has the table.
-//! [`Queue::layer`] puts code around every attempt. Each attempt runs in a `tracing` span with its job, queue, kind and number.
-//! What happens around jobs is reported by [`Runtime::supervision`].
+//! [`Queue::layer`] puts code around every attempt. Each attempt runs in a `tracing` span with its job, queue, kind and number. [`Runtime::supervision`]
+//! reports what happens to the actors: starts, crashes, restarts, outages.
 
-// What a feature adds is marked as such on docs.rs.
+// docs.rs then marks items that need a feature.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod batcher;
@@ -56,10 +56,10 @@ mod check;
 mod chunks;
 mod client;
 pub mod find;
+mod front_door_producer;
 pub mod limits;
 mod operator;
 mod outcome;
-mod queue;
 mod runtime;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -96,18 +96,18 @@ pub use retraced_jobs::store::redis::RedisStore;
 pub use retraced_jobs::store::{Retention, RetentionRule, Store};
 pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
 
-/// What can be wrong with what a [`RuntimeBuilder`] is given, for those who look into a [`BuildError`].
+/// The mistakes a [`BuildError`] can hold.
 pub mod build {
     pub use crate::build_error::{Mistake, Mistakes};
     pub use retraced_jobs::handler::{DuplicateState, InvalidDefaults, InvalidHandler, MissingState};
 }
 
-/// Code around every attempt, for those who write or add layers.
+/// Layers: code around every attempt.
 pub mod layer {
     pub use retraced_jobs::execution::{AttemptSpan, Layer, Next};
 }
 
-/// The store as a port, for those who write or wrap one.
+/// The trait a store implements and the types of its methods, to write a store or wrap one.
 pub mod store {
     pub use retraced_jobs::store::Admin;
     pub use retraced_jobs::store::AuditReport;
@@ -160,7 +160,7 @@ pub mod store {
     pub use retraced_jobs::store::redis::{QUEUES_KEY, RedisOptions};
 }
 
-/// Jobs and what is known of them, for those who read them.
+/// Jobs and their history, as a store returns them.
 pub mod job {
     pub use retraced_jobs::job::Counters;
     pub use retraced_jobs::job::InstanceId;
@@ -195,7 +195,7 @@ pub mod job {
     pub use retraced_jobs::trace::UnreadableAttempt;
 }
 
-/// Retry policies and what they decided, for those who read the decisions.
+/// Retry policies and the decisions recorded with each failed attempt.
 pub mod retry {
     pub use retraced_jobs::retry::Decision;
     pub use retraced_jobs::retry::InvalidRetry;
@@ -207,16 +207,16 @@ pub mod retry {
     pub use retraced_jobs::retry::decide;
 }
 
-/// Restart policies and the tree, for those who change the ones or look into the other.
+/// Restart policies, and the actors of the supervision tree.
 pub mod supervision {
-    /// Used in the example of [`Runtime`](crate::Runtime): see its `actors`.
+    /// Used in the example of [`Runtime::actors`](crate::Runtime::actors).
     pub use retraced_actors::LiveActor;
     pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
     /// Used in the example of [`BuildError`](crate::BuildError).
     pub use retraced_actors::{InvalidOption, StartError};
 }
 
-/// Envelopes and payloads, for those who write producers of their own.
+/// Envelopes and payloads, to write a producer that does not use a [`Client`].
 pub mod codec {
     pub use retraced_jobs::codec::CodecError;
     pub use retraced_jobs::codec::Envelope;
@@ -232,14 +232,14 @@ pub mod codec {
     pub use retraced_jobs::codec::to_payload;
 }
 
-/// Clocks, for a [`MemoryStore`] that does not live by the system's.
+/// Clocks for a [`MemoryStore`] that does not use the system's clock.
 pub mod clock {
     pub use retraced_jobs::clock::Clock;
     pub use retraced_jobs::clock::SystemClock;
     pub use retraced_jobs::clock::TokioClock;
 }
 
-/// The README's examples, run as the README has them.
+/// Runs the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

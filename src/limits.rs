@@ -1,4 +1,4 @@
-//! Every bound, by name, with its unit and what happens past it.
+//! Every bound of the facade, with its unit and what happens past it. The bounds of the lower crates are re-exported.
 
 use std::time::Duration;
 
@@ -9,60 +9,65 @@ pub use retraced_jobs::limits as jobs;
 
 /// Calls a client may have under way at a time, over all queues; further ones wait for a free replay slot.
 pub const CLIENT_CALLS_MAX: u16 = 64;
-/// Queues a client keeps its buffers of. Past it, buffers that no handle refers to are dropped; the next handle costs one more round trip.
+/// Queues for which a client keeps a batcher. Past it, batchers that no handle uses are dropped; the next handle of such a queue costs one more round trip.
 pub const CLIENT_QUEUES_MAX: usize = 1024;
-/// Calls to one queue a client has under way at a time, but for those of a bulk: while the server works on one, the other is assembled or read.
+/// Calls a client has under way at a time for one queue, not counting bulk enqueues; jobs that arrive meanwhile wait for the next call. Two, because the client can
+/// prepare one call or read its reply while the server works on the other.
 pub const BATCHER_CALLS_MAX: usize = 2;
 
-/// Calls an operator may have under way at a time; further ones wait.
+/// Calls an operator may have under way at a time; further ones wait for a free replay slot.
 pub const OPERATOR_CALLS_MAX: u16 = 16;
-/// How long an operator's call waits, in all, for a store that does not answer.
+/// How long an operator's call waits in total for a store that does not answer: 5 s. Past it the call fails with `TimedOut`.
 pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an audit may take, in all. Longer than any other call: it reads the whole queue.
+/// How long an audit may take in total: 15 min, longer than any other call, because an audit reads the whole queue. Past it the audit fails with `TimedOut`.
 pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// How soon a job whose outcome is awaited is looked at again while the store sends no hints; each further look waits twice as long, up to
-/// [`OUTCOME_POLL_MAX`]. Also how long the first look waits for the subscription to hints.
+/// The first wait between two polls of a job whose outcome is awaited, while the store sends no hints: 20 ms. Each further wait is twice as long, up to
+/// [`OUTCOME_POLL_MAX`]. Also how long the first poll waits for the subscription to hints.
 pub const OUTCOME_POLL_MIN: Duration = Duration::from_millis(20);
-/// The longest wait between two looks at a job whose outcome is awaited: a caller learns of the end at most this late, and costs the store one read per second.
+/// The longest wait between two polls of a job whose outcome is awaited: a caller learns of the end at most 1 s late, and costs the store one read per second.
 pub const OUTCOME_POLL_MAX: Duration = Duration::from_secs(1);
-/// Queues whose ends of jobs one client, operator or runtime subscribes to at a time, each with a connection of its own. Who waits in a further queue polls.
+/// Subscriptions to the ends of jobs that one client, operator or runtime holds at a time: one per queue, each with its own connection. Callers that wait for a job
+/// of a further queue poll.
 pub const OUTCOME_SUBSCRIPTIONS_MAX: usize = 16;
-/// How long a subscription to the ends of a queue's jobs is kept after the last who waited there: 10 s. Waiting for one job after the other would cost a connection each
-/// otherwise. An idle one is ended earlier when another queue needs its place.
+/// How long a subscription to the ends of a queue's jobs is kept after its last listener is gone: 10 s. Without this, waiting for one job after the other would open a
+/// connection per job. An idle subscription ends earlier when another queue needs one and [`OUTCOME_SUBSCRIPTIONS_MAX`] is reached.
 pub const OUTCOME_SUBSCRIPTION_IDLE: Duration = Duration::from_secs(10);
-/// How long one look announces to the store that somebody waits: 12 s, twice the time until the next look is over, because the store may let an announcement stand
-/// until half of it is over. A job that completes later than that without being looked at, and is not kept, leaves its outcome unknown.
+/// How long one poll announces to the store that somebody waits: 12 s. A store need not renew an announcement before half of this time has passed, so half of it covers
+/// the longest wait ([`OUTCOME_POLL_MAX`]) and the longest read ([`OUTCOME_READ_TIMEOUT`]). If a job completes after the announcement has expired and is not kept, its
+/// outcome is unknown.
 pub const OUTCOME_ANNOUNCED: Duration = Duration::from_secs(12);
-/// Ends of jobs kept for a waiter that is slow to hear of them; one that misses some looks at its job instead.
+/// Hints buffered for a listener that is slow to receive them; a listener that has missed some reads its job from the store.
 pub const OUTCOME_HINTS_MAX: usize = 1024;
-/// How long one such look may take before it is given up and tried again.
+/// How long one poll of a job may take: 5 s. Past it the poll is repeated.
 pub const OUTCOME_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Threads of a tree's own tokio runtime: one would do, two let the store's connections read while an actor works.
+/// Threads of the tokio runtime of a supervision tree. One would be enough; with two the store's connections can read while an actor works.
 pub const TREE_THREADS: usize = 2;
 
-/// Jobs read from the store at a time while jobs are found: few enough that workers, who wait for the end of the call, do not notice.
+/// Jobs that a search reads from the store at a time: few enough not to delay workers, because the server runs no other call during a read.
 pub const FIND_READ_MAX: usize = 200;
-/// Jobs of the first read, while their size is not known; further reads are as large as [`FIND_BYTES_MAX`] allows for jobs of that size.
+/// Jobs in the first read of a search, when the size of the jobs is not known yet. Each further read is as large as [`FIND_BYTES_MAX`] allows for jobs of the size
+/// last seen.
 pub const FIND_FIRST_READ_MAX: usize = 25;
-/// Bytes of envelopes one call finds, and one read is to have; past it the call returns what it has found. A single job is returned whatever its size.
+/// Bytes of envelopes in one result of a search, and the intended size of one read. Past it the call returns what it has found. A single job is returned whatever its
+/// size.
 pub const FIND_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Jobs one call of [`Operator::find`](crate::Operator::find) examines; past it the call returns what it has found, with the cursor to go on.
+/// Jobs one call of [`Operator::find`](crate::Operator::find) examines; past it the call returns what it has found, with a cursor to continue.
 pub const FIND_EXAMINED_MAX: u64 = 100_000;
-/// Jobs one step of a bulk action changes: few enough that workers, who wait for the end of the call, do not notice.
+/// Jobs that one step of a bulk action changes: few enough not to delay workers, because the server runs no other call during a step.
 pub const BULK_STEP_JOBS: usize = 100;
 /// Jobs one step of a bulk action examines; past it the step ends with the jobs found so far, so that progress can be shown.
 pub const BULK_STEP_EXAMINED_MAX: u64 = 2_000;
 
 /// How long a store may take to answer for the first time: 10 s. Past it the start is refused.
 pub const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often [`drain`](crate::testing::TestRuntime::drain) looks at the queues: 5,000 times. Past it the jobs that are left are reported as never ending.
+/// How often [`drain`](crate::testing::TestRuntime::drain) polls the queues: 5,000 times. Past it `drain` panics and names the jobs that have not ended.
 #[cfg(feature = "testing")]
-pub const DRAIN_LOOKS_MAX: u32 = 5_000;
-/// First step of paused time between two looks of `drain`: 1 ms. Each further step is twice as long, up to [`DRAIN_STEP_MAX`].
+pub const DRAIN_POLLS_MAX: u32 = 5_000;
+/// First step of paused time between two polls of `drain`: 1 ms. Each further step is twice as long, up to [`DRAIN_STEP_MAX`].
 #[cfg(feature = "testing")]
 pub const DRAIN_STEP_MIN: Duration = Duration::from_millis(1);
-/// Longest step of paused time between two looks of `drain` while jobs run: a second. The clock may be ahead of the last job's end by as much.
+/// Longest step of paused time between two polls of `drain` while jobs run: 1 s. When `drain` returns, the last job may have ended up to this long ago.
 #[cfg(feature = "testing")]
 pub const DRAIN_STEP_MAX: Duration = Duration::from_secs(1);

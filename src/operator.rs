@@ -1,4 +1,4 @@
-//! What operators look at and do: queues, jobs, the dead letter queue.
+//! What operators see and do: queues, jobs, the dead letter queue.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use retraced_jobs::trace::{Finding, JobView};
 use crate::limits::{AUDIT_TIMEOUT, OPERATOR_CALLS_MAX, OPERATOR_TIMEOUT};
 use crate::outcome::Outcomes;
 
-/// Looks at queues and jobs, and acts on them, as an operator does. Cheap to clone. Every method waits at most 5 s for a store that does not answer, sending the same call
-/// again meanwhile, so that nothing is done twice.
+/// Shows queues and jobs, and acts on them. Cheap to clone. Every method waits at most 5 s (an audit 15 min) for a store that does not answer, and sends its call again
+/// meanwhile under the same id, so that nothing is done twice.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -41,15 +41,15 @@ impl Operator {
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         let calls = StoreCalls::new(store, OPERATOR_CALLS_MAX, None);
-        Self::over(calls.clone(), Outcomes::new(calls))
+        Self::with_calls(calls.clone(), Outcomes::new(calls))
     }
 
-    /// An operator beside a tree, whose replay slots and threads its calls use.
-    pub(crate) fn over(calls: StoreCalls, outcomes: Outcomes) -> Self {
+    /// The operator of a runtime: its calls use the replay slots and the threads of the supervision tree.
+    pub(crate) fn with_calls(calls: StoreCalls, outcomes: Outcomes) -> Self {
         Self { calls, outcomes }
     }
 
-    /// Checks that the store answers, and returns what it is.
+    /// Checks that the store answers, and returns what is known about it.
     ///
     /// # Errors
     /// [`OperatorError`], as with every method.
@@ -57,7 +57,7 @@ impl Operator {
         self.call(|store, _| async move { store.probe().await }).await
     }
 
-    /// All queues known, by name.
+    /// All known queues, by name.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -65,7 +65,7 @@ impl Operator {
         self.call(|store, _| async move { store.queues().await }).await
     }
 
-    /// Depths, counters and switches of a queue.
+    /// Depths and counters of a queue, and whether it is paused.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -110,10 +110,10 @@ impl Operator {
         .await
     }
 
-    /// Gives dead, poisoned or cancelled jobs a fresh start, and delayed ones their turn now; one result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
+    /// Gives dead, poisoned or cancelled jobs a fresh start, and makes delayed ones pending now; one result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
     ///
-    /// A job is named by its id, or, as with [`cancel`](Self::cancel) and [`discard`](Self::discard), by what was seen of it: then one that somebody else has
-    /// moved meanwhile is [`Moved::Refused`] and left alone.
+    /// Name a job by its id or, to be safe, by the [`JobSummary`](crate::job::JobSummary) you have read: then a job that somebody else moved meanwhile is left alone,
+    /// and its result is [`Moved::Refused`]. The same is true for [`cancel`](Self::cancel) and [`discard`](Self::discard).
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -132,7 +132,7 @@ impl Operator {
     /// # let id = client.queue("email")?.enqueue(Welcome).await?.id.clone();
     /// admin.cancel(&queue, [&id]).await?;
     /// let page = admin.jobs(&queue, JobState::Cancelled, None, 100).await?;
-    /// admin.redrive(&queue, [&id]).await?; // somebody else is faster
+    /// admin.redrive(&queue, [&id]).await?; // somebody else acts first
     /// let moved = admin.discard(&queue, &page.jobs).await?;
     /// assert_eq!(moved, [Moved::Refused { state: JobState::Pending }]);
     /// # Ok(())
@@ -151,7 +151,7 @@ impl Operator {
         .await
     }
 
-    /// Cancels jobs; running ones are asked to stop. One result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
+    /// Cancels jobs; the handlers of running ones are asked to stop. One result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -185,7 +185,7 @@ impl Operator {
         .await
     }
 
-    /// Pauses claiming; running jobs go on. Returns whether the queue was paused before.
+    /// Pauses a queue: workers claim no further jobs from it, and running jobs continue. Returns whether the queue was paused before.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -198,7 +198,7 @@ impl Operator {
         .await
     }
 
-    /// Resumes claiming. Returns whether the queue was paused before.
+    /// Resumes a paused queue. Returns whether the queue was paused before.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -211,8 +211,8 @@ impl Operator {
         .await
     }
 
-    /// Looks through a whole queue for damage that no transition leaves behind: jobs in no container or in two, grants without a lease, entries of jobs that are
-    /// not kept. Changes nothing. Workers go on meanwhile. Takes about a minute for a million jobs, and gives up after [`AUDIT_TIMEOUT`].
+    /// Searches a whole queue for damage that no transition causes: jobs in no container or in two, grants without a lease, entries of jobs that are not kept.
+    /// Changes nothing. Workers continue meanwhile. Takes about 1 min for a million jobs, and fails after [`AUDIT_TIMEOUT`].
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -229,8 +229,8 @@ impl Operator {
         .await
     }
 
-    /// [`audit`](Self::audit), and repairs what it finds: every job is in one container again, and no job is deleted. What was repaired before a timeout stays
-    /// repaired.
+    /// Audits a queue as [`audit`](Self::audit) does, and repairs what it finds: every job is in exactly one container again, and no job is deleted. After a timeout,
+    /// what was repaired until then stays repaired.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -259,7 +259,7 @@ impl Operator {
         .await
     }
 
-    /// Supervision events kept, latest first; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
+    /// The supervision events in the ledger, latest first; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -271,7 +271,7 @@ impl Operator {
         .await
     }
 
-    /// The workers seen lately.
+    /// The workers that wrote a heartbeat within the last hour. A killed one stays listed that long: compare its `seen_at`.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -279,13 +279,13 @@ impl Operator {
         self.call(|store, _| async move { store.workers().await }).await
     }
 
-    /// Waits until a job has ended, for up to `timeout`. An outage of the store is waited out.
+    /// Waits until a job has ended, for up to `timeout`. An outage of the store does not end the wait.
     ///
     /// # Errors
     /// [`OutcomeError`].
     ///
     /// # Cancel safety
-    /// It only reads: drop it, and ask again.
+    /// It only reads: it can be dropped and called again.
     pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
         self.outcomes.wait_for_end(queue, id, timeout).await
     }
@@ -313,16 +313,16 @@ impl Operator {
     }
 }
 
-/// What an audit found, and what became of it.
+/// What an audit found, and the state of the queue before and after.
 ///
 /// Used in the example of [`Operator::audit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
-    /// The queue as it was.
+    /// The counts before the audit.
     pub before: AuditReport,
-    /// What was wrong with it; empty when nothing was.
+    /// What was wrong; empty when nothing was.
     pub findings: Vec<Finding>,
-    /// The queue as it is: with a repair it [adds up](AuditReport::adds_up).
+    /// The counts after the audit: after a repair they [add up](AuditReport::adds_up).
     pub after: AuditReport,
 }
 
@@ -344,7 +344,7 @@ pub enum OperatorError {
         /// How long the caller waited.
         timeout: Duration,
     },
-    /// The runtime that this operator belongs to has ended. Make one of its own with [`Operator::new`].
+    /// The runtime that this operator belongs to has ended. Make an operator that is independent of it with [`Operator::new`].
     RuntimeEnded,
 }
 
@@ -353,9 +353,9 @@ impl fmt::Display for OperatorError {
         match self {
             OperatorError::Store(error) => error.fmt(f),
             OperatorError::TimedOut { timeout } => write!(f, "the store did not answer within {timeout:?}"),
-            OperatorError::RuntimeEnded => {
-                f.write_str("the runtime this operator belongs to has ended; make one with Operator::new")
-            }
+            OperatorError::RuntimeEnded => f.write_str(
+                "the runtime this operator belongs to has ended; make an independent operator with Operator::new",
+            ),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A running supervision tree, as applications hold it.
+//! The runtime an application holds: a running supervision tree, with its operator and the ways to enqueue.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, broadcast};
 
+use crate::front_door_producer::FrontDoorProducer;
 use crate::limits::TREE_THREADS;
 use crate::operator::Operator;
 use crate::outcome::Outcomes;
-use crate::queue::WorkedQueue;
 use crate::trace::{Trace, TraceError};
 
-/// Runs jobs. Built by [`Runtime::builder`]; hold it as long as jobs are to run, and end it with [`shutdown`](Self::shutdown).
+/// Runs jobs. Built by [`Runtime::builder`]; hold it as long as jobs should run, and end it with [`shutdown`](Self::shutdown).
 ///
-/// Dropped without a shutdown it stops at once, like a process that is killed: what ran is run again when its leases run out.
+/// If it is dropped without a shutdown, it stops at once like a killed process: its jobs run again when their leases have expired.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -47,29 +47,29 @@ impl fmt::Debug for Runtime {
 impl Runtime {
     pub(crate) fn new(tree: Tree, threads: TreeRuntime) -> Self {
         let outcomes = Outcomes::new(tree.calls().clone());
-        let operator = Operator::over(tree.calls().clone(), outcomes.clone());
+        let operator = Operator::with_calls(tree.calls().clone(), outcomes.clone());
         Self { tree, outcomes, operator, drained: OnceCell::new(), threads }
     }
 
-    /// A queue this runtime works, to enqueue to. Enqueues across restarts of the queue's actors.
+    /// A handle to enqueue to a queue of this runtime. It stays valid when the queue's actors are restarted.
     ///
     /// # Errors
-    /// [`RuntimeError::NoSuchQueue`] when it works none of this name, and names those it does.
+    /// [`RuntimeError::NoSuchQueue`] when this runtime has no queue of this name; the error names the queues it has.
     pub fn queue(&self, name: &str) -> Result<QueueHandle, RuntimeError> {
-        let handle = self.worked(name)?;
-        Ok(QueueHandle::new(Arc::new(WorkedQueue { handle, outcomes: self.outcomes.clone() })))
+        let handle = self.front_door(name)?;
+        Ok(QueueHandle::new(Arc::new(FrontDoorProducer { handle, outcomes: self.outcomes.clone() })))
     }
 
-    /// The actor of a queue, for plain [`Enqueue`] messages; `None` while it is being restarted. It dies with each restart: ask again rather than keep it. A bare
-    /// cast is not acknowledged and may be lost: [`QueueHandle::enqueue`] is not.
+    /// The actor of a queue, for plain [`Enqueue`] messages; `None` while the actor is being restarted. After a restart the reference is dead: call this again rather
+    /// than keep it. A message without a reply is not acknowledged and may be lost; [`QueueHandle::enqueue`] is acknowledged.
     ///
     /// # Errors
-    /// [`RuntimeError::NoSuchQueue`] when it works none of this name, and names those it does.
+    /// [`RuntimeError::NoSuchQueue`] when this runtime has no queue of this name; the error names the queues it has.
     pub fn queue_actor(&self, name: &str) -> Result<Option<ActorRef<Enqueue>>, RuntimeError> {
-        Ok(self.worked(name)?.actor())
+        Ok(self.front_door(name)?.actor())
     }
 
-    fn worked(&self, name: &str) -> Result<retraced_actors::FrontDoorHandle, RuntimeError> {
+    fn front_door(&self, name: &str) -> Result<retraced_actors::FrontDoorHandle, RuntimeError> {
         let found = QueueName::new(name).ok().and_then(|name| self.tree.queue(&name));
         found.ok_or_else(|| RuntimeError::NoSuchQueue {
             name: name.escape_debug().take(80).collect(),
@@ -77,18 +77,18 @@ impl Runtime {
         })
     }
 
-    /// Waits until a job has ended, for up to `timeout`: for jobs whose [`JobHandle`](crate::JobHandle) is gone.
+    /// Waits until a job has ended, for up to `timeout`. For jobs whose [`JobHandle`](crate::JobHandle) is gone.
     ///
     /// # Errors
     /// [`OutcomeError`].
     ///
     /// # Cancel safety
-    /// It only reads: drop it, and ask again.
+    /// It only reads: it can be dropped and called again.
     pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
         self.outcomes.wait_for_end(queue, id, timeout).await
     }
 
-    /// The queues it processes.
+    /// The queues of this runtime.
     #[cfg(feature = "testing")]
     pub(crate) fn queue_names(&self) -> Vec<QueueName> {
         self.tree.queues()
@@ -100,7 +100,7 @@ impl Runtime {
         self.tree.supervision()
     }
 
-    /// What happened to a job of one of this runtime's queues.
+    /// The history of a job in one of this runtime's queues, with explanations.
     ///
     /// # Errors
     /// [`TraceError`] when no such job is kept, or the store does not answer.
@@ -113,14 +113,14 @@ impl Runtime {
         Err(TraceError::NotFound { id: id.clone() })
     }
 
-    /// What an operator can look at and do, through this runtime's store.
+    /// An operator over this runtime's store.
     #[must_use]
     pub fn operator(&self) -> &Operator {
         &self.operator
     }
 
-    /// The supervision tree as it is now, from the root down: every place, its generation, whether somebody is there, and which job runs there. A snapshot: it costs
-    /// one short lock a queue, so it may be taken as often as a view is drawn.
+    /// A snapshot of the supervision tree, from the root down: every node with its generation, whether its actor is alive, and which job it runs. It takes one short lock
+    /// per queue, so it may be called as often as a view is redrawn.
     ///
     /// ```
     /// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
@@ -136,10 +136,10 @@ impl Runtime {
     /// #     .start()
     /// #     .await?;
     /// let tree = runtime.tree();
-    /// println!("{tree}"); // drawn, a line for each place
-    /// for place in tree.all() {
-    ///     if let Some(running) = &place.running {
-    ///         println!("{} has run {} for {:?}", place.path, running.job, running.ran);
+    /// println!("{tree}"); // drawn as a tree, one line per node
+    /// for node in tree.all() {
+    ///     if let Some(running) = &node.running {
+    ///         println!("{} has run {} for {:?}", node.path, running.job, running.ran);
     ///     }
     /// }
     /// assert_eq!(tree.find("greetings/pool").map(|pool| pool.children.len()), Some(2));
@@ -152,7 +152,7 @@ impl Runtime {
         self.tree.snapshot()
     }
 
-    /// The actors that run now, by path.
+    /// The live actors, by path.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -175,12 +175,12 @@ impl Runtime {
         self.tree.actors()
     }
 
-    /// Kills the actor at a path such as `email/fetcher`, to see what happens. Returns whether there was one.
+    /// Kills the actor at a path such as `email/fetcher`, for tests and demonstrations. Returns whether there was one.
     pub fn kill(&self, path: &str) -> bool {
         self.tree.kill(path)
     }
 
-    /// This process instance, as it stands in leases, attempts and events.
+    /// The id of this process instance, as leases, attempts and events name it.
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.tree.instance()
@@ -192,10 +192,10 @@ impl Runtime {
         self.tree.running()
     }
 
-    /// Waits until the runtime has ended, by a [`shutdown`](Self::shutdown) or by itself. Any number of tasks may wait.
+    /// Waits until the runtime has ended, by a [`shutdown`](Self::shutdown) or because of an error. Any number of tasks may wait.
     ///
     /// # Errors
-    /// [`RuntimeError::GaveUp`] says which child of the root failed, how often and why; [`RuntimeError::Lost`] when its threads ended.
+    /// [`RuntimeError::GaveUp`] says which child of the root supervisor failed, how often and why; [`RuntimeError::Lost`] when the root was killed or its threads ended.
     pub async fn wait(&self) -> Result<(), RuntimeError> {
         match self.tree.wait().await {
             Ending::Stopped => Ok(()),
@@ -204,14 +204,14 @@ impl Runtime {
         }
     }
 
-    /// Ends the runtime in order: stops claiming, lets handlers finish, asks them to stop, kills what is left and hands it back at no cost, settles, and only then
-    /// stops renewing. Lasts at most the grace and a few seconds. The one way to end: further calls wait for the same end, and return the same.
+    /// Ends the runtime in order: it stops claiming, lets handlers finish, asks them to stop, kills those that are left and releases their jobs without counting a failure,
+    /// settles, and only then stops renewing leases. Takes at most the grace period and a few seconds. Further calls wait for the same end and return the same result.
     ///
     /// # Errors
-    /// [`RuntimeError::GaveUp`] or [`RuntimeError::Lost`] when it had ended by itself before.
+    /// [`RuntimeError::GaveUp`] or [`RuntimeError::Lost`] when the runtime had ended before because of an error.
     ///
     /// # Cancel safety
-    /// Once begun, a shutdown goes on when this is dropped. Call it again to wait for its end; how many jobs were drained is not known then.
+    /// A shutdown continues when this future is dropped. Call it again to wait for the end; the numbers in [`Drained`] are then not known.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -225,7 +225,7 @@ impl Runtime {
     /// # let runtime = builder.start().await?;
     /// let drained: retraced::Drained = runtime.shutdown().await?;
     /// assert_eq!(drained.killed, 0);
-    /// runtime.wait().await?; // it has ended
+    /// runtime.wait().await?; // returns at once: the runtime has ended
     /// # Ok(())
     /// # }
     /// ```
@@ -241,7 +241,7 @@ impl Runtime {
     }
 }
 
-/// What can go wrong with a runtime as a whole.
+/// Why a runtime has no such queue, or has ended.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -263,16 +263,16 @@ impl Runtime {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RuntimeError {
-    /// It works no queue of this name.
+    /// The runtime has no queue of this name.
     NoSuchQueue {
         /// The name asked for.
         name: String,
-        /// Those it works.
+        /// The queues the runtime has.
         known: Vec<QueueName>,
     },
-    /// Its root supervisor gave up.
+    /// The root supervisor gave up: a child failed more often than the restart policy allows.
     GaveUp(Exhausted),
-    /// Its root supervisor was killed, or its threads ended.
+    /// The root supervisor was killed, or its threads ended.
     Lost,
 }
 
@@ -281,12 +281,12 @@ impl fmt::Display for RuntimeError {
         match self {
             RuntimeError::NoSuchQueue { name, known } => {
                 let known: Vec<_> = known.iter().map(QueueName::as_str).collect();
-                write!(f, "this runtime works no queue \"{name}\"; it works {}", known.join(", "))
+                write!(f, "this runtime has no queue \"{name}\"; it has {}", known.join(", "))
             }
             RuntimeError::GaveUp(exhausted) => exhausted.fmt(f),
-            RuntimeError::Lost => {
-                f.write_str("the supervision tree ended unexpectedly: its root was killed or its threads ended")
-            }
+            RuntimeError::Lost => f.write_str(
+                "the supervision tree ended unexpectedly: its root supervisor was killed or its threads ended",
+            ),
         }
     }
 }
@@ -300,7 +300,7 @@ impl std::error::Error for RuntimeError {
     }
 }
 
-/// The threads the tree runs on: its own, or somebody else's.
+/// The tokio runtime the tree runs on: the tree's own, or one given to the builder.
 pub(crate) struct TreeRuntime {
     handle: Handle,
     own: Option<tokio::runtime::Runtime>,
@@ -327,7 +327,7 @@ impl TreeRuntime {
 
 impl Drop for TreeRuntime {
     fn drop(&mut self) {
-        // A runtime must not be dropped where async code runs; this does not wait.
+        // Dropping a tokio runtime waits for its threads, which panics in async code; this call does not wait.
         if let Some(own) = self.own.take() {
             own.shutdown_background();
         }

@@ -1,4 +1,4 @@
-//! Testing handlers and what they do to a queue, without Redis and without waiting. Only with the feature `testing`.
+//! Tests of handlers and of what they enqueue, without Redis and without waiting. Only with the feature `testing`.
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -6,8 +6,8 @@
 //! tokio = { version = "1", features = ["macros", "rt", "test-util"] }
 //! ```
 //!
-//! Two ways: [`TestContext`] builds the arguments of a handler, which the test then calls as the function it is. [`TestRuntime`] runs the whole machinery on a
-//! store in memory; in tokio's paused time [`drain`](TestRuntime::drain) jumps over every delay, so that a day of retries takes milliseconds.
+//! There are two ways. [`TestContext`] builds the arguments of a handler, and the test calls the handler as a plain function. [`TestRuntime`] runs the whole supervision
+//! tree on a store in memory; in tokio's paused time [`drain`](TestRuntime::drain) jumps over every delay, so that a day of retries takes milliseconds.
 //!
 //! ```
 //! use std::time::Duration;
@@ -59,13 +59,13 @@ pub use retraced_jobs::testing::{TestAttempt, TestContext};
 
 use crate::builder::RuntimeBuilder;
 use crate::client::Client;
-use crate::limits::{DRAIN_LOOKS_MAX, DRAIN_STEP_MAX, DRAIN_STEP_MIN};
+use crate::limits::{DRAIN_POLLS_MAX, DRAIN_STEP_MAX, DRAIN_STEP_MIN};
 use crate::runtime::Runtime;
 
 /// Jobs read per page.
 const PAGE: usize = 200;
 
-/// A [`Runtime`] on a [`MemoryStore`] that lives by tokio's clock: start it in paused time, as in `#[tokio::test(start_paused = true)]`.
+/// A [`Runtime`] on a [`MemoryStore`] that uses tokio's clock. Start it in paused time, as in `#[tokio::test(start_paused = true)]`.
 ///
 /// Its methods panic where a test would `unwrap`.
 ///
@@ -91,13 +91,13 @@ impl TestRuntime {
         }
     }
 
-    /// The runtime, for all that is not a shortcut here.
+    /// The runtime itself, for what has no shortcut here.
     #[must_use]
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
     }
 
-    /// A producer on the same store, to be given to the code under test. It reaches queues that this runtime does not work, too.
+    /// A producer on the same store, to pass to the code under test. It can also enqueue to queues that this runtime does not have.
     #[must_use]
     pub fn client(&self) -> Client {
         Client::new(self.store.clone())
@@ -106,33 +106,33 @@ impl TestRuntime {
     /// Enqueues a job to one of the runtime's queues.
     ///
     /// # Panics
-    /// When it works no such queue, or the job is not taken.
+    /// When the runtime has no such queue, or the job is not accepted.
     pub async fn enqueue<J: Job>(&self, queue: &str, job: J) -> JobId {
         let queue = self.runtime.queue(queue).unwrap_or_else(|unknown| panic!("{unknown}"));
         queue.enqueue(job).await.unwrap_or_else(|refused| panic!("the job was not enqueued: {refused}")).id.clone()
     }
 
-    /// Runs until no job of the runtime's queues is pending, delayed or processing. When all that are left are delayed, the clock jumps to the first of them.
+    /// Runs until no job of the runtime's queues is pending, delayed or processing. When only delayed jobs are left, the clock jumps to the first due time.
     ///
     /// # Panics
-    /// When tokio's time is not paused. When jobs are left after 5,000 looks, a second of paused time or a jump apart: in a paused queue, say, or with a
-    /// handler that snoozes for ever. The text names the queues.
+    /// When tokio's time is not paused. When jobs are left after 5,000 polls, with a jump or up to 1 s of paused time between two polls: for example in a paused queue,
+    /// or with a handler that always snoozes. The message names the queues.
     pub async fn drain(&self) {
         let mut step = DRAIN_STEP_MIN;
-        for _ in 0..DRAIN_LOOKS_MAX {
-            match self.left().await {
-                Left::Nothing => return,
-                Left::Delayed(until) => {
-                    tokio::time::advance(until).await;
+        for _ in 0..DRAIN_POLLS_MAX {
+            match self.remaining().await {
+                Remaining::Nothing => return,
+                Remaining::Delayed(first_due) => {
+                    tokio::time::advance(first_due).await;
                     step = DRAIN_STEP_MIN;
                 }
-                Left::Active => {
+                Remaining::Active => {
                     tokio::time::sleep(step).await;
                     step = (step * 2).min(DRAIN_STEP_MAX);
                 }
             }
         }
-        panic!("jobs that do not end: {}", self.in_words().await.join("; "));
+        panic!("jobs that do not end: {}", self.describe_remaining().await.join("; "));
     }
 
     /// A job with its history.
@@ -154,7 +154,7 @@ impl TestRuntime {
         self.assert_ended(id, JobState::Completed, None).await;
     }
 
-    /// Asserts that a job is in the dead letter queue, because of this code.
+    /// Asserts that a job is in the dead letter queue, and that its last error has this code.
     ///
     /// # Panics
     /// With the job's whole trace when it is not.
@@ -162,7 +162,7 @@ impl TestRuntime {
         self.assert_ended(id, JobState::Dead, Some(code)).await;
     }
 
-    /// Asserts that a job is poisoned, because of this code.
+    /// Asserts that a job is poisoned, and that its last error has this code.
     ///
     /// # Panics
     /// With the job's whole trace when it is not.
@@ -170,10 +170,10 @@ impl TestRuntime {
         self.assert_ended(id, JobState::Poisoned, Some(code)).await;
     }
 
-    /// All jobs of a kind that are kept, in every state and every queue of the store, in the order they were enqueued: what the code under test has asked for.
+    /// All jobs of a kind that are kept, in every state and every queue of the store, in the order they were enqueued.
     ///
     /// # Panics
-    /// When the data of one is not a `J`.
+    /// When a payload of this kind cannot be read as a `J`.
     pub async fn enqueued<J: Job>(&self) -> Vec<J> {
         let mut found = Vec::new();
         for queue in self.queues().await {
@@ -198,7 +198,7 @@ impl TestRuntime {
     /// Ends the runtime. Not needed at the end of a test.
     ///
     /// # Panics
-    /// When the runtime had given up.
+    /// When the runtime had ended before because of an error.
     pub async fn shutdown(self) {
         if let Err(gave_up) = self.runtime.shutdown().await {
             panic!("{gave_up}");
@@ -214,38 +214,38 @@ impl TestRuntime {
         assert!(as_expected, "job {id} is not {state}{code}:\n{trace}");
     }
 
-    /// What the worked queues have left to do.
-    async fn left(&self) -> Left {
-        let (mut delayed, mut first) = (0, Duration::MAX);
+    /// Which jobs of the runtime's queues have not ended.
+    async fn remaining(&self) -> Remaining {
+        let (mut delayed, mut first_due) = (0, Duration::MAX);
         for queue in self.runtime.queue_names() {
             let stats = self.stats(&queue).await;
             let overdue_ms = stats.delayed_overdue_ms.unwrap_or(0);
             if stats.pending + stats.processing > 0 || (stats.delayed > 0 && overdue_ms >= 0) {
-                return Left::Active;
+                return Remaining::Active;
             }
             delayed += stats.delayed;
             if stats.delayed > 0 {
-                first = first.min(Duration::from_millis(overdue_ms.unsigned_abs()));
+                first_due = first_due.min(Duration::from_millis(overdue_ms.unsigned_abs()));
             }
         }
         match (self.runtime.running(), delayed) {
-            (0, 0) => Left::Nothing,
-            (0, _) => Left::Delayed(first),
-            _ => Left::Active,
+            (0, 0) => Remaining::Nothing,
+            (0, _) => Remaining::Delayed(first_due),
+            _ => Remaining::Active,
         }
     }
 
-    /// The worked queues that have jobs left.
-    async fn in_words(&self) -> Vec<String> {
-        let mut left = Vec::new();
+    /// The queues with jobs that have not ended, with their numbers, for the panic message of `drain`.
+    async fn describe_remaining(&self) -> Vec<String> {
+        let mut queues = Vec::new();
         for queue in self.runtime.queue_names() {
             let stats = self.stats(&queue).await;
             let (pending, delayed, processing) = (stats.pending, stats.delayed, stats.processing);
             if pending + delayed + processing > 0 {
-                left.push(format!("{queue} has {pending} pending, {delayed} delayed, {processing} processing"));
+                queues.push(format!("{queue} has {pending} pending, {delayed} delayed, {processing} processing"));
             }
         }
-        left
+        queues
     }
 
     async fn stats(&self, queue: &QueueName) -> QueueStats {
@@ -270,15 +270,15 @@ impl TestRuntime {
     }
 }
 
-/// What queues have left to do.
-enum Left {
+/// Which jobs have not ended.
+enum Remaining {
     Nothing,
     /// Only delayed jobs; the first is due after this long.
     Delayed(Duration),
     Active,
 }
 
-/// The job, if it is of this kind.
+/// The payload as a `J`, if the job is of that kind.
 fn decoded<J: Job>(job: &JobSummary) -> Option<J> {
     let envelope = codec::open(&job.envelope).unwrap_or_else(|error| panic!("job {}: {error}", job.id));
     (envelope.kind.as_str() == J::KIND)

@@ -1,4 +1,4 @@
-//! The history of one job with its explanations, from what the store kept.
+//! The trace: the history of one job with explanations, made from what the store keeps.
 
 mod explain;
 mod steps;
@@ -13,9 +13,9 @@ use serde::{Serialize, Serializer};
 pub use self::steps::{TraceEvent, TraceStep};
 
 use crate::operator::OperatorError;
-use crate::view::{AttemptDetail, JobDetail, printable, span};
+use crate::view::{AttemptDetail, JobDetail, duration_text, printable};
 
-/// Columns of an instant; what has none begins behind it.
+/// Width of an instant in columns. Lines without an instant are indented by as much.
 const INSTANT_COLUMNS: usize = 24;
 
 /// What happened to one job, in order, with the reason for each retry. `Display` prints it for people, `{:#}` with backtraces. As data it is a list of
@@ -76,7 +76,7 @@ pub enum TraceError {
         /// The id.
         id: JobId,
     },
-    /// The store could not be asked.
+    /// The store refused or did not answer.
     Store(OperatorError),
 }
 
@@ -99,7 +99,7 @@ impl Trace {
         Self { view }
     }
 
-    /// Everything the store knows of the job.
+    /// Everything the store knows about the job.
     #[must_use]
     pub fn view(&self) -> &JobView {
         &self.view
@@ -166,7 +166,7 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &TraceStep, attempt: Option<&Att
         write_detail(f, explanation)?;
     }
     for line in &attempt.log {
-        write_detail(f, &format!("+{} {}", span(line.after_ms), line.text))?;
+        write_detail(f, &format!("+{} {}", duration_text(line.after_ms), line.text))?;
     }
     if let Some(dropped) = attempt.log_dropped {
         write_detail(f, &format!("… {dropped} more log lines were not kept"))?;

@@ -1,4 +1,4 @@
-//! The mistakes the builder refuses before anything runs, and its error messages.
+//! The mistakes that the builder refuses before anything runs, and its error messages.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::error::Error;
@@ -25,9 +25,9 @@ impl Job for Misnamed {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Hopeless;
+struct WithoutAttempts;
 
-impl Job for Hopeless {
+impl Job for WithoutAttempts {
     const KIND: &'static str = "hopeless";
 
     fn defaults() -> JobDefaults {
@@ -47,7 +47,7 @@ async fn send_by(_: SendEmail, _: State<Mailer>) -> Result<(), Failure> {
 
 async fn misnamed(_: Misnamed) {}
 
-async fn hopeless(_: Hopeless) {}
+async fn without_attempts(_: WithoutAttempts) {}
 
 fn email() -> Queue {
     Queue::new("email").unwrap()
@@ -62,7 +62,7 @@ fn builder() -> RuntimeBuilder {
 }
 
 async fn refused(builder: RuntimeBuilder) -> String {
-    builder.start().await.expect_err("it is refused").to_string()
+    builder.start().await.expect_err("the builder refuses to start").to_string()
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn invalid_handlers_are_refused_by_name() {
     assert!(missing.contains("the handler of \"email.send\" needs a state of type builder::Mailer"), "{missing}");
     let kind = refused(with(email().handler(misnamed))).await;
     assert!(kind.contains("invalid kind \"email send\": character 6 is ' '"), "{kind}");
-    let defaults = refused(with(email().handler(hopeless))).await;
+    let defaults = refused(with(email().handler(without_attempts))).await;
     assert_eq!(
         defaults,
         "queue \"email\": the defaults of kind \"hopeless\": max attempts is 0, allowed are 1 to 1000"
@@ -127,8 +127,8 @@ async fn options_out_of_bounds_are_refused_with_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_refusal_keeps_its_causes_as_values() {
-    let refused = with(email().handler(hopeless)).start().await.expect_err("it is refused");
+async fn a_build_error_keeps_its_causes_as_sources() {
+    let refused = with(email().handler(without_attempts)).start().await.expect_err("the builder refuses to start");
     let BuildError::Mistakes(mistakes) = &refused else { panic!("{refused:?}") };
     assert!(matches!(mistakes.all(), [Mistake::Handler(..)]), "{refused:?}");
     let mut chain = Vec::new();
@@ -144,14 +144,16 @@ async fn a_refusal_keeps_its_causes_as_values() {
 fn a_start_outside_tokio_is_an_error_and_no_panic() {
     let mut start = Box::pin(builder().start());
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    let std::task::Poll::Ready(Err(refused)) = start.as_mut().poll(&mut cx) else { panic!("it waits for something") };
+    let std::task::Poll::Ready(Err(refused)) = start.as_mut().poll(&mut cx) else {
+        panic!("the start did not fail at once")
+    };
     assert!(matches!(refused, BuildError::NoTokio), "{refused:?}");
     assert!(refused.to_string().contains("outside a tokio runtime"), "{refused}");
 }
 
 #[cfg(feature = "redis")]
 #[tokio::test]
-async fn a_server_that_is_not_there_is_named_without_its_password() {
+async fn an_unreachable_server_is_named_without_its_password() {
     let message = retraced::RedisStore::connect("redis://:canary-secret@127.0.0.1:1")
         .await
         .expect_err("no server listens")

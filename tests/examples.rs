@@ -1,4 +1,4 @@
-//! Every example is short, runs, ends by itself, and prints what its documentation shows.
+//! Every example is short, runs and ends by itself, and prints what its documentation shows.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use support::redis_server::RedisServer;
 use support::{Finished, finish};
 
-/// An example may take this long on a busy machine; it needs a second.
-const LASTS_MAX: Duration = Duration::from_secs(60);
+/// An example may take this long on a busy machine. Normally it takes a second.
+const RUNTIME_MAX: Duration = Duration::from_secs(60);
 
-/// An example that is longer than a screen is read by nobody.
+/// Nobody reads an example that is longer than a screen.
 const EXAMPLE_LINES_MAX: usize = 60;
 
 /// An example that `cargo` built beside this test.
@@ -39,47 +39,50 @@ fn run(example: &str, redis: Option<&RedisServer>) -> Finished {
     if let Some(redis) = redis {
         command.env("RETRACED_REDIS_URL", redis.url());
     }
-    finish(command, LASTS_MAX)
+    finish(command, RUNTIME_MAX)
 }
 
-/// An example that runs until it is asked to end; killed when it is dropped.
+/// An example that runs until it gets a signal. It is killed when this value is dropped.
 struct Running {
     child: Child,
-    said: Receiver<String>,
+    lines: Receiver<String>,
 }
 
 impl Running {
     fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let (say, said) = channel();
+        let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| say.send(line)));
-        Self { child, said }
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines }
     }
 
-    /// Waits for the next line, which has to begin so; gives what follows.
+    /// Waits for the next line, which must begin like this. Returns the rest of the line.
     fn wait_for(&self, beginning: &str) -> String {
-        let line = self.said.recv_timeout(LASTS_MAX).unwrap_or_else(|_| panic!("it did not say {beginning:?}"));
-        line.strip_prefix(beginning).unwrap_or_else(|| panic!("it said {line:?}, not {beginning:?}")).to_owned()
+        let line =
+            self.lines.recv_timeout(RUNTIME_MAX).unwrap_or_else(|_| panic!("the example did not print {beginning:?}"));
+        line.strip_prefix(beginning)
+            .unwrap_or_else(|| panic!("the example printed {line:?}, not {beginning:?}"))
+            .to_owned()
     }
 
-    /// The lines until it closes its output.
+    /// The remaining lines of its output.
     fn rest(&self) -> Vec<String> {
-        self.said.iter().collect()
+        self.lines.iter().collect()
     }
 
     fn terminate(&self) {
         assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
     }
 
-    /// The exit status, once it has ended.
+    /// Waits for the end of the example and returns its exit status.
     fn ended(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + LASTS_MAX;
+        let deadline = Instant::now() + RUNTIME_MAX;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(Instant::now() < deadline, "it did not end within {LASTS_MAX:?}");
+            assert!(Instant::now() < deadline, "the example did not end within {RUNTIME_MAX:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -92,15 +95,15 @@ impl Drop for Running {
     }
 }
 
-/// The status and the body of a server's answer to a request such as `GET /jobs/1`.
+/// Sends a request such as `GET /jobs/1`. Returns the status and the body of the response.
 fn http(address: &str, request: &str, json: &str) -> (u16, String) {
     let mut server = TcpStream::connect(address).unwrap();
-    server.set_read_timeout(Some(LASTS_MAX)).unwrap();
-    let about = format!("host: {address}\r\nconnection: close\r\ncontent-type: application/json");
-    write!(server, "{request} HTTP/1.1\r\n{about}\r\ncontent-length: {}\r\n\r\n{json}", json.len()).unwrap();
-    let mut answer = String::new();
-    server.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    server.set_read_timeout(Some(RUNTIME_MAX)).unwrap();
+    let headers = format!("host: {address}\r\nconnection: close\r\ncontent-type: application/json");
+    write!(server, "{request} HTTP/1.1\r\n{headers}\r\ncontent-length: {}\r\n\r\n{json}", json.len()).unwrap();
+    let mut response = String::new();
+    server.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
@@ -110,7 +113,7 @@ fn source(example: &str) -> String {
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// What the documentation of an example says it prints.
+/// The lines that an example prints according to its documentation.
 fn documented(example: &str) -> Vec<String> {
     let source = source(example);
     let lines = source.lines().skip_while(|line| *line != "//! ```text").skip(1);
@@ -118,7 +121,7 @@ fn documented(example: &str) -> Vec<String> {
     block.map(|line| line.trim_start_matches("//!").strip_prefix(' ').unwrap_or_default().to_owned()).collect()
 }
 
-/// A line without what differs from run to run: instants, durations, ids, workers, executors and what a jitter drew.
+/// A line in which everything that differs from run to run is masked: instants, durations, ids, workers, executors and random jitter.
 fn masked(line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
     let next = |n: usize| words.get(n + 1).copied().unwrap_or_default();
@@ -132,7 +135,7 @@ fn mask(before: &str, word: &str, next: &str) -> String {
     let end = &word[bare.len()..];
     let is_number = |text: &str| text.parse::<f64>().is_ok();
     let duration = ["ms", "µs", "ns", "s"].iter().find_map(|unit| bare.strip_suffix(unit));
-    let known = match bare {
+    let masked = match bare {
         _ if matches!(before, "worker" | "producer") && bare.chars().all(|c| c.is_ascii_hexdigit()) => "PROCESS",
         _ if duration.is_some_and(is_number) => "TIME",
         _ if is_number(bare) && next.trim_end_matches(':') == "ms" => "NUMBER",
@@ -142,7 +145,7 @@ fn mask(before: &str, word: &str, next: &str) -> String {
         _ if bare.len() == 36 && bare.matches('-').count() == 4 => "ID",
         _ => bare,
     };
-    format!("{known}{end}")
+    format!("{masked}{end}")
 }
 
 fn assert_prints(example: &str, printed: impl IntoIterator<Item = impl AsRef<str>>) {
@@ -152,12 +155,12 @@ fn assert_prints(example: &str, printed: impl IntoIterator<Item = impl AsRef<str
     assert_eq!(
         masked_all(printed.clone()),
         masked_all(shown),
-        "{example} prints other than its documentation shows; it printed\n{}",
+        "{example} does not print what its documentation shows; it printed\n{}",
         printed.join("\n")
     );
 }
 
-/// Runs an example to its end, and compares what it prints with what it shows.
+/// Runs an example to its end, and compares its output with its documentation.
 fn run_as_documented(example: &str, redis: Option<&RedisServer>) -> Finished {
     let finished = run(example, redis);
     assert_eq!(finished.status, Some(0), "{finished:?}");
@@ -173,7 +176,7 @@ fn every_example_has_fewer_than_sixty_lines_and_shows_what_it_prints() {
         let example = file.file_stem().unwrap().to_str().unwrap();
         let lines = source(example).lines().count();
         assert!(lines < EXAMPLE_LINES_MAX, "{example} has {lines} lines");
-        assert!(!documented(example).is_empty(), "{example} shows no output");
+        assert!(!documented(example).is_empty(), "{example} documents no output");
         let tests = include_str!("examples.rs");
         assert!(tests.contains(&format!("(\"{example}\"")), "no test runs {example}");
     }
@@ -226,7 +229,7 @@ fn bulk_stores_again_only_what_is_new() {
 }
 
 #[test]
-fn delayed_jobs_come_in_order_of_their_time_and_what_is_called_off_does_not() {
+fn delayed_jobs_start_in_the_order_of_their_times_and_a_cancelled_one_never() {
     let finished = run_as_documented("delayed", None);
     for (of, not_before_ms) in [("what is due now", 0), ("the tea", 200), ("the cake in the oven", 400)] {
         let line = finished.stdout.lines().find(|line| line.ends_with(of)).unwrap();
@@ -238,7 +241,7 @@ fn delayed_jobs_come_in_order_of_their_time_and_what_is_called_off_does_not() {
 
 #[test]
 fn retries_shows_what_was_decided_by_each_strategy() {
-    // Its delays are chosen, not measured: nothing is masked.
+    // The example prints the delays that were decided, not measured ones, so nothing is masked.
     let finished = run("retries", None);
     assert_eq!(finished.status, Some(0), "{finished:?}");
     assert_eq!(finished.stdout.lines().collect::<Vec<_>>(), documented("retries"));
@@ -257,7 +260,7 @@ fn layers_run_around_the_handler_and_can_reject_its_job() {
 #[test]
 fn crash_shows_the_panic_the_restart_and_the_retry() {
     let finished = run_as_documented("crash", None);
-    // The example sets no tracing subscriber: nobody else would print the panic.
+    // The example has no tracing subscriber, so the runtime prints the panic itself.
     let printed = "of queue kitchen panicked at examples/crash.rs:";
     assert_eq!(finished.stderr.matches(printed).count(), 1, "{finished:?}");
 }
@@ -289,15 +292,15 @@ fn own_store_prints_what_is_enqueued_and_refuses_a_queue() {
 }
 
 #[test]
-fn axum_app_takes_jobs_tells_their_story_and_ends_requests_first() {
+fn axum_app_enqueues_jobs_shows_their_traces_and_ends_requests_before_jobs() {
     let mut app = Running::start(command("axum_app").env("ADDRESS", "127.0.0.1:0"));
     let address = app.wait_for("listening on http://");
 
     let (status, id) = http(&address, "POST /welcome", r#"{"to":"ada"}"#);
     assert_eq!(status, 202);
     app.wait_for("welcome, ada!");
-    let (status, story) = http(&address, &format!("GET /jobs/{}", id.trim()), "");
-    assert!(status == 200 && story.contains("email.welcome · queue email"), "{status} {story}");
+    let (status, trace) = http(&address, &format!("GET /jobs/{}", id.trim()), "");
+    assert!(status == 200 && trace.contains("email.welcome · queue email"), "{status} {trace}");
     assert_eq!(http(&address, "GET /jobs/nobody", "").0, 404);
     assert_eq!(http(&address, "GET /jobs/no%20id", "").0, 400);
     assert_eq!(http(&address, "POST /welcome", "{}").0, 422);

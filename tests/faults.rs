@@ -1,6 +1,6 @@
-//! One runtime on a real Redis server, and what happens when its actors are killed, its handlers panic or block, or its server goes away.
+//! One runtime on a real Redis server: its actors are killed, its handlers panic or block, or its server is frozen or restarted.
 //!
-//! `RETRACED_SCALE=full` runs the scenarios at the size their figures are published for; `make test` runs a quick form.
+//! `RETRACED_SCALE=full` runs the scenarios at the size for which figures are published; `make test` runs a quick form.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
@@ -106,8 +106,8 @@ fn drain_events(events: &mut broadcast::Receiver<SupervisionEvent>) -> Vec<Super
     }
 }
 
-/// Goal: killing any actor outside the pool drops no handler. Method: constant load; each of the eight actors is killed; handlers that are dropped or started twice are
-/// counted; and the jobs done in the third second after a kill are compared with the seconds before.
+/// Goal: killing any actor outside the pool drops no handler. Method: under constant load each of the eight actors is killed. The test counts handlers that are dropped
+/// or started twice, and compares the jobs completed in the third second after a kill with those in the seconds before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_any_actor_of_the_tree_affects_no_handler() {
     let kills = if full_scale() { 20 } else { 1 };
@@ -124,28 +124,28 @@ async fn killing_any_actor_of_the_tree_affects_no_handler() {
         .await
         .unwrap();
     let handle = runtime.queue("faults").unwrap();
-    let fed = Arc::new(AtomicU64::new(0));
-    let feeding = {
-        let (fed, seen) = (fed.clone(), seen.clone());
+    let produced = Arc::new(AtomicU64::new(0));
+    let producer = {
+        let (produced, seen) = (produced.clone(), seen.clone());
         tokio::spawn(async move {
             loop {
-                let number = fed.load(Ordering::SeqCst);
+                let number = produced.load(Ordering::SeqCst);
                 if number.saturating_sub(seen.returned()) > 2_000 {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                     continue;
                 }
-                let some = (0..50).map(|k| {
+                let batch = (0..50).map(|k| {
                     handle.job(Work { number: number + k, millis: 50 }).wait_at_most(Duration::from_secs(5)).enqueue()
                 });
-                for receipt in futures_util::future::join_all(some).await {
+                for receipt in futures_util::future::join_all(batch).await {
                     assert!(receipt.unwrap().created);
                 }
-                fed.fetch_add(50, Ordering::SeqCst);
+                produced.fetch_add(50, Ordering::SeqCst);
             }
         })
     };
 
-    eventually("load", Duration::from_secs(20), || async { seen.returned() > 500 }).await;
+    eventually("the completion of the first jobs", Duration::from_secs(20), || async { seen.returned() > 500 }).await;
     let mut per_second = Vec::new();
     for _ in 0..if full_scale() { 9 } else { 1 } {
         per_second.push(jobs_in_a_second(&seen).await);
@@ -172,13 +172,13 @@ async fn killing_any_actor_of_the_tree_affects_no_handler() {
             } else {
                 let before = seen.returned();
                 let more_done = || async { seen.returned() > before + 200 };
-                eventually("work after a kill", Duration::from_secs(20), more_done).await;
+                eventually("the completion of jobs after a kill", Duration::from_secs(20), more_done).await;
             }
         }
     }
-    feeding.abort();
-    let _ = feeding.await;
-    let all = fed.load(Ordering::SeqCst);
+    producer.abort();
+    let _ = producer.await;
+    let all = produced.load(Ordering::SeqCst);
     let drained = runtime.shutdown().await.unwrap();
     if full_scale() {
         assert!(worst.0 * 10 >= median * 8, "{worst:?} against {median}");
@@ -226,8 +226,8 @@ async fn may_panic(job: MayPanic, ctx: Context, at: State<PanickedAt>) -> Result
     Ok(())
 }
 
-/// Goal: a panic is settled as `PANIC` soon, and reported with job, attempt, message and location. Method: a hundred jobs, one after another; the store's instant of the
-/// settlement is compared with the handler's last.
+/// Goal: a panic is settled as `PANIC` soon, and reported with job, attempt, message and location. Method: a hundred jobs, one after another. The time of the settlement
+/// in the store is compared with the time of the panic.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_is_settled_at_once_and_reported_with_its_location() {
     let count = if full_scale() { 100 } else { 10 };
@@ -254,7 +254,7 @@ async fn a_panic_is_settled_at_once_and_reported_with_its_location() {
         let error = view.last_error().unwrap();
         assert_eq!((error.code, error.message.as_str()), (Code::Panic, format!("number {number} panics").as_str()));
         took_ms.push(view.history[0].settled_ms.saturating_sub(at.0.lock().unwrap()[&id.to_string()]));
-        // The pool may report a panic after its settlement.
+        // The pool may report a panic after the attempt was settled.
         let panic = async {
             loop {
                 match events.recv().await.unwrap().kind {
@@ -265,13 +265,13 @@ async fn a_panic_is_settled_at_once_and_reported_with_its_location() {
                 }
             }
         };
-        let heard = tokio::time::timeout(Duration::from_secs(10), panic).await;
-        let (attempt, message, place) = heard.expect("a supervision event of this panic");
+        let reported = tokio::time::timeout(Duration::from_secs(10), panic).await;
+        let (attempt, message, place) = reported.expect("a supervision event of this panic");
         assert_eq!((attempt, message), (1, format!("number {number} panics")));
         assert!(place.is_some_and(|place| place.contains("faults.rs:")));
     }
     took_ms.sort_unstable();
-    // Nearest rank: of a hundred, the ninety-ninth.
+    // The percentile by nearest rank: of a hundred values the ninety-ninth.
     let p99 = took_ms[(took_ms.len() * 99).div_ceil(100) - 1];
     println!(
         "{count} panics, from the panic to its settlement: p50 {} ms, p99 {p99} ms, max {:?} ms",
@@ -323,16 +323,16 @@ async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_use_no_restart_budge
     runtime.shutdown().await.unwrap();
     kinds.extend(drain_events(&mut events).into_iter().map(|event| event.kind));
     assert_eq!(panics(&kinds), jobs / 100, "each panic is reported once");
-    let charged = kinds.iter().find(|kind| {
+    let counted = kinds.iter().find(|kind| {
         matches!(kind, EventKind::Crashed { .. } | EventKind::Escalated { .. } | EventKind::QueueClosed { .. })
     });
-    assert_eq!(charged, None, "a handler's panic uses no restart budget");
+    assert_eq!(counted, None, "a handler's panic uses no restart budget");
 }
 
-/// Goal: an outage is not a crash. Method: a thousand handlers run when the server is frozen for three leases; afterwards no job was charged, none ran twice, and
-/// the throughput is what it was.
+/// Goal: an outage is not a crash. Method: a thousand handlers run when the server is frozen for three leases. Afterwards no crash was counted, no job ran twice, and
+/// the throughput is as high as before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_outage_of_three_leases_charges_no_job() {
+async fn a_store_outage_of_three_leases_counts_no_crash() {
     let lease = Duration::from_secs(2);
     let (jobs, millis) = (8_000, 500);
     let server = RedisServer::start();
@@ -351,39 +351,39 @@ async fn a_store_outage_of_three_leases_charges_no_job() {
     let busy = || async { seen.0.running.load(Ordering::SeqCst) >= 1_000 };
     eventually("a thousand running handlers", Duration::from_secs(20), busy).await;
     let before = jobs_in_a_second(&seen).await;
-    // Handlers of one length end together; the server is frozen when all executors are busy again.
+    // All handlers take equally long and end together. The server is frozen when all executors are busy again.
     eventually("a thousand running handlers, again", Duration::from_secs(20), busy).await;
     let in_flight = seen.0.running.load(Ordering::SeqCst);
     server.freeze();
     tokio::time::sleep(lease * 3).await;
     server.thaw();
-    let back = Instant::now();
+    let thawed = Instant::now();
     let mut full_speed = None;
     let admin = Operator::new(store);
     let deadline = Instant::now() + Duration::from_secs(60);
     while seen.returned() < jobs {
         let count = seen.returned();
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let pace = (seen.returned() - count) * 2;
-        if full_speed.is_none() && pace * 10 >= before * 8 {
-            full_speed = Some(back.elapsed());
+        let per_second = (seen.returned() - count) * 2;
+        if full_speed.is_none() && per_second * 10 >= before * 8 {
+            full_speed = Some(thawed.elapsed());
         }
         assert!(Instant::now() < deadline, "stuck: {:?}", admin.stats(&queue()).await);
     }
     let settled = || async { admin.stats(&queue()).await.unwrap().completed_total == jobs };
     eventually("the last settlement", Duration::from_secs(10), settled).await;
     let stats = admin.stats(&queue()).await.unwrap();
-    let lost =
+    let outages =
         drain_events(&mut events).iter().filter(|event| matches!(event.kind, EventKind::StoreLost { .. })).count();
     println!(
-        "frozen for {:?} with {in_flight} in flight: {before} jobs/s before, at 80 % of that {full_speed:?} after it was back; crashes {}, started twice {}, outage reported {lost} times",
+        "frozen for {:?} with {in_flight} in flight: {before} jobs/s before, 80 % of that reached {full_speed:?} after the thaw; crashes {}, started twice {}, outage reported {outages} times",
         lease * 3,
         stats.crashes_total,
         seen.repeated(),
     );
     assert_eq!(stats.crashes_total, 0);
     assert_eq!(seen.repeated(), 0);
-    assert_eq!(lost, 1, "an outage is reported once");
+    assert_eq!(outages, 1, "an outage is reported once");
     assert!(full_speed.is_some_and(|after| !full_scale() || after <= Duration::from_secs(5)));
     runtime.shutdown().await.unwrap();
 }
@@ -403,11 +403,11 @@ async fn a_server_that_restarts_with_its_append_only_file_loses_nothing() {
         .start()
         .await
         .unwrap();
-    eventually("some work", Duration::from_secs(20), || async { seen.returned() > 300 }).await;
+    eventually("the completion of some jobs", Duration::from_secs(20), || async { seen.returned() > 300 }).await;
     server.restart();
     let admin = Operator::new(store);
     let settled = || async { admin.stats(&queue()).await.is_ok_and(|stats| stats.completed_total == jobs) };
-    eventually("the end of the work", Duration::from_secs(30), settled).await;
+    eventually("the completion of all jobs", Duration::from_secs(30), settled).await;
     let stats = admin.stats(&queue()).await.unwrap();
     assert_eq!((seen.returned(), seen.repeated(), stats.crashes_total), (jobs, 0, 0), "{stats:?}");
     runtime.shutdown().await.unwrap();
@@ -427,16 +427,16 @@ async fn block(job: Block, _: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Goal: handlers that block every thread of their runtime stop neither renewals nor the actors. Method: a runtime of two threads, two handlers that sleep on them
-/// for three leases, watched from another runtime.
+/// Goal: handlers that block every thread of their runtime stop neither renewals nor the actors. Method: two handlers block both threads of a runtime for three leases;
+/// the test watches from another runtime.
 #[test]
 fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
     let lease = Duration::from_secs(1);
-    let users = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let watchers = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let handlers_runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let test_runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let server = RedisServer::start();
     let (url, (sender, receiver)) = (server.url(), std::sync::mpsc::channel());
-    users.spawn(async move {
+    handlers_runtime.spawn(async move {
         let runtime = Runtime::builder()
             .store(RedisStore::connect(&url).await.unwrap())
             .lease(lease)
@@ -447,7 +447,7 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
         sender.send(runtime).unwrap();
     });
     let runtime = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
-    watchers.block_on(async {
+    test_runtime.block_on(async {
         let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
         let admin = Operator::new(store.clone());
         let mut events = runtime.supervision();
@@ -458,7 +458,7 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
             client.enqueue(Block { millis }).await.unwrap().id.clone(),
         ];
         let done = || async { admin.stats(&queue()).await.unwrap().completed_total == 2 };
-        eventually("the end of both", Duration::from_secs(20), done).await;
+        eventually("the end of both jobs", Duration::from_secs(20), done).await;
         let events = drain_events(&mut events);
         let mut stuck: Vec<_> = events
             .iter()
@@ -471,7 +471,7 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
         ids.sort();
         let stats = admin.stats(&queue()).await.unwrap();
         println!(
-            "two handlers blocked both threads for {:?}: leases lost {}, named {}",
+            "two handlers blocked both threads for {:?}: crashes counted {}, handlers reported {}",
             lease * 3,
             stats.crashes_total,
             stuck.len()
@@ -481,7 +481,7 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
         assert!(!events.iter().any(|event| matches!(event.kind, EventKind::LeaseLost { .. })));
         runtime.shutdown().await.unwrap();
     });
-    users.shutdown_background();
+    handlers_runtime.shutdown_background();
 }
 
 /// Goal: two runtimes in one process do not disturb each other, on one queue or on two.
@@ -506,10 +506,13 @@ async fn two_runtimes_in_one_process_do_not_disturb_each_other() {
     one.queue("one").unwrap().enqueue(Work { number: 1_000, millis: 1 }).await.unwrap();
     two.queue("two").unwrap().enqueue(Work { number: 2_000, millis: 1 }).await.unwrap();
     assert!(one.queue("two").is_err());
-    eventually("all of it", Duration::from_secs(20), || async { seen.returned() == 502 }).await;
+    eventually("the end of all jobs", Duration::from_secs(20), || async { seen.returned() == 502 }).await;
     one.shutdown().await.unwrap();
     enqueue(&store, 3_000..3_100, 1).await;
-    eventually("the other keeps working", Duration::from_secs(20), || async { seen.returned() == 602 }).await;
+    eventually("the end of the jobs of the second runtime", Duration::from_secs(20), || async {
+        seen.returned() == 602
+    })
+    .await;
     two.shutdown().await.unwrap();
     assert_eq!(seen.repeated(), 0);
 }

@@ -1,4 +1,4 @@
-//! The published packages: complete, without unnecessary files, described, and for no newer Rust version than declared.
+//! The published packages are complete, contain no unnecessary files, have descriptions, and need no newer Rust version than declared.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeSet;
@@ -18,13 +18,13 @@ fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Everything that is built on this platform, features and tests included.
+/// Cargo's metadata of everything that is built on this platform, including all features and tests.
 fn metadata() -> Value {
     let version = Command::new("rustc").arg("-vV").output().unwrap();
     let version = String::from_utf8(version.stdout).unwrap();
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
-    let said = cargo(&["metadata", "--format-version=1", "--locked", "--all-features", "--filter-platform", host]);
-    serde_json::from_str(&said).unwrap()
+    let output = cargo(&["metadata", "--format-version=1", "--locked", "--all-features", "--filter-platform", host]);
+    serde_json::from_str(&output).unwrap()
 }
 
 /// The files below a folder with this extension, as paths from `root`.
@@ -58,13 +58,13 @@ fn each_package_is_complete_and_has_no_unnecessary_files() {
             _ => &files(&root, "supervision", ".rs") | &files(&root, "store_calls", ".rs"),
         };
         assert!(packed.is_superset(&sources), "{name} lacks {:?}", sources.difference(&packed).collect::<Vec<_>>());
-        let ballast = |path: &&String| {
+        let unnecessary = |path: &&String| {
             let folder = path.split('/').next().unwrap();
             // Cargo adds `.cargo_vcs_info.json` itself.
             ["tests", "benches", "docs", "scripts", "target"].contains(&folder)
                 || folder.starts_with('.') && folder != ".cargo_vcs_info.json"
         };
-        assert_eq!(packed.iter().filter(ballast).collect::<Vec<_>>(), Vec::<&String>::new(), "{name}");
+        assert_eq!(packed.iter().filter(unnecessary).collect::<Vec<_>>(), Vec::<&String>::new(), "{name}");
     }
 }
 
@@ -88,14 +88,14 @@ fn each_crate_has_a_description_and_metadata() {
 fn no_dependency_needs_a_newer_rust_version_than_declared() {
     let metadata = metadata();
     let packages = metadata["packages"].as_array().unwrap();
-    let asked = |package: &Value| -> Option<Vec<u32>> {
+    let required = |package: &Value| -> Option<Vec<u32>> {
         let numbers = package["rust_version"].as_str()?.split('.').map(|number| number.parse().unwrap());
         let mut numbers: Vec<u32> = numbers.collect();
         numbers.resize(3, 0);
         Some(numbers)
     };
-    let ours = asked(packages.iter().find(|package| package["name"] == "retraced").unwrap()).unwrap();
-    let newer = packages.iter().filter(|package| asked(package).is_some_and(|theirs| theirs > ours));
+    let ours = required(packages.iter().find(|package| package["name"] == "retraced").unwrap()).unwrap();
+    let newer = packages.iter().filter(|package| required(package).is_some_and(|theirs| theirs > ours));
     let newer: Vec<String> = newer
         .map(|package| format!("{} {}: {}", package["name"], package["version"], package["rust_version"]))
         .collect();
@@ -105,7 +105,7 @@ fn no_dependency_needs_a_newer_rust_version_than_declared() {
         "choose older versions with `cargo update --precise`, or raise rust-version"
     );
     assert!(
-        packages.iter().filter(|package| asked(package).is_some()).count() > 50,
+        packages.iter().filter(|package| required(package).is_some()).count() > 50,
         "no package declares its Rust version"
     );
 }

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use support::redis_server::RedisServer;
 use support::{Execution, Executions, eventually, full_scale, summarize, unix_ms};
 
-/// Half of each is longer than the gap between two workers: when no worker reclaims for half a lease, expired leases get an outage grace of one more. Some are multiples
-/// of the time between two kills, so that jobs are reclaimed at the moment of a later kill.
+/// The leases to test. Half of each is longer than the gap between two workers: if no worker reclaimed for half a lease, expired leases would get one more lease of
+/// grace. Some are multiples of the time between two kills, so that jobs are reclaimed at the moment of a later kill.
 const LEASES_S: [u64; 4] = [6, 3, 4, 30];
 const BETWEEN_KILLS: Duration = Duration::from_secs(3);
 const EXECUTORS: usize = 50;
@@ -31,22 +31,22 @@ impl Job for Work {
     const KIND: &'static str = "work";
 }
 
-async fn work(job: Work, _: Context, ledger: State<Executions>) -> Result<(), Failure> {
-    ledger.began(job.number);
+async fn work(job: Work, _: Context, log: State<Executions>) -> Result<(), Failure> {
+    log.began(job.number);
     tokio::time::sleep(HANDLER).await;
-    ledger.ended(job.number);
+    log.ended(job.number);
     Ok(())
 }
 
-/// Not a test: what this binary does when a test starts it as a worker process. Does nothing otherwise.
+/// Not a test: the worker process, if a test started this binary as one. Otherwise it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn role_of_a_worker_process() {
     let Ok(url) = std::env::var("RETRACED_TEST_WORKER_OF") else { return };
-    let ledger = std::env::var("RETRACED_TEST_LEDGER").unwrap();
+    let log_path = std::env::var("RETRACED_TEST_EXECUTION_LOG").unwrap();
     let lease = std::env::var("RETRACED_TEST_LEASE_S").unwrap().parse().unwrap();
     let runtime = Runtime::builder()
         .store(RedisStore::connect(&url).await.unwrap())
-        .state(Executions::at(Path::new(&ledger)))
+        .state(Executions::at(Path::new(&log_path)))
         .lease(Duration::from_secs(lease))
         .grace(Duration::from_secs(5))
         .queue(Queue::new("torture").unwrap().concurrency(EXECUTORS).handler(work))
@@ -61,11 +61,11 @@ async fn role_of_a_worker_process() {
 struct Worker(Child);
 
 impl Worker {
-    fn start(server: &RedisServer, ledger: &Path, lease: Duration) -> Self {
+    fn start(server: &RedisServer, log_path: &Path, lease: Duration) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "role_of_a_worker_process", "--nocapture", "--test-threads=1"])
             .env("RETRACED_TEST_WORKER_OF", server.url())
-            .env("RETRACED_TEST_LEDGER", ledger)
+            .env("RETRACED_TEST_EXECUTION_LOG", log_path)
             .env("RETRACED_TEST_LEASE_S", lease.as_secs().to_string())
             .stdout(Stdio::null())
             .spawn()
@@ -103,6 +103,7 @@ struct Kill {
 }
 
 impl Kill {
+    /// Kills this worker, and reads which grants it held.
     async fn of(worker: Worker, admin: &Operator, queue: &QueueName, earlier: &[Kill]) -> Self {
         drop(worker);
         let at_ms = unix_ms();
@@ -111,7 +112,7 @@ impl Kill {
             let page = admin.jobs(queue, JobState::Processing, from, BATCH_MAX).await.unwrap();
             for job in page.jobs {
                 let (number, grant) = (job.id.to_string().parse().unwrap(), job.counters.attempts);
-                // Leases of workers killed earlier still exist.
+                // Leases of workers that were killed earlier may still exist.
                 if !earlier.iter().any(|kill| kill.held.get(&number) == Some(&grant)) {
                     held.insert(number, grant);
                 }
@@ -125,8 +126,7 @@ impl Kill {
 }
 
 /// Goal: a worker that is killed with -9 again and again loses no job and leaves none stuck, repeats only jobs in flight, and the jobs it held run again within a lease
-/// and two seconds. No job is poisoned as one that kills its worker. Method: one worker process at a time, killed and restarted every three seconds; handlers
-/// write to a file.
+/// and 2 s. No job is poisoned as one that kills its worker. Method: one worker process at a time is killed and restarted every 3 s; handlers write to a file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_killed_again_and_again_loses_nothing() {
     let (jobs, kills_least, leases) =
@@ -139,8 +139,8 @@ async fn a_worker_that_is_killed_again_and_again_loses_nothing() {
 async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
     let server = RedisServer::start();
     let folder = tempfile::tempdir().unwrap();
-    let ledger = folder.path().join("executions");
-    let executions = Executions::at(&ledger);
+    let log_path = folder.path().join("executions");
+    let executions = Executions::at(&log_path);
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
     let admin = Operator::new(store.clone());
     let queue = QueueName::new("torture").unwrap();
@@ -148,7 +148,7 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
 
     let begun = Instant::now();
     let mut kills: Vec<Kill> = Vec::new();
-    let mut worker = Worker::start(&server, &ledger, lease);
+    let mut worker = Worker::start(&server, &log_path, lease);
     loop {
         tokio::time::sleep(BETWEEN_KILLS).await;
         let stats = admin.stats(&queue).await.unwrap();
@@ -161,7 +161,7 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
             continue;
         }
         kills.push(Kill::of(worker, &admin, &queue, &kills).await);
-        worker = Worker::start(&server, &ledger, lease);
+        worker = Worker::start(&server, &log_path, lease);
     }
     drop(worker);
 
@@ -171,7 +171,7 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
     let in_flight: usize = kills.iter().map(|kill| kill.held.len()).sum();
     let slowest = slowest_recovery(&log, &kills);
     println!(
-        "lease {lease:?}: {jobs} jobs, {} kills, {:.1} s: lost {}, starts {}, more than once {}, in flight at the kills {in_flight}, crashes charged {}, slowest recovery {slowest:?}",
+        "lease {lease:?}: {jobs} jobs, {} kills, {:.1} s: lost {}, starts {}, more than once {}, in flight at the kills {in_flight}, crashes counted {}, slowest recovery {slowest:?}",
         kills.len(),
         begun.elapsed().as_secs_f64(),
         summary.lost,
@@ -179,7 +179,7 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
         summary.extra_starts,
         stats.crashes_total,
     );
-    assert!(kills.len() >= kills_least, "the work was done before the kills: {}", kills.len());
+    assert!(kills.len() >= kills_least, "all jobs were completed before there were enough kills: {}", kills.len());
     assert_eq!(summary.lost, 0);
     assert_eq!((stats.pending, stats.processing, stats.delayed, stats.dead, stats.poisoned), (0, 0, 0, 0, 0));
     assert!(summary.extra_starts <= in_flight);
@@ -188,7 +188,7 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
     assert!(audit.before.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }
 
-/// The longest time from a kill until a job held by that worker started again, or was held by another worker that was killed.
+/// The longest time from a kill until a job held by the killed worker started again, or was held by another worker when that one was killed.
 fn slowest_recovery(log: &[Execution], kills: &[Kill]) -> Duration {
     let mut starts: HashMap<u64, Vec<u64>> = HashMap::new();
     for execution in log.iter().filter(|execution| execution.began) {
@@ -208,30 +208,30 @@ fn slowest_recovery(log: &[Execution], kills: &[Kill]) -> Duration {
     Duration::from_millis(slowest)
 }
 
-/// Goal: SIGTERM under load charges nothing: running jobs finish, prefetched jobs are released, and the process exits with success.
+/// Goal: after a SIGTERM under load no failure is counted. Running jobs finish, prefetched jobs are released, and the process exits with success.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_is_asked_to_end_finishes_running_jobs_and_releases_the_rest() {
+async fn a_worker_that_receives_sigterm_finishes_running_jobs_and_releases_the_rest() {
     let jobs = 3_000;
     let server = RedisServer::start();
     let folder = tempfile::tempdir().unwrap();
-    let ledger = folder.path().join("executions");
-    let executions = Executions::at(&ledger);
+    let log_path = folder.path().join("executions");
+    let executions = Executions::at(&log_path);
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
     let admin = Operator::new(store.clone());
     let queue = QueueName::new("torture").unwrap();
     enqueue(&store, jobs).await;
 
     let lease = Duration::from_secs(4);
-    let mut worker = Worker::start(&server, &ledger, lease);
+    let mut worker = Worker::start(&server, &log_path, lease);
     let some_done = || async { admin.stats(&queue).await.unwrap().completed_total > 200 };
-    eventually("the work's beginning", Duration::from_secs(30), some_done).await;
+    eventually("the completion of the first jobs", Duration::from_secs(30), some_done).await;
     worker.signal("-TERM");
-    let asked = Instant::now();
+    let signalled = Instant::now();
     let status = loop {
         if let Some(status) = worker.0.try_wait().unwrap() {
             break status;
         }
-        assert!(asked.elapsed() < Duration::from_secs(10), "it did not end");
+        assert!(signalled.elapsed() < Duration::from_secs(10), "the worker did not end");
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert!(status.success(), "{status}");
@@ -242,9 +242,9 @@ async fn a_worker_that_is_asked_to_end_finishes_running_jobs_and_releases_the_re
     assert_eq!(first.starts as u64, stats.completed_total, "every started job was finished and confirmed");
     assert_eq!((stats.failures_total, stats.crashes_total), (0, 0));
 
-    let _successor = Worker::start(&server, &ledger, lease);
+    let _successor = Worker::start(&server, &log_path, lease);
     let all_done = || async { admin.stats(&queue).await.unwrap().completed_total == jobs };
-    eventually("the successor's end of the work", Duration::from_secs(30), all_done).await;
+    eventually("the completion of all jobs by the successor", Duration::from_secs(30), all_done).await;
     let summary = summarize(&executions.read(), jobs);
     assert_eq!((summary.lost, summary.extra_starts), (0, 0));
 }

@@ -1,4 +1,4 @@
-//! Producing jobs as an application does: through a runtime, a client and a handler.
+//! Enqueues jobs as an application does, through a runtime, a client and a handler, and waits for their outcomes.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Job for Invoice {
     const KIND: &'static str = "invoice";
 }
 
-/// Fails odd orders. The others enqueue an invoice to a queue without a worker here, and a second order to their own queue.
+/// Odd orders fail. An even order enqueues an invoice to a queue that has no worker here; order 2 also enqueues order 4 to its own queue.
 async fn order(job: Order, ctx: Context) -> Result<(), Failure> {
     if job.number % 2 == 1 {
         return Err(Failure::permanent(Code::InvalidJobData, "an odd order"));
@@ -92,7 +92,7 @@ async fn a_waiter_gets_the_outcome_of_a_job_that_is_not_kept() {
         let job = job.clone();
         async move { job.outcome_within(TIMEOUT).await }
     });
-    // It has checked once, so it listens now.
+    // This wait takes 50 ms. By its end the task above has announced that it waits.
     let early = job.outcome_within(Duration::from_millis(50)).await;
     assert!(matches!(early, Err(OutcomeError::TimedOut { .. })), "{early:?}");
     let mut retention = Retention::default();
@@ -100,12 +100,20 @@ async fn a_waiter_gets_the_outcome_of_a_job_that_is_not_kept() {
     let queue = Queue::new("orders").unwrap().retention(retention);
     let runtime = Runtime::builder().shared_store(store).queue(queue.handler(order)).start().await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), Outcome::Completed { output: None });
-    assert_eq!(job.outcome().await.unwrap(), Outcome::Completed { output: None }, "who asks again soon is answered");
+    assert_eq!(
+        job.outcome().await.unwrap(),
+        Outcome::Completed { output: None },
+        "a client that asks again soon gets the outcome"
+    );
     let unawaited = orders.enqueue(Order { number: 6 }).await.unwrap();
     while runtime.operator().job(&unawaited.queue, &unawaited.id).await.unwrap().is_some() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(unawaited.outcome().await.unwrap(), Outcome::NotKept, "who asks for the first time later is too late");
+    assert_eq!(
+        unawaited.outcome().await.unwrap(),
+        Outcome::NotKept,
+        "a client that asks for the first time after the end is too late"
+    );
     runtime.shutdown().await.unwrap();
 }
 
@@ -133,6 +141,19 @@ async fn a_bulk_has_one_receipt_per_job_in_order_through_a_client_and_through_a_
     stores_a_bulk_in_order(&client.queue("orders").unwrap()).await;
     let runtime = start(Arc::new(MemoryStore::new())).await;
     stores_a_bulk_in_order(&runtime.queue("orders").unwrap().wait_at_most(TIMEOUT)).await;
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_enqueue_may_wait_for_ever() {
+    let (client, runtime) = (Client::new(MemoryStore::new()), start(Arc::new(MemoryStore::new())).await);
+    for queue in [client.queue("orders").unwrap(), runtime.queue("orders").unwrap()] {
+        let queue = queue.wait_at_most(Duration::MAX);
+        // More than are sent at once, so that some wait in the buffer.
+        let enqueues = (0..5).map(|number| queue.enqueue(Order { number: 2 * number }));
+        let jobs = tokio::time::timeout(TIMEOUT, futures_util::future::try_join_all(enqueues)).await.unwrap().unwrap();
+        assert!(jobs.iter().all(|job| job.created));
+    }
     runtime.shutdown().await.unwrap();
 }
 
@@ -170,7 +191,7 @@ async fn a_runtime_dropped_without_a_shutdown_leaves_no_enqueue_beyond_its_timeo
     let begun = Instant::now();
     let late =
         tokio::time::timeout(TIMEOUT, queue.job(Order { number: 2 }).wait_at_most(SHORT).enqueue()).await.unwrap();
-    // The runtime's threads end in the background: the job is refused, or it was taken just before.
+    // The threads of the runtime end in the background: the job is refused, or it entered the buffer just before the end.
     let ended = |error: &EnqueueError| {
         matches!(error, EnqueueError::ShuttingDown { .. } | EnqueueError::OutcomeUnknown { timeout: SHORT, .. })
     };

@@ -1,5 +1,5 @@
-//! Regressions that show in the sources themselves. Also checks that `docs/lineage.md`, which lists the faults of the predecessor, and the mutants, which
-//! rebuild some of them, still match the sources.
+//! Checks against regressions that can be seen in the sources. They also check that two things still match the sources: `docs/lineage.md`, which lists the faults of
+//! the predecessor, and the mutants, which rebuild some of those faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,8 +42,8 @@ fn is_test_code(path: &Path) -> bool {
     inside.iter().any(|part| part == "tests" || part == "tests.rs" || part == "benches")
 }
 
-/// The functions of tests: all in a test file, and those after `#[cfg(test)]` in other files.
-fn functions_is_test_code() -> BTreeSet<String> {
+/// The names of functions in test code: all functions of a test file, and those after `#[cfg(test)]` in other files.
+fn test_functions() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for path in files(&["src", "actors", "cli", "jobs", "tests"], "rs") {
         let text = read(&path);
@@ -63,8 +63,8 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn every_fault_of_the_lineage_has_a_row_and_every_test_it_names_exists() {
-    let known = functions_is_test_code();
-    assert!(known.len() > 300, "the sources were not read: {}", known.len());
+    let functions = test_functions();
+    assert!(functions.len() > 300, "the sources were not read: {}", functions.len());
     let page = read(&root().join("docs/lineage.md"));
     let mut rows = BTreeMap::new();
     let of_a_fault =
@@ -76,7 +76,7 @@ fn every_fault_of_the_lineage_has_a_row_and_every_test_it_names_exists() {
         let tests: Vec<&str> = quoted(guards).collect();
         assert!(!tests.is_empty() || guards.starts_with("cannot apply: "), "{fault} names no test");
         for test in tests {
-            assert!(known.contains(test), "{fault} names {test}, which does not exist");
+            assert!(functions.contains(test), "{fault} names {test}, which does not exist");
         }
         assert!(rows.insert(fault.to_owned(), line).is_none(), "{fault} has two rows");
     }
@@ -86,7 +86,7 @@ fn every_fault_of_the_lineage_has_a_row_and_every_test_it_names_exists() {
 
 #[test]
 fn every_mutant_applies_and_the_tests_it_names_exist() {
-    let known = functions_is_test_code();
+    let functions = test_functions();
     let mutants = files(&["tests/mutants"], "patch");
     assert!(mutants.len() >= 16, "{} mutants", mutants.len());
     for path in mutants {
@@ -103,7 +103,7 @@ fn every_mutant_applies_and_the_tests_it_names_exist() {
             };
             assert!(package.starts_with("retraced"), "{name}: {package}");
             let function = test.rsplit("::").next().unwrap();
-            assert!(known.contains(function), "{name} names {target} {test}, which does not exist");
+            assert!(functions.contains(function), "{name} names {target} {test}, which does not exist");
         }
         let applied = Command::new("git").current_dir(root()).args(["apply", "--check"]).arg(&path).output().unwrap();
         assert!(applied.status.success(), "{name} no longer applies: {}", String::from_utf8_lossy(&applied.stderr));
@@ -143,7 +143,7 @@ fn a_queue_name_never_reaches_into_other_keys() {
     }
 }
 
-/// Addresses in code outside of tests: only those of examples, and the loopback address.
+/// Code outside of tests may contain only addresses of examples and the loopback address.
 #[test]
 fn no_address_is_ever_built_into_the_program() {
     const HARMLESS: [&str; 6] = ["HOST", "127.0.0.1", "localhost", "example.com", "{", "[user:"];
@@ -153,7 +153,7 @@ fn no_address_is_ever_built_into_the_program() {
         for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
             for scheme in ["http://", "https://", "redis://", "rediss://"] {
                 for address in line.split(scheme).skip(1) {
-                    // A scheme without an address.
+                    // The scheme may stand alone, without an address.
                     let harmless = address.starts_with(['"', '`', ' ', ';', ','])
                         || HARMLESS.iter().any(|own| address.starts_with(own));
                     assert!(harmless, "{}: {line}", path.display());
@@ -163,7 +163,7 @@ fn no_address_is_ever_built_into_the_program() {
     }
 }
 
-/// The server's clock decides: no script takes the time as an argument from a worker, whose clock may be wrong.
+/// Only the clock of the server counts. A worker, whose clock may be wrong, never passes the time to a script.
 #[test]
 fn no_script_ever_takes_the_time_as_an_argument() {
     let shared = read(&root().join("jobs/store/redis/lua/lib/queue.lua"));

@@ -1,5 +1,5 @@
-//! Many jobs: a long queue and a full dead letter queue, with a worker process. `make scale` runs this with a million of each and prints the figures; `make test`
-//! runs a small form of it, which asserts what must hold at any size and times nothing.
+//! A long queue and a full dead letter queue, with a worker process. `make scale` runs these tests with a million jobs each and prints the figures; `make test`
+//! runs them in a small form, which asserts what must hold at any size and measures no times.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 /// Jobs per call, or per page of a list.
 const BATCH: usize = BATCH_MAX;
-/// Bound on a worker's memory, whatever the length of its queue.
+/// The bound of a worker's memory, whatever the length of its queue.
 const WORKER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The longest wait for a worker to finish.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(900);
@@ -47,12 +47,12 @@ async fn work(job: Work, _: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Not a test: what this binary does when a test starts it as a worker process. Does nothing otherwise.
+/// Not a test: the worker process, if a test started this binary as one. Otherwise it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn role_of_a_worker_process() {
     let Ok(url) = std::env::var("RETRACED_TEST_WORKER_OF") else { return };
     let rule = RetentionRule::new(Duration::from_secs(86_400), 10_000);
-    // Dead dead_letters stay: the test counts them.
+    // Dead letters are not trimmed, because the test counts them.
     let retention = Retention::default().completed(rule).dead(RetentionRule::new(rule.age_max, u64::MAX));
     let _runtime = Runtime::builder()
         .store(RedisStore::connect(&url).await.unwrap())
@@ -76,7 +76,7 @@ impl Worker {
         Self(child)
     }
 
-    /// Its peak memory so far, in bytes.
+    /// The peak memory of the process so far, in bytes.
     fn peak(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -91,7 +91,7 @@ impl Drop for Worker {
     }
 }
 
-/// A server, and its statistics of the scripts it ran.
+/// A server with one queue, and access to the statistics that the server keeps about its scripts.
 struct Harness {
     server: RedisServer,
     store: Arc<dyn Store>,
@@ -147,7 +147,7 @@ impl Harness {
             let dead_letter = |job: retraced::store::ClaimedJob| Settlement {
                 id: job.id,
                 token: job.token,
-                verdict: Verdict::Bury,
+                verdict: Verdict::DeadLetter,
                 record: record.clone(),
             };
             settlements = claims.jobs.into_iter().map(dead_letter).collect();
@@ -211,10 +211,10 @@ impl Calls {
     }
 }
 
-/// Goal: the length of a queue affects neither its worker's memory nor the time of any script. Method: the queue is filled before the worker starts; the worker's peak memory comes from
-/// the system, the time of each script from the server.
+/// Goal: the length of a queue affects neither the memory of its worker nor the time of any script. Method: the queue is filled before the worker starts. The operating
+/// system reports the worker's peak memory, and the server the time of each script.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_over_a_long_queue_stays_small() {
+async fn the_memory_of_a_worker_does_not_grow_with_its_queue() {
     let jobs = if full_scale() { 1_000_000 } else { 20_000 };
     let mut harness = Harness::new().await;
     harness.reset_stats();
@@ -227,15 +227,15 @@ async fn a_worker_over_a_long_queue_stays_small() {
     harness.reset_stats();
     let begun = Instant::now();
     let worker = Worker::start(&harness.server);
-    let mut printed = jobs / 10;
+    let mut print_at = jobs / 10;
     let done = loop {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let stats = harness.admin.stats(&harness.queue).await.unwrap();
         let done = stats.completed_total as usize;
-        if full_scale() && done >= printed {
+        if full_scale() && done >= print_at {
             harness.print_scripts(&format!("worker, {} left", jobs - done));
             harness.reset_stats();
-            printed += jobs / 5;
+            print_at += jobs / 5;
         }
         if done == jobs {
             break stats;
@@ -252,25 +252,25 @@ async fn a_worker_over_a_long_queue_stays_small() {
 }
 
 /// The throughput of the worker and its longest pause, printed for each phase.
-struct Pace {
+struct Throughput {
     admin: Operator,
     queue: QueueName,
     phase: String,
     begun: Instant,
     done: u64,
-    over: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     watch: tokio::task::JoinHandle<Duration>,
 }
 
-impl Pace {
+impl Throughput {
     async fn of(harness: &Harness, phase: &str) -> Self {
-        let (admin, queue, over) = (harness.admin.clone(), harness.queue.clone(), Arc::new(AtomicBool::new(false)));
+        let (admin, queue, stop) = (harness.admin.clone(), harness.queue.clone(), Arc::new(AtomicBool::new(false)));
         let done = admin.stats(&queue).await.unwrap().completed_total;
         let watch = tokio::spawn({
-            let (admin, queue, over) = (admin.clone(), queue.clone(), over.clone());
+            let (admin, queue, stop) = (admin.clone(), queue.clone(), stop.clone());
             async move {
                 let (mut last, mut since, mut longest) = (done, Instant::now(), Duration::ZERO);
-                while !over.load(Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     let now = admin.stats(&queue).await.unwrap().completed_total;
                     if now > last {
@@ -281,12 +281,12 @@ impl Pace {
                 longest.max(since.elapsed())
             }
         });
-        Self { admin, queue, phase: phase.into(), begun: Instant::now(), done, over, watch }
+        Self { admin, queue, phase: phase.into(), begun: Instant::now(), done, stop, watch }
     }
 
     /// Prints the phase and returns how many jobs the worker did in it.
     async fn end(self) -> u64 {
-        self.over.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         let pause = self.watch.await.unwrap();
         let done = self.admin.stats(&self.queue).await.unwrap().completed_total - self.done;
         let took = self.begun.elapsed().as_secs_f64();
@@ -301,7 +301,7 @@ impl Pace {
 }
 
 /// Goal: a full dead letter queue is listed page by page and discarded in batches, each job once, while the worker of the queue keeps its throughput. Method: the
-/// worker's handlers take 10 ms, so they alone limit its throughput as long as nothing blocks it.
+/// handlers of the worker take 10 ms, so only they limit its throughput unless something blocks it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_are_listed_and_discarded_while_a_worker_runs() {
     let dead_letters = if full_scale() { 1_000_000 } else { 5_000 };
@@ -314,19 +314,19 @@ async fn dead_letters_are_listed_and_discarded_while_a_worker_runs() {
     harness.enqueue(if full_scale() { 400_000 } else { 20_000 }, 10).await;
     let worker = Worker::start(&harness.server);
     let some_done = || async { harness.admin.stats(&harness.queue).await.unwrap().completed_total > 100 };
-    support::eventually("the worker's beginning", Duration::from_secs(60), some_done).await;
+    support::eventually("the completion of the first jobs", Duration::from_secs(60), some_done).await;
 
     if full_scale() {
         harness.reset_stats();
-        let pace = Pace::of(&harness, "alone").await;
+        let throughput = Throughput::of(&harness, "alone").await;
         tokio::time::sleep(Duration::from_secs(10)).await;
-        pace.end().await;
+        throughput.end().await;
         harness.print_scripts_header();
         harness.print_scripts("worker alone");
     }
 
     harness.reset_stats();
-    let pace = Pace::of(&harness, "beside the lists").await;
+    let throughput = Throughput::of(&harness, "beside the lists").await;
     let (mut seen, mut from, mut calls) = (HashSet::new(), None, Calls::default());
     loop {
         let called = Instant::now();
@@ -343,13 +343,13 @@ async fn dead_letters_are_listed_and_discarded_while_a_worker_runs() {
     }
     assert_eq!(seen.len(), dead_letters);
     drop(seen);
-    pace.end().await;
+    throughput.end().await;
     calls.print(&format!("pages of {BATCH} dead letters"));
     harness.print_scripts_header();
     harness.print_scripts("worker and lists");
 
     harness.reset_stats();
-    let pace = Pace::of(&harness, "beside the discards").await;
+    let throughput = Throughput::of(&harness, "beside the discards").await;
     let (mut gone, mut calls) = (0, Calls::default());
     loop {
         let page = harness.admin.jobs(&harness.queue, JobState::Dead, None, BATCH).await.unwrap();
@@ -364,13 +364,16 @@ async fn dead_letters_are_listed_and_discarded_while_a_worker_runs() {
         gone += moved.len();
     }
     assert_eq!(gone, dead_letters);
-    pace.end().await;
+    throughput.end().await;
     calls.print(&format!("discards of {BATCH} dead letters"));
     harness.print_scripts_header();
     harness.print_scripts("worker, lists and discards");
 
     let stats = harness.admin.stats(&harness.queue).await.unwrap();
-    assert!(stats.completed_total > 100 && stats.pending > 0, "the worker was done too early to print: {stats:?}");
+    assert!(
+        stats.completed_total > 100 && stats.pending > 0,
+        "the worker completed all jobs before the lists and discards ended: {stats:?}"
+    );
     assert_eq!((stats.dead, stats.failures_total), (0, dead_letters as u64), "{stats:?}");
     let peak = worker.peak();
     println!("worker's peak: {:.1} MiB", peak as f64 / 1_048_576.0);

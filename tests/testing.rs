@@ -1,4 +1,4 @@
-//! The helpers of `retraced::testing`: what they do, and when they fail.
+//! The helpers of `retraced::testing`: what they do, and which mistakes of a test they report.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::{Arc, Mutex};
@@ -44,7 +44,7 @@ fn email(to: &str) -> SendEmail {
     SendEmail { to: to.into() }
 }
 
-/// A test runtime with this base delay, up to a month.
+/// A test runtime that retries after this delay, which may be up to a month.
 async fn test_runtime(base: Duration) -> TestRuntime {
     let retry = Retry::fixed().base(base).max_delay(Retry::DELAY_MAX).max_attempts(3).jitter(0);
     TestRuntime::start(Runtime::builder().queue(Queue::new("email").unwrap().handler(send).retry(retry))).await
@@ -66,12 +66,12 @@ async fn drain_jumps_over_delays_until_nothing_is_left() {
     assert_eq!(test.job(&ada).await.counters.failures, 2);
     test.drain().await;
     test.shutdown().await;
-    assert!(begun.elapsed() < Duration::from_secs(20), "two days took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "two days of delays took {:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "jobs that do not end: email has 0 pending, 1 delayed, 0 processing")]
-async fn jobs_that_never_end_are_named() {
+async fn drain_names_the_queues_of_jobs_that_never_end() {
     let test = test_runtime(Duration::from_secs(1)).await;
     test.enqueue("email", email("later")).await;
     test.drain().await;
@@ -95,7 +95,7 @@ async fn what_handlers_enqueue_is_found_by_kind_in_every_queue() {
         Ok(())
     }
     let first = TestRuntime::start(Runtime::builder().queue(Queue::new("email").unwrap().handler(send))).await;
-    // A handler that enqueues needs a client; here that of another test runtime, which has no such queue.
+    // The handler enqueues through the client of another test runtime, which has no worker for that queue.
     let elsewhere = first.client();
     let queue = Queue::new("email").unwrap().handler(forwards);
     let test = TestRuntime::start(Runtime::builder().state(elsewhere).queue(queue)).await;
@@ -120,7 +120,7 @@ async fn an_assertion_that_does_not_hold_shows_the_trace() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "is not dead with TIMEOUT")]
-async fn a_dead_job_is_asked_for_its_code() {
+async fn assert_dead_fails_for_another_code() {
     let test = test_runtime(Duration::from_secs(1)).await;
     let id = test.enqueue("email", email("down")).await;
     test.drain().await;
@@ -129,7 +129,7 @@ async fn a_dead_job_is_asked_for_its_code() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "the runtime did not start: queue \"email\" has no handler")]
-async fn a_builder_that_is_refused_says_why() {
+async fn a_test_runtime_that_does_not_start_says_why() {
     TestRuntime::start(Runtime::builder().queue(Queue::new("email").unwrap())).await;
 }
 
@@ -144,7 +144,7 @@ impl Job for Report {
     }
 }
 
-/// Attempts of a job that always fails, of a kind that asks for two, in this queue.
+/// The failures of a job in this queue whose handler always fails. The defaults of its kind set two attempts.
 async fn attempts(queue: Queue) -> u64 {
     async fn fails(_: Report) -> Result<(), std::io::Error> {
         Err(std::io::Error::other("disk full"))
@@ -184,7 +184,7 @@ async fn the_layers_of_the_runtime_are_outside_those_of_the_queue() {
 }
 
 #[tokio::test]
-async fn a_layer_that_gives_up_on_blocking_handlers_uses_up_the_attempts_one_thread_at_a_time() {
+async fn a_layer_that_times_out_on_blocking_handlers_never_runs_two_of_them_at_once() {
     let (running, runs) = (Arc::new(Mutex::new((0_u32, 0_u32))), Arc::new(Mutex::new(0)));
     let (inside, begun) = (running.clone(), runs.clone());
     let handler = move |_: SendEmail, _: Context| {
@@ -195,7 +195,7 @@ async fn a_layer_that_gives_up_on_blocking_handlers_uses_up_the_attempts_one_thr
             running.1 = running.1.max(running.0);
         };
         change(1);
-        // It ignores that it is asked to stop.
+        // The handler ignores that it is asked to stop.
         std::thread::sleep(Duration::from_millis(200));
         change(-1);
     };
@@ -282,7 +282,7 @@ async fn what_a_handler_enqueues_is_recorded_by_kind_and_queue() {
     let of_queue = |queue| (test.enqueued_to::<Archive>(queue).len(), test.enqueued_to::<Bill>(queue).len());
     assert_eq!(["email", "bills", "copies", "nowhere"].map(of_queue), [(1, 0), (0, 1), (0, 1), (0, 0)]);
 
-    // A second attempt makes a second archive, but not a second bill: that has an id of its own.
+    // A second attempt enqueues a second archive, but no second bill to `bills`: that bill has an id of its own.
     follow_up(email("ada"), test.context()).await.unwrap();
     assert_eq!((test.enqueued::<Archive>().len(), test.enqueued_to::<Bill>("bills").len()), (2, 1));
 }
@@ -304,7 +304,7 @@ async fn receipts_in_a_test_are_those_of_a_store_and_nothing_runs() {
 }
 
 #[tokio::test]
-async fn a_kind_whose_default_queue_is_not_allowed_is_refused_for_good() {
+async fn a_kind_whose_default_queue_is_not_allowed_is_a_permanent_failure() {
     let test = TestContext::new().build();
     let refused = test.context().enqueue(Lost).await.unwrap_err();
     assert!(matches!(refused, EnqueueError::InvalidQueue(_)) && !refused.is_retryable(), "{refused}");
@@ -325,5 +325,9 @@ async fn a_follow_up_job_goes_to_the_queue_of_its_kind_or_to_that_of_its_handler
         let stats = operator.stats(&queue.parse().unwrap()).await.unwrap();
         kept.push((stats.completed_kept, stats.pending));
     }
-    assert_eq!(kept, [(2, 0), (1, 0), (0, 1)], "e-mail and archive, the bill, and a copy nobody works");
+    assert_eq!(
+        kept,
+        [(2, 0), (1, 0), (0, 1)],
+        "the e-mail and its archive, the bill, and a copy in a queue without a worker"
+    );
 }

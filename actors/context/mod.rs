@@ -1,4 +1,4 @@
-//! What the actors of one runtime, and of one queue, share. It outlives all of them.
+//! What the actors of one runtime share, and what the actors of one queue share. A context outlives all of its actors.
 
 mod queue;
 mod runtime;

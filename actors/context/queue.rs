@@ -33,17 +33,17 @@ pub(crate) struct QueueContext {
     pub(crate) settle_calls: Arc<Semaphore>,
     /// Claims under way that are not part of a settlement: [`CLAIM_CALLS_MAX`] permits.
     pub(crate) claim_calls: Arc<Semaphore>,
-    /// When the retry scheduler promotes delayed jobs.
+    /// The poll schedule of the retry scheduler.
     pub(crate) promote_schedule: PollSchedule,
     /// The poll schedule of the reclaimer.
     pub(crate) reclaim_schedule: PollSchedule,
-    /// When the janitor trims what retention no longer keeps.
+    /// The poll schedule of the janitor's trims.
     pub(crate) trim_schedule: PollSchedule,
-    /// Starts so far per executor slot, across pools: the next generation.
+    /// The next generation of each executor slot: how often an executor was started in it, by any pool.
     generations: Mutex<Vec<u32>>,
-    /// Set while the settler was asked to flush and has not started.
+    /// Set from the request for a flush until the settler begins it.
     flush_requested: AtomicBool,
-    /// Until when leases have a grace period, as far as it was reported.
+    /// The end of the last reported grace period of leases after an outage.
     grace_until: Mutex<Option<Instant>>,
     /// The last claim found fewer jobs than it asked for, and no hint has come since.
     empty: AtomicBool,
@@ -89,7 +89,7 @@ impl QueueContext {
         (0..).zip(self.generations()).map(latest).collect()
     }
 
-    /// An executor is about to start: its generation is used, whatever becomes of the pool.
+    /// An executor is about to start. Its generation counts as used, even if the pool ends before the executor has started.
     pub(crate) fn executor_starts(&self, id: ExecutorId) {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(next) = generations.get_mut(id.slot as usize) {
@@ -97,14 +97,14 @@ impl QueueContext {
         }
     }
 
-    /// Asks the settler to flush outcomes: once, however many there are.
+    /// Asks the settler to flush outcomes. Further requests are ignored until the settler begins.
     pub(crate) fn request_flush(&self) {
         if !self.flush_requested.swap(true, Ordering::AcqRel) {
             self.settler.send(SettlerMessage::Flush);
         }
     }
 
-    /// The settler begins to flush: outcomes from here on need a request of their own.
+    /// The settler begins to flush. Outcomes that enter the table from now on need a new request.
     pub(crate) fn flush_begins(&self) {
         self.flush_requested.store(false, Ordering::Release);
     }
@@ -123,8 +123,8 @@ impl QueueContext {
         if outcome.hinted {
             self.fetcher.send(FetcherMessage::Poll);
         }
-        if self.inflight.is_closed() {
-            // No executor will run these jobs: they are released already.
+        if self.inflight.is_shutting_down() {
+            // No executor will run these jobs. The table has released them, and the releases must be settled.
             self.request_flush();
         }
         outcome
@@ -148,14 +148,15 @@ impl QueueContext {
         }
     }
 
-    /// Postpones the next poll of delayed jobs: a claim sent at `sent` found no pending job, and the next delayed one is due after `wait`. Returns whether that poll
-    /// is sooner than planned. While no hints arrive nothing is postponed, since nothing would report a job that comes between.
-    pub(crate) fn postpone_promotion(&self, sent: Instant, wait: Duration, hints_arrive: bool) -> bool {
-        if hints_arrive {
-            return self.promote_schedule.postpone(sent, wait);
+    /// Plans the next poll of delayed jobs: a claim sent at `sent` found no pending job, and the next delayed job is due after `wait`. Returns whether
+    /// this poll is sooner than the one planned so far. Without a subscription for hints a poll is never postponed, because no hint would report a
+    /// job that becomes due earlier.
+    pub(crate) fn plan_promotion(&self, sent: Instant, wait: Duration, hints_subscribed: bool) -> bool {
+        if hints_subscribed {
+            return self.promote_schedule.plan_from(sent, wait);
         }
         let sooner = wait < self.promote_schedule.remaining();
-        self.promote_schedule.within(wait);
+        self.promote_schedule.request_within(wait);
         sooner
     }
 }

@@ -39,16 +39,16 @@ pub(crate) struct RuntimeContext {
     pub(crate) handlers: Handle,
     pub(crate) root: Address<SupervisorMessage>,
     pub(crate) retry_scheduler: Address<RetrySchedulerMessage>,
-    /// Fired at the very end: open calls are given up.
+    /// Fired when the tree has ended: calls that are still open are given up.
     pub(crate) ended: CancellationToken,
     /// Fired when a shutdown is requested.
     pub(crate) shutdown_requested: CancellationToken,
     /// When this process instance began, in ms since the Unix epoch.
     pub(crate) started_ms: u64,
-    hints_arrive: AtomicBool,
+    hints_subscribed: AtomicBool,
 }
 
-/// What a context is made of.
+/// What a [`RuntimeContext`] is made of.
 pub(crate) struct RuntimeParts {
     pub(crate) instance: InstanceId,
     pub(crate) options: TreeOptions,
@@ -80,7 +80,7 @@ impl RuntimeContext {
             shutdown_requested: CancellationToken::new(),
             started_ms,
             options,
-            hints_arrive: AtomicBool::new(false),
+            hints_subscribed: AtomicBool::new(false),
         }
     }
 
@@ -93,7 +93,7 @@ impl RuntimeContext {
         self.observers.notify(call);
     }
 
-    /// Reports attempts of one queue that were ended from outside to the observer.
+    /// Reports to the observer those attempts of one queue whose end their executor did not report.
     pub(crate) fn observe_ended(&self, queue: &QueueContext) {
         for EndedAttempt { running, verdict, timed_out } in queue.inflight.take_ended() {
             self.observe(|observer| {
@@ -102,7 +102,7 @@ impl RuntimeContext {
                     job: &running.job.id,
                     attempt: running.job.token.attempt,
                     executor: running.executor,
-                    ran: running.ran,
+                    ran: running.running_for,
                     verdict,
                     failure: timed_out.then_some(Code::Timeout),
                 });
@@ -110,13 +110,13 @@ impl RuntimeContext {
         }
     }
 
-    pub(crate) fn set_hints_arrive(&self, arrive: bool) {
-        self.hints_arrive.store(arrive, Ordering::Relaxed);
+    pub(crate) fn set_hints_subscribed(&self, subscribed: bool) {
+        self.hints_subscribed.store(subscribed, Ordering::Relaxed);
     }
 
     /// Whether the subscription for hints is alive.
-    pub(crate) fn hints_arrive(&self) -> bool {
-        self.hints_arrive.load(Ordering::Relaxed)
+    pub(crate) fn hints_subscribed(&self) -> bool {
+        self.hints_subscribed.load(Ordering::Relaxed)
     }
 
     /// Asks the retry scheduler for a round.
@@ -124,10 +124,10 @@ impl RuntimeContext {
         self.retry_scheduler.send(RetrySchedulerMessage::Promote);
     }
 
-    /// A claim sent at `sent` found no pending job and saw when the next delayed job is due: the retry scheduler need not ask.
+    /// A claim sent at `sent` found no pending job and reported when the next delayed job is due, so the retry scheduler need not ask the store.
     pub(crate) fn saw_next_due(&self, queue: &QueueContext, sent: Instant, next_due: Option<Duration>) {
         let wait = next_due.unwrap_or(PROMOTE_POLL_IDLE_MAX).clamp(PROMOTE_POLL_MIN, PROMOTE_POLL_IDLE_MAX);
-        if queue.postpone_promotion(sent, wait, self.hints_arrive()) {
+        if queue.plan_promotion(sent, wait, self.hints_subscribed()) {
             self.request_promotion();
         }
     }

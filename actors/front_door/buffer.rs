@@ -1,7 +1,7 @@
-//! The buffer: jobs on their way in. Up to [`FLUSHES_MAX`] flushes run at a time; jobs that arrive meanwhile share the next one.
+//! The buffer: jobs that wait to be sent to the store. Up to [`FLUSHES_MAX`] flushes run at a time; jobs that arrive meanwhile share the next one.
 //!
-//! Bounds: [`FRONT_DOOR_JOBS_MAX`] jobs and [`FRONT_DOOR_BYTES_MAX`] bytes wait. Past that a job with a reply is answered with [`EnqueueError::QueueFull`]; one without is
-//! dropped, counted and reported.
+//! Bounds: [`FRONT_DOOR_JOBS_MAX`] jobs and [`FRONT_DOOR_BYTES_MAX`] bytes. Beyond that a job with a reply is answered with [`EnqueueError::QueueFull`], and
+//! one without a reply is dropped, counted and reported.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,9 +28,9 @@ pub(crate) struct FrontDoor {
     queue: QueueName,
     calls: StoreCalls,
     events: Events,
-    /// The runtime of flushes: connections belong to the tree's runtime, not to that of the caller.
+    /// Where flushes run: connections to the store belong to the tree's runtime, not to the caller's.
     tree: Handle,
-    /// The queue actor, for those who send plain messages.
+    /// The queue actor, for code that sends plain messages.
     pub(super) actor: Address<Enqueue>,
     buffer: Mutex<Buffer>,
     flushed: Notify,
@@ -120,7 +120,7 @@ impl FrontDoor {
                 buffer.jobs.push_back(Enqueue { job: message.job, reply });
             }
         }
-        // A full buffer without a flush, after its flushes panicked, would stay full.
+        // Also if this job was refused: if the flushes have panicked, a full buffer would otherwise stay full.
         let flush = !buffer.jobs.is_empty() && buffer.flushes < FLUSHES_MAX;
         if flush {
             buffer.flushes += 1;
@@ -140,8 +140,8 @@ impl FrontDoor {
         }
     }
 
-    /// Waits until the buffer may have capacity, or the store may be back. It has no deadline of its own.
-    pub(super) async fn capacity(&self) {
+    /// Waits until the buffer may have capacity, or the store may be back. The caller sets the deadline.
+    pub(super) async fn wait_for_capacity(&self) {
         // Registered before the check, so that a change after it is not missed.
         let flushed = self.flushed.notified();
         if !self.calls.health().is_up() {
@@ -155,7 +155,7 @@ impl FrontDoor {
         }
     }
 
-    /// Accepts no more jobs. Those it has are still flushed.
+    /// Accepts no more jobs. The jobs in the buffer are still flushed.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
     }
@@ -181,7 +181,7 @@ impl FrontDoor {
     }
 }
 
-/// A flush under way. When it is dropped, even by a panic, another may run in its place.
+/// A flush under way. When it is dropped, even by a panic, it no longer counts and another one may begin.
 struct Flush {
     door: Arc<FrontDoor>,
     over: bool,
@@ -201,7 +201,7 @@ impl Flush {
         }
     }
 
-    /// The next jobs; without any the flush is over, checked and ended under one lock, so that no job is missed.
+    /// The next jobs. If there are none the flush is over. The check and the end happen under one lock, so that no job is missed.
     fn next_batch(&mut self) -> Option<(Vec<NewJob>, Vec<Option<Reply>>)> {
         let mut buffer = self.door.lock();
         let (jobs, replies) = buffer.take_batch();
@@ -227,7 +227,7 @@ impl Drop for Flush {
         buffer.flushes -= 1;
         let mut unsent = Vec::new();
         if buffer.flushes == 0 {
-            // Nobody flushes any more: who waits for a receipt learns at once that its job was not sent. A job without a reply waits for the next flush.
+            // No flush is left. Callers that wait for a receipt learn at once that their jobs were not sent; jobs without a reply wait for the next flush.
             for message in std::mem::take(&mut buffer.jobs) {
                 match message.reply {
                     Some(reply) => unsent.push(reply),

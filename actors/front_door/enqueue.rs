@@ -13,7 +13,8 @@ pub(super) type Reply = oneshot::Sender<Result<Receipt, EnqueueError>>;
 
 /// The message that enqueues a job: a plain ractor message, for code that holds the queue's `ActorRef`.
 ///
-/// A bare cast is not acknowledged: it is lost if the actor ends before it handles the message, or if the buffer is full. A [`FrontDoorHandle`](super::FrontDoorHandle) survives both.
+/// A bare cast is not acknowledged: the job is lost if the actor ends before it handles the message, or if the buffer is full. With a
+/// [`FrontDoorHandle`](super::FrontDoorHandle) the producer gets a receipt or an error in both cases.
 ///
 /// ```
 /// use retraced_actors::Enqueue;

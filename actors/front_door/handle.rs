@@ -1,4 +1,4 @@
-//! What the facade holds of a front door.
+//! The handle of a front door, for the facade.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use retraced_jobs::job::{NewJob, QueueName};
 use tokio::time::Instant;
 
 use super::{Enqueue, FrontDoor};
-use crate::limits::RESEND_DELAY;
+use crate::limits::{DEADLINE_MAX, RESEND_DELAY};
 
 /// Enqueues jobs, each with a receipt. Cheap to clone.
 #[derive(Clone)]
@@ -22,13 +22,13 @@ impl FrontDoorHandle {
         Self { door }
     }
 
-    /// Its name.
+    /// The name of the queue.
     #[must_use]
     pub fn name(&self) -> &QueueName {
         self.door.queue()
     }
 
-    /// The present queue actor; `None` while it is being restarted. A reference dies with its actor: ask again rather than keep one.
+    /// The current queue actor; `None` while it is being restarted. Do not keep the reference: it is useless once the actor has ended.
     #[must_use]
     pub fn actor(&self) -> Option<ActorRef<Enqueue>> {
         let actor = self.door.actor.get()?;
@@ -42,9 +42,9 @@ impl FrontDoorHandle {
     /// # Errors
     /// [`EnqueueError`]; only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
     pub async fn enqueue(&self, job: NewJob, timeout: Duration) -> Result<Receipt, EnqueueError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
         let unknown = || EnqueueError::OutcomeUnknown { id: job.id.clone(), timeout };
-        // Set once a flush that had taken the job ended without an answer: whatever a call sent later is told, the first may have stored it.
+        // Set once a flush that had taken the job ended without an answer. That flush may have stored the job, whatever a later one answers.
         let mut maybe_stored = false;
         loop {
             let (message, receipt) = Enqueue::sealed(job.clone()).with_reply();
@@ -59,7 +59,8 @@ impl FrontDoorHandle {
                 }
                 Ok(Err(_)) | Err(_) => return Err(unknown()),
             };
-            let over = !error.is_retryable() || tokio::time::timeout_at(deadline, self.door.capacity()).await.is_err();
+            let over = !error.is_retryable()
+                || tokio::time::timeout_at(deadline, self.door.wait_for_capacity()).await.is_err();
             if over {
                 return Err(if maybe_stored { unknown() } else { error });
             }

@@ -1,5 +1,5 @@
-//! The front door of a queue: takes jobs in and hands them to the store. It stands outside what closes when the workers of the queue crash too often, so
-//! that producers are not affected.
+//! The front door of a queue: takes jobs in and hands them to the store. It stays open when the workers of the queue close because they crash too often, so
+//! producers are not affected.
 //!
 //! ```text
 //! FrontDoorHandle::enqueue ──────────────► buffer ──► flush (a call to the store)

@@ -1,6 +1,6 @@
 //! The queue actor: takes [`Enqueue`] messages. It never awaits the store.
 //!
-//! Bounds: its mailbox is ractor's and has none; what it has taken in is bounded by the [buffer](super::buffer).
+//! Bounds: the mailbox belongs to ractor and is unbounded; the jobs taken from it are bounded by the [buffer](super::buffer).
 
 use std::sync::Arc;
 

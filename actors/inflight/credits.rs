@@ -5,17 +5,17 @@ use std::time::Duration;
 use retraced_jobs::job::Nonce;
 use retraced_jobs::store::BATCH_MAX;
 
-use crate::limits::{LOST_CLAIMS_MAX, PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, PREFETCH_JOBS_MAX};
+use crate::limits::{PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, PREFETCH_JOBS_MAX, UNRESOLVED_CLAIMS_MAX};
 
 /// The credits of one queue.
 pub(super) struct Credits {
     concurrency: usize,
     /// Jobs requested by claims that are not answered yet.
     requested: usize,
-    /// Hints received so far that the queue may have jobs.
+    /// How many hints that the queue may have jobs were received so far.
     hints: u64,
     /// Claims that were sent and whose replies will never be read.
-    lost_claims: Vec<Nonce>,
+    unresolved_claims: Vec<Nonce>,
     pace: Pace,
 }
 
@@ -23,16 +23,16 @@ pub(super) struct Credits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ClaimBudget {
     pub(super) limit: usize,
-    /// The hints received before the claim was opened.
+    /// How many hints had been received when the claim was opened.
     pub(super) hints: u64,
 }
 
 impl Credits {
     pub(super) fn new(concurrency: usize) -> Self {
-        Self { concurrency, requested: 0, hints: 0, lost_claims: Vec::new(), pace: Pace::default() }
+        Self { concurrency, requested: 0, hints: 0, unresolved_claims: Vec::new(), pace: Pace::default() }
     }
 
-    /// Reserves all credits there are: free executors and prefetch, less the jobs that wait and those already requested.
+    /// Reserves all credits there are: free executors plus prefetch, less the jobs that wait and those already requested.
     pub(super) fn reserve(&mut self, free_executors: usize, waiting: usize) -> Option<ClaimBudget> {
         let goal = free_executors + self.pace.prefetch(self.concurrency);
         let limit = goal.saturating_sub(waiting + self.requested).min(BATCH_MAX);
@@ -53,7 +53,7 @@ impl Credits {
         self.requested == 0
     }
 
-    /// The queue may have jobs: no claim that was opened before this proves that it is empty.
+    /// The queue may have jobs. A claim that was opened before this hint no longer proves that the queue is empty.
     pub(super) fn hint(&mut self) {
         self.hints += 1;
     }
@@ -62,15 +62,15 @@ impl Credits {
         self.hints
     }
 
-    /// Remembers a claim whose reply is lost, so that its jobs can be released.
-    pub(super) fn lose(&mut self, nonce: Nonce) {
-        if self.lost_claims.len() < LOST_CLAIMS_MAX {
-            self.lost_claims.push(nonce);
+    /// Remembers a claim of unknown outcome, so that its jobs can be released.
+    pub(super) fn remember_unresolved(&mut self, nonce: Nonce) {
+        if self.unresolved_claims.len() < UNRESOLVED_CLAIMS_MAX {
+            self.unresolved_claims.push(nonce);
         }
     }
 
-    pub(super) fn take_lost(&mut self) -> Vec<Nonce> {
-        std::mem::take(&mut self.lost_claims)
+    pub(super) fn take_unresolved(&mut self) -> Vec<Nonce> {
+        std::mem::take(&mut self.unresolved_claims)
     }
 
     /// A handler ran this long.
@@ -78,20 +78,21 @@ impl Credits {
         self.pace.observe(ran);
     }
 
-    /// A job waited this long for an executor.
+    /// A job has waited this long for an executor.
     pub(super) fn observe_wait(&mut self, waited: Duration) {
         self.pace.observe_wait(waited);
     }
 }
 
-/// The measured run time of handlers, as an exponentially weighted mean that rises faster than it falls.
+/// The measured run time of handlers: an exponentially weighted mean that rises faster than it falls.
 #[derive(Default)]
 struct Pace {
     mean_us: Option<u64>,
 }
 
 impl Pace {
-    /// Adapts at once to slow handlers and slowly to fast ones: a job prefetched for slow handlers waits here while another worker could run it.
+    /// Adapts quickly to slow handlers and slowly to fast ones: a job that is prefetched for slow handlers waits here although another worker
+    /// could run it.
     fn observe(&mut self, ran: Duration) {
         let us = micros(ran);
         self.mean_us = Some(match self.mean_us {
@@ -101,7 +102,7 @@ impl Pace {
         });
     }
 
-    /// A job waited this long for an executor: handlers are at least this slow now, whatever was measured.
+    /// A job has waited this long for an executor. Handlers are at least this slow now, whatever was measured before.
     fn observe_wait(&mut self, waited: Duration) {
         let us = micros(waited);
         self.mean_us = Some(self.mean_us.map_or(us, |mean| mean.max(us)));
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn fast_handlers_are_prefetched_for_and_slow_ones_are_not() {
+    fn jobs_are_prefetched_for_fast_handlers_and_not_for_slow_ones() {
         let mut credits = Credits::new(4);
         credits.observe_run(Duration::from_millis(1));
         assert_eq!(credits.reserve(0, 0).unwrap().limit, 100, "25 ms of four executors at 1 ms per job");
@@ -166,12 +167,12 @@ mod tests {
     }
 
     #[test]
-    fn lost_claims_are_remembered_up_to_their_bound_and_taken_once() {
+    fn unresolved_claims_are_remembered_up_to_their_bound_and_taken_once() {
         let mut credits = Credits::new(1);
-        for n in 0..LOST_CLAIMS_MAX + 5 {
-            credits.lose(u64::try_from(n).unwrap().to_be_bytes());
+        for n in 0..UNRESOLVED_CLAIMS_MAX + 5 {
+            credits.remember_unresolved(u64::try_from(n).unwrap().to_be_bytes());
         }
-        assert_eq!(credits.take_lost().len(), LOST_CLAIMS_MAX);
-        assert!(credits.take_lost().is_empty());
+        assert_eq!(credits.take_unresolved().len(), UNRESOLVED_CLAIMS_MAX);
+        assert!(credits.take_unresolved().is_empty());
     }
 }

@@ -1,21 +1,21 @@
-//! The executors of one queue: who is there, who is idle, and what each one runs.
+//! The executors of one queue: which ones there are, which are idle, and what each one runs.
 
 use foldhash::HashMap;
 
 use ractor::ActorRef;
 use retraced_jobs::trace::ExecutorId;
 
-use super::grant::Grant;
+use super::grant::GrantId;
 use crate::messages::ExecutorMessage;
 
-/// The number of a pool, counted from the first one. An executor of an earlier pool is not let in.
+/// Numbers the pools of one queue: each restart of the pool begins a new epoch. Executors of an earlier epoch are ignored.
 pub(crate) type PoolEpoch = u64;
 
 /// How the table reaches an executor.
 pub(super) trait ExecutorPort {
-    /// Asks it to take a job. Returns whether it is still there.
+    /// Asks the executor to take a job. Returns whether it is still alive.
     fn wake(&self) -> bool;
-    /// Ends it at its next await.
+    /// Ends the executor at its next await.
     fn kill(&self);
 }
 
@@ -33,7 +33,7 @@ impl ExecutorPort for ActorRef<ExecutorMessage> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Activity {
     Idle,
-    Job(Grant),
+    Job(GrantId),
     /// Runs a handler whose attempt was settled without it.
     Zombie,
 }
@@ -43,10 +43,10 @@ struct ExecutorSlot<X> {
     activity: Activity,
 }
 
-/// All executors of the present pool.
+/// All executors of the current pool.
 pub(super) struct Executors<X> {
     slots: HashMap<ExecutorId, ExecutorSlot<X>>,
-    /// Executors that found no job, latest last.
+    /// Executors that found no job, the latest one last.
     idle: Vec<ExecutorId>,
     epoch: PoolEpoch,
 }
@@ -62,7 +62,7 @@ impl<X: ExecutorPort> Executors<X> {
         self.epoch
     }
 
-    /// Lets an executor in, unless its pool has a successor.
+    /// Adds an executor, unless a newer pool has started.
     pub(super) fn add(&mut self, id: ExecutorId, epoch: PoolEpoch, port: X) {
         if self.epoch == epoch {
             self.slots.insert(id, ExecutorSlot { port, activity: Activity::Idle });
@@ -70,7 +70,7 @@ impl<X: ExecutorPort> Executors<X> {
     }
 
     /// Removes an executor. Returns the job it had.
-    pub(super) fn remove(&mut self, id: ExecutorId) -> Option<Grant> {
+    pub(super) fn remove(&mut self, id: ExecutorId) -> Option<GrantId> {
         self.idle.retain(|idle| *idle != id);
         match self.slots.remove(&id)?.activity {
             Activity::Job(grant) => Some(grant),
@@ -78,11 +78,11 @@ impl<X: ExecutorPort> Executors<X> {
         }
     }
 
-    /// Begins the next epoch without executors. Returns the jobs the last ones had, in the order of their grants.
-    pub(super) fn dismiss(&mut self) -> Vec<Grant> {
+    /// Removes all executors and begins the next epoch. Returns the jobs they had, in the order of the grants.
+    pub(super) fn remove_all(&mut self) -> Vec<GrantId> {
         self.epoch += 1;
         self.idle.clear();
-        let mut jobs: Vec<Grant> = self.slots.drain().filter_map(|(_, slot)| job_of(slot.activity)).collect();
+        let mut jobs: Vec<GrantId> = self.slots.drain().filter_map(|(_, slot)| job_of(slot.activity)).collect();
         jobs.sort_unstable();
         jobs
     }
@@ -93,7 +93,7 @@ impl<X: ExecutorPort> Executors<X> {
     }
 
     /// Remembers that an executor found no job.
-    pub(super) fn rest(&mut self, id: ExecutorId) {
+    pub(super) fn found_no_job(&mut self, id: ExecutorId) {
         if !self.idle.contains(&id) {
             self.idle.push(id);
         }
@@ -103,7 +103,7 @@ impl<X: ExecutorPort> Executors<X> {
         !self.idle.is_empty()
     }
 
-    /// Wakes one idle executor. Returns whether there was one that lives.
+    /// Wakes one idle executor. Returns whether there was a live one.
     pub(super) fn wake_one(&mut self) -> bool {
         while let Some(id) = self.idle.pop() {
             if self.slots.get(&id).is_some_and(|slot| slot.port.wake()) {
@@ -128,7 +128,7 @@ impl<X: ExecutorPort> Executors<X> {
     }
 
     /// Kills every executor that has a job. Returns the jobs in the order of their grants.
-    pub(super) fn kill_busy(&mut self) -> Vec<Grant> {
+    pub(super) fn kill_busy(&mut self) -> Vec<GrantId> {
         let mut killed = Vec::new();
         for slot in self.slots.values_mut() {
             if let Some(grant) = job_of(slot.activity) {
@@ -146,7 +146,7 @@ impl<X: ExecutorPort> Executors<X> {
     }
 }
 
-fn job_of(activity: Activity) -> Option<Grant> {
+fn job_of(activity: Activity) -> Option<GrantId> {
     match activity {
         Activity::Job(grant) => Some(grant),
         Activity::Idle | Activity::Zombie => None,
@@ -184,11 +184,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_executor_of_an_earlier_pool_is_not_let_in() {
+    fn an_executor_of_an_earlier_pool_is_ignored() {
         let mut executors = Executors::default();
         executors.add(executor(0), 0, Fake::default());
         executors.set(executor(0), Activity::Job(7));
-        assert_eq!(executors.dismiss(), [7]);
+        assert_eq!(executors.remove_all(), [7]);
         executors.add(executor(0), 0, Fake::default());
         assert_eq!(executors.free(), 0);
         executors.add(executor(0), executors.epoch(), Fake::default());
@@ -202,8 +202,8 @@ pub(super) mod tests {
         let mut executors = Executors::default();
         executors.add(executor(0), 0, alive.clone());
         executors.add(executor(1), 0, gone.clone());
-        executors.rest(executor(0));
-        executors.rest(executor(1));
+        executors.found_no_job(executor(0));
+        executors.found_no_job(executor(1));
         assert!(executors.wake_one());
         assert_eq!((alive.woken.get(), gone.woken.get()), (1, 1));
         assert!(!executors.wake_one(), "each is woken once");

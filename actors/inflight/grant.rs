@@ -1,4 +1,4 @@
-//! A job that the store has granted to this worker.
+//! The number of a grant.
 
-/// The number of a grant in the table of its queue.
-pub(crate) type Grant = u64;
+/// Numbers the grants of one in-flight table, in the order in which they entered it.
+pub(crate) type GrantId = u64;

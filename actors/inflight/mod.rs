@@ -1,7 +1,7 @@
 //! What is in flight: every job this worker holds, from the grant until the store confirms its outcome.
 //!
-//! The [table](table) lives outside the actors that crash, so the end of a fetcher, a settler or a pool loses nothing. Executors find their next job in it, and
-//! credits are counted in it. [`Inflight`] is the table behind one short lock, which is never held over an await.
+//! The [table](table) lives outside of the actors, so nothing is lost when a fetcher, a settler or a pool ends. Executors take their next job from it, and it
+//! counts the credits for claims. [`Inflight`] is the table behind one short lock, which is never held over an await.
 
 mod claim;
 mod credits;
@@ -16,6 +16,6 @@ mod waiting;
 
 pub(crate) use claim::{ClaimOutcome, OpenClaim};
 pub(crate) use executors::PoolEpoch;
-pub(crate) use phase::{EndedAttempt, NextJob, Running};
+pub(crate) use phase::{EndedAttempt, NextJob, RunningHandler};
 pub(crate) use settling::Settling;
 pub(crate) use shared::Inflight;

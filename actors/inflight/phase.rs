@@ -1,4 +1,4 @@
-//! A job in the in-flight table and its phase, and what the table tells of it.
+//! The phases of a job in the in-flight table, and what the table tells its callers about jobs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use retraced_jobs::store::{ClaimedJob, Settlement, Verdict};
 use retraced_jobs::trace::ExecutorId;
 use tokio::time::Instant;
 
-use super::grant::Grant;
+use super::grant::GrantId;
 use super::quarantine::CrashRisk;
 
 /// A job in the table.
@@ -30,46 +30,48 @@ pub(super) enum Phase {
     },
     Running(Run),
     Finished(Settlement),
-    Settling(Settlement),
+    /// A [`Settling`](super::Settling) has its outcome.
+    Settling,
 }
 
-/// A handler that runs.
+/// The run of a handler.
 #[derive(Clone, Copy)]
 pub(super) struct Run {
     pub(super) executor: ExecutorId,
     pub(super) started: Instant,
+    /// On the store's clock.
     pub(super) started_ms: u64,
     pub(super) reported_stuck: bool,
 }
 
-/// A job an executor is to run now.
+/// A job that an executor must run now.
 pub(crate) struct NextJob {
-    pub(crate) grant: Grant,
+    pub(crate) grant: GrantId,
     pub(crate) job: ClaimedJob,
     pub(crate) lease: Arc<LeaseWatch>,
-    /// Its start must be recorded in the store before its handler runs, then [`started`](super::Inflight::started) called.
+    /// The executor must record the start in the store, and then call [`started`](super::Inflight::started), before it runs the handler.
     pub(crate) records_start: bool,
 }
 
 /// A job whose handler runs now.
-pub(crate) struct Running {
+pub(crate) struct RunningHandler {
     pub(crate) executor: ExecutorId,
     pub(crate) job: ClaimedJob,
-    pub(crate) ran: Duration,
+    pub(crate) running_for: Duration,
 }
 
-/// An attempt that was ended without the word of its executor: interrupted, or settled as timed out.
+/// An attempt that ended without a report of its executor: it was interrupted, or settled as timed out.
 pub(crate) struct EndedAttempt {
-    pub(crate) running: Running,
+    pub(crate) running: RunningHandler,
     pub(crate) verdict: Verdict,
     pub(crate) timed_out: bool,
 }
 
-/// What is wrong with running handlers.
+/// What an inspection finds wrong with running handlers.
 #[derive(Default)]
-pub(crate) struct Overdue {
-    /// Handlers that run past their timeout and the margin after it. Their attempts are settled.
-    pub(crate) zombies: Vec<Running>,
-    /// Handlers that have not yielded for a while. Each is named once.
-    pub(crate) stuck: Vec<Running>,
+pub(crate) struct Inspection {
+    /// Handlers that still run after their timeout + [`ZOMBIE_AFTER`](crate::limits::ZOMBIE_AFTER). Their attempts have just been settled.
+    pub(crate) zombies: Vec<RunningHandler>,
+    /// Handlers that have not yielded for a while. Each is reported once.
+    pub(crate) stuck: Vec<RunningHandler>,
 }

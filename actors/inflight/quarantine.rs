@@ -1,9 +1,9 @@
-//! The quarantine: jobs that were returned by a worker before, held here until they start again.
+//! When a job that was returned (released, or lost with its worker) may start again.
 //!
-//! A job whose handler was running when a worker died is a crash suspect. Suspects start spread over [`SUSPECT_START_SPREAD`], so that a worker that is killed
-//! at regular intervals does not find the same jobs running each time. A job that one more crash would poison is quarantined: it starts only while no other
-//! suspect runs in this process, and while it runs no returned job starts here, so that a crash is charged to the job that caused it. Jobs that cannot
-//! start in time are released: to the front of the queue, or after [`QUARANTINE_DELAY`] if they were blocked by a quarantined job, so that healthy jobs pass.
+//! A job whose handler was running when a worker died is a crash suspect. The starts of suspects are spread over [`SUSPECT_START_SPREAD`], so that a worker
+//! that is killed at regular intervals does not run the same jobs each time. A job that one more crash would poison is quarantined. It starts only
+//! while no other suspect of its queue runs in this process, and while it runs no returned job starts here. A crash is then counted for the job that
+//! caused it. Jobs that cannot start in time are released: to the front of the queue, or after `QUARANTINE_DELAY` if a quarantined job blocks them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use std::time::Duration;
 use retraced_jobs::job::Counters;
 use tokio::time::Instant;
 
-use super::grant::Grant;
+use super::grant::GrantId;
 use crate::limits::{SUSPECT_START_SPREAD, UNSTARTED_MAX};
 
 /// How likely a job is to kill its worker, as far as its counters show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CrashRisk {
-    /// It never was returned.
+    /// The job was never returned.
     None,
-    /// It was released, or its worker died and whether it ran is unknown.
+    /// It was released, or its worker died and it is unknown whether the handler had started.
     Returned,
     /// Its handler was running when a worker died.
     Suspect,
-    /// The same, and one more crash would poison it.
+    /// A suspect that one more crash would poison.
     Quarantined,
 }
 
 impl CrashRisk {
     pub(crate) fn of(counters: Counters, crashes_max: u32) -> Self {
         match counters.crashes {
-            0 if counters.came_back() => CrashRisk::Returned,
+            0 if counters.was_returned() => CrashRisk::Returned,
             0 => CrashRisk::None,
             crashes if crashes.saturating_add(1) >= crashes_max => CrashRisk::Quarantined,
             _ => CrashRisk::Suspect,
@@ -38,10 +38,12 @@ impl CrashRisk {
     }
 }
 
-/// Which returned jobs may start now, given which are under way: from the start of a handler until the store has confirmed its outcome.
+/// Which returned jobs may start now. That depends on the jobs under way: those that have started and whose outcome is not confirmed yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gate {
+    /// Quarantined jobs may start.
     quarantined: bool,
+    /// Other returned jobs may start.
     others: bool,
 }
 
@@ -62,14 +64,15 @@ impl Gate {
     }
 }
 
-/// Returned jobs that have not started, by the instant from which they may.
+/// Returned jobs that have not started, by the instant from which they may start.
 #[derive(Default)]
-pub(crate) struct Quarantine(BTreeMap<(Instant, Grant), CrashRisk>);
+pub(crate) struct ReturnedJobs(BTreeMap<(Instant, GrantId), CrashRisk>);
 
-impl Quarantine {
-    /// Adds the n-th job of a claim and returns the instant from which it may start; `offset` is random and the same for all jobs of the claim. Multiples of the golden ratio,
-    /// modulo one, cover an interval evenly however many they are (Knuth, The Art of Computer Programming 3, 6.4, theorem S).
-    pub(crate) fn add(&mut self, grant: Grant, risk: CrashRisk, now: Instant, offset: u16, n: u16) -> Instant {
+impl ReturnedJobs {
+    /// Adds the n-th job of a claim and returns the instant from which it may start; `offset` is random and the same for all jobs of the claim.
+    /// Multiples of the golden ratio, modulo one, cover an interval evenly, however many there are (Knuth, The Art of Computer Programming 3,
+    /// 6.4, theorem S).
+    pub(crate) fn add(&mut self, grant: GrantId, risk: CrashRisk, now: Instant, offset: u16, n: u16) -> Instant {
         const GOLDEN: u16 = 40_503; // 2^16 over the golden ratio
         let point = f64::from(offset.wrapping_add(n.wrapping_mul(GOLDEN))) / 65_536.0;
         let spread = if risk == CrashRisk::Returned { Duration::ZERO } else { SUSPECT_START_SPREAD };
@@ -79,8 +82,8 @@ impl Quarantine {
     }
 
     /// Removes a job that may start now.
-    pub(crate) fn take(&mut self, now: Instant, gate: Gate) -> Option<Grant> {
-        let mut due = self.0.range(..=(now, Grant::MAX));
+    pub(crate) fn take(&mut self, now: Instant, gate: Gate) -> Option<GrantId> {
+        let mut due = self.0.range(..=(now, GrantId::MAX));
         let key = due.find(|(_, risk)| gate.admits(**risk)).map(|(key, _)| *key)?;
         self.0.remove(&key);
         Some(key.1)
@@ -88,20 +91,21 @@ impl Quarantine {
 
     /// Whether a job may start now.
     pub(crate) fn any_ready(&self, now: Instant, gate: Gate) -> bool {
-        self.0.range(..=(now, Grant::MAX)).any(|(_, risk)| gate.admits(*risk))
+        self.0.range(..=(now, GrantId::MAX)).any(|(_, risk)| gate.admits(*risk))
     }
 
-    /// Removes the jobs that could have started [`UNSTARTED_MAX`] ago and have not. Returns with each whether the gate blocks it.
-    pub(crate) fn take_unstarted(&mut self, now: Instant, gate: Gate) -> Vec<(Grant, bool)> {
+    /// Removes the jobs that have not started within [`UNSTARTED_MAX`] of the instant from which they could. Returns each with whether the gate
+    /// blocks it.
+    pub(crate) fn take_unstarted(&mut self, now: Instant, gate: Gate) -> Vec<(GrantId, bool)> {
         let Some(before) = now.checked_sub(UNSTARTED_MAX) else { return Vec::new() };
-        let later = self.0.split_off(&(before, Grant::MAX));
+        let later = self.0.split_off(&(before, GrantId::MAX));
         let unstarted = std::mem::replace(&mut self.0, later).into_iter();
         unstarted.map(|((_, grant), risk)| (grant, !gate.admits(risk))).collect()
     }
 
     /// Removes all jobs in the order of their grants, which is the order of the queue.
-    pub(crate) fn take_all(&mut self) -> Vec<Grant> {
-        let mut grants: Vec<Grant> = std::mem::take(&mut self.0).into_keys().map(|(_, grant)| grant).collect();
+    pub(crate) fn take_all(&mut self) -> Vec<GrantId> {
+        let mut grants: Vec<GrantId> = std::mem::take(&mut self.0).into_keys().map(|(_, grant)| grant).collect();
         grants.sort_unstable();
         grants
     }
@@ -110,10 +114,10 @@ impl Quarantine {
         self.0.is_empty()
     }
 
-    /// How many wait for an executor, and how many for their start time.
+    /// How many need only an executor, and how many are crash suspects, which may also have to wait for their start time or the gate.
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        let returned = self.0.values().filter(|risk| **risk == CrashRisk::Returned).count();
-        (returned, self.0.len() - returned)
+        let ready = self.0.values().filter(|risk| **risk == CrashRisk::Returned).count();
+        (ready, self.0.len() - ready)
     }
 }
 
@@ -123,10 +127,10 @@ mod tests {
     use super::*;
     use CrashRisk::{Quarantined, Returned, Suspect};
 
-    fn held(risks: &[CrashRisk], offset: u16) -> (Quarantine, Instant, Vec<Instant>) {
-        let (mut quarantine, now) = (Quarantine::default(), Instant::now());
-        let from = risks.iter().zip(0..).map(|(one, n)| quarantine.add(n.into(), *one, now, offset, n)).collect();
-        (quarantine, now, from)
+    fn held(risks: &[CrashRisk], offset: u16) -> (ReturnedJobs, Instant, Vec<Instant>) {
+        let (mut jobs, now) = (ReturnedJobs::default(), Instant::now());
+        let from = risks.iter().zip(0..).map(|(risk, n)| jobs.add(n.into(), *risk, now, offset, n)).collect();
+        (jobs, now, from)
     }
 
     #[test]
@@ -144,12 +148,12 @@ mod tests {
     #[test]
     fn suspects_of_one_claim_start_evenly_within_the_spread() {
         for offset in [0, 1, 20_000, u16::MAX] {
-            let (mut quarantine, now, _) = held(&[Suspect; 200], offset);
+            let (mut jobs, now, _) = held(&[Suspect; 200], offset);
             let mut started = Vec::new();
             for tenth in 1..=10 {
                 let at = now + SUSPECT_START_SPREAD * tenth / 10;
                 let mut count = 0;
-                while quarantine.take(at, Gate::OPEN).is_some() {
+                while jobs.take(at, Gate::OPEN).is_some() {
                     count += 1;
                 }
                 started.push(count);
@@ -160,9 +164,9 @@ mod tests {
 
     #[test]
     fn released_jobs_start_at_once_and_in_order() {
-        let (mut quarantine, now, _) = held(&[Returned; 3], 30_000);
+        let (mut jobs, now, _) = held(&[Returned; 3], 30_000);
         assert_eq!(
-            [quarantine.take(now, Gate::OPEN), quarantine.take(now, Gate::OPEN), quarantine.take(now, Gate::OPEN)],
+            [jobs.take(now, Gate::OPEN), jobs.take(now, Gate::OPEN), jobs.take(now, Gate::OPEN)],
             [0, 1, 2].map(Some)
         );
     }
@@ -177,11 +181,11 @@ mod tests {
         ] {
             let gate = Gate::of([CrashRisk::None, under_way].into_iter());
             for risk in [Returned, Suspect, Quarantined] {
-                let (mut quarantine, now, _) = held(&[risk], 0);
+                let (mut jobs, now, _) = held(&[risk], 0);
                 let starts = may_start.contains(&risk);
-                assert_eq!(quarantine.any_ready(now + SUSPECT_START_SPREAD, gate), starts);
+                assert_eq!(jobs.any_ready(now + SUSPECT_START_SPREAD, gate), starts);
                 assert_eq!(
-                    quarantine.take(now + SUSPECT_START_SPREAD, gate).is_some(),
+                    jobs.take(now + SUSPECT_START_SPREAD, gate).is_some(),
                     starts,
                     "{risk:?} beside {under_way:?}"
                 );
@@ -191,12 +195,12 @@ mod tests {
 
     #[test]
     fn a_job_that_could_have_started_a_second_ago_is_unstarted() {
-        let (mut quarantine, _, from) = held(&[Quarantined, Suspect, Returned], 1_000);
+        let (mut jobs, _, from) = held(&[Quarantined, Suspect, Returned], 1_000);
         let soonest = *from.iter().min().unwrap();
         let gate = Gate { quarantined: false, others: true };
-        assert!(quarantine.take_unstarted(soonest + UNSTARTED_MAX - Duration::from_millis(1), gate).is_empty());
-        assert_eq!(quarantine.take_unstarted(soonest + UNSTARTED_MAX, gate), [(2, false)]);
-        assert_eq!(quarantine.take_unstarted(from[0] + UNSTARTED_MAX, gate), [(0, true)]);
-        assert_eq!((quarantine.waiting(), quarantine.take_all()), ((0, 1), vec![1]));
+        assert!(jobs.take_unstarted(soonest + UNSTARTED_MAX - Duration::from_millis(1), gate).is_empty());
+        assert_eq!(jobs.take_unstarted(soonest + UNSTARTED_MAX, gate), [(2, false)]);
+        assert_eq!(jobs.take_unstarted(from[0] + UNSTARTED_MAX, gate), [(0, true)]);
+        assert_eq!((jobs.waiting(), jobs.take_all()), ((0, 1), vec![1]));
     }
 }

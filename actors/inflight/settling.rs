@@ -1,23 +1,23 @@
-//! Outcomes on their way to the store.
+//! Settlements on their way to the store.
 
 use std::sync::Arc;
 
 use retraced_jobs::store::{Settled, Settlement};
 
-use super::grant::Grant;
+use super::grant::GrantId;
 use super::shared::Inflight;
 
-/// A batch of outcomes. Dropped before [`confirm`](Self::confirm), they return to the table.
+/// A batch of settlements. If it is dropped without [`confirm`](Self::confirm), they return to the table.
 pub(crate) struct Settling {
     inflight: Arc<Inflight>,
-    grants: Vec<Grant>,
+    grants: Vec<GrantId>,
     pub(crate) settlements: Vec<Settlement>,
 }
 
 impl Inflight {
-    /// Takes up to a batch of outcomes, if there are at least this many.
-    pub(crate) fn take_finished(self: &Arc<Self>, least: usize) -> Option<Settling> {
-        let (grants, settlements) = self.table().take_finished(least);
+    /// Takes at most a batch; nothing if fewer than `least` wait.
+    pub(crate) fn take_settlements(self: &Arc<Self>, least: usize) -> Option<Settling> {
+        let (grants, settlements) = self.table().take_settlements(least);
         (!grants.is_empty()).then(|| Settling { inflight: self.clone(), grants, settlements })
     }
 }
@@ -34,7 +34,8 @@ impl Settling {
 impl Drop for Settling {
     fn drop(&mut self) {
         if !self.grants.is_empty() {
-            self.inflight.unconfirmed(&self.grants);
+            let (grants, settlements) = (std::mem::take(&mut self.grants), std::mem::take(&mut self.settlements));
+            self.inflight.unconfirmed(grants, settlements);
         }
     }
 }

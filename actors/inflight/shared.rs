@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::executors::PoolEpoch;
-use super::grant::Grant;
-use super::phase::{EndedAttempt, NextJob, Overdue, Running};
+use super::grant::GrantId;
+use super::phase::{EndedAttempt, Inspection, NextJob, RunningHandler};
 use super::table::Table;
 use crate::limits::{STUCK_AFTER, ZOMBIE_AFTER};
 use crate::messages::ExecutorMessage;
@@ -41,7 +41,8 @@ impl Inflight {
         changed
     }
 
-    /// Returns the hints received so far: a later claim finds these credits free again.
+    /// Takes in the jobs of a claim, and gives back its credits. Returns how many hints were received so far: a poll for any later hint finds
+    /// these credits free.
     pub(super) fn grant(&self, jobs: Vec<ClaimedJob>, requested: usize, now: Instant, expires: Instant) -> u64 {
         let mut table = self.table();
         table.credits.give_back(requested);
@@ -49,26 +50,27 @@ impl Inflight {
         table.credits.hints()
     }
 
-    pub(super) fn claim_over(&self, requested: usize, lost: Option<Nonce>) {
+    /// A claim is over without jobs: gives back its credits, and remembers its nonce if its outcome is unknown.
+    pub(super) fn claim_over(&self, requested: usize, unresolved: Option<Nonce>) {
         self.change(|table| {
             table.credits.give_back(requested);
-            if let Some(nonce) = lost {
-                table.credits.lose(nonce);
+            if let Some(nonce) = unresolved {
+                table.credits.remember_unresolved(nonce);
             }
         });
     }
 
-    /// The queue may have jobs: no claim that was opened before this proves that it is empty.
+    /// The queue may have jobs. A claim that was opened before this hint no longer proves that the queue is empty.
     pub(crate) fn hint(&self) {
         self.table().credits.hint();
     }
 
-    /// The claims of unknown outcome since the last time this was asked.
-    pub(crate) fn take_lost_claims(&self) -> Vec<Nonce> {
-        self.table().credits.take_lost()
+    /// Removes the claims whose outcome has become unknown since this was called last.
+    pub(crate) fn take_unresolved_claims(&self) -> Vec<Nonce> {
+        self.table().credits.take_unresolved()
     }
 
-    /// An executor is ready. It is not let in if its pool has a successor.
+    /// An executor is ready. It is ignored if a newer pool has started.
     pub(crate) fn executor_started(&self, id: ExecutorId, epoch: PoolEpoch, actor: ActorRef<ExecutorMessage>) {
         self.table().executors.add(id, epoch, actor);
     }
@@ -78,17 +80,17 @@ impl Inflight {
         self.change(|table| table.executor_ended(id, Instant::now()))
     }
 
-    /// A pool begins: the executors before it are gone and their jobs are released. Returns its epoch.
+    /// A pool starts: the executors of the previous one are gone, and their jobs are released. Returns the epoch of the new pool.
     pub(crate) fn new_pool(&self) -> PoolEpoch {
         self.change(|table| table.new_pool(Instant::now()))
     }
 
-    /// The workers of the queue are closed for a while: everything held is released, and so is what open claims bring.
-    pub(crate) fn suspend(&self) {
-        self.change(|table| table.suspend(Instant::now()));
+    /// The workers of the queue are closed for a while. Every job held here is released, and so are the jobs that open claims still bring.
+    pub(crate) fn close(&self) {
+        self.change(|table| table.close(Instant::now()));
     }
 
-    /// The next job for this executor; without one it is idle. An executor that was woken wakes the next.
+    /// The next job for this executor, which is idle if there is none. If the executor was woken (`woken`), it first wakes the next one.
     pub(crate) fn next(&self, id: ExecutorId, woken: bool, now: Instant, started_ms: u64) -> Option<NextJob> {
         let next = self.table().next(id, woken, now, started_ms);
         if next.is_none() {
@@ -97,18 +99,18 @@ impl Inflight {
         next
     }
 
-    /// The start of a job is recorded. Returns whether this executor still has it.
-    pub(crate) fn started(&self, id: ExecutorId, grant: Grant, started_ms: u64) -> bool {
+    /// The start of a job is recorded. Returns whether this executor still has the job.
+    pub(crate) fn started(&self, id: ExecutorId, grant: GrantId, started_ms: u64) -> bool {
         self.table().started(id, grant, Instant::now(), started_ms)
     }
 
-    /// Another worker holds the job that was about to start.
-    pub(crate) fn lost_before_start(&self, id: ExecutorId, grant: Grant) {
+    /// The job that was about to start belongs to another worker.
+    pub(crate) fn lost_before_start(&self, id: ExecutorId, grant: GrantId) {
         self.change(|table| table.lost_before_start(id, grant));
     }
 
-    /// An attempt has ended. Returns whether its outcome counts: it does not if the attempt was settled without it.
-    pub(crate) fn finish(&self, id: ExecutorId, grant: Grant, settlement: Settlement, ran: Duration) -> bool {
+    /// An attempt has ended. Returns whether this outcome counts. It does not if the attempt was already settled as timed out or interrupted.
+    pub(crate) fn finish(&self, id: ExecutorId, grant: GrantId, settlement: Settlement, ran: Duration) -> bool {
         self.change(|table| table.finish(id, grant, settlement, ran))
     }
 
@@ -116,12 +118,12 @@ impl Inflight {
         self.table().any_finished()
     }
 
-    pub(super) fn confirmed(&self, grants: &[Grant]) {
+    pub(super) fn confirmed(&self, grants: &[GrantId]) {
         self.change(|table| table.confirmed(grants, Instant::now()));
     }
 
-    pub(super) fn unconfirmed(&self, grants: &[Grant]) {
-        self.change(|table| table.unconfirmed(grants));
+    pub(super) fn unconfirmed(&self, grants: Vec<GrantId>, settlements: Vec<Settlement>) {
+        self.change(|table| table.unconfirmed(grants, settlements));
     }
 
     /// Every lease held, from the grant until the outcome is confirmed.
@@ -145,18 +147,18 @@ impl Inflight {
     }
 
     /// Settles the attempts of handlers that ignore their timeout, and finds those that do not yield.
-    pub(crate) fn overdue(&self, now: Instant, jitter: i16) -> Overdue {
-        self.change(|table| table.overdue(now, ZOMBIE_AFTER, STUCK_AFTER, jitter))
+    pub(crate) fn inspect(&self, now: Instant, jitter: i16) -> Inspection {
+        self.change(|table| table.inspect(now, ZOMBIE_AFTER, STUCK_AFTER, jitter))
     }
 
-    /// Removes the attempts that were ended from outside since this was called last.
+    /// Removes the attempts whose end their executor did not report, since this was called last.
     pub(crate) fn take_ended(&self) -> Vec<EndedAttempt> {
         self.table().take_ended()
     }
 
     /// No more claims and no more starts, for good. Waiting jobs are released.
-    pub(crate) fn close(&self) {
-        self.change(Table::close);
+    pub(crate) fn shut_down(&self) {
+        self.change(Table::shut_down);
     }
 
     /// Asks every running handler to stop.
@@ -169,12 +171,13 @@ impl Inflight {
         self.change(|table| table.kill_running(Instant::now()))
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.table().is_closed()
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.table().is_shutting_down()
     }
 
-    pub(crate) fn is_suspended(&self) -> bool {
-        self.table().is_suspended()
+    /// Whether the workers of the queue are closed for a while.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.table().is_closed()
     }
 
     /// Executors with a job.
@@ -188,7 +191,7 @@ impl Inflight {
     }
 
     /// The jobs whose handlers run now.
-    pub(crate) fn running(&self) -> Vec<Running> {
+    pub(crate) fn running(&self) -> Vec<RunningHandler> {
         self.table().running(Instant::now())
     }
 
@@ -202,14 +205,14 @@ impl Inflight {
         self.table().is_empty()
     }
 
-    /// Waits, while the workers of the queue are closed, until an outcome waits for its settlement. Returns `false` when none can come any
-    /// more or a pool has started.
-    pub(crate) async fn finished_while_suspended(&self) -> bool {
+    /// Waits until there is an outcome to settle, while the workers of the queue are closed. Returns `false` when no further outcome can come,
+    /// or when a new pool has started.
+    pub(crate) async fn finished_while_closed(&self) -> bool {
         loop {
             let changed = self.changed.notified();
             {
                 let table = self.table();
-                if !table.is_suspended() || table.is_empty() {
+                if !table.is_closed() || table.is_empty() {
                     return false;
                 }
                 if table.any_finished() {
@@ -220,7 +223,7 @@ impl Inflight {
         }
     }
 
-    /// Waits until the condition holds, at most until the deadline. Returns whether it does.
+    /// Waits until the condition holds, at most until the deadline. Returns whether the condition holds.
     pub(crate) async fn wait_until(&self, deadline: Instant, holds: impl Fn(&Self) -> bool) -> bool {
         loop {
             let changed = self.changed.notified();

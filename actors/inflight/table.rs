@@ -5,6 +5,8 @@
 //!               │            │           │           ▲           │
 //!               └────────────┴───────────┴───────────┘◄──────────┘ the store did not confirm
 //! ```
+//!
+//! A job that was returned before is *starting* while its start is recorded in the store. A job that is released becomes *finished* at once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,29 +22,29 @@ use tokio::time::Instant;
 
 use super::credits::Credits;
 use super::executors::{Activity, ExecutorPort, Executors, PoolEpoch};
-use super::grant::Grant;
-use super::phase::{EndedAttempt, Held, NextJob, Overdue, Phase, Run, Running};
+use super::grant::GrantId;
+use super::phase::{EndedAttempt, Held, Inspection, NextJob, Phase, Run, RunningHandler};
 use super::quarantine::{CrashRisk, Gate};
 use super::waiting::Waiting;
 use crate::limits::{QUARANTINE_DELAY, SETTLE_BYTES_MAX, UNSTARTED_MAX};
 
-/// Every job one queue holds, its executors and its credits.
+/// The jobs that this worker holds of one queue, the executors and the credits.
 pub(super) struct Table<X> {
     runner: Arc<Runner>,
     concurrency: usize,
     crashes_max: u32,
-    next_grant: Grant,
-    held: HashMap<Grant, Held>,
+    next_grant: GrantId,
+    held: HashMap<GrantId, Held>,
     waiting: Waiting,
-    finished: VecDeque<Grant>,
-    /// Attempts that were ended from outside, until they are reported to the observer.
+    finished: VecDeque<GrantId>,
+    /// Attempts whose end their executor did not report, until they are reported to the observer.
     ended: Vec<EndedAttempt>,
     pub(super) credits: Credits,
     pub(super) executors: Executors<X>,
     /// The workers of the queue are closed for a while.
-    suspended: bool,
-    /// The runtime shuts down.
     closed: bool,
+    /// The runtime shuts down.
+    shutting_down: bool,
 }
 
 impl<X: ExecutorPort> Table<X> {
@@ -58,19 +60,19 @@ impl<X: ExecutorPort> Table<X> {
             ended: Vec::new(),
             credits: Credits::new(concurrency),
             executors: Executors::default(),
-            suspended: false,
             closed: false,
+            shutting_down: false,
         }
     }
 
     /// Whether jobs may be claimed and started.
     fn admits(&self) -> bool {
-        !self.suspended && !self.closed
+        !self.closed && !self.shutting_down
     }
 
     // --- from the grant to the start
 
-    /// Reserves credits for a claim. Returns how many jobs and bytes it may ask for, and the hints received so far.
+    /// Reserves credits for a claim. Returns how many jobs and bytes it may ask for, and how many hints were received so far.
     pub(super) fn open_claim(&mut self) -> Option<(usize, usize, u64)> {
         if !self.admits() {
             return None;
@@ -80,7 +82,7 @@ impl<X: ExecutorPort> Table<X> {
         Some((budget.limit, bytes_max, budget.hints))
     }
 
-    /// Takes in the jobs of a claim. Without admission they are released at once.
+    /// Takes in the jobs of a claim. If no job may start, they are released at once.
     pub(super) fn grant(&mut self, jobs: Vec<ClaimedJob>, now: Instant, expires: Instant) {
         for (job, n) in jobs.into_iter().zip(0_u16..) {
             let grant = self.next_grant;
@@ -88,9 +90,10 @@ impl<X: ExecutorPort> Table<X> {
             let lease = Arc::new(LeaseWatch::granted(now, expires));
             let risk = CrashRisk::of(job.counters, self.crashes_max);
             let phase = if self.admits() {
+                // The nonce is random and the same for all jobs of the claim.
                 let [high, low, ..] = job.token.nonce;
-                let place = (u16::from_be_bytes([high, low]), n);
-                Phase::Waiting { since: self.waiting.add(grant, risk, job.envelope.len(), now, place) }
+                let offset_and_n = (u16::from_be_bytes([high, low]), n);
+                Phase::Waiting { since: self.waiting.add(grant, risk, job.envelope.len(), now, offset_and_n) }
             } else {
                 self.finished.push_back(grant);
                 Phase::Finished(self.runner.interrupted(&job, None))
@@ -100,24 +103,24 @@ impl<X: ExecutorPort> Table<X> {
         self.wake_one(now);
     }
 
-    /// Wakes one idle executor if a job may start. An executor that was woken wakes the next before it starts its job: where handlers are
-    /// fast, few are woken for many jobs.
+    /// Wakes one idle executor if a job may start. An executor that was woken wakes the next one before it starts its job, so that few executors
+    /// are woken for many fast jobs.
     fn wake_one(&mut self, now: Instant) {
         if self.executors.any_idle() && self.waiting.any_ready(now, self.gate()) {
             self.executors.wake_one();
         }
     }
 
-    /// Which quarantined jobs may start, given those under way: from the start of a handler until the store has confirmed its outcome.
+    /// Which returned jobs may start, given the jobs under way.
     fn gate(&self) -> Gate {
-        if !self.waiting.any_quarantined() {
+        if !self.waiting.any_returned() {
             return Gate::OPEN;
         }
         let under_way = self.held.values().filter(|held| !matches!(held.phase, Phase::Waiting { .. }));
         Gate::of(under_way.map(|held| held.risk))
     }
 
-    /// The next job for this executor. Without one it is idle, and woken when there is one.
+    /// The next job for this executor. If there is none, the executor is idle and is woken later.
     pub(super) fn next(&mut self, executor: ExecutorId, woken: bool, now: Instant, started_ms: u64) -> Option<NextJob> {
         let next = self.take(executor, now, started_ms);
         if woken && next.is_some() {
@@ -134,13 +137,13 @@ impl<X: ExecutorPort> Table<X> {
             let Some(held) = self.held.get_mut(&grant) else { continue };
             self.waiting.free(held.job.envelope.len());
             if held.lease.is_lost() {
-                // Another worker holds it: to run it here would only duplicate it.
+                // Another worker holds the job: a run here would only be a duplicate.
                 self.held.remove(&grant);
                 continue;
             }
             let records_start = held.risk != CrashRisk::None;
             if !records_start && held.lease.remaining_at(now).is_zero() {
-                // Another worker may hold it. Releasing it asks the store, which knows.
+                // Another worker may hold the job. If so, the store ignores this release.
                 held.phase = Phase::Finished(self.runner.unstarted(&held.job));
                 self.finished.push_back(grant);
                 continue;
@@ -154,12 +157,12 @@ impl<X: ExecutorPort> Table<X> {
             self.executors.set(executor, Activity::Job(grant));
             return Some(next);
         }
-        self.executors.rest(executor);
+        self.executors.found_no_job(executor);
         None
     }
 
-    /// The start of a job is recorded. Returns whether this executor still has it.
-    pub(super) fn started(&mut self, executor: ExecutorId, grant: Grant, now: Instant, started_ms: u64) -> bool {
+    /// The start of a job is recorded. Returns whether this executor still has the job.
+    pub(super) fn started(&mut self, executor: ExecutorId, grant: GrantId, now: Instant, started_ms: u64) -> bool {
         let Some(held) = self.held.get_mut(&grant) else { return false };
         let ours = matches!(held.phase, Phase::Starting { executor: by } if by == executor);
         if ours {
@@ -168,8 +171,8 @@ impl<X: ExecutorPort> Table<X> {
         ours
     }
 
-    /// Another worker holds the job that was about to start: it leaves the table.
-    pub(super) fn lost_before_start(&mut self, executor: ExecutorId, grant: Grant) {
+    /// The job that was about to start belongs to another worker, so it leaves the table.
+    pub(super) fn lost_before_start(&mut self, executor: ExecutorId, grant: GrantId) {
         let phase = self.held.get(&grant).map(|held| &held.phase);
         if matches!(phase, Some(Phase::Starting { executor: by }) if *by == executor) {
             self.held.remove(&grant);
@@ -179,31 +182,31 @@ impl<X: ExecutorPort> Table<X> {
 
     // --- from the start to the outcome
 
-    /// An attempt has ended. Returns whether its outcome counts: it does not if the attempt was settled without it.
-    pub(super) fn finish(&mut self, executor: ExecutorId, grant: Grant, settlement: Settlement, ran: Duration) -> bool {
+    /// An attempt has ended. Returns whether this outcome counts. It does not if the attempt was already settled as timed out or interrupted.
+    pub(super) fn finish(&mut self, by: ExecutorId, grant: GrantId, settlement: Settlement, ran: Duration) -> bool {
         let Some(held) = self.held.get_mut(&grant) else { return false };
-        if !matches!(held.phase, Phase::Running(run) if run.executor == executor) {
+        if !matches!(held.phase, Phase::Running(run) if run.executor == by) {
             return false;
         }
         held.phase = Phase::Finished(settlement);
         self.finished.push_back(grant);
-        self.executors.set(executor, Activity::Idle);
+        self.executors.set(by, Activity::Idle);
         self.credits.observe_run(ran);
         true
     }
 
     /// Releases a job whose executor has ended. Returns the job, unless its outcome is known.
-    fn interrupt(&mut self, grant: Grant, now: Instant) -> Option<ClaimedJob> {
+    fn interrupt(&mut self, grant: GrantId, now: Instant) -> Option<ClaimedJob> {
         let held = self.held.get_mut(&grant)?;
-        let by = match held.phase {
+        let run = match held.phase {
             Phase::Starting { .. } => None,
             Phase::Running(run) => Some((run.executor, run.started_ms, now.duration_since(run.started))),
-            Phase::Waiting { .. } | Phase::Finished(_) | Phase::Settling(_) => return None,
+            Phase::Waiting { .. } | Phase::Finished(_) | Phase::Settling => return None,
         };
         held.lease.stop(Stop::Shutdown);
-        let settlement = self.runner.interrupted(&held.job, by);
-        if let Some((executor, _, ran)) = by {
-            let running = Running { executor, job: held.job.clone(), ran };
+        let settlement = self.runner.interrupted(&held.job, run);
+        if let Some((executor, _, ran)) = run {
+            let running = RunningHandler { executor, job: held.job.clone(), running_for: ran };
             self.ended.push(EndedAttempt { running, verdict: settlement.verdict, timed_out: false });
         }
         held.phase = Phase::Finished(settlement);
@@ -214,34 +217,34 @@ impl<X: ExecutorPort> Table<X> {
     /// An executor has ended. Returns the job it was running, unless its outcome is known.
     pub(super) fn executor_ended(&mut self, executor: ExecutorId, now: Instant) -> Option<ClaimedJob> {
         let had = self.executors.remove(executor);
-        // It may have been woken for a job that it will not take.
+        // The executor may have been woken for a job that it will not take.
         self.wake_one(now);
         self.interrupt(had?, now)
     }
 
-    /// A pool begins: the jobs of the executors before it are released. Returns its epoch.
+    /// A pool starts: the jobs of the previous pool's executors are released. Returns the epoch of the new pool.
     pub(super) fn new_pool(&mut self, now: Instant) -> PoolEpoch {
-        self.suspended = false;
-        self.dismiss_executors(now);
+        self.closed = false;
+        self.remove_executors(now);
         self.executors.epoch()
     }
 
-    /// The workers of the queue are closed: everything held is released, and so are the jobs of open claims when they arrive.
-    pub(super) fn suspend(&mut self, now: Instant) {
-        self.suspended = true;
-        self.dismiss_executors(now);
+    /// The workers of the queue are closed for a while. Every job held here is released, and so are the jobs of open claims when they arrive.
+    pub(super) fn close(&mut self, now: Instant) {
+        self.closed = true;
+        self.remove_executors(now);
         self.release_waiting();
     }
 
-    fn dismiss_executors(&mut self, now: Instant) {
-        for grant in self.executors.dismiss() {
+    fn remove_executors(&mut self, now: Instant) {
+        for grant in self.executors.remove_all() {
             self.interrupt(grant, now);
         }
     }
 
     /// No more claims and no more starts, for good. Waiting jobs are released.
-    pub(super) fn close(&mut self) {
-        self.closed = true;
+    pub(super) fn shut_down(&mut self) {
+        self.shutting_down = true;
         self.release_waiting();
     }
 
@@ -281,8 +284,8 @@ impl<X: ExecutorPort> Table<X> {
 
     // --- from the outcome to the confirmation
 
-    /// Takes up to a batch of outcomes, bounded by number and bytes, if there are at least this many.
-    pub(super) fn take_finished(&mut self, least: usize) -> (Vec<Grant>, Vec<Settlement>) {
+    /// Takes at most a batch of settlements, bounded by number and bytes; nothing if fewer than `least` wait.
+    pub(super) fn take_settlements(&mut self, least: usize) -> (Vec<GrantId>, Vec<Settlement>) {
         if self.finished.len() < least {
             return (Vec::new(), Vec::new());
         }
@@ -297,9 +300,10 @@ impl<X: ExecutorPort> Table<X> {
                 if bytes > SETTLE_BYTES_MAX && !grants.is_empty() {
                     break;
                 }
-                grants.push(grant);
-                settlements.push(settlement.clone());
-                held.phase = Phase::Settling(settlement.clone());
+                if let Phase::Finished(settlement) = std::mem::replace(&mut held.phase, Phase::Settling) {
+                    grants.push(grant);
+                    settlements.push(settlement);
+                }
             }
             self.finished.pop_front();
         }
@@ -311,24 +315,24 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     /// The store has confirmed these outcomes: the jobs leave the table.
-    pub(super) fn confirmed(&mut self, grants: &[Grant], now: Instant) {
+    pub(super) fn confirmed(&mut self, grants: &[GrantId], now: Instant) {
         for grant in grants {
             self.held.remove(grant);
         }
-        if self.waiting.any_quarantined() {
-            // The end of a quarantined job opens the gate.
+        if self.waiting.any_returned() {
+            // The end of a job may open the gate for the returned ones.
             self.wake_one(now);
         }
     }
 
     /// The store did not confirm these outcomes: they wait for the next settlement.
-    pub(super) fn unconfirmed(&mut self, grants: &[Grant]) {
-        for grant in grants {
-            if let Some(held) = self.held.get_mut(grant)
-                && let Phase::Settling(settlement) = &held.phase
+    pub(super) fn unconfirmed(&mut self, grants: Vec<GrantId>, settlements: Vec<Settlement>) {
+        for (grant, settlement) in grants.into_iter().zip(settlements) {
+            if let Some(held) = self.held.get_mut(&grant)
+                && matches!(held.phase, Phase::Settling)
             {
-                held.phase = Phase::Finished(settlement.clone());
-                self.finished.push_back(*grant);
+                held.phase = Phase::Finished(settlement);
+                self.finished.push_back(grant);
             }
         }
     }
@@ -341,7 +345,8 @@ impl<X: ExecutorPort> Table<X> {
         held.map(|held| (held.job.lease(owner), held.lease.clone())).collect()
     }
 
-    /// Whether the job of this lease waits or runs here. Once its outcome is known, the store may have it before its reply is here.
+    /// Whether the job of this lease waits or runs here. A job whose outcome is known does not count: the store may have settled it although the
+    /// reply is not here yet.
     pub(super) fn is_active(&self, lease: &Lease) -> bool {
         self.held.values().any(|held| {
             held.job.token == lease.token
@@ -353,7 +358,7 @@ impl<X: ExecutorPort> Table<X> {
     // --- time
 
     /// Releases jobs that have waited too long for an executor: to the front of the queue, or after a delay if a quarantined job blocks
-    /// them. Wakes an executor for suspects whose start time has come.
+    /// them. Wakes an executor for crash suspects whose start time has come.
     pub(super) fn release_unstarted(&mut self, now: Instant) {
         let mut released = self.take_unstarted(now);
         if !released.is_empty() {
@@ -369,14 +374,14 @@ impl<X: ExecutorPort> Table<X> {
             });
             released.push(grant);
         }
-        // One batch keeps its order at the front of the queue.
+        // Released in one batch, the jobs keep their order at the front of the queue.
         self.finished.extend(&released);
-        if self.waiting.any_quarantined() {
+        if self.waiting.any_returned() {
             self.wake_one(now);
         }
     }
 
-    fn take_unstarted(&mut self, now: Instant) -> Vec<Grant> {
+    fn take_unstarted(&mut self, now: Instant) -> Vec<GrantId> {
         let mut taken = Vec::new();
         while let Some(grant) = self.waiting.front() {
             let Some(held) = self.held.get_mut(&grant) else {
@@ -396,14 +401,14 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     /// Inspects running handlers: settles the attempts of those that ignore their timeout, and finds those that do not yield.
-    pub(super) fn overdue(&mut self, now: Instant, margin: Duration, stuck_after: Duration, jitter: i16) -> Overdue {
-        let mut overdue = Overdue::default();
+    pub(super) fn inspect(&mut self, now: Instant, margin: Duration, stuck_after: Duration, jitter: i16) -> Inspection {
+        let mut found = Inspection::default();
         for (grant, held) in &mut self.held {
             let Phase::Running(run) = &mut held.phase else { continue };
             let ran = now.duration_since(run.started);
-            let running = || Running { executor: run.executor, job: held.job.clone(), ran };
+            let running = || RunningHandler { executor: run.executor, job: held.job.clone(), running_for: ran };
             if ran >= held.lease.timeout().unwrap_or(Duration::MAX).saturating_add(margin) {
-                overdue.zombies.push(running());
+                found.zombies.push(running());
                 let settlement = self.runner.timed_out(&held.job, run.executor, run.started_ms, ran, jitter);
                 let ended = EndedAttempt { running: running(), verdict: settlement.verdict, timed_out: true };
                 self.ended.push(ended);
@@ -411,37 +416,39 @@ impl<X: ExecutorPort> Table<X> {
                 held.lease.stop(Stop::TimedOut);
                 held.phase = Phase::Finished(settlement);
                 self.finished.push_back(*grant);
-            } else if !run.reported_stuck && held.lease.unyielding_for(now).is_some_and(|d| d >= stuck_after) {
-                overdue.stuck.push(running());
+            } else if !run.reported_stuck && held.lease.not_yielded_for(now).is_some_and(|d| d >= stuck_after) {
+                found.stuck.push(running());
                 run.reported_stuck = true;
             }
         }
-        overdue
+        found
     }
 
-    // --- what is asked about it
+    // --- queries
 
-    /// Removes the attempts that were ended from outside since this was called last.
+    /// Removes the attempts whose end their executor did not report, since this was called last.
     pub(super) fn take_ended(&mut self) -> Vec<EndedAttempt> {
         std::mem::take(&mut self.ended)
     }
 
-    pub(super) fn running(&self, now: Instant) -> Vec<Running> {
+    pub(super) fn running(&self, now: Instant) -> Vec<RunningHandler> {
         let running = |held: &Held| match held.phase {
-            Phase::Running(run) => {
-                Some(Running { executor: run.executor, job: held.job.clone(), ran: now.duration_since(run.started) })
-            }
+            Phase::Running(run) => Some(RunningHandler {
+                executor: run.executor,
+                job: held.job.clone(),
+                running_for: now.duration_since(run.started),
+            }),
             _ => None,
         };
         self.held.values().filter_map(running).collect()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed
+    pub(super) fn is_shutting_down(&self) -> bool {
+        self.shutting_down
     }
 
-    pub(super) fn is_suspended(&self) -> bool {
-        self.suspended
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// Jobs whose outcome the store has not confirmed.

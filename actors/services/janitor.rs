@@ -1,7 +1,7 @@
-//! The janitor: trims what retention no longer keeps, audits every queue, and repairs one whose audit fails.
+//! The janitor: trims ended jobs past their retention, audits every queue, and repairs a queue whose audit fails.
 //!
-//! Bounds: one round of trims under way, [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit under way beside them,
-//! with a repair of at most [`REPAIR_TIMEOUT`]: a repair takes as long as its queue is large, and trims continue meanwhile.
+//! Bounds: one round of trims under way, with [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit or repair
+//! under way. A repair takes at most [`REPAIR_TIMEOUT`]; it takes long for a large queue, so trims continue meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const PATH: &str = "janitor";
 pub(crate) enum JanitorMessage {
     /// The timer for trims fired.
     Trim,
-    /// A round of trims has ended; the next one is due after this.
+    /// A round of trims has ended. The next one is due after `next`.
     Trimmed { next: Duration },
     /// The audits of all queues have ended.
     Audited,
@@ -86,7 +86,7 @@ impl JanitorState {
 
     fn trimmed(&mut self, myself: &ActorRef<JanitorMessage>, next: Duration) {
         self.trims = None;
-        // A settlement may request a trim while the timer runs.
+        // At most TRIM_DELAY_MAX, because a settlement may request a trim while the timer runs.
         let delay = next.clamp(TRIM_POLL_MIN, TRIM_DELAY_MAX);
         self.timer = Some(background::timer(myself, delay, JanitorMessage::Trim));
     }
@@ -121,7 +121,8 @@ async fn trim_batches(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
     true
 }
 
-/// Audits one queue. A store may count one container after another while jobs move, so only what two audits find is reported and repaired.
+/// Audits one queue. A store may count the containers one after another while jobs move between them. So a difference is reported and repaired only
+/// if two audits in a row find one.
 async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
     let count = || runtime.calls.once("audit", |store| store.audit(&queue.name));
     let Ok(first) = count().await else { return };

@@ -1,7 +1,8 @@
-//! The lease keeper: renews the leases of this process in batches, every third of a lease. It stops late, so that leases are renewed to the end.
+//! The lease keeper: renews the leases of this process in batches, every third of a lease. A shutdown stops it after the workers, so that leases are
+//! renewed to the end.
 //!
-//! Bounds: one round under way, each call with at most [`BATCH_MAX`] leases. A renewal that was not answered is sent again as soon as the store is back, not a
-//! third of a lease later.
+//! Bounds: one round under way, each call with at most [`BATCH_MAX`] leases. A renewal that was not answered is sent again as soon as the store is back,
+//! not a third of a lease later.
 
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ impl Actor for LeaseKeeper {
         myself: ActorRef<Self::Msg>,
         runtime: Arc<RuntimeContext>,
     ) -> Result<LeaseKeeperState, ActorProcessingErr> {
-        // The lease keeper before may have ended just before its time.
+        // The previous lease keeper may have ended just before a renewal was due.
         myself.cast(LeaseKeeperMessage::Renew)?;
         Ok(LeaseKeeperState { runtime, round: None, timer: None })
     }
@@ -80,7 +81,7 @@ impl LeaseKeeperState {
     fn renewed(&mut self, myself: &ActorRef<LeaseKeeperMessage>, all_answered: bool) {
         self.round = None;
         let interval = self.runtime.options.lease / RENEWALS_PER_LEASE;
-        // Renewals that were not answered wait for the store only; the delay keeps a store that refuses from being flooded.
+        // Unanswered renewals have already waited for the store. The short delay keeps the store from being flooded if they fail at once.
         let delay = if all_answered { interval } else { interval.min(RENEW_RETRY_DELAY_MAX) };
         self.timer = Some(background::timer(myself, delay, LeaseKeeperMessage::Renew));
     }
@@ -130,7 +131,7 @@ fn apply(
                 let (queue, job, attempt) = (queue.name.clone(), lease.id.clone(), lease.token.attempt);
                 runtime.events.emit("lease-keeper", 0, EventKind::LeaseLost { queue, job, attempt });
             }
-            // Its outcome is known or about to be: the settlement finds out by itself.
+            // The outcome of this job is known: it may be settled already, and if the lease is lost its settlement will be answered as stale.
             Renewal::Stale => {}
         }
     }

@@ -1,6 +1,6 @@
-//! The ledger: stores supervision events and this worker's row.
+//! The ledger: stores supervision events, and this worker's row in the list of workers.
 //!
-//! Events are logged and broadcast where they happen; here they are only stored. Bounds: one write under way, of at most [`EVENTS_PER_WRITE_MAX`] events, every
+//! Events are logged and broadcast where they happen; the ledger only stores them. Bounds: one write under way, of at most [`EVENTS_PER_WRITE_MAX`] events, every
 //! [`EVENTS_WRITE_INTERVAL`].
 
 use std::collections::BTreeSet;
@@ -68,7 +68,7 @@ impl Actor for LedgerActor {
     }
 }
 
-/// Writes the events that are not stored yet, and the worker's row if it is due. Tried once: what fails waits for the next write.
+/// Writes the events that are not stored yet and, with `heartbeat`, the worker's row. Each call is sent once: what fails waits for the next write.
 pub(crate) async fn write(runtime: &RuntimeContext, heartbeat: bool) {
     if heartbeat {
         let row = row(runtime);
@@ -78,7 +78,7 @@ pub(crate) async fn write(runtime: &RuntimeContext, heartbeat: bool) {
     }
     let dropped = runtime.events.take_dropped();
     if dropped > 0 {
-        tracing::warn!(target: "retraced::supervision", dropped, "the store was unreachable too long to store all supervision events");
+        tracing::warn!(target: "retraced::supervision", dropped, "supervision events were dropped because the store was unreachable for too long");
     }
     loop {
         let events = UnstoredEvents::take(runtime);
@@ -112,7 +112,7 @@ fn row(runtime: &RuntimeContext) -> WorkerRow {
     row
 }
 
-/// Events on their way to the store. Unless they are stored they return to the buffer, also if the ledger ends meanwhile.
+/// Events on their way to the store. If they are not stored they return to the buffer, even if the ledger ends meanwhile.
 struct UnstoredEvents<'a> {
     runtime: &'a RuntimeContext,
     taken: Vec<retraced_jobs::trace::SupervisionEvent>,

@@ -1,4 +1,5 @@
-//! The actors that serve all queues of a runtime. Each has one duty.
+//! The actors that serve all queues of a runtime: the store link checks the health of the store, the lease keeper renews leases, the reclaimer takes back expired
+//! ones, the retry scheduler moves due jobs to their queues, the janitor trims and audits, the ledger stores events, and the watchdog inspects running handlers.
 
 pub(crate) mod janitor;
 pub(crate) mod lease_keeper;

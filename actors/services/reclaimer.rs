@@ -1,7 +1,8 @@
 //! The reclaimer: reclaims expired leases, of this worker and of others, and releases the jobs of claims whose outcome is unknown.
 //!
-//! It visits a queue when its next lease expires, but no sooner than [`RECLAIM_POLL_MIN`] and no later than [`RECLAIM_POLL_MAX`]; a queue without leases less often. Bounds: one round under way;
-//! [`RECLAIM_BATCH_MAX`] leases per call, [`BATCHES_PER_ROUND_MAX`] calls per queue and round.
+//! It looks for expired leases in a queue when the next one expires, but no sooner than [`RECLAIM_POLL_MIN`], and no later than [`RECLAIM_POLL_MAX`] or a
+//! third of a lease; every third of a lease if the queue has none. Bounds: one round under way, [`RECLAIM_BATCH_MAX`] leases per call,
+//! [`BATCHES_PER_ROUND_MAX`] calls per queue and round.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +23,10 @@ const PATH: &str = "reclaimer";
 /// What the reclaimer sends to itself.
 #[derive(Debug)]
 pub(crate) enum ReclaimerMessage {
-    /// The timer fired.
-    Reclaim,
-    /// A round has ended; the next one is due after this.
-    Reclaimed { next: Duration },
+    /// A round is due: at the start, and when the timer has fired.
+    StartRound,
+    /// A round has ended. The next one is due after `next`.
+    RoundEnded { next: Duration },
 }
 
 /// The actor.
@@ -47,7 +48,7 @@ impl Actor for Reclaimer {
         myself: ActorRef<Self::Msg>,
         runtime: Arc<RuntimeContext>,
     ) -> Result<ReclaimerState, ActorProcessingErr> {
-        myself.cast(ReclaimerMessage::Reclaim)?;
+        myself.cast(ReclaimerMessage::StartRound)?;
         Ok(ReclaimerState { runtime, round: None, timer: None })
     }
 
@@ -58,34 +59,34 @@ impl Actor for Reclaimer {
         state: &mut ReclaimerState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ReclaimerMessage::Reclaim => state.reclaim(&myself),
-            ReclaimerMessage::Reclaimed { next } => state.reclaimed(&myself, next),
+            ReclaimerMessage::StartRound => state.start_round(&myself),
+            ReclaimerMessage::RoundEnded { next } => state.round_ended(&myself, next),
         }
         Ok(())
     }
 }
 
 impl ReclaimerState {
-    fn reclaim(&mut self, myself: &ActorRef<ReclaimerMessage>) {
+    fn start_round(&mut self, myself: &ActorRef<ReclaimerMessage>) {
         let runtime = self.runtime.clone();
         self.round = Some(background::start(myself, async move {
             join_all(runtime.queues.iter().map(|queue| visit(&runtime, queue))).await;
             let next = runtime.queues.iter().map(|queue| queue.reclaim_schedule.remaining()).min();
-            ReclaimerMessage::Reclaimed { next: next.unwrap_or(RECLAIM_POLL_MAX) }
+            ReclaimerMessage::RoundEnded { next: next.unwrap_or(RECLAIM_POLL_MAX) }
         }));
     }
 
-    fn reclaimed(&mut self, myself: &ActorRef<ReclaimerMessage>, next: Duration) {
+    fn round_ended(&mut self, myself: &ActorRef<ReclaimerMessage>, next: Duration) {
         self.round = None;
-        // Also while no lease can expire: every round checks for claims whose outcome is unknown.
-        let longest = RECLAIM_POLL_MAX.min(self.runtime.options.lease / 3);
-        let delay = next.max(RECLAIM_POLL_MIN).min(longest);
-        self.timer = Some(background::timer(myself, delay, ReclaimerMessage::Reclaim));
+        // Rounds continue while no lease can expire, because each round also looks for claims of unknown outcome.
+        let round_interval_max = RECLAIM_POLL_MAX.min(self.runtime.options.lease / 3);
+        let delay = next.max(RECLAIM_POLL_MIN).min(round_interval_max);
+        self.timer = Some(background::timer(myself, delay, ReclaimerMessage::StartRound));
     }
 }
 
 async fn visit(runtime: &RuntimeContext, queue: &QueueContext) {
-    release_lost_claims(runtime, queue).await;
+    release_unresolved_claims(runtime, queue).await;
     if queue.reclaim_schedule.is_due() {
         queue.reclaim_schedule.begin();
         let next = reclaim_expired(runtime, queue).await;
@@ -93,32 +94,33 @@ async fn visit(runtime: &RuntimeContext, queue: &QueueContext) {
     }
 }
 
-/// Releases the jobs that were granted to claims of this process whose outcome is unknown: a reply that cannot be read, or a bug that ended the task that waited for it.
-async fn release_lost_claims(runtime: &RuntimeContext, queue: &QueueContext) {
-    let lost = queue.inflight.take_lost_claims();
-    if lost.is_empty() {
+/// Releases the jobs that were granted to claims of this process whose outcome is unknown: the reply could not be read, or a bug ended the task that
+/// waited for it.
+async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContext) {
+    let unresolved = queue.inflight.take_unresolved_claims();
+    if unresolved.is_empty() {
         return;
     }
-    let (mut released, mut from) = (0, None);
+    let (mut released, mut cursor) = (0, None);
     loop {
         let reconcile = runtime.calls.until_known("reconcile", |store, call| {
-            store.reconcile(call, &queue.name, runtime.instance, &lost, from.clone())
+            store.reconcile(call, &queue.name, runtime.instance, &unresolved, cursor.clone())
         });
         let Some(Ok(page)) = reconcile.await else { break };
         released += page.released.len();
-        from = page.next;
-        if from.is_none() {
+        cursor = page.next;
+        if cursor.is_none() {
             break;
         }
     }
     if released > 0 {
-        let kind = EventKind::ClaimsLost { queue: queue.name.clone(), claims: lost.len(), released };
+        let kind = EventKind::ClaimsLost { queue: queue.name.clone(), claims: unresolved.len(), released };
         runtime.events.emit(PATH, 0, kind);
         queue.wake_fetcher();
     }
 }
 
-/// Reclaims the expired leases of one queue. Returns when to visit it again.
+/// Reclaims the expired leases of one queue. Returns after what time to look again.
 async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Duration {
     let lease = runtime.options.lease;
     let crashes_max = runtime.options.crashes_max;
@@ -131,15 +133,16 @@ async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Dura
             queue.wake_fetcher();
         }
         if reclaimed.jobs.len() < RECLAIM_BATCH_MAX {
-            let longest = lease / 3;
-            return reclaimed.next_expiry.map_or(longest, |next| next.min(RECLAIM_POLL_MAX).min(longest));
+            let interval_max = lease / 3;
+            return reclaimed.next_expiry.map_or(interval_max, |next| next.min(RECLAIM_POLL_MAX).min(interval_max));
         }
     }
     RECLAIM_POLL_MIN
 }
 
 fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed) {
-    // A grace period without an expired lease, as on a queue that was never visited before, is not worth reporting.
+    // After an outage the store gives leases a grace period, and also at its first look at a queue. Reported only if a lease had expired;
+    // otherwise it is just that first look.
     if let Some(grace) = reclaimed.grace
         && reclaimed.next_expiry == Some(Duration::ZERO)
         && queue.grace_is_new(grace)
@@ -153,7 +156,7 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed)
             job: job.id.clone(),
             owner: job.owner,
             crashes: job.crashes,
-            charged: job.charged,
+            counted: job.counted,
             poisoned: job.poisoned,
         };
         runtime.events.emit(PATH, 0, kind);

@@ -1,8 +1,8 @@
 //! The retry scheduler: moves delayed jobs that are due to the back of their queues.
 //!
-//! It polls a queue when its next known due time has come, or when a hint reports a job that became the earliest; at the latest after [`PROMOTE_POLL_IDLE_MAX`] while
-//! hints arrive, and [`PROMOTE_POLL_MAX`] while they do not. The fetcher's claims report the next due time of a queue without pending jobs, so an idle queue is
-//! asked once. Bounds: one round under way, of [`PROMOTE_BATCH_MAX`] jobs per call.
+//! It polls a queue when the next known due time has come, or when a hint reports an earlier one. At the latest it polls after [`PROMOTE_POLL_IDLE_MAX`], or
+//! after [`PROMOTE_POLL_MAX`] while there is no subscription for hints. Each claim that finds no pending job reports the next due time and postpones the
+//! poll, so a queue that stays idle is polled once and then not again until a job is due. Bounds: one round under way, [`PROMOTE_BATCH_MAX`] jobs per call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +91,7 @@ async fn promote(runtime: &RuntimeContext, queue: &QueueContext) {
             queue.wake_fetcher();
         }
         if promoted.moved < PROMOTE_BATCH_MAX {
-            let longest = if runtime.hints_arrive() { PROMOTE_POLL_IDLE_MAX } else { PROMOTE_POLL_MAX };
+            let longest = if runtime.hints_subscribed() { PROMOTE_POLL_IDLE_MAX } else { PROMOTE_POLL_MAX };
             let next = promoted.next_due.unwrap_or(longest);
             return schedule.again_in(next.clamp(PROMOTE_POLL_MIN, longest));
         }

@@ -1,4 +1,4 @@
-//! The store link: during an outage it checks the health of the store with backoff, so that no other actor has to. It also holds the one subscription for hints.
+//! The store link: checks the health of the store with backoff during an outage, so that no other actor has to. It also holds the subscription for hints.
 //!
 //! Bounds: one health check at a time, [`PROBE_DELAY_MIN`] to [`PROBE_DELAY_MAX`] apart; one subscription per process.
 
@@ -39,9 +39,9 @@ impl Actor for StoreLink {
         runtime.calls.health().link().set(&myself);
         let hints = background::start(&myself, listen(runtime.clone()));
         if !runtime.calls.health().is_up() {
-            myself.cast(StoreLinkMessage::Lost)?;
+            myself.cast(StoreLinkMessage::Unanswered)?;
         }
-        Ok(StoreLinkState { runtime, backoff: probes(), probe: None, _subscription: hints })
+        Ok(StoreLinkState { runtime, backoff: probe_backoff(), probe: None, _subscription: hints })
     }
 
     async fn handle(
@@ -51,7 +51,7 @@ impl Actor for StoreLink {
         state: &mut StoreLinkState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            StoreLinkMessage::Lost => state.probe_unless_probing(&myself),
+            StoreLinkMessage::Unanswered => state.probe_unless_probing(&myself),
             StoreLinkMessage::Probed { answered } => state.probed(&myself, answered),
         }
         Ok(())
@@ -81,8 +81,8 @@ impl StoreLinkState {
     }
 }
 
-/// Without jitter: one actor per process probes, and it should notice the end of an outage soon.
-fn probes() -> backoff::ExponentialBackoff {
+/// The delays between health checks. They have no jitter: only one actor per process probes, and it should notice the end of an outage soon.
+fn probe_backoff() -> backoff::ExponentialBackoff {
     backoff::ExponentialBackoff {
         current_interval: PROBE_DELAY_MIN,
         initial_interval: PROBE_DELAY_MIN,
@@ -94,7 +94,7 @@ fn probes() -> backoff::ExponentialBackoff {
     }
 }
 
-/// Forwards hints while there is a subscription, and subscribes again when it is lost.
+/// Subscribes to hints and forwards them, and subscribes again when the subscription ends.
 async fn listen(runtime: Arc<RuntimeContext>) -> StoreLinkMessage {
     let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
     loop {
@@ -107,15 +107,15 @@ async fn listen(runtime: Arc<RuntimeContext>) -> StoreLinkMessage {
                 tokio::time::sleep(PROBE_DELAY_MIN).await;
                 runtime.calls.health().wait_until_up().await;
             }
-            // Polls find the jobs meanwhile.
+            // The store refuses subscriptions. Polls find the jobs meanwhile.
             Err(_) => tokio::time::sleep(REFUSED_DELAY).await,
         }
     }
 }
 
 async fn forward_all(runtime: &RuntimeContext, mut hints: BoxStream<'static, Hint>) {
-    runtime.set_hints_arrive(true);
-    // Hints may have been missed before the subscription.
+    runtime.set_hints_subscribed(true);
+    // Hints may have been missed before the subscription began, so every queue is polled.
     for queue in &runtime.queues {
         forward(runtime, Hint::Pending(queue.name.clone()));
         forward(runtime, Hint::Due(queue.name.clone()));
@@ -123,7 +123,7 @@ async fn forward_all(runtime: &RuntimeContext, mut hints: BoxStream<'static, Hin
     while let Some(hint) = hints.next().await {
         forward(runtime, hint);
     }
-    runtime.set_hints_arrive(false);
+    runtime.set_hints_subscribed(false);
 }
 
 fn forward(runtime: &RuntimeContext, hint: Hint) {
@@ -135,7 +135,7 @@ fn forward(runtime: &RuntimeContext, hint: Hint) {
         }
         Hint::Due(queue) => {
             if let Some(context) = runtime.queue(&queue) {
-                context.promote_schedule.within(Duration::ZERO);
+                context.promote_schedule.request_within(Duration::ZERO);
                 runtime.request_promotion();
             }
         }

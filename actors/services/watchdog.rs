@@ -1,5 +1,5 @@
-//! The watchdog: inspects running handlers. It reports those that do not yield, settles the attempts of those that ignore their timeout, releases jobs that wait too
-//! long for an executor, and ends the runtime when too many handlers cannot be stopped.
+//! The watchdog: inspects running handlers. It reports handlers that do not yield, and settles the attempts of handlers that ignore their timeout. It
+//! releases jobs that wait too long for an executor, and ends the runtime when too many handlers cannot be stopped.
 //!
 //! It makes no call to the store, so it keeps running during an outage. Bounds: one inspection every [`WATCH_INTERVAL`].
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::background::{self, BackgroundTask};
 use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
-use crate::inflight::Running;
+use crate::inflight::RunningHandler;
 use crate::limits::WATCH_INTERVAL;
 use crate::messages::PoolMessage;
 use crate::supervision::messages::SupervisorMessage;
@@ -70,27 +70,27 @@ impl Actor for Watchdog {
 impl WatchdogState {
     fn inspect(&self, queue: &QueueContext) {
         let now = Instant::now();
-        let overdue = queue.inflight.overdue(now, self.runtime.random.retry_jitter());
-        for Running { job, ran, .. } in overdue.stuck {
-            let kind = EventKind::Stuck { queue: queue.name.clone(), job: job.id, ran_ms: millis(ran) };
+        let found = queue.inflight.inspect(now, self.runtime.random.retry_jitter());
+        for RunningHandler { job, running_for, .. } in found.stuck {
+            let kind = EventKind::Stuck { queue: queue.name.clone(), job: job.id, ran_ms: millis(running_for) };
             self.runtime.events.emit(PATH, 0, kind);
         }
-        for zombie in overdue.zombies {
+        for zombie in found.zombies {
             self.replace(queue, zombie);
         }
         self.runtime.observe_ended(queue);
         queue.inflight.release_unstarted(now);
-        // Also outcomes that returned to the table because their settlement failed.
+        // This also retries outcomes that returned to the table because their settlement failed.
         if queue.inflight.any_finished() {
             queue.request_flush();
         }
     }
 
     /// Reports a zombie and gives its slot to another executor.
-    fn replace(&self, queue: &QueueContext, zombie: Running) {
-        let Running { executor, job, ran } = zombie;
+    fn replace(&self, queue: &QueueContext, zombie: RunningHandler) {
+        let RunningHandler { executor, job, running_for } = zombie;
         let (name, attempt) = (queue.name.clone(), job.token.attempt);
-        let kind = EventKind::Zombie { queue: name, job: job.id, attempt, ran_ms: millis(ran) };
+        let kind = EventKind::Zombie { queue: name, job: job.id, attempt, ran_ms: millis(running_for) };
         self.runtime.events.emit(&queue.executor_path(executor.slot), executor.generation, kind);
         queue.pool.send(PoolMessage::Start { slot: executor.slot });
         queue.request_flush();
@@ -100,10 +100,10 @@ impl WatchdogState {
         let zombies: usize = self.runtime.queues.iter().map(|queue| queue.inflight.zombies()).sum();
         if zombies >= self.zombies_max {
             let reason = format!(
-                "{zombies} handlers ignore their timeout and {} may; end the process, a new one runs their jobs again",
+                "{zombies} handlers ignore their timeout (the limit is {}); restart the process to run their jobs again",
                 self.zombies_max
             );
-            self.runtime.root.send(SupervisorMessage::GiveUp { child: PATH.into(), reason });
+            self.runtime.root.send(SupervisorMessage::Escalate { child: PATH.into(), reason });
         }
     }
 }

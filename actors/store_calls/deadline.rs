@@ -1,4 +1,5 @@
-//! Calls with a deadline, of clients, operators and whoever waits for an outcome. What is refused is reported to the caller alone; an outage, to the whole process.
+//! Calls with a deadline, for clients, operators and waiters for an outcome. A refusal is returned to the caller only; an outage is reported to the whole
+//! process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,12 +7,14 @@ use std::time::Duration;
 
 use retraced_jobs::store::{CallId, Store, StoreError};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{CallError, StoreCalls, resend};
+use crate::limits::{DEADLINE_MAX, RESEND_DELAY};
 
 impl StoreCalls {
-    /// Sends a call of a replay slot until its outcome is known, for at most `timeout` in all. Dropping this gives up the wait, not always the call.
+    /// Sends a call under a replay slot until its outcome is known, for at most `timeout` in all. Dropping the future ends the wait; the call may still be
+    /// applied.
     ///
     /// # Errors
     /// [`CallError`]; only [`CallError::OutcomeUnknown`], and [`CallError::RuntimeEnded`] if the call had begun, leave open whether it was applied.
@@ -23,17 +26,19 @@ impl StoreCalls {
     {
         let calls = self.clone();
         self.run(async move {
-            let deadline = Instant::now() + timeout;
+            let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
             let slot = timeout_at(deadline, calls.slots.take()).await;
             let mut slot = slot.map_err(|_| CallError::NoReplaySlot)?;
             let id = slot.next_call();
-            let attempt = || calls.attempt(deadline, call(calls.store.clone(), id));
-            resend(&calls.health, attempt, sleep_until(deadline)).await
+            let send = || calls.answer_by(deadline, call(calls.store.clone(), id));
+            // Another call's success ends an outage at once, and must not make this one repeat without a pause.
+            let pause = || async { tokio::join!(sleep(RESEND_DELAY), calls.health.wait_until_up()) };
+            resend(send, pause, sleep_until(deadline)).await
         })
         .await
     }
 
-    /// Sends a call once that changes nothing, or may be done twice.
+    /// Sends a call once. It must be a call that changes nothing or may be applied twice.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -45,7 +50,8 @@ impl StoreCalls {
     {
         let calls = self.clone();
         self.run(async move {
-            match calls.attempt(Instant::now() + timeout, call(calls.store.clone())).await {
+            let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
+            match calls.answer_by(deadline, call(calls.store.clone())).await {
                 Some(Err(error)) if error.is_retryable() => Err(CallError::OutcomeUnknown(Some(error))),
                 Some(reply) => reply.map_err(CallError::Refused),
                 None => Err(CallError::OutcomeUnknown(None)),
@@ -54,8 +60,8 @@ impl StoreCalls {
         .await
     }
 
-    /// One attempt; `None` if there is no answer by the deadline. That says more of the caller's patience than of the store: it is no outage.
-    async fn attempt<T>(
+    /// The answer to one sending, or `None` if there is none by the deadline. That is not reported as an outage: the caller's timeout may be very short.
+    async fn answer_by<T>(
         &self,
         deadline: Instant,
         sent: impl Future<Output = Result<T, StoreError>>,
@@ -76,7 +82,7 @@ impl StoreCalls {
     }
 }
 
-/// Runs a call on another runtime. A store that panics has an unknown outcome, like one that does not answer: that runtime goes on.
+/// Runs a call on another runtime. If the store panics, the outcome is unknown as if it had not answered, and the runtime goes on.
 async fn spawned<T: Send + 'static>(
     runtime: &Handle,
     sent: impl Future<Output = Result<T, CallError>> + Send + 'static,

@@ -1,19 +1,19 @@
-//! Why a call brought no reply.
+//! Why a call to the store returned no reply.
 
 use std::error::Error;
 use std::fmt;
 
 use retraced_jobs::store::StoreError;
 
-/// A call to the store brought no reply.
+/// A call to the store returned no reply.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The store answered, and did not do it.
+    /// The store answered with an error. Sending the same call again would not help.
     Refused(StoreError),
-    /// No answer came in time: the call may have been applied. With the last error, if one came.
+    /// No answer came in time, so the call may have been applied. Holds the last error, if there was one.
     OutcomeUnknown(Option<StoreError>),
-    /// Too many calls were under way until the deadline. Nothing was sent.
+    /// No replay slot became free by the deadline, because too many calls were under way. Nothing was sent.
     NoReplaySlot,
     /// The tokio runtime that calls run on has ended.
     RuntimeEnded {

@@ -1,4 +1,5 @@
-//! Whether the store answers, as all callers of one process know it: an outage is reported once, every caller waits for its end, and it is no crash of any actor.
+//! Whether the store answers, as all callers in one process see it. An outage is reported once, every caller waits for its end, and no actor crashes because
+//! of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,13 +31,14 @@ pub(crate) struct Health(Arc<Inner>);
 
 struct Inner {
     state: watch::Sender<StoreState>,
-    /// Where changes are reported; a process without a tree reports none.
+    /// Where outages and refusals are reported; a process without a tree does not report them.
     events: Option<Events>,
     link: Address<StoreLinkMessage>,
+    /// The refusal that was reported last, and when.
     refused: Mutex<Option<(String, Instant)>>,
-    /// Fired when the runtime ends: no call is sent again after it.
+    /// Fired when the runtime ends. After that no call is sent again.
     ended: CancellationToken,
-    /// How long a caller waits at most before it tries by itself.
+    /// How long a caller waits for the end of an outage before it sends its call anyway.
     wait_max: Duration,
 }
 
@@ -45,7 +47,7 @@ impl Health {
         Self::with(Some(events), ended, OUTAGE_WAIT_MAX)
     }
 
-    /// Health without a tree: nobody is informed of it, and callers themselves try whether the store is back.
+    /// Health without a tree: outages are not reported, and callers find out themselves whether the store is back.
     pub(super) fn unreported() -> Self {
         Self::with(None, CancellationToken::new(), RESEND_DELAY)
     }
@@ -55,7 +57,7 @@ impl Health {
         Self(Arc::new(Inner { state, events, link, refused: Mutex::new(None), ended, wait_max }))
     }
 
-    /// The address of the actor that checks when the store is back.
+    /// The address of the store link, which checks whether the store is back.
     pub(crate) fn link(&self) -> &Address<StoreLinkMessage> {
         &self.0.link
     }
@@ -68,12 +70,12 @@ impl Health {
     pub(super) fn observe<T>(&self, result: &Result<T, StoreError>) {
         match result {
             Ok(_) => self.answered(),
-            Err(error) if error.is_retryable() => self.lost(&error.to_string()),
+            Err(error) if error.is_retryable() => self.unanswered(&error.to_string()),
             Err(_) => {}
         }
     }
 
-    fn lost(&self, reason: &str) {
+    fn unanswered(&self, reason: &str) {
         let down = StoreState::Down { since: Instant::now() };
         let changed = self.0.state.send_if_modified(|state| {
             let up = *state == StoreState::Up;
@@ -85,7 +87,7 @@ impl Health {
         if changed {
             self.report(EventKind::StoreLost { reason: reason.to_owned() });
         }
-        self.0.link.send(StoreLinkMessage::Lost);
+        self.0.link.send(StoreLinkMessage::Unanswered);
     }
 
     fn answered(&self) {
@@ -106,7 +108,7 @@ impl Health {
         }
     }
 
-    /// Reports a refusal that only operators can do something about; the same one once per [`REFUSED_REPORT_INTERVAL`].
+    /// Reports a refusal, which only operators can do something about. The same one is reported once per [`REFUSED_REPORT_INTERVAL`].
     pub(super) fn report_refused(&self, error: &StoreError) {
         let reason = error.to_string();
         let mut reported = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,12 +1,13 @@
 //! Calls to the store, for the tree, for clients and for operators alike: replay slots, deadlines, health, and sending a call again until its outcome is known.
 //!
-//! A call that changes something carries the number of a replay slot, so that a store answers a repeated call without repeating its effect. It is therefore safe to send
-//! a call again whenever its reply is lost, and every caller does: the tree's actors until the outcome is known (`unbounded`), all others until their deadline (`deadline`).
+//! A call that changes something carries a replay slot and a sequence number. From these the store recognizes a repeated call and answers it without applying
+//! it again. So every caller sends a call again when the reply is lost: actors until the outcome is known (`actor_calls`), all others until their deadline
+//! (`deadline`).
 
+mod actor_calls;
 mod deadline;
 mod error;
 mod health;
-mod unbounded;
 
 pub use error::CallError;
 pub(crate) use health::Health;
@@ -30,8 +31,8 @@ pub struct StoreCalls {
 }
 
 impl StoreCalls {
-    /// Calls without a tree, from a process instance of their own: at most `calls_max` of those that change something are open at a time, further ones wait. They run
-    /// on `runtime`, or where each caller is.
+    /// Calls without a tree. They have a process instance of their own and run on `runtime`, or where each caller is. At most `calls_max` calls that change
+    /// something are open at a time; further ones wait.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, calls_max: u16, runtime: Option<Handle>) -> Self {
         let slots = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), calls_max);
@@ -60,18 +61,20 @@ impl StoreCalls {
     }
 }
 
-/// Sends a call again until it is answered or refused, an attempt runs out of time (`None`), or `give_up` ends while the store is unavailable.
-async fn resend<T, Attempt>(
-    health: &Health,
-    attempt: impl Fn() -> Attempt,
+/// Calls `send` again and again, with a `pause` between, until the call is answered or refused, until one sending runs out of time (`None`), or until `give_up`
+/// ends during a pause.
+async fn resend<T, Sending, Pause>(
+    send: impl Fn() -> Sending,
+    pause: impl Fn() -> Pause,
     give_up: impl Future<Output = ()>,
 ) -> Result<T, CallError>
 where
-    Attempt: Future<Output = Option<Result<T, StoreError>>>,
+    Sending: Future<Output = Option<Result<T, StoreError>>>,
+    Pause: Future,
 {
     let (mut give_up, mut last) = (pin!(give_up), None);
     loop {
-        match attempt().await {
+        match send().await {
             Some(Ok(reply)) => return Ok(reply),
             Some(Err(error)) if error.is_retryable() => last = Some(error),
             Some(Err(error)) => return Err(CallError::Refused(error)),
@@ -80,7 +83,7 @@ where
         tokio::select! {
             biased;
             () = &mut give_up => return Err(CallError::OutcomeUnknown(last)),
-            () = health.wait_until_up() => {}
+            _ = pause() => {}
         }
     }
 }

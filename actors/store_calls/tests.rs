@@ -1,4 +1,4 @@
-//! Calls to a store that does as it is told.
+//! Calls whose answers the tests decide.
 
 #![allow(clippy::unwrap_used)]
 
@@ -35,7 +35,7 @@ struct World {
     calls: StoreCalls,
     events: Events,
     ended: CancellationToken,
-    /// The sequence of every call that was sent.
+    /// The sequence number of every call that was sent.
     sent: Mutex<Vec<u64>>,
 }
 
@@ -49,8 +49,8 @@ impl World {
         Self { calls, events, ended, sent: Mutex::default() }
     }
 
-    /// A call that is unavailable this often, and then answered.
-    fn fails<'a>(&'a self, times: usize) -> impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, usize> {
+    /// A call that fails this often because the store is unavailable, and is then answered.
+    fn fails_first<'a>(&'a self, times: usize) -> impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, usize> {
         move |_, call| {
             let mut sent = self.sent.lock().unwrap();
             sent.push(call.sequence);
@@ -67,7 +67,7 @@ impl World {
 #[tokio::test(start_paused = true)]
 async fn a_call_without_an_answer_is_sent_again_under_the_same_id_and_the_outage_is_reported_once() {
     let world = World::new(1);
-    assert_eq!(world.calls.until_known("test", world.fails(3)).await.unwrap().unwrap(), 4);
+    assert_eq!(world.calls.until_known("test", world.fails_first(3)).await.unwrap().unwrap(), 4);
     assert_eq!(*world.sent.lock().unwrap(), [1, 1, 1, 1]);
     let reported = world.reported();
     assert!(matches!(reported[..], [EventKind::StoreLost { .. }, EventKind::StoreBack { .. }]), "{reported:?}");
@@ -88,7 +88,7 @@ async fn a_refusal_is_an_outcome_and_the_same_one_is_reported_once() {
 async fn a_runtime_that_ends_gives_open_calls_up() {
     let world = World::new(1);
     world.ended.cancel();
-    assert!(world.calls.until_known("test", world.fails(usize::MAX)).await.is_none());
+    assert!(world.calls.until_known("test", world.fails_first(usize::MAX)).await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,13 +99,13 @@ async fn a_call_that_hangs_counts_as_unanswered() {
     assert!(!world.calls.health().is_up());
 }
 
-fn lone(calls_max: u16) -> StoreCalls {
+fn without_tree(calls_max: u16) -> StoreCalls {
     StoreCalls::new(Arc::new(MemoryStore::new()), calls_max, None)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_with_a_deadline_is_sent_again_as_the_same_call_until_it_is_answered() {
-    for calls in [lone(1), World::new(1).calls] {
+    for calls in [without_tree(1), World::new(1).calls] {
         let ids = Arc::new(Mutex::new(Vec::new()));
         let seen = ids.clone();
         let reply = calls.call(TIMEOUT * 5, move |_, id| {
@@ -121,12 +121,36 @@ async fn a_call_with_a_deadline_is_sent_again_as_the_same_call_until_it_is_answe
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_with_a_deadline_pauses_before_it_is_sent_again_even_if_other_calls_are_answered() {
+    for calls in [without_tree(2), World::new(2).calls] {
+        let sent = Arc::new(Mutex::new(0_u32));
+        let count = sent.clone();
+        let refused_for_now = calls.call(TIMEOUT, move |_, _| {
+            *count.lock().unwrap() += 1;
+            async { unavailable::<()>() }
+        });
+        let others = async {
+            loop {
+                calls.call_once(TIMEOUT, |_| async { Ok(()) }).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            _ = refused_for_now => {}
+            () = others => {}
+        }
+        let most = u32::try_from(TIMEOUT.as_millis() / RESEND_DELAY.as_millis()).unwrap();
+        assert!((2..=most).contains(&*sent.lock().unwrap()), "sent {} times", sent.lock().unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outcome_is_unknown_at_the_deadline_and_not_before() {
     let begun = Instant::now();
-    let failed = lone(1).call(TIMEOUT, |_, _| async { unavailable::<()>() }).await;
+    let failed = without_tree(1).call(TIMEOUT, |_, _| async { unavailable::<()>() }).await;
     assert!(matches!(failed, Err(CallError::OutcomeUnknown(Some(_)))), "{failed:?}");
     assert!((TIMEOUT - RESEND_DELAY * 2..=TIMEOUT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
-    let silent = lone(1).call(TIMEOUT, |_, _| std::future::pending::<Result<(), _>>()).await;
+    let silent = without_tree(1).call(TIMEOUT, |_, _| std::future::pending::<Result<(), _>>()).await;
     assert!(matches!(silent, Err(CallError::OutcomeUnknown(None))), "{silent:?}");
     assert!(begun.elapsed() <= TIMEOUT * 2);
 }
@@ -143,7 +167,7 @@ async fn a_refusal_ends_a_call_with_a_deadline_at_once_and_only_the_caller_learn
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_that_a_call_with_a_deadline_meets_is_known_to_all_but_a_short_deadline_is_no_outage() {
+async fn an_outage_found_by_a_call_with_a_deadline_is_known_to_all_and_a_missed_deadline_is_no_outage() {
     let world = World::new(1);
     let silent = world.calls.call(TIMEOUT, |_, _| std::future::pending::<Result<(), _>>()).await;
     assert!(silent.is_err() && world.calls.health().is_up());
@@ -156,7 +180,7 @@ async fn an_outage_that_a_call_with_a_deadline_meets_is_known_to_all_but_a_short
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_finds_no_replay_slot_by_its_deadline_was_not_sent() {
-    let (calls, begun) = (lone(1), Instant::now());
+    let (calls, begun) = (without_tree(1), Instant::now());
     let _slot = calls.slots.take().await;
     let failed = calls.call(TIMEOUT, |_, _| async { unreachable!() as Result<(), _> }).await;
     assert!(matches!(failed, Err(CallError::NoReplaySlot)), "{failed:?}");
@@ -164,7 +188,7 @@ async fn a_call_that_finds_no_replay_slot_by_its_deadline_was_not_sent() {
 }
 
 #[test]
-fn calls_on_threads_that_have_ended_say_so() {
+fn a_call_on_a_runtime_that_has_ended_says_so() {
     let other = tokio::runtime::Runtime::new().unwrap();
     let calls = StoreCalls::new(Arc::new(MemoryStore::new()), 1, Some(other.handle().clone()));
     drop(other);

@@ -1,6 +1,6 @@
 //! Supervision events: logged and broadcast at once, and buffered until the ledger has stored them.
 //!
-//! They do not pass through a mailbox: the actor that notices something calls [`Events::emit`], and the buffer outlives every actor.
+//! Events do not pass through a mailbox: the actor that notices something calls [`Events::emit`]. The buffer outlives every actor.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,14 +39,16 @@ impl Events {
         }))
     }
 
+    /// Every event from now on.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<SupervisionEvent> {
         self.0.broadcast.subscribe()
     }
 
+    /// Reports an event of the actor at `path`.
     pub(crate) fn emit(&self, path: &str, generation: u32, kind: EventKind) {
         let event = SupervisionEvent::new(self.0.clock.now_ms(), self.0.instance, path, generation, kind);
         log(&event);
-        // No listener is no error.
+        // It is no error if nobody listens.
         let _ = self.0.broadcast.send(event.clone());
         self.buffer(event.clone());
         self.0.observers.notify(|observer| observer.supervision(&event));
@@ -59,7 +61,7 @@ impl Events {
         unstored.drain(..most).collect()
     }
 
-    /// Puts back events that could not be stored, in front.
+    /// Puts events that could not be stored back to the front of the buffer.
     pub(crate) fn give_back(&self, events: Vec<SupervisionEvent>) {
         let mut unstored = self.0.unstored.lock().unwrap_or_else(PoisonError::into_inner);
         for event in events.into_iter().rev() {
@@ -68,7 +70,7 @@ impl Events {
         self.trim(&mut unstored);
     }
 
-    /// How many events were dropped since the last time this was asked, because the store was unreachable too long.
+    /// How many events were dropped since this was called last, because the store was unreachable for too long.
     pub(crate) fn take_dropped(&self) -> u64 {
         self.0.dropped.swap(0, Ordering::Relaxed)
     }
@@ -99,7 +101,7 @@ macro_rules! say {
     };
 }
 
-/// An event that an operator must act on is an error, one they should know of is a warning, the rest is information or debug output.
+/// Logs an event. One that an operator must act on is an error, one they should know about is a warning, the others are information or debug output.
 fn log(event: &SupervisionEvent) {
     match &event.kind {
         EventKind::Started => say!(debug, event, "started"),
@@ -127,7 +129,7 @@ fn log(event: &SupervisionEvent) {
     }
 }
 
-/// The same for events about jobs and their queues.
+/// Logs an event about jobs and their queues.
 fn log_of_jobs(event: &SupervisionEvent) {
     match &event.kind {
         EventKind::HandlerPanicked { queue, job, attempt, message, place } => {
@@ -137,9 +139,9 @@ fn log_of_jobs(event: &SupervisionEvent) {
             say!(error, event, "handler ignores its timeout; attempts may overlap", %queue, %job, attempt, ran_ms)
         }
         EventKind::Stuck { queue, job, ran_ms } => say!(warn, event, "handler blocks its thread", %queue, %job, ran_ms),
-        EventKind::LeaseReclaimed { queue, job, owner, crashes, charged, poisoned } => {
+        EventKind::LeaseReclaimed { queue, job, owner, crashes, counted, poisoned } => {
             let owner = owner.map(|o| o.short()).unwrap_or_default();
-            say!(warn, event, "lease expired, job reclaimed", %queue, %job, %owner, crashes, charged, poisoned)
+            say!(warn, event, "lease expired, job reclaimed", %queue, %job, %owner, crashes, counted, poisoned)
         }
         EventKind::ClaimsLost { queue, claims, released } => {
             say!(warn, event, "claims of unknown outcome, their jobs were released", %queue, claims, released)

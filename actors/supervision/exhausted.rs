@@ -18,11 +18,11 @@ pub struct Exhausted {
     pub supervisor: String,
     /// The child that failed last.
     pub child: String,
-    /// Failures counted in the window; 0 if the child did not fail but demanded that the supervisor end.
+    /// Failures counted in the window; 0 if the child did not fail but requested that the supervisor give up.
     pub failures: u32,
-    /// The window.
+    /// The length of the window.
     pub window: Duration,
-    /// Why the child failed last.
+    /// Why the child failed last, or why it made the request.
     pub reason: String,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Exhausted {
         if self.failures == 0 {
             return write!(
                 f,
-                "supervisor {} gave up at the demand of {}: {}",
+                "supervisor {} gave up at the request of {}: {}",
                 self.supervisor, self.child, self.reason
             );
         }

@@ -1,4 +1,4 @@
-//! Supervision: how actors are started, restarted and stopped, and how that is reported. Nothing here knows what the actors do.
+//! Supervision: how actors are started, restarted and stopped, and how that is reported.
 
 pub(crate) mod event;
 pub(crate) mod exhausted;

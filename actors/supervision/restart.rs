@@ -1,7 +1,7 @@
 //! Restart policy as data, and its pure decisions: which children restart, when, and when a supervisor gives up.
 //!
-//! The rules are those of OTP supervisors (Erlang/OTP, *Supervisor Behaviour*): a strategy says who is restarted with the child that failed, a child's
-//! kind says whether its end is a failure, and an intensity says how many failures a window of time may hold.
+//! The rules are those of OTP supervisors (Erlang/OTP, *Supervisor Behaviour*). The strategy says which children are restarted with the one that failed. The
+//! kind of a child says whether its end is a failure. The budget (in OTP: the intensity) says how many failures a window of time may hold.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -86,9 +86,9 @@ pub struct Budget {
 pub struct RestartDelay {
     /// Delay after the second failure of a window.
     pub base: Duration,
-    /// Longest delay, with jitter. Must be below window ÷ restarts: slower restarts would keep a crash loop within its budget for ever.
+    /// Longest delay, including jitter. Must be below window ÷ restarts: with slower restarts a crash loop would stay within its budget for ever.
     pub max: Duration,
-    /// Jitter, in percent of the delay. It only shortens.
+    /// Jitter, in percent of the delay. It only shortens delays.
     pub jitter_percent: u8,
 }
 
@@ -116,20 +116,20 @@ pub struct RestartPolicy {
 }
 
 impl RestartPolicy {
-    /// The root's: one_for_one, 10 restarts in 60 s; beyond that the runtime ends with an error.
+    /// The policy of the root: one-for-one, 10 restarts in 60 s. Beyond that the runtime ends with an error.
     pub const ROOT: RestartPolicy = RestartPolicy {
         strategy: Strategy::OneForOne,
         budget: Budget { restarts: 10, window: Duration::from_secs(60) },
         delay: RestartDelay { base: Duration::from_millis(50), max: Duration::from_secs(3), jitter_percent: 20 },
     };
-    /// A queue's: one_for_one, 20 restarts in 60 s; beyond that the queue closes and reopens later.
+    /// The policy of a queue: one-for-one, 20 restarts in 60 s. Beyond that the queue's workers close, and reopen later.
     pub const QUEUE: RestartPolicy = RestartPolicy {
         strategy: Strategy::OneForOne,
         budget: Budget { restarts: 20, window: Duration::from_secs(60) },
         delay: RestartDelay { base: Duration::from_millis(50), max: Duration::from_secs(2), jitter_percent: 20 },
     };
 
-    /// Returns the policy if it can ever give up.
+    /// Returns the policy if it is valid. A supervisor with a valid policy gives up on a crash loop.
     ///
     /// # Errors
     /// [`InvalidPolicy`] names the number that is out of bounds.
@@ -172,8 +172,9 @@ impl RestartPolicy {
         for _ in 0..=steps.min(self.budget.restarts) {
             delay = backoff.next_backoff().unwrap_or(self.delay.max);
         }
+        let delay = delay.min(self.delay.max);
         let spread = delay * u32::from(self.delay.jitter_percent) / 100;
-        delay.min(self.delay.max) - (spread * u32::from(draw.min(999)) / 1000).min(delay)
+        delay - spread * u32::from(draw.min(999)) / 1000
     }
 }
 
@@ -203,8 +204,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Counts one failure. Returns how many the window holds now. It keeps one more than the budget allows, which is all a decision needs.
-    pub(crate) fn charge(&mut self, now: Instant, budget: &Budget) -> u32 {
+    /// Counts one failure. Returns how many the window holds now, at most one more than the budget allows.
+    pub(crate) fn record_failure(&mut self, now: Instant, budget: &Budget) -> u32 {
         self.failures.retain(|at| now.duration_since(*at) < budget.window);
         self.failures.push_back(now);
         if self.failures.len() > budget.restarts as usize + 1 {
@@ -214,7 +215,7 @@ impl Window {
     }
 }
 
-/// When a closed queue is reopened.
+/// When the closed workers of a queue are reopened.
 ///
 /// ```
 /// use retraced_actors::Reopening;
@@ -226,7 +227,7 @@ impl Window {
 pub struct Reopening {
     /// Delay after the first closing.
     pub first: Duration,
-    /// Delays double up to this.
+    /// Longest delay; delays double until then.
     pub max: Duration,
 }
 
@@ -278,15 +279,25 @@ mod tests {
     }
 
     #[test]
-    fn the_window_forgets_what_is_older_than_itself() {
+    fn a_longest_delay_below_the_first_one_is_kept_to() {
+        for max in [Duration::ZERO, Duration::from_millis(1)] {
+            let delay = RestartDelay { max, jitter_percent: 100, ..RestartPolicy::QUEUE.delay };
+            let policy = RestartPolicy { delay, ..RestartPolicy::QUEUE };
+            assert!(policy.validate().is_ok());
+            assert!((2..=5).all(|n| [0, 500, 999].iter().all(|draw| policy.delay_after(n, *draw) <= max)), "{max:?}");
+        }
+    }
+
+    #[test]
+    fn failures_older_than_the_window_are_forgotten() {
         let budget = Budget { restarts: 3, window: Duration::from_secs(10) };
         let mut window = Window::default();
         let start = Instant::now();
         let at = |s: u64| start + Duration::from_secs(s);
-        assert_eq!([0, 1, 2].map(|s| window.charge(at(s), &budget)), [1, 2, 3]);
-        assert_eq!(window.charge(at(10), &budget), 3, "the failure at 0 has left");
-        assert_eq!(window.charge(at(10), &budget), 4, "one more than the budget allows");
-        assert_eq!(window.charge(at(60), &budget), 1);
+        assert_eq!([0, 1, 2].map(|s| window.record_failure(at(s), &budget)), [1, 2, 3]);
+        assert_eq!(window.record_failure(at(10), &budget), 3, "the failure at 0 has left");
+        assert_eq!(window.record_failure(at(10), &budget), 4, "one more than the budget allows");
+        assert_eq!(window.record_failure(at(60), &budget), 1);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use ractor::{ActorCell, ActorStatus};
 /// ```
 #[derive(Debug, Clone)]
 pub struct LiveActor {
-    /// Its path, as `email/executor-3`.
+    /// The path of the actor, as `email/executor-3`.
     pub path: String,
     /// How often an actor was started at this path before.
     pub generation: u32,
@@ -34,7 +34,7 @@ pub(crate) struct Roster {
     closings: Arc<Mutex<BTreeMap<String, Closings>>>,
 }
 
-/// How often a child gave up in a row. It outlives the supervisor of the child, as the starts do.
+/// How often a child was closed in a row. Like the number of starts, this outlives the supervisor of the child.
 #[derive(Debug, Clone, Copy, Default)]
 struct Closings {
     in_a_row: u32,
@@ -56,7 +56,7 @@ impl Roster {
         starts.get(path).map_or(0, |starts| starts.saturating_sub(1))
     }
 
-    /// Counts a closing of the child at this path, from one again if it was open for long. Returns how many there were in a row.
+    /// Counts a closing of the child at this path. The count starts again at 1 if the child had been open for long. Returns the count.
     pub(crate) fn close(&self, path: &str, open_for_long: bool) -> u32 {
         let mut closings = self.closings.lock().unwrap_or_else(PoisonError::into_inner);
         let child = closings.entry(path.to_owned()).or_default();
@@ -75,15 +75,15 @@ impl Roster {
         self.actors.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), (generation, actor));
     }
 
-    /// Removes an actor, unless another has taken its path already.
+    /// Removes an actor, unless another one has been added at its path already.
     pub(crate) fn remove(&self, path: &str, actor: &ActorCell) {
         let mut actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
-        if actors.get(path).is_some_and(|(_, present)| present.get_id() == actor.get_id()) {
+        if actors.get(path).is_some_and(|(_, current)| current.get_id() == actor.get_id()) {
             actors.remove(path);
         }
     }
 
-    /// The live actors. An actor that ended with its supervisor is not removed by it, so that is done here.
+    /// The live actors. An actor that ended together with its supervisor is removed here, because nobody else removes it.
     pub(crate) fn all(&self) -> Vec<LiveActor> {
         let mut actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
         actors.retain(|_, (_, actor)| actor.get_status() != ActorStatus::Stopped);

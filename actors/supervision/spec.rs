@@ -17,7 +17,7 @@ pub(crate) enum Shutdown {
     /// Asked to stop after its current message, killed at the deadline.
     Graceful(Duration),
     /// A supervisor: asked to stop its children in reverse order, killed at the deadline.
-    Ordered(Duration),
+    ChildrenFirst(Duration),
 }
 
 /// Starts a child, given its supervisor and its generation.
@@ -30,17 +30,17 @@ pub(crate) struct ChildSpec {
     pub(crate) kind: ChildKind,
     pub(crate) shutdown: Shutdown,
     pub(crate) start_timeout: Duration,
-    /// For a child that is a supervisor: when it gives up it is closed for a while, without using the budget of its parent.
+    /// For a child that is a supervisor: if it gives up it is closed for a while, and the restart budget of its parent is not used.
     pub(crate) closing: Option<Closing>,
     pub(crate) start: StartChild,
 }
 
-/// How a child is closed that gave up or cannot be restarted.
+/// What happens when a child gave up or cannot be restarted: it is closed for a while.
 #[derive(Clone)]
 pub(crate) struct Closing {
-    /// When it is reopened.
+    /// When the child is reopened.
     pub(crate) reopening: Reopening,
-    /// Called when it closes, to take care of what it left behind.
+    /// Called when the child closes, to take care of what it left behind.
     pub(crate) on_close: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -54,5 +54,5 @@ pub(crate) struct SupervisorSpec {
     pub(crate) roster: Roster,
     pub(crate) seed: u64,
     /// Where the root leaves the reason why it gave up: it has no supervisor.
-    pub(crate) outcome: Option<Arc<OnceLock<Exhausted>>>,
+    pub(crate) gave_up: Option<Arc<OnceLock<Exhausted>>>,
 }

@@ -1,12 +1,12 @@
 //! A supervisor: starts its children in order, restarts them by policy, stops them in reverse order, and gives up when its restart budget is exhausted.
 //!
-//! Bounds: one start at a time, each under its child's start timeout; a stop lasts as long as the child's shutdown allows, then the child is killed.
-//! Children are never awaited on the message loop: starts and stops run in tasks that report back.
+//! Bounds: one start at a time, each within the start timeout of the child. A stop lasts at most as long as the child's spec allows, then the child is
+//! killed. The message loop never awaits a child: starts and stops run in tasks that report back.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent as Ended};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent as RactorEvent};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use retraced_jobs::trace::EventKind;
@@ -22,7 +22,7 @@ use super::spec::{Closing, Shutdown, SupervisorSpec};
 use crate::clock::millis;
 use crate::limits::KILL_TIMEOUT;
 
-/// The actor. Its behaviour is in its state's spec.
+/// The actor. Its [`SupervisorSpec`] says what it does.
 pub(crate) struct Supervisor;
 
 pub(crate) struct SupervisorState {
@@ -34,22 +34,22 @@ pub(crate) struct SupervisorState {
     window: Window,
     rng: SmallRng,
     restarts_decided: RestartId,
-    /// Ends reported during a start, which may be those of the actor it starts. Emptied when the start is over.
+    /// Ends of unknown actors that were reported during a start. The actor that is being started may be one of them. Emptied when the start is over.
     early: Vec<(ActorId, End, Option<Exhausted>)>,
-    ready: Ready,
+    stage: Stage,
 }
 
-enum Ready {
-    Not(Vec<oneshot::Sender<Result<(), String>>>),
-    Yes,
+enum Stage {
+    Starting(Vec<oneshot::Sender<Result<(), String>>>),
+    Running,
     Stopping,
 }
 
 struct Child {
-    /// Of its latest start.
+    /// The generation of its latest start.
     generation: u32,
     status: Status,
-    /// The restart it waits for. A later one replaces an earlier one, so that the children of both start in order.
+    /// The restart it waits for. A later restart replaces an earlier one, so that the children of both restarts start in order.
     restart: Option<RestartId>,
 }
 
@@ -62,6 +62,7 @@ enum Status {
     },
     /// Being stopped on purpose: its end is not reported.
     Stopping,
+    /// Not restarted any more.
     Ended,
 }
 
@@ -85,7 +86,7 @@ impl Actor for Supervisor {
             rng: SmallRng::seed_from_u64(spec.seed),
             restarts_decided: 0,
             early: Vec::new(),
-            ready: Ready::Not(Vec::new()),
+            stage: Stage::Starting(Vec::new()),
             children,
             spec,
         })
@@ -107,15 +108,15 @@ impl Actor for Supervisor {
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            SupervisorMessage::Started { child, generation, result } => {
-                state.started(&myself, child, generation, result);
+            SupervisorMessage::StartEnded { child, generation, result } => {
+                state.start_ended(&myself, child, generation, result);
             }
             SupervisorMessage::Restart(restart) => state.restart(&myself, restart),
             SupervisorMessage::WhenReady(reply) => state.answer_when_ready(reply),
             SupervisorMessage::Shutdown => state.stop_all(&myself, None),
             SupervisorMessage::ChildrenStopped(None) => myself.stop(None),
             SupervisorMessage::ChildrenStopped(Some(exhausted)) => return Err(state.give_up(exhausted)),
-            SupervisorMessage::GiveUp { child, reason } => state.escalate(&myself, child, 0, reason),
+            SupervisorMessage::Escalate { child, reason } => state.escalate(&myself, child, 0, reason),
         }
         Ok(())
     }
@@ -123,7 +124,7 @@ impl Actor for Supervisor {
     async fn handle_supervisor_evt(
         &self,
         myself: ActorRef<Self::Msg>,
-        event: Ended,
+        event: RactorEvent,
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         if let Some((actor, end, exhausted)) = end_of(event) {
@@ -133,13 +134,13 @@ impl Actor for Supervisor {
     }
 }
 
-/// The actor whose end an event of ractor reports, and how it ended. A stop with a reason is an abnormal end: that is how killed and cancelled actors are
-/// reported, and those whose background task panicked.
-pub(crate) fn end_of(event: Ended) -> Option<(ActorCell, End, Option<Exhausted>)> {
+/// Reads an end from an event of ractor: which actor, how it ended, and the [`Exhausted`] error if it was a supervisor that gave up. A stop with a reason
+/// is an abnormal end: that is how killed and cancelled actors are reported, and those whose background task panicked.
+pub(crate) fn end_of(event: RactorEvent) -> Option<(ActorCell, End, Option<Exhausted>)> {
     match event {
-        Ended::ActorTerminated(actor, _, Some(reason)) => Some((actor, End::Abnormal(reason), None)),
-        Ended::ActorTerminated(actor, _, None) => Some((actor, End::Normal, None)),
-        Ended::ActorFailed(actor, error) => {
+        RactorEvent::ActorTerminated(actor, _, Some(reason)) => Some((actor, End::Abnormal(reason), None)),
+        RactorEvent::ActorTerminated(actor, _, None) => Some((actor, End::Normal, None)),
+        RactorEvent::ActorFailed(actor, error) => {
             let exhausted = error.downcast_ref::<Exhausted>().cloned();
             Some((actor, End::Abnormal(error.to_string()), exhausted))
         }
@@ -149,7 +150,7 @@ pub(crate) fn end_of(event: Ended) -> Option<(ActorCell, End, Option<Exhausted>)
 
 impl SupervisorState {
     fn start_next(&mut self, myself: &ActorRef<SupervisorMessage>) {
-        if self.starting.is_some() || matches!(self.ready, Ready::Stopping) {
+        if self.starting.is_some() || matches!(self.stage, Stage::Stopping) {
             return;
         }
         let Some(index) = self.to_start.pop_front() else {
@@ -169,20 +170,20 @@ impl SupervisorState {
                 Ok(Err(panic)) => Err(format!("its start panicked: {panic}")),
                 Err(_) => Err(format!("it did not start within {:?}", spec.start_timeout)),
             };
-            let _ = myself.cast(SupervisorMessage::Started { child: index, generation, result });
+            let _ = myself.cast(SupervisorMessage::StartEnded { child: index, generation, result });
         })));
     }
 
     fn all_started(&mut self) {
-        if let Ready::Not(waiting) = &mut self.ready {
+        if let Stage::Starting(waiting) = &mut self.stage {
             for reply in waiting.drain(..) {
                 let _ = reply.send(Ok(()));
             }
-            self.ready = Ready::Yes;
+            self.stage = Stage::Running;
         }
     }
 
-    fn started(
+    fn start_ended(
         &mut self,
         myself: &ActorRef<SupervisorMessage>,
         index: usize,
@@ -192,12 +193,12 @@ impl SupervisorState {
         self.starting = None;
         let early = std::mem::take(&mut self.early);
         let path = self.spec.children[index].path.clone();
-        let stopping = matches!(self.ready, Ready::Stopping);
+        let stopping = matches!(self.stage, Stage::Stopping);
         match result {
             Ok(actor) if stopping => actor.kill(),
             Err(_) if stopping => {}
             Ok(actor) if self.children[index].restart.is_some() => {
-                // It is to be restarted together with one that failed meanwhile.
+                // A sibling failed meanwhile, and this child must be restarted together with it.
                 actor.kill();
                 self.children[index].status = Status::Stopping;
                 self.start_next(myself);
@@ -218,7 +219,7 @@ impl SupervisorState {
             Err(reason) => {
                 self.spec.events.emit(&path, generation, EventKind::StartFailed { reason: reason.clone() });
                 self.children[index].status = Status::Down;
-                if let Ready::Not(waiting) = &mut self.ready {
+                if let Stage::Starting(waiting) = &mut self.stage {
                     for reply in waiting.drain(..) {
                         let _ = reply.send(Err(format!("{path} could not be started: {reason}")));
                     }
@@ -236,10 +237,10 @@ impl SupervisorState {
     }
 
     fn answer_when_ready(&mut self, reply: oneshot::Sender<Result<(), String>>) {
-        match &mut self.ready {
-            Ready::Not(waiting) => waiting.push(reply),
-            Ready::Yes => drop(reply.send(Ok(()))),
-            Ready::Stopping => drop(reply.send(Err(format!("{} is stopping", self.spec.path)))),
+        match &mut self.stage {
+            Stage::Starting(waiting) => waiting.push(reply),
+            Stage::Running => drop(reply.send(Ok(()))),
+            Stage::Stopping => drop(reply.send(Err(format!("{} is stopping", self.spec.path)))),
         }
     }
 
@@ -250,25 +251,25 @@ impl SupervisorState {
         end: End,
         exhausted: Option<Exhausted>,
     ) {
-        let is_it =
-            |child: &Child| matches!(&child.status, Status::Up { actor: up, .. } if up.get_id() == actor.get_id());
-        let Some(index) = self.children.iter().position(is_it) else {
+        let id = actor.get_id();
+        let is_actor = |child: &Child| matches!(&child.status, Status::Up { actor: up, .. } if up.get_id() == id);
+        let Some(index) = self.children.iter().position(is_actor) else {
             if self.starting.is_some() {
-                self.early.push((actor.get_id(), end, exhausted));
+                self.early.push((id, end, exhausted));
             }
             return;
         };
         let spec = &self.spec.children[index];
         self.spec.roster.remove(&spec.path, actor);
-        let since = match std::mem::replace(&mut self.children[index].status, Status::Down) {
+        let up_since = match std::mem::replace(&mut self.children[index].status, Status::Down) {
             Status::Up { since, .. } => since,
             _ => Instant::now(),
         };
-        if matches!(self.ready, Ready::Stopping) {
+        if matches!(self.stage, Stage::Stopping) {
             return;
         }
         match (exhausted, spec.closing.clone()) {
-            (Some(exhausted), Some(closing)) => self.close(myself, index, since, &exhausted.to_string(), &closing),
+            (Some(exhausted), Some(closing)) => self.close(myself, index, up_since, &exhausted.to_string(), &closing),
             _ if !spec.kind.restarts_after(&end) => {
                 self.children[index].status = Status::Ended;
                 let generation = self.generation(index);
@@ -288,16 +289,16 @@ impl SupervisorState {
         }
     }
 
-    /// A child that is a supervisor gave up or cannot be restarted: it stays closed for a while, and its siblings keep running.
+    /// A child that is a supervisor gave up or cannot be restarted. It is closed for a while, and its siblings keep running.
     fn close(
         &mut self,
         myself: &ActorRef<SupervisorMessage>,
         index: usize,
-        since: Instant,
+        up_since: Instant,
         reason: &str,
         closing: &Closing,
     ) {
-        let open_for_long = since.elapsed() > closing.reopening.max;
+        let open_for_long = up_since.elapsed() > closing.reopening.max;
         let closings = self.spec.roster.close(&self.spec.children[index].path, open_for_long);
         let delay = closing.reopening.delay_after(closings);
         let kind = EventKind::QueueClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };
@@ -309,7 +310,7 @@ impl SupervisorState {
 
     fn failed(&mut self, myself: &ActorRef<SupervisorMessage>, index: usize, reason: String) {
         let budget = self.spec.policy.budget;
-        let failures = self.window.charge(Instant::now(), &budget);
+        let failures = self.window.record_failure(Instant::now(), &budget);
         let path = self.spec.children[index].path.clone();
         let generation = self.generation(index);
         let crashed = EventKind::Crashed { reason: reason.clone(), failures, budget: budget.restarts };
@@ -323,7 +324,7 @@ impl SupervisorState {
         self.restart_later(myself, &affected, delay);
     }
 
-    /// The running actors among these children, last started first, from now on expected to end.
+    /// Marks the running actors among these children as stopping. Returns them, the last started first.
     fn take_running(&mut self, children: &[usize]) -> Vec<(ActorCell, String, Shutdown)> {
         let mut running = Vec::new();
         for &index in children.iter().rev() {
@@ -360,14 +361,15 @@ impl SupervisorState {
     }
 
     fn restart(&mut self, myself: &ActorRef<SupervisorMessage>, restart: RestartId) {
-        if matches!(self.ready, Ready::Stopping) {
+        if matches!(self.stage, Stage::Stopping) {
             return;
         }
         for (index, child) in self.children.iter_mut().enumerate() {
             if child.restart == Some(restart) {
-                // A child that is starting is waited for: that start is discarded, and a new one follows.
-                let starting = matches!(child.status, Status::Starting);
-                child.restart = child.restart.filter(|_| starting);
+                // A child that is starting must finish this start first; the start is discarded, and a new one follows.
+                if !matches!(child.status, Status::Starting) {
+                    child.restart = None;
+                }
                 self.to_start.push_back(index);
             }
         }
@@ -375,7 +377,7 @@ impl SupervisorState {
     }
 
     fn escalate(&mut self, myself: &ActorRef<SupervisorMessage>, child: String, failures: u32, reason: String) {
-        if matches!(self.ready, Ready::Stopping) {
+        if matches!(self.stage, Stage::Stopping) {
             return;
         }
         let exhausted = self.exhausted(&child, failures, &reason);
@@ -395,10 +397,10 @@ impl SupervisorState {
     }
 
     fn stop_all(&mut self, myself: &ActorRef<SupervisorMessage>, exhausted: Option<Exhausted>) {
-        if matches!(self.ready, Ready::Stopping) {
+        if matches!(self.stage, Stage::Stopping) {
             return;
         }
-        self.ready = Ready::Stopping;
+        self.stage = Stage::Stopping;
         let all: Vec<usize> = (0..self.children.len()).collect();
         let running = self.take_running(&all);
         let (myself, roster) = (myself.clone(), self.spec.roster.clone());
@@ -409,8 +411,8 @@ impl SupervisorState {
     }
 
     fn give_up(&self, exhausted: Exhausted) -> ActorProcessingErr {
-        if let Some(outcome) = &self.spec.outcome {
-            let _ = outcome.set(exhausted.clone());
+        if let Some(gave_up) = &self.spec.gave_up {
+            let _ = gave_up.set(exhausted.clone());
         }
         Box::new(exhausted)
     }
@@ -424,7 +426,7 @@ async fn stop_in_order(actors: Vec<(ActorCell, String, Shutdown)>, roster: &Rost
     for (actor, path, shutdown) in actors {
         let in_time = match shutdown {
             Shutdown::Graceful(deadline) => actor.stop_and_wait(None, Some(deadline)).await.is_ok(),
-            Shutdown::Ordered(deadline) => {
+            Shutdown::ChildrenFirst(deadline) => {
                 let sent = actor.send_message(SupervisorMessage::Shutdown).is_ok();
                 sent && actor.wait(Some(deadline)).await.is_ok()
             }
@@ -439,19 +441,13 @@ async fn stop_in_order(actors: Vec<(ActorCell, String, Shutdown)>, roster: &Rost
 /// Starts a supervisor as the child of another, and waits until its own children run.
 pub(crate) async fn start_supervisor(spec: SupervisorSpec, parent: ActorCell) -> Result<ActorCell, String> {
     let (actor, _) = Actor::spawn_linked(None, Supervisor, spec, parent).await.map_err(|e| e.to_string())?;
-    let unready = KilledOnDrop(Some(actor.get_cell()));
+    let mut unready = KilledOnDrop(Some(actor.get_cell()));
     wait_until_ready(&actor).await?;
-    unready.keep().ok_or_else(|| "it ended at once".to_owned())
+    unready.0 = None;
+    Ok(actor.get_cell())
 }
 
-/// Kills an actor without waiting for its end.
 struct KilledOnDrop(Option<ActorCell>);
-
-impl KilledOnDrop {
-    fn keep(mut self) -> Option<ActorCell> {
-        self.0.take()
-    }
-}
 
 impl Drop for KilledOnDrop {
     fn drop(&mut self) {
@@ -461,7 +457,8 @@ impl Drop for KilledOnDrop {
     }
 }
 
-/// Waits until all children of a supervisor run. Bounded by the children's start timeouts.
+/// Waits until all children of a supervisor run, or one cannot be started. They start one at a time, each within its start timeout: it waits for at most the
+/// sum of their start timeouts.
 pub(crate) async fn wait_until_ready(supervisor: &ActorRef<SupervisorMessage>) -> Result<(), String> {
     let (reply, ready) = oneshot::channel();
     supervisor.cast(SupervisorMessage::WhenReady(reply)).map_err(|_| "it ended at once".to_owned())?;

@@ -102,7 +102,7 @@ async fn jobs_for_fast_handlers_are_prefetched_up_to_the_bound() {
 #[tokio::test(start_paused = true)]
 async fn prefetched_jobs_not_started_within_a_second_are_released_once_to_the_front_in_order() {
     let harness = Harness::build().concurrency(1).start().await;
-    // Fast jobs make the fetcher prefetch; then a slow job arrives, and others behind it.
+    // Fast jobs make the fetcher prefetch. Then a slow job arrives, and further jobs behind it.
     let quick = harness.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
     harness.until_all(&quick, JobState::Completed).await;
     harness.store.pause(&harness.queue).await.unwrap();
@@ -169,8 +169,8 @@ async fn an_empty_queue_is_polled_at_the_idle_interval() {
     harness.close().await;
 }
 
-/// While the reply of the settle_and_claim for the first job is in flight, the second job is enqueued: the poll of its hint finds all credits in use, and then
-/// the reply says that the queue is empty.
+/// The second job is enqueued while the reply to the `settle_and_claim` of the first one is in flight. The poll after the hint finds all credits in use, and
+/// then the reply says that the queue is empty.
 #[tokio::test(start_paused = true)]
 async fn a_hint_that_arrives_while_a_claim_is_in_flight_is_not_lost() {
     // Slow enough that nothing is prefetched.

@@ -60,18 +60,18 @@ async fn the_workers_of_a_failing_queue_close_and_reopen_with_backoff_while_prod
         harness.until_all(&[closed, id], JobState::Completed).await;
         expected = (expected * 2).min(300_000);
     }
-    let root_charged = harness
+    let other_crashes = harness
         .events()
         .iter()
         .filter(|e| {
             e.path.starts_with("email") && e.path != "email/fetcher" && matches!(e.kind, EventKind::Crashed { .. })
         })
         .count();
-    assert_eq!(root_charged, 0);
+    assert_eq!(other_crashes, 0);
     harness.close().await;
 }
 
-/// The jobs it held do not wait for the queue to reopen: other workers can run them.
+/// The jobs that closing workers held do not wait until they reopen: other workers can run them.
 #[tokio::test(start_paused = true)]
 async fn a_closing_queue_releases_its_jobs_at_once() {
     let harness = Harness::build().queue(|queue| queue.policy = SMALL_BUDGET).start().await;
@@ -141,7 +141,7 @@ async fn a_restart_of_an_open_queue_is_not_reported_as_a_reopening() {
     harness.close().await;
 }
 
-/// Goal: what is known of a closing outlives the supervisor that saw it. Method: the queue's supervisor is killed while its workers are closed.
+/// Goal: the count of closings outlives the supervisor that closed the workers. Method: the queue's supervisor is killed while its workers are closed.
 #[tokio::test(start_paused = true)]
 async fn a_restart_of_the_queue_supervisor_reopens_closed_workers_and_keeps_their_backoff() {
     let harness = Harness::build().queue(|queue| queue.policy = SMALL_BUDGET).start().await;
@@ -155,7 +155,7 @@ async fn a_restart_of_the_queue_supervisor_reopens_closed_workers_and_keeps_thei
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_root_that_exceeds_its_restart_budget_ends_the_runtime_and_names_child_count_and_reason() {
+async fn a_root_that_exceeds_its_restart_budget_ends_the_runtime_and_names_the_child_the_count_and_the_reason() {
     let harness = Harness::build().options(|options| options.root_policy = SMALL_BUDGET).start().await;
     let id = harness.enqueue("one", Work::then(Action::Hang)).await;
     harness.until("it runs", || harness.recorder.running() == 1).await;
@@ -170,7 +170,7 @@ async fn a_root_that_exceeds_its_restart_budget_ends_the_runtime_and_names_child
         exhausted.to_string(),
         "supervisor retraced gave up: watchdog failed, the 3rd failure within 60s: killed"
     );
-    // The front door is closed: nothing is stored under an instance that has left.
+    // The front door is closed: nothing is stored under a process instance that has ended.
     for unavailable in [false, true] {
         harness.store.set_unavailable(unavailable);
         let refused = harness.try_enqueue("late", Work::succeed(), RunAt::Now, secs(5)).await.unwrap_err();

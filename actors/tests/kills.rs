@@ -1,6 +1,6 @@
 //! Kills every kind of actor at every point of a run: between any two store calls, before and after each is applied.
 //!
-//! Messages in mailboxes may be lost. Jobs may not, and no job may run again whose handler had returned.
+//! Messages in mailboxes may be lost. Jobs may not be lost, and a job whose handler has returned may not run again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,7 @@ use retraced_jobs::trace::EventKind;
 
 use crate::support::{Action, Harness, Moment, RunEnd, Work, millis, secs};
 
-/// One run of [`run_with_kill`] makes about twice as many store calls.
+/// At how many points each actor is killed. A run makes about twice as many store calls.
 const POINTS: usize = 60;
 
 /// A run under load in which the actor at `path` is killed at the `point`-th stage of a store call.
@@ -110,7 +110,7 @@ async fn a_killed_store_link_affects_no_job() {
     assert_no_job_affected("store-link").await;
 }
 
-/// Kills the actor at every point; jobs whose handlers returned are settled, dropped ones run again without a charge.
+/// Kills the actor at every point. Jobs whose handlers returned are settled; jobs whose handlers were dropped run again without counting a failure.
 async fn assert_only_dropped_run_again(path: &'static str) {
     for point in 0..POINTS {
         let harness = run_with_kill(path, point).await;
@@ -150,7 +150,7 @@ async fn after_a_killed_executor_only_its_job_runs_again() {
     assert_only_dropped_run_again("email/executor-2").await;
 }
 
-/// Whatever restarts them: no generation of a path is used twice.
+/// No generation of a path is used twice, whatever restarts the actor.
 #[tokio::test(start_paused = true)]
 async fn children_of_a_restarted_supervisor_get_a_new_generation() {
     let harness = Harness::start().await;

@@ -63,7 +63,7 @@ async fn the_same_id_is_stored_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_temporary_failure_is_tried_again_after_its_delay() {
+async fn a_temporary_failure_is_retried_after_its_delay() {
     let harness = Harness::start().await;
     let id = harness.enqueue("one", Work::then(Action::FailTemporary).and(millis(0), Action::Succeed)).await;
     harness.until_state(&id, JobState::Completed).await;
@@ -78,7 +78,7 @@ async fn a_temporary_failure_is_tried_again_after_its_delay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_with_a_retry_delay_is_retried_after_it() {
+async fn a_failure_that_asks_for_a_retry_delay_is_retried_after_that_delay() {
     let harness = Harness::start().await;
     let id = harness.enqueue("one", Work::then(Action::FailAskingFor(7_000)).and(millis(0), Action::Succeed)).await;
     harness.until_state(&id, JobState::Completed).await;
@@ -122,7 +122,7 @@ async fn a_failure_of_unknown_class_is_retried_unless_its_queue_says_otherwise()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snoozed_job_runs_again_later_without_a_charge() {
+async fn a_snoozed_job_runs_again_later_without_counting_a_failure() {
     let harness = Harness::start().await;
     let id = harness.enqueue("one", Work::then(Action::Snooze(5_000)).and(millis(0), Action::Succeed)).await;
     harness.until_state(&id, JobState::Completed).await;
@@ -166,7 +166,7 @@ async fn a_panic_is_settled_and_reported_with_its_location_and_uses_no_restart_b
     assert_eq!(view.last_error().unwrap().code, Code::Panic);
     let replaced =
         |e: &retraced_jobs::trace::SupervisionEvent| e.path == event.path && e.generation == event.generation + 1;
-    harness.until_event("the executor replaced", |e| replaced(e) && e.kind == EventKind::Restarted).await;
+    harness.until_event("the executor is replaced", |e| replaced(e) && e.kind == EventKind::Restarted).await;
     harness.close().await;
 }
 
@@ -201,7 +201,7 @@ async fn delayed_jobs_start_on_time_in_the_order_of_their_due_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_past_its_timeout_is_dropped_and_the_attempt_failed() {
+async fn a_handler_past_its_timeout_is_dropped_and_its_attempt_has_failed() {
     let harness = Harness::build().rules(|rules| rules.timeout = secs(2)).start().await;
     let id = harness.enqueue("one", Work::then(Action::Hang).and(millis(0), Action::Succeed)).await;
     harness.until_state(&id, JobState::Completed).await;
@@ -217,7 +217,7 @@ async fn a_handler_past_its_timeout_is_dropped_and_the_attempt_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelling_a_running_job_stops_its_handler_soon_and_ends_cancelled() {
+async fn cancelling_a_running_job_stops_its_handler_soon_and_the_job_is_cancelled() {
     let harness = Harness::start().await;
     let id = harness.enqueue("one", Work::then(Action::StopWhenAsked)).await;
     harness.until("it runs", || harness.recorder.running() == 1).await;
@@ -241,7 +241,7 @@ async fn a_cancelled_job_whose_handler_completes_anyway_is_completed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_paused_queue_claims_nothing_and_goes_on_at_once_when_resumed() {
+async fn nothing_is_claimed_from_a_paused_queue_and_jobs_run_at_once_when_it_is_resumed() {
     let harness = Harness::start().await;
     harness.store.pause(&harness.queue).await.unwrap();
     let ids = harness.enqueue_many("job", 10, &Work::succeed()).await;

@@ -81,7 +81,7 @@ async fn an_observer_sees_claims_attempts_settlements_renewals_and_restarts() {
     assert_eq!((counts.of("claimed"), counts.of("started")), (3, 3));
     assert_eq!((counts.of("completed"), counts.of("retried") + counts.of("other")), (2, 1));
     assert_eq!((counts.of("stale"), counts.of("lost")), (0, 0));
-    assert!(counts.of("kept") >= 3, "a job of five seconds outlives a lease of three by renewals");
+    assert!(counts.of("kept") >= 3, "a job of 5 s needs renewals of its lease of 3 s");
     assert_eq!(counts.of("restarted"), 1);
     harness.close().await;
 }
@@ -130,7 +130,7 @@ async fn an_observer_that_panics_disturbs_neither_jobs_nor_actors() {
     harness.kill_and_await_restart("watchdog").await;
     harness.kill_and_await_restart("email").await;
     let crashes = harness.count(|kind| matches!(kind, EventKind::Crashed { .. }));
-    assert_eq!(crashes, 2, "those that were killed");
+    assert_eq!(crashes, 2, "only the two actors that were killed");
     harness.close().await;
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::support::{Action, Harness, RunEnd, Work, millis, secs};
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_of_three_leases_charges_nothing_and_is_reported_once() {
+async fn an_outage_of_three_leases_counts_no_failure_and_is_reported_once() {
     let harness = Harness::build().concurrency(50).options(|options| options.lease = secs(10)).start().await;
     let other = Harness::build()
         .concurrency(50)
@@ -125,7 +125,7 @@ async fn the_jobs_of_a_dead_worker_are_reclaimed_after_one_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn queues_with_short_leases_are_reclaimed_often_enough_to_get_no_outage_grace() {
+async fn queues_with_short_leases_are_reclaimed_often_enough_to_get_no_grace_period() {
     for lease in [millis(300), millis(700), secs(1)] {
         let harness = Harness::build().options(|options| options.lease = lease).start().await;
         let id = harness.enqueue("one", Work::lasting(secs(20))).await;
@@ -177,7 +177,7 @@ async fn a_handler_that_lost_its_lease_is_stopped_and_its_outcome_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_hints_work_is_found_by_polls_and_subscribing_backs_off() {
+async fn without_hints_jobs_are_found_by_polls_and_subscribing_is_retried_with_a_delay() {
     use crate::support::{Fault, Verb};
     let harness = Harness::start().await;
     harness.store.plan_faults(|verb, _| (verb == Verb::Hints).then_some(Fault::Refused));
@@ -187,12 +187,12 @@ async fn without_hints_work_is_found_by_polls_and_subscribing_backs_off() {
     let id = harness.enqueue("one", Work::succeed()).await;
     harness.until_within(secs(6), "it is found", || harness.state(&id) == JobState::Completed).await;
     tokio::time::sleep(secs(54)).await;
-    let asked = harness.store.calls(Verb::Hints) - before;
-    assert!((5..=15).contains(&asked), "{asked} times in a minute");
+    let subscriptions = harness.store.calls(Verb::Hints) - before;
+    assert!((5..=15).contains(&subscriptions), "{subscriptions} subscriptions in a minute");
     harness.close().await;
 }
 
-/// The reply to a claim arrives after its lease has expired and another worker runs the job: a second run would only be a duplicate.
+/// The reply to a claim arrives when the lease has expired and another worker runs the job. A second run would only be a duplicate.
 #[tokio::test(start_paused = true)]
 async fn a_job_whose_lease_expired_before_it_started_is_released() {
     let build = || Harness::build().options(|options| options.lease = secs(3)).concurrency(1);

@@ -1,4 +1,4 @@
-//! Which jobs the crash of a worker is charged to: those that were running, and no others.
+//! A crash of a worker is counted for the jobs that were running, and for no others.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use crate::support::{Action, Fault, Harness, Moment, RunEnd, Verb, Work, millis,
 
 const LEASE_S: u64 = 10;
 
-/// Kills the worker as soon as this job runs in it, without a shutdown. Returns the counters of the job before the kill.
+/// Kills the worker, without a shutdown, as soon as this job runs in it. Returns the counters of the job before the kill.
 async fn kill_worker_while_running(harness: &Harness, id: &JobId) -> Counters {
     let running = || harness.recorder.of(id).iter().any(|run| run.ended.is_none());
     harness.until(&format!("{id} runs"), running).await;
@@ -20,8 +20,8 @@ async fn kill_worker_while_running(harness: &Harness, id: &JobId) -> Counters {
     counters
 }
 
-/// Goal: a job that kills its worker whenever it runs is poisoned, and of those that ran beside it each time none is. Method: one worker after the other, each
-/// killed when the culprit runs; its neighbours take longer than the culprit lives.
+/// Goal: a job that kills its worker whenever it runs is poisoned, and the jobs that run beside it each time are not. Method: one worker after the other is
+/// killed when the culprit runs. Its neighbours take longer than the culprit lives.
 #[tokio::test(start_paused = true)]
 async fn a_job_that_kills_its_worker_is_poisoned_and_its_neighbours_finish() {
     let build = || Harness::build().options(|options| options.lease = secs(LEASE_S));
@@ -32,7 +32,7 @@ async fn a_job_that_kills_its_worker_is_poisoned_and_its_neighbours_finish() {
     kill_worker_while_running(&first, &culprit).await;
     for crashes in 0..3 {
         let harness = build().sharing_store(&first).start().await;
-        // The first crash is charged to no job, the second to all, because they ran together.
+        // The first crash is counted for no job. The second one is counted for all of them, because they ran together.
         assert_eq!(kill_worker_while_running(&harness, &culprit).await.crashes, crashes);
         harness.assert_clean();
     }
@@ -71,7 +71,7 @@ async fn a_start_is_recorded_only_for_returned_jobs_and_before_their_handlers_ru
     harness.close().await;
 }
 
-/// A start that cannot be recorded waits, whatever happens to the call, and is not charged.
+/// If the start cannot be recorded the handler waits, whatever happens to the call, and no crash is counted.
 #[tokio::test(start_paused = true)]
 async fn a_lost_begin_is_sent_again_and_the_handler_runs_once() {
     for fault in [
@@ -94,7 +94,7 @@ async fn a_lost_begin_is_sent_again_and_the_handler_runs_once() {
     }
 }
 
-/// A job that waits for its start to be recorded is released like a running one.
+/// A job whose start is being recorded is released like a running one.
 #[tokio::test(start_paused = true)]
 async fn a_job_about_to_start_is_released_when_its_executor_pool_or_tree_ends() {
     for path in ["email/executor-0", "email/pool", "email", "shutdown"] {
@@ -103,7 +103,7 @@ async fn a_job_about_to_start_is_released_when_its_executor_pool_or_tree_ends() 
         harness.store.fault_on_call(Verb::Begin, 1, Fault::ReplyDelayed(secs(8)));
         harness.until("it is about to start", || harness.store.calls(Verb::Begin) == 1).await;
         if path == "shutdown" {
-            // Its start is confirmed during the grace, so it runs to its end.
+            // The start is confirmed during the grace period, so the handler runs to its end.
             harness.close().await;
             continue;
         }
@@ -136,10 +136,10 @@ async fn quarantined_jobs_that_wait_do_not_delay_other_jobs() {
     let harness = harness.unwrap();
     harness.until("they are reclaimed", || harness.stats().crashes_total == 8).await;
     let healthy = harness.enqueue_many("healthy", 40, &Work::lasting(millis(100))).await;
-    // Forty jobs of 0.1 s on four executors, one of which runs a quarantined job.
+    // These are forty jobs of 100 ms on four executors, one of which runs a quarantined job.
     harness.until_within(secs(4), "healthy jobs pass", || harness.stats().completed_total >= 40).await;
     harness.until_all(&healthy, JobState::Completed).await;
-    // All are quarantined: they run one at a time, the others are delayed meanwhile.
+    // The first four jobs are all quarantined: they run one at a time, and the others are delayed meanwhile.
     harness.until_within(secs(60), "all are done", || harness.stats().completed_total == 44).await;
     for id in &quarantined {
         assert_eq!(harness.view(id).counters.crashes, 2);
@@ -155,8 +155,8 @@ async fn quarantined_jobs_that_wait_do_not_delay_other_jobs() {
     first.assert_clean();
 }
 
-/// Goal: a quarantined job does not run beside a crash suspect, although that one is not quarantined itself. Method: the culprit arrives later than its neighbour, so it has
-/// one crash less. Whenever it runs, its worker dies, and the neighbour must not be running then.
+/// Goal: a quarantined job does not run beside a crash suspect, even if the suspect is not quarantined. Method: the culprit arrives later than its neighbour, so
+/// it has one crash less. Whenever the culprit runs its worker dies, and the neighbour must not be running then.
 #[tokio::test(start_paused = true)]
 async fn a_quarantined_job_never_runs_beside_another_crash_suspect() {
     let build = || Harness::build().options(|options| options.lease = secs(LEASE_S));
@@ -178,7 +178,7 @@ async fn a_quarantined_job_never_runs_beside_another_crash_suspect() {
     for crashes in [1, 2] {
         let harness = build().sharing_store(&first).start().await;
         harness.until("the culprit runs", || harness.recorder.of(&culprit).iter().any(|run| run.ended.is_none())).await;
-        // Whichever came first: by now both would have started.
+        // By now both would have started, whichever came first.
         tokio::time::sleep(secs(2)).await;
         assert!(harness.recorder.of(&neighbour).iter().all(|run| run.ended.is_some()), "ran beside the culprit");
         assert_eq!(kill_worker_while_running(&harness, &culprit).await.crashes, crashes);

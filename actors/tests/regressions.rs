@@ -52,7 +52,7 @@ async fn a_three_tier_delay_is_never_over_at_once() {
     harness.close().await;
 }
 
-/// Whether the retry is immediate or goes through the delayed set.
+/// This holds for immediate retries and for those that go through the delayed set.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_is_never_counted_twice() {
     for strategy in Strategy::ALL {
@@ -60,8 +60,8 @@ async fn an_attempt_is_never_counted_twice() {
         let harness = Harness::build().rules(|rules| rules.retry = retry).start().await;
         let id = harness.enqueue("one", Work::then(Action::FailTemporary)).await;
         harness.until_state(&id, JobState::Dead).await;
-        let tries: Vec<_> = harness.recorder.of(&id).iter().map(|run| (run.attempt, run.grant)).collect();
-        assert_eq!(tries, [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)], "{strategy}");
+        let numbers: Vec<_> = harness.recorder.of(&id).iter().map(|run| (run.attempt, run.grant)).collect();
+        assert_eq!(numbers, [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)], "{strategy}");
         let counters = Counters { attempts: 5, failures: 5, ..Counters::default() };
         assert_eq!(harness.view(&id).counters, counters, "{strategy}");
         harness.close().await;
@@ -137,7 +137,7 @@ async fn a_job_longer_than_its_lease_never_runs_twice() {
     harness.close().await;
 }
 
-/// Bytes that are no envelope, written by another program; among them the JSON of the predecessor.
+/// The envelopes are bytes that another program wrote, among them the JSON of the predecessor.
 #[tokio::test(start_paused = true)]
 async fn a_failed_decode_never_loops() {
     let harness = Harness::build().concurrency(1).start().await;
@@ -223,7 +223,7 @@ async fn without_hints() -> Harness {
     harness
 }
 
-/// Enqueued by another process, which sends this one no hint.
+/// Another process enqueues the jobs, and this one receives no hints.
 #[tokio::test(start_paused = true)]
 async fn a_lost_hint_never_leaves_a_job_waiting() {
     let harness = without_hints().await;

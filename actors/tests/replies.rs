@@ -102,7 +102,7 @@ async fn a_call_that_is_never_answered_is_sent_again() {
 
 /// The settlement has been applied, its reply has not arrived, and a renewal returns first: no lease was lost.
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_meets_a_settled_job_is_not_a_lost_lease() {
+async fn a_renewal_of_a_settled_job_is_not_a_lost_lease() {
     let harness = Harness::build().options(|options| options.lease = millis(300)).start().await;
     harness.store.plan_faults(|verb, _| match verb {
         Verb::Settle | Verb::SettleAndClaim => Some(Fault::ReplyDelayed(secs(2))),
@@ -115,9 +115,9 @@ async fn a_renewal_that_meets_a_settled_job_is_not_a_lost_lease() {
     harness.close().await;
 }
 
-/// A renewal that hangs must not lose a lease shorter than a call's timeout.
+/// A lease that is shorter than the timeout of a call does not expire because one renewal hangs.
 #[tokio::test(start_paused = true)]
-async fn an_unanswered_renewal_loses_no_lease() {
+async fn an_unanswered_renewal_lets_no_lease_expire() {
     let lease = Duration::from_secs(6);
     let harness = Harness::build().options(|options| options.lease = lease).start().await;
     let id = harness.enqueue("one", Work::lasting(secs(40))).await;
@@ -143,7 +143,7 @@ async fn a_refused_settlement_succeeds_once_the_store_accepts_it() {
     harness.close().await;
 }
 
-/// A panic in the store, once per verb at each of its first calls: the caller is restarted or retries, and no caller waits for ever.
+/// The store panics once per run, at one of the first calls of each verb. The caller is restarted or sends the call again, and nobody waits for ever.
 #[tokio::test(start_paused = true)]
 async fn a_panic_inside_the_store_blocks_no_caller_for_good() {
     let verbs = [
@@ -182,7 +182,7 @@ async fn a_panic_inside_the_store_blocks_no_caller_for_good() {
     }
 }
 
-/// Goal: jobs granted to a claim whose reply cannot be read run soon, not a lease later, and none is charged.
+/// Goal: jobs granted to a claim whose reply cannot be read run soon, not a lease later, and no crash is counted.
 #[tokio::test(start_paused = true)]
 async fn an_unreadable_claim_reply_delays_no_job_by_a_lease() {
     for verb in [Verb::Claim, Verb::SettleAndClaim] {

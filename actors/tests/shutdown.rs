@@ -27,7 +27,7 @@ async fn handlers_that_finish_within_the_grace_are_settled_and_nothing_new_is_cl
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_four_fifths_of_the_grace_handlers_are_asked_to_stop_without_a_charge() {
+async fn after_four_fifths_of_the_grace_handlers_are_asked_to_stop_without_counting_a_failure() {
     let harness = Harness::start().await;
     let id = harness.enqueue("one", Work::then(Action::StopWhenAsked)).await;
     harness.until("it runs", || harness.recorder.running() == 1).await;
@@ -73,7 +73,7 @@ async fn handlers_that_do_not_stop_are_killed_and_their_jobs_released_to_the_fro
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_in_flight_when_the_shutdown_begins_is_released() {
+async fn the_jobs_of_a_claim_in_flight_when_the_shutdown_begins_are_released() {
     let harness = Harness::start().await;
     harness.store.plan_faults(|verb, _| (verb == Verb::Claim).then_some(Fault::ReplyDelayed(millis(2_030))));
     let ids = harness.enqueue_many("job", 3, &Work::succeed()).await;

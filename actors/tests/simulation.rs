@@ -46,10 +46,10 @@ const ACTORS: [&str; 15] = [
 
 #[test]
 fn under_random_faults_no_job_is_lost_stuck_or_run_twice_without_a_reason() {
-    let asked = |name| std::env::var(name).ok().map(|n| n.parse::<u64>().unwrap());
-    let seeds = match asked("SEED") {
+    let from_env = |name| std::env::var(name).ok().map(|n| n.parse::<u64>().unwrap());
+    let seeds = match from_env("SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..asked("SEEDS").unwrap_or(SEEDS),
+        None => 0..from_env("SEEDS").unwrap_or(SEEDS),
     };
     for seed in seeds {
         let run = || {
@@ -94,12 +94,12 @@ impl FaultProfile {
     }
 
     /// Whether a lease may expire.
-    fn loses_leases(&self) -> bool {
+    fn lets_leases_expire(&self) -> bool {
         self.second == Some(true) || self.panics > 0
     }
 }
 
-fn job(rng: &mut SmallRng) -> Work {
+fn random_work(rng: &mut SmallRng) -> Work {
     let mut work: Option<Work> = None;
     for _ in 0..rng.random_range(1..4) {
         let wait = millis(*[0, 1, 5, 30, 300, 1_500].choose(rng).unwrap());
@@ -157,7 +157,7 @@ async fn simulate(seed: u64) {
         .map(|n| {
             let run_at =
                 if rng.random_bool(0.2) { RunAt::After(millis(rng.random_range(0..5_000))) } else { RunAt::Now };
-            (format!("job-{n}"), job(&mut rng), run_at)
+            (format!("job-{n}"), random_work(&mut rng), run_at)
         })
         .collect();
     let stored: Arc<Mutex<Vec<JobId>>> = Arc::default();
@@ -230,37 +230,37 @@ fn draw_fault(rng: &mut SmallRng, verb: Verb, per_mille: u32, panics: u32) -> Op
 }
 
 fn check(harness: &Harness, profile: &FaultProfile, stored: &[JobId]) {
-    let (mut failures, mut crashes, mut releases, mut completed, mut lost) = (0, 0, 0, 0, 0);
+    let (mut failures, mut crashes, mut releases, mut completed, mut expired) = (0, 0, 0, 0, 0);
     for id in stored {
-        // I1: every acknowledged job is kept, in a final state.
+        // Every acknowledged job is kept, in a final state.
         let view = harness.view(id);
         assert!(view.state.is_final(), "{id} is {}", view.state);
         let counters = view.counters;
         let done = view.state == JobState::Completed;
-        // I5: every grant ended in exactly one way and was counted accordingly.
+        // Every grant ended in exactly one way, and was counted accordingly.
         let ends = counters.failures + counters.crashes + counters.releases + u32::from(done);
         assert_eq!(counters.attempts, ends, "{id} {}: {counters:?}", view.state);
-        let uncharged = view.history.iter().filter(|attempt| matches!(attempt.record, Ok(AttemptRecord::Lost { .. })));
-        let leases_lost = counters.crashes + uncharged.count() as u32;
-        // I6: every execution has its grant, and every second success a lost lease.
+        let uncounted = view.history.iter().filter(|attempt| matches!(attempt.record, Ok(AttemptRecord::Lost { .. })));
+        let leases_expired = counters.crashes + uncounted.count() as u32;
+        // Every execution has a grant of its own. A job succeeds a second time only if a lease expired.
         let runs = harness.recorder.of(id);
         assert!(runs.len() <= counters.attempts as usize, "{id} ran {} times, {counters:?}", runs.len());
         let succeeded = runs.iter().filter(|run| matches!(run.ended, Some((_, RunEnd::Succeeded)))).count() as u32;
-        assert!(succeeded <= u32::from(done) + leases_lost, "{id} succeeded {succeeded} times, {counters:?}");
+        assert!(succeeded <= u32::from(done) + leases_expired, "{id} succeeded {succeeded} times, {counters:?}");
         assert!(!done || succeeded >= 1, "{id} is completed and never succeeded");
-        // I7: executions overlap only when a lease was lost.
+        // Executions of a job overlap only if a lease expired.
         for (one, next) in runs.iter().zip(runs.iter().skip(1)) {
             let overlap = one.ended.is_none_or(|(ended, _)| ended > next.started);
-            assert!(!overlap || leases_lost > 0, "{id} ran twice at once: {one:?} {next:?}");
+            assert!(!overlap || leases_expired > 0, "{id} ran twice at once: {one:?} {next:?}");
         }
         failures += u64::from(counters.failures);
         crashes += u64::from(counters.crashes);
         releases += u64::from(counters.releases);
-        lost += leases_lost;
+        expired += leases_expired;
         completed += u64::from(done);
     }
     let stats = harness.stats();
-    assert!(profile.loses_leases() || lost == 0, "{lost} leases expired in {profile:?}");
+    assert!(profile.lets_leases_expire() || expired == 0, "{expired} leases expired in {profile:?}");
     // A job whose enqueue was not acknowledged may be stored or not.
     if stats.enqueued_total == stored.len() as u64 {
         let counted = (stats.completed_total, stats.failures_total, stats.crashes_total, stats.releases_total);

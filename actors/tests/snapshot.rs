@@ -35,7 +35,7 @@ async fn every_actor_of_the_tree_has_a_node_and_a_generation() {
 async fn an_executor_node_shows_its_job_attempt_and_running_time() {
     let harness = Harness::build().concurrency(2).start().await;
     let id = harness.enqueue("one", Work::then(Action::FailTemporary).and(secs(5), Action::Succeed)).await;
-    harness.until("its second try runs", || harness.recorder.of(&id).len() == 2).await;
+    harness.until("its second attempt runs", || harness.recorder.of(&id).len() == 2).await;
     tokio::time::sleep(secs(2)).await;
     let tree = harness.tree.snapshot();
     let running: Vec<_> = tree.all().into_iter().filter_map(|node| node.running.as_ref()).collect();

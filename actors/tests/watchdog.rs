@@ -1,4 +1,4 @@
-//! Maintenance: audits and repairs of the watchdog, retention, promotion and reclaiming.
+//! Maintenance of queues: audits and repairs, retention, promotion and reclaiming.
 
 use std::time::Duration;
 
@@ -50,8 +50,8 @@ async fn a_count_that_is_wrong_once_is_not_reported() {
     harness.close().await;
 }
 
-/// Goal: retention holds under load: jobs one round of trims leaves are trimmed by the next at once, not a second later. Method: more jobs complete at one
-/// instant than two rounds may trim.
+/// Goal: retention holds under load. Jobs that one round of trims leaves are trimmed by the next round at once, not a second later. Method: more jobs
+/// complete at one instant than two rounds may trim.
 #[tokio::test(start_paused = true)]
 async fn jobs_left_by_one_round_of_trims_are_trimmed_by_the_next_at_once() {
     let kept = 10;
@@ -73,8 +73,7 @@ async fn jobs_left_by_one_round_of_trims_are_trimmed_by_the_next_at_once() {
     harness.close().await;
 }
 
-/// Goal: the claims of the fetcher already show that nothing is due: the retry scheduler promotes once at the start, and then only when a job
-/// is due.
+/// Goal: the retry scheduler polls once at the start, and then only when a job is due. Until then the fetcher's claims show that nothing is due.
 #[tokio::test(start_paused = true)]
 async fn an_idle_queue_is_promoted_only_when_a_job_is_due() {
     let harness = Harness::start().await;
@@ -86,7 +85,7 @@ async fn an_idle_queue_is_promoted_only_when_a_job_is_due() {
     harness.close().await;
 }
 
-/// A queue that was not reclaimed for half a lease counts as unreachable, and its leases get an outage grace: a worker that polls rarely must not cause that.
+/// If no worker visits a queue for half a lease, that counts as an outage and its leases get a grace period. A worker that polls rarely must not cause that.
 #[tokio::test(start_paused = true)]
 async fn a_queue_with_short_leases_is_reclaimed_more_often_than_every_half_lease() {
     let lease = Duration::from_secs(1);

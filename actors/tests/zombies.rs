@@ -34,7 +34,7 @@ async fn a_handler_that_ignores_its_timeout_is_settled_without_it_and_its_execut
     assert_eq!(view.last_error().unwrap().code, Code::Timeout);
     assert!(view.last_error().unwrap().message.contains("overlap"));
     assert_eq!((view.counters.failures, view.counters.crashes), (1, 0));
-    // Two slots, one of them held by a zombie, and still two jobs run at once.
+    // The zombie's slot has a new executor: beside the zombie, two jobs still run at once.
     let ids = harness.enqueue_many("after", 2, &Work::lasting(secs(1))).await;
     harness.until_advancing("two run", || harness.recorder.running() == 3).await;
     gate.store(true, Ordering::SeqCst);
@@ -60,7 +60,7 @@ async fn too_many_zombies_end_the_runtime_with_an_error() {
     let Ending::GaveUp(exhausted) = ending else { panic!("{ending:?}") };
     let text = exhausted.to_string();
     assert!(
-        text.starts_with("supervisor retraced gave up at the demand of watchdog: 3 handlers ignore their timeout"),
+        text.starts_with("supervisor retraced gave up at the request of watchdog: 3 handlers ignore their timeout"),
         "{text}"
     );
     gate.store(true, Ordering::SeqCst);

@@ -46,7 +46,7 @@ pub struct Tree {
 /// How a tree ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// As asked.
+    /// A shutdown was requested.
     Stopped,
     /// The root supervisor gave up.
     GaveUp(Exhausted),
@@ -102,25 +102,25 @@ impl Tree {
         let started = runtime.clone().spawn(async move {
             let context = Arc::new(build(spec));
             let table = Arc::new(Branch::root(&context));
-            let outcome = Arc::new(OnceLock::new());
-            let (root, ended) = start_root(&context, &table, outcome.clone()).await?;
+            let gave_up = Arc::new(OnceLock::new());
+            let (root, ended) = start_root(&context, &table, gave_up.clone()).await?;
             let (end, ending) = watch::channel(None);
             tokio::spawn({
                 let context = context.clone();
                 async move {
-                    // Also if this task is dropped with its runtime: whoever waits for the tree learns that it has ended.
+                    // The guard fires even if this task is dropped with its runtime, so that open calls and enqueues are given up.
                     let ends = context.ended.clone().drop_guard();
                     let joined = ended.await;
                     for queue in &context.queues {
                         queue.door.close();
                     }
                     drop(ends);
-                    let how = match (outcome.get(), joined) {
+                    let how = match (gave_up.get(), joined) {
                         (Some(exhausted), _) => Ending::GaveUp(exhausted.clone()),
                         (None, Ok(())) if context.shutdown_requested.is_cancelled() => Ending::Stopped,
                         (None, _) => Ending::Lost,
                     };
-                    // Enqueues under way end first: from then on nothing writes to the store any more.
+                    // Flushes under way end first. After them nothing else writes to the store.
                     let flushed_by = Instant::now() + DEREGISTER_TIMEOUT;
                     for queue in &context.queues {
                         queue.door.wait_until_empty(flushed_by).await;
@@ -129,10 +129,10 @@ impl Tree {
                     let _ = end.send(Some(how));
                 }
             });
-            let (mut failed, started) = (ending.clone(), wait_until_ready(&root).await);
+            let (mut stopped, started) = (ending.clone(), wait_until_ready(&root).await);
             if let Err(reason) = started {
-                // What has started is stopped before the caller gets the error.
-                let _ = tokio::time::timeout(QUEUE_TIMEOUT, failed.wait_for(Option::is_some)).await;
+                // The actors that have started are stopped before the caller gets the error.
+                let _ = tokio::time::timeout(QUEUE_TIMEOUT, stopped.wait_for(Option::is_some)).await;
                 return Err(StartError::Actor(reason));
             }
             Ok((context, table, root.get_cell(), ending))
@@ -172,7 +172,7 @@ impl Tree {
         node::snapshot(&self.context, &self.table)
     }
 
-    /// Kills the actor at this path, to see what happens. Returns whether there was one.
+    /// Kills the actor at this path, for tests and demonstrations. Returns whether there was one.
     pub fn kill(&self, path: &str) -> bool {
         let actor = self.context.roster.find(path);
         actor.inspect(ActorCell::kill).is_some()
@@ -196,14 +196,15 @@ impl Tree {
         self.context.queues.iter().map(|queue| queue.inflight.busy()).sum()
     }
 
-    /// Waits until the tree has ended, however.
+    /// Waits until the tree has ended, and returns how it ended.
     pub async fn wait(&self) -> Ending {
         let mut end = self.end.clone();
         let ended = end.wait_for(Option::is_some).await.map(|ending| ending.clone());
         ended.ok().flatten().unwrap_or(Ending::Lost)
     }
 
-    /// Ends the tree in order: claims, handlers, settlements, actors. Lasts at most the grace and a few seconds. Further calls wait for the same end.
+    /// Ends the tree in order: claims, handlers, settlements, actors. Takes at most the grace period and a few seconds. Further calls wait for the
+    /// same shutdown.
     pub async fn shutdown(&self) -> Drained {
         let (context, table, root) = (self.context.clone(), self.table.clone(), self.root.clone());
         let already = context.shutdown_requested.is_cancelled();
@@ -251,10 +252,10 @@ fn build(spec: TreeSpec) -> RuntimeContext {
 async fn start_root(
     context: &Arc<RuntimeContext>,
     table: &Branch,
-    outcome: Arc<OnceLock<Exhausted>>,
+    gave_up: Arc<OnceLock<Exhausted>>,
 ) -> Result<(ActorRef<SupervisorMessage>, JoinHandle<()>), StartError> {
     let refuse = |reason: String| StartError::Actor(reason);
-    let spec = table::root_spec(context, table, outcome).ok_or_else(|| refuse("it has no root".into()))?;
+    let spec = table::root_spec(context, table, gave_up).ok_or_else(|| refuse("it has no root".into()))?;
     let (root, ended) = Actor::spawn(None, Supervisor, spec).await.map_err(|error| refuse(error.to_string()))?;
     context.root.set(&root);
     context.roster.add(ROOT_PATH, 0, root.get_cell());

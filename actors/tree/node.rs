@@ -9,7 +9,7 @@ use retraced_jobs::job::{JobId, Kind};
 
 use super::table::{Branch, Role};
 use crate::context::{QueueContext, RuntimeContext};
-use crate::inflight::Running;
+use crate::inflight::RunningHandler;
 
 /// One node of the tree and all nodes below it. Its `Display` draws the tree, one line per node.
 ///
@@ -32,7 +32,7 @@ use crate::inflight::Running;
 pub struct TreeNode {
     /// Its path, as `email/executor-3`; the root's is `retraced`.
     pub path: String,
-    /// How often it was started before: 0 for the first actor.
+    /// How often the actor at this path was started before: 0 for the first one.
     pub generation: u32,
     /// Whether its actor is up.
     pub state: NodeState,
@@ -50,10 +50,10 @@ pub struct TreeNode {
 pub enum NodeState {
     /// It is up.
     Up,
-    /// It is not: it is about to be started, or the tree ends.
+    /// It is down: it is about to be started, its supervisor is closed, or the tree is ending.
     Down,
-    /// A supervisor that gave up. The jobs of its queue wait in the store, and it is reopened later, as
-    /// [`QueueClosed`](retraced_jobs::trace::EventKind::QueueClosed) reports.
+    /// A supervisor that gave up. The jobs of its queue wait in the store. The event
+    /// [`QueueClosed`](retraced_jobs::trace::EventKind::QueueClosed) says when it is reopened.
     Closed,
 }
 
@@ -64,11 +64,11 @@ pub enum NodeState {
 pub struct RunningJob {
     /// The job.
     pub job: JobId,
-    /// Its kind; `None` when its envelope cannot be read.
+    /// The kind of the job; `None` when the envelope cannot be read.
     pub kind: Option<Kind>,
     /// The number of the attempt, as in its trace.
     pub attempt: u32,
-    /// How long it has run.
+    /// How long the handler has run.
     pub ran: Duration,
 }
 
@@ -79,7 +79,7 @@ impl TreeNode {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
-    /// The node of this path, this one or below.
+    /// The node at this path: this node or one below it.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<&TreeNode> {
         self.all().into_iter().find(|node| node.path == path)
@@ -158,7 +158,7 @@ impl Snapshot<'_> {
             Role::Supervisor(group) => group.children.iter().map(|child| self.node(child)).collect(),
         };
         let state = match branch.closes() {
-            Some(queue) if !self.live.contains(&branch.path) && queue.inflight.is_suspended() => NodeState::Closed,
+            Some(queue) if !self.live.contains(&branch.path) && queue.inflight.is_closed() => NodeState::Closed,
             _ => self.state(&branch.path),
         };
         let generation = self.runtime.roster.generation(&branch.path);
@@ -184,10 +184,10 @@ impl Snapshot<'_> {
 }
 
 impl RunningJob {
-    fn of(running: &Running) -> Self {
+    fn of(running: &RunningHandler) -> Self {
         let job = &running.job;
         let kind = codec::open(&job.envelope).ok().map(|envelope| envelope.kind);
-        Self { job: job.id.clone(), kind, attempt: job.token.attempt, ran: running.ran }
+        Self { job: job.id.clone(), kind, attempt: job.token.attempt, ran: running.running_for }
     }
 }
 

@@ -1,7 +1,7 @@
-//! Shutdown, in order: stop claiming → let handlers finish → ask them to stop → kill them, and release what is left → settle → stop the actors in reverse start
-//! order, the lease keeper late, so that leases are renewed to the end.
+//! Shutdown, in order: stop claiming → let handlers finish → ask them to stop → kill them and release their jobs → settle → stop the actors in reverse start
+//! order. The lease keeper is among the last, so that leases are renewed to the end.
 //!
-//! Nothing relies on `post_stop`, which is skipped when a parent ends: this one procedure keeps the order.
+//! The order is kept by this one procedure and not by `post_stop`, which ractor skips when a parent ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::services::ledger;
 pub struct Drained {
     /// Jobs that ran when the shutdown began.
     pub running: usize,
-    /// How many of their handlers were killed. Those jobs were released to the front of the queue without a charge.
+    /// How many of their handlers were killed. Those jobs were released to the front of the queue without counting a failure.
     pub killed: usize,
     /// Outcomes the store did not confirm in time. Those jobs run again when their leases expire.
     pub unsettled: usize,
@@ -37,7 +37,7 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Dra
     for queue in &runtime.queues {
         drained.running += queue.inflight.busy();
         queue.door.close();
-        queue.inflight.close();
+        queue.inflight.shut_down();
         queue.request_flush();
     }
     let begun = Instant::now();
@@ -64,7 +64,8 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Dra
     drained
 }
 
-/// Stores the last events, and removes this worker's row and replay slots from the store. Tried once, for at most [`DEREGISTER_TIMEOUT`], and not during an outage.
+/// Stores the last events, and removes this worker's row and replay slots from the store. Takes at most [`DEREGISTER_TIMEOUT`]. Nothing is repeated if it
+/// fails, and nothing is sent during an outage.
 pub(super) async fn deregister(runtime: &RuntimeContext) {
     if !runtime.calls.health().is_up() {
         return;
@@ -74,7 +75,7 @@ pub(super) async fn deregister(runtime: &RuntimeContext) {
         ledger::write(runtime, false).await;
         let _ = runtime.calls.once("forget", |store| store.forget(runtime.instance, &queues)).await;
     };
-    // If it fails the row stays until it is too old, which does no harm.
+    // If that fails the row stays until it expires, which does no harm.
     let _ = tokio::time::timeout(DEREGISTER_TIMEOUT, deregister).await;
 }
 

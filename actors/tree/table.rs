@@ -58,12 +58,12 @@ pub(crate) enum Role {
     Supervisor(Arc<Group>),
 }
 
-/// What one supervisor supervises, in start order. It stops in reverse.
+/// The children of one supervisor, in start order. They are stopped in reverse order.
 pub(crate) struct Group {
     pub(crate) children: Vec<Branch>,
     policy: RestartPolicy,
     timeout: Duration,
-    /// If it gives up it closes for a while instead of taking its parent down.
+    /// If the supervisor gives up, it closes for a while instead of taking its parent down.
     closing: Option<(Closing, Arc<QueueContext>)>,
 }
 
@@ -88,7 +88,7 @@ impl Branch {
         Branch { path: ROOT_PATH.into(), role: Role::Supervisor(Arc::new(group)) }
     }
 
-    /// The queue this supervisor closes, if it is one that closes.
+    /// The queue whose workers are closed when this supervisor gives up, if it is one that closes.
     pub(crate) fn closes(&self) -> Option<&QueueContext> {
         match &self.role {
             Role::Supervisor(group) => group.closing.as_ref().map(|(_, queue)| &**queue),
@@ -96,7 +96,7 @@ impl Branch {
         }
     }
 
-    /// The children that are actors, each with a stop timeout of its own.
+    /// How many children are actors and not supervisors. Each has a stop timeout of its own.
     pub(crate) fn services(&self) -> u32 {
         let Role::Supervisor(group) = &self.role else { return 0 };
         let actors = group.children.iter().filter(|child| matches!(child.role, Role::Actor(_) | Role::Pool(..)));
@@ -111,38 +111,38 @@ impl Branch {
             Role::Supervisor(group) => {
                 let closing = group.closing.as_ref().map(|(closing, _)| closing.clone());
                 let start = starts_group(runtime, &self.path, group);
-                (Shutdown::Ordered(group.timeout), group.timeout, closing, start)
+                (Shutdown::ChildrenFirst(group.timeout), group.timeout, closing, start)
             }
         };
         ChildSpec { path: self.path.clone(), kind: ChildKind::Permanent, shutdown, start_timeout, closing, start }
     }
 }
 
-/// How the root supervisor is started, and where it leaves the reason if it gives up.
+/// How the root supervisor is started. If it gives up it leaves the reason in `gave_up`.
 pub(crate) fn root_spec(
     runtime: &Arc<RuntimeContext>,
     root: &Branch,
-    outcome: Arc<OnceLock<Exhausted>>,
+    gave_up: Arc<OnceLock<Exhausted>>,
 ) -> Option<SupervisorSpec> {
     match &root.role {
-        Role::Supervisor(group) => Some(group_spec(runtime, &root.path, group, Some(outcome))),
+        Role::Supervisor(group) => Some(group_spec(runtime, &root.path, group, Some(gave_up))),
         Role::Actor(_) | Role::Pool(..) => None,
     }
 }
 
-/// One queue. One-for-one, because what its actors share outlives each of them.
+/// The branch of one queue. Its strategy is one-for-one, because what the actors share outlives each of them.
 fn queue_branch(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) -> Branch {
     let path = |role: &str| format!("{}/{role}", queue.name);
-    let both = || (runtime.clone(), queue.clone());
+    let contexts = || (runtime.clone(), queue.clone());
     let group = |children, timeout| {
         let closing = Closing { reopening: queue.options.reopening, on_close: releases_everything(runtime, queue) };
         let closing = Some((closing, queue.clone()));
         Role::Supervisor(Arc::new(Group { children, policy: queue.options.policy, timeout, closing }))
     };
     let workers = vec![
-        Branch { path: path("settler"), role: Role::Actor(starts(both(), || Settler)) },
-        Branch { path: path("pool"), role: Role::Pool(starts(both(), || Pool), queue.clone()) },
-        Branch { path: path("fetcher"), role: Role::Actor(starts(both(), || Fetcher)) },
+        Branch { path: path("settler"), role: Role::Actor(starts(contexts(), || Settler)) },
+        Branch { path: path("pool"), role: Role::Pool(starts(contexts(), || Pool), queue.clone()) },
+        Branch { path: path("fetcher"), role: Role::Actor(starts(contexts(), || Fetcher)) },
     ];
     let children = vec![
         Branch { path: path("queue"), role: Role::Actor(starts(queue.door.clone(), || Queue)) },
@@ -182,7 +182,7 @@ fn group_spec(
     runtime: &Arc<RuntimeContext>,
     path: &str,
     group: &Group,
-    outcome: Option<Arc<OnceLock<Exhausted>>>,
+    gave_up: Option<Arc<OnceLock<Exhausted>>>,
 ) -> SupervisorSpec {
     SupervisorSpec {
         path: path.to_owned(),
@@ -191,15 +191,15 @@ fn group_spec(
         events: runtime.events.clone(),
         roster: runtime.roster.clone(),
         seed: runtime.random.seed(),
-        outcome,
+        gave_up,
     }
 }
 
-/// Closed workers hold nothing: outcomes are settled, and all other jobs are released for other workers.
+/// Called when workers close: settles the outcomes they hold and releases all other jobs, so that other workers can run them.
 fn releases_everything(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) -> Arc<dyn Fn() + Send + Sync> {
     let (runtime, queue) = (runtime.clone(), queue.clone());
     Arc::new(move || {
-        queue.inflight.suspend();
+        queue.inflight.close();
         let (runtime, queue) = (runtime.clone(), queue.clone());
         tokio::spawn(async move {
             tokio::select! {

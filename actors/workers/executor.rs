@@ -1,8 +1,8 @@
 //! An executor: runs one job at a time inside `handle`, on the caller's runtime.
 //!
-//! It takes its next job from the in-flight table and leaves the outcome there. A panic of the handler ends it with a typed error; a soft stop takes effect
-//! between two jobs; a hard stop is ractor's kill, which drops the handler at its next await. The start of a job that was returned before is recorded in the store
-//! first, so that a crash of this process is charged to the jobs that ran, and to no others.
+//! It takes its next job from the in-flight table and leaves the outcome there. A panic of the handler ends the executor with a typed error. A soft stop
+//! takes effect between two jobs. A hard stop is ractor's kill, which drops the handler at its next await. Before a job that was returned starts again, its
+//! start is recorded in the store, so that a crash of this process is counted for the jobs that ran and for no others.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl Actor for Executor {
         Ok(ExecutorState { runtime, queue, id, epoch, rng: SmallRng::seed_from_u64(seed) })
     }
 
-    /// Only here is it linked to its pool. One that could not be linked must not be counted as free.
+    /// Registers the executor as free. In `pre_start` that would be too early: the link to the pool, which may fail, is made after it.
     async fn post_start(
         &self,
         myself: ActorRef<Self::Msg>,
@@ -79,13 +79,19 @@ impl Actor for Executor {
                 return Ok(());
             };
             woken = false;
-            let starts = !next.records_start || state.record_start(&next).await;
-            if starts && !state.run(next).await? {
-                // The attempt was settled without it, and another executor has its slot.
+            if next.records_start {
+                let ours = state.record_start(&next).await;
+                now = Instant::now();
+                if !ours {
+                    continue;
+                }
+            }
+            if !state.run(next, now).await? {
+                // The attempt was settled without its handler, and another executor has this slot.
                 myself.stop(None);
                 return Ok(());
             }
-            // Handlers that never wait would keep the thread to themselves. This lets other tasks run and a kill take effect.
+            // Lets other tasks run, and a kill take effect, even if no handler ever waits.
             tokio::task::consume_budget().await;
             now = Instant::now();
         }
@@ -96,10 +102,11 @@ impl Actor for Executor {
 
 impl ExecutorState {
     /// Runs one attempt. Returns whether its outcome counts.
-    async fn run(&mut self, next: NextJob) -> Result<bool, HandlerPanic> {
+    async fn run(&mut self, next: NextJob, started: Instant) -> Result<bool, HandlerPanic> {
         let input = AttemptInput {
             executor: self.id,
-            started_ms: self.runtime.clock.now_ms(),
+            started,
+            started_ms: self.runtime.clock.at(started),
             lease: next.lease,
             jitter: self.rng.random_range(-1000..=1000),
             job: next.job,
@@ -118,14 +125,14 @@ impl ExecutorState {
         }
     }
 
-    /// Records in the store that the handler is about to start, as soon as the store is reachable. Returns whether the job is still ours to run.
+    /// Records in the store that the handler is about to start, and waits for the store if need be. Returns whether this executor still has the job.
     async fn record_start(&self, next: &NextJob) -> bool {
         let (runtime, queue) = (&self.runtime, &self.queue);
         let lease = runtime.options.lease;
         let held = [next.job.lease(runtime.instance)];
         loop {
             let sent = Instant::now();
-            match runtime.calls.resend("begin", |store| store.begin(&queue.name, lease, &held)).await {
+            match runtime.calls.until_answered("begin", |store| store.begin(&queue.name, lease, &held)).await {
                 Some(Ok(renewed)) => match renewed.results.first() {
                     Some(Renewal::Kept { cancel_asked }) => {
                         next.lease.extend(sent + lease);
@@ -168,7 +175,7 @@ impl ExecutorState {
         });
     }
 
-    /// Logs a failed attempt, and reports what an operator should know of it.
+    /// Logs a failed attempt, and reports what an operator should know about it.
     fn report(&self, outcome: &AttemptOutcome) {
         let (queue, job) = (|| self.queue.name.clone(), || outcome.settlement.id.clone());
         if let Some(kind) = &outcome.unknown_kind {
@@ -181,14 +188,14 @@ impl ExecutorState {
             job = %outcome.settlement.id,
             attempt = outcome.settlement.token.attempt,
             %code,
-            why = %outcome.why.as_deref().unwrap_or_default().escape_debug(),
+            reason = %outcome.why.as_deref().unwrap_or_default().escape_debug(),
             ran_ms = millis(outcome.ran),
-            next = ?outcome.settlement.verdict,
+            verdict = ?outcome.settlement.verdict,
             "attempt failed"
         );
         match outcome.settlement.verdict {
             Verdict::Poison => self.emit(EventKind::JobPoisoned { queue: queue(), job: job(), code }),
-            Verdict::Bury | Verdict::Abandon => self.emit(EventKind::JobDied { queue: queue(), job: job(), code }),
+            Verdict::DeadLetter | Verdict::Reject => self.emit(EventKind::JobDied { queue: queue(), job: job(), code }),
             _ => {}
         }
     }

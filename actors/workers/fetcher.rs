@@ -1,7 +1,7 @@
-//! The fetcher: claims jobs for the credits there are, when no settlement does.
+//! The fetcher: claims jobs for the free credits when no settlement claims them.
 //!
-//! While jobs finish, claims travel with their settlements (see [`settler`](super::settler)). The fetcher claims at the start, after hints, when executors are
-//! idle, and at a jittered poll. Bounds: [`CLAIM_CALLS_MAX`](crate::limits::CLAIM_CALLS_MAX) calls under way, each for at most the credits.
+//! While jobs finish, claims travel with their settlements (see [`settler`](super::settler)). The fetcher claims when it starts, after hints, when executors are
+//! idle, and when its jittered poll is due. Bounds: [`CLAIM_CALLS_MAX`](crate::limits::CLAIM_CALLS_MAX) calls under way, each for at most the free credits.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -77,7 +77,7 @@ impl FetcherState {
 
     fn claimed(&mut self, myself: &ActorRef<FetcherMessage>, jobs: usize, queue_empty: bool) {
         self.interval = match jobs {
-            0 if self.runtime.hints_arrive() => (self.interval * 2).min(POLL_MAX),
+            0 if self.runtime.hints_subscribed() => (self.interval * 2).min(POLL_MAX),
             _ => POLL_MIN,
         };
         if std::mem::take(&mut self.poll_again) || !queue_empty {
@@ -93,10 +93,10 @@ impl FetcherState {
     }
 }
 
-/// Sends one claim until it is answered. The task that awaits this owns the reply, whichever actor ends meanwhile.
+/// Sends one claim until it is answered. It runs in a task of its own, so the reply is not lost if the fetcher ends meanwhile.
 async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenClaim) -> ClaimOutcome {
     let request = open.request(runtime.options.lease, Random::nonce());
-    // The lease is measured from the first sending, not from the wait for a replay slot.
+    // The lease is counted from when the call is first sent; before that it may wait for a replay slot.
     let sent = OnceLock::new();
     let claim = runtime.calls.until_known("claim", |store, call| {
         sent.get_or_init(Instant::now);

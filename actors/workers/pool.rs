@@ -1,8 +1,8 @@
 //! The executor pool: as many executors as the concurrency of the queue. Each is replaced when it ends.
 //!
-//! A panic of a handler is the fault of its job: the executor is replaced at once, and no restart budget is charged. Any abnormal end of an executor besides is a fault
-//! of the tree: its job is released, it is restarted with backoff, and past the budget the pool gives up. Executors start on the caller's runtime. If one cannot
-//! start there within [`EXECUTOR_START_TIMEOUT`], because handlers block every thread, it is tried again.
+//! A panic of a handler is the fault of its job: the executor is replaced at once, and the restart budget is not used. Any other abnormal end of an executor
+//! is a fault of the tree: its job is released, the executor is restarted with backoff, and past the budget the pool gives up. Executors start on the
+//! caller's runtime. If one does not start there within [`EXECUTOR_START_TIMEOUT`], because handlers block every thread, the start is repeated.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,10 +31,10 @@ pub(crate) struct Pool;
 pub(crate) struct PoolState {
     runtime: Arc<RuntimeContext>,
     queue: Arc<QueueContext>,
-    /// Starts so far, by slot: the next executor's generation.
+    /// The generation of the next executor of each slot.
     generations: Vec<u32>,
     executors: HashMap<ActorId, ExecutorId>,
-    /// Executors that ended before their start was reported: at most one per start under way.
+    /// Ends of executors that were reported before the starts: at most one per start under way.
     early: HashMap<ActorId, ChildEvent>,
     /// The epoch of this pool in the in-flight table.
     epoch: PoolEpoch,
@@ -115,10 +115,10 @@ impl PoolState {
             let result = match tokio::time::timeout(EXECUTOR_START_TIMEOUT, start).await {
                 Ok(Ok(Ok((executor, _)))) => Ok(executor.get_cell()),
                 Ok(Ok(Err(refused))) => Err(refused.to_string()),
-                Ok(Err(gone)) => Err(format!("the caller's runtime did not run it: {gone}")),
+                Ok(Err(gone)) => Err(format!("the caller's runtime did not start it: {gone}")),
                 Err(_) => {
                     late.abort();
-                    Err(format!("the caller's runtime did not run it within {EXECUTOR_START_TIMEOUT:?}"))
+                    Err(format!("the caller's runtime did not start it within {EXECUTOR_START_TIMEOUT:?}"))
                 }
             };
             let _ = myself.cast(PoolMessage::Started { id, result });
@@ -174,7 +174,7 @@ impl PoolState {
         }
         match end_of(event) {
             // During a shutdown nothing is restarted.
-            _ if self.queue.inflight.is_closed() => Ok(()),
+            _ if self.queue.inflight.is_shutting_down() => Ok(()),
             Some((_, End::Abnormal(reason), _)) if self.is_latest(id) => self.crashed(myself, id, &path, reason),
             Some(_) => {
                 self.restart_if_needed(myself, id);
@@ -192,7 +192,7 @@ impl PoolState {
         reason: String,
     ) -> Result<(), ActorProcessingErr> {
         let policy = self.queue.options.policy;
-        let failures = self.window.charge(Instant::now(), &policy.budget);
+        let failures = self.window.record_failure(Instant::now(), &policy.budget);
         let crashed = EventKind::Crashed { reason: reason.clone(), failures, budget: policy.budget.restarts };
         self.runtime.events.emit(path, id.generation, crashed);
         if failures > policy.budget.restarts {
@@ -209,13 +209,13 @@ impl PoolState {
         Ok(())
     }
 
-    /// Whether this executor is the latest of its slot: not so for a zombie whose slot was given to another.
+    /// Whether this executor is the latest of its slot. A zombie is not, because its slot was given to another executor.
     fn is_latest(&self, id: ExecutorId) -> bool {
         self.generations.get(id.slot as usize).is_some_and(|next| *next == id.generation + 1)
     }
 
     fn restart_if_needed(&mut self, myself: &ActorRef<PoolMessage>, id: ExecutorId) {
-        if self.is_latest(id) && !self.queue.inflight.is_closed() {
+        if self.is_latest(id) && !self.queue.inflight.is_shutting_down() {
             self.start(myself, id.slot);
         }
     }

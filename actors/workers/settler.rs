@@ -1,7 +1,7 @@
 //! The settler: sends outcomes to the store in batches until the store confirms them, and claims new jobs in the same call.
 //!
 //! Bounds: [`SETTLE_CALLS_MAX`] calls under way, each of at most [`BATCH_MAX`](retraced_jobs::store::BATCH_MAX) outcomes. The first call takes what there
-//! is. A further one is opened only for [`SETTLE_BATCH_MIN`] outcomes or more: load makes batches, no timer does.
+//! is. While one is under way, another is opened only for [`SETTLE_BATCH_MIN`] outcomes or more. So batches grow with the load, without a timer.
 
 use std::sync::{Arc, OnceLock};
 
@@ -35,7 +35,7 @@ impl Actor for Settler {
         (runtime, queue): Self::Arguments,
     ) -> Result<SettlerState, ActorProcessingErr> {
         queue.settler.set(&myself);
-        // The settler before may have been asked to flush and ended before it did.
+        // The previous settler may have been asked to flush and may have ended before it did.
         myself.cast(SettlerMessage::Flush)?;
         Ok(SettlerState { runtime, queue })
     }
@@ -58,7 +58,7 @@ impl SettlerState {
         let Ok(permit) = self.queue.settle_calls.clone().try_acquire_owned() else { return false };
         let first = self.queue.settle_calls.available_permits() + 1 == SETTLE_CALLS_MAX;
         let least = if first { 1 } else { SETTLE_BATCH_MIN };
-        let Some(settling) = self.queue.inflight.take_finished(least) else { return false };
+        let Some(settling) = self.queue.inflight.take_settlements(least) else { return false };
         let (runtime, queue) = (self.runtime.clone(), self.queue.clone());
         tokio::spawn(async move {
             let claim = queue.inflight.open_claim();
@@ -70,9 +70,9 @@ impl SettlerState {
     }
 }
 
-/// Sends one batch until it is answered. The task that awaits this owns the outcomes, whichever actor ends meanwhile.
+/// Sends one batch until it is answered. It runs in a task of its own, so the outcomes are not lost if the settler ends meanwhile.
 async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, mut claim: Option<OpenClaim>) {
-    // The leases are measured from the first sending, not from the wait for a replay slot.
+    // The leases are counted from when the call is first sent; before that it may wait for a replay slot.
     let sent = OnceLock::new();
     let settlements = &settling.settlements;
     let answer = match &mut claim {
@@ -108,17 +108,17 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
     }
 }
 
-/// Settles everything that closed workers hold, and what open claims still bring, until nothing is left or the workers have reopened.
+/// Settles everything that closed workers hold, and the jobs that open claims still bring, until nothing is left or the workers have reopened.
 pub(crate) async fn settle_what_is_left(runtime: &RuntimeContext, queue: &QueueContext) {
-    while queue.inflight.finished_while_suspended().await {
-        if let Some(settling) = queue.inflight.take_finished(1) {
+    while queue.inflight.finished_while_closed().await {
+        if let Some(settling) = queue.inflight.take_settlements(1) {
             settle(runtime, queue, settling, None).await;
         }
     }
 }
 
 fn confirm(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, settled: &[Settled]) {
-    queue.trim_schedule.within(TRIM_DELAY_MAX);
+    queue.trim_schedule.request_within(TRIM_DELAY_MAX);
     let stale = settling.confirm(settled);
     runtime.observe(|observer| observer.settled(&queue.name, settled.len() - stale.len(), stale.len()));
     for stale in stale {

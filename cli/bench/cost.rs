@@ -9,7 +9,7 @@ use super::figures::Figures;
 use super::server::{Counters, Server};
 use crate::error::CliError;
 
-/// Costs up to one moment.
+/// What this process and Redis have spent up to one moment.
 pub(super) struct Cost {
     own_s: f64,
     server: Counters,
@@ -22,7 +22,7 @@ impl Cost {
         Ok(Self { own_s: processor_time().as_secs_f64(), server: counters, at: Instant::now() })
     }
 
-    /// Adds what this process and Redis have spent since then, per job, to the figures of `what`.
+    /// Adds what this process and Redis have spent since that moment, per job, to the figures whose names begin with `what`.
     pub(super) async fn since(
         self,
         server: &mut Server,
@@ -31,11 +31,11 @@ impl Cost {
         into: &mut Figures,
     ) -> Result<(), CliError> {
         let own_s = processor_time().as_secs_f64() - self.own_s;
-        self.since_by(own_s, server, jobs, what, into).await
+        self.since_with(own_s, server, jobs, what, into).await
     }
 
-    /// The same for workers in other processes, which have spent this many seconds of processor time.
-    pub(super) async fn since_by(
+    /// Does the same for workers in other processes, which have spent this many seconds of processor time.
+    pub(super) async fn since_with(
         self,
         worker_s: f64,
         server: &mut Server,
@@ -46,16 +46,16 @@ impl Cost {
         let now = server.counters().await?;
         let jobs = jobs as f64;
         let cpu = |seconds: f64| seconds / jobs * 100_000.0;
-        let a_job = |before: u64, after: u64| after.saturating_sub(before) as f64 / jobs;
+        let per_job = |before: u64, after: u64| after.saturating_sub(before) as f64 / jobs;
         into.put(format!("{what}_worker_cpu"), cpu(worker_s), "s/100k jobs");
         into.put(format!("{what}_redis_cpu"), cpu(now.cpu_s - self.server.cpu_s), "s/100k jobs");
-        into.put(format!("{what}_redis_calls"), a_job(self.server.calls, now.calls), "calls/job");
-        into.put(format!("{what}_redis_reads"), a_job(self.server.reads, now.reads), "socket reads/job");
+        into.put(format!("{what}_redis_calls"), per_job(self.server.calls, now.calls), "calls/job");
+        into.put(format!("{what}_redis_reads"), per_job(self.server.reads, now.reads), "socket reads/job");
         Ok(())
     }
 
-    /// Adds what was spent since then, per second, to the figures of `what`.
-    pub(super) async fn a_second(self, server: &mut Server, what: &str, into: &mut Figures) -> Result<(), CliError> {
+    /// Adds what this process and Redis have spent since that moment, per second, to the figures whose names begin with `what`.
+    pub(super) async fn per_second(self, server: &mut Server, what: &str, into: &mut Figures) -> Result<(), CliError> {
         let now = Cost::until_now(server).await?;
         let took_s = (now.at - self.at).as_secs_f64();
         into.put(format!("{what}_worker_cpu"), (now.own_s - self.own_s) / took_s * 100.0, "% of a core");
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_used_some_of_both() {
+    fn this_process_has_used_processor_time_and_memory() {
         assert!(processor_time() > Duration::ZERO);
         assert_eq!(memory_peak_mib().is_some_and(|mib| mib > 0.5), cfg!(target_os = "linux"));
     }

@@ -1,11 +1,11 @@
-//! The figures of one measurement, and the record each becomes.
+//! The figures of one measurement, and the records that are printed of them.
 
 use serde::{Deserialize, Serialize};
 
 /// One measured value, as `--json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
-    /// Who did the work: `retraced` or `floor`.
+    /// The side that did the work: `retraced` or `floor`.
     pub(super) peer: String,
     pub(super) metric: String,
     pub(super) value: f64,
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranks_are_values_that_were_measured() {
+    fn percentiles_are_values_that_were_measured() {
         let mut figures = Figures::default();
         figures.put_ranks("latency", &(1..=200).map(f64::from).collect::<Vec<_>>());
         let records = figures.records("floor", 200, 4);

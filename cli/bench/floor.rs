@@ -1,8 +1,8 @@
-//! The floor: the least work that a worker with leases must do on Redis, as a bare loop that does not use the store. It has no tokens, counters, history,
-//! supervision or handlers, so no safe queue can be faster.
+//! The floor: a bare loop that does the least work a worker with leases must do on Redis. It does not use the store, and has no tokens, counters, history, supervision
+//! or handlers, so no safe queue can be faster.
 //!
-//! Bodies in a hash, ids in a list, leases in a sorted set; settling and claiming in one script, 64 jobs a batch, four cycles in flight, each over a connection
-//! of its own. A cycle that finds nothing sleeps until it is woken.
+//! Bodies are in a hash, ids in a list, leases in a sorted set. A *cycle* settles a batch of 64 jobs and claims the next one by one script. Four cycles run at a time,
+//! each over a connection of its own. A cycle that finds nothing sleeps until it is woken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ use crate::limits::{FLOOR_PROMOTE_MAX, FLOOR_SLEEP_MAX};
 
 /// Jobs per batch.
 pub(super) const BATCH: usize = 64;
-/// Cycles in flight.
+/// Cycles that run at a time.
 pub(super) const CYCLES: usize = 4;
 /// How long a lease lasts.
 const LEASE_MS: u64 = 30_000;
@@ -40,15 +40,15 @@ struct Inner {
     url: String,
     connection: MultiplexedConnection,
     keys: Keys,
-    turn: Script,
+    settle_and_claim: Script,
     promote: Script,
     /// Whether an enqueue wakes a sleeping cycle; not needed while no worker runs.
     wakes: bool,
-    /// Notified when a job is due sooner than the promoter knows.
+    /// Wakes the promoter, because a job may be due sooner than the promoter knows.
     delayed: Notify,
 }
 
-/// The floor's keys share the queue's hash tag, but no name with its keys.
+/// The keys of the floor. They have the hash tag of the queue, and names that the store does not use.
 struct Keys {
     ready: String,
     lease: String,
@@ -65,13 +65,13 @@ impl Keys {
 }
 
 impl Floor {
-    /// With `wakes` a worker runs meanwhile, and each enqueue wakes it.
+    /// With `wakes`, each enqueue wakes a worker, which runs meanwhile.
     pub(super) async fn open(url: &str, queue: &QueueName, wakes: bool) -> Result<Self, CliError> {
         Ok(Self(Arc::new(Inner {
             url: url.into(),
             connection: connect(url).await?,
             keys: Keys::of(queue),
-            turn: Script::new(SETTLE_AND_CLAIM),
+            settle_and_claim: Script::new(SETTLE_AND_CLAIM),
             promote: Script::new(PROMOTE),
             wakes,
             delayed: Notify::new(),
@@ -175,7 +175,7 @@ async fn cycle(
     let keys = &floor.keys;
     let (mut done, mut failed) = (Vec::<Vec<u8>>::new(), Vec::<Vec<u8>>::new());
     loop {
-        let mut call = floor.turn.key(&keys.ready);
+        let mut call = floor.settle_and_claim.key(&keys.ready);
         call.key(&keys.lease).key(&keys.job).arg(BATCH).arg(now_us() / 1_000 + LEASE_MS);
         call.arg(done.len()).arg(&done).arg(&failed);
         let (ids, bodies): (Vec<Vec<u8>>, Vec<Vec<u8>>) = call.invoke_async(&mut calls).await?;

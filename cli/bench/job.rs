@@ -1,4 +1,4 @@
-//! The job that is used to measure: about 200 bytes, the same on both sides.
+//! The job with which everything is measured: about 200 bytes, the same on both sides.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

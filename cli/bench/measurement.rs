@@ -18,18 +18,17 @@ use super::server::Server;
 use super::side::{Peer, Side};
 use crate::error::CliError;
 use crate::limits::{
-    BENCH_DUE_AFTER, BENCH_DUE_WITHIN, BENCH_IDLE_AFTER, BENCH_IDLE_FOR, BENCH_QUEUES_MAX, MEASUREMENT_TIMEOUT,
-    MEASUREMENT_TIMEOUT_PER_JOB, ROUND_TRIPS_PER_JOB_MAX,
+    BENCH_DUE_AFTER, BENCH_DUE_WITHIN, BENCH_IDLE_AFTER, BENCH_IDLE_FOR, BENCH_QUEUES_MAX, ENQUEUE_INTERVAL,
+    MEASUREMENT_TIMEOUT, MEASUREMENT_TIMEOUT_PER_JOB, ROUND_TRIPS_PER_JOB_MAX,
 };
 
 /// Jobs per bulk call.
 const BULK: u64 = 100;
-/// Time between two enqueues on an idle worker: 50 per second.
-const BEAT: Duration = Duration::from_millis(20);
-/// Executors of the workers that measure latency, and lateness and retries.
+/// Executors of a worker that is mostly idle: for latency and idle cost.
 const EXECUTORS_IDLE: usize = 10;
+/// Executors of a worker that is busy: for lateness and retries.
 const EXECUTORS_BUSY: usize = 100;
-/// Failures of each job on the retry path, before it succeeds.
+/// How often each job of the retry measurement fails before it succeeds.
 const FAILURES: u8 = 2;
 
 /// One measurement.
@@ -59,7 +58,7 @@ impl Measurement {
         enqueues.into_iter().chain(drains).chain(others).collect()
     }
 
-    /// The name of its metric, or their common prefix.
+    /// The name of the measurement: its metric, or the common prefix of its metrics.
     pub(super) fn name(self) -> String {
         match self {
             Measurement::EnqueueOne => "enqueue_one".into(),
@@ -73,7 +72,7 @@ impl Measurement {
         }
     }
 
-    /// Its metrics.
+    /// The names of its metrics.
     pub(super) fn metrics(self) -> Vec<String> {
         let name = self.name();
         let costs = ["worker_cpu", "redis_cpu", "redis_calls", "redis_reads"].map(|cost| format!("{name}_{cost}"));
@@ -93,20 +92,20 @@ impl Measurement {
         metrics
     }
 
-    /// How many jobs it uses. Measurements that take a fixed time per job never use more than their own number.
-    pub(super) fn jobs(self, asked: Option<u64>) -> u64 {
+    /// How many jobs it uses. A measurement that takes a fixed time per job never uses more than its default number.
+    pub(super) fn jobs(self, requested: Option<u64>) -> u64 {
         match self {
-            Measurement::EnqueueOne => asked.unwrap_or(20_000),
-            Measurement::EnqueueInflight { calls } => asked.unwrap_or(if calls < 100 { 50_000 } else { 100_000 }),
-            Measurement::EnqueueBulk | Measurement::Drain { .. } => asked.unwrap_or(200_000),
-            Measurement::Retry => asked.unwrap_or(20_000),
-            Measurement::Latency => asked.map_or(500, |jobs| jobs.min(500)),
-            Measurement::Lateness => asked.map_or(1_000, |jobs| jobs.min(1_000)),
+            Measurement::EnqueueOne => requested.unwrap_or(20_000),
+            Measurement::EnqueueInflight { calls } => requested.unwrap_or(if calls < 100 { 50_000 } else { 100_000 }),
+            Measurement::EnqueueBulk | Measurement::Drain { .. } => requested.unwrap_or(200_000),
+            Measurement::Retry => requested.unwrap_or(20_000),
+            Measurement::Latency => requested.map_or(500, |jobs| jobs.min(500)),
+            Measurement::Lateness => requested.map_or(1_000, |jobs| jobs.min(1_000)),
             Measurement::Idle => 0,
         }
     }
 
-    /// How many run at a time: calls, jobs, or the cycles of the floor.
+    /// How many calls, jobs, or cycles of the floor run at a time.
     pub(super) fn concurrency(self, peer: Peer) -> usize {
         match (self, peer) {
             (Measurement::EnqueueOne | Measurement::EnqueueBulk, _) => 1,
@@ -123,21 +122,24 @@ impl Measurement {
         if let Measurement::Drain { workers, .. } = self { workers } else { 1 }
     }
 
-    /// Whether the floor can be measured too: an idle worker has no counterpart there.
+    /// Whether the floor can be measured too. It has no counterpart to an idle worker.
     pub(super) fn has_a_floor(self) -> bool {
         self != Measurement::Idle
     }
 
     /// Whether jobs are enqueued while a worker runs.
-    pub(super) fn is_worked_meanwhile(self) -> bool {
+    pub(super) fn has_a_worker_while_enqueueing(self) -> bool {
         matches!(self, Measurement::Latency | Measurement::Lateness | Measurement::Retry)
     }
 
     /// Its timeout, given the round trip to Redis.
-    pub(super) fn lasts_max(self, jobs: u64, round_trip: Duration) -> Duration {
-        let a_job =
-            if self == Measurement::Latency { BEAT + MEASUREMENT_TIMEOUT_PER_JOB } else { MEASUREMENT_TIMEOUT_PER_JOB };
-        MEASUREMENT_TIMEOUT + (a_job + round_trip * ROUND_TRIPS_PER_JOB_MAX) * u32::try_from(jobs).unwrap_or(u32::MAX)
+    pub(super) fn timeout(self, jobs: u64, round_trip: Duration) -> Duration {
+        let per_job = if self == Measurement::Latency {
+            ENQUEUE_INTERVAL + MEASUREMENT_TIMEOUT_PER_JOB
+        } else {
+            MEASUREMENT_TIMEOUT_PER_JOB
+        };
+        MEASUREMENT_TIMEOUT + (per_job + round_trip * ROUND_TRIPS_PER_JOB_MAX) * u32::try_from(jobs).unwrap_or(u32::MAX)
     }
 
     pub(super) async fn run<S: Side>(
@@ -223,7 +225,7 @@ impl Measurement {
         let before = Cost::until_now(server).await?;
         let recorder = Arc::new(Recorder::of(jobs));
         let worker = side.work(executors, recorder.clone()).await?;
-        recorder.handled(jobs).await;
+        recorder.wait_for(jobs).await;
         S::end(worker).await?;
         into.put(self.name(), recorder.rate(), "jobs/s");
         before.since(server, jobs, &self.name(), into).await?;
@@ -233,26 +235,26 @@ impl Measurement {
         Ok(())
     }
 
-    /// From the call of enqueue to the first line of the handler. One extra job goes first and is not counted, so that connections are open.
+    /// Measures from the call of enqueue to the handler's first line. One extra job goes first and is not counted, so that connections are open.
     async fn latency<S: Side>(self, side: &S, jobs: u64, executors: usize, into: &mut Figures) -> Result<(), CliError> {
         let recorder = Arc::new(Recorder::with_delays(jobs + 1));
         let worker = side.work(executors, recorder.clone()).await?;
         side.enqueue(BenchJob::now(0)).await?;
-        recorder.handled(1).await;
-        let mut beat = interval(BEAT);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        beat.tick().await;
+        recorder.wait_for(1).await;
+        let mut ticks = interval(ENQUEUE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
         for number in 1..=jobs {
-            beat.tick().await;
+            ticks.tick().await;
             side.enqueue(BenchJob::now(number)).await?;
         }
-        recorder.handled(jobs + 1).await;
+        recorder.wait_for(jobs + 1).await;
         S::end(worker).await?;
         into.put_ranks(&self.name(), &recorder.delays_ms(1));
         Ok(())
     }
 
-    /// From the due time of a job to the first line of the handler.
+    /// Measures from the due time of a job to the handler's first line.
     async fn lateness<S: Side>(
         self,
         side: &S,
@@ -269,7 +271,7 @@ impl Measurement {
             let numbers = from..jobs.min(from + BULK);
             side.enqueue_due(numbers.map(|number| BenchJob::at(number, due_us(number))).collect()).await?;
         }
-        recorder.handled(jobs).await;
+        recorder.wait_for(jobs).await;
         S::end(worker).await?;
         into.put_ranks(&self.name(), &recorder.delays_ms(0));
         Ok(())
@@ -288,7 +290,7 @@ impl Measurement {
         let worker = side.work(executors, recorder.clone()).await?;
         let begun = Instant::now();
         fill(side, jobs).await?;
-        recorder.handled(jobs).await;
+        recorder.wait_for(jobs).await;
         let took_s = begun.elapsed().as_secs_f64();
         S::end(worker).await?;
         into.put("retry_total", took_s, "s");
@@ -296,13 +298,13 @@ impl Measurement {
         before.since(server, jobs, &self.name(), into).await
     }
 
-    /// The cost of a worker that has nothing to do.
+    /// Measures the cost of a worker that has nothing to do.
     async fn idle<S: Side>(self, side: &S, server: &mut Server, into: &mut Figures) -> Result<(), CliError> {
         let worker = side.wait(BENCH_QUEUES_MAX, Arc::new(Recorder::of(0))).await?;
         sleep(BENCH_IDLE_AFTER).await;
         let before = Cost::until_now(server).await?;
         sleep(BENCH_IDLE_FOR).await;
-        before.a_second(server, &self.name(), into).await?;
+        before.per_second(server, &self.name(), into).await?;
         S::end(worker).await
     }
 }

@@ -44,22 +44,23 @@ What is measured, with jobs of 200 bytes and every guarantee on:
   enqueue_one         one call at a time, by a client without a worker
   enqueue_inflight10  10 calls at a time; enqueue_inflight100 the same with 100
   enqueue_bulk100     100 jobs per call; redis_memory: bytes per waiting job
-  drain               jobs per second of a worker with 1, 10 and 100 executors, without the first twentieth; drain_rss_peak: its memory
+  drain               jobs per second of a worker with 1, 10 and 100 executors, without the first twentieth of the jobs; drain_rss_peak: the worker's memory
   latency             an idle worker, 50 jobs per second: from the call of enqueue to the handler's first line
   delayed_lateness    from the due time of a delayed job to the handler's first line
-  retry               jobs that fail twice, retried at once, then succeed: retry_total from the first enqueue to the last success
+  retry               jobs that fail twice, are retried at once, and then succeed: retry_total is the time from the first enqueue to the last success
   idle                a worker of 100 queues without a job, for 10 s: idle_worker_cpu in percent of a core, idle_redis_calls per second; no floor
-For enqueue, drain and retry also, per job: _worker_cpu and _redis_cpu (processor seconds per 100,000 jobs; for enqueue the worker is the producer),
-_redis_calls (commands, including those inside scripts), _redis_reads (reads from sockets: about one per round trip).
+Enqueue, drain and retry also have these metrics per job: _worker_cpu and _redis_cpu (processor seconds per 100,000 jobs; for enqueue the worker is the producer), \
+_redis_calls (commands, including those inside scripts) and _redis_reads (reads from sockets: about one per round trip).
 
-With --workers N, N processes drain together, each with the given executors: jobs per second, processor time and memory are their sums;
-drain_share_min is the smallest share of a process, relative to an even share (1: all did the same). With --round-trip-ms N every byte to and from
-Redis is delayed by N/2 ms in a process that is not measured, as a network would; nothing else is limited.
+With --workers N, N processes drain one queue together, each with the given executors. Jobs per second, processor time and memory are their sums; drain_share_min is \
+the smallest share of a process, relative to an even share (1: all did the same). With --round-trip-ms N, a process that is not measured delays every byte to and from \
+Redis by N/2 ms, as a network would. It limits nothing else.
 
-The floor (--floor) does the same work without anything that is not strictly needed: a list, a hash and a set of leases, settling and claiming in one script, 64 jobs per
-batch, four cycles in flight; no tokens, no counters, no history, no supervision, no handlers. RATIO is ReTraced's figure divided by the floor's: for jobs/s,
-attempts/s and the share, more is better; for everything else, less. Both sides take turns, so that a machine that slows down slows both: compare ratios, not figures of different
-runs. SPREAD is the distance between the lowest and the highest round, in percent of the median; smaller differences mean nothing.
+The floor (--floor) is a bare loop that does the same work without anything that is not strictly needed: a list, a hash and a set of leases, settling and claiming in \
+one script, 64 jobs per batch, four cycles at a time; no tokens, no counters, no history, no supervision, no handlers. RATIO is ReTraced's figure divided by the \
+floor's: for jobs/s, attempts/s and the share, more is better; for everything else, less. Both sides take turns, so that a machine that slows down slows both. \
+Compare ratios, not figures of different runs. SPREAD is the distance between the lowest and the highest round, in percent of the median; smaller differences mean \
+nothing.
 
 Nothing else should run on the machine. A whole run takes about a minute per round, twice that with --floor.
 
@@ -154,14 +155,14 @@ impl Bench {
             measured = self.measure(admin, &mut server, &queue, &chosen, &selection, &mut report) => measured,
             asked = stop_signal() => asked.and(Err(CliError::Failed("stopped before everything was measured".into()))),
         };
-        // Whatever happened, leave the database as it was.
-        let left = async {
+        // Also after an error or a signal, leave the database as it was.
+        let cleanup = async {
             let mut server = Server::open(&admin.redis).await?;
             server.empty(&queue).await?;
-            server.leave(&queue, keys == 0).await
+            server.remove_shared(&queue, keys == 0).await
         };
-        let left = left.await;
-        measured.and(left)?;
+        let cleaned = cleanup.await;
+        measured.and(cleaned)?;
         self.print(&admin.out, &mut server, &report).await
     }
 
@@ -189,10 +190,10 @@ impl Bench {
                 for turn in 0..peers.len() {
                     // The side that goes first alternates from round to round.
                     let peer = peers[(turn + round as usize) % peers.len()];
-                    progress.turn_to(format!("round {} · {} · {}", round + 1, measurement.name(), peer.as_str()));
+                    progress.set_message(format!("round {} · {} · {}", round + 1, measurement.name(), peer.as_str()));
                     let jobs = measurement.jobs(self.jobs);
                     let (queue_name, keep) = (queue.to_string(), self.retention);
-                    let step = Step { peer, measurement, jobs, queue: queue_name, keep, is_a_hand: false };
+                    let step = Step { peer, measurement, jobs, queue: queue_name, keep, is_one_worker: false };
                     let records = step.measure(redis, round_trip).await?;
                     server.empty(queue).await?;
                     for record in records.iter().filter(|record| selection.has(&record.metric)) {

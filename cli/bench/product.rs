@@ -6,7 +6,7 @@ use retraced::job::{QueueName, RunAt};
 
 use super::job::BenchJob;
 use super::recorder::Recorder;
-use super::server::beside;
+use super::server::additional_queues;
 use super::side::Side;
 use crate::error::CliError;
 use crate::limits::BULK_TIMEOUT;
@@ -19,20 +19,20 @@ use retraced::{
 pub(super) struct Retraced {
     url: String,
     queue: QueueName,
-    door: QueueHandle,
+    handle: QueueHandle,
     keep: bool,
 }
 
 impl Retraced {
-    /// With `keep` completed jobs are kept as they are by default.
+    /// With `keep`, completed jobs are kept as a queue does by default; otherwise none is kept.
     pub(super) async fn open(url: &str, queue: &QueueName, keep: bool) -> Result<Self, CliError> {
-        let door = Client::new(store(url).await?).queue(queue).map_err(failed)?;
-        Ok(Self { url: url.into(), queue: queue.clone(), door, keep })
+        let handle = Client::new(store(url).await?).queue(queue).map_err(failed)?;
+        Ok(Self { url: url.into(), queue: queue.clone(), handle, keep })
     }
 
     async fn send(&self, jobs: &[BenchJob], options: impl Fn(&BenchJob) -> JobOptions) -> Result<(), CliError> {
         let sealed: Result<Vec<_>, _> = jobs.iter().map(|job| seal_job(job, &options(job))).collect();
-        self.door.wait_at_most(BULK_TIMEOUT).enqueue_all(sealed.map_err(failed)?).await?;
+        self.handle.wait_at_most(BULK_TIMEOUT).enqueue_all(sealed.map_err(failed)?).await?;
         Ok(())
     }
 }
@@ -41,7 +41,7 @@ impl Side for Retraced {
     type Worker = Runtime;
 
     async fn enqueue(&self, job: BenchJob) -> Result<(), CliError> {
-        self.door.enqueue(job).await.map(drop).map_err(failed)
+        self.handle.enqueue(job).await.map(drop).map_err(failed)
     }
 
     async fn enqueue_all(&self, jobs: Vec<BenchJob>) -> Result<(), CliError> {
@@ -59,12 +59,12 @@ impl Side for Retraced {
             retention.completed = None;
         }
         let queue = Queue::new(&self.queue).map_err(failed)?;
-        // The shortest backoff there is: the first two failures are retried at once.
+        // The first two failures of a three-tier retry are retried at once, so there is no backoff to wait for.
         let queue = queue.concurrency(concurrency).retention(retention).retry(Retry::three_tier());
         let runtime = Runtime::builder()
             .store(store(&self.url).await?)
             .state(recorder)
-            .queue(queue.handler(read))
+            .queue(queue.handler(handle))
             .start()
             .await?;
         Ok(runtime)
@@ -72,8 +72,8 @@ impl Side for Retraced {
 
     async fn wait(&self, queues: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
         let mut builder = Runtime::builder().store(store(&self.url).await?).state(recorder);
-        for name in beside(&self.queue).take(queues) {
-            builder = builder.queue(Queue::new(&name).map_err(failed)?.handler(read));
+        for name in additional_queues(&self.queue).take(queues) {
+            builder = builder.queue(Queue::new(&name).map_err(failed)?.handler(handle));
         }
         Ok(builder.start().await?)
     }
@@ -87,7 +87,7 @@ impl Side for Retraced {
     }
 }
 
-async fn read(job: BenchJob, _: Context, recorder: State<Arc<Recorder>>) -> Result<(), Failure> {
+async fn handle(job: BenchJob, _: Context, recorder: State<Arc<Recorder>>) -> Result<(), Failure> {
     if recorder.handle(&job) {
         return Ok(());
     }

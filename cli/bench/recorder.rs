@@ -16,18 +16,19 @@ pub(super) struct Recorder {
     /// Nanoseconds since `begun` at which the first twentieth and all jobs were handled; 0: not yet.
     warm_ns: AtomicU64,
     all_ns: AtomicU64,
-    /// The number of jobs somebody waits for.
+    /// The number of jobs for which `wait_for` waits.
     awaited: AtomicU64,
     reached: Notify,
-    /// How often each job fails before it succeeds, and how often it was tried.
+    /// How often each job fails before it succeeds.
     failures: u8,
+    /// The attempts of each job so far.
     attempts: Vec<AtomicU8>,
-    /// How long after its instant each job was handled, in µs, in order of handling.
+    /// How long after its `at_us` each job was handled, in µs, in order of handling.
     delays_us: Option<Mutex<Vec<u64>>>,
 }
 
 impl Recorder {
-    /// For jobs that are only counted.
+    /// A recorder that only counts jobs.
     pub(super) fn of(jobs: u64) -> Self {
         Self {
             jobs,
@@ -43,18 +44,18 @@ impl Recorder {
         }
     }
 
-    /// Also records how long after its instant each job is handled.
+    /// A recorder that also records how long after its `at_us` each job is handled.
     pub(super) fn with_delays(jobs: u64) -> Self {
-        let room = usize::try_from(jobs).unwrap_or(0);
-        Self { delays_us: Some(Mutex::new(Vec::with_capacity(room))), ..Self::of(jobs) }
+        let capacity = usize::try_from(jobs).unwrap_or(0);
+        Self { delays_us: Some(Mutex::new(Vec::with_capacity(capacity))), ..Self::of(jobs) }
     }
 
-    /// Each job fails this often, then succeeds.
+    /// A recorder with which each job fails this often, then succeeds.
     pub(super) fn with_failures(jobs: u64, failures: u8) -> Self {
         Self { failures, attempts: (0..jobs).map(|_| AtomicU8::new(0)).collect(), ..Self::of(jobs) }
     }
 
-    /// Handles a job; returns whether that succeeded.
+    /// Handles a job; returns whether the attempt succeeded.
     pub(super) fn handle(&self, job: &BenchJob) -> bool {
         if let Some(delays) = &self.delays_us {
             let delay = now_us().saturating_sub(job.at_us);
@@ -78,9 +79,9 @@ impl Recorder {
     }
 
     /// Waits until this many jobs succeeded. Only one caller may wait at a time; the measurement has a timeout.
-    pub(super) async fn handled(&self, jobs: u64) {
+    pub(super) async fn wait_for(&self, jobs: u64) {
         self.awaited.store(jobs, Ordering::SeqCst);
-        // A notification meant for an earlier wait may still be stored.
+        // The wake-up of an earlier wait may still be stored, so the number is checked each time.
         while self.handled.load(Ordering::SeqCst) < jobs {
             self.reached.notified().await;
         }
@@ -124,15 +125,15 @@ mod tests {
         let recorder = Recorder::with_failures(2, 2);
         let tried: Vec<bool> = [0, 1, 0, 0, 1, 1].map(|number| recorder.handle(&BenchJob::now(number))).into();
         assert_eq!(tried, [false, false, false, true, false, true]);
-        recorder.handled(2).await;
+        recorder.wait_for(2).await;
     }
 
     #[tokio::test]
-    async fn a_waiter_is_notified_of_the_last_job() {
+    async fn a_waiter_is_woken_by_the_last_job() {
         let recorder = std::sync::Arc::new(Recorder::with_delays(3));
         let waits = tokio::spawn({
             let recorder = recorder.clone();
-            async move { recorder.handled(3).await }
+            async move { recorder.wait_for(3).await }
         });
         tokio::task::yield_now().await;
         (0..3).for_each(|number| assert!(recorder.handle(&BenchJob::at(number, 0))));

@@ -1,4 +1,4 @@
-//! A longer network round trip: a relay in this process, which is not measured, delays every byte by half a round trip in each direction, in order.
+//! Simulates a longer network round trip: a relay in this process, which is not measured, delays every byte by half a round trip in each direction, in order.
 //!
 //! It uses threads that sleep instead of a runtime, whose timers are too coarse: they would turn half a millisecond into two. The threads end with their connections.
 
@@ -20,7 +20,7 @@ pub(super) struct Relay {
     url: String,
 }
 
-/// Bytes, and when to pass them on.
+/// When to pass bytes on, and the bytes.
 type Held = (Instant, Vec<u8>);
 
 impl Relay {
@@ -48,44 +48,44 @@ impl Relay {
     }
 }
 
-fn accept(listener: &TcpListener, redis: &ConnectionAddr, hold: Duration) {
+fn accept(listener: &TcpListener, redis: &ConnectionAddr, delay: Duration) {
     loop {
         match listener.accept() {
             // If the server cannot be reached, the client finds its connection closed and reports it.
-            Ok((near, _)) => drop(join(near, redis, hold)),
+            Ok((near, _)) => drop(join(near, redis, delay)),
             Err(_) => thread::sleep(RELAY_ACCEPT_DELAY),
         }
     }
 }
 
-fn join(near: TcpStream, redis: &ConnectionAddr, hold: Duration) -> io::Result<()> {
+fn join(near: TcpStream, redis: &ConnectionAddr, delay: Duration) -> io::Result<()> {
     near.set_nodelay(true)?;
-    let (near, far) = (Line::Tcp(near), Line::to(redis)?);
-    pass(near.try_clone()?, far.try_clone()?, hold)?;
-    pass(far, near, hold)
+    let (near, far) = (Connection::Tcp(near), Connection::to(redis)?);
+    pass(near.try_clone()?, far.try_clone()?, delay)?;
+    pass(far, near, delay)
 }
 
 /// Passes bytes from one end to the other until the first closes, then closes the second.
-fn pass(from: Line, to: Line, hold: Duration) -> io::Result<()> {
+fn pass(from: Connection, to: Connection, delay: Duration) -> io::Result<()> {
     let (held, due) = sync_channel(RELAY_CHUNKS_MAX);
-    thread::Builder::new().spawn(move || read(from, &held, hold))?;
+    thread::Builder::new().spawn(move || read(from, &held, delay))?;
     thread::Builder::new().spawn(move || write(&due, to))?;
     Ok(())
 }
 
-fn read(mut from: Line, held: &SyncSender<Held>, hold: Duration) {
+fn read(mut from: Connection, held: &SyncSender<Held>, delay: Duration) {
     let mut chunk = vec![0; RELAY_CHUNK_BYTES_MAX];
     loop {
         match from.read(&mut chunk) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => return,
-            Ok(bytes) if held.send((Instant::now() + hold, chunk[..bytes].to_vec())).is_err() => return,
+            Ok(bytes) if held.send((Instant::now() + delay, chunk[..bytes].to_vec())).is_err() => return,
             Ok(_) => {}
         }
     }
 }
 
-fn write(due: &Receiver<Held>, mut to: Line) {
+fn write(due: &Receiver<Held>, mut to: Connection) {
     for (at, bytes) in due {
         thread::sleep(at.saturating_duration_since(Instant::now()));
         if to.write_all(&bytes).is_err() {
@@ -95,21 +95,21 @@ fn write(due: &Receiver<Held>, mut to: Line) {
     let _ = to.shutdown();
 }
 
-/// A connection of either kind.
-enum Line {
+/// A TCP or Unix connection.
+enum Connection {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Line {
+impl Connection {
     fn to(redis: &ConnectionAddr) -> io::Result<Self> {
         match redis {
-            ConnectionAddr::Unix(path) => UnixStream::connect(path).map(Line::Unix),
+            ConnectionAddr::Unix(path) => UnixStream::connect(path).map(Connection::Unix),
             ConnectionAddr::Tcp(host, port) => {
                 let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
                 for address in (host.as_str(), *port).to_socket_addrs()? {
                     match TcpStream::connect_timeout(&address, SERVER_CONNECT_TIMEOUT) {
-                        Ok(stream) => return stream.set_nodelay(true).map(|()| Line::Tcp(stream)),
+                        Ok(stream) => return stream.set_nodelay(true).map(|()| Connection::Tcp(stream)),
                         Err(error) => failed = error,
                     }
                 }
@@ -121,34 +121,34 @@ impl Line {
 
     fn try_clone(&self) -> io::Result<Self> {
         match self {
-            Line::Tcp(stream) => stream.try_clone().map(Line::Tcp),
-            Line::Unix(stream) => stream.try_clone().map(Line::Unix),
+            Connection::Tcp(stream) => stream.try_clone().map(Connection::Tcp),
+            Connection::Unix(stream) => stream.try_clone().map(Connection::Unix),
         }
     }
 
     /// Closes this direction.
     fn shutdown(&self) -> io::Result<()> {
         match self {
-            Line::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Line::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Connection::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Connection::Unix(stream) => stream.shutdown(Shutdown::Write),
         }
     }
 }
 
-impl Read for Line {
+impl Read for Connection {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Line::Tcp(stream) => stream.read(into),
-            Line::Unix(stream) => stream.read(into),
+            Connection::Tcp(stream) => stream.read(into),
+            Connection::Unix(stream) => stream.read(into),
         }
     }
 }
 
-impl Write for Line {
+impl Write for Connection {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Line::Tcp(stream) => stream.write(bytes),
-            Line::Unix(stream) => stream.write(bytes),
+            Connection::Tcp(stream) => stream.write(bytes),
+            Connection::Unix(stream) => stream.write(bytes),
         }
     }
 
@@ -163,9 +163,9 @@ mod tests {
     use super::*;
 
     const ROUND_TRIP: Duration = Duration::from_millis(40);
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// A server that says everything back.
+    /// A server that sends everything back.
     fn echo() -> String {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -177,19 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_takes_the_round_trip_longer_and_none_is_lost_or_overtakes() {
+    fn every_byte_is_delayed_by_the_round_trip_and_none_is_lost_or_reordered() {
         let relay = Relay::open(&echo(), ROUND_TRIP).unwrap();
         let url = Url::parse(relay.url()).unwrap();
         assert_eq!((url.username(), url.password(), url.path()), ("me", Some("p%40ss"), "/3"));
         let mut near = TcpStream::connect(("127.0.0.1", url.port().unwrap())).unwrap();
-        near.set_read_timeout(Some(PATIENCE)).unwrap();
+        near.set_read_timeout(Some(READ_TIMEOUT)).unwrap();
 
         let begun = Instant::now();
         near.write_all(b"1").unwrap();
         near.read_exact(&mut [0]).unwrap();
         assert!(begun.elapsed() >= ROUND_TRIP, "{:?}", begun.elapsed());
 
-        // More than a round trip's worth of chunks are under way at a time, or this would take many of them.
+        // Many chunks must be under way at a time, or this would take thousands of round trips.
         let sent: Vec<u8> = (0..4_000_000_u32).map(|n| (n / 7) as u8).collect();
         let mut writer = near.try_clone().unwrap();
         let all = sent.clone();

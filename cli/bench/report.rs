@@ -171,12 +171,12 @@ mod tests {
     #[test]
     fn a_row_is_the_median_of_its_own_measurement_beside_the_floors() {
         let rows = report().rows();
-        let orders: Vec<_> = rows.iter().map(|row| row.cells(true).join(" ")).collect();
-        assert_eq!(orders, ["drain 1 500 7.13 0 - - jobs/s", "drain 100 500 100000 20 200000 0.50 jobs/s"]);
+        let lines: Vec<_> = rows.iter().map(|row| row.cells(true).join(" ")).collect();
+        assert_eq!(lines, ["drain 1 500 7.13 0 - - jobs/s", "drain 100 500 100000 20 200000 0.50 jobs/s"]);
     }
 
     #[test]
-    fn documents_get_a_table_with_numbers_to_the_right() {
+    fn the_markdown_table_has_numbers_aligned_to_the_right() {
         let text = markdown(&report().rows(), false);
         let expected = "\
             | metric | concurrency | jobs | retraced | spread % | unit |\n\

@@ -7,15 +7,15 @@ pub(super) struct Selection(Vec<String>);
 
 impl Selection {
     /// # Errors
-    /// A name that matches no metric, and the metrics there are.
+    /// A name matches no metric; the message lists the metrics.
     pub(super) fn of(names: Vec<String>, all: &[Measurement]) -> Result<Self, String> {
         let metrics = || all.iter().flat_map(|measurement| measurement.metrics());
         for name in &names {
             if !metrics().any(|metric| begins(&metric, name)) {
                 let mut known: Vec<String> = all.iter().map(|measurement| measurement.name()).collect();
                 known.dedup();
-                let below_none: Vec<_> = metrics().filter(|m| !known.iter().any(|name| begins(m, name))).collect();
-                known.extend(below_none);
+                let others: Vec<_> = metrics().filter(|m| !known.iter().any(|name| begins(m, name))).collect();
+                known.extend(others);
                 return Err(format!(
                     "--only takes a metric or the prefix of several, and \"{}\" is neither; there are {}, and metrics that begin with these, as in drain_redis_cpu",
                     name.escape_debug(),
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_takes_its_metric_and_those_below_it() {
+    fn a_name_selects_its_metric_and_those_that_begin_with_it() {
         assert_eq!(chosen(&["drain_redis_cpu"]), ["drain_redis_cpu"]);
         assert_eq!(chosen(&["latency"]), ["latency_p50", "latency_p95", "latency_p99", "latency_max"]);
         assert!(chosen(&["enqueue_inflight10"]).iter().all(|metric| !metric.contains("100")));
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_metrics_is_refused_with_those_there_are() {
+    fn an_unknown_name_is_refused_with_the_names_of_all_metrics() {
         for name in ["", "dra", "enqueue_inflight1", "throughput"] {
             let refused = Selection::of(vec![name.to_owned()], &Measurement::all(&[1], 1)).err().unwrap();
             assert!(refused.contains("enqueue_one, enqueue_inflight10"), "{refused}");

@@ -26,9 +26,9 @@ pub(super) struct Server(MultiplexedConnection);
 pub(super) struct Counters {
     /// Seconds of processor time, user and system.
     pub(super) cpu_s: f64,
-    /// Commands, those of scripts included.
+    /// Commands, including those inside scripts.
     pub(super) calls: u64,
-    /// Reads from sockets: about the round trips.
+    /// Reads from sockets: about one per round trip.
     pub(super) reads: u64,
     /// Bytes of memory it uses now.
     pub(super) memory: u64,
@@ -65,10 +65,10 @@ impl Server {
         self.ask(&redis::cmd("DBSIZE")).await
     }
 
-    /// Removes the keys of a queue, of its additional queues and of the floor: all whose hash tag has such a name. Waits until their memory is free.
+    /// Removes the keys of a queue, of its additional queues and of the floor, which all have the name of a queue as their hash tag. Waits until their memory is free.
     pub(super) async fn empty(&mut self, queue: &QueueName) -> Result<(), CliError> {
         let deadline = Instant::now() + SERVER_FREE_MAX;
-        // A process that was stopped may have left calls on the way, so this repeats until nothing is found.
+        // Calls of a process that was stopped may still arrive, so this repeats until no key is found.
         while self.remove(&format!("*{{{queue}[.}}]*")).await? > 0 && Instant::now() < deadline {}
         loop {
             let info = Info(self.ask(redis::cmd("INFO").arg("memory")).await?);
@@ -79,11 +79,11 @@ impl Server {
         }
     }
 
-    /// Removes a queue and its additional queues from the list of queues. In a database that was empty before it also removes what the workers left there, unless
-    /// it is used by others by now.
-    pub(super) async fn leave(&mut self, queue: &QueueName, was_empty: bool) -> Result<(), CliError> {
-        let beside: Vec<String> = beside(queue).collect();
-        self.ask::<()>(redis::cmd("SREM").arg(QUEUES_KEY).arg(queue.as_str()).arg(beside)).await?;
+    /// Removes a queue and its additional queues from the set of all queues. In a database that was empty before, it also removes the keys that all queues share, unless
+    /// others use the database by now.
+    pub(super) async fn remove_shared(&mut self, queue: &QueueName, was_empty: bool) -> Result<(), CliError> {
+        let additional_queues: Vec<String> = additional_queues(queue).collect();
+        self.ask::<()>(redis::cmd("SREM").arg(QUEUES_KEY).arg(queue.as_str()).arg(additional_queues)).await?;
         let (_, left): (String, Vec<Vec<u8>>) =
             self.ask(redis::cmd("SCAN").arg(0).arg("COUNT").arg(SCAN_KEYS_MAX)).await?;
         let is_shared = |key: &Vec<u8>| key.starts_with(b"retraced:") && !key.contains(&b'{');
@@ -119,8 +119,8 @@ impl Server {
     }
 }
 
-/// Names of queues for a measurement that needs several. They are removed with it.
-pub(super) fn beside(queue: &QueueName) -> impl Iterator<Item = String> {
+/// Names of additional queues for a measurement that needs several. They are removed with the queue.
+pub(super) fn additional_queues(queue: &QueueName) -> impl Iterator<Item = String> {
     (0..BENCH_QUEUES_MAX).map(move |number| format!("{queue}.{number}"))
 }
 
@@ -135,7 +135,7 @@ pub(super) async fn connect(url: &str) -> Result<MultiplexedConnection, CliError
 }
 
 pub(super) fn failed(error: &RedisError) -> CliError {
-    CliError::Failed(format!("Redis did not do what this measurement needs: {}", one_line(error)))
+    CliError::Failed(format!("a Redis command of this measurement failed: {}", one_line(error)))
 }
 
 /// The reply of INFO.

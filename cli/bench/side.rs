@@ -1,4 +1,4 @@
-//! The two sides of every measurement: ReTraced, and the bare loop. A measurement is written once, for either.
+//! The two sides of a benchmark: ReTraced, and the floor (the bare loop). A measurement is written once, for both sides.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Peer {
     }
 }
 
-/// Accepts jobs and works on them.
+/// One side: accepts jobs and works on them.
 pub(super) trait Side: Clone + Send + Sync + 'static {
     /// A running worker.
     type Worker;

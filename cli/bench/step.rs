@@ -26,21 +26,21 @@ pub(super) struct Step {
     pub(super) queue: String,
     /// Whether completed jobs are kept.
     pub(super) keep: bool,
-    /// Whether this process only works, as one of several.
-    pub(super) is_a_hand: bool,
+    /// Whether this process is one of several workers, and measures nothing itself.
+    pub(super) is_one_worker: bool,
 }
 
 impl Step {
-    /// Measures in a process of its own, which is stopped on timeout, or when the caller is gone.
+    /// Measures in a process of its own, which is stopped at its timeout, or when the caller drops this future.
     pub(super) async fn measure(&self, redis: &str, round_trip: Duration) -> Result<Vec<Record>, CliError> {
-        let lasts_max = self.measurement.lasts_max(self.jobs, round_trip);
-        let measured = tokio::time::timeout(lasts_max, async {
+        let timeout = self.measurement.timeout(self.jobs, round_trip);
+        let measured = tokio::time::timeout(timeout, async {
             match self.measurement.workers() {
-                1 => self.measure_apart(redis).await,
-                workers => self.measure_crew(redis, workers).await,
+                1 => self.measure_in_own_process(redis).await,
+                workers => self.measure_with_workers(redis, workers).await,
             }
         });
-        measured.await.map_err(|_| self.failed(&format_args!("it did not end within {lasts_max:?}")))?
+        measured.await.map_err(|_| self.failed(&format_args!("it did not end within {timeout:?}")))?
     }
 
     /// The process that runs this step.
@@ -54,22 +54,22 @@ impl Step {
     }
 
     pub(super) fn as_worker(&self) -> Self {
-        Self { is_a_hand: true, ..self.clone() }
+        Self { is_one_worker: true, ..self.clone() }
     }
 
-    async fn measure_apart(&self, redis: &str) -> Result<Vec<Record>, CliError> {
+    async fn measure_in_own_process(&self, redis: &str) -> Result<Vec<Record>, CliError> {
         let ended = self.command(redis)?.spawn()?.wait_with_output().await?;
         if !ended.status.success() {
-            let said = String::from_utf8_lossy(&ended.stderr);
-            let said = said.trim().trim_start_matches("error: ");
-            return Err(self.failed(&if said.is_empty() { ended.status.to_string() } else { said.to_owned() }));
+            let stderr = String::from_utf8_lossy(&ended.stderr);
+            let stderr = stderr.trim().trim_start_matches("error: ");
+            return Err(self.failed(&if stderr.is_empty() { ended.status.to_string() } else { stderr.to_owned() }));
         }
         let records: Result<_, _> = String::from_utf8_lossy(&ended.stdout).lines().map(serde_json::from_str).collect();
         records.map_err(|error| self.failed(&error))
     }
 
-    /// Enqueues here, and starts several worker processes.
-    async fn measure_crew(&self, redis: &str, workers: usize) -> Result<Vec<Record>, CliError> {
+    /// Enqueues in this process, and starts several worker processes.
+    async fn measure_with_workers(&self, redis: &str, workers: usize) -> Result<Vec<Record>, CliError> {
         match self.peer {
             Peer::Retraced => fill(&self.retraced(redis).await?, self.jobs).await?,
             Peer::Floor => fill(&self.floor(redis).await?, self.jobs).await?,
@@ -87,7 +87,7 @@ impl Step {
     pub(super) async fn run(&self, redis: &str, out: &Output) -> Result<(), CliError> {
         let Step { peer, measurement, jobs, .. } = *self;
         let concurrency = measurement.concurrency(peer);
-        if self.is_a_hand {
+        if self.is_one_worker {
             return match peer {
                 Peer::Retraced => work_as_one_of_several(self.retraced(redis).await?, concurrency, jobs, out).await,
                 Peer::Floor => work_as_one_of_several(self.floor(redis).await?, concurrency, jobs, out).await,
@@ -106,7 +106,7 @@ impl Step {
     }
 
     async fn floor(&self, redis: &str) -> Result<Floor, CliError> {
-        Floor::open(redis, &self.queue()?, self.measurement.is_worked_meanwhile()).await
+        Floor::open(redis, &self.queue()?, self.measurement.has_a_worker_while_enqueueing()).await
     }
 
     fn queue(&self) -> Result<QueueName, CliError> {

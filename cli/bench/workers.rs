@@ -35,7 +35,7 @@ enum Message {
     Ended { jobs: u64, cpu_s: f64, memory_mib: Option<f64> },
 }
 
-/// Works as one of several, in this process.
+/// Runs one of several workers in this process.
 pub(super) async fn work_as_one_of_several<S: Side>(
     side: S,
     executors: usize,
@@ -51,7 +51,7 @@ pub(super) async fn work_as_one_of_several<S: Side>(
     let worker = side.work(executors, recorder.clone()).await?;
     let mut ticks = interval(WORKER_REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut said = 0;
+    let mut reported = 0;
     loop {
         tokio::select! {
             message = orders.recv() => {
@@ -60,9 +60,9 @@ pub(super) async fn work_as_one_of_several<S: Side>(
             }
             _ = ticks.tick() => {
                 let jobs = recorder.count();
-                if jobs > said {
+                if jobs > reported {
                     send(out, &Message::Handled { jobs, at_us: now_us() })?;
-                    said = jobs;
+                    reported = jobs;
                 }
             }
         }
@@ -91,7 +91,7 @@ pub(super) struct WorkerProcesses {
     jobs: u64,
     processes: Vec<WorkerProcess>,
     messages: mpsc::Receiver<(usize, Option<Message>)>,
-    /// Dropped with the workers.
+    /// The tasks that read the messages; they end when this is dropped.
     _listeners: JoinSet<()>,
 }
 
@@ -106,20 +106,20 @@ struct WorkerProcess {
 impl WorkerProcesses {
     /// Starts this many workers, which wait for the order to begin.
     pub(super) async fn start(step: &Step, redis: &str, count: usize) -> Result<Self, CliError> {
-        let (say, messages) = mpsc::channel(WORKER_MESSAGES_MAX);
+        let (sender, messages) = mpsc::channel(WORKER_MESSAGES_MAX);
         let (mut processes, mut listeners) = (Vec::new(), JoinSet::new());
         for number in 0..count {
             let mut child = step.as_worker().command(redis)?.stdin(Stdio::piped()).spawn()?;
             let (Some(orders), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
                 return Err(CliError::Failed("a worker's standard input or output is missing".into()));
             };
-            let (mut lines, say) = (BufReader::new(stdout).lines(), say.clone());
+            let (mut lines, sender) = (BufReader::new(stdout).lines(), sender.clone());
             listeners.spawn(async move {
                 loop {
                     let line = lines.next_line().await.ok().flatten();
                     let message = line.and_then(|line| serde_json::from_str(&line).ok());
                     let is_last = matches!(message, None | Some(Message::Ended { .. }));
-                    if say.send((number, message)).await.is_err() || is_last {
+                    if sender.send((number, message)).await.is_err() || is_last {
                         return;
                     }
                 }
@@ -133,7 +133,7 @@ impl WorkerProcesses {
         Ok(workers)
     }
 
-    /// Lets them work until all jobs are handled, and stops them.
+    /// Lets the workers work until all jobs are handled, and stops them.
     pub(super) async fn drain(mut self, server: &mut Server, name: &str) -> Result<Figures, CliError> {
         let before = Cost::until_now(server).await?;
         let mut pace = Pace::since(self.jobs, now_us());
@@ -155,7 +155,7 @@ impl WorkerProcesses {
         let share = least as f64 / even;
         figures.put(format!("{name}_share_min"), share, "of even");
         let cpu_s = self.processes.iter().map(|process| process.cpu_s).sum();
-        before.since_by(cpu_s, server, self.jobs, name, &mut figures).await?;
+        before.since_with(cpu_s, server, self.jobs, name, &mut figures).await?;
         if let Some(mib) = self.processes.iter().map(|process| process.memory_mib).sum::<Option<f64>>() {
             figures.put(format!("{name}_rss_peak"), mib, "MiB");
         }
@@ -169,7 +169,7 @@ impl WorkerProcesses {
         Ok(())
     }
 
-    /// The next message of any worker, after it was recorded.
+    /// The next message of any worker. What it reports has been recorded.
     async fn next(&mut self) -> Result<Message, CliError> {
         let (number, message) = self.messages.recv().await.unwrap_or((0, None));
         let Some(message) = message else { return Err(self.processes.swap_remove(number).gone().await) };
@@ -186,14 +186,14 @@ impl WorkerProcesses {
 }
 
 impl WorkerProcess {
-    /// Why it ended before it was ordered to.
+    /// The error of a worker that ended before it was ordered to.
     async fn gone(self) -> CliError {
         drop(self.orders);
         match self.child.wait_with_output().await {
             Err(error) => error.into(),
             Ok(ended) => {
-                let said = String::from_utf8_lossy(&ended.stderr);
-                CliError::Failed(format!("a worker ended too early, {}: {}", ended.status, said.trim()))
+                let stderr = String::from_utf8_lossy(&ended.stderr);
+                CliError::Failed(format!("a worker ended too early, {}: {}", ended.status, stderr.trim()))
             }
         }
     }
@@ -202,10 +202,11 @@ impl WorkerProcess {
 /// Jobs per second of all workers together, without the first twentieth, in which they warm up.
 struct Pace {
     jobs: u64,
-    /// When they began.
+    /// When the workers began.
     begun_us: u64,
-    /// Jobs handled, and when: after the first twentieth, and now.
+    /// How many jobs were handled after the first twentieth, and when.
     first: (u64, u64),
+    /// How many jobs are handled now, and when that was reported.
     last: (u64, u64),
 }
 
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_over_at_once_is_counted_from_the_beginning() {
+    fn a_run_that_is_over_at_once_is_counted_from_the_beginning() {
         assert_eq!(rate(&[(1_000, 1_000_000)]), 2_000.0);
         assert_eq!(rate(&[(600, 999_900), (1_000, 1_000_000)]), 2_000.0);
     }

@@ -15,8 +15,8 @@ const EMAILS_AT_ONCE: u32 = 24;
 /// One email in this many fails once, beginning with number EMAIL_FAILS_FIRST.
 const EMAIL_FAILS_ONE_IN: u32 = 40;
 const EMAIL_FAILS_FIRST: u32 = 20;
-/// The host of this one is down for good.
-const EMAIL_DIES: u32 = 7;
+/// The number of the email whose host is down for good.
+const EMAIL_UNDELIVERABLE: u32 = 7;
 const REMINDERS: u32 = 8;
 const THUMBNAILS: u32 = 78;
 const THUMBNAILS_AT_ONCE: u32 = 12;
@@ -24,10 +24,10 @@ const INVOICES: u32 = 2;
 /// The job whose trace is printed at the end: it panics, then fails, then succeeds.
 pub(super) const EXAMPLE_JOB: &str = "thumbnail-13";
 const EXAMPLE_NUMBER: u32 = 13;
-/// Thumbnails enqueued before the invalid order and before the report that hangs, so that the incidents happen one after the other.
+/// How many thumbnails are enqueued before the invalid order, and before the report that hangs, so that the incidents happen one after the other.
 const BEFORE_ORDER: u32 = 6;
 const BEFORE_REPORT: u32 = 15;
-/// How long invoices and reminders wait.
+/// The delay of invoices and reminders.
 const LATER: Duration = Duration::from_millis(2_500);
 
 macro_rules! job {
@@ -54,7 +54,7 @@ job!(/// Asks to be run later.
 
 pub(super) async fn send_email(job: SendEmail, ctx: Context, reporter: State<Reporter>) -> Result<(), Failure> {
     work(130, job.number).await;
-    if job.number == EMAIL_DIES {
+    if job.number == EMAIL_UNDELIVERABLE {
         return reporter.failed(&ctx, Failure::temporary(Code::ServiceUnavailable, "nowhere.example is down"));
     }
     if job.number % EMAIL_FAILS_ONE_IN == EMAIL_FAILS_FIRST && ctx.attempt() == 1 {
@@ -70,6 +70,7 @@ pub(super) async fn send_reminder(_: SendReminder, _: Context) -> Result<(), Fai
 
 pub(super) async fn make_thumbnail(job: MakeThumbnail, ctx: Context, reporter: State<Reporter>) -> Result<(), Failure> {
     work(280, job.number).await;
+    // `attempt` is the number of failures so far + 1.
     match ctx.attempt() {
         1 => {
             // A realistic bug: the first version forgot that an image may be empty.
@@ -84,7 +85,7 @@ pub(super) async fn make_thumbnail(job: MakeThumbnail, ctx: Context, reporter: S
 
 pub(super) async fn build_report(job: BuildReport, ctx: Context, reporter: State<Reporter>) -> Result<(), Failure> {
     if ctx.attempt() == 1 {
-        let _hung = reporter.when_timed_out(&ctx);
+        let _guard = reporter.when_timed_out(&ctx);
         std::future::pending::<()>().await;
     }
     ctx.log(format!("report of {} is ready", job.month));
@@ -126,8 +127,8 @@ async fn produce_mail(mail: &QueueHandle) -> Result<(), EnqueueError> {
         mail.job(reminder).id(format!("reminder-{number}")).delay(LATER).enqueue().await?;
     }
     for number in 1..=EMAILS {
-        comes(number, EMAILS_AT_ONCE, DEMO_EMAIL_INTERVAL).await;
-        let host = if number == EMAIL_DIES { "nowhere.example" } else { "example.com" };
+        pace(number, EMAILS_AT_ONCE, DEMO_EMAIL_INTERVAL).await;
+        let host = if number == EMAIL_UNDELIVERABLE { "nowhere.example" } else { "example.com" };
         let email = SendEmail { number, to: format!("reader{number}@{host}") };
         mail.job(email).id(format!("email-{number}")).enqueue().await?;
     }
@@ -139,7 +140,7 @@ async fn produce_shop(shop: &QueueHandle) -> Result<(), EnqueueError> {
         shop.job(SendInvoice { number }).id(format!("invoice-{number}")).enqueue().await?;
     }
     for number in 1..=THUMBNAILS {
-        comes(number, THUMBNAILS_AT_ONCE, DEMO_THUMBNAIL_INTERVAL).await;
+        pace(number, THUMBNAILS_AT_ONCE, DEMO_THUMBNAIL_INTERVAL).await;
         let pixels = if number == EXAMPLE_NUMBER { Vec::new() } else { vec![7; 16] };
         shop.job(MakeThumbnail { number, pixels }).id(format!("thumbnail-{number}")).enqueue().await?;
         if number == BEFORE_ORDER {
@@ -152,8 +153,8 @@ async fn produce_shop(shop: &QueueHandle) -> Result<(), EnqueueError> {
     Ok(())
 }
 
-/// Waits until it is this job's time.
-async fn comes(number: u32, at_once: u32, every: Duration) {
+/// Waits between two jobs; the first `at_once` are not delayed.
+async fn pace(number: u32, at_once: u32, every: Duration) {
     if number > at_once {
         tokio::time::sleep(every).await;
     }

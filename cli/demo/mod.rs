@@ -1,7 +1,7 @@
 //! `retraced demo`: a whole tree on the memory store, with jobs that fail in every way, and actors that are killed.
 //!
-//! `handlers` are the jobs, and `report` is what they report; `run` runs everything; `timeline` is what happened so far; `view` draws the timeline on a `screen`;
-//! `summary` prints the result on a `page`.
+//! `handlers` has the jobs, and `report` what their handlers report. `run` runs the demo, and `timeline` records what has happened. `view` draws the timeline on a
+//! `screen`; `summary` prints the result on a `page`.
 
 mod handlers;
 mod page;
@@ -33,23 +33,23 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         let out = &admin.out;
-        // Without a subscriber a handler's panic would be printed to standard error as well, in the middle of the screen: the timeline reports it.
+        // Without a subscriber a handler's panic would be printed to standard error as well, in the middle of the screen. The timeline reports the panic anyway.
         let _ = tracing::subscriber::set_global_default(tracing::subscriber::NoSubscriber::default());
         // The screen is entered before anything runs, so that its panic hook runs after the one that catches the handlers' panics.
         let presentation = match (out.is_json(), self.plain) {
             (true, _) => Presentation::Json,
             (false, false) => {
                 let colour = out.is_coloured();
-                Screen::take(colour).map_or(Presentation::Plain, |screen| Presentation::Live { screen, colour })
+                Screen::enter(colour).map_or(Presentation::Plain, |screen| Presentation::Live { screen, colour })
             }
             (false, true) => Presentation::Plain,
         };
-        let mut demo = DemoRun::new(out, Setup::set().await?, presentation);
+        let mut demo = DemoRun::new(out, Setup::start().await?, presentation);
         let end = demo.until_over(&KILLS, DEMO_RUN_MAX).await?;
         let (setup, timeline) = demo.end();
         summary::conclude(out, setup.operator(), &timeline, end).await?;
         if end == End::Done {
-            let _ = timeout(DEMO_SHUTDOWN_MAX, setup.clear()).await;
+            let _ = timeout(DEMO_SHUTDOWN_MAX, setup.shutdown()).await;
         }
         Ok(())
     }

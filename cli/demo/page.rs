@@ -1,4 +1,4 @@
-//! The normal screen, or a pipe: text laid out for the width there is.
+//! Prints text on the normal screen or into a pipe, laid out for the available width.
 
 use std::io;
 
@@ -82,22 +82,22 @@ fn two_columns(headers: [&str; 2], rows: &[[String; 2]], width: usize) -> String
     text
 }
 
-/// Text of several lines; long lines are continued below their first word.
+/// Text of several lines. Long lines are wrapped, and their continuations are indented further.
 fn fitted(text: &str, width: usize) -> String {
     let width = width.clamp(PAGE_COLUMNS_MIN, PAGE_COLUMNS_MAX);
     let fit = |line: &str| {
-        let own = line.chars().take_while(|c| *c == ' ').count();
+        let indent = line.chars().take_while(|c| *c == ' ').count();
         let body = line.trim_start();
-        // Lines that begin with an instant are continued below the text behind it.
-        let hang = match (own, body.find("Z  ")) {
+        // Lines that begin with an instant are continued below the text after the instant.
+        let hang = match (indent, body.find("Z  ")) {
             (0, Some(at)) => at + 5,
             (0, None) => 2,
-            _ => own + 2,
+            _ => indent + 2,
         };
-        // Too narrow for columns.
-        let (own, hang) = if hang > width / 2 { (own.min(4), 6) } else { (own, hang) };
-        let lines = wrapped(body, width - own, hang - own);
-        lines.into_iter().map(|line| " ".repeat(own) + &line).collect::<Vec<_>>().join("\n")
+        // In a narrow terminal the indentation is reduced.
+        let (indent, hang) = if hang > width / 2 { (indent.min(4), 6) } else { (indent, hang) };
+        let lines = wrapped(body, width - indent, hang - indent);
+        lines.into_iter().map(|line| " ".repeat(indent) + &line).collect::<Vec<_>>().join("\n")
     };
     text.lines().map(fit).collect::<Vec<_>>().join("\n")
 }
@@ -106,23 +106,23 @@ fn fitted(text: &str, width: usize) -> String {
 pub(super) fn wrapped(text: &str, width: usize, indent: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
-    let mut reports: Vec<&str> = text.split(' ').rev().collect();
-    while let Some(report) = reports.pop() {
+    let mut words: Vec<&str> = text.split(' ').rev().collect();
+    while let Some(word) = words.pop() {
         let begun = line.chars().any(|c| c != ' ');
         let gap = usize::from(begun);
-        let (used, long) = (line.chars().count(), report.chars().count());
+        let (used, long) = (line.chars().count(), word.chars().count());
         if used + gap + long <= width {
             line += &" ".repeat(gap);
-            line += report;
+            line += word;
         } else if begun {
             lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
-            reports.push(report);
+            words.push(word);
         } else {
             // A word longer than a line is cut.
-            let cut = report.char_indices().nth(width.saturating_sub(used).max(1)).map_or(report.len(), |(at, _)| at);
-            line += &report[..cut];
-            if cut < report.len() {
-                reports.push(&report[cut..]);
+            let cut = word.char_indices().nth(width.saturating_sub(used).max(1)).map_or(word.len(), |(at, _)| at);
+            line += &word[..cut];
+            if cut < word.len() {
+                words.push(&word[cut..]);
                 lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
             }
         }
@@ -169,15 +169,15 @@ mod tests {
 
     #[test]
     fn a_long_line_of_a_trace_continues_below_its_text() {
-        let told = "2026-11-25T16:07:53.773Z  attempt 1 panicked after 102ms · PANIC · worker 83980b3f executor-0#0\n\
+        let trace = "2026-11-25T16:07:53.773Z  attempt 1 panicked after 102ms · PANIC · worker 83980b3f executor-0#0\n\
                     \u{20}                         the image store hung up and it never came back, whatever we did";
         assert_eq!(
-            fitted(told, 80),
+            fitted(trace, 80),
             "2026-11-25T16:07:53.773Z  attempt 1 panicked after 102ms · PANIC · worker\n\
              \u{20}                           83980b3f executor-0#0\n\
              \u{20}                         the image store hung up and it never came back,\n\
              \u{20}                           whatever we did"
         );
-        assert!(fitted(told, 20).lines().all(|line| line.chars().count() <= PAGE_COLUMNS_MIN));
+        assert!(fitted(trace, 20).lines().all(|line| line.chars().count() <= PAGE_COLUMNS_MIN));
     }
 }

@@ -1,4 +1,4 @@
-//! What the demo's handlers report: what goes wrong in an attempt, as data.
+//! What the demo's handlers report about their attempts, as data.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use retraced::{Class, Code, Context, Failure, JobId, Stop};
 /// What a handler reports about its attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Report {
-    /// It failed.
+    /// The attempt failed.
     Failed { job: JobId, code: Code, message: String, next: Next },
-    /// It hung, and was stopped.
+    /// The handler hung, and was stopped at its timeout.
     TimedOut { job: JobId, next: Next },
-    /// It asks to be run later.
+    /// The job asks to be run later.
     Later { job: JobId, delay: Duration },
 }
 
 /// What follows a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Another try, out of this many.
-    Try { n: u32, of: u32 },
-    /// The dead letter queue, after this many tries.
-    Dead { tries: u32 },
-    /// It is poisoned at once.
+    /// The job is retried: this will be attempt `n` of `of` that may fail, counted as `Context::attempt` counts.
+    Attempt { n: u32, of: u32 },
+    /// The job is moved to the dead letter queue after this many failures.
+    Dead { attempts: u32 },
+    /// The job is poisoned at once.
     Poisoned,
 }
 
@@ -33,8 +33,8 @@ impl Next {
         let (n, of) = (ctx.attempt(), ctx.max_attempts());
         match class {
             Class::Permanent => Next::Poisoned,
-            Class::Temporary if n < of => Next::Try { n: n + 1, of },
-            Class::Temporary | Class::Unknown => Next::Dead { tries: n },
+            Class::Temporary if n < of => Next::Attempt { n: n + 1, of },
+            Class::Temporary | Class::Unknown => Next::Dead { attempts: n },
         }
     }
 }
@@ -44,10 +44,10 @@ impl Next {
 pub(super) struct Reporter(UnboundedSender<Report>);
 
 impl Reporter {
-    /// A reporter, and its reports. The demo's jobs send a few dozen in all, so the channel is unbounded.
+    /// A reporter, and the receiver of its reports. The demo's jobs send a few dozen reports in all, so the channel is unbounded.
     pub(super) fn new() -> (Self, UnboundedReceiver<Report>) {
-        let (reports, heard) = unbounded_channel();
-        (Self(reports), heard)
+        let (sender, receiver) = unbounded_channel();
+        (Self(sender), receiver)
     }
 
     /// Reports how an attempt failed, and returns the failure.
@@ -61,15 +61,15 @@ impl Reporter {
         Err(failure)
     }
 
-    /// Reports that a job asks to be run later, and returns that failure.
+    /// Reports that a job asks to be run later, and returns the failure that asks for it.
     pub(super) fn later(&self, ctx: &Context, delay: Duration) -> Result<(), Failure> {
         self.send(Report::Later { job: ctx.id().clone(), delay });
         Err(Failure::snooze(delay))
     }
 
     /// A guard that reports when its handler is dropped because its timeout expired.
-    pub(super) fn when_timed_out(&self, ctx: &Context) -> Hung {
-        Hung { reporter: self.clone(), ctx: ctx.clone() }
+    pub(super) fn when_timed_out(&self, ctx: &Context) -> TimeoutGuard {
+        TimeoutGuard { reporter: self.clone(), ctx: ctx.clone() }
     }
 
     fn send(&self, report: Report) {
@@ -78,13 +78,13 @@ impl Reporter {
     }
 }
 
-/// A handler that hangs.
-pub(super) struct Hung {
+/// Reports a timeout when it is dropped with its handler; see [`Reporter::when_timed_out`].
+pub(super) struct TimeoutGuard {
     reporter: Reporter,
     ctx: Context,
 }
 
-impl Drop for Hung {
+impl Drop for TimeoutGuard {
     fn drop(&mut self) {
         if self.ctx.why_stopped() == Some(Stop::TimedOut) {
             let next = Next::of(&self.ctx, Class::Temporary);

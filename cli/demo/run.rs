@@ -22,7 +22,7 @@ use retraced::{EnqueueError, MemoryStore, Operator, Queue, Retry, Runtime, Super
 pub(super) const MAIL: &str = "mail";
 pub(super) const SHOP: &str = "shop";
 
-/// When to kill, and what.
+/// When to kill which actor.
 pub(super) type Kill = (Duration, KillTarget);
 /// The kills of the demo.
 pub(super) const KILLS: [Kill; 3] = [
@@ -44,7 +44,7 @@ impl KillTarget {
             KillTarget::Actor(path) => Some(path.to_owned()),
             KillTarget::BusyExecutorOf(pool) => {
                 let executors = tree.find(pool)?.children.iter();
-                let busy = executors.filter_map(|place| Some((place.running.as_ref()?.ran, &place.path)));
+                let busy = executors.filter_map(|node| Some((node.running.as_ref()?.ran, &node.path)));
                 busy.min().map(|(_, path)| path.clone())
             }
         }
@@ -63,7 +63,7 @@ pub(super) enum Presentation {
 pub(super) enum End {
     /// All jobs have ended.
     Done,
-    /// Some jobs have not ended within the time there is.
+    /// Some jobs have not ended within the time limit.
     TimeUp,
     /// The user has quit.
     Quit,
@@ -79,7 +79,7 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    pub(super) async fn set() -> Result<Self, CliError> {
+    pub(super) async fn start() -> Result<Self, CliError> {
         let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
         let retry =
             Retry::exponential().base(Duration::from_millis(500)).max_delay(Duration::from_secs(2)).max_attempts(3);
@@ -108,7 +108,7 @@ impl Setup {
         Ok(Self { runtime, supervision, reports, producer: Some(AbortOnDropHandle::new(producer)) })
     }
 
-    /// Waits until all jobs were enqueued, or one was refused; then for ever.
+    /// Waits until all jobs were enqueued, or one was refused. After that it never returns.
     async fn produced(producer: &mut Option<AbortOnDropHandle<Result<(), EnqueueError>>>) -> Result<(), CliError> {
         let Some(producing) = producer else { return std::future::pending().await };
         let produced = producing.await;
@@ -125,7 +125,7 @@ impl Setup {
     }
 
     /// Shuts the runtime down.
-    pub(super) async fn clear(self) -> Result<(), CliError> {
+    pub(super) async fn shutdown(self) -> Result<(), CliError> {
         self.runtime.shutdown().await?;
         Ok(())
     }
@@ -138,16 +138,25 @@ pub(super) struct DemoRun<'a> {
     presentation: Presentation,
     timeline: Timeline,
     begun: Instant,
-    /// Kills that were done, lines that were printed, and when the progress was reported last.
+    /// How many actors were killed, how many lines were printed, and when the progress was reported last.
     kills: usize,
     printed: usize,
-    said: Duration,
+    reported: Duration,
 }
 
 impl<'a> DemoRun<'a> {
     pub(super) fn new(out: &'a Output, setup: Setup, presentation: Presentation) -> Self {
         let timeline = Timeline::of(handlers::JOBS);
-        Self { out, setup, presentation, timeline, begun: Instant::now(), kills: 0, printed: 0, said: Duration::ZERO }
+        Self {
+            out,
+            setup,
+            presentation,
+            timeline,
+            begun: Instant::now(),
+            kills: 0,
+            printed: 0,
+            reported: Duration::ZERO,
+        }
     }
 
     /// Runs until all jobs have ended, the time is up, or the user quits.
@@ -167,7 +176,7 @@ impl<'a> DemoRun<'a> {
                     if let Some(end) = self.over(run_max)? {
                         return Ok(end);
                     }
-                    self.demo(kills);
+                    self.kill_and_report(kills);
                 }
             }
             self.print()?;
@@ -205,7 +214,7 @@ impl<'a> DemoRun<'a> {
         Ok(())
     }
 
-    /// Reads what any user of the runtime can read, and draws it.
+    /// Reads the tree and the counts, as any user of the runtime can, and draws them.
     async fn update(&mut self) -> Result<(), CliError> {
         let mut queues = Vec::new();
         for queue in [MAIL, SHOP] {
@@ -218,12 +227,13 @@ impl<'a> DemoRun<'a> {
         if let Presentation::Live { screen, colour } = &mut self.presentation
             && !screen.draw(|frame| view::draw(&self.timeline, *colour, frame))?
         {
-            // Something panicked and the screen was left, so that the message can be read.
+            // After a panic the screen has been left, so that the message can be read.
             self.presentation = Presentation::Plain;
         }
         Ok(())
     }
 
+    /// Returns why the demo is over, if it is.
     fn over(&mut self, run_max: Duration) -> Result<Option<End>, CliError> {
         let live = matches!(self.presentation, Presentation::Live { .. });
         if let Some(done) = self.timeline.done {
@@ -240,18 +250,19 @@ impl<'a> DemoRun<'a> {
         Ok((self.timeline.now >= run_max).then_some(End::TimeUp))
     }
 
-    fn demo(&mut self, kills: &[Kill]) {
+    /// Kills the actors whose time has come, and reports the progress.
+    fn kill_and_report(&mut self, kills: &[Kill]) {
         let at = self.begun.elapsed();
         while let Some((_, target)) = kills.get(self.kills).filter(|(due, _)| at >= *due) {
             let tree = self.setup.runtime.tree();
             let Some(path) = target.path(&tree) else { return };
             self.kills += 1;
-            self.timeline.kills(at, &path, &tree);
+            self.timeline.record_kill(at, &path, &tree);
             self.setup.runtime.kill(&path);
         }
-        if at >= self.said + DEMO_PROGRESS_INTERVAL && self.timeline.done.is_none() {
-            self.said += DEMO_PROGRESS_INTERVAL;
-            // The view shows that all the time.
+        if at >= self.reported + DEMO_PROGRESS_INTERVAL && self.timeline.done.is_none() {
+            self.reported += DEMO_PROGRESS_INTERVAL;
+            // The live view shows the progress all the time.
             if let Presentation::Plain = self.presentation {
                 let (ended, all) = (self.timeline.ended(), self.timeline.jobs);
                 self.timeline.note(at, format_args!("{ended} of {all} jobs have ended"));
@@ -286,17 +297,17 @@ mod tests {
     use super::*;
     use crate::demo::summary;
 
-    /// Whatever happens to the jobs, the demo ends in time, and that is no failure: nothing is lost.
+    /// Whatever happens to the jobs, the demo ends in time. That is not a failure, because no job is lost.
     #[tokio::test]
     async fn when_the_time_is_up_the_demo_ends_and_accounts_for_what_is_open() {
         let out = Output::new(false);
-        let mut demo = DemoRun::new(&out, Setup::set().await.unwrap(), Presentation::Plain);
+        let mut demo = DemoRun::new(&out, Setup::start().await.unwrap(), Presentation::Plain);
         let end = demo.until_over(&KILLS, Duration::from_millis(300)).await.unwrap();
         assert_eq!(end, End::TimeUp);
         let (setup, timeline) = demo.end();
-        assert!(timeline.taken() < timeline.jobs, "the producer was in the middle of its work");
+        assert!(timeline.enqueued() < timeline.jobs, "the producer was in the middle of its work");
         assert!(timeline.open() > 0);
-        assert_eq!(timeline.ended() + timeline.open(), timeline.taken());
+        assert_eq!(timeline.ended() + timeline.open(), timeline.enqueued());
         summary::conclude(&out, setup.operator(), &timeline, end).await.unwrap();
     }
 }

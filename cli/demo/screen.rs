@@ -15,10 +15,10 @@ use ratatui::crossterm::terminal::{
 use ratatui::{Frame, Terminal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Whether the process uses the alternate screen now. A static, because the panic hook must know, and a process has only one terminal.
-static TAKEN: AtomicBool = AtomicBool::new(false);
+/// Whether the process uses the alternate screen now. It is a static because the panic hook reads it, and a process has only one terminal.
+static ENTERED: AtomicBool = AtomicBool::new(false);
 
-/// The alternate screen in raw mode. Dropping it leaves both.
+/// The alternate screen in raw mode. Dropping it leaves the alternate screen and raw mode.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
     interrupt: Signal,
@@ -27,7 +27,7 @@ pub(super) struct Screen {
 
 impl Screen {
     /// Enters the screen, if stdout is a terminal that can be drawn on.
-    pub(super) fn take(colour: bool) -> Option<Self> {
+    pub(super) fn enter(colour: bool) -> Option<Self> {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         let drawable = size().is_ok_and(|(columns, rows)| columns > 0 && rows > 0);
         if dumb || !stdout().is_terminal() || !drawable {
@@ -41,15 +41,14 @@ impl Screen {
         enable_raw_mode().ok()?;
         // Whether to use colour was decided already.
         force_color_output(colour);
-        TAKEN.store(true, Ordering::SeqCst);
-        leave_before_a_panic_is_told();
-        // If this fails, dropping the screen undoes what was done.
-        // Not ratatui's clear, which asks the terminal for its cursor and waits for an answer.
+        ENTERED.store(true, Ordering::SeqCst);
+        leave_before_a_panic_is_printed();
+        // If this fails, dropping the screen undoes what was done. Ratatui's own clear is not used, because it asks the terminal for its cursor and waits for an answer.
         execute!(stdout(), EnterAlternateScreen, Hide, Clear(ClearType::All)).ok()?;
         Some(screen)
     }
 
-    /// Waits until a signal asks to end.
+    /// Waits for a signal that ends the demo.
     pub(super) async fn signalled(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -57,13 +56,13 @@ impl Screen {
         }
     }
 
-    /// Draws at the present size of the terminal. Returns whether the screen is still entered.
+    /// Draws at the present size of the terminal. Returns whether the alternate screen is still in use.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<bool> {
-        let taken = TAKEN.load(Ordering::SeqCst);
-        if taken {
+        let entered = ENTERED.load(Ordering::SeqCst);
+        if entered {
             self.terminal.draw(draw)?;
         }
-        Ok(taken)
+        Ok(entered)
     }
 }
 
@@ -95,14 +94,14 @@ fn quits(key: KeyEvent) -> bool {
 
 /// Leaves the terminal as it was, once. Errors are ignored: they mean that the terminal is gone.
 fn leave() {
-    if TAKEN.swap(false, Ordering::SeqCst) {
+    if ENTERED.swap(false, Ordering::SeqCst) {
         let _ = execute!(stdout(), LeaveAlternateScreen, Show);
         let _ = disable_raw_mode();
     }
 }
 
-/// Panic messages belong on the normal screen. Handlers' panics do not get here: the runtime catches them first.
-fn leave_before_a_panic_is_told() {
+/// Leaves the screen before a panic message is printed, which belongs on the normal screen. The panics of handlers do not get here: the runtime catches them first.
+fn leave_before_a_panic_is_printed() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         leave();

@@ -5,7 +5,7 @@ use retraced::job::JobId;
 use super::handlers::EXAMPLE_JOB;
 use super::page::Page;
 use super::run::{End, SHOP};
-use super::timeline::{Incident, IncidentKind, Timeline, soon};
+use super::timeline::{Incident, IncidentKind, Timeline, restart_time};
 use crate::error::CliError;
 use crate::output::{Column, Output, jobs, printable};
 use retraced::view::QueueRow;
@@ -39,11 +39,11 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, timeline: &Timel
             page.print(&trace.to_string())?;
         }
     }
-    let (taken, ended, open) = (timeline.taken(), timeline.ended(), timeline.open());
-    if ended + open != taken {
+    let (enqueued, ended, open) = (timeline.enqueued(), timeline.ended(), timeline.open());
+    if ended + open != enqueued {
         return Err(CliError::Failed(format!(
             "{ended} of {} ended, but {open} are open: the counts disagree",
-            jobs(taken)
+            jobs(enqueued)
         )));
     }
     page.print("")?;
@@ -56,7 +56,7 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, timeline: &Timel
     Ok(())
 }
 
-/// How many jobs ended how, by queue.
+/// Prints the counts of each queue.
 fn counts(out: &Output, timeline: &Timeline) -> std::io::Result<()> {
     let rows: Vec<_> = timeline.queues.iter().map(|(queue, stats)| QueueRow::new(queue, stats)).collect();
     let columns = [
@@ -65,17 +65,17 @@ fn counts(out: &Output, timeline: &Timeline) -> std::io::Result<()> {
         Column::new("COMPLETED"),
         Column::new("DEAD"),
         Column::new("POISONED"),
-        Column::new("FAILED TRIES").spare(2),
-        Column::new("HANDED BACK").spare(3),
+        Column::new("FAILURES").spare(2),
+        Column::new("RELEASES").spare(3),
     ];
-    // Columns that do not fit are no loss here.
+    // Columns that do not fit are left out without a message.
     out.rows(&mut out.table(&columns), &rows, |row| {
         let counts = [row.enqueued, row.completed, row.dead, row.poisoned, row.failures, row.releases];
         std::iter::once(row.queue.to_string()).chain(counts.map(|count| count.to_string())).collect()
     })
 }
 
-/// What went wrong, and what followed: a row for each incident, and for the small ones together.
+/// What went wrong, and what followed: a row for each incident, one for all retries, and one for all jobs that asked to run later.
 pub(super) fn incidents(timeline: &Timeline) -> Vec<[String; 2]> {
     let mut rows: Vec<[String; 2]> = timeline.incidents.iter().map(row).collect();
     let shown = |kind: &IncidentKind| match kind {
@@ -90,14 +90,15 @@ pub(super) fn incidents(timeline: &Timeline) -> Vec<[String; 2]> {
     if retried > 0 {
         rows.push([format!("{} failed once", jobs(retried)), "retried after a delay".into()]);
     }
-    if timeline.put_off > 0 {
-        rows.push([format!("{} asked to run later", jobs(timeline.put_off)), "delayed, not charged".into()]);
+    if timeline.snoozed > 0 {
+        rows.push([format!("{} asked to run later", jobs(timeline.snoozed)), "delayed, not counted".into()]);
     }
     rows
 }
 
 fn row(Incident { kind, recovered_ms }: &Incident) -> [String; 2] {
-    let back = recovered_ms.map_or_else(|| "not replaced yet".to_owned(), |ms| format!("replaced {}", soon(ms)));
+    let back =
+        recovered_ms.map_or_else(|| "not replaced yet".to_owned(), |ms| format!("replaced {}", restart_time(ms)));
     match kind {
         IncidentKind::Panicked { job, message, executor } => [
             format!("{job} panicked: {}", printable(message)),
@@ -108,13 +109,13 @@ fn row(Incident { kind, recovered_ms }: &Incident) -> [String; 2] {
             [] => [format!("{path} was killed"), format!("{back}; running jobs were not affected")],
             [job, ..] => [
                 format!("{path} was killed in the middle of {job}"),
-                format!("{back}; the job went back to the front of its queue, not charged"),
+                format!("{back}; the job went back to the front of its queue, not counted"),
             ],
         },
         IncidentKind::Killed { path, below, running } => [
             format!("all of {path} was killed: {} actors, {} running", below + 1, jobs(running.len() as u64)),
             match recovered_ms {
-                Some(ms) => format!("all were back {}; the jobs ran again, not charged", soon(*ms)),
+                Some(ms) => format!("all were back {}; the jobs ran again, not counted", restart_time(*ms)),
                 None => back,
             },
         ],

@@ -1,4 +1,4 @@
-//! What happened so far: events, reports and statistics go in, lines come out. Pure; time is an argument.
+//! What has happened so far: events, reports and counts go in, lines come out. Pure: time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
@@ -39,7 +39,7 @@ pub(super) struct Line {
     pub(super) mark: Mark,
     pub(super) who: String,
     pub(super) what: String,
-    /// What follows from it; may be empty.
+    /// What happens next; may be empty.
     pub(super) then: String,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Line {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Incident {
     pub(super) kind: IncidentKind,
-    /// How long until the actor that ended was replaced; `None`: no actor ended, or it is not replaced yet.
+    /// How long it took to replace the actor that ended; `None`: no actor ended, or it is not replaced yet.
     pub(super) recovered_ms: Option<u64>,
 }
 
@@ -57,13 +57,13 @@ pub(super) enum IncidentKind {
     Panicked { job: JobId, message: String, executor: String },
     /// A handler hung, and was stopped.
     Hung { job: JobId },
-    /// The demo killed an actor.
+    /// The demo killed an actor, and with it this many actors below it.
     Killed { path: String, below: usize, running: Vec<JobId> },
     /// An actor crashed by itself.
     Crashed { path: String, reason: String },
     /// A job was poisoned.
     Poisoned { job: JobId },
-    /// A job went to the dead letter queue.
+    /// A job was moved to the dead letter queue.
     Died { job: JobId },
 }
 
@@ -72,9 +72,9 @@ pub(super) enum IncidentKind {
 pub(super) struct Timeline {
     /// How many jobs there are.
     pub(super) jobs: u64,
-    /// When the state was read last, since the start.
+    /// When the tree and the queues were read last, since the start.
     pub(super) now: Duration,
-    /// When the last job had ended.
+    /// When all jobs had ended.
     pub(super) done: Option<Duration>,
     pub(super) lines: Vec<Line>,
     pub(super) incidents: Vec<Incident>,
@@ -83,12 +83,12 @@ pub(super) struct Timeline {
     pub(super) queues: Vec<(QueueName, QueueStats)>,
     /// What to watch, in a sentence or two.
     pub(super) caption: String,
-    /// Jobs whose handlers failed and that were tried again.
+    /// Jobs that failed and were retried.
     pub(super) retried: BTreeSet<JobId>,
     /// How often handlers asked to be run later.
-    pub(super) put_off: u32,
-    /// Actors that ended and are not back: since when, and in which incident.
-    fallen: BTreeMap<String, (u64, usize)>,
+    pub(super) snoozed: u32,
+    /// Actors that ended and are not restarted yet: when each ended, and in which incident.
+    down: BTreeMap<String, (u64, usize)>,
     /// When each actor was restarted last.
     restarted: BTreeMap<String, Duration>,
 }
@@ -105,10 +105,11 @@ impl Timeline {
     pub(super) fn report(&mut self, at: Duration, report: Report) {
         match report {
             Report::Failed { job, code, message, next } => {
-                if matches!(next, Next::Try { .. }) && self.retried.is_empty() {
-                    self.caption = format!("{job} failed. It waits a moment, longer each time, and is retried.");
+                if matches!(next, Next::Attempt { .. }) && self.retried.is_empty() {
+                    self.caption =
+                        format!("{job} failed. The job waits a moment, longer after each failure, and is retried.");
                 }
-                if matches!(next, Next::Try { .. }) {
+                if matches!(next, Next::Attempt { .. }) {
                     self.retried.insert(job.clone());
                 }
                 self.add(at, Mark::Failed, &job, format_args!("{code}: {message}"), next);
@@ -121,7 +122,7 @@ impl Timeline {
                 self.incident(IncidentKind::Hung { job });
             }
             Report::Later { job, delay } => {
-                self.put_off += 1;
+                self.snoozed += 1;
                 let delay = span(millis(delay));
                 self.add(
                     at,
@@ -135,13 +136,13 @@ impl Timeline {
     }
 
     /// The demo is about to kill an actor.
-    pub(super) fn kills(&mut self, at: Duration, path: &str, tree: &TreeNode) {
-        let Some(place) = tree.find(path) else { return };
-        let below = place.all().len() - 1;
-        let running: Vec<JobId> = place
+    pub(super) fn record_kill(&mut self, at: Duration, path: &str, tree: &TreeNode) {
+        let Some(node) = tree.find(path) else { return };
+        let below = node.all().len() - 1;
+        let running: Vec<JobId> = node
             .all()
             .into_iter()
-            .filter_map(|place| place.running.as_ref())
+            .filter_map(|node| node.running.as_ref())
             .map(|running| running.job.clone())
             .collect();
         let doing = match (&running[..], below) {
@@ -158,11 +159,11 @@ impl Timeline {
         let SupervisionEvent { path, generation, at_ms, .. } = event;
         match &event.kind {
             EventKind::HandlerPanicked { job, message, place, .. } => {
-                let place = place.as_deref().unwrap_or("an unknown place");
+                let place = place.as_deref().unwrap_or("an unknown location");
                 self.add(at, Mark::Failed, job, format_args!("PANIC: {message}"), "");
                 self.add(at, Mark::Failed, path, format_args!("ended by this panic at {place}"), "");
                 let (job, message, executor) = (job.clone(), message.clone(), path.clone());
-                self.falls(path, *at_ms, IncidentKind::Panicked { job, message, executor });
+                self.record_end(path, *at_ms, IncidentKind::Panicked { job, message, executor });
             }
             EventKind::Crashed { reason, failures, budget } => {
                 self.add(
@@ -172,9 +173,9 @@ impl Timeline {
                     format_args!("crashed: {reason}"),
                     format_args!("restart {failures} of {budget}"),
                 );
-                self.falls(path, *at_ms, IncidentKind::Crashed { path: path.clone(), reason: reason.clone() });
+                self.record_end(path, *at_ms, IncidentKind::Crashed { path: path.clone(), reason: reason.clone() });
             }
-            EventKind::Restarted => self.restarts(at, event),
+            EventKind::Restarted => self.record_restart(at, event),
             EventKind::QueueClosed { reason, .. } => {
                 self.add(at, Mark::Failed, path, format_args!("closed: {reason}"), "")
             }
@@ -225,7 +226,7 @@ impl Timeline {
     }
 
     /// Jobs that were enqueued.
-    pub(super) fn taken(&self) -> u64 {
+    pub(super) fn enqueued(&self) -> u64 {
         self.queues.iter().map(|(_, stats)| stats.enqueued_total).sum()
     }
 
@@ -251,39 +252,39 @@ impl Timeline {
         self.incidents.len() - 1
     }
 
-    /// An actor ended by itself. Those that the demo killed are recorded already.
-    fn falls(&mut self, path: &str, at_ms: u64, kind: IncidentKind) {
+    /// An actor ended. If the demo killed it, its incident is recorded already.
+    fn record_end(&mut self, path: &str, at_ms: u64, kind: IncidentKind) {
         let killed = self.incidents.iter().rposition(|incident| {
             incident.recovered_ms.is_none()
                 && matches!(&incident.kind, IncidentKind::Killed { path: killed, .. } if killed == path)
         });
         let incident = killed.unwrap_or_else(|| self.incident(kind));
-        self.fallen.insert(path.to_owned(), (at_ms, incident));
+        self.down.insert(path.to_owned(), (at_ms, incident));
     }
 
-    /// An actor is back. One that had not ended by itself went down with its supervisor, whose return is reported instead.
-    fn restarts(&mut self, at: Duration, event: &SupervisionEvent) {
+    /// An actor was restarted. An actor that ended with its supervisor is not reported, because the restart of the supervisor is.
+    fn record_restart(&mut self, at: Duration, event: &SupervisionEvent) {
         self.restarted.insert(event.path.clone(), at);
-        let Some((fell_ms, incident)) = self.fallen.remove(&event.path) else { return };
-        let after_ms = event.at_ms.saturating_sub(fell_ms);
+        let Some((ended_ms, incident)) = self.down.remove(&event.path) else { return };
+        let after_ms = event.at_ms.saturating_sub(ended_ms);
         let all = match &self.incidents[incident].kind {
             IncidentKind::Killed { below, .. } if *below > 0 => format!(" with all {below} below it"),
             _ => String::new(),
         };
         self.incidents[incident].recovered_ms = Some(after_ms);
         self.caption = recovered(&self.incidents[incident].kind);
-        let (generation, soon) = (event.generation, soon(after_ms));
+        let (generation, time) = (event.generation, restart_time(after_ms));
         self.add(
             at,
             Mark::Recovered,
             &event.path,
-            format_args!("restarted{all}, {soon} (generation {generation})"),
+            format_args!("restarted{all}, {time} (generation {generation})"),
             "",
         );
     }
 }
 
-/// What to notice about an actor's return.
+/// The caption for the restart of an actor.
 fn recovered(kind: &IncidentKind) -> String {
     match kind {
         IncidentKind::Panicked { job, executor, .. } => {
@@ -296,11 +297,11 @@ fn recovered(kind: &IncidentKind) -> String {
                 format!("The demo has killed {path}. Its supervisor has restarted it; running jobs were not affected.")
             }
             [job, ..] => format!(
-                "The demo has killed {path} in the middle of {job}. The job went back to the front of its queue, not charged."
+                "The demo has killed {path} in the middle of {job}. The job went back to the front of its queue, not counted."
             ),
         },
         IncidentKind::Killed { path, below, running } => format!(
-            "The demo has killed all of {path}: {} actors, {} running. The actors are back, and the jobs run again, not charged.",
+            "The demo has killed all of {path}: {} actors, {} running. The actors are back, and the jobs run again, not counted.",
             below + 1,
             jobs(running.len() as u64)
         ),
@@ -310,19 +311,19 @@ fn recovered(kind: &IncidentKind) -> String {
 }
 
 /// How long a restart took, as text.
-pub(super) fn soon(ms: u64) -> String {
+pub(super) fn restart_time(ms: u64) -> String {
     if ms == 0 { "in less than 1ms".into() } else { format!("in {}", span(ms)) }
 }
 
 impl Line {
-    /// When, which actor or job, and what.
+    /// The line as plain text: when, which actor or job, what, and what happens next.
     pub(super) fn plain(&self) -> String {
         let Self { at, mark, who, what, .. } = self;
         let text = format!("{:4.1}s {} {who:<15} {what}{}", at.as_secs_f64(), mark.glyph(), self.tail());
         text.trim_end().to_owned()
     }
 
-    /// What follows, behind an arrow.
+    /// What happens next, after an arrow.
     pub(super) fn tail(&self) -> String {
         if self.then.is_empty() { String::new() } else { format!(" → {}", self.then) }
     }
@@ -331,8 +332,8 @@ impl Line {
 impl Display for Next {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Next::Try { n, of } => write!(f, "try {n} of {of}"),
-            Next::Dead { tries } => write!(f, "dead after {tries} tries"),
+            Next::Attempt { n, of } => write!(f, "attempt {n} of {of}"),
+            Next::Dead { attempts } => write!(f, "dead after {attempts} attempts"),
             Next::Poisoned => f.write_str("poisoned, no retry"),
         }
     }

@@ -26,7 +26,7 @@ const NAMES: usize = 28;
 enum Tree {
     /// A row for each actor.
     Whole,
-    /// A row for each queue and each executor; the other actors beside each other, those below another one in brackets after it.
+    /// A row for each queue and each executor. The other actors share a row, and each is followed by the actors below it in brackets.
     Compact,
     /// Queues and executors only.
     Executors,
@@ -35,7 +35,7 @@ enum Tree {
     Nothing,
 }
 
-/// Layouts, the fullest first, each with the rows its log needs.
+/// Layouts, the fullest first: how much of the tree, whether with the time line and the caption, and the least rows of the log.
 const PLANS: [(Tree, bool, usize); 6] = [
     (Tree::Whole, true, 8),
     (Tree::Compact, true, 4),
@@ -72,7 +72,7 @@ fn rows(timeline: &Timeline, width: usize, height: usize) -> Vec<Row> {
 
 // --- the head
 
-/// The first row: the text left and right of the bar, and the width of the bar; none if there is no space for one.
+/// The first row: the text to the left of the progress bar, the width of the bar (0 if there is no space for it), and the text to the right.
 fn head(timeline: &Timeline, width: usize) -> (&'static str, usize, String) {
     let (ended, all, at) = (timeline.ended(), timeline.jobs, timeline.now.as_secs_f64());
     let forms = [
@@ -97,7 +97,7 @@ fn title(timeline: &Timeline, width: usize) -> Row {
         .put(right, Tone::Plain)
 }
 
-/// When something went wrong, was delayed or recovered.
+/// The time line: a mark when something went wrong, was delayed or recovered.
 fn time_line(timeline: &Timeline, width: usize) -> Row {
     const ENDS: usize = "0s ".len() + " 11s".len();
     let scale = TIME_LINE.max(timeline.now);
@@ -157,7 +157,7 @@ fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
     let Some(root) = &timeline.tree else { return Vec::new() };
     let depths = Depths::fitting(width, if form == Tree::Queues { 8 } else { 14 });
     let mut rows = vec![depths.head(Row::default().put(root.name(), Tone::Bold))];
-    let is_queue = |place: &TreeNode| !place.children.is_empty();
+    let is_queue = |node: &TreeNode| !node.children.is_empty();
     let (queues, services): (Vec<&TreeNode>, Vec<&TreeNode>) = root.children.iter().partition(|child| is_queue(child));
     match form {
         Tree::Whole => {
@@ -181,8 +181,7 @@ fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
                     rows.push(beside(timeline, Row::default().put(format!("{below}├─ "), Tone::Dim), &actors));
                 }
                 if form != Tree::Queues {
-                    let executors: Vec<&TreeNode> =
-                        queue.all().into_iter().filter(|place| is_executor(place)).collect();
+                    let executors: Vec<&TreeNode> = queue.all().into_iter().filter(|node| is_executor(node)).collect();
                     for (index, executor) in executors.iter().enumerate() {
                         let branch = format!("{below}{}", fork(index + 1 == executors.len()));
                         rows.push(executor_row(
@@ -209,45 +208,45 @@ fn fork(last: bool) -> &'static str {
 fn whole(
     timeline: &Timeline,
     depths: &Depths,
-    place: &TreeNode,
+    node: &TreeNode,
     indent: &str,
     last: bool,
     width: usize,
     rows: &mut Vec<Row>,
 ) {
     let row = Row::default().put(format!("{indent}{}", fork(last)), Tone::Dim);
-    let is_queue = timeline.queues.iter().any(|(queue, _)| queue.as_str() == place.path);
+    let is_queue = timeline.queues.iter().any(|(queue, _)| queue.as_str() == node.path);
     let below = format!("{indent}{}", if last { "   " } else { "│  " });
     rows.push(if is_queue {
-        depths.row(label(timeline, row, place, Tone::Bold), timeline, place)
-    } else if is_executor(place) {
-        executor_row(timeline, row, place, NAMES, width)
+        depths.row(label(timeline, row, node, Tone::Bold), timeline, node)
+    } else if is_executor(node) {
+        executor_row(timeline, row, node, NAMES, width)
     } else {
-        let row = label(timeline, row, place, Tone::Plain).at(NAMES);
-        match (place.state, fresh(timeline, place)) {
-            (NodeState::Up, None) => row.put(duty(place.name()), Tone::Dim),
+        let row = label(timeline, row, node, Tone::Plain).at(NAMES);
+        match (node.state, fresh(timeline, node)) {
+            (NodeState::Up, None) => row.put(duty(node.name()), Tone::Dim),
             (NodeState::Up, Some(ago)) => {
                 row.put(format!("restarted {:.1}s ago", ago.as_secs_f64()), Tone::Marked(Mark::Recovered))
             }
             _ => row.put("is being restarted", Tone::Marked(Mark::Failed)),
         }
     });
-    let last = place.children.len().saturating_sub(1);
-    for (index, child) in place.children.iter().enumerate() {
+    let last = node.children.len().saturating_sub(1);
+    for (index, child) in node.children.iter().enumerate() {
         whole(timeline, depths, child, &below, index == last, width, rows);
     }
 }
 
-fn is_executor(place: &TreeNode) -> bool {
-    place.name().starts_with("executor-")
+fn is_executor(node: &TreeNode) -> bool {
+    node.name().starts_with("executor-")
 }
 
-/// Actors beside each other, each with those below it in brackets. Executors have rows of their own.
-fn beside(timeline: &Timeline, row: Row, places: &[&TreeNode]) -> Row {
-    places.iter().enumerate().fold(row, |row, (index, place)| {
+/// Actors in one row, each followed by the actors below it in brackets. Executors are left out, because they have their own rows.
+fn beside(timeline: &Timeline, row: Row, nodes: &[&TreeNode]) -> Row {
+    nodes.iter().enumerate().fold(row, |row, (index, node)| {
         let row = if index == 0 { row } else { row.put(" ", Tone::Plain) };
-        let row = label(timeline, row, place, Tone::Plain);
-        let below: Vec<&TreeNode> = place.children.iter().filter(|child| !is_executor(child)).collect();
+        let row = label(timeline, row, node, Tone::Plain);
+        let below: Vec<&TreeNode> = node.children.iter().filter(|child| !is_executor(child)).collect();
         if below.is_empty() {
             return row;
         }
@@ -256,29 +255,29 @@ fn beside(timeline: &Timeline, row: Row, places: &[&TreeNode]) -> Row {
 }
 
 /// An actor's name, its generation if it is not the first, and whether it was just restarted or is missing.
-fn label(timeline: &Timeline, row: Row, place: &TreeNode, tone: Tone) -> Row {
-    let named = row.put(place.name(), tone);
-    let fresh = fresh(timeline, place).is_some();
-    let named = match place.generation {
+fn label(timeline: &Timeline, row: Row, node: &TreeNode, tone: Tone) -> Row {
+    let named = row.put(node.name(), tone);
+    let fresh = fresh(timeline, node).is_some();
+    let named = match node.generation {
         0 => named,
         n if fresh => named.put(format!("#{n} {}", Mark::Recovered.glyph()), Tone::Marked(Mark::Recovered)),
         n => named.put(format!("#{n}"), Tone::Plain),
     };
-    match place.state {
+    match node.state {
         NodeState::Up => named,
         NodeState::Closed => named.put(" ✗ closed", Tone::Marked(Mark::Failed)),
         _ => named.put(" ✗ down", Tone::Marked(Mark::Failed)),
     }
 }
 
-fn fresh(timeline: &Timeline, place: &TreeNode) -> Option<Duration> {
-    timeline.restarted_ago(&place.path).filter(|ago| *ago < FRESH)
+fn fresh(timeline: &Timeline, node: &TreeNode) -> Option<Duration> {
+    timeline.restarted_ago(&node.path).filter(|ago| *ago < FRESH)
 }
 
-fn executor_row(timeline: &Timeline, row: Row, place: &TreeNode, column: usize, width: usize) -> Row {
-    let row = label(timeline, row, place, Tone::Plain);
-    let Some(RunningJob { job, kind, attempt, ran }) = &place.running else {
-        return row.at(column.min(width / 2)).put(if place.state == NodeState::Up { "idle" } else { "" }, Tone::Dim);
+fn executor_row(timeline: &Timeline, row: Row, node: &TreeNode, column: usize, width: usize) -> Row {
+    let row = label(timeline, row, node, Tone::Plain);
+    let Some(RunningJob { job, kind, attempt, ran }) = &node.running else {
+        return row.at(column.min(width / 2)).put(if node.state == NodeState::Up { "idle" } else { "" }, Tone::Dim);
     };
     let ran = format!("{:.1}s", ran.as_secs_f64());
     if width < NARROW {
@@ -304,7 +303,7 @@ fn duty(name: &str) -> &'static str {
         "workers" => "restarts what claims, runs and settles jobs",
         "pool" => "replaces executors that end",
         "fetcher" => "claims jobs for idle executors",
-        "retry-scheduler" => "moves due jobs to the pending ones",
+        "retry-scheduler" => "makes due jobs pending",
         "reclaimer" => "takes back the jobs of dead workers",
         "janitor" => "removes expired jobs and audits the queues",
         "watchdog" => "reports handlers that hang, and settles their attempts",
@@ -380,10 +379,10 @@ fn log_row(line: &super::timeline::Line, width: usize) -> Row {
     row = row.put(format!("{} ", line.mark.glyph()), Tone::Marked(line.mark));
     let who = if width >= NARROW { format!("{:<15} ", line.who) } else { format!("{} ", line.who) };
     row = row.put(if line.who.is_empty() { String::new() } else { who }, Tone::Plain);
-    // What follows is worth more than the end of a long message.
-    let (room, tail) = (width.saturating_sub(row.width()), line.tail());
-    let what = match room.checked_sub(tail.chars().count()) {
-        Some(room) if room >= MESSAGE_COLUMNS_MIN => cut(&line.what, room),
+    // What happens next is more useful than the end of a long message, so the message is cut.
+    let (left, tail) = (width.saturating_sub(row.width()), line.tail());
+    let what = match left.checked_sub(tail.chars().count()) {
+        Some(columns) if columns >= MESSAGE_COLUMNS_MIN => cut(&line.what, columns),
         _ => line.what.clone(),
     };
     row.put(what, Tone::Plain).put(tail, Tone::Plain)

@@ -1,4 +1,4 @@
-//! Printing: one JSON object a line, or text for people; results on stdout, messages on stderr.
+//! Printing: one JSON object per line, or text for people; results on stdout, messages on stderr.
 //!
 //! On a terminal text is coloured and laid out to fit; in a pipe it is neither.
 
@@ -7,7 +7,7 @@ mod style;
 mod table;
 mod text;
 
-use std::cell::Cell as Shared;
+use std::cell::Cell as StdCell;
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,20 +25,20 @@ pub(super) use self::text::{NOTHING, counted, distance, jobs, one_line, printabl
 /// The assumed width of a terminal that does not report one.
 const WIDTH_DEFAULT: usize = 80;
 
-/// Where results go. After the pipe has closed printing does nothing, and the command continues.
+/// Where results go. After the reader has closed the pipe, printing does nothing, and the command continues.
 #[derive(Default)]
 pub(super) struct Output {
     json: bool,
     coloured: bool,
     /// The columns of the terminal; `None`: not a terminal.
     width: Option<usize>,
-    closed: Shared<bool>,
+    closed: StdCell<bool>,
 }
 
 impl Output {
     /// Results as text or as JSON; coloured as set by [`choose_colour`].
     pub(super) fn new(json: bool) -> Self {
-        Self { json, coloured: !json && is_coloured(&std::io::stdout()), width: width(), closed: Shared::new(false) }
+        Self { json, coloured: !json && is_coloured(&std::io::stdout()), width: width(), closed: StdCell::new(false) }
     }
 
     /// Whether results are JSON.
@@ -51,13 +51,13 @@ impl Output {
         self.closed.get()
     }
 
-    /// Whether text goes to a terminal, where a summary says more than a line for each of many jobs.
-    pub(super) fn is_for_a_reader(&self) -> bool {
+    /// Whether results are printed as text on a terminal, where a summary is better than one line for each of many jobs.
+    pub(super) fn is_text_on_terminal(&self) -> bool {
         self.width.is_some() && !self.json
     }
 
-    /// Whether a terminal shows results while the command is running.
-    fn is_read_as_it_comes(&self) -> bool {
+    /// Whether results are printed as JSON on a terminal, line by line while the command runs.
+    fn is_json_on_terminal(&self) -> bool {
         self.width.is_some() && self.json
     }
 
@@ -76,7 +76,7 @@ impl Output {
         if self.width.is_some() { distance(at.as_ms(), now_ms()) } else { at.to_string() }
     }
 
-    /// One result: as JSON, or as the text.
+    /// Prints one result: as JSON, or as this text.
     pub(super) fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> std::io::Result<()> {
         if self.json {
             return self.line(&serde_json::to_string(value)?);
@@ -84,12 +84,12 @@ impl Output {
         self.line(&text())
     }
 
-    /// One result: as JSON, or as named values below a title.
+    /// Prints one result: as JSON, or as named values below a title.
     pub(super) fn sheet(&self, value: &impl Serialize, title: &str, values: &[(&str, Cell)]) -> std::io::Result<()> {
         self.result(value, || table::sheet(title, values, self.width, self.coloured))
     }
 
-    /// Several results: one JSON object a line, or one table.
+    /// Prints several results: one JSON object per line, or one table.
     pub(super) fn results<T: Serialize, H: Into<Column> + Copy, C: Into<Cell>>(
         &self,
         values: &[T],
@@ -107,7 +107,7 @@ impl Output {
         Table::new(headers.iter().map(|head| (*head).into()).collect(), self.width, self.coloured)
     }
 
-    /// More results: one JSON object a line, or more rows of the table.
+    /// Prints more results: one JSON object per line, or more rows of the table.
     pub(super) fn rows<T: Serialize, C: Into<Cell>>(
         &self,
         table: &mut Table,
@@ -130,7 +130,7 @@ impl Output {
         }
     }
 
-    /// A line of text on stdout.
+    /// Prints a line of text on stdout.
     pub(super) fn line(&self, text: &str) -> std::io::Result<()> {
         if self.closed.get() {
             return Ok(());
@@ -147,14 +147,14 @@ impl Output {
     }
 }
 
-/// The columns of the terminal that stdout is; `None`: not a terminal.
+/// The columns of the terminal to which stdout is connected; `None`: not a terminal.
 pub(super) fn width() -> Option<usize> {
     let stdout = std::io::stdout();
     let size = || terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
     stdout.is_terminal().then(|| size().filter(|width| *width > 0).unwrap_or(WIDTH_DEFAULT))
 }
 
-/// Whether and where this process writes in colour, help and errors included. `Auto`: on terminals, unless the environment says otherwise (`NO_COLOR`,
+/// Sets when this process writes in colour, help and errors included. `Auto`: on terminals, unless the environment says otherwise (`NO_COLOR`,
 /// `CLICOLOR`, `CLICOLOR_FORCE`, `TERM=dumb`).
 pub(super) fn choose_colour(choice: ColorChoice) {
     match choice {
@@ -174,12 +174,12 @@ pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A message for people on stderr. A closed stderr is not an error.
+/// Prints a message for people on stderr. A closed stderr is not an error.
 pub(super) fn note(message: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{message}");
 }
 
-/// Why the command failed, on stderr.
+/// Prints on stderr why the command failed.
 pub(super) fn print_error(error: impl Display) {
     let label = Style::Bad.paint("error:", is_coloured(&std::io::stderr()));
     note(format_args!("{label} {}", printable(&error.to_string())));

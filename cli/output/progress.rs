@@ -7,16 +7,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Output;
 
-/// How often a bar is drawn while nothing moves.
+/// How often a bar is redrawn while nothing advances.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A bar on stderr; nothing if stderr is not a terminal, or if results are printed to one meanwhile. Removed when it is dropped.
+/// A progress bar on stderr, removed when it is dropped. There is no bar if stderr is not a terminal, or if JSON is printed on a terminal meanwhile.
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// A bar for this many items, or a spinner.
+    /// A bar for this many items, or a spinner if their number is unknown.
     pub(crate) fn new(out: &Output, doing: &'static str, total: Option<u64>) -> Self {
-        if !std::io::stderr().is_terminal() || out.is_read_as_it_comes() {
+        if !std::io::stderr().is_terminal() || out.is_json_on_terminal() {
             return Self(ProgressBar::hidden());
         }
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
@@ -33,7 +33,7 @@ impl Progress {
     }
 
     /// Changes the message.
-    pub(crate) fn turn_to(&self, doing: String) {
+    pub(crate) fn set_message(&self, doing: String) {
         self.0.set_message(doing);
     }
 

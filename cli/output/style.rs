@@ -1,4 +1,4 @@
-//! Colour, for terminals that want it.
+//! Colours of text, for terminals that want them.
 
 use std::fmt::Display;
 
@@ -18,7 +18,7 @@ pub(crate) enum Style {
     Good,
     /// Under way.
     Live,
-    /// Asks for attention.
+    /// Needs attention.
     Warn,
     /// Went wrong.
     Bad,

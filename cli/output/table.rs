@@ -1,4 +1,5 @@
-//! Tables that fit the terminal: long cells are cut, columns that do not fit are left out and named, and if no row fits each becomes a block.
+//! Tables that fit the terminal. Long cells are cut; columns that still do not fit are left out, and a message names them. In a terminal too narrow even for that,
+//! each row becomes a block of lines.
 
 use super::style::Style;
 use super::text::{NOTHING, columns, fitted, wrapped};
@@ -11,7 +12,7 @@ const GAP: usize = 2;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     head: &'static str,
-    /// Cells longer than this may be cut to it.
+    /// Longer cells may be cut to this many columns.
     least: Option<usize>,
     /// The higher, the sooner it is left out; 0: never.
     spare: u8,
@@ -27,7 +28,7 @@ impl Column {
         Self { least: Some(least), ..self }
     }
 
-    /// May be left out, those with a higher number sooner.
+    /// May be left out; columns with a higher rank are left out sooner.
     pub(crate) const fn spare(self, rank: u8) -> Self {
         Self { spare: rank, ..self }
     }
@@ -61,7 +62,7 @@ impl From<String> for Cell {
 /// A table whose columns are as wide as its first rows ask for.
 pub(crate) struct Table {
     columns: Vec<Column>,
-    /// The terminal's; `None`: as wide as it needs to be.
+    /// The terminal's width; `None`: not a terminal, so the table is as wide as its cells.
     width: Option<usize>,
     coloured: bool,
     layout: Option<Layout>,
@@ -137,19 +138,19 @@ impl Table {
         }
     }
 
-    /// Widths that fit, if any do: first what may be cut is, then what may be left out is.
+    /// Widths that fit, if there are any. First cells are cut, then columns are left out.
     fn fit(&self, needed: &[usize], width: usize) -> Option<Vec<Option<usize>>> {
         let mut kept: Vec<Option<usize>> = needed.iter().copied().map(Some).collect();
         loop {
-            let mut excess = taken(&kept).saturating_sub(width);
+            let mut excess = total_width(&kept).saturating_sub(width);
             let mut widths = kept.clone();
-            // The widest gives first.
+            // The widest column that may be cut becomes narrower first.
             while excess > 0 {
-                let can_give = |at: usize, width: usize| {
+                let can_shrink = |at: usize, width: usize| {
                     self.columns[at].least.is_some_and(|least| width > least.max(columns(self.columns[at].head)))
                 };
                 let widest = widths.iter().enumerate().filter_map(|(at, width)| width.map(|width| (width, at)));
-                let Some((width, at)) = widest.filter(|(width, at)| can_give(*at, *width)).max() else { break };
+                let Some((width, at)) = widest.filter(|(width, at)| can_shrink(*at, *width)).max() else { break };
                 widths[at] = Some(width - 1);
                 excess -= 1;
             }
@@ -164,7 +165,7 @@ impl Table {
 
     fn line(&self, cells: &[Cell], widths: &[Option<usize>], numeric: &[bool]) -> String {
         let mut line = String::new();
-        // Blanks wait for what comes after them, so that no line ends with some.
+        // Blanks are written only when text follows, so that no line ends with blanks.
         let mut blanks = 0;
         let shown =
             cells.iter().zip(widths).zip(numeric).filter_map(|((c, width), n)| width.map(|width| (c, width, n)));
@@ -194,7 +195,7 @@ impl Table {
     }
 }
 
-fn taken(widths: &[Option<usize>]) -> usize {
+fn total_width(widths: &[Option<usize>]) -> usize {
     let shown = widths.iter().flatten();
     shown.clone().sum::<usize>() + GAP * shown.count().saturating_sub(1)
 }
@@ -203,7 +204,7 @@ fn is_number(cell: &str) -> bool {
     !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
-/// Named values below a title; where width is short, one after the other.
+/// Named values below a title. In a narrow terminal their columns are not aligned, and long values stand below their names.
 pub(super) fn sheet(title: &str, values: &[(&str, Cell)], width: Option<usize>, coloured: bool) -> String {
     const INDENT: usize = 2;
     let names = values.iter().map(|(name, _)| columns(name)).max().unwrap_or(0);

@@ -24,7 +24,7 @@ pub(crate) fn counted(count: impl Into<u64>, noun: &str) -> String {
     }
 }
 
-/// An error's message in one line: some libraries write several.
+/// An error's message in one line, because some libraries write several.
 pub(crate) fn one_line(error: &dyn Display) -> String {
     printable(&error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
@@ -68,6 +68,7 @@ pub(super) fn wrapped(text: &str, most: usize) -> Vec<String> {
     lines
 }
 
+/// Subtracts the columns of a character from those that are left; returns whether there were enough.
 fn take(left: &mut usize, c: char) -> bool {
     match left.checked_sub(c.width().unwrap_or(0)) {
         Some(rest) => {
@@ -78,7 +79,7 @@ fn take(left: &mut usize, c: char) -> bool {
     }
 }
 
-/// An instant relative to now: how long ago, or how long until.
+/// An instant relative to now, as in `12s ago` or `in 1m30s`.
 pub(crate) fn distance(ms: u64, now_ms: u64) -> String {
     match ms.checked_sub(now_ms) {
         None | Some(0) => format!("{} ago", span(rounded(now_ms.saturating_sub(ms)))),
@@ -86,12 +87,12 @@ pub(crate) fn distance(ms: u64, now_ms: u64) -> String {
     }
 }
 
-/// Whole seconds, from ten seconds on.
+/// Rounds down to whole seconds from 10 s on.
 fn rounded(ms: u64) -> u64 {
     if ms < 10_000 { ms } else { ms - ms % 1_000 }
 }
 
-/// A short duration.
+/// A duration, in short.
 pub(crate) fn span(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms}ms"),

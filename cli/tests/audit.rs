@@ -43,9 +43,9 @@ async fn a_damaged_queue_is_shown_and_repaired_at_the_command_line() {
     for n in 0..3 {
         client.job(Work).id(format!("job-{n}")).enqueue().await.unwrap();
     }
-    let sound = audit(&server, &[]);
+    let undamaged = audit(&server, &[]);
     assert_eq!(
-        (sound.status, sound.stdout.as_str()),
+        (undamaged.status, undamaged.stdout.as_str()),
         (Some(0), "queue q\n  stored  3 jobs, each in exactly one container\n")
     );
 
@@ -66,9 +66,9 @@ async fn a_damaged_queue_is_shown_and_repaired_at_the_command_line() {
     );
     assert_eq!((&shape["findings"][0]["kind"], &shape["findings"][0]["count"]), (&"orphaned".into(), &3.into()));
 
-    let mended = audit(&server, &["--repair"]);
-    assert_eq!(mended.status, Some(0), "{mended:?}");
-    assert!(mended.stdout.contains("repaired  3 jobs in no container, for example job-"), "{mended:?}");
+    let repaired = audit(&server, &["--repair"]);
+    assert_eq!(repaired.status, Some(0), "{repaired:?}");
+    assert!(repaired.stdout.contains("repaired  3 jobs in no container, for example job-"), "{repaired:?}");
     let shape = object(&audit(&server, &["--json"]));
     assert_eq!((&shape["adds_up"], &shape["jobs"]), (&true.into(), &3.into()));
     assert!(shape["findings"].as_array().unwrap().is_empty(), "{shape}");
@@ -77,7 +77,7 @@ async fn a_damaged_queue_is_shown_and_repaired_at_the_command_line() {
 
 /// Goal: acting on a list affects only the jobs as they were listed. Method: between the list and the action another operator redrives one of the jobs.
 #[tokio::test]
-async fn an_act_on_a_list_leaves_alone_what_somebody_else_has_moved() {
+async fn an_action_on_a_list_leaves_alone_jobs_that_somebody_else_has_moved() {
     let server = RedisServer::start();
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
     let (admin, queue) = (Operator::new(store.clone()), QueueName::new("q").unwrap());

@@ -52,7 +52,7 @@ fn value(records: &[Value], peer: &str, metric: &str) -> f64 {
 }
 
 /// Metric, concurrency and unit of each record of one side, in order.
-fn told(records: &[Value], peer: &str) -> Vec<(String, u64, String)> {
+fn listed(records: &[Value], peer: &str) -> Vec<(String, u64, String)> {
     let of = records.iter().filter(|record| record["peer"] == peer);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     of.map(|r| (text(&r["metric"]), r["concurrency"].as_u64().unwrap(), text(&r["unit"]))).collect()
@@ -86,7 +86,7 @@ fn enqueue_drain_and_retry_are_measured_on_both_sides_and_the_database_is_empty_
         }
         let busy = if peer == "retraced" { 100 } else { 4 };
         with_costs(&mut expected, "retry_total", busy, &[("", "s"), ("retry_attempts", "attempts/s")]);
-        assert_eq!(told(&records, peer), expected);
+        assert_eq!(listed(&records, peer), expected);
     }
     assert!(records.iter().all(|record| record["jobs"] == 500));
     // The floor sends two commands per job, which checks the counters.
@@ -105,7 +105,7 @@ fn latency_and_lateness_are_measured_on_both_sides() {
         let ranks = |name: &str, at: u64| {
             ["p50", "p95", "p99", "max"].map(|rank| (format!("{name}_{rank}"), at, "ms".to_owned()))
         };
-        assert_eq!(told(&records, peer), [ranks("latency", idle), ranks("delayed_lateness", busy)].concat());
+        assert_eq!(listed(&records, peer), [ranks("latency", idle), ranks("delayed_lateness", busy)].concat());
         let values: Vec<_> =
             records.iter().filter(|r| r["peer"] == peer).map(|r| r["value"].as_f64().unwrap()).collect();
         assert!(values.chunks(4).all(<[f64]>::is_sorted), "{values:?}");
@@ -128,11 +128,11 @@ fn workers_that_drain_one_queue_together_are_measured_together() {
             ("drain_redis_reads", "socket reads/job"),
             ("drain_rss_peak", "MiB"),
         ];
-        let there = |metric: &str| cfg!(target_os = "linux") || metric != "drain_rss_peak";
-        let expected = units.iter().filter(|(metric, _)| there(metric));
+        let is_reported = |metric: &str| cfg!(target_os = "linux") || metric != "drain_rss_peak";
+        let expected = units.iter().filter(|(metric, _)| is_reported(metric));
         let expected: Vec<_> = expected.map(|(metric, unit)| ((*metric).into(), executors, (*unit).into())).collect();
-        assert_eq!(told(&records, peer), expected);
-        // The drain ends when their counts add up to all jobs. Both worked: the smaller share is at most an even one.
+        assert_eq!(listed(&records, peer), expected);
+        // The drain ends when the counts of both workers add up to all jobs. If both worked, the smaller share is above 0 and at most even.
         let share = value(&records, peer, "drain_share_min");
         assert!(share > 0.0 && share <= 1.0, "{share}");
         assert!(value(&records, peer, "drain_worker_cpu") > 0.0);
@@ -159,7 +159,7 @@ fn an_idle_worker_is_measured_and_has_no_floor() {
     let records = records(&server, &["--floor", "--rounds", "1", "--only", "idle"]);
     let units = [("idle_worker_cpu", "% of a core"), ("idle_redis_calls", "calls/s")];
     let expected: Vec<_> = units.iter().map(|(metric, unit)| ((*metric).into(), 10, (*unit).into())).collect();
-    assert_eq!(told(&records, "retraced"), expected);
+    assert_eq!(listed(&records, "retraced"), expected);
     assert_eq!(records.len(), 2);
     // Each of the hundred queues is polled from time to time, and those calls are counted.
     assert!(value(&records, "retraced", "idle_redis_calls") > 10.0);
@@ -167,7 +167,7 @@ fn an_idle_worker_is_measured_and_has_no_floor() {
 }
 
 #[test]
-fn a_database_that_is_not_empty_is_refused_and_left_alone_unless_it_was_said() {
+fn a_database_that_is_not_empty_is_refused_and_left_alone_unless_that_is_allowed() {
     let server = RedisServer::start();
     let mut connection = server.connection();
     redis::cmd("SADD").arg("retraced:queues").arg("email").exec(&mut connection).unwrap();
@@ -175,8 +175,8 @@ fn a_database_that_is_not_empty_is_refused_and_left_alone_unless_it_was_said() {
     let arguments = ["--jobs", "500", "--rounds", "1", "--only", "drain", "--concurrency", "10"];
     let refused = run(&server, &arguments);
     assert_eq!(refused.status, Some(1), "{refused:?}");
-    for told in ["not empty", "2 keys", "--allow-nonempty"] {
-        assert!(refused.stderr.contains(told), "{told} is not in {refused:?}");
+    for phrase in ["not empty", "2 keys", "--allow-nonempty"] {
+        assert!(refused.stderr.contains(phrase), "{phrase} is not in {refused:?}");
     }
     assert_eq!(keys(&server), ["mine", "retraced:queues"].map(str::to_owned).into());
 
@@ -217,7 +217,7 @@ fn people_get_a_table_with_the_ratio_and_documents_get_markdown() {
 
 #[test]
 fn invalid_options_are_refused_before_redis_is_asked() {
-    for (arguments, told) in [
+    for (arguments, phrase) in [
         (&["--only", "throughput"][..], "enqueue_one"),
         (&["--jobs", "1"], "100..=10000000"),
         (&["--rounds", "0"], "1..=100"),
@@ -230,18 +230,18 @@ fn invalid_options_are_refused_before_redis_is_asked() {
     ] {
         let refused = finish(bench("redis://127.0.0.1:1", arguments), RUN_MAX);
         assert_eq!(refused.status, Some(2), "{arguments:?}: {refused:?}");
-        assert!(refused.stderr.contains(told), "{told} is not in {refused:?}");
+        assert!(refused.stderr.contains(phrase), "{phrase} is not in {refused:?}");
     }
 }
 
 /// Stops a long run after its first figure, and checks that its keys are removed.
 #[test]
 fn a_run_that_is_stopped_leaves_the_database_empty() {
-    let crew = ["--only", "drain", "--concurrency", "10", "--workers", "2"];
+    let several_workers = ["--only", "drain", "--concurrency", "10", "--workers", "2"];
     for (signal, only, metric) in [
         ("-INT", &["--only", "retry_total"][..], "retry_total"),
         ("-TERM", &["--only", "retry_total"], "retry_total"),
-        ("-TERM", &crew, "drain"),
+        ("-TERM", &several_workers, "drain"),
     ] {
         let server = RedisServer::start();
         let mut command = bench(&server.url(), &[&["--json", "--rounds", "100", "--jobs", "2000"], only].concat());

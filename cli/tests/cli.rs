@@ -20,12 +20,12 @@ use support::redis_server::RedisServer;
 use support::{Finished, finish, finished};
 
 #[test]
-fn enqueue_answers_with_one_object_a_job_and_knows_an_id_again() {
+fn enqueue_prints_one_object_per_job_and_reports_an_id_that_exists() {
     let harness = Harness::new();
-    let job = ["enqueue", "--queue", "q", "--kind", "k", "--payload", "{\"big\":18446744073709551615}", "--id", "a-1"];
+    let job = ["enqueue", "q", "--kind", "k", "--payload", "{\"big\":18446744073709551615}", "--id", "a-1"];
     assert_eq!(harness.one(&job), json!({"id": "a-1", "queue": "q", "created": true, "state": "pending"}));
     assert_eq!(harness.one(&job), json!({"id": "a-1", "queue": "q", "created": false, "state": "pending"}));
-    let later = harness.one(&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1", "--delay", "1h"]);
+    let later = harness.one(&["enqueue", "q", "--kind", "k", "--payload", "1", "--delay", "1h"]);
     assert_eq!((&later["created"], &later["state"]), (&json!(true), &json!("delayed")));
     let shown = harness.one(&["job", "show", "q", "a-1"]);
     assert_eq!(shown["payload"], json!({"big": u64::MAX}));
@@ -67,7 +67,7 @@ fn jobs_are_listed_page_by_page() {
     for n in 1..=5 {
         harness.enqueue("q", "k", &format!("a-{n}"), &[]);
     }
-    let list = ["jobs", "--queue", "q", "--state", "pending", "--json"];
+    let list = ["jobs", "q", "--state", "pending", "--json"];
     let first = harness.run(&[&list[..], &["--limit", "3"]].concat());
     let ids = |finished: &Finished| -> Vec<String> {
         objects(&finished.stdout).iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
@@ -134,7 +134,7 @@ fn a_queue_is_paused_resumed_and_counted() {
 }
 
 #[test]
-fn a_file_with_a_broken_line_stores_nothing_and_the_line_is_named() {
+fn a_file_with_an_invalid_line_stores_nothing_and_the_line_is_named() {
     let harness = Harness::new();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.jsonl");
@@ -143,7 +143,7 @@ fn a_file_with_a_broken_line_stores_nothing_and_the_line_is_named() {
         (1..=100).map(|n| format!("{{\"kind\":\"k\",\"payload\":{{\"n\":{n}}},\"id\":\"a-{n}\"}}")).collect();
     lines[6] = "{\"kind\":\"k\",\"payload\":}".into();
     std::fs::write(path, lines.join("\n")).unwrap();
-    let refused = harness.run(&["enqueue", "--queue", "q", "--from", path, "--json"]);
+    let refused = harness.run(&["enqueue", "q", "--from", path, "--json"]);
     assert_eq!((refused.status, refused.stdout.as_str()), (Some(1), ""));
     assert!(refused.stderr.contains(&format!("line 7 of {path}: expected value at column 23")), "{refused:?}");
     assert!(refused.stderr.contains("nothing was enqueued"), "{refused:?}");
@@ -151,60 +151,60 @@ fn a_file_with_a_broken_line_stores_nothing_and_the_line_is_named() {
 
     lines[6] = "{\"kind\":\"k\",\"payload\":[],\"delay_ms\":60000,\"max_attempts\":2,\"retry\":{\"base_ms\":5}}".into();
     std::fs::write(path, lines.join("\n")).unwrap();
-    assert_eq!(harness.json(&["enqueue", "--queue", "q", "--from", path]).len(), 100);
+    assert_eq!(harness.json(&["enqueue", "q", "--from", path]).len(), 100);
     let stats = harness.one(&["queue", "stats", "q"]);
     assert_eq!((&stats["pending"], &stats["delayed"]), (&json!(99), &json!(1)));
 }
 
 #[test]
-fn standard_input_is_enqueued_as_it_comes_and_what_is_stored_is_reported() {
+fn standard_input_is_enqueued_as_it_arrives_and_what_is_stored_is_reported() {
     let harness = Harness::new();
-    let mut command = harness.command(&["enqueue", "--queue", "q", "--from", "-"]);
+    let mut command = harness.command(&["enqueue", "q", "--from", "-"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"{\"kind\":\"k\",\"payload\":1,\"id\":\"early\"}\n").unwrap();
     let deadline = Instant::now() + EVENT_MAX;
     while harness.run(&["job", "show", "q", "early"]).status != Some(0) {
-        assert!(Instant::now() < deadline, "a line waits for more to come");
+        assert!(Instant::now() < deadline, "the line was not enqueued before the next one arrived");
     }
     stdin.write_all(b"{\"kind\":\"k\",\"payload\":1}\n\n{\"kind\":\"k\"}\n{\"kind\":\"k\",\"payload\":1}\n").unwrap();
     drop(stdin);
     let finished = finished(child, COMMAND_MAX);
     assert_eq!(finished.status, Some(1));
-    let told = "line 4 of standard input: missing field `payload`";
-    assert!(finished.stderr.contains(told), "{finished:?}");
+    let phrase = "line 4 of standard input: missing field `payload`";
+    assert!(finished.stderr.contains(phrase), "{finished:?}");
     assert!(finished.stderr.contains("stored before that: 2 jobs, up to line 3"), "{finished:?}");
     assert_eq!(harness.one(&["queue", "stats", "q"])["pending"], json!(2));
 }
 
 #[test]
-fn a_refused_job_is_reported_as_itself_and_those_of_a_file_with_one_count() {
+fn a_refused_job_is_reported_without_a_count_and_those_of_a_file_with_one() {
     let harness = Harness::new();
-    // No list of jobs can be kept under a key of another type.
+    // The key of the pending jobs has another type, so the store refuses every job.
     redis::cmd("SET").arg("retraced:{q}:pending").arg("x").exec(&mut harness.redis.connection()).unwrap();
-    let one = harness.run(&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1"]);
+    let one = harness.run(&["enqueue", "q", "--kind", "k", "--payload", "1"]);
     assert_eq!(one.status, Some(1), "{one:?}");
     assert!(one.stderr.starts_with("error: the job was not accepted: ") && !one.stderr.contains("of 1"), "{one:?}");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "{\"kind\":\"k\",\"payload\":1}\n").unwrap();
-    let many = harness.run(&["enqueue", "--queue", "q", "--from", file.path().to_str().unwrap()]);
+    let many = harness.run(&["enqueue", "q", "--from", file.path().to_str().unwrap()]);
     assert_eq!(many.stderr, format!("{}; stored before that: nothing\n", one.stderr.trim_end()));
 }
 
 #[test]
 fn invalid_options_are_usage_errors_before_redis_is_asked() {
-    let job = |more: &[&'static str]| [&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1"], more].concat();
+    let job = |more: &[&'static str]| [&["enqueue", "q", "--kind", "k", "--payload", "1"], more].concat();
     let work = |more: &[&'static str]| [&["work", "--webhook", "http://localhost/"], more].concat();
-    for (arguments, told) in [
+    for (arguments, phrase) in [
         (vec![], "Usage"),
         (vec!["nonsense"], "unrecognized subcommand"),
-        (vec!["jobs", "--queue", "a b", "--state", "dead"], "invalid queue name"),
-        (vec!["jobs", "--queue", "q", "--state", "asleep"], "possible values: pending, processing"),
-        (vec!["jobs", "--queue", "q", "--state", "dead", "--limit", "0"], "0 is not in 1.."),
-        (vec!["enqueue", "--queue", "q", "--kind", "k", "--payload", "{x"], "not JSON"),
-        (vec!["enqueue", "--queue", "q", "--payload", "1"], "--kind"),
-        (vec!["enqueue", "--queue", "q", "--from", "f", "--kind", "k"], "cannot be used with"),
+        (vec!["jobs", "a b", "--state", "dead"], "invalid queue name"),
+        (vec!["jobs", "q", "--state", "asleep"], "possible values: pending, processing"),
+        (vec!["jobs", "q", "--state", "dead", "--limit", "0"], "0 is not in 1.."),
+        (vec!["enqueue", "q", "--kind", "k", "--payload", "{x"], "not JSON"),
+        (vec!["enqueue", "q", "--payload", "1"], "--kind"),
+        (vec!["enqueue", "q", "--from", "f", "--kind", "k"], "cannot be used with"),
         (job(&["--max-attempts", "0"]), "max attempts is 0, allowed are 1 to 1000"),
         (job(&["--jitter", "101"]), "jitter in percent is 101"),
         (job(&["--factor", "0"]), "factor is 0"),
@@ -214,12 +214,12 @@ fn invalid_options_are_usage_errors_before_redis_is_asked() {
         (job(&["--delay", "1s", "--at", "2030-01-01T00:00:00Z"]), "cannot be used with"),
         (job(&["--at", "tomorrow"]), "RFC 3339"),
         (job(&["--id", "a b"]), "invalid job id"),
-        (work(&[]), "--queue"),
-        (work(&["--queue", "q=0"]), "concurrency must be 1 to 10000"),
-        (work(&["--queue", "q", "--queue", "q=2"]), "queue q was given twice"),
-        (work(&["--queue", "q", "--lease", "1ms"]), "must be between 300ms and 1h"),
-        (work(&["--queue", "q", "--timeout", "0s"]), "must be between 10ms and 1h"),
-        (work(&["--queue", "q", "--grace", "2h"]), "must be between 0ms and 1h"),
+        (work(&[]), "<QUEUE[=CONCURRENCY]>..."),
+        (work(&["q=0"]), "concurrency must be 1 to 10000"),
+        (work(&["q", "q=2"]), "queue q was given twice"),
+        (work(&["q", "--lease", "1ms"]), "must be between 300ms and 1h"),
+        (work(&["q", "--timeout", "0s"]), "must be between 10ms and 1h"),
+        (work(&["q", "--grace", "2h"]), "must be between 0ms and 1h"),
         (vec!["dead", "discard", "q"], "required"),
         (vec!["dead", "discard", "q", "--all", "--code", "TIMEOUT"], "cannot be used with"),
         (vec!["dead", "list", "q", "--code", "BORED"], "possible values: INVALID_JOB_DATA"),
@@ -228,7 +228,7 @@ fn invalid_options_are_usage_errors_before_redis_is_asked() {
         command.args(&arguments).env("RETRACED_REDIS_URL", "redis://127.0.0.1:1");
         let finished = finish(command, COMMAND_MAX);
         assert_eq!(finished.status, Some(2), "{arguments:?}: {finished:?}");
-        assert!(finished.stderr.contains(told), "{arguments:?}: {finished:?}");
+        assert!(finished.stderr.contains(phrase), "{arguments:?}: {finished:?}");
     }
 }
 
@@ -237,8 +237,8 @@ fn secrets_of_urls_are_never_printed() {
     let server = RedisServer::start_with(&["--requirepass", "right-secret"]);
     let wrong = server.url_with_password("wrong-secret");
     let stats = ["queue", "stats", "q"].as_slice();
-    let work = ["work", "--queue", "q", "--webhook"];
-    for (redis, arguments, status, told) in [
+    let work = ["work", "q", "--webhook"];
+    for (redis, arguments, status, phrase) in [
         (wrong.as_str(), stats, Some(1), "check user and password"),
         (&server.url(), stats, Some(1), "check user and password"),
         ("redis://:a-secret@127.0.0.1:1", stats, Some(1), "127.0.0.1:1"),
@@ -257,7 +257,7 @@ fn secrets_of_urls_are_never_printed() {
         let finished = finish(command, COMMAND_MAX);
         let printed = format!("{}{}", finished.stdout, finished.stderr);
         assert_eq!(finished.status, status, "{printed}");
-        assert!(printed.contains(told) && !printed.contains("secret"), "{printed}");
+        assert!(printed.contains(phrase) && !printed.contains("secret"), "{printed}");
     }
 }
 
@@ -267,8 +267,8 @@ fn an_unreachable_redis_is_reported_with_its_address_and_a_remedy() {
     command.args(["queues", "--redis", "redis://127.0.0.1:1"]);
     let finished = finish(command, Duration::from_secs(10));
     assert_eq!((finished.status, finished.stdout.as_str()), (Some(1), ""));
-    for told in ["127.0.0.1:1", "Connection refused", "--redis URL or RETRACED_REDIS_URL"] {
-        assert!(finished.stderr.contains(told), "{finished:?}");
+    for phrase in ["127.0.0.1:1", "Connection refused", "--redis URL or RETRACED_REDIS_URL"] {
+        assert!(finished.stderr.contains(phrase), "{finished:?}");
     }
 }
 
@@ -370,12 +370,12 @@ fn a_pipe_that_closes_is_no_panic_and_stops_no_work() {
     let path = folder.path().join("jobs.jsonl");
     std::fs::write(&path, many).unwrap();
     for arguments in [
-        &["enqueue", "--queue", "q", "--from", path.to_str().unwrap()][..],
-        &["jobs", "--queue", "q", "--state", "pending", "--limit", "2000"],
+        &["enqueue", "q", "--from", path.to_str().unwrap()][..],
+        &["jobs", "q", "--state", "pending", "--limit", "2000"],
         &["--help"],
     ] {
         let mut child = harness.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // There is no reader.
+        // Nobody reads the output.
         drop(child.stdout.replace(std::process::ChildStdout::from(closed_pipe())));
         let finished = finished(child, COMMAND_MAX);
         assert_eq!(finished.status, Some(0), "{arguments:?}: {finished:?}");

@@ -10,7 +10,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use failures::worked;
+use failures::run_jobs;
 use harness::{Harness, objects};
 use serde_json::{Value, json};
 use support::Finished;
@@ -28,7 +28,7 @@ fn cursor(finished: &Finished) -> Option<String> {
 #[test]
 fn jobs_are_found_by_code_by_kind_and_by_time() {
     let harness = Harness::new();
-    worked(&harness, &[("a", "bad.data"), ("b", "mail.down"), ("c", "panics"), ("d", "mail.down"), ("e", "fine")]);
+    run_jobs(&harness, &[("a", "bad.data"), ("b", "mail.down"), ("c", "panics"), ("d", "mail.down"), ("e", "fine")]);
     let found = |arguments: &[&str]| -> Vec<String> {
         let listed = harness.json(arguments);
         assert!(listed.is_sorted_by(|one, next| one["ended_at"].as_str() >= next["ended_at"].as_str()), "{listed:?}");
@@ -46,8 +46,8 @@ fn jobs_are_found_by_code_by_kind_and_by_time() {
     let ended = harness.one(&["job", "show", "q", "c"])["ended_at"].as_str().unwrap().to_owned();
     let since_then = all.iter().filter(|job| job["ended_at"].as_str() >= Some(ended.as_str())).count();
     assert_eq!(found(&["dead", "list", "q", "--since", &ended]).len(), since_then);
-    assert_eq!(found(&["jobs", "--queue", "q", "--state", "completed", "--kind", "fine"]), ["e"]);
-    assert_eq!(found(&["jobs", "--queue", "q", "--state", "dead", "--code", "PANIC"]), ["c"]);
+    assert_eq!(found(&["jobs", "q", "--state", "completed", "--kind", "fine"]), ["e"]);
+    assert_eq!(found(&["jobs", "q", "--state", "dead", "--code", "PANIC"]), ["c"]);
     assert_eq!(found(&["dead", "show", "q", "--code", "INVALID_JOB_DATA"]), ["a"]);
     let none = harness.run(&["dead", "list", "q", "--kind", "other"]);
     assert_eq!((none.status, none.stdout.as_str()), (Some(0), ""));
@@ -55,12 +55,12 @@ fn jobs_are_found_by_code_by_kind_and_by_time() {
 }
 
 #[test]
-fn pages_of_dead_letters_join_without_a_gap_while_others_die_and_leave() {
+fn pages_of_dead_jobs_have_no_gap_while_other_jobs_become_dead_or_are_discarded() {
     let harness = Harness::new();
     let names: Vec<String> = (0..40).map(|n| format!("j-{n:02}")).collect();
     let kinds = ["bad.data", "mail.down"].into_iter().cycle();
     let jobs: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(kinds).collect();
-    worked(&harness, &jobs);
+    run_jobs(&harness, &jobs);
     let (mut seen, mut from) = (Vec::new(), None::<String>);
     let (mut pages, mut last_ended) = (0, "9999".to_owned());
     loop {
@@ -77,9 +77,9 @@ fn pages_of_dead_letters_join_without_a_gap_while_others_die_and_leave() {
         seen.extend(ids(&listed).into_iter().map(ToOwned::to_owned));
         pages += 1;
         if pages == 2 {
-            // One listed job is discarded and others die: neither affects the following pages.
+            // A listed job is discarded and other jobs become dead: neither affects the following pages.
             harness.json(&["dead", "discard", "q", &seen[0]]);
-            worked(&harness, &[("late-1", "bad.data"), ("late-2", "mail.down")]);
+            run_jobs(&harness, &[("late-1", "bad.data"), ("late-2", "mail.down")]);
         }
         from = cursor(&page);
         if from.is_none() {
@@ -92,41 +92,41 @@ fn pages_of_dead_letters_join_without_a_gap_while_others_die_and_leave() {
 }
 
 #[test]
-fn a_cursor_is_refused_where_it_does_not_belong() {
+fn a_cursor_of_another_list_is_refused() {
     let harness = Harness::new();
     for id in ["a", "b"] {
         harness.enqueue("q", "k", id, &[]);
     }
-    let page = harness.run(&["jobs", "--queue", "q", "--state", "pending", "--limit", "1"]);
+    let page = harness.run(&["jobs", "q", "--state", "pending", "--limit", "1"]);
     let cursor = cursor(&page).unwrap();
-    for (arguments, told) in [
+    for (arguments, phrase) in [
         (["dead", "list", "q", "--cursor", &cursor].as_slice(), "this cursor is from another list"),
         (&["dead", "list", "q", "--cursor", "made-up"], "this is not a cursor"),
     ] {
         let refused = harness.run(arguments);
         assert_eq!(refused.status, Some(2), "{refused:?}");
-        assert!(refused.stderr.contains(told), "{refused:?}");
+        assert!(refused.stderr.contains(phrase), "{refused:?}");
     }
 }
 
 #[test]
-fn many_are_redriven_and_discarded_in_slices_and_no_others() {
+fn many_jobs_are_redriven_and_discarded_in_steps_and_no_others() {
     let harness = Harness::new();
     let names: Vec<String> = (0..250).map(|n| format!("j-{n}")).collect();
     let kind = |n: usize| if n < 230 { "mail.down" } else { "bad.data" };
     let jobs: Vec<(&str, &str)> = names.iter().enumerate().map(|(n, id)| (id.as_str(), kind(n))).collect();
-    worked(&harness, &jobs);
+    run_jobs(&harness, &jobs);
     let redriven = harness.run(&["dead", "redrive", "q", "--code", "NETWORK_ERROR", "--json"]);
     assert_eq!((redriven.status, redriven.stderr.as_str()), (Some(0), "230 jobs redriven\n"));
-    let told = objects(&redriven.stdout);
-    assert_eq!(ids(&told).into_iter().collect::<BTreeSet<_>>().len(), 230);
-    assert!(told.iter().all(|job| job["result"] == "moved" && job["from"] == "dead" && job["state"] == "pending"));
+    let results = objects(&redriven.stdout);
+    assert_eq!(ids(&results).into_iter().collect::<BTreeSet<_>>().len(), 230);
+    assert!(results.iter().all(|job| job["result"] == "moved" && job["from"] == "dead" && job["state"] == "pending"));
     let counts = |fields: [&str; 3]| {
         let stats = harness.one(&["queue", "stats", "q"]);
         fields.map(|field| stats[field].clone())
     };
     assert_eq!(counts(["pending", "dead", "poisoned"]), [json!(230), json!(0), json!(20)]);
-    // In a pipe each job is a line, as in JSON.
+    // In a pipe one line is printed per job, as in JSON.
     let discarded = harness.run(&["dead", "discard", "q", "--all"]);
     assert_eq!((discarded.status, discarded.stderr.as_str()), (Some(0), "20 jobs discarded\n"));
     assert_eq!(discarded.stdout.lines().filter(|line| line.ends_with("  poisoned → removed")).count(), 20);

@@ -13,13 +13,13 @@ mod terminal;
 use std::fs::OpenOptions;
 use std::process::{Command, Stdio};
 
-use failures::worked;
+use failures::run_jobs;
 use harness::{COMMAND_MAX, Harness, objects, retraced};
 use serde_json::{Value, json};
 use support::{Finished, finish, finished};
 use terminal::{on_terminal, plain};
 
-/// Replaces values that differ between runs by their names.
+/// Replaces values that differ between runs by placeholders.
 fn steady(value: &Value) -> Value {
     let is_instant = |text: &str| text.len() == 24 && text.ends_with('Z') && text.as_bytes()[10] == b'T';
     let named = |name: &str, value: &Value| match (name, value) {
@@ -44,17 +44,17 @@ fn steady(value: &Value) -> Value {
 #[test]
 fn json_keeps_its_fields() {
     let harness = Harness::new();
-    worked(&harness, &[("bad", "bad.data"), ("down", "mail.down"), ("panics", "panics"), ("fine", "fine")]);
-    let mut told = String::new();
+    run_jobs(&harness, &[("bad", "bad.data"), ("down", "mail.down"), ("panics", "panics"), ("fine", "fine")]);
+    let mut printed = String::new();
     let mut tell = |arguments: &[&str]| {
         let finished = harness.run(&[arguments, &["--json"]].concat());
-        told += &format!("retraced {} --json → {}\n", arguments.join(" "), finished.status.unwrap());
+        printed += &format!("retraced {} --json → {}\n", arguments.join(" "), finished.status.unwrap());
         for object in objects(&finished.stdout) {
-            told += &format!("{:#}\n", steady(&object));
+            printed += &format!("{:#}\n", steady(&object));
         }
-        told.push('\n');
+        printed.push('\n');
     };
-    let job = ["enqueue", "--queue", "q", "--kind", "k", "--payload", "{\"to\":\"ada\"}"];
+    let job = ["enqueue", "q", "--kind", "k", "--payload", "{\"to\":\"ada\"}"];
     tell(&[&job[..], &["--id", "new"]].concat());
     tell(&[&job[..], &["--id", "later", "--at", "2099-01-31T08:00:00Z", "--strategy", "linear"]].concat());
     tell(&["queues"]);
@@ -62,8 +62,8 @@ fn json_keeps_its_fields() {
     tell(&["queue", "pause", "q"]);
     tell(&["queue", "resume", "q"]);
     tell(&["queue", "stats", "q"]);
-    tell(&["jobs", "--queue", "q", "--state", "pending"]);
-    tell(&["jobs", "--queue", "q", "--state", "delayed"]);
+    tell(&["jobs", "q", "--state", "pending"]);
+    tell(&["jobs", "q", "--state", "delayed"]);
     tell(&["job", "show", "q", "later"]);
     tell(&["job", "show", "q", "fine"]);
     tell(&["job", "cancel", "q", "later"]);
@@ -75,19 +75,19 @@ fn json_keeps_its_fields() {
     tell(&["dead", "show", "q", "bad"]);
     tell(&["dead", "redrive", "q", "--code", "PANIC"]);
     tell(&["dead", "discard", "q", "bad", "nope"]);
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(printed);
 }
 
 #[test]
 fn tables_fit_terminals_of_any_width_and_keep_ids_whole() {
     let harness = Harness::new();
     let id = "01a213a3-1375-7026-9136-f54aa1ebe517";
-    worked(&harness, &[(id, "bad.data"), ("b", "mail.down"), ("hostile", "hostile")]);
+    run_jobs(&harness, &[(id, "bad.data"), ("b", "mail.down"), ("hostile", "hostile")]);
     for columns in [20, 80, 120] {
         for arguments in [
             ["queues"].as_slice(),
             &["dead", "list", "q"],
-            &["jobs", "--queue", "q", "--state", "dead"],
+            &["jobs", "q", "--state", "dead"],
             &["queue", "stats", "q"],
             &["config"],
         ] {
@@ -113,7 +113,7 @@ fn tables_fit_terminals_of_any_width_and_keep_ids_whole() {
 #[test]
 fn colour_is_for_terminals_that_want_it() {
     let harness = Harness::new();
-    worked(&harness, &[("a", "bad.data")]);
+    run_jobs(&harness, &[("a", "bad.data")]);
     let on = |arguments: &[&str], no_color: bool| {
         let mut command = harness.command(arguments);
         if !no_color {
@@ -134,9 +134,9 @@ fn colour_is_for_terminals_that_want_it() {
 }
 
 #[test]
-fn what_a_job_says_cannot_take_over_the_reader() {
+fn text_of_a_job_cannot_take_over_the_terminal() {
     let harness = Harness::new();
-    worked(&harness, &[("h", "hostile")]);
+    run_jobs(&harness, &[("h", "hostile")]);
     for arguments in [["dead", "list", "q"].as_slice(), &["dead", "show", "q", "h"], &["trace", "q", "h"]] {
         let shown = harness.run(arguments);
         assert_eq!(shown.status, Some(0), "{shown:?}");
@@ -151,19 +151,19 @@ fn what_a_job_says_cannot_take_over_the_reader() {
     let payload = format!("\"{}\"", "y".repeat(1_000_000));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{{\"kind\":\"k\",\"id\":\"big\",\"payload\":{payload}}}")).unwrap();
-    harness.json(&["enqueue", "--queue", "q", "--from", file.path().to_str().unwrap()]);
+    harness.json(&["enqueue", "q", "--from", file.path().to_str().unwrap()]);
     let shown = harness.run(&["job", "show", "q", "big"]).stdout;
     assert!(shown.len() < 10_000 && shown.contains("(1000002 bytes; --json shows all)"), "{} bytes", shown.len());
     assert_eq!(harness.one(&["job", "show", "q", "big"])["payload"].as_str().unwrap().len(), 1_000_000);
 }
 
 #[test]
-fn long_work_shows_how_far_it_is_on_a_terminal_and_only_there() {
+fn long_work_shows_its_progress_on_a_terminal_and_only_there() {
     let harness = Harness::new();
     let file = tempfile::NamedTempFile::new().unwrap();
     let lines: String = (0..3_000).map(|n| format!("{{\"kind\":\"k\",\"payload\":{n}}}\n")).collect();
     std::fs::write(file.path(), lines).unwrap();
-    let enqueue = ["enqueue", "--queue", "q", "--from", file.path().to_str().unwrap()];
+    let enqueue = ["enqueue", "q", "--from", file.path().to_str().unwrap()];
     let (status, printed) = on_terminal(harness.command(&enqueue), 80, COMMAND_MAX);
     assert_eq!(status, Some(0), "{printed}");
     assert!(printed.contains("enqueueing") && printed.contains("/3,000"), "{printed:?}");
@@ -185,32 +185,29 @@ fn output_that_cannot_be_written_is_a_failure_and_what_was_done_is_reported() {
     let lines: String = (0..300).map(|n| format!("{{\"kind\":\"k\",\"payload\":{n}}}\n")).collect();
     std::fs::write(file.path(), lines).unwrap();
     let full = "error: the output cannot be written: No space left on device (os error 28)";
-    for (arguments, told) in [
+    for (arguments, phrase) in [
         (["--help"].as_slice(), ""),
-        (&["enqueue", "--queue", "q", "--kind", "k", "--payload", "1"], "; the job was enqueued anyway"),
+        (&["enqueue", "q", "--kind", "k", "--payload", "1"], "; the job was enqueued anyway"),
         (&["queues"], ""),
         (&["queues", "--json"], ""),
         (&["completions", "bash"], ""),
-        (
-            &["enqueue", "--queue", "q", "--from", file.path().to_str().unwrap()],
-            "; stored before that: 200 jobs, up to line 200",
-        ),
+        (&["enqueue", "q", "--from", file.path().to_str().unwrap()], "; stored before that: 200 jobs, up to line 200"),
     ] {
         let finished = into_full_disk(harness.command(arguments));
-        assert_eq!((finished.status, finished.stderr), (Some(1), format!("{full}{told}\n")), "{arguments:?}");
+        assert_eq!((finished.status, finished.stderr), (Some(1), format!("{full}{phrase}\n")), "{arguments:?}");
     }
     assert_eq!(harness.one(&["queue", "stats", "q"])["pending"], json!(201));
 }
 
 #[test]
-fn a_reader_that_leaves_ends_a_list_quietly() {
+fn a_list_whose_reader_has_closed_the_pipe_ends_quietly() {
     let harness = Harness::new();
     for id in ["a", "b"] {
         harness.enqueue("q", "k", id, &[]);
     }
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut command = harness.command(&["jobs", "--queue", "q", "--state", "pending", "--limit", "1"]);
+    let mut command = harness.command(&["jobs", "q", "--state", "pending", "--limit", "1"]);
     let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
 }
@@ -219,9 +216,9 @@ fn a_reader_that_leaves_ends_a_list_quietly() {
 fn empty_standard_input_is_reported_and_is_not_a_failure() {
     let harness = Harness::new();
     let mut closed = Command::new("sh");
-    let script = "exec \"$0\" enqueue --queue q --from - <&-";
+    let script = "exec \"$0\" enqueue q --from - <&-";
     closed.args(["-c", script, env!("CARGO_BIN_EXE_retraced")]).env("RETRACED_REDIS_URL", harness.redis.url());
-    let empty = harness.command(&["enqueue", "--queue", "q", "--from", "-"]);
+    let empty = harness.command(&["enqueue", "q", "--from", "-"]);
     for command in [closed, empty] {
         let finished = finish(command, COMMAND_MAX);
         assert_eq!(finished.status, Some(0), "{finished:?}");
@@ -235,7 +232,7 @@ fn settings_come_from_flags_then_the_environment_then_the_file() {
     let file = folder.path().join("retraced.toml");
     let text = "redis = \"redis://me:sesame@file:1\"\n\n[work]\nqueue = [\"email=50\", \"sms\"]\nwebhook = \"https://x.example/?token=sesame\"\nlease = \"5s\"\n";
     std::fs::write(&file, text).unwrap();
-    let told = |arguments: &[&str], variables: &[(&str, &str)]| -> Vec<Value> {
+    let config = |arguments: &[&str], variables: &[(&str, &str)]| -> Vec<Value> {
         let mut command = retraced();
         command.args(["config", "--json"]).args(arguments).envs(variables.iter().copied()).current_dir(folder.path());
         let finished = finish(command, COMMAND_MAX);
@@ -243,8 +240,8 @@ fn settings_come_from_flags_then_the_environment_then_the_file() {
         assert!(!finished.stdout.contains("sesame"), "{finished:?}");
         objects(&finished.stdout)
     };
-    let of = |told: &[Value], setting: &str| told.iter().find(|row| row["setting"] == setting).unwrap().clone();
-    let here = told(&[], &[]);
+    let of = |rows: &[Value], setting: &str| rows.iter().find(|row| row["setting"] == setting).unwrap().clone();
+    let here = config(&[], &[]);
     assert_eq!(
         of(&here, "redis"),
         json!({"setting": "redis", "value": "redis://me:***@file:1", "source": "file", "file": "retraced.toml", "line": 1})
@@ -256,13 +253,13 @@ fn settings_come_from_flags_then_the_environment_then_the_file() {
     assert_eq!(of(&here, "work.webhook")["value"], "https://x.example/?***");
     assert_eq!(of(&here, "work.grace"), json!({"setting": "work.grace", "value": "25s", "source": "default"}));
     let variables = [("RETRACED_LEASE", "7s"), ("RETRACED_REDIS_URL", "redis://:sesame@variable")];
-    let with_variables = told(&[], &variables);
+    let with_variables = config(&[], &variables);
     assert_eq!(
         of(&with_variables, "work.lease"),
         json!({"setting": "work.lease", "value": "7s", "source": "environment", "variable": "RETRACED_LEASE"})
     );
     assert_eq!(of(&with_variables, "redis")["source"], "environment");
-    let with_flag = told(&["--redis", "redis://flag"], &variables);
+    let with_flag = config(&["--redis", "redis://flag"], &variables);
     assert_eq!(of(&with_flag, "redis"), json!({"setting": "redis", "value": "redis://flag", "source": "flag"}));
     // In another directory the file is used only if it is named.
     let elsewhere = tempfile::tempdir().unwrap();
@@ -277,7 +274,7 @@ fn settings_come_from_flags_then_the_environment_then_the_file() {
 }
 
 #[test]
-fn settings_that_are_wrong_are_refused_with_their_place_before_anything_is_done() {
+fn invalid_settings_are_refused_with_their_file_and_line_or_variable_before_anything_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let run = |text: &str, arguments: &[&str], variables: &[(&str, &str)]| {
         std::fs::write(folder.path().join("retraced.toml"), text).unwrap();
@@ -285,20 +282,20 @@ fn settings_that_are_wrong_are_refused_with_their_place_before_anything_is_done(
         command.args(arguments).envs(variables.iter().copied()).current_dir(folder.path());
         finish(command, COMMAND_MAX)
     };
-    for (text, told) in [
+    for (text, phrase) in [
         ("[work]\n\nleese = \"5s\"\n", "retraced.toml line 3: unknown key work.leese; known keys are redis"),
         ("[work]\nlease = 5\n", "retraced.toml line 2: work.lease: expected a string, not a number"),
         ("redis = \"redis://:sesame@x\nnext = 1", "retraced.toml line 1: not TOML"),
     ] {
         let finished = run(text, &["queues"], &[]);
         assert_eq!((finished.status, finished.stdout.as_str()), (Some(2), ""), "{finished:?}");
-        assert!(finished.stderr.contains(told) && !finished.stderr.contains("sesame"), "{finished:?}");
+        assert!(finished.stderr.contains(phrase) && !finished.stderr.contains("sesame"), "{finished:?}");
     }
-    // Flags set in the file are not required any more; others are.
+    // Arguments that the file sets are no longer required; the others still are.
     let finished = run("[work]\nwebhook = \"https://x.example/\"\n", &["work"], &[]);
     assert_eq!(finished.status, Some(2));
     assert!(
-        finished.stderr.contains("--queue <NAME") && !finished.stderr.contains("  --webhook <URL>\n"),
+        finished.stderr.contains("<QUEUE[=CONCURRENCY]>...") && !finished.stderr.contains("  --webhook <URL>\n"),
         "{finished:?}"
     );
     for command in [["work", "--webhook", "http://x.example/"].as_slice(), &["config"]] {

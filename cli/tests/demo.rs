@@ -19,11 +19,11 @@ use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::{Value, json};
 use support::finish;
 
-/// The demo's bound, plus the start of a process on a busy machine.
+/// Longest the demo may take, plus 5 s for the start of a process on a busy machine.
 const DEMO_MAX: Duration = Duration::from_secs(20 + 5);
 /// The escape sequence that enters the alternate screen.
 const ENTERED: &str = "\u{1b}[?1049h";
-/// The escape sequence that leaves it.
+/// The escape sequence that leaves the alternate screen.
 const LEFT: &str = "\u{1b}[?1049l";
 const CURSOR_SHOWN: &str = "\u{1b}[?25h";
 
@@ -48,9 +48,9 @@ fn the_demo_prints_in_plain_lines_what_goes_wrong_and_what_follows() {
         "jobs that succeed are only counted",
         "PANIC: attempt to divide by zero",
         "ended by this panic at cli/demo/handlers.rs:",
-        "TIMEOUT: it hung and was stopped → try 2 of 3",
+        "TIMEOUT: it hung and was stopped → attempt 2 of 3",
         "INVALID_JOB_DATA: order \"???\" has no buyer → poisoned, no retry",
-        "→ dead after 3 tries",
+        "→ dead after 3 attempts",
         "is not ready yet, asks to run later → in 2.5s",
         "mail/fetcher    is killed by this demo",
         "mail/fetcher    restarted, in ",
@@ -93,9 +93,9 @@ fn resize(terminal: &File, columns: u16, rows: u16) {
 /// A terminal with the demo on it.
 struct Terminal {
     /// The test's end: writing is typing, and reading returns what was printed.
-    ours: File,
+    controller: File,
     /// The demo's end, kept open so that nothing printed is lost.
-    its: File,
+    device: File,
     child: Demo,
     printed: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
@@ -119,28 +119,28 @@ impl Terminal {
     }
 
     fn with(mut demo: Command, columns: u16, rows: u16) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let path = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
         let flags = i32::try_from(OFlags::NOCTTY.bits()).unwrap();
-        let its = File::options().read(true).write(true).custom_flags(flags).open(path).unwrap();
-        let end = || Stdio::from(its.try_clone().unwrap());
-        resize(&its, columns, rows);
+        let device = File::options().read(true).write(true).custom_flags(flags).open(path).unwrap();
+        let end = || Stdio::from(device.try_clone().unwrap());
+        resize(&device, columns, rows);
         let child = demo.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-        let ours = File::from(ours);
+        let controller = File::from(controller);
         let printed = Arc::new(Mutex::new(Vec::new()));
         let reader = std::thread::spawn({
-            let (mut ours, printed) = (ours.try_clone().unwrap(), printed.clone());
+            let (mut controller, printed) = (controller.try_clone().unwrap(), printed.clone());
             move || {
                 let mut piece = [0; 4096];
                 // An error means that the other end is closed.
-                while let Ok(read @ 1..) = ours.read(&mut piece) {
+                while let Ok(read @ 1..) = controller.read(&mut piece) {
                     printed.lock().unwrap().extend_from_slice(&piece[..read]);
                 }
             }
         });
-        Self { ours, its, child: Demo(child), printed, reader }
+        Self { controller, device, child: Demo(child), printed, reader }
     }
 
     fn printed(&self) -> String {
@@ -156,7 +156,7 @@ impl Terminal {
     }
 
     fn modes(&self) -> Termios {
-        tcgetattr(&self.its).unwrap()
+        tcgetattr(&self.device).unwrap()
     }
 
     /// Waits for the demo's end. Returns its status and what it printed after it had left the screen, and checks that the terminal is as before.
@@ -174,8 +174,8 @@ impl Terminal {
             (after.local_modes, after.input_modes, after.output_modes),
             (before.local_modes, before.input_modes, before.output_modes)
         );
-        let Self { its, reader, printed, .. } = self;
-        drop(its);
+        let Self { device, reader, printed, .. } = self;
+        drop(device);
         reader.join().unwrap();
         let printed = String::from_utf8(Arc::into_inner(printed).unwrap().into_inner().unwrap()).unwrap();
         assert_eq!((printed.matches(ENTERED).count(), printed.matches(LEFT).count()), (1, 1), "{printed:?}");
@@ -191,7 +191,7 @@ fn the_demo_is_drawn_on_a_terminal_of_any_size_and_then_prints_its_summary_on_th
     let before = terminal.modes();
     terminal.until_printed("thumbnail.make");
     for (columns, rows) in [(20, 5), (1, 1), (40, 10), (120, 40)] {
-        resize(&terminal.its, columns, rows);
+        resize(&terminal.device, columns, rows);
         // Drawn ten times a second.
         std::thread::sleep(Duration::from_millis(300));
     }
@@ -232,8 +232,8 @@ fn quitting_the_demo_leaves_the_terminal_as_it_was() {
         kill_process(Pid::from_child(&terminal.child.0), signal).unwrap();
     };
     let ways: [&dyn Fn(&mut Terminal); 4] = [
-        &|terminal| terminal.ours.write_all(b"q").unwrap(),
-        &|terminal| terminal.ours.write_all(b"\x03").unwrap(),
+        &|terminal| terminal.controller.write_all(b"q").unwrap(),
+        &|terminal| terminal.controller.write_all(b"\x03").unwrap(),
         &|terminal| interrupt(terminal, Signal::INT),
         &|terminal| interrupt(terminal, Signal::TERM),
     ];

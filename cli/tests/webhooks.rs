@@ -55,8 +55,8 @@ fn the_webhook_is_sent_the_job_and_its_status_decides() {
         assert_eq!(error["code"].as_str().unwrap_or_default(), code, "{status}: {error}");
         if status != 200 && status != 204 {
             let message = error["message"].as_str().unwrap();
-            let told = if status == 302 { "redirects are not followed" } else { "no answer to read" };
-            assert!(message.contains(&status.to_string()) && message.contains(told), "{message}");
+            let phrase = if status == 302 { "redirects are not followed" } else { "no answer to read" };
+            assert!(message.contains(&status.to_string()) && message.contains(phrase), "{message}");
         }
     }
     let requests = hook.requests();
@@ -73,7 +73,7 @@ fn the_webhook_is_sent_the_job_and_its_status_decides() {
 }
 
 #[test]
-fn what_the_webhook_answers_decides_over_its_status() {
+fn the_body_of_a_response_decides_over_its_status() {
     let harness = Harness::new();
     let hook = Hook::start(|request| match request.kind() {
         "success" => response(200, "", "{\"success\":true,\"output\":{\"sent\":1}}"),
@@ -118,7 +118,7 @@ fn what_the_webhook_answers_decides_over_its_status() {
 }
 
 #[test]
-fn a_webhook_that_asks_for_time_is_given_it_and_keeps_its_id() {
+fn retry_after_is_obeyed_and_the_webhook_id_stays_the_same() {
     let harness = Harness::new();
     let hook = Hook::start(|request| match request.body["attempt"].as_u64() {
         Some(1) => response(503, "retry-after: 1\r\n", ""),
@@ -136,8 +136,8 @@ fn a_webhook_that_asks_for_time_is_given_it_and_keeps_its_id() {
     assert_eq!(first["decision"]["delay_ms"], json!(1000));
     let ids: Vec<_> = hook.requests().iter().map(|request| request.headers["webhook-id"].clone()).collect();
     assert_eq!(ids, ["a-1", "a-1", "a-1"]);
-    let told = harness.run(&["trace", "q", "a-1"]).stdout;
-    assert!(told.contains("the webhook responded 503") && told.contains("attempt 3 succeeded"), "{told}");
+    let trace = harness.run(&["trace", "q", "a-1"]).stdout;
+    assert!(trace.contains("the webhook responded 503") && trace.contains("attempt 3 succeeded"), "{trace}");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_webhook_that_is_not_there_or_does_not_answer_is_tried_again() {
 
 #[test]
 fn a_refused_destination_is_reported_at_once_and_without_its_secrets() {
-    for (url, more, status, told) in [
+    for (url, more, status, phrase) in [
         ("https://me:a-secret@example.com/", &[][..], 2, "the URL contains a user or password"),
         ("https://me:a-secret@example.com/", &["--allow-private"], 2, "the URL contains a user or password"),
         ("http://me:a-secret@:99999/?t=a-secret", &[], 2, "this is not a URL"),
@@ -179,10 +179,10 @@ fn a_refused_destination_is_reported_at_once_and_without_its_secrets() {
         ("https://8.8.8.8/", &["--webhook-secret-file", "/nowhere/a-file"], 1, "cannot be read from /nowhere/a-file"),
     ] {
         let mut command = retraced();
-        command.args(["work", "--queue", "q", "--redis", "redis://127.0.0.1:1", "--webhook", url]).args(more);
+        command.args(["work", "q", "--redis", "redis://127.0.0.1:1", "--webhook", url]).args(more);
         let finished = finish(command, COMMAND_MAX);
         assert_eq!((finished.status, finished.stdout.as_str()), (Some(status), ""), "{url}: {finished:?}");
-        assert!(finished.stderr.contains(told) && !finished.stderr.contains("a-secret"), "{url}: {finished:?}");
+        assert!(finished.stderr.contains(phrase) && !finished.stderr.contains("a-secret"), "{url}: {finished:?}");
         assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
     }
 }
@@ -217,12 +217,12 @@ fn each_request_is_signed_and_secrets_are_rotated_while_the_worker_runs() {
     replace(&file, &lines[0]);
     let worker = harness.worker(&hook.url(), &["--webhook-secret-file", file.to_str().unwrap()]);
     let mut sent = 0;
-    // Sends jobs until one is signed by exactly these; the worker may take a second to see the file.
-    let mut send_until = |signed: [bool; 2], told: Option<&str>| {
-        if let Some(told) = told {
-            // When it runs, the secrets are too old to be used without reading the file again.
+    // Sends jobs until one is signed by exactly these secrets. The worker may take a second to see a change of the file.
+    let mut send_until = |signed: [bool; 2], phrase: Option<&str>| {
+        if let Some(phrase) = phrase {
+            // When this job runs, the secrets are too old to be used without reading the file again.
             harness.enqueue("q", "k", &format!("b-{sent}"), &["--delay", "2s"]);
-            worker.wait_for(told);
+            worker.wait_for(phrase);
         }
         let deadline = Instant::now() + EVENT_MAX;
         loop {
@@ -233,10 +233,10 @@ fn each_request_is_signed_and_secrets_are_rotated_while_the_worker_runs() {
             let requests = hook.requests();
             let request = requests.iter().find(|request| request.headers["webhook-id"] == id).unwrap();
             let by = [old, new].map(|secret| is_signed(request, secret));
-            assert!(by[0] || by[1], "a request without a good signature: {request:?}");
+            assert!(by[0] || by[1], "a request without a valid signature: {request:?}");
             let at: u64 = request.headers["webhook-timestamp"].parse().unwrap();
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-            assert!(now - at < 300, "a receiver refuses what is five minutes old");
+            assert!(now - at < 300, "a receiver refuses a timestamp that is five minutes old");
             if by == signed {
                 assert_eq!(
                     request.headers["webhook-signature"].split(' ').count(),
@@ -264,7 +264,7 @@ fn no_log_shows_a_secret_however_much_is_logged() {
     let file = folder.path().join("file");
     std::fs::write(&file, "a-secret-of-24-bytes-or-more\n").unwrap();
     let url = format!("{}?token=a-secret-too", hook.url());
-    let mut command = harness.command(&["work", "--queue", "q", "--allow-private", "--webhook", &url]);
+    let mut command = harness.command(&["work", "q", "--allow-private", "--webhook", &url]);
     command.args(["--webhook-secret-file", file.to_str().unwrap()]).env("RETRACED_LOG", "trace");
     let errors = folder.path().join("stderr");
     let output = std::fs::File::create(&errors).unwrap();
@@ -288,7 +288,7 @@ fn proxies_of_the_environment_are_not_used() {
     let hook = Hook::start(|_| response(200, "", ""));
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
-    let mut command = harness.command(&["work", "--queue", "q", "--allow-private", "--webhook", &hook.url()]);
+    let mut command = harness.command(&["work", "q", "--allow-private", "--webhook", &hook.url()]);
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env(name, &address);
     }
@@ -300,7 +300,7 @@ fn proxies_of_the_environment_are_not_used() {
 }
 
 #[test]
-fn what_a_webhook_says_ends_up_bounded_and_escaped_in_front_of_the_operator() {
+fn text_of_a_webhook_is_shown_to_the_operator_bounded_and_escaped() {
     let harness = Harness::new();
     let hook = Hook::start(|request| {
         let said = |message: &str| {
@@ -345,7 +345,7 @@ fn what_a_webhook_says_ends_up_bounded_and_escaped_in_front_of_the_operator() {
 }
 
 #[test]
-fn a_webhook_that_asks_for_more_time_than_the_policy_has_is_given_what_it_has() {
+fn retry_after_is_capped_at_the_longest_delay_of_the_policy() {
     let harness = Harness::new();
     let hook = Hook::start(|_| response(503, "retry-after: 99999999999999999999\r\n", ""));
     let _worker = harness.worker(&hook.url(), &[]);

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A range of addresses, and its purpose.
+/// A range of addresses with a common prefix of this many bits, and its purpose.
 struct Range<A> {
     first: A,
     bits: u32,
@@ -30,13 +30,13 @@ const SPECIAL_V4: [Range<Ipv4Addr>; 19] = [
     v4([169, 254, 169, 254], 32, "a cloud's metadata service"),
     v4([169, 254, 0, 0], 16, "a link-local address"),
     v4([172, 16, 0, 0], 12, "a private address"),
-    v4([192, 0, 0, 0], 24, "an address of a protocol"),
-    v4([192, 0, 2, 0], 24, "an address for documents"),
+    v4([192, 0, 0, 0], 24, "an address reserved for IETF protocols"),
+    v4([192, 0, 2, 0], 24, "an address for documentation"),
     v4([192, 88, 99, 0], 24, "an address of 6to4 relays"),
     v4([192, 168, 0, 0], 16, "a private address"),
-    v4([198, 18, 0, 0], 15, "an address for measurements"),
-    v4([198, 51, 100, 0], 24, "an address for documents"),
-    v4([203, 0, 113, 0], 24, "an address for documents"),
+    v4([198, 18, 0, 0], 15, "an address for benchmarks"),
+    v4([198, 51, 100, 0], 24, "an address for documentation"),
+    v4([203, 0, 113, 0], 24, "an address for documentation"),
     v4([224, 0, 0, 0], 4, "a multicast address"),
     v4([255, 255, 255, 255], 32, "the broadcast address"),
     v4([240, 0, 0, 0], 4, "a reserved address"),
@@ -47,10 +47,10 @@ const SPECIAL_V6: [Range<Ipv6Addr>; 11] = [
     v6([0x64, 0xff9b, 1], 48, "an address of a local translator"),
     v6([0x100, 0, 0], 64, "a discard address"),
     v6([0x2001, 0, 0], 32, "a Teredo address"),
-    v6([0x2001, 0, 0], 23, "an address of a protocol"),
-    v6([0x2001, 0xdb8, 0], 32, "an address for documents"),
+    v6([0x2001, 0, 0], 23, "an address reserved for IETF protocols"),
+    v6([0x2001, 0xdb8, 0], 32, "an address for documentation"),
     v6([0x2002, 0, 0], 16, "a 6to4 address"),
-    v6([0x3fff, 0, 0], 20, "an address for documents"),
+    v6([0x3fff, 0, 0], 20, "an address for documentation"),
     v6([0xfc00, 0, 0], 7, "a private address"),
     v6([0xfe80, 0, 0], 10, "a link-local address"),
     v6([0xfec0, 0, 0], 10, "a site-local address"),
@@ -76,15 +76,15 @@ impl Range<Ipv6Addr> {
 pub(super) fn not_public(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => special_v4(address),
-        IpAddr::V6(address) => match inside(address) {
+        IpAddr::V6(address) => match embedded_v4(address) {
             Some(address) => special_v4(address),
             None => special_v6(address),
         },
     }
 }
 
-/// The IPv4 address that packets to this one end at: v4-mapped, or translated by NAT64 (64:ff9b::/96).
-fn inside(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The IPv4 address to which packets for this one are delivered: it is embedded in a v4-mapped address, or in one translated by NAT64 (64:ff9b::/96).
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, high, low] = address.segments();
     let translated = [a, b, c, d, e, f] == [0x64, 0xff9b, 0, 0, 0, 0];
     let bits = (u32::from(high) << 16) | u32::from(low);
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn every_special_range_is_refused_from_its_first_address_to_its_last_and_no_further() {
-        // Of each range: the last address before it, its first, its last, the first after it.
+        // For each range: the last address before it, its first, its last, the first after it.
         for [before, first, last, after] in [
             ["", "0.0.0.0", "0.255.255.255", "1.0.0.0"],
             ["9.255.255.255", "10.0.0.0", "10.255.255.255", "11.0.0.0"],
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_carries_another_is_judged_by_it() {
+    fn an_address_with_an_embedded_ipv4_address_is_judged_by_that() {
         for (text, name) in [
             ("::ffff:169.254.169.254", Some("a cloud's metadata service")),
             ("::ffff:127.0.0.1", Some("a loopback address")),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_called_by_the_nearest_name() {
+    fn an_address_is_named_by_its_narrowest_range() {
         for (text, name) in [
             ("127.0.0.1", "a loopback address"),
             ("::1", "a loopback address"),

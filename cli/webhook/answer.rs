@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::client::Reply;
 use crate::limits::QUOTED_CHARS_MAX;
 
-/// Error codes a response may use. Codes that only a worker can know are not among them.
-const CODES_OF_OTHERS: [Code; 11] = [
+/// Error codes that a response may use. Codes that only a worker can know are not among them.
+const RESPONSE_CODES: [Code; 11] = [
     Code::InvalidJobData,
     Code::AuthenticationFailed,
     Code::AuthorizationFailed,
@@ -32,22 +32,22 @@ const CODES_OF_OTHERS: [Code; 11] = [
 pub(super) fn judge(reply: &Reply, now: SystemTime) -> Result<(), Failure> {
     let Reply { status, headers, body } = reply;
     let text = String::from_utf8_lossy(body);
-    let (code, said) = match Answer::read(&text) {
+    let (code, detail) = match Answer::read(&text) {
         Some(Answer { success: true, .. }) | None if status.is_success() => return Ok(()),
         // A failing server that says "success" is not trusted.
         Some(Answer { success: true, .. }) => {
-            (of_status(*status), "the body says success, but the status does not".into())
+            (code_of_status(*status), "the body says success, but the status does not".into())
         }
         Some(answer) => answer.failure(*status),
         None if status.is_redirection() => {
-            (of_status(*status), "redirects are not followed; configure the target URL".into())
+            (code_of_status(*status), "redirects are not followed; configure the target URL".into())
         }
-        None if headers.contains_key(CONTENT_ENCODING) => (of_status(*status), String::new()),
-        None => (of_status(*status), in_short(&text)),
+        None if headers.contains_key(CONTENT_ENCODING) => (code_of_status(*status), String::new()),
+        None => (code_of_status(*status), in_short(&text)),
     };
     let mut message = format!("the webhook responded {status}");
-    if !said.is_empty() {
-        let _ = write!(message, ": {said}");
+    if !detail.is_empty() {
+        let _ = write!(message, ": {detail}");
     }
     let failure = Failure::new(code, message);
     match retry_after(headers, now).filter(|_| failure.class() == Class::Temporary) {
@@ -65,8 +65,8 @@ struct Answer {
 }
 
 impl Answer {
-    /// The answer in a body, if there is one. A body that was cut, or is invalid after it, is read as far as possible: a long answer that says "failed" must not count as
-    /// a success because its end is missing.
+    /// The answer in a body, if there is one. A body that was cut or becomes invalid is read as far as possible: an answer that says "failed" must not count as a success
+    /// because its end is missing.
     fn read(text: &str) -> Option<Self> {
         let mut fields = Fields::default();
         let _ = (&mut fields).deserialize(&mut serde_json::Deserializer::from_str(text));
@@ -88,9 +88,9 @@ impl Answer {
     /// The code and the message of an answer that says "failed".
     fn failure(self, status: StatusCode) -> (Code, String) {
         let message = self.message.unwrap_or_else(|| "no message was given".into());
-        let otherwise = if status.is_success() { Code::JobExecutionFailed } else { of_status(status) };
+        let otherwise = if status.is_success() { Code::JobExecutionFailed } else { code_of_status(status) };
         let Some(code) = self.code else { return (otherwise, message) };
-        match code.parse().ok().filter(|code| CODES_OF_OTHERS.contains(code)) {
+        match code.parse().ok().filter(|code| RESPONSE_CODES.contains(code)) {
             Some(code) => (code, message),
             None => (otherwise, format!("unknown error code {}: {message}", in_short(&code))),
         }
@@ -142,13 +142,13 @@ fn in_short(text: &str) -> String {
     }
 }
 
-fn of_status(status: StatusCode) -> Code {
+fn code_of_status(status: StatusCode) -> Code {
     match status.as_u16() {
         401 => Code::AuthenticationFailed,
         403 => Code::AuthorizationFailed,
         408 | 425 => Code::Timeout,
         429 => Code::RateLimitExceeded,
-        // Other client errors would repeat; and redirects are not followed.
+        // Another attempt would get the same client error, and redirects are not followed.
         300..=499 => Code::InvalidJobData,
         500..=599 => Code::ServiceUnavailable,
         _ => Code::UnknownError,
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_decides_without_a_body_that_does() {
+    fn the_status_decides_unless_the_body_does() {
         for (statuses, code) in [
             (&[300, 301, 302, 303, 304, 307, 308][..], Code::InvalidJobData),
             (&[400, 402, 404, 405, 406, 407, 409, 410, 413, 415, 418, 422, 451, 499], Code::InvalidJobData),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_one_whatever_the_shape_of_its_error() {
+    fn an_answer_that_says_failed_is_a_failure_whatever_the_shape_of_its_error() {
         for error in [
             "",
             ",\"error\":null",
@@ -232,12 +232,12 @@ mod tests {
             let body = format!("{{\"success\":false{error}}}");
             assert_eq!(verdict(200, &body), Err((Code::JobExecutionFailed, Class::Unknown)), "{body}");
         }
-        let told = failed(200, "{\"error\":\"no room\",\"success\":false}").unwrap();
-        assert_eq!(told.message(), "the webhook responded 200 OK: no room");
+        let failure = failed(200, "{\"error\":\"no room\",\"success\":false}").unwrap();
+        assert_eq!(failure.message(), "the webhook responded 200 OK: no room");
     }
 
     #[test]
-    fn a_failure_whose_end_is_missing_is_still_one() {
+    fn an_answer_that_says_failed_is_a_failure_even_if_its_end_is_missing() {
         let long = "x".repeat(100_000);
         for (body, code) in [
             (
@@ -277,19 +277,19 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_repeated_in_one_short_line() {
+    fn an_html_page_is_quoted_in_one_short_line() {
         let page = format!("<html>\r\n  <h1>Oh\u{a0}no</h1>\n{}", "é".repeat(70_000));
-        let told = failed(502, &page).unwrap().message().to_owned();
-        assert!(told.starts_with("the webhook responded 502 Bad Gateway: <html> <h1>Oh no</h1> éé"), "{told}");
-        assert!(told.ends_with("é…") && told.chars().count() < 400, "{told}");
+        let message = failed(502, &page).unwrap().message().to_owned();
+        assert!(message.starts_with("the webhook responded 502 Bad Gateway: <html> <h1>Oh no</h1> éé"), "{message}");
+        assert!(message.ends_with("é…") && message.chars().count() < 400, "{message}");
         let packed = judge(&reply(502, &[("content-encoding", "gzip")], b"\x1f\x8b\x08"), SystemTime::UNIX_EPOCH);
         assert_eq!(packed.unwrap_err().message(), "the webhook responded 502 Bad Gateway");
-        let told = judge(&reply(500, &[], b"bad \xff\xfe bytes"), SystemTime::UNIX_EPOCH).unwrap_err();
-        assert_eq!(told.message(), "the webhook responded 500 Internal Server Error: bad \u{fffd}\u{fffd} bytes");
+        let failure = judge(&reply(500, &[], b"bad \xff\xfe bytes"), SystemTime::UNIX_EPOCH).unwrap_err();
+        assert_eq!(failure.message(), "the webhook responded 500 Internal Server Error: bad \u{fffd}\u{fffd} bytes");
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date_and_only_of_use_for_what_may_go_away() {
+    fn retry_after_is_seconds_or_a_date_and_is_used_only_for_temporary_failures() {
         let now = httpdate::parse_http_date("Thu, 31 Jan 2030 08:00:00 GMT").unwrap();
         let asked = |status: u16, text: &str| {
             judge(&reply(status, &[("retry-after", text)], b""), now).unwrap_err().asked_delay()

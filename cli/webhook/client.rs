@@ -1,7 +1,7 @@
 //! One request and its response, with a bound on everything the server controls.
 //!
-//! Redirects are not followed, no proxy of the environment is used, nothing is decompressed, cookies and referers do not exist, TLS is 1.2 or newer, and HTTP is 1.1. The
-//! head of a response has at most [`HEADERS_MAX`] headers (and 400 KiB, the limit of hyper's buffer); interim responses (1xx) are skipped until the timeout.
+//! Redirects are not followed, no proxy of the environment is used, nothing is decompressed, no cookies or referers are sent, TLS is 1.2 or newer, and HTTP is 1.1.
+//! The head of a response has at most [`HEADERS_MAX`] headers (and 400 KiB, the limit of hyper's buffer); interim responses (1xx) are skipped until the timeout.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(super) struct Limits {
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// At most [`BODY_BYTES_MAX`] bytes; cut without a mark.
+    /// The first [`BODY_BYTES_MAX`] bytes; nothing marks that there were more.
     pub(super) body: Vec<u8>,
 }
 
@@ -44,9 +44,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client that uses this resolver. Without `tls` it needs no root certificates, and so works on a machine that has none.
+    /// A client that uses this resolver. Without `tls` it needs no root certificates, so it works on a machine that has none.
     pub(super) fn new(limits: Limits, resolver: Arc<dyn Resolve>, tls: bool) -> Result<Self, String> {
-        // If one is installed already, that one is used.
+        // Fails if a provider is installed already, which is then used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("retraced/", env!("CARGO_PKG_VERSION")))

@@ -6,14 +6,14 @@ use url::{Host, ParseError};
 use super::address::not_public;
 use crate::output::printable;
 
-/// Every port from this one is allowed. Those below belong to other protocols, such as mail, DNS and SSH.
+/// All ports from this one on are allowed. Lower ports belong to other protocols, such as mail, DNS and SSH.
 const FREE_PORTS_FROM: u16 = 1024;
 /// The ports below [`FREE_PORTS_FROM`] that speak HTTP.
 const HTTP_PORTS: [u16; 2] = [80, 443];
 
 const NO_SCHEME: &str = "the URL must begin with https://, or with http:// if --allow-private is given";
 
-/// A URL whose text allows sending to it. The address of its host is checked on each connection.
+/// A URL that has passed all checks of its text. The addresses to which its host resolves are checked on each connection.
 #[derive(Debug, Clone)]
 pub(super) struct Destination {
     url: Url,
@@ -74,7 +74,7 @@ fn allowed_port(url: &Url) -> Result<(), String> {
     }
 }
 
-/// Addresses are checked here, because an address is never resolved.
+/// A host that is an address is checked here, because it is never resolved.
 fn public_host(url: &Url) -> Result<(), String> {
     let (shown, what) = match url.host() {
         Some(Host::Ipv4(address)) => (address.to_string(), not_public(address.into())),
@@ -108,8 +108,8 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_and_strange_ports_need_the_word_of_the_operator() {
-        for (url, told) in [
+    fn plain_http_other_ports_and_this_machine_need_allow_private() {
+        for (url, phrase) in [
             ("http://example.com/", "http:// sends jobs unencrypted"),
             ("https://example.com:22/", "port 22 belongs to another protocol"),
             ("https://example.com:0/", "port 0 belongs to another protocol"),
@@ -118,7 +118,7 @@ mod tests {
             ("https://api.localhost/", "api.localhost is this machine"),
             ("https://127.1/", "127.0.0.1 is a loopback address"),
         ] {
-            assert!(refused(url, false).contains(told), "{url}: {}", refused(url, false));
+            assert!(refused(url, false).contains(phrase), "{url}: {}", refused(url, false));
             assert!(Destination::parse(url, true).is_ok(), "{url}");
         }
         for url in ["https://example.com/", "https://example.com:80/", "https://example.com:8443/", "https://8.8.8.8/"]
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_of_a_web_server_is_refused_whatever_the_operator_says() {
+    fn what_is_not_the_url_of_a_web_server_is_refused_even_with_allow_private() {
         for url in
             ["", "example.com", "ftp://example.com/", "file:///etc/passwd", "https://", "https://[::1", "gopher://x"]
         {
@@ -151,8 +151,8 @@ mod tests {
             ["https://user:secret@example.com/", "https://secret@example.com/?t=secret", "https://:secret@example.com/"]
         {
             for allow_private in [false, true] {
-                let told = refused(url, allow_private);
-                assert!(told.contains("a user or password") && !told.contains("secret@"), "{told}");
+                let message = refused(url, allow_private);
+                assert!(message.contains("a user or password") && !message.contains("secret@"), "{message}");
             }
         }
         assert!(!refused("https://user:hush@[::1/?t=hush", false).contains("hush"));

@@ -51,6 +51,7 @@ struct Body<'a> {
     id: &'a JobId,
     queue: &'a QueueName,
     kind: &'a Kind,
+    /// The handler's failures so far + 1, to be compared with `max_attempts`.
     attempt: u32,
     max_attempts: u32,
     enqueued_at: Timestamp,
@@ -69,13 +70,14 @@ impl Webhook {
         let to = Destination::parse(url, allow_private).map_err(usage)?;
         let limits = Limits { connect: CONNECT_TIMEOUT, whole: timeout, silence: SILENCE_MAX };
         let tls = to.url().scheme() == "https";
-        let mut webhook = Self::through(Arc::new(System), to, allow_private, limits, tls).map_err(CliError::Failed)?;
+        let mut webhook =
+            Self::with_resolver(Arc::new(System), to, allow_private, limits, tls).map_err(CliError::Failed)?;
         webhook.secrets = secrets.map(SecretFile::open).transpose().map_err(CliError::Failed)?.map(Arc::new);
         Ok(webhook)
     }
 
     /// A webhook that uses this resolver, and refuses addresses that are not public.
-    fn through(
+    fn with_resolver(
         resolver: Arc<dyn Resolve>,
         to: Destination,
         allow_private: bool,
@@ -92,7 +94,7 @@ impl Webhook {
         self.to.shown()
     }
 
-    /// Resolves the name once, so that a typing error is reported at the start and not by failing jobs. This is no protection: each connection resolves it again.
+    /// Resolves the name once, so that a typing error is reported at the start and not by failing jobs. This is not a protection: each connection resolves the name again.
     pub(super) async fn check_name(&self) -> Result<(), CliError> {
         let Some(name) = self.to.name() else { return Ok(()) };
         let Ok(asked) = name.parse::<Name>() else { return Ok(()) };
@@ -105,7 +107,7 @@ impl Webhook {
                 ));
                 Ok(())
             }
-            // A slow name server may be faster when a job comes; otherwise the job reports it.
+            // A slow name server may answer in time when a job is sent; otherwise that job fails and reports it.
             Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Name resolution, checked for each connection: the connection uses the addresses that were checked, so DNS rebinding has no effect.
+//! Name resolution, checked for each connection. The connection uses the addresses that were checked, so DNS rebinding has no effect.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,14 +15,14 @@ pub(super) struct System;
 impl Resolve for System {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            // The port is set by whoever connects.
+            // The HTTP client sets the port when it connects.
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
 }
 
-/// Passes only public addresses on; a name that has none is refused.
+/// A resolver that returns only the public addresses of a name, and refuses a name that has none.
 pub(super) struct PublicOnly(pub(super) Arc<dyn Resolve>);
 
 impl Resolve for PublicOnly {

@@ -19,7 +19,7 @@ use sha2::Sha256;
 
 /// Prefix of Standard Webhooks secrets, followed by base64.
 const PREFIX: &str = "whsec_";
-/// Prefixes of its keys for Ed25519.
+/// Prefixes of Standard Webhooks keys for Ed25519, which are not supported.
 const PREFIXES_ASYMMETRIC: [&str; 2] = ["whsk_", "whpk_"];
 
 /// Base64 as people paste it: padded or not.
@@ -62,7 +62,7 @@ impl Secret {
 pub(super) struct Secrets(Arc<[Secret]>);
 
 impl Secrets {
-    /// The secrets of a file: one a line; empty lines and those that begin with `#` are skipped. The error about an invalid one names its line, never its text.
+    /// The secrets of a file: one per line; empty lines and those that begin with `#` are skipped. The error about an invalid secret names its line, never its text.
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
         let lines = text.lines().map(str::trim).enumerate();
@@ -86,14 +86,15 @@ impl Secrets {
 /// A file of secrets, which is read again at most once per second.
 pub(super) struct SecretFile {
     path: PathBuf,
-    kept: Mutex<Kept>,
+    cached: Mutex<Cached>,
 }
 
-struct Kept {
+/// The secrets as they were read last.
+struct Cached {
     secrets: Secrets,
-    /// The result of the last reading, so that a change or a new error is reported once.
-    seen: Result<Vec<u8>, String>,
-    at: Instant,
+    /// The result of the last read, so that a change or a new error is reported once.
+    last_read: Result<Vec<u8>, String>,
+    read_at: Instant,
 }
 
 impl SecretFile {
@@ -102,41 +103,42 @@ impl SecretFile {
         let shown = path.display();
         let bytes = read(path).map_err(|why| format!("the webhook's secrets cannot be read from {shown}: {why}"))?;
         let secrets = Secrets::parse(&bytes).map_err(|why| format!("the webhook's secrets in {shown}: {why}"))?;
-        let kept = Kept { secrets, seen: Ok(bytes), at: Instant::now() };
-        Ok(Self { path: path.to_owned(), kept: Mutex::new(kept) })
+        let cached = Cached { secrets, last_read: Ok(bytes), read_at: Instant::now() };
+        Ok(Self { path: path.to_owned(), cached: Mutex::new(cached) })
     }
 
-    /// The secrets as the file had them at most [`SECRETS_AGE_MAX`] ago. While the file is missing or invalid, the last valid ones.
+    /// The secrets in the file, read at most [`SECRETS_AGE_MAX`] ago. While the file is missing or invalid, the last valid secrets are used.
     pub(super) async fn current(&self) -> Secrets {
         if self.is_old() {
             let path = self.path.clone();
-            if let Ok(Some(seen)) = tokio::task::spawn_blocking(move || read_again(&path)).await {
-                self.learn(seen);
+            if let Ok(Some(read)) = tokio::task::spawn_blocking(move || read_again(&path)).await {
+                self.update(read);
             }
         }
-        self.kept().secrets.clone()
+        self.cached().secrets.clone()
     }
 
     /// Whether it is time to read the file; the caller that receives `true` reads it.
     fn is_old(&self) -> bool {
-        let mut kept = self.kept();
-        let old = kept.at.elapsed() > SECRETS_AGE_MAX;
+        let mut cached = self.cached();
+        let old = cached.read_at.elapsed() > SECRETS_AGE_MAX;
         if old {
-            kept.at = Instant::now();
+            cached.read_at = Instant::now();
         }
         old
     }
 
-    fn learn(&self, seen: Result<Vec<u8>, String>) {
-        let mut kept = self.kept();
-        if kept.seen == seen {
+    /// Uses the secrets that were read, if they are new and valid.
+    fn update(&self, read: Result<Vec<u8>, String>) {
+        let mut cached = self.cached();
+        if cached.last_read == read {
             return;
         }
         let shown = self.path.display();
-        match seen.as_ref().map_err(Clone::clone).and_then(|bytes| Secrets::parse(bytes)) {
+        match read.as_ref().map_err(Clone::clone).and_then(|bytes| Secrets::parse(bytes)) {
             Ok(secrets) => {
                 tracing::info!("the webhook's secrets changed: {} are active now", secrets.0.len());
-                kept.secrets = secrets;
+                cached.secrets = secrets;
             }
             Err(why) => {
                 tracing::warn!(
@@ -144,12 +146,12 @@ impl SecretFile {
                 );
             }
         }
-        kept.seen = seen;
+        cached.last_read = read;
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn cached(&self) -> std::sync::MutexGuard<'_, Cached> {
         // Each change is one assignment, so a panic elsewhere leaves no partial state.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_vector_of_standard_webhooks_is_met() {
+    fn the_published_test_vector_of_standard_webhooks_matches() {
         let published = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
         assert_eq!(signed(SECRET, ID, 1_614_265_330, "{\"test\": 2432232314}"), published);
     }
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_its_base64_after_the_prefix_and_its_text_without() {
+    fn a_secret_is_base64_after_the_prefix_and_plain_text_without_it() {
         let text = "abcdefghijklmnopqrstuvwxyz";
         let encoded = format!("{PREFIX}{}", BASE64.encode(text));
         assert!(encoded.ends_with('='));
@@ -224,7 +226,7 @@ mod tests {
 
     #[test]
     fn an_invalid_secrets_file_is_reported_by_line_and_never_by_text() {
-        for (file, told) in [
+        for (file, phrase) in [
             ("".to_owned(), "it contains no secret"),
             ("# hush-hush\n\n".to_owned(), "it contains no secret"),
             (format!("{SECRET}\nhush-hush"), "line 2: it has 9 bytes, but must have 24 to 512"),
@@ -235,13 +237,13 @@ mod tests {
             (format!("{SECRET}\n").repeat(9), "it contains 9 secrets, and at most 8"),
         ] {
             let why = refused(&file);
-            assert!(why.starts_with(told) && !why.contains("hush"), "{why}");
+            assert!(why.starts_with(phrase) && !why.contains("hush"), "{why}");
         }
         assert_eq!(Secrets::parse(b"\xff\xfe").err().unwrap(), "it is not UTF-8");
     }
 
     #[tokio::test]
-    async fn a_file_that_breaks_leaves_the_last_good_secrets_active() {
+    async fn while_the_file_is_missing_or_invalid_the_last_valid_secrets_stay_active() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secrets");
         std::fs::write(&path, SECRET).unwrap();
@@ -256,9 +258,9 @@ mod tests {
                 Some(text) => std::fs::write(&path, text).unwrap(),
                 None => std::fs::remove_file(&path).unwrap(),
             }
-            // As if the last look were long ago.
+            // As if the file had been read long ago.
             let Some(long_ago) = Instant::now().checked_sub(2 * SECRETS_AGE_MAX) else { return };
-            file.kept().at = long_ago;
+            file.cached().read_at = long_ago;
             assert_eq!(sign(file.current().await), expected, "{content:?}");
         }
     }

@@ -1,4 +1,5 @@
-//! The other side at its worst: URLs that lead inside, names that change where they lead, and servers that answer anything but an answer.
+//! Hostile URLs, names and servers: URLs that lead to private addresses (*inside*), names that resolve to other addresses later, and servers that send malformed,
+//! endless or no responses.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::{IpAddr, SocketAddr};
@@ -18,14 +19,14 @@ use super::resolver::PublicOnly;
 use super::{Failure, Webhook};
 use crate::limits::BODY_BYTES_MAX;
 
-/// Generous where a limit must not be reached.
-const PATIENT: Limits =
+/// Limits for tests in which no limit may be reached.
+const GENEROUS: Limits =
     Limits { connect: Duration::from_secs(30), whole: Duration::from_secs(60), silence: Duration::from_secs(60) };
 
-/// Names as a test says.
-struct Names<F>(F);
+/// A resolver that answers as a test says.
+struct FakeResolver<F>(F);
 
-impl<F: Fn(&str) -> Vec<IpAddr> + Send + Sync> Resolve for Names<F> {
+impl<F: Fn(&str) -> Vec<IpAddr> + Send + Sync> Resolve for FakeResolver<F> {
     fn resolve(&self, name: Name) -> Resolving {
         let found: Vec<_> = (self.0)(name.as_str()).into_iter().map(|ip| SocketAddr::new(ip, 0)).collect();
         Box::pin(async move { Ok(Box::new(found.into_iter()) as Addrs) })
@@ -33,15 +34,15 @@ impl<F: Fn(&str) -> Vec<IpAddr> + Send + Sync> Resolve for Names<F> {
 }
 
 fn no_names() -> Arc<dyn Resolve> {
-    Arc::new(Names(|name: &str| panic!("{name} is asked for")))
+    Arc::new(FakeResolver(|name: &str| panic!("{name} is asked for")))
 }
 
-/// The webhook, as the command line makes it but for where names lead and what it trusts.
+/// The webhook, as the command line creates it, but with this resolver and without root certificates.
 fn webhook(url: &str, allow_private: bool, limits: Limits, names: Arc<dyn Resolve>) -> Result<Webhook, String> {
-    Webhook::through(names, Destination::parse(url, allow_private)?, allow_private, limits, false)
+    Webhook::with_resolver(names, Destination::parse(url, allow_private)?, allow_private, limits, false)
 }
 
-/// A listener on loopback that nobody from outside should reach.
+/// A listener on loopback, which a webhook must not reach without `--allow-private`.
 struct Inside {
     port: u16,
     accepted: Arc<AtomicUsize>,
@@ -66,7 +67,7 @@ impl Inside {
         Self { port, accepted, accepting: accepting.into() }
     }
 
-    /// How many connections were made so far. Connections are accepted in their order, so two of our own are waited for first.
+    /// How many connections webhooks have made so far. Connections are accepted in order, so this makes two of its own, waits for them, and does not count them.
     async fn reached(&self) -> usize {
         let before = self.accepted.load(Ordering::SeqCst);
         for host in ["127.0.0.1", "::1"] {
@@ -85,7 +86,7 @@ impl Drop for Inside {
     }
 }
 
-/// Where the names of the corpus lead.
+/// The addresses to which the names below resolve.
 fn leads_to(name: &str) -> Vec<IpAddr> {
     let addresses: &[&str] = match name {
         "localhost" | "localhost." | "a.localhost" | "inside.test" | "inside.test." | "127.0.0.1.nip.test" => {
@@ -106,7 +107,7 @@ fn leads_to(name: &str) -> Vec<IpAddr> {
     addresses.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// URLs that lead to the listener when nobody stops them; PORT is its port.
+/// URLs that lead to the listener unless they are refused; PORT is its port.
 const TO_THE_LISTENER: [&str; 43] = [
     "https://127.0.0.1:PORT/",
     "https://127.0.0.1.:PORT/",
@@ -153,7 +154,7 @@ const TO_THE_LISTENER: [&str; 43] = [
     "https://[::]:PORT/",
 ];
 
-/// Names that do.
+/// URLs with names that lead to the listener unless they are refused.
 const NAMES_TO_THE_LISTENER: [&str; 12] = [
     "https://localhost:PORT/",
     "https://LOCALHOST:PORT/",
@@ -169,7 +170,7 @@ const NAMES_TO_THE_LISTENER: [&str; 12] = [
     "https://zero.test:PORT/",
 ];
 
-/// URLs that lead to other places inside, or to none. They are never let through here, because nobody knows what listens there.
+/// URLs that lead to other private addresses, or nowhere. They are never tried with `--allow-private`, because nobody knows what listens there.
 const ELSEWHERE: [&str; 42] = [
     "http://127.0.0.1:PORT/",
     "http://example.com:PORT/",
@@ -215,7 +216,7 @@ const ELSEWHERE: [&str; 42] = [
     "https://nowhere.test:PORT/",
 ];
 
-/// What is no URL of a webhook, with or without leave to go inside.
+/// What is refused with or without `--allow-private`.
 const NOWHERE: [&str; 13] = [
     "https://me:secret@127.0.0.1:PORT/",
     "https://example.com@127.0.0.1:PORT/",
@@ -232,28 +233,29 @@ const NOWHERE: [&str; 13] = [
     "file:///etc/passwd",
 ];
 
-/// Method: every URL is tried; then those that lead to the listener are tried with `--allow-private`, and each of them must reach it, so that the first half proves something.
+/// Method: every URL is tried without `--allow-private`, and none reaches the listener. Then the URLs that lead to the listener are tried with it, and each must reach
+/// the listener: otherwise the first half would prove nothing.
 #[tokio::test]
 async fn no_url_that_leads_inside_reaches_a_listener_there_unless_the_operator_allows_it() {
     let inside = Inside::listen().await;
-    let names: Arc<dyn Resolve> = Arc::new(Names(leads_to));
+    let names: Arc<dyn Resolve> = Arc::new(FakeResolver(leads_to));
     let at = |url: &str| url.replace("PORT", &inside.port.to_string());
     let to_the_listener = || TO_THE_LISTENER.iter().chain(&NAMES_TO_THE_LISTENER);
     for url in to_the_listener().chain(&ELSEWHERE).chain(&NOWHERE) {
-        if let Ok(webhook) = webhook(&at(url), false, PATIENT, names.clone()) {
+        if let Ok(webhook) = webhook(&at(url), false, GENEROUS, names.clone()) {
             let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
             assert_eq!(failure.code(), Code::NetworkError, "{url}: {}", failure.message());
         }
         assert_eq!(inside.reached().await, 0, "{url} led inside");
     }
     for (before, url) in to_the_listener().enumerate() {
-        let webhook = webhook(&at(url), true, PATIENT, names.clone()).unwrap_or_else(|why| panic!("{url}: {why}"));
+        let webhook = webhook(&at(url), true, GENEROUS, names.clone()).unwrap_or_else(|why| panic!("{url}: {why}"));
         webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
         assert!(inside.reached().await > before, "{url} leads nowhere, so that it proves nothing");
         inside.accepted.store(before + 1, Ordering::SeqCst);
     }
     for url in NOWHERE {
-        assert!(webhook(&at(url), true, PATIENT, names.clone()).is_err(), "{url}");
+        assert!(webhook(&at(url), true, GENEROUS, names.clone()).is_err(), "{url}");
     }
 }
 
@@ -262,11 +264,11 @@ async fn a_name_that_leads_inside_on_its_second_look_up_is_refused() {
     let inside = Inside::listen().await;
     let asked = Arc::new(AtomicUsize::new(0));
     let asks = asked.clone();
-    let rebinding = Arc::new(Names(move |_: &str| {
+    let rebinding = Arc::new(FakeResolver(move |_: &str| {
         let public = asks.fetch_add(1, Ordering::SeqCst) == 0;
         vec![if public { "8.8.8.8" } else { "127.0.0.1" }.parse().unwrap()]
     }));
-    let webhook = webhook(&format!("https://rebinding.test:{}/", inside.port), false, PATIENT, rebinding).unwrap();
+    let webhook = webhook(&format!("https://rebinding.test:{}/", inside.port), false, GENEROUS, rebinding).unwrap();
     webhook.check_name().await.unwrap();
     let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
     assert_eq!(failure.code(), Code::NetworkError);
@@ -281,8 +283,8 @@ async fn a_name_that_leads_inside_on_its_second_look_up_is_refused() {
 }
 
 #[tokio::test]
-async fn of_a_name_with_public_and_private_addresses_only_the_public_are_left() {
-    let names = PublicOnly(Arc::new(Names(|_: &str| {
+async fn of_a_name_with_public_and_private_addresses_only_the_public_ones_are_used() {
+    let names = PublicOnly(Arc::new(FakeResolver(|_: &str| {
         ["10.0.0.1", "8.8.8.8", "::1", "2606:4700::1111"].map(|text| text.parse().unwrap()).into()
     })));
     let left: Vec<_> =
@@ -290,23 +292,24 @@ async fn of_a_name_with_public_and_private_addresses_only_the_public_are_left() 
     assert_eq!(left, ["8.8.8.8", "2606:4700::1111"]);
 }
 
-/// What a server saw of one connection.
+/// What a server saw of its connections.
 #[derive(Debug, Default)]
 struct Seen {
     connections: usize,
-    /// How many of them are over.
+    /// How many connections have ended.
     ended: usize,
-    /// Bytes that could be sent before the other side went away, of all connections.
+    /// Bytes that were sent on all connections before the client closed them.
     sent: usize,
 }
 
-/// A server that sends the same pieces to everybody who connects, the last one again and again when it is `endless`, and then waits for the other side or closes.
+/// A server that sends the same pieces on every connection. If `endless`, it repeats the last one; if it `hangs`, it waits for the client afterwards instead of closing.
 #[derive(Clone, Default)]
 struct Server {
     pieces: Vec<Vec<u8>>,
     endless: bool,
     pause: Duration,
     hangs: bool,
+    /// It does not read the request.
     deaf: bool,
 }
 
@@ -329,7 +332,7 @@ impl Server {
         Self { hangs: true, ..self }
     }
 
-    /// Answers when it has read the beginning, and never reads the rest.
+    /// Responds when it has read the beginning of the request, and never reads the rest.
     fn without_listening(self) -> Self {
         Self { deaf: true, ..self }
     }
@@ -337,14 +340,14 @@ impl Server {
     async fn start(self) -> (SocketAddr, Arc<Mutex<Seen>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, seen) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Seen::default())));
-        let told = seen.clone();
+        let record = seen.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                told.lock().unwrap().connections += 1;
-                let (server, told) = (self.clone(), told.clone());
+                record.lock().unwrap().connections += 1;
+                let (server, record) = (self.clone(), record.clone());
                 tokio::spawn(async move {
-                    server.serve(stream, &told).await;
-                    told.lock().unwrap().ended += 1;
+                    server.serve(stream, &record).await;
+                    record.lock().unwrap().ended += 1;
                 });
             }
         });
@@ -376,8 +379,8 @@ impl Server {
         }
     }
 
-    /// What becomes of a job that is sent to this server.
-    async fn meets(self, limits: Limits, body: Vec<u8>) -> (Result<(), Failure>, Arc<Mutex<Seen>>) {
+    /// Sends a job to this server; returns its outcome and what the server saw.
+    async fn deliver(self, limits: Limits, body: Vec<u8>) -> (Result<(), Failure>, Arc<Mutex<Seen>>) {
         let (address, seen) = self.start().await;
         let webhook = webhook(&format!("http://{address}/"), true, limits, no_names()).unwrap();
         (webhook.deliver("a-1", body).await, seen)
@@ -385,7 +388,7 @@ impl Server {
 }
 
 async fn verdict(server: Server, limits: Limits) -> Option<(Code, String)> {
-    let (ended, _) = server.meets(limits, b"{}".to_vec()).await;
+    let (ended, _) = server.deliver(limits, b"{}".to_vec()).await;
     ended.err().map(|failure| (failure.code(), failure.message().to_owned()))
 }
 
@@ -394,7 +397,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\n";
 #[tokio::test]
 async fn malformed_responses_are_temporary_failures() {
     let headers = |count: usize| (0..count).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
-    for (server, told) in [
+    for (server, phrase) in [
         (Server::says(""), "connection closed before message completed"),
         (Server::says("SSH-2.0-OpenSSH_9.6\r\n"), "invalid HTTP version"),
         (Server::says("\x16\x03\x01\x02\x00\x01\x00"), "invalid HTTP version"),
@@ -418,38 +421,38 @@ async fn malformed_responses_are_temporary_failures() {
         (Server::says(format!("{OK}x: ")).then_forever("x".repeat(4096)), "too large"),
     ] {
         let shown = String::from_utf8_lossy(&server.pieces.concat()).chars().take(80).collect::<String>();
-        let (ended, seen) = server.meets(PATIENT, b"{}".to_vec()).await;
+        let (ended, seen) = server.deliver(GENEROUS, b"{}".to_vec()).await;
         let failure = ended.expect_err(&shown);
         let message = failure.message();
         assert_eq!(failure.code(), Code::NetworkError, "{shown}: {message}");
         assert!(
-            message.starts_with("the webhook's response was truncated or malformed: ") && message.contains(told),
+            message.starts_with("the webhook's response was truncated or malformed: ") && message.contains(phrase),
             "{shown}: {message}"
         );
         assert!(seen.lock().unwrap().sent < 16 * 1024 * 1024, "{shown}");
     }
     let most = Server::says(format!("{OK}{}content-length: 0\r\n\r\n", headers(99)));
-    assert_eq!(verdict(most, PATIENT).await, None);
+    assert_eq!(verdict(most, GENEROUS).await, None);
 }
 
 #[tokio::test]
-async fn a_body_that_ends_early_or_is_broken_changes_nothing_about_a_failure() {
+async fn a_truncated_or_malformed_body_does_not_change_the_failure_of_its_status() {
     for rest in ["content-length: 10\r\n\r\nno", "transfer-encoding: chunked\r\n\r\nzz", "\r\nno"] {
         let server = Server::says(format!("HTTP/1.1 500 Oh\r\n{rest}"));
-        let (code, message) = verdict(server, PATIENT).await.unwrap();
+        let (code, message) = verdict(server, GENEROUS).await.unwrap();
         assert_eq!(code, Code::ServiceUnavailable, "{message}");
     }
 }
 
 #[tokio::test]
-async fn a_length_that_is_too_small_ends_the_answer_there() {
+async fn a_content_length_that_is_too_small_ends_the_body_there() {
     let body = "{\"success\":false}";
-    let (code, _) = verdict(Server::says(format!("{OK}content-length: 17\r\n\r\n{body}")), PATIENT).await.unwrap();
+    let (code, _) = verdict(Server::says(format!("{OK}content-length: 17\r\n\r\n{body}")), GENEROUS).await.unwrap();
     assert_eq!(code, Code::JobExecutionFailed);
-    assert_eq!(verdict(Server::says(format!("{OK}content-length: 2\r\n\r\n{{}}{body}")), PATIENT).await, None);
-    // And what it said too much is not taken for the answer to the next job.
+    assert_eq!(verdict(Server::says(format!("{OK}content-length: 2\r\n\r\n{{}}{body}")), GENEROUS).await, None);
+    // The surplus bytes are not taken for the response to the next job.
     let (address, seen) = Server::says(format!("{OK}content-length: 2\r\n\r\n{{}}{OK}\r\n")).then_hangs().start().await;
-    let webhook = webhook(&format!("http://{address}/"), true, PATIENT, no_names()).unwrap();
+    let webhook = webhook(&format!("http://{address}/"), true, GENEROUS, no_names()).unwrap();
     for job in 1..=2 {
         webhook.deliver("a-1", b"{}".to_vec()).await.unwrap();
         assert_eq!(seen.lock().unwrap().connections, job);
@@ -457,7 +460,7 @@ async fn a_length_that_is_too_small_ends_the_answer_there() {
 }
 
 #[tokio::test]
-async fn a_body_without_end_is_read_to_its_bound_and_the_connection_is_closed() {
+async fn an_endless_body_is_read_to_its_bound_and_the_connection_is_closed() {
     let flood = |head: &str| Server::says(head).then_forever("x".repeat(16 * 1024));
     let failing = "{\"success\":false,\"error\":{\"code\":\"TIMEOUT\",\"message\":\"m\"},\"log\":\"";
     for (server, expected) in [
@@ -466,7 +469,7 @@ async fn a_body_without_end_is_read_to_its_bound_and_the_connection_is_closed() 
         (flood(&format!("{OK}\r\n{failing}")), Some(Code::Timeout)),
         (flood("HTTP/1.1 503 No\r\n\r\n"), Some(Code::ServiceUnavailable)),
     ] {
-        let (ended, seen) = server.meets(PATIENT, b"{}".to_vec()).await;
+        let (ended, seen) = server.deliver(GENEROUS, b"{}".to_vec()).await;
         assert_eq!(ended.as_ref().err().map(Failure::code), expected);
         let message = ended.map_or_else(|failure| failure.message().to_owned(), |()| String::new());
         assert!(message.len() < 1_000, "{message}");
@@ -482,11 +485,11 @@ async fn nothing_is_decompressed() {
     let gzip = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xabV*.MNN-.V\xb2JK\xcc)N\xad\x05\0\xf2\xcaC4\x11\0\0\0";
     let head = format!("{OK}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", gzip.len());
     let server = Server::says([head.as_bytes(), gzip].concat());
-    assert_eq!(verdict(server, PATIENT).await, None);
+    assert_eq!(verdict(server, GENEROUS).await, None);
 }
 
 #[tokio::test]
-async fn a_server_that_takes_its_time_is_left_when_the_time_is_up() {
+async fn a_slow_server_is_given_up_at_the_timeout() {
     let limits = |whole_ms, silence_ms| {
         let ms = Duration::from_millis;
         Limits { connect: ms(30_000), whole: ms(whole_ms), silence: ms(silence_ms) }
@@ -494,56 +497,56 @@ async fn a_server_that_takes_its_time_is_left_when_the_time_is_up() {
     let (up, silent) =
         ("the webhook did not respond within 300ms", "started its response and then sent nothing for 200ms");
     let often = Duration::from_millis(20);
-    for (server, limits, told) in [
-        // A tarpit, before a word and in the middle of one.
+    for (server, limits, phrase) in [
+        // A server that stops sending: at the beginning, in the status line, in the body.
         (Server::says("").then_hangs(), limits(300, 60_000), up),
         (Server::says("HTTP/1.1 2").then_hangs(), limits(300, 60_000), up),
         (Server::says(format!("{OK}\r\n{{")).then_hangs(), limits(300, 60_000), up),
         (Server::says(format!("{OK}\r\n{{")).then_hangs(), limits(60_000, 200), silent),
         (Server::says(format!("{OK}content-length: 9\r\n\r\n")).then_hangs(), limits(60_000, 200), silent),
-        // A trickle, in the head and in the body: never silent for long, and never at an end.
+        // A server that sends slowly and endlessly, in the head and in the body, and is never silent for long.
         (Server::says("HTTP/1.1 200 ").then_forever("x").every(often), limits(300, 60_000), up),
         (Server::says(format!("{OK}\r\n")).then_forever(" ").every(often), limits(300, 60_000), up),
         (Server::says("").then_forever("HTTP/1.1 100 Continue\r\n\r\n").every(often), limits(300, 60_000), up),
-        // Interim answers as fast as they can be sent.
+        // Interim responses as fast as they can be sent.
         (Server::says("").then_forever("HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000)), limits(300, 60_000), up),
     ] {
         let shown = String::from_utf8_lossy(&server.pieces.concat()).chars().take(60).collect::<String>();
         let (code, message) = verdict(server, limits).await.unwrap_or_else(|| panic!("{shown:?} passes"));
         assert_eq!(code, Code::Timeout, "{shown:?}: {message}");
-        assert!(message.contains(told), "{shown:?}: {message}");
+        assert!(message.contains(phrase), "{shown:?}: {message}");
     }
 }
 
 #[tokio::test]
-async fn interim_answers_without_end_are_not_read_beyond_the_time() {
-    let limits = Limits { whole: Duration::from_millis(300), ..PATIENT };
+async fn endless_interim_responses_are_not_read_past_the_timeout() {
+    let limits = Limits { whole: Duration::from_millis(300), ..GENEROUS };
     let (address, seen) = Server::says("").then_forever("HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000)).start().await;
     let webhook = webhook(&format!("http://{address}/"), true, limits, no_names()).unwrap();
     webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
     let deadline = Instant::now() + Duration::from_secs(60);
     while seen.lock().unwrap().ended == 0 {
-        assert!(Instant::now() < deadline, "it is still read");
+        assert!(Instant::now() < deadline, "the response is still read");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test]
-async fn finding_and_connecting_have_a_limit_of_their_own() {
+async fn resolving_and_connecting_have_a_timeout_of_their_own() {
     struct Never;
     impl Resolve for Never {
         fn resolve(&self, _: Name) -> Resolving {
             Box::pin(std::future::pending())
         }
     }
-    let limits = Limits { connect: Duration::from_millis(100), ..PATIENT };
+    let limits = Limits { connect: Duration::from_millis(100), ..GENEROUS };
     let webhook = webhook("https://slow.test/", false, limits, Arc::new(Never)).unwrap();
     let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
     assert_eq!((failure.code(), failure.message()), (Code::Timeout, "no connection to the webhook within 100ms"));
 }
 
 #[tokio::test]
-async fn a_redirect_is_followed_nowhere() {
+async fn redirects_are_never_followed() {
     let inside = Inside::listen().await;
     for status in [301, 302, 303, 307, 308] {
         for location in [
@@ -554,7 +557,7 @@ async fn a_redirect_is_followed_nowhere() {
             "",
         ] {
             let answer = format!("HTTP/1.1 {status} There\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
-            let (ended, seen) = Server::says(answer).meets(PATIENT, b"{}".to_vec()).await;
+            let (ended, seen) = Server::says(answer).deliver(GENEROUS, b"{}".to_vec()).await;
             let failure = ended.unwrap_err();
             assert_eq!(failure.code(), Code::InvalidJobData);
             assert!(failure.message().ends_with("redirects are not followed; configure the target URL"), "{failure:?}");
@@ -565,9 +568,9 @@ async fn a_redirect_is_followed_nowhere() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_may_come_back() {
+async fn an_unreachable_server_is_a_temporary_failure() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let webhook = webhook(&format!("http://{gone}/"), true, PATIENT, no_names()).unwrap();
+    let webhook = webhook(&format!("http://{gone}/"), true, GENEROUS, no_names()).unwrap();
     let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
     assert_eq!(failure.code(), Code::NetworkError);
     assert!(
@@ -578,10 +581,10 @@ async fn a_server_that_is_not_there_may_come_back() {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_before_the_job_was_read_counts() {
+async fn a_response_that_comes_before_the_request_was_read_counts() {
     let refusal = Server::says("HTTP/1.1 413 Much\r\ncontent-length: 0\r\n\r\n").without_listening().then_hangs();
     let job = vec![b' '; 8 * 1024 * 1024];
-    let (ended, _) = refusal.meets(PATIENT, job).await;
+    let (ended, _) = refusal.deliver(GENEROUS, job).await;
     let failure = ended.unwrap_err();
     assert_eq!(failure.code(), Code::InvalidJobData, "{}", failure.message());
 }

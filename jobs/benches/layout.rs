@@ -2,9 +2,9 @@
 //!
 //! The store runs against a bare loop (a list, a hash and a lease zset, claim and acknowledgement fused
 //! in one script, no tokens, no counters, no history) and against two other layouts, on a private `redis-server` that
-//! this program starts and stops. The sides take turns, so that a busy machine slows all of them; every figure is the
-//! median of `ROUNDS`. `JOBS` and `ROUNDS` in the environment change the size,
-//! `SIDES` takes only the rows whose names contain one of its parts.
+//! this program starts and stops. The layouts take turns, so that a busy machine slows all of them; every figure is the
+//! median of `ROUNDS` rounds. The environment variables `JOBS` and `ROUNDS` change the size. `SIDES=a,b` runs only the
+//! layouts whose names contain `a` or `b`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -102,7 +102,7 @@ end
 redis.call('ZADD', KEYS[2], unpack(leases))
 return { ids, bodies }";
 
-/// A private `redis-server`, killed by its process id.
+/// A private `redis-server`, killed when this is dropped.
 struct Server {
     child: Child,
     port: u16,
@@ -215,7 +215,7 @@ async fn cycle(store: &RedisStore, mut replay_slot: ReplaySlot, fused: bool, kee
     }
 }
 
-/// The same without the store.
+/// [`cycle`] for a layout that is not the store's: its script claims and settles in one call.
 async fn bare_cycle(side: Side, scripts: &Scripts, mut connection: MultiplexedConnection) -> u64 {
     let mut held: Vec<Vec<u8>> = Vec::new();
     let mut nonce = [0u8; 8];
@@ -310,7 +310,7 @@ async fn fill(
     }
 }
 
-/// Trims everything that was kept.
+/// Removes all jobs that were kept.
 async fn trim(store: &RedisStore, replay_slots: &ReplaySlots) {
     let queue = QueueName::new(QUEUE).unwrap();
     let none = RetentionRule::new(Duration::ZERO, 0);

@@ -1,4 +1,4 @@
-//! The log of an attempt, as stores keep it: a byte that says which shape follows, then MessagePack.
+//! The log of an attempt, as stores keep it: a byte for the shape (how the rest is encoded), then MessagePack.
 //!
 //! Nearly all attempts complete, so their logs have a compact shape without field names, which may never change. Any other log has field names and may gain
 //! new ones, which older builds ignore.
@@ -11,17 +11,17 @@ use crate::job::InstanceId;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::trace::{AttemptLog, Ended, ExecutorId};
 
-/// An array of instance, slot, generation, `started_ms` and `ran_ms`: it completed without output, log lines or progress.
+/// An array of instance, slot, generation, `started_ms` and `ran_ms`, for an attempt that completed without output, log lines or progress.
 const COMPLETED: u8 = 1;
-/// The log with its names, the retry decision's spelt out: no longer written.
+/// The log with field names, and the retry decision with its long ones. Still read, no longer written.
 const DECISION_SPELT_OUT: u8 = 2;
-/// The log with its names, all of them short.
+/// The log with field names, all of them short.
 const NAMED: u8 = 3;
 
 type Completed = (InstanceId, u32, u32, u64, u64);
 
-/// The log as bytes: at most 48 for an attempt that completed without output, log lines or progress, usually 34. Empty when it cannot be written, which no log
-/// that this library builds can cause. An output above [`OUTPUT_BYTES_MAX`] is left out.
+/// The log as bytes: at most 48 for an attempt that completed without output, log lines or progress, usually 34. Empty when it cannot be written, which does not
+/// happen to any log that this library builds. An output above [`OUTPUT_BYTES_MAX`] is left out.
 ///
 /// Used in the example of [`AttemptLog`].
 #[must_use]
@@ -45,12 +45,12 @@ pub fn encode_attempt(log: &AttemptLog) -> Bytes {
     written.map(|()| Bytes::from(bytes)).unwrap_or_default()
 }
 
-/// The log kept as these bytes.
+/// The log that is stored as these bytes.
 ///
 /// Used in the example of [`AttemptLog`].
 ///
 /// # Errors
-/// [`CodecError`] when a newer version wrote it, or it is damaged.
+/// [`CodecError`] when a newer version wrote the log, or it is damaged.
 pub fn decode_attempt(bytes: &[u8]) -> Result<AttemptLog, CodecError> {
     match bytes.split_first() {
         Some((&COMPLETED, array)) => {

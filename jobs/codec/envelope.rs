@@ -1,6 +1,6 @@
-//! The envelope: a version byte and a named map with short names; the payload inside is opaque.
+//! The envelope: a version byte and a MessagePack map with short names. The payload inside is opaque.
 //!
-//! A build ignores names it does not know, so a later version may add optional fields; a required one takes a new version byte.
+//! A build ignores names it does not know, so a later version may add optional fields. A new required field needs a new version byte.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,10 @@ use crate::retry::{RetryOverrides, Strategy};
 
 /// The version this build writes and reads.
 pub const ENVELOPE_VERSION: u8 = 1;
-/// Versions beyond this one will never be used. Text and JSON begin with a higher byte, so a stray value is not mistaken for a newer envelope.
+
+/// Highest version that will ever be used. Text and JSON begin with a higher byte, so they are not mistaken for an envelope of a newer version.
 const VERSION_LAST: u8 = 0x1f;
+
 /// What a producer seals and a worker opens. Options that are absent come from the queue.
 ///
 /// ```
@@ -49,7 +51,8 @@ struct Wire<'a> {
     timeout_ms: Option<u64>,
 }
 
-/// [`RetryOverrides`] with short names. People write those in JSON, where a misspelt name must be refused; here an unknown one is a newer producer's.
+/// [`RetryOverrides`] with short names. In the JSON that people write, an unknown name is refused: it may be misspelt. Here it is ignored: a newer producer
+/// wrote it.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "RetryOverrides")]
 struct WireRetry {
@@ -94,7 +97,7 @@ pub fn seal(envelope: &Envelope) -> Result<Bytes, CodecError> {
     Ok(Bytes::from(sealed))
 }
 
-/// The envelope of these bytes. Its payload shares them: nothing is copied.
+/// The envelope that is stored as these bytes. Its payload shares them: nothing is copied.
 ///
 /// Used in the example of [`Envelope`].
 ///
@@ -110,7 +113,7 @@ pub fn open(sealed: &Bytes) -> Result<Envelope, CodecError> {
             "envelope has version {version}, this build reads version {ENVELOPE_VERSION}; deploy a newer worker"
         ))),
         Some((&byte, _)) => Err(CodecError::new(format!(
-            "envelope begins with byte {byte:#04x}, which is no version; it is something else"
+            "envelope begins with byte {byte:#04x}, which is not a version; these bytes are not an envelope"
         ))),
         None => Err(CodecError::new("envelope is empty")),
     }

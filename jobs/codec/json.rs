@@ -1,7 +1,7 @@
 //! Payloads as JSON and back, one to one.
 //!
-//! JSON has no binary: it becomes `{"$base64": "…"}`. An object with that one key is therefore always binary, and whatever JSON cannot say is refused
-//! rather than bent.
+//! JSON has no binary data: it becomes `{"$base64": "…"}`. An object with that one key is therefore always binary. A value that JSON cannot express is refused,
+//! never changed into another one.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -28,7 +28,7 @@ const BINARY_KEY: &str = "$base64";
 ///
 /// # Errors
 /// [`CodecError`] when it is not one MessagePack value, nests deeper than [`DEPTH_MAX`], or holds what JSON cannot express: a number that is not finite, a
-/// map key that is no text or is there twice, a text that is not UTF-8, an extension type, or a map whose only key is `$base64`.
+/// map key that is not text or occurs twice, a text that is not UTF-8, an extension type, or a map whose only key is `$base64`.
 pub fn to_json(payload: &[u8]) -> Result<Value, CodecError> {
     let mut reader = Reader::new("payload", payload);
     let value = read(&mut reader, 0)?;
@@ -38,7 +38,7 @@ pub fn to_json(payload: &[u8]) -> Result<Value, CodecError> {
 
 /// JSON as a payload: the inverse of [`to_json`]. Integers take their shortest form, other numbers 64 bits.
 ///
-/// An integer outside 64 bits has become a float by the time `serde_json` hands it over.
+/// An integer that needs more than 64 bits becomes a float: `serde_json` reads it as one.
 ///
 /// ```
 /// use retraced_jobs::codec;
@@ -80,7 +80,7 @@ fn read(reader: &mut Reader<'_>, depth: usize) -> Result<Value, CodecError> {
             for _ in 0..count {
                 let key_at = reader.at();
                 let Token::Text(key) = reader.next()? else {
-                    return Err(reader.refuse(key_at, "has a map key that is no text, which JSON cannot express"));
+                    return Err(reader.refuse(key_at, "has a map key that is not text, which JSON cannot express"));
                 };
                 let key = utf8(reader, key_at, key)?.to_owned();
                 let value = read(reader, depth + 1)?;
@@ -88,7 +88,7 @@ fn read(reader: &mut Reader<'_>, depth: usize) -> Result<Value, CodecError> {
                     return Err(reader.refuse(key_at, "has the same map key twice, which JSON cannot express"));
                 }
             }
-            if is_binary(&map).is_some() {
+            if binary_value(&map).is_some() {
                 return Err(reader.refuse(
                     at,
                     format_args!("has a map whose only key is \"{BINARY_KEY}\", which in JSON means binary"),
@@ -103,15 +103,15 @@ fn utf8<'a>(reader: &Reader<'_>, at: usize, text: &'a [u8]) -> Result<&'a str, C
     std::str::from_utf8(text).map_err(|error| reader.refuse(at, format_args!("has a text that is not UTF-8: {error}")))
 }
 
-/// What the `$base64` of an object holds that has no other key.
-fn is_binary(map: &Map<String, Value>) -> Option<&Value> {
+/// The value of `$base64` in an object that has no other key; `None` for any other object.
+fn binary_value(map: &Map<String, Value>) -> Option<&Value> {
     map.get(BINARY_KEY).filter(|_| map.len() == 1)
 }
 
 fn write(payload: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), CodecError> {
     let container = match value {
         Value::Array(_) => true,
-        Value::Object(map) => is_binary(map).is_none(),
+        Value::Object(map) => binary_value(map).is_none(),
         _ => false,
     };
     if container && depth == DEPTH_MAX {
@@ -126,7 +126,7 @@ fn write(payload: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), Codec
             encode::write_array_len(payload, length(values.len())?).map_err(unwritable)?;
             values.iter().try_for_each(|value| write(payload, value, depth + 1))
         }
-        Value::Object(map) => match is_binary(map) {
+        Value::Object(map) => match binary_value(map) {
             Some(text) => encode::write_bin(payload, &decode_base64(text)?).map_err(unwritable),
             None => {
                 encode::write_map_len(payload, length(map.len())?).map_err(unwritable)?;
@@ -155,7 +155,7 @@ fn write_number(payload: &mut Vec<u8>, number: &Number) -> Result<(), CodecError
 fn decode_base64(text: &Value) -> Result<Vec<u8>, CodecError> {
     let text = text.as_str().ok_or_else(|| {
         CodecError::new(format!(
-            "payload has an object whose only key is \"{BINARY_KEY}\" but no text in it; that key means binary"
+            "payload has an object whose only key is \"{BINARY_KEY}\" but whose value is not text; that key means binary"
         ))
     })?;
     STANDARD.decode(text).map_err(|error| {

@@ -1,4 +1,4 @@
-//! Payloads: named MessagePack, bounded in depth.
+//! Payloads: MessagePack in which structs have the names of their fields ("named"), bounded in depth.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -19,7 +19,8 @@ use crate::limits::OUTPUT_BYTES_MAX;
 /// ```
 ///
 /// # Errors
-/// [`CodecError`] when its `Serialize` refuses, or when no worker could read it: it nests deeper than [`DEPTH_MAX`](super::DEPTH_MAX), or holds an extension type.
+/// [`CodecError`] when the value cannot be serialized, or when no worker could read the result: it nests deeper than
+/// [`DEPTH_MAX`](super::DEPTH_MAX), or holds an extension type.
 pub fn to_payload<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     let mut payload = Vec::new();
     encode_named("payload", value, &mut payload)?;
@@ -38,7 +39,7 @@ pub fn to_payload<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 /// ```
 ///
 /// # Errors
-/// [`CodecError`] as [`to_payload`], and when it is larger than [`OUTPUT_BYTES_MAX`].
+/// [`CodecError`] as for [`to_payload`], and when the output is larger than [`OUTPUT_BYTES_MAX`].
 pub fn to_output<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
     let mut output = Vec::new();
     encode_named("output", value, &mut output)?;
@@ -57,7 +58,7 @@ pub fn to_output<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
 /// Used in the example of [`to_payload`].
 ///
 /// # Errors
-/// [`CodecError`] names what does not fit.
+/// [`CodecError`] says what does not fit the type.
 pub fn from_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError> {
     decode_bounded("payload", payload)
 }
@@ -69,7 +70,7 @@ pub(super) fn encode_named<T: Serialize>(what: &str, value: &T, bytes: &mut Vec<
         .map_err(|error| CodecError::new(format!("{what} cannot be written as MessagePack: {error}")))
 }
 
-/// Reads one value that may be anybody's bytes. It may borrow from them.
+/// Reads one value from untrusted bytes. The value may borrow from them.
 pub(super) fn decode_bounded<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<T, CodecError> {
     scan(what, bytes)?;
     rmp_serde::from_slice(bytes).map_err(|e| CodecError::new(format!("{what} cannot be read: {e}")))

@@ -1,6 +1,6 @@
-//! Reading untrusted MessagePack token by token, and checking its frame before anything is built from it.
+//! Reads untrusted MessagePack token by token, and checks its structure before any value is built from it.
 //!
-//! A declared length counts only when its bytes are there, so the cost of a scan is bounded by the input.
+//! A declared length is accepted only if that many bytes follow, so the cost of a scan is bounded by the input.
 
 use rmp::Marker;
 
@@ -21,7 +21,7 @@ pub(super) enum Token<'a> {
     Map(usize),
 }
 
-/// A position in MessagePack, and what to call it when it turns out to be none.
+/// A position in bytes that should be MessagePack. Errors call the bytes `what`.
 pub(super) struct Reader<'a> {
     what: &'static str,
     bytes: &'a [u8],
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Refuses what follows the value just read.
+    /// Refuses bytes after the value that was read.
     pub(super) fn end(&self) -> Result<(), CodecError> {
         match self.left() {
             0 => Ok(()),
@@ -126,16 +126,19 @@ impl<'a> Reader<'a> {
         Ok(self.take(N)?.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
     }
 
+    /// As many bytes as the length before them declares.
     fn sized<const N: usize>(&mut self) -> Result<&'a [u8], CodecError> {
         let length = self.length::<N>()?;
         self.take(length)
     }
 
+    /// The declared number of elements of an array, or of pairs of a map.
     fn counted<const N: usize>(&mut self, values_each: usize) -> Result<usize, CodecError> {
         let count = self.length::<N>()?;
         self.declared(count, values_each)
     }
 
+    /// The number, unless fewer bytes are left than so many elements need at least.
     fn declared(&self, count: usize, values_each: usize) -> Result<usize, CodecError> {
         match count.checked_mul(values_each) {
             Some(values) if values <= self.left() => Ok(count),

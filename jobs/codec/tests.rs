@@ -1,4 +1,4 @@
-//! What the bytes are, what is refused, and that nothing anybody sends brings a worker down.
+//! The exact bytes, what is refused, and that no input crashes a worker.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
@@ -28,8 +28,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Bytes spelt in hex, the parts apart; what follows `#` in a line says what they are.
-fn spelt(text: &str) -> Vec<u8> {
+/// Bytes written in hex, with spaces between the parts and comments after `#`.
+fn from_hex(text: &str) -> Vec<u8> {
     let digits: String = text.lines().flat_map(|line| line.split('#').next()).flat_map(str::split_whitespace).collect();
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }
@@ -89,20 +89,20 @@ fn a_failure() -> AttemptLog {
     }
 }
 
-/// What is stored today must be readable for ever: a change that moves one of these bytes needs a new version, and these stay as they are.
+/// What is stored today must be readable for ever. A change to one of these bytes needs a new version, and the old version keeps its test.
 mod golden {
     use super::*;
 
     #[track_caller]
     fn envelope_is(envelope: &Envelope, bytes: &str) {
-        assert_eq!(hex(&seal(envelope).unwrap()), hex(&spelt(bytes)));
-        assert_eq!(&open(&Bytes::from(spelt(bytes))).unwrap(), envelope);
+        assert_eq!(hex(&seal(envelope).unwrap()), hex(&from_hex(bytes)));
+        assert_eq!(&open(&Bytes::from(from_hex(bytes))).unwrap(), envelope);
     }
 
     #[track_caller]
     fn log_is(log: &AttemptLog, bytes: &str) {
-        assert_eq!(hex(&encode_attempt(log)), hex(&spelt(bytes)));
-        assert_eq!(&decode_attempt(&spelt(bytes)).unwrap(), log);
+        assert_eq!(hex(&encode_attempt(log)), hex(&from_hex(bytes)));
+        assert_eq!(&decode_attempt(&from_hex(bytes)).unwrap(), log);
     }
 
     #[test]
@@ -194,14 +194,14 @@ mod golden {
                    a1 6f a5 7265747279                   # outcome
                    a1 79 a8 7374726174656779             # why
                    a1 73 ab 6578706f6e656e7469616c       # strategy
-                   a1 6e 02                              # the try that failed
-                   a1 61 05                              # tries in all
-                   a1 6c 03                              # and left
+                   a1 6e 02                              # failures, this one included
+                   a1 61 05                              # max attempts
+                   a1 6c 03                              # attempts left
                    a1 62 cd 1388                         # base, in ms
                    a1 66 02                              # factor
                    a1 6d ce 000493e0                     # longest delay, in ms
                    a1 6a 14                              # jitter, in percent
-                   a1 64 d1 fe0c                         # and drawn
+                   a1 64 d1 fe0c                         # jitter drawn
                    a1 77 cd 2328                         # delay, in ms
              a1 6c 91 82 a1 74 07 a1 6d a2 6869          # \"l\": log lines
              a2 6c64 01                                  # \"ld\": lines dropped
@@ -210,8 +210,8 @@ mod golden {
     }
 
     #[test]
-    fn the_log_of_a_failed_attempt_with_its_decision_spelt_out() {
-        let bytes = spelt(
+    fn the_log_of_a_failed_attempt_with_the_long_names_of_its_decision() {
+        let bytes = from_hex(
             "02                                          # named
              88
              a1 69 c4 10 00112233 44556677 8899aabb ccddeeff   # \"i\": instance
@@ -256,7 +256,7 @@ mod golden {
              a1 64 cc fa
              a1 6f 81 a3 72656c 82
                 a3 776879 a7 736e6f6f7a6564              # \"why\": \"snoozed\"
-                a1 77 cd ea60                            # \"w\": put off for 60000 ms",
+                a1 77 cd ea60                            # \"w\": delayed by 60000 ms",
         );
     }
 }
@@ -272,9 +272,9 @@ mod envelope {
     }
 
     #[test]
-    fn names_a_newer_producer_added_are_passed_over() {
+    fn names_a_newer_producer_added_are_ignored() {
         let newer = "01 84 a1 6b a1 61 a1 70 c4 00 a1 72 82 a1 6e 01 a1 7a 05 a1 7a 92 01 02";
-        let opened = open(&Bytes::from(spelt(newer))).unwrap();
+        let opened = open(&Bytes::from(from_hex(newer))).unwrap();
         assert_eq!(opened.retry, RetryOverrides { max_attempts: Some(1), ..RetryOverrides::default() });
     }
 
@@ -287,7 +287,7 @@ mod envelope {
             assert!(!error.is_newer() && error.to_string().starts_with("envelope "), "{error}");
         }
         let text = "01 82 a1 6b a3 612062 a1 70 c4 00";
-        let why = refused(open(&Bytes::from(spelt(text))));
+        let why = refused(open(&Bytes::from(from_hex(text))));
         assert!(why.contains("invalid kind \"a b\""), "{why}");
     }
 
@@ -323,7 +323,7 @@ mod attempt_log {
     }
 
     #[test]
-    fn a_shape_that_is_not_known_is_a_newer_versions() {
+    fn an_unknown_shape_was_written_by_a_newer_version() {
         let error = decode_attempt(&[7, 0xc0]).unwrap_err();
         assert_eq!(error.to_string(), "attempt log has shape 7, this build reads 1 to 3; a newer version wrote it");
         assert!(error.is_newer());
@@ -331,7 +331,7 @@ mod attempt_log {
     }
 
     #[test]
-    fn names_a_newer_worker_added_are_passed_over() {
+    fn names_a_newer_worker_added_are_ignored() {
         let mut bytes = encode_attempt(&AttemptLog { lines_dropped: 1, ..a_completion() }).to_vec();
         bytes[1] += 1; // one more pair
         bytes.extend([0xa3, b'n', b'e', b'w', 0x91, 0x01]);
@@ -357,7 +357,7 @@ mod json {
     }
 
     #[test]
-    fn a_text_of_json_reads_as_the_type_that_was_meant() {
+    fn json_that_a_person_wrote_reads_as_its_type() {
         #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         struct Order {
             id: u64,
@@ -387,16 +387,16 @@ mod json {
     }
 
     #[test]
-    fn a_map_key_that_is_no_text_is_refused() {
+    fn a_map_key_that_is_not_text_is_refused() {
         let payload = to_payload(&std::collections::BTreeMap::from([(7, "seven")])).unwrap();
         assert_eq!(
             refused(to_json(&payload)),
-            "payload has a map key that is no text, which JSON cannot express (at byte 1)"
+            "payload has a map key that is not text, which JSON cannot express (at byte 1)"
         );
     }
 
     #[test]
-    fn a_map_key_that_is_there_twice_is_refused_rather_than_lost() {
+    fn a_map_key_that_occurs_twice_is_refused_rather_than_lost() {
         let twice = [0x82, 0xa1, b'a', 1, 0xa1, b'a', 2];
         assert_eq!(
             refused(to_json(&twice)),
@@ -433,8 +433,8 @@ mod json {
             let why = refused(from_json(&json!([{"$base64": text}])));
             assert!(why.starts_with("payload has a \"$base64\" that is not base64"), "{why}");
         }
-        assert!(refused(from_json(&json!({"$base64": 5}))).contains("no text in it"));
-        // With company it is a key like any other.
+        assert!(refused(from_json(&json!({"$base64": 5}))).contains("whose value is not text"));
+        // Next to another key it is an ordinary key.
         let payload = from_json(&json!({"$base64": 5, "a": 1})).unwrap();
         assert_eq!(to_json(&payload).unwrap(), json!({"$base64": 5, "a": 1}));
     }
@@ -466,7 +466,7 @@ mod json {
 mod untrusted {
     use super::*;
 
-    /// Each is refused by the scan, so before anything is built from it.
+    /// The scan refuses each of these, before any value is built from it.
     fn bombs() -> Vec<Vec<u8>> {
         let declared = |marker: u8| vec![marker, 0xff, 0xff, 0xff, 0xff];
         vec![
@@ -500,7 +500,7 @@ mod untrusted {
     }
 
     #[test]
-    fn a_length_that_cannot_be_true_is_refused_where_it_is_declared() {
+    fn a_length_beyond_the_input_is_refused_where_it_is_declared() {
         let declared = |marker, bytes: usize| [vec![marker, 0xff, 0xff, 0xff, 0xff], vec![0xc0; bytes]].concat();
         for (bytes, why) in [
             (declared(0xdd, 1_000), "4294967295 elements should follow, 1000 bytes do (at byte 5)"),
@@ -527,7 +527,7 @@ mod untrusted {
     }
 
     #[test]
-    fn a_producer_learns_what_no_worker_could_read() {
+    fn a_producer_refuses_what_no_worker_could_read() {
         let mut deep = Value::Null;
         for _ in 0..=DEPTH_MAX {
             deep = json!([deep]);
@@ -542,7 +542,7 @@ mod untrusted {
             let _ = from_payload::<Value>(&bytes);
             let _ = decode_attempt(&bytes);
             let _ = open(&Bytes::from(bytes.clone()));
-            // Past the first byte, too.
+            // The same with a first byte that is valid.
             let _ = open(&Bytes::from([vec![ENVELOPE_VERSION], bytes.clone()].concat()));
             let _ = decode_attempt(&[vec![1], bytes.clone()].concat());
             let _ = decode_attempt(&[vec![2], bytes.clone()].concat());
@@ -561,7 +561,7 @@ mod untrusted {
             }
         }
 
-        /// A decoder that could be fooled by a frame is never reached: what the scan accepts is one whole value.
+        /// The decoder is given only what the scan accepts, which is always one whole value.
         #[test]
         fn what_the_scan_accepts_is_one_value(bytes in proptest::collection::vec(any::<u8>(), 0..40), more in any::<u8>()) {
             if scan("payload", &bytes).is_ok() {

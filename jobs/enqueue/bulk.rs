@@ -1,4 +1,4 @@
-//! What is known when a bulk was not stored as a whole.
+//! The error of a bulk enqueue that did not store all of its jobs.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use super::{EnqueueError, Receipt};
 use crate::job::NewJob;
 
-/// Not all jobs of a bulk were stored. What is left is sealed: sent again, under the same ids, nothing is stored twice.
+/// Not all jobs of a bulk are known to be stored. The remaining jobs are sealed: they can be sent again under the same ids, and none is stored twice.
 ///
 /// ```
 /// use retraced_jobs::enqueue::{EnqueueAllError, QueueHandle, Receipt};
@@ -34,15 +34,15 @@ use crate::job::NewJob;
 pub struct EnqueueAllError {
     /// Receipts of all jobs that are known to be stored, in the order of the jobs. Not always the first ones: of a batch, some may be stored and others not.
     pub stored: Vec<Receipt>,
-    /// The jobs without a receipt, in order. Up to 200 of them may be stored all the same where [`error`](Self::error) leaves the outcome open: sent again, their
-    /// receipts then say `created: false` although this call has created them. Empty when a job could not be sealed: nothing was sent then.
+    /// The jobs without a receipt, in order. Where [`error`](Self::error) leaves the outcome unknown, up to 200 of them may be stored all the same: when they
+    /// are sent again, their receipts say `created: false` although this call created them. Empty when a job could not be sealed: then nothing was sent.
     pub remaining: Vec<NewJob>,
     /// Why the first of the remaining jobs has no receipt, or why a job could not be sealed.
     pub error: EnqueueError,
 }
 
 impl EnqueueAllError {
-    /// An error for implementations of a [`QueueProducer`](super::QueueProducer).
+    /// The error, for those who implement a [`QueueProducer`](super::QueueProducer).
     #[must_use]
     pub fn new(stored: Vec<Receipt>, remaining: Vec<NewJob>, error: EnqueueError) -> Self {
         Self { stored, remaining, error }

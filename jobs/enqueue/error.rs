@@ -18,7 +18,7 @@ use crate::store::StoreError;
 /// use retraced_jobs::job::JobId;
 /// let timeout = std::time::Duration::from_millis(800);
 /// let error = EnqueueError::OutcomeUnknown { id: JobId::parse("welcome-42").unwrap(), timeout };
-/// // The only one that leaves open whether the job is stored. Its id makes a second try safe.
+/// // The only error that leaves open whether the job is stored. With its id it is safe to enqueue the job again.
 /// assert!(error.is_outcome_unknown() && error.is_retryable());
 /// assert!(error.to_string().contains("welcome-42"));
 /// ```
@@ -33,15 +33,15 @@ pub enum EnqueueError {
     InvalidRetry(InvalidRetry),
     /// The job cannot be serialized, its kind is not allowed, or its payload is too large. The caller's mistake: keep large data elsewhere.
     Payload(CodecError),
-    /// The queue's buffer stayed full until the timeout: this process produces faster than the store takes. Try again later, or produce more slowly.
+    /// The queue's buffer stayed full until the timeout: this process produces faster than the store accepts. Try again later, or produce more slowly.
     QueueFull {
         /// The queue.
         queue: QueueName,
     },
     /// The store could not be reached until the timeout, and the job was never sent. Try again later; the supervision events say why.
     StoreUnavailable,
-    /// The store answered, and does not accept the job: a missing permission, a wrong password, memory exhausted by policy. Trying again does not help: the
-    /// text says what to change.
+    /// The store answered, and does not accept the job: a missing permission, a wrong password, a memory limit that is reached. Trying again does not help:
+    /// the text says what to change.
     Refused {
         /// What the store answered.
         source: Arc<StoreError>,
@@ -51,10 +51,10 @@ pub enum EnqueueError {
         /// The queue.
         queue: QueueName,
     },
-    /// The handler runs without a runtime, as in a test that calls it by hand: there is no store to enqueue to. Give the runner producers.
+    /// The handler runs without a runtime, as with a runner in a test: there is no store to enqueue to. Give the runner producers (`Runner::with_producers`).
     NoProducer,
-    /// No answer came in time: the job may be stored or not. Enqueue it again under the same id: it is stored once at most. A receipt that says
-    /// `created: false` then may mean this job.
+    /// No answer came in time: the job may be stored or not. Enqueue it again under the same id: it is stored at most once. If the receipt then says
+    /// `created: false`, this call may have created the job.
     OutcomeUnknown {
         /// The job.
         id: JobId,
@@ -81,7 +81,7 @@ impl EnqueueError {
         }
     }
 
-    /// What it means for a handler that could not enqueue a follow-up job: a temporary failure, retried by policy, unless the job itself is at fault, which no
+    /// The failure of a handler that could not enqueue a follow-up job: a temporary one, retried by policy, unless the follow-up job itself is invalid, which no
     /// retry changes.
     #[must_use]
     pub fn to_failure(&self) -> Failure {
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_pass_is_worth_a_second_try() {
+    fn only_errors_that_may_go_away_are_retryable() {
         let queue = QueueName::new("email").unwrap();
         let refusal = StoreError::Refused { operation: "enqueue", reason: "the password is wrong".into() };
         let refused = EnqueueError::Refused { source: Arc::new(refusal) };
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_that_could_not_enqueue_is_retried_unless_the_job_is_at_fault() {
+    fn a_handler_that_could_not_enqueue_is_retried_unless_the_follow_up_job_is_invalid() {
         use crate::failure::Class;
         let full = EnqueueError::QueueFull { queue: QueueName::new("email").unwrap() };
         assert_eq!(full.to_failure().class(), Class::Temporary);

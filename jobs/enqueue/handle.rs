@@ -10,7 +10,7 @@ use crate::handler::Job;
 use crate::job::{JobId, NewJob, QueueName};
 use crate::limits::ENQUEUE_TIMEOUT;
 
-/// A queue for producers: of a runtime, of a client, or of a handler's context. Cheap to clone.
+/// A queue, as producers use it; from a runtime, a client or a handler's context. Cheap to clone.
 ///
 /// Jobs enqueued one by one, but by many tasks at once, share round trips to the store.
 ///
@@ -40,14 +40,14 @@ impl fmt::Debug for QueueHandle {
 }
 
 impl QueueHandle {
-    /// A handle over a producer. Applications get theirs from a runtime, a client or a context.
+    /// A handle over a producer. Applications get their handles from a runtime, a client or a context.
     #[doc(hidden)]
     #[must_use]
     pub fn new(producer: Arc<dyn QueueProducer>) -> Self {
         Self { producer, timeout: ENQUEUE_TIMEOUT }
     }
 
-    /// Its name.
+    /// The queue's name.
     #[must_use]
     pub fn name(&self) -> &QueueName {
         self.producer.name()
@@ -60,7 +60,7 @@ impl QueueHandle {
         Self { producer: self.producer.clone(), timeout }
     }
 
-    /// Enqueues a job, and waits for its receipt: a typed job with the queue's options, a [`JobRequest`], or a sealed job.
+    /// Enqueues a job, and waits for its receipt. The job is a typed job without options, a [`JobRequest`], or a sealed job.
     ///
     /// # Errors
     /// [`EnqueueError`]. Only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
@@ -74,8 +74,8 @@ impl QueueHandle {
         JobRequest::to(job, self.clone())
     }
 
-    /// Enqueues many jobs in as few round trips as their number allows; one receipt per job, in order. All are sealed first, so that a job that cannot be stores
-    /// none. They are sent in batches of at most 200 jobs and 1 MiB, and each is held in memory until the end: give a very long iterator in parts.
+    /// Enqueues many jobs in as few round trips as their number allows; one receipt per job, in order. All jobs are sealed first: if one cannot
+    /// be sealed, none is stored. They are sent in batches of at most 200 jobs and 1 MiB, and all are held in memory until the end: split a very long iterator.
     ///
     /// # Errors
     /// [`EnqueueAllError`] says which jobs were stored, and holds the others, sealed, to be sent again.
@@ -108,7 +108,7 @@ impl QueueHandle {
     /// [`OutcomeError`].
     ///
     /// # Cancel safety
-    /// It only reads: drop it, and ask again.
+    /// Waiting only reads: the future can be dropped, and the outcome waited for again.
     pub async fn outcome(&self, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
         self.producer.outcome(id.clone(), timeout).await
     }
@@ -132,7 +132,7 @@ impl<J: Job> JobRequest<J, QueueHandle> {
     }
 }
 
-/// A job that is in the store: its [`Receipt`], and the way to what becomes of it.
+/// A job that is in the store: its [`Receipt`], and a way to wait for its outcome.
 ///
 /// ```
 /// use std::time::Duration;
@@ -154,15 +154,14 @@ pub struct JobHandle {
 impl JobHandle {
     /// Waits until the job has ended, however long that takes: through retries, restarts and outages of the store.
     ///
-    /// A job that is kept when it has ended is reported as it ended. One that completes in a queue which keeps no completed jobs is reported as completed, without its
-    /// output, if it was there when this wait first looked at it; if it had completed before that, it is [`Outcome::NotKept`].
+    /// A queue may keep no completed jobs. There, a job that completes while this call waits is reported as completed, without its output; a job that had
+    /// completed before is [`Outcome::NotKept`].
     ///
     /// # Errors
-    /// [`OutcomeError::Store`] when the store refuses to be read; [`OutcomeError::EndUnknown`] when the job was there and was removed before it could be looked at
-    /// again.
+    /// [`OutcomeError::Store`] when the store refuses the read; [`OutcomeError::EndUnknown`] when the job was there and was removed before it was read again.
     ///
     /// # Cancel safety
-    /// It only reads: drop it, and ask again.
+    /// Waiting only reads: the future can be dropped, and the outcome waited for again.
     pub async fn outcome(&self) -> Result<Outcome, OutcomeError> {
         self.outcome_within(Duration::MAX).await
     }
@@ -173,7 +172,7 @@ impl JobHandle {
     /// [`OutcomeError`]; [`OutcomeError::TimedOut`] says where the job was seen last.
     ///
     /// # Cancel safety
-    /// It only reads: drop it, and ask again.
+    /// Waiting only reads: the future can be dropped, and the outcome waited for again.
     pub async fn outcome_within(&self, timeout: Duration) -> Result<Outcome, OutcomeError> {
         self.producer.outcome(self.receipt.id.clone(), timeout).await
     }

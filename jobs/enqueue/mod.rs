@@ -1,4 +1,4 @@
-//! Enqueueing: what a producer says about a job, what it gets back, and how it learns what became of the job.
+//! Enqueueing: a job with its options, the receipt for it, and waiting for its outcome.
 //!
 //! One [`QueueHandle`] for all producers: a runtime, a client and a handler each bring their own [`QueueProducer`].
 

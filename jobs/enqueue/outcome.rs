@@ -30,16 +30,16 @@ use crate::trace::{AttemptLog, AttemptRecord, Ended, JobView, LastError};
 pub enum Outcome {
     /// Its handler succeeded.
     Completed {
-        /// What the handler returned, as MessagePack, nil if that is nothing: see [`Outcome::output`]. `None` when it is not kept, as in a queue that keeps no
-        /// completed jobs.
+        /// What the handler returned, as MessagePack (nil for nothing); [`Outcome::output`] reads it. `None` when the output is not kept, as in
+        /// a queue that keeps no completed jobs.
         output: Option<Bytes>,
     },
-    /// It is in the dead letter queue: its attempts are used up, or it failed for a reason that is not retried.
+    /// It is in the dead letter queue: its attempts are used up, or it failed in a way that is not retried.
     Dead {
         /// The last failure: its code and message. `None` when the history cannot be read.
         error: Option<LastError>,
     },
-    /// It is in quarantine: it would fail again, or it crashed its workers.
+    /// It is poisoned: it would fail again, or it crashed its workers.
     Poisoned {
         /// The last failure or crash: its code and message. `None` when the history cannot be read.
         error: Option<LastError>,
@@ -49,8 +49,8 @@ pub enum Outcome {
         /// The last failure or crash before that, if there was one.
         error: Option<LastError>,
     },
-    /// The store keeps no job of this id, and did not when it was first looked at: retention or an operator has removed it, or it was never there. Where a queue keeps
-    /// no completed jobs, this may be one that succeeded before anybody waited. One that completes while somebody waits is [`Completed`](Self::Completed).
+    /// The store keeps no job of this id, and kept none when the wait began: retention or an operator removed it, or it was never there. In a queue that keeps no
+    /// completed jobs, it may have completed before the wait began; a job that completes during the wait is [`Completed`](Self::Completed).
     NotKept,
 }
 
@@ -129,18 +129,18 @@ pub enum OutcomeError {
         /// Where the job was seen last; `None` when the store never answered.
         state: Option<JobState>,
     },
-    /// The store refuses to be read: the text says what to change.
+    /// The store refuses the read: the text says what to change.
     Store {
-        /// What it answered.
+        /// What the store answered.
         source: Arc<StoreError>,
     },
-    /// The runtime whose threads do the reading has ended. Ask through a client.
+    /// The runtime on whose threads the store is read has ended. Use a client.
     RuntimeEnded,
-    /// The job was there and has ended since, but how is not known: it was removed before it was looked at again. That takes retention which keeps such jobs for less
-    /// than a second, an operator who discards it, or an outage of the store of several seconds while the job completes in a queue that keeps no completed jobs.
-    /// Do not run its work again without checking whether it was done.
+    /// The job was there and has ended since, but how is not known: it was removed before it was read again. This happens when retention keeps such jobs for less
+    /// than a second, when an operator discards the job, or when the job completes during an outage of several seconds in a queue that keeps no completed jobs.
+    /// Do not run the job's work again without checking whether it was done.
     EndUnknown {
-        /// Where it was seen last.
+        /// Where the job was seen last.
         seen: JobState,
     },
     /// There is no output: the job did not complete.
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_that_is_not_kept_is_not_taken_for_none() {
+    fn an_output_that_is_not_kept_is_not_read_as_nothing() {
         let outcome = Outcome::of(Some(&completed(None))).unwrap();
         assert!(outcome.is_completed());
         for refused in [outcome.output::<()>().unwrap_err(), outcome.output::<Option<u32>>().map(drop).unwrap_err()] {

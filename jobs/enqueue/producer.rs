@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use super::{EnqueueAllError, EnqueueError, Outcome, OutcomeError, Receipt};
 use crate::job::{JobId, NewJob, QueueName};
 
-/// Enqueues to one queue, and waits for what becomes of its jobs.
+/// Enqueues to one queue, and waits for the outcomes of its jobs.
 ///
 /// Used in the example of [`Producers`].
 pub trait QueueProducer: Send + Sync {
@@ -26,7 +26,7 @@ pub trait QueueProducer: Send + Sync {
     fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>>;
 }
 
-/// Gives access to any queue of a store: what a handler's context holds.
+/// Gives access to all queues of a store. A handler's context holds one.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -46,7 +46,7 @@ pub trait Producers: Send + Sync {
     fn producer(&self, queue: &QueueName) -> Arc<dyn QueueProducer>;
 }
 
-/// What a handler's context holds without producers.
+/// The producers of a context that was given none: every call fails.
 pub(crate) struct NoProducers;
 
 impl Producers for NoProducers {

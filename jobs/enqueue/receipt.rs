@@ -24,8 +24,8 @@ pub struct Receipt {
     pub queue: QueueName,
     /// The job.
     pub id: JobId,
-    /// Whether it is new; `false`: a job of this id is kept already, and nothing was changed. After an [unknown
-    /// outcome](super::EnqueueError::OutcomeUnknown) that is not reliable: the job that is there may be the one of the earlier try.
+    /// Whether this call created the job; `false`: a job of this id is kept already, and nothing was changed. After an [unknown
+    /// outcome](super::EnqueueError::OutcomeUnknown) that is not reliable: the earlier call may have created the job.
     pub created: bool,
     /// Where the job was when the store answered.
     pub state: JobState,

@@ -21,14 +21,14 @@ use crate::retry::{Retry, RetryOverrides};
 /// # Ok::<(), retraced_jobs::enqueue::EnqueueError>(())
 /// ```
 pub trait IntoNewJob {
-    /// Seals the job. One without an id gets a new one here: send the sealed job again rather than seal twice.
+    /// Seals the job. A job without an id gets a new id with each call: to send it again, keep the sealed job.
     ///
     /// # Errors
     /// [`EnqueueError::InvalidId`], [`EnqueueError::InvalidRetry`] or [`EnqueueError::Payload`].
     fn into_new_job(self) -> Result<NewJob, EnqueueError>;
 
-    /// The queue its kind belongs to ([`JobDefaults::queue`](crate::handler::JobDefaults::queue)), for [`Context::enqueue`](crate::context::Context::enqueue),
-    /// which names none. Default: none.
+    /// The queue that the job's kind belongs to ([`JobDefaults::queue`](crate::handler::JobDefaults::queue)). Used by
+    /// [`Context::enqueue`](crate::context::Context::enqueue), which is given no queue. Default: none.
     fn default_queue(&self) -> Option<&'static str> {
         None
     }
@@ -101,8 +101,8 @@ impl<J: Job, Q> JobRequest<J, Q> {
         Self { job, options: JobOptions::default(), mistake: None, queue }
     }
 
-    /// An id of your own: 1 to 128 of `A-Z a-z 0-9 . _ - :`. As long as a job of this id is kept, enqueueing it again changes nothing, and the receipt says so.
-    /// Default: a new UUID.
+    /// Gives the job an id of your own: 1 to 128 of `A-Z a-z 0-9 . _ - :`. As long as a job of this id is kept, enqueueing it again changes
+    /// nothing, and the receipt says so. Default: a new UUID.
     pub fn id(mut self, id: impl AsRef<str>) -> Self {
         match JobId::parse(id.as_ref()) {
             Ok(id) => self.options.id = Some(id),
@@ -111,20 +111,20 @@ impl<J: Job, Q> JobRequest<J, Q> {
         self
     }
 
-    /// Not before this long from now, by the store's clock.
+    /// Runs the job no earlier than this long from now, by the store's clock.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.options.run_at = RunAt::After(delay);
         self
     }
 
-    /// Not before this instant, by the store's clock; one that has passed means now.
+    /// Runs the job no earlier than at this instant of the store's clock. An instant that has passed means now.
     pub fn at(mut self, at: SystemTime) -> Self {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.options.run_at = RunAt::At(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         self
     }
 
-    /// Retried by this policy instead of its queue's.
+    /// Retries the job by this policy, instead of its queue's.
     pub fn retry(mut self, retry: Retry) -> Self {
         match retry.validate() {
             Ok(retry) => self.options.retry = RetryOverrides::all_of(&retry),
@@ -133,7 +133,7 @@ impl<J: Job, Q> JobRequest<J, Q> {
         self
     }
 
-    /// Its handler may run this long, instead of its queue's timeout.
+    /// Gives the handler this long for the job, instead of its queue's timeout.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self

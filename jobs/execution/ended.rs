@@ -1,8 +1,8 @@
-//! How a handler ended, and what stops the rest of an attempt that is dropped before its end.
+//! How a handler ended, and the guard that stops what an attempt leaves behind when it is dropped before its end.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::panic::Caught;
+use super::panic::CaughtPanic;
 use crate::context::{Context, LeaseWatch, Stop};
 use crate::failure::Failure;
 use crate::handler::{Output, RawJob};
@@ -10,55 +10,56 @@ use crate::trace::Released;
 
 /// How a handler ended.
 #[derive(Debug)]
-pub(super) enum Ran {
+pub(super) enum HandlerEnd {
     Returned(Result<Output, Failure>),
-    Panicked(Caught),
-    /// It was dropped, and may have panicked at that.
-    TimedOut(Option<Caught>),
-    /// Its thread never came.
+    Panicked(CaughtPanic),
+    /// The timeout passed. An async handler was then dropped, and a destructor may have panicked.
+    TimedOut(Option<CaughtPanic>),
+    /// A blocking handler that got no thread in time, or whose runtime ended first.
     NotRun(Released),
 }
 
-impl From<Result<Result<Output, Failure>, Caught>> for Ran {
-    fn from(ended: Result<Result<Output, Failure>, Caught>) -> Self {
+impl From<Result<Result<Output, Failure>, CaughtPanic>> for HandlerEnd {
+    fn from(ended: Result<Result<Output, Failure>, CaughtPanic>) -> Self {
         match ended {
-            Ok(result) => Ran::Returned(result),
-            Err(caught) => Ran::Panicked(caught),
+            Ok(result) => HandlerEnd::Returned(result),
+            Err(caught) => HandlerEnd::Panicked(caught),
         }
     }
 }
 
-/// Stops what outlives an attempt that is dropped before its end: tasks the handler spawned, and a blocking handler's thread.
-pub(super) struct End<'a> {
+/// If this guard is dropped before [`ended`](Self::ended) is set, it asks what outlives the attempt to stop: tasks the handler spawned, and a blocking handler's
+/// thread.
+pub(super) struct AttemptGuard<'a> {
     lease: &'a LeaseWatch,
-    pub(super) waiting: Option<Arc<Waiting>>,
-    pub(super) reached: bool,
+    pub(super) pending_call: Option<Arc<PendingCall>>,
+    pub(super) ended: bool,
 }
 
-impl<'a> End<'a> {
+impl<'a> AttemptGuard<'a> {
     pub(super) fn new(lease: &'a LeaseWatch) -> Self {
-        Self { lease, waiting: None, reached: false }
+        Self { lease, pending_call: None, ended: false }
     }
 
     /// Keeps a blocking handler from being called. Returns whether that was in time.
-    pub(super) fn call_off(&self) -> bool {
-        self.waiting.as_ref().is_some_and(|waiting| waiting.take().is_some())
+    pub(super) fn prevent_call(&self) -> bool {
+        self.pending_call.as_ref().is_some_and(|pending_call| pending_call.take().is_some())
     }
 }
 
-impl Drop for End<'_> {
+impl Drop for AttemptGuard<'_> {
     fn drop(&mut self) {
-        if !self.reached {
+        if !self.ended {
             self.lease.stop(Stop::Shutdown);
-            self.call_off();
+            self.prevent_call();
         }
     }
 }
 
-/// What a blocking handler is to be called with: taken once, by its thread, or when it is called off before the thread starts.
-pub(super) struct Waiting(Mutex<Option<(RawJob, Context)>>);
+/// The arguments of a call that waits for its thread. They are taken once: by the thread, or by whoever prevents the call.
+pub(super) struct PendingCall(Mutex<Option<(RawJob, Context)>>);
 
-impl Waiting {
+impl PendingCall {
     pub(super) fn new(work: (RawJob, Context)) -> Self {
         Self(Mutex::new(Some(work)))
     }

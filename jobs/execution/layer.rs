@@ -8,13 +8,13 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::handler::{HandlerFuture, Output};
 
-/// Code around attempts: before the handler, after it, and on its failure. Implemented for `async fn(Context, Next) -> Result<Output, Failure>`, which is
-/// what most layers are; implement it for a type to give the layer settings.
+/// Code around attempts: before the handler, after it, and on its failure. The trait is implemented for
+/// `async fn(Context, Next) -> Result<Output, Failure>`, which is what most layers are. Implement it for a type of your own if the layer has settings.
 ///
 /// Layers are added to a queue or to the whole runtime with `.layer(…)`; the first that was added is the outermost, and those of the runtime are outside
-/// those of its queues. The timeout covers layers and handler together. A panic passes through the layers like a return would not: what they hold is
-/// dropped. Around a blocking handler the layers run on the executor's thread and the handler on its own. A layer that drops `next.run()` asks that thread to
-/// stop ([`Stop::TimedOut`](crate::context::Stop::TimedOut)); what the layer returns then counts, and the attempt ends when its thread has ended.
+/// those of its queues. The timeout covers layers and handler together. A panic does not return through the layers: they are dropped, with all
+/// they hold. Around a blocking handler the layers run on the executor's thread, and the handler on a thread of its own. When a layer drops `next.run()`, that
+/// thread is asked to stop ([`Stop::TimedOut`](crate::context::Stop::TimedOut)); once the thread has ended, the attempt ends with what the layer returned.
 ///
 /// ```
 /// use retraced_jobs::context::Context;
@@ -29,18 +29,19 @@ use crate::handler::{HandlerFuture, Output};
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "this is no layer",
+    message = "this is not a layer",
     label = "expected `async fn(Context, Next) -> Result<Output, Failure>`",
     note = "`next.run().await` runs the handler; implement `Layer` for a type that has settings"
 )]
 pub trait Layer: Send + Sync + 'static {
-    /// Runs the attempt: whatever comes before, `next.run().await`, whatever comes after. Without `next.run()` the handler is not called.
+    /// Runs the attempt: the layer's work before the handler, `next.run().await`, and its work after. Without `next.run()` the handler is not called.
     ///
     /// # Errors
     /// What the handler failed with, or the layer's own failure in its place.
     fn call(&self, ctx: Context, next: Next) -> impl Future<Output = Result<Output, Failure>> + Send;
 
-    /// Whether the layer wants this attempt; asked once per attempt, before any layer runs. One that does not costs it nothing. Default: all.
+    /// Whether the layer takes part in this attempt; asked once per attempt, before any layer runs. A layer that does not costs the attempt nothing. Default: it
+    /// takes part in every attempt.
     fn enabled(&self, ctx: &Context) -> bool {
         let _ = ctx;
         true
@@ -90,11 +91,7 @@ impl Layers {
         self
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Those that want this attempt, each asked once. Runs user code.
+    /// The layers that take part in this attempt; `None` when there are none. Runs user code.
     pub(super) fn enabled(&self, ctx: &Context) -> Option<Enabled> {
         let enabled: VecDeque<_> = self.0.iter().filter(|layer| layer.is_enabled(ctx)).cloned().collect();
         (!enabled.is_empty()).then_some(Enabled(enabled))
@@ -134,7 +131,7 @@ pub struct Next {
 }
 
 impl Next {
-    /// Runs it to its end.
+    /// Runs the rest of the attempt to its end.
     #[must_use = "nothing runs until this is awaited"]
     pub fn run(mut self) -> HandlerFuture {
         let ctx = self.ctx.clone();

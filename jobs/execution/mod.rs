@@ -1,4 +1,4 @@
-//! One attempt as a pipeline: decode, run, classify, decide, outcome. Each step takes data and returns data; the actor around it only passes them on.
+//! One attempt as a pipeline: decode, run, classify, decide, outcome. Each step takes data and returns data; the executor's actor only passes the data on.
 
 mod ended;
 mod layer;

@@ -1,8 +1,9 @@
 //! Catching a handler's panic with its place and backtrace.
 //!
-//! A process-wide panic hook, chained to the one before it, checks a thread-local flag that is raised only while a handler is polled. Inside an attempt it
-//! keeps the panic's place and an unresolved backtrace and stays silent: the supervision event and the job's trace report it. Outside attempts it passes
-//! every panic on untouched. A program that sets a hook of its own later, without chaining, loses places and backtraces but no panic.
+//! A process-wide panic hook, chained to the one before it, checks a thread-local counter that is above zero only while a handler is polled.
+//! Inside an attempt the hook keeps the panic's place and an unresolved backtrace and prints nothing: the supervision event and the job's trace report the
+//! panic. Outside attempts it passes every panic on to the hook before it. In a program that later sets a hook of its own, without chaining, panics are still
+//! caught, but without place and backtrace.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -27,7 +28,7 @@ use crate::trace::BACKTRACE_BYTES_MAX;
 
 static RENDERERS: Semaphore = Semaphore::const_new(BACKTRACE_RENDERERS_MAX);
 
-/// A handler panicked. The typed error its executor ends with.
+/// A handler panicked: the error that its executor ends with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandlerPanic {
     /// The job's queue.
@@ -65,16 +66,16 @@ impl HandlerPanic {
     }
 }
 
-/// What was caught.
+/// A panic that was caught.
 #[derive(Debug)]
-pub(super) struct Caught {
+pub(super) struct CaughtPanic {
     pub(super) message: String,
     pub(super) place: Option<String>,
     backtrace: Option<Backtrace>,
 }
 
-impl Caught {
-    /// The backtrace as text, made on a thread for blocking work; `None` when it is not ready in time.
+impl CaughtPanic {
+    /// The backtrace as text, rendered on a thread for blocking work; `None` when that takes too long.
     pub(super) async fn render(&mut self) -> Option<String> {
         let backtrace = self.backtrace.take()?;
         let rendered = async {
@@ -89,7 +90,7 @@ impl Caught {
     }
 }
 
-/// The frames between the panic machinery and ours: what the handler did. Each is a name, followed by a line with its place where that is known.
+/// The handler's own frames: those between the panic machinery and this library's. Each is a name, followed by a line with its place if that is known.
 fn handler_frames(rendered: &str) -> String {
     const NO_SYMBOLS: &str = "no frames: the program was built without symbols";
     let mut frames: Vec<(&str, Option<&str>)> = Vec::new();
@@ -100,7 +101,7 @@ fn handler_frames(rendered: &str) -> String {
             (None, None) => {}
         }
     }
-    // Std's own mark, below the hook and whatever hooks were chained to it.
+    // The standard library's own marker, called before all panic hooks.
     let Some(hook) = frames.iter().position(|(name, _)| name.contains("__rust_end_short_backtrace")) else {
         return NO_SYMBOLS.to_owned();
     };
@@ -113,22 +114,24 @@ fn handler_frames(rendered: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The frame below everything the handler did.
+/// Marks where the handler's own frames begin in a backtrace.
 #[inline(never)]
 fn attempt_begins_here<T>(run: impl FnOnce() -> T) -> T {
     let value = run();
-    // Something to do after the call, or this frame may be replaced by it.
+    // Work after the call prevents a tail call, which would remove this frame.
     std::hint::black_box(());
     value
 }
 
 thread_local! {
-    static ATTEMPT: RefCell<Watch> = const { RefCell::new(Watch { depth: 0, noted: None }) };
+    static THREAD_STATE: RefCell<ThreadState> = const { RefCell::new(ThreadState { depth: 0, noted: None }) };
 }
 
 /// What the hook knows of this thread.
-struct Watch {
+struct ThreadState {
+    /// How many attempts are being polled, one within the other.
     depth: u32,
+    /// The latest panic in the innermost of them.
     noted: Option<Noted>,
 }
 
@@ -151,58 +154,58 @@ fn install() {
     });
 }
 
-/// Keeps a panic's place, if an attempt is being polled on this thread. Returns whether it is.
+/// Keeps a panic's message, place and backtrace, if an attempt is being polled on this thread. Returns whether one is.
 fn note(info: &PanicHookInfo<'_>) -> bool {
     // A thread that is ending may have dropped its thread-locals, and a panic in here would abort the process.
-    let noted = ATTEMPT.try_with(|watch| {
-        let Ok(mut watch) = watch.try_borrow_mut() else { return false };
-        if watch.depth == 0 {
+    let noted = THREAD_STATE.try_with(|state| {
+        let Ok(mut state) = state.try_borrow_mut() else { return false };
+        if state.depth == 0 {
             return false;
         }
         let message = text_of(info.payload());
         let place = info.location().map(|at| format!("{}:{}:{}", at.file(), at.line(), at.column()));
-        watch.noted = Some(Noted { message, place, backtrace: Backtrace::force_capture() });
+        state.noted = Some(Noted { message, place, backtrace: Backtrace::force_capture() });
         true
     });
     noted.unwrap_or(false)
 }
 
-/// A panic's message; `None` when its payload is no text.
+/// A panic's message; `None` when its payload is not text.
 fn text_of(payload: &(dyn Any + Send)) -> Option<String> {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&'static str>().copied())?;
     Some(bounded(text, MESSAGE_BYTES_MAX))
 }
 
-/// While it lives, panics on this thread are an attempt's. An attempt within an attempt leaves the outer one's notes alone.
+/// While this guard lives, panics on this thread belong to an attempt. An attempt within an attempt keeps the outer one's noted panic, and restores it.
 struct Armed {
     outer: Option<Noted>,
 }
 
 impl Armed {
     fn arm() -> Self {
-        ATTEMPT.with_borrow_mut(|watch| {
-            watch.depth += 1;
-            Self { outer: watch.noted.take() }
+        THREAD_STATE.with_borrow_mut(|state| {
+            state.depth += 1;
+            Self { outer: state.noted.take() }
         })
     }
 
     fn noted(&self) -> Option<Noted> {
-        ATTEMPT.with_borrow_mut(|watch| watch.noted.take())
+        THREAD_STATE.with_borrow_mut(|state| state.noted.take())
     }
 }
 
 impl Drop for Armed {
     fn drop(&mut self) {
-        ATTEMPT.with_borrow_mut(|watch| {
-            watch.depth -= 1;
-            watch.noted = self.outer.take();
+        THREAD_STATE.with_borrow_mut(|state| {
+            state.depth -= 1;
+            state.noted = self.outer.take();
         });
     }
 }
 
 /// Runs user code on this thread, and catches its panic.
-pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Caught> {
+pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
     install();
     let armed = Armed::arm();
     let result = catch_unwind(AssertUnwindSafe(|| attempt_begins_here(run)));
@@ -211,51 +214,51 @@ pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Caught> {
         Ok(value) => {
             drop(armed);
             if let Some(noted) = noted {
-                handled(&noted);
+                log_caught_by_handler(&noted);
             }
             Ok(value)
         }
         Err(payload) => {
             let message = text_of(&*payload);
-            // A payload may be thrown on without the hook: what it saw last is then another panic's.
+            // `resume_unwind` throws a payload without running the hook: what the hook noted last is then another panic.
             let noted = noted.filter(|noted| noted.message == message);
-            let mut message = message.unwrap_or_else(|| "a panic whose payload is no text".to_owned());
-            if !dropped(payload) {
-                message.push_str(", and that panicked again when it was dropped");
+            let mut message = message.unwrap_or_else(|| "a panic whose payload is not text".to_owned());
+            if !drop_payload(payload) {
+                message.push_str("; dropping its payload panicked too");
             }
             let (place, backtrace) = noted.map_or((None, None), |noted| (noted.place, Some(noted.backtrace)));
-            Err(Caught { message, place, backtrace })
+            Err(CaughtPanic { message, place, backtrace })
         }
     }
 }
 
-/// A handler that catches a panic itself continues, so nothing else would report it.
-fn handled(noted: &Noted) {
-    let message = noted.message.as_deref().unwrap_or("a panic whose payload is no text");
+/// Logs a panic that the handler caught itself: the handler continues, so nothing else reports it.
+fn log_caught_by_handler(noted: &Noted) {
+    let message = noted.message.as_deref().unwrap_or("a panic whose payload is not text");
     tracing::warn!(place = noted.place, message, "a handler caught a panic of its own");
 }
 
-/// Drops a panic's payload, which may run user code. Returns whether that went well.
-fn dropped(payload: Box<dyn Any + Send>) -> bool {
+/// Drops a panic's payload, which may run user code. Returns whether it was dropped without a panic.
+fn drop_payload(payload: Box<dyn Any + Send>) -> bool {
     match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         Ok(()) => true,
         Err(again) => {
-            // It may do the same without end: it is leaked rather than dropped.
+            // The payload of the second panic may panic in the same way, without end: it is leaked instead of dropped.
             std::mem::forget(again);
             false
         }
     }
 }
 
-/// [`catch`], seen by the watchdog when it does not end.
-pub(super) fn watched<T>(lease: &LeaseWatch, run: impl FnOnce() -> T) -> Result<T, Caught> {
+/// [`catch`], marked as a poll in the lease, so that the watchdog sees when `run` does not return.
+pub(super) fn watched<T>(lease: &LeaseWatch, run: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
     lease.poll_begins();
     let result = catch(run);
     lease.poll_ends();
     result
 }
 
-/// A handler's future, each poll and its end [`watched`].
+/// A handler's future. Each poll of it and its drop are [`watched`].
 pub(super) struct Watched<'a> {
     future: Option<HandlerFuture>,
     lease: &'a LeaseWatch,
@@ -267,41 +270,42 @@ impl<'a> Watched<'a> {
     }
 
     /// Drops the future, catching a panic of its destructors.
-    pub(super) fn discard(&mut self) -> Result<(), Caught> {
+    pub(super) fn discard(&mut self) -> Result<(), CaughtPanic> {
         match self.future.take() {
             Some(future) => watched(self.lease, || drop(future)),
             None => Ok(()),
         }
     }
+}
 
-    /// [`discard`](Self::discard) where the attempt has come to an end already, which a panic does not change.
-    fn discard_late(&mut self) {
-        if let Err(caught) = self.discard() {
-            let Caught { message, place, .. } = caught;
-            tracing::warn!(place, message, "a handler panicked while it was dropped after its end");
-        }
+/// The handler had ended already: a panic of its destructors changes nothing and is only logged.
+fn log_late_panic(dropped: Result<(), CaughtPanic>) {
+    if let Err(CaughtPanic { message, place, .. }) = dropped {
+        tracing::warn!(place, message, "a handler that had already ended panicked while it was dropped");
     }
 }
 
 impl Future for Watched<'_> {
-    type Output = Result<Result<Output, Failure>, Caught>;
+    type Output = Result<Result<Output, Failure>, CaughtPanic>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Some(future) = this.future.as_mut() else { return Poll::Pending };
-        let ended = match watched(this.lease, || future.as_mut().poll(cx)) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => Ok(output),
-            Err(caught) => Err(caught),
-        };
-        // What the handler holds is dropped now.
-        this.discard_late();
-        Poll::Ready(ended)
+        let Some(mut future) = this.future.take() else { return Poll::Pending };
+        this.lease.poll_begins();
+        let polled =
+            catch(|| future.as_mut().poll(cx)).map_or_else(|caught| Poll::Ready(Err(caught)), |poll| poll.map(Ok));
+        match polled {
+            Poll::Pending => this.future = Some(future),
+            // Drops what the handler holds before its end is reported.
+            Poll::Ready(_) => log_late_panic(catch(|| drop(future))),
+        }
+        this.lease.poll_ends();
+        polled
     }
 }
 
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
-        self.discard_late();
+        log_late_panic(self.discard());
     }
 }

@@ -11,23 +11,24 @@ use crate::retry::{OnUnknown, Retry};
 pub struct Rules {
     /// How failed jobs are retried. Default: exponential, 5 attempts.
     pub retry: Retry,
-    /// How long a handler may run; then it is dropped and the attempt failed with `TIMEOUT`. Default 5 min.
+    /// How long a handler may run. After that it is dropped, and the attempt fails with `TIMEOUT`. Default 5 min.
     pub timeout: Duration,
     /// Whether completed jobs are kept for a while. Default: they are.
     pub keep_completed: bool,
-    /// Which of the three above the queue sets itself. A kind's own defaults apply in place of the others. Default: none.
+    /// Which of the three rules above the queue was given explicitly. In place of the others, a kind's own defaults apply. Default: none.
     pub explicit: Explicit,
     /// What becomes of failures of unknown class. Default: retried.
     pub on_unknown: OnUnknown,
-    /// How long a job waits whose kind no handler here knows, or whose envelope a newer version sealed: a rolling deploy may bring one that does. Default 30 s.
+    /// How long a job is delayed when no handler here knows its kind, or a newer version sealed its envelope: a rolling deploy may bring a worker that can run it.
+    /// Default 30 s.
     pub unknown_kind_delay: Duration,
-    /// How often that may happen to a job before it goes to the dead letter queue; its other releases count towards it too. Default 20, about ten minutes.
+    /// After how many releases such a job is moved to the dead letter queue; releases for other reasons count too. Default 20, which takes about 10 min.
     pub unknown_kind_releases_max: u32,
-    /// Largest payload a handler is given, in bytes; a larger one is poisoned as `DECODE_FAILED`. Default 1 MiB.
+    /// Largest payload a handler is given, in bytes; a job with a larger one is poisoned as `DECODE_FAILED`. Default 1 MiB.
     pub payload_bytes_max: usize,
 }
 
-/// Which rules a queue sets itself, so that a kind's own defaults do not apply.
+/// Which rules a queue was given explicitly, so that a kind's own defaults do not apply.
 ///
 /// Used in the example of [`JobDefaults`](crate::handler::JobDefaults).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub struct Explicit {
     pub keep_completed: bool,
 }
 
-/// The rules that hold for one kind, before its jobs' own numbers.
+/// The rules for one kind of job, before those that a single job sets for itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KindRules {
     pub(super) retry: Retry,
@@ -49,7 +50,7 @@ pub(super) struct KindRules {
 }
 
 impl Rules {
-    /// What the queue sets itself, then the kind's defaults, then the queue's own defaults.
+    /// Each rule as the queue was given it explicitly; otherwise the kind's default; otherwise the queue's default.
     pub(super) fn of_kind(&self, kind: &JobDefaults) -> KindRules {
         let Explicit { retry, timeout, keep_completed } = self.explicit;
         KindRules {

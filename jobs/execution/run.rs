@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::ended::{End, Ran};
-use super::layer::{Enabled, Layers};
-use super::panic::{Caught, Watched, watched};
+use super::ended::{AttemptGuard, HandlerEnd};
+use super::layer::Layers;
+use super::panic::{Watched, watched};
 use super::thread::{Blocking, on_thread, on_thread_within};
 use crate::context::{Context, LeaseWatch, Stop};
 use crate::handler::{Handler, HandlerFuture, RawJob};
@@ -19,49 +19,46 @@ pub(super) async fn run(
     ctx: Context,
     lease: &LeaseWatch,
     limit: Duration,
-) -> Ran {
+) -> HandlerEnd {
     lease.begin(limit);
-    let layers = match enabled(layers, &ctx, lease) {
-        Ok(layers) => layers,
-        Err(caught) => return Ran::Panicked(caught),
-    };
-    match (handler, layers) {
-        (Handler::Async(call), None) => poll(|| call(raw, ctx), lease, limit).await,
-        (Handler::Async(call), Some(layers)) => {
-            let call = Arc::clone(call);
-            poll(|| layers.call(ctx, move |ctx| call(raw, ctx)), lease, limit).await
+    match handler {
+        Handler::Async(call) => {
+            let begin = || match layers.enabled(&ctx) {
+                None => call(raw, ctx),
+                Some(layers) => {
+                    let call = Arc::clone(call);
+                    layers.call(ctx, move |ctx| call(raw, ctx))
+                }
+            };
+            poll(begin, lease, limit).await
         }
-        (Handler::Blocking(call), None) => on_thread(Blocking { call, raw, lease }, ctx, limit).await,
-        (Handler::Blocking(call), Some(layers)) => {
-            on_thread_within(Blocking { call, raw, lease }, layers, ctx, limit).await
+        Handler::Blocking(call) => {
+            let blocking = Blocking { call, raw, lease };
+            match watched(lease, || layers.enabled(&ctx)) {
+                Err(caught) => HandlerEnd::Panicked(caught),
+                Ok(None) => on_thread(blocking, ctx, limit).await,
+                Ok(Some(layers)) => on_thread_within(blocking, layers, ctx, limit).await,
+            }
         }
     }
 }
 
-/// The layers of this attempt. Without any, nothing is paid for the catch.
-fn enabled(layers: &Layers, ctx: &Context, lease: &LeaseWatch) -> Result<Option<Enabled>, Caught> {
-    if layers.is_empty() {
-        return Ok(None);
-    }
-    watched(lease, || layers.enabled(ctx))
-}
-
-/// Polls a handler here; at its timeout it is asked to stop and dropped.
-async fn poll(begin: impl FnOnce() -> HandlerFuture, lease: &LeaseWatch, limit: Duration) -> Ran {
-    let mut end = End::new(lease);
-    let ran = match watched(lease, begin) {
-        Err(caught) => Ran::Panicked(caught),
+/// Polls an async handler. At its timeout the handler is asked to stop, and then dropped.
+async fn poll(begin: impl FnOnce() -> HandlerFuture, lease: &LeaseWatch, limit: Duration) -> HandlerEnd {
+    let mut guard = AttemptGuard::new(lease);
+    let end = match watched(lease, begin) {
+        Err(caught) => HandlerEnd::Panicked(caught),
         Ok(future) => {
             let mut handler = Watched::new(future, lease);
             match timeout(limit, &mut handler).await {
                 Ok(ended) => ended.into(),
                 Err(_) => {
                     lease.stop(Stop::TimedOut);
-                    Ran::TimedOut(handler.discard().err())
+                    HandlerEnd::TimedOut(handler.discard().err())
                 }
             }
         }
     };
-    end.reached = true;
-    ran
+    guard.ended = true;
+    end
 }

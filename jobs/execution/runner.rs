@@ -7,18 +7,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::ended::Ran;
-use super::panic::Caught;
+use super::ended::HandlerEnd;
+use super::panic::CaughtPanic;
 use super::rules::KindRules;
 use super::run::run;
 use super::{AttemptOutcome, HandlerPanic, Layers, Rules};
 use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
-use crate::context::{About, Context, LeaseWatch, Notes, Stop};
+use crate::context::{AttemptInfo, Context, LeaseWatch, Notes, Stop};
 use crate::enqueue::{NoProducers, Producers};
 use crate::failure::{Class, Code, Failure, bounded};
 use crate::handler::{Handlers, JobDefaults, Output, RawJob, States};
 use crate::job::{InstanceId, QueueName};
-use crate::retry::{Decision, InvalidRetry, Outcome, Retry, decide};
+use crate::retry::{Decision, InvalidRetry, Outcome, Retry, RetryOverrides, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, Released};
 
@@ -38,45 +38,47 @@ pub struct Runner {
 pub struct AttemptInput {
     /// The grant.
     pub job: ClaimedJob,
-    /// Who runs it.
+    /// The executor that runs it.
     pub executor: ExecutorId,
-    /// The store's clock, in ms since the Unix epoch.
+    /// When the attempt starts, on this process's monotonic clock.
+    pub started: Instant,
+    /// The same instant on the store's clock, in ms since the Unix epoch.
     pub started_ms: u64,
     /// The lease, shared with the lease keeper.
     pub lease: Arc<LeaseWatch>,
-    /// A draw from −1000 to 1000 for the retry's jitter.
+    /// A random number from −1000 to 1000, for the jitter of a retry.
     pub jitter: i16,
 }
 
-/// Who ran an attempt, since when, and for how long.
+/// The executor that ran an attempt, since when, and for how long.
 #[derive(Clone, Copy)]
-struct By {
+struct RanBy {
     executor: ExecutorId,
     started_ms: u64,
     ran: Duration,
 }
 
-/// An attempt that is over, before it is settled what becomes of its job.
-struct Over<'a> {
+/// An attempt that is over (its handler may never have run), before it is decided what becomes of its job.
+struct FinishedAttempt<'a> {
     job: &'a ClaimedJob,
-    by: By,
+    ran_by: RanBy,
     retry: Retry,
     jitter: i16,
     notes: Notes,
 }
 
-/// The rules one job is run by.
+/// The rules for one job, with what it sets for itself.
 struct JobRules {
     retry: Retry,
     timeout: Duration,
     keep_completed: bool,
-    /// Why its own retry numbers were not used.
+    /// Why the job's own retry numbers are not used; `None` when they are, or when it has none.
     refused: Option<InvalidRetry>,
 }
 
-/// What is known of a panic beside its message.
+/// Where a panic happened; empty for an attempt that did not panic.
 #[derive(Default)]
-struct Scene {
+struct PanicDetails {
     place: Option<String>,
     backtrace: Option<String>,
 }
@@ -100,21 +102,22 @@ impl Runner {
         Self { queue, handlers, states, producers: Arc::new(NoProducers), rules, layers: Layers::default(), instance }
     }
 
-    /// Lets handlers enqueue jobs through their contexts. Without it they are refused with [`EnqueueError::NoProducer`](crate::enqueue::EnqueueError::NoProducer).
+    /// Lets handlers enqueue jobs through their contexts. Without producers, an enqueue fails with
+    /// [`EnqueueError::NoProducer`](crate::enqueue::EnqueueError::NoProducer).
     #[must_use]
     pub fn with_producers(mut self, producers: Arc<dyn Producers>) -> Self {
         self.producers = producers;
         self
     }
 
-    /// With these layers around every attempt. Default: none.
+    /// Runs every attempt within these layers. Default: none.
     #[must_use]
     pub fn layers(mut self, layers: Layers) -> Self {
         self.layers = layers;
         self
     }
 
-    /// The handlers it runs.
+    /// The handlers that this runner calls.
     #[must_use]
     pub fn handlers(&self) -> &Handlers {
         &self.handlers
@@ -123,27 +126,28 @@ impl Runner {
     /// Runs one attempt to its end. Never panics.
     ///
     /// # Cancel safety
-    /// Dropping it drops the handler at its present await, and asks what it left running to stop; nothing is settled.
+    /// Dropping the future drops an async handler at its current await. Tasks that the handler spawned, and a blocking handler's thread, are asked to stop.
+    /// Nothing is settled.
     pub async fn attempt(&self, input: AttemptInput) -> AttemptOutcome {
-        let AttemptInput { job, executor, started_ms, lease, jitter } = input;
-        let begun = Instant::now();
-        let over = |ran, retry, notes| Over { job: &job, by: By { executor, started_ms, ran }, retry, jitter, notes };
-        let unstarted = || over(Duration::ZERO, self.rules.retry, Notes::default());
+        let AttemptInput { job, executor, started, started_ms, lease, jitter } = input;
+        let ran_by = |ran| RanBy { executor, started_ms, ran };
+        let finish = |ran, retry, notes| FinishedAttempt { job: &job, ran_by: ran_by(ran), retry, jitter, notes };
+        let not_run = || finish(Duration::ZERO, self.rules.retry, Notes::default());
         let envelope = match self.decode(&job) {
             Ok(envelope) => envelope,
             Err(error) if error.is_newer() => {
-                return self.not_for_us(unstarted(), Code::DecodeFailed, error.to_string(), error.to_string());
+                return self.not_runnable_here(not_run(), Code::DecodeFailed, error.to_string(), error.to_string());
             }
             Err(error) => {
-                return self.failed(unstarted(), &Failure::permanent(Code::DecodeFailed, error), Scene::default());
+                return self.failed(not_run(), &Failure::permanent(Code::DecodeFailed, error), PanicDetails::default());
             }
         };
         let Some(found) = self.handlers.find(&envelope.kind) else {
             let text = format!("no worker of queue \"{}\" knows kind \"{}\"", self.queue, envelope.kind);
-            return self.not_for_us(unstarted(), Code::UnknownKind, envelope.kind.to_string(), text);
+            return self.not_runnable_here(not_run(), Code::UnknownKind, envelope.kind.to_string(), text);
         };
-        let JobRules { retry, timeout: limit, keep_completed, refused } = self.rules_of(&envelope, &found.defaults);
-        let about = About {
+        let JobRules { retry, timeout, keep_completed, refused } = self.rules_of(&envelope, &found.defaults);
+        let info = AttemptInfo {
             id: job.id.clone(),
             queue: self.queue.clone(),
             kind: envelope.kind.clone(),
@@ -152,39 +156,38 @@ impl Runner {
             enqueued_ms: job.enqueued_ms,
             started_ms,
         };
-        let ctx = Context::new(about, begun, self.states.clone(), self.producers.clone(), lease.clone());
+        let ctx = Context::new(info, started, self.states.clone(), self.producers.clone(), lease.clone());
         if let Some(refused) = refused {
             ctx.log(format!("the job's own retry numbers were refused, its queue's are used: {refused}"));
         }
         let raw =
             RawJob { queue: self.queue.clone(), id: job.id.clone(), kind: envelope.kind, payload: envelope.payload };
-        let ended = run(&found.handler, &self.layers, raw, ctx.clone(), &lease, limit).await;
-        let over = over(begun.elapsed(), retry, ctx.take_notes());
-        match ended {
-            Ran::Returned(Ok(output)) => self.completed(&over, keep_completed, output),
-            Ran::Returned(Err(failure)) => self.unsuccessful(over, &failure, lease.stopped(), None).await,
-            Ran::Panicked(caught) => {
+        let end = run(&found.handler, &self.layers, raw, ctx.clone(), &lease, timeout).await;
+        let finished = finish(started.elapsed(), retry, ctx.take_notes());
+        match end {
+            HandlerEnd::Returned(Ok(output)) => self.completed(&finished, keep_completed, output),
+            HandlerEnd::Returned(Err(failure)) => {
+                self.unsuccessful(finished, &failure, lease.stop_reason(), None).await
+            }
+            HandlerEnd::Panicked(caught) => {
                 let failure = Failure::temporary(Code::Panic, caught.message.clone());
-                self.unsuccessful(over, &failure, lease.stopped(), Some(caught)).await
+                self.unsuccessful(finished, &failure, lease.stop_reason(), Some(caught)).await
             }
-            Ran::TimedOut(caught) => {
-                let mut text = format!("the handler ran longer than its timeout of {limit:?}");
-                if let Some(caught) = &caught {
-                    text = format!("{text}, and panicked while it was dropped: {}", caught.message);
-                }
-                let failure = Failure::temporary(Code::Timeout, text);
-                self.unsuccessful(over, &failure, lease.stopped(), caught).await
+            HandlerEnd::TimedOut(caught) => {
+                let failure = Failure::temporary(Code::Timeout, timeout_message(timeout, caught.as_ref()));
+                self.unsuccessful(finished, &failure, lease.stop_reason(), caught).await
             }
-            Ran::NotRun(reason) => self.released(over, reason, Duration::ZERO),
+            HandlerEnd::NotRun(reason) => self.released(finished, reason, Duration::ZERO),
         }
     }
 
-    /// The settlement of a job that is taken from its executor, or from the waiting ones, by a shutdown or restart.
+    /// The settlement of a job that a shutdown or a restart takes back. `ran` is the executor that ran the job, since when, and for how long; `None` for a job that
+    /// still waited for an executor.
     #[must_use]
-    pub fn interrupted(&self, job: &ClaimedJob, by: Option<(ExecutorId, u64, Duration)>) -> Settlement {
-        let record = by.map(|(executor, started_ms, ran)| {
+    pub fn interrupted(&self, job: &ClaimedJob, ran: Option<(ExecutorId, u64, Duration)>) -> Settlement {
+        let record = ran.map(|(executor, started_ms, ran)| {
             let released = Ended::Released { reason: Released::Interrupted, delay_ms: 0 };
-            self.record(By { executor, started_ms, ran }, released, Notes::default())
+            self.record(RanBy { executor, started_ms, ran }, released, Notes::default())
         });
         settlement(job, Verdict::ReleaseNow, record.unwrap_or_default())
     }
@@ -195,13 +198,13 @@ impl Runner {
         settlement(job, Verdict::ReleaseNow, Bytes::new())
     }
 
-    /// The settlement of a job that is released with a delay, without a charge.
+    /// The settlement of a job that is released with a delay, without counting a failure.
     #[must_use]
     pub fn put_off(&self, job: &ClaimedJob, delay: Duration) -> Settlement {
         settlement(job, Verdict::ReleaseAfter { delay }, Bytes::new())
     }
 
-    /// The settlement of an attempt whose handler ignores its timeout.
+    /// The settlement of an attempt whose handler still runs although its timeout has passed.
     #[must_use]
     pub fn timed_out(
         &self,
@@ -212,147 +215,167 @@ impl Runner {
         jitter: i16,
     ) -> Settlement {
         let retry = self.decode(job).map_or(self.rules.retry, |envelope| {
-            let none = JobDefaults::new();
-            let kind = self.handlers.find(&envelope.kind).map_or(&none, |found| &found.defaults);
-            self.rules_of(&envelope, kind).retry
+            let no_defaults = JobDefaults::new();
+            let defaults = self.handlers.find(&envelope.kind).map_or(&no_defaults, |found| &found.defaults);
+            self.rules_of(&envelope, defaults).retry
         });
         let text = format!(
             "the handler ignored its timeout and still runs after {ran:.0?}; this attempt and the next may overlap"
         );
         let failure = Failure::temporary(Code::Timeout, text);
-        let by = By { executor, started_ms, ran };
-        self.failed(Over { job, by, retry, jitter, notes: Notes::default() }, &failure, Scene::default()).settlement
+        let ran_by = RanBy { executor, started_ms, ran };
+        let finished = FinishedAttempt { job, ran_by, retry, jitter, notes: Notes::default() };
+        self.failed(finished, &failure, PanicDetails::default()).settlement
     }
 
     fn decode(&self, job: &ClaimedJob) -> Result<Envelope, CodecError> {
-        let most = self.rules.payload_bytes_max;
+        let payload_max = self.rules.payload_bytes_max;
         let refuse = |what: &str, size: usize| {
-            CodecError::new(format!("the {what} has {size} bytes, this worker takes payloads of at most {most}"))
+            CodecError::new(format!("the {what} has {size} bytes, this worker takes payloads of at most {payload_max}"))
         };
-        if job.envelope.len() > most.saturating_add(ENVELOPE_OVERHEAD_MAX) {
+        if job.envelope.len() > payload_max.saturating_add(ENVELOPE_OVERHEAD_MAX) {
             return Err(refuse("envelope", job.envelope.len()));
         }
         let envelope = codec::open(&job.envelope)?;
-        if envelope.payload.len() > most {
+        if envelope.payload.len() > payload_max {
             return Err(refuse("payload", envelope.payload.len()));
         }
         Ok(envelope)
     }
 
-    /// The kind's defaults, overridden by what the queue sets, overridden by what the job asks for. Retry numbers out of bounds, which no producer of ours
-    /// seals, are all ignored.
-    fn rules_of(&self, envelope: &Envelope, kind: &JobDefaults) -> JobRules {
-        let KindRules { retry, timeout, keep_completed } = self.rules.of_kind(kind);
+    /// The kind's defaults, overridden by what the queue sets, overridden by what the job sets. If one of the job's retry numbers is out of bounds, all of them
+    /// are ignored; the producers of this library seal no such numbers.
+    fn rules_of(&self, envelope: &Envelope, defaults: &JobDefaults) -> JobRules {
+        let KindRules { retry, timeout, keep_completed } = self.rules.of_kind(defaults);
         let timeout = envelope.timeout_ms.filter(|ms| *ms > 0).map_or(timeout, Duration::from_millis);
-        let (retry, refused) = match retry.overridden_by(&envelope.retry).validate() {
-            Ok(own) => (own, None),
-            Err(refused) => (retry, Some(refused)),
-        };
-        JobRules { retry, timeout, keep_completed, refused }
+        let rules = |retry, refused| JobRules { retry, timeout, keep_completed, refused };
+        if envelope.retry == RetryOverrides::default() {
+            return rules(retry, None);
+        }
+        match retry.overridden_by(&envelope.retry).validate() {
+            Ok(own) => rules(own, None),
+            Err(refused) => rules(retry, Some(refused)),
+        }
     }
 
-    fn completed(&self, over: &Over<'_>, keep: bool, output: Output) -> AttemptOutcome {
+    fn completed(&self, finished: &FinishedAttempt<'_>, keep: bool, output: Output) -> AttemptOutcome {
         let output = output.into_bytes();
         // The log of a job that completes is not kept: its record stays small.
         let record = match keep {
-            true => self.record(over.by, Ended::Completed { output: output.clone() }, Notes::default()),
+            true => self.record(finished.ran_by, Ended::Completed { output: output.clone() }, Notes::default()),
             false => Bytes::new(),
         };
-        AttemptOutcome { output, ..outcome(over.job, over.by, Verdict::Complete { keep }, record, None) }
+        AttemptOutcome { output, ..outcome(finished.job, finished.ran_by, Verdict::Complete { keep }, record, None) }
     }
 
-    /// What an error, a panic or a timeout means depends on whether the handler was asked to stop. A wish to cancel counts before everything; a panic counts
-    /// as one even during a shutdown.
+    /// What becomes of a job after an error, a panic, a timeout or a snooze. It depends on whether the handler was asked to stop, and why: a job that was to be
+    /// cancelled is cancelled in any case, and a panic counts as a failure even during a shutdown.
     async fn unsuccessful(
         &self,
-        over: Over<'_>,
+        finished: FinishedAttempt<'_>,
         failure: &Failure,
-        stopped: Option<Stop>,
-        caught: Option<Caught>,
+        stop_reason: Option<Stop>,
+        caught: Option<CaughtPanic>,
     ) -> AttemptOutcome {
-        let (mut scene, mut panic) = (Scene::default(), None);
+        let (mut details, mut panic) = (PanicDetails::default(), None);
         if let Some(mut caught) = caught {
-            scene = Scene { backtrace: caught.render().await, place: caught.place.clone() };
+            details = PanicDetails { backtrace: caught.render().await, place: caught.place.clone() };
             let caught = HandlerPanic {
                 queue: self.queue.clone(),
-                job: over.job.id.clone(),
-                attempt: over.job.token.attempt,
+                job: finished.job.id.clone(),
+                attempt: finished.job.token.attempt,
                 message: caught.message,
                 place: caught.place,
             };
             caught.print_unless_traced();
             panic = Some(caught);
         }
-        let outcome = match (stopped, failure.snoozed_for()) {
-            (Some(Stop::Cancelled), _) => self.cancelled(over, failure, scene),
-            (_, Some(delay)) => self.released(over, Released::Snoozed, delay),
+        let outcome = match (stop_reason, failure.snoozed_for()) {
+            (Some(Stop::Cancelled), _) => self.cancelled(finished, failure, details),
+            (_, Some(delay)) => self.released(finished, Released::Snoozed, delay),
             (Some(Stop::Shutdown), None) if panic.is_none() => {
-                self.released(over, Released::Interrupted, Duration::ZERO)
+                self.released(finished, Released::Interrupted, Duration::ZERO)
             }
-            _ => self.failed(over, failure, scene),
+            _ => self.failed(finished, failure, details),
         };
         AttemptOutcome { panic, ..outcome }
     }
 
-    fn cancelled(&self, over: Over<'_>, failure: &Failure, scene: Scene) -> AttemptOutcome {
-        let ended = failed(Code::Cancelled, failure, scene, None);
-        let record = self.record(over.by, ended, over.notes);
-        outcome(over.job, over.by, Verdict::Cancel, record, Some((Code::Cancelled, Class::Unknown)))
+    fn cancelled(&self, finished: FinishedAttempt<'_>, failure: &Failure, details: PanicDetails) -> AttemptOutcome {
+        let ended = failed_end(Code::Cancelled, failure, details, None);
+        let record = self.record(finished.ran_by, ended, finished.notes);
+        outcome(finished.job, finished.ran_by, Verdict::Cancel, record, Some((Code::Cancelled, Class::Unknown)))
     }
 
-    fn released(&self, over: Over<'_>, reason: Released, delay: Duration) -> AttemptOutcome {
+    fn released(&self, finished: FinishedAttempt<'_>, reason: Released, delay: Duration) -> AttemptOutcome {
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        let record = self.record(over.by, Ended::Released { reason, delay_ms }, over.notes);
+        let record = self.record(finished.ran_by, Ended::Released { reason, delay_ms }, finished.notes);
         let verdict = match reason {
             Released::Interrupted | Released::Unstarted => Verdict::ReleaseNow,
-            // Even without a delay they go behind the others, or one job could keep the queue to itself.
+            // Even with a delay of zero these jobs go behind the others, or one job could occupy its queue alone.
             Released::UnknownKind | Released::Snoozed => Verdict::ReleaseAfter { delay },
         };
-        outcome(over.job, over.by, verdict, record, None)
+        outcome(finished.job, finished.ran_by, verdict, record, None)
     }
 
-    /// A newer worker may know what to do with this job: it is released with a delay, up to a cap.
-    fn not_for_us(&self, over: Over<'_>, code: Code, shown: String, text: String) -> AttemptOutcome {
-        let ended = if over.job.counters.releases >= self.rules.unknown_kind_releases_max {
+    /// A job that this worker cannot run and a newer one may: it is released with a delay, and after too many releases moved to the dead letter queue. `unknown` is
+    /// what the worker reports: the kind, or why the envelope cannot be read.
+    fn not_runnable_here(
+        &self,
+        finished: FinishedAttempt<'_>,
+        code: Code,
+        unknown: String,
+        text: String,
+    ) -> AttemptOutcome {
+        let ended = if finished.job.counters.releases >= self.rules.unknown_kind_releases_max {
             let failure = Failure::new(code, text);
-            let record = self.record(over.by, failed(code, &failure, Scene::default(), None), over.notes);
-            outcome(over.job, over.by, Verdict::Abandon, record, Some((code, failure.class())))
+            let record =
+                self.record(finished.ran_by, failed_end(code, &failure, PanicDetails::default(), None), finished.notes);
+            outcome(finished.job, finished.ran_by, Verdict::Reject, record, Some((code, failure.class())))
         } else {
-            self.released(over, Released::UnknownKind, self.rules.unknown_kind_delay)
+            self.released(finished, Released::UnknownKind, self.rules.unknown_kind_delay)
         };
-        AttemptOutcome { unknown_kind: Some(shown), ..ended }
+        AttemptOutcome { unknown_kind: Some(unknown), ..ended }
     }
 
-    fn failed(&self, over: Over<'_>, failure: &Failure, scene: Scene) -> AttemptOutcome {
-        let n = over.job.counters.attempt();
+    fn failed(&self, finished: FinishedAttempt<'_>, failure: &Failure, details: PanicDetails) -> AttemptOutcome {
+        let n = finished.job.counters.attempt();
         let class = self.rules.on_unknown.treats(failure.class());
         let decision = Decision {
             class_unknown: failure.class() == Class::Unknown && class == Class::Temporary,
-            ..decide(&over.retry, n, class, failure.asked_delay(), over.jitter)
+            ..decide(&finished.retry, n, class, failure.asked_delay(), finished.jitter)
         };
         let verdict = match decision.outcome {
             Outcome::Retry => Verdict::Retry { delay: Duration::from_millis(decision.delay_ms) },
-            Outcome::Dead => Verdict::Bury,
+            Outcome::Dead => Verdict::DeadLetter,
             Outcome::Poisoned => Verdict::Poison,
         };
-        let ended = failed(failure.code(), failure, scene, Some(Box::new(decision)));
-        let record = self.record(over.by, ended, over.notes);
+        let ended = failed_end(failure.code(), failure, details, Some(Box::new(decision)));
+        let record = self.record(finished.ran_by, ended, finished.notes);
         let why = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));
         let reported = Some((failure.code(), failure.class()));
-        AttemptOutcome { why, ..outcome(over.job, over.by, verdict, record, reported) }
+        AttemptOutcome { why, ..outcome(finished.job, finished.ran_by, verdict, record, reported) }
     }
 
-    fn record(&self, by: By, ended: Ended, notes: Notes) -> Bytes {
+    fn record(&self, ran_by: RanBy, ended: Ended, notes: Notes) -> Bytes {
         codec::encode_attempt(&AttemptLog {
             instance: self.instance,
-            executor: by.executor,
-            started_ms: by.started_ms,
-            ran_ms: u64::try_from(by.ran.as_millis()).unwrap_or(u64::MAX),
+            executor: ran_by.executor,
+            started_ms: ran_by.started_ms,
+            ran_ms: u64::try_from(ran_by.ran.as_millis()).unwrap_or(u64::MAX),
             ended,
             lines: notes.lines,
-            lines_dropped: notes.dropped,
+            lines_dropped: notes.lines_dropped,
             progress: notes.progress,
         })
+    }
+}
+
+fn timeout_message(timeout: Duration, caught: Option<&CaughtPanic>) -> String {
+    let message = format!("the handler ran longer than its timeout of {timeout:?}");
+    match caught {
+        Some(caught) => format!("{message}, and panicked while it was dropped: {}", caught.message),
+        None => message,
     }
 }
 
@@ -362,16 +385,16 @@ fn settlement(job: &ClaimedJob, verdict: Verdict, record: Bytes) -> Settlement {
 
 fn outcome(
     job: &ClaimedJob,
-    by: By,
+    ran_by: RanBy,
     verdict: Verdict,
     record: Bytes,
     failure: Option<(Code, Class)>,
 ) -> AttemptOutcome {
     let settlement = settlement(job, verdict, record);
-    AttemptOutcome { settlement, panic: None, unknown_kind: None, failure, why: None, output: None, ran: by.ran }
+    AttemptOutcome { settlement, panic: None, unknown_kind: None, failure, why: None, output: None, ran: ran_by.ran }
 }
 
-fn failed(code: Code, failure: &Failure, scene: Scene, decision: Option<Box<Decision>>) -> Ended {
+fn failed_end(code: Code, failure: &Failure, details: PanicDetails, decision: Option<Box<Decision>>) -> Ended {
     let (message, chain) = (failure.message().to_owned(), failure.chain().to_vec());
-    Ended::Failed { code, message, chain, place: scene.place, backtrace: scene.backtrace, decision }
+    Ended::Failed { code, message, chain, place: details.place, backtrace: details.backtrace, decision }
 }

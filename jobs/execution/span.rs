@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::handler::Output;
 
 /// A layer that runs every attempt in a `tracing` span at level `INFO`: name `attempt`, target `retraced::attempt`, with the fields `queue`, `kind`, `job` and
-/// `attempt`, the number that the trace gives the attempt. What the handler logs through `tracing` is found by its job.
+/// `attempt`, the number that the trace gives the attempt. So what the handler logs through `tracing` can be found by its job.
 ///
 /// The facade's runtime has it as its outermost layer. Without a subscriber that wants the span it costs an attempt nothing.
 ///

@@ -21,7 +21,7 @@ use crate::retry::{OnUnknown, Retry, RetryOverrides, Why, decide};
 use crate::store::{ClaimedJob, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Released};
 
-/// What a handler returns that has nothing to say.
+/// What handlers without output return.
 type Returned = Result<(), Failure>;
 
 const DONE: Returned = Ok(());
@@ -69,7 +69,7 @@ impl Harness {
         self
     }
 
-    fn stopped(self, why: Stop) -> Self {
+    fn asked_to_stop(self, why: Stop) -> Self {
         self.lease.stop(why);
         self
     }
@@ -79,7 +79,16 @@ impl Harness {
         let instance = InstanceId::from(Uuid::from_u128(1));
         let runner = Runner::new(QueueName::new("q").unwrap(), handlers, states, self.rules.clone(), instance);
         let executor = ExecutorId { slot: 3, generation: 1 };
-        runner.attempt(AttemptInput { job, executor, started_ms: 1_000, lease: self.lease.clone(), jitter: 500 }).await
+        runner
+            .attempt(AttemptInput {
+                job,
+                executor,
+                started: Instant::now(),
+                started_ms: 1_000,
+                lease: self.lease.clone(),
+                jitter: 500,
+            })
+            .await
     }
 }
 
@@ -119,7 +128,7 @@ fn failure(outcome: &AttemptOutcome) -> (Code, String) {
     }
 }
 
-fn scene(outcome: &AttemptOutcome) -> (Option<String>, Option<String>) {
+fn place_and_backtrace(outcome: &AttemptOutcome) -> (Option<String>, Option<String>) {
     match log(outcome).ended {
         Ended::Failed { place, backtrace, .. } => (place, backtrace),
         other => panic!("did not fail: {other:?}"),
@@ -134,12 +143,12 @@ async fn boom(_: Work, _: Context) -> Returned {
     panic!("boom")
 }
 
-/// Names the type of a handler that does not return.
+/// Gives a handler that never returns a return type.
 fn returned(end: impl FnOnce() -> Returned) -> Returned {
     end()
 }
 
-/// Does what it was given when it is dropped.
+/// Calls a closure when it is dropped.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
@@ -182,10 +191,10 @@ mod returning {
         let outcome = attempt(full_disk).await;
         assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
         assert_eq!(failure(&outcome), (Code::JobExecutionFailed, "disk full".into()));
-        assert_eq!(outcome.failure, Some((Code::JobExecutionFailed, Class::Unknown)), "the class stays what it is");
+        assert_eq!(outcome.failure, Some((Code::JobExecutionFailed, Class::Unknown)), "the class stays unknown");
         let Ended::Failed { decision, .. } = log(&outcome).ended else { panic!() };
         let decision = decision.unwrap();
-        assert_eq!((decision.why, decision.class_unknown), (Why::Strategy, true), "and the trace says so");
+        assert_eq!((decision.why, decision.class_unknown), (Why::Strategy, true), "the decision records it");
     }
 
     #[tokio::test]
@@ -193,7 +202,7 @@ mod returning {
         let mut harness = Harness::handler(full_disk);
         harness.rules.on_unknown = OnUnknown::DeadLetter;
         let outcome = harness.run(job()).await;
-        assert_eq!(outcome.settlement.verdict, Verdict::Bury);
+        assert_eq!(outcome.settlement.verdict, Verdict::DeadLetter);
         let Ended::Failed { decision, .. } = log(&outcome).ended else { panic!() };
         assert_eq!(decision.unwrap().why, Why::UnknownFailure);
     }
@@ -226,7 +235,7 @@ mod returning {
             |_: Work, _: Context| async { Err::<(), Failure>(Failure::temporary(Code::NetworkError, io("reset"))) };
         let mut job = job();
         job.counters = Counters { attempts: 9, failures: 4, crashes: 2, releases: 2 };
-        assert_eq!(Harness::handler(failing).run(job).await.settlement.verdict, Verdict::Bury);
+        assert_eq!(Harness::handler(failing).run(job).await.settlement.verdict, Verdict::DeadLetter);
     }
 
     #[tokio::test]
@@ -266,7 +275,7 @@ mod returning {
     }
 
     #[tokio::test]
-    async fn a_snooze_charges_nothing_and_never_jumps_the_queue() {
+    async fn a_snooze_counts_no_failure_and_never_jumps_the_queue() {
         for delay in [Duration::ZERO, Duration::from_secs(60)] {
             let outcome =
                 attempt(move |_: Work, _: Context| async move { Err::<(), Failure>(Failure::snooze(delay)) }).await;
@@ -278,7 +287,7 @@ mod returning {
     }
 
     #[tokio::test]
-    async fn a_jobs_own_retry_numbers_and_timeout_go_before_its_queues() {
+    async fn a_jobs_own_retry_numbers_and_timeout_override_its_queues() {
         let seen = Arc::new(Mutex::new(0));
         let shared = seen.clone();
         let harness = Harness::handler(move |_: Work, ctx: Context| {
@@ -288,12 +297,12 @@ mod returning {
         let retry = RetryOverrides { max_attempts: Some(1), ..RetryOverrides::default() };
         let own = Envelope { retry, timeout_ms: Some(70), ..envelope() };
         let outcome = harness.run(sealed(codec::seal(&own).unwrap())).await;
-        assert_eq!((outcome.settlement.verdict, *seen.lock().unwrap()), (Verdict::Bury, 1));
+        assert_eq!((outcome.settlement.verdict, *seen.lock().unwrap()), (Verdict::DeadLetter, 1));
         assert_eq!(harness.lease.timeout(), Some(Duration::from_millis(70)));
-        // Numbers out of bounds give way to the queue's.
+        // If the job's numbers are out of bounds, the queue's are used.
         let retry = RetryOverrides { max_attempts: Some(0), ..RetryOverrides::default() };
-        let wild = Envelope { retry, timeout_ms: Some(0), ..envelope() };
-        harness.run(sealed(codec::seal(&wild).unwrap())).await;
+        let out_of_bounds = Envelope { retry, timeout_ms: Some(0), ..envelope() };
+        harness.run(sealed(codec::seal(&out_of_bounds).unwrap())).await;
         assert_eq!(*seen.lock().unwrap(), 5);
     }
 }
@@ -309,7 +318,7 @@ mod stopping {
 
     #[tokio::test]
     async fn an_error_after_a_requested_cancellation_is_cancelled() {
-        let outcome = Harness::handler(gives_up).stopped(Stop::Cancelled).run(job()).await;
+        let outcome = Harness::handler(gives_up).asked_to_stop(Stop::Cancelled).run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Cancel);
         assert_eq!(failure(&outcome), (Code::Cancelled, "stopped halfway".into()));
     }
@@ -320,13 +329,13 @@ mod stopping {
             assert_eq!(ctx.why_stopped(), Some(Stop::Cancelled));
             DONE
         };
-        let outcome = Harness::handler(finishing).stopped(Stop::Cancelled).run(job()).await;
+        let outcome = Harness::handler(finishing).asked_to_stop(Stop::Cancelled).run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_job_that_was_to_be_cancelled_is_not_retried_after_a_timeout_panic_or_snooze() {
-        let cancelled = |harness: Harness| harness.stopped(Stop::Cancelled);
+        let cancelled = |harness: Harness| harness.asked_to_stop(Stop::Cancelled);
         let hangs = Harness::handler(|_: Work, _: Context| pending::<Returned>());
         assert_eq!(cancelled(hangs).run(job()).await.settlement.verdict, Verdict::Cancel);
         let snoozes =
@@ -339,8 +348,8 @@ mod stopping {
     }
 
     #[tokio::test]
-    async fn an_error_during_a_shutdown_charges_nothing_and_goes_to_the_front() {
-        let outcome = Harness::handler(gives_up).stopped(Stop::Shutdown).run(job()).await;
+    async fn an_error_during_a_shutdown_counts_no_failure_and_goes_to_the_front() {
+        let outcome = Harness::handler(gives_up).asked_to_stop(Stop::Shutdown).run(job()).await;
         assert_eq!((outcome.settlement.verdict, outcome.failure), (Verdict::ReleaseNow, None));
         assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::Interrupted, delay_ms: 0 });
     }
@@ -349,14 +358,14 @@ mod stopping {
     async fn a_snooze_during_a_shutdown_keeps_its_delay() {
         let snoozes =
             Harness::handler(|_: Work, _: Context| async { Err::<(), Failure>(Failure::snooze(TEST_TIMEOUT)) });
-        let outcome = snoozes.stopped(Stop::Shutdown).run(job()).await;
+        let outcome = snoozes.asked_to_stop(Stop::Shutdown).run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: TEST_TIMEOUT });
     }
 
     #[tokio::test]
-    async fn a_panic_during_a_shutdown_counts_as_one() {
+    async fn a_panic_during_a_shutdown_counts_as_a_failure() {
         let panics = Harness::handler(boom);
-        let outcome = panics.stopped(Stop::Shutdown).run(job()).await;
+        let outcome = panics.asked_to_stop(Stop::Shutdown).run(job()).await;
         assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
     }
 
@@ -394,7 +403,7 @@ mod stopping {
     }
 
     #[tokio::test]
-    async fn an_attempt_that_is_dropped_drops_its_handler_and_stops_what_that_left_running() {
+    async fn an_attempt_that_is_dropped_drops_its_handler_and_asks_what_it_left_running_to_stop() {
         let (started, starts) = tokio::sync::oneshot::channel();
         let started = Mutex::new(Some(started));
         let dropped = Arc::new(AtomicBool::new(false));
@@ -413,8 +422,8 @@ mod stopping {
             _ = starts => {}
         }
         assert!(dropped.load(Ordering::SeqCst));
-        assert_eq!(harness.lease.stopped(), Some(Stop::Shutdown));
-        assert_eq!(harness.lease.unyielding_for(Instant::now()), None);
+        assert_eq!(harness.lease.stop_reason(), Some(Stop::Shutdown));
+        assert_eq!(harness.lease.not_yielded_for(Instant::now()), None);
     }
 
     #[tokio::test]
@@ -427,10 +436,10 @@ mod stopping {
     }
 
     #[tokio::test]
-    async fn an_attempt_that_ended_stops_nothing() {
+    async fn an_attempt_that_ended_asks_nothing_to_stop() {
         let harness = Harness::handler(|_: Work, _: Context| async { DONE });
         harness.run(job()).await;
-        assert_eq!(harness.lease.stopped(), None);
+        assert_eq!(harness.lease.stop_reason(), None);
     }
 
     #[test]
@@ -459,13 +468,13 @@ mod stopping {
                 runtime.block_on(harness.run(job()))
             });
             let deadline = Instant::now() + TEST_TIMEOUT;
-            while lease.unyielding_for(Instant::now()).is_none_or(|blocked| blocked < Duration::from_millis(20)) {
+            while lease.not_yielded_for(Instant::now()).is_none_or(|blocked| blocked < Duration::from_millis(20)) {
                 assert!(Instant::now() < deadline, "never seen");
                 std::thread::yield_now();
             }
             release.send(()).unwrap();
             assert_eq!(running.join().unwrap().settlement.verdict, Verdict::Complete { keep: true });
-            assert_eq!(lease.unyielding_for(Instant::now()), None);
+            assert_eq!(lease.not_yielded_for(Instant::now()), None);
         }
     }
 }
@@ -497,14 +506,14 @@ mod panicking {
         }
     }
 
-    // Time stands still while the backtrace becomes text, so that a slow machine cannot lose it.
+    // Paused time: on a slow machine the backtrace does not time out.
     #[tokio::test(start_paused = true)]
     async fn a_panic_is_reported_with_message_location_and_the_handlers_own_frames() {
         let outcome = attempt(settles_accounts).await;
         assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
         let message = "index out of bounds: the len is 0 but the index is 7";
         assert_eq!(failure(&outcome), (Code::Panic, message.into()));
-        let (place, backtrace) = scene(&outcome);
+        let (place, backtrace) = place_and_backtrace(&outcome);
         assert!(place.as_ref().unwrap().contains("execution/tests.rs:"), "{place:?}");
         is_the_handlers_own(&backtrace.unwrap());
         let panic = outcome.panic.unwrap();
@@ -519,14 +528,14 @@ mod panicking {
         }
         let outcome = Harness::blocking(counts_pages).run(job()).await;
         assert_eq!(failure(&outcome).0, Code::Panic);
-        let backtrace = scene(&outcome).1.unwrap();
+        let backtrace = place_and_backtrace(&outcome).1.unwrap();
         is_the_handlers_own(&backtrace);
         assert!(backtrace.contains("counts_pages"), "{backtrace}");
         assert!(outcome.panic.is_some());
     }
 
     #[tokio::test]
-    async fn a_panic_before_the_first_await_of_a_handler_is_one_too() {
+    async fn a_panic_before_a_handler_returns_its_future_is_a_panic_too() {
         fn eager(_: Work, _: Context) -> std::future::Ready<Result<(), Failure>> {
             panic!("no future at all")
         }
@@ -535,15 +544,15 @@ mod panicking {
     }
 
     #[tokio::test]
-    async fn a_payload_that_is_no_text_is_said_to_be_none() {
+    async fn a_payload_that_is_not_text_is_reported_as_such() {
         let outcome = attempt(|_: Work, _: Context| async { returned(|| panic_any(7)) }).await;
-        assert_eq!(failure(&outcome).1, "a panic whose payload is no text");
-        assert!(scene(&outcome).0.is_some(), "its place is known");
+        assert_eq!(failure(&outcome).1, "a panic whose payload is not text");
+        assert!(place_and_backtrace(&outcome).0.is_some(), "its place is known");
     }
 
     #[tokio::test]
     async fn a_payload_that_panics_each_time_it_is_dropped_is_contained() {
-        /// Goes off as often as this says, so that a failing test ends.
+        /// Panics this many times when it is dropped, so that a failing test ends.
         struct Bomb(u32);
         impl Drop for Bomb {
             fn drop(&mut self) {
@@ -553,7 +562,7 @@ mod panicking {
             }
         }
         let outcome = attempt(|_: Work, _: Context| async { returned(|| panic_any(Bomb(2))) }).await;
-        let message = "a panic whose payload is no text, and that panicked again when it was dropped";
+        let message = "a panic whose payload is not text; dropping its payload panicked too";
         assert_eq!(failure(&outcome), (Code::Panic, message.into()));
     }
 
@@ -561,7 +570,7 @@ mod panicking {
     async fn a_long_message_is_cut() {
         let outcome = attempt(|_: Work, _: Context| async { returned(|| panic!("{}", "x".repeat(100_000))) }).await;
         assert_eq!(failure(&outcome).1.len(), crate::failure::MESSAGE_BYTES_MAX);
-        assert!(scene(&outcome).0.is_some(), "and known for the same panic all the same");
+        assert!(place_and_backtrace(&outcome).0.is_some(), "its place is known although the message was cut");
     }
 
     #[tokio::test]
@@ -585,7 +594,7 @@ mod panicking {
         }
         let outcome = attempt(carries).await;
         assert_eq!(failure(&outcome).1, "from another thread");
-        assert_eq!(scene(&outcome), (None, None));
+        assert_eq!(place_and_backtrace(&outcome), (None, None));
     }
 
     #[tokio::test]
@@ -596,18 +605,18 @@ mod panicking {
         })
         .await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
-        // And it is not held against the next attempt on this thread.
+        // And the next attempt on this thread does not get its place.
         let outcome =
             attempt(|_: Work, _: Context| async { returned(|| resume_unwind(Box::new("caught by the handler"))) })
                 .await;
-        assert_eq!(scene(&outcome), (None, None));
+        assert_eq!(place_and_backtrace(&outcome), (None, None));
     }
 
     #[tokio::test]
     async fn an_attempt_within_an_attempt_leaves_the_outer_ones_panic_alone() {
         let outcome = attempt(|_: Work, _: Context| async {
             let _held = OnDrop(|| {
-                // While the outer panic unwinds.
+                // The outer panic is unwinding here.
                 let inner = catch_unwind(AssertUnwindSafe(|| panic!("inner")));
                 inner.unwrap_err();
                 let nested = super::super::panic::catch(|| panic!("nested"));
@@ -725,7 +734,7 @@ mod unreadable {
         let mut old = job();
         old.counters.releases = 20;
         let outcome = harness.run(old).await;
-        assert_eq!(outcome.settlement.verdict, Verdict::Abandon);
+        assert_eq!(outcome.settlement.verdict, Verdict::Reject);
         assert_eq!(failure(&outcome), (Code::UnknownKind, "no worker of queue \"q\" knows kind \"work\"".into()));
     }
 
@@ -739,11 +748,11 @@ mod unreadable {
         let mut old = newer();
         old.counters.releases = 20;
         let outcome = harness.run(old).await;
-        assert_eq!((outcome.settlement.verdict, failure(&outcome).0), (Verdict::Abandon, Code::DecodeFailed));
+        assert_eq!((outcome.settlement.verdict, failure(&outcome).0), (Verdict::Reject, Code::DecodeFailed));
     }
 
     #[tokio::test]
-    async fn a_handler_of_every_kind_gets_what_no_other_takes_as_it_is() {
+    async fn a_catch_all_handler_gets_raw_jobs_of_all_kinds_without_a_handler() {
         let mut harness = Harness::handler(|_: Work, _: Context| async { DONE });
         harness
             .handlers
@@ -765,7 +774,7 @@ mod blocking {
     use super::*;
 
     /// Waits to be asked to stop.
-    fn waits(ctx: &Context) {
+    fn wait_for_stop(ctx: &Context) {
         let deadline = std::time::Instant::now() + TEST_TIMEOUT;
         while !ctx.is_cancelled() {
             assert!(std::time::Instant::now() < deadline, "never asked to stop");
@@ -780,7 +789,7 @@ mod blocking {
     #[tokio::test]
     async fn a_blocking_handler_past_its_timeout_is_asked_to_stop_and_its_end_awaited() {
         let outcome = Harness::blocking(|_: Work, ctx: Context| {
-            waits(&ctx);
+            wait_for_stop(&ctx);
             assert_eq!(ctx.why_stopped(), Some(Stop::TimedOut));
             Err::<(), Failure>(Failure::permanent(Code::InvalidJobData, "stopped halfway"))
         })
@@ -793,7 +802,7 @@ mod blocking {
     #[tokio::test]
     async fn a_blocking_handler_that_completes_late_has_completed() {
         let outcome = Harness::blocking(|_: Work, ctx: Context| {
-            waits(&ctx);
+            wait_for_stop(&ctx);
             DONE
         })
         .run(short())
@@ -819,7 +828,7 @@ mod blocking {
             assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::Unstarted, delay_ms: 0 });
             release.send(()).unwrap();
             busy.await.unwrap().unwrap();
-            tokio::task::spawn_blocking(|| ()).await.unwrap(); // after it in the line
+            tokio::task::spawn_blocking(|| ()).await.unwrap(); // queued behind the handler's call
         });
         assert_eq!(ran.load(Ordering::SeqCst), 0);
     }
@@ -830,7 +839,7 @@ mod blocking {
         let (ends, mut ended) = tokio::sync::mpsc::unbounded_channel();
         let harness = Harness::blocking(move |_: Work, ctx: Context| {
             starts.send(()).unwrap();
-            waits(&ctx);
+            wait_for_stop(&ctx);
             ends.send(ctx.why_stopped()).unwrap();
             DONE
         });
@@ -843,14 +852,14 @@ mod blocking {
     }
 }
 
-mod asking {
+mod arguments {
     use super::*;
 
     struct Mailer(u32);
     struct Missing;
 
     #[tokio::test]
-    async fn a_state_is_an_argument_or_asked_for() {
+    async fn a_state_is_an_argument_or_comes_from_the_context() {
         let mut harness = Harness::new();
         harness.states.insert(Mailer(5)).unwrap();
         harness
@@ -880,14 +889,14 @@ mod asking {
     }
 
     #[tokio::test]
-    async fn asking_for_a_missing_state_panics_where_it_is_asked_for() {
+    async fn asking_the_context_for_a_missing_state_panics_at_the_call() {
         let outcome = attempt(|_: Work, ctx: Context| async move {
             let _ = ctx.state::<Missing>();
             DONE
         })
         .await;
         assert!(failure(&outcome).1.starts_with("no state of type "));
-        assert!(scene(&outcome).0.unwrap().contains("execution/tests.rs"));
+        assert!(place_and_backtrace(&outcome).0.unwrap().contains("execution/tests.rs"));
     }
 
     #[tokio::test]

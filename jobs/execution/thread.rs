@@ -1,4 +1,4 @@
-//! A blocking handler: on a thread of its own, within layers that run on the executor's.
+//! Runs a blocking handler on a thread of its own. Its layers run on the executor's thread.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Sleep, sleep, timeout_at};
 use tracing::Span;
 
-use super::ended::{End, Ran, Waiting};
+use super::ended::{AttemptGuard, HandlerEnd, PendingCall};
 use super::layer::Enabled;
 use super::panic::{Watched, catch, watched};
 
@@ -25,36 +25,42 @@ pub(super) struct Blocking<'a> {
     pub(super) lease: &'a LeaseWatch,
 }
 
-/// Calls a blocking handler on a thread of its own; at its timeout it is asked to stop, and its end awaited.
-pub(super) async fn on_thread(handler: Blocking<'_>, ctx: Context, limit: Duration) -> Ran {
+/// Calls a blocking handler on a thread of its own. At its timeout the handler is asked to stop, and its end is awaited.
+pub(super) async fn on_thread(handler: Blocking<'_>, ctx: Context, limit: Duration) -> HandlerEnd {
     handler.run(Span::current(), ctx, pin!(sleep(limit)), std::future::pending()).await
 }
 
-/// The same within layers. They see every end of the handler that is no return as a failure; what the attempt comes to is decided by the end itself.
+/// [`on_thread`] within layers. When the handler does not return (a panic, a timeout, no thread), the layers see a failure in its place; the attempt then ends
+/// as the handler did, whatever the layers make of that failure.
 ///
-/// The thread belongs to the attempt, not to the layers: however they end, the attempt does not end before its thread.
-pub(super) async fn on_thread_within(handler: Blocking<'_>, layers: Enabled, ctx: Context, limit: Duration) -> Ran {
+/// The thread belongs to the attempt, not to the layers: however the layers end, the attempt does not end before its thread.
+pub(super) async fn on_thread_within(
+    handler: Blocking<'_>,
+    layers: Enabled,
+    ctx: Context,
+    limit: Duration,
+) -> HandlerEnd {
     let lease = handler.lease;
-    let mut end = End::new(lease);
+    let mut guard = AttemptGuard::new(lease);
     let mut deadline = pin!(sleep(limit));
     let (caller, called) = oneshot::channel();
-    let ran = match watched(lease, || layers.call(ctx, move |ctx| call_through(caller, ctx))) {
-        Err(caught) => Ran::Panicked(caught),
+    let end = match watched(lease, || layers.call(ctx, move |ctx| call_through(caller, ctx))) {
+        Err(caught) => HandlerEnd::Panicked(caught),
         Ok(future) => {
             let mut layers = Watched::new(future, lease);
             match before_the_call(&mut layers, called, deadline.as_mut(), lease).await {
-                Err(ran) => ran,
+                Err(end) => end,
                 Ok(call) => around_the_call(&mut layers, handler, call, deadline).await,
             }
         }
     };
-    end.reached = true;
-    ran
+    guard.ended = true;
+    end
 }
 
 type Returned = Result<Output, Failure>;
 
-/// The innermost layer's call of the handler.
+/// The call of the handler by the innermost layer.
 struct Call {
     /// The span the layers call it in.
     span: Span,
@@ -72,20 +78,20 @@ fn call_through(caller: oneshot::Sender<Call>, ctx: Context) -> HandlerFuture {
     })
 }
 
-/// Polls the layers until they call the handler; `Err` is an end without it.
+/// Polls the layers until they call the handler; `Err` when they end without calling it.
 async fn before_the_call(
     layers: &mut Watched<'_>,
     called: oneshot::Receiver<Call>,
     deadline: Pin<&mut Sleep>,
     lease: &LeaseWatch,
-) -> Result<Call, Ran> {
+) -> Result<Call, HandlerEnd> {
     tokio::select! {
         biased;
         ended = &mut *layers => Err(ended.into()),
         Ok(call) = called => Ok(call),
         () = deadline => {
             lease.stop(Stop::TimedOut);
-            Err(Ran::TimedOut(layers.discard().err()))
+            Err(HandlerEnd::TimedOut(layers.discard().err()))
         }
     }
 }
@@ -96,73 +102,81 @@ async fn around_the_call(
     handler: Blocking<'_>,
     Call { span, ctx, mut reply }: Call,
     mut deadline: Pin<&mut Sleep>,
-) -> Ran {
+) -> HandlerEnd {
     let lease = handler.lease;
-    let mut ended = None;
-    let ran = {
+    let mut layers_end = None;
+    let handler_end = {
         let mut thread = pin!(handler.run(span, ctx, deadline.as_mut(), reply.closed()));
         loop {
             tokio::select! {
                 biased;
-                ran = &mut thread => break ran,
-                layered = &mut *layers, if ended.is_none() => ended = Some(layered),
+                end = &mut thread => break end,
+                end = &mut *layers, if layers_end.is_none() => layers_end = Some(end),
             }
         }
     };
     let late = deadline.is_elapsed();
-    let not_returned = reported(ran, reply);
-    let ended = match ended {
-        Some(ended) => ended,
-        // What came late was to be awaited all the same: its layers are left to the watchdog, as its thread was.
+    let deciding_end = reported(handler_end, reply);
+    let layers_end = match layers_end {
+        Some(end) => end,
+        // The deadline passed while the thread ran, and the thread was awaited all the same. So are its layers: if they hang, the watchdog settles the attempt.
         None if late => (&mut *layers).await,
         None => match timeout_at(deadline.deadline(), &mut *layers).await {
-            Ok(ended) => ended,
+            Ok(end) => end,
             Err(_) => {
                 lease.stop(Stop::TimedOut);
-                return Ran::TimedOut(layers.discard().err());
+                return HandlerEnd::TimedOut(layers.discard().err());
             }
         },
     };
-    not_returned.unwrap_or_else(|| ended.into())
+    deciding_end.unwrap_or_else(|| layers_end.into())
 }
 
-/// Reports the thread's end to the layers. Returns it if it decides what the attempt comes to: layers that gave up on the handler decide themselves, but for
-/// a panic.
-fn reported(ran: Ran, reply: oneshot::Sender<Returned>) -> Option<Ran> {
-    match ran {
-        Ran::Returned(result) => {
+/// Reports the handler's end to the layers. Returns that end if it decides how the attempt ends: when the handler panicked, or when it did not return and the
+/// layers still awaited it. Otherwise the layers decide.
+fn reported(end: HandlerEnd, reply: oneshot::Sender<Returned>) -> Option<HandlerEnd> {
+    match end {
+        HandlerEnd::Returned(result) => {
             let _ = reply.send(result);
             None
         }
         other => {
-            let awaited = reply.send(Err(shown(&other))).is_ok();
-            (awaited || matches!(other, Ran::Panicked(_))).then_some(other)
+            let awaited = reply.send(Err(failure_for_layers(&other))).is_ok();
+            (awaited || matches!(other, HandlerEnd::Panicked(_))).then_some(other)
         }
     }
 }
 
-/// What a layer sees of a blocking handler that did not return.
-fn shown(ran: &Ran) -> Failure {
-    match ran {
-        Ran::Panicked(caught) => Failure::temporary(Code::Panic, caught.message.clone()),
-        Ran::TimedOut(_) => Failure::temporary(Code::Timeout, "the handler ran longer than its timeout"),
-        Ran::NotRun(_) | Ran::Returned(_) => Failure::temporary(Code::Interrupted, "the handler was not run"),
+/// What layers see in place of a result when a blocking handler did not return.
+fn failure_for_layers(end: &HandlerEnd) -> Failure {
+    match end {
+        HandlerEnd::Panicked(caught) => Failure::temporary(Code::Panic, caught.message.clone()),
+        HandlerEnd::TimedOut(_) => Failure::temporary(Code::Timeout, "the handler ran longer than its timeout"),
+        HandlerEnd::NotRun(_) | HandlerEnd::Returned(_) => {
+            Failure::temporary(Code::Interrupted, "the handler was not run")
+        }
     }
 }
 
 impl Blocking<'_> {
-    /// Runs it until it returns. At the deadline, or when nobody awaits it any more, it is asked to stop.
-    async fn run(self, span: Span, ctx: Context, deadline: Pin<&mut Sleep>, given_up: impl Future<Output = ()>) -> Ran {
+    /// Runs the handler until it returns. At the deadline, or when its layers no longer await it (`given_up`), it is asked to stop.
+    async fn run(
+        self,
+        span: Span,
+        ctx: Context,
+        deadline: Pin<&mut Sleep>,
+        given_up: impl Future<Output = ()>,
+    ) -> HandlerEnd {
         let Self { call, raw, lease } = self;
-        let mut end = End::new(lease);
+        let mut guard = AttemptGuard::new(lease);
         let call = Arc::clone(call);
-        let waiting = Arc::new(Waiting::new((raw, ctx)));
-        end.waiting = Some(waiting.clone());
+        let pending_call = Arc::new(PendingCall::new((raw, ctx)));
+        guard.pending_call = Some(pending_call.clone());
         let mut thread = spawn_blocking(move || {
-            waiting.take().map(|(raw, ctx)| {
-                // It may have waited long for its thread, or for its layers.
+            pending_call.take().map(|(raw, ctx)| {
+                // The handler may have been asked to stop while the call waited for its thread or its layers.
                 if ctx.why_stopped().is_some() {
-                    let why = "the handler was not begun: its attempt was asked to stop before";
+                    let why = "the handler was not started: it had already been asked to stop";
                     return Ok(Err(Failure::temporary(Code::Interrupted, why)));
                 }
                 let _entered = span.enter();
@@ -180,21 +194,21 @@ impl Blocking<'_> {
             Some(joined) => joined,
             None => {
                 lease.stop(Stop::TimedOut);
-                if end.call_off() {
-                    end.reached = true;
-                    return Ran::NotRun(Released::Unstarted);
+                if guard.prevent_call() {
+                    guard.ended = true;
+                    return HandlerEnd::NotRun(Released::Unstarted);
                 }
-                // A thread cannot be dropped: it is asked to stop, and its end awaited, or else the watchdog settles without it.
+                // A thread cannot be dropped, so its end is awaited. If the thread hangs, the watchdog settles the attempt without it.
                 thread.await
             }
         };
-        end.reached = true;
+        guard.ended = true;
         match joined {
-            Ok(Some(Ok(Err(_)))) if late => Ran::TimedOut(None),
-            Ok(Some(Ok(result))) => Ran::Returned(result),
-            Ok(Some(Err(caught))) => Ran::Panicked(caught),
-            // Its runtime ends.
-            Ok(None) | Err(_) => Ran::NotRun(Released::Interrupted),
+            Ok(Some(Ok(Err(_)))) if late => HandlerEnd::TimedOut(None),
+            Ok(Some(Ok(result))) => HandlerEnd::Returned(result),
+            Ok(Some(Err(caught))) => HandlerEnd::Panicked(caught),
+            // The runtime shuts down.
+            Ok(None) | Err(_) => HandlerEnd::NotRun(Released::Interrupted),
         }
     }
 }

@@ -6,17 +6,17 @@ use crate::job::{InvalidName, QueueName};
 use crate::limits::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN};
 use crate::retry::{InvalidRetry, Retry};
 
-/// Defaults of a kind, returned by [`Job::defaults`](super::Job::defaults).
+/// Defaults of a kind, returned by [`Job::defaults`](super::Job::defaults). What the queue sets overrides them, and what the call sets overrides both:
 ///
-/// | | lowest: the kind | then: the queue, where it sets it | last: the call |
+/// | | the kind | the queue | the call that enqueues |
 /// | --- | --- | --- | --- |
 /// | queue | [`queue`](Self::queue), with `ctx.enqueue` | – | the queue it is enqueued to |
 /// | retries | [`retry`](Self::retry), [`max_attempts`](Self::max_attempts) | `Queue::retry`, as a whole | `.retry(…)` |
 /// | timeout | [`timeout`](Self::timeout) | `Queue::timeout` | `.timeout(…)` |
 /// | kept after completion | [`discard_completed`](Self::discard_completed) | `Queue::retention` | – |
 ///
-/// What none of them sets is this library's default: 5 attempts with exponential delays, 5 minutes, completed jobs are kept. Workers apply the defaults of
-/// *their* build: nothing of this travels with a job.
+/// What none of them sets is this library's default: 5 attempts with exponential delays, a timeout of 5 min, completed jobs are kept. A job does not carry the
+/// defaults of its kind: workers apply those of *their* build.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct JobDefaults {
 }
 
 impl JobDefaults {
-    /// None.
+    /// No defaults.
     pub const fn new() -> Self {
         Self { queue: None, retry: None, max_attempts: None, timeout: None, discard_completed: false }
     }
@@ -61,7 +61,7 @@ impl JobDefaults {
         self
     }
 
-    /// How many attempts, in place of the number in [`retry`](Self::retry): 1 to 1000.
+    /// How many attempts a job has, in place of the number in [`retry`](Self::retry): 1 to 1000.
     pub const fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self
@@ -73,7 +73,7 @@ impl JobDefaults {
         self
     }
 
-    /// Completed jobs of this kind are removed at once, with their output and history. Default: they are kept as their queue's retention says.
+    /// Removes completed jobs of this kind at once, with their output and history. Default: their queue's retention decides.
     pub const fn discard_completed(mut self) -> Self {
         self.discard_completed = true;
         self
@@ -85,7 +85,7 @@ impl JobDefaults {
         self.queue
     }
 
-    /// The kind's retry policy, where its queue sets none: what the kind does not say comes from `fallback`.
+    /// The kind's retry policy. What the kind does not set comes from `fallback`.
     #[must_use]
     pub fn retry_or(&self, fallback: Retry) -> Retry {
         let retry = self.retry.unwrap_or(fallback);
@@ -107,7 +107,7 @@ impl JobDefaults {
     /// Checks every number and name.
     ///
     /// # Errors
-    /// [`InvalidDefaults`] names the first that is out of its bounds.
+    /// [`InvalidDefaults`] names the first number or name that is not allowed.
     pub fn validate(&self) -> Result<(), InvalidDefaults> {
         self.retry_or(Retry::default()).validate().map_err(InvalidDefaults::Retry)?;
         self.queue.map(QueueName::new).transpose().map_err(InvalidDefaults::Queue)?;
@@ -120,7 +120,7 @@ impl JobDefaults {
     }
 }
 
-/// A default of a kind is out of its bounds.
+/// A default of a kind is not allowed.
 ///
 /// ```
 /// use retraced_jobs::handler::{InvalidDefaults, JobDefaults};

@@ -1,4 +1,4 @@
-//! What a handler takes beside its job: extractors, in any number up to eight and in any order.
+//! What a handler takes beside its job: up to eight extractors, in any order.
 
 use std::any::{TypeId, type_name};
 use std::fmt;
@@ -10,8 +10,8 @@ use crate::job::JobId;
 
 /// A handler's argument that is made from its [`Context`].
 ///
-/// This library's: [`Context`] itself, [`State<T>`], [`JobId`], [`Attempt`], [`Cancelled`]. The trait is open: an application's own extractor can read a
-/// tenant from the job's id, or take a connection from a shared pool, and a handler that takes it cannot forget to.
+/// This library has [`Context`] itself, [`State<T>`], [`JobId`], [`Attempt`], [`Cancelled`]. The trait is open: an application's own extractor can read a
+/// tenant from the job's id, or take a connection from a shared pool, so that no handler can forget to.
 ///
 /// ```
 /// use retraced_jobs::context::Context;
@@ -40,18 +40,18 @@ use crate::job::JobId;
 /// async fn send_invoice(job: SendInvoice, tenant: Tenant) -> Result<(), Failure> { Ok(()) }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no argument a handler can take",
-    label = "this is no extractor",
+    message = "`{Self}` is not an argument that a handler can take",
+    label = "this is not an extractor",
     note = "the first argument is the job; those after it are `Context`, `State<T>`, `JobId`, `Attempt`, `Cancelled` or a type that implements `FromContext`"
 )]
 pub trait FromContext: Sized + Send + 'static {
     /// The argument. Called before the handler, on its thread; it must not block.
     ///
     /// # Errors
-    /// The failure of the attempt: the handler is not called.
+    /// The attempt fails with this failure, and the handler is not called.
     fn from_context(ctx: &Context) -> Result<Self, Failure>;
 
-    /// Names what has to be given to the builder. Checked when the runtime starts.
+    /// Names the values that must be given to the builder. They are checked when the runtime starts.
     fn needs(needs: &mut Needs) {
         let _ = needs;
     }
@@ -78,7 +78,7 @@ impl FromContext for Context {
 
 impl<T: Send + Sync + 'static> FromContext for State<T> {
     fn from_context(ctx: &Context) -> Result<Self, Failure> {
-        // Found missing when the runtime starts; a failure rather than a panic for workers that are built by other means.
+        // A runtime finds a missing state when it starts. Runners that are built by other means get a failure, not a panic.
         let missing = || Failure::new(Code::JobExecutionFailed, format!("no state of type {}", type_name::<T>()));
         ctx.try_state().map(State).ok_or_else(missing)
     }
@@ -94,7 +94,7 @@ impl FromContext for JobId {
     }
 }
 
-/// Which attempt this is, as a handler's argument.
+/// The number of this attempt and how many there are, as a handler's argument.
 ///
 /// ```
 /// use retraced_jobs::failure::{Code, Failure};
@@ -103,7 +103,7 @@ impl FromContext for JobId {
 /// # impl Job for Charge { const KIND: &'static str = "card.charge"; }
 /// async fn charge(_: Charge, attempt: Attempt) -> Result<(), Failure> {
 ///     if attempt.is_last() {
-///         println!("try {} of {}: somebody should look at this card", attempt.number, attempt.max);
+///         println!("attempt {} of {}: somebody should look at this card", attempt.number, attempt.max);
 ///     }
 ///     Err(Failure::temporary(Code::ServiceUnavailable, "the bank is closed"))
 /// }
@@ -111,14 +111,14 @@ impl FromContext for JobId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// From 1: failures so far + 1. Crashes and interruptions are not counted.
+    /// [`Context::attempt`]: failures so far + 1. Crashes and releases are not counted.
     pub number: u32,
-    /// How many attempts the job has in all.
+    /// [`Context::max_attempts`]: when `number` has reached it, a failed attempt is not retried.
     pub max: u32,
 }
 
 impl Attempt {
-    /// Whether a failure now would be the last.
+    /// Whether the job is not retried if this attempt fails.
     #[must_use]
     pub fn is_last(self) -> bool {
         self.number >= self.max
@@ -131,7 +131,7 @@ impl FromContext for Attempt {
     }
 }
 
-/// An argument that shows a handler that it should stop: because of a shutdown, a cancellation, its timeout or a lost lease.
+/// A handler's argument that shows whether the handler should stop, and why: a shutdown, a cancelled job, its timeout or a lost lease.
 ///
 /// ```
 /// use retraced_jobs::failure::{Code, Failure};

@@ -1,4 +1,4 @@
-//! From a user's function to a handler the worker can call.
+//! Turns a user's function into a handler that the worker can call.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ use crate::codec;
 use crate::context::Context;
 use crate::failure::{Code, Failure};
 
-/// What running a handler comes to.
+/// A running handler, boxed. It ends with an output or a failure.
 pub type HandlerFuture = BoxFuture<'static, Result<Output, Failure>>;
 
 type Call = Arc<dyn Fn(RawJob, Context) -> HandlerFuture + Send + Sync>;
@@ -25,11 +25,11 @@ pub(crate) type BlockingCall = Arc<dyn Fn(RawJob, Context) -> Result<Output, Fai
 pub enum Handler {
     /// Polled on the runtime the executors run on.
     Async(Call),
-    /// Called on that runtime's threads for blocking work.
+    /// Called on a thread for blocking work of that runtime.
     Blocking(BlockingCall),
 }
 
-/// A handler, with what it is for and what it needs.
+/// A handler with its kind, the defaults of the kind, and the states it needs.
 pub struct Registered {
     pub(super) kind: &'static str,
     pub(super) defaults: JobDefaults,
@@ -51,7 +51,7 @@ pub struct Registered {
 /// Handlers::default().add(send).unwrap();
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "this is no handler of a job",
+    message = "this is not a handler of a job",
     label = "expected `async fn(J, E1, …) -> R`",
     note = "J, the job, implements `Job`; each E is an extractor: `Context`, `State<T>`, `JobId`, `Attempt`, `Cancelled` or a type that implements `FromContext`; at most eight",
     note = "R is `()` or `Result<T, E>`, where T is `Serialize` and E is `IntoFailure`: `Failure`, `anyhow::Error`, `Box<dyn Error + Send + Sync>`, or a type of yours that implements it",
@@ -64,7 +64,7 @@ pub trait IntoHandler<M> {
 
 /// `fn(J, E1, …) -> R`: as [`IntoHandler`], for functions that block their thread. Implemented for functions and closures; `M` is inferred.
 #[diagnostic::on_unimplemented(
-    message = "this is no blocking handler of a job",
+    message = "this is not a blocking handler of a job",
     label = "expected `fn(J, E1, …) -> R`, not `async`",
     note = "J, the job, implements `Job`; each E is an extractor: `Context`, `State<T>`, `JobId`, `Attempt`, `Cancelled` or a type that implements `FromContext`; at most eight",
     note = "R is `()` or `Result<T, E>`, where T is `Serialize` and E is `IntoFailure`"
@@ -74,9 +74,10 @@ pub trait IntoBlockingHandler<M> {
     fn into_blocking_handler(self) -> Registered;
 }
 
-/// `async fn(RawJob, E1, …) -> R`: as [`IntoHandler`], for jobs of every kind. Implemented for functions and closures; `M` is inferred.
+/// `async fn(RawJob, E1, …) -> R`: as [`IntoHandler`], for the catch-all handler, which runs jobs of every kind without a handler of its own. Implemented for
+/// functions and closures; `M` is inferred.
 #[diagnostic::on_unimplemented(
-    message = "this is no handler of every kind",
+    message = "this is not a catch-all handler",
     label = "expected `async fn(RawJob, E1, …) -> R`",
     note = "each E is an extractor: `Context`, `State<T>`, `JobId`, `Attempt`, `Cancelled` or a type that implements `FromContext`; at most eight",
     note = "R is `()` or `Result<T, E>`, where T is `Serialize` and E is `IntoFailure`"
@@ -95,8 +96,8 @@ fn refuse(failure: Failure) -> HandlerFuture {
 }
 
 pin_project! {
-    /// A handler's future, its result read as an output. It is dropped by who polls this, not by the last poll: a destructor that panics then does not
-    /// change what the handler returned.
+    /// A handler's future, with its result turned into an output. The last poll does not drop that future, the owner of this type does: so a destructor that
+    /// panics does not change what the handler returned.
     struct Running<F, M> {
         #[pin]
         handler: F,

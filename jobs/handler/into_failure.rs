@@ -16,7 +16,7 @@ use crate::store::StoreError;
 /// | error type | what it becomes |
 /// | --- | --- |
 /// | [`Failure`] | itself |
-/// | your own type, with an `impl IntoFailure` | what you say |
+/// | your own type, with an `impl IntoFailure` | what your `into_failure` returns |
 /// | `anyhow::Error`, `eyre::Report`, `Box<dyn Error + Send + Sync>` | class unknown, unless a [`FailureError`] is among its causes |
 /// | errors of the standard library and tokio, `String`, `&str` | class unknown |
 /// | [`Infallible`] | never happens |
@@ -25,7 +25,7 @@ use crate::store::StoreError;
 /// handler that returns `Result<_, Failure>`, `?` on a type of your own goes through `std::error::Error` and loses what its `IntoFailure` says. Return your
 /// type, or write `.map_err(IntoFailure::into_failure)?`.
 ///
-/// An own type may implement [`std::error::Error`] as well, as with `thiserror`:
+/// Your own type may implement [`std::error::Error`] as well, as with `thiserror`:
 ///
 /// ```
 /// use retraced_jobs::failure::{Class, Code, Failure};
@@ -67,7 +67,7 @@ pub trait IntoFailure<M = Own> {
     fn into_failure(self) -> Failure;
 }
 
-/// Marks the types that implement [`IntoFailure`] by name. Never written by hand: it is the trait's default.
+/// Marks the types that have an `impl IntoFailure` of their own. Never written by hand: it is the trait's default.
 ///
 /// Used in the example of [`IntoFailure`].
 #[derive(Debug)]
@@ -86,16 +86,16 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
-/// An error of any type. Where one among its causes knows code, class and delay, those count; else the class is unknown.
+/// The failure for an error of any type. If the error or one of its causes knows its code, class and delay, those are used; otherwise the class is unknown.
 fn of_any(error: &(dyn StdError + 'static)) -> Failure {
     let known = std::iter::once(error).chain(causes(error)).find_map(classified);
     match known {
-        Some(failure) => failure.told_by(error),
+        Some(failure) => failure.with_text_of(error),
         None => Failure::caused_by(Code::JobExecutionFailed, Code::JobExecutionFailed.class(), error),
     }
 }
 
-/// What an error says of its class. Errors of this library that know theirs are asked here, wherever they stand in a chain.
+/// The failure that an error of this library stands for; `None` for an error that does not know its class.
 fn classified(error: &(dyn StdError + 'static)) -> Option<Failure> {
     if let Some(store) = error.downcast_ref::<StoreError>().filter(|store| store.is_retryable()) {
         return Some(Failure::caused_by(Code::ServiceUnavailable, Class::Temporary, store));
@@ -118,7 +118,7 @@ impl IntoFailure for Infallible {
     }
 }
 
-/// `anyhow::Error` and `eyre::Report` dereference to the error they hold, as a `Box` does; no error type that people write does.
+/// `anyhow::Error` and `eyre::Report` dereference to the error they hold, as a `Box` does. Ordinary error types do not.
 impl<E> IntoFailure<Boxed> for E
 where
     E: Deref<Target = dyn StdError + Send + Sync + 'static>,

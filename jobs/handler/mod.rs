@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 
 use crate::job::{JobId, Kind, QueueName};
 
-/// A typed job: its data, and the kind workers choose the handler by.
+/// A typed job: its data, and the kind by which workers choose its handler.
 ///
 /// ```
 /// use retraced_jobs::handler::Job;
@@ -39,13 +39,13 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     /// 1 to 128 of `A-Z a-z 0-9 . _ -`. Producers and workers must agree on it; keep it when the type is renamed.
     const KIND: &'static str;
 
-    /// What holds for all jobs of this kind, unless their queue or their producer says otherwise. Default: nothing of its own.
+    /// What holds for all jobs of this kind, unless their queue or their producer says otherwise. Default: nothing.
     fn defaults() -> JobDefaults {
         JobDefaults::new()
     }
 }
 
-/// A job whose data was not decoded: the first argument of a handler of every kind.
+/// A job whose data was not decoded: the first argument of a catch-all handler.
 ///
 /// ```
 /// use retraced_jobs::codec;

@@ -10,7 +10,7 @@ use super::IntoFailure;
 use crate::codec::{self, CodecError};
 use crate::failure::{Code, Failure};
 
-/// What a handler left behind when it succeeded: a value as MessagePack, or nothing.
+/// What a handler returned when it succeeded: a value as MessagePack, or nothing.
 ///
 /// ```
 /// use retraced_jobs::failure::Failure;
@@ -47,7 +47,7 @@ impl Output {
         self.0.as_ref()
     }
 
-    /// The same, owned.
+    /// [`bytes`](Self::bytes), owned.
     #[must_use]
     pub fn into_bytes(self) -> Option<Bytes> {
         self.0
@@ -56,7 +56,7 @@ impl Output {
     /// The value, read back; `None` when there is none.
     ///
     /// # Errors
-    /// [`CodecError`] when it is of another type.
+    /// [`CodecError`] when the value is of another type.
     pub fn decode<T: DeserializeOwned>(&self) -> Option<Result<T, CodecError>> {
         self.0.as_ref().map(|bytes| codec::from_payload(bytes))
     }
@@ -64,8 +64,9 @@ impl Output {
 
 /// What a handler may return: `()`, or `Result<T, E>` with `T: Serialize` and `E: `[`IntoFailure`].
 ///
-/// `Ok(value)` completes the job and keeps the value as its output, at most [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX); `Ok(())` keeps none. A plain value is no return type: a
-/// `Result` can be serialized too, so an error could not be distinguished from an output. Return `Result<T, Infallible>` where nothing can fail.
+/// `Ok(value)` completes the job and keeps the value as its output, at most [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX); `Ok(())` keeps none.
+/// A handler cannot return a plain value: a `Result` can be serialized too, so an error could not be distinguished from an output.
+/// Return `Result<T, Infallible>` where nothing can fail.
 ///
 /// `M` is inferred.
 ///

@@ -22,7 +22,7 @@ pub struct Handlers {
 pub struct Found {
     /// The handler.
     pub handler: Handler,
-    /// What holds for the kind; nothing, where a handler of every kind was found.
+    /// The defaults of the kind; empty when this is the catch-all handler.
     pub defaults: JobDefaults,
 }
 
@@ -37,7 +37,7 @@ impl Handlers {
     /// Adds the handler of one kind.
     ///
     /// # Errors
-    /// [`InvalidHandler`] when the kind has one, its name is not allowed, or one of its defaults is out of bounds.
+    /// [`InvalidHandler`] when the kind has a handler already, its name is not allowed, or one of its defaults is out of bounds.
     pub fn add<M>(&mut self, handler: impl IntoHandler<M>) -> Result<(), InvalidHandler> {
         self.register(handler.into_handler())
     }
@@ -45,21 +45,21 @@ impl Handlers {
     /// Adds the handler of one kind that blocks its thread.
     ///
     /// # Errors
-    /// [`InvalidHandler`] when the kind has one, its name is not allowed, or one of its defaults is out of bounds.
+    /// [`InvalidHandler`] when the kind has a handler already, its name is not allowed, or one of its defaults is out of bounds.
     pub fn add_blocking<M>(&mut self, handler: impl IntoBlockingHandler<M>) -> Result<(), InvalidHandler> {
         self.register(handler.into_blocking_handler())
     }
 
-    /// Adds the handler of every kind that has none of its own.
+    /// Adds the catch-all handler, which runs jobs of every kind that has no handler of its own.
     ///
     /// # Errors
-    /// [`InvalidHandler`] when there is one.
+    /// [`InvalidHandler`] when there is a catch-all handler already.
     pub fn add_any<M>(&mut self, handler: impl IntoRawHandler<M>) -> Result<(), InvalidHandler> {
         let registered = handler.into_raw_handler();
         if self.any.is_some() {
             return Err(InvalidHandler::Any);
         }
-        self.note(&registered, "the handler of every kind");
+        self.note_needs(&registered, "the catch-all handler");
         self.any = Some(Found { handler: registered.handler, defaults: registered.defaults });
         Ok(())
     }
@@ -72,24 +72,24 @@ impl Handlers {
         if let Err(invalid) = registered.defaults.validate() {
             return Err(InvalidHandler::Defaults(kind, invalid));
         }
-        self.note(&registered, &format!("the handler of \"{kind}\""));
+        self.note_needs(&registered, &format!("the handler of \"{kind}\""));
         let found = Found { handler: registered.handler, defaults: registered.defaults };
         self.by_kind.insert(kind.to_string(), found);
         Ok(())
     }
 
-    fn note(&mut self, registered: &Registered, handler: &str) {
+    fn note_needs(&mut self, registered: &Registered, handler: &str) {
         let needs = registered.needs.iter();
         self.needs.extend(needs.map(|(state, name)| Need { state: *state, name, handler: handler.to_owned() }));
     }
 
-    /// The handler of a kind.
+    /// The handler of a kind, or else the catch-all handler.
     #[must_use]
     pub fn find(&self, kind: &Kind) -> Option<&Found> {
         self.by_kind.get(kind.as_str()).or(self.any.as_ref())
     }
 
-    /// Whether there is none.
+    /// Whether there is no handler.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_kind.is_empty() && self.any.is_none()
@@ -100,13 +100,13 @@ impl Handlers {
         self.by_kind.keys().map(String::as_str)
     }
 
-    /// Whether there is a handler of every kind.
+    /// Whether there is a catch-all handler, which runs every kind without a handler of its own.
     #[must_use]
     pub fn has_any(&self) -> bool {
         self.any.is_some()
     }
 
-    /// What the handlers need and these states do not have.
+    /// The states that handlers need and `states` does not have.
     #[must_use]
     pub fn missing_states(&self, states: &States) -> Vec<MissingState> {
         let missing = self.needs.iter().filter(|need| !states.has(need.state));
@@ -138,7 +138,7 @@ impl fmt::Debug for Handlers {
 pub enum InvalidHandler {
     /// The kind has a handler already.
     Twice(Kind),
-    /// There is a handler of every kind already.
+    /// There is a catch-all handler already.
     Any,
     /// The kind's name is not allowed.
     Kind(InvalidName),
@@ -150,7 +150,7 @@ impl fmt::Display for InvalidHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             InvalidHandler::Twice(kind) => write!(f, "two handlers were given for kind \"{kind}\""),
-            InvalidHandler::Any => f.write_str("two handlers of every kind were given"),
+            InvalidHandler::Any => f.write_str("two catch-all handlers were given"),
             InvalidHandler::Kind(invalid) => invalid.fmt(f),
             InvalidHandler::Defaults(kind, invalid) => write!(f, "the defaults of kind \"{kind}\": {invalid}"),
         }

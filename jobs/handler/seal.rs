@@ -1,4 +1,4 @@
-//! Sealing a typed job: from a value and its options to what the store takes.
+//! Seals a job: turns its data and its options into what the store takes.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::codec::{self, CodecError, Envelope, PAYLOAD_BYTES_MAX};
 use crate::job::{JobId, Kind, NewJob, RunAt};
 use crate::retry::RetryOverrides;
 
-/// What a producer may say about one job.
+/// What a producer may set for one job.
 ///
 /// ```
 /// use retraced_jobs::handler::{Job, JobOptions, seal_job};
@@ -52,7 +52,7 @@ impl Default for JobOptions {
 }
 
 impl JobOptions {
-    /// A payload of any kind, sealed with these options.
+    /// A job of any kind, from its encoded payload, sealed with these options.
     ///
     /// # Errors
     /// [`CodecError`] when the payload is larger than allowed.
@@ -71,12 +71,12 @@ impl JobOptions {
     }
 }
 
-/// A typed job, sealed. Each call makes a new id unless the options have one; send the same sealed job again rather than seal twice.
+/// A typed job, sealed. Each call makes a new id unless the options have one: to send the job again, keep the sealed job.
 ///
 /// Used in the example of [`JobOptions`].
 ///
 /// # Errors
-/// [`CodecError`] when its kind is not allowed, it cannot be written, or it is too large.
+/// [`CodecError`] when the kind is not allowed, or the job cannot be serialized or is too large.
 pub fn seal_job<J: Job>(job: &J, options: &JobOptions) -> Result<NewJob, CodecError> {
     let kind = Kind::new(J::KIND).map_err(|invalid| CodecError::new(format!("has an {invalid}")))?;
     options.seal(kind, codec::to_payload(job)?.into())

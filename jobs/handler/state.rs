@@ -1,4 +1,4 @@
-//! Shared state: one value a type, for all handlers of a runtime.
+//! Shared state: one value per type, for all handlers of a runtime.
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A handler's argument: the shared value of type `T`. Its absence is found when the runtime starts.
+/// A handler's argument: the shared value of type `T`. If no such value was given, the runtime does not start.
 ///
 /// ```
 /// use retraced_jobs::failure::Failure;

@@ -2,42 +2,44 @@
 
 /// What happened to a job, and how often.
 ///
-/// `attempts` are grants the store made (for tokens and display); only `failures` feed the retry formula and `max_attempts`.
+/// `attempts` counts the grants, for tokens and display. Only `failures` matters to the retry policy: for its delays and its `max_attempts`.
 ///
 /// ```
 /// use retraced_jobs::job::Counters;
 /// let counters = Counters { attempts: 4, failures: 1, crashes: 1, releases: 1 };
-/// assert_eq!(counters.attempt(), 2); // one failure so far: this is the second try
+/// assert_eq!(counters.attempt(), 2); // one failure so far
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
-    /// Grants the store made, whatever became of them.
+    /// Grants of the job, however they ended.
     pub attempts: u32,
-    /// The handler returned an error, panicked or timed out.
+    /// How often the handler returned an error, panicked or timed out.
     pub failures: u32,
-    /// The lease expired while others were renewed, and the handler had started: the process died, was lost or was killed.
+    /// How often the lease expired outside of an outage after the handler had started: the worker died, was killed, or lost its connection.
     pub crashes: u32,
-    /// Released without a charge: interrupted, unknown kind, unstarted, snoozed, or lost by a worker before its handler was known to have started.
+    /// How often the job was released without counting a failure: interrupted, unknown kind, not started, snoozed, or its lease expired before its handler was known
+    /// to have started.
     pub releases: u32,
 }
 
 impl Counters {
-    /// The number people mean by "attempt": failures + 1. The retry formula's `n`.
+    /// Failures + 1: the `n` of the retry formula, compared with `max_attempts`. The trace numbers attempts by [`attempts`](Self::attempts) instead.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.failures.saturating_add(1)
     }
 
-    /// Whether a worker returned the job before without a report of its handler. From then on its start is recorded
-    /// ([`Leases::begin`](crate::store::Leases::begin)) before its handler runs, so that a worker's death is charged to the running jobs and to no other.
+    /// Whether the job was returned to its queue before: released, or taken back from a worker that lost it. From then on each start is recorded
+    /// ([`Leases::begin`](crate::store::Leases::begin)) before the handler runs, so that the death of a worker is counted as a crash of the jobs that ran, and of no
+    /// others.
     ///
     /// ```
     /// use retraced_jobs::job::Counters;
-    /// assert!(!Counters { attempts: 3, failures: 2, ..Counters::default() }.came_back());
-    /// assert!(Counters { attempts: 2, releases: 1, ..Counters::default() }.came_back());
+    /// assert!(!Counters { attempts: 3, failures: 2, ..Counters::default() }.was_returned());
+    /// assert!(Counters { attempts: 2, releases: 1, ..Counters::default() }.was_returned());
     /// ```
     #[must_use]
-    pub fn came_back(&self) -> bool {
+    pub fn was_returned(&self) -> bool {
         self.crashes > 0 || self.releases > 0
     }
 }

@@ -10,8 +10,8 @@ use super::name::InvalidName;
 
 /// Identity of a job within its queue: a UUID made by the producer, or the caller's own text.
 ///
-/// Text is 1 to 128 of `A-Z a-z 0-9 . _ - :`; text that spells a UUID is that UUID. On the wire a UUID is its 16 bytes and own text its
-/// ASCII; an RFC 9562 UUID has a byte above 127 in ninth place, so the two never collide.
+/// Text is 1 to 128 of `A-Z a-z 0-9 . _ - :`; text that spells a UUID is that UUID. On the wire a UUID is its 16 bytes, and other text is
+/// its ASCII. The ninth byte of an RFC 9562 UUID is above 127, so the two never collide.
 ///
 /// ```
 /// use retraced_jobs::job::JobId;
@@ -68,7 +68,7 @@ impl JobId {
         }
     }
 
-    /// The id kept as these bytes; `None` for bytes no id is kept as.
+    /// The id that is stored as these bytes; `None` if they are not an id.
     #[must_use]
     pub fn from_wire(bytes: &[u8]) -> Option<Self> {
         if let Ok(raw) = <[u8; 16]>::try_from(bytes) {
@@ -142,13 +142,13 @@ impl InstanceId {
         self.0.as_bytes()
     }
 
-    /// The instance kept as these bytes; `None` unless there are 16.
+    /// The instance that is stored as these bytes; `None` unless there are 16.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         Uuid::from_slice(bytes).ok().map(Self)
     }
 
-    /// The last eight hex digits, for logs and pages.
+    /// The last eight hex digits, for logs and tables.
     #[must_use]
     pub fn short(&self) -> String {
         let text = self.0.simple().to_string();

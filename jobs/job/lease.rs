@@ -2,7 +2,7 @@
 
 use super::{InstanceId, JobId};
 
-/// The random part of a token. The claimer draws it before it sends the call, so that a store that was rolled back never issues a token twice.
+/// The random part of a token. The worker draws it before it sends the claim, so that a store that was rolled back never issues a token twice.
 ///
 /// Used in the example of [`Token`].
 pub type Nonce = [u8; 8];
@@ -19,7 +19,7 @@ pub type Nonce = [u8; 8];
 pub struct Token {
     /// Which grant of the job this is, from 1.
     pub attempt: u32,
-    /// The claimer's randomness.
+    /// The random part, drawn by the worker that claims.
     pub nonce: Nonce,
 }
 
@@ -54,6 +54,6 @@ pub struct Lease {
     pub id: JobId,
     /// The proof of the grant.
     pub token: Token,
-    /// Who holds it.
+    /// The process that holds it.
     pub owner: InstanceId,
 }

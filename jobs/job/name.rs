@@ -1,4 +1,4 @@
-//! Names that end up in keys, logs and metrics, checked once by their types.
+//! Names that end up in keys, logs and metrics. Each has a type whose constructor checks it.
 
 use std::fmt;
 use std::str::FromStr;

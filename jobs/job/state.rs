@@ -2,21 +2,21 @@
 
 use std::fmt;
 
-/// The state of a job: the container of its queue it is in. A job is in exactly one. The states are closed: programs may match them exhaustively.
+/// The state of a job: the container of its queue that it is in, exactly one. No states will be added: programs may match them exhaustively.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
     /// Ready to be claimed. A fetcher moves it next.
     Pending,
-    /// Leased to an executor. The settler moves it next, or the watchdog when the lease expires.
+    /// Leased to an executor. The settler moves it next, or the reclaimer when the lease has expired.
     Processing,
     /// Waits for its due time. The retry scheduler moves it next.
     Delayed,
     /// Done; kept for some time. Retention removes it.
     Completed,
-    /// A dead letter: out of attempts, or failed for an unknown reason. An operator moves it next, or retention removes it.
+    /// In the dead letter queue: out of attempts, or failed in a way that is not retried. An operator moves it next, or retention removes it.
     Dead,
-    /// Would fail again or kill its worker: bad data, missing permission, crash loop. An operator moves it next, or retention removes it.
+    /// Poisoned: it would fail again or kill its worker. Bad data, missing permission, crash loop. An operator moves it next, or retention removes it.
     Poisoned,
     /// Cancelled. An operator may redrive it; retention removes it.
     Cancelled,
@@ -34,15 +34,15 @@ pub enum Transition {
     Claim,
     /// Its handler returned `Ok`.
     Complete,
-    /// It waits for its next attempt, a snooze, or a worker that knows its kind.
+    /// It waits for a retry, for the end of a snooze, or for a worker that knows its kind.
     Delay,
     /// It goes back to the queue: an immediate retry, an interruption, an expired lease.
     Requeue,
-    /// It becomes a dead letter.
-    Bury,
-    /// It is in quarantine: it would fail again, or it crashed its workers.
+    /// It is moved to the dead letter queue.
+    DeadLetter,
+    /// It is poisoned: it would fail again, or it crashed its workers.
     Poison,
-    /// It is due, or an operator redrove it now.
+    /// It is due, or an operator runs it before that.
     Promote,
     /// It is cancelled.
     Cancel,
@@ -50,7 +50,7 @@ pub enum Transition {
     Redrive,
 }
 
-/// A transition the table does not have.
+/// A transition that is not in the table.
 ///
 /// ```
 /// use retraced_jobs::job::{Illegal, JobState, Transition};
@@ -74,7 +74,7 @@ impl fmt::Display for Illegal {
 impl std::error::Error for Illegal {}
 
 impl JobState {
-    /// Every state, in the order of a job's life.
+    /// Every state.
     pub const ALL: [JobState; 7] = [
         JobState::Pending,
         JobState::Processing,
@@ -102,7 +102,7 @@ impl JobState {
             (S::Processing, T::Complete) => Ok(S::Completed),
             (S::Processing, T::Delay) => Ok(S::Delayed),
             (S::Processing, T::Requeue) => Ok(S::Pending),
-            (S::Processing, T::Bury) => Ok(S::Dead),
+            (S::Processing, T::DeadLetter) => Ok(S::Dead),
             (S::Processing, T::Poison) => Ok(S::Poisoned),
             (S::Delayed, T::Promote) => Ok(S::Pending),
             (S::Pending | S::Processing | S::Delayed, T::Cancel) => Ok(S::Cancelled),
@@ -111,7 +111,7 @@ impl JobState {
         }
     }
 
-    /// Whether the job has reached an end that only an operator or retention changes.
+    /// Whether the job has ended: only an operator or retention can still move or remove it.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, JobState::Completed | JobState::Dead | JobState::Poisoned | JobState::Cancelled)
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn every_pair_of_state_and_transition_is_decided() {
         let transitions =
-            [T::Claim, T::Complete, T::Delay, T::Requeue, T::Bury, T::Poison, T::Promote, T::Cancel, T::Redrive];
+            [T::Claim, T::Complete, T::Delay, T::Requeue, T::DeadLetter, T::Poison, T::Promote, T::Cancel, T::Redrive];
         let expected: [(S, [Option<S>; 9]); 7] = [
             (S::Pending, [Some(S::Processing), None, None, None, None, None, None, Some(S::Cancelled), None]),
             (

@@ -11,11 +11,11 @@ use crate::failure::Class;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Tried again after the decision's delay.
+    /// Retried after the decision's delay.
     Retry,
-    /// To the dead letter queue.
+    /// Moved to the dead letter queue.
     Dead,
-    /// Moved to quarantine.
+    /// Poisoned.
     Poisoned,
 }
 
@@ -31,7 +31,7 @@ pub enum Outcome {
 pub enum Why {
     /// The strategy's formula gave the delay.
     Strategy,
-    /// One of the three-tier strategy's tries without delay.
+    /// One of the three-tier strategy's retries without delay.
     ImmediateTry,
     /// The failure asked for this delay.
     RetryAfter,
@@ -60,11 +60,11 @@ pub struct Decision {
     pub why: Why,
     /// The policy's strategy.
     pub strategy: Strategy,
-    /// Number of the try that failed: failures + 1, from 1.
+    /// The job's failures, this one included.
     pub n: u32,
-    /// The policy's tries in all.
+    /// The policy's limit for `n`: at this many failures the job is dead.
     pub max_attempts: u32,
-    /// Tries left after this one.
+    /// How many more failures the policy allows: `max_attempts` − `n`.
     pub attempts_left: u32,
     /// The policy's base delay, in ms.
     pub base_ms: u64,
@@ -76,24 +76,24 @@ pub struct Decision {
     pub jitter_percent: u8,
     /// The jitter drawn, in thousandths of the jitter's half-width: −1000 to 1000.
     pub jitter_drawn: i16,
-    /// The policy's tries without delay, for the strategy that has them.
+    /// The policy's immediate tries; `None` unless its strategy is three-tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub immediate_tries: Option<u32>,
     /// What the failure asked for, in ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// The delay before the next try, in ms; 0 when there is none.
+    /// The delay before the retry, in ms; 0 when it is immediate, or there is none.
     pub delay_ms: u64,
-    /// Whether the failure's class is unknown, and the queue retries those ([`OnUnknown::Retry`](super::OnUnknown::Retry)).
+    /// Whether the failure is of unknown class, and was retried because the queue retries such failures ([`OnUnknown::Retry`](super::OnUnknown::Retry)).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub class_unknown: bool,
 }
 
-/// Decides on one failed try.
+/// Decides what becomes of a job after a failure.
 ///
-/// A class that is unknown here is not retried: a queue that does retry such failures has them [treated](super::OnUnknown::treats) as temporary before.
+/// [`Class::Unknown`] is not retried here: a queue that retries such failures passes [`Class::Temporary`] instead ([`OnUnknown::treats`](super::OnUnknown::treats)).
 ///
-/// `n` is failures + 1 *before* this failure is counted (1 for the first try). `jitter` is a draw from −1000 to 1000, clamped: the delay is
+/// `n` is the number of failures, this one included (1 for the first). `jitter` is a random number, clamped to −1000 to 1000: the delay is
 /// moved by that many thousandths of `jitter_percent` of itself, then capped. `retry_after` wins over the formula, is not jittered, and is capped
 /// by the policy's longest delay. All arithmetic saturates.
 #[must_use]
@@ -145,7 +145,7 @@ fn formula(retry: &Retry, n: u32) -> u64 {
     }
 }
 
-/// Jitter is applied to the delay already capped, so that jobs at the cap spread out too (downwards; the cap holds after it as well).
+/// Applies jitter to the capped delay, so that jobs at the cap spread out too. As the caller caps the result again, those spread downwards only.
 fn jittered(retry: &Retry, delay_ms: u64, drawn: i16) -> u64 {
     let delay_ms = delay_ms.min(retry.max_ms);
     let width = u128::from(delay_ms) * u128::from(retry.jitter_percent) * u128::from(drawn.unsigned_abs()) / 100_000;

@@ -17,12 +17,12 @@ pub enum OnUnknown {
     /// Retried by policy, as a temporary failure. The default.
     #[default]
     Retry,
-    /// To the dead letter queue at the first failure: for handlers that must not run twice unless they asked for it.
+    /// Moved to the dead letter queue at the first failure: for handlers that must not run twice unless they ask for it.
     DeadLetter,
 }
 
 impl OnUnknown {
-    /// The class that a failure of this class is decided by. The failure itself keeps its own.
+    /// The class by which a failure of this class is decided. What is recorded and reported is still the failure's own class.
     #[must_use]
     pub fn treats(self, class: Class) -> Class {
         match (self, class) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::limits::{RETRY_ATTEMPTS_MAX, RETRY_DELAY_MAX, RETRY_FACTOR_MAX};
 
-/// How the delay grows with `n`, the number of the failed try (failures + 1, so 1 for the first).
+/// How the delay grows with `n`, the number of failures so far, the latest one included.
 ///
 /// ```
 /// use retraced_jobs::retry::Strategy;
@@ -20,7 +20,7 @@ pub enum Strategy {
     Linear,
     /// Base · factor^(n−1).
     Exponential,
-    /// At once while n < `immediate_tries`, then exponential counted from there, then the dead letter queue.
+    /// No delay while n < `immediate_tries`; then exponential, counted from there.
     ThreeTier,
 }
 
@@ -77,7 +77,7 @@ impl fmt::Display for InvalidRetry {
 
 impl std::error::Error for InvalidRetry {}
 
-/// A retry policy. Built from a strategy, changed by its methods, checked when the queue or job that carries it is.
+/// A retry policy. Start from a strategy and change its numbers; they are checked together with the queue or the job that is given the policy.
 ///
 /// Defaults: 5 attempts, base 5 s, factor 2, at most 300 s, jitter 20 %, 3 immediate tries (three-tier only).
 ///
@@ -140,13 +140,13 @@ impl Retry {
         Self::new(Strategy::Exponential)
     }
 
-    /// A few tries at once, then exponential, then the dead letter queue.
+    /// A few retries without delay, then exponential ones.
     #[must_use]
     pub const fn three_tier() -> Self {
         Self::new(Strategy::ThreeTier)
     }
 
-    /// Tries in all, the first included: 1 to 1000, default 5. With 1 nothing is retried.
+    /// How many attempts may fail, the first included, before the job is dead: 1 to 1000, default 5. With 1 nothing is retried.
     #[must_use]
     pub const fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
@@ -160,7 +160,7 @@ impl Retry {
         self
     }
 
-    /// Growth of an exponential strategy: 1 to 100, default 2. Has no effect on fixed and linear ones.
+    /// Growth of the delay in the exponential and three-tier strategies: 1 to 100, default 2. Has no effect on the other strategies.
     #[must_use]
     pub const fn factor(mut self, factor: u32) -> Self {
         self.factor = factor;
@@ -181,14 +181,14 @@ impl Retry {
         self
     }
 
-    /// Tries made without delay by the three-tier strategy: 1 to 1000, default 3. Has no effect on the others.
+    /// How many attempts the three-tier strategy makes without delay, the first included: 1 to 1000, default 3. Has no effect on the other strategies.
     #[must_use]
     pub const fn immediate_tries(mut self, tries: u32) -> Self {
         self.immediate_tries = tries;
         self
     }
 
-    /// Tries in all, the first included.
+    /// How many attempts may fail, the first included, before the job is dead.
     #[must_use]
     pub const fn attempts_max(&self) -> u32 {
         self.max_attempts
@@ -215,7 +215,7 @@ impl Retry {
         Ok(self)
     }
 
-    /// This policy with what a job asked for in place of the queue's numbers.
+    /// This policy, with the numbers that a job sets in place of the queue's.
     #[must_use]
     pub fn overridden_by(mut self, job: &RetryOverrides) -> Self {
         self.strategy = job.strategy.unwrap_or(self.strategy);
@@ -280,7 +280,7 @@ impl RetryOverrides {
         *self == Self::default()
     }
 
-    /// Everything of this policy, as a job's own.
+    /// All numbers of this policy, as those that a job sets.
     #[must_use]
     pub fn all_of(retry: &Retry) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! A decision as it is stored with each failed attempt: its fields under names of a letter, which takes some eighty bytes less than
-//! the names that people read. Those are understood as well, as earlier builds wrote them.
+//! A decision as it is stored with each failed attempt. Its fields have names of one letter, which saves some 80 bytes. The long names are read as well: earlier
+//! builds wrote them.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -1,4 +1,4 @@
-//! The arithmetic of retries: tables for what people read, properties for what must hold at any number.
+//! The arithmetic of retries: tables of delays as users expect them, and properties that hold for any numbers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// The delays after try 1, 2, 3 … of a policy without jitter, up to and without the one that exhausts it.
+/// The delays after failure 1, 2, 3 … by a policy without jitter, until its attempts are used up.
 fn delays(retry: Retry) -> Vec<u64> {
     let retry = retry.jitter(0);
     let decided = (1..).map(|n| decide(&retry, n, Class::Temporary, None, 0));
@@ -43,18 +43,18 @@ fn the_defaults_are_those_of_the_documents() {
 }
 
 #[test]
-fn an_immediate_try_is_named_as_one() {
+fn an_immediate_retry_is_recorded_as_one() {
     let why = |n| decide(&Retry::three_tier(), n, Class::Temporary, None, 700).why;
     assert_eq!(
         [why(1), why(2), why(3), why(5)],
         [Why::ImmediateTry, Why::ImmediateTry, Why::Strategy, Why::AttemptsExhausted]
     );
-    // No jitter delays a try that is to be immediate.
+    // Jitter never delays an immediate retry.
     assert_eq!(decide(&Retry::three_tier(), 1, Class::Temporary, None, 1_000).delay_ms, 0);
 }
 
 #[test]
-fn jitter_moves_the_delay_by_its_share_of_it() {
+fn jitter_moves_the_delay_by_up_to_its_percentage() {
     let retry = Retry::fixed().base(ms(10_000)).max_delay(ms(60_000)).jitter(20);
     let delay = |drawn| decide(&retry, 1, Class::Temporary, None, drawn).delay_ms;
     assert_eq!([delay(0), delay(1_000), delay(-1_000), delay(500), delay(-1)], [10_000, 12_000, 8_000, 11_000, 9_998]);
@@ -92,7 +92,7 @@ fn a_decision_records_what_went_into_it() {
         }
     );
     let tries = decide(&Retry::three_tier().immediate_tries(2), 2, Class::Temporary, None, 0).immediate_tries;
-    assert_eq!(tries, Some(2), "the strategy that has immediate tries counts from them");
+    assert_eq!(tries, Some(2), "only three-tier records its immediate tries");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn numbers_at_their_ends_saturate() {
     }
     let tries = Retry::three_tier().immediate_tries(u32::MAX).max_attempts(u32::MAX);
     assert_eq!(decide(&tries, u32::MAX - 2, Class::Temporary, None, 1_000).why, Why::ImmediateTry);
-    assert_eq!(decide(&Retry::fixed(), 0, Class::Temporary, None, 0).n, 1, "a try before the first is the first");
+    assert_eq!(decide(&Retry::fixed(), 0, Class::Temporary, None, 0).n, 1, "n is at least 1");
 }
 
 #[test]
@@ -185,7 +185,7 @@ proptest! {
     }
 
     #[test]
-    fn only_a_temporary_failure_with_tries_left_is_retried(retry in any_retry(), n in any_n(), class in any_class(), drawn in any::<i16>()) {
+    fn only_a_temporary_failure_with_attempts_left_is_retried(retry in any_retry(), n in any_n(), class in any_class(), drawn in any::<i16>()) {
         let decision = decide(&retry, n, class, None, drawn);
         let expected = match class {
             Class::Permanent => (Outcome::Poisoned, Why::PermanentFailure),
@@ -199,10 +199,10 @@ proptest! {
     }
 
     #[test]
-    fn a_policy_allows_exactly_its_attempts(retry in any_retry(), tries in 1_u32..=1_000) {
-        let retry = retry.max_attempts(tries);
+    fn a_policy_allows_exactly_its_attempts(retry in any_retry(), attempts in 1_u32..=1_000) {
+        let retry = retry.max_attempts(attempts);
         let exhausted = (1..).find(|n| decide(&retry, *n, Class::Temporary, None, 0).outcome == Outcome::Dead);
-        prop_assert_eq!(exhausted, Some(tries));
+        prop_assert_eq!(exhausted, Some(attempts));
     }
 
     #[test]
@@ -213,7 +213,7 @@ proptest! {
     }
 
     #[test]
-    fn jitter_stays_within_its_share(retry in any_retry(), n in any_n(), drawn in any::<i16>()) {
+    fn jitter_stays_within_its_percentage(retry in any_retry(), n in any_n(), drawn in any::<i16>()) {
         let retry = retry.jitter(retry.jitter_percent % 101).max_attempts(u32::MAX);
         let plain = decide(&retry, n.min(u32::MAX - 1), Class::Temporary, None, 0).delay_ms;
         let moved = decide(&retry, n.min(u32::MAX - 1), Class::Temporary, None, drawn).delay_ms;

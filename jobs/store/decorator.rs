@@ -1,4 +1,4 @@
-//! A store around a store: behaviour is added by wrapping, not by options.
+//! Wraps a store to change some of its verbs.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use super::{
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::trace::{Finding, JobView, SupervisionEvent};
 
-/// Writes [`Decorator`] and its implementations of the port from one list of the port's verbs.
+/// Writes [`Decorator`], and the implementation of each store trait for every decorator, from one list of all verbs.
 macro_rules! decorator {
     ($(trait $port:ident {
         $(fn $verb:ident $(<$of:lifetime>)? (& $($own:lifetime)? self $(, $name:ident: $type:ty)*) -> $given:ty;)*
     })*) => {
-        /// A [`Store`] that wraps another: every verb is passed on to [`inner`](Self::inner) unless it is overridden. Every implementation is a
-        /// [`Store`], and so can be wrapped again. A verb that the port grows later is passed on too.
+        /// A [`Store`] that wraps another store. Every verb is passed on to [`inner`](Self::inner) unless you override it; so are verbs that later versions
+        /// add. A decorator is a [`Store`], so it can be wrapped again.
         ///
-        /// [`settle_and_claim`](Self::settle_and_claim) settles and claims in one step: what watches the one or the other has to watch it as well.
+        /// If you override `settle` or `claim`, override [`settle_and_claim`](Self::settle_and_claim) as well: it does both in one step and calls neither.
         ///
         /// ```
         /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -47,7 +47,7 @@ macro_rules! decorator {
         /// # });
         /// ```
         pub trait Decorator: Send + Sync + 'static {
-            /// What is wrapped.
+            /// The wrapped store.
             fn inner(&self) -> &dyn Store;
             $($(
                 #[doc = concat!("[`", stringify!($port), "::", stringify!($verb), "`], passed on.")]
@@ -78,7 +78,7 @@ decorator! {
         fn settle_and_claim<'a>(&'a self, call: CallId, queue: &'a QueueName, settlements: &'a [Settlement], request: &'a ClaimRequest) -> StoreFuture<'a, (Vec<Settled>, Claims)>;
         fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
         fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
-        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, owner: InstanceId, lost: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
+        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, owner: InstanceId, nonces: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
     }
 
     trait Leases {

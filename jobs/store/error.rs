@@ -1,45 +1,45 @@
-//! What can go wrong with a store.
+//! The errors of calls to a store.
 
 use std::error::Error as StdError;
 use std::fmt;
 
-/// A call to the store failed. Credentials never appear in the text.
+/// A call to the store failed. The text never shows credentials.
 ///
 /// ```
 /// use retraced_jobs::store::StoreError;
-/// let away = StoreError::Unavailable { operation: "claim", cause: "connection refused".into() };
-/// assert!(away.is_retryable());
-/// assert_eq!(away.to_string(), "the store did not answer to claim: connection refused");
+/// let unavailable = StoreError::Unavailable { operation: "claim", cause: "connection refused".into() };
+/// assert!(unavailable.is_retryable());
+/// assert_eq!(unavailable.to_string(), "the store did not answer to claim: connection refused");
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// No usable reply: unreachable, timed out, connection lost, still loading, out of memory for writes. Whether the call was applied is **unknown**. Send the
-    /// same call again, with the same [`CallId`](super::CallId).
+    /// There was no usable reply: the server is unreachable, still loading, or out of memory for writes; or the call timed out, or the connection was lost.
+    /// Whether the call was applied is **unknown**. Send the same call again, with the same [`CallId`](super::CallId).
     Unavailable {
         /// The verb.
         operation: &'static str,
-        /// What the connection said.
+        /// The error of the connection or of the server.
         cause: Box<dyn StdError + Send + Sync>,
     },
-    /// The replay slot has seen a later call, so this one was not applied. This happens only to a late copy of an old call.
+    /// The call was not applied now, because the store has seen a later call of its replay slot. Only a late copy of an old call gets this error.
     Superseded {
         /// The verb.
         operation: &'static str,
     },
-    /// The store refuses: wrong password, missing permission, a policy that would lose jobs, a batch too large. Waiting does not help; the text says what to
-    /// change.
+    /// The store refused the call, for example because of a wrong password, a missing permission, an eviction policy that would lose jobs, or too large a batch.
+    /// Waiting does not help; the text says what to change.
     Refused {
         /// The verb.
         operation: &'static str,
-        /// Why, and what to do.
+        /// Why it was refused, and what to do.
         reason: String,
     },
-    /// A key or a reply has a shape that no version of this library writes. Nothing was changed.
+    /// A key or a reply does not have the shape that this library writes. Nothing was changed.
     Corrupt {
         /// The verb.
         operation: &'static str,
-        /// The key, and what is wrong with it.
+        /// What is wrong with the key or the reply.
         what: String,
     },
 }

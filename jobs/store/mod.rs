@@ -1,25 +1,25 @@
-//! Where jobs are kept: a port in domain verbs, split by who uses it, with two backends that pass one contract suite.
+//! Where jobs are kept: the traits of a store, one per group of callers, and two stores, which pass the same contract tests.
 //!
 //! | trait | used by | verbs |
 //! | --- | --- | --- |
 //! | [`Transitions`] | front door, fetcher, settler, retry scheduler, reclaimer | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
 //! | [`Leases`] | lease keeper, executors | renew, begin |
 //! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, watch_outcome, redrive, cancel, discard, pause, resume, trim, audit, inspect, repair |
-//! | [`Ledger`] | ledger; clients announce | announce, record, events, heartbeat, workers |
+//! | [`Ledger`] | ledger; clients (announce only) | announce, record, events, heartbeat, workers |
 //!
 //! **Sending a call again.** A call that changes something carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send the same
-//! call with the same id: a store that has already applied it returns the same reply and changes nothing. A claim sent again returns the jobs it granted that
-//! are still held. A reply is kept until the replay slot's next call, for at least a day, or for an hour in a queue with more than 4,096 replay slots. The
-//! slots of processes that died are dropped while new ones are added.
+//! call with the same id: a store that has already applied it returns the same reply and changes nothing. A claim sent again returns those of its jobs that
+//! are still held. A reply is kept until the next call of its replay slot. Without a next call it is kept for at least 24 h, or 1 h in a queue with more than
+//! 4,096 replay slots, and then removed while calls arrive on new slots.
 //!
-//! **Batches** are applied in order, item by item: the second mention of an id sees what the first one did. An empty batch is allowed. Jobs that one call
-//! returns to the front of the queue are there in the order of the call.
+//! **Batches** are applied in order, item by item: if an id is named twice, the second item sees what the first one did. An empty batch is allowed. Jobs that
+//! one call returns to the front of the queue keep the order of the call.
 //!
-//! **Time.** Durations count in whole milliseconds; a fraction is dropped. An instant has come when the store's clock has reached it. Jobs of the same instant
-//! are in the order of their ids' bytes.
+//! **Time.** Durations count in whole milliseconds; a fraction is dropped. The store's clock decides whether an instant has passed. Jobs of the same instant
+//! are ordered by the bytes of their ids.
 //!
-//! **A store of one's own** implements the five traits. Verbs that can be built from others have defaults, so a store keeps compiling when the port gains such
-//! a verb. To change only some verbs of another store, implement [`Decorator`].
+//! **To write your own store**, implement the five traits. Verbs that can be built from others have defaults, so your store still compiles when such a verb is
+//! added. To change only some verbs of another store, implement [`Decorator`].
 
 mod batch;
 mod decorator;
@@ -79,17 +79,17 @@ pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 /// # });
 /// ```
 pub trait Store: Transitions + Leases + Admin + Ledger {
-    /// Checks the store's health, through the same machinery that the transitions use.
+    /// Checks the store's health in the same way in which transitions use it.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] while it cannot be reached, [`StoreError::Refused`] when it answers but cannot be used (eviction policy,
+    /// [`StoreError::Unavailable`] while the store cannot be reached, [`StoreError::Refused`] when it answers but cannot be used (eviction policy,
     /// password, version).
     fn probe(&self) -> StoreFuture<'_, StoreFacts>;
 
-    /// Wake-ups for these queues. They are hints, never jobs: any of them may be lost, so every listener polls as well. The stream ends when the
-    /// subscription is lost; subscribe again then.
+    /// Subscribes to the hints of these queues: messages that something may have changed. Any hint may be lost, so every listener polls as well. The stream ends
+    /// when the subscription is lost; subscribe again then.
     ///
-    /// The default never yields a hint: workers poll.
+    /// The default never yields a hint, so callers find everything by polling.
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
         let _ = queues;
         Box::pin(async { Ok(stream::pending().boxed()) })
@@ -98,7 +98,7 @@ pub trait Store: Transitions + Leases + Admin + Ledger {
 
 /// The transitions of a job. Each is one atomic step: everything is validated, then everything is written, or nothing is.
 ///
-/// The life of a job by hand, which the supervision tree does for applications:
+/// The life of a job, with the calls that the supervision tree makes for applications:
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -142,14 +142,15 @@ pub trait Store: Transitions + Leases + Admin + Ledger {
 /// # });
 /// ```
 pub trait Transitions: Send + Sync + 'static {
-    /// Accepts jobs, in order; one result per item. An id that is already kept is [`Enqueued::Exists`], and nothing is changed.
+    /// Accepts jobs, in order; one result per item. If a job with the same id is already kept, the result is [`Enqueued::Exists`] and that job is unchanged.
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>>;
 
-    /// Leases up to `request.limit` jobs from the front of the queue to `call.instance`.
+    /// Leases up to `request.limit` jobs from the front of the queue to the process instance `call.instance`.
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims>;
 
-    /// Ends attempts; one result per item. The token decides, not the clock: a settlement counts as long as the lease was not reclaimed. A job whose
-    /// cancellation was requested does not run again: [`Verdict::Retry`], [`Verdict::ReleaseNow`] and [`Verdict::ReleaseAfter`] are charged, and cancel it.
+    /// Settles jobs, which ends their attempts; one result per item. The token decides, not the clock: a settlement counts until the lease is reclaimed, even
+    /// after it expired. A job whose cancellation was requested does not run again: [`Verdict::Retry`], [`Verdict::ReleaseNow`] and [`Verdict::ReleaseAfter`] add
+    /// to their counters as usual, and cancel the job.
     fn settle<'a>(
         &'a self,
         call: CallId,
@@ -157,10 +158,10 @@ pub trait Transitions: Send + Sync + 'static {
         settlements: &'a [Settlement],
     ) -> StoreFuture<'a, Vec<Settled>>;
 
-    /// [`settle`](Self::settle), then [`claim`](Self::claim), in one step where the store can.
+    /// [`settle`](Self::settle), then [`claim`](Self::claim), in one step if the store can do that.
     ///
-    /// The default makes two calls, the second under [`CallId::companion`]. Each is atomic and can be sent again; together they are not one step. Where the
-    /// settlements were applied and the claim is refused, it returns them with empty [`Claims`].
+    /// The default makes two calls, the second under [`CallId::companion`]. Each is atomic and can be sent again; together they are not one step. If the
+    /// settlements were applied and the claim is refused, the default returns the settlements with empty [`Claims`].
     fn settle_and_claim<'a>(
         &'a self,
         call: CallId,
@@ -173,7 +174,7 @@ pub trait Transitions: Send + Sync + 'static {
             let claims = match self.claim(call.companion(), queue, request).await {
                 Ok(claims) => Claims { quiet: None, ..claims },
                 Err(error) if error.is_retryable() || settled.is_empty() => return Err(error),
-                // As an error it would hide that the settlements were applied. A claim of its own is refused the same, and reported then.
+                // An error would hide that the settlements were applied. The next claim on its own is refused too, and reports it.
                 Err(_) => Claims::default(),
             };
             Ok((settled, claims))
@@ -183,23 +184,24 @@ pub trait Transitions: Send + Sync + 'static {
     /// Moves up to `limit` due jobs from `delayed` to the back of the queue, in the order of their due times.
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
 
-    /// Reclaims up to `request.limit` expired leases, the earliest expiry first. The job is poisoned when this was one loss too many, else cancelled when
-    /// that was requested, else returned to the front of the queue. A crash is charged where the handler is known to have started ([`Leases::begin`]), a release
-    /// where it had not, or where that is not known.
+    /// Reclaims up to `request.limit` expired leases, the earliest expiry first. If the handler is known to have started ([`Leases::begin`]), a crash is counted,
+    /// otherwise a release. The job is poisoned when it has reached a limit of `request`; else cancelled when that was requested; else returned to the front of
+    /// the queue.
     ///
-    /// Each run leaves a stamp. When there are leases and the stamp before is missing or older than half a lease, no worker could renew: then nothing is reclaimed for
-    /// one more lease, and never for longer than one lease of the run that asks.
+    /// After an outage, in which no worker could renew, there is a grace period: nothing is reclaimed for one more lease. Each run records its time. A run notices
+    /// an outage when there are leases and the previous run is missing or more than half a lease ago. A grace period never lasts longer than one lease of the
+    /// current request.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 
-    /// Releases, without a charge (releases + 1), the jobs `owner` was granted by the claims with these nonces, whose replies it never read, so that no worker will run
-    /// those jobs. Scans one slice of the grants; continue with the cursor until it is `None`. A job whose cancellation was requested is cancelled. Do not pass
-    /// the nonce of a claim that may still be answered. At most [`BATCH_MAX`] nonces.
+    /// Releases jobs that no worker will run, because their `owner` never read the reply to the claim that granted them. `nonces` are those of such claims, at
+    /// most [`BATCH_MAX`]; do not pass the nonce of a claim that may still be answered. The jobs return to the front of the queue and a release is counted, no
+    /// failure; a job whose cancellation was requested is cancelled. One call scans one slice of the grants: continue with the cursor until it is `None`.
     fn reconcile<'a>(
         &'a self,
         call: CallId,
         queue: &'a QueueName,
         owner: InstanceId,
-        lost: &'a [Nonce],
+        nonces: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled>;
 }
@@ -232,11 +234,11 @@ pub trait Transitions: Send + Sync + 'static {
 /// # });
 /// ```
 pub trait Leases: Send + Sync + 'static {
-    /// Extends leases to `lease` from now; one result per item. Sending it twice does no harm.
+    /// Extends leases to `lease` from now; one result per item. Sending the call twice does no harm.
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
 
-    /// [`renew`](Self::renew), and records that the handlers of these jobs are about to begin: if their leases expire, that is charged as a crash. The worker
-    /// waits for this before it runs the handler of a job that was [returned](crate::job::Counters::came_back).
+    /// Like [`renew`](Self::renew), and records that the handlers of these jobs are about to start: if such a lease expires, a crash is counted. A worker waits
+    /// for the result before it runs the handler of a job that was [returned](crate::job::Counters::was_returned).
     fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
 }
 
@@ -270,15 +272,15 @@ pub trait Leases: Send + Sync + 'static {
 /// # });
 /// ```
 pub trait Admin: Send + Sync + 'static {
-    /// All queues ever announced, by name.
+    /// All queues that were ever announced, ordered by name.
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>>;
 
-    /// Depths, counters and switches of one queue. An unknown queue has zeros.
+    /// Depths and counters of one queue, and whether it is paused. For an unknown queue all are zero.
     fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats>;
 
-    /// Jobs in one state, page by page: pending from the front of the queue, delayed by due time, processing by expiry, final states latest first. `limit` is
-    /// capped at [`BATCH_MAX`], and is at least 1. A job that stays in its state while the pages are read is listed once; only pages of `pending` shift while
-    /// jobs are claimed.
+    /// Jobs in one state, page by page: pending from the front of the queue, delayed by due time, processing by lease expiry, final states latest first. A `limit`
+    /// of 0 counts as 1, one above [`BATCH_MAX`] as [`BATCH_MAX`]. A job that stays in its state while the pages are read is listed once. An exception is `pending`:
+    /// there the pages shift while jobs are claimed.
     fn jobs<'a>(
         &'a self,
         queue: &'a QueueName,
@@ -290,22 +292,22 @@ pub trait Admin: Send + Sync + 'static {
     /// One job with its history; `None` when no such job is kept.
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
 
-    /// How this job ended, as [`job`](Self::job) shows it; until then only its state, and an announcement that a client waits for its outcome, for up to `wait`
-    /// (at most [`OUTCOME_WAIT_MAX`]). While one is announced, every transition that ends a job of this queue sends [`Hint::Ended`]. A job that has ended
-    /// already, or is not kept, announces nothing.
+    /// Reads how a job ended. If the job has ended, returns the same as [`job`](Self::job). Otherwise returns only its state, and announces that a client waits
+    /// for its outcome for `wait` (at most [`OUTCOME_WAIT_MAX`]). While such a wait is announced, every transition that ends a job of this queue sends
+    /// [`Hint::Ended`]. If the job is not kept, nothing is announced.
     ///
-    /// To wait for an outcome: subscribe to [`hints`](Store::hints), call this, and then await the hint, with another call of this as the fallback poll, before
-    /// `wait` is over. What is guaranteed:
+    /// To wait for an outcome: subscribe to [`hints`](Store::hints), then call this, then await the hint. Call this again as a fallback poll before `wait` is
+    /// over. What is guaranteed:
     ///
-    /// - A job that ends after this call and within half of `wait` sends a hint; in the other half too, unless an earlier call's announcement still stood. So
-    ///   announce at least twice the time until the next poll is over. A hint may be lost, so the poll decides.
-    /// - A job that completes within the same time is shown as [`JobState::Completed`] until the wait is over, also where completed jobs are not kept; then
-    ///   nothing but its state is known.
-    /// - The hint carries the final state, but neither output nor error: read them here. A kept job's output is in the history ([`JobView::output`]).
-    /// - `None` means that the job is gone: not enqueued yet, trimmed, discarded, or completed and not kept where nobody had announced a wait for it, or the wait
-    ///   is over. A store that takes no writes (it is full) announces nothing.
+    /// - A job that ends within half of `wait` after this call sends a hint. It does so in the second half too, unless an earlier announcement was still in effect.
+    ///   So announce at least twice the time until your next poll. A hint may be lost, so only the poll is certain.
+    /// - A job that completes within this time and is not kept is shown as [`JobState::Completed`] until the wait is over; nothing but its state is known.
+    /// - The hint carries the final state, but neither output nor error: call this again to read them. The output of a kept job is in its history
+    ///   ([`JobView::output`]).
+    /// - `None` means that no such job is kept: it is not enqueued yet, was trimmed or discarded, or it completed and is not kept, and no wait for it is announced
+    ///   any more. A store that is full and takes no writes announces nothing.
     ///
-    /// The default announces nothing: the poll alone finds the end, and a completion that is not kept is not seen.
+    /// The default announces nothing. Callers then find the end of a job by polling, and do not see a completion that is not kept.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
@@ -338,13 +340,14 @@ pub trait Admin: Send + Sync + 'static {
         self.job(queue, id)
     }
 
-    /// Gives dead, poisoned or cancelled jobs a fresh start at the back of the queue (failures and crashes begin again at zero), and moves delayed ones there
-    /// now (their counters stay). Attempts, releases and the history stay as they are. A completed job is not run again.
+    /// Gives dead, poisoned or cancelled jobs a fresh start at the back of the queue: failures and crashes begin again at zero; attempts, releases and the history
+    /// stay as they are. Moves delayed jobs there now, and leaves all their counters as they are. A completed job is not run again.
     ///
-    /// As with cancel and discard: one result per job, and a job that is no longer what it was [seen](Target::seen) as is left alone.
+    /// For redrive, cancel and discard alike: there is one result per job, and a job that is no longer as it was [seen](Target::seen) is left alone.
     fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
-    /// Cancels jobs: pending and delayed ones at once. A running one is asked to stop ([`Moved::Asked`]), and completes if its handler completes anyway.
+    /// Cancels jobs. Pending and delayed ones are cancelled at once. For a running one the cancellation is requested ([`Moved::Asked`]); it still completes if its
+    /// handler returns success.
     fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Deletes jobs with their history, unless they are running.
@@ -356,31 +359,31 @@ pub trait Admin: Send + Sync + 'static {
     /// Resumes claiming. Returns whether the queue was paused before.
     fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
 
-    /// Deletes one slice of what retention no longer keeps: completed, dead, poisoned, cancelled jobs, in this order and the oldest first.
+    /// Deletes up to `policy.limit` of the jobs that retention no longer keeps: completed, dead, poisoned, cancelled ones, in this order, each the oldest first.
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
 
-    /// Counts whether every job is in exactly one container. Costs the same on any queue, and changes nothing.
+    /// Checks by counting that every job is in exactly one container. Costs the same on any queue, and changes nothing.
     fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
 
-    /// Looks through a whole queue, in small steps, for damage that no transition leaves behind: jobs in no container or in two, grants without a lease,
-    /// entries of jobs that are not kept, a wrong count. Changes nothing, and the queue keeps working meanwhile. Takes about a minute for a million jobs.
+    /// Scans a whole queue, in small steps, for damage that no transition leaves behind: jobs in no container or in two, grants without a lease, entries of
+    /// jobs that are not kept, a wrong count. Changes nothing, and the queue keeps working meanwhile. Takes about 1 min for a million jobs.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] from a store that cannot do it, as by default.
+    /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.
     fn inspect<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
         Box::pin(async move { Err(cannot("inspect", queue)) })
     }
 
-    /// [`inspect`](Self::inspect), and repairs what it finds. No job is deleted. Two repairs at the same time do no harm.
+    /// Like [`inspect`](Self::inspect), and repairs what it finds. No job is deleted. Two repairs at the same time do no harm.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] from a store that cannot do it, as by default.
+    /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.
     fn repair<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
         Box::pin(async move { Err(cannot("repair", queue)) })
     }
 }
 
-/// What is kept about the workers themselves. It is part of no transition.
+/// What is kept about queues and workers instead of jobs: names of queues, supervision events and worker rows. No transition reads or writes them.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -410,21 +413,21 @@ pub trait Ledger: Send + Sync + 'static {
     /// Appends supervision events, oldest first. The store keeps the latest ones, up to [`LEDGER_EVENTS_MAX`] events and [`LEDGER_BYTES_MAX`] bytes.
     fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()>;
 
-    /// Supervision events, latest first, page by page. `limit` is capped at [`BATCH_MAX`], and is at least 1.
+    /// Supervision events, latest first, page by page. A `limit` of 0 counts as 1, one above [`BATCH_MAX`] as [`BATCH_MAX`].
     fn events<'a>(&'a self, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, LedgerPage>;
 
     /// Writes a worker's row. The store sets its [`seen_ms`](WorkerRow::seen_ms).
     fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()>;
 
-    /// All worker rows that are not older than [`WORKER_ROW_AGE_MAX`], by instance.
+    /// All worker rows that are not older than [`WORKER_ROW_AGE_MAX`], ordered by process instance.
     fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>>;
 
-    /// Removes a worker's row and, in these queues, the last calls of its replay slots, because it will never call again.
+    /// Removes the row and, in these queues, the replay slots of a process instance that has ended and will never call again.
     fn forget<'a>(&'a self, instance: InstanceId, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
 }
 
 fn cannot(operation: &'static str, queue: &QueueName) -> StoreError {
     let reason =
-        format!("this store has no {operation} for the queue {queue}; look at it with the tools of the store's server");
+        format!("this store cannot {operation} the queue {queue}; look at it with the tools of the store's server");
     StoreError::Refused { operation, reason }
 }

@@ -1,4 +1,4 @@
-//! What the store's verbs take and return.
+//! The arguments and results of the store's verbs.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::job::{Counters, InstanceId, JobId, JobState, Kind, Lease, Nonce, Queu
 use crate::limits::REPLAY_SLOTS_MAX;
 use crate::trace::{JobSummary, JobView, SupervisionEvent};
 
-/// The identity of a call, so that sending it again has no second effect: a process instance, one of its replay slots, and a number that grows with every new
-/// call of the slot. A slot has one open call at a time. A number that was used for another verb is refused ([`StoreError::Refused`](super::StoreError::Refused)).
+/// The identity of a call, so that sending it again has no second effect: a process instance, one of its replay slots, and a sequence that grows with every new
+/// call of the slot. A slot has one open call at a time. To use a sequence again for another verb is refused ([`StoreError::Refused`](super::StoreError::Refused)).
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,12 +18,13 @@ pub struct CallId {
     pub instance: InstanceId,
     /// Its replay slot.
     pub replay_slot: u16,
-    /// The call, from 1; at most 2^48 − 1.
+    /// The number of the call in its replay slot, from 1; at most 2^48 − 1.
     pub sequence: u64,
 }
 
 impl CallId {
-    /// The id of the second call, where one verb has to be built from two: the same number on the other half of the replay slots.
+    /// The id of the second call where one verb is built from two: the same sequence on the companion of the replay slot. The upper half of all slot numbers are
+    /// companions of the lower half.
     ///
     /// ```
     /// use retraced_jobs::job::InstanceId;
@@ -45,29 +46,29 @@ impl CallId {
 pub enum Enqueued {
     /// The job is new, and now `pending` or `delayed`.
     Created {
-        /// Where it is.
+        /// Its state.
         state: JobState,
     },
     /// A job with this id is already kept; nothing was changed.
     Exists {
-        /// Where that one is.
+        /// The state of the job that is kept.
         state: JobState,
     },
 }
 
-/// How many jobs to lease, and for how long.
+/// How many jobs a claim asks for, and for how long it leases them.
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
-    /// Most jobs; at most [`BATCH_MAX`](super::BATCH_MAX).
+    /// Most jobs to grant; at most [`BATCH_MAX`](super::BATCH_MAX).
     pub limit: usize,
     /// Most bytes of headers ([`HEADER_BYTES`](super::HEADER_BYTES) each) and envelopes together. The first job that does not fit ends the claim, but one job
     /// is granted whatever its size.
     pub bytes_max: usize,
     /// How long the leases last unless renewed.
     pub lease: Duration,
-    /// Drawn at random for this call; part of the tokens of its grants.
+    /// A random number drawn for this call; part of the tokens of its grants.
     pub nonce: Nonce,
 }
 
@@ -108,24 +109,24 @@ pub struct Quiet {
 pub struct ClaimedJob {
     /// The job.
     pub id: JobId,
-    /// Proof of the grant.
+    /// The fencing token of the lease.
     pub token: Token,
-    /// What happened before; `attempts` counts this grant already.
+    /// The counters of the job; `attempts` includes this grant.
     pub counters: Counters,
-    /// When the store accepted it, in ms since the Unix epoch.
+    /// When the store accepted the job, in ms since the Unix epoch.
     pub enqueued_ms: u64,
-    /// What the producer sealed.
+    /// The envelope that the producer sealed.
     pub envelope: Bytes,
 }
 
 impl ClaimedJob {
-    /// A grant, for those who write a store.
+    /// A claimed job; for your own implementation of a store.
     #[must_use]
     pub fn new(id: JobId, token: Token, counters: Counters, enqueued_ms: u64, envelope: Bytes) -> Self {
         Self { id, token, counters, enqueued_ms, envelope }
     }
 
-    /// The lease this grant stands for.
+    /// The lease of this job, held by `owner`.
     #[must_use]
     pub fn lease(&self, owner: InstanceId) -> Lease {
         Lease { id: self.id.clone(), token: self.token, owner }
@@ -141,7 +142,7 @@ pub struct Settlement {
     pub id: JobId,
     /// The token it was claimed with.
     pub token: Token,
-    /// Where it goes.
+    /// Where the job goes.
     pub verdict: Verdict,
     /// The [`AttemptLog`](crate::trace::AttemptLog), encoded by [`codec`](crate::codec) and kept unchanged. Empty: nothing is kept of this attempt.
     pub record: Bytes,
@@ -152,30 +153,30 @@ pub struct Settlement {
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Done. Kept when `keep`, gone otherwise.
+    /// Completed. Kept if `keep`, deleted otherwise.
     Complete {
         /// Whether completed jobs are kept.
         keep: bool,
     },
-    /// Failed; retried after the delay (zero: at once, from the back of the queue). Charges a failure.
+    /// Failed, to be retried after the delay; without a delay, to the back of the queue at once. Counts a failure.
     Retry {
-        /// From the settlement, by the store's clock.
+        /// Counted from the settlement, by the store's clock.
         delay: Duration,
     },
-    /// Failed for good: to the dead letter queue. Charges a failure.
-    Bury,
-    /// Set aside. Charges a failure.
+    /// Failed, to the dead letter queue. Counts a failure.
+    DeadLetter,
+    /// Failed, and no retry can help: poisoned. Counts a failure.
     Poison,
-    /// Back to the front of the queue. Charges a release.
+    /// Released to the front of the queue. Counts a release.
     ReleaseNow,
-    /// Delayed; without a delay, to the back of the queue. Charges a release.
+    /// Released, and delayed; without a delay, to the back of the queue. Counts a release.
     ReleaseAfter {
-        /// From the settlement, by the store's clock.
+        /// Counted from the settlement, by the store's clock.
         delay: Duration,
     },
-    /// Dead without a failure: the cap on unknown kinds was reached. Charges a release.
-    Abandon,
-    /// Its handler stopped because it was cancelled. Charges nothing.
+    /// To the dead letter queue without counting a failure: the job was released too often because no worker has a handler for its kind. Counts a release.
+    Reject,
+    /// Cancelled: its handler stopped because the cancellation was requested. Counts nothing.
     Cancel,
 }
 
@@ -184,12 +185,13 @@ pub enum Verdict {
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// It counts.
+    /// The settlement was applied.
     Done {
-        /// Where the job is now; `Completed` also when it is not kept.
+        /// The state of the job now; `Completed` also when it is not kept.
         state: JobState,
     },
-    /// The lease was reclaimed, or the job is gone: nothing was changed. Normal after a lost lease; counted in `stale_settlements`.
+    /// The lease is not held under this token any more, so nothing was changed. This is normal after a lease expired and was reclaimed. Counted in
+    /// [`QueueStats::stale_settlements_total`].
     Stale,
 }
 
@@ -210,13 +212,14 @@ pub struct Promoted {
 /// Used in the example of [`Reclaimed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reclaim {
-    /// Most leases in this run; at most [`BATCH_MAX`](super::BATCH_MAX).
+    /// Most leases to reclaim in this call; at most [`BATCH_MAX`](super::BATCH_MAX).
     pub limit: usize,
-    /// How long leases last here; also the length of the grace after an outage.
+    /// How long leases of this queue last; also the length of the grace period after an outage.
     pub lease: Duration,
-    /// With this many crashes a job is poisoned; at least 1.
+    /// A job with so many crashes is poisoned; at least 1.
     pub crashes_max: u32,
-    /// With this many losses in a row before its handler had started, a job is poisoned as well, because it may kill the workers that fetch it; at least 1.
+    /// A job is also poisoned when so many of its leases in a row expired before its handler was known to have started, because it may kill the workers that
+    /// claim it; at least 1.
     pub losses_max: u32,
 }
 
@@ -236,21 +239,21 @@ pub struct Reclaim {
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// const LEASE: Duration = Duration::from_secs(30);
 /// let rules = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 8 };
-/// store.reclaim(replay_slot.next_call(), &queue, &rules).await.unwrap(); // as the watchdog does periodically
+/// store.reclaim(replay_slot.next_call(), &queue, &rules).await.unwrap(); // as the reclaimer does periodically
 ///
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
 /// let claimed = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
 /// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
 /// store.begin(&queue, LEASE, &held).await.unwrap();
-/// // Nothing renews from now on; the watchdog checks every ten seconds.
+/// // From now on nobody renews the lease. The reclaimer runs again and again.
 /// let mut reclaimed = Reclaimed::default();
 /// while reclaimed.jobs.is_empty() {
 ///     tokio::time::advance(Duration::from_secs(10)).await;
 ///     reclaimed = store.reclaim(replay_slot.next_call(), &queue, &rules).await.unwrap();
 /// }
-/// let mut lost = ReclaimedJob::new(claimed.id, Some(owner));
-/// (lost.crashes, lost.charged) = (1, true);
-/// assert_eq!(reclaimed.jobs, [lost]);
+/// let mut expected = ReclaimedJob::new(claimed.id, Some(owner));
+/// (expected.crashes, expected.counted) = (1, true);
+/// assert_eq!(reclaimed.jobs, [expected]);
 /// # });
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -258,14 +261,13 @@ pub struct Reclaim {
 pub struct Reclaimed {
     /// The reclaimed jobs.
     pub jobs: Vec<ReclaimedJob>,
-    /// How long until the next lease expires; zero when some have.
+    /// How long until the next lease expires; zero when some have expired already; `None` when there are no leases.
     pub next_expiry: Option<Duration>,
-    /// Nothing is reclaimed for this long, because no worker could renew: set by the run that noticed, and by those until it is over. Never set where there are
-    /// no leases.
+    /// How long the grace period after an outage still lasts, in which nothing is reclaimed. `None` outside of one, and when there are no leases.
     pub grace: Option<Duration>,
 }
 
-/// A job whose lease expired.
+/// A job whose expired lease was reclaimed.
 ///
 /// Used in the example of [`Reclaimed`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -275,19 +277,19 @@ pub struct ReclaimedJob {
     pub id: JobId,
     /// The worker that held it; `None` when its grant is missing or damaged.
     pub owner: Option<InstanceId>,
-    /// Crashes; this one included, if it was charged.
+    /// The crashes of the job, including this one if it was counted.
     pub crashes: u32,
-    /// Whether it is charged as a crash: its handler had started.
-    pub charged: bool,
-    /// Whether it is `poisoned` now; otherwise it is at the front of the queue, or cancelled when that was requested.
+    /// Whether a crash was counted, because the handler was known to have started; otherwise a release was.
+    pub counted: bool,
+    /// Whether the job is `poisoned` now; otherwise it is at the front of the queue, or cancelled if that was requested.
     pub poisoned: bool,
 }
 
 impl ReclaimedJob {
-    /// A job that was released to the front of the queue without a charge, unless its fields say otherwise.
+    /// A job that was released to the front of the queue without counting a failure, unless its fields say otherwise.
     #[must_use]
     pub fn new(id: JobId, owner: Option<InstanceId>) -> Self {
-        Self { id, owner, crashes: 0, charged: false, poisoned: false }
+        Self { id, owner, crashes: 0, counted: false, poisoned: false }
     }
 }
 
@@ -307,17 +309,17 @@ impl ReclaimedJob {
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// # const LEASE: Duration = Duration::from_secs(30);
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
-/// store.claim(replay_slot.next_call(), &queue, &request).await.unwrap(); // whose reply is never read
+/// store.claim(replay_slot.next_call(), &queue, &request).await.unwrap(); // assume that the owner never read this reply
 ///
-/// let lost = [request.nonce];
-/// let Reconciled { released, next, .. } = store.reconcile(replay_slot.next_call(), &queue, owner, &lost, None).await.unwrap();
+/// let nonces = [request.nonce];
+/// let Reconciled { released, next, .. } = store.reconcile(replay_slot.next_call(), &queue, owner, &nonces, None).await.unwrap();
 /// assert_eq!((released.len(), next), (1, None));
 /// # });
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Reconciled {
-    /// Jobs released to the front of the queue, in the order of their ids' bytes.
+    /// The jobs that were released, ordered by the bytes of their ids.
     pub released: Vec<JobId>,
     /// Where to continue; `None` when all grants were scanned.
     pub next: Option<Cursor>,
@@ -331,7 +333,7 @@ pub struct Reconciled {
 pub struct Renewed {
     /// The store's clock, in ms since the Unix epoch.
     pub now_ms: u64,
-    /// One per lease of the call, in order.
+    /// One result per lease of the call, in order.
     pub results: Vec<Renewal>,
 }
 
@@ -340,7 +342,7 @@ pub struct Renewed {
 /// Used in the example of [`Leases`](super::Leases).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
-    /// Held until now + lease.
+    /// The lease was extended.
     Kept {
         /// The job's cancellation was requested.
         cancel_asked: bool,
@@ -361,25 +363,26 @@ pub enum Hint {
     Due(QueueName),
     /// The cancellation of a running job was requested.
     Cancel(QueueName, JobId),
-    /// A job has ended. Sent only while a client [waits for an outcome](super::Admin::watch_outcome) in the job's queue, about every job that ends there.
+    /// A job has ended. While any client [waits for an outcome](super::Admin::watch_outcome) in a queue, this is sent for every job that ends there; otherwise it is
+    /// not sent.
     Ended {
         /// The job's queue.
         queue: QueueName,
         /// The job.
         id: JobId,
-        /// The final state it reached, also when it is not kept: this may be the only sign that it completed. `None` when an operator discarded it.
+        /// The final state of the job, also if it is not kept. `None` when an operator discarded it.
         state: Option<JobState>,
     },
 }
 
-/// A position in a listing. Only the store that made it can read it.
+/// A position in a listing. Only the store that made a cursor can read it.
 ///
 /// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(pub(crate) String);
 
 impl Cursor {
-    /// As text, for a caller that asks for the next page later.
+    /// The cursor as text, for a caller that asks for the next page later.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -392,41 +395,41 @@ impl From<String> for Cursor {
     }
 }
 
-/// A job an operator acts on, and the state it was read in. Between reading a job and acting on it, another operator may have redriven it, and an act meant for a dead
-/// job must not reach a live one. The store compares in the same step in which it acts.
+/// A job that an operator acts on, and how the operator saw it. Between reading a job and acting on it, another operator may have redriven it, and an action
+/// meant for a dead job must not reach a live one. The store compares the job with `seen` in the same step in which it acts.
 ///
 /// ```
 /// use retraced_jobs::job::{JobId, JobState};
 /// use retraced_jobs::store::{Seen, Target};
 /// let id = JobId::parse("welcome-42").unwrap();
-/// assert_eq!(Target::from(&id).seen, None, "in whatever state it is");
+/// assert_eq!(Target::from(&id).seen, None, "acts on the job whatever its state");
 /// let target = Target { id, seen: Some(Seen { state: JobState::Dead, attempts: 5 }) };
-/// assert!(!target.is_met(JobState::Pending, 5), "another operator redrove it");
-/// assert!(!target.is_met(JobState::Dead, 6), "and it ran once more, and died again");
+/// assert!(!target.matches(JobState::Pending, 5), "another operator redrove it");
+/// assert!(!target.matches(JobState::Dead, 6), "and it ran once more, and died again");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The job.
     pub id: JobId,
-    /// What it was seen as; a job that has changed since is [`Moved::Refused`]. `None`: act in whatever state it is.
+    /// How the operator saw the job. If it has changed since, the result is [`Moved::Refused`]. `None` acts on it whatever its state.
     pub seen: Option<Seen>,
 }
 
-/// What a job was seen as.
+/// How an operator saw a job.
 ///
 /// Used in the example of [`Target`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// Where it was.
+    /// Its state.
     pub state: JobState,
-    /// Its attempts so far. The number never decreases, so it distinguishes a job that returned to the same state.
+    /// Its attempts so far. The number never decreases, so it tells whether a job left this state and returned to it.
     pub attempts: u32,
 }
 
 impl Target {
-    /// Whether a job in this state, after this many attempts, is still what was seen.
+    /// Whether a job with this state and so many attempts is still as the operator saw it.
     #[must_use]
-    pub fn is_met(&self, state: JobState, attempts: u32) -> bool {
+    pub fn matches(&self, state: JobState, attempts: u32) -> bool {
         self.seen.is_none_or(|seen| seen == Seen { state, attempts })
     }
 }
@@ -461,24 +464,24 @@ impl From<&JobView> for Target {
     }
 }
 
-/// The result of an operator's act on one job.
+/// The result of an operator's action on one job.
 ///
 /// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Moved {
-    /// It moved.
+    /// The job moved, or was deleted.
     Moved {
-        /// Where it was.
+        /// Its state before.
         from: JobState,
-        /// Where it is; `None` when it was removed.
+        /// Its state now; `None` when it was deleted.
         to: Option<JobState>,
     },
-    /// It is running; its handler was asked to stop.
+    /// The job is running; its cancellation was requested.
     Asked,
-    /// Its state does not allow it, or it is no longer what it was [seen](Target::seen) as; nothing was changed.
+    /// The state of the job does not allow the action, or the job is no longer as it was [seen](Target::seen). Nothing was changed.
     Refused {
-        /// Where it is.
+        /// Its state.
         state: JobState,
     },
     /// No such job is kept.
@@ -493,7 +496,7 @@ pub enum Moved {
 pub struct JobPage {
     /// The jobs.
     pub jobs: Vec<JobSummary>,
-    /// Where the next page begins; `None` after the last.
+    /// Where the next page begins; `None` on the last page.
     pub next: Option<Cursor>,
 }
 
@@ -505,21 +508,21 @@ pub struct JobPage {
 pub struct LedgerPage {
     /// The events, latest first.
     pub events: Vec<SupervisionEvent>,
-    /// Where the next page begins; `None` after the last.
+    /// Where the next page begins; `None` on the last page.
     pub next: Option<Cursor>,
 }
 
-/// Depths, counters and switches of a queue.
+/// Depths and counters of a queue, and whether it is paused.
 ///
 /// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct QueueStats {
-    /// Whether claiming is stopped.
+    /// Whether the queue is paused: nothing is granted.
     pub paused: bool,
     /// Jobs ready to be claimed.
     pub pending: u64,
-    /// Jobs leased.
+    /// Leased jobs.
     pub processing: u64,
     /// Jobs waiting for their due time.
     pub delayed: u64,
@@ -533,23 +536,23 @@ pub struct QueueStats {
     pub cancelled: u64,
     /// How long the job at the front of the queue has waited since it was enqueued, in ms.
     pub oldest_pending_ms: Option<u64>,
-    /// How long ago the earliest delayed job was due, in ms; negative: how long until it is.
+    /// For how long the earliest delayed job has been due, in ms; negative while it is not due yet.
     pub delayed_overdue_ms: Option<i64>,
     /// Jobs accepted, ever.
     pub enqueued_total: u64,
     /// Jobs completed, ever.
     pub completed_total: u64,
-    /// Failures charged, ever.
+    /// Failures counted, ever.
     pub failures_total: u64,
-    /// Crashes charged, ever.
+    /// Crashes counted, ever.
     pub crashes_total: u64,
-    /// Releases charged, ever.
+    /// Releases counted, ever.
     pub releases_total: u64,
-    /// Settlements that came too late, ever.
+    /// Stale settlements ([`Settled::Stale`]), ever.
     pub stale_settlements_total: u64,
-    /// Jobs removed by retention, ever.
+    /// Jobs deleted by retention, ever.
     pub trimmed_total: u64,
-    /// Corrupt entries ever found; dropped or moved to quarantine.
+    /// Damaged entries found, ever. They were deleted, or their jobs poisoned.
     pub garbage_total: u64,
 }
 
@@ -559,9 +562,9 @@ pub struct QueueStats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetentionRule {
-    /// Longest time since the job ended. An older job is deleted.
+    /// Longest time since the job ended. A job that ended earlier is deleted.
     pub age_max: Duration,
-    /// Most jobs. The oldest beyond it are deleted.
+    /// Most jobs. If there are more, the oldest are deleted.
     pub count_max: u64,
 }
 
@@ -585,13 +588,13 @@ impl RetentionRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retention {
-    /// Completed jobs; `None`: not kept at all. Default 24 h or 10,000.
+    /// Completed jobs; `None` keeps none. Default 24 h and 10,000 jobs.
     pub completed: Option<RetentionRule>,
-    /// Dead jobs. Default 30 days or 10,000.
+    /// Dead jobs. Default 30 days and 10,000 jobs.
     pub dead: RetentionRule,
-    /// Poisoned jobs. Default 30 days or 10,000.
+    /// Poisoned jobs. Default 30 days and 10,000 jobs.
     pub poisoned: RetentionRule,
-    /// Cancelled jobs. Default 24 h or 10,000.
+    /// Cancelled jobs. Default 24 h and 10,000 jobs.
     pub cancelled: RetentionRule,
 }
 
@@ -635,14 +638,14 @@ impl Default for Retention {
     }
 }
 
-/// What to trim in one call.
+/// What one call may trim.
 ///
 /// Used in the example of [`Trimmed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrimPolicy {
     /// The rules. With `completed: None`, completed jobs that other workers kept are deleted as well.
     pub retention: Retention,
-    /// Most jobs removed by this call; at most [`BATCH_MAX`](super::BATCH_MAX).
+    /// Most jobs deleted by this call; at most [`BATCH_MAX`](super::BATCH_MAX).
     pub limit: usize,
 }
 
@@ -671,13 +674,13 @@ pub struct TrimPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Trimmed {
-    /// Jobs removed.
+    /// Jobs deleted.
     pub removed: usize,
-    /// Whether more can be removed now: call again.
+    /// Whether retention wants more jobs deleted: call again.
     pub more: bool,
 }
 
-/// Whether a queue adds up: every stored job is in exactly one container.
+/// Counts of a queue that show whether every stored job is in exactly one container.
 ///
 /// ```
 /// use retraced_jobs::store::AuditReport;
@@ -692,22 +695,22 @@ pub struct AuditReport {
     pub jobs: u64,
     /// Entries of the pending list, stale ones included.
     pub pending_entries: u64,
-    /// Stale entries among them, as counted.
+    /// How many of these entries are stale, by the store's counter.
     pub stale: u64,
-    /// Jobs in the other containers.
+    /// Jobs in all other containers together.
     pub contained: u64,
-    /// Leases without a grant, or grants without a lease, as far as counts show.
+    /// Number of leases minus number of grants. Not zero when one exists without the other.
     pub grant_difference: i64,
 }
 
 impl AuditReport {
-    /// Whether every job is in one container, as far as counts show.
+    /// Whether the counts agree with every job being in exactly one container, and every lease having a grant.
     #[must_use]
     pub fn adds_up(&self) -> bool {
         self.difference() == 0 && self.grant_difference == 0
     }
 
-    /// Jobs stored minus jobs accounted for. Zero when the queue adds up; positive when jobs are orphaned.
+    /// Jobs stored minus jobs in containers. Positive when jobs are orphaned.
     #[must_use]
     pub fn difference(&self) -> i64 {
         let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -721,13 +724,13 @@ impl AuditReport {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StoreFacts {
-    /// What it is, as in `redis 7.0.15` or `memory`.
+    /// Its name, and its version if it has one: `redis 7.0.15` or `memory`.
     pub name: String,
-    /// What an operator should know; logged once at start.
+    /// Warnings to the operator; logged once at the start.
     pub warnings: Vec<String>,
 }
 
-/// A worker process as others see it.
+/// What a worker process reports about itself with each heartbeat.
 ///
 /// Used in the example of [`Ledger`](super::Ledger).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -735,7 +738,7 @@ pub struct StoreFacts {
 pub struct WorkerRow {
     /// The process instance.
     pub instance: InstanceId,
-    /// Its host's name; a label.
+    /// The name of its host; a label.
     pub host: String,
     /// Its process id.
     pub pid: u32,
@@ -746,7 +749,7 @@ pub struct WorkerRow {
     pub build: String,
     /// The queues it works.
     pub queues: Vec<QueueName>,
-    /// The kinds of jobs with a handler of their own in one of these queues, in order; the first [`WORKER_ROW_KINDS_MAX`](super::WORKER_ROW_KINDS_MAX).
+    /// The kinds of jobs that have their own handler in one of these queues, sorted; the first [`WORKER_ROW_KINDS_MAX`](super::WORKER_ROW_KINDS_MAX).
     #[serde(default)]
     pub kinds: Vec<Kind>,
     /// How many kinds there are, including those that are not listed.
@@ -766,7 +769,7 @@ pub struct WorkerRow {
 }
 
 impl WorkerRow {
-    /// The row of a process that started at this instant, in ms since the Unix epoch. Set the other fields as they are known.
+    /// The row of a process that started at this instant, in ms since the Unix epoch. The other fields are empty: set those that you know.
     #[must_use]
     pub fn new(instance: InstanceId, started_ms: u64) -> Self {
         Self {

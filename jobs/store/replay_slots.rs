@@ -1,4 +1,4 @@
-//! Replay slots: one open call each, and a number that only grows.
+//! The replay slots of a process: each has one open call at a time, and numbers its calls.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,7 +10,7 @@ use super::CallId;
 use crate::job::InstanceId;
 use crate::limits::REPLAY_SLOTS_MAX;
 
-/// The replay slots of one process. Cheap to clone; clones share them.
+/// The replay slots of one process instance. Cheap to clone; clones share the slots.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -33,14 +33,15 @@ struct Inner {
 
 #[derive(Debug)]
 struct Free {
-    /// Slots that were returned, with the last sequence each used. The lowest is taken first: a store remembers every slot that a queue has seen, so few calls
-    /// at once should need few slots.
+    /// Numbers of the slots that were returned, with the last sequence of each. The lowest number is taken first: a store keeps an entry for every slot that a
+    /// queue has seen, so a process with few calls at a time should use few slots.
     returned: BinaryHeap<Reverse<(u16, u64)>>,
+    /// The lowest number that was never taken.
     never_used: u16,
 }
 
 impl ReplaySlots {
-    /// `replay_slots_max` replay slots, at least one and at most [`REPLAY_SLOTS_MAX`]: so many calls may be open at once; further callers wait.
+    /// Makes `replay_slots_max` replay slots, at least one and at most [`REPLAY_SLOTS_MAX`]. So many calls may be open at once; further callers wait.
     #[must_use]
     pub fn new(instance: InstanceId, replay_slots_max: u16) -> Self {
         Self(Arc::new(Inner {
@@ -50,18 +51,18 @@ impl ReplaySlots {
         }))
     }
 
-    /// Whose replay slots these are.
+    /// The process instance whose replay slots these are.
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.0.instance
     }
 
-    /// A replay slot for the caller alone; waits until one is free. Give the wait a timeout.
+    /// Takes a replay slot that no other caller uses; waits until one is free. Give the wait a timeout.
     ///
-    /// Dropping the replay slot returns it, also when the outcome of its last call is unknown: its next call has a higher number, so a late copy of the old one is
-    /// [`Superseded`](super::StoreError::Superseded).
+    /// Drop the replay slot to return it, even if the outcome of its last call is unknown: its next call has a higher sequence, so a late copy of the old call
+    /// is refused as [`Superseded`](super::StoreError::Superseded).
     pub async fn take(&self) -> ReplaySlot {
-        // The semaphore is never closed, so a permit always comes.
+        // The semaphore is never closed, so this is never `None`.
         let permit = self.0.capacity.clone().acquire_owned().await.ok();
         let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, sequence) = if let Some(Reverse(replay_slot)) = free.returned.pop() {
@@ -75,7 +76,7 @@ impl ReplaySlots {
     }
 }
 
-/// One replay slot, held.
+/// A replay slot that the caller holds until it drops it.
 ///
 /// Used in the example of [`ReplaySlots`].
 #[derive(Debug)]
@@ -87,7 +88,7 @@ pub struct ReplaySlot {
 }
 
 impl ReplaySlot {
-    /// The id of the replay slot's next call. Ask for it once a call, and send the call again under the same id until its outcome is known.
+    /// A new id, for the next call. Take one id per call, and send the call again under the same id until its outcome is known.
     pub fn next_call(&mut self) -> CallId {
         self.sequence += 1;
         CallId { instance: self.replay_slots.instance, replay_slot: self.number, sequence: self.sequence }

@@ -1,17 +1,17 @@
-//! One attempt that no worker runs: what its handler takes, and what it did.
+//! One attempt without a worker, for tests: what its handler takes, and what the handler did.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::context::{About, Context, LeaseWatch, Stop};
+use crate::context::{AttemptInfo, Context, LeaseWatch, Stop};
 use crate::handler::{FromContext, Job, States};
 use crate::job::{Counters, JobId, Kind, QueueName};
 use crate::limits::{TEST_LEASE, TEST_START_MS};
 
 use super::recorder::Recorder;
 
-/// Describes one attempt, and builds what its handler takes.
+/// Describes one attempt, and builds it: the context and the other arguments of its handler.
 ///
 /// ```
 /// use retraced_jobs::context::Stop;
@@ -96,13 +96,13 @@ impl TestContext {
         self
     }
 
-    /// Which attempt this is, from 1.
+    /// The number that [`Context::attempt`] returns: failures so far + 1.
     pub fn attempt(mut self, number: u32) -> Self {
         self.attempt = number.max(1);
         self
     }
 
-    /// How many attempts the job has in all.
+    /// The number that [`Context::max_attempts`] returns.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
@@ -120,15 +120,15 @@ impl TestContext {
         self
     }
 
-    /// The attempt.
+    /// Builds the attempt.
     ///
     /// # Panics
-    /// When id, queue or kind is not allowed.
+    /// When the id, the queue's name or the kind is not allowed.
     #[must_use]
     #[track_caller]
     pub fn build(self) -> TestAttempt {
         let failures = self.attempt - 1;
-        let about = About {
+        let info = AttemptInfo {
             id: JobId::parse(&self.id).unwrap_or_else(|invalid| panic!("{invalid}")),
             queue: QueueName::new(&self.queue).unwrap_or_else(|invalid| panic!("{invalid}")),
             kind: Kind::new(&self.kind).unwrap_or_else(|invalid| panic!("{invalid}")),
@@ -140,12 +140,12 @@ impl TestContext {
         let now = Instant::now();
         let lease = Arc::new(LeaseWatch::granted(now, now + TEST_LEASE));
         let recorder = Recorder::default();
-        let ctx = Context::new(about, now, Arc::new(self.states), Arc::new(recorder.clone()), lease.clone());
+        let ctx = Context::new(info, now, Arc::new(self.states), Arc::new(recorder.clone()), lease.clone());
         TestAttempt { ctx, lease, recorder }
     }
 }
 
-/// An attempt that no worker runs: its context, and what the handler did with it.
+/// An attempt without a worker: its context, and what the handler did with it.
 ///
 /// Jobs that the handler enqueues are recorded, each with a receipt, and never run: waiting for the outcome of one ends at once with
 /// [`OutcomeError::TimedOut`](crate::enqueue::OutcomeError::TimedOut).
@@ -207,20 +207,20 @@ impl TestAttempt {
         self.ctx.with_notes(|notes| notes.progress.as_ref().map(|progress| (progress.percent, progress.note.clone())))
     }
 
-    /// The jobs of this kind that the handler has enqueued so far, to any queue, in order. One that was enqueued again under its own id is listed once.
+    /// The jobs of this kind that the handler has enqueued so far, to any queue, in order. A job that was enqueued again under the same id is listed once.
     ///
     /// # Panics
-    /// When the data of one is not a `J`.
+    /// When the data of such a job is not a `J`.
     #[must_use]
     #[track_caller]
     pub fn enqueued<J: Job>(&self) -> Vec<J> {
         self.recorder.of_kind(|_| true)
     }
 
-    /// The same, of one queue only.
+    /// [`enqueued`](Self::enqueued), for one queue only.
     ///
     /// # Panics
-    /// When the data of one is not a `J`.
+    /// When the data of such a job is not a `J`.
     #[must_use]
     #[track_caller]
     pub fn enqueued_to<J: Job>(&self, queue: &str) -> Vec<J> {

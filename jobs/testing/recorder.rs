@@ -1,4 +1,4 @@
-//! Producers that keep what they are given, for tests to ask for.
+//! Producers that record the jobs they are given, for tests to inspect.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,11 +23,11 @@ impl fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    /// The jobs of one kind, in the queues asked for.
+    /// The jobs of one kind in the queues for which `in_queue` is true.
     #[track_caller]
-    pub(super) fn of_kind<J: Job>(&self, queues: impl Fn(&QueueName) -> bool) -> Vec<J> {
+    pub(super) fn of_kind<J: Job>(&self, in_queue: impl Fn(&QueueName) -> bool) -> Vec<J> {
         let record = self.record();
-        record.iter().filter(|(queue, _)| queues(queue)).filter_map(|(_, job)| decoded(job)).collect()
+        record.iter().filter(|(queue, _)| in_queue(queue)).filter_map(|(_, job)| decoded(job)).collect()
     }
 
     fn enqueue(&self, queue: &QueueName, job: NewJob) -> Receipt {
@@ -79,7 +79,7 @@ impl QueueProducer for RecordedQueue {
         ready(Ok(jobs.into_iter().map(|job| self.recorder.enqueue(&self.name, job)).collect())).boxed()
     }
 
-    /// Nobody runs these jobs: whoever waits would wait for ever.
+    /// Answers at once: nobody runs these jobs, so a wait would never end.
     fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>> {
         let known = self.recorder.record().iter().any(|(queue, job)| *queue == self.name && job.id == id);
         let answer = if known {

@@ -1,4 +1,4 @@
-//! What the runner promises of every attempt, through its public API: complete tables and random bytes. Single behaviours are tested beside it.
+//! What the runner guarantees for every attempt, tested through its public API with complete tables and random bytes. Single behaviours are tested beside its code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::{Arc, Mutex};
@@ -53,7 +53,7 @@ impl Harness {
         }
     }
 
-    /// With a handler that is this future, whatever the job.
+    /// A harness whose handler runs this function, whatever the job.
     fn running<F: Future<Output = Result<(), Failure>> + Send + 'static>(
         run: impl Fn(Context) -> F + Send + Sync + 'static,
     ) -> Self {
@@ -83,7 +83,16 @@ impl Harness {
 
     async fn attempt_of(&self, job: ClaimedJob) -> AttemptOutcome {
         let lease = self.lease.clone();
-        self.runner().attempt(AttemptInput { job, executor: EXECUTOR, started_ms: STARTED_MS, lease, jitter: 0 }).await
+        self.runner()
+            .attempt(AttemptInput {
+                job,
+                executor: EXECUTOR,
+                started: Instant::now(),
+                started_ms: STARTED_MS,
+                lease,
+                jitter: 0,
+            })
+            .await
     }
 }
 
@@ -95,7 +104,7 @@ fn retry_in(secs: u64) -> Verdict {
     Verdict::Retry { delay: Duration::from_secs(secs) }
 }
 
-fn put_off(secs: u64) -> Verdict {
+fn release_in(secs: u64) -> Verdict {
     Verdict::ReleaseAfter { delay: Duration::from_secs(secs) }
 }
 
@@ -105,8 +114,8 @@ mod ending {
     #[derive(Debug, Clone, Copy)]
     enum Does {
         Returns,
-        FailsForNow,
-        FailsForGood,
+        FailsTemporarily,
+        FailsPermanently,
         Snoozes,
         Panics,
         NeverEnds,
@@ -115,15 +124,15 @@ mod ending {
     async fn run(does: Does) -> Result<(), Failure> {
         match does {
             Does::Returns => Ok(()),
-            Does::FailsForNow => Err(Failure::temporary(Code::NetworkError, "refused")),
-            Does::FailsForGood => Err(Failure::permanent(Code::InvalidJobData, "no recipient")),
+            Does::FailsTemporarily => Err(Failure::temporary(Code::NetworkError, "refused")),
+            Does::FailsPermanently => Err(Failure::permanent(Code::InvalidJobData, "no recipient")),
             Does::Snoozes => Err(Failure::snooze(Duration::from_secs(9))),
             Does::Panics => panic!("boom"),
             Does::NeverEnds => std::future::pending().await,
         }
     }
 
-    /// Every way a handler can end, and what happens to its job, by the reason to stop: none, shutdown, cancelled, lease lost.
+    /// For every way in which a handler can end: the verdict for each reason to stop (none, shutdown, cancelled, lease lost).
     #[tokio::test(start_paused = true)]
     async fn every_end_leads_to_one_verdict_for_each_reason_to_stop() {
         let reasons = [None, Some(Stop::Shutdown), Some(Stop::Cancelled), Some(Stop::LeaseLost)];
@@ -131,9 +140,9 @@ mod ending {
         let (cancel, back) = (Verdict::Cancel, Verdict::ReleaseNow);
         for (does, verdicts) in [
             (Does::Returns, [done, done, done, done]),
-            (Does::FailsForNow, [retry_in(5), back, cancel, retry_in(5)]),
-            (Does::FailsForGood, [Verdict::Poison, back, cancel, Verdict::Poison]),
-            (Does::Snoozes, [put_off(9), put_off(9), cancel, put_off(9)]),
+            (Does::FailsTemporarily, [retry_in(5), back, cancel, retry_in(5)]),
+            (Does::FailsPermanently, [Verdict::Poison, back, cancel, Verdict::Poison]),
+            (Does::Snoozes, [release_in(9), release_in(9), cancel, release_in(9)]),
             (Does::Panics, [retry_in(5), retry_in(5), cancel, retry_in(5)]),
             (Does::NeverEnds, [retry_in(5), back, cancel, retry_in(5)]),
         ] {
@@ -144,8 +153,8 @@ mod ending {
                 let what = format!("a handler that {does:?} with reason {why:?}");
                 assert_eq!(outcome.settlement.verdict, verdict, "{what}");
                 assert_eq!(outcome.panic.is_some(), matches!(does, Does::Panics), "{what}");
-                let charged = matches!(verdict, Verdict::Retry { .. } | Verdict::Poison | Verdict::Cancel);
-                assert_eq!(outcome.failure.is_some(), charged, "{what}");
+                let counted = matches!(verdict, Verdict::Retry { .. } | Verdict::Poison | Verdict::Cancel);
+                assert_eq!(outcome.failure.is_some(), counted, "{what}");
             }
         }
     }
@@ -163,13 +172,13 @@ mod ending {
     }
 
     #[tokio::test]
-    async fn a_snooze_for_ever_is_shortened() {
+    async fn a_snooze_longer_than_allowed_is_shortened() {
         let harness = Harness::running(|_| async { Err(Failure::snooze(Duration::MAX)) });
         assert_eq!(harness.attempt().await.settlement.verdict, Verdict::ReleaseAfter { delay: SNOOZE_MAX });
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_timeout_beyond_all_clocks_does_no_harm() {
+    async fn a_timeout_too_long_for_any_clock_does_not_stop_the_handler() {
         let mut harness = Harness::running(|_| async {
             tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
             Ok(())
@@ -179,7 +188,7 @@ mod ending {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_timeout_shorter_than_a_millisecond_is_one_and_not_the_queues() {
+    async fn a_timeout_below_a_millisecond_is_rounded_up_and_not_replaced_by_the_queues() {
         let harness = Harness::running(|_| std::future::pending());
         let options = JobOptions { timeout: Some(Duration::from_micros(10)), ..JobOptions::default() };
         let sealed = seal_job(&Greet { name: "Ada".into() }, &options).unwrap();
@@ -206,7 +215,7 @@ mod settled_from_outside {
     use super::*;
 
     #[test]
-    fn what_never_ran_goes_back_to_the_front_and_leaves_no_record() {
+    fn a_job_that_never_ran_goes_back_to_the_front_and_leaves_no_record() {
         let harness = Harness::new();
         for settlement in
             [harness.runner().unstarted(&harness.job()), harness.runner().interrupted(&harness.job(), None)]
@@ -239,7 +248,7 @@ mod settled_from_outside {
         assert!(message.contains("still runs after 70s") && message.contains("may overlap"), "{message}");
         harness.counters.failures = 4;
         let settlement = harness.runner().timed_out(&harness.job(), EXECUTOR, STARTED_MS, ran, 0);
-        assert_eq!(settlement.verdict, Verdict::Bury);
+        assert_eq!(settlement.verdict, Verdict::DeadLetter);
     }
 }
 
@@ -274,34 +283,34 @@ mod odd_input {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
-        /// Whatever bytes the store has, an attempt ends with a settlement under the token of its claim: poisoned, or released for a newer worker.
+        /// Whatever bytes are stored, an attempt ends with a settlement under the token of its claim: the job is poisoned, or released for a newer worker.
         #[test]
-        fn no_bytes_upset_the_runner(mut envelope in proptest::collection::vec(any::<u8>(), 0..200), ours: bool) {
+        fn any_stored_bytes_end_with_a_settlement(mut envelope in proptest::collection::vec(any::<u8>(), 0..200), ours: bool) {
             if ours && !envelope.is_empty() {
                 envelope[0] = codec::ENVELOPE_VERSION;
             }
             let mut harness = Harness::new();
             harness.handlers.add_any(|_: RawJob, _: Context| async { Ok::<(), Failure>(()) }).unwrap();
             let job = harness.sealed(envelope.clone().into());
-            let settlement = at_once(harness.attempt_of(job.clone())).settlement;
-            // Bytes from 0x20 on begin a text or JSON, and so are no version.
+            let settlement = block_on(harness.attempt_of(job.clone())).settlement;
+            // A byte from 0x20 on may begin a text or JSON, so it is not taken for a version.
             let newer = envelope.first().is_some_and(|byte| (codec::ENVELOPE_VERSION + 1..0x20).contains(byte));
             prop_assert_eq!(settlement.token, job.token);
-            prop_assert_eq!(settlement.verdict, if newer { put_off(30) } else { Verdict::Poison });
+            prop_assert_eq!(settlement.verdict, if newer { release_in(30) } else { Verdict::Poison });
         }
 
-        /// The envelope is fine, its payload is not: poison, and the handler never sees it.
+        /// If the envelope can be decoded and its payload cannot, the job is poisoned and its handler does not run.
         #[test]
-        fn no_payload_upsets_the_runner(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn a_job_is_poisoned_if_its_payload_cannot_be_decoded(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut harness = Harness::running(|_| async { Ok(()) });
             let readable = codec::from_payload::<Greet>(&payload).is_ok();
             harness.envelope.payload = payload.into();
-            let verdict = at_once(harness.attempt()).settlement.verdict;
+            let verdict = block_on(harness.attempt()).settlement.verdict;
             prop_assert_eq!(verdict, if readable { Verdict::Complete { keep: true } } else { Verdict::Poison });
         }
     }
 
-    fn at_once<T>(attempt: impl Future<Output = T>) -> T {
+    fn block_on<T>(attempt: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(attempt)
     }
 }

@@ -1,4 +1,4 @@
-//! What a handler may take and return, and what each means for its job, through the public door.
+//! What a handler may take and return, and what each return value means for its job. Tested through the public API.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::convert::Infallible;
@@ -30,7 +30,7 @@ impl Job for Greet {
     const KIND: &'static str = "greet";
 }
 
-/// A runner of one job.
+/// Everything a runner needs for one job.
 struct Harness {
     handlers: Handlers,
     states: States,
@@ -84,13 +84,22 @@ impl Harness {
         let envelope = codec::seal(&self.envelope).unwrap();
         let job = ClaimedJob::new(JobId::parse("welcome-42").unwrap(), token, counters, 1, envelope);
         let executor = ExecutorId::new(0, 0);
-        runner.attempt(AttemptInput { job, executor, started_ms: 2, lease: self.lease.clone(), jitter: 0 }).await
+        runner
+            .attempt(AttemptInput {
+                job,
+                executor,
+                started: tokio::time::Instant::now(),
+                started_ms: 2,
+                lease: self.lease.clone(),
+                jitter: 0,
+            })
+            .await
     }
 }
 
 fn error_of(outcome: &AttemptOutcome) -> (Code, Class, String) {
     let Ended::Failed { message, .. } = codec::decode_attempt(&outcome.settlement.record).unwrap().ended else {
-        panic!("it did not fail: {outcome:?}")
+        panic!("the attempt did not fail: {outcome:?}")
     };
     let (code, class) = outcome.failure.unwrap();
     (code, class, message)
@@ -105,7 +114,7 @@ mod arguments {
 
     struct Mailer(&'static str);
 
-    /// Of an application: the part of the job's id before the dash.
+    /// An application's own extractor: the part of the job's id before the dash.
     struct Campaign(String);
 
     impl FromContext for Campaign {
@@ -150,7 +159,7 @@ mod arguments {
     }
 
     #[tokio::test]
-    async fn blocking_and_any_kind_handlers_take_them_too() {
+    async fn blocking_and_any_kind_handlers_take_extractors_too() {
         fn blocks(_: Greet, attempt: Attempt, id: JobId) {
             assert_eq!((attempt.number, id.to_string().as_str()), (3, "welcome-42"));
         }
@@ -170,7 +179,7 @@ mod arguments {
         let missing = harness.handlers.missing_states(&harness.states);
         assert_eq!(missing.len(), 1);
         assert!(missing[0].to_string().contains("needs a state of type handlers::arguments::Mailer"), "{missing:?}");
-        // Running it anyway gives the extractor's failure, and the handler is not called.
+        // If the job runs anyway, the extractor fails and the handler is not called.
         assert_eq!(error_of(&harness.attempt().await).1, Class::Permanent);
         harness.states.insert(Mailer("smtp")).unwrap();
         assert_eq!(harness.handlers.missing_states(&harness.states), []);
@@ -190,7 +199,7 @@ mod arguments {
 mod errors {
     use super::*;
 
-    /// As `thiserror` writes it: an error of its own, which also is a `std::error::Error`.
+    /// An application's error type that is a `std::error::Error`, as `thiserror` derives it.
     #[derive(Debug)]
     enum SmtpError {
         Busy,
@@ -217,7 +226,7 @@ mod errors {
         }
     }
 
-    /// Of an application without `std::error::Error`; `From` works for it as well.
+    /// An application's error type that is no `std::error::Error`, and converts with `From`.
     struct Plain;
 
     impl From<Plain> for Failure {
@@ -231,7 +240,7 @@ mod errors {
     }
 
     #[tokio::test]
-    async fn an_own_error_decides_by_its_variant() {
+    async fn an_error_type_of_ones_own_chooses_the_failure_by_its_variant() {
         async fn busy(_: Greet) -> Result<(), SmtpError> {
             Err(SmtpError::Busy)
         }
@@ -247,7 +256,7 @@ mod errors {
     }
 
     #[tokio::test]
-    async fn an_own_error_without_std_error_converts_with_from() {
+    async fn an_error_type_without_std_error_converts_with_from() {
         async fn refused(_: Greet) -> Result<(), Failure> {
             Err(Plain)?
         }
@@ -300,7 +309,7 @@ mod errors {
     }
 
     #[tokio::test]
-    async fn a_failure_is_itself_and_what_cannot_fail_completes() {
+    async fn a_failure_is_kept_unchanged_and_a_handler_that_cannot_fail_completes() {
         async fn slow_down(_: Greet) -> Result<(), Failure> {
             Err(Failure::temporary(Code::RateLimitExceeded, "slow down").retry_after(Duration::from_secs(7)))
         }
@@ -340,9 +349,9 @@ mod outputs {
     }
 
     #[tokio::test]
-    async fn an_output_beyond_the_limit_fails_the_job_for_good() {
+    async fn an_output_beyond_the_limit_is_a_permanent_failure() {
         let at = |bytes: usize| Harness::greeting(move |_: Greet| async move { Ok::<_, Failure>("x".repeat(bytes)) });
-        // A text of this length has three bytes before it.
+        // MessagePack puts three bytes before a text of this length.
         assert!(completed(&at(retraced_jobs::limits::OUTPUT_BYTES_MAX - 3).attempt().await));
         let (code, class, message) = error_of(&at(retraced_jobs::limits::OUTPUT_BYTES_MAX - 2).attempt().await);
         assert_eq!((code, class), (Code::JobExecutionFailed, Class::Permanent));
@@ -350,7 +359,7 @@ mod outputs {
     }
 
     #[tokio::test]
-    async fn an_output_that_cannot_be_serialized_fails_the_job_for_good() {
+    async fn an_output_that_cannot_be_serialized_is_a_permanent_failure() {
         struct Stubborn;
         impl Serialize for Stubborn {
             fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
@@ -369,21 +378,21 @@ mod defaults {
     #[derive(Serialize, Deserialize)]
     struct Report;
 
-    const KINDS: Duration = Duration::from_secs(11);
-    const QUEUES: Duration = Duration::from_secs(22);
-    const CALLS: Duration = Duration::from_secs(33);
+    const BY_KIND: Duration = Duration::from_secs(11);
+    const BY_QUEUE: Duration = Duration::from_secs(22);
+    const BY_CALL: Duration = Duration::from_secs(33);
 
     impl Job for Report {
         const KIND: &'static str = "report.build";
 
         fn defaults() -> JobDefaults {
-            let retry = Retry::fixed().base(KINDS).jitter(0);
-            JobDefaults::new().queue("reports").retry(retry).max_attempts(8).timeout(KINDS).discard_completed()
+            let retry = Retry::fixed().base(BY_KIND).jitter(0);
+            JobDefaults::new().queue("reports").retry(retry).max_attempts(8).timeout(BY_KIND).discard_completed()
         }
     }
 
-    /// What the handler saw: most attempts, timeout and the delay of its retry.
-    async fn seen(harness: &Harness) -> (u32, Duration, Duration) {
+    /// The settings that applied: maximum attempts, timeout, and the delay of the retry.
+    async fn settings(harness: &Harness) -> (u32, Duration, Duration) {
         let outcome = harness.attempt().await;
         let log = codec::decode_attempt(&outcome.settlement.record).unwrap();
         let max = log.lines[0].text.parse().unwrap();
@@ -398,39 +407,39 @@ mod defaults {
             Err(Failure::temporary(Code::NetworkError, "reset"))
         }
         harness.handlers.add(fails).unwrap();
-        harness.rules.retry = Retry::fixed().base(QUEUES).jitter(0).max_attempts(6);
-        harness.rules.timeout = QUEUES;
+        harness.rules.retry = Retry::fixed().base(BY_QUEUE).jitter(0).max_attempts(6);
+        harness.rules.timeout = BY_QUEUE;
         harness
     }
 
     #[tokio::test]
     async fn the_kinds_defaults_hold_where_the_queue_sets_nothing() {
-        assert_eq!(seen(&harness()).await, (8, KINDS, KINDS));
+        assert_eq!(settings(&harness()).await, (8, BY_KIND, BY_KIND));
         assert_eq!(Report::defaults().default_queue(), Some("reports"));
     }
 
     #[tokio::test]
-    async fn what_the_queue_sets_goes_before_the_kind() {
+    async fn what_the_queue_sets_overrides_the_kind() {
         let mut harness = harness();
         harness.rules.explicit = Explicit { retry: true, timeout: true, keep_completed: false };
-        assert_eq!(seen(&harness).await, (6, QUEUES, QUEUES));
+        assert_eq!(settings(&harness).await, (6, BY_QUEUE, BY_QUEUE));
     }
 
     #[tokio::test]
-    async fn each_setting_is_overridden_by_itself() {
+    async fn each_setting_is_overridden_independently() {
         let mut harness = harness();
         harness.rules.explicit = Explicit { timeout: true, ..Explicit::default() };
-        assert_eq!(seen(&harness).await, (8, QUEUES, KINDS));
+        assert_eq!(settings(&harness).await, (8, BY_QUEUE, BY_KIND));
     }
 
     #[tokio::test]
-    async fn what_the_call_says_goes_before_both() {
+    async fn what_the_call_sets_overrides_both() {
         for explicit in [Explicit::default(), Explicit { retry: true, timeout: true, keep_completed: true }] {
             let mut harness = harness();
             harness.rules.explicit = explicit;
-            harness.envelope.retry = RetryOverrides::all_of(&Retry::fixed().base(CALLS).jitter(0).max_attempts(9));
+            harness.envelope.retry = RetryOverrides::all_of(&Retry::fixed().base(BY_CALL).jitter(0).max_attempts(9));
             harness.envelope.timeout_ms = Some(33_000);
-            assert_eq!(seen(&harness).await, (9, CALLS, CALLS));
+            assert_eq!(settings(&harness).await, (9, BY_CALL, BY_CALL));
         }
     }
 
@@ -465,9 +474,9 @@ mod layers {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Book(Arc<Mutex<Vec<String>>>);
+    struct Notes(Arc<Mutex<Vec<String>>>);
 
-    impl Book {
+    impl Notes {
         fn note(&self, line: impl Into<String>) {
             self.0.lock().unwrap().push(line.into());
         }
@@ -477,8 +486,8 @@ mod layers {
         }
     }
 
-    /// Notes what it sees before and after.
-    struct Noting(&'static str, Book);
+    /// A layer that notes each call before and after it.
+    struct Noting(&'static str, Notes);
 
     impl Layer for Noting {
         async fn call(&self, ctx: Context, next: Next) -> Result<Output, Failure> {
@@ -490,13 +499,13 @@ mod layers {
         }
     }
 
-    fn noted(handler: Harness, log: &Book) -> Harness {
+    fn noted(handler: Harness, log: &Notes) -> Harness {
         handler.layer(Noting("outer", log.clone())).layer(Noting("inner", log.clone()))
     }
 
     #[tokio::test]
     async fn the_first_layer_is_the_outermost_and_all_see_the_end() {
-        let log = Book::default();
+        let log = Notes::default();
         let shared = log.clone();
         let harness = Harness::greeting(move |_: Greet| {
             shared.note("handler");
@@ -535,8 +544,8 @@ mod layers {
     }
 
     #[tokio::test]
-    async fn a_layer_that_does_not_want_an_attempt_is_passed_over() {
-        struct Never(Book);
+    async fn a_layer_that_is_not_enabled_for_an_attempt_is_skipped() {
+        struct Never(Notes);
         impl Layer for Never {
             async fn call(&self, _: Context, next: Next) -> Result<Output, Failure> {
                 self.0.note("called");
@@ -547,13 +556,13 @@ mod layers {
                 false
             }
         }
-        let log = Book::default();
+        let log = Notes::default();
         let harness = Harness::greeting(|_: Greet| async {}).layer(Never(log.clone())).layer(Noting("x", log.clone()));
         assert!(completed(&harness.layer(Never(log.clone())).attempt().await));
         assert_eq!(log.all(), ["x before greet", "x after ok"]);
     }
 
-    /// Counts how often it is asked whether it wants an attempt, and panics then if it is to.
+    /// Counts the calls of `enabled`; panics in them if the second field is set.
     struct Asked(Arc<AtomicU32>, bool);
 
     impl Layer for Asked {
@@ -569,7 +578,7 @@ mod layers {
     }
 
     #[tokio::test]
-    async fn each_layer_is_asked_once_per_attempt_whether_it_wants_it() {
+    async fn each_layer_is_asked_once_per_attempt_whether_it_is_enabled() {
         let (first, second) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let harness = Harness::greeting(|_: Greet| async {});
         let harness = harness.layer(Asked(first.clone(), false)).layer(Asked(second.clone(), false));
@@ -578,7 +587,7 @@ mod layers {
     }
 
     #[tokio::test]
-    async fn a_layer_that_panics_when_it_is_asked_is_a_panic_of_the_attempt() {
+    async fn a_panic_in_enabled_is_a_panic_of_the_attempt() {
         let harness = Harness::greeting(|_: Greet| async {}).layer(Asked(Arc::default(), true));
         assert_eq!(harness.attempt().await.panic.unwrap().message, "of enabled");
     }
@@ -592,12 +601,12 @@ mod layers {
         harness.rules.timeout = Duration::from_secs(2);
         let outcome = harness.attempt().await;
         assert_eq!((error_of(&outcome).0, outcome.ran), (Code::Timeout, Duration::from_secs(2)));
-        assert_eq!(harness.lease.stopped(), Some(Stop::TimedOut));
+        assert_eq!(harness.lease.stop_reason(), Some(Stop::TimedOut));
     }
 
     #[tokio::test]
     async fn a_panic_passes_through_the_layers_and_is_reported_as_a_panic() {
-        let log = Book::default();
+        let log = Notes::default();
         let harness = Harness::greeting(|_: Greet| async { panic!("boom") as () });
         let outcome = noted(harness, &log).attempt().await;
         assert_eq!(outcome.panic.unwrap().message, "boom");
@@ -609,7 +618,7 @@ mod layers {
 
     #[tokio::test]
     async fn a_blocking_handler_runs_within_the_layers_whatever_its_end() {
-        let log = Book::default();
+        let log = Notes::default();
         let outcome = noted(Harness::blocking(|_: Greet| Ok::<_, Failure>(7)), &log).attempt().await;
         assert_eq!((completed(&outcome), outcome.output.unwrap()), (true, vec![7].into()));
         let outcome = noted(Harness::blocking(|_: Greet| panic!("boom") as ()), &log).attempt().await;
@@ -629,7 +638,7 @@ mod layers {
         assert_eq!(ends, ["outer after ok", "outer after PANIC", "outer after TIMEOUT"]);
     }
 
-    /// Waits no longer than 20 ms for the handler.
+    /// A layer that waits no longer than 20 ms for the handler.
     async fn impatient(_: Context, next: Next) -> Result<Output, Failure> {
         let ended = tokio::time::timeout(Duration::from_millis(20), next.run()).await;
         ended.unwrap_or_else(|_| Err(Failure::temporary(Code::ServiceUnavailable, "the layer gave up")))
@@ -647,7 +656,11 @@ mod layers {
             *seen.lock().unwrap() = ctx.why_stopped();
         });
         let outcome = harness.layer(impatient).attempt().await;
-        assert_eq!(*why.lock().unwrap(), Some(Stop::TimedOut), "the thread has ended, and knew why");
+        assert_eq!(
+            *why.lock().unwrap(),
+            Some(Stop::TimedOut),
+            "the thread did not end before the attempt, or did not learn why"
+        );
         assert_eq!(error_of(&outcome).0, Code::ServiceUnavailable);
         assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
     }
@@ -681,7 +694,7 @@ mod layers {
             harness.rules.timeout = Duration::from_secs(2);
             let outcome = harness.attempt().await;
             assert_eq!((error_of(&outcome).0, outcome.ran), (Code::Timeout, Duration::from_secs(2)));
-            assert_eq!(harness.lease.stopped(), Some(Stop::TimedOut));
+            assert_eq!(harness.lease.stop_reason(), Some(Stop::TimedOut));
         }
     }
 
@@ -703,6 +716,6 @@ mod layers {
         let harness = Harness::greeting(|_: Greet| std::future::pending::<()>())
             .layer(|_: Context, next: Next| async move { next.run().await });
         assert!(tokio::time::timeout(Duration::from_millis(1), harness.attempt()).await.is_err());
-        assert_eq!(harness.lease.stopped(), Some(Stop::Shutdown));
+        assert_eq!(harness.lease.stop_reason(), Some(Stop::Shutdown));
     }
 }

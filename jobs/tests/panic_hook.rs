@@ -1,4 +1,4 @@
-//! A panic hook is one for the whole process, so this test has a process of its own.
+//! The runner's panic hook, beside a hook that the application has set before. A process has only one panic hook, so this test has a process of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -41,27 +41,29 @@ async fn attempt(what: &'static str) -> AttemptOutcome {
     let job = ClaimedJob::new(JobId::parse("j").unwrap(), token, counters, 0, codec::seal(&envelope).unwrap());
     let lease = Arc::new(LeaseWatch::new(tokio::time::Instant::now() + Duration::from_secs(30)));
     let executor = ExecutorId::new(0, 0);
-    runner.attempt(AttemptInput { job, executor, started_ms: 0, lease, jitter: 0 }).await
+    runner
+        .attempt(AttemptInput { job, executor, started: tokio::time::Instant::now(), started_ms: 0, lease, jitter: 0 })
+        .await
 }
 
-/// Panics when its thread ends, after other thread-locals are gone.
-struct Late;
+/// Panics, and catches the panic, when its thread ends and other thread-locals are gone.
+struct PanicsAtThreadEnd;
 
-impl Drop for Late {
+impl Drop for PanicsAtThreadEnd {
     fn drop(&mut self) {
         let caught = std::panic::catch_unwind(|| panic!("at the end of a thread"));
-        SEEN_AT_THE_END.fetch_add(u32::from(caught.is_err()), Ordering::SeqCst);
+        PANICS_CAUGHT.fetch_add(u32::from(caught.is_err()), Ordering::SeqCst);
     }
 }
 
-static SEEN_AT_THE_END: AtomicU32 = AtomicU32::new(0);
+static PANICS_CAUGHT: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
-    static LATE: Late = const { Late };
+    static PANICS_AT_THREAD_END: PanicsAtThreadEnd = const { PanicsAtThreadEnd };
 }
 
 #[test]
-fn panics_outside_attempts_reach_the_hook_before_ours_and_those_inside_do_not() {
+fn an_earlier_hook_sees_panics_outside_attempts_and_not_those_of_handlers() {
     let reported = Arc::new(Mutex::new(Vec::new()));
     let shared = reported.clone();
     std::panic::set_hook(Box::new(move |info| {
@@ -73,22 +75,22 @@ fn panics_outside_attempts_reach_the_hook_before_ours_and_those_inside_do_not() 
 
     let outcome = runtime.block_on(attempt("panic"));
     assert_eq!(outcome.panic.unwrap().message, "of the handler");
-    assert_eq!(take(), [""; 0], "the trace and the supervision event report it");
+    assert_eq!(take(), [""; 0], "the trace and the supervision event report this panic already");
 
     assert!(runtime.block_on(attempt("spawn")).panic.is_none());
-    assert_eq!(take(), ["of a task", "of a thread"], "those are not the handler's own");
+    assert_eq!(take(), ["of a task", "of a thread"], "panics of other tasks and threads are not the handler's");
 
-    // Between attempts, on the thread that runs them.
+    // Outside an attempt, on the thread that ran the attempts.
     std::panic::catch_unwind(|| panic!("of the program")).unwrap_err();
     assert_eq!(take(), ["of the program"]);
 
-    // On a thread whose thread-locals are going away: a hook that panics would abort the process.
+    // On a thread whose thread-locals are being dropped. A hook that panicked there would abort the process.
     let thread = std::thread::spawn(|| {
-        LATE.with(|_| ());
+        PANICS_AT_THREAD_END.with(|_| ());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(attempt("nothing"));
     });
     thread.join().unwrap();
-    assert_eq!(SEEN_AT_THE_END.load(Ordering::SeqCst), 1);
+    assert_eq!(PANICS_CAUGHT.load(Ordering::SeqCst), 1);
     assert_eq!(take(), ["at the end of a thread"]);
 }

@@ -1,4 +1,4 @@
-//! What only a store on Redis can get wrong: lost replies, forgotten scripts, keys edited by hand, servers that are away, frozen or unfit.
+//! What only the Redis store can get wrong: lost replies, lost scripts, keys edited by hand, and servers that are down, frozen or configured in an unsafe way.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -130,8 +130,8 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
             let after_first = harness.contents();
             assert_ne!(before, after_first, "{} had nothing to do", $verb);
             let second = $send.await.unwrap();
-            assert_eq!(first, second, "{}: another reply", $verb);
-            assert!(after_first == harness.contents(), "{}: sent again, it did something", $verb);
+            assert_eq!(first, second, "{}: the second reply differs", $verb);
+            assert!(after_first == harness.contents(), "{}: the second call changed something", $verb);
             first
         }};
     }
@@ -153,14 +153,14 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     tokio::time::sleep(Duration::from_millis(2)).await; // the store's clock must pass the due time of c
     let promoted = twice!("promote", call, store.promote(call, &queue, 10));
     assert_eq!(promoted.moved, 1);
-    let owner = call_owner(&harness);
+    let owner = owner_of_grant_d(&harness);
     let lost = [lost.nonce];
     let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, owner, &lost, None));
     assert_eq!(reconciled.released, [id("b")]);
     let reclaim = Reclaim { limit: 10, lease: Duration::from_millis(40), crashes_max: 3, losses_max: 20 };
     let graced = twice!("reclaim with grace", call, store.reclaim(call, &queue, &reclaim));
     assert!(graced.grace.is_some() && graced.jobs.is_empty(), "{graced:?}");
-    // Runs at the watchdog's pace until the grace is over.
+    // Reclaims every 10 ms until the grace is over.
     let deadline = Instant::now() + Duration::from_secs(10);
     let reclaimed = loop {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -182,14 +182,15 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
 }
 
-fn call_owner(harness: &Harness) -> InstanceId {
+/// The process instance that holds the lease of job `d`.
+fn owner_of_grant_d(harness: &Harness) -> InstanceId {
     let mut connection = harness.server.connection();
     let grants: BTreeMap<Vec<u8>, Vec<u8>> = connection.hgetall(harness.key("grant")).unwrap();
     InstanceId::from_slice(&grants[&b"d"[..]][12..28]).unwrap()
 }
 
 #[tokio::test]
-async fn an_old_call_and_a_number_used_for_another_verb_do_nothing() {
+async fn an_old_call_id_and_one_used_for_another_verb_change_nothing() {
     let mut harness = Harness::new().await;
     let old = harness.call();
     harness.enqueue(&["a"]).await;
@@ -226,7 +227,7 @@ async fn scripts_the_server_has_forgotten_are_sent_again() {
     assert_eq!(settled, [Settled::Done { state: JobState::Completed }]);
 }
 
-/// Everything a verb may be asked to do, in a harness where it has something to do.
+/// Calls the verb with this number, on a queue that [`busy`] has filled. Returns `None` for a number beyond the last verb.
 async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Option<Result<(), StoreError>> {
     let (store, queue, call) = (harness.store.clone(), harness.queue.clone(), harness.call());
     let leases: Vec<Lease> = held.jobs.iter().map(|job| job.lease(InstanceId::from(uuid::Uuid::nil()))).collect();
@@ -235,7 +236,7 @@ async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Option
         settlement(held, 1, Verdict::Retry { delay: LEASE }),
         settlement(held, 2, Verdict::Complete { keep: true }),
         settlement(held, 3, Verdict::Complete { keep: false }),
-        settlement(held, 4, Verdict::Bury),
+        settlement(held, 4, Verdict::DeadLetter),
         settlement(held, 5, Verdict::Poison),
         settlement(held, 6, Verdict::Cancel),
         settlement(held, 7, Verdict::ReleaseNow),
@@ -269,13 +270,16 @@ async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Option
     })
 }
 
-/// Eight jobs held, one that waits, one that is due, one dead, one damaged beyond its lease.
+/// Fills the queue: eight leased jobs, of which one lease has expired, one pending job, one delayed job that is due, one dead and one completed.
 async fn busy(harness: &mut Harness) -> Claims {
     let _: () = redis::cmd("FLUSHALL").query(&mut harness.server.connection()).unwrap();
     harness.enqueue(&["dead", "gone"]).await;
     let claims = harness.claim(2).await;
     harness
-        .settle(&[settlement(&claims, 0, Verdict::Bury), settlement(&claims, 1, Verdict::Complete { keep: true })])
+        .settle(&[
+            settlement(&claims, 0, Verdict::DeadLetter),
+            settlement(&claims, 1, Verdict::Complete { keep: true }),
+        ])
         .await;
     harness.enqueue(&["h0", "h1", "h2", "h3", "h4", "h5", "h6", "h7", "waits"]).await;
     let held = harness.claim(8).await;
@@ -292,8 +296,8 @@ async fn busy(harness: &mut Harness) -> Claims {
     held
 }
 
-/// Goal: a key of the wrong type is named, and nothing is half done. Method: each key of the queue in turn becomes a string, before each verb in turn; the
-/// verb must do without that key, or fail with its name and leave all keys as they were.
+/// Goal: a key of the wrong type is named, and nothing is half done. Method: each key of the queue in turn is made a string, and each verb is called. The verb must
+/// succeed without that key, or fail with the name of the key and change nothing.
 #[tokio::test]
 async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
     let mut harness = Harness::new().await;
@@ -327,12 +331,12 @@ async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
             assert!(error.to_string().contains(&key), "{error} does not name {key}");
             assert!(before == harness.contents(), "with {name} damaged, {} was half done", error.operation());
         }
-        assert!(refusals >= 8, "{name} is met by {refusals} verbs only");
+        assert!(refusals >= 8, "only {refusals} verbs notice a wrong type of {name}");
     }
 }
 
-/// Goal: nothing can come between the halves of a transition, a crash least of all, because there are no halves. Method: the server reports every command it is
-/// sent; each verb must be one script.
+/// Goal: no crash and no other call can come between two parts of a transition, because a transition is one command. Method: the server reports every command it
+/// receives; each verb must be one script call.
 #[tokio::test]
 async fn no_transition_is_ever_two_commands() {
     const TRANSITIONS: std::ops::Range<usize> = 0..12;
@@ -343,21 +347,21 @@ async fn no_transition_is_ever_two_commands() {
     let mut monitored = BufReader::new(monitor).lines().map(Result::unwrap);
     assert_eq!(monitored.next().unwrap(), "+OK");
     let mut raw = harness.server.connection();
-    let mut say = move |word: String| -> () { redis::cmd("ECHO").arg(word).query(&mut raw).unwrap() };
-    // The first round makes the server know the scripts.
+    let mut echo = move |word: String| -> () { redis::cmd("ECHO").arg(word).query(&mut raw).unwrap() };
+    // In the first round the scripts are loaded into the server.
     for round in 0..2 {
         for verb in TRANSITIONS {
             let held = busy(&mut harness).await;
-            say(format!("begin {verb}"));
+            echo(format!("begin {verb}"));
             every_verb(&mut harness, &held, verb).await.unwrap().unwrap();
-            say(format!("end {verb}"));
+            echo(format!("end {verb}"));
             let mut between = Vec::new();
             monitored.find(|line| line.contains(&format!("\"begin {verb}\""))).unwrap();
             for line in monitored.by_ref() {
                 if line.contains(&format!("\"end {verb}\"")) {
                     break;
                 }
-                // What a script calls is reported too.
+                // The server also reports the commands that a script calls.
                 if !line.contains(" lua] ") {
                     between.push(line);
                 }
@@ -368,10 +372,10 @@ async fn no_transition_is_ever_two_commands() {
     }
 }
 
-/// Goal: a job that is tried again and again takes no more memory than its bounds say, also where no reader looks. Method: attempts that end in every way that returns
-/// the job; after each the fields of `history` are counted.
+/// Goal: a job that runs again and again takes no more memory than its bounds allow, in any key. Method: attempts end in every way that returns the job to its queue;
+/// after each attempt the entries of the keys are counted.
 #[tokio::test]
-async fn a_job_tried_again_and_again_never_takes_more_memory() {
+async fn the_memory_of_a_job_stays_bounded_however_often_it_runs() {
     const KEPT: usize = 3 + 7;
     let mut harness = Harness::new().await;
     let (store, queue) = (harness.store.clone(), harness.queue.clone());
@@ -407,8 +411,8 @@ async fn a_job_tried_again_and_again_never_takes_more_memory() {
     assert!(!left.iter().any(|field| field.starts_with(b"a\0")), "{left:?}");
 }
 
-/// Goal: an entry written into a key by hand neither stops the queue nor reaches a worker. Method: a corpus of entries that no script writes; every
-/// verb runs over it, and two good jobs must come through.
+/// Goal: an entry that somebody wrote into a key neither stops the queue nor reaches a worker. Method: entries that no script writes are added to all keys, and every
+/// verb is called. Two intact jobs must be granted.
 #[tokio::test]
 async fn garbage_in_any_key_does_not_stop_the_queue() {
     let mut harness = Harness::new().await;
@@ -431,7 +435,7 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
         let _: () = raw.zadd(harness.key("lease"), [bytes, b"inf"].concat(), "inf").unwrap();
         let _: () = raw.zadd(harness.key("delayed"), [bytes, b"-inf"].concat(), "-inf").unwrap();
     }
-    // A live entry copied, and a body too short for its header.
+    // A copy of a valid entry, and a record that is shorter than its header.
     let _: () = raw.lpush(harness.key("pending"), &live_entry[..]).unwrap();
     let _: () = raw.hset(harness.key("job"), "damaged", "short").unwrap();
     for field in [
@@ -470,7 +474,7 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     store.reclaim(harness.call(), &queue, &reclaim).await.unwrap();
     let _: () = raw.hdel(harness.key("stats"), "grace_until").unwrap();
     let reclaimed = store.reclaim(harness.call(), &queue, &reclaim).await.unwrap();
-    assert_eq!(reclaimed.jobs, [], "leases of no job");
+    assert_eq!(reclaimed.jobs, [], "leases without a job are not reclaimed");
     store.promote(harness.call(), &queue, BATCH_MAX).await.unwrap();
     store.reconcile(harness.call(), &queue, InstanceId::from(uuid::Uuid::nil()), &[], None).await.unwrap();
     store.cancel(harness.call(), &queue, &[id("good").into()]).await.unwrap();
@@ -494,7 +498,7 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
 }
 
 #[tokio::test]
-async fn a_waiter_is_notified_when_its_damaged_job_is_poisoned() {
+async fn a_waiter_gets_a_hint_when_its_damaged_job_is_poisoned() {
     let mut harness = Harness::new().await;
     harness.enqueue(&["a"]).await;
     let (store, queue) = (harness.store.clone(), harness.queue.clone());
@@ -507,10 +511,10 @@ async fn a_waiter_is_notified_when_its_damaged_job_is_poisoned() {
     assert_eq!(hint.ok().flatten(), Some(ended));
 }
 
-/// Goal: who may not publish loses hints and nothing else. Method: a user without channels does everything that sends a hint, while somebody waits for an outcome
-/// and a worker is idle.
+/// Goal: a user who may not publish loses hints and nothing else. Method: a user without rights to channels makes every call that sends a hint, while a client waits for
+/// an outcome and a worker is idle.
 #[tokio::test]
-async fn a_user_without_channels_sends_no_hints_and_is_stopped_by_none() {
+async fn a_user_without_rights_to_channels_loses_hints_and_nothing_else() {
     let mut harness = Harness::new().await;
     let mut raw = harness.server.connection();
     let user = ["SETUSER", "quiet", "on", ">right", "~*", "+@all", "resetchannels"];
@@ -548,7 +552,7 @@ async fn a_user_without_channels_sends_no_hints_and_is_stopped_by_none() {
 }
 
 #[tokio::test]
-async fn an_announced_wait_beyond_the_longest_is_garbage() {
+async fn an_announced_wait_longer_than_allowed_is_ignored() {
     let mut harness = Harness::new().await;
     let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
     let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
@@ -560,13 +564,17 @@ async fn an_announced_wait_beyond_the_longest_is_garbage() {
         store.discard(harness.call(), &queue, &[id("watched").into()]).await.unwrap();
         let hint = tokio::time::timeout(Duration::from_secs(10), hints.next()).await;
         let ended = Hint::Ended { queue: queue.clone(), id: id("watched"), state: None };
-        assert_eq!(hint.ok().flatten(), Some(ended), "with {garbage}, the first hint is of the job somebody waits for");
+        assert_eq!(
+            hint.ok().flatten(),
+            Some(ended),
+            "with {garbage}, the first hint must be about the job that a client waits for"
+        );
     }
 }
 
-/// Goal: what is kept for waiters neither piles up nor stops anything. Method: the key expires, and is damaged by hand.
+/// Goal: the key with the outcomes kept for waiters does not grow for ever, and blocks nothing when it is damaged. Method: waits end, and the key is made a string.
 #[tokio::test]
-async fn what_is_kept_for_waiters_expires_and_damage_to_it_stops_nothing() {
+async fn outcomes_kept_for_waiters_expire_and_damage_to_their_key_blocks_nothing() {
     let mut harness = Harness::new().await;
     let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
     let key = harness.key("awaited");
@@ -575,13 +583,17 @@ async fn what_is_kept_for_waiters_expires_and_damage_to_it_stops_nothing() {
     tokio::time::sleep(Duration::from_millis(5)).await;
     store.watch_outcome(&queue, &id("b"), LEASE).await.unwrap();
     let members: Vec<String> = raw.zrange(&key, 0, -1).unwrap();
-    assert_eq!(members, ["wb"], "waits that are over are removed by later ones");
+    assert_eq!(members, ["wb"], "a later wait does not remove those that are over");
     assert!((1..=60_000).contains(&raw.pttl::<_, i64>(&key).unwrap()));
     let claims = harness.claim(3).await;
     let end = |n| settlement(&claims, n, Verdict::Complete { keep: false });
     let done = Settled::Done { state: JobState::Completed };
     assert_eq!(harness.settle(&[end(0), end(1)]).await, [done, done]);
     assert_eq!(raw.zrange::<_, Vec<String>>(&key, 0, -1).unwrap(), ["cb"]);
+    assert!(
+        (1..=60_000).contains(&raw.pttl::<_, i64>(&key).unwrap()),
+        "the settlement must not make the key permanent"
+    );
 
     let _: () = raw.del(&key).unwrap();
     let _: () = raw.set(&key, "not what it was").unwrap();
@@ -591,7 +603,25 @@ async fn what_is_kept_for_waiters_expires_and_damage_to_it_stops_nothing() {
     assert_eq!(store.watch_outcome(&queue, &id("c"), LEASE).await.unwrap(), None);
 }
 
-/// Goal: looks mostly read. Method: the announcement is compared after a second look, and after one for which less than half is left.
+/// Goal: waits that are over are deleted in bounded steps. Method: many of them are written by hand, then waits are announced one by one.
+#[tokio::test]
+async fn one_call_deletes_only_so_many_waits_that_are_over_and_all_are_deleted_in_the_end() {
+    let mut harness = Harness::new().await;
+    let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
+    let key = harness.key("awaited");
+    let over: Vec<(u64, String)> = (0..450).map(|n| (n, format!("w{n}"))).collect();
+    let _: () = raw.zadd_multiple(&key, &over).unwrap();
+    harness.enqueue(&["a", "b", "c"]).await;
+    let mut left = Vec::new();
+    for job in ["a", "b", "c"] {
+        store.watch_outcome(&queue, &id(job), LEASE).await.unwrap();
+        left.push(raw.zcard::<_, usize>(&key).unwrap());
+    }
+    assert_eq!(left, [251, 52, 3]);
+}
+
+/// Goal: most calls of `watch_outcome` only read. Method: the announced end of the wait is compared after a second call, and after one for which less than half of the wait
+/// is left.
 #[tokio::test]
 async fn a_wait_is_announced_again_only_when_half_of_it_is_over() {
     let mut harness = Harness::new().await;
@@ -609,7 +639,7 @@ async fn a_wait_is_announced_again_only_when_half_of_it_is_over() {
     assert!(later.0 > first.0 && later.1 > first.1, "{first:?}, then {later:?}");
 }
 
-/// Goal: a listing does not read what handlers returned. Method: large outputs are kept, of first and of later attempts, and the bytes the server sends are counted.
+/// Goal: a listing does not read the outputs of handlers. Method: first and later attempts have large outputs, and the bytes that the server sends are counted.
 #[tokio::test]
 async fn a_listing_of_completed_jobs_does_not_read_their_outputs() {
     const OUTPUT: usize = 60_000;
@@ -635,9 +665,9 @@ async fn a_listing_of_completed_jobs_does_not_read_their_outputs() {
     assert!(sent < OUTPUT, "{sent} bytes were sent for four jobs");
 }
 
-/// Goal: what is kept for waiters costs nothing where nobody waits. Method: the commands of an enqueue, a claim and a step that settles and claims are counted.
+/// Goal: keeping outcomes for waiters costs nothing where nobody waits. Method: the commands of an enqueue, a claim and a `settle_and_claim` are counted.
 #[tokio::test]
-async fn where_nobody_waits_for_outcomes_no_command_is_spent_on_them() {
+async fn no_command_is_spent_on_outcomes_that_nobody_waits_for() {
     let mut harness = Harness::new().await;
     let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
     let mut commands = || -> BTreeMap<String, u64> {
@@ -669,7 +699,7 @@ async fn where_nobody_waits_for_outcomes_no_command_is_spent_on_them() {
     assert!(enqueue <= 11 && claim <= 15 && settle_and_claim <= 18, "{spent:?} commands, the call itself included");
 }
 
-/// Goal: replay slots of dead processes do not accumulate, and those of live processes are kept. Method: replay slots are given older times by hand.
+/// Goal: replay slots of dead processes do not accumulate, and those of live processes are kept. Method: the test writes replay slots with old times.
 #[tokio::test]
 async fn replay_slots_of_dead_processes_are_dropped_by_later_ones() {
     const HOUR_MS: u64 = 3_600_000;
@@ -684,7 +714,7 @@ async fn replay_slots_of_dead_processes_are_dropped_by_later_ones() {
     let _: () = raw.hset(harness.key("replay"), vec![2; 18], silent_for(23)).unwrap();
     harness.enqueue(&["a"]).await;
     let replay_slots: BTreeMap<Vec<u8>, Vec<u8>> = raw.hgetall(harness.key("replay")).unwrap();
-    // A new replay slot checks two others at random; these two are there.
+    // The first call on a new replay slot checks two others at random, so one of them soon checks the old slot.
     for n in 0..200 {
         let gone = !raw.hexists::<_, _, bool>(harness.key("replay"), vec![1; 18]).unwrap();
         if gone {
@@ -696,7 +726,7 @@ async fn replay_slots_of_dead_processes_are_dropped_by_later_ones() {
     }
     assert!(raw.hexists::<_, _, bool>(harness.key("replay"), vec![2; 18]).unwrap(), "a reply is kept for a day");
 
-    // Many of them are not kept that long, and one trim removes many.
+    // When there are very many replay slots, they are kept for a shorter time, and one trim removes many of them.
     let mut many_slots = redis::pipe();
     for n in 0..5_000_u32 {
         many_slots.hset(harness.key("replay"), [&[3; 14][..], &n.to_be_bytes()].concat(), silent_for(2)).ignore();
@@ -706,7 +736,7 @@ async fn replay_slots_of_dead_processes_are_dropped_by_later_ones() {
     let call = harness.call();
     harness.store.trim(call, &harness.queue, &keep_nothing()).await.unwrap();
     let after: usize = raw.hlen(harness.key("replay")).unwrap();
-    assert!(before - after >= 40, "{before} replay_slots, {after} after a trim");
+    assert!(before - after >= 40, "{before} replay slots before the trim, {after} after it");
     harness.enqueue(&["last"]).await;
 }
 
@@ -759,7 +789,7 @@ async fn a_server_that_may_evict_jobs_is_refused_unless_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn what_the_server_does_not_persist_is_a_warning() {
+async fn a_server_that_persists_nothing_causes_a_warning() {
     let server = RedisServer::start();
     let facts = RedisStore::open(&server.url(), RedisOptions::default()).unwrap().probe().await.unwrap();
     assert!(facts.name.starts_with("redis ") || facts.name.starts_with("valkey "), "{facts:?}");
@@ -770,7 +800,7 @@ async fn what_the_server_does_not_persist_is_a_warning() {
 }
 
 #[tokio::test]
-async fn a_full_server_takes_no_more_jobs_but_lets_them_end() {
+async fn a_server_out_of_memory_refuses_new_jobs_but_settles_running_ones() {
     let mut harness = Harness::new().await;
     harness.enqueue(&["a", "b"]).await;
     let claims = harness.claim(2).await;
@@ -781,7 +811,7 @@ async fn a_full_server_takes_no_more_jobs_but_lets_them_end() {
     let full = harness.store.enqueue(call, &harness.queue, &[new("c", RunAt::Now)]).await.unwrap_err();
     assert!(full.is_retryable(), "{full:?}");
     let seen = harness.store.watch_outcome(&harness.queue, &id("a"), LEASE).await.unwrap();
-    assert_eq!(seen.map(|view| view.state), Some(JobState::Processing), "who waits is answered");
+    assert_eq!(seen.map(|view| view.state), Some(JobState::Processing), "a waiter still gets a reply");
     assert!(before == harness.contents());
     let ended = [
         settlement(&claims, 0, Verdict::Complete { keep: true }),
@@ -794,7 +824,7 @@ async fn a_full_server_takes_no_more_jobs_but_lets_them_end() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_reported_soon_and_called_again() {
+async fn an_unreachable_server_is_reported_and_used_again_once_it_is_back() {
     let mut server = RedisServer::start();
     let store = RedisStore::connect(&server.url()).await.unwrap();
     server.stop();
@@ -807,8 +837,8 @@ async fn a_server_that_is_away_is_reported_soon_and_called_again() {
     store.probe().await.unwrap();
 }
 
-/// Goal: a server that accepts but does not answer is not waited for, and a call whose outcome is unknown counts once. Method: freeze the server, let a call time
-/// out, thaw it: the frozen server then carries the first copy out, and the second must get its reply.
+/// Goal: a call to a server that accepts but does not answer ends with its timeout, and takes effect once. Method: the server is frozen, a call times out, and the server
+/// is thawed. The server then executes the first copy of the call, and the second copy must get the reply of the first.
 #[tokio::test]
 async fn a_frozen_server_costs_a_timeout_and_no_job() {
     let server = RedisServer::start();
@@ -846,7 +876,7 @@ async fn a_cut_connection_is_replaced() {
 }
 
 #[tokio::test]
-async fn stale_entries_of_cancelled_jobs_are_passed_over() {
+async fn stale_entries_of_cancelled_jobs_are_skipped() {
     let mut harness = Harness::new().await;
     let names: Vec<String> = (0..BATCH_MAX).map(|n| format!("job-{n}")).collect();
     harness.enqueue(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -858,7 +888,7 @@ async fn stale_entries_of_cancelled_jobs_are_passed_over() {
     assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
     assert_eq!(ids(&harness.claim(2).await), [names[BATCH_MAX - 1].as_str()]);
     assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
-    // A fresh start is a new entry; the old one stays dead.
+    // A redrive adds a new entry; the old entry stays stale.
     let call = harness.call();
     harness.store.redrive(call, &harness.queue, &[id("job-7").into()]).await.unwrap();
     assert_eq!(ids(&harness.claim(2).await), ["job-7"]);
@@ -888,13 +918,13 @@ async fn a_claim_of_large_jobs_stops_at_its_bytes_and_keeps_the_order() {
     assert_eq!(batches, expected);
 }
 
-/// Goal: a worker that was granted less than it asked for is woken by the next job, also when its own call released a job and so sent a hint before.
+/// Goal: a worker that was granted fewer jobs than it asked for gets a hint for the next job, even if its own call released a job and so sent a hint before.
 #[tokio::test]
-async fn a_worker_that_comes_back_short_is_woken_by_the_next_job() {
+async fn a_worker_that_was_granted_too_few_jobs_is_woken_by_the_next_one() {
     let mut harness = Harness::new().await;
     harness.enqueue(&["a"]).await;
     let claims = harness.claim(1).await;
-    assert_eq!(harness.claim(1).await.jobs, []); // asleep now
+    assert_eq!(harness.claim(1).await.jobs, []); // the worker is idle now
     let mut hints = harness.store.hints(std::slice::from_ref(&harness.queue)).await.unwrap();
     let call = harness.call();
     let released = [settlement(&claims, 0, Verdict::ReleaseNow)];
@@ -903,16 +933,16 @@ async fn a_worker_that_comes_back_short_is_woken_by_the_next_job() {
     assert_eq!(ids(&claims), ["a"]);
     for occasion in ["the release", "the new job"] {
         let hint = tokio::time::timeout(Duration::from_secs(10), hints.next()).await;
-        assert_eq!(hint.ok().flatten(), Some(Hint::Pending(harness.queue.clone())), "{occasion} woke no worker");
+        assert_eq!(hint.ok().flatten(), Some(Hint::Pending(harness.queue.clone())), "{occasion} sent no hint");
         if occasion == "the release" {
             harness.enqueue(&["b"]).await;
         }
     }
 }
 
-/// The runtime that connects may block its threads later, or end. Transitions run on a runtime of their own, with their connections.
+/// The runtime on which the store was connected may block its threads later, or end. The connection for transitions runs on the runtime that calls them.
 #[test]
-fn transitions_do_not_hang_on_the_runtime_the_store_was_connected_on() {
+fn transitions_do_not_need_the_runtime_the_store_was_connected_on() {
     let server = RedisServer::start();
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (first, second) = (runtime(), runtime());

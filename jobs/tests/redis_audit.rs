@@ -61,12 +61,12 @@ impl Harness {
         self.store.settle(self.replay_slot.next_call(), &self.queue, &settlements).await.unwrap()
     }
 
-    /// Three jobs in every state, and five stale entries of cancelled ones; returns the grants of those that run.
+    /// Fills the queue with three jobs in every state and five stale entries of cancelled and discarded jobs. Returns the grants of the jobs that run.
     async fn fill(&mut self) -> Claims {
         let _: () = redis::cmd("FLUSHALL").query(&mut self.server.connection()).unwrap();
         for (state, verdict) in [
             (JobState::Completed, Verdict::Complete { keep: true }),
-            (JobState::Dead, Verdict::Bury),
+            (JobState::Dead, Verdict::DeadLetter),
             (JobState::Poisoned, Verdict::Poison),
             (JobState::Delayed, Verdict::Retry { delay: LEASE }),
         ] {
@@ -121,7 +121,7 @@ fn key(name: &str) -> String {
     format!("retraced:{{q}}:{name}")
 }
 
-/// An edit of the keys: what it does, what is found then, and the state in which each job of a state is afterwards.
+/// An edit of the keys, what a repair finds then, and which jobs are in another state after the repair: the state before, and the state after it.
 struct Damage {
     name: &'static str,
     edit: fn(&mut Connection),
@@ -151,7 +151,7 @@ const DAMAGES: &[Damage] = &[
     Damage { name: "poisoned is gone", edit: |raw| drop_key(raw, "poisoned"), found: &[(Orphaned, 3)], moved: &[] },
     Damage { name: "cancelled is gone", edit: |raw| drop_key(raw, "cancelled"), found: &[(Orphaned, 3)], moved: &[] },
     Damage {
-        name: "delayed is gone, and with it when they were due",
+        name: "delayed is gone, with the due times",
         edit: |raw| drop_key(raw, "delayed"),
         found: &[(Orphaned, 3)],
         moved: &[(JobState::Delayed, JobState::Pending)],
@@ -185,7 +185,7 @@ const DAMAGES: &[Damage] = &[
         moved: &[],
     },
     Damage {
-        name: "entries of no job",
+        name: "entries without a job",
         edit: |raw| {
             for name in ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"] {
                 let _: () = raw.zadd(key(name), "nobody", 1).unwrap();
@@ -212,7 +212,7 @@ const DAMAGES: &[Damage] = &[
     Damage {
         name: "pending jobs are dead too",
         edit: |raw| raw.zadd(key("dead"), "pending-1", 1).unwrap(),
-        // Its entry counts no more: one stale entry that was not counted.
+        // The pending entry of this job is stale now, and was not counted as such.
         found: &[(TwoContainers, 1), (StaleCount, 1)],
         moved: &[],
     },
@@ -231,8 +231,8 @@ fn drop_key(raw: &mut Connection, name: &str) {
     let _: () = raw.del(key(name)).unwrap();
 }
 
-/// Goal: each sort of damage is named, counted and repaired, and an inspection changes nothing. Method: every damage on a queue with jobs in every
-/// state; afterwards the queue adds up, a second look finds nothing, no job is gone, and each is where it was or where the table says.
+/// Goal: each kind of damage is named, counted and repaired, and an inspection changes nothing. Method: every damage of the table on a queue with jobs in every state.
+/// After the repair the equation of the audit holds, a second repair finds nothing, no job is gone, and each job is in its old state or in the one that the table names.
 #[tokio::test]
 async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
     let mut harness = Harness::new().await;
@@ -243,13 +243,13 @@ async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
         let before = harness.states().await;
         (damage.edit)(&mut harness.server.connection());
 
-        // What is miscounted can only be seen when nothing else is wrong.
-        let looked = harness.inspect().await;
+        // An inspection sees a wrong count of stale entries only if nothing else is wrong.
+        let inspected = harness.inspect().await;
         let others = damage.found.iter().filter(|(kind, _)| *kind != StaleCount || damage.found.len() == 1);
-        assert_eq!(looked, others.copied().collect::<Vec<_>>(), "{name}: a look");
-        assert_eq!(harness.inspect().await, looked, "{name}: a look changes nothing");
+        assert_eq!(inspected, others.copied().collect::<Vec<_>>(), "{name}: found by an inspection");
+        assert_eq!(harness.inspect().await, inspected, "{name}: the inspection changed something");
         assert_eq!(harness.repair().await, damage.found, "{name}");
-        assert_eq!(harness.repair().await, [], "{name}: repaired is repaired");
+        assert_eq!(harness.repair().await, [], "{name}: a second repair finds something");
         let audit = harness.store.audit(&harness.queue).await.unwrap();
         assert_eq!(audit.difference(), 0, "{name}: {audit:?}");
 
@@ -262,11 +262,11 @@ async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
             };
             assert_eq!(is, Some(expected), "{name}: {job}");
         }
-        let moved_on =
+        let leases_lost =
             damage.moved.iter().any(|(from, _)| *from == JobState::Processing) || name == "the grants are gone";
         let settled = harness.settle(&held, Verdict::Complete { keep: false }).await;
-        let expected = if moved_on { Settled::Stale } else { Settled::Done { state: JobState::Completed } };
-        assert_eq!(settled, [expected; 3], "{name}: their workers still hold them");
+        let expected = if leases_lost { Settled::Stale } else { Settled::Done { state: JobState::Completed } };
+        assert_eq!(settled, [expected; 3], "{name}: settlements of the workers");
         let mut waiting = BTreeSet::new();
         loop {
             let claims = harness.claim(BATCH_MAX).await;
@@ -278,13 +278,13 @@ async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
             }
         }
         let pending = harness.store.stats(&harness.queue).await.unwrap().pending;
-        assert_eq!(pending, 0, "{name}: what is pending can be claimed");
+        assert_eq!(pending, 0, "{name}: pending jobs that cannot be claimed");
         let at_least = if name == "pending jobs are dead too" { 2 } else { 3 };
         assert!(waiting.len() >= at_least, "{name}: {waiting:?}");
     }
 }
 
-/// Goal: jobs whose lease lost its grant come back, and those whose grant lost its lease wait for their owner first.
+/// Goal: a job that has a lease without a grant is reclaimed. A job that has a grant without a lease waits for its owner first.
 #[tokio::test]
 async fn a_lease_without_its_grant_is_reclaimed_and_a_grant_without_its_lease_waits_for_its_owner() {
     let mut harness = Harness::new().await;
@@ -300,8 +300,8 @@ async fn a_lease_without_its_grant_is_reclaimed_and_a_grant_without_its_lease_wa
     assert_eq!(taken.jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>(), ["processing-0"]);
 }
 
-/// Goal: an audit takes nothing that is on its way for damage. Method: workers enqueue, claim, end attempts in every way, cancel and redrive, while audits that
-/// repair run one after the other; none of them finds anything, and every job is seen to its end.
+/// Goal: an audit does not take a job that is being moved for damage. Method: workers enqueue, claim, settle in every way, cancel and redrive, while repairs run one after
+/// the other. No repair finds anything, and no job is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_audit_of_a_busy_queue_finds_nothing_and_affects_no_job() {
     const ROUNDS: usize = 60;
@@ -309,12 +309,12 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_affects_no_job() {
     let server = RedisServer::start();
     let store = RedisStore::connect(&server.url()).await.unwrap();
     let queue = QueueName::new("q").unwrap();
-    let over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let audits = tokio::spawn({
-        let (store, queue, over) = (store.clone(), queue.clone(), over.clone());
+        let (store, queue, stop) = (store.clone(), queue.clone(), stop.clone());
         async move {
             let mut audits = 0;
-            while !over.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 let found = store.repair(&queue).await.unwrap();
                 assert_eq!(found, [], "in audit {audits}");
                 audits += 1;
@@ -335,24 +335,24 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_affects_no_job() {
                 };
                 let jobs: Vec<_> = (0..BATCH).map(new).collect();
                 store.enqueue(replay_slot.next_call(), &queue, &jobs).await.unwrap();
-                let called_off = [id(&format!("{worker}-{round}-1")).into(), id(&format!("{worker}-{round}-5")).into()];
-                store.cancel(replay_slot.next_call(), &queue, &called_off).await.unwrap();
+                let cancelled = [id(&format!("{worker}-{round}-1")).into(), id(&format!("{worker}-{round}-5")).into()];
+                store.cancel(replay_slot.next_call(), &queue, &cancelled).await.unwrap();
                 store.promote(replay_slot.next_call(), &queue, 50).await.unwrap();
                 let request = ClaimRequest { limit: BATCH, bytes_max: 1 << 20, lease: LEASE, nonce: rand::random() };
                 let claims = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
-                let ways = [
+                let verdicts = [
                     Verdict::Complete { keep: false },
                     Verdict::Complete { keep: true },
                     Verdict::Retry { delay: Duration::ZERO },
                     Verdict::Retry { delay: Duration::from_millis(1) },
                     Verdict::ReleaseNow,
-                    Verdict::Bury,
+                    Verdict::DeadLetter,
                     Verdict::Poison,
                 ];
                 let settlements: Vec<_> = claims
                     .jobs
                     .iter()
-                    .zip(ways.iter().cycle())
+                    .zip(verdicts.iter().cycle())
                     .map(|(job, verdict)| Settlement {
                         id: job.id.clone(),
                         token: job.token,
@@ -361,15 +361,15 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_affects_no_job() {
                     })
                     .collect();
                 store.settle(replay_slot.next_call(), &queue, &settlements).await.unwrap();
-                store.redrive(replay_slot.next_call(), &queue, &called_off).await.unwrap();
+                store.redrive(replay_slot.next_call(), &queue, &cancelled).await.unwrap();
             }
         })
     });
     for worker in workers.collect::<Vec<_>>() {
         worker.await.unwrap();
     }
-    over.store(true, Ordering::Relaxed);
-    assert!(audits.await.unwrap() > 1, "there was time for one audit only");
+    stop.store(true, Ordering::Relaxed);
+    assert!(audits.await.unwrap() > 1, "there was time for only one audit");
     let stats = store.stats(&queue).await.unwrap();
     assert_eq!(stats.enqueued_total, (3 * ROUNDS * BATCH) as u64);
     let kept = stats.pending + stats.processing + stats.delayed + stats.dead + stats.poisoned + stats.cancelled;
@@ -389,19 +389,19 @@ async fn an_audit_that_began_before_the_first_job_of_its_queue_finds_nothing() {
         .collect();
     for n in 0..QUEUES {
         let queue = QueueName::new(format!("q{n}")).unwrap();
-        let over = AtomicBool::new(false);
+        let stop = AtomicBool::new(false);
         let audits = async {
-            while !over.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 assert_eq!(store.repair(&queue).await.unwrap(), []);
             }
         };
-        let birth = async {
-            // Into every part of an audit, which takes about a millisecond.
+        let first_jobs = async {
+            // An audit takes about a millisecond. Over all queues the enqueue falls into every part of it.
             tokio::time::sleep(Duration::from_micros(n as u64 * 20)).await;
             store.enqueue(replay_slot.next_call(), &queue, &jobs).await.unwrap();
-            over.store(true, Ordering::Relaxed);
+            stop.store(true, Ordering::Relaxed);
         };
-        tokio::join!(audits, birth);
+        tokio::join!(audits, first_jobs);
         assert_eq!(store.stats(&queue).await.unwrap().pending, BATCH_MAX as u64);
     }
 }

@@ -1,4 +1,4 @@
-//! The store over TLS: a server with a certificate made here, trusted only where it is configured.
+//! The Redis store over TLS. The test makes a certificate for its server; only a process that is configured to trust this certificate can connect.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -16,7 +16,7 @@ use retraced_jobs::store::{
 use support::redis_server::RedisServer;
 use tempfile::TempDir;
 
-/// The URL, in the process that has the roots in its environment.
+/// The variable with the server's URL. It is set in the process that connects.
 const URL: &str = "RETRACED_TEST_TLS_URL";
 
 /// A server behind TLS, and the folder with its certificate.
@@ -46,7 +46,7 @@ impl TlsServer {
         Self { _server: RedisServer::start_with(options.as_flattened()), folder, port }
     }
 
-    /// Runs one test of this file again, in a process of its own that trusts these roots; without any, the system's.
+    /// Runs one test of this file again in a process of its own, which trusts the certificate of this server or only the certificates of the system.
     fn run(&self, test: &str, trusted: bool) -> Output {
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", test, "--nocapture"]).env(URL, format!("rediss://127.0.0.1:{}", self.port));

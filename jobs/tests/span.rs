@@ -1,5 +1,5 @@
-//! The span around every attempt: its fields, and that handlers run in it, also on a thread of their own. A subscriber is one for the whole process, so this
-//! test has a process of its own.
+//! The `tracing` span around every attempt: its fields, and that handlers run inside it, blocking ones too. A process has only one subscriber, so this test has a process
+//! of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::Write;
@@ -55,7 +55,7 @@ async fn attempt<J: Job>(job: J) {
     let job = ClaimedJob::new(JobId::parse("welcome-42").unwrap(), token, counters, 0, envelope);
     let lease = Arc::new(LeaseWatch::new(tokio::time::Instant::now() + Duration::from_secs(30)));
     let executor = ExecutorId::new(0, 0);
-    let input = AttemptInput { job, executor, started_ms: 0, lease, jitter: 0 };
+    let input = AttemptInput { job, executor, started: tokio::time::Instant::now(), started_ms: 0, lease, jitter: 0 };
     let outcome = runner.layers(layers).attempt(input).await;
     assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
 }
@@ -68,9 +68,9 @@ async fn what_a_handler_logs_names_its_job_queue_kind_and_attempt() {
     attempt(Greet).await;
     attempt(Print).await;
     let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-    for (kind, said) in [("greet", "hello"), ("print", "on paper")] {
+    for (kind, message) in [("greet", "hello"), ("print", "on paper")] {
         let span = format!("attempt{{queue=mail kind={kind} job=welcome-42 attempt=3}}: ");
-        let line = text.lines().find(|line| line.ends_with(said)).unwrap();
+        let line = text.lines().find(|line| line.ends_with(message)).unwrap();
         assert!(line.contains(&span), "{line:?} does not contain {span:?}");
     }
 }

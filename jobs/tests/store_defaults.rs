@@ -1,4 +1,4 @@
-//! What a store of one's own gets for the verbs it does not write: those that the port can build from others, and polite refusals.
+//! The default methods of the store traits, for a store that does not implement every verb. Some defaults are built from other verbs; the others refuse the call.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::Duration;
@@ -15,10 +15,10 @@ use retraced_jobs::store::{
 use retraced_jobs::trace::{JobView, SupervisionEvent};
 use uuid::Uuid;
 
-/// A store that writes only the verbs it must, each from the store in memory.
+/// A store that implements only the required verbs, each by a memory store.
 struct Minimal(MemoryStore);
 
-/// Writes verbs that pass on what they get.
+/// Implements verbs by calling the same verb of the memory store.
 macro_rules! from_memory {
     ($(fn $verb:ident $(<$of:lifetime>)? (& $($own:lifetime)? self $(, $name:ident: $type:ty)*) -> $returned:ty;)*) => {
         $(fn $verb$(<$of>)?(& $($own)? self $(, $name: $type)*) -> $returned {
@@ -86,7 +86,7 @@ fn new(id: &str) -> NewJob {
     NewJob { id: JobId::parse(id).unwrap(), run_at: RunAt::Now, envelope: "sealed".into() }
 }
 
-/// Goal: the step built from two can be sent again like one. Method: the same call twice, then the next one on the same replay slot.
+/// Goal: a `settle_and_claim` that is built from `settle` and `claim` can be sent again. Method: the same call twice, then the next call of the same replay slot.
 #[tokio::test]
 async fn a_store_without_settle_and_claim_settles_and_then_claims_once() {
     let (store, queue) = (Minimal(MemoryStore::new()), queue());
@@ -132,7 +132,7 @@ async fn a_store_without_hints_inspection_and_watching_is_polled_and_refuses_rep
     let mut replay_slot = ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 1).take().await;
     let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
     store.enqueue(replay_slot.next_call(), &queue, &[new("a")]).await.unwrap();
-    assert_eq!(hints.next().now_or_never(), None, "it neither yields nor ends");
+    assert_eq!(hints.next().now_or_never(), None, "a stream without hints neither yields nor ends");
     let id = JobId::parse("a").unwrap();
     let seen = store.watch_outcome(&queue, &id, Duration::from_secs(9)).await.unwrap();
     assert_eq!(seen.map(|view| view.state), Some(JobState::Pending));

@@ -12,12 +12,12 @@ use super::LastError;
 /// The older attempt that attempt `n` evicts: the one that is no longer among the last seven and not among the first three.
 ///
 /// ```
-/// use retraced_jobs::trace::kept_after;
-/// assert_eq!(kept_after(9), None); // attempt 2 is among the first
-/// assert_eq!(kept_after(11), Some(4));
+/// use retraced_jobs::trace::evicted_by;
+/// assert_eq!(evicted_by(9), None); // attempt 2 is among the first
+/// assert_eq!(evicted_by(11), Some(4));
 /// ```
 #[must_use]
-pub fn kept_after(n: u32) -> Option<u32> {
+pub fn evicted_by(n: u32) -> Option<u32> {
     n.checked_sub(HISTORY_LAST).filter(|dropped| *dropped > HISTORY_FIRST)
 }
 
@@ -74,13 +74,13 @@ pub struct Progress {
     /// 0 to 100.
     #[serde(rename = "p")]
     pub percent: u8,
-    /// What it was doing; at most [`LOG_LINE_BYTES_MAX`](super::LOG_LINE_BYTES_MAX).
+    /// What the handler was doing; at most [`LOG_LINE_BYTES_MAX`](super::LOG_LINE_BYTES_MAX).
     #[serde(rename = "m", default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
 
 impl Progress {
-    /// So many percent done, and a note about it.
+    /// This many percent done, and a note.
     #[must_use]
     pub fn new(percent: u8, note: impl Into<String>) -> Self {
         Self { percent, note: note.into() }
@@ -110,10 +110,10 @@ pub struct AttemptLog {
     /// The executor.
     #[serde(rename = "e")]
     pub executor: ExecutorId,
-    /// Started, in ms since the Unix epoch, on the store's clock as the worker knew it.
+    /// When it started, in ms since the Unix epoch, on the store's clock as the worker knew it.
     #[serde(rename = "s")]
     pub started_ms: u64,
-    /// How long it ran, in ms, monotonic.
+    /// How long it ran, in ms, by a monotonic clock.
     #[serde(rename = "d")]
     pub ran_ms: u64,
     /// How it ended.
@@ -122,7 +122,7 @@ pub struct AttemptLog {
     /// What the handler wrote to the attempt's log.
     #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<LogLine>,
-    /// Lines beyond [`LOG_LINES_MAX`](super::LOG_LINES_MAX), counted only.
+    /// How many lines beyond [`LOG_LINES_MAX`](super::LOG_LINES_MAX) were dropped.
     #[serde(rename = "ld", default, skip_serializing_if = "is_zero")]
     pub lines_dropped: u32,
     /// The last progress the handler reported.
@@ -156,7 +156,7 @@ pub enum Ended {
         #[serde(rename = "out", default, skip_serializing_if = "Option::is_none")]
         output: Option<Bytes>,
     },
-    /// It failed, panicked or timed out.
+    /// The handler failed, panicked or timed out; or it returned an error after its job was cancelled.
     #[serde(rename = "err")]
     Failed {
         /// Why.
@@ -178,32 +178,32 @@ pub enum Ended {
         #[serde(rename = "dec", default, with = "crate::retry::short_names", skip_serializing_if = "Option::is_none")]
         decision: Option<Box<Decision>>,
     },
-    /// Released without a charge.
+    /// Released without counting a failure.
     #[serde(rename = "rel")]
     Released {
         /// Why.
         #[serde(rename = "why")]
         reason: Released,
-        /// How long it was delayed, in ms; 0 when it went straight back to the queue.
+        /// How long the job was delayed, in ms; 0 when it went straight back to its queue.
         #[serde(rename = "w", default)]
         delay_ms: u64,
     },
 }
 
-/// Why a job was released without a charge.
+/// Why a job was released without counting a failure.
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Released {
-    /// A shutdown, or the restart of what ran it.
+    /// By a shutdown, or by a restart of the actor that ran it.
     Interrupted,
-    /// Claimed ahead and not started within a second; or no thread came free for its blocking handler within its timeout.
+    /// Prefetched and not started within a second; or its blocking handler got no thread within its timeout.
     Unstarted,
-    /// No handler for its kind in this worker.
+    /// The worker has no handler for its kind.
     UnknownKind,
-    /// Its handler asked for later.
+    /// The handler snoozed it.
     Snoozed,
 }
 
@@ -267,27 +267,27 @@ impl StoredAttempt {
 pub enum AttemptRecord {
     /// The worker reported how it ended.
     Reported(AttemptLog),
-    /// No report: the handler had started, the lease expired and the job was reclaimed. Charged as a crash.
+    /// No report: the handler had started, the lease expired and the job was reclaimed. Counted as a crash.
     Crashed {
         /// The worker that held it.
         instance: InstanceId,
         /// When its lease expired, in ms since the Unix epoch.
         lease_expired_ms: u64,
     },
-    /// The same, but the handler had not started, or it is not known whether it had. Charged as a release.
+    /// No report: the lease expired and the job was reclaimed, but the handler had not started, or it is not known whether it had. Counted as a release.
     Lost {
         /// The worker that held it.
         instance: InstanceId,
         /// When its lease expired, in ms since the Unix epoch.
         lease_expired_ms: u64,
-        /// Whether its start would have been recorded, so that it certainly had not started.
+        /// Whether starts of this job are recorded. If they are, its handler certainly had not started.
         watched: bool,
-        /// Attempts in a row that ended so, this one included.
+        /// How many attempts in a row ended in this way, this one included.
         in_a_row: u32,
     },
-    /// The worker is alive and does not know this grant, because it never got the reply; the job was released without a charge.
+    /// The worker lives and does not know this grant, because the reply to its claim was lost. The job was released without counting a failure.
     Unclaimed {
-        /// The worker that was granted it.
+        /// The worker to which the job was granted.
         instance: InstanceId,
     },
 }
@@ -312,14 +312,14 @@ impl UnreadableAttempt {
 
 #[cfg(test)]
 mod tests {
-    use super::kept_after;
+    use super::evicted_by;
 
     #[test]
     fn the_first_three_and_the_last_seven_attempts_stay() {
         let mut kept = std::collections::BTreeSet::new();
         for n in 1..=500 {
             kept.insert(n);
-            if let Some(dropped) = kept_after(n) {
+            if let Some(dropped) = evicted_by(n) {
                 assert!(kept.remove(&dropped), "attempt {dropped} was dropped twice or never written");
             }
         }

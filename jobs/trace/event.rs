@@ -24,7 +24,7 @@ pub struct SupervisionEvent {
     pub instance: InstanceId,
     /// The actor: a path in the tree, as `email/executor-3`.
     pub path: String,
-    /// How often that node of the tree was restarted: 0 for the first actor.
+    /// How often this node of the tree was restarted: 0 for the first actor.
     pub generation: u32,
     /// What happened.
     #[serde(flatten)]
@@ -50,7 +50,7 @@ pub enum EventKind {
     Started,
     /// An actor stopped as requested.
     Stopped,
-    /// A handler panicked. The job's fault: its attempt is settled as `PANIC`, the executor is replaced, and no budget is charged.
+    /// A handler panicked. The job's fault: its attempt is settled as `PANIC`, the executor is replaced, and the panic does not count against a restart budget.
     HandlerPanicked {
         /// The job's queue.
         queue: QueueName,
@@ -63,13 +63,13 @@ pub enum EventKind {
         /// File, line and column.
         place: Option<String>,
     },
-    /// An actor ended unexpectedly: the runtime's fault, charged to its supervisor's restart budget.
+    /// An actor ended unexpectedly: the runtime's fault, counted against its supervisor's restart budget.
     Crashed {
         /// Why.
         reason: String,
-        /// Failures counted in the window, this one included.
+        /// Failures within the supervisor's restart window, this one included.
         failures: u32,
-        /// How many the window may hold.
+        /// How many failures the window may hold.
         budget: u32,
     },
     /// An actor could not be started.
@@ -79,12 +79,12 @@ pub enum EventKind {
     },
     /// A crashed actor will be started again.
     RestartScheduled {
-        /// After this long, in ms.
+        /// It starts after this long, in ms.
         delay_ms: u64,
     },
     /// A crashed actor runs again.
     Restarted,
-    /// A supervisor's budget is used up.
+    /// A supervisor's restart budget is used up.
     Escalated {
         /// The child that failed last.
         child: String,
@@ -95,10 +95,10 @@ pub enum EventKind {
         /// The last failure.
         reason: String,
     },
-    /// The workers of a queue, or the whole queue, closed because their supervisor exhausted its restart budget; the path names it. Jobs can still be enqueued, and other queues
-    /// keep running.
+    /// The workers of a queue, or the whole queue, closed because their supervisor exhausted its restart budget. The event's path names them. Jobs can
+    /// still be enqueued, and other queues keep running.
     QueueClosed {
-        /// Reopened after this long, in ms.
+        /// They reopen after this long, in ms.
         reopens_in_ms: u64,
         /// Why.
         reason: String,
@@ -115,7 +115,7 @@ pub enum EventKind {
         /// How long it was unavailable, in ms.
         away_ms: u64,
     },
-    /// A handler still runs ten seconds past its timeout. Its attempt is settled as `TIMEOUT`; attempts may overlap.
+    /// A handler still runs 10 s after its timeout. Its attempt is settled as `TIMEOUT`; attempts may overlap.
     Zombie {
         /// The job's queue.
         queue: QueueName,
@@ -126,7 +126,7 @@ pub enum EventKind {
         /// How long it has run, in ms.
         ran_ms: u64,
     },
-    /// A handler does not yield: the runtime it runs on did not answer for a while.
+    /// A handler does not yield to the tokio runtime it runs on: one poll of it has lasted too long.
     Stuck {
         /// The job's queue.
         queue: QueueName,
@@ -143,21 +143,22 @@ pub enum EventKind {
         job: JobId,
         /// The worker that held it.
         owner: Option<InstanceId>,
-        /// Crashes of the job; this one included, if it was charged.
+        /// Crashes of the job; this one included, if it was counted.
         crashes: u32,
-        /// Whether it is charged as a crash: its handler had started. Otherwise it had not, or it is not known, and the job was released without a charge.
+        /// Whether a crash was counted, because the handler had started. If it had not, or that is not known, the job was released without counting a failure.
         #[serde(default)]
-        charged: bool,
-        /// Whether that was one too many: the job is poisoned as a crash loop.
+        counted: bool,
+        /// Whether this was one crash or loss too many, so that the job is poisoned.
         poisoned: bool,
     },
-    /// The outcome of claims stayed unknown, because of a bug or damage: their replies were never read. The jobs they were granted were released without a charge.
+    /// The outcome of claims stayed unknown, because of a bug or damage: their replies were never read. The jobs that these claims
+    /// were granted were released without counting a failure.
     ClaimsLost {
         /// The queue.
         queue: QueueName,
-        /// The claims.
+        /// How many claims.
         claims: usize,
-        /// The jobs that were released.
+        /// How many jobs were released.
         released: usize,
     },
     /// No worker could renew during an outage, so no lease is reclaimed for a while.
@@ -167,7 +168,7 @@ pub enum EventKind {
         /// For how long, in ms.
         grace_ms: u64,
     },
-    /// A lease was lost while its handler ran; the handler is asked to stop.
+    /// A worker learnt that its lease was lost while the handler ran. The handler is asked to stop.
     LeaseLost {
         /// The job's queue.
         queue: QueueName,
@@ -185,7 +186,7 @@ pub enum EventKind {
         /// The attempt.
         attempt: u32,
     },
-    /// A job was released because no handler here knows its kind.
+    /// A worker released a job because it has no handler for its kind.
     UnknownKind {
         /// The job's queue.
         queue: QueueName,
@@ -194,7 +195,7 @@ pub enum EventKind {
         /// Its kind, or why it is not known.
         kind: String,
     },
-    /// A job was moved to quarantine.
+    /// A job was poisoned.
     JobPoisoned {
         /// The job's queue.
         queue: QueueName,
@@ -203,7 +204,7 @@ pub enum EventKind {
         /// Why.
         code: Code,
     },
-    /// A job died: its attempts are used up, or its failure must not be retried.
+    /// A job was moved to the dead letter queue: its attempts are used up, or such a failure is not retried.
     JobDied {
         /// The job's queue.
         queue: QueueName,
@@ -214,14 +215,14 @@ pub enum EventKind {
     },
     /// Messages to the queue actor were refused because its buffer is full.
     Busy {
-        /// How many since the last such event.
+        /// How many were refused since the last such event.
         refused: u64,
     },
     /// An audit found jobs that are in no container, or in two.
     AuditFailed {
         /// The queue.
         queue: QueueName,
-        /// Jobs stored minus jobs accounted for.
+        /// Jobs stored minus jobs found in containers.
         difference: i64,
     },
     /// What an audit found was repaired; no job was deleted.

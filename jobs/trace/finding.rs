@@ -5,12 +5,12 @@ use std::fmt;
 use crate::job::JobId;
 use crate::limits::FINDING_EXAMPLES_MAX;
 
-/// One kind of damage, and how much of it: damage caused by manual edits, evicted keys or lost writes.
+/// One kind of damage, and how much of it. Manual edits, evicted keys or lost writes can cause it.
 ///
 /// ```
 /// use retraced_jobs::trace::{Finding, FindingKind};
 /// let finding = Finding::new(FindingKind::Orphaned, 1, vec!["welcome-42".parse()?]);
-/// println!("{} {}, as of {}", finding.count, finding.kind.as_str(), finding.examples[0]);
+/// println!("{} {}, such as {}", finding.count, finding.kind.as_str(), finding.examples[0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -20,7 +20,7 @@ pub struct Finding {
     pub kind: FindingKind,
     /// How often.
     pub count: u64,
-    /// Some of the affected jobs; at most [`FINDING_EXAMPLES_MAX`](super::FINDING_EXAMPLES_MAX), none where there is no job.
+    /// Some of the affected jobs; at most [`FINDING_EXAMPLES_MAX`](super::FINDING_EXAMPLES_MAX), none where the damage concerns no job.
     pub examples: Vec<JobId>,
 }
 
@@ -42,7 +42,7 @@ impl Finding {
 pub enum FindingKind {
     /// An entry of a container, a grant, a retry state or an attempt of a job that is not kept. Repair: dropped.
     EntryWithoutJob,
-    /// A grant without a lease. Repair: a lease of five minutes, which a live owner renews; from a dead one the job is reclaimed.
+    /// A grant without a lease. Repair: a lease of 5 min. A live worker renews it; if the worker is dead, the job is reclaimed.
     GrantWithoutLease,
     /// A lease without a grant, which no worker can renew or settle. Repair: it expires now, and the job is reclaimed.
     LeaseWithoutGrant,
@@ -52,7 +52,7 @@ pub enum FindingKind {
     Orphaned,
     /// A job in no container whose record cannot be read. Repair: it is poisoned.
     Damaged,
-    /// The count of stale entries in the pending list was wrong by this many. Repair: recounted.
+    /// The count of stale entries in the pending list was wrong, by [`Finding::count`]. Repair: recounted.
     StaleCount,
 }
 

@@ -8,7 +8,7 @@ mod view;
 
 pub use attempt::{
     AttemptLog, AttemptRecord, Ended, ExecutorId, LogLine, Progress, Released, StoredAttempt, UnreadableAttempt,
-    kept_after,
+    evicted_by,
 };
 pub use event::{EventKind, SupervisionEvent};
 pub use finding::{Finding, FindingKind};

@@ -1,4 +1,4 @@
-//! A job as a reader sees it.
+//! A job as the store shows it to operators and clients.
 
 use bytes::Bytes;
 
@@ -36,7 +36,7 @@ impl JobSummary {
     }
 }
 
-/// The worker that runs a job now.
+/// The worker that holds a job's lease.
 ///
 /// Used in the example of [`JobView`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Claimant {
     pub attempt: u32,
     /// When the lease expires unless renewed, in ms since the Unix epoch.
     pub expires_ms: u64,
-    /// Whether its cancellation was requested.
+    /// Whether the job is to be cancelled.
     pub cancel_asked: bool,
 }
 
@@ -101,9 +101,9 @@ pub struct JobView {
     pub enqueued_ms: Option<u64>,
     /// When it is due (`delayed`), its lease expires (`processing`) or it ended (final states), in ms since the Unix epoch.
     pub at_ms: Option<u64>,
-    /// The store's clock when it was read, in ms since the Unix epoch.
+    /// The store's clock when the job was read, in ms since the Unix epoch.
     pub now_ms: u64,
-    /// Who runs it now.
+    /// The worker that holds its lease.
     pub claimant: Option<Claimant>,
     /// The sealed envelope.
     pub envelope: Bytes,

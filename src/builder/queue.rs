@@ -1,4 +1,4 @@
-//! A queue to be worked, as an application describes it.
+//! A queue that a runtime processes, as an application describes it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use retraced_jobs::job::{InvalidName, QueueName};
 use retraced_jobs::retry::{OnUnknown, Retry};
 use retraced_jobs::store::Retention;
 
-/// A queue to be worked: its handlers and its options.
+/// A queue that a runtime processes: its handlers and its options.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,7 +28,7 @@ use retraced_jobs::store::Retention;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-#[must_use = "a queue is worked once it is given to a RuntimeBuilder"]
+#[must_use = "a queue does nothing until it is given to a RuntimeBuilder"]
 pub struct Queue {
     pub(crate) name: QueueName,
     pub(crate) options: QueueOptions,
@@ -56,38 +56,38 @@ impl Queue {
 
     /// Adds the handler of one kind of job: `async fn(J, E1, …) -> R`, with up to eight extractors: [`Context`](crate::Context), [`State<T>`](crate::State),
     /// [`JobId`](crate::JobId), [`Attempt`](crate::Attempt), [`Cancelled`](crate::Cancelled) or types that implement [`FromContext`](crate::FromContext).
-    /// R is `()` or `Result<T, E>`: `T` is kept as the job's [output](crate::Output), [`IntoFailure`](crate::IntoFailure) says what `E` means.
+    /// `R` is `()` or `Result<T, E>`: `T` is kept as the job's [output](crate::Output), and [`IntoFailure`](crate::IntoFailure) says what `E` means.
     pub fn handler<M>(mut self, handler: impl IntoHandler<M>) -> Self {
         let added = self.handlers.add(handler);
-        self.note(added)
+        self.with_result(added)
     }
 
     /// Adds the handler of one kind of job that blocks its thread: `fn(J, E1, …) -> R`, run on tokio's threads for blocking work.
     pub fn blocking_handler<M>(mut self, handler: impl IntoBlockingHandler<M>) -> Self {
         let added = self.handlers.add_blocking(handler);
-        self.note(added)
+        self.with_result(added)
     }
 
-    /// Adds the handler of every kind that has none of its own: `async fn(RawJob, E1, …) -> R`.
+    /// Adds a handler for all kinds without a handler of their own: `async fn(RawJob, E1, …) -> R`.
     pub fn any_handler<M>(mut self, handler: impl IntoRawHandler<M>) -> Self {
         let added = self.handlers.add_any(handler);
-        self.note(added)
+        self.with_result(added)
     }
 
-    /// Mistakes are reported by [`RuntimeBuilder::start`](crate::RuntimeBuilder::start), with all others.
-    fn note(mut self, added: Result<(), InvalidHandler>) -> Self {
+    /// Keeps the mistake, if there is one, for [`RuntimeBuilder::start`](crate::RuntimeBuilder::start), which reports all of them.
+    fn with_result(mut self, added: Result<(), InvalidHandler>) -> Self {
         self.invalid.extend(added.err());
         self
     }
 
-    /// Adds a layer around this queue's attempts, inside those of the runtime and those that were added before. Default: none.
+    /// Adds a layer around this queue's attempts. The layer added first is the outermost; the layers of the runtime are around those of the queue. Default: none.
     pub fn layer(mut self, layer: impl Layer) -> Self {
         self.layers.push(layer);
         self
     }
 
-    /// What becomes of failures of unknown class, as `?` on any error makes them. Default: [`OnUnknown::Retry`]. With [`OnUnknown::DeadLetter`] a handler never
-    /// runs again unless it asked for that with [`Failure::temporary`](crate::Failure::temporary).
+    /// What happens after a failure of unknown class, such as `?` on any error. Default: [`OnUnknown::Retry`]. With [`OnUnknown::DeadLetter`] a failed job is
+    /// retried only if its handler returned a [`Failure::temporary`](crate::Failure::temporary).
     pub fn on_unknown(mut self, on_unknown: OnUnknown) -> Self {
         self.rules.on_unknown = on_unknown;
         self
@@ -99,22 +99,24 @@ impl Queue {
         self
     }
 
-    /// How failed jobs are retried, unless the call that enqueued them says otherwise. Replaces the defaults of their kinds as a whole. Default: exponential,
-    /// 5 attempts.
+    /// How failed jobs are retried, unless the call that enqueued them says otherwise. Replaces the whole retry policy of the kinds' defaults. Default:
+    /// exponential, 5 attempts.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.rules.retry = retry;
         self.rules.explicit.retry = true;
         self
     }
 
-    /// How long a handler may run: 1 ms to 7 days, default 5 min. Then it is dropped, and the attempt failed with `TIMEOUT`. Replaces the defaults of kinds.
+    /// How long a handler may run: 1 ms to 7 days, default 5 min. After that it is dropped, and the attempt fails with `TIMEOUT`. Replaces the timeout of the
+    /// kinds' defaults.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.rules.timeout = timeout;
         self.rules.explicit.timeout = true;
         self
     }
 
-    /// What is kept of jobs that have ended, also of kinds that would be discarded. Default: completed 24 h or 10,000, dead and poisoned 30 days or 10,000.
+    /// How long and how many ended jobs are kept; also applies to kinds whose defaults keep no completed jobs. Default: completed jobs for 24 h and at most
+    /// 10,000, dead and poisoned ones for 30 days and at most 10,000.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.rules.keep_completed = retention.completed.is_some();
         self.rules.explicit.keep_completed = true;
@@ -122,19 +124,21 @@ impl Queue {
         self
     }
 
-    /// Largest payload a handler is given, in bytes: up to 64 MiB, default 1 MiB. A larger one is poisoned as `DECODE_FAILED`.
+    /// Largest payload a handler is given, in bytes: up to 64 MiB, default 1 MiB. A job with a larger one is poisoned with `DECODE_FAILED`.
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.rules.payload_bytes_max = bytes;
         self
     }
 
-    /// How the queue's supervisor restarts its actors. Default: one_for_one, 20 restarts in 60 s; past it the queue closes for a while.
+    /// How the queue's supervisor restarts its actors. Default: one-for-one, 20 restarts in 60 s; past it the queue's workers close, and
+    /// reopen after a while.
     pub fn restart_policy(mut self, policy: RestartPolicy) -> Self {
         self.options.policy = policy;
         self
     }
 
-    /// How long the queue stays closed after its supervisor gave up: `first`, doubling up to `max`. Default 30 s, up to 5 min.
+    /// How long the queue's workers stay closed after their supervisor gave up: `first`, doubling up to `max`. Default: 30 s, up to 5 min. The queue accepts jobs
+    /// meanwhile.
     pub fn reopening(mut self, first: Duration, max: Duration) -> Self {
         self.options.reopening = retraced_actors::Reopening { first, max };
         self

@@ -1,4 +1,4 @@
-//! Acting on all jobs that match, step by step.
+//! Redrives or discards all jobs that match a filter, step by step.
 
 use retraced_jobs::job::{JobId, QueueName};
 use retraced_jobs::store::{Moved, Target};
@@ -8,7 +8,7 @@ use super::{JobFilter, JobSearch};
 use crate::limits::{BULK_STEP_EXAMINED_MAX, BULK_STEP_JOBS};
 use crate::operator::{Operator, OperatorError};
 
-/// A redrive or a discard of all jobs that match a filter. Jobs are taken in the filter's order, at most 100 per step; dropping it stops it.
+/// A redrive or a discard of all jobs that match a filter. Each step acts on at most 100 jobs, in the filter's order. Dropping the `BulkAction` stops it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -35,9 +35,9 @@ use crate::operator::{Operator, OperatorError};
 pub struct BulkAction {
     operator: Operator,
     queue: QueueName,
-    verb: Verb,
+    action: Action,
     search: JobSearch,
-    /// Jobs that were found and not acted on yet.
+    /// Jobs that were found and not yet acted on.
     unsent: Vec<JobSummary>,
     /// How many jobs the steps so far have examined.
     examined: u64,
@@ -51,30 +51,30 @@ pub struct BulkAction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkStep {
-    /// What became of each job that was acted on; empty when none of those examined matched.
+    /// The result for each job that was acted on; empty when none of the examined jobs matched.
     pub results: Vec<(JobId, Moved)>,
     /// How many jobs were examined: at most 2,000.
     pub examined: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Verb {
+pub(super) enum Action {
     Redrive,
     Discard,
 }
 
 impl BulkAction {
-    pub(super) fn new(operator: &Operator, queue: &QueueName, filter: &JobFilter, verb: Verb) -> Self {
+    pub(super) fn new(operator: &Operator, queue: &QueueName, filter: &JobFilter, action: Action) -> Self {
         let search = JobSearch::from_the_beginning(operator, queue, filter);
         let (operator, queue) = (operator.clone(), queue.clone());
-        Self { operator, queue, verb, search, unsent: Vec::new(), examined: 0, changed: 0, unchanged: 0 }
+        Self { operator, queue, action, search, unsent: Vec::new(), examined: 0, changed: 0, unchanged: 0 }
     }
 
     /// Acts on the next jobs; `None` when there are no more.
     ///
     /// # Errors
-    /// [`OperatorError`] when the store refused or did not answer. Nothing is lost: the next step sends the same jobs again. Those that were acted on although no
-    /// answer came are then counted as unchanged.
+    /// [`OperatorError`] when the store refused or did not answer. The next step then acts on the same jobs again. Jobs that were changed although no answer came are
+    /// counted as unchanged.
     pub async fn step(&mut self) -> Result<Option<BulkStep>, OperatorError> {
         if self.unsent.is_empty() {
             self.unsent = self.search.take(BULK_STEP_JOBS, BULK_STEP_EXAMINED_MAX).await?;
@@ -83,10 +83,10 @@ impl BulkAction {
             return Ok(None);
         }
         let targets: Vec<Target> = self.unsent.iter().map(Target::from).collect();
-        let moved = match (self.verb, targets.is_empty()) {
+        let moved = match (self.action, targets.is_empty()) {
             (_, true) => Vec::new(),
-            (Verb::Redrive, false) => self.operator.redrive(&self.queue, targets).await?,
-            (Verb::Discard, false) => self.operator.discard(&self.queue, targets).await?,
+            (Action::Redrive, false) => self.operator.redrive(&self.queue, targets).await?,
+            (Action::Discard, false) => self.operator.discard(&self.queue, targets).await?,
         };
         self.count(&moved);
         let examined = self.search.examined() - std::mem::replace(&mut self.examined, self.search.examined());
@@ -94,13 +94,13 @@ impl BulkAction {
         Ok(Some(BulkStep { results, examined }))
     }
 
-    /// Jobs that were changed so far.
+    /// How many jobs were changed so far.
     #[must_use]
     pub fn changed(&self) -> u64 {
         self.changed
     }
 
-    /// Jobs that were left alone so far, because somebody else moved them first.
+    /// How many jobs were left alone so far, because somebody else moved them first.
     #[must_use]
     pub fn unchanged(&self) -> u64 {
         self.unchanged

@@ -1,4 +1,4 @@
-//! Where a list of jobs goes on.
+//! The position at which a list of jobs continues.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,22 +7,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use retraced_jobs::job::{JobId, JobState};
 
-/// Where a list of jobs goes on. As text it is safe in a URL, and stays valid for as long as the queue exists, whatever happens to the jobs meanwhile.
+/// The position at which a list of jobs continues. Its text is safe in a URL and stays valid as long as the queue exists, whatever happens to the jobs.
 ///
 /// Used in the example of [`JobFilter`](super::JobFilter).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobCursor {
-    /// The last job examined; `None`: at the beginning of the pages.
+    /// The last job examined; `None` when no job of `pages` was examined.
     pub(super) after: Option<Examined>,
+    /// The states that have more jobs.
     pub(super) pages: Vec<PageStart>,
 }
 
-/// A job that was examined: its instant, its state, its id.
+/// A job that was examined: the time it is ordered by (`None` for a pending job), its state, its id.
 pub(super) type Examined = (Option<u64>, JobState, JobId);
-/// A state that has more, and where its next page begins in the store; `None`: at the first.
+/// A state that has more jobs, and where its next page begins in the store; `None` for the first page.
 pub(super) type PageStart = (JobState, Option<String>);
 
-/// The text is not a cursor.
+/// This text is not a cursor.
 ///
 /// ```
 /// use retraced::find::{InvalidCursor, JobCursor};
@@ -46,7 +47,7 @@ impl FromStr for JobCursor {
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
         let (after, pages): (_, Vec<PageStart>) = serde_json::from_slice(&json).map_err(|_| InvalidCursor)?;
-        // Only one made by hand names a state twice: its jobs would be found twice.
+        // A cursor that names a state twice was not made here, and would find the jobs of that state twice.
         let twice = |(at, (state, _)): (usize, &PageStart)| pages[..at].iter().any(|(earlier, _)| earlier == state);
         if pages.iter().enumerate().any(twice) {
             return Err(InvalidCursor);
@@ -76,10 +77,11 @@ mod tests {
 
     #[test]
     fn a_cursor_that_names_a_state_twice_is_refused() {
-        let of = |states: &[JobState]| JobCursor { after: None, pages: states.iter().map(|s| (*s, None)).collect() };
-        let twice = of(&[JobState::Dead, JobState::Poisoned, JobState::Dead]);
+        let cursor =
+            |states: &[JobState]| JobCursor { after: None, pages: states.iter().map(|s| (*s, None)).collect() };
+        let twice = cursor(&[JobState::Dead, JobState::Poisoned, JobState::Dead]);
         assert_eq!(twice.to_string().parse::<JobCursor>(), Err(InvalidCursor));
-        let once = of(&[JobState::Dead, JobState::Poisoned]);
+        let once = cursor(&[JobState::Dead, JobState::Poisoned]);
         assert_eq!(once.to_string().parse(), Ok(once));
     }
 }

@@ -1,10 +1,10 @@
-//! Why no jobs were found.
+//! Why a search for jobs failed.
 
 use std::fmt;
 
 use crate::operator::OperatorError;
 
-/// Why jobs could not be looked for.
+/// Why a search for jobs failed.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -30,7 +30,7 @@ use crate::operator::OperatorError;
 pub enum FindError {
     /// The cursor is from a list of jobs in other states. Use it with the filter it came from.
     OtherList,
-    /// The store could not be asked.
+    /// The store refused or did not answer.
     Operator(OperatorError),
 }
 

@@ -5,7 +5,7 @@ use retraced_jobs::failure::Code;
 use retraced_jobs::job::{JobState, Kind};
 use retraced_jobs::trace::JobSummary;
 
-/// Which jobs to find: those in some states, and, of these, those with a code, of a kind, or since an instant. Without a condition all match.
+/// Which jobs to find: those in certain states that fulfil all conditions (code, kind, time). Without conditions every job in these states matches.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -38,13 +38,14 @@ pub struct JobFilter {
 }
 
 impl JobFilter {
-    /// Jobs in this state. Pending ones are found from the front of the queue, delayed and processing ones by due time and lease, ended ones latest first.
+    /// Jobs in this state. They are found in this order: pending jobs from the front of the queue, delayed ones by due time, processing ones by the expiry of their
+    /// lease, ended ones latest first.
     #[must_use]
     pub fn in_state(state: JobState) -> Self {
         Self { states: vec![state], code: None, kind: None, since_ms: None }
     }
 
-    /// Dead and poisoned jobs: those that need somebody's decision. Found latest first.
+    /// Dead and poisoned jobs, which wait for an operator's decision. They are found latest first.
     #[must_use]
     pub fn failed() -> Self {
         Self { states: vec![JobState::Dead, JobState::Poisoned], code: None, kind: None, since_ms: None }
@@ -62,34 +63,35 @@ impl JobFilter {
         Self { kind: Some(kind), ..self }
     }
 
-    /// Only jobs that ended at this instant or later, or, where they have not ended, were enqueued then or later. In ms since the Unix epoch, on the store's clock.
+    /// Only jobs that ended at this instant or later; jobs that have not ended match if they were enqueued at this instant or later. In ms since the Unix epoch, on
+    /// the store's clock.
     #[must_use]
     pub fn since_ms(self, since_ms: u64) -> Self {
         Self { since_ms: Some(since_ms), ..self }
     }
 
-    /// Whether every job in these states matches.
+    /// Whether there are no conditions besides the states.
     #[must_use]
     pub fn is_unconditional(&self) -> bool {
         self.code.is_none() && self.kind.is_none() && self.since_ms.is_none()
     }
 
-    /// The states.
+    /// The states of the jobs to find.
     #[must_use]
     pub fn states(&self) -> &[JobState] {
         &self.states
     }
 
-    /// Whether a job in one of these states matches the conditions.
+    /// Whether a job in one of these states fulfils the conditions.
     #[must_use]
     pub fn matches(&self, job: &JobSummary) -> bool {
         let code = self.code.is_none_or(|code| job.last_error.as_ref().is_some_and(|error| error.code == code));
-        code && !self.is_too_early(job)
+        code && !self.is_too_old(job)
             && self.kind.as_ref().is_none_or(|kind| codec::open(&job.envelope).is_ok_and(|e| e.kind == *kind))
     }
 
-    /// Whether the job is from before the time asked for. So are all that follow it where jobs are found latest first.
-    pub(super) fn is_too_early(&self, job: &JobSummary) -> bool {
+    /// Whether the job is older than [`since_ms`](Self::since_ms) allows. Where jobs are found latest first, all jobs after this one are too old as well.
+    pub(super) fn is_too_old(&self, job: &JobSummary) -> bool {
         let at_ms = if job.state.is_final() { job.at_ms } else { job.enqueued_ms };
         self.since_ms.is_some_and(|since_ms| at_ms.is_none_or(|at_ms| at_ms < since_ms))
     }

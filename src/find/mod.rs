@@ -1,7 +1,7 @@
-//! Jobs found by filter, page by page, and acted on in bulk.
+//! Finds jobs by a filter, page by page, and acts on them in bulk.
 //!
-//! A [`JobFilter`] says which jobs. [`Operator::find`](crate::Operator::find) returns one page of them with a [`JobCursor`] for the next, which can be printed and parsed, so that it fits
-//! into a link or an option. [`Operator::redrive_matching`](crate::Operator::redrive_matching) and
+//! A [`JobFilter`] says which jobs. [`Operator::find`](crate::Operator::find) returns one page of them and a [`JobCursor`] for the next page. A cursor can be printed and
+//! parsed, so that it fits into a link or a command-line option. [`Operator::redrive_matching`](crate::Operator::redrive_matching) and
 //! [`Operator::discard_matching`](crate::Operator::discard_matching) act on all of them, step by step.
 
 mod bulk;

@@ -1,9 +1,9 @@
-//! The calls that find jobs, and one page of what they find.
+//! The methods of [`Operator`] that find jobs, and one page of their results.
 
 use retraced_jobs::job::QueueName;
 use retraced_jobs::trace::JobSummary;
 
-use super::bulk::Verb;
+use super::bulk::Action;
 use super::{BulkAction, FindError, JobCursor, JobFilter, JobSearch};
 use crate::limits::FIND_EXAMINED_MAX;
 use crate::operator::Operator;
@@ -14,21 +14,21 @@ use crate::operator::Operator;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FoundJobs {
-    /// The jobs, at most as many as were asked for. Of one state in that state's order; of several final states latest first.
+    /// The jobs, at most `limit`. Jobs of one state are in that state's order; jobs of several final states are latest first.
     pub jobs: Vec<JobSummary>,
-    /// Where to go on; `None` when that was all. A page may hold fewer jobs than were asked for and still have a cursor: then 100,000 jobs were examined, or those found
-    /// have 4 MiB.
+    /// Where the next page begins; `None` after the last page. A page with fewer than `limit` jobs may have a cursor too, because a page ends when 100,000 jobs were
+    /// examined or the jobs found reach 4 MiB.
     pub next: Option<JobCursor>,
-    /// How many jobs were examined.
+    /// How many jobs were examined for this page.
     pub examined: u64,
 }
 
 impl Operator {
-    /// Finds at most `limit` jobs of a queue, from the beginning or from the cursor of an earlier page. Examines at most 100,000 jobs, read at most 200 at a
-    /// time, and ends early when those found have 4 MiB.
+    /// Finds at most `limit` jobs of a queue, from the beginning or from the cursor of an earlier page. Examines at most 100,000 jobs, in reads of at most 200, and ends
+    /// early when the jobs found reach 4 MiB.
     ///
     /// # Errors
-    /// [`FindError::OtherList`] when the cursor is from a list of other states; [`FindError::Operator`] when the store refused or did not answer.
+    /// [`FindError::OtherList`] when the cursor is from a list of jobs in other states; [`FindError::Operator`] when the store refused or did not answer.
     pub async fn find(
         &self,
         queue: &QueueName,
@@ -42,10 +42,10 @@ impl Operator {
         Ok(FoundJobs { jobs, next, examined: search.examined() })
     }
 
-    /// Begins to search a queue, from the beginning or from the cursor of an earlier search. Reads nothing before [`JobSearch::take`] is called.
+    /// Prepares a search of a queue, from the beginning or from the cursor of an earlier search. Nothing is read until [`JobSearch::take`] is called.
     ///
     /// # Errors
-    /// [`FindError::OtherList`] when the cursor is from a list of other states.
+    /// [`FindError::OtherList`] when the cursor is from a list of jobs in other states.
     pub fn search(
         &self,
         queue: &QueueName,
@@ -58,17 +58,17 @@ impl Operator {
         }
     }
 
-    /// Redrives all jobs that match, as [`redrive`](Self::redrive) does, in steps: nothing happens before [`BulkAction::step`] is called. A job that dies again
-    /// meanwhile is not redriven twice, and one that somebody else moves is left alone.
+    /// Redrives all jobs that match, as [`redrive`](Self::redrive) does, in steps: nothing happens until [`BulkAction::step`] is called. A redriven job that dies again
+    /// before the last step is not redriven a second time, and a job that somebody else moves is left alone.
     #[must_use]
     pub fn redrive_matching(&self, queue: &QueueName, filter: &JobFilter) -> BulkAction {
-        BulkAction::new(self, queue, filter, Verb::Redrive)
+        BulkAction::new(self, queue, filter, Action::Redrive)
     }
 
-    /// Discards all jobs that match, as [`discard`](Self::discard) does, in steps: nothing happens before [`BulkAction::step`] is called. A job that ends
-    /// meanwhile is not discarded, and one that somebody else moves is left alone.
+    /// Discards all jobs that match, as [`discard`](Self::discard) does, in steps: nothing happens until [`BulkAction::step`] is called. A job that ends after the first
+    /// step is not discarded, and a job that somebody else moves is left alone.
     #[must_use]
     pub fn discard_matching(&self, queue: &QueueName, filter: &JobFilter) -> BulkAction {
-        BulkAction::new(self, queue, filter, Verb::Discard)
+        BulkAction::new(self, queue, filter, Action::Discard)
     }
 }

@@ -1,4 +1,4 @@
-//! Jobs of one or several states, read page by page and filtered.
+//! Reads the jobs of one or several states page by page, and filters them.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use super::{FindError, JobCursor, JobFilter};
 use crate::limits::{FIND_BYTES_MAX, FIND_FIRST_READ_MAX, FIND_READ_MAX};
 use crate::operator::{Operator, OperatorError};
 
-/// A search under way: reads jobs page by page, and keeps what it has read between two calls. [`Operator::find`] is the short form for one page.
+/// A search that reads jobs page by page, and keeps between two calls what it has read and not returned. [`Operator::find`] is the short form for one page.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -39,35 +39,40 @@ pub struct JobSearch {
     queue: QueueName,
     filter: JobFilter,
     page_size: usize,
-    /// The most jobs of one read, by the size of those read last.
+    /// The maximum number of jobs in one read, from the size of the jobs read last.
     read_max: usize,
-    streams: Vec<Stream>,
+    readers: Vec<StateReader>,
+    /// The last job examined.
     after: Option<Examined>,
     examined: u64,
-    /// What a call has found that failed before it could return it, and where the list went on before that.
+    /// Jobs that a failed call found and could not return. The next call returns them.
     found: Vec<JobSummary>,
-    found_after: Option<JobCursor>,
+    /// The position before the first job of `found`.
+    before_found: Option<JobCursor>,
 }
 
-/// The jobs of one state that were read and not examined yet.
-struct Stream {
+/// Reads the jobs of one state.
+struct StateReader {
     state: JobState,
+    /// Jobs that were read and not yet examined.
     page: VecDeque<JobSummary>,
-    /// Where that page begins.
+    /// Where `page` begins.
     begin: Option<Cursor>,
-    /// Where the next one does.
+    /// Where the page after it begins.
     next: Option<Cursor>,
-    /// Whether some of the page was examined.
+    /// Whether a job of `page` was already examined.
     entered: bool,
-    /// Whether the pages may still hold what an earlier search has examined.
+    /// Whether the next page may still contain jobs that an earlier search examined.
     resumes: bool,
+    /// Whether a page was read.
     begun: bool,
+    /// Whether `page` is the last one.
     ended: bool,
 }
 
 impl JobSearch {
     pub(super) fn from_the_beginning(operator: &Operator, queue: &QueueName, filter: &JobFilter) -> Self {
-        let streams = filter.states().iter().map(|state| Stream::new(*state, None, false)).collect();
+        let readers = filter.states().iter().map(|state| StateReader::new(*state, None, false)).collect();
         let (operator, queue, filter) = (operator.clone(), queue.clone(), filter.clone());
         Self {
             operator,
@@ -75,11 +80,11 @@ impl JobSearch {
             filter,
             page_size: FIND_READ_MAX,
             read_max: FIND_FIRST_READ_MAX,
-            streams,
+            readers,
             after: None,
             examined: 0,
             found: Vec::new(),
-            found_after: None,
+            before_found: None,
         }
     }
 
@@ -94,28 +99,28 @@ impl JobSearch {
             return Err(FindError::OtherList);
         }
         let resumes = after.is_some();
-        let streams =
-            pages.into_iter().map(|(state, begin)| Stream::new(state, begin.map(Cursor::from), resumes)).collect();
-        Ok(Self { streams, after, ..Self::from_the_beginning(operator, queue, filter) })
+        let readers =
+            pages.into_iter().map(|(state, begin)| StateReader::new(state, begin.map(Cursor::from), resumes)).collect();
+        Ok(Self { readers, after, ..Self::from_the_beginning(operator, queue, filter) })
     }
 
-    /// How many jobs were examined so far.
+    /// How many jobs this search has examined so far.
     #[must_use]
     pub fn examined(&self) -> u64 {
         self.examined
     }
 
-    /// The next jobs that match. Fewer than `limit` after the last, when this call has examined `examined_max` jobs, or when those found have 4 MiB; none only in
-    /// the first two cases.
+    /// The next jobs that match, at most `limit`. There are fewer (or none) at the end of the list and when this call has examined `examined_max` jobs; there are fewer,
+    /// but at least one, when the jobs found reach 4 MiB.
     ///
     /// # Errors
-    /// [`OperatorError`] when the store refused or did not answer. Nothing is lost: the next call begins with what this one has found.
+    /// [`OperatorError`] when the store refused or did not answer. No job is lost: the next call first returns the jobs that this call found.
     pub async fn take(&mut self, limit: usize, examined_max: u64) -> Result<Vec<JobSummary>, OperatorError> {
-        // Pages no larger than what is asked for, unless most of a page may be filtered out.
+        // Without conditions every job read is returned, so no more than `limit` are read. With conditions most of a page may be filtered out.
         self.page_size = if self.filter.is_unconditional() { limit.clamp(1, FIND_READ_MAX) } else { FIND_READ_MAX };
         let examined_max = self.examined.saturating_add(examined_max);
         if self.found.is_empty() {
-            self.found_after = Some(self.position());
+            self.before_found = Some(self.position());
         }
         let mut bytes: usize = self.found.iter().map(size).sum();
         while self.found.len() < limit && bytes < FIND_BYTES_MAX {
@@ -128,34 +133,34 @@ impl JobSearch {
 
     /// Whether every job was examined and returned.
     pub(super) fn is_over(&self) -> bool {
-        self.found.is_empty() && self.streams.iter().all(|stream| stream.ended && stream.page.is_empty())
+        self.found.is_empty() && self.readers.iter().all(|reader| reader.ended && reader.page.is_empty())
     }
 
-    /// Where to go on, as far as that is known without reading.
+    /// Where the list continues, as far as that is known without a read.
     fn position(&self) -> JobCursor {
-        let left = self.streams.iter().filter(|stream| !(stream.ended && stream.page.is_empty()));
-        let begin = |stream: &Stream| {
-            let read = stream.begun && stream.page.is_empty();
-            if read { stream.next.clone() } else { stream.begin.clone() }
+        let unfinished = self.readers.iter().filter(|reader| !(reader.ended && reader.page.is_empty()));
+        let begin = |reader: &StateReader| {
+            let page_is_done = reader.begun && reader.page.is_empty();
+            if page_is_done { reader.next.clone() } else { reader.begin.clone() }
         };
-        let pages = left.map(|stream| (stream.state, begin(stream).map(|cursor| cursor.as_str().to_owned())));
+        let pages = unfinished.map(|reader| (reader.state, begin(reader).map(|cursor| cursor.as_str().to_owned())));
         JobCursor { after: self.after.clone(), pages: pages.collect() }
     }
 
-    /// The next job that matches; `None` after the last, or when so many were examined in all.
+    /// The next job that matches; `None` at the end of the list, or when this search has examined `examined_max` jobs in total.
     async fn next(&mut self, examined_max: u64) -> Result<Option<JobSummary>, OperatorError> {
         while self.examined < examined_max {
-            for at in 0..self.streams.len() {
+            for at in 0..self.readers.len() {
                 self.fill(at).await?;
             }
-            let heads = self.streams.iter().enumerate().filter_map(|(at, s)| s.page.front().map(|job| (at, job)));
-            let Some((at, _)) = heads.max_by(|(_, a), (_, b)| latest(a, b)) else { return Ok(None) };
-            let Some(job) = self.streams[at].page.pop_front() else { return Ok(None) };
-            self.streams[at].entered = true;
+            let heads = self.readers.iter().enumerate().filter_map(|(at, r)| r.page.front().map(|job| (at, job)));
+            let Some((at, _)) = heads.max_by(|(_, a), (_, b)| by_time(a, b)) else { return Ok(None) };
+            let Some(job) = self.readers[at].page.pop_front() else { return Ok(None) };
+            self.readers[at].entered = true;
             self.examined += 1;
             self.after = Some((job.at_ms, job.state, job.id.clone()));
-            if job.state.is_final() && self.filter.is_too_early(&job) {
-                self.streams.clear();
+            if job.state.is_final() && self.filter.is_too_old(&job) {
+                self.readers.clear();
                 return Ok(None);
             }
             if self.filter.matches(&job) {
@@ -165,65 +170,65 @@ impl JobSearch {
         Ok(None)
     }
 
-    /// Where to go on after the jobs that were returned; `None` when that was all.
+    /// Where the list continues after the jobs that were returned; `None` at its end.
     ///
     /// # Errors
-    /// [`OperatorError`] when the store refused or did not answer; ask again.
+    /// [`OperatorError`] when the store refused or did not answer; this method can be called again.
     pub async fn cursor(&mut self) -> Result<Option<JobCursor>, OperatorError> {
         if !self.found.is_empty() {
-            return Ok(self.found_after.clone());
+            return Ok(self.before_found.clone());
         }
-        for at in 0..self.streams.len() {
+        for at in 0..self.readers.len() {
             self.fill(at).await?;
         }
-        let left = self.streams.iter().filter(|stream| !stream.page.is_empty());
-        // At the beginning of a page nothing has to be skipped, unless it is the first, where others come before it meanwhile.
-        let after = self.after.clone().filter(|_| left.clone().any(|s| s.entered || s.begin.is_none()));
+        let unfinished = self.readers.iter().filter(|reader| !reader.page.is_empty());
+        // At the beginning of a page no job has to be skipped. The first page is different: by the next call, other jobs may come before those already seen.
+        let after = self.after.clone().filter(|_| unfinished.clone().any(|r| r.entered || r.begin.is_none()));
         let pages: Vec<_> =
-            left.map(|stream| (stream.state, stream.begin.as_ref().map(|c| c.as_str().to_owned()))).collect();
+            unfinished.map(|reader| (reader.state, reader.begin.as_ref().map(|c| c.as_str().to_owned()))).collect();
         Ok(Some(JobCursor { after, pages }).filter(|cursor| !cursor.pages.is_empty()))
     }
 
-    /// Reads pages of this state until one has jobs, or there are no more.
+    /// Reads pages of one state until a page has jobs or the state has no more.
     async fn fill(&mut self, at: usize) -> Result<(), OperatorError> {
         let after = self.after.clone();
-        let stream = &mut self.streams[at];
-        while stream.page.is_empty() && !stream.ended {
-            // Kept until the read has succeeded: one that fails, or is dropped, is done again from here.
-            let begin = if stream.begun { stream.next.clone() } else { stream.begin.clone() };
+        let reader = &mut self.readers[at];
+        while reader.page.is_empty() && !reader.ended {
+            // The reader changes only after the read has succeeded: a read that fails or is dropped is repeated from the same position.
+            let begin = if reader.begun { reader.next.clone() } else { reader.begin.clone() };
             let limit = self.page_size.min(self.read_max);
-            let page = self.operator.jobs(&self.queue, stream.state, begin.clone(), limit).await?;
+            let page = self.operator.jobs(&self.queue, reader.state, begin.clone(), limit).await?;
             let bytes: usize = page.jobs.iter().map(size).sum();
             self.read_max = (FIND_BYTES_MAX / (bytes / page.jobs.len().max(1)).max(1)).clamp(1, FIND_READ_MAX);
-            stream.page = page.jobs.into();
-            if let Some(after) = after.as_ref().filter(|_| stream.resumes) {
-                skip(&mut stream.page, after);
-                stream.resumes = stream.page.is_empty();
-                stream.entered = true;
+            reader.page = page.jobs.into();
+            if let Some(after) = after.as_ref().filter(|_| reader.resumes) {
+                skip(&mut reader.page, after);
+                reader.resumes = reader.page.is_empty();
+                reader.entered = true;
             } else {
-                stream.entered = false;
+                reader.entered = false;
             }
-            (stream.begin, stream.ended, stream.next, stream.begun) = (begin, page.next.is_none(), page.next, true);
+            (reader.begin, reader.ended, reader.next, reader.begun) = (begin, page.next.is_none(), page.next, true);
         }
         Ok(())
     }
 }
 
-impl Stream {
+impl StateReader {
     fn new(state: JobState, begin: Option<Cursor>, resumes: bool) -> Self {
         Self { state, page: VecDeque::new(), begin, next: None, entered: false, resumes, begun: false, ended: false }
     }
 }
 
-/// The bytes of a job that count.
+/// The bytes of a job that count against [`FIND_BYTES_MAX`].
 fn size(job: &JobSummary) -> usize {
     job.envelope.len()
 }
 
-/// Leaves out what an earlier search has examined.
+/// Removes the jobs that an earlier search has examined, up to and including the last of them.
 fn skip(page: &mut VecDeque<JobSummary>, (at_ms, state, id): &Examined) {
     let Some(after_ms) = *at_ms else {
-        // Pending jobs have no instant, and this one may have been claimed meanwhile.
+        // Pending jobs are not ordered by time, so the last one is looked up by its id. It may have been claimed since; then nothing is removed.
         if let Some(at) = page.iter().position(|job| job.id == *id) {
             page.drain(..=at);
         }
@@ -231,7 +236,7 @@ fn skip(page: &mut VecDeque<JobSummary>, (at_ms, state, id): &Examined) {
     };
     let after = (after_ms, *state, id.as_wire());
     while let Some(job) = page.front() {
-        let order = ordered((job.at_ms.unwrap_or(0), job.state, job.id.as_wire()), after);
+        let order = compare((job.at_ms.unwrap_or(0), job.state, job.id.as_wire()), after);
         let seen = if job.state.is_final() { order.is_ge() } else { order.is_le() };
         if !seen {
             return;
@@ -240,12 +245,12 @@ fn skip(page: &mut VecDeque<JobSummary>, (at_ms, state, id): &Examined) {
     }
 }
 
-/// The later one is greater; of one instant, stores order by the bytes of ids, and so do we within a state.
-fn latest(a: &JobSummary, b: &JobSummary) -> Ordering {
-    ordered((a.at_ms.unwrap_or(0), a.state, a.id.as_wire()), (b.at_ms.unwrap_or(0), b.state, b.id.as_wire()))
+/// The later job is greater. Jobs of the same instant are ordered by state, then by the bytes of their ids as in the stores.
+fn by_time(a: &JobSummary, b: &JobSummary) -> Ordering {
+    compare((a.at_ms.unwrap_or(0), a.state, a.id.as_wire()), (b.at_ms.unwrap_or(0), b.state, b.id.as_wire()))
 }
 
-fn ordered(a: (u64, JobState, &[u8]), b: (u64, JobState, &[u8])) -> Ordering {
+fn compare(a: (u64, JobState, &[u8]), b: (u64, JobState, &[u8])) -> Ordering {
     a.cmp(&b)
 }
 
@@ -315,16 +320,16 @@ mod tests {
         (store, name)
     }
 
-    /// Refuses every second read of jobs, and every second call that moves some.
+    /// A store that refuses every second read of jobs, and every second discard.
     struct Shaky {
         inner: MemoryStore,
         reads: AtomicU32,
-        moves: AtomicU32,
+        discards: AtomicU32,
     }
 
     fn refused<T>(calls: &AtomicU32) -> Option<Result<T, StoreError>> {
-        let second = calls.fetch_add(1, SeqCst) % 2 == 1;
-        second.then(|| Err(StoreError::Refused { operation: "jobs", reason: "for a test".into() }))
+        let is_second = calls.fetch_add(1, SeqCst) % 2 == 1;
+        is_second.then(|| Err(StoreError::Refused { operation: "jobs", reason: "for a test".into() }))
     }
 
     impl Decorator for Shaky {
@@ -351,7 +356,7 @@ mod tests {
             queue: &'a QueueName,
             jobs: &'a [Target],
         ) -> StoreFuture<'a, Vec<Moved>> {
-            match refused(&self.moves) {
+            match refused(&self.discards) {
                 Some(refused) => Box::pin(async move { refused }),
                 None => self.inner.discard(call, queue, jobs),
             }
@@ -361,11 +366,11 @@ mod tests {
     /// The failed jobs behind a store that refuses every second call.
     async fn shaky() -> (Operator, QueueName) {
         let (inner, queue) = store_of_failed_jobs().await;
-        (Operator::new(Arc::new(Shaky { inner, reads: AtomicU32::new(0), moves: AtomicU32::new(1) })), queue)
+        (Operator::new(Arc::new(Shaky { inner, reads: AtomicU32::new(0), discards: AtomicU32::new(1) })), queue)
     }
 
     #[tokio::test]
-    async fn a_read_that_fails_is_done_again_from_where_it_was_and_what_was_found_is_kept() {
+    async fn a_failed_read_is_repeated_and_the_jobs_found_before_it_are_kept() {
         let (operator, queue) = shaky().await;
         let mut search = operator.search(&queue, &JobFilter::failed(), None).unwrap();
         let (mut seen, mut failures) = (Vec::new(), 0);
@@ -381,12 +386,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_cursor_after_a_failure_leads_to_what_was_found_and_not_returned() {
+    async fn the_cursor_after_a_failure_leads_to_jobs_that_were_found_and_not_returned() {
         let (operator, queue) = shaky().await;
         let mut search = operator.search(&queue, &JobFilter::failed(), None).unwrap();
         let mut seen = 0;
         while search.found.is_empty() {
-            assert!(seen < 90, "no read failed behind a job that was found");
+            assert!(seen < 90, "no read failed after a job was found");
             seen += search.take(7, u64::MAX).await.map_or(0, |jobs| jobs.len());
         }
         let from = search.cursor().await.unwrap().unwrap().to_string();
@@ -399,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bulk_action_sends_again_what_was_not_acted_on() {
+    async fn a_bulk_action_repeats_a_step_that_failed() {
         let (operator, queue) = shaky().await;
         let mut discard = operator.discard_matching(&queue, &JobFilter::failed());
         let mut failures = 0;
@@ -417,7 +422,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_jobs_are_found_in_parts_of_bounded_bytes() {
+    async fn large_jobs_are_returned_in_results_of_bounded_bytes() {
         let store = Arc::new(MemoryStore::new());
         let queue = QueueName::new("q").unwrap();
         let large = |n| NewJob {
@@ -436,7 +441,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_of_two_states_join_without_a_gap_or_a_repetition_at_any_size() {
+    async fn pages_of_two_states_have_no_gap_and_no_repetition_at_any_page_size() {
         let (operator, queue) = failed_jobs().await;
         let filters = [
             (JobFilter::failed(), 90),
@@ -456,13 +461,13 @@ mod tests {
                     let Some(next) = page.next else { break };
                     from = Some(next.to_string().parse().unwrap());
                 }
-                assert_eq!(seen.len(), total, "by {limit}");
+                assert_eq!(seen.len(), total, "pages of {limit}");
             }
         }
     }
 
     #[tokio::test]
-    async fn a_search_ends_at_its_bound_and_goes_on_from_there() {
+    async fn a_search_ends_at_its_bound_and_continues_from_there() {
         let (operator, queue) = failed_jobs().await;
         let filter = JobFilter::failed().code(Code::Panic);
         let mut search = operator.search(&queue, &filter, None).unwrap();
@@ -482,7 +487,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bulk_action_takes_what_matches_in_steps_and_nothing_else() {
+    async fn a_bulk_action_acts_in_steps_on_the_jobs_that_match_and_no_others() {
         let (operator, queue) = failed_jobs().await;
         let mut discard = operator.discard_matching(&queue, &JobFilter::failed().code(Code::NetworkError));
         let mut results = Vec::new();

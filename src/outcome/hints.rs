@@ -1,5 +1,7 @@
-//! One subscription per queue to the ends of its jobs, shared by all who wait there. It outlives the last of them for a while, so that those who wait for one job after
-//! the other do not subscribe for each.
+//! Hints about the ends of jobs: one subscription per queue, shared by all who wait for jobs of that queue.
+//!
+//! A subscription stays for [`OUTCOME_SUBSCRIPTION_IDLE`] after its last listener is gone, so that a caller who waits for one job after the other does not subscribe
+//! for each of them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,16 +18,18 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::limits::{OUTCOME_HINTS_MAX, OUTCOME_POLL_MAX, OUTCOME_SUBSCRIPTION_IDLE, OUTCOME_SUBSCRIPTIONS_MAX};
 
-/// The subscriptions of one caller of the store. Cheap to clone.
+/// The subscriptions of one client, operator or runtime. Cheap to clone; clones share them.
 #[derive(Clone, Default)]
-pub(super) struct EndHints(Arc<Mutex<HashMap<QueueName, Subscription>>>);
+pub(super) struct EndSubscriptions(Arc<Mutex<HashMap<QueueName, Subscription>>>);
 
-type Ended = (JobId, Option<JobState>);
+/// A job that has ended, and its state; `None` if it was discarded.
+type EndHint = (JobId, Option<JobState>);
 
 struct Subscription {
-    ends: broadcast::Sender<Ended>,
-    /// How many have ever listened.
+    ends: broadcast::Sender<EndHint>,
+    /// How many listeners there have ever been.
     listeners: Arc<AtomicU64>,
+    /// Whether the store sends hints now. Closed when the forwarding task has ended.
     live: watch::Receiver<bool>,
     forwarding: AbortOnDropHandle<()>,
 }
@@ -40,7 +44,7 @@ impl Subscription {
         Self { ends, listeners, live, forwarding }
     }
 
-    /// Whether it still forwards. Its task ends when it was idle, and with the runtime it was started on.
+    /// Whether the forwarding task still runs. It ends after an idle time, and with the tokio runtime it was started on.
     fn is_running(&self) -> bool {
         !self.forwarding.is_finished() && self.live.has_changed().is_ok()
     }
@@ -55,14 +59,14 @@ impl Subscription {
     }
 }
 
-/// The ends of one queue's jobs, as one waiter hears of them.
+/// Receives the hints about one queue's jobs, for one caller that waits.
 pub(super) struct Listener {
-    ends: broadcast::Receiver<Ended>,
+    ends: broadcast::Receiver<EndHint>,
     live: watch::Receiver<bool>,
 }
 
-impl EndHints {
-    /// Listens to a queue; `None` when too many queues are listened to, so that the waiter has to poll.
+impl EndSubscriptions {
+    /// Starts to listen to a queue; `None` when there are too many subscriptions, so that the caller has to poll.
     pub(super) fn listen(&self, store: Arc<dyn Store>, queue: &QueueName, runtime: &Handle) -> Option<Listener> {
         let mut subscriptions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(subscription) = subscriptions.get(queue).filter(|subscription| subscription.is_running()) {
@@ -71,8 +75,8 @@ impl EndHints {
         subscriptions.retain(|other, subscription| subscription.is_running() && other != queue);
         if subscriptions.len() >= OUTCOME_SUBSCRIPTIONS_MAX {
             let idle = subscriptions.iter().find(|(_, subscription)| subscription.is_idle());
-            let idle = idle.map(|(queue, _)| queue.clone())?;
-            subscriptions.remove(&idle);
+            let idle_queue = idle.map(|(queue, _)| queue.clone())?;
+            subscriptions.remove(&idle_queue);
         }
         let subscription = Subscription::start(store, queue.clone(), runtime);
         let listener = subscription.listen();
@@ -84,25 +88,25 @@ impl EndHints {
 impl Listener {
     /// Whether the store sends hints now.
     pub(super) fn is_live(&self) -> bool {
-        // An error: the task that forwards has ended.
+        // An error means that the forwarding task has ended.
         self.live.has_changed().is_ok() && *self.live.borrow()
     }
 
     /// Waits until the store sends hints, for at most `timeout`.
-    pub(super) async fn live_within(&mut self, timeout: Duration) {
+    pub(super) async fn wait_until_live(&mut self, timeout: Duration) {
         let _ = tokio::time::timeout(timeout, becomes_live(&mut self.live)).await;
     }
 
-    /// Waits for the next sign that concerns this job; `was_live` is what [`is_live`](Self::is_live) said before the last look. Never returns when there is nothing to
-    /// hear: poll as well.
-    pub(super) async fn next(&mut self, id: &JobId, was_live: bool) -> Sign {
+    /// Waits for the next reason to poll this job; `was_live` is the value of [`is_live`](Self::is_live) before the last poll. Without a reason this never returns, so the
+    /// caller needs a timeout.
+    pub(super) async fn next(&mut self, id: &JobId, was_live: bool) -> PollReason {
         tokio::select! {
-            sign = next_of(&mut self.ends, id) => sign,
-            () = becomes_live(&mut self.live), if !was_live => Sign::Live,
+            reason = next_of(&mut self.ends, id) => reason,
+            () = becomes_live(&mut self.live), if !was_live => PollReason::Live,
         }
     }
 
-    /// The end of this job, if a hint of it has arrived already.
+    /// The end of this job, if a hint about it has already arrived.
     pub(super) fn end_of(&mut self, id: &JobId) -> Option<End> {
         loop {
             match self.ends.try_recv() {
@@ -122,22 +126,22 @@ impl Listener {
     }
 }
 
-/// A reason to look at a job now.
-pub(super) enum Sign {
-    /// It has ended.
+/// A reason to poll a job now.
+pub(super) enum PollReason {
+    /// A hint says that the job has ended.
     Ended(End),
-    /// Hints were missed, and may have been about it.
+    /// Hints were missed, and one of them may have been about the job.
     Missed,
-    /// The store sends hints from now on: what ended before sent one to nobody.
+    /// The store sends hints from now on; the job may have ended before that.
     Live,
 }
 
-/// How a job ended, as far as a hint says it.
+/// How a job ended, according to a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Completed,
     Discarded,
-    /// It is kept: the store says how it ended.
+    /// It ended in another state and is kept, so the store says how it ended.
     Kept,
 }
 
@@ -152,38 +156,39 @@ impl End {
 }
 
 async fn becomes_live(live: &mut watch::Receiver<bool>) {
-    let ended = live.wait_for(|live| *live).await.is_err();
-    if ended {
+    // When the forwarding task has ended, its last value stays, and may be `true`.
+    let is_live = live.wait_for(|live| *live).await.is_ok() && live.has_changed().is_ok();
+    if !is_live {
         std::future::pending().await
     }
 }
 
-async fn next_of(ends: &mut broadcast::Receiver<Ended>, id: &JobId) -> Sign {
+async fn next_of(ends: &mut broadcast::Receiver<EndHint>, id: &JobId) -> PollReason {
     loop {
         match ends.recv().await {
-            Ok((ended, state)) if ended == *id => return Sign::Ended(End::of(state)),
+            Ok((ended, state)) if ended == *id => return PollReason::Ended(End::of(state)),
             Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return Sign::Missed,
+            Err(RecvError::Lagged(_)) => return PollReason::Missed,
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }
 
-/// The task behind a subscription.
+/// The background task of a subscription.
 struct Forwarding {
     store: Arc<dyn Store>,
     queue: QueueName,
-    ends: broadcast::Sender<Ended>,
+    ends: broadcast::Sender<EndHint>,
     listeners: Arc<AtomicU64>,
     is_live: watch::Sender<bool>,
 }
 
 impl Forwarding {
-    /// Forwards hints until nobody has listened for a while.
+    /// Forwards hints until there have been no listeners for [`OUTCOME_SUBSCRIPTION_IDLE`].
     async fn run(self) {
         tokio::select! {
             () = self.forward() => {}
-            () = self.idle() => {}
+            () = self.until_idle() => {}
         }
     }
 
@@ -203,8 +208,8 @@ impl Forwarding {
         }
     }
 
-    /// Ends when nobody has listened for [`OUTCOME_SUBSCRIPTION_IDLE`].
-    async fn idle(&self) {
+    /// Returns when there have been no listeners for [`OUTCOME_SUBSCRIPTION_IDLE`].
+    async fn until_idle(&self) {
         loop {
             self.ends.closed().await;
             let before = self.listeners.load(Ordering::Relaxed);
@@ -213,5 +218,23 @@ impl Forwarding {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_subscription_that_ended_while_live_gives_no_reason_to_poll() {
+        let ends = broadcast::Sender::new(1);
+        let (is_live, live) = watch::channel(true);
+        let mut listener = Listener { ends: ends.subscribe(), live };
+        drop(is_live);
+        assert!(!listener.is_live());
+        let id = JobId::parse("a").unwrap();
+        let next = tokio::time::timeout(OUTCOME_POLL_MAX, listener.next(&id, false)).await;
+        assert!(next.is_err(), "a waiter would poll without a pause");
     }
 }

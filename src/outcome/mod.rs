@@ -1,4 +1,4 @@
-//! Waiting until a job has ended: by the store's hints, with a poll as the fallback.
+//! Waits until a job has ended. The store's hints say when to read the job; polling is the fallback.
 
 mod hints;
 
@@ -11,22 +11,22 @@ use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::Store;
 use retraced_jobs::trace::JobView;
 
-use self::hints::{End, EndHints, Listener, Sign};
+use self::hints::{End, EndSubscriptions, Listener, PollReason};
 use crate::limits::{OUTCOME_ANNOUNCED, OUTCOME_POLL_MAX, OUTCOME_POLL_MIN, OUTCOME_READ_TIMEOUT};
 
-/// The ends of jobs, for those who wait for them. Cheap to clone; clones share their subscriptions.
+/// Waits for the outcomes of jobs. Cheap to clone; clones share their subscriptions.
 #[derive(Clone)]
 pub(crate) struct Outcomes {
     calls: StoreCalls,
-    hints: EndHints,
+    subscriptions: EndSubscriptions,
 }
 
 impl Outcomes {
     pub(crate) fn new(calls: StoreCalls) -> Self {
-        Self { calls, hints: EndHints::default() }
+        Self { calls, subscriptions: EndSubscriptions::default() }
     }
 
-    /// Waits until the job has ended, for up to `timeout`. An outage of the store is waited out.
+    /// Waits until the job has ended, for up to `timeout`. An outage of the store does not end the wait.
     pub(crate) async fn wait_for_end(
         &self,
         queue: &QueueName,
@@ -34,11 +34,12 @@ impl Outcomes {
         timeout: Duration,
     ) -> Result<Outcome, OutcomeError> {
         let mut seen = None;
-        let ended = tokio::time::timeout(timeout, self.look_until_ended(queue, id, &mut seen)).await;
+        let ended = tokio::time::timeout(timeout, self.poll_until_ended(queue, id, &mut seen)).await;
         ended.unwrap_or(Err(OutcomeError::TimedOut { timeout, state: seen }))
     }
 
-    async fn look_until_ended(
+    /// `seen` receives the state the job was last seen in.
+    async fn poll_until_ended(
         &self,
         queue: &QueueName,
         id: &JobId,
@@ -46,8 +47,8 @@ impl Outcomes {
     ) -> Result<Outcome, OutcomeError> {
         let mut listener = self.listen(queue);
         if let Some(listener) = &mut listener {
-            // What ends before the subscription stands sends a hint to nobody.
-            listener.live_within(OUTCOME_POLL_MIN).await;
+            // A job that ends before the subscription is live sends its hint to nobody.
+            listener.wait_until_live(OUTCOME_POLL_MIN).await;
         }
         let (mut wait, mut hinted) = (OUTCOME_POLL_MIN, None);
         loop {
@@ -55,42 +56,42 @@ impl Outcomes {
             if live {
                 wait = OUTCOME_POLL_MAX;
             }
-            match self.look(queue, id).await {
+            match self.poll(queue, id).await {
                 Ok(job) => match Outcome::of(job.as_ref()) {
                     Some(Outcome::NotKept) => {
                         let hinted = hinted.or_else(|| listener.as_mut()?.end_of(id));
                         return outcome_of_gone(*seen, hinted);
                     }
                     Some(outcome) => return Ok(outcome),
-                    // A hint of an end before the job was enqueued or redriven again says nothing of this one.
+                    // The job has not ended, so an earlier hint was about a job that was enqueued or redriven again since.
                     None => (*seen, hinted) = (job.map(|job| job.state), None),
                 },
-                Err(error) => not_to_be_waited_out(error).map_or(Ok(()), Err)?,
+                Err(error) => permanent_error(error).map_or(Ok(()), Err)?,
             }
-            match tokio::time::timeout(wait, next_sign(&mut listener, id, live)).await {
-                Ok(Sign::Ended(end)) => hinted = Some(end),
-                Ok(Sign::Missed | Sign::Live) | Err(_) => {}
+            match tokio::time::timeout(wait, next_reason(&mut listener, id, live)).await {
+                Ok(PollReason::Ended(end)) => hinted = Some(end),
+                Ok(PollReason::Missed | PollReason::Live) | Err(_) => {}
             }
             wait = (wait * 2).min(OUTCOME_POLL_MAX);
         }
     }
 
-    /// One look, which also asks for hints until the next look is over.
-    async fn look(&self, queue: &QueueName, id: &JobId) -> Result<Option<JobView>, CallError> {
+    /// Reads the job once, and announces to the store that somebody waits for it.
+    async fn poll(&self, queue: &QueueName, id: &JobId) -> Result<Option<JobView>, CallError> {
         let (queue, id) = (queue.clone(), id.clone());
         let watch =
             move |store: Arc<dyn Store>| async move { store.watch_outcome(&queue, &id, OUTCOME_ANNOUNCED).await };
         self.calls.call_once(OUTCOME_READ_TIMEOUT, watch).await
     }
 
-    /// The ends of a queue's jobs, as the store hints at them; `None` when they have to be polled for.
+    /// Listens to the hints about a queue's jobs; `None` when there can be none and the caller has to poll.
     fn listen(&self, queue: &QueueName) -> Option<Listener> {
-        self.hints.listen(self.calls.store().clone(), queue, &self.calls.runtime()?)
+        self.subscriptions.listen(self.calls.store().clone(), queue, &self.calls.runtime()?)
     }
 }
 
-/// The error after which another look is of no use.
-fn not_to_be_waited_out(error: CallError) -> Option<OutcomeError> {
+/// The error for the caller, if another poll would fail in the same way.
+fn permanent_error(error: CallError) -> Option<OutcomeError> {
     match error {
         CallError::Refused(error) => Some(OutcomeError::Store { source: Arc::new(error) }),
         CallError::RuntimeEnded { .. } => Some(OutcomeError::RuntimeEnded),
@@ -98,7 +99,7 @@ fn not_to_be_waited_out(error: CallError) -> Option<OutcomeError> {
     }
 }
 
-/// The outcome of a job that the store does not know. It would show a completion that is not kept, but not for ever.
+/// The outcome of a job that the store no longer knows. The store remembers a completion that is not kept, but only for a while; then a hint may still say it.
 fn outcome_of_gone(seen: Option<JobState>, hinted: Option<End>) -> Result<Outcome, OutcomeError> {
     match (seen, hinted) {
         (_, Some(End::Completed)) => Ok(Outcome::Completed { output: None }),
@@ -107,7 +108,7 @@ fn outcome_of_gone(seen: Option<JobState>, hinted: Option<End>) -> Result<Outcom
     }
 }
 
-async fn next_sign(listener: &mut Option<Listener>, id: &JobId, live: bool) -> Sign {
+async fn next_reason(listener: &mut Option<Listener>, id: &JobId, live: bool) -> PollReason {
     match listener {
         Some(listener) => listener.next(id, live).await,
         None => std::future::pending().await,
@@ -136,12 +137,12 @@ mod tests {
         JobId::parse("welcome-42").unwrap()
     }
 
-    fn over(store: impl Store) -> Outcomes {
+    fn outcomes_of(store: impl Store) -> Outcomes {
         Outcomes::new(StoreCalls::new(Arc::new(store), 4, None))
     }
 
-    fn world() -> (Outcomes, QueueName) {
-        (over(MemoryStore::new()), QueueName::new("email").unwrap())
+    fn memory_outcomes() -> (Outcomes, QueueName) {
+        (outcomes_of(MemoryStore::new()), QueueName::new("email").unwrap())
     }
 
     async fn enqueue(outcomes: &Outcomes, queue: &QueueName) {
@@ -154,7 +155,7 @@ mod tests {
         outcomes.calls.call(TIMEOUT, enqueue).await.unwrap();
     }
 
-    /// A store without hints.
+    /// A store that never sends a hint.
     struct Silent(MemoryStore);
 
     impl Decorator for Silent {
@@ -168,33 +169,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_of_a_job_is_learned_by_a_hint() {
-        let (outcomes, queue) = world();
+    async fn with_hints_the_end_of_a_job_is_reported_at_once() {
+        let (outcomes, queue) = memory_outcomes();
         assert_eq!(learned_after(&outcomes, &queue).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_hints_the_end_of_a_job_is_learned_at_most_a_poll_later() {
-        let outcomes = over(Silent(MemoryStore::new()));
-        let late = learned_after(&outcomes, &world().1).await;
+    async fn without_hints_the_end_of_a_job_is_reported_at_most_one_poll_later() {
+        let outcomes = outcomes_of(Silent(MemoryStore::new()));
+        let late = learned_after(&outcomes, &memory_outcomes().1).await;
         assert!(!late.is_zero() && late <= OUTCOME_POLL_MAX, "{late:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_who_wait_in_a_queue_share_a_subscription_and_an_idle_one_yields_to_another() {
-        let (outcomes, queue) = world();
+    async fn listeners_of_a_queue_share_a_subscription_and_an_idle_one_is_replaced() {
+        let (outcomes, queue) = memory_outcomes();
         let listeners: Vec<_> = (0..9).map(|_| outcomes.listen(&queue)).collect();
         assert!(listeners.iter().all(Option::is_some));
         let others: Vec<QueueName> = (1..OUTCOME_SUBSCRIPTIONS_MAX).map(|n| format!("q{n}").parse().unwrap()).collect();
         let more: Vec<_> = others.iter().map(|queue| outcomes.listen(queue)).collect();
         assert!(more.iter().all(Option::is_some));
         let one_more = "one-more".parse().unwrap();
-        assert!(outcomes.listen(&one_more).is_none(), "who comes too late polls");
+        assert!(outcomes.listen(&one_more).is_none(), "a listener of one queue too many has to poll");
         drop(listeners);
         assert!(outcomes.listen(&one_more).is_some());
     }
 
-    /// How long after its end a job's waiter learns of it.
+    /// Cancels a job, and returns how long after that its waiter learns of the end.
     async fn learned_after(outcomes: &Outcomes, queue: &QueueName) -> Duration {
         enqueue(outcomes, queue).await;
         let cancel = async {
@@ -217,8 +218,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_job_that_has_not_ended_in_time_is_said_to_be_where_it_was_seen() {
-        let (outcomes, queue) = world();
+    async fn a_wait_that_times_out_returns_the_state_the_job_was_last_seen_in() {
+        let (outcomes, queue) = memory_outcomes();
         enqueue(&outcomes, &queue).await;
         let late = outcomes.wait_for_end(&queue, &id(), TIMEOUT).await;
         let Err(OutcomeError::TimedOut { timeout, state }) = late else { panic!("{late:?}") };
@@ -226,30 +227,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_job_nobody_knows_is_not_kept() {
-        let (outcomes, queue) = world();
+    async fn an_unknown_job_is_reported_as_not_kept() {
+        let (outcomes, queue) = memory_outcomes();
         let outcome = outcomes.wait_for_end(&queue, &id(), Duration::MAX).await.unwrap();
         assert_eq!(outcome, Outcome::NotKept);
     }
 
-    /// A store whose looks and hints are given; it counts both. The last look is repeated.
+    /// A store with given answers to the polls and given hints; it counts polls and subscriptions. The last answer is repeated.
     #[derive(Clone)]
     struct Scripted {
         memory: MemoryStore,
-        looks: Arc<[Option<JobState>]>,
-        looked: Arc<AtomicUsize>,
+        answers: Arc<[Option<JobState>]>,
+        polled: Arc<AtomicUsize>,
         subscribed: Arc<AtomicUsize>,
         hints: Arc<[Option<JobState>]>,
     }
 
     impl Scripted {
-        fn new(looks: &[Option<JobState>], hints: &[Option<JobState>]) -> Self {
-            let (looked, subscribed) = Default::default();
-            Self { memory: MemoryStore::new(), looks: looks.into(), looked, subscribed, hints: hints.into() }
+        fn new(answers: &[Option<JobState>], hints: &[Option<JobState>]) -> Self {
+            let (polled, subscribed) = Default::default();
+            Self { memory: MemoryStore::new(), answers: answers.into(), polled, subscribed, hints: hints.into() }
         }
 
         async fn outcome(&self) -> Result<Outcome, OutcomeError> {
-            over(self.clone()).wait_for_end(&world().1, &id(), TIMEOUT).await
+            outcomes_of(self.clone()).wait_for_end(&memory_outcomes().1, &id(), TIMEOUT).await
         }
     }
 
@@ -264,8 +265,8 @@ mod tests {
             id: &'a JobId,
             _: Duration,
         ) -> StoreFuture<'a, Option<JobView>> {
-            let n = self.looked.fetch_add(1, Ordering::Relaxed);
-            let state = self.looks[n.min(self.looks.len() - 1)];
+            let n = self.polled.fetch_add(1, Ordering::Relaxed);
+            let state = self.answers[n.min(self.answers.len() - 1)];
             Box::pin(async move { Ok(state.map(|state| JobView::new(queue.clone(), id.clone(), state))) })
         }
 
@@ -274,7 +275,7 @@ mod tests {
             let queue = queues[0].clone();
             let ended = move |state| Hint::Ended { queue: queue.clone(), id: id(), state };
             let hints: Vec<Hint> = self.hints.iter().copied().map(ended).collect();
-            // Nobody listens to what comes at once.
+            // Delayed, because a hint sent at once would come before the listener.
             let hints = futures_util::stream::iter(hints).then(|hint| async {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 hint
@@ -284,8 +285,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_completion_that_is_not_kept_is_learned_without_hints() {
-        let (outcomes, queue) = (over(Silent(MemoryStore::new())), world().1);
+    async fn a_completion_that_is_not_kept_is_reported_without_hints() {
+        let (outcomes, queue) = (outcomes_of(Silent(MemoryStore::new())), memory_outcomes().1);
         enqueue(&outcomes, &queue).await;
         let complete = async {
             tokio::time::sleep(TIMEOUT / 2).await;
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_job_that_was_there_and_is_gone_is_never_said_not_to_have_been_kept() {
+    async fn a_job_that_was_seen_and_is_gone_has_an_unknown_end_unless_a_hint_says_it() {
         let there = Some(JobState::Processing);
         let gone = Scripted::new(&[there, None], &[]).outcome().await;
         assert!(matches!(gone, Err(OutcomeError::EndUnknown { seen: JobState::Processing })), "{gone:?}");
@@ -321,25 +322,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_hint_about_an_earlier_job_of_the_id_says_nothing_of_the_present_one() {
+    async fn a_hint_about_an_earlier_job_with_the_same_id_is_ignored() {
         let there = Some(JobState::Pending);
         let gone = Scripted::new(&[there, there, None], &[Some(JobState::Completed)]).outcome().await;
         assert!(matches!(gone, Err(OutcomeError::EndUnknown { .. })), "{gone:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gets_hints_looks_once_per_second() {
+    async fn with_hints_a_waiter_polls_once_per_second() {
         let store = Scripted::new(&[Some(JobState::Pending)], &[]);
-        let late = over(store.clone()).wait_for_end(&world().1, &id(), OUTCOME_POLL_MAX * 10).await;
+        let late = outcomes_of(store.clone()).wait_for_end(&memory_outcomes().1, &id(), OUTCOME_POLL_MAX * 10).await;
         assert!(matches!(late, Err(OutcomeError::TimedOut { .. })), "{late:?}");
-        let looked = store.looked.load(Ordering::Relaxed);
-        assert!((9..=11).contains(&looked), "{looked} looks in ten seconds");
+        let polled = store.polled.load(Ordering::Relaxed);
+        assert!((9..=11).contains(&polled), "{polled} polls in 10 s");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waits_that_follow_each_other_share_a_subscription_which_ends_when_none_follows() {
+    async fn waits_in_quick_succession_share_a_subscription_and_an_idle_one_ends() {
         let store = Scripted::new(&[Some(JobState::Dead)], &[]);
-        let (outcomes, queue) = (over(store.clone()), world().1);
+        let (outcomes, queue) = (outcomes_of(store.clone()), memory_outcomes().1);
         for _ in 0..9 {
             outcomes.wait_for_end(&queue, &id(), TIMEOUT).await.unwrap();
             tokio::time::sleep(OUTCOME_SUBSCRIPTION_IDLE / 2).await;
@@ -351,15 +352,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_subscription_whose_runtime_has_ended_is_not_shared() {
-        let (hints, queue) = (EndHints::default(), world().1);
+    async fn a_subscription_whose_runtime_has_ended_is_replaced() {
+        let (subscriptions, queue) = (EndSubscriptions::default(), memory_outcomes().1);
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let first = hints.listen(store.clone(), &queue, other.handle()).unwrap();
+        let first = subscriptions.listen(store.clone(), &queue, other.handle()).unwrap();
         other.shutdown_background();
         first.forwarding_ended().await;
-        let mut second = hints.listen(store, &queue, &tokio::runtime::Handle::current()).unwrap();
-        second.live_within(TIMEOUT).await;
+        let mut second = subscriptions.listen(store, &queue, &tokio::runtime::Handle::current()).unwrap();
+        second.wait_until_live(TIMEOUT).await;
         assert!(second.is_live() && !first.is_live());
     }
 }

@@ -1,4 +1,4 @@
-//! What happened to a job, step by step.
+//! The steps of a trace: what happened to a job, in order.
 
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::JobState;
@@ -6,21 +6,21 @@ use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, JobView, Released, 
 use serde::Serialize;
 
 use super::explain::explain;
-use crate::view::{Timestamp, counted, span};
+use crate::view::{Timestamp, counted, duration_text};
 
-/// One step of a [`Trace`](super::Trace): when, what happened, and why it went on as it did.
+/// One step of a [`Trace`](super::Trace): when it happened, what happened, and the decision that followed.
 ///
 /// Used in the example of [`Trace`](super::Trace).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TraceStep {
-    /// When. `None` where no single instant applies: attempts that are not kept, a job that is waiting.
+    /// When it happened. `None` if no single instant applies: for attempts that are not kept, and for a job that is pending.
     pub at: Option<Timestamp>,
     /// What happened.
     pub event: TraceEvent,
-    /// The attempt it is about; its details are in the job's history.
+    /// The number of the attempt this step is about; details are in the job's history.
     pub attempt: Option<u32>,
-    /// What happened, as a sentence. May repeat text that came from damaged data: print it through [`printable`](crate::view::printable).
+    /// What happened, as a sentence. It may contain text from damaged data: print it through [`printable`](crate::view::printable).
     pub text: String,
     /// What was decided after a failure, with the numbers that went into it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,21 +44,21 @@ pub enum TraceEvent {
     Failed,
     /// An attempt panicked.
     Panicked,
-    /// A worker handed the job back without charging it.
+    /// A worker released the job, without counting a failure.
     Released,
     /// A worker died while the handler ran.
     Crashed,
-    /// A worker died before the handler was known to have begun.
+    /// A worker died, and the store has no record that the handler had started.
     Lost,
     /// A grant never reached its worker.
     Unclaimed,
-    /// A newer version wrote the record, and this one does not know how the attempt ended.
+    /// A newer version of ReTraced wrote the record, and this version does not know how the attempt ended.
     Unknown,
     /// The record of an attempt cannot be read.
     Unreadable,
     /// The job completed.
     Completed,
-    /// The job's present state, when it has not completed.
+    /// The job's present state; only if it has not completed.
     Now,
 }
 
@@ -72,7 +72,7 @@ pub(super) fn of(view: &JobView) -> Vec<TraceStep> {
         previous = stored.attempt;
         steps.push(TraceStep { attempt: Some(stored.attempt), ..attempt(stored) });
     }
-    steps.push(now(view));
+    steps.push(present_state(view));
     steps
 }
 
@@ -107,7 +107,7 @@ fn attempt(stored: &StoredAttempt) -> TraceStep {
             };
             let again = if *in_a_row > 1 { format!(", {in_a_row} in a row") } else { String::new() };
             let text = format!(
-                "attempt {n} was lost and is not charged{again}: worker {} stopped renewing {begun}; its lease expired at {}",
+                "attempt {n} was lost and is not counted{again}: worker {} stopped renewing {begun}; its lease expired at {}",
                 instance.short(),
                 Timestamp::from_ms(*lease_expired_ms)
             );
@@ -127,15 +127,16 @@ fn attempt(stored: &StoredAttempt) -> TraceStep {
 /// An attempt whose worker reported its end.
 fn of_log(n: u32, log: &AttemptLog) -> TraceStep {
     let worker = format!("worker {} executor-{}#{}", log.instance.short(), log.executor.slot, log.executor.generation);
-    let ran = span(log.ran_ms);
+    let ran = duration_text(log.ran_ms);
     let started = |event, text| step(event, Some(log.started_ms), text);
     match &log.ended {
         Ended::Completed { .. } => {
             started(TraceEvent::Succeeded, format!("attempt {n} succeeded after {ran} · {worker}"))
         }
         Ended::Released { reason, delay_ms } => {
-            let delay = if *delay_ms == 0 { String::new() } else { format!(", delayed by {}", span(*delay_ms)) };
-            let text = format!("attempt {n} {}{delay}, not charged · {worker}", released(*reason));
+            let delay =
+                if *delay_ms == 0 { String::new() } else { format!(", delayed by {}", duration_text(*delay_ms)) };
+            let text = format!("attempt {n} {}{delay}, not counted · {worker}", released(*reason));
             started(TraceEvent::Released, text)
         }
         Ended::Failed { code, decision, .. } => {
@@ -163,7 +164,7 @@ fn released(reason: Released) -> &'static str {
     }
 }
 
-fn now(view: &JobView) -> TraceStep {
+fn present_state(view: &JobView) -> TraceStep {
     let at = view.at_ms.map(|ms| Timestamp::from_ms(ms).to_string()).unwrap_or_default();
     let text = match (view.state, &view.claimant) {
         (JobState::Completed, _) => return step(TraceEvent::Completed, view.at_ms, "completed"),
@@ -177,8 +178,10 @@ fn now(view: &JobView) -> TraceStep {
         (JobState::Delayed, _) => {
             let due = view.at_ms.unwrap_or(0);
             match due.checked_sub(view.now_ms) {
-                Some(ahead_ms) => format!("due at {at}, in {}", span(ahead_ms)),
-                None => format!("due since {at}, for {}; no worker has promoted it yet", span(view.now_ms - due)),
+                Some(ahead_ms) => format!("due at {at}, in {}", duration_text(ahead_ms)),
+                None => {
+                    format!("due since {at}, for {}; no worker has promoted it yet", duration_text(view.now_ms - due))
+                }
             }
         }
         (JobState::Dead, _) => format!("in the dead letter queue since {at}; redrive or discard it"),
@@ -196,17 +199,17 @@ mod tests {
 
     use super::*;
 
-    fn delayed(due_ms: u64, now_ms: u64) -> String {
+    fn text_of_delayed(due_ms: u64, now_ms: u64) -> String {
         let (queue, id) = (QueueName::new("email").unwrap(), JobId::parse("welcome-42").unwrap());
         let mut view = JobView::new(queue, id, JobState::Delayed);
         (view.at_ms, view.now_ms) = (Some(due_ms), now_ms);
-        now(&view).text
+        present_state(&view).text
     }
 
     #[test]
-    fn a_delayed_job_says_when_it_is_due_or_for_how_long_it_has_been() {
-        assert_eq!(delayed(61_000, 1_000), "due at 1970-01-01T00:01:01.000Z, in 1 min 0 s");
+    fn a_delayed_job_shows_when_it_is_due_or_how_long_it_has_been_overdue() {
+        assert_eq!(text_of_delayed(61_000, 1_000), "due at 1970-01-01T00:01:01.000Z, in 1 min 0 s");
         let overdue = "due since 1970-01-01T00:00:01.000Z, for 1 min 50 s; no worker has promoted it yet";
-        assert_eq!(delayed(1_000, 111_000), overdue);
+        assert_eq!(text_of_delayed(1_000, 111_000), overdue);
     }
 }

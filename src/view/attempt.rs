@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use super::Timestamp;
 
-/// One attempt of a job: who ran it, how it ended, and what was decided then. Fields that do not apply to its outcome are left out of the JSON.
+/// One attempt of a job: which worker ran it, how it ended, and the retry decision after a failure. Fields that do not apply to its outcome are left out of the JSON.
 ///
 /// Used in the example of [`JobDetail`](super::JobDetail).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct AttemptDetail {
-    /// Which attempt, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
     /// How it ended.
     pub outcome: AttemptOutcome,
@@ -34,19 +34,19 @@ pub struct AttemptDetail {
     /// How long the handler ran, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ran_ms: Option<u64>,
-    /// When its lease expired, if nobody settled it.
+    /// When its lease expired; only if the attempt was not settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_expired_at: Option<Timestamp>,
-    /// Whether the handler of a lost attempt had begun: `no`, or `unknown`.
+    /// Whether the handler of a lost attempt had started: `no` or `unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub begun: Option<&'static str>,
-    /// Attempts in a row that were lost, this one included.
+    /// How many attempts in a row were lost, this one included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_a_row: Option<u32>,
-    /// Why it was handed back without being charged.
+    /// Why the job was released.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Released>,
-    /// How long it was delayed when it was handed back, in ms.
+    /// How long the job was delayed when it was released, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
     /// The failure's code.
@@ -73,7 +73,7 @@ pub struct AttemptDetail {
     /// What the handler wrote to the attempt's log.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<LogLine>,
-    /// Log lines that were not kept.
+    /// How many log lines were not kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_dropped: Option<u32>,
 }
@@ -89,29 +89,29 @@ pub enum AttemptOutcome {
     Completed,
     /// The handler failed, panicked or timed out.
     Failed,
-    /// The worker handed the job back without charging it.
+    /// The worker released the job, without counting a failure.
     Released,
-    /// The lease expired while the handler ran. Charged as a crash.
+    /// The lease expired while the handler ran. Counted as a crash.
     Crashed,
-    /// The lease expired before the handler was known to have begun. Not charged.
+    /// The lease expired, and the store has no record that the handler had started. Not counted.
     Lost,
-    /// The grant never reached its worker. Not charged.
+    /// The grant never reached its worker. Not counted.
     Unclaimed,
     /// The record cannot be read; `message` says why.
     Unreadable,
-    /// A newer version wrote the record, and this one does not know how the attempt ended.
+    /// A newer version of ReTraced wrote the record, and this version does not know how the attempt ended.
     Unknown,
 }
 
-/// How far a handler had come.
+/// The progress a handler reported.
 ///
 /// Used in the example of [`JobDetail`](super::JobDetail).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Progress {
-    /// 0 to 100.
+    /// How much of the work is done, from 0 to 100.
     pub percent: u8,
-    /// What it was doing.
+    /// What the handler was doing.
     pub note: String,
 }
 
@@ -129,26 +129,26 @@ pub struct LogLine {
 
 impl From<&StoredAttempt> for AttemptDetail {
     fn from(stored: &StoredAttempt) -> Self {
-        let of = |outcome| Self::new(stored, outcome);
+        let ended = |outcome| Self::new(stored, outcome);
         match &stored.record {
             Ok(AttemptRecord::Reported(log)) => Self::of_log(stored, log),
             Ok(AttemptRecord::Crashed { instance, lease_expired_ms }) => Self {
                 worker: Some(instance.to_string()),
                 lease_expired_at: Some(Timestamp::from_ms(*lease_expired_ms)),
-                ..of(AttemptOutcome::Crashed)
+                ..ended(AttemptOutcome::Crashed)
             },
             Ok(AttemptRecord::Lost { instance, lease_expired_ms, watched, in_a_row }) => Self {
                 worker: Some(instance.to_string()),
                 lease_expired_at: Some(Timestamp::from_ms(*lease_expired_ms)),
                 begun: Some(if *watched { "no" } else { "unknown" }),
                 in_a_row: Some(*in_a_row),
-                ..of(AttemptOutcome::Lost)
+                ..ended(AttemptOutcome::Lost)
             },
             Ok(AttemptRecord::Unclaimed { instance }) => {
-                Self { worker: Some(instance.to_string()), ..of(AttemptOutcome::Unclaimed) }
+                Self { worker: Some(instance.to_string()), ..ended(AttemptOutcome::Unclaimed) }
             }
-            Ok(_) => of(AttemptOutcome::Unknown),
-            Err(unreadable) => Self { message: Some(unreadable.reason.clone()), ..of(AttemptOutcome::Unreadable) },
+            Ok(_) => ended(AttemptOutcome::Unknown),
+            Err(unreadable) => Self { message: Some(unreadable.reason.clone()), ..ended(AttemptOutcome::Unreadable) },
         }
     }
 }
@@ -182,7 +182,7 @@ impl AttemptDetail {
     }
 
     fn of_log(stored: &StoredAttempt, log: &AttemptLog) -> Self {
-        let of = |outcome| Self {
+        let ended = |outcome| Self {
             worker: Some(log.instance.to_string()),
             executor: Some(log.executor.slot),
             generation: Some(log.executor.generation),
@@ -194,9 +194,9 @@ impl AttemptDetail {
             ..Self::new(stored, outcome)
         };
         match log.ended.clone() {
-            Ended::Completed { .. } => of(AttemptOutcome::Completed),
+            Ended::Completed { .. } => ended(AttemptOutcome::Completed),
             Ended::Released { reason, delay_ms } => {
-                Self { reason: Some(reason), delay_ms: Some(delay_ms), ..of(AttemptOutcome::Released) }
+                Self { reason: Some(reason), delay_ms: Some(delay_ms), ..ended(AttemptOutcome::Released) }
             }
             Ended::Failed { code, message, chain, place, backtrace, decision } => Self {
                 code: Some(code),
@@ -205,9 +205,9 @@ impl AttemptDetail {
                 location: place,
                 backtrace,
                 decision: decision.map(|decision| *decision),
-                ..of(AttemptOutcome::Failed)
+                ..ended(AttemptOutcome::Failed)
             },
-            _ => of(AttemptOutcome::Unknown),
+            _ => ended(AttemptOutcome::Unknown),
         }
     }
 }

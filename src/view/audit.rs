@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::operator::Audit;
 
-/// What an audit of a queue found. The counts are those after it.
+/// What an audit of a queue found, and the queue's counts after the audit.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -27,13 +27,13 @@ pub struct AuditRow {
     pub queue: QueueName,
     /// Whether every job is in exactly one container.
     pub adds_up: bool,
-    /// Whether what was found was repaired.
+    /// Whether this was a repair.
     pub repaired: bool,
     /// Jobs stored.
     pub jobs: u64,
     /// Entries of the pending list, stale ones included.
     pub pending_entries: u64,
-    /// Entries of the pending list whose job was cancelled or discarded.
+    /// Stale entries of the pending list: their jobs were cancelled or discarded.
     pub stale_entries: u64,
     /// Jobs in all other containers.
     pub contained: u64,
@@ -46,7 +46,7 @@ pub struct AuditRow {
 }
 
 impl AuditRow {
-    /// An audit that only looked.
+    /// The result of [`Operator::audit`](crate::Operator::audit).
     #[must_use]
     pub fn found(queue: &QueueName, audit: Audit) -> Self {
         let Audit { after, findings, .. } = audit;
@@ -64,13 +64,13 @@ impl AuditRow {
         }
     }
 
-    /// An audit that repaired what it found.
+    /// The result of [`Operator::repair`](crate::Operator::repair).
     #[must_use]
     pub fn repaired(queue: &QueueName, audit: Audit) -> Self {
         Self { repaired: true, ..Self::found(queue, audit) }
     }
 
-    /// Whether nothing is wrong any more.
+    /// Whether the queue is sound now: nothing was wrong, or it was repaired.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.adds_up && (self.repaired || self.findings.is_empty())

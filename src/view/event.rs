@@ -21,11 +21,11 @@ use super::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Event {
-    /// When, by the worker's clock.
+    /// When it happened, by the worker's clock.
     pub at: Timestamp,
     /// The worker process.
     pub worker: String,
-    /// The actor it is about: its path in the tree, as in `email/executor-3`.
+    /// The path in the supervision tree of the actor this event is about, for example `email/executor-3`.
     pub actor: String,
     /// How often that actor was restarted before.
     pub generation: u32,

@@ -1,4 +1,4 @@
-//! A job: one line of a list, and everything that is known of it.
+//! A job as one line of a list, and with everything that is known about it.
 
 use retraced_jobs::codec::{self, Envelope};
 use retraced_jobs::failure::Code;
@@ -38,17 +38,18 @@ pub struct JobRow {
     pub queue: QueueName,
     /// Its kind; `None` when its envelope cannot be read.
     pub kind: Option<Kind>,
-    /// Where it is.
+    /// Its state.
     pub state: JobState,
-    /// Grants so far.
+    /// Attempts so far: one per grant.
     pub attempts: u32,
     /// Failed attempts.
     pub failures: u32,
     /// Attempts whose worker died while the handler ran.
     pub crashes: u32,
-    /// Attempts that were handed back without being charged.
+    /// Attempts that were released or lost, without counting a failure or a crash.
     pub releases: u32,
-    /// Attempts in all, as the job or its latest retry decision has it. `None`: not known here, its queue's default applies.
+    /// How many failed attempts the job may have in total. Taken from the job or, if the job does not set it, from its latest retry decision. `None` when neither
+    /// has it; then the default of its kind or queue applies.
     pub max_attempts: Option<u32>,
     /// When the store accepted it.
     pub enqueued_at: Option<Timestamp>,
@@ -68,7 +69,7 @@ pub struct JobRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobError {
-    /// What sort of failure.
+    /// The code of the failure.
     pub code: Code,
     /// The error's text. It comes from a handler: print it through [`printable`](super::printable).
     pub message: String,
@@ -76,7 +77,7 @@ pub struct JobError {
     pub at: Timestamp,
 }
 
-/// A job with everything that is known of it. In JSON the fields of `row` stand beside the others.
+/// A job with everything that is known about it. In JSON the fields of `row` stand beside the others.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -107,42 +108,42 @@ pub struct JobError {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct JobDetail {
-    /// What a list shows of it.
+    /// The job as one line of a list.
     #[serde(flatten)]
     pub row: JobRow,
-    /// The retry settings of its own; `None` when its queue's apply.
+    /// The retry settings of this job; `None` when those of its kind or queue apply.
     pub retry: Option<RetryOverrides>,
-    /// The timeout of its own, in ms.
+    /// The timeout of this job, in ms; `None` when that of its kind or queue applies.
     pub timeout_ms: Option<u64>,
-    /// Who runs it now.
+    /// The worker that holds the job; only while it is processing.
     pub running: Option<Running>,
-    /// Its payload. `None` when it cannot be shown as JSON; then `unreadable` says why.
+    /// The payload. `None` when it cannot be shown as JSON; then `unreadable` says why.
     pub payload: Option<serde_json::Value>,
     /// Why there is no payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
     /// The attempts kept, oldest first.
     pub history: Vec<AttemptDetail>,
-    /// Attempts that are not kept in full.
+    /// How many attempts are not kept in full.
     pub history_collapsed: u32,
 }
 
-/// Who runs a job now.
+/// The worker that holds a job.
 ///
 /// Used in the example of [`JobDetail`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Running {
-    /// Which attempt, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
     /// The worker process.
     pub worker: String,
-    /// Whether somebody asked to cancel it.
+    /// Whether somebody asked to cancel the job.
     pub cancel_asked: bool,
 }
 
-/// What a list and a single look know of a job alike.
-struct Known<'a> {
+/// What both a [`JobSummary`] and a [`JobView`] hold.
+struct CommonFields<'a> {
     id: &'a JobId,
     state: JobState,
     counters: Counters,
@@ -157,13 +158,19 @@ impl JobRow {
     pub fn new(queue: &QueueName, job: &JobSummary) -> Self {
         let JobSummary { id, state, counters, enqueued_ms, at_ms, last_error, .. } = job;
         let last_error = last_error.clone();
-        let known =
-            Known { id, state: *state, counters: *counters, enqueued_ms: *enqueued_ms, at_ms: *at_ms, last_error };
-        Self::of(queue, known, codec::open(&job.envelope).ok().as_ref())
+        let common = CommonFields {
+            id,
+            state: *state,
+            counters: *counters,
+            enqueued_ms: *enqueued_ms,
+            at_ms: *at_ms,
+            last_error,
+        };
+        Self::of(queue, common, codec::open(&job.envelope).ok().as_ref())
     }
 
-    fn of(queue: &QueueName, job: Known<'_>, envelope: Option<&Envelope>) -> Self {
-        let Known { id, state, counters, enqueued_ms, at_ms, last_error } = job;
+    fn of(queue: &QueueName, job: CommonFields<'_>, envelope: Option<&Envelope>) -> Self {
+        let CommonFields { id, state, counters, enqueued_ms, at_ms, last_error } = job;
         let at = |applies: bool| at_ms.filter(|_| applies).map(Timestamp::from_ms);
         Self {
             id: id.clone(),
@@ -183,7 +190,7 @@ impl JobRow {
         }
     }
 
-    /// The instant that matters in its state: when it is due, its lease expires, or it ended. `None` while it is pending.
+    /// The instant that belongs to its state: when it is due, when its lease expires, or when it ended. `None` while it is pending.
     #[must_use]
     pub fn at(&self) -> Option<Timestamp> {
         self.due_at.or(self.lease_expires_at).or(self.ended_at)
@@ -192,7 +199,7 @@ impl JobRow {
 
 impl From<&JobView> for JobRow {
     fn from(view: &JobView) -> Self {
-        let known = Known {
+        let common = CommonFields {
             id: &view.id,
             state: view.state,
             counters: view.counters,
@@ -200,7 +207,7 @@ impl From<&JobView> for JobRow {
             at_ms: view.at_ms,
             last_error: view.last_error(),
         };
-        let mut row = Self::of(&view.queue, known, codec::open(&view.envelope).ok().as_ref());
+        let mut row = Self::of(&view.queue, common, codec::open(&view.envelope).ok().as_ref());
         row.max_attempts = row.max_attempts.or_else(|| view.history.iter().rev().find_map(decided_max_attempts));
         row
     }

@@ -1,4 +1,4 @@
-//! Jobs, queues, workers and what happened to them as plain data, for those who show them: a command line, a web page, a script.
+//! Jobs, attempts, queues and workers as plain data, to show them on a command line or a web page or to use them in a script.
 //!
 //! Every type serializes, and its field names are the ones that `retraced --json` prints. Instants are RFC 3339 text ([`Timestamp`]); durations are whole
 //! milliseconds, in fields that end in `_ms`.
@@ -23,4 +23,4 @@ pub use text::printable;
 pub use timestamp::Timestamp;
 pub use worker::WorkerDetail;
 
-pub(crate) use text::{counted, span};
+pub(crate) use text::{counted, duration_text};

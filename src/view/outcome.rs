@@ -1,11 +1,11 @@
-//! What became of a job that was enqueued, or acted on.
+//! The result of an enqueue, and of an operator's action on a job.
 
 use retraced_jobs::enqueue::Receipt;
 use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::Moved;
 use serde::Serialize;
 
-/// What became of one job that was enqueued.
+/// The result of an enqueue, for one job.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -28,21 +28,21 @@ pub struct EnqueuedRow {
     pub id: JobId,
     /// Its queue.
     pub queue: QueueName,
-    /// Whether it is new; otherwise a job of this id was kept already, and nothing changed.
+    /// Whether the job is new; otherwise a job of this id was kept already, and nothing changed.
     pub created: bool,
-    /// Where the job is.
+    /// The state of the job.
     pub state: JobState,
 }
 
 impl EnqueuedRow {
-    /// What a receipt says.
+    /// The row for a receipt.
     #[must_use]
     pub fn new(queue: &QueueName, receipt: Receipt) -> Self {
         Self { id: receipt.id, queue: queue.clone(), created: receipt.created, state: receipt.state }
     }
 }
 
-/// What became of one job that an operator redrove, cancelled or discarded.
+/// The result of a redrive, cancel or discard, for one job.
 ///
 /// ```
 /// use retraced::view::{ActionResult, ActionRow};
@@ -62,9 +62,9 @@ pub struct ActionRow {
     pub queue: QueueName,
     /// What happened.
     pub result: ActionResult,
-    /// Where it was.
+    /// The state before.
     pub from: Option<JobState>,
-    /// Where it is now; `None` when it is not kept.
+    /// The state now; `None` when the job is not kept.
     pub state: Option<JobState>,
 }
 
@@ -85,12 +85,12 @@ pub enum ActionResult {
     Refused,
     /// No job of this id is kept. Nothing changed.
     NotFound,
-    /// A newer store answered something this version does not know.
+    /// A newer version of the store returned a result that this version does not know.
     Unknown,
 }
 
 impl ActionRow {
-    /// What the store answered for one job.
+    /// The row for the store's answer about one job.
     #[must_use]
     pub fn new(queue: &QueueName, id: &JobId, moved: Moved) -> Self {
         let (result, from, state) = match moved {

@@ -58,26 +58,26 @@ pub struct QueueRow {
     pub failures: u64,
     /// Attempts that ever crashed.
     pub crashes: u64,
-    /// Attempts that were ever handed back without being charged.
+    /// Attempts that were ever released or lost, without counting a failure or a crash.
     pub releases: u64,
-    /// Settlements that came after the lease was lost, and had no effect.
+    /// Settlements that arrived after the lease was lost, and had no effect.
     pub stale_settlements: u64,
     /// Jobs ever removed by retention.
     pub trimmed: u64,
-    /// Entries without a job that were ever found and dropped.
+    /// Entries without a job that were ever found and deleted.
     pub garbage: u64,
-    /// How fast the queue moves, if that was measured.
+    /// Jobs and failures per second, if they were measured.
     #[serde(flatten)]
     pub rates: Option<Rates>,
 }
 
-/// How fast a queue moves, measured between two looks at it.
+/// Jobs and failures per second of a queue, measured between two readings of its statistics.
 ///
 /// Used in the example of [`QueueRow`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Rates {
-    /// Time between the two looks, in ms.
+    /// Time between the two readings, in ms.
     pub measured_ms: u64,
     /// Jobs enqueued per second.
     pub enqueued_per_s: f64,
@@ -88,7 +88,7 @@ pub struct Rates {
 }
 
 impl QueueRow {
-    /// The queue as its statistics have it, without rates.
+    /// The row for a queue's statistics, without rates.
     #[must_use]
     pub fn new(queue: &QueueName, stats: &QueueStats) -> Self {
         Self {
@@ -115,7 +115,7 @@ impl QueueRow {
         }
     }
 
-    /// The same with rates.
+    /// Adds rates to the row.
     #[must_use]
     pub fn with_rates(self, rates: Rates) -> Self {
         Self { rates: Some(rates), ..self }
@@ -123,7 +123,7 @@ impl QueueRow {
 }
 
 impl Rates {
-    /// What changed between two looks that were this far apart, rounded to a tenth.
+    /// The rates between two readings that were `apart` from each other, rounded to a tenth.
     #[must_use]
     pub fn between(before: &QueueStats, after: &QueueStats, apart: Duration) -> Self {
         let per_second = |before: u64, after: u64| {

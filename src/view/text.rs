@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Returns the text with everything escaped that a terminal would obey instead of showing: control characters, line separators and marks that turn the
-/// direction of reading. Messages and payloads come from handlers, so print them through this.
+/// Escapes every character that would control a terminal instead of being shown: control characters, line separators and marks that change the direction of
+/// writing. Messages and payloads come from handlers, so print them through this function.
 ///
 /// ```
 /// assert_eq!(retraced::view::printable("no route\n\u{1b}[2J"), "no route\\n\\u{1b}[2J");
@@ -12,7 +12,7 @@ use std::time::Duration;
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        match is_obeyed(c) {
+        match is_control(c) {
             true => shown.extend(c.escape_default()),
             false => shown.push(c),
         }
@@ -20,13 +20,14 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-fn is_obeyed(c: char) -> bool {
-    let separates = matches!(c, '\u{2028}' | '\u{2029}');
-    let turns = matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || separates || turns
+fn is_control(c: char) -> bool {
+    let is_separator = matches!(c, '\u{2028}' | '\u{2029}');
+    let is_direction_mark =
+        matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || is_separator || is_direction_mark
 }
 
-/// `1 attempt`, `2 attempts`.
+/// A number with its noun: `1 attempt`, `2 attempts`.
 pub(crate) fn counted(count: impl Into<u64>, noun: &str) -> String {
     match count.into() {
         1 => format!("1 {noun}"),
@@ -34,8 +35,8 @@ pub(crate) fn counted(count: impl Into<u64>, noun: &str) -> String {
     }
 }
 
-/// A duration, as a sentence has it.
-pub(crate) fn span(ms: u64) -> String {
+/// A duration in the text of a trace: `193ms`, `12.5s`, `1 min 30 s`, `2 h 5 min`.
+pub(crate) fn duration_text(ms: u64) -> String {
     let duration = Duration::from_millis(ms);
     match ms {
         0 => "less than 1ms".into(),
@@ -51,7 +52,7 @@ mod tests {
     use super::printable;
 
     #[test]
-    fn control_characters_are_shown_and_not_obeyed() {
+    fn control_characters_are_escaped() {
         assert_eq!(printable("a\n{\"level\":1}\u{1b}[2J"), "a\\n{\"level\":1}\\u{1b}[2J");
         assert_eq!(printable("evil\u{202e}txt.exe\u{2028}x"), "evil\\u{202e}txt.exe\\u{2028}x");
     }

@@ -1,4 +1,4 @@
-//! Instants, as they are shown.
+//! Instants as text.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ impl fmt::Display for Timestamp {
         let at = i64::try_from(self.ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
         match at {
             Some(at) => write!(f, "{at:.3}"),
-            // Only damaged data lies beyond the year 9999.
+            // Only damaged data has an instant beyond the year 9999.
             None => write!(f, "{} ms", self.ms),
         }
     }

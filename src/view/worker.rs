@@ -24,7 +24,7 @@ use super::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct WorkerDetail {
-    /// The process instance.
+    /// The id of its process instance.
     pub worker: String,
     /// The name of its host.
     pub host: String,
@@ -32,9 +32,9 @@ pub struct WorkerDetail {
     pub pid: u32,
     /// Its version of ReTraced.
     pub version: String,
-    /// Its application's build, as the application names it.
+    /// The build of its application, as the application names it.
     pub build: String,
-    /// The queues it works on.
+    /// The queues it processes.
     pub queues: Vec<QueueName>,
     /// The kinds it has handlers for; at most 200 are listed.
     pub kinds: Vec<Kind>,
@@ -44,11 +44,11 @@ pub struct WorkerDetail {
     pub every_kind: bool,
     /// When it started.
     pub started_at: Timestamp,
-    /// Its last heartbeat.
+    /// When the store received its last heartbeat.
     pub seen_at: Timestamp,
-    /// Executors.
+    /// The number of its executors.
     pub concurrency: u32,
-    /// Jobs that run now.
+    /// How many jobs run now.
     pub running: u32,
 }
 

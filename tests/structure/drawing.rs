@@ -1,25 +1,24 @@
-//! The graph of imports as a drawing for graphviz: each crate a box, each file or first folder of a crate a node; the ground is at the bottom. Arrows up and
-//! those of a circle are red.
+//! Draws the graph of imports for graphviz. Each crate is a box; each file or folder directly in it is a node. Edges that point up and edges of a cycle are red.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::graph::{layer_of, row_of};
-use crate::rules::World;
+use crate::rules::Workspace;
 use crate::tables::Tables;
 
-pub fn dot(world: &World<'_>) -> String {
+pub fn dot(workspace: &Workspace<'_>) -> String {
     let mut text = String::from(
         "digraph imports {\n  rankdir=TB; ranksep=0.45; nodesep=0.15; node [shape=box, style=filled, fillcolor=white, fontname=Helvetica, fontsize=11, \
          height=0.25]; edge [arrowsize=0.5, color=\"#00000070\"];\n",
     );
-    let in_circles: BTreeSet<BTreeSet<String>> =
-        world.graph.circles().into_iter().map(|circle| circle.into_iter().collect()).collect();
+    let in_cycles: BTreeSet<BTreeSet<String>> =
+        workspace.graph.cycles().into_iter().map(|cycle| cycle.into_iter().collect()).collect();
 
     let mut boxes: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for file in world.sources.lines.keys().filter(|file| !is_root(file)) {
-        if let Some(layer) = layer_of(world.tables, file) {
-            boxes.entry(layer.folder).or_default().extend(node(world.tables, file));
+    for file in workspace.sources.lines.keys().filter(|file| !is_root(file)) {
+        if let Some(layer) = layer_of(workspace.tables, file) {
+            boxes.entry(layer.folder).or_default().extend(node(workspace.tables, file));
         }
     }
     for (folder, nodes) in boxes {
@@ -35,11 +34,13 @@ pub fn dot(world: &World<'_>) -> String {
     }
 
     let mut edges: BTreeMap<(String, String), bool> = BTreeMap::new();
-    for arrow in world.graph.arrows.values().filter(|arrow| !is_root(&arrow.from)) {
-        let (Some(from), Some(to)) = (node(world.tables, &arrow.from), node(world.tables, &arrow.to)) else { continue };
+    for edge in workspace.graph.edges.values().filter(|edge| !is_root(&edge.from)) {
+        let (Some(from), Some(to)) = (node(workspace.tables, &edge.from), node(workspace.tables, &edge.to)) else {
+            continue;
+        };
         if from != to {
-            let circle = in_circles.iter().any(|circle| circle.contains(&arrow.from) && circle.contains(&arrow.to));
-            *edges.entry((from, to)).or_default() |= circle || runs_up(world.tables, &arrow.from, &arrow.to);
+            let cycle = in_cycles.iter().any(|cycle| cycle.contains(&edge.from) && cycle.contains(&edge.to));
+            *edges.entry((from, to)).or_default() |= cycle || runs_up(workspace.tables, &edge.from, &edge.to);
         }
     }
     for ((from, to), wrong) in edges {

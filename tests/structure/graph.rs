@@ -1,29 +1,29 @@
-//! Which file names which. A path counts for the file that declares the name at its end: re-exports and imported modules are followed, so that a table of
-//! contents (`mod.rs` with `mod` lines and re-exports) is nobody's detour. From this follow three rules:
+//! The graph of imports: which file names an item of which other file. Re-exports are followed to the file that declares the item, so that a `mod.rs` with
+//! nothing but `mod` lines and re-exports never stands in between. This means:
 //!
-//! - `mod child;` is no arrow, nor is a parent's re-export of something below it.
-//! - A parent whose own code uses a child's name has an arrow to the child; a child that uses an item which the parent's file declares has one to the parent.
-//!   Both together are a circle: the shared item belongs into a file of its own.
-//! - Names that cannot be followed (a macro declares them) count for the file of the module they are looked up in.
+//! - `mod child;` is no edge, and neither is a parent's re-export of something below it.
+//! - A parent whose own code uses an item of a child has an edge to the child. A child that uses an item which the parent's file declares has an edge to the
+//!   parent. Both edges together are a cycle: the shared item belongs in a file of its own.
+//! - A name that cannot be followed, because a macro declares it, counts for the file of the module in which it is looked up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Mention, MentionKind, Name, Sources};
 use crate::tables::{Layer, Tables};
 
-/// How far names are followed through re-exports.
+/// The number of re-exports through which a name is followed.
 const REEXPORTS_MAX: usize = 16;
 
-/// One file names something another one declares; the first place where it does.
+/// One file names an item that another file declares. `line` and `path` are those of the first mention.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arrow {
+pub struct Edge {
     pub from: String,
     pub to: String,
     pub line: usize,
     pub path: String,
 }
 
-/// A mention of a crate, ours or another's.
+/// A mention of a crate, of this workspace or another.
 #[derive(Debug, Clone)]
 pub struct CrateMention {
     pub from: String,
@@ -34,8 +34,8 @@ pub struct CrateMention {
 
 #[derive(Debug, Default)]
 pub struct Graph {
-    /// Arrows between different files, by their two ends.
-    pub arrows: BTreeMap<(String, String), Arrow>,
+    /// Edges between different files, by their two ends.
+    pub edges: BTreeMap<(String, String), Edge>,
     pub crates: Vec<CrateMention>,
 }
 
@@ -45,9 +45,9 @@ pub enum Target {
     /// An item, by the module that declares it and its name.
     Item(usize, String),
     Module(usize),
-    /// A crate that is none of ours.
+    /// A crate outside this workspace.
     Foreign(String),
-    /// A local name, a type parameter, something of the prelude.
+    /// A local name, a type parameter or a name of the prelude.
     Unknown,
 }
 
@@ -72,32 +72,32 @@ impl Graph {
                     continue;
                 }
                 let ends = (module.file.clone(), to.clone());
-                let arrow = Arrow { from: ends.0.clone(), to: ends.1.clone(), line: mention.line, path };
-                let first = graph.arrows.entry(ends).or_insert_with(|| arrow.clone());
-                if arrow.line < first.line {
-                    *first = arrow;
+                let edge = Edge { from: ends.0.clone(), to: ends.1.clone(), line: mention.line, path };
+                let first = graph.edges.entry(ends).or_insert_with(|| edge.clone());
+                if edge.line < first.line {
+                    *first = edge;
                 }
             }
         }
         graph
     }
 
-    /// The circles: sets of files each of which leads to all others.
-    pub fn circles(&self) -> Vec<Vec<String>> {
+    /// The cycles: sets of files in which each leads to all others.
+    pub fn cycles(&self) -> Vec<Vec<String>> {
         let mut next: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (from, to) in self.arrows.keys() {
+        for (from, to) in self.edges.keys() {
             next.entry(from).or_default().push(to);
             next.entry(to).or_default();
         }
         let reached: BTreeMap<&str, BTreeSet<&str>> = next.keys().map(|from| (*from, reachable(&next, from))).collect();
-        let mut circles = BTreeSet::new();
+        let mut cycles = BTreeSet::new();
         for (file, others) in &reached {
             if others.contains(file) {
-                let circle = others.iter().filter(|other| reached[*other].contains(file));
-                circles.insert(circle.map(|other| other.to_string()).collect::<Vec<_>>());
+                let cycle = others.iter().filter(|other| reached[*other].contains(file));
+                cycles.insert(cycle.map(|other| other.to_string()).collect::<Vec<_>>());
             }
         }
-        circles.into_iter().collect()
+        cycles.into_iter().collect()
     }
 }
 
@@ -218,19 +218,19 @@ pub fn layer_of<'t>(tables: &'t Tables, file: &str) -> Option<&'t Layer> {
     layers.max_by_key(|layer| layer.folder.len())
 }
 
-/// Whether a file is the named one, without its `.rs`, or stands in the named folder.
+/// Whether `name` is this file without its `.rs`, or a folder that contains the file.
 pub fn is_under(file: &str, name: &str) -> bool {
     let stem = file.strip_suffix(".rs").unwrap_or(file);
     stem == name || stem.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The row of a file in its layer's rooms: the one with the longest name that fits. Nothing for a file that no row names.
+/// The number of a file's row in its layer: the row with the longest name that fits. `None` for a file that no row names.
 pub fn row_of(layer: &Layer, file: &str) -> Option<usize> {
     let inside = file.strip_prefix(layer.folder)?.strip_prefix('/')?;
     if matches!(inside, "lib.rs" | "main.rs") {
-        return Some(layer.rooms.len());
+        return Some(layer.rows.len());
     }
-    let rows = layer.rooms.iter().enumerate();
+    let rows = layer.rows.iter().enumerate();
     let fits = rows.flat_map(|(row, names)| names.iter().map(move |name| (name.len(), row, name)));
     fits.filter(|(_, _, name)| is_under(inside, name)).max_by_key(|(length, ..)| *length).map(|(_, row, _)| row)
 }

@@ -1,26 +1,26 @@
-//! The figures of the structure, to compare one state of the sources with another: `cargo test --test structure -- --nocapture measures`.
+//! Figures of the structure, to compare one state of the sources with another: `cargo test --test structure -- --nocapture measures`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::graph::{Target, layer_of, resolve};
-use crate::rules::{RULES, World};
+use crate::rules::{RULES, Workspace};
 use crate::source::Name;
 
-pub fn report(world: &World<'_>) -> String {
+pub fn report(workspace: &Workspace<'_>) -> String {
     let mut text = String::from(
         "crate          files  median  largest file                         functions  median  p90  largest function\n",
     );
-    for layer in world.tables.layers {
+    for layer in workspace.tables.layers {
         let mut files: Vec<(usize, &str)> = Vec::new();
-        for (file, lines) in &world.sources.lines {
-            if layer_of(world.tables, file).is_some_and(|of| of.folder == layer.folder) {
+        for (file, lines) in &workspace.sources.lines {
+            if layer_of(workspace.tables, file).is_some_and(|of| of.folder == layer.folder) {
                 files.push((*lines, file));
             }
         }
         let mut functions: Vec<(usize, String)> = Vec::new();
-        for function in &world.sources.functions {
-            if layer_of(world.tables, &function.file).is_some_and(|of| of.folder == layer.folder) {
+        for function in &workspace.sources.functions {
+            if layer_of(workspace.tables, &function.file).is_some_and(|of| of.folder == layer.folder) {
                 functions.push((function.lines, format!("{}:{} {}", function.file, function.line, function.name)));
             }
         }
@@ -40,18 +40,18 @@ pub fn report(world: &World<'_>) -> String {
             );
         }
     }
-    let _ = writeln!(text, "\narrows between files: {}", world.graph.arrows.len());
+    let _ = writeln!(text, "\nedges between files: {}", workspace.graph.edges.len());
     for (name, rule) in RULES {
-        let offences = rule(world);
-        let keys: BTreeSet<&str> = offences.iter().map(|offence| offence.key.as_str()).collect();
-        let _ = writeln!(text, "{name:<10} {} offences", keys.len());
+        let violations = rule(workspace);
+        let keys: BTreeSet<&str> = violations.iter().map(|violation| violation.key.as_str()).collect();
+        let _ = writeln!(text, "{name:<10} {} violations", keys.len());
     }
-    let names = public_names(world, "retraced");
+    let names = public_names(workspace, "retraced");
     let distinct: BTreeSet<&String> = names.values().collect();
     let _ = writeln!(text, "\npublic paths of `retraced`: {}, of {} distinct items", names.len(), distinct.len());
     text.push_str("\ntypes of actors/inflight: methods, lines\n");
     let mut types: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for part in world.sources.types.iter().filter(|part| part.file.starts_with("actors/inflight")) {
+    for part in workspace.sources.types.iter().filter(|part| part.file.starts_with("actors/inflight")) {
         let sum = types.entry(&part.name).or_default();
         *sum = (sum.0 + part.methods, sum.1 + part.lines);
     }
@@ -61,26 +61,26 @@ pub fn report(world: &World<'_>) -> String {
     text
 }
 
-/// Every path a user of the crate can write, and where its item is declared.
-pub fn public_names(world: &World<'_>, crate_name: &str) -> BTreeMap<String, String> {
+/// Every public path of the crate, and the module and name under which its item is declared.
+pub fn public_names(workspace: &Workspace<'_>, crate_name: &str) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
-    let layer = world.tables.layers.iter().position(|layer| layer.name == crate_name);
-    if let Some(root) = layer.and_then(|layer| world.sources.roots.get(&layer)) {
-        collect(world, *root, crate_name, &mut names);
+    let layer = workspace.tables.layers.iter().position(|layer| layer.name == crate_name);
+    if let Some(root) = layer.and_then(|layer| workspace.sources.roots.get(&layer)) {
+        collect(workspace, *root, crate_name, &mut names);
     }
     names
 }
 
-fn collect(world: &World<'_>, module: usize, prefix: &str, names: &mut BTreeMap<String, String>) {
-    for (name, what) in &world.sources.modules[module].names {
+fn collect(workspace: &Workspace<'_>, module: usize, prefix: &str, names: &mut BTreeMap<String, String>) {
+    for (name, what) in &workspace.sources.modules[module].names {
         let path = format!("{prefix}::{name}");
         match what {
             Name::Item { public: true } => drop(names.insert(path, format!("{module} {name}"))),
-            Name::Module { number, public: true } => enter(world, *number, path, names),
+            Name::Module { number, public: true } => enter(workspace, *number, path, names),
             Name::Use { target, public: true } => {
-                match resolve(world.sources, world.tables.layers, module, target, 0) {
+                match resolve(workspace.sources, workspace.tables.layers, module, target, 0) {
                     Target::Item(at, item) => drop(names.insert(path, format!("{at} {item}"))),
-                    Target::Module(at) => enter(world, at, path, names),
+                    Target::Module(at) => enter(workspace, at, path, names),
                     Target::Foreign(other) => drop(names.insert(path, other)),
                     Target::Unknown => {}
                 }
@@ -88,14 +88,14 @@ fn collect(world: &World<'_>, module: usize, prefix: &str, names: &mut BTreeMap<
             _ => {}
         }
     }
-    for (glob, public) in &world.sources.modules[module].globs {
-        if *public && let Target::Module(at) = resolve(world.sources, world.tables.layers, module, glob, 0) {
-            collect(world, at, prefix, names);
+    for (glob, public) in &workspace.sources.modules[module].globs {
+        if *public && let Target::Module(at) = resolve(workspace.sources, workspace.tables.layers, module, glob, 0) {
+            collect(workspace, at, prefix, names);
         }
     }
 }
 
-fn enter(world: &World<'_>, module: usize, path: String, names: &mut BTreeMap<String, String>) {
-    collect(world, module, &path, names);
+fn enter(workspace: &Workspace<'_>, module: usize, path: String, names: &mut BTreeMap<String, String>) {
+    collect(workspace, module, &path, names);
     names.insert(path, format!("{module}"));
 }

@@ -1,4 +1,4 @@
-//! The rules. Each gives its offences; an offence says where it is and what to do.
+//! The rules. Each returns its violations; a violation says where it is and what to do about it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,61 +9,61 @@ use crate::tables::{BOUND_TYPES, BOUND_WORDS, Layer, Tables};
 
 /// A place where the structure is broken.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Offence {
+pub struct Violation {
     pub file: String,
     pub line: usize,
-    /// Names the offence without its line: what stands in `known.txt`.
+    /// Identifies the violation without its line: its entry in `known.txt`.
     pub key: String,
     pub what: String,
     pub remedy: String,
 }
 
-impl fmt::Display for Offence {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Offence { file, line, what, remedy, key } = self;
+        let Violation { file, line, what, remedy, key } = self;
         write!(f, "{file}:{line}: {what}\n    remedy: {remedy}\n    key: {key}")
     }
 }
 
-/// Everything the rules look at.
-pub struct World<'w> {
+/// Everything the rules check.
+pub struct Workspace<'w> {
     pub files: &'w Files,
     pub sources: &'w Sources,
     pub graph: &'w Graph,
     pub tables: &'w Tables,
 }
 
-/// A rule: gives what offends it.
-pub type Rule = fn(&World<'_>) -> Vec<Offence>;
+/// A rule: returns what violates it.
+pub type Rule = fn(&Workspace<'_>) -> Vec<Violation>;
 
 pub const RULES: &[(&str, Rule)] = &[
     ("members", members),
     ("dead-file", dead_files),
     ("layer", layers),
-    ("circle", circles),
-    ("room", rooms),
-    ("up", arrows_up),
+    ("cycle", cycles),
+    ("row", rows),
+    ("up", edges_up),
     ("apart", apart),
-    ("kept", kept_crates),
+    ("restricted", restricted_crates),
     ("spawn", spawns),
     ("bound", bounds),
     ("lua", lua_headers),
     ("size", sizes),
 ];
 
-/// Every member of the workspace is a layer, so that no crate escapes the rules.
-fn members(world: &World<'_>) -> Vec<Offence> {
-    let manifest = &world.files["Cargo.toml"];
+/// Every member of the workspace is a layer, so that the rules check every crate.
+fn members(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let manifest = &workspace.files["Cargo.toml"];
     let list =
         manifest.split_once("\nmembers = [").and_then(|(_, rest)| rest.split_once(']')).map_or("", |(list, _)| list);
     let folders = list.split('"').skip(1).step_by(2).map(|member| if member == "." { "src" } else { member });
     folders
-        .filter(|folder| !world.tables.layers.iter().any(|layer| layer.folder == *folder))
-        .map(|folder| Offence {
+        .filter(|folder| !workspace.tables.layers.iter().any(|layer| layer.folder == *folder))
+        .map(|folder| Violation {
             file: "Cargo.toml".into(),
-            line: line_of(&world.files["Cargo.toml"], "members"),
+            line: line_of(&workspace.files["Cargo.toml"], "members"),
             key: format!("members {folder}"),
-            what: format!("the workspace has a member `{folder}` that is no layer"),
+            what: format!("the workspace has a member `{folder}` that is not a layer"),
             remedy: "add it to LAYERS in tests/structure/tables.rs, and to ARCHITECTURE.md".into(),
         })
         .collect()
@@ -73,12 +73,12 @@ fn line_of(text: &str, word: &str) -> usize {
     text.lines().position(|line| line.contains(word)).map_or(1, |at| at + 1)
 }
 
-/// Every file belongs to a crate: what no `mod` line leads to is read by neither the compiler nor these rules.
-fn dead_files(world: &World<'_>) -> Vec<Offence> {
-    let sources = world.files.keys().filter(|file| file.ends_with(".rs"));
+/// Every file belongs to a crate. Neither the compiler nor these rules read a file to which no `mod` line leads.
+fn dead_files(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let sources = workspace.files.keys().filter(|file| file.ends_with(".rs"));
     sources
-        .filter(|file| !world.sources.reached.contains(*file))
-        .map(|file| Offence {
+        .filter(|file| !workspace.sources.reached.contains(*file))
+        .map(|file| Violation {
             file: file.clone(),
             line: 1,
             key: format!("dead-file {file}"),
@@ -88,27 +88,27 @@ fn dead_files(world: &World<'_>) -> Vec<Offence> {
         .collect()
 }
 
-/// A layer names only those it stands on.
-fn layers(world: &World<'_>) -> Vec<Offence> {
-    let by_name = world.graph.crates.iter().filter_map(|mention| {
-        let from = layer_of(world.tables, &mention.from)?;
-        let to = world.tables.layers.iter().find(|layer| layer.name == mention.name)?;
+/// A layer names only the layers that its `may_name` lists.
+fn layers(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let by_name = workspace.graph.crates.iter().filter_map(|mention| {
+        let from = layer_of(workspace.tables, &mention.from)?;
+        let to = workspace.tables.layers.iter().find(|layer| layer.name == mention.name)?;
         let own_binary = from.name == to.name;
         (!own_binary && !from.may_name.contains(&to.folder))
-            .then(|| offence_of_layer(&mention.from, mention.line, from.folder, to.folder, &mention.path))
+            .then(|| layer_violation(&mention.from, mention.line, from.folder, to.folder, &mention.path))
     });
-    let inside_a_crate = world.graph.arrows.values().filter_map(|arrow| {
-        let (from, to) = (layer_of(world.tables, &arrow.from)?, layer_of(world.tables, &arrow.to)?);
+    let inside_a_crate = workspace.graph.edges.values().filter_map(|edge| {
+        let (from, to) = (layer_of(workspace.tables, &edge.from)?, layer_of(workspace.tables, &edge.to)?);
         let forbidden = from.folder != to.folder && !from.may_name.contains(&to.folder);
-        // A mention by the crate's name was found above.
-        let by_name = world.tables.layers.iter().any(|layer| arrow.path.starts_with(layer.name));
-        (forbidden && !by_name).then(|| offence_of_layer(&arrow.from, arrow.line, from.folder, to.folder, &arrow.path))
+        // Mentions by the name of the crate were found above.
+        let by_name = workspace.tables.layers.iter().any(|layer| edge.path.starts_with(layer.name));
+        (forbidden && !by_name).then(|| layer_violation(&edge.from, edge.line, from.folder, to.folder, &edge.path))
     });
     by_name.chain(inside_a_crate).collect()
 }
 
-fn offence_of_layer(file: &str, line: usize, from: &str, to: &str, path: &str) -> Offence {
-    Offence {
+fn layer_violation(file: &str, line: usize, from: &str, to: &str, path: &str) -> Violation {
+    Violation {
         file: file.into(),
         line,
         key: format!("layer {file} -> {to}"),
@@ -117,166 +117,172 @@ fn offence_of_layer(file: &str, line: usize, from: &str, to: &str, path: &str) -
     }
 }
 
-/// No file leads back to itself.
-fn circles(world: &World<'_>) -> Vec<Offence> {
-    let circles = world.graph.circles().into_iter();
-    circles
-        .map(|circle| {
-            let inside: BTreeSet<&String> = circle.iter().collect();
-            let arrows: Vec<String> = world
+/// The edges of files form no cycle.
+fn cycles(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let cycles = workspace.graph.cycles().into_iter();
+    cycles
+        .map(|cycle| {
+            let inside: BTreeSet<&String> = cycle.iter().collect();
+            let edges: Vec<String> = workspace
                 .graph
-                .arrows
+                .edges
                 .values()
-                .filter(|arrow| inside.contains(&arrow.from) && inside.contains(&arrow.to))
-                .map(|arrow| format!("\n      {}:{}: {} ({})", arrow.from, arrow.line, arrow.to, arrow.path))
+                .filter(|edge| inside.contains(&edge.from) && inside.contains(&edge.to))
+                .map(|edge| format!("\n      {}:{}: {} ({})", edge.from, edge.line, edge.to, edge.path))
                 .collect();
-            Offence {
-                file: circle[0].clone(),
+            Violation {
+                file: cycle[0].clone(),
                 line: 1,
-                key: format!("circle {}", circle.join(" ")),
-                what: format!("a circle of {} files:{}", circle.len(), arrows.concat()),
+                key: format!("cycle {}", cycle.join(" ")),
+                what: format!("a cycle of {} files:{}", cycle.len(), edges.concat()),
                 remedy: "move what both sides need into a file below them".into(),
             }
         })
         .collect()
 }
 
-/// Every file stands in a room, and every name in the rooms is one of a file or folder.
-fn rooms(world: &World<'_>) -> Vec<Offence> {
-    let mut offences = files_without_a_room(world);
-    // A layer without files, as one that is to be split off, has no rooms yet.
-    let layers = world.tables.layers.iter().filter(|layer| files_of(world, layer).next().is_some());
+/// Every file is named by a row, and every name in a row is that of a file or folder.
+fn rows(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let mut violations = files_without_a_row(workspace);
+    // A layer may be listed before it has files: its rows are not checked then.
+    let layers = workspace.tables.layers.iter().filter(|layer| files_of(workspace, layer).next().is_some());
     for layer in layers {
-        for name in layer.rooms.iter().copied().flatten() {
+        for name in layer.rows.iter().copied().flatten() {
             let place = format!("{}/{name}", layer.folder);
-            if !files_of(world, layer).any(|file| is_under(file, &place)) {
-                offences.push(Offence {
+            if !files_of(workspace, layer).any(|file| is_under(file, &place)) {
+                violations.push(Violation {
                     file: "tests/structure/tables.rs".into(),
                     line: 1,
-                    key: format!("room-unused {place}"),
-                    what: format!("the rooms of {}/ name `{name}`, which is no file and no folder", layer.folder),
-                    remedy: "take it out of `rooms`".into(),
+                    key: format!("row-unused {place}"),
+                    what: format!("the rows of {}/ name `{name}`, which is neither a file nor a folder", layer.folder),
+                    remedy: "remove it from `rows`".into(),
                 });
             }
         }
     }
-    offences
+    violations
 }
 
-fn files_of<'w>(world: &'w World<'_>, layer: &'w Layer) -> impl Iterator<Item = &'w String> {
-    let files = world.sources.lines.keys();
-    files.filter(|file| layer_of(world.tables, file).is_some_and(|of| of.folder == layer.folder))
+fn files_of<'w>(workspace: &'w Workspace<'_>, layer: &'w Layer) -> impl Iterator<Item = &'w String> {
+    let files = workspace.sources.lines.keys();
+    files.filter(|file| layer_of(workspace.tables, file).is_some_and(|of| of.folder == layer.folder))
 }
 
-fn files_without_a_room(world: &World<'_>) -> Vec<Offence> {
-    let files = world.sources.lines.keys();
+fn files_without_a_row(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let files = workspace.sources.lines.keys();
     files
         .filter_map(|file| {
-            let layer = layer_of(world.tables, file)?;
-            row_of(layer, file).is_none().then(|| Offence {
+            let layer = layer_of(workspace.tables, file)?;
+            row_of(layer, file).is_none().then(|| Violation {
                 file: file.clone(),
                 line: 1,
-                key: format!("room {file}"),
-                what: format!("no row of {}/'s rooms names this file", layer.folder),
-                remedy: "add it to `rooms` in tests/structure/tables.rs, as low as what it names allows".into(),
+                key: format!("row {file}"),
+                what: format!("no row of {}/ names this file", layer.folder),
+                remedy: "add it to `rows` in tests/structure/tables.rs, in the lowest row from which it may import what it needs".into(),
             })
         })
         .collect()
 }
 
-/// A file names only its own row and those below it.
-fn arrows_up(world: &World<'_>) -> Vec<Offence> {
-    let arrows = world.graph.arrows.values();
-    arrows
-        .filter_map(|arrow| {
-            let (from, to) = (layer_of(world.tables, &arrow.from)?, layer_of(world.tables, &arrow.to)?);
-            let (low, high) = (row_of(from, &arrow.from)?, row_of(to, &arrow.to)?);
-            (from.folder == to.folder && high > low).then(|| Offence {
-                file: arrow.from.clone(),
-                line: arrow.line,
-                key: format!("up {} -> {}", arrow.from, arrow.to),
-                what: format!("names {}, which stands above it: `{}`", arrow.to, arrow.path),
+/// A file names only files of its own row and of lower rows.
+fn edges_up(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let edges = workspace.graph.edges.values();
+    edges
+        .filter_map(|edge| {
+            let (from, to) = (layer_of(workspace.tables, &edge.from)?, layer_of(workspace.tables, &edge.to)?);
+            let (low, high) = (row_of(from, &edge.from)?, row_of(to, &edge.to)?);
+            (from.folder == to.folder && high > low).then(|| Violation {
+                file: edge.from.clone(),
+                line: edge.line,
+                key: format!("up {} -> {}", edge.from, edge.to),
+                what: format!("names {}, which is in a higher row: `{}`", edge.to, edge.path),
                 remedy: "move the named item down, or hand the value in from above".into(),
             })
         })
         .collect()
 }
 
-/// Folders that never name each other.
-fn apart(world: &World<'_>) -> Vec<Offence> {
-    let mut offences = Vec::new();
-    for arrow in world.graph.arrows.values() {
-        for (one, other) in world.tables.apart {
-            let crossing = (is_under(&arrow.from, one) && is_under(&arrow.to, other))
-                || (is_under(&arrow.from, other) && is_under(&arrow.to, one));
+/// Some folders never name each other.
+fn apart(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for edge in workspace.graph.edges.values() {
+        for (one, other) in workspace.tables.apart {
+            let crossing = (is_under(&edge.from, one) && is_under(&edge.to, other))
+                || (is_under(&edge.from, other) && is_under(&edge.to, one));
             if crossing {
-                offences.push(Offence {
-                    file: arrow.from.clone(),
-                    line: arrow.line,
-                    key: format!("apart {} -> {}", arrow.from, arrow.to),
-                    what: format!("{one}/ and {other}/ never name each other: `{}`", arrow.path),
-                    remedy: "move what both need to the folder above them".into(),
+                violations.push(Violation {
+                    file: edge.from.clone(),
+                    line: edge.line,
+                    key: format!("apart {} -> {}", edge.from, edge.to),
+                    what: format!("{one}/ and {other}/ never name each other: `{}`", edge.path),
+                    remedy: "move what both need to a file that both may name".into(),
                 });
             }
         }
     }
-    offences
+    violations
 }
 
-/// Some crates are named in one place only.
-fn kept_crates(world: &World<'_>) -> Vec<Offence> {
-    let mut offences = Vec::new();
-    for mention in &world.graph.crates {
-        for kept in world.tables.kept.iter().filter(|kept| kept.name == mention.name) {
-            if !kept.only_in.iter().any(|place| is_under(&mention.from, place)) {
-                offences.push(Offence {
+/// Some crates are named only in certain files.
+fn restricted_crates(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for mention in &workspace.graph.crates {
+        for restricted in workspace.tables.restricted.iter().filter(|restricted| restricted.name == mention.name) {
+            if !restricted.only_in.iter().any(|place| is_under(&mention.from, place)) {
+                violations.push(Violation {
                     file: mention.from.clone(),
                     line: mention.line,
-                    key: format!("kept {} {}", kept.name, mention.from),
-                    what: format!("`{}` is named only in {}: `{}`", kept.name, kept.only_in.join(", "), mention.path),
-                    remedy: kept.remedy.into(),
+                    key: format!("restricted {} {}", restricted.name, mention.from),
+                    what: format!(
+                        "`{}` may be named only in {}: `{}`",
+                        restricted.name,
+                        restricted.only_in.join(", "),
+                        mention.path
+                    ),
+                    remedy: restricted.remedy.into(),
                 });
             }
         }
     }
-    offences
+    violations
 }
 
-/// Background work starts in few places, each with a reason; a place that starts none any more leaves the list.
-fn spawns(world: &World<'_>) -> Vec<Offence> {
-    let allowed: BTreeSet<&str> = world.tables.spawn_allowed.iter().map(|(file, _)| *file).collect();
-    let used: BTreeSet<&str> = starts_of_work(world).map(|spawn| spawn.file.as_str()).collect();
-    let elsewhere = starts_of_work(world).filter(|spawn| !allowed.contains(spawn.file.as_str())).map(|spawn| Offence {
-        file: spawn.file.clone(),
-        line: spawn.line,
-        key: format!("spawn {}", spawn.file),
-        what: format!("starts work in the background: `{}`", spawn.call),
-        remedy: "hand it to a file of SPAWN_ALLOWED (tests/structure/tables.rs), or add this one with its reason"
-            .into(),
-    });
-    let unused = allowed.iter().filter(|file| !used.contains(*file)).map(|file| Offence {
+/// Background work starts only in the files of SPAWN_ALLOWED. A file that no longer starts any must be removed from the list.
+fn spawns(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let allowed: BTreeSet<&str> = workspace.tables.spawn_allowed.iter().map(|(file, _)| *file).collect();
+    let used: BTreeSet<&str> = starts_of_work(workspace).map(|spawn| spawn.file.as_str()).collect();
+    let elsewhere =
+        starts_of_work(workspace).filter(|spawn| !allowed.contains(spawn.file.as_str())).map(|spawn| Violation {
+            file: spawn.file.clone(),
+            line: spawn.line,
+            key: format!("spawn {}", spawn.file),
+            what: format!("starts work in the background: `{}`", spawn.call),
+            remedy: "hand it to a file of SPAWN_ALLOWED (tests/structure/tables.rs), or add this one with its reason"
+                .into(),
+        });
+    let unused = allowed.iter().filter(|file| !used.contains(*file)).map(|file| Violation {
         file: "tests/structure/tables.rs".into(),
         line: 1,
         key: format!("spawn-unused {file}"),
-        what: format!("SPAWN_ALLOWED names {file}, which starts nothing"),
-        remedy: "take it out of the list".into(),
+        what: format!("SPAWN_ALLOWED names {file}, which starts no background work"),
+        remedy: "remove it from the list".into(),
     });
     elsewhere.chain(unused).collect()
 }
 
-/// Paths to tokio's and the standard library's `spawn…`, and method calls of that name; `Actor::spawn` starts a supervised actor and is none.
-fn starts_of_work<'w>(world: &'w World<'_>) -> impl Iterator<Item = &'w crate::source::Spawn> {
-    world
+/// Paths to a `spawn…` of tokio or the standard library, and calls of methods with such a name. `Actor::spawn` is left out: it starts a supervised actor.
+fn starts_of_work<'w>(workspace: &'w Workspace<'_>) -> impl Iterator<Item = &'w crate::source::Spawn> {
+    workspace
         .sources
         .spawns
         .iter()
         .filter(|spawn| spawn.call.starts_with('.') || !spawn.call.starts_with(char::is_uppercase))
 }
 
-/// Every bound stands in a `limits.rs`. A bound is a constant of a number's or a duration's type whose name ends in a word of BOUND_WORDS. A constant that only
-/// stands for another one (`const POLL_MAX: Duration = limits::POLL_MAX`) is a name for it, not a bound.
-fn bounds(world: &World<'_>) -> Vec<Offence> {
-    let constants = world.sources.constants.iter();
+/// Every bound is declared in a `limits.rs`. A bound is a constant of a type of BOUND_TYPES whose name ends in a word of BOUND_WORDS. A constant that is only
+/// another name for a bound (`const POLL_MAX: Duration = limits::POLL_MAX`) may be declared anywhere.
+fn bounds(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let constants = workspace.sources.constants.iter();
     constants
         .filter(|constant| {
             let number = constant.kind.split(' ').any(|word| BOUND_TYPES.contains(&word));
@@ -284,49 +290,49 @@ fn bounds(world: &World<'_>) -> Vec<Offence> {
             number && named && !constant.alias && !constant.file.ends_with("/limits.rs")
         })
         .map(|constant| {
-            let folder = layer_of(world.tables, &constant.file).map_or("the crate", |layer| layer.folder);
-            Offence {
+            let folder = layer_of(workspace.tables, &constant.file).map_or("the crate", |layer| layer.folder);
+            Violation {
                 file: constant.file.clone(),
                 line: constant.line,
                 key: format!("bound {} {}", constant.file, constant.name),
-                what: format!("the bound {} stands outside limits.rs", constant.name),
-                remedy: format!("move it to {folder}/limits.rs, with its unit and its consequence"),
+                what: format!("the bound {} is declared outside limits.rs", constant.name),
+                remedy: format!("move it to {folder}/limits.rs, with its unit and what happens past it"),
             }
         })
         .collect()
 }
 
-/// What a script's header says, in this order, each at the start of a line.
+/// The parts of a script's header, in this order, each at the start of a line.
 const SCRIPT_HEADER: [&str; 4] = ["-- Guarantee: ", "-- KEYS ", "-- ARGV ", "-- Reply "];
 
-/// Every Lua file says what it is on its first line; a script goes on with its guarantee, KEYS, ARGV and Reply.
-fn lua_headers(world: &World<'_>) -> Vec<Offence> {
-    world
+/// The first line of every Lua file has its name and duty. In a script, its guarantee, KEYS, ARGV and Reply follow.
+fn lua_headers(workspace: &Workspace<'_>) -> Vec<Violation> {
+    workspace
         .files
         .iter()
         .filter(|(file, _)| file.ends_with(".lua"))
-        .filter_map(|(file, text)| lua_offence(file, text))
+        .filter_map(|(file, text)| lua_violation(file, text))
         .collect()
 }
 
-fn lua_offence(file: &str, text: &str) -> Option<Offence> {
+fn lua_violation(file: &str, text: &str) -> Option<Violation> {
     let library = file.contains("/lib/");
     let base = file.rsplit('/').next().unwrap_or(file);
     let title = if library { format!("-- lib/{base}: ") } else { format!("-- {base}: ") };
     let header: Vec<&str> = text.lines().take_while(|line| line.starts_with("--")).collect();
-    let offence = |line: usize, what: String| {
-        Some(Offence {
+    let violation = |line: usize, what: String| {
+        Some(Violation {
             file: file.into(),
             line,
             key: format!("lua {file}"),
             what,
-            remedy: "begin as its neighbours do: name and duty; a script then says Guarantee, KEYS, ARGV and Reply"
+            remedy: "begin as the other Lua files do: with name and duty, and in a script then Guarantee, KEYS, ARGV and Reply"
                 .into(),
         })
     };
     let titled = header.first().is_some_and(|line| line.len() > title.len() && line.starts_with(&title));
     if !titled {
-        return offence(1, format!("the first line is not `{title}…`"));
+        return violation(1, format!("the first line is not `{title}…`"));
     }
     if library {
         return None;
@@ -335,35 +341,35 @@ fn lua_offence(file: &str, text: &str) -> Option<Offence> {
     for part in SCRIPT_HEADER {
         match header[from..].iter().position(|line| line.starts_with(part)) {
             Some(at) => from += at + 1,
-            None => return offence(from + 1, format!("the header has no `{part}…` after line {from}")),
+            None => return violation(from + 1, format!("the header has no `{part}…` after line {from}")),
         }
     }
     None
 }
 
-/// The largest file and the largest function of a crate may not grow.
-fn sizes(world: &World<'_>) -> Vec<Offence> {
-    let files = world.sources.lines.iter().filter_map(|(file, lines)| {
-        let layer = layer_of(world.tables, file)?;
-        (*lines > layer.file_lines_max).then(|| Offence {
+/// No file and no function is larger than its layer allows.
+fn sizes(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let files = workspace.sources.lines.iter().filter_map(|(file, lines)| {
+        let layer = layer_of(workspace.tables, file)?;
+        (*lines > layer.file_lines_max).then(|| Violation {
             file: file.clone(),
             line: 1,
             key: format!("size {file}"),
-            what: format!("{lines} lines; the largest file of {}/ may have {}", layer.folder, layer.file_lines_max),
-            remedy: "split it: one noun a file".into(),
+            what: format!("{lines} lines; a file of {}/ may have at most {}", layer.folder, layer.file_lines_max),
+            remedy: "split it into files that have one duty each".into(),
         })
     });
-    let functions = world.sources.functions.iter().filter_map(|function| {
-        let layer = layer_of(world.tables, &function.file)?;
-        (function.lines > layer.function_lines_max).then(|| Offence {
+    let functions = workspace.sources.functions.iter().filter_map(|function| {
+        let layer = layer_of(workspace.tables, &function.file)?;
+        (function.lines > layer.function_lines_max).then(|| Violation {
             file: function.file.clone(),
             line: function.line,
             key: format!("size {} {}", function.file, function.name),
             what: format!(
-                "{} has {} lines; the largest function of {}/ may have {}",
+                "{} has {} lines; a function of {}/ may have at most {}",
                 function.name, function.lines, layer.folder, layer.function_lines_max
             ),
-            remedy: "split it into steps named by what they decide".into(),
+            remedy: "split it into functions named after what they do".into(),
         })
     });
     files.chain(functions).collect()

@@ -1,16 +1,16 @@
-//! The rules on small sources: each is seen to fail, and to hold its peace where nothing is wrong.
+//! Tests of the rules on small sources: each rule must report what violates it, and nothing else.
 
 use crate::graph::Graph;
-use crate::rules::{Offence, RULES, World};
+use crate::rules::{RULES, Violation, Workspace};
 use crate::source::{Files, Sources};
-use crate::tables::{Kept, Layer, Tables};
+use crate::tables::{Layer, Restricted, Tables};
 
 const LOW: Layer = Layer {
     folder: "low",
     name: "retraced_low",
     roots: &["low/lib.rs"],
     may_name: &[],
-    rooms: &[&["limits"], &["job"], &["port"], &["port/one", "port/two"], &["run"]],
+    rows: &[&["limits"], &["job"], &["port"], &["port/one", "port/two"], &["run"]],
     file_lines_max: 12,
     function_lines_max: 5,
 };
@@ -20,7 +20,7 @@ const HIGH: Layer = Layer {
     name: "retraced_high",
     roots: &["high/lib.rs", "high/main.rs"],
     may_name: &["low"],
-    rooms: &[&["limits"], &["face"]],
+    rows: &[&["limits"], &["face"]],
     file_lines_max: 12,
     function_lines_max: 5,
 };
@@ -28,100 +28,100 @@ const HIGH: Layer = Layer {
 const TABLES: Tables = Tables {
     layers: &[LOW, HIGH],
     apart: &[("low/port/one", "low/port/two")],
-    kept: &[Kept { name: "redis", only_in: &["low/port/one"], remedy: "use the port" }],
+    restricted: &[Restricted { name: "redis", only_in: &["low/port/one"], remedy: "use the port" }],
     spawn_allowed: &[],
 };
 
-/// The offences of one rule on the given files; a manifest that names both crates is added.
-fn offences_by(rule: &str, tables: &Tables, files: &[(&str, &str)]) -> Vec<Offence> {
+/// The violations of one rule on the given files; a manifest that names both crates is added.
+fn violations_of(rule: &str, tables: &Tables, files: &[(&str, &str)]) -> Vec<Violation> {
     let mut all = Files::from([("Cargo.toml".into(), "[workspace]\nmembers = [\"low\", \"high\"]\n".into())]);
     all.extend(files.iter().map(|(file, text)| (file.to_string(), text.to_string())));
     let sources = Sources::parse(&all, tables.layers);
     let graph = Graph::of(&sources, tables.layers);
-    let world = World { files: &all, sources: &sources, graph: &graph, tables };
+    let workspace = Workspace { files: &all, sources: &sources, graph: &graph, tables };
     let (_, rule) = RULES.iter().find(|(name, _)| *name == rule).unwrap();
-    rule(&world)
+    rule(&workspace)
 }
 
-fn offences(rule: &str, files: &[(&str, &str)]) -> Vec<String> {
-    let found = offences_by(rule, &TABLES, files).into_iter();
-    found.map(|offence| format!("{}:{} {}", offence.file, offence.line, offence.key)).collect()
+fn violations(rule: &str, files: &[(&str, &str)]) -> Vec<String> {
+    let found = violations_of(rule, &TABLES, files).into_iter();
+    found.map(|violation| format!("{}:{} {}", violation.file, violation.line, violation.key)).collect()
 }
 
 #[test]
-fn a_layer_that_names_one_above_it_is_an_offence() {
+fn a_layer_must_not_name_one_above_it() {
     let low = ("low/lib.rs", "mod job;");
     let high = ("high/lib.rs", "use retraced_low::X;");
-    assert_eq!(offences("layer", &[low, ("low/job.rs", "pub struct Job;"), high]), [""; 0]);
+    assert_eq!(violations("layer", &[low, ("low/job.rs", "pub struct Job;"), high]), [""; 0]);
     assert_eq!(
-        offences("layer", &[low, ("low/job.rs", "\nuse retraced_high::Face;"), high]),
+        violations("layer", &[low, ("low/job.rs", "\nuse retraced_high::Face;"), high]),
         ["low/job.rs:2 layer low/job.rs -> high"]
     );
     let mentioned = "fn f() {\n    let x = retraced_high::face();\n}";
-    assert_eq!(offences("layer", &[low, ("low/job.rs", mentioned)]), ["low/job.rs:2 layer low/job.rs -> high"]);
+    assert_eq!(violations("layer", &[low, ("low/job.rs", mentioned)]), ["low/job.rs:2 layer low/job.rs -> high"]);
     let in_a_macro = "fn f() {\n    log!(\"{}\", retraced_high::face());\n}";
-    assert_eq!(offences("layer", &[low, ("low/job.rs", in_a_macro)]), ["low/job.rs:2 layer low/job.rs -> high"]);
+    assert_eq!(violations("layer", &[low, ("low/job.rs", in_a_macro)]), ["low/job.rs:2 layer low/job.rs -> high"]);
 }
 
 #[test]
-fn a_crate_s_own_binary_may_name_it() {
+fn a_binary_may_name_the_library_of_its_own_crate() {
     let main = ("high/main.rs", "fn main() { retraced_high::run() }");
-    assert_eq!(offences("layer", &[("high/lib.rs", "pub fn run() {}"), main]), [""; 0]);
+    assert_eq!(violations("layer", &[("high/lib.rs", "pub fn run() {}"), main]), [""; 0]);
 }
 
 #[test]
-fn a_member_without_a_layer_is_an_offence() {
+fn every_member_of_the_workspace_must_be_a_layer() {
     let manifest = ("Cargo.toml", "[workspace]\nmembers = [\"low\", \"web\"]\n");
-    assert_eq!(offences("members", &[manifest]), ["Cargo.toml:2 members web"]);
+    assert_eq!(violations("members", &[manifest]), ["Cargo.toml:2 members web"]);
 }
 
 #[test]
-fn a_file_that_nothing_declares_is_an_offence() {
+fn every_file_must_be_declared_by_a_mod_line() {
     let lib = ("low/lib.rs", "mod job;\n#[cfg(test)]\nmod tests;");
     let files = [lib, ("low/job.rs", ""), ("low/tests.rs", ""), ("low/left.rs", "")];
-    assert_eq!(offences("dead-file", &files), ["low/left.rs:1 dead-file low/left.rs"]);
+    assert_eq!(violations("dead-file", &files), ["low/left.rs:1 dead-file low/left.rs"]);
 }
 
 #[test]
-fn files_that_lead_back_to_each_other_are_a_circle() {
+fn files_must_not_import_each_other_in_a_cycle() {
     let lib = ("low/lib.rs", "mod job;\nmod run;");
     let job = ("low/job.rs", "use crate::run::Run;\npub struct Job;");
-    assert_eq!(offences("circle", &[lib, job, ("low/run.rs", "pub struct Run;")]), [""; 0]);
+    assert_eq!(violations("cycle", &[lib, job, ("low/run.rs", "pub struct Run;")]), [""; 0]);
     assert_eq!(
-        offences("circle", &[lib, job, ("low/run.rs", "pub struct Run;\nfn f(_: super::job::Job) {}")]),
-        ["low/job.rs:1 circle low/job.rs low/run.rs"]
+        violations("cycle", &[lib, job, ("low/run.rs", "pub struct Run;\nfn f(_: super::job::Job) {}")]),
+        ["low/job.rs:1 cycle low/job.rs low/run.rs"]
     );
 }
 
 #[test]
-fn what_only_tests_name_is_no_arrow() {
+fn imports_in_test_code_do_not_count() {
     let lib = ("low/lib.rs", "mod job;\nmod run;");
     let job = ("low/job.rs", "pub struct Job;\n#[cfg(test)]\nmod tests {\n    use crate::run::Run;\n}");
     let run = ("low/run.rs", "use crate::job::Job;\npub struct Run;");
-    assert_eq!(offences("circle", &[lib, job, run]), [""; 0]);
-    assert_eq!(offences("up", &[lib, job, run]), [""; 0]);
+    assert_eq!(violations("cycle", &[lib, job, run]), [""; 0]);
+    assert_eq!(violations("up", &[lib, job, run]), [""; 0]);
 }
 
 #[test]
-fn a_table_of_contents_is_nobody_s_detour() {
+fn a_mod_file_that_only_re_exports_takes_part_in_no_cycle() {
     let lib = ("low/lib.rs", "mod port;");
     let one = ("low/port/one.rs", "use super::Port;");
     let contents = ("low/port/mod.rs", "mod one;\nmod two;\npub use two::Port;\npub use one::One;");
     let two = ("low/port/two.rs", "pub struct Port;");
-    assert_eq!(offences("circle", &[lib, contents, one, two]), [""; 0]);
-    // The arrow runs from one to two, although it names the parent.
+    assert_eq!(violations("cycle", &[lib, contents, one, two]), [""; 0]);
+    // The edge runs from `one` to `two`, although `one` names the parent.
     assert_eq!(
-        offences("apart", &[lib, contents, one, two]),
+        violations("apart", &[lib, contents, one, two]),
         ["low/port/one.rs:1 apart low/port/one.rs -> low/port/two.rs"]
     );
 }
 
 #[test]
-fn a_parent_that_uses_its_child_and_is_used_by_it_is_a_circle() {
+fn a_parent_and_its_child_must_not_use_each_other() {
     let lib = ("low/lib.rs", "mod port;");
     let parent = ("low/port/mod.rs", "mod one;\nuse one::One;\npub struct Port(One);");
     let child = ("low/port/one.rs", "use super::Port;\npub struct One;");
-    assert_eq!(offences("circle", &[lib, parent, child]), ["low/port/mod.rs:1 circle low/port/mod.rs low/port/one.rs"]);
+    assert_eq!(violations("cycle", &[lib, parent, child]), ["low/port/mod.rs:1 cycle low/port/mod.rs low/port/one.rs"]);
 }
 
 #[test]
@@ -130,59 +130,59 @@ fn names_are_followed_through_imported_modules_and_globs() {
     let port = ("low/port/mod.rs", "pub use crate::run::*;");
     let run = ("low/run.rs", "pub struct Run;");
     let by_module = ("low/job.rs", "use crate::run;\n\nfn f(_: run::Run) {}");
-    assert_eq!(offences("up", &[lib, port, run, by_module])[0], "low/job.rs:3 up low/job.rs -> low/run.rs");
+    assert_eq!(violations("up", &[lib, port, run, by_module])[0], "low/job.rs:3 up low/job.rs -> low/run.rs");
     let by_glob = ("low/job.rs", "use crate::port::Run;");
-    assert_eq!(offences("up", &[lib, port, run, by_glob])[0], "low/job.rs:1 up low/job.rs -> low/run.rs");
+    assert_eq!(violations("up", &[lib, port, run, by_glob])[0], "low/job.rs:1 up low/job.rs -> low/run.rs");
 }
 
 #[test]
-fn an_arrow_to_a_higher_room_is_an_offence_and_one_to_a_lower_is_none() {
+fn a_file_must_not_import_from_a_higher_row() {
     let lib = ("low/lib.rs", "mod job;\nmod run;");
     let up = [lib, ("low/job.rs", "use crate::run::Run;"), ("low/run.rs", "pub struct Run;")];
-    assert_eq!(offences("up", &up), ["low/job.rs:1 up low/job.rs -> low/run.rs"]);
+    assert_eq!(violations("up", &up), ["low/job.rs:1 up low/job.rs -> low/run.rs"]);
     let down = [lib, ("low/job.rs", "pub struct Job;"), ("low/run.rs", "use crate::job::Job;")];
-    assert_eq!(offences("up", &down), [""; 0]);
+    assert_eq!(violations("up", &down), [""; 0]);
     let to_the_root = [("low/lib.rs", "mod run;\nstruct Root;"), ("low/run.rs", "use crate::Root;")];
-    assert_eq!(offences("up", &to_the_root), ["low/run.rs:1 up low/run.rs -> low/lib.rs"]);
+    assert_eq!(violations("up", &to_the_root), ["low/run.rs:1 up low/run.rs -> low/lib.rs"]);
 }
 
 #[test]
-fn a_file_without_a_room_is_an_offence() {
+fn every_file_must_be_named_by_a_row() {
     let files = [("low/lib.rs", "mod cellar;\nmod port;"), ("low/cellar.rs", ""), ("low/port/mod.rs", "")];
-    assert_eq!(offences("room", &files)[0], "low/cellar.rs:1 room low/cellar.rs");
+    assert_eq!(violations("row", &files)[0], "low/cellar.rs:1 row low/cellar.rs");
 }
 
 #[test]
-fn a_room_that_nobody_lives_in_is_an_offence() {
+fn every_name_in_a_row_must_be_a_file_or_folder() {
     let lib = ("high/lib.rs", "mod limits;");
     let files = [lib, ("high/limits.rs", "")];
-    assert_eq!(offences("room", &files), ["tests/structure/tables.rs:1 room-unused high/face"]);
-    let lived_in = [("high/lib.rs", "mod limits;\nmod face;"), ("high/limits.rs", ""), ("high/face/mod.rs", "")];
-    assert_eq!(offences("room", &lived_in), [""; 0]);
+    assert_eq!(violations("row", &files), ["tests/structure/tables.rs:1 row-unused high/face"]);
+    let used = [("high/lib.rs", "mod limits;\nmod face;"), ("high/limits.rs", ""), ("high/face/mod.rs", "")];
+    assert_eq!(violations("row", &used), [""; 0]);
 }
 
 #[test]
-fn a_kept_crate_is_named_where_it_may_be_and_nowhere_else() {
+fn a_restricted_crate_must_be_named_only_where_it_may_be() {
     let lib = ("low/lib.rs", "mod port;\nmod run;");
     let port = ("low/port/mod.rs", "mod one;\npub use one::One;");
     let one = ("low/port/one.rs", "use redis::Client;\npub struct One(redis::Value);");
-    assert_eq!(offences("kept", &[lib, port, one, ("low/run.rs", "")]), [""; 0]);
+    assert_eq!(violations("restricted", &[lib, port, one, ("low/run.rs", "")]), [""; 0]);
     for (text, line) in
         [("use redis::Client;", 1), ("\nfn f(_: redis::Value) {}", 2), ("use redis;", 1), ("pub use ::redis as r;", 1)]
     {
         let run = ("low/run.rs", text);
         assert_eq!(
-            offences("kept", &[lib, port, one, run]),
-            [format!("low/run.rs:{line} kept redis low/run.rs")],
+            violations("restricted", &[lib, port, one, run]),
+            [format!("low/run.rs:{line} restricted redis low/run.rs")],
             "{text}"
         );
     }
-    // A module, a variable and a comment of that name are none of it.
+    // A module, a variable and a comment of that name are not mentions of the crate.
     let run = (
         "low/run.rs",
         "//! See redis::Client.\nmod redis { pub struct X; }\nuse redis::X;\nfn f(redis: u8) -> u8 { redis }",
     );
-    assert_eq!(offences("kept", &[lib, port, one, run]), [""; 0]);
+    assert_eq!(violations("restricted", &[lib, port, one, run]), [""; 0]);
 }
 
 #[test]
@@ -195,18 +195,18 @@ fn background_work_starts_only_in_allowed_files() {
         "fn f() { select! { x = tokio::spawn(g()) => {} } }",
         "fn f() { std::thread::spawn(|| {}); }",
     ] {
-        assert_eq!(offences("spawn", &[lib, ("low/run.rs", text)]), ["low/run.rs:1 spawn low/run.rs"], "{text}");
+        assert_eq!(violations("spawn", &[lib, ("low/run.rs", text)]), ["low/run.rs:1 spawn low/run.rs"], "{text}");
     }
     let process = "fn f(mut c: Command) { c.spawn(); Actor::spawn(None); }";
-    assert_eq!(offences("spawn", &[lib, ("low/run.rs", process)]), [""; 0]);
+    assert_eq!(violations("spawn", &[lib, ("low/run.rs", process)]), [""; 0]);
     let allowing = Tables { spawn_allowed: &[("low/run.rs", "a reason")], ..TABLES };
     let spawning = ("low/run.rs", "fn f() { tokio::spawn(async {}); }");
-    assert_eq!(offences_by("spawn", &allowing, &[lib, spawning]), []);
-    assert_eq!(offences_by("spawn", &allowing, &[lib, ("low/run.rs", "")])[0].key, "spawn-unused low/run.rs");
+    assert_eq!(violations_of("spawn", &allowing, &[lib, spawning]), []);
+    assert_eq!(violations_of("spawn", &allowing, &[lib, ("low/run.rs", "")])[0].key, "spawn-unused low/run.rs");
 }
 
 #[test]
-fn a_bound_outside_the_limits_is_an_offence() {
+fn every_bound_must_be_in_a_limits_file() {
     let lib = ("low/lib.rs", "mod limits;\nmod run;");
     let limits = ("low/limits.rs", "pub const JOBS_MAX: usize = 1;");
     for (text, name) in [
@@ -217,7 +217,7 @@ fn a_bound_outside_the_limits_is_an_offence() {
         ("const SIZE_BOUNDS: (Duration, Duration) = (A, B);", ""),
         ("const RANGE_BOUNDS: Range<u64> = 1..2;", "RANGE_BOUNDS"),
     ] {
-        let found = offences("bound", &[lib, limits, ("low/run.rs", text)]);
+        let found = violations("bound", &[lib, limits, ("low/run.rs", text)]);
         let name = if name.is_empty() { text.split_once(": ").unwrap().0.rsplit(' ').next().unwrap() } else { name };
         assert_eq!(found, [format!("low/run.rs:1 bound low/run.rs {name}")], "{text}");
     }
@@ -227,16 +227,16 @@ fn a_bound_outside_the_limits_is_an_offence() {
         "const NAME_MAX: &str = \"longest\";",
         "#[cfg(test)]\nmod tests { const JOBS_MAX: usize = 2; }",
     ] {
-        assert_eq!(offences("bound", &[lib, limits, ("low/run.rs", text)]), [""; 0], "{text}");
+        assert_eq!(violations("bound", &[lib, limits, ("low/run.rs", text)]), [""; 0], "{text}");
     }
 }
 
 const HEADER: &str = "-- settle.lua: end attempts.\n-- Guarantee: one wins.\n--   no other does.\n-- KEYS    none\n-- ARGV    none\n-- Reply   {'ok'}\nreturn 1";
 
 #[test]
-fn a_script_without_its_header_is_an_offence() {
+fn every_script_must_have_its_header() {
     let file = "low/port/one/lua/settle.lua";
-    assert_eq!(offences("lua", &[(file, HEADER)]), [""; 0]);
+    assert_eq!(violations("lua", &[(file, HEADER)]), [""; 0]);
     for (broken, line) in [
         (HEADER.replace("-- settle.lua", "-- claim.lua"), 1),
         (HEADER.replace("-- Guarantee: ", "-- "), 2),
@@ -245,24 +245,24 @@ fn a_script_without_its_header_is_an_offence() {
         (HEADER.replace("-- Reply   {'ok'}\n", "local x = 1\n-- Reply   {'ok'}\n"), 6),
         (String::new(), 1),
     ] {
-        assert_eq!(offences("lua", &[(file, &broken)]), [format!("{file}:{line} lua {file}")], "{broken}");
+        assert_eq!(violations("lua", &[(file, &broken)]), [format!("{file}:{line} lua {file}")], "{broken}");
     }
 }
 
 #[test]
 fn a_lua_library_needs_only_its_title() {
     let file = "low/port/one/lua/lib/push.lua";
-    assert_eq!(offences("lua", &[(file, "-- lib/push.lua: how a job comes back.\n")]), [""; 0]);
-    assert_eq!(offences("lua", &[(file, "-- lib/push.lua: \n")]), [format!("{file}:1 lua {file}")]);
+    assert_eq!(violations("lua", &[(file, "-- lib/push.lua: returns jobs to their queue.\n")]), [""; 0]);
+    assert_eq!(violations("lua", &[(file, "-- lib/push.lua: \n")]), [format!("{file}:1 lua {file}")]);
 }
 
 #[test]
-fn what_grows_past_the_largest_is_an_offence() {
+fn files_and_functions_must_not_exceed_the_largest_allowed() {
     let lib = ("low/lib.rs", "mod run;");
     let long = format!("fn f() {{\n{}}}\n", "    g();\n".repeat(4));
-    assert_eq!(offences("size", &[lib, ("low/run.rs", &long)]), ["low/run.rs:1 size low/run.rs f"]);
+    assert_eq!(violations("size", &[lib, ("low/run.rs", &long)]), ["low/run.rs:1 size low/run.rs f"]);
     let many = "fn f() {}\n".repeat(13);
-    assert_eq!(offences("size", &[lib, ("low/run.rs", &many)]), ["low/run.rs:1 size low/run.rs"]);
+    assert_eq!(violations("size", &[lib, ("low/run.rs", &many)]), ["low/run.rs:1 size low/run.rs"]);
     let tested = format!("fn f() {{}}\n#[cfg(test)]\nmod tests {{\n{}}}\n", "fn g() {}\n".repeat(13));
-    assert_eq!(offences("size", &[lib, ("low/run.rs", &tested)]), [""; 0]);
+    assert_eq!(violations("size", &[lib, ("low/run.rs", &tested)]), [""; 0]);
 }

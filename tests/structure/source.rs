@@ -1,4 +1,4 @@
-//! The sources as data: modules, the names they declare, and every path that their code mentions. Test code is left out.
+//! The sources as data: modules, the names that they declare, and every path that their code mentions. Test code is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,7 +27,7 @@ pub fn read(root: &Path, layers: &[Layer]) -> Files {
         for entry in of_the_crate.filter_map(Result::ok) {
             let path = entry.path();
             if matches!(path.extension().and_then(|e| e.to_str()), Some("rs" | "lua")) {
-                let name = path.strip_prefix(root).expect("it was found there").display().to_string();
+                let name = path.strip_prefix(root).expect("the file was found below the root").display().to_string();
                 files.insert(name, std::fs::read_to_string(path).expect("sources are text"));
             }
         }
@@ -38,11 +38,11 @@ pub fn read(root: &Path, layers: &[Layer]) -> Files {
 /// What a module declares under a name.
 #[derive(Debug, Clone)]
 pub enum Name {
-    /// An item of its own, or a macro's.
+    /// An item that the module declares itself.
     Item { public: bool },
     /// A module inside it, by its number.
     Module { number: usize, public: bool },
-    /// A name that stands for another one.
+    /// An imported name.
     Use { target: Vec<String>, public: bool },
 }
 
@@ -88,11 +88,11 @@ pub struct Constant {
     pub name: String,
     pub line: usize,
     pub kind: String,
-    /// Stands for another constant and has no value of its own.
+    /// Whether the value is only the name of another constant.
     pub alias: bool,
 }
 
-/// Something that starts work in the background: a path or a method call.
+/// A path or a method call that starts background work.
 #[derive(Debug)]
 pub struct Spawn {
     pub file: String,
@@ -100,7 +100,7 @@ pub struct Spawn {
     pub call: String,
 }
 
-/// The lines and functions of one `impl` block or type declaration.
+/// The lines and methods of one `impl` block or type declaration.
 #[derive(Debug)]
 pub struct TypePart {
     pub file: String,
@@ -112,7 +112,7 @@ pub struct TypePart {
 #[derive(Debug, Default)]
 pub struct Sources {
     pub modules: Vec<Module>,
-    /// The first module of each layer's library, else of its binary.
+    /// The root module of each layer's library; of its binary if it has no library.
     pub roots: BTreeMap<usize, usize>,
     pub functions: Vec<Function>,
     pub constants: Vec<Constant>,
@@ -226,7 +226,7 @@ impl Sources {
     }
 }
 
-/// The attribute `#[cfg(test)]`, or one that asks for `test` and more.
+/// Whether the attributes mark test code: `#[test]`, `#[cfg(test)]` or `#[cfg(all(test, …))]`.
 fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => {
@@ -270,7 +270,7 @@ fn declared(item: &Item) -> Option<(String, bool)> {
     Some((name.to_string(), matches!(vis, Visibility::Public(_))))
 }
 
-/// The file of `mod name;` in `file`: beside a crate's root or a `mod.rs`, else in the folder of the file's name.
+/// The file of `mod name;` in `file`: in the same folder if `file` is a crate root or a `mod.rs`, otherwise in the folder named after `file`.
 fn file_of_module(files: &Files, file: &str, name: &str) -> Option<String> {
     let path = Path::new(file);
     let mut folder = path.parent()?.to_path_buf();
@@ -290,7 +290,7 @@ struct Leaf {
     line: usize,
 }
 
-/// The single paths of a `use`, its groups taken apart.
+/// The single paths of a `use`; a group has one for each of its names.
 fn leaves(import: &ItemUse) -> Vec<Leaf> {
     let mut found = Vec::new();
     let start = if import.leading_colon.is_some() { vec![String::new()] } else { Vec::new() };
@@ -325,7 +325,7 @@ fn walk(tree: &UseTree, mut path: Vec<String>, found: &mut Vec<Leaf>) {
     }
 }
 
-/// Collects what one item of a module says, without the items under `#[cfg(test)]`.
+/// Collects the paths, names and sizes in one item of a module. Items under `#[cfg(test)]` are left out.
 #[derive(Default)]
 struct Reader<'f> {
     file: &'f str,
@@ -365,7 +365,7 @@ impl Reader<'_> {
         self.types.push(TypePart { file: self.file.into(), name, methods, lines });
     }
 
-    /// Paths inside a macro's tokens: `name::name…`.
+    /// Finds the paths (`name::name…`) inside the tokens of a macro call.
     fn tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let (mut line, mut colons, mut after_dot) = (0, 0, false);
@@ -506,13 +506,13 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 }
 
-/// Whether a path leads to a constant of a module, and not to one of a type like `Duration::MAX`.
+/// Whether a path names a constant of a module, and not one of a type as in `Duration::MAX`.
 fn names_a_constant(path: &syn::Path) -> bool {
     let owner = path.segments.iter().rev().nth(1);
     owner.is_none_or(|owner| owner.ident.to_string().starts_with(char::is_lowercase))
 }
 
-/// The names a type is made of, its paths cut to their last: `Range<Duration>` gives `Range Duration`.
+/// The last name of each path in a type: `Range<Duration>` gives `Range Duration`.
 fn words_of(ty: &syn::Type) -> String {
     struct Words(Vec<String>);
     impl<'ast> Visit<'ast> for Words {

@@ -1,41 +1,42 @@
-//! The rules in numbers and names. Whoever changes the structure edits these tables, and ARCHITECTURE.md with them.
+//! The tables that the rules check against. Whoever changes the structure edits these tables and ARCHITECTURE.md.
 
-/// One crate, or a folder that is to become one.
+/// A crate of the workspace, and its rules.
 pub struct Layer {
     /// Its folder, from the root of the workspace. A file belongs to the layer with the longest folder.
     pub folder: &'static str,
     /// Its name in `use`.
     pub name: &'static str,
-    /// Where its modules begin, those that exist.
+    /// The root files of its library and its binary. Those that do not exist are ignored.
     pub roots: &'static [&'static str],
     /// The folders of the layers it may name.
     pub may_name: &'static [&'static str],
-    /// Its rooms from the ground up. A row names files and folders without `.rs`; the longest name that fits counts. A file may name its own row and those
-    /// above it in this list, never those below it. The crate's `lib.rs` and `main.rs` stand on top of all rows.
-    pub rooms: &'static [&'static [&'static str]],
-    /// Lines of the largest file, without its test modules. Lower it whenever you can; raise it never.
+    /// Its rows, the lowest first. A row names files without `.rs` and folders; a file is in the row with the longest name that fits. A file may import from its own
+    /// row and from rows earlier in this list, never from later ones. The crate's `lib.rs` and `main.rs` are above all rows.
+    pub rows: &'static [&'static [&'static str]],
+    /// Lines of the largest file, without its test modules. Lower it whenever possible; never raise it.
     pub file_lines_max: usize,
-    /// Lines of the largest function, from its signature to its last brace. Lower it whenever you can; raise it never.
+    /// Lines of the largest function, from its signature to its last brace. Lower it whenever possible; never raise it.
     pub function_lines_max: usize,
 }
 
-/// All that the checks go by; the checks' own tests bring tables of their own.
+/// The tables of all rules. The tests of the rules use tables of their own.
 pub struct Tables {
     pub layers: &'static [Layer],
     pub apart: &'static [(&'static str, &'static str)],
-    pub kept: &'static [Kept],
+    pub restricted: &'static [Restricted],
     pub spawn_allowed: &'static [(&'static str, &'static str)],
 }
 
 /// A crate that only some files may name.
-pub struct Kept {
+pub struct Restricted {
     pub name: &'static str,
     /// Files and folders, without `.rs`.
     pub only_in: &'static [&'static str],
     pub remedy: &'static str,
 }
 
-pub const TABLES: Tables = Tables { layers: LAYERS, apart: APART, kept: KEPT, spawn_allowed: SPAWN_ALLOWED };
+pub const TABLES: Tables =
+    Tables { layers: LAYERS, apart: APART, restricted: RESTRICTED, spawn_allowed: SPAWN_ALLOWED };
 
 const LAYERS: &[Layer] = &[
     Layer {
@@ -43,7 +44,7 @@ const LAYERS: &[Layer] = &[
         name: "retraced_jobs",
         roots: &["jobs/lib.rs"],
         may_name: &[],
-        rooms: &[
+        rows: &[
             &["limits"],
             &["job", "clock"],
             &["failure", "retry"],
@@ -54,7 +55,7 @@ const LAYERS: &[Layer] = &[
             &["store/memory", "store/redis"],
             &["execution", "testing"],
         ],
-        file_lines_max: 981,
+        file_lines_max: 820,
         function_lines_max: 54,
     },
     Layer {
@@ -62,7 +63,7 @@ const LAYERS: &[Layer] = &[
         name: "retraced_actors",
         roots: &["actors/lib.rs"],
         may_name: &["jobs"],
-        rooms: &[
+        rows: &[
             &["limits"],
             &["clock", "random", "address", "background", "poll_schedule", "messages", "observer"],
             &["supervision"],
@@ -82,11 +83,11 @@ const LAYERS: &[Layer] = &[
         name: "retraced",
         roots: &["src/lib.rs", "src/main.rs"],
         may_name: &["jobs", "actors"],
-        rooms: &[
+        rows: &[
             &["limits"],
             &["chunks"],
             &["outcome"],
-            &["batcher", "queue"],
+            &["batcher", "front_door_producer"],
             &["client", "operator"],
             &["find", "view"],
             &["trace"],
@@ -103,7 +104,7 @@ const LAYERS: &[Layer] = &[
         name: "retraced_cli",
         roots: &["cli/lib.rs", "cli/main.rs"],
         may_name: &["jobs", "actors", "src"],
-        rooms: &[
+        rows: &[
             &["limits", "error"],
             &["output"],
             &["args", "filter"],
@@ -133,44 +134,48 @@ const LAYERS: &[Layer] = &[
 /// Folders that never name each other.
 const APART: &[(&str, &str)] = &[("jobs/store/memory", "jobs/store/redis")];
 
-const KEPT: &[Kept] = &[
-    Kept {
+const RESTRICTED: &[Restricted] = &[
+    Restricted {
         name: "redis",
         only_in: &["jobs/store/redis", "cli/bench/floor", "cli/bench/server", "cli/bench/relay"],
-        remedy: "go through the port `retraced_jobs::store`; what Redis alone can do belongs into jobs/store/redis",
+        remedy: "go through the port `retraced_jobs::store`; what only Redis can do belongs in jobs/store/redis",
     },
-    Kept { name: "ractor", only_in: &["actors", "src/lib"], remedy: "let actors/ give a type of its own for it" },
+    Restricted {
+        name: "ractor",
+        only_in: &["actors", "src/lib"],
+        remedy: "let actors/ offer a type of its own for it",
+    },
 ];
 
-/// Files that may start work in the background, and why. Anywhere else a task is started through one of these, so that it has an owner and an end.
+/// Files that may start background work, and why. All other files start tasks through one of these, so that each task has an owner and an end.
 const SPAWN_ALLOWED: &[(&str, &str)] = &[
     ("jobs/execution/panic.rs", "symbols are read on a blocking thread, at most BACKTRACE_RENDERERS_MAX at a time"),
     ("jobs/execution/thread.rs", "a blocking handler runs on a blocking thread"),
-    ("actors/background.rs", "how every actor sends work out without closing its mailbox"),
+    ("actors/background.rs", "actors start tasks here, so that they keep reading their mailboxes"),
     ("actors/front_door/buffer.rs", "a flush outlives the queue actor that began it"),
     ("actors/workers/fetcher.rs", "a claim outlives the fetcher that asked for it"),
     ("actors/workers/settler.rs", "a settlement outlives the settler that sent it"),
     ("actors/workers/pool.rs", "executors start on the caller's runtime"),
-    ("actors/supervision/supervisor.rs", "a child starts and stops beside its supervisor's mailbox"),
+    ("actors/supervision/supervisor.rs", "a child starts and stops while its supervisor keeps reading its mailbox"),
     ("actors/tree/mod.rs", "the tree starts and ends on a runtime of its own"),
-    ("actors/tree/table.rs", "a queue's part of the tree starts beside its supervisor"),
+    ("actors/tree/table.rs", "the supervisor of a queue starts while its own supervisor keeps reading its mailbox"),
     ("src/batcher.rs", "a shared call outlives the caller that sent it"),
     ("src/builder.rs", "the store is probed on the runtime that will use it"),
     ("actors/store_calls/deadline.rs", "a call outlives the caller that sent it"),
-    ("src/outcome/hints.rs", "one task per queue forwards the ends of jobs to all who wait there"),
+    ("src/outcome/hints.rs", "one task per queue forwards hints about ended jobs to all waiters"),
     ("cli/bench/workers.rs", "one task reads each worker process"),
     ("cli/bench/floor.rs", "the bare loop is made of tasks"),
     ("cli/bench/measurement.rs", "producers are tasks"),
     ("cli/bench/relay.rs", "the relay has a thread each way"),
-    ("cli/demo/run.rs", "the demo's producer runs beside its screen"),
+    ("cli/demo/run.rs", "the producer of the demo runs while the screen is drawn"),
     ("cli/webhook/sign.rs", "a key file is read on a blocking thread"),
 ];
 
-/// A bound is a constant of one of these types …
+/// The types of bounds.
 pub const BOUND_TYPES: &[&str] =
     &["Duration", "usize", "u8", "u16", "u32", "u64", "u128", "isize", "i8", "i16", "i32", "i64", "i128", "f32", "f64"];
 
-/// … whose name is one of these words, or ends in one after an underscore.
+/// The last words of the names of bounds.
 pub const BOUND_WORDS: &[&str] = &[
     "AFTER",
     "BOUNDS",

@@ -1,4 +1,4 @@
-//! Shared by the tests of the whole system: a Redis server per test, an execution log outside of it, and helpers that wait.
+//! What the tests of the whole system share: a Redis server per test, an execution log in a file, and helpers that wait.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../jobs/tests/support/redis_server.rs"]
@@ -21,7 +21,7 @@ pub fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-/// The log of executions: handlers append one short line when they start and when they end, so that a kill loses no written line.
+/// The execution log: handlers append one short line when they start and one when they end. A kill of their process loses no line that was written.
 pub struct Executions {
     path: PathBuf,
     file: File,
@@ -54,7 +54,7 @@ impl Executions {
             let mut number = || words.next()?.parse().ok();
             Some(Execution { began, job: number()?, pid: number()?, at_ms: number()? })
         };
-        text.lines().map(|line| parse(line).expect("a whole line")).collect()
+        text.lines().map(|line| parse(line).expect("a complete line")).collect()
     }
 }
 
@@ -88,7 +88,7 @@ pub fn summarize(executions: &[Execution], jobs: u64) -> ExecutionSummary {
     ExecutionSummary { lost, starts: all, extra_starts: all - starts.len() }
 }
 
-/// Polls until the condition holds; panics when it does not within the time.
+/// Polls until the condition holds. Panics when it does not hold within this time.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, within: Duration, mut holds: impl FnMut() -> F) {
     let deadline = Instant::now() + within;
     while !holds().await {
@@ -111,7 +111,7 @@ pub fn finish(mut command: Command, within: Duration) -> Finished {
     finished(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), within)
 }
 
-/// Waits for a process whose output is piped.
+/// Waits until a process whose output is piped has ended; panics when that takes longer than `within`.
 pub fn finished(mut child: Child, within: Duration) -> Finished {
     let stdout = read_all(child.stdout.take().unwrap());
     let stderr = read_all(child.stderr.take().unwrap());
@@ -123,7 +123,7 @@ pub fn finished(mut child: Child, within: Duration) -> Finished {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("it did not end within {within:?}: {} {}", stdout.join().unwrap(), stderr.join().unwrap());
+            panic!("the process did not end within {within:?}: {} {}", stdout.join().unwrap(), stderr.join().unwrap());
         }
         std::thread::sleep(Duration::from_millis(10));
     };

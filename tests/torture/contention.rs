@@ -1,4 +1,4 @@
-//! Many jobs, and many processes that contend for the same ones.
+//! Many jobs, and many process instances that reclaim, promote or claim the same ones at the same time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn replay_slots() -> ReplaySlots {
     ReplaySlots::new(InstanceId::from(Uuid::new_v4()), 1)
 }
 
-/// Claims this many jobs as an instance that is never heard of again.
+/// Claims this many jobs as a process instance that makes no further call, as if it had died. Returns the instance and its claims.
 async fn claim_and_abandon(scenario: &Scenario, jobs: usize, lease: Duration) -> (InstanceId, Vec<Claims>) {
     let replay_slots = replay_slots();
     let mut replay_slot = replay_slots.take().await;
@@ -43,41 +43,42 @@ enum Operation {
     Promote,
 }
 
-/// Runs the same operation sixteen times concurrently, each on its own connection. Each is cut off in the middle of a call again and again, and restarted. Returns
-/// how many were cut off.
+/// Runs the operation in sixteen concurrent tasks, each with a connection and a process instance of its own. A task is cut off in the middle of a call again and
+/// again, and started anew. Returns how often a task was cut off.
 async fn contend(
     scenario: &Scenario,
     operation: Operation,
     until: impl Fn(&retraced::store::QueueStats) -> bool,
 ) -> u64 {
-    let over = tokio_util::sync::CancellationToken::new();
+    let stop = tokio_util::sync::CancellationToken::new();
     let tasks: Vec<_> = (0..CONTENDERS as u64)
         .map(|member| {
-            let (url, seed, over) = (scenario.server.url(), scenario.seed ^ (member << 32), over.clone());
+            let (url, seed, stop) = (scenario.server.url(), scenario.seed ^ (member << 32), stop.clone());
             tokio::spawn(async move {
-                let (mut rng, mut deaths) = (rng(seed), 0);
-                while !over.is_cancelled() {
-                    deaths += u64::from(!run_contender(&url, operation, millis(rng.random_range(5..200)), &over).await);
+                let (mut rng, mut cut_offs) = (rng(seed), 0);
+                while !stop.is_cancelled() {
+                    cut_offs +=
+                        u64::from(!run_contender(&url, operation, millis(rng.random_range(5..200)), &stop).await);
                 }
-                deaths
+                cut_offs
             })
         })
         .collect();
-    scenario.until("the operation's end", || async { until(&scenario.stats().await) }).await;
-    over.cancel();
-    let mut deaths = 0;
+    scenario.until("the end of the operation", || async { until(&scenario.stats().await) }).await;
+    stop.cancel();
+    let mut cut_offs = 0;
     for task in tasks {
-        deaths += task.await.unwrap();
+        cut_offs += task.await.unwrap();
     }
-    deaths
+    cut_offs
 }
 
-/// Runs one contender; `false` when it was cut off.
+/// Repeats the operation for this lifetime at most. Returns `false` when the end of the lifetime cut it off in the middle of a call.
 async fn run_contender(
     url: &str,
     operation: Operation,
     lifetime: Duration,
-    over: &tokio_util::sync::CancellationToken,
+    stop: &tokio_util::sync::CancellationToken,
 ) -> bool {
     let queue = QueueName::new(QUEUE).unwrap();
     let work = async {
@@ -85,7 +86,7 @@ async fn run_contender(
         let replay_slots = replay_slots();
         let mut replay_slot = replay_slots.take().await;
         let store: Arc<dyn Store> = Arc::new(store);
-        while !over.is_cancelled() {
+        while !stop.is_cancelled() {
             let call = replay_slot.next_call();
             match operation {
                 Operation::Reclaim => {
@@ -102,7 +103,7 @@ async fn run_contender(
     tokio::time::timeout(lifetime, work).await.is_ok()
 }
 
-/// Checks that the list has each of these jobs once, and no other.
+/// Reports jobs that are missing from the list as lost, and jobs that are listed twice as unexplained.
 fn check_listed_once(report: &mut Report, jobs: u64, listed: &[JobSummary]) {
     let mut times: BTreeMap<u64, u64> = BTreeMap::new();
     for job in listed {
@@ -113,16 +114,16 @@ fn check_listed_once(report: &mut Report, jobs: u64, listed: &[JobSummary]) {
     report.unexplained += times.values().filter(|times| **times > 1).count() as u64;
 }
 
-/// Goal: an expired lease is reclaimed once and charged once, however many processes reclaim. Method: leases of a dead instance, first of jobs that had not started, then of the
-/// same jobs with their starts recorded.
+/// Goal: an expired lease is reclaimed once and counted once, however many process instances reclaim. Method: all leases belong to a dead instance. In the first
+/// round no start of a handler was recorded; in the second round all starts were.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t10_concurrent_reclaimers() {
+async fn t10_an_expired_lease_is_reclaimed_once() {
     let jobs = sized(1_000, 10_000);
     let mut scenario =
-        Scenario::open("T10", "sixteen processes reclaim the same leases and are cut off", secs(120)).await;
+        Scenario::open("T10", "sixteen process instances reclaim the same leases and are cut off", secs(120)).await;
     scenario.enqueue((0..jobs).map(|number| Work::new(number, 0, Then::Succeed))).await;
-    let back = |stats: &retraced::store::QueueStats| stats.pending == jobs && stats.processing == 0;
-    let mut deaths = 0;
+    let all_pending = |stats: &retraced::store::QueueStats| stats.pending == jobs && stats.processing == 0;
+    let mut cut_offs = 0;
     for round in 0..2 {
         let (owner, claims) = claim_and_abandon(&scenario, jobs as usize, millis(300)).await;
         if round == 1 {
@@ -131,11 +132,11 @@ async fn t10_concurrent_reclaimers() {
                 scenario.store.begin(&scenario.queue, millis(300), &leases).await.unwrap();
             }
         }
-        deaths += contend(&scenario, Operation::Reclaim, back).await;
+        cut_offs += contend(&scenario, Operation::Reclaim, all_pending).await;
         let listed = scenario.jobs_in(JobState::Pending).await;
         check_listed_once(&mut scenario.report, jobs, &listed);
-        let charged = |job: &&JobSummary| (job.counters.releases, job.counters.crashes) != (1, round);
-        scenario.report.miscounted += listed.iter().filter(charged).count() as u64;
+        let miscounted = |job: &&JobSummary| (job.counters.releases, job.counters.crashes) != (1, round);
+        scenario.report.miscounted += listed.iter().filter(miscounted).count() as u64;
         let stats = scenario.stats().await;
         scenario.report.drift +=
             stats.releases_total.abs_diff(jobs) + stats.crashes_total.abs_diff(jobs * u64::from(round));
@@ -144,20 +145,20 @@ async fn t10_concurrent_reclaimers() {
         (scenario.report.lost, scenario.report.unexplained, scenario.report.miscounted, scenario.report.drift),
         (0, 0, 0, 0)
     );
-    for _ in 0..deaths {
+    for _ in 0..cut_offs {
         scenario.fault("cut off while reclaiming");
     }
     let _worker = scenario.worker_config().start();
     scenario.close(&[]).await;
 }
 
-/// Goal: a due job is promoted once, in the order of due times, however many processes promote.
+/// Goal: a due job is promoted once, in the order of due times, however many process instances promote.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t11_concurrent_promoters() {
+async fn t11_a_due_job_is_promoted_once() {
     let jobs = sized(2_000, 50_000);
     let mut scenario =
-        Scenario::open("T11", "sixteen processes promote the same due jobs and are cut off", secs(120)).await;
-    // One millisecond apart, enqueued in another order.
+        Scenario::open("T11", "sixteen process instances promote the same due jobs and are cut off", secs(120)).await;
+    // Fifty jobs are due in each millisecond. They are enqueued in another order.
     let due = unix_ms() + sized(1_500, 6_000);
     let works = (0..jobs).map(|n| (n * 7_919) % jobs).map(|number| {
         let work = Work::new(number, 0, Then::Succeed);
@@ -165,21 +166,21 @@ async fn t11_concurrent_promoters() {
     });
     scenario.enqueue_with(works.collect::<Vec<_>>()).await;
     assert_eq!(scenario.stats().await.delayed, jobs, "some were due before all were enqueued");
-    let deaths = contend(&scenario, Operation::Promote, |stats| stats.pending == jobs && stats.delayed == 0).await;
-    for _ in 0..deaths {
+    let cut_offs = contend(&scenario, Operation::Promote, |stats| stats.pending == jobs && stats.delayed == 0).await;
+    for _ in 0..cut_offs {
         scenario.fault("cut off while promoting");
     }
     let listed = scenario.jobs_in(JobState::Pending).await;
     check_listed_once(&mut scenario.report, jobs, &listed);
-    let instants: Vec<u64> = listed.iter().map(|job| number(&job.id).unwrap() / 50).collect();
-    assert!(instants.is_sorted(), "promoted out of order");
+    let due_ms: Vec<u64> = listed.iter().map(|job| number(&job.id).unwrap() / 50).collect();
+    assert!(due_ms.is_sorted(), "jobs were promoted out of order");
     let _worker = scenario.worker_config().start();
     scenario.close(&[]).await;
 }
 
-/// Goal: jobs start in their order, and due jobs are promoted in time although no executor is free.
+/// Goal: jobs start in the order in which they were enqueued, and due jobs are promoted in time although no executor is free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t12_saturation_and_order() {
+async fn t12_busy_executors_delay_no_promotion_and_keep_the_order() {
     let (ordered, time) = sized((300, secs(3)), (5_000, secs(20)));
     let mut scenario =
         Scenario::open("T12", "all executors are busy, and more jobs become due all the time", secs(120)).await;
@@ -214,10 +215,10 @@ async fn t12_saturation_and_order() {
     scenario.close(&[]).await;
 }
 
-/// Goal: the time of a script does not grow with the number of due, expired or active jobs. Method: many leases of a dead instance expire together, many delayed jobs are due at once, and many
-/// jobs run at once and are renewed.
+/// Goal: no script takes longer when there are more due jobs, expired leases or running jobs. Method: many leases of a dead process instance expire together, many
+/// delayed jobs are due at once, and many jobs run at once, so that their leases are renewed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t13_large_sets() {
+async fn t13_scripts_stay_fast_with_very_many_leases_and_due_jobs() {
     let (expired, due, executors) = sized((1_000, 2_000, 100), (50_000, 100_000, 10_000));
     let server = RedisServer::start_with(&["--slowlog-log-slower-than", "5000", "--slowlog-max-len", "100000"]);
     let mut scenario =
@@ -225,7 +226,7 @@ async fn t13_large_sets() {
     scenario.enqueue((0..expired).map(|number| Work::new(number, 20, Then::Succeed))).await;
     let lease = sized(secs(1), secs(8));
     claim_and_abandon(&scenario, expired as usize, lease).await;
-    scenario.fault("owner of very many leases dead");
+    scenario.fault("owner of very many leases died");
     let soon = unix_ms() + sized(500, 8_000);
     let works = (expired..expired + due).map(|number| {
         let work = Work::new(number, 5, Then::Succeed);
@@ -250,26 +251,26 @@ async fn t13_large_sets() {
     let mut redis_connection = scenario.server.connection();
     let (scripts, slow, slowest) = slow_scripts(&mut redis_connection);
     scenario.report.note(format!(
-        "{most_active} leases at most at once; of the server's script calls ({scripts}) {slow} took more than 5 ms, the slowest {slowest} ms."
+        "At most {most_active} leases at once. Script calls on the server: {scripts}; {slow} took more than 5 ms, the slowest {slowest} ms."
     ));
     assert!(slowest < 1_000, "a script took {slowest} ms");
     scenario.close(&[]).await;
 }
 
-/// The server's own percentiles of its script calls, how many took more than the slow log's threshold, and the slowest of these in ms.
+/// Statistics of the server about its script calls: the percentiles, the number of calls in the slow log, and the time of the slowest in ms.
 fn slow_scripts(redis_connection: &mut Connection) -> (String, usize, u64) {
     let text: String = redis::cmd("INFO").arg("latencystats").query(redis_connection).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("latency_percentiles_usec_evalsha:"));
     let log: Vec<Vec<redis::Value>> = redis::cmd("SLOWLOG").arg("GET").arg(-1).query(redis_connection).unwrap();
-    // An entry's third field is how long it took, in µs.
+    // The third field of an entry is how long the call took, in µs.
     let slowest = log.iter().filter_map(|entry| redis::from_redis_value_ref::<u64>(&entry[2]).ok()).max();
     (line.unwrap_or("no percentiles").trim().replace(',', ", ") + " µs", log.len(), slowest.unwrap_or(0) / 1_000)
 }
 
-/// Goal: a worker claims no more than it can run, however many jobs wait, and its memory does not grow. Method: many jobs wait for slow handlers; no subscriber reads the supervision
-/// events.
+/// Goal: a worker claims no more than it can run, however many jobs wait, and its memory does not grow. Method: many jobs wait for slow handlers; nobody reads the subscription to
+/// supervision events.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t16_bounded_mailboxes() {
+async fn t16_a_worker_claims_no_more_than_it_can_run() {
     let (jobs, time) = sized((20_000, secs(3)), (1_000_000, secs(15)));
     let mut scenario = Scenario::open("T16", "very many jobs wait for slow handlers", secs(240)).await;
     for from in (0..jobs).step_by(20_000) {
@@ -289,7 +290,7 @@ async fn t16_bounded_mailboxes() {
     worker.signal("-TERM");
     let begun = Instant::now();
     while worker.ended().is_none() {
-        assert!(begun.elapsed() < secs(20), "it did not end");
+        assert!(begun.elapsed() < secs(20), "the worker did not end");
         tokio::time::sleep(millis(10)).await;
     }
     let (stats, records, audit) =
@@ -303,11 +304,11 @@ async fn t16_bounded_mailboxes() {
     report.unexplained = records.executions.values().filter(|runs| runs.len() > 1).count() as u64;
     report.crashes = stats.crashes_total;
     report.note(format!(
-        "At most {held} leases for 50 executors; memory grew by {grown} MiB; {} jobs were done in {} s, the others wait.",
+        "At most {held} leases for 50 executors; memory grew by {grown} MiB; {} jobs were completed in {} s; the others still wait.",
         stats.completed_total,
         time.as_secs()
     ));
-    // Jobs that run, and jobs that have run and are being settled.
+    // One lease for each job that runs, and one for each job that has run and is being settled.
     assert!(held <= 2 * config.executors as u64, "{held} leases for {} executors", config.executors);
     assert!(grown < 64, "memory grew by {grown} MiB");
     scenario.finish();

@@ -1,4 +1,4 @@
-//! The log of executions: what handlers and producers did, one appended line each, outside of everything that gets faults.
+//! The execution log: handlers and producers append one line for everything they do. No fault is injected into this file.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -20,35 +20,35 @@ pub(crate) struct ExecutionLog {
 pub(crate) enum RunEnd {
     Returned,
     Failed,
-    /// It stopped because its lease was lost.
+    /// The handler stopped because its lease was lost.
     LeaseLost,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Execution {
     pub(crate) job: u64,
-    /// The attempt of the token it was claimed with.
+    /// The attempt number of the fencing token.
     pub(crate) grant: u32,
-    /// Failures charged before it.
+    /// The failures that were counted before this execution.
     pub(crate) failures: u32,
     pub(crate) pid: u64,
-    /// The mark in its payload.
+    /// [`Work::mark`](crate::worker::Work::mark).
     pub(crate) mark: u64,
     pub(crate) start_ms: u64,
-    /// `None` when its process died before.
+    /// `None` when the process died before the handler ended.
     pub(crate) end: Option<(u64, RunEnd)>,
 }
 
 /// Everything in the log.
 #[derive(Default)]
 pub(crate) struct Records {
-    /// By job, in the order they started.
+    /// The executions of each job, in the order in which they started.
     pub(crate) executions: BTreeMap<u64, Vec<Execution>>,
     /// Jobs whose enqueue was acknowledged.
     pub(crate) acknowledged: Vec<u64>,
-    /// How long producers waited for an error that says their job was not, or may not have been, stored.
+    /// How long producers waited for each enqueue that returned an error.
     pub(crate) refusals: Vec<Duration>,
-    /// Executions that started twice under one grant.
+    /// Executions that started although another one had started under the same grant.
     pub(crate) twice: u64,
 }
 
@@ -106,6 +106,7 @@ impl ExecutionLog {
 }
 
 impl Records {
+    /// Adds a line: `S` for a start, `E` for an end, `A` for an acknowledged enqueue, `R` for a refused one. Each line ends with the process id and the time.
     fn add(&mut self, line: &str) -> Option<()> {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |at: usize| words.get(at)?.parse::<u64>().ok();

@@ -17,30 +17,30 @@ fn key(name: &str) -> String {
 /// Goal: enqueuing an existing id changes nothing, whatever the state of its job. Method: the same id, with another payload, is enqueued while its job waits, runs, is delayed, and in each
 /// final state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t03_duplicate_ids() {
+async fn t03_a_duplicate_id_changes_no_job() {
     let mut scenario = Scenario::open("T03", "the same id again, in every state", secs(60)).await;
-    let again = async |scenario: &mut Scenario, number: u64, expected: JobState| {
+    let enqueue_again = async |scenario: &mut Scenario, number: u64, expected: JobState| {
         let queue = Client::shared(scenario.store.clone()).queue(QUEUE).unwrap();
-        let other = Work { mark: 1, ..Work::new(number, 0, Then::FailForGood) };
+        let other = Work { mark: 1, ..Work::new(number, 0, Then::FailPermanently) };
         let receipt = queue.job(other).id(id(number).to_string()).enqueue().await.unwrap();
         assert_eq!((receipt.created, receipt.state), (false, expected));
         scenario.fault("an id enqueued again");
     };
     scenario.enqueue([Work::new(0, 700, Then::Succeed)]).await;
-    again(&mut scenario, 0, JobState::Pending).await;
+    enqueue_again(&mut scenario, 0, JobState::Pending).await;
     let _worker = scenario.worker_config().start();
     scenario.until_started(0).await;
-    again(&mut scenario, 0, JobState::Processing).await;
-    scenario.enqueue([Work::new(1, 1, Then::FailForGood), Work::new(2, 1, Then::FailAlways)]).await;
+    enqueue_again(&mut scenario, 0, JobState::Processing).await;
+    scenario.enqueue([Work::new(1, 1, Then::FailPermanently), Work::new(2, 1, Then::FailAlways)]).await;
     let slow = Work::new(3, 1, Then::Succeed);
     let later = retraced::JobOptions { run_at: retraced::job::RunAt::After(secs(2)), ..slow.options() };
     scenario.enqueue_with([(later, slow)]).await;
-    again(&mut scenario, 3, JobState::Delayed).await;
+    enqueue_again(&mut scenario, 3, JobState::Delayed).await;
     scenario.until_drained().await;
     for (number, state) in
         [(0, JobState::Completed), (1, JobState::Poisoned), (2, JobState::Dead), (3, JobState::Completed)]
     {
-        again(&mut scenario, number, state).await;
+        enqueue_again(&mut scenario, number, state).await;
     }
     tokio::time::sleep(millis(300)).await;
     assert!(scenario.log.read().all().all(|run| run.mark == 0), "a payload was changed");
@@ -50,7 +50,7 @@ async fn t03_duplicate_ids() {
 /// Goal: whatever another program writes into the keys, intact jobs reach their final states. Method: entries ReTraced never writes are added to all keys at random while
 /// a worker works; now and then a key has another type for a while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t33_garbage_in_the_keys() {
+async fn t33_garbage_in_the_keys_stops_no_intact_job() {
     let (rounds, jobs) = sized((20, 20), (300, 30));
     let mut scenario = Scenario::open("T33", "garbage is written into every key", secs(240)).await;
     let _worker = scenario.worker_config().start();
@@ -88,13 +88,13 @@ async fn t33_garbage_in_the_keys() {
     report.drift = stats.completed_total.abs_diff(jobs) + stats.failures_total.abs_diff(jobs.div_ceil(7));
     assert!(stats.garbage_total > 0, "{stats:?}");
     report.note(format!(
-        "{} entries were found to be garbage, dropped or moved to quarantine, and counted.",
+        "{} entries were found to be garbage and counted; each was deleted or poisoned.",
         stats.garbage_total
     ));
     scenario.finish();
 }
 
-/// Writes one random entry that ReTraced never writes. It never names an intact job.
+/// Writes one random entry that no script of ReTraced writes. The entry never names an intact job.
 fn write_garbage(redis_connection: &mut Connection, rng: &mut SmallRng) {
     let garbage: Vec<u8> = (0..rng.random_range(0..40)).map(|_| rng.random()).collect();
     let score = [1.0, -1.0, f64::INFINITY, f64::NEG_INFINITY, 1e15][rng.random_range(0..5)];
@@ -111,14 +111,15 @@ fn write_garbage(redis_connection: &mut Connection, rng: &mut SmallRng) {
     };
 }
 
-/// Goal: a payload up to its bound is accepted and run, one above it is refused when it is enqueued or poisoned when it would run, and memory stays bounded.
+/// Goal: a job whose payload is not larger than the limit runs. A larger payload is refused when it is enqueued, or poisoned when a worker with a lower limit claims
+/// it. The worker's memory stays bounded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t34_huge_payloads() {
+async fn t34_payloads_up_to_the_limit_run_and_larger_ones_do_not() {
     let (large, small) = sized((4, 500), (40, 100_000));
     let mut scenario =
-        Scenario::open("T34", "payloads at their bound and beyond, many small ones, a long error message", secs(240))
+        Scenario::open("T34", "payloads up to the limit and beyond, many small ones, a long error message", secs(240))
             .await;
-    // The worker accepts less than producers may send.
+    // The worker accepts smaller payloads than the producers do.
     let limit = 900 << 10;
     let mut config = scenario.worker_config();
     config.payload_bytes_max = limit;
@@ -126,10 +127,10 @@ async fn t34_huge_payloads() {
     scenario.enqueue([Work::new(0, 1, Then::Succeed)]).await;
     scenario.until_done(1).await;
     let before = worker.memory_kib();
-    // The other bytes of such a payload.
-    let rest = encoded(&Work { fill: "o".repeat(1 << 16), ..Work::new(1, 1, Then::Succeed) }) - (1 << 16);
+    // The bytes of a payload besides its filling.
+    let overhead = encoded(&Work { fill: "o".repeat(1 << 16), ..Work::new(1, 1, Then::Succeed) }) - (1 << 16);
     let sized_work =
-        |number, bytes: usize| Work { fill: "o".repeat(bytes - rest), ..Work::new(number, 1, Then::Succeed) };
+        |number, bytes: usize| Work { fill: "o".repeat(bytes - overhead), ..Work::new(number, 1, Then::Succeed) };
     let mut number = 1;
     for _ in 0..large {
         for bytes in [limit - 1, limit] {
@@ -138,7 +139,7 @@ async fn t34_huge_payloads() {
             number += 1;
         }
     }
-    let beyond = number;
+    let too_large = number;
     let queue = Client::shared(scenario.store.clone()).queue(QUEUE).unwrap();
     let work = sized_work(number, limit + 1);
     queue.job(work).id(id(number).to_string()).wait_at_most(secs(5)).enqueue().await.unwrap();
@@ -151,18 +152,18 @@ async fn t34_huge_payloads() {
     scenario.enqueue([Work::new(number, 1, Then::FailWithLongError(4 << 20))]).await;
     number += 1;
     scenario.enqueue((number..number + small).map(|number| Work::new(number, 0, Then::Succeed))).await;
-    let mut most = 0;
+    let mut peak_kib = 0;
     let quiet = || async {
         let stats = scenario.stats().await;
         stats.pending + stats.processing + stats.delayed == 0
     };
     while !quiet().await && !scenario.remaining().is_zero() {
-        most = most.max(worker.memory_kib());
+        peak_kib = peak_kib.max(worker.memory_kib());
         tokio::time::sleep(millis(20)).await;
     }
-    let view = scenario.admin.job(&scenario.queue, &id(beyond)).await.unwrap().unwrap();
+    let view = scenario.admin.job(&scenario.queue, &id(too_large)).await.unwrap().unwrap();
     assert_eq!(view.last_error().unwrap().code, Code::DecodeFailed);
-    let grown = most.saturating_sub(before) / 1024;
+    let grown = peak_kib.saturating_sub(before) / 1024;
     scenario.report.note(format!("The worker's memory grew by {grown} MiB at most."));
     assert!(grown < 128, "memory grew by {grown} MiB");
     scenario.close(&[]).await;
@@ -172,10 +173,10 @@ fn encoded(work: &Work) -> usize {
     retraced::codec::to_payload(work).unwrap().len()
 }
 
-/// Goal: a deploy with new kinds charges no attempt while old workers still run, nor after a rollback. Method: jobs of a kind that only new workers know, and
-/// other jobs; first old workers alone, then both, then the old ones again.
+/// Goal: a deploy with new kinds counts no failure while old workers still run, nor after a rollback. Method: jobs of a kind that only new workers know, and
+/// other jobs. First an old worker runs alone, then both, then the old one alone again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t35_kinds_that_old_workers_do_not_know() {
+async fn t35_kinds_that_old_workers_do_not_know_count_no_failure() {
     let jobs = sized(20, 500);
     let mut scenario =
         Scenario::open("T35", "old workers claim jobs of kinds that only new ones know", secs(240)).await;
@@ -186,19 +187,21 @@ async fn t35_kinds_that_old_workers_do_not_know() {
         scenario.enqueue_kind(number, NewKind(Work::new(number, 1, Then::Succeed))).await;
     }
     scenario.enqueue((jobs..jobs * 2).map(|number| Work::new(number, 1, Then::Succeed))).await;
-    // Jobs of known kinds are done, the others are delayed and not charged.
+    // The jobs of the known kind are completed. The others are delayed, and no failure was counted.
     scenario.until_done(jobs).await;
-    scenario.until("all are delayed", || async { scenario.stats().await.delayed == jobs }).await;
+    scenario
+        .until("the postponement of all jobs of the new kind", || async { scenario.stats().await.delayed == jobs })
+        .await;
     let delayed = scenario.stats().await;
     assert_eq!((delayed.failures_total, delayed.crashes_total, delayed.releases_total), (0, 0, jobs));
     let mut new = scenario.worker_config().start();
     while scenario.stats().await.completed_total < jobs + jobs / 2 {
         redrive_delayed(&scenario).await;
     }
-    // Only the old worker is left: the other jobs wait, and nothing is charged.
+    // Only the old worker is left: the remaining jobs of the new kind wait, and no failure is counted.
     new.signal("-TERM");
     while new.ended().is_none() {
-        assert!(!scenario.remaining().is_zero(), "it did not end");
+        assert!(!scenario.remaining().is_zero(), "the new worker did not end");
         tokio::time::sleep(millis(20)).await;
     }
     scenario.fault("new worker shut down");
@@ -212,7 +215,7 @@ async fn t35_kinds_that_old_workers_do_not_know() {
     assert_eq!(report.crashes, 0);
 }
 
-/// Makes the delayed jobs pending now instead of after half a minute.
+/// Moves the delayed jobs to `pending` now instead of after 30 s.
 async fn redrive_delayed(scenario: &Scenario) {
     let ids: Vec<_> = scenario.jobs_in(JobState::Delayed).await.into_iter().map(|job| job.id).collect();
     for ids in ids.chunks(BATCH_MAX) {

@@ -1,4 +1,4 @@
-//! Kills at every call: a worker is killed while the request of one of its calls is in flight, or while the reply is.
+//! A worker is killed while the request of one of its calls is in flight, or while the reply is in flight.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::scenario::{Scenario, millis, secs, sized};
 use crate::support::unix_ms;
 use crate::worker::{Then, Work, signal_to};
 
-/// The calls a worker makes in its first second, and last those of its shutdown.
+/// The verbs a worker calls in its first second; the last two are those of its shutdown.
 const VERBS: [&str; 12] = [
     "probe",
     "heartbeat",
@@ -26,16 +26,16 @@ const VERBS: [&str; 12] = [
     "settle",
     "forget",
 ];
-/// Made rarely, or once.
+/// Verbs that are called rarely or once: the worker is killed only at the first call.
 const RARE: [&str; 5] = ["probe", "heartbeat", "record", "settle", "forget"];
-/// Made only by a worker that was asked to end.
-const LAST_VERBS: [&str; 2] = ["settle", "forget"];
+/// Verbs that only a worker which shuts down calls.
+const SHUTDOWN_VERBS: [&str; 2] = ["settle", "forget"];
 const LATER: std::time::Duration = millis(150);
 
-/// Goal: to the store, a worker may die between any two instructions. Method: for each verb, and each of its first few calls, a worker is killed with -9 before
-/// the call arrives, and another after it was applied; the next worker runs the remaining jobs.
+/// Goal: no job is lost or miscounted, wherever a worker dies. Method: for each verb, and each of its first few calls, one worker is killed with -9 before the
+/// call arrives, and another one after it was applied. The next worker runs the remaining jobs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t02_kills_at_every_call() {
+async fn t02_a_kill_at_any_call_loses_no_job() {
     let mut scenario = Scenario::open("T02", "a worker is killed at every call", secs(400)).await;
     let sample =
         [("claim", true), ("settle_and_claim", false), ("settle_and_claim", true), ("renew", true), ("settle", true)];
@@ -45,7 +45,7 @@ async fn t02_kills_at_every_call() {
     let steps = steps.iter().flat_map(|(verb, after)| nths.clone().map(|nth| (*verb, *after, nth)));
     let steps: Vec<_> = steps.filter(|(verb, _, nth)| *nth == 1 || !RARE.contains(verb)).collect();
     for (step, (verb, after, nth)) in steps.iter().copied().enumerate() {
-        play(&mut scenario, step as u64 * 100, verb, after, nth).await;
+        kill_at_call(&mut scenario, step as u64 * 100, verb, after, nth).await;
     }
     let mut config = scenario.worker_config();
     config.crashes_max = 100;
@@ -56,12 +56,12 @@ async fn t02_kills_at_every_call() {
     scenario.close(&[]).await;
 }
 
-async fn play(scenario: &mut Scenario, first: u64, verb: &'static str, after: bool, nth: u64) {
+async fn kill_at_call(scenario: &mut Scenario, first: u64, verb: &'static str, after: bool, nth: u64) {
     let works = (first..first + 10).map(|number| {
         let (millis, then) = match number % 10 {
             0 | 1 => (700, Then::Succeed),
             2 => (5, Then::FailOnce),
-            3 => (5, Then::FailForGood),
+            3 => (5, Then::FailPermanently),
             _ => (10, Then::Succeed),
         };
         let work = Work::new(number, millis, then);
@@ -75,7 +75,7 @@ async fn play(scenario: &mut Scenario, first: u64, verb: &'static str, after: bo
     let kill = {
         let victim = victim.clone();
         move || match victim.load(Ordering::SeqCst) {
-            0 => panic!("it called before its process id was known"),
+            0 => panic!("the worker made the call before its process id was known"),
             pid => signal_to(pid, "-KILL"),
         }
     };
@@ -96,15 +96,15 @@ async fn play(scenario: &mut Scenario, first: u64, verb: &'static str, after: bo
     let begun_ms = unix_ms();
     let mut worker = config.start();
     victim.store(worker.pid(), Ordering::SeqCst);
-    if LAST_VERBS.contains(&verb) {
+    if SHUTDOWN_VERBS.contains(&verb) {
         scenario.until_started(first).await;
         worker.signal("-TERM");
     }
     while worker.ended().is_none() {
-        assert!(unix_ms() - begun_ms < 20_000, "no worker made call {nth} of {verb}");
+        assert!(unix_ms() - begun_ms < 20_000, "the worker did not make call {nth} of {verb}");
         tokio::time::sleep(millis(5)).await;
     }
-    assert_eq!(worker.ended().unwrap().code(), None, "it ended before call {nth} of {verb}");
+    assert_eq!(worker.ended().unwrap().code(), None, "the worker ended by itself before call {nth} of {verb}");
     let when = if after { "killed after a call" } else { "killed before a call" };
     scenario.died(when, worker.pid(), unix_ms().saturating_sub(50)).await;
 }

@@ -35,9 +35,9 @@ fn client(url: &str) -> Client {
 }
 
 /// Goal: a producer whose replies are lost stores each job once and gets its receipt. Method: replies to enqueues are lost at random; a producer that does not
-/// learn the outcome sends the same job again. In the end another producer enqueues every job once more, and each receipt says that it exists already.
+/// learn the outcome sends the same job again. In the end another producer enqueues every job once more, and each receipt says that the job exists already.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t01_lost_replies_to_enqueues() {
+async fn t01_a_lost_reply_never_enqueues_a_job_twice() {
     let jobs = sized(60, 500);
     let mut scenario = Scenario::open("T01", "replies to enqueues are lost", secs(120)).await;
     let proxy = scenario.proxy();
@@ -47,7 +47,7 @@ async fn t01_lost_replies_to_enqueues() {
         _ => Fault::Pass,
     });
     let producer = client(proxy.url()).queue(QUEUE).unwrap();
-    let (mut unknown, mut created) = (0, 0);
+    let (mut resent, mut created) = (0, 0);
     for number in 0..jobs {
         let work = Work::new(number, 1, Then::Succeed);
         let receipt = loop {
@@ -59,7 +59,7 @@ async fn t01_lost_replies_to_enqueues() {
                 .await
             {
                 Ok(receipt) => break receipt,
-                Err(_) => unknown += 1,
+                Err(_) => resent += 1,
             }
         };
         created += u64::from(receipt.created);
@@ -77,14 +77,14 @@ async fn t01_lost_replies_to_enqueues() {
     scenario.until_drained().await;
     assert!(scenario.log.read().all().all(|run| run.mark == 0), "a second enqueue changed the job");
     scenario.report.note(format!(
-        "{created} receipts said that the job was created; {unknown} times the producer did not learn the outcome in time and sent the same job again."
+        "{created} receipts said that the job was created; {resent} times the producer did not learn the outcome in time and sent the same job again."
     ));
     scenario.close(&[&proxy]).await;
 }
 
-/// Goal: a bulk that is interrupted anywhere can be sent again, and each receipt agrees with the server.
+/// Goal: a bulk enqueue that is interrupted anywhere can be sent again, and each receipt agrees with the server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t05_a_bulk_is_cut() {
+async fn t05_an_interrupted_bulk_can_be_sent_again() {
     let (jobs, rounds) = sized((2_000, 2), (10_000, 6));
     let mut scenario = Scenario::open("T05", "a bulk enqueue is interrupted", secs(120)).await;
     let proxy = scenario.proxy();
@@ -102,7 +102,7 @@ async fn t05_a_bulk_is_cut() {
         let numbers = round * jobs..(round + 1) * jobs;
         let works = numbers.clone().map(|number| Work::new(number, 0, Then::Succeed));
         let sealed: Vec<_> = works.map(|work| seal_job(&work, &work.options()).unwrap()).collect();
-        // One timeout lets the producer send the call again itself; the other is too short for that, and the whole bulk is sent again.
+        // With the longer timeout the producer resends the call by itself. The shorter one is over before, and the test sends the whole bulk again.
         let timeout = if round % 2 == 0 { secs(5) } else { millis(300) };
         let queue = client(proxy.url()).queue(QUEUE).unwrap();
         let receipts = match queue.wait_at_most(timeout).enqueue_all(sealed.clone()).await {
@@ -120,10 +120,10 @@ async fn t05_a_bulk_is_cut() {
     scenario.close(&[&proxy]).await;
 }
 
-/// Goal: no grant waits for its lease to expire because its reply was lost. Method: replies to claims, alone and with settlements, are lost at random; the time until
-/// the same call is answered is the recovery, and no job may run twice.
+/// Goal: no grant waits for its lease to expire because its reply was lost. Method: replies to claims, alone and with settlements, are lost at random; the recovery is
+/// the time until the same call is answered. No job may run twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t07_lost_replies_to_claims() {
+async fn t07_a_lost_reply_to_a_claim_costs_no_lease() {
     let (jobs, probability) = sized((3_000, 0.04), (100_000, 0.01));
     let mut scenario = Scenario::open("T07", "replies to claims are lost", secs(240)).await;
     let proxy = scenario.proxy();
@@ -148,9 +148,10 @@ async fn t07_lost_replies_to_claims() {
     assert!(report.repeated.is_empty() && report.crashes == 0, "a lost reply cost a lease");
 }
 
-/// Goal: a settlement counts once, whichever of its requests and replies are lost. Method: jobs with every outcome; all calls that settle get all faults at random.
+/// Goal: a settlement counts once, whichever of its requests and replies are lost. Method: jobs with every outcome; every kind of fault is injected at random into
+/// the calls that settle or promote.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t24_lost_replies_to_settlements() {
+async fn t24_a_settlement_counts_once_although_its_reply_is_lost() {
     let (jobs, probability) = sized((2_000, 0.08), (30_000, 0.05));
     let mut scenario = Scenario::open("T24", "replies to settlements, and their requests, are lost", secs(300)).await;
     let proxy = scenario.proxy();
@@ -162,7 +163,7 @@ async fn t24_lost_replies_to_settlements() {
     let then = |number| match number % 10 {
         0 => Then::FailOnce,
         1 => Then::FailAlways,
-        2 => Then::FailForGood,
+        2 => Then::FailPermanently,
         3 if number % 100 == 3 => Then::Panic,
         _ => Then::Succeed,
     };
@@ -177,10 +178,10 @@ async fn t24_lost_replies_to_settlements() {
     assert!(report.repeated.is_empty(), "a job ran again because its settlement was lost");
 }
 
-/// Goal: after a lost hint a poll finds the job. Method: an idle worker; hints are dropped, its subscription is cut, or the mark of an idle worker is deleted
-/// just before a job is enqueued.
+/// Goal: after a lost hint a poll finds the job. Method: just before a job is enqueued for an idle worker, its hints are dropped, its
+/// subscription is cut, or the field of `stats` that says that a fetcher is idle is deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t09_lost_wake_ups() {
+async fn t09_a_job_starts_although_its_hint_was_lost() {
     let rounds = sized(3, 12);
     let mut scenario = Scenario::open("T09", "hints are lost", secs(240)).await;
     let proxy = scenario.proxy();
@@ -190,9 +191,9 @@ async fn t09_lost_wake_ups() {
     let mut redis_connection = scenario.server.connection();
     let mut waited = Vec::new();
     for number in 1..=rounds {
-        // Idle long enough for the polls to reach their longest interval.
-        let idle = Instant::now();
-        while idle.elapsed() < sized(millis(1_500), secs(4)) {
+        // The worker is idle long enough for its polls to reach their longest interval.
+        let idle_since = Instant::now();
+        while idle_since.elapsed() < sized(millis(1_500), secs(4)) {
             tokio::time::sleep(millis(50)).await;
         }
         match number % 3 {
@@ -200,13 +201,13 @@ async fn t09_lost_wake_ups() {
             1 => proxy.drop_hints(true),
             _ => {
                 let _: () = redis_connection.hdel(format!("retraced:{{{QUEUE}}}:stats"), "idle_until").unwrap();
-                scenario.fault("mark of an idle worker deleted");
+                scenario.fault("field of idle fetchers deleted");
             }
         }
-        let asked = Instant::now();
+        let enqueued = Instant::now();
         scenario.enqueue([Work::new(number, 1, Then::Succeed)]).await;
         scenario.until_started(number).await;
-        waited.push(asked.elapsed());
+        waited.push(enqueued.elapsed());
         proxy.drop_hints(false);
     }
     let slowest = waited.iter().max().copied().unwrap_or_default();

@@ -1,9 +1,9 @@
-//! Torture tests: real worker processes, a real Redis server, a proxy between them that injects faults, and a log of executions outside of all of them.
-//! A scenario injects faults into a worker or its server. Its report, from the log and the store, shows whether a job was lost, is stuck, or ran again without a
-//! reason.
+//! Torture tests: real worker processes, a real Redis server, a proxy between them that injects faults, and an execution log that no fault touches.
+//! A scenario injects faults into a worker, its connections or its server. Its report, made from the log and the store, says whether a job was lost, is stuck, or
+//! ran again without a reason.
 //!
-//! Scenarios have the numbers of the list in `docs/torture.md`. `make test` runs some in a quick form; `make torture` (`RETRACED_SCALE=full`) runs all at
-//! full size and writes that page from their reports. `SEED=n` runs with that seed.
+//! The scenarios have the same numbers as in `docs/torture.md`. `make test` runs some of them in a quick form; `make torture` (`RETRACED_SCALE=full`) runs all of
+//! them at full size and writes that page from their reports. `SEED=n` sets the seed.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "../support/mod.rs"]

@@ -1,4 +1,4 @@
-//! A server that is down, frozen, busy, loses its scripts, or disconnects its clients.
+//! The server is down, frozen or busy, loses its scripts, or disconnects its clients.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use crate::scenario::{Scenario, millis, secs, sized};
 use crate::support::redis_server::RedisServer;
 use crate::worker::{Then, Work};
 
-/// Goal: without a server, producers get an error within a second, their memory does not grow, and no acknowledged job is lost. Method: a process enqueues at a steady rate while its
+/// Goal: without a server, producers get an error within 2 s, their memory does not grow, and no acknowledged job is lost. Method: a process enqueues at a steady rate while its
 /// server, which persists every write, is down.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t04_producers_without_a_server() {
+async fn t04_producers_without_a_server_get_an_error_soon() {
     let (outage, per_second) = sized((secs(3), 200), (secs(60), 2_000));
     let server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let mut scenario = Scenario::open_on(server, "T04", "producers enqueue while the server is down", secs(240)).await;
@@ -24,25 +24,25 @@ async fn t04_producers_without_a_server() {
     scenario.fault("server killed");
     scenario.server.stop();
     let down_since = Instant::now();
-    let mut most = before;
+    let mut peak_kib = before;
     while down_since.elapsed() < outage {
         tokio::time::sleep(millis(100)).await;
-        most = most.max(worker.memory_kib());
+        peak_kib = peak_kib.max(worker.memory_kib());
     }
     scenario.server.restart();
     scenario.fault_ended("server restarted");
-    // The producer has ended by itself when no job was acknowledged for a while.
-    let mut last = (0, Instant::now());
-    while last.1.elapsed() < secs(8) {
-        let known = scenario.log.read().acknowledged.len();
-        if known != last.0 {
-            last = (known, Instant::now());
+    // The producer stops by itself: it has stopped when no job was acknowledged for a while.
+    let mut latest = (0, Instant::now());
+    while latest.1.elapsed() < secs(8) {
+        let acknowledged = scenario.log.read().acknowledged.len();
+        if acknowledged != latest.0 {
+            latest = (acknowledged, Instant::now());
         }
         tokio::time::sleep(millis(200)).await;
     }
     let refusals = scenario.log.read().refusals;
     let slowest = refusals.iter().max().copied().unwrap_or_default();
-    let grown = most.saturating_sub(before) / 1024;
+    let grown = peak_kib.saturating_sub(before) / 1024;
     scenario.report.note(format!(
         "{} enqueues were refused in the outage, the slowest after {} ms; memory grew by {grown} MiB.",
         refusals.len(),
@@ -55,7 +55,7 @@ async fn t04_producers_without_a_server() {
 
 /// Goal: connections that are cut all the time lose no job and cause no flood of new connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t20_clients_are_disconnected() {
+async fn t20_disconnected_clients_lose_no_job() {
     let time = sized(secs(3), secs(60));
     let mut scenario = Scenario::open("T20", "every client is disconnected every 200 ms", secs(240)).await;
     let _workers = [scenario.worker_config().start(), scenario.worker_config().start()];
@@ -72,7 +72,7 @@ async fn t20_clients_are_disconnected() {
         tokio::time::sleep(millis(200)).await;
     }
     let per_second = (connections(&mut redis_connection) - before) as f64 / begun.elapsed().as_secs_f64();
-    scenario.report.note(format!("{per_second:.0} connections a second were opened by two workers and the test."));
+    scenario.report.note(format!("Two workers and the test opened {per_second:.0} connections a second."));
     assert!(per_second < 100.0, "{per_second} connections a second");
     scenario.close(&[]).await;
 }
@@ -83,9 +83,9 @@ fn info(redis_connection: &mut Connection, section: &str, field: &str) -> u64 {
     line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("{field} in {text}"))
 }
 
-/// Goal: after any kind of freeze everything resumes by itself, and no worker was taken for dead.
+/// Goal: after any kind of freeze of the server the work resumes by itself, and no worker was taken for dead.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t21_a_frozen_server() {
+async fn t21_no_worker_is_taken_for_dead_after_a_freeze() {
     let server = RedisServer::start_with(&["--enable-debug-command", "yes"]);
     let mut scenario =
         Scenario::open_on(server, "T21", "the server freezes, sleeps or pauses its clients", secs(240)).await;
@@ -117,9 +117,9 @@ async fn t21_a_frozen_server() {
     assert!(report.repeated.is_empty() && report.crashes == 0, "a live worker was taken for dead");
 }
 
-/// Goal: an outage longer than the leases, after which the server restarts from its append-only file, charges no running job.
+/// Goal: an outage longer than the leases, after which the server restarts from its append-only file, counts no crash for running jobs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t22_an_outage_longer_than_leases() {
+async fn t22_an_outage_longer_than_leases_counts_no_crash() {
     let (jobs, lease) = sized((100, secs(1)), (1_000, secs(5)));
     let server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let mut scenario =
@@ -129,7 +129,7 @@ async fn t22_an_outage_longer_than_leases() {
     let mut config = scenario.worker_config();
     (config.lease, config.executors) = (lease, jobs as usize);
     let _worker = config.start();
-    scenario.until("all busy", || async { scenario.log.read().executions.len() as u64 >= jobs }).await;
+    scenario.until("work on all executors", || async { scenario.log.read().executions.len() as u64 >= jobs }).await;
     let in_flight = scenario.stats().await.processing;
     scenario.fault("server killed");
     scenario.server.stop();
@@ -137,17 +137,17 @@ async fn t22_an_outage_longer_than_leases() {
     scenario.server.restart();
     scenario.fault_ended("server restarted");
     scenario.until_drained().await;
-    let given_up = scenario.log.read().all().filter(|run| matches!(run.end, Some((_, RunEnd::LeaseLost)))).count();
+    let stopped = scenario.log.read().all().filter(|run| matches!(run.end, Some((_, RunEnd::LeaseLost)))).count();
     scenario
         .report
-        .note(format!("{in_flight} jobs were in flight; {given_up} handlers stopped because their lease was lost."));
+        .note(format!("{in_flight} jobs were in flight; {stopped} handlers stopped because their lease was lost."));
     let report = scenario.close(&[]).await;
     assert!(report.repeated.is_empty() && report.crashes == 0, "an outage was taken for a crash");
 }
 
 /// Goal: a server that loses its scripts, or is busy with a script of another program, causes no error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t25_forgotten_and_foreign_scripts() {
+async fn t25_lost_scripts_and_a_busy_server_cause_no_error() {
     let (time, busy) = sized((secs(2), millis(1_200)), (secs(20), secs(8)));
     let server = RedisServer::start_with(&["--busy-reply-threshold", sized("200", "5000")]);
     let mut scenario = Scenario::open_on(

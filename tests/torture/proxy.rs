@@ -1,6 +1,6 @@
-//! A proxy between a worker and its Redis server. It recognizes script calls by their verbs and loses, delays or truncates those its plan selects.
+//! A proxy between a worker and its Redis server. It recognizes script calls by their verbs, and loses, delays or truncates the calls that a plan selects.
 //!
-//! A lost reply loses everything after it on its connection, as on a real one: the connection is cut or goes silent.
+//! When a reply is lost, everything after it on the same connection is lost too, as in a real network: the connection is cut or goes silent.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -19,26 +19,27 @@ use crate::resp;
 
 /// The fault injected into one call.
 pub(crate) enum Fault {
+    /// No fault.
     Pass,
-    /// The request is lost and its connection cut.
+    /// The request is lost, and its connection is cut.
     RequestLostCut,
-    /// Applied; the reply is lost and its connection cut.
+    /// The call is applied; its reply is lost, and the connection is cut.
     ReplyLostCut,
-    /// The request is lost; its connection stays open and silent.
+    /// The request is lost; the connection stays open and silent.
     RequestLostSilent,
-    /// Applied; the reply is lost, and its connection stays open and silent.
+    /// The call is applied; its reply is lost, and the connection stays open and silent.
     ReplyLostSilent,
     /// Half of the request arrives, then the connection is cut.
     RequestTruncated,
-    /// Applied; half of the reply arrives, then the connection is cut.
+    /// The call is applied; half of the reply arrives, then the connection is cut.
     ReplyTruncated,
-    /// Applied; the connection is closed from server to client before the reply, and stays open in the other direction.
+    /// The call is applied; before its reply the connection is closed from server to client. It stays open in the other direction.
     ReplyLostHalfClosed,
     /// The reply, and everything after it, is delayed by this much.
     ReplyDelayed(Duration),
-    /// The request waits until the sender is used or dropped.
+    /// The request is held back until the sender is used or dropped.
     RequestHeld(oneshot::Receiver<()>),
-    /// Applied; the reply waits until this function has run.
+    /// The call is applied; its reply is held back until this function has run.
     ReplyHeld(Box<dyn FnOnce() + Send>),
 }
 
@@ -69,12 +70,12 @@ impl Fault {
 pub(crate) struct Call<'a> {
     /// The script's file, without `.lua`.
     pub(crate) verb: &'a str,
-    /// Its number among the calls of this verb since the plan was set, from 1.
+    /// The number of the call among the calls of this verb since the plan was set, from 1.
     pub(crate) nth: u64,
 }
 
 type Plan = Box<dyn FnMut(&Call) -> Fault + Send>;
-/// Replay slot and number of a mutating call: the same when it is sent again.
+/// Replay slot, sequence and verb of a call that changes something. They are the same when the call is sent again.
 type CallId = Vec<u8>;
 
 pub(crate) struct Proxy {
@@ -89,8 +90,8 @@ struct Shared {
     plan: Mutex<(Plan, HashMap<String, u64>)>,
     verbs: Mutex<HashMap<Vec<u8>, String>>,
     seen: Mutex<Seen>,
-    hints_dropping: AtomicBool,
-    hints_cut: Notify,
+    drops_hints: AtomicBool,
+    subscriptions_cut: Notify,
 }
 
 #[derive(Default)]
@@ -108,8 +109,8 @@ impl Proxy {
             plan: Mutex::new((Box::new(|_| Fault::Pass), HashMap::new())),
             verbs: Mutex::default(),
             seen: Mutex::default(),
-            hints_dropping: AtomicBool::new(false),
-            hints_cut: Notify::new(),
+            drops_hints: AtomicBool::new(false),
+            subscriptions_cut: Notify::new(),
         });
         let end = CancellationToken::new();
         let (ready, port) = std::sync::mpsc::channel();
@@ -140,7 +141,7 @@ impl Proxy {
         *self.shared.plan.lock().unwrap() = (Box::new(plan), HashMap::new());
     }
 
-    /// Injects this fault into the n-th call of this verb from now on.
+    /// Injects this fault into one call: the `nth` call of this verb from now on.
     pub(crate) fn once(&self, verb: &'static str, nth: u64, fault: impl FnOnce() -> Fault + Send + 'static) {
         let mut fault = Some(fault);
         self.plan(move |call| match fault.take_if(|_| call.verb == verb && call.nth == nth) {
@@ -156,13 +157,13 @@ impl Proxy {
     }
 
     /// Sets whether hints are dropped.
-    pub(crate) fn drop_hints(&self, muted: bool) {
-        self.shared.hints_dropping.store(muted, Ordering::SeqCst);
+    pub(crate) fn drop_hints(&self, drop: bool) {
+        self.shared.drops_hints.store(drop, Ordering::SeqCst);
     }
 
     /// Cuts all subscriptions.
     pub(crate) fn cut_subscriptions(&self) {
-        self.shared.hints_cut.notify_waiters();
+        self.shared.subscriptions_cut.notify_waiters();
         *self.shared.seen.lock().unwrap().faults.entry("subscription cut".into()).or_default() += 1;
     }
 
@@ -175,7 +176,7 @@ impl Proxy {
         self.shared.seen.lock().unwrap().faults.clone()
     }
 
-    /// For each lost call, the time until it was answered.
+    /// For each lost call that was sent again, the time until its answer.
     pub(crate) fn recovery(&self) -> Vec<(String, Duration)> {
         self.shared.seen.lock().unwrap().recovery.clone()
     }
@@ -195,19 +196,21 @@ impl Drop for Proxy {
     }
 }
 
-/// What happens to a reply.
+/// What happens to the next reply.
 enum ReplyAction {
-    /// The proxy answers itself.
+    /// The proxy answers in place of the server.
     Answer(Vec<u8>),
     Pass(Option<CallId>),
     Cut,
     CutMiddle,
     HalfClose,
+    /// This reply and all later ones are withheld.
     Mute,
     Delay(Duration, Option<CallId>),
-    Then(Box<dyn FnOnce() + Send>),
-    /// From here on the connection receives messages.
-    Listen,
+    /// The reply passes after this function has run.
+    PassAfter(Box<dyn FnOnce() + Send>),
+    /// From here on the connection is a subscription.
+    Subscribe,
 }
 
 async fn listen(listener: TcpListener, shared: Arc<Shared>) {
@@ -219,17 +222,17 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn serve(client: TcpStream, shared: Arc<Shared>) {
-    // No server: the client's connection is closed too.
+    // Without a server the client's connection is closed.
     let Ok(server) = UnixStream::connect(&shared.server).await else { return };
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
     let (actions, action_receiver) = mpsc::unbounded_channel();
     let cut = CancellationToken::new();
-    let there = requests(client_in, server_out, actions, &shared, &cut);
-    let back = replies(server_in, client_out, action_receiver, &shared, &cut);
+    let to_server = requests(client_in, server_out, actions, &shared, &cut);
+    let to_client = replies(server_in, client_out, action_receiver, &shared, &cut);
     tokio::select! {
         () = cut.cancelled() => {}
-        ((), ()) = async { tokio::join!(there, back) } => {}
+        ((), ()) = async { tokio::join!(to_server, to_client) } => {}
     }
 }
 
@@ -254,7 +257,7 @@ async fn requests(
                     continue;
                 }
                 Request::Subscribe => {
-                    let _ = actions.send(ReplyAction::Listen);
+                    let _ = actions.send(ReplyAction::Subscribe);
                     (Fault::Pass, None)
                 }
                 Request::Call(fault, id) => (fault, id),
@@ -280,7 +283,7 @@ async fn requests(
                 Fault::ReplyLostHalfClosed => ReplyAction::HalfClose,
                 Fault::ReplyLostSilent => ReplyAction::Mute,
                 Fault::ReplyDelayed(by) => ReplyAction::Delay(by, id),
-                Fault::ReplyHeld(what) => ReplyAction::Then(what),
+                Fault::ReplyHeld(run) => ReplyAction::PassAfter(run),
             };
             let _ = actions.send(action);
             if server.write_all(&frame).await.is_err() {
@@ -303,7 +306,7 @@ async fn replies(
 ) {
     let mut buffer = Vec::new();
     loop {
-        // Notices a server that closes the connection, also while no call is in flight.
+        // The read notices a server that closes the connection while no call is in flight.
         let action = tokio::select! {
             biased;
             action = actions.recv() => action,
@@ -313,7 +316,7 @@ async fn replies(
             },
         };
         let frame = match &action {
-            None | Some(ReplyAction::Answer(_) | ReplyAction::Listen | ReplyAction::Mute) => Vec::new(),
+            None | Some(ReplyAction::Answer(_) | ReplyAction::Subscribe | ReplyAction::Mute) => Vec::new(),
             Some(_) => match frame(&mut server, &mut buffer).await {
                 Some(frame) => frame,
                 None => return cut.cancel(),
@@ -331,8 +334,8 @@ async fn replies(
                 shared.answered(id);
                 client.write_all(&frame).await
             }
-            Some(ReplyAction::Then(what)) => {
-                what();
+            Some(ReplyAction::PassAfter(run)) => {
+                run();
                 client.write_all(&frame).await
             }
             Some(ReplyAction::Cut) => return cut.cancel(),
@@ -342,7 +345,7 @@ async fn replies(
             }
             Some(ReplyAction::HalfClose) => client.shutdown().await,
             Some(ReplyAction::Mute) => return std::future::pending().await,
-            Some(ReplyAction::Listen) => return messages(server, client, buffer, shared, cut).await,
+            Some(ReplyAction::Subscribe) => return messages(server, client, buffer, shared, cut).await,
         };
         if sent.is_err() {
             return cut.cancel();
@@ -361,7 +364,7 @@ async fn frame(server: &mut unix::OwnedReadHalf, buffer: &mut Vec<u8>) -> Option
     }
 }
 
-/// Forwards a subscription, except hints while they are dropped.
+/// Forwards the messages of a subscription. Hints are left out while they are to be dropped.
 async fn messages(
     mut server: unix::OwnedReadHalf,
     mut client: OwnedWriteHalf,
@@ -371,12 +374,12 @@ async fn messages(
 ) {
     loop {
         let next = tokio::select! {
-            () = shared.hints_cut.notified() => None,
+            () = shared.subscriptions_cut.notified() => None,
             next = frame(&mut server, &mut buffer) => next,
         };
         let Some(next) = next else { return cut.cancel() };
         let is_hint = next[0] == b'*' && resp::arguments(&next).first().is_some_and(|word| *word == b"message");
-        if is_hint && shared.hints_dropping.load(Ordering::SeqCst) {
+        if is_hint && shared.drops_hints.load(Ordering::SeqCst) {
             shared.seen.lock().unwrap().hints_dropped += 1;
         } else if client.write_all(&next).await.is_err() {
             return cut.cancel();
@@ -385,7 +388,7 @@ async fn messages(
 }
 
 enum Request {
-    /// A script whose verb is not known yet: the client must send its text first.
+    /// A script whose verb the proxy does not know yet: the client must send the text of the script first.
     UnknownScript,
     Subscribe,
     Call(Fault, Option<CallId>),
@@ -424,11 +427,11 @@ impl Shared {
         Request::Call(fault, id)
     }
 
-    /// The verb of a script is the name of the last file its text consists of.
+    /// Remembers the verb of a script: the name of the last Lua file in its text.
     fn register_script(&self, text: &[u8]) -> String {
         let text = std::str::from_utf8(text).unwrap();
-        let named = |line: &str| Some(line.strip_prefix("-- ")?.split_once(".lua:")?.0.to_owned());
-        let verb = text.lines().filter_map(named).next_back().expect("a script says its name");
+        let file_named = |line: &str| Some(line.strip_prefix("-- ")?.split_once(".lua:")?.0.to_owned());
+        let verb = text.lines().filter_map(file_named).next_back().expect("every script names its file");
         let hash = redis::Script::new(text).get_hash().as_bytes().to_vec();
         self.verbs.lock().unwrap().insert(hash, verb.clone());
         verb
@@ -443,9 +446,9 @@ impl Shared {
     }
 }
 
-/// The first two arguments of a mutating script are its replay slot, 18 bytes, and its number and verb, 7.
+/// The first two arguments of a script that changes something are its replay slot (18 bytes), and its sequence and verb (7 bytes).
 fn call_id(words: &[&[u8]]) -> Option<CallId> {
     let keys: usize = std::str::from_utf8(words.get(2)?).ok()?.parse().ok()?;
-    let (replay_slot, number) = (words.get(3 + keys)?, words.get(4 + keys)?);
-    (replay_slot.len() == 18 && number.len() == 7).then(|| [*replay_slot, *number].concat())
+    let (replay_slot, sequence) = (words.get(3 + keys)?, words.get(4 + keys)?);
+    (replay_slot.len() == 18 && sequence.len() == 7).then(|| [*replay_slot, *sequence].concat())
 }

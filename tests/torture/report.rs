@@ -12,18 +12,18 @@ use serde::{Deserialize, Serialize};
 use crate::execution_log::{Execution, Records, RunEnd};
 use crate::worker;
 
-/// How long after the end of its handler a settlement may still be in flight when its worker is disrupted.
+/// After the end of a handler, its settlement may be in flight for this long. A disruption of the worker in this time explains another execution.
 const SETTLING_MAX_MS: u64 = 2_000;
 
-/// A fault injected into a worker process, which explains why the jobs it held ran again.
+/// A fault injected into a worker process. It explains why the jobs that the process held ran again.
 #[derive(Debug, Clone)]
 pub(crate) struct Disruption {
     pub(crate) what: &'static str,
     pub(crate) pid: u64,
     pub(crate) from_ms: u64,
-    /// When it could continue; `u64::MAX` for a process that died.
+    /// When the process continued; `u64::MAX` for a process that died.
     pub(crate) until_ms: u64,
-    /// The grants at that time: job and attempt.
+    /// The grants at the time of the fault: job and attempt.
     pub(crate) held: HashSet<(u64, u32)>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     pub(crate) jobs: u64,
     pub(crate) executions: u64,
-    /// By kind.
+    /// How many faults of each kind were injected.
     pub(crate) faults: BTreeMap<String, u64>,
     /// Acknowledged jobs that are not stored, or are completed although no handler returned.
     pub(crate) lost: u64,
@@ -55,15 +55,15 @@ pub(crate) struct Report {
     pub(crate) stuck: u64,
     /// Jobs in another final state than expected.
     pub(crate) wrong_state: u64,
-    /// Executions beyond the first and the retries, by the fault that explains them.
+    /// Executions that are neither the first one of their job nor a retry, by the fault that explains them.
     pub(crate) repeated: BTreeMap<String, u64>,
-    /// Those without an explanation.
+    /// Executions of this sort that no fault explains.
     pub(crate) unexplained: u64,
-    /// Jobs whose attempts are not the sum of failures, crashes, releases and completion.
+    /// Jobs whose attempts are not the sum of their failures, crashes, releases and completion.
     pub(crate) miscounted: u64,
-    /// Counters of the queue that differ from the sum over its jobs, or of the store from the log.
+    /// Counters of the queue that are not the sum over its jobs, and jobs whose stored failures are not those in the log.
     pub(crate) drift: u64,
-    /// Refused settlements of former owners.
+    /// Settlements of former owners, which were refused.
     pub(crate) stale: u64,
     pub(crate) crashes: u64,
     pub(crate) releases: u64,
@@ -74,7 +74,7 @@ pub(crate) struct Report {
     pub(crate) notes: Vec<String>,
 }
 
-/// Times, in ms.
+/// The number of measured times, and their percentiles in ms.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spread {
     pub(crate) count: u64,
@@ -86,7 +86,7 @@ pub(crate) struct Spread {
 impl Spread {
     pub(crate) fn of(mut times: Vec<u64>) -> Self {
         times.sort_unstable();
-        // Nearest rank.
+        // A percentile is taken by nearest rank.
         let at = |percent: usize| times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).copied();
         let of = |percent| at(percent).unwrap_or(0);
         Self { count: times.len() as u64, p50: of(50), p99: of(99), max: of(100) }
@@ -178,7 +178,7 @@ impl Report {
                 self.miscounted += 1;
                 self.notes.push(format!("miscounted: {} {} {counters:?}, {} runs", job.id, job.state, runs.len()));
             }
-            // A job no fault affected has as many failures as its handler reported, if any handler ran.
+            // A job that no fault affected has as many failures as its handlers reported.
             let failed = runs.iter().filter(|run| matches!(run.end, Some((_, RunEnd::Failed)))).count();
             let unaffected = !runs.is_empty()
                 && runs
@@ -203,12 +203,13 @@ impl Report {
         ] {
             if counted != summed {
                 self.drift += 1;
-                self.notes.push(format!("{what}: the queue counts {counted}, its jobs say {summed}"));
+                self.notes.push(format!("{what}: the queue counts {counted}, its jobs together {summed}"));
             }
         }
         (self.stale, self.crashes, self.releases) = (stats.stale_settlements_total, crashes, releases);
     }
 
+    /// Adds recovery times, measured from this event.
     pub(crate) fn recovered(&mut self, after: &str, times: Vec<Duration>) {
         if !times.is_empty() {
             let times = times.iter().map(|time| u64::try_from(time.as_millis()).unwrap()).collect();
@@ -281,10 +282,10 @@ fn a_repeated_execution_is_explained_only_by_a_disruption_of_its_worker_and_job(
     let again = [run(1, 10, 100, None), run(2, 11, 200, Some((210, RunEnd::Returned)))];
     assert_eq!(checked(&again, &[disruption(10, &[7])]), (1, 0));
     assert_eq!(checked(&again, &[]), (0, 1));
-    assert_eq!(checked(&again, &[disruption(11, &[7])]), (0, 1), "another was killed");
-    assert_eq!(checked(&again, &[disruption(10, &[8])]), (0, 1), "its worker did not hold it");
+    assert_eq!(checked(&again, &[disruption(11, &[7])]), (0, 1), "another worker was killed");
+    assert_eq!(checked(&again, &[disruption(10, &[8])]), (0, 1), "the killed worker did not hold the job");
     let beside = [run(1, 10, 100, Some((230, RunEnd::Returned))), run(2, 11, 200, Some((210, RunEnd::Returned)))];
-    assert_eq!(checked(&beside, &[disruption(10, &[7])]), (1, 1), "a dead process does not continue");
+    assert_eq!(checked(&beside, &[disruption(10, &[7])]), (1, 1), "a dead process cannot run beside its successor");
     let frozen = Disruption { until_ms: 300, ..disruption(10, &[7]) };
     assert_eq!(checked(&beside, &[frozen]), (1, 0));
     let retried = [run(1, 10, 100, Some((110, RunEnd::Failed))), Execution { failures: 1, ..run(2, 10, 200, None) }];
@@ -292,7 +293,7 @@ fn a_repeated_execution_is_explained_only_by_a_disruption_of_its_worker_and_job(
 }
 
 #[test]
-fn a_spread_takes_the_nearest_rank() {
+fn percentiles_are_taken_by_nearest_rank() {
     assert_eq!(Spread::of((1..=100).rev().collect()), Spread { count: 100, p50: 50, p99: 99, max: 100 });
     assert_eq!(Spread::of(vec![7]), Spread { count: 1, p50: 7, p99: 7, max: 7 });
 }

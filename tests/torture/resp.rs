@@ -1,6 +1,6 @@
-//! The part of the Redis protocol the proxy needs: where a frame ends, and what a command's arguments are.
+//! The part of the Redis protocol that the proxy needs: where a frame ends, and which arguments a command has.
 
-/// The length of the first frame, in bytes; `None` while it is not whole.
+/// The length of the first frame, in bytes; `None` while the frame is incomplete.
 pub(crate) fn frame_len(bytes: &[u8]) -> Option<usize> {
     let line = line_len(bytes)?;
     let number = || std::str::from_utf8(&bytes[1..line - 2]).ok()?.parse::<i64>().ok();
@@ -38,7 +38,7 @@ pub(crate) fn arguments(frame: &[u8]) -> Vec<&[u8]> {
 }
 
 #[test]
-fn a_frame_is_whole_or_not() {
+fn only_a_complete_frame_has_a_length() {
     let frame = b"*3\r\n$3\r\nGET\r\n:12\r\n*1\r\n$-1\r\n";
     for end in 0..frame.len() {
         assert_eq!(frame_len(&frame[..end]), None, "{end}");

@@ -1,4 +1,4 @@
-//! A running scenario: its server, its execution log, the jobs that were enqueued and the faults that were injected. Closing it produces the report.
+//! A running scenario: its server, its execution log, the jobs that were enqueued and the faults that were injected. [`Scenario::close`] produces the report.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -29,12 +29,12 @@ pub(crate) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// The first in the quick form of `make test`, the second at full scale.
+/// Returns `quick` in the quick form of `make test`, and `full` at full scale.
 pub(crate) fn sized<T>(quick: T, full: T) -> T {
     if full_scale() { full } else { quick }
 }
 
-/// Keeps every finished job, so that each can be checked.
+/// A retention that keeps every finished job, so that each can be checked.
 pub(crate) fn keep_all() -> Retention {
     let rule = RetentionRule::new(secs(24 * 3600), 10_000_000);
     Retention::default().completed(rule).dead(rule).poisoned(rule).cancelled(rule)
@@ -111,14 +111,14 @@ impl Scenario {
         }
     }
 
-    /// The same, with calls to the server through this proxy.
+    /// The configuration of a worker whose calls go through this proxy.
     pub(crate) fn worker_config_through(&self, proxy: &Proxy) -> WorkerConfig {
         WorkerConfig { url: proxy.url().to_owned(), ..self.worker_config() }
     }
 
     // --- jobs
 
-    /// Enqueues these jobs directly, through no proxy, with their own ids.
+    /// Enqueues these jobs under the ids that their numbers give, without a proxy.
     pub(crate) async fn enqueue(&mut self, works: impl IntoIterator<Item = Work>) {
         self.enqueue_with(works.into_iter().map(|work| (work.options(), work))).await;
     }
@@ -127,7 +127,7 @@ impl Scenario {
         let mut sealed = Vec::new();
         for (options, work) in works {
             sealed.push(seal_job(&work, &options).unwrap());
-            self.expect(work.number, end_of(work.then));
+            self.expect(work.number, expected_state(work.then));
         }
         let queue = Client::shared(self.store.clone()).queue(QUEUE).unwrap();
         let receipts = queue.wait_at_most(ENQUEUE_TIMEOUT).enqueue_all(sealed).await.unwrap();
@@ -171,21 +171,21 @@ impl Scenario {
 
     // --- faults
 
-    /// Kills it with -9.
+    /// Kills this worker with -9.
     pub(crate) async fn kill(&mut self, worker: &mut Worker) {
         let from_ms = unix_ms();
         worker.kill();
         self.died("killed", worker.pid(), from_ms).await;
     }
 
-    /// Records that this worker process died after `from_ms`.
+    /// Records that this worker process died, at `from_ms` or later.
     pub(crate) async fn died(&mut self, what: &'static str, pid: u64, from_ms: u64) {
         self.fault(what);
         let held = self.held_grants().await;
         self.disruptions.push(Disruption { what, pid, from_ms, until_ms: u64::MAX, held });
     }
 
-    /// Records a disruption of this process, which held these jobs and can continue afterwards.
+    /// Records a disruption of this process, which held these grants and can continue afterwards.
     pub(crate) fn disrupted(&mut self, what: &'static str, pid: u64, from_ms: u64, held: HashSet<(u64, u32)>) {
         self.fault(what);
         self.disruptions.push(Disruption { what, pid, from_ms, until_ms: unix_ms(), held });
@@ -195,7 +195,7 @@ impl Scenario {
         *self.report.faults.entry(what.to_owned()).or_default() += 1;
     }
 
-    /// Records the end of a fault. The recovery is the time until the next handler returns.
+    /// Records the end of a fault. The recovery is the time from now until the next handler ends.
     pub(crate) fn fault_ended(&mut self, after: &'static str) {
         self.ended_faults.push((after, unix_ms()));
     }
@@ -217,11 +217,11 @@ impl Scenario {
         true
     }
 
-    /// The same, and panics when it does not.
+    /// Like [`wait_until`](Self::wait_until), but panics when the condition did not hold in time.
     pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl FnMut() -> F) {
-        let came = self.wait_until(holds).await;
+        let held = self.wait_until(holds).await;
         let stats = self.admin.stats(&self.queue).await;
-        assert!(came, "{what} did not happen within {:?}: {stats:?}\n{}", self.limit, self.worker_output());
+        assert!(held, "{what} did not happen within {:?}: {stats:?}\n{}", self.limit, self.worker_output());
     }
 
     /// The last lines of the workers' output.
@@ -238,10 +238,10 @@ impl Scenario {
 
     pub(crate) async fn until_done(&self, jobs: u64) {
         let done = || async { self.admin.stats(&self.queue).await.is_ok_and(|stats| stats.completed_total >= jobs) };
-        self.until("enough work", done).await;
+        self.until("the completion of enough jobs", done).await;
     }
 
-    /// Waits until every job has reached a final state. Jobs that have not when the time is up are reported as stuck.
+    /// Waits until every job has reached a final state, at most for the rest of the scenario's time. The report counts the other jobs as stuck.
     pub(crate) async fn until_drained(&self) {
         let quiet = || async {
             let stats = self.admin.stats(&self.queue).await;
@@ -286,7 +286,7 @@ impl Scenario {
         ends.sort_unstable();
         for (after, at) in &self.ended_faults {
             if let Some(next) = ends.get(ends.partition_point(|end| end < at)) {
-                recovery.entry(format!("{after}: the next job is done")).or_default().push(millis(next - at));
+                recovery.entry(format!("{after}: the next handler ends")).or_default().push(millis(next - at));
             }
         }
         for proxy in proxies {
@@ -302,14 +302,14 @@ impl Scenario {
         }
     }
 
-    /// The same for a scenario that has filled the report itself.
+    /// Ends a scenario that has filled in the report itself.
     pub(crate) fn finish(mut self) -> Report {
         self.report.seconds = self.begun.elapsed().as_secs_f64();
         println!("{}", self.report);
         page::append(&self.report);
         assert!(
             self.report.is_clean(),
-            "SEED={}: something is wrong\n{}\n{}",
+            "SEED={}: the report is not clean\n{}\n{}",
             self.seed,
             self.report,
             self.worker_output()
@@ -318,10 +318,10 @@ impl Scenario {
     }
 }
 
-fn end_of(then: Then) -> JobState {
+fn expected_state(then: Then) -> JobState {
     match then {
         Then::FailAlways | Then::Panic => JobState::Dead,
-        Then::FailForGood | Then::Abort | Then::Overflow | Then::Allocate | Then::Exit => JobState::Poisoned,
+        Then::FailPermanently | Then::Abort | Then::Overflow | Then::Allocate | Then::Exit => JobState::Poisoned,
         _ => JobState::Completed,
     }
 }

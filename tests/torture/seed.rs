@@ -3,7 +3,7 @@
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// The seed of `make test`, so that two runs do the same.
+/// The seed of `make test`, so that all its runs do the same.
 const DEFAULT_SEED: u64 = 1;
 
 /// The seed of this run: `SEED`, or a random one at full scale, or the default.

@@ -1,4 +1,4 @@
-//! A worker process: this binary, started again with a configuration. Killed by its process id when it is dropped.
+//! A worker process: this binary, started again with a configuration. Dropping [`Worker`] kills the process.
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -21,28 +21,30 @@ use crate::scenario::{QUEUE, keep_all};
 use crate::seed::rng;
 
 const CONFIG: &str = "RETRACED_TORTURE_WORKER";
-/// Exit code of a worker process whose runtime gave up.
-pub(crate) const GAVE_UP: i32 = 70;
+/// Exit code of a worker process whose runtime ended with an error.
+pub(crate) const RUNTIME_FAILED: i32 = 70;
 /// Exit code of a worker process that did not start.
 pub(crate) const NOT_STARTED: i32 = 71;
+/// The test that runs as the worker process.
 const ROLE: &str = "worker::role_of_a_worker_process";
 
-/// Large enough for actors that are killed all the time.
+/// A budget large enough for actors that are killed all the time.
 const LARGE_BUDGET: RestartPolicy = RestartPolicy {
     strategy: Strategy::OneForOne,
     budget: Budget { restarts: 2_000, window: Duration::from_secs(60) },
     delay: RestartDelay { base: Duration::from_millis(1), max: Duration::from_millis(20), jitter_percent: 50 },
 };
 
-/// What the handler does after its sleep.
+/// How a handler ends after its sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Then {
     Succeed,
-    /// Fails in its first attempt.
+    /// Fails as long as no failure of the job is counted.
     FailOnce,
+    /// Fails with a temporary failure in every attempt.
     FailAlways,
-    FailForGood,
-    /// Fails with a text of this many bytes.
+    FailPermanently,
+    /// Fails once, with a message of this many bytes.
     FailWithLongError(usize),
     Panic,
     /// Aborts its process.
@@ -53,9 +55,9 @@ pub(crate) enum Then {
     Allocate,
     /// Ends its process with exit code 0.
     Exit,
-    /// Blocks its thread while it sleeps.
+    /// Blocks its thread instead of sleeping asynchronously, then succeeds.
     Block,
-    /// Returns when its lease is lost, at the latest after its time.
+    /// Stops when its lease is lost; otherwise succeeds after its sleep.
     Watch,
 }
 
@@ -64,7 +66,9 @@ pub(crate) struct Work {
     pub(crate) number: u64,
     pub(crate) millis: u64,
     pub(crate) then: Then,
+    /// 0 where a job is enqueued first. Another value shows that a later enqueue of the same id has replaced the payload.
     pub(crate) mark: u64,
+    /// Makes the payload larger.
     pub(crate) fill: String,
 }
 
@@ -90,7 +94,7 @@ impl Job for NewKind {
     const KIND: &'static str = "new-kind";
 }
 
-/// A handler that blocks its thread for ever in its first attempt and ignores every request to stop.
+/// A job whose handler ignores every request to stop. It blocks its thread for ever as long as no failure of the job is counted.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct NeverReturns(pub(crate) Work);
 
@@ -117,9 +121,9 @@ async fn work(job: Work, ctx: Context, log: State<ExecutionLog>) -> Result<(), F
         _ => tokio::time::sleep(Duration::from_millis(job.millis)).await,
     }
     let failure = match job.then {
-        Then::FailOnce if ctx.attempt() == 1 => Failure::temporary(Code::NetworkError, "the first time fails"),
-        Then::FailAlways => Failure::temporary(Code::ServiceUnavailable, "never works"),
-        Then::FailForGood => Failure::permanent(Code::InvalidJobData, "cannot work"),
+        Then::FailOnce if ctx.attempt() == 1 => Failure::temporary(Code::NetworkError, "the first run fails"),
+        Then::FailAlways => Failure::temporary(Code::ServiceUnavailable, "every run fails"),
+        Then::FailPermanently => Failure::permanent(Code::InvalidJobData, "no run can succeed"),
         Then::FailWithLongError(bytes) if ctx.attempt() == 1 => {
             Failure::temporary(Code::NetworkError, "o".repeat(bytes))
         }
@@ -150,7 +154,7 @@ async fn work(job: Work, ctx: Context, log: State<ExecutionLog>) -> Result<(), F
     Err(failure)
 }
 
-#[expect(unconditional_recursion, reason = "it is to use up the stack")]
+#[expect(unconditional_recursion, reason = "this function is meant to use up the stack")]
 fn descend(depth: u64) -> u64 {
     let here = std::hint::black_box([depth; 128]);
     descend(depth + 1) + std::hint::black_box(here)[0]
@@ -182,35 +186,35 @@ pub(crate) struct WorkerConfig {
     pub(crate) threads: usize,
     pub(crate) crashes_max: u32,
     pub(crate) zombies_max: Option<usize>,
-    /// Whether it has a handler for the new kind.
+    /// Whether the worker has a handler for the new kind.
     pub(crate) knows_new_kind: bool,
     /// The largest payload its queue accepts.
     pub(crate) payload_bytes_max: usize,
-    /// The limit of its address space, in KiB.
+    /// The limit of the process's address space, in KiB.
     pub(crate) memory_kib: Option<u64>,
-    /// Jobs it produces itself: the first number, how many per second, and for how long.
+    /// Jobs that the worker produces itself: the first number, how many per second, and for how long.
     pub(crate) produces: Option<(u64, u64, Duration)>,
-    /// Kills an actor of its own tree at this mean interval, chosen with this seed.
+    /// The worker kills actors of its own tree: the mean interval, and the seed for the choice.
     pub(crate) kill_interval: Option<(Duration, u64)>,
-    /// Kills this actor again whenever it has been restarted.
+    /// The worker kills this actor again after each restart.
     pub(crate) kill_always: Option<String>,
 }
 
 impl WorkerConfig {
     pub(crate) fn start(&self) -> Worker {
-        let own = std::env::current_exe().unwrap();
+        let binary = std::env::current_exe().unwrap();
         let mut command = match self.memory_kib {
-            None => Command::new(own),
+            None => Command::new(binary),
             Some(kib) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -v {kib}; exec \"$0\" \"$@\"")]).arg(own);
+                shell.args(["-c", &format!("ulimit -v {kib}; exec \"$0\" \"$@\"")]).arg(binary);
                 shell
             }
         };
         let child = command
             .args(["--exact", ROLE, "--nocapture", "--test-threads=1"])
             .env(CONFIG, serde_json::to_string(self).unwrap())
-            // Its output is shown only when the scenario fails.
+            // The output of workers is shown only when the scenario fails.
             .stdout(Stdio::null())
             .stderr(
                 OpenOptions::new().create(true).append(true).open(self.log.with_file_name("worker-output")).unwrap(),
@@ -235,7 +239,7 @@ impl Worker {
         signal_to(self.pid(), signal);
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the process has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().unwrap();
@@ -251,7 +255,7 @@ impl Worker {
         }
     }
 
-    /// Its actor memory, in KiB.
+    /// The resident memory of the process, in KiB.
     pub(crate) fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -268,12 +272,12 @@ impl Drop for Worker {
     }
 }
 
-/// Signals a process; only ever one that this run has started.
+/// Sends a signal to a process that this run has started.
 pub(crate) fn signal_to(pid: u64, signal: &str) {
     assert!(Command::new("kill").arg(signal).arg(pid.to_string()).status().unwrap().success());
 }
 
-/// Not a test: what this binary does when it is started with a configuration. Does nothing otherwise.
+/// Not a test: the worker process, if this binary was started with a configuration. Otherwise it does nothing.
 #[test]
 fn role_of_a_worker_process() {
     let Ok(config) = std::env::var(CONFIG) else { return };
@@ -281,7 +285,7 @@ fn role_of_a_worker_process() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(config.threads).enable_all().build().unwrap();
     let code = runtime.block_on(run_worker(config));
-    // Handlers may block their threads for ever, so the runtime is not waited for.
+    // Handlers may block their threads for ever: dropping the runtime would wait for them.
     std::process::exit(code);
 }
 
@@ -314,7 +318,7 @@ async fn run_worker(config: WorkerConfig) -> i32 {
     let runtime = match builder.start().await {
         Ok(runtime) => Arc::new(runtime),
         Err(refused) => {
-            eprintln!("it did not start: {refused}");
+            eprintln!("the worker did not start: {refused}");
             return NOT_STARTED;
         }
     };
@@ -335,24 +339,24 @@ async fn run_worker(config: WorkerConfig) -> i32 {
     }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
     tokio::select! {
-        ended = runtime.wait() => return if ended.is_ok() { 0 } else { GAVE_UP },
+        ended = runtime.wait() => return if ended.is_ok() { 0 } else { RUNTIME_FAILED },
         _ = terminate.recv() => {}
     }
     tokio::select! {
         _ = runtime.shutdown() => 0,
-        // A second signal ends it at once.
+        // A second signal ends the process at once.
         _ = terminate.recv() => 130,
     }
 }
 
-/// Kills actors at random. Killing a pool or a queue's supervisor drops handlers, which is intended; killing the root would end the process.
+/// Kills actors at random. The root is left out, because the process would end with it. Handlers are dropped when a pool or a supervisor of a queue is killed.
 async fn kill_actors(runtime: Arc<Runtime>, every: Duration, seed: u64) {
     let mut rng = rng(seed);
     loop {
         tokio::time::sleep(every.mul_f64(rng.random_range(0.2..1.8))).await;
         let actors = runtime.actors();
-        let all: Vec<_> = actors.iter().filter(|actor| actor.path != "retraced").collect();
-        if let Some(victim) = all.choose(&mut rng) {
+        let candidates: Vec<_> = actors.iter().filter(|actor| actor.path != "retraced").collect();
+        if let Some(victim) = candidates.choose(&mut rng) {
             runtime.kill(&victim.path);
         }
     }
@@ -369,11 +373,11 @@ async fn produce(runtime: Arc<Runtime>, log: ExecutionLog, from: u64, per_second
             let (queue, log) = (runtime.queue(QUEUE).unwrap(), log.clone());
             tokio::spawn(async move {
                 let job = Work::new(number, 1, Then::Succeed);
-                let asked = Instant::now();
-                let sent = queue.job(job).id(id(number).to_string()).enqueue().await;
-                match sent {
+                let sent_at = Instant::now();
+                let receipt = queue.job(job).id(id(number).to_string()).enqueue().await;
+                match receipt {
                     Ok(_) => log.acknowledged(number),
-                    Err(_) => log.refused(number, asked.elapsed()),
+                    Err(_) => log.refused(number, sent_at.elapsed()),
                 }
             });
         }

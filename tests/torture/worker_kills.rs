@@ -1,4 +1,4 @@
-//! Workers that are killed, stopped, replaced, or end themselves.
+//! Workers that are killed, stopped with SIGSTOP, replaced, or ended by their own jobs.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::seed::rng;
 use crate::support::unix_ms;
 use crate::worker::{Then, Work, Worker, WorkerConfig, signal_to};
 
-/// Goal: workers that are killed at random lose nothing and repeat only the jobs they held. Method: three of them; every few seconds one is killed with -9 and replaced.
+/// Goal: workers that are killed at random lose nothing and repeat only the jobs they held. Method: three workers; every few seconds one of them is killed with -9 and replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t06_killed_workers() {
+async fn t06_killed_workers_repeat_only_the_jobs_they_held() {
     let (jobs, pause) = sized((4_000, 700..1_000), (200_000, 2_000..5_000));
     let mut scenario = Scenario::open("T06", "one of three workers is killed with -9 every 2 to 5 s", secs(400)).await;
     let mut rng = rng(scenario.seed);
@@ -38,7 +38,7 @@ async fn t06_killed_workers() {
     scenario.close(&[]).await;
 }
 
-/// When a worker is stopped.
+/// When a worker is stopped with SIGSTOP.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Point {
     BeforeTheStart,
@@ -46,10 +46,10 @@ enum Point {
     BeforeTheSettlementArrives,
 }
 
-/// Goal: a worker that was stopped for longer than its lease, and continues, changes nothing its successor does. Method: worker A is stopped, worker B takes over,
-/// A continues while B's handler runs.
+/// Goal: a worker that was stopped for longer than its lease and then continues has no effect on the job that its successor runs. Method: worker A is stopped,
+/// worker B takes over the job, and A continues while B's handler runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t08_stopped_workers() {
+async fn t08_a_stopped_worker_changes_nothing_when_it_continues() {
     let rounds = sized(1, 5);
     let mut scenario = Scenario::open(
         "T08",
@@ -125,7 +125,7 @@ async fn stop_and_take_over(scenario: &mut Scenario, point: Point, number: u64) 
     let _ = release.send(());
     scenario.disrupted("stopped and continued", a.pid(), from_ms, held);
     scenario.until_done(number + 1).await;
-    // A must have finished its handler before it is ended.
+    // The handler of A must end before A is shut down.
     let both_ended = || async {
         let runs = scenario.log.read();
         runs.of(number).iter().all(|run| run.end.is_some())
@@ -134,7 +134,7 @@ async fn stop_and_take_over(scenario: &mut Scenario, point: Point, number: u64) 
     a.signal("-TERM");
     let ended = Instant::now();
     while a.ended().is_none() {
-        assert!(ended.elapsed() < secs(15), "A did not end");
+        assert!(ended.elapsed() < secs(15), "worker A did not end");
         tokio::time::sleep(millis(10)).await;
     }
 }
@@ -142,13 +142,13 @@ async fn stop_and_take_over(scenario: &mut Scenario, point: Point, number: u64) 
 /// Goal: a job that ends its process is poisoned, and the jobs beside it reach their own final states. Method: jobs that abort, use up the stack or the memory, or exit; a worker
 /// that died is started again, as a service manager would.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t14_poison_jobs() {
+async fn t14_a_job_that_ends_its_process_is_poisoned() {
     let kinds = sized(&[Then::Abort, Then::Exit][..], &[Then::Abort, Then::Overflow, Then::Allocate, Then::Exit]);
     let others = sized(60, 600);
     let mut scenario = Scenario::open("T14", "jobs that end their process", secs(300)).await;
     let poisons = kinds.len() as u64;
     let poison = (0..poisons).map(|n| Work::new(n, 50, kinds[n as usize]));
-    // Some of the others run beside the poison jobs for as long as a lease.
+    // Some of the other jobs run beside the poison jobs for almost as long as a lease.
     let beside = (poisons..poisons + others).map(|n| Work::new(n, if n % 10 == 0 { 1_000 } else { 20 }, Then::Succeed));
     let mut all: Vec<Work> = beside.collect();
     for (position, work) in poison.enumerate() {
@@ -159,7 +159,7 @@ async fn t14_poison_jobs() {
     config.lease = millis(1_500);
     config.memory_kib = Some(4 << 20);
     let mut workers = [config.start(), config.start()];
-    let mut deaths = 0;
+    let mut dead_workers = 0;
     let mut started_ms = unix_ms();
     loop {
         let stats = scenario.stats().await;
@@ -170,7 +170,7 @@ async fn t14_poison_jobs() {
         for worker in &mut workers {
             if worker.ended().is_some() {
                 scenario.died("ended by its job", worker.pid(), started_ms).await;
-                deaths += 1;
+                dead_workers += 1;
                 *worker = config.start();
             }
         }
@@ -178,17 +178,17 @@ async fn t14_poison_jobs() {
         tokio::time::sleep(millis(20)).await;
     }
     scenario.report.note(format!(
-        "{deaths} crashes of workers for {poisons} poison jobs. A quarantined job waits until it can run alone, ten seconds at a time."
+        "{dead_workers} dead workers for {poisons} poison jobs. A quarantined job is postponed by 10 s at a time until it can run alone."
     ));
-    assert!((4..=4 * poisons).contains(&deaths), "{deaths} deaths for {poisons} poison jobs");
+    assert!((4..=4 * poisons).contains(&dead_workers), "{dead_workers} dead workers for {poisons} poison jobs");
     let report = scenario.close(&[]).await;
-    assert!(report.faults["ended by its job"] == deaths);
+    assert!(report.faults["ended by its job"] == dead_workers);
 }
 
-/// Goal: a rolling deploy that ends workers in every way charges no attempt and finishes in time. Method: of three workers one at a time is asked to end (once, or twice), killed,
-/// or stopped for longer than its lease, and replaced; some jobs take longer than the grace.
+/// Goal: a rolling deploy that ends workers in every way counts no failure and finishes in time. Method: one of three workers at a time is shut down (by one
+/// or two signals) or killed and then replaced, or stopped for longer than its lease. Some jobs take longer than the grace period.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t23_rolling_deploys() {
+async fn t23_a_rolling_deploy_counts_no_failure() {
     let restarts = sized(6, 200);
     let mut scenario = Scenario::open("T23", "workers are shut down, killed and stopped in turn", secs(500)).await;
     let mut rng = rng(scenario.seed);
@@ -207,8 +207,8 @@ async fn t23_rolling_deploys() {
         tokio::time::sleep(millis(rng.random_range(100..500))).await;
         let worker = &mut workers[rng.random_range(0..3)];
         match rng.random_range(0..5) {
-            0 | 1 => slowest = slowest.max(ask_to_end(&mut scenario, worker, false).await),
-            2 => slowest = slowest.max(ask_to_end(&mut scenario, worker, true).await),
+            0 | 1 => slowest = slowest.max(shut_down(&mut scenario, worker, false).await),
+            2 => slowest = slowest.max(shut_down(&mut scenario, worker, true).await),
             3 => scenario.kill(worker).await,
             _ => {
                 worker.signal("-STOP");
@@ -222,7 +222,7 @@ async fn t23_rolling_deploys() {
         *worker = config.start();
     }
     scenario.report.note(format!(
-        "Slowest shutdown of a worker: {} ms, with a grace of {} ms.",
+        "Slowest shutdown of a worker: {} ms, with a grace period of {} ms.",
         slowest.as_millis(),
         config.grace.as_millis()
     ));
@@ -230,24 +230,24 @@ async fn t23_rolling_deploys() {
     scenario.close(&[]).await;
 }
 
-async fn ask_to_end(scenario: &mut Scenario, worker: &mut Worker, twice: bool) -> std::time::Duration {
-    let asked = Instant::now();
+async fn shut_down(scenario: &mut Scenario, worker: &mut Worker, twice: bool) -> std::time::Duration {
+    let signalled = Instant::now();
     let from_ms = unix_ms();
     worker.signal("-TERM");
     let mut held: HashSet<_> = scenario.held_grants().await;
-    // A claim that was in flight has arrived by now.
+    // After this time a claim that was in flight at the signal has taken effect.
     tokio::time::sleep(millis(200)).await;
     held.extend(scenario.held_grants().await);
     if twice {
         worker.signal("-TERM");
     }
     while worker.ended().is_none() {
-        assert!(asked.elapsed() < secs(30), "it did not end");
+        assert!(signalled.elapsed() < secs(30), "the worker did not end");
         tokio::time::sleep(millis(5)).await;
     }
     let code = worker.ended().unwrap().code();
-    assert!(matches!(code, Some(0 | 130)), "it ended with {code:?}");
-    let what = if twice { "shut down by two signals" } else { "shut down beyond its grace" };
+    assert!(matches!(code, Some(0 | 130)), "the worker ended with {code:?}");
+    let what = if twice { "shut down by two signals" } else { "shut down by one signal" };
     scenario.disrupted(what, worker.pid(), from_ms, held);
-    asked.elapsed()
+    signalled.elapsed()
 }

@@ -1,4 +1,4 @@
-//! The table on its own: jobs go in and out, with executors that only count.
+//! The in-flight table on its own: jobs go in and out, and the executors are fakes that only count how often they are woken and killed.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,6 +14,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(30);
+const CRASHES_MAX: u32 = 3;
 
 struct World {
     table: Table<Fake>,
@@ -28,11 +29,11 @@ impl World {
         let instance = InstanceId::from(Uuid::from_u128(1));
         let queue = QueueName::new("email").unwrap();
         let runner = Arc::new(Runner::new(queue, handlers, states, Rules::default(), instance));
-        let mut table = Table::new(runner, concurrency as usize, 3);
+        let mut table = Table::new(runner, concurrency as usize, CRASHES_MAX);
         let executors: Vec<Fake> = (0..concurrency).map(|_| Fake::default()).collect();
         for (fake, slot) in executors.iter().zip(0..) {
             table.executors.add(executor(slot), 0, fake.clone());
-            table.executors.rest(executor(slot));
+            table.executors.found_no_job(executor(slot));
         }
         Self { table, executors, now: Instant::now() }
     }
@@ -50,9 +51,9 @@ impl World {
         self.table.finish(executor(slot), next.grant, settlement, Duration::from_millis(1))
     }
 
-    /// What waits to be settled, by job.
-    fn outcomes(&mut self) -> Vec<(String, Verdict)> {
-        let (_, settlements) = self.table.take_finished(1);
+    /// Takes what waits to be settled, by job.
+    fn take_outcomes(&mut self) -> Vec<(String, Verdict)> {
+        let (_, settlements) = self.table.take_settlements(1);
         settlements.iter().map(|settlement| (settlement.id.to_string(), settlement.verdict)).collect()
     }
 
@@ -79,8 +80,8 @@ fn crashed(id: &str, crashes: u32) -> ClaimedJob {
     job(id, Counters { attempts: crashes + 1, crashes, ..Counters::default() })
 }
 
-fn released(verdicts: &[&str]) -> Vec<(String, Verdict)> {
-    verdicts.iter().map(|id| ((*id).to_owned(), Verdict::ReleaseNow)).collect()
+fn released(ids: &[&str]) -> Vec<(String, Verdict)> {
+    ids.iter().map(|id| ((*id).to_owned(), Verdict::ReleaseNow)).collect()
 }
 
 #[test]
@@ -102,26 +103,26 @@ fn a_finished_job_stays_in_the_table_until_the_store_confirms_it() {
     let next = world.next(0).unwrap();
     assert!(world.finish(0, &next));
     assert!(!world.finish(0, &next), "an attempt ends once");
-    let (grants, settlements) = world.table.take_finished(1);
+    let (grants, settlements) = world.table.take_settlements(1);
     assert_eq!((settlements.len(), world.table.any_finished()), (1, false));
-    world.table.unconfirmed(&grants);
+    world.table.unconfirmed(grants, settlements);
     assert!(world.table.any_finished(), "it is sent again");
-    let (grants, _) = world.table.take_finished(1);
+    let (grants, _) = world.table.take_settlements(1);
     assert_eq!(world.table.leases(InstanceId::from(Uuid::nil())).len(), 1, "its lease is renewed meanwhile");
     world.table.confirmed(&grants, world.now);
     assert!(world.table.is_empty());
 }
 
 #[test]
-fn outcomes_wait_until_there_are_enough_for_a_further_call() {
+fn outcomes_wait_until_there_are_as_many_as_asked_for() {
     let mut world = World::new(2);
     world.grant(vec![fresh("a"), fresh("b")]);
     for slot in 0..2 {
         let next = world.next(slot).unwrap();
         world.finish(slot, &next);
     }
-    assert!(world.table.take_finished(3).0.is_empty());
-    assert_eq!(world.table.take_finished(2).0.len(), 2);
+    assert!(world.table.take_settlements(3).0.is_empty());
+    assert_eq!(world.table.take_settlements(2).0.len(), 2);
 }
 
 #[test]
@@ -135,7 +136,8 @@ fn outcomes_are_taken_by_bytes_and_a_large_one_goes_alone() {
         let settlement = Settlement { record, ..settlement(&next.job, Verdict::Complete { keep: true }) };
         world.table.finish(executor(slot), next.grant, settlement, Duration::from_millis(1));
     }
-    let taken: Vec<_> = std::iter::from_fn(|| Some(world.table.take_finished(1).0.len()).filter(|n| *n > 0)).collect();
+    let taken: Vec<_> =
+        std::iter::from_fn(|| Some(world.table.take_settlements(1).0.len()).filter(|n| *n > 0)).collect();
     assert_eq!((taken, world.table.any_finished()), (vec![2, 1, 2], false));
 }
 
@@ -147,48 +149,48 @@ fn an_executor_that_ends_releases_its_job_unless_the_outcome_is_known() {
     world.finish(0, &first);
     assert!(world.table.executor_ended(executor(0), world.now).is_none());
     assert_eq!(world.table.executor_ended(executor(1), world.now).unwrap().id.to_string(), "b");
-    let outcomes = world.outcomes();
+    let outcomes = world.take_outcomes();
     assert_eq!(outcomes[0], ("a".into(), Verdict::Complete { keep: false }));
     assert_eq!(outcomes[1..], released(&["b"]));
 }
 
 #[test]
-fn a_new_pool_releases_what_the_executors_before_ran_in_the_order_of_the_queue() {
+fn a_new_pool_releases_the_jobs_of_the_previous_pool_in_the_order_of_the_queue() {
     let mut world = World::new(2);
     world.grant(vec![fresh("a"), fresh("b"), fresh("c")]);
     world.next(1).unwrap();
     world.next(0).unwrap();
     assert_eq!(world.table.new_pool(world.now), 1);
-    assert_eq!(world.outcomes(), released(&["a", "b"]));
+    assert_eq!(world.take_outcomes(), released(&["a", "b"]));
     world.table.executors.add(executor(0), 1, Fake::default());
-    assert_eq!(world.next(0).unwrap().job.id.to_string(), "c", "what waited still waits");
+    assert_eq!(world.next(0).unwrap().job.id.to_string(), "c", "waiting jobs still wait");
 }
 
 #[test]
-fn suspended_workers_hold_nothing_and_what_open_claims_bring_is_released() {
+fn closed_workers_hold_no_job_and_release_the_jobs_that_open_claims_bring() {
     let mut world = World::new(1);
     let (limit, ..) = world.table.open_claim().unwrap();
     world.grant(vec![fresh("a"), fresh("b")]);
     world.next(0).unwrap();
-    world.table.suspend(world.now);
-    assert_eq!(world.outcomes(), released(&["a", "b"]));
+    world.table.close(world.now);
+    assert_eq!(world.take_outcomes(), released(&["a", "b"]));
     world.grant(vec![fresh("c")]);
-    assert_eq!(world.outcomes(), released(&["c"]));
+    assert_eq!(world.take_outcomes(), released(&["c"]));
     assert_eq!(world.table.open_claim(), None);
     world.table.credits.give_back(limit);
     let epoch = world.table.new_pool(world.now);
     world.table.executors.add(executor(0), epoch, Fake::default());
-    assert!(world.table.open_claim().is_some(), "a new pool claims again");
+    assert!(world.table.open_claim().is_some(), "with a new pool, claims are made again");
 }
 
 #[test]
-fn a_closed_table_stays_closed_when_its_workers_are_suspended_and_reopened() {
+fn a_shutdown_stays_in_force_when_the_workers_are_closed_and_reopened() {
     let mut world = World::new(1);
-    world.table.close();
-    world.table.suspend(world.now);
+    world.table.shut_down();
+    world.table.close(world.now);
     let epoch = world.table.new_pool(world.now);
     world.table.executors.add(executor(0), epoch, Fake::default());
-    assert_eq!((world.table.open_claim(), world.table.is_closed()), (None, true));
+    assert_eq!((world.table.open_claim(), world.table.is_shutting_down()), (None, true));
 }
 
 #[test]
@@ -196,14 +198,14 @@ fn a_shutdown_releases_waiting_jobs_asks_running_ones_to_stop_and_kills_them() {
     let mut world = World::new(1);
     world.grant(vec![fresh("a"), fresh("b")]);
     let running = world.next(0).unwrap();
-    world.table.close();
-    assert_eq!(world.outcomes(), released(&["b"]));
+    world.table.shut_down();
+    assert_eq!(world.take_outcomes(), released(&["b"]));
     world.table.stop_running();
-    assert_eq!(running.lease.stopped(), Some(Stop::Shutdown));
+    assert_eq!(running.lease.stop_reason(), Some(Stop::Shutdown));
     assert_eq!(world.table.kill_running(world.now), 1);
-    assert_eq!(world.outcomes(), released(&["a"]));
+    assert_eq!(world.take_outcomes(), released(&["a"]));
     assert_eq!(world.executors[0].killed.get(), 1);
-    assert!(!world.finish(0, &running), "its own outcome comes too late");
+    assert!(!world.finish(0, &running), "the outcome of the killed handler comes too late");
 }
 
 #[test]
@@ -220,7 +222,7 @@ fn a_job_that_was_returned_starts_only_after_its_start_is_recorded() {
 }
 
 #[test]
-fn a_job_another_worker_holds_leaves_the_table_before_it_starts() {
+fn a_job_that_was_lost_is_not_started() {
     let mut world = World::new(1);
     world.grant(vec![crashed("a", 1), fresh("lost")]);
     world.now += SECOND;
@@ -230,7 +232,7 @@ fn a_job_another_worker_holds_leaves_the_table_before_it_starts() {
     for (_, lease) in world.table.leases(InstanceId::from(Uuid::nil())) {
         lease.lose();
     }
-    assert!(world.next(0).is_none(), "a lost lease is not run");
+    assert!(world.next(0).is_none(), "a job whose lease is lost is not run");
     assert!(world.table.is_empty());
 }
 
@@ -240,7 +242,7 @@ fn a_job_whose_lease_has_expired_is_released_instead_of_started() {
     world.grant(vec![fresh("late"), fresh("later")]);
     world.now += LEASE;
     assert!(world.next(0).is_none());
-    assert_eq!(world.outcomes(), released(&["late", "later"]));
+    assert_eq!(world.take_outcomes(), released(&["late", "later"]));
 }
 
 #[test]
@@ -259,13 +261,13 @@ fn no_returned_job_starts_beside_a_quarantined_one_until_the_store_has_confirmed
     assert!(world.next(1).is_none());
     world.finish(0, &killer);
     assert!(world.next(1).is_none(), "its outcome is not confirmed yet");
-    let (grants, _) = world.table.take_finished(1);
+    let (grants, _) = world.table.take_settlements(1);
     world.table.confirmed(&grants, world.now);
     assert_eq!(world.next(1).unwrap().job.id.to_string(), "suspect");
 }
 
 #[test]
-fn jobs_that_wait_too_long_go_back_and_those_a_quarantined_job_blocks_are_postponed() {
+fn jobs_that_wait_too_long_are_released_and_those_blocked_by_a_quarantined_job_are_postponed() {
     let mut world = World::new(1);
     world.grant(vec![crashed("killer", 2)]);
     world.now += SECOND;
@@ -273,28 +275,29 @@ fn jobs_that_wait_too_long_go_back_and_those_a_quarantined_job_blocks_are_postpo
     world.table.started(executor(0), killer.grant, world.now, 0);
     world.grant(vec![fresh("waits"), crashed("blocked", 2)]);
     world.table.release_unstarted(world.now + SECOND - Duration::from_millis(1));
-    assert!(world.outcomes().is_empty());
+    assert!(world.take_outcomes().is_empty());
     world.table.release_unstarted(world.now + 2 * SECOND);
     let expected =
         [("waits".into(), Verdict::ReleaseNow), ("blocked".into(), Verdict::ReleaseAfter { delay: QUARANTINE_DELAY })];
-    assert_eq!(world.outcomes(), expected);
+    assert_eq!(world.take_outcomes(), expected);
 }
 
 #[test]
-fn a_cancelled_job_is_asked_to_stop_and_no_other() {
+fn the_handler_of_a_cancelled_job_is_asked_to_stop_and_no_other() {
     let mut world = World::new(2);
     world.grant(vec![fresh("a"), fresh("b")]);
     let (a, b) = (world.next(0).unwrap(), world.next(1).unwrap());
     world.table.cancel(&a.job.id);
-    assert_eq!((a.lease.stopped(), b.lease.stopped()), (Some(Stop::Cancelled), None));
+    assert_eq!((a.lease.stop_reason(), b.lease.stop_reason()), (Some(Stop::Cancelled), None));
 }
 
 #[test]
-fn no_more_bytes_are_claimed_than_may_wait() {
+fn nothing_is_claimed_while_the_waiting_jobs_fill_the_byte_limit() {
     let mut world = World::new(1);
     let mut large = fresh("large");
     large.envelope = Bytes::from(vec![0; crate::limits::CLAIM_BYTES_MAX]);
     world.grant(vec![large]);
+    // Handlers are fast, so that prefetch is on.
     world.table.credits.observe_run(Duration::from_millis(1));
     assert_eq!(world.table.open_claim(), None);
     world.next(0).unwrap();

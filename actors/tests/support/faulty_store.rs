@@ -72,7 +72,7 @@ pub enum Moment {
 type Plan = Box<dyn FnMut(Verb, usize) -> Option<Fault> + Send>;
 type Watcher = Arc<dyn Fn(Verb, Moment) + Send + Sync>;
 
-/// Cheap to clone; clones share their faults.
+/// A memory store with injected faults. Cheap to clone; clones share the store and the faults.
 #[derive(Clone)]
 pub struct FaultyStore(Arc<Inner>);
 
@@ -203,7 +203,7 @@ impl FaultyStore {
                 tokio::time::sleep(half).await;
             }
             match fault {
-                Some(Fault::RequestLost) => return Err(lost(operation)),
+                Some(Fault::RequestLost) => return Err(unavailable(operation)),
                 Some(Fault::Refused) => return Err(StoreError::Refused { operation, reason: "by plan".into() }),
                 Some(Fault::Panic) => panic!("a bug in the store, by plan"),
                 Some(Fault::RequestDelayed(delay)) => tokio::time::sleep(delay).await,
@@ -215,7 +215,7 @@ impl FaultyStore {
                 tokio::time::sleep(half).await;
             }
             match fault {
-                Some(Fault::ReplyLost) => Err(lost(operation)),
+                Some(Fault::ReplyLost) => Err(unavailable(operation)),
                 Some(Fault::ReplyDelayed(delay)) => {
                     tokio::time::sleep(delay).await;
                     reply
@@ -223,7 +223,7 @@ impl FaultyStore {
                 Some(Fault::UnreadableReply) => Err(StoreError::Corrupt { operation, what: "by plan".into() }),
                 Some(Fault::NeverAnswered) => std::future::pending().await,
                 // Calls in flight when the outage began are lost.
-                _ if self.0.unavailable.load(Ordering::SeqCst) => Err(lost(operation)),
+                _ if self.0.unavailable.load(Ordering::SeqCst) => Err(unavailable(operation)),
                 _ => reply,
             }
         }
@@ -231,7 +231,7 @@ impl FaultyStore {
     }
 }
 
-fn lost(operation: &'static str) -> StoreError {
+fn unavailable(operation: &'static str) -> StoreError {
     StoreError::Unavailable { operation, cause: "by plan".into() }
 }
 
@@ -242,13 +242,12 @@ impl Store for FaultyStore {
 
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
         let queues = queues.to_vec();
-        let store_handle = self.clone();
+        let faulty = self.clone();
         self.call(Verb::Hints, "hints", move |store| {
             async move {
                 let hints = store.hints(&queues).await?;
                 // Hints sent during an outage are lost.
-                let hints =
-                    hints.filter(move |_| std::future::ready(!store_handle.0.unavailable.load(Ordering::SeqCst)));
+                let hints = hints.filter(move |_| std::future::ready(!faulty.0.unavailable.load(Ordering::SeqCst)));
                 Ok(hints.boxed())
             }
             .boxed()

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use super::{Action, FaultyStore, Recorder, RunEnd, Work};
 
-/// How long a test waits for a condition, in its own time, before it fails.
+/// How long a test waits for a condition before it fails, in the test's paused time.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Start of the harness's wall clock.
 const BEGIN_MS: u64 = 1_700_000_000_000;
@@ -39,7 +39,7 @@ pub fn secs(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
-/// The options of a tree.
+/// The options of a harness.
 pub struct HarnessBuilder {
     queues: Vec<QueueName>,
     options: TreeOptions,
@@ -52,7 +52,7 @@ pub struct HarnessBuilder {
 }
 
 impl HarnessBuilder {
-    /// Runs handlers on threads for blocking work; those that [block](Action::Block) do so until the gate is open.
+    /// Runs handlers on threads for blocking work. Handlers that [block](Action::Block) do so until the gate is open.
     pub fn blocking(mut self, gate: Arc<AtomicBool>) -> Self {
         self.gate = Some(gate);
         self
@@ -428,7 +428,7 @@ impl Harness {
         drained
     }
 
-    /// For a tree that has ended: checks that no actor is left, the queue is consistent, and no grant ran twice.
+    /// For a tree that has ended: checks that no actor is left, that every queue is consistent, and that no grant was run twice.
     pub fn assert_clean(mut self) {
         self.closed = true;
         let actors = self.tree.actors();
@@ -445,7 +445,7 @@ impl Harness {
         }
         for (id, runs) in self.recorder.by_job() {
             let grants: BTreeSet<u32> = runs.iter().map(|run| run.grant).collect();
-            assert_eq!(grants.len(), runs.len(), "a grant of {id} ran twice\n{}", report());
+            assert_eq!(grants.len(), runs.len(), "a grant of {id} was run twice\n{}", report());
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct Run {
     pub id: JobId,
     /// Number of the grant, from 1. No two executions of a job may share it.
     pub grant: u32,
-    /// The attempt number the handler sees.
+    /// `Context::attempt()`: failures so far + 1. It differs from `grant` if the job was released or crashed.
     pub attempt: u32,
     pub started: Instant,
     pub ended: Option<(Instant, RunEnd)>,
@@ -51,7 +51,7 @@ impl Recorder {
             stopped: None,
         });
         let earlier = runs.iter().filter(|run| run.id == *ctx.id()).count() - 1;
-        ActiveRun { recorder: self.clone(), at: runs.len() - 1, earlier, ctx: ctx.clone(), end: RunEnd::Dropped }
+        ActiveRun { recorder: self.clone(), index: runs.len() - 1, earlier, ctx: ctx.clone(), end: RunEnd::Dropped }
     }
 
     pub fn all(&self) -> Vec<Run> {
@@ -95,7 +95,7 @@ impl Recorder {
 /// An execution that has not ended yet.
 pub struct ActiveRun {
     recorder: Recorder,
-    at: usize,
+    index: usize,
     /// Executions of this job before this one.
     pub earlier: usize,
     ctx: Context,
@@ -112,7 +112,7 @@ impl Drop for ActiveRun {
     fn drop(&mut self) {
         let end = if std::thread::panicking() { RunEnd::Panicked } else { self.end };
         let mut runs = self.recorder.lock();
-        runs[self.at].ended = Some((Instant::now(), end));
-        runs[self.at].stopped = self.ctx.why_stopped();
+        runs[self.index].ended = Some((Instant::now(), end));
+        runs[self.index].stopped = self.ctx.why_stopped();
     }
 }

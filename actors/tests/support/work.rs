@@ -28,10 +28,11 @@ pub struct Step {
 pub enum Action {
     Succeed,
     FailTemporary,
-    /// Asks to be retried after this many ms.
+    /// Fails, and asks to be retried after this many ms.
     FailAskingFor(u64),
     FailPermanent,
     FailUnknown,
+    /// Snoozes for this many ms.
     Snooze(u64),
     Panic,
     /// Waits to be asked to stop, then fails.

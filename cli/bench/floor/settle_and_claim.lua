@@ -1,5 +1,5 @@
--- settle_and_claim.lua: the floor's whole cycle: forget what was done, put back what failed, lease what is next.
--- Guarantee: none but that of one script: no token, no counter, no history, no replay.
+-- settle_and_claim.lua: the floor's whole cycle: remove the jobs that are done, put back those that failed, lease the next ones.
+-- Guarantee: a script is atomic; nothing else: no token, no counter, no history, no replay protection.
 -- KEYS    1 ready, a list; 2 lease, a zset; 3 job, a hash
 -- ARGV    1 most jobs, 2 expiry ms, 3 how many ids follow that are done; those ids; then the ids that failed
 -- Reply   {ids, bodies}

@@ -16,7 +16,7 @@ fn event(at_ms: u64, path: &str, generation: u32, kind: EventKind) -> Supervisio
     SupervisionEvent::new(1_000_000 + at_ms, InstanceId::from(uuid::Uuid::nil()), path, generation, kind)
 }
 
-/// Tells an event when it happens.
+/// Passes an event to the timeline at the time it happens.
 fn happens(timeline: &mut Timeline, at_ms: u64, path: &str, generation: u32, kind: EventKind) {
     timeline.event(at(at_ms), &event(at_ms, path, generation, kind));
 }
@@ -40,18 +40,18 @@ fn panicked(id: &str) -> EventKind {
 }
 
 fn tree() -> TreeNode {
-    let place = |path: &str, children: Vec<TreeNode>| TreeNode {
+    let node = |path: &str, children: Vec<TreeNode>| TreeNode {
         path: path.into(),
         generation: 0,
         state: NodeState::Up,
         running: None,
         children,
     };
-    let mut executor = place("shop/executor-0", Vec::new());
+    let mut executor = node("shop/executor-0", Vec::new());
     executor.running =
         Some(RunningJob { job: job("thumbnail-1"), kind: None, attempt: 1, ran: Duration::from_millis(30) });
-    let pool = place("shop/pool", vec![executor]);
-    place("retraced", vec![place("shop", vec![pool, place("shop/fetcher", Vec::new())])])
+    let pool = node("shop/pool", vec![executor]);
+    node("retraced", vec![node("shop", vec![pool, node("shop/fetcher", Vec::new())])])
 }
 
 #[test]
@@ -59,16 +59,16 @@ fn failures_are_shown_with_what_follows_from_them() {
     let mut timeline = Timeline::of(3);
     let failed =
         |id: &str, next| Report::Failed { job: job(id), code: Code::NetworkError, message: "reset".into(), next };
-    timeline.report(at(100), failed("a", Next::Try { n: 2, of: 3 }));
-    timeline.report(at(200), failed("b", Next::Dead { tries: 3 }));
-    timeline.report(at(300), Report::TimedOut { job: job("c"), next: Next::Try { n: 2, of: 3 } });
+    timeline.report(at(100), failed("a", Next::Attempt { n: 2, of: 3 }));
+    timeline.report(at(200), failed("b", Next::Dead { attempts: 3 }));
+    timeline.report(at(300), Report::TimedOut { job: job("c"), next: Next::Attempt { n: 2, of: 3 } });
     timeline.report(at(400), Report::Later { job: job("d"), delay: at(1_500) });
     assert_eq!(
         lines(&timeline),
         [
-            " 0.1s ✗ a               NETWORK_ERROR: reset → try 2 of 3",
-            " 0.2s ✗ b               NETWORK_ERROR: reset → dead after 3 tries",
-            " 0.3s ✗ c               TIMEOUT: it hung and was stopped → try 2 of 3",
+            " 0.1s ✗ a               NETWORK_ERROR: reset → attempt 2 of 3",
+            " 0.2s ✗ b               NETWORK_ERROR: reset → dead after 3 attempts",
+            " 0.3s ✗ c               TIMEOUT: it hung and was stopped → attempt 2 of 3",
             " 0.4s ◔ d               is not ready yet, asks to run later → in 1.5s",
         ]
     );
@@ -104,13 +104,13 @@ fn a_panic_has_recovered_when_its_executor_is_restarted_and_cannot_move_the_curs
 #[test]
 fn a_killed_actor_is_shown_with_what_it_was_doing() {
     let mut timeline = Timeline::of(1);
-    timeline.kills(at(0), "shop/fetcher", &tree());
-    timeline.kills(at(0), "shop/executor-0", &tree());
-    timeline.kills(at(0), "shop", &tree());
-    timeline.kills(at(0), "nobody", &tree());
-    let told: Vec<_> = timeline.lines.iter().map(|line| format!("{} {}", line.who, line.what)).collect();
+    timeline.record_kill(at(0), "shop/fetcher", &tree());
+    timeline.record_kill(at(0), "shop/executor-0", &tree());
+    timeline.record_kill(at(0), "shop", &tree());
+    timeline.record_kill(at(0), "nobody", &tree());
+    let shown: Vec<_> = timeline.lines.iter().map(|line| format!("{} {}", line.who, line.what)).collect();
     assert_eq!(
-        told,
+        shown,
         [
             "shop/fetcher is killed by this demo",
             "shop/executor-0 is killed by this demo in the middle of thumbnail-1",
@@ -122,7 +122,7 @@ fn a_killed_actor_is_shown_with_what_it_was_doing() {
 #[test]
 fn the_restart_of_a_queue_is_shown_once_and_not_for_each_actor_below_it() {
     let mut timeline = Timeline::of(1);
-    timeline.kills(at(0), "shop", &tree());
+    timeline.record_kill(at(0), "shop", &tree());
     happens(&mut timeline, 0, "shop", 0, killed());
     for path in ["shop/pool", "shop/fetcher"] {
         happens(&mut timeline, 1, path, 1, EventKind::Restarted);
@@ -148,7 +148,7 @@ fn the_restart_of_a_queue_is_shown_once_and_not_for_each_actor_below_it() {
 #[test]
 fn a_crash_the_demo_did_not_cause_is_an_incident_of_its_own() {
     let mut timeline = Timeline::of(1);
-    timeline.kills(at(0), "shop/fetcher", &tree());
+    timeline.record_kill(at(0), "shop/fetcher", &tree());
     happens(&mut timeline, 1, "watchdog", 0, EventKind::Crashed { reason: "boom".into(), failures: 1, budget: 10 });
     let crashed = IncidentKind::Crashed { path: "watchdog".into(), reason: "boom".into() };
     assert_eq!(timeline.incidents[1], Incident { kind: crashed, recovered_ms: None });

@@ -14,7 +14,7 @@ fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn place(path: &str, children: Vec<TreeNode>) -> TreeNode {
+fn node(path: &str, children: Vec<TreeNode>) -> TreeNode {
     TreeNode { path: path.into(), generation: 0, state: NodeState::Up, running: None, children }
 }
 
@@ -25,18 +25,18 @@ fn executor(path: &str, runs: Option<(&str, &str, u32, u64)>) -> TreeNode {
         attempt,
         ran: millis(ms),
     });
-    TreeNode { running, ..place(path, Vec::new()) }
+    TreeNode { running, ..node(path, Vec::new()) }
 }
 
 fn queue(name: &str, executors: Vec<TreeNode>) -> TreeNode {
     let path = |role: &str| format!("{name}/{role}");
-    let actor = |role: &str| place(&path(role), Vec::new());
-    let pool = place(&path("pool"), executors);
-    let workers = place(&path("workers"), vec![actor("settler"), pool, actor("fetcher")]);
-    place(name, vec![actor("queue"), workers])
+    let actor = |role: &str| node(&path(role), Vec::new());
+    let pool = node(&path("pool"), executors);
+    let workers = node(&path("workers"), vec![actor("settler"), pool, actor("fetcher")]);
+    node(name, vec![actor("queue"), workers])
 }
 
-/// A moment of the demo: one executor replaced after a panic, one fetcher down, and five lines told.
+/// A moment of the demo: one executor replaced after a panic, one fetcher down, and six lines in the log.
 fn timeline() -> Timeline {
     let mut timeline = Timeline::of(300);
     let job = |id: &str| JobId::parse(id).unwrap();
@@ -65,8 +65,10 @@ fn timeline() -> Timeline {
             Next::Poisoned,
         ),
     );
-    timeline
-        .report(millis(4_000), failed("email-60", Code::NetworkError, "connection reset", Next::Try { n: 2, of: 3 }));
+    timeline.report(
+        millis(4_000),
+        failed("email-60", Code::NetworkError, "connection reset", Next::Attempt { n: 2, of: 3 }),
+    );
     timeline.caption = "A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended; it was restarted, and the job will be retried.".into();
 
     let mut mail = queue(
@@ -89,8 +91,8 @@ fn timeline() -> Timeline {
         ],
     );
     shop.children[1].children[1].children[1].generation = 1;
-    let service = |name: &str| place(name, Vec::new());
-    let tree = place(
+    let service = |name: &str| node(name, Vec::new());
+    let tree = node(
         "retraced",
         vec![
             service("ledger"),
@@ -162,7 +164,7 @@ retraced                 pending  processing  delayed  completed  dead  poisoned
  1.8s ↻ shop/executor-1 restarted, in 1ms (generation 1)
  2.5s ◔ invoice-1       is not ready yet, asks to run later → in 2.5s
  3.9s ✗ order-1         INVALID_JOB_DATA: order "???" has … → poisoned, no retry
- 4.0s ✗ email-60        NETWORK_ERROR: connection reset → try 2 of 3
+ 4.0s ✗ email-60        NETWORK_ERROR: connection reset → attempt 2 of 3
 "#,
     );
 }
@@ -199,7 +201,7 @@ retraced                    pending  processing  delayed  completed  dead  poiso
 │     │  ├─ executor-1#1 ↻  thumbnail-24  thumbnail.make  attempt 1   0.3s
 │     │  └─ executor-2      thumbnail-25  thumbnail.make  attempt 1   0.3s
 │     └─ fetcher            claims jobs for idle executors
-├─ retry-scheduler          moves due jobs to the pending ones
+├─ retry-scheduler          makes due jobs pending
 ├─ reclaimer                takes back the jobs of dead workers
 ├─ janitor                  removes expired jobs and audits the queues
 └─ watchdog                 reports handlers that hang, and settles their attempts
@@ -209,7 +211,7 @@ retraced                    pending  processing  delayed  completed  dead  poiso
  1.8s ↻ shop/executor-1 restarted, in 1ms (generation 1)
  2.5s ◔ invoice-1       is not ready yet, asks to run later → in 2.5s
  3.9s ✗ order-1         INVALID_JOB_DATA: order "???" has no buyer, and no address to send it to → poisoned, no retry
- 4.0s ✗ email-60        NETWORK_ERROR: connection reset → try 2 of 3
+ 4.0s ✗ email-60        NETWORK_ERROR: connection reset → attempt 2 of 3
 
 
 "#,
@@ -230,7 +232,7 @@ shop        14    3     1   22    0    1
 ↻ shop/executor-1 restarted, in 1ms (ge…
 ◔ invoice-1 is not ready yet,… → in 2.5s
 ✗ order-1 INVALID_JOB_DATA: order "???"…
-✗ email-60 NETWORK_ERROR: … → try 2 of 3
+✗ email-60 NETWORK_ERR… → attempt 2 of 3
 "#,
     );
 }
@@ -250,9 +252,9 @@ fn at_20_by_6() {
     );
 }
 
-/// Whatever the size: it draws, and tells how far the jobs are as soon as there is room for that.
+/// At every size the view draws, and where there is space for it, it shows how many jobs have ended.
 #[test]
-fn any_size_will_do() {
+fn the_view_draws_at_any_size() {
     let timeline = timeline();
     for width in (1..=24).chain([39, 40, 59, 60, 63, 64, 79, 80, 100, 120, 200]) {
         for height in [1, 2, 3, 5, 8, 10, 13, 16, 20, 24, 36, 60] {
@@ -266,11 +268,11 @@ fn any_size_will_do() {
 }
 
 #[test]
-fn the_newest_line_is_always_there_where_there_is_room_for_one() {
+fn the_newest_line_is_shown_where_there_is_space_for_one() {
     let timeline = timeline();
     for height in [2, 5, 10, 16, 24, 40] {
         let seen = text(&drawn(&timeline, true, 80, height));
-        assert!(seen.contains("email-60        NETWORK_ERROR: connection reset → try 2 of 3"), "{height}:\n{seen}");
+        assert!(seen.contains("email-60        NETWORK_ERROR: connection reset → attempt 2 of 3"), "{height}:\n{seen}");
     }
 }
 

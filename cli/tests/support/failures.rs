@@ -25,14 +25,14 @@ async fn work(job: RawJob, _: Context) -> Result<(), Failure> {
     }
 }
 
-/// Enqueues one job for each id and kind to queue `q`, and runs them until all have ended.
-pub(crate) fn worked(harness: &Harness, jobs: &[(&str, &str)]) {
+/// Enqueues one job for each id and kind to queue `q`, and runs the jobs until all have ended.
+pub(crate) fn run_jobs(harness: &Harness, jobs: &[(&str, &str)]) {
     let lines =
         jobs.iter().map(|(id, kind)| format!("{{\"kind\":\"{kind}\",\"payload\":{{\"n\":1}},\"id\":\"{id}\"}}\n"));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.jsonl");
     std::fs::write(&path, lines.collect::<String>()).unwrap();
-    harness.json(&["enqueue", "--queue", "q", "--from", path.to_str().unwrap()]);
+    harness.json(&["enqueue", "q", "--from", path.to_str().unwrap()]);
     let url = harness.redis.url();
     let total = jobs.len() as u64;
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {

@@ -1,4 +1,4 @@
-//! The command line against a Redis of its own, and workers whose output is read.
+//! Runs the command line against a Redis of its own, and workers whose output is read.
 #![allow(dead_code)]
 
 use std::io::{BufRead, BufReader};
@@ -52,6 +52,7 @@ impl Harness {
         objects(&finished.stdout)
     }
 
+    /// The only object that a successful command prints.
     pub(crate) fn one(&self, arguments: &[&str]) -> Value {
         let mut objects = self.json(arguments);
         assert_eq!(objects.len(), 1, "{objects:?}");
@@ -59,7 +60,7 @@ impl Harness {
     }
 
     pub(crate) fn enqueue(&self, queue: &str, kind: &str, id: &str, more: &[&str]) {
-        let base = ["enqueue", "--queue", queue, "--kind", kind, "--payload", "{\"n\":1}", "--id", id];
+        let base = ["enqueue", queue, "--kind", kind, "--payload", "{\"n\":1}", "--id", id];
         self.one(&[&base, more].concat());
     }
 
@@ -77,7 +78,7 @@ impl Harness {
 
     /// A worker whose webhook is on loopback.
     pub(crate) fn worker(&self, hook: &str, more: &[&str]) -> Worker {
-        let work = ["work", "--queue", "q=8", "--allow-private", "--webhook", hook];
+        let work = ["work", "q=8", "--allow-private", "--webhook", hook];
         let mut command = self.command(&[&work, more].concat());
         Worker::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
@@ -90,16 +91,16 @@ pub(crate) fn objects(stdout: &str) -> Vec<Value> {
 /// A running `retraced work`; killed when it is dropped.
 pub(crate) struct Worker {
     child: Child,
-    said: Receiver<String>,
+    stderr: Receiver<String>,
 }
 
 impl Worker {
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
-        let (say, said): (Sender<String>, _) = channel();
+        let (sender, receiver): (Sender<String>, _) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| say.send(line)));
-        let worker = Self { child, said };
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let worker = Self { child, stderr: receiver };
         worker.wait_for("working ");
         worker
     }
@@ -107,16 +108,16 @@ impl Worker {
     /// Waits for a line on stderr that contains this.
     pub(crate) fn wait_for(&self, what: &str) -> String {
         let deadline = Instant::now() + EVENT_MAX;
-        let mut heard = Vec::new();
+        let mut lines = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.said.recv_timeout(left) else {
-                panic!("the worker did not say {what:?}, but {heard:?}")
+            let Ok(line) = self.stderr.recv_timeout(left) else {
+                panic!("the worker did not print {what:?}, but {lines:?}")
             };
             if line.contains(what) {
                 return line;
             }
-            heard.push(line);
+            lines.push(line);
         }
     }
 

@@ -1,4 +1,4 @@
-//! A small HTTP server on loopback that responds as a test says, and records the requests.
+//! The receiver of a webhook: a small HTTP server on loopback that responds as a test says, and records the requests.
 #![allow(dead_code)]
 
 use std::collections::HashMap;

@@ -12,21 +12,21 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 /// Runs a command on a terminal this wide until it ends, for at most this long. Returns its status and everything that was printed.
 pub(crate) fn on_terminal(mut command: Command, columns: u16, within: Duration) -> (Option<i32>, String) {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&ours).unwrap();
-    unlockpt(&ours).unwrap();
-    let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&controller).unwrap();
+    unlockpt(&controller).unwrap();
+    let path = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
     let flags = i32::try_from(OFlags::NOCTTY.bits()).unwrap();
-    let its = File::options().read(true).write(true).custom_flags(flags).open(path).unwrap();
-    tcsetwinsize(&its, Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-    let end = || Stdio::from(its.try_clone().unwrap());
+    let device = File::options().read(true).write(true).custom_flags(flags).open(path).unwrap();
+    tcsetwinsize(&device, Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    let end = || Stdio::from(device.try_clone().unwrap());
     let mut child = command.env("TERM", "xterm").stdout(end()).stderr(end()).spawn().unwrap();
-    let mut ours = File::from(ours);
+    let mut controller = File::from(controller);
     let reader = std::thread::spawn(move || {
         let mut printed = Vec::new();
         let mut piece = [0; 4096];
         // An error means that the other end is closed.
-        while let Ok(read @ 1..) = ours.read(&mut piece) {
+        while let Ok(read @ 1..) = controller.read(&mut piece) {
             printed.extend_from_slice(&piece[..read]);
         }
         printed
@@ -43,7 +43,7 @@ pub(crate) fn on_terminal(mut command: Command, columns: u16, within: Duration) 
         }
         std::thread::sleep(Duration::from_millis(10));
     };
-    drop((its, command));
+    drop((device, command));
     let printed = String::from_utf8(reader.join().unwrap()).unwrap();
     (status.unwrap_or_else(|| panic!("it did not end within {within:?}: {printed:?}")).code(), printed)
 }

@@ -1,4 +1,4 @@
-// A thousand jobs with few round trips.
+// A thousand jobs in few round trips.
 import { Queue } from 'bullmq';
 import { connection } from './shared.mjs';
 

@@ -1,4 +1,4 @@
-// A test of a handler without a server: `node --test 06_test_without_server.mjs`. Only the function; its retries need Redis.
+// A test of a handler without a server: `node --test 06_test_without_server.mjs`. It calls only the function; retries need Redis.
 import assert from 'node:assert';
 import test from 'node:test';
 

@@ -1,4 +1,4 @@
-// An attempt that takes too long is ended and tried again.
+// An attempt that takes too long is ended, and the job is retried.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
 import { connection } from './shared.mjs';

@@ -1,4 +1,4 @@
-// A handler throws where nobody expects it; the worker goes on, and the job is tried again.
+// A handler throws an unexpected error; the worker continues, and the job is retried.
 import { Queue, Worker } from 'bullmq';
 import { connection } from './shared.mjs';
 

@@ -1,4 +1,4 @@
-// A job that runs two seconds from now.
+// A job that runs after a delay of 2 s.
 import { Queue, Worker } from 'bullmq';
 import { connection } from './shared.mjs';
 

@@ -1,4 +1,4 @@
-// On Ctrl-C running jobs may finish, for five seconds at most; nothing is lost.
+// On Ctrl-C running jobs get up to 5 s to finish; nothing is lost.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
 import { connection } from './shared.mjs';

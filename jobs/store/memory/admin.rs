@@ -1,4 +1,4 @@
-//! What operators read and change.
+//! [`Admin`] in memory: what operators read and change.
 
 use std::mem;
 use std::ops::Bound;
@@ -52,7 +52,7 @@ impl Admin for MemoryStore {
     fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         self.each("cancel", call, queue, jobs, |queue, id, from, now| match from {
             JobState::Processing => {
-                queue.ask_cancel(id);
+                queue.request_cancel(id);
                 Moved::Asked
             }
             _ => moved(from, queue.cancel(id, now)),
@@ -77,7 +77,7 @@ impl Admin for MemoryStore {
     ) -> StoreFuture<'a, Option<JobView>> {
         async move {
             let shown = self.write_existing(queue, |kept, now| {
-                kept.await_end(id, ms(wait.min(OUTCOME_WAIT_MAX)), now);
+                kept.announce_wait(id, ms(wait.min(OUTCOME_WAIT_MAX)), now);
                 match kept.job(id).filter(|job| job.container.state().is_final()) {
                     Some(job) => Some(view(queue, id, job, now)),
                     None => kept.state_for_waiter(id, now).map(|state| JobView::new(queue.clone(), id.clone(), state)),
@@ -109,7 +109,7 @@ impl Admin for MemoryStore {
     }
 
     fn inspect<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        // One function moves a job from container to container, and nothing else can change this memory.
+        // There is nothing to find: only `Queue::advance` moves jobs between containers, and nobody else can change this memory.
         async { Ok(Vec::new()) }.boxed()
     }
 
@@ -119,7 +119,7 @@ impl Admin for MemoryStore {
 }
 
 impl MemoryStore {
-    /// One result per job, in order; `act` gets the job's state.
+    /// Calls `act` with the state of each job that still is as it was seen. Returns one result per job, in order.
     fn each<'a>(
         &'a self,
         operation: &'static str,
@@ -133,7 +133,7 @@ impl MemoryStore {
             self.write_once(operation, call, queue, |queue, now| {
                 let one = |target: &Target| match queue.job(&target.id).map(|job| (job.container.state(), job.counters))
                 {
-                    Some((state, counters)) if !target.is_met(state, counters.attempts) => Moved::Refused { state },
+                    Some((state, counters)) if !target.matches(state, counters.attempts) => Moved::Refused { state },
                     Some((from, _)) => act(queue, &target.id, from, now),
                     None => Moved::NotFound,
                 };
@@ -153,7 +153,7 @@ fn moved(from: JobState, to: Option<JobState>) -> Moved {
 
 fn view(queue: &QueueName, id: &JobId, job: &StoredJob, now_ms: u64) -> JobView {
     let history: Vec<StoredAttempt> = job.history.read().collect();
-    let ended = job.counters.attempts - u32::from(job.grant().is_some());
+    let ended_attempts = job.counters.attempts - u32::from(job.grant().is_some());
     JobView {
         queue: queue.clone(),
         id: id.clone(),
@@ -170,7 +170,7 @@ fn view(queue: &QueueName, id: &JobId, job: &StoredJob, now_ms: u64) -> JobView 
             cancel_asked: grant.cancel_asked,
         }),
         envelope: job.envelope.clone(),
-        collapsed: ended.saturating_sub(u32::try_from(history.len()).unwrap_or(u32::MAX)),
+        collapsed: ended_attempts.saturating_sub(u32::try_from(history.len()).unwrap_or(u32::MAX)),
         history,
     }
 }
@@ -247,7 +247,7 @@ impl Queue {
             let too_many = (timeline.len() as u64).saturating_sub(rule.count_max);
             let too_old = |point: &Point| now.saturating_sub(point.at_ms) > ms(rule.age_max);
             let oldest = timeline.iter().zip(0..).take_while(|(point, n)| *n < too_many || too_old(point));
-            // One more than is removed, to learn whether there is more.
+            // One more than may be removed, to learn whether there is more.
             surplus.extend(oldest.take(policy.limit + 1 - surplus.len()).map(|(point, _)| point.id.clone()));
         }
         let more = surplus.len() > policy.limit;
@@ -258,13 +258,13 @@ impl Queue {
     }
 
     fn audit(&self) -> AuditReport {
-        let others = JobState::ALL.into_iter().filter_map(|state| self.timeline(state));
+        let timelines = JobState::ALL.into_iter().filter_map(|state| self.timeline(state));
         AuditReport {
             jobs: self.jobs_kept() as u64,
             pending_entries: self.pending.len() as u64,
             stale: 0,
-            contained: others.map(|timeline| timeline.len() as u64).sum(),
-            // A grant is part of the container of a processing job: neither exists without the other.
+            contained: timelines.map(|timeline| timeline.len() as u64).sum(),
+            // Here a lease and its grant are one value, so neither exists without the other.
             grant_difference: 0,
         }
     }
@@ -282,7 +282,7 @@ fn summary(id: &JobId, job: &StoredJob) -> JobSummary {
     }
 }
 
-/// The first `limit` of these, and a cursor when there are more.
+/// The first `limit` items, and a cursor if there are more.
 fn paged<T>(items: impl Iterator<Item = T>, limit: usize, cursor: impl Fn(&T) -> String) -> (Vec<T>, Option<Cursor>) {
     let mut page: Vec<T> = items.take(limit + 1).collect();
     let more = page.len() > limit;

@@ -1,10 +1,10 @@
-//! What calls bring: from which cursor, for how long.
+//! Reads the arguments of calls: cursors and durations.
 
 use std::time::Duration;
 
 use crate::store::{Cursor, StoreError};
 
-/// The position a cursor stands for, read with `parse`.
+/// Reads the position in a cursor with `parse`; a cursor that `parse` cannot read is refused.
 pub(super) fn parse_cursor<T>(
     operation: &'static str,
     from: Option<Cursor>,

@@ -1,4 +1,4 @@
-//! Wake-ups for listeners.
+//! Sends hints to listeners.
 
 use std::collections::VecDeque;
 
@@ -9,20 +9,20 @@ use crate::job::{JobId, JobState, QueueName};
 use crate::limits::HINTS_BUFFERED_MAX;
 use crate::store::Hint;
 
-/// The hints a step leads to.
+/// The hints that a step leads to; sent after the step.
 #[derive(Debug, Default)]
 pub(super) struct PendingHints {
     /// Something may be claimed.
     pub(super) pending: bool,
-    /// A job is the earliest of `delayed` now.
+    /// The earliest job of `delayed` has changed.
     pub(super) due: bool,
-    /// Running jobs that were asked to stop.
+    /// Running jobs whose cancellation was requested.
     pub(super) cancel: Vec<JobId>,
     /// Jobs that ended while a client waits for an outcome, with their final states; `None` for a discarded one.
     pub(super) ended: Vec<(JobId, Option<JobState>)>,
 }
 
-/// Ends of jobs have a channel of their own: many of them must not push out a request to cancel.
+/// The channels to all listeners. Hints that jobs ended have their own channel, because many of them must not push out a hint that a job is cancelled.
 pub(super) struct Hints {
     others: broadcast::Sender<Hint>,
     ends: broadcast::Sender<Hint>,
@@ -58,7 +58,7 @@ struct Listener {
     queues: Vec<QueueName>,
     others: broadcast::Receiver<Hint>,
     ends: broadcast::Receiver<Hint>,
-    /// Replaces hints that were lost because this listener was slow.
+    /// Hints in place of those that this listener lost because it was too slow.
     missed: VecDeque<Hint>,
 }
 
@@ -76,7 +76,7 @@ impl Listener {
             match hint {
                 Ok(hint) if self.queues.contains(queue_of(&hint)) => return Some(hint),
                 Ok(_) => {}
-                // Who waits for an end polls for it as well.
+                // Lost hints about ended jobs are not replaced: a client that waits for an outcome polls as well.
                 Err(RecvError::Lagged(_)) if is_end => {}
                 Err(RecvError::Lagged(_)) => {
                     let everything = |queue: &QueueName| [Hint::Pending(queue.clone()), Hint::Due(queue.clone())];
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ends_of_jobs_push_out_no_request_to_cancel() {
+    async fn hints_of_ended_jobs_never_push_out_a_hint_to_cancel() {
         let (queue, id) = (QueueName::new("ours").unwrap(), JobId::parse("welcome-42").unwrap());
         let hints = Hints::new();
         let mut heard = hints.listen(vec![queue.clone()]);

@@ -1,4 +1,4 @@
-//! The attempts kept of a job: the first ones and the last ones.
+//! The attempts kept of a job: its first and its latest ones.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::codec;
 use crate::job::InstanceId;
-use crate::trace::{AttemptRecord, StoredAttempt, UnreadableAttempt, kept_after};
+use crate::trace::{AttemptRecord, StoredAttempt, UnreadableAttempt, evicted_by};
 
 /// Attempts by number.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ struct Entry {
     record: Record,
 }
 
-/// What is kept of one attempt. A worker's report stays encoded until it is read.
+/// What is kept of one attempt. The record that a worker reported stays encoded until somebody reads the history.
 #[derive(Debug)]
 pub(super) enum Record {
     Reported(Bytes),
@@ -28,17 +28,18 @@ pub(super) enum Record {
 }
 
 impl History {
-    /// Notes the end of an attempt, also one without a record, because attempts are evicted by number.
+    /// Notes the end of an attempt and evicts the one that is not kept any more. Call it for an attempt without a record too, because eviction goes by attempt
+    /// number.
     pub(super) fn note(&mut self, attempt: u32, settled_ms: u64, record: Option<Record>) {
-        if let Some(dropped) = kept_after(attempt) {
-            self.0.remove(&dropped);
+        if let Some(evicted) = evicted_by(attempt) {
+            self.0.remove(&evicted);
         }
         if let Some(record) = record {
             self.0.insert(attempt, Entry { settled_ms, record });
         }
     }
 
-    /// Attempts in a row, up to this one, that were lost before they were known to have started.
+    /// How many attempts in a row, up to this one, were lost before their handlers were known to have started.
     pub(super) fn losses_until(&self, attempt: u32) -> u32 {
         match self.0.get(&attempt) {
             Some(Entry { record: Record::Lost { in_a_row, .. }, .. }) => *in_a_row,

@@ -1,4 +1,4 @@
-//! Renewing leases.
+//! [`Leases`] in memory.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl Queue {
         match self.grant(&lease.id) {
             Some(grant) if grant.token == lease.token => {
                 let cancel_asked = grant.cancel_asked;
-                self.regrant(&lease.id, |grant| {
+                self.change_grant(&lease.id, |grant| {
                     grant.expires_ms = expires_ms;
                     grant.begun |= begins;
                 });

@@ -1,4 +1,4 @@
-//! What is kept about the workers themselves.
+//! [`Ledger`] in memory: names of queues, supervision events and worker rows.
 
 use futures_util::FutureExt;
 

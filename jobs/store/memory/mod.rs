@@ -1,17 +1,17 @@
-//! The store in this process: it needs no server, and nothing survives the process. It is the default for a first run, the store of most tests, and the
-//! executable specification that the Redis store is compared with.
+//! The store in memory. It needs no server, and its jobs are lost when the process ends. It is for a first run and for tests, and it is the executable
+//! specification that the Redis store is compared with.
 //!
 //! | file | duty |
 //! | --- | --- |
-//! | `store` | the lock, and what it guards |
+//! | `store` | the store itself: the lock and the data behind it |
 //! | `queue` | one queue: its jobs, its containers, and the one function that moves a job between them |
 //! | `transitions` `leases` `admin` `ledger` | the traits, one file each |
-//! | `arguments` | the checks of what a call brings |
-//! | `records` | events, workers and the names of queues |
-//! | `timeline` | jobs in order of an instant |
+//! | `arguments` | reading the arguments of calls |
+//! | `records` | supervision events, worker rows and the names of queues |
+//! | `timeline` | jobs ordered by an instant |
 //! | `history` | the attempts kept of a job |
 //! | `replay` | the last call of each replay slot, and its reply |
-//! | `hints` | wake-ups for listeners |
+//! | `hints` | sending hints to listeners |
 //! | `waits` | which jobs clients wait for |
 
 mod admin;

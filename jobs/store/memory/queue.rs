@@ -14,10 +14,11 @@ use super::waits::Waits;
 use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, RunAt, Token, Transition};
 use crate::store::{BATCH_MAX, CallId, StoreError};
 
+/// One queue.
 #[derive(Default)]
 pub(super) struct Queue {
     jobs: HashMap<JobId, StoredJob>,
-    /// By position: the back is behind the last, the front before the first.
+    /// Pending jobs by position. A job for the back gets a position above all others, a job for the front one below all others.
     pub(super) pending: BTreeMap<i64, JobId>,
     pub(super) leases: Timeline,
     pub(super) delayed: Timeline,
@@ -25,12 +26,12 @@ pub(super) struct Queue {
     pub(super) dead: Timeline,
     pub(super) poisoned: Timeline,
     pub(super) cancelled: Timeline,
-    /// Of the latest job created.
+    /// The sequence of the latest job.
     sequence: u64,
     pub(super) paused: bool,
     /// When expired leases were last reclaimed.
     pub(super) reclaimed_at_ms: Option<u64>,
-    /// Until when no lease is reclaimed, because no worker could renew.
+    /// The end of the grace period, in which no lease is reclaimed, because no worker could renew before.
     pub(super) grace_until_ms: u64,
     waits: Waits,
     pub(super) totals: Totals,
@@ -38,7 +39,7 @@ pub(super) struct Queue {
     hints: PendingHints,
 }
 
-/// What ever happened in a queue.
+/// Counters of all that ever happened in a queue.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) enqueued: u64,
@@ -60,7 +61,7 @@ pub(super) struct StoredJob {
     pub(super) container: Container,
 }
 
-/// The container a job is in, which is its state, and its position there.
+/// The container a job is in, which is its state, and its place there.
 #[derive(Debug, Clone)]
 pub(super) enum Container {
     Pending { position: i64 },
@@ -83,9 +84,9 @@ pub(super) struct Grant {
     pub(super) begun: bool,
 }
 
-/// What the end of an attempt is charged as.
+/// Which counter the end of an attempt adds to.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Charge {
+pub(super) enum Counted {
     Nothing,
     Failure,
     Crash,
@@ -97,16 +98,16 @@ pub(super) enum Charge {
 pub(super) enum Destination {
     Complete,
     Front(i64),
-    /// To the back of the queue when it is due already.
+    /// The back of the queue if the due time has passed already.
     Delay {
         due_ms: u64,
     },
-    Bury,
+    DeadLetter,
     Poison,
     Cancel,
 }
 
-/// Positions at the front for the jobs of one batch, in the order of the batch.
+/// Gives the jobs of one batch positions at the front of the queue, in the order of the batch.
 pub(super) struct Front(i64);
 
 impl Front {
@@ -129,7 +130,7 @@ impl Container {
         }
     }
 
-    /// When it is due, expires, or ended.
+    /// When the job is due, its lease expires, or it ended.
     pub(super) fn at_ms(&self) -> Option<u64> {
         match self {
             Container::Pending { .. } => None,
@@ -174,7 +175,7 @@ impl Queue {
         self.jobs.len()
     }
 
-    /// The jobs of a state that are in order of an instant; `None` for pending, which has an order of its own.
+    /// The jobs of a state, ordered by their instant; `None` for pending, which is ordered by position.
     pub(super) fn timeline(&self, state: JobState) -> Option<&Timeline> {
         match state {
             JobState::Pending => None,
@@ -191,7 +192,7 @@ impl Queue {
         mem::take(&mut self.hints)
     }
 
-    /// Positions before everything that is pending now, for one batch.
+    /// Positions for one batch, before all jobs that are pending now.
     pub(super) fn front(&self) -> Front {
         let first = self.pending.first_key_value().map_or(0, |(position, _)| *position);
         Front(first - BATCH_MAX as i64)
@@ -201,7 +202,7 @@ impl Queue {
         Container::Pending { position: self.pending.last_key_value().map_or(0, |(position, _)| position + 1) }
     }
 
-    /// Applies a call's step, unless it was applied before: then returns the same reply.
+    /// Applies the step of a call, or returns the reply again if the call was applied before.
     pub(super) fn once<T: Clone + Send + 'static>(
         &mut self,
         operation: &'static str,
@@ -216,15 +217,15 @@ impl Queue {
                 Ok(reply)
             }
             Lookup::Again(reply) => Ok(reply),
-            Lookup::Later => Err(StoreError::Superseded { operation }),
-            Lookup::Other => Err(StoreError::Refused {
+            Lookup::Superseded => Err(StoreError::Superseded { operation }),
+            Lookup::OtherVerb => Err(StoreError::Refused {
                 operation,
                 reason: "its call id was used by another verb; give every call of a replay slot a new number".into(),
             }),
         }
     }
 
-    /// Accepts a job and returns its state. An id that is already kept is left unchanged.
+    /// Accepts a job and returns its state. If a job with this id is already kept, changes nothing and returns the state of that job as the error.
     pub(super) fn create(&mut self, new: &NewJob, now: u64) -> Result<JobState, JobState> {
         if let Some(state) = self.state(&new.id) {
             return Err(state);
@@ -251,8 +252,8 @@ impl Queue {
         Ok(state)
     }
 
-    /// Moves a job by a transition of the table into `container`, and returns its state. `None`, and nothing is changed, when the job is not kept or the
-    /// table has no such transition into that container. Nothing else moves a job between containers.
+    /// Moves a job into `container` by a transition of the table in `job/state.rs`, and returns its new state. Returns `None` and changes nothing when the job
+    /// is not kept, or when the table has no such transition into that container. No other function moves a job between containers.
     pub(super) fn advance(&mut self, id: &JobId, transition: Transition, container: Container) -> Option<JobState> {
         let job = self.jobs.get_mut(id)?;
         let to = job.container.state().after(transition).ok().filter(|to| *to == container.state())?;
@@ -265,7 +266,7 @@ impl Queue {
         Some(to)
     }
 
-    /// Leases the job at the front under `grant`, whose attempt is filled in here.
+    /// Leases a pending job under `grant`, after setting the attempt of its token.
     pub(super) fn lease(&mut self, id: &JobId, mut grant: Grant) -> Option<&StoredJob> {
         let job = self.jobs.get_mut(id)?;
         let attempt = job.counters.attempts.saturating_add(1);
@@ -277,7 +278,7 @@ impl Queue {
     }
 
     /// Changes a grant: its expiry, whether cancellation was requested, or whether the handler has started.
-    pub(super) fn regrant(&mut self, id: &JobId, change: impl FnOnce(&mut Grant)) {
+    pub(super) fn change_grant(&mut self, id: &JobId, change: impl FnOnce(&mut Grant)) {
         if let Some(StoredJob { container: Container::Processing(grant), .. }) = self.jobs.get_mut(id) {
             self.leases.remove(grant.expires_ms, id);
             change(grant);
@@ -285,17 +286,17 @@ impl Queue {
         }
     }
 
-    /// Asks the handler of a running job to stop.
-    pub(super) fn ask_cancel(&mut self, id: &JobId) {
-        self.regrant(id, |grant| grant.cancel_asked = true);
+    /// Requests the cancellation of a running job.
+    pub(super) fn request_cancel(&mut self, id: &JobId) {
+        self.change_grant(id, |grant| grant.cancel_asked = true);
         self.hints.cancel.push(id.clone());
     }
 
-    /// Ends the attempt that holds this job. A job whose cancellation was requested is cancelled instead of going back to the queue.
+    /// Ends the running attempt of a job. A job whose cancellation was requested is cancelled if it would return to `pending` or `delayed`.
     pub(super) fn end_attempt(
         &mut self,
         id: &JobId,
-        charge: Charge,
+        counted: Counted,
         destination: Destination,
         record: Option<Record>,
         now: u64,
@@ -309,7 +310,7 @@ impl Queue {
             Destination::Delay { due_ms } if due_ms > now => (Transition::Delay, Container::Delayed { due_ms }),
             Destination::Delay { .. } => (Transition::Requeue, self.back()),
             Destination::Complete => (Transition::Complete, Container::Completed { at_ms: now }),
-            Destination::Bury => (Transition::Bury, Container::Dead { at_ms: now }),
+            Destination::DeadLetter => (Transition::DeadLetter, Container::Dead { at_ms: now }),
             Destination::Poison => (Transition::Poison, Container::Poisoned { at_ms: now }),
             Destination::Cancel => (Transition::Cancel, Container::Cancelled { at_ms: now }),
         };
@@ -317,17 +318,17 @@ impl Queue {
         self.totals.completed += u64::from(state == JobState::Completed);
         let job = self.jobs.get_mut(id)?;
         job.history.note(job.counters.attempts, now, record);
-        match charge {
-            Charge::Nothing => {}
-            Charge::Failure => {
+        match counted {
+            Counted::Nothing => {}
+            Counted::Failure => {
                 job.counters.failures = job.counters.failures.saturating_add(1);
                 self.totals.failures += 1;
             }
-            Charge::Crash => {
+            Counted::Crash => {
                 job.counters.crashes = job.counters.crashes.saturating_add(1);
                 self.totals.crashes += 1;
             }
-            Charge::Release => {
+            Counted::Release => {
                 job.counters.releases = job.counters.releases.saturating_add(1);
                 self.totals.releases += 1;
             }
@@ -341,7 +342,7 @@ impl Queue {
         self.advance(id, Transition::Promote, back)
     }
 
-    /// Gives a job a fresh start at the back of the queue.
+    /// Moves a dead, poisoned or cancelled job to the back of the queue, and resets its failures and crashes.
     pub(super) fn redrive(&mut self, id: &JobId) -> Option<JobState> {
         let back = self.back();
         let state = self.advance(id, Transition::Redrive, back)?;
@@ -352,17 +353,18 @@ impl Queue {
     }
 
     /// Announces that a client waits for the outcome of this job, unless it has ended or is not kept.
-    pub(super) fn await_end(&mut self, id: &JobId, wait_ms: u64, now: u64) {
+    pub(super) fn announce_wait(&mut self, id: &JobId, wait_ms: u64, now: u64) {
         if self.state(id).is_some_and(|state| !state.is_final()) {
             self.waits.announce(id, wait_ms, now);
         }
     }
 
-    /// The state a waiter is shown: also that of a job which completed while it was waited for, and is not kept.
+    /// The state of a job as a waiting client sees it: also that of a job that completed while the client waits, and is not kept.
     pub(super) fn state_for_waiter(&self, id: &JobId, now: u64) -> Option<JobState> {
         self.state(id).or_else(|| self.waits.has_completed(id, now).then_some(JobState::Completed))
     }
 
+    /// Hints that a job has ended, if a client waits for an outcome. `state` is `None` for a discarded job.
     fn note_ended(&mut self, id: &JobId, state: Option<JobState>, now: u64) {
         if self.waits.any(now) {
             self.hints.ended.push((id.clone(), state));
@@ -375,13 +377,13 @@ impl Queue {
         self.note_ended(id, None, now);
     }
 
-    /// Removes a completed job because it is not kept. Who waits for it is still shown that it completed.
+    /// Removes a completed job because it is not kept. A client that waits for it can still see that it completed.
     pub(super) fn remove_completed(&mut self, id: &JobId) {
         self.remove(id);
         self.waits.complete(id);
     }
 
-    /// Removes a job and all that is kept of it.
+    /// Removes a job and all that is kept about it.
     pub(super) fn remove(&mut self, id: &JobId) {
         if let Some(job) = self.jobs.remove(id) {
             self.leave(id, &job.container);
@@ -393,6 +395,7 @@ impl Queue {
         self.hints.pending = true;
     }
 
+    /// Adds a job to the index of this container.
     fn enter(&mut self, id: &JobId, container: &Container) {
         match container {
             Container::Pending { position } => {
@@ -411,6 +414,7 @@ impl Queue {
         }
     }
 
+    /// Removes a job from the index of this container.
     fn leave(&mut self, id: &JobId, container: &Container) {
         match container {
             Container::Pending { position } => drop(self.pending.remove(position)),

@@ -1,4 +1,4 @@
-//! What belongs to no single queue: supervision events, workers, and the names of queues.
+//! The data that belongs to no single queue: supervision events, worker rows, and the names of queues.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,20 +6,20 @@ use crate::job::{InstanceId, QueueName};
 use crate::store::{Cursor, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, LedgerPage, WorkerRow};
 use crate::trace::SupervisionEvent;
 
-/// What belongs to no single queue.
+/// The data that belongs to no single queue.
 #[derive(Default)]
 pub(super) struct GlobalRecords {
     pub(super) announced: BTreeSet<QueueName>,
     /// The latest events, oldest first.
     events: VecDeque<Entry>,
-    /// What the events take together, encoded.
+    /// The encoded size of all these events.
     bytes: usize,
-    /// How many events were dropped: the number of the oldest kept.
+    /// How many events were dropped. Events are numbered from 0, so this is the number of the oldest event kept.
     events_dropped: u64,
     pub(super) workers: BTreeMap<InstanceId, WorkerRow>,
 }
 
-/// An event, and how many bytes it takes encoded.
+/// An event and its encoded size.
 pub(super) struct Entry {
     pub(super) event: SupervisionEvent,
     pub(super) bytes: usize,

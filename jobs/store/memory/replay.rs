@@ -7,11 +7,11 @@ use crate::job::InstanceId;
 use crate::limits::{REPLAY_SLOT_IDLE_MS, REPLAY_SLOTS_SWEPT_FROM};
 use crate::store::CallId;
 
-/// One entry per replay slot, kept until its instance is forgotten or the slot was idle for a day.
+/// One entry per replay slot. It is kept until its process instance is forgotten or the slot was idle for a day.
 #[derive(Default)]
 pub(super) struct LastCalls {
     replay_slots: HashMap<(InstanceId, u16), LastCall>,
-    /// With so many replay slots, idle ones are searched for: twice as many as remained the last time, so that each new slot costs little.
+    /// The number of replay slots at which idle ones are dropped. It is set to twice the number that remained, so that each new slot costs little.
     sweep_at: usize,
 }
 
@@ -21,24 +21,24 @@ struct LastCall {
     reply: Box<dyn Any + Send>,
 }
 
-/// Whether a call was seen before.
+/// Whether a call was applied before.
 pub(super) enum Lookup<T> {
-    /// No: it is the latest of its replay slot.
+    /// No: it is the latest call of its replay slot.
     Never,
-    /// Yes, and this was the reply.
+    /// Yes, with this reply.
     Again(T),
-    /// A later call of its replay slot was seen.
-    Later,
-    /// Its number was used for another verb.
-    Other,
+    /// Its replay slot has seen a later call.
+    Superseded,
+    /// Its sequence was used for another verb.
+    OtherVerb,
 }
 
 impl LastCalls {
     pub(super) fn lookup<T: Clone + 'static>(&self, call: CallId) -> Lookup<T> {
         match self.replay_slots.get(&(call.instance, call.replay_slot)) {
-            Some(last) if last.sequence > call.sequence => Lookup::Later,
+            Some(last) if last.sequence > call.sequence => Lookup::Superseded,
             Some(last) if last.sequence == call.sequence => {
-                last.reply.downcast_ref().map_or(Lookup::Other, |reply: &T| Lookup::Again(reply.clone()))
+                last.reply.downcast_ref().map_or(Lookup::OtherVerb, |reply: &T| Lookup::Again(reply.clone()))
             }
             _ => Lookup::Never,
         }
@@ -75,7 +75,7 @@ mod tests {
         for n in 1_000..3_000 {
             calls.keep(call(n), n, 2 + REPLAY_SLOT_IDLE_MS);
         }
-        assert!(calls.replay_slots.len() <= 2_000, "{} replay_slots", calls.replay_slots.len());
+        assert!(calls.replay_slots.len() <= 2_000, "{} replay slots", calls.replay_slots.len());
         assert!(matches!(calls.lookup::<u128>(call(0)), Lookup::Never));
         assert!(matches!(calls.lookup::<u128>(call(1_000)), Lookup::Again(1_000)));
     }

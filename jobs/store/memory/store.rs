@@ -1,4 +1,4 @@
-//! The store behind its lock: reading a queue, changing it, and sending the hints of a change.
+//! The store itself: the data behind one lock, and functions that read or change a queue in one step.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::clock::{Clock, SystemClock, TokioClock};
 use crate::job::QueueName;
 use crate::store::{CallId, Hint, Store, StoreError, StoreFacts, StoreFuture};
 
-/// A store in this process. Clones share their contents, which live as long as the last clone and take as much memory as the jobs in them.
+/// A store in the memory of this process. Clones share the jobs, which are kept until the last clone is dropped.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -45,7 +45,7 @@ struct Shared {
     contents: Mutex<Contents>,
 }
 
-/// What the lock guards. It is held for one step, and never across an await.
+/// The data behind the lock. The lock is held for one step, and never across an await.
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) queues: BTreeMap<QueueName, Queue>,
@@ -53,7 +53,7 @@ pub(super) struct Contents {
 }
 
 impl MemoryStore {
-    /// An empty store whose clock starts at the wall clock and moves with tokio's: it stands still where tokio's time is paused.
+    /// An empty store. Its clock starts at the time of the system and then follows tokio's clock, so it stands still while tokio's time is paused.
     #[must_use]
     pub fn new() -> Self {
         Self::with_clock(Arc::new(TokioClock::starting_at(SystemClock.now_ms())))
@@ -70,7 +70,7 @@ impl MemoryStore {
     }
 
     pub(super) fn contents(&self) -> MutexGuard<'_, Contents> {
-        // Nothing under the lock panics. If it ever does, what is there serves the other users of the store better than one panic each.
+        // Nothing panics while it holds the lock. If something ever does, the other callers can still use the data.
         self.0.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -96,14 +96,14 @@ impl MemoryStore {
         result
     }
 
-    /// Changes a queue in one step that leads to no hints; `None` where there is no such queue.
+    /// Changes a queue in one step that leads to no hints. An unknown queue is not created: then the result is `None`.
     pub(super) fn write_existing<T>(&self, name: &QueueName, step: impl FnOnce(&mut Queue, u64) -> T) -> Option<T> {
         let mut contents = self.contents();
         let now = self.now();
         contents.queues.get_mut(name).map(|queue| step(queue, now))
     }
 
-    /// [`write`](Self::write), once per call: the same call again returns the same reply and changes nothing.
+    /// Like [`write`](Self::write), but applies a call only once: a call sent again gets the same reply and changes nothing.
     pub(super) fn write_once<T: Clone + Send + 'static>(
         &self,
         operation: &'static str,
@@ -148,7 +148,7 @@ mod tests {
     use crate::store::Admin;
 
     #[tokio::test]
-    async fn waiting_for_a_job_nobody_knows_creates_no_queue() {
+    async fn waiting_for_an_unknown_job_creates_no_queue() {
         let (store, id) = (MemoryStore::new(), JobId::parse("welcome-42").unwrap());
         for n in 0..9 {
             let queue = QueueName::new(format!("queue-{n}")).unwrap();

@@ -1,4 +1,4 @@
-//! Jobs in order of an instant: when they are due, when their lease expires, or when they ended.
+//! Jobs ordered by an instant: when they are due, when their leases expire, or when they ended.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use crate::job::JobId;
 
-/// Jobs by instant; of one instant, by the bytes of their ids.
+/// Jobs ordered by instant, and by the bytes of their ids where the instant is the same.
 #[derive(Debug, Default)]
 pub(super) struct Timeline(BTreeSet<Point>);
 
@@ -59,23 +59,23 @@ impl Timeline {
         self.0.first().map(|point| point.at_ms)
     }
 
-    /// The jobs whose instant has come, earliest first.
+    /// The jobs whose instant has passed, earliest first.
     pub(super) fn due(&self, now_ms: u64) -> impl Iterator<Item = &JobId> {
         self.0.iter().take_while(move |point| point.at_ms <= now_ms).map(|point| &point.id)
     }
 
-    /// Earliest first.
+    /// All jobs, earliest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Point> {
         self.0.iter()
     }
 
-    /// Earliest first, those after `from` only.
+    /// The jobs after `from`, earliest first.
     pub(super) fn after(&self, from: Option<Point>) -> impl Iterator<Item = &Point> {
         let lower = from.map_or(Bound::Unbounded, Bound::Excluded);
         self.0.range((lower, Bound::Unbounded))
     }
 
-    /// Latest first, those before `from` only.
+    /// The jobs before `from`, latest first.
     pub(super) fn before(&self, from: Option<Point>) -> impl Iterator<Item = &Point> {
         let upper = from.map_or(Bound::Unbounded, Bound::Excluded);
         self.0.range((Bound::Unbounded, upper)).rev()

@@ -1,4 +1,4 @@
-//! The transitions, each one step under the lock.
+//! [`Transitions`] in memory: each is one step under the lock.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 
 use super::arguments::{ms, parse_cursor};
 use super::history::Record;
-use super::queue::{Charge, Destination, Front, Grant, Queue};
+use super::queue::{Counted, Destination, Front, Grant, Queue};
 use super::store::MemoryStore;
 use super::timeline::Point;
 use crate::job::{InstanceId, JobId, JobState, NewJob, Nonce, QueueName, Token};
@@ -98,19 +98,19 @@ impl Transitions for MemoryStore {
         call: CallId,
         queue: &'a QueueName,
         owner: InstanceId,
-        lost: &'a [Nonce],
+        nonces: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
         async move {
-            check_batch("reconcile", lost.len())?;
+            check_batch("reconcile", nonces.len())?;
             let from = parse_cursor("reconcile", cursor, Point::parse)?;
-            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, lost, from, now))
+            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, nonces, from, now))
         }
         .boxed()
     }
 }
 
-/// The steps themselves.
+/// The steps, under the lock.
 impl Queue {
     fn enqueue(&mut self, job: &NewJob, now: u64) -> Enqueued {
         match self.create(job, now) {
@@ -129,7 +129,7 @@ impl Queue {
             if bytes > request.bytes_max && !claims.jobs.is_empty() {
                 break;
             }
-            // The number is filled in by `lease`.
+            // `lease` sets the attempt.
             let token = Token { attempt: 0, nonce: request.nonce };
             let grant = Grant { token, owner, expires_ms, cancel_asked: false, begun: false };
             let Some(job) = self.lease(&id, grant) else { break };
@@ -145,11 +145,11 @@ impl Queue {
     }
 
     fn quiet(&self, claims: &Claims, limit: usize, now: u64) -> Option<Quiet> {
-        let quiet = limit > 0 && claims.jobs.is_empty() && !claims.paused && self.pending.is_empty();
-        quiet.then(|| Quiet { next_due: self.delayed.first_ms().map(|at_ms| until(at_ms, now)) })
+        let is_quiet = limit > 0 && claims.jobs.is_empty() && !claims.paused && self.pending.is_empty();
+        is_quiet.then(|| Quiet { next_due: self.delayed.first_ms().map(|at_ms| until(at_ms, now)) })
     }
 
-    /// A claim sent again must not return jobs that were settled or reclaimed meanwhile.
+    /// Removes the jobs that are not held under their tokens any more: a claim sent again must not return jobs that were settled or reclaimed meanwhile.
     fn still_held(&self, mut claims: Claims) -> Claims {
         claims.jobs.retain(|job| self.holds(&job.id, job.token));
         claims
@@ -162,21 +162,23 @@ impl Queue {
 
     fn settle_one(&mut self, settlement: &Settlement, front: &mut Front, now: u64) -> Settled {
         let Settlement { id, token, verdict, record } = settlement;
-        let (charge, destination) = match *verdict {
-            Verdict::Complete { .. } => (Charge::Nothing, Destination::Complete),
-            Verdict::Retry { delay } => (Charge::Failure, Destination::Delay { due_ms: now.saturating_add(ms(delay)) }),
-            Verdict::Bury => (Charge::Failure, Destination::Bury),
-            Verdict::Poison => (Charge::Failure, Destination::Poison),
-            Verdict::ReleaseNow => (Charge::Release, Destination::Front(front.next())),
-            Verdict::ReleaseAfter { delay } => {
-                (Charge::Release, Destination::Delay { due_ms: now.saturating_add(ms(delay)) })
+        let (counted, destination) = match *verdict {
+            Verdict::Complete { .. } => (Counted::Nothing, Destination::Complete),
+            Verdict::Retry { delay } => {
+                (Counted::Failure, Destination::Delay { due_ms: now.saturating_add(ms(delay)) })
             }
-            Verdict::Abandon => (Charge::Release, Destination::Bury),
-            Verdict::Cancel => (Charge::Nothing, Destination::Cancel),
+            Verdict::DeadLetter => (Counted::Failure, Destination::DeadLetter),
+            Verdict::Poison => (Counted::Failure, Destination::Poison),
+            Verdict::ReleaseNow => (Counted::Release, Destination::Front(front.next())),
+            Verdict::ReleaseAfter { delay } => {
+                (Counted::Release, Destination::Delay { due_ms: now.saturating_add(ms(delay)) })
+            }
+            Verdict::Reject => (Counted::Release, Destination::DeadLetter),
+            Verdict::Cancel => (Counted::Nothing, Destination::Cancel),
         };
         let record = (!record.is_empty()).then(|| Record::Reported(record.clone()));
         let held = self.holds(id, *token);
-        let Some(state) = held.then(|| self.end_attempt(id, charge, destination, record, now)).flatten() else {
+        let Some(state) = held.then(|| self.end_attempt(id, counted, destination, record, now)).flatten() else {
             self.totals.stale_settlements += 1;
             return Settled::Stale;
         };
@@ -194,13 +196,15 @@ impl Queue {
 
     fn reclaim(&mut self, request: &Reclaim, now: u64) -> Reclaimed {
         let lease_ms = ms(request.lease);
-        let looked_after =
+        let ran_recently =
             self.reclaimed_at_ms.is_some_and(|reclaimed_at_ms| now.saturating_sub(reclaimed_at_ms) <= lease_ms / 2);
-        if !looked_after && self.leases.len() > 0 {
+        // Otherwise there was an outage: no worker could renew.
+        if !ran_recently && self.leases.len() > 0 {
             self.grace_until_ms = now.saturating_add(lease_ms);
         }
         self.reclaimed_at_ms = Some(now);
         let mut reclaimed = Reclaimed::default();
+        // A grace period of more than one lease was set before the clock went back; it does not count.
         let in_grace = (now + 1..=now.saturating_add(lease_ms)).contains(&self.grace_until_ms);
         if in_grace && self.leases.len() > 0 {
             reclaimed.grace = Some(until(self.grace_until_ms, now));
@@ -219,37 +223,37 @@ impl Queue {
         let (instance, lease_expired_ms) = (owner, expires_ms);
         let counters = job.counters;
         let crashes = counters.crashes.saturating_add(u32::from(begun));
-        let (charge, record, too_many) = if begun {
+        let (counted, record, too_many) = if begun {
             let record = Record::Crashed { instance, lease_expired_ms };
-            (Charge::Crash, record, crashes >= request.crashes_max.max(1))
+            (Counted::Crash, record, crashes >= request.crashes_max.max(1))
         } else {
             let in_a_row = job.history.losses_until(counters.attempts.saturating_sub(1)).saturating_add(1);
-            let record = Record::Lost { instance, lease_expired_ms, watched: counters.came_back(), in_a_row };
-            (Charge::Release, record, in_a_row >= request.losses_max.max(1))
+            let record = Record::Lost { instance, lease_expired_ms, watched: counters.was_returned(), in_a_row };
+            (Counted::Release, record, in_a_row >= request.losses_max.max(1))
         };
         let destination = if too_many { Destination::Poison } else { Destination::Front(front.next()) };
-        let state = self.end_attempt(id, charge, destination, Some(record), now)?;
+        let state = self.end_attempt(id, counted, destination, Some(record), now)?;
         let poisoned = state == JobState::Poisoned;
-        Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, charged: begun, poisoned })
+        Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, counted: begun, poisoned })
     }
 
-    fn reconcile(&mut self, owner: InstanceId, lost: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
+    fn reconcile(&mut self, owner: InstanceId, nonces: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
         let slice: Vec<Point> = self.leases.after(from).take(BATCH_MAX).cloned().collect();
-        let unanswered = |grant: &Grant| grant.owner == owner && lost.contains(&grant.token.nonce);
-        let ids = slice.iter().map(|point| &point.id).filter(|id| self.grant(id).is_some_and(unanswered));
+        let is_unclaimed = |grant: &Grant| grant.owner == owner && nonces.contains(&grant.token.nonce);
+        let ids = slice.iter().map(|point| &point.id).filter(|id| self.grant(id).is_some_and(is_unclaimed));
         let mut released: Vec<JobId> = ids.cloned().collect();
         released.sort_by(|a, b| a.as_wire().cmp(b.as_wire()));
         let mut front = self.front();
         for id in &released {
             let record = Record::Unclaimed { instance: owner };
-            self.end_attempt(id, Charge::Release, Destination::Front(front.next()), Some(record), now);
+            self.end_attempt(id, Counted::Release, Destination::Front(front.next()), Some(record), now);
         }
         let next = slice.last().filter(|_| slice.len() == BATCH_MAX).map(|point| Cursor(point.to_text()));
         Reconciled { released, next }
     }
 }
 
-/// How long it is until an instant; zero when it has come.
+/// How long it is until an instant; zero when it has passed.
 fn until(at_ms: u64, now: u64) -> Duration {
     Duration::from_millis(at_ms.saturating_sub(now))
 }

@@ -1,4 +1,4 @@
-//! Which jobs clients wait for, and that some of them completed although they are not kept.
+//! The jobs that clients wait for, and which of them completed and are not kept.
 
 use std::collections::HashMap;
 
@@ -8,10 +8,10 @@ use crate::limits::OUTCOME_WAITS_SWEPT_FROM;
 /// The announced waits of one queue.
 #[derive(Default)]
 pub(super) struct Waits {
-    /// Until when a client waits for the outcome of any job.
+    /// The instant until which a client waits for the outcome of any job.
     until_ms: u64,
     jobs: HashMap<JobId, Wait>,
-    /// With so many waits, those that are over are dropped: twice as many as remained the last time, so that each new wait costs little.
+    /// The number of waits at which those that are over are dropped. It is set to twice the number that remained, so that each new wait costs little.
     sweep_at: usize,
 }
 
@@ -21,32 +21,32 @@ struct Wait {
 }
 
 impl Waits {
-    /// Whether the end of any job is awaited.
+    /// Whether a client waits for the outcome of any job.
     pub(super) fn any(&self, now: u64) -> bool {
         self.until_ms > now
     }
 
-    /// Announces a wait for a job that has not ended. One of which more than half is left stands as it is.
+    /// Announces a wait for a job that has not ended. An earlier announcement is left as it is if at least half of `wait_ms` is left of it.
     pub(super) fn announce(&mut self, id: &JobId, wait_ms: u64, now: u64) {
-        let (enough_ms, until_ms) = (now.saturating_add(wait_ms / 2), now.saturating_add(wait_ms));
-        if self.until_ms < enough_ms {
+        let (half_way_ms, until_ms) = (now.saturating_add(wait_ms / 2), now.saturating_add(wait_ms));
+        if self.until_ms < half_way_ms {
             self.until_ms = until_ms;
         }
-        let stands = self.jobs.get(id).is_some_and(|wait| !wait.completed && wait.until_ms >= enough_ms);
-        if !stands {
+        let is_announced = self.jobs.get(id).is_some_and(|wait| !wait.completed && wait.until_ms >= half_way_ms);
+        if !is_announced {
             self.sweep(now);
             self.jobs.insert(id.clone(), Wait { until_ms, completed: false });
         }
     }
 
-    /// A job completed and is not kept.
+    /// Notes that a job completed and is not kept.
     pub(super) fn complete(&mut self, id: &JobId) {
         if let Some(wait) = self.jobs.get_mut(id) {
             wait.completed = true;
         }
     }
 
-    /// Whether a job that is not kept completed while it was waited for.
+    /// Whether a job that is not kept completed while a client waits for it.
     pub(super) fn has_completed(&self, id: &JobId, now: u64) -> bool {
         self.jobs.get(id).is_some_and(|wait| wait.completed && wait.until_ms > now)
     }

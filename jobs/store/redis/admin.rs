@@ -1,10 +1,10 @@
-//! What operators read and change.
+//! [`Admin`] on Redis: what operators read and change.
 
 use std::time::Duration;
 
 use super::audit::Audit;
 use super::reply::Reply;
-use super::scripts::{self, Act};
+use super::scripts::{self, Action};
 use super::{RedisStore, keys};
 use crate::job::{JobId, JobState, QueueName};
 use crate::limits::OUTCOME_WAIT_MAX;
@@ -21,7 +21,7 @@ impl Admin for RedisStore {
             let mut members = Reply::new("queues", value)?;
             let mut queues = Vec::with_capacity(members.len());
             while !members.is_empty() {
-                // A name that no queue can have was written by hand.
+                // A name that no queue can have was written by hand, and is left out.
                 let member = String::from_utf8(members.bytes()?).unwrap_or_default();
                 queues.extend(QueueName::new(member));
             }
@@ -52,21 +52,21 @@ impl Admin for RedisStore {
     fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("redrive", jobs.len())?;
-            scripts::act(&self.0.admin, &self.keys(queue), call, Act::Redrive, jobs).await
+            scripts::act(&self.0.admin, &self.keys(queue), call, Action::Redrive, jobs).await
         })
     }
 
     fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("cancel", jobs.len())?;
-            scripts::act(&self.0.admin, &self.keys(queue), call, Act::Cancel, jobs).await
+            scripts::act(&self.0.admin, &self.keys(queue), call, Action::Cancel, jobs).await
         })
     }
 
     fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("discard", jobs.len())?;
-            scripts::act(&self.0.admin, &self.keys(queue), call, Act::Discard, jobs).await
+            scripts::act(&self.0.admin, &self.keys(queue), call, Action::Discard, jobs).await
         })
     }
 

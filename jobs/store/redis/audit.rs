@@ -1,9 +1,10 @@
-//! Looking through a whole queue, slice by slice, for damage that no transition leaves behind, and repairing it.
+//! Scans a whole queue, slice by slice, for damage that no transition leaves behind, and repairs it. The queue keeps working meanwhile.
 //!
-//! The queue keeps working meanwhile. Each slice is one atomic step that compares what must agree at any instant, so it finds nothing in a consistent queue. One thing
-//! no single step can compare: a list has no lookup by entry. So the entry versions in `pending` are read first, from the back, because a push there moves entries
-//! into pages that are still to be read. Then the jobs are scanned for those in no sorted set whose entry version was not read. Versions drawn after the first
-//! page was read are left out, and a job is put back only while it still has the entry version it was judged by.
+//! Each slice is one atomic step. It compares keys that must agree at any instant, so it finds nothing in a consistent queue. One question needs more
+//! than one step, because a list has no lookup by entry: whether a job has an entry in `pending`. First all entry versions in `pending` are read, from back
+//! to front: a push to the back then only moves entries into pages that are still to be read. Then the jobs are scanned. A job in no sorted set is orphaned if
+//! its entry version was not among those read. Versions drawn after the first page was read are left out. A job is put back only if it still has the
+//! entry version that the scan saw.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 
 use super::RedisStore;
 use super::keys::QueueKeys;
-use super::scripts::{self, Drawn};
+use super::scripts::{self, LastDrawn};
 use crate::job::JobId;
 use crate::limits::redis::{
     AUDIT_ATTEMPTS_MAX, AUDIT_ENTRY_VERSIONS_MAX, AUDIT_PAUSE_MAX, AUDIT_SLICE_BYTES, AUDIT_SLICE_MAX,
@@ -19,17 +20,18 @@ use crate::limits::redis::{
 use crate::store::StoreError;
 use crate::trace::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 
-/// The keys beside `job` and `pending`, as numbered in `lib/queue.lua`: lease, grant, the other containers, retry, history.
-const BESIDE: [usize; 9] = [3, 4, 7, 8, 9, 10, 11, 5, 6];
+/// The keys that are compared with `job`, by their numbers in `lua/lib/queue.lua`: lease, grant, the other containers, retry, history.
+const COMPARED_KEYS: [usize; 9] = [3, 4, 7, 8, 9, 10, 11, 5, 6];
 const HISTORY: usize = 6;
 
-/// How many entries the next step scans.
-struct Pace(usize);
+/// How many entries the next slice scans.
+struct SliceSize(usize);
 
-impl Pace {
-    fn learn(&mut self, scanned: usize, bytes: usize) {
-        let each = bytes / scanned.max(1);
-        self.0 = (AUDIT_SLICE_BYTES / each.max(1)).clamp(1, AUDIT_SLICE_MAX);
+impl SliceSize {
+    /// Adapts the size to the bytes per entry in the last slice.
+    fn adapt(&mut self, scanned: usize, bytes: usize) {
+        let bytes_each = bytes / scanned.max(1);
+        self.0 = (AUDIT_SLICE_BYTES / bytes_each.max(1)).clamp(1, AUDIT_SLICE_MAX);
     }
 }
 
@@ -53,14 +55,14 @@ impl<'a> Audit<'a> {
     }
 
     pub(super) async fn run(mut self) -> Result<Vec<Finding>, StoreError> {
-        for key in BESIDE {
+        for key in COMPARED_KEYS {
             self.containers(key).await?;
         }
         self.orphaned().await?;
         // The counts add up only when everything else is repaired.
         if self.repair || self.found.is_empty() {
-            let (counted, are) = scripts::audit_stale(&self.store.0.admin, self.keys, self.repair).await?;
-            self.note(FindingKind::StaleCount, counted.abs_diff(are), &[]);
+            let (counted, actual) = scripts::audit_stale(&self.store.0.admin, self.keys, self.repair).await?;
+            self.note(FindingKind::StaleCount, counted.abs_diff(actual), &[]);
         }
         Ok(self.found.into_values().collect())
     }
@@ -73,10 +75,10 @@ impl<'a> Audit<'a> {
             let slice =
                 scripts::audit_containers(&self.store.0.admin, self.keys, key, cursor, count, self.repair).await?;
             for (kind, ids) in [
-                (FindingKind::EntryWithoutJob, &slice.orphans),
+                (FindingKind::EntryWithoutJob, &slice.without_job),
                 (FindingKind::GrantWithoutLease, &slice.restored),
                 (FindingKind::LeaseWithoutGrant, &slice.expired),
-                (FindingKind::TwoContainers, &slice.twice),
+                (FindingKind::TwoContainers, &slice.in_two),
             ] {
                 self.note(kind, ids.len() as u64, ids);
             }
@@ -98,53 +100,57 @@ impl<'a> Audit<'a> {
         Ok(())
     }
 
-    /// The entry versions of one part in `pending`, in order, and what had been drawn before.
-    async fn entry_versions(&mut self, part: u64, parts: u64) -> Result<(Drawn, Vec<u64>), StoreError> {
-        let (mut entry_versions, mut first, mut behind, mut pace) = (Vec::new(), None, 0, Pace(1));
+    /// Reads the entry versions in `pending`, sorted, and the last numbers drawn before. To bound the memory of a long queue it keeps only those of one
+    /// `part` of `parts`.
+    async fn entry_versions(&mut self, part: u64, parts: u64) -> Result<(LastDrawn, Vec<u64>), StoreError> {
+        let (mut entry_versions, mut first, mut behind, mut size) = (Vec::new(), None, 0, SliceSize(1));
         loop {
             let begun = Instant::now();
-            let page = scripts::audit_pending(&self.store.0.admin, self.keys, behind, pace.0, self.repair).await?;
+            let page = scripts::audit_pending(&self.store.0.admin, self.keys, behind, size.0, self.repair).await?;
             let drawn = *first.get_or_insert(page.drawn);
-            self.note(FindingKind::TwoContainers, page.twice.len() as u64, &page.twice);
+            self.note(FindingKind::TwoContainers, page.in_two.len() as u64, &page.in_two);
             entry_versions
                 .extend(page.entry_versions.into_iter().filter(|entry_version| entry_version % parts == part));
             behind += page.scanned;
-            if page.scanned < pace.0 {
+            if page.scanned < size.0 {
                 entry_versions.sort_unstable();
                 return Ok((drawn, entry_versions));
             }
-            pace.learn(page.scanned, page.bytes);
+            size.adapt(page.scanned, page.bytes);
             pause(begun).await;
         }
     }
 
-    async fn compare(&mut self, drawn: Drawn, entry_versions: &[u64], part: u64, parts: u64) -> Result<(), StoreError> {
-        let (mut cursor, mut pace) = (0, Pace(1));
+    /// Finds the jobs whose entry versions are in no entry of `pending`, and puts them back.
+    async fn compare(&mut self, drawn: LastDrawn, read: &[u64], part: u64, parts: u64) -> Result<(), StoreError> {
+        let (mut cursor, mut size) = (0, SliceSize(1));
         loop {
             let begun = Instant::now();
-            let slice = scripts::audit_jobs(&self.store.0.admin, self.keys, cursor, pace.0, drawn).await?;
-            let lost: Vec<_> = slice
-                .waiting
+            let slice = scripts::audit_jobs(&self.store.0.admin, self.keys, cursor, size.0, drawn).await?;
+            let orphaned: Vec<_> = slice
+                .expected_pending
                 .into_iter()
                 .filter(|(_, entry_version)| {
                     let entry_version = entry_version.unwrap_or(0);
-                    entry_version % parts == part && entry_versions.binary_search(&entry_version).is_err()
+                    entry_version % parts == part && read.binary_search(&entry_version).is_err()
                 })
                 .collect();
-            self.put_back(&lost).await?;
+            self.put_back(&orphaned).await?;
             cursor = slice.next;
             if cursor == 0 {
                 return Ok(());
             }
-            pace.learn(slice.scanned, slice.bytes);
+            size.adapt(slice.scanned, slice.bytes);
             pause(begun).await;
         }
     }
 
-    async fn put_back(&mut self, lost: &[(Vec<u8>, Option<u64>)]) -> Result<(), StoreError> {
+    /// Puts orphaned jobs back, or only notes them if the pass changes nothing.
+    async fn put_back(&mut self, found: &[(Vec<u8>, Option<u64>)]) -> Result<(), StoreError> {
         if !self.repair {
             let named = |readable: bool| -> Vec<Vec<u8>> {
-                lost.iter()
+                found
+                    .iter()
                     .filter(|(_, entry_version)| entry_version.is_some() == readable)
                     .map(|(id, _)| id.clone())
                     .collect()
@@ -154,9 +160,9 @@ impl<'a> Audit<'a> {
             self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
             return Ok(());
         }
-        for lost in lost.chunks(AUDIT_SLICE_MAX) {
-            let (back, damaged) = scripts::audit_orphaned(&self.store.0.admin, self.keys, lost).await?;
-            self.note(FindingKind::Orphaned, back.len() as u64, &back);
+        for chunk in found.chunks(AUDIT_SLICE_MAX) {
+            let (orphaned, damaged) = scripts::audit_orphaned(&self.store.0.admin, self.keys, chunk).await?;
+            self.note(FindingKind::Orphaned, orphaned.len() as u64, &orphaned);
             self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
         }
         Ok(())
@@ -173,6 +179,7 @@ impl<'a> Audit<'a> {
     }
 }
 
+/// Waits for as long as the last slice took, so that the queue's own calls get at least half of the server's time.
 async fn pause(begun: Instant) {
     tokio::time::sleep(begun.elapsed().min(AUDIT_PAUSE_MAX)).await;
 }

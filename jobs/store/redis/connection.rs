@@ -1,7 +1,7 @@
-//! Connections to one server: timeouts and reconnects are handled here, not by the library.
+//! Connections to one server. Timeouts and reconnects are handled here, not by the `redis` crate.
 //!
-//! A timeout means that the outcome is *unknown*: the connection is dropped, the error says so, and the caller sends the same call again over a new
-//! one. Nothing is sent again here, except a script that the server has forgotten.
+//! After a timeout the outcome of the call is *unknown*: the connection is dropped, the error is `Unavailable`, and the caller sends the same call again,
+//! over a new connection. This file sends nothing again, except a script that the server has forgotten.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -23,12 +23,12 @@ use super::tls;
 use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX};
 use crate::store::StoreError;
 
-/// Where the server is and how it is reached. Holds the password; its `Debug` does not show it.
+/// The address of the server and how to connect to it. Holds the password, which `Debug` does not show.
 pub(super) struct Endpoint {
     client: Client,
     /// `host:port` or the socket's path: what logs and errors may show.
     address: String,
-    /// What must never be shown.
+    /// Texts that no error may show.
     secrets: Vec<String>,
     options: RedisOptions,
 }
@@ -41,7 +41,7 @@ impl fmt::Debug for Endpoint {
 
 impl Endpoint {
     pub(super) fn new(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
-        // The text is written here, because the library's could quote the URL, and with it the password.
+        // The library's own error texts are not used: they could quote the URL, and with it the password.
         let refuse = |reason: &str| StoreError::Refused { operation: "connect", reason: reason.to_owned() };
         if url.trim_start().starts_with("rediss:") {
             tls::prepare().map_err(refuse)?;
@@ -65,7 +65,7 @@ impl Endpoint {
     }
 
     async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
-        // The library's own timeouts are off: `exchange` has the only ones.
+        // The library's own timeouts are off, because `exchange` has timeouts.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
@@ -73,15 +73,15 @@ impl Endpoint {
         self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    /// A connection of its own, subscribed to these channels.
+    /// Opens a new connection that is subscribed to these channels.
     pub(super) async fn subscribe(&self, operation: &'static str, channels: &[String]) -> Result<PubSub, StoreError> {
         let opening = async {
-            let mut hub = self.client.get_async_pubsub().await?;
-            hub.subscribe(channels).await?;
-            Ok::<_, RedisError>(hub)
+            let mut subscription = self.client.get_async_pubsub().await?;
+            subscription.subscribe(channels).await?;
+            Ok::<_, RedisError>(subscription)
         };
         match timeout(self.options.connect_timeout, opening).await {
-            Ok(Ok(hub)) => Ok(hub),
+            Ok(Ok(subscription)) => Ok(subscription),
             Ok(Err(error)) => Err(self.translate(operation, &error).0),
             Err(_) => Err(self.no_answer(operation, "no connection", self.options.connect_timeout)),
         }
@@ -92,31 +92,32 @@ impl Endpoint {
     }
 
     fn unavailable(&self, operation: &'static str, text: String) -> StoreError {
-        let cause: Box<dyn StdError + Send + Sync> = self.scrub(text).into();
+        let cause: Box<dyn StdError + Send + Sync> = self.without_secrets(text).into();
         StoreError::Unavailable { operation, cause }
     }
 
-    fn scrub(&self, text: String) -> String {
+    fn without_secrets(&self, text: String) -> String {
         self.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "…"))
     }
 
-    /// The store's error for an error of the library, and whether its connection has to be replaced.
+    /// Turns an error of the library into a [`StoreError`], and returns whether the connection has to be replaced.
     fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
-        let text = self.scrub(error.to_string());
-        let at = &self.address;
-        // Before 7.0 an error inside a script has its code in the middle of its text.
-        let says = |word: &str| error.code() == Some(word) || text.contains(&format!("{word} "));
-        let refused = |advice: &str| StoreError::Refused { operation, reason: format!("{at} says: {text}; {advice}") };
+        let text = self.without_secrets(error.to_string());
+        let address = &self.address;
+        // Servers before 7.0 put the code of an error inside a script into the middle of the text.
+        let has_code = |code: &str| error.code() == Some(code) || text.contains(&format!("{code} "));
+        let refused =
+            |advice: &str| StoreError::Refused { operation, reason: format!("{address} says: {text}; {advice}") };
         match error.kind() {
             ErrorKind::Io if text.contains("certificate") => (
                 refused("trust its issuer in the system's root certificates, or name a file of roots in SSL_CERT_FILE"),
                 true,
             ),
-            ErrorKind::Io | ErrorKind::Parse => (self.unavailable(operation, format!("{at}: {text}")), true),
+            ErrorKind::Io | ErrorKind::Parse => (self.unavailable(operation, format!("{address}: {text}")), true),
             ErrorKind::AuthenticationFailed => (refused("check user and password of the Redis URL"), true),
             ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => (refused("check the Redis URL"), true),
             ErrorKind::Server(ServerErrorKind::ReadOnly) => {
-                (self.unavailable(operation, format!("{at}: {text}")), true)
+                (self.unavailable(operation, format!("{address}: {text}")), true)
             }
             ErrorKind::Server(
                 ServerErrorKind::BusyLoading
@@ -125,17 +126,17 @@ impl Endpoint {
                 | ServerErrorKind::MasterDown
                 | ServerErrorKind::Moved
                 | ServerErrorKind::Ask,
-            ) => (self.unavailable(operation, format!("{at}: {text}")), false),
-            _ if says("READONLY") => (self.unavailable(operation, format!("{at}: {text}")), true),
-            _ if ["OOM", "BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE", "LOADING"].into_iter().any(says)
+            ) => (self.unavailable(operation, format!("{address}: {text}")), false),
+            _ if has_code("READONLY") => (self.unavailable(operation, format!("{address}: {text}")), true),
+            _ if ["OOM", "BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE", "LOADING"].into_iter().any(has_code)
                 || text.contains("max number of clients") =>
             {
-                (self.unavailable(operation, format!("{at}: {text}")), false)
+                (self.unavailable(operation, format!("{address}: {text}")), false)
             }
-            _ if ["NOAUTH", "WRONGPASS", "invalid password", "without any password"].into_iter().any(says) => {
+            _ if ["NOAUTH", "WRONGPASS", "invalid password", "without any password"].into_iter().any(has_code) => {
                 (refused("check user and password of the Redis URL"), true)
             }
-            _ if ["NOPERM", "has no permissions"].into_iter().any(says) => {
+            _ if ["NOPERM", "has no permissions"].into_iter().any(has_code) => {
                 (refused("give this user the permission"), false)
             }
             _ => (corrupt(operation, text), false),
@@ -143,29 +144,29 @@ impl Endpoint {
     }
 }
 
-/// One connection that many callers share, opened when it is first needed and again after it was lost.
+/// One connection that many callers share. It is opened when it is first needed, and again after it was lost.
 #[derive(Debug)]
 pub(super) struct Link {
     endpoint: Arc<Endpoint>,
-    open: Mutex<Open>,
+    current: Mutex<Current>,
 }
 
 #[derive(Default)]
-struct Open {
-    /// How many connections there have been.
-    count: u64,
+struct Current {
+    /// How many connections were opened so far: the number of the present one.
+    opened: u64,
     connection: Option<MultiplexedConnection>,
 }
 
-impl fmt::Debug for Open {
+impl fmt::Debug for Current {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Open").field("count", &self.count).field("open", &self.connection.is_some()).finish()
+        f.debug_struct("Current").field("opened", &self.opened).field("open", &self.connection.is_some()).finish()
     }
 }
 
 impl Link {
     pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, open: Mutex::default() }
+        Self { endpoint, current: Mutex::default() }
     }
 
     /// Sends one command.
@@ -176,7 +177,7 @@ impl Link {
         }
     }
 
-    /// Runs a script by its hash, or by its text where the server has forgotten it.
+    /// Runs a script by its hash, or by its text if the server has forgotten it. `fill` adds keys and arguments.
     pub(super) async fn run(
         &self,
         operation: &'static str,
@@ -199,10 +200,10 @@ impl Link {
         }
     }
 
-    /// The outer error: there was no answer. The inner one: the server's own.
+    /// Sends one command. The outer error means that there was no answer; the inner error is the server's answer.
     async fn exchange(&self, operation: &'static str, command: &Cmd) -> Result<Result<Value, RedisError>, StoreError> {
         let options = &self.endpoint.options;
-        let (opened, mut connection) = match timeout(options.connect_timeout, self.connection()).await {
+        let (number, mut connection) = match timeout(options.connect_timeout, self.connection()).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return Err(self.endpoint.translate(operation, &error).0),
             Err(_) => return Err(self.endpoint.no_answer(operation, "no connection", options.connect_timeout)),
@@ -212,12 +213,12 @@ impl Link {
             Ok(Ok(value)) => Ok(Ok(value)),
             Ok(Err(error)) => {
                 if self.endpoint.translate(operation, &error).1 {
-                    self.lose(opened).await;
+                    self.drop_connection(number).await;
                 }
                 Ok(Err(error))
             }
             Err(_) => {
-                self.lose(opened).await;
+                self.drop_connection(number).await;
                 Err(self.endpoint.no_answer(operation, "no answer", options.call_timeout))
             }
         }
@@ -225,21 +226,21 @@ impl Link {
 
     /// The present connection and its number.
     async fn connection(&self) -> Result<(u64, MultiplexedConnection), RedisError> {
-        let mut open = self.open.lock().await;
-        if let Some(connection) = &open.connection {
-            return Ok((open.count, connection.clone()));
+        let mut current = self.current.lock().await;
+        if let Some(connection) = &current.connection {
+            return Ok((current.opened, connection.clone()));
         }
         let connection = self.endpoint.open().await?;
-        open.count += 1;
-        open.connection = Some(connection.clone());
-        Ok((open.count, connection))
+        current.opened += 1;
+        current.connection = Some(connection.clone());
+        Ok((current.opened, connection))
     }
 
-    /// Drops a connection, unless it was replaced meanwhile.
-    async fn lose(&self, number: u64) {
-        let mut open = self.open.lock().await;
-        if open.count == number {
-            open.connection = None;
+    /// Drops the connection with this number, unless another caller has replaced it meanwhile.
+    async fn drop_connection(&self, number: u64) {
+        let mut current = self.current.lock().await;
+        if current.opened == number {
+            current.connection = None;
         }
     }
 }

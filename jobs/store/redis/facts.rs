@@ -1,4 +1,4 @@
-//! What a server reports about itself, and whether jobs are safe with it.
+//! Reads what a server reports about itself, and checks whether it keeps jobs safely.
 
 use redis::Value;
 
@@ -8,17 +8,17 @@ use crate::store::{StoreError, StoreFacts};
 
 const OPERATION: &str = "probe";
 
-/// Checks the server, and refuses one that would lose jobs.
+/// Reads the facts about the server. Refuses a server that is too old, takes no writes, or would lose jobs.
 pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts, StoreError> {
     let info = text(link.send(OPERATION, &redis::cmd("INFO")).await?);
     let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     let refuse = |reason: String| Err(StoreError::Refused { operation: OPERATION, reason });
 
-    // Valkey reports the version of Redis it stands for, and its own beside it.
+    // Valkey reports the version of Redis that it is compatible with as `redis_version`, and its own as `valkey_version`.
     let version = value("redis_version").unwrap_or("unknown");
     let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    let known = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if known < VERSION_MIN {
+    let version_found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version_found < VERSION_MIN {
         let (major, minor) = VERSION_MIN;
         return refuse(format!("the server is version {version}; {major}.{minor} or newer is needed"));
     }
@@ -38,7 +38,7 @@ pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts
         warnings.push(match snapshots(link).await {
             Some(true) => "the append-only file is off: a crash of the server loses what came after its last snapshot".into(),
             Some(false) => "nothing is persisted: a crash or restart of the server loses all jobs".into(),
-            None => "the append-only file is off: a crash of the server loses what came after its last snapshot, if it makes any".to_owned(),
+            None => "the append-only file is off: a crash of the server loses what came after its last snapshot, or all jobs if it makes no snapshots".to_owned(),
         });
     }
     let name = match value("valkey_version") {
@@ -48,7 +48,7 @@ pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts
     Ok(StoreFacts { name, warnings })
 }
 
-/// Whether the server makes snapshots by itself; `None` where it does not say, as managed servers do not.
+/// Whether the server is configured to make snapshots; `None` if it does not say, as on managed servers.
 async fn snapshots(link: &Link) -> Option<bool> {
     let reply = link.send(OPERATION, redis::cmd("CONFIG").arg("GET").arg("save")).await.ok()?;
     let Value::Array(mut pair) = reply else { return None };

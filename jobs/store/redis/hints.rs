@@ -1,11 +1,11 @@
-//! Hints, as the scripts publish them.
+//! Reads the hints that the scripts publish.
 
 use super::reply;
 use crate::job::{JobId, QueueName};
 use crate::store::Hint;
 
-/// The hints of a message on a queue's channel; none for a message of a newer version.
-pub(super) fn of_message(queue: &QueueName, message: &[u8]) -> Vec<Hint> {
+/// The hints in a message on a queue's channel; none if a newer version wrote the message.
+pub(super) fn from_message(queue: &QueueName, message: &[u8]) -> Vec<Hint> {
     match message {
         b"pending" => vec![Hint::Pending(queue.clone())],
         b"delayed" => vec![Hint::Due(queue.clone())],
@@ -17,7 +17,7 @@ pub(super) fn of_message(queue: &QueueName, message: &[u8]) -> Vec<Hint> {
     }
 }
 
-/// The jobs in a list of state(1) length(1) id (`lua/lib/replay.lua`). Reading stops at what does not fit.
+/// Reads a list of state(1) length(1) id (`lua/lib/replay.lua`) until its end or until an item is cut off.
 fn ended(queue: &QueueName, mut list: &[u8]) -> Vec<Hint> {
     let mut hints = Vec::new();
     while let Some((&[state, length], rest)) = list.split_first_chunk() {

@@ -9,7 +9,7 @@ pub(super) const WORKERS: &str = "retraced:workers";
 /// Stream of supervision events.
 pub(super) const LEDGER: &str = "retraced:ledger";
 
-/// What a queue's keys are called and which type each has, in the order in which every script gets them (`lua/lib/queue.lua`).
+/// Name and type of each key of a queue, in the order of KEYS in every script (`lua/lib/queue.lua`).
 const NAMES: [(&str, &str); 14] = [
     ("job", "hash"),
     ("pending", "list"),
@@ -31,15 +31,16 @@ const NAMES: [(&str, &str); 14] = [
 #[derive(Debug)]
 pub(super) struct QueueKeys {
     names: [String; NAMES.len()],
-    wake: String,
+    hint_channel: String,
 }
 
 impl QueueKeys {
     pub(super) fn new(queue: &QueueName) -> Self {
-        Self { names: NAMES.map(|(name, _)| format!("retraced:{{{queue}}}:{name}")), wake: wake_channel(queue) }
+        let names = NAMES.map(|(name, _)| format!("retraced:{{{queue}}}:{name}"));
+        Self { names, hint_channel: hint_channel(queue) }
     }
 
-    /// All keys, in the order of the scripts.
+    /// All keys, in the order of KEYS.
     pub(super) fn all(&self) -> &[String] {
         &self.names
     }
@@ -49,14 +50,14 @@ impl QueueKeys {
         self.names.iter().map(String::as_str).zip(NAMES.map(|(_, kind)| kind))
     }
 
-    /// The channel of the queue's wake-up hints.
-    pub(super) fn wake(&self) -> &str {
-        &self.wake
+    /// The channel of the queue's hints.
+    pub(super) fn hint_channel(&self) -> &str {
+        &self.hint_channel
     }
 }
 
-/// The channel of a queue's wake-up hints.
-pub(super) fn wake_channel(queue: &QueueName) -> String {
+/// The channel of a queue's hints.
+pub(super) fn hint_channel(queue: &QueueName) -> String {
     format!("retraced:{{{queue}}}:wake")
 }
 
@@ -73,7 +74,7 @@ mod tests {
         for name in ["a", "a.wake", "a-lease", "lease", "job", "queues", "ledger", "A"] {
             let queue = QueueName::new(name).unwrap();
             let keys = QueueKeys::new(&queue);
-            for key in keys.all().iter().map(String::as_str).chain([keys.wake()]) {
+            for key in keys.all().iter().map(String::as_str).chain([keys.hint_channel()]) {
                 assert!(seen.insert(key.to_owned()), "{key} is used twice");
                 assert!(key.contains(&format!("{{{name}}}")), "{key}");
             }

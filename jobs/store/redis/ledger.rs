@@ -1,4 +1,4 @@
-//! What is kept about the workers themselves: single keys, written outside of transitions.
+//! [`Ledger`] on Redis: names of queues, supervision events and worker rows. Each is a single key that no transition touches.
 
 use super::reply::{Reply, big_endian};
 use super::{RedisStore, keys, scripts};
@@ -46,8 +46,8 @@ impl Ledger for RedisStore {
         const OPERATION: &str = "events";
         Box::pin(async move {
             let limit = limit.clamp(1, BATCH_MAX);
-            // A stream's own ids are the cursor: they stay what they are while events are appended and dropped.
-            let newest = match from {
+            // The cursor is the id of a stream entry: ids do not change while events are appended and deleted.
+            let upper = match from {
                 Some(cursor) if is_stream_id(cursor.as_str()) => format!("({}", cursor.as_str()),
                 Some(_) => {
                     let reason = "this cursor was not made by this store; start again without one".into();
@@ -56,7 +56,7 @@ impl Ledger for RedisStore {
                 None => "+".to_owned(),
             };
             let mut command = redis::cmd("XREVRANGE");
-            command.arg(keys::LEDGER).arg(newest).arg("-").arg("COUNT").arg(limit + 1);
+            command.arg(keys::LEDGER).arg(upper).arg("-").arg("COUNT").arg(limit + 1);
             let mut entries = Reply::new(OPERATION, self.0.admin.send(OPERATION, &command).await?)?;
             let mut page = LedgerPage::default();
             let mut last = String::new();
@@ -65,7 +65,7 @@ impl Ledger for RedisStore {
                 last = entry.text()?;
                 let mut fields = entry.list()?;
                 fields.bytes()?;
-                // An event of a newer version is passed over; the others are still worth reading.
+                // An event that a newer version wrote is left out of the page.
                 page.events.extend(crate::codec::from_payload::<SupervisionEvent>(&fields.bytes()?));
             }
             page.next = (!entries.is_empty()).then(|| Cursor::from(last));
@@ -95,7 +95,7 @@ impl Ledger for RedisStore {
                 if seen_ms.saturating_add(age_max_ms) < now_ms {
                     continue;
                 }
-                // A row of a newer version, or one written by hand, does not hide the others.
+                // A row that cannot be read, from a newer version or written by hand, is left out.
                 if let Ok(row) = crate::codec::from_payload::<WorkerRow>(row) {
                     rows.push(WorkerRow { seen_ms, ..row });
                 }

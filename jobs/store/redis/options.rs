@@ -1,10 +1,10 @@
-//! How the store treats its server.
+//! The options of the store on Redis.
 
 use std::time::Duration;
 
 use crate::limits::redis::{CALL_TIMEOUT, CONNECT_TIMEOUT};
 
-/// How a [`RedisStore`](super::RedisStore) treats its server.
+/// Timeouts of a [`RedisStore`](super::RedisStore), and which servers it accepts.
 ///
 /// ```
 /// use retraced_jobs::store::redis::{RedisOptions, RedisStore};
@@ -15,13 +15,14 @@ use crate::limits::redis::{CALL_TIMEOUT, CONNECT_TIMEOUT};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    /// Longest wait for a connection, the handshake included. Default 2 s. After it a call is [`StoreError::Unavailable`](crate::store::StoreError::Unavailable).
+    /// Longest wait for a connection, the handshake included. Default 2 s. After this time a call fails with
+    /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable).
     pub connect_timeout: Duration,
-    /// Longest wait for an answer. Default 5 s. After it the outcome of the call is unknown, the connection is replaced, and the call is
-    /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable): send it again.
+    /// Longest wait for a reply. Default 5 s. After this time the connection is replaced, and the call fails with
+    /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable): its outcome is unknown, so send it again under the same id.
     pub call_timeout: Duration,
-    /// Work with a server that may evict keys when its memory is full. Default `false`: such a server is refused, because it drops jobs
-    /// silently.
+    /// Whether to accept a server that may evict keys when its memory is full. Default `false`: such a server is refused, because it loses
+    /// jobs silently.
     pub allow_eviction: bool,
 }
 

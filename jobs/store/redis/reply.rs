@@ -1,4 +1,4 @@
-//! Reading the replies of the scripts. A reply of unknown shape is an error that says so, never a panic.
+//! Reads the replies of the scripts. A reply of an unexpected shape is a `Corrupt` error, never a panic.
 
 use std::vec::IntoIter;
 
@@ -9,7 +9,7 @@ use crate::job::{Counters, InstanceId, JobState};
 use crate::store::StoreError;
 use crate::trace::{AttemptRecord, StoredAttempt, UnreadableAttempt};
 
-/// One list of a reply, read from its front.
+/// A list in a reply, or the whole reply. Each method takes the next item from its front.
 pub(super) struct Reply {
     operation: &'static str,
     items: IntoIter<Value>,
@@ -19,11 +19,11 @@ impl Reply {
     pub(super) fn new(operation: &'static str, value: Value) -> Result<Self, StoreError> {
         match value {
             Value::Array(items) => Ok(Self { operation, items: items.into_iter() }),
-            other => Err(corrupt(operation, format!("a reply that is {other:?} instead of a list"))),
+            other => Err(corrupt(operation, format!("the reply has {other:?} instead of a list"))),
         }
     }
 
-    /// Reads the status word; one that says that nothing was done becomes an error.
+    /// Reads the status word. The two refusals of `lua/lib/replay.lua` become errors.
     pub(super) fn status(&mut self) -> Result<String, StoreError> {
         let word = self.text()?;
         match word.as_str() {
@@ -37,7 +37,7 @@ impl Reply {
     }
 
     fn next(&mut self) -> Result<Value, StoreError> {
-        self.items.next().ok_or_else(|| corrupt(self.operation, "a reply that ends too early".into()))
+        self.items.next().ok_or_else(|| corrupt(self.operation, "the reply ends too early".into()))
     }
 
     pub(super) fn bytes(&mut self) -> Result<Vec<u8>, StoreError> {
@@ -45,28 +45,28 @@ impl Reply {
             Value::BulkString(bytes) => Ok(bytes),
             Value::SimpleString(text) => Ok(text.into_bytes()),
             Value::Int(number) => Ok(number.to_string().into_bytes()),
-            other => Err(corrupt(self.operation, format!("a reply with {other:?} instead of bytes"))),
+            other => Err(corrupt(self.operation, format!("the reply has {other:?} instead of bytes"))),
         }
     }
 
     pub(super) fn text(&mut self) -> Result<String, StoreError> {
         let bytes = self.bytes()?;
-        String::from_utf8(bytes).map_err(|_| corrupt(self.operation, "a reply that is not text".into()))
+        String::from_utf8(bytes).map_err(|_| corrupt(self.operation, "the reply has bytes instead of text".into()))
     }
 
     pub(super) fn number(&mut self) -> Result<u64, StoreError> {
         match self.next()? {
             Value::Int(number) => Ok(u64::try_from(number).unwrap_or(0)),
-            other => Err(corrupt(self.operation, format!("a reply with {other:?} instead of a number"))),
+            other => Err(corrupt(self.operation, format!("the reply has {other:?} instead of a number"))),
         }
     }
 
-    /// A number of things.
+    /// A number that is not negative, as a size.
     pub(super) fn size(&mut self) -> Result<usize, StoreError> {
         Ok(usize::try_from(self.number()?).unwrap_or(usize::MAX))
     }
 
-    /// The rest of it, as bytes.
+    /// All remaining items, as bytes.
     pub(super) fn all(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut all = Vec::with_capacity(self.len());
         while !self.is_empty() {
@@ -78,11 +78,11 @@ impl Reply {
     pub(super) fn signed(&mut self) -> Result<i64, StoreError> {
         match self.next()? {
             Value::Int(number) => Ok(number),
-            other => Err(corrupt(self.operation, format!("a reply with {other:?} instead of a number"))),
+            other => Err(corrupt(self.operation, format!("the reply has {other:?} instead of a number"))),
         }
     }
 
-    /// A counter as far as its type goes.
+    /// A counter; one too large for `u32` becomes `u32::MAX`.
     pub(super) fn counter(&mut self) -> Result<u32, StoreError> {
         Ok(u32::try_from(self.number()?).unwrap_or(u32::MAX))
     }
@@ -96,7 +96,7 @@ impl Reply {
         })
     }
 
-    /// An instant; `None` where the script wrote an empty string or an infinite score. A negative one counts as zero.
+    /// An instant; `None` if the script wrote an empty string or an infinite score. A negative instant counts as zero.
     pub(super) fn instant(&mut self) -> Result<Option<u64>, StoreError> {
         let text = self.text()?;
         Ok(text.parse::<f64>().ok().filter(|score| *score < f64::INFINITY).map(|score| score.max(0.0) as u64))
@@ -107,7 +107,7 @@ impl Reply {
         Reply::new(self.operation, value)
     }
 
-    /// Whether everything was read.
+    /// Whether all items were read.
     pub(super) fn is_empty(&self) -> bool {
         self.items.len() == 0
     }
@@ -153,7 +153,7 @@ pub(super) fn big_endian(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// The sequence, the enqueue time and the envelope of a body; the first two are missing when the header is damaged.
+/// Splits a body into (sequence, enqueue time) and envelope. The pair is `None` if the header is damaged.
 pub(super) fn open_body(body: Vec<u8>) -> (Option<(u64, u64)>, Bytes) {
     const HEADER: usize = 12;
     let body = Bytes::from(body);
@@ -163,7 +163,7 @@ pub(super) fn open_body(body: Vec<u8>) -> (Option<(u64, u64)>, Bytes) {
     (Some((big_endian(&body[..6]), big_endian(&body[6..HEADER]))), body.slice(HEADER..))
 }
 
-/// One attempt of a history as it is kept (`lua/lib/history.lua`).
+/// Reads one attempt from a field of `history` (`lua/lib/history.lua`).
 pub(super) fn attempt_of(attempt: u32, value: &[u8]) -> StoredAttempt {
     const OWNER: usize = 16;
     let settled_ms = big_endian(value.get(..6).unwrap_or_default());
@@ -188,12 +188,12 @@ pub(super) fn attempt_of(attempt: u32, value: &[u8]) -> StoredAttempt {
             Some(instance) => Ok(AttemptRecord::Unclaimed { instance }),
             None => unreadable("the worker of an unclaimed attempt cannot be read".into()),
         },
-        (Some(b'G'), _) => unreadable("the job's record in the store was damaged; it was set aside".into()),
+        (Some(b'G'), _) => unreadable("the job could not be read in the store, so it was poisoned".into()),
         (Some(_), rest) => match crate::codec::decode_attempt(rest) {
             Ok(log) => Ok(AttemptRecord::Reported(log)),
             Err(error) => unreadable(error.to_string()),
         },
-        (None, _) => unreadable("it is shorter than any attempt".into()),
+        (None, _) => unreadable("it is too short".into()),
     };
     StoredAttempt { attempt, settled_ms, record }
 }

@@ -1,4 +1,4 @@
-//! The store over its connections: opening them, probing the server, and listening to hints.
+//! The store itself: its connections, the check of the server, and the subscription for hints.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,8 +17,9 @@ use crate::store::{Hint, Store, StoreError, StoreFacts, StoreFuture};
 
 /// Jobs in a Redis or Valkey server. Cheap to clone; clones share their connections.
 ///
-/// Connections are opened when they are first used, on the tokio runtime of that call, and again whenever they are lost. There are three,
-/// so that no renewal and no transition waits behind a large reply: transitions, producers and readers, renewals; and one for each subscription.
+/// There are three connections, so that no renewal and no transition waits behind a large reply: one for transitions, one for producers and readers,
+/// and one for renewals. Each subscription has one more. A connection is opened when it is first used, on the tokio runtime of that call, and again
+/// whenever it was lost.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), retraced_jobs::store::StoreError> {
@@ -46,21 +47,22 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// The store behind this URL, `redis://[user:password@]host[:port][/database]`, the same with `rediss://` for TLS, or `redis+unix:///path`, after
-    /// it was checked that the server is there and fit for jobs. TLS needs the feature `tls`; it trusts the system's root certificates, or those in the file
-    /// that the environment variable `SSL_CERT_FILE` names.
+    /// Connects to the server at this URL and checks that it can be used for jobs. The URL is `redis://[user:password@]host[:port][/database]`, the same with
+    /// `rediss://` for TLS, or `redis+unix:///path`. TLS needs the feature `tls`; it trusts the system's root certificates, or those in the file that the
+    /// environment variable `SSL_CERT_FILE` names.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when nobody answers, [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build
+    /// [`StoreError::Unavailable`] when the server does not answer, [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build
     /// lacks, the password is wrong, the certificate is not trusted, or the server is too old, a replica, or may evict keys.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
-        // Over the admin connection: that of the transitions belongs to the workers, and lives on their runtime.
+        // Over the admin connection: the one for transitions has to be opened by the workers, on their tokio runtime.
         store.check(&store.0.admin).await?;
         Ok(store)
     }
 
-    /// The same without checking the server: for a process that must start while Redis is away. Call [`probe`](Store::probe) later.
+    /// Like [`connect`](Self::connect), without connecting and checking the server: for a process that must start while Redis is unavailable. Call
+    /// [`probe`](Store::probe) later.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when the URL cannot be read.
@@ -106,7 +108,7 @@ impl Store for RedisStore {
     }
 
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
-        let channels: Vec<String> = queues.iter().map(keys::wake_channel).collect();
+        let channels: Vec<String> = queues.iter().map(keys::hint_channel).collect();
         let queue_of: HashMap<String, QueueName> = channels.iter().cloned().zip(queues.iter().cloned()).collect();
         Box::pin(async move {
             if channels.is_empty() {
@@ -119,7 +121,7 @@ impl Store for RedisStore {
                     match timeout(SUBSCRIPTION_PING_EVERY, messages.next()).await {
                         Ok(Some(message)) => return Some((message, (sink, messages))),
                         Ok(None) => return None,
-                        // A connection that the peer has forgotten stays silent forever: ping it.
+                        // A dead connection is as silent as an idle one. The ping tells them apart.
                         Err(_) => match timeout(limit, sink.ping::<redis::Value>()).await {
                             Ok(Ok(_)) => {}
                             Ok(Err(_)) | Err(_) => return None,
@@ -130,7 +132,7 @@ impl Store for RedisStore {
             let hints = hints.flat_map(move |message| {
                 let queue = queue_of.get(message.get_channel_name());
                 stream::iter(
-                    queue.map(|queue| hints::of_message(queue, message.get_payload_bytes())).unwrap_or_default(),
+                    queue.map(|queue| hints::from_message(queue, message.get_payload_bytes())).unwrap_or_default(),
                 )
             });
             Ok(hints.boxed())

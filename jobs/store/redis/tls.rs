@@ -1,17 +1,17 @@
-//! What a `rediss://` URL needs before its first handshake.
+//! Prepares TLS for a `rediss://` URL.
 
-/// Makes sure that rustls has a crypto provider. One that the application installed stays; a process without one gets `ring`, because rustls refuses to
-/// choose where a build contains several.
+/// Makes sure that rustls has a crypto provider: the one that the application installed, or else `ring`. Without this, rustls fails if a build contains
+/// several.
 #[cfg(feature = "tls")]
 pub(super) fn prepare() -> Result<(), &'static str> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // An error means that another thread installed one a moment ago.
+        // An error means that another thread has just installed a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     Ok(())
 }
 
-/// Says which feature is missing.
+/// Fails, and names the missing feature.
 #[cfg(not(feature = "tls"))]
 pub(super) fn prepare() -> Result<(), &'static str> {
     Err("a rediss:// URL needs TLS, which this build does not have; enable the feature `tls` of the crate `retraced`")

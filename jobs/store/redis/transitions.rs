@@ -1,4 +1,4 @@
-//! The transitions, and renewing leases.
+//! [`Transitions`] and [`Leases`] on Redis.
 
 use std::time::Duration;
 
@@ -70,12 +70,12 @@ impl Transitions for RedisStore {
         call: CallId,
         queue: &'a QueueName,
         owner: InstanceId,
-        lost: &'a [Nonce],
+        nonces: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
         Box::pin(async move {
-            check_batch("reconcile", lost.len())?;
-            scripts::reconcile(&self.0.transitions, &self.keys(queue), call, owner, lost, cursor).await
+            check_batch("reconcile", nonces.len())?;
+            scripts::reconcile(&self.0.transitions, &self.keys(queue), call, owner, nonces, cursor).await
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What operators read and do.
+//! Reading and acting on jobs and queues, as operators do.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) async fn a_queue_nobody_used_is_empty_everywhere(_: &dyn Harness, wor
     assert_eq!(worker.reclaim(3).await, Default::default());
 }
 
-pub(crate) async fn an_empty_batch_of_anything_is_fine(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn an_empty_batch_is_accepted_by_every_verb(_: &dyn Harness, worker: Worker) {
     let (store, queue) = (&worker.store, &worker.queue);
     assert_eq!(store.enqueue(worker.call(), queue, &[]).await.unwrap(), []);
     assert_eq!(store.settle(worker.call(), queue, &[]).await.unwrap(), []);
@@ -41,7 +41,7 @@ pub(crate) async fn a_batch_over_the_bound_is_refused_by_every_verb(_: &dyn Harn
     let job = worker.claim_one().await;
     let before = worker.snapshot().await;
     let (store, queue) = (&worker.store, &worker.queue);
-    let settlements = vec![worker.settlement(&job, Verdict::Bury); BATCH_MAX + 1];
+    let settlements = vec![worker.settlement(&job, Verdict::DeadLetter); BATCH_MAX + 1];
     let refusals = [
         ("settle", store.settle(worker.call(), queue, &settlements).await.unwrap_err()),
         (
@@ -59,7 +59,7 @@ pub(crate) async fn a_batch_over_the_bound_is_refused_by_every_verb(_: &dyn Harn
     assert_eq!(worker.snapshot().await, before);
 }
 
-/// A queue with five jobs in every state; the order of the listing is the order they got there, except that final states are listed latest first.
+/// Five jobs in every state. They are listed in the order in which they reached the state; those in a final state are listed latest first.
 pub(crate) async fn every_state_is_listed_in_its_order_page_by_page(harness: &dyn Harness, worker: Worker) {
     for state in JobState::ALL {
         let worker = worker.in_queue(state.as_str());
@@ -80,34 +80,37 @@ pub(crate) async fn every_state_is_listed_in_its_order_page_by_page(harness: &dy
         }
         let all = worker.store.jobs(&worker.queue, state, None, 5).await.unwrap();
         assert_eq!(all.next, None, "nothing comes after the last {state} job");
-        let at: Vec<_> = {
+        let read: Vec<_> = {
             let page = worker.store.jobs(&worker.queue, state, None, 9).await.unwrap();
             page.jobs.into_iter().map(|job| (job.at_ms.is_some(), job.envelope, job.enqueued_ms.is_some())).collect()
         };
         let timed = state != JobState::Pending;
         let listed = expected.iter().map(|name| (timed, format!("sealed {name}").into(), true)).collect::<Vec<_>>();
-        assert_eq!(at, listed, "{state}");
+        assert_eq!(read, listed, "{state}");
     }
 }
 
-pub(crate) async fn jobs_of_one_instant_are_listed_by_their_ids(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn jobs_of_the_same_instant_are_listed_in_the_order_of_their_ids(_: &dyn Harness, worker: Worker) {
     let names = [id("c"), id("a"), id("f190163d-8694-739b-aea5-966c26f8ad91"), id("b"), id("aa")];
     worker.enqueue(&names).await;
     let jobs = worker.claim(9).await;
     let mut expected = names.to_vec();
     expected.sort_by(|a, b| a.as_wire().cmp(b.as_wire()));
     assert_eq!(worker.paged(JobState::Processing, 2).await, expected);
-    let settlements: Vec<_> = jobs.iter().map(|job| worker.settlement(job, Verdict::Bury)).collect();
+    let settlements: Vec<_> = jobs.iter().map(|job| worker.settlement(job, Verdict::DeadLetter)).collect();
     worker.settle_all(&settlements).await;
     expected.reverse();
     assert_eq!(worker.paged(JobState::Dead, 2).await, expected);
 }
 
-pub(crate) async fn a_job_that_stays_is_listed_once_while_others_come_and_go(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn every_job_is_listed_once_although_jobs_leave_the_list_between_two_pages(
+    _: &dyn Harness,
+    worker: Worker,
+) {
     let names = ids(7);
     worker.enqueue(&names).await;
     let jobs = worker.claim(9).await;
-    let settlements: Vec<_> = jobs.iter().map(|job| worker.settlement(job, Verdict::Bury)).collect();
+    let settlements: Vec<_> = jobs.iter().map(|job| worker.settlement(job, Verdict::DeadLetter)).collect();
     worker.settle_all(&settlements).await;
 
     let mut seen = Vec::new();
@@ -124,11 +127,11 @@ pub(crate) async fn a_job_that_stays_is_listed_once_while_others_come_and_go(_: 
         }
     }
     seen.sort();
-    assert_eq!(seen, names, "redriving page by page reaches all");
+    assert_eq!(seen, names, "redriving page by page reaches every job");
 }
 
-/// Found by the torture: the cursor's own lease was renewed, and those between its old place and its new one were passed over.
-pub(crate) async fn a_lease_renewed_between_two_pages_hides_no_other(_: &dyn Harness, worker: Worker) {
+/// The torture tests found this fault: the lease that the cursor names was renewed, and the leases between its old and its new place were left out.
+pub(crate) async fn a_lease_renewed_between_two_pages_hides_no_other_job(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(4)).await;
     let jobs = worker.claim_for(4, LONG).await;
     let page = worker.store.jobs(&worker.queue, JobState::Processing, None, 1).await.unwrap();
@@ -190,7 +193,7 @@ pub(crate) async fn redrive_resets_failures_and_crashes_and_keeps_the_history(ha
     worker.begin(SHORT, &jobs).await;
     harness.pass_short().await;
     worker.reclaim(3).await;
-    for verdict in [Verdict::ReleaseNow, Verdict::Retry { delay: Duration::ZERO }, Verdict::Bury] {
+    for verdict in [Verdict::ReleaseNow, Verdict::Retry { delay: Duration::ZERO }, Verdict::DeadLetter] {
         let job = worker.claim_one().await;
         worker.settle(&job, verdict).await;
     }
@@ -204,7 +207,7 @@ pub(crate) async fn redrive_resets_failures_and_crashes_and_keeps_the_history(ha
     assert_eq!((stats.failures_total, stats.crashes_total), (2, 1), "totals only grow");
 }
 
-/// Kind, payload, retry numbers: all of it is in the envelope.
+/// Kind, payload and retry settings are all in the envelope.
 pub(crate) async fn a_redriven_job_never_loses_what_its_producer_sealed(harness: &dyn Harness, worker: Worker) {
     for state in [JobState::Delayed, JobState::Dead, JobState::Poisoned, JobState::Cancelled] {
         let worker = worker.in_queue(state.as_str());
@@ -225,7 +228,7 @@ pub(crate) async fn a_delayed_job_that_is_redriven_keeps_its_counters(_: &dyn Ha
     assert_eq!(worker.view(&id("a")).await.counters.failures, 1);
 }
 
-pub(crate) async fn cancel_ends_waiting_jobs_at_once_and_asks_running_ones_to_stop(
+pub(crate) async fn cancel_moves_waiting_jobs_at_once_and_is_a_request_for_running_ones(
     harness: &dyn Harness,
     worker: Worker,
 ) {
@@ -244,7 +247,7 @@ pub(crate) async fn cancel_ends_waiting_jobs_at_once_and_asks_running_ones_to_st
             }
             JobState::Processing => {
                 assert_eq!((moved, after.state), (Moved::Asked, state));
-                assert_eq!(worker.cancel(&id("a")).await, Moved::Asked, "asking twice is asking");
+                assert_eq!(worker.cancel(&id("a")).await, Moved::Asked, "a second request changes nothing");
             }
             _ => {
                 assert_eq!(moved, Moved::Refused { state });
@@ -257,7 +260,7 @@ pub(crate) async fn cancel_ends_waiting_jobs_at_once_and_asks_running_ones_to_st
     }
 }
 
-pub(crate) async fn discard_removes_whatever_does_not_run(harness: &dyn Harness, worker: Worker) {
+pub(crate) async fn discard_removes_every_job_that_does_not_run(harness: &dyn Harness, worker: Worker) {
     for state in JobState::ALL {
         let worker = worker.in_queue(state.as_str());
         worker.bring(harness, &id("a"), state).await;
@@ -275,9 +278,9 @@ pub(crate) async fn discard_removes_whatever_does_not_run(harness: &dyn Harness,
     }
 }
 
-/// Goal: an operator's act reaches the job that was looked at, or nothing. Method: every act on a job in every state, seen as every state and with more or fewer
-/// attempts; only where all of it fits may it do what it does without a look.
-pub(crate) async fn an_act_on_a_job_that_was_seen_as_something_else_changes_nothing(
+/// Goal: an operator's action changes a job only if the job still is what the operator saw. Method: every action on a job in every state; the target names every
+/// other state, or more or fewer attempts. Only a target that fits has the effect of an action without `seen`.
+pub(crate) async fn an_action_on_a_job_whose_state_or_attempts_have_changed_has_no_effect(
     harness: &dyn Harness,
     worker: Worker,
 ) {
@@ -286,7 +289,7 @@ pub(crate) async fn an_act_on_a_job_that_was_seen_as_something_else_changes_noth
         worker.bring(harness, &id("a"), state).await;
         let before = worker.snapshot().await;
         let attempts = before.jobs[0].counters.attempts;
-        let act = async |verb: &str, seen| {
+        let action = async |verb: &str, seen| {
             let target = [Target { id: id("a"), seen: Some(seen) }];
             let (store, call, queue) = (&worker.store, worker.call(), &worker.queue);
             let moved = match verb {
@@ -298,16 +301,16 @@ pub(crate) async fn an_act_on_a_job_that_was_seen_as_something_else_changes_noth
         };
         for verb in ["redrive", "cancel", "discard"] {
             for other in JobState::ALL.into_iter().filter(|other| *other != state) {
-                assert_eq!(act(verb, Seen { state: other, attempts }).await, Moved::Refused { state });
+                assert_eq!(action(verb, Seen { state: other, attempts }).await, Moved::Refused { state });
             }
             for attempts in [attempts + 1, attempts.wrapping_sub(1)] {
-                assert_eq!(act(verb, Seen { state, attempts }).await, Moved::Refused { state });
+                assert_eq!(action(verb, Seen { state, attempts }).await, Moved::Refused { state });
             }
         }
         assert_eq!(worker.snapshot().await, before, "{state}");
         let found = worker.view(&id("a")).await;
         assert_eq!(Target::from(&found).seen, Some(Seen { state, attempts }));
-        let cancelled = act("cancel", Seen { state, attempts }).await;
+        let cancelled = action("cancel", Seen { state, attempts }).await;
         let expected = match state {
             JobState::Pending | JobState::Delayed => Moved::Moved { from: state, to: Some(JobState::Cancelled) },
             JobState::Processing => Moved::Asked,
@@ -317,18 +320,18 @@ pub(crate) async fn an_act_on_a_job_that_was_seen_as_something_else_changes_noth
     }
 }
 
-/// Goal: a job that was listed as dead, redriven by another operator and died again is not discarded on the basis of the old list.
-pub(crate) async fn a_dead_letter_that_lived_again_is_not_discarded_by_an_old_list(_: &dyn Harness, worker: Worker) {
+/// Goal: a job was listed as dead, redriven by another operator, and is dead again. A discard on the basis of the old list does not remove it.
+pub(crate) async fn a_dead_letter_redriven_meanwhile_is_not_discarded_by_an_old_list(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(3)).await;
     for job in worker.claim(3).await {
-        worker.settle(&job, Verdict::Bury).await;
+        worker.settle(&job, Verdict::DeadLetter).await;
     }
     let listed = worker.store.jobs(&worker.queue, JobState::Dead, None, 9).await.unwrap();
     let targets: Vec<_> = listed.jobs.iter().map(Target::from).collect();
     worker.redrive(&id("job-0000")).await;
     worker.redrive(&id("job-0001")).await;
     let again = worker.claim_one().await;
-    worker.settle(&again, Verdict::Bury).await;
+    worker.settle(&again, Verdict::DeadLetter).await;
     let moved = worker.store.discard(worker.call(), &worker.queue, &targets).await.unwrap();
     let by_id: std::collections::BTreeMap<_, _> = targets.iter().map(|target| target.id.clone()).zip(moved).collect();
     let expected = [
@@ -339,7 +342,7 @@ pub(crate) async fn a_dead_letter_that_lived_again_is_not_discarded_by_an_old_li
     assert_eq!(by_id.into_values().collect::<Vec<_>>(), expected);
 }
 
-pub(crate) async fn a_job_named_twice_sees_what_its_first_mention_did(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_job_named_twice_in_one_call_is_moved_once(_: &dyn Harness, worker: Worker) {
     let twice = targets(&[id("a"), id("a")]);
     let (store, queue) = (&worker.store, &worker.queue);
     worker.enqueue(&[id("a")]).await;

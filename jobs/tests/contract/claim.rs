@@ -7,7 +7,7 @@ use retraced_jobs::store::{BATCH_MAX, ClaimRequest, HEADER_BYTES, StoreError, Ve
 
 use super::{Harness, LONG, Worker, id, ids};
 
-pub(crate) async fn jobs_are_claimed_in_the_order_they_came(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn jobs_are_claimed_in_the_order_they_were_enqueued(_: &dyn Harness, worker: Worker) {
     let names = ids(7);
     worker.enqueue(&names[..3]).await;
     worker.enqueue(&names[3..]).await;
@@ -23,23 +23,23 @@ pub(crate) async fn a_claim_that_finds_nothing_reports_when_the_next_delayed_job
     _: &dyn Harness,
     worker: Worker,
 ) {
-    let seen = async || worker.claims(&worker.request(5, LONG)).await.quiet.map(|quiet| quiet.next_due);
-    assert_eq!(seen().await, Some(None), "nothing is delayed");
+    let next_due = async || worker.claims(&worker.request(5, LONG)).await.quiet.map(|quiet| quiet.next_due);
+    assert_eq!(next_due().await, Some(None), "nothing is delayed");
     worker.put_at(&id("late"), RunAt::After(Duration::from_secs(90))).await;
     worker.put_at(&id("soon"), RunAt::After(Duration::from_secs(60))).await;
-    let next_due = seen().await.flatten().unwrap();
-    assert!((50..=60).contains(&next_due.as_secs()), "{next_due:?}");
+    let due_in = next_due().await.flatten().unwrap();
+    assert!((50..=60).contains(&due_in.as_secs()), "{due_in:?}");
 
-    // Every caller that was granted jobs, or left some, got a reply about those and no others.
+    // A claim that was granted jobs, or left some behind, does not report when delayed jobs are due.
     worker.enqueue(&ids(6)).await;
-    assert_eq!((seen().await, seen().await), (None, None));
-    assert!(seen().await.is_some(), "the last was taken");
+    assert_eq!((next_due().await, next_due().await), (None, None));
+    assert!(next_due().await.is_some(), "the last pending job has been claimed");
     worker.enqueue(&[id("held")]).await;
     worker.store.pause(&worker.queue).await.unwrap();
-    assert_eq!(seen().await, None, "paused");
+    assert_eq!(next_due().await, None, "a paused queue is not quiet");
 }
 
-/// A copy of the call may come late: what was seen then is no news.
+/// A call may be sent again much later: what its first copy found is out of date then.
 pub(crate) async fn a_claim_sent_again_does_not_report_whether_its_queue_is_quiet(_: &dyn Harness, worker: Worker) {
     let (call, request) = (worker.call(), worker.request(5, LONG));
     let quiet = async || worker.store.claim(call, &worker.queue, &request).await.unwrap().quiet;
@@ -67,15 +67,15 @@ pub(crate) async fn a_claimed_job_carries_its_token_and_its_counters(_: &dyn Har
     assert_eq!((worker.stats().await.pending, worker.stats().await.processing), (0, 1));
 }
 
-pub(crate) async fn attempts_count_grants_whatever_became_of_them(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn every_grant_counts_as_an_attempt_whatever_its_verdict(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
-    let endings = [
+    let verdicts = [
         Verdict::Retry { delay: Duration::ZERO },
         Verdict::ReleaseNow,
         Verdict::ReleaseAfter { delay: Duration::ZERO },
         Verdict::Retry { delay: Duration::ZERO },
     ];
-    for (n, verdict) in (1..).zip(endings) {
+    for (n, verdict) in (1..).zip(verdicts) {
         let job = worker.claim_one().await;
         assert_eq!((job.token.attempt, job.counters.attempts), (n, n));
         worker.settle(&job, verdict).await;
@@ -85,11 +85,8 @@ pub(crate) async fn attempts_count_grants_whatever_became_of_them(_: &dyn Harnes
     assert_eq!(counters, Counters { attempts: 5, failures: 2, crashes: 0, releases: 2 });
 }
 
-/// Once with jobs as they came, once with jobs that have run before.
-pub(crate) async fn a_claim_takes_no_more_than_its_bytes_but_one_job_whatever_its_size(
-    _: &dyn Harness,
-    worker: Worker,
-) {
+/// Once with jobs that were only enqueued, once with jobs that have run before.
+pub(crate) async fn a_claim_stays_within_its_bytes_but_grants_one_job_of_any_size(_: &dyn Harness, worker: Worker) {
     for ran_before in [false, true] {
         let worker = worker.in_queue(&format!("ran-before-{ran_before}"));
         let names = ids(5);
@@ -110,7 +107,7 @@ pub(crate) async fn a_claim_takes_no_more_than_its_bytes_but_one_job_whatever_it
             assert_eq!(jobs.len(), expected, "with {bytes_max} bytes");
             order.extend(jobs.into_iter().map(|job| job.id));
         }
-        assert_eq!(order, names, "what does not fit keeps its place");
+        assert_eq!(order, names, "a job that does not fit keeps its place");
     }
 }
 
@@ -138,7 +135,10 @@ pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &d
     assert_eq!(worker.claim(9).await.len(), 2);
 }
 
-pub(crate) async fn a_claim_of_none_grants_none_and_one_over_the_bound_is_refused(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_claim_with_limit_zero_grants_nothing_and_one_over_the_bound_is_refused(
+    _: &dyn Harness,
+    worker: Worker,
+) {
     worker.enqueue(&[id("a")]).await;
     assert_eq!(worker.claim(0).await, []);
     let request = worker.request(BATCH_MAX + 1, LONG);

@@ -1,4 +1,4 @@
-//! Taking jobs in.
+//! Enqueueing jobs.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Harness, LONG, Worker, id, ids, new_job};
 const NEW: Enqueued = Enqueued::Created { state: JobState::Pending };
 const LATER: Enqueued = Enqueued::Created { state: JobState::Delayed };
 
-pub(crate) async fn a_new_job_is_pending_or_delayed_and_kept_as_it_came(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_new_job_is_pending_or_delayed_and_stored_unchanged(_: &dyn Harness, worker: Worker) {
     let before = worker.now_ms().await;
     assert_eq!(worker.put_at(&id("now"), RunAt::Now).await, NEW);
     assert_eq!(worker.put_at(&id("later"), RunAt::After(LONG)).await, LATER);
@@ -31,7 +31,7 @@ pub(crate) async fn a_new_job_is_pending_or_delayed_and_kept_as_it_came(_: &dyn 
     assert_eq!((stats.pending, stats.delayed, stats.enqueued_total), (1, 1, 2));
 }
 
-pub(crate) async fn a_time_that_has_passed_means_now(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_start_time_in_the_past_means_now(_: &dyn Harness, worker: Worker) {
     let now = worker.now_ms().await;
     let names = ids(5);
     let times = [RunAt::At(0), RunAt::At(now), RunAt::After(Duration::ZERO), RunAt::After(Duration::from_micros(999))];
@@ -43,7 +43,7 @@ pub(crate) async fn a_time_that_has_passed_means_now(_: &dyn Harness, worker: Wo
     assert_eq!(worker.listed(JobState::Pending).await, names[..4]);
 }
 
-pub(crate) async fn an_id_that_is_kept_is_left_as_it_is_in_every_state(harness: &dyn Harness, worker: Worker) {
+pub(crate) async fn enqueuing_a_kept_id_changes_nothing_in_any_state(harness: &dyn Harness, worker: Worker) {
     for state in JobState::ALL {
         let worker = worker.in_queue(state.as_str());
         worker.bring(harness, &id("taken"), state).await;
@@ -71,7 +71,7 @@ pub(crate) async fn an_id_twice_in_one_batch_is_one_job(_: &dyn Harness, worker:
     assert_eq!(worker.stats().await.enqueued_total, 2);
 }
 
-pub(crate) async fn a_batch_is_taken_in_its_order_up_to_the_bound_and_refused_whole_beyond_it(
+pub(crate) async fn a_batch_keeps_its_order_and_one_over_the_bound_is_refused_as_a_whole(
     _: &dyn Harness,
     worker: Worker,
 ) {
@@ -87,17 +87,17 @@ pub(crate) async fn a_batch_is_taken_in_its_order_up_to_the_bound_and_refused_wh
 }
 
 pub(crate) async fn ids_of_every_form_are_returned_unchanged(_: &dyn Harness, worker: Worker) {
-    let kinds = [
+    let ids_of_every_form = [
         JobId::from(Uuid::from_u128(0x0190163d_8694_739b_aea5_966c26f8ad91)),
         id("exactly-16-bytes"),
         id("a:b.c_d-E"),
         id(&"x".repeat(128)),
         id("7"),
     ];
-    worker.enqueue(&kinds).await;
-    assert_eq!(worker.listed(JobState::Pending).await, kinds);
+    worker.enqueue(&ids_of_every_form).await;
+    assert_eq!(worker.listed(JobState::Pending).await, ids_of_every_form);
     let claimed: Vec<_> = worker.claim(9).await.into_iter().map(|job| job.id).collect();
-    assert_eq!(claimed, kinds);
+    assert_eq!(claimed, ids_of_every_form);
 }
 
 pub(crate) async fn queues_are_independent(_: &dyn Harness, worker: Worker) {
@@ -111,7 +111,7 @@ pub(crate) async fn queues_are_independent(_: &dyn Harness, worker: Worker) {
 }
 
 pub(crate) async fn a_discarded_id_starts_afresh_and_its_old_entries_are_ignored(_: &dyn Harness, worker: Worker) {
-    // The old entry of a waiting job must not start its namesake, least of all early.
+    // The old entry of a discarded job must not start a new job with the same id, and a delayed one never before its time.
     worker.enqueue(&[id("early"), id("b")]).await;
     worker.discard(&id("early")).await;
     assert_eq!(worker.put_at(&id("early"), RunAt::After(LONG)).await, LATER);
@@ -120,7 +120,7 @@ pub(crate) async fn a_discarded_id_starts_afresh_and_its_old_entries_are_ignored
     assert_eq!(worker.state(&id("early")).await, Some(JobState::Delayed));
     worker.settle(&claimed[0], Verdict::Complete { keep: false }).await;
 
-    // Nor may it give it a better place, or two.
+    // The old entry must not give the new job an earlier place in the queue, or a second one.
     worker.enqueue(&[id("a"), id("b"), id("c")]).await;
     worker.discard(&id("a")).await;
     worker.enqueue(&[id("a")]).await;
@@ -131,7 +131,7 @@ pub(crate) async fn a_discarded_id_starts_afresh_and_its_old_entries_are_ignored
 
     // Nothing of the first job is left in the second.
     let job = worker.run(&id("again")).await;
-    worker.settle(&job, Verdict::Bury).await;
+    worker.settle(&job, Verdict::DeadLetter).await;
     worker.discard(&id("again")).await;
     let job = worker.run(&id("again")).await;
     assert_eq!((job.token.attempt, job.counters), (1, Counters { attempts: 1, ..Counters::default() }));
@@ -151,5 +151,5 @@ pub(crate) async fn an_entry_of_a_cancelled_job_is_not_used_again(_: &dyn Harnes
     worker.cancel(&id("c")).await;
     assert_eq!((worker.stats().await.pending, worker.stats().await.cancelled), (1, 1));
     let order: Vec<_> = worker.claim(1).await.into_iter().map(|job| job.id).collect();
-    assert_eq!(order, [id("d")], "one place of the claim must not be wasted on what was cancelled");
+    assert_eq!(order, [id("d")], "a cancelled job must not use up the limit of a claim");
 }

@@ -1,4 +1,4 @@
-//! Wake-ups.
+//! Hints, which wake idle workers.
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -7,9 +7,9 @@ use retraced_jobs::store::{Hint, Verdict};
 
 use super::{Harness, LONG, TIMEOUT, Worker, id};
 
-/// The next hint of the wanted sort. Hints may come more often than they must.
-async fn heard(hints: &mut BoxStream<'static, Hint>, wanted: &Hint) {
-    let hear = async {
+/// Waits for this hint. A store may send other hints before it, and more hints than necessary.
+async fn wait_for(hints: &mut BoxStream<'static, Hint>, wanted: &Hint) {
+    let receive = async {
         while let Some(hint) = hints.next().await {
             if hint == *wanted {
                 return;
@@ -17,37 +17,37 @@ async fn heard(hints: &mut BoxStream<'static, Hint>, wanted: &Hint) {
         }
         panic!("the subscription ended before {wanted:?}");
     };
-    tokio::time::timeout(TIMEOUT, hear).await.unwrap_or_else(|_| panic!("{wanted:?} never came"));
+    tokio::time::timeout(TIMEOUT, receive).await.unwrap_or_else(|_| panic!("{wanted:?} never arrived"));
 }
 
-pub(crate) async fn a_worker_that_found_nothing_gets_a_hint_when_there_is_something(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn an_idle_worker_gets_a_hint_when_a_job_becomes_pending(_: &dyn Harness, worker: Worker) {
     let mut hints = worker.store.hints(std::slice::from_ref(&worker.queue)).await.unwrap();
     let pending = Hint::Pending(worker.queue.clone());
     assert_eq!(worker.claim(1).await, []);
     worker.enqueue(&[id("a")]).await;
-    heard(&mut hints, &pending).await;
+    wait_for(&mut hints, &pending).await;
 
     let job = worker.claim(2).await.remove(0);
     worker.settle(&job, Verdict::ReleaseNow).await;
-    heard(&mut hints, &pending).await;
+    wait_for(&mut hints, &pending).await;
 
     let job = worker.claim(2).await.remove(0);
     worker.settle(&job, Verdict::Retry { delay: LONG }).await;
     assert_eq!(worker.claim(1).await, []);
     worker.redrive(&id("a")).await;
-    heard(&mut hints, &pending).await;
+    wait_for(&mut hints, &pending).await;
 }
 
-pub(crate) async fn a_job_that_becomes_the_earliest_sends_a_hint(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_hint_is_sent_when_another_delayed_job_becomes_the_earliest(_: &dyn Harness, worker: Worker) {
     let mut hints = worker.store.hints(std::slice::from_ref(&worker.queue)).await.unwrap();
     let due = Hint::Due(worker.queue.clone());
     worker.put_at(&id("a"), RunAt::After(LONG * 2)).await;
-    heard(&mut hints, &due).await;
+    wait_for(&mut hints, &due).await;
     worker.put_at(&id("b"), RunAt::After(LONG)).await;
-    heard(&mut hints, &due).await;
+    wait_for(&mut hints, &due).await;
     let job = worker.run(&id("c")).await;
     worker.settle(&job, Verdict::Retry { delay: LONG / 2 }).await;
-    heard(&mut hints, &due).await;
+    wait_for(&mut hints, &due).await;
 }
 
 pub(crate) async fn a_requested_cancellation_is_hinted_to_listeners_of_that_queue(_: &dyn Harness, worker: Worker) {
@@ -59,9 +59,9 @@ pub(crate) async fn a_requested_cancellation_is_hinted_to_listeners_of_that_queu
     worker.run(&id("b")).await;
     other.cancel(&id("a")).await;
     worker.cancel(&id("b")).await;
-    heard(&mut all, &Hint::Cancel(other.queue.clone(), id("a"))).await;
-    heard(&mut all, &Hint::Cancel(worker.queue.clone(), id("b"))).await;
-    // What comes before the wish to cancel b must be of our queue.
+    wait_for(&mut all, &Hint::Cancel(other.queue.clone(), id("a"))).await;
+    wait_for(&mut all, &Hint::Cancel(worker.queue.clone(), id("b"))).await;
+    // Every hint before the cancellation of b must be about our queue.
     loop {
         let hint = tokio::time::timeout(TIMEOUT, ours.next()).await.unwrap().unwrap();
         match hint {

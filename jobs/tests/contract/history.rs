@@ -1,4 +1,4 @@
-//! What is kept of a job's attempts.
+//! The records of a job's attempts.
 
 use std::time::Duration;
 
@@ -13,9 +13,13 @@ pub(crate) async fn the_first_three_and_the_last_seven_attempts_are_kept(_: &dyn
     let mut before = Vec::new();
     for n in 1..=14_u32 {
         let job = worker.claim_one().await;
-        assert_eq!(worker.view(&id("a")).await.history, before, "an attempt that runs hides none, before attempt {n}");
+        assert_eq!(
+            worker.view(&id("a")).await.history,
+            before,
+            "a running attempt hides no earlier one, before attempt {n}"
+        );
         let record = encode_attempt(&log(worker.instance, Some(&format!("failure {n}"))));
-        let verdict = if n == 14 { Verdict::Bury } else { Verdict::Retry { delay: Duration::ZERO } };
+        let verdict = if n == 14 { Verdict::DeadLetter } else { Verdict::Retry { delay: Duration::ZERO } };
         worker.settle_all(&[Settlement { id: id("a"), token: job.token, verdict, record }]).await;
 
         let view = worker.view(&id("a")).await;
@@ -31,11 +35,11 @@ pub(crate) async fn the_first_three_and_the_last_seven_attempts_are_kept(_: &dyn
     assert_eq!(page.jobs[0].counters, Counters { attempts: 14, failures: 14, ..Counters::default() });
 }
 
-pub(crate) async fn a_history_outlives_a_redrive_and_goes_with_its_job(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_history_survives_a_redrive_and_is_deleted_with_its_job(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
     for _ in 0..12 {
         let job = worker.claim_one().await;
-        worker.settle(&job, Verdict::Bury).await;
+        worker.settle(&job, Verdict::DeadLetter).await;
         worker.redrive(&id("a")).await;
     }
     let view = worker.view(&id("a")).await;
@@ -45,7 +49,7 @@ pub(crate) async fn a_history_outlives_a_redrive_and_goes_with_its_job(_: &dyn H
     worker.discard(&id("a")).await;
     worker.enqueue(&[id("a")]).await;
     let job = worker.claim_one().await;
-    worker.settle(&job, Verdict::Bury).await;
+    worker.settle(&job, Verdict::DeadLetter).await;
     let view = worker.view(&id("a")).await;
     assert_eq!((view.history.len(), view.collapsed, view.counters.attempts), (1, 0, 1));
 }

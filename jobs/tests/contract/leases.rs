@@ -1,4 +1,4 @@
-//! Keeping what is held.
+//! Renewing leases, and recording the starts of handlers.
 
 use retraced_jobs::store::{BATCH_MAX, Renewal, StoreError, Verdict};
 
@@ -6,7 +6,7 @@ use super::{Harness, LONG, SHORT, Worker, id, ids};
 
 pub(super) const KEPT: Renewal = Renewal::Kept { cancel_asked: false };
 
-pub(crate) async fn a_renewed_lease_lasts_from_the_renewal(harness: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_renewed_lease_runs_from_the_time_of_its_renewal(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&ids(2)).await;
     let jobs = worker.claim_for(2, SHORT).await;
@@ -34,20 +34,24 @@ pub(crate) async fn an_expired_lease_can_be_renewed_until_it_is_reclaimed(harnes
 pub(crate) async fn a_stale_renewal_never_extends_another_lease(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&ids(3)).await;
-    let mut late = worker.claim_for(3, SHORT).await;
+    let mut old = worker.claim_for(3, SHORT).await;
     harness.pass_short().await;
-    let thief = harness.worker(2);
-    thief.reclaim(9).await;
-    let held = thief.claim(1).await;
-    let gone = thief.claim(1).await;
-    thief.settle(&gone[0], Verdict::Complete { keep: false }).await;
+    let successor = harness.worker(2);
+    successor.reclaim(9).await;
+    let held = successor.claim(1).await;
+    let gone = successor.claim(1).await;
+    successor.settle(&gone[0], Verdict::Complete { keep: false }).await;
     let before = worker.snapshot().await;
-    assert_eq!(worker.renew(LONG * 2, &late).await, [Renewal::Stale; 3], "held by another, gone, waiting");
-    late[0].token = held[0].token;
-    late[0].token.attempt += 1;
-    assert_eq!(worker.renew(LONG * 2, &late[..1]).await, [Renewal::Stale]);
+    assert_eq!(
+        worker.renew(LONG * 2, &old).await,
+        [Renewal::Stale; 3],
+        "one is leased to another worker, one is gone, one is pending"
+    );
+    old[0].token = held[0].token;
+    old[0].token.attempt += 1;
+    assert_eq!(worker.renew(LONG * 2, &old[..1]).await, [Renewal::Stale]);
     assert_eq!(worker.snapshot().await, before);
-    assert_eq!(thief.renew(LONG, &held).await, [KEPT]);
+    assert_eq!(successor.renew(LONG, &held).await, [KEPT]);
 }
 
 pub(crate) async fn a_renewal_reports_a_requested_cancellation(_: &dyn Harness, worker: Worker) {
@@ -59,33 +63,33 @@ pub(crate) async fn a_renewal_reports_a_requested_cancellation(_: &dyn Harness, 
     }
 }
 
-pub(crate) async fn a_begin_extends_a_lease_as_a_renewal_does_and_a_stale_one_changes_nothing(
+pub(crate) async fn recording_a_start_renews_the_lease_and_changes_nothing_with_a_stale_token(
     harness: &dyn Harness,
     worker: Worker,
 ) {
     worker.stamp().await;
     worker.enqueue(&ids(2)).await;
-    let late = worker.claim_for(1, SHORT).await;
+    let old = worker.claim_for(1, SHORT).await;
     harness.pass_short().await;
-    let thief = harness.worker(2);
-    thief.reclaim(9).await;
-    let held = thief.claim_for(2, SHORT).await;
+    let successor = harness.worker(2);
+    successor.reclaim(9).await;
+    let held = successor.claim_for(2, SHORT).await;
     let before = worker.snapshot().await;
-    assert_eq!(worker.begin(LONG, &late).await, [Renewal::Stale]);
+    assert_eq!(worker.begin(LONG, &old).await, [Renewal::Stale]);
     assert_eq!(worker.snapshot().await, before);
     for _ in 0..2 {
-        assert_eq!(thief.begin(LONG, &held[..1]).await, [KEPT]);
+        assert_eq!(successor.begin(LONG, &held[..1]).await, [KEPT]);
     }
     harness.pass_short().await;
-    let taken: Vec<_> = worker.reclaim(9).await.jobs.into_iter().map(|job| (job.id, job.charged)).collect();
+    let taken: Vec<_> = worker.reclaim(9).await.jobs.into_iter().map(|job| (job.id, job.counted)).collect();
     assert_eq!(taken, [(held[1].id.clone(), false)]);
     worker.cancel(&held[0].id).await;
-    assert_eq!(thief.renew(SHORT, &held[..1]).await, [Renewal::Kept { cancel_asked: true }]);
+    assert_eq!(successor.renew(SHORT, &held[..1]).await, [Renewal::Kept { cancel_asked: true }]);
     harness.pass_short().await;
-    assert!(worker.reclaim(9).await.jobs[0].charged, "a wish to cancel hides no crash");
+    assert!(worker.reclaim(9).await.jobs[0].counted, "a requested cancellation hides no crash");
 }
 
-pub(crate) async fn renewals_come_in_batches_and_an_empty_one_returns_the_time(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_renewal_takes_a_full_batch_and_an_empty_one_returns_the_time(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(BATCH_MAX)).await;
     let jobs = worker.claim(BATCH_MAX).await;
     assert_eq!(worker.renew(LONG, &jobs).await, vec![KEPT; BATCH_MAX]);

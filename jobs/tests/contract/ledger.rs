@@ -1,4 +1,4 @@
-//! What is kept about the workers themselves.
+//! Supervision events, workers and names of queues.
 
 use retraced_jobs::codec::to_payload;
 use retraced_jobs::job::{InstanceId, Kind, QueueName};
@@ -59,11 +59,11 @@ pub(crate) async fn events_are_listed_latest_first_page_by_page(_: &dyn Harness,
     for limit in [1, 2, 3, 6, 7, 8, 600] {
         assert_eq!(paged(&worker, limit).await, events, "in pages of {limit}");
     }
-    assert_eq!(worker.store.events(None, 7).await.unwrap().next, None, "nothing comes after the first event");
+    assert_eq!(worker.store.events(None, 7).await.unwrap().next, None, "no page follows the oldest event");
     let page = worker.store.events(None, 3).await.unwrap();
     worker.store.record(&[event(&worker, 99)]).await.unwrap();
     let rest = worker.store.events(page.next, 9).await.unwrap();
-    assert_eq!(rest.events, events[3..], "what comes later moves no page");
+    assert_eq!(rest.events, events[3..], "events that are recorded later move no page");
 }
 
 pub(crate) async fn the_ledger_keeps_the_latest_events_up_to_its_bound(_: &dyn Harness, worker: Worker) {
@@ -88,7 +88,7 @@ pub(crate) async fn the_ledger_keeps_the_latest_events_up_to_its_bound(_: &dyn H
     assert!(matches!(refused, StoreError::Refused { operation: "record", .. }), "{refused:?}");
 }
 
-/// Goal: large events do not make the ledger grow past its bytes. Method: more than fits, in events of all sizes; what is kept is the longest end that fits.
+/// Goal: the ledger stays within its bytes, however large the events are. Method: events of all sizes, more than fit. The latest events that fit together are kept.
 pub(crate) async fn the_ledger_keeps_no_more_bytes_than_its_bound(_: &dyn Harness, worker: Worker) {
     let large = |n: u64, bytes: usize| {
         let mut event = event(&worker, n);
@@ -128,12 +128,15 @@ pub(crate) async fn a_worker_is_listed_after_its_heartbeat_until_it_is_forgotten
     worker.store.heartbeat(&first).await.unwrap();
     let seen = worker.store.workers().await.unwrap();
     let after = worker.now_ms().await;
-    assert!(seen.iter().all(|row| (before..=after).contains(&row.seen_ms)), "by the store's clock: {seen:?}");
+    assert!(
+        seen.iter().all(|row| (before..=after).contains(&row.seen_ms)),
+        "not stamped by the store's clock: {seen:?}"
+    );
     let strip = |mut rows: Vec<WorkerRow>| {
         rows.iter_mut().for_each(|row| row.seen_ms = 2);
         rows
     };
-    assert_eq!(strip(seen), [first.clone(), second.clone()], "by instance");
+    assert_eq!(strip(seen), [first.clone(), second.clone()], "workers are listed in the order of their instances");
 
     let mut busier = first.clone();
     busier.running = 9;

@@ -1,4 +1,4 @@
-//! Waiting for the end of a job.
+//! Waiting for the outcomes of jobs.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ async fn watch(worker: &Worker, id: &JobId, wait: Duration) -> Option<JobState> 
     worker.store.watch_outcome(&worker.queue, id, wait).await.unwrap().map(|view| view.state)
 }
 
-/// The next hint about an end.
+/// Waits for the next hint that a job has ended.
 async fn next_end(hints: &mut BoxStream<'static, Hint>) -> (JobId, Option<JobState>) {
-    let hear = async {
+    let receive = async {
         loop {
             match hints.next().await {
                 Some(Hint::Ended { id, state, .. }) => return (id, state),
@@ -30,10 +30,10 @@ async fn next_end(hints: &mut BoxStream<'static, Hint>) -> (JobId, Option<JobSta
             }
         }
     };
-    tokio::time::timeout(TIMEOUT, hear).await.expect("no hint of the end arrived")
+    tokio::time::timeout(TIMEOUT, receive).await.expect("no hint of the end arrived")
 }
 
-/// The ends that are hinted at until the job `last`, which is cancelled here while it is watched, has ended.
+/// The jobs for which hints of their ends arrive before that of `last`. This function enqueues `last`, waits for its outcome and cancels it.
 async fn ends_until(worker: &Worker, hints: &mut BoxStream<'static, Hint>, last: &JobId) -> Vec<JobId> {
     worker.put_at(last, RunAt::After(LONG)).await;
     assert_eq!(watch(worker, last, LONG).await, Some(JobState::Delayed));
@@ -55,8 +55,8 @@ pub(crate) async fn a_waiter_gets_a_hint_for_every_final_state(_: &dyn Harness, 
     let verdicts = [
         ("kept", Verdict::Complete { keep: true }, JobState::Completed),
         ("gone", Verdict::Complete { keep: false }, JobState::Completed),
-        ("dead", Verdict::Bury, JobState::Dead),
-        ("abandoned", Verdict::Abandon, JobState::Dead),
+        ("dead", Verdict::DeadLetter, JobState::Dead),
+        ("rejected", Verdict::Reject, JobState::Dead),
         ("poisoned", Verdict::Poison, JobState::Poisoned),
         ("cancelled", Verdict::Cancel, JobState::Cancelled),
     ];
@@ -67,9 +67,9 @@ pub(crate) async fn a_waiter_gets_a_hint_for_every_final_state(_: &dyn Harness, 
         assert_eq!(next_end(&mut hints).await, (id(name), Some(state)), "settled as {verdict:?}");
     }
 
-    // The step that also claims, two ends at once, and a retry that is none.
+    // `settle_and_claim`, with two jobs that end in the same call and one that is retried.
     let jobs = [worker.run(&id("a")).await, worker.run(&id("b")).await, worker.run(&id("c")).await];
-    let ends = [Verdict::Bury, Verdict::Retry { delay: LONG }, Verdict::Complete { keep: false }];
+    let ends = [Verdict::DeadLetter, Verdict::Retry { delay: LONG }, Verdict::Complete { keep: false }];
     let settlements: Vec<_> = jobs.iter().zip(ends).map(|(job, end)| worker.settlement(job, end)).collect();
     assert_eq!(watch(&worker, &id("c"), LONG).await, Some(JobState::Processing));
     let request = worker.request(1, LONG);
@@ -78,9 +78,9 @@ pub(crate) async fn a_waiter_gets_a_hint_for_every_final_state(_: &dyn Harness, 
     assert_eq!(next_end(&mut hints).await, (id("c"), Some(JobState::Completed)));
 
     worker.cancel(&id("b")).await;
-    assert_eq!(next_end(&mut hints).await, (id("b"), Some(JobState::Cancelled)), "it was delayed");
+    assert_eq!(next_end(&mut hints).await, (id("b"), Some(JobState::Cancelled)), "a delayed job was cancelled");
     worker.discard(&id("b")).await;
-    assert_eq!(next_end(&mut hints).await, (id("b"), None), "an operator removed it");
+    assert_eq!(next_end(&mut hints).await, (id("b"), None), "a delayed job was discarded");
 
     for (name, asked, state) in [("crashed", false, JobState::Poisoned), ("lost", true, JobState::Cancelled)] {
         worker.put_at(&id(name), RunAt::Now).await;
@@ -119,7 +119,7 @@ pub(crate) async fn a_wait_is_over_when_its_time_is_up(harness: &dyn Harness, wo
     let job = worker.run(&id("slow")).await;
     assert_eq!(watch(&worker, &job.id, SHORT).await, Some(JobState::Processing));
     harness.pass_short().await;
-    worker.settle(&job, Verdict::Bury).await;
+    worker.settle(&job, Verdict::DeadLetter).await;
     assert_eq!(ends_until(&worker, &mut hints, &id("last")).await, []);
 
     // A shorter wait does not end a longer one.
@@ -127,7 +127,7 @@ pub(crate) async fn a_wait_is_over_when_its_time_is_up(harness: &dyn Harness, wo
     watch(&worker, &job.id, LONG).await;
     watch(&worker, &job.id, SHORT).await;
     harness.pass_short().await;
-    worker.settle(&job, Verdict::Bury).await;
+    worker.settle(&job, Verdict::DeadLetter).await;
     assert_eq!(next_end(&mut hints).await, (id("slower"), Some(JobState::Dead)));
 }
 
@@ -135,20 +135,20 @@ pub(crate) async fn a_job_that_ended_or_is_not_kept_is_not_waited_for(_: &dyn Ha
     let mut hints = hints(&worker).await;
     assert_eq!(watch(&worker, &id("never-enqueued"), LONG).await, None);
     let job = worker.run(&id("dead")).await;
-    worker.settle(&job, Verdict::Bury).await;
+    worker.settle(&job, Verdict::DeadLetter).await;
     assert_eq!(watch(&worker, &job.id, LONG).await, Some(JobState::Dead));
     let job = worker.run(&id("gone")).await;
     worker.settle(&job, Verdict::Complete { keep: false }).await;
     assert_eq!(watch(&worker, &job.id, LONG).await, None);
     let job = worker.run(&id("other")).await;
-    worker.settle(&job, Verdict::Bury).await;
+    worker.settle(&job, Verdict::DeadLetter).await;
     assert_eq!(ends_until(&worker, &mut hints, &id("last")).await, [], "there was no waiter");
 }
 
-/// Goal: a waiter learns that its job completed although the job is not kept and no hint arrives. Method: nobody listens; the job completes in every way there is.
+/// Goal: a waiter learns that its job completed although the job is not kept and no hint arrives. Method: no subscription; the job completes in every way there is.
 pub(crate) async fn a_waiter_is_shown_a_completion_that_is_not_kept(harness: &dyn Harness, worker: Worker) {
     let gone = Verdict::Complete { keep: false };
-    // First attempts alone, a first attempt beside one that is retried, and a later attempt.
+    // A first attempt settled alone, a first attempt settled together with one that is retried, and a later attempt.
     for name in ["first", "beside", "later"] {
         let mut job = worker.run(&id(name)).await;
         let mut others = Vec::new();
@@ -164,15 +164,15 @@ pub(crate) async fn a_waiter_is_shown_a_completion_that_is_not_kept(harness: &dy
         let others = others.iter().map(|other| worker.settlement(other, Verdict::Retry { delay: LONG }));
         worker.settle_all(&[worker.settlement(&job, gone)].into_iter().chain(others).collect::<Vec<_>>()).await;
         assert_eq!(watch(&worker, &job.id, LONG).await, Some(JobState::Completed), "{name}");
-        assert_eq!(watch(&worker, &job.id, LONG).await, Some(JobState::Completed), "every waiter is shown it");
+        assert_eq!(watch(&worker, &job.id, LONG).await, Some(JobState::Completed), "every waiter sees the completion");
     }
 
-    // Nobody had waited for this one, only for others of its queue.
+    // Nobody waited for this job, only for others of its queue.
     let job = worker.run(&id("unwatched")).await;
     worker.settle(&job, gone).await;
     assert_eq!(watch(&worker, &job.id, LONG).await, None);
 
-    // The next job of the id has an outcome of its own.
+    // A later job with the same id has an outcome of its own.
     worker.put_at(&id("first"), RunAt::After(LONG)).await;
     assert_eq!(watch(&worker, &id("first"), LONG).await, Some(JobState::Delayed));
     worker.discard(&id("first")).await;
@@ -185,12 +185,12 @@ pub(crate) async fn a_waiter_is_shown_a_completion_that_is_not_kept(harness: &dy
     assert_eq!(watch(&worker, &job.id, LONG).await, None, "the wait is over");
 }
 
-/// Goal: looking is cheap. Method: until a job has ended, a look shows its state and nothing else.
-pub(crate) async fn a_look_at_a_job_that_has_not_ended_shows_its_state_alone(_: &dyn Harness, worker: Worker) {
+/// Goal: waiting is cheap. Method: until a job has ended, `watch_outcome` returns its state and nothing else.
+pub(crate) async fn a_waiter_reads_only_the_state_of_a_job_that_has_not_ended(_: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("large")).await;
     let view = worker.store.watch_outcome(&worker.queue, &job.id, LONG).await.unwrap().unwrap();
     assert_eq!(view, JobView::new(worker.queue.clone(), job.id.clone(), JobState::Processing));
-    worker.settle(&job, Verdict::Bury).await;
+    worker.settle(&job, Verdict::DeadLetter).await;
     let view = worker.store.watch_outcome(&worker.queue, &job.id, LONG).await.unwrap().unwrap();
     assert_eq!((view.state, view.envelope.is_empty(), view.counters.attempts), (JobState::Dead, false, 1));
 }
@@ -204,7 +204,7 @@ pub(crate) async fn a_completed_job_shows_what_its_handler_returned(_: &dyn Harn
     };
     let output = to_output(&("invoice", 42)).unwrap();
     let job = worker.run(&id("returns")).await;
-    assert_eq!(worker.view(&job.id).await.output(), None, "it still runs");
+    assert_eq!(worker.view(&job.id).await.output(), None, "the job still runs");
     worker.settle_all(&[settlement(&job, Some(output))]).await;
     let view = worker.store.watch_outcome(&worker.queue, &job.id, LONG).await.unwrap().unwrap();
     assert_eq!(from_payload::<(String, u32)>(view.output().unwrap()).unwrap(), ("invoice".into(), 42));

@@ -10,7 +10,7 @@ use retraced_jobs::trace::AttemptRecord;
 use super::leases::KEPT;
 use super::{Harness, LONG, SHORT, TIMEOUT, Worker, id, ids};
 
-pub(crate) async fn an_expired_lease_is_reclaimed_to_the_front_and_charged_only_if_its_handler_had_started(
+pub(crate) async fn an_expired_lease_is_reclaimed_to_the_front_and_counted_only_if_its_handler_had_started(
     harness: &dyn Harness,
     worker: Worker,
 ) {
@@ -28,7 +28,7 @@ pub(crate) async fn an_expired_lease_is_reclaimed_to_the_front_and_charged_only_
     assert_eq!(reclaimed.grace, None);
     let next_expiry = reclaimed.next_expiry.unwrap();
     assert!(next_expiry > LONG / 2 && next_expiry <= LONG, "{next_expiry:?}");
-    let taken: Vec<_> = reclaimed.jobs.iter().map(|job| (job.id.clone(), job.crashes, job.charged)).collect();
+    let taken: Vec<_> = reclaimed.jobs.iter().map(|job| (job.id.clone(), job.crashes, job.counted)).collect();
     assert_eq!(taken, [(names[0].clone(), 0, false), (names[1].clone(), 1, true)]);
     assert!(reclaimed.jobs.iter().all(|job| job.owner == Some(worker.instance) && !job.poisoned));
     assert_eq!(worker.listed(JobState::Pending).await, [names[0].clone(), names[1].clone(), names[3].clone()]);
@@ -42,7 +42,7 @@ pub(crate) async fn an_expired_lease_is_reclaimed_to_the_front_and_charged_only_
     let known = AttemptRecord::Crashed { instance, lease_expired_ms: expired_ms[1] };
     assert_eq!((crashed.history[0].attempt, &crashed.history[0].record), (1, &Ok(known)));
 
-    assert_eq!(other.reclaim(3).await.jobs, [], "the second to look finds nothing");
+    assert_eq!(other.reclaim(3).await.jobs, [], "a second reclaim finds nothing");
     let stats = worker.stats().await;
     assert_eq!((stats.crashes_total, stats.releases_total), (1, 1));
     assert_eq!(worker.settle(&jobs[0], Verdict::Complete { keep: true }).await, Settled::Stale);
@@ -53,13 +53,13 @@ pub(crate) async fn an_expired_lease_is_reclaimed_to_the_front_and_charged_only_
     assert_eq!(worker.claim_one().await.token.attempt, 2);
 }
 
-pub(crate) async fn the_crash_that_is_one_too_many_poisons(harness: &dyn Harness, worker: Worker) {
+pub(crate) async fn the_crash_that_reaches_the_limit_poisons_the_job(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
     for crashes in 1..=3 {
         let jobs = worker.claim_for(1, SHORT).await;
         assert_eq!(worker.begin(SHORT, &jobs).await, [KEPT]);
-        // A renewal keeps the record of its start.
+        // A renewal does not delete the recorded start.
         assert_eq!(worker.renew(SHORT, &jobs).await, [KEPT]);
         harness.pass_short().await;
         let reclaimed = worker.reclaim(3).await;
@@ -73,11 +73,14 @@ pub(crate) async fn the_crash_that_is_one_too_many_poisons(harness: &dyn Harness
     let jobs = worker.claim_for(1, SHORT).await;
     worker.begin(SHORT, &jobs).await;
     harness.pass_short().await;
-    assert!(!worker.reclaim(3).await.jobs[0].poisoned, "a redriven job has all its lives again");
+    assert!(!worker.reclaim(3).await.jobs[0].poisoned, "the crashes of a redriven job are counted from 0 again");
 }
 
-/// A job can kill those who fetch it, before any handler begins. An attempt that ended in any other way breaks the row.
-pub(crate) async fn a_job_lost_too_often_in_a_row_before_it_began_is_poisoned(harness: &dyn Harness, worker: Worker) {
+/// A job can kill the workers that claim it before its handler starts. An attempt that ends in any other way starts the count of losses in a row again.
+pub(crate) async fn a_job_lost_too_often_in_a_row_before_its_handler_started_is_poisoned(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
     let request = Reclaim { limit: 9, lease: LONG, crashes_max: 1, losses_max: 4 };
@@ -95,7 +98,7 @@ pub(crate) async fn a_job_lost_too_often_in_a_row_before_it_began_is_poisoned(ha
         }
         let reclaimed = worker.reclaim_with(&request).await;
         let poisoned = in_a_row == 4;
-        assert_eq!((reclaimed.jobs[0].charged, reclaimed.jobs[0].poisoned), (false, poisoned), "attempt {attempt}");
+        assert_eq!((reclaimed.jobs[0].counted, reclaimed.jobs[0].poisoned), (false, poisoned), "attempt {attempt}");
         if poisoned {
             break;
         }
@@ -128,7 +131,7 @@ pub(crate) async fn leases_are_reclaimed_in_the_order_they_expired_up_to_the_lim
     let request = Reclaim { limit: 3, lease: LONG, crashes_max: 9, losses_max: 9 };
     let first = worker.reclaim_with(&request).await;
     assert_eq!(first.jobs.iter().map(|job| job.id.clone()).collect::<Vec<_>>(), names[..3]);
-    assert_eq!(first.next_expiry, Some(Duration::ZERO), "some have expired already");
+    assert_eq!(first.next_expiry, Some(Duration::ZERO), "another lease has expired already");
     assert_eq!(worker.listed(JobState::Pending).await, names[..3]);
     assert_eq!(worker.reclaim_with(&Reclaim { limit: 0, ..request }).await.jobs, []);
     let second = worker.reclaim_with(&request).await;
@@ -136,15 +139,18 @@ pub(crate) async fn leases_are_reclaimed_in_the_order_they_expired_up_to_the_lim
     assert_eq!(second.next_expiry, None);
 }
 
-/// An instant has come when the clock reads it, not only after.
-pub(crate) async fn a_lease_of_no_time_expires_at_once(_: &dyn Harness, worker: Worker) {
+/// A lease has expired as soon as the clock reads its expiry, not only after that.
+pub(crate) async fn a_lease_of_zero_length_expires_at_once(_: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("a")]).await;
     worker.claim_for(1, Duration::ZERO).await;
     assert_eq!(worker.reclaim(3).await.jobs.len(), 1);
 }
 
-pub(crate) async fn a_lost_job_that_was_to_be_cancelled_is_cancelled(harness: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_reclaimed_job_whose_cancellation_was_requested_is_cancelled(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
     worker.stamp().await;
     worker.enqueue(&ids(2)).await;
     worker.claim_for(2, SHORT).await;
@@ -159,12 +165,12 @@ pub(crate) async fn a_lost_job_that_was_to_be_cancelled_is_cancelled(harness: &d
     worker.cancel(&ids(2)[1]).await;
     assert_eq!(worker.begin(SHORT, &jobs).await, [Renewal::Kept { cancel_asked: true }]);
     harness.pass_short().await;
-    assert!(worker.reclaim(1).await.jobs[0].poisoned, "harm weighs more than a wish");
+    assert!(worker.reclaim(1).await.jobs[0].poisoned, "a crash that poisons outweighs a requested cancellation");
 }
 
-/// The clock moves in steps that are short against the lease, as a watchdog's do. Where a step takes longer than it should, grace is given again: that is the
-/// rule itself, and only makes the way longer.
-async fn reclaim_until_taken(harness: &dyn Harness, worker: &Worker, request: &Reclaim) -> Duration {
+/// Reclaims until a job is reclaimed, and returns how long that took. The clock advances in steps that are short against the lease, like those of a reclaimer. If a
+/// step takes too long on a slow machine, grace is given again, and the reclaim only comes later.
+async fn reclaim_after_grace(harness: &dyn Harness, worker: &Worker, request: &Reclaim) -> Duration {
     let mut waited = Duration::ZERO;
     while waited < TIMEOUT {
         let reclaimed = worker.reclaim_with(request).await;
@@ -180,27 +186,27 @@ async fn reclaim_until_taken(harness: &dyn Harness, worker: &Worker, request: &R
     panic!("the lease was never reclaimed");
 }
 
-pub(crate) async fn no_job_is_charged_for_an_outage(harness: &dyn Harness, worker: Worker) {
+pub(crate) async fn an_outage_counts_no_crash_for_any_job(harness: &dyn Harness, worker: Worker) {
     let lease = Duration::from_millis(400);
     let request = Reclaim { limit: 9, lease, crashes_max: 9, losses_max: 9 };
-    // This queue was never reclaimed before.
+    // No worker has visited this queue before.
     worker.enqueue(&ids(2)).await;
     let jobs = worker.claim_for(2, SHORT).await;
     harness.pass_short().await;
     let first = worker.reclaim_with(&request).await;
     assert_eq!((first.jobs.len(), first.grace, first.next_expiry), (0, Some(lease), Some(Duration::ZERO)));
     assert_eq!(worker.renew(LONG, &jobs[..1]).await.len(), 1);
-    assert!(reclaim_until_taken(harness, &worker, &request).await >= lease * 9 / 10, "grace lasts a lease");
+    assert!(reclaim_after_grace(harness, &worker, &request).await >= lease * 9 / 10, "the grace lasts for one lease");
     assert_eq!(worker.listed(JobState::Pending).await, [jobs[1].id.clone()]);
 
-    // It was reclaimed, and then not for more than half a lease.
+    // A worker visited the queue, and then none did for more than half a lease.
     let job = worker.claim_for(1, SHORT).await;
     assert_eq!(worker.reclaim_with(&Reclaim { lease: LONG, ..request }).await.grace, None);
     harness.advance(lease / 2 + Duration::from_millis(5)).await;
     let after_outage = worker.reclaim_with(&request).await;
     assert_eq!((after_outage.jobs.len(), after_outage.grace), (0, Some(lease)));
     let settled = worker.settle(&job[0], Verdict::Complete { keep: true }).await;
-    assert_eq!(settled, Settled::Done { state: JobState::Completed }, "its owner is back in time");
+    assert_eq!(settled, Settled::Done { state: JobState::Completed }, "the owner settles within the grace");
 }
 
 pub(crate) async fn an_empty_queue_needs_no_grace(harness: &dyn Harness, worker: Worker) {
@@ -254,7 +260,7 @@ pub(crate) async fn a_retry_comes_back_with_its_counters(harness: &dyn Harness, 
     assert_eq!(worker.view(&id("a")).await.history.len(), 1);
 }
 
-pub(crate) async fn asking_for_more_than_a_batch_is_refused(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn promoting_or_reclaiming_more_than_a_batch_is_refused(_: &dyn Harness, worker: Worker) {
     let limit = retraced_jobs::store::BATCH_MAX + 1;
     let refused = worker.store.promote(worker.call(), &worker.queue, limit).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { operation: "promote", .. }), "{refused:?}");

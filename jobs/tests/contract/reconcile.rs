@@ -1,4 +1,4 @@
-//! What claims granted that came to a bad end.
+//! Releasing the jobs of claims whose outcome is unknown.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use retraced_jobs::trace::AttemptRecord;
 
 use super::{Harness, Worker, id, ids};
 
-/// All slices.
+/// Reconciles all slices of the queue.
 async fn reconcile(worker: &Worker, lost: &[Nonce]) -> BTreeSet<JobId> {
     let mut released = BTreeSet::new();
     let mut cursor = None;
@@ -30,7 +30,7 @@ fn names(jobs: &[ClaimedJob]) -> BTreeSet<JobId> {
     jobs.iter().map(|job| job.id.clone()).collect()
 }
 
-pub(crate) async fn jobs_of_a_lost_claim_are_released_to_the_front_without_a_charge(
+pub(crate) async fn jobs_of_a_lost_claim_are_released_to_the_front_without_counting_a_failure(
     harness: &dyn Harness,
     worker: Worker,
 ) {
@@ -51,14 +51,14 @@ pub(crate) async fn jobs_of_a_lost_claim_are_released_to_the_front_without_a_cha
     assert_eq!((view.history.len(), &view.history[0].record), (1, &Ok(unclaimed)));
     assert_eq!(worker.stats().await.releases_total, 2);
 
-    assert_eq!(reconcile(&worker, &nonces).await, BTreeSet::new(), "harmless when done again");
+    assert_eq!(reconcile(&worker, &nonces).await, BTreeSet::new(), "a second reconcile changes nothing");
     assert_eq!(worker.settle(&lost[0], Verdict::Complete { keep: true }).await, Settled::Stale);
     for held in [&kept[0], &kept[1], &others[0]] {
         assert_eq!(worker.state(&held.id).await, Some(JobState::Processing), "{:?}", held.id);
     }
 }
 
-pub(crate) async fn everything_is_seen_slice_by_slice(harness: &dyn Harness, worker: Worker) {
+pub(crate) async fn reconcile_reaches_every_lost_grant_slice_by_slice(harness: &dyn Harness, worker: Worker) {
     let other = harness.worker(2);
     let all = ids(BATCH_MAX + 60);
     worker.enqueue(&all[..BATCH_MAX]).await;
@@ -75,7 +75,7 @@ pub(crate) async fn everything_is_seen_slice_by_slice(harness: &dyn Harness, wor
     assert_eq!(worker.stats().await.pending, lost.len() as u64);
 }
 
-pub(crate) async fn a_lost_grant_that_was_to_be_cancelled_is_cancelled(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_lost_grant_whose_cancellation_was_requested_is_cancelled(_: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.cancel(&id("a")).await;
     assert_eq!(reconcile(&worker, &[job.token.nonce]).await, BTreeSet::from([id("a")]));

@@ -1,4 +1,4 @@
-//! Calls sent again.
+//! Calls that are sent again under the same id.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use retraced_jobs::store::{CallId, Reclaim, Retention, RetentionRule, StoreError
 
 use super::{Harness, LONG, SHORT, Worker, id, ids, new_job, targets};
 
-/// Sends a call, lets time pass, sends it again: the same reply, and nothing changed. Then an older call of the replay slot: refused, and nothing changed.
+/// Sends a call and, after some time, sends it again: the reply must be the same, and nothing may change. Then it sends an older call of the same replay slot, which must
+/// be refused and change nothing.
 async fn twice<T: Debug + PartialEq>(
     harness: &dyn Harness,
     worker: &Worker,
@@ -66,7 +67,7 @@ pub(crate) async fn settle_sent_again_settles_once(harness: &dyn Harness, worker
     let verdicts = [
         Verdict::Complete { keep: false },
         Verdict::Retry { delay: Duration::ZERO },
-        Verdict::Bury,
+        Verdict::DeadLetter,
         Verdict::ReleaseNow,
         Verdict::Complete { keep: true },
     ];
@@ -105,7 +106,7 @@ pub(crate) async fn promote_sent_again_promotes_once(harness: &dyn Harness, work
     assert_eq!(worker.stats().await.pending, 2);
 }
 
-pub(crate) async fn reclaim_sent_again_takes_once(harness: &dyn Harness, worker: Worker) {
+pub(crate) async fn reclaim_sent_again_reclaims_once(harness: &dyn Harness, worker: Worker) {
     five_claimed(harness, &worker).await;
     let reclaimed = twice(harness, &worker, |worker, call| {
         let request = Reclaim { limit: 1, lease: LONG, crashes_max: 3, losses_max: 9 };
@@ -121,13 +122,13 @@ pub(crate) async fn reconcile_sent_again_releases_once(harness: &dyn Harness, wo
         let (owner, lost) = (worker.instance, [jobs[0].token.nonce]);
         Box::pin(async move { worker.store.reconcile(call, &worker.queue, owner, &lost, None).await })
     });
-    assert_eq!(reconciled.await.released.len(), 2, "two of one claim");
+    assert_eq!(reconciled.await.released.len(), 2, "both jobs of the lost claim");
     assert_eq!(worker.stats().await.releases_total, 2);
 }
 
 pub(crate) async fn redrive_cancel_and_discard_sent_again_move_once(harness: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("a")).await;
-    worker.settle(&job, Verdict::Bury).await;
+    worker.settle(&job, Verdict::DeadLetter).await;
     let names = targets(&[id("a"), id("unknown")]);
     twice(harness, &worker, |worker, call| {
         let names = names.clone();
@@ -171,17 +172,14 @@ pub(crate) async fn a_claim_sent_again_returns_only_what_is_still_held(_: &dyn H
     let released = admin.claim_one().await;
     assert_eq!(released.id, first.jobs[1].id);
     let again = worker.store.claim(call, &worker.queue, &request).await.unwrap();
-    assert_eq!(again.jobs, first.jobs[2..], "the first is done, and another worker has the second now");
+    assert_eq!(again.jobs, first.jobs[2..], "the first job is completed, and the second is leased to another worker");
 }
 
-pub(crate) async fn replay_slots_processes_and_queues_do_not_answer_for_each_other(
-    harness: &dyn Harness,
-    worker: Worker,
-) {
+pub(crate) async fn a_reply_is_replayed_only_to_its_own_slot_process_and_queue(harness: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(4)).await;
     worker.call();
     let workers = [worker.on_replay_slot(1), harness.worker(2), worker.in_queue("elsewhere")];
-    // Each of them sends its first call, which the first replay slot has long had.
+    // Each of them sends its first call, under a sequence that the replay slot of `worker` has used already.
     for other in &workers {
         other.enqueue(&[id("late"), id("later")]).await;
     }
@@ -190,7 +188,7 @@ pub(crate) async fn replay_slots_processes_and_queues_do_not_answer_for_each_oth
     assert_eq!(worker.claim(9).await.len(), 6);
 }
 
-pub(crate) async fn a_call_refused_for_its_size_is_not_the_last_of_its_replay_slot(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_call_refused_for_its_size_does_not_block_its_replay_slot(_: &dyn Harness, worker: Worker) {
     let call = worker.call();
     let too_much = worker.request(retraced_jobs::store::BATCH_MAX + 1, LONG);
     assert!(worker.store.claim(call, &worker.queue, &too_much).await.is_err());
@@ -200,7 +198,7 @@ pub(crate) async fn a_call_refused_for_its_size_is_not_the_last_of_its_replay_sl
     assert_eq!(claims.jobs.len(), 1);
 }
 
-pub(crate) async fn a_number_used_for_another_verb_is_refused(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_call_id_used_for_another_verb_is_refused(_: &dyn Harness, worker: Worker) {
     let call = worker.call();
     let jobs = [new_job(&id("a"), RunAt::Now)];
     worker.store.enqueue(call, &worker.queue, &jobs).await.unwrap();
@@ -215,11 +213,11 @@ pub(crate) async fn a_number_used_for_another_verb_is_refused(_: &dyn Harness, w
         assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
     }
     let again = worker.store.enqueue(call, &worker.queue, &jobs).await.unwrap();
-    assert_eq!(again.len(), 1, "the reply is still there");
+    assert_eq!(again.len(), 1, "the stored reply is lost");
     assert_eq!(worker.snapshot().await, before);
 }
 
-pub(crate) async fn a_forgotten_process_begins_anew(harness: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_forgotten_process_may_use_its_call_ids_again(harness: &dyn Harness, worker: Worker) {
     let (older, call) = (worker.call(), worker.call());
     let enqueue =
         async |call, name: &str| worker.store.enqueue(call, &worker.queue, &[new_job(&id(name), RunAt::Now)]).await;
@@ -228,8 +226,11 @@ pub(crate) async fn a_forgotten_process_begins_anew(harness: &dyn Harness, worke
     other.enqueue(&[id("other")]).await;
     worker.store.forget(worker.instance, std::slice::from_ref(&worker.queue)).await.unwrap();
     enqueue(older, "b").await.unwrap();
-    assert_eq!(worker.listed(JobState::Pending).await, [id("a"), id("other"), id("b")], "jobs stay");
+    assert_eq!(worker.listed(JobState::Pending).await, [id("a"), id("other"), id("b")], "the jobs are kept");
     let stale = CallId { sequence: 0, ..other.call() };
     let kept = worker.store.enqueue(stale, &worker.queue, &[new_job(&id("c"), RunAt::Now)]).await.unwrap_err();
-    assert!(matches!(kept, StoreError::Superseded { .. }), "others' replay_slots are not forgotten: {kept:?}");
+    assert!(
+        matches!(kept, StoreError::Superseded { .. }),
+        "the replay slots of other processes are not forgotten: {kept:?}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Ending attempts.
+//! Settling attempts.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use retraced_jobs::trace::AttemptRecord;
 
 use super::{Harness, LONG, SHORT, Worker, id, ids, log};
 
-/// Every verdict, with where it leads and what it charges (failures, releases).
+/// Every verdict, the state to which it leads, and the failures and releases that it counts.
 const VERDICTS: [(Verdict, JobState, u32, u32); 10] = [
     (Verdict::Complete { keep: true }, JobState::Completed, 0, 0),
     (Verdict::Retry { delay: Duration::ZERO }, JobState::Pending, 1, 0),
     (Verdict::Retry { delay: LONG }, JobState::Delayed, 1, 0),
-    (Verdict::Bury, JobState::Dead, 1, 0),
+    (Verdict::DeadLetter, JobState::Dead, 1, 0),
     (Verdict::Poison, JobState::Poisoned, 1, 0),
     (Verdict::ReleaseNow, JobState::Pending, 0, 1),
     (Verdict::ReleaseAfter { delay: Duration::ZERO }, JobState::Pending, 0, 1),
     (Verdict::ReleaseAfter { delay: LONG }, JobState::Delayed, 0, 1),
-    (Verdict::Abandon, JobState::Dead, 0, 1),
+    (Verdict::Reject, JobState::Dead, 0, 1),
     (Verdict::Cancel, JobState::Cancelled, 0, 0),
 ];
 
-pub(crate) async fn every_verdict_leads_to_its_state_and_charges_its_counters(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn every_verdict_leads_to_its_state_and_adds_to_its_counters(_: &dyn Harness, worker: Worker) {
     for (n, (verdict, state, failures, releases)) in VERDICTS.into_iter().enumerate() {
         let worker = worker.in_queue(&format!("verdict-{n}"));
         let job = worker.run(&id("a")).await;
@@ -33,14 +33,14 @@ pub(crate) async fn every_verdict_leads_to_its_state_and_charges_its_counters(_:
         let view = worker.view(&id("a")).await;
         let counters = Counters { attempts: 1, failures, crashes: 0, releases };
         assert_eq!((view.state, view.counters, view.claimant), (state, counters, None), "{verdict:?}");
-        let moment = match state {
+        let delay = match state {
             JobState::Pending => None,
             JobState::Delayed => Some(LONG),
             _ => Some(Duration::ZERO),
         };
-        let moment = moment.map(|delay| u64::try_from(delay.as_millis()).unwrap());
-        assert_eq!(view.at_ms.is_some(), moment.is_some(), "{verdict:?}");
-        if let (Some(at_ms), Some(delay_ms)) = (view.at_ms, moment) {
+        let delay_ms = delay.map(|delay| u64::try_from(delay.as_millis()).unwrap());
+        assert_eq!(view.at_ms.is_some(), delay_ms.is_some(), "{verdict:?}");
+        if let (Some(at_ms), Some(delay_ms)) = (view.at_ms, delay_ms) {
             assert!((before + delay_ms..=after + delay_ms).contains(&at_ms), "{verdict:?} at {at_ms}");
         }
         assert_eq!(view.history.len(), 1, "{verdict:?}");
@@ -68,19 +68,19 @@ pub(crate) async fn every_verdict_leads_to_its_state_and_charges_its_counters(_:
 pub(crate) async fn a_completed_job_that_is_not_kept_leaves_no_trace(_: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("plain")).await;
     worker.settle(&job, Verdict::Complete { keep: false }).await;
-    let job = worker.run(&id("tried")).await;
+    let job = worker.run(&id("retried")).await;
     worker.settle(&job, Verdict::Retry { delay: Duration::ZERO }).await;
     let job = worker.claim_one().await;
     let settled = worker.settle(&job, Verdict::Complete { keep: false }).await;
     assert_eq!(settled, Settled::Done { state: JobState::Completed });
 
-    assert_eq!((worker.find(&id("plain")).await, worker.find(&id("tried")).await), (None, None));
+    assert_eq!((worker.find(&id("plain")).await, worker.find(&id("retried")).await), (None, None));
     let stats = worker.stats().await;
     assert_eq!((stats.completed_kept, stats.completed_total, stats.enqueued_total), (0, 2, 2));
-    assert_eq!(worker.discard(&id("tried")).await, Moved::NotFound);
-    let again = worker.run(&id("tried")).await;
+    assert_eq!(worker.discard(&id("retried")).await, Moved::NotFound);
+    let again = worker.run(&id("retried")).await;
     assert_eq!(again.counters, Counters { attempts: 1, ..Counters::default() });
-    assert!(worker.view(&id("tried")).await.history.is_empty());
+    assert!(worker.view(&id("retried")).await.history.is_empty());
     worker.settle(&again, Verdict::Complete { keep: true }).await;
     assert_eq!(worker.stats().await.completed_kept, 1);
 }
@@ -95,26 +95,26 @@ pub(crate) async fn what_a_worker_reported_is_kept_unchanged(_: &dyn Harness, wo
     let expected = [log(worker.instance, Some("it failed")), log(worker.instance, None)];
     assert_eq!(kept, expected.map(|log| Ok(AttemptRecord::Reported(log))));
     assert_eq!(view.last_error().unwrap().message, "it failed");
-    assert_eq!(view.counters.failures, 1, "a completion takes nothing back");
+    assert_eq!(view.counters.failures, 1, "a completion does not reset the failures");
 }
 
 pub(crate) async fn an_attempt_without_a_record_is_only_counted(_: &dyn Harness, worker: Worker) {
-    let silent = |job: &retraced_jobs::store::ClaimedJob, verdict| Settlement {
+    let without_record = |job: &retraced_jobs::store::ClaimedJob, verdict| Settlement {
         record: "".into(),
         ..worker.settlement(job, verdict)
     };
     let job = worker.run(&id("a")).await;
-    worker.settle_all(&[silent(&job, Verdict::ReleaseNow)]).await;
+    worker.settle_all(&[without_record(&job, Verdict::ReleaseNow)]).await;
     let view = worker.view(&id("a")).await;
     assert_eq!((view.history.len(), view.collapsed, view.counters.attempts), (0, 1, 1));
     let job = worker.claim_one().await;
-    assert_eq!(worker.view(&id("a")).await.collapsed, 1, "the attempt that runs has not ended");
-    worker.settle_all(&[silent(&job, Verdict::Complete { keep: true })]).await;
+    assert_eq!(worker.view(&id("a")).await.collapsed, 1, "the running attempt is not among those without a record");
+    worker.settle_all(&[without_record(&job, Verdict::Complete { keep: true })]).await;
     let view = worker.view(&id("a")).await;
     assert_eq!((view.history.len(), view.collapsed), (0, 2));
 
     let job = worker.run(&id("b")).await;
-    worker.settle_all(&[silent(&job, Verdict::Complete { keep: true })]).await;
+    worker.settle_all(&[without_record(&job, Verdict::Complete { keep: true })]).await;
     let view = worker.view(&id("b")).await;
     assert_eq!((view.state, view.counters.attempts), (JobState::Completed, 1));
     assert_eq!((view.history.len(), view.collapsed), (0, 1));
@@ -124,7 +124,7 @@ pub(crate) async fn an_unreadable_record_is_reported_as_such_and_hides_nothing_e
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Retry { delay: Duration::ZERO }).await;
     let job = worker.claim_one().await;
-    let garbled = Settlement { record: vec![0xc1, 0xff].into(), ..worker.settlement(&job, Verdict::Bury) };
+    let garbled = Settlement { record: vec![0xc1, 0xff].into(), ..worker.settlement(&job, Verdict::DeadLetter) };
     worker.settle_all(&[garbled]).await;
     let history = worker.view(&id("a")).await.history;
     assert_eq!(history.len(), 2);
@@ -165,7 +165,7 @@ pub(crate) async fn a_retry_is_never_overtaken_by_jobs_enqueued_after_it(harness
     let mut order = Vec::new();
     while let [job] = &worker.claim(1).await[..] {
         order.push(job.id.clone());
-        // A steady stream of new jobs starves no retry.
+        // A steady stream of new jobs must not starve a retry.
         worker.enqueue(&[id(&format!("newcomer-{}", order.len()))]).await;
         if order.len() == expected.len() {
             break;
@@ -174,7 +174,10 @@ pub(crate) async fn a_retry_is_never_overtaken_by_jobs_enqueued_after_it(harness
     assert_eq!(order, expected);
 }
 
-pub(crate) async fn the_order_of_a_call_stands_across_the_claims_it_settles(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn jobs_of_several_claims_released_in_one_call_keep_the_order_of_the_call(
+    _: &dyn Harness,
+    worker: Worker,
+) {
     let names = ids(4);
     worker.enqueue(&names).await;
     let (first, second) = (worker.claim(2).await, worker.claim(2).await);
@@ -187,11 +190,11 @@ pub(crate) async fn the_order_of_a_call_stands_across_the_claims_it_settles(_: &
 pub(crate) async fn a_stale_token_changes_nothing_whatever_the_verdict(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
     worker.enqueue(&[id("taken")]).await;
-    let late = worker.claim_for(1, SHORT).await.remove(0);
+    let old = worker.claim_for(1, SHORT).await.remove(0);
     harness.pass_short().await;
-    let thief = harness.worker(2);
-    assert_eq!(thief.reclaim(9).await.jobs.len(), 1);
-    let held = thief.claim_one().await;
+    let successor = harness.worker(2);
+    assert_eq!(successor.reclaim(9).await.jobs.len(), 1);
+    let held = successor.claim_one().await;
     let settled = worker.run(&id("settled")).await;
     worker.settle(&settled, Verdict::Complete { keep: true }).await;
     worker.enqueue(&[id("waiting")]).await;
@@ -200,7 +203,7 @@ pub(crate) async fn a_stale_token_changes_nothing_whatever_the_verdict(harness: 
     let other_nonce = Token { nonce: [1; 8], ..held.token };
     let other_attempt = Token { attempt: held.token.attempt + 1, ..held.token };
     let cases: [(JobId, Token); 6] = [
-        (id("taken"), late.token),
+        (id("taken"), old.token),
         (id("taken"), other_nonce),
         (id("taken"), other_attempt),
         (id("settled"), settled.token),
@@ -221,7 +224,7 @@ pub(crate) async fn a_stale_token_changes_nothing_whatever_the_verdict(harness: 
         assert_eq!(after, before, "{verdict:?}");
     }
     assert_eq!(
-        thief.settle(&held, Verdict::Complete { keep: true }).await,
+        successor.settle(&held, Verdict::Complete { keep: true }).await,
         Settled::Done { state: JobState::Completed }
     );
 }
@@ -244,7 +247,7 @@ pub(crate) async fn an_attempt_settled_twice_in_one_call_is_settled_once(_: &dyn
     let cases = [
         (Verdict::Complete { keep: true }, Verdict::Complete { keep: true }, JobState::Completed),
         (Verdict::Complete { keep: false }, Verdict::Complete { keep: false }, JobState::Completed),
-        (Verdict::Bury, Verdict::ReleaseNow, JobState::Dead),
+        (Verdict::DeadLetter, Verdict::ReleaseNow, JobState::Dead),
         (Verdict::Retry { delay: LONG }, Verdict::Complete { keep: true }, JobState::Delayed),
         (Verdict::ReleaseNow, Verdict::ReleaseNow, JobState::Pending),
     ];
@@ -261,7 +264,7 @@ pub(crate) async fn an_attempt_settled_twice_in_one_call_is_settled_once(_: &dyn
     }
 }
 
-pub(crate) async fn a_job_asked_to_cancel_does_not_run_again(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_job_whose_cancellation_was_requested_does_not_run_again(_: &dyn Harness, worker: Worker) {
     for (n, (verdict, state, failures, releases)) in VERDICTS.into_iter().enumerate() {
         let worker = worker.in_queue(&format!("asked-{n}"));
         let job = worker.run(&id("a")).await;
@@ -283,6 +286,9 @@ pub(crate) async fn a_cancelled_job_that_is_redriven_runs_as_any_other(_: &dyn H
     worker.settle(&job, Verdict::Cancel).await;
     worker.redrive(&id("a")).await;
     let job = worker.claim_one().await;
-    assert!(!worker.view(&id("a")).await.claimant.unwrap().cancel_asked, "the wish was for the run before");
+    assert!(
+        !worker.view(&id("a")).await.claimant.unwrap().cancel_asked,
+        "the cancellation was requested for the earlier attempt"
+    );
     assert_eq!(worker.settle(&job, Verdict::ReleaseNow).await, Settled::Done { state: JobState::Pending });
 }

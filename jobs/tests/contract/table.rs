@@ -1,4 +1,4 @@
-//! The table of transitions, walked: every arrow leads where it says, and where there is none nothing moves.
+//! Tries every transition from every state: one that is in the table leads to the state it names, and any other changes nothing.
 
 use retraced_jobs::job::{JobId, JobState, Token, Transition};
 use retraced_jobs::store::{ClaimedJob, Settled, Settlement, Verdict};
@@ -10,14 +10,14 @@ const TRANSITIONS: [Transition; 9] = [
     Transition::Complete,
     Transition::Delay,
     Transition::Requeue,
-    Transition::Bury,
+    Transition::DeadLetter,
     Transition::Poison,
     Transition::Promote,
     Transition::Cancel,
     Transition::Redrive,
 ];
 
-/// Every state with every transition, each in a queue of its own, through the verb that stands for it.
+/// Every state with every transition, each in a queue of its own, through the store verb that performs the transition.
 pub(crate) async fn every_transition_leads_where_the_table_says_and_nowhere_else(
     harness: &dyn Harness,
     worker: Worker,
@@ -34,7 +34,7 @@ pub(crate) async fn every_transition_leads_where_the_table_says_and_nowhere_else
             assert_eq!(worker.state(&job).await, Some(from), "brought to {from}");
             let before = worker.snapshot().await;
 
-            try_to(&worker, transition, &job, held.as_ref()).await;
+            apply(&worker, transition, &job, held.as_ref()).await;
 
             match from.after(transition) {
                 Ok(to) => assert_eq!(worker.state(&job).await, Some(to), "{from} {transition:?}"),
@@ -49,7 +49,7 @@ pub(crate) async fn every_transition_leads_where_the_table_says_and_nowhere_else
     }
 }
 
-async fn try_to(worker: &Worker, transition: Transition, job: &JobId, held: Option<&ClaimedJob>) {
+async fn apply(worker: &Worker, transition: Transition, job: &JobId, held: Option<&ClaimedJob>) {
     let token = held.map_or(Token { attempt: 1, nonce: [0; 8] }, |held| held.token);
     let settle = async |verdict| {
         let settlement = Settlement { id: job.clone(), token, verdict, record: "".into() };
@@ -60,7 +60,7 @@ async fn try_to(worker: &Worker, transition: Transition, job: &JobId, held: Opti
         Transition::Complete => drop(settle(Verdict::Complete { keep: true }).await),
         Transition::Delay => drop(settle(Verdict::Retry { delay: LONG }).await),
         Transition::Requeue => drop(settle(Verdict::ReleaseNow).await),
-        Transition::Bury => drop(settle(Verdict::Bury).await),
+        Transition::DeadLetter => drop(settle(Verdict::DeadLetter).await),
         Transition::Poison => drop(settle(Verdict::Poison).await),
         Transition::Promote => drop(worker.promote(1).await),
         Transition::Redrive => drop(worker.redrive(job).await),

@@ -1,4 +1,4 @@
-//! Retention.
+//! Trimming ended jobs by the retention policy.
 
 use std::time::Duration;
 
@@ -63,18 +63,18 @@ pub(crate) async fn jobs_beyond_the_count_limit_are_trimmed_oldest_first_in_batc
         assert_eq!(worker.audit().await.difference(), 0);
     }
     for state in FINAL {
-        assert_eq!(worker.listed(state).await, [id(&format!("{state}-job-0003"))], "the latest stays");
+        assert_eq!(worker.listed(state).await, [id(&format!("{state}-job-0003"))], "the latest job is kept");
     }
     assert_eq!(worker.stats().await.trimmed_total, 12);
 }
 
-pub(crate) async fn completed_jobs_are_trimmed_to_none_where_they_are_not_kept(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn all_completed_jobs_are_trimmed_when_retention_keeps_none(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(3)).await;
     for job in worker.claim(3).await {
         worker.settle(&job, Verdict::Complete { keep: true }).await;
     }
     let job = worker.run(&id("dead")).await;
-    worker.settle(&job, Verdict::Bury).await;
+    worker.settle(&job, Verdict::DeadLetter).await;
     let policy = TrimPolicy { retention: Retention::default().without_completed(), limit: 2 };
     assert_eq!(worker.trim(&TrimPolicy { limit: 0, ..policy }).await, trimmed(0, true));
     assert_eq!(worker.trim(&TrimPolicy { limit: 1, ..policy }).await, trimmed(1, true));
@@ -86,7 +86,7 @@ pub(crate) async fn completed_jobs_are_trimmed_to_none_where_they_are_not_kept(_
     assert!(matches!(refused, StoreError::Refused { operation: "trim", .. }), "{refused:?}");
 }
 
-pub(crate) async fn a_trimmed_id_begins_anew(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_trimmed_id_can_be_used_by_a_new_job(_: &dyn Harness, worker: Worker) {
     let job = worker.run(&id("a")).await;
     worker.settle(&job, Verdict::Poison).await;
     worker.trim(&TrimPolicy { retention: keep(LONG, 0), limit: 9 }).await;

@@ -1,4 +1,4 @@
-//! A worker process as a store sees it, as a test calls it: errors are panics.
+//! A worker process as a store sees it. Its methods call the store and panic on errors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ pub(crate) struct Worker {
     sequence: AtomicU64,
 }
 
-/// Everything a reader can see of a queue, except what moves with the clock alone.
+/// Everything that can be read about a queue, except values that change only because time passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) stats: QueueStats,
@@ -42,17 +42,17 @@ pub(crate) fn ids(count: usize) -> Vec<JobId> {
     (0..count).map(|n| id(&format!("job-{n:04}"))).collect()
 }
 
-/// These jobs, as they are found.
+/// Targets for these jobs, without the state and attempts they were seen with.
 pub(crate) fn targets(ids: &[JobId]) -> Vec<Target> {
     ids.iter().map(Target::from).collect()
 }
 
-/// A new job whose envelope differs from others'.
+/// A new job whose envelope names its id.
 pub(crate) fn new_job(id: &JobId, run_at: RunAt) -> NewJob {
     NewJob { id: id.clone(), run_at, envelope: Bytes::from(format!("sealed {id}")) }
 }
 
-/// What a worker reports of an attempt: completed, or failed with this message.
+/// A worker's record of an attempt that completed, or failed with this message.
 pub(crate) fn log(instance: InstanceId, failed: Option<&str>) -> AttemptLog {
     let failure = |message: &str| Ended::Failed {
         code: Code::NetworkError,
@@ -90,7 +90,7 @@ impl Worker {
         CallId { instance: self.instance, replay_slot: self.replay_slot, sequence }
     }
 
-    /// Randomness for a claim: different for every call of every worker.
+    /// A nonce for a claim, different in every call.
     pub(crate) fn nonce(&self) -> Nonce {
         let drawn = Uuid::new_v4();
         *drawn.as_bytes().first_chunk().unwrap()
@@ -113,7 +113,7 @@ impl Worker {
         self.put(new_job(id, run_at)).await
     }
 
-    /// Up to `limit` jobs under leases that do not expire.
+    /// Claims up to `limit` jobs under leases that do not expire.
     pub(crate) async fn claim(&self, limit: usize) -> Vec<ClaimedJob> {
         self.claim_for(limit, LONG).await
     }
@@ -126,14 +126,14 @@ impl Worker {
         self.store.claim(self.call(), &self.queue, request).await.unwrap()
     }
 
-    /// The one job that can be claimed.
+    /// Claims the job at the front of the queue.
     pub(crate) async fn claim_one(&self) -> ClaimedJob {
         let mut jobs = self.claim(1).await;
         assert_eq!(jobs.len(), 1, "there was nothing to claim");
         jobs.remove(0)
     }
 
-    /// A job of this id, running here.
+    /// Enqueues a job with this id and claims it.
     pub(crate) async fn run(&self, id: &JobId) -> ClaimedJob {
         self.put_at(id, RunAt::Now).await;
         let job = self.claim_one().await;
@@ -141,7 +141,7 @@ impl Worker {
         job
     }
 
-    /// A settlement with a record that fits.
+    /// A settlement with this verdict and a matching record.
     pub(crate) fn settlement(&self, job: &ClaimedJob, verdict: Verdict) -> Settlement {
         let failed = (!matches!(verdict, Verdict::Complete { .. })).then_some("it failed");
         let record = encode_attempt(&log(self.instance, failed));
@@ -160,7 +160,7 @@ impl Worker {
         self.store.promote(self.call(), &self.queue, limit).await.unwrap()
     }
 
-    /// Reclaims as a worker that reclaimed a moment ago.
+    /// Reclaims with a lease so long that no grace is given after [`stamp`](Self::stamp).
     pub(crate) async fn reclaim(&self, crashes_max: u32) -> Reclaimed {
         self.reclaim_with(&Reclaim { limit: BATCH_MAX, lease: LONG, crashes_max, losses_max: 99 }).await
     }
@@ -169,7 +169,7 @@ impl Worker {
         self.store.reclaim(self.call(), &self.queue, request).await.unwrap()
     }
 
-    /// Leaves the stamp without which the next reclaim would give grace.
+    /// Stores the time of a reclaim. Without it the next reclaim would give grace.
     pub(crate) async fn stamp(&self) {
         let first = self.reclaim(3).await;
         assert_eq!(first.grace, None, "stamp before anything is leased");
@@ -180,7 +180,7 @@ impl Worker {
         self.store.renew(&self.queue, lease, &held).await.unwrap().results
     }
 
-    /// Says that the handlers of these jobs are about to begin.
+    /// Records that the handlers of these jobs are about to start.
     pub(crate) async fn begin(&self, lease: Duration, jobs: &[ClaimedJob]) -> Vec<Renewal> {
         let held: Vec<Lease> = jobs.iter().map(|job| job.lease(self.instance)).collect();
         self.store.begin(&self.queue, lease, &held).await.unwrap().results
@@ -279,7 +279,7 @@ impl Worker {
         let job = self.run(id).await;
         match state {
             JobState::Completed => self.settle(&job, Verdict::Complete { keep: true }).await,
-            JobState::Dead => self.settle(&job, Verdict::Bury).await,
+            JobState::Dead => self.settle(&job, Verdict::DeadLetter).await,
             JobState::Poisoned => self.settle(&job, Verdict::Poison).await,
             _ => return Some(job),
         };

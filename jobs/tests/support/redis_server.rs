@@ -1,4 +1,4 @@
-//! A Redis server of a test's own: on a unix socket in a temporary directory, ended by its process id when it is dropped.
+//! A Redis server for one test, on a unix socket in a temporary directory. Dropping [`RedisServer`] kills the process.
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Longest wait for a server to listen.
+/// The longest wait until a server listens.
 const START_MAX: Duration = Duration::from_secs(20);
 
 pub struct RedisServer {
@@ -18,17 +18,17 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// A server that keeps nothing on disk.
+    /// Starts a server that persists nothing.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// The same with more options, as in `["--maxmemory", "20mb"]`.
+    /// Starts a server with further options, as in `["--maxmemory", "20mb"]`.
     pub fn start_with(options: &[&str]) -> Self {
         Self::start_binary("redis-server", options)
     }
 
-    /// A server of this program.
+    /// Starts a server of this program.
     pub fn start_binary(binary: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
@@ -36,7 +36,7 @@ impl RedisServer {
         Self { child, folder, binary: binary.to_owned(), options }
     }
 
-    /// The programs of this machine that can be a server: the contract suite runs on each.
+    /// The server programs that are installed. The contract suite runs on each.
     pub fn binaries() -> Vec<&'static str> {
         let found = |binary: &&str| {
             Command::new(binary).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
@@ -56,12 +56,12 @@ impl RedisServer {
         self.folder.path().join("s")
     }
 
-    /// A connection past the store, for edits by hand.
+    /// A connection beside the store, for tests that edit keys.
     pub fn connection(&self) -> redis::Connection {
         redis::Client::open(self.url()).unwrap().get_connection().unwrap()
     }
 
-    /// Freezes the server: it accepts and answers nothing until [`thaw`](Self::thaw).
+    /// Freezes the server: it accepts connections but answers nothing until [`thaw`](Self::thaw).
     pub fn freeze(&self) {
         self.signal("-STOP");
     }
@@ -70,7 +70,7 @@ impl RedisServer {
         self.signal("-CONT");
     }
 
-    /// Kills the server and starts it again in the same place, empty unless its options say otherwise.
+    /// Kills the server and starts it again on the same socket. It is empty unless its options let it persist data.
     pub fn restart(&mut self) {
         self.stop();
         self.child = spawn(&self.binary, &self.folder, &self.options);

@@ -1,8 +1,9 @@
--- audit.lua: count whether every job is in exactly one container.
--- Guarantee: reads only; it counts and does not scan, so it costs the same on any queue.
+-- audit.lua: count jobs and what is in the containers, to check that every job is in exactly one container.
+-- Guarantee: reads only; it scans nothing, so it costs the same on any queue.
 -- KEYS    see lib/queue.lua
 -- ARGV    none
--- Reply   {'ok', jobs, entries of pending, stale entries as counted, jobs in the other containers, leases - grants}
+-- Reply   {'ok', jobs, entries of pending, stale entries as stats counts them, jobs in the other containers,
+--         leases - grants}
 local leases, grants = call('ZCARD', LEASE), call('HLEN', GRANT)
 if leases > 0 and call('ZSCORE', LEASE, ENCODING_SENTINEL) then leases = leases - 1 end
 if grants > 0 then grants = grants - call('HEXISTS', GRANT, ENCODING_SENTINEL) end

@@ -1,36 +1,36 @@
 -- audit_containers.lua: inspect one slice of a container, or of a hash kept beside the jobs, for entries that no script leaves
 -- behind, and repair them when asked.
--- Guarantee: no job is deleted; a consistent queue is left unchanged, whatever happens to it meanwhile.
+-- Guarantee: no job is deleted; a consistent queue is left unchanged, whatever other scripts do between two slices.
 -- KEYS    see lib/queue.lua
--- ARGV    1 which of KEYS, from 3 lease to 11 cancelled, 2 cursor, 3 entries to scan, 4 '1' repair | '0'
+-- ARGV    1 number of the key in KEYS, from 3 lease to 11 cancelled, 2 cursor, 3 entries to scan, 4 '1' repair | '0'
 -- Reply   {'ok', next cursor ('0': all were scanned), ids of entries without a job, of grants without a lease, of leases
 --         without a grant, of jobs that are in another container as well}
-local RESTORED_LEASE_MS = 300000 -- a living owner renews within it, as long as its lease is at most a quarter of an hour
+local RESTORED_LEASE_MS = 300000 -- a live owner renews within this time, if its lease is at most 15 min: it renews every third of a lease
 check_all_types()
 
-local number, repair = tonumber(ARGV[1]), ARGV[4] == '1'
-local key, index = KEYS[number], number == 3 and 1 or number - 5 -- its index in lib/containers.lua, if it is one of them
-local hash = number >= 4 and number <= 6
+local key_number, repair = tonumber(ARGV[1]), ARGV[4] == '1'
+local key, index = KEYS[key_number], key_number == 3 and 1 or key_number - 5 -- `index` is for lib/containers.lua, if the key is a container
+local hash = key_number >= 4 and key_number <= 6
 local scanned = call(hash and 'HSCAN' or 'ZSCAN', key, ARGV[2], 'COUNT', ARGV[3])
 local entries, ids, values, seen, n = {}, {}, {}, {}, 0
-local gone, orphans = {}, {}
+local to_delete, without_job = {}, {}
 for i = 1, #scanned[2], 2 do
   local entry = scanned[2][i]
   if entry ~= ENCODING_SENTINEL and not seen[entry] then
     seen[entry] = true
     -- A field of `history` is id\0N.
-    local id = number == 6 and string.match(entry, '^(.*)%z%d+$') or entry
+    local id = key_number == 6 and string.match(entry, '^(.*)%z%d+$') or entry
     if call('HEXISTS', JOB, id) == 1 then
       n = n + 1
       entries[n], ids[n], values[n] = entry, id, scanned[2][i + 1]
     else
-      orphans[#orphans + 1] = id
-      gone[#gone + 1] = entry
+      without_job[#without_job + 1] = id
+      to_delete[#to_delete + 1] = entry
     end
   end
 end
 
-local restored, expired, twice = {}, {}, {}
+local restored, expired, in_two = {}, {}, {}
 local leases, none = {}, {}
 if key == GRANT then
   local containers = containers_of(ids, #CONTAINERS)
@@ -40,22 +40,22 @@ if key == GRANT then
       leases[#leases + 1] = string.format('%.0f', NOW + RESTORED_LEASE_MS)
       leases[#leases + 1] = ids[k]
     elseif containers[k] ~= 1 then
-      local list = containers[k] and twice or orphans
+      local list = containers[k] and in_two or without_job
       list[#list + 1] = ids[k]
-      gone[#gone + 1] = ids[k]
+      to_delete[#to_delete + 1] = ids[k]
     end
   end
 elseif key == LEASE then
-  local grants, rest = n > 0 and call('HMGET', GRANT, unpack(ids)) or none, {}
+  local grants, ungranted = n > 0 and call('HMGET', GRANT, unpack(ids)) or none, {}
   for k = 1, n do
-    if not (grants[k] and #grants[k] == GRANT_LEN) then rest[#rest + 1] = k end
+    if not (grants[k] and #grants[k] == GRANT_LEN) then ungranted[#ungranted + 1] = k end
   end
-  for _, k in ipairs(rest) do
+  for _, k in ipairs(ungranted) do
     local elsewhere = false
     for i = 2, #CONTAINERS do elsewhere = elsewhere or call('ZSCORE', CONTAINERS[i], ids[k]) end
     if elsewhere then
-      twice[#twice + 1] = ids[k]
-      gone[#gone + 1] = ids[k]
+      in_two[#in_two + 1] = ids[k]
+      to_delete[#to_delete + 1] = ids[k]
     elseif tonumber(values[k]) > NOW then
       expired[#expired + 1] = ids[k]
       leases[#leases + 1] = NOW_TEXT
@@ -65,18 +65,18 @@ elseif key == LEASE then
 elseif not hash then
   local containers = containers_of(ids, index - 1)
   for k = 1, n do
-    -- A lease without a grant yields to any other container.
+    -- A job stays in the first container it is in. A lease without a grant does not count: any other container is preferred.
     if containers[k] and (containers[k] > 1 or call('HSTRLEN', GRANT, ids[k]) == GRANT_LEN) then
-      twice[#twice + 1] = ids[k]
-      gone[#gone + 1] = ids[k]
+      in_two[#in_two + 1] = ids[k]
+      to_delete[#to_delete + 1] = ids[k]
     end
   end
 end
 
 if repair then
-  each(hash and 'HDEL' or 'ZREM', key, gone)
+  each(hash and 'HDEL' or 'ZREM', key, to_delete)
   if #leases > 0 and leases_kept == 0 then call('ZADD', LEASE, 'inf', ENCODING_SENTINEL) end
   each('ZADD', LEASE, leases)
-  count('garbage', #orphans)
+  count('garbage', #without_job)
 end
-return { 'ok', scanned[1], orphans, restored, expired, twice }
+return { 'ok', scanned[1], without_job, restored, expired, in_two }

@@ -1,9 +1,9 @@
--- audit_jobs.lua: inspect one slice of the jobs for those in no sorted set and without a grant: they should be pending.
--- Guarantee: reads only; returns no job whose entry version was drawn after `pending` was read.
+-- audit_jobs.lua: inspect one slice of the jobs for those that should be pending: in no sorted set, and without a grant.
+-- Guarantee: reads only; returns no job whose entry version was drawn after the caller began to read `pending`.
 -- KEYS    see lib/queue.lua
--- ARGV    1 cursor, 2 jobs to scan, 3 last sequence and 4 last entry version drawn before pending was read
--- Reply   {'ok', next cursor ('0': all were scanned), jobs scanned, bytes read, id, entry version(6) or '' where the record
---         cannot be read, in a list}
+-- ARGV    1 cursor, 2 jobs to scan, 3 last sequence and 4 last entry version drawn before pending was read (audit_pending.lua)
+-- Reply   {'ok', next cursor ('0': all were scanned), jobs scanned, bytes read, a list of id, entry version(6), which is '' where the
+--         body or retry state cannot be read}
 local cursor, jobs_max, last_sequence, last_entry_version = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 check_all_types()
 local scanned = call('HSCAN', JOB, cursor, 'COUNT', jobs_max)
@@ -22,9 +22,10 @@ for k = 1, n do
       entry_version = retry and sub(retry, 17, 22) or sub(bodies[k], 1, 6)
     end
     local number = entry_version == '' and 0 or struct.unpack('>I6', entry_version)
-    local last = last_sequence
-    if number > NUMBERS_MAX then number, last = number - NUMBERS_MAX, last_entry_version end
-    if number <= last then
+    -- Numbers above NUMBERS_MAX are not sequences (lib/queue.lua).
+    local last_drawn = last_sequence
+    if number > NUMBERS_MAX then number, last_drawn = number - NUMBERS_MAX, last_entry_version end
+    if number <= last_drawn then
       found[#found + 1] = ids[k]
       found[#found + 1] = entry_version
     end

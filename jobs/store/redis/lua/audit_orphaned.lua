@@ -1,27 +1,31 @@
--- audit_orphaned.lua: put orphaned jobs, which are in no container, back where they belong.
--- Guarantee: only a job that is in no sorted set and still has the entry version it was judged by is changed.
+-- audit_orphaned.lua: put orphaned jobs, which are in no container, back into the container they were in.
+-- Guarantee: changes a job only if it is in no sorted set and still has the entry version that audit_jobs.lua read.
 -- KEYS    see lib/queue.lua
--- ARGV    1, 2 not used, 3 hint channel; then pairs: id, entry version(6) or '' where the record cannot be read
+-- ARGV    1, 2 not used, 3 hint channel; then pairs that audit_jobs.lua found: id, entry version(6) or '' if the
+--         job cannot be read
 -- Reply   {'ok', ids put back, ids poisoned as damaged}
 check_all_types()
-local CONTAINER_AFTER = { -- by the kind of the last attempt in the history (lib/settle.lua, lib/history.lua)
+local CONTAINER_AFTER = { -- by the kind of the last attempt (lib/history.lua)
   C = COMPLETED, D = DEAD, A = DEAD, P = POISONED, G = POISONED, K = POISONED, N = POISONED, W = POISONED, X = CANCELLED,
 }
 
--- The container a job was in, and since when; nothing for one that was pending or delayed.
+-- The sorted set an orphaned job was in, and since when. nil for one that was pending or delayed: it goes back to pending.
 local function former_container(id, retry)
   if retry and sub(retry, 17, 22) ~= NO_VERSION then return end
   local attempts = 1
   if retry then attempts = counters_of(retry) end
+  -- Not pending, and never granted: only a cancellation leads there.
   if attempts == 0 then return CANCELLED, NOW_TEXT end
   local last_attempt = call('HGET', HISTORY, id .. '\0' .. attempts)
-  if last_attempt and #last_attempt > 6 then return CONTAINER_AFTER[sub(last_attempt, 7, 7)], string.format('%.0f', struct.unpack('>I6', last_attempt)) end
+  if last_attempt and #last_attempt > 6 then
+    return CONTAINER_AFTER[sub(last_attempt, 7, 7)], string.format('%.0f', struct.unpack('>I6', last_attempt))
+  end
 end
 
 local ids, entry_versions = {}, {}
 for i = 4, #ARGV, 2 do ids[#ids + 1], entry_versions[#entry_versions + 1] = ARGV[i], ARGV[i + 1] end
 local containers, retry_states = containers_of(ids, #CONTAINERS), {}
-local back, damaged, front, history = {}, {}, {}, {}
+local put_back, damaged, front, history = {}, {}, {}, {}
 for k = 1, #ids do
   local id, entry_version = ids[k], entry_versions[k]
   local body = not containers[k] and call('HGET', JOB, id)
@@ -43,7 +47,7 @@ for k = 1, #ids do
         front[#front + 1] = id
         front[#front + 1] = pack('>I4I4I4I4', counters_of(retry))
       end
-      back[#back + 1] = id
+      put_back[#put_back + 1] = id
     end
   end
 end
@@ -51,4 +55,4 @@ put(HISTORY, histories_kept, history)
 push('LPUSH', front, retry_states)
 put(RETRY, retry_kept, retry_states)
 count('garbage', #damaged)
-return { 'ok', back, damaged }
+return { 'ok', put_back, damaged }

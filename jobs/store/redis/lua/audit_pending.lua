@@ -1,30 +1,30 @@
--- audit_pending.lua: inspect one page of `pending`, from its back, for live entries.
--- Guarantee: a caller that reads page after page sees every entry that stays. A push to the back moves entries into later
--- pages, and what was pushed is in none of them; a pop from the front moves nothing. A repair makes entries of jobs that
--- ended stale.
+-- audit_pending.lua: read the entry versions of the live entries in one page of `pending`. Page after page goes from back to front.
+-- Guarantee: a caller that reads page after page sees every entry that was there at the first page and is still there at the
+-- last, because a push to the back only moves entries into later pages, and a pop from the front moves none. A repair makes the
+-- live entries of a job that is in another container as well stale, unless that is a lease.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 entries behind this page, 2 entries to scan, 3 '1' repair | '0'
--- Reply   {'ok', last sequence drawn, last entry version drawn, entries scanned, bytes read, their entry versions, 6 bytes
---         each, ids of jobs that are in another container as well}
+-- Reply   {'ok', last sequence drawn, last entry version drawn, entries scanned, bytes of bodies read, entry versions of the live
+--         entries, 6 bytes each, ids of jobs that are in another container as well}
 local behind, entries_max, repair = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
 check_all_types()
--- A new, lost or damaged counter starts from the clock (lib/queue.lua).
+-- A counter that is missing will start from the clock (`draw` in lib/queue.lua), so NOW stands for it below.
 local drawn = call('HMGET', STATS, 'sequence', 'entry_versions')
 local entries = call('LRANGE', PENDING, -(behind + entries_max), -(behind + 1))
-local n, ids, entry_versions, twice, retry_states, bytes = #entries, {}, {}, {}, {}, 0
+local n, ids, entry_versions, in_two, retry_states, bytes = #entries, {}, {}, {}, {}, 0
 for i = 1, n do ids[i] = sub(entries[i], 7) end
 if n > 0 then
-  local bodies, before = call('HMGET', JOB, unpack(ids)), call('HMGET', RETRY, unpack(ids))
+  local bodies, read_states = call('HMGET', JOB, unpack(ids)), call('HMGET', RETRY, unpack(ids))
   local containers = containers_of(ids, #CONTAINERS)
   for i = 1, n do
-    local body, retry = bodies[i], before[i]
+    local body, retry = bodies[i], read_states[i]
     if body and #entries[i] > 6 then
       bytes = bytes + #body
-      -- An unreadable record is poisoned by the claim that finds it.
+      -- A job that cannot be read counts as live: the claim that finds its entry poisons it.
       local readable = #body >= HEADER and not (retry and #retry < RETRY_LEN)
       if not readable or has_entry_version(entries[i], retry or body, retry and 17 or 1) then
         if readable and containers[i] and containers[i] > 1 then
-          twice[#twice + 1] = ids[i]
+          in_two[#in_two + 1] = ids[i]
           retry_states[#retry_states + 1] = ids[i]
           local attempts, failures, crashes, releases = counters_of(retry)
           if not retry and STATE_CODES[containers[i]] == 'c' then attempts = 1 end
@@ -37,4 +37,4 @@ if n > 0 then
   end
 end
 if repair then put(RETRY, retry_kept, retry_states) end
-return { 'ok', tonumber(drawn[1]) or NOW, tonumber(drawn[2]) or NOW, n, bytes, table.concat(entry_versions), twice }
+return { 'ok', tonumber(drawn[1]) or NOW, tonumber(drawn[2]) or NOW, n, bytes, table.concat(entry_versions), in_two }

@@ -1,8 +1,8 @@
--- audit_stale.lua: recount the stale entries of `pending` from the sizes of all containers.
--- Guarantee: correct when every job is in one container; costs the same on any queue.
+-- audit_stale.lua: compute from the sizes of all containers how many entries of `pending` must be stale.
+-- Guarantee: correct when every job is in exactly one container; costs the same on any queue.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 '1' repair | '0'
--- Reply   {'ok', stale entries as counted, stale entries as recounted}
+-- Reply   {'ok', stale entries as stats counts them, stale entries as computed}
 local repair = ARGV[1] == '1'
 check_all_types()
 local contained = leases_kept - (call('ZSCORE', LEASE, ENCODING_SENTINEL) and 1 or 0)

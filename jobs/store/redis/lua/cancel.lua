@@ -1,26 +1,27 @@
 -- cancel.lua: cancel jobs.
--- Guarantee: a waiting job is cancelled at once; a running one is asked to stop, and keeps its lease and its token.
+-- Guarantee: a pending or delayed job is cancelled at once. For a processing one the cancellation is requested; it keeps its lease
+-- and its token.
 -- KEYS    see lib/queue.lua
--- ARGV    replay slot, sequence, channel (lib/replay.lua); then targets (lib/target.lua)
--- Reply   as in redrive.lua; 'la': it runs and is asked to stop | {'superseded'} | {'other'}
-local open, last = replay_open()
-if open == 'superseded' or open == 'other' then return { open } end
-if open == 'again' then return last end
+-- ARGV    1 to 3 see lib/replay.lua; then targets (lib/target.lua)
+-- Reply   as in redrive.lua; 'la': processing, and its cancellation is requested | {'superseded'} | {'other'} (lib/replay.lua)
+local status, stored_reply = replay_open()
+if status == 'superseded' or status == 'other' then return { status } end
+if status == 'again' then return stored_reply end
 check_all_types()
 
-local results, cancelled, retry_states, seen, delayed, requested = {}, {}, {}, {}, {}, {}
+local results, cancelled, retry_states, cancelled_ids, delayed, requested = {}, {}, {}, {}, {}, {}
 local stale = 0
 for _, target in ipairs(targets()) do
-  local id, state, retry, as_seen = unpack(target)
-  if seen[id] then
-    -- Named twice: it is already cancelled.
+  local id, state, retry, is_unchanged = unpack(target)
+  if cancelled_ids[id] then
+    -- The call names this job a second time; the first mention cancelled it.
     results[#results + 1] = 'xx'
-  elseif as_seen and (state == 'p' or state == 'y') then
-    seen[id] = true
+  elseif is_unchanged and (state == 'p' or state == 'y') then
+    cancelled_ids[id] = true
     cancelled[#cancelled + 1] = NOW_TEXT
     cancelled[#cancelled + 1] = id
     if state == 'p' then
-      -- Its entry stays in the list and becomes stale.
+      -- The entry stays in pending and becomes stale.
       stale = stale + 1
       retry_states[#retry_states + 1] = id
       retry_states[#retry_states + 1] = pack('>I4I4I4I4', counters_of(retry)) .. NO_VERSION
@@ -29,7 +30,7 @@ for _, target in ipairs(targets()) do
     end
     results[#results + 1] = state .. 'x'
     note_ended(id, 'x')
-  elseif as_seen and state == 'l' then
+  elseif is_unchanged and state == 'l' then
     local g = call('HGET', GRANT, id)
     if g and #g == GRANT_LEN then
       local flags = byte(g, GRANT_LEN)
@@ -47,6 +48,6 @@ put(RETRY, retry_kept, retry_states)
 count('stale', stale)
 for i = 1, #requested do
   call('HSET', GRANT, requested[i][1], requested[i][2])
-  redis.pcall('PUBLISH', WAKE, 'cancel:' .. requested[i][1])
+  redis.pcall('PUBLISH', HINT_CHANNEL, 'cancel:' .. requested[i][1])
 end
 return replay_close({ 'ok', NOW, table.concat(results) })

@@ -1,32 +1,32 @@
 -- claim.lua: grant jobs from the front of `pending` under a new lease.
 -- Guarantee: a job is granted to one owner at a time; a call sent again gets the same grants and pops nothing.
 -- KEYS    see lib/queue.lua
--- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8)
--- Reply   {'ok' | 'paused', now, ids, bodies, retry states, quiet} | {'superseded'} | {'other'}
+-- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8)
+-- Reply   {'ok' | 'paused', now, ids, bodies, retry states, quiet} | {'superseded'} | {'other'} (lib/replay.lua)
 --         a body is header(12) and envelope; retry states is empty, or has '' for each job without one;
---         quiet is {due time of the next delayed job or ''} when nothing is pending now, else {}; also {} when the call
---         asked for no jobs, and in the reply to a call sent again
+--         quiet is {due time of the next delayed job or ''} when nothing was granted and nothing is pending. Otherwise it is {};
+--         also when the call asked for no jobs, and in the reply to a call sent again
 local limit, lease_ms, bytes_max, nonce = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local function quiet()
   if limit == 0 then return {} end
-  -- Something may have been written by now, so a key of a wrong type must not stop the script here.
+  -- pcall, because the script may have written already: a key of a wrong type must not stop it here.
   local first = redis.pcall('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
   return first.err and {} or { first[2] or '' }
 end
 
-local open, last, at = replay_open()
-if open == 'superseded' or open == 'other' then return { open } end
-if open == 'again' then
-  local ids, bodies, retry_states = claimed(last[2], nonce)
-  return { last[1], struct.unpack('>I6', at), ids, bodies, retry_states, {} }
+local status, stored_reply, stored_at = replay_open()
+if status == 'superseded' or status == 'other' then return { status } end
+if status == 'again' then
+  local ids, bodies, retry_states = still_held(stored_reply[2], nonce)
+  return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, {} }
 end
 if PAUSED then
   replay_close({ 'paused', {} })
   return { 'paused', NOW, {}, {}, {}, {} }
 end
 if not call('LINDEX', PENDING, 0) then
-  -- Most claims of an idle worker end here.
-  about_to_wait()
+  -- Most claims of idle workers end here, so this path is short.
+  note_idle()
   replay_close({ 'ok', {} })
   return { 'ok', NOW, {}, {}, {}, quiet() }
 end

@@ -1,22 +1,22 @@
 -- discard.lua: delete jobs with everything kept about them.
--- Guarantee: a running job is left alone.
+-- Guarantee: a processing job is left alone.
 -- KEYS    see lib/queue.lua
--- ARGV    replay slot, sequence, channel (lib/replay.lua); then targets (lib/target.lua)
--- Reply   as in redrive.lua; a second char '-': deleted | {'superseded'} | {'other'}
-local open, last = replay_open()
-if open == 'superseded' or open == 'other' then return { open } end
-if open == 'again' then return last end
+-- ARGV    1 to 3 see lib/replay.lua; then targets (lib/target.lua)
+-- Reply   as in redrive.lua; '-' as the second char: the job is deleted | {'superseded'} | {'other'} (lib/replay.lua)
+local status, stored_reply = replay_open()
+if status == 'superseded' or status == 'other' then return { status } end
+if status == 'again' then return stored_reply end
 check_all_types()
 
 local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED, c = COMPLETED }
-local results, removed, contained, seen, stale = {}, {}, {}, {}, 0
+local results, removed, contained, removed_ids, stale = {}, {}, {}, {}, 0
 for _, target in ipairs(targets()) do
-  local id, state, _, as_seen = unpack(target)
-  if seen[id] then state = '-' end
-  if state == '-' or state == 'l' or not as_seen then
+  local id, state, _, is_unchanged = unpack(target)
+  if removed_ids[id] then state = '-' end
+  if state == '-' or state == 'l' or not is_unchanged then
     results[#results + 1] = state .. state
   else
-    seen[id] = true
+    removed_ids[id] = true
     removed[#removed + 1] = id
     if state == 'p' then
       stale = stale + 1

@@ -1,51 +1,52 @@
 -- enqueue.lua: accept jobs.
--- Guarantee: a job is stored once per id, completely or not at all; an id that is taken is reported and left unchanged.
+-- Guarantee: a job is stored once per id, completely or not at all. If a job with the id is already kept, it is reported and left
+-- unchanged.
 -- KEYS    see lib/queue.lua
--- ARGV    replay slot, sequence, channel (lib/replay.lua); then triples: id, when, envelope
---         when: '' now, 'd' delay ms(6), 'a' due at ms(6)
--- Reply   {'ok', now, one char per item: n new and pending, N new and delayed, else the state of the job that has
---         the id (lib/state.lua)} | {'superseded'} | {'other'}
-local open, last = replay_open()
-if open == 'superseded' or open == 'other' then return { open } end
-if open == 'again' then return last end
+-- ARGV    1 to 3 see lib/replay.lua; then triples: id, when, envelope
+--         when is '' for now, d and a delay in ms(6), or a and the due time in ms(6)
+-- Reply   {'ok', now, one char per item: n new and pending, N new and delayed, else the state (lib/state.lua) of the job
+--         that already has the id} | {'superseded'} | {'other'} (lib/replay.lua)
+local status, stored_reply = replay_open()
+if status == 'superseded' or status == 'other' then return { status } end
+if status == 'again' then return stored_reply end
 
 local ids, n = {}, 0
 for i = 4, #ARGV, 3 do n = n + 1; ids[n] = ARGV[i] end
 if n == 0 then return replay_close({ 'ok', NOW, '' }) end
-local taken = call('HMGET', JOB, unpack(ids))
+local kept_bodies = call('HMGET', JOB, unpack(ids))
 
-local created, fresh, dues, seen, later = {}, {}, {}, {}, 0
+local results, new_items, due_times, new_states, later_count = {}, {}, {}, {}, 0
 for i = 1, n do
   local id = ids[i]
-  if taken[i] then
-    created[i] = state_of(id)
-  elseif seen[id] then
-    created[i] = seen[id]
+  if kept_bodies[i] then
+    results[i] = state_of(id)
+  elseif new_states[id] then
+    results[i] = new_states[id]
   else
     local when, due = ARGV[2 + 3 * i], nil
     if when ~= '' then
       due = struct.unpack('>I6', when, 2)
-      if byte(when, 1) == 100 then due = NOW + due end
+      if byte(when, 1) == 100 then due = NOW + due end -- d
       if due <= NOW then due = nil end
     end
-    fresh[#fresh + 1] = i
-    seen[id] = due and 'y' or 'p'
-    if due then later = later + 1 end
-    dues[i] = due
-    created[i] = due and 'N' or 'n'
+    new_items[#new_items + 1] = i
+    new_states[id] = due and 'y' or 'p'
+    if due then later_count = later_count + 1 end
+    due_times[i] = due
+    results[i] = due and 'N' or 'n'
   end
 end
 
-local m = #fresh
-if m > 0 then
+local new_count = #new_items
+if new_count > 0 then
   -- Type checks before the first write (lib/queue.lua).
-  if later > 0 then call('ZCARD', DELAYED) end
-  if later < m then call('LLEN', PENDING) end
-  local base = draw('sequence', m)
+  if later_count > 0 then call('ZCARD', DELAYED) end
+  if later_count < new_count then call('LLEN', PENDING) end
+  local base = draw('sequence', new_count)
   local jobs, pending, delayed, earliest = {}, {}, {}, math.huge
-  for k = 1, m do
-    local i = fresh[k]
-    local id, due, entry_version = ids[i], dues[i], pack('>I6', base + k)
+  for k = 1, new_count do
+    local i = new_items[k]
+    local id, due, entry_version = ids[i], due_times[i], pack('>I6', base + k)
     jobs[2 * k - 1] = id
     jobs[2 * k] = entry_version .. NOW6 .. ARGV[3 + 3 * i]
     if due then
@@ -59,9 +60,9 @@ if m > 0 then
   each('HSET', JOB, jobs)
   if #pending > 0 then
     each('RPUSH', PENDING, pending)
-    wake_claimers()
+    hint_claimable()
   end
-  delay(delayed, earliest)
-  count('enqueued', m)
+  add_delayed(delayed, earliest)
+  count('enqueued', new_count)
 end
-return replay_close({ 'ok', NOW, table.concat(created) })
+return replay_close({ 'ok', NOW, table.concat(results) })

@@ -1,46 +1,49 @@
 -- jobs.lua: one page of the jobs in one state.
--- Guarantee: reads only; pending from the front, delayed by due time, processing by expiry, final states latest first.
+-- Guarantee: reads only. Order: pending from the front, delayed by due time, processing by lease expiry, final states latest first.
 -- KEYS    see lib/queue.lua
--- ARGV    1 state (lib/state.lua), 2 cursor or '' (pending: a number; others: a score, a blank, an id in hex), 3 jobs at most
--- Reply   {'ok', next cursor or '', jobs}; a job: {id, body, at or '', attempts, failures, crashes, releases,
---         lib/read.lua's latest_attempts}
-local PAGE_BYTES = 2 * 1024 * 1024 -- a page ends here, whatever its number of jobs
-local READ_BYTES = 128 * 1024      -- jobs read at once, by the size of earlier ones, so that large jobs are not read for nothing
-local READ_MAX = 100
+-- ARGV    1 state (lib/state.lua), 2 cursor or '' (pending: a position; others: a score, a blank, an id in hex), 3 jobs at most
+-- Reply   {'ok', next cursor or '', jobs}; a job is {id, body, score in its sorted set or '', attempts, failures,
+--         crashes, releases, latest attempts (latest_attempts in lib/read.lua)}
+local PAGE_BYTES = 2 * 1024 * 1024 -- a page with so many bytes ends, whatever its number of jobs
+local READ_BYTES = 128 * 1024      -- about so many bytes are read at once, so that few jobs behind the end of the page are read
+local READ_MAX = 100               -- most jobs read at once
 local SCANNED_MAX = 1000           -- entries of pending one call scans; the page ends there
 local state, from, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local jobs, bytes, step = {}, 0, 4
+local jobs, bytes, jobs_per_read = {}, 0, 4 -- jobs_per_read is adapted to the size of the jobs read before
 
--- The last attempt that may be an error. A completed job's last attempt is none, but may hold a large output, and so is not read.
-local function last_failed(attempts)
+-- The number of the last attempt that may hold an error. The last attempt of a completed job holds none; it is not read, because it
+-- may hold a large output.
+local function last_possible_error(attempts)
   if state == 'c' or state == 'l' then return attempts - 1 end
   return attempts
 end
 
--- The latest attempts of the jobs whose latest attempt certainly is an error, which are most dead ones: all at once.
+-- Reads the latest attempts of all these jobs at once. Returns, by index, those that certainly hold an error: for most dead jobs no
+-- further read is needed.
 local function latest_errors(ids, retry_states, first, last)
-  local fields, of, errors = {}, {}, {}
+  local fields, attempt_of_field, errors = {}, {}, {}
   for k = first, last do
-    local attempts = last_failed((counters_of(retry_states[k - first + 1])))
+    local attempts = last_possible_error((counters_of(retry_states[k - first + 1])))
     if attempts > 0 and state ~= 'l' then
       fields[#fields + 1] = ids[k] .. '\0' .. attempts
-      of[#of + 1] = { k, attempts }
+      attempt_of_field[#attempt_of_field + 1] = { k, attempts }
     end
   end
   if #fields == 0 then return errors end
   local values = call('HMGET', HISTORY, unpack(fields))
   for n = 1, #fields do
     local value = values[n]
-    if value and ERROR[sub(value, 7, 7)] then errors[of[n][1]] = { tostring(of[n][2]), value } end
+    if value and ERROR[sub(value, 7, 7)] then errors[attempt_of_field[n][1]] = { tostring(attempt_of_field[n][2]), value } end
   end
   return errors
 end
 
--- Adds these jobs until the page is full; `entries` is set for pending. Returns the index of the first one not added.
+-- Adds these jobs to the page until it is full. `entries` is given for pending, `scores` for the others. Returns the index of the
+-- first job that was not added.
 local function add(ids, scores, entries)
   local first = 1
   while first <= #ids do
-    local last = math.min(first + step - 1, #ids)
+    local last = math.min(first + jobs_per_read - 1, #ids)
     local bodies, retry_states = call('HMGET', JOB, unpack(ids, first, last)), call('HMGET', RETRY, unpack(ids, first, last))
     local errors, read = latest_errors(ids, retry_states, first, last), 0
     for k = first, last do
@@ -53,60 +56,60 @@ local function add(ids, scores, entries)
         local errors, size = errors[k], 0
         if errors then
           size = #errors[2]
-        elseif last_failed(attempts) > 0 or state == 'o' then
-          errors, size = latest_attempts(id, last_failed(attempts))
+        elseif last_possible_error(attempts) > 0 or state == 'o' then
+          errors, size = latest_attempts(id, last_possible_error(attempts))
         end
         read = read + size
         jobs[#jobs + 1] = { id, body, scores and scores[k] or '', attempts, failures, crashes, releases, errors or {} }
         bytes = bytes + #body + size
       end
     end
-    step = math.max(1, math.min(READ_MAX, math.floor(READ_BYTES * (last - first + 1) / math.max(1, read))))
+    jobs_per_read = math.max(1, math.min(READ_MAX, math.floor(READ_BYTES * (last - first + 1) / math.max(1, read))))
     first = last + 1
   end
   return first
 end
 
 if state == 'p' then
-  local at, scanned = tonumber(from) or 0, 0
+  local position, scanned = tonumber(from) or 0, 0
   while true do
-    local entries, ids = call('LRANGE', PENDING, at, at + 99), {}
+    local entries, ids = call('LRANGE', PENDING, position, position + 99), {}
     if #entries == 0 then return { 'ok', '', jobs } end
     for i = 1, #entries do ids[i] = sub(entries[i], 7) end
     local added = add(ids, nil, entries) - 1
-    at = at + added
+    position = position + added
     scanned = scanned + added
-    if added < #entries or scanned >= SCANNED_MAX then return { 'ok', tostring(at), jobs } end
+    if added < #entries or scanned >= SCANNED_MAX then return { 'ok', tostring(position), jobs } end
   end
 end
 
--- A cursor is the score and the id of the last job of the page before. Redis orders by score, then by bytes; when that job
--- has moved, its former rank is found by binary search.
+-- A cursor is the score and the id of the last job of the page before. Redis orders by score, then by the bytes of the id. If that
+-- job has moved since, its former rank is found by binary search.
 local KEY = ({ l = LEASE, y = DELAYED, c = COMPLETED, d = DEAD, o = POISONED, x = CANCELLED })[state]
 local latest_first = state ~= 'l' and state ~= 'y'
 local RANK, RANGE = 'ZRANK', 'ZRANGE'
 if latest_first then RANK, RANGE = 'ZREVRANK', 'ZREVRANGE' end
 
 local function place_after(score, id)
-  -- A lease that was renewed meanwhile is further back, behind others that were not listed yet.
+  -- The score is compared, because a renewed lease is further back now, behind jobs that were not listed yet.
   if call('ZSCORE', KEY, id) == score then return call(RANK, KEY, id) + 1 end
   local low = latest_first and call('ZCOUNT', KEY, '(' .. score, '+inf') or call('ZCOUNT', KEY, '-inf', '(' .. score)
   local high = low + call('ZCOUNT', KEY, score, score)
   while low < high do
     local middle = math.floor((low + high) / 2)
-    local there = call(RANGE, KEY, middle, middle)[1]
-    local before = latest_first and is_below(id, there) or not latest_first and is_below(there, id)
-    if before then low = middle + 1 else high = middle end
+    local middle_id = call(RANGE, KEY, middle, middle)[1]
+    local is_before = latest_first and is_below(id, middle_id) or not latest_first and is_below(middle_id, id)
+    if is_before then low = middle + 1 else high = middle end
   end
   return low
 end
 
-local at = 0
+local position = 0
 if from ~= '' then
   local score, hex = string.match(from, '^(%d+) (%x+)$')
-  at = place_after(score, (hex:gsub('%x%x', function(pair) return string.char(tonumber(pair, 16)) end)))
+  position = place_after(score, (hex:gsub('%x%x', function(pair) return string.char(tonumber(pair, 16)) end)))
 end
-local found = call(RANGE, KEY, at, at + limit, 'WITHSCORES')
+local found = call(RANGE, KEY, position, position + limit, 'WITHSCORES')
 local function cursor_at(i)
   return found[i + 1] .. ' ' .. found[i]:gsub('.', function(c) return string.format('%02x', byte(c)) end)
 end

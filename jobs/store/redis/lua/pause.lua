@@ -2,7 +2,7 @@
 -- Guarantee: running jobs continue; resuming wakes idle workers.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 'pause' | 'resume', 2 hint channel
--- Reply   {'ok', 1 it was paused before | 0}
+-- Reply   {'ok', 1 | 0: whether the queue was paused before}
 local verb, channel = ARGV[1], ARGV[2]
 if verb == 'pause' then
   call('HSET', STATS, 'paused', 1)

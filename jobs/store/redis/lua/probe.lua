@@ -1,4 +1,4 @@
--- probe.lua: a health check through the machinery that the transitions use.
+-- probe.lua: a health check. It runs as a script, because the transitions do.
 -- Guarantee: reads only.
 -- KEYS    none
 -- ARGV    none

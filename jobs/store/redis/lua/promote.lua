@@ -1,23 +1,23 @@
 -- promote.lua: move due jobs to the back of `pending`, in the order of their due times.
 -- Guarantee: a due job is moved once, however many callers ask.
 -- KEYS    see lib/queue.lua
--- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 limit
--- Reply   {'ok', now, moved, due time of the next delayed job or ''} | {'superseded'} | {'other'}
+-- ARGV    1 to 3 see lib/replay.lua, 4 limit
+-- Reply   {'ok', now, moved, due time of the next delayed job or ''} | {'superseded'} | {'other'} (lib/replay.lua)
 local limit = ARGV[4]
-local open, last = replay_open()
-if open == 'superseded' or open == 'other' then return { open } end
-if open == 'again' then return last end
+local status, stored_reply = replay_open()
+if status == 'superseded' or status == 'other' then return { status } end
+if status == 'again' then return stored_reply end
 
 local moved = 0
 local due = call('ZRANGEBYSCORE', DELAYED, '-inf', NOW_TEXT, 'LIMIT', 0, limit)
 if #due > 0 then
   check_all_types()
-  local before = call('HMGET', RETRY, unpack(due))
+  local old_retry_states = call('HMGET', RETRY, unpack(due))
   local moving, retry_states, garbage = {}, {}, 0
   for i = 1, #due do
     if call('HEXISTS', JOB, due[i]) == 1 then
       moved = moved + 1
-      moving[2 * moved - 1], moving[2 * moved] = due[i], pack('>I4I4I4I4', counters_of(before[i]))
+      moving[2 * moved - 1], moving[2 * moved] = due[i], pack('>I4I4I4I4', counters_of(old_retry_states[i]))
     else
       garbage = garbage + 1
     end

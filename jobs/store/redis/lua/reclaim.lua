@@ -1,23 +1,23 @@
 -- reclaim.lua: reclaim expired leases.
--- Guarantee: an expired lease is reclaimed once, however many callers ask, and never while no worker could renew: when there are
--- leases and the previous run is missing or older than half a lease, all leases get one more lease of grace. A crash is
--- charged only where the handler had started.
+-- Guarantee: an expired lease is reclaimed once, however many callers ask. After an outage, in which no worker could renew, nothing is
+-- reclaimed for one more lease (the grace period). An outage is noticed when there are leases and the previous run is missing or
+-- more than half a lease ago. A crash is counted only where the handler is known to have started.
 -- KEYS    see lib/queue.lua
--- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 limit, 5 lease ms, 6 crashes that poison, 7 losses in a row that
---         poison
--- Reply   {'ok', now, next expiry or '', grace until or '', four values for each job taken: id, owner(16) or '',
---         crashes, state now (lib/state.lua) and kind of loss (lib/history.lua), in a list} | {'superseded'} | {'other'}
+-- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 crashes that poison, 7 losses in a row
+--         that poison; a loss is an expired lease whose handler is not known to have started
+-- Reply   {'ok', now, next expiry or '', grace until or '', a list of four values per reclaimed job: id, owner(16) or '',
+--         crashes, state now (lib/state.lua) and kind of the attempt (lib/history.lua)} | {'superseded'} | {'other'} (lib/replay.lua)
 local limit, lease_ms, crashes_max, losses_max = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local open, last = replay_open()
-if open == 'superseded' or open == 'other' then return { open } end
-if open == 'again' then return last end
+local status, stored_reply = replay_open()
+if status == 'superseded' or status == 'other' then return { status } end
+if status == 'again' then return stored_reply end
 
 local grace_until, leases = 0, call('ZCARD', LEASE)
 if leases > 0 and call('ZSCORE', LEASE, ENCODING_SENTINEL) then leases = leases - 1 end
 if leases > 0 then
-  local seen = call('HMGET', STATS, 'reclaimed_at', 'grace_until')
-  local reclaimed_at = tonumber(seen[1])
-  grace_until = tonumber(seen[2]) or 0
+  local stamps = call('HMGET', STATS, 'reclaimed_at', 'grace_until')
+  local reclaimed_at = tonumber(stamps[1])
+  grace_until = tonumber(stamps[2]) or 0
   check_all_types()
   if not (reclaimed_at and NOW - reclaimed_at <= math.floor(lease_ms / 2)) then
     grace_until = NOW + lease_ms
@@ -26,23 +26,23 @@ if leases > 0 then
 end
 call('HSET', STATS, 'reclaimed_at', NOW)
 
-local taken = {}
--- A grace of more than one lease was written by no run of this script.
+local reclaimed = {}
+-- A grace period of more than one lease was written by hand, or before the clock went back; it does not count.
 if grace_until <= NOW or grace_until > NOW + lease_ms then
   grace_until = nil
   local expired = leases > 0 and call('ZRANGEBYSCORE', LEASE, '-inf', NOW_TEXT, 'LIMIT', 0, limit, 'WITHSCORES') or {}
   local ids = {}
   for i = 1, #expired, 2 do ids[#ids + 1] = expired[i] end
   if #ids > 0 then
-    local grants, before = call('HMGET', GRANT, unpack(ids)), call('HMGET', RETRY, unpack(ids))
-    local front, retry_states, history, cut, poisoned, cancelled = {}, {}, {}, {}, {}, {}
-    local garbage, crashed, released = 0, 0, 0
+    local grants, old_retry_states = call('HMGET', GRANT, unpack(ids)), call('HMGET', RETRY, unpack(ids))
+    local front, retry_states, history, evicted, poisoned, cancelled = {}, {}, {}, {}, {}, {}
+    local garbage, crashes_counted, releases_counted = 0, 0, 0
     for i = 1, #ids do
       local id, g = ids[i], grants[i]
       if call('HEXISTS', JOB, id) == 0 then
         garbage = garbage + 1
       else
-        local attempts, failures, crashes, releases = counters_of(before[i])
+        local attempts, failures, crashes, releases = counters_of(old_retry_states[i])
         local owner, cancel_requested, begun = '', false, false
         if g and #g == GRANT_LEN then
           local flags = byte(g, GRANT_LEN)
@@ -50,23 +50,23 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
         else
           attempts = attempts + 1
         end
-        local kind, tail, too_many = 'K', '', false
+        local kind, losses_field, too_many = 'K', '', false
         if begun then
           crashes = crashes + 1
-          crashed = crashed + 1
+          crashes_counted = crashes_counted + 1
           too_many = crashes >= crashes_max
         else
           kind = crashes + releases > 0 and 'N' or 'W'
           local in_a_row = losses_until(id, attempts - 1) + 1
-          tail, too_many = pack('>I4', in_a_row), in_a_row >= losses_max
+          losses_field, too_many = pack('>I4', in_a_row), in_a_row >= losses_max
           releases = releases + 1
-          released = released + 1
+          releases_counted = releases_counted + 1
         end
         local counters, state = pack('>I4I4I4I4', attempts, failures, crashes, releases), 'p'
         history[#history + 1] = id .. '\0' .. attempts
         history[#history + 1] = NOW6 .. kind .. (owner == '' and string.rep('\0', 16) or owner)
-          .. pack('>I6', math.max(0, math.min(tonumber(expired[2 * i]), NOW))) .. tail
-        evict_attempt(cut, id, attempts)
+          .. pack('>I6', math.max(0, math.min(tonumber(expired[2 * i]), NOW))) .. losses_field
+        evict_attempt(evicted, id, attempts)
         if cancel_requested or too_many then
           local list = too_many and poisoned or cancelled
           state = too_many and 'o' or 'x'
@@ -79,22 +79,22 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
           front[#front + 1] = id
           front[#front + 1] = counters
         end
-        local n = #taken
-        taken[n + 1], taken[n + 2], taken[n + 3], taken[n + 4] = id, owner, crashes, state .. kind
+        local n = #reclaimed
+        reclaimed[n + 1], reclaimed[n + 2], reclaimed[n + 3], reclaimed[n + 4] = id, owner, crashes, state .. kind
       end
     end
     call('ZREM', LEASE, unpack(ids))
     call('HDEL', GRANT, unpack(ids))
-    each('HDEL', HISTORY, cut)
+    each('HDEL', HISTORY, evicted)
     put(HISTORY, histories_kept, history)
     each('ZADD', POISONED, poisoned)
     each('ZADD', CANCELLED, cancelled)
     push('LPUSH', front, retry_states)
     put(RETRY, retry_kept, retry_states)
-    count('crashes', crashed)
-    count('releases', released)
+    count('crashes', crashes_counted)
+    count('releases', releases_counted)
     count('garbage', garbage)
   end
 end
-local first = leases > 0 and call('ZRANGE', LEASE, 0, 0, 'WITHSCORES') or {}
-return replay_close({ 'ok', NOW, first[1] and first[1] ~= ENCODING_SENTINEL and first[2] or '', grace_until or '', taken })
+local earliest = leases > 0 and call('ZRANGE', LEASE, 0, 0, 'WITHSCORES') or {}
+return replay_close({ 'ok', NOW, earliest[1] and earliest[1] ~= ENCODING_SENTINEL and earliest[2] or '', grace_until or '', reclaimed })

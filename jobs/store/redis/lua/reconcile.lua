@@ -1,32 +1,33 @@
--- reconcile.lua: release, without a charge, the jobs one owner was granted by claims whose replies it never read.
--- Guarantee: no grant of another claim or another owner is changed. Scans one slice of the grants.
+-- reconcile.lua: release, without counting a failure, the jobs granted by claims whose replies their owner never read. One slice of
+-- the grants per call.
+-- Guarantee: no grant of another claim or another owner is changed.
 -- KEYS    see lib/queue.lua
--- ARGV    replay slot, sequence, channel (lib/replay.lua), 4 owner(16), 5 cursor, 6 grants to scan; then the nonces(8) of the
+-- ARGV    1 to 3 see lib/replay.lua, 4 owner(16), 5 cursor, 6 grants to scan; then the nonces(8) of the
 --         claims
--- Reply   {'ok', now, next cursor ('0': all were scanned), ids released} | {'superseded'} | {'other'}
+-- Reply   {'ok', now, next cursor ('0': all were scanned), ids released} | {'superseded'} | {'other'} (lib/replay.lua)
 local owner, start, grants_max = ARGV[4], ARGV[5], ARGV[6]
-local open, last = replay_open()
-if open == 'superseded' or open == 'other' then return { open } end
-if open == 'again' then return last end
+local status, stored_reply = replay_open()
+if status == 'superseded' or status == 'other' then return { status } end
+if status == 'again' then return stored_reply end
 check_all_types()
 
-local lost = {}
-for i = 7, #ARGV do lost[ARGV[i]] = true end
+local nonces = {}
+for i = 7, #ARGV do nonces[ARGV[i]] = true end
 local scanned = call('HSCAN', GRANT, start, 'COUNT', grants_max)
 local cursor, found, ids, grant_of = scanned[1], scanned[2], {}, {}
 for i = 1, #found, 2 do
   local id, g = found[i], found[i + 1]
-  if #g == GRANT_LEN and sub(g, 13, 28) == owner and lost[sub(g, 5, 12)] and not grant_of[id] then
+  if #g == GRANT_LEN and sub(g, 13, 28) == owner and nonces[sub(g, 5, 12)] and not grant_of[id] then
     ids[#ids + 1] = id
     grant_of[id] = g
   end
 end
 
--- HSCAN has no defined order.
+-- HSCAN returns no defined order, but the jobs must return to the front in one.
 table.sort(ids, is_below)
 local released = {}
 if #ids > 0 then
-  local front, retry_states, history, cut, cancelled = {}, {}, {}, {}, {}
+  local front, retry_states, history, evicted, cancelled = {}, {}, {}, {}, {}
   local garbage = 0
   for i = 1, #ids do
     local id, g = ids[i], grant_of[ids[i]]
@@ -36,7 +37,7 @@ if #ids > 0 then
       local counters = pack('>I4I4I4I4', attempt, failures, crashes, releases + 1)
       history[#history + 1] = id .. '\0' .. attempt
       history[#history + 1] = NOW6 .. 'U' .. owner
-      evict_attempt(cut, id, attempt)
+      evict_attempt(evicted, id, attempt)
       if byte(g, GRANT_LEN) % 2 == CANCEL then
         cancelled[#cancelled + 1] = NOW_TEXT
         cancelled[#cancelled + 1] = id
@@ -54,7 +55,7 @@ if #ids > 0 then
   end
   each('ZREM', LEASE, ids)
   each('HDEL', GRANT, ids)
-  each('HDEL', HISTORY, cut)
+  each('HDEL', HISTORY, evicted)
   put(HISTORY, histories_kept, history)
   each('ZADD', CANCELLED, cancelled)
   push('LPUSH', front, retry_states)

@@ -1,27 +1,28 @@
--- record.lua: append supervision events, and drop the oldest beyond a number of events and of bytes.
--- Guarantee: all of a call's events or none; the latest event is kept whatever its size.
--- KEYS    1 ledger, stream; an entry: e the event, t the bytes of all events ever recorded, its own included
+-- record.lua: append supervision events to the ledger, and delete the oldest when there are too many events or too many bytes.
+-- Guarantee: appends all events of a call or none; the latest event is kept whatever its size.
+-- KEYS    1 ledger, stream; the fields of an entry: e the event, t the bytes of all events ever recorded, this one included
 -- ARGV    1 events kept at most, 2 bytes kept at most; then events, oldest first
 -- Reply   {'ok'}
 local SCANNED_MAX = 50 -- old entries read at a time
 local ledger, events_max, bytes_max = KEYS[1], ARGV[1], tonumber(ARGV[2])
-local latest = redis.call('XREVRANGE', ledger, '+', '-', 'COUNT', 1)[1]
-local total, last = tonumber(latest and latest[2][4] or '') or 0, nil
+local previous = redis.call('XREVRANGE', ledger, '+', '-', 'COUNT', 1)[1]
+local total, newest = tonumber(previous and previous[2][4] or '') or 0, nil
 for i = 3, #ARGV do
   total = total + #ARGV[i]
-  last = redis.call('XADD', ledger, 'MAXLEN', events_max, '*', 'e', ARGV[i], 't', string.format('%.0f', total))
+  newest = redis.call('XADD', ledger, 'MAXLEN', events_max, '*', 'e', ARGV[i], 't', string.format('%.0f', total))
 end
-while last do
-  local first, old = nil, redis.call('XRANGE', ledger, '-', '+', 'COUNT', SCANNED_MAX)
+-- Finds the oldest event to keep: `total - total_at + #event` is the size of this event and all later ones.
+while newest do
+  local oldest_kept, old = nil, redis.call('XRANGE', ledger, '-', '+', 'COUNT', SCANNED_MAX)
   for i = 1, #old do
-    local id, event, before = old[i][1], old[i][2][2], tonumber(old[i][2][4] or '') or 0
-    first = id
-    if id == last or total - before + #event <= bytes_max then
-      last = nil
+    local id, event, total_at = old[i][1], old[i][2][2], tonumber(old[i][2][4] or '') or 0
+    oldest_kept = id
+    if id == newest or total - total_at + #event <= bytes_max then
+      newest = nil
       break
     end
   end
-  redis.call('XTRIM', ledger, 'MINID', first)
-  if last then redis.call('XDEL', ledger, first) end
+  redis.call('XTRIM', ledger, 'MINID', oldest_kept)
+  if newest then redis.call('XDEL', ledger, oldest_kept) end
 end
 return { 'ok' }

@@ -1,29 +1,29 @@
--- redrive.lua: give ended jobs a fresh start at the back of `pending`, and move delayed ones there now.
--- Guarantee: a job is moved once, from the state it is found in; attempts and releases keep counting.
+-- redrive.lua: give dead, poisoned and cancelled jobs a fresh start at the back of `pending`, and move delayed ones there now.
+-- Guarantee: a job is moved once. A fresh start resets failures and crashes; attempts and releases go on counting.
 -- KEYS    see lib/queue.lua
--- ARGV    replay slot, sequence, channel (lib/replay.lua); then targets (lib/target.lua)
--- Reply   {'ok', now, two chars per job: its state before and after (lib/state.lua); the same twice: refused;
---         '--': no such job} | {'superseded'} | {'other'}
-local open, last = replay_open()
-if open == 'superseded' or open == 'other' then return { open } end
-if open == 'again' then return last end
+-- ARGV    1 to 3 see lib/replay.lua; then targets (lib/target.lua)
+-- Reply   {'ok', now, two chars per job: its state (lib/state.lua) before and after. The same char twice means refused,
+--         '--' means no such job} | {'superseded'} | {'other'} (lib/replay.lua)
+local status, stored_reply = replay_open()
+if status == 'superseded' or status == 'other' then return { status } end
+if status == 'again' then return stored_reply end
 check_all_types()
 
 local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED }
-local results, moving, leaving, retry_states, seen = {}, {}, {}, {}, {}
+local results, moving, leaving, retry_states, moved_ids = {}, {}, {}, {}, {}
 for _, target in ipairs(targets()) do
-  local id, state, retry, as_seen = unpack(target)
-  if seen[id] then
-    -- Named twice: it is already pending.
+  local id, state, retry, is_unchanged = unpack(target)
+  if moved_ids[id] then
+    -- The call names this job a second time; the first mention moved it.
     results[#results + 1] = 'pp'
-  elseif as_seen and container[state] then
+  elseif is_unchanged and container[state] then
     local attempts, failures, crashes, releases = counters_of(retry)
     if state ~= 'y' then failures, crashes = 0, 0 end
     moving[#moving + 1] = id
     moving[#moving + 1] = pack('>I4I4I4I4', attempts, failures, crashes, releases)
     local list = leaving[state] or {}
     list[#list + 1], leaving[state] = id, list
-    seen[id] = true
+    moved_ids[id] = true
     results[#results + 1] = state .. 'p'
   else
     results[#results + 1] = state .. state

@@ -1,8 +1,9 @@
--- renew.lua: extend leases, and record whose handlers are about to begin.
+-- renew.lua: extend leases. With '1' it also records that the handlers of these jobs are about to start (the flag BEGUN).
 -- Guarantee: only the holder of a token extends its lease; sending the call twice does no harm.
 -- KEYS    see lib/queue.lua
--- ARGV    1 lease ms, 2 '1': the handlers of these jobs are about to begin, else '0'; then pairs: id, attempt(4) nonce(8)
--- Reply   {'ok', now, one char per lease: k kept, c kept and a cancellation was requested, s stale}
+-- ARGV    1 lease ms, 2 '1': the handlers of these jobs are about to start | '0'; then pairs: id, attempt(4) nonce(8)
+-- Reply   {'ok', now, one char per lease: k kept, c kept and a cancellation was requested, s stale: not held
+--         under this token any more}
 local lease_ms, begins = ARGV[1], ARGV[2] == '1'
 local ids, n = {}, 0
 for i = 3, #ARGV, 2 do n = n + 1; ids[n] = ARGV[i] end
@@ -24,7 +25,7 @@ for i = 1, n do
     results[i] = 's'
   end
 end
-if #leases > 0 then call('ZCARD', LEASE) end
+if #leases > 0 then call('ZCARD', LEASE) end -- type check before the first write (lib/queue.lua)
 each('HSET', GRANT, begun)
 each('ZADD', LEASE, leases)
 return { 'ok', NOW, table.concat(results) }

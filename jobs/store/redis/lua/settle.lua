@@ -1,9 +1,10 @@
--- settle.lua: end attempts.
--- Guarantee: at most one settlement wins per token, whatever the expiry; a stale one changes nothing.
+-- settle.lua: settle jobs, which ends their attempts.
+-- Guarantee: at most one settlement counts per token, and it counts until the lease is reclaimed, even after it expired. A stale
+-- settlement changes nothing.
 -- KEYS    see lib/queue.lua
--- ARGV    replay slot, sequence, channel (lib/replay.lua); then the groups of lib/settle.lua
--- Reply   {'ok', now, one char per id: its state (lib/state.lua), or s stale} | {'superseded'} | {'other'}
-local open, last = replay_open()
-if open == 'superseded' or open == 'other' then return { open } end
-if open == 'again' then return last end
+-- ARGV    1 to 3 see lib/replay.lua; then the groups of lib/settle.lua
+-- Reply   {'ok', now, one char per id: its state (lib/state.lua), or s stale} | {'superseded'} | {'other'} (lib/replay.lua)
+local status, stored_reply = replay_open()
+if status == 'superseded' or status == 'other' then return { status } end
+if status == 'again' then return stored_reply end
 return replay_close({ 'ok', NOW, settle(4) })

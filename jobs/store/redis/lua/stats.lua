@@ -3,7 +3,7 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    none
 -- Reply   {'ok', now, paused 1 | 0, pending, processing, delayed, completed kept, dead, poisoned, cancelled,
---         enqueue time of the first live entry of pending or '', due time of the first delayed job or '',
+--         enqueue time of the first live job of pending or '', due time of the first delayed job or '',
 --         enqueued, completed, failures, crashes, releases, stale settlements, trimmed, garbage}
 check_all_types()
 local SCANNED_MAX = 100 -- entries of pending searched for a live one

@@ -1,4 +1,4 @@
-// An error type of one's own: one kind is worth another try, the other is not.
+// An error type of your own: one of its values is retried, the other is not.
 use apalis::prelude::*;
 use comparison_apalis::{SendEmail, emails, to};
 

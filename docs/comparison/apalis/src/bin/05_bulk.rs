@@ -1,4 +1,4 @@
-// A thousand jobs with few round trips.
+// A thousand jobs in few round trips.
 use apalis::prelude::*;
 use comparison_apalis::{emails, to};
 

@@ -1,4 +1,4 @@
-// An attempt that takes too long is ended and tried again.
+// An attempt that takes too long is ended, and the job is retried.
 use std::time::Duration;
 
 use apalis::layers::retry::RetryPolicy;

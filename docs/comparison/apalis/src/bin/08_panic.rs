@@ -1,4 +1,4 @@
-// A handler panics; the worker goes on, and the job is tried again.
+// A handler panics; the worker continues, and the job is retried.
 use apalis::layers::catch_panic::{CatchPanicLayer, PanicError};
 use apalis::layers::retry::RetryPolicy;
 use apalis::prelude::*;

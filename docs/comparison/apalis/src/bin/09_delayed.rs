@@ -1,4 +1,4 @@
-// A job that runs two seconds from now.
+// A job that runs after a delay of 2 s.
 use std::time::Duration;
 
 use apalis::prelude::*;

@@ -1,4 +1,4 @@
-// An error type of one's own: one kind is worth another try, the other is not.
+// An error type of your own: one of its values is retried, the other is not.
 use comparison_retraced::{Error, SendEmail, redis, to};
 use retraced::{Attempt, Code, Failure, Queue, Runtime};
 

@@ -1,4 +1,4 @@
-// On Ctrl-C running jobs may finish, for five seconds at most; nothing is lost.
+// On Ctrl-C running jobs get up to 5 s to finish; nothing is lost.
 use std::time::Duration;
 
 use comparison_retraced::{Error, SendEmail, redis, to};

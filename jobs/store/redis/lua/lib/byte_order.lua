@@ -1,6 +1,6 @@
--- lib/byte_order.lua: the order of bytes, in which Redis sorts members of the same score.
+-- lib/byte_order.lua: compares strings by their bytes, as Redis does for members of a sorted set with the same score.
 
--- Lua compares strings by locale.
+-- Not `a < b`: Lua compares strings by locale.
 local function is_below(a, b)
   for i = 1, math.min(#a, #b) do
     local x, y = byte(a, i), byte(b, i)

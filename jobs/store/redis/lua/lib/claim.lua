@@ -1,14 +1,14 @@
--- lib/claim.lua: how attempts begin.
-local IDLE_MS = 60000     -- how long a claim that found too little counts as an idle worker: at least twice the longest poll
-local SKIPPED_MAX = 1000  -- stale entries one call skips
+-- lib/claim.lua: grants jobs, which begins their attempts.
+local IDLE_MS = 60000     -- after a claim that found too few jobs a worker may be idle for so long: at least twice the longest poll
+local SKIPPED_MAX = 1000  -- a call that has skipped more entries than this stops: stale, damaged or written by hand
 
--- Records that a worker found too little and is about to wait; not in every call.
-local function about_to_wait()
+-- Records that a worker found fewer jobs than it wanted and may wait for a hint now. Written once per IDLE_MS / 2 at most, to save writes.
+local function note_idle()
   if IDLE_UNTIL < NOW + IDLE_MS / 2 then call('HSET', STATS, 'idle_until', NOW + IDLE_MS) end
 end
 
--- Checks the types of the keys a claim writes (lib/queue.lua). Returns the size of the job at the front, which decides how
--- many bodies are read at once, so that a queue of large jobs is not read completely.
+-- Checks the types of the keys a claim writes (lib/queue.lua). Returns the size of the body at the front of pending: a first
+-- estimate for `claim` of how many bodies to read at once, so that it does not read far more bytes than it may grant.
 local function size_of_front()
   retry_kept = call('HLEN', RETRY)
   leases_kept, grants_kept = call('ZCARD', LEASE), call('HLEN', GRANT)
@@ -16,49 +16,50 @@ local function size_of_front()
   return call('HSTRLEN', JOB, front and sub(front, 7) or '')
 end
 
--- Grants up to `limit` jobs from the front of pending, of at most `bytes_max` together, or one; `size` is that of
--- size_of_front. Returns ids, bodies, retry_states; the last is empty when no granted job has a retry state, else '' stands
--- for none.
-local function claim(limit, lease_ms, bytes_max, nonce, size)
+-- Grants up to `limit` jobs from the front of pending, with at most `bytes_max` bytes of bodies; one job is granted whatever its
+-- size. `size_estimate` is the result of size_of_front. Returns ids, bodies, retry_states; retry_states is empty when no granted
+-- job has a retry state, otherwise it has '' for each job without one.
+local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   local ids, bodies, retry_states = {}, {}, {}
-  local n, bytes, any_retry_state, full = 0, 0, false, false
+  local n, bytes, any_retry_state, is_full = 0, 0, false, false
   local skipped, garbage, stale = 0, 0, 0
   local grant_tail = nonce .. sub(REPLAY_SLOT, 1, 16)
   local first_grant = '\0\0\0\1' .. grant_tail .. '\0'
-  local later_grants = {} -- by the number of earlier attempts
+  local later_grants = {} -- the grant of each later attempt, by attempts(4) so far: jobs with the same number share the string
   local leases, grants, damaged = {}, {}, nil
   local expiry = string.format('%.0f', NOW + lease_ms)
 
-  while n < limit and not full and skipped <= SKIPPED_MAX do
-    local want = limit - n
-    if size * want > bytes_max - bytes then want = math.max(1, math.floor((bytes_max - bytes) / size)) end
-    local entries = call('LPOP', PENDING, want)
+  while n < limit and not is_full and skipped <= SKIPPED_MAX do
+    local wanted = limit - n
+    if size_estimate * wanted > bytes_max - bytes then wanted = math.max(1, math.floor((bytes_max - bytes) / size_estimate)) end
+    local entries = call('LPOP', PENDING, wanted)
     if not entries then break end
-    local m, found = #entries, {}
-    for i = 1, m do found[i] = sub(entries[i], 7) end
-    local read = call('HMGET', JOB, unpack(found))
-    local before = retry_kept > 0 and call('HMGET', RETRY, unpack(found))
-    local seen_bytes = 0
-    if not before and n == 0 then
-      -- The common case: no job of the queue has a retry state, and every entry is live and fits.
-      for i = 1, m do
-        local body = read[i]
+    local remaining, ids_read = #entries, {}
+    for i = 1, remaining do ids_read[i] = sub(entries[i], 7) end
+    local bodies_read = call('HMGET', JOB, unpack(ids_read))
+    local retry_states_read = retry_kept > 0 and call('HMGET', RETRY, unpack(ids_read))
+    local bytes_granted = 0
+    if not retry_states_read and n == 0 then
+      -- The common case: no job of the queue has a retry state, and every entry is live and fits. Otherwise nothing of this is
+      -- kept, and the general case below handles all the entries.
+      for i = 1, remaining do
+        local body = bodies_read[i]
         if not body or #body < HEADER or sub(entries[i], 1, 6) ~= sub(body, 1, 6) then break end
         bytes = bytes + #body
         if bytes > bytes_max and i > 1 then break end
         n = i
-        leases[2 * i - 1], leases[2 * i] = expiry, found[i]
-        grants[2 * i - 1], grants[2 * i] = found[i], first_grant
+        leases[2 * i - 1], leases[2 * i] = expiry, ids_read[i]
+        grants[2 * i - 1], grants[2 * i] = ids_read[i], first_grant
       end
-      if n == m then
-        ids, bodies, seen_bytes = found, read, bytes
-        m = 0
+      if n == remaining then
+        ids, bodies, bytes_granted = ids_read, bodies_read, bytes
+        remaining = 0 -- nothing is left for the general case
       else
         n, bytes, leases, grants = 0, 0, {}, {}
       end
     end
-    for i = 1, m do
-      local id, body, retry = found[i], read[i], before and before[i]
+    for i = 1, remaining do
+      local id, body, retry = ids_read[i], bodies_read[i], retry_states_read and retry_states_read[i]
       if not body then
         if #entries[i] < 7 then garbage = garbage + 1 else stale = stale + 1 end
         skipped = skipped + 1
@@ -72,16 +73,16 @@ local function claim(limit, lease_ms, bytes_max, nonce, size)
       else
         local len = #body
         if n > 0 and bytes + len > bytes_max then
-          -- Entries that do not fit return to the front.
-          local rest, k = {}, 0
-          for j = m, i, -1 do k = k + 1; rest[k] = entries[j] end
-          call('LPUSH', PENDING, unpack(rest))
-          full = true
+          -- The entries that do not fit return to the front.
+          local returned, k = {}, 0
+          for j = remaining, i, -1 do k = k + 1; returned[k] = entries[j] end
+          call('LPUSH', PENDING, unpack(returned))
+          is_full = true
           break
         end
         n = n + 1
         bytes = bytes + len
-        seen_bytes = seen_bytes + len
+        bytes_granted = bytes_granted + len
         ids[n], bodies[n] = id, body
         leases[2 * n - 1], leases[2 * n] = expiry, id
         grants[2 * n - 1] = id
@@ -100,22 +101,22 @@ local function claim(limit, lease_ms, bytes_max, nonce, size)
         end
       end
     end
-    if seen_bytes > 0 then size = seen_bytes / #entries end
+    if bytes_granted > 0 then size_estimate = bytes_granted / #entries end
   end
 
   if n > 0 then
     if leases_kept == 0 then call('ZADD', LEASE, 'inf', ENCODING_SENTINEL) end
-    local added = call('ZADD', LEASE, 'NX', unpack(leases))
-    if added < n then
-      -- An entry was copied by hand: a leased job is not granted again.
-      local held, fresh, k = call('HMGET', GRANT, unpack(ids)), {}, 0
+    local leases_added = call('ZADD', LEASE, 'NX', unpack(leases))
+    if leases_added < n then
+      -- Somebody copied an entry by hand. A leased job must not be granted again.
+      local grants_held, granted_here, k = call('HMGET', GRANT, unpack(ids)), {}, 0
       for i = 1, n do
         local id = ids[i]
-        if held[i] or fresh[id] then
+        if grants_held[i] or granted_here[id] then
           garbage = garbage + 1
         else
           k = k + 1
-          fresh[id] = true
+          granted_here[id] = true
           ids[k], bodies[k], retry_states[k] = id, bodies[i], retry_states[i]
           grants[2 * k - 1], grants[2 * k] = id, grants[2 * i]
         end
@@ -126,7 +127,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size)
     put(GRANT, grants_kept, grants)
   end
   if damaged then
-    -- The types of these keys were not checked: if one is wrong, the grants must still succeed.
+    -- The types of these keys were not checked. pcall, so that the grants succeed even if one has a wrong type.
     for i = 1, #damaged do
       redis.pcall('ZADD', POISONED, NOW_TEXT, damaged[i])
       redis.pcall('HSET', RETRY, damaged[i], string.rep('\0', RETRY_LEN))
@@ -137,7 +138,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size)
   end
   if stale > 0 then count('stale', -math.min(stale, math.max(STALE, 0))) end
   count('garbage', garbage)
-  if n < limit and not full then about_to_wait() end
+  if n < limit and not is_full then note_idle() end
 
   if any_retry_state then
     for i = 1, n do retry_states[i] = retry_states[i] or '' end
@@ -147,17 +148,17 @@ local function claim(limit, lease_ms, bytes_max, nonce, size)
   return ids, bodies, retry_states
 end
 
--- The reply to a claim sent again: the jobs it granted that it still holds.
-local function claimed(granted, nonce)
+-- For a claim that was sent again: those of the jobs it granted that are still held under its nonce. Returns the same as `claim`.
+local function still_held(granted, nonce)
   local ids, bodies, retry_states = {}, {}, {}
   if #granted == 0 then return ids, bodies, retry_states end
   local grants = call('HMGET', GRANT, unpack(granted))
-  local read = call('HMGET', JOB, unpack(granted))
-  local before = call('HMGET', RETRY, unpack(granted))
+  local bodies_read = call('HMGET', JOB, unpack(granted))
+  local retry_states_read = call('HMGET', RETRY, unpack(granted))
   for i = 1, #granted do
-    if grants[i] and sub(grants[i], 5, 12) == nonce and read[i] then
+    if grants[i] and sub(grants[i], 5, 12) == nonce and bodies_read[i] then
       local n = #ids + 1
-      ids[n], bodies[n], retry_states[n] = granted[i], read[i], before[i] or ''
+      ids[n], bodies[n], retry_states[n] = granted[i], bodies_read[i], retry_states_read[i] or ''
     end
   end
   return ids, bodies, retry_states

@@ -1,9 +1,10 @@
--- lib/delay.lua: jobs that wait for a due time.
+-- lib/delay.lua: adds jobs to `delayed`.
 
--- Adds score, id pairs to `delayed`; when a job becomes the earliest, the retry schedulers get a hint.
-local function delay(pairs_, earliest)
-  if #pairs_ == 0 then return end
+-- Adds jobs, given as due time, id, due time, id …; `earliest` is the earliest of these due times. If it is before all others in
+-- `delayed`, the retry schedulers get a hint.
+local function add_delayed(due_and_id, earliest)
+  if #due_and_id == 0 then return end
   local first = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
-  each('ZADD', DELAYED, pairs_)
-  if not first[2] or earliest < tonumber(first[2]) then redis.pcall('PUBLISH', WAKE, 'delayed') end
+  each('ZADD', DELAYED, due_and_id)
+  if not first[2] or earliest < tonumber(first[2]) then redis.pcall('PUBLISH', HINT_CHANNEL, 'delayed') end
 end

@@ -1,6 +1,6 @@
 -- lib/forget.lua: deletion of jobs with everything kept about them.
 
--- Deletes these jobs, at most BATCH_MAX, and everything kept about them.
+-- The caller has removed the jobs from their containers. Takes at most 200 ids (BATCH_MAX in jobs/limits.rs).
 local function forget(ids)
   if #ids == 0 then return end
   local fields, retry_states = {}, {}
@@ -10,7 +10,7 @@ local function forget(ids)
       local attempts = counters_of(retry_states[i])
       history_fields(fields, ids[i], attempts)
     else
-      -- No retry state: one attempt at most.
+      -- A job without a retry state had one attempt at most.
       fields[#fields + 1] = ids[i] .. suffix_of(1)
     end
   end

@@ -4,8 +4,8 @@
 --         5 retry, hash: id -> the retry state below              6 history, hash: see lib/history.lua
 --         7 delayed, zset: id by due time                         8 completed, 9 dead, 10 poisoned, 11 cancelled, zsets: id by end
 --         12 stats, hash: counters, switches and instants         13 replay, hash: replay slot -> last call (lib/replay.lua)
---         14 awaited, zset, by the instant until which a client waits: w id, a job somebody waits for; c id, the same job after it
---            completed and was not kept. It expires with the last wait. Best effort: nothing fails when it has a wrong type
+--         14 awaited, zset: w id, a job a client waits for, or c id, the same job after it completed and was not kept; by the
+--            instant until which the client waits. The key expires with the last wait. No script fails when it has a wrong type
 local JOB, PENDING, LEASE, GRANT, RETRY, HISTORY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local DELAYED, COMPLETED, DEAD, POISONED, CANCELLED = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local STATS, REPLAY, AWAITED_JOBS = KEYS[12], KEYS[13], KEYS[14]
@@ -14,15 +14,17 @@ local call, sub, byte, pack = redis.call, string.sub, string.byte, struct.pack
 local HEADER = 12         -- bytes before the envelope: sequence(6) enqueued at(6)
 local GRANT_LEN = 29      -- attempt(4) nonce(8) instance(16) flags(1)
 local RETRY_LEN = 22      -- retry state: attempts(4) failures(4) crashes(4) releases(4) entry version(6)
-local CANCEL, HAS_RETRY_STATE, BEGUN = 1, 2, 4 -- flags of a grant
-local NO_VERSION = '\0\0\0\0\0\0' -- no entry of pending is live
-local NUMBERS_MAX = 2 ^ 47 -- sequences stay below, entry versions drawn later are above; six bytes hold both
+local CANCEL, HAS_RETRY_STATE, BEGUN = 1, 2, 4 -- flags of a grant: cancellation requested, has a retry state, handler begun
+local NO_VERSION = '\0\0\0\0\0\0' -- the entry version of a job that is not pending: it makes all its entries in pending stale
+-- The first entry version of a job is its sequence, which is below this number; later ones are above it. Six bytes hold both.
+local NUMBERS_MAX = 2 ^ 47
 
 -- Redis encodes a small hash or zset as one array and searches it linearly; a member above 64 bytes switches the encoding.
--- This sentinel is in lease (at +inf), grant, retry and history, and is no job. Measured: it halves settle_and_claim.
+-- This sentinel, which is no job, is in lease (at +inf), grant, retry and history. By measurement it halves the CPU time of
+-- settle_and_claim.
 local ENCODING_SENTINEL = string.rep('\255', 65)
 
-local NOW, NOW6, NOW_TEXT -- NOW_TEXT for argument lists: Lua formats a number again each time it is passed
+local NOW, NOW6, NOW_TEXT -- NOW_TEXT is for argument lists, because Lua formats a number again each time it is passed
 do
   local t = call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -34,16 +36,18 @@ local stats_read = call('HMGET', STATS, 'paused', 'idle_until', 'stale', 'awaite
 local PAUSED = stats_read[1] == '1'
 local IDLE_UNTIL = tonumber(stats_read[2]) or 0
 local STALE = tonumber(stats_read[3]) or 0
-local OUTCOME_WAIT_MS = 60000 -- the longest wait one call announces; a later instant was written by hand, or before the clock went back
+local OUTCOME_WAIT_MS = 60000 -- the longest wait one call announces (OUTCOME_WAIT_MAX in jobs/limits.rs)
 local AWAITED_UNTIL = tonumber(stats_read[4]) or 0 -- until then a client waits for the outcome of a job (watch_outcome.lua)
+-- A later instant was written by hand, or before the clock went back.
 if not (AWAITED_UNTIL <= NOW + OUTCOME_WAIT_MS) then AWAITED_UNTIL = 0 end
 local AWAITED = AWAITED_UNTIL > NOW
 
--- Redis does not roll back: every key a script writes is type-checked by a read before the first write, so that one of a
--- wrong type stops the script before anything has changed. The checks also learn how much the keys hold.
+-- Redis does not roll back. So before its first write a script reads every key it will write: a key of the wrong type then stops
+-- the script before anything has changed. These reads ("type checks") also learn how many fields or members the keys hold,
+-- the encoding sentinel included.
 local retry_kept, leases_kept, grants_kept, histories_kept, completed_kept
 
--- For scripts that are not called thousands of times per second.
+-- For scripts that are not called thousands of times per second; the others check only the keys they write.
 local function check_all_types()
   retry_kept = call('HLEN', RETRY)
   leases_kept, grants_kept, histories_kept = call('ZCARD', LEASE), call('HLEN', GRANT), call('HLEN', HISTORY)
@@ -53,15 +57,16 @@ local function check_all_types()
   for i = 7, 11 do call('ZCARD', KEYS[i]) end
 end
 
--- Adds to a counter. One that was overwritten by hand starts again instead of stopping the queue.
+-- Adds to a counter in stats. A counter that somebody overwrote by hand starts again instead of stopping the queue.
 local function count(name, n)
   if n == 0 then return end
   local after = redis.pcall('HINCRBY', STATS, name, n)
   if type(after) ~= 'number' then call('HSET', STATS, name, n) end
 end
 
--- Draws n numbers from a counter that only grows: base + 1 .. base + n. A new, lost or overwritten counter starts from the
--- clock, which no queue outruns: an audit that read no counter counts on numbers above its own clock.
+-- Draws n numbers from a counter in stats that only grows. Returns base: the numbers are base + 1 to base + n. A new, lost or
+-- overwritten counter starts from the clock in ms, which is above every number drawn before, because no queue draws a thousand
+-- per second for its whole life. audit_pending.lua relies on that when the counter is missing.
 local function draw(counter, n)
   local last = redis.pcall('HINCRBY', STATS, counter, n)
   if type(last) ~= 'number' or last <= n or last >= NUMBERS_MAX then
@@ -71,13 +76,13 @@ local function draw(counter, n)
   return last - n
 end
 
--- attempts, failures, crashes, releases of a retry state; a missing or damaged one counts as zeros.
+-- Returns attempts, failures, crashes, releases of a retry state. A missing or damaged retry state counts as zeros.
 local function counters_of(retry)
   if retry and #retry >= RETRY_LEN then return struct.unpack('>I4I4I4I4', retry) end
   return 0, 0, 0, 0
 end
 
--- Calls a command over a list that may be too long for one unpack.
+-- Calls a command with a list of arguments that may be too long for one unpack.
 local function each(command, key, values)
   local n = #values
   if n == 0 then return end
@@ -85,7 +90,7 @@ local function each(command, key, values)
   for i = 1, n, 2000 do call(command, key, unpack(values, i, math.min(i + 1999, n))) end
 end
 
--- Writes fields to a hash that is read by id; `kept` is the number of fields it had.
+-- Writes fields to a hash that holds the encoding sentinel. `kept` is the number of fields it had before.
 local function put(key, kept, fields)
   if #fields == 0 then return end
   if kept == 0 then call('HSET', key, ENCODING_SENTINEL, '') end

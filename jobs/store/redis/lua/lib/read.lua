@@ -1,4 +1,4 @@
--- lib/read.lua: what the read-only scripts share.
+-- lib/read.lua: shared by the scripts that only read.
 
 -- Whether an entry of pending is live, given the body and the retry state of its job.
 local function is_live(entry, body, retry)
@@ -13,7 +13,8 @@ local function live_body(entry)
   return is_live(entry, body, retry) and body or nil
 end
 
--- attempts, failures, crashes, releases, including a running attempt and a completed first one.
+-- Returns attempts, failures, crashes, releases. Unlike the retry state, they include a running attempt, and a first attempt that
+-- completed.
 local function counters_now(id, state, retry)
   local attempts, failures, crashes, releases = counters_of(retry)
   if state == 'l' then
@@ -25,11 +26,13 @@ local function counters_now(id, state, retry)
   return attempts, failures, crashes, releases
 end
 
--- The kinds of attempts (lib/history.lua) that certainly hold an error.
+-- The kinds of attempts (lib/history.lua) that certainly hold an error; of the other kinds some do.
 local ERROR = { R = true, D = true, P = true, K = true, N = true, W = true, G = true }
 
--- The attempts kept of a job, latest first: N, value, N, value …, back to the first that certainly is an error, because a
--- listing shows only the latest error. Also returns their bytes.
+-- The attempts kept of a job as N, value, N, value …, from the latest back to one that certainly holds an error: a listing shows
+-- only the latest error. Also returns the bytes of the values.
+-- The attempts kept of a job as N, value, N, value …, from the latest back to one that certainly holds an error: a listing shows
+-- only the latest error. Also returns the bytes of the values.
 local function latest_attempts(id, attempts)
   local fields, found, bytes = {}, {}, 0
   history_fields(fields, id, attempts)

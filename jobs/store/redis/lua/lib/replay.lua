@@ -1,59 +1,64 @@
--- lib/replay.lua: a call sent again gets the reply it missed, and has no second effect.
+-- lib/replay.lua: stores the reply to the last call of each replay slot, so that a call sent again gets the same reply and changes nothing.
 -- ARGV    1 instance(16) replay slot(2), 2 sequence(6) verb(1), 3 hint channel
-local REPLAY_SLOT, SEQ, WAKE = ARGV[1], ARGV[2], ARGV[3]
-local SLOT_IDLE_MS = 24 * 3600000 -- a call is not sent again after so long
-local SLOTS_CROWDED = 4096             -- with more replay slots than this in a queue,
-local SLOT_IDLE_CROWDED_MS = 3600000   -- this is the limit
-local SLOTS_SWEPT = 2                  -- replay slots a new one checks, so that idle ones are removed as fast as slots are added
+local REPLAY_SLOT, SEQUENCE_AND_VERB, HINT_CHANNEL = ARGV[1], ARGV[2], ARGV[3]
+local SLOT_IDLE_MS = 24 * 3600000      -- a replay slot without a call for so long may be removed: nobody sends its last call again
+local SLOTS_CROWDED = 4096             -- in a queue with more replay slots than this,
+local SLOT_IDLE_CROWDED_MS = 3600000   -- a replay slot may be removed after this time
+local SLOTS_SWEPT = 2                  -- the first call of a replay slot checks so many others, so that idle ones do not pile up
 local replay_slot_is_new = false
-local ended = {} -- what note_ended collected
+local ended = {} -- for the hint of replay_close: state(1) length(1) id of each job that ended in this script
 
--- Drops the idle ones among some replay slots, drawn at random: their processes died without forgetting them.
+-- Checks up to `scanned_max` replay slots, drawn at random, and removes the idle ones. Their processes died without calling
+-- forget.lua.
 local function sweep_replay_slots(scanned_max)
   local idle_ms = call('HLEN', REPLAY) > SLOTS_CROWDED and SLOT_IDLE_CROWDED_MS or SLOT_IDLE_MS
-  local some, idle = call('HRANDFIELD', REPLAY, scanned_max, 'WITHVALUES'), {}
-  for k = 1, #some, 2 do
-    local value = some[k + 1]
-    if #value < 13 or struct.unpack('>I6', value, 8) < NOW - idle_ms then idle[#idle + 1] = some[k] end
+  local sampled, idle = call('HRANDFIELD', REPLAY, scanned_max, 'WITHVALUES'), {}
+  for k = 1, #sampled, 2 do
+    local value = sampled[k + 1]
+    if #value < 13 or struct.unpack('>I6', value, 8) < NOW - idle_ms then idle[#idle + 1] = sampled[k] end
   end
   each('HDEL', REPLAY, idle)
 end
 
--- Returns 'new' | 'again', stored reply, its instant(6) | 'superseded': the replay slot has seen a later call
--- | 'other': the same number was used for another verb
+-- Looks up the call in its replay slot. Returns one of
+--   'new'                        the script has to run
+--   'again', reply, instant(6)   the call was applied before, with this reply, at this instant
+--   'superseded'                 the replay slot has seen a later call, or the stored reply cannot be read
+--   'other'                      the same sequence was used for another verb
 local function replay_open()
-  local last = call('HGET', REPLAY, REPLAY_SLOT)
-  replay_slot_is_new = not last
-  if not last or #last < 13 then return 'new' end
-  local seen, asked = struct.unpack('>I6', last), struct.unpack('>I6', SEQ)
-  if seen < asked then return 'new' end
-  if seen > asked then return 'superseded' end
-  if sub(last, 1, 7) ~= SEQ then return 'other' end
-  local read, reply = pcall(cmsgpack.unpack, sub(last, 14))
-  if not read or type(reply) ~= 'table' then return 'superseded' end
-  return 'again', reply, sub(last, 8, 13)
+  local last_call = call('HGET', REPLAY, REPLAY_SLOT)
+  replay_slot_is_new = not last_call
+  if not last_call or #last_call < 13 then return 'new' end
+  local last_sequence, sequence = struct.unpack('>I6', last_call), struct.unpack('>I6', SEQUENCE_AND_VERB)
+  if last_sequence < sequence then return 'new' end
+  if last_sequence > sequence then return 'superseded' end
+  if sub(last_call, 1, 7) ~= SEQUENCE_AND_VERB then return 'other' end
+  local readable, reply = pcall(cmsgpack.unpack, sub(last_call, 14))
+  if not readable or type(reply) ~= 'table' then return 'superseded' end
+  return 'again', reply, sub(last_call, 8, 13)
 end
 
--- Notes for the hint of replay_close that a job has ended: its state (lib/state.lua), or - when it was deleted.
+-- Notes that a job has ended, if a client waits for an outcome. `state` is its state (lib/state.lua), or '-' for a discarded job.
 local function note_ended(id, state)
   if AWAITED and #id < 256 then ended[#ended + 1] = state .. string.char(#id) .. id end
 end
 
--- The last writes of a script, and after them the hint about the jobs that ended, so that no client gets a hint of an end that an error
--- prevented. Hints are published by pcall in every script: a user without the channel must not be stopped after the writes.
+-- Stores the reply, as the last write of a script. Then publishes the hint about the jobs that ended: earlier, an error could still
+-- prevent what the hint says. Every script publishes by pcall, because a user without rights to the channel must not be stopped
+-- after the writes.
 local function replay_close(reply)
-  call('HSET', REPLAY, REPLAY_SLOT, SEQ .. NOW6 .. cmsgpack.pack(reply))
+  call('HSET', REPLAY, REPLAY_SLOT, SEQUENCE_AND_VERB .. NOW6 .. cmsgpack.pack(reply))
   if replay_slot_is_new then sweep_replay_slots(SLOTS_SWEPT) end
-  if #ended > 0 then redis.pcall('PUBLISH', WAKE, 'ended:' .. table.concat(ended)) end
+  if #ended > 0 then redis.pcall('PUBLISH', HINT_CHANNEL, 'ended:' .. table.concat(ended)) end
   return reply
 end
 
--- Hints that something can be claimed, only while a worker may be idle. Every idle worker gets the hint, and one that still
--- finds too little records that again.
-local function wake_claimers()
+-- Publishes the hint that jobs can be claimed, if a worker may be idle. All idle workers get it. A worker that then still finds too
+-- few jobs records that it is idle again (note_idle in lib/claim.lua).
+local function hint_claimable()
   if IDLE_UNTIL > NOW then
     IDLE_UNTIL = 0
     call('HSET', STATS, 'idle_until', 0)
-    redis.pcall('PUBLISH', WAKE, 'pending')
+    redis.pcall('PUBLISH', HINT_CHANNEL, 'pending')
   end
 end

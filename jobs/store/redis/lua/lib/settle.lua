@@ -1,68 +1,69 @@
--- lib/settle.lua: how attempts end.
--- A group in ARGV is: verdict(1) recorded(1: r each id has a record, - none) attempt(4) nonce(8) delay ms(6),
--- n, n ids, n records or none. Jobs of one claim that end alike are one group.
---   verdict  C completed and kept, G completed and deleted, X cancelled;
---            R retry after the delay, D dead, P poisoned: these charge a failure;
---            F release to the front of pending, L release after the delay, A given up as dead: these charge a release
+-- lib/settle.lua: settles jobs, which ends their attempts.
+-- Jobs with the same verdict, attempt, nonce and delay travel in one group. A group is these elements of ARGV: its head, which is
+-- verdict(1) recorded(1) attempt(4) nonce(8) delay ms(6); the number of ids; the ids; a record for each id if recorded is r, none if -.
+--   verdict  C completed and kept, G completed and deleted, X cancelled: these count neither;
+--            R retry after the delay, D dead, P poisoned: these count a failure;
+--            F release to the front of pending, L release after the delay, A rejected (dead without a failure): these count a release
 local FINAL = { c = true, d = true, o = true, x = true }
-local CHARGES_FAILURE = { R = true, D = true, P = true }
-local CHARGES_RELEASE = { F = true, L = true, A = true }
-local CANCELLABLE = { R = true, F = true, L = true } -- become X when a cancellation was requested
+local COUNTS_FAILURE = { R = true, D = true, P = true }
+local COUNTS_RELEASE = { F = true, L = true, A = true }
+local CANCELLABLE = { R = true, F = true, L = true } -- these become X when a cancellation was requested
 
--- Keeps, of jobs that completed and were deleted, the outcome of those that somebody waits for, until that wait is over.
--- watch_outcome.lua answers with it, so that no waiter depends on a hint.
+-- These jobs completed and were deleted. For those a client waits for, keeps in `awaited` that they completed, until the wait is
+-- over. watch_outcome.lua reads it, so that no client depends on a hint.
 local function keep_outcomes(ids)
   if #ids == 0 then return end
-  local waits, kept, over = {}, {}, {}
-  for k = 1, #ids do waits[k] = 'w' .. ids[k] end
-  local until_ms = redis.pcall('ZMSCORE', AWAITED_JOBS, unpack(waits))
-  if until_ms.err then return end
+  local waiting, completed, answered = {}, {}, {}
+  for k = 1, #ids do waiting[k] = 'w' .. ids[k] end
+  local waits_until = redis.pcall('ZMSCORE', AWAITED_JOBS, unpack(waiting))
+  if waits_until.err then return end
   for k = 1, #ids do
-    if until_ms[k] and tonumber(until_ms[k]) > NOW then
-      kept[#kept + 1], kept[#kept + 2] = until_ms[k], 'c' .. ids[k]
-      over[#over + 1] = waits[k]
+    if waits_until[k] and tonumber(waits_until[k]) > NOW then
+      completed[#completed + 1], completed[#completed + 2] = waits_until[k], 'c' .. ids[k]
+      answered[#answered + 1] = waiting[k]
     end
   end
-  if #kept == 0 then return end
-  redis.pcall('ZREM', AWAITED_JOBS, unpack(over))
-  redis.pcall('ZADD', AWAITED_JOBS, unpack(kept))
+  if #completed == 0 then return end
+  -- The ZADD comes first: a key that becomes empty is deleted, and its successor would never expire.
+  redis.pcall('ZADD', AWAITED_JOBS, unpack(completed))
+  redis.pcall('ZREM', AWAITED_JOBS, unpack(answered))
 end
 
--- Ends the attempts in the groups from ARGV[first] on. Returns one char per id: the state the job has now (lib/state.lua),
--- or s: stale, because the lease is held by another worker or by none; nothing was changed.
+-- Ends the attempts in the groups from ARGV[first] on. Returns one char per id: the state the job has now (lib/state.lua), or s for
+-- stale: the job is not leased under this token any more, and nothing was changed.
 local function settle(first)
-  local ids, groups, records, n = {}, {}, {}, 0
+  local ids, groups, records, n = {}, {}, {}, 0 -- ids and records of all groups, by index; a group is { head, its last index }
   local i = first
   while i < #ARGV do
-    local op, many = ARGV[i], tonumber(ARGV[i + 1])
-    for k = i + 2, i + 1 + many do
+    local head, size = ARGV[i], tonumber(ARGV[i + 1])
+    for k = i + 2, i + 1 + size do
       n = n + 1
       ids[n] = ARGV[k]
     end
-    groups[#groups + 1] = { op, n }
-    i = i + 2 + many
-    if byte(op, 2) == 114 then
-      for k = 0, many - 1 do records[n - many + 1 + k] = ARGV[i + k] end
-      i = i + many
+    groups[#groups + 1] = { head, n }
+    i = i + 2 + size
+    if byte(head, 2) == 114 then -- recorded: r
+      for k = 0, size - 1 do records[n - size + 1 + k] = ARGV[i + k] end
+      i = i + size
     end
   end
   if n == 0 then return '' end
   if not retry_kept then retry_kept = call('HLEN', RETRY) end
   local grants = call('HMGET', GRANT, unpack(ids))
 
-  -- The common case: first attempts that completed and are not kept.
-  local plain = 0
+  -- The common case: first attempts that completed and are not kept. `simple` counts them from the front of the batch.
+  local simple = 0
   for group = 1, #groups do
-    local op, to = groups[group][1], groups[group][2]
-    if sub(op, 1, 1) ~= 'G' then break end
-    local usual = sub(op, 3, 14) .. sub(REPLAY_SLOT, 1, 16) .. '\0'
-    while plain < to and grants[plain + 1] == usual do plain = plain + 1 end
-    if plain < to then break end
+    local head, last = groups[group][1], groups[group][2]
+    if sub(head, 1, 1) ~= 'G' then break end
+    local first_grant = sub(head, 3, 14) .. sub(REPLAY_SLOT, 1, 16) .. '\0'
+    while simple < last and grants[simple + 1] == first_grant do simple = simple + 1 end
+    if simple < last then break end
   end
-  if plain == n then
+  if simple == n then
     call('HLEN', JOB)
     call('ZREM', LEASE, unpack(ids))
-    -- Fewer grants than ids: an id was named twice, which the general case below handles.
+    -- If fewer grants than ids were there, an id was named twice: the general case below handles that.
     if call('HDEL', GRANT, unpack(ids)) == n then
       call('HDEL', JOB, unpack(ids))
       count('completed', n)
@@ -74,130 +75,136 @@ local function settle(first)
     end
   end
 
-  -- Everything is decided before anything is written. A first attempt that completed is the common case and is cheap.
-  -- The lists have counters of their own, because `#` of a growing table is a search.
-  local states, out, gone, others, history, kept, stale
-  local function decide(twice)
-    states, out, gone, others, history, kept, stale = {}, {}, {}, {}, {}, {}, 0
-    local settled, removed, completed, recorded, from = 0, 0, 0, 0, 1
+  -- Everything is decided before anything is written. `decide` handles first attempts that completed, and collects the indexes of
+  -- the other valid settlements in `others`. It counts the lengths of its lists, because `#` of a growing table is a search.
+  local states, settled_ids, unkept, others, history, completed, stale
+  local function decide(repeated)
+    states, settled_ids, unkept, others, history, completed, stale = {}, {}, {}, {}, {}, {}, 0
+    local settled_len, unkept_len, completed_len, history_len, from = 0, 0, 0, 0, 1
     for group = 1, #groups do
-      local op, to = groups[group][1], groups[group][2]
-      local token, verdict = sub(op, 3, 14), sub(op, 1, 1)
+      local head, last = groups[group][1], groups[group][2]
+      local token, verdict = sub(head, 3, 14), sub(head, 1, 1)
       local keep = verdict == 'C'
-      local usual = (keep or verdict == 'G') and token .. sub(REPLAY_SLOT, 1, 16) .. '\0'
+      local first_grant = (keep or verdict == 'G') and token .. sub(REPLAY_SLOT, 1, 16) .. '\0'
       local suffix = '\0' .. struct.unpack('>I4', token)
-      for k = from, to do
+      for k = from, last do
         local g = grants[k]
-        if twice and twice[k] then g = false end
-        if g and g == usual then
-          settled = settled + 1
-          out[settled], states[k] = ids[k], 'c'
+        if repeated and repeated[k] then g = false end
+        if g and g == first_grant then
+          settled_len = settled_len + 1
+          settled_ids[settled_len], states[k] = ids[k], 'c'
           if keep then
-            completed = completed + 2
-            kept[completed - 1], kept[completed] = NOW_TEXT, ids[k]
+            completed_len = completed_len + 2
+            completed[completed_len - 1], completed[completed_len] = NOW_TEXT, ids[k]
             if records[k] then
-              recorded = recorded + 2
-              history[recorded - 1], history[recorded] = ids[k] .. suffix, NOW6 .. 'C' .. records[k]
+              history_len = history_len + 2
+              history[history_len - 1], history[history_len] = ids[k] .. suffix, NOW6 .. 'C' .. records[k]
             end
           else
-            removed = removed + 1
-            gone[removed] = ids[k]
+            unkept_len = unkept_len + 1
+            unkept[unkept_len] = ids[k]
           end
         elseif g and #g == GRANT_LEN and sub(g, 1, 12) == token then
-          settled = settled + 1
-          out[settled], states[k] = ids[k], '?'
+          settled_len = settled_len + 1
+          settled_ids[settled_len], states[k] = ids[k], '?' -- set by the general case below
           others[#others + 1] = k
         else
           stale = stale + 1
           states[k] = 's'
         end
       end
-      from = to + 1
+      from = last + 1
     end
   end
-  -- Later mentions of an id that an earlier mention settles.
-  local function named_twice()
-    local mentioned, twice = {}, nil
+  -- The indexes at which an id is named again after an earlier settlement of it was valid. Only the first one counts.
+  local function repeated_ids()
+    local mentioned, repeated = {}, nil
     for k = 1, n do
       if states[k] ~= 's' then
         if mentioned[ids[k]] then
-          twice = twice or {}
-          twice[k] = true
+          repeated = repeated or {}
+          repeated[k] = true
         end
         mentioned[ids[k]] = true
       end
     end
-    return twice
+    return repeated
   end
   decide()
-  local twice = #others > 0 and named_twice()
-  if twice then decide(twice) end
+  local repeated = #others > 0 and repeated_ids()
+  if repeated then decide(repeated) end
 
-  local retry_states, deleted, front, back, delayed, cut = {}, {}, {}, {}, {}, {}
+  -- What to write. `front` and `back` are id, counters pairs for lib/push.lua; those for sorted sets are score, id pairs.
+  local retry_states, other_unkept, front, back, delayed, evicted = {}, {}, {}, {}, {}, {}
   local dead, poisoned, cancelled = {}, {}, {}
-  local completed, earliest, failed, released = #out - #others, math.huge, 0, 0
+  local completions, earliest, failures_counted, releases_counted = #settled_ids - #others, math.huge, 0, 0
   if #others > 0 then
-    local other_ids, before = {}, {}
+    local other_ids, old_retry_states = {}, {}
     for k = 1, #others do other_ids[k] = ids[others[k]] end
-    if retry_kept > 0 then before = call('HMGET', RETRY, unpack(other_ids)) end
-    local group, to = 0, 0
-    local op, attempt, suffix, delay_ms, charge, counted
+    if retry_kept > 0 then old_retry_states = call('HMGET', RETRY, unpack(other_ids)) end
+    local group, last = 0, 0
+    local head, attempt, suffix, delay_ms, reported, counters_after -- new counters by old ones, for the jobs of a group
     for k = 1, #others do
-      local item, id, retry = others[k], other_ids[k], before[k]
-      -- Creating strings is most of the cost here: those that the jobs of a group share are created once.
-      while item > to do
+      local index, id, retry = others[k], other_ids[k], old_retry_states[k]
+      -- Creating strings is most of the cost here, so those that the jobs of a group share are created once per group.
+      while index > last do
         group = group + 1
-        op, to = groups[group][1], groups[group][2]
-        attempt, delay_ms = struct.unpack('>I4', op, 3), struct.unpack('>I6', op, 15)
-        suffix, charge, counted = '\0' .. attempt, sub(op, 1, 1), {}
+        head, last = groups[group][1], groups[group][2]
+        attempt, delay_ms = struct.unpack('>I4', head, 3), struct.unpack('>I6', head, 15)
+        suffix, reported, counters_after = '\0' .. attempt, sub(head, 1, 1), {}
       end
-      local verdict = charge
-      if CHARGES_FAILURE[charge] then failed = failed + 1 elseif CHARGES_RELEASE[charge] then released = released + 1 end
-      if byte(grants[item], GRANT_LEN) % 2 == CANCEL and CANCELLABLE[charge] then verdict = 'X' end
+      -- The reported verdict decides what is counted. `verdict`, the effective one, decides where the job goes.
+      local verdict = reported
+      if COUNTS_FAILURE[reported] then
+        failures_counted = failures_counted + 1
+      elseif COUNTS_RELEASE[reported] then
+        releases_counted = releases_counted + 1
+      end
+      if byte(grants[index], GRANT_LEN) % 2 == CANCEL and CANCELLABLE[reported] then verdict = 'X' end
       if verdict == 'G' then
-        completed = completed + 1
-        deleted[#deleted + 1] = id
-        states[item] = 'c'
+        completions = completions + 1
+        other_unkept[#other_unkept + 1] = id
+        states[index] = 'c'
       else
-        if records[item] then
+        if records[index] then
           local h = #history
-          history[h + 1], history[h + 2] = id .. suffix, NOW6 .. verdict .. records[item]
+          history[h + 1], history[h + 2] = id .. suffix, NOW6 .. verdict .. records[index]
         end
-        evict_attempt(cut, id, attempt)
-        local was = retry and #retry >= RETRY_LEN and sub(retry, 1, 16) or ''
-        local counters = counted[was]
+        evict_attempt(evicted, id, attempt)
+        local counters_before = retry and #retry >= RETRY_LEN and sub(retry, 1, 16) or ''
+        local counters = counters_after[counters_before]
         if not counters then
           local _, failures, crashes, releases = counters_of(retry)
-          if CHARGES_FAILURE[charge] then failures = failures + 1 elseif CHARGES_RELEASE[charge] then releases = releases + 1 end
+          if COUNTS_FAILURE[reported] then failures = failures + 1 elseif COUNTS_RELEASE[reported] then releases = releases + 1 end
           counters = pack('>I4I4I4I4', attempt, failures, crashes, releases)
-          counted[was] = counters
+          counters_after[counters_before] = counters
         end
         if verdict == 'F' then
           local f = #front
           front[f + 1], front[f + 2] = id, counters
-          states[item] = 'p'
+          states[index] = 'p'
         elseif delay_ms == 0 and (verdict == 'R' or verdict == 'L') then
           local f = #back
           back[f + 1], back[f + 2] = id, counters
-          states[item] = 'p'
+          states[index] = 'p'
         else
-          local list, score = nil, NOW_TEXT
+          local members, score = nil, NOW_TEXT
           if verdict == 'C' then
-            list, states[item] = kept, 'c'
-            completed = completed + 1
+            members, states[index] = completed, 'c'
+            completions = completions + 1
           elseif verdict == 'D' or verdict == 'A' then
-            list, states[item] = dead, 'd'
+            members, states[index] = dead, 'd'
           elseif verdict == 'P' then
-            list, states[item] = poisoned, 'o'
+            members, states[index] = poisoned, 'o'
           elseif verdict == 'X' then
-            list, states[item] = cancelled, 'x'
+            members, states[index] = cancelled, 'x'
           else
             score = NOW + delay_ms
             if score < earliest then earliest = score end
-            list, states[item] = delayed, 'y'
+            members, states[index] = delayed, 'y'
           end
-          list[#list + 1] = score
-          list[#list + 1] = id
+          members[#members + 1] = score
+          members[#members + 1] = id
           retry_states[#retry_states + 1] = id
           retry_states[#retry_states + 1] = counters .. NO_VERSION
         end
@@ -205,47 +212,51 @@ local function settle(first)
     end
   end
 
-  -- Checks the types of what will be written (lib/queue.lua); the first write itself checks lease.
-  if #gone + #deleted > 0 then call('HLEN', JOB) end
-  if #history + #cut + #deleted > 0 then histories_kept = call('HLEN', HISTORY) end
-  if #kept > 0 then call('ZCARD', COMPLETED) end
+  -- Type checks before the first write (lib/queue.lua). `lease` needs none: it is the first key written.
+  if #unkept + #other_unkept > 0 then call('HLEN', JOB) end
+  if #history + #evicted + #other_unkept > 0 then histories_kept = call('HLEN', HISTORY) end
+  if #completed > 0 then call('ZCARD', COMPLETED) end
   if #dead > 0 then call('ZCARD', DEAD) end
   if #poisoned > 0 then call('ZCARD', POISONED) end
   if #cancelled > 0 then call('ZCARD', CANCELLED) end
   if #delayed > 0 then call('ZCARD', DELAYED) end
   if #front + #back > 0 then call('LLEN', PENDING) end
 
-  -- Deletions come first: a server that is out of memory refuses a script only at its first write, so jobs can still end.
-  if #out > 0 then
-    call('ZREM', LEASE, unpack(out))
-    if call('HDEL', GRANT, unpack(out)) < #out and #others == 0 then
-      decide(named_twice())
-      completed = #out
+  -- Deletions come first, so that jobs can end on a server that is out of memory: it refuses a command that may need memory only
+  -- while the script has written nothing.
+  if #settled_ids > 0 then
+    call('ZREM', LEASE, unpack(settled_ids))
+    -- Fewer grants than ids: an id was named twice, which is not looked for in advance where all settlements are first attempts
+    -- that completed.
+    if call('HDEL', GRANT, unpack(settled_ids)) < #settled_ids and #others == 0 then
+      decide(repeated_ids())
+      completions = #settled_ids
     end
   end
-  each('HDEL', JOB, gone)
-  forget(deleted)
-  each('HDEL', HISTORY, cut)
+  each('HDEL', JOB, unkept)
+  forget(other_unkept)
+  each('HDEL', HISTORY, evicted)
   put(HISTORY, histories_kept, history)
-  each('ZADD', COMPLETED, kept)
+  each('ZADD', COMPLETED, completed)
   each('ZADD', DEAD, dead)
   each('ZADD', POISONED, poisoned)
   each('ZADD', CANCELLED, cancelled)
   push('LPUSH', front, retry_states)
   push('RPUSH', back, retry_states)
   put(RETRY, retry_kept, retry_states)
+  -- A claim in the same script must know that there are retry states now.
   if #retry_states > 0 then retry_kept = retry_kept + 1 end
-  delay(delayed, earliest)
-  count('completed', completed)
-  count('failures', failed)
-  count('releases', released)
+  add_delayed(delayed, earliest)
+  count('completed', completions)
+  count('failures', failures_counted)
+  count('releases', releases_counted)
   count('stale_settlements', stale)
   if AWAITED then
     for k = 1, n do
       if FINAL[states[k]] then note_ended(ids[k], states[k]) end
     end
-    keep_outcomes(gone)
-    keep_outcomes(deleted)
+    keep_outcomes(unkept)
+    keep_outcomes(other_unkept)
   end
   return table.concat(states)
 end

@@ -1,8 +1,8 @@
--- lib/target.lua: the jobs an operator acts on, each with what the operator saw.
--- ARGV    from 4 on, pairs: id, '' or what it was seen as: state (lib/state.lua) attempts(4)
+-- lib/target.lua: the jobs an operator acts on ("targets"), each with the state it was seen in.
+-- ARGV    from 4 on, pairs: id, then state (lib/state.lua) attempts(4) the operator saw the job with, or '' for any
 
--- Reads all of them at once, at most BATCH_MAX. Returns for each { id, state or '-', its retry state or false, whether it is
--- still what was seen }.
+-- Reads all targets at once, at most 200 (BATCH_MAX in jobs/limits.rs). Returns for each { id, state or '-' for no such job, retry
+-- state or false, whether the job still is as the operator saw it }.
 local function targets()
   local ids, n = {}, 0
   for i = 4, #ARGV, 2 do n = n + 1; ids[n] = ARGV[i] end
@@ -13,14 +13,14 @@ local function targets()
   for k = 1, n do
     local state = '-'
     if call('HEXISTS', JOB, ids[k]) == 1 then state = containers[k] and STATE_CODES[containers[k]] or 'p' end
-    local seen, as_seen = ARGV[3 + 2 * k], true
-    if seen ~= '' then
+    local seen_as, is_unchanged = ARGV[3 + 2 * k], true
+    if seen_as ~= '' then
       local attempts = counters_of(retry_states[k])
       if state == 'l' and grants[k] and #grants[k] == GRANT_LEN then attempts = struct.unpack('>I4', grants[k]) end
       if state == 'c' and not retry_states[k] then attempts = 1 end
-      as_seen = seen == state .. pack('>I4', attempts)
+      is_unchanged = seen_as == state .. pack('>I4', attempts)
     end
-    found[k] = { ids[k], state, retry_states[k], as_seen }
+    found[k] = { ids[k], state, retry_states[k], is_unchanged }
   end
   return found
 end

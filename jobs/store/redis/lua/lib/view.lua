@@ -1,6 +1,6 @@
--- lib/view.lua: one job as a reader sees it.
+-- lib/view.lua: everything kept about one job, as a reply.
 
--- Returns {'none'} | {'ok', now, state (lib/state.lua), body, score or '', attempts, failures, crashes, releases,
+-- Returns {'none'} | {'ok', now, state (lib/state.lua), body, score in its sorted set or '', attempts, failures, crashes, releases,
 -- grant or '', history: N, value, N, value … oldest first}.
 local function view_of(id)
   local body = call('HGET', JOB, id)
@@ -11,7 +11,7 @@ local function view_of(id)
   local retry = call('HGET', RETRY, id)
   local attempts, failures, crashes, releases = counters_now(id, state, retry)
   local fields, history = {}, {}
-  -- A running attempt has evicted none yet; where its grant is missing, no attempt is counted.
+  -- A running attempt has not evicted an earlier one yet. max, because `attempts` may be 0 where the grant is missing.
   history_fields(fields, id, state == 'l' and math.max(0, attempts - 1) or attempts)
   local values = call('HMGET', HISTORY, unpack(fields))
   for i = 1, #fields do

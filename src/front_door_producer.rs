@@ -1,4 +1,4 @@
-//! A queue that a runtime works, as its producers reach it: through the queue's front door.
+//! Enqueueing to a queue of a runtime, through the queue's front door.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use retraced_jobs::job::{JobId, NewJob, QueueName};
 use crate::chunks::chunks;
 use crate::outcome::Outcomes;
 
-/// Enqueues across restarts of the queue actor.
-pub(crate) struct WorkedQueue {
+/// What a [`QueueHandle`](crate::QueueHandle) of a runtime uses. Enqueues also while the queue's actor is being restarted.
+pub(crate) struct FrontDoorProducer {
     pub(crate) handle: retraced_actors::FrontDoorHandle,
     pub(crate) outcomes: Outcomes,
 }
 
-impl QueueProducer for WorkedQueue {
+impl QueueProducer for FrontDoorProducer {
     fn name(&self) -> &QueueName {
         self.handle.name()
     }
@@ -34,9 +34,9 @@ impl QueueProducer for WorkedQueue {
             let mut sent = 0;
             for batch in chunks(&jobs) {
                 sent += batch.len();
-                // The front door gathers them into one flush, or two: one may fail alone.
+                // The front door sends a batch in one flush or in two, and one of the two may fail.
                 let results = join_all(batch.iter().map(|job| self.handle.enqueue(job.clone(), timeout))).await;
-                let Sorted { receipts, mut remaining, first_error } = sorted(batch, results);
+                let BatchResult { receipts, mut remaining, first_error } = batch_result(batch, results);
                 stored.extend(receipts);
                 if let Some(error) = first_error {
                     remaining.extend_from_slice(&jobs[sent..]);
@@ -53,26 +53,27 @@ impl QueueProducer for WorkedQueue {
     }
 }
 
-/// A batch, some of whose jobs may have no receipt.
-struct Sorted {
+/// The result of a batch: some of its jobs may have no receipt.
+struct BatchResult {
     receipts: Vec<Receipt>,
     remaining: Vec<NewJob>,
     first_error: Option<EnqueueError>,
 }
 
-/// Keeps every receipt there is, also those behind an error.
-fn sorted(batch: &[NewJob], results: Vec<Result<Receipt, EnqueueError>>) -> Sorted {
-    let mut sorted = Sorted { receipts: Vec::with_capacity(batch.len()), remaining: Vec::new(), first_error: None };
+/// Separates the receipts from the jobs without one. Receipts that come after an error are kept too.
+fn batch_result(batch: &[NewJob], results: Vec<Result<Receipt, EnqueueError>>) -> BatchResult {
+    let mut separated =
+        BatchResult { receipts: Vec::with_capacity(batch.len()), remaining: Vec::new(), first_error: None };
     for (job, result) in batch.iter().zip(results) {
         match result {
-            Ok(receipt) => sorted.receipts.push(receipt),
+            Ok(receipt) => separated.receipts.push(receipt),
             Err(error) => {
-                sorted.remaining.push(job.clone());
-                sorted.first_error.get_or_insert(error);
+                separated.remaining.push(job.clone());
+                separated.first_error.get_or_insert(error);
             }
         }
     }
-    sorted
+    separated
 }
 
 #[cfg(test)]
@@ -93,9 +94,9 @@ mod tests {
         let receipt = |n: usize| Receipt::new(queue.clone(), ids[n].clone(), created);
         let full = EnqueueError::QueueFull { queue: queue.clone() };
         let results = vec![Ok(receipt(0)), Err(full), Ok(receipt(2)), Err(EnqueueError::StoreUnavailable)];
-        let sorted = sorted(&batch, results);
-        assert_eq!(sorted.receipts, [receipt(0), receipt(2)]);
-        assert_eq!(sorted.remaining, [batch[1].clone(), batch[3].clone()]);
-        assert!(matches!(sorted.first_error, Some(EnqueueError::QueueFull { .. })));
+        let result = batch_result(&batch, results);
+        assert_eq!(result.receipts, [receipt(0), receipt(2)]);
+        assert_eq!(result.remaining, [batch[1].clone(), batch[3].clone()]);
+        assert!(matches!(result.first_error, Some(EnqueueError::QueueFull { .. })));
     }
 }

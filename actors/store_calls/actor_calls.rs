@@ -1,4 +1,4 @@
-//! Calls of the tree's actors: they have no deadline, and are sent again as long as the tree lives.
+//! Calls of the tree's actors: sent again until they are answered or the tree has ended, or once with a timeout.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{CallError, StoreCalls, resend};
 use crate::limits::CALL_TIMEOUT;
 
 impl StoreCalls {
-    /// Sends a call of a replay slot again and again until its outcome is known: a reply or a refusal. Returns `None` if the tree ends first.
+    /// Sends a call under a replay slot again and again until its outcome is known: a reply or a refusal. Returns `None` if the tree ends first.
     pub(crate) async fn until_known<'a, T>(
         &'a self,
         operation: &'static str,
@@ -16,24 +16,24 @@ impl StoreCalls {
     ) -> Option<Result<T, StoreError>> {
         let mut slot = self.slots.take().await;
         let id = slot.next_call();
-        self.resend(operation, |store| call(store, id)).await
+        self.until_answered(operation, |store| call(store, id)).await
     }
 
     /// The same for a call that may be repeated without a replay slot.
-    pub(crate) async fn resend<'a, T>(
+    pub(crate) async fn until_answered<'a, T>(
         &'a self,
         operation: &'static str,
         call: impl Fn(&'a dyn Store) -> StoreFuture<'a, T>,
     ) -> Option<Result<T, StoreError>> {
-        let attempt = || async { Some(self.once(operation, &call).await) };
-        match resend(&self.health, attempt, self.health.ended()).await {
+        let send = || async { Some(self.once(operation, &call).await) };
+        match resend(send, || self.health.wait_until_up(), self.health.ended()).await {
             Ok(reply) => Some(Ok(reply)),
             Err(CallError::Refused(error)) => Some(Err(error)),
             Err(_) => None,
         }
     }
 
-    /// Sends a call once.
+    /// Sends a call once, and waits for the answer for at most [`CALL_TIMEOUT`].
     pub(crate) async fn once<'a, T>(
         &'a self,
         operation: &'static str,
@@ -42,7 +42,7 @@ impl StoreCalls {
         self.once_within(CALL_TIMEOUT, operation, call).await
     }
 
-    /// Sends a call once that is useless after `limit`.
+    /// Sends a call once, and waits for the answer for at most `limit`.
     pub(crate) async fn once_within<'a, T>(
         &'a self,
         limit: Duration,

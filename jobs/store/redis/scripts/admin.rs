@@ -1,0 +1,267 @@
+//! The scripts of operators: acts on jobs, pause, trim, and what operators and waiters read.
+
+use std::time::Duration;
+
+use super::{
+    CANCEL, DISCARD, JOB, JOBS, LuaFile, PAUSE, REDRIVE, STATS, TRIM, WATCH_OUTCOME, bad_cursor, letters, millis,
+    on_queue, replay_arguments, state,
+};
+use crate::job::{InstanceId, JobId, JobState, QueueName};
+use crate::store::redis::connection::Link;
+use crate::store::redis::keys::QueueKeys;
+use crate::store::redis::reply::{Reply, attempt_of, big_endian, letter_of, open_body};
+use crate::store::{CallId, Cursor, JobPage, Moved, QueueStats, StoreError, Target, TrimPolicy, Trimmed};
+use crate::trace::{Claimant, JobSummary, JobView};
+
+/// What an operator can do to jobs.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store::redis) enum Action {
+    /// `redrive.lua`
+    Redrive,
+    /// `cancel.lua`
+    Cancel,
+    /// `discard.lua`
+    Discard,
+}
+
+impl Action {
+    fn parts(self) -> (&'static str, u8, &'static LuaFile) {
+        match self {
+            Action::Redrive => ("redrive", b'v', &REDRIVE),
+            Action::Cancel => ("cancel", b'x', &CANCEL),
+            Action::Discard => ("discard", b'd', &DISCARD),
+        }
+    }
+}
+
+/// `redrive.lua`, `cancel.lua` or `discard.lua`
+pub(in crate::store::redis) async fn act(
+    link: &Link,
+    keys: &QueueKeys,
+    call: CallId,
+    action: Action,
+    jobs: &[Target],
+) -> Result<Vec<Moved>, StoreError> {
+    let (operation, verb, file) = action.parts();
+    let mut reply = on_queue(operation, link, keys, file, |command| {
+        replay_arguments(command, call, verb, keys);
+        for target in jobs {
+            let seen =
+                target.seen.map(|seen| [letter_of(seen.state).as_bytes(), &seen.attempts.to_be_bytes()].concat());
+            command.arg(target.id.as_wire()).arg(seen.unwrap_or_default());
+        }
+    })
+    .await?;
+    reply.status()?;
+    reply.number()?;
+    let states = letters(operation, &mut reply, 2 * jobs.len())?;
+    states
+        .chunks_exact(2)
+        .map(|before_and_after| match (before_and_after[0], before_and_after[1]) {
+            (b'-', _) => Ok(Moved::NotFound),
+            (b'l', b'a') => Ok(Moved::Asked),
+            (from, b'-') => Ok(Moved::Moved { from: state(operation, from)?, to: None }),
+            (from, to) if from == to => Ok(Moved::Refused { state: state(operation, from)? }),
+            (from, to) => Ok(Moved::Moved { from: state(operation, from)?, to: Some(state(operation, to)?) }),
+        })
+        .collect()
+}
+
+/// `pause.lua` with `pause`.
+pub(in crate::store::redis) async fn pause(link: &Link, keys: &QueueKeys) -> Result<bool, StoreError> {
+    pause_or_resume("pause", link, keys).await
+}
+
+/// `pause.lua` with `resume`.
+pub(in crate::store::redis) async fn resume(link: &Link, keys: &QueueKeys) -> Result<bool, StoreError> {
+    pause_or_resume("resume", link, keys).await
+}
+
+async fn pause_or_resume(operation: &'static str, link: &Link, keys: &QueueKeys) -> Result<bool, StoreError> {
+    let mut reply = on_queue(operation, link, keys, &PAUSE, |command| {
+        command.arg(operation).arg(keys.hint_channel());
+    })
+    .await?;
+    reply.status()?;
+    Ok(reply.number()? == 1)
+}
+
+/// `trim.lua`
+pub(in crate::store::redis) async fn trim(
+    link: &Link,
+    keys: &QueueKeys,
+    call: CallId,
+    policy: &TrimPolicy,
+) -> Result<Trimmed, StoreError> {
+    let retention = &policy.retention;
+    let completed = retention.completed.map_or((0, 0), |rule| (millis(rule.age_max), rule.count_max));
+    let ended = [retention.dead, retention.poisoned, retention.cancelled];
+    let mut reply = on_queue("trim", link, keys, &TRIM, |command| {
+        replay_arguments(command, call, b'm', keys);
+        command.arg(policy.limit).arg(completed.0).arg(completed.1);
+        for rule in &ended {
+            command.arg(millis(rule.age_max)).arg(rule.count_max);
+        }
+    })
+    .await?;
+    reply.status()?;
+    reply.number()?;
+    let removed = usize::try_from(reply.number()?).unwrap_or(usize::MAX);
+    Ok(Trimmed { removed, more: reply.number()? == 1 })
+}
+
+/// `stats.lua`
+pub(in crate::store::redis) async fn stats(link: &Link, keys: &QueueKeys) -> Result<QueueStats, StoreError> {
+    let mut reply = on_queue("stats", link, keys, &STATS, |_| {}).await?;
+    reply.status()?;
+    let now_ms = reply.number()?;
+    Ok(QueueStats {
+        paused: reply.number()? == 1,
+        pending: reply.number()?,
+        processing: reply.number()?,
+        delayed: reply.number()?,
+        completed_kept: reply.number()?,
+        dead: reply.number()?,
+        poisoned: reply.number()?,
+        cancelled: reply.number()?,
+        oldest_pending_ms: reply.instant()?.map(|enqueued_ms| now_ms.saturating_sub(enqueued_ms)),
+        delayed_overdue_ms: reply
+            .instant()?
+            .map(|due_ms| i64::try_from(now_ms).unwrap_or(i64::MAX).saturating_sub_unsigned(due_ms)),
+        enqueued_total: reply.number()?,
+        completed_total: reply.number()?,
+        failures_total: reply.number()?,
+        crashes_total: reply.number()?,
+        releases_total: reply.number()?,
+        stale_settlements_total: reply.number()?,
+        trimmed_total: reply.number()?,
+        garbage_total: reply.number()?,
+    })
+}
+
+/// `jobs.lua`
+pub(in crate::store::redis) async fn jobs(
+    link: &Link,
+    keys: &QueueKeys,
+    state: JobState,
+    from: Option<Cursor>,
+    limit: usize,
+) -> Result<JobPage, StoreError> {
+    let from = from.map_or_else(String::new, |cursor| cursor.as_str().to_owned());
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_valid = from.is_empty()
+        || match from.split_once(' ') {
+            Some((score, id)) => digits(score) && id.len() % 2 == 0 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            None => state == JobState::Pending && digits(&from),
+        };
+    if !is_valid || (state == JobState::Pending && from.contains(' ')) {
+        return Err(bad_cursor("jobs"));
+    }
+    let mut reply = on_queue("jobs", link, keys, &JOBS, |command| {
+        command.arg(letter_of(state)).arg(&from).arg(limit);
+    })
+    .await?;
+    reply.status()?;
+    let next = reply.text()?;
+    let mut listed = reply.list()?;
+    let mut jobs = Vec::with_capacity(listed.len());
+    while !listed.is_empty() {
+        let mut job = listed.list()?;
+        let Some(id) = JobId::from_wire(&job.bytes()?) else { continue };
+        let (header, envelope) = open_body(job.bytes()?);
+        let at_ms = job.instant()?;
+        let counters = job.counters()?;
+        let mut errors = job.list()?;
+        let mut last_error = None;
+        while last_error.is_none() && !errors.is_empty() {
+            let attempt = errors.text()?.parse().unwrap_or(0);
+            last_error = attempt_of(attempt, &errors.bytes()?).error();
+        }
+        let enqueued_ms = header.map(|(_, enqueued_ms)| enqueued_ms);
+        jobs.push(JobSummary { id, state, counters, enqueued_ms, at_ms, envelope, last_error });
+    }
+    Ok(JobPage { jobs, next: (!next.is_empty()).then(|| Cursor::from(next)) })
+}
+
+/// `job.lua`
+pub(in crate::store::redis) async fn job(
+    link: &Link,
+    keys: &QueueKeys,
+    queue: &QueueName,
+    id: &JobId,
+) -> Result<Option<JobView>, StoreError> {
+    let mut reply = on_queue("job", link, keys, &JOB, |command| {
+        command.arg(id.as_wire());
+    })
+    .await?;
+    if reply.status()? == "none" {
+        return Ok(None);
+    }
+    view("job", reply, queue, id).map(Some)
+}
+
+/// `watch_outcome.lua`
+pub(in crate::store::redis) async fn watch_outcome(
+    link: &Link,
+    keys: &QueueKeys,
+    queue: &QueueName,
+    id: &JobId,
+    wait: Duration,
+) -> Result<Option<JobView>, StoreError> {
+    const OPERATION: &str = "watch_outcome";
+    let mut reply = on_queue(OPERATION, link, keys, &WATCH_OUTCOME, |command| {
+        command.arg(id.as_wire()).arg(millis(wait));
+    })
+    .await?;
+    let only_state = |state| Ok(Some(JobView::new(queue.clone(), id.clone(), state)));
+    match reply.status()?.as_str() {
+        "waits" => only_state(state(OPERATION, reply.bytes()?.first().copied().unwrap_or_default())?),
+        "completed" => only_state(JobState::Completed),
+        "none" => Ok(None),
+        _ => view(OPERATION, reply, queue, id).map(Some),
+    }
+}
+
+/// Reads what follows the status in a reply of `lua/lib/view.lua`.
+fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId) -> Result<JobView, StoreError> {
+    let now_ms = reply.number()?;
+    let state = state(operation, reply.bytes()?.first().copied().unwrap_or_default())?;
+    let (header, envelope) = open_body(reply.bytes()?);
+    let at_ms = reply.instant()?;
+    let counters = reply.counters()?;
+    let claimant = claimant(&reply.bytes()?, at_ms);
+    let mut listed = reply.list()?;
+    let mut history = Vec::with_capacity(listed.len() / 2);
+    while !listed.is_empty() {
+        let attempt = listed.text()?.parse().unwrap_or(0);
+        history.push(attempt_of(attempt, &listed.bytes()?));
+    }
+    let ended_attempts = counters.attempts.saturating_sub(u32::from(claimant.is_some()));
+    Ok(JobView {
+        queue: queue.clone(),
+        id: id.clone(),
+        state,
+        counters,
+        sequence: header.map(|(sequence, _)| sequence),
+        enqueued_ms: header.map(|(_, enqueued_ms)| enqueued_ms),
+        at_ms,
+        now_ms,
+        claimant,
+        envelope,
+        collapsed: ended_attempts.saturating_sub(u32::try_from(history.len()).unwrap_or(u32::MAX)),
+        history,
+    })
+}
+
+/// Reads a grant (`lua/lib/queue.lua`).
+fn claimant(grant: &[u8], expires_ms: Option<u64>) -> Option<Claimant> {
+    if grant.len() != 29 {
+        return None;
+    }
+    Some(Claimant {
+        instance: InstanceId::from_slice(&grant[12..28])?,
+        attempt: big_endian(&grant[..4]) as u32,
+        expires_ms: expires_ms?,
+        cancel_asked: grant[28] % 2 == 1,
+    })
+}

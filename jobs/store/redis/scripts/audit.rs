@@ -1,0 +1,156 @@
+//! The scripts of an audit, one step each; `audit.rs` of the store puts the steps together.
+
+use super::{AUDIT, AUDIT_CONTAINERS, AUDIT_JOBS, AUDIT_ORPHANED, AUDIT_PENDING, AUDIT_STALE, on_queue, six_bytes};
+use crate::store::redis::connection::Link;
+use crate::store::redis::keys::QueueKeys;
+use crate::store::redis::reply::{Reply, big_endian};
+use crate::store::{AuditReport, StoreError};
+
+/// `audit.lua`
+pub(in crate::store::redis) async fn audit(link: &Link, keys: &QueueKeys) -> Result<AuditReport, StoreError> {
+    let mut reply = on_queue("audit", link, keys, &AUDIT, |_| {}).await?;
+    reply.status()?;
+    Ok(AuditReport {
+        jobs: reply.number()?,
+        pending_entries: reply.number()?,
+        stale: reply.number()?,
+        contained: reply.number()?,
+        grant_difference: reply.signed()?,
+    })
+}
+
+/// What is wrong in one slice of a container (`audit_containers.lua`): ids, which may be ids of no job.
+pub(in crate::store::redis) struct ContainerSlice {
+    pub(in crate::store::redis) next: u64,
+    pub(in crate::store::redis) without_job: Vec<Vec<u8>>,
+    pub(in crate::store::redis) restored: Vec<Vec<u8>>,
+    pub(in crate::store::redis) expired: Vec<Vec<u8>>,
+    pub(in crate::store::redis) in_two: Vec<Vec<u8>>,
+}
+
+/// `audit_containers.lua`; `key` is the number of the key in `lua/lib/queue.lua`.
+pub(in crate::store::redis) async fn audit_containers(
+    link: &Link,
+    keys: &QueueKeys,
+    key: usize,
+    cursor: u64,
+    count: usize,
+    repair: bool,
+) -> Result<ContainerSlice, StoreError> {
+    let mut reply = on_queue("audit", link, keys, &AUDIT_CONTAINERS, |command| {
+        command.arg(key).arg(cursor).arg(count).arg(u8::from(repair));
+    })
+    .await?;
+    reply.status()?;
+    Ok(ContainerSlice {
+        next: next_cursor(&mut reply)?,
+        without_job: reply.list()?.all()?,
+        restored: reply.list()?.all()?,
+        expired: reply.list()?.all()?,
+        in_two: reply.list()?.all()?,
+    })
+}
+
+fn next_cursor(reply: &mut Reply) -> Result<u64, StoreError> {
+    Ok(reply.text()?.parse().unwrap_or(0))
+}
+
+/// The last numbers drawn from the two counters that entry versions come from.
+#[derive(Clone, Copy)]
+pub(in crate::store::redis) struct LastDrawn {
+    sequence: u64,
+    entry_version: u64,
+}
+
+/// A page of `pending` (`audit_pending.lua`).
+pub(in crate::store::redis) struct PendingPage {
+    pub(in crate::store::redis) drawn: LastDrawn,
+    pub(in crate::store::redis) scanned: usize,
+    pub(in crate::store::redis) bytes: usize,
+    pub(in crate::store::redis) entry_versions: Vec<u64>,
+    pub(in crate::store::redis) in_two: Vec<Vec<u8>>,
+}
+
+/// `audit_pending.lua`
+pub(in crate::store::redis) async fn audit_pending(
+    link: &Link,
+    keys: &QueueKeys,
+    behind: usize,
+    count: usize,
+    repair: bool,
+) -> Result<PendingPage, StoreError> {
+    let mut reply = on_queue("audit", link, keys, &AUDIT_PENDING, |command| {
+        command.arg(behind).arg(count).arg(u8::from(repair));
+    })
+    .await?;
+    reply.status()?;
+    Ok(PendingPage {
+        drawn: LastDrawn { sequence: reply.number()?, entry_version: reply.number()? },
+        scanned: reply.size()?,
+        bytes: reply.size()?,
+        entry_versions: reply.bytes()?.chunks_exact(6).map(big_endian).collect(),
+        in_two: reply.list()?.all()?,
+    })
+}
+
+/// A slice of the jobs (`audit_jobs.lua`): those that should be pending, with their entry versions; `None` where the job cannot be read.
+pub(in crate::store::redis) struct JobsSlice {
+    pub(in crate::store::redis) next: u64,
+    pub(in crate::store::redis) scanned: usize,
+    pub(in crate::store::redis) bytes: usize,
+    pub(in crate::store::redis) expected_pending: Vec<(Vec<u8>, Option<u64>)>,
+}
+
+/// `audit_jobs.lua`
+pub(in crate::store::redis) async fn audit_jobs(
+    link: &Link,
+    keys: &QueueKeys,
+    cursor: u64,
+    count: usize,
+    drawn: LastDrawn,
+) -> Result<JobsSlice, StoreError> {
+    let mut reply = on_queue("audit", link, keys, &AUDIT_JOBS, |command| {
+        command.arg(cursor).arg(count).arg(drawn.sequence).arg(drawn.entry_version);
+    })
+    .await?;
+    reply.status()?;
+    let (next, scanned, bytes) = (next_cursor(&mut reply)?, reply.size()?, reply.size()?);
+    let mut found = reply.list()?;
+    let mut expected_pending = Vec::with_capacity(found.len() / 2);
+    while !found.is_empty() {
+        let (id, entry_version) = (found.bytes()?, found.bytes()?);
+        expected_pending.push((id, (!entry_version.is_empty()).then(|| big_endian(&entry_version))));
+    }
+    Ok(JobsSlice { next, scanned, bytes, expected_pending })
+}
+
+/// `audit_orphaned.lua`; returns the ids of the jobs put back, and of those poisoned as damaged.
+pub(in crate::store::redis) async fn audit_orphaned(
+    link: &Link,
+    keys: &QueueKeys,
+    orphaned: &[(Vec<u8>, Option<u64>)],
+) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), StoreError> {
+    let mut reply = on_queue("audit", link, keys, &AUDIT_ORPHANED, |command| {
+        command.arg("").arg("").arg(keys.hint_channel());
+        for (id, entry_version) in orphaned {
+            command.arg(&id[..]).arg(entry_version.map_or_else(Vec::new, |version| six_bytes(version).to_vec()));
+        }
+    })
+    .await?;
+    reply.status()?;
+    Ok((reply.list()?.all()?, reply.list()?.all()?))
+}
+
+/// `audit_stale.lua`; returns how many stale entries `stats` counts, and how many there must be.
+pub(in crate::store::redis) async fn audit_stale(
+    link: &Link,
+    keys: &QueueKeys,
+    repair: bool,
+) -> Result<(u64, u64), StoreError> {
+    let mut reply = on_queue("audit", link, keys, &AUDIT_STALE, |command| {
+        command.arg(u8::from(repair));
+    })
+    .await?;
+    reply.status()?;
+    Ok((reply.number()?, reply.number()?))
+}

@@ -1,0 +1,70 @@
+//! The scripts that belong to no queue's jobs: process instances, worker rows, the ledger, the probe.
+
+use std::time::Duration;
+
+use super::{FORGET, HEARTBEAT, PROBE, RECORD, millis, on_key, on_queue};
+use crate::job::InstanceId;
+use crate::store::redis::connection::Link;
+use crate::store::redis::keys::{self, QueueKeys};
+use crate::store::redis::reply::Reply;
+use crate::store::{BATCH_MAX, StoreError};
+
+/// `forget.lua`, slice after slice until all replay slots were checked.
+pub(in crate::store::redis) async fn forget(
+    link: &Link,
+    keys: &QueueKeys,
+    instance: InstanceId,
+) -> Result<(), StoreError> {
+    let mut cursor = 0;
+    loop {
+        let mut reply = on_queue("forget", link, keys, &FORGET, |command| {
+            command.arg(&instance.as_bytes()[..]).arg(cursor).arg(BATCH_MAX);
+        })
+        .await?;
+        reply.status()?;
+        cursor = reply.text()?.parse::<u64>().unwrap_or(0);
+        if cursor == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// `heartbeat.lua`
+pub(in crate::store::redis) async fn heartbeat(
+    link: &Link,
+    instance: InstanceId,
+    row: &[u8],
+    age_max: Duration,
+) -> Result<(), StoreError> {
+    let mut reply = on_key("heartbeat", link, keys::WORKERS, &HEARTBEAT, |command| {
+        command.arg(&instance.as_bytes()[..]).arg(row).arg(millis(age_max));
+    })
+    .await?;
+    reply.status().map(drop)
+}
+
+/// `record.lua`
+pub(in crate::store::redis) async fn record(
+    link: &Link,
+    events_max: usize,
+    bytes_max: usize,
+    events: &[Vec<u8>],
+) -> Result<(), StoreError> {
+    let mut reply = on_key("record", link, keys::LEDGER, &RECORD, |command| {
+        command.arg(events_max).arg(bytes_max).arg(events);
+    })
+    .await?;
+    reply.status().map(drop)
+}
+
+/// `probe.lua`; returns the server's clock in ms since the Unix epoch.
+pub(in crate::store::redis) async fn probe(link: &Link) -> Result<u64, StoreError> {
+    let value = link
+        .run("probe", &PROBE.script, PROBE.source, |command| {
+            command.arg(0);
+        })
+        .await?;
+    let mut reply = Reply::new("probe", value)?;
+    reply.status()?;
+    reply.number()
+}
