@@ -1,0 +1,160 @@
+//! What operators do: redrive, cancel and discard jobs, pause and resume a queue, audit and repair it.
+
+use std::sync::Arc;
+
+use retraced_jobs::job::QueueName;
+use retraced_jobs::store::{Moved, Target};
+
+use super::{Audit, Operator, OperatorError};
+use crate::limits::AUDIT_TIMEOUT;
+
+impl Operator {
+    /// Gives dead, poisoned or cancelled jobs a fresh start, and makes delayed ones pending now; one result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
+    ///
+    /// Name a job by its id or, to be safe, by the [`JobSummary`](crate::job::JobSummary) you have read: then a job that somebody else moved meanwhile is left alone,
+    /// and its result is [`Moved::Refused`]. The same is true for [`cancel`](Self::cancel) and [`discard`](Self::discard).
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use retraced::{Client, MemoryStore, Operator, QueueName, store::{Moved, Store, Target}, JobState};
+    /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    /// # let (admin, queue) = (Operator::new(store.clone()), QueueName::new("email")?);
+    /// # let client = Client::shared(store);
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Welcome;
+    /// # impl retraced::Job for Welcome { const KIND: &'static str = "welcome"; }
+    /// # let id = client.queue("email")?.enqueue(Welcome).await?.id.clone();
+    /// admin.cancel(&queue, [&id]).await?;
+    /// let page = admin.jobs(&queue, JobState::Cancelled, None, 100).await?;
+    /// admin.redrive(&queue, [&id]).await?; // somebody else acts first
+    /// let moved = admin.discard(&queue, &page.jobs).await?;
+    /// assert_eq!(moved, [Moved::Refused { state: JobState::Pending }]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn redrive<T: Into<Target>>(
+        &self,
+        queue: &QueueName,
+        jobs: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<Moved>, OperatorError> {
+        let (queue, jobs): (_, Arc<[Target]>) = (queue.clone(), jobs.into_iter().map(Into::into).collect());
+        self.call(move |store, call| {
+            let (queue, jobs) = (queue.clone(), jobs.clone());
+            async move { store.redrive(call, &queue, &jobs).await }
+        })
+        .await
+    }
+
+    /// Cancels jobs; the handlers of running ones are asked to stop. One result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn cancel<T: Into<Target>>(
+        &self,
+        queue: &QueueName,
+        jobs: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<Moved>, OperatorError> {
+        let (queue, jobs): (_, Arc<[Target]>) = (queue.clone(), jobs.into_iter().map(Into::into).collect());
+        self.call(move |store, call| {
+            let (queue, jobs) = (queue.clone(), jobs.clone());
+            async move { store.cancel(call, &queue, &jobs).await }
+        })
+        .await
+    }
+
+    /// Removes jobs with their history, unless they run. One result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn discard<T: Into<Target>>(
+        &self,
+        queue: &QueueName,
+        jobs: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<Moved>, OperatorError> {
+        let (queue, jobs): (_, Arc<[Target]>) = (queue.clone(), jobs.into_iter().map(Into::into).collect());
+        self.call(move |store, call| {
+            let (queue, jobs) = (queue.clone(), jobs.clone());
+            async move { store.discard(call, &queue, &jobs).await }
+        })
+        .await
+    }
+
+    /// Pauses a queue: workers claim no further jobs from it, and running jobs continue. Returns whether the queue was paused before.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn pause(&self, queue: &QueueName) -> Result<bool, OperatorError> {
+        let queue = queue.clone();
+        self.call(move |store, _| {
+            let queue = queue.clone();
+            async move { store.pause(&queue).await }
+        })
+        .await
+    }
+
+    /// Resumes a paused queue. Returns whether the queue was paused before.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn resume(&self, queue: &QueueName) -> Result<bool, OperatorError> {
+        let queue = queue.clone();
+        self.call(move |store, _| {
+            let queue = queue.clone();
+            async move { store.resume(&queue).await }
+        })
+        .await
+    }
+
+    /// Searches a whole queue for damage that no transition causes: jobs in no container or in two, grants without a lease, entries of jobs that are not kept.
+    /// Changes nothing. Workers continue meanwhile. Takes about 1 min for a million jobs, and fails after [`AUDIT_TIMEOUT`].
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn audit(&self, queue: &QueueName) -> Result<Audit, OperatorError> {
+        let queue = queue.clone();
+        self.call_within(AUDIT_TIMEOUT, move |store, _| {
+            let queue = queue.clone();
+            async move {
+                let before = store.audit(&queue).await?;
+                let findings = store.inspect(&queue).await?;
+                Ok(Audit { before, findings, after: store.audit(&queue).await? })
+            }
+        })
+        .await
+    }
+
+    /// Audits a queue as [`audit`](Self::audit) does, and repairs what it finds: every job is in exactly one container again, and no job is deleted. After a timeout,
+    /// what was repaired until then stays repaired.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use retraced::{Audit, MemoryStore, Operator, QueueName};
+    /// # let admin = Operator::new(Arc::new(MemoryStore::new()));
+    /// let audit: Audit = admin.repair(&QueueName::new("email")?).await?;
+    /// assert!(audit.after.adds_up() && audit.findings.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn repair(&self, queue: &QueueName) -> Result<Audit, OperatorError> {
+        let queue = queue.clone();
+        self.call_within(AUDIT_TIMEOUT, move |store, _| {
+            let queue = queue.clone();
+            async move {
+                let before = store.audit(&queue).await?;
+                let findings = store.repair(&queue).await?;
+                Ok(Audit { before, findings, after: store.audit(&queue).await? })
+            }
+        })
+        .await
+    }
+}
