@@ -129,7 +129,7 @@ pub const RENEW_RETRY_DELAY_MAX: Duration = Duration::from_millis(50);
 pub const RECLAIM_POLL_MIN: Duration = Duration::from_millis(100);
 /// Longest time between two reclaims of a queue that has leases; a third of a lease if that is shorter. A queue without leases is visited
 /// every third of a lease. No lease of this worker can expire sooner, and a queue must be visited at least every half lease: a longer gap
-/// counts as an outage, after which leases get a grace period.
+/// counts as an outage, after which there is a lease grace.
 pub const RECLAIM_POLL_MAX: Duration = Duration::from_secs(1);
 /// Leases reclaimed per call.
 pub const RECLAIM_BATCH_MAX: usize = 200;

@@ -1,4 +1,4 @@
-//! The observer port: how metrics, traces and tests see what the tree does, as it happens.
+//! The observer port: how metrics, spans and tests see what the tree does, as it happens.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (queue, jobs);
     }
 
-    /// A handler is about to run. Exactly one [`attempt_ended`](Self::attempt_ended) follows.
+    /// An attempt begins; its handler runs next unless the envelope cannot be read or the kind is unknown. Exactly one [`attempt_ended`](Self::attempt_ended) follows.
     fn attempt_started(&self, attempt: &AttemptStarted<'_>) {
         let _ = attempt;
     }
@@ -48,7 +48,7 @@ pub trait Observer: Send + Sync + 'static {
         let _ = attempt;
     }
 
-    /// The store has answered a settlement: `confirmed` outcomes count, and `stale` ones came too late.
+    /// The store has answered a settlement: `confirmed` outcomes took effect, `stale` ones came too late.
     fn settled(&self, queue: &QueueName, confirmed: usize, stale: usize) {
         let _ = (queue, confirmed, stale);
     }

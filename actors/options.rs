@@ -17,13 +17,13 @@ use crate::supervision::restart::{Reopening, RestartPolicy};
 #[derive(Clone)]
 pub struct TreeOptions {
     /// How long a lease lasts unless it is renewed; it is renewed every third of that time. 300 ms to 1 h, default 30 s. The jobs of a worker that
-    /// died run again after this time.
+    /// died run again after this time, or one lease after the next worker starts if there was none.
     pub lease: Duration,
-    /// The grace period: how long a shutdown waits for handlers. After four fifths of it they are asked to stop, at its end they are killed. Up to
+    /// The shutdown grace: how long a shutdown waits for handlers. After four fifths of it they are asked to stop, at its end they are killed. Up to
     /// 1 h, default 25 s.
     pub grace: Duration,
-    /// How many workers may die while they run a job before the job is poisoned as a crash loop. 1 to 1000, default 3. The first death is not
-    /// counted: the start of a handler is recorded only for jobs that were returned before.
+    /// The counted crash at which a job is poisoned as a crash loop. 1 to 1000, default 3. The first death is counted only if the job was returned
+    /// before, so up to one more worker dies: the start of a handler is recorded only for such jobs.
     pub crashes_max: u32,
     /// The runtime ends with an error when this many handlers ignore their timeout. Default: the sum of all concurrencies.
     pub zombies_max: Option<usize>,
@@ -35,7 +35,7 @@ pub struct TreeOptions {
     pub host: String,
     /// Label of the application's build in the worker's row, at most 200 bytes. Default: the name of the running program.
     pub build: String,
-    /// The wall clock that stamps supervision events.
+    /// The wall clock that stamps supervision events and the worker's start. It also stands for the store's clock until the store has answered.
     pub clock: Arc<dyn Clock>,
     /// Sees what the tree does. Default: none.
     pub observer: Option<Arc<dyn Observer>>,
@@ -71,9 +71,9 @@ pub struct QueueOptions {
     pub concurrency: usize,
     /// The restart policy of the queue's supervisors and of its executor pool.
     pub policy: RestartPolicy,
-    /// When closed workers are reopened.
+    /// When closed workers, or a closed queue, are reopened.
     pub reopening: Reopening,
-    /// How long ended jobs are kept.
+    /// How long, and how many, ended jobs are kept.
     pub retention: Retention,
 }
 
@@ -129,7 +129,7 @@ pub fn invalid_options<'a>(
         refuse(format!("grace is {:?}, allowed is up to {LEASE_MAX:?}", options.grace));
     }
     if !(1..=CRASHES_MAX).contains(&options.crashes_max) {
-        refuse(format!("crashes max is {}, allowed are 1 to {CRASHES_MAX}", options.crashes_max));
+        refuse(format!("crashes_max is {}, allowed is 1 to {CRASHES_MAX}", options.crashes_max));
     }
     if options.build.len() > BUILD_LABEL_BYTES_MAX {
         refuse(format!(
@@ -138,7 +138,7 @@ pub fn invalid_options<'a>(
         ));
     }
     if options.zombies_max == Some(0) {
-        refuse("zombies max is 0, at least 1 is needed".into());
+        refuse("zombies_max is 0, at least 1 is needed".into());
     }
     if let Err(policy) = options.root_policy.validate() {
         refuse(format!("root policy: {policy}"));

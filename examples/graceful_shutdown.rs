@@ -38,7 +38,7 @@ async fn work(Work(duration): Work, id: JobId, cancelled: Cancelled) -> Result<(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // For four fifths of the grace period handlers may finish. Then those that are left are asked to stop; at its end they are killed.
+    // For four fifths of the shutdown grace handlers may finish. Then those that are left are asked to stop; at its end they are killed.
     let builder = Runtime::builder().store(MemoryStore::new()).grace(Duration::from_secs(2));
     let runtime = builder.queue(Queue::new("works")?.handler(work)).start().await?;
     let works = runtime.queue("works")?;

@@ -118,20 +118,20 @@ impl RuntimeBuilder {
     }
 
     /// How long a lease lasts unless it is renewed: 300 ms to 1 h, default 30 s. Leases are renewed every third of this time. When a worker dies, its jobs run
-    /// again after this time.
+    /// again after this time, or one lease after the next worker starts if there was none.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.options.lease = lease;
         self
     }
 
-    /// The grace period: how long a shutdown lets handlers finish before it kills them, up to 1 h, default 25 s. After four fifths of it they are asked to stop.
+    /// The shutdown grace: how long a shutdown lets handlers finish before it kills them, up to 1 h, default 25 s. After four fifths of it they are asked to stop.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
         self
     }
 
-    /// How many counted crashes poison a job: 1 to 1000, default 3. The first worker that dies with a job is not counted, because it is
-    /// unknown whether the handler had started: the store records the start only for jobs that were returned to their queue before.
+    /// How many counted crashes poison a job: 1 to 1000, default 3. The first worker that dies with a job is counted only if the job was
+    /// returned to its queue before, so up to one more worker dies: the store records the start of a handler only for such jobs.
     pub fn crashes_max(mut self, crashes: u32) -> Self {
         self.options.crashes_max = crashes;
         self

@@ -205,13 +205,14 @@ impl Runtime {
     }
 
     /// Ends the runtime in order: it stops claiming, lets handlers finish, asks them to stop, kills those that are left and releases their jobs without counting a failure,
-    /// settles, and only then stops renewing leases. Takes at most the grace period and a few seconds. Further calls wait for the same end and return the same result.
+    /// settles, and only then stops renewing leases. Usually takes at most the shutdown grace and a few seconds; at worst, if actors do not stop and the store
+    /// does not answer, about 47 s more than the grace. Further calls wait for the same end and return the same result.
     ///
     /// # Errors
     /// [`RuntimeError::GaveUp`] or [`RuntimeError::Lost`] when the runtime had ended before because of an error.
     ///
     /// # Cancel safety
-    /// A shutdown continues when this future is dropped. Call it again to wait for the end; the numbers in [`Drained`] are then not known.
+    /// A shutdown continues when this future is dropped. Call it again to wait for the end; the numbers in [`Drained`] are then all 0.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

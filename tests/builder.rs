@@ -111,8 +111,8 @@ async fn options_out_of_bounds_are_refused_with_what_is_allowed() {
     let table = [
         (builder().lease(Duration::from_millis(1)), "lease is 1ms, allowed are 300ms to 3600s"),
         (builder().grace(Duration::MAX), "allowed is up to 3600s"),
-        (builder().crashes_max(0), "crashes max is 0, allowed are 1 to 1000"),
-        (builder().zombies_max(0), "zombies max is 0"),
+        (builder().crashes_max(0), "crashes_max is 0, allowed is 1 to 1000"),
+        (builder().zombies_max(0), "zombies_max is 0"),
         (builder().queue(email().handler(send_email)), "queue \"email\" was given twice"),
         (Runtime::builder().store(MemoryStore::new()), "no queue was given"),
         (with(email().concurrency(0)), "concurrency of queue \"email\" is 0, allowed are 1 to 10000"),

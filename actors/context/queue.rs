@@ -43,7 +43,7 @@ pub(crate) struct QueueContext {
     generations: Mutex<Vec<u32>>,
     /// Set from the request for a flush until the settler begins it.
     flush_requested: AtomicBool,
-    /// The end of the last reported grace period of leases after an outage.
+    /// The end of the last reported lease grace.
     grace_until: Mutex<Option<Instant>>,
     /// The last claim found fewer jobs than it asked for, and no hint has come since.
     empty: AtomicBool,
@@ -130,7 +130,7 @@ impl QueueContext {
         outcome
     }
 
-    /// Whether this grace period was not reported yet.
+    /// Whether this lease grace was not reported yet.
     pub(crate) fn grace_is_new(&self, grace: Duration) -> bool {
         let mut until = self.grace_until.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

@@ -141,7 +141,7 @@ async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Dura
 }
 
 fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed) {
-    // After an outage the store gives leases a grace period, and also at its first look at a queue. Reported only if a lease had expired;
+    // After an outage the store gives a lease grace, and also at its first look at a queue. Reported only if a lease had expired;
     // otherwise it is just that first look.
     if let Some(grace) = reclaimed.grace
         && reclaimed.next_expiry == Some(Duration::ZERO)

@@ -1,8 +1,9 @@
-//! The retry scheduler: moves delayed jobs that are due to the back of their queues.
+//! The retry scheduler: promotes delayed jobs when they are due: they go to the back of their queues.
 //!
-//! It polls a queue when the next known due time has come, or when a hint reports an earlier one. At the latest it polls after [`PROMOTE_POLL_IDLE_MAX`], or
-//! after [`PROMOTE_POLL_MAX`] while there is no subscription for hints. Each claim that finds no pending job reports the next due time and postpones the
-//! poll, so a queue that stays idle is polled once and then not again until a job is due. Bounds: one round under way, [`PROMOTE_BATCH_MAX`] jobs per call.
+//! It polls a queue when the next known due time has come, or when a hint reports an earlier one. At the latest it polls [`PROMOTE_POLL_IDLE_MAX`] after the
+//! last answer about due times. While hints are subscribed, a claim of the fetcher that finds no pending job counts as such an answer, so an idle queue is
+//! polled once and then not again until a job is due. Without a subscription it polls at least every [`PROMOTE_POLL_MAX`]. Bounds: one round under way,
+//! [`PROMOTE_BATCH_MAX`] jobs per call.
 
 use std::sync::Arc;
 use std::time::Duration;

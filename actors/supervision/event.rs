@@ -113,12 +113,12 @@ fn log(event: &SupervisionEvent) {
         EventKind::RestartScheduled { delay_ms } => say!(info, event, "restart scheduled", delay_ms),
         EventKind::Restarted => say!(info, event, "restarted"),
         EventKind::Escalated { child, failures, window_ms, reason } => {
-            say!(error, event, "restart budget exhausted", child = %child, failures, window_ms, reason = %reason.escape_debug())
+            say!(error, event, "supervisor gives up", child = %child, failures, window_ms, reason = %reason.escape_debug())
         }
         EventKind::QueueClosed { reopens_in_ms, reason } => {
-            say!(error, event, "queue closed", reopens_in_ms, reason = %reason.escape_debug())
+            say!(error, event, "closed; jobs can still be enqueued", reopens_in_ms, reason = %reason.escape_debug())
         }
-        EventKind::QueueReopened => say!(info, event, "queue reopened"),
+        EventKind::QueueReopened => say!(info, event, "reopened"),
         EventKind::StoreLost { reason } => say!(warn, event, "store unreachable", reason = %reason.escape_debug()),
         EventKind::StoreBack { away_ms } => say!(info, event, "store reachable again", away_ms),
         EventKind::Busy { refused } => say!(warn, event, "enqueue buffer is full, messages dropped", refused),
@@ -147,7 +147,7 @@ fn log_of_jobs(event: &SupervisionEvent) {
             say!(warn, event, "claims of unknown outcome, their jobs were released", %queue, claims, released)
         }
         EventKind::GraceGiven { queue, grace_ms } => {
-            say!(warn, event, "leases could not be renewed, grace period granted", %queue, grace_ms)
+            say!(warn, event, "leases could not be renewed, lease grace given", %queue, grace_ms)
         }
         EventKind::LeaseLost { queue, job, attempt } => say!(warn, event, "lease lost", %queue, %job, attempt),
         EventKind::StaleSettlement { queue, job, attempt } => {

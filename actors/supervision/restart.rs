@@ -122,7 +122,7 @@ impl RestartPolicy {
         budget: Budget { restarts: 10, window: Duration::from_secs(60) },
         delay: RestartDelay { base: Duration::from_millis(50), max: Duration::from_secs(3), jitter_percent: 20 },
     };
-    /// The policy of a queue: one-for-one, 20 restarts in 60 s. Beyond that the queue's workers close, and reopen later.
+    /// The policy of a queue: one-for-one, 20 restarts in 60 s. Beyond that the queue's workers, or the whole queue, close and reopen later.
     pub const QUEUE: RestartPolicy = RestartPolicy {
         strategy: Strategy::OneForOne,
         budget: Budget { restarts: 20, window: Duration::from_secs(60) },

@@ -1,4 +1,5 @@
-//! A supervisor: starts its children in order, restarts them by policy, stops them in reverse order, and gives up when its restart budget is exhausted.
+//! A supervisor: starts its children in order, restarts them by policy, and stops them in reverse order. It gives up when its restart budget is exhausted,
+//! when a child fails its first start, and when a child asks for it.
 //!
 //! Bounds: one start at a time, each within the start timeout of the child. A stop lasts at most as long as the child's spec allows, then the child is
 //! killed. The message loop never awaits a child: starts and stops run in tasks that report back.
@@ -49,7 +50,8 @@ struct Child {
     /// The generation of its latest start.
     generation: u32,
     status: Status,
-    /// The restart it waits for. A later restart replaces an earlier one, so that the children of both restarts start in order.
+    /// The restart it waits for. If a later restart includes this child too, it waits for that one instead, so that it starts in order with the siblings
+    /// restarted then.
     restart: Option<RestartId>,
 }
 
@@ -135,7 +137,7 @@ impl Actor for Supervisor {
 }
 
 /// Reads an end from an event of ractor: which actor, how it ended, and the [`Exhausted`] error if it was a supervisor that gave up. A stop with a reason
-/// is an abnormal end: that is how killed and cancelled actors are reported, and those whose background task panicked.
+/// is an abnormal end: killed actors are reported that way, those whose task was aborted, and those whose background task panicked.
 pub(crate) fn end_of(event: RactorEvent) -> Option<(ActorCell, End, Option<Exhausted>)> {
     match event {
         RactorEvent::ActorTerminated(actor, _, Some(reason)) => Some((actor, End::Abnormal(reason), None)),
@@ -289,7 +291,7 @@ impl SupervisorState {
         }
     }
 
-    /// A child that is a supervisor gave up or cannot be restarted. It is closed for a while, and its siblings keep running.
+    /// A supervisor among the children gave up, or could not be restarted. It is closed for a while, and its siblings keep running.
     fn close(
         &mut self,
         myself: &ActorRef<SupervisorMessage>,
@@ -324,7 +326,7 @@ impl SupervisorState {
         self.restart_later(myself, &affected, delay);
     }
 
-    /// Marks the running actors among these children as stopping. Returns them, the last started first.
+    /// Marks the running actors among these children as stopping. Returns them in reverse order of their specs.
     fn take_running(&mut self, children: &[usize]) -> Vec<(ActorCell, String, Shutdown)> {
         let mut running = Vec::new();
         for &index in children.iter().rev() {

@@ -103,7 +103,7 @@ async fn a_job_about_to_start_is_released_when_its_executor_pool_or_tree_ends() 
         harness.store.fault_on_call(Verb::Begin, 1, Fault::ReplyDelayed(secs(8)));
         harness.until("it is about to start", || harness.store.calls(Verb::Begin) == 1).await;
         if path == "shutdown" {
-            // The start is confirmed during the grace period, so the handler runs to its end.
+            // The start is confirmed during the shutdown grace, so the handler runs to its end.
             harness.close().await;
             continue;
         }

@@ -50,7 +50,7 @@ pub enum Ending {
     Stopped,
     /// The root supervisor gave up.
     GaveUp(Exhausted),
-    /// The root supervisor was killed, or its runtime has ended.
+    /// The root supervisor was killed, or the tokio runtime it ran on has ended.
     Lost,
 }
 
@@ -108,7 +108,7 @@ impl Tree {
             tokio::spawn({
                 let context = context.clone();
                 async move {
-                    // The guard fires even if this task is dropped with its runtime, so that open calls and enqueues are given up.
+                    // The guard fires even if this task is dropped with the tokio runtime it ran on, so that open calls and enqueues are given up.
                     let ends = context.ended.clone().drop_guard();
                     let joined = ended.await;
                     for queue in &context.queues {
@@ -120,7 +120,7 @@ impl Tree {
                         (None, Ok(())) if context.shutdown_requested.is_cancelled() => Ending::Stopped,
                         (None, _) => Ending::Lost,
                     };
-                    // Flushes under way end first. After them nothing else writes to the store.
+                    // Flushes under way end first, so that removing the worker's row is the last write.
                     let flushed_by = Instant::now() + DEREGISTER_TIMEOUT;
                     for queue in &context.queues {
                         queue.door.wait_until_empty(flushed_by).await;
@@ -184,7 +184,7 @@ impl Tree {
         self.context.instance
     }
 
-    /// The store, as this process calls it.
+    /// How this process calls the store: replay slots, deadlines, sending again.
     #[must_use]
     pub fn calls(&self) -> &StoreCalls {
         &self.context.calls
@@ -203,8 +203,9 @@ impl Tree {
         ended.ok().flatten().unwrap_or(Ending::Lost)
     }
 
-    /// Ends the tree in order: claims, handlers, settlements, actors. Takes at most the grace period and a few seconds. Further calls wait for the
-    /// same shutdown.
+    /// Ends the tree in order: claims, handlers, settlements, actors. Usually takes at most the shutdown grace and a few seconds; at worst, if actors do not
+    /// stop and the store does not answer, about 47 s more than the grace. Further calls wait for the same shutdown, and return zeros. So does the first
+    /// call if the tree ends by itself before the handlers have.
     pub async fn shutdown(&self) -> Drained {
         let (context, table, root) = (self.context.clone(), self.table.clone(), self.root.clone());
         let already = context.shutdown_requested.is_cancelled();

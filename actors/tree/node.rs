@@ -30,13 +30,14 @@ use crate::inflight::RunningHandler;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeNode {
-    /// Its path, as `email/executor-3`; the root's is `retraced`.
+    /// Its path: queue and name, as `email/executor-3`; supervisors between them are left out, and actors of the root have only a name. The root's path is
+    /// `retraced`.
     pub path: String,
     /// How often the actor at this path was started before: 0 for the first one.
     pub generation: u32,
     /// Whether its actor is up.
     pub state: NodeState,
-    /// The job it runs; only executors run jobs. A handler whose attempt was settled without it is not shown: another executor has its slot.
+    /// The job it runs; only executors run jobs. A zombie is not shown: another executor has taken the place of the zombie's executor.
     pub running: Option<RunningJob>,
     /// The nodes it supervises, in start order; the executors of a pool by number.
     pub children: Vec<TreeNode>,

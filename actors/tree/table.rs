@@ -5,7 +5,7 @@
 //! ├─ ledger
 //! ├─ store-link
 //! ├─ lease-keeper
-//! ├─ email                   supervisor of a queue
+//! ├─ email                   supervisor of a queue; closes and reopens likewise
 //! │  ├─ queue
 //! │  └─ workers              supervisor; closes when its children crash too often, and reopens later
 //! │     ├─ settler

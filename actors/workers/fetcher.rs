@@ -1,4 +1,4 @@
-//! The fetcher: claims jobs for the free credits when no settlement claims them.
+//! The fetcher: claims jobs for the credits that are free when it polls.
 //!
 //! While jobs finish, claims travel with their settlements (see [`settler`](super::settler)). The fetcher claims when it starts, after hints, when executors are
 //! idle, and when its jittered poll is due. Bounds: [`CLAIM_CALLS_MAX`](crate::limits::CLAIM_CALLS_MAX) calls under way, each for at most the free credits.

@@ -5,7 +5,7 @@
 //! | [`Transitions`] | front door, fetcher, settler, retry scheduler, reclaimer | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
 //! | [`Leases`] | lease keeper, executors | renew, begin |
 //! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, watch_outcome, redrive, cancel, discard, pause, resume, trim, audit, inspect, repair |
-//! | [`Ledger`] | ledger; clients (announce only) | announce, record, events, heartbeat, workers |
+//! | [`Ledger`] | ledger; clients (announce only) | announce, record, events, heartbeat, workers, forget |
 //!
 //! **Sending a call again.** A call that changes something carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send the same
 //! call with the same id: a store that has already applied it returns the same reply and changes nothing. A claim sent again returns those of its jobs that
@@ -188,8 +188,8 @@ pub trait Transitions: Send + Sync + 'static {
     /// otherwise a release. The job is poisoned when it has reached a limit of `request`; else cancelled when that was requested; else returned to the front of
     /// the queue.
     ///
-    /// After an outage, in which no worker could renew, there is a grace period: nothing is reclaimed for one more lease. Each run records its time. A run notices
-    /// an outage when there are leases and the previous run is missing or more than half a lease ago. A grace period never lasts longer than one lease of the
+    /// After an outage, in which no worker could renew, there is a lease grace: nothing is reclaimed for one more lease. Each run records its time. A run notices
+    /// an outage when there are leases and the previous run is missing or more than half a lease ago. A lease grace never lasts longer than one lease of the
     /// current request.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 

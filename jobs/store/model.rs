@@ -214,7 +214,7 @@ pub struct Promoted {
 pub struct Reclaim {
     /// Most leases to reclaim in this call; at most [`BATCH_MAX`](super::BATCH_MAX).
     pub limit: usize,
-    /// How long leases of this queue last; also the length of the grace period after an outage.
+    /// How long leases of this queue last; also the length of the lease grace after an outage.
     pub lease: Duration,
     /// A job with so many crashes is poisoned; at least 1.
     pub crashes_max: u32,
@@ -263,7 +263,7 @@ pub struct Reclaimed {
     pub jobs: Vec<ReclaimedJob>,
     /// How long until the next lease expires; zero when some have expired already; `None` when there are no leases.
     pub next_expiry: Option<Duration>,
-    /// How long the grace period after an outage still lasts, in which nothing is reclaimed. `None` outside of one, and when there are no leases.
+    /// How long the lease grace after an outage still lasts, in which nothing is reclaimed. `None` outside of one, and when there are no leases.
     pub grace: Option<Duration>,
 }
 

@@ -273,7 +273,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Steps, each with the number of its worker. Most histories begin with a reclaim; in the others the first reclaim starts a grace period that is never over.
+/// Steps, each with the number of its worker. Most histories begin with a reclaim; in the others the first reclaim starts a lease grace that is never over.
 fn history() -> impl Strategy<Value = Vec<(usize, Step)>> {
     let steps = vec((0..WORKERS, step()), STEPS_MAX / 2..STEPS_MAX);
     (prop::bool::weighted(0.8), steps).prop_map(|(reclaimed_before, steps)| {

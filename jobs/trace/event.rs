@@ -84,15 +84,15 @@ pub enum EventKind {
     },
     /// A crashed actor runs again.
     Restarted,
-    /// A supervisor's restart budget is used up.
+    /// A supervisor gives up: its restart budget is used up, or a child asked for it.
     Escalated {
-        /// The child that failed last.
+        /// The child that failed last, or asked for it.
         child: String,
-        /// How often children failed within the window.
+        /// How often children failed within the window; 0 if a child asked for it.
         failures: u32,
         /// The window, in ms.
         window_ms: u64,
-        /// The last failure.
+        /// The last failure, or why the child asked for it.
         reason: String,
     },
     /// The workers of a queue, or the whole queue, closed because their supervisor exhausted its restart budget. The event's path names them. Jobs can
@@ -161,7 +161,7 @@ pub enum EventKind {
         /// How many jobs were released.
         released: usize,
     },
-    /// No worker could renew during an outage, so no lease is reclaimed for a while.
+    /// No worker could renew during an outage, so no lease is reclaimed for a while: the lease grace.
     GraceGiven {
         /// The queue.
         queue: QueueName,

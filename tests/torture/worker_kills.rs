@@ -186,7 +186,7 @@ async fn t14_a_job_that_ends_its_process_is_poisoned() {
 }
 
 /// Goal: a rolling deploy that ends workers in every way counts no failure and finishes in time. Method: one of three workers at a time is shut down (by one
-/// or two signals) or killed and then replaced, or stopped for longer than its lease. Some jobs take longer than the grace period.
+/// or two signals) or killed and then replaced, or stopped for longer than its lease. Some jobs take longer than the shutdown grace.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t23_a_rolling_deploy_counts_no_failure() {
     let restarts = sized(6, 200);
@@ -222,7 +222,7 @@ async fn t23_a_rolling_deploy_counts_no_failure() {
         *worker = config.start();
     }
     scenario.report.note(format!(
-        "Slowest shutdown of a worker: {} ms, with a grace period of {} ms.",
+        "Slowest shutdown of a worker: {} ms, with a shutdown grace of {} ms.",
         slowest.as_millis(),
         config.grace.as_millis()
     ));

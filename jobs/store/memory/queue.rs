@@ -31,7 +31,7 @@ pub(super) struct Queue {
     pub(super) paused: bool,
     /// When expired leases were last reclaimed.
     pub(super) reclaimed_at_ms: Option<u64>,
-    /// The end of the grace period, in which no lease is reclaimed, because no worker could renew before.
+    /// The end of the lease grace, in which no lease is reclaimed, because no worker could renew before.
     pub(super) grace_until_ms: u64,
     waits: Waits,
     pub(super) totals: Totals,

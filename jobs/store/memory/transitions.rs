@@ -204,7 +204,7 @@ impl Queue {
         }
         self.reclaimed_at_ms = Some(now);
         let mut reclaimed = Reclaimed::default();
-        // A grace period of more than one lease was set before the clock went back; it does not count.
+        // A lease grace of more than one lease was set before the clock went back; it does not count.
         let in_grace = (now + 1..=now.saturating_add(lease_ms)).contains(&self.grace_until_ms);
         if in_grace && self.leases.len() > 0 {
             reclaimed.grace = Some(until(self.grace_until_ms, now));

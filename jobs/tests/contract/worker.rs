@@ -262,7 +262,7 @@ impl Worker {
         Snapshot { stats, jobs }
     }
 
-    /// Brings a new job into this state.
+    /// Brings a new job into this state. No other job of this queue may be pending: a job that has to run is claimed from the front.
     pub(crate) async fn bring(&self, harness: &dyn Harness, id: &JobId, state: JobState) -> Option<ClaimedJob> {
         if state == JobState::Delayed {
             self.put_at(id, RunAt::After(super::SHORT)).await;

@@ -1,6 +1,6 @@
 -- reclaim.lua: reclaim expired leases.
 -- Guarantee: an expired lease is reclaimed once, however many callers ask. After an outage, in which no worker could renew, nothing is
--- reclaimed for one more lease (the grace period). An outage is noticed when there are leases and the previous run is missing or
+-- reclaimed for one more lease (the lease grace). An outage is noticed when there are leases and the previous run is missing or
 -- more than half a lease ago. A crash is counted only where the handler is known to have started.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 crashes that poison, 7 losses in a row
@@ -27,7 +27,7 @@ end
 call('HSET', STATS, 'reclaimed_at', NOW)
 
 local reclaimed = {}
--- A grace period of more than one lease was written by hand, or before the clock went back; it does not count.
+-- A lease grace of more than one lease was written by hand, or before the clock went back; it does not count.
 if grace_until <= NOW or grace_until > NOW + lease_ms then
   grace_until = nil
   local expired = leases > 0 and call('ZRANGEBYSCORE', LEASE, '-inf', NOW_TEXT, 'LIMIT', 0, limit, 'WITHSCORES') or {}

@@ -19,12 +19,16 @@ pub(in crate::store::redis) async fn audit(link: &Link, keys: &QueueKeys) -> Res
     })
 }
 
-/// What is wrong in one slice of a container (`audit_containers.lua`): ids, which may be ids of no job.
+/// What is wrong in one slice of a container, or of a hash kept beside the jobs (`audit_containers.lua`): ids; a damaged entry may name no stored job.
 pub(in crate::store::redis) struct ContainerSlice {
     pub(in crate::store::redis) next: u64,
+    /// Entries without a job, and damaged grants of jobs in no sorted set.
     pub(in crate::store::redis) without_job: Vec<Vec<u8>>,
+    /// Grants without a lease. A repair restores their leases.
     pub(in crate::store::redis) restored: Vec<Vec<u8>>,
+    /// Leases without a grant that have not expired. A repair makes them expire.
     pub(in crate::store::redis) expired: Vec<Vec<u8>>,
+    /// Jobs that are in another container as well.
     pub(in crate::store::redis) in_two: Vec<Vec<u8>>,
 }
 
@@ -58,7 +62,9 @@ fn next_cursor(reply: &mut Reply) -> Result<u64, StoreError> {
 /// The last numbers drawn from the two counters that entry versions come from.
 #[derive(Clone, Copy)]
 pub(in crate::store::redis) struct LastDrawn {
+    /// The last first version of a job.
     sequence: u64,
+    /// The last later one.
     entry_version: u64,
 }
 
@@ -71,7 +77,7 @@ pub(in crate::store::redis) struct PendingPage {
     pub(in crate::store::redis) in_two: Vec<Vec<u8>>,
 }
 
-/// `audit_pending.lua`
+/// `audit_pending.lua`; `behind` is how many entries at the back of `pending` earlier pages have read.
 pub(in crate::store::redis) async fn audit_pending(
     link: &Link,
     keys: &QueueKeys,
@@ -131,6 +137,7 @@ pub(in crate::store::redis) async fn audit_orphaned(
     orphaned: &[(Vec<u8>, Option<u64>)],
 ) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), StoreError> {
     let mut reply = on_queue("audit", link, keys, &AUDIT_ORPHANED, |command| {
+        // The first two are the replay arguments, which this script does not use.
         command.arg("").arg("").arg(keys.hint_channel());
         for (id, entry_version) in orphaned {
             command.arg(&id[..]).arg(entry_version.map_or_else(Vec::new, |version| six_bytes(version).to_vec()));

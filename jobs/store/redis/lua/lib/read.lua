@@ -31,8 +31,6 @@ local ERROR = { R = true, D = true, P = true, K = true, N = true, W = true, G = 
 
 -- The attempts kept of a job as N, value, N, value …, from the latest back to one that certainly holds an error: a listing shows
 -- only the latest error. Also returns the bytes of the values.
--- The attempts kept of a job as N, value, N, value …, from the latest back to one that certainly holds an error: a listing shows
--- only the latest error. Also returns the bytes of the values.
 local function latest_attempts(id, attempts)
   local fields, found, bytes = {}, {}, 0
   history_fields(fields, id, attempts)
