@@ -169,7 +169,8 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 // Shutdown
 
-/// How long the store may take to confirm the last outcomes. Jobs whose outcome it does not confirm run again when their leases expire.
+/// How long the store may take to confirm the last outcomes. Jobs whose outcome it does not confirm run again when their leases expire, unless the
+/// store applied it and only the answer was lost.
 pub const SHUTDOWN_SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a tree that has ended may take to remove its worker's row from the store.
+/// How long a tree that has ended may take to end the last flushes, and then to remove its worker's row from the store.
 pub const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -37,7 +37,8 @@ impl FrontDoorHandle {
 
     /// Enqueues a sealed job, and waits for its receipt for at most `timeout`.
     ///
-    /// The same job, with the same id, is sent again if the buffer could not take it, so it is stored once at most.
+    /// The job is sent again if the buffer is full, the store is unreachable, or a flush ended without an answer. The id stays the same, so the job is
+    /// stored at most once.
     ///
     /// # Errors
     /// [`EnqueueError`]; only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.

@@ -22,6 +22,7 @@ pub(super) struct Held {
 /// Where a job in the table is between its grant and the confirmation of its outcome.
 pub(super) enum Phase {
     Waiting {
+        /// The instant from which it may start.
         since: Instant,
     },
     /// Its start is being recorded in the store.
@@ -30,7 +31,7 @@ pub(super) enum Phase {
     },
     Running(Run),
     Finished(Settlement),
-    /// A [`Settling`](super::Settling) has its outcome.
+    /// Its outcome is in a batch that is being sent, a [`Settling`](super::Settling).
     Settling,
 }
 

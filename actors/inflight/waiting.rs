@@ -18,7 +18,8 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Adds the n-th job of a claim, of this many bytes; `offset` is random and the same for all jobs of the claim. Returns the instant from
+    /// Adds the n-th job of a claim, of this many bytes; `offset`, random and the same for all jobs of
+    /// the claim, and `n` spread the starts of crash suspects. Returns the instant from
     /// which the job may start.
     pub(super) fn add(
         &mut self,
@@ -50,7 +51,8 @@ impl Waiting {
         self.queue.pop_front();
     }
 
-    /// Removes the returned jobs that have waited too long. Returns each with whether the gate blocks it.
+    /// Removes the returned jobs that could have started for [`UNSTARTED_MAX`](crate::limits::UNSTARTED_MAX) and have not. Returns each with
+    /// whether the gate, which says which returned jobs may start now, blocks it.
     pub(super) fn take_unstarted(&mut self, now: Instant, gate: Gate) -> Vec<(GrantId, bool)> {
         self.returned.take_unstarted(now, gate)
     }
@@ -73,8 +75,7 @@ impl Waiting {
         CLAIM_BYTES_MAX.checked_sub(self.bytes).filter(|left| *left > 0)
     }
 
-    /// How many jobs need an executor now. Crash suspects that wait for their start time do not count, unless there are more than
-    /// `concurrency` of them.
+    /// How many jobs need an executor now. Of the crash suspects only those in excess of `concurrency` count.
     pub(super) fn demand(&self, concurrency: usize) -> usize {
         let (ready, suspects) = self.returned.waiting();
         self.queue.len() + ready + suspects.saturating_sub(concurrency)

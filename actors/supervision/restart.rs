@@ -41,7 +41,7 @@ impl Strategy {
 pub enum ChildKind {
     /// Always: it lives as long as its supervisor.
     Permanent,
-    /// If it did not end as asked.
+    /// If it ended by an error, a panic or a kill.
     Transient,
     /// Never: it is not restarted.
     Temporary,
@@ -50,7 +50,7 @@ pub enum ChildKind {
 /// How a child ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// As asked.
+    /// Without an error, a panic or a kill.
     Normal,
     /// By an error, a panic or a kill; with the reason.
     Abnormal(String),
@@ -215,7 +215,7 @@ impl Window {
     }
 }
 
-/// When the closed workers of a queue are reopened.
+/// When closed workers, or a closed queue, are reopened.
 ///
 /// ```
 /// use retraced_actors::Reopening;
@@ -227,7 +227,7 @@ impl Window {
 pub struct Reopening {
     /// Delay after the first closing.
     pub first: Duration,
-    /// Longest delay; delays double until then.
+    /// Longest delay: delays double until they reach it.
     pub max: Duration,
 }
 

@@ -1,5 +1,5 @@
 //! A supervisor: starts its children in order, restarts them by policy, and stops them in reverse order. It gives up when its restart budget is exhausted,
-//! when a child fails its first start, and when a child asks for it.
+//! when a child fails its first start, when a child asks for it, and when a child that cannot close gave up.
 //!
 //! Bounds: one start at a time, each within the start timeout of the child. A stop lasts at most as long as the child's spec allows, then the child is
 //! killed. The message loop never awaits a child: starts and stops run in tasks that report back.
@@ -137,7 +137,7 @@ impl Actor for Supervisor {
 }
 
 /// Reads an end from an event of ractor: which actor, how it ended, and the [`Exhausted`] error if it was a supervisor that gave up. A stop with a reason
-/// is an abnormal end: killed actors are reported that way, those whose task was aborted, and those whose background task panicked.
+/// is an abnormal end. So are reported actors that were killed, whose task was aborted, or whose background task panicked.
 pub(crate) fn end_of(event: RactorEvent) -> Option<(ActorCell, End, Option<Exhausted>)> {
     match event {
         RactorEvent::ActorTerminated(actor, _, Some(reason)) => Some((actor, End::Abnormal(reason), None)),

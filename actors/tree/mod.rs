@@ -204,8 +204,8 @@ impl Tree {
     }
 
     /// Ends the tree in order: claims, handlers, settlements, actors. Usually takes at most the shutdown grace and a few seconds; at worst, if actors do not
-    /// stop and the store does not answer, about 47 s more than the grace. Further calls wait for the same shutdown, and return zeros. So does the first
-    /// call if the tree ends by itself before the handlers have.
+    /// stop and the store does not answer, about 47 s more than the grace. Further calls wait for the same shutdown, and return zeros. The first
+    /// call also returns zeros if the tree ends by itself before all handlers have ended.
     pub async fn shutdown(&self) -> Drained {
         let (context, table, root) = (self.context.clone(), self.table.clone(), self.root.clone());
         let already = context.shutdown_requested.is_cancelled();
@@ -221,8 +221,8 @@ impl Tree {
                 () = context.ended.cancelled() => return Drained::default(),
             };
             let asked = root.send_message(SupervisorMessage::Shutdown).is_ok();
-            let stop_by = QUEUE_TIMEOUT + STOP_TIMEOUT * table.services();
-            if !(asked && root.wait(Some(stop_by)).await.is_ok()) {
+            let stop_within = QUEUE_TIMEOUT + STOP_TIMEOUT * table.services();
+            if !(asked && root.wait(Some(stop_within)).await.is_ok()) {
                 root.kill();
             }
             drained

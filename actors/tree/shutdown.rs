@@ -27,7 +27,8 @@ pub struct Drained {
     pub running: usize,
     /// How many of their handlers were killed. Those jobs were released to the front of the queue without counting a failure.
     pub killed: usize,
-    /// Outcomes the store did not confirm in time. Those jobs run again when their leases expire.
+    /// Outcomes the store did not confirm in time. Those jobs run again when their leases expire, unless the store applied the settlement and only
+    /// the answer was lost.
     pub unsettled: usize,
 }
 

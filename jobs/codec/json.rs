@@ -1,4 +1,4 @@
-//! Payloads as JSON and back, one to one.
+//! Payloads as JSON and back without loss of values; the order of keys and the width of integers are not kept.
 //!
 //! JSON has no binary data: it becomes `{"$base64": "…"}`. An object with that one key is therefore always binary. A value that JSON cannot express is refused,
 //! never changed into another one.
@@ -36,7 +36,7 @@ pub fn to_json(payload: &[u8]) -> Result<Value, CodecError> {
     Ok(value)
 }
 
-/// JSON as a payload: the inverse of [`to_json`]. Integers take their shortest form, other numbers 64 bits.
+/// JSON as a payload; the same values as before [`to_json`]. Integers take their shortest form, other numbers 64 bits.
 ///
 /// An integer that needs more than 64 bits becomes a float: `serde_json` reads it as one.
 ///

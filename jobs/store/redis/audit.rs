@@ -77,7 +77,7 @@ impl<'a> Audit<'a> {
             for (kind, ids) in [
                 (FindingKind::EntryWithoutJob, &slice.without_job),
                 (FindingKind::GrantWithoutLease, &slice.restored),
-                (FindingKind::LeaseWithoutGrant, &slice.expired),
+                (FindingKind::LeaseWithoutGrant, &slice.to_expire),
                 (FindingKind::TwoContainers, &slice.in_two),
             ] {
                 self.note(kind, ids.len() as u64, ids);

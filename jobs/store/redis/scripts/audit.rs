@@ -19,15 +19,16 @@ pub(in crate::store::redis) async fn audit(link: &Link, keys: &QueueKeys) -> Res
     })
 }
 
-/// What is wrong in one slice of a container, or of a hash kept beside the jobs (`audit_containers.lua`): ids; a damaged entry may name no stored job.
+/// The ids of what is wrong in one slice of a container, or of a hash kept beside the jobs (`audit_containers.lua`). A damaged entry may have the
+/// id of no stored job.
 pub(in crate::store::redis) struct ContainerSlice {
     pub(in crate::store::redis) next: u64,
     /// Entries without a job, and damaged grants of jobs in no sorted set.
     pub(in crate::store::redis) without_job: Vec<Vec<u8>>,
     /// Grants without a lease. A repair restores their leases.
     pub(in crate::store::redis) restored: Vec<Vec<u8>>,
-    /// Leases without a grant that have not expired. A repair makes them expire.
-    pub(in crate::store::redis) expired: Vec<Vec<u8>>,
+    /// Unexpired leases that have no grant. A repair makes them expire.
+    pub(in crate::store::redis) to_expire: Vec<Vec<u8>>,
     /// Jobs that are in another container as well.
     pub(in crate::store::redis) in_two: Vec<Vec<u8>>,
 }
@@ -50,7 +51,7 @@ pub(in crate::store::redis) async fn audit_containers(
         next: next_cursor(&mut reply)?,
         without_job: reply.list()?.all()?,
         restored: reply.list()?.all()?,
-        expired: reply.list()?.all()?,
+        to_expire: reply.list()?.all()?,
         in_two: reply.list()?.all()?,
     })
 }
@@ -62,9 +63,9 @@ fn next_cursor(reply: &mut Reply) -> Result<u64, StoreError> {
 /// The last numbers drawn from the two counters that entry versions come from.
 #[derive(Clone, Copy)]
 pub(in crate::store::redis) struct LastDrawn {
-    /// The last first version of a job.
+    /// The last number drawn for the first entry version of a job.
     sequence: u64,
-    /// The last later one.
+    /// The last number drawn for a later entry version.
     entry_version: u64,
 }
 
