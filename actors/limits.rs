@@ -21,7 +21,8 @@ pub const BUILD_LABEL_BYTES_MAX: usize = 200;
 
 /// How long an actor may take to start. No actor does I/O while it starts.
 pub const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an actor may take to stop before it is killed. The kill loses nothing: jobs in flight have been settled by then.
+/// How long an actor may take to stop before it is killed. The kill loses nothing: outcomes and releases are in the
+/// in-flight table, or the leases expire.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the supervisor of a queue's workers may take to start or stop all of them.
 pub const WORKERS_TIMEOUT: Duration = Duration::from_secs(17);
@@ -29,7 +30,7 @@ pub const WORKERS_TIMEOUT: Duration = Duration::from_secs(17);
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(24);
 /// How long a killed actor may take to end. A kill takes effect at the next await; an actor that blocks its thread is left behind.
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the caller's runtime may take to start an executor.
+/// How long the application's runtime may take to start an executor.
 pub const EXECUTOR_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Supervision events that may wait to be stored while the store is unreachable. Beyond that the oldest are dropped and counted.
 pub const EVENTS_UNSTORED_MAX: usize = 10_000;
@@ -71,7 +72,7 @@ pub const FRONT_DOOR_JOBS_MAX: usize = 10_000;
 pub const FRONT_DOOR_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of envelopes per flush. A single job is sent whatever its size.
 pub const FLUSH_BYTES_MAX: usize = 1024 * 1024;
-/// How long a refused enqueue waits before it is sent again if the buffer has capacity and the store is reachable by then.
+/// Delay before a refused enqueue is offered to the buffer again, when the reason of the refusal is gone already.
 pub const CAPACITY_RETRY_DELAY: Duration = Duration::from_millis(1);
 /// Flushes of one queue under way at a time.
 pub const FLUSHES_MAX: usize = 2;
@@ -90,9 +91,9 @@ pub const POLL_MAX: Duration = Duration::from_secs(6);
 pub const PREFETCH_HANDLER_MAX: Duration = Duration::from_millis(50);
 /// How much is prefetched: as many jobs as the executors finish in this time at their measured rate.
 pub const PREFETCH_HORIZON: Duration = Duration::from_millis(25);
-/// The bound on prefetched jobs is two per executor plus this number: two batches, so that even one executor with fast jobs need not wait for a round trip.
+/// At most this many jobs and two per executor are prefetched. It is two batches, so that even one executor with fast jobs need not wait for a round trip.
 pub const PREFETCH_JOBS_MAX: usize = 2 * BATCH_MAX;
-/// Bytes of jobs claimed ahead of their start. A single job is granted whatever its size.
+/// Bytes of a queue's granted jobs that may wait for an executor. A single job is granted whatever its size.
 pub const CLAIM_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a granted job may wait for an executor. Then it is released to the front of the queue without counting a failure.
 pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);
@@ -111,8 +112,8 @@ pub const EXECUTOR_BURST_MAX: Duration = Duration::from_millis(1);
 
 /// Longest sleep of the retry scheduler without a subscription for hints: how late it may notice a delayed job then.
 pub const PROMOTE_POLL_MAX: Duration = Duration::from_secs(1);
-/// Longest sleep of the retry scheduler with a subscription for hints: how late it may notice a delayed job if the hint is lost. Claims report
-/// when the next job is due and so postpone this poll; it must not be more frequent than they are.
+/// Longest sleep of the retry scheduler with a subscription for hints: how late it may notice a delayed job if the hint is lost. Claims
+/// report when the next job is due and so postpone this poll. An idle fetcher claims every [`POLL_MAX`], so this must not be shorter.
 pub const PROMOTE_POLL_IDLE_MAX: Duration = POLL_MAX;
 /// Shortest sleep of the retry scheduler: due times have this resolution.
 pub const PROMOTE_POLL_MIN: Duration = Duration::from_millis(1);
@@ -128,15 +129,15 @@ pub const RENEW_RETRY_DELAY_MAX: Duration = Duration::from_millis(50);
 /// Shortest sleep of the reclaimer.
 pub const RECLAIM_POLL_MIN: Duration = Duration::from_millis(100);
 /// Longest time between two reclaims of a queue that has leases; a third of a lease if that is shorter. A queue without leases is visited
-/// every third of a lease. No lease of this worker can expire sooner, and a queue must be visited at least every half lease: a longer gap
+/// every third of a lease. That is soon enough: a lease granted after the visit lasts longer. A queue must be visited at least every half lease: a longer gap
 /// counts as an outage, after which there is a lease grace.
 pub const RECLAIM_POLL_MAX: Duration = Duration::from_secs(1);
 /// Leases reclaimed per call.
 pub const RECLAIM_BATCH_MAX: usize = 200;
 /// Calls per queue in one round of reclaims, and in one round of trims. What is left waits for the next round.
 pub const BATCHES_PER_ROUND_MAX: usize = 20;
-/// How often in a row the worker that holds a job may die before the handler starts. Then the job is poisoned: it may be what kills the
-/// workers that claim it.
+/// Losses in a row that poison a job: its worker died, and its handler is not known to have started. The job may be what kills the workers
+/// that claim it.
 pub const LOSSES_MAX: u32 = 20;
 /// The starts of the crash suspects of one claim are spread over this time.
 pub const SUSPECT_START_SPREAD: Duration = Duration::from_secs(1);
@@ -172,5 +173,5 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(1);
 /// How long the store may take to confirm the last outcomes. Jobs whose outcome it does not confirm run again when their leases expire, unless the
 /// store applied it and only the answer was lost.
 pub const SHUTDOWN_SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a tree that has ended may take to end the last flushes, and then to remove its worker's row from the store.
+/// After a tree has ended: how long the last flushes may take, and again how long the last events and the removal of its worker's row may take.
 pub const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -187,7 +187,7 @@ impl OneJob {
     pub(crate) async fn find(&self, operator: &Operator) -> Result<JobView, CliError> {
         operator.job(&self.queue, &self.id).await?.ok_or_else(|| {
             CliError::Failed(format!(
-                "no job {} is kept in queue {}: it was never enqueued, it completed and is no longer kept, or it was discarded",
+                "no job {} is kept in queue {}: it was never enqueued, it ended and is no longer kept, or it was discarded",
                 self.id, self.queue
             ))
         })

@@ -19,7 +19,7 @@ use crate::view::{AttemptDetail, JobDetail, duration_text, printable};
 const INSTANT_COLUMNS: usize = 24;
 
 /// What happened to one job, in order, with the reason for each retry. `Display` prints it for people, `{:#}` with backtraces. As data it is a list of
-/// [`steps`](Self::steps); serialized it is the [`JobDetail`] and its steps.
+/// [`steps`](Self::steps); serialized it is the fields of [`JobDetail`] and `steps`.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -71,7 +71,7 @@ pub struct Trace {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TraceError {
-    /// No job of this id is kept: it was never enqueued, it completed and is no longer kept, or it was discarded.
+    /// No job of this id is kept: it was never enqueued, it ended and is no longer kept, or it was discarded.
     NotFound {
         /// The id.
         id: JobId,
@@ -85,7 +85,7 @@ impl fmt::Display for TraceError {
         match self {
             TraceError::NotFound { id } => write!(
                 f,
-                "no job {id} is kept: it was never enqueued, it completed and is no longer kept, or it was discarded"
+                "no job {id} is kept: it was never enqueued, it ended and is no longer kept, or it was discarded"
             ),
             TraceError::Store(error) => error.fmt(f),
         }

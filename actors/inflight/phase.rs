@@ -61,7 +61,7 @@ pub(crate) struct RunningHandler {
     pub(crate) running_for: Duration,
 }
 
-/// An attempt that ended without a report of its executor: it was interrupted, or settled as timed out.
+/// An attempt whose end its executor did not report: it was interrupted, or timed out and goes on.
 pub(crate) struct EndedAttempt {
     pub(crate) running: RunningHandler,
     pub(crate) verdict: Verdict,
@@ -71,7 +71,7 @@ pub(crate) struct EndedAttempt {
 /// What an inspection finds wrong with running handlers.
 #[derive(Default)]
 pub(crate) struct Inspection {
-    /// Handlers that still run after their timeout + [`ZOMBIE_AFTER`](crate::limits::ZOMBIE_AFTER). Their attempts have just been settled.
+    /// Handlers that still run after their timeout + [`ZOMBIE_AFTER`](crate::limits::ZOMBIE_AFTER). Their outcomes, timed out, are in the table now.
     pub(crate) zombies: Vec<RunningHandler>,
     /// Handlers that have not yielded for a while. Each is reported once.
     pub(crate) stuck: Vec<RunningHandler>,

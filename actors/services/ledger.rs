@@ -78,7 +78,7 @@ pub(crate) async fn write(runtime: &RuntimeContext, heartbeat: bool) {
     }
     let dropped = runtime.events.take_dropped();
     if dropped > 0 {
-        tracing::warn!(target: "retraced::supervision", dropped, "supervision events were dropped because the store was unreachable for too long");
+        tracing::warn!(target: "retraced::supervision", dropped, "supervision events were dropped because they could not be stored in time");
     }
     loop {
         let events = UnstoredEvents::take(runtime);

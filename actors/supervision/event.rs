@@ -70,7 +70,7 @@ impl Events {
         self.trim(&mut unstored);
     }
 
-    /// How many events were dropped since this was called last, because the store was unreachable for too long.
+    /// How many events were dropped since this was called last, because they could not be stored in time.
     pub(crate) fn take_dropped(&self) -> u64 {
         self.0.dropped.swap(0, Ordering::Relaxed)
     }
@@ -147,7 +147,7 @@ fn log_of_jobs(event: &SupervisionEvent) {
             say!(warn, event, "claims of unknown outcome, their jobs were released", %queue, claims, released)
         }
         EventKind::GraceGiven { queue, grace_ms } => {
-            say!(warn, event, "leases could not be renewed, lease grace given", %queue, grace_ms)
+            say!(warn, event, "no worker looked at expired leases for half a lease, lease grace given", %queue, grace_ms)
         }
         EventKind::LeaseLost { queue, job, attempt } => say!(warn, event, "lease lost", %queue, %job, attempt),
         EventKind::StaleSettlement { queue, job, attempt } => {

@@ -12,9 +12,9 @@ pub(crate) type RestartId = u64;
 pub(crate) enum SupervisorMessage {
     /// A child has started, or could not.
     StartEnded { child: usize, generation: u32, result: Result<ActorCell, String> },
-    /// The children of a restart are stopped and its delay is over.
+    /// The children to be restarted have stopped and the delay is over: start them.
     Restart(RestartId),
-    /// Replied to once all children run, or with the reason why they do not.
+    /// Asks for a reply: `Ok` once all children run, or the reason why they do not.
     WhenReady(oneshot::Sender<Result<(), String>>),
     /// Stop the children in reverse order, then end.
     Shutdown,

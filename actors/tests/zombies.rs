@@ -70,7 +70,7 @@ async fn too_many_zombies_end_the_runtime_with_an_error() {
     harness.assert_clean();
 }
 
-/// Real time: the only thread of the caller's runtime is blocked for longer than leases last.
+/// Real time: the only thread of the application's runtime is blocked for longer than leases last.
 #[tokio::test]
 async fn a_handler_that_blocks_the_callers_only_thread_stops_neither_renewals_nor_the_tree() {
     let handlers = handler_runtime(1);

@@ -1,4 +1,4 @@
-//! An executor: runs one job at a time inside `handle`, on the caller's runtime.
+//! An executor: runs one job at a time inside `handle`, on the application's runtime.
 //!
 //! It takes its next job from the in-flight table and leaves the outcome there. A panic of the handler ends the executor with a typed error. A soft stop
 //! takes effect between two jobs. A hard stop is ractor's kill, which drops the handler at its next await. Before a job that was returned starts again, its

@@ -2,7 +2,7 @@
 //!
 //! A panic of a handler is the fault of its job: the executor is replaced at once, and the restart budget is not used. Any other abnormal end of an executor
 //! is a fault of the tree: its job is released, the executor is restarted with backoff, and past the budget the pool gives up. Executors start on the
-//! caller's runtime. If one does not start there within [`EXECUTOR_START_TIMEOUT`], because handlers block every thread, the start is repeated.
+//! application's runtime. If one does not start there within [`EXECUTOR_START_TIMEOUT`], because handlers block every thread, the start is repeated.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) struct PoolState {
     /// The generation of the next executor of each slot.
     generations: Vec<u32>,
     executors: HashMap<ActorId, ExecutorId>,
-    /// Ends of executors that were reported before the starts: at most one per start under way.
+    /// Ends that arrived before the executor's start was reported: at most one per start under way.
     early: HashMap<ActorId, ChildEvent>,
     /// The epoch of this pool in the in-flight table.
     epoch: PoolEpoch,
@@ -115,10 +115,10 @@ impl PoolState {
             let result = match tokio::time::timeout(EXECUTOR_START_TIMEOUT, start).await {
                 Ok(Ok(Ok((executor, _)))) => Ok(executor.get_cell()),
                 Ok(Ok(Err(refused))) => Err(refused.to_string()),
-                Ok(Err(gone)) => Err(format!("the caller's runtime did not start it: {gone}")),
+                Ok(Err(gone)) => Err(format!("the application's runtime did not start it: {gone}")),
                 Err(_) => {
                     late.abort();
-                    Err(format!("the caller's runtime did not start it within {EXECUTOR_START_TIMEOUT:?}"))
+                    Err(format!("the application's runtime did not start it within {EXECUTOR_START_TIMEOUT:?}"))
                 }
             };
             let _ = myself.cast(PoolMessage::Started { id, result });
@@ -143,7 +143,7 @@ impl PoolState {
                 }
             }
             Err(reason) => {
-                // Not a crash: the caller's threads are busy, or the runtime ends.
+                // Not a crash: the application's threads are busy, its tokio runtime ends, or the start was refused.
                 self.queue.inflight.executor_ended(id);
                 self.runtime.events.emit(&path, id.generation, EventKind::StartFailed { reason });
                 self.start_later(myself, id.slot, self.queue.options.policy.delay.max);

@@ -36,7 +36,8 @@ pub fn to_json(payload: &[u8]) -> Result<Value, CodecError> {
     Ok(value)
 }
 
-/// JSON as a payload; the same values as before [`to_json`]. Integers take their shortest form, other numbers 64 bits.
+/// Encodes JSON as a payload. For JSON made by [`to_json`], the values are those of the original payload. Integers are written in their shortest form, other
+/// numbers as 64-bit floats.
 ///
 /// An integer that needs more than 64 bits becomes a float: `serde_json` reads it as one.
 ///

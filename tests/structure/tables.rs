@@ -155,7 +155,7 @@ const SPAWN_ALLOWED: &[(&str, &str)] = &[
     ("actors/front_door/buffer.rs", "a flush outlives the queue actor that began it"),
     ("actors/workers/fetcher.rs", "a claim outlives the fetcher that asked for it"),
     ("actors/workers/settler.rs", "a settlement outlives the settler that sent it"),
-    ("actors/workers/pool.rs", "executors start on the caller's runtime"),
+    ("actors/workers/pool.rs", "executors start on the application's runtime"),
     ("actors/supervision/supervisor.rs", "a child starts and stops while its supervisor keeps reading its mailbox"),
     ("actors/tree/mod.rs", "the tree starts and ends on a runtime of its own"),
     ("actors/tree/table.rs", "the supervisor of a queue starts while its own supervisor keeps reading its mailbox"),
