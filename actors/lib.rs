@@ -31,8 +31,8 @@ pub use observer::{AttemptEnded, AttemptStarted, Observer};
 pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions, invalid_options};
 pub use store_calls::{CallError, StoreCalls};
 pub use supervision::exhausted::Exhausted;
+pub use supervision::registry::LiveActor;
 pub use supervision::restart::{
     Budget, ChildKind, End, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy,
 };
-pub use supervision::roster::LiveActor;
 pub use tree::{Drained, Ending, NodeState, RunningJob, StartError, Tree, TreeNode, TreeSpec};

@@ -10,7 +10,7 @@ use retraced_actors::{CallError, StoreCalls};
 use retraced_jobs::enqueue::{Outcome, OutcomeError};
 use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{
-    AuditReport, CallId, Cursor, JobPage, LedgerPage, QueueStats, Store, StoreError, StoreFacts, WorkerRow,
+    AuditReport, CallId, Cursor, JobPage, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture, WorkerRow,
 };
 use retraced_jobs::trace::{Finding, JobView};
 
@@ -71,12 +71,7 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub async fn stats(&self, queue: &QueueName) -> Result<QueueStats, OperatorError> {
-        let queue = queue.clone();
-        self.call(move |store, _| {
-            let queue = queue.clone();
-            async move { store.stats(&queue).await }
-        })
-        .await
+        self.on_queue(queue, |store, queue| store.stats(queue)).await
     }
 
     /// A page of the jobs in one state; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
@@ -140,6 +135,20 @@ impl Operator {
     /// It only reads: it can be dropped and called again.
     pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
         self.outcomes.wait_for_end(queue, id, timeout).await
+    }
+
+    /// A call that needs nothing but the queue.
+    async fn on_queue<T: Send + 'static>(
+        &self,
+        queue: &QueueName,
+        call: for<'a> fn(&'a dyn Store, &'a QueueName) -> StoreFuture<'a, T>,
+    ) -> Result<T, OperatorError> {
+        let queue = queue.clone();
+        self.call(move |store, _| {
+            let queue = queue.clone();
+            async move { call(&*store, &queue).await }
+        })
+        .await
     }
 
     async fn call<T, F, Fut>(&self, call: F) -> Result<T, OperatorError>

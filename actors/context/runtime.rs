@@ -22,7 +22,7 @@ use crate::random::Random;
 use crate::store_calls::StoreCalls;
 use crate::supervision::event::Events;
 use crate::supervision::messages::SupervisorMessage;
-use crate::supervision::roster::Roster;
+use crate::supervision::registry::Registry;
 
 /// One runtime: its options, its calls to the store, its queues, and what its actors report.
 pub(crate) struct RuntimeContext {
@@ -32,7 +32,7 @@ pub(crate) struct RuntimeContext {
     pub(crate) queues: Vec<Arc<QueueContext>>,
     pub(crate) events: Events,
     observers: Observers,
-    pub(crate) roster: Roster,
+    pub(crate) registry: Registry,
     pub(crate) clock: StoreClock,
     pub(crate) random: Random,
     /// The runtime of the executors, and so of the handlers.
@@ -70,7 +70,7 @@ impl RuntimeContext {
             queues,
             events,
             observers,
-            roster: Roster::default(),
+            registry: Registry::default(),
             clock: StoreClock::starting_at(started_ms),
             random: Random::new(options.seed),
             handlers,

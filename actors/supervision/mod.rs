@@ -3,7 +3,7 @@
 pub(crate) mod event;
 pub(crate) mod exhausted;
 pub(crate) mod messages;
+pub(crate) mod registry;
 pub(crate) mod restart;
-pub(crate) mod roster;
 pub(crate) mod spec;
 pub(crate) mod supervisor;

@@ -8,8 +8,8 @@ use ractor::ActorCell;
 
 use super::event::Events;
 use super::exhausted::Exhausted;
+use super::registry::Registry;
 use super::restart::{ChildKind, Reopening, RestartPolicy};
-use super::roster::Roster;
 
 /// How a child is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(crate) struct SupervisorSpec {
     pub(crate) policy: RestartPolicy,
     pub(crate) children: Vec<ChildSpec>,
     pub(crate) events: Events,
-    pub(crate) roster: Roster,
+    pub(crate) registry: Registry,
     pub(crate) seed: u64,
     /// Where the root leaves the reason why it gave up: it has no supervisor.
     pub(crate) gave_up: Option<Arc<OnceLock<Exhausted>>>,

@@ -17,8 +17,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::exhausted::Exhausted;
 use super::messages::{RestartId, SupervisorMessage};
+use super::registry::Registry;
 use super::restart::{ChildKind, End, Window};
-use super::roster::Roster;
 use super::spec::{Closing, Shutdown, SupervisorSpec};
 use crate::clock::millis;
 use crate::limits::KILL_TIMEOUT;
@@ -160,7 +160,7 @@ impl SupervisorState {
         };
         let child = &mut self.children[index];
         let spec = self.spec.children[index].clone();
-        let generation = self.spec.roster.next_generation(&spec.path);
+        let generation = self.spec.registry.next_generation(&spec.path);
         child.generation = generation;
         child.restart = None;
         child.status = Status::Starting;
@@ -206,10 +206,10 @@ impl SupervisorState {
                 self.start_next(myself);
             }
             Ok(actor) => {
-                self.spec.roster.add(&path, generation, actor.clone());
+                self.spec.registry.add(&path, generation, actor.clone());
                 let kind = if generation == 0 { EventKind::Started } else { EventKind::Restarted };
                 self.spec.events.emit(&path, generation, kind);
-                if self.spec.roster.reopen(&path) {
+                if self.spec.registry.reopen(&path) {
                     self.spec.events.emit(&path, generation, EventKind::QueueReopened);
                 }
                 self.children[index].status = Status::Up { actor: actor.clone(), since: Instant::now() };
@@ -262,7 +262,7 @@ impl SupervisorState {
             return;
         };
         let spec = &self.spec.children[index];
-        self.spec.roster.remove(&spec.path, actor);
+        self.spec.registry.remove(&spec.path, actor);
         let up_since = match std::mem::replace(&mut self.children[index].status, Status::Down) {
             Status::Up { since, .. } => since,
             _ => Instant::now(),
@@ -301,7 +301,7 @@ impl SupervisorState {
         closing: &Closing,
     ) {
         let open_for_long = up_since.elapsed() > closing.reopening.max;
-        let closings = self.spec.roster.close(&self.spec.children[index].path, open_for_long);
+        let closings = self.spec.registry.close(&self.spec.children[index].path, open_for_long);
         let delay = closing.reopening.delay_after(closings);
         let kind = EventKind::QueueClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };
         let generation = self.generation(index);
@@ -354,9 +354,9 @@ impl SupervisorState {
                 self.to_start.retain(|waiting| *waiting != index);
             }
         }
-        let (myself, roster) = (myself.clone(), self.spec.roster.clone());
+        let (myself, registry) = (myself.clone(), self.spec.registry.clone());
         tokio::spawn(async move {
-            stop_in_order(to_stop, &roster).await;
+            stop_in_order(to_stop, &registry).await;
             tokio::time::sleep(delay).await;
             let _ = myself.cast(SupervisorMessage::Restart(restart));
         });
@@ -405,9 +405,9 @@ impl SupervisorState {
         self.stage = Stage::Stopping;
         let all: Vec<usize> = (0..self.children.len()).collect();
         let running = self.take_running(&all);
-        let (myself, roster) = (myself.clone(), self.spec.roster.clone());
+        let (myself, registry) = (myself.clone(), self.spec.registry.clone());
         tokio::spawn(async move {
-            stop_in_order(running, &roster).await;
+            stop_in_order(running, &registry).await;
             let _ = myself.cast(SupervisorMessage::ChildrenStopped(exhausted));
         });
     }
@@ -424,7 +424,7 @@ impl SupervisorState {
     }
 }
 
-async fn stop_in_order(actors: Vec<(ActorCell, String, Shutdown)>, roster: &Roster) {
+async fn stop_in_order(actors: Vec<(ActorCell, String, Shutdown)>, registry: &Registry) {
     for (actor, path, shutdown) in actors {
         let in_time = match shutdown {
             Shutdown::Graceful(deadline) => actor.stop_and_wait(None, Some(deadline)).await.is_ok(),
@@ -436,7 +436,7 @@ async fn stop_in_order(actors: Vec<(ActorCell, String, Shutdown)>, roster: &Rost
         if !in_time && actor.get_status() != ractor::ActorStatus::Stopped {
             let _ = actor.kill_and_wait(Some(KILL_TIMEOUT)).await;
         }
-        roster.remove(&path, &actor);
+        registry.remove(&path, &actor);
     }
 }
 

@@ -29,7 +29,7 @@ use crate::store_calls::{Health, StoreCalls};
 use crate::supervision::event::Events;
 use crate::supervision::exhausted::Exhausted;
 use crate::supervision::messages::SupervisorMessage;
-use crate::supervision::roster::LiveActor;
+use crate::supervision::registry::LiveActor;
 use crate::supervision::supervisor::{Supervisor, wait_until_ready};
 use table::{Branch, ROOT_PATH};
 
@@ -163,7 +163,7 @@ impl Tree {
     /// The live actors of the tree, by path.
     #[must_use]
     pub fn actors(&self) -> Vec<LiveActor> {
-        self.context.roster.all()
+        self.context.registry.all()
     }
 
     /// The whole tree as it is now: its nodes, their generations, and what each executor runs.
@@ -174,7 +174,7 @@ impl Tree {
 
     /// Kills the actor at this path, for tests and demonstrations. Returns whether there was one.
     pub fn kill(&self, path: &str) -> bool {
-        let actor = self.context.roster.find(path);
+        let actor = self.context.registry.find(path);
         actor.inspect(ActorCell::kill).is_some()
     }
 
@@ -259,6 +259,6 @@ async fn start_root(
     let spec = table::root_spec(context, table, gave_up).ok_or_else(|| refuse("it has no root".into()))?;
     let (root, ended) = Actor::spawn(None, Supervisor, spec).await.map_err(|error| refuse(error.to_string()))?;
     context.root.set(&root);
-    context.roster.add(ROOT_PATH, 0, root.get_cell());
+    context.registry.add(ROOT_PATH, 0, root.get_cell());
     Ok((root, ended))
 }

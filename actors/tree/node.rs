@@ -142,7 +142,7 @@ impl fmt::Display for RunningJob {
 
 /// The tree as it is now, from the root down. Each node is read by itself: a concurrent change may show in one node and not yet in another.
 pub(super) fn snapshot(runtime: &RuntimeContext, root: &Branch) -> TreeNode {
-    let live = runtime.roster.all().into_iter().map(|actor| actor.path).collect();
+    let live = runtime.registry.all().into_iter().map(|actor| actor.path).collect();
     Snapshot { runtime, live }.node(root)
 }
 
@@ -162,7 +162,7 @@ impl Snapshot<'_> {
             Some(queue) if !self.live.contains(&branch.path) && queue.inflight.is_closed() => NodeState::Closed,
             _ => self.state(&branch.path),
         };
-        let generation = self.runtime.roster.generation(&branch.path);
+        let generation = self.runtime.registry.generation(&branch.path);
         TreeNode { path: branch.path.clone(), generation, state, running: None, children }
     }
 

@@ -189,7 +189,7 @@ fn group_spec(
         policy: group.policy,
         children: group.children.iter().map(|child| child.child_spec(runtime)).collect(),
         events: runtime.events.clone(),
-        roster: runtime.roster.clone(),
+        registry: runtime.registry.clone(),
         seed: runtime.random.seed(),
         gave_up,
     }

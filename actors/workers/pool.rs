@@ -135,7 +135,7 @@ impl PoolState {
         match result {
             Ok(actor) => {
                 self.executors.insert(actor.get_id(), id);
-                self.runtime.roster.add(&path, id.generation, actor.clone());
+                self.runtime.registry.add(&path, id.generation, actor.clone());
                 let kind = if id.generation == 0 { EventKind::Started } else { EventKind::Restarted };
                 self.runtime.events.emit(&path, id.generation, kind);
                 if let Some(early) = self.early.remove(&actor.get_id()) {
@@ -162,7 +162,7 @@ impl PoolState {
             return Ok(());
         };
         let path = self.queue.executor_path(id.slot);
-        self.runtime.roster.remove(&path, &actor);
+        self.runtime.registry.remove(&path, &actor);
         self.queue.inflight.executor_ended(id);
         self.queue.request_flush();
         if let ChildEvent::ActorFailed(_, error) = &event

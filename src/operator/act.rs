@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use retraced_jobs::job::QueueName;
-use retraced_jobs::store::{Moved, Target};
+use retraced_jobs::store::{CallId, Moved, Store, StoreFuture, Target};
+use retraced_jobs::trace::Finding;
 
 use super::{Audit, Operator, OperatorError};
 use crate::limits::AUDIT_TIMEOUT;
+
+/// A verb of the store that acts on jobs.
+type Action = for<'a> fn(&'a dyn Store, CallId, &'a QueueName, &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
 impl Operator {
     /// Gives dead, poisoned or cancelled jobs a fresh start, and makes delayed ones pending now; one result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
@@ -42,12 +46,7 @@ impl Operator {
         queue: &QueueName,
         jobs: impl IntoIterator<Item = T>,
     ) -> Result<Vec<Moved>, OperatorError> {
-        let (queue, jobs): (_, Arc<[Target]>) = (queue.clone(), jobs.into_iter().map(Into::into).collect());
-        self.call(move |store, call| {
-            let (queue, jobs) = (queue.clone(), jobs.clone());
-            async move { store.redrive(call, &queue, &jobs).await }
-        })
-        .await
+        self.act(queue, jobs, |store, call, queue, jobs| store.redrive(call, queue, jobs)).await
     }
 
     /// Cancels jobs; the handlers of running ones are asked to stop. One result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
@@ -59,12 +58,7 @@ impl Operator {
         queue: &QueueName,
         jobs: impl IntoIterator<Item = T>,
     ) -> Result<Vec<Moved>, OperatorError> {
-        let (queue, jobs): (_, Arc<[Target]>) = (queue.clone(), jobs.into_iter().map(Into::into).collect());
-        self.call(move |store, call| {
-            let (queue, jobs) = (queue.clone(), jobs.clone());
-            async move { store.cancel(call, &queue, &jobs).await }
-        })
-        .await
+        self.act(queue, jobs, |store, call, queue, jobs| store.cancel(call, queue, jobs)).await
     }
 
     /// Removes jobs with their history, unless they run. One result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
@@ -76,12 +70,7 @@ impl Operator {
         queue: &QueueName,
         jobs: impl IntoIterator<Item = T>,
     ) -> Result<Vec<Moved>, OperatorError> {
-        let (queue, jobs): (_, Arc<[Target]>) = (queue.clone(), jobs.into_iter().map(Into::into).collect());
-        self.call(move |store, call| {
-            let (queue, jobs) = (queue.clone(), jobs.clone());
-            async move { store.discard(call, &queue, &jobs).await }
-        })
-        .await
+        self.act(queue, jobs, |store, call, queue, jobs| store.discard(call, queue, jobs)).await
     }
 
     /// Pauses a queue: workers claim no further jobs from it, and running jobs continue. Returns whether the queue was paused before.
@@ -89,12 +78,7 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub async fn pause(&self, queue: &QueueName) -> Result<bool, OperatorError> {
-        let queue = queue.clone();
-        self.call(move |store, _| {
-            let queue = queue.clone();
-            async move { store.pause(&queue).await }
-        })
-        .await
+        self.on_queue(queue, |store, queue| store.pause(queue)).await
     }
 
     /// Resumes a paused queue. Returns whether the queue was paused before.
@@ -102,12 +86,7 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub async fn resume(&self, queue: &QueueName) -> Result<bool, OperatorError> {
-        let queue = queue.clone();
-        self.call(move |store, _| {
-            let queue = queue.clone();
-            async move { store.resume(&queue).await }
-        })
-        .await
+        self.on_queue(queue, |store, queue| store.resume(queue)).await
     }
 
     /// Searches a whole queue for damage that no transition causes: jobs in no container or in two, grants without a lease, entries of jobs that are not kept.
@@ -116,16 +95,7 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub async fn audit(&self, queue: &QueueName) -> Result<Audit, OperatorError> {
-        let queue = queue.clone();
-        self.call_within(AUDIT_TIMEOUT, move |store, _| {
-            let queue = queue.clone();
-            async move {
-                let before = store.audit(&queue).await?;
-                let findings = store.inspect(&queue).await?;
-                Ok(Audit { before, findings, after: store.audit(&queue).await? })
-            }
-        })
-        .await
+        self.audit_with(queue, |store, queue| store.inspect(queue)).await
     }
 
     /// Audits a queue as [`audit`](Self::audit) does, and repairs what it finds: every job is in exactly one container again, and no job is deleted. After a timeout,
@@ -146,12 +116,34 @@ impl Operator {
     /// # }
     /// ```
     pub async fn repair(&self, queue: &QueueName) -> Result<Audit, OperatorError> {
+        self.audit_with(queue, |store, queue| store.repair(queue)).await
+    }
+
+    async fn act<T: Into<Target>>(
+        &self,
+        queue: &QueueName,
+        jobs: impl IntoIterator<Item = T>,
+        action: Action,
+    ) -> Result<Vec<Moved>, OperatorError> {
+        let (queue, jobs): (_, Arc<[Target]>) = (queue.clone(), jobs.into_iter().map(Into::into).collect());
+        self.call(move |store, call| {
+            let (queue, jobs) = (queue.clone(), jobs.clone());
+            async move { action(&*store, call, &queue, &jobs).await }
+        })
+        .await
+    }
+
+    async fn audit_with(
+        &self,
+        queue: &QueueName,
+        find: for<'a> fn(&'a dyn Store, &'a QueueName) -> StoreFuture<'a, Vec<Finding>>,
+    ) -> Result<Audit, OperatorError> {
         let queue = queue.clone();
         self.call_within(AUDIT_TIMEOUT, move |store, _| {
             let queue = queue.clone();
             async move {
                 let before = store.audit(&queue).await?;
-                let findings = store.repair(&queue).await?;
+                let findings = find(&*store, &queue).await?;
                 Ok(Audit { before, findings, after: store.audit(&queue).await? })
             }
         })

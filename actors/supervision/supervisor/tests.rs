@@ -93,7 +93,7 @@ enum StartKind {
 
 struct Fixture {
     log: Log,
-    roster: Roster,
+    registry: Registry,
     events: Events,
     recorded: Arc<Mutex<Vec<SupervisionEvent>>>,
     gave_up: Arc<OnceLock<Exhausted>>,
@@ -116,7 +116,7 @@ impl Fixture {
         let delay = RestartDelay { base: Duration::from_secs(1), max: Duration::from_secs(10), jitter_percent: 0 };
         Self {
             log: Log::default(),
-            roster: Roster::default(),
+            registry: Registry::default(),
             events,
             recorded,
             gave_up: Arc::default(),
@@ -169,7 +169,7 @@ impl Fixture {
             policy: self.policy,
             children: self.children.clone(),
             events: self.events.clone(),
-            roster: self.roster.clone(),
+            registry: self.registry.clone(),
             seed: 1,
             gave_up: Some(self.gave_up.clone()),
         }
@@ -192,11 +192,11 @@ impl Fixture {
     }
 
     fn command(&self, path: &str, command: Command) {
-        self.roster.find(path).unwrap().send_message(command).unwrap();
+        self.registry.find(path).unwrap().send_message(command).unwrap();
     }
 
     fn generation(&self, path: &str) -> u32 {
-        self.roster.all().into_iter().find(|actor| actor.path == path).unwrap().generation
+        self.registry.all().into_iter().find(|actor| actor.path == path).unwrap().generation
     }
 
     fn kinds(&self, path: &str) -> Vec<EventKind> {
@@ -220,7 +220,7 @@ async fn children_start_in_order_and_stop_in_reverse() {
     top.cast(SupervisorMessage::Shutdown).unwrap();
     ended.await.unwrap();
     assert_eq!(fixture.log.take(), ["stop c", "stop b", "stop a"]);
-    assert!(fixture.gave_up.get().is_none() && fixture.roster.all().is_empty());
+    assert!(fixture.gave_up.get().is_none() && fixture.registry.all().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,7 +304,7 @@ async fn a_failure_during_the_start_of_a_sibling_discards_that_start() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     let log = fixture.log.take();
     assert_eq!(log.last().unwrap(), "start b#2", "{log:?}");
-    assert_eq!(fixture.roster.all().iter().map(|r| r.generation).collect::<Vec<_>>(), [2, 2], "{log:?}");
+    assert_eq!(fixture.registry.all().iter().map(|r| r.generation).collect::<Vec<_>>(), [2, 2], "{log:?}");
     let starts: Vec<_> = log.iter().filter(|line| line.starts_with("start")).collect();
     assert_eq!(starts, ["start b#1", "start a#2", "start b#2"]);
     assert_eq!(top.get_children().len(), 2, "the discarded child is killed");
@@ -371,7 +371,7 @@ async fn a_supervisor_that_exceeds_its_budget_gives_up_and_names_the_child_the_c
     );
     let log = fixture.log.take();
     assert_eq!(log[log.len() - 2..], ["stop c", "stop a"], "the others are stopped in order");
-    assert!(fixture.roster.all().is_empty());
+    assert!(fixture.registry.all().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -398,7 +398,7 @@ async fn a_failed_first_start_is_reported_and_nothing_is_left_running() {
         assert_eq!(wait_until_ready(&top).await.unwrap_err(), says);
         ended.await.unwrap();
         assert_eq!(fixture.log.take(), ["start a#0", "stop a"]);
-        assert!(fixture.roster.all().is_empty());
+        assert!(fixture.registry.all().is_empty());
     }
 }
 
@@ -428,7 +428,7 @@ async fn a_child_that_dies_during_its_start_is_restarted() {
     fixture.command("a", Command::Fail);
     fixture.command("b", Command::Fail);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let live: Vec<_> = fixture.roster.all().into_iter().map(|r| (r.path, r.generation)).collect();
+    let live: Vec<_> = fixture.registry.all().into_iter().map(|r| (r.path, r.generation)).collect();
     assert_eq!(live, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
     top.kill();
 }
@@ -438,10 +438,10 @@ async fn a_child_that_dies_during_its_start_is_restarted() {
 async fn a_late_event_of_an_old_generation_is_ignored() {
     let fixture = with_children_a_b_c(Strategy::OneForOne);
     let (top, _) = fixture.running_supervisor().await;
-    let old = fixture.roster.find("b").unwrap();
+    let old = fixture.registry.find("b").unwrap();
     fixture.command("b", Command::Fail);
     fixture.wait_briefly().await;
-    let new = fixture.roster.find("b").unwrap();
+    let new = fixture.registry.find("b").unwrap();
     let mut state = fixture.state(&top).await;
     state.children[1].status = Status::Up { actor: new.clone(), since: Instant::now() };
     state.ended(&top, &old, End::Abnormal("late".into()), None);
@@ -455,7 +455,7 @@ async fn a_late_event_of_an_old_generation_is_ignored() {
 async fn an_early_end_is_not_forgotten_when_another_one_follows() {
     let fixture = with_children_a_b_c(Strategy::OneForOne);
     let (top, _) = fixture.running_supervisor().await;
-    let (dead, other) = (fixture.roster.find("b").unwrap(), fixture.roster.find("c").unwrap());
+    let (dead, other) = (fixture.registry.find("b").unwrap(), fixture.registry.find("c").unwrap());
     let mut state = fixture.state(&top).await;
     state.starting = Some(AbortOnDropHandle::new(tokio::spawn(std::future::pending())));
     for actor in [&dead, &other] {
@@ -480,7 +480,7 @@ async fn a_shutdown_during_a_start_stops_all_started_children() {
     ended.await.unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(fixture.log.take(), ["start a#0", "stop a"]);
-    assert!(fixture.roster.all().is_empty());
+    assert!(fixture.registry.all().is_empty());
     assert!(!fixture.recorded.lock().unwrap().iter().any(|e| matches!(e.kind, EventKind::Crashed { .. })));
 }
 
@@ -541,7 +541,7 @@ async fn a_supervisor_that_is_not_ready_in_time_is_not_left_behind() {
     fixture.children[0].start =
         Arc::new(move |parent, generation| Box::pin(start_supervisor(inner(generation).spec(), parent)));
     let (top, _) = fixture.running_supervisor().await;
-    fixture.roster.find("inner").unwrap().kill();
+    fixture.registry.find("inner").unwrap().kill();
     tokio::time::sleep(Duration::from_secs(20)).await;
     let late = EventKind::StartFailed { reason: "it did not start within 1s".into() };
     assert!(fixture.kinds("inner").contains(&late), "{:?}", fixture.kinds("inner"));

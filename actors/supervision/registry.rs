@@ -1,4 +1,4 @@
-//! The roster: every live actor by its path, and how often each path was started.
+//! The registry: every live actor by its path, and how often each path was started.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,7 @@ pub struct LiveActor {
 
 /// The live actors of one tree. Cheap to clone; clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Roster {
+pub(crate) struct Registry {
     actors: Arc<Mutex<BTreeMap<String, (u32, ActorCell)>>>,
     /// Starts so far per path, across supervisors.
     starts: Arc<Mutex<BTreeMap<String, u32>>>,
@@ -41,7 +41,7 @@ struct Closings {
     closed: bool,
 }
 
-impl Roster {
+impl Registry {
     /// Counts a start at this path. Returns its generation: how many starts there were before.
     pub(crate) fn next_generation(&self, path: &str) -> u32 {
         let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
