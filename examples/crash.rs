@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = Runtime::builder().store(MemoryStore::new()).queue(kitchen).start().await?;
     // Subscribe before the job is enqueued, to miss no event.
     let mut events = runtime.supervision();
-    let job = runtime.queue("kitchen")?.enqueue(Divide(Vec::new())).await?;
+    let job = runtime.enqueue(Divide(Vec::new())).await?;
     job.outcome().await?;
 
     // A panic in a handler does not count against the restart budget.

@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = Runtime::builder().store(MemoryStore::new()).queue(greetings).start().await?;
 
     // `enqueue` returns as soon as the job is stored. A real application would continue; this one waits for the outcome.
-    let job = runtime.queue("greetings")?.enqueue(Greet { name: "moon".into() }).await?;
+    let job = runtime.enqueue(Greet { name: "moon".into() }).await?;
     job.outcome().await?;
     print!("{}", runtime.trace(&job.id).await?);
     runtime.shutdown().await?;

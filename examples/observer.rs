@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let builder = Runtime::builder().store(MemoryStore::new()).queue(queue).observer(Metrics(counts.clone()));
     let runtime = builder.start().await?;
     for text in ["7", "seven", "77"] {
-        runtime.queue("numbers")?.enqueue(Parse(text.into())).await?.outcome().await?;
+        runtime.enqueue(Parse(text.into())).await?.outcome().await?;
     }
     runtime.shutdown().await?;
     println!("{} attempts, {} failed", counts.started.load(Ordering::Relaxed), counts.failed.load(Ordering::Relaxed));

@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let email = Queue::new("email")?.handler(send).retry(Retry::fixed().base(Duration::from_millis(50)));
     let runtime = Runtime::builder().store(MemoryStore::new()).queue(email).start().await?;
     for to in ["ada", "nobody"] {
-        let job = runtime.queue("email")?.enqueue(SendEmail(to.into())).await?;
+        let job = runtime.enqueue(SendEmail(to.into())).await?;
         println!("{to}: {}", job.outcome().await?);
     }
     runtime.shutdown().await?;

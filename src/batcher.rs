@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::chunks::chunks;
 use crate::limits::BATCHER_CALLS_MAX;
-use crate::outcome::Outcomes;
+use crate::outcome_waiter::OutcomeWaiter;
 
 /// Sends the jobs of one queue to the store. A batcher outlives each of its calls and each of its callers.
 pub(crate) struct Batcher {
@@ -257,10 +257,10 @@ impl Drop for CallPermit {
     }
 }
 
-/// What a [`QueueHandle`](crate::QueueHandle) of a client uses: the batcher of its queue, and the outcomes to wait for.
+/// What a [`QueueHandle`](crate::QueueHandle) of a client uses: the batcher of its queue, and what waits for outcomes.
 pub(crate) struct BatchedProducer {
     pub(crate) batcher: Arc<Batcher>,
-    pub(crate) outcomes: Outcomes,
+    pub(crate) waiter: OutcomeWaiter,
 }
 
 impl QueueProducer for BatchedProducer {
@@ -281,7 +281,7 @@ impl QueueProducer for BatchedProducer {
     }
 
     fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>> {
-        async move { self.outcomes.wait_for_end(&self.batcher.queue, &id, timeout).await }.boxed()
+        async move { self.waiter.wait_for_end(&self.batcher.queue, &id, timeout).await }.boxed()
     }
 }
 

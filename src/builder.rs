@@ -19,7 +19,8 @@ use crate::build_error::{BuildError, Mistake};
 use crate::check::check;
 use crate::client::Client;
 use crate::limits::FIRST_PROBE_TIMEOUT;
-use crate::runtime::{Runtime, TreeRuntime};
+use crate::runtime::Runtime;
+use crate::tree_runtime::TreeRuntime;
 
 /// Builds a [`Runtime`]. Mistakes are collected and reported together by [`start`](Self::start), before anything runs.
 ///

@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use retraced_actors::StoreCalls;
-use retraced_jobs::enqueue::{Outcome, OutcomeError, Producers, QueueHandle, QueueProducer};
+use retraced_jobs::enqueue::{
+    EnqueueError, IntoNewJob, JobHandle, Outcome, OutcomeError, Producers, QueueHandle, QueueProducer,
+};
 use retraced_jobs::job::{InvalidName, JobId, QueueName};
 use retraced_jobs::store::Store;
 use tokio::runtime::Handle;
 
 use crate::batcher::{BatchedProducer, Batcher};
 use crate::limits::{CLIENT_CALLS_MAX, CLIENT_QUEUES_MAX};
-use crate::outcome::Outcomes;
+use crate::outcome_waiter::OutcomeWaiter;
 
 /// Enqueues jobs from a process that runs none, and waits for their outcomes. Cheap to clone.
 ///
@@ -38,7 +40,7 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     calls: StoreCalls,
-    outcomes: Outcomes,
+    waiter: OutcomeWaiter,
     /// One batcher per queue, so that all handles of a queue share calls.
     batchers: Mutex<HashMap<QueueName, Arc<Batcher>>>,
 }
@@ -62,8 +64,8 @@ impl Client {
     }
 
     fn with_calls(calls: StoreCalls) -> Self {
-        let outcomes = Outcomes::new(calls.clone());
-        Self(Arc::new(Inner { calls, outcomes, batchers: Mutex::default() }))
+        let waiter = OutcomeWaiter::new(calls.clone());
+        Self(Arc::new(Inner { calls, waiter, batchers: Mutex::default() }))
     }
 
     /// A queue to enqueue to. It need not have been used before.
@@ -74,6 +76,38 @@ impl Client {
         Ok(QueueHandle::new(self.producer(&QueueName::new(name)?)))
     }
 
+    /// Enqueues a job to the default queue of its kind ([`JobDefaults::queue`](crate::JobDefaults::queue)), and waits for its receipt.
+    ///
+    /// # Errors
+    /// [`EnqueueError::NoQueue`] when the kind has no default queue; the other errors are those of [`QueueHandle::enqueue`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use retraced::{Client, Job, JobDefaults, MemoryStore};
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct SendEmail { to: String }
+    /// impl Job for SendEmail {
+    ///     const KIND: &'static str = "email.send";
+    ///
+    ///     fn defaults() -> JobDefaults {
+    ///         JobDefaults::new().queue("email")
+    ///     }
+    /// }
+    ///
+    /// let client = Client::new(MemoryStore::new());
+    /// let job = client.enqueue(SendEmail { to: "ada@example.com".into() }).await?;
+    /// assert_eq!(job.queue.as_str(), "email");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn enqueue(&self, job: impl IntoNewJob) -> Result<JobHandle, EnqueueError> {
+        match job.default_queue()? {
+            Some(queue) => QueueHandle::new(self.producer(&queue)).enqueue(job).await,
+            None => Err(EnqueueError::NoQueue { default: None, known: Vec::new() }),
+        }
+    }
+
     /// Waits until a job has ended, for up to `timeout`. For jobs whose [`JobHandle`](crate::JobHandle) is gone or in another process.
     ///
     /// # Errors
@@ -82,7 +116,7 @@ impl Client {
     /// # Cancel safety
     /// It only reads: it can be dropped and called again.
     pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
-        self.0.outcomes.wait_for_end(queue, id, timeout).await
+        self.0.waiter.wait_for_end(queue, id, timeout).await
     }
 
     fn batcher(&self, queue: &QueueName) -> Arc<Batcher> {
@@ -101,6 +135,6 @@ impl Client {
 
 impl Producers for Client {
     fn producer(&self, queue: &QueueName) -> Arc<dyn QueueProducer> {
-        Arc::new(BatchedProducer { batcher: self.batcher(queue), outcomes: self.0.outcomes.clone() })
+        Arc::new(BatchedProducer { batcher: self.batcher(queue), waiter: self.0.waiter.clone() })
     }
 }

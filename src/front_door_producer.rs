@@ -7,12 +7,12 @@ use retraced_jobs::enqueue::{EnqueueAllError, EnqueueError, Outcome, OutcomeErro
 use retraced_jobs::job::{JobId, NewJob, QueueName};
 
 use crate::chunks::chunks;
-use crate::outcome::Outcomes;
+use crate::outcome_waiter::OutcomeWaiter;
 
 /// What a [`QueueHandle`](crate::QueueHandle) of a runtime uses. Enqueues also while the queue's actor is being restarted.
 pub(crate) struct FrontDoorProducer {
     pub(crate) handle: retraced_actors::FrontDoorHandle,
-    pub(crate) outcomes: Outcomes,
+    pub(crate) waiter: OutcomeWaiter,
 }
 
 impl QueueProducer for FrontDoorProducer {
@@ -49,7 +49,7 @@ impl QueueProducer for FrontDoorProducer {
     }
 
     fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>> {
-        async move { self.outcomes.wait_for_end(self.handle.name(), &id, timeout).await }.boxed()
+        async move { self.waiter.wait_for_end(self.handle.name(), &id, timeout).await }.boxed()
     }
 }
 

@@ -20,7 +20,7 @@
 //!     .queue(Queue::new("greetings")?.handler(greet))
 //!     .start()
 //!     .await?;
-//! let receipt = runtime.queue("greetings")?.enqueue(Greet { name: "world".into() }).await?;
+//! let receipt = runtime.enqueue(Greet { name: "world".into() }).await?;
 //! assert!(receipt.created);
 //! runtime.shutdown().await?;
 //! # Ok(())
@@ -59,11 +59,12 @@ pub mod find;
 mod front_door_producer;
 pub mod limits;
 mod operator;
-mod outcome;
+mod outcome_waiter;
 mod runtime;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod trace;
+mod tree_runtime;
 pub mod view;
 
 pub use build_error::BuildError;
@@ -176,16 +177,16 @@ pub mod job {
     pub use retraced_jobs::job::RunAt;
     pub use retraced_jobs::job::Token;
     pub use retraced_jobs::job::UnknownState;
+    pub use retraced_jobs::store::Claimant;
+    pub use retraced_jobs::store::JobSummary;
+    pub use retraced_jobs::store::JobView;
     pub use retraced_jobs::trace::AttemptLog;
     pub use retraced_jobs::trace::AttemptRecord;
-    pub use retraced_jobs::trace::Claimant;
     pub use retraced_jobs::trace::Ended;
     pub use retraced_jobs::trace::EventKind;
     pub use retraced_jobs::trace::ExecutorId;
     pub use retraced_jobs::trace::Finding;
     pub use retraced_jobs::trace::FindingKind;
-    pub use retraced_jobs::trace::JobSummary;
-    pub use retraced_jobs::trace::JobView;
     pub use retraced_jobs::trace::LastError;
     pub use retraced_jobs::trace::LogLine;
     pub use retraced_jobs::trace::Progress;

@@ -10,12 +10,13 @@ use retraced_actors::{CallError, StoreCalls};
 use retraced_jobs::enqueue::{Outcome, OutcomeError};
 use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{
-    AuditReport, CallId, Cursor, JobPage, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture, WorkerRow,
+    AuditReport, CallId, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture,
+    WorkerRow,
 };
-use retraced_jobs::trace::{Finding, JobView};
+use retraced_jobs::trace::Finding;
 
 use crate::limits::{OPERATOR_CALLS_MAX, OPERATOR_TIMEOUT};
-use crate::outcome::Outcomes;
+use crate::outcome_waiter::OutcomeWaiter;
 
 /// Shows queues and jobs, and acts on them. Cheap to clone. Every method waits at most 5 s (an audit 15 min) for a store that does not answer, and sends its call again
 /// meanwhile under the same id, so that nothing is done twice.
@@ -34,7 +35,7 @@ use crate::outcome::Outcomes;
 #[derive(Clone)]
 pub struct Operator {
     calls: StoreCalls,
-    outcomes: Outcomes,
+    waiter: OutcomeWaiter,
 }
 
 impl Operator {
@@ -42,12 +43,12 @@ impl Operator {
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         let calls = StoreCalls::new(store, OPERATOR_CALLS_MAX, None);
-        Self::with_calls(calls.clone(), Outcomes::new(calls))
+        Self::with_calls(calls.clone(), OutcomeWaiter::new(calls))
     }
 
     /// The operator of a runtime: its calls use the replay slots and the threads of the supervision tree.
-    pub(crate) fn with_calls(calls: StoreCalls, outcomes: Outcomes) -> Self {
-        Self { calls, outcomes }
+    pub(crate) fn with_calls(calls: StoreCalls, waiter: OutcomeWaiter) -> Self {
+        Self { calls, waiter }
     }
 
     /// Checks that the store answers, and returns what is known about it.
@@ -134,7 +135,7 @@ impl Operator {
     /// # Cancel safety
     /// It only reads: it can be dropped and called again.
     pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
-        self.outcomes.wait_for_end(queue, id, timeout).await
+        self.waiter.wait_for_end(queue, id, timeout).await
     }
 
     /// A call that needs nothing but the queue.

@@ -4,18 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_actors::{ActorRef, Drained, Ending, Enqueue, Exhausted, LiveActor, Tree, TreeNode};
-use retraced_jobs::enqueue::{Outcome, OutcomeError, QueueHandle};
+use retraced_actors::{ActorRef, Drained, Ending, Enqueue, Exhausted, FrontDoorHandle, LiveActor, Tree, TreeNode};
+use retraced_jobs::enqueue::{EnqueueError, IntoNewJob, JobHandle, Outcome, OutcomeError, QueueHandle};
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
 use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, broadcast};
 
 use crate::front_door_producer::FrontDoorProducer;
-use crate::limits::TREE_THREADS;
 use crate::operator::Operator;
-use crate::outcome::Outcomes;
+use crate::outcome_waiter::OutcomeWaiter;
 use crate::trace::{Trace, TraceError};
+use crate::tree_runtime::TreeRuntime;
 
 /// Runs jobs. Built by [`Runtime::builder`]; hold it as long as jobs should run, and end it with [`shutdown`](Self::shutdown).
 ///
@@ -32,7 +32,7 @@ use crate::trace::{Trace, TraceError};
 /// ```
 pub struct Runtime {
     tree: Tree,
-    outcomes: Outcomes,
+    waiter: OutcomeWaiter,
     operator: Operator,
     drained: OnceCell<Drained>,
     threads: TreeRuntime,
@@ -46,9 +46,9 @@ impl fmt::Debug for Runtime {
 
 impl Runtime {
     pub(crate) fn new(tree: Tree, threads: TreeRuntime) -> Self {
-        let outcomes = Outcomes::new(tree.calls().clone());
-        let operator = Operator::with_calls(tree.calls().clone(), outcomes.clone());
-        Self { tree, outcomes, operator, drained: OnceCell::new(), threads }
+        let waiter = OutcomeWaiter::new(tree.calls().clone());
+        let operator = Operator::with_calls(tree.calls().clone(), waiter.clone());
+        Self { tree, waiter, operator, drained: OnceCell::new(), threads }
     }
 
     /// A handle to enqueue to a queue of this runtime. It stays valid when the queue's actors are restarted.
@@ -56,8 +56,47 @@ impl Runtime {
     /// # Errors
     /// [`RuntimeError::NoSuchQueue`] when this runtime has no queue of this name; the error names the queues it has.
     pub fn queue(&self, name: &str) -> Result<QueueHandle, RuntimeError> {
-        let handle = self.front_door(name)?;
-        Ok(QueueHandle::new(Arc::new(FrontDoorProducer { handle, outcomes: self.outcomes.clone() })))
+        Ok(self.handle_of(self.front_door(name)?))
+    }
+
+    /// Enqueues a job to the default queue of its kind ([`JobDefaults::queue`](crate::JobDefaults::queue)), and waits for its receipt. In a runtime with one queue a
+    /// kind needs no default. The job is a typed job, a [`JobRequest`](crate::JobRequest) with options, or a sealed job.
+    ///
+    /// # Errors
+    /// [`EnqueueError::NoQueue`] when the kind has no default queue and this runtime has several, or when the default queue is not one of this runtime; the other
+    /// errors are those of [`QueueHandle::enqueue`].
+    ///
+    /// ```
+    /// # use retraced::{Job, JobRequest, MemoryStore, Queue, Runtime};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct SendEmail { to: String }
+    /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+    /// # async fn send(_: SendEmail) {}
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let runtime = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send)).start().await?;
+    /// runtime.enqueue(SendEmail { to: "ada@example.com".into() }).await?.outcome().await?;
+    /// let welcome = SendEmail { to: "bob@example.com".into() };
+    /// runtime.enqueue(JobRequest::new(welcome).id("welcome-bob")).await?;
+    /// # runtime.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn enqueue(&self, job: impl IntoNewJob) -> Result<JobHandle, EnqueueError> {
+        let (default, known) = (job.default_queue()?, self.tree.queues());
+        let queue = match (&default, known.as_slice()) {
+            (None, [only]) => self.tree.queue(only),
+            (None, _) => None,
+            (Some(default), _) => self.tree.queue(default),
+        };
+        match queue {
+            Some(handle) => self.handle_of(handle).enqueue(job).await,
+            None => Err(EnqueueError::NoQueue { default, known }),
+        }
+    }
+
+    fn handle_of(&self, handle: FrontDoorHandle) -> QueueHandle {
+        QueueHandle::new(Arc::new(FrontDoorProducer { handle, waiter: self.waiter.clone() }))
     }
 
     /// The actor of a queue, for plain [`Enqueue`] messages; `None` while the actor is being restarted. After a restart the reference is dead: call this again rather
@@ -69,7 +108,7 @@ impl Runtime {
         Ok(self.front_door(name)?.actor())
     }
 
-    fn front_door(&self, name: &str) -> Result<retraced_actors::FrontDoorHandle, RuntimeError> {
+    fn front_door(&self, name: &str) -> Result<FrontDoorHandle, RuntimeError> {
         let found = QueueName::new(name).ok().and_then(|name| self.tree.queue(&name));
         found.ok_or_else(|| RuntimeError::NoSuchQueue {
             name: name.escape_debug().take(80).collect(),
@@ -85,7 +124,7 @@ impl Runtime {
     /// # Cancel safety
     /// It only reads: it can be dropped and called again.
     pub async fn outcome(&self, queue: &QueueName, id: &JobId, timeout: Duration) -> Result<Outcome, OutcomeError> {
-        self.outcomes.wait_for_end(queue, id, timeout).await
+        self.waiter.wait_for_end(queue, id, timeout).await
     }
 
     /// The queues of this runtime.
@@ -297,40 +336,6 @@ impl std::error::Error for RuntimeError {
         match self {
             RuntimeError::GaveUp(exhausted) => Some(exhausted),
             RuntimeError::NoSuchQueue { .. } | RuntimeError::Lost => None,
-        }
-    }
-}
-
-/// The tokio runtime the tree runs on: the tree's own, or one given to the builder.
-pub(crate) struct TreeRuntime {
-    handle: Handle,
-    own: Option<tokio::runtime::Runtime>,
-}
-
-impl TreeRuntime {
-    pub(crate) fn own() -> std::io::Result<Self> {
-        let own = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(TREE_THREADS)
-            .thread_name("retraced-tree")
-            .enable_all()
-            .build()?;
-        Ok(Self { handle: own.handle().clone(), own: Some(own) })
-    }
-
-    pub(crate) fn given(handle: Handle) -> Self {
-        Self { handle, own: None }
-    }
-
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.handle
-    }
-}
-
-impl Drop for TreeRuntime {
-    fn drop(&mut self) {
-        // Dropping a tokio runtime waits for its threads, which panics in async code; this call does not wait.
-        if let Some(own) = self.own.take() {
-            own.shutdown_background();
         }
     }
 }

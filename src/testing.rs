@@ -49,10 +49,9 @@ use retraced_jobs::codec;
 use retraced_jobs::failure::Code;
 use retraced_jobs::handler::Job;
 use retraced_jobs::job::{JobId, JobState, QueueName};
-use retraced_jobs::store::QueueStats;
 use retraced_jobs::store::memory::MemoryStore;
+use retraced_jobs::store::{JobSummary, JobView, QueueStats};
 use retraced_jobs::testing::TEST_START_MS;
-use retraced_jobs::trace::{JobSummary, JobView};
 use tokio::runtime::Handle;
 
 pub use retraced_jobs::testing::{TestAttempt, TestContext};

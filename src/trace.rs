@@ -7,7 +7,7 @@ use std::fmt;
 
 use retraced_jobs::codec;
 use retraced_jobs::job::JobId;
-use retraced_jobs::trace::JobView;
+use retraced_jobs::store::JobView;
 use serde::{Serialize, Serializer};
 
 pub use self::steps::{TraceEvent, TraceStep};
@@ -31,7 +31,7 @@ const INSTANT_COLUMNS: usize = 24;
 /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
 /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
 /// # let runtime = builder.start().await?;
-/// let receipt = runtime.queue("email")?.enqueue(SendEmail { to: "ada@example.com".into() }).await?;
+/// let receipt = runtime.enqueue(SendEmail { to: "ada@example.com".into() }).await?;
 /// let trace: retraced::Trace = runtime.trace(&receipt.id).await?;
 /// assert!(trace.to_string().contains("· email.send · queue email ·"), "{trace}");
 /// assert_eq!(trace.view().counters.failures, 0);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retraced::{
-    Client, Code, Context, EnqueueError, Failure, Job, JobRequest, JobState, MemoryStore, Outcome, OutcomeError, Queue,
-    QueueHandle, Retention, Runtime, Store,
+    Client, Code, Context, EnqueueError, Failure, Job, JobDefaults, JobRequest, JobState, MemoryStore, Outcome,
+    OutcomeError, Queue, QueueHandle, Retention, Runtime, Store,
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,48 @@ async fn a_handler_enqueues_to_its_own_queue_and_to_any_other() {
     assert_eq!(ids, ["invoice-2", "invoice-4"]);
     assert!(runtime.operator().queues().await.unwrap().contains(&invoices), "an operator sees the new queue");
     runtime.shutdown().await.unwrap();
+}
+
+#[derive(Serialize, Deserialize)]
+struct Refund;
+impl Job for Refund {
+    const KIND: &'static str = "refund";
+
+    fn defaults() -> JobDefaults {
+        JobDefaults::new().queue("refunds")
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_enqueues_to_the_default_queue_of_the_kind_or_to_its_only_queue() {
+    let queue = |name| Queue::new(name).unwrap().handler(order).handler(|_: Refund| async {});
+    let start = |queues: Vec<Queue>| {
+        let builder = Runtime::builder().store(MemoryStore::new());
+        queues.into_iter().fold(builder, |builder, queue| builder.queue(queue)).start()
+    };
+    let one = start(vec![queue("orders")]).await.unwrap();
+    let job = one.enqueue(JobRequest::new(Order { number: 6 }).id("order-6")).await.unwrap();
+    assert_eq!((job.queue.as_str(), job.id.to_string().as_str()), ("orders", "order-6"));
+    let elsewhere = one.enqueue(Refund).await.unwrap_err();
+    assert_eq!(
+        elsewhere.to_string(),
+        "the default queue of this job's kind, \"refunds\", is not one of this runtime; this runtime has orders"
+    );
+    let two = start(vec![queue("orders"), queue("refunds")]).await.unwrap();
+    assert_eq!(two.enqueue(Refund).await.unwrap().queue.as_str(), "refunds");
+    let unclear = two.enqueue(Order { number: 6 }).await.unwrap_err();
+    assert!(matches!(&unclear, EnqueueError::NoQueue { default: None, known } if known.len() == 2), "{unclear}");
+    assert!(!unclear.is_retryable() && unclear.to_string().ends_with("this runtime has orders, refunds"), "{unclear}");
+    one.shutdown().await.unwrap();
+    two.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_enqueues_to_the_default_queue_of_the_kind_and_knows_no_other() {
+    let client = Client::new(MemoryStore::new());
+    assert_eq!(client.enqueue(Refund).await.unwrap().queue.as_str(), "refunds");
+    let refused = client.enqueue(Order { number: 2 }).await.unwrap_err();
+    assert_eq!(refused.to_string(), "this job's kind has no default queue (Job::defaults); name one with .queue(…)");
 }
 
 #[tokio::test]

@@ -29,6 +29,14 @@ pub enum EnqueueError {
     InvalidId(InvalidName),
     /// The default queue of the job's kind has a name that is not allowed. The caller's mistake: change its `Job::defaults`.
     InvalidQueue(InvalidName),
+    /// `enqueue` was called without a queue, and the job's kind does not say which: it has no default queue, or one that this runtime does not have. The
+    /// caller's mistake: enqueue through a [`QueueHandle`](super::QueueHandle), or give the kind a default queue.
+    NoQueue {
+        /// The default queue of the job's kind, if it has one.
+        default: Option<QueueName>,
+        /// The queues of the runtime; none for a client, which knows no queues.
+        known: Vec<QueueName>,
+    },
     /// The job's own retry policy is out of bounds. The caller's mistake: the text names the bound.
     InvalidRetry(InvalidRetry),
     /// The job cannot be serialized, its kind is not allowed, or its payload is too large. The caller's mistake: keep large data elsewhere.
@@ -74,6 +82,7 @@ impl EnqueueError {
             EnqueueError::Refused { source } => source.is_retryable(),
             EnqueueError::InvalidId(_)
             | EnqueueError::InvalidQueue(_)
+            | EnqueueError::NoQueue { .. }
             | EnqueueError::InvalidRetry(_)
             | EnqueueError::Payload(_)
             | EnqueueError::NoProducer
@@ -88,6 +97,7 @@ impl EnqueueError {
         match self {
             EnqueueError::InvalidId(_)
             | EnqueueError::InvalidQueue(_)
+            | EnqueueError::NoQueue { .. }
             | EnqueueError::InvalidRetry(_)
             | EnqueueError::Payload(_) => Failure::permanent(Code::JobCreationFailed, self.clone()),
             _ => Failure::temporary(Code::JobCreationFailed, self.clone()),
@@ -105,6 +115,7 @@ impl fmt::Display for EnqueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EnqueueError::InvalidId(error) | EnqueueError::InvalidQueue(error) => error.fmt(f),
+            EnqueueError::NoQueue { default, known } => no_queue(default.as_ref(), known, f),
             EnqueueError::InvalidRetry(error) => error.fmt(f),
             EnqueueError::Payload(error) => write!(f, "the job {error}"),
             EnqueueError::QueueFull { queue } => {
@@ -126,6 +137,18 @@ impl fmt::Display for EnqueueError {
             ),
         }
     }
+}
+
+fn no_queue(default: Option<&QueueName>, known: &[QueueName], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match default {
+        Some(default) => write!(f, "the default queue of this job's kind, \"{default}\", is not one of this runtime")?,
+        None => f.write_str("this job's kind has no default queue (Job::defaults); name one with .queue(…)")?,
+    }
+    if known.is_empty() {
+        return Ok(());
+    }
+    let known: Vec<_> = known.iter().map(QueueName::as_str).collect();
+    write!(f, "; this runtime has {}", known.join(", "))
 }
 
 impl StdError for EnqueueError {

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::{self, CodecError};
 use crate::job::JobState;
-use crate::store::StoreError;
-use crate::trace::{AttemptLog, AttemptRecord, Ended, JobView, LastError};
+use crate::store::{JobView, StoreError};
+use crate::trace::{AttemptLog, AttemptRecord, Ended, LastError};
 
 /// How a job ended.
 ///

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::EnqueueError;
 use crate::handler::{Job, JobOptions, seal_job};
-use crate::job::{JobId, NewJob, RunAt};
+use crate::job::{JobId, NewJob, QueueName, RunAt};
 use crate::retry::{Retry, RetryOverrides};
 
 /// What a queue takes: a typed job, a [`JobRequest`], or a job that was sealed before.
@@ -27,16 +27,19 @@ pub trait IntoNewJob {
     /// [`EnqueueError::InvalidId`], [`EnqueueError::InvalidRetry`] or [`EnqueueError::Payload`].
     fn into_new_job(self) -> Result<NewJob, EnqueueError>;
 
-    /// The queue that the job's kind belongs to ([`JobDefaults::queue`](crate::handler::JobDefaults::queue)). Used by
-    /// [`Context::enqueue`](crate::context::Context::enqueue), which is given no queue. Default: none.
-    fn default_queue(&self) -> Option<&'static str> {
-        None
+    /// The default queue of the job's kind ([`JobDefaults::queue`](crate::handler::JobDefaults::queue)), for an `enqueue` that names no queue, such as
+    /// [`Context::enqueue`](crate::context::Context::enqueue). A sealed job has none.
+    ///
+    /// # Errors
+    /// [`EnqueueError::InvalidQueue`] when its name is not allowed.
+    fn default_queue(&self) -> Result<Option<QueueName>, EnqueueError> {
+        Ok(None)
     }
 }
 
 impl<J: Job> IntoNewJob for J {
-    fn default_queue(&self) -> Option<&'static str> {
-        J::defaults().default_queue()
+    fn default_queue(&self) -> Result<Option<QueueName>, EnqueueError> {
+        default_queue_of::<J>()
     }
 
     fn into_new_job(self) -> Result<NewJob, EnqueueError> {
@@ -51,13 +54,17 @@ impl IntoNewJob for NewJob {
 }
 
 impl<J: Job> IntoNewJob for JobRequest<J> {
-    fn default_queue(&self) -> Option<&'static str> {
-        J::defaults().default_queue()
+    fn default_queue(&self) -> Result<Option<QueueName>, EnqueueError> {
+        default_queue_of::<J>()
     }
 
     fn into_new_job(self) -> Result<NewJob, EnqueueError> {
         self.seal().map(|(sealed, ())| sealed)
     }
+}
+
+fn default_queue_of<J: Job>() -> Result<Option<QueueName>, EnqueueError> {
+    J::defaults().default_queue().map(QueueName::new).transpose().map_err(EnqueueError::InvalidQueue)
 }
 
 /// One job with options of its own. [`QueueHandle::job`](super::QueueHandle::job) makes one that knows its queue, and ends in

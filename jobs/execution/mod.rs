@@ -1,8 +1,8 @@
 //! One attempt as a pipeline: decode, run, classify, decide, outcome. Each step takes data and returns data; the executor's actor only passes the data on.
 
+mod attempt_outcome;
 mod ended;
 mod layer;
-mod outcome;
 mod panic;
 mod rules;
 mod run;
@@ -12,8 +12,8 @@ mod span;
 mod tests;
 mod thread;
 
+pub use attempt_outcome::AttemptOutcome;
 pub use layer::{Layer, Layers, Next};
-pub use outcome::AttemptOutcome;
 pub use panic::HandlerPanic;
 pub use rules::{Explicit, Rules};
 pub use runner::{AttemptInput, Runner};

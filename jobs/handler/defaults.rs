@@ -10,7 +10,7 @@ use crate::retry::{InvalidRetry, Retry};
 ///
 /// | | the kind | the queue | the call that enqueues |
 /// | --- | --- | --- | --- |
-/// | queue | [`queue`](Self::queue), with `ctx.enqueue` | – | the queue it is enqueued to |
+/// | queue | [`queue`](Self::queue), when `enqueue` names no queue | – | the queue it is enqueued to |
 /// | retries | [`retry`](Self::retry), [`max_attempts`](Self::max_attempts) | `Queue::retry`, as a whole | `.retry(…)` |
 /// | timeout | [`timeout`](Self::timeout) | `Queue::timeout` | `.timeout(…)` |
 /// | kept after completion | [`discard_completed`](Self::discard_completed) | `Queue::retention` | – |
@@ -48,8 +48,8 @@ impl JobDefaults {
         Self { queue: None, retry: None, max_attempts: None, timeout: None, discard_completed: false }
     }
 
-    /// The queue jobs of this kind belong to, for producers that name none: [`Context::enqueue`](crate::context::Context::enqueue). Default: none; a follow-up job
-    /// then goes to the queue of the handler that enqueues it.
+    /// The queue jobs of this kind go to when `enqueue` names none: that of a runtime, of a client and of a [`Context`](crate::context::Context). Default: none; a
+    /// follow-up job then goes to the queue of the handler that enqueues it, and a job of a runtime with one queue to that queue.
     pub const fn queue(mut self, name: &'static str) -> Self {
         self.queue = Some(name);
         self

@@ -10,7 +10,8 @@ use super::{
     StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
-use crate::trace::{Finding, JobView, SupervisionEvent};
+use crate::store::JobView;
+use crate::trace::{Finding, SupervisionEvent};
 
 /// Writes [`Decorator`], and the implementation of each store trait for every decorator, from one list of all verbs.
 macro_rules! decorator {

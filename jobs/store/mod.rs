@@ -24,6 +24,7 @@
 mod batch;
 mod decorator;
 mod error;
+mod job_view;
 mod model;
 mod replay_slots;
 
@@ -33,6 +34,7 @@ pub mod redis;
 
 pub use decorator::Decorator;
 pub use error::StoreError;
+pub use job_view::{Claimant, JobSummary, JobView};
 pub use model::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
     Promoted, QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Retention,
@@ -51,7 +53,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
-use crate::trace::{Finding, JobView, SupervisionEvent};
+use crate::trace::{Finding, SupervisionEvent};
 
 /// The future every verb of a store returns.
 ///

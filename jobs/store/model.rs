@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use crate::job::{Counters, InstanceId, JobId, JobState, Kind, Lease, Nonce, QueueName, Token};
 use crate::limits::REPLAY_SLOTS_MAX;
-use crate::trace::{JobSummary, JobView, SupervisionEvent};
+use crate::store::{JobSummary, JobView};
+use crate::trace::SupervisionEvent;
 
 /// The identity of a call, so that sending it again has no second effect: a process instance, one of its replay slots, and a sequence that grows with every new
 /// call of the slot. A slot has one open call at a time. To use a sequence again for another verb is refused ([`StoreError::Refused`](super::StoreError::Refused)).

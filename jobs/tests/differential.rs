@@ -24,10 +24,10 @@ use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, Queu
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    CallId, ClaimRequest, Claims, Enqueued, Moved, QueueStats, Reclaim, Reclaimed, Reconciled, Renewal, Retention,
-    RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
+    CallId, ClaimRequest, Claims, Enqueued, JobView, Moved, QueueStats, Reclaim, Reclaimed, Reconciled, Renewal,
+    Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
 };
-use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, JobView};
+use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId};
 use support::redis_server::RedisServer;
 use uuid::Uuid;
 

@@ -8,11 +8,11 @@ use futures_util::StreamExt;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
-    Admin, AuditReport, BATCH_MAX, CallId, ClaimRequest, Claims, Cursor, Enqueued, JobPage, Leases, Ledger, LedgerPage,
-    Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, ReplaySlots, Settled, Settlement, Store,
-    StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    Admin, AuditReport, BATCH_MAX, CallId, ClaimRequest, Claims, Cursor, Enqueued, JobPage, JobView, Leases, Ledger,
+    LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, ReplaySlots, Settled, Settlement,
+    Store, StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
-use retraced_jobs::trace::{JobView, SupervisionEvent};
+use retraced_jobs::trace::SupervisionEvent;
 use uuid::Uuid;
 
 /// A store that implements only the required verbs, each by a memory store.

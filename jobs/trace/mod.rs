@@ -4,7 +4,6 @@ mod attempt;
 mod event;
 mod finding;
 mod last_error;
-mod view;
 
 pub use attempt::{
     AttemptLog, AttemptRecord, Ended, ExecutorId, LogLine, Progress, Released, StoredAttempt, UnreadableAttempt,
@@ -13,7 +12,6 @@ pub use attempt::{
 pub use event::{EventKind, SupervisionEvent};
 pub use finding::{Finding, FindingKind};
 pub use last_error::LastError;
-pub use view::{Claimant, JobSummary, JobView};
 
 pub use crate::limits::{
     BACKTRACE_BYTES_MAX, FINDING_EXAMPLES_MAX, HISTORY_FIRST, HISTORY_LAST, LOG_LINE_BYTES_MAX, LOG_LINES_MAX,

@@ -1,8 +1,7 @@
 //! Redrives or discards all jobs that match a filter, step by step.
 
 use retraced_jobs::job::{JobId, QueueName};
-use retraced_jobs::store::{Moved, Target};
-use retraced_jobs::trace::JobSummary;
+use retraced_jobs::store::{JobSummary, Moved, Target};
 
 use super::{JobFilter, JobSearch};
 use crate::limits::{BULK_STEP_EXAMINED_MAX, BULK_STEP_JOBS};

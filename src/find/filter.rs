@@ -3,7 +3,7 @@
 use retraced_jobs::codec;
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{JobState, Kind};
-use retraced_jobs::trace::JobSummary;
+use retraced_jobs::store::JobSummary;
 
 /// Which jobs to find: those in certain states that fulfil all conditions (code, kind, time). Without conditions every job in these states matches.
 ///

@@ -1,7 +1,7 @@
 //! The methods of [`Operator`] that find jobs, and one page of their results.
 
 use retraced_jobs::job::QueueName;
-use retraced_jobs::trace::JobSummary;
+use retraced_jobs::store::JobSummary;
 
 use super::bulk::Action;
 use super::{BulkAction, FindError, JobCursor, JobFilter, JobSearch};

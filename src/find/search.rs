@@ -4,8 +4,7 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use retraced_jobs::job::{JobState, QueueName};
-use retraced_jobs::store::Cursor;
-use retraced_jobs::trace::JobSummary;
+use retraced_jobs::store::{Cursor, JobSummary};
 
 use super::cursor::Examined;
 use super::{FindError, JobCursor, JobFilter};

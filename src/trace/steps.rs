@@ -2,7 +2,8 @@
 
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::JobState;
-use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, JobView, Released, StoredAttempt};
+use retraced_jobs::store::JobView;
+use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, Released, StoredAttempt};
 use serde::Serialize;
 
 use super::explain::explain;

@@ -4,7 +4,8 @@ use retraced_jobs::codec::{self, Envelope};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Counters, JobId, JobState, Kind, QueueName};
 use retraced_jobs::retry::RetryOverrides;
-use retraced_jobs::trace::{AttemptRecord, Claimant, Ended, JobSummary, JobView, LastError, StoredAttempt};
+use retraced_jobs::store::{Claimant, JobSummary, JobView};
+use retraced_jobs::trace::{AttemptRecord, Ended, LastError, StoredAttempt};
 use serde::Serialize;
 
 use super::{AttemptDetail, Timestamp};

@@ -3,21 +3,21 @@
 //! Every type serializes, and its field names are the ones that `retraced --json` prints. Instants are RFC 3339 text ([`Timestamp`]); durations are whole
 //! milliseconds, in fields that end in `_ms`.
 
+mod action;
 mod attempt;
 mod audit;
 mod event;
 mod job;
-mod outcome;
 mod queue;
 mod text;
 mod timestamp;
 mod worker;
 
+pub use action::{ActionResult, ActionRow, EnqueuedRow};
 pub use attempt::{AttemptDetail, AttemptOutcome, LogLine, Progress};
 pub use audit::AuditRow;
 pub use event::Event;
 pub use job::{JobDetail, JobError, JobRow, Running};
-pub use outcome::{ActionResult, ActionRow, EnqueuedRow};
 pub use queue::{QueueRow, Rates};
 pub use text::printable;
 pub use timestamp::Timestamp;

@@ -10,11 +10,11 @@ use futures_util::{FutureExt, StreamExt};
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
-    Admin, AuditReport, CallId, ClaimRequest, Claims, Cursor, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
-    Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreError,
-    StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    Admin, AuditReport, CallId, ClaimRequest, Claims, Cursor, Enqueued, Hint, JobPage, JobView, Leases, Ledger,
+    LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store,
+    StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
-use retraced_jobs::trace::{Finding, JobView, SupervisionEvent};
+use retraced_jobs::trace::{Finding, SupervisionEvent};
 
 /// The calls a tree makes. Calls of an operator get no faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,10 +14,10 @@ use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
-    Admin, AuditReport, BATCH_MAX, CallId, Cursor, JobPage, Moved, QueueStats, RetentionRule, StoreError, StoreFuture,
-    Target, TrimPolicy, Trimmed,
+    Admin, AuditReport, BATCH_MAX, CallId, Claimant, Cursor, JobPage, JobSummary, JobView, Moved, QueueStats,
+    RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed,
 };
-use crate::trace::{Claimant, Finding, JobSummary, JobView, StoredAttempt};
+use crate::trace::{Finding, StoredAttempt};
 
 impl Admin for MemoryStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {

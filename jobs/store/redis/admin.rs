@@ -10,9 +10,10 @@ use crate::job::{JobId, JobState, QueueName};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
-    Admin, AuditReport, BATCH_MAX, CallId, Cursor, JobPage, Moved, QueueStats, StoreFuture, Target, TrimPolicy, Trimmed,
+    Admin, AuditReport, BATCH_MAX, CallId, Cursor, JobPage, JobView, Moved, QueueStats, StoreFuture, Target,
+    TrimPolicy, Trimmed,
 };
-use crate::trace::{Finding, JobView};
+use crate::trace::Finding;
 
 impl Admin for RedisStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {

@@ -6,8 +6,8 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use retraced_jobs::codec::{encode_attempt, from_payload, to_output};
 use retraced_jobs::job::{JobId, JobState, RunAt};
-use retraced_jobs::store::{ClaimedJob, Hint, Settlement, Verdict};
-use retraced_jobs::trace::{Ended, JobView};
+use retraced_jobs::store::{ClaimedJob, Hint, JobView, Settlement, Verdict};
+use retraced_jobs::trace::Ended;
 
 use super::{Harness, LONG, SHORT, TIMEOUT, Worker, id, log};
 

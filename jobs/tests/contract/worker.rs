@@ -9,10 +9,10 @@ use retraced_jobs::codec::encode_attempt;
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt};
 use retraced_jobs::store::{
-    AuditReport, BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Moved, Promoted, QueueStats,
-    Reclaim, Reclaimed, Renewal, Settled, Settlement, Store, Target, TrimPolicy, Trimmed, Verdict,
+    AuditReport, BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobView, Moved, Promoted,
+    QueueStats, Reclaim, Reclaimed, Renewal, Settled, Settlement, Store, Target, TrimPolicy, Trimmed, Verdict,
 };
-use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, JobView};
+use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId};
 use uuid::Uuid;
 
 use super::{Harness, LONG};

@@ -10,8 +10,9 @@ use crate::job::{InstanceId, JobId, JobState, QueueName};
 use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::reply::{Reply, attempt_of, big_endian, letter_of, open_body};
-use crate::store::{CallId, Cursor, JobPage, Moved, QueueStats, StoreError, Target, TrimPolicy, Trimmed};
-use crate::trace::{Claimant, JobSummary, JobView};
+use crate::store::{
+    CallId, Claimant, Cursor, JobPage, JobSummary, JobView, Moved, QueueStats, StoreError, Target, TrimPolicy, Trimmed,
+};
 
 /// What an operator can do to jobs.
 #[derive(Debug, Clone, Copy)]

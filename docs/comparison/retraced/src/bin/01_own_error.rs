@@ -23,9 +23,8 @@ async fn send_email(job: SendEmail, attempt: Attempt) -> Result<(), Failure> {
 async fn main() -> Result<(), Error> {
     let emails = Queue::new("emails")?.handler(send_email);
     let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
-    let emails = runtime.queue("emails")?;
-    println!("{}", emails.enqueue(to("nobody")).await?.outcome().await?);
-    println!("{}", emails.enqueue(to("ada")).await?.outcome().await?);
+    println!("{}", runtime.enqueue(to("nobody")).await?.outcome().await?);
+    println!("{}", runtime.enqueue(to("ada")).await?.outcome().await?);
     runtime.shutdown().await?;
     Ok(())
 }

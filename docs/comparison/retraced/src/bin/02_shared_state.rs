@@ -14,7 +14,7 @@ async fn send_email(job: SendEmail, mailer: State<Mailer>) {
 async fn main() -> Result<(), Error> {
     let emails = Queue::new("emails")?.handler(send_email);
     let runtime = Runtime::builder().store(redis().await?).state(Mailer { from: "us" }).queue(emails).start().await?;
-    runtime.queue("emails")?.enqueue(to("ada")).await?.outcome().await?;
+    runtime.enqueue(to("ada")).await?.outcome().await?;
     runtime.shutdown().await?;
     Ok(())
 }

@@ -12,7 +12,7 @@ async fn send_email(job: SendEmail) -> Result<String, Error> {
 async fn main() -> Result<(), Error> {
     let emails = Queue::new("emails")?.handler(send_email);
     let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
-    let job = runtime.queue("emails")?.enqueue(to("ada")).await?;
+    let job = runtime.enqueue(to("ada")).await?;
     println!("{}", job.outcome_within(Duration::from_secs(60)).await?.output::<String>()?);
     runtime.shutdown().await?;
     Ok(())

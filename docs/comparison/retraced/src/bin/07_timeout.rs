@@ -15,7 +15,7 @@ async fn send_email(_: SendEmail, attempt: Attempt) {
 async fn main() -> Result<(), Error> {
     let emails = Queue::new("emails")?.timeout(Duration::from_secs(1)).handler(send_email);
     let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
-    let job = runtime.queue("emails")?.enqueue(to("ada")).await?;
+    let job = runtime.enqueue(to("ada")).await?;
     job.outcome().await?;
     print!("{}", runtime.trace(&job.id).await?);
     runtime.shutdown().await?;

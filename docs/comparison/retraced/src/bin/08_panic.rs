@@ -13,7 +13,7 @@ async fn send_email(job: SendEmail, attempt: Attempt) {
 async fn main() -> Result<(), Error> {
     let emails = Queue::new("emails")?.handler(send_email);
     let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
-    let job = runtime.queue("emails")?.enqueue(to("ada")).await?;
+    let job = runtime.enqueue(to("ada")).await?;
     job.outcome().await?;
     print!("{}", runtime.trace(&job.id).await?);
     runtime.shutdown().await?;

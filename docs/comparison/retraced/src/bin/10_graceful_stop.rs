@@ -14,7 +14,7 @@ async fn send_email(job: SendEmail) {
 async fn main() -> Result<(), Error> {
     let emails = Queue::new("emails")?.handler(send_email);
     let runtime = Runtime::builder().store(redis().await?).queue(emails).grace(Duration::from_secs(5)).start().await?;
-    runtime.queue("emails")?.enqueue(to("ada")).await?;
+    runtime.enqueue(to("ada")).await?;
     tokio::signal::ctrl_c().await?;
     runtime.shutdown().await?;
     println!("stopped");

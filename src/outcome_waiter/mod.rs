@@ -8,20 +8,19 @@ use std::time::Duration;
 use retraced_actors::{CallError, StoreCalls};
 use retraced_jobs::enqueue::{Outcome, OutcomeError};
 use retraced_jobs::job::{JobId, JobState, QueueName};
-use retraced_jobs::store::Store;
-use retraced_jobs::trace::JobView;
+use retraced_jobs::store::{JobView, Store};
 
 use self::hints::{End, EndSubscriptions, Listener, PollReason};
 use crate::limits::{OUTCOME_ANNOUNCED, OUTCOME_POLL_MAX, OUTCOME_POLL_MIN, OUTCOME_READ_TIMEOUT};
 
 /// Waits for the outcomes of jobs. Cheap to clone; clones share their subscriptions.
 #[derive(Clone)]
-pub(crate) struct Outcomes {
+pub(crate) struct OutcomeWaiter {
     calls: StoreCalls,
     subscriptions: EndSubscriptions,
 }
 
-impl Outcomes {
+impl OutcomeWaiter {
     pub(crate) fn new(calls: StoreCalls) -> Self {
         Self { calls, subscriptions: EndSubscriptions::default() }
     }
@@ -137,15 +136,15 @@ mod tests {
         JobId::parse("welcome-42").unwrap()
     }
 
-    fn outcomes_of(store: impl Store) -> Outcomes {
-        Outcomes::new(StoreCalls::new(Arc::new(store), 4, None))
+    fn outcomes_of(store: impl Store) -> OutcomeWaiter {
+        OutcomeWaiter::new(StoreCalls::new(Arc::new(store), 4, None))
     }
 
-    fn memory_outcomes() -> (Outcomes, QueueName) {
+    fn memory_outcomes() -> (OutcomeWaiter, QueueName) {
         (outcomes_of(MemoryStore::new()), QueueName::new("email").unwrap())
     }
 
-    async fn enqueue(outcomes: &Outcomes, queue: &QueueName) {
+    async fn enqueue(outcomes: &OutcomeWaiter, queue: &QueueName) {
         let queue = queue.clone();
         let job = NewJob { id: id(), run_at: RunAt::Now, envelope: bytes::Bytes::from_static(b"letter") };
         let enqueue = move |store: Arc<dyn Store>, call| {
@@ -196,7 +195,7 @@ mod tests {
     }
 
     /// Cancels a job, and returns how long after that its waiter learns of the end.
-    async fn learned_after(outcomes: &Outcomes, queue: &QueueName) -> Duration {
+    async fn learned_after(outcomes: &OutcomeWaiter, queue: &QueueName) -> Duration {
         enqueue(outcomes, queue).await;
         let cancel = async {
             tokio::time::sleep(TIMEOUT / 2 + Duration::from_millis(1)).await;

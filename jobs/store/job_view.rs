@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{AttemptLog, AttemptRecord, Ended, LastError, StoredAttempt};
 use crate::job::{Counters, InstanceId, JobId, JobState, QueueName};
+use crate::trace::{AttemptLog, AttemptRecord, Ended, LastError, StoredAttempt};
 
 /// A job as listings show it.
 ///
@@ -68,7 +68,7 @@ impl Claimant {
 /// # use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
 /// # use retraced_jobs::store::memory::MemoryStore;
 /// # use retraced_jobs::store::{ClaimRequest, Admin, ReplaySlots, Transitions};
-/// use retraced_jobs::trace::{Claimant, JobSummary, JobView};
+/// use retraced_jobs::store::{Claimant, JobSummary, JobView};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
 /// # let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
 /// # let mut replay_slot = replay_slots.take().await;

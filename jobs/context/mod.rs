@@ -1,8 +1,13 @@
 //! What a handler holds while it runs: its context, and behind it the lease of its attempt.
 
+mod lease_watch;
+mod stop;
+
+pub use lease_watch::LeaseWatch;
+pub use stop::Stop;
+
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,163 +18,6 @@ use crate::failure::bounded;
 use crate::handler::States;
 use crate::job::{Counters, InvalidName, JobId, Kind, QueueName};
 use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
-
-/// Why a handler is asked to stop.
-///
-/// ```
-/// use retraced_jobs::context::{Context, Stop};
-/// use retraced_jobs::failure::{Code, Failure};
-/// async fn copy(ctx: &Context) -> Result<(), Failure> {
-///     tokio::select! {
-///         () = tokio::time::sleep(std::time::Duration::from_secs(60)) => Ok(()),
-///         () = ctx.cancelled() => match ctx.why_stopped() {
-///             // Another worker may copy by now: leave everything as it is.
-///             Some(Stop::LeaseLost) => Ok(()),
-///             why => Err(Failure::new(Code::Interrupted, format!("stopped by {why:?}"))),
-///         },
-///     }
-/// }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stop {
-    /// The worker shuts down, or the actor that runs the handler was restarted. If the handler now returns an error, no failure is counted, and the job goes
-    /// back to the front of its queue.
-    Shutdown,
-    /// An operator or a client cancelled the job. If the handler now returns an error, the job is `cancelled`; if it returns `Ok`, the job is `completed`.
-    Cancelled,
-    /// The timeout of the attempt passed, or a layer around the handler no longer awaits it. An error returned now is a failed attempt.
-    TimedOut,
-    /// The lease is lost: another worker may run the job by now, and the result of this handler will not count.
-    LeaseLost,
-}
-
-/// What an attempt and the lease keeper share: how long the lease lasts, whether it is lost, and whether the handler is asked to stop.
-#[derive(Debug)]
-pub struct LeaseWatch {
-    /// The instant from which the microseconds below count.
-    origin: Instant,
-    /// When the lease expires, in microseconds after the origin.
-    expires_us: AtomicU64,
-    lost: AtomicBool,
-    stop: OnceLock<Stop>,
-    /// Created when it is first asked for: most handlers never use it.
-    token: OnceLock<CancellationToken>,
-    timeout: OnceLock<Duration>,
-    /// When the current poll of the handler began, in microseconds after the origin, plus 1; 0 between polls.
-    polling_us: AtomicU64,
-}
-
-impl LeaseWatch {
-    /// A lease that expires at `expires` unless it is extended.
-    #[must_use]
-    pub fn new(expires: Instant) -> Self {
-        Self::granted(Instant::now(), expires)
-    }
-
-    /// [`new`](Self::new), for a caller that has just read the clock.
-    #[must_use]
-    pub fn granted(now: Instant, expires: Instant) -> Self {
-        let origin = now;
-        Self {
-            origin,
-            expires_us: AtomicU64::new(micros(expires.saturating_duration_since(origin))),
-            lost: AtomicBool::new(false),
-            stop: OnceLock::new(),
-            token: OnceLock::new(),
-            timeout: OnceLock::new(),
-            polling_us: AtomicU64::new(0),
-        }
-    }
-
-    /// The lease was renewed, and now expires at `expires`.
-    pub fn extend(&self, expires: Instant) {
-        self.expires_us.store(micros(expires.saturating_duration_since(self.origin)), Ordering::Relaxed);
-    }
-
-    /// How long the lease lasts unless renewed; zero when it has expired or is lost.
-    #[must_use]
-    pub fn remaining(&self) -> Duration {
-        self.remaining_at(Instant::now())
-    }
-
-    /// [`remaining`](Self::remaining), for a caller that has just read the clock.
-    #[must_use]
-    pub fn remaining_at(&self, now: Instant) -> Duration {
-        if self.is_lost() {
-            return Duration::ZERO;
-        }
-        let expires = Duration::from_micros(self.expires_us.load(Ordering::Relaxed));
-        expires.saturating_sub(now.saturating_duration_since(self.origin))
-    }
-
-    /// The lease is lost. The handler is asked to stop.
-    pub fn lose(&self) {
-        self.lost.store(true, Ordering::Release);
-        self.stop(Stop::LeaseLost);
-    }
-
-    /// Whether the lease is lost.
-    #[must_use]
-    pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
-    }
-
-    /// Asks the handler to stop. The first reason stays.
-    pub fn stop(&self, why: Stop) {
-        let _ = self.stop.set(why);
-        // Pairs with the fence in `token`: when both run at once, at least one of them sees what the other wrote.
-        fence(Ordering::SeqCst);
-        if let Some(token) = self.token.get() {
-            token.cancel();
-        }
-    }
-
-    /// Why the handler is asked to stop, if it is.
-    #[must_use]
-    pub fn stop_reason(&self) -> Option<Stop> {
-        self.stop.get().copied()
-    }
-
-    /// The attempt's timeout; `None` before it starts.
-    #[must_use]
-    pub fn timeout(&self) -> Option<Duration> {
-        self.timeout.get().copied()
-    }
-
-    /// How long the handler's current poll has lasted without yielding to the runtime; `None` between polls.
-    #[must_use]
-    pub fn not_yielded_for(&self, now: Instant) -> Option<Duration> {
-        let began = self.polling_us.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(now.saturating_duration_since(self.origin + Duration::from_micros(began)))
-    }
-
-    /// The attempt starts, with this timeout.
-    pub(crate) fn begin(&self, timeout: Duration) {
-        let _ = self.timeout.set(timeout);
-    }
-
-    pub(crate) fn token(&self) -> &CancellationToken {
-        let token = self.token.get_or_init(CancellationToken::new);
-        fence(Ordering::SeqCst);
-        // `stop` may have been called before the token was created.
-        if self.stop.get().is_some() {
-            token.cancel();
-        }
-        token
-    }
-
-    pub(crate) fn poll_begins(&self) {
-        self.polling_us.store(micros(self.origin.elapsed()) + 1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn poll_ends(&self) {
-        self.polling_us.store(0, Ordering::Relaxed);
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
 
 /// What a handler has beside its job: facts about its attempt, shared state, a log, progress, and a way to enqueue follow-up jobs. Cheap to clone.
 ///
@@ -322,9 +170,8 @@ impl Context {
     /// }
     /// ```
     pub async fn enqueue(&self, job: impl IntoNewJob) -> Result<JobHandle, EnqueueError> {
-        let default = job.default_queue().map(QueueName::new).transpose().map_err(EnqueueError::InvalidQueue)?;
-        let queue = default.as_ref().unwrap_or(self.queue_name());
-        QueueHandle::new(self.0.producers.producer(queue)).enqueue(job).await
+        let queue = job.default_queue()?.unwrap_or_else(|| self.queue_name().clone());
+        QueueHandle::new(self.0.producers.producer(&queue)).enqueue(job).await
     }
 
     /// A handle to any queue of this handler's store, to enqueue to. The queue need not have workers in this process, nor have been used before.
@@ -413,65 +260,5 @@ impl Context {
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context").field("id", self.id()).field("attempt", &self.attempt()).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_lasts_until_it_expires_or_is_extended() {
-        let watch = LeaseWatch::new(Instant::now() + 30 * SECOND);
-        tokio::time::advance(10 * SECOND).await;
-        assert_eq!(watch.remaining(), 20 * SECOND);
-        watch.extend(Instant::now() + 30 * SECOND);
-        assert_eq!(watch.remaining(), 30 * SECOND);
-        tokio::time::advance(31 * SECOND).await;
-        assert_eq!((watch.remaining(), watch.is_lost()), (Duration::ZERO, false), "expired is not yet lost");
-        watch.extend(Instant::now() + SECOND);
-        assert_eq!(watch.remaining(), SECOND, "a late renewal counts when the job was not reclaimed");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lost_lease_stays_lost_and_stops_the_handler() {
-        let watch = LeaseWatch::new(Instant::now() + 30 * SECOND);
-        watch.lose();
-        watch.extend(Instant::now() + 30 * SECOND);
-        assert_eq!((watch.remaining(), watch.is_lost()), (Duration::ZERO, true));
-        assert_eq!(watch.stop_reason(), Some(Stop::LeaseLost));
-        assert!(watch.token().is_cancelled());
-    }
-
-    #[tokio::test]
-    async fn the_first_reason_to_stop_stays() {
-        let watch = LeaseWatch::new(Instant::now());
-        assert_eq!((watch.stop_reason(), watch.token().is_cancelled()), (None, false));
-        watch.stop(Stop::Cancelled);
-        watch.stop(Stop::Shutdown);
-        watch.lose();
-        assert_eq!((watch.stop_reason(), watch.is_lost()), (Some(Stop::Cancelled), true));
-    }
-
-    #[tokio::test]
-    async fn an_expiry_in_the_past_or_far_in_the_future_is_allowed() {
-        let watch = LeaseWatch::new(Instant::now() - SECOND);
-        assert_eq!(watch.remaining(), Duration::ZERO);
-        watch.extend(Instant::now() + Duration::from_secs(u64::from(u32::MAX)));
-        assert!(watch.remaining() > SECOND);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_current_poll_is_measured() {
-        let watch = LeaseWatch::new(Instant::now());
-        assert_eq!(watch.not_yielded_for(Instant::now()), None);
-        watch.poll_begins();
-        assert_eq!(watch.not_yielded_for(Instant::now() + 3 * SECOND), Some(3 * SECOND));
-        assert_eq!(watch.not_yielded_for(Instant::now() - 3 * SECOND), Some(Duration::ZERO));
-        watch.poll_ends();
-        assert_eq!(watch.not_yielded_for(Instant::now() + SECOND), None);
     }
 }

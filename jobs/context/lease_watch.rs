@@ -1,0 +1,198 @@
+//! What an attempt and the lease keeper share.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Stop;
+
+/// The lease of an attempt, as the attempt and the lease keeper share it: how long it lasts, whether it is lost, and whether the handler is asked to stop.
+#[derive(Debug)]
+pub struct LeaseWatch {
+    /// The instant from which the microseconds below count.
+    origin: Instant,
+    /// When the lease expires, in microseconds after the origin.
+    expires_us: AtomicU64,
+    lost: AtomicBool,
+    stop: OnceLock<Stop>,
+    /// Created when it is first asked for: most handlers never use it.
+    token: OnceLock<CancellationToken>,
+    timeout: OnceLock<Duration>,
+    /// When the current poll of the handler began, in microseconds after the origin, plus 1; 0 between polls.
+    polling_us: AtomicU64,
+}
+
+impl LeaseWatch {
+    /// A lease that expires at `expires` unless it is extended.
+    #[must_use]
+    pub fn new(expires: Instant) -> Self {
+        Self::granted(Instant::now(), expires)
+    }
+
+    /// [`new`](Self::new), for a caller that has just read the clock.
+    #[must_use]
+    pub fn granted(now: Instant, expires: Instant) -> Self {
+        let origin = now;
+        Self {
+            origin,
+            expires_us: AtomicU64::new(micros(expires.saturating_duration_since(origin))),
+            lost: AtomicBool::new(false),
+            stop: OnceLock::new(),
+            token: OnceLock::new(),
+            timeout: OnceLock::new(),
+            polling_us: AtomicU64::new(0),
+        }
+    }
+
+    /// The lease was renewed, and now expires at `expires`.
+    pub fn extend(&self, expires: Instant) {
+        self.expires_us.store(micros(expires.saturating_duration_since(self.origin)), Ordering::Relaxed);
+    }
+
+    /// How long the lease lasts unless renewed; zero when it has expired or is lost.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.remaining_at(Instant::now())
+    }
+
+    /// [`remaining`](Self::remaining), for a caller that has just read the clock.
+    #[must_use]
+    pub fn remaining_at(&self, now: Instant) -> Duration {
+        if self.is_lost() {
+            return Duration::ZERO;
+        }
+        let expires = Duration::from_micros(self.expires_us.load(Ordering::Relaxed));
+        expires.saturating_sub(now.saturating_duration_since(self.origin))
+    }
+
+    /// The lease is lost. The handler is asked to stop.
+    pub fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.stop(Stop::LeaseLost);
+    }
+
+    /// Whether the lease is lost.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Asks the handler to stop. The first reason stays.
+    pub fn stop(&self, why: Stop) {
+        let _ = self.stop.set(why);
+        // Pairs with the fence in `token`: when both run at once, at least one of them sees what the other wrote.
+        fence(Ordering::SeqCst);
+        if let Some(token) = self.token.get() {
+            token.cancel();
+        }
+    }
+
+    /// Why the handler is asked to stop, if it is.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<Stop> {
+        self.stop.get().copied()
+    }
+
+    /// The attempt's timeout; `None` before it starts.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout.get().copied()
+    }
+
+    /// How long the handler's current poll has lasted without yielding to the runtime; `None` between polls.
+    #[must_use]
+    pub fn not_yielded_for(&self, now: Instant) -> Option<Duration> {
+        let began = self.polling_us.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(now.saturating_duration_since(self.origin + Duration::from_micros(began)))
+    }
+
+    /// The attempt starts, with this timeout.
+    pub(crate) fn begin(&self, timeout: Duration) {
+        let _ = self.timeout.set(timeout);
+    }
+
+    pub(crate) fn token(&self) -> &CancellationToken {
+        let token = self.token.get_or_init(CancellationToken::new);
+        fence(Ordering::SeqCst);
+        // `stop` may have been called before the token was created.
+        if self.stop.get().is_some() {
+            token.cancel();
+        }
+        token
+    }
+
+    pub(crate) fn poll_begins(&self) {
+        self.polling_us.store(micros(self.origin.elapsed()) + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn poll_ends(&self) {
+        self.polling_us.store(0, Ordering::Relaxed);
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_lasts_until_it_expires_or_is_extended() {
+        let watch = LeaseWatch::new(Instant::now() + 30 * SECOND);
+        tokio::time::advance(10 * SECOND).await;
+        assert_eq!(watch.remaining(), 20 * SECOND);
+        watch.extend(Instant::now() + 30 * SECOND);
+        assert_eq!(watch.remaining(), 30 * SECOND);
+        tokio::time::advance(31 * SECOND).await;
+        assert_eq!((watch.remaining(), watch.is_lost()), (Duration::ZERO, false), "expired is not yet lost");
+        watch.extend(Instant::now() + SECOND);
+        assert_eq!(watch.remaining(), SECOND, "a late renewal counts when the job was not reclaimed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_lease_stays_lost_and_stops_the_handler() {
+        let watch = LeaseWatch::new(Instant::now() + 30 * SECOND);
+        watch.lose();
+        watch.extend(Instant::now() + 30 * SECOND);
+        assert_eq!((watch.remaining(), watch.is_lost()), (Duration::ZERO, true));
+        assert_eq!(watch.stop_reason(), Some(Stop::LeaseLost));
+        assert!(watch.token().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn the_first_reason_to_stop_stays() {
+        let watch = LeaseWatch::new(Instant::now());
+        assert_eq!((watch.stop_reason(), watch.token().is_cancelled()), (None, false));
+        watch.stop(Stop::Cancelled);
+        watch.stop(Stop::Shutdown);
+        watch.lose();
+        assert_eq!((watch.stop_reason(), watch.is_lost()), (Some(Stop::Cancelled), true));
+    }
+
+    #[tokio::test]
+    async fn an_expiry_in_the_past_or_far_in_the_future_is_allowed() {
+        let watch = LeaseWatch::new(Instant::now() - SECOND);
+        assert_eq!(watch.remaining(), Duration::ZERO);
+        watch.extend(Instant::now() + Duration::from_secs(u64::from(u32::MAX)));
+        assert!(watch.remaining() > SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_current_poll_is_measured() {
+        let watch = LeaseWatch::new(Instant::now());
+        assert_eq!(watch.not_yielded_for(Instant::now()), None);
+        watch.poll_begins();
+        assert_eq!(watch.not_yielded_for(Instant::now() + 3 * SECOND), Some(3 * SECOND));
+        assert_eq!(watch.not_yielded_for(Instant::now() - 3 * SECOND), Some(Duration::ZERO));
+        watch.poll_ends();
+        assert_eq!(watch.not_yielded_for(Instant::now() + SECOND), None);
+    }
+}
