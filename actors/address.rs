@@ -1,11 +1,11 @@
-//! How to reach the actor that currently has a role. An actor reference is useless once its actor has ended; an address stays valid across restarts.
+//! How to reach an actor across its restarts. An actor reference is useless once its actor has ended; an address then leads to the next one.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use ractor::{ActorRef, Message};
 
-/// The address of one role: a reference to its current actor.
+/// The address of one place in the tree, such as the settler of a queue: a reference to the actor that is there now.
 pub(crate) struct Address<M: Message>(ArcSwapOption<ActorRef<M>>);
 
 impl<M: Message> Default for Address<M> {
@@ -29,7 +29,7 @@ impl<M: Message> Address<M> {
         self.0.load_full()
     }
 
-    /// Sends a message that may be lost: without it the actor would find out by itself, only later. If there is no actor the message is dropped.
+    /// Sends a message to the current actor. If it has ended, or there is none, the message is lost: send only what the next actor finds out by itself.
     pub(crate) fn send(&self, message: M) {
         if let Some(actor) = &*self.0.load() {
             let _ = actor.cast(message);

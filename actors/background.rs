@@ -1,6 +1,7 @@
 //! Background tasks: work that an actor starts so that its mailbox stays open meanwhile. The result arrives as a message.
 //!
-//! A background task ends with its actor, whose state holds the handle. A panic of the task ends the actor, which would otherwise wait for ever for the result.
+//! The actor's state holds the handle, so the task is aborted when the actor ends. A panic of the task ends the actor: otherwise it would wait for the result
+//! for ever.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;

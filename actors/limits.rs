@@ -1,105 +1,115 @@
-//! Every bound of the tree, by name. `retraced::limits` publishes them.
+//! Every bound of the tree, by name. `retraced::limits::tree` publishes them.
 
 use std::time::Duration;
 
 use retraced_jobs::store::BATCH_MAX;
 
-// Options
+// Options. A runtime with an option outside of these bounds does not start.
 
 /// Shortest lease. A shorter one would expire during an ordinary pause of the process.
 pub const LEASE_MIN: Duration = Duration::from_millis(300);
-/// Longest lease: the jobs of a crashed worker wait this long before they run again.
+/// Longest lease: the jobs of a worker that died wait this long before they run again. Also the longest shutdown grace.
 pub const LEASE_MAX: Duration = Duration::from_secs(60 * 60);
-/// Most executors per queue.
+/// Highest concurrency of a queue: its number of executors.
 pub const CONCURRENCY_MAX: usize = 10_000;
-/// Highest crash limit of a job.
+/// Highest value of `crashes_max`, the number of counted crashes at which a job is poisoned.
 pub const CRASHES_MAX: u32 = 1_000;
-/// Longest build label, in bytes: it is written with every heartbeat.
+/// Longest build label, in bytes. It is written with every heartbeat.
 pub const BUILD_LABEL_BYTES_MAX: usize = 200;
 
 // Supervision
 
-/// How long an actor may take to start. No actor does I/O while it starts.
+/// How long an actor may take to start; executors and supervisors have timeouts of their own. Then its start has failed. No actor does I/O while it starts.
 pub const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an actor may take to stop before it is killed. The kill loses nothing: outcomes and releases are in the
-/// in-flight table, or the leases expire.
+/// How long an actor that is no supervisor may take to stop. Then it is killed. No job is lost: the in-flight table holds its
+/// outcome or release, or its lease expires.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the supervisor of a queue's workers may take to start or stop all of them.
+/// How long the supervisor of a queue's workers may take to start or stop all of them: three times [`START_TIMEOUT`], and 2 s more. Then it is killed.
 pub const WORKERS_TIMEOUT: Duration = Duration::from_secs(17);
-/// How long the supervisor of a queue may take to start or stop its front door and its workers.
+/// How long the supervisor of a queue may take to start or stop its children: [`START_TIMEOUT`] for the queue actor, [`WORKERS_TIMEOUT`] for the
+/// workers, and 2 s more. Then it is killed.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(24);
-/// How long a killed actor may take to end. A kill takes effect at the next await; an actor that blocks its thread is left behind.
+/// How long a supervisor waits for the end of a child it has killed. A kill takes effect at the child's next await; a child that blocks its thread is
+/// left behind.
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the application's runtime may take to start an executor.
+/// How long the application's runtime may take to start an executor. Then the start is given up, and repeated after the longest restart delay.
 pub const EXECUTOR_START_TIMEOUT: Duration = Duration::from_secs(10);
-/// Supervision events that may wait to be stored while the store is unreachable. Beyond that the oldest are dropped and counted.
+/// Supervision events that may wait to be stored, for example while the store is unreachable. Beyond that the oldest are dropped and counted.
 pub const EVENTS_UNSTORED_MAX: usize = 10_000;
-/// How many supervision events a subscriber may fall behind before it misses some. It then receives the number it missed.
+/// How many supervision events a subscriber may fall behind before it misses some. It then learns how many it missed.
 pub const EVENTS_BROADCAST_MAX: usize = 1_024;
-/// Supervision events per write.
+/// Supervision events per call to the store.
 pub const EVENTS_PER_WRITE_MAX: usize = 200;
-/// How often supervision events are written to the store.
+/// Delay between two writes of supervision events. A write makes as many calls as there are events for.
 pub const EVENTS_WRITE_INTERVAL: Duration = Duration::from_millis(500);
-/// How often a worker writes its row in the store and announces its queues.
+/// How often a worker writes its row, and the names of its queues, to the store. During an outage it does not.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 
 // Store calls
 
-/// Calls that change something in the store: how many one process may have open at a time. Further callers wait for a replay slot.
+/// Calls that change something in the store: how many one worker process may have open at a time. Further callers wait for a replay slot.
 pub const REPLAY_SLOTS_MAX: u16 = 256;
-/// How long a store call may go unanswered before it is sent again. A store may have shorter timeouts of its own.
+/// How long an actor waits for the answer to a call. Then the store counts as unreachable. Renewals and repairs have timeouts of their own, and a
+/// store may have shorter ones.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a caller waits during an outage for the store link to report that the store is back. Then it sends its call anyway.
+/// How long a caller in a worker process waits for the end of an outage. Then it sends its call anyway.
 pub const OUTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How long a caller waits before it sends a refused call again.
+/// How long a fetcher, a settler or an executor waits after the store has refused its call, and the store link after the store has refused its
+/// subscription. Then it tries again.
 pub const REFUSED_DELAY: Duration = Duration::from_secs(5);
-/// Shortest time between two reports of the same refusal.
+/// Shortest time between two reports of the same refusal, if no other refusal is reported in between.
 pub const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
-/// Delay before the first health check of an outage.
+/// Delay before the first health check of an outage, and before the store link replaces a subscription that has ended.
 pub const PROBE_DELAY_MIN: Duration = Duration::from_millis(50);
-/// Longest delay between two health checks, and so the longest time for which the end of an outage goes unnoticed.
+/// Longest delay between two health checks: the end of an outage may go unnoticed for so long.
 pub const PROBE_DELAY_MAX: Duration = Duration::from_secs(1);
-/// How far ahead a caller's deadline may lie: a year. A longer timeout, such as `Duration::MAX`, counts as this one; an instant so far ahead may not exist.
+/// Longest timeout of a call: a year. A longer one, such as `Duration::MAX`, counts as a year, because a later instant may not exist.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// How long a client or an operator waits before it sends an unanswered call again.
+/// How long a client or an operator waits, at least, before it sends an unanswered call again. A handle of a front door waits as long before it offers
+/// a job again whose flush ended without an answer.
 pub const RESEND_DELAY: Duration = Duration::from_millis(100);
 
 // Front door
 
-/// Jobs that may wait for a flush.
+/// Jobs of one queue that may wait to be sent to the store. Beyond that a job is refused with `QueueFull`, or dropped and counted if nobody waits for
+/// a reply.
 pub const FRONT_DOOR_JOBS_MAX: usize = 10_000;
-/// Bytes of envelopes that may wait for a flush.
+/// Bytes of envelopes of one queue that may wait to be sent to the store. At the limit, jobs are refused as above.
 pub const FRONT_DOOR_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Bytes of envelopes per flush. A single job is sent whatever its size.
+/// Bytes of envelopes after which one enqueue call takes no further job. A single job is sent whatever its size.
 pub const FLUSH_BYTES_MAX: usize = 1024 * 1024;
-/// Delay before a refused enqueue is offered to the buffer again, when the reason of the refusal is gone already.
+/// Delay before a refused job is offered to the buffer again, if the reason for the refusal is gone already.
 pub const CAPACITY_RETRY_DELAY: Duration = Duration::from_millis(1);
-/// Flushes of one queue under way at a time.
+/// Flushes of one queue under way at a time, each with one call to the store. Jobs that arrive meanwhile wait in the buffer.
 pub const FLUSHES_MAX: usize = 2;
-/// Shortest time between two reports of `Enqueue` messages dropped by a full buffer. Each report counts those dropped since the last one.
+/// While a full buffer drops `Enqueue` messages, they are reported this often, and when a flush ends. Each report counts those dropped since the last
+/// one.
 pub const DROPPED_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 // Claims and settlements
 
 /// Claims of one queue under way at a time, without those that are part of a settlement call.
 pub const CLAIM_CALLS_MAX: usize = 1;
-/// Shortest poll interval of an idle fetcher, and its only one while it has no subscription for hints.
+/// Shortest poll interval of a fetcher, and its only one without a subscription for hints. Jitter shortens each interval by up to a fifth.
 pub const POLL_MIN: Duration = Duration::from_secs(1);
 /// Longest poll interval of an idle fetcher: how long a job may wait if its hint is lost.
 pub const POLL_MAX: Duration = Duration::from_secs(6);
-/// Nothing is prefetched for handlers slower than this. Their jobs wait in the store, where other workers can claim them.
+/// Nothing is prefetched if handlers take longer than this on average. The jobs wait in the store instead, where other workers can claim them.
 pub const PREFETCH_HANDLER_MAX: Duration = Duration::from_millis(50);
-/// How much is prefetched: as many jobs as the executors finish in this time at their measured rate.
+/// How much is prefetched: as many jobs as the executors finish in this time at their measured rate, but at least one.
 pub const PREFETCH_HORIZON: Duration = Duration::from_millis(25);
-/// At most this many jobs and two per executor are prefetched. It is two batches, so that even one executor with fast jobs need not wait for a round trip.
+/// At most this many jobs, and two more per executor, are prefetched. It is two batches: while one is claimed, even a single executor with fast jobs
+/// has another to run.
 pub const PREFETCH_JOBS_MAX: usize = 2 * BATCH_MAX;
-/// Bytes of a queue's granted jobs that may wait for an executor. A single job is granted whatever its size.
+/// Bytes of a queue's jobs that may wait for an executor. A claim asks for no more than what is left of them, and at the limit nothing is claimed.
+/// Claims at the same time may exceed it together, and a single job is granted whatever its size.
 pub const CLAIM_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long a granted job may wait for an executor. Then it is released to the front of the queue without counting a failure.
+/// How long a granted job may wait for an executor, a crash suspect from its start time on. Then it is released to the front of the queue without counting
+/// a failure. If a quarantine keeps it from starting, it is postponed by [`QUARANTINE_DELAY`] instead.
 pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);
-/// Claims of unknown outcome that are remembered so that their jobs can be released. The jobs of further ones return when their leases expire.
+/// Claims of unknown outcome that a queue remembers to release their jobs. The jobs of further ones run again when their leases expire.
 pub const UNRESOLVED_CLAIMS_MAX: usize = 100;
-/// Settlement calls of one queue under way at a time.
+/// Settlement calls of one queue under way at a time. Further outcomes wait in the in-flight table.
 pub const SETTLE_CALLS_MAX: usize = 4;
 /// Bytes of attempt records per settlement call: 1 MiB, so that outputs and logs do not hold up the server for long. A single outcome is sent whatever its size.
 pub const SETTLE_BYTES_MAX: usize = 1024 * 1024;
@@ -110,43 +120,43 @@ pub const EXECUTOR_BURST_MAX: Duration = Duration::from_millis(1);
 
 // Retries and delays
 
-/// Longest sleep of the retry scheduler without a subscription for hints: how late it may notice a delayed job then.
+/// Longest time between two polls of the retry scheduler without a subscription for hints: how late it may notice a delayed job then.
 pub const PROMOTE_POLL_MAX: Duration = Duration::from_secs(1);
-/// Longest sleep of the retry scheduler with a subscription for hints: how late it may notice a delayed job if the hint is lost. Claims
-/// report when the next job is due and so postpone this poll. An idle fetcher claims every [`POLL_MAX`], so this must not be shorter.
+/// Longest time between two polls of the retry scheduler with a subscription for hints: how late it may notice a delayed job if the hint is lost. A
+/// claim that finds nothing reports when the next delayed job is due, which replaces such a poll. An idle fetcher claims every [`POLL_MAX`], so a shorter
+/// time would not let claims replace these polls.
 pub const PROMOTE_POLL_IDLE_MAX: Duration = POLL_MAX;
-/// Shortest sleep of the retry scheduler: due times have this resolution.
+/// Shortest time between two polls of the retry scheduler, and so the resolution of due times.
 pub const PROMOTE_POLL_MIN: Duration = Duration::from_millis(1);
 /// Jobs promoted per call.
 pub const PROMOTE_BATCH_MAX: usize = BATCH_MAX;
 
 // Leases
 
-/// Renewals per lease: two may fail before it expires.
+/// A lease is renewed this often per lease time. So a renewal that is not answered leaves time for another one before the lease expires.
 pub const RENEWALS_PER_LEASE: u32 = 3;
-/// Longest delay before renewals that were not answered are sent again.
+/// Longest delay between the end of an outage and the next renewals. It keeps renewals that fail at once from flooding the store.
 pub const RENEW_RETRY_DELAY_MAX: Duration = Duration::from_millis(50);
-/// Shortest sleep of the reclaimer.
+/// Shortest time between two rounds of the reclaimer.
 pub const RECLAIM_POLL_MIN: Duration = Duration::from_millis(100);
-/// Longest time between two reclaims of a queue that has leases; a third of a lease if that is shorter. A queue without leases is visited
-/// every third of a lease. That is soon enough: a lease granted after the visit lasts longer. A queue must be visited at least every half lease: a longer gap
-/// counts as an outage, after which there is a lease grace.
+/// Longest time between two reclaims of a queue that has leases, or a third of a lease if that is shorter. A queue without leases is looked at every
+/// third of a lease: more than half a lease would count as an outage, after which there is a lease grace.
 pub const RECLAIM_POLL_MAX: Duration = Duration::from_secs(1);
 /// Leases reclaimed per call.
 pub const RECLAIM_BATCH_MAX: usize = 200;
 /// Calls per queue in one round of reclaims, and in one round of trims. What is left waits for the next round.
 pub const BATCHES_PER_ROUND_MAX: usize = 20;
-/// Losses in a row that poison a job: its worker died, and its handler is not known to have started. The job may be what kills the workers
+/// Losses in a row that poison a job. A loss is an expired lease whose handler is not known to have started: the job may be what kills the workers
 /// that claim it.
 pub const LOSSES_MAX: u32 = 20;
 /// The starts of the crash suspects of one claim are spread over this time.
 pub const SUSPECT_START_SPREAD: Duration = Duration::from_secs(1);
-/// How long a job is postponed that cannot start because of a quarantined job, or because it is quarantined itself.
+/// How long a job is postponed that a quarantined job keeps from starting, or that is quarantined and kept from starting by another crash suspect.
 pub const QUARANTINE_DELAY: Duration = Duration::from_secs(10);
 
 // Housekeeping
 
-/// Shortest sleep of the janitor.
+/// Shortest time between two rounds of trims.
 pub const TRIM_POLL_MIN: Duration = Duration::from_millis(100);
 /// Longest delay between a settlement and the trim that follows it.
 pub const TRIM_DELAY_MAX: Duration = Duration::from_secs(1);
@@ -154,14 +164,14 @@ pub const TRIM_DELAY_MAX: Duration = Duration::from_secs(1);
 pub const TRIM_IDLE_INTERVAL: Duration = Duration::from_secs(60);
 /// Jobs trimmed per call.
 pub const TRIM_BATCH_MAX: usize = 200;
-/// How often each queue is audited.
+/// Delay between two rounds of audits. A round audits each queue.
 pub const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
-/// Longest time one repair of a queue may take. What it has repaired by then stays repaired, and the next repair continues.
+/// How long a repair of a queue may take. What it has repaired by then stays repaired; the next failed audit starts another repair.
 pub const REPAIR_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 // Handlers
 
-/// How often the watchdog inspects running handlers.
+/// How often the watchdog inspects running handlers, and jobs that wait for an executor.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// How long past its timeout a handler may run before its attempt is settled without it.
 pub const ZOMBIE_AFTER: Duration = Duration::from_secs(10);
@@ -170,8 +180,8 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 // Shutdown
 
-/// How long the store may take to confirm the last outcomes. Jobs whose outcome it does not confirm run again when their leases expire, unless the
-/// store applied it and only the answer was lost.
+/// How long the store may take to confirm the last outcomes and to accept the last enqueued jobs. Jobs whose outcome it does not confirm run again when
+/// their leases expire, unless the store applied the settlement and only the answer was lost.
 pub const SHUTDOWN_SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// After a tree has ended: how long the last flushes may take, and again how long the last events and the removal of its worker's row may take.
+/// After a tree has ended: how long the last flushes may take, and then again how long the last events and the removal of the worker's row may take.
 pub const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(2);

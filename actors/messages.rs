@@ -1,4 +1,4 @@
-//! The messages that actors send to other actors. Messages that an actor only sends to itself are defined in its own file.
+//! The messages of actors that other actors write to. An actor that only writes to itself defines its messages in its own file.
 
 use ractor::ActorCell;
 use retraced_jobs::trace::ExecutorId;
@@ -6,7 +6,7 @@ use retraced_jobs::trace::ExecutorId;
 /// To an executor.
 #[derive(Debug)]
 pub(crate) enum ExecutorMessage {
-    /// There may be a job.
+    /// There may be a job to run.
     Wake,
 }
 
@@ -22,8 +22,8 @@ pub(crate) enum FetcherMessage {
 /// To a settler.
 #[derive(Debug)]
 pub(crate) enum SettlerMessage {
-    /// There may be outcomes to send: attempts have ended, or a settlement call has.
-    Flush,
+    /// There may be outcomes to settle.
+    Settle,
 }
 
 /// To a pool.
@@ -31,7 +31,7 @@ pub(crate) enum SettlerMessage {
 pub(crate) enum PoolMessage {
     /// An executor has started, or could not.
     Started { id: ExecutorId, result: Result<ActorCell, String> },
-    /// A restart delay is over, or a zombie's slot is to be taken by another executor.
+    /// Start an executor in this slot: when the pool starts, after a restart delay, or in place of a zombie.
     Start { slot: u32 },
 }
 

@@ -1,4 +1,4 @@
-//! The observer port: how metrics, spans and tests see what the tree does, as it happens.
+//! The observer: how metrics, spans and tests see what the tree does, as it happens.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -32,18 +32,19 @@ use retraced_jobs::trace::{ExecutorId, SupervisionEvent};
 /// }
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// A claim was answered with this many jobs; zero when the queue had none.
+    /// A claim was answered with this many jobs: zero if the queue had none or is paused.
     fn claimed(&self, queue: &QueueName, jobs: usize) {
         let _ = (queue, jobs);
     }
 
-    /// An attempt begins; its handler runs next unless the envelope cannot be read or the kind is unknown. Exactly one [`attempt_ended`](Self::attempt_ended) follows.
+    /// An attempt begins. Its handler runs next, unless the envelope cannot be read, the kind is unknown, or no thread is free for a blocking handler.
+    /// Exactly one [`attempt_ended`](Self::attempt_ended) follows, unless the runtime ends with an error first.
     fn attempt_started(&self, attempt: &AttemptStarted<'_>) {
         let _ = attempt;
     }
 
-    /// An attempt has ended: its handler returned, panicked, timed out or was interrupted. An interruption is reported within
-    /// [`WATCH_INTERVAL`](crate::limits::WATCH_INTERVAL). The verdict is on its way to the store.
+    /// An attempt has ended: its handler returned, panicked, timed out, was interrupted or was not run. The store has not settled it yet. If the executor
+    /// ended during the attempt, this is called within [`WATCH_INTERVAL`](crate::limits::WATCH_INTERVAL).
     fn attempt_ended(&self, attempt: &AttemptEnded<'_>) {
         let _ = attempt;
     }
@@ -53,7 +54,7 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (queue, confirmed, stale);
     }
 
-    /// The store has answered renewals: `kept` leases are renewed, and `lost` ones belong to this worker no longer.
+    /// The store has answered renewals: `kept` leases are renewed, and `lost` ones no longer belong to this worker.
     fn leases_renewed(&self, queue: &QueueName, kept: usize, lost: usize) {
         let _ = (queue, kept, lost);
     }

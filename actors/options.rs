@@ -17,25 +17,27 @@ use crate::supervision::restart::{Reopening, RestartPolicy};
 #[derive(Clone)]
 pub struct TreeOptions {
     /// How long a lease lasts unless it is renewed; it is renewed every third of that time. 300 ms to 1 h, default 30 s. The jobs of a worker that
-    /// died run again after this time, or one lease after the next worker starts if there was none.
+    /// died run again after this time, or, if no other worker was running, one lease after the next worker starts.
     pub lease: Duration,
     /// The shutdown grace: how long a shutdown waits for handlers. After four fifths of it they are asked to stop, at its end they are killed. Up to
     /// 1 h, default 25 s.
     pub grace: Duration,
-    /// The counted crash at which a job is poisoned as a crash loop. 1 to 1000, default 3. The first death is counted only if the job was returned
-    /// before, so up to one more worker dies: the start of a handler is recorded only for such jobs.
+    /// A job is poisoned when so many crashes are counted for it: 1 to 1000, default 3. The first time a worker dies with a job that was never returned, no
+    /// crash is counted, because the start of its handler was not recorded. So one more worker may die.
     pub crashes_max: u32,
-    /// The runtime ends with an error when this many handlers ignore their timeout. Default: the sum of all concurrencies.
+    /// The runtime ends with an error when it has this many zombies, which are handlers that still run 10 s after their timeout. At least 1. Default: the
+    /// sum of all concurrencies.
     pub zombies_max: Option<usize>,
-    /// The root's restart policy.
+    /// The restart policy of the root supervisor. Default: [`RestartPolicy::ROOT`].
     pub root_policy: RestartPolicy,
-    /// Seed of all jitter, that is of polls, restarts and retries. Default: random.
+    /// Seed for the jitter of polls, restarts and retries. Default: random.
     pub seed: u64,
     /// This host's name in the worker's row; a label. Default: the environment's `HOSTNAME`, or `unknown`.
     pub host: String,
-    /// Label of the application's build in the worker's row, at most 200 bytes. Default: the name of the running program.
+    /// Label of the application's build in the worker's row, at most 200 bytes. Default: the name of the running program, or `unknown` if it is
+    /// longer or cannot be read.
     pub build: String,
-    /// The wall clock that stamps supervision events and the worker's start. It also stands for the store's clock until the store has answered.
+    /// The wall clock of supervision events and of the worker's start. Until the store has answered, it is also taken for the store's clock.
     pub clock: Arc<dyn Clock>,
     /// Sees what the tree does. Default: none.
     pub observer: Option<Arc<dyn Observer>>,
@@ -67,13 +69,13 @@ fn program_name() -> String {
 /// Options of one queue.
 #[derive(Clone)]
 pub struct QueueOptions {
-    /// How many jobs run at a time: 1 to 10,000, default 10.
+    /// How many jobs of the queue run at a time in this worker: 1 to 10,000, default 10.
     pub concurrency: usize,
-    /// The restart policy of the queue's supervisors and of its executor pool.
+    /// The restart policy of the queue's supervisors and of its executor pool. Default: [`RestartPolicy::QUEUE`].
     pub policy: RestartPolicy,
-    /// When closed workers, or a closed queue, are reopened.
+    /// When closed workers, or a closed queue, are reopened. Default: [`Reopening::DEFAULT`].
     pub reopening: Reopening,
-    /// How long, and how many, ended jobs are kept.
+    /// How long ended jobs are kept, and how many.
     pub retention: Retention,
 }
 
@@ -98,7 +100,7 @@ pub struct QueueSpec {
     pub runner: Arc<Runner>,
 }
 
-/// An option is out of its bounds; the text names it, its value and what is allowed.
+/// An option is invalid. The text names it and says what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidOption(pub(crate) String);
 
@@ -115,7 +117,7 @@ pub(crate) fn check(options: &TreeOptions, queues: &[QueueSpec]) -> Result<(), I
     invalid.into_iter().next().map_or(Ok(()), Err)
 }
 
-/// Every option that is out of its bounds: those of the tree, then those of its queues.
+/// Every invalid option: those of the tree, then those of its queues. A list without a queue is invalid too.
 pub fn invalid_options<'a>(
     options: &TreeOptions,
     queues: impl Iterator<Item = (&'a QueueName, &'a QueueOptions)>,

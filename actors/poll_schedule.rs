@@ -11,7 +11,7 @@ pub(crate) struct PollSchedule(Mutex<Next>);
 struct Next {
     /// When the next poll is due unless one is requested earlier.
     planned: Instant,
-    /// When the last poll began.
+    /// When the last poll began; before the first poll, when the schedule was made.
     polled: Instant,
     /// The earliest poll requested since the last poll began.
     requested: Option<Instant>,
@@ -28,7 +28,7 @@ impl PollSchedule {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests a poll within `wait`. The request stands also if a poll is under way, which may have missed the reason for the request.
+    /// Requests a poll within `wait`. The end of a poll that is under way does not cancel the request: that poll may have missed its reason.
     pub(crate) fn request_within(&self, wait: Duration) {
         let at = Instant::now() + wait;
         let mut next = self.lock();
@@ -54,8 +54,8 @@ impl PollSchedule {
         next.requested = None;
     }
 
-    /// Plans the next poll for `since + wait`: a call sent at `since`, which was no poll, found that nothing is due before. Requests stay. If a poll
-    /// began after `since`, its plan stays too. Returns whether the next poll is planned for an earlier time than before.
+    /// Uses the answer to another call than a poll. That call was sent at `since`, and nothing is due for `wait` after it: plans the next poll for then, unless
+    /// a poll has begun since. Requests stay. Returns whether the next poll is now planned for an earlier time.
     pub(crate) fn plan_from(&self, since: Instant, wait: Duration) -> bool {
         let mut next = self.lock();
         if next.polled >= since {

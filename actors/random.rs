@@ -1,4 +1,4 @@
-//! The random numbers of one runtime, from one seed.
+//! The random numbers of one runtime, from one seed except for the nonces of claims.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use retraced_jobs::job::Nonce;
 
-/// A seeded source of jitter.
+/// A seeded source of jitter, and of seeds for the generators of actors.
 pub(crate) struct Random(Mutex<SmallRng>);
 
 impl Random {
@@ -24,7 +24,7 @@ impl Random {
         self.with(|rng| rng.random())
     }
 
-    /// The nonce of a fencing token. It must differ between workers that have the same seed, so it does not come from the seed.
+    /// The nonce of a claim, which is part of the fencing tokens it grants. It must differ between workers with the same seed, so it does not come from the seed.
     pub(crate) fn nonce() -> Nonce {
         rand::random()
     }

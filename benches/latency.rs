@@ -1,7 +1,7 @@
 //! Measures how soon an idle worker starts a job: after an enqueue, and after the due time of a delayed job.
 //!
-//! The time is taken from the producer's call to the first line of the handler, in one process, so that both instants come from the same clock. Redis is a private
-//! server. `make latency` prints a table; the figures depend on the machine, so compare only figures of the same run.
+//! The time is taken from the producer's call, or from the due time, to the first line of the handler. Producer and worker are in one process, so that both instants
+//! come from the same clock. The benchmark starts a Redis server of its own. `make latency` prints a table; compare only figures of the same run.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 #[path = "../jobs/tests/support/redis_server.rs"]
@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Jobs per measurement.
 const JOBS: usize = 500;
-/// The pause between two enqueues: longer than a job takes, so that the worker is idle again.
+/// The pause between two enqueues: longer than a job takes, so that the worker is idle before the next one.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Delays are between this and twice this, spread evenly.
 const DELAY: Duration = Duration::from_millis(700);
@@ -73,7 +73,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut due = Vec::new();
     for number in 0..JOBS {
-        // Different delays, so that due times fall anywhere between two polls of the retry scheduler.
+        // Different delays, so that due times fall anywhere between two polls of the retry scheduler. The fractions of multiples of the
+        // golden ratio, 0.618, are spread evenly.
         let delay = DELAY + DELAY.mul_f64((number as f64 * 0.618).fract());
         let sent = Instant::now();
         other.job(Beat { number }).delay(delay).enqueue().await?;

@@ -1,5 +1,5 @@
-//! Measures each part of the code that a job passes through, without a server: `make parts`. This shows where a worker spends its time; `retraced bench` measures
-//! the worker as a whole.
+//! Measures parts of the code that a job passes through, without a server: `make parts`. This shows where a worker spends its time; `retraced bench` measures the
+//! worker as a whole.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::hint::black_box;
@@ -29,7 +29,7 @@ const LEASE: Duration = Duration::from_secs(30);
 /// The longest wait for the next job.
 const JOB_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A job of about 200 bytes.
+/// A job whose envelope has about 200 bytes.
 #[derive(Serialize, Deserialize)]
 struct Letter {
     text: String,

@@ -1,4 +1,4 @@
-//! What every command is given: the store it acts on, and where results go.
+//! What every command is given: the URL of the server, and where results go.
 
 use std::sync::Arc;
 
@@ -9,14 +9,15 @@ use retraced::{Operator, RedisStore};
 use crate::error::CliError;
 use crate::output::{Output, one_line};
 
-/// What every command is given.
+/// See the [module](self).
 pub(crate) struct Admin {
+    /// The URL of the server, as it was given.
     pub(crate) redis: String,
     pub(crate) out: Output,
 }
 
 impl Admin {
-    /// The store, once it has answered and its server is known to be usable for jobs.
+    /// Connects to the store and checks that the server answers and can be used for jobs.
     pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, CliError> {
         let store = match RedisStore::open(&self.redis, RedisOptions::default()) {
             Ok(store) => store,

@@ -1,4 +1,4 @@
-//! Values of options: durations with a unit, instants, queues with a concurrency.
+//! Parsers for the values of options: durations, instants, failure codes, job states, JSON, and queues with a concurrency.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use retraced::limits::tree::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
 use crate::limits::{DURATION_MAX, RATES_OVER_BOUNDS, REQUEST_TIMEOUT_BOUNDS};
 use crate::output::now_ms;
 
-/// A whole number and a unit: `250ms`, `30s`, `5m`, `1h`, `2d`.
+/// Parses a whole number and a unit: `250ms`, `30s`, `5m`, `1h`, `2d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const HOW: &str = "write a whole number and a unit: 250ms, 30s, 5m, 1h or 2d";
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(|| format!("the unit is missing; {HOW}"))?;
@@ -41,7 +41,7 @@ fn too_long() -> String {
     format!("longer than {} days", DURATION_MAX.as_secs() / 86_400)
 }
 
-/// A duration within these bounds.
+/// Parses a duration that must lie within these bounds.
 fn within(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, String> {
     let duration = duration(text)?;
     if (least..=most).contains(&duration) {
@@ -75,7 +75,7 @@ pub(crate) fn rates_over(text: &str) -> Result<Duration, String> {
     within(text, RATES_OVER_BOUNDS)
 }
 
-/// An instant in RFC 3339, as milliseconds since the Unix epoch. An instant before the epoch becomes the epoch.
+/// Parses an instant in RFC 3339 into milliseconds since the Unix epoch. An instant before the epoch becomes the epoch.
 pub(crate) fn instant(text: &str) -> Result<u64, String> {
     let at: Timestamp = text
         .parse()
@@ -83,11 +83,11 @@ pub(crate) fn instant(text: &str) -> Result<u64, String> {
     Ok(u64::try_from(at.as_millisecond()).unwrap_or(0))
 }
 
-/// The time from which on jobs match, in ms since the Unix epoch.
+/// The value of `--since`, in ms since the Unix epoch: older jobs do not match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Since(pub(crate) u64);
 
-/// A duration before now, or an instant.
+/// Parses a duration before now, or an instant.
 pub(crate) fn since(text: &str) -> Result<Since, String> {
     if let Ok(ago) = duration(text) {
         return Ok(Since(now_ms().saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))));
@@ -96,12 +96,12 @@ pub(crate) fn since(text: &str) -> Result<Since, String> {
     instant(text).map(Since).map_err(|_| how.to_owned())
 }
 
-/// A failure code. Help and completions list all of them.
+/// Parses a failure code. Help and completions list all of them.
 pub(crate) fn code() -> impl TypedValueParser<Value = Code> {
     PossibleValuesParser::new(Code::ALL.map(Code::as_str)).try_map(|text| text.parse::<Code>())
 }
 
-/// A job state. Help and completions list all of them.
+/// Parses a job state. Help and completions list all of them.
 pub(crate) fn state() -> impl TypedValueParser<Value = JobState> {
     PossibleValuesParser::new(JobState::ALL.map(JobState::as_str)).try_map(|text| text.parse::<JobState>())
 }

@@ -29,8 +29,8 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// The Redis or Valkey server: redis://[user:password@]host[:port][/database], or redis+unix:///path. A password is safer in the environment, where other
-    /// users of this machine do not see it.
+    /// The Redis or Valkey server: redis://[user:password@]host[:port][/database], rediss:// for TLS, or redis+unix:///path. A password is safer in the
+    /// environment, where other users of this machine do not see it.
     #[arg(
         long,
         global = true,
@@ -43,7 +43,7 @@ pub(crate) struct Global {
     /// Print results as JSON, one object per line: instants in RFC 3339, durations in whole milliseconds (fields ending in _ms).
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// When to use colour. auto: on a terminal, unless NO_COLOR is set.
+    /// When to use colour. auto: on a terminal, unless NO_COLOR is set. The log of `work` is always coloured as with auto.
     #[arg(long, global = true, value_name = "WHEN", env = "RETRACED_COLOR", hide_env_values = true, default_value_t = ColorChoice::Auto)]
     pub(crate) color: ColorChoice,
     /// Settings file. Default: retraced.toml in the working directory, if it exists.
@@ -55,12 +55,12 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Watch a supervision tree run 300 jobs, some of which fail, panic or hang, while actors are killed. Needs no Redis, and takes less than 20 s.
     Demo(demo::Demo),
-    /// Run a worker that sends each job to a webhook; drains on SIGINT or SIGTERM.
+    /// Run a worker that sends each job to a webhook. On SIGINT or SIGTERM it finishes its jobs and ends.
     Work(work::Work),
     /// Enqueue one job, or one job per line of a file.
     #[command(override_usage = "retraced enqueue [OPTIONS] <QUEUE> <--kind <KIND> --payload <JSON>|--from <FILE>>")]
     Enqueue(Box<enqueue::Enqueue>),
-    /// Show all queues: how many jobs are in each state, how long the oldest one is pending, and whether the queue is paused.
+    /// Show all queues: how many jobs are in each state, how long ago the first pending job was enqueued, and whether the queue is paused.
     Queues(queues::Queues),
     /// Pause, resume or audit one queue, or show its statistics.
     #[command(subcommand)]
@@ -75,7 +75,7 @@ pub(crate) enum Command {
     /// List, show, redrive or discard dead and poisoned jobs.
     #[command(subcommand)]
     Dead(dead::Dead),
-    /// Measure how fast this machine and this Redis process jobs, and compare that with a bare loop that does the least work any queue must do.
+    /// Measure how fast this machine and this Redis process jobs; with --floor also how fast a bare loop does the least work any queue with leases must do.
     #[command(after_help = bench::AFTER_HELP)]
     Bench(bench::Bench),
     /// Show all settings, and where each comes from.

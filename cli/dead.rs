@@ -1,4 +1,4 @@
-//! `retraced dead …`: dead and poisoned jobs, one, some or all.
+//! `retraced dead …`: lists, shows, redrives and discards dead and poisoned jobs.
 
 use clap::{ArgGroup, Args, Subcommand};
 use retraced::job::{JobId, JobState, JobView, QueueName};
@@ -22,15 +22,15 @@ pub(crate) enum Dead {
         override_usage = "retraced dead show [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Show(Selection),
-    /// Run dead and poisoned jobs again, with failures and crashes reset to zero.
+    /// Run dead and poisoned jobs again, from the back of their queue, with failures and crashes reset to zero.
     #[command(
-        after_help = "Jobs are redriven in steps of 100, latest first. A job that fails again and returns to the dead letter queue while the command runs is not redriven a second time. A job that somebody else moves first is left alone.",
+        after_help = "Jobs are redriven in steps: those of a filter 100 at a time, latest first; those given by id 200 at a time, in the order given. A job that fails again and returns to the dead letter queue while the command runs is not redriven a second time. A job that somebody else moves first is left alone.",
         override_usage = "retraced dead redrive [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Redrive(Selection),
     /// Remove dead and poisoned jobs permanently, with their history.
     #[command(
-        after_help = "Jobs are discarded in steps of 100, latest first. A job that becomes dead or poisoned after the first step is not discarded, and a job that somebody else moves first is left alone. Discarded jobs cannot be restored: use `retraced dead list` with the same options to see them first.",
+        after_help = "Jobs are discarded in steps: those of a filter 100 at a time, latest first; those given by id 200 at a time, in the order given. A job that becomes dead or poisoned after the first step is not discarded, and a job that somebody else moves first is left alone. Discarded jobs cannot be restored: use `retraced dead list` with the same options to see them first.",
         override_usage = "retraced dead discard [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>>"
     )]
     Discard(Selection),
@@ -124,7 +124,7 @@ impl Verb {
 }
 
 impl Selection {
-    /// Shows each selected job; a job that was named but is neither dead nor poisoned is a failure.
+    /// Shows each selected job. Fails if a job that was given by id is neither dead nor poisoned.
     async fn show(self, admin: &Admin, operator: &Operator) -> Result<(), CliError> {
         if !self.is_by_id() {
             return self.show_matching(admin, operator).await;
@@ -230,7 +230,7 @@ impl Selection {
         Ok(())
     }
 
-    /// Runs the action to its end, and prints the results of each step.
+    /// Runs all steps of the action, and prints their results.
     async fn run_steps(&self, admin: &Admin, progress: &Progress, action: &mut BulkAction) -> Result<(), CliError> {
         while let Some(step) = action.step().await? {
             progress.advance(step.examined);

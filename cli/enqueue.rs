@@ -1,7 +1,7 @@
 //! `retraced enqueue`: one job from the command line, or one job per line of a file.
 //!
 //! A file is read twice: first every line is checked, then all are enqueued, so that an invalid line means that nothing was stored. Input that cannot be read twice
-//! (`-`, a pipe) is enqueued in batches as it arrives. The first invalid line ends the command, and the message says up to which line jobs are stored.
+//! (`-`, a pipe) is enqueued in batches as it arrives; the first invalid line ends the command, and the message says up to which line jobs are stored.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read};
@@ -32,13 +32,14 @@ use retraced::{Client, QueueHandle, Receipt};
 pub(crate) struct Enqueue {
     /// The queue. Its name has 1 to 128 of the characters A-Z a-z 0-9 . _ -
     queue: QueueName,
-    /// The kind of job, by which workers choose the handler. It has the same characters as the name of a queue.
+    /// The kind of job, by which workers choose the handler. The same characters are allowed as in the name of a queue.
     #[arg(long, required_unless_present = "from")]
     kind: Option<Kind>,
     /// The job's data, as JSON.
     #[arg(long, value_name = "JSON", required_unless_present = "from", value_parser = args::json)]
     payload: Option<Value>,
-    /// A job id of your own: letters, digits, . _ - and :. As long as a job with this id is kept, enqueueing it again changes nothing. Default: a new UUID.
+    /// A job id of your own: 1 to 128 of the characters A-Z a-z 0-9 . _ - and :. While the queue keeps a job with this id, enqueueing the id again changes nothing. Default: a new
+    /// UUID.
     #[arg(long)]
     id: Option<JobId>,
     /// Delay before the job is due. Default: none.
@@ -49,7 +50,7 @@ pub(crate) struct Enqueue {
     at: Option<u64>,
     /// Take jobs from a file, or from standard input (-): one JSON object per line, {"kind", "payload", "id"?, "delay_ms"?, "at"?, "max_attempts"?, "retry"?:
     /// {"strategy", "base_ms", "factor", "max_ms", "jitter", "immediate_tries"}}. A file is enqueued only if every line is valid; standard
-    /// input is enqueued as it arrives, up to the first invalid line.
+    /// input or a pipe is enqueued as it arrives, up to the first invalid line.
     #[arg(
         long,
         value_name = "FILE",
@@ -60,9 +61,9 @@ pub(crate) struct Enqueue {
     retry: RetryFlags,
 }
 
-/// Retry settings of one job; those that are not given come from its queue.
+/// Retry options of one job; those that are not given come from its queue.
 #[derive(Args)]
-#[command(next_help_heading = "Retry options, instead of the queue's own")]
+#[command(next_help_heading = "Retry options, in place of those of the queue")]
 struct RetryFlags {
     /// Maximum attempts, the first included: 1 to 1000. A queue's default is 5.
     #[arg(long, value_name = "N")]
@@ -70,13 +71,13 @@ struct RetryFlags {
     /// How the delay grows: fixed, linear, exponential, or three-tier (some retries without a delay, then exponential). A queue's default is exponential.
     #[arg(long)]
     strategy: Option<Strategy>,
-    /// First delay, up to 30d. A queue's default is 5s.
+    /// Delay before the first retry that has one, up to 30d. A queue's default is 5s.
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     base_delay: Option<Duration>,
     /// Growth factor of exponential delays: 1 to 100. A queue's default is 2.
     #[arg(long, value_name = "N")]
     factor: Option<u32>,
-    /// Longest delay, up to 30d; also caps the delay that a failed attempt asks for. A queue's default is 5m.
+    /// Longest delay, up to 30d; it also caps a delay that a failure asks for, such as Retry-After of a webhook. A queue's default is 5m.
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     max_delay: Option<Duration>,
     /// Random variation of each delay, in percent: 0 to 100. A queue's default is 20.
@@ -223,7 +224,7 @@ async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<
     Ok(())
 }
 
-/// Counts the jobs. The error names the first invalid line.
+/// Reads all lines and counts the jobs. The error names the first invalid line.
 fn check(admin: &Admin, mut lines: Lines) -> Result<u64, String> {
     let progress = Progress::new(&admin.out, "checking", None);
     let mut count = 0;
@@ -234,13 +235,16 @@ fn check(admin: &Admin, mut lines: Lines) -> Result<u64, String> {
     Ok(count)
 }
 
-/// Enqueues, prints the receipts, and counts.
+/// Enqueues jobs, prints their receipts, and counts.
 struct Enqueuer<'a> {
     admin: &'a Admin,
     queue: &'a QueueName,
     client: QueueHandle,
+    /// Jobs the store holds now, whether new or there before.
     stored: u64,
+    /// Those that are new.
     created: u64,
+    /// All jobs up to this line are stored.
     last_line: u64,
 }
 
@@ -254,15 +258,15 @@ impl<'a> Enqueuer<'a> {
         Ok(Self { admin, queue, client, stored: 0, created: 0, last_line: 0 })
     }
 
-    /// Stores a batch of jobs. `lines` are their line numbers, and `last_line` is the last line that was read. The error is that of the job that was not stored; how
-    /// many were stored before it is in `self.stored`.
-    async fn send(&mut self, jobs: &[NewJob], lines: &[u64], last_line: u64) -> Result<(), CliError> {
+    /// Stores a batch of jobs that were read up to `last_line` (0: not from a file); `numbers` are the lines of the jobs. The error is about the first job that was not
+    /// stored.
+    async fn send(&mut self, jobs: &[NewJob], numbers: &[u64], last_line: u64) -> Result<(), CliError> {
         let sent = self.client.wait_at_most(BATCH_TIMEOUT).enqueue_all(jobs.iter().cloned()).await;
         let (receipts, failed) = sent.map_or_else(|e| (e.stored, Some(e.error)), |receipts| (receipts, None));
         // Counted before they are printed, because a full disk does not change what was stored.
         self.stored += receipts.len() as u64;
         self.created += receipts.iter().filter(|receipt| receipt.created).count() as u64;
-        match (&failed, receipts.len().checked_sub(1).and_then(|last| lines.get(last))) {
+        match (&failed, receipts.len().checked_sub(1).and_then(|last| numbers.get(last))) {
             (None, _) => self.last_line = last_line,
             (Some(_), Some(stored)) => self.last_line = *stored,
             (Some(_), None) => {}
@@ -334,7 +338,7 @@ impl Lines {
         Self { reader: BufReader::with_capacity(READ_BYTES_MAX, source), name, number: 0 }
     }
 
-    /// Whether the next line has not arrived completely. Jobs that were already read should not wait for it.
+    /// Whether the next line has not arrived completely. Jobs that were already read are then sent without waiting for it.
     fn must_wait(&self) -> bool {
         !self.reader.buffer().contains(&b'\n')
     }

@@ -1,4 +1,4 @@
-//! How a command ends: 0 success, 1 failure, 2 usage error; 128 + n if a second signal n ended it.
+//! Why a command failed, and its exit status: 1 for a failure, 2 for a usage error.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -11,9 +11,9 @@ use retraced::{BuildError, OperatorError, RuntimeError, TraceError};
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum CliError {
-    /// The command was tried and failed: status 1.
+    /// The command was run and failed: status 1.
     Failed(String),
-    /// A usage error: status 2, like the argument parser's own errors.
+    /// A usage error: status 2, as for errors of the argument parser.
     Usage(String),
 }
 

@@ -1,4 +1,4 @@
-//! Options that say which jobs are meant: by their latest failure, by kind, by time.
+//! Options that select jobs by the code of their latest failure, by kind or by time.
 
 use clap::Args;
 use retraced::job::Kind;
@@ -22,7 +22,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// Adds these conditions to a filter that selects states.
+    /// Adds these conditions to a filter that selects only by state.
     pub(crate) fn of(&self, states: JobFilter) -> JobFilter {
         let mut filter = states;
         if let Some(code) = self.code {

@@ -20,7 +20,7 @@ use retraced::{JobFilter, Operator};
 pub(crate) struct Jobs {
     /// The queue.
     queue: QueueName,
-    /// The state. Pending jobs are listed from the front of the queue, delayed ones by due time, processing ones by lease, and ended ones latest first.
+    /// The state. Pending jobs are listed from the front of the queue, delayed ones by due time, processing ones by the end of their lease, and ended ones latest first.
     #[arg(long, value_parser = args::state())]
     state: JobState,
     #[command(flatten)]
@@ -45,9 +45,9 @@ pub(crate) struct Paging {
 pub(crate) enum Job {
     /// Show everything that is known about a job.
     Show(OneJob),
-    /// Cancel a job. A pending or delayed job is cancelled at once. The handler of a running job is asked to stop; if it succeeds anyway, the job is completed.
+    /// Cancel a job. A pending or delayed job is cancelled at once. The handler of a running job is asked to stop; if the handler succeeds anyway, the job is completed.
     Cancel(OneJob),
-    /// Run a job again: a dead, poisoned or cancelled job becomes pending, with failures and crashes reset to zero; a delayed job becomes due now.
+    /// Run a job again: a dead, poisoned or cancelled job becomes pending, with failures and crashes reset to zero; a delayed job becomes pending now.
     Retry(OneJob),
 }
 
@@ -68,7 +68,7 @@ impl Jobs {
     }
 }
 
-/// A list of jobs, to be printed.
+/// A list of jobs to print.
 pub(crate) struct Listing<'a> {
     pub(crate) queue: &'a QueueName,
     pub(crate) filter: &'a JobFilter,
@@ -130,7 +130,7 @@ impl Listing<'_> {
             [state] if !state.is_final() => "WHEN",
             _ => "ENDED",
         };
-        // In a list of one state this column says nothing, so it is left out early.
+        // In a list of one state the column STATE is the same in every row, so it is left out early.
         let state = Column::new("STATE").spare(if self.filter.states().len() == 1 { 4 } else { 1 });
         [
             Column::new("ID"),

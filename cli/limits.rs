@@ -9,9 +9,9 @@ pub(crate) const HELP_COLUMNS_MIN: usize = 60;
 /// Least columns for values beside their names; with fewer, values are printed below their names.
 pub(crate) const VALUE_COLUMNS_MIN: usize = 20;
 
-/// Jobs that one listing examines to find those that match; past it the list ends with the cursor to continue from.
+/// Jobs that one listing searches for those that match; at this number the list ends with the cursor to continue from.
 pub(crate) const LIST_EXAMINED_MAX: u64 = 100_000;
-/// Characters of an error's message shown in a list; `job show` has the rest.
+/// Characters of an error's message shown in a list; the rest is cut.
 pub(crate) const LISTED_MESSAGE_MAX: usize = 60;
 /// Characters of a message or a payload that text shows; `--json` shows all.
 pub(crate) const SHOWN_CHARS_MAX: usize = 4_000;
@@ -28,13 +28,13 @@ pub(crate) const RATES_OVER_BOUNDS: (Duration, Duration) = (Duration::from_milli
 
 // --- `enqueue`
 
-/// Longest line of a file, in bytes: enough for the largest payload however it is escaped. A longer one is refused.
+/// Longest line of a file, in bytes: enough for the largest payload (1 MiB) even if each of its characters is escaped. A longer one is refused.
 pub(crate) const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of jobs sent to the store in one call; a batch ends at this size, or at [`BATCH_MAX`](retraced::store::BATCH_MAX) jobs.
 pub(crate) const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a file read at a time.
 pub(crate) const READ_BYTES_MAX: usize = 256 * 1024;
-/// How long storing a batch may take, resends included; past it the command fails and says what is stored.
+/// Timeout of storing a batch, resends included; past it the command fails and says what is stored.
 pub(crate) const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 // --- Settings
@@ -44,7 +44,7 @@ pub(crate) const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 
 // --- `work`
 
-/// How much longer than its request a job may take: time to read the end of the response. A job that takes longer is stopped.
+/// How much longer the timeout of the handler is than that of its request, so that the request times out first and says why. Past it the handler is dropped.
 pub(crate) const JOB_MARGIN: Duration = Duration::from_secs(5);
 /// Maximum bytes of a response body that are read. If there are more, the connection is closed.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -52,11 +52,11 @@ pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const HEADERS_MAX: usize = 100;
 /// How long an idle connection is kept for the next job; after that it is closed.
 pub(crate) const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(20);
-/// Maximum characters of an unexpected body (usually an HTML page) that a failure quotes.
+/// Maximum characters that a failure quotes of an unexpected body (usually an HTML page) or of an unknown error code; the rest is cut.
 pub(crate) const QUOTED_CHARS_MAX: usize = 300;
-/// Timeout of resolving and connecting to the webhook, TLS included; past it the attempt fails with `TIMEOUT`.
+/// Timeout of resolving the webhook's name and connecting, TLS included; past it the attempt fails with `TIMEOUT`.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a response may pause between two pieces of its body; past it the attempt fails with `TIMEOUT`.
+/// How long a response may pause between two pieces of its body. Past it the attempt fails with `TIMEOUT`, or as a failure status decides if the response had one.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Maximum secrets in a file; each one adds a signature to every request. A file with more is refused.
 pub(crate) const SECRETS_MAX: usize = 8;
@@ -66,18 +66,18 @@ pub(crate) const SECRET_BYTES_MIN: usize = 24;
 pub(crate) const SECRET_BYTES_MAX: usize = 512;
 /// Largest file of secrets, in bytes; a larger one is refused.
 pub(crate) const SECRETS_FILE_BYTES_MAX: usize = 64 * 1024;
-/// How old the secrets read from the file may be when a request is signed; older ones are read again.
+/// Time after which a request that is to be signed reads the file of secrets again.
 pub(crate) const SECRETS_AGE_MAX: Duration = Duration::from_secs(1);
 
 // --- `demo`
 
-/// Longest the demo may take in all.
+/// Longest the demo may take in all; the three parts below are checked to stay within it.
 pub(crate) const DEMO_MAX: Duration = Duration::from_secs(20);
-/// Longest the tree may take to shut down. No job runs by then, so a longer shutdown is abandoned.
+/// Longest the demo waits for the tree to shut down; past it the process ends anyway. All jobs have ended by then.
 pub(crate) const DEMO_SHUTDOWN_MAX: Duration = Duration::from_millis(1_500);
-/// Longest the jobs of the demo may take; past it the demo ends and reports the jobs that have not ended.
+/// Longest the jobs of the demo may take; past it the demo ends and reports how many have ended.
 pub(crate) const DEMO_RUN_MAX: Duration = Duration::from_secs(15);
-/// How long the last frame is shown, at least; `q` ends it sooner.
+/// How long the live view stays after all jobs have ended, unless `q` is pressed.
 pub(crate) const DEMO_LAST_FRAME_MIN: Duration = Duration::from_secs(2);
 const _: () = assert!(
     DEMO_RUN_MAX.as_millis() + DEMO_LAST_FRAME_MIN.as_millis() + DEMO_SHUTDOWN_MAX.as_millis() < DEMO_MAX.as_millis(),
@@ -106,9 +106,9 @@ pub(crate) const MESSAGE_COLUMNS_MIN: usize = 12;
 
 // --- `bench`
 
-/// Delay of the first of the delayed jobs.
+/// How long after the start of its worker the first job of `delayed_lateness` is due.
 pub(crate) const BENCH_DUE_AFTER: Duration = Duration::from_secs(2);
-/// How long after the first delayed job the last one is due.
+/// Time over which the due times of `delayed_lateness` are spread.
 pub(crate) const BENCH_DUE_WITHIN: Duration = Duration::from_secs(3);
 /// How long an idle worker is left alone before it is measured, so that its polls have slowed down.
 pub(crate) const BENCH_IDLE_AFTER: Duration = Duration::from_secs(15);
@@ -116,40 +116,42 @@ pub(crate) const BENCH_IDLE_AFTER: Duration = Duration::from_secs(15);
 pub(crate) const BENCH_IDLE_FOR: Duration = Duration::from_secs(10);
 /// How often a worker process reports how much it has handled: the precision of the measured time.
 pub(crate) const WORKER_REPORT_INTERVAL: Duration = Duration::from_millis(5);
-/// Shortest time over which a rate is exact to 5 %, given reports every 5 ms. If less time remains after the warm-up, the whole run is measured.
+/// Shortest time over which several workers are measured: reports come every 5 ms, so a rate is exact to 5 %. If less time remains after the warm-up, the whole run is
+/// measured.
 pub(crate) const TIMED_MIN: Duration = Duration::from_millis(100);
 /// Delay before the relay accepts the next connection after the system refused one.
 pub(crate) const RELAY_ACCEPT_DELAY: Duration = Duration::from_millis(100);
 /// Time between two checks whether the server has freed the memory of removed keys.
 pub(crate) const SERVER_FREE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Maximum unread lines of all worker processes; at this number, workers wait until their lines are read.
+/// Maximum lines of all worker processes that wait to be handled; at this number the benchmark stops reading, and the workers wait.
 pub(crate) const WORKER_MESSAGES_MAX: usize = 1_024;
-/// Longest sleep of a cycle or of the promoter of the bare loop before it checks for jobs again.
+/// Longest sleep of the bare loop's tasks before they check for jobs again.
 pub(crate) const FLOOR_SLEEP_MAX: Duration = Duration::from_secs(1);
-/// Maximum jobs that the bare loop promotes per call.
+/// Maximum jobs that the bare loop promotes per call; the next call promotes the others.
 pub(crate) const FLOOR_PROMOTE_MAX: usize = 500;
 /// Bytes the relay reads at a time.
 pub(crate) const RELAY_CHUNK_BYTES_MAX: usize = 16 * 1024;
 /// Chunks delayed in one direction of a connection. At this number the relay stops reading, and the sender waits.
 pub(crate) const RELAY_CHUNKS_MAX: usize = 4_096;
-/// Timeout of a measurement: this base, plus [`MEASUREMENT_TIMEOUT_PER_JOB`] and [`ROUND_TRIPS_PER_JOB_MAX`] round trips for each job. Past it the benchmark fails.
+/// Timeout of a measurement: this base, plus [`MEASUREMENT_TIMEOUT_PER_JOB`] and [`ROUND_TRIPS_PER_JOB_MAX`] added round trips for each job (for `latency` also
+/// [`ENQUEUE_INTERVAL`]). Past it the benchmark fails.
 pub(crate) const MEASUREMENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The part of a measurement's timeout that each job adds.
 pub(crate) const MEASUREMENT_TIMEOUT_PER_JOB: Duration = Duration::from_millis(5);
-/// Round trips by which each job extends a measurement's timeout.
+/// How many times each job extends a measurement's timeout by the added round trip (`--round-trip-ms`).
 pub(crate) const ROUND_TRIPS_PER_JOB_MAX: u32 = 4;
 /// Timeout of a connection to the measured server; past it the benchmark fails.
 pub(crate) const SERVER_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of a command to the measured server; past it the benchmark fails.
 pub(crate) const SERVER_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for the server to free the memory of removed keys.
+/// Longest time for removing a queue's keys and waiting until the server has freed their memory; past it the benchmark continues.
 pub(crate) const SERVER_FREE_MAX: Duration = Duration::from_secs(30);
-/// Time between two enqueues to an idle worker: 50 per second.
+/// Time between two enqueues of `latency`: 50 per second, so that the worker is idle between them.
 pub(crate) const ENQUEUE_INTERVAL: Duration = Duration::from_millis(20);
-/// Maximum additional queues that a measurement may use.
+/// Maximum additional queues of a measurement; `idle` uses all of them.
 pub(crate) const BENCH_QUEUES_MAX: usize = 100;
-/// Keys that the server examines per step of a scan.
+/// Keys that the server examines per step of a scan, roughly.
 pub(crate) const SCAN_KEYS_MAX: usize = 1_000;
 /// Timeout of a bulk enqueue; past it the benchmark fails.
 pub(crate) const BULK_TIMEOUT: Duration = Duration::from_secs(30);

@@ -23,7 +23,7 @@ pub(crate) struct Queues {
 
 #[derive(Args)]
 struct Measure {
-    /// Read the counters twice, this far apart, and show how many jobs were enqueued, completed and failed per second between the two readings. Default: no rates.
+    /// Read the counters twice, this far apart (100ms to 1h), and show how many jobs were enqueued and completed and how many attempts failed, per second. Default: no rates.
     #[arg(long, value_name = "DURATION", value_parser = args::rates_over)]
     rates_over: Option<Duration>,
 }
@@ -31,14 +31,14 @@ struct Measure {
 /// `retraced queue …`
 #[derive(Subcommand)]
 pub(crate) enum Queue {
-    /// Stop claiming jobs of this queue. Running jobs finish, and enqueueing is not affected.
+    /// Stop claiming jobs of this queue. Jobs that workers have claimed already still run, and enqueueing is not affected.
     Pause(OneQueue),
     /// Resume claiming jobs of this queue.
     Resume(OneQueue),
     /// Show how many jobs of this queue are in each state, and its counters.
     Stats(Stats),
-    /// Check the whole queue for damage caused by manual edits, evicted keys or lost writes: jobs that are in no container (the list or set of a state) or in two,
-    /// grants without a lease, entries without a job. Workers continue during the check.
+    /// Check the whole queue for damage caused by manual edits, evicted keys or lost writes: jobs that are in no state or in two, records of a lease without the lease,
+    /// and records that belong to no job. Workers continue during the check.
     Audit(AuditQueue),
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Stats {
 pub(crate) struct AuditQueue {
     /// The queue.
     queue: QueueName,
-    /// Repair what is found. No job is deleted: a job in no container goes back where it was, or to the front of the queue.
+    /// Repair what is found. No job is deleted: a job in no state goes where its last attempt sent it, or to the front of the queue; it is poisoned if it cannot be read.
     #[arg(long)]
     repair: bool,
 }
@@ -70,7 +70,7 @@ pub(crate) struct AuditQueue {
 struct PauseResult {
     queue: QueueName,
     paused: bool,
-    /// Whether this command changed it.
+    /// Whether the queue was in the other state before.
     changed: bool,
 }
 
@@ -186,7 +186,7 @@ async fn set_paused(admin: &Admin, queue: QueueName, paused: bool) -> Result<(),
     Ok(())
 }
 
-/// Reads the queues, with rates if `rates_over` is given.
+/// Reads the statistics of these queues, with rates if `rates_over` is given.
 async fn read_rows(
     operator: &Operator,
     names: &[QueueName],
@@ -211,7 +211,7 @@ async fn read_rows(
     Ok(rows)
 }
 
-/// Zero is shown dimmed.
+/// The number of jobs in a state, in the colour of the state; zero is dimmed.
 fn count_of(count: u64, state: JobState) -> Cell {
     Cell::new(count.to_string(), if count == 0 { Style::Dim } else { Style::of(state) })
 }

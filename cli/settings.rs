@@ -23,12 +23,12 @@ use crate::output::printable;
 
 /// The settings file that is read if it exists and none is named.
 const FILE_DEFAULT: &str = "retraced.toml";
-/// The command whose arguments are settings. The table of the same name holds their keys.
+/// The command whose arguments are settings, and the table of the file that holds them.
 const WORK: &str = "work";
-/// Global options that are not settings.
+/// Arguments that are not settings.
 const NOT_SETTINGS: [&str; 4] = ["config", "json", "help", "version"];
 
-/// Why no command was run. The exit status is 2, except for help and version.
+/// Why no command was run. The exit status is 2, or 0 for help and version.
 pub(crate) enum SettingsError {
     /// The arguments or environment variables; help and version arrive as errors too.
     Arguments(Box<clap::Error>),
@@ -109,7 +109,7 @@ impl Settings {
         &self.matches
     }
 
-    /// Every setting with its effective value; passwords and tokens in URLs are masked. The error says what is wrong with the environment.
+    /// Every setting with its effective value; secrets in URLs are masked. The error names the environment variable that is wrong.
     pub(crate) fn values(&self) -> Result<Vec<SettingValue>, String> {
         let of_work = relaxed(&self.command).try_get_matches_from(["retraced", WORK]).map_err(|error| {
             let text = error.to_string();
@@ -142,7 +142,7 @@ impl Settings {
     }
 }
 
-/// The colour setting, read before the arguments are parsed, so that errors about them are coloured as well.
+/// The choice of `--color` or `RETRACED_COLOR`, read before the arguments are parsed, so that it also holds for errors about them.
 pub(crate) fn colour_choice(arguments: &[OsString]) -> ColorChoice {
     let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--").collect();
     let after = words.iter().position(|word| word == "--color").and_then(|at| words.get(at + 1)).map(|word| &**word);
@@ -155,7 +155,7 @@ pub(crate) fn colour_choice(arguments: &[OsString]) -> ColorChoice {
     }
 }
 
-/// The environment variable that supplied the value an error is about.
+/// The environment variable that supplied the value an error is about, if one did.
 pub(crate) fn variable_behind(error: &clap::Error, command: &Command) -> Option<String> {
     let (Some(ContextValue::String(shown)), Some(ContextValue::String(value))) =
         (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue))
@@ -177,7 +177,7 @@ pub(crate) fn variable_behind(error: &clap::Error, command: &Command) -> Option<
     is_behind.then(|| variable.to_string_lossy().into_owned())
 }
 
-/// The command line, but `retraced work` requires no arguments.
+/// The same command line, except that `retraced work` requires no arguments.
 fn relaxed(command: &Command) -> Command {
     command.clone().mut_subcommand(WORK, |work| work.mut_args(|arg| arg.required(false)))
 }

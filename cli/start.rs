@@ -1,4 +1,4 @@
-//! From the process's arguments to its exit status.
+//! Runs the command the process was started with: from the arguments to the exit status.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -13,7 +13,6 @@ use crate::limits::HELP_COLUMNS_MIN;
 use crate::output::{self, Output, choose_colour, note, print_error};
 use crate::settings::{self, Settings, SettingsError};
 
-/// Runs the command the process was started with, and returns its exit status.
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     choose_colour(settings::colour_choice(&arguments));
@@ -39,7 +38,7 @@ pub(crate) fn run() -> ExitCode {
     ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
-/// Help in two columns needs some width; in a narrow terminal each description stands below its option.
+/// In a narrow terminal the help puts each description below its option instead of beside it.
 fn readable(command: clap::Command) -> clap::Command {
     match output::width() {
         Some(width) if width < HELP_COLUMNS_MIN => command.term_width(0).next_line_help(true),

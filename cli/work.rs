@@ -1,4 +1,4 @@
-//! `retraced work`: a worker that sends jobs to a webhook, and drains on SIGINT or SIGTERM.
+//! `retraced work`: a worker that sends jobs to a webhook. SIGINT or SIGTERM makes it *drain*: claim no more jobs, let those that run finish, and end.
 
 use std::path::PathBuf;
 use std::process;
@@ -34,26 +34,27 @@ pub(crate) struct Work {
         value_delimiter = ','
     )]
     queues: Vec<WorkedQueue>,
-    /// The URL each job is sent to: POST {"id", "queue", "kind", "attempt", "max_attempts", "enqueued_at", "payload"}. If the response
-    /// body is {"success": true} or {"success": false, "error": {"code", "message"}}, it decides the outcome. Otherwise the status decides: 2xx is success, 408, 425,
-    /// 429 and 5xx are retried, everything else is not. See docs/webhooks.md.
+    /// The URL each job is sent to: POST {"id", "queue", "kind", "attempt", "max_attempts", "enqueued_at", "payload"}. If the
+    /// response body is {"success": false, "error": {"code", "message"}}, its code decides the outcome. Otherwise the status decides: 2xx is success, 408, 425, 429
+    /// and 5xx are retried, everything else is not. See docs/webhooks.md.
     #[arg(long, value_name = "URL", env = "RETRACED_WEBHOOK", hide_env_values = true)]
     webhook: String,
-    /// A file of secrets that sign each request according to Standard Webhooks: one per line, whsec_… or any text of 24 bytes or more. Every secret adds a signature, and
-    /// the file is read again when it changes. To rotate, add the new secret, and remove the old one once the receiver knows the new one.
+    /// A file of secrets that sign each request according to Standard Webhooks: one per line, whsec_… or any text, of 24 to 512 bytes, at most 8. Every secret adds a
+    /// signature. The worker sees a change of the file within about a second. To rotate, add the new secret, and remove the old one once the receiver knows the new one.
     #[arg(long, value_name = "FILE", env = "RETRACED_WEBHOOK_SECRET_FILE", hide_env_values = true)]
     webhook_secret_file: Option<PathBuf>,
     /// Also send to private, loopback, link-local and other special addresses, over http:// and to any port. Without this flag jobs are sent only over https:// to public
     /// addresses, and only to port 80, 443 or a port from 1024.
     #[arg(long, env = "RETRACED_ALLOW_PRIVATE", hide_env_values = true)]
     allow_private: bool,
-    /// The lease: how long a job belongs to this worker unless the lease is renewed, 300ms to 1h. If a worker dies, its jobs run again when their leases expire.
+    /// The lease: how long a job belongs to this worker unless the worker renews the lease, 300ms to 1h. If a worker dies, its jobs run again when their leases expire.
     #[arg(long, value_name = "DURATION", env = "RETRACED_LEASE", hide_env_values = true, default_value = "30s", value_parser = args::lease)]
     lease: Duration,
-    /// How long a shutdown lets running jobs finish, up to 1h. Jobs that still run after that are stopped and go back to the front of their queue, without counting a failure.
+    /// How long a shutdown lets running jobs finish, up to 1h. Jobs that still run after that are stopped and go back to the front of their queue; no failure is counted.
     #[arg(long, value_name = "DURATION", env = "RETRACED_GRACE", hide_env_values = true, default_value = "25s", value_parser = args::grace)]
     grace: Duration,
-    /// Timeout of a request, response included: 10ms to 1h. Connecting may take at most 5 s of it, and a response may pause for at most 5 s. On timeout the attempt fails with TIMEOUT and is retried.
+    /// Timeout of a request, response included: 10ms to 1h. Connecting may take at most 5 s of it, and a response may pause for at most 5 s. On timeout the attempt fails with TIMEOUT and is retried, unless a failure status
+    /// arrived before.
     #[arg(long, value_name = "DURATION", env = "RETRACED_TIMEOUT", hide_env_values = true, default_value = "15s", value_parser = args::request_timeout)]
     timeout: Duration,
 }
@@ -75,7 +76,7 @@ impl Work {
         let mut labels = Vec::new();
         for WorkedQueue { name, concurrency } in &self.queues {
             let mut queue = Queue::new(name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
-            // A failure of unknown class goes to the dead letter queue, because the endpoint did not say whether a retry helps.
+            // A response of unknown class does not say whether a retry helps, so an operator decides that.
             queue = queue.timeout(self.timeout + JOB_MARGIN).on_unknown(OnUnknown::DeadLetter);
             if let Some(concurrency) = concurrency {
                 queue = queue.concurrency(*concurrency);
@@ -144,7 +145,7 @@ fn drained_message(drained: Drained) -> String {
     text
 }
 
-/// The signals that ask a process to stop.
+/// SIGINT and SIGTERM.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,

@@ -1,4 +1,4 @@
-//! A handler panics: its executor ends, the pool starts it again, and the job is retried. Supervision events report panic and restart; the trace shows the line of the panic.
+//! A handler panics: the pool replaces its executor, and the job is retried. Supervision events report the panic and the restart; the trace shows the line that panicked.
 //!
 //! ```text
 //! 12 pieces for each

@@ -1,4 +1,4 @@
-//! Jobs for later: after a delay, at an instant, and with an id of your own that finds and cancels the job.
+//! Jobs for later: after a delay, or at an instant. An id of your own lets you find a job and cancel it.
 //!
 //! ```text
 //! party: created true, then false; it is delayed
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     runtime.operator().cancel(queue.name(), [&first.id]).await?;
     println!("party: {}", first.outcome().await?);
 
-    // The due time is in the store, so a delayed job survives the end of the process that enqueued it.
+    // The due time is in the store: with a RedisStore, a delayed job survives the end of the process that enqueued it.
     let cake = queue.job(Remind("the cake in the oven".into())).delay(Duration::from_millis(400)).enqueue().await?;
     let soon = SystemTime::now() + Duration::from_millis(200);
     queue.job(Remind("the tea".into())).at(soon).enqueue().await?;

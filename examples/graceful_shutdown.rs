@@ -29,7 +29,7 @@ async fn work(Work(duration): Work, id: JobId, cancelled: Cancelled) -> Result<(
         () = sleep(duration) => println!("{id} is done"),
         why = cancelled.wait(), if id.to_string() == "polite" => {
             println!("{id} stops, because of {why:?}");
-            // An error returned during a shutdown is not counted as a failure: the job goes back to the front of its queue.
+            // An error returned after this request counts no failure: the job goes back to the front of its queue.
             return Err(Failure::new(Code::Interrupted, "stopped half way"));
         }
     }
@@ -38,7 +38,7 @@ async fn work(Work(duration): Work, id: JobId, cancelled: Cancelled) -> Result<(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // For four fifths of the shutdown grace handlers may finish. Then those that are left are asked to stop; at its end they are killed.
+    // For four fifths of the shutdown grace handlers may finish. Then the others are asked to stop; at the end of the grace they are killed.
     let builder = Runtime::builder().store(MemoryStore::new()).grace(Duration::from_secs(2));
     let runtime = builder.queue(Queue::new("works")?.handler(work)).start().await?;
     let works = runtime.queue("works")?;

@@ -1,4 +1,4 @@
-//! Where retries and timeouts are set: by the kind of job, overridden by the queue, overridden by the call that enqueues.
+//! Where retries (and likewise timeouts) are set: by the kind of job. The queue overrides the kind, and the call that enqueues overrides both.
 //!
 //! ```text
 //! as the kind says: 2 attempts, then the job is dead: JOB_EXECUTION_FAILED: the bank is closed
@@ -26,7 +26,7 @@ impl Job for Charge {
     }
 }
 
-/// `?` on any error gives a failure of unknown class, which is retried by policy.
+/// A `std::io::Error` becomes a failure of unknown class, which is retried by policy.
 async fn charge(_: Charge) -> Result<(), std::io::Error> {
     Err(std::io::Error::other("the bank is closed"))
 }

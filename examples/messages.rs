@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // After a restart of the actor this reference is dead: get a new one rather than keep it for long.
     let tower: ActorRef<Enqueue> = runtime.queue_actor("tower")?.ok_or("the queue actor is being restarted")?;
-    // Without a reply: nothing reports whether the job was stored, and it is lost if the actor ends before it handles the message.
+    // Without a reply: the sender does not learn whether the job was stored. It is lost if the actor ends before it handles the message.
     tower.cast(Enqueue::new(Ring { bell: 1 })?)?;
 
     // With a reply: once the receipt has arrived, the job is in the store.

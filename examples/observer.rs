@@ -1,4 +1,4 @@
-//! An observer is called for each attempt, settlement and supervision event as it happens. Use it for metrics.
+//! An observer is called for each attempt, settlement and supervision event (and more) as it happens. Use it for metrics.
 //!
 //! ```text
 //! 3 attempts, 1 failed

@@ -1,4 +1,4 @@
-//! Clocks, which other code takes as arguments. Persisted instants come from the store's clock; durations are monotonic.
+//! Sources of the present time. The memory store and the runtime take a [`Clock`] as an argument, so that tests can pass another one.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,13 +35,13 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that follows tokio's time. It starts at a given instant; while tokio's time is paused, it moves only when that time is advanced.
+/// A clock that starts at a given instant and follows tokio's time. While tokio's time is paused, the clock moves only when that time is advanced.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
 /// use retraced_jobs::clock::{Clock, TokioClock};
 /// let clock = TokioClock::starting_at(1_000);
-/// tokio::time::sleep(std::time::Duration::from_secs(5)).await; // in paused time, which jumps
+/// tokio::time::sleep(std::time::Duration::from_secs(5)).await; // ends at once, because tokio's time is paused and jumps
 /// assert_eq!(clock.now_ms(), 6_000);
 /// # });
 /// ```

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub use crate::limits::{CAUSE_BYTES_MAX, CHAIN_LENGTH_MAX, MESSAGE_BYTES_MAX, SNOOZE_MAX};
 
-/// Why an attempt did not succeed, by its name.
+/// What went wrong in an attempt, from a fixed list; operators filter jobs by it.
 ///
 /// ```
 /// use retraced_jobs::failure::{Class, Code};
@@ -39,7 +39,7 @@ pub enum Code {
     JobExecutionFailed,
     /// The cause is not known. Of unknown class.
     UnknownError,
-    /// The handler panicked. Retried like a temporary failure.
+    /// The handler panicked. Temporary.
     Panic,
     /// The worker stopped renewing the lease, and it expired. Counted as a crash or a release, not as a failure.
     LeaseLost,
@@ -47,13 +47,13 @@ pub enum Code {
     UnknownKind,
     /// The envelope or payload cannot be read. Permanent.
     DecodeFailed,
-    /// A shutdown or a restart interrupted the handler. No failure is counted.
+    /// The handler stopped because it was asked to. Temporary; during a shutdown an error counts no failure, whatever its code.
     Interrupted,
-    /// The job was cancelled while it ran.
+    /// The handler returned an error, panicked or timed out after the job was cancelled. The job is `cancelled`; no failure is counted.
     Cancelled,
 }
 
-/// What a code means for the next step.
+/// Whether a retry may help, which decides what happens to the job after a failure.
 ///
 /// ```
 /// use retraced_jobs::failure::{Class, Code, Failure};
@@ -65,9 +65,9 @@ pub enum Code {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
-    /// May go away by itself: retried by policy, `dead` when the attempts are used up.
+    /// May go away by itself: retried by policy; the job is `dead` when the attempts are used up.
     Temporary,
-    /// Will not go away: `poisoned` at once.
+    /// Will not go away: the job is `poisoned` at once.
     Permanent,
     /// Could be either: retried by policy, or `dead` at once where the queue says so ([`OnUnknown`](crate::retry::OnUnknown)).
     Unknown,
@@ -179,16 +179,16 @@ impl serde::Serialize for Code {
 impl<'de> serde::Deserialize<'de> for Code {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        // A code a newer worker wrote must not make the whole history unreadable.
+        // A code that a newer worker wrote must not make the whole history unreadable.
         Ok(text.parse().unwrap_or(Code::UnknownError))
     }
 }
 
 /// Why an attempt did not succeed, as its handler reports it.
 ///
-/// `?` turns any error into one: code `JOB_EXECUTION_FAILED`, whose class is unknown, so the job is retried by its queue's policy. Use
-/// [`temporary`](Self::temporary) or [`permanent`](Self::permanent) where the handler knows better. For an error type of your own, implement
-/// [`IntoFailure`](crate::handler::IntoFailure) once.
+/// `?` turns any [`std::error::Error`] into a failure. Its code is `JOB_EXECUTION_FAILED` and its class unknown, except for errors that know better
+/// ([`IntoFailure`](crate::handler::IntoFailure) lists them). Use [`temporary`](Self::temporary) or [`permanent`](Self::permanent) where the handler knows
+/// whether a retry helps. For an error type of your own, implement `IntoFailure` once.
 ///
 /// ```
 /// use retraced_jobs::failure::{Class, Code, Failure};
@@ -226,8 +226,8 @@ impl Failure {
         Self::with_class(code, code.class(), cause)
     }
 
-    /// Not a failure: the job is released, and runs again after `delay`, at most [`SNOOZE_MAX`]. No failure is counted, only a release. With a delay of zero the
-    /// job goes to the back of its queue.
+    /// Not a failure: the job is released, and runs again after `delay`. A delay above [`SNOOZE_MAX`] is shortened to it. No failure is counted, only a release.
+    /// With a delay of zero the job goes to the back of its queue.
     #[must_use]
     pub fn snooze(delay: Duration) -> Self {
         let mut failure = Self::with_class(Code::Interrupted, Class::Temporary, "snoozed by its handler");
@@ -258,7 +258,7 @@ impl Failure {
         FailureError(self)
     }
 
-    /// The delay the other side asked for, as with `Retry-After`. It wins over the policy's delay, capped by the policy's maximum.
+    /// Sets the delay that the other side asked for, as with `Retry-After`. A retry then uses this delay, at most the policy's longest one, instead of the policy's.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
@@ -283,13 +283,13 @@ impl Failure {
         &self.message
     }
 
-    /// The texts of its causes, nearest first, at most [`CHAIN_LENGTH_MAX`] of at most [`CAUSE_BYTES_MAX`] each.
+    /// The texts of the error's causes, nearest first, at most [`CHAIN_LENGTH_MAX`] of at most [`CAUSE_BYTES_MAX`] each.
     #[must_use]
     pub fn chain(&self) -> &[String] {
         &self.chain
     }
 
-    /// The delay the other side asked for.
+    /// The delay the other side asked for, if [`retry_after`](Self::retry_after) set one.
     #[must_use]
     pub fn asked_delay(&self) -> Option<Duration> {
         self.retry_after
@@ -302,7 +302,8 @@ impl Failure {
     }
 }
 
-/// A [`Failure`] that travels as a [`std::error::Error`]. Context added on the way changes the text and keeps code, class and delay.
+/// A [`Failure`] as a [`std::error::Error`]. When errors that wrap it become a failure again, the text is that of the outermost error, and code, class and delay
+/// are still those of the inner failure.
 ///
 /// ```
 /// use retraced_jobs::failure::{Class, Code, Failure};
@@ -335,13 +336,13 @@ impl fmt::Display for FailureError {
 
 impl StdError for FailureError {}
 
-/// The causes of an error, nearest first, at most [`CHAIN_LENGTH_MAX`]: a chain of causes may be endless.
+/// The causes of an error, nearest first, at most [`CHAIN_LENGTH_MAX`], because an error may name itself as its cause.
 pub(crate) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(error.source(), |cause: &&'a (dyn StdError + 'static)| (*cause).source())
         .take(CHAIN_LENGTH_MAX)
 }
 
-/// The text in at most `bytes_max` bytes. A longer one is cut at a character boundary and ends with `…`; it is empty if not even that fits.
+/// The text in at most `bytes_max` bytes. A longer one is cut at a character boundary and ends with `…` (3 bytes); below 3 bytes nothing of it is left.
 #[must_use]
 pub fn bounded(text: &str, bytes_max: usize) -> String {
     const CUT: &str = "…";
@@ -419,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_a_newer_worker_wrote_is_an_unknown_error() {
+    fn a_code_that_a_newer_worker_wrote_reads_as_unknown_error() {
         assert_eq!(serde_json::from_str::<Code>("\"MOON_PHASE\"").unwrap(), Code::UnknownError);
     }
 }

@@ -1,8 +1,8 @@
 //! What a job is, what may happen to it, and where it is kept. Applications use the crate [`retraced`], which re-exports what they need.
 //!
-//! From the bottom up: [`limits`] has the bounds; [`job`], [`failure`], [`retry`] and [`trace`] are pure (clock and randomness are arguments); then come
-//! [`clock`] and [`codec`]; [`store`] is the port with its two backends; [`handler`], [`context`] and [`enqueue`] are what users write and hold; [`execution`]
-//! runs one attempt as a pipeline. This crate knows nothing of actors.
+//! From the lowest layer up: [`limits`] has the bounds; [`job`], [`failure`], [`retry`] and [`trace`] are pure (clock and randomness are arguments); then come
+//! [`clock`] and [`codec`]; [`store`] has the traits of a store and two stores; [`handler`], [`context`] and [`enqueue`] are what users write and call;
+//! [`execution`] runs one attempt. This crate knows nothing of actors.
 //!
 //! [`retraced`]: https://docs.rs/retraced
 

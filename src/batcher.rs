@@ -1,7 +1,7 @@
 //! Batches the enqueues of a client to one queue, so that many jobs at once cost few round trips.
 //!
-//! A job that arrives while fewer than [`BATCHER_CALLS_MAX`] calls to the store are under way is sent at once, alone. Otherwise the job waits in a buffer; all
-//! buffered jobs share the next call. While [`FRONT_DOOR_JOBS_MAX`] jobs or [`FRONT_DOOR_BYTES_MAX`] bytes wait, further jobs fail with
+//! A job that arrives while fewer than [`BATCHER_CALLS_MAX`] calls to the store are under way is sent at once, alone. Otherwise the job waits in a buffer. Buffered
+//! jobs share the next calls, up to [`BATCH_MAX`] jobs per call. While [`FRONT_DOOR_JOBS_MAX`] jobs or [`FRONT_DOOR_BYTES_MAX`] bytes wait, further jobs fail with
 //! [`EnqueueError::QueueFull`].
 
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ use crate::chunks::chunks;
 use crate::limits::BATCHER_CALLS_MAX;
 use crate::outcome_waiter::OutcomeWaiter;
 
-/// Sends the jobs of one queue to the store. A batcher outlives each of its calls and each of its callers.
+/// Sends the jobs of one queue to the store, for all handles of that queue.
 pub(crate) struct Batcher {
     calls: StoreCalls,
     queue: QueueName,
@@ -47,7 +47,7 @@ struct Waiting {
     reply: oneshot::Sender<Result<Receipt, SendError>>,
 }
 
-/// Why a call returned no receipts. [`for_job`](SendError::for_job) makes the error of each of its jobs.
+/// Why a call returned no receipts. [`for_job`](SendError::for_job) turns this into the error for the caller of one job.
 #[derive(Debug, Clone)]
 enum SendError {
     QueueFull,
@@ -177,7 +177,7 @@ impl Batcher {
         }
     }
 
-    /// The next jobs whose callers still wait. When there are none, the permit is released under the same lock: a job that arrives later sees the free call.
+    /// The next jobs whose callers still wait. When there are none, the permit is released under the same lock, so that the next job to arrive is sent at once.
     fn next_batch(&self, permit: &mut CallPermit) -> Option<Vec<Waiting>> {
         let mut buffer = self.lock();
         let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -257,7 +257,7 @@ impl Drop for CallPermit {
     }
 }
 
-/// What a [`QueueHandle`](crate::QueueHandle) of a client uses: the batcher of its queue, and what waits for outcomes.
+/// What a [`QueueHandle`](crate::QueueHandle) of a client uses: the batcher of its queue, and the waiter for outcomes.
 pub(crate) struct BatchedProducer {
     pub(crate) batcher: Arc<Batcher>,
     pub(crate) waiter: OutcomeWaiter,

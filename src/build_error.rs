@@ -52,7 +52,7 @@ pub enum BuildError {
     Store(StoreError),
     /// The store did not answer for this long.
     StoreSilent(Duration),
-    /// The threads of the supervision tree could not be started, or ended at once.
+    /// The threads of the supervision tree could not be started, or the first call to the store panicked on them.
     Threads(std::io::Error),
     /// The supervision tree did not start.
     Tree(StartError),

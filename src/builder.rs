@@ -119,20 +119,20 @@ impl RuntimeBuilder {
     }
 
     /// How long a lease lasts unless it is renewed: 300 ms to 1 h, default 30 s. Leases are renewed every third of this time. When a worker dies, its jobs run
-    /// again after this time, or one lease after the next worker starts if there was none.
+    /// again when their leases have expired, or one lease after the next worker starts if no other worker was running.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.options.lease = lease;
         self
     }
 
-    /// The shutdown grace: how long a shutdown lets handlers finish before it kills them, up to 1 h, default 25 s. After four fifths of it they are asked to stop.
+    /// The shutdown grace: how long a shutdown waits for handlers before it kills them, up to 1 h, default 25 s. After four fifths of it they are asked to stop.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
         self
     }
 
-    /// How many counted crashes poison a job: 1 to 1000, default 3. The first worker that dies with a job is counted only if the job was
-    /// returned to its queue before, so up to one more worker dies: the store records the start of a handler only for such jobs.
+    /// How many counted crashes poison a job: 1 to 1000, default 3. Up to one more worker may die of the job: the store records the start of a handler only for jobs that
+    /// were released or reclaimed before, so for any other job the first crash is not counted.
     pub fn crashes_max(mut self, crashes: u32) -> Self {
         self.options.crashes_max = crashes;
         self
@@ -145,7 +145,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How many handlers may ignore their timeout before the runtime ends with an error. Default: the sum of all concurrencies.
+    /// The runtime ends with an error when this many handlers still run 10 s after their timeout (zombies). At least 1, default: the sum of all concurrencies.
     pub fn zombies_max(mut self, zombies: usize) -> Self {
         self.options.zombies_max = Some(zombies);
         self
@@ -164,21 +164,21 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Seed of all jitter. Default: random.
+    /// Seed of the jitter of retries, polls and restarts. Default: random.
     pub fn seed(mut self, seed: u64) -> Self {
         self.options.seed = seed;
         self
     }
 
-    /// The clock that stamps supervision events.
+    /// The wall clock that stamps supervision events and the start of the worker.
     #[cfg(feature = "testing")]
     pub(crate) fn clock(mut self, clock: Arc<dyn retraced_jobs::clock::Clock>) -> Self {
         self.options.clock = clock;
         self
     }
 
-    /// The tokio runtime the supervision tree runs on. Default: a separate one with two threads, so that handlers that block all their threads stop neither
-    /// renewals nor the tree. A test in paused time passes the handle of its own current-thread runtime.
+    /// The tokio runtime the supervision tree runs on. Default: a separate one with two threads, so that handlers that block all threads of the application's runtime
+    /// stop neither renewals nor the tree. A test in paused time passes the handle of its own current-thread runtime.
     pub fn tree_runtime(mut self, handle: Handle) -> Self {
         self.tree = Some(handle);
         self
@@ -226,7 +226,7 @@ fn queue_specs(
     queues.into_iter().map(spec).collect()
 }
 
-/// Asks the store for its facts. Runs on the tree's tokio runtime, because the store's connections live there.
+/// Asks the store whether it is usable, and logs its warnings. Runs on the tree's tokio runtime, because a store opens its connections on the runtime of their first call.
 async fn probe(store: &Arc<dyn Store>, tree: &Handle) -> Result<(), BuildError> {
     let probe = {
         let store = store.clone();

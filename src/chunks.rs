@@ -4,7 +4,7 @@ use retraced_actors::limits::FLUSH_BYTES_MAX;
 use retraced_jobs::job::NewJob;
 use retraced_jobs::store::BATCH_MAX;
 
-/// The jobs in order, at most [`BATCH_MAX`] and [`FLUSH_BYTES_MAX`] bytes at a time; a larger job goes alone.
+/// The jobs in order, at most [`BATCH_MAX`] jobs and [`FLUSH_BYTES_MAX`] bytes at a time; a larger job goes alone.
 pub(crate) fn chunks(mut jobs: &[NewJob]) -> impl Iterator<Item = &[NewJob]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;

@@ -34,7 +34,7 @@ impl QueueProducer for FrontDoorProducer {
             let mut sent = 0;
             for batch in chunks(&jobs) {
                 sent += batch.len();
-                // The front door sends a batch in one flush or in two, and one of the two may fail.
+                // The front door may send a batch in several flushes, and some of them may fail.
                 let results = join_all(batch.iter().map(|job| self.handle.enqueue(job.clone(), timeout))).await;
                 let BatchResult { receipts, mut remaining, first_error } = batch_result(batch, results);
                 stored.extend(receipts);

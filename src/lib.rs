@@ -33,8 +33,8 @@
 //! # Handlers
 //!
 //! A handler is an `async fn` on a [`Queue`]. Its first argument is the job; up to eight more are *extractors*, in any order: [`Context`], [`State<T>`], [`JobId`],
-//! [`Attempt`], [`Cancelled`], or a type of your own that implements [`FromContext`]. It returns `()` or a `Result`. `Ok(value)` keeps the value as the job's
-//! [`Output`]; an error becomes a [`Failure`], as its [`IntoFailure`] decides. The failure's class and the queue's [`Retry`] policy decide what happens next:
+//! [`Attempt`], [`Cancelled`], or a type of your own that implements [`FromContext`]. It returns `()` or a `Result`. `Ok(value)` completes the job with the value as
+//! its [`Output`]; an error becomes a [`Failure`], as its [`IntoFailure`] decides. The failure's class and the job's [`Retry`] policy decide what happens next:
 //!
 //! | class | what the handler says | what happens |
 //! | --- | --- | --- |
@@ -44,7 +44,7 @@
 //!
 //! [`Job::defaults`] sets retries and timeout for a kind; a queue overrides them, and the call that enqueues overrides both: [`JobDefaults`] has the table.
 //! [`Queue::layer`] puts code around every attempt. Each attempt runs in a `tracing` span with its job, queue, kind and number. [`Runtime::supervision`]
-//! reports what happens to the actors: starts, crashes, restarts, outages.
+//! returns a stream of supervision events: starts, crashes and restarts of actors, outages of the store.
 
 // docs.rs then marks items that need a feature.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -108,7 +108,7 @@ pub mod layer {
     pub use retraced_jobs::execution::{AttemptSpan, Layer, Next};
 }
 
-/// The trait a store implements and the types of its methods, to write a store or wrap one.
+/// The traits a store implements and the types of their methods, to write a store or wrap one.
 pub mod store {
     pub use retraced_jobs::store::Admin;
     pub use retraced_jobs::store::AuditReport;
@@ -217,7 +217,7 @@ pub mod supervision {
     pub use retraced_actors::{InvalidOption, StartError};
 }
 
-/// Envelopes and payloads, to write a producer that does not use a [`Client`].
+/// How envelopes, payloads and records of attempts are encoded, to write a store, or a producer that does not use a [`Client`].
 pub mod codec {
     pub use retraced_jobs::codec::CodecError;
     pub use retraced_jobs::codec::Envelope;
@@ -233,7 +233,7 @@ pub mod codec {
     pub use retraced_jobs::codec::to_payload;
 }
 
-/// Clocks for a [`MemoryStore`] that does not use the system's clock.
+/// Clocks of a [`MemoryStore`]: the system's, tokio's (which a test can pause), or one of your own.
 pub mod clock {
     pub use retraced_jobs::clock::Clock;
     pub use retraced_jobs::clock::SystemClock;

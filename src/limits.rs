@@ -7,25 +7,30 @@ pub use retraced_actors::limits as tree;
 /// The bounds of jobs, traces and stores.
 pub use retraced_jobs::limits as jobs;
 
-/// Calls a client may have under way at a time, over all queues; further ones wait for a free replay slot.
+/// Enqueue calls a client may have under way at a time, over all queues; further ones wait for a free replay slot.
 pub const CLIENT_CALLS_MAX: u16 = 64;
-/// Queues for which a client keeps a batcher. Past it, batchers that no handle uses are dropped; the next handle of such a queue costs one more round trip.
+/// Queues for which a client keeps a batcher. Past it, batchers that no handle uses are dropped, and their queues are announced to the store again when they are next
+/// used. If handles use all of them, the client keeps more.
 pub const CLIENT_QUEUES_MAX: usize = 1024;
 /// Calls a client has under way at a time for one queue, not counting bulk enqueues; jobs that arrive meanwhile wait for the next call. Two, because the client can
 /// prepare one call or read its reply while the server works on the other.
 pub const BATCHER_CALLS_MAX: usize = 2;
 
-/// Calls an operator may have under way at a time; further ones wait for a free replay slot.
+/// Calls an operator may have under way at a time, waits for outcomes not included; further ones wait for a free replay slot. The operator of a runtime shares the
+/// slots of that runtime instead ([`REPLAY_SLOTS_MAX`](tree::REPLAY_SLOTS_MAX)).
 pub const OPERATOR_CALLS_MAX: u16 = 16;
-/// How long an operator's call waits in total for a store that does not answer: 5 s. Past it the call fails with `TimedOut`.
+/// How long an operator's call waits in total for a store that does not answer: 5 s. Past it the call fails, with `Store` if the store could not be reached and with
+/// `TimedOut` if it was silent.
 pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an audit may take in total: 15 min, longer than any other call, because an audit reads the whole queue. Past it the audit fails with `TimedOut`.
+/// How long an audit may take in total: 15 min, longer than any other call, because an audit reads the whole queue. Past it the audit fails
+/// like any other call.
 pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The first wait between two polls of a job whose outcome is awaited, while the store sends no hints: 20 ms. Each further wait is twice as long, up to
 /// [`OUTCOME_POLL_MAX`]. Also how long the first poll waits for the subscription to hints.
 pub const OUTCOME_POLL_MIN: Duration = Duration::from_millis(20);
-/// The longest wait between two polls of a job whose outcome is awaited: a caller learns of the end at most 1 s late, and costs the store one read per second.
+/// The longest wait between two polls of a job whose outcome is awaited: while the store answers, a caller learns of the end at most 1 s late.
+/// Also the pause before a lost subscription to hints is opened again.
 pub const OUTCOME_POLL_MAX: Duration = Duration::from_secs(1);
 /// Subscriptions to the ends of jobs that one client, operator or runtime holds at a time: one per queue, each with its own connection. Callers that wait for a job
 /// of a further queue poll.
@@ -45,13 +50,12 @@ pub const OUTCOME_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Threads of the tokio runtime of a supervision tree. One would be enough; with two the store's connections can read while an actor works.
 pub const TREE_THREADS: usize = 2;
 
-/// Jobs that a search reads from the store at a time: few enough not to delay workers, because the server runs no other call during a read.
+/// Most jobs that a search reads from the store at a time: few enough not to delay workers, because the server runs no other call during a read.
 pub const FIND_READ_MAX: usize = 200;
-/// Jobs in the first read of a search, when the size of the jobs is not known yet. Each further read is as large as [`FIND_BYTES_MAX`] allows for jobs of the size
-/// last seen.
+/// Jobs in the first read of a search, when the size of the jobs is not known yet. Each further read is for as many jobs of
+/// the last read's mean size as fit into [`FIND_BYTES_MAX`], up to [`FIND_READ_MAX`].
 pub const FIND_FIRST_READ_MAX: usize = 25;
-/// Bytes of envelopes in one result of a search, and the intended size of one read. Past it the call returns what it has found. A single job is returned whatever its
-/// size.
+/// Bytes of envelopes at which a call of a search returns what it has found, so that only the last job can exceed it: 4 MiB. Also the intended size of one read.
 pub const FIND_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Jobs one call of [`Operator::find`](crate::Operator::find) examines; past it the call returns what it has found, with a cursor to continue.
 pub const FIND_EXAMINED_MAX: u64 = 100_000;
@@ -62,7 +66,7 @@ pub const BULK_STEP_EXAMINED_MAX: u64 = 2_000;
 
 /// How long a store may take to answer for the first time: 10 s. Past it the start is refused.
 pub const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often [`drain`](crate::testing::TestRuntime::drain) polls the queues: 5,000 times. Past it `drain` panics and names the jobs that have not ended.
+/// How often [`drain`](crate::testing::TestRuntime::drain) polls the queues: 5,000 times. Past it `drain` panics and names the queues with jobs that have not ended.
 #[cfg(feature = "testing")]
 pub const DRAIN_POLLS_MAX: u32 = 5_000;
 /// First step of paused time between two polls of `drain`: 1 ms. Each further step is twice as long, up to [`DRAIN_STEP_MAX`].

@@ -18,8 +18,8 @@ use retraced_jobs::trace::Finding;
 use crate::limits::{OPERATOR_CALLS_MAX, OPERATOR_TIMEOUT};
 use crate::outcome_waiter::OutcomeWaiter;
 
-/// Shows queues and jobs, and acts on them. Cheap to clone. Every method waits at most 5 s (an audit 15 min) for a store that does not answer, and sends its call again
-/// meanwhile under the same id, so that nothing is done twice.
+/// Shows queues and jobs, and acts on them. Cheap to clone. Every method except [`outcome`](Self::outcome) waits at most 5 s (an audit or repair 15 min) for a store that
+/// does not answer. Meanwhile it sends its call again; a call that changes something has the same id each time, so that nothing is done twice.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -51,15 +51,15 @@ impl Operator {
         Self { calls, waiter }
     }
 
-    /// Checks that the store answers, and returns what is known about it.
+    /// Checks that the store answers and is usable, and returns its name and its warnings.
     ///
     /// # Errors
-    /// [`OperatorError`], as with every method.
+    /// [`OperatorError`].
     pub async fn probe(&self) -> Result<StoreFacts, OperatorError> {
         self.call(|store, _| async move { store.probe().await }).await
     }
 
-    /// All known queues, by name.
+    /// All queues that a worker or a producer has ever announced, ordered by name.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -75,7 +75,7 @@ impl Operator {
         self.on_queue(queue, |store, queue| store.stats(queue)).await
     }
 
-    /// A page of the jobs in one state; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
+    /// A page of the jobs in one state: at most `limit`, and at most [`BATCH_MAX`](crate::store::BATCH_MAX).
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -107,7 +107,7 @@ impl Operator {
         .await
     }
 
-    /// The supervision events in the ledger, latest first; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
+    /// A page of the stored supervision events, latest first: at most `limit`, and at most [`BATCH_MAX`](crate::store::BATCH_MAX).
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -119,7 +119,7 @@ impl Operator {
         .await
     }
 
-    /// The workers that wrote a heartbeat within the last hour. A killed one stays listed that long: compare its `seen_at`.
+    /// The workers that wrote a heartbeat within the last hour and have not been shut down since. A worker that was killed stays listed for that hour: see its `seen_ms`.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -175,7 +175,7 @@ impl Operator {
     }
 }
 
-/// What an audit found, and the state of the queue before and after.
+/// What an audit found, and the counts of the queue before and after it.
 ///
 /// Used in the example of [`Operator::audit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,7 +184,8 @@ pub struct Audit {
     pub before: AuditReport,
     /// What was wrong; empty when nothing was.
     pub findings: Vec<Finding>,
-    /// The counts after the audit: after a repair they [add up](AuditReport::adds_up).
+    /// The counts after the audit. After a repair they [add up](AuditReport::adds_up), unless a lease without a grant
+    /// was found: such a lease is counted until it is reclaimed.
     pub after: AuditReport,
 }
 
@@ -199,9 +200,9 @@ pub struct Audit {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OperatorError {
-    /// The store refused the call, or did not answer: [`StoreError::is_retryable`] tells them apart.
+    /// The store refused the call, or could not be reached: then [`StoreError::is_retryable`] is true, and a call that changes something may have been applied.
     Store(StoreError),
-    /// The store did not answer in time. A call that changes something may have been applied.
+    /// The store was silent, or too many calls were under way. A call that changes something may have been applied.
     TimedOut {
         /// How long the caller waited.
         timeout: Duration,

@@ -19,7 +19,8 @@ use crate::tree_runtime::TreeRuntime;
 
 /// Runs jobs. Built by [`Runtime::builder`]; hold it as long as jobs should run, and end it with [`shutdown`](Self::shutdown).
 ///
-/// If it is dropped without a shutdown, it stops at once like a killed process: its jobs run again when their leases have expired.
+/// If it is dropped without a shutdown, the supervision tree stops at once, as in a killed process. Handlers that run may finish, but nothing is settled: the jobs run
+/// again when their leases have expired. A tree on a tokio runtime that was given to the builder does not stop.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -99,8 +100,9 @@ impl Runtime {
         QueueHandle::new(Arc::new(FrontDoorProducer { handle, waiter: self.waiter.clone() }))
     }
 
-    /// The actor of a queue, for plain [`Enqueue`] messages; `None` while the actor is being restarted. After a restart the reference is dead: call this again rather
-    /// than keep it. A message without a reply is not acknowledged and may be lost; [`QueueHandle::enqueue`] is acknowledged.
+    /// The actor of a queue, for plain [`Enqueue`] messages; `None` while the actor is being restarted, while the whole queue is closed, and after the runtime has
+    /// ended. After a restart the reference is dead: call this again rather than keep it. A message without a reply is not acknowledged and may be lost;
+    /// [`QueueHandle::enqueue`] is acknowledged.
     ///
     /// # Errors
     /// [`RuntimeError::NoSuchQueue`] when this runtime has no queue of this name; the error names the queues it has.
@@ -133,16 +135,17 @@ impl Runtime {
         self.tree.queues()
     }
 
-    /// Every supervision event from now on: starts, crashes, restarts, escalations, outages, zombies.
+    /// The supervision events from now on, such as starts, crashes and restarts of actors, outages and zombies. A receiver that falls more than 1,024 events behind
+    /// misses the oldest, and learns how many.
     #[must_use]
     pub fn supervision(&self) -> broadcast::Receiver<SupervisionEvent> {
         self.tree.supervision()
     }
 
-    /// The history of a job in one of this runtime's queues, with explanations.
+    /// The history of a job in one of this runtime's queues, with explanations. If several of its queues keep a job of this id, the first one given to the builder counts.
     ///
     /// # Errors
-    /// [`TraceError`] when no such job is kept, or the store does not answer.
+    /// [`TraceError`] when none of the queues keeps such a job, or the store refuses or does not answer.
     pub async fn trace(&self, id: &JobId) -> Result<Trace, TraceError> {
         for queue in self.tree.queues() {
             if let Some(view) = self.operator.job(&queue, id).await.map_err(TraceError::Store)? {
@@ -158,8 +161,8 @@ impl Runtime {
         &self.operator
     }
 
-    /// A snapshot of the supervision tree, from the root down: every node with its generation, whether its actor is alive, and which job it runs. It takes one short lock
-    /// per queue, so it may be called as often as a view is redrawn.
+    /// A snapshot of the supervision tree, from the root down: every node with its generation, whether its actor is alive, and which job it runs. It takes only
+    /// short locks, so it may be called as often as a view is redrawn.
     ///
     /// ```
     /// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
@@ -191,7 +194,7 @@ impl Runtime {
         self.tree.snapshot()
     }
 
-    /// The live actors, by path.
+    /// The live actors, ordered by path.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -225,7 +228,7 @@ impl Runtime {
         self.tree.instance()
     }
 
-    /// Jobs that run now.
+    /// How many jobs run now, in all queues.
     #[must_use]
     pub fn running(&self) -> usize {
         self.tree.running()
@@ -234,7 +237,7 @@ impl Runtime {
     /// Waits until the runtime has ended, by a [`shutdown`](Self::shutdown) or because of an error. Any number of tasks may wait.
     ///
     /// # Errors
-    /// [`RuntimeError::GaveUp`] says which child of the root supervisor failed, how often and why; [`RuntimeError::Lost`] when the root was killed or its threads ended.
+    /// [`RuntimeError::GaveUp`] says why the root supervisor gave up; [`RuntimeError::Lost`] when it was killed or its threads ended.
     pub async fn wait(&self) -> Result<(), RuntimeError> {
         match self.tree.wait().await {
             Ending::Stopped => Ok(()),
@@ -243,8 +246,8 @@ impl Runtime {
         }
     }
 
-    /// Ends the runtime in order: it stops claiming, lets handlers finish, asks them to stop, kills those that are left and releases their jobs without counting a failure,
-    /// settles, and only then stops renewing leases. Usually takes at most the shutdown grace and a few seconds; at worst, if actors do not stop and the store
+    /// Ends the runtime in order: it stops claiming, lets handlers finish, asks the others to stop, kills those that are left and releases their jobs without counting a
+    /// failure, settles, and only then stops renewing leases. Usually takes at most the shutdown grace and a few seconds; at worst, if actors do not stop and the store
     /// does not answer, about 47 s more than the grace. Further calls wait for the same end and return the same result.
     ///
     /// # Errors
@@ -310,7 +313,7 @@ pub enum RuntimeError {
         /// The queues the runtime has.
         known: Vec<QueueName>,
     },
-    /// The root supervisor gave up: a child failed more often than the restart policy allows.
+    /// The root supervisor gave up: its children failed more often than its restart budget allows, or there were too many zombies.
     GaveUp(Exhausted),
     /// The root supervisor was killed, or its threads ended.
     Lost,

@@ -27,12 +27,12 @@
 //! # fn main() { tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(retries()) }
 //! // #[tokio::test(start_paused = true)]
 //! async fn retries() {
-//!     let retry = Retry::fixed().base(Duration::from_secs(60 * 60));
+//!     let retry = Retry::fixed().base(Duration::from_secs(60 * 60)).max_delay(Retry::DELAY_MAX);
 //!     let test = TestRuntime::start(Runtime::builder().queue(Queue::new("email").unwrap().handler(send).retry(retry))).await;
 //!     let ada = test.enqueue("email", SendEmail { to: "ada".into() }).await;
 //!     let nobody = test.enqueue("email", SendEmail { to: "nobody".into() }).await;
 //!
-//!     test.drain().await; // two hours of retries, at once
+//!     test.drain().await; // two retries, about an hour apart, at once
 //!
 //!     test.assert_completed(&ada).await;
 //!     test.assert_poisoned(&nobody, Code::InvalidJobData).await;
@@ -79,7 +79,7 @@ impl TestRuntime {
     /// Starts a runtime with these queues, on a new store. A store that was given to the builder is replaced.
     ///
     /// # Panics
-    /// With the [`BuildError`](crate::BuildError) when the builder is refused.
+    /// With the [`BuildError`](crate::BuildError) when the builder is refused. When called outside of a tokio runtime.
     pub async fn start(builder: RuntimeBuilder) -> Self {
         let clock = Arc::new(TokioClock::starting_at(TEST_START_MS));
         let store = MemoryStore::with_clock(clock.clone());
@@ -114,8 +114,8 @@ impl TestRuntime {
     /// Runs until no job of the runtime's queues is pending, delayed or processing. When only delayed jobs are left, the clock jumps to the first due time.
     ///
     /// # Panics
-    /// When tokio's time is not paused. When jobs are left after 5,000 polls, with a jump or up to 1 s of paused time between two polls: for example in a paused queue,
-    /// or with a handler that always snoozes. The message names the queues.
+    /// When it has to jump and tokio's time is not paused. When jobs are left after 5,000 polls, with a jump or up to 1 s between two polls: for example in a paused
+    /// queue, or with a handler that always snoozes. The message names the queues.
     pub async fn drain(&self) {
         let mut step = DRAIN_STEP_MIN;
         for _ in 0..DRAIN_POLLS_MAX {
@@ -134,10 +134,10 @@ impl TestRuntime {
         panic!("jobs that do not end: {}", self.describe_remaining().await.join("; "));
     }
 
-    /// A job with its history.
+    /// A job of one of the runtime's queues, with its history.
     ///
     /// # Panics
-    /// When no such job is kept.
+    /// When none of these queues keeps such a job.
     pub async fn job(&self, id: &JobId) -> JobView {
         match self.runtime.trace(id).await {
             Ok(trace) => trace.view().clone(),
@@ -148,7 +148,7 @@ impl TestRuntime {
     /// Asserts that a job has completed.
     ///
     /// # Panics
-    /// With the job's whole trace when it has not.
+    /// With the job's whole trace when it has not, and when none of the runtime's queues keeps it.
     pub async fn assert_completed(&self, id: &JobId) {
         self.assert_ended(id, JobState::Completed, None).await;
     }
@@ -156,7 +156,7 @@ impl TestRuntime {
     /// Asserts that a job is in the dead letter queue, and that its last error has this code.
     ///
     /// # Panics
-    /// With the job's whole trace when it is not.
+    /// With the job's whole trace when it is not, and when none of the runtime's queues keeps it.
     pub async fn assert_dead(&self, id: &JobId, code: Code) {
         self.assert_ended(id, JobState::Dead, Some(code)).await;
     }
@@ -164,7 +164,7 @@ impl TestRuntime {
     /// Asserts that a job is poisoned, and that its last error has this code.
     ///
     /// # Panics
-    /// With the job's whole trace when it is not.
+    /// With the job's whole trace when it is not, and when none of the runtime's queues keeps it.
     pub async fn assert_poisoned(&self, id: &JobId, code: Code) {
         self.assert_ended(id, JobState::Poisoned, Some(code)).await;
     }
@@ -172,7 +172,7 @@ impl TestRuntime {
     /// All jobs of a kind that are kept, in every state and every queue of the store, in the order they were enqueued.
     ///
     /// # Panics
-    /// When a payload of this kind cannot be read as a `J`.
+    /// When the envelope of any job cannot be read, or a payload of this kind is not a `J`.
     pub async fn enqueued<J: Job>(&self) -> Vec<J> {
         let mut found = Vec::new();
         for queue in self.queues().await {
@@ -199,8 +199,8 @@ impl TestRuntime {
     /// # Panics
     /// When the runtime had ended before because of an error.
     pub async fn shutdown(self) {
-        if let Err(gave_up) = self.runtime.shutdown().await {
-            panic!("{gave_up}");
+        if let Err(error) = self.runtime.shutdown().await {
+            panic!("{error}");
         }
     }
 
@@ -274,6 +274,7 @@ enum Remaining {
     Nothing,
     /// Only delayed jobs; the first is due after this long.
     Delayed(Duration),
+    /// Jobs that run, can run or are overdue.
     Active,
 }
 

@@ -15,11 +15,11 @@ pub use self::steps::{TraceEvent, TraceStep};
 use crate::operator::OperatorError;
 use crate::view::{AttemptDetail, JobDetail, duration_text, printable};
 
-/// Width of an instant in columns. Lines without an instant are indented by as much.
+/// Width of an instant in columns. Steps without an instant, and details of a step, are indented by as much.
 const INSTANT_COLUMNS: usize = 24;
 
-/// What happened to one job, in order, with the reason for each retry. `Display` prints it for people, `{:#}` with backtraces. As data it is a list of
-/// [`steps`](Self::steps); serialized it is the fields of [`JobDetail`] and `steps`.
+/// What happened to one job, in order, with the reason for each retry. `Display` prints it for people, `{:#}` with the backtraces of panics. As data it is a list of
+/// [`steps`](Self::steps). Serialized it has the fields of [`JobDetail`], and `steps`.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

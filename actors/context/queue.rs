@@ -41,11 +41,11 @@ pub(crate) struct QueueContext {
     pub(crate) trim_schedule: PollSchedule,
     /// The next generation of each executor slot: how often an executor was started in it, by any pool.
     generations: Mutex<Vec<u32>>,
-    /// Set from the request for a flush until the settler begins it.
-    flush_requested: AtomicBool,
+    /// Set from a request to settle until the settler begins.
+    settling_requested: AtomicBool,
     /// The end of the last reported lease grace.
     grace_until: Mutex<Option<Instant>>,
-    /// The last claim found fewer jobs than it asked for, and no hint has come since.
+    /// The last claim to be answered emptied the queue, and no hint has come since.
     empty: AtomicBool,
 }
 
@@ -67,7 +67,7 @@ impl QueueContext {
             promote_schedule: PollSchedule::default(),
             reclaim_schedule: PollSchedule::default(),
             trim_schedule: PollSchedule::default(),
-            flush_requested: AtomicBool::new(false),
+            settling_requested: AtomicBool::new(false),
             grace_until: Mutex::new(None),
             empty: AtomicBool::new(false),
         }
@@ -97,16 +97,16 @@ impl QueueContext {
         }
     }
 
-    /// Asks the settler to flush outcomes. Further requests are ignored until the settler begins.
-    pub(crate) fn request_flush(&self) {
-        if !self.flush_requested.swap(true, Ordering::AcqRel) {
-            self.settler.send(SettlerMessage::Flush);
+    /// Asks the settler to settle outcomes. Further requests are ignored until the settler begins.
+    pub(crate) fn request_settling(&self) {
+        if !self.settling_requested.swap(true, Ordering::AcqRel) {
+            self.settler.send(SettlerMessage::Settle);
         }
     }
 
-    /// The settler begins to flush. Outcomes that enter the table from now on need a new request.
-    pub(crate) fn flush_begins(&self) {
-        self.flush_requested.store(false, Ordering::Release);
+    /// The settler begins. Outcomes that enter the table from now on need a new request.
+    pub(crate) fn settling_begins(&self) {
+        self.settling_requested.store(false, Ordering::Release);
     }
 
     /// The queue may have jobs: wakes the fetcher.
@@ -125,12 +125,12 @@ impl QueueContext {
         }
         if self.inflight.is_shutting_down() {
             // No executor will run these jobs. The table has released them, and the releases must be settled.
-            self.request_flush();
+            self.request_settling();
         }
         outcome
     }
 
-    /// Whether this lease grace was not reported yet.
+    /// Whether a lease grace that lasts for `grace` from now was not reported yet.
     pub(crate) fn grace_is_new(&self, grace: Duration) -> bool {
         let mut until = self.grace_until.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -149,8 +149,8 @@ impl QueueContext {
     }
 
     /// Plans the next poll of delayed jobs: a claim sent at `sent` found no pending job, and the next delayed job is due after `wait`. Returns whether
-    /// this poll is sooner than the one planned so far. Without a subscription for hints a poll is never postponed, because no hint would report a
-    /// job that becomes due earlier.
+    /// the poll is now sooner than before. Without a subscription for hints a poll is never postponed, because no hint would report a delayed job that is
+    /// added meanwhile.
     pub(crate) fn plan_promotion(&self, sent: Instant, wait: Duration, hints_subscribed: bool) -> bool {
         if hints_subscribed {
             return self.promote_schedule.plan_from(sent, wait);

@@ -35,15 +35,15 @@ pub(crate) struct RuntimeContext {
     pub(crate) registry: Registry,
     pub(crate) clock: StoreClock,
     pub(crate) random: Random,
-    /// The runtime of the executors, and so of the handlers.
+    /// The tokio runtime of the executors, and so of the handlers.
     pub(crate) handlers: Handle,
     pub(crate) root: Address<SupervisorMessage>,
     pub(crate) retry_scheduler: Address<RetrySchedulerMessage>,
-    /// Fired when the tree has ended: calls that are still open are given up.
+    /// Cancelled when the tree has ended: open calls are then given up.
     pub(crate) ended: CancellationToken,
-    /// Fired when a shutdown is requested.
+    /// Cancelled when a shutdown is requested.
     pub(crate) shutdown_requested: CancellationToken,
-    /// When this process instance began, in ms since the Unix epoch.
+    /// When this process instance began, by the wall clock of the options, in ms since the Unix epoch.
     pub(crate) started_ms: u64,
     hints_subscribed: AtomicBool,
 }
@@ -93,7 +93,7 @@ impl RuntimeContext {
         self.observers.notify(call);
     }
 
-    /// Reports to the observer those attempts of one queue whose end their executor did not report.
+    /// Reports to the observer those attempts of one queue that ended without a report from their executor.
     pub(crate) fn observe_ended(&self, queue: &QueueContext) {
         for EndedAttempt { running, verdict, timed_out } in queue.inflight.take_ended() {
             self.observe(|observer| {
@@ -124,8 +124,8 @@ impl RuntimeContext {
         self.retry_scheduler.send(RetrySchedulerMessage::Promote);
     }
 
-    /// A claim sent at `sent` found no pending job and reported when the next delayed job is due, so the retry scheduler need not ask the store.
-    pub(crate) fn saw_next_due(&self, queue: &QueueContext, sent: Instant, next_due: Option<Duration>) {
+    /// A claim sent at `sent` found no pending job and reported when the next delayed job is due: plans the next poll of the retry scheduler for then.
+    pub(crate) fn plan_promotion(&self, queue: &QueueContext, sent: Instant, next_due: Option<Duration>) {
         let wait = next_due.unwrap_or(PROMOTE_POLL_IDLE_MAX).clamp(PROMOTE_POLL_MIN, PROMOTE_POLL_IDLE_MAX);
         if queue.plan_promotion(sent, wait, self.hints_subscribed()) {
             self.request_promotion();

@@ -1,7 +1,8 @@
-//! The buffer: jobs that wait to be sent to the store. Up to [`FLUSHES_MAX`] flushes run at a time; jobs that arrive meanwhile share the next one.
+//! The buffer: jobs that wait to be sent to the store. A flush sends one batch after the other until the buffer is empty. At most [`FLUSHES_MAX`] flushes run at a
+//! time; jobs that arrive meanwhile go into the next batch.
 //!
-//! Bounds: [`FRONT_DOOR_JOBS_MAX`] jobs and [`FRONT_DOOR_BYTES_MAX`] bytes. Beyond that a job with a reply is answered with [`EnqueueError::QueueFull`], and
-//! one without a reply is dropped, counted and reported.
+//! Bounds: once it holds [`FRONT_DOOR_JOBS_MAX`] jobs or [`FRONT_DOOR_BYTES_MAX`] bytes, a job with a reply is answered with [`EnqueueError::QueueFull`], and one
+//! without a reply is dropped, counted and reported.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +31,7 @@ pub(crate) struct FrontDoor {
     events: Events,
     /// Where flushes run: connections to the store belong to the tree's runtime, not to the caller's.
     tree: Handle,
-    /// The queue actor, for code that sends plain messages.
+    /// The queue actor, which takes [`Enqueue`] messages.
     pub(super) actor: Address<Enqueue>,
     buffer: Mutex<Buffer>,
     flushed: Notify,
@@ -43,6 +44,7 @@ struct Buffer {
     flushes: usize,
     /// Messages without a reply that were dropped since the last report.
     dropped: u64,
+    /// When dropped messages were reported last.
     reported: Option<Instant>,
     closed: bool,
 }
@@ -120,7 +122,7 @@ impl FrontDoor {
                 buffer.jobs.push_back(Enqueue { job: message.job, reply });
             }
         }
-        // Also if this job was refused: if the flushes have panicked, a full buffer would otherwise stay full.
+        // Also if this job was refused: after panics of the flushes a full buffer would otherwise stay full.
         let flush = !buffer.jobs.is_empty() && buffer.flushes < FLUSHES_MAX;
         if flush {
             buffer.flushes += 1;
@@ -160,7 +162,7 @@ impl FrontDoor {
         self.lock().closed = true;
     }
 
-    /// Waits until every accepted job is stored, at most until the deadline.
+    /// Waits until no accepted job waits for the store any more, at most until the deadline.
     pub(crate) async fn wait_until_empty(&self, deadline: Instant) {
         loop {
             let flushed = self.flushed.notified();

@@ -34,7 +34,7 @@ pub struct Enqueue {
 }
 
 impl Enqueue {
-    /// A job with the options of its queue, without a reply.
+    /// A job without options of its own, and without a reply.
     ///
     /// # Errors
     /// [`CodecError`] if the job cannot be serialized or its payload is too large.
@@ -42,7 +42,7 @@ impl Enqueue {
         Ok(Self::sealed(seal_job(&job, &JobOptions::default())?))
     }
 
-    /// A job that was sealed before, with options of its own.
+    /// A job that was sealed before, without a reply.
     #[must_use]
     pub fn sealed(job: NewJob) -> Self {
         Self { job, reply: None }

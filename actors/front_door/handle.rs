@@ -28,7 +28,7 @@ impl FrontDoorHandle {
         self.door.queue()
     }
 
-    /// The current queue actor; `None` while it is being restarted. Do not keep the reference: it is useless once the actor has ended.
+    /// The current queue actor; `None` while it is being restarted or the queue is closed. Do not keep the reference: it is useless once the actor has ended.
     #[must_use]
     pub fn actor(&self) -> Option<ActorRef<Enqueue>> {
         let actor = self.door.actor.get()?;
@@ -45,7 +45,7 @@ impl FrontDoorHandle {
     pub async fn enqueue(&self, job: NewJob, timeout: Duration) -> Result<Receipt, EnqueueError> {
         let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
         let unknown = || EnqueueError::OutcomeUnknown { id: job.id.clone(), timeout };
-        // Set once a flush that had taken the job ended without an answer. That flush may have stored the job, whatever a later one answers.
+        // Set once a flush that had taken the job ended without an answer: the job may be stored, whatever a later flush answers.
         let mut maybe_stored = false;
         loop {
             let (message, receipt) = Enqueue::sealed(job.clone()).with_reply();

@@ -1,5 +1,5 @@
-//! The front door of a queue: takes jobs in and hands them to the store. It stays open when the workers of the queue close because they crash too often, so
-//! producers are not affected.
+//! The front door of a queue: takes jobs in and sends them to the store. Its buffer stays open when the workers, or the whole queue, close because they crash too
+//! often, so producers that use a handle are not affected.
 //!
 //! ```text
 //! FrontDoorHandle::enqueue ──────────────► buffer ──► flush (a call to the store)

@@ -1,4 +1,4 @@
-//! The queue actor: takes [`Enqueue`] messages. It never awaits the store.
+//! The queue actor: puts the jobs of [`Enqueue`] messages into the buffer. It never awaits the store.
 //!
 //! Bounds: the mailbox belongs to ractor and is unbounded; the jobs taken from it are bounded by the [buffer](super::buffer).
 

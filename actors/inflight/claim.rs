@@ -9,15 +9,15 @@ use tokio::time::Instant;
 
 use super::shared::Inflight;
 
-/// A claim. It uses credits until it is answered or dropped. If it is dropped after it was sent and before it was answered, its outcome is
-/// unknown: the reclaimer releases the jobs it may have been granted (see [`Inflight::take_unresolved_claims`]).
+/// A claim. It uses credits until it is answered or dropped. If it is dropped after [`request`](Self::request) and before it was answered, its outcome
+/// is unknown: the reclaimer releases the jobs it may have been granted (see [`Inflight::take_unresolved_claims`]).
 pub(crate) struct OpenClaim {
     inflight: Arc<Inflight>,
-    /// The nonce of the request, from the time it may be sent until it is answered.
+    /// The nonce of the request, from its making until the answer.
     sent: Option<Nonce>,
-    /// How many hints had been received when it was opened.
+    /// How many hints the table had received when the claim was opened.
     hints: u64,
-    /// How many jobs it asks for: its credits.
+    /// How many jobs the claim asks for; these are the credits it uses.
     limit: usize,
     bytes_max: usize,
 }
@@ -26,19 +26,19 @@ pub(crate) struct OpenClaim {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClaimOutcome {
     pub(crate) jobs: usize,
-    /// The queue had no more jobs.
+    /// The next claim can wait for a hint or a poll: the queue had no more jobs, or the claim failed.
     pub(crate) queue_empty: bool,
-    /// The queue had no more jobs, but a hint arrived meanwhile.
+    /// The queue had no more jobs, but a hint arrived while the claim was under way.
     pub(crate) hinted: bool,
 }
 
 impl ClaimOutcome {
-    /// The result of a claim that found no job.
+    /// The result of a claim that was refused, or given up when the tree ended.
     pub(crate) const NOTHING: ClaimOutcome = ClaimOutcome { jobs: 0, queue_empty: true, hinted: false };
 }
 
 impl Inflight {
-    /// Opens a claim that uses all credits there are.
+    /// Opens a claim that uses all credits there are; `None` if there are none or nothing may be claimed now.
     pub(crate) fn open_claim(self: &Arc<Self>) -> Option<OpenClaim> {
         let (limit, bytes_max, hints) = self.table().open_claim()?;
         Some(OpenClaim { inflight: self.clone(), sent: None, hints, limit, bytes_max })
@@ -46,21 +46,21 @@ impl Inflight {
 }
 
 impl OpenClaim {
-    /// The request to send. From now on the outcome of the claim is unknown until it is answered.
+    /// Makes the request to send. From now on the outcome of the claim is unknown until it is answered.
     pub(crate) fn request(&mut self, lease: Duration, nonce: Nonce) -> ClaimRequest {
         self.sent = Some(nonce);
         ClaimRequest { limit: self.limit, bytes_max: self.bytes_max, lease, nonce }
     }
 
-    /// The store has answered: the jobs enter the table, and an idle executor is woken.
+    /// The store has answered: the jobs enter the table, and an idle executor is woken if one of them may start.
     pub(crate) fn granted(mut self, claims: Claims, now: Instant, expires: Instant) -> ClaimOutcome {
         self.sent = None;
         let jobs = claims.jobs.len();
         let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
-        // A claim that left half of its bytes unused did not end for lack of bytes.
+        // With half of its bytes unused, a claim that found too few jobs probably emptied the queue. A poll finds a next job too large for the rest.
         let found_too_few = jobs == 0 || (jobs < self.limit && bytes < self.bytes_max / 2);
         let limit = std::mem::take(&mut self.limit);
-        // The job behind a hint that came meanwhile may have been too late for this claim, and the poll for it may have found no free credits.
+        // A hint that came meanwhile may be about a job that came too late for this claim, and the poll for that hint may have found no free credits.
         let hints = self.inflight.grant(claims.jobs, limit, now, expires);
         let hinted = found_too_few && hints != self.hints;
         ClaimOutcome { jobs, queue_empty: found_too_few && !hinted, hinted }

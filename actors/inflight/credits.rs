@@ -1,4 +1,4 @@
-//! Claim credits: how many jobs the queue may claim, which claims are open, and how fast handlers finish.
+//! The credits of a queue: how many jobs it may claim now. They follow from its free executors, its open claims and the speed of its handlers.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl Credits {
         Self { concurrency, requested: 0, hints: 0, unresolved_claims: Vec::new(), pace: Pace::default() }
     }
 
-    /// Reserves all credits there are: free executors plus prefetch, less the jobs that wait and those already requested.
+    /// Reserves all credits there are, up to a batch: free executors plus prefetch, less the jobs that wait and those already requested. `None` if there are none.
     pub(super) fn reserve(&mut self, free_executors: usize, waiting: usize) -> Option<ClaimBudget> {
         let goal = free_executors + self.pace.prefetch(self.concurrency);
         let limit = goal.saturating_sub(waiting + self.requested).min(BATCH_MAX);
@@ -62,7 +62,7 @@ impl Credits {
         self.hints
     }
 
-    /// Remembers a claim of unknown outcome, so that its jobs can be released.
+    /// Remembers a claim of unknown outcome, so that its jobs can be released. Past [`UNRESOLVED_CLAIMS_MAX`] the claim is forgotten.
     pub(super) fn remember_unresolved(&mut self, nonce: Nonce) {
         if self.unresolved_claims.len() < UNRESOLVED_CLAIMS_MAX {
             self.unresolved_claims.push(nonce);
@@ -91,8 +91,7 @@ struct Pace {
 }
 
 impl Pace {
-    /// Adapts quickly to slow handlers and slowly to fast ones: a job that is prefetched for slow handlers waits here although another worker
-    /// could run it.
+    /// Adapts quickly to slow handlers and slowly to fast ones. With slow handlers a prefetched job waits here although another worker could run it.
     fn observe(&mut self, ran: Duration) {
         let us = micros(ran);
         self.mean_us = Some(match self.mean_us {
@@ -134,7 +133,7 @@ mod tests {
     fn nothing_is_prefetched_before_a_handler_was_measured() {
         let mut credits = Credits::new(4);
         assert_eq!(credits.reserve(4, 0).unwrap().limit, 4);
-        assert_eq!(credits.reserve(4, 0), None, "all of it is requested");
+        assert_eq!(credits.reserve(4, 0), None, "all credits are in use");
         credits.give_back(4);
         assert_eq!(credits.reserve(4, 1).unwrap().limit, 3, "a waiting job takes an executor");
     }

@@ -1,4 +1,4 @@
-//! The executors of one queue: which ones there are, which are idle, and what each one runs.
+//! The executors of one queue: which ones there are, what each runs, and which wait to be woken.
 
 use foldhash::HashMap;
 
@@ -8,7 +8,7 @@ use retraced_jobs::trace::ExecutorId;
 use super::grant::GrantId;
 use crate::messages::ExecutorMessage;
 
-/// Numbers the pools of one queue: each restart of the pool begins a new epoch. Executors of an earlier epoch are ignored.
+/// Numbers the pools of one queue: each start of a pool begins a new epoch. An executor that registers under an earlier epoch is ignored.
 pub(crate) type PoolEpoch = u64;
 
 /// How the table reaches an executor.
@@ -32,9 +32,9 @@ impl ExecutorPort for ActorRef<ExecutorMessage> {
 /// What an executor does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Activity {
-    Idle,
+    Free,
     Job(GrantId),
-    /// Runs a handler whose attempt was settled without it.
+    /// Runs a handler whose attempt was settled without it, or was killed and has not ended yet.
     Zombie,
 }
 
@@ -46,7 +46,7 @@ struct ExecutorSlot<X> {
 /// All executors of the current pool.
 pub(super) struct Executors<X> {
     slots: HashMap<ExecutorId, ExecutorSlot<X>>,
-    /// Executors that found no job, the latest one last.
+    /// Free executors that found no job and wait to be woken, the latest one last.
     idle: Vec<ExecutorId>,
     epoch: PoolEpoch,
 }
@@ -65,16 +65,16 @@ impl<X: ExecutorPort> Executors<X> {
     /// Adds an executor, unless a newer pool has started.
     pub(super) fn add(&mut self, id: ExecutorId, epoch: PoolEpoch, port: X) {
         if self.epoch == epoch {
-            self.slots.insert(id, ExecutorSlot { port, activity: Activity::Idle });
+            self.slots.insert(id, ExecutorSlot { port, activity: Activity::Free });
         }
     }
 
-    /// Removes an executor. Returns the job it had.
+    /// Removes an executor. Returns the job it had, if it had one.
     pub(super) fn remove(&mut self, id: ExecutorId) -> Option<GrantId> {
         self.idle.retain(|idle| *idle != id);
         match self.slots.remove(&id)?.activity {
             Activity::Job(grant) => Some(grant),
-            Activity::Idle | Activity::Zombie => None,
+            Activity::Free | Activity::Zombie => None,
         }
     }
 
@@ -87,12 +87,12 @@ impl<X: ExecutorPort> Executors<X> {
         jobs
     }
 
-    /// Notes what an executor does. Returns whether it is there.
+    /// Sets what an executor does. Returns whether it is an executor of the current pool.
     pub(super) fn set(&mut self, id: ExecutorId, activity: Activity) -> bool {
         self.slots.get_mut(&id).map(|slot| slot.activity = activity).is_some()
     }
 
-    /// Remembers that an executor found no job.
+    /// The executor found no job, and waits to be woken.
     pub(super) fn found_no_job(&mut self, id: ExecutorId) {
         if !self.idle.contains(&id) {
             self.idle.push(id);
@@ -103,7 +103,7 @@ impl<X: ExecutorPort> Executors<X> {
         !self.idle.is_empty()
     }
 
-    /// Wakes one idle executor. Returns whether there was a live one.
+    /// Wakes one idle executor. Returns whether one was alive.
     pub(super) fn wake_one(&mut self) -> bool {
         while let Some(id) = self.idle.pop() {
             if self.slots.get(&id).is_some_and(|slot| slot.port.wake()) {
@@ -115,7 +115,7 @@ impl<X: ExecutorPort> Executors<X> {
 
     /// Executors without a job.
     pub(super) fn free(&self) -> usize {
-        self.count(|activity| activity == Activity::Idle)
+        self.count(|activity| activity == Activity::Free)
     }
 
     /// Executors with a job.
@@ -149,7 +149,7 @@ impl<X: ExecutorPort> Executors<X> {
 fn job_of(activity: Activity) -> Option<GrantId> {
     match activity {
         Activity::Job(grant) => Some(grant),
-        Activity::Idle | Activity::Zombie => None,
+        Activity::Free | Activity::Zombie => None,
     }
 }
 

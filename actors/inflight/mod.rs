@@ -1,7 +1,7 @@
 //! What is in flight: every job this worker holds, from the grant until the store confirms its outcome.
 //!
-//! The [table](table) lives outside of the actors, so nothing is lost when a fetcher, a settler or a pool ends. Executors take their next job from it, and it
-//! counts the credits for claims. [`Inflight`] is the table behind one short lock, which is never held over an await.
+//! The [table](table) lives outside of the actors, so nothing is lost when a fetcher, a settler or a pool ends. Executors take their next job from the table,
+//! and it holds the [credits]. [`Inflight`] is the table behind a lock, which is never held over an await.
 
 mod claim;
 mod credits;

@@ -22,16 +22,16 @@ pub(super) struct Held {
 /// Where a job in the table is between its grant and the confirmation of its outcome.
 pub(super) enum Phase {
     Waiting {
-        /// The instant from which it may start.
+        /// From this instant on the job may start.
         since: Instant,
     },
-    /// Its start is being recorded in the store.
+    /// The executor records the start in the store.
     Starting {
         executor: ExecutorId,
     },
     Running(Run),
     Finished(Settlement),
-    /// Its outcome is in a batch that is being sent, a [`Settling`](super::Settling).
+    /// Its outcome is in a batch that is being sent: a [`Settling`](super::Settling) holds it.
     Settling,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct RunningHandler {
     pub(crate) running_for: Duration,
 }
 
-/// An attempt whose end its executor did not report: it was interrupted, or timed out and goes on.
+/// An attempt that ended without a report from its executor: it was interrupted, or it timed out and its handler goes on.
 pub(crate) struct EndedAttempt {
     pub(crate) running: RunningHandler,
     pub(crate) verdict: Verdict,
@@ -71,8 +71,8 @@ pub(crate) struct EndedAttempt {
 /// What an inspection finds wrong with running handlers.
 #[derive(Default)]
 pub(crate) struct Inspection {
-    /// Handlers that still run after their timeout + [`ZOMBIE_AFTER`](crate::limits::ZOMBIE_AFTER). Their outcomes, timed out, are in the table now.
+    /// Handlers that still run [`ZOMBIE_AFTER`](crate::limits::ZOMBIE_AFTER) past their timeout. Their attempts have just ended as timed out.
     pub(crate) zombies: Vec<RunningHandler>,
-    /// Handlers that have not yielded for a while. Each is reported once.
+    /// Handlers that have not yielded for [`STUCK_AFTER`](crate::limits::STUCK_AFTER). Each attempt is reported once.
     pub(crate) stuck: Vec<RunningHandler>,
 }

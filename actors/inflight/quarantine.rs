@@ -1,9 +1,9 @@
-//! When a job that was returned (released, or lost with its worker) may start again.
+//! When a returned job (one that was released or reclaimed before) may start again.
 //!
-//! A job whose handler was running when a worker died is a crash suspect. The starts of suspects are spread over [`SUSPECT_START_SPREAD`], so that a worker
-//! that is killed at regular intervals does not run the same jobs each time. A job that one more crash would poison is quarantined. It starts only
-//! while no other suspect of its queue runs in this process, and while it runs no returned job starts here. A crash is then counted for the job that
-//! caused it. Jobs that cannot start in time are released: to the front of the queue, or after `QUARANTINE_DELAY` if a quarantined job blocks them.
+//! A job for which a crash is counted is a crash suspect. The starts of suspects are spread over [`SUSPECT_START_SPREAD`], so that a worker that is killed at
+//! regular intervals does not run the same jobs each time. A job that one more crash would poison is quarantined. It starts only while no other suspect
+//! of its queue runs in this process, and while it runs no returned job starts here. So fewer crashes are counted for jobs that did not cause them. Jobs that
+//! do not start in time are released: to the front of the queue, or with a delay of `QUARANTINE_DELAY` if the gate blocks them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use tokio::time::Instant;
 use super::grant::GrantId;
 use crate::limits::{SUSPECT_START_SPREAD, UNSTARTED_MAX};
 
-/// How likely a job is to kill its worker, as far as its counters show.
+/// What the counters of a job say about the danger that it kills its worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CrashRisk {
     /// The job was never returned.
     None,
-    /// It was released, or its worker died and it is unknown whether the handler had started.
+    /// It was returned, and no crash is counted for it.
     Returned,
-    /// Its handler was running when a worker died.
+    /// A crash is counted for it: its handler was running when a worker died.
     Suspect,
     /// A suspect that one more crash would poison.
     Quarantined,
@@ -69,9 +69,9 @@ impl Gate {
 pub(crate) struct ReturnedJobs(BTreeMap<(Instant, GrantId), CrashRisk>);
 
 impl ReturnedJobs {
-    /// Adds the n-th job of a claim and returns the instant from which it may start; `offset` is random and the same for all jobs of the claim.
-    /// Multiples of the golden ratio, modulo one, cover an interval evenly, however many there are (Knuth, The Art of Computer Programming 3,
-    /// 6.4, theorem S).
+    /// Adds the `n`-th job of a claim. Returns the instant from which it may start: now, or for a crash suspect a point of [`SUSPECT_START_SPREAD`].
+    /// `offset` is random and the same for all jobs of the claim. Multiples of the golden ratio, modulo one, cover an interval evenly, however many
+    /// there are (Knuth, The Art of Computer Programming 3, 6.4, theorem S).
     pub(crate) fn add(&mut self, grant: GrantId, risk: CrashRisk, now: Instant, offset: u16, n: u16) -> Instant {
         const GOLDEN: u16 = 40_503; // 2^16 over the golden ratio
         let point = f64::from(offset.wrapping_add(n.wrapping_mul(GOLDEN))) / 65_536.0;
@@ -94,8 +94,8 @@ impl ReturnedJobs {
         self.0.range(..=(now, GrantId::MAX)).any(|(_, risk)| gate.admits(*risk))
     }
 
-    /// Removes the jobs that have not started within [`UNSTARTED_MAX`] of the instant from which they could. Returns each with whether the gate
-    /// blocks it.
+    /// Removes the jobs that have waited for [`UNSTARTED_MAX`] since the instant from which they may start. Returns each with whether the gate blocks it
+    /// now.
     pub(crate) fn take_unstarted(&mut self, now: Instant, gate: Gate) -> Vec<(GrantId, bool)> {
         let Some(before) = now.checked_sub(UNSTARTED_MAX) else { return Vec::new() };
         let later = self.0.split_off(&(before, GrantId::MAX));
@@ -114,10 +114,10 @@ impl ReturnedJobs {
         self.0.is_empty()
     }
 
-    /// How many need only an executor, and how many are crash suspects, which may also have to wait for their start time or the gate.
+    /// How many of the jobs are no crash suspects, and how many are.
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        let ready = self.0.values().filter(|risk| **risk == CrashRisk::Returned).count();
-        (ready, self.0.len() - ready)
+        let others = self.0.values().filter(|risk| **risk == CrashRisk::Returned).count();
+        (others, self.0.len() - others)
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn released_jobs_start_at_once_and_in_order() {
+    fn returned_jobs_that_are_no_suspects_start_at_once_and_in_order() {
         let (mut jobs, now, _) = held(&[Returned; 3], 30_000);
         assert_eq!(
             [jobs.take(now, Gate::OPEN), jobs.take(now, Gate::OPEN), jobs.take(now, Gate::OPEN)],
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_could_have_started_a_second_ago_is_unstarted() {
+    fn a_job_that_has_waited_a_second_since_its_start_time_is_taken_as_unstarted() {
         let (mut jobs, _, from) = held(&[Quarantined, Suspect, Returned], 1_000);
         let soonest = *from.iter().min().unwrap();
         let gate = Gate { quarantined: false, others: true };

@@ -15,7 +15,7 @@ pub(crate) struct Settling {
 }
 
 impl Inflight {
-    /// Takes at most a batch; nothing if fewer than `least` wait.
+    /// Takes a batch of the settlements that wait; `None` if fewer than `least` wait.
     pub(crate) fn take_settlements(self: &Arc<Self>, least: usize) -> Option<Settling> {
         let (grants, settlements) = self.table().take_settlements(least);
         (!grants.is_empty()).then(|| Settling { inflight: self.clone(), grants, settlements })

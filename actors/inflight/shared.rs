@@ -41,8 +41,8 @@ impl Inflight {
         changed
     }
 
-    /// Takes in the jobs of a claim, and gives back its credits. Returns how many hints were received so far: a poll for any later hint finds
-    /// these credits free.
+    /// Takes in the jobs of a claim and gives back its credits, in one step. Returns how many hints were received so far. A poll for a later hint finds the
+    /// credits free.
     pub(super) fn grant(&self, jobs: Vec<ClaimedJob>, requested: usize, now: Instant, expires: Instant) -> u64 {
         let mut table = self.table();
         table.credits.give_back(requested);
@@ -50,7 +50,7 @@ impl Inflight {
         table.credits.hints()
     }
 
-    /// A claim is over without jobs: gives back its credits, and remembers its nonce if its outcome is unknown.
+    /// A claim is over: gives back the credits it still uses, and remembers its nonce if its outcome is unknown.
     pub(super) fn claim_over(&self, requested: usize, unresolved: Option<Nonce>) {
         self.change(|table| {
             table.credits.give_back(requested);
@@ -70,12 +70,12 @@ impl Inflight {
         self.table().credits.take_unresolved()
     }
 
-    /// An executor is ready. It is ignored if a newer pool has started.
+    /// An executor is ready for jobs. It is ignored if a newer pool has started.
     pub(crate) fn executor_started(&self, id: ExecutorId, epoch: PoolEpoch, actor: ActorRef<ExecutorMessage>) {
         self.table().executors.add(id, epoch, actor);
     }
 
-    /// An executor has ended: its job is released, unless the outcome is known. Returns the job.
+    /// An executor has ended. If it had a job whose outcome is not known, that job is released and returned.
     pub(crate) fn executor_ended(&self, id: ExecutorId) -> Option<ClaimedJob> {
         self.change(|table| table.executor_ended(id, Instant::now()))
     }
@@ -85,12 +85,13 @@ impl Inflight {
         self.change(|table| table.new_pool(Instant::now()))
     }
 
-    /// The workers of the queue are closed for a while. Every job held here is released, and so are the jobs that open claims still bring.
+    /// The workers of the queue are closed for a while. Every job held here without an outcome is released, and so are the jobs that open claims still bring.
     pub(crate) fn close(&self) {
         self.change(|table| table.close(Instant::now()));
     }
 
-    /// The next job for this executor, which is idle if there is none. If the executor was woken (`woken`), it first wakes the next one.
+    /// The next job for this executor, which is idle if there is none. `woken`: the executor was just woken; if it gets a job and another one may start, the
+    /// next idle executor is woken.
     pub(crate) fn next(&self, id: ExecutorId, woken: bool, now: Instant, started_ms: u64) -> Option<NextJob> {
         let next = self.table().next(id, woken, now, started_ms);
         if next.is_none() {
@@ -104,7 +105,7 @@ impl Inflight {
         self.table().started(id, grant, Instant::now(), started_ms)
     }
 
-    /// The job that was about to start belongs to another worker.
+    /// The job that was about to start no longer belongs to this worker, so it leaves the table.
     pub(crate) fn lost_before_start(&self, id: ExecutorId, grant: GrantId) {
         self.change(|table| table.lost_before_start(id, grant));
     }
@@ -126,12 +127,12 @@ impl Inflight {
         self.change(|table| table.unconfirmed(grants, settlements));
     }
 
-    /// Every lease held, from the grant until the outcome is confirmed.
+    /// Every lease held and not lost, from the grant until the outcome is confirmed.
     pub(crate) fn leases(&self, owner: InstanceId) -> Vec<(Lease, Arc<LeaseWatch>)> {
         self.table().leases(owner)
     }
 
-    /// Whether the job of this lease waits or runs here.
+    /// Whether the job of this lease waits or runs here, so that its outcome is not known.
     pub(crate) fn is_active(&self, lease: &Lease) -> bool {
         self.table().is_active(lease)
     }
@@ -151,12 +152,12 @@ impl Inflight {
         self.change(|table| table.inspect(now, ZOMBIE_AFTER, STUCK_AFTER, jitter))
     }
 
-    /// Removes the attempts whose end their executor did not report, since this was called last.
+    /// The attempts that have ended without a report from their executor since the last call.
     pub(crate) fn take_ended(&self) -> Vec<EndedAttempt> {
         self.table().take_ended()
     }
 
-    /// No more claims and no more starts, for good. Waiting jobs are released.
+    /// A shutdown begins: no more claims and no more starts, for good. Waiting jobs are released.
     pub(crate) fn shut_down(&self) {
         self.change(Table::shut_down);
     }
@@ -200,14 +201,14 @@ impl Inflight {
         self.table().held()
     }
 
-    /// Whether nothing is held and no open claim can bring anything.
+    /// Whether no job is held and no open claim can bring one.
     pub(crate) fn is_empty(&self) -> bool {
         self.table().is_empty()
     }
 
     /// Waits until there is an outcome to settle, while the workers of the queue are closed. Returns `false` when no further outcome can come,
     /// or when a new pool has started.
-    pub(crate) async fn finished_while_closed(&self) -> bool {
+    pub(crate) async fn wait_for_outcome_while_closed(&self) -> bool {
         loop {
             let changed = self.changed.notified();
             {

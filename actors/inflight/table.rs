@@ -1,4 +1,4 @@
-//! The in-flight table of one queue, without lock, clock or store: every job this worker holds, and the transitions between their phases.
+//! The in-flight table of one queue, without lock, clock or store: every job this worker holds, and how each moves from phase to phase.
 //!
 //! ```text
 //! granted ─► waiting ─► (starting ─►) running ─► finished ─► settling ─► gone
@@ -37,7 +37,7 @@ pub(super) struct Table<X> {
     held: HashMap<GrantId, Held>,
     waiting: Waiting,
     finished: VecDeque<GrantId>,
-    /// Attempts whose end their executor did not report, until they are reported to the observer.
+    /// Attempts that ended without a report from their executor, until they are reported to the observer.
     ended: Vec<EndedAttempt>,
     pub(super) credits: Credits,
     pub(super) executors: Executors<X>,
@@ -72,7 +72,7 @@ impl<X: ExecutorPort> Table<X> {
 
     // --- from the grant to the start
 
-    /// Reserves credits for a claim. Returns how many jobs and bytes it may ask for, and how many hints were received so far.
+    /// Reserves credits for a claim, if there are any. Returns how many jobs and bytes it may ask for, and how many hints were received so far.
     pub(super) fn open_claim(&mut self) -> Option<(usize, usize, u64)> {
         if !self.admits() {
             return None;
@@ -82,12 +82,12 @@ impl<X: ExecutorPort> Table<X> {
         Some((budget.limit, bytes_max, budget.hints))
     }
 
-    /// Takes in the jobs of a claim. If no job may start, they are released at once.
+    /// Takes in the jobs of a claim. While the workers are closed or the runtime shuts down, the jobs are released at once.
     pub(super) fn grant(&mut self, jobs: Vec<ClaimedJob>, now: Instant, expires: Instant) {
         for (job, n) in jobs.into_iter().zip(0_u16..) {
             let grant = self.next_grant;
             self.next_grant += 1;
-            let lease = Arc::new(LeaseWatch::granted(now, expires));
+            let lease = Arc::new(LeaseWatch::new_at(now, expires));
             let risk = CrashRisk::of(job.counters, self.crashes_max);
             let phase = if self.admits() {
                 // The nonce is random and the same for all jobs of the claim.
@@ -130,7 +130,7 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     fn take(&mut self, executor: ExecutorId, now: Instant, started_ms: u64) -> Option<NextJob> {
-        if !self.executors.set(executor, Activity::Idle) {
+        if !self.executors.set(executor, Activity::Free) {
             return None;
         }
         while let Some(grant) = self.waiting.take(now, self.gate()) {
@@ -171,12 +171,12 @@ impl<X: ExecutorPort> Table<X> {
         ours
     }
 
-    /// The job that was about to start belongs to another worker, so it leaves the table.
+    /// The job that was about to start no longer belongs to this worker, so it leaves the table.
     pub(super) fn lost_before_start(&mut self, executor: ExecutorId, grant: GrantId) {
         let phase = self.held.get(&grant).map(|held| &held.phase);
         if matches!(phase, Some(Phase::Starting { executor: by }) if *by == executor) {
             self.held.remove(&grant);
-            self.executors.set(executor, Activity::Idle);
+            self.executors.set(executor, Activity::Free);
         }
     }
 
@@ -190,12 +190,12 @@ impl<X: ExecutorPort> Table<X> {
         }
         held.phase = Phase::Finished(settlement);
         self.finished.push_back(grant);
-        self.executors.set(by, Activity::Idle);
+        self.executors.set(by, Activity::Free);
         self.credits.observe_run(ran);
         true
     }
 
-    /// Releases a job whose executor has ended. Returns the job, unless its outcome is known.
+    /// Releases a job whose executor has ended or is killed. Returns the job, unless its outcome is known.
     fn interrupt(&mut self, grant: GrantId, now: Instant) -> Option<ClaimedJob> {
         let held = self.held.get_mut(&grant)?;
         let run = match held.phase {
@@ -222,14 +222,14 @@ impl<X: ExecutorPort> Table<X> {
         self.interrupt(had?, now)
     }
 
-    /// A pool starts: the jobs of the previous pool's executors are released. Returns the epoch of the new pool.
+    /// A pool starts: the executors of the previous one are gone, and their jobs are released. Returns the epoch of the new pool.
     pub(super) fn new_pool(&mut self, now: Instant) -> PoolEpoch {
         self.closed = false;
         self.remove_executors(now);
         self.executors.epoch()
     }
 
-    /// The workers of the queue are closed for a while. Every job held here is released, and so are the jobs of open claims when they arrive.
+    /// The workers of the queue are closed for a while. Every job held here without an outcome is released, and so are the jobs that open claims still bring.
     pub(super) fn close(&mut self, now: Instant) {
         self.closed = true;
         self.remove_executors(now);
@@ -242,7 +242,7 @@ impl<X: ExecutorPort> Table<X> {
         }
     }
 
-    /// No more claims and no more starts, for good. Waiting jobs are released.
+    /// A shutdown begins: no more claims and no more starts, for good. Waiting jobs are released.
     pub(super) fn shut_down(&mut self) {
         self.shutting_down = true;
         self.release_waiting();
@@ -284,7 +284,7 @@ impl<X: ExecutorPort> Table<X> {
 
     // --- from the outcome to the confirmation
 
-    /// Takes at most a batch of settlements, bounded by number and bytes; nothing if fewer than `least` wait.
+    /// Takes a batch of the settlements that wait, bounded by number and bytes; nothing if fewer than `least` wait.
     pub(super) fn take_settlements(&mut self, least: usize) -> (Vec<GrantId>, Vec<Settlement>) {
         if self.finished.len() < least {
             return (Vec::new(), Vec::new());
@@ -320,7 +320,7 @@ impl<X: ExecutorPort> Table<X> {
             self.held.remove(grant);
         }
         if self.waiting.any_returned() {
-            // The end of a job may open the gate for the returned ones.
+            // The gate may have been closed because of a job that is gone now.
             self.wake_one(now);
         }
     }
@@ -339,14 +339,14 @@ impl<X: ExecutorPort> Table<X> {
 
     // --- leases
 
-    /// Every lease held, from the grant until the outcome is confirmed.
+    /// Every lease held and not lost, from the grant until the outcome is confirmed.
     pub(super) fn leases(&self, owner: InstanceId) -> Vec<(Lease, Arc<LeaseWatch>)> {
         let held = self.held.values().filter(|held| !held.lease.is_lost());
         held.map(|held| (held.job.lease(owner), held.lease.clone())).collect()
     }
 
-    /// Whether the job of this lease waits or runs here. A job whose outcome is known does not count: the store may have settled it although the
-    /// reply is not here yet.
+    /// Whether the job of this lease waits or runs here. A job whose outcome is known does not count: the store may have settled it already, and the
+    /// reply be on its way.
     pub(super) fn is_active(&self, lease: &Lease) -> bool {
         self.held.values().any(|held| {
             held.job.token == lease.token
@@ -357,8 +357,8 @@ impl<X: ExecutorPort> Table<X> {
 
     // --- time
 
-    /// Releases jobs that have waited too long for an executor: to the front of the queue, or after a delay if a quarantined job blocks
-    /// them. Wakes an executor for crash suspects whose start time has come.
+    /// Releases jobs that have waited too long for an executor: to the front of the queue, or with a delay if the gate blocks them. Wakes an executor for
+    /// crash suspects whose start time has come.
     pub(super) fn release_unstarted(&mut self, now: Instant) {
         let mut released = self.take_unstarted(now);
         if !released.is_empty() {
@@ -369,12 +369,12 @@ impl<X: ExecutorPort> Table<X> {
             let Some(held) = self.held.get_mut(&grant) else { continue };
             self.waiting.free(held.job.envelope.len());
             held.phase = Phase::Finished(match blocked {
-                true => self.runner.put_off(&held.job, QUARANTINE_DELAY),
+                true => self.runner.postponed(&held.job, QUARANTINE_DELAY),
                 false => self.runner.unstarted(&held.job),
             });
             released.push(grant);
         }
-        // Released in one batch, the jobs keep their order at the front of the queue.
+        // Added together, the jobs are released in one call if they fit, and so keep their order at the front of the queue.
         self.finished.extend(&released);
         if self.waiting.any_returned() {
             self.wake_one(now);
@@ -426,7 +426,7 @@ impl<X: ExecutorPort> Table<X> {
 
     // --- queries
 
-    /// Removes the attempts whose end their executor did not report, since this was called last.
+    /// The attempts that have ended without a report from their executor since the last call.
     pub(super) fn take_ended(&mut self) -> Vec<EndedAttempt> {
         std::mem::take(&mut self.ended)
     }
@@ -456,7 +456,7 @@ impl<X: ExecutorPort> Table<X> {
         self.held.len()
     }
 
-    /// Whether nothing is held and no open claim can bring anything.
+    /// Whether no job is held and no open claim can bring one.
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty() && self.credits.none_requested()
     }

@@ -1,4 +1,4 @@
-//! The jobs of one queue that were granted and have not started: new ones in the order of the queue, and those that were returned before.
+//! The jobs of one queue that wait for an executor. Returned jobs (see [`quarantine`](super::quarantine)) are kept apart from the others.
 
 use std::collections::VecDeque;
 
@@ -11,6 +11,7 @@ use crate::limits::CLAIM_BYTES_MAX;
 /// Granted jobs without an executor.
 #[derive(Default)]
 pub(super) struct Waiting {
+    /// Jobs that were never returned, in the order of the queue.
     queue: VecDeque<GrantId>,
     returned: ReturnedJobs,
     /// Size of the envelopes of all these jobs.
@@ -18,9 +19,8 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Adds the n-th job of a claim, of this many bytes; `offset`, random and the same for all jobs of
-    /// the claim, and `n` spread the starts of crash suspects. Returns the instant from
-    /// which the job may start.
+    /// Adds the `n`-th job of a claim, whose envelope has this many bytes. Returns the instant from which the job may start, which `offset` and `n` spread
+    /// for crash suspects (see [`ReturnedJobs::add`]).
     pub(super) fn add(
         &mut self,
         grant: GrantId,
@@ -37,7 +37,7 @@ impl Waiting {
         self.returned.add(grant, risk, now, offset, n)
     }
 
-    /// Removes the next job that may start. The caller frees its bytes with [`free`](Self::free).
+    /// Removes the next job that may start, returned jobs first. The caller frees its bytes with [`free`](Self::free).
     pub(super) fn take(&mut self, now: Instant, gate: Gate) -> Option<GrantId> {
         self.returned.take(now, gate).or_else(|| self.queue.pop_front())
     }
@@ -51,13 +51,13 @@ impl Waiting {
         self.queue.pop_front();
     }
 
-    /// Removes the returned jobs that could have started for [`UNSTARTED_MAX`](crate::limits::UNSTARTED_MAX) and have not. Returns each with
-    /// whether the gate, which says which returned jobs may start now, blocks it.
+    /// Removes the returned jobs that have waited for [`UNSTARTED_MAX`](crate::limits::UNSTARTED_MAX) since the instant from which they may start.
+    /// Returns each with whether the gate blocks it now. The caller frees their bytes.
     pub(super) fn take_unstarted(&mut self, now: Instant, gate: Gate) -> Vec<(GrantId, bool)> {
         self.returned.take_unstarted(now, gate)
     }
 
-    /// Removes all jobs: first those that were returned, then the others, each in the order of their grants.
+    /// Removes all jobs: first the returned ones, then the others, both in the order of their grants.
     pub(super) fn take_all(&mut self) -> Vec<GrantId> {
         self.bytes = 0;
         let mut all = self.returned.take_all();
@@ -70,15 +70,16 @@ impl Waiting {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// How many more bytes of jobs may be claimed; `None` if there is no capacity.
+    /// How many bytes of jobs may be claimed; `None` if [`CLAIM_BYTES_MAX`] bytes wait already.
     pub(super) fn bytes_left(&self) -> Option<usize> {
         CLAIM_BYTES_MAX.checked_sub(self.bytes).filter(|left| *left > 0)
     }
 
-    /// How many jobs need an executor now. Of the crash suspects only those in excess of `concurrency` count.
+    /// How many jobs need an executor soon. Crash suspects may wait for their start time or the gate while other jobs could run, so they count only in excess of
+    /// `concurrency`.
     pub(super) fn demand(&self, concurrency: usize) -> usize {
-        let (ready, suspects) = self.returned.waiting();
-        self.queue.len() + ready + suspects.saturating_sub(concurrency)
+        let (others, suspects) = self.returned.waiting();
+        self.queue.len() + others + suspects.saturating_sub(concurrency)
     }
 
     pub(super) fn any_ready(&self, now: Instant, gate: Gate) -> bool {

@@ -1,6 +1,6 @@
 //! The janitor: trims ended jobs past their retention, audits every queue, and repairs a queue whose audit fails.
 //!
-//! Bounds: one round of trims under way, with [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit or repair
+//! Bounds: one round of trims under way, with at most [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit or repair
 //! under way. A repair takes at most [`REPAIR_TIMEOUT`]; it takes long for a large queue, so trims continue meanwhile.
 
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use crate::limits::{
     TRIM_POLL_MIN,
 };
 
-/// The actor path in the events of this actor.
+/// The path of this actor in events.
 const PATH: &str = "janitor";
 
 /// What the janitor sends to itself.
 #[derive(Debug)]
 pub(crate) enum JanitorMessage {
-    /// The timer for trims fired.
+    /// A round of trims is due: at the start, and when the timer has fired.
     Trim,
     /// A round of trims has ended. The next one is due after `next`.
     Trimmed { next: Duration },
-    /// The audits of all queues have ended.
+    /// A round of audits has ended.
     Audited,
 }
 
@@ -86,7 +86,7 @@ impl JanitorState {
 
     fn trimmed(&mut self, myself: &ActorRef<JanitorMessage>, next: Duration) {
         self.trims = None;
-        // At most TRIM_DELAY_MAX, because a settlement may request a trim while the timer runs.
+        // A settlement may request a trim within TRIM_DELAY_MAX while the timer runs, so the timer must not run longer.
         let delay = next.clamp(TRIM_POLL_MIN, TRIM_DELAY_MAX);
         self.timer = Some(background::timer(myself, delay, JanitorMessage::Trim));
     }
@@ -109,7 +109,7 @@ async fn trim(runtime: &RuntimeContext, queue: &QueueContext) {
     queue.trim_schedule.again_in(if more { TRIM_POLL_MIN } else { TRIM_IDLE_INTERVAL });
 }
 
-/// Returns whether there is more to trim.
+/// Trims one queue. Returns whether there is more to trim; `false` if a call was refused.
 async fn trim_batches(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
     let policy = TrimPolicy { retention: queue.options.retention, limit: TRIM_BATCH_MAX };
     for _ in 0..BATCHES_PER_ROUND_MAX {
@@ -121,8 +121,8 @@ async fn trim_batches(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
     true
 }
 
-/// Audits one queue. A store may count the containers one after another while jobs move between them. So a difference is reported and repaired only
-/// if two audits in a row find one.
+/// Audits one queue. A store may count the containers one after another while jobs move between them. So only if two audits in a row find a difference, it
+/// is reported and the queue is repaired.
 async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
     let count = || runtime.calls.once("audit", |store| store.audit(&queue.name));
     let Ok(first) = count().await else { return };

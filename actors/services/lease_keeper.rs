@@ -1,8 +1,8 @@
 //! The lease keeper: renews the leases of this process in batches, every third of a lease. A shutdown stops it after the workers, so that leases are
 //! renewed to the end.
 //!
-//! Bounds: one round under way, each call with at most [`BATCH_MAX`] leases. A renewal that was not answered is sent again as soon as the store is back,
-//! not a third of a lease later.
+//! Bounds: one round under way, each call with at most [`BATCH_MAX`] leases. If a call is not answered, the next round begins soon after the end of the
+//! outage and not a third of a lease later.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::limits::{CALL_TIMEOUT, RENEW_RETRY_DELAY_MAX, RENEWALS_PER_LEASE};
 /// What the lease keeper sends to itself.
 #[derive(Debug)]
 pub(crate) enum LeaseKeeperMessage {
-    /// The timer fired.
+    /// A round is due: at the start, and when the timer has fired.
     Renew,
     /// A round has ended.
     Renewed { all_answered: bool },
@@ -81,13 +81,13 @@ impl LeaseKeeperState {
     fn renewed(&mut self, myself: &ActorRef<LeaseKeeperMessage>, all_answered: bool) {
         self.round = None;
         let interval = self.runtime.options.lease / RENEWALS_PER_LEASE;
-        // Unanswered renewals have already waited for the store. The short delay keeps the store from being flooded if they fail at once.
+        // After unanswered renewals the round has already waited for the end of the outage. The short delay keeps renewals that fail at once from flooding the store.
         let delay = if all_answered { interval } else { interval.min(RENEW_RETRY_DELAY_MAX) };
         self.timer = Some(background::timer(myself, delay, LeaseKeeperMessage::Renew));
     }
 }
 
-/// Renews every lease of one queue. Returns whether the store answered.
+/// Renews every lease of one queue. Returns whether the store answered all calls; a refusal is an answer.
 async fn renew(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
     let held = queue.inflight.leases(runtime.instance);
     let lease = runtime.options.lease;
@@ -100,7 +100,6 @@ async fn renew(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
         let renew = runtime.calls.once_within(limit, "renew", |store| store.renew(&queue.name, lease, &leases));
         match renew.await {
             Ok(renewed) => apply(runtime, queue, batch, renewed, sent + lease),
-            // A refusal is an answer: sending the call again at once would not change it.
             Err(error) => all_answered &= !error.is_retryable(),
         }
     }
@@ -131,7 +130,7 @@ fn apply(
                 let (queue, job, attempt) = (queue.name.clone(), lease.id.clone(), lease.token.attempt);
                 runtime.events.emit("lease-keeper", 0, EventKind::LeaseLost { queue, job, attempt });
             }
-            // The outcome of this job is known: it may be settled already, and if the lease is lost its settlement will be answered as stale.
+            // The outcome of this job is known. Either it is settled already, or its settlement will be answered as stale.
             Renewal::Stale => {}
         }
     }

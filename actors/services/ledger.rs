@@ -1,7 +1,7 @@
-//! The ledger: stores supervision events, and this worker's row in the list of workers.
+//! The ledger actor: stores supervision events, and this worker's row in the list of workers.
 //!
-//! Events are logged and broadcast where they happen; the ledger only stores them. Bounds: one write under way, of at most [`EVENTS_PER_WRITE_MAX`] events, every
-//! [`EVENTS_WRITE_INTERVAL`].
+//! Events are logged and broadcast where they happen; this actor only stores them. Bounds: one write under way, in calls of at most [`EVENTS_PER_WRITE_MAX`] events;
+//! the next write begins [`EVENTS_WRITE_INTERVAL`] after its end.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::background::{self, BackgroundTask};
 use crate::context::RuntimeContext;
 use crate::limits::{EVENTS_PER_WRITE_MAX, EVENTS_WRITE_INTERVAL, HEARTBEAT_INTERVAL};
 
-/// What the ledger sends to itself.
+/// What the ledger actor sends to itself.
 #[derive(Debug)]
 pub(crate) enum LedgerMessage {
-    /// The timer fired.
+    /// A write is due: at the start, and after the delay that follows each write.
     Write,
 }
 
@@ -68,7 +68,8 @@ impl Actor for LedgerActor {
     }
 }
 
-/// Writes the events that are not stored yet and, with `heartbeat`, the worker's row. Each call is sent once: what fails waits for the next write.
+/// Writes the events that are not stored yet. With `heartbeat` it first writes the worker's row and the names of its queues. Each call is sent once. If it fails,
+/// events wait for the next write and the row for the next heartbeat.
 pub(crate) async fn write(runtime: &RuntimeContext, heartbeat: bool) {
     if heartbeat {
         let row = row(runtime);
@@ -112,7 +113,7 @@ fn row(runtime: &RuntimeContext) -> WorkerRow {
     row
 }
 
-/// Events on their way to the store. If they are not stored they return to the buffer, even if the ledger ends meanwhile.
+/// Events on their way to the store. If they are not stored they return to the buffer, even if the ledger actor ends meanwhile.
 struct UnstoredEvents<'a> {
     runtime: &'a RuntimeContext,
     taken: Vec<retraced_jobs::trace::SupervisionEvent>,

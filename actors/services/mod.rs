@@ -1,5 +1,6 @@
-//! The actors that serve all queues of a runtime: the store link checks the health of the store, the lease keeper renews leases, the reclaimer takes back expired
-//! ones, the retry scheduler moves due jobs to their queues, the janitor trims and audits, the ledger stores events, and the watchdog inspects running handlers.
+//! The actors that serve all queues of a runtime. The ledger stores supervision events. The store link checks the health of the store, and subscribes to hints. The
+//! lease keeper renews leases, and the reclaimer reclaims expired ones. The retry scheduler promotes delayed jobs. The janitor trims ended jobs, and audits and
+//! repairs queues. The watchdog inspects running handlers.
 
 pub(crate) mod janitor;
 pub(crate) mod lease_keeper;

@@ -1,8 +1,8 @@
 //! The reclaimer: reclaims expired leases, of this worker and of others, and releases the jobs of claims whose outcome is unknown.
 //!
-//! It looks for expired leases in a queue when the next one expires, but no sooner than [`RECLAIM_POLL_MIN`], and no later than [`RECLAIM_POLL_MAX`] or a
-//! third of a lease; every third of a lease if the queue has none. Bounds: one round under way, [`RECLAIM_BATCH_MAX`] leases per call,
-//! [`BATCHES_PER_ROUND_MAX`] calls per queue and round.
+//! It looks for expired leases in a queue when the next lease expires, and at the latest [`RECLAIM_POLL_MAX`] or a third of a lease after it looked last,
+//! whichever is shorter. If the queue has no lease it looks every third of a lease. Bounds: one round under way, at least [`RECLAIM_POLL_MIN`] after the last
+//! one, at most [`RECLAIM_BATCH_MAX`] leases per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
 use crate::limits::{BATCHES_PER_ROUND_MAX, LOSSES_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, RECLAIM_POLL_MIN};
 
-/// The actor path in the events of this actor.
+/// The path of this actor in events.
 const PATH: &str = "reclaimer";
 
 /// What the reclaimer sends to itself.
@@ -78,7 +78,7 @@ impl ReclaimerState {
 
     fn round_ended(&mut self, myself: &ActorRef<ReclaimerMessage>, next: Duration) {
         self.round = None;
-        // Rounds continue while no lease can expire, because each round also looks for claims of unknown outcome.
+        // The next lease may expire much later, but each round also looks for claims of unknown outcome.
         let round_interval_max = RECLAIM_POLL_MAX.min(self.runtime.options.lease / 3);
         let delay = next.max(RECLAIM_POLL_MIN).min(round_interval_max);
         self.timer = Some(background::timer(myself, delay, ReclaimerMessage::StartRound));
@@ -94,8 +94,8 @@ async fn visit(runtime: &RuntimeContext, queue: &QueueContext) {
     }
 }
 
-/// Releases the jobs that were granted to claims of this process whose outcome is unknown: the reply could not be read, or a bug ended the task that
-/// waited for it.
+/// Releases the jobs that were granted to claims of this process whose outcome is unknown: the call ended with an error, for example because the reply could not be
+/// read, or a bug ended the task that waited for it.
 async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContext) {
     let unresolved = queue.inflight.take_unresolved_claims();
     if unresolved.is_empty() {
@@ -120,7 +120,7 @@ async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContex
     }
 }
 
-/// Reclaims the expired leases of one queue. Returns after what time to look again.
+/// Reclaims the expired leases of one queue. Returns how long to wait before the next look.
 async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Duration {
     let lease = runtime.options.lease;
     let crashes_max = runtime.options.crashes_max;
@@ -141,8 +141,8 @@ async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Dura
 }
 
 fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed) {
-    // After an outage the store gives a lease grace, and also at its first look at a queue. Reported only if a lease had expired;
-    // otherwise it is just that first look.
+    // The store gives a lease grace after an outage, and also when it is the first time that anybody looks for expired leases. Without an expired
+    // lease the grace delays nothing, so it is not reported.
     if let Some(grace) = reclaimed.grace
         && reclaimed.next_expiry == Some(Duration::ZERO)
         && queue.grace_is_new(grace)

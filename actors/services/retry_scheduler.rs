@@ -1,9 +1,9 @@
-//! The retry scheduler: promotes delayed jobs when they are due: they go to the back of their queues.
+//! The retry scheduler: promotes delayed jobs when they are due. They go to the back of their queue.
 //!
-//! It polls a queue when the next known due time has come, or when a hint reports an earlier one. At the latest it polls [`PROMOTE_POLL_IDLE_MAX`] after the
-//! last answer about due times. While hints are subscribed, a claim of the fetcher that finds no pending job counts as such an answer, so an idle queue is
-//! polled once and then not again until a job is due. Without a subscription it polls at least every [`PROMOTE_POLL_MAX`]. Bounds: one round under way,
-//! [`PROMOTE_BATCH_MAX`] jobs per call.
+//! It polls a queue when the next known due time has come, and when a hint says that there is an earlier one. Without a subscription for hints it polls at least
+//! every [`PROMOTE_POLL_MAX`]; with one, at the latest [`PROMOTE_POLL_IDLE_MAX`] after the last answer about due times. The reply to a claim that finds no
+//! pending job is such an answer, so an idle queue is rarely polled until a job is due. Bounds: one round under way, at most [`PROMOTE_BATCH_MAX`] jobs per
+//! call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +80,7 @@ impl RetrySchedulerState {
     }
 }
 
-/// Promotes all jobs of one queue that are due.
+/// Promotes all due jobs of one queue, and plans its next poll.
 async fn promote(runtime: &RuntimeContext, queue: &QueueContext) {
     let schedule = &queue.promote_schedule;
     loop {

@@ -1,6 +1,6 @@
-//! The store link: checks the health of the store with backoff during an outage, so that no other actor has to. It also holds the subscription for hints.
+//! The store link: checks the health of the store during an outage, so that its end is noticed soon. It also holds the subscription for hints.
 //!
-//! Bounds: one health check at a time, [`PROBE_DELAY_MIN`] to [`PROBE_DELAY_MAX`] apart; one subscription per process.
+//! Bounds: one health check at a time, [`PROBE_DELAY_MIN`] to [`PROBE_DELAY_MAX`] after the last one; one subscription.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,7 +107,7 @@ async fn listen(runtime: Arc<RuntimeContext>) -> StoreLinkMessage {
                 tokio::time::sleep(PROBE_DELAY_MIN).await;
                 runtime.calls.health().wait_until_up().await;
             }
-            // The store refuses subscriptions. Polls find the jobs meanwhile.
+            // The store refuses the subscription. Polls find the jobs meanwhile.
             Err(_) => tokio::time::sleep(REFUSED_DELAY).await,
         }
     }
@@ -144,7 +144,7 @@ fn forward(runtime: &RuntimeContext, hint: Hint) {
                 context.inflight.cancel(&id);
             }
         }
-        // A newer store may send hints this version does not know.
+        // Hints about ended jobs are for waiters for outcomes, and a newer store may send hints that this version does not know.
         _ => {}
     }
 }

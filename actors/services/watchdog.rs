@@ -1,5 +1,5 @@
-//! The watchdog: inspects running handlers. It reports handlers that do not yield, and settles the attempts of handlers that ignore their timeout. It
-//! releases jobs that wait too long for an executor, and ends the runtime when too many handlers cannot be stopped.
+//! The watchdog: inspects running handlers. It reports handlers that do not yield, and settles the attempts of handlers that ignore their timeout: these
+//! handlers are zombies. It releases jobs that wait too long for an executor, and ends the runtime when there are too many zombies.
 //!
 //! It makes no call to the store, so it keeps running during an outage. Bounds: one inspection every [`WATCH_INTERVAL`].
 
@@ -17,13 +17,13 @@ use crate::limits::WATCH_INTERVAL;
 use crate::messages::PoolMessage;
 use crate::supervision::messages::SupervisorMessage;
 
-/// The actor path in the events of this actor.
+/// The path of this actor in events.
 const PATH: &str = "watchdog";
 
 /// What the watchdog sends to itself.
 #[derive(Debug)]
 pub(crate) enum WatchdogMessage {
-    /// The timer fired.
+    /// An inspection is due: at the start, and when the timer has fired.
     Inspect,
 }
 
@@ -80,9 +80,9 @@ impl WatchdogState {
         }
         self.runtime.observe_ended(queue);
         queue.inflight.release_unstarted(now);
-        // This also retries outcomes that returned to the table because their settlement failed.
+        // Also for outcomes that returned to the table because their settlement failed.
         if queue.inflight.any_finished() {
-            queue.request_flush();
+            queue.request_settling();
         }
     }
 
@@ -93,7 +93,7 @@ impl WatchdogState {
         let kind = EventKind::Zombie { queue: name, job: job.id, attempt, ran_ms: millis(running_for) };
         self.runtime.events.emit(&queue.executor_path(executor.slot), executor.generation, kind);
         queue.pool.send(PoolMessage::Start { slot: executor.slot });
-        queue.request_flush();
+        queue.request_settling();
     }
 
     fn stop_if_too_many_zombies(&self) {

@@ -8,7 +8,7 @@ use super::{CallError, StoreCalls, resend};
 use crate::limits::CALL_TIMEOUT;
 
 impl StoreCalls {
-    /// Sends a call under a replay slot again and again until its outcome is known: a reply or a refusal. Returns `None` if the tree ends first.
+    /// Sends a call under a replay slot again and again until its outcome is known: a reply or a refusal. Returns `None` if the tree has ended before.
     pub(crate) async fn until_known<'a, T>(
         &'a self,
         operation: &'static str,
@@ -19,7 +19,7 @@ impl StoreCalls {
         self.until_answered(operation, |store| call(store, id)).await
     }
 
-    /// The same for a call that may be repeated without a replay slot.
+    /// The same for a call that needs no replay slot, because sending it twice does no harm.
     pub(crate) async fn until_answered<'a, T>(
         &'a self,
         operation: &'static str,

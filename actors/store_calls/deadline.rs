@@ -13,8 +13,8 @@ use super::{CallError, StoreCalls, resend};
 use crate::limits::{DEADLINE_MAX, RESEND_DELAY};
 
 impl StoreCalls {
-    /// Sends a call under a replay slot until its outcome is known, for at most `timeout` in all. Dropping the future ends the wait; the call may still be
-    /// applied.
+    /// Sends a call under a replay slot again and again until its outcome is known, for at most `timeout` in all. Dropping the future ends the wait; the call may
+    /// still be applied.
     ///
     /// # Errors
     /// [`CallError`]; only [`CallError::OutcomeUnknown`], and [`CallError::RuntimeEnded`] if the call had begun, leave open whether it was applied.
@@ -31,7 +31,7 @@ impl StoreCalls {
             let mut slot = slot.map_err(|_| CallError::NoReplaySlot)?;
             let id = slot.next_call();
             let send = || calls.answer_by(deadline, call(calls.store.clone(), id));
-            // Another call's success ends an outage at once, and must not make this one repeat without a pause.
+            // The success of another call ends an outage at once. Without the sleep this call would then be sent again without a pause.
             let pause = || async { tokio::join!(sleep(RESEND_DELAY), calls.health.wait_until_up()) };
             resend(send, pause, sleep_until(deadline)).await
         })
@@ -60,7 +60,8 @@ impl StoreCalls {
         .await
     }
 
-    /// The answer to one sending, or `None` if there is none by the deadline. That is not reported as an outage: the caller's timeout may be very short.
+    /// The answer to one sending, or `None` if there is none by the deadline. A missed deadline is not taken as an outage: the caller's timeout may be very
+    /// short.
     async fn answer_by<T>(
         &self,
         deadline: Instant,
@@ -82,7 +83,7 @@ impl StoreCalls {
     }
 }
 
-/// Runs a call on another runtime. If the store panics, the outcome is unknown as if it had not answered, and the runtime goes on.
+/// Runs a call on another tokio runtime. If the store panics, the outcome is unknown, as if the store had not answered.
 async fn spawned<T: Send + 'static>(
     runtime: &Handle,
     sent: impl Future<Output = Result<T, CallError>> + Send + 'static,

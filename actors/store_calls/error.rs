@@ -11,7 +11,7 @@ use retraced_jobs::store::StoreError;
 pub enum CallError {
     /// The store answered with an error. Sending the same call again would not help.
     Refused(StoreError),
-    /// No answer came in time, so the call may have been applied. Holds the last error, if there was one.
+    /// No answer came in time, or the store panicked: the call may have been applied. Holds the last error, if there was one.
     OutcomeUnknown(Option<StoreError>),
     /// No replay slot became free by the deadline, because too many calls were under way. Nothing was sent.
     NoReplaySlot,

@@ -1,5 +1,5 @@
-//! Whether the store answers, as all callers in one process see it. An outage is reported once, every caller waits for its end, and no actor crashes because
-//! of it.
+//! Whether the store answers, as all callers in one process see it. An outage is reported once, and no actor crashes because of it: callers wait a while for its
+//! end before they send their call again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,7 +36,7 @@ struct Inner {
     link: Address<StoreLinkMessage>,
     /// The refusal that was reported last, and when.
     refused: Mutex<Option<(String, Instant)>>,
-    /// Fired when the runtime ends. After that no call is sent again.
+    /// Cancelled when the tree has ended. After that no call of an actor is sent again.
     ended: CancellationToken,
     /// How long a caller waits for the end of an outage before it sends its call anyway.
     wait_max: Duration,
@@ -47,7 +47,7 @@ impl Health {
         Self::with(Some(events), ended, OUTAGE_WAIT_MAX)
     }
 
-    /// Health without a tree: outages are not reported, and callers find out themselves whether the store is back.
+    /// For a process without a tree: outages are not reported, and no store link checks whether the store is back.
     pub(super) fn unreported() -> Self {
         Self::with(None, CancellationToken::new(), RESEND_DELAY)
     }
@@ -108,7 +108,8 @@ impl Health {
         }
     }
 
-    /// Reports a refusal, which only operators can do something about. The same one is reported once per [`REFUSED_REPORT_INTERVAL`].
+    /// Reports a refusal, which only operators can do something about. The refusal that was reported last is not reported again within
+    /// [`REFUSED_REPORT_INTERVAL`].
     pub(super) fn report_refused(&self, error: &StoreError) {
         let reason = error.to_string();
         let mut reported = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,13 +129,13 @@ impl Health {
         }
     }
 
-    /// Waits until the store is reported to be back, for at most [`OUTAGE_WAIT_MAX`], or [`RESEND_DELAY`] without a tree.
+    /// Waits for the end of an outage, for at most [`OUTAGE_WAIT_MAX`], or [`RESEND_DELAY`] without a tree. Returns at once if there is no outage.
     pub(crate) async fn wait_until_up(&self) {
         let mut state = self.0.state.subscribe();
         let _ = tokio::time::timeout(self.0.wait_max, state.wait_for(|s| *s == StoreState::Up)).await;
     }
 
-    /// Waits for the end of the runtime.
+    /// Waits for the end of the tree.
     pub(crate) async fn ended(&self) {
         self.0.ended.cancelled().await;
     }
@@ -143,7 +144,7 @@ impl Health {
         self.0.ended.is_cancelled()
     }
 
-    /// Waits a while after a refusal. Returns whether the runtime goes on.
+    /// Waits for [`REFUSED_DELAY`]. Returns `false` at once when the tree ends.
     pub(crate) async fn wait_after_refusal(&self) -> bool {
         self.wait(REFUSED_DELAY).await
     }

@@ -20,26 +20,26 @@ use retraced_jobs::store::{ReplaySlots, Store, StoreError};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-/// The store, and what this process knows of its calls to it. Cheap to clone.
+/// The store, with what calls to it need: replay slots, its health, and the tokio runtime they run on. Cheap to clone.
 #[derive(Clone)]
 pub struct StoreCalls {
     store: Arc<dyn Store>,
     slots: ReplaySlots,
     health: Health,
-    /// Where calls with a deadline run: connections belong to the runtime that opened them. `None`: where the caller is.
+    /// Where calls with a deadline run, because connections belong to the tokio runtime that opened them. `None`: on the caller's.
     runtime: Option<Handle>,
 }
 
 impl StoreCalls {
-    /// Calls without a tree. They have a process instance of their own and run on `runtime`, or where each caller is. At most `calls_max` calls that change
-    /// something are open at a time; further ones wait.
+    /// For a process without a tree. The calls get a process instance of their own and run on `runtime`, or on the tokio runtime of each caller. At most
+    /// `calls_max` calls that change something are open at a time; further ones wait until their deadline.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, calls_max: u16, runtime: Option<Handle>) -> Self {
         let slots = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), calls_max);
         Self { store, slots, health: Health::unreported(), runtime }
     }
 
-    /// The calls of a tree.
+    /// For a process with a tree.
     pub(crate) fn of_tree(store: Arc<dyn Store>, slots: ReplaySlots, health: Health, tree: Handle) -> Self {
         Self { store, slots, health, runtime: Some(tree) }
     }
@@ -50,7 +50,7 @@ impl StoreCalls {
         &self.store
     }
 
-    /// The tokio runtime that calls with a deadline run on; `None` outside of any.
+    /// The tokio runtime that calls with a deadline run on; `None` if that is the caller's and there is none here.
     #[must_use]
     pub fn runtime(&self) -> Option<Handle> {
         self.runtime.clone().or_else(|| Handle::try_current().ok())
@@ -61,8 +61,8 @@ impl StoreCalls {
     }
 }
 
-/// Calls `send` again and again, with a `pause` between, until the call is answered or refused, until one sending runs out of time (`None`), or until `give_up`
-/// ends during a pause.
+/// Calls `send` again and again, with a `pause` between. Ends when the call is answered or refused, when `send` returns `None` because its time is over, or when
+/// `give_up` ends during a pause.
 async fn resend<T, Sending, Pause>(
     send: impl Fn() -> Sending,
     pause: impl Fn() -> Pause,

@@ -49,7 +49,7 @@ impl World {
         Self { calls, events, ended, sent: Mutex::default() }
     }
 
-    /// A call that fails this often because the store is unavailable, and is then answered.
+    /// A call that finds the store unavailable the first `times` times, and is then answered.
     fn fails_first<'a>(&'a self, times: usize) -> impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, usize> {
         move |_, call| {
             let mut sent = self.sent.lock().unwrap();

@@ -1,6 +1,6 @@
 //! Supervision events: logged and broadcast at once, and buffered until the ledger has stored them.
 //!
-//! Events do not pass through a mailbox: the actor that notices something calls [`Events::emit`]. The buffer outlives every actor.
+//! Events do not pass through a mailbox: whoever notices something calls [`Events::emit`]. The buffer outlives every actor.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,12 +39,12 @@ impl Events {
         }))
     }
 
-    /// Every event from now on.
+    /// Receives every event from now on.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<SupervisionEvent> {
         self.0.broadcast.subscribe()
     }
 
-    /// Reports an event of the actor at `path`.
+    /// Logs an event of the actor at `path`, broadcasts it, buffers it for the ledger, and calls the observer.
     pub(crate) fn emit(&self, path: &str, generation: u32, kind: EventKind) {
         let event = SupervisionEvent::new(self.0.clock.now_ms(), self.0.instance, path, generation, kind);
         log(&event);
@@ -101,7 +101,7 @@ macro_rules! say {
     };
 }
 
-/// Logs an event. One that an operator must act on is an error, one they should know about is a warning, the others are information or debug output.
+/// Logs an event: as an error if an operator must act on it, as a warning if an operator should know about it, otherwise as information or debug output.
 fn log(event: &SupervisionEvent) {
     match &event.kind {
         EventKind::Started => say!(debug, event, "started"),
@@ -125,12 +125,12 @@ fn log(event: &SupervisionEvent) {
         EventKind::StoreRefused { operation, reason } => {
             say!(error, event, "store refused a call", %operation, reason = %reason.escape_debug())
         }
-        _ => log_of_jobs(event),
+        _ => log_job_event(event),
     }
 }
 
 /// Logs an event about jobs and their queues.
-fn log_of_jobs(event: &SupervisionEvent) {
+fn log_job_event(event: &SupervisionEvent) {
     match &event.kind {
         EventKind::HandlerPanicked { queue, job, attempt, message, place } => {
             say!(warn, event, "handler panicked", %queue, %job, attempt, panic = %message.escape_debug(), place = place.as_deref().unwrap_or("unknown"))

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A supervisor has exhausted its restart budget: the error it ends with.
+/// The error a supervisor ends with when it gives up: its restart budget is exhausted, a child could not be started the first time, or a child requested it.
 ///
 /// ```
 /// use retraced_actors::Exhausted;
@@ -18,7 +18,7 @@ pub struct Exhausted {
     pub supervisor: String,
     /// The child that failed last.
     pub child: String,
-    /// Failures counted in the window; 0 if the child did not fail but requested that the supervisor give up.
+    /// Failures within the window, the last one included; 0 if the child did not fail but requested that the supervisor give up.
     pub failures: u32,
     /// The length of the window.
     pub window: Duration,

@@ -1,4 +1,4 @@
-//! The messages of supervisors.
+//! The messages to supervisors.
 
 use ractor::ActorCell;
 use tokio::sync::oneshot;
@@ -12,7 +12,7 @@ pub(crate) type RestartId = u64;
 pub(crate) enum SupervisorMessage {
     /// A child has started, or could not.
     StartEnded { child: usize, generation: u32, result: Result<ActorCell, String> },
-    /// The children to be restarted have stopped and the delay is over: start them.
+    /// The children of this restart have stopped and its delay is over: start them.
     Restart(RestartId),
     /// Asks for a reply: `Ok` once all children run, or the reason why they do not.
     WhenReady(oneshot::Sender<Result<(), String>>),

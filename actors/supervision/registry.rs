@@ -1,4 +1,4 @@
-//! The registry: every live actor by its path, and how often each path was started.
+//! The registry: the live actors of a tree by their paths, how often an actor was started at each path, and which children are closed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,16 +25,16 @@ pub struct LiveActor {
     pub actor: ActorCell,
 }
 
-/// The live actors of one tree. Cheap to clone; clones share it.
+/// The registry of one tree. Cheap to clone; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Registry {
     actors: Arc<Mutex<BTreeMap<String, (u32, ActorCell)>>>,
-    /// Starts so far per path, across supervisors.
+    /// Starts so far per path. The number outlives the supervisor of the child.
     starts: Arc<Mutex<BTreeMap<String, u32>>>,
     closings: Arc<Mutex<BTreeMap<String, Closings>>>,
 }
 
-/// How often a child was closed in a row. Like the number of starts, this outlives the supervisor of the child.
+/// How often a child was closed in a row, and whether it is closed now. This outlives the supervisor of the child.
 #[derive(Debug, Clone, Copy, Default)]
 struct Closings {
     in_a_row: u32,
@@ -56,7 +56,7 @@ impl Registry {
         starts.get(path).map_or(0, |starts| starts.saturating_sub(1))
     }
 
-    /// Counts a closing of the child at this path. The count starts again at 1 if the child had been open for long. Returns the count.
+    /// Counts a closing of the child at this path. Returns how many there were in a row: 1 if the child had been open for long.
     pub(crate) fn close(&self, path: &str, open_for_long: bool) -> u32 {
         let mut closings = self.closings.lock().unwrap_or_else(PoisonError::into_inner);
         let child = closings.entry(path.to_owned()).or_default();
@@ -97,6 +97,7 @@ impl Registry {
             .collect()
     }
 
+    /// The actor that was added last at this path and not removed. It may have ended.
     pub(crate) fn find(&self, path: &str) -> Option<ActorCell> {
         let actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
         actors.get(path).map(|(_, actor)| actor.clone())

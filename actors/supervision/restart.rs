@@ -1,7 +1,7 @@
-//! Restart policy as data, and its pure decisions: which children restart, when, and when a supervisor gives up.
+//! Restart policies as data, and their decisions as pure functions: which children restart, when, and when a supervisor gives up.
 //!
 //! The rules are those of OTP supervisors (Erlang/OTP, *Supervisor Behaviour*). The strategy says which children are restarted with the one that failed. The
-//! kind of a child says whether its end is a failure. The budget (in OTP: the intensity) says how many failures a window of time may hold.
+//! kind of a child says which ends of it are failures. The budget (in OTP: the intensity) says how many failures a window of time may hold.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -36,14 +36,14 @@ impl Strategy {
     }
 }
 
-/// When the end of a child is a failure.
+/// Which ends of a child are failures, after which it is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChildKind {
-    /// Always: it lives as long as its supervisor.
+    /// All: the child should live as long as its supervisor.
     Permanent,
-    /// If it ended by an error, a panic or a kill.
+    /// An end by an error, a panic or a kill.
     Transient,
-    /// Never: it is not restarted.
+    /// None: the child is never restarted.
     Temporary,
 }
 
@@ -86,9 +86,9 @@ pub struct Budget {
 pub struct RestartDelay {
     /// Delay after the second failure of a window.
     pub base: Duration,
-    /// Longest delay, including jitter. Must be below window ÷ restarts: with slower restarts a crash loop would stay within its budget for ever.
+    /// Longest delay. It must be below window ÷ restarts of the budget: with slower restarts a crash loop could stay within its budget for ever.
     pub max: Duration,
-    /// Jitter, in percent of the delay. It only shortens delays.
+    /// The most by which jitter shortens a delay, in percent: 0 to 100.
     pub jitter_percent: u8,
 }
 
@@ -155,7 +155,7 @@ impl RestartPolicy {
         Ok(self)
     }
 
-    /// How long to wait after the `failures`-th failure of the window, from 1. `draw` is 0 to 999.
+    /// How long to wait after the `failures`-th failure of the window, from 1. `draw`, from 0 to 999, chooses the jitter; 0 is none.
     #[must_use]
     pub fn delay_after(&self, failures: u32, draw: u16) -> Duration {
         let Some(steps) = failures.checked_sub(2) else { return Duration::ZERO };
@@ -204,7 +204,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Counts one failure. Returns how many the window holds now, at most one more than the budget allows.
+    /// Counts one failure. Returns how many the window holds now. Counts no further than one more than the budget allows.
     pub(crate) fn record_failure(&mut self, now: Instant, budget: &Budget) -> u32 {
         self.failures.retain(|at| now.duration_since(*at) < budget.window);
         self.failures.push_back(now);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longest_delay_below_the_first_one_is_kept_to() {
+    fn the_longest_delay_holds_even_if_it_is_below_the_base() {
         for max in [Duration::ZERO, Duration::from_millis(1)] {
             let delay = RestartDelay { max, jitter_percent: 100, ..RestartPolicy::QUEUE.delay };
             let policy = RestartPolicy { delay, ..RestartPolicy::QUEUE };
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_queue_reopens_after_half_a_minute_doubling_to_five() {
+    fn a_closed_queue_reopens_after_30_s_doubling_to_5_min() {
         let seconds: Vec<u64> = (1..=6).map(|n| Reopening::DEFAULT.delay_after(n).as_secs()).collect();
         assert_eq!(seconds, [30, 60, 120, 240, 300, 300]);
     }

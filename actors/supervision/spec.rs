@@ -30,17 +30,17 @@ pub(crate) struct ChildSpec {
     pub(crate) kind: ChildKind,
     pub(crate) shutdown: Shutdown,
     pub(crate) start_timeout: Duration,
-    /// For a child that is a supervisor: if it gives up it is closed for a while, and the restart budget of its parent is not used.
+    /// Only for a child that is a supervisor: if it gives up it is closed for a while, and the restart budget of its parent is not used.
     pub(crate) closing: Option<Closing>,
     pub(crate) start: StartChild,
 }
 
-/// What happens when a child gave up or cannot be restarted: it is closed for a while.
+/// How a child that is a supervisor is closed for a while when it has given up or cannot be restarted.
 #[derive(Clone)]
 pub(crate) struct Closing {
     /// When the child is reopened.
     pub(crate) reopening: Reopening,
-    /// Called when the child closes, to take care of what it left behind.
+    /// Called when the child closes.
     pub(crate) on_close: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -52,7 +52,8 @@ pub(crate) struct SupervisorSpec {
     pub(crate) children: Vec<ChildSpec>,
     pub(crate) events: Events,
     pub(crate) registry: Registry,
+    /// Seed for the jitter of restart delays.
     pub(crate) seed: u64,
-    /// Where the root leaves the reason why it gave up: it has no supervisor.
+    /// Where the root, which has no supervisor to report to, leaves the reason why it gave up.
     pub(crate) gave_up: Option<Arc<OnceLock<Exhausted>>>,
 }

@@ -1,8 +1,8 @@
 //! A supervisor: starts its children in order, restarts them by policy, and stops them in reverse order. It gives up when its restart budget is exhausted,
-//! when a child fails its first start, when a child asks for it, and when a child that cannot close gave up.
+//! when a child cannot be started the first time, when a child asks for it, and when a child that has no [`Closing`] gave up.
 //!
-//! Bounds: one start at a time, each within the start timeout of the child. A stop lasts at most as long as the child's spec allows, then the child is
-//! killed. The message loop never awaits a child: starts and stops run in tasks that report back.
+//! Bounds: one start at a time, each within the start timeout of the child. A child that does not stop within the time in its spec is killed. The message
+//! loop never awaits a child: starts and stops run in tasks of their own, which send a message at their end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(crate) struct SupervisorState {
     window: Window,
     rng: SmallRng,
     restarts_decided: RestartId,
-    /// Ends of unknown actors that were reported during a start. The actor that is being started may be one of them. Emptied when the start is over.
+    /// Ends of unknown actors that were reported during a start: the actor that is being started may be one of them. Emptied when the start is over.
     early: Vec<(ActorId, End, Option<Exhausted>)>,
     stage: Stage,
 }
@@ -50,8 +50,8 @@ struct Child {
     /// The generation of its latest start.
     generation: u32,
     status: Status,
-    /// The restart it waits for. If a later restart includes this child too, it waits for that one instead, so that it starts in order with the siblings
-    /// restarted then.
+    /// The restart it waits for. If a later restart includes this child too, it waits for that one, so that all children of that restart start in
+    /// order.
     restart: Option<RestartId>,
 }
 
@@ -62,9 +62,9 @@ enum Status {
         actor: ActorCell,
         since: Instant,
     },
-    /// Being stopped on purpose: its end is not reported.
+    /// Being stopped by its supervisor: its end is no failure.
     Stopping,
-    /// Not restarted any more.
+    /// Ended and not restarted any more.
     Ended,
 }
 
@@ -137,7 +137,7 @@ impl Actor for Supervisor {
 }
 
 /// Reads an end from an event of ractor: which actor, how it ended, and the [`Exhausted`] error if it was a supervisor that gave up. A stop with a reason
-/// is an abnormal end. So are reported actors that were killed, whose task was aborted, or whose background task panicked.
+/// is an abnormal end; ractor gives one for a kill, and `background` for a panic of a background task.
 pub(crate) fn end_of(event: RactorEvent) -> Option<(ActorCell, End, Option<Exhausted>)> {
     match event {
         RactorEvent::ActorTerminated(actor, _, Some(reason)) => Some((actor, End::Abnormal(reason), None)),
@@ -326,7 +326,7 @@ impl SupervisorState {
         self.restart_later(myself, &affected, delay);
     }
 
-    /// Marks the running actors among these children as stopping. Returns them in reverse order of their specs.
+    /// Marks those of these children that are up as stopping. Returns their actors in reverse start order.
     fn take_running(&mut self, children: &[usize]) -> Vec<(ActorCell, String, Shutdown)> {
         let mut running = Vec::new();
         for &index in children.iter().rev() {
@@ -368,7 +368,7 @@ impl SupervisorState {
         }
         for (index, child) in self.children.iter_mut().enumerate() {
             if child.restart == Some(restart) {
-                // A child that is starting must finish this start first; the start is discarded, and a new one follows.
+                // If the child is just starting, that start is discarded when it is over (see `start_ended`), and a new one follows.
                 if !matches!(child.status, Status::Starting) {
                     child.restart = None;
                 }
@@ -440,7 +440,7 @@ async fn stop_in_order(actors: Vec<(ActorCell, String, Shutdown)>, registry: &Re
     }
 }
 
-/// Starts a supervisor as the child of another, and waits until its own children run.
+/// Starts a supervisor as the child of another, and waits until its children run. Dropping the future kills the supervisor.
 pub(crate) async fn start_supervisor(spec: SupervisorSpec, parent: ActorCell) -> Result<ActorCell, String> {
     let (actor, _) = Actor::spawn_linked(None, Supervisor, spec, parent).await.map_err(|e| e.to_string())?;
     let mut unready = KilledOnDrop(Some(actor.get_cell()));
@@ -459,8 +459,8 @@ impl Drop for KilledOnDrop {
     }
 }
 
-/// Waits until all children of a supervisor run, or one cannot be started. They start one at a time, each within its start timeout: it waits for at most the
-/// sum of their start timeouts.
+/// Waits until all children of a supervisor run, or one cannot be started. The children start one at a time, each within its start timeout, so the wait is no
+/// longer than the sum of these timeouts.
 pub(crate) async fn wait_until_ready(supervisor: &ActorRef<SupervisorMessage>) -> Result<(), String> {
     let (reply, ready) = oneshot::channel();
     supervisor.cast(SupervisorMessage::WhenReady(reply)).map_err(|_| "it ended at once".to_owned())?;

@@ -92,10 +92,10 @@ pub struct TreeSpec {
 }
 
 impl Tree {
-    /// Starts a tree, and waits until all its actors run.
+    /// Starts a tree, and waits until all its actors run, except for executors, which may still be starting.
     ///
     /// # Errors
-    /// [`StartError`] names the option or the actor; nothing runs then.
+    /// [`StartError`] names the option or the actor; the actors that had started are stopped before.
     pub async fn start(spec: TreeSpec) -> Result<Self, StartError> {
         check(&spec.options, &spec.queues).map_err(StartError::Option)?;
         let runtime = spec.tree.clone();
@@ -108,7 +108,7 @@ impl Tree {
             tokio::spawn({
                 let context = context.clone();
                 async move {
-                    // The guard fires even if this task is dropped with the tokio runtime it ran on, so that open calls and enqueues are given up.
+                    // Dropping the guard cancels `ended`, even if this task is dropped with its tokio runtime. Open calls and enqueues are then given up.
                     let ends = context.ended.clone().drop_guard();
                     let joined = ended.await;
                     for queue in &context.queues {
@@ -166,7 +166,7 @@ impl Tree {
         self.context.registry.all()
     }
 
-    /// The whole tree as it is now: its nodes, their generations, and what each executor runs.
+    /// The whole tree as it is now: its nodes, whether they are up, their generations, and what each executor runs.
     #[must_use]
     pub fn snapshot(&self) -> TreeNode {
         node::snapshot(&self.context, &self.table)
@@ -184,13 +184,13 @@ impl Tree {
         self.context.instance
     }
 
-    /// How this process calls the store: replay slots, deadlines, sending again.
+    /// The calls of this process to the store.
     #[must_use]
     pub fn calls(&self) -> &StoreCalls {
         &self.context.calls
     }
 
-    /// Jobs that run now, in all queues.
+    /// How many jobs run now, in all queues.
     #[must_use]
     pub fn running(&self) -> usize {
         self.context.queues.iter().map(|queue| queue.inflight.busy()).sum()
@@ -203,9 +203,9 @@ impl Tree {
         ended.ok().flatten().unwrap_or(Ending::Lost)
     }
 
-    /// Ends the tree in order: claims, handlers, settlements, actors. Usually takes at most the shutdown grace and a few seconds; at worst, if actors do not
-    /// stop and the store does not answer, about 47 s more than the grace. Further calls wait for the same shutdown, and return zeros. The first
-    /// call also returns zeros if the tree ends by itself before all handlers have ended.
+    /// Shuts the tree down: claims end first, then handlers, settlements and actors. Usually takes at most the shutdown grace and a few seconds; at worst, if
+    /// actors do not stop and the store does not answer, about 47 s more than the grace. Only the first call returns what was done, and not if the tree ends
+    /// by itself meanwhile; otherwise all numbers are zero.
     pub async fn shutdown(&self) -> Drained {
         let (context, table, root) = (self.context.clone(), self.table.clone(), self.root.clone());
         let already = context.shutdown_requested.is_cancelled();

@@ -30,8 +30,8 @@ use crate::inflight::RunningHandler;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeNode {
-    /// Its path: queue and name, as `email/executor-3`; supervisors between them are left out, and actors of the root have only a name. The root's path is
-    /// `retraced`.
+    /// Its path. An actor of a queue has the queue and its own name, as `email/executor-3`, without the supervisors between; a child of the root has only a
+    /// name. The root's path is `retraced`.
     pub path: String,
     /// How often the actor at this path was started before: 0 for the first one.
     pub generation: u32,
@@ -53,7 +53,7 @@ pub enum NodeState {
     Up,
     /// It is down: it is about to be started, its supervisor is closed, or the tree is ending.
     Down,
-    /// A supervisor that gave up. The jobs of its queue wait in the store. The event
+    /// A supervisor that gave up or could not be restarted. The jobs of its queue wait in the store. The event
     /// [`QueueClosed`](retraced_jobs::trace::EventKind::QueueClosed) says when it is reopened.
     Closed,
 }
@@ -67,7 +67,7 @@ pub struct RunningJob {
     pub job: JobId,
     /// The kind of the job; `None` when the envelope cannot be read.
     pub kind: Option<Kind>,
-    /// The number of the attempt, as in its trace.
+    /// Which attempt this is, counting every grant, from 1.
     pub attempt: u32,
     /// How long the handler has run.
     pub ran: Duration,

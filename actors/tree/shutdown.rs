@@ -39,7 +39,7 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Dra
         drained.running += queue.inflight.busy();
         queue.door.close();
         queue.inflight.shut_down();
-        queue.request_flush();
+        queue.request_settling();
     }
     let begun = Instant::now();
     let finish_by = begun + grace * 4 / 5;
@@ -57,7 +57,7 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Dra
     }
     let settle_by = Instant::now() + SHUTDOWN_SETTLE_TIMEOUT;
     for queue in &runtime.queues {
-        queue.request_flush();
+        queue.request_settling();
         queue.inflight.wait_until(settle_by, Inflight::is_empty).await;
         drained.unsettled += queue.inflight.unsettled();
         queue.door.wait_until_empty(settle_by).await;
@@ -65,8 +65,8 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Dra
     drained
 }
 
-/// Stores the last events, and removes this worker's row and replay slots from the store. Takes at most [`DEREGISTER_TIMEOUT`]. Nothing is repeated if it
-/// fails, and nothing is sent during an outage.
+/// Stores the last events, and removes this worker's row and replay slots from the store. Takes at most [`DEREGISTER_TIMEOUT`]. A call that fails is not repeated,
+/// and during an outage nothing is sent.
 pub(super) async fn deregister(runtime: &RuntimeContext) {
     if !runtime.calls.health().is_up() {
         return;
@@ -76,7 +76,7 @@ pub(super) async fn deregister(runtime: &RuntimeContext) {
         ledger::write(runtime, false).await;
         let _ = runtime.calls.once("forget", |store| store.forget(runtime.instance, &queues)).await;
     };
-    // If that fails the row stays until it expires, which does no harm.
+    // If this fails, the row is kept until it is too old, which does no harm.
     let _ = tokio::time::timeout(DEREGISTER_TIMEOUT, deregister).await;
 }
 

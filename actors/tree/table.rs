@@ -5,9 +5,9 @@
 //! ├─ ledger
 //! ├─ store-link
 //! ├─ lease-keeper
-//! ├─ email                   supervisor of a queue; closes and reopens likewise
+//! ├─ email                   supervisor of a queue; closes when its children crash too often, and reopens later
 //! │  ├─ queue
-//! │  └─ workers              supervisor; closes when its children crash too often, and reopens later
+//! │  └─ workers              supervisor; closes and reopens likewise
 //! │     ├─ settler
 //! │     ├─ pool              executor-0 … N
 //! │     └─ fetcher
@@ -53,7 +53,7 @@ pub(crate) struct Branch {
 #[derive(Clone)]
 pub(crate) enum Role {
     Actor(StartChild),
-    /// An actor whose executors are the children of its node.
+    /// A pool: the executors of its queue are the children of its node.
     Pool(StartChild, Arc<QueueContext>),
     Supervisor(Arc<Group>),
 }
@@ -62,6 +62,7 @@ pub(crate) enum Role {
 pub(crate) struct Group {
     pub(crate) children: Vec<Branch>,
     policy: RestartPolicy,
+    /// How long the supervisor may take to start, and how long to stop.
     timeout: Duration,
     /// If the supervisor gives up, it closes for a while instead of taking its parent down.
     closing: Option<(Closing, Arc<QueueContext>)>,
@@ -96,7 +97,7 @@ impl Branch {
         }
     }
 
-    /// How many children are actors and not supervisors. Each has a stop timeout of its own.
+    /// How many of its children are no supervisors.
     pub(crate) fn services(&self) -> u32 {
         let Role::Supervisor(group) = &self.role else { return 0 };
         let actors = group.children.iter().filter(|child| matches!(child.role, Role::Actor(_) | Role::Pool(..)));
@@ -130,7 +131,7 @@ pub(crate) fn root_spec(
     }
 }
 
-/// The branch of one queue. Its strategy is one-for-one, because what the actors share outlives each of them.
+/// The branch of one queue.
 fn queue_branch(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) -> Branch {
     let path = |role: &str| format!("{}/{role}", queue.name);
     let contexts = || (runtime.clone(), queue.clone());
@@ -195,7 +196,8 @@ fn group_spec(
     }
 }
 
-/// Called when workers close: settles the outcomes they hold and releases all other jobs, so that other workers can run them.
+/// Makes the function that is called when workers, or their whole queue, close. It settles outcomes and releases all other jobs, so that other processes can run
+/// them.
 fn releases_everything(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) -> Arc<dyn Fn() + Send + Sync> {
     let (runtime, queue) = (runtime.clone(), queue.clone());
     Arc::new(move || {

@@ -1,8 +1,8 @@
 //! An executor: runs one job at a time inside `handle`, on the application's runtime.
 //!
-//! It takes its next job from the in-flight table and leaves the outcome there. A panic of the handler ends the executor with a typed error. A soft stop
-//! takes effect between two jobs. A hard stop is ractor's kill, which drops the handler at its next await. Before a job that was returned starts again, its
-//! start is recorded in the store, so that a crash of this process is counted for the jobs that ran and for no others.
+//! It takes its next job from the in-flight table and leaves the outcome there. A panic of the handler ends the executor with the error [`HandlerPanic`]. A
+//! kill drops the handler at its next await. Before the handler of a returned job starts, the start is recorded in the store: if this process then dies, a
+//! crash is counted only for jobs whose start was recorded.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl Actor for Executor {
         Ok(ExecutorState { runtime, queue, id, epoch, rng: SmallRng::seed_from_u64(seed) })
     }
 
-    /// Registers the executor as free. In `pre_start` that would be too early: the link to the pool, which may fail, is made after it.
+    /// Registers the executor as free. In `pre_start` that would be too early: the link to the pool is made after it and may fail.
     async fn post_start(
         &self,
         myself: ActorRef<Self::Msg>,
@@ -87,7 +87,7 @@ impl Actor for Executor {
                 }
             }
             if !state.run(next, now).await? {
-                // The attempt was settled without its handler, and another executor has this slot.
+                // The attempt was settled before its handler ended, and another executor has this slot.
                 myself.stop(None);
                 return Ok(());
             }
@@ -101,7 +101,7 @@ impl Actor for Executor {
 }
 
 impl ExecutorState {
-    /// Runs one attempt. Returns whether its outcome counts.
+    /// Runs one attempt. Returns whether its outcome counts, or the panic of its handler.
     async fn run(&mut self, next: NextJob, started: Instant) -> Result<bool, HandlerPanic> {
         let input = AttemptInput {
             executor: self.id,
@@ -114,7 +114,7 @@ impl ExecutorState {
         self.observe_start(&input);
         let outcome = self.queue.runner.attempt(input).await;
         let counts = self.queue.inflight.finish(self.id, next.grant, outcome.settlement.clone(), outcome.ran);
-        self.queue.request_flush();
+        self.queue.request_settling();
         if counts {
             self.observe_end(&outcome);
             self.report(&outcome);
@@ -125,7 +125,8 @@ impl ExecutorState {
         }
     }
 
-    /// Records in the store that the handler is about to start, and waits for the store if need be. Returns whether this executor still has the job.
+    /// Records in the store that the handler is about to start, which also renews the lease. Waits while the store does not answer or refuses. Returns whether
+    /// this executor still has the job.
     async fn record_start(&self, next: &NextJob) -> bool {
         let (runtime, queue) = (&self.runtime, &self.queue);
         let lease = runtime.options.lease;
@@ -147,7 +148,7 @@ impl ExecutorState {
                     }
                 },
                 Some(Err(_)) if runtime.calls.health().wait_after_refusal().await => {}
-                // The runtime ends.
+                // The tree has ended.
                 Some(Err(_)) | None => return false,
             }
         }
@@ -175,7 +176,7 @@ impl ExecutorState {
         });
     }
 
-    /// Logs a failed attempt, and reports what an operator should know about it.
+    /// Emits an event if the kind is unknown, or the job is poisoned or dead. Logs a failed attempt.
     fn report(&self, outcome: &AttemptOutcome) {
         let (queue, job) = (|| self.queue.name.clone(), || outcome.settlement.id.clone());
         if let Some(kind) = &outcome.unknown_kind {

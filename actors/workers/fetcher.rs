@@ -1,7 +1,8 @@
-//! The fetcher: claims jobs for the credits that are free when it polls.
+//! The fetcher: claims as many jobs as there are credits, which are free executors plus prefetch.
 //!
-//! While jobs finish, claims travel with their settlements (see [`settler`](super::settler)). The fetcher claims when it starts, after hints, when executors are
-//! idle, and when its jittered poll is due. Bounds: [`CLAIM_CALLS_MAX`](crate::limits::CLAIM_CALLS_MAX) calls under way, each for at most the free credits.
+//! While jobs finish, the settler claims in the same call in which it settles them (see [`settler`](super::settler)). The fetcher claims when it starts, after
+//! hints, when executors are idle, when its last claim did not empty the queue, and when its jittered poll is due. Bounds:
+//! [`CLAIM_CALLS_MAX`](crate::limits::CLAIM_CALLS_MAX) calls under way, each for at most [`BATCH_MAX`](retraced_jobs::store::BATCH_MAX) jobs.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub(crate) struct Fetcher;
 pub(crate) struct FetcherState {
     runtime: Arc<RuntimeContext>,
     queue: Arc<QueueContext>,
+    /// The delay before the next poll, without jitter.
     interval: Duration,
     /// A poll was requested while a claim was under way.
     poll_again: bool,
@@ -93,7 +95,7 @@ impl FetcherState {
     }
 }
 
-/// Sends one claim until it is answered. It runs in a task of its own, so the reply is not lost if the fetcher ends meanwhile.
+/// Sends one claim until it is answered or the tree has ended. It runs in a task of its own, so the reply is not lost if the fetcher ends meanwhile.
 async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenClaim) -> ClaimOutcome {
     let request = open.request(runtime.options.lease, Random::nonce());
     // The lease is counted from when the call is first sent; before that it may wait for a replay slot.
@@ -108,7 +110,7 @@ async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenCla
         Some(Ok(claims)) => {
             runtime.clock.observe(claims.now_ms);
             if let Some(Quiet { next_due, .. }) = claims.quiet {
-                runtime.saw_next_due(queue, sent, next_due);
+                runtime.plan_promotion(queue, sent, next_due);
             }
             runtime.observe(|observer| observer.claimed(&queue.name, claims.jobs.len()));
             queue.granted(open, claims, sent + runtime.options.lease)

@@ -1,4 +1,4 @@
-//! The workers of one queue: a pool of executors runs its jobs, the fetcher claims them and the settler settles their outcomes. They close together when they
+//! The workers of one queue: the fetcher claims its jobs, a pool of executors runs them, and the settler settles their outcomes. They close together when they
 //! crash too often, and reopen later.
 
 pub(crate) mod executor;

@@ -2,7 +2,8 @@
 //!
 //! A panic of a handler is the fault of its job: the executor is replaced at once, and the restart budget is not used. Any other abnormal end of an executor
 //! is a fault of the tree: its job is released, the executor is restarted with backoff, and past the budget the pool gives up. Executors start on the
-//! application's runtime. If one does not start there within [`EXECUTOR_START_TIMEOUT`], because handlers block every thread, the start is repeated.
+//! application's tokio runtime. If one does not start there within [`EXECUTOR_START_TIMEOUT`], for example because handlers block every thread, it is tried
+//! again after the longest restart delay.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ pub(crate) struct PoolState {
     /// The generation of the next executor of each slot.
     generations: Vec<u32>,
     executors: HashMap<ActorId, ExecutorId>,
-    /// Ends that arrived before the executor's start was reported: at most one per start under way.
+    /// Reported ends of actors that are not in `executors`: the report of their start is still to come.
     early: HashMap<ActorId, ChildEvent>,
     /// The epoch of this pool in the in-flight table.
     epoch: PoolEpoch,
@@ -67,9 +68,9 @@ impl Actor for Pool {
 
     async fn post_start(&self, myself: ActorRef<Self::Msg>, state: &mut PoolState) -> Result<(), ActorProcessingErr> {
         state.queue.pool.set(&myself);
-        // The previous pool's executors ended with it: their outcomes are settled, their running jobs released.
+        // The executors of the previous pool ended with it. Their running jobs are released now.
         state.epoch = state.queue.inflight.new_pool();
-        state.queue.request_flush();
+        state.queue.request_settling();
         state.generations = state.queue.generations();
         for slot in 0..u32::try_from(state.generations.len()).unwrap_or(u32::MAX) {
             myself.cast(PoolMessage::Start { slot })?;
@@ -111,13 +112,13 @@ impl PoolState {
         let (handlers, pool, myself) = (self.runtime.handlers.clone(), myself.get_cell(), myself.clone());
         tokio::spawn(async move {
             let start = handlers.spawn(Actor::spawn_linked(None, Executor, args, pool));
-            let late = start.abort_handle();
+            let abort = start.abort_handle();
             let result = match tokio::time::timeout(EXECUTOR_START_TIMEOUT, start).await {
                 Ok(Ok(Ok((executor, _)))) => Ok(executor.get_cell()),
                 Ok(Ok(Err(refused))) => Err(refused.to_string()),
                 Ok(Err(gone)) => Err(format!("the application's runtime did not start it: {gone}")),
                 Err(_) => {
-                    late.abort();
+                    abort.abort();
                     Err(format!("the application's runtime did not start it within {EXECUTOR_START_TIMEOUT:?}"))
                 }
             };
@@ -143,7 +144,7 @@ impl PoolState {
                 }
             }
             Err(reason) => {
-                // Not a crash: the application's threads are busy, its tokio runtime ends, or the start was refused.
+                // Not counted as a crash: the application's threads may be busy, or its tokio runtime ends.
                 self.queue.inflight.executor_ended(id);
                 self.runtime.events.emit(&path, id.generation, EventKind::StartFailed { reason });
                 self.start_later(myself, id.slot, self.queue.options.policy.delay.max);
@@ -164,7 +165,7 @@ impl PoolState {
         let path = self.queue.executor_path(id.slot);
         self.runtime.registry.remove(&path, &actor);
         self.queue.inflight.executor_ended(id);
-        self.queue.request_flush();
+        self.queue.request_settling();
         if let ChildEvent::ActorFailed(_, error) = &event
             && let Some(panic) = error.downcast_ref::<HandlerPanic>()
         {

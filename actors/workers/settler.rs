@@ -1,7 +1,7 @@
-//! The settler: sends outcomes to the store in batches until the store confirms them, and claims new jobs in the same call.
+//! The settler: sends outcomes to the store in batches until the store confirms them, and claims new jobs in the same call if there are credits.
 //!
-//! Bounds: [`SETTLE_CALLS_MAX`] calls under way, each of at most [`BATCH_MAX`](retraced_jobs::store::BATCH_MAX) outcomes. The first call takes what there
-//! is. While one is under way, another is opened only for [`SETTLE_BATCH_MIN`] outcomes or more. So batches grow with the load, without a timer.
+//! Bounds: [`SETTLE_CALLS_MAX`] calls under way, each of at most [`BATCH_MAX`](retraced_jobs::store::BATCH_MAX) outcomes. If no call is under way, one is opened
+//! for any number of outcomes, otherwise only for [`SETTLE_BATCH_MIN`] or more. So batches grow with the load, without a timer.
 
 use std::sync::{Arc, OnceLock};
 
@@ -35,18 +35,18 @@ impl Actor for Settler {
         (runtime, queue): Self::Arguments,
     ) -> Result<SettlerState, ActorProcessingErr> {
         queue.settler.set(&myself);
-        // The previous settler may have been asked to flush and may have ended before it did.
-        myself.cast(SettlerMessage::Flush)?;
+        // The previous settler may have ended between a request to settle and its call.
+        myself.cast(SettlerMessage::Settle)?;
         Ok(SettlerState { runtime, queue })
     }
 
     async fn handle(
         &self,
         _: ActorRef<Self::Msg>,
-        SettlerMessage::Flush: SettlerMessage,
+        SettlerMessage::Settle: SettlerMessage,
         state: &mut SettlerState,
     ) -> Result<(), ActorProcessingErr> {
-        state.queue.flush_begins();
+        state.queue.settling_begins();
         while state.open_call() {}
         Ok(())
     }
@@ -64,13 +64,13 @@ impl SettlerState {
             let claim = queue.inflight.open_claim();
             settle(&runtime, &queue, settling, claim).await;
             drop(permit);
-            queue.request_flush();
+            queue.request_settling();
         });
         true
     }
 }
 
-/// Sends one batch until it is answered. It runs in a task of its own, so the outcomes are not lost if the settler ends meanwhile.
+/// Sends one batch until it is answered or the tree has ended. It runs in a task of its own, so the outcomes are not lost if the settler ends meanwhile.
 async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, mut claim: Option<OpenClaim>) {
     // The leases are counted from when the call is first sent; before that it may wait for a replay slot.
     let sent = OnceLock::new();
@@ -108,9 +108,9 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
     }
 }
 
-/// Settles everything that closed workers hold, and the jobs that open claims still bring, until nothing is left or the workers have reopened.
+/// Settles the outcomes of closed workers, and releases the jobs that open claims still bring, until nothing is left or the workers have reopened.
 pub(crate) async fn settle_what_is_left(runtime: &RuntimeContext, queue: &QueueContext) {
-    while queue.inflight.finished_while_closed().await {
+    while queue.inflight.wait_for_outcome_while_closed().await {
         if let Some(settling) = queue.inflight.take_settlements(1) {
             settle(runtime, queue, settling, None).await;
         }

@@ -1,16 +1,17 @@
-//! The figures of one measurement, and the records that are printed of them.
+//! The figures of one measurement, and the records in which `--json` prints them.
 
 use serde::{Deserialize, Serialize};
 
 /// One measured value, as `--json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
-    /// The side that did the work: `retraced` or `floor`.
+    /// The side that was measured: `retraced` or `floor`.
     pub(super) peer: String,
     pub(super) metric: String,
     pub(super) value: f64,
     pub(super) unit: String,
     pub(super) jobs: u64,
+    /// See [`Measurement::concurrency`](super::measurement::Measurement::concurrency).
     pub(super) concurrency: u64,
 }
 
@@ -23,12 +24,12 @@ impl Figures {
         self.0.push((metric.into(), value, unit));
     }
 
-    /// p50, p95, p99 and the maximum of sorted milliseconds.
-    pub(super) fn put_ranks(&mut self, what: &str, sorted_ms: &[f64]) {
+    /// Puts p50, p95, p99 and the maximum of these values, which must be sorted.
+    pub(super) fn put_ranks(&mut self, prefix: &str, sorted_ms: &[f64]) {
         for (name, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)] {
             let rank = (sorted_ms.len() as f64 * share).ceil() as usize;
             if let Some(ms) = sorted_ms.get(rank.saturating_sub(1)) {
-                self.put(format!("{what}_{name}"), *ms, "ms");
+                self.put(format!("{prefix}_{name}"), *ms, "ms");
             }
         }
     }

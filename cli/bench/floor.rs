@@ -1,8 +1,8 @@
 //! The floor: a bare loop that does the least work a worker with leases must do on Redis. It does not use the store, and has no tokens, counters, history, supervision
-//! or handlers, so no safe queue can be faster.
+//! or handlers. The distance to the floor is what these cost.
 //!
-//! Bodies are in a hash, ids in a list, leases in a sorted set. A *cycle* settles a batch of 64 jobs and claims the next one by one script. Four cycles run at a time,
-//! each over a connection of its own. A cycle that finds nothing sleeps until it is woken.
+//! Bodies are in a hash, ids in a list, leases in a sorted set. A *cycle* is a task that settles a batch of up to 64 jobs and claims the next batch in one script, again
+//! and again. Four cycles run at a time. A cycle that finds no jobs sleeps until an enqueue wakes it, for at most 1 s. The *promoter* is the task that moves due jobs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use super::side::Side;
 use crate::error::CliError;
 use crate::limits::{FLOOR_PROMOTE_MAX, FLOOR_SLEEP_MAX};
 
-/// Jobs per batch.
+/// Most jobs per batch.
 pub(super) const BATCH: usize = 64;
 /// Cycles that run at a time.
 pub(super) const CYCLES: usize = 4;
@@ -42,10 +42,10 @@ struct Inner {
     keys: Keys,
     settle_and_claim: Script,
     promote: Script,
-    /// Whether an enqueue wakes a sleeping cycle; not needed while no worker runs.
+    /// Whether an enqueue wakes a sleeping cycle.
     wakes: bool,
-    /// Wakes the promoter, because a job may be due sooner than the promoter knows.
-    delayed: Notify,
+    /// Wakes the promoter after an enqueue of delayed jobs, and when the floor stops.
+    wake_promoter: Notify,
 }
 
 /// The keys of the floor. They have the hash tag of the queue, and names that the store does not use.
@@ -65,7 +65,7 @@ impl Keys {
 }
 
 impl Floor {
-    /// With `wakes`, each enqueue wakes a worker, which runs meanwhile.
+    /// With `wakes`, each enqueue wakes one sleeping cycle. This is for measurements that enqueue while a worker runs.
     pub(super) async fn open(url: &str, queue: &QueueName, wakes: bool) -> Result<Self, CliError> {
         Ok(Self(Arc::new(Inner {
             url: url.into(),
@@ -74,7 +74,7 @@ impl Floor {
             settle_and_claim: Script::new(SETTLE_AND_CLAIM),
             promote: Script::new(PROMOTE),
             wakes,
-            delayed: Notify::new(),
+            wake_promoter: Notify::new(),
         })))
     }
 
@@ -121,19 +121,19 @@ impl Side for Floor {
             pipeline.cmd("ZADD").arg(&self.0.keys.delayed).arg(job.at_us / 1_000).arg(&id.as_bytes()[..]).ignore();
         }
         self.send(&pipeline).await?;
-        self.0.delayed.notify_one();
+        self.0.wake_promoter.notify_one();
         Ok(())
     }
 
     async fn work(&self, _: usize, recorder: Arc<Recorder>) -> Result<Cycles, CliError> {
-        let ended = Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for _ in 0..CYCLES {
             let (calls, sleep) = (connect(&self.0.url).await?, connect(&self.0.url).await?);
-            tasks.spawn(cycle(self.0.clone(), calls, sleep, recorder.clone(), ended.clone()));
+            tasks.spawn(cycle(self.0.clone(), calls, sleep, recorder.clone(), stop.clone()));
         }
-        tasks.spawn(promoter(self.0.clone(), connect(&self.0.url).await?, ended.clone()));
-        Ok(Cycles { floor: self.clone(), ended, tasks })
+        tasks.spawn(promoter(self.0.clone(), connect(&self.0.url).await?, stop.clone()));
+        Ok(Cycles { floor: self.clone(), stop, tasks })
     }
 
     async fn wait(&self, _: usize, _: Arc<Recorder>) -> Result<Cycles, CliError> {
@@ -141,8 +141,8 @@ impl Side for Floor {
     }
 
     async fn end(mut worker: Cycles) -> Result<(), CliError> {
-        worker.ended.store(true, Ordering::SeqCst);
-        worker.floor.0.delayed.notify_one();
+        worker.stop.store(true, Ordering::SeqCst);
+        worker.floor.0.wake_promoter.notify_one();
         let mut pipeline = redis::pipe();
         (0..CYCLES).for_each(|_| wake(&mut pipeline, &worker.floor.0.keys));
         worker.floor.send(&pipeline).await?;
@@ -154,10 +154,10 @@ impl Side for Floor {
     }
 }
 
-/// The running floor.
+/// The running tasks of the floor: the cycles and the promoter.
 pub(super) struct Cycles {
     floor: Floor,
-    ended: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     tasks: JoinSet<Result<(), RedisError>>,
 }
 
@@ -170,7 +170,7 @@ async fn cycle(
     mut calls: MultiplexedConnection,
     mut sleep: MultiplexedConnection,
     recorder: Arc<Recorder>,
-    ended: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
 ) -> Result<(), RedisError> {
     let keys = &floor.keys;
     let (mut done, mut failed) = (Vec::<Vec<u8>>::new(), Vec::<Vec<u8>>::new());
@@ -182,7 +182,7 @@ async fn cycle(
         done.clear();
         failed.clear();
         if ids.is_empty() {
-            if ended.load(Ordering::SeqCst) {
+            if stop.load(Ordering::SeqCst) {
                 return Ok(());
             }
             redis::cmd("BLPOP").arg(&keys.wake).arg(FLOOR_SLEEP_MAX.as_secs()).query_async::<()>(&mut sleep).await?;
@@ -195,27 +195,27 @@ async fn cycle(
     }
 }
 
-/// Moves due jobs, then sleeps until the next one is due.
+/// Moves due jobs to the ready list, then sleeps until the next one is due, for at most [`FLOOR_SLEEP_MAX`].
 async fn promoter(
     floor: Arc<Inner>,
     mut calls: MultiplexedConnection,
-    ended: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
 ) -> Result<(), RedisError> {
     let keys = &floor.keys;
-    while !ended.load(Ordering::SeqCst) {
+    while !stop.load(Ordering::SeqCst) {
         let now_ms = now_us() / 1_000;
         let mut call = floor.promote.key(&keys.delayed);
         call.key(&keys.ready).key(&keys.wake).arg(now_ms).arg(FLOOR_PROMOTE_MAX);
         let (moved, next): (usize, String) = call.invoke_async(&mut calls).await?;
         if moved == 0 {
-            let until_next = next.parse::<f64>().ok().map(|due_ms| until(due_ms as u64));
+            let until_next = next.parse::<f64>().ok().map(|due_ms| time_until(due_ms as u64));
             let wait = until_next.unwrap_or(FLOOR_SLEEP_MAX).min(FLOOR_SLEEP_MAX);
-            let _ = tokio::time::timeout(wait, floor.delayed.notified()).await;
+            let _ = tokio::time::timeout(wait, floor.wake_promoter.notified()).await;
         }
     }
     Ok(())
 }
 
-fn until(due_ms: u64) -> Duration {
+fn time_until(due_ms: u64) -> Duration {
     Duration::from_micros(due_ms.saturating_mul(1_000).saturating_sub(now_us()))
 }

@@ -1,4 +1,4 @@
-//! The job with which everything is measured: about 200 bytes, the same on both sides.
+//! The job that every measurement uses on both sides: about 200 bytes.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ const BODY: &str =
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct BenchJob {
     pub(super) number: u64,
-    /// When it was sent or is due, by this machine's clock, in µs since the Unix epoch.
+    /// When the job was sent, or when it is due if it is delayed, by this machine's clock, in µs since the Unix epoch.
     pub(super) at_us: u64,
     to: String,
     template: String,

@@ -1,4 +1,4 @@
-//! What is measured and how: each measurement is written once and runs on either side.
+//! What is measured and how. Each measurement is written once, for any [`Side`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,9 +24,9 @@ use crate::limits::{
 
 /// Jobs per bulk call.
 const BULK: u64 = 100;
-/// Executors of a worker that is mostly idle: for latency and idle cost.
+/// Executors of the worker of `latency`, which is mostly idle. Those of `idle` are the default of a queue, which is the same number.
 const EXECUTORS_IDLE: usize = 10;
-/// Executors of a worker that is busy: for lateness and retries.
+/// Executors of the worker of `delayed_lateness` and `retry`, which is busy.
 const EXECUTORS_BUSY: usize = 100;
 /// How often each job of the retry measurement fails before it succeeds.
 const FAILURES: u8 = 2;
@@ -92,7 +92,7 @@ impl Measurement {
         metrics
     }
 
-    /// How many jobs it uses. A measurement that takes a fixed time per job never uses more than its default number.
+    /// How many jobs it uses. Latency and lateness never use more than their default: latency takes 20 ms per job, and all jobs of lateness are due within 3 s.
     pub(super) fn jobs(self, requested: Option<u64>) -> u64 {
         match self {
             Measurement::EnqueueOne => requested.unwrap_or(20_000),
@@ -105,7 +105,7 @@ impl Measurement {
         }
     }
 
-    /// How many calls, jobs, or cycles of the floor run at a time.
+    /// The concurrency that is printed: calls of an enqueue measurement, executors of a worker, or cycles of the floor.
     pub(super) fn concurrency(self, peer: Peer) -> usize {
         match (self, peer) {
             (Measurement::EnqueueOne | Measurement::EnqueueBulk, _) => 1,
@@ -117,12 +117,12 @@ impl Measurement {
         }
     }
 
-    /// How many processes work.
+    /// How many worker processes there are.
     pub(super) fn workers(self) -> usize {
         if let Measurement::Drain { workers, .. } = self { workers } else { 1 }
     }
 
-    /// Whether the floor can be measured too. It has no counterpart to an idle worker.
+    /// Whether the floor can be measured too: it has no worker of a hundred queues.
     pub(super) fn has_a_floor(self) -> bool {
         self != Measurement::Idle
     }
@@ -132,7 +132,7 @@ impl Measurement {
         matches!(self, Measurement::Latency | Measurement::Lateness | Measurement::Retry)
     }
 
-    /// Its timeout, given the round trip to Redis.
+    /// Its timeout, given the round trip that `--round-trip-ms` adds.
     pub(super) fn timeout(self, jobs: u64, round_trip: Duration) -> Duration {
         let per_job = if self == Measurement::Latency {
             ENQUEUE_INTERVAL + MEASUREMENT_TIMEOUT_PER_JOB
@@ -172,7 +172,7 @@ impl Measurement {
         calls: usize,
         into: &mut Figures,
     ) -> Result<(), CliError> {
-        let before = Cost::until_now(server).await?;
+        let before = Cost::read(server).await?;
         let begun = Instant::now();
         let next = Arc::new(AtomicU64::new(0));
         let mut callers = JoinSet::new();
@@ -192,7 +192,7 @@ impl Measurement {
             caller.map_err(|error| CliError::Failed(format!("a caller ended: {error}")))??;
         }
         into.put(self.name(), jobs as f64 / begun.elapsed().as_secs_f64(), "jobs/s");
-        before.since(server, jobs, &self.name(), into).await
+        before.put_per_job(server, jobs, &self.name(), into).await
     }
 
     async fn enqueue_bulk<S: Side>(
@@ -202,13 +202,13 @@ impl Measurement {
         jobs: u64,
         into: &mut Figures,
     ) -> Result<(), CliError> {
-        let memory = server.counters().await?.memory;
-        let before = Cost::until_now(server).await?;
+        let memory = server.counters().await?.memory_bytes;
+        let before = Cost::read(server).await?;
         let begun = Instant::now();
         fill(side, jobs).await?;
         into.put(self.name(), jobs as f64 / begun.elapsed().as_secs_f64(), "jobs/s");
-        before.since(server, jobs, &self.name(), into).await?;
-        let stored = server.counters().await?.memory.saturating_sub(memory);
+        before.put_per_job(server, jobs, &self.name(), into).await?;
+        let stored = server.counters().await?.memory_bytes.saturating_sub(memory);
         into.put("redis_memory", stored as f64 / jobs as f64, "bytes/job");
         Ok(())
     }
@@ -222,20 +222,20 @@ impl Measurement {
         into: &mut Figures,
     ) -> Result<(), CliError> {
         fill(side, jobs).await?;
-        let before = Cost::until_now(server).await?;
+        let before = Cost::read(server).await?;
         let recorder = Arc::new(Recorder::of(jobs));
         let worker = side.work(executors, recorder.clone()).await?;
         recorder.wait_for(jobs).await;
         S::end(worker).await?;
         into.put(self.name(), recorder.rate(), "jobs/s");
-        before.since(server, jobs, &self.name(), into).await?;
+        before.put_per_job(server, jobs, &self.name(), into).await?;
         if let Some(mib) = memory_peak_mib() {
             into.put("drain_rss_peak", mib, "MiB");
         }
         Ok(())
     }
 
-    /// Measures from the call of enqueue to the handler's first line. One extra job goes first and is not counted, so that connections are open.
+    /// Measures from the call of enqueue to the handler's first line. An extra job goes first and is not counted: it opens the connections.
     async fn latency<S: Side>(self, side: &S, jobs: u64, executors: usize, into: &mut Figures) -> Result<(), CliError> {
         let recorder = Arc::new(Recorder::with_delays(jobs + 1));
         let worker = side.work(executors, recorder.clone()).await?;
@@ -285,7 +285,7 @@ impl Measurement {
         executors: usize,
         into: &mut Figures,
     ) -> Result<(), CliError> {
-        let before = Cost::until_now(server).await?;
+        let before = Cost::read(server).await?;
         let recorder = Arc::new(Recorder::with_failures(jobs, FAILURES));
         let worker = side.work(executors, recorder.clone()).await?;
         let begun = Instant::now();
@@ -295,16 +295,16 @@ impl Measurement {
         S::end(worker).await?;
         into.put("retry_total", took_s, "s");
         into.put("retry_attempts", (jobs * (u64::from(FAILURES) + 1)) as f64 / took_s, "attempts/s");
-        before.since(server, jobs, &self.name(), into).await
+        before.put_per_job(server, jobs, &self.name(), into).await
     }
 
     /// Measures the cost of a worker that has nothing to do.
     async fn idle<S: Side>(self, side: &S, server: &mut Server, into: &mut Figures) -> Result<(), CliError> {
         let worker = side.wait(BENCH_QUEUES_MAX, Arc::new(Recorder::of(0))).await?;
         sleep(BENCH_IDLE_AFTER).await;
-        let before = Cost::until_now(server).await?;
+        let before = Cost::read(server).await?;
         sleep(BENCH_IDLE_FOR).await;
-        before.per_second(server, &self.name(), into).await?;
+        before.put_per_second(server, &self.name(), into).await?;
         S::end(worker).await
     }
 }

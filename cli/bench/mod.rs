@@ -1,6 +1,7 @@
-//! `retraced bench`: how fast this machine and this Redis process jobs, compared with the least work that any queue with leases must do.
+//! `retraced bench`: how fast this machine and this Redis process jobs. With `--floor` also how fast a bare loop, the *floor*, does the least work that any queue with
+//! leases must do.
 //!
-//! Each measurement is written once and runs on both sides in turns, each time in a process of its own.
+//! ReTraced and the floor are the two *sides*. A measurement on one side is a *step*, and runs in processes of its own. The two sides take turns.
 
 mod cost;
 mod figures;
@@ -44,25 +45,25 @@ What is measured, with jobs of 200 bytes and every guarantee on:
   enqueue_one         one call at a time, by a client without a worker
   enqueue_inflight10  10 calls at a time; enqueue_inflight100 the same with 100
   enqueue_bulk100     100 jobs per call; redis_memory: bytes per waiting job
-  drain               jobs per second of a worker with 1, 10 and 100 executors, without the first twentieth of the jobs; drain_rss_peak: the worker's memory
+  drain               jobs per second of a worker with 1, 10 and 100 executors, without the first twentieth of the jobs; drain_rss_peak: the most memory the worker's process used
   latency             an idle worker, 50 jobs per second: from the call of enqueue to the handler's first line
   delayed_lateness    from the due time of a delayed job to the handler's first line
-  retry               jobs that fail twice, are retried at once, and then succeed: retry_total is the time from the first enqueue to the last success
+  retry               jobs that fail twice, are retried at once, and then succeed: retry_total is the time from the first enqueue to the last success, retry_attempts the attempts per second
   idle                a worker of 100 queues without a job, for 10 s: idle_worker_cpu in percent of a core, idle_redis_calls per second; no floor
 Enqueue, drain and retry also have these metrics per job: _worker_cpu and _redis_cpu (processor seconds per 100,000 jobs; for enqueue the worker is the producer), \
 _redis_calls (commands, including those inside scripts) and _redis_reads (reads from sockets: about one per round trip).
 
 With --workers N, N processes drain one queue together, each with the given executors. Jobs per second, processor time and memory are their sums; drain_share_min is \
-the smallest share of a process, relative to an even share (1: all did the same). With --round-trip-ms N, a process that is not measured delays every byte to and from \
-Redis by N/2 ms, as a network would. It limits nothing else.
+the share of the process that did the least, divided by an even share (1: all did the same). With --round-trip-ms N, a process that is not measured delays every byte to and from \
+Redis by N/2 ms. It does not limit bytes per second, as a network would.
 
-The floor (--floor) is a bare loop that does the same work without anything that is not strictly needed: a list, a hash and a set of leases, settling and claiming in \
-one script, 64 jobs per batch, four cycles at a time; no tokens, no counters, no history, no supervision, no handlers. RATIO is ReTraced's figure divided by the \
-floor's: for jobs/s, attempts/s and the share, more is better; for everything else, less. Both sides take turns, so that a machine that slows down slows both. \
-Compare ratios, not figures of different runs. SPREAD is the distance between the lowest and the highest round, in percent of the median; smaller differences mean \
-nothing.
+The floor (--floor) is a bare loop that does only what is strictly needed: a list, a hash and a set of leases; one script that settles and claims, up to 64 jobs per \
+batch, called by four tasks at a time; no tokens, no counters, no history, no supervision, no handlers. RATIO is ReTraced's figure divided by the \
+floor's: for jobs/s, attempts/s and the share, more is better; for everything else, less. The two take turns, so that a machine that slows down slows both. \
+Compare ratios, not figures of different runs. SPREAD is the distance between ReTraced's lowest and highest round, in percent of its median; smaller differences \
+mean nothing.
 
-Nothing else should run on the machine. A whole run takes about a minute per round, twice that with --floor.
+Nothing else should run on the machine. A whole run takes about a minute per round, and up to twice that with --floor.
 
   retraced bench --floor --redis redis://127.0.0.1:6379/9      database 9
   retraced bench --only drain --concurrency 100 --rounds 3
@@ -72,39 +73,39 @@ Nothing else should run on the machine. A whole run takes about a minute per rou
 /// `retraced bench`
 #[derive(Args)]
 pub(super) struct Bench {
-    /// Also measure a bare loop that does the same work, and show the ratio.
+    /// Also measure a bare loop that does only what is strictly needed, and show the ratio.
     #[arg(long)]
     floor: bool,
     /// Measure only this metric, or all metrics that begin with it, as in drain or drain_redis_cpu; may be repeated.
     #[arg(long, value_name = "METRIC")]
     only: Vec<String>,
-    /// Jobs of each measurement, 100 to 10000000. Default: 200000 for drain and bulk, 20000 to 100000 for the others. Latency and lateness use at most 500
-    /// and 1000 jobs, because they take a fixed time per job.
+    /// Jobs of each measurement, 100 to 10000000. Default: 200000 for drain and bulk, 20000 to 100000 for the others. Latency uses at most
+    /// 500 jobs, because it takes 20 ms per job; lateness at most 1000, because all of them are due within 3 s.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(BENCH_JOBS_BOUNDS))]
     jobs: Option<u64>,
-    /// How many times everything is measured; the table shows medians.
+    /// How many times everything is measured, 1 to 100; the table shows medians.
     #[arg(long, value_name = "N", default_value = "5", value_parser = RangedU64ValueParser::<u64>::new().range(BENCH_ROUNDS_BOUNDS))]
     rounds: u64,
-    /// Executors of the worker that drains; may be repeated.
+    /// Executors of the worker that drains, 1 to 10000; several values, separated by commas, are measured one after the other.
     #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["1", "10", "100"],
         value_parser = RangedU64ValueParser::<u64>::new().range(1..=CONCURRENCY_MAX as u64))]
     concurrency: Vec<u64>,
     /// Worker processes that drain one queue together, 1 to 16.
     #[arg(long, value_name = "N", default_value = "1", value_parser = RangedU64ValueParser::<usize>::new().range(BENCH_WORKERS_BOUNDS))]
     workers: usize,
-    /// Add this much network round trip between the measured processes and Redis, 0 to 1000 ms.
+    /// Add this much to the round trip between the measured processes and Redis, 0 to 1000 ms.
     #[arg(long, value_name = "N", default_value = "0", value_parser = RangedU64ValueParser::<u64>::new().range(ROUND_TRIP_MS_BOUNDS))]
     round_trip_ms: u64,
-    /// Keep completed jobs as a queue does by default (24 hours or 10000). Without this flag none is kept.
+    /// Keep completed jobs as a queue does by default (for 24 hours, and at most 10000). Without this flag none is kept.
     #[arg(long)]
     retention: bool,
-    /// Print a Markdown table. With --json instead: each figure of each round, one object per line, as soon as it is measured.
+    /// Print a Markdown table. Not together with --json, which prints each figure of each round, one object per line, as soon as it is measured.
     #[arg(long)]
     markdown: bool,
-    /// Measure even if the database holds keys. They are not touched; what the benchmark created is removed, except the events of its workers.
+    /// Measure even if the database holds keys. They are not touched. What the benchmark created is removed, except the supervision events of its workers.
     #[arg(long)]
     allow_nonempty: bool,
-    /// What a process started by this command is to measure.
+    /// The step this process measures; set only for processes that the benchmark starts.
     #[arg(long, hide = true, value_name = "JSON", value_parser = step)]
     step: Option<Step>,
 }
@@ -113,7 +114,7 @@ fn step(text: &str) -> Result<Step, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
-/// SIGINT or SIGTERM.
+/// Waits for SIGINT or SIGTERM.
 async fn stop_signal() -> Result<(), CliError> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
@@ -155,10 +156,10 @@ impl Bench {
             measured = self.measure(admin, &mut server, &queue, &chosen, &selection, &mut report) => measured,
             asked = stop_signal() => asked.and(Err(CliError::Failed("stopped before everything was measured".into()))),
         };
-        // Also after an error or a signal, leave the database as it was.
+        // Also after an error or a signal.
         let cleanup = async {
             let mut server = Server::open(&admin.redis).await?;
-            server.empty(&queue).await?;
+            server.remove_queue(&queue).await?;
             server.remove_shared(&queue, keys == 0).await
         };
         let cleaned = cleanup.await;
@@ -188,14 +189,14 @@ impl Bench {
             for (at, measurement) in chosen.iter().copied().enumerate() {
                 let peers = peers(measurement);
                 for turn in 0..peers.len() {
-                    // The side that goes first alternates from round to round.
+                    // The sides take turns at going first.
                     let peer = peers[(turn + round as usize) % peers.len()];
                     progress.set_message(format!("round {} · {} · {}", round + 1, measurement.name(), peer.as_str()));
                     let jobs = measurement.jobs(self.jobs);
                     let (queue_name, keep) = (queue.to_string(), self.retention);
                     let step = Step { peer, measurement, jobs, queue: queue_name, keep, is_one_worker: false };
                     let records = step.measure(redis, round_trip).await?;
-                    server.empty(queue).await?;
+                    server.remove_queue(queue).await?;
                     for record in records.iter().filter(|record| selection.has(&record.metric)) {
                         // As JSON, each figure is printed as soon as it is known.
                         if admin.out.is_json() {

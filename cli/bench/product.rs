@@ -1,4 +1,4 @@
-//! ReTraced's side, as a user would write it: a client that enqueues, a runtime with a typed handler, every guarantee on.
+//! ReTraced's side of a measurement, as a user would write it: a client that enqueues, and a runtime with a typed handler.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) struct Retraced {
 }
 
 impl Retraced {
-    /// With `keep`, completed jobs are kept as a queue does by default; otherwise none is kept.
+    /// With `keep`, completed jobs are kept as the default retention says; otherwise none is kept.
     pub(super) async fn open(url: &str, queue: &QueueName, keep: bool) -> Result<Self, CliError> {
         let handle = Client::new(store(url).await?).queue(queue).map_err(failed)?;
         Ok(Self { url: url.into(), queue: queue.clone(), handle, keep })
@@ -59,7 +59,7 @@ impl Side for Retraced {
             retention.completed = None;
         }
         let queue = Queue::new(&self.queue).map_err(failed)?;
-        // The first two failures of a three-tier retry are retried at once, so there is no backoff to wait for.
+        // With this strategy the first two failures are retried at once, so `retry` does not measure a backoff.
         let queue = queue.concurrency(concurrency).retention(retention).retry(Retry::three_tier());
         let runtime = Runtime::builder()
             .store(store(&self.url).await?)

@@ -1,4 +1,4 @@
-//! Records the jobs that a worker handles: how many, when, how late, and which attempt.
+//! Records the jobs that a worker handles: how many succeeded, when, and how late. Also decides which attempts fail.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,40 +11,40 @@ use super::job::{BenchJob, now_us};
 /// The record of one measurement, shared by its handlers.
 pub(super) struct Recorder {
     jobs: u64,
-    handled: AtomicU64,
+    succeeded: AtomicU64,
     begun: Instant,
-    /// Nanoseconds since `begun` at which the first twentieth and all jobs were handled; 0: not yet.
+    /// Nanoseconds from `begun` until the first twentieth of the jobs, and until all jobs had succeeded; 0: not yet.
     warm_ns: AtomicU64,
     all_ns: AtomicU64,
     /// The number of jobs for which `wait_for` waits.
     awaited: AtomicU64,
-    reached: Notify,
+    awaited_reached: Notify,
     /// How often each job fails before it succeeds.
     failures: u8,
     /// The attempts of each job so far.
     attempts: Vec<AtomicU8>,
-    /// How long after its `at_us` each job was handled, in µs, in order of handling.
+    /// How long after its `at_us` each job reached its handler, in µs, in that order.
     delays_us: Option<Mutex<Vec<u64>>>,
 }
 
 impl Recorder {
-    /// A recorder that only counts jobs.
+    /// A recorder that counts jobs, and with which each attempt succeeds.
     pub(super) fn of(jobs: u64) -> Self {
         Self {
             jobs,
-            handled: AtomicU64::new(0),
+            succeeded: AtomicU64::new(0),
             begun: Instant::now(),
             warm_ns: AtomicU64::new(0),
             all_ns: AtomicU64::new(0),
             awaited: AtomicU64::new(u64::MAX),
-            reached: Notify::new(),
+            awaited_reached: Notify::new(),
             failures: 0,
             attempts: Vec::new(),
             delays_us: None,
         }
     }
 
-    /// A recorder that also records how long after its `at_us` each job is handled.
+    /// A recorder that also records how long after its `at_us` each job reaches its handler.
     pub(super) fn with_delays(jobs: u64) -> Self {
         let capacity = usize::try_from(jobs).unwrap_or(0);
         Self { delays_us: Some(Mutex::new(Vec::with_capacity(capacity))), ..Self::of(jobs) }
@@ -55,41 +55,41 @@ impl Recorder {
         Self { failures, attempts: (0..jobs).map(|_| AtomicU8::new(0)).collect(), ..Self::of(jobs) }
     }
 
-    /// Handles a job; returns whether the attempt succeeded.
+    /// Records an attempt; returns whether the handler should succeed.
     pub(super) fn handle(&self, job: &BenchJob) -> bool {
         if let Some(delays) = &self.delays_us {
             let delay = now_us().saturating_sub(job.at_us);
             delays.lock().unwrap_or_else(PoisonError::into_inner).push(delay);
         }
-        let tried = usize::try_from(job.number).ok().and_then(|number| self.attempts.get(number));
-        if tried.is_some_and(|tried| tried.fetch_add(1, Ordering::Relaxed) < self.failures) {
+        let attempts = usize::try_from(job.number).ok().and_then(|number| self.attempts.get(number));
+        if attempts.is_some_and(|attempts| attempts.fetch_add(1, Ordering::Relaxed) < self.failures) {
             return false;
         }
-        let handled = self.handled.fetch_add(1, Ordering::SeqCst) + 1;
-        if handled == self.warm_jobs() {
+        let succeeded = self.succeeded.fetch_add(1, Ordering::SeqCst) + 1;
+        if succeeded == self.warm_jobs() {
             self.warm_ns.store(self.elapsed_ns(), Ordering::Relaxed);
         }
-        if handled == self.jobs {
+        if succeeded == self.jobs {
             self.all_ns.store(self.elapsed_ns(), Ordering::Relaxed);
         }
-        if handled == self.awaited.load(Ordering::SeqCst) {
-            self.reached.notify_one();
+        if succeeded == self.awaited.load(Ordering::SeqCst) {
+            self.awaited_reached.notify_one();
         }
         true
     }
 
-    /// Waits until this many jobs succeeded. Only one caller may wait at a time; the measurement has a timeout.
+    /// Waits until this many jobs have succeeded, without a timeout of its own. Only one caller may wait at a time.
     pub(super) async fn wait_for(&self, jobs: u64) {
         self.awaited.store(jobs, Ordering::SeqCst);
-        // The wake-up of an earlier wait may still be stored, so the number is checked each time.
-        while self.handled.load(Ordering::SeqCst) < jobs {
-            self.reached.notified().await;
+        // A `Notify` may hold a permit from an earlier wait, so the number is checked again.
+        while self.succeeded.load(Ordering::SeqCst) < jobs {
+            self.awaited_reached.notified().await;
         }
     }
 
-    /// How many jobs succeeded so far.
+    /// How many jobs have succeeded so far.
     pub(super) fn count(&self) -> u64 {
-        self.handled.load(Ordering::SeqCst)
+        self.succeeded.load(Ordering::SeqCst)
     }
 
     /// Jobs per second, without the first twentieth, in which the worker warms up.
@@ -98,7 +98,7 @@ impl Recorder {
         (self.jobs - self.warm_jobs()) as f64 / Duration::from_nanos(ns).as_secs_f64()
     }
 
-    /// The delays of all jobs but the first `skipped`, in ms, sorted.
+    /// The recorded delays, in ms, sorted, without those of the `skipped` jobs that reached their handlers first.
     pub(super) fn delays_ms(&self, skipped: usize) -> Vec<f64> {
         let Some(delays) = &self.delays_us else { return Vec::new() };
         let delays = delays.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,10 +121,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_job_fails_as_often_as_asked_and_counts_once() {
+    async fn a_job_fails_as_often_as_set_and_is_counted_once() {
         let recorder = Recorder::with_failures(2, 2);
-        let tried: Vec<bool> = [0, 1, 0, 0, 1, 1].map(|number| recorder.handle(&BenchJob::now(number))).into();
-        assert_eq!(tried, [false, false, false, true, false, true]);
+        let succeeded: Vec<bool> = [0, 1, 0, 0, 1, 1].map(|number| recorder.handle(&BenchJob::now(number))).into();
+        assert_eq!(succeeded, [false, false, false, true, false, true]);
         recorder.wait_for(2).await;
     }
 

@@ -1,6 +1,7 @@
-//! Simulates a longer network round trip: a relay in this process, which is not measured, delays every byte by half a round trip in each direction, in order.
+//! Simulates a longer network round trip: a relay between the measured processes and Redis delays every byte by half a round trip in each direction. It runs in the process
+//! of the command itself, which is not measured.
 //!
-//! It uses threads that sleep instead of a runtime, whose timers are too coarse: they would turn half a millisecond into two. The threads end with their connections.
+//! Its threads sleep by themselves, because tokio's timers are too coarse: half a millisecond would become two. The threads of a connection end with it.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, ToSocketAddrs};
@@ -20,11 +21,11 @@ pub(super) struct Relay {
     url: String,
 }
 
-/// When to pass bytes on, and the bytes.
+/// Bytes that are delayed, and when to pass them on.
 type Held = (Instant, Vec<u8>);
 
 impl Relay {
-    /// Opens a relay to this server that adds this round trip.
+    /// Opens a relay that adds this round trip to the connections to a server.
     pub(super) fn open(redis: &str, round_trip: Duration) -> Result<Self, CliError> {
         let unreadable = || CliError::Failed("the Redis URL cannot be read".into());
         let info = redis.into_connection_info().map_err(|_| unreadable())?;
@@ -52,20 +53,20 @@ fn accept(listener: &TcpListener, redis: &ConnectionAddr, delay: Duration) {
     loop {
         match listener.accept() {
             // If the server cannot be reached, the client finds its connection closed and reports it.
-            Ok((near, _)) => drop(join(near, redis, delay)),
+            Ok((client, _)) => drop(connect_through(client, redis, delay)),
             Err(_) => thread::sleep(RELAY_ACCEPT_DELAY),
         }
     }
 }
 
-fn join(near: TcpStream, redis: &ConnectionAddr, delay: Duration) -> io::Result<()> {
-    near.set_nodelay(true)?;
-    let (near, far) = (Connection::Tcp(near), Connection::to(redis)?);
-    pass(near.try_clone()?, far.try_clone()?, delay)?;
-    pass(far, near, delay)
+fn connect_through(client: TcpStream, redis: &ConnectionAddr, delay: Duration) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let (client, server) = (Connection::Tcp(client), Connection::to(redis)?);
+    pass(client.try_clone()?, server.try_clone()?, delay)?;
+    pass(server, client, delay)
 }
 
-/// Passes bytes from one end to the other until the first closes, then closes the second.
+/// Starts the two threads of one direction: they pass bytes on until `from` closes, then close `to`.
 fn pass(from: Connection, to: Connection, delay: Duration) -> io::Result<()> {
     let (held, due) = sync_channel(RELAY_CHUNKS_MAX);
     thread::Builder::new().spawn(move || read(from, &held, delay))?;
@@ -126,7 +127,7 @@ impl Connection {
         }
     }
 
-    /// Closes this direction.
+    /// Closes the direction of writing.
     fn shutdown(&self) -> io::Result<()> {
         match self {
             Connection::Tcp(stream) => stream.shutdown(Shutdown::Write),

@@ -1,4 +1,4 @@
-//! The results side by side: the median of all rounds, and their spread.
+//! The table of results: per metric the median of all rounds on each side, and the spread of ReTraced's rounds.
 
 use super::figures::Record;
 use super::side::Peer;
@@ -10,17 +10,19 @@ pub(super) struct Report(Vec<Line>);
 /// One metric of one measurement.
 #[derive(Debug)]
 struct Line {
-    /// The index of its measurement.
+    /// The index of its measurement, by which lines are sorted.
     measurement: usize,
     metric: String,
     unit: String,
     jobs: u64,
+    /// That of ReTraced.
     concurrency: u64,
+    /// One value per round.
     retraced: Vec<f64>,
     floor: Vec<f64>,
 }
 
-/// A line as it is printed.
+/// A line with the medians of its rounds, as it is printed.
 #[derive(Debug, PartialEq, serde::Serialize)]
 pub(super) struct Row {
     pub(super) metric: String,
@@ -29,7 +31,7 @@ pub(super) struct Row {
     pub(super) concurrency: u64,
     /// The median.
     pub(super) retraced: f64,
-    /// The distance between the lowest and the highest round, in percent of the median.
+    /// The distance between ReTraced's lowest and highest round, in percent of the median.
     pub(super) spread: f64,
     pub(super) floor: Option<f64>,
     /// ReTraced ÷ floor.
@@ -126,7 +128,7 @@ impl Row {
     }
 }
 
-/// Three significant digits, or all digits before the point.
+/// With two decimals below 10, one below 100, and none above.
 fn shown(value: f64) -> String {
     match value.abs() {
         0.0..10.0 => format!("{value:.2}"),
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_the_median_of_its_own_measurement_beside_the_floors() {
+    fn a_row_has_the_medians_of_both_sides_in_one_measurement() {
         let rows = report().rows();
         let lines: Vec<_> = rows.iter().map(|row| row.cells(true).join(" ")).collect();
         assert_eq!(lines, ["drain 1 500 7.13 0 - - jobs/s", "drain 100 500 100000 20 200000 0.50 jobs/s"]);

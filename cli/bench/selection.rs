@@ -6,15 +6,17 @@ use super::measurement::Measurement;
 pub(super) struct Selection(Vec<String>);
 
 impl Selection {
+    /// The metrics that these names select.
+    ///
     /// # Errors
     /// A name matches no metric; the message lists the metrics.
     pub(super) fn of(names: Vec<String>, all: &[Measurement]) -> Result<Self, String> {
         let metrics = || all.iter().flat_map(|measurement| measurement.metrics());
         for name in &names {
-            if !metrics().any(|metric| begins(&metric, name)) {
+            if !metrics().any(|metric| matches(&metric, name)) {
                 let mut known: Vec<String> = all.iter().map(|measurement| measurement.name()).collect();
                 known.dedup();
-                let others: Vec<_> = metrics().filter(|m| !known.iter().any(|name| begins(m, name))).collect();
+                let others: Vec<_> = metrics().filter(|m| !known.iter().any(|name| matches(m, name))).collect();
                 known.extend(others);
                 return Err(format!(
                     "--only takes a metric or the prefix of several, and \"{}\" is neither; there are {}, and metrics that begin with these, as in drain_redis_cpu",
@@ -27,7 +29,7 @@ impl Selection {
     }
 
     pub(super) fn has(&self, metric: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|name| begins(metric, name))
+        self.0.is_empty() || self.0.iter().any(|name| matches(metric, name))
     }
 
     pub(super) fn has_any_of(&self, measurement: Measurement) -> bool {
@@ -35,8 +37,9 @@ impl Selection {
     }
 }
 
-/// Whether the metric has this name, or begins with it followed by another word or its number.
-fn begins(metric: &str, name: &str) -> bool {
+/// Whether the metric has this name, or begins with it and goes on with `_` or a number: `drain` matches `drain_redis_cpu`, `enqueue_inflight` matches
+/// `enqueue_inflight10`.
+fn matches(metric: &str, name: &str) -> bool {
     let Some(rest) = metric.strip_prefix(name) else { return false };
     let numbered = |c: char| c.is_ascii_digit() && !name.ends_with(|last: char| last.is_ascii_digit());
     !name.is_empty() && (rest.is_empty() || rest.starts_with('_') || rest.starts_with(numbered))

@@ -1,4 +1,4 @@
-//! The measured server, accessed without the store: what it has spent, whether its database is empty, and removing what the benchmark created.
+//! The measured server, accessed without the store: reads what it has spent and how many keys it holds, and removes what the benchmark created.
 
 use std::time::Instant;
 
@@ -14,14 +14,14 @@ use crate::limits::{
 };
 use crate::output::one_line;
 
-/// Removes these keys if there are no others.
-/// KEYS all keys that are known; reply: how many were removed.
+/// Removes these keys if the database holds no others.
+/// KEYS the keys; reply: how many were removed.
 const UNLINK_ALL: &str = "if redis.call('DBSIZE') ~= #KEYS then return 0 end return redis.call('UNLINK', unpack(KEYS))";
 
-/// A connection of its own to the server.
+/// A connection to the server, apart from those of the store.
 pub(super) struct Server(MultiplexedConnection);
 
-/// What the server has spent since it started.
+/// What the server has spent since it started, and the memory it uses.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counters {
     /// Seconds of processor time, user and system.
@@ -30,8 +30,8 @@ pub(super) struct Counters {
     pub(super) calls: u64,
     /// Reads from sockets: about one per round trip.
     pub(super) reads: u64,
-    /// Bytes of memory it uses now.
-    pub(super) memory: u64,
+    /// Bytes of memory in use.
+    pub(super) memory_bytes: u64,
 }
 
 impl Server {
@@ -56,7 +56,7 @@ impl Server {
             cpu_s: seconds("used_cpu_user") + seconds("used_cpu_sys"),
             calls: number("total_commands_processed"),
             reads: number("total_reads_processed"),
-            memory: number("used_memory"),
+            memory_bytes: number("used_memory"),
         })
     }
 
@@ -65,11 +65,12 @@ impl Server {
         self.ask(&redis::cmd("DBSIZE")).await
     }
 
-    /// Removes the keys of a queue, of its additional queues and of the floor, which all have the name of a queue as their hash tag. Waits until their memory is free.
-    pub(super) async fn empty(&mut self, queue: &QueueName) -> Result<(), CliError> {
+    /// Removes the keys of a queue, of its additional queues and of the floor, which all have the name of a queue as their hash tag. Then waits until their memory is free.
+    /// Gives up after [`SERVER_FREE_MAX`].
+    pub(super) async fn remove_queue(&mut self, queue: &QueueName) -> Result<(), CliError> {
         let deadline = Instant::now() + SERVER_FREE_MAX;
-        // Calls of a process that was stopped may still arrive, so this repeats until no key is found.
-        while self.remove(&format!("*{{{queue}[.}}]*")).await? > 0 && Instant::now() < deadline {}
+        // Calls of a process that was stopped may still arrive, so the scan is repeated until it finds no key.
+        while self.remove_matching(&format!("*{{{queue}[.}}]*")).await? > 0 && Instant::now() < deadline {}
         loop {
             let info = Info(self.ask(redis::cmd("INFO").arg("memory")).await?);
             if matches!(info.text("lazyfree_pending_objects"), None | Some("0")) || Instant::now() > deadline {
@@ -79,8 +80,8 @@ impl Server {
         }
     }
 
-    /// Removes a queue and its additional queues from the set of all queues. In a database that was empty before, it also removes the keys that all queues share, unless
-    /// others use the database by now.
+    /// Removes a queue and its additional queues from the set of all queues. If the database was empty before, it also removes the keys that all queues share, unless
+    /// the database holds other keys by now.
     pub(super) async fn remove_shared(&mut self, queue: &QueueName, was_empty: bool) -> Result<(), CliError> {
         let additional_queues: Vec<String> = additional_queues(queue).collect();
         self.ask::<()>(redis::cmd("SREM").arg(QUEUES_KEY).arg(queue.as_str()).arg(additional_queues)).await?;
@@ -98,7 +99,7 @@ impl Server {
         Ok(())
     }
 
-    async fn remove(&mut self, pattern: &str) -> Result<usize, CliError> {
+    async fn remove_matching(&mut self, pattern: &str) -> Result<usize, CliError> {
         let (mut cursor, mut removed) = (0_u64, 0);
         loop {
             let mut scan = redis::cmd("SCAN");
@@ -119,12 +120,12 @@ impl Server {
     }
 }
 
-/// Names of additional queues for a measurement that needs several. They are removed with the queue.
+/// The names of the queues that `idle` uses instead of this one. [`Server::remove_queue`] removes them as well.
 pub(super) fn additional_queues(queue: &QueueName) -> impl Iterator<Item = String> {
     (0..BENCH_QUEUES_MAX).map(move |number| format!("{queue}.{number}"))
 }
 
-/// A connection without the store.
+/// Opens a connection without the store.
 pub(super) async fn connect(url: &str) -> Result<MultiplexedConnection, CliError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(SERVER_CONNECT_TIMEOUT))

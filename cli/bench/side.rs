@@ -1,4 +1,4 @@
-//! The two sides of a benchmark: ReTraced, and the floor (the bare loop). A measurement is written once, for both sides.
+//! What a measurement needs of a side: of ReTraced, or of the floor (the bare loop).
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::job::BenchJob;
 use super::recorder::Recorder;
 use crate::error::CliError;
 
-/// Which side a figure belongs to.
+/// The name of a side; `--json` has it as `peer`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Peer {
     Retraced,
@@ -35,23 +35,23 @@ pub(super) trait Side: Clone + Send + Sync + 'static {
     /// Enqueues many jobs with one call.
     fn enqueue_all(&self, jobs: Vec<BenchJob>) -> impl Future<Output = Result<(), CliError>> + Send;
 
-    /// Enqueues many jobs with one call, each due at its instant.
+    /// Enqueues many jobs with one call, each due at its `at_us`.
     fn enqueue_due(&self, jobs: Vec<BenchJob>) -> impl Future<Output = Result<(), CliError>> + Send;
 
-    /// Starts a worker that passes jobs to the recorder, `concurrency` at a time where that can be chosen.
+    /// Starts a worker that passes jobs to the recorder. ReTraced's worker has `concurrency` executors; the floor has a fixed number of cycles.
     fn work(
         &self,
         concurrency: usize,
         recorder: Arc<Recorder>,
     ) -> impl Future<Output = Result<Self::Worker, CliError>> + Send;
 
-    /// Starts a worker that waits for jobs in this many empty queues.
+    /// Starts a worker that waits for jobs in this many empty queues. The floor has no such worker, and returns an error.
     fn wait(
         &self,
         queues: usize,
         recorder: Arc<Recorder>,
     ) -> impl Future<Output = Result<Self::Worker, CliError>> + Send;
 
-    /// Stops the worker after everything it has handled is settled.
+    /// Settles all jobs that were handled, and stops the worker.
     fn end(worker: Self::Worker) -> impl Future<Output = Result<(), CliError>> + Send;
 }

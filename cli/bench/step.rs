@@ -1,4 +1,4 @@
-//! One measurement on one side, in a process of its own, so that its processor time and memory are counted alone.
+//! One measurement on one side. It runs in processes of its own, so that their processor time and memory are those of this measurement only.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::workers::{WorkerProcesses, work_as_one_of_several};
 use crate::error::CliError;
 use crate::output::{Output, one_line};
 
-/// What a process is to measure.
+/// What a process measures, passed to it as JSON by `--step`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Step {
     pub(super) peer: Peer,
@@ -31,7 +31,7 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// Measures in a process of its own, which is stopped at its timeout, or when the caller drops this future.
+    /// Measures in new processes, which are killed at the timeout, or when this future is dropped.
     pub(super) async fn measure(&self, redis: &str, round_trip: Duration) -> Result<Vec<Record>, CliError> {
         let timeout = self.measurement.timeout(self.jobs, round_trip);
         let measured = tokio::time::timeout(timeout, async {
@@ -43,12 +43,12 @@ impl Step {
         measured.await.map_err(|_| self.failed(&format_args!("it did not end within {timeout:?}")))?
     }
 
-    /// The process that runs this step.
+    /// The command that runs this step in a process.
     pub(super) fn command(&self, redis: &str) -> Result<Command, CliError> {
-        let order = serde_json::to_string(self).map_err(|error| self.failed(&error))?;
+        let step = serde_json::to_string(self).map_err(|error| self.failed(&error))?;
         let mut command = Command::new(std::env::current_exe()?);
         // The URL is passed in the environment, where other users do not see it.
-        command.args(["bench", "--step", &order, "--json", "--color", "never"]).env("RETRACED_REDIS_URL", redis);
+        command.args(["bench", "--step", &step, "--json", "--color", "never"]).env("RETRACED_REDIS_URL", redis);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         Ok(command)
     }
@@ -68,7 +68,7 @@ impl Step {
         records.map_err(|error| self.failed(&error))
     }
 
-    /// Enqueues in this process, and starts several worker processes.
+    /// Enqueues all jobs from this process, then lets several worker processes drain them.
     async fn measure_with_workers(&self, redis: &str, workers: usize) -> Result<Vec<Record>, CliError> {
         match self.peer {
             Peer::Retraced => fill(&self.retraced(redis).await?, self.jobs).await?,

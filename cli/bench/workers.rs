@@ -1,7 +1,7 @@
 //! Several workers on one queue, each a process of its own, as in production.
 //!
-//! A worker reports one line at a time: that it is ready, how much it has handled and when, and finally what it spent. It receives two orders: start and stop.
-//! If its parent is gone, it stops.
+//! A worker process writes one line for each report: that it is ready, how many jobs it has handled and when, and finally what it spent. It reads two orders, each an empty
+//! line: start and stop. If its parent is gone, it ends with an error.
 
 use std::io::BufRead;
 use std::process::Stdio;
@@ -35,7 +35,7 @@ enum Message {
     Ended { jobs: u64, cpu_s: f64, memory_mib: Option<f64> },
 }
 
-/// Runs one of several workers in this process.
+/// Runs in each worker process.
 pub(super) async fn work_as_one_of_several<S: Side>(
     side: S,
     executors: usize,
@@ -76,7 +76,7 @@ fn send(out: &Output, message: &Message) -> Result<(), CliError> {
     Ok(out.line(&serde_json::to_string(message).map_err(|error| CliError::Failed(error.to_string()))?)?)
 }
 
-/// One item for each line on standard input. Read by a thread, which does not keep the process alive.
+/// One item for each line on standard input. A plain thread reads them, because it does not keep the process alive.
 fn orders() -> mpsc::Receiver<()> {
     let (sender, orders) = mpsc::channel(1);
     thread::spawn(move || {
@@ -86,7 +86,7 @@ fn orders() -> mpsc::Receiver<()> {
     orders
 }
 
-/// The worker processes, and their latest reports.
+/// The worker processes, seen from their parent.
 pub(super) struct WorkerProcesses {
     jobs: u64,
     processes: Vec<WorkerProcess>,
@@ -95,6 +95,7 @@ pub(super) struct WorkerProcesses {
     _listeners: JoinSet<()>,
 }
 
+/// A worker process, and what it has reported.
 struct WorkerProcess {
     child: Child,
     orders: ChildStdin,
@@ -104,7 +105,7 @@ struct WorkerProcess {
 }
 
 impl WorkerProcesses {
-    /// Starts this many workers, which wait for the order to begin.
+    /// Starts this many workers, and returns when all are ready and wait for the order to start.
     pub(super) async fn start(step: &Step, redis: &str, count: usize) -> Result<Self, CliError> {
         let (sender, messages) = mpsc::channel(WORKER_MESSAGES_MAX);
         let (mut processes, mut listeners) = (Vec::new(), JoinSet::new());
@@ -135,7 +136,7 @@ impl WorkerProcesses {
 
     /// Lets the workers work until all jobs are handled, and stops them.
     pub(super) async fn drain(mut self, server: &mut Server, name: &str) -> Result<Figures, CliError> {
-        let before = Cost::until_now(server).await?;
+        let before = Cost::read(server).await?;
         let mut pace = Pace::since(self.jobs, now_us());
         self.order_all().await?;
         while !pace.is_over() {
@@ -155,7 +156,7 @@ impl WorkerProcesses {
         let share = least as f64 / even;
         figures.put(format!("{name}_share_min"), share, "of even");
         let cpu_s = self.processes.iter().map(|process| process.cpu_s).sum();
-        before.since_with(cpu_s, server, self.jobs, name, &mut figures).await?;
+        before.put_per_job_of_workers(cpu_s, server, self.jobs, name, &mut figures).await?;
         if let Some(mib) = self.processes.iter().map(|process| process.memory_mib).sum::<Option<f64>>() {
             figures.put(format!("{name}_rss_peak"), mib, "MiB");
         }
@@ -169,7 +170,7 @@ impl WorkerProcesses {
         Ok(())
     }
 
-    /// The next message of any worker. What it reports has been recorded.
+    /// Waits for the next message of any worker, and keeps what it reports with the worker.
     async fn next(&mut self) -> Result<Message, CliError> {
         let (number, message) = self.messages.recv().await.unwrap_or((0, None));
         let Some(message) = message else { return Err(self.processes.swap_remove(number).gone().await) };
@@ -186,7 +187,7 @@ impl WorkerProcesses {
 }
 
 impl WorkerProcess {
-    /// The error of a worker that ended before it was ordered to.
+    /// The error for a worker that ended too early.
     async fn gone(self) -> CliError {
         drop(self.orders);
         match self.child.wait_with_output().await {
@@ -199,14 +200,15 @@ impl WorkerProcess {
     }
 }
 
-/// Jobs per second of all workers together, without the first twentieth, in which they warm up.
+/// Measures the jobs per second of all workers together, without the first twentieth of the jobs, in which they warm up. If less than [`TIMED_MIN`] is left after that,
+/// the whole run counts.
 struct Pace {
     jobs: u64,
-    /// When the workers began.
+    /// When the workers were ordered to start.
     begun_us: u64,
-    /// How many jobs were handled after the first twentieth, and when.
+    /// How many jobs had been handled, and when, at the first report that had a twentieth of them: the end of the warm-up.
     first: (u64, u64),
-    /// How many jobs are handled now, and when that was reported.
+    /// How many jobs had been handled at the latest report, and when.
     last: (u64, u64),
 }
 
@@ -253,12 +255,12 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_begins_after_the_first_twentieth() {
+    fn the_first_twentieth_does_not_count() {
         assert_eq!(rate(&[(49, 900_000), (100, 1_000_000), (500, 1_100_000), (1_000, 2_000_000)]), 900.0);
     }
 
     #[test]
-    fn a_run_that_is_over_at_once_is_counted_from_the_beginning() {
+    fn a_short_run_is_measured_from_its_start() {
         assert_eq!(rate(&[(1_000, 1_000_000)]), 2_000.0);
         assert_eq!(rate(&[(600, 999_900), (1_000, 1_000_000)]), 2_000.0);
     }

@@ -15,7 +15,7 @@ const EMAILS_AT_ONCE: u32 = 24;
 /// One email in this many fails once, beginning with number EMAIL_FAILS_FIRST.
 const EMAIL_FAILS_ONE_IN: u32 = 40;
 const EMAIL_FAILS_FIRST: u32 = 20;
-/// The number of the email whose host is down for good.
+/// The number of the email that fails in every attempt.
 const EMAIL_UNDELIVERABLE: u32 = 7;
 const REMINDERS: u32 = 8;
 const THUMBNAILS: u32 = 78;
@@ -24,7 +24,7 @@ const INVOICES: u32 = 2;
 /// The job whose trace is printed at the end: it panics, then fails, then succeeds.
 pub(super) const EXAMPLE_JOB: &str = "thumbnail-13";
 const EXAMPLE_NUMBER: u32 = 13;
-/// How many thumbnails are enqueued before the invalid order, and before the report that hangs, so that the incidents happen one after the other.
+/// How many thumbnails are enqueued before the invalid order and before the report that hangs. They differ, so that the incidents happen one after the other.
 const BEFORE_ORDER: u32 = 6;
 const BEFORE_REPORT: u32 = 15;
 /// The delay of invoices and reminders.
@@ -39,17 +39,17 @@ macro_rules! job {
     };
 }
 
-job!(/// Fails once in a while.
+job!(/// Fails in some attempts.
     SendEmail, "email.send", { number: u32, to: String });
-job!(/// Is due later.
+job!(/// Is enqueued with a delay.
     SendReminder, "reminder.send", { to: String });
-job!(/// One of them crashes its executor.
+job!(/// One of them panics.
     MakeThumbnail, "thumbnail.make", { number: u32, pixels: Vec<u8> });
-job!(/// Hangs the first time.
+job!(/// Hangs in its first attempt.
     BuildReport, "report.build", { month: String });
-job!(/// Is invalid.
+job!(/// Is invalid: poisoned.
     ImportOrder, "order.import", { order: String });
-job!(/// Asks to be run later.
+job!(/// Is snoozed once.
     SendInvoice, "invoice.send", { number: u32 });
 
 pub(super) async fn send_email(job: SendEmail, ctx: Context, reporter: State<Reporter>) -> Result<(), Failure> {
@@ -107,7 +107,7 @@ pub(super) async fn send_invoice(_: SendInvoice, ctx: Context, reporter: State<R
     Ok(())
 }
 
-/// Simulated work: some milliseconds, not always the same.
+/// Simulates work of `about_ms` to `about_ms` + 89 ms, depending on the number.
 async fn work(about_ms: u64, number: u32) {
     let ms = about_ms + u64::from(number * 37 % 90);
     tokio::time::sleep(Duration::from_millis(ms)).await;
@@ -116,7 +116,7 @@ async fn work(about_ms: u64, number: u32) {
 /// Enqueues all jobs: some at once, the others while those run.
 ///
 /// # Errors
-/// The first job that is refused. A crash of the actors that accept jobs is not an error.
+/// The error of the first job that is refused. A crash of the actors that accept jobs is not an error.
 pub(super) async fn produce(mail: QueueHandle, shop: QueueHandle) -> Result<(), EnqueueError> {
     tokio::try_join!(produce_mail(&mail), produce_shop(&shop)).map(|_| ())
 }
@@ -153,7 +153,7 @@ async fn produce_shop(shop: &QueueHandle) -> Result<(), EnqueueError> {
     Ok(())
 }
 
-/// Waits between two jobs; the first `at_once` are not delayed.
+/// Waits before the next job, unless it is one of the first `at_once`.
 async fn pace(number: u32, at_once: u32, every: Duration) {
     if number > at_once {
         tokio::time::sleep(every).await;

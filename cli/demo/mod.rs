@@ -1,4 +1,4 @@
-//! `retraced demo`: a whole tree on the memory store, with jobs that fail in every way, and actors that are killed.
+//! `retraced demo`: a whole supervision tree on the memory store, with jobs that fail in several ways, and actors that are killed.
 //!
 //! `handlers` has the jobs, and `report` what their handlers report. `run` runs the demo, and `timeline` records what has happened. `view` draws the timeline on a
 //! `screen`; `summary` prints the result on a `page`.
@@ -33,9 +33,10 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
         let out = &admin.out;
-        // Without a subscriber a handler's panic would be printed to standard error as well, in the middle of the screen. The timeline reports the panic anyway.
+        // In a process that has set no `tracing` subscriber, the runtime prints each handler's panic to stderr. Here that would be in the middle of the screen, and the timeline
+        // shows the panic.
         let _ = tracing::subscriber::set_global_default(tracing::subscriber::NoSubscriber::default());
-        // The screen is entered before anything runs, so that its panic hook runs after the one that catches the handlers' panics.
+        // The screen is entered before the runtime starts, so that the runtime's panic hook, which catches the panics of handlers, runs before the hook of the screen.
         let presentation = match (out.is_json(), self.plain) {
             (true, _) => Presentation::Json,
             (false, false) => {

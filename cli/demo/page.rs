@@ -6,15 +6,15 @@ use super::timeline::{Line, Mark};
 use crate::limits::{PAGE_COLUMNS_MAX, PAGE_COLUMNS_MIN, PAGE_LEFT_COLUMNS_MAX};
 use crate::output::{Output, Style, width};
 
-/// Columns if there is no terminal.
+/// Columns of a table if there is no terminal.
 const WIDTH_DEFAULT: usize = 100;
-/// Columns below which there is one column of text instead of two.
+/// Columns of a terminal below which the two cells of a row stand below each other.
 const NARROW: usize = 60;
 
 /// Text for people; with JSON nothing is printed.
 pub(super) struct Page<'a> {
     out: &'a Output,
-    /// The terminal's columns; in a pipe lines are not wrapped.
+    /// The terminal's columns; `None`: a pipe, where text is not wrapped, and tables take [`WIDTH_DEFAULT`].
     width: Option<usize>,
 }
 
@@ -23,12 +23,12 @@ impl<'a> Page<'a> {
         Self { out, width: width() }
     }
 
-    /// Text of one or several lines.
+    /// Prints one or several lines.
     pub(super) fn print(&self, text: &str) -> io::Result<()> {
         if self.out.is_json() { Ok(()) } else { self.out.line(&self.fitted(text)) }
     }
 
-    /// A line of the timeline, with its mark coloured if colours are on.
+    /// Prints a line of the timeline, with its mark coloured if colours are on.
     pub(super) fn print_line(&self, line: &Line) -> io::Result<()> {
         let style = match line.mark {
             Mark::Failed => Style::Bad,
@@ -41,7 +41,7 @@ impl<'a> Page<'a> {
         self.out.line(&self.fitted(&line.plain()).replacen(glyph, &self.out.paint(style, glyph), 1))
     }
 
-    /// Rows of two cells, if there are any.
+    /// Prints rows of two cells, if there are any.
     pub(super) fn table(&self, headers: [&str; 2], rows: &[[String; 2]]) -> io::Result<()> {
         if self.out.is_json() || rows.is_empty() {
             return Ok(());
@@ -56,7 +56,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Two columns, each wrapped between words; one below the other if the terminal is too narrow.
+/// Rows of two cells in two columns, each wrapped between words. In a narrow terminal the cells stand below each other, without the headers.
 fn two_columns(headers: [&str; 2], rows: &[[String; 2]], width: usize) -> String {
     let width = width.clamp(PAGE_COLUMNS_MIN, PAGE_COLUMNS_MAX);
     if width < NARROW {
@@ -82,13 +82,13 @@ fn two_columns(headers: [&str; 2], rows: &[[String; 2]], width: usize) -> String
     text
 }
 
-/// Text of several lines. Long lines are wrapped, and their continuations are indented further.
+/// Wraps the long lines of a text. Their continuations are indented further.
 fn fitted(text: &str, width: usize) -> String {
     let width = width.clamp(PAGE_COLUMNS_MIN, PAGE_COLUMNS_MAX);
     let fit = |line: &str| {
         let indent = line.chars().take_while(|c| *c == ' ').count();
         let body = line.trim_start();
-        // Lines that begin with an instant are continued below the text after the instant.
+        // The continuation of a line that begins with an instant stands below the text after it.
         let hang = match (indent, body.find("Z  ")) {
             (0, Some(at)) => at + 5,
             (0, None) => 2,
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_beside_each_other_at_any_width() {
+    fn a_table_of_two_columns_fits_any_width() {
         let rows = [["executor-1 was killed in the middle of email-83".into(), "the job went back, at no cost".into()]];
         assert_eq!(
             two_columns(["WRONG", "BECAME"], &rows, 62),

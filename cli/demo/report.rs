@@ -1,4 +1,4 @@
-//! What the demo's handlers report about their attempts, as data.
+//! What the demo's handlers report about their attempts to the timeline.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ pub(super) enum Report {
     Failed { job: JobId, code: Code, message: String, next: Next },
     /// The handler hung, and was stopped at its timeout.
     TimedOut { job: JobId, next: Next },
-    /// The job asks to be run later.
+    /// The handler asks to run its job again later.
     Later { job: JobId, delay: Duration },
 }
 
 /// What follows a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// The job is retried: this will be attempt `n` of `of` that may fail, counted as `Context::attempt` counts.
+    /// The job is retried; in its next attempt `Context::attempt` is `n`, and `Context::max_attempts` is `of`.
     Attempt { n: u32, of: u32 },
-    /// The job is moved to the dead letter queue after this many failures.
+    /// The job is moved to the dead letter queue after this many failed attempts.
     Dead { attempts: u32 },
     /// The job is poisoned at once.
     Poisoned,
@@ -39,12 +39,12 @@ impl Next {
     }
 }
 
-/// Passed to every handler. Cheap to clone.
+/// Sends the reports of the handlers. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Reporter(UnboundedSender<Report>);
 
 impl Reporter {
-    /// A reporter, and the receiver of its reports. The demo's jobs send a few dozen reports in all, so the channel is unbounded.
+    /// A reporter, and the receiver of its reports. The demo's jobs send fewer than 20 reports in all, so the channel is unbounded.
     pub(super) fn new() -> (Self, UnboundedReceiver<Report>) {
         let (sender, receiver) = unbounded_channel();
         (Self(sender), receiver)
@@ -61,13 +61,13 @@ impl Reporter {
         Err(failure)
     }
 
-    /// Reports that a job asks to be run later, and returns the failure that asks for it.
+    /// Reports that a handler snoozes its job, and returns the failure that does so.
     pub(super) fn later(&self, ctx: &Context, delay: Duration) -> Result<(), Failure> {
         self.send(Report::Later { job: ctx.id().clone(), delay });
         Err(Failure::snooze(delay))
     }
 
-    /// A guard that reports when its handler is dropped because its timeout expired.
+    /// A guard that reports the timeout if the handler is dropped because its timeout has passed.
     pub(super) fn when_timed_out(&self, ctx: &Context) -> TimeoutGuard {
         TimeoutGuard { reporter: self.clone(), ctx: ctx.clone() }
     }
@@ -78,7 +78,7 @@ impl Reporter {
     }
 }
 
-/// Reports a timeout when it is dropped with its handler; see [`Reporter::when_timed_out`].
+/// See [`Reporter::when_timed_out`].
 pub(super) struct TimeoutGuard {
     reporter: Reporter,
     ctx: Context,

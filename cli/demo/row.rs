@@ -14,7 +14,7 @@ pub(super) enum Tone {
     Marked(Mark),
 }
 
-/// The terminal's own 16 colours, which are readable on its background, whichever that is.
+/// Only the terminal's own 16 colours are used, because the user has chosen them for the background.
 fn style(tone: Tone, colour: bool) -> Style {
     let coloured = |own: Color| if colour { Style::new().fg(own) } else { Style::new() };
     match tone {
@@ -41,13 +41,13 @@ impl Row {
         self.0.iter().map(|(text, _)| text.chars().count()).sum()
     }
 
-    /// Continues at this column, but at least one space further.
-    pub(super) fn at(self, column: usize) -> Self {
+    /// Pads the row with spaces to this column; adds at least one space.
+    pub(super) fn pad_to(self, column: usize) -> Self {
         let gap = column.saturating_sub(self.width()).max(1);
         self.put(" ".repeat(gap), Tone::Plain)
     }
 
-    /// Cut to the width. All our glyphs are one column wide.
+    /// The row, cut to this many columns. Every character is assumed to take one column.
     pub(super) fn drawn(self, width: usize, colour: bool) -> Drawn<'static> {
         let mut left = width;
         let mut spans = Vec::new();
@@ -65,7 +65,7 @@ impl Row {
     }
 }
 
-/// At most this many characters, with a mark where it was cut.
+/// The text in at most this many characters, with `…` where it was cut.
 pub(super) fn cut(text: &str, most: usize) -> String {
     match (text.chars().count() > most, most) {
         (false, _) => text.to_owned(),

@@ -22,7 +22,7 @@ use retraced::{EnqueueError, MemoryStore, Operator, Queue, Retry, Runtime, Super
 pub(super) const MAIL: &str = "mail";
 pub(super) const SHOP: &str = "shop";
 
-/// When to kill which actor.
+/// After which time to kill which actor.
 pub(super) type Kill = (Duration, KillTarget);
 /// The kills of the demo.
 pub(super) const KILLS: [Kill; 3] = [
@@ -34,7 +34,7 @@ pub(super) const KILLS: [Kill; 3] = [
 #[derive(Clone, Copy)]
 pub(super) enum KillTarget {
     Actor(&'static str),
-    /// The pool's executor that began its job last.
+    /// The executor of this pool whose job began last. While no executor of the pool has a job, the kill waits.
     BusyExecutorOf(&'static str),
 }
 
@@ -65,16 +65,16 @@ pub(super) enum End {
     Done,
     /// Some jobs have not ended within the time limit.
     TimeUp,
-    /// The user has quit.
+    /// The user pressed a key to quit, or the process received a signal.
     Quit,
 }
 
-/// A runtime with its jobs, and the sources of its events.
+/// The runtime of the demo, the producer of its jobs, and the receivers of events and reports.
 pub(super) struct Setup {
     runtime: Runtime,
     supervision: broadcast::Receiver<SupervisionEvent>,
     reports: UnboundedReceiver<Report>,
-    /// `None` once it has ended.
+    /// `None` once all jobs were enqueued.
     producer: Option<AbortOnDropHandle<Result<(), EnqueueError>>>,
 }
 
@@ -108,7 +108,7 @@ impl Setup {
         Ok(Self { runtime, supervision, reports, producer: Some(AbortOnDropHandle::new(producer)) })
     }
 
-    /// Waits until all jobs were enqueued, or one was refused. After that it never returns.
+    /// Waits until all jobs were enqueued, or one was refused. Further calls never return.
     async fn produced(producer: &mut Option<AbortOnDropHandle<Result<(), EnqueueError>>>) -> Result<(), CliError> {
         let Some(producing) = producer else { return std::future::pending().await };
         let produced = producing.await;
@@ -138,9 +138,11 @@ pub(super) struct DemoRun<'a> {
     presentation: Presentation,
     timeline: Timeline,
     begun: Instant,
-    /// How many actors were killed, how many lines were printed, and when the progress was reported last.
-    kills: usize,
+    /// How many of the kills are done.
+    kills_done: usize,
+    /// How many lines of the timeline were printed.
     printed: usize,
+    /// When the progress was reported last, since `begun`.
     reported: Duration,
 }
 
@@ -153,7 +155,7 @@ impl<'a> DemoRun<'a> {
             presentation,
             timeline,
             begun: Instant::now(),
-            kills: 0,
+            kills_done: 0,
             printed: 0,
             reported: Duration::ZERO,
         }
@@ -183,7 +185,7 @@ impl<'a> DemoRun<'a> {
         }
     }
 
-    /// Leaves the terminal, and returns what is needed for the summary.
+    /// Leaves the screen, and returns what the summary needs.
     pub(super) fn end(self) -> (Setup, Timeline) {
         (self.setup, self.timeline)
     }
@@ -214,7 +216,7 @@ impl<'a> DemoRun<'a> {
         Ok(())
     }
 
-    /// Reads the tree and the counts, as any user of the runtime can, and draws them.
+    /// Reads the tree and the statistics of the queues, and draws the live view.
     async fn update(&mut self) -> Result<(), CliError> {
         let mut queues = Vec::new();
         for queue in [MAIL, SHOP] {
@@ -227,7 +229,7 @@ impl<'a> DemoRun<'a> {
         if let Presentation::Live { screen, colour } = &mut self.presentation
             && !screen.draw(|frame| view::draw(&self.timeline, *colour, frame))?
         {
-            // After a panic the screen has been left, so that the message can be read.
+            // A panic outside of a handler has left the screen, so that its message can be read.
             self.presentation = Presentation::Plain;
         }
         Ok(())
@@ -253,16 +255,16 @@ impl<'a> DemoRun<'a> {
     /// Kills the actors whose time has come, and reports the progress.
     fn kill_and_report(&mut self, kills: &[Kill]) {
         let at = self.begun.elapsed();
-        while let Some((_, target)) = kills.get(self.kills).filter(|(due, _)| at >= *due) {
+        while let Some((_, target)) = kills.get(self.kills_done).filter(|(due, _)| at >= *due) {
             let tree = self.setup.runtime.tree();
             let Some(path) = target.path(&tree) else { return };
-            self.kills += 1;
+            self.kills_done += 1;
             self.timeline.record_kill(at, &path, &tree);
             self.setup.runtime.kill(&path);
         }
         if at >= self.reported + DEMO_PROGRESS_INTERVAL && self.timeline.done.is_none() {
             self.reported += DEMO_PROGRESS_INTERVAL;
-            // The live view shows the progress all the time.
+            // Only plain lines need a line for it: the live view has a progress bar, and JSON only events.
             if let Presentation::Plain = self.presentation {
                 let (ended, all) = (self.timeline.ended(), self.timeline.jobs);
                 self.timeline.note(at, format_args!("{ended} of {all} jobs have ended"));
@@ -282,7 +284,7 @@ impl<'a> DemoRun<'a> {
 }
 
 impl Presentation {
-    /// Waits for a signal to quit while the terminal is in raw mode; otherwise for ever, because signals then have their usual effect.
+    /// Waits for a signal to quit in the live view. Without it, this waits for ever, and a signal ends the process.
     async fn signalled(&mut self) {
         match self {
             Presentation::Live { screen, .. } => screen.signalled().await,
@@ -297,7 +299,7 @@ mod tests {
     use super::*;
     use crate::demo::summary;
 
-    /// Whatever happens to the jobs, the demo ends in time. That is not a failure, because no job is lost.
+    /// A demo whose time is up does not fail, because no job is lost.
     #[tokio::test]
     async fn when_the_time_is_up_the_demo_ends_and_accounts_for_what_is_open() {
         let out = Output::new(false);

@@ -1,4 +1,4 @@
-//! The terminal during the live view: entered once, and left in every case, even after a panic.
+//! The terminal in the live view: the alternate screen is entered once, and left in every case, even after a panic.
 
 use std::io::{self, IsTerminal, Stdout, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Enters the screen, if stdout is a terminal that can be drawn on.
+    /// Enters the alternate screen; `None` if stdout is not a terminal that can be drawn on.
     pub(super) fn enter(colour: bool) -> Option<Self> {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         let drawable = size().is_ok_and(|(columns, rows)| columns > 0 && rows > 0);
@@ -39,7 +39,7 @@ impl Screen {
             terminate: signal(SignalKind::terminate()).ok()?,
         };
         enable_raw_mode().ok()?;
-        // Whether to use colour was decided already.
+        // Otherwise crossterm would decide by itself whether to use colour.
         force_color_output(colour);
         ENTERED.store(true, Ordering::SeqCst);
         leave_before_a_panic_is_printed();
@@ -56,7 +56,7 @@ impl Screen {
         }
     }
 
-    /// Draws at the present size of the terminal. Returns whether the alternate screen is still in use.
+    /// Draws a frame. Draws nothing and returns `false` if a panic has left the alternate screen.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<bool> {
         let entered = ENTERED.load(Ordering::SeqCst);
         if entered {
@@ -92,7 +92,7 @@ fn quits(key: KeyEvent) -> bool {
     }
 }
 
-/// Leaves the terminal as it was, once. Errors are ignored: they mean that the terminal is gone.
+/// Restores the terminal, if it is not restored already. Errors are ignored: they mean that the terminal is gone.
 fn leave() {
     if ENTERED.swap(false, Ordering::SeqCst) {
         let _ = execute!(stdout(), LeaveAlternateScreen, Show);
@@ -100,7 +100,7 @@ fn leave() {
     }
 }
 
-/// Leaves the screen before a panic message is printed, which belongs on the normal screen. The panics of handlers do not get here: the runtime catches them first.
+/// Makes a panic leave the alternate screen before its message is printed. This does not happen for panics of handlers: the runtime's hook handles them first.
 fn leave_before_a_panic_is_printed() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -11,7 +11,7 @@ use crate::output::{Column, Output, jobs, printable};
 use retraced::view::QueueRow;
 use retraced::{Operator, Trace};
 
-/// Prints what went wrong and what followed, the counts, and the trace of the most interesting job.
+/// Prints what went wrong and what followed, and unless the user quit, the counts and the trace of [`EXAMPLE_JOB`].
 pub(super) async fn conclude(out: &Output, operator: &Operator, timeline: &Timeline, end: End) -> Result<(), CliError> {
     let page = Page::new(out);
     let (at, all) = (timeline.done.unwrap_or(timeline.now).as_secs_f64(), jobs(timeline.jobs));
@@ -97,29 +97,29 @@ pub(super) fn incidents(timeline: &Timeline) -> Vec<[String; 2]> {
 }
 
 fn row(Incident { kind, recovered_ms }: &Incident) -> [String; 2] {
-    let back =
+    let replaced =
         recovered_ms.map_or_else(|| "not replaced yet".to_owned(), |ms| format!("replaced {}", restart_time(ms)));
     match kind {
         IncidentKind::Panicked { job, message, executor } => [
             format!("{job} panicked: {}", printable(message)),
-            format!("{executor} ended with it: {back}; the job was retried"),
+            format!("{executor} ended with it: {replaced}; the job was retried"),
         ],
         IncidentKind::Hung { job } => [format!("{job} hung"), "stopped at its timeout, and retried".into()],
         IncidentKind::Killed { path, below: 0, running } => match &running[..] {
-            [] => [format!("{path} was killed"), format!("{back}; running jobs were not affected")],
+            [] => [format!("{path} was killed"), format!("{replaced}; running jobs were not affected")],
             [job, ..] => [
                 format!("{path} was killed in the middle of {job}"),
-                format!("{back}; the job went back to the front of its queue, not counted"),
+                format!("{replaced}; the job went back to the front of its queue, not counted"),
             ],
         },
         IncidentKind::Killed { path, below, running } => [
             format!("all of {path} was killed: {} actors, {} running", below + 1, jobs(running.len() as u64)),
             match recovered_ms {
                 Some(ms) => format!("all were back {}; the jobs ran again, not counted", restart_time(*ms)),
-                None => back,
+                None => replaced,
             },
         ],
-        IncidentKind::Crashed { path, reason } => [format!("{path} crashed: {}", printable(reason)), back],
+        IncidentKind::Crashed { path, reason } => [format!("{path} crashed: {}", printable(reason)), replaced],
         IncidentKind::Poisoned { job } => {
             [format!("{job} can never succeed"), "poisoned at once; no retry was wasted on it".into()]
         }

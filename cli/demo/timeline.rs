@@ -1,4 +1,4 @@
-//! What has happened so far: events, reports and counts go in, lines come out. Pure: time is an argument.
+//! What has happened so far: takes events, reports and counts, and makes lines, incidents and a caption of them. Pure: time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
@@ -12,7 +12,7 @@ use super::report::{Next, Report};
 use crate::output::{jobs, printable, span};
 use retraced::TreeNode;
 
-/// The kind of a line, which selects its glyph: colour alone is never the only sign.
+/// The kind of a line. Each has a glyph, so that colour is never the only sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mark {
     Note,
@@ -32,18 +32,20 @@ impl Mark {
     }
 }
 
-/// One thing that happened.
+/// A line of the log: one thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
+    /// Time since the start of the demo, as all times here.
     pub(super) at: Duration,
     pub(super) mark: Mark,
+    /// An actor or a job; empty for a note.
     pub(super) who: String,
     pub(super) what: String,
     /// What happens next; may be empty.
     pub(super) then: String,
 }
 
-/// An incident that gets a row in the closing table.
+/// An incident, which gets a row in the table of the summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Incident {
     pub(super) kind: IncidentKind,
@@ -53,11 +55,11 @@ pub(super) struct Incident {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum IncidentKind {
-    /// A handler panicked, and its executor ended.
+    /// A handler panicked, and so its executor ended.
     Panicked { job: JobId, message: String, executor: String },
-    /// A handler hung, and was stopped.
+    /// A handler hung until its timeout.
     Hung { job: JobId },
-    /// The demo killed an actor, and with it this many actors below it.
+    /// The demo killed an actor, this many actors below it, and the handlers of the jobs that ran there.
     Killed { path: String, below: usize, running: Vec<JobId> },
     /// An actor crashed by itself.
     Crashed { path: String, reason: String },
@@ -72,7 +74,7 @@ pub(super) enum IncidentKind {
 pub(super) struct Timeline {
     /// How many jobs there are.
     pub(super) jobs: u64,
-    /// When the tree and the queues were read last, since the start.
+    /// When the tree and the queues were read last.
     pub(super) now: Duration,
     /// When all jobs had ended.
     pub(super) done: Option<Duration>,
@@ -81,13 +83,13 @@ pub(super) struct Timeline {
     /// The tree and the queues as they were read last.
     pub(super) tree: Option<TreeNode>,
     pub(super) queues: Vec<(QueueName, QueueStats)>,
-    /// What to watch, in a sentence or two.
+    /// What is to be seen now, in one to three sentences.
     pub(super) caption: String,
     /// Jobs that failed and were retried.
     pub(super) retried: BTreeSet<JobId>,
     /// How often handlers asked to be run later.
     pub(super) snoozed: u32,
-    /// Actors that ended and are not restarted yet: when each ended, and in which incident.
+    /// Actors that ended and are not restarted yet: when each ended, in ms since the Unix epoch, and the index of its incident.
     down: BTreeMap<String, (u64, usize)>,
     /// When each actor was restarted last.
     restarted: BTreeMap<String, Duration>,
@@ -101,7 +103,7 @@ impl Timeline {
 
     // --- input
 
-    /// A handler reported.
+    /// Records the report of a handler.
     pub(super) fn report(&mut self, at: Duration, report: Report) {
         match report {
             Report::Failed { job, code, message, next } => {
@@ -112,19 +114,19 @@ impl Timeline {
                 if matches!(next, Next::Attempt { .. }) {
                     self.retried.insert(job.clone());
                 }
-                self.add(at, Mark::Failed, &job, format_args!("{code}: {message}"), next);
+                self.add_line(at, Mark::Failed, &job, format_args!("{code}: {message}"), next);
             }
             Report::TimedOut { job, next } => {
-                self.add(at, Mark::Failed, &job, "TIMEOUT: it hung and was stopped", next);
+                self.add_line(at, Mark::Failed, &job, "TIMEOUT: it hung and was stopped", next);
                 self.caption = format!(
                     "{job} hung. Its timeout expired, so its handler was stopped. The executor continues with other jobs."
                 );
-                self.incident(IncidentKind::Hung { job });
+                self.add_incident(IncidentKind::Hung { job });
             }
             Report::Later { job, delay } => {
                 self.snoozed += 1;
                 let delay = span(millis(delay));
-                self.add(
+                self.add_line(
                     at,
                     Mark::Later,
                     &job,
@@ -135,7 +137,7 @@ impl Timeline {
         }
     }
 
-    /// The demo is about to kill an actor.
+    /// Records that the demo is about to kill an actor.
     pub(super) fn record_kill(&mut self, at: Duration, path: &str, tree: &TreeNode) {
         let Some(node) = tree.find(path) else { return };
         let below = node.all().len() - 1;
@@ -150,23 +152,23 @@ impl Timeline {
             ([job], 0) => format!(" in the middle of {job}"),
             (running, _) => format!(", {} running below it", jobs(running.len() as u64)),
         };
-        self.add(at, Mark::Note, path, format_args!("is killed by this demo{doing}"), "");
-        self.incident(IncidentKind::Killed { path: path.to_owned(), below, running });
+        self.add_line(at, Mark::Note, path, format_args!("is killed by this demo{doing}"), "");
+        self.add_incident(IncidentKind::Killed { path: path.to_owned(), below, running });
     }
 
-    /// The tree reported an event.
+    /// Records an event of the tree.
     pub(super) fn event(&mut self, at: Duration, event: &SupervisionEvent) {
         let SupervisionEvent { path, generation, at_ms, .. } = event;
         match &event.kind {
             EventKind::HandlerPanicked { job, message, place, .. } => {
                 let place = place.as_deref().unwrap_or("an unknown location");
-                self.add(at, Mark::Failed, job, format_args!("PANIC: {message}"), "");
-                self.add(at, Mark::Failed, path, format_args!("ended by this panic at {place}"), "");
+                self.add_line(at, Mark::Failed, job, format_args!("PANIC: {message}"), "");
+                self.add_line(at, Mark::Failed, path, format_args!("ended by this panic at {place}"), "");
                 let (job, message, executor) = (job.clone(), message.clone(), path.clone());
                 self.record_end(path, *at_ms, IncidentKind::Panicked { job, message, executor });
             }
             EventKind::Crashed { reason, failures, budget } => {
-                self.add(
+                self.add_line(
                     at,
                     Mark::Failed,
                     path,
@@ -177,42 +179,48 @@ impl Timeline {
             }
             EventKind::Restarted => self.record_restart(at, event),
             EventKind::QueueClosed { reason, .. } => {
-                self.add(at, Mark::Failed, path, format_args!("closed: {reason}"), "")
+                self.add_line(at, Mark::Failed, path, format_args!("closed: {reason}"), "")
             }
-            EventKind::QueueReopened => self.add(at, Mark::Recovered, path, "works again", ""),
+            EventKind::QueueReopened => self.add_line(at, Mark::Recovered, path, "works again", ""),
             EventKind::Escalated { child, reason, .. } => {
-                self.add(at, Mark::Failed, path, format_args!("gave up on {child}: {reason}"), "");
+                self.add_line(at, Mark::Failed, path, format_args!("gave up on {child}: {reason}"), "");
             }
             EventKind::StartFailed { reason } => {
-                self.add(at, Mark::Failed, path, format_args!("generation {generation} did not start: {reason}"), "");
+                self.add_line(
+                    at,
+                    Mark::Failed,
+                    path,
+                    format_args!("generation {generation} did not start: {reason}"),
+                    "",
+                );
             }
             EventKind::JobPoisoned { job, .. } => {
                 self.caption = format!(
                     "{job} can never succeed, says its handler. It is poisoned at once; no retry is wasted on it."
                 );
-                self.incident(IncidentKind::Poisoned { job: job.clone() });
+                self.add_incident(IncidentKind::Poisoned { job: job.clone() });
             }
             EventKind::JobDied { job, .. } => {
                 self.caption = format!(
                     "{job} has used up its attempts. It is kept in the dead letter queue, with its whole history."
                 );
                 self.retried.remove(job);
-                self.incident(IncidentKind::Died { job: job.clone() });
+                self.add_incident(IncidentKind::Died { job: job.clone() });
             }
             _ => {}
         }
     }
 
-    /// The present state of the tree and its queues.
+    /// Records the present state of the tree and its queues.
     pub(super) fn update(&mut self, at: Duration, tree: TreeNode, queues: Vec<(QueueName, QueueStats)>) {
         (self.now, self.tree, self.queues) = (at, Some(tree), queues);
     }
 
     pub(super) fn note(&mut self, at: Duration, what: impl Display) {
-        self.add(at, Mark::Note, "", what, "");
+        self.add_line(at, Mark::Note, "", what, "");
     }
 
-    /// The last job has ended.
+    /// Records that the last job has ended.
     pub(super) fn all_is_done(&mut self) {
         self.done = Some(self.now);
         self.caption = format!("All {} have ended, and none was lost.", jobs(self.jobs));
@@ -240,29 +248,29 @@ impl Timeline {
         self.restarted.get(path).map(|at| self.now.saturating_sub(*at))
     }
 
-    // --- steps
+    // --- helpers
 
-    fn add(&mut self, at: Duration, mark: Mark, who: impl Display, what: impl Display, then: impl Display) {
+    fn add_line(&mut self, at: Duration, mark: Mark, who: impl Display, what: impl Display, then: impl Display) {
         let (who, what, then) = (who.to_string(), printable(&what.to_string()), then.to_string());
         self.lines.push(Line { at, mark, who, what, then });
     }
 
-    fn incident(&mut self, kind: IncidentKind) -> usize {
+    fn add_incident(&mut self, kind: IncidentKind) -> usize {
         self.incidents.push(Incident { kind, recovered_ms: None });
         self.incidents.len() - 1
     }
 
-    /// An actor ended. If the demo killed it, its incident is recorded already.
+    /// Records that an actor ended. If the demo killed it, its incident is there already.
     fn record_end(&mut self, path: &str, at_ms: u64, kind: IncidentKind) {
         let killed = self.incidents.iter().rposition(|incident| {
             incident.recovered_ms.is_none()
                 && matches!(&incident.kind, IncidentKind::Killed { path: killed, .. } if killed == path)
         });
-        let incident = killed.unwrap_or_else(|| self.incident(kind));
+        let incident = killed.unwrap_or_else(|| self.add_incident(kind));
         self.down.insert(path.to_owned(), (at_ms, incident));
     }
 
-    /// An actor was restarted. An actor that ended with its supervisor is not reported, because the restart of the supervisor is.
+    /// Records that an actor was restarted. If the actor ended with its supervisor, no line is added: the line for the supervisor says it.
     fn record_restart(&mut self, at: Duration, event: &SupervisionEvent) {
         self.restarted.insert(event.path.clone(), at);
         let Some((ended_ms, incident)) = self.down.remove(&event.path) else { return };
@@ -272,9 +280,9 @@ impl Timeline {
             _ => String::new(),
         };
         self.incidents[incident].recovered_ms = Some(after_ms);
-        self.caption = recovered(&self.incidents[incident].kind);
+        self.caption = restart_caption(&self.incidents[incident].kind);
         let (generation, time) = (event.generation, restart_time(after_ms));
-        self.add(
+        self.add_line(
             at,
             Mark::Recovered,
             &event.path,
@@ -285,7 +293,7 @@ impl Timeline {
 }
 
 /// The caption for the restart of an actor.
-fn recovered(kind: &IncidentKind) -> String {
+fn restart_caption(kind: &IncidentKind) -> String {
     match kind {
         IncidentKind::Panicked { job, executor, .. } => {
             format!(

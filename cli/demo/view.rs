@@ -1,4 +1,4 @@
-//! The live view: draws the timeline in the space there is. What does not fit is left out, the least important first.
+//! The live view: draws the timeline at any size of the terminal. What does not fit is left out, the least important first.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use retraced::{NodeState, RunningJob, TreeNode};
 
 /// How long a restarted actor is marked as new.
 const FRESH: Duration = Duration::from_secs(3);
-/// Length of the time line before it has to be rescaled.
+/// How much time the time line covers; a demo that takes longer rescales it.
 const TIME_LINE: Duration = Duration::from_secs(11);
 /// Columns below which the log has no times, and executors no kinds.
 const NARROW: usize = 64;
-/// Columns of the executors' names in the whole tree, branches included.
+/// Columns of the actors' names in the whole tree, branches included.
 const NAMES: usize = 28;
 
 /// How much of the tree is drawn.
@@ -26,7 +26,7 @@ const NAMES: usize = 28;
 enum Tree {
     /// A row for each actor.
     Whole,
-    /// A row for each queue and each executor. The other actors share a row, and each is followed by the actors below it in brackets.
+    /// A row for each queue and each executor. The other actors of a queue share a row, and so do the actors of no queue; actors below another follow it in brackets.
     Compact,
     /// Queues and executors only.
     Executors,
@@ -35,7 +35,7 @@ enum Tree {
     Nothing,
 }
 
-/// Layouts, the fullest first: how much of the tree, whether with the time line and the caption, and the least rows of the log.
+/// Layouts, the fullest first: how much of the tree, whether with the time line and the caption, and the least rows of the log. The first that fits is drawn.
 const PLANS: [(Tree, bool, usize); 6] = [
     (Tree::Whole, true, 8),
     (Tree::Compact, true, 4),
@@ -61,7 +61,7 @@ fn rows(timeline: &Timeline, width: usize, height: usize) -> Vec<Row> {
             rows.extend(caption(timeline, width));
         }
         rows.extend(tree_rows(timeline, *tree, width));
-        rows.push(rule(width));
+        rows.push(divider(width));
         (rows.len() + log <= height).then_some(rows)
     };
     let mut rows = PLANS.iter().find_map(plan).unwrap_or_else(|| vec![title(timeline, width)]);
@@ -120,7 +120,7 @@ fn time_line(timeline: &Timeline, width: usize) -> Row {
     row.put(format!("{:>3.0}s", scale.as_secs_f64()), Tone::Dim)
 }
 
-/// Always two rows, so that nothing below moves.
+/// The caption. It always takes two rows, so that nothing below moves.
 fn caption(timeline: &Timeline, width: usize) -> [Row; 2] {
     let mut lines = wrapped(&timeline.caption, width.max(1), 0).into_iter();
     let first = lines.next().unwrap_or_default();
@@ -128,8 +128,8 @@ fn caption(timeline: &Timeline, width: usize) -> [Row; 2] {
     [first, second].map(|text| Row::default().put(text, Tone::Bold))
 }
 
-/// Between tree and log: what the marks mean.
-fn rule(width: usize) -> Row {
+/// The line between tree and log, which explains the marks.
+fn divider(width: usize) -> Row {
     let legend = |entries: &[(&str, &str, Tone)]| {
         entries.iter().fold(Row::default().put("── ", Tone::Dim), |row, (mark, text, tone)| {
             row.put(*mark, *tone).put(format!(" {text}  "), Tone::Dim)
@@ -163,27 +163,27 @@ fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
         Tree::Whole => {
             let last = root.children.len().saturating_sub(1);
             for (index, child) in root.children.iter().enumerate() {
-                whole(timeline, &depths, child, "", index == last, width, &mut rows);
+                push_subtree(timeline, &depths, child, "", index == last, width, &mut rows);
             }
         }
         Tree::Compact | Tree::Executors | Tree::Queues => {
             if form == Tree::Compact {
-                rows.push(beside(timeline, Row::default().put("├─ ", Tone::Dim), &services));
+                rows.push(share_row(timeline, Row::default().put("├─ ", Tone::Dim), &services));
             }
             for (index, queue) in queues.iter().enumerate() {
                 let last = index + 1 == queues.len();
-                let branch = if form == Tree::Queues { "" } else { fork(last) };
+                let branch = if form == Tree::Queues { "" } else { branch_glyph(last) };
                 let row = label(timeline, Row::default().put(branch, Tone::Dim), queue, Tone::Bold);
                 rows.push(depths.row(row, timeline, queue));
                 let below = if last { "   " } else { "│  " };
                 if form == Tree::Compact {
                     let actors: Vec<&TreeNode> = queue.children.iter().collect();
-                    rows.push(beside(timeline, Row::default().put(format!("{below}├─ "), Tone::Dim), &actors));
+                    rows.push(share_row(timeline, Row::default().put(format!("{below}├─ "), Tone::Dim), &actors));
                 }
                 if form != Tree::Queues {
                     let executors: Vec<&TreeNode> = queue.all().into_iter().filter(|node| is_executor(node)).collect();
                     for (index, executor) in executors.iter().enumerate() {
-                        let branch = format!("{below}{}", fork(index + 1 == executors.len()));
+                        let branch = format!("{below}{}", branch_glyph(index + 1 == executors.len()));
                         rows.push(executor_row(
                             timeline,
                             Row::default().put(branch, Tone::Dim),
@@ -200,12 +200,12 @@ fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
     rows
 }
 
-fn fork(last: bool) -> &'static str {
+fn branch_glyph(last: bool) -> &'static str {
     if last { "└─ " } else { "├─ " }
 }
 
-/// This actor and all below it, one row each.
-fn whole(
+/// Adds a row for this actor and for each actor below it.
+fn push_subtree(
     timeline: &Timeline,
     depths: &Depths,
     node: &TreeNode,
@@ -214,7 +214,7 @@ fn whole(
     width: usize,
     rows: &mut Vec<Row>,
 ) {
-    let row = Row::default().put(format!("{indent}{}", fork(last)), Tone::Dim);
+    let row = Row::default().put(format!("{indent}{}", branch_glyph(last)), Tone::Dim);
     let is_queue = timeline.queues.iter().any(|(queue, _)| queue.as_str() == node.path);
     let below = format!("{indent}{}", if last { "   " } else { "│  " });
     rows.push(if is_queue {
@@ -222,7 +222,7 @@ fn whole(
     } else if is_executor(node) {
         executor_row(timeline, row, node, NAMES, width)
     } else {
-        let row = label(timeline, row, node, Tone::Plain).at(NAMES);
+        let row = label(timeline, row, node, Tone::Plain).pad_to(NAMES);
         match (node.state, fresh(timeline, node)) {
             (NodeState::Up, None) => row.put(duty(node.name()), Tone::Dim),
             (NodeState::Up, Some(ago)) => {
@@ -233,7 +233,7 @@ fn whole(
     });
     let last = node.children.len().saturating_sub(1);
     for (index, child) in node.children.iter().enumerate() {
-        whole(timeline, depths, child, &below, index == last, width, rows);
+        push_subtree(timeline, depths, child, &below, index == last, width, rows);
     }
 }
 
@@ -241,8 +241,8 @@ fn is_executor(node: &TreeNode) -> bool {
     node.name().starts_with("executor-")
 }
 
-/// Actors in one row, each followed by the actors below it in brackets. Executors are left out, because they have their own rows.
-fn beside(timeline: &Timeline, row: Row, nodes: &[&TreeNode]) -> Row {
+/// Adds these actors to a row, each followed by the actors below it in brackets. Executors are left out, because they have rows of their own.
+fn share_row(timeline: &Timeline, row: Row, nodes: &[&TreeNode]) -> Row {
     nodes.iter().enumerate().fold(row, |row, (index, node)| {
         let row = if index == 0 { row } else { row.put(" ", Tone::Plain) };
         let row = label(timeline, row, node, Tone::Plain);
@@ -250,11 +250,11 @@ fn beside(timeline: &Timeline, row: Row, nodes: &[&TreeNode]) -> Row {
         if below.is_empty() {
             return row;
         }
-        beside(timeline, row.put(" (", Tone::Dim), &below).put(")", Tone::Dim)
+        share_row(timeline, row.put(" (", Tone::Dim), &below).put(")", Tone::Dim)
     })
 }
 
-/// An actor's name, its generation if it is not the first, and whether it was just restarted or is missing.
+/// Adds an actor's name, its generation if it is not the first, and a mark if it was just restarted or does not run.
 fn label(timeline: &Timeline, row: Row, node: &TreeNode, tone: Tone) -> Row {
     let named = row.put(node.name(), tone);
     let fresh = fresh(timeline, node).is_some();
@@ -277,27 +277,27 @@ fn fresh(timeline: &Timeline, node: &TreeNode) -> Option<Duration> {
 fn executor_row(timeline: &Timeline, row: Row, node: &TreeNode, column: usize, width: usize) -> Row {
     let row = label(timeline, row, node, Tone::Plain);
     let Some(RunningJob { job, kind, attempt, ran }) = &node.running else {
-        return row.at(column.min(width / 2)).put(if node.state == NodeState::Up { "idle" } else { "" }, Tone::Dim);
+        return row.pad_to(column.min(width / 2)).put(if node.state == NodeState::Up { "idle" } else { "" }, Tone::Dim);
     };
     let ran = format!("{:.1}s", ran.as_secs_f64());
     if width < NARROW {
-        return row.at(width / 2).put(format!("{job}  {ran}"), Tone::Plain);
+        return row.pad_to(width / 2).put(format!("{job}  {ran}"), Tone::Plain);
     }
     let kind = kind.as_ref().map_or("", |kind| kind.as_str());
     let number = if *attempt > 1 { Tone::Bold } else { Tone::Dim };
-    row.at(column)
+    row.pad_to(column)
         .put(format!("{:<14}", job.to_string()), Tone::Plain)
         .put(format!("{kind:<16}"), Tone::Dim)
         .put(format!("attempt {attempt}"), number)
         .put(format!("{ran:>7}"), Tone::Plain)
 }
 
-/// The purpose of an actor.
+/// What an actor does, by its name.
 fn duty(name: &str) -> &'static str {
     match name {
-        "ledger" => "keeps every supervision event",
+        "ledger" => "writes supervision events to the store",
         "store-link" => "reports an outage once; every actor then waits for the store",
-        "lease-keeper" => "renews the leases of running jobs",
+        "lease-keeper" => "renews the leases of this worker",
         "settler" => "sends outcomes to the store until it confirms them",
         "queue" => "accepts new jobs",
         "workers" => "restarts what claims, runs and settles jobs",
@@ -305,7 +305,7 @@ fn duty(name: &str) -> &'static str {
         "fetcher" => "claims jobs for idle executors",
         "retry-scheduler" => "makes due jobs pending",
         "reclaimer" => "takes back the jobs of dead workers",
-        "janitor" => "removes expired jobs and audits the queues",
+        "janitor" => "trims ended jobs and audits the queues",
         "watchdog" => "reports handlers that hang, and settles their attempts",
         _ => "",
     }
@@ -333,16 +333,16 @@ const IN_SHORT: &[Depth] = &[
 ];
 const THE_LEAST: &[Depth] = &[("pend", |stats| stats.pending), ("done", |stats| stats.completed_total)];
 
-/// The columns in which queues show how many jobs are in which state.
+/// The columns with the number of jobs of a queue in each state.
 struct Depths {
     columns: &'static [Depth],
-    /// Where they begin.
+    /// The column of the terminal where they begin.
     from: usize,
     gap: usize,
 }
 
 impl Depths {
-    /// As many as fit beside names of this many columns.
+    /// The longest form that fits beside names of this many columns.
     fn fitting(width: usize, names: usize) -> Self {
         let widths = |columns: &[Depth], gap| columns.iter().map(|(name, _)| name.len() + gap).sum::<usize>();
         let forms = [(IN_FULL, 2), (IN_SHORT, 1), (THE_LEAST, 1)];
@@ -353,14 +353,14 @@ impl Depths {
     }
 
     fn head(&self, row: Row) -> Row {
-        let row = row.at(self.from);
+        let row = row.pad_to(self.from);
         self.columns.iter().fold(row, |row, (name, _)| row.put(format!("{}{name}", " ".repeat(self.gap)), Tone::Dim))
     }
 
     fn row(&self, row: Row, timeline: &Timeline, queue: &TreeNode) -> Row {
         let stats = timeline.queues.iter().find(|(name, _)| name.as_str() == queue.path).map(|(_, stats)| stats);
         let Some(stats) = stats else { return row };
-        let row = row.at(self.from);
+        let row = row.pad_to(self.from);
         self.columns.iter().fold(row, |row, (name, depth)| {
             let count = depth(stats);
             let tone = if count == 0 { Tone::Dim } else { Tone::Plain };

@@ -1,6 +1,6 @@
 //! Printing: one JSON object per line, or text for people; results on stdout, messages on stderr.
 //!
-//! On a terminal text is coloured and laid out to fit; in a pipe it is neither.
+//! On a terminal text is laid out to fit, and coloured unless the user or the environment forbids it; in a pipe it is neither, unless `--color always` is given.
 
 mod progress;
 mod style;
@@ -46,7 +46,7 @@ impl Output {
         self.json
     }
 
-    /// Whether the pipe has closed, so that a command that only reads can stop.
+    /// Whether the reader has closed the pipe. A command that changes nothing can then stop.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.get()
     }
@@ -56,7 +56,7 @@ impl Output {
         self.width.is_some() && !self.json
     }
 
-    /// Whether results are printed as JSON on a terminal, line by line while the command runs.
+    /// Whether results are printed as JSON on a terminal, where a progress bar would be drawn between them.
     fn is_json_on_terminal(&self) -> bool {
         self.width.is_some() && self.json
     }
@@ -130,7 +130,7 @@ impl Output {
         }
     }
 
-    /// Prints a line of text on stdout.
+    /// Prints text on stdout, and ends it with one line break.
     pub(super) fn line(&self, text: &str) -> std::io::Result<()> {
         if self.closed.get() {
             return Ok(());
@@ -154,7 +154,7 @@ pub(super) fn width() -> Option<usize> {
     stdout.is_terminal().then(|| size().filter(|width| *width > 0).unwrap_or(WIDTH_DEFAULT))
 }
 
-/// Sets when this process writes in colour, help and errors included. `Auto`: on terminals, unless the environment says otherwise (`NO_COLOR`,
+/// Sets when this process writes in colour: results, help and errors, but not the log of `work`. `Auto`: on terminals, unless the environment says otherwise (`NO_COLOR`,
 /// `CLICOLOR`, `CLICOLOR_FORCE`, `TERM=dumb`).
 pub(super) fn choose_colour(choice: ColorChoice) {
     match choice {

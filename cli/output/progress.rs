@@ -7,10 +7,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Output;
 
-/// How often a bar is redrawn while nothing advances.
+/// Time between two drawings of a bar while nothing advances.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A progress bar on stderr, removed when it is dropped. There is no bar if stderr is not a terminal, or if JSON is printed on a terminal meanwhile.
+/// A progress bar on stderr, removed when it is dropped. There is no bar if stderr is not a terminal, or if results go to a terminal as JSON.
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {

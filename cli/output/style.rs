@@ -1,4 +1,4 @@
-//! Colours of text, for terminals that want them.
+//! The meanings of printed text, and their colours.
 
 use std::fmt::Display;
 

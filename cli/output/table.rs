@@ -1,5 +1,5 @@
-//! Tables that fit the terminal. Long cells are cut; columns that still do not fit are left out, and a message names them. In a terminal too narrow even for that,
-//! each row becomes a block of lines.
+//! Tables that fit the terminal. Long cells are cut where their column allows it; then columns are left out. If even that is not enough, each row becomes a block of
+//! lines.
 
 use super::style::Style;
 use super::text::{NOTHING, columns, fitted, wrapped};
@@ -12,7 +12,7 @@ const GAP: usize = 2;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     head: &'static str,
-    /// Longer cells may be cut to this many columns.
+    /// Longer cells may be cut to this many columns of the terminal; `None`: never.
     least: Option<usize>,
     /// The higher, the sooner it is left out; 0: never.
     spare: u8,
@@ -40,7 +40,7 @@ impl From<&'static str> for Column {
     }
 }
 
-/// What stands in a table's cell.
+/// The content of one cell.
 #[derive(Debug, Clone)]
 pub(crate) struct Cell {
     text: String,
@@ -59,7 +59,7 @@ impl From<String> for Cell {
     }
 }
 
-/// A table whose columns are as wide as its first rows ask for.
+/// A table that is printed in pages. The first page sets the width of its columns.
 pub(crate) struct Table {
     columns: Vec<Column>,
     /// The terminal's width; `None`: not a terminal, so the table is as wide as its cells.
@@ -80,7 +80,7 @@ impl Table {
         Self { columns, width, coloured, layout: None }
     }
 
-    /// These rows as text, below the headings the first time.
+    /// One page of rows as text; the first page begins with the headings.
     pub(super) fn render(&mut self, rows: &[Vec<Cell>]) -> String {
         let begins = self.layout.is_none();
         let layout = self.layout.take().unwrap_or_else(|| self.lay_out(rows));
@@ -204,7 +204,7 @@ fn is_number(cell: &str) -> bool {
     !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
-/// Named values below a title. In a narrow terminal their columns are not aligned, and long values stand below their names.
+/// Named values below a title. In a narrow terminal they are not aligned, and long values stand below their names.
 pub(super) fn sheet(title: &str, values: &[(&str, Cell)], width: Option<usize>, coloured: bool) -> String {
     const INDENT: usize = 2;
     let names = values.iter().map(|(name, _)| columns(name)).max().unwrap_or(0);
@@ -220,7 +220,7 @@ pub(super) fn sheet(title: &str, values: &[(&str, Cell)], width: Option<usize>, 
     text
 }
 
-/// A value beside its name, or below it where it does not fit.
+/// A value beside its name, or below the name if the two do not fit in one line.
 fn named(painted: &str, name_columns: usize, cell: &Cell, width: usize, coloured: bool) -> String {
     let beside = if name_columns == 0 { 0 } else { name_columns + 1 };
     if beside + columns(&cell.text) <= width {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn later_rows_keep_to_the_columns_of_the_first() {
+    fn later_pages_keep_the_column_widths_of_the_first() {
         let mut table = Table::new(COLUMNS.to_vec(), Some(60), false);
         let row = |id: &str| {
             vec![vec![Cell::from(id.to_owned()), "k".to_owned().into(), "1".to_owned().into(), "-".to_owned().into()]]

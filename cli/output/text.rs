@@ -24,12 +24,12 @@ pub(crate) fn counted(count: impl Into<u64>, noun: &str) -> String {
     }
 }
 
-/// An error's message in one line, because some libraries write several.
+/// A message in one line, with control characters escaped: the errors of some libraries have several lines.
 pub(crate) fn one_line(error: &dyn Display) -> String {
     printable(&error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// The first `most` characters of the text, printable, with a mark where it was cut.
+/// The first `most` characters of the text, with control characters escaped, and `…` where it was cut.
 pub(crate) fn short(text: &str, most: usize) -> String {
     let mut cut: String = text.chars().take(most).collect();
     if cut.len() < text.len() {
@@ -43,7 +43,7 @@ pub(super) fn columns(text: &str) -> usize {
     text.width()
 }
 
-/// The text in at most this many columns, with a mark where it was cut.
+/// The text in at most this many columns, with `…` where it was cut.
 pub(super) fn fitted(text: &str, most: usize) -> String {
     if columns(text) <= most {
         return text.to_owned();
@@ -54,7 +54,7 @@ pub(super) fn fitted(text: &str, most: usize) -> String {
     cut
 }
 
-/// The text in lines of at most this many columns; every line has at least one character.
+/// The text in lines of at most this many columns. A line has at least one character, even if that is too wide.
 pub(super) fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut left = most;
@@ -92,7 +92,7 @@ fn rounded(ms: u64) -> u64 {
     if ms < 10_000 { ms } else { ms - ms % 1_000 }
 }
 
-/// A duration, in short.
+/// A duration in its two largest units, as in `1h05m`.
 pub(crate) fn span(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms}ms"),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_read_at_a_glance() {
+    fn a_duration_is_shown_in_its_two_largest_units() {
         let cases = [
             (7, "7ms"),
             (1_500, "1.5s"),

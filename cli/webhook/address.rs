@@ -1,4 +1,4 @@
-//! Which addresses are public: those in IANA's special-purpose registries and those of cloud metadata services are not.
+//! Tells public addresses from special ones: those of IANA's special-purpose registries, and those of the metadata services of clouds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,7 +19,7 @@ const fn v6(first: [u16; 3], bits: u32, name: &'static str) -> Range<Ipv6Addr> {
     Range { first: Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), bits, name }
 }
 
-/// The first range that matches names the address.
+/// The first range that contains an address names it; a narrower range stands before the wider one around it.
 const SPECIAL_V4: [Range<Ipv4Addr>; 19] = [
     v4([0, 0, 0, 0], 8, "an address of this machine"),
     v4([10, 0, 0, 0], 8, "a private address"),
@@ -42,7 +42,7 @@ const SPECIAL_V4: [Range<Ipv4Addr>; 19] = [
     v4([240, 0, 0, 0], 4, "a reserved address"),
 ];
 
-/// The first range that matches names the address; an address in none of them and not in [`PUBLIC_V6`] is refused as well.
+/// As [`SPECIAL_V4`]. Addresses outside of [`PUBLIC_V6`] are not public either.
 const SPECIAL_V6: [Range<Ipv6Addr>; 11] = [
     v6([0x64, 0xff9b, 1], 48, "an address of a local translator"),
     v6([0x100, 0, 0], 64, "a discard address"),
@@ -83,7 +83,7 @@ pub(super) fn not_public(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address to which packets for this one are delivered: it is embedded in a v4-mapped address, or in one translated by NAT64 (64:ff9b::/96).
+/// The IPv4 address that packets for this IPv6 address reach: embedded in a v4-mapped address, or in one that NAT64 translates (64:ff9b::/96).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, high, low] = address.segments();
     let translated = [a, b, c, d, e, f] == [0x64, 0xff9b, 0, 0, 0, 0];

@@ -1,4 +1,4 @@
-//! What a response means for the job: its body decides if it can, otherwise its status.
+//! Turns a response into the outcome of the job. A body that says `"success": false` decides; otherwise the status decides.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -28,7 +28,7 @@ const RESPONSE_CODES: [Code; 11] = [
     Code::UnknownError,
 ];
 
-/// The outcome of the job. `now` is for a `Retry-After` that names an instant.
+/// The outcome of the attempt. `now` turns a `Retry-After` that names an instant into a delay.
 pub(super) fn judge(reply: &Reply, now: SystemTime) -> Result<(), Failure> {
     let Reply { status, headers, body } = reply;
     let text = String::from_utf8_lossy(body);
@@ -56,7 +56,7 @@ pub(super) fn judge(reply: &Reply, now: SystemTime) -> Result<(), Failure> {
     }
 }
 
-/// A body that decides: `{"success": true}`, or `{"success": false, "error": {"code", "message"}}`.
+/// The answer in a body: `{"success": true}`, or `{"success": false, "error": {"code", "message"}}`.
 #[derive(Default)]
 struct Answer {
     success: bool,
@@ -65,8 +65,8 @@ struct Answer {
 }
 
 impl Answer {
-    /// The answer in a body, if there is one. A body that was cut or becomes invalid is read as far as possible: an answer that says "failed" must not count as a success
-    /// because its end is missing.
+    /// The answer in a body, if there is one. A body that is cut off or invalid is read as far as possible: `"success": false` must not count as a success because the
+    /// end of the body is missing.
     fn read(text: &str) -> Option<Self> {
         let mut fields = Fields::default();
         let _ = (&mut fields).deserialize(&mut serde_json::Deserializer::from_str(text));
@@ -85,7 +85,7 @@ impl Answer {
         Some(answer)
     }
 
-    /// The code and the message of an answer that says "failed".
+    /// The code and the message of an answer with `"success": false`.
     fn failure(self, status: StatusCode) -> (Code, String) {
         let message = self.message.unwrap_or_else(|| "no message was given".into());
         let otherwise = if status.is_success() { Code::JobExecutionFailed } else { code_of_status(status) };
@@ -97,7 +97,7 @@ impl Answer {
     }
 }
 
-/// The fields of an answer, recorded while they are read.
+/// The fields of an answer, recorded one by one, so that those before an error of the parser are kept.
 #[derive(Default)]
 struct Fields {
     success: Option<bool>,
@@ -155,7 +155,7 @@ fn code_of_status(status: StatusCode) -> Code {
     }
 }
 
-/// The `Retry-After` header: whole seconds, or an HTTP date. The retry policy's longest delay caps it.
+/// The delay that `Retry-After` asks for: whole seconds, or an HTTP date. It is not bounded here; the retry policy caps it.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_decides_over_its_status() {
+    fn an_answer_with_a_code_decides_whatever_the_status() {
         let said = |code: &str| format!("{{\"success\":false,\"error\":{{\"code\":\"{code}\",\"message\":\"m\"}}}}");
         assert_eq!(verdict(200, "{\"success\":true,\"output\":7}"), Ok(()));
         assert_eq!(verdict(200, &said("NETWORK_ERROR")), Err((Code::NetworkError, Class::Temporary)));

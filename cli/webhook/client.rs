@@ -1,7 +1,7 @@
-//! One request and its response, with a bound on everything the server controls.
+//! Sends one request and reads its response, with a bound on everything the server controls.
 //!
 //! Redirects are not followed, no proxy of the environment is used, nothing is decompressed, no cookies or referers are sent, TLS is 1.2 or newer, and HTTP is 1.1.
-//! The head of a response has at most [`HEADERS_MAX`] headers (and 400 KiB, the limit of hyper's buffer); interim responses (1xx) are skipped until the timeout.
+//! The head of a response has at most [`HEADERS_MAX`] headers (and about 400 KiB, the limit of hyper's buffer); any number of interim responses (1xx) is skipped until the timeout.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::output::span;
 /// Timeouts of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// To resolve and connect, TLS included.
+    /// To resolve the name and connect, TLS included.
     pub(super) connect: Duration,
     /// From the start of the connection to the last byte of the response.
     pub(super) whole: Duration,
-    /// Between two bytes of a response body.
+    /// The longest pause between two pieces of a response body.
     pub(super) silence: Duration,
 }
 
@@ -44,9 +44,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client that uses this resolver. Without `tls` it needs no root certificates, so it works on a machine that has none.
+    /// A client that uses this resolver. Without `tls` it loads no root certificates, so that it works on a machine that has none.
     pub(super) fn new(limits: Limits, resolver: Arc<dyn Resolve>, tls: bool) -> Result<Self, String> {
-        // Fails if a provider is installed already, which is then used.
+        // If a provider is installed already, this fails and that provider is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("retraced/", env!("CARGO_PKG_VERSION")))
@@ -79,13 +79,13 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         let (body, broken) = self.body(&mut response).await;
         match broken {
-            // A failure status is enough; a success status is not, because the rest of the body might have said otherwise.
+            // A failure status is enough. After a success status, the missing rest of the body might have said `"success": false`.
             Some(broken) if status.is_success() => Err(broken),
             _ => Ok(Reply { status, headers, body }),
         }
     }
 
-    /// The body as far as it was read, and the error that cut it short.
+    /// The body as far as it was read, and the error that ended the reading early.
     async fn body(&self, response: &mut Response) -> (Vec<u8>, Option<Failure>) {
         let mut body = Vec::new();
         while body.len() < BODY_BYTES_MAX {
@@ -103,7 +103,7 @@ impl Client {
         (body, None)
     }
 
-    /// The failure for a missing or truncated response. The library's own message names the URL, which may be secret, so only the root cause is reported.
+    /// The failure for a missing or truncated response. The message of `reqwest` contains the URL, which may be secret, so only the root cause is reported.
     fn failure_of(&self, error: &reqwest::Error) -> Failure {
         let Limits { connect, whole, .. } = self.limits;
         let cause = root(error);

@@ -6,14 +6,14 @@ use url::{Host, ParseError};
 use super::address::not_public;
 use crate::output::printable;
 
-/// All ports from this one on are allowed. Lower ports belong to other protocols, such as mail, DNS and SSH.
+/// All ports from this one on are allowed without `--allow-private`. Most lower ports belong to other protocols, such as mail, DNS and SSH.
 const FREE_PORTS_FROM: u16 = 1024;
-/// The ports below [`FREE_PORTS_FROM`] that speak HTTP.
+/// The ports of HTTP below [`FREE_PORTS_FROM`].
 const HTTP_PORTS: [u16; 2] = [80, 443];
 
 const NO_SCHEME: &str = "the URL must begin with https://, or with http:// if --allow-private is given";
 
-/// A URL that has passed all checks of its text. The addresses to which its host resolves are checked on each connection.
+/// A URL that has passed all checks of its text. Without `--allow-private`, the addresses to which its host resolves are checked for each connection.
 #[derive(Debug, Clone)]
 pub(super) struct Destination {
     url: Url,
@@ -74,7 +74,7 @@ fn allowed_port(url: &Url) -> Result<(), String> {
     }
 }
 
-/// A host that is an address is checked here, because it is never resolved.
+/// Refuses an address that is not public: an address is never resolved, so `resolver` does not check it. Also refuses the names of this machine.
 fn public_host(url: &Url) -> Result<(), String> {
     let (shown, what) = match url.host() {
         Some(Host::Ipv4(address)) => (address.to_string(), not_public(address.into())),

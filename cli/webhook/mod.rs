@@ -1,7 +1,7 @@
 //! A handler that sends each job to a webhook, and reads the outcome from the response. `docs/webhooks.md` describes the receiver's side.
 //!
 //! One duty per file: `destination` checks the URL, `resolver` the addresses of its host, `address` knows which addresses are public, `client` sends requests and bounds
-//! responses, `sign` signs, `answer` classifies.
+//! responses, `sign` signs requests, `answer` turns responses into outcomes.
 
 mod address;
 mod answer;
@@ -51,7 +51,7 @@ struct Body<'a> {
     id: &'a JobId,
     queue: &'a QueueName,
     kind: &'a Kind,
-    /// The handler's failures so far + 1, to be compared with `max_attempts`.
+    /// [`Context::attempt`]: the job's failures so far + 1, to be compared with `max_attempts`.
     attempt: u32,
     max_attempts: u32,
     enqueued_at: Timestamp,
@@ -76,7 +76,7 @@ impl Webhook {
         Ok(webhook)
     }
 
-    /// A webhook that uses this resolver, and refuses addresses that are not public.
+    /// A webhook that uses this resolver. Unless `allow_private`, it refuses addresses that are not public.
     fn with_resolver(
         resolver: Arc<dyn Resolve>,
         to: Destination,
@@ -94,7 +94,7 @@ impl Webhook {
         self.to.shown()
     }
 
-    /// Resolves the name once, so that a typing error is reported at the start and not by failing jobs. This is not a protection: each connection resolves the name again.
+    /// Resolves the name once, so that a mistyped name is reported at the start and not by failing jobs. Each connection resolves and checks the name again.
     pub(super) async fn check_name(&self) -> Result<(), CliError> {
         let Some(name) = self.to.name() else { return Ok(()) };
         let Ok(asked) = name.parse::<Name>() else { return Ok(()) };

@@ -1,4 +1,5 @@
-//! Name resolution, checked for each connection. The connection uses the addresses that were checked, so DNS rebinding has no effect.
+//! Name resolution, and the check that a name leads to public addresses. It is done for each connection, which uses the addresses that were checked; so DNS rebinding
+//! has no effect.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Signatures according to [Standard Webhooks](https://www.standardwebhooks.com): HMAC-SHA256 over `id.timestamp.body`, one for each active secret.
 //!
-//! The secrets are in a file, one per line, which is read again while the worker runs: to rotate, add the new secret, deploy it to the receivers, and
-//! remove the old one.
+//! The secrets are in a file, one per line, which is read again while the worker runs. To rotate, add the new secret, deploy it to the receivers, and remove the old
+//! one.
 
 use std::fs::File;
 use std::io::Read;
@@ -33,7 +33,7 @@ const PASTED: GeneralPurpose = GeneralPurpose::new(
 struct Secret(Hmac<Sha256>);
 
 impl Secret {
-    /// A secret from its line: `whsec_` and base64, or any other text as it stands.
+    /// Reads a secret from its line: `whsec_` and base64, or any other text, whose bytes are the secret.
     fn parse(line: &str) -> Result<Self, String> {
         if PREFIXES_ASYMMETRIC.iter().any(|prefix| line.starts_with(prefix)) {
             return Err(format!("this key is for Ed25519; give a secret for HMAC, which begins with {PREFIX}"));
@@ -57,7 +57,7 @@ impl Secret {
     }
 }
 
-/// The active secrets.
+/// The active secrets; each of them signs every request.
 #[derive(Clone)]
 pub(super) struct Secrets(Arc<[Secret]>);
 
@@ -83,7 +83,7 @@ impl Secrets {
     }
 }
 
-/// A file of secrets, which is read again at most once per second.
+/// A file of secrets, which is read again when a request is signed, at most once per [`SECRETS_AGE_MAX`].
 pub(super) struct SecretFile {
     path: PathBuf,
     cached: Mutex<Cached>,
@@ -98,7 +98,10 @@ struct Cached {
 }
 
 impl SecretFile {
-    /// The secrets of a file, which must be valid at the start.
+    /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not valid.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let shown = path.display();
         let bytes = read(path).map_err(|why| format!("the webhook's secrets cannot be read from {shown}: {why}"))?;
@@ -107,9 +110,10 @@ impl SecretFile {
         Ok(Self { path: path.to_owned(), cached: Mutex::new(cached) })
     }
 
-    /// The secrets in the file, read at most [`SECRETS_AGE_MAX`] ago. While the file is missing or invalid, the last valid secrets are used.
+    /// The secrets of the file. If [`SECRETS_AGE_MAX`] has passed since the last read, this caller reads the file again, and others use the secrets read before. While the
+    /// file is missing or invalid, the last valid secrets are used.
     pub(super) async fn current(&self) -> Secrets {
-        if self.is_old() {
+        if self.must_read() {
             let path = self.path.clone();
             if let Ok(Some(read)) = tokio::task::spawn_blocking(move || read_again(&path)).await {
                 self.update(read);
@@ -118,8 +122,8 @@ impl SecretFile {
         self.cached().secrets.clone()
     }
 
-    /// Whether it is time to read the file; the caller that receives `true` reads it.
-    fn is_old(&self) -> bool {
+    /// Whether it is time to read the file again. Only one caller receives `true`, and must read the file.
+    fn must_read(&self) -> bool {
         let mut cached = self.cached();
         let old = cached.read_at.elapsed() > SECRETS_AGE_MAX;
         if old {
@@ -165,7 +169,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Reads the file again. A pipe can be read only once, and does not change.
+/// Reads the file again; `None` for a pipe, which can be read only once.
 fn read_again(path: &Path) -> Option<Result<Vec<u8>, String>> {
     let is_pipe = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
     (!is_pipe).then(|| read(path))

@@ -1,4 +1,4 @@
-//! Hostile URLs, names and servers: URLs that lead to private addresses (*inside*), names that resolve to other addresses later, and servers that send malformed,
+//! Hostile URLs, names and servers: URLs that lead to private addresses (*inside*), names that resolve to another address each time, and servers that send malformed,
 //! endless or no responses.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -67,7 +67,7 @@ impl Inside {
         Self { port, accepted, accepting: accepting.into() }
     }
 
-    /// How many connections webhooks have made so far. Connections are accepted in order, so this makes two of its own, waits for them, and does not count them.
+    /// How many connections webhooks have made so far. Connections are accepted in order: two connections made here, which are not counted, are the last ones.
     async fn reached(&self) -> usize {
         let before = self.accepted.load(Ordering::SeqCst);
         for host in ["127.0.0.1", "::1"] {
@@ -298,18 +298,18 @@ struct Seen {
     connections: usize,
     /// How many connections have ended.
     ended: usize,
-    /// Bytes that were sent on all connections before the client closed them.
+    /// Bytes sent on all connections.
     sent: usize,
 }
 
-/// A server that sends the same pieces on every connection. If `endless`, it repeats the last one; if it `hangs`, it waits for the client afterwards instead of closing.
+/// A server that sends the same pieces on every connection. If `endless`, it repeats the last piece; if it `hangs`, it does not close the connection afterwards.
 #[derive(Clone, Default)]
 struct Server {
     pieces: Vec<Vec<u8>>,
     endless: bool,
     pause: Duration,
     hangs: bool,
-    /// It does not read the request.
+    /// It reads only the beginning of the request.
     deaf: bool,
 }
 
@@ -445,7 +445,7 @@ async fn a_truncated_or_malformed_body_does_not_change_the_failure_of_its_status
 }
 
 #[tokio::test]
-async fn a_content_length_that_is_too_small_ends_the_body_there() {
+async fn the_body_ends_where_content_length_says() {
     let body = "{\"success\":false}";
     let (code, _) = verdict(Server::says(format!("{OK}content-length: 17\r\n\r\n{body}")), GENEROUS).await.unwrap();
     assert_eq!(code, Code::JobExecutionFailed);
@@ -489,7 +489,7 @@ async fn nothing_is_decompressed() {
 }
 
 #[tokio::test]
-async fn a_slow_server_is_given_up_at_the_timeout() {
+async fn a_slow_server_is_a_timeout() {
     let limits = |whole_ms, silence_ms| {
         let ms = Duration::from_millis;
         Limits { connect: ms(30_000), whole: ms(whole_ms), silence: ms(silence_ms) }

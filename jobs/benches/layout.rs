@@ -1,10 +1,10 @@
 //! Measures the Redis layout: `cargo bench -p retraced-jobs --bench layout`.
 //!
-//! The store runs against a bare loop (a list, a hash and a lease zset, claim and acknowledgement fused
-//! in one script, no tokens, no counters, no history) and against two other layouts, on a private `redis-server` that
-//! this program starts and stops. The layouts take turns, so that a busy machine slows all of them; every figure is the
-//! median of `ROUNDS` rounds. The environment variables `JOBS` and `ROUNDS` change the size. `SIDES=a,b` runs only the
-//! layouts whose names contain `a` or `b`.
+//! It compares the store with a bare loop and with two other layouts, on a private `redis-server` that this program
+//! starts and stops. The bare loop has only a list, a hash and a sorted set of leases; one script acknowledges and claims,
+//! without tokens, counters or history. The contenders take turns, so that a busy machine slows all of them. Every figure
+//! is the median of the rounds. Environment variables: `JOBS` (default 100,000), `ROUNDS` (default 5), and `CONTENDERS=a,b`,
+//! which runs only the contenders whose names contain `a` or `b`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -26,12 +26,14 @@ use retraced_jobs::store::{
 
 const BATCH: usize = 64;
 const PAYLOAD_BYTES: usize = 200;
-const SUMMARY_BYTES: usize = 40;
+/// Length of the record that is stored for a completed job.
+const RECORD_BYTES: usize = 40;
 const LEASE_MS: u64 = 30_000;
-const BYTES_MAX: usize = 4 << 20;
+/// Most bytes of jobs per claim, 4 MiB: far more than a batch has.
+const CLAIM_BYTES_MAX: usize = 4 << 20;
 const QUEUE: &str = "bench";
 
-/// The bare loop. KEYS list, zset, hash; ARGV limit, expiry, ids to acknowledge.
+/// The bare loop. KEYS pending list, leases, jobs; ARGV limit, expiry, ids to acknowledge.
 const BARE: &str = r"
 if #ARGV > 2 then
   local done = {}
@@ -47,7 +49,7 @@ redis.call('ZADD', KEYS[2], unpack(leases))
 return { ids, redis.call('HMGET', KEYS[3], unpack(ids)) }";
 
 /// Another layout: the body waits inside the pending list and moves into the hash when it is claimed.
-/// KEYS list, zset, hash, grant; ARGV limit, expiry, grant, pairs of id and token to settle.
+/// KEYS pending list, leases, jobs, grants; ARGV limit, expiry, grant, pairs of id and token to settle.
 const INLINE: &str = r"
 local n = 0
 if #ARGV > 3 then
@@ -77,7 +79,7 @@ redis.call('HSET', KEYS[3], unpack(jobs))
 return { ids, entries }";
 
 /// Another layout: no grant hash, the token is part of the lease's member.
-/// KEYS list, zset, hash; ARGV limit, expiry, grant, pairs of id and member (id and token) to settle.
+/// KEYS pending list, leases, jobs; ARGV limit, expiry, grant, pairs of id and member (id and token) to settle.
 const MEMBER: &str = r"
 if #ARGV > 3 then
   local members, done, n, left = {}, {}, 0, {}
@@ -141,11 +143,18 @@ impl Drop for Server {
     }
 }
 
+/// What is measured. `keep`: whether the store keeps completed jobs.
 #[derive(Clone, Copy, PartialEq)]
-enum Side {
-    Bare,
-    Split { keep: bool },
-    Fused { keep: bool },
+enum Contender {
+    BareLoop,
+    /// The store, with separate calls of `claim` and `settle`.
+    Separate {
+        keep: bool,
+    },
+    /// The store, with `settle_and_claim`.
+    Fused {
+        keep: bool,
+    },
     Inline,
     Member,
 }
@@ -175,16 +184,16 @@ fn now_ms() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-/// Claims and settles through the store until the queue is empty; returns the number of jobs seen.
+/// Claims and settles through the store until the queue is empty; returns the number of jobs claimed.
 async fn cycle(store: &RedisStore, mut replay_slot: ReplaySlot, fused: bool, keep: bool) -> u64 {
     let queue = QueueName::new(QUEUE).unwrap();
     let mut held: Vec<Lease> = Vec::new();
-    let mut seen = 0;
+    let mut claimed = 0;
     loop {
-        let summary = |n: usize| {
-            let mut summary = [7u8; SUMMARY_BYTES];
-            summary[..8].copy_from_slice(&n.to_be_bytes());
-            Bytes::copy_from_slice(&summary)
+        let record = |n: usize| {
+            let mut record = [7u8; RECORD_BYTES];
+            record[..8].copy_from_slice(&n.to_be_bytes());
+            Bytes::copy_from_slice(&record)
         };
         let settlements: Vec<_> = held
             .drain(..)
@@ -193,11 +202,11 @@ async fn cycle(store: &RedisStore, mut replay_slot: ReplaySlot, fused: bool, kee
                 id: lease.id,
                 token: lease.token,
                 verdict: Verdict::Complete { keep },
-                record: if keep { summary(n) } else { Bytes::new() },
+                record: if keep { record(n) } else { Bytes::new() },
             })
             .collect();
         let lease = Duration::from_millis(LEASE_MS);
-        let request = ClaimRequest { limit: BATCH, bytes_max: BYTES_MAX, lease, nonce: rand::random() };
+        let request = ClaimRequest { limit: BATCH, bytes_max: CLAIM_BYTES_MAX, lease, nonce: rand::random() };
         let claims = if fused {
             store.settle_and_claim(replay_slot.next_call(), &queue, &settlements, &request).await.unwrap().1
         } else {
@@ -207,45 +216,45 @@ async fn cycle(store: &RedisStore, mut replay_slot: ReplaySlot, fused: bool, kee
             store.claim(replay_slot.next_call(), &queue, &request).await.unwrap()
         };
         if claims.jobs.is_empty() {
-            return seen;
+            return claimed;
         }
         assert!(claims.jobs.iter().all(|job| job.envelope.len() == PAYLOAD_BYTES));
-        seen += claims.jobs.len() as u64;
+        claimed += claims.jobs.len() as u64;
         held.extend(claims.jobs.iter().map(|job| job.lease(InstanceId::from(uuid::Uuid::nil()))));
     }
 }
 
-/// [`cycle`] for a layout that is not the store's: its script claims and settles in one call.
-async fn bare_cycle(side: Side, scripts: &Scripts, mut connection: MultiplexedConnection) -> u64 {
+/// [`cycle`] for a contender that is not the store: its script claims and settles in one call.
+async fn script_cycle(contender: Contender, scripts: &Scripts, mut connection: MultiplexedConnection) -> u64 {
     let mut held: Vec<Vec<u8>> = Vec::new();
     let mut nonce = [0u8; 8];
-    let mut seen = 0;
+    let mut claimed = 0;
     let expiry = now_ms() + LEASE_MS;
     loop {
         let settled = nonce;
         nonce = rand::random();
         let grant = |nonce: &[u8; 8]| [&1u32.to_be_bytes()[..], nonce, &[9; 16], &[0]].concat();
-        let script = match side {
-            Side::Inline => &scripts.inline,
-            Side::Member => &scripts.member,
-            Side::Bare | Side::Split { .. } | Side::Fused { .. } => &scripts.bare,
+        let script = match contender {
+            Contender::Inline => &scripts.inline,
+            Contender::Member => &scripts.member,
+            Contender::BareLoop | Contender::Separate { .. } | Contender::Fused { .. } => &scripts.bare,
         };
         let mut call = script.prepare_invoke();
         call.key(key("pending")).key(key("lease")).key(key("job")).key(key("grant")).arg(BATCH).arg(expiry);
-        match side {
-            Side::Inline => {
+        match contender {
+            Contender::Inline => {
                 call.arg(grant(&nonce));
                 for id in &held {
                     call.arg(id).arg(&grant(&settled)[..12]);
                 }
             }
-            Side::Member => {
+            Contender::Member => {
                 call.arg(grant(&nonce));
                 for id in &held {
                     call.arg(id).arg([&id[..], &grant(&settled)[..]].concat());
                 }
             }
-            Side::Bare | Side::Split { .. } | Side::Fused { .. } => {
+            Contender::BareLoop | Contender::Separate { .. } | Contender::Fused { .. } => {
                 call.arg(&held);
             }
         }
@@ -253,16 +262,16 @@ async fn bare_cycle(side: Side, scripts: &Scripts, mut connection: MultiplexedCo
         let bodies = part(&mut reply, 1);
         held = part(&mut reply, 0);
         if bodies.is_empty() {
-            return seen;
+            return claimed;
         }
         assert!(bodies.iter().all(|body| body.len() >= PAYLOAD_BYTES));
-        seen += bodies.len() as u64;
+        claimed += bodies.len() as u64;
     }
 }
 
-/// Fills the queue, one batch per call.
+/// Enqueues the jobs, one batch per call.
 async fn fill(
-    side: Side,
+    contender: Contender,
     store: &RedisStore,
     replay_slots: &ReplaySlots,
     mut connection: MultiplexedConnection,
@@ -276,21 +285,21 @@ async fn fill(
         let n = left.min(BATCH);
         left -= n;
         let ids: Vec<_> = (0..n).map(|_| uuid::Uuid::now_v7()).collect();
-        match side {
-            Side::Split { .. } | Side::Fused { .. } => {
+        match contender {
+            Contender::Separate { .. } | Contender::Fused { .. } => {
                 let new = |id| NewJob { id: JobId::from_uuid(id), run_at: RunAt::Now, envelope: body.clone() };
                 let jobs: Vec<_> = ids.into_iter().map(new).collect();
                 store.enqueue(replay_slot.next_call(), &queue, &jobs).await.unwrap();
             }
-            Side::Bare | Side::Inline | Side::Member => {
+            Contender::BareLoop | Contender::Inline | Contender::Member => {
                 let (mut set, mut push) = (redis::cmd("HSET"), redis::cmd("RPUSH"));
                 set.arg(key("job"));
                 push.arg(key("pending"));
                 for id in &ids {
                     let id = &id.as_bytes()[..];
-                    match side {
-                        Side::Inline => push.arg([&[0u8; 6], id, &body].concat()),
-                        Side::Member => {
+                    match contender {
+                        Contender::Inline => push.arg([&[0u8; 6], id, &body].concat()),
+                        Contender::Member => {
                             set.arg(id).arg([&[0u8; 12][..], &body].concat());
                             push.arg([&[0u8; 6], id].concat())
                         }
@@ -301,7 +310,7 @@ async fn fill(
                     };
                 }
                 let mut both = redis::pipe();
-                if side != Side::Inline {
+                if contender != Contender::Inline {
                     both.add_command(set);
                 }
                 both.add_command(push).exec_async(&mut connection).await.unwrap();
@@ -362,20 +371,20 @@ async fn main() {
         Arc::new(Scripts { bare: Script::new(BARE), inline: Script::new(INLINE), member: Script::new(MEMBER) });
     let store = RedisStore::connect(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();
     let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 8);
-    let sides = [
-        ("bare loop, fused", Side::Bare),
-        ("settle_and_claim", Side::Fused { keep: false }),
-        ("claim + settle", Side::Split { keep: false }),
-        ("settle_and_claim, completed kept", Side::Fused { keep: true }),
-        ("claim + settle, completed kept", Side::Split { keep: true }),
-        ("other layout: body in the list", Side::Inline),
-        ("other layout: token in the lease", Side::Member),
+    let contenders = [
+        ("bare loop, fused", Contender::BareLoop),
+        ("settle_and_claim", Contender::Fused { keep: false }),
+        ("claim + settle", Contender::Separate { keep: false }),
+        ("settle_and_claim, completed kept", Contender::Fused { keep: true }),
+        ("claim + settle, completed kept", Contender::Separate { keep: true }),
+        ("other layout: body in the list", Contender::Inline),
+        ("other layout: token in the lease", Contender::Member),
     ];
-    let only = std::env::var("SIDES").unwrap_or_default();
+    let only = std::env::var("CONTENDERS").unwrap_or_default();
     let mut figures = Figures::default();
     let mut control = server.open().await;
     for round in 0..=rounds {
-        for (order, (name, side)) in sides.iter().copied().enumerate() {
+        for (order, (name, contender)) in contenders.iter().copied().enumerate() {
             if !only.is_empty() && !only.split(',').any(|part| name.contains(part)) {
                 continue;
             }
@@ -383,7 +392,7 @@ async fn main() {
                 redis::cmd("FLUSHALL").exec_async(&mut control).await.unwrap();
                 let before = info(&mut control).await;
                 let start = Instant::now();
-                fill(side, &store, &replay_slots, server.open().await, jobs).await;
+                fill(contender, &store, &replay_slots, server.open().await, jobs).await;
                 let enqueue_s = start.elapsed().as_secs_f64();
                 let filled = info(&mut control).await;
 
@@ -398,14 +407,14 @@ async fn main() {
                     .map(|(connection, replay_slot)| {
                         let (scripts, store, total) = (scripts.clone(), store.clone(), total.clone());
                         tokio::spawn(async move {
-                            let seen = match side {
-                                Side::Fused { keep } => cycle(&store, replay_slot, true, keep).await,
-                                Side::Split { keep } => cycle(&store, replay_slot, false, keep).await,
-                                Side::Bare | Side::Inline | Side::Member => {
-                                    bare_cycle(side, &scripts, connection).await
+                            let claimed = match contender {
+                                Contender::Fused { keep } => cycle(&store, replay_slot, true, keep).await,
+                                Contender::Separate { keep } => cycle(&store, replay_slot, false, keep).await,
+                                Contender::BareLoop | Contender::Inline | Contender::Member => {
+                                    script_cycle(contender, &scripts, connection).await
                                 }
                             };
-                            total.fetch_add(seen, Ordering::Relaxed);
+                            total.fetch_add(claimed, Ordering::Relaxed);
                         })
                     })
                     .collect();
@@ -414,11 +423,11 @@ async fn main() {
                 }
                 let drain_s = start.elapsed().as_secs_f64();
                 let drained = info(&mut control).await;
-                assert_eq!(total.load(Ordering::Relaxed), jobs, "every job is seen once");
+                assert_eq!(total.load(Ordering::Relaxed), jobs, "every job is claimed once");
                 let in_flight: u64 = redis::cmd("ZCARD").arg(key("lease")).query_async(&mut control).await.unwrap();
                 assert!(in_flight <= 1, "every job is settled");
                 let start = Instant::now();
-                if side == (Side::Fused { keep: true }) {
+                if contender == (Contender::Fused { keep: true }) {
                     trim(&store, &replay_slots).await;
                 }
                 let trim_s = start.elapsed().as_secs_f64();
@@ -442,7 +451,7 @@ async fn main() {
         "| | 1 cycle, jobs/s | ratio | CPU | 4 cycles, jobs/s | ratio | CPU | enqueue, jobs/s | CPU | bytes per queued job |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    for (order, (name, _)) in sides.iter().enumerate() {
+    for (order, (name, _)) in contenders.iter().enumerate() {
         let get = |figure: &str| figures.median(order, figure);
         println!(
             "| {name} | {:.0} | {:.2} | {:.2} | {:.0} | {:.2} | {:.2} | {:.0} | {:.2} | {:.0} |",
@@ -457,5 +466,6 @@ async fn main() {
             get("memory"),
         );
     }
-    println!("\nTrimming what was kept, {BATCH_MAX} per call: {:.0} jobs/s.", figures.median(3, "trim"));
+    let fused_kept = 3; // its place in `contenders`; only this one is trimmed
+    println!("\nTrimming what was kept, {BATCH_MAX} per call: {:.0} jobs/s.", figures.median(fused_kept, "trim"));
 }

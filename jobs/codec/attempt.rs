@@ -1,7 +1,7 @@
 //! The log of an attempt, as stores keep it: a byte for the shape (how the rest is encoded), then MessagePack.
 //!
-//! Nearly all attempts complete, so their logs have a compact shape without field names, which may never change. Any other log has field names and may gain
-//! new ones, which older builds ignore.
+//! Nearly all attempts complete, so the log of one that completed without output has a compact shape without field names. This shape may never change. Any other log
+//! has field names and may gain new fields, which older builds ignore.
 
 use bytes::Bytes;
 
@@ -13,15 +13,15 @@ use crate::trace::{AttemptLog, Ended, ExecutorId};
 
 /// An array of instance, slot, generation, `started_ms` and `ran_ms`, for an attempt that completed without output, log lines or progress.
 const COMPLETED: u8 = 1;
-/// The log with field names, and the retry decision with its long ones. Still read, no longer written.
-const DECISION_SPELT_OUT: u8 = 2;
+/// The log with field names: short ones, but long ones in the retry decision. Still read, no longer written.
+const NAMED_LONG_DECISION: u8 = 2;
 /// The log with field names, all of them short.
 const NAMED: u8 = 3;
 
 type Completed = (InstanceId, u32, u32, u64, u64);
 
-/// The log as bytes: at most 48 for an attempt that completed without output, log lines or progress, usually 34. Empty when it cannot be written, which does not
-/// happen to any log that this library builds. An output above [`OUTPUT_BYTES_MAX`] is left out.
+/// The log as bytes: usually 34 and at most 48 for an attempt that completed without output, log lines or progress. An output above [`OUTPUT_BYTES_MAX`] is left
+/// out. Empty when the log cannot be written, which does not happen to any log that this library builds.
 ///
 /// Used in the example of [`AttemptLog`].
 #[must_use]
@@ -66,7 +66,7 @@ pub fn decode_attempt(bytes: &[u8]) -> Result<AttemptLog, CodecError> {
                 progress: None,
             })
         }
-        Some((&(NAMED | DECISION_SPELT_OUT), map)) => decode_bounded("attempt log", map),
+        Some((&(NAMED | NAMED_LONG_DECISION), map)) => decode_bounded("attempt log", map),
         Some((&shape, _)) => Err(CodecError::newer(format!(
             "attempt log has shape {shape}, this build reads {COMPLETED} to {NAMED}; a newer version wrote it"
         ))),
@@ -75,9 +75,9 @@ pub fn decode_attempt(bytes: &[u8]) -> Result<AttemptLog, CodecError> {
 }
 
 fn completed(log: &AttemptLog) -> Option<Completed> {
-    let silent = log.lines.is_empty() && log.lines_dropped == 0 && log.progress.is_none();
+    let nothing_noted = log.lines.is_empty() && log.lines_dropped == 0 && log.progress.is_none();
     let ExecutorId { slot, generation } = log.executor;
-    (silent && log.ended == (Ended::Completed { output: None })).then_some((
+    (nothing_noted && log.ended == (Ended::Completed { output: None })).then_some((
         log.instance,
         slot,
         generation,

@@ -1,6 +1,6 @@
-//! The envelope: a version byte and a MessagePack map with short names. The payload inside is opaque.
+//! The envelope: a version byte and a MessagePack map with short field names. The payload inside is a string of bytes.
 //!
-//! A build ignores names it does not know, so a later version may add optional fields. A new required field needs a new version byte.
+//! A build ignores fields it does not know, so later builds may add optional fields under the same version. A new required field needs a new version.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,10 +14,10 @@ use crate::retry::{RetryOverrides, Strategy};
 /// The version this build writes and reads.
 pub const ENVELOPE_VERSION: u8 = 1;
 
-/// Highest version that will ever be used. Text and JSON begin with a higher byte, so they are not mistaken for an envelope of a newer version.
+/// Highest version that will ever be used. Printable text such as JSON begins with a higher byte, so it is not mistaken for an envelope of a newer version.
 const VERSION_LAST: u8 = 0x1f;
 
-/// What a producer seals and a worker opens. Options that are absent come from the queue.
+/// What a producer seals and a worker opens. Retry numbers and a timeout that are absent come from the queue or from the defaults of the kind.
 ///
 /// ```
 /// use retraced_jobs::{codec::{self, Envelope}, job::Kind, retry::RetryOverrides};
@@ -51,8 +51,8 @@ struct Wire<'a> {
     timeout_ms: Option<u64>,
 }
 
-/// [`RetryOverrides`] with short names. In the JSON that people write, an unknown name is refused: it may be misspelt. Here it is ignored: a newer producer
-/// wrote it.
+/// [`RetryOverrides`] with short field names. In the JSON that people write, an unknown field is refused, because its name may be misspelt. Here an unknown field
+/// comes from a newer producer, and is ignored.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "RetryOverrides")]
 struct WireRetry {
@@ -102,7 +102,7 @@ pub fn seal(envelope: &Envelope) -> Result<Bytes, CodecError> {
 /// Used in the example of [`Envelope`].
 ///
 /// # Errors
-/// [`CodecError`] when the version is unknown, bytes are missing or left over, or a field does not fit.
+/// [`CodecError`] when the version is unknown, bytes are missing or left over, or a field has the wrong type or an invalid value.
 pub fn open(sealed: &Bytes) -> Result<Envelope, CodecError> {
     match sealed.split_first() {
         Some((&ENVELOPE_VERSION, map)) => {

@@ -1,7 +1,7 @@
-//! Payloads as JSON and back without loss of values; the order of keys and the width of integers are not kept.
+//! Payloads as JSON and back without loss of values; the order of keys and the width of numbers are not kept.
 //!
-//! JSON has no binary data: it becomes `{"$base64": "…"}`. An object with that one key is therefore always binary. A value that JSON cannot express is refused,
-//! never changed into another one.
+//! JSON has no binary data, so it is written as `{"$base64": "…"}`. An object whose only key is `$base64` is therefore always read as binary. A payload with a
+//! value that JSON cannot express is refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +13,7 @@ use super::{CodecError, DEPTH_MAX};
 
 const BINARY_KEY: &str = "$base64";
 
-/// A payload as JSON. Binary becomes `{"$base64": "…"}` (standard alphabet, padded), 64-bit integers stay exact.
+/// A payload as JSON. Binary data becomes `{"$base64": "…"}` (standard alphabet, padded), 64-bit integers stay exact.
 ///
 /// ```
 /// use retraced_jobs::codec;
@@ -27,7 +27,7 @@ const BINARY_KEY: &str = "$base64";
 /// ```
 ///
 /// # Errors
-/// [`CodecError`] when it is not one MessagePack value, nests deeper than [`DEPTH_MAX`], or holds what JSON cannot express: a number that is not finite, a
+/// [`CodecError`] when the payload is not one MessagePack value, nests deeper than [`DEPTH_MAX`], or holds what JSON cannot express: a number that is not finite, a
 /// map key that is not text or occurs twice, a text that is not UTF-8, an extension type, or a map whose only key is `$base64`.
 pub fn to_json(payload: &[u8]) -> Result<Value, CodecError> {
     let mut reader = Reader::new("payload", payload);
@@ -39,7 +39,7 @@ pub fn to_json(payload: &[u8]) -> Result<Value, CodecError> {
 /// Encodes JSON as a payload. For JSON made by [`to_json`], the values are those of the original payload. Integers are written in their shortest form, other
 /// numbers as 64-bit floats.
 ///
-/// An integer that needs more than 64 bits becomes a float: `serde_json` reads it as one.
+/// An integer of more than 64 bits has become a float before it gets here: `serde_json` reads it as one.
 ///
 /// ```
 /// use retraced_jobs::codec;
@@ -49,7 +49,7 @@ pub fn to_json(payload: &[u8]) -> Result<Value, CodecError> {
 /// ```
 ///
 /// # Errors
-/// [`CodecError`] when it nests deeper than [`DEPTH_MAX`], or an object whose only key is `$base64` does not hold base64.
+/// [`CodecError`] when the value nests deeper than [`DEPTH_MAX`], or an object whose only key is `$base64` does not hold base64.
 pub fn from_json(value: &Value) -> Result<Vec<u8>, CodecError> {
     let mut payload = Vec::new();
     write(&mut payload, value, 0)?;

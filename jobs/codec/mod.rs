@@ -17,7 +17,7 @@ pub use crate::limits::{DEPTH_MAX, ENVELOPE_OVERHEAD_MAX, PAYLOAD_BYTES_CEILING,
 
 use std::fmt;
 
-/// Bytes that cannot be read as what they should be, or a value that cannot be written.
+/// Bytes that cannot be decoded, or a value that cannot be encoded; the text says why.
 ///
 /// ```
 /// use retraced_jobs::codec;

@@ -1,4 +1,4 @@
-//! Payloads: MessagePack in which structs have the names of their fields ("named"), bounded in depth.
+//! Payloads: MessagePack in which structs are maps with the names of their fields, nested at most [`DEPTH_MAX`](super::DEPTH_MAX) deep.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -28,7 +28,7 @@ pub fn to_payload<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     Ok(payload)
 }
 
-/// What a handler returned, as the output that is kept with its attempt; read it with [`from_payload`].
+/// A handler's return value as the output that is kept with its attempt; [`from_payload`] reads it.
 ///
 /// ```
 /// use retraced_jobs::codec::{from_payload, to_output};
@@ -53,17 +53,17 @@ pub fn to_output<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
     Ok(output.into())
 }
 
-/// A payload as a value. Every byte must be used.
+/// A payload as a value.
 ///
 /// Used in the example of [`to_payload`].
 ///
 /// # Errors
-/// [`CodecError`] says what does not fit the type.
+/// [`CodecError`] when the payload does not fit the type, has bytes after its end, nests deeper than [`DEPTH_MAX`](super::DEPTH_MAX), or holds an extension type.
 pub fn from_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError> {
     decode_bounded("payload", payload)
 }
 
-/// Appends a value, structs with the names of their fields.
+/// Appends a value to `bytes`, its structs as maps with the names of their fields.
 pub(super) fn encode_named<T: Serialize>(what: &str, value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
     value
         .serialize(&mut rmp_serde::Serializer::new(bytes).with_struct_map())

@@ -1,6 +1,6 @@
 //! Reads untrusted MessagePack token by token, and checks its structure before any value is built from it.
 //!
-//! A declared length is accepted only if that many bytes follow, so the cost of a scan is bounded by the input.
+//! A declared length is accepted only if the input is long enough for it, so the cost of a scan is bounded by the length of the input.
 
 use rmp::Marker;
 
@@ -14,14 +14,14 @@ pub(super) enum Token<'a> {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
-    /// Not yet known to be UTF-8.
+    /// A text, which may not be UTF-8.
     Text(&'a [u8]),
     Binary(&'a [u8]),
     Array(usize),
     Map(usize),
 }
 
-/// A position in bytes that should be MessagePack. Errors call the bytes `what`.
+/// Reads bytes that should be MessagePack. Error texts begin with `what`, such as "payload".
 pub(super) struct Reader<'a> {
     what: &'static str,
     bytes: &'a [u8],
@@ -33,7 +33,7 @@ impl<'a> Reader<'a> {
         Self { what, bytes, at: 0 }
     }
 
-    /// The next token. A text or binary that is returned is complete; an array or map has at least one byte left for each element it declares.
+    /// The next token. For an array or map, at least one byte is left for each value that it declares.
     pub(super) fn next(&mut self) -> Result<Token<'a>, CodecError> {
         let begun = self.at;
         let marker = Marker::from_u8(self.array::<1>()?[0]);
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Refuses bytes after the value that was read.
+    /// An error if bytes are left after the value that was read.
     pub(super) fn end(&self) -> Result<(), CodecError> {
         match self.left() {
             0 => Ok(()),
@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
         self.declared(count, values_each)
     }
 
-    /// The number, unless fewer bytes are left than so many elements need at least.
+    /// Returns `count`, or an error if fewer bytes are left than `count` elements need at least.
     fn declared(&self, count: usize, values_each: usize) -> Result<usize, CodecError> {
         match count.checked_mul(values_each) {
             Some(values) if values <= self.left() => Ok(count),
@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
 /// allocates.
 pub(super) fn scan(what: &'static str, bytes: &[u8]) -> Result<(), CodecError> {
     let mut reader = Reader::new(what, bytes);
-    // Values still to come in each array or map that is open.
+    // For each array or map that is open, the number of its values still to come.
     let mut open = [0_usize; DEPTH_MAX];
     let mut depth = 0;
     loop {

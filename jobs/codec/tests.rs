@@ -1,4 +1,4 @@
-//! The exact bytes, what is refused, and that no input crashes a worker.
+//! The exact bytes that are stored, what is refused, and that no input makes a worker panic.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
@@ -89,7 +89,7 @@ fn a_failure() -> AttemptLog {
     }
 }
 
-/// What is stored today must be readable for ever. A change to one of these bytes needs a new version, and the old version keeps its test.
+/// The exact bytes that are stored: they must be readable for ever. A change to one of them needs a new version, and the old version keeps its test.
 mod golden {
     use super::*;
 
@@ -116,7 +116,7 @@ mod golden {
              a1 6b                       # \"k\": the kind
              aa 656d61696c2e73656e64     # \"email.send\"
              a1 70                       # \"p\": the payload
-             c4 08                       # 8 bytes, opaque to the envelope
+             c4 08                       # 8 bytes
              81 a2 746f a3 616461        # {\"to\": \"ada\"}",
         );
     }
@@ -212,7 +212,7 @@ mod golden {
     #[test]
     fn the_log_of_a_failed_attempt_with_the_long_names_of_its_decision() {
         let bytes = from_hex(
-            "02                                          # named
+            "02                                          # named, with a long decision
              88
              a1 69 c4 10 00112233 44556677 8899aabb ccddeeff   # \"i\": instance
              a1 65 82 a1 78 03 a1 67 01                  # \"e\": executor, slot \"x\", generation \"g\"
@@ -428,7 +428,7 @@ mod json {
     #[test]
     fn an_object_whose_only_key_is_base64_is_binary_or_an_error() {
         assert_eq!(from_json(&json!({"$base64": "AQI="})).unwrap(), [0xc4, 2, 1, 2]);
-        // Not canonical: spare bits set, padding missing, the other alphabet.
+        // In this order: no base64 at all, spare bits set, padding missing, the URL-safe alphabet.
         for text in ["not base64", "AQJ=", "AQI", "_w=="] {
             let why = refused(from_json(&json!([{"$base64": text}])));
             assert!(why.starts_with("payload has a \"$base64\" that is not base64"), "{why}");
@@ -466,7 +466,7 @@ mod json {
 mod untrusted {
     use super::*;
 
-    /// The scan refuses each of these, before any value is built from it.
+    /// Bytes that declare more values than they hold, or more levels than are allowed.
     fn bombs() -> Vec<Vec<u8>> {
         let declared = |marker: u8| vec![marker, 0xff, 0xff, 0xff, 0xff];
         vec![
@@ -482,13 +482,13 @@ mod untrusted {
             vec![0xdc, 0xff, 0xff],
             vec![0x8f, 0xc0],
             vec![0xa5, b'a'],
-            // Half of the map's values would fit.
+            // Two pairs need four values, and two follow.
             vec![0x82, 0xc0, 0xc0],
         ]
     }
 
     #[test]
-    fn a_bomb_is_refused_before_anything_is_built_from_it() {
+    fn a_length_or_depth_made_to_exhaust_memory_is_refused() {
         for bomb in bombs() {
             let shown = format!("{:02x?}…", &bomb[..bomb.len().min(6)]);
             assert!(scan("payload", &bomb).is_err(), "{shown}");
@@ -561,7 +561,7 @@ mod untrusted {
             }
         }
 
-        /// The decoder is given only what the scan accepts, which is always one whole value.
+        /// What the scan accepts is one whole value, neither more nor less.
         #[test]
         fn what_the_scan_accepts_is_one_value(bytes in proptest::collection::vec(any::<u8>(), 0..40), more in any::<u8>()) {
             if scan("payload", &bytes).is_ok() {

@@ -1,4 +1,4 @@
-//! What an attempt and the lease keeper share.
+//! The lease of an attempt, seen from the worker.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Stop;
 
-/// The lease of an attempt, as the attempt and the lease keeper share it: how long it lasts, whether it is lost, and whether the handler is asked to stop.
+/// What an attempt shares with the lease keeper and the watchdog: how long its lease lasts, whether the lease is lost, whether the handler is asked to stop, and
+/// since when the handler has not yielded.
 #[derive(Debug)]
 pub struct LeaseWatch {
     /// The instant from which the microseconds below count.
@@ -18,7 +19,7 @@ pub struct LeaseWatch {
     expires_us: AtomicU64,
     lost: AtomicBool,
     stop: OnceLock<Stop>,
-    /// Created when it is first asked for: most handlers never use it.
+    /// Created by the first call of [`token`](Self::token), because most handlers never use it.
     token: OnceLock<CancellationToken>,
     timeout: OnceLock<Duration>,
     /// When the current poll of the handler began, in microseconds after the origin, plus 1; 0 between polls.
@@ -29,12 +30,12 @@ impl LeaseWatch {
     /// A lease that expires at `expires` unless it is extended.
     #[must_use]
     pub fn new(expires: Instant) -> Self {
-        Self::granted(Instant::now(), expires)
+        Self::new_at(Instant::now(), expires)
     }
 
     /// [`new`](Self::new), for a caller that has just read the clock.
     #[must_use]
-    pub fn granted(now: Instant, expires: Instant) -> Self {
+    pub fn new_at(now: Instant, expires: Instant) -> Self {
         let origin = now;
         Self {
             origin,
@@ -47,7 +48,7 @@ impl LeaseWatch {
         }
     }
 
-    /// The lease was renewed, and now expires at `expires`.
+    /// Records that the lease was renewed and now expires at `expires`. A lost lease stays lost.
     pub fn extend(&self, expires: Instant) {
         self.expires_us.store(micros(expires.saturating_duration_since(self.origin)), Ordering::Relaxed);
     }
@@ -68,7 +69,7 @@ impl LeaseWatch {
         expires.saturating_sub(now.saturating_duration_since(self.origin))
     }
 
-    /// The lease is lost. The handler is asked to stop.
+    /// Records that the lease is lost, and asks the handler to stop.
     pub fn lose(&self) {
         self.lost.store(true, Ordering::Release);
         self.stop(Stop::LeaseLost);
@@ -83,7 +84,7 @@ impl LeaseWatch {
     /// Asks the handler to stop. The first reason stays.
     pub fn stop(&self, why: Stop) {
         let _ = self.stop.set(why);
-        // Pairs with the fence in `token`: when both run at once, at least one of them sees what the other wrote.
+        // Pairs with the fence in `token`: when both functions run at once, at least one of them sees what the other wrote.
         fence(Ordering::SeqCst);
         if let Some(token) = self.token.get() {
             token.cancel();
@@ -109,7 +110,7 @@ impl LeaseWatch {
         Some(now.saturating_duration_since(self.origin + Duration::from_micros(began)))
     }
 
-    /// The attempt starts, with this timeout.
+    /// Records the timeout of the attempt, which starts now.
     pub(crate) fn begin(&self, timeout: Duration) {
         let _ = self.timeout.set(timeout);
     }

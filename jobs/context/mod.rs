@@ -1,4 +1,4 @@
-//! What a handler holds while it runs: its context, and behind it the lease of its attempt.
+//! The context that a handler is given: facts about its attempt, and what it can do beside its work.
 
 mod lease_watch;
 mod stop;
@@ -57,7 +57,7 @@ pub(crate) struct AttemptInfo {
     pub(crate) started_ms: u64,
 }
 
-/// What a handler logged and reported in this attempt.
+/// The lines that a handler logged in this attempt, and the progress it reported last.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) lines: Vec<LogLine>,
@@ -76,32 +76,32 @@ impl Context {
         Self(Arc::new(Inner { info, started, states, producers, lease, notes: Mutex::default() }))
     }
 
-    /// The job.
+    /// The job's id.
     #[must_use]
     pub fn id(&self) -> &JobId {
         &self.0.info.id
     }
 
-    /// Its queue.
+    /// The job's queue.
     #[must_use]
     pub fn queue_name(&self) -> &QueueName {
         &self.0.info.queue
     }
 
-    /// Its kind.
+    /// The job's kind.
     #[must_use]
     pub fn kind(&self) -> &Kind {
         &self.0.info.kind
     }
 
     /// Failures so far + 1, to be compared with [`max_attempts`](Self::max_attempts). Crashes and releases are not counted, so the trace may show a higher number
-    /// for this attempt: that one is `attempts` of [`counters`](Self::counters).
+    /// for this attempt: the trace counts grants, as `attempts` in [`counters`](Self::counters) does.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.0.info.counters.attempt()
     }
 
-    /// When [`attempt`](Self::attempt) has reached this number, a failed attempt is not retried.
+    /// How many attempts may fail: when [`attempt`](Self::attempt) has reached this number, a failure is not retried.
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
         self.0.info.max_attempts
@@ -119,7 +119,7 @@ impl Context {
         self.0.info.enqueued_ms
     }
 
-    /// When this attempt started, in ms since the Unix epoch, on the store's clock as this worker knows it.
+    /// When this attempt started, in ms since the Unix epoch: this worker's estimate of the store's clock.
     #[must_use]
     pub fn started_ms(&self) -> u64 {
         self.0.info.started_ms
@@ -147,10 +147,10 @@ impl Context {
 
     /// Enqueues a follow-up job, and waits for its receipt. It goes to the default queue of its kind ([`JobDefaults::queue`](crate::handler::JobDefaults::queue)),
     /// or to this handler's own queue when the kind has none; [`queue`](Self::queue) reaches any other. The handler may run again: give the follow-up job an
-    /// id of its own, and it is stored only once.
+    /// id of your own, and it is not stored a second time while the first is kept.
     ///
     /// # Errors
-    /// [`EnqueueError`]. `?` makes it a failure of this attempt that is retried where that makes sense.
+    /// [`EnqueueError`]. `?` turns it into a temporary failure of this attempt, or into a permanent one if the follow-up job is invalid.
     ///
     /// ```
     /// use retraced_jobs::context::Context;
@@ -182,56 +182,56 @@ impl Context {
         Ok(QueueHandle::new(self.0.producers.producer(&QueueName::new(name)?)))
     }
 
-    /// Waits until the handler should stop, for any [reason](Stop) and not only because its job was cancelled; [`why_stopped`](Self::why_stopped) says why. Made
-    /// for `tokio::select!`, next to work that may take long.
+    /// Waits until the handler is asked to stop, for any [reason](Stop) and not only because its job was cancelled; [`why_stopped`](Self::why_stopped) returns the
+    /// reason. Made for `tokio::select!`, next to work that may take long.
     pub async fn cancelled(&self) {
         self.0.lease.token().cancelled().await;
     }
 
-    /// A token that is cancelled when the handler should stop, for code that takes one. [`cancelled`](Self::cancelled) waits for the same.
+    /// A token that is cancelled when the handler is asked to stop, for code that takes a `CancellationToken`.
     #[must_use]
     pub fn cancellation(&self) -> CancellationToken {
         self.0.lease.token().clone()
     }
 
-    /// Whether the handler should stop, for any [reason](Stop).
+    /// Whether the handler is asked to stop, for any [reason](Stop).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.lease.stop_reason().is_some()
     }
 
-    /// Why the handler should stop, if it should.
+    /// Why the handler is asked to stop; `None` while it is not.
     #[must_use]
     pub fn why_stopped(&self) -> Option<Stop> {
         self.0.lease.stop_reason()
     }
 
-    /// How long the lease lasts: until then no other worker runs the job. Grows with each renewal; zero means that another worker may run it by now.
+    /// How long the lease still lasts; each renewal extends it. Zero when the lease has expired or is lost: another worker may run the job by now.
     #[must_use]
     pub fn lease_remaining(&self) -> Duration {
         self.0.lease.remaining()
     }
 
-    /// Whether the lease is lost, or has expired because it could not be renewed: another worker may run the job by now. If one does, the result of this
-    /// handler will not count; otherwise it will. Whether to stop or to continue depends on what harm a second run would do.
+    /// Whether the lease has expired or is lost: another worker may run the job by now. If the job was reclaimed, the result of this handler will have no effect;
+    /// otherwise it still counts. Whether to stop depends on what harm a second run would do.
     #[must_use]
-    pub fn lease_lost(&self) -> bool {
+    pub fn lease_ended(&self) -> bool {
         self.0.lease.remaining().is_zero()
     }
 
-    /// An idempotency key for calls to other systems: the same in every attempt of this job, and different for every other job.
+    /// An idempotency key for calls to other systems, made of the queue and the job's id: the same in every attempt of this job, and different for every other id.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
         format!("{}:{}", self.0.info.queue, self.0.info.id)
     }
 
-    /// Reports progress: 0 to 100 percent (more is 100) and a note, cut at 512 bytes. The last report is kept with the attempt.
+    /// Reports progress: 0 to 100 percent (more counts as 100) and a note, cut at 512 bytes. The last report is kept with the attempt, unless the job completes.
     pub fn progress(&self, percent: u8, note: impl AsRef<str>) {
         let progress = Progress { percent: percent.min(100), note: bounded(note.as_ref(), LOG_LINE_BYTES_MAX) };
         self.notes().progress = Some(progress);
     }
 
-    /// Writes a line, cut at 512 bytes, to be kept with the attempt. The first 32 lines are kept, later ones only counted. A job that completes keeps no log.
+    /// Writes a line, cut at 512 bytes, to the attempt's log. The first 32 lines are kept with the attempt, unless the job completes; later ones are only counted.
     pub fn log(&self, text: impl AsRef<str>) {
         let after_ms = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut notes = self.notes();

@@ -18,13 +18,14 @@
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stop {
-    /// The worker shuts down, or the actor that runs the handler was restarted. If the handler now returns an error, no failure is counted, and the job goes
-    /// back to the front of its queue.
+    /// The worker shuts down, or the handler's executor was killed. If the handler now returns an error, no failure is counted, and the job goes back to the front
+    /// of its queue; a snooze keeps its delay.
     Shutdown,
-    /// An operator or a client cancelled the job. If the handler now returns an error, the job is `cancelled`; if it returns `Ok`, the job is `completed`.
+    /// An operator or a client cancelled the job. If the handler now returns `Ok`, the job is `completed`; otherwise it is `cancelled`.
     Cancelled,
-    /// The timeout of the attempt passed, or a layer around the handler no longer awaits it. An error returned now is a failed attempt.
+    /// The timeout of the attempt passed. If a blocking handler now returns an error, the attempt fails with `TIMEOUT`; an async handler is dropped at once.
+    /// Blocking handlers also get this reason when a layer around them no longer awaits them; the attempt then ends with what the layer returned.
     TimedOut,
-    /// The lease is lost: another worker may run the job by now, and the result of this handler will not count.
+    /// The store refused to renew the lease: another worker may run the job by now, and the result of this handler will have no effect.
     LeaseLost,
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use super::{EnqueueError, Receipt};
 use crate::job::NewJob;
 
-/// Not all jobs of a bulk are known to be stored. The remaining jobs are sealed: they can be sent again under the same ids, and none is stored twice.
+/// Not all jobs of a bulk are known to be stored. The remaining jobs are sealed, so they can be sent again under the same ids, and none is stored twice.
 ///
 /// ```
 /// use retraced_jobs::enqueue::{EnqueueAllError, QueueHandle, Receipt};
@@ -32,10 +32,10 @@ use crate::job::NewJob;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EnqueueAllError {
-    /// Receipts of all jobs that are known to be stored, in the order of the jobs. Not always the first ones: of a batch, some may be stored and others not.
+    /// Receipts of all jobs that are known to be stored, in the order of the jobs. These are not always the first jobs: part of a batch may be stored.
     pub stored: Vec<Receipt>,
-    /// The jobs without a receipt, in order. Where [`error`](Self::error) leaves the outcome unknown, up to 200 of them may be stored all the same: when they
-    /// are sent again, their receipts say `created: false` although this call created them. Empty when a job could not be sealed: then nothing was sent.
+    /// The jobs without a receipt, in order. If [`error`](Self::error) leaves the outcome unknown, those of one batch (at most 200) may be stored all the same. When
+    /// they are sent again, their receipts say `created: false` although this call created them. Empty when a job could not be sealed: then nothing was sent.
     pub remaining: Vec<NewJob>,
     /// Why the first of the remaining jobs has no receipt, or why a job could not be sealed.
     pub error: EnqueueError,

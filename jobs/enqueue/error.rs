@@ -25,31 +25,31 @@ use crate::store::StoreError;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum EnqueueError {
-    /// The job's id has a character that is not allowed, is empty or too long. The caller's mistake: change the id.
+    /// The job's id is empty, too long or has a character that is not allowed. The caller's mistake: change the id.
     InvalidId(InvalidName),
-    /// The default queue of the job's kind has a name that is not allowed. The caller's mistake: change its `Job::defaults`.
+    /// The default queue of the job's kind has a name that is not allowed. The caller's mistake: change the kind's `Job::defaults`.
     InvalidQueue(InvalidName),
     /// `enqueue` was called without a queue, and the job's kind does not say which: it has no default queue, or one that this runtime does not have. The
     /// caller's mistake: enqueue through a [`QueueHandle`](super::QueueHandle), or give the kind a default queue.
     NoQueue {
         /// The default queue of the job's kind, if it has one.
         default: Option<QueueName>,
-        /// The queues of the runtime; none for a client, which knows no queues.
+        /// The queues of the runtime; empty for a client, which can enqueue to any queue.
         known: Vec<QueueName>,
     },
-    /// The job's own retry policy is out of bounds. The caller's mistake: the text names the bound.
+    /// A number of the job's own retry policy is out of bounds. The caller's mistake: the text names the number and its bounds.
     InvalidRetry(InvalidRetry),
-    /// The job cannot be serialized, its kind is not allowed, or its payload is too large. The caller's mistake: keep large data elsewhere.
+    /// The job cannot be serialized, its kind is not allowed, or its payload nests too deep or is too large. The caller's mistake: the text says what to change.
     Payload(CodecError),
-    /// The queue's buffer stayed full until the timeout: this process produces faster than the store accepts. Try again later, or produce more slowly.
+    /// The buffer for this queue stayed full until the timeout: this process produces faster than the store accepts. Try again later, or produce more slowly.
     QueueFull {
         /// The queue.
         queue: QueueName,
     },
-    /// The store could not be reached until the timeout, and the job was never sent. Try again later; the supervision events say why.
+    /// The store could not be reached until the timeout, and nothing was stored. Try again later. A runtime's supervision event `StoreLost` says why.
     StoreUnavailable,
-    /// The store answered, and does not accept the job: a missing permission, a wrong password, a memory limit that is reached. Trying again does not help:
-    /// the text says what to change.
+    /// The store refused the job: a missing permission, a wrong password, a memory limit that is reached. Trying again helps only after an operator has changed what
+    /// the text says.
     Refused {
         /// What the store answered.
         source: Arc<StoreError>,
@@ -59,10 +59,11 @@ pub enum EnqueueError {
         /// The queue.
         queue: QueueName,
     },
-    /// The handler runs without a runtime, as with a runner in a test: there is no store to enqueue to. Give the runner producers (`Runner::with_producers`).
+    /// The handler runs without a runtime, as with a `Runner` in a test, so there is no store to enqueue to. Give the runner producers
+    /// (`Runner::with_producers`).
     NoProducer,
-    /// No answer came in time: the job may be stored or not. Enqueue it again under the same id: it is stored at most once. If the receipt then says
-    /// `created: false`, this call may have created the job.
+    /// No answer came in time: the job may be stored or not. Enqueue it again under the same id, and it is stored at most once. If the receipt then says
+    /// `created: false`, the first call may have created the job.
     OutcomeUnknown {
         /// The job.
         id: JobId,
@@ -90,8 +91,7 @@ impl EnqueueError {
         }
     }
 
-    /// The failure of a handler that could not enqueue a follow-up job: a temporary one, retried by policy, unless the follow-up job itself is invalid, which no
-    /// retry changes.
+    /// The failure of a handler that could not enqueue a follow-up job. It is temporary, unless the follow-up job itself is invalid: that is a permanent failure.
     #[must_use]
     pub fn to_failure(&self) -> Failure {
         match self {

@@ -10,7 +10,7 @@ use crate::handler::Job;
 use crate::job::{JobId, NewJob, QueueName};
 use crate::limits::ENQUEUE_TIMEOUT;
 
-/// A queue, as producers use it; from a runtime, a client or a handler's context. Cheap to clone.
+/// A queue to enqueue to, obtained from a runtime, a client or a handler's context. Cheap to clone.
 ///
 /// Jobs enqueued one by one, but by many tasks at once, share round trips to the store.
 ///
@@ -53,8 +53,8 @@ impl QueueHandle {
         self.producer.name()
     }
 
-    /// The same queue, with another limit for how long each enqueue waits for capacity, for the store and for the receipt. Default 800 ms, so that a caller
-    /// learns of an outage within a second. [`enqueue_all`](Self::enqueue_all) waits this long for each batch of 200.
+    /// The same queue, with another limit for how long each enqueue waits for capacity in the buffer, for the store and for the receipt. Default 800 ms, so that a
+    /// caller learns of an outage within a second. [`enqueue_all`](Self::enqueue_all) waits up to this long for each of its batches.
     #[must_use]
     pub fn wait_at_most(&self, timeout: Duration) -> Self {
         Self { producer: self.producer.clone(), timeout }
@@ -69,13 +69,13 @@ impl QueueHandle {
         Ok(JobHandle { receipt, producer: self.producer.clone() })
     }
 
-    /// A job with options of its own: `.id(…)`, `.delay(…)`, `.retry(…)`, then `.enqueue().await`.
+    /// A request to enqueue this job with options: `.id(…)`, `.delay(…)`, `.retry(…)` and others, then `.enqueue().await`.
     pub fn job<J: Job>(&self, job: J) -> JobRequest<J, Self> {
         JobRequest::to(job, self.clone())
     }
 
-    /// Enqueues many jobs in as few round trips as their number allows; one receipt per job, in order. All jobs are sealed first: if one cannot
-    /// be sealed, none is stored. They are sent in batches of at most 200 jobs and 1 MiB, and all are held in memory until the end: split a very long iterator.
+    /// Enqueues many jobs in batches of at most 200 jobs and 1 MiB, and returns one receipt per job, in order. A job above 1 MiB is a batch of its own. All jobs are
+    /// sealed first: if one cannot be sealed, none is stored. They are held in memory until the end, so split a very long iterator.
     ///
     /// # Errors
     /// [`EnqueueAllError`] says which jobs were stored, and holds the others, sealed, to be sent again.
@@ -115,8 +115,8 @@ impl QueueHandle {
 }
 
 impl<J: Job> JobRequest<J, QueueHandle> {
-    /// How long the producer waits for capacity, for the store and for the receipt; not how long the job may run. Default 800 ms, so that a caller learns of an
-    /// outage within a second.
+    /// How long the producer waits for capacity in the buffer, for the store and for the receipt; not how long the job may run. Default 800 ms, so that a caller
+    /// learns of an outage within a second.
     pub fn wait_at_most(mut self, timeout: Duration) -> Self {
         self.queue = self.queue.wait_at_most(timeout);
         self
@@ -132,7 +132,7 @@ impl<J: Job> JobRequest<J, QueueHandle> {
     }
 }
 
-/// A job that is in the store: its [`Receipt`], and a way to wait for its outcome.
+/// The [`Receipt`] of a stored job, and a way to wait for the job's outcome.
 ///
 /// ```
 /// use std::time::Duration;
@@ -158,7 +158,8 @@ impl JobHandle {
     /// completed before is [`Outcome::NotKept`].
     ///
     /// # Errors
-    /// [`OutcomeError::Store`] when the store refuses the read; [`OutcomeError::EndUnknown`] when the job was there and was removed before it was read again.
+    /// [`OutcomeError::Store`] when the store refuses the read; [`OutcomeError::EndUnknown`] when the job was removed after it had been seen, and how it ended is not
+    /// known; [`OutcomeError::RuntimeEnded`].
     ///
     /// # Cancel safety
     /// Waiting only reads: the future can be dropped, and the outcome waited for again.
@@ -169,7 +170,7 @@ impl JobHandle {
     /// Waits until the job has ended, for up to `timeout`.
     ///
     /// # Errors
-    /// [`OutcomeError`]; [`OutcomeError::TimedOut`] says where the job was seen last.
+    /// [`OutcomeError`]; [`OutcomeError::TimedOut`] has the state in which the job was last seen.
     ///
     /// # Cancel safety
     /// Waiting only reads: the future can be dropped, and the outcome waited for again.

@@ -1,6 +1,6 @@
 //! Enqueueing: a job with its options, the receipt for it, and waiting for its outcome.
 //!
-//! One [`QueueHandle`] for all producers: a runtime, a client and a handler each bring their own [`QueueProducer`].
+//! All producers use the same [`QueueHandle`]. Behind it is a [`QueueProducer`]: a runtime's, or a client's, which handlers use too.
 
 mod bulk;
 mod error;

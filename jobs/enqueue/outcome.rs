@@ -1,4 +1,4 @@
-//! What became of a job.
+//! How a job ended, and why that may not be known.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -34,28 +34,29 @@ pub enum Outcome {
         /// a queue that keeps no completed jobs.
         output: Option<Bytes>,
     },
-    /// It is in the dead letter queue: its attempts are used up, or it failed in a way that is not retried.
+    /// It is in the dead letter queue: its attempts are used up, its last failure is not retried, or no handler for it was found.
     Dead {
-        /// The last failure: its code and message. `None` when the history cannot be read.
+        /// The last failure, crash or loss: its code and message. `None` when none is in the history.
         error: Option<LastError>,
     },
-    /// It is poisoned: it would fail again, or it crashed its workers.
+    /// It is poisoned: a permanent failure, or too many dead workers.
     Poisoned {
-        /// The last failure or crash: its code and message. `None` when the history cannot be read.
+        /// The last failure, crash or loss: its code and message. `None` when none is in the history.
         error: Option<LastError>,
     },
     /// It was cancelled.
     Cancelled {
-        /// The last failure or crash before that, if there was one.
+        /// The last failure, crash or loss, if there was one. An error that the handler returned after the cancellation is one too, with code `CANCELLED`.
         error: Option<LastError>,
     },
-    /// The store keeps no job of this id, and kept none when the wait began: retention or an operator removed it, or it was never there. In a queue that keeps no
-    /// completed jobs, it may have completed before the wait began; a job that completes during the wait is [`Completed`](Self::Completed).
+    /// The store kept no job of this id when the wait began: it was removed, or never there. In a queue that keeps no completed jobs, it may have completed before
+    /// the wait began; a job that completes during the wait is [`Completed`](Self::Completed). An operator's discard during
+    /// the wait also gives this outcome.
     NotKept,
 }
 
 impl Outcome {
-    /// The end of a job, as a store shows it; `None` while it has not ended.
+    /// The outcome of a job that a store has returned, where `None` means no such job; `None` if the job has not ended.
     #[must_use]
     pub fn of(job: Option<&JobView>) -> Option<Self> {
         let Some(job) = job else { return Some(Outcome::NotKept) };
@@ -74,7 +75,7 @@ impl Outcome {
         matches!(self, Outcome::Completed { .. })
     }
 
-    /// What the handler returned. A handler that returned nothing reads as `()` and as `None`.
+    /// What the handler returned. Where it returned nothing, `T` may be `()` or an `Option`, which is then `None`.
     ///
     /// # Errors
     /// [`OutcomeError::NotCompleted`] unless the handler succeeded; [`OutcomeError::OutputNotKept`] where the queue keeps no completed jobs;
@@ -88,7 +89,7 @@ impl Outcome {
     }
 }
 
-/// What the handler of a completed job returned; `None` when nothing is kept of its last attempt.
+/// What the handler of a completed job returned; `None` when the record of its last attempt is not kept.
 fn output_of(job: &JobView) -> Option<Bytes> {
     const NIL: Bytes = Bytes::from_static(&[0xc0]);
     match &job.history.last()?.record {
@@ -126,7 +127,7 @@ pub enum OutcomeError {
     TimedOut {
         /// How long the caller waited.
         timeout: Duration,
-        /// Where the job was seen last; `None` when the store never answered.
+        /// The state in which the job was last seen; `None` when the store never answered.
         state: Option<JobState>,
     },
     /// The store refuses the read: the text says what to change.
@@ -134,20 +135,20 @@ pub enum OutcomeError {
         /// What the store answered.
         source: Arc<StoreError>,
     },
-    /// The runtime on whose threads the store is read has ended. Use a client.
+    /// The runtime whose threads read the store has ended, so use a client; or the handler runs without a runtime.
     RuntimeEnded,
-    /// The job was there and has ended since, but how is not known: it was removed before it was read again. This happens when retention keeps such jobs for less
-    /// than a second, when an operator discards the job, or when the job completes during an outage of several seconds in a queue that keeps no completed jobs.
-    /// Do not run the job's work again without checking whether it was done.
+    /// The job was removed after it had been seen, and nothing says how it ended. This happens when retention keeps ended jobs for less than a second, when the hint
+    /// about an operator's discard is missed, or when the job completes during an outage of several seconds in a queue that keeps no completed jobs. Do not run the
+    /// job's work again without checking whether it was done.
     EndUnknown {
-        /// Where the job was seen last.
+        /// The state in which the job was last seen.
         seen: JobState,
     },
     /// There is no output: the job did not complete.
     NotCompleted(Box<Outcome>),
     /// The job completed, but its output is not kept: let the queue's retention keep completed jobs for as long as somebody may wait.
     OutputNotKept,
-    /// The output is not what was asked for.
+    /// The output does not fit the type that was asked for.
     Decode(CodecError),
 }
 
@@ -202,11 +203,11 @@ mod tests {
         assert_eq!(nothing.output::<Option<u32>>().unwrap(), None);
     }
 
-    /// A completed job; with an output, or none, if its last attempt is kept.
-    fn completed(kept: Option<Option<Bytes>>) -> JobView {
+    /// A completed job; `last_attempt` is the output of its last attempt, or `None` if that attempt is not kept.
+    fn completed(last_attempt: Option<Option<Bytes>>) -> JobView {
         let id = JobId::parse("welcome-42").unwrap();
         let mut job = JobView::new(QueueName::new("email").unwrap(), id, JobState::Completed);
-        job.history.extend(kept.map(|output| {
+        job.history.extend(last_attempt.map(|output| {
             let (instance, executor) = (InstanceId::from(uuid::Uuid::nil()), ExecutorId::new(3, 1));
             let log = AttemptLog::new(instance, executor, 1, 1, Ended::Completed { output });
             StoredAttempt { attempt: 1, settled_ms: 1, record: Ok(AttemptRecord::Reported(log)) }

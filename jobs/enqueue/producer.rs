@@ -1,4 +1,4 @@
-//! The port through which jobs are produced. A runtime, a client and a test each implement it.
+//! The traits behind [`QueueHandle`](super::QueueHandle). A runtime, a client and the test context each implement them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub trait QueueProducer: Send + Sync {
     fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>>;
 }
 
-/// Gives access to all queues of a store. A handler's context holds one.
+/// Gives a [`QueueProducer`] for any queue of a store. A handler's context enqueues through it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -46,7 +46,7 @@ pub trait Producers: Send + Sync {
     fn producer(&self, queue: &QueueName) -> Arc<dyn QueueProducer>;
 }
 
-/// The producers of a context that was given none: every call fails.
+/// For a handler that runs without a runtime: every call fails.
 pub(crate) struct NoProducers;
 
 impl Producers for NoProducers {

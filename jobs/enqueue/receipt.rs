@@ -3,7 +3,7 @@
 use crate::job::{JobId, JobState, QueueName};
 use crate::store::Enqueued;
 
-/// The store has the job. From here on it is run at least once, or ends as dead, poisoned or cancelled.
+/// The store has the job. A job that this call created will be run until it has ended, unless an operator discards it.
 ///
 /// ```
 /// use retraced_jobs::enqueue::Receipt;
@@ -20,14 +20,14 @@ use crate::store::Enqueued;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// The queue it was enqueued to.
+    /// The job's queue.
     pub queue: QueueName,
     /// The job.
     pub id: JobId,
-    /// Whether this call created the job; `false`: a job of this id is kept already, and nothing was changed. After an [unknown
-    /// outcome](super::EnqueueError::OutcomeUnknown) that is not reliable: the earlier call may have created the job.
+    /// Whether this call created the job; `false`: a job of this id was kept already, and nothing was changed. If an earlier call for the same job had an [unknown
+    /// outcome](super::EnqueueError::OutcomeUnknown), `false` may mean that the earlier call created the job.
     pub created: bool,
-    /// Where the job was when the store answered.
+    /// The job's state when the store answered.
     pub state: JobState,
 }
 

@@ -1,4 +1,4 @@
-//! A job with options of its own, on its way to be sealed.
+//! A job with options of its own, before it is sealed.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -108,8 +108,8 @@ impl<J: Job, Q> JobRequest<J, Q> {
         Self { job, options: JobOptions::default(), mistake: None, queue }
     }
 
-    /// Gives the job an id of your own: 1 to 128 of `A-Z a-z 0-9 . _ - :`. As long as a job of this id is kept, enqueueing it again changes
-    /// nothing, and the receipt says so. Default: a new UUID.
+    /// Gives the job an id of your own: 1 to 128 characters of `A-Z a-z 0-9 . _ - :`. As long as its queue keeps a job of this id, enqueueing it again changes
+    /// nothing, and the receipt says `created: false`. Default: a new UUID.
     pub fn id(mut self, id: impl AsRef<str>) -> Self {
         match JobId::parse(id.as_ref()) {
             Ok(id) => self.options.id = Some(id),
@@ -118,7 +118,7 @@ impl<J: Job, Q> JobRequest<J, Q> {
         self
     }
 
-    /// Runs the job no earlier than this long from now, by the store's clock.
+    /// Runs the job no earlier than this long after the store has accepted it.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.options.run_at = RunAt::After(delay);
         self
@@ -131,7 +131,7 @@ impl<J: Job, Q> JobRequest<J, Q> {
         self
     }
 
-    /// Retries the job by this policy, instead of its queue's.
+    /// Retries the job by this policy, instead of that of its kind or queue. A number out of bounds makes the enqueue fail.
     pub fn retry(mut self, retry: Retry) -> Self {
         match retry.validate() {
             Ok(retry) => self.options.retry = RetryOverrides::all_of(&retry),
@@ -140,7 +140,7 @@ impl<J: Job, Q> JobRequest<J, Q> {
         self
     }
 
-    /// Gives the handler this long for the job, instead of its queue's timeout.
+    /// Gives the handler this long for the job, instead of the timeout of its kind or queue. In whole milliseconds and at least 1 ms; there is no upper limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self

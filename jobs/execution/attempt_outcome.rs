@@ -1,4 +1,4 @@
-//! The result of an attempt: a settlement for the store, and what the supervision tree needs to know.
+//! The outcome of an attempt: a settlement for the store, and what logs, observers and the supervision tree are told.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use super::HandlerPanic;
 use crate::failure::{Class, Code};
 use crate::store::Settlement;
 
-/// The result of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug)]
 pub struct AttemptOutcome {
     /// What is written to the store.
     pub settlement: Settlement,
     /// The handler's panic, if there was one: the executor ends with this error.
     pub panic: Option<HandlerPanic>,
-    /// The job's kind, when no handler here knows it; or the error of its envelope, when a newer version sealed that. `None` for all other jobs.
+    /// Set when this worker cannot run the job: its kind, if there is no handler for it, or the error of its envelope, if a newer version sealed the envelope.
     pub unknown_kind: Option<String>,
-    /// Code and class of the failure; `None` when the job completed or was released.
+    /// Code and class of the failure. `None` when the job completed or was released.
     pub failure: Option<(Code, Class)>,
-    /// The failure's message, cut at 512 bytes, for the worker's log.
+    /// The failure's message, cut at 512 bytes, for the worker's log. `None` unless a failure is counted.
     pub why: Option<String>,
     /// What the handler returned, if it completed with a value.
     pub output: Option<Bytes>,
-    /// How long the handler ran.
+    /// How long the handler ran, with its layers.
     pub ran: Duration,
 }

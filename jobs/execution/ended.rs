@@ -1,4 +1,4 @@
-//! How a handler ended, and the guard that stops what an attempt leaves behind when it is dropped before its end.
+//! How a handler ended, and the guard for an attempt that is dropped before its end.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ pub(super) enum HandlerEnd {
     Panicked(CaughtPanic),
     /// The timeout passed. An async handler was then dropped, and a destructor may have panicked.
     TimedOut(Option<CaughtPanic>),
-    /// A blocking handler that got no thread in time, or whose runtime ended first.
+    /// A blocking handler got no thread within its timeout, or its tokio runtime ended first.
     NotRun(Released),
 }
 
@@ -28,8 +28,8 @@ impl From<Result<Result<Output, Failure>, CaughtPanic>> for HandlerEnd {
     }
 }
 
-/// If this guard is dropped before [`ended`](Self::ended) is set, it asks what outlives the attempt to stop: tasks the handler spawned, and a blocking handler's
-/// thread.
+/// Asks whatever outlives a dropped attempt to stop: tasks that the handler spawned, and a blocking handler's thread. It does so when it is dropped before
+/// [`ended`](Self::ended) is set.
 pub(super) struct AttemptGuard<'a> {
     lease: &'a LeaseWatch,
     pub(super) pending_call: Option<Arc<PendingCall>>,
@@ -41,7 +41,7 @@ impl<'a> AttemptGuard<'a> {
         Self { lease, pending_call: None, ended: false }
     }
 
-    /// Keeps a blocking handler from being called. Returns whether that was in time.
+    /// Prevents a blocking handler from being called. Returns `false` if it has been called already.
     pub(super) fn prevent_call(&self) -> bool {
         self.pending_call.as_ref().is_some_and(|pending_call| pending_call.take().is_some())
     }
@@ -56,7 +56,7 @@ impl Drop for AttemptGuard<'_> {
     }
 }
 
-/// The arguments of a call that waits for its thread. They are taken once: by the thread, or by whoever prevents the call.
+/// The arguments of a blocking handler's call that waits for a thread. They are taken once: by the thread, or by [`AttemptGuard::prevent_call`].
 pub(super) struct PendingCall(Mutex<Option<(RawJob, Context)>>);
 
 impl PendingCall {

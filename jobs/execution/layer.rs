@@ -8,13 +8,15 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::handler::{HandlerFuture, Output};
 
-/// Code around attempts: before the handler, after it, and on its failure. The trait is implemented for
-/// `async fn(Context, Next) -> Result<Output, Failure>`, which is what most layers are. Implement it for a type of your own if the layer has settings.
+/// Code that runs around attempts, before and after the handler. The trait is implemented for `async fn(Context, Next) -> Result<Output, Failure>`, so most layers
+/// are functions. Implement it for a type of your own if the layer has settings.
 ///
 /// Layers are added to a queue or to the whole runtime with `.layer(…)`; the first that was added is the outermost, and those of the runtime are outside
-/// those of its queues. The timeout covers layers and handler together. A panic does not return through the layers: they are dropped, with all
-/// they hold. Around a blocking handler the layers run on the executor's thread, and the handler on a thread of its own. When a layer drops `next.run()`, that
-/// thread is asked to stop ([`Stop::TimedOut`](crate::context::Stop::TimedOut)); once the thread has ended, the attempt ends with what the layer returned.
+/// those of its queues. The timeout covers layers and handler together. When an async handler panics, its layers are dropped without seeing a result.
+///
+/// Around a blocking handler the layers run on the executor's thread, and the handler on a thread of its own. When it panics or times out, the layers
+/// see a failure in place of its result, and the attempt ends as the handler did, whatever they return. When a layer drops `next.run()`, the handler is asked to
+/// stop ([`Stop::TimedOut`](crate::context::Stop::TimedOut)); once its thread has ended, the attempt ends with what the layer returned, or with the handler's panic.
 ///
 /// ```
 /// use retraced_jobs::context::Context;
@@ -40,8 +42,7 @@ pub trait Layer: Send + Sync + 'static {
     /// What the handler failed with, or the layer's own failure in its place.
     fn call(&self, ctx: Context, next: Next) -> impl Future<Output = Result<Output, Failure>> + Send;
 
-    /// Whether the layer takes part in this attempt; asked once per attempt, before any layer runs. A layer that does not costs the attempt nothing. Default: it
-    /// takes part in every attempt.
+    /// Whether the layer takes part in this attempt. Called once per attempt, before any layer runs; a layer that returns `false` is left out. Default: `true`.
     fn enabled(&self, ctx: &Context) -> bool {
         let _ = ctx;
         true
@@ -58,7 +59,7 @@ where
     }
 }
 
-/// [`Layer`] as an object.
+/// [`Layer`] as a trait that can be a `dyn`.
 trait AnyLayer: Send + Sync {
     fn call_boxed(self: Arc<Self>, ctx: Context, next: Next) -> HandlerFuture;
     fn is_enabled(&self, ctx: &Context) -> bool;
@@ -79,7 +80,7 @@ impl<L: Layer> AnyLayer for L {
 pub struct Layers(Vec<Arc<dyn AnyLayer>>);
 
 impl Layers {
-    /// Adds a layer inside those that are there.
+    /// Adds a layer as the innermost one.
     pub fn push(&mut self, layer: impl Layer) {
         self.0.push(Arc::new(layer));
     }
@@ -91,7 +92,7 @@ impl Layers {
         self
     }
 
-    /// The layers that take part in this attempt; `None` when there are none. Runs user code.
+    /// The layers that take part in this attempt; `None` when there are none. Calls [`Layer::enabled`], which may panic.
     pub(super) fn enabled(&self, ctx: &Context) -> Option<Enabled> {
         let enabled: VecDeque<_> = self.0.iter().filter(|layer| layer.is_enabled(ctx)).cloned().collect();
         (!enabled.is_empty()).then_some(Enabled(enabled))

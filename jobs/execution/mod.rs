@@ -1,4 +1,5 @@
-//! One attempt as a pipeline: decode, run, classify, decide, outcome. Each step takes data and returns data; the executor's actor only passes the data on.
+//! Runs one attempt: decodes the job, calls its handler within layers, and decides from the result what becomes of the job. The executor, an actor, only calls
+//! [`Runner::attempt`] and passes its outcome on.
 
 mod attempt_outcome;
 mod ended;

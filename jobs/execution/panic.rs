@@ -1,9 +1,9 @@
 //! Catching a handler's panic with its place and backtrace.
 //!
-//! A process-wide panic hook, chained to the one before it, checks a thread-local counter that is above zero only while a handler is polled.
-//! Inside an attempt the hook keeps the panic's place and an unresolved backtrace and prints nothing: the supervision event and the job's trace report the
-//! panic. Outside attempts it passes every panic on to the hook before it. In a program that later sets a hook of its own, without chaining, panics are still
-//! caught, but without place and backtrace.
+//! A process-wide panic hook checks a thread-local counter that is above zero only while an attempt's user code runs on the thread. Inside an attempt the hook
+//! keeps the panic's place and an unresolved backtrace and prints nothing: the supervision event and the job's trace report the panic. Outside attempts it calls
+//! the hook that was set before it. If a program later sets a hook of its own that does not call this one, panics are still caught, but without place and
+//! backtrace.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -28,7 +28,7 @@ use crate::trace::BACKTRACE_BYTES_MAX;
 
 static RENDERERS: Semaphore = Semaphore::const_new(BACKTRACE_RENDERERS_MAX);
 
-/// A handler panicked: the error that its executor ends with.
+/// A handler's panic. Its executor ends with this error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandlerPanic {
     /// The job's queue.
@@ -57,7 +57,7 @@ impl fmt::Display for HandlerPanic {
 impl std::error::Error for HandlerPanic {}
 
 impl HandlerPanic {
-    /// Prints the panic to standard error in a program that never set a `tracing` subscriber: nothing else would report it there.
+    /// Prints the panic to standard error if the program has set no `tracing` subscriber: otherwise nobody would see it.
     pub(super) fn print_unless_traced(&self) {
         if !tracing::dispatcher::has_been_set() {
             // Standard error may be closed; that is no reason to fail.
@@ -75,7 +75,7 @@ pub(super) struct CaughtPanic {
 }
 
 impl CaughtPanic {
-    /// The backtrace as text, rendered on a thread for blocking work; `None` when that takes too long.
+    /// The backtrace as text, made on a thread for blocking work; `None` after [`BACKTRACE_RENDER_TIMEOUT`].
     pub(super) async fn render(&mut self) -> Option<String> {
         let backtrace = self.backtrace.take()?;
         let rendered = async {
@@ -90,7 +90,8 @@ impl CaughtPanic {
     }
 }
 
-/// The handler's own frames: those between the panic machinery and this library's. Each is a name, followed by a line with its place if that is known.
+/// The handler's own frames, which stand between those of the panic machinery and those of this library. Each is a name, followed by a line with its place if that
+/// is known.
 fn handler_frames(rendered: &str) -> String {
     const NO_SYMBOLS: &str = "no frames: the program was built without symbols";
     let mut frames: Vec<(&str, Option<&str>)> = Vec::new();
@@ -101,7 +102,7 @@ fn handler_frames(rendered: &str) -> String {
             (None, None) => {}
         }
     }
-    // The standard library's own marker, called before all panic hooks.
+    // The standard library calls panic hooks inside a function of this name.
     let Some(hook) = frames.iter().position(|(name, _)| name.contains("__rust_end_short_backtrace")) else {
         return NO_SYMBOLS.to_owned();
     };
@@ -127,11 +128,11 @@ thread_local! {
     static THREAD_STATE: RefCell<ThreadState> = const { RefCell::new(ThreadState { depth: 0, noted: None }) };
 }
 
-/// What the hook knows of this thread.
+/// What the panic hook uses on this thread.
 struct ThreadState {
-    /// How many attempts are being polled, one within the other.
+    /// How many attempts run on this thread, one within the other.
     depth: u32,
-    /// The latest panic in the innermost of them.
+    /// The latest panic in the innermost attempt.
     noted: Option<Noted>,
 }
 
@@ -154,9 +155,9 @@ fn install() {
     });
 }
 
-/// Keeps a panic's message, place and backtrace, if an attempt is being polled on this thread. Returns whether one is.
+/// Keeps a panic's message, place and backtrace if an attempt runs on this thread. Returns whether one does.
 fn note(info: &PanicHookInfo<'_>) -> bool {
-    // A thread that is ending may have dropped its thread-locals, and a panic in here would abort the process.
+    // A thread that is ending may have dropped its thread-locals, and a panic in the hook would abort the process.
     let noted = THREAD_STATE.try_with(|state| {
         let Ok(mut state) = state.try_borrow_mut() else { return false };
         if state.depth == 0 {
@@ -177,7 +178,7 @@ fn text_of(payload: &(dyn Any + Send)) -> Option<String> {
     Some(bounded(text, MESSAGE_BYTES_MAX))
 }
 
-/// While this guard lives, panics on this thread belong to an attempt. An attempt within an attempt keeps the outer one's noted panic, and restores it.
+/// While this guard lives, panics on this thread belong to an attempt. It keeps the panic noted for an outer attempt, and restores it when it is dropped.
 struct Armed {
     outer: Option<Noted>,
 }
@@ -220,7 +221,7 @@ pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
         }
         Err(payload) => {
             let message = text_of(&*payload);
-            // `resume_unwind` throws a payload without running the hook: what the hook noted last is then another panic.
+            // `resume_unwind` throws a payload without calling the hook: the panic that the hook noted last is then another one.
             let noted = noted.filter(|noted| noted.message == message);
             let mut message = message.unwrap_or_else(|| "a panic whose payload is not text".to_owned());
             if !drop_payload(payload) {
@@ -250,7 +251,7 @@ fn drop_payload(payload: Box<dyn Any + Send>) -> bool {
     }
 }
 
-/// [`catch`], marked as a poll in the lease, so that the watchdog sees when `run` does not return.
+/// [`catch`], recorded as a poll in the [`LeaseWatch`], where the watchdog sees it if `run` does not return.
 pub(super) fn watched<T>(lease: &LeaseWatch, run: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
     lease.poll_begins();
     let result = catch(run);
@@ -278,7 +279,7 @@ impl<'a> Watched<'a> {
     }
 }
 
-/// The handler had ended already: a panic of its destructors changes nothing and is only logged.
+/// Logs a panic in the destructors of a handler that had already ended, whose outcome it does not change.
 fn log_late_panic(dropped: Result<(), CaughtPanic>) {
     if let Err(CaughtPanic { message, place, .. }) = dropped {
         tracing::warn!(place, message, "a handler that had already ended panicked while it was dropped");
@@ -296,7 +297,7 @@ impl Future for Watched<'_> {
             catch(|| future.as_mut().poll(cx)).map_or_else(|caught| Poll::Ready(Err(caught)), |poll| poll.map(Ok));
         match polled {
             Poll::Pending => this.future = Some(future),
-            // Drops what the handler holds before its end is reported.
+            // What the handler holds is dropped before its end is reported.
             Poll::Ready(_) => log_late_panic(catch(|| drop(future))),
         }
         this.lease.poll_ends();

@@ -1,4 +1,4 @@
-//! The step that runs the handler: within its layers, under its timeout, with its panics caught.
+//! Runs a handler within its layers and its timeout, and catches its panics.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The pipeline itself, and the settlements that are made without a handler's result.
+//! Runs attempts from grant to outcome, and makes the settlements of jobs whose handler gave no result.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,10 +33,10 @@ pub struct Runner {
     instance: InstanceId,
 }
 
-/// What an attempt needs from outside: the grant, who runs it, and the randomness of its retry.
+/// The input of an attempt: the grant, the executor, clock readings, and a random number for a retry.
 #[derive(Debug)]
 pub struct AttemptInput {
-    /// The grant.
+    /// The job as it was granted.
     pub job: ClaimedJob,
     /// The executor that runs it.
     pub executor: ExecutorId,
@@ -44,7 +44,7 @@ pub struct AttemptInput {
     pub started: Instant,
     /// The same instant on the store's clock, in ms since the Unix epoch.
     pub started_ms: u64,
-    /// The lease, shared with the lease keeper.
+    /// The state of the lease, shared with the lease keeper.
     pub lease: Arc<LeaseWatch>,
     /// A random number from −1000 to 1000, for the jitter of a retry.
     pub jitter: i16,
@@ -58,7 +58,7 @@ struct RanBy {
     ran: Duration,
 }
 
-/// An attempt that is over (its handler may never have run), before it is decided what becomes of its job.
+/// An attempt that is over, although its handler may never have run, and what is needed to decide what becomes of its job.
 struct FinishedAttempt<'a> {
     job: &'a ClaimedJob,
     ran_by: RanBy,
@@ -67,16 +67,16 @@ struct FinishedAttempt<'a> {
     notes: Notes,
 }
 
-/// The rules for one job, with what it sets for itself.
+/// The rules for one job: those of its kind, overridden by what the job sets for itself.
 struct JobRules {
     retry: Retry,
     timeout: Duration,
     keep_completed: bool,
-    /// Why the job's own retry numbers are not used; `None` when they are, or when it has none.
+    /// Why the job's own retry numbers are not used; `None` when they are used, or when the job has none.
     refused: Option<InvalidRetry>,
 }
 
-/// Where a panic happened; empty for an attempt that did not panic.
+/// Where a panic happened; both are `None` for an attempt that did not panic.
 #[derive(Default)]
 struct PanicDetails {
     place: Option<String>,
@@ -123,7 +123,7 @@ impl Runner {
         &self.handlers
     }
 
-    /// Runs one attempt to its end. Never panics.
+    /// Runs one attempt to its end. A panic of the handler is caught.
     ///
     /// # Cancel safety
     /// Dropping the future drops an async handler at its current await. Tasks that the handler spawned, and a blocking handler's thread, are asked to stop.
@@ -143,7 +143,7 @@ impl Runner {
             }
         };
         let Some(found) = self.handlers.find(&envelope.kind) else {
-            let text = format!("no worker of queue \"{}\" knows kind \"{}\"", self.queue, envelope.kind);
+            let text = format!("this worker has no handler for kind \"{}\" in queue \"{}\"", envelope.kind, self.queue);
             return self.not_runnable_here(not_run(), Code::UnknownKind, envelope.kind.to_string(), text);
         };
         let JobRules { retry, timeout, keep_completed, refused } = self.rules_of(&envelope, &found.defaults);
@@ -181,8 +181,8 @@ impl Runner {
         }
     }
 
-    /// The settlement of a job that a shutdown or a restart takes back. `ran` is the executor that ran the job, since when, and for how long; `None` for a job that
-    /// still waited for an executor.
+    /// The settlement of a job that is released to the front of its queue because of a shutdown or a killed actor. `ran` is the executor that ran the job, since when
+    /// (in ms on the store's clock) and for how long; `None` for a job that waited for an executor.
     #[must_use]
     pub fn interrupted(&self, job: &ClaimedJob, ran: Option<(ExecutorId, u64, Duration)>) -> Settlement {
         let record = ran.map(|(executor, started_ms, ran)| {
@@ -192,7 +192,7 @@ impl Runner {
         settlement(job, Verdict::ReleaseNow, record.unwrap_or_default())
     }
 
-    /// The settlement of a job that waited too long for an executor.
+    /// The settlement of a job that waited too long for an executor: it is released to the front of its queue.
     #[must_use]
     pub fn unstarted(&self, job: &ClaimedJob) -> Settlement {
         settlement(job, Verdict::ReleaseNow, Bytes::new())
@@ -200,7 +200,7 @@ impl Runner {
 
     /// The settlement of a job that is released with a delay, without counting a failure.
     #[must_use]
-    pub fn put_off(&self, job: &ClaimedJob, delay: Duration) -> Settlement {
+    pub fn postponed(&self, job: &ClaimedJob, delay: Duration) -> Settlement {
         settlement(job, Verdict::ReleaseAfter { delay }, Bytes::new())
     }
 
@@ -243,8 +243,7 @@ impl Runner {
         Ok(envelope)
     }
 
-    /// The kind's defaults, overridden by what the queue sets, overridden by what the job sets. If one of the job's retry numbers is out of bounds, all of them
-    /// are ignored; the producers of this library seal no such numbers.
+    /// The rules of the job's kind, overridden by what the job sets. If one of the job's retry numbers is out of bounds, all of them are ignored.
     fn rules_of(&self, envelope: &Envelope, defaults: &JobDefaults) -> JobRules {
         let KindRules { retry, timeout, keep_completed } = self.rules.of_kind(defaults);
         let timeout = envelope.timeout_ms.filter(|ms| *ms > 0).map_or(timeout, Duration::from_millis);
@@ -260,7 +259,7 @@ impl Runner {
 
     fn completed(&self, finished: &FinishedAttempt<'_>, keep: bool, output: Output) -> AttemptOutcome {
         let output = output.into_bytes();
-        // The log of a job that completes is not kept: its record stays small.
+        // Without log lines and progress the record of a job that completes stays small.
         let record = match keep {
             true => self.record(finished.ran_by, Ended::Completed { output: output.clone() }, Notes::default()),
             false => Bytes::new(),
@@ -268,8 +267,8 @@ impl Runner {
         AttemptOutcome { output, ..outcome(finished.job, finished.ran_by, Verdict::Complete { keep }, record, None) }
     }
 
-    /// What becomes of a job after an error, a panic, a timeout or a snooze. It depends on whether the handler was asked to stop, and why: a job that was to be
-    /// cancelled is cancelled in any case, and a panic counts as a failure even during a shutdown.
+    /// The outcome after an error, a panic, a timeout or a snooze. It depends on whether the handler was asked to stop, and why. If the job was cancelled, it ends as
+    /// `cancelled`. During a shutdown only a panic counts as a failure.
     async fn unsuccessful(
         &self,
         finished: FinishedAttempt<'_>,
@@ -312,14 +311,14 @@ impl Runner {
         let record = self.record(finished.ran_by, Ended::Released { reason, delay_ms }, finished.notes);
         let verdict = match reason {
             Released::Interrupted | Released::Unstarted => Verdict::ReleaseNow,
-            // Even with a delay of zero these jobs go behind the others, or one job could occupy its queue alone.
+            // With a delay of zero these jobs go to the back of their queue. At its front a job that snoozes again and again would keep the others from running.
             Released::UnknownKind | Released::Snoozed => Verdict::ReleaseAfter { delay },
         };
         outcome(finished.job, finished.ran_by, verdict, record, None)
     }
 
-    /// A job that this worker cannot run and a newer one may: it is released with a delay, and after too many releases moved to the dead letter queue. `unknown` is
-    /// what the worker reports: the kind, or why the envelope cannot be read.
+    /// The outcome for a job that this worker cannot run but a newer one may: released with a delay, and rejected after too many releases. `unknown` is what the
+    /// worker reports: the kind, or why the envelope cannot be read. `text` is the message of the failure if the job is rejected.
     fn not_runnable_here(
         &self,
         finished: FinishedAttempt<'_>,

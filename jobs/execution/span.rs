@@ -8,9 +8,9 @@ use crate::failure::Failure;
 use crate::handler::Output;
 
 /// A layer that runs every attempt in a `tracing` span at level `INFO`: name `attempt`, target `retraced::attempt`, with the fields `queue`, `kind`, `job` and
-/// `attempt`, the number that the trace gives the attempt. So what the handler logs through `tracing` can be found by its job.
+/// `attempt` (the number of the grant, as in traces). What the handler logs through `tracing` can then be found by its job.
 ///
-/// The facade's runtime has it as its outermost layer. Without a subscriber that wants the span it costs an attempt nothing.
+/// Every runtime of the facade has it as the outermost layer. It is left out while no `tracing` subscriber wants the span.
 ///
 /// ```
 /// use retraced_jobs::execution::{AttemptSpan, Layers};

@@ -1,4 +1,4 @@
-//! One attempt from its grant to its settlement, whatever the handler does.
+//! One attempt from its grant to its outcome, for everything that a handler may do.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::future::pending;
@@ -92,7 +92,7 @@ impl Harness {
     }
 }
 
-/// Runs one attempt of `{n: 7}` by this handler.
+/// Runs one attempt of the job `Work { n: 7 }` by this handler.
 async fn attempt<M>(handler: impl IntoHandler<M>) -> AttemptOutcome {
     Harness::handler(handler).run(job()).await
 }
@@ -230,7 +230,7 @@ mod returning {
     }
 
     #[tokio::test]
-    async fn the_last_attempt_goes_to_the_dead_letter_queue() {
+    async fn a_job_whose_last_attempt_fails_goes_to_the_dead_letter_queue() {
         let failing =
             |_: Work, _: Context| async { Err::<(), Failure>(Failure::temporary(Code::NetworkError, io("reset"))) };
         let mut job = job();
@@ -239,7 +239,7 @@ mod returning {
     }
 
     #[tokio::test]
-    async fn a_permanent_failure_is_poison_with_its_causes() {
+    async fn a_job_is_poisoned_by_a_permanent_failure_whose_causes_are_recorded() {
         #[derive(Debug)]
         struct Outer(std::io::Error);
         impl std::fmt::Display for Outer {
@@ -311,20 +311,20 @@ mod stopping {
     use super::*;
 
     /// Waits to be asked to stop, and then fails.
-    async fn gives_up(_: Work, ctx: Context) -> Result<(), Failure> {
+    async fn fails_when_asked_to_stop(_: Work, ctx: Context) -> Result<(), Failure> {
         ctx.cancellation().cancelled().await;
         Err(Failure::permanent(Code::InvalidJobData, "stopped halfway"))
     }
 
     #[tokio::test]
-    async fn an_error_after_a_requested_cancellation_is_cancelled() {
-        let outcome = Harness::handler(gives_up).asked_to_stop(Stop::Cancelled).run(job()).await;
+    async fn a_job_that_fails_after_it_was_cancelled_is_cancelled() {
+        let outcome = Harness::handler(fails_when_asked_to_stop).asked_to_stop(Stop::Cancelled).run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Cancel);
         assert_eq!(failure(&outcome), (Code::Cancelled, "stopped halfway".into()));
     }
 
     #[tokio::test]
-    async fn a_job_that_completes_although_it_was_to_be_cancelled_is_completed() {
+    async fn a_job_that_completes_after_it_was_cancelled_is_completed() {
         let finishing = |_: Work, ctx: Context| async move {
             assert_eq!(ctx.why_stopped(), Some(Stop::Cancelled));
             DONE
@@ -334,7 +334,7 @@ mod stopping {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_job_that_was_to_be_cancelled_is_not_retried_after_a_timeout_panic_or_snooze() {
+    async fn a_cancelled_job_is_not_retried_after_a_timeout_panic_or_snooze() {
         let cancelled = |harness: Harness| harness.asked_to_stop(Stop::Cancelled);
         let hangs = Harness::handler(|_: Work, _: Context| pending::<Returned>());
         assert_eq!(cancelled(hangs).run(job()).await.settlement.verdict, Verdict::Cancel);
@@ -349,7 +349,7 @@ mod stopping {
 
     #[tokio::test]
     async fn an_error_during_a_shutdown_counts_no_failure_and_goes_to_the_front() {
-        let outcome = Harness::handler(gives_up).asked_to_stop(Stop::Shutdown).run(job()).await;
+        let outcome = Harness::handler(fails_when_asked_to_stop).asked_to_stop(Stop::Shutdown).run(job()).await;
         assert_eq!((outcome.settlement.verdict, outcome.failure), (Verdict::ReleaseNow, None));
         assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::Interrupted, delay_ms: 0 });
     }
@@ -370,7 +370,7 @@ mod stopping {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_timeout_fires_the_token_and_then_drops_the_handler() {
+    async fn a_timeout_cancels_the_token_and_then_drops_the_handler() {
         let seen = Arc::new(Mutex::new(None));
         let shared = seen.clone();
         let outcome = attempt(move |_: Work, ctx: Context| {
@@ -386,7 +386,7 @@ mod stopping {
         assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
         assert_eq!(failure(&outcome), (Code::Timeout, "the handler ran longer than its timeout of 300s".into()));
         assert_eq!(outcome.ran, Duration::from_secs(300));
-        assert_eq!(log(&outcome).lines[0].text, "hanging", "what it wrote down is kept");
+        assert_eq!(log(&outcome).lines[0].text, "hanging", "what it logged is kept");
     }
 
     #[tokio::test(start_paused = true)]
@@ -444,7 +444,7 @@ mod stopping {
 
     #[test]
     fn a_handler_that_does_not_yield_is_seen_from_another_thread() {
-        // Once in the call that makes the future, and once in a poll of it.
+        // The handler blocks first in the call that makes its future, then in a poll of that future.
         for in_poll in [false, true] {
             let (release, released) = mpsc::channel::<()>();
             let released = Arc::new(Mutex::new(released));
@@ -494,9 +494,9 @@ mod panicking {
         Ok(())
     }
 
-    /// How an async function is named depends on the debug information; its location does not.
+    /// The name of an async function in a backtrace depends on the debug information; its location does not.
     #[track_caller]
-    fn is_the_handlers_own(backtrace: &str) {
+    fn assert_only_handler_frames(backtrace: &str) {
         let (names, places): (Vec<&str>, Vec<&str>) = backtrace.lines().partition(|line| !line.starts_with("  at "));
         let first = names.iter().position(|name| name.contains("reads_the_ledger"));
         assert!(first.is_some_and(|first| first < 4), "{backtrace}");
@@ -506,7 +506,7 @@ mod panicking {
         }
     }
 
-    // Paused time: on a slow machine the backtrace does not time out.
+    // In paused time the backtrace does not time out on a slow machine.
     #[tokio::test(start_paused = true)]
     async fn a_panic_is_reported_with_message_location_and_the_handlers_own_frames() {
         let outcome = attempt(settles_accounts).await;
@@ -515,7 +515,7 @@ mod panicking {
         assert_eq!(failure(&outcome), (Code::Panic, message.into()));
         let (place, backtrace) = place_and_backtrace(&outcome);
         assert!(place.as_ref().unwrap().contains("execution/tests.rs:"), "{place:?}");
-        is_the_handlers_own(&backtrace.unwrap());
+        assert_only_handler_frames(&backtrace.unwrap());
         let panic = outcome.panic.unwrap();
         assert_eq!((panic.place, panic.attempt, panic.job.to_string()), (place, 1, "j".into()));
     }
@@ -529,7 +529,7 @@ mod panicking {
         let outcome = Harness::blocking(counts_pages).run(job()).await;
         assert_eq!(failure(&outcome).0, Code::Panic);
         let backtrace = place_and_backtrace(&outcome).1.unwrap();
-        is_the_handlers_own(&backtrace);
+        assert_only_handler_frames(&backtrace);
         assert!(backtrace.contains("counts_pages"), "{backtrace}");
         assert!(outcome.panic.is_some());
     }
@@ -544,14 +544,14 @@ mod panicking {
     }
 
     #[tokio::test]
-    async fn a_payload_that_is_not_text_is_reported_as_such() {
+    async fn a_panic_payload_that_is_not_text_is_reported_as_such() {
         let outcome = attempt(|_: Work, _: Context| async { returned(|| panic_any(7)) }).await;
         assert_eq!(failure(&outcome).1, "a panic whose payload is not text");
         assert!(place_and_backtrace(&outcome).0.is_some(), "its place is known");
     }
 
     #[tokio::test]
-    async fn a_payload_that_panics_each_time_it_is_dropped_is_contained() {
+    async fn a_panic_payload_that_panics_when_it_is_dropped_is_contained() {
         /// Panics this many times when it is dropped, so that a failing test ends.
         struct Bomb(u32);
         impl Drop for Bomb {
@@ -605,7 +605,7 @@ mod panicking {
         })
         .await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
-        // And the next attempt on this thread does not get its place.
+        // The next attempt on this thread does not get the place of that panic.
         let outcome =
             attempt(|_: Work, _: Context| async { returned(|| resume_unwind(Box::new("caught by the handler"))) })
                 .await;
@@ -690,7 +690,7 @@ mod unreadable {
     }
 
     #[tokio::test]
-    async fn an_envelope_that_cannot_be_read_is_poison() {
+    async fn a_job_whose_envelope_cannot_be_read_is_poisoned() {
         for bytes in [&b""[..], b"\x01", b"{}", b"\x01\xdf\xff\xff\xff\xff"] {
             let outcome = Harness::handler(never).run(sealed(Bytes::from_static(bytes))).await;
             assert_eq!(outcome.settlement.verdict, Verdict::Poison, "{bytes:?}");
@@ -699,7 +699,7 @@ mod unreadable {
     }
 
     #[tokio::test]
-    async fn a_payload_that_does_not_fit_its_type_is_poison() {
+    async fn a_job_whose_payload_does_not_fit_its_type_is_poisoned() {
         let payload = codec::from_json(&serde_json::json!({"n": "seven"})).unwrap().into();
         let job = sealed(codec::seal(&Envelope { payload, ..envelope() }).unwrap());
         let blocking = Harness::blocking(|_: Work, _: Context| -> Result<(), Failure> { panic!("never called") });
@@ -713,7 +713,7 @@ mod unreadable {
     }
 
     #[tokio::test]
-    async fn a_payload_beyond_this_workers_limit_is_poison() {
+    async fn a_job_whose_payload_exceeds_this_workers_limit_is_poisoned() {
         let mut harness = Harness::handler(never);
         harness.rules.payload_bytes_max = 3;
         let outcome = harness.run(job()).await;
@@ -725,17 +725,20 @@ mod unreadable {
     }
 
     #[tokio::test]
-    async fn an_unknown_kind_is_released_with_a_delay_and_finally_dead() {
+    async fn a_job_of_unknown_kind_is_released_with_a_delay_and_finally_dead() {
         let harness = Harness::new();
         let outcome = harness.run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(30) });
         assert_eq!(outcome.unknown_kind.as_deref(), Some("work"));
         assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::UnknownKind, delay_ms: 30_000 });
-        let mut old = job();
-        old.counters.releases = 20;
-        let outcome = harness.run(old).await;
+        let mut often_released = job();
+        often_released.counters.releases = 20;
+        let outcome = harness.run(often_released).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Reject);
-        assert_eq!(failure(&outcome), (Code::UnknownKind, "no worker of queue \"q\" knows kind \"work\"".into()));
+        assert_eq!(
+            failure(&outcome),
+            (Code::UnknownKind, "this worker has no handler for kind \"work\" in queue \"q\"".into())
+        );
     }
 
     #[tokio::test]
@@ -745,9 +748,9 @@ mod unreadable {
         let outcome = harness.run(newer()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(30) });
         assert!(outcome.unknown_kind.unwrap().contains("deploy a newer worker"));
-        let mut old = newer();
-        old.counters.releases = 20;
-        let outcome = harness.run(old).await;
+        let mut often_released = newer();
+        often_released.counters.releases = 20;
+        let outcome = harness.run(often_released).await;
         assert_eq!((outcome.settlement.verdict, failure(&outcome).0), (Verdict::Reject, Code::DecodeFailed));
     }
 
@@ -883,7 +886,7 @@ mod arguments {
         let missing = missing.to_string();
         assert!(missing.starts_with("the handler of \"work\" needs a state of type "), "{missing}");
         assert!(missing.contains("Missing; add .state(…) with one"), "{missing}");
-        // Running it anyway gives a failure, not a panic.
+        // A runner that is used all the same gives a failure, not a panic.
         let outcome = harness.run(job()).await;
         assert!(outcome.panic.is_none() && failure(&outcome).1.contains("Missing"));
     }
@@ -900,7 +903,7 @@ mod arguments {
     }
 
     #[tokio::test]
-    async fn a_second_handler_or_state_of_one_kind_is_refused() {
+    async fn a_second_handler_of_a_kind_and_a_second_state_of_a_type_are_refused() {
         let mut harness = Harness::handler(|_: Work, _: Context| async { DONE });
         let twice = harness.handlers.add_blocking(|_: Work, _: Context| DONE).unwrap_err();
         assert_eq!(twice.to_string(), "two handlers were given for kind \"work\"");
@@ -919,7 +922,7 @@ mod arguments {
             assert_eq!((ctx.attempt(), ctx.max_attempts(), ctx.counters().attempts), (3, 5, 6));
             assert_eq!((ctx.enqueued_ms(), ctx.started_ms()), (500, 1_000));
             assert_eq!(ctx.idempotency_key(), "q:j");
-            assert!(!ctx.is_cancelled() && !ctx.lease_lost() && ctx.why_stopped().is_none());
+            assert!(!ctx.is_cancelled() && !ctx.lease_ended() && ctx.why_stopped().is_none());
             assert!(ctx.lease_remaining() > Duration::ZERO);
             DONE
         });

@@ -18,7 +18,7 @@ use crate::failure::{Code, Failure};
 use crate::handler::{BlockingCall, HandlerFuture, Output, RawJob};
 use crate::trace::Released;
 
-/// A blocking handler of one attempt, and what it is called with beside the context.
+/// A blocking handler, and the job and lease of the attempt it is called for.
 pub(super) struct Blocking<'a> {
     pub(super) call: &'a BlockingCall,
     pub(super) raw: RawJob,
@@ -43,12 +43,12 @@ pub(super) async fn on_thread_within(
     let lease = handler.lease;
     let mut guard = AttemptGuard::new(lease);
     let mut deadline = pin!(sleep(limit));
-    let (caller, called) = oneshot::channel();
-    let end = match watched(lease, || layers.call(ctx, move |ctx| call_through(caller, ctx))) {
+    let (call_sender, call) = oneshot::channel();
+    let end = match watched(lease, || layers.call(ctx, move |ctx| call_through(call_sender, ctx))) {
         Err(caught) => HandlerEnd::Panicked(caught),
         Ok(future) => {
             let mut layers = Watched::new(future, lease);
-            match before_the_call(&mut layers, called, deadline.as_mut(), lease).await {
+            match before_the_call(&mut layers, call, deadline.as_mut(), lease).await {
                 Err(end) => end,
                 Ok(call) => around_the_call(&mut layers, handler, call, deadline).await,
             }
@@ -60,35 +60,35 @@ pub(super) async fn on_thread_within(
 
 type Returned = Result<Output, Failure>;
 
-/// The call of the handler by the innermost layer.
+/// A request to call the handler, made where the innermost layer awaits it.
 struct Call {
-    /// The span the layers call it in.
+    /// The span that was entered there.
     span: Span,
     ctx: Context,
     reply: oneshot::Sender<Returned>,
 }
 
 /// What the layers await in place of the handler.
-fn call_through(caller: oneshot::Sender<Call>, ctx: Context) -> HandlerFuture {
+fn call_through(call_sender: oneshot::Sender<Call>, ctx: Context) -> HandlerFuture {
     Box::pin(async move {
         let not_run = || Failure::temporary(Code::Interrupted, "the handler was not run: its attempt is over");
         let (reply, returned) = oneshot::channel();
-        caller.send(Call { span: Span::current(), ctx, reply }).map_err(|_| not_run())?;
+        call_sender.send(Call { span: Span::current(), ctx, reply }).map_err(|_| not_run())?;
         returned.await.unwrap_or_else(|_| Err(not_run()))
     })
 }
 
-/// Polls the layers until they call the handler; `Err` when they end without calling it.
+/// Polls the layers until they call the handler; `Err` when they end or time out before that.
 async fn before_the_call(
     layers: &mut Watched<'_>,
-    called: oneshot::Receiver<Call>,
+    call: oneshot::Receiver<Call>,
     deadline: Pin<&mut Sleep>,
     lease: &LeaseWatch,
 ) -> Result<Call, HandlerEnd> {
     tokio::select! {
         biased;
         ended = &mut *layers => Err(ended.into()),
-        Ok(call) = called => Ok(call),
+        Ok(call) = call => Ok(call),
         () = deadline => {
             lease.stop(Stop::TimedOut);
             Err(HandlerEnd::TimedOut(layers.discard().err()))
@@ -119,7 +119,7 @@ async fn around_the_call(
     let deciding_end = reported(handler_end, reply);
     let layers_end = match layers_end {
         Some(end) => end,
-        // The deadline passed while the thread ran, and the thread was awaited all the same. So are its layers: if they hang, the watchdog settles the attempt.
+        // The deadline passed while the thread ran, and the thread was awaited all the same. The layers are awaited too: if they hang, the watchdog settles the attempt.
         None if late => (&mut *layers).await,
         None => match timeout_at(deadline.deadline(), &mut *layers).await {
             Ok(end) => end,
@@ -159,7 +159,7 @@ fn failure_for_layers(end: &HandlerEnd) -> Failure {
 }
 
 impl Blocking<'_> {
-    /// Runs the handler until it returns. At the deadline, or when its layers no longer await it (`given_up`), it is asked to stop.
+    /// Runs the handler on a thread and awaits its end. At the deadline, or when its layers no longer await it (`given_up`), the handler is asked to stop.
     async fn run(
         self,
         span: Span,
@@ -207,7 +207,7 @@ impl Blocking<'_> {
             Ok(Some(Ok(Err(_)))) if late => HandlerEnd::TimedOut(None),
             Ok(Some(Ok(result))) => HandlerEnd::Returned(result),
             Ok(Some(Err(caught))) => HandlerEnd::Panicked(caught),
-            // The runtime shuts down.
+            // The tokio runtime shuts down, and did not run the thread's work.
             Ok(None) | Err(_) => HandlerEnd::NotRun(Released::Interrupted),
         }
     }

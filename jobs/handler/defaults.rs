@@ -1,4 +1,4 @@
-//! What holds for all jobs of one kind, unless their queue or their producer says otherwise.
+//! The defaults of a kind of job.
 
 use std::time::Duration;
 
@@ -6,17 +6,18 @@ use crate::job::{InvalidName, QueueName};
 use crate::limits::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN};
 use crate::retry::{InvalidRetry, Retry};
 
-/// Defaults of a kind, returned by [`Job::defaults`](super::Job::defaults). What the queue sets overrides them, and what the call sets overrides both:
+/// Defaults of a kind, returned by [`Job::defaults`](super::Job::defaults). What the queue sets overrides them, and what the call that enqueues sets overrides
+/// both:
 ///
 /// | | the kind | the queue | the call that enqueues |
 /// | --- | --- | --- | --- |
 /// | queue | [`queue`](Self::queue), when `enqueue` names no queue | – | the queue it is enqueued to |
-/// | retries | [`retry`](Self::retry), [`max_attempts`](Self::max_attempts) | `Queue::retry`, as a whole | `.retry(…)` |
+/// | retries | [`retry`](Self::retry), [`max_attempts`](Self::max_attempts) | `Queue::retry`, which replaces both | `.retry(…)` |
 /// | timeout | [`timeout`](Self::timeout) | `Queue::timeout` | `.timeout(…)` |
 /// | kept after completion | [`discard_completed`](Self::discard_completed) | `Queue::retention` | – |
 ///
-/// What none of them sets is this library's default: 5 attempts with exponential delays, a timeout of 5 min, completed jobs are kept. A job does not carry the
-/// defaults of its kind: workers apply those of *their* build.
+/// What none of them sets is this library's default: 5 attempts with exponential delays, a timeout of 5 min, completed jobs are kept for up to a day. The default
+/// queue is applied by the producer. The other defaults are not stored with the job: each worker applies those of its own build.
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,38 +49,38 @@ impl JobDefaults {
         Self { queue: None, retry: None, max_attempts: None, timeout: None, discard_completed: false }
     }
 
-    /// The queue jobs of this kind go to when `enqueue` names none: that of a runtime, of a client and of a [`Context`](crate::context::Context). Default: none; a
-    /// follow-up job then goes to the queue of the handler that enqueues it, and a job of a runtime with one queue to that queue.
+    /// The queue for jobs of this kind that are enqueued without naming a queue, through a runtime, a client or a [`Context`](crate::context::Context). Default:
+    /// none. A follow-up job then goes to the queue of the handler that enqueues it, and a runtime with only one queue uses that one.
     pub const fn queue(mut self, name: &'static str) -> Self {
         self.queue = Some(name);
         self
     }
 
-    /// How failed jobs are retried. Default: exponential, 5 attempts.
+    /// How failed jobs are retried. Default: as their queue says.
     pub const fn retry(mut self, retry: Retry) -> Self {
         self.retry = Some(retry);
         self
     }
 
-    /// How many attempts a job has, in place of the number in [`retry`](Self::retry): 1 to 1000.
+    /// How many attempts may fail before a job is dead, in place of the number in [`retry`](Self::retry): 1 to 1000.
     pub const fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self
     }
 
-    /// How long a handler may run: 1 ms to 7 days. Default 5 min.
+    /// How long a handler may run: 1 ms to 7 days. Default: as their queue says.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Removes completed jobs of this kind at once, with their output and history. Default: their queue's retention decides.
+    /// Removes completed jobs of this kind at once, with their output and history. Default: as the retention of their queue says.
     pub const fn discard_completed(mut self) -> Self {
         self.discard_completed = true;
         self
     }
 
-    /// The queue of this kind, if it has one.
+    /// The default queue of this kind, if it has one.
     #[must_use]
     pub const fn default_queue(&self) -> Option<&'static str> {
         self.queue
@@ -98,7 +99,7 @@ impl JobDefaults {
         self.timeout
     }
 
-    /// Whether completed jobs of this kind are kept.
+    /// Whether the kind leaves it to the queue to keep completed jobs: `false` after [`discard_completed`](Self::discard_completed).
     #[must_use]
     pub const fn keeps_completed(&self) -> bool {
         !self.discard_completed

@@ -1,4 +1,4 @@
-//! What a handler takes beside its job: up to eight extractors, in any order.
+//! The arguments that a handler takes after its job: up to eight extractors, in any order.
 
 use std::any::{TypeId, type_name};
 use std::fmt;
@@ -10,8 +10,8 @@ use crate::job::JobId;
 
 /// A handler's argument that is made from its [`Context`].
 ///
-/// This library has [`Context`] itself, [`State<T>`], [`JobId`], [`Attempt`], [`Cancelled`]. The trait is open: an application's own extractor can read a
-/// tenant from the job's id, or take a connection from a shared pool, so that no handler can forget to.
+/// This library's extractors are [`Context`] itself, [`State<T>`], [`JobId`], [`Attempt`] and [`Cancelled`]. An application can implement the trait for types of
+/// its own, for example to read a tenant from the job's id in one place instead of in every handler.
 ///
 /// ```
 /// use retraced_jobs::context::Context;
@@ -51,20 +51,20 @@ pub trait FromContext: Sized + Send + 'static {
     /// The attempt fails with this failure, and the handler is not called.
     fn from_context(ctx: &Context) -> Result<Self, Failure>;
 
-    /// Names the values that must be given to the builder. They are checked when the runtime starts.
+    /// Names the shared values that the extractor uses. If one was not given to the builder, the runtime does not start. Default: none.
     fn needs(needs: &mut Needs) {
         let _ = needs;
     }
 }
 
-/// What extractors need from the builder.
+/// The shared values that extractors need from the builder.
 ///
 /// Used in the example of [`FromContext`].
 #[derive(Debug, Clone, Default)]
 pub struct Needs(pub(super) Vec<(TypeId, &'static str)>);
 
 impl Needs {
-    /// A value of this type, given with `.state(…)`.
+    /// Adds a value of this type, which the builder is given with `.state(…)`.
     pub fn state<T: Send + Sync + 'static>(&mut self) {
         self.0.push((TypeId::of::<T>(), type_name::<T>()));
     }
@@ -78,7 +78,7 @@ impl FromContext for Context {
 
 impl<T: Send + Sync + 'static> FromContext for State<T> {
     fn from_context(ctx: &Context) -> Result<Self, Failure> {
-        // A runtime finds a missing state when it starts. Runners that are built by other means get a failure, not a panic.
+        // A runtime does not start without the value. In a runner that was built without a runtime, as in a test, the attempt fails.
         let missing = || Failure::new(Code::JobExecutionFailed, format!("no state of type {}", type_name::<T>()));
         ctx.try_state().map(State).ok_or_else(missing)
     }
@@ -94,7 +94,7 @@ impl FromContext for JobId {
     }
 }
 
-/// The number of this attempt and how many there are, as a handler's argument.
+/// A handler's argument: failures so far + 1, and the number of attempts that may fail.
 ///
 /// ```
 /// use retraced_jobs::failure::{Code, Failure};
@@ -131,7 +131,7 @@ impl FromContext for Attempt {
     }
 }
 
-/// A handler's argument that shows whether the handler should stop, and why: a shutdown, a cancelled job, its timeout or a lost lease.
+/// A handler's argument that says whether the handler is asked to stop, and for which [reason](Stop). The cancellation of its job is only one of them.
 ///
 /// ```
 /// use retraced_jobs::failure::{Code, Failure};
@@ -150,14 +150,14 @@ impl FromContext for Attempt {
 pub struct Cancelled(Context);
 
 impl Cancelled {
-    /// Waits until the handler should stop, and returns why. Made for `tokio::select!`.
+    /// Waits until the handler is asked to stop, and returns why. Made for `tokio::select!`.
     pub async fn wait(&self) -> Stop {
         self.0.cancelled().await;
-        // The reason is written before anybody is woken.
+        // The reason is set before the wait ends, so it is always there.
         self.0.why_stopped().unwrap_or(Stop::Shutdown)
     }
 
-    /// Why the handler should stop; `None` while it should continue. For loops that check once per step.
+    /// Why the handler is asked to stop; `None` while it may continue. For loops that check once per step.
     #[must_use]
     pub fn reason(&self) -> Option<Stop> {
         self.0.why_stopped()

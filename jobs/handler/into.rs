@@ -20,16 +20,16 @@ pub type HandlerFuture = BoxFuture<'static, Result<Output, Failure>>;
 type Call = Arc<dyn Fn(RawJob, Context) -> HandlerFuture + Send + Sync>;
 pub(crate) type BlockingCall = Arc<dyn Fn(RawJob, Context) -> Result<Output, Failure> + Send + Sync>;
 
-/// A function that runs jobs of one kind, its types erased.
+/// A user's function behind one type, whatever its job and its extractors are.
 #[derive(Clone)]
 pub enum Handler {
-    /// Polled on the runtime the executors run on.
+    /// Polled on the tokio runtime of the executors.
     Async(Call),
-    /// Called on a thread for blocking work of that runtime.
+    /// Called by `spawn_blocking` on the tokio runtime of the executors.
     Blocking(BlockingCall),
 }
 
-/// A handler with its kind, the defaults of the kind, and the states it needs.
+/// A handler with its kind, the defaults of the kind, and the types of the shared values that the handler needs.
 pub struct Registered {
     pub(super) kind: &'static str,
     pub(super) defaults: JobDefaults,
@@ -96,8 +96,8 @@ fn refuse(failure: Failure) -> HandlerFuture {
 }
 
 pin_project! {
-    /// A handler's future, with its result turned into an output. The last poll does not drop that future, the owner of this type does: so a destructor that
-    /// panics does not change what the handler returned.
+    /// A handler's future, with its result turned into an output. The handler's future is not dropped by its last poll but together with this value, so that a
+    /// destructor that panics does not change what the handler returned.
     struct Running<F, M> {
         #[pin]
         handler: F,
@@ -199,6 +199,7 @@ macro_rules! into_handler {
                     )*
                     Box::pin(Running::new(self(raw, $($extractor),*)))
                 }));
+                // A catch-all handler has no kind: `Handlers::add_any` does not read it.
                 Registered { kind: "", defaults: JobDefaults::new(), handler, needs: needs_of!($($extractor),*) }
             }
         }

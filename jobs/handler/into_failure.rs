@@ -1,4 +1,4 @@
-//! From a handler's error to a failure: which types a handler may return, and what each means for the job.
+//! Which error types a handler may return, and which failure each becomes.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -17,13 +17,15 @@ use crate::store::StoreError;
 /// | --- | --- |
 /// | [`Failure`] | itself |
 /// | your own type, with an `impl IntoFailure` | what your `into_failure` returns |
-/// | `anyhow::Error`, `eyre::Report`, `Box<dyn Error + Send + Sync>` | class unknown, unless a [`FailureError`] is among its causes |
-/// | errors of the standard library and tokio, `String`, `&str` | class unknown |
+/// | [`EnqueueError`] | [`EnqueueError::to_failure`] |
+/// | [`StoreError`] | temporary if [retryable](StoreError::is_retryable), otherwise class unknown |
+/// | `anyhow::Error`, `eyre::Report`, `Box<dyn Error + Send + Sync>` | class unknown, unless a [`FailureError`] or one of the two errors above is among its causes |
+/// | the common errors of the standard library and tokio, `String`, `&str` | class unknown |
 /// | [`Infallible`] | never happens |
 ///
-/// Errors of other crates have no implementation: return one of the types above, and `?` converts them. `?` converts into the *returned* type: in a
-/// handler that returns `Result<_, Failure>`, `?` on a type of your own goes through `std::error::Error` and loses what its `IntoFailure` says. Return your
-/// type, or write `.map_err(IntoFailure::into_failure)?`.
+/// Errors of other crates do not implement `IntoFailure`: return one of the types above, and `?` converts them. `?` converts into the *returned* type: in a
+/// handler that returns `Result<_, Failure>`, `?` on a type of your own goes through `std::error::Error` and ignores its `into_failure`. Return your type, or write
+/// `.map_err(IntoFailure::into_failure)?`.
 ///
 /// Your own type may implement [`std::error::Error`] as well, as with `thiserror`:
 ///
@@ -67,13 +69,13 @@ pub trait IntoFailure<M = Own> {
     fn into_failure(self) -> Failure;
 }
 
-/// Marks the types that have an `impl IntoFailure` of their own. Never written by hand: it is the trait's default.
+/// Marks the types that have an `impl IntoFailure` of their own. It is the default of the trait's parameter, so nobody writes it.
 ///
 /// Used in the example of [`IntoFailure`].
 #[derive(Debug)]
 pub enum Own {}
 
-/// Marks errors that hold another of any type: `anyhow::Error`, `eyre::Report`, boxed errors. Never written by hand.
+/// Marks the types that hold an error of any type: `anyhow::Error`, `eyre::Report`, boxed errors. It is inferred, so nobody writes it.
 ///
 /// Used in the example of [`FailureError`].
 #[derive(Debug)]
@@ -86,7 +88,8 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
-/// The failure for an error of any type. If the error or one of its causes knows its code, class and delay, those are used; otherwise the class is unknown.
+/// The failure for an error of any type. If the error or one of its causes says which failure it is, its code, class and delay are used; otherwise the class is
+/// unknown.
 fn of_any(error: &(dyn StdError + 'static)) -> Failure {
     let known = std::iter::once(error).chain(causes(error)).find_map(classified);
     match known {
@@ -95,7 +98,7 @@ fn of_any(error: &(dyn StdError + 'static)) -> Failure {
     }
 }
 
-/// The failure that an error of this library stands for; `None` for an error that does not know its class.
+/// The failure that an error of this library says it is; `None` for any other error.
 fn classified(error: &(dyn StdError + 'static)) -> Option<Failure> {
     if let Some(store) = error.downcast_ref::<StoreError>().filter(|store| store.is_retryable()) {
         return Some(Failure::caused_by(Code::ServiceUnavailable, Class::Temporary, store));
@@ -128,7 +131,7 @@ where
     }
 }
 
-macro_rules! of_unknown_class {
+macro_rules! of_error {
     ($($error:ty),* $(,)?) => {
         $(impl IntoFailure for $error {
             fn into_failure(self) -> Failure {
@@ -138,7 +141,7 @@ macro_rules! of_unknown_class {
     };
 }
 
-of_unknown_class! {
+of_error! {
     std::io::Error,
     std::fmt::Error,
     std::env::VarError,

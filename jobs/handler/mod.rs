@@ -1,4 +1,4 @@
-//! What a user writes: jobs, handlers and shared state, and how a worker finds them.
+//! What a user writes: jobs, handlers and shared state; and the table in which a worker finds the handler of a job.
 
 mod defaults;
 mod extract;
@@ -15,7 +15,7 @@ pub(crate) use into::BlockingCall;
 pub use into::{Handler, HandlerFuture, IntoBlockingHandler, IntoHandler, IntoRawHandler, Registered};
 pub use into_failure::{Boxed, IntoFailure, Own};
 pub use output::{IntoOutput, Output};
-pub use registry::{Found, Handlers, InvalidHandler, MissingState};
+pub use registry::{HandlerEntry, Handlers, InvalidHandler, MissingState};
 pub use seal::{JobOptions, seal_job};
 pub use state::{DuplicateState, State, States};
 
@@ -36,10 +36,10 @@ use crate::job::{JobId, Kind, QueueName};
 /// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 /// ```
 pub trait Job: Serialize + DeserializeOwned + Send + 'static {
-    /// 1 to 128 of `A-Z a-z 0-9 . _ -`. Producers and workers must agree on it; keep it when the type is renamed.
+    /// The kind: 1 to 128 characters of `A-Z a-z 0-9 . _ -`. Producers and workers must agree on it, so keep it when the type is renamed.
     const KIND: &'static str;
 
-    /// What holds for all jobs of this kind, unless their queue or their producer says otherwise. Default: nothing.
+    /// What holds for all jobs of this kind, unless their queue or their producer says otherwise. Default: no defaults.
     fn defaults() -> JobDefaults {
         JobDefaults::new()
     }
@@ -59,12 +59,12 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
 /// ```
 #[derive(Debug, Clone)]
 pub struct RawJob {
-    /// Its queue.
+    /// The job's queue.
     pub queue: QueueName,
-    /// The job.
+    /// The job's id.
     pub id: JobId,
-    /// Its kind.
+    /// The job's kind.
     pub kind: Kind,
-    /// Its data: named MessagePack when a typed producer wrote it; [`codec::to_json`](crate::codec::to_json) reads it.
+    /// The job's data: usually MessagePack, with structs as maps; [`codec::to_json`](crate::codec::to_json) reads it. Its content was not checked.
     pub payload: Bytes,
 }

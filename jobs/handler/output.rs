@@ -30,7 +30,7 @@ impl Output {
         Self(None)
     }
 
-    /// A value as an output; `()` is none.
+    /// A value as an output; `()` becomes no output.
     fn of<T: Serialize + 'static>(value: &T) -> Result<Self, Failure> {
         if TypeId::of::<T>() == TypeId::of::<()>() {
             return Ok(Self::none());
@@ -41,7 +41,7 @@ impl Output {
         Ok(Self(Some(output)))
     }
 
-    /// The value as named MessagePack; `None` when there is none.
+    /// The value as MessagePack, with structs as maps; `None` when there is none.
     #[must_use]
     pub fn bytes(&self) -> Option<&Bytes> {
         self.0.as_ref()
@@ -65,7 +65,7 @@ impl Output {
 /// What a handler may return: `()`, or `Result<T, E>` with `T: Serialize` and `E: `[`IntoFailure`].
 ///
 /// `Ok(value)` completes the job and keeps the value as its output, at most [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX); `Ok(())` keeps none.
-/// A handler cannot return a plain value: a `Result` can be serialized too, so an error could not be distinguished from an output.
+/// A handler cannot return a plain value: `Result` implements `Serialize` too, so an error could not be distinguished from an output.
 /// Return `Result<T, Infallible>` where nothing can fail.
 ///
 /// `M` is inferred.
@@ -80,7 +80,7 @@ pub trait IntoOutput<M> {
     /// The output, or why there is none.
     ///
     /// # Errors
-    /// The handler's own failure; or a permanent one when its output cannot be serialized or is too large.
+    /// The handler's own failure; or a permanent one when its output cannot be serialized, nests too deep or is too large.
     fn into_output(self) -> Result<Output, Failure>;
 }
 

@@ -9,23 +9,24 @@ use super::{
 };
 use crate::job::{InvalidName, Kind};
 
-/// Which function runs which kind of job in one queue.
+/// The handlers of one queue: one per kind, and at most one catch-all handler.
 #[derive(Clone, Default)]
 pub struct Handlers {
-    by_kind: BTreeMap<String, Found>,
-    any: Option<Found>,
+    by_kind: BTreeMap<String, HandlerEntry>,
+    catch_all: Option<HandlerEntry>,
     needs: Vec<Need>,
 }
 
-/// The handler of a kind, with the kind's own defaults.
+/// A handler, with the defaults of its kind.
 #[derive(Clone)]
-pub struct Found {
+pub struct HandlerEntry {
     /// The handler.
     pub handler: Handler,
-    /// The defaults of the kind; empty when this is the catch-all handler.
+    /// The defaults of the kind; none for the catch-all handler.
     pub defaults: JobDefaults,
 }
 
+/// A shared value that a handler needs.
 #[derive(Clone)]
 struct Need {
     state: TypeId,
@@ -42,7 +43,7 @@ impl Handlers {
         self.register(handler.into_handler())
     }
 
-    /// Adds the handler of one kind that blocks its thread.
+    /// Adds the handler of one kind, which blocks its thread.
     ///
     /// # Errors
     /// [`InvalidHandler`] when the kind has a handler already, its name is not allowed, or one of its defaults is out of bounds.
@@ -56,11 +57,11 @@ impl Handlers {
     /// [`InvalidHandler`] when there is a catch-all handler already.
     pub fn add_any<M>(&mut self, handler: impl IntoRawHandler<M>) -> Result<(), InvalidHandler> {
         let registered = handler.into_raw_handler();
-        if self.any.is_some() {
+        if self.catch_all.is_some() {
             return Err(InvalidHandler::Any);
         }
         self.note_needs(&registered, "the catch-all handler");
-        self.any = Some(Found { handler: registered.handler, defaults: registered.defaults });
+        self.catch_all = Some(HandlerEntry { handler: registered.handler, defaults: registered.defaults });
         Ok(())
     }
 
@@ -73,8 +74,8 @@ impl Handlers {
             return Err(InvalidHandler::Defaults(kind, invalid));
         }
         self.note_needs(&registered, &format!("the handler of \"{kind}\""));
-        let found = Found { handler: registered.handler, defaults: registered.defaults };
-        self.by_kind.insert(kind.to_string(), found);
+        let entry = HandlerEntry { handler: registered.handler, defaults: registered.defaults };
+        self.by_kind.insert(kind.to_string(), entry);
         Ok(())
     }
 
@@ -85,14 +86,14 @@ impl Handlers {
 
     /// The handler of a kind, or else the catch-all handler.
     #[must_use]
-    pub fn find(&self, kind: &Kind) -> Option<&Found> {
-        self.by_kind.get(kind.as_str()).or(self.any.as_ref())
+    pub fn find(&self, kind: &Kind) -> Option<&HandlerEntry> {
+        self.by_kind.get(kind.as_str()).or(self.catch_all.as_ref())
     }
 
     /// Whether there is no handler.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_kind.is_empty() && self.any.is_none()
+        self.by_kind.is_empty() && self.catch_all.is_none()
     }
 
     /// The kinds with a handler of their own.
@@ -103,7 +104,7 @@ impl Handlers {
     /// Whether there is a catch-all handler, which runs every kind without a handler of its own.
     #[must_use]
     pub fn has_any(&self) -> bool {
-        self.any.is_some()
+        self.catch_all.is_some()
     }
 
     /// The states that handlers need and `states` does not have.
@@ -116,7 +117,10 @@ impl Handlers {
 
 impl fmt::Debug for Handlers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handlers").field("kinds", &self.by_kind.keys()).field("any", &self.any.is_some()).finish()
+        f.debug_struct("Handlers")
+            .field("kinds", &self.by_kind.keys())
+            .field("catch_all", &self.catch_all.is_some())
+            .finish()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Seals a job: turns its data and its options into what the store takes.
+//! Seals a job: makes the [`NewJob`] that a store takes from the job's data and options.
 
 use std::time::Duration;
 
@@ -27,15 +27,15 @@ use crate::retry::RetryOverrides;
 /// ```
 #[derive(Debug, Clone)]
 pub struct JobOptions {
-    /// Its id; `None`: a new UUID (version 7).
+    /// The job's id; `None`: a new UUID (version 7).
     pub id: Option<JobId>,
-    /// When it may run.
+    /// When the job may run.
     pub run_at: RunAt,
-    /// Its own retry numbers; what it does not set comes from its queue.
+    /// The job's own retry numbers; the others come from its kind or its queue. They are not checked here: a worker ignores all of them if one is out of bounds.
     pub retry: RetryOverrides,
-    /// Its own timeout, in whole milliseconds and at least one; `None`: its queue's.
+    /// The job's own timeout, in whole milliseconds and at least 1 ms; it has no upper limit. `None`: that of its kind or queue.
     pub timeout: Option<Duration>,
-    /// Largest payload, in bytes; default 1 MiB. Workers have a limit of their own.
+    /// Largest payload that is sealed, in bytes; default 1 MiB. Workers have a limit of their own ([`Rules`](crate::execution::Rules)).
     pub payload_bytes_max: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Shared state: one value per type, for all handlers of a runtime.
+//! Shared state: values that all handlers of a runtime use, at most one per type.
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;

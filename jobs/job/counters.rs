@@ -2,7 +2,7 @@
 
 /// What happened to a job, and how often.
 ///
-/// `attempts` counts the grants, for tokens and display. Only `failures` matters to the retry policy: for its delays and its `max_attempts`.
+/// Only `failures` matters to the retry policy: for its delays and its `max_attempts`. A redrive sets `failures` and `crashes` to 0.
 ///
 /// ```
 /// use retraced_jobs::job::Counters;
@@ -11,27 +11,28 @@
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
-    /// Grants of the job, however they ended.
+    /// How often the job was granted to a worker. The number of the latest grant is part of its fencing token, and traces show it.
     pub attempts: u32,
     /// How often the handler returned an error, panicked or timed out.
     pub failures: u32,
-    /// How often the lease expired outside of an outage after the handler had started: the worker died, was killed, or lost its connection.
+    /// How often the lease expired after the handler was known to have started: the worker died, was killed, or lost its connection for longer than the lease.
     pub crashes: u32,
-    /// How often the job was released without counting a failure: interrupted, unknown kind, not started, snoozed, or its lease expired before its handler was known
-    /// to have started.
+    /// How often the job came back without a failure or a crash: interrupted, snoozed, of unknown kind, not started in time, or its lease expired before the handler
+    /// was known to have started.
     pub releases: u32,
 }
 
 impl Counters {
-    /// Failures + 1: the `n` of the retry formula, compared with `max_attempts`. The trace numbers attempts by [`attempts`](Self::attempts) instead.
+    /// Failures so far + 1, which is compared with `max_attempts`. If the attempt that runs now fails, this is the `n` of its retry decision. The trace numbers
+    /// attempts by [`attempts`](Self::attempts) instead.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.failures.saturating_add(1)
     }
 
-    /// Whether the job was returned to its queue before: released, or taken back from a worker that lost it. From then on each start is recorded
-    /// ([`Leases::begin`](crate::store::Leases::begin)) before the handler runs, so that the death of a worker is counted as a crash of the jobs that ran, and of no
-    /// others.
+    /// Whether the job was returned to its queue before: released, or reclaimed after its lease had expired. Workers record each start of such a job
+    /// ([`Leases::begin`](crate::store::Leases::begin)) before its handler runs. If the worker dies, the store can then tell whether the handler had started, and
+    /// counts a crash only if it had.
     ///
     /// ```
     /// use retraced_jobs::job::Counters;

@@ -1,4 +1,4 @@
-//! The identities of jobs and of worker processes.
+//! The identities of jobs and of process instances.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,8 +10,8 @@ use super::name::InvalidName;
 
 /// Identity of a job within its queue: a UUID made by the producer, or the caller's own text.
 ///
-/// Text is 1 to 128 of `A-Z a-z 0-9 . _ - :`; text that spells a UUID is that UUID. On the wire a UUID is its 16 bytes, and other text is
-/// its ASCII. The ninth byte of an RFC 9562 UUID is above 127, so the two never collide.
+/// Text is 1 to 128 characters of `A-Z a-z 0-9 . _ - :`. Text that spells a UUID of the usual variant (RFC 9562) is that UUID. Stores keep such a UUID as its 16
+/// bytes and any other text as ASCII. Both cannot be equal: the ninth byte of the UUID is above 127, so it is not ASCII.
 ///
 /// ```
 /// use retraced_jobs::job::JobId;
@@ -43,7 +43,7 @@ impl JobId {
         }
     }
 
-    /// The id a UUID stands for. Random and time-ordered UUIDs (versions 4 and 7) always are RFC 9562 UUIDs; any other variant becomes its text.
+    /// The id that a UUID stands for. A UUID of another variant than the usual one (RFC 9562) becomes its text; versions 4 and 7 always have the usual variant.
     #[must_use]
     pub fn from_uuid(uuid: Uuid) -> Self {
         if uuid.get_variant() == Variant::RFC4122 {
@@ -125,7 +125,7 @@ impl<'de> serde::Deserialize<'de> for JobId {
     }
 }
 
-/// One process instance: random and new at every start, so that two workers of the same name are never confused.
+/// One process instance: a random UUID that each worker and each client draws when it starts.
 ///
 /// ```
 /// use retraced_jobs::job::InstanceId;

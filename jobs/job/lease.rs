@@ -1,13 +1,14 @@
-//! The right to run a job for some time, and the fencing token that proves it.
+//! A lease, which is the right to run a job for some time, and the fencing token that proves it.
 
 use super::{InstanceId, JobId};
 
-/// The random part of a token. The worker draws it before it sends the claim, so that a store that was rolled back never issues a token twice.
+/// The random part of a token, drawn by the worker before it sends a claim; all grants of that claim share it. A store that was restored from a backup grants
+/// an attempt number a second time, and the nonce keeps the two tokens apart.
 ///
 /// Used in the example of [`Token`].
 pub type Nonce = [u8; 8];
 
-/// Proof of one grant, a fencing token: every transition out of `processing` checks it.
+/// The fencing token of one grant. A settlement with any other token than that of the job's present lease changes nothing.
 ///
 /// ```
 /// use retraced_jobs::job::{Nonce, Token};
@@ -19,7 +20,7 @@ pub type Nonce = [u8; 8];
 pub struct Token {
     /// Which grant of the job this is, from 1.
     pub attempt: u32,
-    /// The random part, drawn by the worker that claims.
+    /// The nonce of the claim.
     pub nonce: Nonce,
 }
 
@@ -27,7 +28,7 @@ impl Token {
     /// Length on the wire, in bytes.
     pub const WIRE_LENGTH: usize = 12;
 
-    /// Attempt (big-endian), then nonce.
+    /// The bytes that stores keep: the attempt (big-endian), then the nonce.
     #[must_use]
     pub fn to_wire(&self) -> [u8; Self::WIRE_LENGTH] {
         let mut wire = [0; Self::WIRE_LENGTH];
@@ -45,14 +46,14 @@ impl Token {
     }
 }
 
-/// A job held under a token.
+/// Which job is leased to whom, and under which token. When the lease expires is known to the store and to [`LeaseWatch`](crate::context::LeaseWatch).
 ///
 /// Used in the example of [`Leases`](crate::store::Leases).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The job.
     pub id: JobId,
-    /// The proof of the grant.
+    /// The token of the grant.
     pub token: Token,
     /// The process that holds it.
     pub owner: InstanceId,

@@ -1,4 +1,4 @@
-//! The job itself: its names, states and counters, and a new job as it is enqueued.
+//! The job itself: its names, states, counters and lease, and a new job as it is enqueued.
 
 mod counters;
 mod id;
@@ -12,6 +12,6 @@ pub use id::{InstanceId, JobId};
 pub use lease::{Lease, Nonce, Token};
 pub use name::{InvalidName, Kind, QueueName};
 pub use new::{NewJob, RunAt};
-pub use state::{Illegal, JobState, Transition, UnknownState};
+pub use state::{IllegalTransition, JobState, Transition, UnknownState};
 
 pub use crate::limits::NAME_LENGTH_MAX;

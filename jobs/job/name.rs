@@ -1,4 +1,4 @@
-//! Names that end up in keys, logs and metrics. Each has a type whose constructor checks it.
+//! Names that end up in keys, logs and metrics. Each kind of name has a type whose constructor checks it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +21,7 @@ pub struct InvalidName {
 }
 
 impl InvalidName {
-    pub(crate) fn check(what: &'static str, text: &str, extra: &[u8]) -> Result<(), InvalidName> {
+    pub(crate) fn check(what: &'static str, text: &str, also_allowed: &[u8]) -> Result<(), InvalidName> {
         let refuse = |reason: String| {
             let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
             Err(InvalidName { what, shown, reason })
@@ -35,13 +35,13 @@ impl InvalidName {
         let bad = text.chars().enumerate().find(|(_, c)| {
             !(c.is_ascii_alphanumeric()
                 || matches!(c, '.' | '_' | '-')
-                || (c.is_ascii() && extra.contains(&(*c as u8))))
+                || (c.is_ascii() && also_allowed.contains(&(*c as u8))))
         });
         match bad {
             Some((at, c)) => refuse(format!(
                 "character {} is {c:?}, allowed are letters, digits, '.', '_', '-'{}",
                 at + 1,
-                extra.iter().map(|b| format!(", {:?}", char::from(*b))).collect::<String>()
+                also_allowed.iter().map(|b| format!(", {:?}", char::from(*b))).collect::<String>()
             )),
             None => Ok(()),
         }
@@ -56,7 +56,8 @@ impl fmt::Display for InvalidName {
 
 impl std::error::Error for InvalidName {}
 
-/// Name of a queue: 1 to 128 of `A-Z a-z 0-9 . _ -`. The alphabet keeps one queue's keys apart from every other's.
+/// Name of a queue: 1 to 128 characters of `A-Z a-z 0-9 . _ -`. The Redis keys of a queue contain its name in braces and followed by a colon, so a name has
+/// neither.
 ///
 /// ```
 /// use retraced_jobs::job::QueueName;
@@ -67,7 +68,7 @@ impl std::error::Error for InvalidName {}
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueName(Arc<str>);
 
-/// What sort of work a job is, as in `email.send`: 1 to 128 of `A-Z a-z 0-9 . _ -`. Workers choose the handler by it.
+/// What sort of work a job is, as in `email.send`: 1 to 128 characters of `A-Z a-z 0-9 . _ -`. Workers choose the handler by the kind.
 ///
 /// ```
 /// use retraced_jobs::job::Kind;

@@ -1,4 +1,4 @@
-//! A new job.
+//! A new job, as a producer hands it to a store.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub enum RunAt {
     At(u64),
 }
 
-/// One new job with its sealed envelope, which stores keep and never open.
+/// One new job with its sealed envelope, whose content no store reads.
 ///
 /// ```
 /// use retraced_jobs::codec;
@@ -41,6 +41,6 @@ pub struct NewJob {
     pub id: JobId,
     /// When it may run.
     pub run_at: RunAt,
-    /// What [`codec`](crate::codec) sealed: kind, payload and the options that differ from the queue's.
+    /// What [`codec::seal`](crate::codec::seal) made: the kind, the payload, and the retry numbers and timeout that the job sets for itself.
     pub envelope: Bytes,
 }

@@ -1,24 +1,26 @@
-//! The one table of legal transitions. Both stores follow it, and the contract suite checks every pair of state and transition.
+//! The one table of legal transitions. Both stores follow it; `jobs/tests/contract/table.rs` tries the transitions on both.
 
 use std::fmt;
 
-/// The state of a job: the container of its queue that it is in, exactly one. No states will be added: programs may match them exhaustively.
+/// The state of a job, which is the container that holds it. No states will be added: programs may match them exhaustively.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// Ready to be claimed. A fetcher moves it next.
+    /// Ready to be claimed by a worker.
     Pending,
-    /// Leased to an executor. The settler moves it next, or the reclaimer when the lease has expired.
+    /// Leased to a worker, where it runs or waits for an executor. A settlement moves it next, or the reclaimer when the lease has expired.
     Processing,
-    /// Waits for its due time. The retry scheduler moves it next.
+    /// Waits for its due time. The retry scheduler then moves it to `pending`.
     Delayed,
-    /// Done; kept for some time. Retention removes it.
+    /// Its handler succeeded. Retention removes it.
     Completed,
-    /// In the dead letter queue: out of attempts, or failed in a way that is not retried. An operator moves it next, or retention removes it.
+    /// In the dead letter queue: its attempts are used up, its last failure is not retried, or no handler for it was found. An operator may redrive it; retention
+    /// removes it.
     Dead,
-    /// Poisoned: it would fail again or kill its worker. Bad data, missing permission, crash loop. An operator moves it next, or retention removes it.
+    /// Put aside after a permanent failure (bad data, a missing permission), or because too many workers died while they held it. An operator may redrive it;
+    /// retention removes it.
     Poisoned,
-    /// Cancelled. An operator may redrive it; retention removes it.
+    /// Cancelled by an operator or a client. An operator may redrive it; retention removes it.
     Cancelled,
 }
 
@@ -30,48 +32,48 @@ pub enum JobState {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transition {
-    /// A fetcher leases it.
+    /// A worker claims it.
     Claim,
     /// Its handler returned `Ok`.
     Complete,
     /// It waits for a retry, for the end of a snooze, or for a worker that knows its kind.
     Delay,
-    /// It goes back to the queue: an immediate retry, an interruption, an expired lease.
+    /// It goes back to `pending` at once: an immediate retry, an interruption, an expired lease.
     Requeue,
     /// It is moved to the dead letter queue.
     DeadLetter,
-    /// It is poisoned: it would fail again, or it crashed its workers.
+    /// It is poisoned: a permanent failure, or too many dead workers.
     Poison,
-    /// It is due, or an operator runs it before that.
+    /// It is due, or an operator moves it to `pending` before that.
     Promote,
     /// It is cancelled.
     Cancel,
-    /// An operator gives it a fresh start: failures and crashes begin again at zero.
+    /// An operator gives it a fresh start: failures and crashes are set to 0.
     Redrive,
 }
 
 /// A transition that is not in the table.
 ///
 /// ```
-/// use retraced_jobs::job::{Illegal, JobState, Transition};
-/// let illegal: Illegal = JobState::Completed.after(Transition::Redrive).unwrap_err();
+/// use retraced_jobs::job::{IllegalTransition, JobState, Transition};
+/// let illegal: IllegalTransition = JobState::Completed.after(Transition::Redrive).unwrap_err();
 /// assert_eq!(illegal.to_string(), "a completed job cannot Redrive");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Illegal {
-    /// Where the job is.
+pub struct IllegalTransition {
+    /// The job's state.
     pub from: JobState,
     /// What was tried.
     pub transition: Transition,
 }
 
-impl fmt::Display for Illegal {
+impl fmt::Display for IllegalTransition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a {} job cannot {:?}", self.from, self.transition)
     }
 }
 
-impl std::error::Error for Illegal {}
+impl std::error::Error for IllegalTransition {}
 
 impl JobState {
     /// Every state.
@@ -88,14 +90,14 @@ impl JobState {
     /// Where the transition leads from here.
     ///
     /// # Errors
-    /// [`Illegal`] when the table has no such transition; the job stays where it is.
+    /// [`IllegalTransition`] when the table has no such transition; the job stays where it is.
     ///
     /// ```
     /// use retraced_jobs::job::{JobState, Transition};
     /// assert_eq!(JobState::Pending.after(Transition::Claim), Ok(JobState::Processing));
     /// assert!(JobState::Completed.after(Transition::Claim).is_err());
     /// ```
-    pub fn after(self, transition: Transition) -> Result<JobState, Illegal> {
+    pub fn after(self, transition: Transition) -> Result<JobState, IllegalTransition> {
         use {JobState as S, Transition as T};
         match (self, transition) {
             (S::Pending, T::Claim) => Ok(S::Processing),
@@ -107,7 +109,7 @@ impl JobState {
             (S::Delayed, T::Promote) => Ok(S::Pending),
             (S::Pending | S::Processing | S::Delayed, T::Cancel) => Ok(S::Cancelled),
             (S::Dead | S::Poisoned | S::Cancelled, T::Redrive) => Ok(S::Pending),
-            (from, transition) => Err(Illegal { from, transition }),
+            (from, transition) => Err(IllegalTransition { from, transition }),
         }
     }
 
@@ -172,9 +174,9 @@ impl std::error::Error for UnknownState {}
 mod tests {
     use super::{JobState as S, Transition as T};
 
-    /// The whole table, written a second time by hand, row by row: every pair that is not named here is illegal.
+    /// The whole table, written a second time by hand: a row for each state, a column for each transition, `None` where it is illegal.
     #[test]
-    fn every_pair_of_state_and_transition_is_decided() {
+    fn the_table_is_the_same_written_twice() {
         let transitions =
             [T::Claim, T::Complete, T::Delay, T::Requeue, T::DeadLetter, T::Poison, T::Promote, T::Cancel, T::Redrive];
         let expected: [(S, [Option<S>; 9]); 7] = [

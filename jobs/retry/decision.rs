@@ -1,4 +1,4 @@
-//! One retry decision: pure arithmetic, and the record that explains it afterwards.
+//! The retry decision: the arithmetic, and a record of the decision with all its inputs.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub enum Outcome {
 pub enum Why {
     /// The strategy's formula gave the delay.
     Strategy,
-    /// One of the three-tier strategy's retries without delay.
+    /// The three-tier strategy retries without delay while `n` is below its `immediate_tries`.
     ImmediateTry,
     /// The failure asked for this delay.
     RetryAfter,
@@ -43,7 +43,7 @@ pub enum Why {
     UnknownFailure,
 }
 
-/// A decision with everything that went into it, kept with the attempt. Instants are the store's: the job is due `delay_ms` after the settlement.
+/// A decision with everything that went into it, kept with the attempt. A retried job is due `delay_ms` after the store has applied the settlement.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,15 +74,15 @@ pub struct Decision {
     pub max_ms: u64,
     /// The policy's jitter, in percent.
     pub jitter_percent: u8,
-    /// The jitter drawn, in thousandths of the jitter's half-width: −1000 to 1000.
+    /// The random number drawn, −1000 to 1000: 1000 adds `jitter_percent` of the delay, −1000 subtracts as much.
     pub jitter_drawn: i16,
-    /// The policy's immediate tries; `None` unless its strategy is three-tier.
+    /// The policy's [`immediate_tries`](Retry::immediate_tries); `None` unless its strategy is three-tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub immediate_tries: Option<u32>,
-    /// What the failure asked for, in ms.
+    /// The delay that the failure asked for ([`Failure::retry_after`](crate::failure::Failure::retry_after)), in ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// The delay before the retry, in ms; 0 when it is immediate, or there is none.
+    /// The delay before the retry, in ms; 0 for an immediate retry, and when there is no retry.
     pub delay_ms: u64,
     /// Whether the failure is of unknown class, and was retried because the queue retries such failures ([`OnUnknown::Retry`](super::OnUnknown::Retry)).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -93,9 +93,9 @@ pub struct Decision {
 ///
 /// [`Class::Unknown`] is not retried here: a queue that retries such failures passes [`Class::Temporary`] instead ([`OnUnknown::treats`](super::OnUnknown::treats)).
 ///
-/// `n` is the number of failures, this one included (1 for the first). `jitter` is a random number, clamped to −1000 to 1000: the delay is
-/// moved by that many thousandths of `jitter_percent` of itself, then capped. `retry_after` wins over the formula, is not jittered, and is capped
-/// by the policy's longest delay. All arithmetic saturates.
+/// `n` is the number of failures, this one included (1 for the first). `jitter` is a random number, clamped to −1000 to 1000: 1000 lengthens the delay by
+/// `jitter_percent`, −1000 shortens it by as much. `retry_after` replaces the computed delay and gets no jitter. No delay exceeds the policy's longest one.
+/// All arithmetic saturates.
 #[must_use]
 pub fn decide(retry: &Retry, n: u32, class: Class, retry_after: Option<Duration>, jitter: i16) -> Decision {
     let n = n.max(1);
@@ -145,7 +145,7 @@ fn formula(retry: &Retry, n: u32) -> u64 {
     }
 }
 
-/// Applies jitter to the capped delay, so that jobs at the cap spread out too. As the caller caps the result again, those spread downwards only.
+/// Applies jitter to the capped delay, so that jobs at the cap spread out too: downwards only, because the caller caps the result again.
 fn jittered(retry: &Retry, delay_ms: u64, drawn: i16) -> u64 {
     let delay_ms = delay_ms.min(retry.max_ms);
     let width = u128::from(delay_ms) * u128::from(retry.jitter_percent) * u128::from(drawn.unsigned_abs()) / 100_000;

@@ -1,4 +1,4 @@
-//! Whether and when a failed job is retried. The decision is integer arithmetic with the jitter as an argument, and is recorded with all its inputs.
+//! Whether and when a failed job is retried. The decision is integer arithmetic with the random number as an argument, and is recorded with all its inputs.
 
 mod decision;
 mod on_unknown;

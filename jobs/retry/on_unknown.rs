@@ -22,7 +22,8 @@ pub enum OnUnknown {
 }
 
 impl OnUnknown {
-    /// The class by which a failure of this class is decided. What is recorded and reported is still the failure's own class.
+    /// The class by which [`decide`](super::decide) treats a failure of this class. [`AttemptOutcome`](crate::execution::AttemptOutcome) still
+    /// reports the failure's own class.
     #[must_use]
     pub fn treats(self, class: Class) -> Class {
         match (self, class) {

@@ -20,7 +20,7 @@ pub enum Strategy {
     Linear,
     /// Base · factor^(n−1).
     Exponential,
-    /// No delay while n < `immediate_tries`; then exponential, counted from there.
+    /// No delay while n < `immediate_tries`; then base · factor^(n − `immediate_tries`).
     ThreeTier,
 }
 
@@ -77,9 +77,9 @@ impl fmt::Display for InvalidRetry {
 
 impl std::error::Error for InvalidRetry {}
 
-/// A retry policy. Start from a strategy and change its numbers; they are checked together with the queue or the job that is given the policy.
+/// A retry policy. Start from a strategy and change its numbers. They are checked when the runtime starts, or when the job that is given the policy is enqueued.
 ///
-/// Defaults: 5 attempts, base 5 s, factor 2, at most 300 s, jitter 20 %, 3 immediate tries (three-tier only).
+/// Defaults: 5 attempts, base 5 s, factor 2, at most 300 s, jitter 20 %; with three-tier, 3 attempts without delay.
 ///
 /// ```
 /// use std::time::Duration;
@@ -101,11 +101,11 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Most attempts a job may be given.
+    /// Most attempts a policy may allow: 1000.
     pub const MAX_ATTEMPTS_MAX: u32 = RETRY_ATTEMPTS_MAX;
     /// Longest delay between two attempts: 30 days.
     pub const DELAY_MAX: Duration = RETRY_DELAY_MAX;
-    /// Largest factor of an exponential strategy.
+    /// Largest factor of the exponential and three-tier strategies: 100.
     pub const FACTOR_MAX: u32 = RETRY_FACTOR_MAX;
 
     /// A policy with this strategy and the default numbers.
@@ -153,7 +153,7 @@ impl Retry {
         self
     }
 
-    /// The delay the strategy starts from: up to 30 days, default 5 s, whole milliseconds.
+    /// The delay the strategy starts from: up to 30 days, default 5 s. Parts of a millisecond are cut off.
     #[must_use]
     pub const fn base(mut self, base: Duration) -> Self {
         self.base_ms = millis(base);
@@ -174,21 +174,22 @@ impl Retry {
         self
     }
 
-    /// Spread around the computed delay, so that jobs that failed together are not retried together: 0 to 100 %, default 20.
+    /// By up to how many percent the delay is randomly lengthened or shortened, so that jobs that failed together are not retried together: 0 to 100, default 20.
     #[must_use]
     pub const fn jitter(mut self, percent: u8) -> Self {
         self.jitter_percent = percent;
         self
     }
 
-    /// How many attempts the three-tier strategy makes without delay, the first included: 1 to 1000, default 3. Has no effect on the other strategies.
+    /// How many attempts the three-tier strategy makes without delay, the first included: 1 to 1000, default 3, which means two immediate retries. Has no effect on
+    /// the other strategies.
     #[must_use]
     pub const fn immediate_tries(mut self, tries: u32) -> Self {
         self.immediate_tries = tries;
         self
     }
 
-    /// How many attempts may fail, the first included, before the job is dead.
+    /// The number set by [`max_attempts`](Self::max_attempts).
     #[must_use]
     pub const fn attempts_max(&self) -> u32 {
         self.max_attempts
@@ -215,7 +216,7 @@ impl Retry {
         Ok(self)
     }
 
-    /// This policy, with the numbers that a job sets in place of the queue's.
+    /// This policy, with the numbers that a job sets for itself in place of this policy's.
     #[must_use]
     pub fn overridden_by(mut self, job: &RetryOverrides) -> Self {
         self.strategy = job.strategy.unwrap_or(self.strategy);
@@ -240,7 +241,7 @@ const fn millis(duration: Duration) -> u64 {
     if millis > u64::MAX as u128 { u64::MAX } else { millis as u64 }
 }
 
-/// The numbers of a retry policy that one job sets for itself; the rest come from its queue. Travels in the envelope.
+/// The numbers of a retry policy that one job sets for itself, stored in its envelope. The rest come from its queue.
 ///
 /// ```
 /// use retraced_jobs::retry::{Retry, RetryOverrides};
@@ -274,13 +275,13 @@ pub struct RetryOverrides {
 }
 
 impl RetryOverrides {
-    /// Whether the job leaves everything to its queue.
+    /// Whether the job sets none of these numbers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// All numbers of this policy, as those that a job sets.
+    /// Overrides that replace every number of a queue's policy by those of `retry`.
     #[must_use]
     pub fn all_of(retry: &Retry) -> Self {
         Self {

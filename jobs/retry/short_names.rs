@@ -1,5 +1,5 @@
-//! A decision as it is stored with each failed attempt. Its fields have names of one letter, which saves some 80 bytes. The long names are read as well: earlier
-//! builds wrote them.
+//! Encodes a decision as it is stored with a failed attempt: with field names of one letter, which saves some 80 bytes. Records that earlier builds wrote with the
+//! long names can still be read.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

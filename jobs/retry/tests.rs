@@ -1,4 +1,4 @@
-//! The arithmetic of retries: tables of delays as users expect them, and properties that hold for any numbers.
+//! The arithmetic of retries: lists of delays as users expect them, and properties that hold for any numbers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn delays(retry: Retry) -> Vec<u64> {
 }
 
 #[test]
-fn the_tables_of_the_four_strategies() {
+fn the_delays_of_the_four_strategies() {
     let with = |retry: Retry| retry.base(ms(1_000)).max_delay(ms(20_000)).max_attempts(8);
     assert_eq!(delays(with(Retry::fixed())), [1_000; 7]);
     assert_eq!(delays(with(Retry::linear())), [1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000]);
@@ -37,7 +37,7 @@ fn the_tables_of_the_four_strategies() {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_documents() {
+fn the_defaults_are_those_that_are_documented() {
     assert_eq!(delays(Retry::default()), [5_000, 10_000, 20_000, 40_000]);
     assert_eq!(Retry::default(), Retry::exponential().max_delay(Duration::from_secs(300)).jitter(20).factor(2));
 }

@@ -1,4 +1,4 @@
-//! The limit of items per call.
+//! Checks the number of items per call.
 
 use crate::store::{BATCH_MAX, StoreError};
 

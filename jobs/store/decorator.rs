@@ -13,15 +13,16 @@ use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::store::JobView;
 use crate::trace::{Finding, SupervisionEvent};
 
-/// Writes [`Decorator`], and the implementation of each store trait for every decorator, from one list of all verbs.
+/// Writes [`Decorator`] and implements the five store traits for every type that implements it, all from one list of verbs.
 macro_rules! decorator {
-    ($(trait $port:ident {
-        $(fn $verb:ident $(<$of:lifetime>)? (& $($own:lifetime)? self $(, $name:ident: $type:ty)*) -> $given:ty;)*
+    ($(trait $trait:ident {
+        $(fn $verb:ident $(<$lifetime:lifetime>)? (& $($self_lifetime:lifetime)? self $(, $name:ident: $type:ty)*) -> $returned:ty;)*
     })*) => {
-        /// A [`Store`] that wraps another store. Every verb is passed on to [`inner`](Self::inner) unless you override it; so are verbs that later versions
-        /// add. A decorator is a [`Store`], so it can be wrapped again.
+        /// A [`Store`] that wraps another store. Every verb that you do not override is passed on to the wrapped store, [`inner`](Self::inner). A decorator can
+        /// be wrapped again.
         ///
-        /// If you override `settle` or `claim`, override [`settle_and_claim`](Self::settle_and_claim) as well: it does both in one step and calls neither.
+        /// If you override `settle` or `claim`, override [`settle_and_claim`](Self::settle_and_claim) as well: it is passed on as one call, which never calls
+        /// your two methods.
         ///
         /// ```
         /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -51,15 +52,15 @@ macro_rules! decorator {
             /// The wrapped store.
             fn inner(&self) -> &dyn Store;
             $($(
-                #[doc = concat!("[`", stringify!($port), "::", stringify!($verb), "`], passed on.")]
-                fn $verb$(<$of>)?(& $($own)? self $(, $name: $type)*) -> $given {
-                    $port::$verb(self.inner() $(, $name)*)
+                #[doc = concat!("[`", stringify!($trait), "::", stringify!($verb), "`]; passed on to [`inner`](Self::inner) unless overridden.")]
+                fn $verb$(<$lifetime>)?(& $($self_lifetime)? self $(, $name: $type)*) -> $returned {
+                    $trait::$verb(self.inner() $(, $name)*)
                 }
             )*)*
         }
 
-        $(impl<D: Decorator> $port for D {
-            $(fn $verb$(<$of>)?(& $($own)? self $(, $name: $type)*) -> $given {
+        $(impl<D: Decorator> $trait for D {
+            $(fn $verb$(<$lifetime>)?(& $($self_lifetime)? self $(, $name: $type)*) -> $returned {
                 Decorator::$verb(self $(, $name)*)
             })*
         })*

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-/// A call to the store failed. The text never shows credentials.
+/// A call to the store failed. The texts of the stores of this crate never show the password of a Redis URL.
 ///
 /// ```
 /// use retraced_jobs::store::StoreError;
@@ -14,28 +14,29 @@ use std::fmt;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// There was no usable reply: the server is unreachable, still loading, or out of memory for writes; or the call timed out, or the connection was lost.
-    /// Whether the call was applied is **unknown**. Send the same call again, with the same [`CallId`](super::CallId).
+    /// The store cannot be used now: the server is unreachable, still loading, or out of memory for writes; or the call timed out, or the connection was lost.
+    /// Whether the call was applied is **unknown**. Send the same call again, with the same [`CallId`](super::CallId) if it has one.
     Unavailable {
-        /// The verb.
+        /// The verb (the name of the store's method).
         operation: &'static str,
         /// The error of the connection or of the server.
         cause: Box<dyn StdError + Send + Sync>,
     },
-    /// The call was not applied now, because the store has seen a later call of its replay slot. Only a late copy of an old call gets this error.
+    /// The queue has already seen a later call of the same replay slot, so this call, a late copy of an old one, was not applied. Redis also returns this for a
+    /// call sent again when the stored reply cannot be read.
     Superseded {
         /// The verb.
         operation: &'static str,
     },
-    /// The store refused the call, for example because of a wrong password, a missing permission, an eviction policy that would lose jobs, or too large a batch.
-    /// Waiting does not help; the text says what to change.
+    /// The store refused the call, for example because of a wrong password, a missing permission, an eviction policy that would lose jobs, or a batch that is too
+    /// large. Sending the call again does not help until somebody changes what the text names.
     Refused {
         /// The verb.
         operation: &'static str,
         /// Why it was refused, and what to do.
         reason: String,
     },
-    /// A key or a reply does not have the shape that this library writes. Nothing was changed.
+    /// A key has the wrong type, so nothing was changed; or the reply cannot be read, so it is unknown whether the call was applied.
     Corrupt {
         /// The verb.
         operation: &'static str,

@@ -1,11 +1,11 @@
-//! A job as the store shows it to operators and clients.
+//! What a store returns about a job to operators and clients.
 
 use bytes::Bytes;
 
 use crate::job::{Counters, InstanceId, JobId, JobState, QueueName};
 use crate::trace::{AttemptLog, AttemptRecord, Ended, LastError, StoredAttempt};
 
-/// A job as listings show it.
+/// A job in a listing ([`Admin::jobs`](crate::store::Admin::jobs)).
 ///
 /// Used in the example of [`JobView`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,17 +13,17 @@ use crate::trace::{AttemptLog, AttemptRecord, Ended, LastError, StoredAttempt};
 pub struct JobSummary {
     /// The job.
     pub id: JobId,
-    /// Where it is.
+    /// Its state.
     pub state: JobState,
-    /// What happened so far.
+    /// Its attempts, failures, crashes and releases so far.
     pub counters: Counters,
-    /// When the store accepted it, in ms since the Unix epoch; `None` when its header is damaged.
+    /// When the store accepted it, in ms since the Unix epoch; `None` when its stored header is damaged.
     pub enqueued_ms: Option<u64>,
-    /// When it is due (`delayed`), its lease expires (`processing`) or it ended (final states), in ms since the Unix epoch.
+    /// When it is due (`delayed`), its lease expires (`processing`) or it ended (final states), in ms since the Unix epoch; `None` when it is `pending`.
     pub at_ms: Option<u64>,
     /// The sealed envelope.
     pub envelope: Bytes,
-    /// Its latest failure or crash.
+    /// The latest error in its history, as in [`JobView::last_error`].
     pub last_error: Option<LastError>,
 }
 
@@ -42,18 +42,18 @@ impl JobSummary {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claimant {
-    /// The worker process.
+    /// The process instance of the worker.
     pub instance: InstanceId,
-    /// Which attempt, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
     /// When the lease expires unless renewed, in ms since the Unix epoch.
     pub expires_ms: u64,
-    /// Whether the job is to be cancelled.
+    /// Whether the job's cancellation was requested.
     pub cancel_asked: bool,
 }
 
 impl Claimant {
-    /// The holder of a lease that expires at this instant, in ms since the Unix epoch.
+    /// The holder of a lease that expires at `expires_ms`; no cancellation was requested.
     #[must_use]
     pub fn new(instance: InstanceId, attempt: u32, expires_ms: u64) -> Self {
         Self { instance, attempt, expires_ms, cancel_asked: false }
@@ -91,25 +91,25 @@ pub struct JobView {
     pub queue: QueueName,
     /// The job.
     pub id: JobId,
-    /// Where it is.
+    /// Its state.
     pub state: JobState,
-    /// What happened so far.
+    /// Its attempts, failures, crashes and releases so far.
     pub counters: Counters,
-    /// Its position in the order of enqueueing.
+    /// A number that grows with each job enqueued in this queue; `None` when its stored header is damaged.
     pub sequence: Option<u64>,
-    /// When the store accepted it, in ms since the Unix epoch.
+    /// When the store accepted it, in ms since the Unix epoch; `None` when its stored header is damaged.
     pub enqueued_ms: Option<u64>,
-    /// When it is due (`delayed`), its lease expires (`processing`) or it ended (final states), in ms since the Unix epoch.
+    /// When it is due (`delayed`), its lease expires (`processing`) or it ended (final states), in ms since the Unix epoch; `None` when it is `pending`.
     pub at_ms: Option<u64>,
     /// The store's clock when the job was read, in ms since the Unix epoch.
     pub now_ms: u64,
-    /// The worker that holds its lease.
+    /// The worker that holds its lease; `None` when the job is not `processing`, or its grant is missing or damaged.
     pub claimant: Option<Claimant>,
     /// The sealed envelope.
     pub envelope: Bytes,
-    /// The attempts kept, oldest first.
+    /// The attempts that are kept, oldest first.
     pub history: Vec<StoredAttempt>,
-    /// Attempts that ended and are not kept: those between the first and the last ones, and those without a record.
+    /// How many attempts ended and are not kept: those between the first and the latest ones, and those without a record.
     pub collapsed: u32,
 }
 
@@ -133,8 +133,8 @@ impl JobView {
         }
     }
 
-    /// What the handler returned: the output of the attempt that completed the job, to be read with [`codec::from_payload`](crate::codec::from_payload). `None`
-    /// when the job has not completed, or its handler returned nothing.
+    /// The output of the handler that completed the job, to be read with [`codec::from_payload`](crate::codec::from_payload). `None` when the job has not
+    /// completed, or its handler returned nothing.
     #[must_use]
     pub fn output(&self) -> Option<&Bytes> {
         match self.history.last()?.record.as_ref() {
@@ -143,7 +143,7 @@ impl JobView {
         }
     }
 
-    /// The latest failure or crash in the history.
+    /// The latest error in the history: a failure, an expired lease, or an entry that cannot be read.
     #[must_use]
     pub fn last_error(&self) -> Option<LastError> {
         self.history.iter().rev().find_map(StoredAttempt::error)

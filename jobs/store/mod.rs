@@ -1,25 +1,26 @@
-//! Where jobs are kept: the traits of a store, one per group of callers, and two stores, which pass the same contract tests.
+//! Where jobs are kept: the traits that a store implements, and two stores, which pass the same contract tests.
 //!
 //! | trait | used by | verbs |
 //! | --- | --- | --- |
-//! | [`Transitions`] | front door, fetcher, settler, retry scheduler, reclaimer | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
+//! | [`Store`] | runtime at its start, store link, operators, waiters for outcomes | probe, hints |
+//! | [`Transitions`] | front door, clients, fetcher, settler, retry scheduler, reclaimer | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
 //! | [`Leases`] | lease keeper, executors | renew, begin |
 //! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, watch_outcome, redrive, cancel, discard, pause, resume, trim, audit, inspect, repair |
-//! | [`Ledger`] | ledger; clients (announce only) | announce, record, events, heartbeat, workers, forget |
+//! | [`Ledger`] | the actor `ledger`, shutdown, operators, clients | announce, record, events, heartbeat, workers, forget |
 //!
-//! **Sending a call again.** A call that changes something carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send the same
-//! call with the same id: a store that has already applied it returns the same reply and changes nothing. A claim sent again returns those of its jobs that
-//! are still held. A reply is kept until the next call of its replay slot. Without a next call it is kept for at least 24 h, or 1 h in a queue with more than
-//! 4,096 replay slots, and then removed while calls arrive on new slots.
+//! **Sending a call again.** A call that moves, creates or deletes jobs carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send
+//! the same call with the same id: a store that has already applied it returns the same reply and changes nothing. A claim sent again returns those of its jobs
+//! that are still held. The store keeps a reply until the same replay slot makes its next call to the same queue. Without such a call it keeps the reply for at
+//! least 24 h, or 1 h in a queue on Redis with more than 4,096 replay slots; [`Ledger::forget`] removes it earlier.
 //!
 //! **Batches** are applied in order, item by item: if an id is named twice, the second item sees what the first one did. An empty batch is allowed. Jobs that
-//! one call returns to the front of the queue keep the order of the call.
+//! one call returns to the front of the queue are there in the order in which the call names or returns them.
 //!
 //! **Time.** Durations count in whole milliseconds; a fraction is dropped. The store's clock decides whether an instant has passed. Jobs of the same instant
 //! are ordered by the bytes of their ids.
 //!
-//! **To write your own store**, implement the five traits. Verbs that can be built from others have defaults, so your store still compiles when such a verb is
-//! added. To change only some verbs of another store, implement [`Decorator`].
+//! **To write your own store**, implement the five traits. Verbs that can be built from others, and those that a store can do without, have defaults. To change
+//! only some verbs of another store, implement [`Decorator`].
 
 mod batch;
 mod decorator;
@@ -55,7 +56,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::trace::{Finding, SupervisionEvent};
 
-/// The future every verb of a store returns.
+/// The future that every verb (method) of a store returns.
 ///
 /// Used in the example of [`Decorator`].
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -81,26 +82,25 @@ pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 /// # });
 /// ```
 pub trait Store: Transitions + Leases + Admin + Ledger {
-    /// Checks the store's health in the same way in which transitions use it.
+    /// Checks that the store can be reached and used, over the same connection as the transitions if there is one.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] while the store cannot be reached, [`StoreError::Refused`] when it answers but cannot be used (eviction policy,
-    /// password, version).
+    /// [`StoreError::Unavailable`] while the store cannot be reached, [`StoreError::Refused`] when it answers but must not be used, for example because of its
+    /// eviction policy, the password or its version.
     fn probe(&self) -> StoreFuture<'_, StoreFacts>;
 
-    /// Subscribes to the hints of these queues: messages that something may have changed. Any hint may be lost, so every listener polls as well. The stream ends
-    /// when the subscription is lost; subscribe again then.
+    /// Subscribes to the hints of these queues: messages that something may have changed. Any hint may be lost, so every listener polls as well. The stream
+    /// ends when the connection of the subscription is lost; subscribe again then.
     ///
-    /// The default never yields a hint, so callers find everything by polling.
+    /// The default never sends a hint, so callers find everything by polling.
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
         let _ = queues;
         Box::pin(async { Ok(stream::pending().boxed()) })
     }
 }
 
-/// The transitions of a job. Each is one atomic step: everything is validated, then everything is written, or nothing is.
-///
-/// The life of a job, with the calls that the supervision tree makes for applications:
+/// The transitions of a job. Each call (but for the default of [`settle_and_claim`](Self::settle_and_claim)) is one atomic step: it validates everything
+/// before it writes anything. The example shows calls that the actors make in an application:
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -147,12 +147,12 @@ pub trait Transitions: Send + Sync + 'static {
     /// Accepts jobs, in order; one result per item. If a job with the same id is already kept, the result is [`Enqueued::Exists`] and that job is unchanged.
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>>;
 
-    /// Leases up to `request.limit` jobs from the front of the queue to the process instance `call.instance`.
+    /// Leases up to `request.limit` jobs from the front of the queue to the process instance `call.instance`; none while the queue is paused.
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims>;
 
-    /// Settles jobs, which ends their attempts; one result per item. The token decides, not the clock: a settlement counts until the lease is reclaimed, even
-    /// after it expired. A job whose cancellation was requested does not run again: [`Verdict::Retry`], [`Verdict::ReleaseNow`] and [`Verdict::ReleaseAfter`] add
-    /// to their counters as usual, and cancel the job.
+    /// Settles jobs, which ends their attempts; one result per item. The store compares the token, not the time: after its lease has expired a job can still be
+    /// settled, until the lease is reclaimed. A job whose cancellation was requested does not run again: [`Verdict::Retry`], [`Verdict::ReleaseNow`] and
+    /// [`Verdict::ReleaseAfter`] add to their counters as usual, and cancel the job.
     fn settle<'a>(
         &'a self,
         call: CallId,
@@ -162,8 +162,8 @@ pub trait Transitions: Send + Sync + 'static {
 
     /// [`settle`](Self::settle), then [`claim`](Self::claim), in one step if the store can do that.
     ///
-    /// The default makes two calls, the second under [`CallId::companion`]. Each is atomic and can be sent again; together they are not one step. If the
-    /// settlements were applied and the claim is refused, the default returns the settlements with empty [`Claims`].
+    /// The default makes two calls, the second under [`CallId::companion`]. Each is atomic and can be sent again; together they are not one step. If there were
+    /// settlements and the claim fails with an error that is not [retryable](StoreError::is_retryable), the default returns their results with empty [`Claims`].
     fn settle_and_claim<'a>(
         &'a self,
         call: CallId,
@@ -176,28 +176,27 @@ pub trait Transitions: Send + Sync + 'static {
             let claims = match self.claim(call.companion(), queue, request).await {
                 Ok(claims) => Claims { quiet: None, ..claims },
                 Err(error) if error.is_retryable() || settled.is_empty() => return Err(error),
-                // An error would hide that the settlements were applied. The next claim on its own is refused too, and reports it.
+                // An error would hide that the settlements were applied. If the cause persists, the next claim on its own returns the error.
                 Err(_) => Claims::default(),
             };
             Ok((settled, claims))
         })
     }
 
-    /// Moves up to `limit` due jobs from `delayed` to the back of the queue, in the order of their due times.
+    /// Moves up to `limit` delayed jobs that are due to the back of the queue, in the order of their due times.
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
 
     /// Reclaims up to `request.limit` expired leases, the earliest expiry first. If the handler is known to have started ([`Leases::begin`]), a crash is counted,
-    /// otherwise a release. The job is poisoned when it has reached a limit of `request`; else cancelled when that was requested; else returned to the front of
-    /// the queue.
+    /// otherwise a release. A job that reaches `crashes_max` or `losses_max` is poisoned. Any other job is cancelled if that was requested, and otherwise
+    /// returned to the front of the queue.
     ///
-    /// After an outage, in which no worker could renew, there is a lease grace: nothing is reclaimed for one more lease. Each run records its time. A run notices
-    /// an outage when there are leases and the previous run is missing or more than half a lease ago. A lease grace never lasts longer than one lease of the
-    /// current request.
+    /// If no call was made for this queue within the last half of `request.lease`, there may have been an outage in which no worker could renew. Then, if there
+    /// are leases, a lease grace begins: for the time of one lease nothing is reclaimed.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 
-    /// Releases jobs that no worker will run, because their `owner` never read the reply to the claim that granted them. `nonces` are those of such claims, at
-    /// most [`BATCH_MAX`]; do not pass the nonce of a claim that may still be answered. The jobs return to the front of the queue and a release is counted, no
-    /// failure; a job whose cancellation was requested is cancelled. One call scans one slice of the grants: continue with the cursor until it is `None`.
+    /// Releases the jobs of claims whose reply `owner` never read, because no worker will run them. `nonces` are the nonces of these claims, at most
+    /// [`BATCH_MAX`]; do not pass the nonce of a claim that may still be answered. The jobs return to the front of the queue, or are cancelled if that was
+    /// requested; for each a release is counted. One call scans some of the grants: call again with [`Reconciled::next`] until it is `None`.
     fn reconcile<'a>(
         &'a self,
         call: CallId,
@@ -208,7 +207,7 @@ pub trait Transitions: Send + Sync + 'static {
     ) -> StoreFuture<'a, Reconciled>;
 }
 
-/// Renewing the leases a worker holds.
+/// What a worker does with the leases it holds.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -236,11 +235,11 @@ pub trait Transitions: Send + Sync + 'static {
 /// # });
 /// ```
 pub trait Leases: Send + Sync + 'static {
-    /// Extends leases to `lease` from now; one result per item. Sending the call twice does no harm.
+    /// Extends leases, so that they expire after `lease` from now; one result per item. Sending the call twice does no harm.
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
 
-    /// Like [`renew`](Self::renew), and records that the handlers of these jobs are about to start: if such a lease expires, a crash is counted. A worker waits
-    /// for the result before it runs the handler of a job that was [returned](crate::job::Counters::was_returned).
+    /// Like [`renew`](Self::renew), and records that the handlers of these jobs are about to start: when such a lease is reclaimed, a crash is counted. A worker
+    /// calls this before it runs the handler of a job that was [returned](crate::job::Counters::was_returned), and for no other job.
     fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
 }
 
@@ -277,12 +276,12 @@ pub trait Admin: Send + Sync + 'static {
     /// All queues that were ever announced, ordered by name.
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>>;
 
-    /// Depths and counters of one queue, and whether it is paused. For an unknown queue all are zero.
+    /// The numbers of jobs and the counters of one queue, and whether it is paused. An unknown queue has no jobs, and its counters are zero.
     fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats>;
 
-    /// Jobs in one state, page by page: pending from the front of the queue, delayed by due time, processing by lease expiry, final states latest first. A `limit`
-    /// of 0 counts as 1, one above [`BATCH_MAX`] as [`BATCH_MAX`]. A job that stays in its state while the pages are read is listed once. An exception is `pending`:
-    /// there the pages shift while jobs are claimed.
+    /// Jobs in one state, page by page: pending from the front of the queue, delayed by due time, processing by lease expiry, final states latest first. A
+    /// `limit` of 0 counts as 1, one above [`BATCH_MAX`] as [`BATCH_MAX`]. A page may have fewer jobs, and only [`JobPage::next`] says whether it is the last.
+    /// While the pages are read, pending jobs may be missed when others are claimed, and a processing job is listed again when its lease is renewed.
     fn jobs<'a>(
         &'a self,
         queue: &'a QueueName,
@@ -295,21 +294,22 @@ pub trait Admin: Send + Sync + 'static {
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
 
     /// Reads how a job ended. If the job has ended, returns the same as [`job`](Self::job). Otherwise returns only its state, and announces that a client waits
-    /// for its outcome for `wait` (at most [`OUTCOME_WAIT_MAX`]). While such a wait is announced, every transition that ends a job of this queue sends
+    /// for its outcome for `wait` (at most [`OUTCOME_WAIT_MAX`]). While any wait is announced in a queue, every call that ends or discards a job there sends
     /// [`Hint::Ended`]. If the job is not kept, nothing is announced.
     ///
     /// To wait for an outcome: subscribe to [`hints`](Store::hints), then call this, then await the hint. Call this again as a fallback poll before `wait` is
     /// over. What is guaranteed:
     ///
-    /// - A job that ends within half of `wait` after this call sends a hint. It does so in the second half too, unless an earlier announcement was still in effect.
-    ///   So announce at least twice the time until your next poll. A hint may be lost, so only the poll is certain.
-    /// - A job that completes within this time and is not kept is shown as [`JobState::Completed`] until the wait is over; nothing but its state is known.
+    /// - When a job ends within half of `wait` after this call, a hint is sent. In the second half this is not certain, because an announcement is not renewed
+    ///   while half of `wait` is left of it. So announce at least twice the time until your next poll. A hint may be lost, so only the poll is certain.
+    /// - When the job completes within half of `wait` and is not kept, this returns [`JobState::Completed`] and nothing else, until the announced wait is over.
     /// - The hint carries the final state, but neither output nor error: call this again to read them. The output of a kept job is in its history
     ///   ([`JobView::output`]).
-    /// - `None` means that no such job is kept: it is not enqueued yet, was trimmed or discarded, or it completed and is not kept, and no wait for it is announced
-    ///   any more. A store that is full and takes no writes announces nothing.
+    /// - `None` means that no such job is kept: it is not enqueued yet, or was trimmed or discarded, or it completed without being kept and no wait for it is
+    ///   announced any more.
+    /// - A store that is full and takes no writes announces nothing, so none of this is certain then.
     ///
-    /// The default announces nothing. Callers then find the end of a job by polling, and do not see a completion that is not kept.
+    /// The default announces nothing. Callers then find the end of a job by polling, and get `None` for a job that completed and is not kept.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
@@ -342,17 +342,17 @@ pub trait Admin: Send + Sync + 'static {
         self.job(queue, id)
     }
 
-    /// Gives dead, poisoned or cancelled jobs a fresh start at the back of the queue: failures and crashes begin again at zero; attempts, releases and the history
-    /// stay as they are. Moves delayed jobs there now, and leaves all their counters as they are. A completed job is not run again.
+    /// Moves dead, poisoned, cancelled and delayed jobs to the back of the queue. A delayed job keeps its counters. Any other job gets a fresh start: its failures
+    /// and crashes begin again at zero; attempts, releases and the history stay as they are. Jobs in other states are refused.
     ///
-    /// For redrive, cancel and discard alike: there is one result per job, and a job that is no longer as it was [seen](Target::seen) is left alone.
+    /// For redrive, cancel and discard alike: there is one result per job, and a job that is no longer as it was [seen](Target::seen) is refused.
     fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
-    /// Cancels jobs. Pending and delayed ones are cancelled at once. For a running one the cancellation is requested ([`Moved::Asked`]); it still completes if its
-    /// handler returns success.
+    /// Cancels jobs. Pending and delayed ones are cancelled at once. For a processing one the cancellation is requested ([`Moved::Asked`]); the job still
+    /// completes if its handler returns success. A job that has ended is refused.
     fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
-    /// Deletes jobs with their history, unless they are running.
+    /// Deletes jobs with their history. A processing job is refused.
     fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Pauses claiming; running jobs continue. Returns whether the queue was paused before.
@@ -361,31 +361,31 @@ pub trait Admin: Send + Sync + 'static {
     /// Resumes claiming. Returns whether the queue was paused before.
     fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
 
-    /// Deletes up to `policy.limit` of the jobs that retention no longer keeps: completed, dead, poisoned, cancelled ones, in this order, each the oldest first.
+    /// Deletes up to `policy.limit` jobs that retention no longer keeps, in the order completed, dead, poisoned, cancelled, and in each state the oldest first.
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
 
-    /// Checks by counting that every job is in exactly one container. Costs the same on any queue, and changes nothing.
+    /// Counts the jobs and the entries of the containers, to check that every job is in exactly one. Costs the same for a queue of any length; changes nothing.
     fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
 
-    /// Scans a whole queue, in small steps, for damage that no transition leaves behind: jobs in no container or in two, grants without a lease, entries of
-    /// jobs that are not kept, a wrong count. Changes nothing, and the queue keeps working meanwhile. Takes about 1 min for a million jobs.
+    /// Scans a whole queue, in small steps, for damage that no transition leaves behind ([`FindingKind`](crate::trace::FindingKind) lists it). Changes nothing,
+    /// and the queue keeps working meanwhile. On Redis this takes about 1 min for a million jobs. The memory store cannot be damaged and never finds anything.
     ///
     /// # Errors
     /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.
     fn inspect<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        Box::pin(async move { Err(cannot("inspect", queue)) })
+        Box::pin(async move { Err(unsupported("inspect", queue)) })
     }
 
-    /// Like [`inspect`](Self::inspect), and repairs what it finds. No job is deleted. Two repairs at the same time do no harm.
+    /// Like [`inspect`](Self::inspect), and repairs the damage. No job is deleted. Two repairs at the same time do no harm.
     ///
     /// # Errors
     /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.
     fn repair<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        Box::pin(async move { Err(cannot("repair", queue)) })
+        Box::pin(async move { Err(unsupported("repair", queue)) })
     }
 }
 
-/// What is kept about queues and workers instead of jobs: names of queues, supervision events and worker rows. No transition reads or writes them.
+/// The names of the queues, the stored supervision events, and a row per worker. No transition reads or writes them.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -412,7 +412,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// Makes these queues known to [`Admin::queues`].
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
 
-    /// Appends supervision events, oldest first. The store keeps the latest ones, up to [`LEDGER_EVENTS_MAX`] events and [`LEDGER_BYTES_MAX`] bytes.
+    /// Appends supervision events, oldest first. The store keeps the latest, at most [`LEDGER_EVENTS_MAX`] events and [`LEDGER_BYTES_MAX`] bytes, at least one.
     fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()>;
 
     /// Supervision events, latest first, page by page. A `limit` of 0 counts as 1, one above [`BATCH_MAX`] as [`BATCH_MAX`].
@@ -421,14 +421,14 @@ pub trait Ledger: Send + Sync + 'static {
     /// Writes a worker's row. The store sets its [`seen_ms`](WorkerRow::seen_ms).
     fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()>;
 
-    /// All worker rows that are not older than [`WORKER_ROW_AGE_MAX`], ordered by process instance.
+    /// The rows of all workers whose last heartbeat is at most [`WORKER_ROW_AGE_MAX`] ago, ordered by process instance.
     fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>>;
 
-    /// Removes the row and, in these queues, the replay slots of a process instance that has ended and will never call again.
+    /// Removes the row of a process instance that will never call again, and its replay slots in these queues.
     fn forget<'a>(&'a self, instance: InstanceId, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
 }
 
-fn cannot(operation: &'static str, queue: &QueueName) -> StoreError {
+fn unsupported(operation: &'static str, queue: &QueueName) -> StoreError {
     let reason =
         format!("this store cannot {operation} the queue {queue}; look at it with the tools of the store's server");
     StoreError::Refused { operation, reason }

@@ -9,23 +9,23 @@ use crate::limits::REPLAY_SLOTS_MAX;
 use crate::store::{JobSummary, JobView};
 use crate::trace::SupervisionEvent;
 
-/// The identity of a call, so that sending it again has no second effect: a process instance, one of its replay slots, and a sequence that grows with every new
-/// call of the slot. A slot has one open call at a time. To use a sequence again for another verb is refused ([`StoreError::Refused`](super::StoreError::Refused)).
+/// The identity of a call, by which the store recognizes a call that is sent again and does not apply it twice. [`ReplaySlot`](super::ReplaySlot) makes it. Never
+/// use an id for two verbs: a store that notices this refuses the second call ([`StoreError::Refused`](super::StoreError::Refused)).
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId {
-    /// The process instance.
+    /// The process instance that calls.
     pub instance: InstanceId,
-    /// Its replay slot.
+    /// The replay slot of the call; a slot has one open call at a time.
     pub replay_slot: u16,
-    /// The number of the call in its replay slot, from 1; at most 2^48 − 1.
+    /// The number of the call in its replay slot, from 1 and growing; at most 2^48 − 1.
     pub sequence: u64,
 }
 
 impl CallId {
-    /// The id of the second call where one verb is built from two: the same sequence on the companion of the replay slot. The upper half of all slot numbers are
-    /// companions of the lower half.
+    /// The id of the second call where one verb makes two calls: the same sequence in the companion of the replay slot. Slot `n` and slot `n` + 32,768 are each
+    /// other's companions; [`ReplaySlots`](super::ReplaySlots) gives out only the lower ones.
     ///
     /// ```
     /// use retraced_jobs::job::InstanceId;
@@ -69,7 +69,7 @@ pub struct ClaimRequest {
     pub bytes_max: usize,
     /// How long the leases last unless renewed.
     pub lease: Duration,
-    /// A random number drawn for this call; part of the tokens of its grants.
+    /// Random bytes drawn for this call; part of the tokens of its grants.
     pub nonce: Nonce,
 }
 
@@ -87,12 +87,12 @@ pub struct Claims {
     pub paused: bool,
     /// The jobs, in the order of the queue.
     pub jobs: Vec<ClaimedJob>,
-    /// Set by a claim that granted nothing and found nothing pending. Never set for a paused queue, nor by a claim that came with settlements, asked for no
-    /// jobs or was sent again.
+    /// Set when [`claim`](super::Transitions::claim) granted nothing because nothing was pending. Never set when the queue is paused, the limit is 0 or the call
+    /// was sent again, and never by [`settle_and_claim`](super::Transitions::settle_and_claim).
     pub quiet: Option<Quiet>,
 }
 
-/// A queue in which nothing is pending.
+/// What a claim reports about a queue in which nothing is pending.
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,7 +134,7 @@ impl ClaimedJob {
     }
 }
 
-/// The end of one attempt, as reported to the store.
+/// The end of one attempt, as a worker reports it to the store.
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,11 +145,11 @@ pub struct Settlement {
     pub token: Token,
     /// Where the job goes.
     pub verdict: Verdict,
-    /// The [`AttemptLog`](crate::trace::AttemptLog), encoded by [`codec`](crate::codec) and kept unchanged. Empty: nothing is kept of this attempt.
+    /// The [`AttemptLog`](crate::trace::AttemptLog), encoded by [`codec`](crate::codec) and kept unchanged. Empty: the history gets no entry for this attempt.
     pub record: Bytes,
 }
 
-/// Where a job goes when an attempt ends. Every store handles every verdict, so this enum is exhaustive.
+/// Where a job goes when an attempt ends.
 ///
 /// Used in the example of [`Transitions`](super::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,9 +175,9 @@ pub enum Verdict {
         /// Counted from the settlement, by the store's clock.
         delay: Duration,
     },
-    /// To the dead letter queue without counting a failure: the job was released too often because no worker has a handler for its kind. Counts a release.
+    /// To the dead letter queue without a failure: its workers cannot run it (unknown kind or newer envelope), and it was released too often. Counts a release.
     Reject,
-    /// Cancelled: its handler stopped because the cancellation was requested. Counts nothing.
+    /// Cancelled: the cancellation was requested, and the handler did not return success. Counts nothing.
     Cancel,
 }
 
@@ -191,7 +191,7 @@ pub enum Settled {
         /// The state of the job now; `Completed` also when it is not kept.
         state: JobState,
     },
-    /// The lease is not held under this token any more, so nothing was changed. This is normal after a lease expired and was reclaimed. Counted in
+    /// The job has no lease with this token (any more), for example because the lease expired and was reclaimed. The job is unchanged. Counted in
     /// [`QueueStats::stale_settlements_total`].
     Stale,
 }
@@ -204,7 +204,7 @@ pub enum Settled {
 pub struct Promoted {
     /// Jobs moved.
     pub moved: usize,
-    /// How long until the next delayed job is due; zero when some are due already.
+    /// How long until the next delayed job is due; zero when some are due already, `None` when none is delayed.
     pub next_due: Option<Duration>,
 }
 
@@ -217,10 +217,10 @@ pub struct Reclaim {
     pub limit: usize,
     /// How long leases of this queue last; also the length of the lease grace after an outage.
     pub lease: Duration,
-    /// A job with so many crashes is poisoned; at least 1.
+    /// A job is poisoned when it reaches this number of crashes; 0 counts as 1.
     pub crashes_max: u32,
-    /// A job is also poisoned when so many of its leases in a row expired before its handler was known to have started, because it may kill the workers that
-    /// claim it; at least 1.
+    /// A job is also poisoned when this many of its leases in a row expired before its handler was known to have started, because it may kill the workers that
+    /// claim it; 0 counts as 1.
     pub losses_max: u32,
 }
 
@@ -260,11 +260,11 @@ pub struct Reclaim {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Reclaimed {
-    /// The reclaimed jobs.
+    /// The reclaimed jobs, the earliest expiry first.
     pub jobs: Vec<ReclaimedJob>,
-    /// How long until the next lease expires; zero when some have expired already; `None` when there are no leases.
+    /// How long until the next of the remaining leases expires; zero when some have expired already; `None` when there are no leases.
     pub next_expiry: Option<Duration>,
-    /// How long the lease grace after an outage still lasts, in which nothing is reclaimed. `None` outside of one, and when there are no leases.
+    /// How long the lease grace still lasts, in which nothing is reclaimed. `None` when there is no grace, and when there are no leases.
     pub grace: Option<Duration>,
 }
 
@@ -276,25 +276,25 @@ pub struct Reclaimed {
 pub struct ReclaimedJob {
     /// The job.
     pub id: JobId,
-    /// The worker that held it; `None` when its grant is missing or damaged.
+    /// The worker that held the lease; `None` when the grant is missing or damaged.
     pub owner: Option<InstanceId>,
     /// The crashes of the job, including this one if it was counted.
     pub crashes: u32,
-    /// Whether a crash was counted, because the handler was known to have started; otherwise a release was.
+    /// Whether a crash was counted, because the handler was known to have started; otherwise a release was counted.
     pub counted: bool,
     /// Whether the job is `poisoned` now; otherwise it is at the front of the queue, or cancelled if that was requested.
     pub poisoned: bool,
 }
 
 impl ReclaimedJob {
-    /// A job that was released to the front of the queue without counting a failure, unless its fields say otherwise.
+    /// A job without crashes for which a release was counted, and which is not poisoned; set the fields that differ.
     #[must_use]
     pub fn new(id: JobId, owner: Option<InstanceId>) -> Self {
         Self { id, owner, crashes: 0, counted: false, poisoned: false }
     }
 }
 
-/// The result of one slice of a reconciliation.
+/// The result of one call of [`reconcile`](super::Transitions::reconcile).
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -320,9 +320,9 @@ impl ReclaimedJob {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Reconciled {
-    /// The jobs that were released, ordered by the bytes of their ids.
+    /// The jobs that were released or cancelled by this call, ordered by the bytes of their ids.
     pub released: Vec<JobId>,
-    /// Where to continue; `None` when all grants were scanned.
+    /// The cursor for the next call; `None` when all grants were scanned.
     pub next: Option<Cursor>,
 }
 
@@ -345,10 +345,10 @@ pub struct Renewed {
 pub enum Renewal {
     /// The lease was extended.
     Kept {
-        /// The job's cancellation was requested.
+        /// Whether the job's cancellation was requested.
         cancel_asked: bool,
     },
-    /// The lease is no longer held under this token.
+    /// The job has no lease with this token (any more).
     Stale,
 }
 
@@ -360,23 +360,23 @@ pub enum Renewal {
 pub enum Hint {
     /// Something may be claimed.
     Pending(QueueName),
-    /// The earliest delayed job has changed.
+    /// A job was delayed that is due before all others.
     Due(QueueName),
-    /// The cancellation of a running job was requested.
+    /// The cancellation of a processing job was requested.
     Cancel(QueueName, JobId),
-    /// A job has ended. While any client [waits for an outcome](super::Admin::watch_outcome) in a queue, this is sent for every job that ends there; otherwise it is
-    /// not sent.
+    /// A job has ended or was discarded. Sent for every such job of a queue while any client [waits for an outcome](super::Admin::watch_outcome) there, and
+    /// otherwise not.
     Ended {
         /// The job's queue.
         queue: QueueName,
         /// The job.
         id: JobId,
-        /// The final state of the job, also if it is not kept. `None` when an operator discarded it.
+        /// The final state of the job: `Completed` also if it is not kept. `None` when an operator discarded it.
         state: Option<JobState>,
     },
 }
 
-/// A position in a listing. Only the store that made a cursor can read it.
+/// Where the next page of a listing begins. Only the store that made a cursor can read it.
 ///
 /// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -396,8 +396,8 @@ impl From<String> for Cursor {
     }
 }
 
-/// A job that an operator acts on, and how the operator saw it. Between reading a job and acting on it, another operator may have redriven it, and an action
-/// meant for a dead job must not reach a live one. The store compares the job with `seen` in the same step in which it acts.
+/// A job that an operator acts on, and how the operator saw it. Another operator may have redriven the job since, and a discard that was meant for a dead job must
+/// not delete a live one. So the store compares the job with `seen`, in the same step in which it acts.
 ///
 /// ```
 /// use retraced_jobs::job::{JobId, JobState};
@@ -412,23 +412,23 @@ impl From<String> for Cursor {
 pub struct Target {
     /// The job.
     pub id: JobId,
-    /// How the operator saw the job. If it has changed since, the result is [`Moved::Refused`]. `None` acts on it whatever its state.
+    /// How the operator saw the job. If its state or attempts differ now, the result is [`Moved::Refused`]. With `None` they are not compared.
     pub seen: Option<Seen>,
 }
 
-/// How an operator saw a job.
+/// The state and the attempts that an operator saw of a job.
 ///
 /// Used in the example of [`Target`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     /// Its state.
     pub state: JobState,
-    /// Its attempts so far. The number never decreases, so it tells whether a job left this state and returned to it.
+    /// Its attempts so far. The number grows with every claim, so it shows that a job ran again and returned to the same state.
     pub attempts: u32,
 }
 
 impl Target {
-    /// Whether a job with this state and so many attempts is still as the operator saw it.
+    /// Whether a job with this state and this number of attempts is still as the operator saw it.
     #[must_use]
     pub fn matches(&self, state: JobState, attempts: u32) -> bool {
         self.seen.is_none_or(|seen| seen == Seen { state, attempts })
@@ -478,7 +478,7 @@ pub enum Moved {
         /// Its state now; `None` when it was deleted.
         to: Option<JobState>,
     },
-    /// The job is running; its cancellation was requested.
+    /// The job is processing; its cancellation was requested.
     Asked,
     /// The state of the job does not allow the action, or the job is no longer as it was [seen](Target::seen). Nothing was changed.
     Refused {
@@ -495,7 +495,7 @@ pub enum Moved {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct JobPage {
-    /// The jobs.
+    /// The jobs, in the order of [`Admin::jobs`](super::Admin::jobs).
     pub jobs: Vec<JobSummary>,
     /// Where the next page begins; `None` on the last page.
     pub next: Option<Cursor>,
@@ -513,13 +513,13 @@ pub struct LedgerPage {
     pub next: Option<Cursor>,
 }
 
-/// Depths and counters of a queue, and whether it is paused.
+/// The numbers of jobs and the counters of a queue, and whether it is paused.
 ///
 /// Used in the example of [`Admin`](super::Admin).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct QueueStats {
-    /// Whether the queue is paused: nothing is granted.
+    /// Whether the queue is paused; then claims grant nothing.
     pub paused: bool,
     /// Jobs ready to be claimed.
     pub pending: u64,
@@ -535,9 +535,9 @@ pub struct QueueStats {
     pub poisoned: u64,
     /// Cancelled jobs kept.
     pub cancelled: u64,
-    /// How long the job at the front of the queue has waited since it was enqueued, in ms.
+    /// How long ago the job at the front of the queue was enqueued, in ms; `None` when none was found there.
     pub oldest_pending_ms: Option<u64>,
-    /// For how long the earliest delayed job has been due, in ms; negative while it is not due yet.
+    /// For how long the earliest delayed job has been due, in ms; negative while it is not due yet; `None` when none is delayed.
     pub delayed_overdue_ms: Option<i64>,
     /// Jobs accepted, ever.
     pub enqueued_total: u64,
@@ -553,7 +553,7 @@ pub struct QueueStats {
     pub stale_settlements_total: u64,
     /// Jobs deleted by retention, ever.
     pub trimmed_total: u64,
-    /// Damaged entries found, ever. They were deleted, or their jobs poisoned.
+    /// Damaged data found, ever, such as an entry without a job: it was deleted, or its job was poisoned.
     pub garbage_total: u64,
 }
 
@@ -563,9 +563,9 @@ pub struct QueueStats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetentionRule {
-    /// Longest time since the job ended. A job that ended earlier is deleted.
+    /// A job that ended longer ago than this is deleted.
     pub age_max: Duration,
-    /// Most jobs. If there are more, the oldest are deleted.
+    /// Most jobs that are kept. If there are more, those that ended first are deleted.
     pub count_max: u64,
 }
 
@@ -644,7 +644,7 @@ impl Default for Retention {
 /// Used in the example of [`Trimmed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrimPolicy {
-    /// The rules. With `completed: None`, completed jobs that other workers kept are deleted as well.
+    /// The rules. With `completed: None`, all completed jobs are deleted, also those that another worker kept.
     pub retention: Retention,
     /// Most jobs deleted by this call; at most [`BATCH_MAX`](super::BATCH_MAX).
     pub limit: usize,
@@ -677,11 +677,11 @@ pub struct TrimPolicy {
 pub struct Trimmed {
     /// Jobs deleted.
     pub removed: usize,
-    /// Whether retention wants more jobs deleted: call again.
+    /// Whether there are more jobs to delete: call again.
     pub more: bool,
 }
 
-/// Counts of a queue that show whether every stored job is in exactly one container.
+/// Counts of a queue. They agree when every stored job is in exactly one container and every lease has a grant.
 ///
 /// ```
 /// use retraced_jobs::store::AuditReport;
@@ -694,24 +694,24 @@ pub struct Trimmed {
 pub struct AuditReport {
     /// Jobs stored.
     pub jobs: u64,
-    /// Entries of the pending list, stale ones included.
+    /// Entries of `pending`, stale ones included.
     pub pending_entries: u64,
-    /// How many of these entries are stale, by the store's counter.
+    /// How many of these entries are stale, according to a counter that the store maintains.
     pub stale: u64,
     /// Jobs in all other containers together.
     pub contained: u64,
-    /// Number of leases minus number of grants. Not zero when one exists without the other.
+    /// Number of leases minus number of grants; a job in `processing` has one of each.
     pub grant_difference: i64,
 }
 
 impl AuditReport {
-    /// Whether the counts agree with every job being in exactly one container, and every lease having a grant.
+    /// Whether the counts agree.
     #[must_use]
     pub fn adds_up(&self) -> bool {
         self.difference() == 0 && self.grant_difference == 0
     }
 
-    /// Jobs stored minus jobs in containers. Positive when jobs are orphaned.
+    /// Jobs stored minus jobs in containers: positive when jobs are in no container, negative when entries have no job or a job is in two containers.
     #[must_use]
     pub fn difference(&self) -> i64 {
         let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -725,13 +725,13 @@ impl AuditReport {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StoreFacts {
-    /// Its name, and its version if it has one: `redis 7.0.15` or `memory`.
+    /// Its name, and its version if it has one: `redis 7.0.15`, `valkey 8.0.1` or `memory`.
     pub name: String,
-    /// Warnings to the operator; logged once at the start.
+    /// Warnings to the operator, for example that the server persists nothing; a runtime logs them when it starts.
     pub warnings: Vec<String>,
 }
 
-/// What a worker process reports about itself with each heartbeat.
+/// What a worker reports about itself with each heartbeat.
 ///
 /// Used in the example of [`Ledger`](super::Ledger).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -739,38 +739,38 @@ pub struct StoreFacts {
 pub struct WorkerRow {
     /// The process instance.
     pub instance: InstanceId,
-    /// The name of its host; a label.
+    /// The name of its host, which is only shown.
     pub host: String,
     /// Its process id.
     pub pid: u32,
-    /// Version of ReTraced.
+    /// Its version of ReTraced.
     pub version: String,
-    /// The application's build, as the application names it; a label.
+    /// The application's build, as the application names it; only shown.
     #[serde(default)]
     pub build: String,
-    /// The queues it works.
+    /// The queues it processes.
     pub queues: Vec<QueueName>,
-    /// The kinds of jobs that have their own handler in one of these queues, sorted; the first [`WORKER_ROW_KINDS_MAX`](super::WORKER_ROW_KINDS_MAX).
+    /// The kinds of jobs with a handler of their own in one of these queues, sorted; at most the first [`WORKER_ROW_KINDS_MAX`](super::WORKER_ROW_KINDS_MAX).
     #[serde(default)]
     pub kinds: Vec<Kind>,
-    /// How many kinds there are, including those that are not listed.
+    /// How many such kinds there are, including those that are not listed.
     #[serde(default)]
     pub kinds_total: u32,
-    /// Whether one of its queues has a handler of every kind.
+    /// Whether one of its queues has a catch-all handler, for kinds without a handler of their own.
     #[serde(default)]
     pub every_kind: bool,
-    /// When it started, in ms since the Unix epoch.
+    /// When it started, in ms since the Unix epoch, by its own clock.
     pub started_ms: u64,
-    /// Its last heartbeat, in ms since the Unix epoch; written by the store.
+    /// Its last heartbeat, in ms since the Unix epoch, by the store's clock.
     pub seen_ms: u64,
-    /// Executors.
+    /// The sum of the concurrency of its queues.
     pub concurrency: u32,
-    /// Jobs it runs now.
+    /// Jobs it was running at the last heartbeat.
     pub running: u32,
 }
 
 impl WorkerRow {
-    /// The row of a process that started at this instant, in ms since the Unix epoch. The other fields are empty: set those that you know.
+    /// The row of a worker that started at this instant, in ms since the Unix epoch. The other fields are empty: set those that you know.
     #[must_use]
     pub fn new(instance: InstanceId, started_ms: u64) -> Self {
         Self {

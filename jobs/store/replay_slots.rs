@@ -1,4 +1,4 @@
-//! The replay slots of a process: each has one open call at a time, and numbers its calls.
+//! Gives each call a replay slot and a number, so that the store can recognize a call that is sent again.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,7 +10,7 @@ use super::CallId;
 use crate::job::InstanceId;
 use crate::limits::REPLAY_SLOTS_MAX;
 
-/// The replay slots of one process instance. Cheap to clone; clones share the slots.
+/// The replay slots of one process instance. A slot has one open call at a time and numbers its calls. Cheap to clone; clones share the slots.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -33,15 +33,16 @@ struct Inner {
 
 #[derive(Debug)]
 struct Free {
-    /// Numbers of the slots that were returned, with the last sequence of each. The lowest number is taken first: a store keeps an entry for every slot that a
-    /// queue has seen, so a process with few calls at a time should use few slots.
+    /// Numbers of the slots that were returned, with the last sequence of each. The lowest number is taken first, so that a process with few calls at a time uses
+    /// few slots: the store keeps an entry for every slot that was used for a queue.
     returned: BinaryHeap<Reverse<(u16, u64)>>,
     /// The lowest number that was never taken.
     never_used: u16,
 }
 
 impl ReplaySlots {
-    /// Makes `replay_slots_max` replay slots, at least one and at most [`REPLAY_SLOTS_MAX`]. So many calls may be open at once; further callers wait.
+    /// Makes `replay_slots_max` replay slots; 0 counts as 1, more than [`REPLAY_SLOTS_MAX`] as [`REPLAY_SLOTS_MAX`]. Each open call needs one; further callers
+    /// wait.
     #[must_use]
     pub fn new(instance: InstanceId, replay_slots_max: u16) -> Self {
         Self(Arc::new(Inner {
@@ -57,12 +58,12 @@ impl ReplaySlots {
         self.0.instance
     }
 
-    /// Takes a replay slot that no other caller uses; waits until one is free. Give the wait a timeout.
+    /// Takes a replay slot that no other caller uses; waits until one is free. The wait has no timeout.
     ///
-    /// Drop the replay slot to return it, even if the outcome of its last call is unknown: its next call has a higher sequence, so a late copy of the old call
-    /// is refused as [`Superseded`](super::StoreError::Superseded).
+    /// Drop the replay slot to return it, even if the outcome of its last call is unknown. Its next call has a higher sequence; after that call a queue refuses
+    /// a late copy of the old one as [`Superseded`](super::StoreError::Superseded).
     pub async fn take(&self) -> ReplaySlot {
-        // The semaphore is never closed, so this is never `None`.
+        // Never `None`, because the semaphore is never closed.
         let permit = self.0.capacity.clone().acquire_owned().await.ok();
         let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, sequence) = if let Some(Reverse(replay_slot)) = free.returned.pop() {
@@ -88,7 +89,7 @@ pub struct ReplaySlot {
 }
 
 impl ReplaySlot {
-    /// A new id, for the next call. Take one id per call, and send the call again under the same id until its outcome is known.
+    /// The id of the next call. Send the call again under the same id until its outcome is known.
     pub fn next_call(&mut self) -> CallId {
         self.sequence += 1;
         CallId { instance: self.replay_slots.instance, replay_slot: self.number, sequence: self.sequence }
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn few_calls_at_once_need_few_replay_slots_in_whatever_order_many_were_returned() {
+    async fn the_lowest_free_replay_slot_is_taken_in_whatever_order_they_were_returned() {
         let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 8);
         let mut held = Vec::new();
         for _ in 0..8 {

@@ -1,4 +1,4 @@
-//! One attempt without a worker, for tests: what its handler takes, and what the handler did.
+//! An attempt without a worker, for tests: gives a handler its arguments, and records what the handler did.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::limits::{TEST_LEASE, TEST_START_MS};
 
 use super::recorder::Recorder;
 
-/// Describes one attempt, and builds it: the context and the other arguments of its handler.
+/// Describes an attempt and builds it, so that a test can call the handler with its context and other arguments.
 ///
 /// ```
 /// use retraced_jobs::context::Stop;
@@ -66,7 +66,7 @@ impl Default for TestContext {
 }
 
 impl TestContext {
-    /// The first of 5 attempts at job `test-job` of kind `test` in queue `test`, without shared values.
+    /// The first of 5 attempts of job `test-job` of kind `test` in queue `test`, without shared values.
     pub fn new() -> Self {
         Self {
             id: "test-job".into(),
@@ -96,19 +96,19 @@ impl TestContext {
         self
     }
 
-    /// The number that [`Context::attempt`] returns: failures so far + 1.
+    /// The number that [`Context::attempt`] returns: failures so far + 1. Default 1; 0 counts as 1.
     pub fn attempt(mut self, number: u32) -> Self {
         self.attempt = number.max(1);
         self
     }
 
-    /// The number that [`Context::max_attempts`] returns.
+    /// The number that [`Context::max_attempts`] returns. Default 5.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// Shares a value, as the builder's `.state(…)` does.
+    /// Shares a value with the handler, as `.state(…)` of the runtime's builder does.
     ///
     /// # Panics
     /// When there is a value of this type already.
@@ -138,7 +138,7 @@ impl TestContext {
             started_ms: TEST_START_MS,
         };
         let now = Instant::now();
-        let lease = Arc::new(LeaseWatch::granted(now, now + TEST_LEASE));
+        let lease = Arc::new(LeaseWatch::new_at(now, now + TEST_LEASE));
         let recorder = Recorder::default();
         let ctx = Context::new(info, now, Arc::new(self.states), Arc::new(recorder.clone()), lease.clone());
         TestAttempt { ctx, lease, recorder }
@@ -147,7 +147,7 @@ impl TestContext {
 
 /// An attempt without a worker: its context, and what the handler did with it.
 ///
-/// Jobs that the handler enqueues are recorded, each with a receipt, and never run: waiting for the outcome of one ends at once with
+/// Jobs that the handler enqueues are recorded and never run. Each enqueue returns a receipt. Waiting for the outcome of such a job ends at once with
 /// [`OutcomeError::TimedOut`](crate::enqueue::OutcomeError::TimedOut).
 ///
 /// ```
@@ -188,14 +188,14 @@ impl TestAttempt {
     /// Another argument of the handler: `State<T>`, `Attempt`, an extractor of your own.
     ///
     /// # Panics
-    /// With the extractor's failure, such as a shared value that was not given.
+    /// When the extractor fails, as `State<T>` does without a value of that type. The message is the failure's.
     #[must_use]
     #[track_caller]
     pub fn extract<E: FromContext>(&self) -> E {
         E::from_context(&self.ctx).unwrap_or_else(|failure| panic!("{}", failure.message()))
     }
 
-    /// What the handler wrote to its log so far.
+    /// The lines that the handler logged so far.
     #[must_use]
     pub fn logged(&self) -> Vec<String> {
         self.ctx.with_notes(|notes| notes.lines.iter().map(|line| line.text.clone()).collect())

@@ -1,4 +1,4 @@
-//! A handler's context without a worker, for tests of handlers. Only with the feature `testing`.
+//! The context of a handler without a worker, for tests that call the handler as a function. Only with the feature `testing`.
 
 mod attempt;
 mod recorder;

@@ -1,4 +1,4 @@
-//! Producers that record the jobs they are given, for tests to inspect.
+//! Records the jobs that a handler enqueues, for tests to inspect.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

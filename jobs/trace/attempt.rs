@@ -9,11 +9,12 @@ use crate::retry::Decision;
 
 use super::LastError;
 
-/// The older attempt that attempt `n` evicts: the one that is no longer among the last seven and not among the first three.
+/// The attempt whose record is dropped when attempt `n` is recorded, because it is neither among the first three nor among the last seven; `None` if there is
+/// none.
 ///
 /// ```
 /// use retraced_jobs::trace::evicted_by;
-/// assert_eq!(evicted_by(9), None); // attempt 2 is among the first
+/// assert_eq!(evicted_by(9), None); // attempt 2 is among the first three
 /// assert_eq!(evicted_by(11), Some(4));
 /// ```
 #[must_use]
@@ -43,7 +44,7 @@ impl ExecutorId {
     }
 }
 
-/// A line a handler wrote to its attempt's log.
+/// A line that a handler wrote with [`Context::log`](crate::context::Context::log).
 ///
 /// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -87,7 +88,7 @@ impl Progress {
     }
 }
 
-/// A worker's report of an attempt: who ran it, for how long, and how it ended.
+/// A worker's report of an attempt: who ran it, for how long, how it ended, and the lines that its handler logged.
 ///
 /// ```
 /// use retraced_jobs::codec;
@@ -110,7 +111,7 @@ pub struct AttemptLog {
     /// The executor.
     #[serde(rename = "e")]
     pub executor: ExecutorId,
-    /// When it started, in ms since the Unix epoch, on the store's clock as the worker knew it.
+    /// When it started, in ms since the Unix epoch: the worker's estimate of the store's clock.
     #[serde(rename = "s")]
     pub started_ms: u64,
     /// How long it ran, in ms, by a monotonic clock.
@@ -119,13 +120,13 @@ pub struct AttemptLog {
     /// How it ended.
     #[serde(rename = "o")]
     pub ended: Ended,
-    /// What the handler wrote to the attempt's log.
+    /// The lines that the handler logged. Empty for an attempt that completed.
     #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<LogLine>,
     /// How many lines beyond [`LOG_LINES_MAX`](super::LOG_LINES_MAX) were dropped.
     #[serde(rename = "ld", default, skip_serializing_if = "is_zero")]
     pub lines_dropped: u32,
-    /// The last progress the handler reported.
+    /// The last progress the handler reported. `None` for an attempt that completed.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 }
@@ -156,7 +157,7 @@ pub enum Ended {
         #[serde(rename = "out", default, skip_serializing_if = "Option::is_none")]
         output: Option<Bytes>,
     },
-    /// The handler failed, panicked or timed out; or it returned an error after its job was cancelled.
+    /// The handler failed, panicked or timed out, or the job could not be given to a handler. Also the end of an attempt after which the job is `cancelled`.
     #[serde(rename = "err")]
     Failed {
         /// Why.
@@ -165,7 +166,7 @@ pub enum Ended {
         /// The error's text.
         #[serde(rename = "m")]
         message: String,
-        /// Its causes, nearest first.
+        /// The error's causes, nearest first.
         #[serde(rename = "ch", default, skip_serializing_if = "Vec::is_empty")]
         chain: Vec<String>,
         /// File, line and column of a panic.
@@ -174,7 +175,7 @@ pub enum Ended {
         /// Backtrace of a panic, at most [`BACKTRACE_BYTES_MAX`](super::BACKTRACE_BYTES_MAX).
         #[serde(rename = "bt", default, skip_serializing_if = "Option::is_none")]
         backtrace: Option<String>,
-        /// The retry decision and its inputs; `None` when no retry was possible (a cancelled job).
+        /// The retry decision and its inputs; `None` for a job that was cancelled, or rejected after too many releases.
         #[serde(rename = "dec", default, with = "crate::retry::short_names", skip_serializing_if = "Option::is_none")]
         decision: Option<Box<Decision>>,
     },
@@ -184,7 +185,7 @@ pub enum Ended {
         /// Why.
         #[serde(rename = "why")]
         reason: Released,
-        /// How long the job was delayed, in ms; 0 when it went straight back to its queue.
+        /// How long the job was delayed, in ms; 0 when it went straight back to `pending`.
         #[serde(rename = "w", default)]
         delay_ms: u64,
     },
@@ -197,13 +198,13 @@ pub enum Ended {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Released {
-    /// By a shutdown, or by a restart of the actor that ran it.
+    /// A shutdown interrupted it, or its executor was killed.
     Interrupted,
-    /// Prefetched and not started within a second; or its blocking handler got no thread within its timeout.
+    /// Its blocking handler got no thread within its timeout. A job that waited too long for an executor is released without a record.
     Unstarted,
-    /// The worker has no handler for its kind.
+    /// The worker has no handler for its kind, or a newer version sealed its envelope.
     UnknownKind,
-    /// The handler snoozed it.
+    /// The handler snoozed it ([`Failure::snooze`](crate::failure::Failure::snooze)).
     Snoozed,
 }
 
@@ -242,7 +243,7 @@ impl StoredAttempt {
 }
 
 impl StoredAttempt {
-    /// The failure or crash this entry reports; `None` for a completion or a release.
+    /// The failure, crash or loss that this entry reports, or why the entry cannot be read; `None` for a completion or a release by the worker.
     #[must_use]
     pub fn error(&self) -> Option<LastError> {
         let (code, message) = match &self.record {
@@ -274,18 +275,18 @@ pub enum AttemptRecord {
         /// When its lease expired, in ms since the Unix epoch.
         lease_expired_ms: u64,
     },
-    /// No report: the lease expired and the job was reclaimed, but the handler had not started, or it is not known whether it had. Counted as a release.
+    /// No report: the lease expired and the job was reclaimed, but the handler is not known to have started. Counted as a release.
     Lost {
         /// The worker that held it.
         instance: InstanceId,
         /// When its lease expired, in ms since the Unix epoch.
         lease_expired_ms: u64,
-        /// Whether starts of this job are recorded. If they are, its handler certainly had not started.
+        /// Whether the store would know of a start, because the job had been returned before. If so, its handler certainly had not started.
         watched: bool,
-        /// How many attempts in a row ended in this way, this one included.
+        /// How many attempts in a row ended as `Lost`, this one included.
         in_a_row: u32,
     },
-    /// The worker lives and does not know this grant, because the reply to its claim was lost. The job was released without counting a failure.
+    /// The worker never read the reply to its claim, so it does not know of this grant. The job was released without counting a failure.
     Unclaimed {
         /// The worker to which the job was granted.
         instance: InstanceId,

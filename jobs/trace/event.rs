@@ -1,10 +1,11 @@
-//! What happened in the supervision tree: every start, crash, restart and escalation, as data.
+//! Supervision events: starts, crashes and restarts of actors, and what the actors report about jobs, queues and the store.
 
 use super::Finding;
 use crate::failure::Code;
 use crate::job::{InstanceId, JobId, QueueName};
 
-/// One supervision event. Logged under the target `retraced::supervision`, broadcast in the process, and kept (bounded) in the store.
+/// One supervision event. It is logged under the target `retraced::supervision`, sent to the process's subscribers and observers, and kept in the store's ledger,
+/// which is bounded.
 ///
 /// ```
 /// use retraced_jobs::job::InstanceId;
@@ -22,9 +23,9 @@ pub struct SupervisionEvent {
     pub at_ms: u64,
     /// The worker process.
     pub instance: InstanceId,
-    /// The actor: a path in the tree, as `email/executor-3`.
+    /// Where in the tree: the path of an actor such as `email/executor-3`, or of a queue such as `email`.
     pub path: String,
-    /// How often this node of the tree was restarted: 0 for the first actor.
+    /// How often the actor had been restarted. Set in events about the start or end of an actor and in those of executors; 0 in all others.
     pub generation: u32,
     /// What happened.
     #[serde(flatten)]
@@ -32,7 +33,7 @@ pub struct SupervisionEvent {
 }
 
 impl SupervisionEvent {
-    /// What happened to the actor at `path`, restarted `generation` times, at this instant of the worker's wall clock in ms since the Unix epoch.
+    /// An event; the arguments are the fields of the same names.
     #[must_use]
     pub fn new(at_ms: u64, instance: InstanceId, path: impl Into<String>, generation: u32, kind: EventKind) -> Self {
         Self { at_ms, instance, path: path.into(), generation, kind }
@@ -50,7 +51,7 @@ pub enum EventKind {
     Started,
     /// An actor stopped as requested.
     Stopped,
-    /// A handler panicked. The job's fault: its attempt is settled as `PANIC`, the executor is replaced, and the panic does not count against a restart budget.
+    /// A handler panicked. The attempt is settled as `PANIC` and the executor is replaced. The panic does not count against a restart budget.
     HandlerPanicked {
         /// The job's queue.
         queue: QueueName,
@@ -63,13 +64,13 @@ pub enum EventKind {
         /// File, line and column.
         place: Option<String>,
     },
-    /// An actor ended unexpectedly: the runtime's fault, counted against its supervisor's restart budget.
+    /// An actor ended by an error, a panic of its own or a kill. This counts against its supervisor's restart budget.
     Crashed {
         /// Why.
         reason: String,
-        /// Failures within the supervisor's restart window, this one included.
+        /// How often children of the supervisor failed within its restart window, this failure included.
         failures: u32,
-        /// How many failures the window may hold.
+        /// How many such failures the supervisor tolerates within the window.
         budget: u32,
     },
     /// An actor could not be started.
@@ -82,17 +83,17 @@ pub enum EventKind {
         /// It starts after this long, in ms.
         delay_ms: u64,
     },
-    /// A crashed actor runs again.
+    /// An actor that had ended was started again.
     Restarted,
-    /// A supervisor gives up: its restart budget is used up, or a child asked for it.
+    /// A supervisor gives up: its restart budget is used up, or a child asked it to give up.
     Escalated {
-        /// The child that failed last, or asked for it.
+        /// The child that failed last, or that asked.
         child: String,
-        /// How often children failed within the window; 0 if a child asked for it.
+        /// How often children failed within the window; 0 if a child asked.
         failures: u32,
         /// The window, in ms.
         window_ms: u64,
-        /// The last failure, or why the child asked for it.
+        /// The last failure, or why the child asked.
         reason: String,
     },
     /// The workers of a queue, or the whole queue, closed because their supervisor exhausted its restart budget. The event's path names them. Jobs can
@@ -105,17 +106,17 @@ pub enum EventKind {
     },
     /// Closed workers, or a closed queue, run again.
     QueueReopened,
-    /// The store cannot be reached. An outage is not a crash: every actor waits.
+    /// The store cannot be reached. Actors wait for it, and then repeat their calls.
     StoreLost {
         /// The error, without credentials.
         reason: String,
     },
-    /// The store is back.
+    /// The store can be reached again.
     StoreBack {
-        /// How long it was unavailable, in ms.
+        /// How long it could not be reached, in ms.
         away_ms: u64,
     },
-    /// A handler still runs 10 s after its timeout. Its attempt is settled as `TIMEOUT`; attempts may overlap.
+    /// A handler still runs 10 s after its timeout. Its attempt is settled as `TIMEOUT`, so the next attempt may overlap with it.
     Zombie {
         /// The job's queue.
         queue: QueueName,
@@ -126,7 +127,7 @@ pub enum EventKind {
         /// How long it has run, in ms.
         ran_ms: u64,
     },
-    /// A handler does not yield to the tokio runtime it runs on: one poll of it has lasted too long.
+    /// A handler blocks its thread: one poll of it has lasted for more than a second.
     Stuck {
         /// The job's queue.
         queue: QueueName,
@@ -145,14 +146,13 @@ pub enum EventKind {
         owner: Option<InstanceId>,
         /// Crashes of the job; this one included, if it was counted.
         crashes: u32,
-        /// Whether a crash was counted, because the handler had started. If it had not, or that is not known, the job was released without counting a failure.
+        /// Whether a crash was counted, because the handler was known to have started. Otherwise a release was counted.
         #[serde(default)]
         counted: bool,
-        /// Whether this was one crash or loss too many, so that the job is poisoned.
+        /// Whether the job is poisoned, because this was one crash or loss too many.
         poisoned: bool,
     },
-    /// The outcome of claims stayed unknown, because of a bug or damage: their replies were never read. The jobs that these claims
-    /// were granted were released without counting a failure.
+    /// The replies to some claims were never read, because of a bug or damage. The jobs that were granted to these claims were released without counting a failure.
     ClaimsLost {
         /// The queue.
         queue: QueueName,
@@ -161,14 +161,14 @@ pub enum EventKind {
         /// How many jobs were released.
         released: usize,
     },
-    /// No worker could renew during an outage, so no lease is reclaimed for a while: the lease grace.
+    /// No worker had looked for expired leases of this queue for half a lease, as in an outage. No lease is reclaimed for one lease time: the lease grace.
     GraceGiven {
         /// The queue.
         queue: QueueName,
         /// For how long, in ms.
         grace_ms: u64,
     },
-    /// A worker learnt that its lease was lost while the handler ran. The handler is asked to stop.
+    /// The store refused to renew the lease of a job that ran, or waited for an executor, in this worker. Its handler is asked to stop.
     LeaseLost {
         /// The job's queue.
         queue: QueueName,
@@ -177,7 +177,7 @@ pub enum EventKind {
         /// The attempt.
         attempt: u32,
     },
-    /// A settlement came too late: another worker holds the job, or it is gone. Nothing was changed.
+    /// A settlement came too late: the job's lease is no longer the one of this attempt. Nothing was changed.
     StaleSettlement {
         /// The job's queue.
         queue: QueueName,
@@ -186,16 +186,17 @@ pub enum EventKind {
         /// The attempt.
         attempt: u32,
     },
-    /// A worker released a job because it has no handler for its kind.
+    /// A worker cannot run a job, because it has no handler for its kind or a newer version sealed its envelope. The job was released or moved to the dead letter
+    /// queue.
     UnknownKind {
         /// The job's queue.
         queue: QueueName,
         /// The job.
         job: JobId,
-        /// Its kind, or why it is not known.
+        /// The job's kind, or why the envelope cannot be read.
         kind: String,
     },
-    /// A job was poisoned.
+    /// An attempt ended in a way that poisons its job. A job that is poisoned when it is reclaimed is reported as `LeaseReclaimed`.
     JobPoisoned {
         /// The job's queue.
         queue: QueueName,
@@ -204,7 +205,7 @@ pub enum EventKind {
         /// Why.
         code: Code,
     },
-    /// A job was moved to the dead letter queue: its attempts are used up, or such a failure is not retried.
+    /// An attempt ended in a way that moves its job to the dead letter queue: its attempts are used up, its failure is not retried, or no handler was found.
     JobDied {
         /// The job's queue.
         queue: QueueName,
@@ -213,19 +214,19 @@ pub enum EventKind {
         /// Why.
         code: Code,
     },
-    /// Messages to the queue actor were refused because its buffer is full.
+    /// `Enqueue` messages without a reply were dropped: the queue's buffer is full, or the runtime is shutting down.
     Busy {
-        /// How many were refused since the last such event.
+        /// How many were dropped since the last such event.
         refused: u64,
     },
-    /// An audit found jobs that are in no container, or in two.
+    /// In two checks in a row, the number of stored jobs was not the number of jobs in the containers. A repair follows.
     AuditFailed {
         /// The queue.
         queue: QueueName,
-        /// Jobs stored minus jobs found in containers.
+        /// Stored jobs minus jobs in containers.
         difference: i64,
     },
-    /// What an audit found was repaired; no job was deleted.
+    /// A repair removed damage; no job was deleted.
     QueueRepaired {
         /// The queue.
         queue: QueueName,

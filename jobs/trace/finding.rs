@@ -1,11 +1,11 @@
-//! What an audit found wrong in a queue.
+//! Damage that a repair found in a queue.
 
 use std::fmt;
 
 use crate::job::JobId;
 use crate::limits::FINDING_EXAMPLES_MAX;
 
-/// One kind of damage, and how much of it. Manual edits, evicted keys or lost writes can cause it.
+/// One kind of damage, and how much of it. Manual edits, evicted keys and writes lost in a failover cause damage.
 ///
 /// ```
 /// use retraced_jobs::trace::{Finding, FindingKind};
@@ -20,7 +20,7 @@ pub struct Finding {
     pub kind: FindingKind,
     /// How often.
     pub count: u64,
-    /// Some of the affected jobs; at most [`FINDING_EXAMPLES_MAX`](super::FINDING_EXAMPLES_MAX), none where the damage concerns no job.
+    /// Some of the affected jobs: at most [`FINDING_EXAMPLES_MAX`](super::FINDING_EXAMPLES_MAX). Empty where the damage concerns no job.
     pub examples: Vec<JobId>,
 }
 
@@ -40,19 +40,19 @@ impl Finding {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FindingKind {
-    /// An entry of a container, a grant, a retry state or an attempt of a job that is not kept. Repair: dropped.
+    /// An entry of a container, a grant, a retry state or an attempt whose job does not exist. Repair: it is deleted.
     EntryWithoutJob,
-    /// A grant without a lease. Repair: a lease of 5 min. A live worker renews it; if the worker is dead, the job is reclaimed.
+    /// A grant without a lease. Repair: it gets a lease of 5 min. A live worker renews the lease; if the worker is dead, the job is reclaimed.
     GrantWithoutLease,
-    /// A lease without a grant, which no worker can renew or settle. Repair: it expires now, and the job is reclaimed.
+    /// A lease without a grant; no worker can renew it or settle its job. Repair: it expires now, and the job is reclaimed.
     LeaseWithoutGrant,
-    /// A job in two containers. Repair: it stays in the one its state is read from, and leaves the other.
+    /// A job in two containers. Repair: it stays in the container from which the store reads its state, and leaves the other.
     TwoContainers,
-    /// An orphaned job, which is in no container. Repair: it returns where its history says that it was, or else to the front of the queue.
+    /// A job in no container. Repair: it is put where its last recorded attempt sent it, otherwise to the front of `pending`.
     Orphaned,
-    /// A job in no container whose record cannot be read. Repair: it is poisoned.
+    /// A job in no container whose body or retry state cannot be read. Repair: it is poisoned.
     Damaged,
-    /// The count of stale entries in the pending list was wrong, by [`Finding::count`]. Repair: recounted.
+    /// The count of stale entries in the pending list was wrong, by [`Finding::count`]. Repair: the count is set right.
     StaleCount,
 }
 

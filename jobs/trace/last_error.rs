@@ -2,13 +2,13 @@
 
 use crate::failure::Code;
 
-/// The latest failure or crash of a job.
+/// The latest failure, crash or loss in the history of a job; a loss is the death of its worker before the handler is known to have started.
 ///
 /// Used in the example of [`StoredAttempt`](super::StoredAttempt).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LastError {
-    /// Why.
+    /// What went wrong; `LEASE_LOST` for a crash or a loss.
     pub code: Code,
     /// The error's text.
     pub message: String,

@@ -1,4 +1,4 @@
-//! What happened to a job, and what happened around it, as data.
+//! The records of attempts, supervision events, and the findings of repairs, as data.
 
 mod attempt;
 mod event;

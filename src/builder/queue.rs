@@ -62,7 +62,7 @@ impl Queue {
         self.with_result(added)
     }
 
-    /// Adds the handler of one kind of job that blocks its thread: `fn(J, E1, …) -> R`, run on tokio's threads for blocking work.
+    /// Adds a handler of one kind of job, as [`handler`](Self::handler) does, that may block its thread: `fn(J, E1, …) -> R`, run on tokio's threads for blocking work.
     pub fn blocking_handler<M>(mut self, handler: impl IntoBlockingHandler<M>) -> Self {
         let added = self.handlers.add_blocking(handler);
         self.with_result(added)
@@ -74,7 +74,7 @@ impl Queue {
         self.with_result(added)
     }
 
-    /// Keeps the mistake, if there is one, for [`RuntimeBuilder::start`](crate::RuntimeBuilder::start), which reports all of them.
+    /// Keeps the mistake, if there is one: [`RuntimeBuilder::start`](crate::RuntimeBuilder::start) reports all mistakes together.
     fn with_result(mut self, added: Result<(), InvalidHandler>) -> Self {
         self.invalid.extend(added.err());
         self
@@ -86,8 +86,8 @@ impl Queue {
         self
     }
 
-    /// What happens after a failure of unknown class, such as `?` on any error. Default: [`OnUnknown::Retry`]. With [`OnUnknown::DeadLetter`] a failed job is
-    /// retried only if its handler returned a [`Failure::temporary`](crate::Failure::temporary).
+    /// What happens after a failure of unknown class, such as `?` on any error. Default: [`OnUnknown::Retry`]. With [`OnUnknown::DeadLetter`] a job is
+    /// retried only after a temporary failure: a [`Failure::temporary`](crate::Failure::temporary), a code of that class, a panic or a timeout.
     pub fn on_unknown(mut self, on_unknown: OnUnknown) -> Self {
         self.rules.on_unknown = on_unknown;
         self
@@ -107,16 +107,16 @@ impl Queue {
         self
     }
 
-    /// How long a handler may run: 1 ms to 7 days, default 5 min. After that it is dropped, and the attempt fails with `TIMEOUT`. Replaces the timeout of the
-    /// kinds' defaults.
+    /// How long a handler may run, unless the call that enqueued the job says otherwise: 1 ms to 7 days, default 5 min. After that an async handler is dropped at its next
+    /// await, a blocking one is asked to stop, and the attempt fails with `TIMEOUT`. Replaces the timeout of the kinds' defaults.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.rules.timeout = timeout;
         self.rules.explicit.timeout = true;
         self
     }
 
-    /// How long and how many ended jobs are kept; also applies to kinds whose defaults keep no completed jobs. Default: completed jobs for 24 h and at most
-    /// 10,000, dead and poisoned ones for 30 days and at most 10,000.
+    /// How long and how many ended jobs are kept; also applies to kinds whose defaults keep no completed jobs. Default: completed and cancelled jobs
+    /// for 24 h, dead and poisoned ones for 30 days, and at most 10,000 in each of these states.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.rules.keep_completed = retention.completed.is_some();
         self.rules.explicit.keep_completed = true;
@@ -130,15 +130,15 @@ impl Queue {
         self
     }
 
-    /// How the queue's supervisor restarts its actors. Default: one-for-one, 20 restarts in 60 s; past it the queue's workers close, and
-    /// reopen after a while.
+    /// How the queue's supervisors and its pool restart their actors. Default: one-for-one, 20 restarts in 60 s; past it the queue's workers, or the whole queue,
+    /// close and [reopen](Self::reopening) later.
     pub fn restart_policy(mut self, policy: RestartPolicy) -> Self {
         self.options.policy = policy;
         self
     }
 
-    /// How long the queue's workers stay closed after their supervisor gave up: `first`, doubling up to `max`. Default: 30 s, up to 5 min. The queue accepts jobs
-    /// meanwhile.
+    /// How long the queue's workers, or the whole queue, stay closed after their supervisor gave up: `first`, doubling up to `max`. Default: 30 s, up to 5 min. Handles
+    /// of the queue enqueue meanwhile.
     pub fn reopening(mut self, first: Duration, max: Duration) -> Self {
         self.options.reopening = retraced_actors::Reopening { first, max };
         self

@@ -7,7 +7,7 @@ use super::{JobFilter, JobSearch};
 use crate::limits::{BULK_STEP_EXAMINED_MAX, BULK_STEP_JOBS};
 use crate::operator::{Operator, OperatorError};
 
-/// A redrive or a discard of all jobs that match a filter. Each step acts on at most 100 jobs, in the filter's order. Dropping the `BulkAction` stops it.
+/// A redrive or a discard of all jobs that match a filter. Each step acts on at most 100 jobs, in the order in which they are found. To stop, drop the `BulkAction`.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -52,7 +52,7 @@ pub struct BulkAction {
 pub struct BulkStep {
     /// The result for each job that was acted on; empty when none of the examined jobs matched.
     pub results: Vec<(JobId, Moved)>,
-    /// How many jobs were examined: at most 2,000.
+    /// How many jobs were examined since the last step that succeeded: at most 2,000 in each step.
     pub examined: u64,
 }
 
@@ -99,7 +99,7 @@ impl BulkAction {
         self.changed
     }
 
-    /// How many jobs were left alone so far, because somebody else moved them first.
+    /// How many jobs were left alone so far: somebody else moved them first, or their state does not allow the action.
     #[must_use]
     pub fn unchanged(&self) -> u64 {
         self.unchanged

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use retraced_jobs::job::{JobId, JobState};
 
-/// The position at which a list of jobs continues. Its text is safe in a URL and stays valid as long as the queue exists, whatever happens to the jobs.
+/// The position at which a list of jobs continues. Its text is safe in a URL and stays valid whatever happens to the jobs.
 ///
 /// Used in the example of [`JobFilter`](super::JobFilter).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -65,8 +65,8 @@ impl Operator {
         BulkAction::new(self, queue, filter, Action::Redrive)
     }
 
-    /// Discards all jobs that match, as [`discard`](Self::discard) does, in steps: nothing happens until [`BulkAction::step`] is called. A job that ends after the first
-    /// step is not discarded, and a job that somebody else moves is left alone.
+    /// Discards all jobs that match, as [`discard`](Self::discard) does, in steps: nothing happens until [`BulkAction::step`] is called. A job that comes into one of these
+    /// final states after the first step is not discarded, and a job that somebody else moves is left alone.
     #[must_use]
     pub fn discard_matching(&self, queue: &QueueName, filter: &JobFilter) -> BulkAction {
         BulkAction::new(self, queue, filter, Action::Discard)

@@ -38,7 +38,7 @@ pub struct JobSearch {
     queue: QueueName,
     filter: JobFilter,
     page_size: usize,
-    /// The maximum number of jobs in one read, from the size of the jobs read last.
+    /// The maximum number of jobs in one read, computed from the size of the jobs read last.
     read_max: usize,
     readers: Vec<StateReader>,
     /// The last job examined.
@@ -149,13 +149,13 @@ impl JobSearch {
     /// The next job that matches; `None` at the end of the list, or when this search has examined `examined_max` jobs in total.
     async fn next(&mut self, examined_max: u64) -> Result<Option<JobSummary>, OperatorError> {
         while self.examined < examined_max {
-            for at in 0..self.readers.len() {
-                self.fill(at).await?;
+            for index in 0..self.readers.len() {
+                self.fill(index).await?;
             }
-            let heads = self.readers.iter().enumerate().filter_map(|(at, r)| r.page.front().map(|job| (at, job)));
-            let Some((at, _)) = heads.max_by(|(_, a), (_, b)| by_time(a, b)) else { return Ok(None) };
-            let Some(job) = self.readers[at].page.pop_front() else { return Ok(None) };
-            self.readers[at].entered = true;
+            let heads = self.readers.iter().enumerate().filter_map(|(index, r)| Some((index, r.page.front()?)));
+            let Some((index, _)) = heads.max_by(|(_, a), (_, b)| by_time(a, b)) else { return Ok(None) };
+            let Some(job) = self.readers[index].page.pop_front() else { return Ok(None) };
+            self.readers[index].entered = true;
             self.examined += 1;
             self.after = Some((job.at_ms, job.state, job.id.clone()));
             if job.state.is_final() && self.filter.is_too_old(&job) {
@@ -177,8 +177,8 @@ impl JobSearch {
         if !self.found.is_empty() {
             return Ok(self.before_found.clone());
         }
-        for at in 0..self.readers.len() {
-            self.fill(at).await?;
+        for index in 0..self.readers.len() {
+            self.fill(index).await?;
         }
         let unfinished = self.readers.iter().filter(|reader| !reader.page.is_empty());
         // At the beginning of a page no job has to be skipped. The first page is different: by the next call, other jobs may come before those already seen.
@@ -188,10 +188,10 @@ impl JobSearch {
         Ok(Some(JobCursor { after, pages }).filter(|cursor| !cursor.pages.is_empty()))
     }
 
-    /// Reads pages of one state until a page has jobs or the state has no more.
-    async fn fill(&mut self, at: usize) -> Result<(), OperatorError> {
+    /// Reads pages with the reader at this index until a page has jobs or its state has no more.
+    async fn fill(&mut self, index: usize) -> Result<(), OperatorError> {
         let after = self.after.clone();
-        let reader = &mut self.readers[at];
+        let reader = &mut self.readers[index];
         while reader.page.is_empty() && !reader.ended {
             // The reader changes only after the read has succeeded: a read that fails or is dropped is repeated from the same position.
             let begin = if reader.begun { reader.next.clone() } else { reader.begin.clone() };

@@ -9,14 +9,15 @@ use retraced_jobs::trace::Finding;
 use super::{Audit, Operator, OperatorError};
 use crate::limits::AUDIT_TIMEOUT;
 
-/// A verb of the store that acts on jobs.
+/// A method of the store that acts on jobs.
 type Action = for<'a> fn(&'a dyn Store, CallId, &'a QueueName, &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
 impl Operator {
-    /// Gives dead, poisoned or cancelled jobs a fresh start, and makes delayed ones pending now; one result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
+    /// Gives dead, poisoned or cancelled jobs a fresh start with no failures and no crashes, and makes delayed ones pending now. One result per job; more than
+    /// [`BATCH_MAX`](crate::store::BATCH_MAX) jobs are refused.
     ///
-    /// Name a job by its id or, to be safe, by the [`JobSummary`](crate::job::JobSummary) you have read: then a job that somebody else moved meanwhile is left alone,
-    /// and its result is [`Moved::Refused`]. The same is true for [`cancel`](Self::cancel) and [`discard`](Self::discard).
+    /// Name a job by its id or, to be safe, by the [`JobSummary`](crate::job::JobSummary) you have read: then a job that was moved meanwhile is left alone, and its
+    /// result is [`Moved::Refused`]. The same is true for [`cancel`](Self::cancel) and [`discard`](Self::discard).
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -49,7 +50,8 @@ impl Operator {
         self.act(queue, jobs, |store, call, queue, jobs| store.redrive(call, queue, jobs)).await
     }
 
-    /// Cancels jobs; the handlers of running ones are asked to stop. One result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
+    /// Cancels pending and delayed jobs. The handler of a running one is asked to stop; if it returns `Ok` all the same, the job completes. One result per job; more than
+    /// [`BATCH_MAX`](crate::store::BATCH_MAX) jobs are refused.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -61,7 +63,7 @@ impl Operator {
         self.act(queue, jobs, |store, call, queue, jobs| store.cancel(call, queue, jobs)).await
     }
 
-    /// Removes jobs with their history, unless they run. One result per job, at most [`BATCH_MAX`](crate::store::BATCH_MAX) jobs.
+    /// Removes jobs with their history, unless a worker holds them. One result per job; more than [`BATCH_MAX`](crate::store::BATCH_MAX) jobs are refused.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -73,7 +75,7 @@ impl Operator {
         self.act(queue, jobs, |store, call, queue, jobs| store.discard(call, queue, jobs)).await
     }
 
-    /// Pauses a queue: workers claim no further jobs from it, and running jobs continue. Returns whether the queue was paused before.
+    /// Pauses a queue: workers claim no further jobs from it, and run the jobs they hold. Returns whether the queue was paused before.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -90,7 +92,7 @@ impl Operator {
     }
 
     /// Searches a whole queue for damage that no transition causes: jobs in no container or in two, grants without a lease, entries of jobs that are not kept.
-    /// Changes nothing. Workers continue meanwhile. Takes about 1 min for a million jobs, and fails after [`AUDIT_TIMEOUT`].
+    /// Changes nothing. Workers continue meanwhile. Takes about 1 min for a million jobs, and fails after 15 min ([`AUDIT_TIMEOUT`]).
     ///
     /// # Errors
     /// [`OperatorError`].

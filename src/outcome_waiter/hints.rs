@@ -27,7 +27,7 @@ type EndHint = (JobId, Option<JobState>);
 
 struct Subscription {
     ends: broadcast::Sender<EndHint>,
-    /// How many listeners there have ever been.
+    /// How many listeners there have ever been, to notice one that came and went.
     listeners: Arc<AtomicU64>,
     /// Whether the store sends hints now. Closed when the forwarding task has ended.
     live: watch::Receiver<bool>,
@@ -141,7 +141,7 @@ pub(super) enum PollReason {
 pub(super) enum End {
     Completed,
     Discarded,
-    /// It ended in another state and is kept, so the store says how it ended.
+    /// It is dead, poisoned or cancelled. Such a job is kept, so the store says how it ended.
     Kept,
 }
 

@@ -62,7 +62,7 @@ impl OutcomeWaiter {
                         return outcome_of_gone(*seen, hinted);
                     }
                     Some(outcome) => return Ok(outcome),
-                    // The job has not ended, so an earlier hint was about a job that was enqueued or redriven again since.
+                    // The job has not ended: if a hint said so, the job was enqueued or redriven again since.
                     None => (*seen, hinted) = (job.map(|job| job.state), None),
                 },
                 Err(error) => permanent_error(error).map_or(Ok(()), Err)?,
@@ -83,7 +83,7 @@ impl OutcomeWaiter {
         self.calls.call_once(OUTCOME_READ_TIMEOUT, watch).await
     }
 
-    /// Listens to the hints about a queue's jobs; `None` when there can be none and the caller has to poll.
+    /// Listens to the hints about a queue's jobs. `None` outside of a tokio runtime, and when there are too many subscriptions: the caller then has to poll.
     fn listen(&self, queue: &QueueName) -> Option<Listener> {
         self.subscriptions.listen(self.calls.store().clone(), queue, &self.calls.runtime()?)
     }
@@ -98,7 +98,7 @@ fn permanent_error(error: CallError) -> Option<OutcomeError> {
     }
 }
 
-/// The outcome of a job that the store no longer knows. The store remembers a completion that is not kept, but only for a while; then a hint may still say it.
+/// The outcome of a job that is not in the store. The store remembers only for a while that a job completed that is not kept; after that, a hint received earlier says so.
 fn outcome_of_gone(seen: Option<JobState>, hinted: Option<End>) -> Result<Outcome, OutcomeError> {
     match (seen, hinted) {
         (_, Some(End::Completed)) => Ok(Outcome::Completed { output: None }),
@@ -136,22 +136,22 @@ mod tests {
         JobId::parse("welcome-42").unwrap()
     }
 
-    fn outcomes_of(store: impl Store) -> OutcomeWaiter {
+    fn waiter_on(store: impl Store) -> OutcomeWaiter {
         OutcomeWaiter::new(StoreCalls::new(Arc::new(store), 4, None))
     }
 
-    fn memory_outcomes() -> (OutcomeWaiter, QueueName) {
-        (outcomes_of(MemoryStore::new()), QueueName::new("email").unwrap())
+    fn waiter_and_queue() -> (OutcomeWaiter, QueueName) {
+        (waiter_on(MemoryStore::new()), QueueName::new("email").unwrap())
     }
 
-    async fn enqueue(outcomes: &OutcomeWaiter, queue: &QueueName) {
+    async fn enqueue(waiter: &OutcomeWaiter, queue: &QueueName) {
         let queue = queue.clone();
         let job = NewJob { id: id(), run_at: RunAt::Now, envelope: bytes::Bytes::from_static(b"letter") };
         let enqueue = move |store: Arc<dyn Store>, call| {
             let (queue, job) = (queue.clone(), job.clone());
             async move { store.enqueue(call, &queue, &[job]).await }
         };
-        outcomes.calls.call(TIMEOUT, enqueue).await.unwrap();
+        waiter.calls.call(TIMEOUT, enqueue).await.unwrap();
     }
 
     /// A store that never sends a hint.
@@ -169,34 +169,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn with_hints_the_end_of_a_job_is_reported_at_once() {
-        let (outcomes, queue) = memory_outcomes();
-        assert_eq!(learned_after(&outcomes, &queue).await, Duration::ZERO);
+        let (waiter, queue) = waiter_and_queue();
+        assert_eq!(learned_after(&waiter, &queue).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_hints_the_end_of_a_job_is_reported_at_most_one_poll_later() {
-        let outcomes = outcomes_of(Silent(MemoryStore::new()));
-        let late = learned_after(&outcomes, &memory_outcomes().1).await;
+        let waiter = waiter_on(Silent(MemoryStore::new()));
+        let late = learned_after(&waiter, &waiter_and_queue().1).await;
         assert!(!late.is_zero() && late <= OUTCOME_POLL_MAX, "{late:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn listeners_of_a_queue_share_a_subscription_and_an_idle_one_is_replaced() {
-        let (outcomes, queue) = memory_outcomes();
-        let listeners: Vec<_> = (0..9).map(|_| outcomes.listen(&queue)).collect();
+        let (waiter, queue) = waiter_and_queue();
+        let listeners: Vec<_> = (0..9).map(|_| waiter.listen(&queue)).collect();
         assert!(listeners.iter().all(Option::is_some));
         let others: Vec<QueueName> = (1..OUTCOME_SUBSCRIPTIONS_MAX).map(|n| format!("q{n}").parse().unwrap()).collect();
-        let more: Vec<_> = others.iter().map(|queue| outcomes.listen(queue)).collect();
+        let more: Vec<_> = others.iter().map(|queue| waiter.listen(queue)).collect();
         assert!(more.iter().all(Option::is_some));
         let one_more = "one-more".parse().unwrap();
-        assert!(outcomes.listen(&one_more).is_none(), "a listener of one queue too many has to poll");
+        assert!(waiter.listen(&one_more).is_none(), "a listener of one queue too many has to poll");
         drop(listeners);
-        assert!(outcomes.listen(&one_more).is_some());
+        assert!(waiter.listen(&one_more).is_some());
     }
 
     /// Cancels a job, and returns how long after that its waiter learns of the end.
-    async fn learned_after(outcomes: &OutcomeWaiter, queue: &QueueName) -> Duration {
-        enqueue(outcomes, queue).await;
+    async fn learned_after(waiter: &OutcomeWaiter, queue: &QueueName) -> Duration {
+        enqueue(waiter, queue).await;
         let cancel = async {
             tokio::time::sleep(TIMEOUT / 2 + Duration::from_millis(1)).await;
             let queue = queue.clone();
@@ -204,31 +204,31 @@ mod tests {
                 let queue = queue.clone();
                 async move { store.cancel(call, &queue, &[id().into()]).await }
             };
-            outcomes.calls.call(TIMEOUT, cancel).await.unwrap();
+            waiter.calls.call(TIMEOUT, cancel).await.unwrap();
             Instant::now()
         };
-        let waiter = async {
-            let outcome = outcomes.wait_for_end(queue, &id(), TIMEOUT).await.unwrap();
+        let learn = async {
+            let outcome = waiter.wait_for_end(queue, &id(), TIMEOUT).await.unwrap();
             (outcome, Instant::now())
         };
-        let (cancelled_at, (outcome, learned_at)) = tokio::join!(cancel, waiter);
+        let (cancelled_at, (outcome, learned_at)) = tokio::join!(cancel, learn);
         assert_eq!(outcome, Outcome::Cancelled { error: None });
         learned_at - cancelled_at
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_times_out_returns_the_state_the_job_was_last_seen_in() {
-        let (outcomes, queue) = memory_outcomes();
-        enqueue(&outcomes, &queue).await;
-        let late = outcomes.wait_for_end(&queue, &id(), TIMEOUT).await;
+        let (waiter, queue) = waiter_and_queue();
+        enqueue(&waiter, &queue).await;
+        let late = waiter.wait_for_end(&queue, &id(), TIMEOUT).await;
         let Err(OutcomeError::TimedOut { timeout, state }) = late else { panic!("{late:?}") };
         assert_eq!((timeout, state), (TIMEOUT, Some(JobState::Pending)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_unknown_job_is_reported_as_not_kept() {
-        let (outcomes, queue) = memory_outcomes();
-        let outcome = outcomes.wait_for_end(&queue, &id(), Duration::MAX).await.unwrap();
+        let (waiter, queue) = waiter_and_queue();
+        let outcome = waiter.wait_for_end(&queue, &id(), Duration::MAX).await.unwrap();
         assert_eq!(outcome, Outcome::NotKept);
     }
 
@@ -249,7 +249,7 @@ mod tests {
         }
 
         async fn outcome(&self) -> Result<Outcome, OutcomeError> {
-            outcomes_of(self.clone()).wait_for_end(&memory_outcomes().1, &id(), TIMEOUT).await
+            waiter_on(self.clone()).wait_for_end(&waiter_and_queue().1, &id(), TIMEOUT).await
         }
     }
 
@@ -285,8 +285,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_completion_that_is_not_kept_is_reported_without_hints() {
-        let (outcomes, queue) = (outcomes_of(Silent(MemoryStore::new())), memory_outcomes().1);
-        enqueue(&outcomes, &queue).await;
+        let (waiter, queue) = (waiter_on(Silent(MemoryStore::new())), waiter_and_queue().1);
+        enqueue(&waiter, &queue).await;
         let complete = async {
             tokio::time::sleep(TIMEOUT / 2).await;
             let queue = queue.clone();
@@ -301,10 +301,10 @@ mod tests {
                     store.settle(next, &queue, &end).await
                 }
             };
-            outcomes.calls.call(TIMEOUT, complete).await.unwrap();
+            waiter.calls.call(TIMEOUT, complete).await.unwrap();
         };
         let id = id();
-        let ((), outcome) = tokio::join!(complete, outcomes.wait_for_end(&queue, &id, TIMEOUT));
+        let ((), outcome) = tokio::join!(complete, waiter.wait_for_end(&queue, &id, TIMEOUT));
         assert_eq!(outcome.unwrap(), Outcome::Completed { output: None });
     }
 
@@ -330,7 +330,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn with_hints_a_waiter_polls_once_per_second() {
         let store = Scripted::new(&[Some(JobState::Pending)], &[]);
-        let late = outcomes_of(store.clone()).wait_for_end(&memory_outcomes().1, &id(), OUTCOME_POLL_MAX * 10).await;
+        let late = waiter_on(store.clone()).wait_for_end(&waiter_and_queue().1, &id(), OUTCOME_POLL_MAX * 10).await;
         assert!(matches!(late, Err(OutcomeError::TimedOut { .. })), "{late:?}");
         let polled = store.polled.load(Ordering::Relaxed);
         assert!((9..=11).contains(&polled), "{polled} polls in 10 s");
@@ -339,20 +339,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waits_in_quick_succession_share_a_subscription_and_an_idle_one_ends() {
         let store = Scripted::new(&[Some(JobState::Dead)], &[]);
-        let (outcomes, queue) = (outcomes_of(store.clone()), memory_outcomes().1);
+        let (waiter, queue) = (waiter_on(store.clone()), waiter_and_queue().1);
         for _ in 0..9 {
-            outcomes.wait_for_end(&queue, &id(), TIMEOUT).await.unwrap();
+            waiter.wait_for_end(&queue, &id(), TIMEOUT).await.unwrap();
             tokio::time::sleep(OUTCOME_SUBSCRIPTION_IDLE / 2).await;
         }
         assert_eq!(store.subscribed.load(Ordering::Relaxed), 1);
         tokio::time::sleep(OUTCOME_SUBSCRIPTION_IDLE * 2).await;
-        outcomes.wait_for_end(&queue, &id(), TIMEOUT).await.unwrap();
+        waiter.wait_for_end(&queue, &id(), TIMEOUT).await.unwrap();
         assert_eq!(store.subscribed.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
     async fn a_subscription_whose_runtime_has_ended_is_replaced() {
-        let (subscriptions, queue) = (EndSubscriptions::default(), memory_outcomes().1);
+        let (subscriptions, queue) = (EndSubscriptions::default(), waiter_and_queue().1);
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let first = subscriptions.listen(store.clone(), &queue, other.handle()).unwrap();

@@ -20,9 +20,9 @@ fn without_class(decision: &Decision) -> String {
         (Outcome::Retry, Why::RetryAfter) => {
             let asked_ms = decision.retry_after_ms.unwrap_or(decision.delay_ms);
             let how = if asked_ms > decision.delay_ms {
-                format!("the policy's longest delay; the other side asked for {}", duration_text(asked_ms))
+                format!("the policy's longest delay; the handler asked for {}", duration_text(asked_ms))
             } else {
-                "as the other side asked".into()
+                "as the handler asked".into()
             };
             format!("→ due again in {}, {how} (failure {n} of {max_attempts})", duration_text(decision.delay_ms))
         }
@@ -57,7 +57,7 @@ fn growth(decision: &Decision) -> String {
         Strategy::Exponential => format!(", factor {factor}, n {n}"),
         Strategy::ThreeTier => {
             let tries = decision.immediate_tries.unwrap_or_default();
-            format!(", factor {factor}, n {n} of which the first {tries} do not wait")
+            format!(", factor {factor}, n {n}, the first {tries} attempts do not wait")
         }
     }
 }
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(
             delay(Retry::three_tier(), 4),
             format!(
-                "→ due again in 3.6s: three-tier, base 2s, factor 2, n 4 of which the first 3 do not wait, {rest} (failure 4 of 5)"
+                "→ due again in 3.6s: three-tier, base 2s, factor 2, n 4, the first 3 attempts do not wait, {rest} (failure 4 of 5)"
             )
         );
     }
@@ -112,11 +112,11 @@ mod tests {
         );
         assert_eq!(
             explained(Retry::linear(), 1, Class::Temporary, retry_after(7)),
-            "→ due again in 7s, as the other side asked (failure 1 of 5)"
+            "→ due again in 7s, as the handler asked (failure 1 of 5)"
         );
         assert_eq!(
             explained(Retry::linear(), 1, Class::Temporary, retry_after(120)),
-            "→ due again in 1 min 30 s, the policy's longest delay; the other side asked for 2 min 0 s (failure 1 of 5)"
+            "→ due again in 1 min 30 s, the policy's longest delay; the handler asked for 2 min 0 s (failure 1 of 5)"
         );
         assert_eq!(
             explained(Retry::linear(), 5, Class::Temporary, retry_after(7)),

@@ -19,7 +19,7 @@ pub struct TraceStep {
     pub at: Option<Timestamp>,
     /// What happened.
     pub event: TraceEvent,
-    /// The number of the attempt this step is about; details are in the job's history.
+    /// The number of the attempt this step is about, whose details are in the job's history; `None` for a step that is about the job.
     pub attempt: Option<u32>,
     /// What happened, as a sentence. It may contain text from damaged data: print it through [`printable`](crate::view::printable).
     pub text: String,
@@ -37,7 +37,7 @@ pub struct TraceStep {
 pub enum TraceEvent {
     /// The store accepted the job.
     Enqueued,
-    /// Some attempts between the first and the last ones are not kept in full.
+    /// Attempts that are only counted: those between the first three and the last seven, and those that left no record.
     NotKept,
     /// An attempt's handler returned `Ok`.
     Succeeded,
@@ -47,9 +47,9 @@ pub enum TraceEvent {
     Panicked,
     /// A worker released the job, without counting a failure.
     Released,
-    /// A worker died while the handler ran.
+    /// The lease expired after the handler had started: the worker died or lost its connection.
     Crashed,
-    /// A worker died, and the store has no record that the handler had started.
+    /// The lease expired, and the store has no record that the handler had started.
     Lost,
     /// A grant never reached its worker.
     Unclaimed,
@@ -108,7 +108,7 @@ fn attempt(stored: &StoredAttempt) -> TraceStep {
             };
             let again = if *in_a_row > 1 { format!(", {in_a_row} in a row") } else { String::new() };
             let text = format!(
-                "attempt {n} was lost and is not counted{again}: worker {} stopped renewing {begun}; its lease expired at {}",
+                "attempt {n} was lost (counted as a release){again}: worker {} stopped renewing {begun}; its lease expired at {}",
                 instance.short(),
                 Timestamp::from_ms(*lease_expired_ms)
             );
@@ -137,7 +137,7 @@ fn of_log(n: u32, log: &AttemptLog) -> TraceStep {
         Ended::Released { reason, delay_ms } => {
             let delay =
                 if *delay_ms == 0 { String::new() } else { format!(", delayed by {}", duration_text(*delay_ms)) };
-            let text = format!("attempt {n} {}{delay}, not counted · {worker}", released(*reason));
+            let text = format!("attempt {n} {}{delay}, counted as a release · {worker}", released(*reason));
             started(TraceEvent::Released, text)
         }
         Ended::Failed { code, decision, .. } => {

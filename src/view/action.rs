@@ -62,7 +62,7 @@ pub struct ActionRow {
     pub queue: QueueName,
     /// What happened.
     pub result: ActionResult,
-    /// The state before.
+    /// The state before; `None` when no such job is kept.
     pub from: Option<JobState>,
     /// The state now; `None` when the job is not kept.
     pub state: Option<JobState>,
@@ -79,7 +79,7 @@ pub enum ActionResult {
     Moved,
     /// It was removed with its history.
     Removed,
-    /// It is running, and its handler is asked to stop.
+    /// A worker holds it, and its handler is asked to stop.
     Asked,
     /// Its state does not allow the action, or somebody else moved it first. Nothing changed.
     Refused,
@@ -104,7 +104,7 @@ impl ActionRow {
         Self { id: id.clone(), queue: queue.clone(), result, from, state }
     }
 
-    /// Whether anything changed.
+    /// Whether the action moved or removed the job, or asked its handler to stop.
     #[must_use]
     pub fn is_changed(&self) -> bool {
         !matches!(self.result, ActionResult::Refused | ActionResult::NotFound | ActionResult::Unknown)

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Timestamp;
 
-/// One attempt of a job: which worker ran it, how it ended, and the retry decision after a failure. Fields that do not apply to its outcome are left out of the JSON.
+/// One attempt of a job: which worker held the job, how the attempt ended, and the retry decision after a failure. JSON leaves out the fields that do not apply.
 ///
 /// Used in the example of [`JobDetail`](super::JobDetail).
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,28 +25,28 @@ pub struct AttemptDetail {
     /// The executor's number in its pool, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executor: Option<u32>,
-    /// How often that executor was restarted before.
+    /// How often the executor of this number had been restarted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u32>,
-    /// When the handler was started.
+    /// When the attempt started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// How long the handler ran, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ran_ms: Option<u64>,
-    /// When its lease expired; only if the attempt was not settled.
+    /// When its lease expired; only if the job was reclaimed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_expired_at: Option<Timestamp>,
     /// Whether the handler of a lost attempt had started: `no` or `unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub begun: Option<&'static str>,
-    /// How many attempts in a row were lost, this one included.
+    /// How many attempts in a row were lost, this one included; only for a lost attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_a_row: Option<u32>,
     /// Why the job was released.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Released>,
-    /// How long the job was delayed when it was released, in ms.
+    /// How long the job was delayed when it was released, in ms; 0 when it went straight back to its queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
     /// The failure's code.
@@ -64,7 +64,7 @@ pub struct AttemptDetail {
     /// Backtrace of a panic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<String>,
-    /// What was decided after the failure, with every number that went into it.
+    /// What was decided after the failure, with every number that went into it; none for a job that was cancelled or rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
     /// The last progress the handler reported.
@@ -87,15 +87,15 @@ pub struct AttemptDetail {
 pub enum AttemptOutcome {
     /// The handler returned `Ok`.
     Completed,
-    /// The handler failed, panicked or timed out.
+    /// The handler failed, panicked or timed out, its job was cancelled, or no worker could run the job. `code` says which.
     Failed,
-    /// The worker released the job, without counting a failure.
+    /// The worker released the job. Counted as a release.
     Released,
-    /// The lease expired while the handler ran. Counted as a crash.
+    /// The lease expired after the handler had started. Counted as a crash.
     Crashed,
-    /// The lease expired, and the store has no record that the handler had started. Not counted.
+    /// The lease expired, and the store has no record that the handler had started. Counted as a release.
     Lost,
-    /// The grant never reached its worker. Not counted.
+    /// The grant never reached its worker. Counted as a release.
     Unclaimed,
     /// The record cannot be read; `message` says why.
     Unreadable,

@@ -25,7 +25,7 @@ use crate::operator::Audit;
 pub struct AuditRow {
     /// The queue.
     pub queue: QueueName,
-    /// Whether every job is in exactly one container.
+    /// Whether the counts agree: `difference` and `grant_difference` are 0.
     pub adds_up: bool,
     /// Whether this was a repair.
     pub repaired: bool,
@@ -37,11 +37,11 @@ pub struct AuditRow {
     pub stale_entries: u64,
     /// Jobs in all other containers.
     pub contained: u64,
-    /// Jobs stored minus jobs in a container; 0 in a sound queue.
+    /// Jobs stored minus jobs in containers, without stale entries; 0 in a sound queue.
     pub difference: i64,
-    /// Grants minus leases; 0 in a sound queue.
+    /// Leases minus grants; 0 in a sound queue.
     pub grant_difference: i64,
-    /// What was wrong.
+    /// What was wrong; if this was a repair, what was wrong before it.
     pub findings: Vec<Finding>,
 }
 
@@ -70,7 +70,7 @@ impl AuditRow {
         Self { repaired: true, ..Self::found(queue, audit) }
     }
 
-    /// Whether the queue is sound now: nothing was wrong, or it was repaired.
+    /// Whether the queue is sound now: its counts agree, and nothing was wrong or it was repaired.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.adds_up && (self.repaired || self.findings.is_empty())

@@ -27,7 +27,7 @@ pub struct Event {
     pub worker: String,
     /// The path in the supervision tree of the actor this event is about, for example `email/executor-3`.
     pub actor: String,
-    /// How often that actor was restarted before.
+    /// How often the actor at this path was restarted before.
     pub generation: u32,
     /// What happened.
     #[serde(flatten)]

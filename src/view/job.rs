@@ -45,12 +45,12 @@ pub struct JobRow {
     pub attempts: u32,
     /// Failed attempts.
     pub failures: u32,
-    /// Attempts whose worker died while the handler ran.
+    /// Attempts whose lease expired after the handler had started.
     pub crashes: u32,
     /// Attempts that were released or lost, without counting a failure or a crash.
     pub releases: u32,
-    /// How many failed attempts the job may have in total. Taken from the job or, if the job does not set it, from its latest retry decision. `None` when neither
-    /// has it; then the default of its kind or queue applies.
+    /// At how many failures the job is dead, if the job sets that itself. Otherwise a [`JobDetail`] takes it from the latest retry decision in the history, and a list,
+    /// which has no history, shows `None`: then the policy of its kind or queue applies.
     pub max_attempts: Option<u32>,
     /// When the store accepted it.
     pub enqueued_at: Option<Timestamp>,
@@ -125,7 +125,7 @@ pub struct JobDetail {
     pub unreadable: Option<String>,
     /// The attempts kept, oldest first.
     pub history: Vec<AttemptDetail>,
-    /// How many attempts are not kept in full.
+    /// How many attempts have ended and are not kept in `history`.
     pub history_collapsed: u32,
 }
 

@@ -7,7 +7,7 @@ use retraced_jobs::store::QueueStats;
 use serde::Serialize;
 
 /// Depths and counters of a queue. `completed`, `enqueued`, `failures`, `crashes`, `releases`, `stale_settlements`, `trimmed` and `garbage` count since the
-/// queue was first used; the others are the jobs stored now. In JSON the fields of `rates` stand beside the others.
+/// queue was first used; the other numbers describe the jobs stored now. In JSON the fields of `rates` stand beside the others.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -34,7 +34,7 @@ pub struct QueueRow {
     pub paused: bool,
     /// Jobs that wait to be claimed.
     pub pending: u64,
-    /// Jobs that workers hold, running or prefetched.
+    /// Jobs that workers hold: running, prefetched, or waiting to be settled.
     pub processing: u64,
     /// Jobs that wait for their due time.
     pub delayed: u64,
@@ -48,23 +48,23 @@ pub struct QueueRow {
     pub poisoned: u64,
     /// Cancelled jobs that are still kept.
     pub cancelled: u64,
-    /// How long ago the oldest pending job was enqueued, in ms.
+    /// How long ago the job at the front of the queue was enqueued, in ms.
     pub oldest_pending_ms: Option<u64>,
     /// How long the first delayed job has been overdue, in ms; negative while it is not due yet.
     pub delayed_overdue_ms: Option<i64>,
     /// Jobs ever enqueued.
     pub enqueued: u64,
-    /// Attempts that ever failed.
+    /// Failures ever counted.
     pub failures: u64,
-    /// Attempts that ever crashed.
+    /// Crashes ever counted.
     pub crashes: u64,
     /// Attempts that were ever released or lost, without counting a failure or a crash.
     pub releases: u64,
-    /// Settlements that arrived after the lease was lost, and had no effect.
+    /// Settlements that came too late, because the lease had been reclaimed, and had no effect.
     pub stale_settlements: u64,
     /// Jobs ever removed by retention.
     pub trimmed: u64,
-    /// Entries without a job that were ever found and deleted.
+    /// Damaged entries ever found. They were deleted, or their jobs poisoned.
     pub garbage: u64,
     /// Jobs and failures per second, if they were measured.
     #[serde(flatten)]

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// An instant of the store's clock. Shown and serialized as RFC 3339 in UTC with milliseconds, as in `2030-01-31T08:00:00.000Z`.
+/// An instant, on the store's clock unless the field that holds it says otherwise. Shown and serialized as RFC 3339 in UTC with milliseconds, as in
+/// `2030-01-31T08:00:00.000Z`.
 ///
 /// ```
 /// use retraced::view::Timestamp;

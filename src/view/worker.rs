@@ -42,13 +42,13 @@ pub struct WorkerDetail {
     pub kinds_total: u32,
     /// Whether one of its queues has a handler for every kind.
     pub every_kind: bool,
-    /// When it started.
+    /// When it started, by its own clock.
     pub started_at: Timestamp,
     /// When the store received its last heartbeat.
     pub seen_at: Timestamp,
     /// The number of its executors.
     pub concurrency: u32,
-    /// How many jobs run now.
+    /// How many jobs ran in it at that heartbeat.
     pub running: u32,
 }
 

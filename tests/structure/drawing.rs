@@ -1,4 +1,4 @@
-//! Draws the graph of imports for graphviz. Each crate is a box; each file or folder directly in it is a node. Edges that point up and edges of a cycle are red.
+//! Draws the graph of imports for graphviz. Each crate is a box; each file or folder directly in it is a node. Imports of something higher and imports in a cycle are red.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -26,10 +26,10 @@ pub fn report(workspace: &Workspace<'_>) -> String {
         }
         files.sort();
         functions.sort();
-        if let (Some((lines, largest)), Some((steps, longest))) = (files.last(), functions.last()) {
+        if let (Some((lines, largest)), Some((longest_lines, longest))) = (files.last(), functions.last()) {
             let _ = writeln!(
                 text,
-                "{:<14} {:>5}  {:>6}  {:<36} {:>9}  {:>6}  {:>3}  {steps} {longest}",
+                "{:<14} {:>5}  {:>6}  {:<36} {:>9}  {:>6}  {:>3}  {longest_lines} {longest}",
                 layer.folder,
                 files.len(),
                 files[files.len() / 2].0,

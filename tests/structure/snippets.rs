@@ -20,7 +20,7 @@ const HIGH: Layer = Layer {
     name: "retraced_high",
     roots: &["high/lib.rs", "high/main.rs"],
     may_name: &["low"],
-    rows: &[&["limits"], &["face"]],
+    rows: &[&["limits"], &["page"]],
     file_lines_max: 12,
     function_lines_max: 5,
 };
@@ -54,12 +54,12 @@ fn a_layer_must_not_name_one_above_it() {
     let high = ("high/lib.rs", "use retraced_low::X;");
     assert_eq!(violations("layer", &[low, ("low/job.rs", "pub struct Job;"), high]), [""; 0]);
     assert_eq!(
-        violations("layer", &[low, ("low/job.rs", "\nuse retraced_high::Face;"), high]),
+        violations("layer", &[low, ("low/job.rs", "\nuse retraced_high::Page;"), high]),
         ["low/job.rs:2 layer low/job.rs -> high"]
     );
-    let mentioned = "fn f() {\n    let x = retraced_high::face();\n}";
+    let mentioned = "fn f() {\n    let x = retraced_high::page();\n}";
     assert_eq!(violations("layer", &[low, ("low/job.rs", mentioned)]), ["low/job.rs:2 layer low/job.rs -> high"]);
-    let in_a_macro = "fn f() {\n    log!(\"{}\", retraced_high::face());\n}";
+    let in_a_macro = "fn f() {\n    log!(\"{}\", retraced_high::page());\n}";
     assert_eq!(violations("layer", &[low, ("low/job.rs", in_a_macro)]), ["low/job.rs:2 layer low/job.rs -> high"]);
 }
 
@@ -156,8 +156,8 @@ fn every_file_must_be_named_by_a_row() {
 fn every_name_in_a_row_must_be_a_file_or_folder() {
     let lib = ("high/lib.rs", "mod limits;");
     let files = [lib, ("high/limits.rs", "")];
-    assert_eq!(violations("row", &files), ["tests/structure/tables.rs:1 row-unused high/face"]);
-    let used = [("high/lib.rs", "mod limits;\nmod face;"), ("high/limits.rs", ""), ("high/face/mod.rs", "")];
+    assert_eq!(violations("row", &files), ["tests/structure/tables.rs:1 row-unused high/page"]);
+    let used = [("high/lib.rs", "mod limits;\nmod page;"), ("high/limits.rs", ""), ("high/page/mod.rs", "")];
     assert_eq!(violations("row", &used), [""; 0]);
 }
 

@@ -14,7 +14,7 @@ use crate::tables::Layer;
 /// The files of the workspace by their path from its root: `.rs`, `.lua` and the manifest.
 pub type Files = BTreeMap<String, String>;
 
-/// Reads every Rust and Lua file in the folders of the layers, and the manifest of the workspace.
+/// Reads every Rust and Lua file in the folders of the layers, without tests, benches and examples, and the manifest of the workspace.
 pub fn read(root: &Path, layers: &[Layer]) -> Files {
     let mut files = Files::new();
     let manifest = root.join("Cargo.toml");
@@ -226,7 +226,7 @@ impl Sources {
     }
 }
 
-/// Whether the attributes mark test code: `#[test]`, `#[cfg(test)]` or `#[cfg(all(test, …))]`.
+/// Whether the attributes mark test code: `#[test]`, `#[cfg(test)]`, `#[cfg(doctest)]` or `#[cfg(all(test, …))]`.
 fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => {

@@ -191,7 +191,6 @@ pub const BOUND_WORDS: &[&str] = &[
     "LIMIT",
     "MAX",
     "MIN",
-    "PATIENCE",
     "PAUSE",
     "SPREAD",
     "TIMEOUT",

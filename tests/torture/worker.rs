@@ -127,7 +127,7 @@ async fn work(job: Work, ctx: Context, log: State<ExecutionLog>) -> Result<(), F
         Then::FailWithLongError(bytes) if ctx.attempt() == 1 => {
             Failure::temporary(Code::NetworkError, "o".repeat(bytes))
         }
-        Then::Watch if ctx.lease_lost() => {
+        Then::Watch if ctx.lease_ended() => {
             log.ended(job.number, &ctx, RunEnd::LeaseLost);
             return Err(Failure::temporary(Code::LeaseLost, "another worker may run it"));
         }

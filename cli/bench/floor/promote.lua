@@ -1,5 +1,5 @@
 -- promote.lua: move jobs that are due to the ready list, and wake a sleeping cycle for them.
--- Guarantee: a job is in exactly one of the two, delayed or ready.
+-- Guarantee: no job is in both delayed and ready.
 -- KEYS    1 delayed, a zset; 2 ready, a list; 3 wake, a list
 -- ARGV    1 now ms, 2 most jobs
 -- Reply   {moved, due time of the next in ms, or '' when there is none}

@@ -1,5 +1,5 @@
--- settle_and_claim.lua: the floor's whole cycle: remove the jobs that are done, put back those that failed, lease the next ones.
--- Guarantee: a script is atomic; nothing else: no token, no counter, no history, no replay protection.
+-- settle_and_claim.lua: one round of a cycle of the floor: remove the jobs that are done, put those that failed back, lease the next ones.
+-- Guarantee: only that the script is atomic; there is no token, counter, history or replay protection.
 -- KEYS    1 ready, a list; 2 lease, a zset; 3 job, a hash
 -- ARGV    1 most jobs, 2 expiry ms, 3 how many ids follow that are done; those ids; then the ids that failed
 -- Reply   {ids, bodies}

@@ -36,7 +36,7 @@ fn queue(name: &str, executors: Vec<TreeNode>) -> TreeNode {
     node(name, vec![actor("queue"), workers])
 }
 
-/// A moment of the demo: one executor replaced after a panic, one fetcher down, and six lines in the log.
+/// A moment of the demo: one executor restarted after a panic, one fetcher down, and six lines in the log.
 fn timeline() -> Timeline {
     let mut timeline = Timeline::of(300);
     let job = |id: &str| JobId::parse(id).unwrap();
@@ -179,9 +179,9 @@ fn at_120_by_40() {
 A bug: thumbnail-13's handler panicked. Only shop/executor-1 ended; it was restarted, and the job will be retried.
 
 retraced                    pending  processing  delayed  completed  dead  poisoned
-├─ ledger                   keeps every supervision event
+├─ ledger                   writes supervision events to the store
 ├─ store-link               reports an outage once; every actor then waits for the store
-├─ lease-keeper             renews the leases of running jobs
+├─ lease-keeper             renews the leases of this worker
 ├─ mail                          38           3        9         80     0         0
 │  ├─ queue                 accepts new jobs
 │  └─ workers               restarts what claims, runs and settles jobs
@@ -203,7 +203,7 @@ retraced                    pending  processing  delayed  completed  dead  poiso
 │     └─ fetcher            claims jobs for idle executors
 ├─ retry-scheduler          makes due jobs pending
 ├─ reclaimer                takes back the jobs of dead workers
-├─ janitor                  removes expired jobs and audits the queues
+├─ janitor                  trims ended jobs and audits the queues
 └─ watchdog                 reports handlers that hang, and settles their attempts
 ── ✗ went wrong  ↻ recovered  ◔ delayed  #n restarted n times  ─────────────────────────────────────────────────────────
  1.8s ✗ thumbnail-13    PANIC: attempt to divide by zero
@@ -252,7 +252,7 @@ fn at_20_by_6() {
     );
 }
 
-/// At every size the view draws, and where there is space for it, it shows how many jobs have ended.
+/// At every size the view is drawn without a panic. With 12 columns or more it shows how many jobs have ended.
 #[test]
 fn the_view_draws_at_any_size() {
     let timeline = timeline();

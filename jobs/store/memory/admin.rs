@@ -43,14 +43,14 @@ impl Admin for MemoryStore {
     }
 
     fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
-        self.each("redrive", call, queue, jobs, |queue, id, from, _| match from {
+        self.act_on_each("redrive", call, queue, jobs, |queue, id, from, _| match from {
             JobState::Delayed => moved(from, queue.promote_one(id)),
             _ => moved(from, queue.redrive(id)),
         })
     }
 
     fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
-        self.each("cancel", call, queue, jobs, |queue, id, from, now| match from {
+        self.act_on_each("cancel", call, queue, jobs, |queue, id, from, now| match from {
             JobState::Processing => {
                 queue.request_cancel(id);
                 Moved::Asked
@@ -60,7 +60,7 @@ impl Admin for MemoryStore {
     }
 
     fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
-        self.each("discard", call, queue, jobs, |queue, id, from, now| match from {
+        self.act_on_each("discard", call, queue, jobs, |queue, id, from, now| match from {
             JobState::Processing => Moved::Refused { state: from },
             _ => {
                 queue.discard(id, now);
@@ -109,7 +109,7 @@ impl Admin for MemoryStore {
     }
 
     fn inspect<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        // There is nothing to find: only `Queue::advance` moves jobs between containers, and nobody else can change this memory.
+        // There is nothing to find: only `Queue::advance` moves jobs between containers, and no other program can change this memory.
         async { Ok(Vec::new()) }.boxed()
     }
 
@@ -119,8 +119,8 @@ impl Admin for MemoryStore {
 }
 
 impl MemoryStore {
-    /// Calls `act` with the state of each job that still is as it was seen. Returns one result per job, in order.
-    fn each<'a>(
+    /// Calls `act` with the state of each job that is still as the operator saw it. Returns one result per job, in order.
+    fn act_on_each<'a>(
         &'a self,
         operation: &'static str,
         call: CallId,
@@ -247,7 +247,7 @@ impl Queue {
             let too_many = (timeline.len() as u64).saturating_sub(rule.count_max);
             let too_old = |point: &Point| now.saturating_sub(point.at_ms) > ms(rule.age_max);
             let oldest = timeline.iter().zip(0..).take_while(|(point, n)| *n < too_many || too_old(point));
-            // One more than may be removed, to learn whether there is more.
+            // One more than may be removed, to learn whether there are more.
             surplus.extend(oldest.take(policy.limit + 1 - surplus.len()).map(|(point, _)| point.id.clone()));
         }
         let more = surplus.len() > policy.limit;

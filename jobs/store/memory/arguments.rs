@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::store::{Cursor, StoreError};
 
-/// Reads the position in a cursor with `parse`; a cursor that `parse` cannot read is refused.
+/// Reads a cursor with `parse`, and refuses one that `parse` cannot read.
 pub(super) fn parse_cursor<T>(
     operation: &'static str,
     from: Option<Cursor>,

@@ -8,7 +8,7 @@ use crate::codec;
 use crate::job::InstanceId;
 use crate::trace::{AttemptRecord, StoredAttempt, UnreadableAttempt, evicted_by};
 
-/// Attempts by number.
+/// The attempts kept, by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct History(BTreeMap<u32, Entry>);
 
@@ -18,7 +18,7 @@ struct Entry {
     record: Record,
 }
 
-/// What is kept of one attempt. The record that a worker reported stays encoded until somebody reads the history.
+/// What is kept of one attempt, as in [`AttemptRecord`]. A record that a worker reported stays encoded until somebody reads the history.
 #[derive(Debug)]
 pub(super) enum Record {
     Reported(Bytes),
@@ -28,8 +28,8 @@ pub(super) enum Record {
 }
 
 impl History {
-    /// Notes the end of an attempt and evicts the one that is not kept any more. Call it for an attempt without a record too, because eviction goes by attempt
-    /// number.
+    /// Keeps the record of an attempt that ended, and evicts the older attempt whose place it takes. Call this for an attempt without a record too, because it
+    /// evicts an older one all the same.
     pub(super) fn note(&mut self, attempt: u32, settled_ms: u64, record: Option<Record>) {
         if let Some(evicted) = evicted_by(attempt) {
             self.0.remove(&evicted);
@@ -39,7 +39,7 @@ impl History {
         }
     }
 
-    /// How many attempts in a row, up to this one, were lost before their handlers were known to have started.
+    /// How many attempts in a row, up to this one, ended in [`Record::Lost`]: their leases expired before their handlers were known to have started.
     pub(super) fn losses_until(&self, attempt: u32) -> u32 {
         match self.0.get(&attempt) {
             Some(Entry { record: Record::Lost { in_a_row, .. }, .. }) => *in_a_row,

@@ -6,7 +6,7 @@ use std::mem;
 use bytes::Bytes;
 
 use super::arguments::ms;
-use super::hints::PendingHints;
+use super::hints::UnsentHints;
 use super::history::{History, Record};
 use super::replay::{LastCalls, Lookup};
 use super::timeline::Timeline;
@@ -18,7 +18,7 @@ use crate::store::{BATCH_MAX, CallId, StoreError};
 #[derive(Default)]
 pub(super) struct Queue {
     jobs: HashMap<JobId, StoredJob>,
-    /// Pending jobs by position. A job for the back gets a position above all others, a job for the front one below all others.
+    /// Pending jobs by position, the front first. A job for the back gets a position above all others, a job for the front a position below all others.
     pub(super) pending: BTreeMap<i64, JobId>,
     pub(super) leases: Timeline,
     pub(super) delayed: Timeline,
@@ -26,20 +26,20 @@ pub(super) struct Queue {
     pub(super) dead: Timeline,
     pub(super) poisoned: Timeline,
     pub(super) cancelled: Timeline,
-    /// The sequence of the latest job.
+    /// How many jobs were enqueued so far.
     sequence: u64,
     pub(super) paused: bool,
-    /// When expired leases were last reclaimed.
+    /// When [`reclaim`](crate::store::Transitions::reclaim) was last called for this queue.
     pub(super) reclaimed_at_ms: Option<u64>,
-    /// The end of the lease grace, in which no lease is reclaimed, because no worker could renew before.
+    /// The end of the latest lease grace: until then no lease is reclaimed.
     pub(super) grace_until_ms: u64,
     waits: Waits,
     pub(super) totals: Totals,
     pub(super) calls: LastCalls,
-    hints: PendingHints,
+    hints: UnsentHints,
 }
 
-/// Counters of all that ever happened in a queue.
+/// The counters of [`QueueStats`](crate::store::QueueStats) that never decrease.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) enqueued: u64,
@@ -61,7 +61,7 @@ pub(super) struct StoredJob {
     pub(super) container: Container,
 }
 
-/// The container a job is in, which is its state, and its place there.
+/// The container a job is in, which decides its state, and what orders the job in this container.
 #[derive(Debug, Clone)]
 pub(super) enum Container {
     Pending { position: i64 },
@@ -73,14 +73,14 @@ pub(super) enum Container {
     Cancelled { at_ms: u64 },
 }
 
-/// A lease as the store keeps it.
+/// What a claim gave for a job: its lease and token, and what is known about the running attempt.
 #[derive(Debug, Clone)]
 pub(super) struct Grant {
     pub(super) token: Token,
     pub(super) owner: InstanceId,
     pub(super) expires_ms: u64,
     pub(super) cancel_asked: bool,
-    /// Its handler is about to start, or has started.
+    /// Whether the handler is known to have started ([`Leases::begin`](crate::store::Leases::begin)).
     pub(super) begun: bool,
 }
 
@@ -97,8 +97,9 @@ pub(super) enum Counted {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Destination {
     Complete,
+    /// A position from [`FrontPositions`].
     Front(i64),
-    /// The back of the queue if the due time has passed already.
+    /// A due time that has passed already means the back of the queue.
     Delay {
         due_ms: u64,
     },
@@ -107,10 +108,10 @@ pub(super) enum Destination {
     Cancel,
 }
 
-/// Gives the jobs of one batch positions at the front of the queue, in the order of the batch.
-pub(super) struct Front(i64);
+/// Positions at the front of the queue, for up to [`BATCH_MAX`] jobs of one call; they keep the order in which they get their positions.
+pub(super) struct FrontPositions(i64);
 
-impl Front {
+impl FrontPositions {
     pub(super) fn next(&mut self) -> i64 {
         self.0 += 1;
         self.0 - 1
@@ -166,7 +167,7 @@ impl Queue {
         self.jobs.get(id)?.grant()
     }
 
-    /// Whether the job is still held under this token.
+    /// Whether the job has a lease with this token.
     pub(super) fn holds(&self, id: &JobId, token: Token) -> bool {
         self.grant(id).is_some_and(|grant| grant.token == token)
     }
@@ -175,7 +176,7 @@ impl Queue {
         self.jobs.len()
     }
 
-    /// The jobs of a state, ordered by their instant; `None` for pending, which is ordered by position.
+    /// The timeline of a state; `None` for pending, which is ordered by position.
     pub(super) fn timeline(&self, state: JobState) -> Option<&Timeline> {
         match state {
             JobState::Pending => None,
@@ -188,22 +189,23 @@ impl Queue {
         }
     }
 
-    pub(super) fn take_hints(&mut self) -> PendingHints {
+    pub(super) fn take_hints(&mut self) -> UnsentHints {
         mem::take(&mut self.hints)
     }
 
-    /// Positions for one batch, before all jobs that are pending now.
-    pub(super) fn front(&self) -> Front {
+    /// Positions before all jobs that are pending now.
+    pub(super) fn front_positions(&self) -> FrontPositions {
         let first = self.pending.first_key_value().map_or(0, |(position, _)| *position);
-        Front(first - BATCH_MAX as i64)
+        FrontPositions(first - BATCH_MAX as i64)
     }
 
+    /// The place behind all jobs that are pending now.
     pub(super) fn back(&self) -> Container {
         Container::Pending { position: self.pending.last_key_value().map_or(0, |(position, _)| position + 1) }
     }
 
-    /// Applies the step of a call, or returns the reply again if the call was applied before.
-    pub(super) fn once<T: Clone + Send + 'static>(
+    /// Runs `step` for a call that was not applied before, and otherwise returns the reply to this call again.
+    pub(super) fn apply_once<T: Clone + Send + 'static>(
         &mut self,
         operation: &'static str,
         call: CallId,
@@ -225,7 +227,7 @@ impl Queue {
         }
     }
 
-    /// Accepts a job and returns its state. If a job with this id is already kept, changes nothing and returns the state of that job as the error.
+    /// Accepts a job and returns its state. If a job with this id is already kept, changes nothing and returns the state of that job as `Err`.
     pub(super) fn create(&mut self, new: &NewJob, now: u64) -> Result<JobState, JobState> {
         if let Some(state) = self.state(&new.id) {
             return Err(state);
@@ -266,7 +268,7 @@ impl Queue {
         Some(to)
     }
 
-    /// Leases a pending job under `grant`, after setting the attempt of its token.
+    /// Leases a pending job under `grant`, and sets the attempt in its token. Returns `None` and changes nothing when the job is not pending.
     pub(super) fn lease(&mut self, id: &JobId, mut grant: Grant) -> Option<&StoredJob> {
         let job = self.jobs.get_mut(id)?;
         let attempt = job.counters.attempts.saturating_add(1);
@@ -277,7 +279,7 @@ impl Queue {
         Some(job)
     }
 
-    /// Changes a grant: its expiry, whether cancellation was requested, or whether the handler has started.
+    /// Changes a grant, and keeps the timeline of leases in step with its expiry.
     pub(super) fn change_grant(&mut self, id: &JobId, change: impl FnOnce(&mut Grant)) {
         if let Some(StoredJob { container: Container::Processing(grant), .. }) = self.jobs.get_mut(id) {
             self.leases.remove(grant.expires_ms, id);
@@ -292,7 +294,7 @@ impl Queue {
         self.hints.cancel.push(id.clone());
     }
 
-    /// Ends the running attempt of a job. A job whose cancellation was requested is cancelled if it would return to `pending` or `delayed`.
+    /// Ends the running attempt of a job, if there is one. A job whose cancellation was requested is cancelled where it would return to `pending` or `delayed`.
     pub(super) fn end_attempt(
         &mut self,
         id: &JobId,
@@ -359,19 +361,19 @@ impl Queue {
         }
     }
 
-    /// The state of a job as a waiting client sees it: also that of a job that completed while the client waits, and is not kept.
+    /// The state of a job; also `Completed` for a job that is not kept and completed while a client waits for it.
     pub(super) fn state_for_waiter(&self, id: &JobId, now: u64) -> Option<JobState> {
         self.state(id).or_else(|| self.waits.has_completed(id, now).then_some(JobState::Completed))
     }
 
-    /// Hints that a job has ended, if a client waits for an outcome. `state` is `None` for a discarded job.
+    /// Notes a hint that a job has ended, if a client waits for any outcome. `state` is `None` for a discarded job.
     fn note_ended(&mut self, id: &JobId, state: Option<JobState>, now: u64) {
         if self.waits.any(now) {
             self.hints.ended.push((id.clone(), state));
         }
     }
 
-    /// Removes a job on an operator's request.
+    /// Removes a job because an operator discards it.
     pub(super) fn discard(&mut self, id: &JobId, now: u64) {
         self.remove(id);
         self.note_ended(id, None, now);
@@ -390,12 +392,12 @@ impl Queue {
         }
     }
 
-    /// Hints that something may be claimed.
+    /// Notes a hint that something may be claimed.
     pub(super) fn hint_pending(&mut self) {
         self.hints.pending = true;
     }
 
-    /// Adds a job to the index of this container.
+    /// Adds a job to the list or timeline of this container.
     fn enter(&mut self, id: &JobId, container: &Container) {
         match container {
             Container::Pending { position } => {
@@ -414,7 +416,7 @@ impl Queue {
         }
     }
 
-    /// Removes a job from the index of this container.
+    /// Removes a job from the list or timeline of this container.
     fn leave(&mut self, id: &JobId, container: &Container) {
         match container {
             Container::Pending { position } => drop(self.pending.remove(position)),

@@ -1,4 +1,4 @@
-//! The data that belongs to no single queue: supervision events, worker rows, and the names of queues.
+//! Data of all queues: supervision events, worker rows, and the names of queues.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,20 +6,20 @@ use crate::job::{InstanceId, QueueName};
 use crate::store::{Cursor, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, LedgerPage, WorkerRow};
 use crate::trace::SupervisionEvent;
 
-/// The data that belongs to no single queue.
+/// Data of all queues, behind the lock of the store.
 #[derive(Default)]
 pub(super) struct GlobalRecords {
     pub(super) announced: BTreeSet<QueueName>,
     /// The latest events, oldest first.
     events: VecDeque<Entry>,
-    /// The encoded size of all these events.
+    /// The encoded size of the events kept, in bytes.
     bytes: usize,
     /// How many events were dropped. Events are numbered from 0, so this is the number of the oldest event kept.
     events_dropped: u64,
     pub(super) workers: BTreeMap<InstanceId, WorkerRow>,
 }
 
-/// An event and its encoded size.
+/// An event and its encoded size, in bytes.
 pub(super) struct Entry {
     pub(super) event: SupervisionEvent,
     pub(super) bytes: usize,

@@ -1,4 +1,4 @@
-//! The last call of each replay slot and its reply, so that a call sent again has no second effect.
+//! The last call of each replay slot and its reply, so that a call sent again gets this reply and changes nothing.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -7,11 +7,12 @@ use crate::job::InstanceId;
 use crate::limits::{REPLAY_SLOT_IDLE_MS, REPLAY_SLOTS_SWEPT_FROM};
 use crate::store::CallId;
 
-/// One entry per replay slot. It is kept until its process instance is forgotten or the slot was idle for a day.
+/// The last call of each replay slot. A slot is removed when its process instance is forgotten, or by a sweep when it was idle for [`REPLAY_SLOT_IDLE_MS`].
 #[derive(Default)]
 pub(super) struct LastCalls {
     replay_slots: HashMap<(InstanceId, u16), LastCall>,
-    /// The number of replay slots at which idle ones are dropped. It is set to twice the number that remained, so that each new slot costs little.
+    /// The number of replay slots at which idle ones are removed, but at least [`REPLAY_SLOTS_SWEPT_FROM`]. Each sweep sets it to twice the number of the slots that
+    /// remained, so that sweeps become rare where many remain.
     sweep_at: usize,
 }
 
@@ -23,13 +24,13 @@ struct LastCall {
 
 /// Whether a call was applied before.
 pub(super) enum Lookup<T> {
-    /// No: it is the latest call of its replay slot.
+    /// No: the queue has not seen this call or a later one of its replay slot.
     Never,
     /// Yes, with this reply.
     Again(T),
-    /// Its replay slot has seen a later call.
+    /// The queue has seen a later call of the replay slot.
     Superseded,
-    /// Its sequence was used for another verb.
+    /// The id was used for another verb: the reply kept has another type.
     OtherVerb,
 }
 
@@ -54,7 +55,7 @@ impl LastCalls {
     }
 
     pub(super) fn forget(&mut self, instance: InstanceId) {
-        self.replay_slots.retain(|(whose, _), _| *whose != instance);
+        self.replay_slots.retain(|(owner, _), _| *owner != instance);
     }
 }
 
@@ -65,13 +66,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_replay_slots_are_dropped_after_a_day_and_others_are_not() {
+    fn replay_slots_idle_for_24_h_are_removed_and_others_are_not() {
         let call = |n: u128| CallId { instance: Uuid::from_u128(n).into(), replay_slot: 0, sequence: 1 };
         let mut calls = LastCalls::default();
         for n in 0..1_000 {
             calls.keep(call(n), n, 1);
         }
-        assert!(matches!(calls.lookup::<u128>(call(0)), Lookup::Again(0)), "a reply is kept for a day");
+        assert!(matches!(calls.lookup::<u128>(call(0)), Lookup::Again(0)), "a reply is kept for 24 h");
         for n in 1_000..3_000 {
             calls.keep(call(n), n, 2 + REPLAY_SLOT_IDLE_MS);
         }

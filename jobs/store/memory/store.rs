@@ -1,4 +1,4 @@
-//! The store itself: the data behind one lock, and functions that read or change a queue in one step.
+//! The store itself: its data behind one lock, and functions that read or change a queue while they hold the lock.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -45,7 +45,7 @@ struct Shared {
     contents: Mutex<Contents>,
 }
 
-/// The data behind the lock. The lock is held for one step, and never across an await.
+/// The data behind the lock. The lock is never held across an await.
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) queues: BTreeMap<QueueName, Queue>,
@@ -53,7 +53,7 @@ pub(super) struct Contents {
 }
 
 impl MemoryStore {
-    /// An empty store. Its clock starts at the time of the system and then follows tokio's clock, so it stands still while tokio's time is paused.
+    /// An empty store, whose clock is a [`TokioClock`] that starts at the system's time.
     #[must_use]
     pub fn new() -> Self {
         Self::with_clock(Arc::new(TokioClock::starting_at(SystemClock.now_ms())))
@@ -70,11 +70,11 @@ impl MemoryStore {
     }
 
     pub(super) fn contents(&self) -> MutexGuard<'_, Contents> {
-        // Nothing panics while it holds the lock. If something ever does, the other callers can still use the data.
+        // A poisoned lock is not an error: if a caller ever panics while it holds the lock, the other callers can still use the data.
         self.0.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads a queue; an unknown one is empty.
+    /// Reads a queue, given the present time. An unknown queue is read as an empty one.
     pub(super) fn read<T>(&self, name: &QueueName, read: impl FnOnce(&Queue, u64) -> T) -> T {
         let contents = self.contents();
         let now = self.now();
@@ -84,7 +84,7 @@ impl MemoryStore {
         }
     }
 
-    /// Changes a queue in one step, then sends the hints.
+    /// Changes a queue, which is created if it is unknown, and sends the hints that follow after the lock is released.
     pub(super) fn write<T>(&self, name: &QueueName, step: impl FnOnce(&mut Queue, u64) -> T) -> T {
         let mut contents = self.contents();
         let now = self.now();
@@ -96,14 +96,14 @@ impl MemoryStore {
         result
     }
 
-    /// Changes a queue in one step that leads to no hints. An unknown queue is not created: then the result is `None`.
+    /// Like [`write`](Self::write), but sends no hints, and returns `None` for an unknown queue instead of creating it.
     pub(super) fn write_existing<T>(&self, name: &QueueName, step: impl FnOnce(&mut Queue, u64) -> T) -> Option<T> {
         let mut contents = self.contents();
         let now = self.now();
         contents.queues.get_mut(name).map(|queue| step(queue, now))
     }
 
-    /// Like [`write`](Self::write), but applies a call only once: a call sent again gets the same reply and changes nothing.
+    /// Like [`write`](Self::write), but a call that is sent again gets the same reply and changes nothing.
     pub(super) fn write_once<T: Clone + Send + 'static>(
         &self,
         operation: &'static str,
@@ -111,7 +111,7 @@ impl MemoryStore {
         name: &QueueName,
         step: impl FnOnce(&mut Queue, u64) -> T,
     ) -> Result<T, StoreError> {
-        self.write(name, |queue, now| queue.once(operation, call, now, |queue| step(queue, now)))
+        self.write(name, |queue, now| queue.apply_once(operation, call, now, |queue| step(queue, now)))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::job::JobId;
 #[derive(Debug, Default)]
 pub(super) struct Timeline(BTreeSet<Point>);
 
-/// One job at its instant, in ms since the Unix epoch.
+/// One job and its instant, in ms since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Point {
     pub(super) at_ms: u64,
@@ -18,7 +18,7 @@ pub(super) struct Point {
 }
 
 impl Point {
-    /// The point as a cursor.
+    /// The text of a cursor that points here; [`parse`](Self::parse) reads it.
     pub(super) fn to_text(&self) -> String {
         format!("{}:{}", self.at_ms, self.id)
     }
@@ -59,7 +59,7 @@ impl Timeline {
         self.0.first().map(|point| point.at_ms)
     }
 
-    /// The jobs whose instant has passed, earliest first.
+    /// The jobs whose instant is `now_ms` or earlier, earliest first.
     pub(super) fn due(&self, now_ms: u64) -> impl Iterator<Item = &JobId> {
         self.0.iter().take_while(move |point| point.at_ms <= now_ms).map(|point| &point.id)
     }

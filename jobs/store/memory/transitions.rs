@@ -1,4 +1,4 @@
-//! [`Transitions`] in memory: each is one step under the lock.
+//! [`Transitions`] in memory: each call is one step under the lock.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 
 use super::arguments::{ms, parse_cursor};
 use super::history::Record;
-use super::queue::{Counted, Destination, Front, Grant, Queue};
+use super::queue::{Counted, Destination, FrontPositions, Grant, Queue};
 use super::store::MemoryStore;
 use super::timeline::Point;
 use crate::job::{InstanceId, JobId, JobState, NewJob, Nonce, QueueName, Token};
@@ -32,7 +32,7 @@ impl Transitions for MemoryStore {
             check_batch("claim", request.limit)?;
             self.write(queue, |queue, now| {
                 let mut quiet = None;
-                let claims = queue.once("claim", call, now, |queue| {
+                let claims = queue.apply_once("claim", call, now, |queue| {
                     let claims = queue.claim(request, call.instance, now);
                     quiet = queue.quiet(&claims, request.limit, now);
                     claims
@@ -67,7 +67,7 @@ impl Transitions for MemoryStore {
             check_batch("settle_and_claim", settlements.len())?;
             check_batch("settle_and_claim", request.limit)?;
             self.write(queue, |queue, now| {
-                let (settled, claims) = queue.once("settle_and_claim", call, now, |queue| {
+                let (settled, claims) = queue.apply_once("settle_and_claim", call, now, |queue| {
                     let settled = queue.settle(settlements, now);
                     (settled, queue.claim(request, call.instance, now))
                 })?;
@@ -110,7 +110,7 @@ impl Transitions for MemoryStore {
     }
 }
 
-/// The steps, under the lock.
+/// What the calls do while they hold the lock.
 impl Queue {
     fn enqueue(&mut self, job: &NewJob, now: u64) -> Enqueued {
         match self.create(job, now) {
@@ -129,7 +129,7 @@ impl Queue {
             if bytes > request.bytes_max && !claims.jobs.is_empty() {
                 break;
             }
-            // `lease` sets the attempt.
+            // `Queue::lease` sets the attempt.
             let token = Token { attempt: 0, nonce: request.nonce };
             let grant = Grant { token, owner, expires_ms, cancel_asked: false, begun: false };
             let Some(job) = self.lease(&id, grant) else { break };
@@ -149,18 +149,18 @@ impl Queue {
         is_quiet.then(|| Quiet { next_due: self.delayed.first_ms().map(|at_ms| until(at_ms, now)) })
     }
 
-    /// Removes the jobs that are not held under their tokens any more: a claim sent again must not return jobs that were settled or reclaimed meanwhile.
+    /// Removes jobs whose leases have ended: a claim sent again must not return jobs that were settled or reclaimed meanwhile.
     fn still_held(&self, mut claims: Claims) -> Claims {
         claims.jobs.retain(|job| self.holds(&job.id, job.token));
         claims
     }
 
     fn settle(&mut self, settlements: &[Settlement], now: u64) -> Vec<Settled> {
-        let mut front = self.front();
+        let mut front = self.front_positions();
         settlements.iter().map(|settlement| self.settle_one(settlement, &mut front, now)).collect()
     }
 
-    fn settle_one(&mut self, settlement: &Settlement, front: &mut Front, now: u64) -> Settled {
+    fn settle_one(&mut self, settlement: &Settlement, front: &mut FrontPositions, now: u64) -> Settled {
         let Settlement { id, token, verdict, record } = settlement;
         let (counted, destination) = match *verdict {
             Verdict::Complete { .. } => (Counted::Nothing, Destination::Complete),
@@ -196,20 +196,20 @@ impl Queue {
 
     fn reclaim(&mut self, request: &Reclaim, now: u64) -> Reclaimed {
         let lease_ms = ms(request.lease);
-        let ran_recently =
+        let called_recently =
             self.reclaimed_at_ms.is_some_and(|reclaimed_at_ms| now.saturating_sub(reclaimed_at_ms) <= lease_ms / 2);
-        // Otherwise there was an outage: no worker could renew.
-        if !ran_recently && self.leases.len() > 0 {
+        // While a worker reaches the store, its reclaimer calls more often than this. So there was an outage, in which no worker could renew.
+        if !called_recently && self.leases.len() > 0 {
             self.grace_until_ms = now.saturating_add(lease_ms);
         }
         self.reclaimed_at_ms = Some(now);
         let mut reclaimed = Reclaimed::default();
-        // A lease grace of more than one lease was set before the clock went back; it does not count.
+        // An end of more than one lease from now was set before the clock went back or the lease became shorter; it does not count.
         let in_grace = (now + 1..=now.saturating_add(lease_ms)).contains(&self.grace_until_ms);
         if in_grace && self.leases.len() > 0 {
             reclaimed.grace = Some(until(self.grace_until_ms, now));
         } else {
-            let mut front = self.front();
+            let mut front = self.front_positions();
             let expired: Vec<JobId> = self.leases.due(now).take(request.limit).cloned().collect();
             reclaimed.jobs = expired.iter().filter_map(|id| self.reclaim_one(id, request, &mut front, now)).collect();
         }
@@ -217,7 +217,13 @@ impl Queue {
         reclaimed
     }
 
-    fn reclaim_one(&mut self, id: &JobId, request: &Reclaim, front: &mut Front, now: u64) -> Option<ReclaimedJob> {
+    fn reclaim_one(
+        &mut self,
+        id: &JobId,
+        request: &Reclaim,
+        front: &mut FrontPositions,
+        now: u64,
+    ) -> Option<ReclaimedJob> {
         let job = self.job(id)?;
         let &Grant { owner, expires_ms, begun, .. } = job.grant()?;
         let (instance, lease_expired_ms) = (owner, expires_ms);
@@ -243,7 +249,7 @@ impl Queue {
         let ids = slice.iter().map(|point| &point.id).filter(|id| self.grant(id).is_some_and(is_unclaimed));
         let mut released: Vec<JobId> = ids.cloned().collect();
         released.sort_by(|a, b| a.as_wire().cmp(b.as_wire()));
-        let mut front = self.front();
+        let mut front = self.front_positions();
         for id in &released {
             let record = Record::Unclaimed { instance: owner };
             self.end_attempt(id, Counted::Release, Destination::Front(front.next()), Some(record), now);

@@ -1,4 +1,4 @@
-//! The jobs that clients wait for, and which of them completed and are not kept.
+//! The jobs whose outcome clients wait for, and which of them completed and are not kept.
 
 use std::collections::HashMap;
 
@@ -8,25 +8,27 @@ use crate::limits::OUTCOME_WAITS_SWEPT_FROM;
 /// The announced waits of one queue.
 #[derive(Default)]
 pub(super) struct Waits {
-    /// The instant until which a client waits for the outcome of any job.
+    /// The instant until which at least one client waits for an outcome.
     until_ms: u64,
     jobs: HashMap<JobId, Wait>,
-    /// The number of waits at which those that are over are dropped. It is set to twice the number that remained, so that each new wait costs little.
+    /// The number of waits at which those that are over are removed, but at least [`OUTCOME_WAITS_SWEPT_FROM`]. Each sweep sets it to twice the number of the waits
+    /// that remained, so that sweeps become rare where many remain.
     sweep_at: usize,
 }
 
 struct Wait {
     until_ms: u64,
+    /// Whether the job completed and is not kept.
     completed: bool,
 }
 
 impl Waits {
-    /// Whether a client waits for the outcome of any job.
+    /// Whether at least one client waits for an outcome.
     pub(super) fn any(&self, now: u64) -> bool {
         self.until_ms > now
     }
 
-    /// Announces a wait for a job that has not ended. An earlier announcement is left as it is if at least half of `wait_ms` is left of it.
+    /// Announces a wait for a job that has not ended, unless at least half of `wait_ms` is left of an earlier announcement.
     pub(super) fn announce(&mut self, id: &JobId, wait_ms: u64, now: u64) {
         let (half_way_ms, until_ms) = (now.saturating_add(wait_ms / 2), now.saturating_add(wait_ms));
         if self.until_ms < half_way_ms {
@@ -39,14 +41,14 @@ impl Waits {
         }
     }
 
-    /// Notes that a job completed and is not kept.
+    /// Notes, if a client waits for this job, that it completed and is not kept.
     pub(super) fn complete(&mut self, id: &JobId) {
         if let Some(wait) = self.jobs.get_mut(id) {
             wait.completed = true;
         }
     }
 
-    /// Whether a job that is not kept completed while a client waits for it.
+    /// Whether this job completed without being kept, and the wait for it is not over.
     pub(super) fn has_completed(&self, id: &JobId, now: u64) -> bool {
         self.jobs.get(id).is_some_and(|wait| wait.completed && wait.until_ms > now)
     }
@@ -65,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_that_are_over_are_dropped_by_later_ones() {
+    fn waits_that_are_over_are_removed_when_later_ones_are_announced() {
         let mut waits = Waits::default();
         let id = |n: u64| JobId::parse(&format!("job-{n}")).unwrap();
         for n in 0..10_000 {

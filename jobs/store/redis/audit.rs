@@ -1,10 +1,10 @@
-//! Scans a whole queue, slice by slice, for damage that no transition leaves behind, and repairs it. The queue keeps working meanwhile.
+//! Inspects a whole queue, slice by slice, for damage that no transition leaves behind, and repairs it when asked. The queue keeps working meanwhile.
 //!
-//! Each slice is one atomic step. It compares keys that must agree at any instant, so it finds nothing in a consistent queue. One question needs more
-//! than one step, because a list has no lookup by entry: whether a job has an entry in `pending`. First all entry versions in `pending` are read, from back
-//! to front: a push to the back then only moves entries into pages that are still to be read. Then the jobs are scanned. A job in no sorted set is orphaned if
-//! its entry version was not among those read. Versions drawn after the first page was read are left out. A job is put back only if it still has the
-//! entry version that the scan saw.
+//! Each slice is one atomic step. It compares keys that must agree at any instant, so it finds nothing in a consistent queue. Only one question needs several
+//! steps, because Redis cannot look up an entry of a list by its job: whether a job has an entry in `pending`. First all entry versions in `pending` are read,
+//! from back to front: a push to the back then only moves entries into pages that are still to be read. Then the jobs are scanned. A job that is in no sorted
+//! set and has no grant is orphaned if its entry version was not among those read. Jobs whose version was drawn after the first page was read are skipped. A
+//! job is put back only if it still has the entry version that the scan saw.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use crate::trace::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 const COMPARED_KEYS: [usize; 9] = [3, 4, 7, 8, 9, 10, 11, 5, 6];
 const HISTORY: usize = 6;
 
-/// How many entries the next slice scans.
+/// How many entries or jobs the next slice scans.
 struct SliceSize(usize);
 
 impl SliceSize {
@@ -56,10 +56,10 @@ impl<'a> Audit<'a> {
 
     pub(super) async fn run(mut self) -> Result<Vec<Finding>, StoreError> {
         for key in COMPARED_KEYS {
-            self.containers(key).await?;
+            self.scan_key(key).await?;
         }
-        self.orphaned().await?;
-        // The counts add up only when everything else is repaired.
+        self.find_orphaned().await?;
+        // How many entries must be stale can be computed only when every job is in exactly one container.
         if self.repair || self.found.is_empty() {
             let (counted, actual) = scripts::audit_stale(&self.store.0.admin, self.keys, self.repair).await?;
             self.note(FindingKind::StaleCount, counted.abs_diff(actual), &[]);
@@ -67,7 +67,7 @@ impl<'a> Audit<'a> {
         Ok(self.found.into_values().collect())
     }
 
-    async fn containers(&mut self, key: usize) -> Result<(), StoreError> {
+    async fn scan_key(&mut self, key: usize) -> Result<(), StoreError> {
         let count = if key == HISTORY { AUDIT_ATTEMPTS_MAX } else { AUDIT_SLICE_MAX };
         let mut cursor = 0;
         loop {
@@ -90,19 +90,19 @@ impl<'a> Audit<'a> {
         }
     }
 
-    async fn orphaned(&mut self) -> Result<(), StoreError> {
+    async fn find_orphaned(&mut self) -> Result<(), StoreError> {
         let entries = scripts::audit(&self.store.0.admin, self.keys).await?.pending_entries;
         let parts = entries / AUDIT_ENTRY_VERSIONS_MAX + 1;
         for part in 0..parts {
-            let (drawn, entry_versions) = self.entry_versions(part, parts).await?;
-            self.compare(drawn, &entry_versions, part, parts).await?;
+            let (drawn, entry_versions) = self.read_entry_versions(part, parts).await?;
+            self.scan_jobs(drawn, &entry_versions, part, parts).await?;
         }
         Ok(())
     }
 
-    /// Reads the entry versions in `pending`, sorted, and the last numbers drawn before. To bound the memory of a long queue it keeps only those of one
-    /// `part` of `parts`.
-    async fn entry_versions(&mut self, part: u64, parts: u64) -> Result<(LastDrawn, Vec<u64>), StoreError> {
+    /// Returns the last numbers drawn before the first page was read, and the entry versions in `pending`, sorted. For a long queue it keeps only those with
+    /// `entry_version % parts == part`, to bound the memory.
+    async fn read_entry_versions(&mut self, part: u64, parts: u64) -> Result<(LastDrawn, Vec<u64>), StoreError> {
         let (mut entry_versions, mut first, mut behind, mut size) = (Vec::new(), None, 0, SliceSize(1));
         loop {
             let begun = Instant::now();
@@ -121,8 +121,8 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Finds the jobs whose entry versions are in no entry of `pending`, and puts them back.
-    async fn compare(&mut self, drawn: LastDrawn, read: &[u64], part: u64, parts: u64) -> Result<(), StoreError> {
+    /// Scans the jobs for those whose entry versions, of this `part`, were not `read` from `pending`.
+    async fn scan_jobs(&mut self, drawn: LastDrawn, read: &[u64], part: u64, parts: u64) -> Result<(), StoreError> {
         let (mut cursor, mut size) = (0, SliceSize(1));
         loop {
             let begun = Instant::now();
@@ -135,7 +135,7 @@ impl<'a> Audit<'a> {
                     entry_version % parts == part && read.binary_search(&entry_version).is_err()
                 })
                 .collect();
-            self.put_back(&orphaned).await?;
+            self.handle_orphaned(&orphaned).await?;
             cursor = slice.next;
             if cursor == 0 {
                 return Ok(());
@@ -145,8 +145,8 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Puts orphaned jobs back, or only notes them if the pass changes nothing.
-    async fn put_back(&mut self, found: &[(Vec<u8>, Option<u64>)]) -> Result<(), StoreError> {
+    /// Notes orphaned jobs; a repair also puts them back.
+    async fn handle_orphaned(&mut self, found: &[(Vec<u8>, Option<u64>)]) -> Result<(), StoreError> {
         if !self.repair {
             let named = |readable: bool| -> Vec<Vec<u8>> {
                 found
@@ -179,7 +179,7 @@ impl<'a> Audit<'a> {
     }
 }
 
-/// Waits for as long as the last slice took, so that the queue's own calls get at least half of the server's time.
+/// Waits for as long as the last slice took, at most [`AUDIT_PAUSE_MAX`], so that other calls are served in between.
 async fn pause(begun: Instant) {
     tokio::time::sleep(begun.elapsed().min(AUDIT_PAUSE_MAX)).await;
 }

@@ -1,7 +1,7 @@
 //! Connections to one server. Timeouts and reconnects are handled here, not by the `redis` crate.
 //!
-//! After a timeout the outcome of the call is *unknown*: the connection is dropped, the error is `Unavailable`, and the caller sends the same call again,
-//! over a new connection. This file sends nothing again, except a script that the server has forgotten.
+//! After a timeout the outcome of the call is *unknown*: the connection is dropped and the error is `Unavailable`. The caller may send the same call again,
+//! which opens a new connection. This file sends nothing again, except a script that the server does not know.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -83,12 +83,12 @@ impl Endpoint {
         match timeout(self.options.connect_timeout, opening).await {
             Ok(Ok(subscription)) => Ok(subscription),
             Ok(Err(error)) => Err(self.translate(operation, &error).0),
-            Err(_) => Err(self.no_answer(operation, "no connection", self.options.connect_timeout)),
+            Err(_) => Err(self.no_answer(operation, "no connection to", self.options.connect_timeout)),
         }
     }
 
     fn no_answer(&self, operation: &'static str, what: &str, limit: Duration) -> StoreError {
-        self.unavailable(operation, format!("{what} to {} within {limit:?}", self.address))
+        self.unavailable(operation, format!("{what} {} within {limit:?}", self.address))
     }
 
     fn unavailable(&self, operation: &'static str, text: String) -> StoreError {
@@ -153,7 +153,7 @@ pub(super) struct Link {
 
 #[derive(Default)]
 struct Current {
-    /// How many connections were opened so far: the number of the present one.
+    /// How many connections were opened so far; also the number of the present one.
     opened: u64,
     connection: Option<MultiplexedConnection>,
 }
@@ -177,7 +177,7 @@ impl Link {
         }
     }
 
-    /// Runs a script by its hash, or by its text if the server has forgotten it. `fill` adds keys and arguments.
+    /// Runs a script by its hash, or by its text if the server does not know it. `fill` adds keys and arguments.
     pub(super) async fn run(
         &self,
         operation: &'static str,
@@ -200,13 +200,14 @@ impl Link {
         }
     }
 
-    /// Sends one command. The outer error means that there was no answer; the inner error is the server's answer.
+    /// Sends one command. The outer error: no connection could be opened, or the reply did not come in time. The inner error: the connection was lost, or the
+    /// server answered with an error.
     async fn exchange(&self, operation: &'static str, command: &Cmd) -> Result<Result<Value, RedisError>, StoreError> {
         let options = &self.endpoint.options;
         let (number, mut connection) = match timeout(options.connect_timeout, self.connection()).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return Err(self.endpoint.translate(operation, &error).0),
-            Err(_) => return Err(self.endpoint.no_answer(operation, "no connection", options.connect_timeout)),
+            Err(_) => return Err(self.endpoint.no_answer(operation, "no connection to", options.connect_timeout)),
         };
         let answer = async { connection.send_packed_command(command).await?.extract_error() };
         match timeout(options.call_timeout, answer).await {
@@ -219,12 +220,12 @@ impl Link {
             }
             Err(_) => {
                 self.drop_connection(number).await;
-                Err(self.endpoint.no_answer(operation, "no answer", options.call_timeout))
+                Err(self.endpoint.no_answer(operation, "no answer from", options.call_timeout))
             }
         }
     }
 
-    /// The present connection and its number.
+    /// The number of the present connection, and the connection. Opens one if there is none.
     async fn connection(&self) -> Result<(u64, MultiplexedConnection), RedisError> {
         let mut current = self.current.lock().await;
         if let Some(connection) = &current.connection {

@@ -4,7 +4,7 @@ use super::reply;
 use crate::job::{JobId, QueueName};
 use crate::store::Hint;
 
-/// The hints in a message on a queue's channel; none if a newer version wrote the message.
+/// The hints in a message on a queue's channel. A message of an unknown form, such as one of a newer version, has none.
 pub(super) fn from_message(queue: &QueueName, message: &[u8]) -> Vec<Hint> {
     match message {
         b"pending" => vec![Hint::Pending(queue.clone())],

@@ -1,15 +1,15 @@
-//! The only file that spells key names.
+//! The names of keys and of hint channels. No other file of the store spells them.
 
 use crate::job::QueueName;
 
 /// Set of all queue names ever announced.
 pub const QUEUES_KEY: &str = "retraced:queues";
-/// Hash of worker rows: instance → seen at, row.
+/// Hash of worker rows: process instance → time of its last heartbeat, row.
 pub(super) const WORKERS: &str = "retraced:workers";
 /// Stream of supervision events.
 pub(super) const LEDGER: &str = "retraced:ledger";
 
-/// Name and type of each key of a queue, in the order of KEYS in every script (`lua/lib/queue.lua`).
+/// Name and type of each key of a queue, in the order of KEYS in every script that works on one queue (`lua/lib/queue.lua`).
 const NAMES: [(&str, &str); 14] = [
     ("job", "hash"),
     ("pending", "list"),
@@ -27,7 +27,7 @@ const NAMES: [(&str, &str); 14] = [
     ("awaited", "zset"),
 ];
 
-/// The keys of one queue. They share the hash tag `{queue}`, so that a queue lives on one node of a cluster.
+/// The keys of one queue. They share the hash tag `{queue}`: in a Redis cluster, all keys of a script must be on one node.
 #[derive(Debug)]
 pub(super) struct QueueKeys {
     names: [String; NAMES.len()],

@@ -1,4 +1,4 @@
-//! [`Ledger`] on Redis: names of queues, supervision events and worker rows. Each is a single key that no transition touches.
+//! [`Ledger`] on Redis: names of queues, supervision events and worker rows. Each of the three is one key, which no transition touches.
 
 use super::reply::{Reply, big_endian};
 use super::{RedisStore, keys, scripts};
@@ -64,8 +64,8 @@ impl Ledger for RedisStore {
                 let mut entry = entries.list()?;
                 last = entry.text()?;
                 let mut fields = entry.list()?;
-                fields.bytes()?;
-                // An event that a newer version wrote is left out of the page.
+                fields.bytes()?; // the name of the field that holds the event (`record.lua`)
+                // An event that cannot be read, such as one of a newer version, is left out of the page.
                 page.events.extend(crate::codec::from_payload::<SupervisionEvent>(&fields.bytes()?));
             }
             page.next = (!entries.is_empty()).then(|| Cursor::from(last));
@@ -90,6 +90,7 @@ impl Ledger for RedisStore {
             let mut rows = Vec::with_capacity(found.len());
             while !found.is_empty() {
                 let value = found.bytes()?;
+                // The value is seen at(6) row, as `heartbeat.lua` writes it.
                 let Some((seen, row)) = value.split_at_checked(6) else { continue };
                 let seen_ms = big_endian(seen);
                 if seen_ms.saturating_add(age_max_ms) < now_ms {

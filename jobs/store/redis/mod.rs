@@ -1,6 +1,6 @@
-//! The store on Redis: one Lua file per verb, one typed function per file.
+//! The store on Redis. Each transition of a job happens inside one Lua script, and so in one atomic step.
 //!
-//! Works on Redis 6.2 or newer and on Valkey. The server must not evict keys: an evicted job is a lost job.
+//! Works on Redis 6.2 or newer and on Valkey. A server that may evict keys is refused unless the options allow it, because an evicted key loses jobs.
 
 mod admin;
 mod audit;

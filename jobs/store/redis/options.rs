@@ -27,13 +27,13 @@ pub struct RedisOptions {
 }
 
 impl RedisOptions {
-    /// Waits this long for a connection.
+    /// Sets the longest wait for a connection.
     #[must_use]
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
         Self { connect_timeout, ..self }
     }
 
-    /// Waits this long for a reply.
+    /// Sets the longest wait for a reply.
     #[must_use]
     pub fn call_timeout(self, call_timeout: Duration) -> Self {
         Self { call_timeout, ..self }

@@ -1,4 +1,4 @@
-//! Reads the replies of the scripts. A reply of an unexpected shape is a `Corrupt` error, never a panic.
+//! Reads the replies of scripts and commands. A reply of an unexpected shape is a `Corrupt` error, never a panic.
 
 use std::vec::IntoIter;
 
@@ -61,7 +61,7 @@ impl Reply {
         }
     }
 
-    /// A number that is not negative, as a size.
+    /// A number as a size; a negative one becomes 0.
     pub(super) fn size(&mut self) -> Result<usize, StoreError> {
         Ok(usize::try_from(self.number()?).unwrap_or(usize::MAX))
     }
@@ -96,7 +96,7 @@ impl Reply {
         })
     }
 
-    /// An instant; `None` if the script wrote an empty string or an infinite score. A negative instant counts as zero.
+    /// An instant in ms since the Unix epoch. `None` for an empty string, another text that is no number, or an infinite score. A negative score becomes 0.
     pub(super) fn instant(&mut self) -> Result<Option<u64>, StoreError> {
         let text = self.text()?;
         Ok(text.parse::<f64>().ok().filter(|score| *score < f64::INFINITY).map(|score| score.max(0.0) as u64))
@@ -153,7 +153,7 @@ pub(super) fn big_endian(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// Splits a body into (sequence, enqueue time) and envelope. The pair is `None` if the header is damaged.
+/// Splits a body into (sequence, enqueue time) and envelope. A body that is too short for a header gives `None` and itself.
 pub(super) fn open_body(body: Vec<u8>) -> (Option<(u64, u64)>, Bytes) {
     const HEADER: usize = 12;
     let body = Bytes::from(body);

@@ -1,4 +1,4 @@
-//! Calls the Lua scripts: one typed function per file. What a verb does is documented in its Lua file and at its trait (`store/mod.rs`).
+//! Calls the Lua scripts by typed functions. What a script does is documented in its Lua file; what a verb promises, at its trait (`store/mod.rs`).
 
 mod admin;
 mod audit;
@@ -22,17 +22,18 @@ pub(super) use audit::{LastDrawn, audit, audit_containers, audit_jobs, audit_orp
 pub(super) use ledger::{forget, heartbeat, probe, record};
 pub(super) use transitions::{begin, claim, enqueue, promote, reclaim, reconcile, renew, settle, settle_and_claim};
 
-/// A script: the text of its Lua file after the library files it needs (`lua/lib/`).
-struct LuaFile {
-    script: LazyLock<Script>,
+/// A script: the texts of the library files it needs (`lua/lib/`), then that of its own Lua file.
+struct LuaScript {
+    /// Knows the hash of `source`.
+    hashed: LazyLock<Script>,
     source: &'static str,
 }
 
 macro_rules! lua {
     ($name:ident, $($file:literal),+) => {
-        static $name: LuaFile = {
+        static $name: LuaScript = {
             const SOURCE: &str = concat!($(include_str!(concat!("lua/", $file)), "\n"),+);
-            LuaFile { script: LazyLock::new(|| Script::new(SOURCE)), source: SOURCE }
+            LuaScript { hashed: LazyLock::new(|| Script::new(SOURCE)), source: SOURCE }
         };
     };
 }
@@ -122,15 +123,15 @@ lua!(HEARTBEAT, "heartbeat.lua");
 lua!(RECORD, "record.lua");
 lua!(PROBE, "probe.lua");
 
-/// Runs a script on one queue.
+/// Runs a script with the keys of one queue.
 async fn on_queue(
     operation: &'static str,
     link: &Link,
     keys: &QueueKeys,
-    file: &LuaFile,
+    script: &LuaScript,
     arguments: impl Fn(&mut Cmd),
 ) -> Result<Reply, StoreError> {
-    let sent = link.run(operation, &file.script, file.source, |command| {
+    let sent = link.run(operation, &script.hashed, script.source, |command| {
         command.arg(keys.all().len()).arg(keys.all());
         arguments(command);
     });
@@ -143,7 +144,7 @@ async fn on_queue(
     }
 }
 
-/// The error for a key of the wrong type. The server does not say which key it is, so this asks for the type of each.
+/// The error for a key of the wrong type. The server does not say which key it is, so this function asks for the type of each.
 async fn wrong_type(operation: &'static str, link: &Link, keys: &QueueKeys, what: String) -> StoreError {
     for (key, expected) in keys.typed() {
         let Ok(Value::SimpleString(found)) = link.send(operation, redis::cmd("TYPE").arg(key)).await else { continue };
@@ -175,10 +176,10 @@ async fn on_key(
     operation: &'static str,
     link: &Link,
     key: &str,
-    file: &LuaFile,
+    script: &LuaScript,
     arguments: impl Fn(&mut Cmd),
 ) -> Result<Reply, StoreError> {
-    let sent = link.run(operation, &file.script, file.source, |command| {
+    let sent = link.run(operation, &script.hashed, script.source, |command| {
         command.arg(1).arg(key);
         arguments(command);
     });
@@ -191,13 +192,13 @@ async fn on_key(
     }
 }
 
-/// Reads a string with one letter per item of the call.
+/// Reads a string of `expected` letters: one or two for each item of the call.
 fn letters(operation: &'static str, reply: &mut Reply, expected: usize) -> Result<Vec<u8>, StoreError> {
     let letters = reply.bytes()?;
     if letters.len() == expected {
         return Ok(letters);
     }
-    Err(corrupt(operation, format!("the reply has {} items instead of {expected}", letters.len())))
+    Err(corrupt(operation, format!("the reply has {} letters instead of {expected}", letters.len())))
 }
 
 fn state(operation: &'static str, letter: u8) -> Result<JobState, StoreError> {

@@ -15,11 +15,11 @@ use crate::job::QueueName;
 use crate::limits::redis::SUBSCRIPTION_PING_EVERY;
 use crate::store::{Hint, Store, StoreError, StoreFacts, StoreFuture};
 
-/// Jobs in a Redis or Valkey server. Cheap to clone; clones share their connections.
+/// A store in a Redis or Valkey server. Cheap to clone; clones share their connections.
 ///
-/// There are three connections, so that no renewal and no transition waits behind a large reply: one for transitions, one for producers and readers,
-/// and one for renewals. Each subscription has one more. A connection is opened when it is first used, on the tokio runtime of that call, and again
-/// whenever it was lost.
+/// There are three connections, so that no renewal and no settlement waits behind a large enqueue or listing: one for the renewal of leases, one for the other
+/// calls of workers about jobs (claim, settle, promote, reclaim, reconcile, probe), and one for everything else. Each subscription for hints opens one more. A
+/// connection is opened when it is first used, on the tokio runtime of that call, and again after it was lost.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), retraced_jobs::store::StoreError> {
@@ -36,7 +36,7 @@ pub(super) struct Inner {
     pub(super) transitions: Link,
     pub(super) admin: Link,
     pub(super) renewals: Link,
-    /// Key names, one entry per queue this process has used.
+    /// Key names, one entry per queue that was used through this store.
     pub(super) queues: Mutex<HashMap<QueueName, Arc<QueueKeys>>>,
 }
 
@@ -47,25 +47,26 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// Connects to the server at this URL and checks that it can be used for jobs. The URL is `redis://[user:password@]host[:port][/database]`, the same with
+    /// Connects to the server at this URL, with default options, and checks that it can be used for jobs. The URL is `redis://[user:password@]host[:port][/database]`, the same with
     /// `rediss://` for TLS, or `redis+unix:///path`. TLS needs the feature `tls`; it trusts the system's root certificates, or those in the file that the
     /// environment variable `SSL_CERT_FILE` names.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the server does not answer, [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build
-    /// lacks, the password is wrong, the certificate is not trusted, or the server is too old, a replica, or may evict keys.
+    /// lacks, the password is wrong, a permission is missing, the certificate is not trusted, or the server is too old, a replica, or may evict keys;
+    /// [`StoreError::Corrupt`] for any other error of the server, such as a database number that it does not have.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
-        // Over the admin connection: the one for transitions has to be opened by the workers, on their tokio runtime.
+        // Not over `transitions`: a connection ends with the tokio runtime it was opened on, and workers may run on another one.
         store.check(&store.0.admin).await?;
         Ok(store)
     }
 
-    /// Like [`connect`](Self::connect), without connecting and checking the server: for a process that must start while Redis is unavailable. Call
-    /// [`probe`](Store::probe) later.
+    /// Makes a store without connecting, for a process that must start while Redis is unavailable. The first call connects; [`probe`](Store::probe) checks the
+    /// server as [`connect`](Self::connect) does.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] when the URL cannot be read.
+    /// [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build lacks.
     ///
     /// ```
     /// use retraced_jobs::store::redis::{RedisOptions, RedisStore};
@@ -115,14 +116,14 @@ impl Store for RedisStore {
                 return Ok(stream::pending().boxed());
             }
             let (sink, messages) = self.0.endpoint.subscribe("hints", &channels).await?.split();
-            let limit = self.0.options.call_timeout;
+            let call_timeout = self.0.options.call_timeout;
             let hints = stream::unfold((sink, messages), move |(mut sink, mut messages)| async move {
                 loop {
                     match timeout(SUBSCRIPTION_PING_EVERY, messages.next()).await {
                         Ok(Some(message)) => return Some((message, (sink, messages))),
                         Ok(None) => return None,
                         // A dead connection is as silent as an idle one. The ping tells them apart.
-                        Err(_) => match timeout(limit, sink.ping::<redis::Value>()).await {
+                        Err(_) => match timeout(call_timeout, sink.ping::<redis::Value>()).await {
                             Ok(Ok(_)) => {}
                             Ok(Err(_)) | Err(_) => return None,
                         },

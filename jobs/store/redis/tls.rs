@@ -1,7 +1,7 @@
 //! Prepares TLS for a `rediss://` URL.
 
-/// Makes sure that rustls has a crypto provider: the one that the application installed, or else `ring`. Without this, rustls fails if a build contains
-/// several.
+/// Makes sure that rustls has a crypto provider: the one that the application installed, or else `ring`. Without this, rustls fails in a build that contains
+/// several providers.
 #[cfg(feature = "tls")]
 pub(super) fn prepare() -> Result<(), &'static str> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
@@ -11,7 +11,7 @@ pub(super) fn prepare() -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Fails, and names the missing feature.
+/// Refuses: this build has no TLS.
 #[cfg(not(feature = "tls"))]
 pub(super) fn prepare() -> Result<(), &'static str> {
     Err("a rediss:// URL needs TLS, which this build does not have; enable the feature `tls` of the crate `retraced`")

@@ -14,7 +14,7 @@ impl Transitions for RedisStore {
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>> {
         Box::pin(async move {
             check_batch("enqueue", jobs.len())?;
-            // On the connection of producers and readers, so that a large enqueue never delays a settlement.
+            // Not over `transitions`, so that no settlement waits behind a large enqueue.
             scripts::enqueue(&self.0.admin, &self.keys(queue), call, jobs).await
         })
     }

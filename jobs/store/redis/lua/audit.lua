@@ -1,5 +1,5 @@
--- audit.lua: count jobs and what is in the containers, to check that every job is in exactly one container.
--- Guarantee: reads only; it scans nothing, so it costs the same on any queue.
+-- audit.lua: count the jobs and the members of the containers, to check that every job is in exactly one container.
+-- Guarantee: reads only; scans nothing, so it costs the same on any queue.
 -- KEYS    see lib/queue.lua
 -- ARGV    none
 -- Reply   {'ok', jobs, entries of pending, stale entries as stats counts them, jobs in the other containers,
@@ -8,5 +8,5 @@ local leases, grants = call('ZCARD', LEASE), call('HLEN', GRANT)
 if leases > 0 and call('ZSCORE', LEASE, ENCODING_SENTINEL) then leases = leases - 1 end
 if grants > 0 then grants = grants - call('HEXISTS', GRANT, ENCODING_SENTINEL) end
 local contained = leases
-for i = 7, 11 do contained = contained + call('ZCARD', KEYS[i]) end
+for i = 7, 11 do contained = contained + call('ZCARD', KEYS[i]) end -- delayed to cancelled
 return { 'ok', call('HLEN', JOB), call('LLEN', PENDING), math.max(STALE, 0), contained, leases - grants }

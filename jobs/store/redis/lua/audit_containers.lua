@@ -2,14 +2,15 @@
 -- behind, and repair them when asked.
 -- Guarantee: no job is deleted; a consistent queue is left unchanged, whatever other scripts do between two slices.
 -- KEYS    see lib/queue.lua
--- ARGV    1 number of the key in KEYS, from 3 lease to 11 cancelled, 2 cursor, 3 entries to scan, 4 '1' repair | '0'
--- Reply   {'ok', next cursor ('0': all were scanned), ids of entries without a job, of grants without a lease, of leases
---         without a grant, of jobs that are in another container as well}
+-- ARGV    1 number of the key in KEYS, from 3 lease to 11 cancelled, 2 cursor, 3 about how many entries to scan, 4 '1' repair | '0'
+-- Reply   {'ok', next cursor ('0': all were scanned), four lists of ids: entries without a job, and damaged grants of jobs in no
+--         sorted set; grants of jobs in no sorted set; unexpired leases without a grant; jobs in two sorted sets, and grants of jobs
+--         in another sorted set than `lease`}
 local RESTORED_LEASE_MS = 300000 -- a live owner renews within this time, if its lease is at most 15 min: it renews every third of a lease
 check_all_types()
 
 local key_number, repair = tonumber(ARGV[1]), ARGV[4] == '1'
-local key, index = KEYS[key_number], key_number == 3 and 1 or key_number - 5 -- `index` is for lib/containers.lua, if the key is a container
+local key, index = KEYS[key_number], key_number == 3 and 1 or key_number - 5 -- index in CONTAINERS, if the key is a container
 local hash = key_number >= 4 and key_number <= 6
 local scanned = call(hash and 'HSCAN' or 'ZSCAN', key, ARGV[2], 'COUNT', ARGV[3])
 local entries, ids, values, seen, n = {}, {}, {}, {}, 0

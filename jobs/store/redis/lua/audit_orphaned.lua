@@ -1,4 +1,5 @@
--- audit_orphaned.lua: put orphaned jobs, which are in no container, back into the container they were in.
+-- audit_orphaned.lua: put orphaned jobs, which are in no container, back into the sorted set they were in, or else to the front of
+-- `pending`. Poison those that cannot be read.
 -- Guarantee: changes a job only if it is in no sorted set and still has the entry version that audit_jobs.lua read.
 -- KEYS    see lib/queue.lua
 -- ARGV    1, 2 not used, 3 hint channel; then pairs that audit_jobs.lua found: id, entry version(6) or '' if the
@@ -9,12 +10,12 @@ local CONTAINER_AFTER = { -- by the kind of the last attempt (lib/history.lua)
   C = COMPLETED, D = DEAD, A = DEAD, P = POISONED, G = POISONED, K = POISONED, N = POISONED, W = POISONED, X = CANCELLED,
 }
 
--- The sorted set an orphaned job was in, and since when. nil for one that was pending or delayed: it goes back to pending.
+-- The sorted set an orphaned job was in, and since when. nil for a job that goes to pending, because it was pending, delayed or leased.
 local function former_container(id, retry)
   if retry and sub(retry, 17, 22) ~= NO_VERSION then return end
   local attempts = 1
   if retry then attempts = counters_of(retry) end
-  -- Not pending, and never granted: only a cancellation leads there.
+  -- Not pending, and never granted: the job was cancelled.
   if attempts == 0 then return CANCELLED, NOW_TEXT end
   local last_attempt = call('HGET', HISTORY, id .. '\0' .. attempts)
   if last_attempt and #last_attempt > 6 then

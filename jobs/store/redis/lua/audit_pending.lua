@@ -1,11 +1,11 @@
--- audit_pending.lua: read the entry versions of the live entries in one page of `pending`. Page after page goes from back to front.
+-- audit_pending.lua: read the entry versions of the live entries in one page of `pending`. The pages go from the back to the front.
 -- Guarantee: a caller that reads page after page sees every entry that was there at the first page and is still there at the
--- last, because a push to the back only moves entries into later pages, and a pop from the front moves none. A repair makes the
--- live entries of a job that is in another container as well stale, unless that is a lease.
+-- last, because a push to the back only moves entries into later pages, and a pop from the front moves none. If a job is in a sorted
+-- set other than `lease` as well, a repair makes its entries stale.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 entries behind this page, 2 entries to scan, 3 '1' repair | '0'
--- Reply   {'ok', last sequence drawn, last entry version drawn, entries scanned, bytes of bodies read, entry versions of the live
---         entries, 6 bytes each, ids of jobs that are in another container as well}
+-- Reply   {'ok', last sequence drawn, last other entry version drawn, entries scanned, bytes of bodies read, entry versions of the live
+--         entries, 6 bytes each, ids of jobs that are in a sorted set other than `lease` as well}
 local behind, entries_max, repair = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
 check_all_types()
 -- A counter that is missing will start from the clock (`draw` in lib/queue.lua), so NOW stands for it below.

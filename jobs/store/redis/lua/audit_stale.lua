@@ -1,12 +1,12 @@
 -- audit_stale.lua: compute from the sizes of all containers how many entries of `pending` must be stale.
--- Guarantee: correct when every job is in exactly one container; costs the same on any queue.
+-- Guarantee: the number is right if every job is in exactly one container. The script costs the same on any queue.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 '1' repair | '0'
 -- Reply   {'ok', stale entries as stats counts them, stale entries as computed}
 local repair = ARGV[1] == '1'
 check_all_types()
 local contained = leases_kept - (call('ZSCORE', LEASE, ENCODING_SENTINEL) and 1 or 0)
-for i = 7, 11 do contained = contained + call('ZCARD', KEYS[i]) end
+for i = 7, 11 do contained = contained + call('ZCARD', KEYS[i]) end -- delayed to cancelled
 local stale = math.max(0, call('LLEN', PENDING) + contained - call('HLEN', JOB))
 if stale ~= STALE and repair then call('HSET', STATS, 'stale', stale) end
 return { 'ok', math.max(STALE, 0), stale }

@@ -1,6 +1,6 @@
 -- cancel.lua: cancel jobs.
--- Guarantee: a pending or delayed job is cancelled at once. For a processing one the cancellation is requested; it keeps its lease
--- and its token.
+-- Guarantee: a pending or delayed job is cancelled at once. For a processing job the cancellation is requested, and the job keeps its
+-- lease and its token.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua; then targets (lib/target.lua)
 -- Reply   as in redrive.lua; 'la': processing, and its cancellation is requested | {'superseded'} | {'other'} (lib/replay.lua)

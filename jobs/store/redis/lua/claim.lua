@@ -1,11 +1,11 @@
--- claim.lua: grant jobs from the front of `pending` under a new lease.
--- Guarantee: a job is granted to one owner at a time; a call sent again gets the same grants and pops nothing.
+-- claim.lua: grant jobs from the front of `pending`, each with a lease.
+-- Guarantee: a job is granted to one owner at a time. A call sent again pops nothing and returns those of its jobs that are still held.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8)
 -- Reply   {'ok' | 'paused', now, ids, bodies, retry states, quiet} | {'superseded'} | {'other'} (lib/replay.lua)
 --         a body is header(12) and envelope; retry states is empty, or has '' for each job without one;
---         quiet is {due time of the next delayed job or ''} when nothing was granted and nothing is pending. Otherwise it is {};
---         also when the call asked for no jobs, and in the reply to a call sent again
+--         quiet is {due time of the next delayed job or ''} when nothing was granted and nothing is pending. It is {} otherwise,
+--         when the queue is paused, when the call asked for no jobs, and in the reply to a call sent again
 local limit, lease_ms, bytes_max, nonce = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local function quiet()
   if limit == 0 then return {} end

@@ -1,6 +1,6 @@
 -- enqueue.lua: accept jobs.
--- Guarantee: a job is stored once per id, completely or not at all. If a job with the id is already kept, it is reported and left
--- unchanged.
+-- Guarantee: a job is stored once per id, completely or not at all. If a job with the id is already kept, it is left unchanged, and
+-- the reply has its state.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua; then triples: id, when, envelope
 --         when is '' for now, d and a delay in ms(6), or a and the due time in ms(6)

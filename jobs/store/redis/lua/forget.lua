@@ -1,7 +1,7 @@
 -- forget.lua: remove the replay slots of a process instance that has ended and will never call again; scans one slice.
 -- Guarantee: replay slots of other process instances are left alone.
 -- KEYS    see lib/queue.lua
--- ARGV    1 instance(16), 2 cursor, 3 replay slots to scan
+-- ARGV    1 instance(16), 2 cursor, 3 about how many replay slots to scan
 -- Reply   {'ok', next cursor ('0': all were scanned)}
 local instance, start, slots_max = ARGV[1], ARGV[2], ARGV[3]
 local scanned, owned = call('HSCAN', REPLAY, start, 'COUNT', slots_max), {}

@@ -1,5 +1,5 @@
 -- heartbeat.lua: write a worker's row, stamped with the server's clock, and drop old rows.
--- Guarantee: rows without a heartbeat for longer than `age` do not pile up: each heartbeat checks some.
+-- Guarantee: rows without a heartbeat for longer than ARGV 3 do not pile up, because each heartbeat checks some rows.
 -- KEYS    1 workers, hash: instance -> seen at(6) row
 -- ARGV    1 instance(16), 2 row, 3 age ms: how long a row is kept
 -- Reply   {'ok'}

@@ -4,15 +4,15 @@
 -- ARGV    1 state (lib/state.lua), 2 cursor or '' (pending: a position; others: a score, a blank, an id in hex), 3 jobs at most
 -- Reply   {'ok', next cursor or '', jobs}; a job is {id, body, score in its sorted set or '', attempts, failures,
 --         crashes, releases, latest attempts (latest_attempts in lib/read.lua)}
-local PAGE_BYTES = 2 * 1024 * 1024 -- a page with so many bytes ends, whatever its number of jobs
-local READ_BYTES = 128 * 1024      -- about so many bytes are read at once, so that few jobs behind the end of the page are read
+local PAGE_BYTES = 2 * 1024 * 1024 -- a page ends once its jobs have this many bytes
+local READ_BYTES = 128 * 1024      -- about how many bytes are read at once, so that few jobs behind the end of the page are read
 local READ_MAX = 100               -- most jobs read at once
-local SCANNED_MAX = 1000           -- entries of pending one call scans; the page ends there
+local SCANNED_MAX = 1000           -- a page of pending ends after this many entries, live or stale
 local state, from, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local jobs, bytes, jobs_per_read = {}, 0, 4 -- jobs_per_read is adapted to the size of the jobs read before
 
--- The number of the last attempt that may hold an error. The last attempt of a completed job holds none; it is not read, because it
--- may hold a large output.
+-- The number of the last attempt that may hold an error. The running attempt of a processing job has not ended. The last attempt of a
+-- completed job holds no error and is not read, because it may hold a large output.
 local function last_possible_error(attempts)
   if state == 'c' or state == 'l' then return attempts - 1 end
   return attempts
@@ -38,8 +38,8 @@ local function latest_errors(ids, retry_states, first, last)
   return errors
 end
 
--- Adds these jobs to the page until it is full. `entries` is given for pending, `scores` for the others. Returns the index of the
--- first job that was not added.
+-- Adds these jobs to the page until it is full, and skips stale entries. `entries` is given for pending, `scores` for the others.
+-- Returns the index of the first job that was not reached.
 local function add(ids, scores, entries)
   local first = 1
   while first <= #ids do
@@ -53,14 +53,14 @@ local function add(ids, scores, entries)
       if body and (not entries or is_live(entries[k], body, retry)) then
         if entries and retry and #retry < RETRY_LEN then retry = nil end
         local attempts, failures, crashes, releases = counters_now(id, state, retry)
-        local errors, size = errors[k], 0
-        if errors then
-          size = #errors[2]
+        local latest, size = errors[k], 0
+        if latest then
+          size = #latest[2]
         elseif last_possible_error(attempts) > 0 or state == 'o' then
-          errors, size = latest_attempts(id, last_possible_error(attempts))
+          latest, size = latest_attempts(id, last_possible_error(attempts))
         end
         read = read + size
-        jobs[#jobs + 1] = { id, body, scores and scores[k] or '', attempts, failures, crashes, releases, errors or {} }
+        jobs[#jobs + 1] = { id, body, scores and scores[k] or '', attempts, failures, crashes, releases, latest or {} }
         bytes = bytes + #body + size
       end
     end
@@ -83,8 +83,8 @@ if state == 'p' then
   end
 end
 
--- A cursor is the score and the id of the last job of the page before. Redis orders by score, then by the bytes of the id. If that
--- job has moved since, its former rank is found by binary search.
+-- In a sorted set a cursor is the score and the id of the last job of the previous page. Redis orders by score, then by the bytes of
+-- the id. If that job has moved since, its former rank is found by binary search.
 local KEY = ({ l = LEASE, y = DELAYED, c = COMPLETED, d = DEAD, o = POISONED, x = CANCELLED })[state]
 local latest_first = state ~= 'l' and state ~= 'y'
 local RANK, RANGE = 'ZRANK', 'ZRANGE'

@@ -1,5 +1,5 @@
 -- pause.lua: pause or resume claiming.
--- Guarantee: running jobs continue; resuming wakes idle workers.
+-- Guarantee: running jobs continue; resuming publishes the hint that jobs can be claimed.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 'pause' | 'resume', 2 hint channel
 -- Reply   {'ok', 1 | 0: whether the queue was paused before}

@@ -1,4 +1,4 @@
--- probe.lua: a health check. It runs as a script, because the transitions do.
+-- probe.lua: a health check, which also reads the clock. It is a script, because the transitions are scripts.
 -- Guarantee: reads only.
 -- KEYS    none
 -- ARGV    none

@@ -1,12 +1,12 @@
 -- reclaim.lua: reclaim expired leases.
 -- Guarantee: an expired lease is reclaimed once, however many callers ask. After an outage, in which no worker could renew, nothing is
--- reclaimed for one more lease (the lease grace). An outage is noticed when there are leases and the previous run is missing or
--- more than half a lease ago. A crash is counted only where the handler is known to have started.
+-- reclaimed for one more lease (the lease grace). The script notices an outage when there are leases and its previous run is missing
+-- or more than half a lease ago. A crash is counted only where the handler is known to have started.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 crashes that poison, 7 losses in a row
 --         that poison; a loss is an expired lease whose handler is not known to have started
 -- Reply   {'ok', now, next expiry or '', grace until or '', a list of four values per reclaimed job: id, owner(16) or '',
---         crashes, state now (lib/state.lua) and kind of the attempt (lib/history.lua)} | {'superseded'} | {'other'} (lib/replay.lua)
+--         crashes, state now (lib/state.lua) kind of the attempt (lib/history.lua)} | {'superseded'} | {'other'} (lib/replay.lua)
 local limit, lease_ms, crashes_max, losses_max = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end

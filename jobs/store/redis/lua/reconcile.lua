@@ -1,9 +1,9 @@
 -- reconcile.lua: release, without counting a failure, the jobs granted by claims whose replies their owner never read. One slice of
 -- the grants per call.
--- Guarantee: no grant of another claim or another owner is changed.
+-- Guarantee: no grant of another claim or another owner is changed. A job whose cancellation was requested is cancelled.
 -- KEYS    see lib/queue.lua
--- ARGV    1 to 3 see lib/replay.lua, 4 owner(16), 5 cursor, 6 grants to scan; then the nonces(8) of the
---         claims
+-- ARGV    1 to 3 see lib/replay.lua, 4 owner(16), 5 cursor, 6 about how many grants to scan; then the nonces(8)
+--         of the claims
 -- Reply   {'ok', now, next cursor ('0': all were scanned), ids released} | {'superseded'} | {'other'} (lib/replay.lua)
 local owner, start, grants_max = ARGV[4], ARGV[5], ARGV[6]
 local status, stored_reply = replay_open()
@@ -23,7 +23,7 @@ for i = 1, #found, 2 do
   end
 end
 
--- HSCAN returns no defined order, but the jobs must return to the front in one.
+-- HSCAN has no defined order, but the jobs must return to the front in one that is always the same.
 table.sort(ids, is_below)
 local released = {}
 if #ids > 0 then

@@ -1,6 +1,6 @@
 -- record.lua: append supervision events to the ledger, and delete the oldest when there are too many events or too many bytes.
 -- Guarantee: appends all events of a call or none; the latest event is kept whatever its size.
--- KEYS    1 ledger, stream; the fields of an entry: e the event, t the bytes of all events ever recorded, this one included
+-- KEYS    1 ledger, stream; the fields of an entry: e the event, t the bytes of all events ever recorded up to this one
 -- ARGV    1 events kept at most, 2 bytes kept at most; then events, oldest first
 -- Reply   {'ok'}
 local SCANNED_MAX = 50 -- old entries read at a time

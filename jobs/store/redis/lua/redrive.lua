@@ -1,9 +1,9 @@
 -- redrive.lua: give dead, poisoned and cancelled jobs a fresh start at the back of `pending`, and move delayed ones there now.
--- Guarantee: a job is moved once. A fresh start resets failures and crashes; attempts and releases go on counting.
+-- Guarantee: a job is moved once. A fresh start resets failures and crashes, but not attempts and releases.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua; then targets (lib/target.lua)
--- Reply   {'ok', now, two chars per job: its state (lib/state.lua) before and after. The same char twice means refused,
---         '--' means no such job} | {'superseded'} | {'other'} (lib/replay.lua)
+-- Reply   {'ok', now, two chars per job: its state (lib/state.lua) before and after. The same char twice means not moved,
+--         '--' no such job} | {'superseded'} | {'other'} (lib/replay.lua)
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end

@@ -1,4 +1,4 @@
--- renew.lua: extend leases. With '1' it also records that the handlers of these jobs are about to start (the flag BEGUN).
+-- renew.lua: extend leases; when asked, record also that the handlers of these jobs are about to start (the flag BEGUN).
 -- Guarantee: only the holder of a token extends its lease; sending the call twice does no harm.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 lease ms, 2 '1': the handlers of these jobs are about to start | '0'; then pairs: id, attempt(4) nonce(8)

@@ -1,6 +1,6 @@
 -- settle.lua: settle jobs, which ends their attempts.
--- Guarantee: at most one settlement counts per token, and it counts until the lease is reclaimed, even after it expired. A stale
--- settlement changes nothing.
+-- Guarantee: at most one settlement per lease counts. It counts even after the lease expired, until the lease is reclaimed. A stale
+-- settlement changes no job.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua; then the groups of lib/settle.lua
 -- Reply   {'ok', now, one char per id: its state (lib/state.lua), or s stale} | {'superseded'} | {'other'} (lib/replay.lua)

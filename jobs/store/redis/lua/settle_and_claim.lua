@@ -1,5 +1,5 @@
 -- settle_and_claim.lua: settle, then claim, in one step and one round trip.
--- Guarantee: the guarantees of settle.lua and claim.lua hold.
+-- Guarantee: those of settle.lua and claim.lua.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8);
 --         then the groups of lib/settle.lua

@@ -1,9 +1,9 @@
--- stats.lua: depths, counters and switches of a queue.
+-- stats.lua: depths and counters of a queue, and whether it is paused.
 -- Guarantee: reads only; everything is of the same instant.
 -- KEYS    see lib/queue.lua
 -- ARGV    none
 -- Reply   {'ok', now, paused 1 | 0, pending, processing, delayed, completed kept, dead, poisoned, cancelled,
---         enqueue time of the first live job of pending or '', due time of the first delayed job or '',
+--         enqueue time of the first live job of pending or '' (none among the first 100 entries), due time of the first delayed job or '',
 --         enqueued, completed, failures, crashes, releases, stale settlements, trimmed, garbage}
 check_all_types()
 local SCANNED_MAX = 100 -- entries of pending searched for a live one

@@ -1,10 +1,10 @@
--- trim.lua: delete jobs that retention no longer keeps, oldest first, at most `limit` per call; and sweep idle replay slots.
--- Guarantee: only jobs in final states are deleted.
+-- trim.lua: delete jobs that retention no longer keeps, the oldest of each state first. Remove some idle replay slots as well.
+-- Guarantee: only jobs in final states are deleted, at most `limit` per call.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit; then for completed, dead, poisoned, cancelled:
 --         most age in ms, most jobs
 -- Reply   {'ok', now, deleted, 1 | 0: whether more can be deleted} | {'superseded'} | {'other'} (lib/replay.lua)
-local SLOTS_SCANNED_MAX = 50 -- replay slots one call checks, drawn at random
+local SLOTS_SCANNED_MAX = 50 -- most replay slots one call checks, drawn at random
 local limit = tonumber(ARGV[4])
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end

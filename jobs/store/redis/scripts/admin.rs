@@ -1,9 +1,9 @@
-//! The scripts of operators: acts on jobs, pause, trim, and what operators and waiters read.
+//! Calls the scripts of the trait `Admin`, except those of audits.
 
 use std::time::Duration;
 
 use super::{
-    CANCEL, DISCARD, JOB, JOBS, LuaFile, PAUSE, REDRIVE, STATS, TRIM, WATCH_OUTCOME, bad_cursor, letters, millis,
+    CANCEL, DISCARD, JOB, JOBS, LuaScript, PAUSE, REDRIVE, STATS, TRIM, WATCH_OUTCOME, bad_cursor, letters, millis,
     on_queue, replay_arguments, state,
 };
 use crate::job::{InstanceId, JobId, JobState, QueueName};
@@ -14,7 +14,7 @@ use crate::store::{
     CallId, Claimant, Cursor, JobPage, JobSummary, JobView, Moved, QueueStats, StoreError, Target, TrimPolicy, Trimmed,
 };
 
-/// What an operator can do to jobs.
+/// An action on jobs that an operator names.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store::redis) enum Action {
     /// `redrive.lua`
@@ -26,7 +26,8 @@ pub(in crate::store::redis) enum Action {
 }
 
 impl Action {
-    fn parts(self) -> (&'static str, u8, &'static LuaFile) {
+    /// The name in errors, the letter of the verb in a replay slot, and the script.
+    fn parts(self) -> (&'static str, u8, &'static LuaScript) {
         match self {
             Action::Redrive => ("redrive", b'v', &REDRIVE),
             Action::Cancel => ("cancel", b'x', &CANCEL),
@@ -43,8 +44,8 @@ pub(in crate::store::redis) async fn act(
     action: Action,
     jobs: &[Target],
 ) -> Result<Vec<Moved>, StoreError> {
-    let (operation, verb, file) = action.parts();
-    let mut reply = on_queue(operation, link, keys, file, |command| {
+    let (operation, verb, script) = action.parts();
+    let mut reply = on_queue(operation, link, keys, script, |command| {
         replay_arguments(command, call, verb, keys);
         for target in jobs {
             let seen =
@@ -148,6 +149,7 @@ pub(in crate::store::redis) async fn jobs(
     from: Option<Cursor>,
     limit: usize,
 ) -> Result<JobPage, StoreError> {
+    // The two forms of a cursor are described in `jobs.lua`.
     let from = from.map_or_else(String::new, |cursor| cursor.as_str().to_owned());
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_valid = from.is_empty()
@@ -172,11 +174,11 @@ pub(in crate::store::redis) async fn jobs(
         let (header, envelope) = open_body(job.bytes()?);
         let at_ms = job.instant()?;
         let counters = job.counters()?;
-        let mut errors = job.list()?;
+        let mut latest_attempts = job.list()?;
         let mut last_error = None;
-        while last_error.is_none() && !errors.is_empty() {
-            let attempt = errors.text()?.parse().unwrap_or(0);
-            last_error = attempt_of(attempt, &errors.bytes()?).error();
+        while last_error.is_none() && !latest_attempts.is_empty() {
+            let attempt = latest_attempts.text()?.parse().unwrap_or(0);
+            last_error = attempt_of(attempt, &latest_attempts.bytes()?).error();
         }
         let enqueued_ms = header.map(|(_, enqueued_ms)| enqueued_ms);
         jobs.push(JobSummary { id, state, counters, enqueued_ms, at_ms, envelope, last_error });
@@ -254,7 +256,7 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
     })
 }
 
-/// Reads a grant (`lua/lib/queue.lua`).
+/// Reads a grant: attempt(4) nonce(8) instance(16) flags(1), as in `lua/lib/queue.lua`.
 fn claimant(grant: &[u8], expires_ms: Option<u64>) -> Option<Claimant> {
     if grant.len() != 29 {
         return None;

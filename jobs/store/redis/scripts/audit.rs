@@ -1,4 +1,4 @@
-//! The scripts of an audit, one step each; `audit.rs` of the store puts the steps together.
+//! Calls the scripts of audits. `audit.lua` only counts. Each of the others is one step of an inspection or a repair (`jobs/store/redis/audit.rs`).
 
 use super::{AUDIT, AUDIT_CONTAINERS, AUDIT_JOBS, AUDIT_ORPHANED, AUDIT_PENDING, AUDIT_STALE, on_queue, six_bytes};
 use crate::store::redis::connection::Link;
@@ -19,17 +19,16 @@ pub(in crate::store::redis) async fn audit(link: &Link, keys: &QueueKeys) -> Res
     })
 }
 
-/// The ids of what is wrong in one slice of a container, or of a hash kept beside the jobs (`audit_containers.lua`). A damaged entry may have the
-/// id of no stored job.
+/// The ids of what is wrong in one slice of a container, or of a hash kept beside the jobs (`audit_containers.lua`).
 pub(in crate::store::redis) struct ContainerSlice {
     pub(in crate::store::redis) next: u64,
     /// Entries without a job, and damaged grants of jobs in no sorted set.
     pub(in crate::store::redis) without_job: Vec<Vec<u8>>,
-    /// Grants without a lease. A repair restores their leases.
+    /// Jobs that have a grant and are in no sorted set. A repair gives them a lease.
     pub(in crate::store::redis) restored: Vec<Vec<u8>>,
-    /// Unexpired leases that have no grant. A repair makes them expire.
+    /// Unexpired leases without a grant. A repair makes them expire now.
     pub(in crate::store::redis) to_expire: Vec<Vec<u8>>,
-    /// Jobs that are in another container as well.
+    /// Jobs in two sorted sets, and jobs that have a grant but are in another sorted set than `lease`.
     pub(in crate::store::redis) in_two: Vec<Vec<u8>>,
 }
 
@@ -78,7 +77,7 @@ pub(in crate::store::redis) struct PendingPage {
     pub(in crate::store::redis) in_two: Vec<Vec<u8>>,
 }
 
-/// `audit_pending.lua`; `behind` is how many entries at the back of `pending` earlier pages have read.
+/// `audit_pending.lua`; `behind` is how many entries earlier pages have read, from the back of `pending`.
 pub(in crate::store::redis) async fn audit_pending(
     link: &Link,
     keys: &QueueKeys,
@@ -100,11 +99,12 @@ pub(in crate::store::redis) async fn audit_pending(
     })
 }
 
-/// A slice of the jobs (`audit_jobs.lua`): those that should be pending, with their entry versions; `None` where the job cannot be read.
+/// A slice of the jobs (`audit_jobs.lua`).
 pub(in crate::store::redis) struct JobsSlice {
     pub(in crate::store::redis) next: u64,
     pub(in crate::store::redis) scanned: usize,
     pub(in crate::store::redis) bytes: usize,
+    /// Id and entry version of each job that should be pending; `None` where the job cannot be read.
     pub(in crate::store::redis) expected_pending: Vec<(Vec<u8>, Option<u64>)>,
 }
 
@@ -138,7 +138,7 @@ pub(in crate::store::redis) async fn audit_orphaned(
     orphaned: &[(Vec<u8>, Option<u64>)],
 ) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), StoreError> {
     let mut reply = on_queue("audit", link, keys, &AUDIT_ORPHANED, |command| {
-        // The first two are the replay arguments, which this script does not use.
+        // `lua/lib/replay.lua` reads three arguments; this script is no call of a replay slot and needs only the channel.
         command.arg("").arg("").arg(keys.hint_channel());
         for (id, entry_version) in orphaned {
             command.arg(&id[..]).arg(entry_version.map_or_else(Vec::new, |version| six_bytes(version).to_vec()));

@@ -1,4 +1,4 @@
-//! The scripts that belong to no queue's jobs: process instances, worker rows, the ledger, the probe.
+//! Calls the scripts that concern no jobs: they forget a process instance, write worker rows and supervision events, and probe the server.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::store::redis::keys::{self, QueueKeys};
 use crate::store::redis::reply::Reply;
 use crate::store::{BATCH_MAX, StoreError};
 
-/// `forget.lua`, slice after slice until all replay slots were checked.
+/// `forget.lua`, slice after slice until all replay slots of the queue were checked.
 pub(in crate::store::redis) async fn forget(
     link: &Link,
     keys: &QueueKeys,
@@ -60,7 +60,7 @@ pub(in crate::store::redis) async fn record(
 /// `probe.lua`; returns the server's clock in ms since the Unix epoch.
 pub(in crate::store::redis) async fn probe(link: &Link) -> Result<u64, StoreError> {
     let value = link
-        .run("probe", &PROBE.script, PROBE.source, |command| {
+        .run("probe", &PROBE.hashed, PROBE.source, |command| {
             command.arg(0);
         })
         .await?;

@@ -1,4 +1,4 @@
-//! The scripts of the transitions: enqueue, claim, settle, promote, reclaim, reconcile, renew.
+//! Calls the scripts of the traits `Transitions` and `Leases`.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
         let id = ids.bytes()?;
         let (header, envelope) = open_body(bodies.bytes()?);
         let retry_state = if retry_states.is_empty() { Vec::new() } else { retry_states.bytes()? };
-        // Somebody wrote this invalid id by hand. The job is left out: its lease expires again and again until the job is poisoned.
+        // Somebody wrote this invalid id by hand. No worker gets the job, so its leases expire until so many losses poison it.
         let Some(id) = JobId::from_wire(&id) else { continue };
         let mut counters = counters(&retry_state);
         counters.attempts = counters.attempts.saturating_add(1);
@@ -98,10 +98,11 @@ pub(in crate::store::redis) async fn claim(
     Ok(Claims { quiet: Some(Quiet { next_due }), ..claims })
 }
 
-/// Consecutive settlements that differ only in id and record: the head of the group (`lua/lib/settle.lua`), and their number.
+/// Consecutive settlements that share a head (`lua/lib/settle.lua`): the head, and how many settlements there are.
 type Group = (Vec<u8>, usize);
 
-/// Splits settlements into groups and keeps their order: it decides the order of released jobs, and which settlement of the same job counts.
+/// Splits settlements into groups. Their order is kept: it is the order in which released jobs return to the queue, and of two settlements of one job the first
+/// counts.
 fn groups(settlements: &[Settlement]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for settlement in settlements {
@@ -114,7 +115,7 @@ fn groups(settlements: &[Settlement]) -> Vec<Group> {
     groups
 }
 
-/// The head of the group a settlement belongs to: verdict, whether there is a record, token and delay.
+/// The head of the group a settlement belongs to: verdict, whether a record is sent, token and delay.
 fn group_head(settlement: &Settlement) -> Vec<u8> {
     let (verdict, delay) = match settlement.verdict {
         Verdict::Complete { keep: true } => (b'C', 0),
@@ -242,9 +243,9 @@ pub(in crate::store::redis) async fn reclaim(
     let mut list = reply.list()?;
     let mut jobs = Vec::with_capacity(list.len() / 4);
     while !list.is_empty() {
-        let (id, owner, crashes, state_kind) = (list.bytes()?, list.bytes()?, list.counter()?, list.bytes()?);
-        let poisoned = state(OPERATION, state_kind.first().copied().unwrap_or_default())? == JobState::Poisoned;
-        let counted = state_kind.get(1) == Some(&b'K');
+        let (id, owner, crashes, state_and_kind) = (list.bytes()?, list.bytes()?, list.counter()?, list.bytes()?);
+        let poisoned = state(OPERATION, state_and_kind.first().copied().unwrap_or_default())? == JobState::Poisoned;
+        let counted = state_and_kind.get(1) == Some(&b'K');
         if let Some(id) = JobId::from_wire(&id) {
             jobs.push(ReclaimedJob { id, owner: InstanceId::from_slice(&owner), crashes, counted, poisoned });
         }

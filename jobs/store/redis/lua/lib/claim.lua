@@ -1,14 +1,15 @@
 -- lib/claim.lua: grants jobs, which begins their attempts.
-local IDLE_MS = 60000     -- after a claim that found too few jobs a worker may be idle for so long: at least twice the longest poll
-local SKIPPED_MAX = 1000  -- a call that has skipped more entries than this stops: stale, damaged or written by hand
+local IDLE_MS = 60000     -- how long a worker counts as idle after a claim that found too few jobs; idle workers claim again every few seconds
+local SKIPPED_MAX = 1000  -- a claim ends when it has skipped more entries than this, because they were stale, damaged or written by hand
 
--- Records that a worker found fewer jobs than it wanted and may wait for a hint now. Written once per IDLE_MS / 2 at most, to save writes.
+-- Records that a worker found fewer jobs than it wanted and may wait for a hint now. To save writes, a record that holds for another
+-- IDLE_MS / 2 is not written again.
 local function note_idle()
   if IDLE_UNTIL < NOW + IDLE_MS / 2 then call('HSET', STATS, 'idle_until', NOW + IDLE_MS) end
 end
 
--- Checks the types of the keys a claim writes (lib/queue.lua). Returns the size of the body at the front of pending: a first
--- estimate for `claim` of how many bodies to read at once, so that it does not read far more bytes than it may grant.
+-- Checks the types of the keys that a claim writes (lib/queue.lua). Returns the size of the body at the front of pending. From it
+-- `claim` estimates how many bodies to read first, so that it does not read far more bytes than it may grant.
 local function size_of_front()
   retry_kept = call('HLEN', RETRY)
   leases_kept, grants_kept = call('ZCARD', LEASE), call('HLEN', GRANT)
@@ -23,9 +24,9 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   local ids, bodies, retry_states = {}, {}, {}
   local n, bytes, any_retry_state, is_full = 0, 0, false, false
   local skipped, garbage, stale = 0, 0, 0
-  local grant_tail = nonce .. sub(REPLAY_SLOT, 1, 16)
-  local first_grant = '\0\0\0\1' .. grant_tail .. '\0'
-  local later_grants = {} -- the grant of each later attempt, by attempts(4) so far: jobs with the same number share the string
+  local grant_tail = nonce .. sub(REPLAY_SLOT, 1, 16) -- nonce and process instance
+  local first_grant = '\0\0\0\1' .. grant_tail .. '\0' -- attempt 1, no flags
+  local grant_by_attempts = {} -- the grants of jobs with a retry state, by their attempts(4) so far: jobs with the same number share one
   local leases, grants, damaged = {}, {}, nil
   local expiry = string.format('%.0f', NOW + lease_ms)
 
@@ -40,8 +41,8 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
     local retry_states_read = retry_kept > 0 and call('HMGET', RETRY, unpack(ids_read))
     local bytes_granted = 0
     if not retry_states_read and n == 0 then
-      -- The common case: no job of the queue has a retry state, and every entry is live and fits. Otherwise nothing of this is
-      -- kept, and the general case below handles all the entries.
+      -- The common case: no job of the queue has had a retry state so far, and every entry is live and fits. Otherwise nothing of
+      -- this is kept, and the general case below handles all the entries.
       for i = 1, remaining do
         local body = bodies_read[i]
         if not body or #body < HEADER or sub(entries[i], 1, 6) ~= sub(body, 1, 6) then break end
@@ -90,10 +91,10 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
           any_retry_state = true
           retry_states[n] = retry
           local attempts = sub(retry, 1, 4)
-          local grant = later_grants[attempts]
+          local grant = grant_by_attempts[attempts]
           if not grant then
-            grant = pack('>I4', struct.unpack('>I4', retry) + 1) .. grant_tail .. '\2'
-            later_grants[attempts] = grant
+            grant = pack('>I4', struct.unpack('>I4', retry) + 1) .. grant_tail .. string.char(HAS_RETRY_STATE)
+            grant_by_attempts[attempts] = grant
           end
           grants[2 * n] = grant
         else
@@ -127,7 +128,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
     put(GRANT, grants_kept, grants)
   end
   if damaged then
-    -- The types of these keys were not checked. pcall, so that the grants succeed even if one has a wrong type.
+    -- These jobs are poisoned. The types of the keys were not checked; pcall, so that the grants succeed even if a key has a wrong type.
     for i = 1, #damaged do
       redis.pcall('ZADD', POISONED, NOW_TEXT, damaged[i])
       redis.pcall('HSET', RETRY, damaged[i], string.rep('\0', RETRY_LEN))
@@ -148,7 +149,8 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   return ids, bodies, retry_states
 end
 
--- For a claim that was sent again: those of the jobs it granted that are still held under its nonce. Returns the same as `claim`.
+-- For a claim that was sent again: which of the jobs it granted are still held under its nonce. Returns ids, bodies and retry_states,
+-- with '' for each job without a retry state.
 local function still_held(granted, nonce)
   local ids, bodies, retry_states = {}, {}, {}
   if #granted == 0 then return ids, bodies, retry_states end

@@ -1,20 +1,21 @@
 -- lib/forget.lua: deletion of jobs with everything kept about them.
 
--- The caller has removed the jobs from their containers. Takes at most 200 ids (BATCH_MAX in jobs/limits.rs).
+-- The caller removes the jobs from their sorted sets; entries in `pending` stay and are stale. Takes at most 200 ids (BATCH_MAX in
+-- jobs/limits.rs).
 local function forget(ids)
   if #ids == 0 then return end
-  local fields, retry_states = {}, {}
+  local history, retry_states = {}, {}
   if retry_kept > 0 then retry_states = call('HMGET', RETRY, unpack(ids)) end
   for i = 1, #ids do
     if retry_states[i] then
       local attempts = counters_of(retry_states[i])
-      history_fields(fields, ids[i], attempts)
+      history_fields(history, ids[i], attempts)
     else
       -- A job without a retry state had one attempt at most.
-      fields[#fields + 1] = ids[i] .. suffix_of(1)
+      history[#history + 1] = ids[i] .. suffix_of(1)
     end
   end
-  each('HDEL', HISTORY, fields)
+  each('HDEL', HISTORY, history)
   if retry_kept > 0 then each('HDEL', RETRY, ids) end
   each('HDEL', JOB, ids)
 end

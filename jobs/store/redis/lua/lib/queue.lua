@@ -2,10 +2,10 @@
 -- KEYS    1 job, hash: id -> header(12) envelope                  2 pending, list: entry version(6) id
 --         3 lease, zset: id by expiry                             4 grant, hash: id -> the grant below
 --         5 retry, hash: id -> the retry state below              6 history, hash: see lib/history.lua
---         7 delayed, zset: id by due time                         8 completed, 9 dead, 10 poisoned, 11 cancelled, zsets: id by end
---         12 stats, hash: counters, switches and instants         13 replay, hash: replay slot -> last call (lib/replay.lua)
---         14 awaited, zset: w id, a job a client waits for, or c id, the same job after it completed and was not kept; by the
---            instant until which the client waits. The key expires with the last wait. No script fails when it has a wrong type
+--         7 delayed, zset: id by due time                         8 completed 9 dead 10 poisoned 11 cancelled, zsets: id by end time
+--         12 stats, hash: counters, instants, whether paused      13 replay, hash: replay slot -> last call (lib/replay.lua)
+--         14 awaited, zset, by the instant until which a client waits: w id for the job it waits for, or c id after that job
+--            completed and was not kept. The key expires 1 min after the last wait began. No script fails when it has a wrong type
 local JOB, PENDING, LEASE, GRANT, RETRY, HISTORY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local DELAYED, COMPLETED, DEAD, POISONED, CANCELLED = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local STATS, REPLAY, AWAITED_JOBS = KEYS[12], KEYS[13], KEYS[14]
@@ -15,16 +15,17 @@ local HEADER = 12         -- bytes before the envelope: sequence(6) enqueued at(
 local GRANT_LEN = 29      -- attempt(4) nonce(8) instance(16) flags(1)
 local RETRY_LEN = 22      -- retry state: attempts(4) failures(4) crashes(4) releases(4) entry version(6)
 local CANCEL, HAS_RETRY_STATE, BEGUN = 1, 2, 4 -- flags of a grant: cancellation requested, has a retry state, handler begun
-local NO_VERSION = '\0\0\0\0\0\0' -- the entry version of a job that is not pending: it makes all its entries in pending stale
--- The first entry version of a job is its sequence, which is below this number; later ones are above it. Six bytes hold both.
+local NO_VERSION = '\0\0\0\0\0\0' -- the entry version in the retry state of a job in a sorted set: all entries of the job are stale
+-- The first entry version of a job is its sequence, which is below this number; its later ones are above. Both fit into six bytes.
 local NUMBERS_MAX = 2 ^ 47
 
 -- Redis encodes a small hash or zset as one array and searches it linearly; a member above 64 bytes switches the encoding.
--- This sentinel, which is no job, is in lease (at +inf), grant, retry and history. By measurement it halves the CPU time of
--- settle_and_claim.
+-- This sentinel, which is no job, is in lease (at +inf), grant, retry and history. It saves a third of the server's CPU time
+-- (measured, see ARCHITECTURE.md).
 local ENCODING_SENTINEL = string.rep('\255', 65)
 
-local NOW, NOW6, NOW_TEXT -- NOW_TEXT is for argument lists, because Lua formats a number again each time it is passed
+-- The server's clock in ms: a number, six bytes, and a text for argument lists (Lua would format the number for each argument).
+local NOW, NOW6, NOW_TEXT
 do
   local t = call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -37,24 +38,24 @@ local PAUSED = stats_read[1] == '1'
 local IDLE_UNTIL = tonumber(stats_read[2]) or 0
 local STALE = tonumber(stats_read[3]) or 0
 local OUTCOME_WAIT_MS = 60000 -- the longest wait one call announces (OUTCOME_WAIT_MAX in jobs/limits.rs)
-local AWAITED_UNTIL = tonumber(stats_read[4]) or 0 -- until then a client waits for the outcome of a job (watch_outcome.lua)
--- A later instant was written by hand, or before the clock went back.
+local AWAITED_UNTIL = tonumber(stats_read[4]) or 0 -- until then a client may wait for the outcome of a job (watch_outcome.lua)
+-- An instant beyond the longest wait was written by hand, or before the clock went back.
 if not (AWAITED_UNTIL <= NOW + OUTCOME_WAIT_MS) then AWAITED_UNTIL = 0 end
 local AWAITED = AWAITED_UNTIL > NOW
 
 -- Redis does not roll back. So before its first write a script reads every key it will write: a key of the wrong type then stops
--- the script before anything has changed. These reads ("type checks") also learn how many fields or members the keys hold,
--- the encoding sentinel included.
+-- the script before anything has changed. These reads ("type checks") also find how many fields or members the keys hold, the
+-- encoding sentinel included:
 local retry_kept, leases_kept, grants_kept, histories_kept, completed_kept
 
--- For scripts that are not called thousands of times per second; the others check only the keys they write.
+-- For scripts that are not called thousands of times per second. The others check only the keys they write, to save commands.
 local function check_all_types()
   retry_kept = call('HLEN', RETRY)
   leases_kept, grants_kept, histories_kept = call('ZCARD', LEASE), call('HLEN', GRANT), call('HLEN', HISTORY)
   completed_kept = call('ZCARD', COMPLETED)
   call('HLEN', JOB)
   call('LLEN', PENDING)
-  for i = 7, 11 do call('ZCARD', KEYS[i]) end
+  for i = 7, 11 do call('ZCARD', KEYS[i]) end -- delayed to cancelled
 end
 
 -- Adds to a counter in stats. A counter that somebody overwrote by hand starts again instead of stopping the queue.
@@ -65,8 +66,8 @@ local function count(name, n)
 end
 
 -- Draws n numbers from a counter in stats that only grows. Returns base: the numbers are base + 1 to base + n. A new, lost or
--- overwritten counter starts from the clock in ms, which is above every number drawn before, because no queue draws a thousand
--- per second for its whole life. audit_pending.lua relies on that when the counter is missing.
+-- overwritten counter starts from the clock in ms. This is above every number drawn before, unless the queue has drawn more than a
+-- thousand per second on average since it was new. audit_pending.lua relies on this start when a counter is missing.
 local function draw(counter, n)
   local last = redis.pcall('HINCRBY', STATS, counter, n)
   if type(last) ~= 'number' or last <= n or last >= NUMBERS_MAX then

@@ -1,4 +1,4 @@
--- lib/read.lua: shared by the scripts that only read.
+-- lib/read.lua: what the scripts that show jobs share: live entries, counters, latest errors.
 
 -- Whether an entry of pending is live, given the body and the retry state of its job.
 local function is_live(entry, body, retry)
@@ -6,15 +6,15 @@ local function is_live(entry, body, retry)
   return #entry > 6 and body and #body >= HEADER and has_entry_version(entry, retry or body, retry and 17 or 1)
 end
 
--- The body of the job an entry of pending stands for; nil when the entry is stale.
+-- The body of the job of an entry of pending; nil when the entry is stale.
 local function live_body(entry)
   local id = sub(entry, 7)
   local body, retry = call('HGET', JOB, id), call('HGET', RETRY, id)
   return is_live(entry, body, retry) and body or nil
 end
 
--- Returns attempts, failures, crashes, releases. Unlike the retry state, they include a running attempt, and a first attempt that
--- completed.
+-- Returns attempts, failures, crashes, releases. Unlike those in the retry state, they include a running attempt, and a first attempt
+-- that completed.
 local function counters_now(id, state, retry)
   local attempts, failures, crashes, releases = counters_of(retry)
   if state == 'l' then
@@ -26,7 +26,7 @@ local function counters_now(id, state, retry)
   return attempts, failures, crashes, releases
 end
 
--- The kinds of attempts (lib/history.lua) that certainly hold an error; of the other kinds some do.
+-- The kinds of attempts (lib/history.lua) that certainly hold an error. Of the other kinds, some attempts do.
 local ERROR = { R = true, D = true, P = true, K = true, N = true, W = true, G = true }
 
 -- The attempts kept of a job as N, value, N, value …, from the latest back to one that certainly holds an error: a listing shows

@@ -1,15 +1,15 @@
 -- lib/replay.lua: stores the reply to the last call of each replay slot, so that a call sent again gets the same reply and changes nothing.
 -- ARGV    1 instance(16) replay slot(2), 2 sequence(6) verb(1), 3 hint channel
 local REPLAY_SLOT, SEQUENCE_AND_VERB, HINT_CHANNEL = ARGV[1], ARGV[2], ARGV[3]
-local SLOT_IDLE_MS = 24 * 3600000      -- a replay slot without a call for so long may be removed: nobody sends its last call again
-local SLOTS_CROWDED = 4096             -- in a queue with more replay slots than this,
-local SLOT_IDLE_CROWDED_MS = 3600000   -- a replay slot may be removed after this time
-local SLOTS_SWEPT = 2                  -- the first call of a replay slot checks so many others, so that idle ones do not pile up
+local SLOT_IDLE_MS = 24 * 3600000      -- 24 h: a replay slot without a call for longer may be removed
+local SLOTS_CROWDED = 4096             -- with more replay slots than this, a queue is crowded
+local SLOT_IDLE_CROWDED_MS = 3600000   -- 1 h: the same as SLOT_IDLE_MS, in a crowded queue
+local SLOTS_SWEPT = 2                  -- how many replay slots the first call of a new one checks, so that idle ones do not pile up
 local replay_slot_is_new = false
 local ended = {} -- for the hint of replay_close: state(1) length(1) id of each job that ended in this script
 
--- Checks up to `scanned_max` replay slots, drawn at random, and removes the idle ones. Their processes died without calling
--- forget.lua.
+-- Checks up to `scanned_max` replay slots, drawn at random, and removes the idle ones. Most belong to processes that ended without
+-- calling forget.lua.
 local function sweep_replay_slots(scanned_max)
   local idle_ms = call('HLEN', REPLAY) > SLOTS_CROWDED and SLOT_IDLE_CROWDED_MS or SLOT_IDLE_MS
   local sampled, idle = call('HRANDFIELD', REPLAY, scanned_max, 'WITHVALUES'), {}
@@ -21,7 +21,7 @@ local function sweep_replay_slots(scanned_max)
 end
 
 -- Looks up the call in its replay slot. Returns one of
---   'new'                        the script has to run
+--   'new'                        the call was not applied yet
 --   'again', reply, instant(6)   the call was applied before, with this reply, at this instant
 --   'superseded'                 the replay slot has seen a later call, or the stored reply cannot be read
 --   'other'                      the same sequence was used for another verb
@@ -43,9 +43,9 @@ local function note_ended(id, state)
   if AWAITED and #id < 256 then ended[#ended + 1] = state .. string.char(#id) .. id end
 end
 
--- Stores the reply, as the last write of a script. Then publishes the hint about the jobs that ended: earlier, an error could still
--- prevent what the hint says. Every script publishes by pcall, because a user without rights to the channel must not be stopped
--- after the writes.
+-- Stores the reply, after all other writes of the script about jobs. Then publishes the hint about the jobs that ended; before, an
+-- error could still stop the script. Every script publishes by pcall, because a missing right to the channel must not stop a script
+-- that has written already.
 local function replay_close(reply)
   call('HSET', REPLAY, REPLAY_SLOT, SEQUENCE_AND_VERB .. NOW6 .. cmsgpack.pack(reply))
   if replay_slot_is_new then sweep_replay_slots(SLOTS_SWEPT) end
@@ -53,8 +53,8 @@ local function replay_close(reply)
   return reply
 end
 
--- Publishes the hint that jobs can be claimed, if a worker may be idle. All idle workers get it. A worker that then still finds too
--- few jobs records that it is idle again (note_idle in lib/claim.lua).
+-- Publishes the hint that jobs can be claimed, if a worker may be idle. Every worker of the queue gets the hint. One that then still
+-- finds too few jobs records again that it is idle (note_idle in lib/claim.lua).
 local function hint_claimable()
   if IDLE_UNTIL > NOW then
     IDLE_UNTIL = 0

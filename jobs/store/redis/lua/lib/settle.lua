@@ -1,7 +1,7 @@
 -- lib/settle.lua: settles jobs, which ends their attempts.
 -- Jobs with the same verdict, attempt, nonce and delay travel in one group. A group is these elements of ARGV: its head, which is
 -- verdict(1) recorded(1) attempt(4) nonce(8) delay ms(6); the number of ids; the ids; a record for each id if recorded is r, none if -.
---   verdict  C completed and kept, G completed and deleted, X cancelled: these count neither;
+--   verdict  C completed and kept, G completed and deleted, X cancelled: these count neither a failure nor a release;
 --            R retry after the delay, D dead, P poisoned: these count a failure;
 --            F release to the front of pending, L release after the delay, A rejected (dead without a failure): these count a release
 local FINAL = { c = true, d = true, o = true, x = true }
@@ -10,7 +10,7 @@ local COUNTS_RELEASE = { F = true, L = true, A = true }
 local CANCELLABLE = { R = true, F = true, L = true } -- these become X when a cancellation was requested
 
 -- These jobs completed and were deleted. For those a client waits for, keeps in `awaited` that they completed, until the wait is
--- over. watch_outcome.lua reads it, so that no client depends on a hint.
+-- over. watch_outcome.lua reads this, so that no client depends on a hint.
 local function keep_outcomes(ids)
   if #ids == 0 then return end
   local waiting, completed, answered = {}, {}, {}
@@ -29,8 +29,8 @@ local function keep_outcomes(ids)
   redis.pcall('ZREM', AWAITED_JOBS, unpack(answered))
 end
 
--- Ends the attempts in the groups from ARGV[first] on. Returns one char per id: the state the job has now (lib/state.lua), or s for
--- stale: the job is not leased under this token any more, and nothing was changed.
+-- Ends the attempts in the groups from ARGV[first] on. Returns one char per id: the state of the job now (lib/state.lua), or s for
+-- stale: the job is not leased under this token any more, so nothing was changed.
 local function settle(first)
   local ids, groups, records, n = {}, {}, {}, 0 -- ids and records of all groups, by index; a group is { head, its last index }
   local i = first
@@ -51,7 +51,8 @@ local function settle(first)
   if not retry_kept then retry_kept = call('HLEN', RETRY) end
   local grants = call('HMGET', GRANT, unpack(ids))
 
-  -- The common case: first attempts that completed and are not kept. `simple` counts them from the front of the batch.
+  -- The common case: all settlements are of first attempts that completed, and the jobs are not kept. `simple` counts these from the
+  -- front of the batch.
   local simple = 0
   for group = 1, #groups do
     local head, last = groups[group][1], groups[group][2]
@@ -75,8 +76,8 @@ local function settle(first)
     end
   end
 
-  -- Everything is decided before anything is written. `decide` handles first attempts that completed, and collects the indexes of
-  -- the other valid settlements in `others`. It counts the lengths of its lists, because `#` of a growing table is a search.
+  -- The general case. `decide` handles first attempts that completed, and collects the indexes of the other valid settlements in
+  -- `others`. It counts the lengths of its lists itself, because `#` of a growing table is a search.
   local states, settled_ids, unkept, others, history, completed, stale
   local function decide(repeated)
     states, settled_ids, unkept, others, history, completed, stale = {}, {}, {}, {}, {}, {}, 0
@@ -134,7 +135,7 @@ local function settle(first)
   local repeated = #others > 0 and repeated_ids()
   if repeated then decide(repeated) end
 
-  -- What to write. `front` and `back` are id, counters pairs for lib/push.lua; those for sorted sets are score, id pairs.
+  -- What to write. `front` and `back` are id, counters pairs for lib/push.lua; the lists for sorted sets are score, id pairs.
   local retry_states, other_unkept, front, back, delayed, evicted = {}, {}, {}, {}, {}, {}
   local dead, poisoned, cancelled = {}, {}, {}
   local completions, earliest, failures_counted, releases_counted = #settled_ids - #others, math.huge, 0, 0
@@ -143,7 +144,8 @@ local function settle(first)
     for k = 1, #others do other_ids[k] = ids[others[k]] end
     if retry_kept > 0 then old_retry_states = call('HMGET', RETRY, unpack(other_ids)) end
     local group, last = 0, 0
-    local head, attempt, suffix, delay_ms, reported, counters_after -- new counters by old ones, for the jobs of a group
+    local head, attempt, suffix, delay_ms, reported
+    local counters_after -- the new counters by the old ones, for the jobs of a group
     for k = 1, #others do
       local index, id, retry = others[k], other_ids[k], old_retry_states[k]
       -- Creating strings is most of the cost here, so those that the jobs of a group share are created once per group.

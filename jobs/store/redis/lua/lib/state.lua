@@ -1,5 +1,5 @@
 -- lib/state.lua: reads the state of a job, which is the container it is in, as one letter:
--- l processing (leased), y delayed, c completed, d dead, o poisoned, x cancelled, p pending: none of the others
+-- l processing (leased), y delayed, c completed, d dead, o poisoned, x cancelled; p pending, when no sorted set has the job
 local function state_of(id)
   if call('ZSCORE', LEASE, id) then return 'l' end
   if call('ZSCORE', DELAYED, id) then return 'y' end

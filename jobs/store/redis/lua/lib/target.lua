@@ -1,5 +1,5 @@
 -- lib/target.lua: the jobs an operator acts on ("targets"), each with the state it was seen in.
--- ARGV    from 4 on, pairs: id, then state (lib/state.lua) attempts(4) the operator saw the job with, or '' for any
+-- ARGV    from 4 on, pairs: id, then how the operator saw the job: its state (lib/state.lua) and attempts(4), or '' for any
 
 -- Reads all targets at once, at most 200 (BATCH_MAX in jobs/limits.rs). Returns for each { id, state or '-' for no such job, retry
 -- state or false, whether the job still is as the operator saw it }.

@@ -11,7 +11,7 @@ local function view_of(id)
   local retry = call('HGET', RETRY, id)
   local attempts, failures, crashes, releases = counters_now(id, state, retry)
   local fields, history = {}, {}
-  -- A running attempt has not evicted an earlier one yet. max, because `attempts` may be 0 where the grant is missing.
+  -- A running attempt has not evicted an earlier one yet (lib/history.lua). max, because `attempts` may be 0 if the grant is missing.
   history_fields(fields, id, state == 'l' and math.max(0, attempts - 1) or attempts)
   local values = call('HMGET', HISTORY, unpack(fields))
   for i = 1, #fields do
