@@ -38,6 +38,6 @@ impl Admin {
     }
 
     pub(crate) async fn operator(&self) -> Result<Operator, CliError> {
-        Ok(Operator::new(self.store().await?))
+        Ok(Operator::shared(self.store().await?))
     }
 }

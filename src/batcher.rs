@@ -1,8 +1,8 @@
 //! Batches the enqueues of a client to one queue, so that many jobs at once cost few round trips.
 //!
 //! A job that arrives while fewer than [`BATCHER_CALLS_MAX`] calls to the store are under way is sent at once, alone. Otherwise the job waits in a buffer. Buffered
-//! jobs share the next calls, up to [`BATCH_MAX`] jobs per call. While [`FRONT_DOOR_JOBS_MAX`] jobs or [`FRONT_DOOR_BYTES_MAX`] bytes wait, further jobs fail with
-//! [`EnqueueError::QueueFull`].
+//! jobs share the next calls, up to [`BATCH_MAX`] jobs per call. The buffer has the bounds of a front door: while [`FRONT_DOOR_JOBS_MAX`] jobs or
+//! [`FRONT_DOOR_BYTES_MAX`] bytes wait, further jobs fail with [`EnqueueError::QueueFull`] at once.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,12 +47,14 @@ struct Waiting {
     reply: oneshot::Sender<Result<Receipt, SendError>>,
 }
 
-/// Why a call returned no receipts. [`for_job`](SendError::for_job) turns this into the error for the caller of one job.
+/// Why jobs got no receipts. [`for_job`](SendError::for_job) turns this into the error for the caller of one job.
 #[derive(Debug, Clone)]
 enum SendError {
     QueueFull,
+    TooManyCalls,
     Refused(Arc<StoreError>),
-    RuntimeEnded,
+    /// The tokio runtime of the calls has ended.
+    ClientEnded,
     OutcomeUnknown,
 }
 
@@ -61,7 +63,8 @@ impl SendError {
         match self {
             SendError::QueueFull => EnqueueError::QueueFull { queue: queue.clone() },
             SendError::Refused(source) => EnqueueError::Refused { source },
-            SendError::RuntimeEnded => EnqueueError::ShuttingDown { queue: queue.clone() },
+            SendError::TooManyCalls => EnqueueError::TooManyCalls { queue: queue.clone() },
+            SendError::ClientEnded => EnqueueError::ClientEnded { queue: queue.clone() },
             SendError::OutcomeUnknown => EnqueueError::OutcomeUnknown { id: id.clone(), timeout },
         }
     }
@@ -71,8 +74,8 @@ impl From<CallError> for SendError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Refused(error) => SendError::Refused(Arc::new(error)),
-            CallError::NoReplaySlot => SendError::QueueFull,
-            CallError::RuntimeEnded { begun: false } => SendError::RuntimeEnded,
+            CallError::NoReplaySlot => SendError::TooManyCalls,
+            CallError::RuntimeEnded { begun: false } => SendError::ClientEnded,
             CallError::OutcomeUnknown(last) => {
                 tracing::debug!(target: "retraced", "the outcome of an enqueue is unknown: {last:?}");
                 SendError::OutcomeUnknown
@@ -95,9 +98,10 @@ impl Batcher {
     pub(crate) async fn enqueue(self: &Arc<Self>, job: NewJob, timeout: Duration) -> Result<Receipt, EnqueueError> {
         let id = job.id.clone();
         let result = match self.admit(job, timeout) {
-            Admission::SendNow(job, call) => {
+            Admission::SendNow(job, permit) => {
                 let sent = self.send(Arc::new([job]), timeout).await;
-                drop(call);
+                // The jobs that were buffered meanwhile are sent now.
+                drop(permit);
                 sent.and_then(|receipts| receipts.into_iter().next().ok_or(SendError::OutcomeUnknown))
             }
             Admission::Buffered(reply) => match tokio::time::timeout(timeout, reply).await {
@@ -109,7 +113,7 @@ impl Batcher {
         result.map_err(|error| error.for_job(&self.queue, &id, timeout))
     }
 
-    /// Enqueues many jobs in calls that no other job shares; one receipt per job, in order.
+    /// Enqueues many jobs in calls of their own, each with this timeout; one receipt per job, in order.
     pub(crate) async fn enqueue_all(
         &self,
         jobs: Vec<NewJob>,
@@ -134,7 +138,7 @@ impl Batcher {
         if buffer.calls_under_way < BATCHER_CALLS_MAX {
             buffer.calls_under_way += 1;
             let runtime = self.calls.runtime();
-            return Admission::SendNow(job, DirectCall { batcher: self.clone(), runtime });
+            return Admission::SendNow(job, DirectPermit { batcher: self.clone(), runtime });
         }
         if buffer.waiting.len() >= FRONT_DOOR_JOBS_MAX || buffer.bytes >= FRONT_DOOR_BYTES_MAX {
             return Admission::Full;
@@ -171,14 +175,14 @@ impl Batcher {
     }
 
     /// Sends the buffered jobs until none are left.
-    async fn send_buffered(self: Arc<Self>, mut permit: CallPermit) {
+    async fn send_buffered(self: Arc<Self>, mut permit: SenderPermit) {
         while let Some(batch) = self.next_batch(&mut permit) {
             self.send_batch(batch).await;
         }
     }
 
     /// The next jobs whose callers still wait. When there are none, the permit is released under the same lock, so that the next job to arrive is sent at once.
-    fn next_batch(&self, permit: &mut CallPermit) -> Option<Vec<Waiting>> {
+    fn next_batch(&self, permit: &mut SenderPermit) -> Option<Vec<Waiting>> {
         let mut buffer = self.lock();
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < BATCH_MAX && (batch.is_empty() || bytes < FLUSH_BYTES_MAX) {
@@ -211,19 +215,20 @@ impl Batcher {
 
 /// What happens to a job that arrives.
 enum Admission {
-    SendNow(NewJob, DirectCall),
+    SendNow(NewJob, DirectPermit),
     Buffered(oneshot::Receiver<Result<Receipt, SendError>>),
     Full,
 }
 
-/// A call that a caller makes for its own job. Whether the call ends or the caller drops it, the jobs that were buffered meanwhile are sent next.
-struct DirectCall {
+/// The right of a caller to one of the [`BATCHER_CALLS_MAX`] calls under way, for its own job. When it is dropped, because the call has ended or the caller has dropped
+/// it, the right goes to a task that sends the jobs that were buffered meanwhile.
+struct DirectPermit {
     batcher: Arc<Batcher>,
-    /// The tokio runtime that sends the buffered jobs: a `DirectCall` may be dropped outside of any runtime.
+    /// The tokio runtime that sends the buffered jobs: a `DirectPermit` may be dropped outside of any runtime.
     runtime: Option<Handle>,
 }
 
-impl Drop for DirectCall {
+impl Drop for DirectPermit {
     fn drop(&mut self) {
         let any_waiting = {
             let mut buffer = self.batcher.lock();
@@ -234,8 +239,8 @@ impl Drop for DirectCall {
             any_waiting
         };
         if any_waiting {
-            let permit = CallPermit { batcher: self.batcher.clone(), released: false };
-            // Without a runtime, or on one that has ended, the permit is dropped and released here; the next job to arrive then sends the buffered ones.
+            let permit = SenderPermit { batcher: self.batcher.clone(), released: false };
+            // Without a runtime, or on one that has ended, the permit is dropped here, which gives the call back: the buffered jobs are sent after the next direct call.
             if let Some(runtime) = &self.runtime {
                 runtime.spawn(self.batcher.clone().send_buffered(permit));
             }
@@ -243,13 +248,13 @@ impl Drop for DirectCall {
     }
 }
 
-/// The right to one of the [`BATCHER_CALLS_MAX`] calls under way.
-struct CallPermit {
+/// The right of the task that sends buffered jobs, taken over from a [`DirectPermit`].
+struct SenderPermit {
     batcher: Arc<Batcher>,
     released: bool,
 }
 
-impl Drop for CallPermit {
+impl Drop for SenderPermit {
     fn drop(&mut self) {
         if !self.released {
             self.batcher.lock().calls_under_way -= 1;
@@ -462,6 +467,22 @@ mod tests {
         assert_eq!(fixture.calls(), [2, 2, 1]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_enqueue_that_gets_no_replay_slot_says_that_nothing_was_stored() {
+        let fixture = Fixture::new();
+        let mut callers = JoinSet::new();
+        for number in 0..6 {
+            let queue = QueueName::new(format!("q-{number}")).unwrap();
+            let batcher = Batcher::new(fixture.batcher.calls.clone(), queue);
+            let timeout = if number < 4 { TIMEOUT } else { TIMEOUT / 2 };
+            callers.spawn(async move { batcher.enqueue(new_job(number), timeout).await.unwrap_err() });
+        }
+        let errors = callers.join_all().await;
+        let refused = errors.iter().filter(|error| matches!(error, EnqueueError::TooManyCalls { .. })).count();
+        assert_eq!((refused, fixture.calls().len()), (2, 4), "{errors:?}");
+        assert!(errors.iter().all(EnqueueError::is_retryable), "{errors:?}");
+    }
+
     #[test]
     fn an_enqueue_after_the_runtime_of_the_calls_has_ended_is_refused_and_not_retryable() {
         let ended = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -470,7 +491,7 @@ mod tests {
         drop(ended);
         let callers = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let error = callers.block_on(batcher.enqueue(new_job(1), TIMEOUT)).unwrap_err();
-        assert!(matches!(error, EnqueueError::ShuttingDown { .. }) && !error.is_retryable(), "{error:?}");
+        assert!(matches!(error, EnqueueError::ClientEnded { .. }) && !error.is_retryable(), "{error:?}");
     }
 
     #[test]

@@ -52,7 +52,9 @@ pub enum BuildError {
     Store(StoreError),
     /// The store did not answer for this long.
     StoreSilent(Duration),
-    /// The threads of the supervision tree could not be started, or the first call to the store panicked on them.
+    /// The first call to the store panicked.
+    StorePanicked,
+    /// The threads of the supervision tree could not be started.
     Threads(std::io::Error),
     /// The supervision tree did not start.
     Tree(StartError),
@@ -69,6 +71,9 @@ impl fmt::Display for BuildError {
             BuildError::StoreSilent(timeout) => {
                 write!(f, "the store is not usable: it did not answer within {timeout:?}")
             }
+            BuildError::StorePanicked => f.write_str(
+                "the store is not usable: its first call panicked; the panic's message is on standard error",
+            ),
             BuildError::Threads(error) => {
                 write!(f, "the threads of the supervision tree could not be started: {error}")
             }
@@ -81,10 +86,10 @@ impl StdError for BuildError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             BuildError::Mistakes(mistakes) => mistakes.source(),
-            BuildError::Store(error) => Some(error),
-            BuildError::Threads(error) => Some(error),
+            BuildError::Store(error) => error.source(),
+            BuildError::Threads(error) => error.source(),
             BuildError::Tree(error) => error.source(),
-            BuildError::NoTokio | BuildError::StoreSilent(_) => None,
+            BuildError::NoTokio | BuildError::StoreSilent(_) | BuildError::StorePanicked => None,
         }
     }
 }
@@ -175,11 +180,11 @@ impl fmt::Display for Mistake {
 impl StdError for Mistake {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Mistake::Handler(_, invalid) => Some(invalid),
-            Mistake::State(duplicate) => Some(duplicate),
-            Mistake::MissingState(_, missing) => Some(missing),
-            Mistake::Retry(_, invalid) => Some(invalid),
-            Mistake::Option(invalid) => Some(invalid),
+            Mistake::Handler(_, invalid) => invalid.source(),
+            Mistake::State(duplicate) => duplicate.source(),
+            Mistake::MissingState(_, missing) => missing.source(),
+            Mistake::Retry(_, invalid) => invalid.source(),
+            Mistake::Option(invalid) => invalid.source(),
             Mistake::PanicAbort
             | Mistake::NoStore
             | Mistake::NoHandler(_)

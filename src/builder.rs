@@ -199,11 +199,11 @@ impl RuntimeBuilder {
             None => TreeRuntime::own().map_err(BuildError::Threads)?,
         };
         probe(&store, tree.handle()).await?;
-        let producers = Arc::new(Client::running_on(store.clone(), tree.handle().clone()));
-        let queues = queue_specs(self.queues, &self.layers, Arc::new(self.states), instance, &producers);
+        let client = Client::running_on(store.clone(), tree.handle().clone());
+        let queues = queue_specs(self.queues, &self.layers, Arc::new(self.states), instance, &Arc::new(client.clone()));
         let spec = TreeSpec { store, instance, queues, options: self.options, tree: tree.handle().clone(), handlers };
         let started = Tree::start(spec).await.map_err(BuildError::Tree)?;
-        Ok(Runtime::new(started, tree))
+        Ok(Runtime::new(started, client, tree))
     }
 }
 
@@ -234,7 +234,7 @@ async fn probe(store: &Arc<dyn Store>, tree: &Handle) -> Result<(), BuildError> 
     };
     let answer = tokio::time::timeout(FIRST_PROBE_TIMEOUT, probe).await;
     let answer = answer.map_err(|_| BuildError::StoreSilent(FIRST_PROBE_TIMEOUT))?;
-    let facts = answer.map_err(|ended| BuildError::Threads(ended.into()))?.map_err(BuildError::Store)?;
+    let facts = answer.map_err(|_| BuildError::StorePanicked)?.map_err(BuildError::Store)?;
     for warning in &facts.warnings {
         tracing::warn!(target: "retraced", store = %facts.name, "{warning}");
     }

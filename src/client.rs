@@ -104,7 +104,7 @@ impl Client {
     pub async fn enqueue(&self, job: impl IntoNewJob) -> Result<JobHandle, EnqueueError> {
         match job.default_queue()? {
             Some(queue) => QueueHandle::new(self.producer(&queue)).enqueue(job).await,
-            None => Err(EnqueueError::NoQueue { default: None, known: Vec::new() }),
+            None => Err(EnqueueError::NoQueue { known: Vec::new() }),
         }
     }
 

@@ -159,6 +159,8 @@ pub mod store {
     pub use retraced_jobs::store::WorkerRow;
     #[cfg(feature = "redis")]
     pub use retraced_jobs::store::redis::{QUEUES_KEY, RedisOptions};
+    pub use retraced_jobs::trace::Finding;
+    pub use retraced_jobs::trace::FindingKind;
 }
 
 /// Jobs and their history, as a store returns them.
@@ -183,16 +185,12 @@ pub mod job {
     pub use retraced_jobs::trace::AttemptLog;
     pub use retraced_jobs::trace::AttemptRecord;
     pub use retraced_jobs::trace::Ended;
-    pub use retraced_jobs::trace::EventKind;
     pub use retraced_jobs::trace::ExecutorId;
-    pub use retraced_jobs::trace::Finding;
-    pub use retraced_jobs::trace::FindingKind;
     pub use retraced_jobs::trace::LastError;
     pub use retraced_jobs::trace::LogLine;
     pub use retraced_jobs::trace::Progress;
     pub use retraced_jobs::trace::Released;
     pub use retraced_jobs::trace::StoredAttempt;
-    pub use retraced_jobs::trace::SupervisionEvent;
     pub use retraced_jobs::trace::UnreadableAttempt;
 }
 
@@ -208,13 +206,14 @@ pub mod retry {
     pub use retraced_jobs::retry::decide;
 }
 
-/// Restart policies, and the actors of the supervision tree.
+/// Restart policies, the actors of the supervision tree, and its events.
 pub mod supervision {
     /// Used in the example of [`Runtime::actors`](crate::Runtime::actors).
     pub use retraced_actors::LiveActor;
     pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
     /// Used in the example of [`BuildError`](crate::BuildError).
     pub use retraced_actors::{InvalidOption, StartError};
+    pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
 }
 
 /// How envelopes, payloads and records of attempts are encoded, to write a store, or a producer that does not use a [`Client`].

@@ -75,3 +75,7 @@ pub const DRAIN_STEP_MIN: Duration = Duration::from_millis(1);
 /// Longest step of paused time between two polls of `drain` while jobs run: 1 s. When `drain` returns, the last job may have ended up to this long ago.
 #[cfg(feature = "testing")]
 pub const DRAIN_STEP_MAX: Duration = Duration::from_secs(1);
+/// Jobs that a [`TestRuntime`](crate::testing::TestRuntime) reads at a time when it lists the jobs of a queue: 200, as many as one call may carry. It reads pages until
+/// there are none left.
+#[cfg(feature = "testing")]
+pub const TEST_PAGE_JOBS_MAX: usize = 200;

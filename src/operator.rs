@@ -26,7 +26,7 @@ use crate::outcome_waiter::OutcomeWaiter;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::sync::Arc;
 /// use retraced::{MemoryStore, Operator, QueueName};
-/// let admin = Operator::new(Arc::new(MemoryStore::new()));
+/// let admin = Operator::new(MemoryStore::new());
 /// let stats = admin.stats(&QueueName::new("email")?).await?;
 /// assert_eq!((stats.pending, stats.dead), (0, 0));
 /// # Ok(())
@@ -41,7 +41,13 @@ pub struct Operator {
 impl Operator {
     /// An operator over a store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>) -> Self {
+    pub fn new(store: impl Store) -> Self {
+        Self::shared(Arc::new(store))
+    }
+
+    /// An operator over a store that other parts of the program use too.
+    #[must_use]
+    pub fn shared(store: Arc<dyn Store>) -> Self {
         let calls = StoreCalls::new(store, OPERATOR_CALLS_MAX, None);
         Self::with_calls(calls.clone(), OutcomeWaiter::new(calls))
     }
@@ -170,6 +176,7 @@ impl Operator {
         self.calls.call(timeout, call).await.map_err(|error| match error {
             CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => OperatorError::Store(error),
             CallError::RuntimeEnded { .. } => OperatorError::RuntimeEnded,
+            CallError::NoReplaySlot => OperatorError::TooManyCalls { timeout },
             _ => OperatorError::TimedOut { timeout },
         })
     }
@@ -202,8 +209,13 @@ pub struct Audit {
 pub enum OperatorError {
     /// The store refused the call, or could not be reached: then [`StoreError::is_retryable`] is true, and a call that changes something may have been applied.
     Store(StoreError),
-    /// The store was silent, or too many calls were under way. A call that changes something may have been applied.
+    /// The store was silent. A call that changes something may have been applied.
     TimedOut {
+        /// How long the caller waited.
+        timeout: Duration,
+    },
+    /// Too many other calls were under way the whole time. Nothing was sent: try again later.
+    TooManyCalls {
         /// How long the caller waited.
         timeout: Duration,
     },
@@ -211,11 +223,29 @@ pub enum OperatorError {
     RuntimeEnded,
 }
 
+impl OperatorError {
+    /// Whether the same call may succeed later. One that changes something may have been applied already.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            OperatorError::Store(error) => error.is_retryable(),
+            OperatorError::TimedOut { .. } | OperatorError::TooManyCalls { .. } => true,
+            OperatorError::RuntimeEnded => false,
+        }
+    }
+}
+
 impl fmt::Display for OperatorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OperatorError::Store(error) => error.fmt(f),
             OperatorError::TimedOut { timeout } => write!(f, "the store did not answer within {timeout:?}"),
+            OperatorError::TooManyCalls { timeout } => {
+                write!(
+                    f,
+                    "too many calls to the store were under way for {timeout:?}; nothing was sent, try again later"
+                )
+            }
             OperatorError::RuntimeEnded => f.write_str(
                 "the runtime this operator belongs to has ended; make an independent operator with Operator::new",
             ),
@@ -226,7 +256,7 @@ impl fmt::Display for OperatorError {
 impl std::error::Error for OperatorError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            OperatorError::Store(error) => Some(error),
+            OperatorError::Store(error) => error.source(),
             _ => None,
         }
     }

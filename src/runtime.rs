@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retraced_actors::{ActorRef, Drained, Ending, Enqueue, Exhausted, FrontDoorHandle, LiveActor, Tree, TreeNode};
-use retraced_jobs::enqueue::{EnqueueError, IntoNewJob, JobHandle, Outcome, OutcomeError, QueueHandle};
+use retraced_jobs::enqueue::{EnqueueError, IntoNewJob, JobHandle, Outcome, OutcomeError, Producers, QueueHandle};
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
 use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, broadcast};
 
+use crate::client::Client;
 use crate::front_door_producer::FrontDoorProducer;
 use crate::operator::Operator;
 use crate::outcome_waiter::OutcomeWaiter;
@@ -33,6 +34,7 @@ use crate::tree_runtime::TreeRuntime;
 /// ```
 pub struct Runtime {
     tree: Tree,
+    client: Client,
     waiter: OutcomeWaiter,
     operator: Operator,
     drained: OnceCell<Drained>,
@@ -46,10 +48,10 @@ impl fmt::Debug for Runtime {
 }
 
 impl Runtime {
-    pub(crate) fn new(tree: Tree, threads: TreeRuntime) -> Self {
+    pub(crate) fn new(tree: Tree, client: Client, threads: TreeRuntime) -> Self {
         let waiter = OutcomeWaiter::new(tree.calls().clone());
         let operator = Operator::with_calls(tree.calls().clone(), waiter.clone());
-        Self { tree, waiter, operator, drained: OnceCell::new(), threads }
+        Self { tree, client, waiter, operator, drained: OnceCell::new(), threads }
     }
 
     /// A handle to enqueue to a queue of this runtime. It stays valid when the queue's actors are restarted.
@@ -60,12 +62,11 @@ impl Runtime {
         Ok(self.handle_of(self.front_door(name)?))
     }
 
-    /// Enqueues a job to the default queue of its kind ([`JobDefaults::queue`](crate::JobDefaults::queue)), and waits for its receipt. In a runtime with one queue a
-    /// kind needs no default. The job is a typed job, a [`JobRequest`](crate::JobRequest) with options, or a sealed job.
+    /// Enqueues a job to the default queue of its kind ([`JobDefaults::queue`](crate::JobDefaults::queue)), which need not be one of this runtime's, and waits for its
+    /// receipt. In a runtime with one queue a kind needs no default. The job is a typed job, a [`JobRequest`](crate::JobRequest) with options, or a sealed job.
     ///
     /// # Errors
-    /// [`EnqueueError::NoQueue`] when the kind has no default queue and this runtime has several, or when the default queue is not one of this runtime; the other
-    /// errors are those of [`QueueHandle::enqueue`].
+    /// [`EnqueueError::NoQueue`] when the kind has no default queue and this runtime has several; the other errors are those of [`QueueHandle::enqueue`].
     ///
     /// ```
     /// # use retraced::{Job, JobRequest, MemoryStore, Queue, Runtime};
@@ -84,16 +85,22 @@ impl Runtime {
     /// # }
     /// ```
     pub async fn enqueue(&self, job: impl IntoNewJob) -> Result<JobHandle, EnqueueError> {
-        let (default, known) = (job.default_queue()?, self.tree.queues());
-        let queue = match (&default, known.as_slice()) {
-            (None, [only]) => self.tree.queue(only),
-            (None, _) => None,
-            (Some(default), _) => self.tree.queue(default),
+        let known = self.tree.queues();
+        let queue = match (job.default_queue()?, known.as_slice()) {
+            (Some(default), _) => default,
+            (None, [only]) => only.clone(),
+            (None, _) => return Err(EnqueueError::NoQueue { known }),
         };
-        match queue {
+        match self.tree.queue(&queue) {
             Some(handle) => self.handle_of(handle).enqueue(job).await,
-            None => Err(EnqueueError::NoQueue { default, known }),
+            None => QueueHandle::new(self.client.producer(&queue)).enqueue(job).await,
         }
+    }
+
+    /// A client of this runtime's store, for queues that this runtime does not process. Handlers enqueue through it.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     fn handle_of(&self, handle: FrontDoorHandle) -> QueueHandle {
@@ -148,8 +155,9 @@ impl Runtime {
     /// [`TraceError`] when none of the queues keeps such a job, or the store refuses or does not answer.
     pub async fn trace(&self, id: &JobId) -> Result<Trace, TraceError> {
         for queue in self.tree.queues() {
-            if let Some(view) = self.operator.job(&queue, id).await.map_err(TraceError::Store)? {
-                return Ok(Trace::new(view));
+            match self.operator.trace(&queue, id).await {
+                Err(TraceError::NotFound { .. }) => {}
+                found => return found,
             }
         }
         Err(TraceError::NotFound { id: id.clone() })
@@ -279,7 +287,7 @@ impl Runtime {
 
     /// The tokio runtime the tree runs on.
     #[must_use]
-    pub fn tree_handle(&self) -> &Handle {
+    pub fn tree_runtime(&self) -> &Handle {
         self.threads.handle()
     }
 }

@@ -46,6 +46,7 @@ use std::time::Duration;
 
 use retraced_jobs::clock::TokioClock;
 use retraced_jobs::codec;
+use retraced_jobs::enqueue::IntoNewJob;
 use retraced_jobs::failure::Code;
 use retraced_jobs::handler::Job;
 use retraced_jobs::job::{JobId, JobState, QueueName};
@@ -58,11 +59,8 @@ pub use retraced_jobs::testing::{TestAttempt, TestContext};
 
 use crate::builder::RuntimeBuilder;
 use crate::client::Client;
-use crate::limits::{DRAIN_POLLS_MAX, DRAIN_STEP_MAX, DRAIN_STEP_MIN};
+use crate::limits::{DRAIN_POLLS_MAX, DRAIN_STEP_MAX, DRAIN_STEP_MIN, TEST_PAGE_JOBS_MAX};
 use crate::runtime::Runtime;
-
-/// Jobs read per page.
-const PAGE: usize = 200;
 
 /// A [`Runtime`] on a [`MemoryStore`] that uses tokio's clock. Start it in paused time, as in `#[tokio::test(start_paused = true)]`.
 ///
@@ -102,11 +100,11 @@ impl TestRuntime {
         Client::new(self.store.clone())
     }
 
-    /// Enqueues a job to one of the runtime's queues.
+    /// Enqueues a job to one of the runtime's queues: a typed job, or a [`JobRequest`](crate::JobRequest) with an id, a delay or a policy of its own.
     ///
     /// # Panics
     /// When the runtime has no such queue, or the job is not accepted.
-    pub async fn enqueue<J: Job>(&self, queue: &str, job: J) -> JobId {
+    pub async fn enqueue(&self, queue: &str, job: impl IntoNewJob) -> JobId {
         let queue = self.runtime.queue(queue).unwrap_or_else(|unknown| panic!("{unknown}"));
         queue.enqueue(job).await.unwrap_or_else(|refused| panic!("the job was not enqueued: {refused}")).id.clone()
     }
@@ -167,6 +165,14 @@ impl TestRuntime {
     /// With the job's whole trace when it is not, and when none of the runtime's queues keeps it.
     pub async fn assert_poisoned(&self, id: &JobId, code: Code) {
         self.assert_ended(id, JobState::Poisoned, Some(code)).await;
+    }
+
+    /// Asserts that a job is cancelled.
+    ///
+    /// # Panics
+    /// With the job's whole trace when it is not, and when none of the runtime's queues keeps it.
+    pub async fn assert_cancelled(&self, id: &JobId) {
+        self.assert_ended(id, JobState::Cancelled, None).await;
     }
 
     /// All jobs of a kind that are kept, in every state and every queue of the store, in the order they were enqueued.
@@ -258,7 +264,7 @@ impl TestRuntime {
     async fn jobs(&self, queue: &QueueName, state: JobState) -> Vec<JobSummary> {
         let (mut all, mut from) = (Vec::new(), None);
         loop {
-            let page = self.runtime.operator().jobs(queue, state, from, PAGE).await;
+            let page = self.runtime.operator().jobs(queue, state, from, TEST_PAGE_JOBS_MAX).await;
             let page = page.unwrap_or_else(|error| panic!("{error}"));
             all.extend(page.jobs);
             from = page.next;

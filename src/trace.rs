@@ -6,13 +6,13 @@ mod steps;
 use std::fmt;
 
 use retraced_jobs::codec;
-use retraced_jobs::job::JobId;
+use retraced_jobs::job::{JobId, QueueName};
 use retraced_jobs::store::JobView;
 use serde::{Serialize, Serializer};
 
 pub use self::steps::{TraceEvent, TraceStep};
 
-use crate::operator::OperatorError;
+use crate::operator::{Operator, OperatorError};
 use crate::view::{AttemptDetail, JobDetail, duration_text, printable};
 
 /// Width of an instant in columns. Steps without an instant, and details of a step, are indented by as much.
@@ -77,7 +77,7 @@ pub enum TraceError {
         id: JobId,
     },
     /// The store refused or did not answer.
-    Store(OperatorError),
+    Operator(OperatorError),
 }
 
 impl fmt::Display for TraceError {
@@ -87,12 +87,40 @@ impl fmt::Display for TraceError {
                 f,
                 "no job {id} is kept: it was never enqueued, it ended and is no longer kept, or it was discarded"
             ),
-            TraceError::Store(error) => error.fmt(f),
+            TraceError::Operator(error) => error.fmt(f),
         }
     }
 }
 
-impl std::error::Error for TraceError {}
+impl std::error::Error for TraceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            TraceError::NotFound { .. } => None,
+            TraceError::Operator(error) => error.source(),
+        }
+    }
+}
+
+impl TraceError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, TraceError::Operator(error) if error.is_retryable())
+    }
+}
+
+impl Operator {
+    /// The history of a job, with explanations.
+    ///
+    /// # Errors
+    /// [`TraceError`] when no such job is kept in this queue, or the store refuses or does not answer.
+    pub async fn trace(&self, queue: &QueueName, id: &JobId) -> Result<Trace, TraceError> {
+        match self.job(queue, id).await.map_err(TraceError::Operator)? {
+            Some(view) => Ok(Trace::new(view)),
+            None => Err(TraceError::NotFound { id: id.clone() }),
+        }
+    }
+}
 
 impl Trace {
     pub(crate) fn new(view: JobView) -> Self {

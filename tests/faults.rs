@@ -195,7 +195,7 @@ async fn killing_any_actor_of_the_tree_affects_no_handler() {
     assert_eq!(seen.0.dropped.load(Ordering::SeqCst), 0, "no handler is dropped");
     assert_eq!(seen.repeated(), 0, "no finished job runs again");
     assert_eq!((drained.killed, drained.unsettled), (0, 0));
-    let stats = Operator::new(store).stats(&queue()).await.unwrap();
+    let stats = Operator::shared(store).stats(&queue()).await.unwrap();
     assert_eq!(stats.completed_total, seen.returned());
     assert_eq!((stats.crashes_total, stats.stale_settlements_total, stats.processing), (0, 0, 0), "{stats:?}");
 }
@@ -244,7 +244,7 @@ async fn a_panic_is_settled_at_once_and_reported_with_its_location() {
         .await
         .unwrap();
     let mut events = runtime.supervision();
-    let admin = Operator::new(store);
+    let admin = Operator::shared(store);
     let handle = runtime.queue("faults").unwrap();
     let mut took_ms = Vec::new();
     for number in 0..count {
@@ -307,7 +307,7 @@ async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_use_no_restart_budge
         .collect();
     let client = Client::shared(store.clone()).queue("faults").unwrap();
     client.wait_at_most(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
-    let admin = Operator::new(store);
+    let admin = Operator::shared(store);
     let mut kinds = Vec::new();
     let panics =
         |kinds: &[EventKind]| kinds.iter().filter(|k| matches!(k, EventKind::HandlerPanicked { .. })).count() as u64;
@@ -360,7 +360,7 @@ async fn a_store_outage_of_three_leases_counts_no_crash() {
     server.thaw();
     let thawed = Instant::now();
     let mut full_speed = None;
-    let admin = Operator::new(store);
+    let admin = Operator::shared(store);
     let deadline = Instant::now() + Duration::from_secs(60);
     while seen.returned() < jobs {
         let count = seen.returned();
@@ -406,7 +406,7 @@ async fn a_server_that_restarts_with_its_append_only_file_loses_nothing() {
         .unwrap();
     eventually("the completion of some jobs", Duration::from_secs(20), || async { seen.returned() > 300 }).await;
     server.restart();
-    let admin = Operator::new(store);
+    let admin = Operator::shared(store);
     let settled = || async { admin.stats(&queue()).await.is_ok_and(|stats| stats.completed_total == jobs) };
     eventually("the completion of all jobs", Duration::from_secs(30), settled).await;
     let stats = admin.stats(&queue()).await.unwrap();
@@ -450,7 +450,7 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
     let runtime = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
     test_runtime.block_on(async {
         let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
-        let admin = Operator::new(store.clone());
+        let admin = Operator::shared(store.clone());
         let mut events = runtime.supervision();
         let client = Client::shared(store).queue("faults").unwrap();
         let millis = u64::try_from((lease * 3).as_millis()).unwrap();

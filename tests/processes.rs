@@ -142,7 +142,7 @@ async fn kill_again_and_again(jobs: u64, kills_least: usize, lease: Duration) {
     let log_path = folder.path().join("executions");
     let executions = Executions::at(&log_path);
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
-    let admin = Operator::new(store.clone());
+    let admin = Operator::shared(store.clone());
     let queue = QueueName::new("torture").unwrap();
     enqueue(&store, jobs).await;
 
@@ -217,7 +217,7 @@ async fn a_worker_that_receives_sigterm_finishes_running_jobs_and_releases_the_r
     let log_path = folder.path().join("executions");
     let executions = Executions::at(&log_path);
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
-    let admin = Operator::new(store.clone());
+    let admin = Operator::shared(store.clone());
     let queue = QueueName::new("torture").unwrap();
     enqueue(&store, jobs).await;
 

@@ -105,7 +105,7 @@ impl Harness {
         let server = RedisServer::start_with(&["--latency-tracking-info-percentiles", "50", "99", "99.9", "100"]);
         let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
         let replay_slot = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), 1).take().await;
-        let (admin, queue) = (Operator::new(store.clone()), QueueName::new("many").unwrap());
+        let (admin, queue) = (Operator::shared(store.clone()), QueueName::new("many").unwrap());
         Self { server, store, admin, replay_slot, queue }
     }
 

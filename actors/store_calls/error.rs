@@ -36,7 +36,7 @@ impl fmt::Display for CallError {
 impl Error for CallError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => Some(error),
+            CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => error.source(),
             _ => None,
         }
     }

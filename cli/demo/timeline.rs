@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use retraced::job::{EventKind, SupervisionEvent};
 use retraced::job::{JobId, QueueName};
 use retraced::store::QueueStats;
+use retraced::{EventKind, SupervisionEvent};
 
 use super::report::{Next, Report};
 use crate::output::{jobs, printable, span};

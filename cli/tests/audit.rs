@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Commands;
-use retraced::job::FindingKind;
+use retraced::store::FindingKind;
 use retraced::store::{Moved, Store};
 use retraced::{Client, Job, JobState, Operator, QueueName, RedisStore};
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ fn object(finished: &Finished) -> Value {
 async fn a_damaged_queue_is_shown_and_repaired_at_the_command_line() {
     let server = RedisServer::start();
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
-    let (admin, queue) = (Operator::new(store.clone()), QueueName::new("q").unwrap());
+    let (admin, queue) = (Operator::shared(store.clone()), QueueName::new("q").unwrap());
     let client = Client::shared(store).queue("q").unwrap();
     for n in 0..3 {
         client.job(Work).id(format!("job-{n}")).enqueue().await.unwrap();
@@ -80,7 +80,7 @@ async fn a_damaged_queue_is_shown_and_repaired_at_the_command_line() {
 async fn an_action_on_a_list_leaves_alone_jobs_that_somebody_else_has_moved() {
     let server = RedisServer::start();
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
-    let (admin, queue) = (Operator::new(store.clone()), QueueName::new("q").unwrap());
+    let (admin, queue) = (Operator::shared(store.clone()), QueueName::new("q").unwrap());
     let client = Client::shared(store).queue("q").unwrap();
     for n in 0..2 {
         let id = client.job(Work).id(format!("job-{n}")).enqueue().await.unwrap().id.clone();

@@ -29,11 +29,9 @@ pub enum EnqueueError {
     InvalidId(InvalidName),
     /// The default queue of the job's kind has a name that is not allowed. The caller's mistake: change the kind's `Job::defaults`.
     InvalidQueue(InvalidName),
-    /// `enqueue` was called without a queue, and the job's kind does not say which: it has no default queue, or one that this runtime does not have. The
-    /// caller's mistake: enqueue through a [`QueueHandle`](super::QueueHandle), or give the kind a default queue.
+    /// `enqueue` was called without a queue, and the job's kind has no default queue. The caller's mistake: enqueue through a
+    /// [`QueueHandle`](super::QueueHandle), or give the kind a default queue.
     NoQueue {
-        /// The default queue of the job's kind, if it has one.
-        default: Option<QueueName>,
         /// The queues of the runtime; empty for a client, which can enqueue to any queue.
         known: Vec<QueueName>,
     },
@@ -53,6 +51,16 @@ pub enum EnqueueError {
     Refused {
         /// What the store answered.
         source: Arc<StoreError>,
+    },
+    /// Too many other calls were under way until the timeout, and the job was never sent. Try again later, or produce more slowly.
+    TooManyCalls {
+        /// The queue.
+        queue: QueueName,
+    },
+    /// The tokio runtime that this client's calls run on has ended, and the job was never sent. Make a new client on a tokio runtime that runs.
+    ClientEnded {
+        /// The queue.
+        queue: QueueName,
     },
     /// This runtime is shutting down or has ended, and accepts no more jobs. Enqueue from another process, or through a client.
     ShuttingDown {
@@ -77,9 +85,10 @@ impl EnqueueError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            EnqueueError::QueueFull { .. } | EnqueueError::StoreUnavailable | EnqueueError::OutcomeUnknown { .. } => {
-                true
-            }
+            EnqueueError::QueueFull { .. }
+            | EnqueueError::TooManyCalls { .. }
+            | EnqueueError::StoreUnavailable
+            | EnqueueError::OutcomeUnknown { .. } => true,
             EnqueueError::Refused { source } => source.is_retryable(),
             EnqueueError::InvalidId(_)
             | EnqueueError::InvalidQueue(_)
@@ -87,6 +96,7 @@ impl EnqueueError {
             | EnqueueError::InvalidRetry(_)
             | EnqueueError::Payload(_)
             | EnqueueError::NoProducer
+            | EnqueueError::ClientEnded { .. }
             | EnqueueError::ShuttingDown { .. } => false,
         }
     }
@@ -115,7 +125,7 @@ impl fmt::Display for EnqueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EnqueueError::InvalidId(error) | EnqueueError::InvalidQueue(error) => error.fmt(f),
-            EnqueueError::NoQueue { default, known } => no_queue(default.as_ref(), known, f),
+            EnqueueError::NoQueue { known } => no_queue(known, f),
             EnqueueError::InvalidRetry(error) => error.fmt(f),
             EnqueueError::Payload(error) => write!(f, "the job {error}"),
             EnqueueError::QueueFull { queue } => {
@@ -125,6 +135,16 @@ impl fmt::Display for EnqueueError {
                 f.write_str("the store cannot be reached; nothing was stored, try again later")
             }
             EnqueueError::Refused { source } => write!(f, "the job was not accepted: {source}"),
+            EnqueueError::TooManyCalls { queue } => {
+                write!(
+                    f,
+                    "too many calls were under way to enqueue to queue \"{queue}\"; nothing was stored, try again later"
+                )
+            }
+            EnqueueError::ClientEnded { queue } => write!(
+                f,
+                "the tokio runtime of this client has ended; nothing was stored in queue \"{queue}\", make a new client"
+            ),
             EnqueueError::ShuttingDown { queue } => {
                 write!(f, "the runtime of queue \"{queue}\" is shutting down or has ended; nothing was stored")
             }
@@ -139,11 +159,8 @@ impl fmt::Display for EnqueueError {
     }
 }
 
-fn no_queue(default: Option<&QueueName>, known: &[QueueName], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match default {
-        Some(default) => write!(f, "the default queue of this job's kind, \"{default}\", is not one of this runtime")?,
-        None => f.write_str("this job's kind has no default queue (Job::defaults); name one with .queue(…)")?,
-    }
+fn no_queue(known: &[QueueName], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("this job's kind has no default queue (Job::defaults); name one with .queue(…)")?;
     if known.is_empty() {
         return Ok(());
     }

@@ -19,7 +19,7 @@ use crate::operator::{Operator, OperatorError};
 /// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
 /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
 /// # let client = Client::shared(store.clone()).queue("email")?;
-/// # let (operator, queue) = (Operator::new(store), QueueName::new("email")?);
+/// # let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
 /// # for _ in 0..3 { let id = client.enqueue(Welcome).await?.id.clone(); operator.cancel(&queue, [id]).await?; }
 /// use retraced::find::{BulkAction, BulkStep};
 /// use retraced::{JobFilter, JobState};

@@ -17,7 +17,7 @@ use crate::operator::OperatorError;
 /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
 /// # let client = Client::shared(store.clone()).queue("email")?;
 /// # for _ in 0..2 { client.enqueue(Welcome).await?; }
-/// # let (operator, queue) = (Operator::new(store), QueueName::new("email")?);
+/// # let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
 /// use retraced::{JobFilter, JobState, find::FindError};
 /// let page = operator.find(&queue, &JobFilter::in_state(JobState::Pending), None, 1).await?;
 /// let refused = operator.find(&queue, &JobFilter::failed(), page.next, 1).await;
@@ -34,6 +34,14 @@ pub enum FindError {
     Operator(OperatorError),
 }
 
+impl FindError {
+    /// Whether the same search may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, FindError::Operator(error) if error.is_retryable())
+    }
+}
+
 impl fmt::Display for FindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -47,7 +55,7 @@ impl std::error::Error for FindError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             FindError::OtherList => None,
-            FindError::Operator(error) => Some(error),
+            FindError::Operator(error) => error.source(),
         }
     }
 }

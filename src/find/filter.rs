@@ -18,7 +18,7 @@ use retraced_jobs::store::JobSummary;
 /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
 /// # let client = Client::shared(store.clone()).queue("email")?;
 /// # for _ in 0..3 { client.enqueue(Welcome).await?; }
-/// # let (operator, queue) = (Operator::new(store), QueueName::new("email")?);
+/// # let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
 /// use retraced::find::{FoundJobs, JobCursor};
 /// use retraced::{JobFilter, JobState};
 /// let filter = JobFilter::in_state(JobState::Pending).kind("welcome".parse()?);

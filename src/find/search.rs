@@ -24,7 +24,7 @@ use crate::operator::{Operator, OperatorError};
 /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
 /// # let client = Client::shared(store.clone()).queue("email")?;
 /// # for _ in 0..3 { client.enqueue(Welcome).await?; }
-/// # let (operator, queue) = (Operator::new(store), QueueName::new("email")?);
+/// # let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
 /// use retraced::{JobFilter, JobState, find::JobSearch};
 /// let mut search: JobSearch = operator.search(&queue, &JobFilter::in_state(JobState::Pending), None)?;
 /// let (first, rest) = (search.take(2, 1_000).await?, search.take(2, 1_000).await?);
@@ -291,7 +291,7 @@ mod tests {
     /// A queue with 60 dead and 30 poisoned jobs.
     async fn failed_jobs() -> (Operator, QueueName) {
         let (store, name) = store_of_failed_jobs().await;
-        (Operator::new(Arc::new(store)), name)
+        (Operator::shared(Arc::new(store)), name)
     }
 
     async fn store_of_failed_jobs() -> (MemoryStore, QueueName) {
@@ -302,7 +302,7 @@ mod tests {
             let job = Fails { poison: n % 3 == 0 };
             runtime.queue("q").unwrap().job(job).id(format!("j-{n}")).enqueue().await.unwrap();
         }
-        let operator = Operator::new(Arc::new(store.clone()));
+        let operator = Operator::shared(Arc::new(store.clone()));
         let name = QueueName::new("q").unwrap();
         tokio::time::timeout(Duration::from_secs(30), async {
             loop {
@@ -365,7 +365,7 @@ mod tests {
     /// The failed jobs behind a store that refuses every second call.
     async fn shaky() -> (Operator, QueueName) {
         let (inner, queue) = store_of_failed_jobs().await;
-        (Operator::new(Arc::new(Shaky { inner, reads: AtomicU32::new(0), discards: AtomicU32::new(1) })), queue)
+        (Operator::shared(Arc::new(Shaky { inner, reads: AtomicU32::new(0), discards: AtomicU32::new(1) })), queue)
     }
 
     #[tokio::test]
@@ -431,7 +431,7 @@ mod tests {
         };
         let call = CallId { instance: uuid::Uuid::nil().into(), replay_slot: 0, sequence: 1 };
         store.enqueue(call, &queue, &[large(0), large(1), large(2)]).await.unwrap();
-        let operator = Operator::new(store);
+        let operator = Operator::shared(store);
         let mut search = operator.search(&queue, &JobFilter::in_state(JobState::Pending), None).unwrap();
         assert_eq!(search.take(9, u64::MAX).await.unwrap().len(), 2);
         assert_eq!(search.read_max, 2);

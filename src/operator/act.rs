@@ -28,7 +28,7 @@ impl Operator {
     /// # use std::sync::Arc;
     /// # use retraced::{Client, MemoryStore, Operator, QueueName, store::{Moved, Store, Target}, JobState};
     /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    /// # let (admin, queue) = (Operator::new(store.clone()), QueueName::new("email")?);
+    /// # let (admin, queue) = (Operator::shared(store.clone()), QueueName::new("email")?);
     /// # let client = Client::shared(store);
     /// # #[derive(serde::Serialize, serde::Deserialize)]
     /// # struct Welcome;
@@ -111,7 +111,7 @@ impl Operator {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use std::sync::Arc;
     /// # use retraced::{Audit, MemoryStore, Operator, QueueName};
-    /// # let admin = Operator::new(Arc::new(MemoryStore::new()));
+    /// # let admin = Operator::new(MemoryStore::new());
     /// let audit: Audit = admin.repair(&QueueName::new("email")?).await?;
     /// assert!(audit.after.adds_up() && audit.findings.is_empty());
     /// # Ok(())

@@ -1,4 +1,4 @@
-//! Waits until a job has ended. The store's hints say when to read the job; polling is the fallback.
+//! Waits until a job has ended. The job is read when a hint says that it has ended, and once per second in any case, because hints can be lost.
 
 mod hints;
 
@@ -62,10 +62,10 @@ impl OutcomeWaiter {
                         return outcome_of_gone(*seen, hinted);
                     }
                     Some(outcome) => return Ok(outcome),
-                    // The job has not ended: if a hint said so, the job was enqueued or redriven again since.
+                    // The job has not ended. A hint that it had ended was about an earlier run: the job was enqueued or redriven again.
                     None => (*seen, hinted) = (job.map(|job| job.state), None),
                 },
-                Err(error) => permanent_error(error).map_or(Ok(()), Err)?,
+                Err(error) => fail_if_permanent(error)?,
             }
             match tokio::time::timeout(wait, next_reason(&mut listener, id, live)).await {
                 Ok(PollReason::Ended(end)) => hinted = Some(end),
@@ -89,20 +89,21 @@ impl OutcomeWaiter {
     }
 }
 
-/// The error for the caller, if another poll would fail in the same way.
-fn permanent_error(error: CallError) -> Option<OutcomeError> {
+/// Fails if another poll would fail in the same way.
+fn fail_if_permanent(error: CallError) -> Result<(), OutcomeError> {
     match error {
-        CallError::Refused(error) => Some(OutcomeError::Store { source: Arc::new(error) }),
-        CallError::RuntimeEnded { .. } => Some(OutcomeError::RuntimeEnded),
-        _ => None,
+        CallError::Refused(error) => Err(OutcomeError::Store { source: Arc::new(error) }),
+        CallError::RuntimeEnded { .. } => Err(OutcomeError::RuntimeEnded),
+        _ => Ok(()),
     }
 }
 
-/// The outcome of a job that is not in the store. The store remembers only for a while that a job completed that is not kept; after that, a hint received earlier says so.
+/// The outcome of a job that is not in the store. The store remembers only for a while that such a job completed; an earlier hint may say how it ended.
 fn outcome_of_gone(seen: Option<JobState>, hinted: Option<End>) -> Result<Outcome, OutcomeError> {
     match (seen, hinted) {
         (_, Some(End::Completed)) => Ok(Outcome::Completed { output: None }),
         (None, _) | (_, Some(End::Discarded)) => Ok(Outcome::NotKept),
+        // Kept means that it was kept when it ended: it was trimmed since.
         (Some(seen), Some(End::Kept) | None) => Err(OutcomeError::EndUnknown { seen }),
     }
 }

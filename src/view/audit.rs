@@ -13,7 +13,7 @@ use crate::operator::Audit;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::sync::Arc;
 /// # use retraced::{MemoryStore, Operator, QueueName};
-/// # let (operator, queue) = (Operator::new(Arc::new(MemoryStore::new())), QueueName::new("email")?);
+/// # let (operator, queue) = (Operator::new(MemoryStore::new()), QueueName::new("email")?);
 /// use retraced::view::AuditRow;
 /// let row = AuditRow::found(&queue, operator.audit(&queue).await?);
 /// assert!(row.is_sound() && !row.repaired);

@@ -23,7 +23,7 @@ use super::{AttemptDetail, Timestamp};
 /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
 /// # Client::shared(store.clone()).queue("email")?.enqueue(Welcome).await?;
 /// use retraced::view::JobRow;
-/// let (operator, queue) = (Operator::new(store), QueueName::new("email")?);
+/// let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
 /// let page = operator.find(&queue, &JobFilter::in_state(JobState::Pending), None, 50).await?;
 /// let rows: Vec<JobRow> = page.jobs.iter().map(|job| JobRow::new(&queue, job)).collect();
 /// assert_eq!(serde_json::to_value(&rows)?[0]["kind"], "welcome");
@@ -92,7 +92,7 @@ pub struct JobError {
 /// # let job = Welcome { to: "ada".into() };
 /// # let id = Client::shared(store.clone()).queue("email")?.enqueue(job).await?.id.clone();
 /// use retraced::view::{AttemptDetail, AttemptOutcome, JobDetail, JobError, LogLine, Progress, Running};
-/// let (operator, queue) = (Operator::new(store), QueueName::new("email")?);
+/// let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
 /// let view = operator.job(&queue, &id).await?.ok_or("gone")?;
 /// let job = JobDetail::from(&view);
 /// assert_eq!(serde_json::to_value(&job)?["payload"]["to"], "ada");

@@ -15,7 +15,7 @@ use serde::Serialize;
 /// # use std::sync::Arc;
 /// # use std::time::Duration;
 /// # use retraced::{MemoryStore, Operator, QueueName};
-/// # let (operator, queue) = (Operator::new(Arc::new(MemoryStore::new())), QueueName::new("email")?);
+/// # let (operator, queue) = (Operator::new(MemoryStore::new()), QueueName::new("email")?);
 /// use retraced::view::{QueueRow, Rates};
 /// let before = operator.stats(&queue).await?;
 /// let after = operator.stats(&queue).await?;

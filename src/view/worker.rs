@@ -13,7 +13,7 @@ use super::Timestamp;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::sync::Arc;
 /// # use retraced::{MemoryStore, Operator};
-/// # let operator = Operator::new(Arc::new(MemoryStore::new()));
+/// # let operator = Operator::new(MemoryStore::new());
 /// use retraced::view::WorkerDetail;
 /// for worker in operator.workers().await?.iter().map(WorkerDetail::from) {
 ///     println!("{} on {}: {} of {} executors are busy", worker.worker, worker.host, worker.running, worker.concurrency);

@@ -69,7 +69,7 @@ impl Scenario {
         println!("{id}: SEED={seed}");
         let report = Report { id: id.into(), about: about.into(), seed, ..Report::default() };
         Self {
-            admin: Operator::new(store.clone()),
+            admin: Operator::shared(store.clone()),
             queue: QueueName::new(QUEUE).unwrap(),
             log: ExecutionLog::open(&folder.path().join("log")),
             server,

@@ -3,8 +3,8 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::Color;
-use retraced::job::{EventKind, SupervisionEvent};
 use retraced::job::{InstanceId, JobId, Kind, QueueName};
+use retraced::{EventKind, SupervisionEvent};
 
 use super::super::report::{Next, Report};
 use super::*;
