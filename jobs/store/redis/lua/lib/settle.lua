@@ -4,13 +4,13 @@
 --   verdict  C completed and kept, G completed and deleted, X cancelled: these count neither a failure nor a release;
 --            R retry after the delay, D dead, P poisoned: these count a failure;
 --            F release to the front of pending, L release after the delay, A rejected (dead without a failure): these count a release
-local FINAL = { c = true, d = true, o = true, x = true }
+local FINAL = { c = true, d = true, o = true, x = true } -- states (lib/state.lua)
 local COUNTS_FAILURE = { R = true, D = true, P = true }
 local COUNTS_RELEASE = { F = true, L = true, A = true }
-local CANCELLABLE = { R = true, F = true, L = true } -- these become X when a cancellation was requested
+local CANCELLABLE = { R = true, F = true, L = true } -- these become X when a cancellation was requested, but count as reported
 
--- These jobs completed and were deleted. For those a client waits for, keeps in `awaited` that they completed, until the wait is
--- over. watch_outcome.lua reads this, so that no client depends on a hint.
+-- For jobs that completed and were deleted: records in `awaited`, for each id that a client waits for, that the job completed. The
+-- record stays until the wait is over. watch_outcome.lua reads it, so that no client depends on a hint.
 local function keep_outcomes(ids)
   if #ids == 0 then return end
   local waiting, completed, answered = {}, {}, {}
@@ -24,7 +24,7 @@ local function keep_outcomes(ids)
     end
   end
   if #completed == 0 then return end
-  -- The ZADD comes first: a key that becomes empty is deleted, and its successor would never expire.
+  -- The ZADD comes first: a key that becomes empty is deleted, and a new key would have no expiry.
   redis.pcall('ZADD', AWAITED_JOBS, unpack(completed))
   redis.pcall('ZREM', AWAITED_JOBS, unpack(answered))
 end
@@ -51,8 +51,7 @@ local function settle(first)
   if not retry_kept then retry_kept = call('HLEN', RETRY) end
   local grants = call('HMGET', GRANT, unpack(ids))
 
-  -- The common case: all settlements are of first attempts that completed, and the jobs are not kept. `simple` counts these from the
-  -- front of the batch.
+  -- The common case: all jobs completed, are not kept and have no retry state. `simple` counts these from the front of the batch.
   local simple = 0
   for group = 1, #groups do
     local head, last = groups[group][1], groups[group][2]
@@ -62,9 +61,9 @@ local function settle(first)
     if simple < last then break end
   end
   if simple == n then
-    call('HLEN', JOB)
+    call('HLEN', JOB) -- type check (lib/queue.lua)
     call('ZREM', LEASE, unpack(ids))
-    -- If fewer grants than ids were there, an id was named twice: the general case below handles that.
+    -- Fewer grants than ids: an id was named twice. The general case handles that, with the grants as they were read above.
     if call('HDEL', GRANT, unpack(ids)) == n then
       call('HDEL', JOB, unpack(ids))
       count('completed', n)
@@ -76,8 +75,8 @@ local function settle(first)
     end
   end
 
-  -- The general case. `decide` handles first attempts that completed, and collects the indexes of the other valid settlements in
-  -- `others`. It counts the lengths of its lists itself, because `#` of a growing table is a search.
+  -- The general case. `decide` handles completed jobs without a retry state, and collects the indexes of the other valid settlements
+  -- in `others`, which are few. It counts the lengths of its other lists itself, because `#` of a growing table is a search.
   local states, settled_ids, unkept, others, history, completed, stale
   local function decide(repeated)
     states, settled_ids, unkept, others, history, completed, stale = {}, {}, {}, {}, {}, {}, 0
@@ -107,7 +106,7 @@ local function settle(first)
           end
         elseif g and #g == GRANT_LEN and sub(g, 1, 12) == token then
           settled_len = settled_len + 1
-          settled_ids[settled_len], states[k] = ids[k], '?' -- set by the general case below
+          settled_ids[settled_len], states[k] = ids[k], '?' -- set in the loop over `others`
           others[#others + 1] = k
         else
           stale = stale + 1
@@ -117,7 +116,7 @@ local function settle(first)
       from = last + 1
     end
   end
-  -- The indexes at which an id is named again after an earlier settlement of it was valid. Only the first one counts.
+  -- Only an id's first valid settlement counts. Returns the indexes of the others.
   local function repeated_ids()
     local mentioned, repeated = {}, nil
     for k = 1, n do
@@ -162,6 +161,7 @@ local function settle(first)
       elseif COUNTS_RELEASE[reported] then
         releases_counted = releases_counted + 1
       end
+      -- CANCEL is the lowest bit of the flags.
       if byte(grants[index], GRANT_LEN) % 2 == CANCEL and CANCELLABLE[reported] then verdict = 'X' end
       if verdict == 'G' then
         completions = completions + 1
@@ -224,12 +224,11 @@ local function settle(first)
   if #delayed > 0 then call('ZCARD', DELAYED) end
   if #front + #back > 0 then call('LLEN', PENDING) end
 
-  -- Deletions come first, so that jobs can end on a server that is out of memory: it refuses a command that may need memory only
-  -- while the script has written nothing.
+  -- Deletions come first, so that jobs can end on a server that is out of memory: once a script has written, the server lets it use
+  -- commands that may need memory.
   if #settled_ids > 0 then
     call('ZREM', LEASE, unpack(settled_ids))
-    -- Fewer grants than ids: an id was named twice, which is not looked for in advance where all settlements are first attempts
-    -- that completed.
+    -- Fewer grants than ids: an id was named twice. That is not looked for in advance when `others` is empty.
     if call('HDEL', GRANT, unpack(settled_ids)) < #settled_ids and #others == 0 then
       decide(repeated_ids())
       completions = #settled_ids
