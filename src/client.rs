@@ -79,7 +79,7 @@ impl Client {
     /// Enqueues a job to the default queue of its kind ([`JobDefaults::queue`](crate::JobDefaults::queue)), and waits for its receipt.
     ///
     /// # Errors
-    /// [`EnqueueError::NoQueue`] when the kind has no default queue; the other errors are those of [`QueueHandle::enqueue`].
+    /// [`EnqueueError::NoQueue`] when the kind has no default queue, and for a sealed job, which does not say its queue; the other errors are those of [`QueueHandle::enqueue`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -63,10 +63,10 @@ impl Runtime {
     }
 
     /// Enqueues a job to the default queue of its kind ([`JobDefaults::queue`](crate::JobDefaults::queue)), which need not be one of this runtime's, and waits for its
-    /// receipt. In a runtime with one queue a kind needs no default. The job is a typed job, a [`JobRequest`](crate::JobRequest) with options, or a sealed job.
+    /// receipt. In a runtime with one queue a kind needs no default. The job is a typed job, or a [`JobRequest`](crate::JobRequest) with options.
     ///
     /// # Errors
-    /// [`EnqueueError::NoQueue`] when the kind has no default queue and this runtime has several; the other errors are those of [`QueueHandle::enqueue`].
+    /// [`EnqueueError::NoQueue`] when the kind has no default queue and this runtime has several, and for a sealed job, which does not say its queue; the other errors are those of [`QueueHandle::enqueue`].
     ///
     /// ```
     /// # use retraced::{Job, JobRequest, MemoryStore, Queue, Runtime};
@@ -85,15 +85,21 @@ impl Runtime {
     /// # }
     /// ```
     pub async fn enqueue(&self, job: impl IntoNewJob) -> Result<JobHandle, EnqueueError> {
-        let known = self.tree.queues();
-        let queue = match (job.default_queue()?, known.as_slice()) {
-            (Some(default), _) => default,
-            (None, [only]) => only.clone(),
-            (None, _) => return Err(EnqueueError::NoQueue { known }),
+        let queue = match job.default_queue()? {
+            Some(default) => default,
+            None => self.only_queue()?,
         };
         match self.tree.queue(&queue) {
             Some(handle) => self.handle_of(handle).enqueue(job).await,
             None => QueueHandle::new(self.client.producer(&queue)).enqueue(job).await,
+        }
+    }
+
+    fn only_queue(&self) -> Result<QueueName, EnqueueError> {
+        let known = self.tree.queues();
+        match known.as_slice() {
+            [only] => Ok(only.clone()),
+            _ => Err(EnqueueError::NoQueue { known }),
         }
     }
 

@@ -29,7 +29,7 @@ pub enum EnqueueError {
     InvalidId(InvalidName),
     /// The default queue of the job's kind has a name that is not allowed. The caller's mistake: change the kind's `Job::defaults`.
     InvalidQueue(InvalidName),
-    /// `enqueue` was called without a queue, and the job's kind has no default queue. The caller's mistake: enqueue through a
+    /// `enqueue` was called without a queue, and the job's kind has no default queue, or the job was sealed before. The caller's mistake: enqueue through a
     /// [`QueueHandle`](super::QueueHandle), or give the kind a default queue.
     NoQueue {
         /// The queues of the runtime; empty for a client, which can enqueue to any queue.
@@ -160,7 +160,7 @@ impl fmt::Display for EnqueueError {
 }
 
 fn no_queue(known: &[QueueName], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_str("this job's kind has no default queue (Job::defaults); name one with .queue(…)")?;
+    f.write_str("this job's kind has no default queue (Job::defaults), or the job was sealed before; name a queue with .queue(…)")?;
     if known.is_empty() {
         return Ok(());
     }

@@ -28,10 +28,10 @@ pub trait IntoNewJob {
     fn into_new_job(self) -> Result<NewJob, EnqueueError>;
 
     /// The default queue of the job's kind ([`JobDefaults::queue`](crate::handler::JobDefaults::queue)), for an `enqueue` that names no queue, such as
-    /// [`Context::enqueue`](crate::context::Context::enqueue). A sealed job has none.
+    /// [`Context::enqueue`](crate::context::Context::enqueue).
     ///
     /// # Errors
-    /// [`EnqueueError::InvalidQueue`] when its name is not allowed.
+    /// [`EnqueueError::InvalidQueue`] when its name is not allowed; [`EnqueueError::NoQueue`] for a sealed job, which no longer says whether its kind has one.
     fn default_queue(&self) -> Result<Option<QueueName>, EnqueueError> {
         Ok(None)
     }
@@ -48,6 +48,10 @@ impl<J: Job> IntoNewJob for J {
 }
 
 impl IntoNewJob for NewJob {
+    fn default_queue(&self) -> Result<Option<QueueName>, EnqueueError> {
+        Err(EnqueueError::NoQueue { known: Vec::new() })
+    }
+
     fn into_new_job(self) -> Result<NewJob, EnqueueError> {
         Ok(self)
     }
