@@ -35,7 +35,7 @@ use self::selection::Selection;
 use self::server::Server;
 use self::side::Peer;
 use self::step::Step;
-use crate::admin::Admin;
+use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{BENCH_JOBS_BOUNDS, BENCH_ROUNDS_BOUNDS, BENCH_WORKERS_BOUNDS, ROUND_TRIP_MS_BOUNDS};
 use crate::output::{Output, Progress, note};
@@ -124,11 +124,11 @@ async fn stop_signal() -> Result<(), CliError> {
 }
 
 impl Bench {
-    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         if let Some(step) = &self.step {
-            return step.run(&admin.redis, &admin.out).await;
+            return step.run(&context.redis, &context.out).await;
         }
-        if self.markdown && admin.out.is_json() {
+        if self.markdown && context.out.is_json() {
             return Err(CliError::Usage("--markdown and --json cannot be given together".into()));
         }
         let drains: Vec<usize> = self.concurrency.iter().filter_map(|n| usize::try_from(*n).ok()).collect();
@@ -137,8 +137,8 @@ impl Bench {
         let chosen: Vec<Measurement> = all.into_iter().filter(|m| selection.has_any_of(*m)).collect();
 
         // Reports problems with the server with the same messages as every other command.
-        admin.store().await?;
-        let mut server = Server::open(&admin.redis).await?;
+        context.store().await?;
+        let mut server = Server::open(&context.redis).await?;
         let keys = server.keys().await?;
         if keys > 0 && !self.allow_nonempty {
             return Err(CliError::Failed(format!(
@@ -153,24 +153,24 @@ impl Bench {
             .map_err(|error| CliError::Failed(error.to_string()))?;
         let mut report = Report::default();
         let measured = tokio::select! {
-            measured = self.measure(admin, &mut server, &queue, &chosen, &selection, &mut report) => measured,
+            measured = self.measure(context, &mut server, &queue, &chosen, &selection, &mut report) => measured,
             asked = stop_signal() => asked.and(Err(CliError::Failed("stopped before everything was measured".into()))),
         };
         // Also after an error or a signal.
         let cleanup = async {
-            let mut server = Server::open(&admin.redis).await?;
+            let mut server = Server::open(&context.redis).await?;
             server.remove_queue(&queue).await?;
             server.remove_shared(&queue, keys == 0).await
         };
         let cleaned = cleanup.await;
         measured.and(cleaned)?;
-        self.print(&admin.out, &mut server, &report).await
+        self.print(&context.out, &mut server, &report).await
     }
 
     /// Runs all rounds: each measurement on both sides in turns.
     async fn measure(
         &self,
-        admin: &Admin,
+        context: &CommandContext,
         server: &mut Server,
         queue: &QueueName,
         chosen: &[Measurement],
@@ -178,13 +178,13 @@ impl Bench {
         report: &mut Report,
     ) -> Result<(), CliError> {
         let round_trip = Duration::from_millis(self.round_trip_ms);
-        let relay = if round_trip.is_zero() { None } else { Some(Relay::open(&admin.redis, round_trip)?) };
-        let redis = relay.as_ref().map_or(admin.redis.as_str(), Relay::url);
+        let relay = if round_trip.is_zero() { None } else { Some(Relay::open(&context.redis, round_trip)?) };
+        let redis = relay.as_ref().map_or(context.redis.as_str(), Relay::url);
         let peers = |measurement: Measurement| -> &[Peer] {
             if self.floor && measurement.has_a_floor() { &[Peer::Floor, Peer::Retraced] } else { &[Peer::Retraced] }
         };
         let steps = chosen.iter().map(|measurement| peers(*measurement).len() as u64).sum::<u64>() * self.rounds;
-        let progress = Progress::new(&admin.out, "measuring", Some(steps));
+        let progress = Progress::new(&context.out, "measuring", Some(steps));
         for round in 0..self.rounds {
             for (at, measurement) in chosen.iter().copied().enumerate() {
                 let peers = peers(measurement);
@@ -199,8 +199,8 @@ impl Bench {
                     server.remove_queue(queue).await?;
                     for record in records.iter().filter(|record| selection.has(&record.metric)) {
                         // As JSON, each figure is printed as soon as it is known.
-                        if admin.out.is_json() {
-                            admin.out.result(record, String::new)?;
+                        if context.out.is_json() {
+                            context.out.result(record, String::new)?;
                         }
                         report.add(at, peer, record);
                     }

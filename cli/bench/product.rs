@@ -3,6 +3,10 @@
 use std::sync::Arc;
 
 use retraced::job::{QueueName, RunAt};
+use retraced::{
+    Client, Code, Context, Failure, JobOptions, Queue, QueueHandle, RedisStore, Retention, Retry, Runtime, State,
+    seal_job,
+};
 
 use super::job::BenchJob;
 use super::recorder::Recorder;
@@ -10,10 +14,6 @@ use super::server::additional_queues;
 use super::side::Side;
 use crate::error::CliError;
 use crate::limits::BULK_TIMEOUT;
-use retraced::{
-    Client, Code, Context, Failure, JobOptions, Queue, QueueHandle, RedisStore, Retention, Retry, Runtime, State,
-    seal_job,
-};
 
 #[derive(Clone)]
 pub(super) struct Retraced {

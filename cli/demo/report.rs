@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-
 use retraced::{Class, Code, Context, Failure, JobId, Stop};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// What a handler reports about its attempt.
 #[derive(Debug, Clone, PartialEq)]

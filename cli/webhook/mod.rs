@@ -18,9 +18,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::dns::{Name, Resolve};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use retraced::Code;
 use retraced::codec;
 use retraced::job::{JobId, Kind, QueueName};
+use retraced::view::Timestamp;
+use retraced::{Code, Context, Failure, RawJob};
 use serde::Serialize;
 
 use self::client::{Client, Limits};
@@ -30,8 +31,6 @@ use self::sign::SecretFile;
 use crate::error::CliError;
 use crate::limits::{CONNECT_TIMEOUT, SILENCE_MAX};
 use crate::output::{note, one_line};
-use retraced::view::Timestamp;
-use retraced::{Context, Failure, RawJob};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
