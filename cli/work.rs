@@ -16,7 +16,7 @@ use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::JOB_MARGIN;
 use crate::output::{jobs, note, span};
-use crate::webhook::Webhook;
+use crate::webhook::{Addresses, Webhook};
 
 /// Log filter unless `RETRACED_LOG` is set.
 const LOG_DEFAULT: &str = "warn,retraced=info";
@@ -67,7 +67,8 @@ impl Work {
             }
         }
         let secrets = self.webhook_secret_file.as_deref();
-        let webhook = Webhook::new(&self.webhook, self.allow_private, secrets, self.timeout)?;
+        let addresses = if self.allow_private { Addresses::Any } else { Addresses::Public };
+        let webhook = Webhook::new(&self.webhook, addresses, secrets, self.timeout)?;
         let mut signals = Signals::listen()?;
         log_to_stderr();
         webhook.check_name().await?;
