@@ -7,11 +7,13 @@ mod cost;
 mod figures;
 mod floor;
 mod job;
+mod job_queue;
 mod measurement;
 mod product;
 mod recorder;
 mod relay;
 mod report;
+mod rounds;
 mod selection;
 mod server;
 mod side;
@@ -19,7 +21,6 @@ mod step;
 mod workers;
 
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
@@ -29,16 +30,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use self::measurement::Measurement;
-use self::relay::Relay;
 use self::report::{Report, Row, markdown};
+use self::rounds::Rounds;
 use self::selection::Selection;
 use self::server::Server;
-use self::side::Peer;
 use self::step::Step;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{BENCH_JOBS_BOUNDS, BENCH_ROUNDS_BOUNDS, BENCH_WORKERS_BOUNDS, ROUND_TRIP_MS_BOUNDS};
-use crate::output::{Output, Progress, note};
+use crate::output::{Output, note};
 
 pub(super) const AFTER_HELP: &str = "\
 What is measured, with jobs of 200 bytes and every guarantee on:
@@ -134,7 +134,7 @@ impl Bench {
         let drains: Vec<usize> = self.concurrency.iter().filter_map(|n| usize::try_from(*n).ok()).collect();
         let all = Measurement::all(&drains, self.workers);
         let selection = Selection::of(self.only.clone(), &all).map_err(CliError::Usage)?;
-        let chosen: Vec<Measurement> = all.into_iter().filter(|m| selection.has_any_of(*m)).collect();
+        let measurements: Vec<Measurement> = all.into_iter().filter(|m| selection.has_any_of(*m)).collect();
 
         // Reports problems with the server with the same messages as every other command.
         context.store().await?;
@@ -151,64 +151,21 @@ impl Bench {
         }
         let queue = QueueName::new(format!("bench-{}", &Uuid::new_v4().simple().to_string()[..8]))
             .map_err(|error| CliError::Failed(error.to_string()))?;
-        let mut report = Report::default();
+        let report = Report::default();
+        let mut rounds = Rounds { bench: &self, context, server, queue, measurements, selection, report };
         let measured = tokio::select! {
-            measured = self.measure(context, &mut server, &queue, &chosen, &selection, &mut report) => measured,
+            measured = rounds.run() => measured,
             asked = stop_signal() => asked.and(Err(CliError::Failed("stopped before everything was measured".into()))),
         };
         // Also after an error or a signal.
         let cleanup = async {
             let mut server = Server::open(&context.redis).await?;
-            server.remove_queue(&queue).await?;
-            server.remove_shared(&queue, keys == 0).await
+            server.remove_queue(&rounds.queue).await?;
+            server.remove_shared(&rounds.queue, keys == 0).await
         };
         let cleaned = cleanup.await;
         measured.and(cleaned)?;
-        self.print(&context.out, &mut server, &report).await
-    }
-
-    /// Runs all rounds: each measurement on both sides in turns.
-    async fn measure(
-        &self,
-        context: &CommandContext,
-        server: &mut Server,
-        queue: &QueueName,
-        chosen: &[Measurement],
-        selection: &Selection,
-        report: &mut Report,
-    ) -> Result<(), CliError> {
-        let round_trip = Duration::from_millis(self.round_trip_ms);
-        let relay = if round_trip.is_zero() { None } else { Some(Relay::open(&context.redis, round_trip)?) };
-        let redis = relay.as_ref().map_or(context.redis.as_str(), Relay::url);
-        let peers = |measurement: Measurement| -> &[Peer] {
-            if self.floor && measurement.has_a_floor() { &[Peer::Floor, Peer::Retraced] } else { &[Peer::Retraced] }
-        };
-        let steps = chosen.iter().map(|measurement| peers(*measurement).len() as u64).sum::<u64>() * self.rounds;
-        let progress = Progress::new(&context.out, "measuring", Some(steps));
-        for round in 0..self.rounds {
-            for (at, measurement) in chosen.iter().copied().enumerate() {
-                let peers = peers(measurement);
-                for turn in 0..peers.len() {
-                    // The sides take turns at going first.
-                    let peer = peers[(turn + round as usize) % peers.len()];
-                    progress.set_message(format!("round {} · {} · {}", round + 1, measurement.name(), peer.as_str()));
-                    let jobs = measurement.jobs(self.jobs);
-                    let (queue_name, keep) = (queue.to_string(), self.retention);
-                    let step = Step { peer, measurement, jobs, queue: queue_name, keep, is_one_worker: false };
-                    let records = step.measure(redis, round_trip).await?;
-                    server.remove_queue(queue).await?;
-                    for record in records.iter().filter(|record| selection.has(&record.metric)) {
-                        // As JSON, each figure is printed as soon as it is known.
-                        if context.out.is_json() {
-                            context.out.result(record, String::new)?;
-                        }
-                        report.add(at, peer, record);
-                    }
-                    progress.advance(1);
-                }
-            }
-        }
-        Ok(())
+        self.print(&context.out, &mut rounds.server, &rounds.report).await
     }
 
     async fn print(&self, out: &Output, server: &mut Server, report: &Report) -> Result<(), CliError> {
