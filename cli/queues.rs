@@ -126,8 +126,8 @@ impl Queues {
 impl Queue {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         match self {
-            Queue::Pause(OneQueue { queue }) => set_paused(context, queue, true).await,
-            Queue::Resume(OneQueue { queue }) => set_paused(context, queue, false).await,
+            Queue::Pause(queue) => queue.pause(context).await,
+            Queue::Resume(queue) => queue.resume(context).await,
             Queue::Stats(Stats { queue, measure }) => {
                 let operator = context.operator().await?;
                 let rows = read_rows(&operator, &[queue], measure.rates_over).await?;
@@ -136,6 +136,28 @@ impl Queue {
             }
             Queue::Audit(audit) => audit.run(context).await,
         }
+    }
+}
+
+impl OneQueue {
+    async fn pause(self, context: &CommandContext) -> Result<(), CliError> {
+        let was_paused = context.operator().await?.pause(&self.queue).await?;
+        let row = PauseResult { queue: self.queue, paused: true, changed: !was_paused };
+        context.out.result(&row, || format!("queue {} is paused{}", row.queue, row.already()))?;
+        Ok(())
+    }
+
+    async fn resume(self, context: &CommandContext) -> Result<(), CliError> {
+        let was_paused = context.operator().await?.resume(&self.queue).await?;
+        let row = PauseResult { queue: self.queue, paused: false, changed: was_paused };
+        context.out.result(&row, || format!("queue {} is running{}", row.queue, row.already()))?;
+        Ok(())
+    }
+}
+
+impl PauseResult {
+    fn already(&self) -> &'static str {
+        if self.changed { "" } else { " already" }
     }
 }
 
@@ -169,21 +191,6 @@ fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
         (if row.repaired { "repaired" } else { "found" }, Cell::new(found, Style::Warn))
     }));
     values
-}
-
-async fn set_paused(context: &CommandContext, queue: QueueName, paused: bool) -> Result<(), CliError> {
-    let operator = context.operator().await?;
-    let was = match paused {
-        true => operator.pause(&queue).await?,
-        false => operator.resume(&queue).await?,
-    };
-    let switched = PauseResult { queue, paused, changed: was != paused };
-    context.out.result(&switched, || {
-        let state = if paused { "paused" } else { "running" };
-        let already = if switched.changed { "" } else { " already" };
-        format!("queue {} is {state}{already}", switched.queue)
-    })?;
-    Ok(())
 }
 
 /// Reads the statistics of these queues, with rates if `rates_over` is given.
