@@ -218,7 +218,7 @@ fn sentence(out: &Output, row: &ActionRow) -> String {
     let state =
         |state: Option<JobState>| state.map_or_else(|| NOTHING.to_owned(), |state| out.paint(Style::of(state), state));
     match row.result {
-        ActionResult::Asked => format!("{id}  is running; its handler was asked to stop"),
+        ActionResult::Asked => format!("{id}  is processing; cancellation requested"),
         ActionResult::NotFound => format!("{id}  is not kept in queue {}", row.queue),
         ActionResult::Refused => format!("{id}  is {}, which does not allow this", state(row.state)),
         ActionResult::Removed => format!("{id}  {} → removed", state(row.from)),
@@ -234,11 +234,11 @@ pub(crate) fn show(out: &Output, view: &JobView) -> Result<(), CliError> {
 
 fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
     let row = &job.row;
-    let mut values = Vec::new();
-    let mut say = |name: &'static str, value: String| values.push((name, Cell::from(value)));
-    say("queue", row.queue.to_string());
-    say("kind", row.kind.as_ref().map_or_else(|| "unreadable".into(), ToString::to_string));
-    values.push(("state", Cell::new(row.state.as_str(), Style::of(row.state))));
+    let mut values = vec![
+        ("queue", row.queue.to_string().into()),
+        ("kind", row.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into()),
+        ("state", Cell::new(row.state.as_str(), Style::of(row.state))),
+    ];
     let mut say = |name: &'static str, value: String| values.push((name, Cell::from(value)));
     let counters =
         [(row.attempts, "attempt"), (row.failures, "failure"), (row.crashes, "crash"), (row.releases, "release")];
@@ -260,9 +260,9 @@ fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
             say(name, at.to_string());
         }
     }
-    if let Some(running) = &job.running {
-        let asked = if running.cancel_asked { ", asked to stop" } else { "" };
-        say("running", format!("attempt {} in worker {}{asked}", running.attempt, running.worker));
+    if let Some(holder) = &job.held_by {
+        let asked = if holder.cancel_asked { ", cancellation requested" } else { "" };
+        say("held by", format!("worker {} as attempt {}{asked}", holder.worker, holder.attempt));
     }
     if let Some(error) = &row.last_error {
         say("last error", format!("{} at {}: {}", error.code, error.at, shown(&error.message)));
