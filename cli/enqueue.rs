@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -249,10 +248,7 @@ struct Enqueuer<'a> {
 
 impl<'a> Enqueuer<'a> {
     async fn open(context: &'a CommandContext, queue: &'a QueueName) -> Result<Self, CliError> {
-        let store = context.store().await?;
-        // Registers the queue, so that `retraced queues` shows it even if no worker has used it yet.
-        store.announce(std::slice::from_ref(queue)).await.map_err(|e| CliError::Failed(e.to_string()))?;
-        let client = Client::shared(Arc::clone(&store));
+        let client = Client::shared(context.store().await?);
         let client = client.queue(queue.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
         Ok(Self { context, queue, client, stored: 0, created: 0, last_line: 0 })
     }
