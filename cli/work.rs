@@ -67,8 +67,7 @@ impl Work {
             }
         }
         let secrets = self.webhook_secret_file.as_deref();
-        let addresses = if self.allow_private { Addresses::Any } else { Addresses::Public };
-        let webhook = Webhook::new(&self.webhook, addresses, secrets, self.timeout)?;
+        let webhook = Webhook::new(&self.webhook, self.addresses(), secrets, self.timeout)?;
         let mut signals = Signals::listen()?;
         log_to_stderr();
         webhook.check_name().await?;
@@ -118,6 +117,12 @@ impl Work {
         // The two counts are read one after the other, and a job may end in between. The larger count is shown.
         note(drained_message(Drained { running: drained.running.max(running), ..drained }));
         Ok(())
+    }
+}
+
+impl Work {
+    fn addresses(&self) -> Addresses {
+        if self.allow_private { Addresses::Any } else { Addresses::Public }
     }
 }
 

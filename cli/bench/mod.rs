@@ -21,6 +21,7 @@ mod step;
 mod workers;
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
@@ -30,6 +31,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use self::measurement::Measurement;
+use self::product::Completed;
 use self::report::{Report, Row, markdown};
 use self::rounds::Rounds;
 use self::selection::Selection;
@@ -106,11 +108,11 @@ pub(super) struct Bench {
     #[arg(long)]
     allow_nonempty: bool,
     /// The step this process measures; set only for processes that the benchmark starts.
-    #[arg(long, hide = true, value_name = "JSON", value_parser = step)]
+    #[arg(long, hide = true, value_name = "JSON", value_parser = parse_step)]
     step: Option<Step>,
 }
 
-fn step(text: &str) -> Result<Step, String> {
+fn parse_step(text: &str) -> Result<Step, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
@@ -151,8 +153,19 @@ impl Bench {
         }
         let queue = QueueName::new(format!("bench-{}", &Uuid::new_v4().simple().to_string()[..8]))
             .map_err(|error| CliError::Failed(error.to_string()))?;
-        let report = Report::default();
-        let mut rounds = Rounds { bench: &self, context, server, queue, measurements, selection, report };
+        let mut rounds = Rounds {
+            context,
+            rounds: self.rounds,
+            floor: self.floor,
+            jobs: self.jobs,
+            round_trip: Duration::from_millis(self.round_trip_ms),
+            completed: if self.retention { Completed::Kept } else { Completed::Removed },
+            server,
+            queue,
+            measurements,
+            selection,
+            report: Report::default(),
+        };
         let measured = tokio::select! {
             measured = rounds.run() => measured,
             asked = stop_signal() => asked.and(Err(CliError::Failed("stopped before everything was measured".into()))),

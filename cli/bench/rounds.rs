@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use retraced::job::QueueName;
 
-use super::Bench;
 use super::measurement::Measurement;
 use super::product::Completed;
 use super::relay::Relay;
@@ -19,8 +18,15 @@ use crate::output::Progress;
 
 /// What the rounds of a benchmark need, and what they have measured so far.
 pub(super) struct Rounds<'a> {
-    pub(super) bench: &'a Bench,
     pub(super) context: &'a CommandContext,
+    pub(super) rounds: u64,
+    /// Whether the floor is measured too.
+    pub(super) floor: bool,
+    /// The jobs of each measurement; `None`: its default.
+    pub(super) jobs: Option<u64>,
+    /// What is added to the round trip to the server.
+    pub(super) round_trip: Duration,
+    pub(super) completed: Completed,
     pub(super) server: Server,
     /// The queue of all measurements; it is removed after each.
     pub(super) queue: QueueName,
@@ -32,11 +38,13 @@ pub(super) struct Rounds<'a> {
 
 impl Rounds<'_> {
     pub(super) async fn run(&mut self) -> Result<(), CliError> {
-        let round_trip = Duration::from_millis(self.bench.round_trip_ms);
-        let relay = if round_trip.is_zero() { None } else { Some(Relay::open(&self.context.redis, round_trip)?) };
+        let relay = match self.round_trip {
+            Duration::ZERO => None,
+            round_trip => Some(Relay::open(&self.context.redis, round_trip)?),
+        };
         let redis = relay.as_ref().map_or(self.context.redis.as_str(), Relay::url);
         let progress = Progress::new(&self.context.out, "measuring", Some(self.steps()));
-        for round in 0..self.bench.rounds {
+        for round in 0..self.rounds {
             for at in 0..self.measurements.len() {
                 let measurement = self.measurements[at];
                 let sides = self.sides(measurement);
@@ -44,7 +52,7 @@ impl Rounds<'_> {
                     // The sides take turns at going first.
                     let side = sides[(turn + round as usize) % sides.len()];
                     progress.set_message(format!("round {} · {} · {}", round + 1, measurement.name(), side.as_str()));
-                    let records = self.step(side, measurement).measure(redis, round_trip).await?;
+                    let records = self.step(side, measurement).measure(redis, self.round_trip).await?;
                     self.server.remove_queue(&self.queue).await?;
                     for record in records.iter().filter(|record| self.selection.has(&record.metric)) {
                         // As JSON, each figure is printed as soon as it is known.
@@ -61,18 +69,17 @@ impl Rounds<'_> {
     }
 
     fn sides(&self, measurement: Measurement) -> &'static [Side] {
-        if self.bench.floor && measurement.has_a_floor() { &[Side::Floor, Side::Retraced] } else { &[Side::Retraced] }
+        if self.floor && measurement.has_a_floor() { &[Side::Floor, Side::Retraced] } else { &[Side::Retraced] }
     }
 
     /// How many steps all rounds have.
     fn steps(&self) -> u64 {
         let sides = self.measurements.iter().map(|measurement| self.sides(*measurement).len() as u64);
-        sides.sum::<u64>() * self.bench.rounds
+        sides.sum::<u64>() * self.rounds
     }
 
     fn step(&self, side: Side, measurement: Measurement) -> Step {
-        let completed = if self.bench.retention { Completed::Kept } else { Completed::Removed };
-        let (jobs, queue) = (measurement.jobs(self.bench.jobs), self.queue.to_string());
-        Step { side, measurement, jobs, queue, completed, is_one_worker: false }
+        let (jobs, queue) = (measurement.jobs(self.jobs), self.queue.to_string());
+        Step { side, measurement, jobs, queue, completed: self.completed, is_one_worker: false }
     }
 }

@@ -43,7 +43,7 @@ impl Step {
     }
 
     /// The command that runs this step in a process.
-    pub(super) fn command(&self, redis: &str) -> Result<Command, CliError> {
+    fn command(&self, redis: &str) -> Result<Command, CliError> {
         let step = serde_json::to_string(self).map_err(|error| self.failed(&error))?;
         let mut command = Command::new(std::env::current_exe()?);
         // The URL is passed in the environment, where other users do not see it.
@@ -52,7 +52,7 @@ impl Step {
         Ok(command)
     }
 
-    pub(super) fn as_worker(&self) -> Self {
+    fn as_worker(&self) -> Self {
         Self { is_one_worker: true, ..self.clone() }
     }
 
@@ -74,7 +74,8 @@ impl Step {
             Side::Floor => fill(&self.floor(redis).await?, self.jobs).await?,
         }
         let mut server = Server::open(redis).await?;
-        let workers = WorkerProcesses::start(self, redis, workers).await;
+        let commands: Result<Vec<_>, _> = (0..workers).map(|_| self.as_worker().command(redis)).collect();
+        let workers = WorkerProcesses::start(self.jobs, commands?).await;
         let figures = match workers {
             Ok(workers) => workers.drain(&mut server, &self.measurement.name()).await,
             Err(error) => Err(error),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -22,7 +22,6 @@ use super::job::now_us;
 use super::job_queue::JobQueue;
 use super::recorder::Recorder;
 use super::server::Server;
-use super::step::Step;
 use crate::error::CliError;
 use crate::limits::{TIMED_MIN, WARM_UP_ONE_IN, WORKER_MESSAGES_MAX, WORKER_REPORT_INTERVAL};
 use crate::output::Output;
@@ -105,12 +104,13 @@ struct WorkerProcess {
 }
 
 impl WorkerProcesses {
-    /// Starts this many workers, and returns when all are ready and wait for the order to start.
-    pub(super) async fn start(step: &Step, redis: &str, count: usize) -> Result<Self, CliError> {
+    /// Starts a worker by each of these commands, and returns when all are ready and wait for the order to start. Together they will handle this many jobs.
+    pub(super) async fn start(jobs: u64, commands: Vec<Command>) -> Result<Self, CliError> {
+        let count = commands.len();
         let (sender, messages) = mpsc::channel(WORKER_MESSAGES_MAX);
         let (mut processes, mut listeners) = (Vec::new(), JoinSet::new());
-        for number in 0..count {
-            let mut child = step.as_worker().command(redis)?.stdin(Stdio::piped()).spawn()?;
+        for (number, mut command) in commands.into_iter().enumerate() {
+            let mut child = command.stdin(Stdio::piped()).spawn()?;
             let (Some(orders), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
                 return Err(CliError::Failed("a worker's standard input or output is missing".into()));
             };
@@ -127,7 +127,7 @@ impl WorkerProcesses {
             });
             processes.push(WorkerProcess { child, orders, handled: 0, cpu_s: 0.0, memory_mib: None });
         }
-        let mut workers = Self { jobs: step.jobs, processes, messages, _listeners: listeners };
+        let mut workers = Self { jobs, processes, messages, _listeners: listeners };
         for _ in 0..count {
             workers.next().await?;
         }
