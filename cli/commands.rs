@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, CommandFactory, Parser, Subcommand};
 
-use crate::admin::Admin;
+use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::settings::Settings;
 use crate::{bench, completions, config, dead, demo, enqueue, jobs, queues, trace, work};
@@ -87,20 +87,20 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    pub(crate) async fn run(self, admin: &Admin, settings: &Settings) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &CommandContext, settings: &Settings) -> Result<(), CliError> {
         match self {
-            Command::Demo(demo) => demo.run(admin).await,
-            Command::Work(work) => work.run(admin).await,
-            Command::Enqueue(enqueue) => enqueue.run(admin).await,
-            Command::Queues(queues) => queues.run(admin).await,
-            Command::Queue(queue) => queue.run(admin).await,
-            Command::Jobs(jobs) => jobs.run(admin).await,
-            Command::Job(job) => job.run(admin).await,
-            Command::Trace(trace) => trace.run(admin).await,
-            Command::Dead(dead) => dead.run(admin).await,
-            Command::Bench(bench) => bench.run(admin).await,
-            Command::Config(config) => config.run(admin, settings),
-            Command::Completions(completions) => completions.run(admin, Cli::command()),
+            Command::Demo(demo) => demo.run(context).await,
+            Command::Work(work) => work.run(context).await,
+            Command::Enqueue(enqueue) => enqueue.run(context).await,
+            Command::Queues(queues) => queues.run(context).await,
+            Command::Queue(queue) => queue.run(context).await,
+            Command::Jobs(jobs) => jobs.run(context).await,
+            Command::Job(job) => job.run(context).await,
+            Command::Trace(trace) => trace.run(context).await,
+            Command::Dead(dead) => dead.run(context).await,
+            Command::Bench(bench) => bench.run(context).await,
+            Command::Config(config) => config.run(context, settings),
+            Command::Completions(completions) => completions.run(context, Cli::command()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
-use crate::admin::Admin;
+use crate::context::CommandContext;
 use crate::error::CliError;
 
 pub(crate) const AFTER_HELP: &str = "\
@@ -19,9 +19,9 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(self, admin: &Admin, mut grammar: Command) -> Result<(), CliError> {
+    pub(crate) fn run(self, context: &CommandContext, mut grammar: Command) -> Result<(), CliError> {
         let mut script = Vec::new();
         generate(self.shell, &mut grammar, "retraced", &mut script);
-        Ok(admin.out.line(&String::from_utf8_lossy(&script))?)
+        Ok(context.out.line(&String::from_utf8_lossy(&script))?)
     }
 }

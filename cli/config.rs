@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::admin::Admin;
+use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::output::{Cell, Column, NOTHING, Style};
 use crate::settings::{SettingValue, Settings, Source};
@@ -65,11 +65,11 @@ impl SettingRow {
 }
 
 impl Config {
-    pub(crate) fn run(self, admin: &Admin, settings: &Settings) -> Result<(), CliError> {
+    pub(crate) fn run(self, context: &CommandContext, settings: &Settings) -> Result<(), CliError> {
         let values = settings.values().map_err(CliError::Usage)?;
         let rows: Vec<SettingRow> = values.into_iter().map(SettingRow::from).collect();
         let columns = [Column::new("SETTING"), Column::new("VALUE").cut(16), Column::new("FROM").cut(12)];
-        admin.out.results(&rows, &columns, |row| {
+        context.out.results(&rows, &columns, |row| {
             let style = if row.source == "default" || row.source == "unset" { Style::Dim } else { Style::Plain };
             vec![
                 row.setting.clone().into(),

@@ -1,16 +1,16 @@
 //! `retraced dead …`: lists, shows, redrives and discards dead and poisoned jobs.
 
 use clap::{ArgGroup, Args, Subcommand};
+use retraced::find::BulkAction;
 use retraced::job::{JobId, JobState, JobView, QueueName};
 use retraced::store::{BATCH_MAX, Moved, Target};
+use retraced::{JobFilter, Operator};
 
-use crate::admin::Admin;
+use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::filter::Filter;
 use crate::jobs::{Listing, Paging, print_results, show};
 use crate::output::{Progress, jobs, note};
-use retraced::find::BulkAction;
-use retraced::{JobFilter, Operator};
 
 /// `retraced dead …`
 #[derive(Subcommand)]
@@ -66,17 +66,17 @@ pub(crate) struct Selection {
 }
 
 impl Dead {
-    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
-        let operator = admin.operator().await?;
+    pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        let operator = context.operator().await?;
         match self {
             Dead::List(List { queue, filter, paging }) => {
                 let filter = filter.of(JobFilter::failed());
                 let listing = Listing { queue: &queue, filter: &filter, what: "dead or poisoned" };
-                listing.run(admin, &operator, paging).await
+                listing.run(context, &operator, paging).await
             }
-            Dead::Show(selection) => selection.show(admin, &operator).await,
-            Dead::Redrive(selection) => selection.act(admin, &operator, Verb::Redrive).await,
-            Dead::Discard(selection) => selection.act(admin, &operator, Verb::Discard).await,
+            Dead::Show(selection) => selection.show(context, &operator).await,
+            Dead::Redrive(selection) => selection.act(context, &operator, Verb::Redrive).await,
+            Dead::Discard(selection) => selection.act(context, &operator, Verb::Discard).await,
         }
     }
 }
@@ -125,18 +125,18 @@ impl Verb {
 
 impl Selection {
     /// Shows each selected job. Fails if a job that was given by id is neither dead nor poisoned.
-    async fn show(self, admin: &Admin, operator: &Operator) -> Result<(), CliError> {
+    async fn show(self, context: &CommandContext, operator: &Operator) -> Result<(), CliError> {
         if !self.is_by_id() {
-            return self.show_matching(admin, operator).await;
+            return self.show_matching(context, operator).await;
         }
         let ids = self.given_ids();
         let mut missing = 0;
         for id in &ids {
-            if admin.out.is_closed() {
+            if context.out.is_closed() {
                 break;
             }
             match operator.job(&self.queue, id).await?.filter(is_dead_or_poisoned) {
-                Some(view) => show(&admin.out, &view)?,
+                Some(view) => show(&context.out, &view)?,
                 None => {
                     note(format_args!("job {id} is neither dead nor poisoned in queue {}", self.queue));
                     missing += 1;
@@ -150,10 +150,10 @@ impl Selection {
         Ok(())
     }
 
-    async fn show_matching(&self, admin: &Admin, operator: &Operator) -> Result<(), CliError> {
+    async fn show_matching(&self, context: &CommandContext, operator: &Operator) -> Result<(), CliError> {
         let mut search = operator.search(&self.queue, &self.matching(), None)?;
         let mut shown = 0;
-        while !admin.out.is_closed() {
+        while !context.out.is_closed() {
             let jobs = search.take(BATCH_MAX, u64::MAX).await?;
             if jobs.is_empty() {
                 break;
@@ -161,26 +161,26 @@ impl Selection {
             for job in jobs {
                 // A job that was redriven after the page was read is no longer dead.
                 if let Some(view) = operator.job(&self.queue, &job.id).await?.filter(is_dead_or_poisoned) {
-                    show(&admin.out, &view)?;
+                    show(&context.out, &view)?;
                     shown += 1;
                 }
             }
         }
-        if shown == 0 && !admin.out.is_closed() {
+        if shown == 0 && !context.out.is_closed() {
             self.note_none();
         }
         Ok(())
     }
 
-    async fn act(self, admin: &Admin, operator: &Operator, verb: Verb) -> Result<(), CliError> {
+    async fn act(self, context: &CommandContext, operator: &Operator, verb: Verb) -> Result<(), CliError> {
         if !self.is_by_id() {
-            return self.act_on_matching(admin, operator, verb).await;
+            return self.act_on_matching(context, operator, verb).await;
         }
         let ids = self.given_ids();
         let mut unchanged = 0;
         for slice in ids.chunks(BATCH_MAX) {
             let moved = self.act_on_ids(operator, slice, verb).await?;
-            unchanged += print_results(&admin.out, &self.queue, slice.iter().cloned().zip(moved))?;
+            unchanged += print_results(&context.out, &self.queue, slice.iter().cloned().zip(moved))?;
         }
         if unchanged > 0 {
             let all = jobs(ids.len() as u64);
@@ -212,11 +212,11 @@ impl Selection {
         Ok(results)
     }
 
-    async fn act_on_matching(&self, admin: &Admin, operator: &Operator, verb: Verb) -> Result<(), CliError> {
+    async fn act_on_matching(&self, context: &CommandContext, operator: &Operator, verb: Verb) -> Result<(), CliError> {
         let stats = operator.stats(&self.queue).await?;
-        let progress = Progress::new(&admin.out, verb.doing(), Some(stats.dead + stats.poisoned));
+        let progress = Progress::new(&context.out, verb.doing(), Some(stats.dead + stats.poisoned));
         let mut action = verb.bulk(operator, &self.queue, &self.matching());
-        let ended = self.run_steps(admin, &progress, &mut action).await;
+        let ended = self.run_steps(context, &progress, &mut action).await;
         drop(progress);
         let done = format!("{} {}", jobs(action.changed()), verb.done());
         if let Err(error) = ended {
@@ -231,12 +231,17 @@ impl Selection {
     }
 
     /// Runs all steps of the action, and prints their results.
-    async fn run_steps(&self, admin: &Admin, progress: &Progress, action: &mut BulkAction) -> Result<(), CliError> {
+    async fn run_steps(
+        &self,
+        context: &CommandContext,
+        progress: &Progress,
+        action: &mut BulkAction,
+    ) -> Result<(), CliError> {
         while let Some(step) = action.step().await? {
             progress.advance(step.examined);
             // On a terminal the total is enough; a program gets one line for each job.
-            if !admin.out.is_text_on_terminal() {
-                print_results(&admin.out, &self.queue, step.results)?;
+            if !context.out.is_text_on_terminal() {
+                print_results(&context.out, &self.queue, step.results)?;
             }
         }
         Ok(())

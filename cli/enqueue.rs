@@ -6,26 +6,24 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use retraced::JobOptions;
 use retraced::codec;
 use retraced::job::{JobId, Kind, NewJob, QueueName, RunAt};
 use retraced::retry::{Retry, RetryOverrides, Strategy};
 use retraced::store::BATCH_MAX;
+use retraced::view::EnqueuedRow;
+use retraced::{Client, JobOptions, QueueHandle, Receipt};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::admin::Admin;
 use crate::args;
+use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_TIMEOUT, LINE_BYTES_MAX, READ_BYTES_MAX};
 use crate::output::{Progress, jobs, note, printable};
-use retraced::view::EnqueuedRow;
-use retraced::{Client, QueueHandle, Receipt};
 
 /// `retraced enqueue`
 #[derive(Args)]
@@ -161,9 +159,9 @@ fn why(error: &serde_json::Error) -> String {
 }
 
 impl Enqueue {
-    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         match (&self.from, self.kind, self.payload) {
-            (Some(from), ..) => enqueue_lines(admin, &self.queue, from).await,
+            (Some(from), ..) => enqueue_lines(context, &self.queue, from).await,
             (None, Some(kind), Some(payload)) => {
                 let run_at = match (self.delay, self.at) {
                     (Some(delay), _) => RunAt::After(delay),
@@ -172,7 +170,7 @@ impl Enqueue {
                 };
                 let requested = RequestedJob { kind, payload, id: self.id, run_at, retry: self.retry.overrides() };
                 let job = requested.seal().map_err(CliError::Usage)?;
-                let mut enqueuer = Enqueuer::open(admin, &self.queue).await?;
+                let mut enqueuer = Enqueuer::open(context, &self.queue).await?;
                 enqueuer.send(&[job], &[], 0).await.map_err(|error| match enqueuer.stored {
                     0 => error,
                     _ => CliError::Failed(format!("{error}; the job was enqueued anyway")),
@@ -183,7 +181,7 @@ impl Enqueue {
     }
 }
 
-async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<(), CliError> {
+async fn enqueue_lines(context: &CommandContext, queue: &QueueName, from: &Path) -> Result<(), CliError> {
     let name = if from == Path::new("-") { "standard input".into() } else { printable(&from.display().to_string()) };
     let unread = |error: std::io::Error| CliError::Failed(format!("{name} cannot be read: {error}"));
     let mut total = None;
@@ -195,7 +193,7 @@ async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<
     } else {
         let file = File::open(from).map_err(unread)?;
         if file.metadata().map_err(unread)?.is_file() {
-            let checked = check(admin, Lines::new(Box::new(file), name.clone()));
+            let checked = check(context, Lines::new(Box::new(file), name.clone()));
             total = Some(checked.map_err(|e| CliError::Failed(format!("{e}; nothing was enqueued")))?);
             Box::new(File::open(from).map_err(unread)?)
         } else {
@@ -203,8 +201,8 @@ async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<
         }
     };
     let mut lines = Lines::new(source, name);
-    let mut enqueuer = Enqueuer::open(admin, queue).await?;
-    let progress = Progress::new(&admin.out, "enqueueing", total);
+    let mut enqueuer = Enqueuer::open(context, queue).await?;
+    let progress = Progress::new(&context.out, "enqueueing", total);
     let ended = enqueuer.send_all(&mut lines, &progress).await;
     drop(progress);
     let Enqueuer { stored, created, .. } = enqueuer;
@@ -225,8 +223,8 @@ async fn enqueue_lines(admin: &Admin, queue: &QueueName, from: &Path) -> Result<
 }
 
 /// Reads all lines and counts the jobs. The error names the first invalid line.
-fn check(admin: &Admin, mut lines: Lines) -> Result<u64, String> {
-    let progress = Progress::new(&admin.out, "checking", None);
+fn check(context: &CommandContext, mut lines: Lines) -> Result<u64, String> {
+    let progress = Progress::new(&context.out, "checking", None);
     let mut count = 0;
     while lines.next()?.is_some() {
         count += 1;
@@ -237,7 +235,7 @@ fn check(admin: &Admin, mut lines: Lines) -> Result<u64, String> {
 
 /// Enqueues jobs, prints their receipts, and counts.
 struct Enqueuer<'a> {
-    admin: &'a Admin,
+    context: &'a CommandContext,
     queue: &'a QueueName,
     client: QueueHandle,
     /// Jobs the store holds now, whether new or there before.
@@ -249,13 +247,10 @@ struct Enqueuer<'a> {
 }
 
 impl<'a> Enqueuer<'a> {
-    async fn open(admin: &'a Admin, queue: &'a QueueName) -> Result<Self, CliError> {
-        let store = admin.store().await?;
-        // Registers the queue, so that `retraced queues` shows it even if no worker has used it yet.
-        store.announce(std::slice::from_ref(queue)).await.map_err(|e| CliError::Failed(e.to_string()))?;
-        let client = Client::shared(Arc::clone(&store));
+    async fn open(context: &'a CommandContext, queue: &'a QueueName) -> Result<Self, CliError> {
+        let client = Client::shared(context.store().await?);
         let client = client.queue(queue.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
-        Ok(Self { admin, queue, client, stored: 0, created: 0, last_line: 0 })
+        Ok(Self { context, queue, client, stored: 0, created: 0, last_line: 0 })
     }
 
     /// Stores a batch of jobs that were read up to `last_line` (0: not from a file); `numbers` are the lines of the jobs. The error is about the first job that was not
@@ -277,12 +272,12 @@ impl<'a> Enqueuer<'a> {
 
     fn print(&self, receipts: Vec<Receipt>, last_line: u64) -> Result<(), CliError> {
         // On a terminal the total is enough; a program gets one line for each job.
-        if self.admin.out.is_text_on_terminal() && last_line > 0 {
+        if self.context.out.is_text_on_terminal() && last_line > 0 {
             return Ok(());
         }
         for receipt in receipts {
             let row = EnqueuedRow::new(self.queue, receipt);
-            self.admin.out.result(&row, || {
+            self.context.out.result(&row, || {
                 let what = if row.created { "" } else { ", existed already and is unchanged" };
                 format!("{}  {}{what}", row.id, row.state)
             })?;

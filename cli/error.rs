@@ -3,10 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use retraced::{EnqueueAllError, EnqueueError};
-
 use retraced::find::FindError;
-use retraced::{BuildError, OperatorError, RuntimeError, TraceError};
+use retraced::{BuildError, EnqueueAllError, EnqueueError, OperatorError, RuntimeError, TraceError};
 
 /// Why a command failed.
 #[derive(Debug)]

@@ -1,19 +1,18 @@
 //! `retraced jobs` and `retraced job …`: list jobs, show one, act on one.
 
 use clap::{Args, Subcommand};
-use retraced::job::JobView;
-use retraced::job::{JobId, JobState, QueueName};
+use retraced::find::JobCursor;
+use retraced::job::{JobId, JobState, JobView, QueueName};
 use retraced::store::{BATCH_MAX, Moved};
+use retraced::view::{ActionResult, ActionRow, JobDetail, JobRow, Timestamp};
+use retraced::{JobFilter, Operator};
 
-use crate::admin::Admin;
 use crate::args;
+use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::filter::Filter;
 use crate::limits::{LIST_EXAMINED_MAX, LISTED_MESSAGE_MAX, SHOWN_CHARS_MAX};
 use crate::output::{Cell, Column, NOTHING, Output, Style, counted, jobs, note, printable, short, span};
-use retraced::find::JobCursor;
-use retraced::view::{ActionResult, ActionRow, JobDetail, JobRow, Timestamp};
-use retraced::{JobFilter, Operator};
 
 /// `retraced jobs`
 #[derive(Args)]
@@ -60,11 +59,11 @@ pub(crate) struct OneJob {
 }
 
 impl Jobs {
-    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
-        let operator = admin.operator().await?;
+    pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        let operator = context.operator().await?;
         let filter = self.filter.of(JobFilter::in_state(self.state));
         let listing = Listing { queue: &self.queue, filter: &filter, what: self.state.as_str() };
-        listing.run(admin, &operator, self.paging).await
+        listing.run(context, &operator, self.paging).await
     }
 }
 
@@ -77,14 +76,19 @@ pub(crate) struct Listing<'a> {
 }
 
 impl Listing<'_> {
-    pub(crate) async fn run(&self, admin: &Admin, operator: &Operator, paging: Paging) -> Result<(), CliError> {
+    pub(crate) async fn run(
+        &self,
+        context: &CommandContext,
+        operator: &Operator,
+        paging: Paging,
+    ) -> Result<(), CliError> {
         let Paging { limit, cursor } = paging;
         let resumed = cursor.is_some();
         let mut left = limit as usize;
         let mut search = operator.search(self.queue, self.filter, cursor)?;
-        let mut table = admin.out.table(&self.columns());
+        let mut table = context.out.table(&self.columns());
         let mut listed = 0;
-        while left > 0 && !admin.out.is_closed() {
+        while left > 0 && !context.out.is_closed() {
             let may_examine = LIST_EXAMINED_MAX.saturating_sub(search.examined());
             let jobs = search.take(left.min(BATCH_MAX), may_examine).await?;
             if jobs.is_empty() {
@@ -93,12 +97,12 @@ impl Listing<'_> {
             let rows: Vec<JobRow> = jobs.iter().map(|job| JobRow::new(self.queue, job)).collect();
             left -= rows.len();
             listed += rows.len();
-            admin.out.rows(&mut table, &rows, |job| row(&admin.out, job))?;
+            context.out.rows(&mut table, &rows, |job| row(&context.out, job))?;
         }
-        if admin.out.is_closed() {
+        if context.out.is_closed() {
             return Ok(());
         }
-        admin.out.note_left_out(&table);
+        context.out.note_left_out(&table);
         let next = search.cursor().await?;
         if listed == 0 {
             self.note_none(resumed, next.is_some());
@@ -159,17 +163,17 @@ fn row(out: &Output, job: &JobRow) -> Vec<Cell> {
 }
 
 impl Job {
-    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
-        let operator = admin.operator().await?;
+    pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        let operator = context.operator().await?;
         match self {
-            Job::Show(job) => show(&admin.out, &job.find(&operator).await?),
+            Job::Show(job) => show(&context.out, &job.find(&operator).await?),
             Job::Cancel(OneJob { queue, id }) => {
                 let moved = operator.cancel(&queue, [&id]).await?;
-                require_change(print_results(&admin.out, &queue, std::iter::once(id).zip(moved))?)
+                require_change(print_results(&context.out, &queue, std::iter::once(id).zip(moved))?)
             }
             Job::Retry(OneJob { queue, id }) => {
                 let moved = operator.redrive(&queue, [&id]).await?;
-                require_change(print_results(&admin.out, &queue, std::iter::once(id).zip(moved))?)
+                require_change(print_results(&context.out, &queue, std::iter::once(id).zip(moved))?)
             }
         }
     }
@@ -214,7 +218,7 @@ fn sentence(out: &Output, row: &ActionRow) -> String {
     let state =
         |state: Option<JobState>| state.map_or_else(|| NOTHING.to_owned(), |state| out.paint(Style::of(state), state));
     match row.result {
-        ActionResult::Asked => format!("{id}  is running; its handler was asked to stop"),
+        ActionResult::Asked => format!("{id}  is processing; cancellation requested"),
         ActionResult::NotFound => format!("{id}  is not kept in queue {}", row.queue),
         ActionResult::Refused => format!("{id}  is {}, which does not allow this", state(row.state)),
         ActionResult::Removed => format!("{id}  {} → removed", state(row.from)),
@@ -230,11 +234,11 @@ pub(crate) fn show(out: &Output, view: &JobView) -> Result<(), CliError> {
 
 fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
     let row = &job.row;
-    let mut values = Vec::new();
-    let mut say = |name: &'static str, value: String| values.push((name, Cell::from(value)));
-    say("queue", row.queue.to_string());
-    say("kind", row.kind.as_ref().map_or_else(|| "unreadable".into(), ToString::to_string));
-    values.push(("state", Cell::new(row.state.as_str(), Style::of(row.state))));
+    let mut values = vec![
+        ("queue", row.queue.to_string().into()),
+        ("kind", row.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into()),
+        ("state", Cell::new(row.state.as_str(), Style::of(row.state))),
+    ];
     let mut say = |name: &'static str, value: String| values.push((name, Cell::from(value)));
     let counters =
         [(row.attempts, "attempt"), (row.failures, "failure"), (row.crashes, "crash"), (row.releases, "release")];
@@ -256,9 +260,9 @@ fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
             say(name, at.to_string());
         }
     }
-    if let Some(running) = &job.running {
-        let asked = if running.cancel_asked { ", asked to stop" } else { "" };
-        say("running", format!("attempt {} in worker {}{asked}", running.attempt, running.worker));
+    if let Some(holder) = &job.held_by {
+        let asked = if holder.cancel_asked { ", cancellation requested" } else { "" };
+        say("held by", format!("worker {} as attempt {}{asked}", holder.worker, holder.attempt));
     }
     if let Some(error) = &row.last_error {
         say("last error", format!("{} at {}: {}", error.code, error.at, shown(&error.message)));

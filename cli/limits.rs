@@ -16,6 +16,9 @@ pub(crate) const LISTED_MESSAGE_MAX: usize = 60;
 /// Characters of a message or a payload that text shows; `--json` shows all.
 pub(crate) const SHOWN_CHARS_MAX: usize = 4_000;
 
+/// Time between two drawings of a progress bar while nothing advances.
+pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
 // --- Options
 
 /// Longest duration any option accepts; a longer one is a usage error.
@@ -30,7 +33,8 @@ pub(crate) const RATES_OVER_BOUNDS: (Duration, Duration) = (Duration::from_milli
 
 /// Longest line of a file, in bytes: enough for the largest payload (1 MiB) even if each of its characters is escaped. A longer one is refused.
 pub(crate) const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of jobs sent to the store in one call; a batch ends at this size, or at [`BATCH_MAX`](retraced::store::BATCH_MAX) jobs.
+/// Bytes of jobs that are read before they are given to the client, which sends them in calls of at most 1 MiB each. A batch ends at this size, or at
+/// [`BATCH_MAX`](retraced::store::BATCH_MAX) jobs.
 pub(crate) const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a file read at a time.
 pub(crate) const READ_BYTES_MAX: usize = 256 * 1024;
@@ -116,6 +120,8 @@ pub(crate) const BENCH_IDLE_AFTER: Duration = Duration::from_secs(15);
 pub(crate) const BENCH_IDLE_FOR: Duration = Duration::from_secs(10);
 /// How often a worker process reports how much it has handled: the precision of the measured time.
 pub(crate) const WORKER_REPORT_INTERVAL: Duration = Duration::from_millis(5);
+/// The warm-up of a drain, which its rate leaves out: one job in this many, the first ones.
+pub(crate) const WARM_UP_ONE_IN: u64 = 20;
 /// Shortest time over which several workers are measured: reports come every 5 ms, so a rate is exact to 5 %. If less time remains after the warm-up, the whole run is
 /// measured.
 pub(crate) const TIMED_MIN: Duration = Duration::from_millis(100);
@@ -126,6 +132,12 @@ pub(crate) const SERVER_FREE_CHECK_INTERVAL: Duration = Duration::from_millis(10
 
 /// Maximum lines of all worker processes that wait to be handled; at this number the benchmark stops reading, and the workers wait.
 pub(crate) const WORKER_MESSAGES_MAX: usize = 1_024;
+/// Maximum jobs per batch of the bare loop; its next call takes the others.
+pub(crate) const FLOOR_BATCH_MAX: usize = 64;
+/// Tasks of the bare loop that settle and claim at a time.
+pub(crate) const FLOOR_CYCLES: usize = 4;
+/// How long a lease of the bare loop lasts. Nothing takes back a job whose lease has expired.
+pub(crate) const FLOOR_LEASE: Duration = Duration::from_secs(30);
 /// Longest sleep of the bare loop's tasks before they check for jobs again.
 pub(crate) const FLOOR_SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Maximum jobs that the bare loop promotes per call; the next call promotes the others.

@@ -3,12 +3,12 @@
 //! Results go to stdout, as tables or as one JSON object per line; messages go to stderr. The exit status is 0 on success, 1 on failure, 2 on a
 //! usage error; `work` ends with 128 + n if a second signal n stopped it at once. A closed pipe is not a failure.
 
-mod admin;
 mod args;
 mod bench;
 mod commands;
 mod completions;
 mod config;
+mod context;
 mod dead;
 mod demo;
 mod enqueue;

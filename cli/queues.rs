@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use retraced::Operator;
 use retraced::job::{JobState, QueueName};
+use retraced::view::{AuditRow, QueueRow, Rates};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::admin::Admin;
 use crate::args;
+use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::output::{Cell, Column, NOTHING, Style, jobs, span};
-use retraced::Operator;
-use retraced::view::{AuditRow, QueueRow, Rates};
 
 /// `retraced queues`
 #[derive(Args)]
@@ -75,12 +75,12 @@ struct PauseResult {
 }
 
 impl Queues {
-    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
-        let operator = admin.operator().await?;
+    pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        let operator = context.operator().await?;
         let names = operator.queues().await?;
         let rows = read_rows(&operator, &names, self.measure.rates_over).await?;
-        if rows.is_empty() && !admin.out.is_json() {
-            return Ok(admin.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?);
+        if rows.is_empty() && !context.out.is_json() {
+            return Ok(context.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?);
         }
         let mut headers = vec![
             Column::new("QUEUE").cut(12),
@@ -97,7 +97,7 @@ impl Queues {
             headers.extend(["IN/S", "DONE/S", "FAILED/S"].map(Column::new));
         }
         headers.push(Column::new(""));
-        admin.out.results(&rows, &headers, |row| {
+        context.out.results(&rows, &headers, |row| {
             let mut cells = vec![Cell::from(row.queue.to_string())];
             cells.extend(
                 [
@@ -124,29 +124,51 @@ impl Queues {
 }
 
 impl Queue {
-    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         match self {
-            Queue::Pause(OneQueue { queue }) => set_paused(admin, queue, true).await,
-            Queue::Resume(OneQueue { queue }) => set_paused(admin, queue, false).await,
+            Queue::Pause(queue) => queue.pause(context).await,
+            Queue::Resume(queue) => queue.resume(context).await,
             Queue::Stats(Stats { queue, measure }) => {
-                let operator = admin.operator().await?;
+                let operator = context.operator().await?;
                 let rows = read_rows(&operator, &[queue], measure.rates_over).await?;
-                rows.iter().try_for_each(|row| admin.out.sheet(row, &title(row), &values(row)))?;
+                rows.iter().try_for_each(|row| context.out.sheet(row, &title(row), &values(row)))?;
                 Ok(())
             }
-            Queue::Audit(audit) => audit.run(admin).await,
+            Queue::Audit(audit) => audit.run(context).await,
         }
     }
 }
 
+impl OneQueue {
+    async fn pause(self, context: &CommandContext) -> Result<(), CliError> {
+        let was_paused = context.operator().await?.pause(&self.queue).await?;
+        let row = PauseResult { queue: self.queue, paused: true, changed: !was_paused };
+        context.out.result(&row, || format!("queue {} is paused{}", row.queue, row.already()))?;
+        Ok(())
+    }
+
+    async fn resume(self, context: &CommandContext) -> Result<(), CliError> {
+        let was_paused = context.operator().await?.resume(&self.queue).await?;
+        let row = PauseResult { queue: self.queue, paused: false, changed: was_paused };
+        context.out.result(&row, || format!("queue {} is running{}", row.queue, row.already()))?;
+        Ok(())
+    }
+}
+
+impl PauseResult {
+    fn already(&self) -> &'static str {
+        if self.changed { "" } else { " already" }
+    }
+}
+
 impl AuditQueue {
-    async fn run(self, admin: &Admin) -> Result<(), CliError> {
-        let operator = admin.operator().await?;
+    async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        let operator = context.operator().await?;
         let row = match self.repair {
             true => AuditRow::repaired(&self.queue, operator.repair(&self.queue).await?),
             false => AuditRow::found(&self.queue, operator.audit(&self.queue).await?),
         };
-        admin.out.sheet(&row, &format!("queue {}", row.queue), &audited(&row))?;
+        context.out.sheet(&row, &format!("queue {}", row.queue), &audited(&row))?;
         if row.is_sound() {
             return Ok(());
         }
@@ -169,21 +191,6 @@ fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
         (if row.repaired { "repaired" } else { "found" }, Cell::new(found, Style::Warn))
     }));
     values
-}
-
-async fn set_paused(admin: &Admin, queue: QueueName, paused: bool) -> Result<(), CliError> {
-    let operator = admin.operator().await?;
-    let was = match paused {
-        true => operator.pause(&queue).await?,
-        false => operator.resume(&queue).await?,
-    };
-    let switched = PauseResult { queue, paused, changed: was != paused };
-    admin.out.result(&switched, || {
-        let state = if paused { "paused" } else { "running" };
-        let already = if switched.changed { "" } else { " already" };
-        format!("queue {} is {state}{already}", switched.queue)
-    })?;
-    Ok(())
 }
 
 /// Reads the statistics of these queues, with rates if `rates_over` is given.

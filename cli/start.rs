@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::admin::Admin;
 use crate::commands::Cli;
+use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::HELP_COLUMNS_MIN;
 use crate::output::{self, Output, choose_colour, note, print_error};
@@ -31,8 +31,8 @@ pub(crate) fn run() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&CliError::Failed(format!("this process cannot start its threads: {error}"))),
     };
-    let admin = Admin { redis: global.redis, out: Output::new(global.json) };
-    let ended = runtime.block_on(asked.run(&admin, &settings));
+    let context = CommandContext { redis: global.redis, out: Output::new(global.json) };
+    let ended = runtime.block_on(asked.run(&context, &settings));
     // A thread that a handler blocks must not keep the process alive.
     runtime.shutdown_background();
     ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)

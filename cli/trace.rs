@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::admin::Admin;
+use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::jobs::OneJob;
 
@@ -17,11 +17,11 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
-        let operator = admin.operator().await?;
+    pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        let operator = context.operator().await?;
         let view = self.job.find(&operator).await?;
         let trace = retraced::Trace::from(view);
-        admin.out.result(&trace, || if self.backtrace { format!("{trace:#}") } else { trace.to_string() })?;
+        context.out.result(&trace, || if self.backtrace { format!("{trace:#}") } else { trace.to_string() })?;
         Ok(())
     }
 }

@@ -5,18 +5,18 @@ use std::process;
 use std::time::Duration;
 
 use clap::Args;
+use retraced::view::Event;
+use retraced::{Context, Drained, OnUnknown, Queue, RawJob, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tracing_subscriber::EnvFilter;
 
-use crate::admin::Admin;
 use crate::args::{self, WorkedQueue};
+use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::JOB_MARGIN;
 use crate::output::{jobs, note, span};
-use crate::webhook::Webhook;
-use retraced::view::Event;
-use retraced::{Context, Drained, OnUnknown, Queue, RawJob, Runtime};
+use crate::webhook::{Addresses, Webhook};
 
 /// Log filter unless `RETRACED_LOG` is set.
 const LOG_DEFAULT: &str = "warn,retraced=info";
@@ -60,19 +60,19 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    pub(crate) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         for (at, queue) in self.queues.iter().enumerate() {
             if self.queues.iter().take(at).any(|other| other.name == queue.name) {
                 return Err(CliError::Usage(format!("queue {} was given twice", queue.name)));
             }
         }
         let secrets = self.webhook_secret_file.as_deref();
-        let webhook = Webhook::new(&self.webhook, self.allow_private, secrets, self.timeout)?;
+        let webhook = Webhook::new(&self.webhook, self.addresses(), secrets, self.timeout)?;
         let mut signals = Signals::listen()?;
         log_to_stderr();
         webhook.check_name().await?;
         let to = webhook.shown();
-        let mut builder = Runtime::builder().shared_store(admin.store().await?).lease(self.lease).grace(self.grace);
+        let mut builder = Runtime::builder().shared_store(context.store().await?).lease(self.lease).grace(self.grace);
         let mut labels = Vec::new();
         for WorkedQueue { name, concurrency } in &self.queues {
             let mut queue = Queue::new(name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
@@ -94,7 +94,7 @@ impl Work {
         let signalled = loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Ok(event) if admin.out.is_json() => admin.out.result(&Event::from(&event), String::new)?,
+                    Ok(event) if context.out.is_json() => context.out.result(&Event::from(&event), String::new)?,
                     Ok(_) => {}
                     Err(RecvError::Lagged(missed)) => note(format_args!("{missed} supervision events are not shown")),
                     Err(RecvError::Closed) => break None,
@@ -117,6 +117,12 @@ impl Work {
         // The two counts are read one after the other, and a job may end in between. The larger count is shown.
         note(drained_message(Drained { running: drained.running.max(running), ..drained }));
         Ok(())
+    }
+}
+
+impl Work {
+    fn addresses(&self) -> Addresses {
+        if self.allow_private { Addresses::Any } else { Addresses::Public }
     }
 }
 

@@ -34,7 +34,7 @@ async fn timed(ctx: Context, next: Next) -> Result<Output, Failure> {
 }
 
 /// Without `next.run()` the handler is not called.
-async fn only_numbered(ctx: Context, next: Next) -> Result<Output, Failure> {
+async fn only_pictures(ctx: Context, next: Next) -> Result<Output, Failure> {
     if !ctx.id().to_string().starts_with("picture-") {
         return Err(Failure::permanent(Code::AuthorizationFailed, "this id is not ours"));
     }
@@ -44,7 +44,7 @@ async fn only_numbered(ctx: Context, next: Next) -> Result<Output, Failure> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The layer added first is the outermost. Layers of the runtime, `Runtime::builder().layer(…)`, are around those of its queues.
-    let queue = Queue::new("pictures")?.layer(timed).layer(only_numbered).handler(resize);
+    let queue = Queue::new("pictures")?.layer(timed).layer(only_pictures).handler(resize);
     let runtime = Runtime::builder().store(MemoryStore::new()).queue(queue).start().await?;
     for id in ["picture-1", "stranger"] {
         let job = runtime.queue("pictures")?.job(Resize(640)).id(id).enqueue().await?;

@@ -4,7 +4,7 @@ use retraced_actors::{Drained, Ending};
 use retraced_jobs::context::Stop;
 use retraced_jobs::enqueue::EnqueueError;
 use retraced_jobs::job::{JobState, RunAt};
-use retraced_jobs::store::{BATCH_MAX, Ledger};
+use retraced_jobs::store::{Admin, BATCH_MAX, Ledger};
 use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
@@ -204,12 +204,19 @@ async fn enqueues_received_before_the_shutdown_are_stored() {
     harness.store.latency(millis(50));
     let work = Work::lasting(secs(1));
     let enqueues = harness.enqueue_many("job", 30, &work);
-    let (ids, drained) = tokio::join!(enqueues, async {
+    let (mut ids, drained) = tokio::join!(enqueues, async {
         tokio::time::sleep(millis(1)).await;
         harness.tree.shutdown().await
     });
     assert_eq!(drained.unsettled, 0);
-    assert_eq!(ids.len(), 30);
+    let mut stored = Vec::new();
+    for state in JobState::ALL {
+        let page = harness.store.jobs(&harness.queue, state, None, BATCH_MAX).await.unwrap();
+        stored.extend(page.jobs.into_iter().map(|job| job.id));
+    }
+    stored.sort();
+    ids.sort();
+    assert_eq!(stored, ids);
     assert_eq!(harness.stats().enqueued_total, 30);
     harness.assert_clean();
 }

@@ -17,21 +17,22 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::job::{BenchJob, now_us};
+use super::job_queue::JobQueue;
 use super::recorder::Recorder;
 use super::server::{connect, failed};
-use super::side::Side;
 use crate::error::CliError;
-use crate::limits::{FLOOR_PROMOTE_MAX, FLOOR_SLEEP_MAX};
-
-/// Most jobs per batch.
-pub(super) const BATCH: usize = 64;
-/// Cycles that run at a time.
-pub(super) const CYCLES: usize = 4;
-/// How long a lease lasts.
-const LEASE_MS: u64 = 30_000;
+use crate::limits::{FLOOR_BATCH_MAX, FLOOR_CYCLES, FLOOR_LEASE, FLOOR_PROMOTE_MAX, FLOOR_SLEEP_MAX};
 
 const SETTLE_AND_CLAIM: &str = include_str!("floor/settle_and_claim.lua");
 const PROMOTE: &str = include_str!("floor/promote.lua");
+
+/// Whom an enqueue wakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wakes {
+    /// A sleeping cycle. For measurements that enqueue while a worker runs.
+    OneCycle,
+    Nobody,
+}
 
 #[derive(Clone)]
 pub(super) struct Floor(Arc<Inner>);
@@ -42,8 +43,7 @@ struct Inner {
     keys: Keys,
     settle_and_claim: Script,
     promote: Script,
-    /// Whether an enqueue wakes a sleeping cycle.
-    wakes: bool,
+    wakes: Wakes,
     /// Wakes the promoter after an enqueue of delayed jobs, and when the floor stops.
     wake_promoter: Notify,
 }
@@ -65,8 +65,7 @@ impl Keys {
 }
 
 impl Floor {
-    /// With `wakes`, each enqueue wakes one sleeping cycle. This is for measurements that enqueue while a worker runs.
-    pub(super) async fn open(url: &str, queue: &QueueName, wakes: bool) -> Result<Self, CliError> {
+    pub(super) async fn open(url: &str, queue: &QueueName, wakes: Wakes) -> Result<Self, CliError> {
         Ok(Self(Arc::new(Inner {
             url: url.into(),
             connection: connect(url).await?,
@@ -96,14 +95,14 @@ impl Floor {
             let id = self.store(&mut pipeline, job)?;
             pipeline.cmd("LPUSH").arg(&self.0.keys.ready).arg(&id.as_bytes()[..]).ignore();
         }
-        if self.0.wakes {
+        if self.0.wakes == Wakes::OneCycle {
             wake(&mut pipeline, &self.0.keys);
         }
         self.send(&pipeline).await
     }
 }
 
-impl Side for Floor {
+impl JobQueue for Floor {
     type Worker = Cycles;
 
     async fn enqueue(&self, job: BenchJob) -> Result<(), CliError> {
@@ -128,7 +127,7 @@ impl Side for Floor {
     async fn work(&self, _: usize, recorder: Arc<Recorder>) -> Result<Cycles, CliError> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
-        for _ in 0..CYCLES {
+        for _ in 0..FLOOR_CYCLES {
             let (calls, sleep) = (connect(&self.0.url).await?, connect(&self.0.url).await?);
             tasks.spawn(cycle(self.0.clone(), calls, sleep, recorder.clone(), stop.clone()));
         }
@@ -144,7 +143,7 @@ impl Side for Floor {
         worker.stop.store(true, Ordering::SeqCst);
         worker.floor.0.wake_promoter.notify_one();
         let mut pipeline = redis::pipe();
-        (0..CYCLES).for_each(|_| wake(&mut pipeline, &worker.floor.0.keys));
+        (0..FLOOR_CYCLES).for_each(|_| wake(&mut pipeline, &worker.floor.0.keys));
         worker.floor.send(&pipeline).await?;
         while let Some(task) = worker.tasks.join_next().await {
             task.map_err(|error| CliError::Failed(format!("the floor's loop ended: {error}")))?
@@ -176,7 +175,10 @@ async fn cycle(
     let (mut done, mut failed) = (Vec::<Vec<u8>>::new(), Vec::<Vec<u8>>::new());
     loop {
         let mut call = floor.settle_and_claim.key(&keys.ready);
-        call.key(&keys.lease).key(&keys.job).arg(BATCH).arg(now_us() / 1_000 + LEASE_MS);
+        call.key(&keys.lease)
+            .key(&keys.job)
+            .arg(FLOOR_BATCH_MAX)
+            .arg(now_us() / 1_000 + FLOOR_LEASE.as_millis() as u64);
         call.arg(done.len()).arg(&done).arg(&failed);
         let (ids, bodies): (Vec<Vec<u8>>, Vec<Vec<u8>>) = call.invoke_async(&mut calls).await?;
         done.clear();

@@ -2,9 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-
 use retraced::Job;
+use serde::{Deserialize, Serialize};
 
 const BODY: &str =
     "Hello there! This is the body of a letter that nobody will read. It is here for its bytes, as those of a job are.";

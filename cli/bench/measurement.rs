@@ -1,4 +1,4 @@
-//! What is measured and how. Each measurement is written once, for any [`Side`].
+//! What is measured and how. Each measurement is written once, for any [`JobQueue`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,15 +11,15 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::cost::{Cost, memory_peak_mib};
 use super::figures::Figures;
-use super::floor::CYCLES;
 use super::job::{BenchJob, now_us};
+use super::job_queue::JobQueue;
 use super::recorder::Recorder;
 use super::server::Server;
-use super::side::{Peer, Side};
+use super::side::Side;
 use crate::error::CliError;
 use crate::limits::{
     BENCH_DUE_AFTER, BENCH_DUE_WITHIN, BENCH_IDLE_AFTER, BENCH_IDLE_FOR, BENCH_QUEUES_MAX, ENQUEUE_INTERVAL,
-    MEASUREMENT_TIMEOUT, MEASUREMENT_TIMEOUT_PER_JOB, ROUND_TRIPS_PER_JOB_MAX,
+    FLOOR_CYCLES, MEASUREMENT_TIMEOUT, MEASUREMENT_TIMEOUT_PER_JOB, ROUND_TRIPS_PER_JOB_MAX,
 };
 
 /// Jobs per bulk call.
@@ -106,14 +106,14 @@ impl Measurement {
     }
 
     /// The concurrency that is printed: calls of an enqueue measurement, executors of a worker, or cycles of the floor.
-    pub(super) fn concurrency(self, peer: Peer) -> usize {
-        match (self, peer) {
+    pub(super) fn concurrency(self, side: Side) -> usize {
+        match (self, side) {
             (Measurement::EnqueueOne | Measurement::EnqueueBulk, _) => 1,
             (Measurement::EnqueueInflight { calls }, _) => calls,
-            (_, Peer::Floor) => CYCLES,
-            (Measurement::Drain { executors, .. }, Peer::Retraced) => executors.min(CONCURRENCY_MAX),
-            (Measurement::Latency | Measurement::Idle, Peer::Retraced) => EXECUTORS_IDLE,
-            (Measurement::Lateness | Measurement::Retry, Peer::Retraced) => EXECUTORS_BUSY,
+            (_, Side::Floor) => FLOOR_CYCLES,
+            (Measurement::Drain { executors, .. }, Side::Retraced) => executors.min(CONCURRENCY_MAX),
+            (Measurement::Latency | Measurement::Idle, Side::Retraced) => EXECUTORS_IDLE,
+            (Measurement::Lateness | Measurement::Retry, Side::Retraced) => EXECUTORS_BUSY,
         }
     }
 
@@ -142,9 +142,9 @@ impl Measurement {
         MEASUREMENT_TIMEOUT + (per_job + round_trip * ROUND_TRIPS_PER_JOB_MAX) * u32::try_from(jobs).unwrap_or(u32::MAX)
     }
 
-    pub(super) async fn run<S: Side>(
+    pub(super) async fn run<Q: JobQueue>(
         self,
-        side: S,
+        side: Q,
         server: &mut Server,
         jobs: u64,
         executors: usize,
@@ -164,9 +164,9 @@ impl Measurement {
         Ok(figures)
     }
 
-    async fn enqueue<S: Side>(
+    async fn enqueue<Q: JobQueue>(
         self,
-        side: &S,
+        side: &Q,
         server: &mut Server,
         jobs: u64,
         calls: usize,
@@ -195,9 +195,9 @@ impl Measurement {
         before.put_per_job(server, jobs, &self.name(), into).await
     }
 
-    async fn enqueue_bulk<S: Side>(
+    async fn enqueue_bulk<Q: JobQueue>(
         self,
-        side: &S,
+        side: &Q,
         server: &mut Server,
         jobs: u64,
         into: &mut Figures,
@@ -213,9 +213,9 @@ impl Measurement {
         Ok(())
     }
 
-    async fn drain<S: Side>(
+    async fn drain<Q: JobQueue>(
         self,
-        side: &S,
+        side: &Q,
         server: &mut Server,
         jobs: u64,
         executors: usize,
@@ -226,7 +226,7 @@ impl Measurement {
         let recorder = Arc::new(Recorder::of(jobs));
         let worker = side.work(executors, recorder.clone()).await?;
         recorder.wait_for(jobs).await;
-        S::end(worker).await?;
+        Q::end(worker).await?;
         into.put(self.name(), recorder.rate(), "jobs/s");
         before.put_per_job(server, jobs, &self.name(), into).await?;
         if let Some(mib) = memory_peak_mib() {
@@ -236,7 +236,13 @@ impl Measurement {
     }
 
     /// Measures from the call of enqueue to the handler's first line. An extra job goes first and is not counted: it opens the connections.
-    async fn latency<S: Side>(self, side: &S, jobs: u64, executors: usize, into: &mut Figures) -> Result<(), CliError> {
+    async fn latency<Q: JobQueue>(
+        self,
+        side: &Q,
+        jobs: u64,
+        executors: usize,
+        into: &mut Figures,
+    ) -> Result<(), CliError> {
         let recorder = Arc::new(Recorder::with_delays(jobs + 1));
         let worker = side.work(executors, recorder.clone()).await?;
         side.enqueue(BenchJob::now(0)).await?;
@@ -249,15 +255,15 @@ impl Measurement {
             side.enqueue(BenchJob::now(number)).await?;
         }
         recorder.wait_for(jobs + 1).await;
-        S::end(worker).await?;
+        Q::end(worker).await?;
         into.put_ranks(&self.name(), &recorder.delays_ms(1));
         Ok(())
     }
 
     /// Measures from the due time of a job to the handler's first line.
-    async fn lateness<S: Side>(
+    async fn lateness<Q: JobQueue>(
         self,
-        side: &S,
+        side: &Q,
         jobs: u64,
         executors: usize,
         into: &mut Figures,
@@ -272,14 +278,14 @@ impl Measurement {
             side.enqueue_due(numbers.map(|number| BenchJob::at(number, due_us(number))).collect()).await?;
         }
         recorder.wait_for(jobs).await;
-        S::end(worker).await?;
+        Q::end(worker).await?;
         into.put_ranks(&self.name(), &recorder.delays_ms(0));
         Ok(())
     }
 
-    async fn retry<S: Side>(
+    async fn retry<Q: JobQueue>(
         self,
-        side: &S,
+        side: &Q,
         server: &mut Server,
         jobs: u64,
         executors: usize,
@@ -292,25 +298,25 @@ impl Measurement {
         fill(side, jobs).await?;
         recorder.wait_for(jobs).await;
         let took_s = begun.elapsed().as_secs_f64();
-        S::end(worker).await?;
+        Q::end(worker).await?;
         into.put("retry_total", took_s, "s");
         into.put("retry_attempts", (jobs * (u64::from(FAILURES) + 1)) as f64 / took_s, "attempts/s");
         before.put_per_job(server, jobs, &self.name(), into).await
     }
 
     /// Measures the cost of a worker that has nothing to do.
-    async fn idle<S: Side>(self, side: &S, server: &mut Server, into: &mut Figures) -> Result<(), CliError> {
+    async fn idle<Q: JobQueue>(self, side: &Q, server: &mut Server, into: &mut Figures) -> Result<(), CliError> {
         let worker = side.wait(BENCH_QUEUES_MAX, Arc::new(Recorder::of(0))).await?;
         sleep(BENCH_IDLE_AFTER).await;
         let before = Cost::read(server).await?;
         sleep(BENCH_IDLE_FOR).await;
         before.put_per_second(server, &self.name(), into).await?;
-        S::end(worker).await
+        Q::end(worker).await
     }
 }
 
 /// Enqueues this many jobs in bulk.
-pub(super) async fn fill<S: Side>(side: &S, jobs: u64) -> Result<(), CliError> {
+pub(super) async fn fill<Q: JobQueue>(side: &Q, jobs: u64) -> Result<(), CliError> {
     for from in (0..jobs).step_by(BULK as usize) {
         side.enqueue_all((from..jobs.min(from + BULK)).map(BenchJob::now).collect()).await?;
     }

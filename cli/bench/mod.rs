@@ -7,11 +7,13 @@ mod cost;
 mod figures;
 mod floor;
 mod job;
+mod job_queue;
 mod measurement;
 mod product;
 mod recorder;
 mod relay;
 mod report;
+mod rounds;
 mod selection;
 mod server;
 mod side;
@@ -29,16 +31,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use self::measurement::Measurement;
-use self::relay::Relay;
+use self::product::Completed;
 use self::report::{Report, Row, markdown};
+use self::rounds::Rounds;
 use self::selection::Selection;
 use self::server::Server;
-use self::side::Peer;
 use self::step::Step;
-use crate::admin::Admin;
+use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{BENCH_JOBS_BOUNDS, BENCH_ROUNDS_BOUNDS, BENCH_WORKERS_BOUNDS, ROUND_TRIP_MS_BOUNDS};
-use crate::output::{Output, Progress, note};
+use crate::output::{Output, note};
 
 pub(super) const AFTER_HELP: &str = "\
 What is measured, with jobs of 200 bytes and every guarantee on:
@@ -106,11 +108,11 @@ pub(super) struct Bench {
     #[arg(long)]
     allow_nonempty: bool,
     /// The step this process measures; set only for processes that the benchmark starts.
-    #[arg(long, hide = true, value_name = "JSON", value_parser = step)]
+    #[arg(long, hide = true, value_name = "JSON", value_parser = parse_step)]
     step: Option<Step>,
 }
 
-fn step(text: &str) -> Result<Step, String> {
+fn parse_step(text: &str) -> Result<Step, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
@@ -124,21 +126,21 @@ async fn stop_signal() -> Result<(), CliError> {
 }
 
 impl Bench {
-    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         if let Some(step) = &self.step {
-            return step.run(&admin.redis, &admin.out).await;
+            return step.run(&context.redis, &context.out).await;
         }
-        if self.markdown && admin.out.is_json() {
+        if self.markdown && context.out.is_json() {
             return Err(CliError::Usage("--markdown and --json cannot be given together".into()));
         }
         let drains: Vec<usize> = self.concurrency.iter().filter_map(|n| usize::try_from(*n).ok()).collect();
         let all = Measurement::all(&drains, self.workers);
         let selection = Selection::of(self.only.clone(), &all).map_err(CliError::Usage)?;
-        let chosen: Vec<Measurement> = all.into_iter().filter(|m| selection.has_any_of(*m)).collect();
+        let measurements: Vec<Measurement> = all.into_iter().filter(|m| selection.has_any_of(*m)).collect();
 
         // Reports problems with the server with the same messages as every other command.
-        admin.store().await?;
-        let mut server = Server::open(&admin.redis).await?;
+        context.store().await?;
+        let mut server = Server::open(&context.redis).await?;
         let keys = server.keys().await?;
         if keys > 0 && !self.allow_nonempty {
             return Err(CliError::Failed(format!(
@@ -151,64 +153,32 @@ impl Bench {
         }
         let queue = QueueName::new(format!("bench-{}", &Uuid::new_v4().simple().to_string()[..8]))
             .map_err(|error| CliError::Failed(error.to_string()))?;
-        let mut report = Report::default();
+        let mut rounds = Rounds {
+            context,
+            rounds: self.rounds,
+            floor: self.floor,
+            jobs: self.jobs,
+            round_trip: Duration::from_millis(self.round_trip_ms),
+            completed: if self.retention { Completed::Kept } else { Completed::Removed },
+            server,
+            queue,
+            measurements,
+            selection,
+            report: Report::default(),
+        };
         let measured = tokio::select! {
-            measured = self.measure(admin, &mut server, &queue, &chosen, &selection, &mut report) => measured,
+            measured = rounds.run() => measured,
             asked = stop_signal() => asked.and(Err(CliError::Failed("stopped before everything was measured".into()))),
         };
         // Also after an error or a signal.
         let cleanup = async {
-            let mut server = Server::open(&admin.redis).await?;
-            server.remove_queue(&queue).await?;
-            server.remove_shared(&queue, keys == 0).await
+            let mut server = Server::open(&context.redis).await?;
+            server.remove_queue(&rounds.queue).await?;
+            server.remove_shared(&rounds.queue, keys == 0).await
         };
         let cleaned = cleanup.await;
         measured.and(cleaned)?;
-        self.print(&admin.out, &mut server, &report).await
-    }
-
-    /// Runs all rounds: each measurement on both sides in turns.
-    async fn measure(
-        &self,
-        admin: &Admin,
-        server: &mut Server,
-        queue: &QueueName,
-        chosen: &[Measurement],
-        selection: &Selection,
-        report: &mut Report,
-    ) -> Result<(), CliError> {
-        let round_trip = Duration::from_millis(self.round_trip_ms);
-        let relay = if round_trip.is_zero() { None } else { Some(Relay::open(&admin.redis, round_trip)?) };
-        let redis = relay.as_ref().map_or(admin.redis.as_str(), Relay::url);
-        let peers = |measurement: Measurement| -> &[Peer] {
-            if self.floor && measurement.has_a_floor() { &[Peer::Floor, Peer::Retraced] } else { &[Peer::Retraced] }
-        };
-        let steps = chosen.iter().map(|measurement| peers(*measurement).len() as u64).sum::<u64>() * self.rounds;
-        let progress = Progress::new(&admin.out, "measuring", Some(steps));
-        for round in 0..self.rounds {
-            for (at, measurement) in chosen.iter().copied().enumerate() {
-                let peers = peers(measurement);
-                for turn in 0..peers.len() {
-                    // The sides take turns at going first.
-                    let peer = peers[(turn + round as usize) % peers.len()];
-                    progress.set_message(format!("round {} · {} · {}", round + 1, measurement.name(), peer.as_str()));
-                    let jobs = measurement.jobs(self.jobs);
-                    let (queue_name, keep) = (queue.to_string(), self.retention);
-                    let step = Step { peer, measurement, jobs, queue: queue_name, keep, is_one_worker: false };
-                    let records = step.measure(redis, round_trip).await?;
-                    server.remove_queue(queue).await?;
-                    for record in records.iter().filter(|record| selection.has(&record.metric)) {
-                        // As JSON, each figure is printed as soon as it is known.
-                        if admin.out.is_json() {
-                            admin.out.result(record, String::new)?;
-                        }
-                        report.add(at, peer, record);
-                    }
-                    progress.advance(1);
-                }
-            }
-        }
-        Ok(())
+        self.print(&context.out, &mut rounds.server, &rounds.report).await
     }
 
     async fn print(&self, out: &Output, server: &mut Server, report: &Report) -> Result<(), CliError> {

@@ -3,31 +3,40 @@
 use std::sync::Arc;
 
 use retraced::job::{QueueName, RunAt};
-
-use super::job::BenchJob;
-use super::recorder::Recorder;
-use super::server::additional_queues;
-use super::side::Side;
-use crate::error::CliError;
-use crate::limits::BULK_TIMEOUT;
 use retraced::{
     Client, Code, Context, Failure, JobOptions, Queue, QueueHandle, RedisStore, Retention, Retry, Runtime, State,
     seal_job,
 };
+use serde::{Deserialize, Serialize};
+
+use super::job::BenchJob;
+use super::job_queue::JobQueue;
+use super::recorder::Recorder;
+use super::server::additional_queues;
+use crate::error::CliError;
+use crate::limits::BULK_TIMEOUT;
+
+/// What becomes of completed jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Completed {
+    /// They are kept as the default retention says.
+    Kept,
+    /// None is kept.
+    Removed,
+}
 
 #[derive(Clone)]
 pub(super) struct Retraced {
     url: String,
     queue: QueueName,
     handle: QueueHandle,
-    keep: bool,
+    completed: Completed,
 }
 
 impl Retraced {
-    /// With `keep`, completed jobs are kept as the default retention says; otherwise none is kept.
-    pub(super) async fn open(url: &str, queue: &QueueName, keep: bool) -> Result<Self, CliError> {
+    pub(super) async fn open(url: &str, queue: &QueueName, completed: Completed) -> Result<Self, CliError> {
         let handle = Client::new(store(url).await?).queue(queue).map_err(failed)?;
-        Ok(Self { url: url.into(), queue: queue.clone(), handle, keep })
+        Ok(Self { url: url.into(), queue: queue.clone(), handle, completed })
     }
 
     async fn send(&self, jobs: &[BenchJob], options: impl Fn(&BenchJob) -> JobOptions) -> Result<(), CliError> {
@@ -37,7 +46,7 @@ impl Retraced {
     }
 }
 
-impl Side for Retraced {
+impl JobQueue for Retraced {
     type Worker = Runtime;
 
     async fn enqueue(&self, job: BenchJob) -> Result<(), CliError> {
@@ -55,7 +64,7 @@ impl Side for Retraced {
 
     async fn work(&self, concurrency: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
         let mut retention = Retention::default();
-        if !self.keep {
+        if self.completed == Completed::Removed {
             retention.completed = None;
         }
         let queue = Queue::new(&self.queue).map_err(failed)?;

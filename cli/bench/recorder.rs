@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::job::{BenchJob, now_us};
+use crate::limits::WARM_UP_ONE_IN;
 
 /// The record of one measurement, shared by its handlers.
 pub(super) struct Recorder {
     jobs: u64,
     succeeded: AtomicU64,
     begun: Instant,
-    /// Nanoseconds from `begun` until the first twentieth of the jobs, and until all jobs had succeeded; 0: not yet.
+    /// Nanoseconds from `begun` until the end of the warm-up, and until all jobs had succeeded; 0: not yet.
     warm_ns: AtomicU64,
     all_ns: AtomicU64,
     /// The number of jobs for which `wait_for` waits.
@@ -92,7 +93,7 @@ impl Recorder {
         self.succeeded.load(Ordering::SeqCst)
     }
 
-    /// Jobs per second, without the first twentieth, in which the worker warms up.
+    /// Jobs per second, without those of the warm-up.
     pub(super) fn rate(&self) -> f64 {
         let ns = self.all_ns.load(Ordering::Relaxed).saturating_sub(self.warm_ns.load(Ordering::Relaxed));
         (self.jobs - self.warm_jobs()) as f64 / Duration::from_nanos(ns).as_secs_f64()
@@ -108,7 +109,7 @@ impl Recorder {
     }
 
     fn warm_jobs(&self) -> u64 {
-        self.jobs / 20
+        self.jobs / WARM_UP_ONE_IN
     }
 
     fn elapsed_ns(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! The table of results: per metric the median of all rounds on each side, and the spread of ReTraced's rounds.
 
 use super::figures::Record;
-use super::side::Peer;
+use super::side::Side;
 
 /// The figures of all rounds.
 #[derive(Default)]
@@ -39,7 +39,7 @@ pub(super) struct Row {
 }
 
 impl Report {
-    pub(super) fn add(&mut self, measurement: usize, peer: Peer, record: &Record) {
+    pub(super) fn add(&mut self, measurement: usize, side: Side, record: &Record) {
         let same = |line: &Line| line.measurement == measurement && line.metric == record.metric;
         let at = self.0.iter().position(same).unwrap_or_else(|| {
             self.0.push(Line {
@@ -54,12 +54,12 @@ impl Report {
             self.0.len() - 1
         });
         let Some(line) = self.0.get_mut(at) else { return };
-        match peer {
-            Peer::Retraced => {
+        match side {
+            Side::Retraced => {
                 line.concurrency = record.concurrency;
                 line.retraced.push(record.value);
             }
-            Peer::Floor => line.floor.push(record.value),
+            Side::Floor => line.floor.push(record.value),
         }
     }
 
@@ -163,10 +163,10 @@ mod tests {
     fn report() -> Report {
         let mut report = Report::default();
         for (retraced, floor) in [(90_000.0, 200_000.0), (100_000.0, 190_000.0), (110_000.0, 230_000.0)] {
-            report.add(1, Peer::Floor, &record("drain", floor, 4));
-            report.add(1, Peer::Retraced, &record("drain", retraced, 100));
+            report.add(1, Side::Floor, &record("drain", floor, 4));
+            report.add(1, Side::Retraced, &record("drain", retraced, 100));
         }
-        report.add(0, Peer::Retraced, &record("drain", 7.126, 1));
+        report.add(0, Side::Retraced, &record("drain", 7.126, 1));
         report
     }
 

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::figures::{Figures, Record};
-use super::floor::Floor;
+use super::floor::{Floor, Wakes};
 use super::measurement::{Measurement, fill};
-use super::product::Retraced;
+use super::product::{Completed, Retraced};
 use super::server::Server;
-use super::side::Peer;
+use super::side::Side;
 use super::workers::{WorkerProcesses, work_as_one_of_several};
 use crate::error::CliError;
 use crate::output::{Output, one_line};
@@ -20,12 +20,11 @@ use crate::output::{Output, one_line};
 /// What a process measures, passed to it as JSON by `--step`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Step {
-    pub(super) peer: Peer,
+    pub(super) side: Side,
     pub(super) measurement: Measurement,
     pub(super) jobs: u64,
     pub(super) queue: String,
-    /// Whether completed jobs are kept.
-    pub(super) keep: bool,
+    pub(super) completed: Completed,
     /// Whether this process is one of several workers, and measures nothing itself.
     pub(super) is_one_worker: bool,
 }
@@ -44,7 +43,7 @@ impl Step {
     }
 
     /// The command that runs this step in a process.
-    pub(super) fn command(&self, redis: &str) -> Result<Command, CliError> {
+    fn command(&self, redis: &str) -> Result<Command, CliError> {
         let step = serde_json::to_string(self).map_err(|error| self.failed(&error))?;
         let mut command = Command::new(std::env::current_exe()?);
         // The URL is passed in the environment, where other users do not see it.
@@ -53,7 +52,7 @@ impl Step {
         Ok(command)
     }
 
-    pub(super) fn as_worker(&self) -> Self {
+    fn as_worker(&self) -> Self {
         Self { is_one_worker: true, ..self.clone() }
     }
 
@@ -70,12 +69,13 @@ impl Step {
 
     /// Enqueues all jobs from this process, then lets several worker processes drain them.
     async fn measure_with_workers(&self, redis: &str, workers: usize) -> Result<Vec<Record>, CliError> {
-        match self.peer {
-            Peer::Retraced => fill(&self.retraced(redis).await?, self.jobs).await?,
-            Peer::Floor => fill(&self.floor(redis).await?, self.jobs).await?,
+        match self.side {
+            Side::Retraced => fill(&self.retraced(redis).await?, self.jobs).await?,
+            Side::Floor => fill(&self.floor(redis).await?, self.jobs).await?,
         }
         let mut server = Server::open(redis).await?;
-        let workers = WorkerProcesses::start(self, redis, workers).await;
+        let commands: Result<Vec<_>, _> = (0..workers).map(|_| self.as_worker().command(redis)).collect();
+        let workers = WorkerProcesses::start(self.jobs, commands?).await;
         let figures = match workers {
             Ok(workers) => workers.drain(&mut server, &self.measurement.name()).await,
             Err(error) => Err(error),
@@ -85,28 +85,32 @@ impl Step {
 
     /// Runs the step in this process.
     pub(super) async fn run(&self, redis: &str, out: &Output) -> Result<(), CliError> {
-        let Step { peer, measurement, jobs, .. } = *self;
-        let concurrency = measurement.concurrency(peer);
+        let Step { side, measurement, jobs, .. } = *self;
+        let concurrency = measurement.concurrency(side);
         if self.is_one_worker {
-            return match peer {
-                Peer::Retraced => work_as_one_of_several(self.retraced(redis).await?, concurrency, jobs, out).await,
-                Peer::Floor => work_as_one_of_several(self.floor(redis).await?, concurrency, jobs, out).await,
+            return match side {
+                Side::Retraced => work_as_one_of_several(self.retraced(redis).await?, concurrency, jobs, out).await,
+                Side::Floor => work_as_one_of_several(self.floor(redis).await?, concurrency, jobs, out).await,
             };
         }
         let mut server = Server::open(redis).await?;
-        let figures = match peer {
-            Peer::Retraced => measurement.run(self.retraced(redis).await?, &mut server, jobs, concurrency).await?,
-            Peer::Floor => measurement.run(self.floor(redis).await?, &mut server, jobs, concurrency).await?,
+        let figures = match side {
+            Side::Retraced => measurement.run(self.retraced(redis).await?, &mut server, jobs, concurrency).await?,
+            Side::Floor => measurement.run(self.floor(redis).await?, &mut server, jobs, concurrency).await?,
         };
         self.records(figures).iter().try_for_each(|record| Ok(out.result(record, String::new)?))
     }
 
     async fn retraced(&self, redis: &str) -> Result<Retraced, CliError> {
-        Retraced::open(redis, &self.queue()?, self.keep).await
+        Retraced::open(redis, &self.queue()?, self.completed).await
     }
 
     async fn floor(&self, redis: &str) -> Result<Floor, CliError> {
-        Floor::open(redis, &self.queue()?, self.measurement.has_a_worker_while_enqueueing()).await
+        let wakes = match self.measurement.has_a_worker_while_enqueueing() {
+            true => Wakes::OneCycle,
+            false => Wakes::Nobody,
+        };
+        Floor::open(redis, &self.queue()?, wakes).await
     }
 
     fn queue(&self) -> Result<QueueName, CliError> {
@@ -114,10 +118,10 @@ impl Step {
     }
 
     fn records(&self, figures: Figures) -> Vec<Record> {
-        figures.records(self.peer.as_str(), self.jobs, self.measurement.concurrency(self.peer) as u64)
+        figures.records(self.side.as_str(), self.jobs, self.measurement.concurrency(self.side) as u64)
     }
 
     fn failed(&self, why: &dyn std::fmt::Display) -> CliError {
-        CliError::Failed(format!("{} of {} failed: {}", self.measurement.name(), self.peer.as_str(), one_line(why)))
+        CliError::Failed(format!("{} of {} failed: {}", self.measurement.name(), self.side.as_str(), one_line(why)))
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -19,12 +19,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::cost::{Cost, memory_peak_mib, processor_time};
 use super::figures::Figures;
 use super::job::now_us;
+use super::job_queue::JobQueue;
 use super::recorder::Recorder;
 use super::server::Server;
-use super::side::Side;
-use super::step::Step;
 use crate::error::CliError;
-use crate::limits::{TIMED_MIN, WORKER_MESSAGES_MAX, WORKER_REPORT_INTERVAL};
+use crate::limits::{TIMED_MIN, WARM_UP_ONE_IN, WORKER_MESSAGES_MAX, WORKER_REPORT_INTERVAL};
 use crate::output::Output;
 
 /// A line that a worker writes.
@@ -36,8 +35,8 @@ enum Message {
 }
 
 /// Runs in each worker process.
-pub(super) async fn work_as_one_of_several<S: Side>(
-    side: S,
+pub(super) async fn work_as_one_of_several<Q: JobQueue>(
+    side: Q,
     executors: usize,
     jobs: u64,
     out: &Output,
@@ -67,7 +66,7 @@ pub(super) async fn work_as_one_of_several<S: Side>(
             }
         }
     }
-    S::end(worker).await?;
+    Q::end(worker).await?;
     let cpu_s = processor_time().saturating_sub(before).as_secs_f64();
     send(out, &Message::Ended { jobs: recorder.count(), cpu_s, memory_mib: memory_peak_mib() })
 }
@@ -105,12 +104,13 @@ struct WorkerProcess {
 }
 
 impl WorkerProcesses {
-    /// Starts this many workers, and returns when all are ready and wait for the order to start.
-    pub(super) async fn start(step: &Step, redis: &str, count: usize) -> Result<Self, CliError> {
+    /// Starts a worker by each of these commands, and returns when all are ready and wait for the order to start. Together they will handle this many jobs.
+    pub(super) async fn start(jobs: u64, commands: Vec<Command>) -> Result<Self, CliError> {
+        let count = commands.len();
         let (sender, messages) = mpsc::channel(WORKER_MESSAGES_MAX);
         let (mut processes, mut listeners) = (Vec::new(), JoinSet::new());
-        for number in 0..count {
-            let mut child = step.as_worker().command(redis)?.stdin(Stdio::piped()).spawn()?;
+        for (number, mut command) in commands.into_iter().enumerate() {
+            let mut child = command.stdin(Stdio::piped()).spawn()?;
             let (Some(orders), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
                 return Err(CliError::Failed("a worker's standard input or output is missing".into()));
             };
@@ -127,7 +127,7 @@ impl WorkerProcesses {
             });
             processes.push(WorkerProcess { child, orders, handled: 0, cpu_s: 0.0, memory_mib: None });
         }
-        let mut workers = Self { jobs: step.jobs, processes, messages, _listeners: listeners };
+        let mut workers = Self { jobs, processes, messages, _listeners: listeners };
         for _ in 0..count {
             workers.next().await?;
         }
@@ -200,13 +200,13 @@ impl WorkerProcess {
     }
 }
 
-/// Measures the jobs per second of all workers together, without the first twentieth of the jobs, in which they warm up. If less than [`TIMED_MIN`] is left after that,
+/// Measures the jobs per second of all workers together, without those of the warm-up. If less than [`TIMED_MIN`] is left after that,
 /// the whole run counts.
 struct Pace {
     jobs: u64,
     /// When the workers were ordered to start.
     begun_us: u64,
-    /// How many jobs had been handled, and when, at the first report that had a twentieth of them: the end of the warm-up.
+    /// How many jobs had been handled, and when, at the first report of the end of the warm-up.
     first: (u64, u64),
     /// How many jobs had been handled at the latest report, and when.
     last: (u64, u64),
@@ -218,7 +218,7 @@ impl Pace {
     }
 
     fn record(&mut self, handled: u64, at_us: u64) {
-        let warm = self.jobs / 20;
+        let warm = self.jobs / WARM_UP_ONE_IN;
         if self.last.0 < warm && handled >= warm {
             self.first = (handled, at_us);
         }

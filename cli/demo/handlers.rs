@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use retraced::{Code, Context, EnqueueError, Failure, Job, QueueHandle, State};
 use serde::{Deserialize, Serialize};
 
 use super::report::Reporter;
 use crate::limits::{DEMO_EMAIL_INTERVAL, DEMO_THUMBNAIL_INTERVAL};
-use retraced::{Code, Context, EnqueueError, Failure, Job, QueueHandle, State};
 
 /// All jobs: the numbers below, the order and the report.
 pub(super) const JOBS: u64 = EMAILS as u64 + REMINDERS as u64 + THUMBNAILS as u64 + INVOICES as u64 + 2;

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use self::run::{DemoRun, End, KILLS, Presentation, Setup};
 use self::screen::Screen;
-use crate::admin::Admin;
+use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{DEMO_RUN_MAX, DEMO_SHUTDOWN_MAX};
 
@@ -31,8 +31,8 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    pub(super) async fn run(self, admin: &Admin) -> Result<(), CliError> {
-        let out = &admin.out;
+    pub(super) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        let out = &context.out;
         // In a process that has set no `tracing` subscriber, the runtime prints each handler's panic to stderr. Here that would be in the middle of the screen, and the timeline
         // shows the panic.
         let _ = tracing::subscriber::set_global_default(tracing::subscriber::NoSubscriber::default());

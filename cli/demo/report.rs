@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use retraced::{Class, Code, Context, Failure, JobId, OnUnknown, Stop};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-
-use retraced::{Class, Code, Context, Failure, JobId, Stop};
 
 /// What a handler reports about its attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +29,12 @@ pub(super) enum Next {
 
 impl Next {
     fn of(ctx: &Context, class: Class) -> Self {
-        let (n, of) = (ctx.attempt(), ctx.max_attempts());
-        match class {
+        Self::after(ctx.attempt(), ctx.max_attempts(), class)
+    }
+
+    fn after(n: u32, of: u32, class: Class) -> Self {
+        // The demo's queues keep the default for failures of an unknown class.
+        match OnUnknown::default().treats(class) {
             Class::Permanent => Next::Poisoned,
             Class::Temporary if n < of => Next::Attempt { n: n + 1, of },
             Class::Temporary | Class::Unknown => Next::Dead { attempts: n },
@@ -90,5 +93,19 @@ impl Drop for TimeoutGuard {
             let next = Next::of(&self.ctx, Class::Temporary);
             self.reporter.send(Report::TimedOut { job: self.ctx.id().clone(), next });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_an_unknown_class_is_retried_like_a_temporary_one() {
+        for class in [Class::Temporary, Class::Unknown] {
+            assert_eq!(Next::after(2, 3, class), Next::Attempt { n: 3, of: 3 });
+            assert_eq!(Next::after(3, 3, class), Next::Dead { attempts: 3 });
+        }
+        assert_eq!(Next::after(1, 3, Class::Permanent), Next::Poisoned);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use retraced::view::Event;
+use retraced::{EnqueueError, MemoryStore, Operator, Queue, Retry, Runtime, SupervisionEvent, TreeNode};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -16,8 +18,6 @@ use super::{handlers, view};
 use crate::error::CliError;
 use crate::limits::{DEMO_HANDLER_TIMEOUT, DEMO_LAST_FRAME_MIN, DEMO_PROGRESS_INTERVAL, DEMO_UPDATE_INTERVAL};
 use crate::output::{Output, jobs};
-use retraced::view::Event;
-use retraced::{EnqueueError, MemoryStore, Operator, Queue, Retry, Runtime, SupervisionEvent, TreeNode};
 
 pub(super) const MAIL: &str = "mail";
 pub(super) const SHOP: &str = "shop";

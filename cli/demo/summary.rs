@@ -1,6 +1,8 @@
 //! The summary at the end: every incident and its result, the counts, and the trace of one job.
 
 use retraced::job::JobId;
+use retraced::view::QueueRow;
+use retraced::{Operator, Trace};
 
 use super::handlers::EXAMPLE_JOB;
 use super::page::Page;
@@ -8,8 +10,6 @@ use super::run::{End, SHOP};
 use super::timeline::{Incident, IncidentKind, Timeline, restart_time};
 use crate::error::CliError;
 use crate::output::{Column, Output, jobs, printable};
-use retraced::view::QueueRow;
-use retraced::{Operator, Trace};
 
 /// Prints what went wrong and what followed, and unless the user quit, the counts and the trace of [`EXAMPLE_JOB`].
 pub(super) async fn conclude(out: &Output, operator: &Operator, timeline: &Timeline, end: End) -> Result<(), CliError> {

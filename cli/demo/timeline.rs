@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 use std::time::Duration;
 
+use retraced::TreeNode;
 use retraced::job::{JobId, QueueName};
 use retraced::store::QueueStats;
 use retraced::{EventKind, SupervisionEvent};
 
 use super::report::{Next, Report};
 use crate::output::{jobs, printable, span};
-use retraced::TreeNode;
 
 /// The kind of a line. Each has a glyph, so that colour is never the only sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,12 +5,12 @@ use std::time::Duration;
 use ratatui::Frame;
 use ratatui::text::Text;
 use retraced::store::QueueStats;
+use retraced::{NodeState, RunningJob, TreeNode};
 
 use super::page::wrapped;
 use super::row::{Row, Tone, cut};
 use super::timeline::{Mark, Timeline};
 use crate::limits::{BAR_COLUMNS_MIN, MESSAGE_COLUMNS_MIN};
-use retraced::{NodeState, RunningJob, TreeNode};
 
 /// How long a restarted actor is marked as new.
 const FRESH: Duration = Duration::from_secs(3);

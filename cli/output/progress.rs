@@ -1,14 +1,11 @@
 //! Progress of long work, on a terminal.
 
 use std::io::IsTerminal;
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Output;
-
-/// Time between two drawings of a bar while nothing advances.
-const TICK: Duration = Duration::from_millis(200);
+use crate::limits::PROGRESS_INTERVAL;
 
 /// A progress bar on stderr, removed when it is dropped. There is no bar if stderr is not a terminal, or if results go to a terminal as JSON.
 pub(crate) struct Progress(ProgressBar);
@@ -28,7 +25,7 @@ impl Progress {
             bar.set_style(style);
         }
         bar.set_message(doing);
-        bar.enable_steady_tick(TICK);
+        bar.enable_steady_tick(PROGRESS_INTERVAL);
         Self(bar)
     }
 

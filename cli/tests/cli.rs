@@ -32,6 +32,15 @@ fn enqueue_prints_one_object_per_job_and_reports_an_id_that_exists() {
 }
 
 #[test]
+fn a_queue_is_listed_after_its_first_enqueue() {
+    let harness = Harness::new();
+    assert_eq!(harness.json(&["queues"]), Vec::<Value>::new());
+    harness.enqueue("q", "k", "a-1", &[]);
+    let listed = harness.one(&["queues"]);
+    assert_eq!((&listed["queue"], &listed["pending"]), (&json!("q"), &json!(1)));
+}
+
+#[test]
 fn a_job_is_shown_with_the_fields_of_its_contract() {
     let harness = Harness::new();
     let retry = ["--max-attempts", "7", "--strategy", "linear", "--base-delay", "250ms", "--factor", "3"];
@@ -325,6 +334,33 @@ fn wait_for_request(hook: &Hook) {
         assert!(Instant::now() < deadline, "the webhook was not called");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn a_job_that_a_worker_holds_is_shown_with_its_holder_and_cancellation_is_requested_of_it() {
+    let harness = Harness::new();
+    let (hook, gate) = held_hook();
+    let _worker = harness.worker(&hook.url(), &["--timeout", "60s"]);
+    harness.enqueue("q", "k", "a-1", &[]);
+    wait_for_request(&hook);
+    let holder = harness.one(&["job", "show", "q", "a-1"])["held_by"].clone();
+    let held = format!("worker {} as attempt 1", holder["worker"].as_str().unwrap());
+    assert_eq!((&holder["attempt"], &holder["cancel_asked"]), (&json!(1), &json!(false)));
+    let line = |name: &str, lines: &str| {
+        let found = lines.lines().find_map(|line| line.trim().strip_prefix(name)).map(|value| value.trim().to_owned());
+        found.unwrap_or_else(|| panic!("no {name:?} in {lines}"))
+    };
+    assert_eq!(line("held by", &harness.run(&["job", "show", "q", "a-1"]).stdout), held);
+    let cancelled = harness.run(&["job", "cancel", "q", "a-1"]);
+    assert_eq!(
+        (cancelled.status, line("a-1", &cancelled.stdout).as_str()),
+        (Some(0), "is processing; cancellation requested")
+    );
+    // The worker learns of it when it renews the lease, after 10 s.
+    let shown = harness.run(&["job", "show", "q", "a-1"]).stdout;
+    assert_eq!(line("held by", &shown), format!("{held}, cancellation requested"));
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
 }
 
 #[test]

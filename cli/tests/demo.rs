@@ -25,6 +25,8 @@ const DEMO_MAX: Duration = Duration::from_secs(20 + 5);
 const ENTERED: &str = "\u{1b}[?1049h";
 /// The escape sequence that leaves the alternate screen.
 const LEFT: &str = "\u{1b}[?1049l";
+/// The escape sequence that clears the screen.
+const CLEARED: &str = "\u{1b}[2J";
 const CURSOR_SHOWN: &str = "\u{1b}[?25h";
 
 fn retraced() -> Command {
@@ -159,6 +161,17 @@ impl Terminal {
         }
     }
 
+    /// Changes the size, and waits for a frame that is as wide as the terminal now, and not higher.
+    fn resize(&self, columns: u16, rows: u16) {
+        let cleared = |printed: &str| printed.matches(CLEARED).count();
+        let before = cleared(&self.printed());
+        resize(&self.device, columns, rows);
+        self.until(&format!("a frame of {columns}x{rows}"), |printed| {
+            let (width, height) = drawn(printed);
+            cleared(printed) > before && width == columns && height <= rows
+        });
+    }
+
     fn modes(&self) -> Termios {
         tcgetattr(&self.device).unwrap()
     }
@@ -189,15 +202,36 @@ impl Terminal {
     }
 }
 
+/// The last column and the last row in which something was printed since the screen was cleared, which happens when its size changes.
+fn drawn(printed: &str) -> (u16, u16) {
+    let mut rest = printed.rsplit(CLEARED).next().unwrap_or_default();
+    let (mut column, mut row, mut drawn) = (1, 1, (0, 0));
+    while let Some(next) = rest.chars().next() {
+        rest = match rest.strip_prefix("\u{1b}[") {
+            Some(sequence) => {
+                let Some(end) = sequence.find(|c: char| c.is_ascii_alphabetic()) else { break };
+                if let ("H", Some((to_row, to_column))) = (&sequence[end..=end], sequence[..end].split_once(';')) {
+                    (column, row) = (to_column.parse().unwrap(), to_row.parse().unwrap());
+                }
+                &sequence[end + 1..]
+            }
+            None => {
+                drawn = (drawn.0.max(column), drawn.1.max(row));
+                column += 1;
+                &rest[next.len_utf8()..]
+            }
+        };
+    }
+    drawn
+}
+
 #[test]
 fn the_demo_is_drawn_on_a_terminal_of_any_size_and_then_prints_its_summary_on_the_normal_screen() {
     let terminal = Terminal::with_demo(80, 24, &[]);
     let before = terminal.modes();
     terminal.until_printed("thumbnail.make");
     for (columns, rows) in [(20, 5), (1, 1), (40, 10), (120, 40)] {
-        resize(&terminal.device, columns, rows);
-        // Drawn ten times a second.
-        std::thread::sleep(Duration::from_millis(300));
+        terminal.resize(columns, rows);
     }
     terminal.until_printed("takes back the jobs of dead workers");
     let (status, after) = terminal.end(&before);

@@ -36,6 +36,15 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
 }
 
+/// The root certificates of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Roots {
+    /// Those of the operating system.
+    System,
+    /// None, so that a client for plain http works on a machine that has none.
+    None,
+}
+
 /// Sends requests.
 #[derive(Clone)]
 pub(super) struct Client {
@@ -44,8 +53,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client that uses this resolver. Without `tls` it loads no root certificates, so that it works on a machine that has none.
-    pub(super) fn new(limits: Limits, resolver: Arc<dyn Resolve>, tls: bool) -> Result<Self, String> {
+    /// A client that uses this resolver.
+    pub(super) fn new(limits: Limits, resolver: Arc<dyn Resolve>, roots: Roots) -> Result<Self, String> {
         // If a provider is installed already, this fails and that provider is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder()
@@ -60,7 +69,7 @@ impl Client {
             .timeout(limits.whole)
             .pool_idle_timeout(CONNECTION_IDLE_MAX)
             .tcp_nodelay(true);
-        if !tls {
+        if roots == Roots::None {
             http = http.tls_certs_only([]);
         }
         let http = http.build().map_err(|error| {

@@ -3,7 +3,7 @@
 use reqwest::Url;
 use url::{Host, ParseError};
 
-use super::address::not_public;
+use super::address::special_purpose;
 use crate::output::printable;
 
 /// All ports from this one on are allowed without `--allow-private`. Most lower ports belong to other protocols, such as mail, DNS and SSH.
@@ -13,15 +13,25 @@ const HTTP_PORTS: [u16; 2] = [80, 443];
 
 const NO_SCHEME: &str = "the URL must begin with https://, or with http:// if --allow-private is given";
 
-/// A URL that has passed all checks of its text. Without `--allow-private`, the addresses to which its host resolves are checked for each connection.
+/// The addresses that jobs may be sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    /// Public addresses, over https and to no port of another protocol.
+    Public,
+    /// All addresses, also over http and to any port: `--allow-private`.
+    Any,
+}
+
+/// A URL that has passed all checks of its text. If only public addresses are allowed, those to which its host resolves are checked for each connection.
 #[derive(Debug, Clone)]
 pub(super) struct Destination {
     url: Url,
+    addresses: Addresses,
 }
 
 impl Destination {
     /// The destination, or why it is refused. The error quotes nothing of the URL but its host and port, because the rest may be secret.
-    pub(super) fn parse(text: &str, allow_private: bool) -> Result<Self, String> {
+    pub(super) fn parse(text: &str, addresses: Addresses) -> Result<Self, String> {
         let url = match Url::parse(text) {
             // `host:80/path` is read as a URL whose scheme is `host`.
             Err(ParseError::RelativeUrlWithoutBase) => return Err(NO_SCHEME.into()),
@@ -33,16 +43,20 @@ impl Destination {
                         the signatures of --webhook-secret-file"
                 .into());
         }
-        if !allow_private {
+        if addresses == Addresses::Public {
             encrypted(&url)?;
             allowed_port(&url)?;
             public_host(&url)?;
         }
-        Ok(Self { url })
+        Ok(Self { url, addresses })
     }
 
     pub(super) fn url(&self) -> &Url {
         &self.url
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        self.addresses
     }
 
     /// The name that must be resolved, if it is not an address.
@@ -77,8 +91,8 @@ fn allowed_port(url: &Url) -> Result<(), String> {
 /// Refuses an address that is not public: an address is never resolved, so `resolver` does not check it. Also refuses the names of this machine.
 fn public_host(url: &Url) -> Result<(), String> {
     let (shown, what) = match url.host() {
-        Some(Host::Ipv4(address)) => (address.to_string(), not_public(address.into())),
-        Some(Host::Ipv6(address)) => (address.to_string(), not_public(address.into())),
+        Some(Host::Ipv4(address)) => (address.to_string(), special_purpose(address.into())),
+        Some(Host::Ipv6(address)) => (address.to_string(), special_purpose(address.into())),
         Some(Host::Domain(name)) => (name.to_owned(), is_localhost(name).then_some("this machine")),
         None => return Err("the URL has no host".into()),
     };
@@ -103,8 +117,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn refused(url: &str, allow_private: bool) -> String {
-        Destination::parse(url, allow_private).map(|to| to.shown()).unwrap_err()
+    fn refused(url: &str, addresses: Addresses) -> String {
+        Destination::parse(url, addresses).map(|to| to.shown()).unwrap_err()
     }
 
     #[test]
@@ -118,12 +132,12 @@ mod tests {
             ("https://api.localhost/", "api.localhost is this machine"),
             ("https://127.1/", "127.0.0.1 is a loopback address"),
         ] {
-            assert!(refused(url, false).contains(phrase), "{url}: {}", refused(url, false));
-            assert!(Destination::parse(url, true).is_ok(), "{url}");
+            assert!(refused(url, Addresses::Public).contains(phrase), "{url}: {}", refused(url, Addresses::Public));
+            assert!(Destination::parse(url, Addresses::Any).is_ok(), "{url}");
         }
         for url in ["https://example.com/", "https://example.com:80/", "https://example.com:8443/", "https://8.8.8.8/"]
         {
-            assert!(Destination::parse(url, false).is_ok(), "{url}");
+            assert!(Destination::parse(url, Addresses::Public).is_ok(), "{url}");
         }
     }
 
@@ -132,15 +146,15 @@ mod tests {
         for url in
             ["", "example.com", "ftp://example.com/", "file:///etc/passwd", "https://", "https://[::1", "gopher://x"]
         {
-            assert!(Destination::parse(url, true).is_err(), "{url}");
+            assert!(Destination::parse(url, Addresses::Any).is_err(), "{url}");
         }
         for url in
             ["", "example.com", "example.com/hooks", "example.com:8443/hooks", "//example.com", "ftp://example.com/"]
         {
             assert!(
-                refused(url, false).starts_with("the URL must begin with https://"),
+                refused(url, Addresses::Public).starts_with("the URL must begin with https://"),
                 "{url}: {}",
-                refused(url, false)
+                refused(url, Addresses::Public)
             );
         }
     }
@@ -150,13 +164,13 @@ mod tests {
         for url in
             ["https://user:secret@example.com/", "https://secret@example.com/?t=secret", "https://:secret@example.com/"]
         {
-            for allow_private in [false, true] {
-                let message = refused(url, allow_private);
+            for addresses in [Addresses::Public, Addresses::Any] {
+                let message = refused(url, addresses);
                 assert!(message.contains("a user or password") && !message.contains("secret@"), "{message}");
             }
         }
-        assert!(!refused("https://user:hush@[::1/?t=hush", false).contains("hush"));
-        let to = Destination::parse("https://example.com:8443/hook?token=secret#secret", false).unwrap();
+        assert!(!refused("https://user:hush@[::1/?t=hush", Addresses::Public).contains("hush"));
+        let to = Destination::parse("https://example.com:8443/hook?token=secret#secret", Addresses::Public).unwrap();
         assert_eq!(to.shown(), "https://example.com:8443/hook");
     }
 }

@@ -18,20 +18,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::dns::{Name, Resolve};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use retraced::Code;
 use retraced::codec;
 use retraced::job::{JobId, Kind, QueueName};
+use retraced::view::Timestamp;
+use retraced::{Code, Context, Failure, RawJob};
 use serde::Serialize;
 
-use self::client::{Client, Limits};
+use self::client::{Client, Limits, Roots};
+pub(super) use self::destination::Addresses;
 use self::destination::Destination;
 use self::resolver::{PublicOnly, Refused, System};
 use self::sign::SecretFile;
 use crate::error::CliError;
 use crate::limits::{CONNECT_TIMEOUT, SILENCE_MAX};
 use crate::output::{note, one_line};
-use retraced::view::Timestamp;
-use retraced::{Context, Failure, RawJob};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -62,30 +62,31 @@ impl Webhook {
     /// A webhook whose requests time out after `timeout`, from the start of the connection to the last byte of the response.
     pub(super) fn new(
         url: &str,
-        allow_private: bool,
+        addresses: Addresses,
         secrets: Option<&Path>,
         timeout: Duration,
     ) -> Result<Self, CliError> {
         let usage = |why| CliError::Usage(format!("--webhook: {why}"));
-        let to = Destination::parse(url, allow_private).map_err(usage)?;
+        let to = Destination::parse(url, addresses).map_err(usage)?;
         let limits = Limits { connect: CONNECT_TIMEOUT, whole: timeout, silence: SILENCE_MAX };
-        let tls = to.url().scheme() == "https";
-        let mut webhook =
-            Self::with_resolver(Arc::new(System), to, allow_private, limits, tls).map_err(CliError::Failed)?;
+        let roots = if to.url().scheme() == "https" { Roots::System } else { Roots::None };
+        let mut webhook = Self::with_resolver(Arc::new(System), to, limits, roots).map_err(CliError::Failed)?;
         webhook.secrets = secrets.map(SecretFile::open).transpose().map_err(CliError::Failed)?.map(Arc::new);
         Ok(webhook)
     }
 
-    /// A webhook that uses this resolver. Unless `allow_private`, it refuses addresses that are not public.
+    /// A webhook that uses this resolver, and refuses the addresses that its destination does not allow.
     fn with_resolver(
         resolver: Arc<dyn Resolve>,
         to: Destination,
-        allow_private: bool,
         limits: Limits,
-        tls: bool,
+        roots: Roots,
     ) -> Result<Self, String> {
-        let resolver = if allow_private { resolver } else { Arc::new(PublicOnly(resolver)) };
-        let client = Client::new(limits, resolver.clone(), tls)?;
+        let resolver = match to.addresses() {
+            Addresses::Public => Arc::new(PublicOnly(resolver)),
+            Addresses::Any => resolver,
+        };
+        let client = Client::new(limits, resolver.clone(), roots)?;
         Ok(Self { to, client, resolver, secrets: None })
     }
 

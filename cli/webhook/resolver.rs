@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use super::address::not_public;
+use super::address::special_purpose;
 use super::destination::refusal;
 
 /// The operating system's resolver.
@@ -33,7 +33,7 @@ impl Resolve for PublicOnly {
         Box::pin(async move {
             let (mut public, mut refused) = (Vec::new(), None);
             for address in found.await? {
-                match not_public(address.ip()) {
+                match special_purpose(address.ip()) {
                     None => public.push(address),
                     Some(what) => refused = Some(Refused { host: format!("{host} ({})", address.ip()), what }),
                 }

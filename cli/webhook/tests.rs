@@ -13,10 +13,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::client::Limits;
+use super::client::{Limits, Roots};
 use super::destination::Destination;
 use super::resolver::PublicOnly;
-use super::{Failure, Webhook};
+use super::{Addresses, Failure, Webhook};
 use crate::limits::BODY_BYTES_MAX;
 
 /// Limits for tests in which no limit may be reached.
@@ -38,8 +38,8 @@ fn no_names() -> Arc<dyn Resolve> {
 }
 
 /// The webhook, as the command line creates it, but with this resolver and without root certificates.
-fn webhook(url: &str, allow_private: bool, limits: Limits, names: Arc<dyn Resolve>) -> Result<Webhook, String> {
-    Webhook::with_resolver(names, Destination::parse(url, allow_private)?, allow_private, limits, false)
+fn webhook(url: &str, addresses: Addresses, limits: Limits, names: Arc<dyn Resolve>) -> Result<Webhook, String> {
+    Webhook::with_resolver(names, Destination::parse(url, addresses)?, limits, Roots::None)
 }
 
 /// A listener on loopback, which a webhook must not reach without `--allow-private`.
@@ -242,20 +242,21 @@ async fn no_url_that_leads_inside_reaches_a_listener_there_unless_the_operator_a
     let at = |url: &str| url.replace("PORT", &inside.port.to_string());
     let to_the_listener = || TO_THE_LISTENER.iter().chain(&NAMES_TO_THE_LISTENER);
     for url in to_the_listener().chain(&ELSEWHERE).chain(&NOWHERE) {
-        if let Ok(webhook) = webhook(&at(url), false, GENEROUS, names.clone()) {
+        if let Ok(webhook) = webhook(&at(url), Addresses::Public, GENEROUS, names.clone()) {
             let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
             assert_eq!(failure.code(), Code::NetworkError, "{url}: {}", failure.message());
         }
         assert_eq!(inside.reached().await, 0, "{url} led inside");
     }
     for (before, url) in to_the_listener().enumerate() {
-        let webhook = webhook(&at(url), true, GENEROUS, names.clone()).unwrap_or_else(|why| panic!("{url}: {why}"));
+        let webhook =
+            webhook(&at(url), Addresses::Any, GENEROUS, names.clone()).unwrap_or_else(|why| panic!("{url}: {why}"));
         webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
         assert!(inside.reached().await > before, "{url} leads nowhere, so that it proves nothing");
         inside.accepted.store(before + 1, Ordering::SeqCst);
     }
     for url in NOWHERE {
-        assert!(webhook(&at(url), true, GENEROUS, names.clone()).is_err(), "{url}");
+        assert!(webhook(&at(url), Addresses::Any, GENEROUS, names.clone()).is_err(), "{url}");
     }
 }
 
@@ -268,7 +269,8 @@ async fn a_name_that_leads_inside_on_its_second_look_up_is_refused() {
         let public = asks.fetch_add(1, Ordering::SeqCst) == 0;
         vec![if public { "8.8.8.8" } else { "127.0.0.1" }.parse().unwrap()]
     }));
-    let webhook = webhook(&format!("https://rebinding.test:{}/", inside.port), false, GENEROUS, rebinding).unwrap();
+    let webhook =
+        webhook(&format!("https://rebinding.test:{}/", inside.port), Addresses::Public, GENEROUS, rebinding).unwrap();
     webhook.check_name().await.unwrap();
     let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
     assert_eq!(failure.code(), Code::NetworkError);
@@ -382,7 +384,7 @@ impl Server {
     /// Sends a job to this server; returns its outcome and what the server saw.
     async fn deliver(self, limits: Limits, body: Vec<u8>) -> (Result<(), Failure>, Arc<Mutex<Seen>>) {
         let (address, seen) = self.start().await;
-        let webhook = webhook(&format!("http://{address}/"), true, limits, no_names()).unwrap();
+        let webhook = webhook(&format!("http://{address}/"), Addresses::Any, limits, no_names()).unwrap();
         (webhook.deliver("a-1", body).await, seen)
     }
 }
@@ -452,7 +454,7 @@ async fn the_body_ends_where_content_length_says() {
     assert_eq!(verdict(Server::says(format!("{OK}content-length: 2\r\n\r\n{{}}{body}")), GENEROUS).await, None);
     // The surplus bytes are not taken for the response to the next job.
     let (address, seen) = Server::says(format!("{OK}content-length: 2\r\n\r\n{{}}{OK}\r\n")).then_hangs().start().await;
-    let webhook = webhook(&format!("http://{address}/"), true, GENEROUS, no_names()).unwrap();
+    let webhook = webhook(&format!("http://{address}/"), Addresses::Any, GENEROUS, no_names()).unwrap();
     for job in 1..=2 {
         webhook.deliver("a-1", b"{}".to_vec()).await.unwrap();
         assert_eq!(seen.lock().unwrap().connections, job);
@@ -522,7 +524,7 @@ async fn a_slow_server_is_a_timeout() {
 async fn endless_interim_responses_are_not_read_past_the_timeout() {
     let limits = Limits { whole: Duration::from_millis(300), ..GENEROUS };
     let (address, seen) = Server::says("").then_forever("HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000)).start().await;
-    let webhook = webhook(&format!("http://{address}/"), true, limits, no_names()).unwrap();
+    let webhook = webhook(&format!("http://{address}/"), Addresses::Any, limits, no_names()).unwrap();
     webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
     let deadline = Instant::now() + Duration::from_secs(60);
     while seen.lock().unwrap().ended == 0 {
@@ -540,7 +542,7 @@ async fn resolving_and_connecting_have_a_timeout_of_their_own() {
         }
     }
     let limits = Limits { connect: Duration::from_millis(100), ..GENEROUS };
-    let webhook = webhook("https://slow.test/", false, limits, Arc::new(Never)).unwrap();
+    let webhook = webhook("https://slow.test/", Addresses::Public, limits, Arc::new(Never)).unwrap();
     let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
     assert_eq!((failure.code(), failure.message()), (Code::Timeout, "no connection to the webhook within 100ms"));
 }
@@ -570,7 +572,7 @@ async fn redirects_are_never_followed() {
 #[tokio::test]
 async fn an_unreachable_server_is_a_temporary_failure() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let webhook = webhook(&format!("http://{gone}/"), true, GENEROUS, no_names()).unwrap();
+    let webhook = webhook(&format!("http://{gone}/"), Addresses::Any, GENEROUS, no_names()).unwrap();
     let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
     assert_eq!(failure.code(), Code::NetworkError);
     assert!(

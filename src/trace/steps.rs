@@ -171,7 +171,7 @@ fn present_state(view: &JobView) -> TraceStep {
         (JobState::Completed, _) => return step(TraceEvent::Completed, view.at_ms, "completed"),
         (JobState::Pending, _) => "waits to be claimed".to_owned(),
         (JobState::Processing, Some(claimant)) => {
-            let asked = if claimant.cancel_asked { ", asked to stop" } else { "" };
+            let asked = if claimant.cancel_asked { ", cancellation requested" } else { "" };
             let worker = claimant.instance.short();
             format!("held by worker {worker} as attempt {}, leased until {at}{asked}", claimant.attempt)
         }

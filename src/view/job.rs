@@ -91,14 +91,14 @@ pub struct JobError {
 /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
 /// # let job = Welcome { to: "ada".into() };
 /// # let id = Client::shared(store.clone()).queue("email")?.enqueue(job).await?.id.clone();
-/// use retraced::view::{AttemptDetail, AttemptOutcome, JobDetail, JobError, LogLine, Progress, Running};
+/// use retraced::view::{AttemptDetail, AttemptOutcome, Holder, JobDetail, JobError, LogLine, Progress};
 /// let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
 /// let view = operator.job(&queue, &id).await?.ok_or("gone")?;
 /// let job = JobDetail::from(&view);
 /// assert_eq!(serde_json::to_value(&job)?["payload"]["to"], "ada");
 ///
-/// let (running, error): (Option<Running>, Option<JobError>) = (job.running, job.row.last_error);
-/// assert!(running.is_none() && error.is_none());
+/// let (holder, error): (Option<Holder>, Option<JobError>) = (job.held_by, job.row.last_error);
+/// assert!(holder.is_none() && error.is_none());
 /// for AttemptDetail { outcome, log, progress, .. } in job.history {
 ///     let (lines, progress): (Vec<LogLine>, Option<Progress>) = (log, progress);
 ///     println!("{lines:?} {progress:?} {}", outcome == AttemptOutcome::Completed);
@@ -116,8 +116,8 @@ pub struct JobDetail {
     pub retry: Option<RetryOverrides>,
     /// The timeout of this job, in ms; `None` when that of its kind or queue applies.
     pub timeout_ms: Option<u64>,
-    /// The worker that holds the job; only while it is processing.
-    pub running: Option<Running>,
+    /// The worker that holds the job; only while it is processing. Its handler may not have begun: a worker claims jobs ahead of its executors.
+    pub held_by: Option<Holder>,
     /// The payload. `None` when it cannot be shown as JSON; then `unreadable` says why.
     pub payload: Option<serde_json::Value>,
     /// Why there is no payload.
@@ -134,7 +134,7 @@ pub struct JobDetail {
 /// Used in the example of [`JobDetail`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Running {
+pub struct Holder {
     /// The number of the attempt, from 1.
     pub attempt: u32,
     /// The worker process.
@@ -238,7 +238,7 @@ impl From<&JobView> for JobDetail {
             row: JobRow::from(view),
             retry: envelope.as_ref().map(|envelope| envelope.retry).filter(|retry| !retry.is_empty()),
             timeout_ms: envelope.and_then(|envelope| envelope.timeout_ms),
-            running: view.claimant.as_ref().map(Running::from),
+            held_by: view.claimant.as_ref().map(Holder::from),
             payload,
             unreadable,
             history: view.history.iter().map(AttemptDetail::from).collect(),
@@ -247,7 +247,7 @@ impl From<&JobView> for JobDetail {
     }
 }
 
-impl From<&Claimant> for Running {
+impl From<&Claimant> for Holder {
     fn from(claimant: &Claimant) -> Self {
         Self { attempt: claimant.attempt, worker: claimant.instance.to_string(), cancel_asked: claimant.cancel_asked }
     }

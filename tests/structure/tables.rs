@@ -109,7 +109,7 @@ const LAYERS: &[Layer] = &[
             &["output"],
             &["args", "filter"],
             &["settings"],
-            &["admin"],
+            &["context"],
             &[
                 "completions",
                 "config",

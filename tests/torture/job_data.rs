@@ -42,7 +42,10 @@ async fn t03_a_duplicate_id_changes_no_job() {
     {
         enqueue_again(&mut scenario, number, state).await;
     }
-    tokio::time::sleep(millis(300)).await;
+    // A job that was enqueued a second time would run before this one.
+    scenario.enqueue([Work::new(4, 1, Then::Succeed)]).await;
+    scenario.until_started(4).await;
+    scenario.until_drained().await;
     assert!(scenario.log.read().all().all(|run| run.mark == 0), "a payload was changed");
     scenario.close(&[]).await;
 }

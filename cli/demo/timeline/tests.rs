@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use retraced::job::InstanceId;
+use retraced::{Code, NodeState, RunningJob};
 
 use super::*;
-use retraced::{Code, NodeState, RunningJob};
 
 fn job(id: &str) -> JobId {
     JobId::parse(id).unwrap()

@@ -3,12 +3,12 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::Color;
+use retraced::Code;
 use retraced::job::{InstanceId, JobId, Kind, QueueName};
 use retraced::{EventKind, SupervisionEvent};
 
 use super::super::report::{Next, Report};
 use super::*;
-use retraced::Code;
 
 fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)

@@ -1,22 +1,21 @@
-//! What every command is given: the URL of the server, and where results go.
+//! What every command is given.
 
 use std::sync::Arc;
 
-use retraced::store::RedisOptions;
-use retraced::store::{Store, StoreError};
+use retraced::store::{RedisOptions, Store, StoreError};
 use retraced::{Operator, RedisStore};
 
 use crate::error::CliError;
 use crate::output::{Output, one_line};
 
-/// See the [module](self).
-pub(crate) struct Admin {
+/// What a command is given: the URL of the server, and where results go.
+pub(crate) struct CommandContext {
     /// The URL of the server, as it was given.
     pub(crate) redis: String,
     pub(crate) out: Output,
 }
 
-impl Admin {
+impl CommandContext {
     /// Connects to the store and checks that the server answers and can be used for jobs.
     pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, CliError> {
         let store = match RedisStore::open(&self.redis, RedisOptions::default()) {
