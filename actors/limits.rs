@@ -32,6 +32,8 @@ pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(24);
 /// How long a supervisor waits for the end of a child it has killed. A kill takes effect at the child's next await; a child that blocks its thread is
 /// left behind.
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Shortest delay before closed workers, or a closed queue, are reopened. Workers that crash again at once would otherwise close and reopen without a pause.
+pub const REOPEN_DELAY_MIN: Duration = Duration::from_secs(1);
 /// How long the application's runtime may take to start an executor. Then the start is given up, and repeated after the longest restart delay.
 pub const EXECUTOR_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Supervision events that may wait to be stored, for example while the store is unreachable. Beyond that the oldest are dropped and counted.

@@ -73,7 +73,7 @@ pub struct QueueOptions {
     pub concurrency: usize,
     /// The restart policy of the queue's supervisors and of its executor pool. Default: [`RestartPolicy::QUEUE`].
     pub policy: RestartPolicy,
-    /// When closed workers, or a closed queue, are reopened. Default: [`Reopening::DEFAULT`].
+    /// When closed workers, or a closed queue, are reopened: after at least 1 s. Default: [`Reopening::DEFAULT`].
     pub reopening: Reopening,
     /// How long ended jobs are kept, and how many.
     pub retention: Retention,
@@ -157,6 +157,9 @@ pub fn invalid_options<'a>(
         }
         if let Err(policy) = options.policy.validate() {
             refuse(format!("queue \"{name}\": {policy}"));
+        }
+        if let Err(reopening) = options.reopening.validate() {
+            refuse(format!("queue \"{name}\": {reopening}"));
         }
     }
     if names.is_empty() {
