@@ -56,13 +56,14 @@ pub(crate) struct RuntimeParts {
     pub(crate) queues: Vec<Arc<QueueContext>>,
     pub(crate) events: Events,
     pub(crate) observers: Observers,
+    pub(crate) registry: Registry,
     pub(crate) handlers: Handle,
     pub(crate) ended: CancellationToken,
 }
 
 impl RuntimeContext {
     pub(crate) fn new(parts: RuntimeParts) -> Self {
-        let RuntimeParts { instance, options, calls, queues, events, observers, handlers, ended } = parts;
+        let RuntimeParts { instance, options, calls, queues, events, observers, registry, handlers, ended } = parts;
         let started_ms = options.clock.now_ms();
         Self {
             instance,
@@ -70,7 +71,7 @@ impl RuntimeContext {
             queues,
             events,
             observers,
-            registry: Registry::default(),
+            registry,
             clock: StoreClock::starting_at(started_ms),
             random: Random::new(options.seed),
             handlers,

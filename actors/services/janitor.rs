@@ -17,9 +17,7 @@ use crate::limits::{
     AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, REPAIR_TIMEOUT, TRIM_BATCH_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL,
     TRIM_POLL_MIN,
 };
-
-/// The path of this actor in events.
-const PATH: &str = "janitor";
+use crate::path;
 
 /// What the janitor sends to itself.
 #[derive(Debug)]
@@ -134,11 +132,11 @@ async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
         return;
     }
     let (name, difference) = (queue.name.clone(), second.difference());
-    runtime.events.emit(PATH, 0, EventKind::AuditFailed { queue: name, difference });
+    runtime.events.emit(path::JANITOR, EventKind::AuditFailed { queue: name, difference });
     let repair = runtime.calls.once_within(REPAIR_TIMEOUT, "repair", |store| store.repair(&queue.name));
     if let Ok(findings) = repair.await
         && !findings.is_empty()
     {
-        runtime.events.emit(PATH, 0, EventKind::QueueRepaired { queue: queue.name.clone(), findings });
+        runtime.events.emit(path::JANITOR, EventKind::QueueRepaired { queue: queue.name.clone(), findings });
     }
 }

@@ -16,9 +16,7 @@ use crate::background::{self, BackgroundTask};
 use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
 use crate::limits::{BATCHES_PER_ROUND_MAX, LOSSES_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, RECLAIM_POLL_MIN};
-
-/// The path of this actor in events.
-const PATH: &str = "reclaimer";
+use crate::path;
 
 /// What the reclaimer sends to itself.
 #[derive(Debug)]
@@ -115,7 +113,7 @@ async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContex
     }
     if released > 0 {
         let kind = EventKind::ClaimsLost { queue: queue.name.clone(), claims: unresolved.len(), released };
-        runtime.events.emit(PATH, 0, kind);
+        runtime.events.emit(path::RECLAIMER, kind);
         queue.wake_fetcher();
     }
 }
@@ -148,7 +146,7 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed)
         && queue.grace_is_new(grace)
     {
         let kind = EventKind::GraceGiven { queue: queue.name.clone(), grace_ms: millis(grace) };
-        runtime.events.emit(PATH, 0, kind);
+        runtime.events.emit(path::RECLAIMER, kind);
     }
     for job in &reclaimed.jobs {
         let kind = EventKind::LeaseReclaimed {
@@ -159,6 +157,6 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed)
             counted: job.counted,
             poisoned: job.poisoned,
         };
-        runtime.events.emit(PATH, 0, kind);
+        runtime.events.emit(path::RECLAIMER, kind);
     }
 }

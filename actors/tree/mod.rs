@@ -25,13 +25,14 @@ use crate::front_door::{FrontDoor, FrontDoorHandle};
 use crate::limits::{DEREGISTER_TIMEOUT, QUEUE_TIMEOUT, REPLAY_SLOTS_MAX, STOP_TIMEOUT};
 use crate::observer::Observers;
 use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
+use crate::path;
 use crate::store_calls::{Health, StoreCalls};
 use crate::supervision::event::Events;
 use crate::supervision::exhausted::Exhausted;
 use crate::supervision::messages::SupervisorMessage;
-use crate::supervision::registry::LiveActor;
+use crate::supervision::registry::{LiveActor, Registry};
 use crate::supervision::supervisor::{Supervisor, wait_until_ready};
-use table::{Branch, ROOT_PATH};
+use table::Branch;
 
 /// A running tree. Dropping it leaves the tree running; [`shutdown`](Self::shutdown) ends it.
 #[derive(Clone)]
@@ -237,7 +238,8 @@ fn build(spec: TreeSpec) -> RuntimeContext {
     let TreeSpec { store, instance, queues, options, tree, handlers } = spec;
     let ended = CancellationToken::new();
     let observers = Observers::new(options.observer.clone());
-    let events = Events::new(instance, options.clock.clone(), observers.clone());
+    let registry = Registry::default();
+    let events = Events::new(instance, options.clock.clone(), observers.clone(), registry.clone());
     let health = Health::new(events.clone(), ended.clone());
     let calls = StoreCalls::of_tree(store, ReplaySlots::new(instance, REPLAY_SLOTS_MAX), health, tree.clone());
     let queues = queues
@@ -247,7 +249,7 @@ fn build(spec: TreeSpec) -> RuntimeContext {
             Arc::new(QueueContext::new(queue, options.crashes_max, door))
         })
         .collect();
-    RuntimeContext::new(RuntimeParts { instance, options, calls, queues, events, observers, handlers, ended })
+    RuntimeContext::new(RuntimeParts { instance, options, calls, queues, events, observers, registry, handlers, ended })
 }
 
 async fn start_root(
@@ -259,6 +261,6 @@ async fn start_root(
     let spec = table::root_spec(context, table, gave_up).ok_or_else(|| refuse("it has no root".into()))?;
     let (root, ended) = Actor::spawn(None, Supervisor, spec).await.map_err(|error| refuse(error.to_string()))?;
     context.root.set(&root);
-    context.registry.add(ROOT_PATH, 0, root.get_cell());
+    context.registry.add(path::ROOT, 0, root.get_cell());
     Ok((root, ended))
 }

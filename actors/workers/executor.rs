@@ -21,6 +21,7 @@ use crate::inflight::{NextJob, PoolEpoch};
 use crate::limits::EXECUTOR_BURST_MAX;
 use crate::messages::ExecutorMessage;
 use crate::observer::{AttemptEnded, AttemptStarted};
+use crate::path;
 
 /// The actor.
 pub(crate) struct Executor;
@@ -202,6 +203,6 @@ impl ExecutorState {
     }
 
     fn emit(&self, kind: EventKind) {
-        self.runtime.events.emit(&self.queue.executor_path(self.id.slot), self.id.generation, kind);
+        self.runtime.events.emit_of(&path::executor(&self.queue.name, self.id.slot), self.id.generation, kind);
     }
 }
