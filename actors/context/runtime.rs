@@ -33,7 +33,7 @@ pub(crate) struct RuntimeContext {
     pub(crate) events: Events,
     observers: Observers,
     pub(crate) registry: Registry,
-    pub(crate) clock: StoreClock,
+    pub(crate) store_clock: StoreClock,
     pub(crate) random: Random,
     /// The tokio runtime of the executors, and so of the handlers.
     pub(crate) handlers: Handle,
@@ -64,7 +64,7 @@ pub(crate) struct RuntimeParts {
 impl RuntimeContext {
     pub(crate) fn new(parts: RuntimeParts) -> Self {
         let RuntimeParts { instance, options, calls, queues, events, observers, registry, handlers, ended } = parts;
-        let started_ms = options.clock.now_ms();
+        let started_ms = options.wall_clock.now_ms();
         Self {
             instance,
             calls,
@@ -72,7 +72,7 @@ impl RuntimeContext {
             events,
             observers,
             registry,
-            clock: StoreClock::starting_at(started_ms),
+            store_clock: StoreClock::starting_at(started_ms),
             random: Random::new(options.seed),
             handlers,
             root: Address::default(),

@@ -114,7 +114,7 @@ fn apply(
     renewed: Renewed,
     expires: Instant,
 ) {
-    runtime.clock.observe(renewed.now_ms);
+    runtime.store_clock.observe(renewed.now_ms);
     let (mut kept, mut lost) = (0, 0);
     for ((lease, watch), result) in held.iter().zip(renewed.results) {
         match result {

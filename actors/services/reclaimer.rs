@@ -15,7 +15,9 @@ use retraced_jobs::trace::EventKind;
 use crate::background::{self, BackgroundTask};
 use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
-use crate::limits::{BATCHES_PER_ROUND_MAX, LOSSES_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, RECLAIM_POLL_MIN};
+use crate::limits::{
+    BATCHES_PER_ROUND_MAX, LOSSES_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, RECLAIM_POLL_MIN, RECLAIMS_PER_LEASE,
+};
 use crate::path;
 
 /// What the reclaimer sends to itself.
@@ -77,7 +79,7 @@ impl ReclaimerState {
     fn round_ended(&mut self, myself: &ActorRef<ReclaimerMessage>, next: Duration) {
         self.round = None;
         // The next lease may expire much later, but each round also looks for claims of unknown outcome.
-        let round_interval_max = RECLAIM_POLL_MAX.min(self.runtime.options.lease / 3);
+        let round_interval_max = RECLAIM_POLL_MAX.min(self.runtime.options.lease / RECLAIMS_PER_LEASE);
         let delay = next.max(RECLAIM_POLL_MIN).min(round_interval_max);
         self.timer = Some(background::timer(myself, delay, ReclaimerMessage::StartRound));
     }
@@ -131,7 +133,7 @@ async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Dura
             queue.wake_fetcher();
         }
         if reclaimed.jobs.len() < RECLAIM_BATCH_MAX {
-            let interval_max = lease / 3;
+            let interval_max = lease / RECLAIMS_PER_LEASE;
             return reclaimed.next_expiry.map_or(interval_max, |next| next.min(RECLAIM_POLL_MAX).min(interval_max));
         }
     }

@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::exhausted::Exhausted;
 use super::messages::{RestartId, SupervisorMessage};
-use super::registry::Registry;
+use super::registry::{OpenFor, Registry};
 use super::restart::{ChildKind, End, Window};
 use super::spec::{Closing, Shutdown, SupervisorSpec};
 use crate::clock::millis;
@@ -300,8 +300,8 @@ impl SupervisorState {
         reason: &str,
         closing: &Closing,
     ) {
-        let open_for_long = up_since.elapsed() > closing.reopening.max;
-        let closings = self.spec.registry.close(&self.spec.children[index].path, open_for_long);
+        let open = if up_since.elapsed() > closing.reopening.max { OpenFor::Long } else { OpenFor::AWhile };
+        let closings = self.spec.registry.close(&self.spec.children[index].path, open);
         let delay = closing.reopening.delay_after(closings);
         let kind = EventKind::QueueClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };
         let generation = self.generation(index);

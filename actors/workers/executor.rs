@@ -74,7 +74,7 @@ impl Actor for Executor {
         let until = now + EXECUTOR_BURST_MAX;
         let mut turn = Turn::Woken;
         while now < until || turn == Turn::Woken {
-            let started_ms = state.runtime.clock.at(now);
+            let started_ms = state.runtime.store_clock.at(now);
             let Some(next) = state.queue.inflight.next(state.id, turn, now, started_ms) else {
                 state.queue.executor_idle();
                 return Ok(());
@@ -107,7 +107,7 @@ impl ExecutorState {
         let input = AttemptInput {
             executor: self.id,
             started,
-            started_ms: self.runtime.clock.at(started),
+            started_ms: self.runtime.store_clock.at(started),
             lease: next.lease,
             jitter: self.rng.random_range(-1000..=1000),
             job: next.job,
@@ -141,7 +141,7 @@ impl ExecutorState {
                         if *cancel_asked {
                             next.lease.stop(Stop::Cancelled);
                         }
-                        return queue.inflight.started(self.id, next.grant, runtime.clock.now_ms());
+                        return queue.inflight.started(self.id, next.grant, runtime.store_clock.now_ms());
                     }
                     Some(Renewal::Stale) | None => {
                         queue.inflight.lost_before_start(self.id, next.grant);

@@ -95,7 +95,7 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
         Some(Ok((settled, claims))) => {
             confirm(runtime, queue, settling, &settled);
             if let Some(claim) = claim {
-                runtime.clock.observe(claims.now_ms);
+                runtime.store_clock.observe(claims.now_ms);
                 runtime.observe(|observer| observer.claimed(&queue.name, claims.jobs.len()));
                 queue.granted(claim, claims, sent + runtime.options.lease);
             }
