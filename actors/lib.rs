@@ -16,6 +16,7 @@ pub mod limits;
 mod messages;
 mod observer;
 mod options;
+mod path;
 mod poll_schedule;
 mod random;
 mod services;

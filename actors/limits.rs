@@ -8,8 +8,10 @@ use retraced_jobs::store::BATCH_MAX;
 
 /// Shortest lease. A shorter one would expire during an ordinary pause of the process.
 pub const LEASE_MIN: Duration = Duration::from_millis(300);
-/// Longest lease: the jobs of a worker that died wait this long before they run again. Also the longest shutdown grace.
+/// Longest lease: the jobs of a worker that died wait this long before they run again.
 pub const LEASE_MAX: Duration = Duration::from_secs(60 * 60);
+/// Longest shutdown grace.
+pub const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Highest concurrency of a queue: its number of executors.
 pub const CONCURRENCY_MAX: usize = 10_000;
 /// Highest value of `crashes_max`, the number of counted crashes at which a job is poisoned.
@@ -32,6 +34,8 @@ pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(24);
 /// How long a supervisor waits for the end of a child it has killed. A kill takes effect at the child's next await; a child that blocks its thread is
 /// left behind.
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Shortest delay before closed workers, or a closed queue, are reopened. Workers that crash again at once would otherwise close and reopen without a pause.
+pub const REOPEN_DELAY_MIN: Duration = Duration::from_secs(1);
 /// How long the application's runtime may take to start an executor. Then the start is given up, and repeated after the longest restart delay.
 pub const EXECUTOR_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Supervision events that may wait to be stored, for example while the store is unreachable. Beyond that the oldest are dropped and counted.
@@ -139,8 +143,11 @@ pub const RENEWALS_PER_LEASE: u32 = 3;
 pub const RENEW_RETRY_DELAY_MAX: Duration = Duration::from_millis(50);
 /// Shortest time between two rounds of the reclaimer.
 pub const RECLAIM_POLL_MIN: Duration = Duration::from_millis(100);
-/// Longest time between two reclaims of a queue that has leases, or a third of a lease if that is shorter. A queue without leases is looked at every
-/// third of a lease: more than half a lease would count as an outage, after which there is a lease grace.
+/// A queue is looked at for expired leases at least this often per lease time. A look less often than every half lease would count as an outage, after
+/// which there is a lease grace.
+pub const RECLAIMS_PER_LEASE: u32 = 3;
+/// Longest time between two reclaims of a queue that has leases, unless [`RECLAIMS_PER_LEASE`] asks for a shorter one. A queue without leases is looked at
+/// only as often as [`RECLAIMS_PER_LEASE`] says.
 pub const RECLAIM_POLL_MAX: Duration = Duration::from_secs(1);
 /// Leases reclaimed per call.
 pub const RECLAIM_BATCH_MAX: usize = 200;
@@ -180,6 +187,8 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 // Shutdown
 
+/// After this part of the shutdown grace, in percent, running handlers are asked to stop. The rest of it is theirs to do so before they are killed.
+pub const GRACE_UNTIL_STOP_PERCENT: u32 = 80;
 /// How long the store may take to confirm the last outcomes and to accept the last enqueued jobs. Jobs whose outcome it does not confirm run again when
 /// their leases expire, unless the store applied the settlement and only the answer was lost.
 pub const SHUTDOWN_SETTLE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use retraced_jobs::execution::Runner;
 use retraced_jobs::job::QueueName;
 use retraced_jobs::store::Retention;
 
-use crate::limits::{BUILD_LABEL_BYTES_MAX, CONCURRENCY_MAX, CRASHES_MAX, LEASE_MAX, LEASE_MIN};
+use crate::limits::{BUILD_LABEL_BYTES_MAX, CONCURRENCY_MAX, CRASHES_MAX, GRACE_MAX, LEASE_MAX, LEASE_MIN};
 use crate::observer::Observer;
 use crate::supervision::restart::{Reopening, RestartPolicy};
 
@@ -38,7 +38,7 @@ pub struct TreeOptions {
     /// longer or cannot be read.
     pub build: String,
     /// The wall clock of supervision events and of the worker's start. Until the store has answered, it is also taken for the store's clock.
-    pub clock: Arc<dyn Clock>,
+    pub wall_clock: Arc<dyn Clock>,
     /// Sees what the tree does. Default: none.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -54,7 +54,7 @@ impl Default for TreeOptions {
             seed: rand::random(),
             host: std::env::var("HOSTNAME").unwrap_or_else(|_| "unknown".into()),
             build: program_name(),
-            clock: Arc::new(SystemClock),
+            wall_clock: Arc::new(SystemClock),
             observer: None,
         }
     }
@@ -73,7 +73,7 @@ pub struct QueueOptions {
     pub concurrency: usize,
     /// The restart policy of the queue's supervisors and of its executor pool. Default: [`RestartPolicy::QUEUE`].
     pub policy: RestartPolicy,
-    /// When closed workers, or a closed queue, are reopened. Default: [`Reopening::DEFAULT`].
+    /// When closed workers, or a closed queue, are reopened: after at least 1 s. Default: [`Reopening::DEFAULT`].
     pub reopening: Reopening,
     /// How long ended jobs are kept, and how many.
     pub retention: Retention,
@@ -127,8 +127,8 @@ pub fn invalid_options<'a>(
     if !(LEASE_MIN..=LEASE_MAX).contains(&options.lease) {
         refuse(format!("lease is {:?}, allowed are {LEASE_MIN:?} to {LEASE_MAX:?}", options.lease));
     }
-    if options.grace > LEASE_MAX {
-        refuse(format!("grace is {:?}, allowed is up to {LEASE_MAX:?}", options.grace));
+    if options.grace > GRACE_MAX {
+        refuse(format!("grace is {:?}, allowed is up to {GRACE_MAX:?}", options.grace));
     }
     if !(1..=CRASHES_MAX).contains(&options.crashes_max) {
         refuse(format!("crashes_max is {}, allowed is 1 to {CRASHES_MAX}", options.crashes_max));
@@ -157,6 +157,9 @@ pub fn invalid_options<'a>(
         }
         if let Err(policy) = options.policy.validate() {
             refuse(format!("queue \"{name}\": {policy}"));
+        }
+        if let Err(reopening) = options.reopening.validate() {
+            refuse(format!("queue \"{name}\": {reopening}"));
         }
     }
     if names.is_empty() {

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 use retraced::Code;
 use retraced::job::{JobState, QueueName};
-use retraced::limits::tree::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN};
+use retraced::limits::tree::{CONCURRENCY_MAX, GRACE_MAX, LEASE_MAX, LEASE_MIN};
 
 use crate::limits::{DURATION_MAX, RATES_OVER_BOUNDS, REQUEST_TIMEOUT_BOUNDS};
 use crate::output::now_ms;
@@ -64,7 +64,7 @@ pub(crate) fn lease(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn grace(text: &str) -> Result<Duration, String> {
-    within(text, (Duration::ZERO, LEASE_MAX))
+    within(text, (Duration::ZERO, GRACE_MAX))
 }
 
 pub(crate) fn request_timeout(text: &str) -> Result<Duration, String> {

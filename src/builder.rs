@@ -173,7 +173,7 @@ impl RuntimeBuilder {
     /// The wall clock that stamps supervision events and the start of the worker.
     #[cfg(feature = "testing")]
     pub(crate) fn clock(mut self, clock: Arc<dyn retraced_jobs::clock::Clock>) -> Self {
-        self.options.clock = clock;
+        self.options.wall_clock = clock;
         self
     }
 

@@ -119,6 +119,14 @@ async fn options_out_of_bounds_are_refused_with_what_is_allowed() {
         (with(email().timeout(Duration::ZERO)), "timeout of queue \"email\" is 0ns"),
         (with(email().retry(Retry::fixed().max_attempts(0))), "max attempts is 0, allowed are 1 to 1000"),
         (with(email().payload_bytes_max(usize::MAX)), "largest payload of queue \"email\""),
+        (
+            with(email().reopening(Duration::ZERO, Duration::ZERO)),
+            "queue \"email\": first reopening delay 0ns is below 1s",
+        ),
+        (
+            with(email().reopening(Duration::from_secs(3), Duration::from_secs(2))),
+            "queue \"email\": first reopening delay 3s is above the longest, 2s",
+        ),
     ];
     for (builder, expected) in table {
         let message = refused(builder).await;

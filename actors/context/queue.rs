@@ -1,5 +1,6 @@
 //! What the actors of one queue share.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +8,6 @@ use std::time::Duration;
 use retraced_jobs::execution::Runner;
 use retraced_jobs::job::QueueName;
 use retraced_jobs::store::Claims;
-use retraced_jobs::trace::ExecutorId;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -39,8 +39,6 @@ pub(crate) struct QueueContext {
     pub(crate) reclaim_schedule: PollSchedule,
     /// The poll schedule of the janitor's trims.
     pub(crate) trim_schedule: PollSchedule,
-    /// The next generation of each executor slot: how often an executor was started in it, by any pool.
-    generations: Mutex<Vec<u32>>,
     /// Set from a request to settle until the settler begins.
     settling_requested: AtomicBool,
     /// The end of the last reported lease grace.
@@ -54,7 +52,6 @@ impl QueueContext {
         let QueueSpec { name, options, runner } = spec;
         Self {
             inflight: Arc::new(Inflight::new(runner.clone(), options.concurrency, crashes_max)),
-            generations: Mutex::new(vec![0; options.concurrency]),
             name,
             options,
             runner,
@@ -73,28 +70,9 @@ impl QueueContext {
         }
     }
 
-    /// The path of an executor, as `email/executor-3`.
-    pub(crate) fn executor_path(&self, slot: u32) -> String {
-        format!("{}/executor-{slot}", self.name)
-    }
-
-    /// The next generation of each executor slot.
-    pub(crate) fn generations(&self) -> Vec<u32> {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The latest executor of each slot.
-    pub(crate) fn executors(&self) -> Vec<ExecutorId> {
-        let latest = |(slot, next): (u32, u32)| ExecutorId::new(slot, next.saturating_sub(1));
-        (0..).zip(self.generations()).map(latest).collect()
-    }
-
-    /// An executor is about to start. Its generation counts as used, even if the pool ends before the executor has started.
-    pub(crate) fn executor_starts(&self, id: ExecutorId) {
-        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(next) = generations.get_mut(id.slot as usize) {
-            *next = id.generation + 1;
-        }
+    /// The slots of its executors.
+    pub(crate) fn executor_slots(&self) -> Range<u32> {
+        0..u32::try_from(self.options.concurrency).unwrap_or(u32::MAX)
     }
 
     /// Asks the settler to settle outcomes. Further requests are ignored until the settler begins.

@@ -33,7 +33,7 @@ pub(crate) struct RuntimeContext {
     pub(crate) events: Events,
     observers: Observers,
     pub(crate) registry: Registry,
-    pub(crate) clock: StoreClock,
+    pub(crate) store_clock: StoreClock,
     pub(crate) random: Random,
     /// The tokio runtime of the executors, and so of the handlers.
     pub(crate) handlers: Handle,
@@ -56,22 +56,23 @@ pub(crate) struct RuntimeParts {
     pub(crate) queues: Vec<Arc<QueueContext>>,
     pub(crate) events: Events,
     pub(crate) observers: Observers,
+    pub(crate) registry: Registry,
     pub(crate) handlers: Handle,
     pub(crate) ended: CancellationToken,
 }
 
 impl RuntimeContext {
     pub(crate) fn new(parts: RuntimeParts) -> Self {
-        let RuntimeParts { instance, options, calls, queues, events, observers, handlers, ended } = parts;
-        let started_ms = options.clock.now_ms();
+        let RuntimeParts { instance, options, calls, queues, events, observers, registry, handlers, ended } = parts;
+        let started_ms = options.wall_clock.now_ms();
         Self {
             instance,
             calls,
             queues,
             events,
             observers,
-            registry: Registry::default(),
-            clock: StoreClock::starting_at(started_ms),
+            registry,
+            store_clock: StoreClock::starting_at(started_ms),
             random: Random::new(options.seed),
             handlers,
             root: Address::default(),

@@ -21,6 +21,7 @@ use crate::limits::{
     CAPACITY_RETRY_DELAY, DROPPED_REPORT_INTERVAL, FLUSH_BYTES_MAX, FLUSHES_MAX, FRONT_DOOR_BYTES_MAX,
     FRONT_DOOR_JOBS_MAX,
 };
+use crate::path;
 use crate::store_calls::StoreCalls;
 use crate::supervision::event::Events;
 
@@ -178,7 +179,7 @@ impl FrontDoor {
 
     fn report_dropped(&self, refused: u64) {
         if refused > 0 {
-            self.events.emit(self.queue.as_str(), 0, EventKind::Busy { refused });
+            self.events.emit(&path::queue(&self.queue), EventKind::Busy { refused });
         }
     }
 }

@@ -7,6 +7,7 @@ use retraced_jobs::job::Nonce;
 use retraced_jobs::store::{ClaimRequest, Claims, HEADER_BYTES};
 use tokio::time::Instant;
 
+use super::credits::ClaimBudget;
 use super::shared::Inflight;
 
 /// A claim. It uses credits until it is answered or dropped. If it is dropped after [`request`](Self::request) and before it was answered, its outcome
@@ -15,11 +16,7 @@ pub(crate) struct OpenClaim {
     inflight: Arc<Inflight>,
     /// The nonce of the request, from its making until the answer.
     sent: Option<Nonce>,
-    /// How many hints the table had received when the claim was opened.
-    hints: u64,
-    /// How many jobs the claim asks for; these are the credits it uses.
-    limit: usize,
-    bytes_max: usize,
+    budget: ClaimBudget,
 }
 
 /// The result of a claim.
@@ -40,8 +37,8 @@ impl ClaimOutcome {
 impl Inflight {
     /// Opens a claim that uses all credits there are; `None` if there are none or nothing may be claimed now.
     pub(crate) fn open_claim(self: &Arc<Self>) -> Option<OpenClaim> {
-        let (limit, bytes_max, hints) = self.table().open_claim()?;
-        Some(OpenClaim { inflight: self.clone(), sent: None, hints, limit, bytes_max })
+        let budget = self.table().open_claim()?;
+        Some(OpenClaim { inflight: self.clone(), sent: None, budget })
     }
 }
 
@@ -49,7 +46,8 @@ impl OpenClaim {
     /// Makes the request to send. From now on the outcome of the claim is unknown until it is answered.
     pub(crate) fn request(&mut self, lease: Duration, nonce: Nonce) -> ClaimRequest {
         self.sent = Some(nonce);
-        ClaimRequest { limit: self.limit, bytes_max: self.bytes_max, lease, nonce }
+        let ClaimBudget { limit, bytes_max, .. } = self.budget;
+        ClaimRequest { limit, bytes_max, lease, nonce }
     }
 
     /// The store has answered: the jobs enter the table, and an idle executor is woken if one of them may start.
@@ -58,17 +56,17 @@ impl OpenClaim {
         let jobs = claims.jobs.len();
         let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
         // With half of its bytes unused, a claim that found too few jobs probably emptied the queue. A poll finds a next job too large for the rest.
-        let found_too_few = jobs == 0 || (jobs < self.limit && bytes < self.bytes_max / 2);
-        let limit = std::mem::take(&mut self.limit);
+        let found_too_few = jobs == 0 || (jobs < self.budget.limit && bytes < self.budget.bytes_max / 2);
+        let limit = std::mem::take(&mut self.budget.limit);
         // A hint that came meanwhile may be about a job that came too late for this claim, and the poll for that hint may have found no free credits.
         let hints = self.inflight.grant(claims.jobs, limit, now, expires);
-        let hinted = found_too_few && hints != self.hints;
+        let hinted = found_too_few && hints != self.budget.hints;
         ClaimOutcome { jobs, queue_empty: found_too_few && !hinted, hinted }
     }
 }
 
 impl Drop for OpenClaim {
     fn drop(&mut self) {
-        self.inflight.claim_over(self.limit, self.sent);
+        self.inflight.claim_over(self.budget.limit, self.sent);
     }
 }

@@ -22,7 +22,10 @@ pub(super) struct Credits {
 /// What a new claim may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ClaimBudget {
+    /// How many jobs; these are the credits it uses.
     pub(super) limit: usize,
+    /// How many bytes of envelopes.
+    pub(super) bytes_max: usize,
     /// How many hints had been received when the claim was opened.
     pub(super) hints: u64,
 }
@@ -32,15 +35,15 @@ impl Credits {
         Self { concurrency, requested: 0, hints: 0, unresolved_claims: Vec::new(), pace: Pace::default() }
     }
 
-    /// Reserves all credits there are, up to a batch: free executors plus prefetch, less the jobs that wait and those already requested. `None` if there are none.
-    pub(super) fn reserve(&mut self, free_executors: usize, waiting: usize) -> Option<ClaimBudget> {
+    /// Reserves all credits there are, up to a batch: free executors plus prefetch, less the jobs that wait and those already requested. Returns how many; `None` if there are none.
+    pub(super) fn reserve(&mut self, free_executors: usize, waiting: usize) -> Option<usize> {
         let goal = free_executors + self.pace.prefetch(self.concurrency);
         let limit = goal.saturating_sub(waiting + self.requested).min(BATCH_MAX);
         if limit == 0 {
             return None;
         }
         self.requested += limit;
-        Some(ClaimBudget { limit, hints: self.hints })
+        Some(limit)
     }
 
     /// Returns the credits of a claim that is over.
@@ -132,17 +135,17 @@ mod tests {
     #[test]
     fn nothing_is_prefetched_before_a_handler_was_measured() {
         let mut credits = Credits::new(4);
-        assert_eq!(credits.reserve(4, 0).unwrap().limit, 4);
+        assert_eq!(credits.reserve(4, 0).unwrap(), 4);
         assert_eq!(credits.reserve(4, 0), None, "all credits are in use");
         credits.give_back(4);
-        assert_eq!(credits.reserve(4, 1).unwrap().limit, 3, "a waiting job takes an executor");
+        assert_eq!(credits.reserve(4, 1).unwrap(), 3, "a waiting job takes an executor");
     }
 
     #[test]
     fn jobs_are_prefetched_for_fast_handlers_and_not_for_slow_ones() {
         let mut credits = Credits::new(4);
         credits.observe_run(Duration::from_millis(1));
-        assert_eq!(credits.reserve(0, 0).unwrap().limit, 100, "25 ms of four executors at 1 ms per job");
+        assert_eq!(credits.reserve(0, 0).unwrap(), 100, "25 ms of four executors at 1 ms per job");
         credits.give_back(100);
         credits.observe_wait(Duration::from_secs(1));
         assert_eq!(credits.reserve(0, 0), None);
@@ -161,8 +164,8 @@ mod tests {
     #[test]
     fn one_claim_asks_for_no_more_than_a_batch() {
         let mut credits = Credits::new(5_000);
-        assert_eq!(credits.reserve(5_000, 0).unwrap().limit, BATCH_MAX);
-        assert_eq!(credits.reserve(5_000, 0).unwrap().limit, BATCH_MAX, "a second claim asks for the next batch");
+        assert_eq!(credits.reserve(5_000, 0).unwrap(), BATCH_MAX);
+        assert_eq!(credits.reserve(5_000, 0).unwrap(), BATCH_MAX, "a second claim asks for the next batch");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is in flight: every job this worker holds, from the grant until the store confirms its outcome.
+//! What is in flight in one queue: every job of it that this worker holds, from the grant until the store confirms its outcome.
 //!
 //! The [table](table) lives outside of the actors, so nothing is lost when a fetcher, a settler or a pool ends. Executors take their next job from the table,
 //! and it holds the [credits]. [`Inflight`] is the table behind a lock, which is never held over an await.
@@ -16,6 +16,6 @@ mod waiting;
 
 pub(crate) use claim::{ClaimOutcome, OpenClaim};
 pub(crate) use executors::PoolEpoch;
-pub(crate) use phase::{EndedAttempt, NextJob, RunningHandler};
+pub(crate) use phase::{EndedAttempt, NextJob, RunningHandler, Turn};
 pub(crate) use settling::Settling;
 pub(crate) use shared::Inflight;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retraced_jobs::context::LeaseWatch;
+use retraced_jobs::execution::RanBy;
 use retraced_jobs::store::{ClaimedJob, Settlement, Verdict};
 use retraced_jobs::trace::ExecutorId;
 use tokio::time::Instant;
@@ -43,6 +44,21 @@ pub(super) struct Run {
     /// On the store's clock.
     pub(super) started_ms: u64,
     pub(super) reported_stuck: bool,
+}
+
+impl Run {
+    pub(super) fn ran_by(self, now: Instant) -> RanBy {
+        RanBy { executor: self.executor, started_ms: self.started_ms, ran: now.duration_since(self.started) }
+    }
+}
+
+/// Why an executor asks for a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It was just woken. If it gets a job and another one may start, the next idle executor is woken.
+    Woken,
+    /// It has just run a job.
+    Next,
 }
 
 /// A job that an executor must run now.

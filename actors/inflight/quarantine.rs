@@ -64,17 +64,25 @@ impl Gate {
     }
 }
 
+/// The place of a job in its claim. It decides when a crash suspect starts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// A random number, the same for all jobs of the claim.
+    pub(crate) offset: u16,
+    /// The number of the job in the claim, from 0.
+    pub(crate) n: u16,
+}
+
 /// Returned jobs that have not started, by the instant from which they may start.
 #[derive(Default)]
 pub(crate) struct ReturnedJobs(BTreeMap<(Instant, GrantId), CrashRisk>);
 
 impl ReturnedJobs {
-    /// Adds the `n`-th job of a claim. Returns the instant from which it may start: now, or for a crash suspect a point of [`SUSPECT_START_SPREAD`].
-    /// `offset` is random and the same for all jobs of the claim. Multiples of the golden ratio, modulo one, cover an interval evenly, however many
+    /// Adds a job. Returns the instant from which it may start: now, or for a crash suspect a point of [`SUSPECT_START_SPREAD`]. Multiples of the golden ratio, modulo one, cover an interval evenly, however many
     /// there are (Knuth, The Art of Computer Programming 3, 6.4, theorem S).
-    pub(crate) fn add(&mut self, grant: GrantId, risk: CrashRisk, now: Instant, offset: u16, n: u16) -> Instant {
+    pub(crate) fn add(&mut self, grant: GrantId, risk: CrashRisk, now: Instant, place: Place) -> Instant {
         const GOLDEN: u16 = 40_503; // 2^16 over the golden ratio
-        let point = f64::from(offset.wrapping_add(n.wrapping_mul(GOLDEN))) / 65_536.0;
+        let point = f64::from(place.offset.wrapping_add(place.n.wrapping_mul(GOLDEN))) / 65_536.0;
         let spread = if risk == CrashRisk::Returned { Duration::ZERO } else { SUSPECT_START_SPREAD };
         let from = now + spread.mul_f64(point);
         self.0.insert((from, grant), risk);
@@ -129,7 +137,7 @@ mod tests {
 
     fn held(risks: &[CrashRisk], offset: u16) -> (ReturnedJobs, Instant, Vec<Instant>) {
         let (mut jobs, now) = (ReturnedJobs::default(), Instant::now());
-        let from = risks.iter().zip(0..).map(|(risk, n)| jobs.add(n.into(), *risk, now, offset, n)).collect();
+        let from = risks.iter().zip(0..).map(|(risk, n)| jobs.add(n.into(), *risk, now, Place { offset, n })).collect();
         (jobs, now, from)
     }
 

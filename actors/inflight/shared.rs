@@ -12,9 +12,9 @@ use retraced_jobs::trace::ExecutorId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::executors::PoolEpoch;
+use super::executors::{ExecutorPort, PoolEpoch};
 use super::grant::GrantId;
-use super::phase::{EndedAttempt, Inspection, NextJob, RunningHandler};
+use super::phase::{EndedAttempt, Inspection, NextJob, RunningHandler, Turn};
 use super::table::Table;
 use crate::limits::{STUCK_AFTER, ZOMBIE_AFTER};
 use crate::messages::ExecutorMessage;
@@ -23,6 +23,16 @@ use crate::messages::ExecutorMessage;
 pub(crate) struct Inflight {
     table: Mutex<Table<ActorRef<ExecutorMessage>>>,
     changed: Notify,
+}
+
+impl ExecutorPort for ActorRef<ExecutorMessage> {
+    fn wake(&self) -> bool {
+        self.cast(ExecutorMessage::Wake).is_ok()
+    }
+
+    fn kill(&self) {
+        (**self).kill();
+    }
 }
 
 impl Inflight {
@@ -75,9 +85,9 @@ impl Inflight {
         self.table().executors.add(id, epoch, actor);
     }
 
-    /// An executor has ended. If it had a job whose outcome is not known, that job is released and returned.
-    pub(crate) fn executor_ended(&self, id: ExecutorId) -> Option<ClaimedJob> {
-        self.change(|table| table.executor_ended(id, Instant::now()))
+    /// An executor has ended. If it had a job whose outcome is not known, that job is released.
+    pub(crate) fn executor_ended(&self, id: ExecutorId) {
+        self.change(|table| table.executor_ended(id, Instant::now()));
     }
 
     /// A pool starts: the executors of the previous one are gone, and their jobs are released. Returns the epoch of the new pool.
@@ -90,10 +100,9 @@ impl Inflight {
         self.change(|table| table.close(Instant::now()));
     }
 
-    /// The next job for this executor, which is idle if there is none. `woken`: the executor was just woken; if it gets a job and another one may start, the
-    /// next idle executor is woken.
-    pub(crate) fn next(&self, id: ExecutorId, woken: bool, now: Instant, started_ms: u64) -> Option<NextJob> {
-        let next = self.table().next(id, woken, now, started_ms);
+    /// The next job for this executor, which is idle if there is none.
+    pub(crate) fn next(&self, id: ExecutorId, turn: Turn, now: Instant, started_ms: u64) -> Option<NextJob> {
+        let next = self.table().next(id, turn, now, started_ms);
         if next.is_none() {
             self.changed.notify_waiters();
         }

@@ -14,17 +14,17 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 use retraced_jobs::context::{LeaseWatch, Stop};
-use retraced_jobs::execution::Runner;
+use retraced_jobs::execution::{RanBy, Runner};
 use retraced_jobs::job::{InstanceId, JobId, Lease};
 use retraced_jobs::store::{BATCH_MAX, ClaimedJob, Settlement};
 use retraced_jobs::trace::ExecutorId;
 use tokio::time::Instant;
 
-use super::credits::Credits;
+use super::credits::{ClaimBudget, Credits};
 use super::executors::{Activity, ExecutorPort, Executors, PoolEpoch};
 use super::grant::GrantId;
-use super::phase::{EndedAttempt, Held, Inspection, NextJob, Phase, Run, RunningHandler};
-use super::quarantine::{CrashRisk, Gate};
+use super::phase::{EndedAttempt, Held, Inspection, NextJob, Phase, Run, RunningHandler, Turn};
+use super::quarantine::{CrashRisk, Gate, Place};
 use super::waiting::Waiting;
 use crate::limits::{QUARANTINE_DELAY, SETTLE_BYTES_MAX, UNSTARTED_MAX};
 
@@ -72,14 +72,14 @@ impl<X: ExecutorPort> Table<X> {
 
     // --- from the grant to the start
 
-    /// Reserves credits for a claim, if there are any. Returns how many jobs and bytes it may ask for, and how many hints were received so far.
-    pub(super) fn open_claim(&mut self) -> Option<(usize, usize, u64)> {
+    /// Reserves credits for a claim, if there are any.
+    pub(super) fn open_claim(&mut self) -> Option<ClaimBudget> {
         if !self.admits() {
             return None;
         }
         let bytes_max = self.waiting.bytes_left()?;
-        let budget = self.credits.reserve(self.executors.free(), self.waiting.demand(self.concurrency))?;
-        Some((budget.limit, bytes_max, budget.hints))
+        let limit = self.credits.reserve(self.executors.free(), self.waiting.demand(self.concurrency))?;
+        Some(ClaimBudget { limit, bytes_max, hints: self.credits.hints() })
     }
 
     /// Takes in the jobs of a claim. While the workers are closed or the runtime shuts down, the jobs are released at once.
@@ -92,8 +92,8 @@ impl<X: ExecutorPort> Table<X> {
             let phase = if self.admits() {
                 // The nonce is random and the same for all jobs of the claim.
                 let [high, low, ..] = job.token.nonce;
-                let offset_and_n = (u16::from_be_bytes([high, low]), n);
-                Phase::Waiting { since: self.waiting.add(grant, risk, job.envelope.len(), now, offset_and_n) }
+                let place = Place { offset: u16::from_be_bytes([high, low]), n };
+                Phase::Waiting { since: self.waiting.add(grant, risk, job.envelope.len(), now, place) }
             } else {
                 self.finished.push_back(grant);
                 Phase::Finished(self.runner.interrupted(&job, None))
@@ -121,9 +121,9 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     /// The next job for this executor. If there is none, the executor is idle and is woken later.
-    pub(super) fn next(&mut self, executor: ExecutorId, woken: bool, now: Instant, started_ms: u64) -> Option<NextJob> {
+    pub(super) fn next(&mut self, executor: ExecutorId, turn: Turn, now: Instant, started_ms: u64) -> Option<NextJob> {
         let next = self.take(executor, now, started_ms);
-        if woken && next.is_some() {
+        if turn == Turn::Woken && next.is_some() {
             self.wake_one(now);
         }
         next
@@ -195,31 +195,32 @@ impl<X: ExecutorPort> Table<X> {
         true
     }
 
-    /// Releases a job whose executor has ended or is killed. Returns the job, unless its outcome is known.
-    fn interrupt(&mut self, grant: GrantId, now: Instant) -> Option<ClaimedJob> {
-        let held = self.held.get_mut(&grant)?;
-        let run = match held.phase {
+    /// Releases a job whose executor has ended or is killed, unless its outcome is known.
+    fn interrupt(&mut self, grant: GrantId, now: Instant) {
+        let Some(held) = self.held.get_mut(&grant) else { return };
+        let ran_by = match held.phase {
             Phase::Starting { .. } => None,
-            Phase::Running(run) => Some((run.executor, run.started_ms, now.duration_since(run.started))),
-            Phase::Waiting { .. } | Phase::Finished(_) | Phase::Settling => return None,
+            Phase::Running(run) => Some(run.ran_by(now)),
+            Phase::Waiting { .. } | Phase::Finished(_) | Phase::Settling => return,
         };
         held.lease.stop(Stop::Shutdown);
-        let settlement = self.runner.interrupted(&held.job, run);
-        if let Some((executor, _, ran)) = run {
+        let settlement = self.runner.interrupted(&held.job, ran_by);
+        if let Some(RanBy { executor, ran, .. }) = ran_by {
             let running = RunningHandler { executor, job: held.job.clone(), running_for: ran };
             self.ended.push(EndedAttempt { running, verdict: settlement.verdict, timed_out: false });
         }
         held.phase = Phase::Finished(settlement);
         self.finished.push_back(grant);
-        Some(held.job.clone())
     }
 
-    /// An executor has ended. Returns the job it was running, unless its outcome is known.
-    pub(super) fn executor_ended(&mut self, executor: ExecutorId, now: Instant) -> Option<ClaimedJob> {
+    /// An executor has ended. If it had a job whose outcome is not known, that job is released.
+    pub(super) fn executor_ended(&mut self, executor: ExecutorId, now: Instant) {
         let had = self.executors.remove(executor);
         // The executor may have been woken for a job that it will not take.
         self.wake_one(now);
-        self.interrupt(had?, now)
+        if let Some(grant) = had {
+            self.interrupt(grant, now);
+        }
     }
 
     /// A pool starts: the executors of the previous one are gone, and their jobs are released. Returns the epoch of the new pool.
@@ -405,11 +406,11 @@ impl<X: ExecutorPort> Table<X> {
         let mut found = Inspection::default();
         for (grant, held) in &mut self.held {
             let Phase::Running(run) = &mut held.phase else { continue };
-            let ran = now.duration_since(run.started);
-            let running = || RunningHandler { executor: run.executor, job: held.job.clone(), running_for: ran };
-            if ran >= held.lease.timeout().unwrap_or(Duration::MAX).saturating_add(margin) {
+            let ran_by = run.ran_by(now);
+            let running = || RunningHandler { executor: run.executor, job: held.job.clone(), running_for: ran_by.ran };
+            if ran_by.ran >= held.lease.timeout().unwrap_or(Duration::MAX).saturating_add(margin) {
                 found.zombies.push(running());
-                let settlement = self.runner.timed_out(&held.job, run.executor, run.started_ms, ran, jitter);
+                let settlement = self.runner.timed_out(&held.job, ran_by, jitter);
                 let ended = EndedAttempt { running: running(), verdict: settlement.verdict, timed_out: true };
                 self.ended.push(ended);
                 self.executors.set(run.executor, Activity::Zombie);

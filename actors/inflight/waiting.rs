@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 
 use super::grant::GrantId;
-use super::quarantine::{CrashRisk, Gate, ReturnedJobs};
+use super::quarantine::{CrashRisk, Gate, Place, ReturnedJobs};
 use crate::limits::CLAIM_BYTES_MAX;
 
 /// Granted jobs without an executor.
@@ -19,22 +19,14 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Adds the `n`-th job of a claim, whose envelope has this many bytes. Returns the instant from which the job may start, which `offset` and `n` spread
-    /// for crash suspects (see [`ReturnedJobs::add`]).
-    pub(super) fn add(
-        &mut self,
-        grant: GrantId,
-        risk: CrashRisk,
-        bytes: usize,
-        now: Instant,
-        (offset, n): (u16, u16),
-    ) -> Instant {
+    /// Adds a job whose envelope has this many bytes. Returns the instant from which it may start (see [`ReturnedJobs::add`]).
+    pub(super) fn add(&mut self, grant: GrantId, risk: CrashRisk, bytes: usize, now: Instant, place: Place) -> Instant {
         self.bytes += bytes;
         if risk == CrashRisk::None {
             self.queue.push_back(grant);
             return now;
         }
-        self.returned.add(grant, risk, now, offset, n)
+        self.returned.add(grant, risk, now, place)
     }
 
     /// Removes the next job that may start, returned jobs first. The caller frees its bytes with [`free`](Self::free).

@@ -1,4 +1,4 @@
-//! The janitor: trims ended jobs past their retention, audits every queue, and repairs a queue whose audit fails.
+//! The janitor: trims ended jobs past their retention, audits every queue, and repairs a queue whose counts do not add up.
 //!
 //! Bounds: one round of trims under way, with at most [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit or repair
 //! under way. A repair takes at most [`REPAIR_TIMEOUT`]; it takes long for a large queue, so trims continue meanwhile.
@@ -17,17 +17,15 @@ use crate::limits::{
     AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, REPAIR_TIMEOUT, TRIM_BATCH_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL,
     TRIM_POLL_MIN,
 };
-
-/// The path of this actor in events.
-const PATH: &str = "janitor";
+use crate::path;
 
 /// What the janitor sends to itself.
 #[derive(Debug)]
 pub(crate) enum JanitorMessage {
     /// A round of trims is due: at the start, and when the timer has fired.
-    Trim,
-    /// A round of trims has ended. The next one is due after `next`.
-    Trimmed { next: Duration },
+    StartRound,
+    /// A round of trims has ended. The next queue is due after `next`. The next round begins then, but after [`TRIM_DELAY_MAX`] at the latest.
+    RoundEnded { next: Duration },
     /// A round of audits has ended.
     Audited,
 }
@@ -37,7 +35,7 @@ pub(crate) struct Janitor;
 
 pub(crate) struct JanitorState {
     runtime: Arc<RuntimeContext>,
-    trims: Option<BackgroundTask>,
+    round: Option<BackgroundTask>,
     timer: Option<BackgroundTask>,
     audits: Option<BackgroundTask>,
 }
@@ -52,8 +50,8 @@ impl Actor for Janitor {
         myself: ActorRef<Self::Msg>,
         runtime: Arc<RuntimeContext>,
     ) -> Result<JanitorState, ActorProcessingErr> {
-        myself.cast(JanitorMessage::Trim)?;
-        let mut state = JanitorState { runtime, trims: None, timer: None, audits: None };
+        myself.cast(JanitorMessage::StartRound)?;
+        let mut state = JanitorState { runtime, round: None, timer: None, audits: None };
         state.audit_later(&myself);
         Ok(state)
     }
@@ -65,8 +63,8 @@ impl Actor for Janitor {
         state: &mut JanitorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            JanitorMessage::Trim => state.trim(&myself),
-            JanitorMessage::Trimmed { next } => state.trimmed(&myself, next),
+            JanitorMessage::StartRound => state.start_round(&myself),
+            JanitorMessage::RoundEnded { next } => state.round_ended(&myself, next),
             JanitorMessage::Audited => state.audit_later(&myself),
         }
         Ok(())
@@ -74,21 +72,21 @@ impl Actor for Janitor {
 }
 
 impl JanitorState {
-    fn trim(&mut self, myself: &ActorRef<JanitorMessage>) {
+    fn start_round(&mut self, myself: &ActorRef<JanitorMessage>) {
         let runtime = self.runtime.clone();
-        self.trims = Some(background::start(myself, async move {
+        self.round = Some(background::start(myself, async move {
             let due = runtime.queues.iter().filter(|queue| queue.trim_schedule.is_due());
             join_all(due.map(|queue| trim(&runtime, queue))).await;
             let next = runtime.queues.iter().map(|queue| queue.trim_schedule.remaining()).min();
-            JanitorMessage::Trimmed { next: next.unwrap_or(TRIM_DELAY_MAX) }
+            JanitorMessage::RoundEnded { next: next.unwrap_or(TRIM_DELAY_MAX) }
         }));
     }
 
-    fn trimmed(&mut self, myself: &ActorRef<JanitorMessage>, next: Duration) {
-        self.trims = None;
-        // A settlement may request a trim within TRIM_DELAY_MAX while the timer runs, so the timer must not run longer.
+    fn round_ended(&mut self, myself: &ActorRef<JanitorMessage>, next: Duration) {
+        self.round = None;
+        // While the timer runs, a settlement may ask for a trim that is due in TRIM_DELAY_MAX. The timer is not restarted for it, so it must not run longer.
         let delay = next.clamp(TRIM_POLL_MIN, TRIM_DELAY_MAX);
-        self.timer = Some(background::timer(myself, delay, JanitorMessage::Trim));
+        self.timer = Some(background::timer(myself, delay, JanitorMessage::StartRound));
     }
 
     fn audit_later(&mut self, myself: &ActorRef<JanitorMessage>) {
@@ -113,8 +111,8 @@ async fn trim(runtime: &RuntimeContext, queue: &QueueContext) {
 async fn trim_batches(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
     let policy = TrimPolicy { retention: queue.options.retention, limit: TRIM_BATCH_MAX };
     for _ in 0..BATCHES_PER_ROUND_MAX {
-        let trimmed = runtime.calls.until_known("trim", |store, call| store.trim(call, &queue.name, &policy)).await;
-        if !matches!(trimmed, Some(Ok(trimmed)) if trimmed.more) {
+        let reply = runtime.calls.until_known("trim", |store, call| store.trim(call, &queue.name, &policy)).await;
+        if !matches!(reply, Some(Ok(trimmed)) if trimmed.more) {
             return false;
         }
     }
@@ -122,7 +120,7 @@ async fn trim_batches(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
 }
 
 /// Audits one queue. A store may count the containers one after another while jobs move between them. So only if two audits in a row find a difference, it
-/// is reported and the queue is repaired.
+/// is reported and the queue is repaired. The event has the difference of the jobs, which is 0 if only the numbers of grants and leases differ.
 async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
     let count = || runtime.calls.once("audit", |store| store.audit(&queue.name));
     let Ok(first) = count().await else { return };
@@ -134,11 +132,11 @@ async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
         return;
     }
     let (name, difference) = (queue.name.clone(), second.difference());
-    runtime.events.emit(PATH, 0, EventKind::AuditFailed { queue: name, difference });
+    runtime.events.emit(path::JANITOR, EventKind::AuditFailed { queue: name, difference });
     let repair = runtime.calls.once_within(REPAIR_TIMEOUT, "repair", |store| store.repair(&queue.name));
     if let Ok(findings) = repair.await
         && !findings.is_empty()
     {
-        runtime.events.emit(PATH, 0, EventKind::QueueRepaired { queue: queue.name.clone(), findings });
+        runtime.events.emit(path::JANITOR, EventKind::QueueRepaired { queue: queue.name.clone(), findings });
     }
 }

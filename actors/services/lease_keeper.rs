@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::background::{self, BackgroundTask};
 use crate::context::{QueueContext, RuntimeContext};
 use crate::limits::{CALL_TIMEOUT, RENEW_RETRY_DELAY_MAX, RENEWALS_PER_LEASE};
+use crate::path;
 
 /// What the lease keeper sends to itself.
 #[derive(Debug)]
@@ -113,7 +114,7 @@ fn apply(
     renewed: Renewed,
     expires: Instant,
 ) {
-    runtime.clock.observe(renewed.now_ms);
+    runtime.store_clock.observe(renewed.now_ms);
     let (mut kept, mut lost) = (0, 0);
     for ((lease, watch), result) in held.iter().zip(renewed.results) {
         match result {
@@ -128,7 +129,7 @@ fn apply(
                 lost += 1;
                 watch.lose();
                 let (queue, job, attempt) = (queue.name.clone(), lease.id.clone(), lease.token.attempt);
-                runtime.events.emit("lease-keeper", 0, EventKind::LeaseLost { queue, job, attempt });
+                runtime.events.emit(path::LEASE_KEEPER, EventKind::LeaseLost { queue, job, attempt });
             }
             // The outcome of this job is known. Either it is settled already, or its settlement will be answered as stale.
             Renewal::Stale => {}

@@ -59,7 +59,10 @@ impl Actor for LedgerActor {
         let runtime = state.runtime.clone();
         state.writing = Some(background::start(&myself, async move {
             if runtime.calls.health().is_up() {
-                write(&runtime, heartbeat).await;
+                if heartbeat {
+                    write_row(&runtime).await;
+                }
+                write_events(&runtime).await;
             }
             tokio::time::sleep(EVENTS_WRITE_INTERVAL).await;
             LedgerMessage::Write
@@ -68,15 +71,16 @@ impl Actor for LedgerActor {
     }
 }
 
-/// Writes the events that are not stored yet. With `heartbeat` it first writes the worker's row and the names of its queues. Each call is sent once. If it fails,
-/// events wait for the next write and the row for the next heartbeat.
-pub(crate) async fn write(runtime: &RuntimeContext, heartbeat: bool) {
-    if heartbeat {
-        let row = row(runtime);
-        let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
-        let _ = runtime.calls.once("announce", |store| store.announce(&queues)).await;
-        let _ = runtime.calls.once("heartbeat", |store| store.heartbeat(&row)).await;
-    }
+/// Writes the worker's row and the names of its queues. Each call is sent once; if it fails, the next heartbeat writes them.
+async fn write_row(runtime: &RuntimeContext) {
+    let row = row(runtime);
+    let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
+    let _ = runtime.calls.once("announce", |store| store.announce(&queues)).await;
+    let _ = runtime.calls.once("heartbeat", |store| store.heartbeat(&row)).await;
+}
+
+/// Writes the events that are not stored yet. Each call is sent once; if it fails, its events wait for the next write.
+pub(crate) async fn write_events(runtime: &RuntimeContext) {
     let dropped = runtime.events.take_dropped();
     if dropped > 0 {
         tracing::warn!(target: "retraced::supervision", dropped, "supervision events were dropped because they could not be stored in time");
@@ -107,7 +111,7 @@ fn row(runtime: &RuntimeContext) -> WorkerRow {
     row.kinds = kinds.iter().filter_map(|kind| Kind::new(*kind).ok()).take(WORKER_ROW_KINDS_MAX).collect();
     row.kinds_total = u32::try_from(kinds.len()).unwrap_or(u32::MAX);
     row.every_kind = handlers().any(Handlers::has_any);
-    row.seen_ms = runtime.clock.now_ms();
+    row.seen_ms = runtime.store_clock.now_ms();
     row.concurrency = u32::try_from(concurrency).unwrap_or(u32::MAX);
     row.running = u32::try_from(running).unwrap_or(u32::MAX);
     row

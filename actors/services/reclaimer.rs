@@ -15,10 +15,10 @@ use retraced_jobs::trace::EventKind;
 use crate::background::{self, BackgroundTask};
 use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
-use crate::limits::{BATCHES_PER_ROUND_MAX, LOSSES_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, RECLAIM_POLL_MIN};
-
-/// The path of this actor in events.
-const PATH: &str = "reclaimer";
+use crate::limits::{
+    BATCHES_PER_ROUND_MAX, LOSSES_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, RECLAIM_POLL_MIN, RECLAIMS_PER_LEASE,
+};
+use crate::path;
 
 /// What the reclaimer sends to itself.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl ReclaimerState {
     fn round_ended(&mut self, myself: &ActorRef<ReclaimerMessage>, next: Duration) {
         self.round = None;
         // The next lease may expire much later, but each round also looks for claims of unknown outcome.
-        let round_interval_max = RECLAIM_POLL_MAX.min(self.runtime.options.lease / 3);
+        let round_interval_max = RECLAIM_POLL_MAX.min(self.runtime.options.lease / RECLAIMS_PER_LEASE);
         let delay = next.max(RECLAIM_POLL_MIN).min(round_interval_max);
         self.timer = Some(background::timer(myself, delay, ReclaimerMessage::StartRound));
     }
@@ -115,7 +115,7 @@ async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContex
     }
     if released > 0 {
         let kind = EventKind::ClaimsLost { queue: queue.name.clone(), claims: unresolved.len(), released };
-        runtime.events.emit(PATH, 0, kind);
+        runtime.events.emit(path::RECLAIMER, kind);
         queue.wake_fetcher();
     }
 }
@@ -133,7 +133,7 @@ async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Dura
             queue.wake_fetcher();
         }
         if reclaimed.jobs.len() < RECLAIM_BATCH_MAX {
-            let interval_max = lease / 3;
+            let interval_max = lease / RECLAIMS_PER_LEASE;
             return reclaimed.next_expiry.map_or(interval_max, |next| next.min(RECLAIM_POLL_MAX).min(interval_max));
         }
     }
@@ -148,7 +148,7 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed)
         && queue.grace_is_new(grace)
     {
         let kind = EventKind::GraceGiven { queue: queue.name.clone(), grace_ms: millis(grace) };
-        runtime.events.emit(PATH, 0, kind);
+        runtime.events.emit(path::RECLAIMER, kind);
     }
     for job in &reclaimed.jobs {
         let kind = EventKind::LeaseReclaimed {
@@ -159,6 +159,6 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed)
             counted: job.counted,
             poisoned: job.poisoned,
         };
-        runtime.events.emit(PATH, 0, kind);
+        runtime.events.emit(path::RECLAIMER, kind);
     }
 }

@@ -15,10 +15,8 @@ use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::RunningHandler;
 use crate::limits::WATCH_INTERVAL;
 use crate::messages::PoolMessage;
+use crate::path;
 use crate::supervision::messages::SupervisorMessage;
-
-/// The path of this actor in events.
-const PATH: &str = "watchdog";
 
 /// What the watchdog sends to itself.
 #[derive(Debug)]
@@ -73,7 +71,7 @@ impl WatchdogState {
         let found = queue.inflight.inspect(now, self.runtime.random.retry_jitter());
         for RunningHandler { job, running_for, .. } in found.stuck {
             let kind = EventKind::Stuck { queue: queue.name.clone(), job: job.id, ran_ms: millis(running_for) };
-            self.runtime.events.emit(PATH, 0, kind);
+            self.runtime.events.emit(path::WATCHDOG, kind);
         }
         for zombie in found.zombies {
             self.replace(queue, zombie);
@@ -91,7 +89,7 @@ impl WatchdogState {
         let RunningHandler { executor, job, running_for } = zombie;
         let (name, attempt) = (queue.name.clone(), job.token.attempt);
         let kind = EventKind::Zombie { queue: name, job: job.id, attempt, ran_ms: millis(running_for) };
-        self.runtime.events.emit(&queue.executor_path(executor.slot), executor.generation, kind);
+        self.runtime.events.emit_of(&path::executor(&queue.name, executor.slot), executor.generation, kind);
         queue.pool.send(PoolMessage::Start { slot: executor.slot });
         queue.request_settling();
     }
@@ -103,7 +101,7 @@ impl WatchdogState {
                 "{zombies} handlers ignore their timeout (the limit is {}); restart the process to run their jobs again",
                 self.zombies_max
             );
-            self.runtime.root.send(SupervisorMessage::Escalate { child: PATH.into(), reason });
+            self.runtime.root.send(SupervisorMessage::Escalate { child: path::WATCHDOG.into(), reason });
         }
     }
 }

@@ -14,10 +14,8 @@ use crate::address::Address;
 use crate::clock::millis;
 use crate::limits::{OUTAGE_WAIT_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
 use crate::messages::StoreLinkMessage;
+use crate::path;
 use crate::supervision::event::Events;
-
-/// The path under which the health of the store is reported.
-const PATH: &str = "store-link";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StoreState {
@@ -125,7 +123,7 @@ impl Health {
 
     fn report(&self, kind: EventKind) {
         if let Some(events) = &self.0.events {
-            events.emit(PATH, 0, kind);
+            events.emit(path::STORE_LINK, kind);
         }
     }
 

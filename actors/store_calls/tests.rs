@@ -16,6 +16,7 @@ use super::*;
 use crate::limits::RESEND_DELAY;
 use crate::observer::Observers;
 use crate::supervision::event::Events;
+use crate::supervision::registry::Registry;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -42,7 +43,8 @@ struct World {
 impl World {
     fn new(slots: u16) -> Self {
         let ended = CancellationToken::new();
-        let events = Events::new(instance(), Arc::new(TokioClock::starting_at(0)), Observers::default());
+        let events =
+            Events::new(instance(), Arc::new(TokioClock::starting_at(0)), Observers::default(), Registry::default());
         let health = Health::new(events.clone(), ended.clone());
         let slots = ReplaySlots::new(instance(), slots);
         let calls = StoreCalls::of_tree(Arc::new(MemoryStore::new()), slots, health, Handle::current());

@@ -11,6 +11,7 @@ use retraced_jobs::job::InstanceId;
 use retraced_jobs::trace::{EventKind, SupervisionEvent};
 use tokio::sync::broadcast;
 
+use super::registry::Registry;
 use crate::limits::{EVENTS_BROADCAST_MAX, EVENTS_UNSTORED_MAX};
 use crate::observer::Observers;
 
@@ -23,17 +24,19 @@ struct Inner {
     clock: Arc<dyn Clock>,
     broadcast: broadcast::Sender<SupervisionEvent>,
     observers: Observers,
+    registry: Registry,
     unstored: Mutex<VecDeque<SupervisionEvent>>,
     dropped: AtomicU64,
 }
 
 impl Events {
-    pub(crate) fn new(instance: InstanceId, clock: Arc<dyn Clock>, observers: Observers) -> Self {
+    pub(crate) fn new(instance: InstanceId, clock: Arc<dyn Clock>, observers: Observers, registry: Registry) -> Self {
         Self(Arc::new(Inner {
             instance,
             clock,
             broadcast: broadcast::Sender::new(EVENTS_BROADCAST_MAX),
             observers,
+            registry,
             unstored: Mutex::new(VecDeque::new()),
             dropped: AtomicU64::new(0),
         }))
@@ -44,8 +47,13 @@ impl Events {
         self.0.broadcast.subscribe()
     }
 
-    /// Logs an event of the actor at `path`, broadcasts it, buffers it for the ledger, and calls the observer.
-    pub(crate) fn emit(&self, path: &str, generation: u32, kind: EventKind) {
+    /// Reports an event of the actor that was started last at `path`.
+    pub(crate) fn emit(&self, path: &str, kind: EventKind) {
+        self.emit_of(path, self.0.registry.generation(path), kind);
+    }
+
+    /// Reports an event of this generation of the actor at `path`: logs it, broadcasts it, buffers it for the ledger, and calls the observer.
+    pub(crate) fn emit_of(&self, path: &str, generation: u32, kind: EventKind) {
         let event = SupervisionEvent::new(self.0.clock.now_ms(), self.0.instance, path, generation, kind);
         log(&event);
         // It is no error if nobody listens.
@@ -168,5 +176,29 @@ fn log_job_event(event: &SupervisionEvent) {
             say!(warn, event, "queue repaired", %queue, found = %found.join(", "))
         }
         kind => say!(info, event, "event", event = ?kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use retraced_jobs::clock::TokioClock;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_names_the_generation_of_the_actor_that_was_started_last() {
+        let (registry, clock) = (Registry::default(), Arc::new(TokioClock::starting_at(0)));
+        let instance = InstanceId::from(uuid::Uuid::nil());
+        let events = Events::new(instance, clock, Observers::default(), registry.clone());
+        let generation = || {
+            events.emit("janitor", EventKind::Started);
+            events.take_unstored(1).pop().unwrap().generation
+        };
+        assert_eq!(generation(), 0, "before the first start");
+        registry.next_generation("janitor");
+        assert_eq!(generation(), 0);
+        registry.next_generation("janitor");
+        assert_eq!(generation(), 1);
     }
 }

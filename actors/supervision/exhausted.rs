@@ -1,9 +1,10 @@
-//! The error of a supervisor that gave up.
+//! The error of a supervisor that gave up, whatever the cause.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The error a supervisor ends with when it gives up: its restart budget is exhausted, a child could not be started the first time, or a child requested it.
+/// The error a supervisor ends with when it gives up. There are four causes: its restart budget is used up; a child could not be started the first time; a child
+/// requested it; or a child that is itself a supervisor, and is not closed instead, gave up.
 ///
 /// ```
 /// use retraced_actors::Exhausted;
@@ -16,13 +17,14 @@ use std::time::Duration;
 pub struct Exhausted {
     /// The supervisor.
     pub supervisor: String,
-    /// The child that failed last.
+    /// The child that failed last, or that made the request.
     pub child: String,
-    /// Failures within the window, the last one included; 0 if the child did not fail but requested that the supervisor give up.
+    /// Failures of all children within the window, the last one included. 1 if a child could not be started the first time; the number of the child's own error if
+    /// the child is a supervisor that gave up; 0 if a child requested it.
     pub failures: u32,
     /// The length of the window.
     pub window: Duration,
-    /// Why the child failed last, or why it made the request.
+    /// Why the child failed, or why it made the request.
     pub reason: String,
 }
 

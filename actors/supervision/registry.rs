@@ -34,6 +34,15 @@ pub(crate) struct Registry {
     closings: Arc<Mutex<BTreeMap<String, Closings>>>,
 }
 
+/// How long a child was open before it closes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OpenFor {
+    /// Not for long: this closing follows the last one in a row.
+    AWhile,
+    /// Longer than the longest delay before a reopening: a new row of closings begins.
+    Long,
+}
+
 /// How often a child was closed in a row, and whether it is closed now. This outlives the supervisor of the child.
 #[derive(Debug, Clone, Copy, Default)]
 struct Closings {
@@ -56,11 +65,14 @@ impl Registry {
         starts.get(path).map_or(0, |starts| starts.saturating_sub(1))
     }
 
-    /// Counts a closing of the child at this path. Returns how many there were in a row: 1 if the child had been open for long.
-    pub(crate) fn close(&self, path: &str, open_for_long: bool) -> u32 {
+    /// Counts a closing of the child at this path. Returns how many there were in a row.
+    pub(crate) fn close(&self, path: &str, open: OpenFor) -> u32 {
         let mut closings = self.closings.lock().unwrap_or_else(PoisonError::into_inner);
         let child = closings.entry(path.to_owned()).or_default();
-        child.in_a_row = if open_for_long { 1 } else { child.in_a_row + 1 };
+        child.in_a_row = match open {
+            OpenFor::Long => 1,
+            OpenFor::AWhile => child.in_a_row + 1,
+        };
         child.closed = true;
         child.in_a_row
     }

@@ -11,6 +11,8 @@ use std::time::Duration;
 use backoff::backoff::Backoff;
 use tokio::time::Instant;
 
+use crate::limits::REOPEN_DELAY_MIN;
+
 /// Which children restart when one fails.
 ///
 /// Used in the example of [`RestartPolicy`].
@@ -178,7 +180,7 @@ impl RestartPolicy {
     }
 }
 
-/// A restart policy that cannot work; the text says why.
+/// A [`RestartPolicy`] or a [`Reopening`] that cannot work; the text says why.
 ///
 /// ```
 /// use retraced_actors::{Budget, InvalidPolicy, RestartPolicy};
@@ -222,18 +224,37 @@ impl Window {
 /// use std::time::Duration;
 /// let waits = [1, 2, 3, 9].map(|closings| Reopening::DEFAULT.delay_after(closings).as_secs());
 /// assert_eq!(waits, [30, 60, 120, 300]);
+/// let refused = Reopening { first: Duration::ZERO, max: Duration::ZERO }.validate().unwrap_err();
+/// assert_eq!(refused.to_string(), "first reopening delay 0ns is below 1s: closed workers that crash again would reopen without a pause");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reopening {
-    /// Delay after the first closing.
+    /// Delay after the first closing; at least [`REOPEN_DELAY_MIN`], 1 s.
     pub first: Duration,
-    /// Longest delay: delays double until they reach it.
+    /// Longest delay: delays double until they reach it. At least `first`.
     pub max: Duration,
 }
 
 impl Reopening {
     /// After 30 s, doubling to 5 min.
     pub const DEFAULT: Reopening = Reopening { first: Duration::from_secs(30), max: Duration::from_secs(300) };
+
+    /// Returns the reopening if it is valid.
+    ///
+    /// # Errors
+    /// [`InvalidPolicy`] names the delay that is out of bounds.
+    pub fn validate(self) -> Result<Self, InvalidPolicy> {
+        let Self { first, max } = self;
+        if first < REOPEN_DELAY_MIN {
+            return Err(InvalidPolicy(format!(
+                "first reopening delay {first:?} is below {REOPEN_DELAY_MIN:?}: closed workers that crash again would reopen without a pause"
+            )));
+        }
+        if first > max {
+            return Err(InvalidPolicy(format!("first reopening delay {first:?} is above the longest, {max:?}")));
+        }
+        Ok(self)
+    }
 
     /// How long to wait after the `closings`-th closing in a row, from 1.
     #[must_use]
@@ -304,5 +325,14 @@ mod tests {
     fn a_closed_queue_reopens_after_30_s_doubling_to_5_min() {
         let seconds: Vec<u64> = (1..=6).map(|n| Reopening::DEFAULT.delay_after(n).as_secs()).collect();
         assert_eq!(seconds, [30, 60, 120, 240, 300, 300]);
+        assert!(Reopening::DEFAULT.validate().is_ok());
+    }
+
+    #[test]
+    fn a_queue_never_reopens_at_once() {
+        let shortest = Reopening { first: REOPEN_DELAY_MIN, max: REOPEN_DELAY_MIN };
+        assert!(shortest.validate().is_ok());
+        assert!(Reopening { first: Duration::ZERO, ..shortest }.validate().is_err());
+        assert!(Reopening { first: REOPEN_DELAY_MIN * 2, ..shortest }.validate().is_err());
     }
 }

@@ -20,8 +20,8 @@ pub(crate) enum Shutdown {
     ChildrenFirst(Duration),
 }
 
-/// Starts a child, given its supervisor and its generation.
-pub(crate) type StartChild = Arc<dyn Fn(ActorCell, u32) -> BoxFuture<'static, Result<ActorCell, String>> + Send + Sync>;
+/// Starts a child, given its supervisor.
+pub(crate) type StartChild = Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, String>> + Send + Sync>;
 
 /// How a supervisor starts, stops and restarts one child.
 #[derive(Clone)]

@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::exhausted::Exhausted;
 use super::messages::{RestartId, SupervisorMessage};
-use super::registry::Registry;
+use super::registry::{OpenFor, Registry};
 use super::restart::{ChildKind, End, Window};
 use super::spec::{Closing, Shutdown, SupervisorSpec};
 use crate::clock::millis;
@@ -166,7 +166,7 @@ impl SupervisorState {
         child.status = Status::Starting;
         let myself = myself.clone();
         self.starting = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let start = AbortOnDropHandle::new(tokio::spawn((spec.start)(myself.get_cell(), generation)));
+            let start = AbortOnDropHandle::new(tokio::spawn((spec.start)(myself.get_cell())));
             let result = match tokio::time::timeout(spec.start_timeout, start).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(panic)) => Err(format!("its start panicked: {panic}")),
@@ -208,9 +208,9 @@ impl SupervisorState {
             Ok(actor) => {
                 self.spec.registry.add(&path, generation, actor.clone());
                 let kind = if generation == 0 { EventKind::Started } else { EventKind::Restarted };
-                self.spec.events.emit(&path, generation, kind);
+                self.spec.events.emit_of(&path, generation, kind);
                 if self.spec.registry.reopen(&path) {
-                    self.spec.events.emit(&path, generation, EventKind::QueueReopened);
+                    self.spec.events.emit_of(&path, generation, EventKind::QueueReopened);
                 }
                 self.children[index].status = Status::Up { actor: actor.clone(), since: Instant::now() };
                 if let Some((_, end, exhausted)) = early.into_iter().find(|(id, ..)| *id == actor.get_id()) {
@@ -219,7 +219,7 @@ impl SupervisorState {
                 self.start_next(myself);
             }
             Err(reason) => {
-                self.spec.events.emit(&path, generation, EventKind::StartFailed { reason: reason.clone() });
+                self.spec.events.emit_of(&path, generation, EventKind::StartFailed { reason: reason.clone() });
                 self.children[index].status = Status::Down;
                 if let Stage::Starting(waiting) = &mut self.stage {
                     for reply in waiting.drain(..) {
@@ -275,7 +275,7 @@ impl SupervisorState {
             _ if !spec.kind.restarts_after(&end) => {
                 self.children[index].status = Status::Ended;
                 let generation = self.generation(index);
-                self.spec.events.emit(&self.spec.children[index].path, generation, EventKind::Stopped);
+                self.spec.events.emit_of(&self.spec.children[index].path, generation, EventKind::Stopped);
             }
             (Some(exhausted), None) => {
                 let child = self.spec.children[index].path.clone();
@@ -300,12 +300,12 @@ impl SupervisorState {
         reason: &str,
         closing: &Closing,
     ) {
-        let open_for_long = up_since.elapsed() > closing.reopening.max;
-        let closings = self.spec.registry.close(&self.spec.children[index].path, open_for_long);
+        let open = if up_since.elapsed() > closing.reopening.max { OpenFor::Long } else { OpenFor::AWhile };
+        let closings = self.spec.registry.close(&self.spec.children[index].path, open);
         let delay = closing.reopening.delay_after(closings);
         let kind = EventKind::QueueClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };
         let generation = self.generation(index);
-        self.spec.events.emit(&self.spec.children[index].path, generation, kind);
+        self.spec.events.emit_of(&self.spec.children[index].path, generation, kind);
         (closing.on_close)();
         self.restart_later(myself, &[index], delay);
     }
@@ -316,12 +316,12 @@ impl SupervisorState {
         let path = self.spec.children[index].path.clone();
         let generation = self.generation(index);
         let crashed = EventKind::Crashed { reason: reason.clone(), failures, budget: budget.restarts };
-        self.spec.events.emit(&path, generation, crashed);
+        self.spec.events.emit_of(&path, generation, crashed);
         if failures > budget.restarts {
             return self.escalate(myself, path, failures, reason);
         }
         let delay = self.spec.policy.delay_after(failures, self.rng.random_range(0..1000));
-        self.spec.events.emit(&path, generation, EventKind::RestartScheduled { delay_ms: millis(delay) });
+        self.spec.events.emit_of(&path, generation, EventKind::RestartScheduled { delay_ms: millis(delay) });
         let affected: Vec<usize> = self.spec.policy.strategy.affected(index, self.children.len()).collect();
         self.restart_later(myself, &affected, delay);
     }
@@ -384,7 +384,7 @@ impl SupervisorState {
         }
         let exhausted = self.exhausted(&child, failures, &reason);
         let window_ms = millis(self.spec.policy.budget.window);
-        self.spec.events.emit(&self.spec.path, 0, EventKind::Escalated { child, failures, window_ms, reason });
+        self.spec.events.emit(&self.spec.path, EventKind::Escalated { child, failures, window_ms, reason });
         self.stop_all(myself, Some(exhausted));
     }
 

@@ -45,6 +45,11 @@ async fn a_full_front_door_rejects_enqueues_counts_dropped_casts_and_accepts_aga
         .until("the dropped casts are reported", || harness.events().iter().map(|e| refused(&e.kind)).sum::<u64>() >= 7)
         .await;
     assert_eq!(harness.events().iter().map(|e| refused(&e.kind)).sum::<u64>(), 7, "{:?}", harness.events());
+    assert!(
+        harness.events().iter().all(|e| refused(&e.kind) == 0 || e.path == "email/queue"),
+        "{:?}",
+        harness.events()
+    );
     harness.close().await;
 }
 

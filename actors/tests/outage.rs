@@ -171,6 +171,9 @@ async fn a_handler_that_lost_its_lease_is_stopped_and_its_outcome_is_refused() {
                     == 1
         })
         .await;
+    let events = [&harness, &other].into_iter().flat_map(Harness::events);
+    let stale = events.filter(|e| matches!(e.kind, EventKind::StaleSettlement { .. }));
+    assert_eq!(stale.map(|e| e.path).collect::<Vec<_>>(), ["email/settler"]);
     assert_eq!(harness.view(&id).counters.failures, 0);
     other.close().await;
     harness.close().await;

@@ -25,13 +25,14 @@ use crate::front_door::{FrontDoor, FrontDoorHandle};
 use crate::limits::{DEREGISTER_TIMEOUT, QUEUE_TIMEOUT, REPLAY_SLOTS_MAX, STOP_TIMEOUT};
 use crate::observer::Observers;
 use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
+use crate::path;
 use crate::store_calls::{Health, StoreCalls};
 use crate::supervision::event::Events;
 use crate::supervision::exhausted::Exhausted;
 use crate::supervision::messages::SupervisorMessage;
-use crate::supervision::registry::LiveActor;
+use crate::supervision::registry::{LiveActor, Registry};
 use crate::supervision::supervisor::{Supervisor, wait_until_ready};
-use table::{Branch, ROOT_PATH};
+use table::Branch;
 
 /// A running tree. Dropping it leaves the tree running; [`shutdown`](Self::shutdown) ends it.
 #[derive(Clone)]
@@ -98,47 +99,8 @@ impl Tree {
     /// [`StartError`] names the option or the actor; the actors that had started are stopped before.
     pub async fn start(spec: TreeSpec) -> Result<Self, StartError> {
         check(&spec.options, &spec.queues).map_err(StartError::Option)?;
-        let runtime = spec.tree.clone();
-        let started = runtime.clone().spawn(async move {
-            let context = Arc::new(build(spec));
-            let table = Arc::new(Branch::root(&context));
-            let gave_up = Arc::new(OnceLock::new());
-            let (root, ended) = start_root(&context, &table, gave_up.clone()).await?;
-            let (end, ending) = watch::channel(None);
-            tokio::spawn({
-                let context = context.clone();
-                async move {
-                    // Dropping the guard cancels `ended`, even if this task is dropped with its tokio runtime. Open calls and enqueues are then given up.
-                    let ends = context.ended.clone().drop_guard();
-                    let joined = ended.await;
-                    for queue in &context.queues {
-                        queue.door.close();
-                    }
-                    drop(ends);
-                    let how = match (gave_up.get(), joined) {
-                        (Some(exhausted), _) => Ending::GaveUp(exhausted.clone()),
-                        (None, Ok(())) if context.shutdown_requested.is_cancelled() => Ending::Stopped,
-                        (None, _) => Ending::Lost,
-                    };
-                    // Flushes under way end first, so that removing the worker's row is the last write.
-                    let flushed_by = Instant::now() + DEREGISTER_TIMEOUT;
-                    for queue in &context.queues {
-                        queue.door.wait_until_empty(flushed_by).await;
-                    }
-                    shutdown::deregister(&context).await;
-                    let _ = end.send(Some(how));
-                }
-            });
-            let (mut stopped, started) = (ending.clone(), wait_until_ready(&root).await);
-            if let Err(reason) = started {
-                // The actors that have started are stopped before the caller gets the error.
-                let _ = tokio::time::timeout(QUEUE_TIMEOUT, stopped.wait_for(Option::is_some)).await;
-                return Err(StartError::Actor(reason));
-            }
-            Ok((context, table, root.get_cell(), ending))
-        });
-        let (context, table, root, end) = started.await.map_err(|gone| StartError::Actor(gone.to_string()))??;
-        Ok(Self { context, table, runtime, root, end })
+        let started = spec.tree.clone().spawn(start(spec)).await;
+        started.map_err(|gone| StartError::Actor(gone.to_string()))?
     }
 
     /// The handle of a queue; `None` if this tree does not process it.
@@ -233,11 +195,57 @@ impl Tree {
     }
 }
 
+/// Starts a tree. It must be called on the tokio runtime of the tree.
+async fn start(spec: TreeSpec) -> Result<Tree, StartError> {
+    let runtime = spec.tree.clone();
+    let context = Arc::new(build(spec));
+    let table = Arc::new(Branch::root(&context));
+    let gave_up = Arc::new(OnceLock::new());
+    let (root, root_task) = start_root(&context, &table, gave_up.clone()).await?;
+    let (report, mut end) = watch::channel(None);
+    tokio::spawn(finish(context.clone(), root_task, gave_up, report));
+    if let Err(reason) = wait_until_ready(&root).await {
+        // The actors that have started are stopped before the caller gets the error.
+        let _ = tokio::time::timeout(QUEUE_TIMEOUT, end.wait_for(Option::is_some)).await;
+        return Err(StartError::Actor(reason));
+    }
+    Ok(Tree { context, table, runtime, root: root.get_cell(), end })
+}
+
+/// Waits for the end of the root supervisor, ends what is left of the tree, and reports how it ended.
+async fn finish(
+    context: Arc<RuntimeContext>,
+    root_task: JoinHandle<()>,
+    gave_up: Arc<OnceLock<Exhausted>>,
+    report: watch::Sender<Option<Ending>>,
+) {
+    // Dropping the guard cancels `ended`, even if this task is dropped with its tokio runtime. Open calls and enqueues are then given up.
+    let cancels_ended = context.ended.clone().drop_guard();
+    let joined = root_task.await;
+    for queue in &context.queues {
+        queue.door.close();
+    }
+    drop(cancels_ended);
+    let ending = match (gave_up.get(), joined) {
+        (Some(exhausted), _) => Ending::GaveUp(exhausted.clone()),
+        (None, Ok(())) if context.shutdown_requested.is_cancelled() => Ending::Stopped,
+        (None, _) => Ending::Lost,
+    };
+    // Flushes under way end first, so that removing the worker's row is the last write.
+    let flushed_by = Instant::now() + DEREGISTER_TIMEOUT;
+    for queue in &context.queues {
+        queue.door.wait_until_empty(flushed_by).await;
+    }
+    shutdown::deregister(&context).await;
+    let _ = report.send(Some(ending));
+}
+
 fn build(spec: TreeSpec) -> RuntimeContext {
     let TreeSpec { store, instance, queues, options, tree, handlers } = spec;
     let ended = CancellationToken::new();
     let observers = Observers::new(options.observer.clone());
-    let events = Events::new(instance, options.clock.clone(), observers.clone());
+    let registry = Registry::default();
+    let events = Events::new(instance, options.wall_clock.clone(), observers.clone(), registry.clone());
     let health = Health::new(events.clone(), ended.clone());
     let calls = StoreCalls::of_tree(store, ReplaySlots::new(instance, REPLAY_SLOTS_MAX), health, tree.clone());
     let queues = queues
@@ -247,7 +255,7 @@ fn build(spec: TreeSpec) -> RuntimeContext {
             Arc::new(QueueContext::new(queue, options.crashes_max, door))
         })
         .collect();
-    RuntimeContext::new(RuntimeParts { instance, options, calls, queues, events, observers, handlers, ended })
+    RuntimeContext::new(RuntimeParts { instance, options, calls, queues, events, observers, registry, handlers, ended })
 }
 
 async fn start_root(
@@ -259,6 +267,6 @@ async fn start_root(
     let spec = table::root_spec(context, table, gave_up).ok_or_else(|| refuse("it has no root".into()))?;
     let (root, ended) = Actor::spawn(None, Supervisor, spec).await.map_err(|error| refuse(error.to_string()))?;
     context.root.set(&root);
-    context.registry.add(ROOT_PATH, 0, root.get_cell());
+    context.registry.add(path::ROOT, 0, root.get_cell());
     Ok((root, ended))
 }

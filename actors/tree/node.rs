@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use retraced_jobs::codec;
 use retraced_jobs::job::{JobId, Kind};
+use retraced_jobs::trace::ExecutorId;
 
 use super::table::{Branch, Role};
 use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::RunningHandler;
+use crate::path;
 
 /// One node of the tree and all nodes below it. Its `Display` draws the tree, one line per node.
 ///
@@ -169,12 +171,13 @@ impl Snapshot<'_> {
     fn executors(&self, queue: &QueueContext) -> Vec<TreeNode> {
         let running = queue.inflight.running().into_iter();
         let mut running: HashMap<_, _> = running.map(|running| (running.executor, RunningJob::of(&running))).collect();
-        let executors = queue.executors().into_iter();
-        executors
-            .map(|id| {
-                let path = queue.executor_path(id.slot);
-                let state = self.state(&path);
-                TreeNode { path, generation: id.generation, state, running: running.remove(&id), children: Vec::new() }
+        let slots = queue.executor_slots();
+        slots
+            .map(|slot| {
+                let path = path::executor(&queue.name, slot);
+                let (generation, state) = (self.runtime.registry.generation(&path), self.state(&path));
+                let running = running.remove(&ExecutorId::new(slot, generation));
+                TreeNode { path, generation, state, running, children: Vec::new() }
             })
             .collect()
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::context::RuntimeContext;
 use crate::inflight::Inflight;
-use crate::limits::{DEREGISTER_TIMEOUT, SHUTDOWN_SETTLE_TIMEOUT};
+use crate::limits::{DEREGISTER_TIMEOUT, GRACE_UNTIL_STOP_PERCENT, SHUTDOWN_SETTLE_TIMEOUT};
 use crate::services::ledger;
 
 /// What a shutdown did.
@@ -42,7 +42,7 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Dra
         queue.request_settling();
     }
     let begun = Instant::now();
-    let finish_by = begun + grace * 4 / 5;
+    let finish_by = begun + grace * GRACE_UNTIL_STOP_PERCENT / 100;
     let stop_by = begun + grace;
     if !all_idle(runtime, finish_by).await {
         for queue in &runtime.queues {
@@ -73,7 +73,7 @@ pub(super) async fn deregister(runtime: &RuntimeContext) {
     }
     let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
     let deregister = async {
-        ledger::write(runtime, false).await;
+        ledger::write_events(runtime).await;
         let _ = runtime.calls.once("forget", |store| store.forget(runtime.instance, &queues)).await;
     };
     // If this fails, the row is kept until it is too old, which does no harm.

@@ -25,6 +25,7 @@ use ractor::Actor;
 use crate::context::{QueueContext, RuntimeContext};
 use crate::front_door::Queue;
 use crate::limits::{QUEUE_TIMEOUT, START_TIMEOUT, STOP_TIMEOUT, WORKERS_TIMEOUT};
+use crate::path;
 use crate::services::janitor::Janitor;
 use crate::services::lease_keeper::LeaseKeeper;
 use crate::services::ledger::LedgerActor;
@@ -39,9 +40,6 @@ use crate::supervision::supervisor::start_supervisor;
 use crate::workers::fetcher::Fetcher;
 use crate::workers::pool::Pool;
 use crate::workers::settler::{self, Settler};
-
-/// The path of the root supervisor.
-pub(crate) const ROOT_PATH: &str = "retraced";
 
 /// One row of the table: an actor, or a supervisor with its children.
 #[derive(Clone)]
@@ -73,20 +71,20 @@ impl Branch {
     pub(crate) fn root(runtime: &Arc<RuntimeContext>) -> Branch {
         // What all others need starts first and stops last.
         let mut children = vec![
-            service("ledger", runtime, || LedgerActor),
-            service("store-link", runtime, || StoreLink),
-            service("lease-keeper", runtime, || LeaseKeeper),
+            service(path::LEDGER, runtime, || LedgerActor),
+            service(path::STORE_LINK, runtime, || StoreLink),
+            service(path::LEASE_KEEPER, runtime, || LeaseKeeper),
         ];
         children.extend(runtime.queues.iter().map(|queue| queue_branch(runtime, queue)));
         children.extend([
-            service("retry-scheduler", runtime, || RetryScheduler),
-            service("reclaimer", runtime, || Reclaimer),
-            service("janitor", runtime, || Janitor),
-            service("watchdog", runtime, || Watchdog),
+            service(path::RETRY_SCHEDULER, runtime, || RetryScheduler),
+            service(path::RECLAIMER, runtime, || Reclaimer),
+            service(path::JANITOR, runtime, || Janitor),
+            service(path::WATCHDOG, runtime, || Watchdog),
         ]);
         let policy = runtime.options.root_policy;
         let group = Group { children, policy, timeout: QUEUE_TIMEOUT, closing: None };
-        Branch { path: ROOT_PATH.into(), role: Role::Supervisor(Arc::new(group)) }
+        Branch { path: path::ROOT.into(), role: Role::Supervisor(Arc::new(group)) }
     }
 
     /// The queue whose workers are closed when this supervisor gives up, if it is one that closes.
@@ -133,7 +131,7 @@ pub(crate) fn root_spec(
 
 /// The branch of one queue.
 fn queue_branch(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) -> Branch {
-    let path = |role: &str| format!("{}/{role}", queue.name);
+    let name = &queue.name;
     let contexts = || (runtime.clone(), queue.clone());
     let group = |children, timeout| {
         let closing = Closing { reopening: queue.options.reopening, on_close: releases_everything(runtime, queue) };
@@ -141,15 +139,15 @@ fn queue_branch(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) -> Bra
         Role::Supervisor(Arc::new(Group { children, policy: queue.options.policy, timeout, closing }))
     };
     let workers = vec![
-        Branch { path: path("settler"), role: Role::Actor(starts(contexts(), || Settler)) },
-        Branch { path: path("pool"), role: Role::Pool(starts(contexts(), || Pool), queue.clone()) },
-        Branch { path: path("fetcher"), role: Role::Actor(starts(contexts(), || Fetcher)) },
+        Branch { path: path::settler(name), role: Role::Actor(starts(contexts(), || Settler)) },
+        Branch { path: path::pool(name), role: Role::Pool(starts(contexts(), || Pool), queue.clone()) },
+        Branch { path: path::fetcher(name), role: Role::Actor(starts(contexts(), || Fetcher)) },
     ];
     let children = vec![
-        Branch { path: path("queue"), role: Role::Actor(starts(queue.door.clone(), || Queue)) },
-        Branch { path: path("workers"), role: group(workers, WORKERS_TIMEOUT) },
+        Branch { path: path::queue(name), role: Role::Actor(starts(queue.door.clone(), || Queue)) },
+        Branch { path: path::workers(name), role: group(workers, WORKERS_TIMEOUT) },
     ];
-    Branch { path: queue.name.to_string(), role: group(children, QUEUE_TIMEOUT) }
+    Branch { path: path::supervisor(name), role: group(children, QUEUE_TIMEOUT) }
 }
 
 fn service<A>(path: &str, runtime: &Arc<RuntimeContext>, actor: fn() -> A) -> Branch
@@ -165,7 +163,7 @@ where
     A: Actor + Send + 'static,
     A::Arguments: Clone + Send + Sync + 'static,
 {
-    Arc::new(move |parent, _| {
+    Arc::new(move |parent| {
         let arguments = arguments.clone();
         Box::pin(async move {
             let started = Actor::spawn_linked(None, actor(), arguments, parent).await;
@@ -176,7 +174,7 @@ where
 
 fn starts_group(runtime: &Arc<RuntimeContext>, path: &str, group: &Arc<Group>) -> StartChild {
     let (runtime, path, group) = (runtime.clone(), path.to_owned(), group.clone());
-    Arc::new(move |parent, _| Box::pin(start_supervisor(group_spec(&runtime, &path, &group, None), parent)))
+    Arc::new(move |parent| Box::pin(start_supervisor(group_spec(&runtime, &path, &group, None), parent)))
 }
 
 fn group_spec(

@@ -17,10 +17,11 @@ use tokio::time::Instant;
 
 use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
-use crate::inflight::{NextJob, PoolEpoch};
+use crate::inflight::{NextJob, PoolEpoch, Turn};
 use crate::limits::EXECUTOR_BURST_MAX;
 use crate::messages::ExecutorMessage;
 use crate::observer::{AttemptEnded, AttemptStarted};
+use crate::path;
 
 /// The actor.
 pub(crate) struct Executor;
@@ -71,14 +72,14 @@ impl Actor for Executor {
     ) -> Result<(), ActorProcessingErr> {
         let mut now = Instant::now();
         let until = now + EXECUTOR_BURST_MAX;
-        let mut woken = true;
-        while now < until || woken {
-            let started_ms = state.runtime.clock.at(now);
-            let Some(next) = state.queue.inflight.next(state.id, woken, now, started_ms) else {
+        let mut turn = Turn::Woken;
+        while now < until || turn == Turn::Woken {
+            let started_ms = state.runtime.store_clock.at(now);
+            let Some(next) = state.queue.inflight.next(state.id, turn, now, started_ms) else {
                 state.queue.executor_idle();
                 return Ok(());
             };
-            woken = false;
+            turn = Turn::Next;
             if next.records_start {
                 let ours = state.record_start(&next).await;
                 now = Instant::now();
@@ -106,7 +107,7 @@ impl ExecutorState {
         let input = AttemptInput {
             executor: self.id,
             started,
-            started_ms: self.runtime.clock.at(started),
+            started_ms: self.runtime.store_clock.at(started),
             lease: next.lease,
             jitter: self.rng.random_range(-1000..=1000),
             job: next.job,
@@ -140,7 +141,7 @@ impl ExecutorState {
                         if *cancel_asked {
                             next.lease.stop(Stop::Cancelled);
                         }
-                        return queue.inflight.started(self.id, next.grant, runtime.clock.now_ms());
+                        return queue.inflight.started(self.id, next.grant, runtime.store_clock.now_ms());
                     }
                     Some(Renewal::Stale) | None => {
                         queue.inflight.lost_before_start(self.id, next.grant);
@@ -202,6 +203,6 @@ impl ExecutorState {
     }
 
     fn emit(&self, kind: EventKind) {
-        self.runtime.events.emit(&self.queue.executor_path(self.id.slot), self.id.generation, kind);
+        self.runtime.events.emit_of(&path::executor(&self.queue.name, self.id.slot), self.id.generation, kind);
     }
 }

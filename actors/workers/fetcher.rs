@@ -108,7 +108,7 @@ async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenCla
     let sent = *sent.get_or_init(Instant::now);
     match reply {
         Some(Ok(claims)) => {
-            runtime.clock.observe(claims.now_ms);
+            runtime.store_clock.observe(claims.now_ms);
             if let Some(Quiet { next_due, .. }) = claims.quiet {
                 runtime.plan_promotion(queue, sent, next_due);
             }

@@ -22,6 +22,7 @@ use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::PoolEpoch;
 use crate::limits::EXECUTOR_START_TIMEOUT;
 use crate::messages::PoolMessage;
+use crate::path;
 use crate::supervision::exhausted::Exhausted;
 use crate::supervision::restart::{End, Window};
 use crate::supervision::supervisor::end_of;
@@ -32,8 +33,6 @@ pub(crate) struct Pool;
 pub(crate) struct PoolState {
     runtime: Arc<RuntimeContext>,
     queue: Arc<QueueContext>,
-    /// The generation of the next executor of each slot.
-    generations: Vec<u32>,
     executors: HashMap<ActorId, ExecutorId>,
     /// Reported ends of actors that are not in `executors`: the report of their start is still to come.
     early: HashMap<ActorId, ChildEvent>,
@@ -55,7 +54,6 @@ impl Actor for Pool {
     ) -> Result<PoolState, ActorProcessingErr> {
         let rng = SmallRng::seed_from_u64(runtime.random.seed());
         Ok(PoolState {
-            generations: Vec::new(),
             executors: HashMap::new(),
             early: HashMap::new(),
             epoch: 0,
@@ -71,8 +69,7 @@ impl Actor for Pool {
         // The executors of the previous pool ended with it. Their running jobs are released now.
         state.epoch = state.queue.inflight.new_pool();
         state.queue.request_settling();
-        state.generations = state.queue.generations();
-        for slot in 0..u32::try_from(state.generations.len()).unwrap_or(u32::MAX) {
+        for slot in state.queue.executor_slots() {
             myself.cast(PoolMessage::Start { slot })?;
         }
         Ok(())
@@ -103,10 +100,9 @@ impl Actor for Pool {
 
 impl PoolState {
     fn start(&mut self, myself: &ActorRef<PoolMessage>, slot: u32) {
-        let Some(next) = self.generations.get_mut(slot as usize) else { return };
-        let id = ExecutorId::new(slot, *next);
-        *next += 1;
-        self.queue.executor_starts(id);
+        // The generation counts as used, even if the pool ends before the executor has started.
+        let generation = self.runtime.registry.next_generation(&path::executor(&self.queue.name, slot));
+        let id = ExecutorId::new(slot, generation);
         let (runtime, queue, epoch) = (self.runtime.clone(), self.queue.clone(), self.epoch);
         let args = ExecutorArgs { runtime, queue, id, epoch, seed: self.rng.random() };
         let (handlers, pool, myself) = (self.runtime.handlers.clone(), myself.get_cell(), myself.clone());
@@ -132,13 +128,13 @@ impl PoolState {
         id: ExecutorId,
         result: Result<ActorCell, String>,
     ) -> Result<(), ActorProcessingErr> {
-        let path = self.queue.executor_path(id.slot);
+        let path = path::executor(&self.queue.name, id.slot);
         match result {
             Ok(actor) => {
                 self.executors.insert(actor.get_id(), id);
                 self.runtime.registry.add(&path, id.generation, actor.clone());
                 let kind = if id.generation == 0 { EventKind::Started } else { EventKind::Restarted };
-                self.runtime.events.emit(&path, id.generation, kind);
+                self.runtime.events.emit_of(&path, id.generation, kind);
                 if let Some(early) = self.early.remove(&actor.get_id()) {
                     return self.ended(myself, early);
                 }
@@ -146,7 +142,7 @@ impl PoolState {
             Err(reason) => {
                 // Not counted as a crash: the application's threads may be busy, or its tokio runtime ends.
                 self.queue.inflight.executor_ended(id);
-                self.runtime.events.emit(&path, id.generation, EventKind::StartFailed { reason });
+                self.runtime.events.emit_of(&path, id.generation, EventKind::StartFailed { reason });
                 self.start_later(myself, id.slot, self.queue.options.policy.delay.max);
             }
         }
@@ -162,14 +158,14 @@ impl PoolState {
             self.early.insert(actor.get_id(), event);
             return Ok(());
         };
-        let path = self.queue.executor_path(id.slot);
+        let path = path::executor(&self.queue.name, id.slot);
         self.runtime.registry.remove(&path, &actor);
         self.queue.inflight.executor_ended(id);
         self.queue.request_settling();
         if let ChildEvent::ActorFailed(_, error) = &event
             && let Some(panic) = error.downcast_ref::<HandlerPanic>()
         {
-            self.runtime.events.emit(&path, id.generation, panicked(panic));
+            self.runtime.events.emit_of(&path, id.generation, panicked(panic));
             self.restart_if_needed(myself, id);
             return Ok(());
         }
@@ -195,24 +191,24 @@ impl PoolState {
         let policy = self.queue.options.policy;
         let failures = self.window.record_failure(Instant::now(), &policy.budget);
         let crashed = EventKind::Crashed { reason: reason.clone(), failures, budget: policy.budget.restarts };
-        self.runtime.events.emit(path, id.generation, crashed);
+        self.runtime.events.emit_of(path, id.generation, crashed);
         if failures > policy.budget.restarts {
-            let supervisor = format!("{}/pool", self.queue.name);
+            let supervisor = path::pool(&self.queue.name);
             let window_ms = millis(policy.budget.window);
             let (child, window) = (path.to_owned(), policy.budget.window);
             let escalated = EventKind::Escalated { child: child.clone(), failures, window_ms, reason: reason.clone() };
-            self.runtime.events.emit(&supervisor, 0, escalated);
+            self.runtime.events.emit(&supervisor, escalated);
             return Err(Box::new(Exhausted { supervisor, child, failures, window, reason }));
         }
         let delay = policy.delay_after(failures, self.rng.random_range(0..1000));
-        self.runtime.events.emit(path, id.generation, EventKind::RestartScheduled { delay_ms: millis(delay) });
+        self.runtime.events.emit_of(path, id.generation, EventKind::RestartScheduled { delay_ms: millis(delay) });
         self.start_later(myself, id.slot, delay);
         Ok(())
     }
 
     /// Whether this executor is the latest of its slot. A zombie is not, because its slot was given to another executor.
     fn is_latest(&self, id: ExecutorId) -> bool {
-        self.generations.get(id.slot as usize).is_some_and(|next| *next == id.generation + 1)
+        self.runtime.registry.generation(&path::executor(&self.queue.name, id.slot)) == id.generation
     }
 
     fn restart_if_needed(&mut self, myself: &ActorRef<PoolMessage>, id: ExecutorId) {

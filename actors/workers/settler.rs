@@ -14,6 +14,7 @@ use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::{OpenClaim, Settling};
 use crate::limits::{SETTLE_BATCH_MIN, SETTLE_CALLS_MAX, TRIM_DELAY_MAX};
 use crate::messages::SettlerMessage;
+use crate::path;
 use crate::random::Random;
 
 /// The actor.
@@ -94,7 +95,7 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
         Some(Ok((settled, claims))) => {
             confirm(runtime, queue, settling, &settled);
             if let Some(claim) = claim {
-                runtime.clock.observe(claims.now_ms);
+                runtime.store_clock.observe(claims.now_ms);
                 runtime.observe(|observer| observer.claimed(&queue.name, claims.jobs.len()));
                 queue.granted(claim, claims, sent + runtime.options.lease);
             }
@@ -120,10 +121,11 @@ pub(crate) async fn settle_what_is_left(runtime: &RuntimeContext, queue: &QueueC
 fn confirm(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, settled: &[Settled]) {
     queue.trim_schedule.request_within(TRIM_DELAY_MAX);
     let stale = settling.confirm(settled);
+    let path = path::settler(&queue.name);
     runtime.observe(|observer| observer.settled(&queue.name, settled.len() - stale.len(), stale.len()));
     for stale in stale {
         let kind =
             EventKind::StaleSettlement { queue: queue.name.clone(), job: stale.id, attempt: stale.token.attempt };
-        runtime.events.emit(queue.name.as_str(), 0, kind);
+        runtime.events.emit(&path, kind);
     }
 }

@@ -17,7 +17,7 @@ pub use attempt_outcome::AttemptOutcome;
 pub use layer::{Layer, Layers, Next};
 pub use panic::HandlerPanic;
 pub use rules::{Explicit, Rules};
-pub use runner::{AttemptInput, Runner};
+pub use runner::{AttemptInput, RanBy, Runner};
 pub use span::AttemptSpan;
 
 pub use crate::limits::{BACKTRACE_RENDER_TIMEOUT, BACKTRACE_RENDERERS_MAX};

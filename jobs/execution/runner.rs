@@ -51,11 +51,14 @@ pub struct AttemptInput {
 }
 
 /// The executor that ran an attempt, since when, and for how long.
-#[derive(Clone, Copy)]
-struct RanBy {
-    executor: ExecutorId,
-    started_ms: u64,
-    ran: Duration,
+#[derive(Debug, Clone, Copy)]
+pub struct RanBy {
+    /// The executor.
+    pub executor: ExecutorId,
+    /// When the attempt started, on the store's clock, in ms since the Unix epoch.
+    pub started_ms: u64,
+    /// How long it has run.
+    pub ran: Duration,
 }
 
 /// An attempt that is over, although its handler may never have run, and what is needed to decide what becomes of its job.
@@ -181,13 +184,13 @@ impl Runner {
         }
     }
 
-    /// The settlement of a job that is released to the front of its queue because of a shutdown or a killed actor. `ran` is the executor that ran the job, since when
-    /// (in ms on the store's clock) and for how long; `None` for a job that waited for an executor.
+    /// The settlement of a job that is released to the front of its queue because of a shutdown or a killed actor. `ran_by` is `None` for a job that waited for an
+    /// executor.
     #[must_use]
-    pub fn interrupted(&self, job: &ClaimedJob, ran: Option<(ExecutorId, u64, Duration)>) -> Settlement {
-        let record = ran.map(|(executor, started_ms, ran)| {
+    pub fn interrupted(&self, job: &ClaimedJob, ran_by: Option<RanBy>) -> Settlement {
+        let record = ran_by.map(|ran_by| {
             let released = Ended::Released { reason: Released::Interrupted, delay_ms: 0 };
-            self.record(RanBy { executor, started_ms, ran }, released, Notes::default())
+            self.record(ran_by, released, Notes::default())
         });
         settlement(job, Verdict::ReleaseNow, record.unwrap_or_default())
     }
@@ -204,26 +207,19 @@ impl Runner {
         settlement(job, Verdict::ReleaseAfter { delay }, Bytes::new())
     }
 
-    /// The settlement of an attempt whose handler still runs although its timeout has passed.
+    /// The settlement of an attempt whose handler still runs although its timeout has passed. `jitter` is a random number from −1000 to 1000, for a retry.
     #[must_use]
-    pub fn timed_out(
-        &self,
-        job: &ClaimedJob,
-        executor: ExecutorId,
-        started_ms: u64,
-        ran: Duration,
-        jitter: i16,
-    ) -> Settlement {
+    pub fn timed_out(&self, job: &ClaimedJob, ran_by: RanBy, jitter: i16) -> Settlement {
         let retry = self.decode(job).map_or(self.rules.retry, |envelope| {
             let no_defaults = JobDefaults::new();
             let defaults = self.handlers.find(&envelope.kind).map_or(&no_defaults, |found| &found.defaults);
             self.rules_of(&envelope, defaults).retry
         });
         let text = format!(
-            "the handler ignored its timeout and still runs after {ran:.0?}; this attempt and the next may overlap"
+            "the handler ignored its timeout and still runs after {:.0?}; this attempt and the next may overlap",
+            ran_by.ran
         );
         let failure = Failure::temporary(Code::Timeout, text);
-        let ran_by = RanBy { executor, started_ms, ran };
         let finished = FinishedAttempt { job, ran_by, retry, jitter, notes: Notes::default() };
         self.failed(finished, &failure, PanicDetails::default()).settlement
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use retraced_jobs::codec::{self, Envelope};
 use retraced_jobs::context::{Context, LeaseWatch, Stop};
-use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Rules, Runner};
+use retraced_jobs::execution::{AttemptInput, AttemptOutcome, RanBy, Rules, Runner};
 use retraced_jobs::failure::{Code, Failure, SNOOZE_MAX};
 use retraced_jobs::handler::{Handlers, Job, JobOptions, RawJob, States, seal_job};
 use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
@@ -214,6 +214,10 @@ mod ending {
 mod settled_from_outside {
     use super::*;
 
+    fn ran_for(ran: Duration) -> RanBy {
+        RanBy { executor: EXECUTOR, started_ms: STARTED_MS, ran }
+    }
+
     #[test]
     fn a_job_that_never_ran_goes_back_to_the_front_and_leaves_no_record() {
         let harness = Harness::new();
@@ -228,7 +232,7 @@ mod settled_from_outside {
     #[test]
     fn an_interrupted_attempt_goes_back_to_the_front_and_says_who_ran_it() {
         let harness = Harness::new();
-        let by = Some((EXECUTOR, STARTED_MS, Duration::from_secs(4)));
+        let by = Some(ran_for(Duration::from_secs(4)));
         let settlement = harness.runner().interrupted(&harness.job(), by);
         assert_eq!(settlement.verdict, Verdict::ReleaseNow);
         let log = log_of(&settlement);
@@ -240,14 +244,14 @@ mod settled_from_outside {
     fn the_attempt_of_a_zombie_is_settled_by_its_jobs_policy_and_warns_of_overlap() {
         let mut harness = Harness::new();
         harness.envelope.retry.base_ms = Some(7_000);
-        let ran = Duration::from_secs(70);
-        let settlement = harness.runner().timed_out(&harness.job(), EXECUTOR, STARTED_MS, ran, 0);
+        let ran_by = ran_for(Duration::from_secs(70));
+        let settlement = harness.runner().timed_out(&harness.job(), ran_by, 0);
         assert_eq!(settlement.verdict, retry_in(7));
         let Ended::Failed { code, message, decision, .. } = log_of(&settlement).ended else { panic!("no failure") };
         assert_eq!((code, decision.unwrap().delay_ms), (Code::Timeout, 7_000));
         assert!(message.contains("still runs after 70s") && message.contains("may overlap"), "{message}");
         harness.counters.failures = 4;
-        let settlement = harness.runner().timed_out(&harness.job(), EXECUTOR, STARTED_MS, ran, 0);
+        let settlement = harness.runner().timed_out(&harness.job(), ran_by, 0);
         assert_eq!(settlement.verdict, Verdict::DeadLetter);
     }
 }

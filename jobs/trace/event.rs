@@ -25,7 +25,7 @@ pub struct SupervisionEvent {
     pub instance: InstanceId,
     /// Where in the tree: the path of an actor such as `email/executor-3`, or of a queue such as `email`.
     pub path: String,
-    /// How often the actor had been restarted. Set in events about the start or end of an actor and in those of executors; 0 in all others.
+    /// The generation of the actor: how often an actor had been started at this path before.
     pub generation: u32,
     /// What happened.
     #[serde(flatten)]
@@ -219,11 +219,11 @@ pub enum EventKind {
         /// How many were dropped since the last such event.
         refused: u64,
     },
-    /// In two checks in a row, the number of stored jobs was not the number of jobs in the containers. A repair follows.
+    /// In two checks in a row, the counts of a queue did not add up. A repair follows.
     AuditFailed {
         /// The queue.
         queue: QueueName,
-        /// Stored jobs minus jobs in containers.
+        /// Stored jobs minus jobs in containers; 0 if only the numbers of grants and leases differ.
         difference: i64,
     },
     /// A repair removed damage; no job was deleted.

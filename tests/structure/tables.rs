@@ -65,7 +65,7 @@ const LAYERS: &[Layer] = &[
         may_name: &["jobs"],
         rows: &[
             &["limits"],
-            &["clock", "random", "address", "background", "poll_schedule", "messages", "observer"],
+            &["clock", "random", "path", "address", "background", "poll_schedule", "messages", "observer"],
             &["supervision"],
             &["options"],
             &["store_calls"],

@@ -104,7 +104,8 @@ struct Fixture {
 impl Fixture {
     fn new(strategy: Strategy) -> Self {
         let clock = Arc::new(TokioClock::starting_at(0));
-        let events = Events::new(InstanceId::from(Uuid::nil()), clock, Observers::default());
+        let registry = Registry::default();
+        let events = Events::new(InstanceId::from(Uuid::nil()), clock, Observers::default(), registry.clone());
         let recorded = Arc::<Mutex<Vec<SupervisionEvent>>>::default();
         let (mut heard, recorder) = (events.subscribe(), recorded.clone());
         tokio::spawn(async move {
@@ -116,7 +117,7 @@ impl Fixture {
         let delay = RestartDelay { base: Duration::from_secs(1), max: Duration::from_secs(10), jitter_percent: 0 };
         Self {
             log: Log::default(),
-            registry: Registry::default(),
+            registry,
             events,
             recorded,
             gave_up: Arc::default(),
@@ -130,9 +131,9 @@ impl Fixture {
     }
 
     fn child_that(mut self, path: &str, kind: ChildKind, start_kind: fn(u32) -> StartKind) -> Self {
-        let (name, log) = (path.to_owned(), self.log.clone());
-        let start: StartChild = Arc::new(move |parent, generation| {
-            let (name, log) = (name.clone(), log.clone());
+        let (name, log, registry) = (path.to_owned(), self.log.clone(), self.registry.clone());
+        let start: StartChild = Arc::new(move |parent| {
+            let (name, log, generation) = (name.clone(), log.clone(), registry.generation(&name));
             Box::pin(async move {
                 let start = start_kind(generation);
                 match start {
@@ -511,7 +512,7 @@ async fn a_child_that_does_not_stop_in_time_is_killed() {
     let gone = CancellationToken::new();
     let mut fixture = Fixture::new(Strategy::OneForOne).child("a");
     let token = gone.clone();
-    fixture.children[0].start = Arc::new(move |parent, _| {
+    fixture.children[0].start = Arc::new(move |parent| {
         let token = token.clone();
         Box::pin(async move {
             let (child, _) = Actor::spawn_linked(None, NeverStops, token, parent).await.map_err(|e| e.to_string())?;
@@ -538,8 +539,9 @@ async fn a_supervisor_that_is_not_ready_in_time_is_not_left_behind() {
     };
     let mut fixture = Fixture::new(Strategy::OneForOne).child("inner");
     fixture.children[0].start_timeout = Duration::from_secs(1);
+    let registry = fixture.registry.clone();
     fixture.children[0].start =
-        Arc::new(move |parent, generation| Box::pin(start_supervisor(inner(generation).spec(), parent)));
+        Arc::new(move |parent| Box::pin(start_supervisor(inner(registry.generation("inner")).spec(), parent)));
     let (top, _) = fixture.running_supervisor().await;
     fixture.registry.find("inner").unwrap().kill();
     tokio::time::sleep(Duration::from_secs(20)).await;

@@ -101,7 +101,7 @@ impl HarnessBuilder {
 
     pub async fn try_start(self) -> Result<Harness, StartError> {
         let Self { queues, options, queue, rules, store, recorder, handler_runtime, gate } = self;
-        let clock = options.clock.clone();
+        let clock = options.wall_clock.clone();
         let store = store.unwrap_or_else(|| FaultyStore::new(MemoryStore::with_clock(clock)));
         let instance = InstanceId::from(Uuid::new_v4());
         let specs = queues.iter().map(|name| {
@@ -227,7 +227,7 @@ impl Harness {
             queues: vec![QueueName::new("email").unwrap()],
             options: TreeOptions {
                 seed: 1,
-                clock: Arc::new(TokioClock::starting_at(BEGIN_MS)),
+                wall_clock: Arc::new(TokioClock::starting_at(BEGIN_MS)),
                 ..TreeOptions::default()
             },
             queue: QueueOptions { concurrency: 4, ..QueueOptions::default() },
