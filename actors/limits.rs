@@ -21,12 +21,13 @@ pub const BUILD_LABEL_BYTES_MAX: usize = 200;
 
 // Supervision
 
-/// How long an actor may take to start; executors and supervisors have timeouts of their own. Then its start has failed. No actor does I/O while it starts.
+/// How long an actor may take to start. Past it the start has failed. Executors and supervisors have timeouts of their own. No actor does I/O while it starts.
 pub const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an actor that is no supervisor may take to stop. Then it is killed. No job is lost: the in-flight table holds its
-/// outcome or release, or its lease expires.
+/// How long an actor may take to stop, the pool included; the other supervisors have timeouts of their own. Past it the actor is killed. No job is lost: the in-flight
+/// table holds its outcome or release, or its lease expires.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the supervisor of a queue's workers may take to start or stop all of them: three times [`START_TIMEOUT`], and 2 s more. Then it is killed.
+/// How long the supervisor `workers` of a queue may take to start or stop its children (settler, pool and fetcher): [`START_TIMEOUT`] for each, and 2 s more. Past it
+/// that supervisor is killed.
 pub const WORKERS_TIMEOUT: Duration = Duration::from_secs(17);
 /// How long the supervisor of a queue may take to start or stop its children: [`START_TIMEOUT`] for the queue actor, [`WORKERS_TIMEOUT`] for the
 /// workers, and 2 s more. Then it is killed.
@@ -36,15 +37,15 @@ pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(24);
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Shortest delay before closed workers, or a closed queue, are reopened. Workers that crash again at once would otherwise close and reopen without a pause.
 pub const REOPEN_DELAY_MIN: Duration = Duration::from_secs(1);
-/// How long the application's runtime may take to start an executor. Then the start is given up, and repeated after the longest restart delay.
+/// How long the application's tokio runtime may take to start an executor. Past it the start is given up, and repeated after the longest restart delay.
 pub const EXECUTOR_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Supervision events that may wait to be stored, for example while the store is unreachable. Beyond that the oldest are dropped and counted.
 pub const EVENTS_UNSTORED_MAX: usize = 10_000;
 /// How many supervision events a subscriber may fall behind before it misses some. It then learns how many it missed.
 pub const EVENTS_BROADCAST_MAX: usize = 1_024;
-/// Supervision events per call to the store.
-pub const EVENTS_PER_WRITE_MAX: usize = 200;
-/// Delay between two writes of supervision events. A write makes as many calls as there are events for.
+/// Supervision events in one call to the store.
+pub const EVENTS_PER_CALL_MAX: usize = 200;
+/// How often the ledger stores the supervision events that wait. It then makes calls until none are left.
 pub const EVENTS_WRITE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often a worker writes its row, and the names of its queues, to the store. During an outage it does not.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
@@ -67,10 +68,10 @@ pub const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 pub const PROBE_DELAY_MIN: Duration = Duration::from_millis(50);
 /// Longest delay between two health checks: the end of an outage may go unnoticed for so long.
 pub const PROBE_DELAY_MAX: Duration = Duration::from_secs(1);
-/// Longest timeout of a call: a year. A longer one, such as `Duration::MAX`, counts as a year, because a later instant may not exist.
+/// Longest timeout of a call: a year. A longer one, such as `Duration::MAX`, counts as a year, because adding it to the present instant could overflow.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// How long a client or an operator waits, at least, before it sends an unanswered call again. A handle of a front door waits as long before it offers
-/// a job again whose flush ended without an answer.
+/// How long a client or an operator waits, at least, before it sends an unanswered call again. If a flush ends without an answer, the handles whose jobs it
+/// carried wait as long before they offer the jobs to the buffer again.
 pub const RESEND_DELAY: Duration = Duration::from_millis(100);
 
 // Front door
@@ -78,23 +79,24 @@ pub const RESEND_DELAY: Duration = Duration::from_millis(100);
 /// Jobs of one queue that may wait to be sent to the store. Beyond that a job is refused with `QueueFull`, or dropped and counted if nobody waits for
 /// a reply.
 pub const FRONT_DOOR_JOBS_MAX: usize = 10_000;
-/// Bytes of envelopes of one queue that may wait to be sent to the store. At the limit, jobs are refused as above.
+/// Bytes of envelopes of one queue that may wait to be sent to the store. At the limit jobs are refused as at [`FRONT_DOOR_JOBS_MAX`].
 pub const FRONT_DOOR_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Bytes of envelopes after which one enqueue call takes no further job. A single job is sent whatever its size.
+/// Bytes of envelopes in one enqueue call. A call of buffered jobs takes no further job once it has so many; a bulk enqueue stays below them. A single job is sent
+/// whatever its size.
 pub const FLUSH_BYTES_MAX: usize = 1024 * 1024;
-/// Delay before a refused job is offered to the buffer again, if the reason for the refusal is gone already.
+/// A handle whose job was refused waits for capacity. If there is capacity again already, it waits this long before it offers the job again, so that it does not spin.
 pub const CAPACITY_RETRY_DELAY: Duration = Duration::from_millis(1);
 /// Flushes of one queue under way at a time, each with one call to the store. Jobs that arrive meanwhile wait in the buffer.
 pub const FLUSHES_MAX: usize = 2;
-/// While a full buffer drops `Enqueue` messages, they are reported this often, and when a flush ends. Each report counts those dropped since the last
-/// one.
+/// How often dropped `Enqueue` messages are reported while a full buffer drops them. The end of each flush reports them too. A report counts the messages dropped since
+/// the last one.
 pub const DROPPED_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 // Claims and settlements
 
 /// Claims of one queue under way at a time, without those that are part of a settlement call.
 pub const CLAIM_CALLS_MAX: usize = 1;
-/// Shortest poll interval of a fetcher, and its only one without a subscription for hints. Jitter shortens each interval by up to a fifth.
+/// Shortest poll interval of a fetcher, before jitter, which shortens each interval by up to a fifth. Without a subscription for hints it is the only interval.
 pub const POLL_MIN: Duration = Duration::from_secs(1);
 /// Longest poll interval of an idle fetcher: how long a job may wait if its hint is lost.
 pub const POLL_MAX: Duration = Duration::from_secs(6);
@@ -102,16 +104,16 @@ pub const POLL_MAX: Duration = Duration::from_secs(6);
 pub const PREFETCH_HANDLER_MAX: Duration = Duration::from_millis(50);
 /// How much is prefetched: as many jobs as the executors finish in this time at their measured rate, but at least one.
 pub const PREFETCH_HORIZON: Duration = Duration::from_millis(25);
-/// At most this many jobs, and two more per executor, are prefetched. It is two batches: while one is claimed, even a single executor with fast jobs
-/// has another to run.
+/// Jobs that are prefetched for a queue at most, besides two per executor. With two batches, even a single executor with fast jobs has one to run while the other is
+/// claimed.
 pub const PREFETCH_JOBS_MAX: usize = 2 * BATCH_MAX;
 /// Bytes of a queue's jobs that may wait for an executor. A claim asks for no more than what is left of them, and at the limit nothing is claimed.
 /// Claims at the same time may exceed it together, and a single job is granted whatever its size.
 pub const CLAIM_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long a granted job may wait for an executor, a crash suspect from its start time on. Then it is released to the front of the queue without counting
-/// a failure. If a quarantine keeps it from starting, it is postponed by [`QUARANTINE_DELAY`] instead.
+/// How long a granted job may wait for an executor. For a crash suspect this counts from the instant at which it may start ([`SUSPECT_START_SPREAD`]). Past it the job
+/// is released to the front of the queue without counting a failure. If a quarantine keeps it from starting, it is postponed by [`QUARANTINE_DELAY`] instead.
 pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);
-/// Claims of unknown outcome that a queue remembers to release their jobs. The jobs of further ones run again when their leases expire.
+/// Claims of unknown outcome that a queue remembers, so that their jobs can be released. Jobs of further such claims run again when their leases expire.
 pub const UNRESOLVED_CLAIMS_MAX: usize = 100;
 /// Settlement calls of one queue under way at a time. Further outcomes wait in the in-flight table.
 pub const SETTLE_CALLS_MAX: usize = 4;
@@ -127,8 +129,7 @@ pub const EXECUTOR_BURST_MAX: Duration = Duration::from_millis(1);
 /// Longest time between two polls of the retry scheduler without a subscription for hints: how late it may notice a delayed job then.
 pub const PROMOTE_POLL_MAX: Duration = Duration::from_secs(1);
 /// Longest time between two polls of the retry scheduler with a subscription for hints: how late it may notice a delayed job if the hint is lost. A
-/// claim that finds nothing reports when the next delayed job is due, which replaces such a poll. An idle fetcher claims every [`POLL_MAX`], so a shorter
-/// time would not let claims replace these polls.
+/// claim that finds nothing also reports when the next delayed job is due. So in an idle queue, whose fetcher claims every [`POLL_MAX`], no such poll is needed.
 pub const PROMOTE_POLL_IDLE_MAX: Duration = POLL_MAX;
 /// Shortest time between two polls of the retry scheduler, and so the resolution of due times.
 pub const PROMOTE_POLL_MIN: Duration = Duration::from_millis(1);
@@ -139,7 +140,7 @@ pub const PROMOTE_BATCH_MAX: usize = BATCH_MAX;
 
 /// A lease is renewed this often per lease time. So a renewal that is not answered leaves time for another one before the lease expires.
 pub const RENEWALS_PER_LEASE: u32 = 3;
-/// Longest delay between the end of an outage and the next renewals. It keeps renewals that fail at once from flooding the store.
+/// Longest delay between the end of an outage and the next renewals. It keeps renewals that fail immediately from flooding the store.
 pub const RENEW_RETRY_DELAY_MAX: Duration = Duration::from_millis(50);
 /// Shortest time between two rounds of the reclaimer.
 pub const RECLAIM_POLL_MIN: Duration = Duration::from_millis(100);
@@ -158,7 +159,7 @@ pub const BATCHES_PER_ROUND_MAX: usize = 20;
 pub const LOSSES_MAX: u32 = 20;
 /// The starts of the crash suspects of one claim are spread over this time.
 pub const SUSPECT_START_SPREAD: Duration = Duration::from_secs(1);
-/// How long a job is postponed that a quarantined job keeps from starting, or that is quarantined and kept from starting by another crash suspect.
+/// How long a job is postponed if a quarantine keeps it from starting for longer than [`UNSTARTED_MAX`].
 pub const QUARANTINE_DELAY: Duration = Duration::from_secs(10);
 
 // Housekeeping
@@ -192,5 +193,5 @@ pub const GRACE_UNTIL_STOP_PERCENT: u32 = 80;
 /// How long the store may take to confirm the last outcomes and to accept the last enqueued jobs. Jobs whose outcome it does not confirm run again when
 /// their leases expire, unless the store applied the settlement and only the answer was lost.
 pub const SHUTDOWN_SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// After a tree has ended: how long the last flushes may take, and then again how long the last events and the removal of the worker's row may take.
+/// Used twice after a tree has ended: the longest time for the last flushes, and then that for the last events and for the removal of the worker's row.
 pub const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -30,7 +30,7 @@ pub(crate) enum SettlerMessage {
 #[derive(Debug)]
 pub(crate) enum PoolMessage {
     /// An executor has started, or could not.
-    Started { id: ExecutorId, result: Result<ActorCell, String> },
+    StartEnded { id: ExecutorId, result: Result<ActorCell, String> },
     /// Start an executor in this slot: when the pool starts, after a restart delay, or in place of a zombie.
     Start { slot: u32 },
 }

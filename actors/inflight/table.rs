@@ -6,7 +6,8 @@
 //!               └────────────┴───────────┴───────────┘◄──────────┘ the store did not confirm
 //! ```
 //!
-//! A job that was returned before is *starting* while its start is recorded in the store. A job that is released becomes *finished* at once.
+//! A job that was returned before is *starting* while its start is recorded in the store. A job that is released becomes *finished* at once. A job whose lease
+//! is lost before its handler runs is gone at once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ impl<X: ExecutorPort> Table<X> {
             let lease = Arc::new(LeaseWatch::new_at(now, expires));
             let risk = CrashRisk::of(job.counters, self.crashes_max);
             let phase = if self.admits() {
-                // The nonce is random and the same for all jobs of the claim.
+                // Random bytes, the same for all jobs of the claim, spread the starts of its crash suspects.
                 let [high, low, ..] = job.token.nonce;
                 let place = Place { offset: u16::from_be_bytes([high, low]), n };
                 Phase::Waiting { since: self.waiting.add(grant, risk, job.envelope.len(), now, place) }
@@ -143,7 +144,7 @@ impl<X: ExecutorPort> Table<X> {
             }
             let records_start = held.risk != CrashRisk::None;
             if !records_start && held.lease.remaining_at(now).is_zero() {
-                // Another worker may hold the job. If so, the store ignores this release.
+                // Another worker may hold the job. If so, the store ignores this release. Where the start is recorded, that call finds out.
                 held.phase = Phase::Finished(self.runner.unstarted(&held.job));
                 self.finished.push_back(grant);
                 continue;
@@ -203,6 +204,7 @@ impl<X: ExecutorPort> Table<X> {
             Phase::Running(run) => Some(run.ran_by(now)),
             Phase::Waiting { .. } | Phase::Finished(_) | Phase::Settling => return,
         };
+        // The reason of a shutdown stands for any interruption by this worker.
         held.lease.stop(Stop::Shutdown);
         let settlement = self.runner.interrupted(&held.job, ran_by);
         if let Some(RanBy { executor, ran, .. }) = ran_by {
@@ -258,7 +260,7 @@ impl<X: ExecutorPort> Table<X> {
         }
     }
 
-    /// Asks every running handler to stop.
+    /// Asks every handler that runs or is about to start to stop.
     pub(super) fn stop_running(&self) {
         for held in self.held.values() {
             if let Phase::Starting { .. } | Phase::Running(_) = held.phase {
@@ -326,7 +328,7 @@ impl<X: ExecutorPort> Table<X> {
         }
     }
 
-    /// The store did not confirm these outcomes: they wait for the next settlement.
+    /// The store did not confirm these outcomes: they wait for the next settlement call.
     pub(super) fn unconfirmed(&mut self, grants: Vec<GrantId>, settlements: Vec<Settlement>) {
         for (grant, settlement) in grants.into_iter().zip(settlements) {
             if let Some(held) = self.held.get_mut(&grant)
@@ -361,12 +363,13 @@ impl<X: ExecutorPort> Table<X> {
     /// Releases jobs that have waited too long for an executor: to the front of the queue, or with a delay if the gate blocks them. Wakes an executor for
     /// crash suspects whose start time has come.
     pub(super) fn release_unstarted(&mut self, now: Instant) {
-        let mut released = self.take_unstarted(now);
+        let mut released = self.finish_unstarted_in_order(now);
+        // Prefetched too much. A returned job may have waited for the gate instead, so it does not count here.
         if !released.is_empty() {
             self.credits.observe_wait(UNSTARTED_MAX);
         }
         let gate = self.gate();
-        for (grant, blocked) in self.waiting.take_unstarted(now, gate) {
+        for (grant, blocked) in self.waiting.take_unstarted_returned(now, gate) {
             let Some(held) = self.held.get_mut(&grant) else { continue };
             self.waiting.free(held.job.envelope.len());
             held.phase = Phase::Finished(match blocked {
@@ -375,14 +378,14 @@ impl<X: ExecutorPort> Table<X> {
             });
             released.push(grant);
         }
-        // Added together, the jobs are released in one call if they fit, and so keep their order at the front of the queue.
+        // They are added at once, so that one call releases them if they fit: that keeps their order at the front of the queue.
         self.finished.extend(&released);
         if self.waiting.any_returned() {
             self.wake_one(now);
         }
     }
 
-    fn take_unstarted(&mut self, now: Instant) -> Vec<GrantId> {
+    fn finish_unstarted_in_order(&mut self, now: Instant) -> Vec<GrantId> {
         let mut taken = Vec::new();
         while let Some(grant) = self.waiting.front() {
             let Some(held) = self.held.get_mut(&grant) else {

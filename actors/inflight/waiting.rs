@@ -45,7 +45,7 @@ impl Waiting {
 
     /// Removes the returned jobs that have waited for [`UNSTARTED_MAX`](crate::limits::UNSTARTED_MAX) since the instant from which they may start.
     /// Returns each with whether the gate blocks it now. The caller frees their bytes.
-    pub(super) fn take_unstarted(&mut self, now: Instant, gate: Gate) -> Vec<(GrantId, bool)> {
+    pub(super) fn take_unstarted_returned(&mut self, now: Instant, gate: Gate) -> Vec<(GrantId, bool)> {
         self.returned.take_unstarted(now, gate)
     }
 

@@ -1,6 +1,6 @@
 //! The ledger actor: stores supervision events, and this worker's row in the list of workers.
 //!
-//! Events are logged and broadcast where they happen; this actor only stores them. Bounds: one write under way, in calls of at most [`EVENTS_PER_WRITE_MAX`] events;
+//! Events are logged and broadcast where they happen; this actor only stores them. Bounds: one write under way, in calls of at most [`EVENTS_PER_CALL_MAX`] events;
 //! the next write begins [`EVENTS_WRITE_INTERVAL`] after its end.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::RuntimeContext;
-use crate::limits::{EVENTS_PER_WRITE_MAX, EVENTS_WRITE_INTERVAL, HEARTBEAT_INTERVAL};
+use crate::limits::{EVENTS_PER_CALL_MAX, EVENTS_WRITE_INTERVAL, HEARTBEAT_INTERVAL};
 
 /// What the ledger actor sends to itself.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ struct UnstoredEvents<'a> {
 
 impl<'a> UnstoredEvents<'a> {
     fn take(runtime: &'a RuntimeContext) -> Self {
-        Self { runtime, taken: runtime.events.take_unstored(EVENTS_PER_WRITE_MAX) }
+        Self { runtime, taken: runtime.events.take_unstored(EVENTS_PER_CALL_MAX) }
     }
 
     fn stored(mut self) {

@@ -1,7 +1,8 @@
 //! The executor pool: as many executors as the concurrency of the queue. Each is replaced when it ends.
 //!
 //! A panic of a handler is the fault of its job: the executor is replaced at once, and the restart budget is not used. Any other abnormal end of an executor
-//! is a fault of the tree: its job is released, the executor is restarted with backoff, and past the budget the pool gives up. Executors start on the
+//! is a fault of the tree: its job is released, the executor is restarted with backoff, and past the budget the pool gives up. The end of an executor whose place
+//! was given to another one, because its handler is a zombie, changes nothing. Executors start on the
 //! application's tokio runtime. If one does not start there within [`EXECUTOR_START_TIMEOUT`], for example because handlers block every thread, it is tried
 //! again after the longest restart delay.
 
@@ -83,7 +84,7 @@ impl Actor for Pool {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             PoolMessage::Start { slot } => state.start(&myself, slot),
-            PoolMessage::Started { id, result } => state.started(&myself, id, result)?,
+            PoolMessage::StartEnded { id, result } => state.start_ended(&myself, id, result)?,
         }
         Ok(())
     }
@@ -118,11 +119,11 @@ impl PoolState {
                     Err(format!("the application's runtime did not start it within {EXECUTOR_START_TIMEOUT:?}"))
                 }
             };
-            let _ = myself.cast(PoolMessage::Started { id, result });
+            let _ = myself.cast(PoolMessage::StartEnded { id, result });
         });
     }
 
-    fn started(
+    fn start_ended(
         &mut self,
         myself: &ActorRef<PoolMessage>,
         id: ExecutorId,
@@ -141,6 +142,7 @@ impl PoolState {
             }
             Err(reason) => {
                 // Not counted as a crash: the application's threads may be busy, or its tokio runtime ends.
+                // It may have registered just before its start was given up.
                 self.queue.inflight.executor_ended(id);
                 self.runtime.events.emit_of(&path, id.generation, EventKind::StartFailed { reason });
                 self.start_later(myself, id.slot, self.queue.options.policy.delay.max);
@@ -206,7 +208,7 @@ impl PoolState {
         Ok(())
     }
 
-    /// Whether this executor is the latest of its slot. A zombie is not, because its slot was given to another executor.
+    /// Whether this executor is the latest of its slot (its number in the pool). One whose handler is a zombie is not: its slot was given to another executor.
     fn is_latest(&self, id: ExecutorId) -> bool {
         self.runtime.registry.generation(&path::executor(&self.queue.name, id.slot)) == id.generation
     }
