@@ -140,7 +140,7 @@ async fn a_job_of_unknown_kind_is_released_and_finally_dead() {
     let job = JobOptions::default().seal(Kind::new("unknown.kind").unwrap(), "x".into()).unwrap();
     let id = harness.handle().enqueue(job, secs(1)).await.unwrap().id;
     harness.until_state(&id, JobState::Delayed).await;
-    harness.until_state(&id, JobState::Dead).await;
+    harness.until_within(secs(900), "the job is rejected", || harness.state(&id) == JobState::Dead).await;
     let counters = harness.view(&id).counters;
     assert_eq!((counters.attempts, counters.failures, counters.releases), (21, 0, 21));
     assert_eq!(harness.view(&id).last_error().unwrap().code, Code::UnknownKind);
