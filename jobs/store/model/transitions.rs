@@ -159,7 +159,7 @@ pub enum Settled {
         state: JobState,
     },
     /// The job has no lease with this token (any more), for example because the lease expired and was reclaimed. The job is unchanged. Counted in
-    /// [`QueueStats::stale_settlements_total`].
+    /// [`QueueStats::stale_settlements_total`](crate::store::QueueStats::stale_settlements_total).
     Stale,
 }
 
