@@ -34,12 +34,22 @@ pub const RETRY_FACTOR_MAX: u32 = 100;
 
 // ---- Handlers ---------------------------------------------------------------------------------------------------------------------------------
 
+/// Default timeout of a handler: 5 min. Past it an async handler is dropped at its next await, a blocking one is asked to stop, and the attempt fails.
+pub const HANDLER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
 /// Shortest timeout that a queue or a kind may set: 1 ms. A shorter one is refused when the runtime is built.
 pub const HANDLER_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// Longest timeout that a queue or a kind may set: 7 days. A longer one is refused when the runtime is built, because a handler that hangs occupies its executor
 /// until then. The timeout of a single job is not checked against this.
 pub const HANDLER_TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How long a job is delayed that this worker cannot run, because it has no handler for the kind or a newer version sealed the envelope: 30 s. A rolling deploy may
+/// bring a worker that can run it.
+pub const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
+
+/// After how many releases a job that this worker cannot run is moved to the dead letter queue: 20, which takes about 10 min. Releases for other reasons count too.
+pub const UNKNOWN_KIND_RELEASES_MAX: u32 = 20;
 
 /// How long an attempt that panicked waits until its backtrace is turned into text: 1 s. Past it the attempt is settled without a backtrace. The first backtrace of
 /// a process takes up to several hundred ms, because symbols are loaded.
@@ -50,7 +60,7 @@ pub const BACKTRACE_RENDERERS_MAX: usize = 16;
 
 // ---- Payloads and envelopes -------------------------------------------------------------------------------------------------------------------
 
-/// Default limit of a payload, in bytes: 1 MiB. A producer refuses to enqueue a larger one, and a worker poisons the job.
+/// Limit of a payload where neither kind, queue nor call sets one, in bytes: 1 MiB. A producer refuses to enqueue a larger one, and a worker poisons the job.
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 
 /// Largest payload that any setting allows, in bytes: 64 MiB. A larger one is never sealed, because whole batches of jobs travel in one call to the store.
@@ -60,7 +70,7 @@ pub const PAYLOAD_BYTES_CEILING: usize = 64 * 1024 * 1024;
 pub const DEPTH_MAX: usize = 64;
 
 /// Bytes that an envelope may have in addition to its payload: 4 KiB. A worker whose limit of a payload is `n` bytes poisons a job with an envelope of more than `n`
-/// bytes + 4 KiB without opening the envelope.
+/// bytes + 4 KiB without opening the envelope; if its kinds have limits of their own, `n` is the largest.
 pub const ENVELOPE_OVERHEAD_MAX: usize = 4 * 1024;
 
 // ---- What is kept of an attempt ---------------------------------------------------------------------------------------------------------------

@@ -50,12 +50,11 @@ fn handler_mistakes(queue: &Queue, states: &States) -> Vec<Mistake> {
 
 fn rule_mistakes(queue: &Queue) -> Vec<Mistake> {
     let (name, rules) = (&queue.name, &queue.rules);
-    let retry = rules.retry.validate().err().map(|invalid| Mistake::Retry(name.clone(), invalid));
-    let timeout_invalid = !(HANDLER_TIMEOUT_MIN..=HANDLER_TIMEOUT_MAX).contains(&rules.timeout);
-    let payload_too_large = rules.payload_bytes_max > PAYLOAD_BYTES_CEILING;
-    retry
-        .into_iter()
-        .chain(timeout_invalid.then(|| Mistake::Timeout(name.clone(), rules.timeout)))
-        .chain(payload_too_large.then(|| Mistake::PayloadBytes(name.clone(), rules.payload_bytes_max)))
-        .collect()
+    let retry = rules.retry.and_then(|retry| retry.validate().err());
+    let timeout = rules.timeout.filter(|timeout| !(HANDLER_TIMEOUT_MIN..=HANDLER_TIMEOUT_MAX).contains(timeout));
+    let payload_bytes = rules.payload_bytes_max.filter(|bytes| *bytes > PAYLOAD_BYTES_CEILING);
+    let retry = retry.map(|invalid| Mistake::Retry(name.clone(), invalid));
+    let timeout = timeout.map(|timeout| Mistake::Timeout(name.clone(), timeout));
+    let payload_bytes = payload_bytes.map(|bytes| Mistake::PayloadBytes(name.clone(), bytes));
+    retry.into_iter().chain(timeout).chain(payload_bytes).collect()
 }

@@ -125,6 +125,43 @@ async fn a_client_in_another_process_learns_how_a_job_ended_and_why() {
     runtime.shutdown().await.unwrap();
 }
 
+/// A kind whose jobs may be large.
+#[derive(Serialize, Deserialize)]
+struct Scan {
+    pixels: String,
+}
+impl Job for Scan {
+    const KIND: &'static str = "scan";
+
+    fn defaults() -> JobDefaults {
+        JobDefaults::new().payload_bytes_max(3 << 20)
+    }
+}
+
+/// A kind with the library's limit of 1 MiB.
+#[derive(Serialize, Deserialize)]
+struct Thumbnail {
+    pixels: String,
+}
+impl Job for Thumbnail {
+    const KIND: &'static str = "thumbnail";
+}
+
+#[tokio::test]
+async fn a_job_of_2_mib_is_enqueued_and_runs_if_its_kind_allows_it() {
+    let queue = Queue::new("images").unwrap();
+    let queue = queue.handler(async |job: Scan| Ok::<_, Failure>(job.pixels.len())).handler(async |_: Thumbnail| {});
+    let runtime = Runtime::builder().store(MemoryStore::new()).queue(queue).start().await.unwrap();
+    let images = runtime.queue("images").unwrap();
+    let pixels = "x".repeat(2 << 20);
+    let scan = images.enqueue(Scan { pixels: pixels.clone() }).await.unwrap();
+    assert_eq!(scan.outcome_within(TIMEOUT).await.unwrap().output::<usize>().unwrap(), 2 << 20);
+    let refused = images.enqueue(Thumbnail { pixels }).await.unwrap_err();
+    assert!(matches!(refused, EnqueueError::Payload(_)), "{refused:?}");
+    assert!(refused.to_string().contains("payload_bytes_max allows 1048576"), "{refused}");
+    runtime.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_waiter_gets_the_outcome_of_a_job_that_is_not_kept() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());

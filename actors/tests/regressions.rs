@@ -16,7 +16,7 @@ use crate::support::{Action, Fault, Harness, HarnessBuilder, Verb, Work, millis,
 /// Two immediate retries, then one after 5 s, then one after 10 s.
 fn three_tier() -> HarnessBuilder {
     let retry = Retry::three_tier().base(secs(5)).factor(2).jitter(0).immediate_tries(3).max_attempts(5);
-    Harness::build().rules(|rules| rules.retry = retry)
+    Harness::build().rules(|rules| rules.retry = Some(retry))
 }
 
 /// The time between the starts of a job's executions.
@@ -57,7 +57,7 @@ async fn a_three_tier_delay_is_never_over_at_once() {
 async fn an_attempt_is_never_counted_twice() {
     for strategy in Strategy::ALL {
         let retry = Retry::new(strategy).base(secs(1)).max_attempts(5);
-        let harness = Harness::build().rules(|rules| rules.retry = retry).start().await;
+        let harness = Harness::build().rules(|rules| rules.retry = Some(retry)).start().await;
         let id = harness.enqueue("one", Work::then(Action::FailTemporary)).await;
         harness.until_state(&id, JobState::Dead).await;
         let numbers: Vec<_> = harness.recorder.of(&id).iter().map(|run| (run.attempt, run.grant)).collect();
@@ -164,7 +164,7 @@ async fn a_handler_that_hangs_never_holds_up_the_others() {
     let harness = Harness::build()
         .concurrency(2)
         .options(|options| options.lease = secs(2))
-        .rules(|rules| (rules.timeout, rules.retry) = (timeout, Retry::fixed().max_attempts(1)))
+        .rules(|rules| (rules.timeout, rules.retry) = (Some(timeout), Some(Retry::fixed().max_attempts(1))))
         .start()
         .await;
     let hangs = harness.enqueue("hangs", Work::then(Action::Hang)).await;

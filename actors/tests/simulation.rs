@@ -139,8 +139,8 @@ async fn simulate(seed: u64) {
             })
             .queue(|queue| queue.policy = LARGE_BUDGET)
             .rules(|rules| {
-                rules.timeout = secs(2);
-                rules.retry = Retry::exponential().base(millis(100)).max_attempts(4).jitter(20);
+                rules.timeout = Some(secs(2));
+                rules.retry = Some(Retry::exponential().base(millis(100)).max_attempts(4).jitter(20));
             })
     };
     let harness = build(seed).start().await;

@@ -18,8 +18,12 @@ fn handler_runtime(threads: usize) -> tokio::runtime::Runtime {
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_ignores_its_timeout_is_settled_without_it_and_its_executor_is_replaced() {
     let gate = Arc::new(AtomicBool::new(false));
-    let harness =
-        Harness::build().blocking(gate.clone()).concurrency(2).rules(|rules| rules.timeout = secs(2)).start().await;
+    let harness = Harness::build()
+        .blocking(gate.clone())
+        .concurrency(2)
+        .rules(|rules| rules.timeout = Some(secs(2)))
+        .start()
+        .await;
     let id = harness.enqueue("deaf", Work::then(Action::Block).and(millis(0), Action::Succeed)).await;
     harness.until_advancing("it runs", || harness.recorder.running() == 1).await;
     harness
@@ -52,7 +56,7 @@ async fn too_many_zombies_end_the_runtime_with_an_error() {
         .blocking(gate.clone())
         .concurrency(4)
         .options(|options| options.zombies_max = Some(3))
-        .rules(|rules| rules.timeout = secs(1))
+        .rules(|rules| rules.timeout = Some(secs(1)))
         .start()
         .await;
     harness.enqueue_many("deaf", 3, &Work::then(Action::Block)).await;

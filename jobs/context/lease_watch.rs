@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Stop;
+use crate::units::micros;
 
 /// What an attempt shares with the lease keeper and the watchdog: how long its lease lasts, whether the lease is lost, whether the handler is asked to stop, and
 /// since when the handler has not yielded.
@@ -132,10 +133,6 @@ impl LeaseWatch {
     pub(crate) fn poll_ends(&self) {
         self.polling_us.store(0, Ordering::Relaxed);
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::failure::bounded;
 use crate::handler::States;
 use crate::job::{Counters, InvalidName, JobId, Kind, QueueName};
 use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
+use crate::units::millis;
 
 /// What a handler has beside its job: facts about its attempt, shared state, a log, progress, and a way to enqueue follow-up jobs. Cheap to clone.
 ///
@@ -233,7 +234,7 @@ impl Context {
 
     /// Writes a line, cut at 512 bytes, to the attempt's log. The first 32 lines are kept with the attempt, unless the job completes; later ones are only counted.
     pub fn log(&self, text: impl AsRef<str>) {
-        let after_ms = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let after_ms = millis(self.0.started.elapsed());
         let mut notes = self.notes();
         if notes.lines.len() < LOG_LINES_MAX {
             notes.lines.push(LogLine { after_ms, text: bounded(text.as_ref(), LOG_LINE_BYTES_MAX) });

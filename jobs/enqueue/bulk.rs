@@ -67,6 +67,6 @@ impl fmt::Display for EnqueueAllError {
 
 impl StdError for EnqueueAllError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.error)
+        self.error.source()
     }
 }

@@ -171,10 +171,10 @@ fn no_queue(known: &[QueueName], f: &mut fmt::Formatter<'_>) -> fmt::Result {
 impl StdError for EnqueueError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            EnqueueError::InvalidId(error) | EnqueueError::InvalidQueue(error) => Some(error),
-            EnqueueError::InvalidRetry(error) => Some(error),
-            EnqueueError::Payload(error) => Some(error),
-            EnqueueError::Refused { source } => Some(source.as_ref()),
+            EnqueueError::InvalidId(error) | EnqueueError::InvalidQueue(error) => error.source(),
+            EnqueueError::InvalidRetry(error) => error.source(),
+            EnqueueError::Payload(error) => error.source(),
+            EnqueueError::Refused { source } => source.source(),
             _ => None,
         }
     }
@@ -207,10 +207,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_store_answered_is_the_source() {
+    fn what_the_store_answered_is_in_the_text_and_not_told_again_by_the_source() {
         let refusal = StoreError::Refused { operation: "enqueue", reason: "the password is wrong".into() };
         let refused = EnqueueError::Refused { source: Arc::new(refusal) };
-        let source = refused.source().unwrap().downcast_ref::<StoreError>().unwrap();
-        assert_eq!(source.to_string(), "the store refused enqueue: the password is wrong");
+        let text = "the job was not accepted: the store refused enqueue: the password is wrong";
+        assert_eq!(refused.to_string(), text);
+        assert!(refused.source().is_none());
     }
 }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::{self, CodecError};
 use crate::job::JobState;
 use crate::store::{JobView, StoreError};
-use crate::trace::{AttemptLog, AttemptRecord, Ended, LastError};
+use crate::trace::LastError;
 
 /// How a job ended.
 ///
@@ -30,7 +30,7 @@ use crate::trace::{AttemptLog, AttemptRecord, Ended, LastError};
 pub enum Outcome {
     /// Its handler succeeded.
     Completed {
-        /// What the handler returned, as MessagePack (nil for nothing); [`Outcome::output`] reads it. `None` when the output is not kept, as in
+        /// What the handler returned, as MessagePack (nil for nothing), from [`JobView::output`]; [`Outcome::output`] reads it. `None` when the output is not kept, as in
         /// a queue that keeps no completed jobs.
         output: Option<Bytes>,
     },
@@ -61,7 +61,7 @@ impl Outcome {
     pub fn of(job: Option<&JobView>) -> Option<Self> {
         let Some(job) = job else { return Some(Outcome::NotKept) };
         match job.state {
-            JobState::Completed => Some(Outcome::Completed { output: output_of(job) }),
+            JobState::Completed => Some(Outcome::Completed { output: job.output() }),
             JobState::Dead => Some(Outcome::Dead { error: job.last_error() }),
             JobState::Poisoned => Some(Outcome::Poisoned { error: job.last_error() }),
             JobState::Cancelled => Some(Outcome::Cancelled { error: job.last_error() }),
@@ -86,17 +86,6 @@ impl Outcome {
             Outcome::Completed { output: None } => Err(OutcomeError::OutputNotKept),
             other => Err(OutcomeError::NotCompleted(Box::new(other.clone()))),
         }
-    }
-}
-
-/// What the handler of a completed job returned; `None` when the record of its last attempt is not kept.
-fn output_of(job: &JobView) -> Option<Bytes> {
-    const NIL: Bytes = Bytes::from_static(&[0xc0]);
-    match &job.history.last()?.record {
-        Ok(AttemptRecord::Reported(AttemptLog { ended: Ended::Completed { output }, .. })) => {
-            Some(output.clone().unwrap_or(NIL))
-        }
-        _ => None,
     }
 }
 
@@ -178,8 +167,8 @@ impl fmt::Display for OutcomeError {
 impl StdError for OutcomeError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            OutcomeError::Store { source } => Some(source.as_ref()),
-            OutcomeError::Decode(error) => Some(error),
+            OutcomeError::Store { source } => source.source(),
+            OutcomeError::Decode(error) => error.source(),
             _ => None,
         }
     }
@@ -190,7 +179,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::job::{InstanceId, JobId, QueueName};
-    use crate::trace::{ExecutorId, StoredAttempt};
+    use crate::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, StoredAttempt};
 
     #[test]
     fn an_output_is_read_as_its_type_and_no_output_as_nothing() {

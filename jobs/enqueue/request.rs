@@ -6,6 +6,7 @@ use super::EnqueueError;
 use crate::handler::{Job, JobOptions, seal_job};
 use crate::job::{JobId, NewJob, QueueName, RunAt};
 use crate::retry::{Retry, RetryOverrides};
+use crate::units::millis;
 
 /// What a queue takes: a typed job, a [`JobRequest`], or a job that was sealed before.
 ///
@@ -131,7 +132,7 @@ impl<J: Job, Q> JobRequest<J, Q> {
     /// Runs the job no earlier than at this instant of the store's clock. An instant that has passed means now.
     pub fn at(mut self, at: SystemTime) -> Self {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.options.run_at = RunAt::At(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        self.options.run_at = RunAt::At(millis(since));
         self
     }
 
@@ -147,6 +148,13 @@ impl<J: Job, Q> JobRequest<J, Q> {
     /// Gives the handler this long for the job, instead of the timeout of its kind or queue. In whole milliseconds and at least 1 ms; there is no upper limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// Allows this job a payload of up to this many bytes, at most 64 MiB, instead of what its kind says or 1 MiB. It is not stored with the job: the workers of its
+    /// queue must take such payloads too, by their queue's options or the kind's defaults.
+    pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.payload_bytes_max = Some(bytes);
         self
     }
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::HandlerPanic;
 use crate::failure::{Class, Code};
 use crate::store::Settlement;
@@ -21,8 +19,6 @@ pub struct AttemptOutcome {
     pub failure: Option<(Code, Class)>,
     /// The failure's message, cut at 512 bytes, for the worker's log. `None` unless a failure is counted.
     pub why: Option<String>,
-    /// What the handler returned, if it completed with a value.
-    pub output: Option<Bytes>,
     /// How long the handler ran, with its layers.
     pub ran: Duration,
 }

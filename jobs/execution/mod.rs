@@ -16,7 +16,7 @@ mod thread;
 pub use attempt_outcome::AttemptOutcome;
 pub use layer::{Layer, Layers, Next};
 pub use panic::HandlerPanic;
-pub use rules::{Explicit, Rules};
+pub use rules::Rules;
 pub use runner::{AttemptInput, RanBy, Runner};
 pub use span::AttemptSpan;
 

@@ -18,9 +18,11 @@ use crate::enqueue::{NoProducers, Producers};
 use crate::failure::{Class, Code, Failure, bounded};
 use crate::handler::{Handlers, JobDefaults, Output, RawJob, States};
 use crate::job::{InstanceId, QueueName};
+use crate::limits::{UNKNOWN_KIND_DELAY, UNKNOWN_KIND_RELEASES_MAX};
 use crate::retry::{Decision, InvalidRetry, Outcome, Retry, RetryOverrides, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, Released};
+use crate::units::millis;
 
 /// Runs the attempts of one queue.
 pub struct Runner {
@@ -29,6 +31,8 @@ pub struct Runner {
     states: Arc<States>,
     producers: Arc<dyn Producers>,
     rules: Rules,
+    /// The largest payload that any of the handlers is given, in bytes.
+    payload_bytes_max: usize,
     layers: Layers,
     instance: InstanceId,
 }
@@ -102,7 +106,11 @@ impl Runner {
         rules: Rules,
         instance: InstanceId,
     ) -> Self {
-        Self { queue, handlers, states, producers: Arc::new(NoProducers), rules, layers: Layers::default(), instance }
+        let no_defaults = JobDefaults::new();
+        let defaults = handlers.defaults().chain([&no_defaults]);
+        let payload_bytes_max = defaults.map(|kind| rules.of_kind(kind).payload_bytes_max).max().unwrap_or(0);
+        let (producers, layers) = (Arc::new(NoProducers), Layers::default());
+        Self { queue, handlers, states, producers, rules, payload_bytes_max, layers, instance }
     }
 
     /// Lets handlers enqueue jobs through their contexts. Without producers, an enqueue fails with
@@ -135,7 +143,7 @@ impl Runner {
         let AttemptInput { job, executor, started, started_ms, lease, jitter } = input;
         let ran_by = |ran| RanBy { executor, started_ms, ran };
         let finish = |ran, retry, notes| FinishedAttempt { job: &job, ran_by: ran_by(ran), retry, jitter, notes };
-        let not_run = || finish(Duration::ZERO, self.rules.retry, Notes::default());
+        let not_run = || finish(Duration::ZERO, self.rules.retry.unwrap_or_default(), Notes::default());
         let envelope = match self.decode(&job) {
             Ok(envelope) => envelope,
             Err(error) if error.is_newer() => {
@@ -163,8 +171,7 @@ impl Runner {
         if let Some(refused) = refused {
             ctx.log(format!("the job's own retry numbers were refused, its queue's are used: {refused}"));
         }
-        let raw =
-            RawJob { queue: self.queue.clone(), id: job.id.clone(), kind: envelope.kind, payload: envelope.payload };
+        let raw = RawJob::new(self.queue.clone(), job.id.clone(), envelope.kind, envelope.payload);
         let end = run(&found.handler, &self.layers, raw, ctx.clone(), &lease, timeout).await;
         let finished = finish(started.elapsed(), retry, ctx.take_notes());
         match end {
@@ -210,7 +217,7 @@ impl Runner {
     /// The settlement of an attempt whose handler still runs although its timeout has passed. `jitter` is a random number from −1000 to 1000, for a retry.
     #[must_use]
     pub fn timed_out(&self, job: &ClaimedJob, ran_by: RanBy, jitter: i16) -> Settlement {
-        let retry = self.decode(job).map_or(self.rules.retry, |envelope| {
+        let retry = self.decode(job).map_or(self.rules.retry.unwrap_or_default(), |envelope| {
             let no_defaults = JobDefaults::new();
             let defaults = self.handlers.find(&envelope.kind).map_or(&no_defaults, |found| &found.defaults);
             self.rules_of(&envelope, defaults).retry
@@ -225,23 +232,25 @@ impl Runner {
     }
 
     fn decode(&self, job: &ClaimedJob) -> Result<Envelope, CodecError> {
-        let payload_max = self.rules.payload_bytes_max;
-        let refuse = |what: &str, size: usize| {
-            CodecError::new(format!("the {what} has {size} bytes, this worker takes payloads of at most {payload_max}"))
+        let refuse = |what: &str, size: usize, most: usize| {
+            CodecError::new(format!("the {what} has {size} bytes, this worker takes payloads of at most {most}"))
         };
-        if job.envelope.len() > payload_max.saturating_add(ENVELOPE_OVERHEAD_MAX) {
-            return Err(refuse("envelope", job.envelope.len()));
+        if job.envelope.len() > self.payload_bytes_max.saturating_add(ENVELOPE_OVERHEAD_MAX) {
+            return Err(refuse("envelope", job.envelope.len(), self.payload_bytes_max));
         }
         let envelope = codec::open(&job.envelope)?;
-        if envelope.payload.len() > payload_max {
-            return Err(refuse("payload", envelope.payload.len()));
+        let no_defaults = JobDefaults::new();
+        let defaults = self.handlers.find(&envelope.kind).map_or(&no_defaults, |found| &found.defaults);
+        let KindRules { payload_bytes_max, .. } = self.rules.of_kind(defaults);
+        if envelope.payload.len() > payload_bytes_max {
+            return Err(refuse("payload", envelope.payload.len(), payload_bytes_max));
         }
         Ok(envelope)
     }
 
     /// The rules of the job's kind, overridden by what the job sets. If one of the job's retry numbers is out of bounds, all of them are ignored.
     fn rules_of(&self, envelope: &Envelope, defaults: &JobDefaults) -> JobRules {
-        let KindRules { retry, timeout, keep_completed } = self.rules.of_kind(defaults);
+        let KindRules { retry, timeout, keep_completed, .. } = self.rules.of_kind(defaults);
         let timeout = envelope.timeout_ms.filter(|ms| *ms > 0).map_or(timeout, Duration::from_millis);
         let rules = |retry, refused| JobRules { retry, timeout, keep_completed, refused };
         if envelope.retry == RetryOverrides::default() {
@@ -254,13 +263,12 @@ impl Runner {
     }
 
     fn completed(&self, finished: &FinishedAttempt<'_>, keep: bool, output: Output) -> AttemptOutcome {
-        let output = output.into_bytes();
         // Without log lines and progress the record of a job that completes stays small.
         let record = match keep {
-            true => self.record(finished.ran_by, Ended::Completed { output: output.clone() }, Notes::default()),
+            true => self.record(finished.ran_by, Ended::Completed { output: output.into_bytes() }, Notes::default()),
             false => Bytes::new(),
         };
-        AttemptOutcome { output, ..outcome(finished.job, finished.ran_by, Verdict::Complete { keep }, record, None) }
+        outcome(finished.job, finished.ran_by, Verdict::Complete { keep }, record, None)
     }
 
     /// The outcome after an error, a panic, a timeout or a snooze. It depends on whether the handler was asked to stop, and why. If the job was cancelled, it ends as
@@ -303,7 +311,7 @@ impl Runner {
     }
 
     fn released(&self, finished: FinishedAttempt<'_>, reason: Released, delay: Duration) -> AttemptOutcome {
-        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let delay_ms = millis(delay);
         let record = self.record(finished.ran_by, Ended::Released { reason, delay_ms }, finished.notes);
         let verdict = match reason {
             Released::Interrupted | Released::Unstarted => Verdict::ReleaseNow,
@@ -322,13 +330,13 @@ impl Runner {
         unknown: String,
         text: String,
     ) -> AttemptOutcome {
-        let ended = if finished.job.counters.releases >= self.rules.unknown_kind_releases_max {
+        let ended = if finished.job.counters.releases >= UNKNOWN_KIND_RELEASES_MAX {
             let failure = Failure::new(code, text);
             let record =
                 self.record(finished.ran_by, failed_end(code, &failure, PanicDetails::default(), None), finished.notes);
             outcome(finished.job, finished.ran_by, Verdict::Reject, record, Some((code, failure.class())))
         } else {
-            self.released(finished, Released::UnknownKind, self.rules.unknown_kind_delay)
+            self.released(finished, Released::UnknownKind, UNKNOWN_KIND_DELAY)
         };
         AttemptOutcome { unknown_kind: Some(unknown), ..ended }
     }
@@ -357,7 +365,7 @@ impl Runner {
             instance: self.instance,
             executor: ran_by.executor,
             started_ms: ran_by.started_ms,
-            ran_ms: u64::try_from(ran_by.ran.as_millis()).unwrap_or(u64::MAX),
+            ran_ms: millis(ran_by.ran),
             ended,
             lines: notes.lines,
             lines_dropped: notes.lines_dropped,
@@ -386,7 +394,7 @@ fn outcome(
     failure: Option<(Code, Class)>,
 ) -> AttemptOutcome {
     let settlement = settlement(job, verdict, record);
-    AttemptOutcome { settlement, panic: None, unknown_kind: None, failure, why: None, output: None, ran: ran_by.ran }
+    AttemptOutcome { settlement, panic: None, unknown_kind: None, failure, why: None, ran: ran_by.ran }
 }
 
 fn failed_end(code: Code, failure: &Failure, details: PanicDetails, decision: Option<Box<Decision>>) -> Ended {

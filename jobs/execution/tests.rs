@@ -18,7 +18,7 @@ use crate::failure::{Class, Code, Failure};
 use crate::handler::{Handlers, IntoBlockingHandler, IntoHandler, Job, RawJob, State, States};
 use crate::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use crate::retry::{OnUnknown, Retry, RetryOverrides, Why, decide};
-use crate::store::{ClaimedJob, Verdict};
+use crate::store::{ClaimedJob, Retention, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Released};
 
 /// What handlers without output return.
@@ -65,7 +65,7 @@ impl Harness {
     }
 
     fn retry(mut self, retry: Retry) -> Self {
-        self.rules.retry = retry;
+        self.rules.retry = Some(retry);
         self
     }
 
@@ -180,7 +180,7 @@ mod returning {
     #[tokio::test]
     async fn nothing_is_recorded_of_a_completion_that_is_not_kept() {
         let mut harness = Harness::handler(|_: Work, _: Context| async { DONE });
-        harness.rules.keep_completed = false;
+        harness.rules.retention = Some(Retention::default().without_completed());
         let outcome = harness.run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: false });
         assert!(outcome.settlement.record.is_empty());
@@ -715,7 +715,7 @@ mod unreadable {
     #[tokio::test]
     async fn a_job_whose_payload_exceeds_this_workers_limit_is_poisoned() {
         let mut harness = Harness::handler(never);
-        harness.rules.payload_bytes_max = 3;
+        harness.rules.payload_bytes_max = Some(3);
         let outcome = harness.run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Poison);
         let text = "the payload has 4 bytes, this worker takes payloads of at most 3";

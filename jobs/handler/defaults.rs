@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::job::{InvalidName, QueueName};
-use crate::limits::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN};
+use crate::limits::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN, PAYLOAD_BYTES_CEILING};
 use crate::retry::{InvalidRetry, Retry};
 
 /// Defaults of a kind, returned by [`Job::defaults`](super::Job::defaults). What the queue sets overrides them, and what the call that enqueues sets overrides
@@ -15,9 +15,11 @@ use crate::retry::{InvalidRetry, Retry};
 /// | retries | [`retry`](Self::retry), [`max_attempts`](Self::max_attempts) | `Queue::retry`, which replaces both | `.retry(…)` |
 /// | timeout | [`timeout`](Self::timeout) | `Queue::timeout` | `.timeout(…)` |
 /// | kept after completion | [`discard_completed`](Self::discard_completed) | `Queue::retention` | – |
+/// | largest payload | [`payload_bytes_max`](Self::payload_bytes_max) | `Queue::payload_bytes_max`, for its worker | `.payload_bytes_max(…)`, for this call |
 ///
-/// What none of them sets is this library's default: 5 attempts with exponential delays, a timeout of 5 min, completed jobs are kept for up to a day. The default
-/// queue is applied by the producer. The other defaults are not stored with the job: each worker applies those of its own build.
+/// What none of them sets is this library's default: 5 attempts with exponential delays, a timeout of 5 min, completed jobs are kept for up to a day, payloads of up
+/// to 1 MiB. The default queue is applied by the producer, the largest payload by the producer when it seals a job and again by the worker. The other defaults are
+/// applied by the worker alone. None of them is stored with the job: producers and workers apply those of their own build.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,12 +43,20 @@ pub struct JobDefaults {
     max_attempts: Option<u32>,
     timeout: Option<Duration>,
     discard_completed: bool,
+    payload_bytes_max: Option<usize>,
 }
 
 impl JobDefaults {
     /// No defaults.
     pub const fn new() -> Self {
-        Self { queue: None, retry: None, max_attempts: None, timeout: None, discard_completed: false }
+        Self {
+            queue: None,
+            retry: None,
+            max_attempts: None,
+            timeout: None,
+            discard_completed: false,
+            payload_bytes_max: None,
+        }
     }
 
     /// The queue for jobs of this kind that are enqueued without naming a queue, through a runtime, a client or a [`Context`](crate::context::Context). Default:
@@ -80,6 +90,13 @@ impl JobDefaults {
         self
     }
 
+    /// Largest payload of this kind, in bytes: up to 64 MiB. Producers refuse to enqueue a larger one, and workers poison a job that has one with `DECODE_FAILED`.
+    /// Default: 1 MiB for producers, and what their queue says for workers.
+    pub const fn payload_bytes_max(mut self, bytes: usize) -> Self {
+        self.payload_bytes_max = Some(bytes);
+        self
+    }
+
     /// The default queue of this kind, if it has one.
     #[must_use]
     pub const fn default_queue(&self) -> Option<&'static str> {
@@ -99,6 +116,12 @@ impl JobDefaults {
         self.timeout
     }
 
+    /// The kind's largest payload in bytes, if it sets one.
+    #[must_use]
+    pub const fn payload_bytes_max_of_kind(&self) -> Option<usize> {
+        self.payload_bytes_max
+    }
+
     /// Whether the kind leaves it to the queue to keep completed jobs: `false` after [`discard_completed`](Self::discard_completed).
     #[must_use]
     pub const fn keeps_completed(&self) -> bool {
@@ -112,10 +135,11 @@ impl JobDefaults {
     pub fn validate(&self) -> Result<(), InvalidDefaults> {
         self.retry_or(Retry::default()).validate().map_err(InvalidDefaults::Retry)?;
         self.queue.map(QueueName::new).transpose().map_err(InvalidDefaults::Queue)?;
-        match self.timeout {
-            Some(timeout) if !(HANDLER_TIMEOUT_MIN..=HANDLER_TIMEOUT_MAX).contains(&timeout) => {
+        match (self.timeout, self.payload_bytes_max) {
+            (Some(timeout), _) if !(HANDLER_TIMEOUT_MIN..=HANDLER_TIMEOUT_MAX).contains(&timeout) => {
                 Err(InvalidDefaults::Timeout(timeout))
             }
+            (_, Some(bytes)) if bytes > PAYLOAD_BYTES_CEILING => Err(InvalidDefaults::PayloadBytes(bytes)),
             _ => Ok(()),
         }
     }
@@ -137,6 +161,8 @@ pub enum InvalidDefaults {
     Queue(InvalidName),
     /// The timeout.
     Timeout(Duration),
+    /// The largest payload, in bytes.
+    PayloadBytes(usize),
 }
 
 impl std::fmt::Display for InvalidDefaults {
@@ -147,6 +173,9 @@ impl std::fmt::Display for InvalidDefaults {
             InvalidDefaults::Timeout(timeout) => {
                 write!(f, "timeout is {timeout:?}, allowed are {HANDLER_TIMEOUT_MIN:?} to {HANDLER_TIMEOUT_MAX:?}")
             }
+            InvalidDefaults::PayloadBytes(bytes) => {
+                write!(f, "largest payload is {bytes} bytes, allowed are up to {PAYLOAD_BYTES_CEILING}")
+            }
         }
     }
 }
@@ -154,9 +183,9 @@ impl std::fmt::Display for InvalidDefaults {
 impl std::error::Error for InvalidDefaults {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            InvalidDefaults::Retry(invalid) => Some(invalid),
-            InvalidDefaults::Queue(invalid) => Some(invalid),
-            InvalidDefaults::Timeout(_) => None,
+            InvalidDefaults::Retry(invalid) => invalid.source(),
+            InvalidDefaults::Queue(invalid) => invalid.source(),
+            InvalidDefaults::Timeout(_) | InvalidDefaults::PayloadBytes(_) => None,
         }
     }
 }

@@ -100,10 +100,15 @@ fn of_any(error: &(dyn StdError + 'static)) -> Failure {
 
 /// The failure that an error of this library says it is; `None` for any other error.
 fn classified(error: &(dyn StdError + 'static)) -> Option<Failure> {
-    if let Some(store) = error.downcast_ref::<StoreError>().filter(|store| store.is_retryable()) {
+    let store = match error.downcast_ref::<OutcomeError>() {
+        Some(OutcomeError::Store { source }) => Some(&**source),
+        _ => error.downcast_ref::<StoreError>(),
+    };
+    if let Some(store) = store.filter(|store| store.is_retryable()) {
         return Some(Failure::caused_by(Code::ServiceUnavailable, Class::Temporary, store));
     }
-    if let Some(enqueue) = error.downcast_ref::<EnqueueError>() {
+    let bulk = error.downcast_ref::<EnqueueAllError>().map(|bulk| &bulk.error);
+    if let Some(enqueue) = bulk.or_else(|| error.downcast_ref::<EnqueueError>()) {
         return Some(enqueue.to_failure());
     }
     error.downcast_ref::<FailureError>().map(|known| known.failure().clone())

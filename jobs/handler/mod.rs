@@ -19,7 +19,7 @@ pub use registry::{HandlerEntry, Handlers, InvalidHandler, MissingState};
 pub use seal::{JobOptions, seal_job};
 pub use state::{DuplicateState, State, States};
 
-pub use crate::limits::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN};
+pub use crate::limits::{HANDLER_TIMEOUT, HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -58,6 +58,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
 /// }
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RawJob {
     /// The job's queue.
     pub queue: QueueName,
@@ -67,4 +68,12 @@ pub struct RawJob {
     pub kind: Kind,
     /// The job's data: usually MessagePack, with structs as maps; [`codec::to_json`](crate::codec::to_json) reads it. Its content was not checked.
     pub payload: Bytes,
+}
+
+impl RawJob {
+    /// A job with this data, for a test that calls a catch-all handler.
+    #[must_use]
+    pub fn new(queue: QueueName, id: JobId, kind: Kind, payload: Bytes) -> Self {
+        Self { queue, id, kind, payload }
+    }
 }

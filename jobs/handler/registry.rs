@@ -101,6 +101,11 @@ impl Handlers {
         self.by_kind.keys().map(String::as_str)
     }
 
+    /// The defaults of the kinds with a handler of their own.
+    pub(crate) fn defaults(&self) -> impl Iterator<Item = &JobDefaults> {
+        self.by_kind.values().map(|entry| &entry.defaults)
+    }
+
     /// Whether there is a catch-all handler, which runs every kind without a handler of its own.
     #[must_use]
     pub fn has_any(&self) -> bool {
@@ -164,8 +169,8 @@ impl fmt::Display for InvalidHandler {
 impl std::error::Error for InvalidHandler {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            InvalidHandler::Kind(invalid) => Some(invalid),
-            InvalidHandler::Defaults(_, invalid) => Some(invalid),
+            InvalidHandler::Kind(invalid) => invalid.source(),
+            InvalidHandler::Defaults(_, invalid) => invalid.source(),
             InvalidHandler::Twice(_) | InvalidHandler::Any => None,
         }
     }

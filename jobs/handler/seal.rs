@@ -9,6 +9,7 @@ use super::Job;
 use crate::codec::{self, CodecError, Envelope, PAYLOAD_BYTES_MAX};
 use crate::job::{JobId, Kind, NewJob, RunAt};
 use crate::retry::RetryOverrides;
+use crate::units::millis;
 
 /// What a producer may set for one job.
 ///
@@ -20,12 +21,12 @@ use crate::retry::RetryOverrides;
 /// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 ///
 /// let job = SendEmail { to: "ada@example.com".into() };
-/// let options = JobOptions { id: Some(JobId::parse("welcome-42").unwrap()), payload_bytes_max: 100, ..JobOptions::default() };
+/// let options = JobOptions { id: Some(JobId::parse("welcome-42").unwrap()), payload_bytes_max: Some(100), ..JobOptions::default() };
 /// assert_eq!(seal_job(&job, &options).unwrap().id.to_string(), "welcome-42");
 /// let refused = seal_job(&SendEmail { to: "x".repeat(200) }, &options).unwrap_err();
 /// assert!(refused.to_string().starts_with("has a payload of "));
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct JobOptions {
     /// The job's id; `None`: a new UUID (version 7).
     pub id: Option<JobId>,
@@ -35,20 +36,9 @@ pub struct JobOptions {
     pub retry: RetryOverrides,
     /// The job's own timeout, in whole milliseconds and at least 1 ms; it has no upper limit. `None`: that of its kind or queue.
     pub timeout: Option<Duration>,
-    /// Largest payload that is sealed, in bytes; default 1 MiB. Workers have a limit of their own ([`Rules`](crate::execution::Rules)).
-    pub payload_bytes_max: usize,
-}
-
-impl Default for JobOptions {
-    fn default() -> Self {
-        Self {
-            id: None,
-            run_at: RunAt::Now,
-            retry: RetryOverrides::default(),
-            timeout: None,
-            payload_bytes_max: PAYLOAD_BYTES_MAX,
-        }
-    }
+    /// Largest payload that is sealed, in bytes; at most 64 MiB. `None`: that of its kind ([`JobDefaults`](super::JobDefaults)), or else 1 MiB. Workers have a limit of
+    /// their own ([`Rules`](crate::execution::Rules)).
+    pub payload_bytes_max: Option<usize>,
 }
 
 impl JobOptions {
@@ -57,14 +47,17 @@ impl JobOptions {
     /// # Errors
     /// [`CodecError`] when the payload is larger than allowed.
     pub fn seal(&self, kind: Kind, payload: Bytes) -> Result<NewJob, CodecError> {
-        if payload.len() > self.payload_bytes_max {
+        self.seal_within(self.payload_bytes_max.unwrap_or(PAYLOAD_BYTES_MAX), kind, payload)
+    }
+
+    fn seal_within(&self, payload_bytes_max: usize, kind: Kind, payload: Bytes) -> Result<NewJob, CodecError> {
+        if payload.len() > payload_bytes_max {
             return Err(CodecError::new(format!(
-                "has a payload of {} bytes, at most {} are allowed; keep large data elsewhere and enqueue where it is",
+                "has a payload of {} bytes, payload_bytes_max allows {payload_bytes_max}; keep large data elsewhere and enqueue where it is",
                 payload.len(),
-                self.payload_bytes_max
             )));
         }
-        let timeout_ms = self.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX).max(1));
+        let timeout_ms = self.timeout.map(|timeout| millis(timeout).max(1));
         let envelope = codec::seal(&Envelope { kind, payload, retry: self.retry, timeout_ms })?;
         let id = self.id.clone().unwrap_or_else(|| JobId::from_uuid(Uuid::now_v7()));
         Ok(NewJob { id, run_at: self.run_at, envelope })
@@ -79,5 +72,6 @@ impl JobOptions {
 /// [`CodecError`] when the kind is not allowed, or the job cannot be serialized or is too large.
 pub fn seal_job<J: Job>(job: &J, options: &JobOptions) -> Result<NewJob, CodecError> {
     let kind = Kind::new(J::KIND).map_err(|invalid| CodecError::new(format!("has an {invalid}")))?;
-    options.seal(kind, codec::to_payload(job)?.into())
+    let most = options.payload_bytes_max.or_else(|| J::defaults().payload_bytes_max_of_kind());
+    options.seal_within(most.unwrap_or(PAYLOAD_BYTES_MAX), kind, codec::to_payload(job)?.into())
 }

@@ -37,10 +37,10 @@ pub enum RunAt {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
-    /// Made by the producer, so that sending the job again cannot make a second one.
+    /// Made by the producer: while the queue keeps the first job of this id, sending it again makes no second one.
     pub id: JobId,
     /// When it may run.
     pub run_at: RunAt,
-    /// What [`codec::seal`](crate::codec::seal) made: the kind, the payload, and the retry numbers and timeout that the job sets for itself.
+    /// What [`codec::seal`](crate::codec::seal) made: the kind, the payload, and the retry settings ([`RetryOverrides`](crate::retry::RetryOverrides)) and timeout that the job sets for itself.
     pub envelope: Bytes,
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Retry, Strategy};
 use crate::failure::Class;
+use crate::units::millis;
 
 /// What becomes of the job.
 ///
@@ -53,6 +54,7 @@ pub enum Why {
 /// assert_eq!((decision.outcome, decision.delay_ms, decision.attempts_left), (Outcome::Retry, 20_000, 2));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct Decision {
     /// What becomes of the job.
     pub outcome: Outcome,
@@ -101,7 +103,7 @@ pub fn decide(retry: &Retry, n: u32, class: Class, retry_after: Option<Duration>
     let n = n.max(1);
     let attempts_left = retry.max_attempts.saturating_sub(n);
     let jitter = jitter.clamp(-1000, 1000);
-    let retry_after_ms = retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    let retry_after_ms = retry_after.map(millis);
     let (outcome, why, delay_ms) = match class {
         Class::Permanent => (Outcome::Poisoned, Why::PermanentFailure, 0),
         Class::Unknown => (Outcome::Dead, Why::UnknownFailure, 0),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::limits::{RETRY_ATTEMPTS_MAX, RETRY_DELAY_MAX, RETRY_FACTOR_MAX};
+use crate::units::millis;
 
 /// How the delay grows with `n`, the number of failures so far, the latest one included.
 ///
@@ -234,11 +235,6 @@ impl Default for Retry {
     fn default() -> Self {
         Self::exponential()
     }
-}
-
-const fn millis(duration: Duration) -> u64 {
-    let millis = duration.as_millis();
-    if millis > u64::MAX as u128 { u64::MAX } else { millis as u64 }
 }
 
 /// The numbers of a retry policy that one job sets for itself, stored in its envelope. The rest come from its queue.

@@ -84,7 +84,7 @@ impl fmt::Display for StoreError {
 impl StdError for StoreError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            StoreError::Unavailable { cause, .. } => Some(cause.as_ref()),
+            StoreError::Unavailable { cause, .. } => cause.source(),
             _ => None,
         }
     }

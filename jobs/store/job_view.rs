@@ -133,12 +133,15 @@ impl JobView {
         }
     }
 
-    /// The output of the handler that completed the job, to be read with [`codec::from_payload`](crate::codec::from_payload). `None` when the job has not
-    /// completed, or its handler returned nothing.
+    /// The output of the handler that completed the job, to be read with [`codec::from_payload`](crate::codec::from_payload). For a handler that returned nothing it
+    /// is nil, which reads as `()` or as an `Option` that is `None`. `None` when the job has not completed, or the record of its last attempt is not kept.
     #[must_use]
-    pub fn output(&self) -> Option<&Bytes> {
-        match self.history.last()?.record.as_ref() {
-            Ok(AttemptRecord::Reported(AttemptLog { ended: Ended::Completed { output }, .. })) => output.as_ref(),
+    pub fn output(&self) -> Option<Bytes> {
+        const NIL: Bytes = Bytes::from_static(&[0xc0]);
+        match &self.history.last()?.record {
+            Ok(AttemptRecord::Reported(AttemptLog { ended: Ended::Completed { output }, .. })) => {
+                Some(output.clone().unwrap_or(NIL))
+            }
             _ => None,
         }
     }

@@ -28,6 +28,7 @@ mod error;
 mod job_view;
 mod model;
 mod replay_slots;
+mod retention;
 
 pub mod memory;
 #[cfg(feature = "redis")]
@@ -38,10 +39,11 @@ pub use error::StoreError;
 pub use job_view::{Claimant, JobSummary, JobView};
 pub use model::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
-    Promoted, QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Retention,
-    RetentionRule, Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    Promoted, QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen, Settled,
+    Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
+pub use retention::{Retention, RetentionRule};
 
 pub use crate::limits::{
     BATCH_MAX, HEADER_BYTES, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, OUTCOME_WAIT_MAX, REPLAY_SLOTS_MAX,

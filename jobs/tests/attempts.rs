@@ -46,7 +46,11 @@ impl Harness {
         let kind = Kind::new(Greet::KIND).unwrap();
         Self {
             handlers: Handlers::default(),
-            rules: Rules { retry: Retry::fixed().jitter(0), timeout: Duration::from_secs(60), ..Rules::default() },
+            rules: Rules {
+                retry: Some(Retry::fixed().jitter(0)),
+                timeout: Some(Duration::from_secs(60)),
+                ..Rules::default()
+            },
             envelope: Envelope { kind, payload, retry: RetryOverrides::default(), timeout_ms: None },
             counters: Counters { attempts: 1, ..Counters::default() },
             lease: Arc::new(LeaseWatch::new(Instant::now() + Duration::from_secs(30))),

@@ -558,7 +558,7 @@ impl<'a> Pair<'a> {
             }
             Step::Watch(n) => {
                 let recorded = |view: Option<JobView>| {
-                    Reply::Watched(view.map(|view| (view.state, view.output().cloned(), view.history.len())))
+                    Reply::Watched(view.map(|view| (view.state, view.output(), view.history.len())))
                 };
                 let (id, queue) = (&self.ids[*n], &self.queue);
                 let ours = self.memory_store().watch_outcome(queue, id, LONG).await.unwrap();

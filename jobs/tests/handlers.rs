@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use retraced_jobs::codec::{self, Envelope};
 use retraced_jobs::context::{Context, LeaseWatch, Stop};
-use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Explicit, Layer, Layers, Next, Rules, Runner};
+use retraced_jobs::enqueue::{IntoNewJob, JobRequest};
+use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Layer, Layers, Next, Rules, Runner};
 use retraced_jobs::failure::{Class, Code, Failure};
 use retraced_jobs::handler::{
     Attempt, Cancelled, FromContext, Handlers, IntoBlockingHandler, IntoFailure, IntoHandler, Job, JobDefaults, Needs,
@@ -16,7 +18,7 @@ use retraced_jobs::handler::{
 };
 use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use retraced_jobs::retry::{Retry, RetryOverrides};
-use retraced_jobs::store::{ClaimedJob, Verdict};
+use retraced_jobs::store::{ClaimedJob, Retention, Verdict};
 use retraced_jobs::trace::{Ended, ExecutorId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -103,6 +105,13 @@ fn error_of(outcome: &AttemptOutcome) -> (Code, Class, String) {
     };
     let (code, class) = outcome.failure.unwrap();
     (code, class, message)
+}
+
+fn output_of(outcome: &AttemptOutcome) -> Option<Bytes> {
+    match codec::decode_attempt(&outcome.settlement.record).unwrap().ended {
+        Ended::Completed { output } => output,
+        other => panic!("the attempt did not complete: {other:?}"),
+    }
 }
 
 fn completed(outcome: &AttemptOutcome) -> bool {
@@ -338,14 +347,14 @@ mod outputs {
         async fn makes(_: Greet) -> Result<Thumbnail, Failure> {
             Ok(Thumbnail { path: "/a.png".into(), width: 64 })
         }
-        let output = Harness::greeting(makes).attempt().await.output.unwrap();
+        let output = output_of(&Harness::greeting(makes).attempt().await).unwrap();
         let expected = Thumbnail { path: "/a.png".into(), width: 64 };
         assert_eq!(codec::from_payload::<Thumbnail>(&output).unwrap(), expected);
         assert_eq!(
-            Harness::blocking(|_: Greet| Ok::<_, Failure>("done")).attempt().await.output.unwrap(),
+            output_of(&Harness::blocking(|_: Greet| Ok::<_, Failure>("done")).attempt().await).unwrap(),
             &b"\xa4done"[..]
         );
-        assert_eq!(Harness::greeting(|_: Greet| async { Ok::<(), Failure>(()) }).attempt().await.output, None);
+        assert_eq!(output_of(&Harness::greeting(|_: Greet| async { Ok::<(), Failure>(()) }).attempt().await), None);
     }
 
     #[tokio::test]
@@ -407,9 +416,11 @@ mod defaults {
             Err(Failure::temporary(Code::NetworkError, "reset"))
         }
         harness.handlers.add(fails).unwrap();
-        harness.rules.retry = Retry::fixed().base(BY_QUEUE).jitter(0).max_attempts(6);
-        harness.rules.timeout = BY_QUEUE;
         harness
+    }
+
+    fn by_queue() -> Retry {
+        Retry::fixed().base(BY_QUEUE).jitter(0).max_attempts(6)
     }
 
     #[tokio::test]
@@ -421,22 +432,22 @@ mod defaults {
     #[tokio::test]
     async fn what_the_queue_sets_overrides_the_kind() {
         let mut harness = harness();
-        harness.rules.explicit = Explicit { retry: true, timeout: true, keep_completed: false };
+        (harness.rules.retry, harness.rules.timeout) = (Some(by_queue()), Some(BY_QUEUE));
         assert_eq!(settings(&harness).await, (6, BY_QUEUE, BY_QUEUE));
     }
 
     #[tokio::test]
     async fn each_setting_is_overridden_independently() {
         let mut harness = harness();
-        harness.rules.explicit = Explicit { timeout: true, ..Explicit::default() };
+        harness.rules.timeout = Some(BY_QUEUE);
         assert_eq!(settings(&harness).await, (8, BY_QUEUE, BY_KIND));
     }
 
     #[tokio::test]
     async fn what_the_call_sets_overrides_both() {
-        for explicit in [Explicit::default(), Explicit { retry: true, timeout: true, keep_completed: true }] {
+        for by_queue in [(None, None), (Some(by_queue()), Some(BY_QUEUE))] {
             let mut harness = harness();
-            harness.rules.explicit = explicit;
+            (harness.rules.retry, harness.rules.timeout) = by_queue;
             harness.envelope.retry = RetryOverrides::all_of(&Retry::fixed().base(BY_CALL).jitter(0).max_attempts(9));
             harness.envelope.timeout_ms = Some(33_000);
             assert_eq!(settings(&harness).await, (9, BY_CALL, BY_CALL));
@@ -445,12 +456,39 @@ mod defaults {
 
     #[tokio::test]
     async fn a_kind_may_be_discarded_when_it_completes_unless_its_queue_keeps_it() {
-        for (queue_says, kept) in [(false, false), (true, true)] {
+        for (retention, kept) in [(None, false), (Some(Retention::default()), true)] {
             let mut harness = Harness::of(&Report);
             harness.handlers.add(|_: Report| async {}).unwrap();
-            harness.rules.explicit.keep_completed = queue_says;
+            harness.rules.retention = retention;
             let outcome = harness.attempt().await;
             assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: kept });
+        }
+    }
+
+    #[tokio::test]
+    async fn the_payload_limit_of_a_kind_holds_for_producers_and_workers_unless_call_or_queue_set_another() {
+        #[derive(Serialize, Deserialize)]
+        struct Tiny(String);
+        impl Job for Tiny {
+            const KIND: &'static str = "tiny";
+
+            fn defaults() -> JobDefaults {
+                JobDefaults::new().payload_bytes_max(8)
+            }
+        }
+        let job = || JobRequest::new(Tiny("longer than eight bytes".into()));
+        let refused = job().into_new_job().unwrap_err().to_string();
+        assert!(refused.starts_with("the job has a payload of 24 bytes, payload_bytes_max allows 8; "), "{refused}");
+        let envelope = codec::open(&job().payload_bytes_max(24).into_new_job().unwrap().envelope).unwrap();
+
+        for (queue_allows, runs) in [(None, false), (Some(23), false), (Some(24), true)] {
+            let mut harness = Harness::of(&Tiny(String::new()));
+            harness.handlers.add(|_: Tiny| async {}).unwrap();
+            harness.envelope = envelope.clone();
+            harness.rules.payload_bytes_max = queue_allows;
+            let outcome = harness.attempt().await;
+            assert_eq!(completed(&outcome), runs, "{queue_allows:?}");
+            assert!(runs || error_of(&outcome).0 == Code::DecodeFailed);
         }
     }
 
@@ -598,7 +636,7 @@ mod layers {
             tokio::time::sleep(Duration::from_secs(60)).await;
             next.run().await
         });
-        harness.rules.timeout = Duration::from_secs(2);
+        harness.rules.timeout = Some(Duration::from_secs(2));
         let outcome = harness.attempt().await;
         assert_eq!((error_of(&outcome).0, outcome.ran), (Code::Timeout, Duration::from_secs(2)));
         assert_eq!(harness.lease.stop_reason(), Some(Stop::TimedOut));
@@ -620,7 +658,7 @@ mod layers {
     async fn a_blocking_handler_runs_within_the_layers_whatever_its_end() {
         let log = Notes::default();
         let outcome = noted(Harness::blocking(|_: Greet| Ok::<_, Failure>(7)), &log).attempt().await;
-        assert_eq!((completed(&outcome), outcome.output.unwrap()), (true, vec![7].into()));
+        assert_eq!((completed(&outcome), output_of(&outcome).unwrap()), (true, vec![7].into()));
         let outcome = noted(Harness::blocking(|_: Greet| panic!("boom") as ()), &log).attempt().await;
         assert_eq!(outcome.panic.unwrap().message, "boom");
         let mut late = noted(
@@ -632,7 +670,7 @@ mod layers {
             }),
             &log,
         );
-        late.rules.timeout = Duration::from_millis(20);
+        late.rules.timeout = Some(Duration::from_millis(20));
         assert_eq!(error_of(&late.attempt().await).0, Code::Timeout);
         let ends: Vec<_> = log.all().into_iter().filter(|line| line.starts_with("outer after")).collect();
         assert_eq!(ends, ["outer after ok", "outer after PANIC", "outer after TIMEOUT"]);
@@ -691,7 +729,7 @@ mod layers {
                 }
             };
             let mut harness = Harness::blocking(|_: Greet| ()).layer(layer);
-            harness.rules.timeout = Duration::from_secs(2);
+            harness.rules.timeout = Some(Duration::from_secs(2));
             let outcome = harness.attempt().await;
             assert_eq!((error_of(&outcome).0, outcome.ran), (Code::Timeout, Duration::from_secs(2)));
             assert_eq!(harness.lease.stop_reason(), Some(Stop::TimedOut));

@@ -831,7 +831,8 @@ async fn an_unreachable_server_is_reported_and_used_again_once_it_is_back() {
     for _ in 0..2 {
         let error = store.probe().await.unwrap_err();
         assert!(error.is_retryable(), "{error:?}");
-        assert!(std::error::Error::source(&error).is_some());
+        let StoreError::Unavailable { cause, .. } = &error else { panic!("{error:?}") };
+        assert!(error.to_string().ends_with(&format!(": {cause}")), "{error}");
     }
     server.restart();
     store.probe().await.unwrap();

@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -387,21 +387,26 @@ async fn an_audit_that_began_before_the_first_job_of_its_queue_finds_nothing() {
     let jobs: Vec<_> = (0..BATCH_MAX)
         .map(|n| NewJob { id: id(&format!("{n}")), run_at: RunAt::Now, envelope: Bytes::from_static(b"sealed") })
         .collect();
+    let mut within_an_audit = 0;
     for n in 0..QUEUES {
         let queue = QueueName::new(format!("q{n}")).unwrap();
-        let stop = AtomicBool::new(false);
+        let (stop, audits_ended) = (AtomicBool::new(false), AtomicU32::new(0));
         let audits = async {
             while !stop.load(Ordering::Relaxed) {
                 assert_eq!(store.repair(&queue).await.unwrap(), []);
+                audits_ended.fetch_add(1, Ordering::Relaxed);
             }
         };
         let first_jobs = async {
-            // An audit takes about a millisecond. Over all queues the enqueue falls into every part of it.
+            // Over all queues the enqueue falls into every part of an audit.
             tokio::time::sleep(Duration::from_micros(n as u64 * 20)).await;
+            let before = audits_ended.load(Ordering::Relaxed);
             store.enqueue(replay_slot.next_call(), &queue, &jobs).await.unwrap();
+            within_an_audit += u32::from(audits_ended.load(Ordering::Relaxed) == before);
             stop.store(true, Ordering::Relaxed);
         };
         tokio::join!(audits, first_jobs);
         assert_eq!(store.stats(&queue).await.unwrap().pending, BATCH_MAX as u64);
     }
+    assert!(within_an_audit > 0, "no audit lasted from before an enqueue until after it");
 }

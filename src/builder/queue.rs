@@ -102,31 +102,28 @@ impl Queue {
     /// How failed jobs are retried, unless the call that enqueued them says otherwise. Replaces the whole retry policy of the kinds' defaults. Default:
     /// exponential, 5 attempts.
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.rules.retry = retry;
-        self.rules.explicit.retry = true;
+        self.rules.retry = Some(retry);
         self
     }
 
     /// How long a handler may run, unless the call that enqueued the job says otherwise: 1 ms to 7 days, default 5 min. After that an async handler is dropped at its next
     /// await, a blocking one is asked to stop, and the attempt fails with `TIMEOUT`. Replaces the timeout of the kinds' defaults.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.rules.timeout = timeout;
-        self.rules.explicit.timeout = true;
+        self.rules.timeout = Some(timeout);
         self
     }
 
     /// How long and how many ended jobs are kept; also applies to kinds whose defaults keep no completed jobs. Default: completed and cancelled jobs
     /// for 24 h, dead and poisoned ones for 30 days, and at most 10,000 in each of these states.
     pub fn retention(mut self, retention: Retention) -> Self {
-        self.rules.keep_completed = retention.completed.is_some();
-        self.rules.explicit.keep_completed = true;
-        self.options.retention = retention;
+        self.rules.retention = Some(retention);
         self
     }
 
-    /// Largest payload a handler is given, in bytes: up to 64 MiB, default 1 MiB. A job with a larger one is poisoned with `DECODE_FAILED`.
+    /// Largest payload a handler is given, in bytes: up to 64 MiB. Default: what the job's kind says, or 1 MiB. A job with a larger one is poisoned with
+    /// `DECODE_FAILED`. Producers have a limit of their own: the kind's ([`JobDefaults::payload_bytes_max`](crate::JobDefaults::payload_bytes_max)) or the call's.
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
-        self.rules.payload_bytes_max = bytes;
+        self.rules.payload_bytes_max = Some(bytes);
         self
     }
 

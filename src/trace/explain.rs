@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn a_retried_failure_of_unknown_class_is_explained_as_one() {
-        let decision = Decision { class_unknown: true, ..decide(&Retry::fixed(), 5, Class::Temporary, None, 0) };
+        let mut decision = decide(&Retry::fixed(), 5, Class::Temporary, None, 0);
+        decision.class_unknown = true;
         assert_eq!(
             explain(&decision),
             "→ dead: failure 5 of 5 was the last; the class of the failure is unknown, and the queue retries those"

@@ -231,7 +231,7 @@ impl Harness {
                 ..TreeOptions::default()
             },
             queue: QueueOptions { concurrency: 4, ..QueueOptions::default() },
-            rules: Rules { retry: Retry::fixed().base(secs(1)).jitter(0), ..Rules::default() },
+            rules: Rules { retry: Some(Retry::fixed().base(secs(1)).jitter(0)), ..Rules::default() },
             store: None,
             recorder: Recorder::default(),
             handler_runtime: Handle::current(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::arguments::{ms, parse_cursor};
+use super::cursor::parse_cursor;
 use super::queue::{Container, Queue, StoredJob};
 use super::store::MemoryStore;
 use super::timeline::{Point, Timeline};
@@ -18,6 +18,7 @@ use crate::store::{
     RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed,
 };
 use crate::trace::{Finding, StoredAttempt};
+use crate::units::millis;
 
 impl Admin for MemoryStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
@@ -77,7 +78,7 @@ impl Admin for MemoryStore {
     ) -> StoreFuture<'a, Option<JobView>> {
         async move {
             let shown = self.write_existing(queue, |kept, now| {
-                kept.announce_wait(id, ms(wait.min(OUTCOME_WAIT_MAX)), now);
+                kept.announce_wait(id, millis(wait.min(OUTCOME_WAIT_MAX)), now);
                 match kept.job(id).filter(|job| job.container.state().is_final()) {
                     Some(job) => Some(view(queue, id, job, now)),
                     None => kept.state_for_waiter(id, now).map(|state| JobView::new(queue.clone(), id.clone(), state)),
@@ -245,7 +246,7 @@ impl Queue {
             (&self.cancelled, retention.cancelled),
         ] {
             let too_many = (timeline.len() as u64).saturating_sub(rule.count_max);
-            let too_old = |point: &Point| now.saturating_sub(point.at_ms) > ms(rule.age_max);
+            let too_old = |point: &Point| now.saturating_sub(point.at_ms) > millis(rule.age_max);
             let oldest = timeline.iter().zip(0..).take_while(|(point, n)| *n < too_many || too_old(point));
             // One more than may be removed, to learn whether there are more.
             surplus.extend(oldest.take(policy.limit + 1 - surplus.len()).map(|(point, _)| point.id.clone()));

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::arguments::ms;
 use super::queue::Queue;
 use super::store::MemoryStore;
 use crate::job::{Lease, QueueName};
 use crate::store::batch::check_batch;
 use crate::store::{Leases, Renewal, Renewed, StoreFuture};
+use crate::units::millis;
 
 impl Leases for MemoryStore {
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
@@ -32,7 +32,7 @@ impl Leases for MemoryStore {
 impl MemoryStore {
     fn extend(&self, queue: &QueueName, lease: Duration, held: &[Lease], begins: bool) -> Renewed {
         self.write(queue, |queue, now| {
-            let expires_ms = now.saturating_add(ms(lease));
+            let expires_ms = now.saturating_add(millis(lease));
             let results = held.iter().map(|lease| queue.renew(lease, expires_ms, begins)).collect();
             Renewed { now_ms: now, results }
         })

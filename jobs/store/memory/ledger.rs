@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt;
 
-use super::arguments::{ms, parse_cursor};
+use super::cursor::parse_cursor;
 use super::records::Entry;
 use super::store::{Contents, MemoryStore};
 use crate::codec;
@@ -10,6 +10,7 @@ use crate::job::{InstanceId, QueueName};
 use crate::store::batch::check_batch;
 use crate::store::{BATCH_MAX, Cursor, Ledger, LedgerPage, StoreError, StoreFuture, WORKER_ROW_AGE_MAX, WorkerRow};
 use crate::trace::SupervisionEvent;
+use crate::units::millis;
 
 impl Ledger for MemoryStore {
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
@@ -58,7 +59,7 @@ impl Ledger for MemoryStore {
             let mut contents = self.contents();
             let now = self.now();
             let workers = &mut contents.global.workers;
-            workers.retain(|_, row| now.saturating_sub(row.seen_ms) <= ms(WORKER_ROW_AGE_MAX));
+            workers.retain(|_, row| now.saturating_sub(row.seen_ms) <= millis(WORKER_ROW_AGE_MAX));
             Ok(workers.values().cloned().collect())
         }
         .boxed()

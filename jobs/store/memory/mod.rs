@@ -15,7 +15,7 @@
 //! | `waits` | the jobs whose outcome clients wait for |
 
 mod admin;
-mod arguments;
+mod cursor;
 mod hints;
 mod history;
 mod leases;

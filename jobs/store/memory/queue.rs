@@ -5,7 +5,6 @@ use std::mem;
 
 use bytes::Bytes;
 
-use super::arguments::ms;
 use super::hints::UnsentHints;
 use super::history::{History, Record};
 use super::replay::{LastCalls, Lookup};
@@ -13,6 +12,7 @@ use super::timeline::Timeline;
 use super::waits::Waits;
 use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, RunAt, Token, Transition};
 use crate::store::{BATCH_MAX, CallId, StoreError};
+use crate::units::millis;
 
 /// One queue.
 #[derive(Default)]
@@ -234,7 +234,7 @@ impl Queue {
         }
         let due_ms = match new.run_at {
             RunAt::Now => now,
-            RunAt::After(delay) => now.saturating_add(ms(delay)),
+            RunAt::After(delay) => now.saturating_add(millis(delay)),
             RunAt::At(instant_ms) => instant_ms,
         };
         let container = if due_ms > now { Container::Delayed { due_ms } } else { self.back() };

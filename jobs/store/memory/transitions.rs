@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::arguments::{ms, parse_cursor};
+use super::cursor::parse_cursor;
 use super::history::Record;
 use super::queue::{Counted, Destination, FrontPositions, Grant, Queue};
 use super::store::MemoryStore;
@@ -15,6 +15,7 @@ use crate::store::{
     BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Quiet, Reclaim,
     Reclaimed, ReclaimedJob, Reconciled, Settled, Settlement, StoreFuture, Transitions, Verdict,
 };
+use crate::units::millis;
 
 impl Transitions for MemoryStore {
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>> {
@@ -120,7 +121,7 @@ impl Queue {
     }
 
     fn claim(&mut self, request: &ClaimRequest, owner: InstanceId, now: u64) -> Claims {
-        let expires_ms = now.saturating_add(ms(request.lease));
+        let expires_ms = now.saturating_add(millis(request.lease));
         let mut claims = Claims { now_ms: now, expires_ms, paused: self.paused, ..Claims::default() };
         let mut bytes = 0;
         while !self.paused && claims.jobs.len() < request.limit {
@@ -165,13 +166,13 @@ impl Queue {
         let (counted, destination) = match *verdict {
             Verdict::Complete { .. } => (Counted::Nothing, Destination::Complete),
             Verdict::Retry { delay } => {
-                (Counted::Failure, Destination::Delay { due_ms: now.saturating_add(ms(delay)) })
+                (Counted::Failure, Destination::Delay { due_ms: now.saturating_add(millis(delay)) })
             }
             Verdict::DeadLetter => (Counted::Failure, Destination::DeadLetter),
             Verdict::Poison => (Counted::Failure, Destination::Poison),
             Verdict::ReleaseNow => (Counted::Release, Destination::Front(front.next())),
             Verdict::ReleaseAfter { delay } => {
-                (Counted::Release, Destination::Delay { due_ms: now.saturating_add(ms(delay)) })
+                (Counted::Release, Destination::Delay { due_ms: now.saturating_add(millis(delay)) })
             }
             Verdict::Reject => (Counted::Release, Destination::DeadLetter),
             Verdict::Cancel => (Counted::Nothing, Destination::Cancel),
@@ -195,7 +196,7 @@ impl Queue {
     }
 
     fn reclaim(&mut self, request: &Reclaim, now: u64) -> Reclaimed {
-        let lease_ms = ms(request.lease);
+        let lease_ms = millis(request.lease);
         let called_recently =
             self.reclaimed_at_ms.is_some_and(|reclaimed_at_ms| now.saturating_sub(reclaimed_at_ms) <= lease_ms / 2);
         // While a worker reaches the store, its reclaimer calls more often than this. So there was an outage, in which no worker could renew.

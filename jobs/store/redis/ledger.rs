@@ -9,6 +9,7 @@ use crate::store::{
     WORKER_ROW_AGE_MAX, WorkerRow,
 };
 use crate::trace::SupervisionEvent;
+use crate::units::millis;
 
 fn encode<T: serde::Serialize>(operation: &'static str, value: &T) -> Result<Vec<u8>, StoreError> {
     crate::codec::to_payload(value).map_err(|error| StoreError::Refused { operation, reason: error.to_string() })
@@ -86,7 +87,7 @@ impl Ledger for RedisStore {
             let now_ms = scripts::probe(&self.0.admin).await?;
             let found = self.0.admin.send(OPERATION, redis::cmd("HVALS").arg(keys::WORKERS)).await?;
             let mut found = Reply::new(OPERATION, found)?;
-            let age_max_ms = u64::try_from(WORKER_ROW_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
+            let age_max_ms = millis(WORKER_ROW_AGE_MAX);
             let mut rows = Vec::with_capacity(found.len());
             while !found.is_empty() {
                 let value = found.bytes()?;

@@ -16,6 +16,7 @@ use super::reply::{Reply, corrupt, state_of};
 use crate::job::JobState;
 use crate::limits::redis::SIX_BYTES_MAX;
 use crate::store::{CallId, StoreError};
+use crate::units;
 
 pub(super) use admin::{Action, act, job, jobs, pause, resume, stats, trim, watch_outcome};
 pub(super) use audit::{LastDrawn, audit, audit_containers, audit_jobs, audit_orphaned, audit_pending, audit_stale};
@@ -162,7 +163,7 @@ fn six_bytes(number: u64) -> [u8; 6] {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(SIX_BYTES_MAX).min(SIX_BYTES_MAX)
+    units::millis(duration).min(SIX_BYTES_MAX)
 }
 
 /// The arguments that `lua/lib/replay.lua` takes: the replay slot, the call's sequence with a letter for the verb, the hint channel.

@@ -2,9 +2,10 @@
 -- Guarantee: the number is right if every job is in exactly one container. The script costs the same on any queue.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 '1' repair | '0'
--- Reply   {'ok', stale entries as stats counts them, stale entries as computed}
+-- Reply   {'ok', stale entries as stats counts them, stale entries as computed}; a negative count is reported as 0
 local repair = ARGV[1] == '1'
-check_all_types()
+check_all_types() -- also sets leases_kept
+-- Jobs in the containers other than `pending`.
 local contained = leases_kept - (call('ZSCORE', LEASE, ENCODING_SENTINEL) and 1 or 0)
 for i = 7, 11 do contained = contained + call('ZCARD', KEYS[i]) end -- delayed to cancelled
 local stale = math.max(0, call('LLEN', PENDING) + contained - call('HLEN', JOB))

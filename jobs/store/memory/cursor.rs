@@ -1,6 +1,4 @@
-//! Reads the arguments of calls: cursors and durations.
-
-use std::time::Duration;
+//! Reads the cursors of calls.
 
 use crate::store::{Cursor, StoreError};
 
@@ -18,9 +16,4 @@ pub(super) fn parse_cursor<T>(
         parse(cursor.as_str()).ok_or_else(refused)
     })
     .transpose()
-}
-
-/// Whole milliseconds; a fraction is dropped.
-pub(super) fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

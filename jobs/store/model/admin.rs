@@ -1,0 +1,234 @@
+//! The arguments and results of [`Admin`](crate::store::Admin).
+
+use super::Cursor;
+use crate::job::{JobId, JobState};
+use crate::store::{JobSummary, JobView, Retention};
+
+/// A job that an operator acts on, and how the operator saw it. Another operator may have redriven the job since, and a discard that was meant for a dead job must
+/// not delete a live one. So the store compares the job with `seen`, in the same step in which it acts.
+///
+/// ```
+/// use retraced_jobs::job::{JobId, JobState};
+/// use retraced_jobs::store::{Seen, Target};
+/// let id = JobId::parse("welcome-42").unwrap();
+/// assert_eq!(Target::from(&id).seen, None, "acts on the job whatever its state");
+/// let target = Target { id, seen: Some(Seen { state: JobState::Dead, attempts: 5 }) };
+/// assert!(!target.matches(JobState::Pending, 5), "another operator redrove it");
+/// assert!(!target.matches(JobState::Dead, 6), "and it ran once more, and died again");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The job.
+    pub id: JobId,
+    /// How the operator saw the job. If its state or attempts differ now, the result is [`Moved::Refused`]. With `None` they are not compared.
+    pub seen: Option<Seen>,
+}
+
+/// The state and the attempts that an operator saw of a job.
+///
+/// Used in the example of [`Target`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Its state.
+    pub state: JobState,
+    /// Its attempts so far. The number grows with every claim, so it shows that a job ran again and returned to the same state.
+    pub attempts: u32,
+}
+
+impl Target {
+    /// Whether a job with this state and this number of attempts is still as the operator saw it.
+    #[must_use]
+    pub fn matches(&self, state: JobState, attempts: u32) -> bool {
+        self.seen.is_none_or(|seen| seen == Seen { state, attempts })
+    }
+}
+
+impl From<JobId> for Target {
+    fn from(id: JobId) -> Self {
+        Self { id, seen: None }
+    }
+}
+
+impl From<&JobId> for Target {
+    fn from(id: &JobId) -> Self {
+        id.clone().into()
+    }
+}
+
+impl From<&Target> for Target {
+    fn from(target: &Target) -> Self {
+        target.clone()
+    }
+}
+
+impl From<&JobSummary> for Target {
+    fn from(job: &JobSummary) -> Self {
+        Self { id: job.id.clone(), seen: Some(Seen { state: job.state, attempts: job.counters.attempts }) }
+    }
+}
+
+impl From<&JobView> for Target {
+    fn from(job: &JobView) -> Self {
+        Self { id: job.id.clone(), seen: Some(Seen { state: job.state, attempts: job.counters.attempts }) }
+    }
+}
+
+/// The result of an operator's action on one job.
+///
+/// Used in the example of [`Admin`](crate::store::Admin).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Moved {
+    /// The job moved, or was deleted.
+    Moved {
+        /// Its state before.
+        from: JobState,
+        /// Its state now; `None` when it was deleted.
+        to: Option<JobState>,
+    },
+    /// The job is processing; its cancellation was requested.
+    Asked,
+    /// The state of the job does not allow the action, or the job is no longer as it was [seen](Target::seen). Nothing was changed.
+    Refused {
+        /// Its state.
+        state: JobState,
+    },
+    /// No such job is kept.
+    NotFound,
+}
+
+/// A page of jobs.
+///
+/// Used in the example of [`Admin`](crate::store::Admin).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct JobPage {
+    /// The jobs, in the order of [`Admin::jobs`](crate::store::Admin::jobs).
+    pub jobs: Vec<JobSummary>,
+    /// Where the next page begins; `None` on the last page.
+    pub next: Option<Cursor>,
+}
+
+/// The numbers of jobs and the counters of a queue, and whether it is paused.
+///
+/// Used in the example of [`Admin`](crate::store::Admin).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// Whether the queue is paused; then claims grant nothing.
+    pub paused: bool,
+    /// Jobs ready to be claimed.
+    pub pending: u64,
+    /// Leased jobs.
+    pub processing: u64,
+    /// Jobs waiting for their due time.
+    pub delayed: u64,
+    /// Completed jobs still kept.
+    pub completed_kept: u64,
+    /// Dead jobs kept.
+    pub dead: u64,
+    /// Poisoned jobs kept.
+    pub poisoned: u64,
+    /// Cancelled jobs kept.
+    pub cancelled: u64,
+    /// How long ago the job at the front of the queue was enqueued, in ms; `None` when none was found there.
+    pub oldest_pending_ms: Option<u64>,
+    /// For how long the earliest delayed job has been due, in ms; negative while it is not due yet; `None` when none is delayed.
+    pub delayed_overdue_ms: Option<i64>,
+    /// Jobs accepted, ever.
+    pub enqueued_total: u64,
+    /// Jobs completed, ever.
+    pub completed_total: u64,
+    /// Failures counted, ever.
+    pub failures_total: u64,
+    /// Crashes counted, ever.
+    pub crashes_total: u64,
+    /// Releases counted, ever.
+    pub releases_total: u64,
+    /// Stale settlements ([`Settled::Stale`](crate::store::Settled::Stale)), ever.
+    pub stale_settlements_total: u64,
+    /// Jobs deleted by retention, ever.
+    pub trimmed_total: u64,
+    /// Damaged data found, ever, such as an entry without a job: it was deleted, or its job was poisoned.
+    pub garbage_total: u64,
+}
+
+/// What one call may trim.
+///
+/// Used in the example of [`Trimmed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrimPolicy {
+    /// The rules. With `completed: None`, all completed jobs are deleted, also those that another worker kept.
+    pub retention: Retention,
+    /// Most jobs deleted by this call; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
+    pub limit: usize,
+}
+
+/// The result of a trim.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # use std::time::Duration;
+/// # use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::store::memory::MemoryStore;
+/// # use retraced_jobs::store::{Admin, ReplaySlots, Retention, RetentionRule, Transitions, TrimPolicy, Trimmed};
+/// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
+/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let mut replay_slot = replay_slots.take().await;
+/// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+/// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
+/// # store.cancel(replay_slot.next_call(), &queue, &[JobId::parse("welcome-42").unwrap().into()]).await.unwrap();
+/// let none = RetentionRule::new(Duration::MAX, 0);
+/// let policy = TrimPolicy { retention: Retention::default().cancelled(none), limit: 100 };
+/// let trimmed = store.trim(replay_slot.next_call(), &queue, &policy).await.unwrap();
+/// let Trimmed { removed, more, .. } = trimmed;
+/// assert_eq!((removed, more), (1, false));
+/// # });
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Trimmed {
+    /// Jobs deleted.
+    pub removed: usize,
+    /// Whether there are more jobs to delete: call again.
+    pub more: bool,
+}
+
+/// Counts of a queue. They agree when every stored job is in exactly one container and every lease has a grant.
+///
+/// ```
+/// use retraced_jobs::store::AuditReport;
+/// let mut report = AuditReport::default();
+/// (report.jobs, report.pending_entries, report.stale, report.contained) = (5, 3, 1, 2);
+/// assert_eq!(report.difference(), 1, "one job is in no container");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct AuditReport {
+    /// Jobs stored.
+    pub jobs: u64,
+    /// Entries of `pending`, stale ones included.
+    pub pending_entries: u64,
+    /// How many of these entries are stale, according to a counter that the store maintains.
+    pub stale: u64,
+    /// Jobs in all other containers together.
+    pub contained: u64,
+    /// Number of leases minus number of grants; a job in `processing` has one of each.
+    pub grant_difference: i64,
+}
+
+impl AuditReport {
+    /// Whether the counts agree.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
+        self.difference() == 0 && self.grant_difference == 0
+    }
+
+    /// Jobs stored minus jobs in containers: positive when jobs are in no container, negative when entries have no job or a job is in two containers.
+    #[must_use]
+    pub fn difference(&self) -> i64 {
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        signed(self.jobs) - (signed(self.pending_entries) - signed(self.stale) + signed(self.contained))
+    }
+}

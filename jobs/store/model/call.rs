@@ -1,0 +1,35 @@
+//! The identity of a call.
+
+use crate::job::InstanceId;
+use crate::limits::REPLAY_SLOTS_MAX;
+
+/// The identity of a call, by which the store recognizes a call that is sent again and does not apply it twice. [`ReplaySlot`](crate::store::ReplaySlot) makes it. Never
+/// use an id for two verbs: a store that notices this refuses the second call ([`StoreError::Refused`](crate::store::StoreError::Refused)).
+///
+/// Used in the example of [`Transitions`](crate::store::Transitions).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallId {
+    /// The process instance that calls.
+    pub instance: InstanceId,
+    /// The replay slot of the call; a slot has one open call at a time.
+    pub replay_slot: u16,
+    /// The number of the call in its replay slot, from 1 and growing; at most 2^48 − 1.
+    pub sequence: u64,
+}
+
+impl CallId {
+    /// The id of the second call where one verb makes two calls: the same sequence in the companion of the replay slot. Slot `n` and slot `n` + 32,768 are each
+    /// other's companions; [`ReplaySlots`](crate::store::ReplaySlots) gives out only the lower ones.
+    ///
+    /// ```
+    /// use retraced_jobs::job::InstanceId;
+    /// use retraced_jobs::store::CallId;
+    /// let call = CallId { instance: InstanceId::from(uuid::Uuid::from_u128(1)), replay_slot: 3, sequence: 7 };
+    /// assert_ne!(call.companion().replay_slot, 3);
+    /// assert_eq!(call.companion().companion(), call);
+    /// ```
+    #[must_use]
+    pub fn companion(self) -> Self {
+        Self { replay_slot: self.replay_slot ^ REPLAY_SLOTS_MAX, ..self }
+    }
+}

@@ -1,0 +1,27 @@
+//! The results of [`Leases`](crate::store::Leases).
+
+/// The results of renewals.
+///
+/// Used in the example of [`Leases`](crate::store::Leases).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Renewed {
+    /// The store's clock, in ms since the Unix epoch.
+    pub now_ms: u64,
+    /// One result per lease of the call, in order.
+    pub results: Vec<Renewal>,
+}
+
+/// The result of one renewal.
+///
+/// Used in the example of [`Leases`](crate::store::Leases).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease was extended.
+    Kept {
+        /// Whether the job's cancellation was requested.
+        cancel_asked: bool,
+    },
+    /// The job has no lease with this token (any more).
+    Stale,
+}

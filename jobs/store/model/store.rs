@@ -1,0 +1,39 @@
+//! The results of [`Store`](crate::store::Store)'s own verbs.
+
+use crate::job::{JobId, JobState, QueueName};
+
+/// A reason to poll now instead of at the next scheduled poll.
+///
+/// Used in the example of [`Store`](crate::store::Store).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hint {
+    /// Something may be claimed.
+    Pending(QueueName),
+    /// A job was delayed that is due before all others.
+    Due(QueueName),
+    /// The cancellation of a processing job was requested.
+    Cancel(QueueName, JobId),
+    /// A job has ended or was discarded. Sent for every such job of a queue while any client [waits for an outcome](crate::store::Admin::watch_outcome) there, and
+    /// otherwise not.
+    Ended {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        id: JobId,
+        /// The final state of the job: `Completed` also if it is not kept. `None` when an operator discarded it.
+        state: Option<JobState>,
+    },
+}
+
+/// What a store reports about itself.
+///
+/// Used in the example of [`Store`](crate::store::Store).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct StoreFacts {
+    /// Its name, and its version if it has one: `redis 7.0.15`, `valkey 8.0.1` or `memory`.
+    pub name: String,
+    /// Warnings to the operator, for example that the server persists nothing; a runtime logs them when it starts.
+    pub warnings: Vec<String>,
+}

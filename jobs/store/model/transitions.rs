@@ -1,0 +1,294 @@
+//! The arguments and results of [`Transitions`](crate::store::Transitions).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Cursor;
+use crate::job::{Counters, InstanceId, JobId, JobState, Lease, Nonce, Token};
+
+/// The result for one job of an enqueue.
+///
+/// Used in the example of [`Transitions`](crate::store::Transitions).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    /// The job is new, and now `pending` or `delayed`.
+    Created {
+        /// Its state.
+        state: JobState,
+    },
+    /// A job with this id is already kept; nothing was changed.
+    Exists {
+        /// The state of the job that is kept.
+        state: JobState,
+    },
+}
+
+/// How many jobs a claim asks for, and for how long it leases them.
+///
+/// Used in the example of [`Transitions`](crate::store::Transitions).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// Most jobs to grant; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
+    pub limit: usize,
+    /// Most bytes of headers ([`HEADER_BYTES`](crate::store::HEADER_BYTES) each) and envelopes together. The first job that does not fit ends the claim, but one job
+    /// is granted whatever its size.
+    pub bytes_max: usize,
+    /// How long the leases last unless renewed.
+    pub lease: Duration,
+    /// Random bytes drawn for this call; part of the tokens of its grants.
+    pub nonce: Nonce,
+}
+
+/// What a claim granted.
+///
+/// Used in the example of [`Transitions`](crate::store::Transitions).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Claims {
+    /// The store's clock, in ms since the Unix epoch; 0 where it is not known.
+    pub now_ms: u64,
+    /// When the leases expire unless renewed, in ms since the Unix epoch.
+    pub expires_ms: u64,
+    /// The queue is paused; nothing was granted.
+    pub paused: bool,
+    /// The jobs, in the order of the queue.
+    pub jobs: Vec<ClaimedJob>,
+    /// Set when [`claim`](crate::store::Transitions::claim) granted nothing because nothing was pending. Never set when the queue is paused, the limit is 0 or the call
+    /// was sent again, and never by [`settle_and_claim`](crate::store::Transitions::settle_and_claim).
+    pub quiet: Option<Quiet>,
+}
+
+/// What a claim reports about a queue in which nothing is pending.
+///
+/// Used in the example of [`Transitions`](crate::store::Transitions).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Quiet {
+    /// How long until the next delayed job is due; zero when some are due already, `None` when none is delayed.
+    pub next_due: Option<Duration>,
+}
+
+/// One granted job.
+///
+/// Used in the example of [`Transitions`](crate::store::Transitions).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClaimedJob {
+    /// The job.
+    pub id: JobId,
+    /// The fencing token of the lease.
+    pub token: Token,
+    /// The counters of the job; `attempts` includes this grant.
+    pub counters: Counters,
+    /// When the store accepted the job, in ms since the Unix epoch.
+    pub enqueued_ms: u64,
+    /// The envelope that the producer sealed.
+    pub envelope: Bytes,
+}
+
+impl ClaimedJob {
+    /// A claimed job; for your own implementation of a store.
+    #[must_use]
+    pub fn new(id: JobId, token: Token, counters: Counters, enqueued_ms: u64, envelope: Bytes) -> Self {
+        Self { id, token, counters, enqueued_ms, envelope }
+    }
+
+    /// The lease of this job, held by `owner`.
+    #[must_use]
+    pub fn lease(&self, owner: InstanceId) -> Lease {
+        Lease { id: self.id.clone(), token: self.token, owner }
+    }
+}
+
+/// The end of one attempt, as a worker reports it to the store.
+///
+/// Used in the example of [`Transitions`](crate::store::Transitions).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The job.
+    pub id: JobId,
+    /// The token it was claimed with.
+    pub token: Token,
+    /// Where the job goes.
+    pub verdict: Verdict,
+    /// The [`AttemptLog`](crate::trace::AttemptLog), encoded by [`codec`](crate::codec) and kept unchanged. Empty: the history gets no entry for this attempt.
+    pub record: Bytes,
+}
+
+/// Where a job goes when an attempt ends.
+///
+/// Used in the example of [`Transitions`](crate::store::Transitions).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Completed. Kept if `keep`, deleted otherwise.
+    Complete {
+        /// Whether completed jobs are kept.
+        keep: bool,
+    },
+    /// Failed, to be retried after the delay; without a delay, to the back of the queue at once. Counts a failure.
+    Retry {
+        /// Counted from the settlement, by the store's clock.
+        delay: Duration,
+    },
+    /// Failed, to the dead letter queue. Counts a failure.
+    DeadLetter,
+    /// Failed, and no retry can help: poisoned. Counts a failure.
+    Poison,
+    /// Released to the front of the queue. Counts a release.
+    ReleaseNow,
+    /// Released, and delayed; without a delay, to the back of the queue. Counts a release.
+    ReleaseAfter {
+        /// Counted from the settlement, by the store's clock.
+        delay: Duration,
+    },
+    /// To the dead letter queue without a failure: its workers cannot run it (unknown kind or newer envelope), and it was released too often. Counts a release.
+    Reject,
+    /// Cancelled: the cancellation was requested, and the handler did not return success. Counts nothing.
+    Cancel,
+}
+
+/// The result of one settlement.
+///
+/// Used in the example of [`Transitions`](crate::store::Transitions).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The settlement was applied.
+    Done {
+        /// The state of the job now; `Completed` also when it is not kept.
+        state: JobState,
+    },
+    /// The job has no lease with this token (any more), for example because the lease expired and was reclaimed. The job is unchanged. Counted in
+    /// [`QueueStats::stale_settlements_total`](crate::store::QueueStats::stale_settlements_total).
+    Stale,
+}
+
+/// What a promotion did.
+///
+/// Used in the example of [`Transitions`](crate::store::Transitions).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Promoted {
+    /// Jobs moved.
+    pub moved: usize,
+    /// How long until the next delayed job is due; zero when some are due already, `None` when none is delayed.
+    pub next_due: Option<Duration>,
+}
+
+/// How to reclaim expired leases.
+///
+/// Used in the example of [`Reclaimed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reclaim {
+    /// Most leases to reclaim in this call; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
+    pub limit: usize,
+    /// How long leases of this queue last; also the length of the lease grace after an outage.
+    pub lease: Duration,
+    /// A job is poisoned when it reaches this number of crashes; 0 counts as 1.
+    pub crashes_max: u32,
+    /// A job is also poisoned when this many of its leases in a row expired before its handler was known to have started, because it may kill the workers that
+    /// claim it; 0 counts as 1.
+    pub losses_max: u32,
+}
+
+/// The result of a reclaim.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// # use std::time::Duration;
+/// # use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::store::memory::MemoryStore;
+/// # use retraced_jobs::store::{ClaimRequest, ReplaySlots, Leases, Reclaim, Reclaimed, ReclaimedJob, Transitions};
+/// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
+/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let mut replay_slot = replay_slots.take().await;
+/// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+/// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
+/// const LEASE: Duration = Duration::from_secs(30);
+/// let rules = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 8 };
+/// store.reclaim(replay_slot.next_call(), &queue, &rules).await.unwrap(); // as the reclaimer does periodically
+///
+/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
+/// let claimed = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
+/// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
+/// store.begin(&queue, LEASE, &held).await.unwrap();
+/// // From now on nobody renews the lease. The reclaimer runs again and again.
+/// let mut reclaimed = Reclaimed::default();
+/// while reclaimed.jobs.is_empty() {
+///     tokio::time::advance(Duration::from_secs(10)).await;
+///     reclaimed = store.reclaim(replay_slot.next_call(), &queue, &rules).await.unwrap();
+/// }
+/// let mut expected = ReclaimedJob::new(claimed.id, Some(owner));
+/// (expected.crashes, expected.counted) = (1, true);
+/// assert_eq!(reclaimed.jobs, [expected]);
+/// # });
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Reclaimed {
+    /// The reclaimed jobs, the earliest expiry first.
+    pub jobs: Vec<ReclaimedJob>,
+    /// How long until the next of the remaining leases expires; zero when some have expired already; `None` when there are no leases.
+    pub next_expiry: Option<Duration>,
+    /// How long the lease grace still lasts, in which nothing is reclaimed. `None` when there is no grace, and when there are no leases.
+    pub grace: Option<Duration>,
+}
+
+/// A job whose expired lease was reclaimed.
+///
+/// Used in the example of [`Reclaimed`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReclaimedJob {
+    /// The job.
+    pub id: JobId,
+    /// The worker that held the lease; `None` when the grant is missing or damaged.
+    pub owner: Option<InstanceId>,
+    /// The crashes of the job, including this one if it was counted.
+    pub crashes: u32,
+    /// Whether a crash was counted, because the handler was known to have started; otherwise a release was counted.
+    pub counted: bool,
+    /// Whether the job is `poisoned` now; otherwise it is at the front of the queue, or cancelled if that was requested.
+    pub poisoned: bool,
+}
+
+impl ReclaimedJob {
+    /// A job without crashes for which a release was counted, and which is not poisoned; set the fields that differ.
+    #[must_use]
+    pub fn new(id: JobId, owner: Option<InstanceId>) -> Self {
+        Self { id, owner, crashes: 0, counted: false, poisoned: false }
+    }
+}
+
+/// The result of one call of [`reconcile`](crate::store::Transitions::reconcile).
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # use std::time::Duration;
+/// # use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
+/// # use retraced_jobs::store::memory::MemoryStore;
+/// # use retraced_jobs::store::{ClaimRequest, ReplaySlots, Reconciled, Transitions};
+/// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
+/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let mut replay_slot = replay_slots.take().await;
+/// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+/// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
+/// # const LEASE: Duration = Duration::from_secs(30);
+/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
+/// store.claim(replay_slot.next_call(), &queue, &request).await.unwrap(); // assume that the owner never read this reply
+///
+/// let nonces = [request.nonce];
+/// let Reconciled { released, next, .. } = store.reconcile(replay_slot.next_call(), &queue, owner, &nonces, None).await.unwrap();
+/// assert_eq!((released.len(), next), (1, None));
+/// # });
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Reconciled {
+    /// The jobs that were released or cancelled by this call, ordered by the bytes of their ids.
+    pub released: Vec<JobId>,
+    /// The cursor for the next call; `None` when all grants were scanned.
+    pub next: Option<Cursor>,
+}
