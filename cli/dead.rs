@@ -10,7 +10,7 @@ use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::filter::Filter;
 use crate::jobs::{Listing, Paging, print_results, show};
-use crate::output::{Progress, jobs, note};
+use crate::output::{Progress, job_count, note};
 
 /// `retraced dead …`
 #[derive(Subcommand)]
@@ -144,7 +144,7 @@ impl Selection {
             }
         }
         if missing > 0 {
-            let all = jobs(ids.len() as u64);
+            let all = job_count(ids.len() as u64);
             return Err(CliError::Failed(format!("{missing} of {all} could not be shown")));
         }
         Ok(())
@@ -183,10 +183,10 @@ impl Selection {
             unchanged += print_results(&context.out, &self.queue, slice.iter().cloned().zip(moved))?;
         }
         if unchanged > 0 {
-            let all = jobs(ids.len() as u64);
+            let all = job_count(ids.len() as u64);
             return Err(CliError::Failed(format!("{unchanged} of {all} could not be {}", verb.done())));
         }
-        note(format_args!("{} {}", jobs(ids.len() as u64), verb.done()));
+        note(format_args!("{} {}", job_count(ids.len() as u64), verb.done()));
         Ok(())
     }
 
@@ -218,7 +218,7 @@ impl Selection {
         let mut action = verb.bulk(operator, &self.queue, &self.matching());
         let ended = self.run_steps(context, &progress, &mut action).await;
         drop(progress);
-        let done = format!("{} {}", jobs(action.changed()), verb.done());
+        let done = format!("{} {}", job_count(action.changed()), verb.done());
         if let Err(error) = ended {
             return Err(CliError::Failed(format!("{error}; before that: {done}")));
         }

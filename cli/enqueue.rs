@@ -23,7 +23,7 @@ use crate::args;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_TIMEOUT, LINE_BYTES_MAX, READ_BYTES_MAX};
-use crate::output::{Progress, jobs, note, printable};
+use crate::output::{Progress, job_count, note, printable};
 
 /// `retraced enqueue`
 #[derive(Args)]
@@ -213,7 +213,7 @@ async fn enqueue_lines(context: &CommandContext, queue: &QueueName, from: &Path)
                 0 => String::new(),
                 n => format!(", {n} of them existed already and are unchanged"),
             };
-            note(format_args!("{} enqueued to {queue}{existing}", jobs(stored)));
+            note(format_args!("{} enqueued to {queue}{existing}", job_count(stored)));
         }
         Err(error) => {
             return Err(CliError::Failed(format!("{error}; stored before that: {}", enqueuer.stored_so_far())));
@@ -316,7 +316,7 @@ impl<'a> Enqueuer<'a> {
     fn stored_so_far(&self) -> String {
         match self.stored {
             0 => "nothing".into(),
-            stored => format!("{}, up to line {}", jobs(stored), self.last_line),
+            stored => format!("{}, up to line {}", job_count(stored), self.last_line),
         }
     }
 }

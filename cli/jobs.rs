@@ -12,7 +12,7 @@ use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::filter::Filter;
 use crate::limits::{LIST_EXAMINED_MAX, LISTED_MESSAGE_MAX, SHOWN_CHARS_MAX};
-use crate::output::{Cell, Column, NOTHING, Output, Style, counted, jobs, note, printable, short, span};
+use crate::output::{Cell, Column, NOTHING, Output, Style, counted, job_count, note, printable, short, short_duration};
 
 /// `retraced jobs`
 #[derive(Args)]
@@ -113,7 +113,7 @@ impl Listing<'_> {
                 0 => note(format_args!("there may be more: --cursor {next}")),
                 _ => note(format_args!(
                     "{} were searched, and there are more to search: --cursor {next}",
-                    jobs(search.examined())
+                    job_count(search.examined())
                 )),
             }
         }
@@ -248,7 +248,7 @@ fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
         say("retry options", serde_json::to_string(retry).unwrap_or_default());
     }
     if let Some(timeout) = job.timeout_ms {
-        say("timeout", span(timeout));
+        say("timeout", short_duration(timeout));
     }
     for (name, at) in [
         ("enqueued", &row.enqueued_at),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::args;
 use crate::context::CommandContext;
 use crate::error::CliError;
-use crate::output::{Cell, Column, NOTHING, Style, jobs, span};
+use crate::output::{Cell, Column, NOTHING, Style, job_count, short_duration};
 
 /// `retraced queues`
 #[derive(Args)]
@@ -111,7 +111,7 @@ impl Queues {
                 ]
                 .map(|(count, state)| count_of(count, state)),
             );
-            cells.push(row.oldest_pending_ms.map_or_else(|| NOTHING.into(), span).into());
+            cells.push(row.oldest_pending_ms.map_or_else(|| NOTHING.into(), short_duration).into());
             if let Some(rates) = row.rates {
                 let rates = [rates.enqueued_per_s, rates.completed_per_s, rates.failures_per_s];
                 cells.extend(rates.map(|rate| Cell::from(format!("{rate:.1}"))));
@@ -184,7 +184,7 @@ fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
         true => ("each in exactly one container", Style::Good),
         false => ("not each in exactly one container", Style::Bad),
     };
-    let mut values = vec![("stored", Cell::new(format!("{}, {sound}", jobs(row.jobs)), style))];
+    let mut values = vec![("stored", Cell::new(format!("{}, {sound}", job_count(row.jobs)), style))];
     values.extend(row.findings.iter().map(|finding| {
         let example = finding.examples.first().map(|job| format!(", for example {job}")).unwrap_or_default();
         let found = format!("{} {}{example}", finding.count, finding.kind);
@@ -230,12 +230,12 @@ fn title(row: &QueueRow) -> String {
 fn values(row: &QueueRow) -> Vec<(&'static str, Cell)> {
     let in_all = |count: u64| Cell::from(format!("{count} in all"));
     let mut values = vec![("pending", count_of(row.pending, JobState::Pending))];
-    values.extend(row.oldest_pending_ms.map(|oldest| ("oldest pending", span(oldest).into())));
+    values.extend(row.oldest_pending_ms.map(|oldest| ("oldest pending", short_duration(oldest).into())));
     values.push(("processing", count_of(row.processing, JobState::Processing)));
     values.push(("delayed", count_of(row.delayed, JobState::Delayed)));
     values.extend(row.delayed_overdue_ms.map(|overdue| {
         let name = if overdue < 0 { "next due in" } else { "overdue by" };
-        (name, span(overdue.unsigned_abs()).into())
+        (name, short_duration(overdue.unsigned_abs()).into())
     }));
     values.extend([
         ("completed", format!("{} in all, {} kept", row.completed, row.completed_kept).into()),

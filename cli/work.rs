@@ -15,7 +15,7 @@ use crate::args::{self, WorkedQueue};
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::JOB_MARGIN;
-use crate::output::{jobs, note, span};
+use crate::output::{job_count, note, short_duration};
 use crate::webhook::{Addresses, Webhook};
 
 /// Log filter unless `RETRACED_LOG` is set.
@@ -39,15 +39,15 @@ pub(crate) struct Work {
     /// and 5xx are retried, everything else is not. See docs/webhooks.md.
     #[arg(long, value_name = "URL", env = "RETRACED_WEBHOOK", hide_env_values = true)]
     webhook: String,
-    /// A file of secrets that sign each request according to Standard Webhooks: one per line, whsec_… or any text, of 24 to 512 bytes, at most 8. Every secret adds a
+    /// A file of secrets that sign each request according to Standard Webhooks: at most 8, one per line: whsec_… or any text, of 24 to 512 bytes. Every secret adds a
     /// signature. The worker sees a change of the file within about a second. To rotate, add the new secret, and remove the old one once the receiver knows the new one.
     #[arg(long, value_name = "FILE", env = "RETRACED_WEBHOOK_SECRET_FILE", hide_env_values = true)]
     webhook_secret_file: Option<PathBuf>,
     /// Also send to private, loopback, link-local and other special addresses, over http:// and to any port. Without this flag jobs are sent only over https:// to public
-    /// addresses, and only to port 80, 443 or a port from 1024.
+    /// addresses, and only to port 80, to port 443 or to a port above 1023.
     #[arg(long, env = "RETRACED_ALLOW_PRIVATE", hide_env_values = true)]
     allow_private: bool,
-    /// The lease: how long a job belongs to this worker unless the worker renews the lease, 300ms to 1h. If a worker dies, its jobs run again when their leases expire.
+    /// The lease: how long a job belongs to this worker after each renewal, 300ms to 1h. If a worker dies, its jobs run again when their leases expire.
     #[arg(long, value_name = "DURATION", env = "RETRACED_LEASE", hide_env_values = true, default_value = "30s", value_parser = args::lease)]
     lease: Duration,
     /// How long a shutdown lets running jobs finish, up to 1h. Jobs that still run after that are stopped and go back to the front of their queue; no failure is counted.
@@ -76,7 +76,7 @@ impl Work {
         let mut labels = Vec::new();
         for WorkedQueue { name, concurrency } in &self.queues {
             let mut queue = Queue::new(name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
-            // A response of unknown class does not say whether a retry helps, so an operator decides that.
+            // A failure of unknown class does not say whether a retry helps, so an operator decides that.
             queue = queue.timeout(self.timeout + JOB_MARGIN).on_unknown(OnUnknown::DeadLetter);
             if let Some(concurrency) = concurrency {
                 queue = queue.concurrency(*concurrency);
@@ -114,7 +114,7 @@ impl Work {
                 process::exit(128 + number);
             }
         };
-        // The two counts are read one after the other, and a job may end in between. The larger count is shown.
+        // `running` and `drained.running` are counted one after the other, and a job may end in between. The larger number is shown.
         note(drained_message(Drained { running: drained.running.max(running), ..drained }));
         Ok(())
     }
@@ -130,15 +130,15 @@ fn draining_message(running: usize, grace: Duration) -> String {
     if running == 0 {
         return "draining: no job is running".into();
     }
-    let grace = span(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
-    format!("draining: {} running, with {grace} to finish; a second signal stops at once", jobs(running as u64))
+    let grace = short_duration(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+    format!("draining: {} running, with {grace} to finish; a second signal stops at once", job_count(running as u64))
 }
 
 fn drained_message(drained: Drained) -> String {
     let Drained { running, killed, unsettled } = drained;
     let mut text = match running {
         0 => "drained".to_owned(),
-        _ => format!("drained: {} of {} finished", running.saturating_sub(killed), jobs(running as u64)),
+        _ => format!("drained: {} of {} finished", running.saturating_sub(killed), job_count(running as u64)),
     };
     if killed > 0 {
         text += &format!(", {killed} went back to the front of their queue");

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use retraced::job::{AttemptRecord, Ended, StoredAttempt};
-use retraced::retry::{Decision, Outcome, Strategy};
+use retraced::retry::{Decision, RetryOutcome, Strategy};
 use retraced::{Code, Failure, Job, MemoryStore, Queue, Retry, Runtime};
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ fn decision(attempt: &StoredAttempt) -> Option<&Decision> {
 
 fn table_cell(decision: &Decision) -> String {
     match decision.outcome {
-        Outcome::Retry => format!("{:>6}", format!("{}ms", decision.delay_ms)),
+        RetryOutcome::Retry => format!("{:>6}", format!("{}ms", decision.delay_ms)),
         dead => format!("{:>6}", format!("{dead:?}").to_lowercase()),
     }
 }

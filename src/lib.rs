@@ -198,8 +198,8 @@ pub mod job {
 pub mod retry {
     pub use retraced_jobs::retry::Decision;
     pub use retraced_jobs::retry::InvalidRetry;
-    pub use retraced_jobs::retry::Outcome;
     pub use retraced_jobs::retry::Retry;
+    pub use retraced_jobs::retry::RetryOutcome;
     pub use retraced_jobs::retry::RetryOverrides;
     pub use retraced_jobs::retry::Strategy;
     pub use retraced_jobs::retry::Why;

@@ -17,7 +17,7 @@ use super::timeline::{Mark, Timeline};
 use super::{handlers, view};
 use crate::error::CliError;
 use crate::limits::{DEMO_HANDLER_TIMEOUT, DEMO_LAST_FRAME_MIN, DEMO_PROGRESS_INTERVAL, DEMO_UPDATE_INTERVAL};
-use crate::output::{Output, jobs};
+use crate::output::{Output, job_count};
 
 pub(super) const MAIL: &str = "mail";
 pub(super) const SHOP: &str = "shop";
@@ -198,7 +198,7 @@ impl<'a> DemoRun<'a> {
             "A supervision tree of {} actors runs {} in this process, without Redis.\n\
              {failed} went wrong   {recovered} recovered   {later} delayed   jobs that succeed are only counted",
             self.setup.runtime.tree().all().len(),
-            jobs(self.timeline.jobs)
+            job_count(self.timeline.jobs)
         ))?;
         page.print("")
     }

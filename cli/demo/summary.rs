@@ -9,12 +9,12 @@ use super::page::Page;
 use super::run::{End, SHOP};
 use super::timeline::{Incident, IncidentKind, Timeline, restart_time};
 use crate::error::CliError;
-use crate::output::{Column, Output, jobs, printable};
+use crate::output::{Column, Output, job_count, printable};
 
 /// Prints what went wrong and what followed, and unless the user quit, the counts and the trace of [`EXAMPLE_JOB`].
 pub(super) async fn conclude(out: &Output, operator: &Operator, timeline: &Timeline, end: End) -> Result<(), CliError> {
     let page = Page::new(out);
-    let (at, all) = (timeline.done.unwrap_or(timeline.now).as_secs_f64(), jobs(timeline.jobs));
+    let (at, all) = (timeline.done.unwrap_or(timeline.now).as_secs_f64(), job_count(timeline.jobs));
     if end == End::Quit {
         page.print(&format!("Quit after {at:.1}s: {} of {all} had ended.", timeline.ended()))?;
     }
@@ -43,7 +43,7 @@ pub(super) async fn conclude(out: &Output, operator: &Operator, timeline: &Timel
     if ended + open != enqueued {
         return Err(CliError::Failed(format!(
             "{ended} of {} ended, but {open} are open: the counts disagree",
-            jobs(enqueued)
+            job_count(enqueued)
         )));
     }
     page.print("")?;
@@ -88,10 +88,10 @@ pub(super) fn incidents(timeline: &Timeline) -> Vec<[String; 2]> {
     let shown: Vec<_> = timeline.incidents.iter().filter_map(|incident| shown(&incident.kind)).collect();
     let retried = timeline.retried.iter().filter(|job| !shown.contains(job)).count() as u64;
     if retried > 0 {
-        rows.push([format!("{} failed once", jobs(retried)), "retried after a delay".into()]);
+        rows.push([format!("{} failed once", job_count(retried)), "retried after a delay".into()]);
     }
     if timeline.snoozed > 0 {
-        rows.push([format!("{} asked to run later", jobs(timeline.snoozed)), "delayed, not counted".into()]);
+        rows.push([format!("{} asked to run later", job_count(timeline.snoozed)), "delayed, not counted".into()]);
     }
     rows
 }
@@ -113,7 +113,7 @@ fn row(Incident { kind, recovered_ms }: &Incident) -> [String; 2] {
             ],
         },
         IncidentKind::Killed { path, below, running } => [
-            format!("all of {path} was killed: {} actors, {} running", below + 1, jobs(running.len() as u64)),
+            format!("all of {path} was killed: {} actors, {} running", below + 1, job_count(running.len() as u64)),
             match recovered_ms {
                 Some(ms) => format!("all were back {}; the jobs ran again, not counted", restart_time(*ms)),
                 None => replaced,

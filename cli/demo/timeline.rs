@@ -10,7 +10,7 @@ use retraced::store::QueueStats;
 use retraced::{EventKind, SupervisionEvent};
 
 use super::report::{Next, Report};
-use crate::output::{jobs, printable, span};
+use crate::output::{job_count, printable, short_duration};
 
 /// The kind of a line. Each has a glyph, so that colour is never the only sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,7 +125,7 @@ impl Timeline {
             }
             Report::Later { job, delay } => {
                 self.snoozed += 1;
-                let delay = span(millis(delay));
+                let delay = short_duration(millis(delay));
                 self.add_line(
                     at,
                     Mark::Later,
@@ -150,7 +150,7 @@ impl Timeline {
         let doing = match (&running[..], below) {
             ([], 0) => String::new(),
             ([job], 0) => format!(" in the middle of {job}"),
-            (running, _) => format!(", {} running below it", jobs(running.len() as u64)),
+            (running, _) => format!(", {} running below it", job_count(running.len() as u64)),
         };
         self.add_line(at, Mark::Note, path, format_args!("is killed by this demo{doing}"), "");
         self.add_incident(IncidentKind::Killed { path: path.to_owned(), below, running });
@@ -223,7 +223,7 @@ impl Timeline {
     /// Records that the last job has ended.
     pub(super) fn all_is_done(&mut self) {
         self.done = Some(self.now);
-        self.caption = format!("All {} have ended, and none was lost.", jobs(self.jobs));
+        self.caption = format!("All {} have ended, and none was lost.", job_count(self.jobs));
     }
 
     // --- output
@@ -311,7 +311,7 @@ fn restart_caption(kind: &IncidentKind) -> String {
         IncidentKind::Killed { path, below, running } => format!(
             "The demo has killed all of {path}: {} actors, {} running. The actors are back, and the jobs run again, not counted.",
             below + 1,
-            jobs(running.len() as u64)
+            job_count(running.len() as u64)
         ),
         IncidentKind::Crashed { path, .. } => format!("{path} crashed, and its supervisor has restarted it."),
         IncidentKind::Hung { .. } | IncidentKind::Poisoned { .. } | IncidentKind::Died { .. } => String::new(),
@@ -320,7 +320,7 @@ fn restart_caption(kind: &IncidentKind) -> String {
 
 /// How long a restart took, as text.
 pub(super) fn restart_time(ms: u64) -> String {
-    if ms == 0 { "in less than 1ms".into() } else { format!("in {}", span(ms)) }
+    if ms == 0 { "in less than 1ms".into() } else { format!("in {}", short_duration(ms)) }
 }
 
 impl Line {

@@ -20,7 +20,7 @@ use serde::Serialize;
 pub(super) use self::progress::Progress;
 pub(super) use self::style::Style;
 pub(super) use self::table::{Cell, Column, Table};
-pub(super) use self::text::{NOTHING, counted, distance, jobs, one_line, printable, short, span};
+pub(super) use self::text::{NOTHING, counted, distance, job_count, one_line, printable, short, short_duration};
 
 /// The assumed width of a terminal that does not report one.
 const WIDTH_DEFAULT: usize = 80;

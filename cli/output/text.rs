@@ -11,7 +11,7 @@ pub(crate) use retraced::view::printable;
 pub(crate) const NOTHING: &str = "-";
 
 /// `1 job`, `2 jobs`.
-pub(crate) fn jobs(count: impl Into<u64>) -> String {
+pub(crate) fn job_count(count: impl Into<u64>) -> String {
     counted(count, "job")
 }
 
@@ -82,8 +82,8 @@ fn take(left: &mut usize, c: char) -> bool {
 /// An instant relative to now, as in `12s ago` or `in 1m30s`.
 pub(crate) fn distance(ms: u64, now_ms: u64) -> String {
     match ms.checked_sub(now_ms) {
-        None | Some(0) => format!("{} ago", span(rounded(now_ms.saturating_sub(ms)))),
-        Some(ahead) => format!("in {}", span(rounded(ahead))),
+        None | Some(0) => format!("{} ago", short_duration(rounded(now_ms.saturating_sub(ms)))),
+        Some(ahead) => format!("in {}", short_duration(rounded(ahead))),
     }
 }
 
@@ -93,7 +93,7 @@ fn rounded(ms: u64) -> u64 {
 }
 
 /// A duration in its two largest units, as in `1h05m`.
-pub(crate) fn span(ms: u64) -> String {
+pub(crate) fn short_duration(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms}ms"),
         1_000..60_000 if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
@@ -135,7 +135,7 @@ mod tests {
             (90_000_000, "1d01h"),
         ];
         for (ms, text) in cases {
-            assert_eq!(span(ms), text);
+            assert_eq!(short_duration(ms), text);
         }
     }
 

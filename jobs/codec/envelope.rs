@@ -32,7 +32,7 @@ pub struct Envelope {
     pub kind: Kind,
     /// The job's data.
     pub payload: Bytes,
-    /// The job's own retry numbers.
+    /// The job's own retry settings.
     pub retry: RetryOverrides,
     /// The job's own timeout, in ms.
     pub timeout_ms: Option<u64>,

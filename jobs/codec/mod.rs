@@ -23,7 +23,7 @@ use std::fmt;
 /// use retraced_jobs::codec;
 /// let refused = codec::open(&bytes::Bytes::from_static(&[9, 0x80])).unwrap_err();
 /// assert_eq!(refused.to_string(), "envelope has version 9, this build reads version 1; deploy a newer worker");
-/// assert!(refused.is_newer());
+/// assert!(refused.is_newer_version());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodecError {
@@ -42,7 +42,7 @@ impl CodecError {
 
     /// Whether a newer version seems to have written the bytes: a newer worker may read what this one cannot.
     #[must_use]
-    pub fn is_newer(&self) -> bool {
+    pub fn is_newer_version(&self) -> bool {
         self.newer
     }
 }

@@ -129,7 +129,7 @@ mod golden {
              84
              a1 6b aa 656d61696c2e73656e64
              a1 70 c4 05 c0c0c0c0c0
-             a1 72 87                          # \"r\": its own retry numbers
+             a1 72 87                          # \"r\": its own retry settings
                 a1 73 aa 74687265652d74696572  # \"s\": strategy \"three-tier\"
                 a1 6e 09                       # \"n\": max attempts 9
                 a1 62 cd 1388                  # \"b\": base 5000 ms
@@ -281,10 +281,10 @@ mod envelope {
     #[test]
     fn garbage_is_distinguished_from_an_envelope_of_a_newer_version() {
         let newer = open(&Bytes::from_static(&[2, 0x80])).unwrap_err();
-        assert!(newer.is_newer(), "{newer}");
+        assert!(newer.is_newer_version(), "{newer}");
         for bytes in [&b""[..], b"\0", b"{\"kind\":1}", b"\xff", b"\x01", b"\x01\x80", b"\x01\xc0", b"\x01\x80\x80"] {
             let error = open(&Bytes::from_static(bytes)).unwrap_err();
-            assert!(!error.is_newer() && error.to_string().starts_with("envelope "), "{error}");
+            assert!(!error.is_newer_version() && error.to_string().starts_with("envelope "), "{error}");
         }
         let text = "01 82 a1 6b a3 612062 a1 70 c4 00";
         let why = refused(open(&Bytes::from(from_hex(text))));
@@ -326,7 +326,7 @@ mod attempt_log {
     fn an_unknown_shape_was_written_by_a_newer_version() {
         let error = decode_attempt(&[7, 0xc0]).unwrap_err();
         assert_eq!(error.to_string(), "attempt log has shape 7, this build reads 1 to 3; a newer version wrote it");
-        assert!(error.is_newer());
+        assert!(error.is_newer_version());
         assert_eq!(refused(decode_attempt(&[])), "attempt log is empty");
     }
 

@@ -58,7 +58,7 @@ impl std::error::Error for HandlerPanic {}
 
 impl HandlerPanic {
     /// Prints the panic to standard error if the program has set no `tracing` subscriber: otherwise nobody would see it.
-    pub(super) fn print_unless_traced(&self) {
+    pub(super) fn print_without_subscriber(&self) {
         if !tracing::dispatcher::has_been_set() {
             // Standard error may be closed; that is no reason to fail.
             let _ = writeln!(std::io::stderr(), "{self}");

@@ -19,7 +19,7 @@ use crate::failure::{Class, Code, Failure, bounded};
 use crate::handler::{Handlers, JobDefaults, Output, RawJob, States};
 use crate::job::{InstanceId, QueueName};
 use crate::limits::{UNKNOWN_KIND_DELAY, UNKNOWN_KIND_RELEASES_MAX};
-use crate::retry::{Decision, InvalidRetry, Outcome, Retry, RetryOverrides, decide};
+use crate::retry::{Decision, InvalidRetry, Retry, RetryOutcome, RetryOverrides, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, Released};
 use crate::units::millis;
@@ -65,7 +65,7 @@ pub struct RanBy {
     pub ran: Duration,
 }
 
-/// An attempt that is over, although its handler may never have run, and what is needed to decide what becomes of its job.
+/// An attempt that is over, and what is needed to decide what becomes of its job. Its handler may never have run.
 struct FinishedAttempt<'a> {
     job: &'a ClaimedJob,
     ran_by: RanBy,
@@ -79,7 +79,7 @@ struct JobRules {
     retry: Retry,
     timeout: Duration,
     keep_completed: bool,
-    /// Why the job's own retry numbers are not used; `None` when they are used, or when the job has none.
+    /// Why the job's own retry settings are not used; `None` when they are used, or when the job has none.
     refused: Option<InvalidRetry>,
 }
 
@@ -146,7 +146,7 @@ impl Runner {
         let not_run = || finish(Duration::ZERO, self.rules.retry.unwrap_or_default(), Notes::default());
         let envelope = match self.decode(&job) {
             Ok(envelope) => envelope,
-            Err(error) if error.is_newer() => {
+            Err(error) if error.is_newer_version() => {
                 return self.not_runnable_here(not_run(), Code::DecodeFailed, error.to_string(), error.to_string());
             }
             Err(error) => {
@@ -169,7 +169,9 @@ impl Runner {
         };
         let ctx = Context::new(info, started, self.states.clone(), self.producers.clone(), lease.clone());
         if let Some(refused) = refused {
-            ctx.log(format!("the job's own retry numbers were refused, its queue's are used: {refused}"));
+            ctx.log(format!(
+                "the job's own retry settings were refused, those of its kind and queue are used: {refused}"
+            ));
         }
         let raw = RawJob::new(self.queue.clone(), job.id.clone(), envelope.kind, envelope.payload);
         let end = run(&found.handler, &self.layers, raw, ctx.clone(), &lease, timeout).await;
@@ -248,7 +250,7 @@ impl Runner {
         Ok(envelope)
     }
 
-    /// The rules of the job's kind, overridden by what the job sets. If one of the job's retry numbers is out of bounds, all of them are ignored.
+    /// The rules of the job's kind, overridden by what the job sets. If one of the job's own retry settings is out of bounds, all of them are ignored.
     fn rules_of(&self, envelope: &Envelope, defaults: &JobDefaults) -> JobRules {
         let KindRules { retry, timeout, keep_completed, .. } = self.rules.of_kind(defaults);
         let timeout = envelope.timeout_ms.filter(|ms| *ms > 0).map_or(timeout, Duration::from_millis);
@@ -268,11 +270,11 @@ impl Runner {
             true => self.record(finished.ran_by, Ended::Completed { output: output.into_bytes() }, Notes::default()),
             false => Bytes::new(),
         };
-        outcome(finished.job, finished.ran_by, Verdict::Complete { keep }, record, None)
+        attempt_outcome(finished.job, finished.ran_by, Verdict::Complete { keep }, record, None)
     }
 
     /// The outcome after an error, a panic, a timeout or a snooze. It depends on whether the handler was asked to stop, and why. If the job was cancelled, it ends as
-    /// `cancelled`. During a shutdown only a panic counts as a failure.
+    /// `cancelled`. Once a shutdown has asked the handler to stop, only a panic counts as a failure.
     async fn unsuccessful(
         &self,
         finished: FinishedAttempt<'_>,
@@ -290,7 +292,7 @@ impl Runner {
                 message: caught.message,
                 place: caught.place,
             };
-            caught.print_unless_traced();
+            caught.print_without_subscriber();
             panic = Some(caught);
         }
         let outcome = match (stop_reason, failure.snoozed_for()) {
@@ -307,7 +309,8 @@ impl Runner {
     fn cancelled(&self, finished: FinishedAttempt<'_>, failure: &Failure, details: PanicDetails) -> AttemptOutcome {
         let ended = failed_end(Code::Cancelled, failure, details, None);
         let record = self.record(finished.ran_by, ended, finished.notes);
-        outcome(finished.job, finished.ran_by, Verdict::Cancel, record, Some((Code::Cancelled, Class::Unknown)))
+        // No class: nothing is retried, whatever the handler's error was.
+        attempt_outcome(finished.job, finished.ran_by, Verdict::Cancel, record, Some((Code::Cancelled, Class::Unknown)))
     }
 
     fn released(&self, finished: FinishedAttempt<'_>, reason: Released, delay: Duration) -> AttemptOutcome {
@@ -318,7 +321,7 @@ impl Runner {
             // With a delay of zero these jobs go to the back of their queue. At its front a job that snoozes again and again would keep the others from running.
             Released::UnknownKind | Released::Snoozed => Verdict::ReleaseAfter { delay },
         };
-        outcome(finished.job, finished.ran_by, verdict, record, None)
+        attempt_outcome(finished.job, finished.ran_by, verdict, record, None)
     }
 
     /// The outcome for a job that this worker cannot run but a newer one may: released with a delay, and rejected after too many releases. `unknown` is what the
@@ -334,7 +337,7 @@ impl Runner {
             let failure = Failure::new(code, text);
             let record =
                 self.record(finished.ran_by, failed_end(code, &failure, PanicDetails::default(), None), finished.notes);
-            outcome(finished.job, finished.ran_by, Verdict::Reject, record, Some((code, failure.class())))
+            attempt_outcome(finished.job, finished.ran_by, Verdict::Reject, record, Some((code, failure.class())))
         } else {
             self.released(finished, Released::UnknownKind, UNKNOWN_KIND_DELAY)
         };
@@ -349,15 +352,15 @@ impl Runner {
             ..decide(&finished.retry, n, class, failure.asked_delay(), finished.jitter)
         };
         let verdict = match decision.outcome {
-            Outcome::Retry => Verdict::Retry { delay: Duration::from_millis(decision.delay_ms) },
-            Outcome::Dead => Verdict::DeadLetter,
-            Outcome::Poisoned => Verdict::Poison,
+            RetryOutcome::Retry => Verdict::Retry { delay: Duration::from_millis(decision.delay_ms) },
+            RetryOutcome::Dead => Verdict::DeadLetter,
+            RetryOutcome::Poisoned => Verdict::Poison,
         };
         let ended = failed_end(failure.code(), failure, details, Some(Box::new(decision)));
         let record = self.record(finished.ran_by, ended, finished.notes);
         let why = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));
         let reported = Some((failure.code(), failure.class()));
-        AttemptOutcome { why, ..outcome(finished.job, finished.ran_by, verdict, record, reported) }
+        AttemptOutcome { why, ..attempt_outcome(finished.job, finished.ran_by, verdict, record, reported) }
     }
 
     fn record(&self, ran_by: RanBy, ended: Ended, notes: Notes) -> Bytes {
@@ -386,7 +389,7 @@ fn settlement(job: &ClaimedJob, verdict: Verdict, record: Bytes) -> Settlement {
     Settlement { id: job.id.clone(), token: job.token, verdict, record }
 }
 
-fn outcome(
+fn attempt_outcome(
     job: &ClaimedJob,
     ran_by: RanBy,
     verdict: Verdict,

@@ -32,7 +32,7 @@ pub struct JobOptions {
     pub id: Option<JobId>,
     /// When the job may run.
     pub run_at: RunAt,
-    /// The job's own retry numbers; the others come from its kind or its queue. They are not checked here: a worker ignores all of them if one is out of bounds.
+    /// The job's own retry settings; the others come from its kind or its queue. They are not checked here: a worker ignores all of them if one is out of bounds.
     pub retry: RetryOverrides,
     /// The job's own timeout, in whole milliseconds and at least 1 ms; it has no upper limit. `None`: that of its kind or queue.
     pub timeout: Option<Duration>,

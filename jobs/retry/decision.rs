@@ -11,7 +11,7 @@ use crate::units::millis;
 /// Used in the example of [`Decision`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum RetryOutcome {
     /// Retried after the decision's delay.
     Retry,
     /// Moved to the dead letter queue.
@@ -48,16 +48,16 @@ pub enum Why {
 ///
 /// ```
 /// use std::time::Duration;
-/// use retraced_jobs::{failure::Class, retry::{decide, Outcome, Retry}};
+/// use retraced_jobs::{failure::Class, retry::{decide, RetryOutcome, Retry}};
 /// let retry = Retry::exponential().base(Duration::from_secs(5)).jitter(0);
 /// let decision = decide(&retry, 3, Class::Temporary, None, 0);
-/// assert_eq!((decision.outcome, decision.delay_ms, decision.attempts_left), (Outcome::Retry, 20_000, 2));
+/// assert_eq!((decision.outcome, decision.delay_ms, decision.attempts_left), (RetryOutcome::Retry, 20_000, 2));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct Decision {
     /// What becomes of the job.
-    pub outcome: Outcome,
+    pub outcome: RetryOutcome,
     /// The rule that decided.
     pub why: Why,
     /// The policy's strategy.
@@ -105,13 +105,15 @@ pub fn decide(retry: &Retry, n: u32, class: Class, retry_after: Option<Duration>
     let jitter = jitter.clamp(-1000, 1000);
     let retry_after_ms = retry_after.map(millis);
     let (outcome, why, delay_ms) = match class {
-        Class::Permanent => (Outcome::Poisoned, Why::PermanentFailure, 0),
-        Class::Unknown => (Outcome::Dead, Why::UnknownFailure, 0),
-        Class::Temporary if attempts_left == 0 => (Outcome::Dead, Why::AttemptsExhausted, 0),
+        Class::Permanent => (RetryOutcome::Poisoned, Why::PermanentFailure, 0),
+        Class::Unknown => (RetryOutcome::Dead, Why::UnknownFailure, 0),
+        Class::Temporary if attempts_left == 0 => (RetryOutcome::Dead, Why::AttemptsExhausted, 0),
         Class::Temporary => match (retry_after_ms, immediate(retry, n)) {
-            (Some(asked), _) => (Outcome::Retry, Why::RetryAfter, asked.min(retry.max_ms)),
-            (None, true) => (Outcome::Retry, Why::ImmediateTry, 0),
-            (None, false) => (Outcome::Retry, Why::Strategy, capped(retry, jittered(retry, formula(retry, n), jitter))),
+            (Some(asked), _) => (RetryOutcome::Retry, Why::RetryAfter, asked.min(retry.max_ms)),
+            (None, true) => (RetryOutcome::Retry, Why::ImmediateTry, 0),
+            (None, false) => {
+                (RetryOutcome::Retry, Why::Strategy, capped(retry, jittered(retry, formula(retry, n), jitter)))
+            }
         },
     };
     Decision {

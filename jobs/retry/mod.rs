@@ -7,6 +7,6 @@ pub(crate) mod short_names;
 #[cfg(test)]
 mod tests;
 
-pub use decision::{Decision, Outcome, Why, decide};
+pub use decision::{Decision, RetryOutcome, Why, decide};
 pub use on_unknown::OnUnknown;
 pub use policy::{InvalidRetry, Retry, RetryOverrides, Strategy};

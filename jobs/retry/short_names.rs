@@ -3,13 +3,13 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Decision, Outcome, Strategy, Why};
+use super::{Decision, RetryOutcome, Strategy, Why};
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Decision")]
 struct Short {
     #[serde(rename = "o", alias = "outcome")]
-    outcome: Outcome,
+    outcome: RetryOutcome,
     #[serde(rename = "y", alias = "why")]
     why: Why,
     #[serde(rename = "s", alias = "strategy")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Decision, Outcome, Retry, RetryOverrides, Strategy, Why, decide};
+use super::{Decision, Retry, RetryOutcome, RetryOverrides, Strategy, Why, decide};
 use crate::failure::Class;
 
 fn ms(ms: u64) -> Duration {
@@ -16,7 +16,7 @@ fn ms(ms: u64) -> Duration {
 fn delays(retry: Retry) -> Vec<u64> {
     let retry = retry.jitter(0);
     let decided = (1..).map(|n| decide(&retry, n, Class::Temporary, None, 0));
-    decided.take_while(|decision| decision.outcome == Outcome::Retry).map(|decision| decision.delay_ms).collect()
+    decided.take_while(|decision| decision.outcome == RetryOutcome::Retry).map(|decision| decision.delay_ms).collect()
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_decision_records_what_went_into_it() {
     assert_eq!(
         decide(&retry, 2, Class::Temporary, None, 400),
         Decision {
-            outcome: Outcome::Retry,
+            outcome: RetryOutcome::Retry,
             why: Why::Strategy,
             strategy: Strategy::Linear,
             n: 2,
@@ -188,20 +188,20 @@ proptest! {
     fn only_a_temporary_failure_with_attempts_left_is_retried(retry in any_retry(), n in any_n(), class in any_class(), drawn in any::<i16>()) {
         let decision = decide(&retry, n, class, None, drawn);
         let expected = match class {
-            Class::Permanent => (Outcome::Poisoned, Why::PermanentFailure),
-            Class::Unknown => (Outcome::Dead, Why::UnknownFailure),
-            Class::Temporary if n.max(1) >= retry.max_attempts => (Outcome::Dead, Why::AttemptsExhausted),
-            Class::Temporary => (Outcome::Retry, decision.why),
+            Class::Permanent => (RetryOutcome::Poisoned, Why::PermanentFailure),
+            Class::Unknown => (RetryOutcome::Dead, Why::UnknownFailure),
+            Class::Temporary if n.max(1) >= retry.max_attempts => (RetryOutcome::Dead, Why::AttemptsExhausted),
+            Class::Temporary => (RetryOutcome::Retry, decision.why),
         };
         prop_assert_eq!((decision.outcome, decision.why), expected);
         prop_assert_eq!(decision.attempts_left, retry.max_attempts.saturating_sub(n.max(1)));
-        prop_assert!(decision.outcome == Outcome::Retry || decision.delay_ms == 0);
+        prop_assert!(decision.outcome == RetryOutcome::Retry || decision.delay_ms == 0);
     }
 
     #[test]
     fn a_policy_allows_exactly_its_attempts(retry in any_retry(), attempts in 1_u32..=1_000) {
         let retry = retry.max_attempts(attempts);
-        let exhausted = (1..).find(|n| decide(&retry, *n, Class::Temporary, None, 0).outcome == Outcome::Dead);
+        let exhausted = (1..).find(|n| decide(&retry, *n, Class::Temporary, None, 0).outcome == RetryOutcome::Dead);
         prop_assert_eq!(exhausted, Some(attempts));
     }
 

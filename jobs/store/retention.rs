@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct RetentionRule {
     /// A job that ended longer ago than this is deleted.
     pub age_max: Duration,
-    /// Most jobs that are kept. If there are more, those that ended first are deleted.
+    /// How many jobs are kept at most. If there are more, those that ended first are deleted.
     pub count_max: u64,
 }
 

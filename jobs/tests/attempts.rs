@@ -270,8 +270,7 @@ mod odd_input {
             RetryOverrides { max_attempts: Some(0), base_ms: Some(1), ..RetryOverrides::default() };
         let settlement = harness.attempt().await.settlement;
         assert_eq!(settlement.verdict, retry_in(5));
-        let expected =
-            "the job's own retry numbers were refused, its queue's are used: max attempts is 0, allowed are 1 to 1000";
+        let expected = "the job's own retry settings were refused, those of its kind and queue are used: max attempts is 0, allowed are 1 to 1000";
         assert_eq!(log_of(&settlement).lines[0].text, expected);
     }
 

@@ -1,6 +1,6 @@
 //! A retry decision as a sentence, with the numbers that went into it.
 
-use retraced_jobs::retry::{Decision, Outcome, Strategy, Why};
+use retraced_jobs::retry::{Decision, RetryOutcome, Strategy, Why};
 
 use crate::view::duration_text;
 
@@ -17,7 +17,7 @@ pub(super) fn explain(decision: &Decision) -> String {
 fn without_class(decision: &Decision) -> String {
     let Decision { n, max_attempts, strategy, base_ms, jitter_percent, jitter_drawn, max_ms, .. } = decision;
     match (decision.outcome, decision.why) {
-        (Outcome::Retry, Why::RetryAfter) => {
+        (RetryOutcome::Retry, Why::RetryAfter) => {
             let asked_ms = decision.retry_after_ms.unwrap_or(decision.delay_ms);
             let how = if asked_ms > decision.delay_ms {
                 format!("the policy's longest delay; the handler asked for {}", duration_text(asked_ms))
@@ -26,13 +26,13 @@ fn without_class(decision: &Decision) -> String {
             };
             format!("→ due again in {}, {how} (failure {n} of {max_attempts})", duration_text(decision.delay_ms))
         }
-        (Outcome::Retry, Why::ImmediateTry) => {
+        (RetryOutcome::Retry, Why::ImmediateTry) => {
             let tries = decision.immediate_tries.unwrap_or_default();
             format!(
                 "→ queued again at once: {strategy}, the first {tries} attempts do not wait (failure {n} of {max_attempts})"
             )
         }
-        (Outcome::Retry, _) => format!(
+        (RetryOutcome::Retry, _) => format!(
             "→ due again in {}: {strategy}, base {}{}, jitter {jitter_percent} % drawn {} %, at most {} (failure {n} of {max_attempts})",
             duration_text(decision.delay_ms),
             duration_text(*base_ms),

@@ -131,7 +131,7 @@ pub struct QueueStats {
     pub poisoned: u64,
     /// Cancelled jobs kept.
     pub cancelled: u64,
-    /// How long ago the job at the front of the queue was enqueued, in ms; `None` when none was found there.
+    /// How long ago the first pending job was enqueued, in ms. `None` when there is none among the first 100 entries of the queue.
     pub oldest_pending_ms: Option<u64>,
     /// For how long the earliest delayed job has been due, in ms; negative while it is not due yet; `None` when none is delayed.
     pub delayed_overdue_ms: Option<i64>,
@@ -149,7 +149,7 @@ pub struct QueueStats {
     pub stale_settlements_total: u64,
     /// Jobs deleted by retention, ever.
     pub trimmed_total: u64,
-    /// Damaged data found, ever, such as an entry without a job: it was deleted, or its job was poisoned.
+    /// Damaged data found, ever: entries without a job, which were deleted, and jobs that cannot be read, which were poisoned.
     pub garbage_total: u64,
 }
 
@@ -160,7 +160,7 @@ pub struct QueueStats {
 pub struct TrimPolicy {
     /// The rules. With `completed: None`, all completed jobs are deleted, also those that another worker kept.
     pub retention: Retention,
-    /// Most jobs deleted by this call; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
+    /// How many jobs this call may delete; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
     pub limit: usize,
 }
 
@@ -212,7 +212,7 @@ pub struct AuditReport {
     pub pending_entries: u64,
     /// How many of these entries are stale, according to a counter that the store maintains.
     pub stale: u64,
-    /// Jobs in all other containers together.
+    /// Jobs in all containers but `pending`.
     pub contained: u64,
     /// Number of leases minus number of grants; a job in `processing` has one of each.
     pub grant_difference: i64,

@@ -18,7 +18,7 @@ pub struct CallId {
 }
 
 impl CallId {
-    /// The id of the second call where one verb makes two calls: the same sequence in the companion of the replay slot. Slot `n` and slot `n` + 32,768 are each
+    /// The id for the claim where `settle_and_claim` is made of two calls: the same sequence in the companion of the replay slot. Slot `n` and slot `n` + 32,768 are each
     /// other's companions; [`ReplaySlots`](crate::store::ReplaySlots) gives out only the lower ones.
     ///
     /// ```
@@ -30,6 +30,7 @@ impl CallId {
     /// ```
     #[must_use]
     pub fn companion(self) -> Self {
+        // The bound is the highest bit of a slot number, which is set in the companions only.
         Self { replay_slot: self.replay_slot ^ REPLAY_SLOTS_MAX, ..self }
     }
 }

@@ -24,13 +24,13 @@ pub struct LedgerPage {
 pub struct WorkerRow {
     /// The process instance.
     pub instance: InstanceId,
-    /// The name of its host, which is only shown.
+    /// The name of its host, for people.
     pub host: String,
     /// Its process id.
     pub pid: u32,
     /// Its version of ReTraced.
     pub version: String,
-    /// The application's build, as the application names it; only shown.
+    /// The application's build, as the application names it, for people.
     #[serde(default)]
     pub build: String,
     /// The queues it processes.

@@ -2,7 +2,7 @@
 
 use crate::job::{JobId, JobState, QueueName};
 
-/// A reason to poll now instead of at the next scheduled poll.
+/// A reason to poll now instead of at the next scheduled poll, or for `Cancel` to ask the handler to stop.
 ///
 /// Used in the example of [`Store`](crate::store::Store).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +10,7 @@ use crate::job::{JobId, JobState, QueueName};
 pub enum Hint {
     /// Something may be claimed.
     Pending(QueueName),
-    /// A job was delayed that is due before all others.
+    /// A job was added to the delayed ones and is due before all others.
     Due(QueueName),
     /// The cancellation of a processing job was requested.
     Cancel(QueueName, JobId),

@@ -29,7 +29,7 @@ pub enum Enqueued {
 /// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
-    /// Most jobs to grant; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
+    /// How many jobs to grant; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
     pub limit: usize,
     /// Most bytes of headers ([`HEADER_BYTES`](crate::store::HEADER_BYTES) each) and envelopes together. The first job that does not fit ends the claim, but one job
     /// is granted whatever its size.
@@ -46,7 +46,7 @@ pub struct ClaimRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Claims {
-    /// The store's clock, in ms since the Unix epoch; 0 where it is not known.
+    /// The store's clock, in ms since the Unix epoch; 0 if the claim of a `settle_and_claim` was refused.
     pub now_ms: u64,
     /// When the leases expire unless renewed, in ms since the Unix epoch.
     pub expires_ms: u64,
