@@ -53,8 +53,8 @@ pub(crate) struct Work {
     /// How long a shutdown lets running jobs finish, up to 1h. Jobs that still run after that are stopped and go back to the front of their queue; no failure is counted.
     #[arg(long, value_name = "DURATION", env = "RETRACED_GRACE", hide_env_values = true, default_value = "25s", value_parser = args::grace)]
     grace: Duration,
-    /// Timeout of a request, response included: 10ms to 1h. Connecting may take at most 5 s of it, and a response may pause for at most 5 s. On timeout the attempt fails with TIMEOUT and is retried, unless a failure status
-    /// arrived before.
+    /// Timeout of a request, response included: 10ms to 1h. Connecting may take at most 5 s of it, and a response may pause for at most 5 s. On timeout the attempt fails with TIMEOUT and is retried. If the status
+    /// had arrived and is a failure, the status decides instead.
     #[arg(long, value_name = "DURATION", env = "RETRACED_TIMEOUT", hide_env_values = true, default_value = "15s", value_parser = args::request_timeout)]
     timeout: Duration,
 }
@@ -70,7 +70,7 @@ impl Work {
         let webhook = Webhook::new(&self.webhook, self.addresses(), secrets, self.timeout)?;
         let mut signals = Signals::listen()?;
         log_to_stderr();
-        webhook.check_name().await?;
+        webhook.check_host_name().await?;
         let to = webhook.shown();
         let mut builder = Runtime::builder().shared_store(context.store().await?).lease(self.lease).grace(self.grace);
         let mut labels = Vec::new();
@@ -95,8 +95,11 @@ impl Work {
             tokio::select! {
                 event = events.recv() => match event {
                     Ok(event) if context.out.is_json() => context.out.result(&Event::from(&event), String::new)?,
+                    // Without --json they are in the log.
                     Ok(_) => {}
-                    Err(RecvError::Lagged(missed)) => note(format_args!("{missed} supervision events are not shown")),
+                    Err(RecvError::Lagged(missed)) if context.out.is_json() => note(format_args!("{missed} supervision events are not shown")),
+                    Err(RecvError::Lagged(_)) => {}
+                    // The tree has ended. `shutdown` below says why.
                     Err(RecvError::Closed) => break None,
                 },
                 ended = runtime.wait() => return Ok(ended?),

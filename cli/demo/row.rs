@@ -1,11 +1,11 @@
-//! One row of the live view: pieces of text with a meaning each, drawn in the terminal's colours.
+//! One row of the live view: pieces of text, each with its tone, drawn in the terminal's colours.
 
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line as Drawn, Span};
 
 use super::timeline::Mark;
 
-/// The meaning of a piece of text.
+/// How a piece of text is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     Plain,
@@ -14,7 +14,7 @@ pub(super) enum Tone {
     Marked(Mark),
 }
 
-/// Only the terminal's own 16 colours are used, because the user has chosen them for the background.
+/// Only the terminal's own 16 colours are used, because the user has chosen them to be legible.
 fn style(tone: Tone, colour: bool) -> Style {
     let coloured = |own: Color| if colour { Style::new().fg(own) } else { Style::new() };
     match tone {
@@ -51,15 +51,13 @@ impl Row {
     pub(super) fn drawn(self, width: usize, colour: bool) -> Drawn<'static> {
         let mut left = width;
         let mut spans = Vec::new();
-        let long = self.width() > width;
         for (text, tone) in self.0 {
-            let chars = text.chars().count();
-            let text = if long && chars >= left { cut(&text, left) } else { text };
-            left -= text.chars().count().min(left);
-            spans.push(Span::styled(text, style(tone, colour)));
-            if long && left == 0 {
+            if left == 0 {
                 break;
             }
+            let text = cut(&text, left);
+            left -= text.chars().count();
+            spans.push(Span::styled(text, style(tone, colour)));
         }
         Drawn::from(spans)
     }

@@ -96,7 +96,7 @@ impl Webhook {
     }
 
     /// Resolves the name once, so that a mistyped name is reported at the start and not by failing jobs. Each connection resolves and checks the name again.
-    pub(super) async fn check_name(&self) -> Result<(), CliError> {
+    pub(super) async fn check_host_name(&self) -> Result<(), CliError> {
         let Some(name) = self.to.name() else { return Ok(()) };
         let Ok(asked) = name.parse::<Name>() else { return Ok(()) };
         match tokio::time::timeout(CONNECT_TIMEOUT, self.resolver.resolve(asked)).await {

@@ -271,7 +271,7 @@ async fn a_name_that_leads_inside_on_its_second_look_up_is_refused() {
     }));
     let webhook =
         webhook(&format!("https://rebinding.test:{}/", inside.port), Addresses::Public, GENEROUS, rebinding).unwrap();
-    webhook.check_name().await.unwrap();
+    webhook.check_host_name().await.unwrap();
     let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
     assert_eq!(failure.code(), Code::NetworkError);
     assert_eq!(
@@ -279,7 +279,12 @@ async fn a_name_that_leads_inside_on_its_second_look_up_is_refused() {
         "the webhook's address was refused: rebinding.test (127.0.0.1) is a loopback address; jobs go to public addresses only, unless --allow-private is given"
     );
     assert!(
-        webhook.check_name().await.unwrap_err().to_string().starts_with("--webhook: rebinding.test (127.0.0.1) is a")
+        webhook
+            .check_host_name()
+            .await
+            .unwrap_err()
+            .to_string()
+            .starts_with("--webhook: rebinding.test (127.0.0.1) is a")
     );
     assert_eq!((asked.load(Ordering::SeqCst), inside.reached().await), (3, 0));
 }

@@ -11,7 +11,7 @@ use crate::job::InstanceId;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::trace::{AttemptLog, Ended, ExecutorId};
 
-/// An array of instance, slot, generation, `started_ms` and `ran_ms`, for an attempt that completed without output, log lines or progress.
+/// An array of instance, number and generation of the executor, `started_ms` and `ran_ms`, for an attempt that completed without output, log lines or progress.
 const COMPLETED: u8 = 1;
 /// The log with field names: short ones, but long ones in the retry decision. Still read, no longer written.
 const NAMED_LONG_DECISION: u8 = 2;
@@ -35,6 +35,7 @@ pub fn encode_attempt(log: &AttemptLog) -> Bytes {
     let written = match completed(log) {
         Some(completed) => {
             bytes.push(COMPLETED);
+            // A tuple, which has no names.
             encode_named("attempt log", &completed, &mut bytes)
         }
         None => {

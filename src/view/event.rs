@@ -25,7 +25,7 @@ pub struct Event {
     pub at: Timestamp,
     /// The worker process.
     pub worker: String,
-    /// The path in the supervision tree of the actor this event is about, for example `email/executor-3`.
+    /// The actor, by the path that `Runtime::kill` takes, for example `email/executor-3`.
     pub actor: String,
     /// How often the actor at this path was restarted before.
     pub generation: u32,

@@ -55,7 +55,7 @@ const LAYERS: &[Layer] = &[
             &["store/memory", "store/redis"],
             &["execution", "testing"],
         ],
-        file_lines_max: 437,
+        file_lines_max: 470,
         function_lines_max: 54,
     },
     Layer {
@@ -126,7 +126,7 @@ const LAYERS: &[Layer] = &[
             &["commands"],
             &["start"],
         ],
-        file_lines_max: 460,
+        file_lines_max: 420,
         function_lines_max: 58,
     },
 ];

@@ -17,8 +17,8 @@ use crate::store::{Hint, Store, StoreError, StoreFacts, StoreFuture};
 
 /// A store in a Redis or Valkey server. Cheap to clone; clones share their connections.
 ///
-/// There are three connections, so that no renewal and no settlement waits behind a large enqueue or listing: one for the renewal of leases, one for the other
-/// calls of workers about jobs (claim, settle, promote, reclaim, reconcile, probe), and one for everything else. Each subscription for hints opens one more. A
+/// There are three connections, so that no renewal and no settlement waits behind a large enqueue or listing: one for the renewal of leases and the recorded starts
+/// of handlers, one for the other calls of workers about jobs (claim, settle, promote, reclaim, reconcile, probe), and one for everything else. Each subscription for hints opens one more. A
 /// connection is opened when it is first used, on the tokio runtime of that call, and again after it was lost.
 ///
 /// ```no_run
@@ -33,8 +33,11 @@ pub struct RedisStore(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) options: RedisOptions,
-    pub(super) transitions: Link,
-    pub(super) admin: Link,
+    /// Claims, settlements, promotions, reclaims and probes of workers.
+    pub(super) work: Link,
+    /// Enqueues, listings, actions of operators, trims, audits and the ledger.
+    pub(super) other: Link,
+    /// Renewals, and the recorded starts of handlers.
     pub(super) renewals: Link,
     /// Key names, one entry per queue that was used through this store.
     pub(super) queues: Mutex<HashMap<QueueName, Arc<QueueKeys>>>,
@@ -57,8 +60,8 @@ impl RedisStore {
     /// [`StoreError::Corrupt`] for any other error of the server, such as a database number that it does not have.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
-        // Not over `transitions`: a connection ends with the tokio runtime it was opened on, and workers may run on another one.
-        store.check(&store.0.admin).await?;
+        // A connection lives on the tokio runtime that opens it, here the caller's. So the check must not open `work`, which would then depend on that runtime.
+        store.check(&store.0.other).await?;
         Ok(store)
     }
 
@@ -78,8 +81,8 @@ impl RedisStore {
     pub fn open(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
         let endpoint = Arc::new(Endpoint::new(url, options)?);
         Ok(Self(Arc::new(Inner {
-            transitions: Link::new(endpoint.clone()),
-            admin: Link::new(endpoint.clone()),
+            work: Link::new(endpoint.clone()),
+            other: Link::new(endpoint.clone()),
             renewals: Link::new(endpoint.clone()),
             queues: Mutex::default(),
             endpoint,
@@ -105,7 +108,7 @@ impl RedisStore {
 
 impl Store for RedisStore {
     fn probe(&self) -> StoreFuture<'_, StoreFacts> {
-        Box::pin(self.check(&self.0.transitions))
+        Box::pin(self.check(&self.0.work))
     }
 
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {

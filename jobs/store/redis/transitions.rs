@@ -15,14 +15,14 @@ impl Transitions for RedisStore {
         Box::pin(async move {
             check_batch("enqueue", jobs.len())?;
             // Not over `transitions`, so that no settlement waits behind a large enqueue.
-            scripts::enqueue(&self.0.admin, &self.keys(queue), call, jobs).await
+            scripts::enqueue(&self.0.other, &self.keys(queue), call, jobs).await
         })
     }
 
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims> {
         Box::pin(async move {
             check_batch("claim", request.limit)?;
-            scripts::claim(&self.0.transitions, &self.keys(queue), call, request).await
+            scripts::claim(&self.0.work, &self.keys(queue), call, request).await
         })
     }
 
@@ -34,7 +34,7 @@ impl Transitions for RedisStore {
     ) -> StoreFuture<'a, Vec<Settled>> {
         Box::pin(async move {
             check_batch("settle", settlements.len())?;
-            scripts::settle(&self.0.transitions, &self.keys(queue), call, settlements).await
+            scripts::settle(&self.0.work, &self.keys(queue), call, settlements).await
         })
     }
 
@@ -48,21 +48,21 @@ impl Transitions for RedisStore {
         Box::pin(async move {
             check_batch("settle_and_claim", settlements.len())?;
             check_batch("settle_and_claim", request.limit)?;
-            scripts::settle_and_claim(&self.0.transitions, &self.keys(queue), call, settlements, request).await
+            scripts::settle_and_claim(&self.0.work, &self.keys(queue), call, settlements, request).await
         })
     }
 
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted> {
         Box::pin(async move {
             check_batch("promote", limit)?;
-            scripts::promote(&self.0.transitions, &self.keys(queue), call, limit).await
+            scripts::promote(&self.0.work, &self.keys(queue), call, limit).await
         })
     }
 
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed> {
         Box::pin(async move {
             check_batch("reclaim", request.limit)?;
-            scripts::reclaim(&self.0.transitions, &self.keys(queue), call, request).await
+            scripts::reclaim(&self.0.work, &self.keys(queue), call, request).await
         })
     }
 
@@ -76,7 +76,7 @@ impl Transitions for RedisStore {
     ) -> StoreFuture<'a, Reconciled> {
         Box::pin(async move {
             check_batch("reconcile", nonces.len())?;
-            scripts::reconcile(&self.0.transitions, &self.keys(queue), call, owner, nonces, cursor).await
+            scripts::reconcile(&self.0.work, &self.keys(queue), call, owner, nonces, cursor).await
         })
     }
 }

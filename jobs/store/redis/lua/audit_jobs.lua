@@ -1,8 +1,8 @@
 -- audit_jobs.lua: inspect one slice of the jobs for those that should be pending: they are in no sorted set and have no grant.
 -- Guarantee: reads only; returns no job whose entry version was drawn after the caller began to read `pending`.
 -- KEYS    see lib/queue.lua
--- ARGV    1 cursor, 2 about how many jobs to scan, 3 and 4 the counters that audit_pending.lua returned with the first page of
---         `pending`: last sequence drawn, last other entry version drawn
+-- ARGV    1 cursor, 2 about how many jobs to scan, 3 and 4 the last numbers drawn, as audit_pending.lua returned them with the
+--         first page of `pending`: for first entry versions (sequences), and for later ones, counted from NUMBERS_MAX
 -- Reply   {'ok', next cursor ('0': all were scanned), jobs scanned, bytes read, a list of id, entry version(6), id, entry version(6) …; the
 --         version is '' where the body or retry state cannot be read}
 local cursor, jobs_max, last_sequence, last_entry_version = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -23,7 +23,7 @@ for k = 1, n do
       entry_version = retry and sub(retry, 17, 22) or sub(bodies[k], 1, 6)
     end
     local number = entry_version == '' and 0 or struct.unpack('>I6', entry_version)
-    -- An entry version above NUMBERS_MAX is no sequence (lib/queue.lua).
+    -- A later entry version is NUMBERS_MAX plus its number (lib/queue.lua).
     local last_drawn = last_sequence
     if number > NUMBERS_MAX then number, last_drawn = number - NUMBERS_MAX, last_entry_version end
     if number <= last_drawn then
