@@ -1,4 +1,4 @@
-//! Jobs for later: after a delay, or at an instant. An id of your own lets you find a job and cancel it.
+//! Jobs for later: after a delay, or at an instant. An id of your own prevents a second job, and lets you find a job and cancel it.
 //!
 //! ```text
 //! party: created true, then false; it is delayed

@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if std::env::args().nth(1).is_some() { worker(store).await } else { producer(store).await }
 }
 
-/// Runs jobs until its standard input is closed, which happens when the producer ends. It does not know who enqueues.
+/// Runs jobs until its standard input is closed. It does not know who enqueues.
 async fn worker(store: RedisStore) -> Result<(), Box<dyn std::error::Error>> {
     let queue = Queue::new("example-thumbnails")?.handler(make).concurrency(1);
     let runtime = Runtime::builder().store(store).queue(queue).start().await?;
@@ -54,6 +54,6 @@ async fn producer(store: RedisStore) -> Result<(), Box<dyn std::error::Error>> {
     for receipt in &receipts {
         thumbnails.outcome(&receipt.id, Duration::from_secs(30)).await?;
     }
-    worker.wait().await?;
+    worker.wait().await?; // closes the standard input of the worker first
     Ok(())
 }

@@ -217,7 +217,7 @@ fn queue_specs(
     producers: &Arc<Client>,
 ) -> Vec<QueueSpec> {
     let spec = |queue: Queue| {
-        let Queue { name, mut options, rules, handlers, layers: own, invalid: _ } = queue;
+        let Queue { name, mut options, rules, handlers, layers: own, invalid_handlers: _ } = queue;
         // The janitor needs to know which ended jobs are kept, and so do the attempts.
         options.retention = rules.retention.unwrap_or_default();
         let runner = Runner::new(name.clone(), Arc::new(handlers), states.clone(), rules, instance)

@@ -38,11 +38,11 @@ pub(crate) fn check(
 
 fn handler_mistakes(queue: &Queue, states: &States) -> Vec<Mistake> {
     let name = &queue.name;
-    let invalid = queue.invalid.iter().map(|invalid| Mistake::Handler(name.clone(), invalid.clone()));
+    let invalid = queue.invalid_handlers.iter().map(|invalid| Mistake::Handler(name.clone(), invalid.clone()));
     let missing = queue.handlers.missing_states(states).into_iter();
     let missing = missing.map(|missing| Mistake::MissingState(name.clone(), missing));
     let mut mistakes: Vec<_> = invalid.chain(missing).collect();
-    if queue.handlers.is_empty() && queue.invalid.is_empty() {
+    if queue.handlers.is_empty() && queue.invalid_handlers.is_empty() {
         mistakes.push(Mistake::NoHandler(name.clone()));
     }
     mistakes

@@ -96,14 +96,14 @@ impl RuntimeContext {
 
     /// Reports to the observer those attempts of one queue that ended without a report from their executor.
     pub(crate) fn observe_ended(&self, queue: &QueueContext) {
-        for EndedAttempt { running, verdict, timed_out } in queue.inflight.take_ended() {
+        for EndedAttempt { run, verdict, timed_out } in queue.inflight.take_ended() {
             self.observe(|observer| {
                 observer.attempt_ended(&AttemptEnded {
                     queue: &queue.name,
-                    job: &running.job.id,
-                    attempt: running.job.token.attempt,
-                    executor: running.executor,
-                    ran: running.running_for,
+                    job: &run.job.id,
+                    attempt: run.job.token.attempt,
+                    executor: run.executor,
+                    ran: run.ran,
                     verdict,
                     failure: timed_out.then_some(Code::Timeout),
                 });

@@ -23,8 +23,8 @@ pub(super) struct Held {
 /// Where a job in the table is between its grant and the confirmation of its outcome.
 pub(super) enum Phase {
     Waiting {
-        /// From this instant on the job may start.
-        since: Instant,
+        /// From this instant on the job may start; it may still be ahead.
+        ready_from: Instant,
     },
     /// The executor records the start in the store.
     Starting {
@@ -70,16 +70,16 @@ pub(crate) struct NextJob {
     pub(crate) records_start: bool,
 }
 
-/// A job whose handler runs now.
-pub(crate) struct RunningHandler {
+/// A job with the run of its handler so far.
+pub(crate) struct HandlerRun {
     pub(crate) executor: ExecutorId,
     pub(crate) job: ClaimedJob,
-    pub(crate) running_for: Duration,
+    pub(crate) ran: Duration,
 }
 
 /// An attempt that ended without a report from its executor: it was interrupted, or it timed out and its handler goes on.
 pub(crate) struct EndedAttempt {
-    pub(crate) running: RunningHandler,
+    pub(crate) run: HandlerRun,
     pub(crate) verdict: Verdict,
     pub(crate) timed_out: bool,
 }
@@ -88,7 +88,7 @@ pub(crate) struct EndedAttempt {
 #[derive(Default)]
 pub(crate) struct Inspection {
     /// Handlers that still run [`ZOMBIE_AFTER`](crate::limits::ZOMBIE_AFTER) past their timeout. Their attempts have just ended as timed out.
-    pub(crate) zombies: Vec<RunningHandler>,
+    pub(crate) zombies: Vec<HandlerRun>,
     /// Handlers that have not yielded for [`STUCK_AFTER`](crate::limits::STUCK_AFTER). Each attempt is reported once.
-    pub(crate) stuck: Vec<RunningHandler>,
+    pub(crate) stuck: Vec<HandlerRun>,
 }

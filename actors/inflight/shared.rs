@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::executors::{ExecutorPort, PoolEpoch};
 use super::grant::GrantId;
-use super::phase::{EndedAttempt, Inspection, NextJob, RunningHandler, Turn};
+use super::phase::{EndedAttempt, HandlerRun, Inspection, NextJob, Turn};
 use super::table::Table;
 use crate::limits::{STUCK_AFTER, ZOMBIE_AFTER};
 use crate::messages::ExecutorMessage;
@@ -201,7 +201,7 @@ impl Inflight {
     }
 
     /// The jobs whose handlers run now.
-    pub(crate) fn running(&self) -> Vec<RunningHandler> {
+    pub(crate) fn running(&self) -> Vec<HandlerRun> {
         self.table().running(Instant::now())
     }
 

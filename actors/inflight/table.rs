@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use super::credits::{ClaimBudget, Credits};
 use super::executors::{Activity, ExecutorPort, Executors, PoolEpoch};
 use super::grant::GrantId;
-use super::phase::{EndedAttempt, Held, Inspection, NextJob, Phase, Run, RunningHandler, Turn};
+use super::phase::{EndedAttempt, HandlerRun, Held, Inspection, NextJob, Phase, Run, Turn};
 use super::quarantine::{CrashRisk, Gate, Place};
 use super::waiting::Waiting;
 use crate::limits::{QUARANTINE_DELAY, SETTLE_BYTES_MAX, UNSTARTED_MAX};
@@ -94,7 +94,7 @@ impl<X: ExecutorPort> Table<X> {
                 // Random bytes, the same for all jobs of the claim, spread the starts of its crash suspects.
                 let [high, low, ..] = job.token.nonce;
                 let place = Place { offset: u16::from_be_bytes([high, low]), n };
-                Phase::Waiting { since: self.waiting.add(grant, risk, job.envelope.len(), now, place) }
+                Phase::Waiting { ready_from: self.waiting.add(grant, risk, job.envelope.len(), now, place) }
             } else {
                 self.finished.push_back(grant);
                 Phase::Finished(self.runner.interrupted(&job, None))
@@ -132,6 +132,7 @@ impl<X: ExecutorPort> Table<X> {
 
     fn take(&mut self, executor: ExecutorId, now: Instant, started_ms: u64) -> Option<NextJob> {
         if !self.executors.set(executor, Activity::Free) {
+            // It belongs to an earlier pool.
             return None;
         }
         while let Some(grant) = self.waiting.take(now, self.gate()) {
@@ -144,7 +145,7 @@ impl<X: ExecutorPort> Table<X> {
             }
             let records_start = held.risk != CrashRisk::None;
             if !records_start && held.lease.remaining_at(now).is_zero() {
-                // Another worker may hold the job. If so, the store ignores this release. Where the start is recorded, that call finds out.
+                // Another worker may hold the job. If so, the store ignores this release. A job whose start is recorded needs no check here: `begin` tells whether the lease still holds.
                 held.phase = Phase::Finished(self.runner.unstarted(&held.job));
                 self.finished.push_back(grant);
                 continue;
@@ -204,12 +205,12 @@ impl<X: ExecutorPort> Table<X> {
             Phase::Running(run) => Some(run.ran_by(now)),
             Phase::Waiting { .. } | Phase::Finished(_) | Phase::Settling => return,
         };
-        // The reason of a shutdown stands for any interruption by this worker.
+        // The handler gets this reason for any interruption by this worker.
         held.lease.stop(Stop::Shutdown);
         let settlement = self.runner.interrupted(&held.job, ran_by);
         if let Some(RanBy { executor, ran, .. }) = ran_by {
-            let running = RunningHandler { executor, job: held.job.clone(), running_for: ran };
-            self.ended.push(EndedAttempt { running, verdict: settlement.verdict, timed_out: false });
+            let run = HandlerRun { executor, job: held.job.clone(), ran };
+            self.ended.push(EndedAttempt { run, verdict: settlement.verdict, timed_out: false });
         }
         held.phase = Phase::Finished(settlement);
         self.finished.push_back(grant);
@@ -260,7 +261,7 @@ impl<X: ExecutorPort> Table<X> {
         }
     }
 
-    /// Asks every handler that runs or is about to start to stop.
+    /// Asks the handlers to stop, those that run and those that start next.
     pub(super) fn stop_running(&self) {
         for held in self.held.values() {
             if let Phase::Starting { .. } | Phase::Running(_) = held.phase {
@@ -363,7 +364,7 @@ impl<X: ExecutorPort> Table<X> {
     /// Releases jobs that have waited too long for an executor: to the front of the queue, or with a delay if the gate blocks them. Wakes an executor for
     /// crash suspects whose start time has come.
     pub(super) fn release_unstarted(&mut self, now: Instant) {
-        let mut released = self.finish_unstarted_in_order(now);
+        let mut released = self.finish_unstarted_never_returned(now);
         // Prefetched too much. A returned job may have waited for the gate instead, so it does not count here.
         if !released.is_empty() {
             self.credits.observe_wait(UNSTARTED_MAX);
@@ -378,22 +379,22 @@ impl<X: ExecutorPort> Table<X> {
             });
             released.push(grant);
         }
-        // They are added at once, so that one call releases them if they fit: that keeps their order at the front of the queue.
+        // They are added together, so that one call releases them if they fit: that keeps their order at the front of the queue.
         self.finished.extend(&released);
         if self.waiting.any_returned() {
             self.wake_one(now);
         }
     }
 
-    fn finish_unstarted_in_order(&mut self, now: Instant) -> Vec<GrantId> {
+    fn finish_unstarted_never_returned(&mut self, now: Instant) -> Vec<GrantId> {
         let mut taken = Vec::new();
         while let Some(grant) = self.waiting.front() {
             let Some(held) = self.held.get_mut(&grant) else {
                 self.waiting.pop_front();
                 continue;
             };
-            let Phase::Waiting { since } = held.phase else { break };
-            if now.duration_since(since) < UNSTARTED_MAX {
+            let Phase::Waiting { ready_from } = held.phase else { break };
+            if now.duration_since(ready_from) < UNSTARTED_MAX {
                 break;
             }
             self.waiting.free(held.job.envelope.len());
@@ -410,18 +411,18 @@ impl<X: ExecutorPort> Table<X> {
         for (grant, held) in &mut self.held {
             let Phase::Running(run) = &mut held.phase else { continue };
             let ran_by = run.ran_by(now);
-            let running = || RunningHandler { executor: run.executor, job: held.job.clone(), running_for: ran_by.ran };
+            let handler_run = || HandlerRun { executor: run.executor, job: held.job.clone(), ran: ran_by.ran };
             if ran_by.ran >= held.lease.timeout().unwrap_or(Duration::MAX).saturating_add(margin) {
-                found.zombies.push(running());
+                found.zombies.push(handler_run());
                 let settlement = self.runner.timed_out(&held.job, ran_by, jitter);
-                let ended = EndedAttempt { running: running(), verdict: settlement.verdict, timed_out: true };
+                let ended = EndedAttempt { run: handler_run(), verdict: settlement.verdict, timed_out: true };
                 self.ended.push(ended);
                 self.executors.set(run.executor, Activity::Zombie);
                 held.lease.stop(Stop::TimedOut);
                 held.phase = Phase::Finished(settlement);
                 self.finished.push_back(*grant);
             } else if !run.reported_stuck && held.lease.not_yielded_for(now).is_some_and(|d| d >= stuck_after) {
-                found.stuck.push(running());
+                found.stuck.push(handler_run());
                 run.reported_stuck = true;
             }
         }
@@ -435,13 +436,11 @@ impl<X: ExecutorPort> Table<X> {
         std::mem::take(&mut self.ended)
     }
 
-    pub(super) fn running(&self, now: Instant) -> Vec<RunningHandler> {
+    pub(super) fn running(&self, now: Instant) -> Vec<HandlerRun> {
         let running = |held: &Held| match held.phase {
-            Phase::Running(run) => Some(RunningHandler {
-                executor: run.executor,
-                job: held.job.clone(),
-                running_for: now.duration_since(run.started),
-            }),
+            Phase::Running(run) => {
+                Some(HandlerRun { executor: run.executor, job: held.job.clone(), ran: now.duration_since(run.started) })
+            }
             _ => None,
         };
         self.held.values().filter_map(running).collect()

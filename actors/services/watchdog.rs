@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::background::{self, BackgroundTask};
 use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
-use crate::inflight::RunningHandler;
+use crate::inflight::HandlerRun;
 use crate::limits::WATCH_INTERVAL;
 use crate::messages::PoolMessage;
 use crate::path;
@@ -69,8 +69,8 @@ impl WatchdogState {
     fn inspect(&self, queue: &QueueContext) {
         let now = Instant::now();
         let found = queue.inflight.inspect(now, self.runtime.random.retry_jitter());
-        for RunningHandler { job, running_for, .. } in found.stuck {
-            let kind = EventKind::Stuck { queue: queue.name.clone(), job: job.id, ran_ms: millis(running_for) };
+        for HandlerRun { job, ran, .. } in found.stuck {
+            let kind = EventKind::Stuck { queue: queue.name.clone(), job: job.id, ran_ms: millis(ran) };
             self.runtime.events.emit(path::WATCHDOG, kind);
         }
         for zombie in found.zombies {
@@ -85,10 +85,10 @@ impl WatchdogState {
     }
 
     /// Reports a zombie and gives its slot to another executor.
-    fn replace(&self, queue: &QueueContext, zombie: RunningHandler) {
-        let RunningHandler { executor, job, running_for } = zombie;
+    fn replace(&self, queue: &QueueContext, zombie: HandlerRun) {
+        let HandlerRun { executor, job, ran } = zombie;
         let (name, attempt) = (queue.name.clone(), job.token.attempt);
-        let kind = EventKind::Zombie { queue: name, job: job.id, attempt, ran_ms: millis(running_for) };
+        let kind = EventKind::Zombie { queue: name, job: job.id, attempt, ran_ms: millis(ran) };
         self.runtime.events.emit_of(&path::executor(&queue.name, executor.slot), executor.generation, kind);
         queue.pool.send(PoolMessage::Start { slot: executor.slot });
         queue.request_settling();

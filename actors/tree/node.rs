@@ -10,7 +10,7 @@ use retraced_jobs::trace::ExecutorId;
 
 use super::table::{Branch, Role};
 use crate::context::{QueueContext, RuntimeContext};
-use crate::inflight::RunningHandler;
+use crate::inflight::HandlerRun;
 use crate::path;
 
 /// One node of the tree and all nodes below it. Its `Display` draws the tree, one line per node.
@@ -188,10 +188,10 @@ impl Snapshot<'_> {
 }
 
 impl RunningJob {
-    fn of(running: &RunningHandler) -> Self {
+    fn of(running: &HandlerRun) -> Self {
         let job = &running.job;
         let kind = codec::open(&job.envelope).ok().map(|envelope| envelope.kind);
-        Self { job: job.id.clone(), kind, attempt: job.token.attempt, ran: running.running_for }
+        Self { job: job.id.clone(), kind, attempt: job.token.attempt, ran: running.ran }
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) struct Rounds<'a> {
     pub(super) jobs: Option<u64>,
     /// What is added to the round trip to the server.
     pub(super) round_trip: Duration,
+    /// What becomes of completed jobs.
     pub(super) completed: Completed,
     pub(super) server: Server,
     /// The queue of all measurements; it is removed after each.
@@ -80,6 +81,6 @@ impl Rounds<'_> {
 
     fn step(&self, side: Side, measurement: Measurement) -> Step {
         let (jobs, queue) = (measurement.jobs(self.jobs), self.queue.to_string());
-        Step { side, measurement, jobs, queue, completed: self.completed, is_one_worker: false }
+        Step { side, measurement, jobs, queue, completed: self.completed, is_one_of_several_workers: false }
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Step {
     pub(super) queue: String,
     pub(super) completed: Completed,
     /// Whether this process is one of several workers, and measures nothing itself.
-    pub(super) is_one_worker: bool,
+    pub(super) is_one_of_several_workers: bool,
 }
 
 impl Step {
@@ -53,7 +53,7 @@ impl Step {
     }
 
     fn as_worker(&self) -> Self {
-        Self { is_one_worker: true, ..self.clone() }
+        Self { is_one_of_several_workers: true, ..self.clone() }
     }
 
     async fn measure_in_own_process(&self, redis: &str) -> Result<Vec<Record>, CliError> {
@@ -87,7 +87,7 @@ impl Step {
     pub(super) async fn run(&self, redis: &str, out: &Output) -> Result<(), CliError> {
         let Step { side, measurement, jobs, .. } = *self;
         let concurrency = measurement.concurrency(side);
-        if self.is_one_worker {
+        if self.is_one_of_several_workers {
             return match side {
                 Side::Retraced => work_as_one_of_several(self.retraced(redis).await?, concurrency, jobs, out).await,
                 Side::Floor => work_as_one_of_several(self.floor(redis).await?, concurrency, jobs, out).await,

@@ -82,13 +82,13 @@ return { ids, entries }";
 /// KEYS pending list, leases, jobs; ARGV limit, expiry, grant, pairs of id and member (id and token) to settle.
 const MEMBER: &str = r"
 if #ARGV > 3 then
-  local members, done, n, left = {}, {}, 0, {}
+  local members, done, n, removed = {}, {}, 0, {}
   for i = 4, #ARGV, 2 do n = n + 1; members[n] = ARGV[i + 1] end
   local scores = redis.call('ZMSCORE', KEYS[2], unpack(members))
   for i = 1, n do
-    if scores[i] then done[#done + 1] = ARGV[2 + 2 * i]; left[#left + 1] = members[i] end
+    if scores[i] then done[#done + 1] = ARGV[2 + 2 * i]; removed[#removed + 1] = members[i] end
   end
-  redis.call('ZREM', KEYS[2], unpack(left))
+  redis.call('ZREM', KEYS[2], unpack(removed))
   redis.call('HDEL', KEYS[3], unpack(done))
 end
 local entries = redis.call('LPOP', KEYS[1], ARGV[1])
@@ -231,7 +231,7 @@ async fn script_cycle(contender: Contender, scripts: &Scripts, mut connection: M
     let mut claimed = 0;
     let expiry = now_ms() + LEASE_MS;
     loop {
-        let settled = nonce;
+        let previous_nonce = nonce;
         nonce = rand::random();
         let grant = |nonce: &[u8; 8]| [&1u32.to_be_bytes()[..], nonce, &[9; 16], &[0]].concat();
         let script = match contender {
@@ -245,13 +245,13 @@ async fn script_cycle(contender: Contender, scripts: &Scripts, mut connection: M
             Contender::Inline => {
                 call.arg(grant(&nonce));
                 for id in &held {
-                    call.arg(id).arg(&grant(&settled)[..12]);
+                    call.arg(id).arg(&grant(&previous_nonce)[..12]);
                 }
             }
             Contender::Member => {
                 call.arg(grant(&nonce));
                 for id in &held {
-                    call.arg(id).arg([&id[..], &grant(&settled)[..]].concat());
+                    call.arg(id).arg([&id[..], &grant(&previous_nonce)[..]].concat());
                 }
             }
             Contender::BareLoop | Contender::Separate { .. } | Contender::Fused { .. } => {
@@ -329,16 +329,17 @@ async fn trim(store: &RedisStore, replay_slots: &ReplaySlots) {
     }
 }
 
+/// The measured values, by the place of the contender in the list and the name of the figure.
 #[derive(Default)]
 struct Figures(BTreeMap<(usize, String), Vec<f64>>);
 
 impl Figures {
-    fn put(&mut self, order: usize, name: &str, value: f64) {
-        self.0.entry((order, name.into())).or_default().push(value);
+    fn put(&mut self, contender: usize, figure: &str, value: f64) {
+        self.0.entry((contender, figure.into())).or_default().push(value);
     }
 
-    fn median(&self, order: usize, name: &str) -> f64 {
-        let Some(values) = self.0.get(&(order, name.into())) else { return f64::NAN };
+    fn median(&self, contender: usize, figure: &str) -> f64 {
+        let Some(values) = self.0.get(&(contender, figure.into())) else { return f64::NAN };
         let mut values = values.clone();
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]

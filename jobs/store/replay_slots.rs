@@ -60,8 +60,8 @@ impl ReplaySlots {
 
     /// Takes a replay slot that no other caller uses; waits until one is free. The wait has no timeout.
     ///
-    /// Drop the replay slot to return it, even if the outcome of its last call is unknown. Its next call has a higher sequence; after that call a queue refuses
-    /// a late copy of the old one as [`Superseded`](super::StoreError::Superseded).
+    /// Drop the replay slot to return it, even if the outcome of its last call is unknown. The next call of the slot has a higher sequence. A queue that has seen that
+    /// call refuses a late copy of an earlier one as [`Superseded`](super::StoreError::Superseded).
     pub async fn take(&self) -> ReplaySlot {
         // Never `None`, because the semaphore is never closed.
         let permit = self.0.capacity.clone().acquire_owned().await.ok();
@@ -117,8 +117,8 @@ mod tests {
         }
         let used: Vec<_> = held.iter_mut().map(|replay_slot| replay_slot.next_call().replay_slot).collect();
         assert_eq!(used, [0, 1, 2, 3, 4, 5, 6, 7]);
-        for back in [0, 6, 2, 0, 0, 0, 0, 0] {
-            held.remove(back);
+        for index in [0, 6, 2, 0, 0, 0, 0, 0] {
+            held.remove(index);
         }
         for sequence in 2..5 {
             let call = replay_slots.take().await.next_call();

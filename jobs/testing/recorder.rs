@@ -18,7 +18,7 @@ pub(super) struct Recorder(Arc<Mutex<Vec<(QueueName, NewJob)>>>);
 
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Recorder({})", self.record().len())
+        write!(f, "Recorder({})", self.jobs().len())
     }
 }
 
@@ -26,25 +26,32 @@ impl Recorder {
     /// The jobs of one kind in the queues for which `in_queue` is true.
     #[track_caller]
     pub(super) fn of_kind<J: Job>(&self, in_queue: impl Fn(&QueueName) -> bool) -> Vec<J> {
-        let record = self.record();
-        record.iter().filter(|(queue, _)| in_queue(queue)).filter_map(|(_, job)| decoded(job)).collect()
+        let jobs = self.jobs();
+        jobs.iter().filter(|(queue, _)| in_queue(queue)).filter_map(|(_, job)| decoded(job)).collect()
     }
 
     fn enqueue(&self, queue: &QueueName, job: NewJob) -> Receipt {
-        let mut record = self.record();
-        let state = if job.run_at == RunAt::Now { JobState::Pending } else { JobState::Delayed };
-        let known = record.iter().any(|(name, kept)| name == queue && kept.id == job.id);
-        let answer = if known { Enqueued::Exists { state } } else { Enqueued::Created { state } };
+        let mut jobs = self.jobs();
+        let kept = jobs.iter().find(|(name, kept)| name == queue && kept.id == job.id);
+        let answer = match kept {
+            Some((_, kept)) => Enqueued::Exists { state: state_of(kept) },
+            None => Enqueued::Created { state: state_of(&job) },
+        };
         let receipt = Receipt::new(queue.clone(), job.id.clone(), answer);
-        if !known {
-            record.push((queue.clone(), job));
+        if receipt.created {
+            jobs.push((queue.clone(), job));
         }
         receipt
     }
 
-    fn record(&self) -> MutexGuard<'_, Vec<(QueueName, NewJob)>> {
+    fn jobs(&self) -> MutexGuard<'_, Vec<(QueueName, NewJob)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The state of a recorded job, which no worker touches.
+fn state_of(job: &NewJob) -> JobState {
+    if job.run_at == RunAt::Now { JobState::Pending } else { JobState::Delayed }
 }
 
 /// The job, if it is of this kind.
@@ -81,11 +88,10 @@ impl QueueProducer for RecordedQueue {
 
     /// Answers at once: nobody runs these jobs, so a wait would never end.
     fn outcome(&self, id: JobId, timeout: Duration) -> BoxFuture<'_, Result<Outcome, OutcomeError>> {
-        let known = self.recorder.record().iter().any(|(queue, job)| *queue == self.name && job.id == id);
-        let answer = if known {
-            Err(OutcomeError::TimedOut { timeout, state: Some(JobState::Pending) })
-        } else {
-            Ok(Outcome::NotKept)
+        let jobs = self.recorder.jobs();
+        let answer = match jobs.iter().find(|(queue, job)| *queue == self.name && job.id == id) {
+            Some((_, job)) => Err(OutcomeError::TimedOut { timeout, state: Some(state_of(job)) }),
+            None => Ok(Outcome::NotKept),
         };
         ready(answer).boxed()
     }

@@ -35,7 +35,7 @@ pub struct Queue {
     pub(crate) rules: Rules,
     pub(crate) handlers: Handlers,
     pub(crate) layers: Layers,
-    pub(crate) invalid: Vec<InvalidHandler>,
+    pub(crate) invalid_handlers: Vec<InvalidHandler>,
 }
 
 impl Queue {
@@ -50,7 +50,7 @@ impl Queue {
             rules: Rules::default(),
             handlers: Handlers::default(),
             layers: Layers::default(),
-            invalid: Vec::new(),
+            invalid_handlers: Vec::new(),
         })
     }
 
@@ -76,7 +76,7 @@ impl Queue {
 
     /// Keeps the mistake, if there is one: [`RuntimeBuilder::start`](crate::RuntimeBuilder::start) reports all mistakes together.
     fn with_result(mut self, added: Result<(), InvalidHandler>) -> Self {
-        self.invalid.extend(added.err());
+        self.invalid_handlers.extend(added.err());
         self
     }
 
@@ -87,7 +87,8 @@ impl Queue {
     }
 
     /// What happens after a failure of unknown class, such as `?` on any error. Default: [`OnUnknown::Retry`]. With [`OnUnknown::DeadLetter`] a job is
-    /// retried only after a temporary failure: a [`Failure::temporary`](crate::Failure::temporary), a code of that class, a panic or a timeout.
+    /// retried only after a temporary failure: a [`Failure::temporary`](crate::Failure::temporary), a failure whose [code](crate::Code::class) is temporary, a panic or a
+    /// timeout.
     pub fn on_unknown(mut self, on_unknown: OnUnknown) -> Self {
         self.rules.on_unknown = on_unknown;
         self
@@ -100,14 +101,14 @@ impl Queue {
     }
 
     /// How failed jobs are retried, unless the call that enqueued them says otherwise. Replaces the whole retry policy of the kinds' defaults. Default:
-    /// exponential, 5 attempts.
+    /// what the job's kind says, or exponential with 5 attempts.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.rules.retry = Some(retry);
         self
     }
 
-    /// How long a handler may run, unless the call that enqueued the job says otherwise: 1 ms to 7 days, default 5 min. After that an async handler is dropped at its next
-    /// await, a blocking one is asked to stop, and the attempt fails with `TIMEOUT`. Replaces the timeout of the kinds' defaults.
+    /// How long a handler may run, unless the call that enqueued the job says otherwise: 1 ms to 7 days. Default: what the job's kind says, or
+    /// 5 min. After that an async handler is dropped at its next await, a blocking one is asked to stop, and the attempt fails with `TIMEOUT`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.rules.timeout = Some(timeout);
         self

@@ -26,8 +26,6 @@ pub(super) struct Queue {
     pub(super) dead: Timeline,
     pub(super) poisoned: Timeline,
     pub(super) cancelled: Timeline,
-    /// How many jobs were enqueued so far.
-    sequence: u64,
     pub(super) paused: bool,
     /// When [`reclaim`](crate::store::Transitions::reclaim) was last called for this queue.
     pub(super) reclaimed_at_ms: Option<u64>,
@@ -53,6 +51,7 @@ pub(super) struct Totals {
 
 /// A job with everything kept about it.
 pub(super) struct StoredJob {
+    /// The number of the job in the order in which the jobs of the queue were stored, from 1.
     pub(super) sequence: u64,
     pub(super) enqueued_ms: u64,
     pub(super) envelope: Bytes,
@@ -239,11 +238,10 @@ impl Queue {
         };
         let container = if due_ms > now { Container::Delayed { due_ms } } else { self.back() };
         let state = container.state();
-        self.sequence += 1;
         self.totals.enqueued += 1;
         self.enter(&new.id, &container);
         let job = StoredJob {
-            sequence: self.sequence,
+            sequence: self.totals.enqueued,
             enqueued_ms: now,
             envelope: new.envelope.clone(),
             counters: Counters::default(),

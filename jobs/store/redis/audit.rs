@@ -75,7 +75,7 @@ impl<'a> Scan<'a> {
             let slice =
                 scripts::audit_containers(&self.store.0.other, self.keys, key, cursor, count, self.repair).await?;
             for (kind, ids) in [
-                (FindingKind::EntryWithoutJob, &slice.without_job),
+                (FindingKind::EntryWithoutJob, &slice.to_delete),
                 (FindingKind::GrantWithoutLease, &slice.restored),
                 (FindingKind::LeaseWithoutGrant, &slice.to_expire),
                 (FindingKind::TwoContainers, &slice.in_two),
@@ -116,7 +116,7 @@ impl<'a> Scan<'a> {
                 entry_versions.sort_unstable();
                 return Ok((drawn, entry_versions));
             }
-            size.adapt(page.scanned, page.bytes);
+            size.adapt(page.scanned, page.body_bytes);
             pause(begun).await;
         }
     }
@@ -140,7 +140,7 @@ impl<'a> Scan<'a> {
             if cursor == 0 {
                 return Ok(());
             }
-            size.adapt(slice.scanned, slice.bytes);
+            size.adapt(slice.scanned, slice.body_bytes);
             pause(begun).await;
         }
     }

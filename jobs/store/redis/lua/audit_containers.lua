@@ -3,9 +3,11 @@
 -- Guarantee: no job is deleted; a consistent queue is left unchanged, whatever other scripts do between two slices.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 number of the key in KEYS, from 3 lease to 11 cancelled, 2 cursor, 3 about how many entries to scan, 4 '1' repair | '0'
--- Reply   {'ok', next cursor ('0': all were scanned), four lists of ids: entries without a job, and damaged grants of jobs in no
---         sorted set; grants of jobs in no sorted set; unexpired leases without a grant; jobs in two sorted sets, and grants of jobs
---         in another sorted set than `lease`}
+-- Reply   {'ok', next cursor ('0': all were scanned), four lists of ids: garbage, restored, to_expire, in_two}
+--         garbage    entries without a job, and damaged grants of jobs in no sorted set
+--         restored   readable grants of jobs in no sorted set
+--         to_expire  unexpired leases without a grant
+--         in_two     jobs in two sorted sets, and grants of jobs in another sorted set than `lease`
 local RESTORED_LEASE_MS = 300000 -- a live owner renews within this time, if its lease is at most 15 min: it renews every third of a lease
 check_all_types()
 
@@ -14,7 +16,7 @@ local key, index = KEYS[key_number], key_number == 3 and 1 or key_number - 5 -- 
 local hash = key_number >= 4 and key_number <= 6
 local scanned = call(hash and 'HSCAN' or 'ZSCAN', key, ARGV[2], 'COUNT', ARGV[3])
 local entries, ids, values, seen, n = {}, {}, {}, {}, 0
-local to_delete, without_job = {}, {}
+local to_delete, garbage = {}, {}
 for i = 1, #scanned[2], 2 do
   local entry = scanned[2][i]
   if entry ~= ENCODING_SENTINEL and not seen[entry] then
@@ -25,13 +27,13 @@ for i = 1, #scanned[2], 2 do
       n = n + 1
       entries[n], ids[n], values[n] = entry, id, scanned[2][i + 1]
     else
-      without_job[#without_job + 1] = id
+      garbage[#garbage + 1] = id
       to_delete[#to_delete + 1] = entry
     end
   end
 end
 
-local restored, expired, in_two = {}, {}, {}
+local restored, to_expire, in_two = {}, {}, {}
 local leases, none = {}, {}
 if key == GRANT then
   local containers = containers_of(ids, #CONTAINERS)
@@ -41,7 +43,8 @@ if key == GRANT then
       leases[#leases + 1] = string.format('%.0f', NOW + RESTORED_LEASE_MS)
       leases[#leases + 1] = ids[k]
     elseif containers[k] ~= 1 then
-      local list = containers[k] and in_two or without_job
+      -- A damaged grant is garbage too.
+      local list = containers[k] and in_two or garbage
       list[#list + 1] = ids[k]
       to_delete[#to_delete + 1] = ids[k]
     end
@@ -58,7 +61,7 @@ elseif key == LEASE then
       in_two[#in_two + 1] = ids[k]
       to_delete[#to_delete + 1] = ids[k]
     elseif tonumber(values[k]) > NOW then
-      expired[#expired + 1] = ids[k]
+      to_expire[#to_expire + 1] = ids[k]
       leases[#leases + 1] = NOW_TEXT
       leases[#leases + 1] = ids[k]
     end
@@ -78,6 +81,6 @@ if repair then
   each(hash and 'HDEL' or 'ZREM', key, to_delete)
   if #leases > 0 and leases_kept == 0 then call('ZADD', LEASE, 'inf', ENCODING_SENTINEL) end
   each('ZADD', LEASE, leases)
-  count('garbage', #without_job)
+  count('garbage', #garbage)
 end
-return { 'ok', scanned[1], without_job, restored, expired, in_two }
+return { 'ok', scanned[1], garbage, restored, to_expire, in_two }

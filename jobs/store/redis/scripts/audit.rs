@@ -22,8 +22,8 @@ pub(in crate::store::redis) async fn audit(link: &Link, keys: &QueueKeys) -> Res
 /// The ids of what is wrong in one slice of a container, or of a hash kept beside the jobs (`audit_containers.lua`).
 pub(in crate::store::redis) struct ContainerSlice {
     pub(in crate::store::redis) next: u64,
-    /// Entries without a job, and damaged grants of jobs in no sorted set.
-    pub(in crate::store::redis) without_job: Vec<Vec<u8>>,
+    /// Entries without a job, and damaged grants of jobs in no sorted set. A repair deletes them.
+    pub(in crate::store::redis) to_delete: Vec<Vec<u8>>,
     /// Jobs that have a grant and are in no sorted set. A repair gives them a lease.
     pub(in crate::store::redis) restored: Vec<Vec<u8>>,
     /// Unexpired leases without a grant. A repair makes them expire now.
@@ -48,7 +48,7 @@ pub(in crate::store::redis) async fn audit_containers(
     reply.status()?;
     Ok(ContainerSlice {
         next: next_cursor(&mut reply)?,
-        without_job: reply.list()?.all()?,
+        to_delete: reply.list()?.all()?,
         restored: reply.list()?.all()?,
         to_expire: reply.list()?.all()?,
         in_two: reply.list()?.all()?,
@@ -72,7 +72,8 @@ pub(in crate::store::redis) struct LastDrawn {
 pub(in crate::store::redis) struct PendingPage {
     pub(in crate::store::redis) drawn: LastDrawn,
     pub(in crate::store::redis) scanned: usize,
-    pub(in crate::store::redis) bytes: usize,
+    /// Bytes of the bodies that were read. They set the size of the next page.
+    pub(in crate::store::redis) body_bytes: usize,
     pub(in crate::store::redis) entry_versions: Vec<u64>,
     pub(in crate::store::redis) in_two: Vec<Vec<u8>>,
 }
@@ -93,7 +94,7 @@ pub(in crate::store::redis) async fn audit_pending(
     Ok(PendingPage {
         drawn: LastDrawn { sequence: reply.number()?, entry_version: reply.number()? },
         scanned: reply.size()?,
-        bytes: reply.size()?,
+        body_bytes: reply.size()?,
         entry_versions: reply.bytes()?.chunks_exact(6).map(big_endian).collect(),
         in_two: reply.list()?.all()?,
     })
@@ -103,7 +104,8 @@ pub(in crate::store::redis) async fn audit_pending(
 pub(in crate::store::redis) struct JobsSlice {
     pub(in crate::store::redis) next: u64,
     pub(in crate::store::redis) scanned: usize,
-    pub(in crate::store::redis) bytes: usize,
+    /// Bytes of the bodies that were read. They set the size of the next page.
+    pub(in crate::store::redis) body_bytes: usize,
     /// Id and entry version of each job that should be pending; `None` where the job cannot be read.
     pub(in crate::store::redis) expected_pending: Vec<(Vec<u8>, Option<u64>)>,
 }
@@ -121,14 +123,14 @@ pub(in crate::store::redis) async fn audit_jobs(
     })
     .await?;
     reply.status()?;
-    let (next, scanned, bytes) = (next_cursor(&mut reply)?, reply.size()?, reply.size()?);
+    let (next, scanned, body_bytes) = (next_cursor(&mut reply)?, reply.size()?, reply.size()?);
     let mut found = reply.list()?;
     let mut expected_pending = Vec::with_capacity(found.len() / 2);
     while !found.is_empty() {
         let (id, entry_version) = (found.bytes()?, found.bytes()?);
         expected_pending.push((id, (!entry_version.is_empty()).then(|| big_endian(&entry_version))));
     }
-    Ok(JobsSlice { next, scanned, bytes, expected_pending })
+    Ok(JobsSlice { next, scanned, body_bytes, expected_pending })
 }
 
 /// `audit_orphaned.lua`; returns the ids of the jobs put back, and of those poisoned as damaged.
