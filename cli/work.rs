@@ -74,19 +74,9 @@ impl Work {
         let to = webhook.shown();
         let mut builder = Runtime::builder().shared_store(context.store().await?).lease(self.lease).grace(self.grace);
         let mut labels = Vec::new();
-        for WorkedQueue { name, concurrency } in &self.queues {
-            let mut queue = Queue::new(name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
-            // A failure of unknown class does not say whether a retry helps, so an operator decides that.
-            queue = queue.timeout(self.timeout + JOB_MARGIN).on_unknown(OnUnknown::DeadLetter);
-            if let Some(concurrency) = concurrency {
-                queue = queue.concurrency(*concurrency);
-            }
-            labels.push(concurrency.map_or_else(|| name.to_string(), |n| format!("{name}={n}")));
-            let webhook = webhook.clone();
-            builder = builder.queue(queue.any_handler(move |job: RawJob, ctx: Context| {
-                let webhook = webhook.clone();
-                async move { webhook.send(job, &ctx).await }
-            }));
+        for worked in &self.queues {
+            builder = builder.queue(self.queue(worked, &webhook)?);
+            labels.push(worked.concurrency.map_or_else(|| worked.name.to_string(), |n| format!("{}={n}", worked.name)));
         }
         let runtime = builder.start().await?;
         let mut events = runtime.supervision();
@@ -124,6 +114,21 @@ impl Work {
 }
 
 impl Work {
+    /// The queue as the runtime processes it: every job of it goes to the webhook.
+    fn queue(&self, worked: &WorkedQueue, webhook: &Webhook) -> Result<Queue, CliError> {
+        let queue = Queue::new(worked.name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
+        // A failure of unknown class does not say whether a retry helps, so an operator decides that.
+        let mut queue = queue.timeout(self.timeout + JOB_MARGIN).on_unknown(OnUnknown::DeadLetter);
+        if let Some(concurrency) = worked.concurrency {
+            queue = queue.concurrency(concurrency);
+        }
+        let webhook = webhook.clone();
+        Ok(queue.any_handler(move |job: RawJob, ctx: Context| {
+            let webhook = webhook.clone();
+            async move { webhook.send(job, &ctx).await }
+        }))
+    }
+
     fn addresses(&self) -> Addresses {
         if self.allow_private { Addresses::Any } else { Addresses::Public }
     }
