@@ -83,7 +83,7 @@ impl StoreCalls {
     }
 }
 
-/// Runs a call on another tokio runtime. If the store panics, the outcome is unknown, as if the store had not answered.
+/// Runs a call on the tokio runtime that the connections of the store belong to. If the store panics, the outcome is unknown, as if the store had not answered.
 async fn spawned<T: Send + 'static>(
     runtime: &Handle,
     sent: impl Future<Output = Result<T, CallError>> + Send + 'static,

@@ -1,4 +1,5 @@
-//! [`Ledger`] on Redis: names of queues, supervision events and worker rows. Each of the three is one key, which no transition touches.
+//! [`Ledger`] on Redis: names of queues, supervision events and worker rows. Each of the three is one key, which no transition touches. `forget` also
+//! removes replay slots of the queues. All calls use the connection for neither claims nor renewals.
 
 use super::reply::{Reply, big_endian};
 use super::{RedisStore, keys, scripts};
@@ -91,7 +92,7 @@ impl Ledger for RedisStore {
             let mut rows = Vec::with_capacity(found.len());
             while !found.is_empty() {
                 let value = found.bytes()?;
-                // The value is seen at(6) row, as `heartbeat.lua` writes it.
+                // 6 bytes of time, then the encoded row, as `heartbeat.lua` writes them.
                 let Some((seen, row)) = value.split_at_checked(6) else { continue };
                 let seen_ms = big_endian(seen);
                 if seen_ms.saturating_add(age_max_ms) < now_ms {
