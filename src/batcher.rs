@@ -99,7 +99,8 @@ impl Batcher {
         let id = job.id.clone();
         let result = match self.admit(job, timeout) {
             Admission::SendNow(job, permit) => {
-                let sent = self.send(Arc::new([job]), timeout).await;
+                // Boxed, because a job that is buffered should not pay for the size of a call.
+                let sent = Box::pin(self.send(Arc::new([job]), timeout)).await;
                 // The jobs that were buffered meanwhile are sent now.
                 drop(permit);
                 sent.and_then(|receipts| receipts.into_iter().next().ok_or(SendError::OutcomeUnknown))

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::job::BenchJob;
 use super::job_queue::JobQueue;
 use super::recorder::Recorder;
-use super::server::additional_queues;
+use super::server::idle_queues;
 use crate::error::CliError;
 use crate::limits::BULK_TIMEOUT;
 
@@ -81,7 +81,7 @@ impl JobQueue for Retraced {
 
     async fn wait(&self, queues: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
         let mut builder = Runtime::builder().store(store(&self.url).await?).state(recorder);
-        for name in additional_queues(&self.queue).take(queues) {
+        for name in idle_queues(&self.queue).take(queues) {
             builder = builder.queue(Queue::new(&name).map_err(failed)?.handler(handle));
         }
         Ok(builder.start().await?)

@@ -65,7 +65,7 @@ impl Server {
         self.ask(&redis::cmd("DBSIZE")).await
     }
 
-    /// Removes the keys of a queue, of its additional queues and of the floor, which all have the name of a queue as their hash tag. Then waits until their memory is free.
+    /// Removes the keys of a queue, of its idle queues and of the floor, which all have the name of a queue as their hash tag. Then waits until their memory is free.
     /// Gives up after [`SERVER_FREE_MAX`].
     pub(super) async fn remove_queue(&mut self, queue: &QueueName) -> Result<(), CliError> {
         let deadline = Instant::now() + SERVER_FREE_MAX;
@@ -80,11 +80,11 @@ impl Server {
         }
     }
 
-    /// Removes a queue and its additional queues from the set of all queues. If the database was empty before, it also removes the keys that all queues share, unless
+    /// Removes a queue and its idle queues from the set of all queues. If the database was empty before, it also removes the keys that all queues share, unless
     /// the database holds other keys by now.
     pub(super) async fn remove_shared(&mut self, queue: &QueueName, was_empty: bool) -> Result<(), CliError> {
-        let additional_queues: Vec<String> = additional_queues(queue).collect();
-        self.ask::<()>(redis::cmd("SREM").arg(QUEUES_KEY).arg(queue.as_str()).arg(additional_queues)).await?;
+        let idle_queues: Vec<String> = idle_queues(queue).collect();
+        self.ask::<()>(redis::cmd("SREM").arg(QUEUES_KEY).arg(queue.as_str()).arg(idle_queues)).await?;
         let (_, left): (String, Vec<Vec<u8>>) =
             self.ask(redis::cmd("SCAN").arg(0).arg("COUNT").arg(SCAN_KEYS_MAX)).await?;
         let is_shared = |key: &Vec<u8>| key.starts_with(b"retraced:") && !key.contains(&b'{');
@@ -121,7 +121,7 @@ impl Server {
 }
 
 /// The names of the queues of the measurement `idle`, which does not use this one. [`Server::remove_queue`] removes them as well.
-pub(super) fn additional_queues(queue: &QueueName) -> impl Iterator<Item = String> {
+pub(super) fn idle_queues(queue: &QueueName) -> impl Iterator<Item = String> {
     (0..BENCH_QUEUES_MAX).map(move |number| format!("{queue}.{number}"))
 }
 

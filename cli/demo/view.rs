@@ -14,12 +14,22 @@ use crate::limits::{BAR_COLUMNS_MIN, MESSAGE_COLUMNS_MIN};
 
 /// How long a restarted actor is marked as new.
 const FRESH: Duration = Duration::from_secs(3);
-/// How much time the time line covers; a demo that takes longer rescales it.
-const TIME_LINE: Duration = Duration::from_secs(11);
+/// How much time the axis covers; a demo that takes longer rescales it.
+const AXIS: Duration = Duration::from_secs(11);
 /// Columns below which the log has no times, and executors no kinds.
 const NARROW: usize = 64;
 /// Columns of the actors' names in the whole tree, branches included.
 const NAMES: usize = 28;
+/// Columns of the executors' names in the compact tree, whose branches are shorter.
+const COMPACT_NAMES: usize = 23;
+/// Columns that the counts of a queue leave at least for its name.
+const QUEUE_NAMES_MIN: usize = 14;
+/// The same where only queues are drawn, without branches.
+const BARE_QUEUE_NAMES_MIN: usize = 8;
+/// Columns of the id of an executor's job.
+const JOB_COLUMNS: usize = 14;
+/// Columns of the kind of an executor's job.
+const KIND_COLUMNS: usize = 16;
 
 /// How much of the tree is drawn.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,7 +45,7 @@ enum Tree {
     Nothing,
 }
 
-/// Layouts, the fullest first: how much of the tree, whether with the time line and the caption, and the least rows of the log. The first that fits is drawn.
+/// Layouts, the fullest first: how much of the tree, whether with the time axis and the caption, and the least rows of the log. The first that fits is drawn.
 const PLANS: [(Tree, bool, usize); 6] = [
     (Tree::Whole, true, 8),
     (Tree::Compact, true, 4),
@@ -57,7 +67,7 @@ fn rows(timeline: &Timeline, width: usize, height: usize) -> Vec<Row> {
     let plan = |(tree, captioned, log): &(Tree, bool, usize)| {
         let mut rows = vec![title(timeline, width)];
         if *captioned {
-            rows.push(time_line(timeline, width));
+            rows.push(time_axis(timeline, width));
             rows.extend(caption(timeline, width));
         }
         rows.extend(tree_rows(timeline, *tree, width));
@@ -97,10 +107,10 @@ fn title(timeline: &Timeline, width: usize) -> Row {
         .put(right, Tone::Plain)
 }
 
-/// The time line: a mark when something went wrong, was delayed or recovered.
-fn time_line(timeline: &Timeline, width: usize) -> Row {
+/// The time axis: a mark when something went wrong, was delayed or recovered.
+fn time_axis(timeline: &Timeline, width: usize) -> Row {
     const ENDS: usize = "0s ".len() + " 11s".len();
-    let scale = TIME_LINE.max(timeline.now);
+    let scale = AXIS.max(timeline.now);
     let length = width.saturating_sub(ENDS).max(1);
     let column = |at: Duration| ((at.as_secs_f64() / scale.as_secs_f64() * length as f64) as usize).min(length - 1);
     let mut marks = vec![None; length];
@@ -155,15 +165,16 @@ fn divider(width: usize) -> Row {
 
 fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
     let Some(root) = &timeline.tree else { return Vec::new() };
-    let depths = Depths::fitting(width, if form == Tree::Queues { 8 } else { 14 });
-    let mut rows = vec![depths.head(Row::default().put(root.name(), Tone::Bold))];
+    let counts =
+        CountColumns::fitting(width, if form == Tree::Queues { BARE_QUEUE_NAMES_MIN } else { QUEUE_NAMES_MIN });
+    let mut rows = vec![counts.head(Row::default().put(root.name(), Tone::Bold))];
     let is_queue = |node: &TreeNode| !node.children.is_empty();
     let (queues, services): (Vec<&TreeNode>, Vec<&TreeNode>) = root.children.iter().partition(|child| is_queue(child));
     match form {
         Tree::Whole => {
             let last = root.children.len().saturating_sub(1);
             for (index, child) in root.children.iter().enumerate() {
-                push_subtree(timeline, &depths, child, "", index == last, width, &mut rows);
+                push_subtree(timeline, &counts, child, "", index == last, width, &mut rows);
             }
         }
         Tree::Compact | Tree::Executors | Tree::Queues => {
@@ -174,7 +185,7 @@ fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
                 let last = index + 1 == queues.len();
                 let branch = if form == Tree::Queues { "" } else { branch_glyph(last) };
                 let row = label(timeline, Row::default().put(branch, Tone::Dim), queue, Tone::Bold);
-                rows.push(depths.row(row, timeline, queue));
+                rows.push(counts.row(row, timeline, queue));
                 let below = if last { "   " } else { "│  " };
                 if form == Tree::Compact {
                     let actors: Vec<&TreeNode> = queue.children.iter().collect();
@@ -188,7 +199,7 @@ fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
                             timeline,
                             Row::default().put(branch, Tone::Dim),
                             executor,
-                            NAMES - 5,
+                            COMPACT_NAMES,
                             width,
                         ));
                     }
@@ -207,7 +218,7 @@ fn branch_glyph(last: bool) -> &'static str {
 /// Adds a row for this actor and for each actor below it.
 fn push_subtree(
     timeline: &Timeline,
-    depths: &Depths,
+    counts: &CountColumns,
     node: &TreeNode,
     indent: &str,
     last: bool,
@@ -218,7 +229,7 @@ fn push_subtree(
     let is_queue = timeline.queues.iter().any(|(queue, _)| queue.as_str() == node.path);
     let below = format!("{indent}{}", if last { "   " } else { "│  " });
     rows.push(if is_queue {
-        depths.row(label(timeline, row, node, Tone::Bold), timeline, node)
+        counts.row(label(timeline, row, node, Tone::Bold), timeline, node)
     } else if is_executor(node) {
         executor_row(timeline, row, node, NAMES, width)
     } else {
@@ -233,7 +244,7 @@ fn push_subtree(
     });
     let last = node.children.len().saturating_sub(1);
     for (index, child) in node.children.iter().enumerate() {
-        push_subtree(timeline, depths, child, &below, index == last, width, rows);
+        push_subtree(timeline, counts, child, &below, index == last, width, rows);
     }
 }
 
@@ -286,8 +297,8 @@ fn executor_row(timeline: &Timeline, row: Row, node: &TreeNode, column: usize, w
     let kind = kind.as_ref().map_or("", |kind| kind.as_str());
     let number = if *attempt > 1 { Tone::Bold } else { Tone::Dim };
     row.pad_to(column)
-        .put(format!("{:<14}", job.to_string()), Tone::Plain)
-        .put(format!("{kind:<16}"), Tone::Dim)
+        .put(format!("{:<JOB_COLUMNS$}", job.to_string()), Tone::Plain)
+        .put(format!("{kind:<KIND_COLUMNS$}"), Tone::Dim)
         .put(format!("attempt {attempt}"), number)
         .put(format!("{ran:>7}"), Tone::Plain)
 }
@@ -313,9 +324,11 @@ fn duty(name: &str) -> &'static str {
 
 // --- the queues
 
-type Depth = (&'static str, fn(&QueueStats) -> u64);
+type CountColumn = (&'static str, fn(&QueueStats) -> u64);
 
-const IN_FULL: &[Depth] = &[
+/// Spaces before each column of the long form. The other forms have one.
+const LONG_GAP: usize = 2;
+const LONG: &[CountColumn] = &[
     ("pending", |stats| stats.pending),
     ("processing", |stats| stats.processing),
     ("delayed", |stats| stats.delayed),
@@ -323,7 +336,7 @@ const IN_FULL: &[Depth] = &[
     ("dead", |stats| stats.dead),
     ("poisoned", |stats| stats.poisoned),
 ];
-const IN_SHORT: &[Depth] = &[
+const SHORT: &[CountColumn] = &[
     ("pend", |stats| stats.pending),
     ("proc", |stats| stats.processing),
     ("delay", |stats| stats.delayed),
@@ -331,24 +344,25 @@ const IN_SHORT: &[Depth] = &[
     ("dead", |stats| stats.dead),
     ("pois", |stats| stats.poisoned),
 ];
-const THE_LEAST: &[Depth] = &[("pend", |stats| stats.pending), ("done", |stats| stats.completed_total)];
+const FEWEST: &[CountColumn] = &[("pend", |stats| stats.pending), ("done", |stats| stats.completed_total)];
 
 /// The columns with the number of jobs of a queue in each state.
-struct Depths {
-    columns: &'static [Depth],
+struct CountColumns {
+    columns: &'static [CountColumn],
     /// The column of the terminal where they begin.
     from: usize,
     gap: usize,
 }
 
-impl Depths {
+impl CountColumns {
     /// The longest form that fits beside names of this many columns.
     fn fitting(width: usize, names: usize) -> Self {
-        let widths = |columns: &[Depth], gap| columns.iter().map(|(name, _)| name.len() + gap).sum::<usize>();
-        let forms = [(IN_FULL, 2), (IN_SHORT, 1), (THE_LEAST, 1)];
+        let widths = |columns: &[CountColumn], gap| columns.iter().map(|(name, _)| name.len() + gap).sum::<usize>();
+        let forms = [(LONG, LONG_GAP), (SHORT, 1), (FEWEST, 1)];
         let fits = forms.into_iter().find(|(columns, gap)| names + widths(columns, *gap) <= width);
-        let (columns, gap) = fits.unwrap_or((THE_LEAST, 1));
-        let from = width.saturating_sub(widths(columns, gap)).min(NAMES - 2);
+        let (columns, gap) = fits.unwrap_or((FEWEST, 1));
+        // The gap before the first count is its own, so the counts begin in line with the texts behind the actors' names.
+        let from = width.saturating_sub(widths(columns, gap)).min(NAMES - LONG_GAP);
         Self { columns, from, gap }
     }
 
@@ -361,8 +375,8 @@ impl Depths {
         let stats = timeline.queues.iter().find(|(name, _)| name.as_str() == queue.path).map(|(_, stats)| stats);
         let Some(stats) = stats else { return row };
         let row = row.pad_to(self.from);
-        self.columns.iter().fold(row, |row, (name, depth)| {
-            let count = depth(stats);
+        self.columns.iter().fold(row, |row, (name, count_in)| {
+            let count = count_in(stats);
             let tone = if count == 0 { Tone::Dim } else { Tone::Plain };
             row.put(format!("{count:>0$}", name.len() + self.gap), tone)
         })

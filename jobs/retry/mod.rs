@@ -1,9 +1,9 @@
 //! Whether and when a failed job is retried. The decision is integer arithmetic with the random number as an argument, and is recorded with all its inputs.
 
+pub(crate) mod compact;
 mod decision;
 mod on_unknown;
 mod policy;
-pub(crate) mod short_names;
 #[cfg(test)]
 mod tests;
 

@@ -176,7 +176,7 @@ pub enum Ended {
         #[serde(rename = "bt", default, skip_serializing_if = "Option::is_none")]
         backtrace: Option<String>,
         /// The retry decision and its inputs; `None` for a job that was cancelled, or rejected after too many releases.
-        #[serde(rename = "dec", default, with = "crate::retry::short_names", skip_serializing_if = "Option::is_none")]
+        #[serde(rename = "dec", default, with = "crate::retry::compact", skip_serializing_if = "Option::is_none")]
         decision: Option<Box<Decision>>,
     },
     /// Released without counting a failure.

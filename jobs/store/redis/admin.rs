@@ -18,7 +18,7 @@ use crate::trace::Finding;
 impl Admin for RedisStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
         Box::pin(async move {
-            let value = self.0.other.send("queues", redis::cmd("SMEMBERS").arg(keys::QUEUES_KEY)).await?;
+            let value = self.0.general.send("queues", redis::cmd("SMEMBERS").arg(keys::QUEUES_KEY)).await?;
             let mut members = Reply::new("queues", value)?;
             let mut queues = Vec::with_capacity(members.len());
             while !members.is_empty() {
@@ -32,7 +32,7 @@ impl Admin for RedisStore {
     }
 
     fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats> {
-        Box::pin(async move { scripts::stats(&self.0.other, &self.keys(queue)).await })
+        Box::pin(async move { scripts::stats(&self.0.general, &self.keys(queue)).await })
     }
 
     fn jobs<'a>(
@@ -43,31 +43,31 @@ impl Admin for RedisStore {
         limit: usize,
     ) -> StoreFuture<'a, JobPage> {
         let limit = limit.clamp(1, BATCH_MAX);
-        Box::pin(async move { scripts::jobs(&self.0.other, &self.keys(queue), state, from, limit).await })
+        Box::pin(async move { scripts::jobs(&self.0.general, &self.keys(queue), state, from, limit).await })
     }
 
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>> {
-        Box::pin(async move { scripts::job(&self.0.other, &self.keys(queue), queue, id).await })
+        Box::pin(async move { scripts::job(&self.0.general, &self.keys(queue), queue, id).await })
     }
 
     fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("redrive", jobs.len())?;
-            scripts::act(&self.0.other, &self.keys(queue), call, Action::Redrive, jobs).await
+            scripts::act(&self.0.general, &self.keys(queue), call, Action::Redrive, jobs).await
         })
     }
 
     fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("cancel", jobs.len())?;
-            scripts::act(&self.0.other, &self.keys(queue), call, Action::Cancel, jobs).await
+            scripts::act(&self.0.general, &self.keys(queue), call, Action::Cancel, jobs).await
         })
     }
 
     fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("discard", jobs.len())?;
-            scripts::act(&self.0.other, &self.keys(queue), call, Action::Discard, jobs).await
+            scripts::act(&self.0.general, &self.keys(queue), call, Action::Discard, jobs).await
         })
     }
 
@@ -78,26 +78,26 @@ impl Admin for RedisStore {
         wait: Duration,
     ) -> StoreFuture<'a, Option<JobView>> {
         let wait = wait.min(OUTCOME_WAIT_MAX);
-        Box::pin(async move { scripts::watch_outcome(&self.0.other, &self.keys(queue), queue, id, wait).await })
+        Box::pin(async move { scripts::watch_outcome(&self.0.general, &self.keys(queue), queue, id, wait).await })
     }
 
     fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
-        Box::pin(async move { scripts::pause(&self.0.other, &self.keys(queue)).await })
+        Box::pin(async move { scripts::pause(&self.0.general, &self.keys(queue)).await })
     }
 
     fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
-        Box::pin(async move { scripts::resume(&self.0.other, &self.keys(queue)).await })
+        Box::pin(async move { scripts::resume(&self.0.general, &self.keys(queue)).await })
     }
 
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {
         Box::pin(async move {
             check_batch("trim", policy.limit)?;
-            scripts::trim(&self.0.other, &self.keys(queue), call, policy).await
+            scripts::trim(&self.0.general, &self.keys(queue), call, policy).await
         })
     }
 
     fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport> {
-        Box::pin(async move { scripts::audit(&self.0.other, &self.keys(queue)).await })
+        Box::pin(async move { scripts::audit(&self.0.general, &self.keys(queue)).await })
     }
 
     fn inspect<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {

@@ -61,7 +61,7 @@ impl<'a> Scan<'a> {
         self.find_orphaned().await?;
         // How many entries must be stale can be computed only when every job is in exactly one container.
         if self.repair || self.found.is_empty() {
-            let (counted, actual) = scripts::audit_stale(&self.store.0.other, self.keys, self.repair).await?;
+            let (counted, actual) = scripts::audit_stale(&self.store.0.general, self.keys, self.repair).await?;
             self.note(FindingKind::StaleCount, counted.abs_diff(actual), &[]);
         }
         Ok(self.found.into_values().collect())
@@ -73,7 +73,7 @@ impl<'a> Scan<'a> {
         loop {
             let begun = Instant::now();
             let slice =
-                scripts::audit_containers(&self.store.0.other, self.keys, key, cursor, count, self.repair).await?;
+                scripts::audit_containers(&self.store.0.general, self.keys, key, cursor, count, self.repair).await?;
             for (kind, ids) in [
                 (FindingKind::EntryWithoutJob, &slice.to_delete),
                 (FindingKind::GrantWithoutLease, &slice.restored),
@@ -91,7 +91,7 @@ impl<'a> Scan<'a> {
     }
 
     async fn find_orphaned(&mut self) -> Result<(), StoreError> {
-        let entries = scripts::audit(&self.store.0.other, self.keys).await?.pending_entries;
+        let entries = scripts::audit(&self.store.0.general, self.keys).await?.pending_entries;
         let parts = entries / AUDIT_ENTRY_VERSIONS_MAX + 1;
         for part in 0..parts {
             let (drawn, entry_versions) = self.read_entry_versions(part, parts).await?;
@@ -106,7 +106,7 @@ impl<'a> Scan<'a> {
         let (mut entry_versions, mut first, mut behind, mut size) = (Vec::new(), None, 0, SliceSize(1));
         loop {
             let begun = Instant::now();
-            let page = scripts::audit_pending(&self.store.0.other, self.keys, behind, size.0, self.repair).await?;
+            let page = scripts::audit_pending(&self.store.0.general, self.keys, behind, size.0, self.repair).await?;
             let drawn = *first.get_or_insert(page.drawn);
             self.note(FindingKind::TwoContainers, page.in_two.len() as u64, &page.in_two);
             entry_versions
@@ -126,7 +126,7 @@ impl<'a> Scan<'a> {
         let (mut cursor, mut size) = (0, SliceSize(1));
         loop {
             let begun = Instant::now();
-            let slice = scripts::audit_jobs(&self.store.0.other, self.keys, cursor, size.0, drawn).await?;
+            let slice = scripts::audit_jobs(&self.store.0.general, self.keys, cursor, size.0, drawn).await?;
             let orphaned: Vec<_> = slice
                 .expected_pending
                 .into_iter()
@@ -161,7 +161,7 @@ impl<'a> Scan<'a> {
             return Ok(());
         }
         for chunk in found.chunks(AUDIT_SLICE_MAX) {
-            let (orphaned, damaged) = scripts::audit_orphaned(&self.store.0.other, self.keys, chunk).await?;
+            let (orphaned, damaged) = scripts::audit_orphaned(&self.store.0.general, self.keys, chunk).await?;
             self.note(FindingKind::Orphaned, orphaned.len() as u64, &orphaned);
             self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
         }

@@ -32,7 +32,7 @@ impl Ledger for RedisStore {
             for queue in queues {
                 command.arg(queue.as_str());
             }
-            self.0.other.send("announce", &command).await.map(drop)
+            self.0.general.send("announce", &command).await.map(drop)
         })
     }
 
@@ -40,7 +40,7 @@ impl Ledger for RedisStore {
         Box::pin(async move {
             check_batch("record", events.len())?;
             let events: Vec<Vec<u8>> = events.iter().map(|event| encode("record", event)).collect::<Result<_, _>>()?;
-            scripts::record(&self.0.other, LEDGER_EVENTS_MAX, LEDGER_BYTES_MAX, &events).await
+            scripts::record(&self.0.general, LEDGER_EVENTS_MAX, LEDGER_BYTES_MAX, &events).await
         })
     }
 
@@ -59,7 +59,7 @@ impl Ledger for RedisStore {
             };
             let mut command = redis::cmd("XREVRANGE");
             command.arg(keys::LEDGER).arg(upper).arg("-").arg("COUNT").arg(limit + 1);
-            let mut entries = Reply::new(OPERATION, self.0.other.send(OPERATION, &command).await?)?;
+            let mut entries = Reply::new(OPERATION, self.0.general.send(OPERATION, &command).await?)?;
             let mut page = LedgerPage::default();
             let mut last = String::new();
             for _ in 0..limit.min(entries.len()) {
@@ -78,15 +78,15 @@ impl Ledger for RedisStore {
     fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let encoded = encode("heartbeat", row)?;
-            scripts::heartbeat(&self.0.other, row.instance, &encoded, WORKER_ROW_AGE_MAX).await
+            scripts::heartbeat(&self.0.general, row.instance, &encoded, WORKER_ROW_AGE_MAX).await
         })
     }
 
     fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>> {
         const OPERATION: &str = "workers";
         Box::pin(async move {
-            let now_ms = scripts::probe(&self.0.other).await?;
-            let found = self.0.other.send(OPERATION, redis::cmd("HVALS").arg(keys::WORKERS)).await?;
+            let now_ms = scripts::probe(&self.0.general).await?;
+            let found = self.0.general.send(OPERATION, redis::cmd("HVALS").arg(keys::WORKERS)).await?;
             let mut found = Reply::new(OPERATION, found)?;
             let age_max_ms = millis(WORKER_ROW_AGE_MAX);
             let mut rows = Vec::with_capacity(found.len());
@@ -113,9 +113,9 @@ impl Ledger for RedisStore {
             check_batch("forget", queues.len())?;
             let mut command = redis::cmd("HDEL");
             command.arg(keys::WORKERS).arg(&instance.as_bytes()[..]);
-            self.0.other.send("forget", &command).await?;
+            self.0.general.send("forget", &command).await?;
             for queue in queues {
-                scripts::forget(&self.0.other, &self.keys(queue), instance).await?;
+                scripts::forget(&self.0.general, &self.keys(queue), instance).await?;
             }
             Ok(())
         })

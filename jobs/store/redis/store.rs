@@ -36,7 +36,7 @@ pub(super) struct Inner {
     /// Claims, settlements, promotions, reclaims and probes of workers.
     pub(super) work: Link,
     /// Enqueues, listings, actions of operators, trims, audits and the ledger.
-    pub(super) other: Link,
+    pub(super) general: Link,
     /// Renewals, and the recorded starts of handlers.
     pub(super) renewals: Link,
     /// Key names, one entry per queue that was used through this store.
@@ -61,7 +61,7 @@ impl RedisStore {
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
         // A connection lives on the tokio runtime that opens it, here the caller's. So the check must not open `work`, which would then depend on that runtime.
-        store.check(&store.0.other).await?;
+        store.check(&store.0.general).await?;
         Ok(store)
     }
 
@@ -82,7 +82,7 @@ impl RedisStore {
         let endpoint = Arc::new(Endpoint::new(url, options)?);
         Ok(Self(Arc::new(Inner {
             work: Link::new(endpoint.clone()),
-            other: Link::new(endpoint.clone()),
+            general: Link::new(endpoint.clone()),
             renewals: Link::new(endpoint.clone()),
             queues: Mutex::default(),
             endpoint,

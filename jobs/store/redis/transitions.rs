@@ -15,7 +15,7 @@ impl Transitions for RedisStore {
         Box::pin(async move {
             check_batch("enqueue", jobs.len())?;
             // Not over `transitions`, so that no settlement waits behind a large enqueue.
-            scripts::enqueue(&self.0.other, &self.keys(queue), call, jobs).await
+            scripts::enqueue(&self.0.general, &self.keys(queue), call, jobs).await
         })
     }
 

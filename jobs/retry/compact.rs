@@ -1,4 +1,4 @@
-//! Encodes a decision as it is stored with a failed attempt: with field names of one letter, which saves some 80 bytes. Records that earlier builds wrote with the
+//! The compact encoding of a decision, as it is stored with a failed attempt: field names of one letter, which saves some 80 bytes. Records that earlier builds wrote with the
 //! long names can still be read.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -7,7 +7,7 @@ use super::{Decision, RetryOutcome, Strategy, Why};
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Decision")]
-struct Short {
+struct Compact {
     #[serde(rename = "o", alias = "outcome")]
     outcome: RetryOutcome,
     #[serde(rename = "y", alias = "why")]
@@ -41,12 +41,12 @@ struct Short {
 
 pub(crate) fn serialize<S: Serializer>(decision: &Option<Box<Decision>>, to: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
-    struct Borrowed<'a>(#[serde(with = "Short")] &'a Decision);
+    struct Borrowed<'a>(#[serde(with = "Compact")] &'a Decision);
     decision.as_deref().map(Borrowed).serialize(to)
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<Decision>>, D::Error> {
     #[derive(Deserialize)]
-    struct Owned(#[serde(with = "Short")] Decision);
+    struct Owned(#[serde(with = "Compact")] Decision);
     Ok(Option::<Owned>::deserialize(from)?.map(|Owned(decision)| Box::new(decision)))
 }
