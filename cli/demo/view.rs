@@ -22,10 +22,10 @@ const NARROW: usize = 64;
 const NAMES: usize = 28;
 /// Columns of the executors' names in the compact tree, whose branches are shorter.
 const COMPACT_NAMES: usize = 23;
-/// Columns that the counts of a queue leave at least for its name.
-const QUEUE_NAMES_MIN: usize = 14;
+/// Columns that the counts of a queue leave for its name.
+const QUEUE_NAMES: usize = 14;
 /// The same where only queues are drawn, without branches.
-const BARE_QUEUE_NAMES_MIN: usize = 8;
+const BARE_QUEUE_NAMES: usize = 8;
 /// Columns of the id of an executor's job.
 const JOB_COLUMNS: usize = 14;
 /// Columns of the kind of an executor's job.
@@ -165,8 +165,7 @@ fn divider(width: usize) -> Row {
 
 fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
     let Some(root) = &timeline.tree else { return Vec::new() };
-    let counts =
-        CountColumns::fitting(width, if form == Tree::Queues { BARE_QUEUE_NAMES_MIN } else { QUEUE_NAMES_MIN });
+    let counts = CountColumns::fitting(width, if form == Tree::Queues { BARE_QUEUE_NAMES } else { QUEUE_NAMES });
     let mut rows = vec![counts.head(Row::default().put(root.name(), Tone::Bold))];
     let is_queue = |node: &TreeNode| !node.children.is_empty();
     let (queues, services): (Vec<&TreeNode>, Vec<&TreeNode>) = root.children.iter().partition(|child| is_queue(child));
