@@ -404,6 +404,14 @@ mod tests {
         assert_eq!(fixture.calls(), [1, 1, 3]);
     }
 
+    /// Allocators serve blocks of up to 1 KiB from a cache of the thread. A buffered job that paid for the future of a whole call cost its producer 14 % more instructions.
+    #[test]
+    fn the_future_of_an_enqueue_is_small() {
+        let fixture = Fixture::new();
+        let size = size_of_val(&fixture.batcher.enqueue(new_job(1), TIMEOUT));
+        assert!(size <= 1_024, "{size} bytes");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_call_carries_at_most_batch_max_jobs() {
         let mut fixture = Fixture::new();
