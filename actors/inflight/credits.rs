@@ -104,7 +104,8 @@ impl Pace {
         });
     }
 
-    /// A job has waited this long for an executor. Handlers are at least this slow now, whatever was measured before.
+    /// A prefetched job has waited this long for an executor, so too much was prefetched. The wait counts as a run time, which stops the prefetch until handlers
+    /// are measured as fast again.
     fn observe_wait(&mut self, waited: Duration) {
         let us = micros(waited);
         self.mean_us = Some(self.mean_us.map_or(us, |mean| mean.max(us)));

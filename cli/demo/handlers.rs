@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::report::Reporter;
 use crate::limits::{DEMO_EMAIL_INTERVAL, DEMO_THUMBNAIL_INTERVAL};
 
-/// All jobs: the numbers below, the order and the report.
+/// How many jobs the demo enqueues: the numbers below, and one order and one report.
 pub(super) const JOBS: u64 = EMAILS as u64 + REMINDERS as u64 + THUMBNAILS as u64 + INVOICES as u64 + 2;
 const EMAILS: u32 = 210;
-const EMAILS_AT_ONCE: u32 = 24;
+/// The first emails are enqueued without a pause between them.
+const EMAILS_WITHOUT_PAUSE: u32 = 24;
 /// One email in this many fails once, beginning with number EMAIL_FAILS_FIRST.
 const EMAIL_FAILS_ONE_IN: u32 = 40;
 const EMAIL_FAILS_FIRST: u32 = 20;
@@ -19,7 +20,7 @@ const EMAIL_FAILS_FIRST: u32 = 20;
 const EMAIL_UNDELIVERABLE: u32 = 7;
 const REMINDERS: u32 = 8;
 const THUMBNAILS: u32 = 78;
-const THUMBNAILS_AT_ONCE: u32 = 12;
+const THUMBNAILS_WITHOUT_PAUSE: u32 = 12;
 const INVOICES: u32 = 2;
 /// The job whose trace is printed at the end: it panics, then fails, then succeeds.
 pub(super) const EXAMPLE_JOB: &str = "thumbnail-13";
@@ -27,7 +28,7 @@ const EXAMPLE_NUMBER: u32 = 13;
 /// How many thumbnails are enqueued before the invalid order and before the report that hangs. They differ, so that the incidents happen one after the other.
 const BEFORE_ORDER: u32 = 6;
 const BEFORE_REPORT: u32 = 15;
-/// The delay of invoices and reminders.
+/// The delay of reminders, and how long an invoice is snoozed.
 const LATER: Duration = Duration::from_millis(2_500);
 
 macro_rules! job {
@@ -73,7 +74,7 @@ pub(super) async fn make_thumbnail(job: MakeThumbnail, ctx: Context, reporter: S
     // `attempt` is the number of failures so far + 1.
     match ctx.attempt() {
         1 => {
-            // A realistic bug: the first version forgot that an image may be empty.
+            // A realistic bug: an empty image divides by zero, which panics. The later attempts play the corrected code.
             let brightness = job.pixels.iter().map(|pixel| usize::from(*pixel)).sum::<usize>() / job.pixels.len();
             ctx.log(format!("brightness {brightness}"));
         }
@@ -127,7 +128,7 @@ async fn produce_mail(mail: &QueueHandle) -> Result<(), EnqueueError> {
         mail.job(reminder).id(format!("reminder-{number}")).delay(LATER).enqueue().await?;
     }
     for number in 1..=EMAILS {
-        pace(number, EMAILS_AT_ONCE, DEMO_EMAIL_INTERVAL).await;
+        pace(number, EMAILS_WITHOUT_PAUSE, DEMO_EMAIL_INTERVAL).await;
         let host = if number == EMAIL_UNDELIVERABLE { "nowhere.example" } else { "example.com" };
         let email = SendEmail { number, to: format!("reader{number}@{host}") };
         mail.job(email).id(format!("email-{number}")).enqueue().await?;
@@ -140,7 +141,7 @@ async fn produce_shop(shop: &QueueHandle) -> Result<(), EnqueueError> {
         shop.job(SendInvoice { number }).id(format!("invoice-{number}")).enqueue().await?;
     }
     for number in 1..=THUMBNAILS {
-        pace(number, THUMBNAILS_AT_ONCE, DEMO_THUMBNAIL_INTERVAL).await;
+        pace(number, THUMBNAILS_WITHOUT_PAUSE, DEMO_THUMBNAIL_INTERVAL).await;
         let pixels = if number == EXAMPLE_NUMBER { Vec::new() } else { vec![7; 16] };
         shop.job(MakeThumbnail { number, pixels }).id(format!("thumbnail-{number}")).enqueue().await?;
         if number == BEFORE_ORDER {
@@ -153,9 +154,9 @@ async fn produce_shop(shop: &QueueHandle) -> Result<(), EnqueueError> {
     Ok(())
 }
 
-/// Waits before the next job, unless it is one of the first `at_once`.
-async fn pace(number: u32, at_once: u32, every: Duration) {
-    if number > at_once {
+/// Waits before the next job, unless it is one of the first `without_pause`.
+async fn pace(number: u32, without_pause: u32, every: Duration) {
+    if number > without_pause {
         tokio::time::sleep(every).await;
     }
 }

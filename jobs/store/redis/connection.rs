@@ -104,8 +104,9 @@ impl Endpoint {
     fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
         let text = self.without_secrets(error.to_string());
         let address = &self.address;
-        // Servers before 7.0 put the code of an error inside a script into the middle of the text.
+        // When a script fails, servers before 7.0 put the error code (such as `OOM`) into the middle of the text, not at its front.
         let has_code = |code: &str| error.code() == Some(code) || text.contains(&format!("{code} "));
+        let has_phrase = |phrase: &str| text.contains(phrase);
         let refused =
             |advice: &str| StoreError::Refused { operation, reason: format!("{address} says: {text}; {advice}") };
         match error.kind() {
@@ -129,16 +130,19 @@ impl Endpoint {
             ) => (self.unavailable(operation, format!("{address}: {text}")), false),
             _ if has_code("READONLY") => (self.unavailable(operation, format!("{address}: {text}")), true),
             _ if ["OOM", "BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE", "LOADING"].into_iter().any(has_code)
-                || text.contains("max number of clients") =>
+                || has_phrase("max number of clients") =>
             {
                 (self.unavailable(operation, format!("{address}: {text}")), false)
             }
-            _ if ["NOAUTH", "WRONGPASS", "invalid password", "without any password"].into_iter().any(has_code) => {
+            _ if ["NOAUTH", "WRONGPASS"].into_iter().any(has_code)
+                || ["invalid password", "without any password"].into_iter().any(has_phrase) =>
+            {
                 (refused("check user and password of the Redis URL"), true)
             }
-            _ if ["NOPERM", "has no permissions"].into_iter().any(has_code) => {
+            _ if has_code("NOPERM") || has_phrase("has no permissions") => {
                 (refused("give this user the permission"), false)
             }
+            // Errors of the store's own scripts and of keys with a wrong type, and whatever else the server says: to call again does not help.
             _ => (corrupt(operation, text), false),
         }
     }
