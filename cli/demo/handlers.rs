@@ -11,8 +11,8 @@ use crate::limits::{DEMO_EMAIL_INTERVAL, DEMO_THUMBNAIL_INTERVAL};
 /// How many jobs the demo enqueues: the numbers below, and one order and one report.
 pub(super) const JOBS: u64 = EMAILS as u64 + REMINDERS as u64 + THUMBNAILS as u64 + INVOICES as u64 + 2;
 const EMAILS: u32 = 210;
-/// The first emails are enqueued without a pause between them.
-const EMAILS_WITHOUT_PAUSE: u32 = 24;
+/// So many emails are enqueued without a pause; then one at a time.
+const FIRST_EMAILS: u32 = 24;
 /// One email in this many fails once, beginning with number EMAIL_FAILS_FIRST.
 const EMAIL_FAILS_ONE_IN: u32 = 40;
 const EMAIL_FAILS_FIRST: u32 = 20;
@@ -20,7 +20,7 @@ const EMAIL_FAILS_FIRST: u32 = 20;
 const EMAIL_UNDELIVERABLE: u32 = 7;
 const REMINDERS: u32 = 8;
 const THUMBNAILS: u32 = 78;
-const THUMBNAILS_WITHOUT_PAUSE: u32 = 12;
+const FIRST_THUMBNAILS: u32 = 12;
 const INVOICES: u32 = 2;
 /// The job whose trace is printed at the end: it panics, then fails, then succeeds.
 pub(super) const EXAMPLE_JOB: &str = "thumbnail-13";
@@ -128,7 +128,7 @@ async fn produce_mail(mail: &QueueHandle) -> Result<(), EnqueueError> {
         mail.job(reminder).id(format!("reminder-{number}")).delay(LATER).enqueue().await?;
     }
     for number in 1..=EMAILS {
-        pace(number, EMAILS_WITHOUT_PAUSE, DEMO_EMAIL_INTERVAL).await;
+        pace(number, FIRST_EMAILS, DEMO_EMAIL_INTERVAL).await;
         let host = if number == EMAIL_UNDELIVERABLE { "nowhere.example" } else { "example.com" };
         let email = SendEmail { number, to: format!("reader{number}@{host}") };
         mail.job(email).id(format!("email-{number}")).enqueue().await?;
@@ -141,7 +141,7 @@ async fn produce_shop(shop: &QueueHandle) -> Result<(), EnqueueError> {
         shop.job(SendInvoice { number }).id(format!("invoice-{number}")).enqueue().await?;
     }
     for number in 1..=THUMBNAILS {
-        pace(number, THUMBNAILS_WITHOUT_PAUSE, DEMO_THUMBNAIL_INTERVAL).await;
+        pace(number, FIRST_THUMBNAILS, DEMO_THUMBNAIL_INTERVAL).await;
         let pixels = if number == EXAMPLE_NUMBER { Vec::new() } else { vec![7; 16] };
         shop.job(MakeThumbnail { number, pixels }).id(format!("thumbnail-{number}")).enqueue().await?;
         if number == BEFORE_ORDER {
@@ -154,9 +154,9 @@ async fn produce_shop(shop: &QueueHandle) -> Result<(), EnqueueError> {
     Ok(())
 }
 
-/// Waits before the next job, unless it is one of the first `without_pause`.
-async fn pace(number: u32, without_pause: u32, every: Duration) {
-    if number > without_pause {
+/// Waits before the next job, unless it is one of the first `first`.
+async fn pace(number: u32, first: u32, every: Duration) {
+    if number > first {
         tokio::time::sleep(every).await;
     }
 }
