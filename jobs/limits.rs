@@ -160,6 +160,10 @@ pub(crate) mod redis {
     /// Default of the longest wait for a reply: 5 s. Past it the outcome of the call is unknown and the connection is replaced.
     pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
+    /// How long a connection may be silent before a caller that gives up takes it for dead: 500 ms. The next caller opens a new one, which costs little if the old
+    /// one was only slow: its calls are still answered.
+    pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(500);
+
     /// How long a connection is silent before the operating system probes the server (TCP keepalive), and the interval of the probes: 10 s.
     pub(crate) const KEEPALIVE: Duration = Duration::from_secs(10);
 

@@ -416,6 +416,8 @@ async fn a_server_that_restarts_with_its_append_only_file_loses_nothing() {
 
 #[derive(Serialize, Deserialize)]
 struct Block {
+    /// Whether the job is snoozed once. Its next start is recorded in the store, by the executor.
+    returns_first: bool,
     millis: u64,
 }
 
@@ -423,7 +425,10 @@ impl Job for Block {
     const KIND: &'static str = "block";
 }
 
-async fn block(job: Block, _: Context) -> Result<(), Failure> {
+async fn block(job: Block, ctx: Context) -> Result<(), Failure> {
+    if ctx.counters().releases == 0 && job.returns_first {
+        return Err(Failure::snooze(Duration::ZERO));
+    }
     std::thread::sleep(Duration::from_millis(job.millis));
     Ok(())
 }
@@ -432,6 +437,16 @@ async fn block(job: Block, _: Context) -> Result<(), Failure> {
 /// the test watches from another runtime.
 #[test]
 fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
+    no_lease_is_lost_while_threads_are_blocked(false);
+}
+
+/// The same for jobs that returned before: the executors record their starts, which must not bind the connection to the runtime that is blocked then.
+#[test]
+fn handlers_of_returned_jobs_that_block_every_thread_lose_no_lease() {
+    no_lease_is_lost_while_threads_are_blocked(true);
+}
+
+fn no_lease_is_lost_while_threads_are_blocked(returns_first: bool) {
     let lease = Duration::from_secs(1);
     let handlers_runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let test_runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -455,8 +470,8 @@ fn handlers_that_block_every_thread_lose_no_lease_and_are_named() {
         let client = Client::shared(store).queue("faults").unwrap();
         let millis = u64::try_from((lease * 3).as_millis()).unwrap();
         let mut ids = vec![
-            client.enqueue(Block { millis }).await.unwrap().id.clone(),
-            client.enqueue(Block { millis }).await.unwrap().id.clone(),
+            client.enqueue(Block { returns_first, millis }).await.unwrap().id.clone(),
+            client.enqueue(Block { returns_first, millis }).await.unwrap().id.clone(),
         ];
         let done = || async { admin.stats(&queue()).await.unwrap().completed_total == 2 };
         eventually("the end of both jobs", Duration::from_secs(20), done).await;

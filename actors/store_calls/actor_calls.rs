@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use retraced_jobs::store::{CallId, Store, StoreError, StoreFuture};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{CallError, StoreCalls, resend};
 use crate::limits::CALL_TIMEOUT;
@@ -29,6 +30,20 @@ impl StoreCalls {
         match resend(send, || self.health.wait_until_up(), self.health.ended()).await {
             Ok(reply) => Some(Ok(reply)),
             Err(CallError::Refused(error)) => Some(Err(error)),
+            Err(_) => None,
+        }
+    }
+
+    /// Runs calls of an actor that lives on the tokio runtime of the handlers. A connection belongs to the runtime of the call that opens it, so it must not be opened
+    /// there: a handler that blocks its thread would block the connection too. Returns `None` if the runtime of the tree has ended. Dropping the future ends the calls.
+    pub(crate) async fn on_runtime_of_tree<T: Send + 'static>(
+        &self,
+        calls: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let Some(runtime) = &self.runtime else { return Some(calls.await) };
+        match AbortOnDropHandle::new(runtime.spawn(calls)).await {
+            Ok(result) => Some(result),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => None,
         }
     }

@@ -131,10 +131,12 @@ impl ExecutorState {
     async fn record_start(&self, next: &NextJob) -> bool {
         let (runtime, queue) = (&self.runtime, &self.queue);
         let lease = runtime.options.lease;
-        let held = [next.job.lease(runtime.instance)];
+        let held = next.job.lease(runtime.instance);
         loop {
             let sent = Instant::now();
-            match runtime.calls.until_answered("begin", |store| store.begin(&queue.name, lease, &held)).await {
+            let (calls, name, held) = (runtime.calls.clone(), queue.name.clone(), [held.clone()]);
+            let begin = async move { calls.until_answered("begin", |store| store.begin(&name, lease, &held)).await };
+            match runtime.calls.on_runtime_of_tree(begin).await.flatten() {
                 Some(Ok(renewed)) => match renewed.results.first() {
                     Some(Renewal::Kept { cancel_asked }) => {
                         next.lease.extend(sent + lease);

@@ -1,11 +1,12 @@
 //! Connections to one server. Timeouts and reconnects are handled here, not by the `redis` crate.
 //!
 //! After a timeout the outcome of the call is *unknown*: the connection is dropped and the error is `Unavailable`. The caller may send the same call again,
-//! which opens a new connection. This file sends nothing again, except a script that the server does not know.
+//! which opens a new connection. The same holds when a caller with a shorter timeout gives up on a silent connection. This file sends nothing again, except a script that the server does not know.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
@@ -15,12 +16,12 @@ use redis::{
     Value,
 };
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::RedisOptions;
 use super::reply::corrupt;
 use super::tls;
-use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX};
+use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX, SILENCE_MAX};
 use crate::store::StoreError;
 
 /// The address of the server and how to connect to it. Holds the password, which `Debug` does not show.
@@ -159,7 +160,51 @@ pub(super) struct Link {
 struct Current {
     /// How many connections were opened so far; also the number of the present one.
     opened: u64,
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Open>,
+}
+
+/// An open connection.
+#[derive(Clone)]
+struct Open {
+    connection: MultiplexedConnection,
+    answers: Arc<Answers>,
+}
+
+/// Whether a connection still answers. A caller may give up long before the call's own timeout; if it heard nothing for [`SILENCE_MAX`], the next caller opens a new
+/// connection. Otherwise a connection that is dead without a word, as behind a firewall that has forgotten it, would be kept as long as all callers are impatient.
+#[derive(Default)]
+struct Answers {
+    /// How many answers have come.
+    count: AtomicU64,
+    /// Somebody gave up who had heard nothing for [`SILENCE_MAX`].
+    missing: AtomicBool,
+}
+
+/// A call that waits for its answer.
+struct Awaited {
+    answers: Arc<Answers>,
+    /// How many answers had come when it was sent.
+    before: u64,
+    sent: Instant,
+}
+
+impl Awaited {
+    fn new(answers: Arc<Answers>) -> Self {
+        Self { before: answers.count.load(Ordering::Relaxed), answers, sent: Instant::now() }
+    }
+
+    fn answered(&self) {
+        self.answers.count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        let silent = self.answers.count.load(Ordering::Relaxed) == self.before;
+        if silent && self.sent.elapsed() >= SILENCE_MAX {
+            self.answers.missing.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl fmt::Debug for Current {
@@ -208,15 +253,21 @@ impl Link {
     /// server answered with an error.
     async fn exchange(&self, operation: &'static str, command: &Cmd) -> Result<Result<Value, RedisError>, StoreError> {
         let options = &self.endpoint.options;
-        let (number, mut connection) = match timeout(options.connect_timeout, self.connection()).await {
+        let (number, Open { mut connection, answers }) = match timeout(options.connect_timeout, self.connection()).await
+        {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return Err(self.endpoint.translate(operation, &error).0),
             Err(_) => return Err(self.endpoint.no_answer(operation, "no connection to", options.connect_timeout)),
         };
+        let awaited = Awaited::new(answers);
         let answer = async { connection.send_packed_command(command).await?.extract_error() };
         match timeout(options.call_timeout, answer).await {
-            Ok(Ok(value)) => Ok(Ok(value)),
+            Ok(Ok(value)) => {
+                awaited.answered();
+                Ok(Ok(value))
+            }
             Ok(Err(error)) => {
+                awaited.answered();
                 if self.endpoint.translate(operation, &error).1 {
                     self.drop_connection(number).await;
                 }
@@ -229,16 +280,17 @@ impl Link {
         }
     }
 
-    /// The number of the present connection, and the connection. Opens one if there is none.
-    async fn connection(&self) -> Result<(u64, MultiplexedConnection), RedisError> {
+    /// The number of the present connection, and the connection. Opens one if there is none, or if the present one does not answer.
+    async fn connection(&self) -> Result<(u64, Open), RedisError> {
         let mut current = self.current.lock().await;
-        if let Some(connection) = &current.connection {
-            return Ok((current.opened, connection.clone()));
+        if let Some(open) = current.connection.as_ref().filter(|open| !open.answers.missing.load(Ordering::Relaxed)) {
+            return Ok((current.opened, open.clone()));
         }
-        let connection = self.endpoint.open().await?;
+        current.connection = None;
+        let open = Open { connection: self.endpoint.open().await?, answers: Arc::default() };
         current.opened += 1;
-        current.connection = Some(connection.clone());
-        Ok((current.opened, connection))
+        current.connection = Some(open.clone());
+        Ok((current.opened, open))
     }
 
     /// Drops the connection with this number, unless another caller has replaced it meanwhile.

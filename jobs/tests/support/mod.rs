@@ -2,3 +2,4 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod redis_server;
+pub mod relay;

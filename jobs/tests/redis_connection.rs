@@ -1,0 +1,38 @@
+//! Connections of the Redis store that die without a word.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use retraced_jobs::job::{InstanceId, JobId, NewJob, QueueName, RunAt};
+use retraced_jobs::store::redis::RedisStore;
+use retraced_jobs::store::{Admin, Leases, ReplaySlots, Transitions};
+use support::redis_server::RedisServer;
+use support::relay::Relay;
+use tokio::time::timeout;
+
+/// As long as an enqueue waits by default: shorter than the store's own timeout of a call.
+const IMPATIENT: Duration = Duration::from_millis(800);
+const LEASE: Duration = Duration::from_secs(6);
+
+/// Goal: callers with short timeouts do not keep a dead connection. Method: all connections go silent without being closed; then each of them is used by callers who give
+/// up after 800 ms. The first cannot know better, the second must be answered.
+#[tokio::test]
+async fn a_silent_connection_is_replaced_although_no_caller_waits_for_the_timeout_of_the_store() {
+    let server = RedisServer::start();
+    let relay = Relay::to(server.socket());
+    let store = RedisStore::connect(&relay.url()).await.unwrap();
+    let queue = QueueName::new("q").unwrap();
+    let mut replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
+    let job =
+        [NewJob { id: JobId::parse("a").unwrap(), run_at: RunAt::Now, envelope: bytes::Bytes::from_static(b"letter") }];
+    store.enqueue(replay_slot.next_call(), &queue, &job).await.unwrap();
+    store.renew(&queue, LEASE, &[]).await.unwrap();
+
+    relay.freeze();
+    assert!(timeout(IMPATIENT, store.stats(&queue)).await.is_err(), "the connection is dead");
+    assert_eq!(timeout(IMPATIENT, store.stats(&queue)).await.unwrap().unwrap().pending, 1);
+    assert!(timeout(IMPATIENT, store.renew(&queue, LEASE, &[])).await.is_err(), "renewals have another connection");
+    timeout(IMPATIENT, store.renew(&queue, LEASE, &[])).await.unwrap().unwrap();
+}
