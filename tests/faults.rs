@@ -500,6 +500,35 @@ fn no_lease_is_lost_while_threads_are_blocked(returns_first: bool) {
     handlers_runtime.shutdown_background();
 }
 
+/// Goal: cancelled jobs in front of a live one do not delay it. Method: the worker of a queue with 20,000 of them starts, and the live job must run within seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_behind_many_cancelled_ones_starts_at_once() {
+    const CANCELLED: u64 = 20_000;
+    let server = RedisServer::start();
+    let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+    enqueue(&store, 0..CANCELLED, 0).await;
+    let operator = Operator::shared(store.clone());
+    let mut cancelled = 0;
+    while cancelled < CANCELLED as usize {
+        let page = operator.jobs(&queue(), JobState::Pending, None, 200).await.unwrap();
+        let ids: Vec<_> = page.jobs.into_iter().map(|job| job.id).collect();
+        assert!(!ids.is_empty());
+        cancelled += operator.cancel(&queue(), &ids).await.unwrap().len();
+    }
+    let seen = Seen::default();
+    let runtime = Runtime::builder()
+        .store(RedisStore::connect(&server.url()).await.unwrap())
+        .state(seen.clone())
+        .queue(Queue::new("faults").unwrap().handler(work))
+        .start()
+        .await
+        .unwrap();
+    enqueue(&store, CANCELLED..CANCELLED + 1, 0).await;
+    let done = || async { seen.0.returned.load(Ordering::SeqCst) == 1 };
+    eventually("the live job", Duration::from_secs(10), done).await;
+    runtime.shutdown().await.unwrap();
+}
+
 /// Goal: two runtimes in one process do not disturb each other, on one queue or on two.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_runtimes_in_one_process_do_not_disturb_each_other() {

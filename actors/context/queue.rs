@@ -98,7 +98,7 @@ impl QueueContext {
     pub(crate) fn granted(&self, claim: OpenClaim, claims: Claims, expires: Instant) -> ClaimOutcome {
         let outcome = claim.granted(claims, Instant::now(), expires);
         self.empty.store(outcome.queue_empty, Ordering::Release);
-        if outcome.hinted {
+        if outcome.poll_again {
             self.fetcher.send(FetcherMessage::Poll);
         }
         if self.inflight.is_shutting_down() {

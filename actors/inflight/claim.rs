@@ -25,13 +25,13 @@ pub(crate) struct ClaimOutcome {
     pub(crate) jobs: usize,
     /// The next claim can wait for a hint or a poll: the queue had no more jobs, or the claim failed.
     pub(crate) queue_empty: bool,
-    /// The queue had no more jobs, but a hint arrived while the claim was under way.
-    pub(crate) hinted: bool,
+    /// The fetcher must poll at once: the store cut the claim short, or the queue had no more jobs but a hint arrived while the claim was under way.
+    pub(crate) poll_again: bool,
 }
 
 impl ClaimOutcome {
     /// The result of a claim that was refused, or given up when the tree ended.
-    pub(crate) const NOTHING: ClaimOutcome = ClaimOutcome { jobs: 0, queue_empty: true, hinted: false };
+    pub(crate) const NOTHING: ClaimOutcome = ClaimOutcome { jobs: 0, queue_empty: true, poll_again: false };
 }
 
 impl Inflight {
@@ -56,12 +56,14 @@ impl OpenClaim {
         let jobs = claims.jobs.len();
         let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
         // With half of its bytes unused, a claim that found too few jobs probably emptied the queue. A poll finds a next job too large for the rest.
-        let found_too_few = jobs == 0 || (jobs < self.budget.limit && bytes < self.budget.bytes_max / 2);
+        let found_too_few =
+            !claims.more && (jobs == 0 || (jobs < self.budget.limit && bytes < self.budget.bytes_max / 2));
+        let more = claims.more;
         let limit = std::mem::take(&mut self.budget.limit);
         // A hint that came meanwhile may be about a job that came too late for this claim, and the poll for that hint may have found no free credits.
         let hints = self.inflight.grant(claims.jobs, limit, now, expires);
         let hinted = found_too_few && hints != self.budget.hints;
-        ClaimOutcome { jobs, queue_empty: found_too_few && !hinted, hinted }
+        ClaimOutcome { jobs, queue_empty: found_too_few && !hinted, poll_again: more || hinted }
     }
 }
 

@@ -57,6 +57,9 @@ pub struct Claims {
     /// Set when [`claim`](crate::store::Transitions::claim) granted nothing because nothing was pending. Never set when the queue is paused, the limit is 0 or the call
     /// was sent again, and never by [`settle_and_claim`](crate::store::Transitions::settle_and_claim).
     pub quiet: Option<Quiet>,
+    /// The claim ended early: before it had seen enough jobs, it had to skip so many stale entries, or to read so many bytes, that the store cut it short. Claim again
+    /// at once, even if no job was granted. Never set when the call was sent again.
+    pub more: bool,
 }
 
 /// What a claim reports about a queue in which nothing is pending.

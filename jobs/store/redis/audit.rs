@@ -112,7 +112,7 @@ impl<'a> Scan<'a> {
             entry_versions
                 .extend(page.entry_versions.into_iter().filter(|entry_version| entry_version % parts == part));
             behind += page.scanned;
-            if page.scanned < size.0 {
+            if page.scanned == 0 {
                 entry_versions.sort_unstable();
                 return Ok((drawn, entry_versions));
             }

@@ -7,7 +7,7 @@
 --         version is '' where the body or retry state cannot be read}
 local cursor, jobs_max, last_sequence, last_entry_version = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 check_all_types()
-local scanned = call('HSCAN', JOB, cursor, 'COUNT', jobs_max)
+local scanned = call('HSCAN', JOB, cursor, 'COUNT', math.min(jobs_max, bodies_allowed(0)))
 local ids, bodies, n, bytes = {}, {}, 0, 0
 for i = 1, #scanned[2], 2 do
   n = n + 1

@@ -3,10 +3,11 @@
 -- last, because a push to the back only moves entries into later pages, and a pop from the front moves none. If a job is in a sorted
 -- set other than `lease` as well, a repair makes its entries stale.
 -- KEYS    see lib/queue.lua
--- ARGV    1 entries behind this page, 2 entries to scan, 3 '1' repair | '0'
--- Reply   {'ok', last sequence drawn, last other entry version drawn, entries scanned, bytes of bodies read, entry versions of the live
+-- ARGV    1 entries behind this page, 2 most entries to scan, 3 '1' repair | '0'
+-- Reply   {'ok', last sequence drawn, last other entry version drawn, entries scanned (0: the page is behind the front), bytes of bodies read, entry versions of the live
 --         entries, 6 bytes each, ids of jobs that are in a sorted set other than `lease` as well}
-local behind, entries_max, repair = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local behind, repair = tonumber(ARGV[1]), ARGV[3] == '1'
+local entries_max = math.min(tonumber(ARGV[2]), bodies_allowed(0))
 check_all_types()
 -- A counter that is missing will start from the clock (`draw` in lib/queue.lua), so NOW stands for it below.
 local drawn = call('HMGET', STATS, 'sequence', 'entry_versions')

@@ -2,10 +2,11 @@
 -- Guarantee: a job is granted to one owner at a time. A call sent again pops nothing and returns those of its jobs that are still held.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8)
--- Reply   {'ok' | 'paused', now, ids, bodies, retry states, quiet} | {'superseded'} | {'other'} (lib/replay.lua)
+-- Reply   {'ok' | 'paused', now, ids, bodies, retry states, quiet, more} | {'superseded'} | {'other'} (lib/replay.lua)
 --         a body is header(12) and envelope; retry states is empty, or has '' for each job without one;
 --         quiet is {due time of the next delayed job or ''} when nothing was granted and nothing is pending. It is {} otherwise,
---         when the queue is paused, when the call asked for no jobs, and in the reply to a call sent again
+--         when the queue is paused, when the call asked for no jobs, and in the reply to a call sent again;
+--         more is 1 when the claim ended before it had seen all entries it could have granted, because of those it had to skip
 local limit, lease_ms, bytes_max, nonce = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local function quiet()
   if limit == 0 then return {} end
@@ -18,19 +19,19 @@ local status, stored_reply, stored_at = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then
   local ids, bodies, retry_states = still_held(stored_reply[2], nonce)
-  return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, {} }
+  return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, {}, 0 }
 end
 if PAUSED then
   replay_close({ 'paused', {} })
-  return { 'paused', NOW, {}, {}, {}, {} }
+  return { 'paused', NOW, {}, {}, {}, {}, 0 }
 end
 if not call('LINDEX', PENDING, 0) then
   -- Most claims of idle workers end here, so this path is short.
   note_idle()
   replay_close({ 'ok', {} })
-  return { 'ok', NOW, {}, {}, {}, quiet() }
+  return { 'ok', NOW, {}, {}, {}, quiet(), 0 }
 end
 local ids, bodies, retry_states = claim(limit, lease_ms, bytes_max, nonce, size_of_front())
 replay_close({ 'ok', ids })
 local nothing_left = #ids == 0 and not call('LINDEX', PENDING, 0)
-return { 'ok', NOW, ids, bodies, retry_states, nothing_left and quiet() or {} }
+return { 'ok', NOW, ids, bodies, retry_states, nothing_left and quiet() or {}, stopped_early and 1 or 0 }

@@ -6,6 +6,14 @@
 --         when is '' for now, d and a delay in ms(6), or a and the due time in ms(6)
 -- Reply   {'ok', now, one char per item: n new and pending, N new and delayed, else the state (lib/state.lua) of the job
 --         that already has the id} | {'superseded'} | {'other'} (lib/replay.lua)
+
+-- Records the size of the largest body of the queue, before the body is stored.
+local function note_largest(bytes)
+  if LARGEST_READ and bytes <= LARGEST_READ then return end
+  if not LARGEST_READ and call('HLEN', JOB) > 0 then bytes = math.max(bytes, LARGEST_UNKNOWN) end
+  call('HSET', STATS, 'largest', bytes)
+end
+
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
@@ -13,12 +21,18 @@ if status == 'again' then return stored_reply end
 local ids, n = {}, 0
 for i = 4, #ARGV, 3 do n = n + 1; ids[n] = ARGV[i] end
 if n == 0 then return replay_close({ 'ok', NOW, '' }) end
-local kept_bodies = call('HMGET', JOB, unpack(ids))
+-- Which jobs are kept: by one command, unless their bodies could be too large to be read at once.
+local kept = {}
+if bodies_allowed(0) >= n then
+  kept = call('HMGET', JOB, unpack(ids))
+else
+  for i = 1, n do kept[i] = call('HEXISTS', JOB, ids[i]) == 1 end
+end
 
 local results, new_items, due_times, new_states, later_count = {}, {}, {}, {}, 0
 for i = 1, n do
   local id = ids[i]
-  if kept_bodies[i] then
+  if kept[i] then
     results[i] = state_of(id)
   elseif new_states[id] then
     results[i] = new_states[id]
@@ -43,12 +57,14 @@ if new_count > 0 then
   if later_count > 0 then call('ZCARD', DELAYED) end
   if later_count < new_count then call('LLEN', PENDING) end
   local base = draw('sequence', new_count)
-  local jobs, pending, delayed, earliest = {}, {}, {}, math.huge
+  local jobs, pending, delayed, earliest, largest = {}, {}, {}, math.huge, 0
   for k = 1, new_count do
     local i = new_items[k]
     local id, due, entry_version = ids[i], due_times[i], pack('>I6', base + k)
     jobs[2 * k - 1] = id
-    jobs[2 * k] = entry_version .. NOW6 .. ARGV[3 + 3 * i]
+    local envelope = ARGV[3 + 3 * i]
+    jobs[2 * k] = entry_version .. NOW6 .. envelope
+    if #envelope > largest then largest = #envelope end
     if due then
       delayed[#delayed + 1] = due
       delayed[#delayed + 1] = id
@@ -57,6 +73,7 @@ if new_count > 0 then
       pending[#pending + 1] = entry_version .. id
     end
   end
+  note_largest(largest + HEADER)
   each('HSET', JOB, jobs)
   if #pending > 0 then
     each('RPUSH', PENDING, pending)

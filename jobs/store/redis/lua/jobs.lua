@@ -9,7 +9,7 @@ local READ_BYTES = 128 * 1024      -- about how many bytes are read at once, so 
 local READ_MAX = 100               -- most jobs read at once
 local SCANNED_MAX = 1000           -- a page of pending ends after this many entries, live or stale
 local state, from, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local jobs, bytes, jobs_per_read = {}, 0, 4 -- jobs_per_read is adapted to the size of the jobs read before
+local jobs, bytes, bytes_read, jobs_per_read = {}, 0, 0, 4 -- jobs_per_read is adapted to the size of the jobs read before
 
 -- The number of the last attempt that may hold an error. The running attempt of a processing job has not ended. The last attempt of a
 -- completed job holds no error and is not read, because it may hold a large output.
@@ -38,18 +38,21 @@ local function latest_errors(ids, retry_states, first, last)
   return errors
 end
 
--- Adds these jobs to the page until it is full, and skips stale entries. `entries` is given for pending, `scores` for the others.
+-- Adds these jobs to the page until it is full or enough was read, and skips stale entries. `entries` is given for pending, `scores` for the others.
 -- Returns the index of the first job that was not reached.
 local function add(ids, scores, entries)
   local first = 1
   while first <= #ids do
-    local last = math.min(first + jobs_per_read - 1, #ids)
+    local allowed = bodies_allowed(bytes_read)
+    if allowed == 0 then return first end
+    local last = math.min(first + math.min(jobs_per_read, allowed) - 1, #ids)
     local bodies, retry_states = call('HMGET', JOB, unpack(ids, first, last)), call('HMGET', RETRY, unpack(ids, first, last))
     local errors, read = latest_errors(ids, retry_states, first, last), 0
     for k = first, last do
       if #jobs >= limit or bytes >= PAGE_BYTES then return k end
       local id, body, retry = ids[k], bodies[k - first + 1], retry_states[k - first + 1]
       read = read + #(body or '')
+      bytes_read = bytes_read + #(body or '')
       if body and (not entries or is_live(entries[k], body, retry)) then
         if entries and retry and #retry < RETRY_LEN then retry = nil end
         local attempts, failures, crashes, releases = counters_now(id, state, retry)

@@ -3,14 +3,16 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    none
 -- Reply   {'ok', now, paused 1 | 0, pending, processing, delayed, completed kept, dead, poisoned, cancelled,
---         enqueue time of the first live job of pending or '' (none among the first 100 entries), due time of the first delayed job or '',
+--         enqueue time of the first live job of pending or '' (none among the first 100 entries, or 8 MiB of them), due time of the first delayed job or '',
 --         enqueued, completed, failures, crashes, releases, stale settlements, trimmed, garbage}
 check_all_types()
 local SCANNED_MAX = 100 -- entries of pending searched for a live one
-local oldest = ''
+local oldest, bytes_read = '', 0
 local entries = call('LRANGE', PENDING, 0, SCANNED_MAX - 1)
 for i = 1, #entries do
-  local body = #entries[i] > 6 and live_body(entries[i])
+  if bodies_allowed(bytes_read) == 0 then break end
+  local body, bytes = live_body(entries[i])
+  bytes_read = bytes_read + bytes
   if body then
     oldest = struct.unpack('>I6', body, 7)
     break

@@ -73,7 +73,7 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
         return Err(corrupt(operation, "the reply has more bodies than ids".into()));
     }
     let expires_ms = now_ms.saturating_add(millis(request.lease));
-    Ok(Claims { now_ms, expires_ms, paused, jobs, quiet: None })
+    Ok(Claims { now_ms, expires_ms, paused, jobs, quiet: None, more: false })
 }
 
 /// `claim.lua`
@@ -91,11 +91,12 @@ pub(in crate::store::redis) async fn claim(
     .await?;
     let claims = claims(OPERATION, &mut reply, request)?;
     let mut quiet = reply.list()?;
+    let more = reply.number()? == 1;
     if quiet.is_empty() {
-        return Ok(claims);
+        return Ok(Claims { more, ..claims });
     }
     let next_due = quiet.instant()?.map(|due_ms| until(claims.now_ms, due_ms));
-    Ok(Claims { quiet: Some(Quiet { next_due }), ..claims })
+    Ok(Claims { quiet: Some(Quiet { next_due }), more, ..claims })
 }
 
 /// Consecutive settlements that share a head (`lua/lib/settle.lua`): the head, and how many settlements there are.
@@ -198,7 +199,8 @@ pub(in crate::store::redis) async fn settle_and_claim(
     })
     .await?;
     let claims = claims(OPERATION, &mut reply, request)?;
-    Ok((settled(OPERATION, &mut reply, settlements.len())?, claims))
+    let settled = settled(OPERATION, &mut reply, settlements.len())?;
+    Ok((settled, Claims { more: reply.number()? == 1, ..claims }))
 }
 
 /// `promote.lua`

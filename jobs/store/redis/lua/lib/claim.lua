@@ -1,6 +1,7 @@
 -- lib/claim.lua: grants jobs, which begins their attempts.
 local IDLE_MS = 60000     -- how long a worker counts as idle after a claim that found too few jobs; idle workers claim again every few seconds
 local SKIPPED_MAX = 1000  -- a claim ends when it has skipped more entries than this, because they were stale, damaged or written by hand
+local stopped_early = false -- the claim ended at SKIPPED_MAX or READ_BYTES_MAX, so there may be jobs behind what it has seen
 
 -- Records that a worker found fewer jobs than it wanted and may wait for a hint now. To save writes, a record that holds for another
 -- IDLE_MS / 2 is not written again.
@@ -23,15 +24,19 @@ end
 local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   local ids, bodies, retry_states = {}, {}, {}
   local n, bytes, any_retry_state, is_full = 0, 0, false, false
-  local skipped, garbage, stale = 0, 0, 0
+  local skipped, garbage, stale, bytes_read = 0, 0, 0, 0
   local grant_tail = nonce .. sub(REPLAY_SLOT, 1, 16) -- nonce and process instance
   local first_grant = '\0\0\0\1' .. grant_tail .. '\0' -- attempt 1, no flags
   local grant_by_attempts = {} -- the grants of jobs with a retry state, by their attempts(4) so far: jobs with the same number share one
   local leases, grants, damaged = {}, {}, nil
   local expiry = string.format('%.0f', NOW + lease_ms)
 
-  while n < limit and not is_full and skipped <= SKIPPED_MAX do
-    local wanted = limit - n
+  while n < limit and not is_full do
+    local wanted = math.min(limit - n, bodies_allowed(bytes_read))
+    if wanted == 0 or skipped > SKIPPED_MAX then
+      stopped_early = true
+      break
+    end
     if size_estimate * wanted > bytes_max - bytes then wanted = math.max(1, math.floor((bytes_max - bytes) / size_estimate)) end
     local entries = call('LPOP', PENDING, wanted)
     if not entries then break end
@@ -40,6 +45,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
     local bodies_read = call('HMGET', JOB, unpack(ids_read))
     local retry_states_read = retry_kept > 0 and call('HMGET', RETRY, unpack(ids_read))
     local bytes_granted = 0
+    for i = 1, remaining do bytes_read = bytes_read + #(bodies_read[i] or '') end
     if not retry_states_read and n == 0 then
       -- The common case: no job of the queue has had a retry state so far, and every entry is live and fits. Otherwise nothing of
       -- this is kept, and the general case below handles all the entries.
@@ -139,7 +145,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   end
   if stale > 0 then count('stale', -math.min(stale, math.max(STALE, 0))) end
   count('garbage', garbage)
-  if n < limit and not is_full then note_idle() end
+  if n < limit and not is_full and not stopped_early then note_idle() end
 
   if any_retry_state then
     for i = 1, n do retry_states[i] = retry_states[i] or '' end

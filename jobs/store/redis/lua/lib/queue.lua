@@ -11,6 +11,7 @@ local DELAYED, COMPLETED, DEAD, POISONED, CANCELLED = KEYS[7], KEYS[8], KEYS[9],
 local STATS, REPLAY, AWAITED_JOBS = KEYS[12], KEYS[13], KEYS[14]
 local call, sub, byte, pack = redis.call, string.sub, string.byte, struct.pack
 
+local READ_BYTES_MAX = 8 * 1024 * 1024 -- a script reads at most this many bytes of bodies, but always one whole body
 local HEADER = 12         -- bytes before the envelope: sequence(6) enqueued at(6)
 local GRANT_LEN = 29      -- attempt(4) nonce(8) instance(16) flags(1)
 local RETRY_LEN = 22      -- retry state: attempts(4) failures(4) crashes(4) releases(4) entry version(6)
@@ -33,10 +34,14 @@ do
   NOW_TEXT = string.format('%.0f', NOW)
 end
 
-local stats_read = call('HMGET', STATS, 'paused', 'idle_until', 'stale', 'awaited_until')
+local stats_read = call('HMGET', STATS, 'paused', 'idle_until', 'stale', 'awaited_until', 'largest')
 local PAUSED = stats_read[1] == '1'
 local IDLE_UNTIL = tonumber(stats_read[2]) or 0
 local STALE = tonumber(stats_read[3]) or 0
+-- No body of this queue has more bytes than LARGEST. While that is not known, because `stats` was lost, bodies have as many as this.
+local LARGEST_UNKNOWN = 1024 * 1024
+local LARGEST_READ = tonumber(stats_read[5])
+local LARGEST = math.max(LARGEST_READ or LARGEST_UNKNOWN, 1)
 local OUTCOME_WAIT_MS = 60000 -- the longest wait one call announces (OUTCOME_WAIT_MAX in jobs/limits.rs)
 local AWAITED_UNTIL = tonumber(stats_read[4]) or 0 -- until then a client may wait for the outcome of a job (watch_outcome.lua)
 -- An instant beyond the longest wait was written by hand, or before the clock went back.
@@ -47,6 +52,12 @@ local AWAITED = AWAITED_UNTIL > NOW
 -- the script before anything has changed. These reads ("type checks") also find how many fields or members the keys hold, the
 -- encoding sentinel included:
 local retry_kept, leases_kept, grants_kept, histories_kept, completed_kept
+
+-- How many bodies may be read next by a script that has read so many bytes of them; 0 at the limit.
+local function bodies_allowed(bytes_read)
+  local allowed = math.floor((READ_BYTES_MAX - bytes_read) / LARGEST)
+  return bytes_read == 0 and math.max(allowed, 1) or math.max(allowed, 0)
+end
 
 -- For scripts that are not called thousands of times per second. The others check only the keys they write, to save commands.
 local function check_all_types()

@@ -6,11 +6,14 @@ local function is_live(entry, body, retry)
   return #entry > 6 and body and #body >= HEADER and has_entry_version(entry, retry or body, retry and 17 or 1)
 end
 
--- The body of the job of an entry of pending; nil when the entry is stale.
+-- The body of the job of an entry of pending, nil when the entry is stale; and how many bytes of bodies were read. For an entry that
+-- the retry state shows to be stale no body is read.
 local function live_body(entry)
   local id = sub(entry, 7)
-  local body, retry = call('HGET', JOB, id), call('HGET', RETRY, id)
-  return is_live(entry, body, retry) and body or nil
+  local retry = call('HGET', RETRY, id)
+  if retry and #retry >= RETRY_LEN and not has_entry_version(entry, retry, 17) then return nil, 0 end
+  local body = call('HGET', JOB, id)
+  return is_live(entry, body, retry) and body or nil, #(body or '')
 end
 
 -- Returns attempts, failures, crashes, releases. Unlike those in the retry state, they include a running attempt, and a first attempt

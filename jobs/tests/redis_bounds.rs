@@ -1,0 +1,149 @@
+//! How much one script of the Redis store reads: claims, listings and audits of queues with large or many stale entries.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
+use retraced_jobs::store::redis::RedisStore;
+use retraced_jobs::store::{Admin, BATCH_MAX, ClaimRequest, Claims, ReplaySlot, ReplaySlots, Transitions};
+use support::redis_server::RedisServer;
+
+const MIB: usize = 1024 * 1024;
+
+struct Harness {
+    _server: RedisServer,
+    store: RedisStore,
+    replay_slot: ReplaySlot,
+    queue: QueueName,
+}
+
+impl Harness {
+    async fn new() -> Self {
+        let server = RedisServer::start();
+        let store = RedisStore::connect(&server.url()).await.unwrap();
+        let replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
+        Self { _server: server, store, replay_slot, queue: QueueName::new("q").unwrap() }
+    }
+
+    async fn enqueue(&mut self, names: &[String], bytes: usize) {
+        let envelope = Bytes::from(vec![7; bytes]);
+        let job = |name: &String| NewJob { id: id(name), run_at: RunAt::Now, envelope: envelope.clone() };
+        let per_call = (4 * MIB / bytes).clamp(1, BATCH_MAX);
+        for names in names.chunks(per_call) {
+            let jobs: Vec<_> = names.iter().map(job).collect();
+            self.store.enqueue(self.replay_slot.next_call(), &self.queue, &jobs).await.unwrap();
+        }
+    }
+
+    async fn cancel(&mut self, names: &[String]) {
+        for names in names.chunks(BATCH_MAX) {
+            let targets: Vec<_> = names.iter().map(|name| id(name).into()).collect();
+            self.store.cancel(self.replay_slot.next_call(), &self.queue, &targets).await.unwrap();
+        }
+    }
+
+    async fn claim(&mut self) -> Claims {
+        let lease = Duration::from_secs(30);
+        let request = ClaimRequest { limit: 10, bytes_max: 4 * MIB, lease, nonce: [7; 8] };
+        self.store.claim(self.replay_slot.next_call(), &self.queue, &request).await.unwrap()
+    }
+
+    /// Claims until a job is granted; returns it, and how many claims were cut short before.
+    async fn first_job(&mut self) -> (JobId, usize) {
+        for cut_short in 0..100 {
+            let claims = self.claim().await;
+            if let Some(job) = claims.jobs.first() {
+                return (job.id.clone(), cut_short);
+            }
+            assert!(claims.more && claims.quiet.is_none(), "a live job is behind the stale entries: {claims:?}");
+        }
+        panic!("a hundred claims found nothing");
+    }
+}
+
+fn id(name: &str) -> JobId {
+    JobId::parse(name).unwrap()
+}
+
+fn names(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{prefix}-{number}")).collect()
+}
+
+/// Goal: a claim that ends among stale entries does not pass for one of an empty queue.
+#[tokio::test]
+async fn a_claim_cut_short_by_stale_entries_says_that_there_is_more() {
+    let mut harness = Harness::new().await;
+    let cancelled = names("cancelled", 3_000);
+    harness.enqueue(&cancelled, 10).await;
+    harness.cancel(&cancelled).await;
+    harness.enqueue(&names("live", 1), 10).await;
+    let (job, cut_short) = harness.first_job().await;
+    assert_eq!((job, cut_short), (id("live-0"), 2));
+    assert!(!harness.claim().await.more, "the queue is empty now");
+}
+
+/// Goal: a claim reads a bounded number of bytes, whatever stands in front. Method: a small job and then cancelled ones of 1 MiB stand before a live one.
+#[tokio::test]
+async fn a_claim_reads_no_more_than_its_bound_of_bodies_that_it_cannot_grant() {
+    let mut harness = Harness::new().await;
+    let cancelled = names("cancelled", 40);
+    harness.enqueue(&names("small", 1), 10).await;
+    harness.enqueue(&cancelled, MIB).await;
+    harness.enqueue(&names("live", 1), 10).await;
+    harness.cancel(&[vec!["small-0".to_owned()], cancelled].concat()).await;
+    let (job, cut_short) = harness.first_job().await;
+    assert_eq!(job, id("live-0"));
+    assert!((4..=6).contains(&cut_short), "40 MiB, at most 8 MiB per claim: {cut_short}");
+}
+
+/// Goal: the bound holds for a queue whose counters were lost, with them the size of its largest job.
+#[tokio::test]
+async fn a_queue_that_lost_its_counters_still_bounds_what_a_claim_reads() {
+    let mut harness = Harness::new().await;
+    let cancelled = names("cancelled", 40);
+    harness.enqueue(&cancelled, MIB).await;
+    harness.cancel(&cancelled).await;
+    let mut raw = harness._server.connection();
+    let _: () = redis::cmd("DEL").arg("retraced:{q}:stats").query(&mut raw).unwrap();
+    harness.enqueue(&names("live", 1), 10).await;
+    let (job, cut_short) = harness.first_job().await;
+    assert_eq!(job, id("live-0"));
+    assert!((4..=6).contains(&cut_short), "40 MiB, at most 8 MiB per claim: {cut_short}");
+}
+
+/// Goal: a page of pending jobs reads a bounded number of bytes, and the pages together show every job once.
+#[tokio::test]
+async fn pages_of_pending_jobs_end_early_among_large_stale_entries_and_miss_none() {
+    let mut harness = Harness::new().await;
+    let cancelled = names("cancelled", 40);
+    harness.enqueue(&names("first", 1), 10).await;
+    harness.enqueue(&cancelled, MIB).await;
+    harness.enqueue(&names("last", 1), 10).await;
+    harness.cancel(&cancelled).await;
+    let (mut from, mut found, mut pages) = (None, Vec::new(), 0);
+    loop {
+        let page = harness.store.jobs(&harness.queue, JobState::Pending, from, BATCH_MAX).await.unwrap();
+        found.extend(page.jobs.into_iter().map(|job| job.id));
+        pages += 1;
+        match page.next {
+            Some(next) => from = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(found, [id("first-0"), id("last-0")]);
+    assert!((5..=7).contains(&pages), "40 MiB, at most 8 MiB per page: {pages}");
+}
+
+/// Goal: an audit of a queue with large jobs, live and cancelled, still sees each of them.
+#[tokio::test]
+async fn an_audit_of_large_jobs_finds_nothing_wrong() {
+    let mut harness = Harness::new().await;
+    let (cancelled, live) = (names("cancelled", 20), names("live", 20));
+    harness.enqueue(&cancelled, MIB).await;
+    harness.enqueue(&live, MIB).await;
+    harness.cancel(&cancelled).await;
+    assert_eq!(harness.store.inspect(&harness.queue).await.unwrap(), []);
+}
