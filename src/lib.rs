@@ -40,7 +40,7 @@
 //! | --- | --- | --- |
 //! | temporary | [`Failure::temporary`] | retried by policy; to the dead letter queue when its attempts are used up |
 //! | permanent | [`Failure::permanent`] | poisoned at once |
-//! | unknown | `?` on any error | like temporary; with [`OnUnknown::DeadLetter`] to the dead letter queue at once |
+//! | unknown | `?` on any type that implements [`Error`](std::error::Error) | like temporary; with [`OnUnknown::DeadLetter`] to the dead letter queue at once |
 //!
 //! [`Job::defaults`] sets retries and timeout for a kind; a queue overrides them, and the call that enqueues overrides both: [`JobDefaults`] has the table.
 //! [`Queue::layer`] puts code around every attempt. Each attempt runs in a `tracing` span with its job, queue, kind and number. [`Runtime::supervision`]

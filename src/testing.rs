@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! retraced = { version = "0.1", features = ["testing"] }
+//! retraced = { path = "…", features = ["testing"] } # the path of the dependency itself
 //! tokio = { version = "1", features = ["macros", "rt", "test-util"] }
 //! ```
 //!

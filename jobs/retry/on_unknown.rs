@@ -2,7 +2,7 @@
 
 use crate::failure::Class;
 
-/// What becomes of a job whose handler failed without saying whether a retry helps, as `?` on any error does.
+/// What becomes of a job whose handler failed without saying whether a retry helps, as `?` on an error does.
 ///
 /// ```
 /// use retraced_jobs::failure::Class;
