@@ -8,7 +8,7 @@ use crate::store::{StoreError, StoreFacts};
 
 const OPERATION: &str = "probe";
 
-/// Reads the facts about the server. Refuses a server that is too old or a replica, and unless `allow_eviction` one that may evict keys. That a crash of the
+/// Reads the facts about the server. Refuses a server that is too old or a replica. Also refuses one that may evict keys, unless `allow_eviction` is set. That a crash of the
 /// server can lose jobs is only a warning.
 pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts, StoreError> {
     let info = text(link.send(OPERATION, &redis::cmd("INFO")).await?);
