@@ -49,7 +49,7 @@ pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts
     Ok(StoreFacts { name, warnings })
 }
 
-/// Whether the server is configured to make snapshots; `None` if it refuses `CONFIG`, as many managed servers do.
+/// Whether the server is configured to make snapshots; `None` if that cannot be learnt: many managed servers refuse `CONFIG`.
 async fn snapshots(link: &Link) -> Option<bool> {
     let reply = link.send(OPERATION, redis::cmd("CONFIG").arg("GET").arg("save")).await.ok()?;
     let Value::Array(mut pair) = reply else { return None };
