@@ -158,17 +158,16 @@ impl Batcher {
             let (queue, jobs) = (queue.clone(), sent.clone());
             async move { store.enqueue(call, &queue, &jobs).await }
         };
-        let results = if self.announced.load(Ordering::Relaxed) {
-            self.calls.call(timeout, enqueue).await?
-        } else {
-            tokio::join!(self.calls.call(timeout, enqueue), self.announce(timeout)).0?
-        };
+        let (results, ()) = tokio::join!(self.calls.call(timeout, enqueue), self.announce(timeout));
         let receipt = |(job, result): (&NewJob, _)| Receipt::new(self.queue.clone(), job.id.clone(), result);
-        Ok(jobs.iter().zip(results).map(receipt).collect())
+        Ok(jobs.iter().zip(results?).map(receipt).collect())
     }
 
     /// Adds the queue to the store's list of queues, so that operators see a queue that has no worker yet. After a failure the next call announces again.
     async fn announce(&self, timeout: Duration) {
+        if self.announced.load(Ordering::Relaxed) {
+            return;
+        }
         let queue = self.queue.clone();
         let announce = |store: Arc<dyn Store>| async move { store.announce(&[queue]).await };
         if self.calls.call_once(timeout, announce).await.is_ok() {

@@ -11,7 +11,7 @@ use crate::limits::{DEMO_EMAIL_INTERVAL, DEMO_THUMBNAIL_INTERVAL};
 /// How many jobs the demo enqueues: the numbers below, and one order and one report.
 pub(super) const JOBS: u64 = EMAILS as u64 + REMINDERS as u64 + THUMBNAILS as u64 + INVOICES as u64 + 2;
 const EMAILS: u32 = 210;
-/// So many emails are enqueued without a pause; then one at a time.
+/// How many emails are enqueued before the pauses between them begin.
 const FIRST_EMAILS: u32 = 24;
 /// One email in this many fails once, beginning with number EMAIL_FAILS_FIRST.
 const EMAIL_FAILS_ONE_IN: u32 = 40;
@@ -154,9 +154,9 @@ async fn produce_shop(shop: &QueueHandle) -> Result<(), EnqueueError> {
     Ok(())
 }
 
-/// Waits before the next job, unless it is one of the first `first`.
-async fn pace(number: u32, first: u32, every: Duration) {
-    if number > first {
+/// Waits before the next job, unless it is one of the first `unpaced`.
+async fn pace(number: u32, unpaced: u32, every: Duration) {
+    if number > unpaced {
         tokio::time::sleep(every).await;
     }
 }

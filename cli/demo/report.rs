@@ -33,7 +33,7 @@ impl Next {
     }
 
     fn after(n: u32, of: u32, class: Class) -> Self {
-        // The demo's queues keep the default for failures of an unknown class.
+        // By default an unknown class is treated as temporary, and the demo's queues keep this default. `Unknown` is left only with `OnUnknown::DeadLetter`.
         match OnUnknown::default().treats(class) {
             Class::Permanent => Next::Poisoned,
             Class::Temporary if n < of => Next::Attempt { n: n + 1, of },

@@ -98,6 +98,8 @@ struct Terminal {
     controller: File,
     /// The demo's end, kept open so that nothing printed is lost.
     device: File,
+    /// The modes of the terminal before the demo was started. The demo changes them as soon as it runs.
+    before: Termios,
     child: Demo,
     printed: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
@@ -129,6 +131,7 @@ impl Terminal {
         let device = File::options().read(true).write(true).custom_flags(flags).open(path).unwrap();
         let end = || Stdio::from(device.try_clone().unwrap());
         resize(&device, columns, rows);
+        let before = tcgetattr(&device).unwrap();
         let child = demo.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let controller = File::from(controller);
         let printed = Arc::new(Mutex::new(Vec::new()));
@@ -142,7 +145,7 @@ impl Terminal {
                 }
             }
         });
-        Self { controller, device, child: Demo(child), printed, reader }
+        Self { controller, device, before, child: Demo(child), printed, reader }
     }
 
     fn printed(&self) -> String {
@@ -172,12 +175,8 @@ impl Terminal {
         });
     }
 
-    fn modes(&self) -> Termios {
-        tcgetattr(&self.device).unwrap()
-    }
-
     /// Waits for the demo's end. Returns its status and what it printed after it had left the screen, and checks that the terminal is as before.
-    fn end(mut self, before: &Termios) -> (Option<i32>, String) {
+    fn end(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + DEMO_MAX;
         let status = loop {
             if let Some(status) = self.child.0.try_wait().unwrap() {
@@ -186,7 +185,7 @@ impl Terminal {
             assert!(Instant::now() < deadline, "it did not end within {DEMO_MAX:?}:\n{:?}", self.printed());
             std::thread::sleep(Duration::from_millis(10));
         };
-        let after = self.modes();
+        let (before, after) = (&self.before, tcgetattr(&self.device).unwrap());
         assert_eq!(
             (after.local_modes, after.input_modes, after.output_modes),
             (before.local_modes, before.input_modes, before.output_modes)
@@ -228,13 +227,12 @@ fn drawn(printed: &str) -> (u16, u16) {
 #[test]
 fn the_demo_is_drawn_on_a_terminal_of_any_size_and_then_prints_its_summary_on_the_normal_screen() {
     let terminal = Terminal::with_demo(80, 24, &[]);
-    let before = terminal.modes();
     terminal.until_printed("thumbnail.make");
     for (columns, rows) in [(20, 5), (1, 1), (40, 10), (120, 40)] {
         terminal.resize(columns, rows);
     }
     terminal.until_printed("takes back the jobs of dead workers");
-    let (status, after) = terminal.end(&before);
+    let (status, after) = terminal.end();
     assert_eq!(status, Some(0), "{after}");
     for text in ["WHAT HAPPENED NEXT", "job thumbnail-13", "All 300 jobs ended within ", "none was lost."] {
         assert!(after.contains(text), "{text:?} is missing in\n{after}");
@@ -281,10 +279,9 @@ fn quitting_the_demo_leaves_the_terminal_as_it_was() {
     ];
     for way in ways {
         let mut terminal = Terminal::with_demo(80, 24, &[]);
-        let before = terminal.modes();
         terminal.until_printed("quits");
         way(&mut terminal);
-        let (status, after) = terminal.end(&before);
+        let (status, after) = terminal.end();
         assert_eq!(status, Some(0), "{after}");
         assert!(after.trim_start().starts_with("Quit after ") && after.contains(" had ended."), "{after:?}");
     }

@@ -1,5 +1,5 @@
-//! The compact encoding of a decision, as it is stored with a failed attempt: field names of one letter, which saves some 80 bytes. Records that earlier builds wrote with the
-//! long names can still be read.
+//! The compact encoding of a decision, as it is stored with a failed attempt: field names of one letter, which saves some 80 bytes.
+//! Records with the long names can be read as well.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -8,7 +8,7 @@ use crate::store::{StoreError, StoreFacts};
 
 const OPERATION: &str = "probe";
 
-/// Reads the facts about the server. Refuses a server that is too old or a replica, and unless `allow_eviction` one that may evict keys. That a crash of the
+/// Reads the facts about the server. Refuses a server that is too old or a replica. Also refuses one that may evict keys, unless `allow_eviction` is set. That a crash of the
 /// server can lose jobs is only a warning.
 pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts, StoreError> {
     let info = text(link.send(OPERATION, &redis::cmd("INFO")).await?);
@@ -49,7 +49,7 @@ pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts
     Ok(StoreFacts { name, warnings })
 }
 
-/// Whether the server is configured to make snapshots; `None` if it refuses `CONFIG`, as many managed servers do.
+/// Whether the server is configured to make snapshots; `None` if that cannot be learnt: many managed servers refuse `CONFIG`.
 async fn snapshots(link: &Link) -> Option<bool> {
     let reply = link.send(OPERATION, redis::cmd("CONFIG").arg("GET").arg("save")).await.ok()?;
     let Value::Array(mut pair) = reply else { return None };

@@ -1,5 +1,5 @@
 //! [`Ledger`] on Redis: names of queues, supervision events and worker rows. Each of the three is one key, which no transition touches. `forget` also
-//! removes replay slots of the queues. All calls use the connection for neither claims nor renewals.
+//! removes replay slots of the queues. All calls use the connection `general`.
 
 use super::reply::{Reply, big_endian};
 use super::{RedisStore, keys, scripts};

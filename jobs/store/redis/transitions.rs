@@ -14,7 +14,7 @@ impl Transitions for RedisStore {
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>> {
         Box::pin(async move {
             check_batch("enqueue", jobs.len())?;
-            // Not over `transitions`, so that no settlement waits behind a large enqueue.
+            // Not over `work`, so that no settlement waits behind a large enqueue.
             scripts::enqueue(&self.0.general, &self.keys(queue), call, jobs).await
         })
     }
