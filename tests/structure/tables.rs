@@ -161,6 +161,7 @@ const SPAWN_ALLOWED: &[(&str, &str)] = &[
     ("actors/tree/table.rs", "the supervisor of a queue starts while its own supervisor keeps reading its mailbox"),
     ("src/batcher.rs", "a shared call outlives the caller that sent it"),
     ("src/builder.rs", "the store is probed on the runtime that will use it"),
+    ("actors/store_calls/actor_calls.rs", "calls of an actor on the runtime of the handlers run on that of the tree"),
     ("actors/store_calls/deadline.rs", "a call outlives the caller that sent it"),
     ("src/outcome_waiter/hints.rs", "one task per queue forwards hints about ended jobs to all waiters"),
     ("cli/bench/workers.rs", "one task reads each worker process"),
