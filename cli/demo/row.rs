@@ -37,6 +37,11 @@ impl Row {
         self
     }
 
+    pub(super) fn append(mut self, other: Row) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
     pub(super) fn width(&self) -> usize {
         self.0.iter().map(|(text, _)| text.chars().count()).sum()
     }

@@ -47,7 +47,7 @@ enum Tree {
 
 /// Layouts, the fullest first: how much of the tree, whether with the time axis and the caption, and the least rows of the log. The first that fits is drawn.
 const PLANS: [(Tree, bool, usize); 6] = [
-    (Tree::Whole, true, 8),
+    (Tree::Whole, true, 4),
     (Tree::Compact, true, 4),
     (Tree::Executors, true, 4),
     (Tree::Executors, false, 4),
@@ -178,7 +178,7 @@ fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
         }
         Tree::Compact | Tree::Executors | Tree::Queues => {
             if form == Tree::Compact {
-                rows.push(share_row(timeline, Row::default().put("├─ ", Tone::Dim), &services));
+                rows.extend(shared_rows(timeline, ("├─ ", "│  "), &services, width));
             }
             for (index, queue) in queues.iter().enumerate() {
                 let last = index + 1 == queues.len();
@@ -188,7 +188,8 @@ fn tree_rows(timeline: &Timeline, form: Tree, width: usize) -> Vec<Row> {
                 let below = if last { "   " } else { "│  " };
                 if form == Tree::Compact {
                     let actors: Vec<&TreeNode> = queue.children.iter().collect();
-                    rows.push(share_row(timeline, Row::default().put(format!("{below}├─ "), Tone::Dim), &actors));
+                    let (branch, continued) = (format!("{below}├─ "), format!("{below}│  "));
+                    rows.extend(shared_rows(timeline, (&branch, &continued), &actors, width));
                 }
                 if form != Tree::Queues {
                     let executors: Vec<&TreeNode> = queue.all().into_iter().filter(|node| is_executor(node)).collect();
@@ -251,17 +252,31 @@ fn is_executor(node: &TreeNode) -> bool {
     node.name().starts_with("executor-")
 }
 
-/// Adds these actors to a row, each followed by the actors below it in brackets. Executors are left out, because they have rows of their own.
-fn share_row(timeline: &Timeline, row: Row, nodes: &[&TreeNode]) -> Row {
-    nodes.iter().enumerate().fold(row, |row, (index, node)| {
-        let row = if index == 0 { row } else { row.put(" ", Tone::Plain) };
-        let row = label(timeline, row, node, Tone::Plain);
-        let below: Vec<&TreeNode> = node.children.iter().filter(|child| !is_executor(child)).collect();
-        if below.is_empty() {
-            return row;
+/// These actors, several to a row, each with those below it in parentheses. The first row begins with the first text, each further row with the second.
+fn shared_rows(timeline: &Timeline, (branch, continued): (&str, &str), nodes: &[&TreeNode], width: usize) -> Vec<Row> {
+    let mut rows = vec![Row::default().put(branch, Tone::Dim)];
+    for (index, node) in nodes.iter().enumerate() {
+        let named = with_actors_below(timeline, Row::default(), node);
+        let row = rows.pop().unwrap_or_default();
+        if index == 0 {
+            rows.push(row.append(named));
+        } else if row.width() + 1 + named.width() <= width {
+            rows.push(row.put(" ", Tone::Plain).append(named));
+        } else {
+            rows.extend([row, Row::default().put(continued, Tone::Dim).append(named)]);
         }
-        share_row(timeline, row.put(" (", Tone::Dim), &below).put(")", Tone::Dim)
-    })
+    }
+    rows
+}
+
+/// Adds this actor, and those below it except executors in parentheses.
+fn with_actors_below(timeline: &Timeline, row: Row, node: &TreeNode) -> Row {
+    let row = label(timeline, row, node, Tone::Plain);
+    let below: Vec<&TreeNode> = node.children.iter().filter(|child| !is_executor(child)).collect();
+    let Some((first, others)) = below.split_first() else { return row };
+    let row = with_actors_below(timeline, row.put(" (", Tone::Dim), first);
+    let row = others.iter().fold(row, |row, child| with_actors_below(timeline, row.put(" ", Tone::Plain), child));
+    row.put(")", Tone::Dim)
 }
 
 /// Adds an actor's name, its generation if it is not the first, and a mark if it was just restarted or does not run.

@@ -10,6 +10,7 @@ mod rules;
 mod snippets;
 mod source;
 mod tables;
+mod test_files;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -48,6 +49,18 @@ fn the_sources_keep_to_the_structure() {
         new.join("\n"),
         gone.len(),
         gone.join("\n"),
+    );
+}
+
+#[test]
+fn every_test_file_is_part_of_a_test() {
+    let folders: Vec<&str> = TABLES.layers.iter().map(|layer| layer.folder).chain([""]).collect();
+    let files = test_files::read(Path::new(env!("CARGO_MANIFEST_DIR")), &folders);
+    assert!(files.len() > 50, "found {} test files", files.len());
+    let undeclared = test_files::undeclared(&files);
+    assert!(
+        undeclared.is_empty(),
+        "no `mod` line leads to {undeclared:?}, so their tests never run: declare them, or delete them"
     );
 }
 

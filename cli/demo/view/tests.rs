@@ -267,6 +267,19 @@ fn the_view_draws_at_any_size() {
     text(&drawn(&at_the_start, true, 80, 24));
 }
 
+/// A tree that gained actors is still shown whole at 80 columns, on more rows.
+#[test]
+fn actors_that_do_not_fit_in_one_row_are_not_cut() {
+    let mut timeline = timeline();
+    let names: Vec<String> = (0..8).map(|n| format!("new-service-{n}")).collect();
+    let root = timeline.tree.as_mut().unwrap();
+    root.children.extend(names.iter().map(|name| node(name, Vec::new())));
+    let seen = text(&drawn(&timeline, true, 80, 30));
+    for name in names {
+        assert!(seen.contains(&name), "{name} is missing:\n{seen}");
+    }
+}
+
 #[test]
 fn the_newest_line_is_shown_where_there_is_space_for_one() {
     let timeline = timeline();
