@@ -14,13 +14,23 @@ use std::fmt;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The store cannot be used now: the server is unreachable, still loading, or out of memory for writes; or the call timed out, or the connection was lost.
+    /// The store cannot be reached now: no connection, the call timed out, or the connection was lost.
     /// Whether the call was applied is **unknown**. Send the same call again, with the same [`CallId`](super::CallId) if it has one.
     Unavailable {
         /// The verb (the name of the store's method).
         operation: &'static str,
         /// The error of the connection or of the server.
         cause: Box<dyn StdError + Send + Sync>,
+    },
+    /// The store answered, but does not do this now, for example because its memory is full. The call was **not** applied. Sending the same call again may help once
+    /// the cause is gone. (If the call was sent before, and that sending had no answer, it is still unknown whether that one was applied.)
+    Blocked {
+        /// The verb.
+        operation: &'static str,
+        /// Why.
+        by: Block,
+        /// What the server said.
+        said: String,
     },
     /// The queue has already seen a later call of the same replay slot, so this call, a late copy of an old one, was not applied. Redis also returns this for a
     /// call sent again when the stored reply cannot be read.
@@ -45,11 +55,67 @@ pub enum StoreError {
     },
 }
 
+/// Why a store that answers does not do what it was asked for.
+///
+/// ```
+/// use retraced_jobs::store::{Block, StoreError};
+/// let full = StoreError::Blocked { operation: "enqueue", by: Block::Memory, said: "OOM command not allowed".into() };
+/// assert!(full.is_retryable());
+/// assert_eq!(
+///     full.to_string(),
+///     "the store refused enqueue for now, because its memory is full; free memory or raise maxmemory (OOM command not allowed)"
+/// );
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Block {
+    /// Its memory is full (`OOM`). It takes no new jobs; jobs that it holds can be claimed, renewed and settled.
+    Memory,
+    /// It cannot write to its disk (`MISCONF`), so it takes no writes.
+    Disk,
+    /// Too few of its replicas are connected (`NOREPLICAS`), so it takes no writes.
+    Replicas,
+    /// It is a replica now (`READONLY`, `MASTERDOWN`), so it takes no writes.
+    Replica,
+    /// It is loading its data after a start (`LOADING`).
+    Loading,
+    /// A script or function has been running for too long (`BUSY`).
+    Script,
+}
+
+impl Block {
+    /// What an operator can do about it.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Block::Memory => "free memory or raise maxmemory",
+            Block::Disk => "free disk space, and see the server's log",
+            Block::Replicas => "start its replicas, or lower min-replicas-to-write",
+            Block::Replica => "connect to its primary",
+            Block::Loading => "wait until it has finished",
+            Block::Script => "wait, or end the script by SCRIPT KILL",
+        }
+    }
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Block::Memory => "its memory is full",
+            Block::Disk => "it cannot write to its disk",
+            Block::Replicas => "too few of its replicas are connected",
+            Block::Replica => "it is a replica",
+            Block::Loading => "it is loading its data",
+            Block::Script => "a script has been running on it for too long",
+        })
+    }
+}
+
 impl StoreError {
     /// Whether sending the same call again may help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, StoreError::Unavailable { .. })
+        matches!(self, StoreError::Unavailable { .. } | StoreError::Blocked { .. })
     }
 
     /// The verb that failed.
@@ -57,6 +123,7 @@ impl StoreError {
     pub fn operation(&self) -> &'static str {
         match self {
             StoreError::Unavailable { operation, .. }
+            | StoreError::Blocked { operation, .. }
             | StoreError::Superseded { operation }
             | StoreError::Refused { operation, .. }
             | StoreError::Corrupt { operation, .. } => operation,
@@ -69,6 +136,9 @@ impl fmt::Display for StoreError {
         match self {
             StoreError::Unavailable { operation, cause } => {
                 write!(f, "the store did not answer to {operation}: {cause}")
+            }
+            StoreError::Blocked { operation, by, said } => {
+                write!(f, "the store refused {operation} for now, because {by}; {} ({said})", by.remedy())
             }
             StoreError::Superseded { operation } => {
                 write!(f, "this {operation} was sent before a later call of its replay slot and was not applied")

@@ -35,11 +35,11 @@ pub mod memory;
 pub mod redis;
 
 pub use decorator::Decorator;
-pub use error::StoreError;
+pub use error::{Block, StoreError};
 pub use job_view::{Claimant, JobSummary, JobView};
 pub use model::{
-    AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
-    Promoted, QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen, Settled,
+    AuditReport, BlockedStore, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage,
+    Moved, Promoted, QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen, Settled,
     Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
@@ -84,7 +84,7 @@ pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 /// # });
 /// ```
 pub trait Store: Transitions + Leases + Admin + Ledger {
-    /// Checks that the store can be reached and used, over the same connection as the transitions if there is one.
+    /// Checks that the store can be reached and used, over the same connection as the transitions if there is one. The facts say whether it takes writes now.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] while the store cannot be reached, [`StoreError::Refused`] when it answers but must not be used, for example because of its

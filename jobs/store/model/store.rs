@@ -1,6 +1,7 @@
 //! The results of [`Store`](crate::store::Store)'s own verbs.
 
 use crate::job::{JobId, JobState, QueueName};
+use crate::store::Block;
 
 /// A reason to poll now instead of at the next scheduled poll, or for `Cancel` to ask the handler to stop.
 ///
@@ -36,4 +37,17 @@ pub struct StoreFacts {
     pub name: String,
     /// Warnings to the operator, for example that the server persists nothing; a runtime logs them when it starts.
     pub warnings: Vec<String>,
+    /// The error of a store that answers, but takes no new jobs or no writes at all now; `None` if it takes them.
+    pub blocked: Option<BlockedStore>,
+}
+
+/// The error of a store that answers, but takes no new jobs or no writes at all.
+///
+/// Used in the example of [`Store`](crate::store::Store).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockedStore {
+    /// Why.
+    pub by: Block,
+    /// What the server said.
+    pub said: String,
 }

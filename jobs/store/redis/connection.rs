@@ -20,9 +20,11 @@ use tokio::time::{Instant, timeout};
 
 use super::RedisOptions;
 use super::reply::corrupt;
+use super::rights::Rights;
+use super::script::LuaScript;
 use super::tls;
 use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX, SILENCE_MAX};
-use crate::store::StoreError;
+use crate::store::{Block, BlockedStore, StoreError};
 
 /// The address of the server and how to connect to it. Holds the password, which `Debug` does not show.
 pub(super) struct Endpoint {
@@ -88,6 +90,15 @@ impl Endpoint {
         }
     }
 
+    /// Why the server refuses writes, by the error that a script got when it tried one; `None` if the error has another cause.
+    pub(super) fn blocked(&self, said: &str) -> Option<BlockedStore> {
+        let by = block(|code| said.contains(&format!("{code} ")))?;
+        Some(BlockedStore {
+            by,
+            said: format!("{} says: {}", self.address, self.without_secrets(said.trim_end_matches('.').to_owned())),
+        })
+    }
+
     fn no_answer(&self, operation: &'static str, what: &str, limit: Duration) -> StoreError {
         self.unavailable(operation, format!("{what} {} within {limit:?}", self.address))
     }
@@ -103,7 +114,7 @@ impl Endpoint {
 
     /// Turns an error of the library into a [`StoreError`], and returns whether the connection has to be replaced.
     fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
-        let text = self.without_secrets(error.to_string());
+        let text = self.without_secrets(said(error));
         let address = &self.address;
         // When a script fails, servers before 7.0 put the error code (such as `OOM`) into the middle of the text, not at its front.
         let has_code = |code: &str| error.code() == Some(code) || text.contains(&format!("{code} "));
@@ -118,35 +129,69 @@ impl Endpoint {
             ErrorKind::Io | ErrorKind::Parse => (self.unavailable(operation, format!("{address}: {text}")), true),
             ErrorKind::AuthenticationFailed => (refused("check user and password of the Redis URL"), true),
             ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => (refused("check the Redis URL"), true),
-            ErrorKind::Server(ServerErrorKind::ReadOnly) => {
+            ErrorKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown) => {
+                (self.unavailable(operation, format!("{address}: {text}")), false)
+            }
+            ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => (
+                refused("it is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster"),
+                true,
+            ),
+            _ if has_phrase("max number of clients") => {
                 (self.unavailable(operation, format!("{address}: {text}")), true)
             }
-            ErrorKind::Server(
-                ServerErrorKind::BusyLoading
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::Moved
-                | ServerErrorKind::Ask,
-            ) => (self.unavailable(operation, format!("{address}: {text}")), false),
-            _ if has_code("READONLY") => (self.unavailable(operation, format!("{address}: {text}")), true),
-            _ if ["OOM", "BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE", "LOADING"].into_iter().any(has_code)
-                || has_phrase("max number of clients") =>
-            {
-                (self.unavailable(operation, format!("{address}: {text}")), false)
+            _ if let Some(by) = block(has_code) => {
+                let said = format!("{address} says: {text}");
+                // A server that became a replica will not become a primary for this connection alone: the address may lead to another server now.
+                (StoreError::Blocked { operation, by, said }, by == Block::Replica)
             }
             _ if ["NOAUTH", "WRONGPASS"].into_iter().any(has_code)
                 || ["invalid password", "without any password"].into_iter().any(has_phrase) =>
             {
                 (refused("check user and password of the Redis URL"), true)
             }
-            _ if has_code("NOPERM") || has_phrase("has no permissions") => {
-                (refused("give this user the permission"), false)
+            _ if has_code("NOPERM")
+                || ["has no permissions", "can't run this command", "can't access at least one of the keys"]
+                    .into_iter()
+                    .any(has_phrase) =>
+            {
+                (refused("give this user the right"), false)
+            }
+            _ if has_phrase("unknown command") || has_phrase("Unknown Redis command") => {
+                (refused("renamed or disabled commands must be enabled again"), false)
+            }
+            _ if has_phrase("DB index is out of range") || has_phrase("invalid DB index") => {
+                (refused("check the database number of the Redis URL"), true)
             }
             // Errors of the store's own scripts and of keys with a wrong type, and whatever else the server says: to call again does not help.
             _ => (corrupt(operation, text), false),
         }
     }
+}
+
+/// The error of a server in its own words, or the text of another error.
+fn said(error: &RedisError) -> String {
+    match (error.kind(), error.code()) {
+        (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => {
+            let text = format!("{code} {}", error.detail().unwrap_or_default());
+            text.trim_end_matches([' ', '.']).to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Why the server does not do what it was asked for, by the code of its error.
+fn block(has_code: impl Fn(&str) -> bool) -> Option<Block> {
+    const CODES: [(&str, Block); 8] = [
+        ("OOM", Block::Memory),
+        ("MISCONF", Block::Disk),
+        ("NOREPLICAS", Block::Replicas),
+        ("READONLY", Block::Replica),
+        ("MASTERDOWN", Block::Replica),
+        ("LOADING", Block::Loading),
+        ("BUSY", Block::Script),
+        ("UNKILLABLE", Block::Script),
+    ];
+    CODES.into_iter().find(|(code, _)| has_code(code)).map(|(_, block)| block)
 }
 
 /// One connection that many callers share. It is opened when it is first needed, and again after it was lost.
@@ -161,6 +206,8 @@ struct Current {
     /// How many connections were opened so far; also the number of the present one.
     opened: u64,
     connection: Option<Open>,
+    /// The rights must be read again before the next call, because a call met a missing one.
+    rights_outdated: bool,
 }
 
 /// An open connection.
@@ -168,6 +215,8 @@ struct Current {
 struct Open {
     connection: MultiplexedConnection,
     answers: Arc<Answers>,
+    /// What scripts may do on it.
+    rights: Arc<Rights>,
 }
 
 /// Whether a connection still answers. A caller may give up long before the call's own timeout; if it heard nothing for [`SILENCE_MAX`], the next caller opens a new
@@ -220,45 +269,61 @@ impl Link {
 
     /// Sends one command.
     pub(super) async fn send(&self, operation: &'static str, command: &Cmd) -> Result<Value, StoreError> {
-        match self.exchange(operation, command).await? {
-            Ok(value) => Ok(value),
-            Err(error) => Err(self.endpoint.translate(operation, &error).0),
-        }
+        self.answered(operation, self.exchange(operation, command, &[]).await?).await
     }
 
-    /// Runs a script by its hash, or by its text if the server does not know it. `fill` adds keys and arguments.
+    /// Runs a script by its hash, or by its text if the server does not know it. `fill` adds keys and arguments. Nothing is sent if the user may not call a command
+    /// that the script needs.
     pub(super) async fn run(
         &self,
         operation: &'static str,
-        script: &redis::Script,
-        source: &str,
+        script: &LuaScript,
         fill: impl Fn(&mut Cmd),
     ) -> Result<Value, StoreError> {
         let mut by_hash = redis::cmd("EVALSHA");
-        by_hash.arg(script.get_hash());
+        by_hash.arg(script.hash());
         fill(&mut by_hash);
-        match self.exchange(operation, &by_hash).await? {
-            Ok(value) => Ok(value),
+        match self.exchange(operation, &by_hash, script.needs()).await? {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let mut by_text = redis::cmd("EVAL");
-                by_text.arg(source);
+                by_text.arg(script.source());
                 fill(&mut by_text);
-                self.send(operation, &by_text).await
+                self.answered(operation, self.exchange(operation, &by_text, script.needs()).await?).await
             }
-            Err(error) => Err(self.endpoint.translate(operation, &error).0),
+            answer => self.answered(operation, answer).await,
         }
+    }
+
+    async fn answered(&self, operation: &'static str, answer: Result<Value, RedisError>) -> Result<Value, StoreError> {
+        let error = match answer {
+            Ok(value) => return Ok(value),
+            Err(error) => self.endpoint.translate(operation, &error).0,
+        };
+        if matches!(error, StoreError::Refused { .. }) {
+            self.current.lock().await.rights_outdated = true;
+        }
+        Err(error)
     }
 
     /// Sends one command. The outer error: no connection could be opened, or the reply did not come in time. The inner error: the connection was lost, or the
     /// server answered with an error.
-    async fn exchange(&self, operation: &'static str, command: &Cmd) -> Result<Result<Value, RedisError>, StoreError> {
+    async fn exchange(
+        &self,
+        operation: &'static str,
+        command: &Cmd,
+        needs: &[&str],
+    ) -> Result<Result<Value, RedisError>, StoreError> {
         let options = &self.endpoint.options;
-        let (number, Open { mut connection, answers }) = match timeout(options.connect_timeout, self.connection()).await
-        {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return Err(self.endpoint.translate(operation, &error).0),
+        let opened = timeout(options.connect_timeout, self.connection(operation)).await;
+        let (number, Open { mut connection, answers, rights }) = match opened {
+            Ok(connection) => connection?,
             Err(_) => return Err(self.endpoint.no_answer(operation, "no connection to", options.connect_timeout)),
         };
+        if let Some(reason) = rights.refusal(needs) {
+            self.current.lock().await.rights_outdated = true;
+            let reason = format!("{}: {reason}", self.endpoint.address);
+            return Err(StoreError::Refused { operation, reason });
+        }
         let awaited = Awaited::new(answers);
         let answer = async { connection.send_packed_command(command).await?.extract_error() };
         match timeout(options.call_timeout, answer).await {
@@ -280,17 +345,39 @@ impl Link {
         }
     }
 
-    /// The number of the present connection, and the connection. Opens one if there is none, or if the present one does not answer.
-    async fn connection(&self) -> Result<(u64, Open), RedisError> {
+    /// The number of the present connection, and the connection. Opens one if there is none, or if the present one does not answer, and reads its rights.
+    async fn connection(&self, operation: &'static str) -> Result<(u64, Open), StoreError> {
         let mut current = self.current.lock().await;
-        if let Some(open) = current.connection.as_ref().filter(|open| !open.answers.missing.load(Ordering::Relaxed)) {
+        let kept = current.connection.take().filter(|open| !open.answers.missing.load(Ordering::Relaxed));
+        if let Some(open) = kept.as_ref().filter(|_| !current.rights_outdated) {
+            current.connection = Some(open.clone());
             return Ok((current.opened, open.clone()));
         }
-        current.connection = None;
-        let open = Open { connection: self.endpoint.open().await?, answers: Arc::default() };
-        current.opened += 1;
+        let translate = |error: RedisError| self.endpoint.translate(operation, &error).0;
+        let (mut connection, answers) = match kept {
+            Some(open) => (open.connection, open.answers),
+            None => {
+                let connection = self.endpoint.open().await.map_err(translate)?;
+                current.opened += 1;
+                (connection, Arc::default())
+            }
+        };
+        let rights = Arc::new(Rights::read(&mut connection).await.map_err(translate)??);
+        let open = Open { connection, answers, rights };
+        current.rights_outdated = false;
         current.connection = Some(open.clone());
         Ok((current.opened, open))
+    }
+
+    /// Whether the user may publish hints.
+    pub(super) async fn publishes(&self, operation: &'static str) -> Result<bool, StoreError> {
+        let opened = timeout(self.endpoint.options.connect_timeout, self.connection(operation)).await;
+        match opened {
+            Ok(connection) => Ok(connection?.1.rights.publishes),
+            Err(_) => {
+                Err(self.endpoint.no_answer(operation, "no connection to", self.endpoint.options.connect_timeout))
+            }
+        }
     }
 
     /// Drops the connection with this number, unless another caller has replaced it meanwhile.

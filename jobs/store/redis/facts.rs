@@ -23,10 +23,19 @@ pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts
         let (major, minor) = VERSION_MIN;
         return refuse(format!("the server is version {version}; {major}.{minor} or newer is needed"));
     }
+    if value("cluster_enabled") == Some("1") {
+        return refuse(
+            "the server is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster"
+                .into(),
+        );
+    }
     if value("role") == Some("slave") {
         return refuse("the server is a replica and takes no writes; connect to its primary".into());
     }
     let mut warnings = Vec::new();
+    if !link.publishes(OPERATION).await? {
+        warnings.push("this user may not publish to the channels of hints: workers find jobs by polling, later; give it the channels &retraced:*".to_owned());
+    }
     let policy = value("maxmemory_policy").unwrap_or("unknown");
     if policy != "noeviction" {
         let what = format!("the server's maxmemory-policy is {policy}: when its memory is full it drops jobs");
@@ -46,7 +55,7 @@ pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts
         Some(own) => format!("valkey {own}"),
         None => format!("redis {version}"),
     };
-    Ok(StoreFacts { name, warnings })
+    Ok(StoreFacts { name, warnings, ..StoreFacts::default() })
 }
 
 /// Whether the server is configured to make snapshots; `None` if that cannot be learnt: many managed servers refuse `CONFIG`.

@@ -8,6 +8,12 @@ pub const QUEUES_KEY: &str = "retraced:queues";
 pub(super) const WORKERS: &str = "retraced:workers";
 /// Stream of supervision events.
 pub(super) const LEDGER: &str = "retraced:ledger";
+/// A key that is never kept: `lua/probe.lua` tries to write it.
+pub(super) const PROBE: &str = "retraced:probe";
+/// A key that is never kept: `lua/rights.lua` tries commands on it.
+pub(super) const RIGHTS: &str = "retraced:rights";
+/// A channel that nobody listens to: `lua/rights.lua` tries to publish to it. Like every channel of a queue it matches `retraced:*`.
+pub(super) const RIGHTS_CHANNEL: &str = "retraced:rights:wake";
 
 /// Name and type of each key of a queue, in the order of KEYS in every script that works on one queue (`lua/lib/queue.lua`).
 const NAMES: [(&str, &str); 14] = [

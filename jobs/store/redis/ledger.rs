@@ -85,7 +85,7 @@ impl Ledger for RedisStore {
     fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>> {
         const OPERATION: &str = "workers";
         Box::pin(async move {
-            let now_ms = scripts::probe(&self.0.general).await?;
+            let now_ms = scripts::probe(&self.0.general).await?.now_ms;
             let found = self.0.general.send(OPERATION, redis::cmd("HVALS").arg(keys::WORKERS)).await?;
             let mut found = Reply::new(OPERATION, found)?;
             let age_max_ms = millis(WORKER_ROW_AGE_MAX);

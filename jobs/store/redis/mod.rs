@@ -11,6 +11,8 @@ mod keys;
 mod ledger;
 mod options;
 mod reply;
+mod rights;
+mod script;
 mod scripts;
 mod store;
 mod tls;

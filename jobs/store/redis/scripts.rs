@@ -5,14 +5,14 @@ mod audit;
 mod ledger;
 mod transitions;
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::{Cmd, Script, Value};
+use redis::{Cmd, Value};
 
 use super::connection::Link;
 use super::keys::QueueKeys;
 use super::reply::{Reply, corrupt, state_of};
+use super::script::LuaScript;
 use crate::job::JobState;
 use crate::limits::redis::SIX_BYTES_MAX;
 use crate::store::{CallId, StoreError};
@@ -23,27 +23,19 @@ pub(super) use audit::{LastDrawn, audit, audit_containers, audit_jobs, audit_orp
 pub(super) use ledger::{forget, heartbeat, probe, record};
 pub(super) use transitions::{begin, claim, enqueue, promote, reclaim, reconcile, renew, settle, settle_and_claim};
 
-/// A script: the texts of the library files it needs (`lua/lib/`), then that of its own Lua file.
-struct LuaScript {
-    /// Knows the hash of `source`.
-    hashed: LazyLock<Script>,
-    source: &'static str,
-}
-
 macro_rules! lua {
     ($name:ident, $($file:literal),+) => {
-        static $name: LuaScript = {
-            const SOURCE: &str = concat!($(include_str!(concat!("lua/", $file)), "\n"),+);
-            LuaScript { hashed: LazyLock::new(|| Script::new(SOURCE)), source: SOURCE }
-        };
+        static $name: LuaScript =
+            LuaScript::new(concat!($(include_str!(concat!("lua/", $file)), "\n"),+));
     };
 }
 
-lua!(ENQUEUE, "lib/queue.lua", "lib/replay.lua", "lib/delay.lua", "lib/state.lua", "enqueue.lua");
-lua!(CLAIM, "lib/queue.lua", "lib/replay.lua", "lib/live.lua", "lib/claim.lua", "claim.lua");
+lua!(ENQUEUE, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/delay.lua", "lib/state.lua", "enqueue.lua");
+lua!(CLAIM, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/live.lua", "lib/claim.lua", "claim.lua");
 lua!(
     SETTLE,
     "lib/queue.lua",
+    "lib/write.lua",
     "lib/replay.lua",
     "lib/delay.lua",
     "lib/push.lua",
@@ -55,6 +47,7 @@ lua!(
 lua!(
     SETTLE_AND_CLAIM,
     "lib/queue.lua",
+    "lib/write.lua",
     "lib/replay.lua",
     "lib/delay.lua",
     "lib/push.lua",
@@ -65,23 +58,34 @@ lua!(
     "lib/claim.lua",
     "settle_and_claim.lua"
 );
-lua!(PROMOTE, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "promote.lua");
-lua!(RECLAIM, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
+lua!(PROMOTE, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/push.lua", "promote.lua");
+lua!(RECLAIM, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
 lua!(
     RECONCILE,
     "lib/queue.lua",
+    "lib/write.lua",
     "lib/replay.lua",
     "lib/push.lua",
     "lib/history.lua",
     "lib/byte_order.lua",
     "reconcile.lua"
 );
-lua!(RENEW, "lib/queue.lua", "renew.lua");
-lua!(REDRIVE, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/containers.lua", "lib/target.lua", "redrive.lua");
-lua!(CANCEL, "lib/queue.lua", "lib/replay.lua", "lib/containers.lua", "lib/target.lua", "cancel.lua");
+lua!(RENEW, "lib/queue.lua", "lib/write.lua", "renew.lua");
+lua!(
+    REDRIVE,
+    "lib/queue.lua",
+    "lib/write.lua",
+    "lib/replay.lua",
+    "lib/push.lua",
+    "lib/containers.lua",
+    "lib/target.lua",
+    "redrive.lua"
+);
+lua!(CANCEL, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/containers.lua", "lib/target.lua", "cancel.lua");
 lua!(
     DISCARD,
     "lib/queue.lua",
+    "lib/write.lua",
     "lib/replay.lua",
     "lib/containers.lua",
     "lib/target.lua",
@@ -89,14 +93,22 @@ lua!(
     "lib/forget.lua",
     "discard.lua"
 );
-lua!(PAUSE, "lib/queue.lua", "pause.lua");
-lua!(TRIM, "lib/queue.lua", "lib/replay.lua", "lib/history.lua", "lib/forget.lua", "trim.lua");
+lua!(PAUSE, "lib/queue.lua", "lib/write.lua", "pause.lua");
+lua!(TRIM, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/history.lua", "lib/forget.lua", "trim.lua");
 lua!(AUDIT, "lib/queue.lua", "audit.lua");
-lua!(AUDIT_CONTAINERS, "lib/queue.lua", "lib/containers.lua", "audit_containers.lua");
-lua!(AUDIT_PENDING, "lib/queue.lua", "lib/live.lua", "lib/containers.lua", "audit_pending.lua");
+lua!(AUDIT_CONTAINERS, "lib/queue.lua", "lib/write.lua", "lib/containers.lua", "audit_containers.lua");
+lua!(AUDIT_PENDING, "lib/queue.lua", "lib/write.lua", "lib/live.lua", "lib/containers.lua", "audit_pending.lua");
 lua!(AUDIT_JOBS, "lib/queue.lua", "lib/containers.lua", "audit_jobs.lua");
-lua!(AUDIT_ORPHANED, "lib/queue.lua", "lib/replay.lua", "lib/push.lua", "lib/containers.lua", "audit_orphaned.lua");
-lua!(AUDIT_STALE, "lib/queue.lua", "audit_stale.lua");
+lua!(
+    AUDIT_ORPHANED,
+    "lib/queue.lua",
+    "lib/write.lua",
+    "lib/replay.lua",
+    "lib/push.lua",
+    "lib/containers.lua",
+    "audit_orphaned.lua"
+);
+lua!(AUDIT_STALE, "lib/queue.lua", "lib/write.lua", "audit_stale.lua");
 lua!(STATS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "stats.lua");
 lua!(JOBS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "lib/byte_order.lua", "jobs.lua");
 lua!(
@@ -119,7 +131,7 @@ lua!(
     "lib/view.lua",
     "watch_outcome.lua"
 );
-lua!(FORGET, "lib/queue.lua", "forget.lua");
+lua!(FORGET, "lib/queue.lua", "lib/write.lua", "forget.lua");
 lua!(HEARTBEAT, "heartbeat.lua");
 lua!(RECORD, "record.lua");
 lua!(PROBE, "probe.lua");
@@ -132,7 +144,7 @@ async fn on_queue(
     script: &LuaScript,
     arguments: impl Fn(&mut Cmd),
 ) -> Result<Reply, StoreError> {
-    let sent = link.run(operation, &script.hashed, script.source, |command| {
+    let sent = link.run(operation, script, |command| {
         command.arg(keys.all().len()).arg(keys.all());
         arguments(command);
     });
@@ -180,7 +192,7 @@ async fn on_key(
     script: &LuaScript,
     arguments: impl Fn(&mut Cmd),
 ) -> Result<Reply, StoreError> {
-    let sent = link.run(operation, &script.hashed, script.source, |command| {
+    let sent = link.run(operation, script, |command| {
         command.arg(1).arg(key);
         arguments(command);
     });

@@ -91,8 +91,10 @@ impl RedisStore {
     }
 
     async fn check(&self, link: &Link) -> Result<StoreFacts, StoreError> {
-        scripts::probe(link).await?;
-        facts::read(link, self.0.options.allow_eviction).await
+        let probed = scripts::probe(link).await?;
+        let facts = facts::read(link, self.0.options.allow_eviction).await?;
+        let blocked = probed.writes_refused.and_then(|said| self.0.endpoint.blocked(&said));
+        Ok(StoreFacts { blocked, ..facts })
     }
 
     pub(super) fn keys(&self, queue: &QueueName) -> Arc<QueueKeys> {

@@ -56,6 +56,11 @@ impl RedisServer {
         self.folder.path().join("s")
     }
 
+    /// The folder of the server's files.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// A connection beside the store, for tests that edit keys.
     pub fn connection(&self) -> redis::Connection {
         redis::Client::open(self.url()).unwrap().get_connection().unwrap()

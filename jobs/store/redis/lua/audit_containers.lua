@@ -78,6 +78,7 @@ elseif not hash then
 end
 
 if repair then
+  begin_writes()
   each(hash and 'HDEL' or 'ZREM', key, to_delete)
   if #leases > 0 and leases_kept == 0 then call('ZADD', LEASE, 'inf', ENCODING_SENTINEL) end
   each('ZADD', LEASE, leases)

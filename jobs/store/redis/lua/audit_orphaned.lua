@@ -27,6 +27,7 @@ local ids, entry_versions = {}, {}
 for i = 4, #ARGV, 2 do ids[#ids + 1], entry_versions[#entry_versions + 1] = ARGV[i], ARGV[i + 1] end
 local containers, retry_states = containers_of(ids, #CONTAINERS), {}
 local put_back, damaged, front, history = {}, {}, {}, {}
+begin_writes()
 for k = 1, #ids do
   local id, entry_version = ids[k], entry_versions[k]
   local body = not containers[k] and call('HGET', JOB, id)

@@ -37,5 +37,8 @@ if n > 0 then
     end
   end
 end
-if repair then put(RETRY, retry_kept, retry_states) end
+if repair then
+  begin_writes()
+  put(RETRY, retry_kept, retry_states)
+end
 return { 'ok', tonumber(drawn[1]) or NOW, tonumber(drawn[2]) or NOW, n, bytes, table.concat(entry_versions), in_two }

@@ -9,5 +9,8 @@ check_all_types() -- also sets leases_kept
 local contained = leases_kept - (call('ZSCORE', LEASE, ENCODING_SENTINEL) and 1 or 0)
 for i = 7, 11 do contained = contained + call('ZCARD', KEYS[i]) end -- delayed to cancelled
 local stale = math.max(0, call('LLEN', PENDING) + contained - call('HLEN', JOB))
-if stale ~= STALE and repair then call('HSET', STATS, 'stale', stale) end
+if stale ~= STALE and repair then
+  begin_writes()
+  call('HSET', STATS, 'stale', stale)
+end
 return { 'ok', math.max(STALE, 0), stale }

@@ -21,6 +21,7 @@ if status == 'again' then
   local ids, bodies, retry_states = still_held(stored_reply[2], nonce)
   return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, {}, 0 }
 end
+begin_writes()
 if PAUSED then
   replay_close({ 'paused', {} })
   return { 'paused', NOW, {}, {}, {}, {}, 0 }

@@ -7,6 +7,7 @@ local SCANNED_MAX = 10 -- rows one heartbeat checks, drawn at random
 local workers, instance, row, age_ms = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('HDEL', workers, '') -- begin_writes in lib/queue.lua
 local sampled = redis.call('HRANDFIELD', workers, SCANNED_MAX, 'WITHVALUES')
 for i = 1, #sampled, 2 do
   if #sampled[i + 1] < 6 or struct.unpack('>I6', sampled[i + 1]) < now - age_ms then redis.call('HDEL', workers, sampled[i]) end

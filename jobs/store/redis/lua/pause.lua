@@ -4,6 +4,7 @@
 -- ARGV    1 'pause' | 'resume', 2 hint channel
 -- Reply   {'ok', 1 | 0: whether the queue was paused before}
 local verb, channel = ARGV[1], ARGV[2]
+begin_writes()
 if verb == 'pause' then
   call('HSET', STATS, 'paused', 1)
 else

@@ -1,7 +1,9 @@
 -- probe.lua: a health check, which also reads the clock. It is a script, because the transitions are scripts.
--- Guarantee: reads only.
--- KEYS    none
+-- Guarantee: changes nothing; the key does not exist before and after.
+-- KEYS    1 a key that nothing else uses
 -- ARGV    none
--- Reply   {'ok', now}
+-- Reply   {'ok', now, '' or the error with which the server refuses writes}
 local t = redis.call('TIME')
-return { 'ok', t[1] * 1000 + math.floor(t[2] / 1000) }
+-- A write that needs memory, like that of a new job. XX: members are not added.
+local written = redis.pcall('ZADD', KEYS[1], 'XX', 0, '')
+return { 'ok', t[1] * 1000 + math.floor(t[2] / 1000), type(written) == 'table' and written.err or '' }

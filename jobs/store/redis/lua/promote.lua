@@ -7,6 +7,7 @@ local limit = ARGV[4]
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
+begin_writes()
 
 local moved = 0
 local due = call('ZRANGEBYSCORE', DELAYED, '-inf', NOW_TEXT, 'LIMIT', 0, limit)

@@ -11,6 +11,7 @@ local limit, lease_ms, crashes_max, losses_max = ARGV[4], tonumber(ARGV[5]), ton
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
+begin_writes()
 
 local grace_until, leases = 0, call('ZCARD', LEASE)
 if leases > 0 and call('ZSCORE', LEASE, ENCODING_SENTINEL) then leases = leases - 1 end

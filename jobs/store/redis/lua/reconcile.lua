@@ -9,6 +9,7 @@ local owner, start, grants_max = ARGV[4], ARGV[5], ARGV[6]
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
+begin_writes()
 check_all_types()
 
 local nonces = {}

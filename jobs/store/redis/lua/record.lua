@@ -7,6 +7,7 @@ local SCANNED_MAX = 50 -- old entries read at a time
 local ledger, events_max, bytes_max = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local previous = redis.call('XREVRANGE', ledger, '+', '-', 'COUNT', 1)[1]
 local total, newest = tonumber(previous and previous[2][4] or '') or 0, nil
+redis.call('XDEL', ledger, '0-1') -- begin_writes in lib/queue.lua: an id that no event has
 for i = 3, #ARGV do
   total = total + #ARGV[i]
   newest = redis.call('XADD', ledger, 'MAXLEN', events_max, '*', 'e', ARGV[i], 't', string.format('%.0f', total))

@@ -7,6 +7,7 @@
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
+begin_writes()
 check_all_types()
 
 local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED }

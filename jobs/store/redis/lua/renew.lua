@@ -25,7 +25,10 @@ for i = 1, n do
     results[i] = 's'
   end
 end
-if #leases > 0 then call('ZCARD', LEASE) end -- type check before the first write (lib/queue.lua)
+if #leases > 0 then
+  call('ZCARD', LEASE) -- type check before the first write (lib/queue.lua)
+  begin_writes()
+end
 each('HSET', GRANT, begun)
 each('ZADD', LEASE, leases)
 return { 'ok', NOW, table.concat(results) }

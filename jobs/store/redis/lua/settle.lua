@@ -7,4 +7,5 @@
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
+begin_writes()
 return replay_close({ 'ok', NOW, settle(4) })

@@ -12,6 +12,7 @@ if status == 'again' then
   local ids, bodies, retry_states = still_held(stored_reply[2], nonce)
   return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, stored_reply[3], 0 }
 end
+begin_writes()
 local size_estimate = size_of_front()
 local settled = settle(8)
 if PAUSED then

@@ -9,6 +9,7 @@ local limit = tonumber(ARGV[4])
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
+begin_writes()
 local FINAL = { COMPLETED, DEAD, POISONED, CANCELLED }
 local surplus, any_surplus = {}, false
 for i, key in ipairs(FINAL) do

@@ -57,14 +57,23 @@ pub(in crate::store::redis) async fn record(
     reply.status().map(drop)
 }
 
-/// `probe.lua`; returns the server's clock in ms since the Unix epoch.
-pub(in crate::store::redis) async fn probe(link: &Link) -> Result<u64, StoreError> {
+/// The answer to a probe.
+pub(in crate::store::redis) struct Probed {
+    /// The server's clock, in ms since the Unix epoch.
+    pub(in crate::store::redis) now_ms: u64,
+    /// The error with which the server refuses writes, if it does.
+    pub(in crate::store::redis) writes_refused: Option<String>,
+}
+
+/// `probe.lua`
+pub(in crate::store::redis) async fn probe(link: &Link) -> Result<Probed, StoreError> {
     let value = link
-        .run("probe", &PROBE.hashed, PROBE.source, |command| {
-            command.arg(0);
+        .run("probe", &PROBE, |command| {
+            command.arg(1).arg(keys::PROBE);
         })
         .await?;
     let mut reply = Reply::new("probe", value)?;
     reply.status()?;
-    reply.number()
+    let now_ms = reply.number()?;
+    Ok(Probed { now_ms, writes_refused: Some(reply.text()?).filter(|error| !error.is_empty()) })
 }

@@ -69,42 +69,8 @@ local function check_all_types()
   for i = 7, 11 do call('ZCARD', KEYS[i]) end -- delayed to cancelled
 end
 
--- Adds to a counter in stats. A counter that somebody overwrote by hand starts again instead of stopping the queue.
-local function count(name, n)
-  if n == 0 then return end
-  local after = redis.pcall('HINCRBY', STATS, name, n)
-  if type(after) ~= 'number' then call('HSET', STATS, name, n) end
-end
-
--- Draws n numbers from a counter in stats that only grows. Returns base: the numbers are base + 1 to base + n. A new, lost or
--- overwritten counter starts from the clock in ms. This is above every number drawn before, unless the queue has drawn more than a
--- thousand per second on average since it was new. audit_pending.lua relies on this start when a counter is missing.
-local function draw(counter, n)
-  local last = redis.pcall('HINCRBY', STATS, counter, n)
-  if type(last) ~= 'number' or last <= n or last >= NUMBERS_MAX then
-    last = NOW + n
-    call('HSET', STATS, counter, last)
-  end
-  return last - n
-end
-
 -- Returns attempts, failures, crashes, releases of a retry state. A missing or damaged retry state counts as zeros.
 local function counters_of(retry)
   if retry and #retry >= RETRY_LEN then return struct.unpack('>I4I4I4I4', retry) end
   return 0, 0, 0, 0
-end
-
--- Calls a command with a list of arguments that may be too long for one unpack.
-local function each(command, key, values)
-  local n = #values
-  if n == 0 then return end
-  if n <= 2000 then return call(command, key, unpack(values)) end
-  for i = 1, n, 2000 do call(command, key, unpack(values, i, math.min(i + 1999, n))) end
-end
-
--- Writes fields to a hash that holds the encoding sentinel. `kept` is the number of fields it had before.
-local function put(key, kept, fields)
-  if #fields == 0 then return end
-  if kept == 0 then call('HSET', key, ENCODING_SENTINEL, '') end
-  each('HSET', key, fields)
 end

@@ -1,0 +1,62 @@
+-- rights.lua: find out which commands the scripts of this user cannot call. Redis does not roll back, so a script that met such a command
+-- halfway would leave its work half done. So each connection asks before it runs other scripts.
+-- Guarantee: changes nothing; the key does not exist before and after.
+-- KEYS    1 a key that nothing else uses
+-- ARGV    1 a channel
+-- Reply   {'ok', commands that the user may not call, commands that the server does not know, 1 | 0: the user may publish to the channel}
+local key, channel = KEYS[1], ARGV[1]
+local forbidden, unknown = {}, {}
+
+-- Calls a command in a way that changes nothing. Any error but the two below means that the command can be called.
+local function try(command, ...)
+  local reply = redis.pcall(command, ...)
+  local text = type(reply) == 'table' and reply.err or ''
+  if string.find(text, "can't run this command", 1, true) then
+    forbidden[#forbidden + 1] = command
+  elseif string.find(text, 'Unknown Redis command', 1, true) then
+    unknown[#unknown + 1] = command
+  else
+    return reply
+  end
+end
+
+-- Arguments that cannot be read, or a key that does not exist, keep the commands that write from writing.
+try('HDEL', key, '')
+try('HEXISTS', key, '')
+try('HGET', key, '')
+try('HINCRBY', key, '', 'x')
+try('HLEN', key)
+try('HMGET', key, '')
+try('HRANDFIELD', key, 1)
+try('HSCAN', key, 0)
+try('HSET', key, '', '', '')
+try('HSTRLEN', key, '')
+try('LINDEX', key, 0)
+try('LLEN', key)
+try('LPOP', key)
+try('LRANGE', key, 0, 0)
+try('PEXPIRE', key, 'x')
+try('TIME')
+try('XADD', key, 'x', '', '')
+try('XDEL', key, '0-1')
+try('XRANGE', key, '-', '+')
+try('XREVRANGE', key, '+', '-')
+try('XTRIM', key, 'MAXLEN', 0)
+try('ZADD', key, 'x', '')
+try('ZCARD', key)
+try('ZCOUNT', key, 0, 0)
+try('ZMSCORE', key, '')
+try('ZPOPMIN', key)
+try('ZRANGE', key, 0, 0)
+try('ZRANGEBYSCORE', key, 0, 0)
+try('ZREM', key, '')
+try('ZSCAN', key, 0)
+try('ZSCORE', key, '')
+-- These two accept all arguments, but no key of another type. Without HSET or HDEL no script that writes can run, so they need not be tried then.
+if #forbidden + #unknown == 0 and redis.pcall('HSET', key, '', '') == 1 then
+  try('LPUSH', key, '')
+  try('RPUSH', key, '')
+  redis.call('HDEL', key, '')
+end
+local published = redis.pcall('PUBLISH', channel, '')
+return { 'ok', forbidden, unknown, type(published) == 'number' and 1 or 0 }

@@ -1,0 +1,195 @@
+//! Users without all rights, and servers without all commands: whatever Redis may refuse a script is refused before the script has changed anything.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use redis::Commands;
+use retraced_jobs::store::redis::{RedisOptions, RedisStore};
+use retraced_jobs::store::{Admin, Store, StoreError};
+use support::redis_harness::{Harness, busy, every_verb};
+use support::redis_server::RedisServer;
+
+/// Every command that a script calls.
+const COMMANDS: [&str; 33] = [
+    "HDEL",
+    "HEXISTS",
+    "HGET",
+    "HINCRBY",
+    "HLEN",
+    "HMGET",
+    "HRANDFIELD",
+    "HSCAN",
+    "HSET",
+    "HSTRLEN",
+    "LINDEX",
+    "LLEN",
+    "LPOP",
+    "LPUSH",
+    "LRANGE",
+    "PEXPIRE",
+    "RPUSH",
+    "TIME",
+    "XADD",
+    "XDEL",
+    "XRANGE",
+    "XREVRANGE",
+    "XTRIM",
+    "ZADD",
+    "ZCARD",
+    "ZCOUNT",
+    "ZMSCORE",
+    "ZPOPMIN",
+    "ZRANGE",
+    "ZRANGEBYSCORE",
+    "ZREM",
+    "ZSCAN",
+    "ZSCORE",
+];
+
+/// Those without which every verb of a queue can do: scripts of the ledger use them, or one that goes on without.
+const NOT_NEEDED: [&str; 6] = ["PEXPIRE", "XADD", "XDEL", "XRANGE", "XREVRANGE", "XTRIM"];
+
+/// A store of a user with these rights.
+fn limited(server: &RedisServer, rights: &str) -> RedisStore {
+    let mut user = redis::cmd("ACL");
+    user.arg("SETUSER").arg("limited").arg("reset").arg("on").arg(">secret");
+    for right in rights.split(' ') {
+        user.arg(right);
+    }
+    let _: () = user.query(&mut server.connection()).unwrap();
+    RedisStore::open(&format!("{}?user=limited&pass=secret", server.url()), RedisOptions::default()).unwrap()
+}
+
+/// Calls every verb with these rights. Each must succeed and leave the queue consistent, or be refused, name what is missing, and change nothing.
+/// Returns how many verbs were called, and how many of them refused.
+async fn every_verb_with(harness: &mut Harness, rights: &str, names: impl Fn(&str) -> bool) -> (usize, usize) {
+    let full = harness.store.clone();
+    let (mut called, mut refused) = (0, 0);
+    for verb in 0.. {
+        harness.store = full.clone();
+        let held = busy(harness).await;
+        harness.store = limited(&harness.server, rights);
+        let before = harness.contents();
+        let result = every_verb(harness, &held, verb).await;
+        harness.store = full.clone();
+        let Some(result) = result else { break };
+        called += 1;
+        match result {
+            Ok(()) => {
+                let found = full.inspect(&harness.queue).await.unwrap();
+                assert!(found.is_empty(), "{rights}: verb {verb} left {found:?}");
+            }
+            Err(error) => {
+                refused += 1;
+                assert!(matches!(error, StoreError::Refused { .. }), "{rights}: verb {verb}: {error:?}");
+                assert!(names(&error.to_string()), "{rights}: verb {verb}: {error}");
+                assert!(before == harness.contents(), "{rights}: {} was half done", error.operation());
+            }
+        }
+    }
+    (called, refused)
+}
+
+/// Goal: a command that a user may not call leaves no verb half done. Method: each command that a script calls is denied in turn, and every verb is called.
+#[tokio::test]
+async fn no_verb_is_half_done_whichever_command_is_denied() {
+    for binary in RedisServer::binaries() {
+        let mut harness = Harness::on(RedisServer::start_binary(binary, &[])).await;
+        let (mut cells, mut refusals) = (0, 0);
+        for command in COMMANDS {
+            let right = command.to_lowercase();
+            let names = |error: &str| error.contains(command) && error.contains(&format!("+{right}"));
+            let (called, refused) = every_verb_with(&mut harness, &format!("~* &* +@all -{right}"), names).await;
+            assert!(refused > 0 || NOT_NEEDED.contains(&command), "no verb of a queue needs {command}");
+            cells += called;
+            refusals += refused;
+        }
+        println!("{binary}: {cells} cells, {refusals} refused");
+        assert_eq!(cells, COMMANDS.len() * 21);
+    }
+}
+
+/// Goal: a key that a user may not use leaves no verb half done. Method: the rights to all keys but one are given.
+#[tokio::test]
+async fn no_verb_is_half_done_whichever_key_is_denied() {
+    let mut harness = Harness::new().await;
+    let keys = [
+        "job",
+        "pending",
+        "lease",
+        "grant",
+        "retry",
+        "history",
+        "delayed",
+        "completed",
+        "dead",
+        "poisoned",
+        "cancelled",
+        "stats",
+        "replay",
+        "awaited",
+    ];
+    for denied in keys {
+        let others = keys.iter().filter(|key| **key != denied).map(|key| format!("~retraced:{{q}}:{key}"));
+        let patterns: Vec<String> = others.chain(["~retraced:rights".to_owned()]).collect();
+        let rights = format!("{} &* +@all", patterns.join(" "));
+        let (called, refused) = every_verb_with(&mut harness, &rights, |error| error.contains("right")).await;
+        assert_eq!((called, refused), (21, 21), "every script declares all keys of its queue: {denied}");
+    }
+}
+
+/// Goal: without the right to channels, or to run scripts at all, or to read, nothing is half done.
+#[tokio::test]
+async fn no_verb_is_half_done_without_a_whole_kind_of_rights() {
+    let mut harness = Harness::new().await;
+    for (rights, all_refused) in [
+        ("~* +@all", false),
+        ("~* &* +@all -publish", false),
+        ("~* &* +@all -@scripting", true),
+        ("~* &* +@all -@write", false),
+        ("~* &* +@all -@read", true),
+        ("&* +@all", true),
+    ] {
+        let (called, refused) = every_verb_with(&mut harness, rights, |error| error.contains("right")).await;
+        assert_eq!(called, 21);
+        assert_eq!(refused == called, all_refused, "{rights}: {refused} of {called} refused");
+    }
+}
+
+/// Goal: a right that is given while a worker runs is used without a restart.
+#[tokio::test]
+async fn a_right_given_later_is_used_by_the_next_call() {
+    let mut harness = Harness::new().await;
+    let store = limited(&harness.server, "~* &* +@all -hset");
+    let call = harness.call();
+    let jobs = [support::redis_harness::new("a", retraced_jobs::job::RunAt::Now)];
+    let refused = retraced_jobs::store::Transitions::enqueue(&store, call, &harness.queue, &jobs).await.unwrap_err();
+    assert!(refused.to_string().contains("+hset"), "{refused}");
+    limited(&harness.server, "~* &* +@all");
+    retraced_jobs::store::Transitions::enqueue(&store, call, &harness.queue, &jobs).await.unwrap();
+}
+
+/// Goal: a command that the server does not have is named.
+#[tokio::test]
+async fn a_renamed_command_is_named_before_anything_is_written() {
+    let server = RedisServer::start_with(&["--rename-command", "RPUSH", ""]);
+    let mut harness = Harness::on(server).await;
+    let call = harness.call();
+    let jobs = [support::redis_harness::new("a", retraced_jobs::job::RunAt::Now)];
+    let refused =
+        retraced_jobs::store::Transitions::enqueue(&harness.store, call, &harness.queue, &jobs).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("the server does not know RPUSH"), "{refused}");
+    let keys: Vec<String> = harness.server.connection().keys("*").unwrap();
+    assert!(keys.is_empty(), "{keys:?}");
+}
+
+/// Goal: the start says that hints are off, and why.
+#[tokio::test]
+async fn a_missing_right_to_channels_is_a_warning() {
+    let server = RedisServer::start();
+    let facts = limited(&server, "~* +@all").probe().await.unwrap();
+    assert!(facts.warnings.iter().any(|warning| warning.contains("&retraced:*")), "{facts:?}");
+    let facts = limited(&server, "~* &* +@all").probe().await.unwrap();
+    assert!(!facts.warnings.iter().any(|warning| warning.contains("channel")), "{facts:?}");
+}
