@@ -1,9 +1,9 @@
 //! The rules. Each returns its violations; a violation says where it is and what to do about it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::graph::{Graph, is_under, layer_of, row_of};
+use crate::graph::{Edge, Graph, is_under, layer_of, row_of};
 use crate::source::{Files, Sources};
 use crate::tables::{BOUND_TYPES, BOUND_WORDS, Layer, Tables};
 
@@ -41,6 +41,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("dead-file", dead_files),
     ("layer", layers),
     ("cycle", cycles),
+    ("circle", circles),
     ("row", rows),
     ("up", edges_up),
     ("apart", apart),
@@ -136,6 +137,35 @@ fn cycles(workspace: &Workspace<'_>) -> Vec<Violation> {
                 key: format!("cycle {}", cycle.join(" ")),
                 what: format!("a cycle of {} files:{}", cycle.len(), edges.concat()),
                 remedy: "move what both sides need into a file below them".into(),
+            }
+        })
+        .collect()
+}
+
+/// The top-level modules of a layer form no circle, although a circle of modules may be free of cycles of files.
+fn circles(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let circles = workspace.graph.circles(workspace.tables).into_iter();
+    circles
+        .map(|circle| {
+            let mut edges: BTreeMap<(String, String), &Edge> = BTreeMap::new();
+            for edge in workspace.graph.edges.values() {
+                if let Some((from, to)) = edge.modules(workspace.tables)
+                    && from != to
+                    && circle.contains(&from)
+                    && circle.contains(&to)
+                {
+                    edges.entry((from, to)).or_insert(edge);
+                }
+            }
+            let first = edges.values().next().expect("a circle has imports");
+            let lines =
+                edges.values().map(|edge| format!("\n      {}:{}: {} ({})", edge.from, edge.line, edge.to, edge.path));
+            Violation {
+                file: first.from.clone(),
+                line: first.line,
+                key: format!("circle {}", circle.join(" ")),
+                what: format!("a circle of {} modules:{}", circle.len(), lines.collect::<String>()),
+                remedy: "move what both sides need into a module below them, or one of them into the other".into(),
             }
         })
         .collect()

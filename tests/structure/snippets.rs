@@ -1,5 +1,6 @@
 //! Tests of the rules on small sources: each rule must report what violates it, and nothing else.
 
+use crate::drawing;
 use crate::graph::Graph;
 use crate::rules::{RULES, Violation, Workspace};
 use crate::source::{Files, Sources};
@@ -32,15 +33,19 @@ const TABLES: Tables = Tables {
     spawn_allowed: &[],
 };
 
-/// The violations of one rule on the given files; a manifest that names both crates is added.
+/// The violations of one rule on the given files.
 fn violations_of(rule: &str, tables: &Tables, files: &[(&str, &str)]) -> Vec<Violation> {
+    let (_, rule) = RULES.iter().find(|(name, _)| *name == rule).unwrap();
+    inspect(tables, files, rule)
+}
+
+/// Inspects the given files; a manifest that names both crates is added.
+fn inspect<T>(tables: &Tables, files: &[(&str, &str)], with: impl FnOnce(&Workspace<'_>) -> T) -> T {
     let mut all = Files::from([("Cargo.toml".into(), "[workspace]\nmembers = [\"low\", \"high\"]\n".into())]);
     all.extend(files.iter().map(|(file, text)| (file.to_string(), text.to_string())));
     let sources = Sources::parse(&all, tables.layers);
     let graph = Graph::of(&sources, tables.layers);
-    let workspace = Workspace { files: &all, sources: &sources, graph: &graph, tables };
-    let (_, rule) = RULES.iter().find(|(name, _)| *name == rule).unwrap();
-    rule(&workspace)
+    with(&Workspace { files: &all, sources: &sources, graph: &graph, tables })
 }
 
 fn violations(rule: &str, files: &[(&str, &str)]) -> Vec<String> {
@@ -91,6 +96,55 @@ fn files_must_not_import_each_other_in_a_cycle() {
         violations("cycle", &[lib, job, ("low/run.rs", "pub struct Run;\nfn f(_: super::job::Job) {}")]),
         ["low/job.rs:1 cycle low/job.rs low/run.rs"]
     );
+}
+
+/// Four files in two folders, whose files form no cycle: `job/new` -> `run/one`, and `run/two` -> what is given.
+fn two_folders(two: &'static str) -> [(&'static str, &'static str); 7] {
+    [
+        ("low/lib.rs", "mod job;\nmod run;"),
+        ("low/job/mod.rs", "mod id;\nmod new;\npub use id::Id;"),
+        ("low/job/id.rs", "pub struct Id;"),
+        ("low/job/new.rs", "\nuse crate::run::One;"),
+        ("low/run/mod.rs", "mod one;\nmod two;\npub use one::One;"),
+        ("low/run/one.rs", "pub struct One;"),
+        ("low/run/two.rs", two),
+    ]
+}
+
+#[test]
+fn modules_must_not_import_each_other_in_a_circle() {
+    assert_eq!(violations("circle", &two_folders("use super::One;")), [""; 0]);
+    let circle = two_folders("use crate::job::Id;");
+    assert_eq!(violations("cycle", &circle), [""; 0]);
+    assert_eq!(violations("circle", &circle), ["low/job/new.rs:2 circle low:job low:run"]);
+    let what = &violations_of("circle", &TABLES, &circle)[0].what;
+    for edge in ["low/job/new.rs:2: low/run/one.rs", "low/run/two.rs:1: low/job/id.rs"] {
+        assert!(what.contains(edge), "{what}");
+    }
+}
+
+#[test]
+fn a_file_beside_its_folder_is_one_module_with_it() {
+    let lib = ("low/lib.rs", "mod run;");
+    let run = ("low/run.rs", "mod one;\nmod two;\nuse two::Two;");
+    let files =
+        [lib, run, ("low/run/one.rs", "pub struct One;"), ("low/run/two.rs", "use super::one::One;\npub struct Two;")];
+    assert_eq!(violations("circle", &files), [""; 0]);
+}
+
+#[test]
+fn imports_up_and_imports_in_a_circle_are_red() {
+    let red = |files: &[(&str, &str)]| {
+        let drawing = inspect(&TABLES, files, drawing::dot);
+        let red = drawing.lines().filter(|line| line.contains(drawing::WRONG));
+        red.map(|line| line.split(" [").next().unwrap().trim().replace('"', "")).collect::<Vec<_>>()
+    };
+    let lib = ("low/lib.rs", "mod job;\nmod run;");
+    let down = [lib, ("low/job.rs", "pub struct Job;"), ("low/run.rs", "use crate::job::Job;")];
+    assert_eq!(red(&down), [""; 0]);
+    let up = [lib, ("low/job.rs", "use crate::run::Run;"), ("low/run.rs", "pub struct Run;")];
+    assert_eq!(red(&up), ["low:job -> low:run"]);
+    assert_eq!(red(&two_folders("use crate::job::Id;")), ["low:job -> low:run", "low:run -> low:job"]);
 }
 
 #[test]
