@@ -49,6 +49,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("spawn", spawns),
     ("bound", bounds),
     ("lua", lua_headers),
+    ("lua-name", lua_names),
     ("size", sizes),
 ];
 
@@ -375,6 +376,39 @@ fn lua_violation(file: &str, text: &str) -> Option<Violation> {
         }
     }
     None
+}
+
+/// A name of a Lua constant has one value, in whatever files it stands: a script consists of several of them, and whoever searches for a name finds all of them.
+fn lua_names(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let mut first: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    let mut violations = Vec::new();
+    for (file, text) in workspace.files.iter().filter(|(file, _)| file.ends_with(".lua")) {
+        for (line, name, value) in lua_constants(text) {
+            let (elsewhere, other) = *first.entry(name).or_insert((file, value));
+            if other != value {
+                violations.push(Violation {
+                    file: file.clone(),
+                    line,
+                    key: format!("lua-name {file} {name}"),
+                    what: format!("{name} is {value} here and {other} in {elsewhere}"),
+                    remedy: "give them different names".into(),
+                });
+            }
+        }
+    }
+    violations
+}
+
+/// The numbers with a name in capitals, at the top of a Lua file: line, name, value.
+fn lua_constants(text: &str) -> impl Iterator<Item = (usize, &str, &str)> {
+    text.lines().enumerate().flat_map(|(at, line)| {
+        let code = line.split("--").next().unwrap_or_default();
+        let declared = code.strip_prefix("local ").and_then(|rest| rest.split_once(" = "));
+        let pairs = declared.into_iter().flat_map(|(names, values)| names.split(", ").zip(values.split(", ")));
+        pairs.map(move |(name, value)| (at + 1, name, value.trim())).filter(|(_, name, value)| {
+            !name.contains(char::is_lowercase) && value.starts_with(|c: char| c.is_ascii_digit())
+        })
+    })
 }
 
 /// No file and no function is larger than its layer allows.

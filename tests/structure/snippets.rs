@@ -311,6 +311,22 @@ fn a_lua_library_needs_only_its_title() {
 }
 
 #[test]
+fn a_lua_constant_has_one_value_in_all_files() {
+    let jobs = ("low/port/one/lua/jobs.lua", "\nlocal READ_MAX, SCANNED_MAX = 100, 10 * 100 -- entries\n");
+    let same = (
+        "low/port/one/lua/stats.lua",
+        "local SCANNED_MAX = 10 * 100 -- as in jobs.lua\nlocal now = 1\nlocal KEY = KEYS[1]\n",
+    );
+    let trim = ("low/port/one/lua/trim.lua", "local now, KEY = 2, 'k'\nlocal function f() local SCANNED_MAX = 3 end\n");
+    assert_eq!(violations("lua-name", &[jobs, same, trim]), [""; 0]);
+    let other = ("low/port/one/lua/stats.lua", "local SCANNED_MAX = 50\n");
+    assert_eq!(
+        violations("lua-name", &[jobs, other, trim]),
+        ["low/port/one/lua/stats.lua:1 lua-name low/port/one/lua/stats.lua SCANNED_MAX"]
+    );
+}
+
+#[test]
 fn files_and_functions_must_not_exceed_the_largest_allowed() {
     let lib = ("low/lib.rs", "mod run;");
     let long = format!("fn f() {{\n{}}}\n", "    g();\n".repeat(4));

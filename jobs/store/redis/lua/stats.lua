@@ -6,9 +6,9 @@
 --         enqueue time of the first live job of pending or '' (none among the first 100 entries), due time of the first delayed job or '',
 --         enqueued, completed, failures, crashes, releases, stale settlements, trimmed, garbage}
 check_all_types()
-local SCANNED_MAX = 100 -- entries of pending searched for a live one
+local LIVE_SEARCHED_MAX = 100 -- entries of pending searched for a live one
 local oldest = ''
-local entries = call('LRANGE', PENDING, 0, SCANNED_MAX - 1)
+local entries = call('LRANGE', PENDING, 0, LIVE_SEARCHED_MAX - 1)
 for i = 1, #entries do
   local body = #entries[i] > 6 and live_body(entries[i])
   if body then
