@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::graph::{Edge, Graph, is_under, layer_of, row_of};
-use crate::source::{Files, Sources};
+use crate::source::{Constant, Files, Sources};
 use crate::tables::{BOUND_TYPES, BOUND_WORDS, Layer, Tables};
 
 /// A place where the structure is broken.
@@ -48,6 +48,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("restricted", restricted_crates),
     ("spawn", spawns),
     ("bound", bounds),
+    ("pure", pure),
     ("lua", lua_headers),
     ("lua-name", lua_names),
     ("size", sizes),
@@ -302,7 +303,7 @@ fn spawns(workspace: &Workspace<'_>) -> Vec<Violation> {
 }
 
 /// Paths to a `spawn…` of tokio or the standard library, and calls of methods with such a name. `Actor::spawn` is left out: it starts a supervised actor.
-fn starts_of_work<'w>(workspace: &'w Workspace<'_>) -> impl Iterator<Item = &'w crate::source::Spawn> {
+fn starts_of_work<'w>(workspace: &'w Workspace<'_>) -> impl Iterator<Item = &'w crate::source::Call> {
     workspace
         .sources
         .spawns
@@ -310,15 +311,34 @@ fn starts_of_work<'w>(workspace: &'w Workspace<'_>) -> impl Iterator<Item = &'w 
         .filter(|spawn| spawn.call.starts_with('.') || !spawn.call.starts_with(char::is_uppercase))
 }
 
-/// Every bound is declared in a `limits.rs`. A bound is a constant of a type of BOUND_TYPES whose name ends in a word of BOUND_WORDS. A constant that is only
-/// another name for a bound (`const POLL_MAX: Duration = limits::POLL_MAX`) may be declared anywhere.
+/// Every bound is declared in a `limits.rs`. A bound is a constant of a type of BOUND_TYPES whose name ends in a word of BOUND_WORDS, or a duration that is not in
+/// the list of durations that bound nothing. A constant that is only another name for a bound (`const POLL_MAX: Duration = limits::POLL_MAX`) may be declared
+/// anywhere.
 fn bounds(workspace: &Workspace<'_>) -> Vec<Violation> {
-    let constants = workspace.sources.constants.iter();
-    constants
+    let listed = |constant: &Constant| {
+        let durations = workspace.tables.durations.iter();
+        durations.clone().any(|(file, name, _)| *file == constant.file && *name == constant.name)
+    };
+    let is_duration = |constant: &Constant| constant.kind.split(' ').any(|word| word == "Duration");
+    let outside = || {
+        let constants = workspace.sources.constants.iter();
+        constants.filter(|constant| !constant.alias && !constant.file.ends_with("/limits.rs"))
+    };
+    let unused = workspace.tables.durations.iter().filter(|(file, name, _)| {
+        !outside().any(|constant| is_duration(constant) && constant.file == *file && constant.name == *name)
+    });
+    let unused = unused.map(|(file, name, _)| Violation {
+        file: "tests/structure/tables.rs".into(),
+        line: 1,
+        key: format!("duration-unused {file} {name}"),
+        what: format!("DURATIONS names {name} of {file}, which is no duration there"),
+        remedy: "remove it from the list".into(),
+    });
+    let declared = outside()
         .filter(|constant| {
             let number = constant.kind.split(' ').any(|word| BOUND_TYPES.contains(&word));
             let named = constant.name.rsplit('_').next().is_some_and(|word| BOUND_WORDS.contains(&word));
-            number && named && !constant.alias && !constant.file.ends_with("/limits.rs")
+            number && named || is_duration(constant) && !listed(constant)
         })
         .map(|constant| {
             let folder = layer_of(workspace.tables, &constant.file).map_or("the crate", |layer| layer.folder);
@@ -327,8 +347,30 @@ fn bounds(workspace: &Workspace<'_>) -> Vec<Violation> {
                 line: constant.line,
                 key: format!("bound {} {}", constant.file, constant.name),
                 what: format!("the bound {} is declared outside limits.rs", constant.name),
-                remedy: format!("move it to {folder}/limits.rs, with its unit and what happens past it"),
+                remedy: format!(
+                    "move it to {folder}/limits.rs, with its unit and what happens past it; a duration that bounds nothing can be listed in DURATIONS"
+                ),
             }
+        });
+    declared.chain(unused).collect()
+}
+
+/// Pure files take time and random numbers as arguments: they read no clock and draw nothing.
+fn pure(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let readings = workspace.sources.readings.iter().map(|call| (&call.file, call.line, &call.call));
+    let drawn = workspace.graph.crates.iter().filter(|mention| mention.name == "rand");
+    let drawn = drawn.map(|mention| (&mention.from, mention.line, &mention.path));
+    let offences = readings.chain(drawn).filter(|(file, ..)| {
+        let among = |names: &[&str]| names.iter().any(|name| is_under(file, name));
+        among(workspace.tables.pure) && !among(workspace.tables.impure)
+    });
+    offences
+        .map(|(file, line, call)| Violation {
+            file: file.clone(),
+            line,
+            key: format!("pure {file}"),
+            what: format!("reads a clock or draws at random: `{call}`"),
+            remedy: "take the instant, the time or the random number as an argument".into(),
         })
         .collect()
 }

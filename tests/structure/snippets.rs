@@ -31,6 +31,9 @@ const TABLES: Tables = Tables {
     apart: &[("low/port/one", "low/port/two")],
     restricted: &[Restricted { name: "redis", only_in: &["low/port/one"], remedy: "use the port" }],
     spawn_allowed: &[],
+    durations: &[],
+    pure: &["low/job"],
+    impure: &["low/job/shared"],
 };
 
 /// The violations of one rule on the given files.
@@ -282,6 +285,45 @@ fn every_bound_must_be_in_a_limits_file() {
         "#[cfg(test)]\nmod tests { const JOBS_MAX: usize = 2; }",
     ] {
         assert_eq!(violations("bound", &[lib, limits, ("low/run.rs", text)]), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn a_duration_outside_limits_must_be_listed() {
+    let lib = ("low/lib.rs", "mod port;\nmod run;");
+    let port = ("low/port/mod.rs", "mod one;");
+    let axis = "pub const AXIS: Duration = Duration::from_secs(11);";
+    let one = ("low/port/one.rs", axis);
+    let tables = Tables { durations: &[("low/port/one.rs", "AXIS", "the scale of a drawing")], ..TABLES };
+    let keys = |files: &[(&str, &str)]| {
+        violations_of("bound", &tables, files).into_iter().map(|violation| violation.key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&[lib, port, one, ("low/run.rs", "const COUNT: usize = 1;")]), [""; 0]);
+    let run = ("low/run.rs", "static SETTLED: [Duration; 1] = [HOUR];\nconst AXIS: Duration = Duration::ZERO;");
+    assert_eq!(keys(&[lib, port, one, run]), ["bound low/run.rs SETTLED", "bound low/run.rs AXIS"]);
+    let gone = [lib, port, ("low/port/one.rs", ""), ("low/run.rs", "")];
+    assert_eq!(keys(&gone), ["duration-unused low/port/one.rs AXIS"]);
+}
+
+#[test]
+fn a_pure_file_reads_no_clock_and_draws_nothing() {
+    let lib = ("low/lib.rs", "mod job;\nmod run;");
+    let job = ("low/job/mod.rs", "mod shared;\nfn f(now: Instant, since: Instant) { g(now - since) }");
+    let reading = "fn f() { g(Instant::now()) }";
+    assert_eq!(violations("pure", &[lib, job, ("low/job/shared.rs", reading), ("low/run.rs", reading)]), [""; 0]);
+    for text in [
+        reading,
+        "fn f() -> u64 { std::time::SystemTime::now().into() }",
+        "fn f(since: Instant) { g(since.elapsed()) }",
+        "fn f(since: Instant) { log!(\"{:?}\", since.elapsed()) }",
+        "fn f() { g(Uuid::now_v7()) }",
+        "fn f() { g(rand::random()) }",
+        "use rand::rngs::SmallRng;",
+        "fn f() { h(x.unwrap_or_else(Instant::now)) }",
+    ] {
+        let job = format!("mod shared;\n{text}");
+        let files = [lib, ("low/job/mod.rs", &*job), ("low/job/shared.rs", ""), ("low/run.rs", "")];
+        assert_eq!(violations("pure", &files), ["low/job/mod.rs:2 pure low/job/mod.rs"], "{text}");
     }
 }
 
