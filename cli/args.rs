@@ -51,7 +51,7 @@ fn within(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, S
 }
 
 /// The duration as it is written in an option.
-fn shown(duration: Duration) -> String {
+pub(crate) fn shown(duration: Duration) -> String {
     match duration.as_secs() {
         secs if secs >= 3600 && secs % 3600 == 0 => format!("{}h", secs / 3600),
         secs if secs > 0 => format!("{secs}s"),
