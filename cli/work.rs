@@ -16,7 +16,7 @@ use crate::args::{self, WorkedQueue};
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{JOB_MARGIN, REQUEST_TIMEOUT_DEFAULT};
-use crate::output::{job_count, note, short_duration};
+use crate::output::{job_count, millis, note, short_duration};
 use crate::webhook::{Addresses, Webhook};
 
 /// Log filter unless `RETRACED_LOG` is set.
@@ -139,7 +139,7 @@ fn draining_message(running: usize, grace: Duration) -> String {
     if running == 0 {
         return "draining: no job is running".into();
     }
-    let grace = short_duration(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+    let grace = short_duration(millis(grace));
     format!("draining: {} running, with {grace} to finish; a second signal stops at once", job_count(running as u64))
 }
 

@@ -21,4 +21,4 @@ pub mod store;
 pub mod testing;
 pub mod trace;
 pub mod typed_job;
-mod units;
+pub mod units;
