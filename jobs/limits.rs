@@ -1,4 +1,5 @@
-//! Every bound of this crate, in one place. Bounds of a single Lua script stand in that script instead.
+//! Every bound of this crate, in one place. Bounds that only Lua scripts use stand at the top of their files instead; a test compares those that a Lua file repeats
+//! from here (`store/redis/scripts/tests.rs`).
 
 use std::time::Duration;
 
@@ -107,7 +108,6 @@ pub const BATCH_MAX: usize = 200;
 pub const HEADER_BYTES: usize = 12;
 
 /// Longest wait that one call of [`watch_outcome`](crate::store::Admin::watch_outcome) announces: 1 min. A longer wait is shortened to this.
-/// `OUTCOME_WAIT_MS` in `lua/lib/queue.lua` must have the same value.
 pub const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Most replay slots per process instance, and so the most calls with a [`CallId`](crate::store::CallId) that it may have open at once; further callers wait. This

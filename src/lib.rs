@@ -52,7 +52,6 @@
 mod batcher;
 mod build_error;
 mod builder;
-mod check;
 mod chunks;
 mod client;
 pub mod find;
@@ -86,9 +85,7 @@ pub use retraced_jobs::enqueue::{
     EnqueueAllError, EnqueueError, IntoNewJob, JobHandle, JobRequest, Outcome, OutcomeError, QueueHandle, Receipt,
 };
 pub use retraced_jobs::failure::{Class, Code, Failure, FailureError};
-pub use retraced_jobs::handler::{
-    Attempt, Cancelled, FromContext, IntoFailure, Job, JobDefaults, JobOptions, Needs, Output, RawJob, State, seal_job,
-};
+pub use retraced_jobs::handler::{Attempt, Cancelled, FromContext, IntoFailure, Needs, Output, RawJob, State};
 pub use retraced_jobs::job::{JobId, JobState, Kind, QueueName};
 pub use retraced_jobs::retry::{OnUnknown, Retry};
 pub use retraced_jobs::store::memory::MemoryStore;
@@ -96,11 +93,14 @@ pub use retraced_jobs::store::memory::MemoryStore;
 pub use retraced_jobs::store::redis::RedisStore;
 pub use retraced_jobs::store::{Retention, RetentionRule, Store};
 pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
+pub use retraced_jobs::typed_job::{Job, JobDefaults, JobOptions, seal_job};
 
 /// The mistakes a [`BuildError`] can hold.
 pub mod build {
     pub use crate::build_error::{Mistake, Mistakes};
-    pub use retraced_jobs::handler::{DuplicateState, InvalidDefaults, InvalidHandler, MissingState};
+    pub use retraced_jobs::context::DuplicateState;
+    pub use retraced_jobs::handler::{InvalidHandler, MissingState};
+    pub use retraced_jobs::typed_job::InvalidDefaults;
 }
 
 /// Layers: code around every attempt.

@@ -11,9 +11,9 @@ use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::store::{Reclaim, Reclaimed};
 use retraced_jobs::trace::EventKind;
+use retraced_jobs::units::millis;
 
 use crate::background::{self, BackgroundTask};
-use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
 use crate::limits::{
     BATCHES_PER_ROUND_MAX, LOSSES_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, RECLAIM_POLL_MIN, RECLAIMS_PER_LEASE,

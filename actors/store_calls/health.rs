@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use retraced_jobs::store::StoreError;
 use retraced_jobs::trace::EventKind;
+use retraced_jobs::units::millis;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Address;
-use crate::clock::millis;
 use crate::limits::{OUTAGE_WAIT_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
 use crate::messages::StoreLinkMessage;
 use crate::path;

@@ -11,6 +11,7 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use retraced_jobs::trace::EventKind;
+use retraced_jobs::units::millis;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -20,7 +21,6 @@ use super::messages::{RestartId, SupervisorMessage};
 use super::registry::{OpenFor, Registry};
 use super::restart::{ChildKind, End, Window};
 use super::spec::{Closing, Shutdown, SupervisorSpec};
-use crate::clock::millis;
 use crate::limits::KILL_TIMEOUT;
 
 /// The actor. Its [`SupervisorSpec`] says what it does.

@@ -50,7 +50,7 @@ async fn the_workers_of_a_failing_queue_close_and_reopen_with_backoff_while_prod
         );
         let closed = harness.enqueue(&format!("closed-{closing}"), Work::succeed()).await;
         let other = harness.tree.queue(&"other".parse().unwrap()).unwrap();
-        let job = retraced_jobs::handler::seal_job(&Work::succeed(), &Default::default()).unwrap();
+        let job = retraced_jobs::typed_job::seal_job(&Work::succeed(), &Default::default()).unwrap();
         other.enqueue(job, secs(1)).await.unwrap();
         harness.until("the other queue works", || harness.recorder.count() == closing * 3 + 1).await;
         harness

@@ -2,11 +2,11 @@
 
 use retraced_jobs::context::Stop;
 use retraced_jobs::failure::Code;
-use retraced_jobs::handler::JobOptions;
 use retraced_jobs::job::{JobState, Kind, RunAt};
 use retraced_jobs::retry::OnUnknown;
 use retraced_jobs::store::Admin;
 use retraced_jobs::trace::EventKind;
+use retraced_jobs::typed_job::JobOptions;
 use tokio::time::Instant;
 
 use crate::support::{Action, Harness, RunEnd, Work, millis, secs};

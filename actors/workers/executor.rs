@@ -13,9 +13,9 @@ use retraced_jobs::context::Stop;
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, HandlerPanic};
 use retraced_jobs::store::{Renewal, Verdict};
 use retraced_jobs::trace::{EventKind, ExecutorId};
+use retraced_jobs::units::millis;
 use tokio::time::Instant;
 
-use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::{NextJob, PoolEpoch, Turn};
 use crate::limits::EXECUTOR_BURST_MAX;

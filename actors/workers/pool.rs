@@ -15,10 +15,10 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use retraced_jobs::execution::HandlerPanic;
 use retraced_jobs::trace::{EventKind, ExecutorId};
+use retraced_jobs::units::millis;
 use tokio::time::Instant;
 
 use super::executor::{Executor, ExecutorArgs};
-use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::PoolEpoch;
 use crate::limits::EXECUTOR_START_TIMEOUT;

@@ -10,7 +10,7 @@ use retraced::store::QueueStats;
 use retraced::{EventKind, SupervisionEvent};
 
 use super::report::{Next, Report};
-use crate::output::{job_count, printable, short_duration};
+use crate::output::{job_count, millis, printable, short_duration};
 
 /// The kind of a line. Each has a glyph, so that colour is never the only sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -345,10 +345,6 @@ impl Display for Next {
             Next::Poisoned => f.write_str("poisoned, no retry"),
         }
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The context that a handler is given: facts about its attempt, and what it can do beside its work.
 
 mod lease_watch;
+mod states;
 mod stop;
 
 pub use lease_watch::LeaseWatch;
+pub use states::{DuplicateState, States};
 pub use stop::Stop;
 
 use std::fmt;
@@ -15,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::enqueue::{EnqueueError, IntoNewJob, JobHandle, Producers, QueueHandle};
 use crate::failure::bounded;
-use crate::handler::States;
 use crate::job::{Counters, InvalidName, JobId, Kind, QueueName};
 use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
 use crate::units::millis;
@@ -146,7 +147,7 @@ impl Context {
         self.0.states.get()
     }
 
-    /// Enqueues a follow-up job, and waits for its receipt. It goes to the default queue of its kind ([`JobDefaults::queue`](crate::handler::JobDefaults::queue)),
+    /// Enqueues a follow-up job, and waits for its receipt. It goes to the default queue of its kind ([`JobDefaults::queue`](crate::typed_job::JobDefaults::queue)),
     /// or to this handler's own queue when the kind has none; [`queue`](Self::queue) reaches any other. The handler may run again: give the follow-up job an
     /// id of your own, and it is not stored a second time while the first is kept.
     ///
@@ -157,7 +158,7 @@ impl Context {
     /// use retraced_jobs::context::Context;
     /// use retraced_jobs::enqueue::{EnqueueError, JobRequest};
     /// use retraced_jobs::failure::Failure;
-    /// # use retraced_jobs::handler::Job;
+    /// # use retraced_jobs::typed_job::Job;
     /// # #[derive(serde::Serialize, serde::Deserialize)]
     /// # struct MakeInvoice { order: u32 }
     /// # impl Job for MakeInvoice { const KIND: &'static str = "invoice.make"; }

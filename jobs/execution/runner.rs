@@ -13,15 +13,17 @@ use super::rules::KindRules;
 use super::run::run;
 use super::{AttemptOutcome, HandlerPanic, Layers, Rules};
 use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
+use crate::context::States;
 use crate::context::{AttemptInfo, Context, LeaseWatch, Notes, Stop};
 use crate::enqueue::{NoProducers, Producers};
 use crate::failure::{Class, Code, Failure, bounded};
-use crate::handler::{Handlers, JobDefaults, Output, RawJob, States};
+use crate::handler::{Handlers, Output, RawJob};
 use crate::job::{InstanceId, QueueName};
 use crate::limits::{UNKNOWN_KIND_DELAY, UNKNOWN_KIND_RELEASES_MAX};
 use crate::retry::{Decision, InvalidRetry, Retry, RetryOutcome, RetryOverrides, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, Released};
+use crate::typed_job::JobDefaults;
 use crate::units::millis;
 
 /// Runs the attempts of one queue.

@@ -13,13 +13,15 @@ use uuid::Uuid;
 
 use super::*;
 use crate::codec::{self, Envelope};
+use crate::context::States;
 use crate::context::{Context, LeaseWatch, Stop};
 use crate::failure::{Class, Code, Failure};
-use crate::handler::{Handlers, IntoBlockingHandler, IntoHandler, Job, RawJob, State, States};
+use crate::handler::{Handlers, IntoBlockingHandler, IntoHandler, RawJob, State};
 use crate::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use crate::retry::{OnUnknown, Retry, RetryOverrides, Why, decide};
 use crate::store::{ClaimedJob, Retention, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Released};
+use crate::typed_job::Job;
 
 /// What handlers without output return.
 type Returned = Result<(), Failure>;

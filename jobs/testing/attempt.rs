@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::context::States;
 use crate::context::{AttemptInfo, Context, LeaseWatch, Stop};
-use crate::handler::{FromContext, Job, States};
+use crate::handler::FromContext;
 use crate::job::{Counters, JobId, Kind, QueueName};
 use crate::limits::{TEST_LEASE, TEST_START_MS};
+use crate::typed_job::Job;
 
 use super::recorder::Recorder;
 
@@ -153,7 +155,7 @@ impl TestContext {
 /// ```
 /// use retraced_jobs::context::Context;
 /// use retraced_jobs::failure::Failure;
-/// use retraced_jobs::handler::Job;
+/// use retraced_jobs::typed_job::Job;
 /// use retraced_jobs::testing::TestContext;
 /// #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
 /// struct SendInvoice { order: u32 }

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use retraced_jobs::codec::{self, Envelope};
+use retraced_jobs::context::States;
 use retraced_jobs::context::{Context, LeaseWatch, Stop};
 use retraced_jobs::enqueue::{IntoNewJob, JobRequest};
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Layer, Layers, Next, Rules, Runner};
 use retraced_jobs::failure::{Class, Code, Failure};
 use retraced_jobs::handler::{
-    Attempt, Cancelled, FromContext, Handlers, IntoBlockingHandler, IntoFailure, IntoHandler, Job, JobDefaults, Needs,
-    Output, RawJob, State, States,
+    Attempt, Cancelled, FromContext, Handlers, IntoBlockingHandler, IntoFailure, IntoHandler, Needs, Output, RawJob,
+    State,
 };
 use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use retraced_jobs::retry::{Retry, RetryOverrides};
 use retraced_jobs::store::{ClaimedJob, Retention, Verdict};
 use retraced_jobs::trace::{Ended, ExecutorId};
+use retraced_jobs::typed_job::{Job, JobDefaults};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

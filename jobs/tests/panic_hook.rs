@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use retraced_jobs::codec::{self, Envelope};
+use retraced_jobs::context::States;
 use retraced_jobs::context::{Context, LeaseWatch};
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Rules, Runner};
 use retraced_jobs::failure::Failure;
-use retraced_jobs::handler::{Handlers, RawJob, States};
+use retraced_jobs::handler::{Handlers, RawJob};
 use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use retraced_jobs::retry::RetryOverrides;
 use retraced_jobs::store::ClaimedJob;

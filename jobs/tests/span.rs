@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use retraced_jobs::context::LeaseWatch;
+use retraced_jobs::context::States;
 use retraced_jobs::execution::{AttemptInput, AttemptSpan, Layers, Rules, Runner};
-use retraced_jobs::handler::{Handlers, Job, JobOptions, States, seal_job};
+use retraced_jobs::handler::Handlers;
 use retraced_jobs::job::{Counters, InstanceId, JobId, QueueName, Token};
 use retraced_jobs::store::{ClaimedJob, Verdict};
 use retraced_jobs::trace::ExecutorId;
+use retraced_jobs::typed_job::{Job, JobOptions, seal_job};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]

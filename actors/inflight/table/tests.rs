@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
+use retraced_jobs::context::States;
 use retraced_jobs::execution::Rules;
-use retraced_jobs::handler::{Handlers, States};
+use retraced_jobs::handler::Handlers;
 use retraced_jobs::job::{Counters, Nonce, QueueName, Token};
 use retraced_jobs::store::Verdict;
 use uuid::Uuid;

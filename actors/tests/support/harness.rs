@@ -10,15 +10,17 @@ use retraced_actors::{Drained, FrontDoorHandle, QueueOptions, QueueSpec, StartEr
 use retraced_actors::{TreeOptions, TreeSpec};
 use retraced_jobs::clock::TokioClock;
 use retraced_jobs::context::Context;
+use retraced_jobs::context::States;
 use retraced_jobs::enqueue::{EnqueueError, Receipt};
 use retraced_jobs::execution::{Rules, Runner};
 use retraced_jobs::failure::{Code, Failure};
-use retraced_jobs::handler::{Handlers, JobOptions, States, seal_job};
+use retraced_jobs::handler::Handlers;
 use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName, RunAt};
 use retraced_jobs::retry::Retry;
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{Admin, BATCH_MAX, CallId, JobView, QueueStats, ReplaySlots};
 use retraced_jobs::trace::{EventKind, SupervisionEvent};
+use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;

@@ -3,6 +3,8 @@
 mod admin;
 mod audit;
 mod ledger;
+#[cfg(test)]
+mod tests;
 mod transitions;
 
 use std::sync::LazyLock;

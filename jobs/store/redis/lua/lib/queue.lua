@@ -94,12 +94,13 @@ local function counters_of(retry)
   return 0, 0, 0, 0
 end
 
--- Calls a command with a list of arguments that may be too long for one unpack.
+-- Calls a command with a list of arguments that may be too long for one unpack. An even limit leaves each field beside its value.
+local UNPACKED_MAX = 2000 -- most arguments of one call
 local function each(command, key, values)
   local n = #values
   if n == 0 then return end
-  if n <= 2000 then return call(command, key, unpack(values)) end
-  for i = 1, n, 2000 do call(command, key, unpack(values, i, math.min(i + 1999, n))) end
+  if n <= UNPACKED_MAX then return call(command, key, unpack(values)) end
+  for i = 1, n, UNPACKED_MAX do call(command, key, unpack(values, i, math.min(i + UNPACKED_MAX - 1, n))) end
 end
 
 -- Writes fields to a hash that holds the encoding sentinel. `kept` is the number of fields it had before.
