@@ -213,7 +213,7 @@ pub mod supervision {
     pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
     /// Used in the example of [`BuildError`](crate::BuildError).
     pub use retraced_actors::{InvalidOption, StartError};
-    pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
+    pub use retraced_jobs::trace::{DropReason, EventKind, SupervisionEvent};
 }
 
 /// How envelopes, payloads and records of attempts are encoded, to write a store, or a producer that does not use a [`Client`].

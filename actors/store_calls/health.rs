@@ -83,7 +83,7 @@ impl Health {
             up
         });
         if changed {
-            self.report(EventKind::StoreLost { reason: reason.to_owned() });
+            self.report(EventKind::StoreUnreachable { reason: reason.to_owned() });
         }
         self.0.link.send(StoreLinkMessage::Unanswered);
     }
@@ -102,7 +102,7 @@ impl Health {
             }
         });
         if let Some(away) = away {
-            self.report(EventKind::StoreBack { away_ms: millis(away) });
+            self.report(EventKind::StoreReachable { away_ms: millis(away) });
         }
     }
 

@@ -123,13 +123,17 @@ fn log(event: &SupervisionEvent) {
         EventKind::Escalated { child, failures, window_ms, reason } => {
             say!(error, event, "supervisor gives up", child = %child, failures, window_ms, reason = %reason.escape_debug())
         }
-        EventKind::QueueClosed { reopens_in_ms, reason } => {
+        EventKind::SupervisorClosed { reopens_in_ms, reason } => {
             say!(error, event, "closed; jobs can still be enqueued", reopens_in_ms, reason = %reason.escape_debug())
         }
-        EventKind::QueueReopened => say!(info, event, "reopened"),
-        EventKind::StoreLost { reason } => say!(warn, event, "store unreachable", reason = %reason.escape_debug()),
-        EventKind::StoreBack { away_ms } => say!(info, event, "store reachable again", away_ms),
-        EventKind::Busy { refused } => say!(warn, event, "enqueue buffer is full, messages dropped", refused),
+        EventKind::SupervisorReopened => say!(info, event, "reopened"),
+        EventKind::StoreUnreachable { reason } => {
+            say!(warn, event, "store unreachable", reason = %reason.escape_debug())
+        }
+        EventKind::StoreReachable { away_ms } => say!(info, event, "store reachable again", away_ms),
+        EventKind::EnqueuesDropped { dropped, reason } => {
+            say!(warn, event, "Enqueue messages dropped", dropped, %reason)
+        }
         EventKind::StoreRefused { operation, reason } => {
             say!(error, event, "store refused a call", %operation, reason = %reason.escape_debug())
         }

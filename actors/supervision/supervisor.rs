@@ -210,7 +210,7 @@ impl SupervisorState {
                 let kind = if generation == 0 { EventKind::Started } else { EventKind::Restarted };
                 self.spec.events.emit_of(&path, generation, kind);
                 if self.spec.registry.reopen(&path) {
-                    self.spec.events.emit_of(&path, generation, EventKind::QueueReopened);
+                    self.spec.events.emit_of(&path, generation, EventKind::SupervisorReopened);
                 }
                 self.children[index].status = Status::Up { actor: actor.clone(), since: Instant::now() };
                 if let Some((_, end, exhausted)) = early.into_iter().find(|(id, ..)| *id == actor.get_id()) {
@@ -303,7 +303,7 @@ impl SupervisorState {
         let open = if up_since.elapsed() > closing.reopening.max { OpenFor::Long } else { OpenFor::AWhile };
         let closings = self.spec.registry.close(&self.spec.children[index].path, open);
         let delay = closing.reopening.delay_after(closings);
-        let kind = EventKind::QueueClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };
+        let kind = EventKind::SupervisorClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };
         let generation = self.generation(index);
         self.spec.events.emit_of(&self.spec.children[index].path, generation, kind);
         (closing.on_close)();

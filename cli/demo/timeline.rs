@@ -178,10 +178,10 @@ impl Timeline {
                 self.record_end(path, *at_ms, IncidentKind::Crashed { path: path.clone(), reason: reason.clone() });
             }
             EventKind::Restarted => self.record_restart(at, event),
-            EventKind::QueueClosed { reason, .. } => {
+            EventKind::SupervisorClosed { reason, .. } => {
                 self.add_line(at, Mark::Failed, path, format_args!("closed: {reason}"), "")
             }
-            EventKind::QueueReopened => self.add_line(at, Mark::Recovered, path, "works again", ""),
+            EventKind::SupervisorReopened => self.add_line(at, Mark::Recovered, path, "works again", ""),
             EventKind::Escalated { child, reason, .. } => {
                 self.add_line(at, Mark::Failed, path, format_args!("gave up on {child}: {reason}"), "");
             }

@@ -9,7 +9,7 @@ pub use attempt::{
     AttemptLog, AttemptRecord, Ended, ExecutorId, LogLine, Progress, Released, StoredAttempt, UnreadableAttempt,
     evicted_by,
 };
-pub use event::{EventKind, SupervisionEvent};
+pub use event::{DropReason, EventKind, SupervisionEvent};
 pub use finding::{Finding, FindingKind};
 pub use last_error::LastError;
 

@@ -92,7 +92,7 @@ pub(crate) async fn the_ledger_keeps_the_latest_events_up_to_its_bound(_: &dyn H
 pub(crate) async fn the_ledger_keeps_no_more_bytes_than_its_bound(_: &dyn Harness, worker: Worker) {
     let large = |n: u64, bytes: usize| {
         let mut event = event(&worker, n);
-        event.kind = EventKind::StoreLost { reason: "x".repeat(bytes) };
+        event.kind = EventKind::StoreUnreachable { reason: "x".repeat(bytes) };
         event
     };
     let sizes = [300_000, 10, 700_000, 64_000];
