@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_jobs::context::LeaseWatch;
+use retraced_jobs::context::AttemptControl;
 use retraced_jobs::execution::RanBy;
 use retraced_jobs::store::{ClaimedJob, Settlement, Verdict};
 use retraced_jobs::trace::ExecutorId;
@@ -15,7 +15,7 @@ use super::quarantine::CrashRisk;
 /// A job in the table.
 pub(super) struct Held {
     pub(super) job: ClaimedJob,
-    pub(super) lease: Arc<LeaseWatch>,
+    pub(super) control: Arc<AttemptControl>,
     pub(super) risk: CrashRisk,
     pub(super) phase: Phase,
 }
@@ -65,7 +65,7 @@ pub(crate) enum Turn {
 pub(crate) struct NextJob {
     pub(crate) grant: GrantId,
     pub(crate) job: ClaimedJob,
-    pub(crate) lease: Arc<LeaseWatch>,
+    pub(crate) control: Arc<AttemptControl>,
     /// The executor must record the start in the store, and then call [`started`](super::Inflight::started), before it runs the handler.
     pub(crate) records_start: bool,
 }

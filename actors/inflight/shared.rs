@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ractor::ActorRef;
-use retraced_jobs::context::LeaseWatch;
+use retraced_jobs::context::AttemptControl;
 use retraced_jobs::execution::Runner;
 use retraced_jobs::job::{InstanceId, JobId, Lease, Nonce};
 use retraced_jobs::store::{ClaimedJob, Settlement};
@@ -137,7 +137,7 @@ impl Inflight {
     }
 
     /// Every lease held and not lost, from the grant until the outcome is confirmed.
-    pub(crate) fn leases(&self, owner: InstanceId) -> Vec<(Lease, Arc<LeaseWatch>)> {
+    pub(crate) fn leases(&self, owner: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
         self.table().leases(owner)
     }
 

@@ -108,7 +108,7 @@ impl ExecutorState {
             executor: self.id,
             started,
             started_ms: self.runtime.store_clock.at(started),
-            lease: next.lease,
+            control: next.control,
             jitter: self.rng.random_range(-1000..=1000),
             job: next.job,
         };
@@ -137,9 +137,9 @@ impl ExecutorState {
             match runtime.calls.until_answered("begin", |store| store.begin(&queue.name, lease, &held)).await {
                 Some(Ok(renewed)) => match renewed.results.first() {
                     Some(Renewal::Kept { cancel_asked }) => {
-                        next.lease.extend(sent + lease);
+                        next.control.extend(sent + lease);
                         if *cancel_asked {
-                            next.lease.stop(Stop::Cancelled);
+                            next.control.stop(Stop::Cancelled);
                         }
                         return queue.inflight.started(self.id, next.grant, runtime.store_clock.now_ms());
                     }

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::context::LeaseWatch;
+use crate::context::AttemptControl;
 use crate::failure::{Failure, MESSAGE_BYTES_MAX, bounded};
 use crate::handler::{HandlerFuture, Output};
 use crate::job::{JobId, QueueName};
@@ -251,29 +251,29 @@ fn drop_payload(payload: Box<dyn Any + Send>) -> bool {
     }
 }
 
-/// [`catch`], recorded as a poll in the [`LeaseWatch`], where the watchdog sees it if `run` does not return.
-pub(super) fn watched<T>(lease: &LeaseWatch, run: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
-    lease.poll_begins();
+/// [`catch`], recorded as a poll in the [`AttemptControl`], where the watchdog sees it if `run` does not return.
+pub(super) fn watched<T>(control: &AttemptControl, run: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
+    control.poll_begins();
     let result = catch(run);
-    lease.poll_ends();
+    control.poll_ends();
     result
 }
 
 /// A handler's future. Each poll of it and its drop are [`watched`].
 pub(super) struct Watched<'a> {
     future: Option<HandlerFuture>,
-    lease: &'a LeaseWatch,
+    control: &'a AttemptControl,
 }
 
 impl<'a> Watched<'a> {
-    pub(super) fn new(future: HandlerFuture, lease: &'a LeaseWatch) -> Self {
-        Self { future: Some(future), lease }
+    pub(super) fn new(future: HandlerFuture, control: &'a AttemptControl) -> Self {
+        Self { future: Some(future), control }
     }
 
     /// Drops the future, catching a panic of its destructors.
     pub(super) fn discard(&mut self) -> Result<(), CaughtPanic> {
         match self.future.take() {
-            Some(future) => watched(self.lease, || drop(future)),
+            Some(future) => watched(self.control, || drop(future)),
             None => Ok(()),
         }
     }
@@ -292,7 +292,7 @@ impl Future for Watched<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let Some(mut future) = this.future.take() else { return Poll::Pending };
-        this.lease.poll_begins();
+        this.control.poll_begins();
         let polled =
             catch(|| future.as_mut().poll(cx)).map_or_else(|caught| Poll::Ready(Err(caught)), |poll| poll.map(Ok));
         match polled {
@@ -300,7 +300,7 @@ impl Future for Watched<'_> {
             // What the handler holds is dropped before its end is reported.
             Poll::Ready(_) => log_late_panic(catch(|| drop(future))),
         }
-        this.lease.poll_ends();
+        this.control.poll_ends();
         polled
     }
 }

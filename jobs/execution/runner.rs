@@ -13,7 +13,7 @@ use super::rules::KindRules;
 use super::run::run;
 use super::{AttemptOutcome, HandlerPanic, Layers, Rules};
 use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
-use crate::context::{AttemptInfo, Context, LeaseWatch, Notes, Stop};
+use crate::context::{AttemptControl, AttemptInfo, Context, Notes, Stop};
 use crate::enqueue::{NoProducers, Producers};
 use crate::failure::{Class, Code, Failure, bounded};
 use crate::handler::{Handlers, JobDefaults, Output, RawJob, States};
@@ -48,8 +48,8 @@ pub struct AttemptInput {
     pub started: Instant,
     /// The same instant on the store's clock, in ms since the Unix epoch.
     pub started_ms: u64,
-    /// The state of the lease, shared with the lease keeper.
-    pub lease: Arc<LeaseWatch>,
+    /// How long the lease lasts and whether the handler must stop, shared with the lease keeper and the watchdog.
+    pub control: Arc<AttemptControl>,
     /// A random number from −1000 to 1000, for the jitter of a retry.
     pub jitter: i16,
 }
@@ -140,7 +140,7 @@ impl Runner {
     /// Dropping the future drops an async handler at its current await. Tasks that the handler spawned, and a blocking handler's thread, are asked to stop.
     /// Nothing is settled.
     pub async fn attempt(&self, input: AttemptInput) -> AttemptOutcome {
-        let AttemptInput { job, executor, started, started_ms, lease, jitter } = input;
+        let AttemptInput { job, executor, started, started_ms, control, jitter } = input;
         let ran_by = |ran| RanBy { executor, started_ms, ran };
         let finish = |ran, retry, notes| FinishedAttempt { job: &job, ran_by: ran_by(ran), retry, jitter, notes };
         let not_run = || finish(Duration::ZERO, self.rules.retry.unwrap_or_default(), Notes::default());
@@ -167,27 +167,27 @@ impl Runner {
             enqueued_ms: job.enqueued_ms,
             started_ms,
         };
-        let ctx = Context::new(info, started, self.states.clone(), self.producers.clone(), lease.clone());
+        let ctx = Context::new(info, started, self.states.clone(), self.producers.clone(), control.clone());
         if let Some(refused) = refused {
             ctx.log(format!(
                 "the job's own retry settings were refused, those of its kind and queue are used: {refused}"
             ));
         }
         let raw = RawJob::new(self.queue.clone(), job.id.clone(), envelope.kind, envelope.payload);
-        let end = run(&found.handler, &self.layers, raw, ctx.clone(), &lease, timeout).await;
+        let end = run(&found.handler, &self.layers, raw, ctx.clone(), &control, timeout).await;
         let finished = finish(started.elapsed(), retry, ctx.take_notes());
         match end {
             HandlerEnd::Returned(Ok(output)) => self.completed(&finished, keep_completed, output),
             HandlerEnd::Returned(Err(failure)) => {
-                self.unsuccessful(finished, &failure, lease.stop_reason(), None).await
+                self.unsuccessful(finished, &failure, control.stop_reason(), None).await
             }
             HandlerEnd::Panicked(caught) => {
                 let failure = Failure::temporary(Code::Panic, caught.message.clone());
-                self.unsuccessful(finished, &failure, lease.stop_reason(), Some(caught)).await
+                self.unsuccessful(finished, &failure, control.stop_reason(), Some(caught)).await
             }
             HandlerEnd::TimedOut(caught) => {
                 let failure = Failure::temporary(Code::Timeout, timeout_message(timeout, caught.as_ref()));
-                self.unsuccessful(finished, &failure, lease.stop_reason(), caught).await
+                self.unsuccessful(finished, &failure, control.stop_reason(), caught).await
             }
             HandlerEnd::NotRun(reason) => self.released(finished, reason, Duration::ZERO),
         }

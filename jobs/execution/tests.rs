@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::codec::{self, Envelope};
-use crate::context::{Context, LeaseWatch, Stop};
+use crate::context::{AttemptControl, Context, Stop};
 use crate::failure::{Class, Code, Failure};
 use crate::handler::{Handlers, IntoBlockingHandler, IntoHandler, Job, RawJob, State, States};
 use crate::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
@@ -38,18 +38,18 @@ impl Job for Work {
     const KIND: &'static str = "work";
 }
 
-/// A runner and the lease of its one attempt.
+/// A runner and the control of its one attempt.
 struct Harness {
     handlers: Handlers,
     states: States,
     rules: Rules,
-    lease: Arc<LeaseWatch>,
+    control: Arc<AttemptControl>,
 }
 
 impl Harness {
     fn new() -> Self {
-        let lease = Arc::new(LeaseWatch::new(Instant::now() + Duration::from_secs(30)));
-        Self { handlers: Handlers::default(), states: States::default(), rules: Rules::default(), lease }
+        let control = Arc::new(AttemptControl::new(Instant::now() + Duration::from_secs(30)));
+        Self { handlers: Handlers::default(), states: States::default(), rules: Rules::default(), control }
     }
 
     fn handler<M>(handler: impl IntoHandler<M>) -> Self {
@@ -70,7 +70,7 @@ impl Harness {
     }
 
     fn asked_to_stop(self, why: Stop) -> Self {
-        self.lease.stop(why);
+        self.control.stop(why);
         self
     }
 
@@ -85,7 +85,7 @@ impl Harness {
                 executor,
                 started: Instant::now(),
                 started_ms: 1_000,
-                lease: self.lease.clone(),
+                control: self.control.clone(),
                 jitter: 500,
             })
             .await
@@ -298,7 +298,7 @@ mod returning {
         let own = Envelope { retry, timeout_ms: Some(70), ..envelope() };
         let outcome = harness.run(sealed(codec::seal(&own).unwrap())).await;
         assert_eq!((outcome.settlement.verdict, *seen.lock().unwrap()), (Verdict::DeadLetter, 1));
-        assert_eq!(harness.lease.timeout(), Some(Duration::from_millis(70)));
+        assert_eq!(harness.control.timeout(), Some(Duration::from_millis(70)));
         // If the job's numbers are out of bounds, the queue's are used.
         let retry = RetryOverrides { max_attempts: Some(0), ..RetryOverrides::default() };
         let out_of_bounds = Envelope { retry, timeout_ms: Some(0), ..envelope() };
@@ -422,8 +422,8 @@ mod stopping {
             _ = starts => {}
         }
         assert!(dropped.load(Ordering::SeqCst));
-        assert_eq!(harness.lease.stop_reason(), Some(Stop::Shutdown));
-        assert_eq!(harness.lease.not_yielded_for(Instant::now()), None);
+        assert_eq!(harness.control.stop_reason(), Some(Stop::Shutdown));
+        assert_eq!(harness.control.not_yielded_for(Instant::now()), None);
     }
 
     #[tokio::test]
@@ -439,7 +439,7 @@ mod stopping {
     async fn an_attempt_that_ended_asks_nothing_to_stop() {
         let harness = Harness::handler(|_: Work, _: Context| async { DONE });
         harness.run(job()).await;
-        assert_eq!(harness.lease.stop_reason(), None);
+        assert_eq!(harness.control.stop_reason(), None);
     }
 
     #[test]
@@ -462,19 +462,19 @@ mod stopping {
                     DONE
                 }
             });
-            let lease = harness.lease.clone();
+            let control = harness.control.clone();
             let running = std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(harness.run(job()))
             });
             let deadline = Instant::now() + TEST_TIMEOUT;
-            while lease.not_yielded_for(Instant::now()).is_none_or(|blocked| blocked < Duration::from_millis(20)) {
+            while control.not_yielded_for(Instant::now()).is_none_or(|blocked| blocked < Duration::from_millis(20)) {
                 assert!(Instant::now() < deadline, "never seen");
                 std::thread::yield_now();
             }
             release.send(()).unwrap();
             assert_eq!(running.join().unwrap().settlement.verdict, Verdict::Complete { keep: true });
-            assert_eq!(lease.not_yielded_for(Instant::now()), None);
+            assert_eq!(control.not_yielded_for(Instant::now()), None);
         }
     }
 }
