@@ -179,9 +179,9 @@ pub mod job {
     pub use retraced_jobs::job::RunAt;
     pub use retraced_jobs::job::Token;
     pub use retraced_jobs::job::UnknownState;
-    pub use retraced_jobs::store::Claimant;
     pub use retraced_jobs::store::JobSummary;
     pub use retraced_jobs::store::JobView;
+    pub use retraced_jobs::store::LeaseHolder;
     pub use retraced_jobs::trace::AttemptLog;
     pub use retraced_jobs::trace::AttemptRecord;
     pub use retraced_jobs::trace::Ended;

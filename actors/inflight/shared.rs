@@ -137,8 +137,8 @@ impl Inflight {
     }
 
     /// Every lease held and not lost, from the grant until the outcome is confirmed.
-    pub(crate) fn leases(&self, owner: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
-        self.table().leases(owner)
+    pub(crate) fn leases(&self, instance: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
+        self.table().leases(instance)
     }
 
     /// Whether the job of this lease waits or runs here, so that its outcome is not known.

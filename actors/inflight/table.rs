@@ -344,9 +344,9 @@ impl<X: ExecutorPort> Table<X> {
     // --- leases
 
     /// Every lease held and not lost, from the grant until the outcome is confirmed.
-    pub(super) fn leases(&self, owner: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
+    pub(super) fn leases(&self, instance: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
         let held = self.held.values().filter(|held| !held.control.is_lost());
-        held.map(|held| (held.job.lease(owner), held.control.clone())).collect()
+        held.map(|held| (held.job.lease(instance), held.control.clone())).collect()
     }
 
     /// Whether the job of this lease waits or runs here. A job whose outcome is known does not count: the store may have settled it already, and the

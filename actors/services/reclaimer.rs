@@ -154,7 +154,7 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed)
         let kind = EventKind::LeaseReclaimed {
             queue: queue.name.clone(),
             job: job.id.clone(),
-            owner: job.owner,
+            held_by: job.held_by,
             crashes: job.crashes,
             counted: job.counted,
             poisoned: job.poisoned,

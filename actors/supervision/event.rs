@@ -101,7 +101,7 @@ macro_rules! say {
     ($level:ident, $event:ident, $text:literal $(, $($field:tt)*)?) => {
         tracing::$level!(
             target: "retraced::supervision",
-            actor = %$event.path,
+            path = %$event.path,
             generation = $event.generation,
             $($($field)*,)?
             $text
@@ -151,9 +151,9 @@ fn log_job_event(event: &SupervisionEvent) {
             say!(error, event, "handler ignores its timeout; attempts may overlap", %queue, %job, attempt, ran_ms)
         }
         EventKind::Stuck { queue, job, ran_ms } => say!(warn, event, "handler blocks its thread", %queue, %job, ran_ms),
-        EventKind::LeaseReclaimed { queue, job, owner, crashes, counted, poisoned } => {
-            let owner = owner.map(|o| o.short()).unwrap_or_default();
-            say!(warn, event, "lease expired, job reclaimed", %queue, %job, %owner, crashes, counted, poisoned)
+        EventKind::LeaseReclaimed { queue, job, held_by, crashes, counted, poisoned } => {
+            let worker = held_by.map(|instance| instance.short()).unwrap_or_default();
+            say!(warn, event, "lease expired, job reclaimed", %queue, %job, %worker, crashes, counted, poisoned)
         }
         EventKind::ClaimsLost { queue, claims, released } => {
             say!(warn, event, "claims of unknown outcome, their jobs were released", %queue, claims, released)

@@ -56,5 +56,5 @@ pub struct Lease {
     /// The token of the grant.
     pub token: Token,
     /// The process that holds it.
-    pub owner: InstanceId,
+    pub instance: InstanceId,
 }

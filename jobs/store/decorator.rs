@@ -80,7 +80,7 @@ decorator! {
         fn settle_and_claim<'a>(&'a self, call: CallId, queue: &'a QueueName, settlements: &'a [Settlement], request: &'a ClaimRequest) -> StoreFuture<'a, (Vec<Settled>, Claims)>;
         fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
         fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
-        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, owner: InstanceId, nonces: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
+        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, instance: InstanceId, nonces: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
     }
 
     trait Leases {

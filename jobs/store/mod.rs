@@ -36,7 +36,7 @@ pub mod redis;
 
 pub use decorator::Decorator;
 pub use error::StoreError;
-pub use job_view::{Claimant, JobSummary, JobView};
+pub use job_view::{JobSummary, JobView, LeaseHolder};
 pub use model::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
     Promoted, QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen, Settled,
@@ -196,14 +196,14 @@ pub trait Transitions: Send + Sync + 'static {
     /// are leases, a lease grace begins: for the time of one lease nothing is reclaimed.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 
-    /// Releases the jobs of claims whose reply `owner` never read, because no worker will run them. `nonces` are the nonces of these claims, at most
+    /// Releases the jobs of claims whose reply `instance` never read, because no worker will run them. `nonces` are the nonces of these claims, at most
     /// [`BATCH_MAX`]; do not pass the nonce of a claim that may still be answered. The jobs return to the front of the queue, or are cancelled if that was
     /// requested; for each a release is counted. One call scans some of the grants: call again with [`Reconciled::next`] until it is `None`.
     fn reconcile<'a>(
         &'a self,
         call: CallId,
         queue: &'a QueueName,
-        owner: InstanceId,
+        instance: InstanceId,
         nonces: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled>;
@@ -218,15 +218,15 @@ pub trait Transitions: Send + Sync + 'static {
 /// # use retraced_jobs::store::memory::MemoryStore;
 /// # use retraced_jobs::store::{ClaimRequest, Admin, ReplaySlots, Leases, Renewal, Renewed, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay_slots = ReplaySlots::new(instance, 1);
 /// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// const LEASE: Duration = Duration::from_secs(30);
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
 /// let claimed = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
-/// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
+/// let held = [Lease { id: claimed.id.clone(), token: claimed.token, instance }];
 ///
 /// let Renewed { results, .. } = store.renew(&queue, LEASE, &held).await.unwrap();
 /// assert_eq!(results, [Renewal::Kept { cancel_asked: false }]);
@@ -254,8 +254,8 @@ pub trait Leases: Send + Sync + 'static {
 /// # use retraced_jobs::store::memory::MemoryStore;
 /// # use retraced_jobs::store::{Cursor, Admin, JobPage, ReplaySlots, Moved, QueueStats, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay_slots = ReplaySlots::new(instance, 1);
 /// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();

@@ -121,7 +121,7 @@ enum Step {
     },
     /// The claim of one of the latest grants was never answered.
     Reconcile {
-        owner: usize,
+        worker: usize,
         lost: usize,
     },
     Renew {
@@ -253,7 +253,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..4_usize, any::<bool>(), 1..4_u32, 1..9_u32).prop_map(|(limit, ample, crashes_max, losses_max)| {
             Step::Reclaim { limit, ample, crashes_max, losses_max }
         }),
-        1 => (0..WORKERS, 0..4_usize).prop_map(|(owner, lost)| Step::Reconcile { owner, lost }),
+        1 => (0..WORKERS, 0..4_usize).prop_map(|(worker, lost)| Step::Reconcile { worker, lost }),
         1 => (vec(0..5_usize, 0..4), any::<bool>(), any::<bool>())
             .prop_map(|(grants, soon, begins)| Step::Renew { grants, soon, begins }),
         3 => aimed().prop_map(Step::Redrive),
@@ -347,7 +347,9 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
             reclaimed.grace = span(reclaimed.grace);
             Reply::Reclaimed(reclaimed)
         }),
-        Call::Reconcile(owner, lost) => store.reconcile(id, queue, *owner, lost, None).await.map(Reply::Reconciled),
+        Call::Reconcile(instance, lost) => {
+            store.reconcile(id, queue, *instance, lost, None).await.map(Reply::Reconciled)
+        }
         Call::Redrive(jobs) => store.redrive(id, queue, jobs).await.map(Reply::Moved),
         Call::Cancel(jobs) => store.cancel(id, queue, jobs).await.map(Reply::Moved),
         Call::Discard(jobs) => store.discard(id, queue, jobs).await.map(Reply::Moved),
@@ -409,8 +411,8 @@ async fn read_all(store: &dyn Store, queue: &QueueName) -> Seen {
         job.sequence = job.sequence.map(|sequence| sequences[&sequence]);
         job.enqueued_ms = job.enqueued_ms.map(passed);
         job.at_ms = job.at_ms.map(passed);
-        if let Some(claimant) = &mut job.claimant {
-            claimant.expires_ms = passed(claimant.expires_ms);
+        if let Some(holder) = &mut job.held_by {
+            holder.expires_ms = passed(holder.expires_ms);
         }
         for attempt in &mut job.history {
             attempt.settled_ms = passed(attempt.settled_ms);
@@ -467,12 +469,12 @@ impl Other {
     }
 }
 
-/// A grant, its token and the worker that owns it.
+/// A grant, its token and the worker that holds it.
 #[derive(Debug, Clone)]
 struct Granted {
     id: JobId,
     token: Token,
-    owner: InstanceId,
+    instance: InstanceId,
 }
 
 struct Pair<'a> {
@@ -537,7 +539,7 @@ impl<'a> Pair<'a> {
                 let held: Vec<Lease> = grants
                     .iter()
                     .filter_map(|n| self.granted(*n))
-                    .map(|granted| Lease { id: granted.id, token: granted.token, owner: granted.owner })
+                    .map(|granted| Lease { id: granted.id, token: granted.token, instance: granted.instance })
                     .collect();
                 let lease = if *soon { SOON } else { LONG };
                 let (ours, theirs) = (self.memory_store(), &*self.other.store);
@@ -586,8 +588,8 @@ impl<'a> Pair<'a> {
         };
         prop_assert_eq!(&ours, &theirs, "the reply to step {}: {:?}", self.step, step);
         if let Reply::Claims(claims) | Reply::SettledAndClaimed(_, claims) = ours {
-            let owner = self.workers[worker];
-            self.granted.extend(claims.jobs.into_iter().map(|job| Granted { id: job.id, token: job.token, owner }));
+            let instance = self.workers[worker];
+            self.granted.extend(claims.jobs.into_iter().map(|job| Granted { id: job.id, token: job.token, instance }));
         }
         Ok(())
     }
@@ -634,9 +636,9 @@ impl<'a> Pair<'a> {
                 let (crashes_max, losses_max) = (*crashes_max, *losses_max);
                 Call::Reclaim(Reclaim { limit: *limit, lease, crashes_max, losses_max })
             }
-            Step::Reconcile { owner, lost } => {
+            Step::Reconcile { worker, lost } => {
                 let lost = self.granted(*lost).map(|granted| granted.token.nonce);
-                Call::Reconcile(self.workers[*owner], lost.into_iter().collect())
+                Call::Reconcile(self.workers[*worker], lost.into_iter().collect())
             }
             Step::Redrive(aims) => Call::Redrive(self.targets(aims)),
             Step::Cancel(aims) => Call::Cancel(self.targets(aims)),

@@ -153,9 +153,9 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     tokio::time::sleep(Duration::from_millis(2)).await; // the store's clock must pass the due time of c
     let promoted = twice!("promote", call, store.promote(call, &queue, 10));
     assert_eq!(promoted.moved, 1);
-    let owner = owner_of_grant_d(&harness);
+    let instance = holder_of_grant_d(&harness);
     let lost = [lost.nonce];
-    let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, owner, &lost, None));
+    let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, instance, &lost, None));
     assert_eq!(reconciled.released, [id("b")]);
     let reclaim = Reclaim { limit: 10, lease: Duration::from_millis(40), crashes_max: 3, losses_max: 20 };
     let graced = twice!("reclaim with grace", call, store.reclaim(call, &queue, &reclaim));
@@ -183,7 +183,7 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
 }
 
 /// The process instance that holds the lease of job `d`.
-fn owner_of_grant_d(harness: &Harness) -> InstanceId {
+fn holder_of_grant_d(harness: &Harness) -> InstanceId {
     let mut connection = harness.server.connection();
     let grants: BTreeMap<Vec<u8>, Vec<u8>> = connection.hgetall(harness.key("grant")).unwrap();
     InstanceId::from_slice(&grants[&b"d"[..]][12..28]).unwrap()

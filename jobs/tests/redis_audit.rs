@@ -284,7 +284,7 @@ async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
     }
 }
 
-/// Goal: a job that has a lease without a grant is reclaimed. A job that has a grant without a lease waits for its owner first.
+/// Goal: a job that has a lease without a grant is reclaimed. A job that has a grant without a lease waits for its holder first.
 #[tokio::test]
 async fn a_lease_without_its_grant_is_reclaimed_and_a_grant_without_its_lease_waits_for_its_owner() {
     let mut harness = Harness::new().await;

@@ -40,7 +40,7 @@ impl Transitions for Minimal {
         fn settle<'a>(&'a self, call: CallId, queue: &'a QueueName, settlements: &'a [Settlement]) -> StoreFuture<'a, Vec<Settled>>;
         fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
         fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
-        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, owner: InstanceId, lost: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
+        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, instance: InstanceId, lost: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
     }
 }
 

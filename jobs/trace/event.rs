@@ -145,7 +145,7 @@ pub enum EventKind {
         /// The job.
         job: JobId,
         /// The worker that held it.
-        owner: Option<InstanceId>,
+        held_by: Option<InstanceId>,
         /// Crashes of the job; this one included, if it was counted.
         crashes: u32,
         /// Whether a crash was counted, because the handler was known to have started. Otherwise a release was counted.

@@ -299,11 +299,11 @@ impl Transitions for FaultyStore {
         &'a self,
         call: CallId,
         queue: &'a QueueName,
-        owner: InstanceId,
+        instance: InstanceId,
         lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
-        self.call(Verb::Reconcile, "reconcile", move |store| store.reconcile(call, queue, owner, lost, cursor))
+        self.call(Verb::Reconcile, "reconcile", move |store| store.reconcile(call, queue, instance, lost, cursor))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
-    Admin, AuditReport, BATCH_MAX, CallId, Claimant, Cursor, JobPage, JobSummary, JobView, Moved, QueueStats,
+    Admin, AuditReport, BATCH_MAX, CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, Moved, QueueStats,
     RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed,
 };
 use crate::trace::{Finding, StoredAttempt};
@@ -164,8 +164,8 @@ fn view(queue: &QueueName, id: &JobId, job: &StoredJob, now_ms: u64) -> JobView 
         enqueued_ms: Some(job.enqueued_ms),
         at_ms: job.container.at_ms(),
         now_ms,
-        claimant: job.grant().map(|grant| Claimant {
-            instance: grant.owner,
+        held_by: job.grant().map(|grant| LeaseHolder {
+            instance: grant.instance,
             attempt: grant.token.attempt,
             expires_ms: grant.expires_ms,
             cancel_asked: grant.cancel_asked,

@@ -76,7 +76,7 @@ pub(super) enum Container {
 #[derive(Debug, Clone)]
 pub(super) struct Grant {
     pub(super) token: Token,
-    pub(super) owner: InstanceId,
+    pub(super) instance: InstanceId,
     pub(super) expires_ms: u64,
     pub(super) cancel_asked: bool,
     /// Whether the handler is known to have started ([`Leases::begin`](crate::store::Leases::begin)).

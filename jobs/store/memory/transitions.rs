@@ -98,14 +98,14 @@ impl Transitions for MemoryStore {
         &'a self,
         call: CallId,
         queue: &'a QueueName,
-        owner: InstanceId,
+        instance: InstanceId,
         nonces: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
         async move {
             check_batch("reconcile", nonces.len())?;
             let from = parse_cursor("reconcile", cursor, Point::parse)?;
-            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, nonces, from, now))
+            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(instance, nonces, from, now))
         }
         .boxed()
     }
@@ -120,7 +120,7 @@ impl Queue {
         }
     }
 
-    fn claim(&mut self, request: &ClaimRequest, owner: InstanceId, now: u64) -> Claims {
+    fn claim(&mut self, request: &ClaimRequest, instance: InstanceId, now: u64) -> Claims {
         let expires_ms = now.saturating_add(millis(request.lease));
         let mut claims = Claims { now_ms: now, expires_ms, paused: self.paused, ..Claims::default() };
         let mut bytes = 0;
@@ -132,7 +132,7 @@ impl Queue {
             }
             // `Queue::lease` sets the attempt.
             let token = Token { attempt: 0, nonce: request.nonce };
-            let grant = Grant { token, owner, expires_ms, cancel_asked: false, begun: false };
+            let grant = Grant { token, instance, expires_ms, cancel_asked: false, begun: false };
             let Some(job) = self.lease(&id, grant) else { break };
             claims.jobs.push(ClaimedJob {
                 token: Token { attempt: job.counters.attempts, ..token },
@@ -226,8 +226,7 @@ impl Queue {
         now: u64,
     ) -> Option<ReclaimedJob> {
         let job = self.job(id)?;
-        let &Grant { owner, expires_ms, begun, .. } = job.grant()?;
-        let (instance, lease_expired_ms) = (owner, expires_ms);
+        let &Grant { instance, expires_ms: lease_expired_ms, begun, .. } = job.grant()?;
         let counters = job.counters;
         let crashes = counters.crashes.saturating_add(u32::from(begun));
         let (counted, record, too_many) = if begun {
@@ -241,18 +240,18 @@ impl Queue {
         let destination = if too_many { Destination::Poison } else { Destination::Front(front.next()) };
         let state = self.end_attempt(id, counted, destination, Some(record), now)?;
         let poisoned = state == JobState::Poisoned;
-        Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, counted: begun, poisoned })
+        Some(ReclaimedJob { id: id.clone(), held_by: Some(instance), crashes, counted: begun, poisoned })
     }
 
-    fn reconcile(&mut self, owner: InstanceId, nonces: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
+    fn reconcile(&mut self, instance: InstanceId, nonces: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
         let slice: Vec<Point> = self.leases.after(from).take(BATCH_MAX).cloned().collect();
-        let is_unclaimed = |grant: &Grant| grant.owner == owner && nonces.contains(&grant.token.nonce);
+        let is_unclaimed = |grant: &Grant| grant.instance == instance && nonces.contains(&grant.token.nonce);
         let ids = slice.iter().map(|point| &point.id).filter(|id| self.grant(id).is_some_and(is_unclaimed));
         let mut released: Vec<JobId> = ids.cloned().collect();
         released.sort_by(|a, b| a.as_wire().cmp(b.as_wire()));
         let mut front = self.front_positions();
         for id in &released {
-            let record = Record::Unclaimed { instance: owner };
+            let record = Record::Unclaimed { instance };
             self.end_attempt(id, Counted::Release, Destination::Front(front.next()), Some(record), now);
         }
         let next = slice.last().filter(|_| slice.len() == BATCH_MAX).map(|point| Cursor(point.to_text()));

@@ -173,8 +173,8 @@ pub struct TrimPolicy {
 /// # use retraced_jobs::store::memory::MemoryStore;
 /// # use retraced_jobs::store::{Admin, ReplaySlots, Retention, RetentionRule, Transitions, TrimPolicy, Trimmed};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay_slots = ReplaySlots::new(instance, 1);
 /// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();

@@ -61,9 +61,9 @@ pub(crate) async fn a_claimed_job_carries_its_token_and_its_counters(_: &dyn Har
     let view = worker.view(&id("a")).await;
     assert_eq!((view.state, view.counters), (JobState::Processing, job.counters));
     assert_eq!((view.enqueued_ms, view.at_ms), (Some(job.enqueued_ms), Some(claims.expires_ms)));
-    let claimant = view.claimant.unwrap();
-    assert_eq!((claimant.instance, claimant.attempt), (worker.instance, 1));
-    assert_eq!((claimant.expires_ms, claimant.cancel_asked), (claims.expires_ms, false));
+    let holder = view.held_by.unwrap();
+    assert_eq!((holder.instance, holder.attempt), (worker.instance, 1));
+    assert_eq!((holder.expires_ms, holder.cancel_asked), (claims.expires_ms, false));
     assert_eq!((worker.stats().await.pending, worker.stats().await.processing), (0, 1));
 }
 

@@ -20,7 +20,7 @@ pub(crate) async fn a_new_job_is_pending_or_delayed_and_stored_unchanged(_: &dyn
     let now = worker.view(&id("now")).await;
     assert_eq!((now.state, now.at_ms), (JobState::Pending, None));
     assert_eq!(now.envelope, "sealed now");
-    assert_eq!((now.queue, now.claimant, now.counters), (worker.queue.clone(), None, Counters::default()));
+    assert_eq!((now.queue, now.held_by, now.counters), (worker.queue.clone(), None, Counters::default()));
     assert!(now.history.is_empty() && now.collapsed == 0);
     assert!((before..=after).contains(&now.enqueued_ms.unwrap()));
     let later = worker.view(&id("later")).await;

@@ -243,11 +243,11 @@ pub(in crate::store::redis) async fn reclaim(
     let mut list = reply.list()?;
     let mut jobs = Vec::with_capacity(list.len() / 4);
     while !list.is_empty() {
-        let (id, owner, crashes, state_and_kind) = (list.bytes()?, list.bytes()?, list.counter()?, list.bytes()?);
+        let (id, instance, crashes, state_and_kind) = (list.bytes()?, list.bytes()?, list.counter()?, list.bytes()?);
         let poisoned = state(OPERATION, state_and_kind.first().copied().unwrap_or_default())? == JobState::Poisoned;
         let counted = state_and_kind.get(1) == Some(&b'K');
         if let Some(id) = JobId::from_wire(&id) {
-            jobs.push(ReclaimedJob { id, owner: InstanceId::from_slice(&owner), crashes, counted, poisoned });
+            jobs.push(ReclaimedJob { id, held_by: InstanceId::from_slice(&instance), crashes, counted, poisoned });
         }
     }
     Ok(Reclaimed { jobs, next_expiry, grace })
@@ -258,14 +258,14 @@ pub(in crate::store::redis) async fn reconcile(
     link: &Link,
     keys: &QueueKeys,
     call: CallId,
-    owner: InstanceId,
+    instance: InstanceId,
     nonces: &[Nonce],
     cursor: Option<Cursor>,
 ) -> Result<Reconciled, StoreError> {
     let cursor = scan_cursor("reconcile", cursor)?;
     let mut reply = on_queue("reconcile", link, keys, &RECONCILE, |command| {
         replay_arguments(command, call, b'o', keys);
-        command.arg(&owner.as_bytes()[..]).arg(cursor).arg(BATCH_MAX);
+        command.arg(&instance.as_bytes()[..]).arg(cursor).arg(BATCH_MAX);
         for nonce in nonces {
             command.arg(&nonce[..]);
         }
