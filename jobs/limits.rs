@@ -106,7 +106,7 @@ pub const BATCH_MAX: usize = 200;
 /// memory store too.
 pub const HEADER_BYTES: usize = 12;
 
-/// Longest wait that one call of [`watch_outcome`](crate::store::Admin::watch_outcome) announces: 1 min. A longer wait is shortened to this.
+/// Longest wait that one call of [`watch_outcome`](crate::store::Admin::watch_outcome) registers: 1 min. A longer wait is shortened to this.
 /// `OUTCOME_WAIT_MS` in `lua/lib/queue.lua` must have the same value.
 pub const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -134,7 +134,7 @@ pub const WORKER_ROW_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// the oldest ones.
 pub(crate) const HINTS_BUFFERED_MAX: usize = 1024;
 
-/// The least number of announced waits for outcomes at which a queue removes those that are over.
+/// The least number of registered waits for outcomes at which a queue removes those that are over.
 pub(crate) const OUTCOME_WAITS_SWEPT_FROM: usize = 256;
 
 /// How long the reply of an idle replay slot is kept at least, in ms: 24 h. A call that is sent again later may be applied again.

@@ -130,8 +130,8 @@ pub mod store {
     pub use retraced_jobs::store::LedgerPage;
     pub use retraced_jobs::store::Moved;
     pub use retraced_jobs::store::Promoted;
+    pub use retraced_jobs::store::QueueEmpty;
     pub use retraced_jobs::store::QueueStats;
-    pub use retraced_jobs::store::Quiet;
     pub use retraced_jobs::store::Reclaim;
     pub use retraced_jobs::store::Reclaimed;
     pub use retraced_jobs::store::ReclaimedJob;

@@ -259,17 +259,17 @@ async fn a_panic_is_settled_at_once_and_reported_with_its_location() {
         let panic = async {
             loop {
                 match events.recv().await.unwrap().kind {
-                    EventKind::HandlerPanicked { job, attempt, message, place, .. } if job == id => {
-                        return (attempt, message, place);
+                    EventKind::HandlerPanicked { job, attempt, message, location, .. } if job == id => {
+                        return (attempt, message, location);
                     }
                     _ => {}
                 }
             }
         };
         let reported = tokio::time::timeout(Duration::from_secs(10), panic).await;
-        let (attempt, message, place) = reported.expect("a supervision event of this panic");
+        let (attempt, message, location) = reported.expect("a supervision event of this panic");
         assert_eq!((attempt, message), (1, format!("number {number} panics")));
-        assert!(place.is_some_and(|place| place.contains("faults.rs:")));
+        assert!(location.is_some_and(|location| location.contains("faults.rs:")));
     }
     took_ms.sort_unstable();
     // The percentile by nearest rank: of a hundred values the ninety-ninth.

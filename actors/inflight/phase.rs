@@ -54,11 +54,11 @@ impl Run {
 
 /// Why an executor asks for a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum AskReason {
     /// It was just woken. If it gets a job and another one may start, the next idle executor is woken.
     Woken,
-    /// It has just run a job.
-    Next,
+    /// The job that it ran has ended.
+    JobEnded,
 }
 
 /// A job that an executor must run now.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::executors::{ExecutorPort, PoolEpoch};
 use super::grant::GrantId;
-use super::phase::{EndedAttempt, HandlerRun, Inspection, NextJob, Turn};
+use super::phase::{AskReason, EndedAttempt, HandlerRun, Inspection, NextJob};
 use super::table::Table;
 use crate::limits::{STUCK_AFTER, ZOMBIE_AFTER};
 use crate::messages::ExecutorMessage;
@@ -101,8 +101,8 @@ impl Inflight {
     }
 
     /// The next job for this executor, which is idle if there is none.
-    pub(crate) fn next(&self, id: ExecutorId, turn: Turn, now: Instant, started_ms: u64) -> Option<NextJob> {
-        let next = self.table().next(id, turn, now, started_ms);
+    pub(crate) fn next(&self, id: ExecutorId, reason: AskReason, now: Instant, started_ms: u64) -> Option<NextJob> {
+        let next = self.table().next(id, reason, now, started_ms);
         if next.is_none() {
             self.changed.notify_waiters();
         }

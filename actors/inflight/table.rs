@@ -24,8 +24,8 @@ use tokio::time::Instant;
 use super::credits::{ClaimBudget, Credits};
 use super::executors::{Activity, ExecutorPort, Executors, PoolEpoch};
 use super::grant::GrantId;
-use super::phase::{EndedAttempt, HandlerRun, Held, Inspection, NextJob, Phase, Run, Turn};
-use super::quarantine::{CrashRisk, Gate, Place};
+use super::phase::{AskReason, EndedAttempt, HandlerRun, Held, Inspection, NextJob, Phase, Run};
+use super::quarantine::{ClaimPosition, CrashRisk, Gate};
 use super::waiting::Waiting;
 use crate::limits::{QUARANTINE_DELAY, SETTLE_BYTES_MAX, UNSTARTED_MAX};
 
@@ -93,8 +93,8 @@ impl<X: ExecutorPort> Table<X> {
             let phase = if self.admits() {
                 // Random bytes, the same for all jobs of the claim, spread the starts of its crash suspects.
                 let [high, low, ..] = job.token.nonce;
-                let place = Place { offset: u16::from_be_bytes([high, low]), n };
-                Phase::Waiting { ready_from: self.waiting.add(grant, risk, job.envelope.len(), now, place) }
+                let position = ClaimPosition { offset: u16::from_be_bytes([high, low]), n };
+                Phase::Waiting { ready_from: self.waiting.add(grant, risk, job.envelope.len(), now, position) }
             } else {
                 self.finished.push_back(grant);
                 Phase::Finished(self.runner.interrupted(&job, None))
@@ -122,9 +122,15 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     /// The next job for this executor. If there is none, the executor is idle and is woken later.
-    pub(super) fn next(&mut self, executor: ExecutorId, turn: Turn, now: Instant, started_ms: u64) -> Option<NextJob> {
+    pub(super) fn next(
+        &mut self,
+        executor: ExecutorId,
+        reason: AskReason,
+        now: Instant,
+        started_ms: u64,
+    ) -> Option<NextJob> {
         let next = self.take(executor, now, started_ms);
-        if turn == Turn::Woken && next.is_some() {
+        if reason == AskReason::Woken && next.is_some() {
             self.wake_one(now);
         }
         next

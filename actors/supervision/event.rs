@@ -144,8 +144,8 @@ fn log(event: &SupervisionEvent) {
 /// Logs an event about jobs and their queues.
 fn log_job_event(event: &SupervisionEvent) {
     match &event.kind {
-        EventKind::HandlerPanicked { queue, job, attempt, message, place } => {
-            say!(warn, event, "handler panicked", %queue, %job, attempt, panic = %message.escape_debug(), place = place.as_deref().unwrap_or("unknown"))
+        EventKind::HandlerPanicked { queue, job, attempt, message, location } => {
+            say!(warn, event, "handler panicked", %queue, %job, attempt, panic = %message.escape_debug(), location = location.as_deref().unwrap_or("unknown"))
         }
         EventKind::Zombie { queue, job, attempt, ran_ms } => {
             say!(error, event, "handler ignores its timeout; attempts may overlap", %queue, %job, attempt, ran_ms)

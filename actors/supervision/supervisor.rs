@@ -300,7 +300,7 @@ impl SupervisorState {
         reason: &str,
         closing: &Closing,
     ) {
-        let open = if up_since.elapsed() > closing.reopening.max { OpenFor::Long } else { OpenFor::AWhile };
+        let open = if up_since.elapsed() > closing.reopening.max { OpenFor::Long } else { OpenFor::Short };
         let closings = self.spec.registry.close(&self.spec.children[index].path, open);
         let delay = closing.reopening.delay_after(closings);
         let kind = EventKind::SupervisorClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };

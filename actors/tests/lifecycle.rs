@@ -155,10 +155,10 @@ async fn a_panic_is_settled_and_reported_with_its_location_and_uses_no_restart_b
     let id = harness.enqueue("one", work).await;
     let event =
         harness.until_event("the panic is reported", |e| matches!(e.kind, EventKind::HandlerPanicked { .. })).await;
-    let EventKind::HandlerPanicked { queue, job, attempt, message, place } = event.kind else { unreachable!() };
+    let EventKind::HandlerPanicked { queue, job, attempt, message, location } = event.kind else { unreachable!() };
     assert_eq!((queue, job, attempt), (harness.queue.clone(), id.clone(), 1));
     assert_eq!(message, "boom one");
-    assert!(place.unwrap().contains("harness.rs:"));
+    assert!(location.unwrap().contains("harness.rs:"));
     assert!(event.path.starts_with("email/executor-"));
     harness.until_state(&id, JobState::Completed).await;
     let view = harness.view(&id);

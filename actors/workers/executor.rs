@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
-use crate::inflight::{NextJob, PoolEpoch, Turn};
+use crate::inflight::{AskReason, NextJob, PoolEpoch};
 use crate::limits::EXECUTOR_BURST_MAX;
 use crate::messages::ExecutorMessage;
 use crate::observer::{AttemptEnded, AttemptStarted};
@@ -72,14 +72,14 @@ impl Actor for Executor {
     ) -> Result<(), ActorProcessingErr> {
         let mut now = Instant::now();
         let until = now + EXECUTOR_BURST_MAX;
-        let mut turn = Turn::Woken;
-        while now < until || turn == Turn::Woken {
+        let mut reason = AskReason::Woken;
+        while now < until || reason == AskReason::Woken {
             let started_ms = state.runtime.store_clock.at(now);
-            let Some(next) = state.queue.inflight.next(state.id, turn, now, started_ms) else {
+            let Some(next) = state.queue.inflight.next(state.id, reason, now, started_ms) else {
                 state.queue.executor_idle();
                 return Ok(());
             };
-            turn = Turn::Next;
+            reason = AskReason::JobEnded;
             if next.records_start {
                 let ours = state.record_start(&next).await;
                 now = Instant::now();

@@ -234,6 +234,6 @@ fn panicked(panic: &HandlerPanic) -> EventKind {
         job: panic.job.clone(),
         attempt: panic.attempt,
         message: panic.message.clone(),
-        place: panic.place.clone(),
+        location: panic.location.clone(),
     }
 }

@@ -86,7 +86,7 @@ struct JobRules {
 /// Where a panic happened; both are `None` for an attempt that did not panic.
 #[derive(Default)]
 struct PanicDetails {
-    place: Option<String>,
+    location: Option<String>,
     backtrace: Option<String>,
 }
 
@@ -284,13 +284,13 @@ impl Runner {
     ) -> AttemptOutcome {
         let (mut details, mut panic) = (PanicDetails::default(), None);
         if let Some(mut caught) = caught {
-            details = PanicDetails { backtrace: caught.render().await, place: caught.place.clone() };
+            details = PanicDetails { backtrace: caught.render().await, location: caught.location.clone() };
             let caught = HandlerPanic {
                 queue: self.queue.clone(),
                 job: finished.job.id.clone(),
                 attempt: finished.job.token.attempt,
                 message: caught.message,
-                place: caught.place,
+                location: caught.location,
             };
             caught.print_without_subscriber();
             panic = Some(caught);
@@ -402,5 +402,5 @@ fn attempt_outcome(
 
 fn failed_end(code: Code, failure: &Failure, details: PanicDetails, decision: Option<Box<Decision>>) -> Ended {
     let (message, chain) = (failure.message().to_owned(), failure.chain().to_vec());
-    Ended::Failed { code, message, chain, place: details.place, backtrace: details.backtrace, decision }
+    Ended::Failed { code, message, chain, location: details.location, backtrace: details.backtrace, decision }
 }

@@ -128,9 +128,9 @@ fn failure(outcome: &AttemptOutcome) -> (Code, String) {
     }
 }
 
-fn place_and_backtrace(outcome: &AttemptOutcome) -> (Option<String>, Option<String>) {
+fn location_and_backtrace(outcome: &AttemptOutcome) -> (Option<String>, Option<String>) {
     match log(outcome).ended {
-        Ended::Failed { place, backtrace, .. } => (place, backtrace),
+        Ended::Failed { location, backtrace, .. } => (location, backtrace),
         other => panic!("did not fail: {other:?}"),
     }
 }
@@ -497,10 +497,14 @@ mod panicking {
     /// The name of an async function in a backtrace depends on the debug information; its location does not.
     #[track_caller]
     fn assert_only_handler_frames(backtrace: &str) {
-        let (names, places): (Vec<&str>, Vec<&str>) = backtrace.lines().partition(|line| !line.starts_with("  at "));
+        let (names, locations): (Vec<&str>, Vec<&str>) = backtrace.lines().partition(|line| !line.starts_with("  at "));
         let first = names.iter().position(|name| name.contains("reads_the_ledger"));
         assert!(first.is_some_and(|first| first < 4), "{backtrace}");
-        assert_eq!(places.iter().filter(|place| place.contains("execution/tests.rs:")).count(), 2, "{backtrace}");
+        assert_eq!(
+            locations.iter().filter(|location| location.contains("execution/tests.rs:")).count(),
+            2,
+            "{backtrace}"
+        );
         for ours in ["attempt_begins_here", "rust_begin_unwind", "catch_unwind", "panic::note", "tokio::"] {
             assert!(!names.iter().any(|name| name.contains(ours)), "{ours} in {backtrace}");
         }
@@ -513,11 +517,11 @@ mod panicking {
         assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
         let message = "index out of bounds: the len is 0 but the index is 7";
         assert_eq!(failure(&outcome), (Code::Panic, message.into()));
-        let (place, backtrace) = place_and_backtrace(&outcome);
-        assert!(place.as_ref().unwrap().contains("execution/tests.rs:"), "{place:?}");
+        let (location, backtrace) = location_and_backtrace(&outcome);
+        assert!(location.as_ref().unwrap().contains("execution/tests.rs:"), "{location:?}");
         assert_only_handler_frames(&backtrace.unwrap());
         let panic = outcome.panic.unwrap();
-        assert_eq!((panic.place, panic.attempt, panic.job.to_string()), (place, 1, "j".into()));
+        assert_eq!((panic.location, panic.attempt, panic.job.to_string()), (location, 1, "j".into()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -528,7 +532,7 @@ mod panicking {
         }
         let outcome = Harness::blocking(counts_pages).run(job()).await;
         assert_eq!(failure(&outcome).0, Code::Panic);
-        let backtrace = place_and_backtrace(&outcome).1.unwrap();
+        let backtrace = location_and_backtrace(&outcome).1.unwrap();
         assert_only_handler_frames(&backtrace);
         assert!(backtrace.contains("counts_pages"), "{backtrace}");
         assert!(outcome.panic.is_some());
@@ -547,7 +551,7 @@ mod panicking {
     async fn a_panic_payload_that_is_not_text_is_reported_as_such() {
         let outcome = attempt(|_: Work, _: Context| async { returned(|| panic_any(7)) }).await;
         assert_eq!(failure(&outcome).1, "a panic whose payload is not text");
-        assert!(place_and_backtrace(&outcome).0.is_some(), "its place is known");
+        assert!(location_and_backtrace(&outcome).0.is_some(), "its location is known");
     }
 
     #[tokio::test]
@@ -570,7 +574,7 @@ mod panicking {
     async fn a_long_message_is_cut() {
         let outcome = attempt(|_: Work, _: Context| async { returned(|| panic!("{}", "x".repeat(100_000))) }).await;
         assert_eq!(failure(&outcome).1.len(), crate::failure::MESSAGE_BYTES_MAX);
-        assert!(place_and_backtrace(&outcome).0.is_some(), "its place is known although the message was cut");
+        assert!(location_and_backtrace(&outcome).0.is_some(), "its location is known although the message was cut");
     }
 
     #[tokio::test]
@@ -594,7 +598,7 @@ mod panicking {
         }
         let outcome = attempt(carries).await;
         assert_eq!(failure(&outcome).1, "from another thread");
-        assert_eq!(place_and_backtrace(&outcome), (None, None));
+        assert_eq!(location_and_backtrace(&outcome), (None, None));
     }
 
     #[tokio::test]
@@ -605,11 +609,11 @@ mod panicking {
         })
         .await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
-        // The next attempt on this thread does not get the place of that panic.
+        // The next attempt on this thread does not get the location of that panic.
         let outcome =
             attempt(|_: Work, _: Context| async { returned(|| resume_unwind(Box::new("caught by the handler"))) })
                 .await;
-        assert_eq!(place_and_backtrace(&outcome), (None, None));
+        assert_eq!(location_and_backtrace(&outcome), (None, None));
     }
 
     #[tokio::test]
@@ -899,7 +903,7 @@ mod arguments {
         })
         .await;
         assert!(failure(&outcome).1.starts_with("no state of type "));
-        assert!(place_and_backtrace(&outcome).0.unwrap().contains("execution/tests.rs"));
+        assert!(location_and_backtrace(&outcome).0.unwrap().contains("execution/tests.rs"));
     }
 
     #[tokio::test]

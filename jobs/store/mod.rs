@@ -39,7 +39,7 @@ pub use error::StoreError;
 pub use job_view::{JobSummary, JobView, LeaseHolder};
 pub use model::{
     AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
-    Promoted, QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen, Settled,
+    Promoted, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen, Settled,
     Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
@@ -110,7 +110,7 @@ pub trait Store: Transitions + Leases + Admin + Ledger {
 /// use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
 /// use retraced_jobs::store::memory::MemoryStore;
 /// use retraced_jobs::store::{
-///     CallId, ClaimRequest, ClaimedJob, Claims, Enqueued, ReplaySlots, Promoted, Quiet, Settled, Settlement, Transitions,
+///     CallId, ClaimRequest, ClaimedJob, Claims, Enqueued, ReplaySlots, Promoted, QueueEmpty, Settled, Settlement, Transitions,
 ///     Verdict,
 /// };
 ///
@@ -137,8 +137,8 @@ pub trait Store: Transitions + Leases + Admin + Ledger {
 /// assert_eq!(store.settle(replay_slot.next_call(), &queue, &failed).await.unwrap(), [Settled::Stale]);
 ///
 /// // A claim that finds nothing reports when the next job is due.
-/// let Claims { quiet, .. } = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
-/// let Quiet { next_due, .. } = quiet.unwrap();
+/// let Claims { queue_empty, .. } = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
+/// let QueueEmpty { next_due, .. } = queue_empty.unwrap();
 /// assert!(next_due.unwrap() <= Duration::from_secs(60));
 /// let Promoted { moved, next_due, .. } = store.promote(replay_slot.next_call(), &queue, 100).await.unwrap();
 /// assert_eq!(moved, 0);
@@ -176,7 +176,7 @@ pub trait Transitions: Send + Sync + 'static {
         Box::pin(async move {
             let settled = self.settle(call, queue, settlements).await?;
             let claims = match self.claim(call.companion(), queue, request).await {
-                Ok(claims) => Claims { quiet: None, ..claims },
+                Ok(claims) => Claims { queue_empty: None, ..claims },
                 Err(error) if error.is_retryable() || settled.is_empty() => return Err(error),
                 // An error would hide that the settlements were applied. If the cause persists, the next claim on its own returns the error.
                 Err(_) => Claims::default(),
@@ -295,23 +295,23 @@ pub trait Admin: Send + Sync + 'static {
     /// One job with its history; `None` when no such job is kept.
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
 
-    /// Reads how a job ended. If the job has ended, returns the same as [`job`](Self::job). Otherwise returns only its state, and announces that a client waits
-    /// for its outcome for `wait` (at most [`OUTCOME_WAIT_MAX`]). While any wait is announced in a queue, every call that ends or discards a job there sends
-    /// [`Hint::Ended`]. If the job is not kept, nothing is announced.
+    /// Reads how a job ended. If the job has ended, returns the same as [`job`](Self::job). Otherwise returns only its state, and registers that a client waits
+    /// for its outcome for `wait` (at most [`OUTCOME_WAIT_MAX`]). While any wait is registered in a queue, every call that ends or discards a job there sends
+    /// [`Hint::Ended`]. If the job is not kept, nothing is registered.
     ///
     /// To wait for an outcome: subscribe to [`hints`](Store::hints), then call this, then await the hint. Call this again as a fallback poll before `wait` is
     /// over. What is guaranteed:
     ///
-    /// - When a job ends within half of `wait` after this call, a hint is sent. In the second half this is not certain, because an announcement is not renewed
-    ///   while half of `wait` is left of it. So announce at least twice the time until your next poll. A hint may be lost, so only the poll is certain.
-    /// - When the job completes within half of `wait` and is not kept, this returns [`JobState::Completed`] and nothing else, until the announced wait is over.
+    /// - When a job ends within half of `wait` after this call, a hint is sent. In the second half this is not certain, because a registration is not renewed
+    ///   while half of `wait` is left of it. So register at least twice the time until your next poll. A hint may be lost, so only the poll is certain.
+    /// - When the job completes within half of `wait` and is not kept, this returns [`JobState::Completed`] and nothing else, until the registered wait is over.
     /// - The hint carries the final state, but neither output nor error: call this again to read them. The output of a kept job is in its history
     ///   ([`JobView::output`]).
     /// - `None` means that no such job is kept: it is not enqueued yet, or was trimmed or discarded, or it completed without being kept and no wait for it is
-    ///   announced any more.
-    /// - A store that is full and takes no writes announces nothing, so none of this is certain then.
+    ///   registered any more.
+    /// - A store that is full and takes no writes registers nothing, so none of this is certain then.
     ///
-    /// The default announces nothing. Callers then find the end of a job by polling, and get `None` for a job that completed and is not kept.
+    /// The default registers nothing. Callers then find the end of a job by polling, and get `None` for a job that completed and is not kept.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {

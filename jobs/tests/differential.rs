@@ -326,7 +326,7 @@ fn span(left: Option<Duration>) -> Option<Duration> {
 async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> Reply {
     let timeless = |mut claims: Claims| {
         claims.jobs.iter_mut().for_each(|job| job.enqueued_ms = 0);
-        claims.quiet.iter_mut().for_each(|quiet| quiet.next_due = span(quiet.next_due));
+        claims.queue_empty.iter_mut().for_each(|empty| empty.next_due = span(empty.next_due));
         (claims.now_ms, claims.expires_ms) = (0, 0);
         claims
     };
@@ -701,7 +701,7 @@ impl<'a> Pair<'a> {
                 code: Code::NetworkError,
                 message: format!("{end:?} in step {}", self.step),
                 chain: Vec::new(),
-                place: None,
+                location: None,
                 backtrace: None,
                 decision: None,
             },

@@ -552,7 +552,7 @@ async fn a_user_without_rights_to_channels_loses_hints_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_announced_wait_longer_than_allowed_is_ignored() {
+async fn a_registered_wait_longer_than_allowed_is_ignored() {
     let mut harness = Harness::new().await;
     let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
     let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
@@ -603,7 +603,7 @@ async fn outcomes_kept_for_waiters_expire_and_damage_to_their_key_blocks_nothing
     assert_eq!(store.watch_outcome(&queue, &id("c"), LEASE).await.unwrap(), None);
 }
 
-/// Goal: waits that are over are deleted in bounded steps. Method: many of them are written by hand, then waits are announced one by one.
+/// Goal: waits that are over are deleted in bounded steps. Method: many of them are written by hand, then waits are registered one by one.
 #[tokio::test]
 async fn one_call_deletes_only_so_many_waits_that_are_over_and_all_are_deleted_in_the_end() {
     let mut harness = Harness::new().await;
@@ -620,22 +620,22 @@ async fn one_call_deletes_only_so_many_waits_that_are_over_and_all_are_deleted_i
     assert_eq!(left, [251, 52, 3]);
 }
 
-/// Goal: most calls of `watch_outcome` only read. Method: the announced end of the wait is compared after a second call, and after one for which less than half of the wait
+/// Goal: most calls of `watch_outcome` only read. Method: the registered end of the wait is compared after a second call, and after one for which less than half of the wait
 /// is left.
 #[tokio::test]
-async fn a_wait_is_announced_again_only_when_half_of_it_is_over() {
+async fn a_wait_is_registered_again_only_when_half_of_it_is_over() {
     let mut harness = Harness::new().await;
     let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
     harness.enqueue(&["a"]).await;
-    let mut announced = async |wait| {
+    let mut registered = async |wait| {
         store.watch_outcome(&queue, &id("a"), wait).await.unwrap();
         let until: u64 = raw.hget("retraced:{q}:stats", "awaited_until").unwrap();
         (until, raw.zscore::<_, _, u64>("retraced:{q}:awaited", "wa").unwrap())
     };
-    let first = announced(LEASE).await;
+    let first = registered(LEASE).await;
     tokio::time::sleep(Duration::from_millis(5)).await;
-    assert_eq!(announced(LEASE).await, first);
-    let later = announced(2 * LEASE).await;
+    assert_eq!(registered(LEASE).await, first);
+    let later = registered(2 * LEASE).await;
     assert!(later.0 > first.0 && later.1 > first.1, "{first:?}, then {later:?}");
 }
 

@@ -64,7 +64,7 @@ pub enum EventKind {
         /// The panic's message.
         message: String,
         /// File, line and column.
-        place: Option<String>,
+        location: Option<String>,
     },
     /// An actor ended by an error, a panic of its own or a kill. This counts against its supervisor's restart budget.
     Crashed {

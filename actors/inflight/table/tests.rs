@@ -43,7 +43,7 @@ impl World {
     }
 
     fn next(&mut self, slot: u32) -> Option<NextJob> {
-        self.table.next(executor(slot), Turn::Woken, self.now, 0)
+        self.table.next(executor(slot), AskReason::Woken, self.now, 0)
     }
 
     fn finish(&mut self, slot: u32, next: &NextJob) -> bool {

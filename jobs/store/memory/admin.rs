@@ -78,7 +78,7 @@ impl Admin for MemoryStore {
     ) -> StoreFuture<'a, Option<JobView>> {
         async move {
             let shown = self.write_existing(queue, |kept, now| {
-                kept.announce_wait(id, millis(wait.min(OUTCOME_WAIT_MAX)), now);
+                kept.register_wait(id, millis(wait.min(OUTCOME_WAIT_MAX)), now);
                 match kept.job(id).filter(|job| job.container.state().is_final()) {
                     Some(job) => Some(view(queue, id, job, now)),
                     None => kept.state_for_waiter(id, now).map(|state| JobView::new(queue.clone(), id.clone(), state)),

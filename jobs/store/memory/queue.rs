@@ -352,10 +352,10 @@ impl Queue {
         Some(state)
     }
 
-    /// Announces that a client waits for the outcome of this job, unless it has ended or is not kept.
-    pub(super) fn announce_wait(&mut self, id: &JobId, wait_ms: u64, now: u64) {
+    /// Registers that a client waits for the outcome of this job, unless it has ended or is not kept.
+    pub(super) fn register_wait(&mut self, id: &JobId, wait_ms: u64, now: u64) {
         if self.state(id).is_some_and(|state| !state.is_final()) {
-            self.waits.announce(id, wait_ms, now);
+            self.waits.register(id, wait_ms, now);
         }
     }
 

@@ -12,7 +12,7 @@ use super::timeline::Point;
 use crate::job::{InstanceId, JobId, JobState, NewJob, Nonce, QueueName, Token};
 use crate::store::batch::check_batch;
 use crate::store::{
-    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Quiet, Reclaim,
+    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, QueueEmpty, Reclaim,
     Reclaimed, ReclaimedJob, Reconciled, Settled, Settlement, StoreFuture, Transitions, Verdict,
 };
 use crate::units::millis;
@@ -32,13 +32,13 @@ impl Transitions for MemoryStore {
         async move {
             check_batch("claim", request.limit)?;
             self.write(queue, |queue, now| {
-                let mut quiet = None;
+                let mut queue_empty = None;
                 let claims = queue.apply_once("claim", call, now, |queue| {
                     let claims = queue.claim(request, call.instance, now);
-                    quiet = queue.quiet(&claims, request.limit, now);
+                    queue_empty = queue.queue_empty(&claims, request.limit, now);
                     claims
                 })?;
-                Ok(Claims { quiet, ..queue.still_held(claims) })
+                Ok(Claims { queue_empty, ..queue.still_held(claims) })
             })
         }
         .boxed()
@@ -145,9 +145,9 @@ impl Queue {
         claims
     }
 
-    fn quiet(&self, claims: &Claims, limit: usize, now: u64) -> Option<Quiet> {
-        let is_quiet = limit > 0 && claims.jobs.is_empty() && !claims.paused && self.pending.is_empty();
-        is_quiet.then(|| Quiet { next_due: self.delayed.first_ms().map(|at_ms| until(at_ms, now)) })
+    fn queue_empty(&self, claims: &Claims, limit: usize, now: u64) -> Option<QueueEmpty> {
+        let is_empty = limit > 0 && claims.jobs.is_empty() && !claims.paused && self.pending.is_empty();
+        is_empty.then(|| QueueEmpty { next_due: self.delayed.first_ms().map(|at_ms| until(at_ms, now)) })
     }
 
     /// Removes jobs whose leases have ended: a claim sent again must not return jobs that were settled or reclaimed meanwhile.

@@ -15,6 +15,6 @@ pub use leases::{Renewal, Renewed};
 pub use ledger::{LedgerPage, WorkerRow};
 pub use store::{Hint, StoreFacts};
 pub use transitions::{
-    ClaimRequest, ClaimedJob, Claims, Enqueued, Promoted, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Settled,
-    Settlement, Verdict,
+    ClaimRequest, ClaimedJob, Claims, Enqueued, Promoted, QueueEmpty, Reclaim, Reclaimed, ReclaimedJob, Reconciled,
+    Settled, Settlement, Verdict,
 };

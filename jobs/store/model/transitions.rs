@@ -56,7 +56,7 @@ pub struct Claims {
     pub jobs: Vec<ClaimedJob>,
     /// Set when [`claim`](crate::store::Transitions::claim) granted nothing because nothing was pending. Never set when the queue is paused, the limit is 0 or the call
     /// was sent again, and never by [`settle_and_claim`](crate::store::Transitions::settle_and_claim).
-    pub quiet: Option<Quiet>,
+    pub queue_empty: Option<QueueEmpty>,
 }
 
 /// What a claim reports about a queue in which nothing is pending.
@@ -64,7 +64,7 @@ pub struct Claims {
 /// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Quiet {
+pub struct QueueEmpty {
     /// How long until the next delayed job is due; zero when some are due already, `None` when none is delayed.
     pub next_due: Option<Duration>,
 }

@@ -58,7 +58,7 @@ pub(crate) fn log(instance: InstanceId, failed: Option<&str>) -> AttemptLog {
         code: Code::NetworkError,
         message: message.into(),
         chain: vec!["cause".into()],
-        place: None,
+        location: None,
         backtrace: None,
         decision: None,
     };

@@ -13,7 +13,7 @@ use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::reply::{Reply, big_endian, corrupt, open_body};
 use crate::store::{
-    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Promoted, Quiet, Reclaim, Reclaimed,
+    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Promoted, QueueEmpty, Reclaim, Reclaimed,
     ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError, Verdict,
 };
 
@@ -73,7 +73,7 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
         return Err(corrupt(operation, "the reply has more bodies than ids".into()));
     }
     let expires_ms = now_ms.saturating_add(millis(request.lease));
-    Ok(Claims { now_ms, expires_ms, paused, jobs, quiet: None })
+    Ok(Claims { now_ms, expires_ms, paused, jobs, queue_empty: None })
 }
 
 /// `claim.lua`
@@ -90,12 +90,12 @@ pub(in crate::store::redis) async fn claim(
     })
     .await?;
     let claims = claims(OPERATION, &mut reply, request)?;
-    let mut quiet = reply.list()?;
-    if quiet.is_empty() {
+    let mut queue_empty = reply.list()?;
+    if queue_empty.is_empty() {
         return Ok(claims);
     }
-    let next_due = quiet.instant()?.map(|due_ms| until(claims.now_ms, due_ms));
-    Ok(Claims { quiet: Some(Quiet { next_due }), ..claims })
+    let next_due = queue_empty.instant()?.map(|due_ms| until(claims.now_ms, due_ms));
+    Ok(Claims { queue_empty: Some(QueueEmpty { next_due }), ..claims })
 }
 
 /// Consecutive settlements that share a head (`lua/lib/settle.lua`): the head, and how many settlements there are.
