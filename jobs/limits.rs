@@ -93,7 +93,7 @@ pub const LOG_LINES_MAX: usize = 32;
 /// Longest log line or progress note kept, in bytes; the rest is cut.
 pub const LOG_LINE_BYTES_MAX: usize = 512;
 
-/// Most jobs that a finding of an audit names as examples; the others are only counted.
+/// Most jobs that a finding of a scan names as examples; the others are only counted.
 pub const FINDING_EXAMPLES_MAX: usize = 5;
 
 // ---- Calls to a store -------------------------------------------------------------------------------------------------------------------------
@@ -169,21 +169,21 @@ pub(crate) mod redis {
     /// How long a subscription for hints is silent before it is pinged: 5 s. A subscription that does not answer is closed.
     pub(crate) const SUBSCRIPTION_PING_EVERY: Duration = Duration::from_secs(5);
 
-    /// Most entries that one step (one script) of an audit asks for, so that the server is blocked only briefly.
-    pub(crate) const AUDIT_SLICE_MAX: usize = 200;
+    /// Most entries that one step (one script) of a scan asks for, so that the server is blocked only briefly.
+    pub(crate) const SCAN_SLICE_MAX: usize = 200;
 
-    /// Most entries of `history` that one step of an audit asks for: fewer than of other keys, because each may hold a large record of an attempt.
-    pub(crate) const AUDIT_ATTEMPTS_MAX: usize = 20;
+    /// Most entries of `history` that one step of a scan asks for: fewer than of other keys, because each may hold a large record of an attempt.
+    pub(crate) const SCAN_ATTEMPTS_MAX: usize = 20;
 
-    /// Bytes that one step of an audit should read: 128 KiB. The number of entries per step is adapted to the size of those in the step before.
-    pub(crate) const AUDIT_SLICE_BYTES: usize = 128 * 1024;
+    /// Bytes that one step of a scan should read: 128 KiB. The number of entries per step is adapted to the size of those in the step before.
+    pub(crate) const SCAN_SLICE_BYTES: usize = 128 * 1024;
 
-    /// Roughly how many entry versions an audit keeps in memory at a time, 8 bytes each. A longer queue is read several times, each time for another part of its
+    /// Roughly how many entry versions a scan keeps in memory at a time, 8 bytes each. A longer queue is read several times, each time for another part of its
     /// entry versions.
-    pub(crate) const AUDIT_ENTRY_VERSIONS_MAX: u64 = 1 << 20;
+    pub(crate) const SCAN_ENTRY_VERSIONS_MAX: u64 = 1 << 20;
 
-    /// Longest pause after a step of an audit: 20 ms. A shorter step is followed by a pause as long as the step, so that other clients get half of the server's time.
-    pub(crate) const AUDIT_PAUSE_MAX: Duration = Duration::from_millis(20);
+    /// Longest pause after a step of a scan: 20 ms. A shorter step is followed by a pause as long as the step, so that other clients get half of the server's time.
+    pub(crate) const SCAN_PAUSE_MAX: Duration = Duration::from_millis(20);
 }
 
 // ---- Producing --------------------------------------------------------------------------------------------------------------------------------

@@ -111,12 +111,12 @@ pub mod layer {
 /// The traits a store implements and the types of their methods, to write a store or wrap one.
 pub mod store {
     pub use retraced_jobs::store::Admin;
-    pub use retraced_jobs::store::AuditReport;
     pub use retraced_jobs::store::BATCH_MAX;
     pub use retraced_jobs::store::CallId;
     pub use retraced_jobs::store::ClaimRequest;
     pub use retraced_jobs::store::ClaimedJob;
     pub use retraced_jobs::store::Claims;
+    pub use retraced_jobs::store::CountCheck;
     pub use retraced_jobs::store::Cursor;
     pub use retraced_jobs::store::Decorator;
     pub use retraced_jobs::store::Enqueued;

@@ -89,7 +89,7 @@ async fn a_retried_job_is_never_in_two_containers() {
         for (container, jobs) in containers {
             assert_eq!(jobs, u64::from(container == state), "{container}, reported as {state}: {stats:?}");
         }
-        assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
+        assert_eq!(harness.store.check_counts(&harness.queue).await.unwrap().difference(), 0);
         if seen.last() != Some(&state) {
             seen.push(state);
         }

@@ -5,7 +5,7 @@
 //! | [`Store`] | runtime at its start, store link, operators, waiters for outcomes | probe, hints |
 //! | [`Transitions`] | front door, clients, fetcher, settler, retry scheduler, reclaimer | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
 //! | [`Leases`] | lease keeper, executors | renew, begin |
-//! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, watch_outcome, redrive, cancel, discard, pause, resume, trim, audit, inspect, repair |
+//! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, watch_outcome, redrive, cancel, discard, pause, resume, trim, check_counts, scan, repair |
 //! | [`Ledger`] | the actor `ledger`, shutdown, operators, clients | announce, record, events, heartbeat, workers, forget |
 //!
 //! **Sending a call again.** A call that moves, creates or deletes jobs carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send
@@ -38,9 +38,9 @@ pub use decorator::Decorator;
 pub use error::StoreError;
 pub use job_view::{JobSummary, JobView, LeaseHolder};
 pub use model::{
-    AuditReport, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved,
-    Promoted, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen, Settled,
-    Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved, Promoted,
+    QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen, Settled, Settlement,
+    StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
 pub use retention::{Retention, RetentionRule};
@@ -271,7 +271,7 @@ pub trait Leases: Send + Sync + 'static {
 /// assert_eq!(moved, [Moved::Moved { from: JobState::Pending, to: Some(JobState::Cancelled) }]);
 /// let QueueStats { pending, cancelled, .. } = store.stats(&queue).await.unwrap();
 /// assert_eq!((pending, cancelled), (1, 1));
-/// assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
+/// assert_eq!(store.check_counts(&queue).await.unwrap().difference(), 0);
 /// # });
 /// ```
 pub trait Admin: Send + Sync + 'static {
@@ -367,18 +367,18 @@ pub trait Admin: Send + Sync + 'static {
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
 
     /// Counts the jobs and the entries of the containers, to check that every job is in exactly one. Costs the same for a queue of any length; changes nothing.
-    fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
+    fn check_counts<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, CountCheck>;
 
     /// Scans a whole queue, in small steps, for damage that no transition leaves behind ([`FindingKind`](crate::trace::FindingKind) lists it). Changes nothing,
     /// and the queue keeps working meanwhile. On Redis this takes about 1 min for a million jobs. The memory store cannot be damaged and never finds anything.
     ///
     /// # Errors
     /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.
-    fn inspect<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        Box::pin(async move { Err(unsupported("inspect", queue)) })
+    fn scan<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
+        Box::pin(async move { Err(unsupported("scan", queue)) })
     }
 
-    /// Like [`inspect`](Self::inspect), and repairs the damage. No job is deleted. Two repairs at the same time do no harm.
+    /// Like [`scan`](Self::scan), and repairs the damage. No job is deleted. Two repairs at the same time do no harm.
     ///
     /// # Errors
     /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.

@@ -379,7 +379,7 @@ async fn read_all(store: &dyn Store, queue: &QueueName) -> Seen {
     let mut stats = store.stats(queue).await.unwrap();
     stats.oldest_pending_ms = stats.oldest_pending_ms.map(|_| 0);
     stats.delayed_overdue_ms = stats.delayed_overdue_ms.map(i64::signum);
-    let audit = store.audit(queue).await.unwrap();
+    let counts = store.check_counts(queue).await.unwrap();
     let mut listed = Vec::new();
     let mut jobs = Vec::new();
     for state in JobState::ALL {
@@ -423,7 +423,7 @@ async fn read_all(store: &dyn Store, queue: &QueueName) -> Seen {
             }
         }
     }
-    Seen { stats, orphaned: (audit.difference(), audit.grant_difference), listed, jobs }
+    Seen { stats, orphaned: (counts.difference(), counts.grant_difference), listed, jobs }
 }
 
 async fn now(store: &dyn Store, queue: &QueueName) -> u64 {
@@ -522,8 +522,8 @@ impl<'a> Pair<'a> {
                 (read_all(&self.memory, &self.queue).await, read_all(&*self.other.store, &self.queue).await);
             prop_assert_eq!(ours, theirs, "after step {}: {:?}", self.step, step);
         }
-        let found = self.other.store.inspect(&self.queue).await.unwrap();
-        prop_assert_eq!(found, [], "no step leaves anything for an audit to find");
+        let found = self.other.store.scan(&self.queue).await.unwrap();
+        prop_assert_eq!(found, [], "no step leaves anything for a scan to find");
         Ok(())
     }
 

@@ -179,7 +179,7 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     twice!("discard", call, store.discard(call, &queue, &[id("f").into()]));
     let trimmed = twice!("trim", call, store.trim(call, &queue, &keep_nothing()));
     assert_eq!(trimmed.removed, 2); // a, completed, and c, cancelled
-    assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
+    assert_eq!(store.check_counts(&queue).await.unwrap().difference(), 0);
 }
 
 /// The process instance that holds the lease of job `d`.
@@ -259,11 +259,11 @@ async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Option
         11 => store.renew(&queue, LEASE, &leases).await.map(drop),
         12 => store.pause(&queue).await.map(drop),
         13 => store.stats(&queue).await.map(drop),
-        14 => store.audit(&queue).await.map(drop),
+        14 => store.check_counts(&queue).await.map(drop),
         15 => store.job(&queue, &id("h0")).await.map(drop),
         16 => store.jobs(&queue, JobState::Processing, None, 10).await.map(drop),
         17 => store.repair(&queue).await.map(drop),
-        18 => store.inspect(&queue).await.map(drop),
+        18 => store.scan(&queue).await.map(drop),
         19 => store.watch_outcome(&queue, &id("h0"), LEASE).await.map(drop),
         20 => store.resume(&queue).await.map(drop),
         _ => return None,
@@ -489,8 +489,8 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     store.discard(harness.call(), &queue, &[id("damaged").into()]).await.unwrap();
     let found = store.repair(&queue).await.unwrap();
     assert!(found.iter().any(|finding| finding.kind == FindingKind::EntryWithoutJob), "{found:?}");
-    let audit = store.audit(&queue).await.unwrap();
-    assert!(audit.adds_up(), "{audit:?} after {found:?}");
+    let counts = store.check_counts(&queue).await.unwrap();
+    assert!(counts.adds_up(), "{counts:?} after {found:?}");
     assert_eq!(store.repair(&queue).await.unwrap(), []);
     let stats = store.stats(&queue).await.unwrap();
     assert!(stats.garbage_total > 0 && !stats.paused, "{stats:?}");
@@ -886,14 +886,14 @@ async fn stale_entries_of_cancelled_jobs_are_skipped() {
     let moved = harness.store.cancel(call, &harness.queue, &cancelled).await.unwrap();
     assert!(moved.iter().all(|one| matches!(one, Moved::Moved { to: Some(JobState::Cancelled), .. })));
     assert_eq!(harness.store.stats(&harness.queue).await.unwrap().pending, 1);
-    assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
+    assert_eq!(harness.store.check_counts(&harness.queue).await.unwrap().difference(), 0);
     assert_eq!(ids(&harness.claim(2).await), [names[BATCH_MAX - 1].as_str()]);
-    assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
+    assert_eq!(harness.store.check_counts(&harness.queue).await.unwrap().difference(), 0);
     // A redrive adds a new entry; the old entry stays stale.
     let call = harness.call();
     harness.store.redrive(call, &harness.queue, &[id("job-7").into()]).await.unwrap();
     assert_eq!(ids(&harness.claim(2).await), ["job-7"]);
-    assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
+    assert_eq!(harness.store.check_counts(&harness.queue).await.unwrap().difference(), 0);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
-    Admin, AuditReport, BATCH_MAX, CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, Moved, QueueStats,
+    Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobSummary, JobView, LeaseHolder, Moved, QueueStats,
     RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed,
 };
 use crate::trace::{Finding, StoredAttempt};
@@ -105,17 +105,17 @@ impl Admin for MemoryStore {
         .boxed()
     }
 
-    fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport> {
-        async { Ok(self.read(queue, |queue, _| queue.audit())) }.boxed()
+    fn check_counts<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, CountCheck> {
+        async { Ok(self.read(queue, |queue, _| queue.check_counts())) }.boxed()
     }
 
-    fn inspect<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
+    fn scan<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
         // There is nothing to find: only `Queue::advance` moves jobs between containers, and no other program can change this memory.
         async { Ok(Vec::new()) }.boxed()
     }
 
     fn repair<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        self.inspect(queue)
+        self.scan(queue)
     }
 }
 
@@ -258,9 +258,9 @@ impl Queue {
         Trimmed { removed: surplus.len(), more }
     }
 
-    fn audit(&self) -> AuditReport {
+    fn check_counts(&self) -> CountCheck {
         let timelines = JobState::ALL.into_iter().filter_map(|state| self.timeline(state));
-        AuditReport {
+        CountCheck {
             jobs: self.jobs_kept() as u64,
             pending_entries: self.pending.len() as u64,
             stale: 0,

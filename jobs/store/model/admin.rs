@@ -198,14 +198,14 @@ pub struct Trimmed {
 /// Counts of a queue. They agree when every stored job is in exactly one container and every lease has a grant.
 ///
 /// ```
-/// use retraced_jobs::store::AuditReport;
-/// let mut report = AuditReport::default();
+/// use retraced_jobs::store::CountCheck;
+/// let mut report = CountCheck::default();
 /// (report.jobs, report.pending_entries, report.stale, report.contained) = (5, 3, 1, 2);
 /// assert_eq!(report.difference(), 1, "one job is in no container");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct AuditReport {
+pub struct CountCheck {
     /// Jobs stored.
     pub jobs: u64,
     /// Entries of `pending`, stale ones included.
@@ -218,7 +218,7 @@ pub struct AuditReport {
     pub grant_difference: i64,
 }
 
-impl AuditReport {
+impl CountCheck {
     /// Whether the counts agree.
     #[must_use]
     pub fn adds_up(&self) -> bool {

@@ -124,7 +124,7 @@ pub(crate) async fn a_discarded_id_starts_afresh_and_its_old_entries_are_ignored
     worker.enqueue(&[id("a"), id("b"), id("c")]).await;
     worker.discard(&id("a")).await;
     worker.enqueue(&[id("a")]).await;
-    assert_eq!(worker.audit().await.difference(), 0);
+    assert_eq!(worker.check_counts().await.difference(), 0);
     assert_eq!(worker.listed(JobState::Pending).await, [id("b"), id("c"), id("a")]);
     let order: Vec<_> = worker.claim(9).await.into_iter().map(|job| job.id).collect();
     assert_eq!(order, [id("b"), id("c"), id("a")]);

@@ -56,15 +56,15 @@ impl dyn Harness + '_ {
     }
 }
 
-/// Tests one guarantee. Afterwards the equation of the audit must hold, and a repair must find nothing.
+/// Tests one guarantee. Afterwards the counts must add up, and a repair must find nothing.
 pub(crate) async fn check<F>(harness: &dyn Harness, guarantee: impl FnOnce(Worker) -> F)
 where
     F: Future<Output = ()>,
 {
     guarantee(harness.worker(1)).await;
     let admin = harness.worker(99);
-    let audit = admin.audit().await;
-    assert!(audit.adds_up(), "the equation of the audit does not hold: {audit:?}");
+    let counts = admin.check_counts().await;
+    assert!(counts.adds_up(), "the counts do not add up: {counts:?}");
     let before = admin.snapshot().await;
     assert_eq!(
         admin.store.repair(&admin.queue).await.unwrap(),
