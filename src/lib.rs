@@ -85,6 +85,7 @@ pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::enqueue::{
     EnqueueAllError, EnqueueError, IntoNewJob, JobHandle, JobRequest, Outcome, OutcomeError, QueueHandle, Receipt,
 };
+pub use retraced_jobs::events::{EventKind, SupervisionEvent};
 pub use retraced_jobs::failure::{Class, Code, Failure, FailureError};
 pub use retraced_jobs::handler::{
     Attempt, Cancelled, FromContext, IntoFailure, Job, JobDefaults, JobOptions, Needs, Output, RawJob, State, seal_job,
@@ -95,7 +96,6 @@ pub use retraced_jobs::store::memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use retraced_jobs::store::redis::RedisStore;
 pub use retraced_jobs::store::{Retention, RetentionRule, Store};
-pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
 
 /// The mistakes a [`BuildError`] can hold.
 pub mod build {
@@ -110,6 +110,8 @@ pub mod layer {
 
 /// The traits a store implements and the types of their methods, to write a store or wrap one.
 pub mod store {
+    pub use retraced_jobs::events::Finding;
+    pub use retraced_jobs::events::FindingKind;
     pub use retraced_jobs::store::Admin;
     pub use retraced_jobs::store::BATCH_MAX;
     pub use retraced_jobs::store::CallId;
@@ -159,8 +161,6 @@ pub mod store {
     pub use retraced_jobs::store::WorkerRow;
     #[cfg(feature = "redis")]
     pub use retraced_jobs::store::redis::{QUEUES_KEY, RedisOptions};
-    pub use retraced_jobs::trace::Finding;
-    pub use retraced_jobs::trace::FindingKind;
 }
 
 /// Jobs and their history, as a store returns them.
@@ -213,7 +213,7 @@ pub mod supervision {
     pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
     /// Used in the example of [`BuildError`](crate::BuildError).
     pub use retraced_actors::{InvalidOption, StartError};
-    pub use retraced_jobs::trace::{DropReason, EventKind, SupervisionEvent};
+    pub use retraced_jobs::events::{DropReason, EventKind, SupervisionEvent};
 }
 
 /// How envelopes, payloads and records of attempts are encoded, to write a store, or a producer that does not use a [`Client`].

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use retraced_actors::{CallError, StoreCalls};
 use retraced_jobs::enqueue::{Outcome, OutcomeError};
+use retraced_jobs::events::Finding;
 use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{
     CallId, CountCheck, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture,
     WorkerRow,
 };
-use retraced_jobs::trace::Finding;
 
 use crate::limits::{OPERATOR_CALLS_MAX, OPERATOR_TIMEOUT};
 use crate::outcome_waiter::OutcomeWaiter;

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use retraced_jobs::enqueue::{EnqueueError, Receipt};
+use retraced_jobs::events::{DropReason, EventKind};
 use retraced_jobs::job::{NewJob, QueueName};
 use retraced_jobs::store::{BATCH_MAX, Enqueued, StoreError};
-use retraced_jobs::trace::{DropReason, EventKind};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::events::EventKind;
 use retraced_jobs::store::TrimPolicy;
-use retraced_jobs::trace::EventKind;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::{QueueContext, RuntimeContext};

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::context::{AttemptControl, Stop};
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::Lease;
 use retraced_jobs::store::{BATCH_MAX, Renewal, Renewed};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::events::EventKind;
 use retraced_jobs::store::{Reclaim, Reclaimed};
-use retraced_jobs::trace::EventKind;
 
 use crate::background::{self, BackgroundTask};
 use crate::clock::millis;

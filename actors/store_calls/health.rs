@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use retraced_jobs::events::EventKind;
 use retraced_jobs::store::StoreError;
-use retraced_jobs::trace::EventKind;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

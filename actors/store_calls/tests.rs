@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use retraced_jobs::clock::TokioClock;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{CallId, StoreFuture};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

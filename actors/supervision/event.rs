@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use retraced_jobs::clock::Clock;
+use retraced_jobs::events::{EventKind, SupervisionEvent};
 use retraced_jobs::job::InstanceId;
-use retraced_jobs::trace::{EventKind, SupervisionEvent};
 use tokio::sync::broadcast;
 
 use super::registry::Registry;

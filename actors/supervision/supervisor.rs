@@ -10,7 +10,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent as RactorEvent};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use retraced_jobs::trace::EventKind;
+use retraced_jobs::events::EventKind;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;

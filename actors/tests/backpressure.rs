@@ -2,10 +2,10 @@
 
 use retraced_actors::{Enqueue, limits};
 use retraced_jobs::enqueue::EnqueueError;
+use retraced_jobs::events::{DropReason, EventKind};
 use retraced_jobs::handler::{JobOptions, seal_job};
 use retraced_jobs::job::{JobState, Kind, RunAt};
 use retraced_jobs::store::{Admin, BATCH_MAX};
-use retraced_jobs::trace::{DropReason, EventKind};
 
 use crate::support::{Action, Fault, Harness, Verb, Work, millis, secs};
 

@@ -2,8 +2,8 @@
 
 use retraced_actors::{Budget, Ending, Reopening, RestartDelay, RestartPolicy, Strategy};
 use retraced_jobs::enqueue::EnqueueError;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::{JobState, RunAt};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
 use crate::support::{Action, Fault, Harness, Verb, Work, millis, secs};

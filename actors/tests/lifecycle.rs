@@ -1,12 +1,12 @@
 //! The lifecycle of a job in a healthy tree.
 
 use retraced_jobs::context::Stop;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::failure::Code;
 use retraced_jobs::handler::JobOptions;
 use retraced_jobs::job::{JobState, Kind, RunAt};
 use retraced_jobs::retry::OnUnknown;
 use retraced_jobs::store::Admin;
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
 use crate::support::{Action, Harness, RunEnd, Work, millis, secs};
@@ -165,7 +165,7 @@ async fn a_panic_is_settled_and_reported_with_its_location_and_uses_no_restart_b
     assert_eq!((view.counters.failures, view.counters.crashes), (1, 0));
     assert_eq!(view.last_error().unwrap().code, Code::Panic);
     let replaced =
-        |e: &retraced_jobs::trace::SupervisionEvent| e.path == event.path && e.generation == event.generation + 1;
+        |e: &retraced_jobs::events::SupervisionEvent| e.path == event.path && e.generation == event.generation + 1;
     harness.until_event("the executor is replaced", |e| replaced(e) && e.kind == EventKind::Restarted).await;
     harness.close().await;
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use retraced_actors::limits::{
     AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, PROMOTE_POLL_IDLE_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX,
 };
+use retraced_jobs::events::{EventKind, Finding, FindingKind};
 use retraced_jobs::handler::{JobOptions, seal_job};
 use retraced_jobs::job::JobState;
 use retraced_jobs::store::{BATCH_MAX, CallId, ReplaySlots, Retention, RetentionRule, Transitions};
-use retraced_jobs::trace::{EventKind, Finding, FindingKind};
 use tokio::time::Instant;
 use uuid::Uuid;
 

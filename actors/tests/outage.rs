@@ -1,8 +1,8 @@
 //! Store outages: no actor crashes, calls wait, and work resumes when the store is back.
 
 use retraced_jobs::enqueue::EnqueueError;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::{JobState, RunAt};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
 use crate::support::{Action, Harness, RunEnd, Work, millis, secs};

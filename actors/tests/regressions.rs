@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::failure::Code;
 use retraced_jobs::handler::{JobOptions, seal_job};
 use retraced_jobs::job::{Counters, JobId, JobState, NewJob, RunAt};
 use retraced_jobs::retry::{OnUnknown, Retry, Strategy};
 use retraced_jobs::store::{Admin, Retention, RetentionRule, Transitions};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
 use crate::support::{Action, Fault, Harness, HarnessBuilder, Verb, Work, millis, secs};

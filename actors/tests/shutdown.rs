@@ -3,9 +3,9 @@
 use retraced_actors::{Drained, Ending};
 use retraced_jobs::context::Stop;
 use retraced_jobs::enqueue::EnqueueError;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::{JobState, RunAt};
 use retraced_jobs::store::{Admin, BATCH_MAX, Ledger};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
 use crate::support::{Action, Fault, Harness, RunEnd, Verb, Work, millis, secs};

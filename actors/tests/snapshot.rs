@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use retraced_actors::{NodeState, Tree};
-use retraced_jobs::trace::EventKind;
+use retraced_jobs::events::EventKind;
 
 use crate::support::{Action, Harness, Work, millis, secs};
 

@@ -11,9 +11,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use ractor::{Actor, ActorCell, ActorRef};
+use retraced_jobs::events::SupervisionEvent;
 use retraced_jobs::job::{InstanceId, QueueName};
 use retraced_jobs::store::{ReplaySlots, Store};
-use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;

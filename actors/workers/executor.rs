@@ -10,9 +10,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use retraced_jobs::context::Stop;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, HandlerPanic};
 use retraced_jobs::store::{Renewal, Verdict};
-use retraced_jobs::trace::{EventKind, ExecutorId};
+use retraced_jobs::trace::ExecutorId;
 use tokio::time::Instant;
 
 use crate::clock::millis;

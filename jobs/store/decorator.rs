@@ -9,9 +9,9 @@ use super::{
     Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreFacts,
     StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
+use crate::events::{Finding, SupervisionEvent};
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::store::JobView;
-use crate::trace::{Finding, SupervisionEvent};
 
 /// Writes [`Decorator`] and implements the five store traits for every type that implements it, all from one list of verbs.
 macro_rules! decorator {

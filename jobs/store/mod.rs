@@ -55,8 +55,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
+use crate::events::{Finding, SupervisionEvent};
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
-use crate::trace::{Finding, SupervisionEvent};
 
 /// The future that every verb (method) of a store returns.
 ///
@@ -369,7 +369,7 @@ pub trait Admin: Send + Sync + 'static {
     /// Counts the jobs and the entries of the containers, to check that every job is in exactly one. Costs the same for a queue of any length; changes nothing.
     fn check_counts<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, CountCheck>;
 
-    /// Scans a whole queue, in small steps, for damage that no transition leaves behind ([`FindingKind`](crate::trace::FindingKind) lists it). Changes nothing,
+    /// Scans a whole queue, in small steps, for damage that no transition leaves behind ([`FindingKind`](crate::events::FindingKind) lists it). Changes nothing,
     /// and the queue keeps working meanwhile. On Redis this takes about 1 min for a million jobs. The memory store cannot be damaged and never finds anything.
     ///
     /// # Errors
@@ -394,7 +394,7 @@ pub trait Admin: Send + Sync + 'static {
 /// use retraced_jobs::job::{InstanceId, QueueName};
 /// use retraced_jobs::store::memory::MemoryStore;
 /// use retraced_jobs::store::{Admin, Ledger, LedgerPage, WorkerRow};
-/// use retraced_jobs::trace::{EventKind, SupervisionEvent};
+/// use retraced_jobs::events::{EventKind, SupervisionEvent};
 ///
 /// let store = MemoryStore::new();
 /// let instance = InstanceId::from(uuid::Uuid::from_u128(1));

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use redis::Commands;
+use retraced_jobs::events::FindingKind;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
 use retraced_jobs::store::{
     Admin, BATCH_MAX, CallId, ClaimRequest, Claims, Enqueued, Hint, Leases, Ledger, Moved, Reclaim, ReplaySlot,
     ReplaySlots, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Transitions, TrimPolicy, Verdict,
 };
-use retraced_jobs::trace::FindingKind;
 use support::redis_server::RedisServer;
 
 const LEASE: Duration = Duration::from_secs(30);

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Commands, Connection};
+use retraced_jobs::events::Finding;
+use retraced_jobs::events::FindingKind::{self, *};
 use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
     Admin, BATCH_MAX, ClaimRequest, Claims, Reclaim, ReplaySlot, ReplaySlots, Settled, Settlement, Transitions, Verdict,
 };
-use retraced_jobs::trace::Finding;
-use retraced_jobs::trace::FindingKind::{self, *};
 use support::redis_server::RedisServer;
 
 const LEASE: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::StreamExt;
+use retraced_jobs::events::SupervisionEvent;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
@@ -12,7 +13,6 @@ use retraced_jobs::store::{
     LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, ReplaySlots, Settled, Settlement,
     Store, StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
-use retraced_jobs::trace::SupervisionEvent;
 use uuid::Uuid;
 
 /// A store that implements only the required verbs, each by a memory store.

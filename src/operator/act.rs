@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use retraced_jobs::events::Finding;
 use retraced_jobs::job::QueueName;
 use retraced_jobs::store::{CallId, Moved, Store, StoreFuture, Target};
-use retraced_jobs::trace::Finding;
 
 use super::{Audit, Operator, OperatorError};
 use crate::limits::AUDIT_TIMEOUT;

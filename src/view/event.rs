@@ -1,6 +1,6 @@
 //! A supervision event.
 
-use retraced_jobs::trace::{EventKind, SupervisionEvent};
+use retraced_jobs::events::{EventKind, SupervisionEvent};
 use serde::Serialize;
 
 use super::Timestamp;

@@ -48,7 +48,7 @@ const LAYERS: &[Layer] = &[
             &["limits", "units"],
             &["job", "clock"],
             &["failure", "retry"],
-            &["trace"],
+            &["trace", "events"],
             &["codec"],
             &["store"],
             &["handler", "context", "enqueue"],

@@ -10,6 +10,7 @@ use super::cursor::parse_cursor;
 use super::queue::{Container, Queue, StoredJob};
 use super::store::MemoryStore;
 use super::timeline::{Point, Timeline};
+use crate::events::Finding;
 use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
@@ -17,7 +18,7 @@ use crate::store::{
     Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobSummary, JobView, LeaseHolder, Moved, QueueStats,
     RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed,
 };
-use crate::trace::{Finding, StoredAttempt};
+use crate::trace::StoredAttempt;
 use crate::units::millis;
 
 impl Admin for MemoryStore {

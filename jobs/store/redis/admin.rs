@@ -6,6 +6,7 @@ use super::reply::Reply;
 use super::scan::Scan;
 use super::scripts::{self, Action};
 use super::{RedisStore, keys};
+use crate::events::Finding;
 use crate::job::{JobId, JobState, QueueName};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
@@ -13,7 +14,6 @@ use crate::store::{
     Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobView, Moved, QueueStats, StoreFuture, Target, TrimPolicy,
     Trimmed,
 };
-use crate::trace::Finding;
 
 impl Admin for RedisStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {

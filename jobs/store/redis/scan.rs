@@ -13,12 +13,12 @@ use tokio::time::Instant;
 use super::RedisStore;
 use super::keys::QueueKeys;
 use super::scripts::{self, LastDrawn};
+use crate::events::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 use crate::job::JobId;
 use crate::limits::redis::{
     SCAN_ATTEMPTS_MAX, SCAN_ENTRY_VERSIONS_MAX, SCAN_PAUSE_MAX, SCAN_SLICE_BYTES, SCAN_SLICE_MAX,
 };
 use crate::store::StoreError;
-use crate::trace::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 
 /// The keys that are compared with `job`, by their numbers in `lua/lib/queue.lua`: lease, grant, the other containers, retry, history.
 const COMPARED_KEYS: [usize; 9] = [3, 4, 7, 8, 9, 10, 11, 5, 6];

@@ -1,9 +1,9 @@
 //! Supervision events, workers and names of queues.
 
 use retraced_jobs::codec::to_payload;
+use retraced_jobs::events::{EventKind, Finding, FindingKind, SupervisionEvent};
 use retraced_jobs::job::{InstanceId, Kind, QueueName};
 use retraced_jobs::store::{BATCH_MAX, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, StoreError, WorkerRow};
-use retraced_jobs::trace::{EventKind, Finding, FindingKind, SupervisionEvent};
 
 use super::{Harness, Worker, id};
 

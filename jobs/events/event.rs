@@ -11,7 +11,7 @@ use crate::job::{InstanceId, JobId, QueueName};
 ///
 /// ```
 /// use retraced_jobs::job::InstanceId;
-/// use retraced_jobs::trace::{EventKind, SupervisionEvent};
+/// use retraced_jobs::events::{EventKind, SupervisionEvent};
 /// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
 /// let kind = EventKind::RestartScheduled { delay_ms: 50 };
 /// let event = SupervisionEvent::new(0, instance, "email/fetcher", 1, kind);
@@ -249,7 +249,7 @@ pub enum EventKind {
 /// Why an `Enqueue` message without a reply was dropped.
 ///
 /// ```
-/// use retraced_jobs::trace::{DropReason, EventKind};
+/// use retraced_jobs::events::{DropReason, EventKind};
 /// let kind = EventKind::EnqueuesDropped { dropped: 7, reason: DropReason::BufferFull };
 /// assert_eq!(serde_json::to_value(&kind).unwrap()["reason"], "buffer_full");
 /// ```
