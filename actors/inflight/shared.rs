@@ -101,8 +101,8 @@ impl Inflight {
     }
 
     /// The next job for this executor, which is idle if there is none.
-    pub(crate) fn next(&self, id: ExecutorId, reason: AskReason, now: Instant, started_ms: u64) -> Option<NextJob> {
-        let next = self.table().next(id, reason, now, started_ms);
+    pub(crate) fn next(&self, id: ExecutorId, why: AskReason, now: Instant, started_ms: u64) -> Option<NextJob> {
+        let next = self.table().next(id, why, now, started_ms);
         if next.is_none() {
             self.changed.notify_waiters();
         }

@@ -122,15 +122,9 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     /// The next job for this executor. If there is none, the executor is idle and is woken later.
-    pub(super) fn next(
-        &mut self,
-        executor: ExecutorId,
-        reason: AskReason,
-        now: Instant,
-        started_ms: u64,
-    ) -> Option<NextJob> {
-        let next = self.take(executor, now, started_ms);
-        if reason == AskReason::Woken && next.is_some() {
+    pub(super) fn next(&mut self, id: ExecutorId, why: AskReason, now: Instant, started_ms: u64) -> Option<NextJob> {
+        let next = self.take(id, now, started_ms);
+        if why == AskReason::Woken && next.is_some() {
             self.wake_one(now);
         }
         next

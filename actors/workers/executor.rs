@@ -73,14 +73,14 @@ impl Actor for Executor {
     ) -> Result<(), ActorProcessingErr> {
         let mut now = Instant::now();
         let until = now + EXECUTOR_BURST_MAX;
-        let mut reason = AskReason::Woken;
-        while now < until || reason == AskReason::Woken {
+        let mut why = AskReason::Woken;
+        while now < until || why == AskReason::Woken {
             let started_ms = state.runtime.store_clock.at(now);
-            let Some(next) = state.queue.inflight.next(state.id, reason, now, started_ms) else {
+            let Some(next) = state.queue.inflight.next(state.id, why, now, started_ms) else {
                 state.queue.executor_idle();
                 return Ok(());
             };
-            reason = AskReason::JobEnded;
+            why = AskReason::JobEnded;
             if next.records_start {
                 let ours = state.record_start(&next).await;
                 now = Instant::now();
