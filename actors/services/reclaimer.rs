@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::events::EventKind;
 use retraced_jobs::store::{Reclaim, Reclaimed};
-use retraced_jobs::trace::EventKind;
 use retraced_jobs::units::millis;
 
 use crate::background::{self, BackgroundTask};
@@ -154,7 +154,7 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed)
         let kind = EventKind::LeaseReclaimed {
             queue: queue.name.clone(),
             job: job.id.clone(),
-            owner: job.owner,
+            held_by: job.held_by,
             crashes: job.crashes,
             counted: job.counted,
             poisoned: job.poisoned,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use retraced_jobs::trace::EventKind;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::units::millis;
 use tokio::time::Instant;
 

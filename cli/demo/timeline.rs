@@ -160,10 +160,10 @@ impl Timeline {
     pub(super) fn event(&mut self, at: Duration, event: &SupervisionEvent) {
         let SupervisionEvent { path, generation, at_ms, .. } = event;
         match &event.kind {
-            EventKind::HandlerPanicked { job, message, place, .. } => {
-                let place = place.as_deref().unwrap_or("an unknown location");
+            EventKind::HandlerPanicked { job, message, location, .. } => {
+                let location = location.as_deref().unwrap_or("an unknown location");
                 self.add_line(at, Mark::Failed, job, format_args!("PANIC: {message}"), "");
-                self.add_line(at, Mark::Failed, path, format_args!("ended by this panic at {place}"), "");
+                self.add_line(at, Mark::Failed, path, format_args!("ended by this panic at {location}"), "");
                 let (job, message, executor) = (job.clone(), message.clone(), path.clone());
                 self.record_end(path, *at_ms, IncidentKind::Panicked { job, message, executor });
             }
@@ -178,10 +178,10 @@ impl Timeline {
                 self.record_end(path, *at_ms, IncidentKind::Crashed { path: path.clone(), reason: reason.clone() });
             }
             EventKind::Restarted => self.record_restart(at, event),
-            EventKind::QueueClosed { reason, .. } => {
+            EventKind::SupervisorClosed { reason, .. } => {
                 self.add_line(at, Mark::Failed, path, format_args!("closed: {reason}"), "")
             }
-            EventKind::QueueReopened => self.add_line(at, Mark::Recovered, path, "works again", ""),
+            EventKind::SupervisorReopened => self.add_line(at, Mark::Recovered, path, "works again", ""),
             EventKind::Escalated { child, reason, .. } => {
                 self.add_line(at, Mark::Failed, path, format_args!("gave up on {child}: {reason}"), "");
             }

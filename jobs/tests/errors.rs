@@ -129,7 +129,7 @@ fn no_text_of_an_error_is_told_again_by_one_of_its_causes() {
     errors.push(Box::new("nonsense".parse::<Code>().unwrap_err()));
     errors.push(Box::new("nonsense".parse::<JobState>().unwrap_err()));
     let (queue, job) = (QueueName::new("email").unwrap(), JobId::parse("welcome-42").unwrap());
-    errors.push(Box::new(HandlerPanic { queue, job, attempt: 1, message: "boom".into(), place: None }));
+    errors.push(Box::new(HandlerPanic { queue, job, attempt: 1, message: "boom".into(), location: None }));
 
     for error in errors {
         let texts = texts(&*error);

@@ -61,7 +61,7 @@ const LAYERS: &[Layer] = &[
             &["limits", "units"],
             &["job", "clock"],
             &["failure", "retry"],
-            &["trace"],
+            &["trace", "events"],
             &["codec"],
             &["store"],
             &["typed_job"],

@@ -78,7 +78,7 @@ end
 
 -- Draws n numbers from a counter in stats that only grows. Returns base: the numbers are base + 1 to base + n. A new, lost or
 -- overwritten counter starts from the clock in ms. This is above every number drawn before, unless the queue has drawn more than a
--- thousand per second on average since it was new. audit_pending.lua relies on this start when a counter is missing.
+-- thousand per second on average since it was new. scan_pending.lua relies on this start when a counter is missing.
 local function draw(counter, n)
   local last = redis.pcall('HINCRBY', STATS, counter, n)
   if type(last) ~= 'number' or last <= n or last >= NUMBERS_MAX then
