@@ -10,12 +10,20 @@ use retraced_jobs::store::BATCH_MAX;
 pub const LEASE_MIN: Duration = Duration::from_millis(300);
 /// Longest lease: the jobs of a worker that died wait this long before they run again.
 pub const LEASE_MAX: Duration = Duration::from_secs(60 * 60);
+/// Default lease: 30 s.
+pub const LEASE_DEFAULT: Duration = Duration::from_secs(30);
 /// Longest shutdown grace.
 pub const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
+/// Default shutdown grace: 25 s.
+pub const GRACE_DEFAULT: Duration = Duration::from_secs(25);
 /// Highest concurrency of a queue: its number of executors.
 pub const CONCURRENCY_MAX: usize = 10_000;
+/// Default concurrency of a queue.
+pub const CONCURRENCY_DEFAULT: usize = 10;
 /// Highest value of `crashes_max`, the number of counted crashes at which a job is poisoned.
 pub const CRASHES_MAX: u32 = 1_000;
+/// Default of `crashes_max`.
+pub const CRASHES_DEFAULT: u32 = 3;
 /// Longest build label, in bytes. It is written with every heartbeat.
 pub const BUILD_LABEL_BYTES_MAX: usize = 200;
 
@@ -35,6 +43,13 @@ pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(24);
 /// How long a supervisor waits for the end of a child it has killed. A kill takes effect at the child's next await; a child that blocks its thread is
 /// left behind.
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Restarts of its children that the root supervisor tolerates in [`RESTART_WINDOW`], unless the builder sets another budget. Past it the runtime ends with an error.
+pub const ROOT_RESTARTS_MAX: u32 = 10;
+/// Restarts of its children that a supervisor of a queue tolerates in [`RESTART_WINDOW`], unless the queue sets another budget. Past it the queue's workers, or the
+/// whole queue, close and reopen later.
+pub const QUEUE_RESTARTS_MAX: u32 = 20;
+/// The sliding window in which restarts are counted, unless a policy sets another.
+pub const RESTART_WINDOW: Duration = Duration::from_secs(60);
 /// Shortest delay before closed workers, or a closed queue, are reopened. Workers that crash again at once would otherwise close and reopen without a pause.
 pub const REOPEN_DELAY_MIN: Duration = Duration::from_secs(1);
 /// How long the application's tokio runtime may take to start an executor. Past it the start is given up, and repeated after the longest restart delay.
@@ -174,7 +189,7 @@ pub const TRIM_IDLE_INTERVAL: Duration = Duration::from_secs(60);
 pub const TRIM_BATCH_MAX: usize = 200;
 /// Delay between two rounds of audits. A round audits each queue.
 pub const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a repair of a queue may take. What it has repaired by then stays repaired; the next failed audit starts another repair.
+/// How long a repair of a queue may take. What it has repaired by then stays repaired; the next failed check of the counts starts another repair.
 pub const REPAIR_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 // Handlers

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use retraced_jobs::events::SupervisionEvent;
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{JobId, QueueName};
 use retraced_jobs::store::Verdict;
-use retraced_jobs::trace::{ExecutorId, SupervisionEvent};
+use retraced_jobs::trace::ExecutorId;
 
 /// Sees what one runtime does. Every method does nothing by default.
 ///

@@ -9,7 +9,10 @@ use retraced_jobs::execution::Runner;
 use retraced_jobs::job::QueueName;
 use retraced_jobs::store::Retention;
 
-use crate::limits::{BUILD_LABEL_BYTES_MAX, CONCURRENCY_MAX, CRASHES_MAX, GRACE_MAX, LEASE_MAX, LEASE_MIN};
+use crate::limits::{
+    BUILD_LABEL_BYTES_MAX, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, CRASHES_DEFAULT, CRASHES_MAX, GRACE_DEFAULT,
+    GRACE_MAX, LEASE_DEFAULT, LEASE_MAX, LEASE_MIN,
+};
 use crate::observer::Observer;
 use crate::supervision::restart::{Reopening, RestartPolicy};
 
@@ -46,9 +49,9 @@ pub struct TreeOptions {
 impl Default for TreeOptions {
     fn default() -> Self {
         Self {
-            lease: Duration::from_secs(30),
-            grace: Duration::from_secs(25),
-            crashes_max: 3,
+            lease: LEASE_DEFAULT,
+            grace: GRACE_DEFAULT,
+            crashes_max: CRASHES_DEFAULT,
             zombies_max: None,
             root_policy: RestartPolicy::ROOT,
             seed: rand::random(),
@@ -82,7 +85,7 @@ pub struct QueueOptions {
 impl Default for QueueOptions {
     fn default() -> Self {
         Self {
-            concurrency: 10,
+            concurrency: CONCURRENCY_DEFAULT,
             policy: RestartPolicy::QUEUE,
             reopening: Reopening::DEFAULT,
             retention: Retention::default(),

@@ -59,7 +59,7 @@ fn envelopes(c: &mut Criterion) {
             code: Code::NetworkError,
             message: "connection refused".into(),
             chain: vec!["connect".into()],
-            place: None,
+            location: None,
             backtrace: None,
             decision: Some(Box::new(decide(&Retry::default(), 2, Class::Temporary, None, 500))),
         },

@@ -10,7 +10,7 @@ use retraced::job::{JobState, QueueName};
 use retraced::limits::tree::{CONCURRENCY_MAX, GRACE_MAX, LEASE_MAX, LEASE_MIN};
 
 use crate::limits::{DURATION_MAX, RATES_OVER_BOUNDS, REQUEST_TIMEOUT_BOUNDS};
-use crate::output::now_ms;
+use crate::output::{millis, now_ms};
 
 /// Parses a whole number and a unit: `250ms`, `30s`, `5m`, `1h`, `2d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -51,7 +51,7 @@ fn within(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, S
 }
 
 /// The duration as it is written in an option.
-fn shown(duration: Duration) -> String {
+pub(crate) fn shown(duration: Duration) -> String {
     match duration.as_secs() {
         secs if secs >= 3600 && secs % 3600 == 0 => format!("{}h", secs / 3600),
         secs if secs > 0 => format!("{secs}s"),
@@ -90,7 +90,7 @@ pub(crate) struct Since(pub(crate) u64);
 /// Parses a duration before now, or an instant.
 pub(crate) fn since(text: &str) -> Result<Since, String> {
     if let Ok(ago) = duration(text) {
-        return Ok(Since(now_ms().saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))));
+        return Ok(Since(now_ms().saturating_sub(millis(ago))));
     }
     let how = "write how long ago, as in 30m or 2d, or an instant in RFC 3339, as in 2030-01-31T08:00:00Z";
     instant(text).map(Since).map_err(|_| how.to_owned())

@@ -23,7 +23,7 @@ use crate::args;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_TIMEOUT, LINE_BYTES_MAX, READ_BYTES_MAX};
-use crate::output::{Progress, job_count, note, printable};
+use crate::output::{Progress, job_count, millis, note, printable};
 
 /// `retraced enqueue`
 #[derive(Args)]
@@ -88,7 +88,6 @@ struct RetryFlags {
 
 impl RetryFlags {
     fn overrides(&self) -> RetryOverrides {
-        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         RetryOverrides {
             strategy: self.strategy,
             max_attempts: self.max_attempts,

@@ -26,6 +26,8 @@ pub(crate) const DURATION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 6
 /// Least and most of a webhook request's timeout; another value is a usage error.
 pub(crate) const REQUEST_TIMEOUT_BOUNDS: (Duration, Duration) =
     (Duration::from_millis(10), Duration::from_secs(60 * 60));
+/// Default timeout of a webhook request, the response included.
+pub(crate) const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
 /// Least and most time between the two readings that a rate is computed from; another value is a usage error.
 pub(crate) const RATES_OVER_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60 * 60));
 

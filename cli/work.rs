@@ -5,6 +5,7 @@ use std::process;
 use std::time::Duration;
 
 use clap::Args;
+use retraced::limits::tree::{GRACE_DEFAULT, LEASE_DEFAULT};
 use retraced::view::Event;
 use retraced::{Context, Drained, OnUnknown, Queue, RawJob, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,8 +15,8 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{self, WorkedQueue};
 use crate::context::CommandContext;
 use crate::error::CliError;
-use crate::limits::JOB_MARGIN;
-use crate::output::{job_count, note, short_duration};
+use crate::limits::{JOB_MARGIN, REQUEST_TIMEOUT_DEFAULT};
+use crate::output::{job_count, millis, note, short_duration};
 use crate::webhook::{Addresses, Webhook};
 
 /// Log filter unless `RETRACED_LOG` is set.
@@ -48,14 +49,14 @@ pub(crate) struct Work {
     #[arg(long, env = "RETRACED_ALLOW_PRIVATE", hide_env_values = true)]
     allow_private: bool,
     /// The lease: how long a job belongs to this worker after each renewal, 300ms to 1h. If a worker dies, its jobs run again when their leases expire.
-    #[arg(long, value_name = "DURATION", env = "RETRACED_LEASE", hide_env_values = true, default_value = "30s", value_parser = args::lease)]
+    #[arg(long, value_name = "DURATION", env = "RETRACED_LEASE", hide_env_values = true, default_value = args::shown(LEASE_DEFAULT), value_parser = args::lease)]
     lease: Duration,
     /// How long a shutdown lets running jobs finish, up to 1h. Jobs that still run after that are stopped and go back to the front of their queue; no failure is counted.
-    #[arg(long, value_name = "DURATION", env = "RETRACED_GRACE", hide_env_values = true, default_value = "25s", value_parser = args::grace)]
+    #[arg(long, value_name = "DURATION", env = "RETRACED_GRACE", hide_env_values = true, default_value = args::shown(GRACE_DEFAULT), value_parser = args::grace)]
     grace: Duration,
     /// Timeout of a request, response included: 10ms to 1h. Connecting may take at most 5 s of it, and a response may pause for at most 5 s. On timeout the attempt fails with TIMEOUT and is retried. If the status
     /// had arrived and is a failure, the status decides instead.
-    #[arg(long, value_name = "DURATION", env = "RETRACED_TIMEOUT", hide_env_values = true, default_value = "15s", value_parser = args::request_timeout)]
+    #[arg(long, value_name = "DURATION", env = "RETRACED_TIMEOUT", hide_env_values = true, default_value = args::shown(REQUEST_TIMEOUT_DEFAULT), value_parser = args::request_timeout)]
     timeout: Duration,
 }
 
@@ -138,7 +139,7 @@ fn draining_message(running: usize, grace: Duration) -> String {
     if running == 0 {
         return "draining: no job is running".into();
     }
-    let grace = short_duration(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+    let grace = short_duration(millis(grace));
     format!("draining: {} running, with {grace} to finish; a second signal stops at once", job_count(running as u64))
 }
 

@@ -1,8 +1,8 @@
 //! What a job is, what may happen to it, and where it is kept. Applications use the crate [`retraced`], which re-exports what they need.
 //!
-//! From the lowest layer up: [`limits`] has the bounds; [`job`], [`failure`], [`retry`] and [`trace`] are pure (clock and randomness are arguments); then come
-//! [`clock`] and [`codec`]; [`store`] has the traits of a store and two stores; [`handler`], [`context`] and [`enqueue`] are what users write and call;
-//! [`execution`] runs one attempt. This crate knows nothing of actors.
+//! From the lowest layer up: [`limits`] has the bounds; [`job`], [`failure`], [`retry`], [`trace`] and [`events`] are pure (clock and randomness are arguments); then come
+//! [`clock`] and [`codec`]; [`store`] has the traits of a store and two stores; [`typed_job`], [`enqueue`], [`context`] and [`handler`] are what users write and call;
+//! [`execution`] runs one attempt. This crate depends on no actor.
 //!
 //! [`retraced`]: https://docs.rs/retraced
 
@@ -10,6 +10,7 @@ pub mod clock;
 pub mod codec;
 pub mod context;
 pub mod enqueue;
+pub mod events;
 pub mod execution;
 pub mod failure;
 pub mod handler;
@@ -20,4 +21,5 @@ pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trace;
-mod units;
+pub mod typed_job;
+pub mod units;

@@ -1,4 +1,5 @@
-//! Every bound of this crate, in one place. Bounds of a single Lua script stand in that script instead.
+//! Every bound of this crate, in one place. Bounds that only Lua scripts use stand at the top of their files instead; a test compares those that a Lua file repeats
+//! from here (`store/redis/scripts/tests.rs`).
 
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ pub const LOG_LINES_MAX: usize = 32;
 /// Longest log line or progress note kept, in bytes; the rest is cut.
 pub const LOG_LINE_BYTES_MAX: usize = 512;
 
-/// Most jobs that a finding of an audit names as examples; the others are only counted.
+/// Most jobs that a finding of a scan names as examples; the others are only counted.
 pub const FINDING_EXAMPLES_MAX: usize = 5;
 
 // ---- Calls to a store -------------------------------------------------------------------------------------------------------------------------
@@ -106,8 +107,7 @@ pub const BATCH_MAX: usize = 200;
 /// memory store too.
 pub const HEADER_BYTES: usize = 12;
 
-/// Longest wait that one call of [`watch_outcome`](crate::store::Admin::watch_outcome) announces: 1 min. A longer wait is shortened to this.
-/// `OUTCOME_WAIT_MS` in `lua/lib/queue.lua` must have the same value.
+/// Longest wait that one call of [`watch_outcome`](crate::store::Admin::watch_outcome) registers: 1 min. A longer wait is shortened to this.
 pub const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Most replay slots per process instance, and so the most calls with a [`CallId`](crate::store::CallId) that it may have open at once; further callers wait. This
@@ -134,7 +134,7 @@ pub const WORKER_ROW_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// the oldest ones.
 pub(crate) const HINTS_BUFFERED_MAX: usize = 1024;
 
-/// The least number of announced waits for outcomes at which a queue removes those that are over.
+/// The least number of registered waits for outcomes at which a queue removes those that are over.
 pub(crate) const OUTCOME_WAITS_SWEPT_FROM: usize = 256;
 
 /// How long the reply of an idle replay slot is kept at least, in ms: 24 h. A call that is sent again later may be applied again.
@@ -173,21 +173,21 @@ pub(crate) mod redis {
     /// How long a subscription for hints is silent before it is pinged: 5 s. A subscription that does not answer is closed.
     pub(crate) const SUBSCRIPTION_PING_EVERY: Duration = Duration::from_secs(5);
 
-    /// Most entries that one step (one script) of an audit asks for, so that the server is blocked only briefly.
-    pub(crate) const AUDIT_SLICE_MAX: usize = 200;
+    /// Most entries that one step (one script) of a scan asks for, so that the server is blocked only briefly.
+    pub(crate) const SCAN_SLICE_MAX: usize = 200;
 
-    /// Most entries of `history` that one step of an audit asks for: fewer than of other keys, because each may hold a large record of an attempt.
-    pub(crate) const AUDIT_ATTEMPTS_MAX: usize = 20;
+    /// Most entries of `history` that one step of a scan asks for: fewer than of other keys, because each may hold a large record of an attempt.
+    pub(crate) const SCAN_ATTEMPTS_MAX: usize = 20;
 
-    /// Bytes that one step of an audit should read: 128 KiB. The number of entries per step is adapted to the size of those in the step before.
-    pub(crate) const AUDIT_SLICE_BYTES: usize = 128 * 1024;
+    /// Bytes that one step of a scan should read: 128 KiB. The number of entries per step is adapted to the size of those in the step before.
+    pub(crate) const SCAN_SLICE_BYTES: usize = 128 * 1024;
 
-    /// Roughly how many entry versions an audit keeps in memory at a time, 8 bytes each. A longer queue is read several times, each time for another part of its
+    /// Roughly how many entry versions a scan keeps in memory at a time, 8 bytes each. A longer queue is read several times, each time for another part of its
     /// entry versions.
-    pub(crate) const AUDIT_ENTRY_VERSIONS_MAX: u64 = 1 << 20;
+    pub(crate) const SCAN_ENTRY_VERSIONS_MAX: u64 = 1 << 20;
 
-    /// Longest pause after a step of an audit: 20 ms. A shorter step is followed by a pause as long as the step, so that other clients get half of the server's time.
-    pub(crate) const AUDIT_PAUSE_MAX: Duration = Duration::from_millis(20);
+    /// Longest pause after a step of a scan: 20 ms. A shorter step is followed by a pause as long as the step, so that other clients get half of the server's time.
+    pub(crate) const SCAN_PAUSE_MAX: Duration = Duration::from_millis(20);
 }
 
 // ---- Producing --------------------------------------------------------------------------------------------------------------------------------

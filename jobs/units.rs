@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 /// Whole milliseconds; a fraction is dropped, and more than fits counts as the largest number.
-pub(crate) const fn millis(duration: Duration) -> u64 {
+#[must_use]
+pub const fn millis(duration: Duration) -> u64 {
     saturated(duration.as_millis())
 }
 
 /// Whole microseconds; a fraction is dropped, and more than fits counts as the largest number.
-pub(crate) const fn micros(duration: Duration) -> u64 {
+#[must_use]
+pub const fn micros(duration: Duration) -> u64 {
     saturated(duration.as_micros())
 }
 

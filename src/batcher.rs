@@ -138,8 +138,8 @@ impl Batcher {
         let mut buffer = self.lock();
         if buffer.calls_under_way < BATCHER_CALLS_MAX {
             buffer.calls_under_way += 1;
-            let runtime = self.calls.runtime();
-            return Admission::SendNow(job, DirectPermit { batcher: self.clone(), runtime });
+            let tokio = self.calls.tokio();
+            return Admission::SendNow(job, DirectPermit { batcher: self.clone(), tokio });
         }
         if buffer.waiting.len() >= FRONT_DOOR_JOBS_MAX || buffer.bytes >= FRONT_DOOR_BYTES_MAX {
             return Admission::Full;
@@ -226,7 +226,7 @@ enum Admission {
 struct DirectPermit {
     batcher: Arc<Batcher>,
     /// The tokio runtime that sends the buffered jobs: a `DirectPermit` may be dropped outside of any runtime.
-    runtime: Option<Handle>,
+    tokio: Option<Handle>,
 }
 
 impl Drop for DirectPermit {
@@ -242,8 +242,8 @@ impl Drop for DirectPermit {
         if any_waiting {
             let permit = SenderPermit { batcher: self.batcher.clone(), released: false };
             // Without a runtime, or on one that has ended, the permit is dropped here, which gives the call back: the buffered jobs are sent after the next direct call.
-            if let Some(runtime) = &self.runtime {
-                runtime.spawn(self.batcher.clone().send_buffered(permit));
+            if let Some(tokio) = &self.tokio {
+                tokio.spawn(self.batcher.clone().send_buffered(permit));
             }
         }
     }

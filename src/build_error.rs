@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use retraced_actors::{InvalidOption, StartError};
 use retraced_jobs::codec::PAYLOAD_BYTES_CEILING;
-use retraced_jobs::handler::{DuplicateState, HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN, InvalidHandler, MissingState};
+use retraced_jobs::context::DuplicateState;
+use retraced_jobs::handler::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN, InvalidHandler, MissingState};
 use retraced_jobs::job::QueueName;
 use retraced_jobs::retry::InvalidRetry;
 use retraced_jobs::store::StoreError;

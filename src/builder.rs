@@ -1,5 +1,6 @@
 //! The builder of a runtime: queues, handlers, state, store and options, all checked before anything starts.
 
+mod check;
 mod queue;
 
 pub use queue::Queue;
@@ -8,15 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retraced_actors::{Observer, QueueSpec, RestartPolicy, Tree, TreeOptions, TreeSpec};
+use retraced_jobs::context::States;
 use retraced_jobs::execution::{AttemptSpan, Layer, Layers, Runner};
-use retraced_jobs::handler::States;
 use retraced_jobs::job::InstanceId;
 use retraced_jobs::store::Store;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::build_error::{BuildError, Mistake};
-use crate::check::check;
 use crate::client::Client;
 use crate::limits::FIRST_PROBE_TIMEOUT;
 use crate::runtime::Runtime;
@@ -190,7 +190,7 @@ impl RuntimeBuilder {
     /// # Errors
     /// [`BuildError`] names all mistakes at once, or says why the store or the tree did not start. After an error nothing runs.
     pub async fn start(self) -> Result<Runtime, BuildError> {
-        let checked = check(self.mistakes, self.store, &self.queues, &self.states, &self.options);
+        let checked = check::check(self.mistakes, self.store, &self.queues, &self.states, &self.options);
         let store = checked.map_err(BuildError::Mistakes)?;
         let handlers = Handle::try_current().map_err(|_| BuildError::NoTokio)?;
         let instance = InstanceId::from(Uuid::new_v4());

@@ -59,8 +59,8 @@ impl Client {
     }
 
     /// A client whose calls run on this tokio runtime: that of a supervision tree.
-    pub(crate) fn running_on(store: Arc<dyn Store>, runtime: Handle) -> Self {
-        Self::with_calls(StoreCalls::new(store, CLIENT_CALLS_MAX, Some(runtime)))
+    pub(crate) fn running_on(store: Arc<dyn Store>, tokio: Handle) -> Self {
+        Self::with_calls(StoreCalls::new(store, CLIENT_CALLS_MAX, Some(tokio)))
     }
 
     fn with_calls(calls: StoreCalls) -> Self {

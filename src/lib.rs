@@ -52,7 +52,6 @@
 mod batcher;
 mod build_error;
 mod builder;
-mod check;
 mod chunks;
 mod client;
 pub mod find;
@@ -85,22 +84,23 @@ pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::enqueue::{
     EnqueueAllError, EnqueueError, IntoNewJob, JobHandle, JobRequest, Outcome, OutcomeError, QueueHandle, Receipt,
 };
+pub use retraced_jobs::events::{EventKind, SupervisionEvent};
 pub use retraced_jobs::failure::{Class, Code, Failure, FailureError};
-pub use retraced_jobs::handler::{
-    Attempt, Cancelled, FromContext, IntoFailure, Job, JobDefaults, JobOptions, Needs, Output, RawJob, State, seal_job,
-};
+pub use retraced_jobs::handler::{Attempt, Cancelled, FromContext, IntoFailure, Needs, Output, RawJob, State};
 pub use retraced_jobs::job::{JobId, JobState, Kind, QueueName};
 pub use retraced_jobs::retry::{OnUnknown, Retry};
 pub use retraced_jobs::store::memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use retraced_jobs::store::redis::RedisStore;
 pub use retraced_jobs::store::{Retention, RetentionRule, Store};
-pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
+pub use retraced_jobs::typed_job::{Job, JobDefaults, JobOptions, seal_job};
 
 /// The mistakes a [`BuildError`] can hold.
 pub mod build {
     pub use crate::build_error::{Mistake, Mistakes};
-    pub use retraced_jobs::handler::{DuplicateState, InvalidDefaults, InvalidHandler, MissingState};
+    pub use retraced_jobs::context::DuplicateState;
+    pub use retraced_jobs::handler::{InvalidHandler, MissingState};
+    pub use retraced_jobs::typed_job::InvalidDefaults;
 }
 
 /// Layers: code around every attempt.
@@ -110,13 +110,15 @@ pub mod layer {
 
 /// The traits a store implements and the types of their methods, to write a store or wrap one.
 pub mod store {
+    pub use retraced_jobs::events::Finding;
+    pub use retraced_jobs::events::FindingKind;
     pub use retraced_jobs::store::Admin;
-    pub use retraced_jobs::store::AuditReport;
     pub use retraced_jobs::store::BATCH_MAX;
     pub use retraced_jobs::store::CallId;
     pub use retraced_jobs::store::ClaimRequest;
     pub use retraced_jobs::store::ClaimedJob;
     pub use retraced_jobs::store::Claims;
+    pub use retraced_jobs::store::CountCheck;
     pub use retraced_jobs::store::Cursor;
     pub use retraced_jobs::store::Decorator;
     pub use retraced_jobs::store::Enqueued;
@@ -130,8 +132,8 @@ pub mod store {
     pub use retraced_jobs::store::LedgerPage;
     pub use retraced_jobs::store::Moved;
     pub use retraced_jobs::store::Promoted;
+    pub use retraced_jobs::store::QueueEmpty;
     pub use retraced_jobs::store::QueueStats;
-    pub use retraced_jobs::store::Quiet;
     pub use retraced_jobs::store::Reclaim;
     pub use retraced_jobs::store::Reclaimed;
     pub use retraced_jobs::store::ReclaimedJob;
@@ -159,8 +161,6 @@ pub mod store {
     pub use retraced_jobs::store::WorkerRow;
     #[cfg(feature = "redis")]
     pub use retraced_jobs::store::redis::{QUEUES_KEY, RedisOptions};
-    pub use retraced_jobs::trace::Finding;
-    pub use retraced_jobs::trace::FindingKind;
 }
 
 /// Jobs and their history, as a store returns them.
@@ -179,9 +179,9 @@ pub mod job {
     pub use retraced_jobs::job::RunAt;
     pub use retraced_jobs::job::Token;
     pub use retraced_jobs::job::UnknownState;
-    pub use retraced_jobs::store::Claimant;
     pub use retraced_jobs::store::JobSummary;
     pub use retraced_jobs::store::JobView;
+    pub use retraced_jobs::store::LeaseHolder;
     pub use retraced_jobs::trace::AttemptLog;
     pub use retraced_jobs::trace::AttemptRecord;
     pub use retraced_jobs::trace::Ended;
@@ -213,7 +213,7 @@ pub mod supervision {
     pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
     /// Used in the example of [`BuildError`](crate::BuildError).
     pub use retraced_actors::{InvalidOption, StartError};
-    pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
+    pub use retraced_jobs::events::{DropReason, EventKind, SupervisionEvent};
 }
 
 /// How envelopes, payloads and records of attempts are encoded, to write a store, or a producer that does not use a [`Client`].

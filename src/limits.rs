@@ -38,10 +38,10 @@ pub const OUTCOME_SUBSCRIPTIONS_MAX: usize = 16;
 /// How long a subscription to the ends of a queue's jobs is kept after its last listener is gone: 10 s. Without this, waiting for one job after the other would open a
 /// connection per job. An idle subscription ends earlier when another queue needs one and [`OUTCOME_SUBSCRIPTIONS_MAX`] is reached.
 pub const OUTCOME_SUBSCRIPTION_IDLE: Duration = Duration::from_secs(10);
-/// How long one poll announces to the store that somebody waits: 12 s. A store need not renew an announcement before half of this time has passed, so half of it covers
-/// the longest wait ([`OUTCOME_POLL_MAX`]) and the longest read ([`OUTCOME_READ_TIMEOUT`]). If a job completes after the announcement has expired and is not kept, its
+/// For how long one poll registers its wait in the store: 12 s. A store need not renew a registration before half of this time has passed, so half of it covers
+/// the longest wait ([`OUTCOME_POLL_MAX`]) and the longest read ([`OUTCOME_READ_TIMEOUT`]). If a job completes after the registration has expired and is not kept, its
 /// outcome is unknown.
-pub const OUTCOME_ANNOUNCED: Duration = Duration::from_secs(12);
+pub const OUTCOME_REGISTERED_WAIT: Duration = Duration::from_secs(12);
 /// Hints buffered for a listener that is slow to receive them; a listener that has missed some reads its job from the store.
 pub const OUTCOME_HINTS_MAX: usize = 1024;
 /// How long one poll of a job may take: 5 s. Past it the poll is repeated.

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use retraced_actors::{CallError, StoreCalls};
 use retraced_jobs::enqueue::{Outcome, OutcomeError};
+use retraced_jobs::events::Finding;
 use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{
-    AuditReport, CallId, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture,
+    CallId, CountCheck, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture,
     WorkerRow,
 };
-use retraced_jobs::trace::Finding;
 
 use crate::limits::{OPERATOR_CALLS_MAX, OPERATOR_TIMEOUT};
 use crate::outcome_waiter::OutcomeWaiter;
@@ -182,18 +182,18 @@ impl Operator {
     }
 }
 
-/// What an audit found, and the counts of the queue before and after it.
+/// What an audit or a repair found by its scan, and the counts of the queue before and after it.
 ///
 /// Used in the example of [`Operator::audit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
     /// The counts before the audit.
-    pub before: AuditReport,
+    pub before: CountCheck,
     /// What was wrong; empty when nothing was.
     pub findings: Vec<Finding>,
-    /// The counts after the audit. After a repair they [add up](AuditReport::adds_up), unless a lease without a grant
+    /// The counts after the audit. After a repair they [add up](CountCheck::adds_up), unless a lease without a grant
     /// was found: such a lease is counted until it is reclaimed.
-    pub after: AuditReport,
+    pub after: CountCheck,
 }
 
 /// Why an operator's call failed.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use retraced_actors::{ActorRef, Drained, Ending, Enqueue, Exhausted, FrontDoorHandle, LiveActor, Tree, TreeNode};
 use retraced_jobs::enqueue::{EnqueueError, IntoNewJob, JobHandle, Outcome, OutcomeError, Producers, QueueHandle};
+use retraced_jobs::events::SupervisionEvent;
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
-use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, broadcast};
 

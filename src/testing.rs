@@ -48,11 +48,11 @@ use retraced_jobs::clock::TokioClock;
 use retraced_jobs::codec;
 use retraced_jobs::enqueue::IntoNewJob;
 use retraced_jobs::failure::Code;
-use retraced_jobs::handler::Job;
 use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{JobSummary, JobView, QueueStats};
 use retraced_jobs::testing::TEST_START_MS;
+use retraced_jobs::typed_job::Job;
 use tokio::runtime::Handle;
 
 pub use retraced_jobs::testing::{TestAttempt, TestContext};

@@ -259,17 +259,17 @@ async fn a_panic_is_settled_at_once_and_reported_with_its_location() {
         let panic = async {
             loop {
                 match events.recv().await.unwrap().kind {
-                    EventKind::HandlerPanicked { job, attempt, message, place, .. } if job == id => {
-                        return (attempt, message, place);
+                    EventKind::HandlerPanicked { job, attempt, message, location, .. } if job == id => {
+                        return (attempt, message, location);
                     }
                     _ => {}
                 }
             }
         };
         let reported = tokio::time::timeout(Duration::from_secs(10), panic).await;
-        let (attempt, message, place) = reported.expect("a supervision event of this panic");
+        let (attempt, message, location) = reported.expect("a supervision event of this panic");
         assert_eq!((attempt, message), (1, format!("number {number} panics")));
-        assert!(place.is_some_and(|place| place.contains("faults.rs:")));
+        assert!(location.is_some_and(|location| location.contains("faults.rs:")));
     }
     took_ms.sort_unstable();
     // The percentile by nearest rank: of a hundred values the ninety-ninth.
@@ -325,7 +325,7 @@ async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_use_no_restart_budge
     kinds.extend(drain_events(&mut events).into_iter().map(|event| event.kind));
     assert_eq!(panics(&kinds), jobs / 100, "each panic is reported once");
     let counted = kinds.iter().find(|kind| {
-        matches!(kind, EventKind::Crashed { .. } | EventKind::Escalated { .. } | EventKind::QueueClosed { .. })
+        matches!(kind, EventKind::Crashed { .. } | EventKind::Escalated { .. } | EventKind::SupervisorClosed { .. })
     });
     assert_eq!(counted, None, "a handler's panic uses no restart budget");
 }
@@ -374,8 +374,10 @@ async fn a_store_outage_of_three_leases_counts_no_crash() {
     let settled = || async { admin.stats(&queue()).await.unwrap().completed_total == jobs };
     eventually("the last settlement", Duration::from_secs(10), settled).await;
     let stats = admin.stats(&queue()).await.unwrap();
-    let outages =
-        drain_events(&mut events).iter().filter(|event| matches!(event.kind, EventKind::StoreLost { .. })).count();
+    let outages = drain_events(&mut events)
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::StoreUnreachable { .. }))
+        .count();
     println!(
         "frozen for {:?} with {in_flight} in flight: {before} jobs/s before, 80 % of that reached {full_speed:?} after the thaw; crashes {}, started twice {}, outage reported {outages} times",
         lease * 3,

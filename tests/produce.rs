@@ -171,7 +171,7 @@ async fn a_waiter_gets_the_outcome_of_a_job_that_is_not_kept() {
         let job = job.clone();
         async move { job.outcome_within(TIMEOUT).await }
     });
-    // This wait takes 50 ms. By its end the task above has announced that it waits.
+    // This wait takes 50 ms. By its end the task above has registered its wait.
     let early = job.outcome_within(Duration::from_millis(50)).await;
     assert!(matches!(early, Err(OutcomeError::TimedOut { .. })), "{early:?}");
     let mut retention = Retention::default();
@@ -185,7 +185,7 @@ async fn a_waiter_gets_the_outcome_of_a_job_that_is_not_kept() {
         "a client that asks again soon gets the outcome"
     );
     let unawaited = orders.enqueue(Order { number: 6 }).await.unwrap();
-    // By polls: to wait for its outcome would announce the wait.
+    // By polls: to wait for its outcome would register the wait.
     let is_gone = async {
         while runtime.operator().job(&unawaited.queue, &unawaited.id).await.unwrap().is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -129,7 +129,7 @@ impl Harness {
                 code: Code::NetworkError,
                 message: "connection refused by 10.0.0.7:25 after three tries".into(),
                 chain: vec!["connection refused".into()],
-                place: None,
+                location: None,
                 backtrace: None,
                 decision: None,
             },

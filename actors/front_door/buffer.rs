@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use retraced_jobs::enqueue::{EnqueueError, Receipt};
+use retraced_jobs::events::{DropReason, EventKind};
 use retraced_jobs::job::{NewJob, QueueName};
 use retraced_jobs::store::{BATCH_MAX, Enqueued, StoreError};
-use retraced_jobs::trace::EventKind;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -43,31 +43,13 @@ struct Buffer {
     jobs: VecDeque<Enqueue>,
     bytes: usize,
     flushes: usize,
-    /// Messages without a reply that were dropped since the last report.
-    dropped: u64,
-    /// When dropped messages were reported last.
-    reported: Option<Instant>,
+    dropped: Dropped,
     closed: bool,
 }
 
 impl Buffer {
     fn is_full(&self) -> bool {
         self.jobs.len() >= FRONT_DOOR_JOBS_MAX || self.bytes >= FRONT_DOOR_BYTES_MAX
-    }
-
-    /// Counts a message that was dropped. Returns how many to report now.
-    fn drop_one(&mut self) -> u64 {
-        self.dropped += 1;
-        let due = self.reported.is_none_or(|at| at.elapsed() >= DROPPED_REPORT_INTERVAL);
-        if due { self.take_dropped() } else { 0 }
-    }
-
-    /// The messages dropped since the last report.
-    fn take_dropped(&mut self) -> u64 {
-        if self.dropped > 0 {
-            self.reported = Some(Instant::now());
-        }
-        std::mem::take(&mut self.dropped)
     }
 
     /// Removes up to a batch of jobs. Empty if none wait.
@@ -81,6 +63,39 @@ impl Buffer {
         }
         self.bytes = self.bytes.saturating_sub(bytes);
         (jobs, replies)
+    }
+}
+
+/// Messages without a reply that were dropped since the last report, by reason.
+#[derive(Default)]
+struct Dropped {
+    buffer_full: u64,
+    shutting_down: u64,
+    /// When dropped messages were reported last.
+    reported: Option<Instant>,
+}
+
+impl Dropped {
+    /// Counts a message that was dropped. Returns what to report now.
+    fn add(&mut self, reason: DropReason) -> Vec<EventKind> {
+        match reason {
+            DropReason::ShuttingDown => self.shutting_down += 1,
+            _ => self.buffer_full += 1,
+        }
+        let due = self.reported.is_none_or(|at| at.elapsed() >= DROPPED_REPORT_INTERVAL);
+        if due { self.take() } else { Vec::new() }
+    }
+
+    /// The messages dropped since the last report, to be reported now: one event per reason.
+    fn take(&mut self) -> Vec<EventKind> {
+        let full = (DropReason::BufferFull, std::mem::take(&mut self.buffer_full));
+        let shutting_down = (DropReason::ShuttingDown, std::mem::take(&mut self.shutting_down));
+        let counted = [full, shutting_down].into_iter().filter(|&(_, dropped)| dropped > 0);
+        let events: Vec<_> = counted.map(|(reason, dropped)| EventKind::EnqueuesDropped { dropped, reason }).collect();
+        if !events.is_empty() {
+            self.reported = Some(Instant::now());
+        }
+        events
     }
 }
 
@@ -112,12 +127,13 @@ impl FrontDoor {
             Some(_) if !self.calls.health().is_up() => Some(EnqueueError::StoreUnavailable),
             _ => None,
         };
-        let mut dropped = 0;
+        let mut dropped = Vec::new();
         match (refusal, message.reply) {
             (Some(refusal), Some(reply)) => {
                 let _ = reply.send(Err(refusal));
             }
-            (Some(_), None) => dropped = buffer.drop_one(),
+            (Some(EnqueueError::ShuttingDown { .. }), None) => dropped = buffer.dropped.add(DropReason::ShuttingDown),
+            (Some(_), None) => dropped = buffer.dropped.add(DropReason::BufferFull),
             (None, reply) => {
                 buffer.bytes += message.job.envelope.len();
                 buffer.jobs.push_back(Enqueue { job: message.job, reply });
@@ -163,7 +179,7 @@ impl FrontDoor {
         self.lock().closed = true;
     }
 
-    /// Waits until no accepted job waits for the store any more, at most until the deadline.
+    /// Waits until no accepted job waits for the store any more, at most until the deadline. Then reports the messages that were dropped meanwhile.
     pub(crate) async fn wait_until_empty(&self, deadline: Instant) {
         loop {
             let flushed = self.flushed.notified();
@@ -172,14 +188,16 @@ impl FrontDoor {
                 buffer.jobs.is_empty() && buffer.flushes == 0
             };
             if empty || tokio::time::timeout_at(deadline, flushed).await.is_err() {
-                return;
+                break;
             }
         }
+        let dropped = self.lock().dropped.take();
+        self.report_dropped(dropped);
     }
 
-    fn report_dropped(&self, refused: u64) {
-        if refused > 0 {
-            self.events.emit(&path::queue(&self.queue), EventKind::Busy { refused });
+    fn report_dropped(&self, dropped: Vec<EventKind>) {
+        for kind in dropped {
+            self.events.emit(&path::queue(&self.queue), kind);
         }
     }
 }
@@ -213,7 +231,7 @@ impl Flush {
         }
         buffer.flushes -= 1;
         self.over = true;
-        let dropped = buffer.take_dropped();
+        let dropped = buffer.dropped.take();
         drop(buffer);
         self.door.report_dropped(dropped);
         self.door.flushed.notify_waiters();

@@ -4,8 +4,8 @@ use std::fmt;
 
 use retraced_jobs::codec::CodecError;
 use retraced_jobs::enqueue::{EnqueueError, Receipt};
-use retraced_jobs::handler::{Job, JobOptions, seal_job};
 use retraced_jobs::job::{JobId, NewJob};
+use retraced_jobs::typed_job::{Job, JobOptions, seal_job};
 use tokio::sync::oneshot;
 
 /// Where a producer waits for its receipt.
@@ -20,7 +20,7 @@ pub(super) type Reply = oneshot::Sender<Result<Receipt, EnqueueError>>;
 /// use retraced_actors::Enqueue;
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct Ring { bell: u32 }
-/// # impl retraced_jobs::handler::Job for Ring { const KIND: &'static str = "bell.ring"; }
+/// # impl retraced_jobs::typed_job::Job for Ring { const KIND: &'static str = "bell.ring"; }
 /// let message = Enqueue::new(Ring { bell: 1 })?;
 /// let id = message.id().clone();
 /// let (message, receipt) = message.with_reply();

@@ -14,4 +14,4 @@ mod queue;
 pub(crate) use buffer::FrontDoor;
 pub use enqueue::Enqueue;
 pub use handle::FrontDoorHandle;
-pub(crate) use queue::Queue;
+pub(crate) use queue::QueueActor;

@@ -9,9 +9,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use super::{Enqueue, FrontDoor};
 
 /// The actor.
-pub(crate) struct Queue;
+pub(crate) struct QueueActor;
 
-impl Actor for Queue {
+impl Actor for QueueActor {
     type Msg = Enqueue;
     type State = Arc<FrontDoor>;
     type Arguments = Arc<FrontDoor>;

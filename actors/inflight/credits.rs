@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use retraced_jobs::job::Nonce;
 use retraced_jobs::store::BATCH_MAX;
+use retraced_jobs::units::micros;
 
 use crate::limits::{PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, PREFETCH_JOBS_MAX, UNRESOLVED_CLAIMS_MAX};
 
@@ -122,10 +123,6 @@ impl Pace {
             }
         }
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -16,6 +16,6 @@ mod waiting;
 
 pub(crate) use claim::{ClaimOutcome, OpenClaim};
 pub(crate) use executors::PoolEpoch;
-pub(crate) use phase::{EndedAttempt, HandlerRun, NextJob, Turn};
+pub(crate) use phase::{AskReason, EndedAttempt, HandlerRun, NextJob};
 pub(crate) use settling::Settling;
 pub(crate) use shared::Inflight;

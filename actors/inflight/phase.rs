@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_jobs::context::LeaseWatch;
+use retraced_jobs::context::AttemptControl;
 use retraced_jobs::execution::RanBy;
 use retraced_jobs::store::{ClaimedJob, Settlement, Verdict};
 use retraced_jobs::trace::ExecutorId;
@@ -15,7 +15,7 @@ use super::quarantine::CrashRisk;
 /// A job in the table.
 pub(super) struct Held {
     pub(super) job: ClaimedJob,
-    pub(super) lease: Arc<LeaseWatch>,
+    pub(super) control: Arc<AttemptControl>,
     pub(super) risk: CrashRisk,
     pub(super) phase: Phase,
 }
@@ -54,18 +54,18 @@ impl Run {
 
 /// Why an executor asks for a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum AskReason {
     /// It was just woken. If it gets a job and another one may start, the next idle executor is woken.
     Woken,
-    /// It has just run a job.
-    Next,
+    /// The job that it ran has ended.
+    JobEnded,
 }
 
 /// A job that an executor must run now.
 pub(crate) struct NextJob {
     pub(crate) grant: GrantId,
     pub(crate) job: ClaimedJob,
-    pub(crate) lease: Arc<LeaseWatch>,
+    pub(crate) control: Arc<AttemptControl>,
     /// The executor must record the start in the store, and then call [`started`](super::Inflight::started), before it runs the handler.
     pub(crate) records_start: bool,
 }

@@ -64,9 +64,9 @@ impl Gate {
     }
 }
 
-/// The place of a job in its claim. It decides when a crash suspect starts.
+/// The position of a job in its claim. It decides when a crash suspect starts.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct ClaimPosition {
     /// A random number, the same for all jobs of the claim.
     pub(crate) offset: u16,
     /// The number of the job in the claim, from 0.
@@ -80,9 +80,9 @@ pub(crate) struct ReturnedJobs(BTreeMap<(Instant, GrantId), CrashRisk>);
 impl ReturnedJobs {
     /// Adds a job. Returns the instant from which it may start: now, or for a crash suspect a point of [`SUSPECT_START_SPREAD`]. Multiples of the golden ratio, modulo one, cover an interval evenly, however many
     /// there are (Knuth, The Art of Computer Programming 3, 6.4, theorem S).
-    pub(crate) fn add(&mut self, grant: GrantId, risk: CrashRisk, now: Instant, place: Place) -> Instant {
+    pub(crate) fn add(&mut self, grant: GrantId, risk: CrashRisk, now: Instant, position: ClaimPosition) -> Instant {
         const GOLDEN: u16 = 40_503; // 2^16 over the golden ratio
-        let point = f64::from(place.offset.wrapping_add(place.n.wrapping_mul(GOLDEN))) / 65_536.0;
+        let point = f64::from(position.offset.wrapping_add(position.n.wrapping_mul(GOLDEN))) / 65_536.0;
         let spread = if risk == CrashRisk::Returned { Duration::ZERO } else { SUSPECT_START_SPREAD };
         let from = now + spread.mul_f64(point);
         self.0.insert((from, grant), risk);
@@ -137,7 +137,11 @@ mod tests {
 
     fn held(risks: &[CrashRisk], offset: u16) -> (ReturnedJobs, Instant, Vec<Instant>) {
         let (mut jobs, now) = (ReturnedJobs::default(), Instant::now());
-        let from = risks.iter().zip(0..).map(|(risk, n)| jobs.add(n.into(), *risk, now, Place { offset, n })).collect();
+        let from = risks
+            .iter()
+            .zip(0..)
+            .map(|(risk, n)| jobs.add(n.into(), *risk, now, ClaimPosition { offset, n }))
+            .collect();
         (jobs, now, from)
     }
 

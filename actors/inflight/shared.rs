@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ractor::ActorRef;
-use retraced_jobs::context::LeaseWatch;
+use retraced_jobs::context::AttemptControl;
 use retraced_jobs::execution::Runner;
 use retraced_jobs::job::{InstanceId, JobId, Lease, Nonce};
 use retraced_jobs::store::{ClaimedJob, Settlement};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::executors::{ExecutorPort, PoolEpoch};
 use super::grant::GrantId;
-use super::phase::{EndedAttempt, HandlerRun, Inspection, NextJob, Turn};
+use super::phase::{AskReason, EndedAttempt, HandlerRun, Inspection, NextJob};
 use super::table::Table;
 use crate::limits::{STUCK_AFTER, ZOMBIE_AFTER};
 use crate::messages::ExecutorMessage;
@@ -101,8 +101,8 @@ impl Inflight {
     }
 
     /// The next job for this executor, which is idle if there is none.
-    pub(crate) fn next(&self, id: ExecutorId, turn: Turn, now: Instant, started_ms: u64) -> Option<NextJob> {
-        let next = self.table().next(id, turn, now, started_ms);
+    pub(crate) fn next(&self, id: ExecutorId, why: AskReason, now: Instant, started_ms: u64) -> Option<NextJob> {
+        let next = self.table().next(id, why, now, started_ms);
         if next.is_none() {
             self.changed.notify_waiters();
         }
@@ -137,8 +137,8 @@ impl Inflight {
     }
 
     /// Every lease held and not lost, from the grant until the outcome is confirmed.
-    pub(crate) fn leases(&self, owner: InstanceId) -> Vec<(Lease, Arc<LeaseWatch>)> {
-        self.table().leases(owner)
+    pub(crate) fn leases(&self, instance: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
+        self.table().leases(instance)
     }
 
     /// Whether the job of this lease waits or runs here, so that its outcome is not known.

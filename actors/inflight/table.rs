@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::HashMap;
-use retraced_jobs::context::{LeaseWatch, Stop};
+use retraced_jobs::context::{AttemptControl, Stop};
 use retraced_jobs::execution::{RanBy, Runner};
 use retraced_jobs::job::{InstanceId, JobId, Lease};
 use retraced_jobs::store::{BATCH_MAX, ClaimedJob, Settlement};
@@ -24,8 +24,8 @@ use tokio::time::Instant;
 use super::credits::{ClaimBudget, Credits};
 use super::executors::{Activity, ExecutorPort, Executors, PoolEpoch};
 use super::grant::GrantId;
-use super::phase::{EndedAttempt, HandlerRun, Held, Inspection, NextJob, Phase, Run, Turn};
-use super::quarantine::{CrashRisk, Gate, Place};
+use super::phase::{AskReason, EndedAttempt, HandlerRun, Held, Inspection, NextJob, Phase, Run};
+use super::quarantine::{ClaimPosition, CrashRisk, Gate};
 use super::waiting::Waiting;
 use crate::limits::{QUARANTINE_DELAY, SETTLE_BYTES_MAX, UNSTARTED_MAX};
 
@@ -88,18 +88,18 @@ impl<X: ExecutorPort> Table<X> {
         for (job, n) in jobs.into_iter().zip(0_u16..) {
             let grant = self.next_grant;
             self.next_grant += 1;
-            let lease = Arc::new(LeaseWatch::new_at(now, expires));
+            let control = Arc::new(AttemptControl::new_at(now, expires));
             let risk = CrashRisk::of(job.counters, self.crashes_max);
             let phase = if self.admits() {
                 // Random bytes, the same for all jobs of the claim, spread the starts of its crash suspects.
                 let [high, low, ..] = job.token.nonce;
-                let place = Place { offset: u16::from_be_bytes([high, low]), n };
-                Phase::Waiting { ready_from: self.waiting.add(grant, risk, job.envelope.len(), now, place) }
+                let position = ClaimPosition { offset: u16::from_be_bytes([high, low]), n };
+                Phase::Waiting { ready_from: self.waiting.add(grant, risk, job.envelope.len(), now, position) }
             } else {
                 self.finished.push_back(grant);
                 Phase::Finished(self.runner.interrupted(&job, None))
             };
-            self.held.insert(grant, Held { job, lease, risk, phase });
+            self.held.insert(grant, Held { job, control, risk, phase });
         }
         self.wake_one(now);
     }
@@ -122,9 +122,9 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     /// The next job for this executor. If there is none, the executor is idle and is woken later.
-    pub(super) fn next(&mut self, executor: ExecutorId, turn: Turn, now: Instant, started_ms: u64) -> Option<NextJob> {
-        let next = self.take(executor, now, started_ms);
-        if turn == Turn::Woken && next.is_some() {
+    pub(super) fn next(&mut self, id: ExecutorId, why: AskReason, now: Instant, started_ms: u64) -> Option<NextJob> {
+        let next = self.take(id, now, started_ms);
+        if why == AskReason::Woken && next.is_some() {
             self.wake_one(now);
         }
         next
@@ -138,13 +138,13 @@ impl<X: ExecutorPort> Table<X> {
         while let Some(grant) = self.waiting.take(now, self.gate()) {
             let Some(held) = self.held.get_mut(&grant) else { continue };
             self.waiting.free(held.job.envelope.len());
-            if held.lease.is_lost() {
+            if held.control.is_lost() {
                 // Another worker holds the job: a run here would only be a duplicate.
                 self.held.remove(&grant);
                 continue;
             }
             let records_start = held.risk != CrashRisk::None;
-            if !records_start && held.lease.remaining_at(now).is_zero() {
+            if !records_start && held.control.remaining_at(now).is_zero() {
                 // Another worker may hold the job. If so, the store ignores this release. A job whose start is recorded needs no check here: `begin` tells whether the lease still holds.
                 held.phase = Phase::Finished(self.runner.unstarted(&held.job));
                 self.finished.push_back(grant);
@@ -155,7 +155,7 @@ impl<X: ExecutorPort> Table<X> {
             } else {
                 Phase::Running(Run { executor, started: now, started_ms, reported_stuck: false })
             };
-            let next = NextJob { grant, job: held.job.clone(), lease: held.lease.clone(), records_start };
+            let next = NextJob { grant, job: held.job.clone(), control: held.control.clone(), records_start };
             self.executors.set(executor, Activity::Job(grant));
             return Some(next);
         }
@@ -206,7 +206,7 @@ impl<X: ExecutorPort> Table<X> {
             Phase::Waiting { .. } | Phase::Finished(_) | Phase::Settling => return,
         };
         // The handler gets this reason for any interruption by this worker.
-        held.lease.stop(Stop::Shutdown);
+        held.control.stop(Stop::Shutdown);
         let settlement = self.runner.interrupted(&held.job, ran_by);
         if let Some(RanBy { executor, ran, .. }) = ran_by {
             let run = HandlerRun { executor, job: held.job.clone(), ran };
@@ -265,7 +265,7 @@ impl<X: ExecutorPort> Table<X> {
     pub(super) fn stop_running(&self) {
         for held in self.held.values() {
             if let Phase::Starting { .. } | Phase::Running(_) = held.phase {
-                held.lease.stop(Stop::Shutdown);
+                held.control.stop(Stop::Shutdown);
             }
         }
     }
@@ -282,7 +282,7 @@ impl<X: ExecutorPort> Table<X> {
     /// Asks the handler of this job to stop because the job was cancelled.
     pub(super) fn cancel(&self, id: &JobId) {
         for held in self.held.values().filter(|held| held.job.id == *id) {
-            held.lease.stop(Stop::Cancelled);
+            held.control.stop(Stop::Cancelled);
         }
     }
 
@@ -344,9 +344,9 @@ impl<X: ExecutorPort> Table<X> {
     // --- leases
 
     /// Every lease held and not lost, from the grant until the outcome is confirmed.
-    pub(super) fn leases(&self, owner: InstanceId) -> Vec<(Lease, Arc<LeaseWatch>)> {
-        let held = self.held.values().filter(|held| !held.lease.is_lost());
-        held.map(|held| (held.job.lease(owner), held.lease.clone())).collect()
+    pub(super) fn leases(&self, instance: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
+        let held = self.held.values().filter(|held| !held.control.is_lost());
+        held.map(|held| (held.job.lease(instance), held.control.clone())).collect()
     }
 
     /// Whether the job of this lease waits or runs here. A job whose outcome is known does not count: the store may have settled it already, and the
@@ -412,16 +412,16 @@ impl<X: ExecutorPort> Table<X> {
             let Phase::Running(run) = &mut held.phase else { continue };
             let ran_by = run.ran_by(now);
             let handler_run = || HandlerRun { executor: run.executor, job: held.job.clone(), ran: ran_by.ran };
-            if ran_by.ran >= held.lease.timeout().unwrap_or(Duration::MAX).saturating_add(margin) {
+            if ran_by.ran >= held.control.timeout().unwrap_or(Duration::MAX).saturating_add(margin) {
                 found.zombies.push(handler_run());
                 let settlement = self.runner.timed_out(&held.job, ran_by, jitter);
                 let ended = EndedAttempt { run: handler_run(), verdict: settlement.verdict, timed_out: true };
                 self.ended.push(ended);
                 self.executors.set(run.executor, Activity::Zombie);
-                held.lease.stop(Stop::TimedOut);
+                held.control.stop(Stop::TimedOut);
                 held.phase = Phase::Finished(settlement);
                 self.finished.push_back(*grant);
-            } else if !run.reported_stuck && held.lease.not_yielded_for(now).is_some_and(|d| d >= stuck_after) {
+            } else if !run.reported_stuck && held.control.not_yielded_for(now).is_some_and(|d| d >= stuck_after) {
                 found.stuck.push(handler_run());
                 run.reported_stuck = true;
             }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 
 use super::grant::GrantId;
-use super::quarantine::{CrashRisk, Gate, Place, ReturnedJobs};
+use super::quarantine::{ClaimPosition, CrashRisk, Gate, ReturnedJobs};
 use crate::limits::CLAIM_BYTES_MAX;
 
 /// Granted jobs without an executor.
@@ -20,13 +20,20 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Adds a job whose envelope has this many bytes. Returns the instant from which it may start (see [`ReturnedJobs::add`]).
-    pub(super) fn add(&mut self, grant: GrantId, risk: CrashRisk, bytes: usize, now: Instant, place: Place) -> Instant {
+    pub(super) fn add(
+        &mut self,
+        grant: GrantId,
+        risk: CrashRisk,
+        bytes: usize,
+        now: Instant,
+        position: ClaimPosition,
+    ) -> Instant {
         self.bytes += bytes;
         if risk == CrashRisk::None {
             self.queue.push_back(grant);
             return now;
         }
-        self.returned.add(grant, risk, now, place)
+        self.returned.add(grant, risk, now, position)
     }
 
     /// Removes the next job that may start, returned jobs first. The caller frees its bytes with [`free`](Self::free).

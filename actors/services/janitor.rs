@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::events::EventKind;
 use retraced_jobs::store::TrimPolicy;
-use retraced_jobs::trace::EventKind;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::{QueueContext, RuntimeContext};
@@ -119,10 +119,10 @@ async fn trim_batches(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
     true
 }
 
-/// Audits one queue. A store may count the containers one after another while jobs move between them. So only if two audits in a row find a difference, it
+/// Audits one queue. A store may count the containers one after another while jobs move between them. So only if two checks in a row find a difference, it
 /// is reported and the queue is repaired. The event has the difference of the jobs, which is 0 if only the numbers of grants and leases differ.
 async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
-    let count = || runtime.calls.once("audit", |store| store.audit(&queue.name));
+    let count = || runtime.calls.once("check_counts", |store| store.check_counts(&queue.name));
     let Ok(first) = count().await else { return };
     if first.adds_up() {
         return;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use retraced_jobs::context::{LeaseWatch, Stop};
+use retraced_jobs::context::{AttemptControl, Stop};
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::Lease;
 use retraced_jobs::store::{BATCH_MAX, Renewal, Renewed};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
@@ -110,24 +110,24 @@ async fn renew(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
 fn apply(
     runtime: &RuntimeContext,
     queue: &QueueContext,
-    held: &[(Lease, Arc<LeaseWatch>)],
+    held: &[(Lease, Arc<AttemptControl>)],
     renewed: Renewed,
     expires: Instant,
 ) {
     runtime.store_clock.observe(renewed.now_ms);
     let (mut kept, mut lost) = (0, 0);
-    for ((lease, watch), result) in held.iter().zip(renewed.results) {
+    for ((lease, control), result) in held.iter().zip(renewed.results) {
         match result {
             Renewal::Kept { cancel_asked } => {
                 kept += 1;
-                watch.extend(expires);
+                control.extend(expires);
                 if cancel_asked {
-                    watch.stop(Stop::Cancelled);
+                    control.stop(Stop::Cancelled);
                 }
             }
             Renewal::Stale if queue.inflight.is_active(lease) => {
                 lost += 1;
-                watch.lose();
+                control.lose();
                 let (queue, job, attempt) = (queue.name.clone(), lease.id.clone(), lease.token.attempt);
                 runtime.events.emit(path::LEASE_KEEPER, EventKind::LeaseLost { queue, job, attempt });
             }

@@ -120,7 +120,7 @@ fn row(runtime: &RuntimeContext) -> WorkerRow {
 /// Events on their way to the store. If they are not stored they return to the buffer, even if the ledger actor ends meanwhile.
 struct UnstoredEvents<'a> {
     runtime: &'a RuntimeContext,
-    taken: Vec<retraced_jobs::trace::SupervisionEvent>,
+    taken: Vec<retraced_jobs::events::SupervisionEvent>,
 }
 
 impl<'a> UnstoredEvents<'a> {

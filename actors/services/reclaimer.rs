@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::events::EventKind;
 use retraced_jobs::store::{Reclaim, Reclaimed};
-use retraced_jobs::trace::EventKind;
+use retraced_jobs::units::millis;
 
 use crate::background::{self, BackgroundTask};
-use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
 use crate::limits::{
     BATCHES_PER_ROUND_MAX, LOSSES_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, RECLAIM_POLL_MIN, RECLAIMS_PER_LEASE,
@@ -154,7 +154,7 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed)
         let kind = EventKind::LeaseReclaimed {
             queue: queue.name.clone(),
             job: job.id.clone(),
-            owner: job.owner,
+            held_by: job.held_by,
             crashes: job.crashes,
             counted: job.counted,
             poisoned: job.poisoned,

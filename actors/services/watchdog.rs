@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use retraced_jobs::trace::EventKind;
+use retraced_jobs::events::EventKind;
+use retraced_jobs::units::millis;
 use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
-use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::HandlerRun;
 use crate::limits::WATCH_INTERVAL;

@@ -40,8 +40,8 @@ impl StoreCalls {
         &self,
         calls: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        let Some(runtime) = &self.runtime else { return Some(calls.await) };
-        match AbortOnDropHandle::new(runtime.spawn(calls)).await {
+        let Some(tokio) = &self.tokio else { return Some(calls.await) };
+        match AbortOnDropHandle::new(tokio.spawn(calls)).await {
             Ok(result) => Some(result),
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => None,

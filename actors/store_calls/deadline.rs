@@ -76,8 +76,8 @@ impl StoreCalls {
         &self,
         sent: impl Future<Output = Result<T, CallError>> + Send + 'static,
     ) -> Result<T, CallError> {
-        match &self.runtime {
-            Some(runtime) => spawned(runtime, sent).await,
+        match &self.tokio {
+            Some(tokio) => spawned(tokio, sent).await,
             None => sent.await,
         }
     }
@@ -85,12 +85,12 @@ impl StoreCalls {
 
 /// Runs a call on the tokio runtime that the connections of the store belong to. If the store panics, the outcome is unknown, as if the store had not answered.
 async fn spawned<T: Send + 'static>(
-    runtime: &Handle,
+    tokio: &Handle,
     sent: impl Future<Output = Result<T, CallError>> + Send + 'static,
 ) -> Result<T, CallError> {
     let begun = Arc::new(AtomicBool::new(false));
     let begins = begun.clone();
-    let call = runtime.spawn(async move {
+    let call = tokio.spawn(async move {
         begins.store(true, Ordering::Release);
         sent.await
     });

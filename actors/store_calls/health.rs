@@ -4,14 +4,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use retraced_jobs::events::EventKind;
 use retraced_jobs::store::StoreError;
-use retraced_jobs::trace::EventKind;
+use retraced_jobs::units::millis;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Address;
-use crate::clock::millis;
 use crate::limits::{OUTAGE_WAIT_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
 use crate::messages::StoreLinkMessage;
 use crate::path;
@@ -83,7 +83,7 @@ impl Health {
             up
         });
         if changed {
-            self.report(EventKind::StoreLost { reason: reason.to_owned() });
+            self.report(EventKind::StoreUnreachable { reason: reason.to_owned() });
         }
         self.0.link.send(StoreLinkMessage::Unanswered);
     }
@@ -102,7 +102,7 @@ impl Health {
             }
         });
         if let Some(away) = away {
-            self.report(EventKind::StoreBack { away_ms: millis(away) });
+            self.report(EventKind::StoreReachable { away_ms: millis(away) });
         }
     }
 

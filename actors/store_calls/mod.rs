@@ -27,21 +27,21 @@ pub struct StoreCalls {
     slots: ReplaySlots,
     health: Health,
     /// Where calls with a deadline run, because connections belong to the tokio runtime that opened them. `None`: on the caller's.
-    runtime: Option<Handle>,
+    tokio: Option<Handle>,
 }
 
 impl StoreCalls {
-    /// For a process without a tree. The calls get a process instance of their own and run on `runtime`, or on the tokio runtime of each caller. At most
+    /// For a process without a tree. The calls get a process instance of their own and run on `tokio`, or on the tokio runtime of each caller. At most
     /// `calls_max` calls that change something are open at a time; further ones wait until their deadline.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, calls_max: u16, runtime: Option<Handle>) -> Self {
+    pub fn new(store: Arc<dyn Store>, calls_max: u16, tokio: Option<Handle>) -> Self {
         let slots = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), calls_max);
-        Self { store, slots, health: Health::unreported(), runtime }
+        Self { store, slots, health: Health::unreported(), tokio }
     }
 
     /// For a process with a tree.
     pub(crate) fn of_tree(store: Arc<dyn Store>, slots: ReplaySlots, health: Health, tree: Handle) -> Self {
-        Self { store, slots, health, runtime: Some(tree) }
+        Self { store, slots, health, tokio: Some(tree) }
     }
 
     /// The store.
@@ -52,8 +52,8 @@ impl StoreCalls {
 
     /// The tokio runtime that calls with a deadline run on; `None` if that is the caller's and there is none here.
     #[must_use]
-    pub fn runtime(&self) -> Option<Handle> {
-        self.runtime.clone().or_else(|| Handle::try_current().ok())
+    pub fn tokio(&self) -> Option<Handle> {
+        self.tokio.clone().or_else(|| Handle::try_current().ok())
     }
 
     pub(crate) fn health(&self) -> &Health {

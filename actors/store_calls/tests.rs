@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use retraced_jobs::clock::TokioClock;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{CallId, StoreFuture};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -72,7 +72,10 @@ async fn a_call_without_an_answer_is_sent_again_under_the_same_id_and_the_outage
     assert_eq!(world.calls.until_known("test", world.fails_first(3)).await.unwrap().unwrap(), 4);
     assert_eq!(*world.sent.lock().unwrap(), [1, 1, 1, 1]);
     let reported = world.reported();
-    assert!(matches!(reported[..], [EventKind::StoreLost { .. }, EventKind::StoreBack { .. }]), "{reported:?}");
+    assert!(
+        matches!(reported[..], [EventKind::StoreUnreachable { .. }, EventKind::StoreReachable { .. }]),
+        "{reported:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

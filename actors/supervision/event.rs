@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use retraced_jobs::clock::Clock;
+use retraced_jobs::events::{EventKind, SupervisionEvent};
 use retraced_jobs::job::InstanceId;
-use retraced_jobs::trace::{EventKind, SupervisionEvent};
 use tokio::sync::broadcast;
 
 use super::registry::Registry;
@@ -101,7 +101,7 @@ macro_rules! say {
     ($level:ident, $event:ident, $text:literal $(, $($field:tt)*)?) => {
         tracing::$level!(
             target: "retraced::supervision",
-            actor = %$event.path,
+            path = %$event.path,
             generation = $event.generation,
             $($($field)*,)?
             $text
@@ -123,13 +123,17 @@ fn log(event: &SupervisionEvent) {
         EventKind::Escalated { child, failures, window_ms, reason } => {
             say!(error, event, "supervisor gives up", child = %child, failures, window_ms, reason = %reason.escape_debug())
         }
-        EventKind::QueueClosed { reopens_in_ms, reason } => {
+        EventKind::SupervisorClosed { reopens_in_ms, reason } => {
             say!(error, event, "closed; jobs can still be enqueued", reopens_in_ms, reason = %reason.escape_debug())
         }
-        EventKind::QueueReopened => say!(info, event, "reopened"),
-        EventKind::StoreLost { reason } => say!(warn, event, "store unreachable", reason = %reason.escape_debug()),
-        EventKind::StoreBack { away_ms } => say!(info, event, "store reachable again", away_ms),
-        EventKind::Busy { refused } => say!(warn, event, "enqueue buffer is full, messages dropped", refused),
+        EventKind::SupervisorReopened => say!(info, event, "reopened"),
+        EventKind::StoreUnreachable { reason } => {
+            say!(warn, event, "store unreachable", reason = %reason.escape_debug())
+        }
+        EventKind::StoreReachable { away_ms } => say!(info, event, "store reachable again", away_ms),
+        EventKind::EnqueuesDropped { dropped, reason } => {
+            say!(warn, event, "Enqueue messages dropped", dropped, %reason)
+        }
         EventKind::StoreRefused { operation, reason } => {
             say!(error, event, "store refused a call", %operation, reason = %reason.escape_debug())
         }
@@ -140,16 +144,16 @@ fn log(event: &SupervisionEvent) {
 /// Logs an event about jobs and their queues.
 fn log_job_event(event: &SupervisionEvent) {
     match &event.kind {
-        EventKind::HandlerPanicked { queue, job, attempt, message, place } => {
-            say!(warn, event, "handler panicked", %queue, %job, attempt, panic = %message.escape_debug(), place = place.as_deref().unwrap_or("unknown"))
+        EventKind::HandlerPanicked { queue, job, attempt, message, location } => {
+            say!(warn, event, "handler panicked", %queue, %job, attempt, panic = %message.escape_debug(), location = location.as_deref().unwrap_or("unknown"))
         }
         EventKind::Zombie { queue, job, attempt, ran_ms } => {
             say!(error, event, "handler ignores its timeout; attempts may overlap", %queue, %job, attempt, ran_ms)
         }
         EventKind::Stuck { queue, job, ran_ms } => say!(warn, event, "handler blocks its thread", %queue, %job, ran_ms),
-        EventKind::LeaseReclaimed { queue, job, owner, crashes, counted, poisoned } => {
-            let owner = owner.map(|o| o.short()).unwrap_or_default();
-            say!(warn, event, "lease expired, job reclaimed", %queue, %job, %owner, crashes, counted, poisoned)
+        EventKind::LeaseReclaimed { queue, job, held_by, crashes, counted, poisoned } => {
+            let worker = held_by.map(|instance| instance.short()).unwrap_or_default();
+            say!(warn, event, "lease expired, job reclaimed", %queue, %job, %worker, crashes, counted, poisoned)
         }
         EventKind::ClaimsLost { queue, claims, released } => {
             say!(warn, event, "claims of unknown outcome, their jobs were released", %queue, claims, released)

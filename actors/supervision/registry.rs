@@ -34,12 +34,12 @@ pub(crate) struct Registry {
     closings: Arc<Mutex<BTreeMap<String, Closings>>>,
 }
 
-/// How long a child was open before it closes.
+/// How long a child was open before it closes, compared with the longest delay before a reopening.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum OpenFor {
-    /// Not for long: this closing follows the last one in a row.
-    AWhile,
-    /// Longer than the longest delay before a reopening: a new row of closings begins.
+    /// No longer than that delay: this closing follows the last one in a row.
+    Short,
+    /// Longer than that delay: a new row of closings begins.
     Long,
 }
 
@@ -71,7 +71,7 @@ impl Registry {
         let child = closings.entry(path.to_owned()).or_default();
         child.in_a_row = match open {
             OpenFor::Long => 1,
-            OpenFor::AWhile => child.in_a_row + 1,
+            OpenFor::Short => child.in_a_row + 1,
         };
         child.closed = true;
         child.in_a_row

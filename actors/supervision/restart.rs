@@ -11,7 +11,7 @@ use std::time::Duration;
 use backoff::backoff::Backoff;
 use tokio::time::Instant;
 
-use crate::limits::REOPEN_DELAY_MIN;
+use crate::limits::{QUEUE_RESTARTS_MAX, REOPEN_DELAY_MIN, RESTART_WINDOW, ROOT_RESTARTS_MAX};
 
 /// Which children restart when one fails.
 ///
@@ -121,13 +121,13 @@ impl RestartPolicy {
     /// The policy of the root: one-for-one, 10 restarts in 60 s. Beyond that the runtime ends with an error.
     pub const ROOT: RestartPolicy = RestartPolicy {
         strategy: Strategy::OneForOne,
-        budget: Budget { restarts: 10, window: Duration::from_secs(60) },
+        budget: Budget { restarts: ROOT_RESTARTS_MAX, window: RESTART_WINDOW },
         delay: RestartDelay { base: Duration::from_millis(50), max: Duration::from_secs(3), jitter_percent: 20 },
     };
     /// The policy of a queue: one-for-one, 20 restarts in 60 s. Beyond that the queue's workers, or the whole queue, close and reopen later.
     pub const QUEUE: RestartPolicy = RestartPolicy {
         strategy: Strategy::OneForOne,
-        budget: Budget { restarts: 20, window: Duration::from_secs(60) },
+        budget: Budget { restarts: QUEUE_RESTARTS_MAX, window: RESTART_WINDOW },
         delay: RestartDelay { base: Duration::from_millis(50), max: Duration::from_secs(2), jitter_percent: 20 },
     };
 

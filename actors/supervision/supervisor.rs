@@ -10,7 +10,8 @@ use std::time::Duration;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent as RactorEvent};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use retraced_jobs::trace::EventKind;
+use retraced_jobs::events::EventKind;
+use retraced_jobs::units::millis;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -20,7 +21,6 @@ use super::messages::{RestartId, SupervisorMessage};
 use super::registry::{OpenFor, Registry};
 use super::restart::{ChildKind, End, Window};
 use super::spec::{Closing, Shutdown, SupervisorSpec};
-use crate::clock::millis;
 use crate::limits::KILL_TIMEOUT;
 
 /// The actor. Its [`SupervisorSpec`] says what it does.
@@ -210,7 +210,7 @@ impl SupervisorState {
                 let kind = if generation == 0 { EventKind::Started } else { EventKind::Restarted };
                 self.spec.events.emit_of(&path, generation, kind);
                 if self.spec.registry.reopen(&path) {
-                    self.spec.events.emit_of(&path, generation, EventKind::QueueReopened);
+                    self.spec.events.emit_of(&path, generation, EventKind::SupervisorReopened);
                 }
                 self.children[index].status = Status::Up { actor: actor.clone(), since: Instant::now() };
                 if let Some((_, end, exhausted)) = early.into_iter().find(|(id, ..)| *id == actor.get_id()) {
@@ -300,10 +300,10 @@ impl SupervisorState {
         reason: &str,
         closing: &Closing,
     ) {
-        let open = if up_since.elapsed() > closing.reopening.max { OpenFor::Long } else { OpenFor::AWhile };
+        let open = if up_since.elapsed() > closing.reopening.max { OpenFor::Long } else { OpenFor::Short };
         let closings = self.spec.registry.close(&self.spec.children[index].path, open);
         let delay = closing.reopening.delay_after(closings);
-        let kind = EventKind::QueueClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };
+        let kind = EventKind::SupervisorClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };
         let generation = self.generation(index);
         self.spec.events.emit_of(&self.spec.children[index].path, generation, kind);
         (closing.on_close)();

@@ -2,10 +2,10 @@
 
 use retraced_actors::{Enqueue, limits};
 use retraced_jobs::enqueue::EnqueueError;
-use retraced_jobs::handler::{JobOptions, seal_job};
+use retraced_jobs::events::{DropReason, EventKind};
 use retraced_jobs::job::{JobState, Kind, RunAt};
 use retraced_jobs::store::{Admin, BATCH_MAX};
-use retraced_jobs::trace::EventKind;
+use retraced_jobs::typed_job::{JobOptions, seal_job};
 
 use crate::support::{Action, Fault, Harness, Verb, Work, millis, secs};
 
@@ -40,17 +40,45 @@ async fn a_full_front_door_rejects_enqueues_counts_dropped_casts_and_accepts_aga
     // An enqueue that waits for free capacity succeeds.
     harness.enqueue("patient", Work::succeed()).await;
     harness.until("all are stored", || harness.stats().enqueued_total as usize == capacity + 1).await;
-    let refused = |kind: &EventKind| if let EventKind::Busy { refused } = kind { *refused } else { 0 };
-    harness
-        .until("the dropped casts are reported", || harness.events().iter().map(|e| refused(&e.kind)).sum::<u64>() >= 7)
-        .await;
-    assert_eq!(harness.events().iter().map(|e| refused(&e.kind)).sum::<u64>(), 7, "{:?}", harness.events());
-    assert!(
-        harness.events().iter().all(|e| refused(&e.kind) == 0 || e.path == "email/queue"),
-        "{:?}",
-        harness.events()
-    );
+    harness.until("the dropped casts are reported", || dropped(&harness).0 >= 7).await;
+    assert_eq!(dropped(&harness), (7, 0), "{:?}", harness.events());
+    let is_report = |kind: &EventKind| matches!(kind, EventKind::EnqueuesDropped { .. });
+    assert!(harness.events().iter().all(|e| !is_report(&e.kind) || e.path == "email/queue"), "{:?}", harness.events());
     harness.close().await;
+}
+
+/// How many casts were reported as dropped, because the buffer was full and because the runtime was shutting down.
+fn dropped(harness: &Harness) -> (u64, u64) {
+    harness.events().iter().fold((0, 0), |(full, shutting_down), event| match event.kind {
+        EventKind::EnqueuesDropped { dropped, reason: DropReason::BufferFull } => (full + dropped, shutting_down),
+        EventKind::EnqueuesDropped { dropped, reason: DropReason::ShuttingDown } => (full, shutting_down + dropped),
+        _ => (full, shutting_down),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_casts_are_reported_with_the_reason_of_each() {
+    let harness = Harness::start().await;
+    harness.store.pause(&harness.queue).await.unwrap();
+    harness.store.plan_faults(|verb, n| (verb == Verb::Enqueue && n <= 2).then_some(Fault::RequestDelayed(secs(2))));
+    let actor = harness.handle().actor().unwrap();
+    for n in 0..limits::FRONT_DOOR_JOBS_MAX + 2 {
+        actor.cast(sealed(&format!("cast-{n}"))).unwrap();
+        if n < 2 {
+            harness.until("a flush has begun", || harness.store.calls(Verb::Enqueue) == n + 1).await;
+        }
+    }
+    for n in 0..4 {
+        actor.cast(sealed(&format!("too-many-{n}"))).unwrap();
+    }
+    harness.until("the buffer was full", || dropped(&harness).0 > 0).await;
+    tokio::join!(harness.shut_down(), async {
+        for n in 0..3 {
+            actor.cast(sealed(&format!("too-late-{n}"))).unwrap();
+        }
+    });
+    assert_eq!(dropped(&harness), (4, 3), "{:?}", harness.events());
+    harness.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,8 @@
 
 use retraced_actors::{Budget, Ending, Reopening, RestartDelay, RestartPolicy, Strategy};
 use retraced_jobs::enqueue::EnqueueError;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::{JobState, RunAt};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
 use crate::support::{Action, Fault, Harness, Verb, Work, millis, secs};
@@ -20,7 +20,7 @@ const fn millis_const(ms: u64) -> std::time::Duration {
 
 /// Kills the actor again and again until its queue closes. Returns the reopen delay and the reason of the event.
 async fn crash_until_closed(harness: &Harness, victim: &str) -> (u64, String) {
-    let closings = || harness.count(|kind| matches!(kind, EventKind::QueueClosed { .. }));
+    let closings = || harness.count(|kind| matches!(kind, EventKind::SupervisorClosed { .. }));
     let before = closings();
     for _ in 0..10 {
         if closings() > before {
@@ -31,7 +31,7 @@ async fn crash_until_closed(harness: &Harness, victim: &str) -> (u64, String) {
     }
     assert_eq!(closings(), before + 1);
     let closed = harness.events().into_iter().rev().find_map(|event| match event.kind {
-        EventKind::QueueClosed { reopens_in_ms, reason } => Some((reopens_in_ms, reason)),
+        EventKind::SupervisorClosed { reopens_in_ms, reason } => Some((reopens_in_ms, reason)),
         _ => None,
     });
     closed.unwrap()
@@ -50,11 +50,11 @@ async fn the_workers_of_a_failing_queue_close_and_reopen_with_backoff_while_prod
         );
         let closed = harness.enqueue(&format!("closed-{closing}"), Work::succeed()).await;
         let other = harness.tree.queue(&"other".parse().unwrap()).unwrap();
-        let job = retraced_jobs::handler::seal_job(&Work::succeed(), &Default::default()).unwrap();
+        let job = retraced_jobs::typed_job::seal_job(&Work::succeed(), &Default::default()).unwrap();
         other.enqueue(job, secs(1)).await.unwrap();
         harness.until("the other queue works", || harness.recorder.count() == closing * 3 + 1).await;
         harness
-            .until("it reopens", || harness.count(|kind| matches!(kind, EventKind::QueueReopened)) == closing + 1)
+            .until("it reopens", || harness.count(|kind| matches!(kind, EventKind::SupervisorReopened)) == closing + 1)
             .await;
         let id = harness.enqueue(&format!("open-{closing}"), Work::succeed()).await;
         harness.until_all(&[closed, id], JobState::Completed).await;
@@ -98,7 +98,7 @@ async fn a_closing_queue_releases_its_jobs_at_once() {
     assert_eq!(harness.recorder.of(&returned).len(), 1);
     next.close().await;
     harness.store.clear_faults();
-    harness.until("it reopens", || harness.count(|kind| matches!(kind, EventKind::QueueReopened)) == 1).await;
+    harness.until("it reopens", || harness.count(|kind| matches!(kind, EventKind::SupervisorReopened)) == 1).await;
     harness.close().await;
 }
 
@@ -107,7 +107,7 @@ async fn a_pool_that_exceeds_its_restart_budget_closes_its_queue_and_names_the_e
     let harness = Harness::build().concurrency(1).queue(|queue| queue.policy = SMALL_BUDGET).start().await;
     let (_, reason) = crash_until_closed(&harness, "email/executor-0").await;
     assert!(reason.contains("email/pool") && reason.contains("killed"), "{reason}");
-    harness.until("it reopens", || harness.count(|kind| matches!(kind, EventKind::QueueReopened)) == 1).await;
+    harness.until("it reopens", || harness.count(|kind| matches!(kind, EventKind::SupervisorReopened)) == 1).await;
     let id = harness.enqueue("one", Work::succeed()).await;
     harness.until_state(&id, JobState::Completed).await;
     harness.close().await;
@@ -122,12 +122,12 @@ async fn the_reopen_delay_resets_after_a_queue_stayed_open() {
     };
     let harness = Harness::build().queue(policy).start().await;
     assert_eq!(crash_until_closed(&harness, "email/settler").await.0, 2_000);
-    harness.until("it is open", || harness.count(|kind| matches!(kind, EventKind::QueueReopened)) == 1).await;
+    harness.until("it is open", || harness.count(|kind| matches!(kind, EventKind::SupervisorReopened)) == 1).await;
     assert_eq!(crash_until_closed(&harness, "email/settler").await.0, 4_000);
-    harness.until("it is open", || harness.count(|kind| matches!(kind, EventKind::QueueReopened)) == 2).await;
+    harness.until("it is open", || harness.count(|kind| matches!(kind, EventKind::SupervisorReopened)) == 2).await;
     tokio::time::sleep(secs(10)).await;
     assert_eq!(crash_until_closed(&harness, "email/settler").await.0, 2_000);
-    harness.until("it is open", || harness.count(|kind| matches!(kind, EventKind::QueueReopened)) == 3).await;
+    harness.until("it is open", || harness.count(|kind| matches!(kind, EventKind::SupervisorReopened)) == 3).await;
     harness.close().await;
 }
 
@@ -135,9 +135,9 @@ async fn the_reopen_delay_resets_after_a_queue_stayed_open() {
 async fn a_restart_of_an_open_queue_is_not_reported_as_a_reopening() {
     let harness = Harness::build().queue(|queue| queue.policy = SMALL_BUDGET).start().await;
     crash_until_closed(&harness, "email/settler").await;
-    harness.until("it is open", || harness.count(|kind| matches!(kind, EventKind::QueueReopened)) == 1).await;
+    harness.until("it is open", || harness.count(|kind| matches!(kind, EventKind::SupervisorReopened)) == 1).await;
     harness.kill_and_await_restart("email/workers").await;
-    assert_eq!(harness.count(|kind| matches!(kind, EventKind::QueueReopened)), 1);
+    assert_eq!(harness.count(|kind| matches!(kind, EventKind::SupervisorReopened)), 1);
     harness.close().await;
 }
 
@@ -148,7 +148,7 @@ async fn a_restart_of_the_queue_supervisor_reopens_closed_workers_and_keeps_thei
     for (closing, reopens_in_ms) in [30_000, 60_000, 120_000].into_iter().enumerate() {
         assert_eq!(crash_until_closed(&harness, "email/fetcher").await.0, reopens_in_ms);
         harness.kill_and_await_restart("email").await;
-        let reopened = || harness.count(|kind| matches!(kind, EventKind::QueueReopened)) == closing + 1;
+        let reopened = || harness.count(|kind| matches!(kind, EventKind::SupervisorReopened)) == closing + 1;
         harness.until_within(secs(5), "the workers are open", reopened).await;
     }
     harness.close().await;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use retraced_actors::Tree;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::{JobState, RunAt};
-use retraced_jobs::trace::EventKind;
 
 use crate::support::{Action, Harness, Moment, RunEnd, Work, millis, secs};
 

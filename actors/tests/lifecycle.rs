@@ -1,12 +1,12 @@
 //! The lifecycle of a job in a healthy tree.
 
 use retraced_jobs::context::Stop;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::failure::Code;
-use retraced_jobs::handler::JobOptions;
 use retraced_jobs::job::{JobState, Kind, RunAt};
 use retraced_jobs::retry::OnUnknown;
 use retraced_jobs::store::Admin;
-use retraced_jobs::trace::EventKind;
+use retraced_jobs::typed_job::JobOptions;
 use tokio::time::Instant;
 
 use crate::support::{Action, Harness, RunEnd, Work, millis, secs};
@@ -155,17 +155,17 @@ async fn a_panic_is_settled_and_reported_with_its_location_and_uses_no_restart_b
     let id = harness.enqueue("one", work).await;
     let event =
         harness.until_event("the panic is reported", |e| matches!(e.kind, EventKind::HandlerPanicked { .. })).await;
-    let EventKind::HandlerPanicked { queue, job, attempt, message, place } = event.kind else { unreachable!() };
+    let EventKind::HandlerPanicked { queue, job, attempt, message, location } = event.kind else { unreachable!() };
     assert_eq!((queue, job, attempt), (harness.queue.clone(), id.clone(), 1));
     assert_eq!(message, "boom one");
-    assert!(place.unwrap().contains("harness.rs:"));
+    assert!(location.unwrap().contains("harness.rs:"));
     assert!(event.path.starts_with("email/executor-"));
     harness.until_state(&id, JobState::Completed).await;
     let view = harness.view(&id);
     assert_eq!((view.counters.failures, view.counters.crashes), (1, 0));
     assert_eq!(view.last_error().unwrap().code, Code::Panic);
     let replaced =
-        |e: &retraced_jobs::trace::SupervisionEvent| e.path == event.path && e.generation == event.generation + 1;
+        |e: &retraced_jobs::events::SupervisionEvent| e.path == event.path && e.generation == event.generation + 1;
     harness.until_event("the executor is replaced", |e| replaced(e) && e.kind == EventKind::Restarted).await;
     harness.close().await;
 }

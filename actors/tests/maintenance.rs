@@ -5,10 +5,10 @@ use std::time::Duration;
 use retraced_actors::limits::{
     AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, PROMOTE_POLL_IDLE_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX,
 };
-use retraced_jobs::handler::{JobOptions, seal_job};
+use retraced_jobs::events::{EventKind, Finding, FindingKind};
 use retraced_jobs::job::JobState;
 use retraced_jobs::store::{BATCH_MAX, CallId, ReplaySlots, Retention, RetentionRule, Transitions};
-use retraced_jobs::trace::{EventKind, Finding, FindingKind};
+use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -40,10 +40,10 @@ async fn an_inconsistent_queue_is_reported_and_repaired() {
 async fn a_count_that_is_wrong_once_is_not_reported() {
     let harness = Harness::start().await;
     tokio::time::sleep(AUDIT_INTERVAL * 2 + millis(10)).await;
-    let audits = harness.store.calls(Verb::Audit);
+    let audits = harness.store.calls(Verb::CheckCounts);
     assert!(audits >= 1, "no audit ran");
     harness.store.miscount_once();
-    harness.until("the next audit", || harness.store.calls(Verb::Audit) >= audits + 2).await;
+    harness.until("the next audit", || harness.store.calls(Verb::CheckCounts) >= audits + 2).await;
     tokio::time::sleep(AUDIT_INTERVAL * 2).await;
     assert_eq!(harness.store.calls(Verb::Repair), 0);
     assert_eq!(harness.count(|kind| matches!(kind, EventKind::AuditFailed { .. })), 0);

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use retraced_actors::{AttemptEnded, AttemptStarted, Observer};
+use retraced_jobs::events::{EventKind, SupervisionEvent};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{JobState, QueueName};
 use retraced_jobs::store::Verdict;
-use retraced_jobs::trace::{EventKind, SupervisionEvent};
 
 use crate::support::{Action, Harness, Work, millis, secs};
 

@@ -1,8 +1,8 @@
 //! Store outages: no actor crashes, calls wait, and work resumes when the store is back.
 
 use retraced_jobs::enqueue::EnqueueError;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::{JobState, RunAt};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
 use crate::support::{Action, Harness, RunEnd, Work, millis, secs};
@@ -37,17 +37,22 @@ async fn an_outage_of_three_leases_counts_no_failure_and_is_reported_once() {
     let stats = harness.stats();
     assert_eq!((stats.crashes_total, stats.releases_total, stats.stale_settlements_total), (0, 0, 0), "{stats:?}");
     for harness in [&harness, &other] {
-        assert_eq!(harness.count(|kind| matches!(kind, EventKind::StoreLost { .. })), 1, "{:?}", harness.events());
-        assert_eq!(harness.count(|kind| matches!(kind, EventKind::StoreBack { .. })), 1);
+        assert_eq!(
+            harness.count(|kind| matches!(kind, EventKind::StoreUnreachable { .. })),
+            1,
+            "{:?}",
+            harness.events()
+        );
+        assert_eq!(harness.count(|kind| matches!(kind, EventKind::StoreReachable { .. })), 1);
         let problem = |kind: &EventKind| {
             matches!(kind, EventKind::Crashed { .. } | EventKind::LeaseLost { .. } | EventKind::LeaseReclaimed { .. })
         };
         assert_eq!(harness.count(problem), 0, "{:?}", harness.events());
     }
     let event = harness
-        .until_event("the end of the outage is reported", |e| matches!(e.kind, EventKind::StoreBack { .. }))
+        .until_event("the end of the outage is reported", |e| matches!(e.kind, EventKind::StoreReachable { .. }))
         .await;
-    let EventKind::StoreBack { away_ms } = event.kind else { unreachable!() };
+    let EventKind::StoreReachable { away_ms } = event.kind else { unreachable!() };
     assert!((28_000..=32_000).contains(&away_ms), "{away_ms}");
     other.close().await;
     harness.close().await;
@@ -57,7 +62,9 @@ async fn an_outage_of_three_leases_counts_no_failure_and_is_reported_once() {
 async fn an_enqueue_in_an_outage_fails_fast_and_says_that_nothing_was_stored() {
     let harness = Harness::start().await;
     harness.store.set_unavailable(true);
-    harness.until("the outage is noticed", || harness.count(|k| matches!(k, EventKind::StoreLost { .. })) == 1).await;
+    harness
+        .until("the outage is noticed", || harness.count(|k| matches!(k, EventKind::StoreUnreachable { .. })) == 1)
+        .await;
     let begun = Instant::now();
     let refused = harness.try_enqueue("one", Work::succeed(), RunAt::Now, millis(800)).await.unwrap_err();
     assert!(matches!(refused, EnqueueError::StoreUnavailable), "{refused:?}");
@@ -72,7 +79,9 @@ async fn an_enqueue_in_an_outage_fails_fast_and_says_that_nothing_was_stored() {
 async fn an_enqueue_that_waits_through_the_end_of_an_outage_is_stored() {
     let harness = Harness::start().await;
     harness.store.set_unavailable(true);
-    harness.until("the outage is noticed", || harness.count(|k| matches!(k, EventKind::StoreLost { .. })) == 1).await;
+    harness
+        .until("the outage is noticed", || harness.count(|k| matches!(k, EventKind::StoreUnreachable { .. })) == 1)
+        .await;
     let (id, ()) = tokio::join!(harness.enqueue("one", Work::succeed()), async {
         tokio::time::sleep(secs(7)).await;
         harness.store.set_unavailable(false);

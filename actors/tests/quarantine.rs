@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::{Counters, JobId, JobState};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
 use crate::support::{Action, Fault, Harness, Moment, RunEnd, Verb, Work, millis, secs};

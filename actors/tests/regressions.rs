@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::failure::Code;
-use retraced_jobs::handler::{JobOptions, seal_job};
 use retraced_jobs::job::{Counters, JobId, JobState, NewJob, RunAt};
 use retraced_jobs::retry::{OnUnknown, Retry, Strategy};
 use retraced_jobs::store::{Admin, Retention, RetentionRule, Transitions};
-use retraced_jobs::trace::EventKind;
+use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::time::Instant;
 
 use crate::support::{Action, Fault, Harness, HarnessBuilder, Verb, Work, millis, secs};
@@ -89,7 +89,7 @@ async fn a_retried_job_is_never_in_two_containers() {
         for (container, jobs) in containers {
             assert_eq!(jobs, u64::from(container == state), "{container}, reported as {state}: {stats:?}");
         }
-        assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
+        assert_eq!(harness.store.check_counts(&harness.queue).await.unwrap().difference(), 0);
         if seen.last() != Some(&state) {
             seen.push(state);
         }

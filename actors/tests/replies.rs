@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::{JobState, RunAt};
-use retraced_jobs::trace::EventKind;
 
 use crate::support::{Action, Fault, Harness, RunEnd, Verb, Work, millis, secs};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::JobState;
-use retraced_jobs::trace::EventKind;
 
 use crate::support::{Harness, Work, millis};
 

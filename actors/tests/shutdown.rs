@@ -3,9 +3,9 @@
 use retraced_actors::{Drained, Ending};
 use retraced_jobs::context::Stop;
 use retraced_jobs::enqueue::EnqueueError;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::{JobState, RunAt};
 use retraced_jobs::store::{Admin, BATCH_MAX, Ledger};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
 use crate::support::{Action, Fault, Harness, RunEnd, Verb, Work, millis, secs};
@@ -57,7 +57,7 @@ async fn handlers_that_do_not_stop_are_killed_and_their_jobs_released_to_the_fro
         let counters = harness.view(id).counters;
         assert_eq!((counters.failures, counters.crashes, counters.releases), (0, 0, 1), "{id}");
     }
-    let problem = |kind: &EventKind| matches!(kind, EventKind::Crashed { .. } | EventKind::QueueClosed { .. });
+    let problem = |kind: &EventKind| matches!(kind, EventKind::Crashed { .. } | EventKind::SupervisorClosed { .. });
     assert_eq!(harness.count(problem), 0, "a shutdown is no crash: {:?}", harness.events());
     // The next worker claims them in their original order, before those that never ran.
     let next = Harness::build().sharing_store(&harness).concurrency(1).start().await;

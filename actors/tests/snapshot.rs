@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use retraced_actors::{NodeState, Tree};
-use retraced_jobs::trace::EventKind;
+use retraced_jobs::events::EventKind;
 
 use crate::support::{Action, Harness, Work, millis, secs};
 
@@ -51,7 +51,7 @@ async fn an_executor_node_shows_its_job_attempt_and_running_time() {
 #[tokio::test(start_paused = true)]
 async fn a_node_without_an_actor_is_down_and_a_queue_that_gave_up_is_closed() {
     let harness = Harness::start().await;
-    let closed = |kind: &EventKind| matches!(kind, EventKind::QueueClosed { .. });
+    let closed = |kind: &EventKind| matches!(kind, EventKind::SupervisorClosed { .. });
     let fetcher = || harness.tree.snapshot().find("email/fetcher").map(|node| node.state);
     // The first restart is immediate, later ones are delayed: the node is down meanwhile.
     let mut seen_down = false;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use retraced_actors::Ending;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::JobState;
-use retraced_jobs::trace::EventKind;
 
 use crate::support::{Action, Harness, Work, millis, secs};
 

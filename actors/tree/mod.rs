@@ -11,9 +11,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use ractor::{Actor, ActorCell, ActorRef};
+use retraced_jobs::events::SupervisionEvent;
 use retraced_jobs::job::{InstanceId, QueueName};
 use retraced_jobs::store::{ReplaySlots, Store};
-use retraced_jobs::trace::SupervisionEvent;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -39,7 +39,7 @@ use table::Branch;
 pub struct Tree {
     context: Arc<RuntimeContext>,
     table: Arc<Branch>,
-    runtime: Handle,
+    tokio: Handle,
     root: ActorCell,
     end: watch::Receiver<Option<Ending>>,
 }
@@ -176,7 +176,7 @@ impl Tree {
             self.wait().await;
             return Drained::default();
         }
-        let done = self.runtime.spawn(async move {
+        let done = self.tokio.spawn(async move {
             let drained = tokio::select! {
                 drained = shutdown::drain(&context, context.options.grace) => drained,
                 // The root has ended by itself: there is nothing left to wait for.
@@ -197,7 +197,7 @@ impl Tree {
 
 /// Starts a tree. It must be called on the tokio runtime of the tree.
 async fn start(spec: TreeSpec) -> Result<Tree, StartError> {
-    let runtime = spec.tree.clone();
+    let tokio = spec.tree.clone();
     let context = Arc::new(build(spec));
     let table = Arc::new(Branch::root(&context));
     let gave_up = Arc::new(OnceLock::new());
@@ -209,7 +209,7 @@ async fn start(spec: TreeSpec) -> Result<Tree, StartError> {
         let _ = tokio::time::timeout(QUEUE_TIMEOUT, end.wait_for(Option::is_some)).await;
         return Err(StartError::Actor(reason));
     }
-    Ok(Tree { context, table, runtime, root: root.get_cell(), end })
+    Ok(Tree { context, table, tokio, root: root.get_cell(), end })
 }
 
 /// Waits for the end of the root supervisor, ends what is left of the tree, and reports how it ended.

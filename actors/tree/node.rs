@@ -56,7 +56,7 @@ pub enum NodeState {
     /// It is down: it is about to be started, its supervisor is closed, or the tree is ending.
     Down,
     /// A supervisor that gave up or could not be restarted. The jobs of its queue wait in the store. The event
-    /// [`QueueClosed`](retraced_jobs::trace::EventKind::QueueClosed) says when it is reopened.
+    /// [`SupervisorClosed`](retraced_jobs::events::EventKind::SupervisorClosed) says when it is reopened.
     Closed,
 }
 

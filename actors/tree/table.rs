@@ -23,7 +23,7 @@ use std::time::Duration;
 use ractor::Actor;
 
 use crate::context::{QueueContext, RuntimeContext};
-use crate::front_door::Queue;
+use crate::front_door::QueueActor;
 use crate::limits::{QUEUE_TIMEOUT, START_TIMEOUT, STOP_TIMEOUT, WORKERS_TIMEOUT};
 use crate::path;
 use crate::services::janitor::Janitor;
@@ -144,7 +144,7 @@ fn queue_branch(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) -> Bra
         Branch { path: path::fetcher(name), role: Role::Actor(starts(contexts(), || Fetcher)) },
     ];
     let children = vec![
-        Branch { path: path::queue(name), role: Role::Actor(starts(queue.door.clone(), || Queue)) },
+        Branch { path: path::queue(name), role: Role::Actor(starts(queue.door.clone(), || QueueActor)) },
         Branch { path: path::workers(name), role: group(workers, WORKERS_TIMEOUT) },
     ];
     Branch { path: path::supervisor(name), role: group(children, QUEUE_TIMEOUT) }

@@ -10,14 +10,15 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use retraced_jobs::context::Stop;
+use retraced_jobs::events::EventKind;
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, HandlerPanic};
 use retraced_jobs::store::{Renewal, Verdict};
-use retraced_jobs::trace::{EventKind, ExecutorId};
+use retraced_jobs::trace::ExecutorId;
+use retraced_jobs::units::millis;
 use tokio::time::Instant;
 
-use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
-use crate::inflight::{NextJob, PoolEpoch, Turn};
+use crate::inflight::{AskReason, NextJob, PoolEpoch};
 use crate::limits::EXECUTOR_BURST_MAX;
 use crate::messages::ExecutorMessage;
 use crate::observer::{AttemptEnded, AttemptStarted};
@@ -72,14 +73,14 @@ impl Actor for Executor {
     ) -> Result<(), ActorProcessingErr> {
         let mut now = Instant::now();
         let until = now + EXECUTOR_BURST_MAX;
-        let mut turn = Turn::Woken;
-        while now < until || turn == Turn::Woken {
+        let mut why = AskReason::Woken;
+        while now < until || why == AskReason::Woken {
             let started_ms = state.runtime.store_clock.at(now);
-            let Some(next) = state.queue.inflight.next(state.id, turn, now, started_ms) else {
+            let Some(next) = state.queue.inflight.next(state.id, why, now, started_ms) else {
                 state.queue.executor_idle();
                 return Ok(());
             };
-            turn = Turn::Next;
+            why = AskReason::JobEnded;
             if next.records_start {
                 let ours = state.record_start(&next).await;
                 now = Instant::now();
@@ -108,7 +109,7 @@ impl ExecutorState {
             executor: self.id,
             started,
             started_ms: self.runtime.store_clock.at(started),
-            lease: next.lease,
+            control: next.control,
             jitter: self.rng.random_range(-1000..=1000),
             job: next.job,
         };
@@ -139,9 +140,9 @@ impl ExecutorState {
             match runtime.calls.on_runtime_of_tree(begin).await.flatten() {
                 Some(Ok(renewed)) => match renewed.results.first() {
                     Some(Renewal::Kept { cancel_asked }) => {
-                        next.lease.extend(sent + lease);
+                        next.control.extend(sent + lease);
                         if *cancel_asked {
-                            next.lease.stop(Stop::Cancelled);
+                            next.control.stop(Stop::Cancelled);
                         }
                         return queue.inflight.started(self.id, next.grant, runtime.store_clock.now_ms());
                     }

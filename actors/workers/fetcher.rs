@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use retraced_jobs::store::Quiet;
+use retraced_jobs::store::QueueEmpty;
 use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
@@ -109,7 +109,7 @@ async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenCla
     match reply {
         Some(Ok(claims)) => {
             runtime.store_clock.observe(claims.now_ms);
-            if let Some(Quiet { next_due, .. }) = claims.quiet {
+            if let Some(QueueEmpty { next_due, .. }) = claims.queue_empty {
                 runtime.plan_promotion(queue, sent, next_due);
             }
             runtime.observe(|observer| observer.claimed(&queue.name, claims.jobs.len()));

@@ -13,12 +13,13 @@ use std::time::Duration;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent as ChildEvent};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use retraced_jobs::events::EventKind;
 use retraced_jobs::execution::HandlerPanic;
-use retraced_jobs::trace::{EventKind, ExecutorId};
+use retraced_jobs::trace::ExecutorId;
+use retraced_jobs::units::millis;
 use tokio::time::Instant;
 
 use super::executor::{Executor, ExecutorArgs};
-use crate::clock::millis;
 use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::PoolEpoch;
 use crate::limits::EXECUTOR_START_TIMEOUT;
@@ -234,6 +235,6 @@ fn panicked(panic: &HandlerPanic) -> EventKind {
         job: panic.job.clone(),
         attempt: panic.attempt,
         message: panic.message.clone(),
-        place: panic.place.clone(),
+        location: panic.location.clone(),
     }
 }

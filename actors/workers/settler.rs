@@ -6,8 +6,8 @@
 use std::sync::{Arc, OnceLock};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::events::EventKind;
 use retraced_jobs::store::{Claims, Settled};
-use retraced_jobs::trace::EventKind;
 use tokio::time::Instant;
 
 use crate::context::{QueueContext, RuntimeContext};

@@ -10,7 +10,7 @@ use retraced::store::QueueStats;
 use retraced::{EventKind, SupervisionEvent};
 
 use super::report::{Next, Report};
-use crate::output::{job_count, printable, short_duration};
+use crate::output::{job_count, millis, printable, short_duration};
 
 /// The kind of a line. Each has a glyph, so that colour is never the only sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,10 +160,10 @@ impl Timeline {
     pub(super) fn event(&mut self, at: Duration, event: &SupervisionEvent) {
         let SupervisionEvent { path, generation, at_ms, .. } = event;
         match &event.kind {
-            EventKind::HandlerPanicked { job, message, place, .. } => {
-                let place = place.as_deref().unwrap_or("an unknown location");
+            EventKind::HandlerPanicked { job, message, location, .. } => {
+                let location = location.as_deref().unwrap_or("an unknown location");
                 self.add_line(at, Mark::Failed, job, format_args!("PANIC: {message}"), "");
-                self.add_line(at, Mark::Failed, path, format_args!("ended by this panic at {place}"), "");
+                self.add_line(at, Mark::Failed, path, format_args!("ended by this panic at {location}"), "");
                 let (job, message, executor) = (job.clone(), message.clone(), path.clone());
                 self.record_end(path, *at_ms, IncidentKind::Panicked { job, message, executor });
             }
@@ -178,10 +178,10 @@ impl Timeline {
                 self.record_end(path, *at_ms, IncidentKind::Crashed { path: path.clone(), reason: reason.clone() });
             }
             EventKind::Restarted => self.record_restart(at, event),
-            EventKind::QueueClosed { reason, .. } => {
+            EventKind::SupervisorClosed { reason, .. } => {
                 self.add_line(at, Mark::Failed, path, format_args!("closed: {reason}"), "")
             }
-            EventKind::QueueReopened => self.add_line(at, Mark::Recovered, path, "works again", ""),
+            EventKind::SupervisorReopened => self.add_line(at, Mark::Recovered, path, "works again", ""),
             EventKind::Escalated { child, reason, .. } => {
                 self.add_line(at, Mark::Failed, path, format_args!("gave up on {child}: {reason}"), "");
             }
@@ -345,10 +345,6 @@ impl Display for Next {
             Next::Poisoned => f.write_str("poisoned, no retry"),
         }
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

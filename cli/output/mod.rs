@@ -20,7 +20,9 @@ use serde::Serialize;
 pub(super) use self::progress::Progress;
 pub(super) use self::style::Style;
 pub(super) use self::table::{Cell, Column, Table};
-pub(super) use self::text::{NOTHING, counted, distance, job_count, one_line, printable, short, short_duration};
+pub(super) use self::text::{
+    NOTHING, counted, distance, job_count, millis, one_line, printable, short, short_duration,
+};
 
 /// The assumed width of a terminal that does not report one.
 const WIDTH_DEFAULT: usize = 80;
@@ -171,7 +173,7 @@ fn is_coloured(stream: &impl anstream::stream::RawStream) -> bool {
 
 /// This machine's clock, in ms since the Unix epoch.
 pub(super) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
 /// Prints a message for people on stderr. A closed stderr is not an error.

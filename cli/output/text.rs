@@ -92,6 +92,11 @@ fn rounded(ms: u64) -> u64 {
     if ms < 10_000 { ms } else { ms - ms % 1_000 }
 }
 
+/// Whole milliseconds; more than fits counts as the largest number.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A duration in its two largest units, as in `1h05m`.
 pub(crate) fn short_duration(ms: u64) -> String {
     match ms {

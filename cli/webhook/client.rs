@@ -14,7 +14,7 @@ use retraced::{Code, Failure};
 
 use super::resolver::Refused;
 use crate::limits::{BODY_BYTES_MAX, CONNECTION_IDLE_MAX, HEADERS_MAX};
-use crate::output::short_duration;
+use crate::output::{millis, short_duration};
 
 /// Timeouts of a request.
 #[derive(Debug, Clone, Copy)]
@@ -134,7 +134,7 @@ impl Client {
 }
 
 fn shown(duration: Duration) -> String {
-    short_duration(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    short_duration(millis(duration))
 }
 
 /// The deepest cause.

@@ -75,7 +75,7 @@ fn a_failure() -> AttemptLog {
         code: Code::Panic,
         message: "boom".into(),
         chain: vec!["why".into()],
-        place: Some("a.rs:1:2".into()),
+        location: Some("a.rs:1:2".into()),
         backtrace: Some("f".into()),
         decision: Some(Box::new(retry::decide(&retry, 2, Class::Temporary, None, -500))),
     };
@@ -622,8 +622,8 @@ mod round_trips {
             2 => Just(Ended::Completed { output: None }),
             1 => proptest::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| Ended::Completed { output: Some(bytes.into()) }),
             1 => (prop::sample::select(reasons), any::<u64>()).prop_map(|(reason, delay_ms)| Ended::Released { reason, delay_ms }),
-            2 => failed.prop_map(|(code, message, chain, place, backtrace, decision)| {
-                Ended::Failed { code, message, chain, place, backtrace, decision }
+            2 => failed.prop_map(|(code, message, chain, location, backtrace, decision)| {
+                Ended::Failed { code, message, chain, location, backtrace, decision }
             }),
         ];
         let line = (any::<u64>(), ".{0,20}").prop_map(|(after_ms, text)| LogLine { after_ms, text });

@@ -1,9 +1,11 @@
 //! The context that a handler is given: facts about its attempt, and what it can do beside its work.
 
-mod lease_watch;
+mod attempt_control;
+mod states;
 mod stop;
 
-pub use lease_watch::LeaseWatch;
+pub use attempt_control::AttemptControl;
+pub use states::{DuplicateState, States};
 pub use stop::Stop;
 
 use std::fmt;
@@ -15,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::enqueue::{EnqueueError, IntoNewJob, JobHandle, Producers, QueueHandle};
 use crate::failure::bounded;
-use crate::handler::States;
 use crate::job::{Counters, InvalidName, JobId, Kind, QueueName};
 use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
 use crate::units::millis;
@@ -42,7 +43,7 @@ struct Inner {
     started: Instant,
     states: Arc<States>,
     producers: Arc<dyn Producers>,
-    lease: Arc<LeaseWatch>,
+    control: Arc<AttemptControl>,
     notes: Mutex<Notes>,
 }
 
@@ -72,9 +73,9 @@ impl Context {
         started: Instant,
         states: Arc<States>,
         producers: Arc<dyn Producers>,
-        lease: Arc<LeaseWatch>,
+        control: Arc<AttemptControl>,
     ) -> Self {
-        Self(Arc::new(Inner { info, started, states, producers, lease, notes: Mutex::default() }))
+        Self(Arc::new(Inner { info, started, states, producers, control, notes: Mutex::default() }))
     }
 
     /// The job's id.
@@ -146,7 +147,7 @@ impl Context {
         self.0.states.get()
     }
 
-    /// Enqueues a follow-up job, and waits for its receipt. It goes to the default queue of its kind ([`JobDefaults::queue`](crate::handler::JobDefaults::queue)),
+    /// Enqueues a follow-up job, and waits for its receipt. It goes to the default queue of its kind ([`JobDefaults::queue`](crate::typed_job::JobDefaults::queue)),
     /// or to this handler's own queue when the kind has none; [`queue`](Self::queue) reaches any other. The handler may run again: give the follow-up job an
     /// id of your own, and it is not stored a second time while the first is kept.
     ///
@@ -157,7 +158,7 @@ impl Context {
     /// use retraced_jobs::context::Context;
     /// use retraced_jobs::enqueue::{EnqueueError, JobRequest};
     /// use retraced_jobs::failure::Failure;
-    /// # use retraced_jobs::handler::Job;
+    /// # use retraced_jobs::typed_job::Job;
     /// # #[derive(serde::Serialize, serde::Deserialize)]
     /// # struct MakeInvoice { order: u32 }
     /// # impl Job for MakeInvoice { const KIND: &'static str = "invoice.make"; }
@@ -186,38 +187,38 @@ impl Context {
     /// Waits until the handler is asked to stop, for any [reason](Stop) and not only because its job was cancelled; [`why_stopped`](Self::why_stopped) returns the
     /// reason. Made for `tokio::select!`, next to work that may take long.
     pub async fn cancelled(&self) {
-        self.0.lease.token().cancelled().await;
+        self.0.control.token().cancelled().await;
     }
 
     /// A token that is cancelled when the handler is asked to stop, for code that takes a `CancellationToken`.
     #[must_use]
     pub fn cancellation(&self) -> CancellationToken {
-        self.0.lease.token().clone()
+        self.0.control.token().clone()
     }
 
     /// Whether the handler is asked to stop, for any [reason](Stop).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.lease.stop_reason().is_some()
+        self.0.control.stop_reason().is_some()
     }
 
     /// Why the handler is asked to stop; `None` while it is not.
     #[must_use]
     pub fn why_stopped(&self) -> Option<Stop> {
-        self.0.lease.stop_reason()
+        self.0.control.stop_reason()
     }
 
     /// How long the lease still lasts; each renewal extends it. Zero when the lease has expired or is lost: another worker may run the job by now.
     #[must_use]
     pub fn lease_remaining(&self) -> Duration {
-        self.0.lease.remaining()
+        self.0.control.remaining()
     }
 
     /// Whether the lease has expired or is lost: another worker may run the job by now. If the job was reclaimed, the result of this handler will have no effect;
     /// otherwise it still counts. Whether to stop depends on what harm a second run would do.
     #[must_use]
     pub fn lease_ended(&self) -> bool {
-        self.0.lease.remaining().is_zero()
+        self.0.control.remaining().is_zero()
     }
 
     /// An idempotency key for calls to other systems, made of the queue and the job's id: the same in every attempt of this job, and different for every other id.

@@ -44,7 +44,7 @@ pub enum EnqueueError {
         /// The queue.
         queue: QueueName,
     },
-    /// The store could not be reached until the timeout, and nothing was stored. Try again later. A runtime's supervision event `StoreLost` says why.
+    /// The store could not be reached until the timeout, and nothing was stored. Try again later. A runtime's supervision event `StoreUnreachable` says why.
     StoreUnavailable,
     /// The store refused the job: a missing permission, a wrong password, a memory limit that is reached. Trying again helps only after an operator has changed what
     /// the text says.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{EnqueueAllError, EnqueueError, IntoNewJob, JobRequest, Outcome, OutcomeError, QueueProducer, Receipt};
-use crate::handler::Job;
 use crate::job::{JobId, NewJob, QueueName};
 use crate::limits::ENQUEUE_TIMEOUT;
+use crate::typed_job::Job;
 
 /// A queue to enqueue to, obtained from a runtime, a client or a handler's context. Cheap to clone.
 ///
@@ -16,7 +16,7 @@ use crate::limits::ENQUEUE_TIMEOUT;
 ///
 /// ```
 /// use retraced_jobs::enqueue::{EnqueueError, JobHandle, QueueHandle};
-/// use retraced_jobs::handler::Job;
+/// use retraced_jobs::typed_job::Job;
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct SendEmail { to: String }
 /// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
@@ -82,7 +82,7 @@ impl QueueHandle {
     ///
     /// ```
     /// # use retraced_jobs::enqueue::{EnqueueAllError, JobRequest, QueueHandle};
-    /// # use retraced_jobs::handler::Job;
+    /// # use retraced_jobs::typed_job::Job;
     /// # #[derive(serde::Serialize, serde::Deserialize)]
     /// # struct SendEmail { to: String }
     /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }

@@ -3,16 +3,16 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::EnqueueError;
-use crate::handler::{Job, JobOptions, seal_job};
 use crate::job::{JobId, NewJob, QueueName, RunAt};
 use crate::retry::{Retry, RetryOverrides};
+use crate::typed_job::{Job, JobOptions, seal_job};
 use crate::units::millis;
 
 /// What a queue takes: a typed job, a [`JobRequest`], or a job that was sealed before.
 ///
 /// ```
 /// use retraced_jobs::enqueue::{IntoNewJob, JobRequest};
-/// use retraced_jobs::handler::Job;
+/// use retraced_jobs::typed_job::Job;
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct SendEmail { to: String }
 /// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
@@ -28,7 +28,7 @@ pub trait IntoNewJob {
     /// [`EnqueueError::InvalidId`], [`EnqueueError::InvalidRetry`] or [`EnqueueError::Payload`].
     fn into_new_job(self) -> Result<NewJob, EnqueueError>;
 
-    /// The default queue of the job's kind ([`JobDefaults::queue`](crate::handler::JobDefaults::queue)), for an `enqueue` that names no queue, such as
+    /// The default queue of the job's kind ([`JobDefaults::queue`](crate::typed_job::JobDefaults::queue)), for an `enqueue` that names no queue, such as
     /// [`Context::enqueue`](crate::context::Context::enqueue).
     ///
     /// # Errors
@@ -79,7 +79,7 @@ fn default_queue_of<J: Job>() -> Result<Option<QueueName>, EnqueueError> {
 /// ```
 /// use std::time::Duration;
 /// use retraced_jobs::enqueue::{EnqueueError, JobRequest, QueueHandle};
-/// use retraced_jobs::handler::Job;
+/// use retraced_jobs::typed_job::Job;
 /// use retraced_jobs::retry::Retry;
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct SendEmail { to: String }

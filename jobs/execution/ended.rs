@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::panic::CaughtPanic;
-use crate::context::{Context, LeaseWatch, Stop};
+use crate::context::{AttemptControl, Context, Stop};
 use crate::failure::Failure;
 use crate::handler::{Output, RawJob};
 use crate::trace::Released;
@@ -31,14 +31,14 @@ impl From<Result<Result<Output, Failure>, CaughtPanic>> for HandlerEnd {
 /// Asks whatever outlives a dropped attempt to stop: tasks that the handler spawned, and a blocking handler's thread. It does so when it is dropped before
 /// [`ended`](Self::ended) is set.
 pub(super) struct AttemptGuard<'a> {
-    lease: &'a LeaseWatch,
+    control: &'a AttemptControl,
     pub(super) pending_call: Option<Arc<PendingCall>>,
     pub(super) ended: bool,
 }
 
 impl<'a> AttemptGuard<'a> {
-    pub(super) fn new(lease: &'a LeaseWatch) -> Self {
-        Self { lease, pending_call: None, ended: false }
+    pub(super) fn new(control: &'a AttemptControl) -> Self {
+        Self { control, pending_call: None, ended: false }
     }
 
     /// Prevents a blocking handler from being called. Returns `false` if it has been called already.
@@ -50,7 +50,7 @@ impl<'a> AttemptGuard<'a> {
 impl Drop for AttemptGuard<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.lease.stop(Stop::Shutdown);
+            self.control.stop(Stop::Shutdown);
             self.prevent_call();
         }
     }

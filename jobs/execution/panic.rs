@@ -1,8 +1,8 @@
-//! Catching a handler's panic with its place and backtrace.
+//! Catching a handler's panic with its location and backtrace.
 //!
 //! A process-wide panic hook checks a thread-local counter that is above zero only while an attempt's user code runs on the thread. Inside an attempt the hook
-//! keeps the panic's place and an unresolved backtrace and prints nothing: the supervision event and the job's trace report the panic. Outside attempts it calls
-//! the hook that was set before it. If a program later sets a hook of its own that does not call this one, panics are still caught, but without place and
+//! keeps the panic's location and an unresolved backtrace and prints nothing: the supervision event and the job's trace report the panic. Outside attempts it calls
+//! the hook that was set before it. If a program later sets a hook of its own that does not call this one, panics are still caught, but without location and
 //! backtrace.
 
 use std::any::Any;
@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::context::LeaseWatch;
+use crate::context::AttemptControl;
 use crate::failure::{Failure, MESSAGE_BYTES_MAX, bounded};
 use crate::handler::{HandlerFuture, Output};
 use crate::job::{JobId, QueueName};
@@ -40,15 +40,15 @@ pub struct HandlerPanic {
     /// The panic's message.
     pub message: String,
     /// File, line and column.
-    pub place: Option<String>,
+    pub location: Option<String>,
 }
 
 impl fmt::Display for HandlerPanic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.place.as_deref().unwrap_or("an unknown place");
+        let location = self.location.as_deref().unwrap_or("an unknown location");
         write!(
             f,
-            "job {} of queue {} panicked at {place} in attempt {}: {}",
+            "job {} of queue {} panicked at {location} in attempt {}: {}",
             self.job, self.queue, self.attempt, self.message
         )
     }
@@ -70,7 +70,7 @@ impl HandlerPanic {
 #[derive(Debug)]
 pub(super) struct CaughtPanic {
     pub(super) message: String,
-    pub(super) place: Option<String>,
+    pub(super) location: Option<String>,
     backtrace: Option<Backtrace>,
 }
 
@@ -90,14 +90,14 @@ impl CaughtPanic {
     }
 }
 
-/// The handler's own frames, which stand between those of the panic machinery and those of this library. Each is a name, followed by a line with its place if that
+/// The handler's own frames, which stand between those of the panic machinery and those of this library. Each is a name, followed by a line with its location if that
 /// is known.
 fn handler_frames(rendered: &str) -> String {
     const NO_SYMBOLS: &str = "no frames: the program was built without symbols";
     let mut frames: Vec<(&str, Option<&str>)> = Vec::new();
     for line in rendered.lines().map(str::trim) {
         match (line.strip_prefix("at "), line.split_once(": ")) {
-            (Some(place), _) => frames.iter_mut().next_back().into_iter().for_each(|frame| frame.1 = Some(place)),
+            (Some(location), _) => frames.iter_mut().next_back().into_iter().for_each(|frame| frame.1 = Some(location)),
             (None, Some((_number, name))) => frames.push((name, None)),
             (None, None) => {}
         }
@@ -111,7 +111,8 @@ fn handler_frames(rendered: &str) -> String {
     };
     let shown = frames.into_iter().skip(hook + 1).skip_while(|(name, _)| machinery(name));
     let shown = shown.take_while(|(name, _)| !name.contains("attempt_begins_here"));
-    let lines = shown.map(|(name, place)| place.map_or(name.to_owned(), |place| format!("{name}\n  at {place}")));
+    let lines =
+        shown.map(|(name, location)| location.map_or(name.to_owned(), |location| format!("{name}\n  at {location}")));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -139,7 +140,7 @@ struct ThreadState {
 /// What the hook saw of a panic.
 struct Noted {
     message: Option<String>,
-    place: Option<String>,
+    location: Option<String>,
     backtrace: Backtrace,
 }
 
@@ -155,7 +156,7 @@ fn install() {
     });
 }
 
-/// Keeps a panic's message, place and backtrace if an attempt runs on this thread. Returns whether one does.
+/// Keeps a panic's message, location and backtrace if an attempt runs on this thread. Returns whether one does.
 fn note(info: &PanicHookInfo<'_>) -> bool {
     // A thread that is ending may have dropped its thread-locals, and a panic in the hook would abort the process.
     let noted = THREAD_STATE.try_with(|state| {
@@ -164,8 +165,8 @@ fn note(info: &PanicHookInfo<'_>) -> bool {
             return false;
         }
         let message = text_of(info.payload());
-        let place = info.location().map(|at| format!("{}:{}:{}", at.file(), at.line(), at.column()));
-        state.noted = Some(Noted { message, place, backtrace: Backtrace::force_capture() });
+        let location = info.location().map(|at| format!("{}:{}:{}", at.file(), at.line(), at.column()));
+        state.noted = Some(Noted { message, location, backtrace: Backtrace::force_capture() });
         true
     });
     noted.unwrap_or(false)
@@ -227,8 +228,8 @@ pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
             if !drop_payload(payload) {
                 message.push_str("; dropping its payload panicked too");
             }
-            let (place, backtrace) = noted.map_or((None, None), |noted| (noted.place, Some(noted.backtrace)));
-            Err(CaughtPanic { message, place, backtrace })
+            let (location, backtrace) = noted.map_or((None, None), |noted| (noted.location, Some(noted.backtrace)));
+            Err(CaughtPanic { message, location, backtrace })
         }
     }
 }
@@ -236,7 +237,7 @@ pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
 /// Logs a panic that the handler caught itself: the handler continues, so nothing else reports it.
 fn log_caught_by_handler(noted: &Noted) {
     let message = noted.message.as_deref().unwrap_or("a panic whose payload is not text");
-    tracing::warn!(place = noted.place, message, "a handler caught a panic of its own");
+    tracing::warn!(location = noted.location, message, "a handler caught a panic of its own");
 }
 
 /// Drops a panic's payload, which may run user code. Returns whether it was dropped without a panic.
@@ -251,29 +252,29 @@ fn drop_payload(payload: Box<dyn Any + Send>) -> bool {
     }
 }
 
-/// [`catch`], recorded as a poll in the [`LeaseWatch`], where the watchdog sees it if `run` does not return.
-pub(super) fn watched<T>(lease: &LeaseWatch, run: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
-    lease.poll_begins();
+/// [`catch`], recorded as a poll in the [`AttemptControl`], where the watchdog sees it if `run` does not return.
+pub(super) fn watched<T>(control: &AttemptControl, run: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
+    control.poll_begins();
     let result = catch(run);
-    lease.poll_ends();
+    control.poll_ends();
     result
 }
 
 /// A handler's future. Each poll of it and its drop are [`watched`].
 pub(super) struct Watched<'a> {
     future: Option<HandlerFuture>,
-    lease: &'a LeaseWatch,
+    control: &'a AttemptControl,
 }
 
 impl<'a> Watched<'a> {
-    pub(super) fn new(future: HandlerFuture, lease: &'a LeaseWatch) -> Self {
-        Self { future: Some(future), lease }
+    pub(super) fn new(future: HandlerFuture, control: &'a AttemptControl) -> Self {
+        Self { future: Some(future), control }
     }
 
     /// Drops the future, catching a panic of its destructors.
     pub(super) fn discard(&mut self) -> Result<(), CaughtPanic> {
         match self.future.take() {
-            Some(future) => watched(self.lease, || drop(future)),
+            Some(future) => watched(self.control, || drop(future)),
             None => Ok(()),
         }
     }
@@ -281,8 +282,8 @@ impl<'a> Watched<'a> {
 
 /// Logs a panic in the destructors of a handler that had already ended, whose outcome it does not change.
 fn log_late_panic(dropped: Result<(), CaughtPanic>) {
-    if let Err(CaughtPanic { message, place, .. }) = dropped {
-        tracing::warn!(place, message, "a handler that had already ended panicked while it was dropped");
+    if let Err(CaughtPanic { message, location, .. }) = dropped {
+        tracing::warn!(location, message, "a handler that had already ended panicked while it was dropped");
     }
 }
 
@@ -292,7 +293,7 @@ impl Future for Watched<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let Some(mut future) = this.future.take() else { return Poll::Pending };
-        this.lease.poll_begins();
+        this.control.poll_begins();
         let polled =
             catch(|| future.as_mut().poll(cx)).map_or_else(|caught| Poll::Ready(Err(caught)), |poll| poll.map(Ok));
         match polled {
@@ -300,7 +301,7 @@ impl Future for Watched<'_> {
             // What the handler holds is dropped before its end is reported.
             Poll::Ready(_) => log_late_panic(catch(|| drop(future))),
         }
-        this.lease.poll_ends();
+        this.control.poll_ends();
         polled
     }
 }

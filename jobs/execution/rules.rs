@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::codec::PAYLOAD_BYTES_MAX;
-use crate::handler::JobDefaults;
 use crate::limits::HANDLER_TIMEOUT;
 use crate::retry::{OnUnknown, Retry};
 use crate::store::Retention;
+use crate::typed_job::JobDefaults;
 
 /// The rules of a queue. What is `None` here was not set for the queue: the kind's own default applies, or else the library's. A job may set its own retry settings
 /// and timeout.

@@ -9,7 +9,7 @@ use super::ended::{AttemptGuard, HandlerEnd};
 use super::layer::Layers;
 use super::panic::{Watched, watched};
 use super::thread::{Blocking, on_thread, on_thread_within};
-use crate::context::{Context, LeaseWatch, Stop};
+use crate::context::{AttemptControl, Context, Stop};
 use crate::handler::{Handler, HandlerFuture, RawJob};
 
 pub(super) async fn run(
@@ -17,10 +17,10 @@ pub(super) async fn run(
     layers: &Layers,
     raw: RawJob,
     ctx: Context,
-    lease: &LeaseWatch,
+    control: &AttemptControl,
     limit: Duration,
 ) -> HandlerEnd {
-    lease.begin(limit);
+    control.started_with_timeout(limit);
     match handler {
         Handler::Async(call) => {
             let begin = || match layers.enabled(&ctx) {
@@ -30,11 +30,11 @@ pub(super) async fn run(
                     layers.call(ctx, move |ctx| call(raw, ctx))
                 }
             };
-            poll(begin, lease, limit).await
+            poll(begin, control, limit).await
         }
         Handler::Blocking(call) => {
-            let blocking = Blocking { call, raw, lease };
-            match watched(lease, || layers.enabled(&ctx)) {
+            let blocking = Blocking { call, raw, control };
+            match watched(control, || layers.enabled(&ctx)) {
                 Err(caught) => HandlerEnd::Panicked(caught),
                 Ok(None) => on_thread(blocking, ctx, limit).await,
                 Ok(Some(layers)) => on_thread_within(blocking, layers, ctx, limit).await,
@@ -44,16 +44,16 @@ pub(super) async fn run(
 }
 
 /// Polls an async handler. At its timeout the handler is asked to stop, and then dropped.
-async fn poll(begin: impl FnOnce() -> HandlerFuture, lease: &LeaseWatch, limit: Duration) -> HandlerEnd {
-    let mut guard = AttemptGuard::new(lease);
-    let end = match watched(lease, begin) {
+async fn poll(begin: impl FnOnce() -> HandlerFuture, control: &AttemptControl, limit: Duration) -> HandlerEnd {
+    let mut guard = AttemptGuard::new(control);
+    let end = match watched(control, begin) {
         Err(caught) => HandlerEnd::Panicked(caught),
         Ok(future) => {
-            let mut handler = Watched::new(future, lease);
+            let mut handler = Watched::new(future, control);
             match timeout(limit, &mut handler).await {
                 Ok(ended) => ended.into(),
                 Err(_) => {
-                    lease.stop(Stop::TimedOut);
+                    control.stop(Stop::TimedOut);
                     HandlerEnd::TimedOut(handler.discard().err())
                 }
             }

@@ -13,15 +13,16 @@ use super::rules::KindRules;
 use super::run::run;
 use super::{AttemptOutcome, HandlerPanic, Layers, Rules};
 use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
-use crate::context::{AttemptInfo, Context, LeaseWatch, Notes, Stop};
+use crate::context::{AttemptControl, AttemptInfo, Context, Notes, States, Stop};
 use crate::enqueue::{NoProducers, Producers};
 use crate::failure::{Class, Code, Failure, bounded};
-use crate::handler::{Handlers, JobDefaults, Output, RawJob, States};
+use crate::handler::{Handlers, Output, RawJob};
 use crate::job::{InstanceId, QueueName};
 use crate::limits::{UNKNOWN_KIND_DELAY, UNKNOWN_KIND_RELEASES_MAX};
 use crate::retry::{Decision, InvalidRetry, Retry, RetryOutcome, RetryOverrides, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, Released};
+use crate::typed_job::JobDefaults;
 use crate::units::millis;
 
 /// Runs the attempts of one queue.
@@ -48,8 +49,8 @@ pub struct AttemptInput {
     pub started: Instant,
     /// The same instant on the store's clock, in ms since the Unix epoch.
     pub started_ms: u64,
-    /// The state of the lease, shared with the lease keeper.
-    pub lease: Arc<LeaseWatch>,
+    /// How long the lease lasts and whether the handler must stop, shared with the lease keeper and the watchdog.
+    pub control: Arc<AttemptControl>,
     /// A random number from −1000 to 1000, for the jitter of a retry.
     pub jitter: i16,
 }
@@ -86,7 +87,7 @@ struct JobRules {
 /// Where a panic happened; both are `None` for an attempt that did not panic.
 #[derive(Default)]
 struct PanicDetails {
-    place: Option<String>,
+    location: Option<String>,
     backtrace: Option<String>,
 }
 
@@ -140,7 +141,7 @@ impl Runner {
     /// Dropping the future drops an async handler at its current await. Tasks that the handler spawned, and a blocking handler's thread, are asked to stop.
     /// Nothing is settled.
     pub async fn attempt(&self, input: AttemptInput) -> AttemptOutcome {
-        let AttemptInput { job, executor, started, started_ms, lease, jitter } = input;
+        let AttemptInput { job, executor, started, started_ms, control, jitter } = input;
         let ran_by = |ran| RanBy { executor, started_ms, ran };
         let finish = |ran, retry, notes| FinishedAttempt { job: &job, ran_by: ran_by(ran), retry, jitter, notes };
         let not_run = || finish(Duration::ZERO, self.rules.retry.unwrap_or_default(), Notes::default());
@@ -167,27 +168,27 @@ impl Runner {
             enqueued_ms: job.enqueued_ms,
             started_ms,
         };
-        let ctx = Context::new(info, started, self.states.clone(), self.producers.clone(), lease.clone());
+        let ctx = Context::new(info, started, self.states.clone(), self.producers.clone(), control.clone());
         if let Some(refused) = refused {
             ctx.log(format!(
                 "the job's own retry settings were refused, those of its kind and queue are used: {refused}"
             ));
         }
         let raw = RawJob::new(self.queue.clone(), job.id.clone(), envelope.kind, envelope.payload);
-        let end = run(&found.handler, &self.layers, raw, ctx.clone(), &lease, timeout).await;
+        let end = run(&found.handler, &self.layers, raw, ctx.clone(), &control, timeout).await;
         let finished = finish(started.elapsed(), retry, ctx.take_notes());
         match end {
             HandlerEnd::Returned(Ok(output)) => self.completed(&finished, keep_completed, output),
             HandlerEnd::Returned(Err(failure)) => {
-                self.unsuccessful(finished, &failure, lease.stop_reason(), None).await
+                self.unsuccessful(finished, &failure, control.stop_reason(), None).await
             }
             HandlerEnd::Panicked(caught) => {
                 let failure = Failure::temporary(Code::Panic, caught.message.clone());
-                self.unsuccessful(finished, &failure, lease.stop_reason(), Some(caught)).await
+                self.unsuccessful(finished, &failure, control.stop_reason(), Some(caught)).await
             }
             HandlerEnd::TimedOut(caught) => {
                 let failure = Failure::temporary(Code::Timeout, timeout_message(timeout, caught.as_ref()));
-                self.unsuccessful(finished, &failure, lease.stop_reason(), caught).await
+                self.unsuccessful(finished, &failure, control.stop_reason(), caught).await
             }
             HandlerEnd::NotRun(reason) => self.released(finished, reason, Duration::ZERO),
         }
@@ -284,13 +285,13 @@ impl Runner {
     ) -> AttemptOutcome {
         let (mut details, mut panic) = (PanicDetails::default(), None);
         if let Some(mut caught) = caught {
-            details = PanicDetails { backtrace: caught.render().await, place: caught.place.clone() };
+            details = PanicDetails { backtrace: caught.render().await, location: caught.location.clone() };
             let caught = HandlerPanic {
                 queue: self.queue.clone(),
                 job: finished.job.id.clone(),
                 attempt: finished.job.token.attempt,
                 message: caught.message,
-                place: caught.place,
+                location: caught.location,
             };
             caught.print_without_subscriber();
             panic = Some(caught);
@@ -402,5 +403,5 @@ fn attempt_outcome(
 
 fn failed_end(code: Code, failure: &Failure, details: PanicDetails, decision: Option<Box<Decision>>) -> Ended {
     let (message, chain) = (failure.message().to_owned(), failure.chain().to_vec());
-    Ended::Failed { code, message, chain, place: details.place, backtrace: details.backtrace, decision }
+    Ended::Failed { code, message, chain, location: details.location, backtrace: details.backtrace, decision }
 }

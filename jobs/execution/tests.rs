@@ -13,13 +13,14 @@ use uuid::Uuid;
 
 use super::*;
 use crate::codec::{self, Envelope};
-use crate::context::{Context, LeaseWatch, Stop};
+use crate::context::{AttemptControl, Context, States, Stop};
 use crate::failure::{Class, Code, Failure};
-use crate::handler::{Handlers, IntoBlockingHandler, IntoHandler, Job, RawJob, State, States};
+use crate::handler::{Handlers, IntoBlockingHandler, IntoHandler, RawJob, State};
 use crate::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use crate::retry::{OnUnknown, Retry, RetryOverrides, Why, decide};
 use crate::store::{ClaimedJob, Retention, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Released};
+use crate::typed_job::Job;
 
 /// What handlers without output return.
 type Returned = Result<(), Failure>;
@@ -38,18 +39,18 @@ impl Job for Work {
     const KIND: &'static str = "work";
 }
 
-/// A runner and the lease of its one attempt.
+/// A runner and the control of its one attempt.
 struct Harness {
     handlers: Handlers,
     states: States,
     rules: Rules,
-    lease: Arc<LeaseWatch>,
+    control: Arc<AttemptControl>,
 }
 
 impl Harness {
     fn new() -> Self {
-        let lease = Arc::new(LeaseWatch::new(Instant::now() + Duration::from_secs(30)));
-        Self { handlers: Handlers::default(), states: States::default(), rules: Rules::default(), lease }
+        let control = Arc::new(AttemptControl::new(Instant::now() + Duration::from_secs(30)));
+        Self { handlers: Handlers::default(), states: States::default(), rules: Rules::default(), control }
     }
 
     fn handler<M>(handler: impl IntoHandler<M>) -> Self {
@@ -70,7 +71,7 @@ impl Harness {
     }
 
     fn asked_to_stop(self, why: Stop) -> Self {
-        self.lease.stop(why);
+        self.control.stop(why);
         self
     }
 
@@ -85,7 +86,7 @@ impl Harness {
                 executor,
                 started: Instant::now(),
                 started_ms: 1_000,
-                lease: self.lease.clone(),
+                control: self.control.clone(),
                 jitter: 500,
             })
             .await
@@ -128,9 +129,9 @@ fn failure(outcome: &AttemptOutcome) -> (Code, String) {
     }
 }
 
-fn place_and_backtrace(outcome: &AttemptOutcome) -> (Option<String>, Option<String>) {
+fn location_and_backtrace(outcome: &AttemptOutcome) -> (Option<String>, Option<String>) {
     match log(outcome).ended {
-        Ended::Failed { place, backtrace, .. } => (place, backtrace),
+        Ended::Failed { location, backtrace, .. } => (location, backtrace),
         other => panic!("did not fail: {other:?}"),
     }
 }
@@ -298,7 +299,7 @@ mod returning {
         let own = Envelope { retry, timeout_ms: Some(70), ..envelope() };
         let outcome = harness.run(sealed(codec::seal(&own).unwrap())).await;
         assert_eq!((outcome.settlement.verdict, *seen.lock().unwrap()), (Verdict::DeadLetter, 1));
-        assert_eq!(harness.lease.timeout(), Some(Duration::from_millis(70)));
+        assert_eq!(harness.control.timeout(), Some(Duration::from_millis(70)));
         // If the job's numbers are out of bounds, the queue's are used.
         let retry = RetryOverrides { max_attempts: Some(0), ..RetryOverrides::default() };
         let out_of_bounds = Envelope { retry, timeout_ms: Some(0), ..envelope() };
@@ -422,8 +423,8 @@ mod stopping {
             _ = starts => {}
         }
         assert!(dropped.load(Ordering::SeqCst));
-        assert_eq!(harness.lease.stop_reason(), Some(Stop::Shutdown));
-        assert_eq!(harness.lease.not_yielded_for(Instant::now()), None);
+        assert_eq!(harness.control.stop_reason(), Some(Stop::Shutdown));
+        assert_eq!(harness.control.not_yielded_for(Instant::now()), None);
     }
 
     #[tokio::test]
@@ -439,7 +440,7 @@ mod stopping {
     async fn an_attempt_that_ended_asks_nothing_to_stop() {
         let harness = Harness::handler(|_: Work, _: Context| async { DONE });
         harness.run(job()).await;
-        assert_eq!(harness.lease.stop_reason(), None);
+        assert_eq!(harness.control.stop_reason(), None);
     }
 
     #[test]
@@ -462,19 +463,19 @@ mod stopping {
                     DONE
                 }
             });
-            let lease = harness.lease.clone();
+            let control = harness.control.clone();
             let running = std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(harness.run(job()))
             });
             let deadline = Instant::now() + TEST_TIMEOUT;
-            while lease.not_yielded_for(Instant::now()).is_none_or(|blocked| blocked < Duration::from_millis(20)) {
+            while control.not_yielded_for(Instant::now()).is_none_or(|blocked| blocked < Duration::from_millis(20)) {
                 assert!(Instant::now() < deadline, "never seen");
                 std::thread::yield_now();
             }
             release.send(()).unwrap();
             assert_eq!(running.join().unwrap().settlement.verdict, Verdict::Complete { keep: true });
-            assert_eq!(lease.not_yielded_for(Instant::now()), None);
+            assert_eq!(control.not_yielded_for(Instant::now()), None);
         }
     }
 }
@@ -497,10 +498,14 @@ mod panicking {
     /// The name of an async function in a backtrace depends on the debug information; its location does not.
     #[track_caller]
     fn assert_only_handler_frames(backtrace: &str) {
-        let (names, places): (Vec<&str>, Vec<&str>) = backtrace.lines().partition(|line| !line.starts_with("  at "));
+        let (names, locations): (Vec<&str>, Vec<&str>) = backtrace.lines().partition(|line| !line.starts_with("  at "));
         let first = names.iter().position(|name| name.contains("reads_the_ledger"));
         assert!(first.is_some_and(|first| first < 4), "{backtrace}");
-        assert_eq!(places.iter().filter(|place| place.contains("execution/tests.rs:")).count(), 2, "{backtrace}");
+        assert_eq!(
+            locations.iter().filter(|location| location.contains("execution/tests.rs:")).count(),
+            2,
+            "{backtrace}"
+        );
         for ours in ["attempt_begins_here", "rust_begin_unwind", "catch_unwind", "panic::note", "tokio::"] {
             assert!(!names.iter().any(|name| name.contains(ours)), "{ours} in {backtrace}");
         }
@@ -513,11 +518,11 @@ mod panicking {
         assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }));
         let message = "index out of bounds: the len is 0 but the index is 7";
         assert_eq!(failure(&outcome), (Code::Panic, message.into()));
-        let (place, backtrace) = place_and_backtrace(&outcome);
-        assert!(place.as_ref().unwrap().contains("execution/tests.rs:"), "{place:?}");
+        let (location, backtrace) = location_and_backtrace(&outcome);
+        assert!(location.as_ref().unwrap().contains("execution/tests.rs:"), "{location:?}");
         assert_only_handler_frames(&backtrace.unwrap());
         let panic = outcome.panic.unwrap();
-        assert_eq!((panic.place, panic.attempt, panic.job.to_string()), (place, 1, "j".into()));
+        assert_eq!((panic.location, panic.attempt, panic.job.to_string()), (location, 1, "j".into()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -528,7 +533,7 @@ mod panicking {
         }
         let outcome = Harness::blocking(counts_pages).run(job()).await;
         assert_eq!(failure(&outcome).0, Code::Panic);
-        let backtrace = place_and_backtrace(&outcome).1.unwrap();
+        let backtrace = location_and_backtrace(&outcome).1.unwrap();
         assert_only_handler_frames(&backtrace);
         assert!(backtrace.contains("counts_pages"), "{backtrace}");
         assert!(outcome.panic.is_some());
@@ -547,7 +552,7 @@ mod panicking {
     async fn a_panic_payload_that_is_not_text_is_reported_as_such() {
         let outcome = attempt(|_: Work, _: Context| async { returned(|| panic_any(7)) }).await;
         assert_eq!(failure(&outcome).1, "a panic whose payload is not text");
-        assert!(place_and_backtrace(&outcome).0.is_some(), "its place is known");
+        assert!(location_and_backtrace(&outcome).0.is_some(), "its location is known");
     }
 
     #[tokio::test]
@@ -570,7 +575,7 @@ mod panicking {
     async fn a_long_message_is_cut() {
         let outcome = attempt(|_: Work, _: Context| async { returned(|| panic!("{}", "x".repeat(100_000))) }).await;
         assert_eq!(failure(&outcome).1.len(), crate::failure::MESSAGE_BYTES_MAX);
-        assert!(place_and_backtrace(&outcome).0.is_some(), "its place is known although the message was cut");
+        assert!(location_and_backtrace(&outcome).0.is_some(), "its location is known although the message was cut");
     }
 
     #[tokio::test]
@@ -594,7 +599,7 @@ mod panicking {
         }
         let outcome = attempt(carries).await;
         assert_eq!(failure(&outcome).1, "from another thread");
-        assert_eq!(place_and_backtrace(&outcome), (None, None));
+        assert_eq!(location_and_backtrace(&outcome), (None, None));
     }
 
     #[tokio::test]
@@ -605,11 +610,11 @@ mod panicking {
         })
         .await;
         assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
-        // The next attempt on this thread does not get the place of that panic.
+        // The next attempt on this thread does not get the location of that panic.
         let outcome =
             attempt(|_: Work, _: Context| async { returned(|| resume_unwind(Box::new("caught by the handler"))) })
                 .await;
-        assert_eq!(place_and_backtrace(&outcome), (None, None));
+        assert_eq!(location_and_backtrace(&outcome), (None, None));
     }
 
     #[tokio::test]
@@ -899,7 +904,7 @@ mod arguments {
         })
         .await;
         assert!(failure(&outcome).1.starts_with("no state of type "));
-        assert!(place_and_backtrace(&outcome).0.unwrap().contains("execution/tests.rs"));
+        assert!(location_and_backtrace(&outcome).0.unwrap().contains("execution/tests.rs"));
     }
 
     #[tokio::test]

@@ -13,16 +13,16 @@ use super::ended::{AttemptGuard, HandlerEnd, PendingCall};
 use super::layer::Enabled;
 use super::panic::{Watched, catch, watched};
 
-use crate::context::{Context, LeaseWatch, Stop};
+use crate::context::{AttemptControl, Context, Stop};
 use crate::failure::{Code, Failure};
 use crate::handler::{BlockingCall, HandlerFuture, Output, RawJob};
 use crate::trace::Released;
 
-/// A blocking handler, and the job and lease of the attempt it is called for.
+/// A blocking handler, and the job and control of the attempt it is called for.
 pub(super) struct Blocking<'a> {
     pub(super) call: &'a BlockingCall,
     pub(super) raw: RawJob,
-    pub(super) lease: &'a LeaseWatch,
+    pub(super) control: &'a AttemptControl,
 }
 
 /// Calls a blocking handler on a thread of its own. At its timeout the handler is asked to stop, and its end is awaited.
@@ -40,15 +40,15 @@ pub(super) async fn on_thread_within(
     ctx: Context,
     limit: Duration,
 ) -> HandlerEnd {
-    let lease = handler.lease;
-    let mut guard = AttemptGuard::new(lease);
+    let control = handler.control;
+    let mut guard = AttemptGuard::new(control);
     let mut deadline = pin!(sleep(limit));
     let (call_sender, call) = oneshot::channel();
-    let end = match watched(lease, || layers.call(ctx, move |ctx| call_through(call_sender, ctx))) {
+    let end = match watched(control, || layers.call(ctx, move |ctx| call_through(call_sender, ctx))) {
         Err(caught) => HandlerEnd::Panicked(caught),
         Ok(future) => {
-            let mut layers = Watched::new(future, lease);
-            match before_the_call(&mut layers, call, deadline.as_mut(), lease).await {
+            let mut layers = Watched::new(future, control);
+            match before_the_call(&mut layers, call, deadline.as_mut(), control).await {
                 Err(end) => end,
                 Ok(call) => around_the_call(&mut layers, handler, call, deadline).await,
             }
@@ -83,14 +83,14 @@ async fn before_the_call(
     layers: &mut Watched<'_>,
     call: oneshot::Receiver<Call>,
     deadline: Pin<&mut Sleep>,
-    lease: &LeaseWatch,
+    control: &AttemptControl,
 ) -> Result<Call, HandlerEnd> {
     tokio::select! {
         biased;
         ended = &mut *layers => Err(ended.into()),
         Ok(call) = call => Ok(call),
         () = deadline => {
-            lease.stop(Stop::TimedOut);
+            control.stop(Stop::TimedOut);
             Err(HandlerEnd::TimedOut(layers.discard().err()))
         }
     }
@@ -103,7 +103,7 @@ async fn around_the_call(
     Call { span, ctx, mut reply }: Call,
     mut deadline: Pin<&mut Sleep>,
 ) -> HandlerEnd {
-    let lease = handler.lease;
+    let control = handler.control;
     let mut layers_end = None;
     let handler_end = {
         let mut thread = pin!(handler.run(span, ctx, deadline.as_mut(), reply.closed()));
@@ -124,7 +124,7 @@ async fn around_the_call(
         None => match timeout_at(deadline.deadline(), &mut *layers).await {
             Ok(end) => end,
             Err(_) => {
-                lease.stop(Stop::TimedOut);
+                control.stop(Stop::TimedOut);
                 return HandlerEnd::TimedOut(layers.discard().err());
             }
         },
@@ -167,8 +167,8 @@ impl Blocking<'_> {
         deadline: Pin<&mut Sleep>,
         given_up: impl Future<Output = ()>,
     ) -> HandlerEnd {
-        let Self { call, raw, lease } = self;
-        let mut guard = AttemptGuard::new(lease);
+        let Self { call, raw, control } = self;
+        let mut guard = AttemptGuard::new(control);
         let call = Arc::clone(call);
         let pending_call = Arc::new(PendingCall::new((raw, ctx)));
         guard.pending_call = Some(pending_call.clone());
@@ -193,7 +193,7 @@ impl Blocking<'_> {
         let joined = match in_time {
             Some(joined) => joined,
             None => {
-                lease.stop(Stop::TimedOut);
+                control.stop(Stop::TimedOut);
                 if guard.prevent_call() {
                     guard.ended = true;
                     return HandlerEnd::NotRun(Released::Unstarted);

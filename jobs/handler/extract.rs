@@ -16,7 +16,8 @@ use crate::job::JobId;
 /// ```
 /// use retraced_jobs::context::Context;
 /// use retraced_jobs::failure::{Code, Failure};
-/// use retraced_jobs::handler::{FromContext, Job, Needs};
+/// use retraced_jobs::handler::{FromContext, Needs};
+/// use retraced_jobs::typed_job::Job;
 /// # struct Tenants;
 /// # impl Tenants { fn named(&self, _: &str) -> Option<u32> { Some(7) } }
 /// # #[derive(serde::Serialize, serde::Deserialize)] struct SendInvoice;
@@ -98,7 +99,8 @@ impl FromContext for JobId {
 ///
 /// ```
 /// use retraced_jobs::failure::{Code, Failure};
-/// use retraced_jobs::handler::{Attempt, Job};
+/// use retraced_jobs::handler::Attempt;
+/// use retraced_jobs::typed_job::Job;
 /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge;
 /// # impl Job for Charge { const KIND: &'static str = "card.charge"; }
 /// async fn charge(_: Charge, attempt: Attempt) -> Result<(), Failure> {
@@ -135,7 +137,8 @@ impl FromContext for Attempt {
 ///
 /// ```
 /// use retraced_jobs::failure::{Code, Failure};
-/// use retraced_jobs::handler::{Cancelled, Job};
+/// use retraced_jobs::handler::Cancelled;
+/// use retraced_jobs::typed_job::Job;
 /// # #[derive(serde::Serialize, serde::Deserialize)] struct Import;
 /// # impl Job for Import { const KIND: &'static str = "rows.import"; }
 /// # async fn import_all() {}

@@ -9,10 +9,11 @@ use std::task::{Context as PollContext, Poll, ready};
 use futures_util::future::BoxFuture;
 use pin_project_lite::pin_project;
 
-use super::{FromContext, IntoOutput, Job, JobDefaults, Needs, Output, RawJob};
+use super::{FromContext, IntoOutput, Needs, Output, RawJob};
 use crate::codec;
 use crate::context::Context;
 use crate::failure::{Code, Failure};
+use crate::typed_job::{Job, JobDefaults};
 
 /// A running handler, boxed. It ends with an output or a failure.
 pub type HandlerFuture = BoxFuture<'static, Result<Output, Failure>>;
@@ -41,7 +42,8 @@ pub struct Registered {
 ///
 /// ```
 /// use retraced_jobs::failure::Failure;
-/// use retraced_jobs::handler::{Attempt, Handlers, Job, State};
+/// use retraced_jobs::handler::{Attempt, Handlers, State};
+/// use retraced_jobs::typed_job::Job;
 /// # struct Mailer;
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct SendEmail { to: String }

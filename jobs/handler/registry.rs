@@ -4,10 +4,10 @@ use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{
-    Handler, IntoBlockingHandler, IntoHandler, IntoRawHandler, InvalidDefaults, JobDefaults, Registered, States,
-};
+use super::{Handler, IntoBlockingHandler, IntoHandler, IntoRawHandler, Registered};
+use crate::context::States;
 use crate::job::{InvalidName, Kind};
+use crate::typed_job::{InvalidDefaults, JobDefaults};
 
 /// The handlers of one queue: one per kind, and at most one catch-all handler.
 #[derive(Clone, Default)]
@@ -132,7 +132,8 @@ impl fmt::Debug for Handlers {
 /// A handler that cannot be added to its queue.
 ///
 /// ```
-/// use retraced_jobs::handler::{Handlers, InvalidHandler, Job};
+/// use retraced_jobs::handler::{Handlers, InvalidHandler};
+/// use retraced_jobs::typed_job::Job;
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct Ring;
 /// impl Job for Ring { const KIND: &'static str = "bell.ring"; }
@@ -179,7 +180,9 @@ impl std::error::Error for InvalidHandler {
 /// A handler needs a value that was not given to the builder.
 ///
 /// ```
-/// use retraced_jobs::handler::{Handlers, Job, MissingState, State, States};
+/// use retraced_jobs::context::States;
+/// use retraced_jobs::handler::{Handlers, MissingState, State};
+/// use retraced_jobs::typed_job::Job;
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct Ring;
 /// impl Job for Ring { const KIND: &'static str = "bell.ring"; }

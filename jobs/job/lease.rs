@@ -46,7 +46,7 @@ impl Token {
     }
 }
 
-/// Which job is leased to whom, and under which token. When the lease expires is known to the store and to [`LeaseWatch`](crate::context::LeaseWatch).
+/// Which job is leased to whom, and under which token. When the lease expires is known to the store and to [`AttemptControl`](crate::context::AttemptControl).
 ///
 /// Used in the example of [`Leases`](crate::store::Leases).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,5 +56,5 @@ pub struct Lease {
     /// The token of the grant.
     pub token: Token,
     /// The process that holds it.
-    pub owner: InstanceId,
+    pub instance: InstanceId,
 }

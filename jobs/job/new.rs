@@ -29,7 +29,7 @@ pub enum RunAt {
 ///
 /// ```
 /// use retraced_jobs::codec;
-/// use retraced_jobs::handler::JobOptions;
+/// use retraced_jobs::typed_job::JobOptions;
 /// use retraced_jobs::job::{Kind, NewJob};
 /// let payload = codec::to_payload(&("ada@example.com",)).unwrap();
 /// let job: NewJob = JobOptions::default().seal(Kind::new("email.send").unwrap(), payload.into()).unwrap();

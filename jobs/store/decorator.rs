@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 
 use super::{
-    Admin, AuditReport, CallId, ClaimRequest, Claims, Cursor, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
+    Admin, CallId, ClaimRequest, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
     Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreFacts,
     StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
+use crate::events::{Finding, SupervisionEvent};
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::store::JobView;
-use crate::trace::{Finding, SupervisionEvent};
 
 /// Writes [`Decorator`] and implements the five store traits for every type that implements it, all from one list of verbs.
 macro_rules! decorator {
@@ -80,7 +80,7 @@ decorator! {
         fn settle_and_claim<'a>(&'a self, call: CallId, queue: &'a QueueName, settlements: &'a [Settlement], request: &'a ClaimRequest) -> StoreFuture<'a, (Vec<Settled>, Claims)>;
         fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
         fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
-        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, owner: InstanceId, nonces: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
+        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, instance: InstanceId, nonces: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
     }
 
     trait Leases {
@@ -100,8 +100,8 @@ decorator! {
         fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
         fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
         fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
-        fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
-        fn inspect<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>>;
+        fn check_counts<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, CountCheck>;
+        fn scan<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>>;
         fn repair<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>>;
     }
 

@@ -41,7 +41,7 @@ impl JobSummary {
 /// Used in the example of [`JobView`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Claimant {
+pub struct LeaseHolder {
     /// The process instance of the worker.
     pub instance: InstanceId,
     /// The number of the attempt, from 1.
@@ -52,7 +52,7 @@ pub struct Claimant {
     pub cancel_asked: bool,
 }
 
-impl Claimant {
+impl LeaseHolder {
     /// The holder of a lease that expires at `expires_ms`; no cancellation was requested.
     #[must_use]
     pub fn new(instance: InstanceId, attempt: u32, expires_ms: u64) -> Self {
@@ -68,7 +68,7 @@ impl Claimant {
 /// # use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
 /// # use retraced_jobs::store::memory::MemoryStore;
 /// # use retraced_jobs::store::{ClaimRequest, Admin, ReplaySlots, Transitions};
-/// use retraced_jobs::store::{Claimant, JobSummary, JobView};
+/// use retraced_jobs::store::{JobSummary, JobView, LeaseHolder};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
 /// # let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
 /// # let mut replay_slot = replay_slots.take().await;
@@ -79,7 +79,7 @@ impl Claimant {
 /// # store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
 /// let listed: Vec<JobSummary> = store.jobs(&queue, JobState::Processing, None, 10).await.unwrap().jobs;
 /// let view: JobView = store.job(&queue, &listed[0].id).await.unwrap().unwrap();
-/// let Claimant { attempt, cancel_asked, .. } = view.claimant.clone().unwrap();
+/// let LeaseHolder { attempt, cancel_asked, .. } = view.held_by.clone().unwrap();
 /// assert_eq!((attempt, cancel_asked), (1, false));
 /// assert_eq!(view.last_error(), None);
 /// # });
@@ -104,7 +104,7 @@ pub struct JobView {
     /// The store's clock when the job was read, in ms since the Unix epoch.
     pub now_ms: u64,
     /// The worker that holds its lease; `None` when the job is not `processing`, or its grant is missing or damaged.
-    pub claimant: Option<Claimant>,
+    pub held_by: Option<LeaseHolder>,
     /// The sealed envelope.
     pub envelope: Bytes,
     /// The attempts that are kept, oldest first.
@@ -126,7 +126,7 @@ impl JobView {
             enqueued_ms: None,
             at_ms: None,
             now_ms: 0,
-            claimant: None,
+            held_by: None,
             envelope: Bytes::new(),
             history: Vec::new(),
             collapsed: 0,

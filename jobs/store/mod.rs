@@ -5,7 +5,7 @@
 //! | [`Store`] | runtime at its start, store link, operators, waiters for outcomes | probe, hints |
 //! | [`Transitions`] | front door, clients, fetcher, settler, retry scheduler, reclaimer | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
 //! | [`Leases`] | lease keeper, executors | renew, begin |
-//! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, watch_outcome, redrive, cancel, discard, pause, resume, trim, audit, inspect, repair |
+//! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, watch_outcome, redrive, cancel, discard, pause, resume, trim, check_counts, scan, repair |
 //! | [`Ledger`] | the actor `ledger`, shutdown, operators, clients | announce, record, events, heartbeat, workers, forget |
 //!
 //! **Sending a call again.** A call that moves, creates or deletes jobs carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send
@@ -36,11 +36,11 @@ pub mod redis;
 
 pub use decorator::Decorator;
 pub use error::{Block, StoreError};
-pub use job_view::{Claimant, JobSummary, JobView};
+pub use job_view::{JobSummary, JobView, LeaseHolder};
 pub use model::{
-    AuditReport, BlockedStore, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Hint, JobPage, LedgerPage,
-    Moved, Promoted, QueueStats, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen, Settled,
-    Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    BlockedStore, CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage,
+    Moved, Promoted, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen,
+    Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
 pub use retention::{Retention, RetentionRule};
@@ -55,8 +55,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
+use crate::events::{Finding, SupervisionEvent};
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
-use crate::trace::{Finding, SupervisionEvent};
 
 /// The future that every verb (method) of a store returns.
 ///
@@ -110,7 +110,7 @@ pub trait Store: Transitions + Leases + Admin + Ledger {
 /// use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
 /// use retraced_jobs::store::memory::MemoryStore;
 /// use retraced_jobs::store::{
-///     CallId, ClaimRequest, ClaimedJob, Claims, Enqueued, ReplaySlots, Promoted, Quiet, Settled, Settlement, Transitions,
+///     CallId, ClaimRequest, ClaimedJob, Claims, Enqueued, ReplaySlots, Promoted, QueueEmpty, Settled, Settlement, Transitions,
 ///     Verdict,
 /// };
 ///
@@ -137,8 +137,8 @@ pub trait Store: Transitions + Leases + Admin + Ledger {
 /// assert_eq!(store.settle(replay_slot.next_call(), &queue, &failed).await.unwrap(), [Settled::Stale]);
 ///
 /// // A claim that finds nothing reports when the next job is due.
-/// let Claims { quiet, .. } = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
-/// let Quiet { next_due, .. } = quiet.unwrap();
+/// let Claims { queue_empty, .. } = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
+/// let QueueEmpty { next_due, .. } = queue_empty.unwrap();
 /// assert!(next_due.unwrap() <= Duration::from_secs(60));
 /// let Promoted { moved, next_due, .. } = store.promote(replay_slot.next_call(), &queue, 100).await.unwrap();
 /// assert_eq!(moved, 0);
@@ -176,7 +176,7 @@ pub trait Transitions: Send + Sync + 'static {
         Box::pin(async move {
             let settled = self.settle(call, queue, settlements).await?;
             let claims = match self.claim(call.companion(), queue, request).await {
-                Ok(claims) => Claims { quiet: None, ..claims },
+                Ok(claims) => Claims { queue_empty: None, ..claims },
                 Err(error) if error.is_retryable() || settled.is_empty() => return Err(error),
                 // An error would hide that the settlements were applied. If the cause persists, the next claim on its own returns the error.
                 Err(_) => Claims::default(),
@@ -196,14 +196,14 @@ pub trait Transitions: Send + Sync + 'static {
     /// are leases, a lease grace begins: for the time of one lease nothing is reclaimed.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 
-    /// Releases the jobs of claims whose reply `owner` never read, because no worker will run them. `nonces` are the nonces of these claims, at most
+    /// Releases the jobs of claims whose reply `instance` never read, because no worker will run them. `nonces` are the nonces of these claims, at most
     /// [`BATCH_MAX`]; do not pass the nonce of a claim that may still be answered. The jobs return to the front of the queue, or are cancelled if that was
     /// requested; for each a release is counted. One call scans some of the grants: call again with [`Reconciled::next`] until it is `None`.
     fn reconcile<'a>(
         &'a self,
         call: CallId,
         queue: &'a QueueName,
-        owner: InstanceId,
+        instance: InstanceId,
         nonces: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled>;
@@ -218,15 +218,15 @@ pub trait Transitions: Send + Sync + 'static {
 /// # use retraced_jobs::store::memory::MemoryStore;
 /// # use retraced_jobs::store::{ClaimRequest, Admin, ReplaySlots, Leases, Renewal, Renewed, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay_slots = ReplaySlots::new(instance, 1);
 /// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// const LEASE: Duration = Duration::from_secs(30);
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
 /// let claimed = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
-/// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
+/// let held = [Lease { id: claimed.id.clone(), token: claimed.token, instance }];
 ///
 /// let Renewed { results, .. } = store.renew(&queue, LEASE, &held).await.unwrap();
 /// assert_eq!(results, [Renewal::Kept { cancel_asked: false }]);
@@ -254,8 +254,8 @@ pub trait Leases: Send + Sync + 'static {
 /// # use retraced_jobs::store::memory::MemoryStore;
 /// # use retraced_jobs::store::{Cursor, Admin, JobPage, ReplaySlots, Moved, QueueStats, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay_slots = ReplaySlots::new(instance, 1);
 /// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
@@ -271,7 +271,7 @@ pub trait Leases: Send + Sync + 'static {
 /// assert_eq!(moved, [Moved::Moved { from: JobState::Pending, to: Some(JobState::Cancelled) }]);
 /// let QueueStats { pending, cancelled, .. } = store.stats(&queue).await.unwrap();
 /// assert_eq!((pending, cancelled), (1, 1));
-/// assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
+/// assert_eq!(store.check_counts(&queue).await.unwrap().difference(), 0);
 /// # });
 /// ```
 pub trait Admin: Send + Sync + 'static {
@@ -295,23 +295,23 @@ pub trait Admin: Send + Sync + 'static {
     /// One job with its history; `None` when no such job is kept.
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
 
-    /// Reads how a job ended. If the job has ended, returns the same as [`job`](Self::job). Otherwise returns only its state, and announces that a client waits
-    /// for its outcome for `wait` (at most [`OUTCOME_WAIT_MAX`]). While any wait is announced in a queue, every call that ends or discards a job there sends
-    /// [`Hint::Ended`]. If the job is not kept, nothing is announced.
+    /// Reads how a job ended. If the job has ended, returns the same as [`job`](Self::job). Otherwise returns only its state, and registers that a client waits
+    /// for its outcome for `wait` (at most [`OUTCOME_WAIT_MAX`]). While any wait is registered in a queue, every call that ends or discards a job there sends
+    /// [`Hint::Ended`]. If the job is not kept, nothing is registered.
     ///
     /// To wait for an outcome: subscribe to [`hints`](Store::hints), then call this, then await the hint. Call this again as a fallback poll before `wait` is
     /// over. What is guaranteed:
     ///
-    /// - When a job ends within half of `wait` after this call, a hint is sent. In the second half this is not certain, because an announcement is not renewed
-    ///   while half of `wait` is left of it. So announce at least twice the time until your next poll. A hint may be lost, so only the poll is certain.
-    /// - When the job completes within half of `wait` and is not kept, this returns [`JobState::Completed`] and nothing else, until the announced wait is over.
+    /// - When a job ends within half of `wait` after this call, a hint is sent. In the second half this is not certain, because a registration is not renewed
+    ///   while half of `wait` is left of it. So register at least twice the time until your next poll. A hint may be lost, so only the poll is certain.
+    /// - When the job completes within half of `wait` and is not kept, this returns [`JobState::Completed`] and nothing else, until the registered wait is over.
     /// - The hint carries the final state, but neither output nor error: call this again to read them. The output of a kept job is in its history
     ///   ([`JobView::output`]).
     /// - `None` means that no such job is kept: it is not enqueued yet, or was trimmed or discarded, or it completed without being kept and no wait for it is
-    ///   announced any more.
-    /// - A store that is full and takes no writes announces nothing, so none of this is certain then.
+    ///   registered any more.
+    /// - A store that is full and takes no writes registers nothing, so none of this is certain then.
     ///
-    /// The default announces nothing. Callers then find the end of a job by polling, and get `None` for a job that completed and is not kept.
+    /// The default registers nothing. Callers then find the end of a job by polling, and get `None` for a job that completed and is not kept.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
@@ -367,18 +367,18 @@ pub trait Admin: Send + Sync + 'static {
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
 
     /// Counts the jobs and the entries of the containers, to check that every job is in exactly one. Costs the same for a queue of any length; changes nothing.
-    fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
+    fn check_counts<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, CountCheck>;
 
-    /// Scans a whole queue, in small steps, for damage that no transition leaves behind ([`FindingKind`](crate::trace::FindingKind) lists it). Changes nothing,
+    /// Scans a whole queue, in small steps, for damage that no transition leaves behind ([`FindingKind`](crate::events::FindingKind) lists it). Changes nothing,
     /// and the queue keeps working meanwhile. On Redis this takes about 1 min for a million jobs. The memory store cannot be damaged and never finds anything.
     ///
     /// # Errors
     /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.
-    fn inspect<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        Box::pin(async move { Err(unsupported("inspect", queue)) })
+    fn scan<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
+        Box::pin(async move { Err(unsupported("scan", queue)) })
     }
 
-    /// Like [`inspect`](Self::inspect), and repairs the damage. No job is deleted. Two repairs at the same time do no harm.
+    /// Like [`scan`](Self::scan), and repairs the damage. No job is deleted. Two repairs at the same time do no harm.
     ///
     /// # Errors
     /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.
@@ -394,7 +394,7 @@ pub trait Admin: Send + Sync + 'static {
 /// use retraced_jobs::job::{InstanceId, QueueName};
 /// use retraced_jobs::store::memory::MemoryStore;
 /// use retraced_jobs::store::{Admin, Ledger, LedgerPage, WorkerRow};
-/// use retraced_jobs::trace::{EventKind, SupervisionEvent};
+/// use retraced_jobs::events::{EventKind, SupervisionEvent};
 ///
 /// let store = MemoryStore::new();
 /// let instance = InstanceId::from(uuid::Uuid::from_u128(1));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::context::{AttemptInfo, Context, LeaseWatch, Stop};
-use crate::handler::{FromContext, Job, States};
+use crate::context::{AttemptControl, AttemptInfo, Context, States, Stop};
+use crate::handler::FromContext;
 use crate::job::{Counters, JobId, Kind, QueueName};
 use crate::limits::{TEST_LEASE, TEST_START_MS};
+use crate::typed_job::Job;
 
 use super::recorder::Recorder;
 
@@ -138,10 +139,10 @@ impl TestContext {
             started_ms: TEST_START_MS,
         };
         let now = Instant::now();
-        let lease = Arc::new(LeaseWatch::new_at(now, now + TEST_LEASE));
+        let control = Arc::new(AttemptControl::new_at(now, now + TEST_LEASE));
         let recorder = Recorder::default();
-        let ctx = Context::new(info, now, Arc::new(self.states), Arc::new(recorder.clone()), lease.clone());
-        TestAttempt { ctx, lease, recorder }
+        let ctx = Context::new(info, now, Arc::new(self.states), Arc::new(recorder.clone()), control.clone());
+        TestAttempt { ctx, control, recorder }
     }
 }
 
@@ -153,7 +154,7 @@ impl TestContext {
 /// ```
 /// use retraced_jobs::context::Context;
 /// use retraced_jobs::failure::Failure;
-/// use retraced_jobs::handler::Job;
+/// use retraced_jobs::typed_job::Job;
 /// use retraced_jobs::testing::TestContext;
 /// #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
 /// struct SendInvoice { order: u32 }
@@ -174,7 +175,7 @@ impl TestContext {
 #[derive(Debug)]
 pub struct TestAttempt {
     ctx: Context,
-    lease: Arc<LeaseWatch>,
+    control: Arc<AttemptControl>,
     recorder: Recorder,
 }
 
@@ -230,8 +231,8 @@ impl TestAttempt {
     /// Asks the handler to stop. The first reason stays.
     pub fn stop(&self, why: Stop) {
         match why {
-            Stop::LeaseLost => self.lease.lose(),
-            why => self.lease.stop(why),
+            Stop::LeaseLost => self.control.lose(),
+            why => self.control.stop(why),
         }
     }
 }

@@ -8,9 +8,9 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 
 use crate::codec;
 use crate::enqueue::{EnqueueAllError, EnqueueError, Outcome, OutcomeError, Producers, QueueProducer, Receipt};
-use crate::handler::Job;
 use crate::job::{JobId, JobState, NewJob, QueueName, RunAt};
 use crate::store::Enqueued;
+use crate::typed_job::Job;
 
 /// Records every job, of every queue. Cheap to clone: all clones share the record.
 #[derive(Clone, Default)]

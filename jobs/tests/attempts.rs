@@ -7,14 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use retraced_jobs::codec::{self, Envelope};
-use retraced_jobs::context::{Context, LeaseWatch, Stop};
+use retraced_jobs::context::{AttemptControl, Context, States, Stop};
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, RanBy, Rules, Runner};
 use retraced_jobs::failure::{Code, Failure, SNOOZE_MAX};
-use retraced_jobs::handler::{Handlers, Job, JobOptions, RawJob, States, seal_job};
+use retraced_jobs::handler::{Handlers, RawJob};
 use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use retraced_jobs::retry::{Retry, RetryOverrides};
 use retraced_jobs::store::{ClaimedJob, Settlement, Verdict};
 use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, Released};
+use retraced_jobs::typed_job::{Job, JobOptions, seal_job};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -31,13 +32,13 @@ impl Job for Greet {
     const KIND: &'static str = "greet";
 }
 
-/// A runner, one job, and its lease.
+/// A runner, one job, and the control of its attempt.
 struct Harness {
     handlers: Handlers,
     rules: Rules,
     envelope: Envelope,
     counters: Counters,
-    lease: Arc<LeaseWatch>,
+    control: Arc<AttemptControl>,
 }
 
 impl Harness {
@@ -53,7 +54,7 @@ impl Harness {
             },
             envelope: Envelope { kind, payload, retry: RetryOverrides::default(), timeout_ms: None },
             counters: Counters { attempts: 1, ..Counters::default() },
-            lease: Arc::new(LeaseWatch::new(Instant::now() + Duration::from_secs(30))),
+            control: Arc::new(AttemptControl::new(Instant::now() + Duration::from_secs(30))),
         }
     }
 
@@ -86,14 +87,14 @@ impl Harness {
     }
 
     async fn attempt_of(&self, job: ClaimedJob) -> AttemptOutcome {
-        let lease = self.lease.clone();
+        let control = self.control.clone();
         self.runner()
             .attempt(AttemptInput {
                 job,
                 executor: EXECUTOR,
                 started: Instant::now(),
                 started_ms: STARTED_MS,
-                lease,
+                control,
                 jitter: 0,
             })
             .await
@@ -152,7 +153,7 @@ mod ending {
         ] {
             for (why, verdict) in reasons.into_iter().zip(verdicts) {
                 let harness = Harness::running(move |_| run(does));
-                why.into_iter().for_each(|why| harness.lease.stop(why));
+                why.into_iter().for_each(|why| harness.control.stop(why));
                 let outcome = harness.attempt().await;
                 let what = format!("a handler that {does:?} with reason {why:?}");
                 assert_eq!(outcome.settlement.verdict, verdict, "{what}");

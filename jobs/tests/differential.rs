@@ -121,7 +121,7 @@ enum Step {
     },
     /// The claim of one of the latest grants was never answered.
     Reconcile {
-        owner: usize,
+        worker: usize,
         lost: usize,
     },
     Renew {
@@ -253,7 +253,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..4_usize, any::<bool>(), 1..4_u32, 1..9_u32).prop_map(|(limit, ample, crashes_max, losses_max)| {
             Step::Reclaim { limit, ample, crashes_max, losses_max }
         }),
-        1 => (0..WORKERS, 0..4_usize).prop_map(|(owner, lost)| Step::Reconcile { owner, lost }),
+        1 => (0..WORKERS, 0..4_usize).prop_map(|(worker, lost)| Step::Reconcile { worker, lost }),
         1 => (vec(0..5_usize, 0..4), any::<bool>(), any::<bool>())
             .prop_map(|(grants, soon, begins)| Step::Renew { grants, soon, begins }),
         3 => aimed().prop_map(Step::Redrive),
@@ -326,7 +326,7 @@ fn span(left: Option<Duration>) -> Option<Duration> {
 async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> Reply {
     let timeless = |mut claims: Claims| {
         claims.jobs.iter_mut().for_each(|job| job.enqueued_ms = 0);
-        claims.quiet.iter_mut().for_each(|quiet| quiet.next_due = span(quiet.next_due));
+        claims.queue_empty.iter_mut().for_each(|empty| empty.next_due = span(empty.next_due));
         (claims.now_ms, claims.expires_ms) = (0, 0);
         claims
     };
@@ -347,7 +347,9 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
             reclaimed.grace = span(reclaimed.grace);
             Reply::Reclaimed(reclaimed)
         }),
-        Call::Reconcile(owner, lost) => store.reconcile(id, queue, *owner, lost, None).await.map(Reply::Reconciled),
+        Call::Reconcile(instance, lost) => {
+            store.reconcile(id, queue, *instance, lost, None).await.map(Reply::Reconciled)
+        }
         Call::Redrive(jobs) => store.redrive(id, queue, jobs).await.map(Reply::Moved),
         Call::Cancel(jobs) => store.cancel(id, queue, jobs).await.map(Reply::Moved),
         Call::Discard(jobs) => store.discard(id, queue, jobs).await.map(Reply::Moved),
@@ -377,7 +379,7 @@ async fn read_all(store: &dyn Store, queue: &QueueName) -> Seen {
     let mut stats = store.stats(queue).await.unwrap();
     stats.oldest_pending_ms = stats.oldest_pending_ms.map(|_| 0);
     stats.delayed_overdue_ms = stats.delayed_overdue_ms.map(i64::signum);
-    let audit = store.audit(queue).await.unwrap();
+    let counts = store.check_counts(queue).await.unwrap();
     let mut listed = Vec::new();
     let mut jobs = Vec::new();
     for state in JobState::ALL {
@@ -409,8 +411,8 @@ async fn read_all(store: &dyn Store, queue: &QueueName) -> Seen {
         job.sequence = job.sequence.map(|sequence| sequences[&sequence]);
         job.enqueued_ms = job.enqueued_ms.map(passed);
         job.at_ms = job.at_ms.map(passed);
-        if let Some(claimant) = &mut job.claimant {
-            claimant.expires_ms = passed(claimant.expires_ms);
+        if let Some(holder) = &mut job.held_by {
+            holder.expires_ms = passed(holder.expires_ms);
         }
         for attempt in &mut job.history {
             attempt.settled_ms = passed(attempt.settled_ms);
@@ -421,7 +423,7 @@ async fn read_all(store: &dyn Store, queue: &QueueName) -> Seen {
             }
         }
     }
-    Seen { stats, orphaned: (audit.difference(), audit.grant_difference), listed, jobs }
+    Seen { stats, orphaned: (counts.difference(), counts.grant_difference), listed, jobs }
 }
 
 async fn now(store: &dyn Store, queue: &QueueName) -> u64 {
@@ -467,12 +469,12 @@ impl Other {
     }
 }
 
-/// A grant, its token and the worker that owns it.
+/// A grant, its token and the worker that holds it.
 #[derive(Debug, Clone)]
 struct Granted {
     id: JobId,
     token: Token,
-    owner: InstanceId,
+    instance: InstanceId,
 }
 
 struct Pair<'a> {
@@ -520,8 +522,8 @@ impl<'a> Pair<'a> {
                 (read_all(&self.memory, &self.queue).await, read_all(&*self.other.store, &self.queue).await);
             prop_assert_eq!(ours, theirs, "after step {}: {:?}", self.step, step);
         }
-        let found = self.other.store.inspect(&self.queue).await.unwrap();
-        prop_assert_eq!(found, [], "no step leaves anything for an audit to find");
+        let found = self.other.store.scan(&self.queue).await.unwrap();
+        prop_assert_eq!(found, [], "no step leaves anything for a scan to find");
         Ok(())
     }
 
@@ -537,7 +539,7 @@ impl<'a> Pair<'a> {
                 let held: Vec<Lease> = grants
                     .iter()
                     .filter_map(|n| self.granted(*n))
-                    .map(|granted| Lease { id: granted.id, token: granted.token, owner: granted.owner })
+                    .map(|granted| Lease { id: granted.id, token: granted.token, instance: granted.instance })
                     .collect();
                 let lease = if *soon { SOON } else { LONG };
                 let (ours, theirs) = (self.memory_store(), &*self.other.store);
@@ -586,8 +588,8 @@ impl<'a> Pair<'a> {
         };
         prop_assert_eq!(&ours, &theirs, "the reply to step {}: {:?}", self.step, step);
         if let Reply::Claims(claims) | Reply::SettledAndClaimed(_, claims) = ours {
-            let owner = self.workers[worker];
-            self.granted.extend(claims.jobs.into_iter().map(|job| Granted { id: job.id, token: job.token, owner }));
+            let instance = self.workers[worker];
+            self.granted.extend(claims.jobs.into_iter().map(|job| Granted { id: job.id, token: job.token, instance }));
         }
         Ok(())
     }
@@ -634,9 +636,9 @@ impl<'a> Pair<'a> {
                 let (crashes_max, losses_max) = (*crashes_max, *losses_max);
                 Call::Reclaim(Reclaim { limit: *limit, lease, crashes_max, losses_max })
             }
-            Step::Reconcile { owner, lost } => {
+            Step::Reconcile { worker, lost } => {
                 let lost = self.granted(*lost).map(|granted| granted.token.nonce);
-                Call::Reconcile(self.workers[*owner], lost.into_iter().collect())
+                Call::Reconcile(self.workers[*worker], lost.into_iter().collect())
             }
             Step::Redrive(aims) => Call::Redrive(self.targets(aims)),
             Step::Cancel(aims) => Call::Cancel(self.targets(aims)),
@@ -699,7 +701,7 @@ impl<'a> Pair<'a> {
                 code: Code::NetworkError,
                 message: format!("{end:?} in step {}", self.step),
                 chain: Vec::new(),
-                place: None,
+                location: None,
                 backtrace: None,
                 decision: None,
             },

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retraced_jobs::codec::{self, CodecError};
+use retraced_jobs::context::{DuplicateState, States};
 use retraced_jobs::enqueue::{EnqueueAllError, EnqueueError, Outcome, OutcomeError};
 use retraced_jobs::execution::HandlerPanic;
 use retraced_jobs::failure::{Class, Code, Failure};
-use retraced_jobs::handler::{
-    DuplicateState, Handlers, IntoFailure, InvalidDefaults, InvalidHandler, Job, JobDefaults, State, States,
-};
+use retraced_jobs::handler::{Handlers, IntoFailure, InvalidHandler, State};
 use retraced_jobs::job::{InvalidName, JobId, JobState, Kind, QueueName};
 use retraced_jobs::retry::{InvalidRetry, Retry};
 use retraced_jobs::store::StoreError;
+use retraced_jobs::typed_job::{InvalidDefaults, Job, JobDefaults};
 
 /// An error of a connection: its text does not have that of its cause.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ fn no_text_of_an_error_is_told_again_by_one_of_its_causes() {
     errors.push(Box::new("nonsense".parse::<Code>().unwrap_err()));
     errors.push(Box::new("nonsense".parse::<JobState>().unwrap_err()));
     let (queue, job) = (QueueName::new("email").unwrap(), JobId::parse("welcome-42").unwrap());
-    errors.push(Box::new(HandlerPanic { queue, job, attempt: 1, message: "boom".into(), place: None }));
+    errors.push(Box::new(HandlerPanic { queue, job, attempt: 1, message: "boom".into(), location: None }));
 
     for error in errors {
         let texts = texts(&*error);

@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use retraced_jobs::codec::{self, Envelope};
-use retraced_jobs::context::{Context, LeaseWatch, Stop};
+use retraced_jobs::context::{AttemptControl, Context, States, Stop};
 use retraced_jobs::enqueue::{IntoNewJob, JobRequest};
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Layer, Layers, Next, Rules, Runner};
 use retraced_jobs::failure::{Class, Code, Failure};
 use retraced_jobs::handler::{
-    Attempt, Cancelled, FromContext, Handlers, IntoBlockingHandler, IntoFailure, IntoHandler, Job, JobDefaults, Needs,
-    Output, RawJob, State, States,
+    Attempt, Cancelled, FromContext, Handlers, IntoBlockingHandler, IntoFailure, IntoHandler, Needs, Output, RawJob,
+    State,
 };
 use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use retraced_jobs::retry::{Retry, RetryOverrides};
 use retraced_jobs::store::{ClaimedJob, Retention, Verdict};
 use retraced_jobs::trace::{Ended, ExecutorId};
+use retraced_jobs::typed_job::{Job, JobDefaults};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -38,7 +39,7 @@ struct Harness {
     states: States,
     rules: Rules,
     layers: Layers,
-    lease: Arc<LeaseWatch>,
+    control: Arc<AttemptControl>,
     envelope: Envelope,
 }
 
@@ -55,7 +56,7 @@ impl Harness {
             states: States::default(),
             rules: Rules::default(),
             layers: Layers::default(),
-            lease: Arc::new(LeaseWatch::new(tokio::time::Instant::now() + Duration::from_secs(30))),
+            control: Arc::new(AttemptControl::new(tokio::time::Instant::now() + Duration::from_secs(30))),
             envelope,
         }
     }
@@ -92,7 +93,7 @@ impl Harness {
                 executor,
                 started: tokio::time::Instant::now(),
                 started_ms: 2,
-                lease: self.lease.clone(),
+                control: self.control.clone(),
                 jitter: 0,
             })
             .await
@@ -200,7 +201,7 @@ mod arguments {
             let why = cancelled.wait().await;
             Err::<(), String>(format!("{why:?} {:?}", cancelled.reason()))
         });
-        harness.lease.stop(Stop::LeaseLost);
+        harness.control.stop(Stop::LeaseLost);
         assert_eq!(error_of(&harness.attempt().await).2, "LeaseLost Some(LeaseLost)");
     }
 }
@@ -406,7 +407,7 @@ mod defaults {
         let log = codec::decode_attempt(&outcome.settlement.record).unwrap();
         let max = log.lines[0].text.parse().unwrap();
         let Verdict::Retry { delay } = outcome.settlement.verdict else { panic!("{outcome:?}") };
-        (max, harness.lease.timeout().unwrap(), delay)
+        (max, harness.control.timeout().unwrap(), delay)
     }
 
     fn harness() -> Harness {
@@ -639,7 +640,7 @@ mod layers {
         harness.rules.timeout = Some(Duration::from_secs(2));
         let outcome = harness.attempt().await;
         assert_eq!((error_of(&outcome).0, outcome.ran), (Code::Timeout, Duration::from_secs(2)));
-        assert_eq!(harness.lease.stop_reason(), Some(Stop::TimedOut));
+        assert_eq!(harness.control.stop_reason(), Some(Stop::TimedOut));
     }
 
     #[tokio::test]
@@ -732,7 +733,7 @@ mod layers {
             harness.rules.timeout = Some(Duration::from_secs(2));
             let outcome = harness.attempt().await;
             assert_eq!((error_of(&outcome).0, outcome.ran), (Code::Timeout, Duration::from_secs(2)));
-            assert_eq!(harness.lease.stop_reason(), Some(Stop::TimedOut));
+            assert_eq!(harness.control.stop_reason(), Some(Stop::TimedOut));
         }
     }
 
@@ -740,9 +741,9 @@ mod layers {
     async fn a_blocking_handler_is_not_begun_once_its_attempt_is_asked_to_stop() {
         for (why, verdict) in [(Stop::Cancelled, Verdict::Cancel), (Stop::Shutdown, Verdict::ReleaseNow)] {
             let harness = Harness::blocking(|_: Greet| panic!("begun") as ());
-            let lease = harness.lease.clone();
+            let control = harness.control.clone();
             let layer = move |_: Context, next: Next| {
-                lease.stop(why);
+                control.stop(why);
                 next.run()
             };
             assert_eq!(harness.layer(layer).attempt().await.settlement.verdict, verdict);
@@ -754,6 +755,6 @@ mod layers {
         let harness = Harness::greeting(|_: Greet| std::future::pending::<()>())
             .layer(|_: Context, next: Next| async move { next.run().await });
         assert!(tokio::time::timeout(Duration::from_millis(1), harness.attempt()).await.is_err());
-        assert_eq!(harness.lease.stop_reason(), Some(Stop::Shutdown));
+        assert_eq!(harness.control.stop_reason(), Some(Stop::Shutdown));
     }
 }

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use retraced_jobs::codec::{self, Envelope};
-use retraced_jobs::context::{Context, LeaseWatch};
+use retraced_jobs::context::{AttemptControl, Context, States};
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Rules, Runner};
 use retraced_jobs::failure::Failure;
-use retraced_jobs::handler::{Handlers, RawJob, States};
+use retraced_jobs::handler::{Handlers, RawJob};
 use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use retraced_jobs::retry::RetryOverrides;
 use retraced_jobs::store::ClaimedJob;
@@ -39,10 +39,17 @@ async fn attempt(what: &'static str) -> AttemptOutcome {
     let envelope = Envelope { kind, payload, retry: RetryOverrides::default(), timeout_ms: None };
     let (token, counters) = (Token { attempt: 1, nonce: [1; 8] }, Counters { attempts: 1, ..Counters::default() });
     let job = ClaimedJob::new(JobId::parse("j").unwrap(), token, counters, 0, codec::seal(&envelope).unwrap());
-    let lease = Arc::new(LeaseWatch::new(tokio::time::Instant::now() + Duration::from_secs(30)));
+    let control = Arc::new(AttemptControl::new(tokio::time::Instant::now() + Duration::from_secs(30)));
     let executor = ExecutorId::new(0, 0);
     runner
-        .attempt(AttemptInput { job, executor, started: tokio::time::Instant::now(), started_ms: 0, lease, jitter: 0 })
+        .attempt(AttemptInput {
+            job,
+            executor,
+            started: tokio::time::Instant::now(),
+            started_ms: 0,
+            control,
+            jitter: 0,
+        })
         .await
 }
 

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use redis::Commands;
+use retraced_jobs::events::FindingKind;
 use retraced_jobs::job::{InstanceId, JobState, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
 use retraced_jobs::store::{
     Admin, BATCH_MAX, CallId, ClaimRequest, Claims, Enqueued, Hint, Ledger, Moved, Reclaim, ReplaySlots, Settled,
     Settlement, Store, StoreError, Transitions, Verdict,
 };
-use retraced_jobs::trace::FindingKind;
 use support::redis_harness::{Harness, LEASE, busy, every_verb, id, ids, keep_nothing, new, request, settlement};
 use support::redis_server::RedisServer;
 
@@ -58,9 +58,9 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     tokio::time::sleep(Duration::from_millis(2)).await; // the store's clock must pass the due time of c
     let promoted = twice!("promote", call, store.promote(call, &queue, 10));
     assert_eq!(promoted.moved, 1);
-    let owner = owner_of_grant_d(&harness);
+    let instance = holder_of_grant_d(&harness);
     let lost = [lost.nonce];
-    let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, owner, &lost, None));
+    let reconciled = twice!("reconcile", call, store.reconcile(call, &queue, instance, &lost, None));
     assert_eq!(reconciled.released, [id("b")]);
     let reclaim = Reclaim { limit: 10, lease: Duration::from_millis(40), crashes_max: 3, losses_max: 20 };
     let graced = twice!("reclaim with grace", call, store.reclaim(call, &queue, &reclaim));
@@ -84,11 +84,11 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     twice!("discard", call, store.discard(call, &queue, &[id("f").into()]));
     let trimmed = twice!("trim", call, store.trim(call, &queue, &keep_nothing()));
     assert_eq!(trimmed.removed, 2); // a, completed, and c, cancelled
-    assert_eq!(store.audit(&queue).await.unwrap().difference(), 0);
+    assert_eq!(store.check_counts(&queue).await.unwrap().difference(), 0);
 }
 
 /// The process instance that holds the lease of job `d`.
-fn owner_of_grant_d(harness: &Harness) -> InstanceId {
+fn holder_of_grant_d(harness: &Harness) -> InstanceId {
     let mut connection = harness.server.connection();
     let grants: BTreeMap<Vec<u8>, Vec<u8>> = connection.hgetall(harness.key("grant")).unwrap();
     InstanceId::from_slice(&grants[&b"d"[..]][12..28]).unwrap()
@@ -325,8 +325,8 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     store.discard(harness.call(), &queue, &[id("damaged").into()]).await.unwrap();
     let found = store.repair(&queue).await.unwrap();
     assert!(found.iter().any(|finding| finding.kind == FindingKind::EntryWithoutJob), "{found:?}");
-    let audit = store.audit(&queue).await.unwrap();
-    assert!(audit.adds_up(), "{audit:?} after {found:?}");
+    let counts = store.check_counts(&queue).await.unwrap();
+    assert!(counts.adds_up(), "{counts:?} after {found:?}");
     assert_eq!(store.repair(&queue).await.unwrap(), []);
     let stats = store.stats(&queue).await.unwrap();
     assert!(stats.garbage_total > 0 && !stats.paused, "{stats:?}");
@@ -388,7 +388,7 @@ async fn a_user_without_rights_to_channels_loses_hints_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_announced_wait_longer_than_allowed_is_ignored() {
+async fn a_registered_wait_longer_than_allowed_is_ignored() {
     let mut harness = Harness::new().await;
     let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
     let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
@@ -439,7 +439,7 @@ async fn outcomes_kept_for_waiters_expire_and_damage_to_their_key_blocks_nothing
     assert_eq!(store.watch_outcome(&queue, &id("c"), LEASE).await.unwrap(), None);
 }
 
-/// Goal: waits that are over are deleted in bounded steps. Method: many of them are written by hand, then waits are announced one by one.
+/// Goal: waits that are over are deleted in bounded steps. Method: many of them are written by hand, then waits are registered one by one.
 #[tokio::test]
 async fn one_call_deletes_only_so_many_waits_that_are_over_and_all_are_deleted_in_the_end() {
     let mut harness = Harness::new().await;
@@ -456,22 +456,22 @@ async fn one_call_deletes_only_so_many_waits_that_are_over_and_all_are_deleted_i
     assert_eq!(left, [251, 52, 3]);
 }
 
-/// Goal: most calls of `watch_outcome` only read. Method: the announced end of the wait is compared after a second call, and after one for which less than half of the wait
+/// Goal: most calls of `watch_outcome` only read. Method: the registered end of the wait is compared after a second call, and after one for which less than half of the wait
 /// is left.
 #[tokio::test]
-async fn a_wait_is_announced_again_only_when_half_of_it_is_over() {
+async fn a_wait_is_registered_again_only_when_half_of_it_is_over() {
     let mut harness = Harness::new().await;
     let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
     harness.enqueue(&["a"]).await;
-    let mut announced = async |wait| {
+    let mut registered = async |wait| {
         store.watch_outcome(&queue, &id("a"), wait).await.unwrap();
         let until: u64 = raw.hget("retraced:{q}:stats", "awaited_until").unwrap();
         (until, raw.zscore::<_, _, u64>("retraced:{q}:awaited", "wa").unwrap())
     };
-    let first = announced(LEASE).await;
+    let first = registered(LEASE).await;
     tokio::time::sleep(Duration::from_millis(5)).await;
-    assert_eq!(announced(LEASE).await, first);
-    let later = announced(2 * LEASE).await;
+    assert_eq!(registered(LEASE).await, first);
+    let later = registered(2 * LEASE).await;
     assert!(later.0 > first.0 && later.1 > first.1, "{first:?}, then {later:?}");
 }
 
@@ -723,14 +723,14 @@ async fn stale_entries_of_cancelled_jobs_are_skipped() {
     let moved = harness.store.cancel(call, &harness.queue, &cancelled).await.unwrap();
     assert!(moved.iter().all(|one| matches!(one, Moved::Moved { to: Some(JobState::Cancelled), .. })));
     assert_eq!(harness.store.stats(&harness.queue).await.unwrap().pending, 1);
-    assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
+    assert_eq!(harness.store.check_counts(&harness.queue).await.unwrap().difference(), 0);
     assert_eq!(ids(&harness.claim(2).await), [names[BATCH_MAX - 1].as_str()]);
-    assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
+    assert_eq!(harness.store.check_counts(&harness.queue).await.unwrap().difference(), 0);
     // A redrive adds a new entry; the old entry stays stale.
     let call = harness.call();
     harness.store.redrive(call, &harness.queue, &[id("job-7").into()]).await.unwrap();
     assert_eq!(ids(&harness.claim(2).await), ["job-7"]);
-    assert_eq!(harness.store.audit(&harness.queue).await.unwrap().difference(), 0);
+    assert_eq!(harness.store.check_counts(&harness.queue).await.unwrap().difference(), 0);
 }
 
 #[tokio::test]

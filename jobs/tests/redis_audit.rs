@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Commands, Connection};
+use retraced_jobs::events::Finding;
+use retraced_jobs::events::FindingKind::{self, *};
 use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
     Admin, BATCH_MAX, ClaimRequest, Claims, Reclaim, ReplaySlot, ReplaySlots, Settled, Settlement, Transitions, Verdict,
 };
-use retraced_jobs::trace::Finding;
-use retraced_jobs::trace::FindingKind::{self, *};
 use support::redis_server::RedisServer;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -95,8 +95,8 @@ impl Harness {
         states
     }
 
-    async fn inspect(&self) -> Vec<(FindingKind, u64)> {
-        counts(self.store.inspect(&self.queue).await.unwrap())
+    async fn scan(&self) -> Vec<(FindingKind, u64)> {
+        counts(self.store.scan(&self.queue).await.unwrap())
     }
 
     async fn repair(&self) -> Vec<(FindingKind, u64)> {
@@ -231,27 +231,27 @@ fn drop_key(raw: &mut Connection, name: &str) {
     let _: () = raw.del(key(name)).unwrap();
 }
 
-/// Goal: each kind of damage is named, counted and repaired, and an inspection changes nothing. Method: every damage of the table on a queue with jobs in every state.
-/// After the repair the equation of the audit holds, a second repair finds nothing, no job is gone, and each job is in its old state or in the one that the table names.
+/// Goal: each kind of damage is named, counted and repaired, and a scan changes nothing. Method: every damage of the table on a queue with jobs in every state.
+/// After the repair the counts add up, a second repair finds nothing, no job is gone, and each job is in its old state or in the one that the table names.
 #[tokio::test]
 async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
     let mut harness = Harness::new().await;
     for damage in DAMAGES {
         let name = damage.name;
         let held = harness.fill().await;
-        assert!(harness.store.audit(&harness.queue).await.unwrap().adds_up(), "{name}: before");
+        assert!(harness.store.check_counts(&harness.queue).await.unwrap().adds_up(), "{name}: before");
         let before = harness.states().await;
         (damage.edit)(&mut harness.server.connection());
 
-        // An inspection sees a wrong count of stale entries only if nothing else is wrong.
-        let inspected = harness.inspect().await;
+        // A scan sees a wrong count of stale entries only if nothing else is wrong.
+        let scanned = harness.scan().await;
         let others = damage.found.iter().filter(|(kind, _)| *kind != StaleCount || damage.found.len() == 1);
-        assert_eq!(inspected, others.copied().collect::<Vec<_>>(), "{name}: found by an inspection");
-        assert_eq!(harness.inspect().await, inspected, "{name}: the inspection changed something");
+        assert_eq!(scanned, others.copied().collect::<Vec<_>>(), "{name}: found by a scan");
+        assert_eq!(harness.scan().await, scanned, "{name}: the scan changed something");
         assert_eq!(harness.repair().await, damage.found, "{name}");
         assert_eq!(harness.repair().await, [], "{name}: a second repair finds something");
-        let audit = harness.store.audit(&harness.queue).await.unwrap();
-        assert_eq!(audit.difference(), 0, "{name}: {audit:?}");
+        let counts = harness.store.check_counts(&harness.queue).await.unwrap();
+        assert_eq!(counts.difference(), 0, "{name}: {counts:?}");
 
         for ((job, was), (_, is)) in before.into_iter().zip(harness.states().await) {
             let was = was.unwrap();
@@ -284,7 +284,7 @@ async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
     }
 }
 
-/// Goal: a job that has a lease without a grant is reclaimed. A job that has a grant without a lease waits for its owner first.
+/// Goal: a job that has a lease without a grant is reclaimed. A job that has a grant without a lease waits for its holder first.
 #[tokio::test]
 async fn a_lease_without_its_grant_is_reclaimed_and_a_grant_without_its_lease_waits_for_its_owner() {
     let mut harness = Harness::new().await;
@@ -375,7 +375,7 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_affects_no_job() {
     let kept = stats.pending + stats.processing + stats.delayed + stats.dead + stats.poisoned + stats.cancelled;
     assert_eq!(kept + stats.completed_total, stats.enqueued_total, "{stats:?}");
     assert_eq!(stats.garbage_total, 0);
-    assert!(store.audit(&queue).await.unwrap().adds_up());
+    assert!(store.check_counts(&queue).await.unwrap().adds_up());
 }
 
 #[tokio::test]

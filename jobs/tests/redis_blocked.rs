@@ -40,7 +40,7 @@ async fn every_verb_while(
         match result {
             Ok(()) => {
                 assert!(works(verb), "{by:?}: verb {verb} was not refused");
-                let found = harness.store.inspect(&harness.queue).await.unwrap();
+                let found = harness.store.scan(&harness.queue).await.unwrap();
                 assert!(found.is_empty(), "{by:?}: verb {verb} left {found:?}");
             }
             Err(error) => {

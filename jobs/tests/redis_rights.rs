@@ -76,7 +76,7 @@ async fn every_verb_with(harness: &mut Harness, rights: &str, names: impl Fn(&st
         called += 1;
         match result {
             Ok(()) => {
-                let found = full.inspect(&harness.queue).await.unwrap();
+                let found = full.scan(&harness.queue).await.unwrap();
                 assert!(found.is_empty(), "{rights}: verb {verb} left {found:?}");
             }
             Err(error) => {

@@ -91,7 +91,7 @@ async fn a_job_is_enqueued_run_and_settled_over_tls() {
         Settlement { id, token: claimed.token, verdict: Verdict::Complete { keep: true }, record: Default::default() };
     let settled = store.settle(replay_slot.next_call(), &queue, &[done]).await.unwrap();
     assert_eq!(settled, [Settled::Done { state: JobState::Completed }]);
-    assert!(store.audit(&queue).await.unwrap().adds_up());
+    assert!(store.check_counts(&queue).await.unwrap().adds_up());
 }
 
 #[tokio::test]

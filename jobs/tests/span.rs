@@ -6,12 +6,13 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use retraced_jobs::context::LeaseWatch;
+use retraced_jobs::context::{AttemptControl, States};
 use retraced_jobs::execution::{AttemptInput, AttemptSpan, Layers, Rules, Runner};
-use retraced_jobs::handler::{Handlers, Job, JobOptions, States, seal_job};
+use retraced_jobs::handler::Handlers;
 use retraced_jobs::job::{Counters, InstanceId, JobId, QueueName, Token};
 use retraced_jobs::store::{ClaimedJob, Verdict};
 use retraced_jobs::trace::ExecutorId;
+use retraced_jobs::typed_job::{Job, JobOptions, seal_job};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -53,9 +54,9 @@ async fn attempt<J: Job>(job: J) {
     let counters = Counters { attempts: 3, failures: 1, ..Counters::default() };
     let envelope = seal_job(&job, &JobOptions::default()).unwrap().envelope;
     let job = ClaimedJob::new(JobId::parse("welcome-42").unwrap(), token, counters, 0, envelope);
-    let lease = Arc::new(LeaseWatch::new(tokio::time::Instant::now() + Duration::from_secs(30)));
+    let control = Arc::new(AttemptControl::new(tokio::time::Instant::now() + Duration::from_secs(30)));
     let executor = ExecutorId::new(0, 0);
-    let input = AttemptInput { job, executor, started: tokio::time::Instant::now(), started_ms: 0, lease, jitter: 0 };
+    let input = AttemptInput { job, executor, started: tokio::time::Instant::now(), started_ms: 0, control, jitter: 0 };
     let outcome = runner.layers(layers).attempt(input).await;
     assert_eq!(outcome.settlement.verdict, Verdict::Complete { keep: true });
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::StreamExt;
+use retraced_jobs::events::SupervisionEvent;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
-    Admin, AuditReport, BATCH_MAX, CallId, ClaimRequest, Claims, Cursor, Enqueued, JobPage, JobView, Leases, Ledger,
+    Admin, BATCH_MAX, CallId, ClaimRequest, Claims, CountCheck, Cursor, Enqueued, JobPage, JobView, Leases, Ledger,
     LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, ReplaySlots, Settled, Settlement,
     Store, StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
-use retraced_jobs::trace::SupervisionEvent;
 use uuid::Uuid;
 
 /// A store that implements only the required verbs, each by a memory store.
@@ -40,7 +40,7 @@ impl Transitions for Minimal {
         fn settle<'a>(&'a self, call: CallId, queue: &'a QueueName, settlements: &'a [Settlement]) -> StoreFuture<'a, Vec<Settled>>;
         fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
         fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
-        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, owner: InstanceId, lost: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
+        fn reconcile<'a>(&'a self, call: CallId, queue: &'a QueueName, instance: InstanceId, lost: &'a [Nonce], cursor: Option<Cursor>) -> StoreFuture<'a, Reconciled>;
     }
 }
 
@@ -63,7 +63,7 @@ impl Admin for Minimal {
         fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
         fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
         fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
-        fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport>;
+        fn check_counts<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, CountCheck>;
     }
 }
 
@@ -136,7 +136,7 @@ async fn a_store_without_hints_inspection_and_watching_is_polled_and_refuses_rep
     let id = JobId::parse("a").unwrap();
     let seen = store.watch_outcome(&queue, &id, Duration::from_secs(9)).await.unwrap();
     assert_eq!(seen.map(|view| view.state), Some(JobState::Pending));
-    for refused in [store.inspect(&queue).await, store.repair(&queue).await] {
+    for refused in [store.scan(&queue).await, store.repair(&queue).await] {
         assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
     }
 }

@@ -171,7 +171,7 @@ pub enum Ended {
         chain: Vec<String>,
         /// File, line and column of a panic.
         #[serde(rename = "at", default, skip_serializing_if = "Option::is_none")]
-        place: Option<String>,
+        location: Option<String>,
         /// Backtrace of a panic, at most [`BACKTRACE_BYTES_MAX`](super::BACKTRACE_BYTES_MAX).
         #[serde(rename = "bt", default, skip_serializing_if = "Option::is_none")]
         backtrace: Option<String>,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use retraced_jobs::events::Finding;
 use retraced_jobs::job::QueueName;
 use retraced_jobs::store::{CallId, Moved, Store, StoreFuture, Target};
-use retraced_jobs::trace::Finding;
 
 use super::{Audit, Operator, OperatorError};
 use crate::limits::AUDIT_TIMEOUT;
@@ -91,13 +91,13 @@ impl Operator {
         self.on_queue(queue, |store, queue| store.resume(queue)).await
     }
 
-    /// Searches a whole queue for damage that no transition causes: jobs in no container or in two, grants without a lease, entries of jobs that are not kept.
-    /// Changes nothing. Workers continue meanwhile. Takes about 1 min for a million jobs, and fails after 15 min ([`AUDIT_TIMEOUT`]).
+    /// Checks the counts of a queue, then scans all of it for damage that no transition causes: jobs in no container or in two, grants without a lease, entries of
+    /// jobs that are not kept. Changes nothing. Workers continue meanwhile. Takes about 1 min for a million jobs, and fails after 15 min ([`AUDIT_TIMEOUT`]).
     ///
     /// # Errors
     /// [`OperatorError`].
     pub async fn audit(&self, queue: &QueueName) -> Result<Audit, OperatorError> {
-        self.audit_with(queue, |store, queue| store.inspect(queue)).await
+        self.audit_with(queue, |store, queue| store.scan(queue)).await
     }
 
     /// Audits a queue as [`audit`](Self::audit) does, and repairs what it finds: every job is in exactly one container again, and no job is deleted. After a timeout,
@@ -144,9 +144,9 @@ impl Operator {
         self.call_within(AUDIT_TIMEOUT, move |store, _| {
             let queue = queue.clone();
             async move {
-                let before = store.audit(&queue).await?;
+                let before = store.check_counts(&queue).await?;
                 let findings = find(&*store, &queue).await?;
-                Ok(Audit { before, findings, after: store.audit(&queue).await? })
+                Ok(Audit { before, findings, after: store.check_counts(&queue).await? })
             }
         })
         .await

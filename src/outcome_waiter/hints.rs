@@ -35,12 +35,12 @@ struct Subscription {
 }
 
 impl Subscription {
-    fn start(store: Arc<dyn Store>, queue: QueueName, runtime: &Handle) -> Self {
+    fn start(store: Arc<dyn Store>, queue: QueueName, tokio: &Handle) -> Self {
         let ends = broadcast::Sender::new(OUTCOME_HINTS_MAX);
         let (is_live, live) = watch::channel(false);
         let listeners = Arc::default();
         let forwarding = Forwarding { store, queue, ends: ends.clone(), listeners: Arc::clone(&listeners), is_live };
-        let forwarding = AbortOnDropHandle::new(runtime.spawn(forwarding.run()));
+        let forwarding = AbortOnDropHandle::new(tokio.spawn(forwarding.run()));
         Self { ends, listeners, live, forwarding }
     }
 
@@ -67,7 +67,7 @@ pub(super) struct Listener {
 
 impl EndSubscriptions {
     /// Starts to listen to a queue; `None` when there are too many subscriptions, so that the caller has to poll.
-    pub(super) fn listen(&self, store: Arc<dyn Store>, queue: &QueueName, runtime: &Handle) -> Option<Listener> {
+    pub(super) fn listen(&self, store: Arc<dyn Store>, queue: &QueueName, tokio: &Handle) -> Option<Listener> {
         let mut subscriptions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(subscription) = subscriptions.get(queue).filter(|subscription| subscription.is_running()) {
             return Some(subscription.listen());
@@ -78,7 +78,7 @@ impl EndSubscriptions {
             let idle_queue = idle.map(|(queue, _)| queue.clone())?;
             subscriptions.remove(&idle_queue);
         }
-        let subscription = Subscription::start(store, queue.clone(), runtime);
+        let subscription = Subscription::start(store, queue.clone(), tokio);
         let listener = subscription.listen();
         subscriptions.insert(queue.clone(), subscription);
         Some(listener)

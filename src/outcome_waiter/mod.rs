@@ -11,7 +11,7 @@ use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{JobView, Store};
 
 use self::hints::{End, EndSubscriptions, Listener, PollReason};
-use crate::limits::{OUTCOME_ANNOUNCED, OUTCOME_POLL_MAX, OUTCOME_POLL_MIN, OUTCOME_READ_TIMEOUT};
+use crate::limits::{OUTCOME_POLL_MAX, OUTCOME_POLL_MIN, OUTCOME_READ_TIMEOUT, OUTCOME_REGISTERED_WAIT};
 
 /// Waits for the outcomes of jobs. Cheap to clone; clones share their subscriptions.
 #[derive(Clone)]
@@ -75,17 +75,17 @@ impl OutcomeWaiter {
         }
     }
 
-    /// Reads the job once, and announces to the store that somebody waits for it.
+    /// Reads the job once, and registers in the store that somebody waits for it.
     async fn poll(&self, queue: &QueueName, id: &JobId) -> Result<Option<JobView>, CallError> {
         let (queue, id) = (queue.clone(), id.clone());
         let watch =
-            move |store: Arc<dyn Store>| async move { store.watch_outcome(&queue, &id, OUTCOME_ANNOUNCED).await };
+            move |store: Arc<dyn Store>| async move { store.watch_outcome(&queue, &id, OUTCOME_REGISTERED_WAIT).await };
         self.calls.call_once(OUTCOME_READ_TIMEOUT, watch).await
     }
 
     /// Listens to the hints about a queue's jobs. `None` outside of a tokio runtime, and when there are too many subscriptions: the caller then has to poll.
     fn listen(&self, queue: &QueueName) -> Option<Listener> {
-        self.subscriptions.listen(self.calls.store().clone(), queue, &self.calls.runtime()?)
+        self.subscriptions.listen(self.calls.store().clone(), queue, &self.calls.tokio()?)
     }
 }
 

@@ -167,13 +167,13 @@ fn released(reason: Released) -> &'static str {
 
 fn present_state(view: &JobView) -> TraceStep {
     let at = view.at_ms.map(|ms| Timestamp::from_ms(ms).to_string()).unwrap_or_default();
-    let text = match (view.state, &view.claimant) {
+    let text = match (view.state, &view.held_by) {
         (JobState::Completed, _) => return step(TraceEvent::Completed, view.at_ms, "completed"),
         (JobState::Pending, _) => "waits to be claimed".to_owned(),
-        (JobState::Processing, Some(claimant)) => {
-            let asked = if claimant.cancel_asked { ", cancellation requested" } else { "" };
-            let worker = claimant.instance.short();
-            format!("held by worker {worker} as attempt {}, leased until {at}{asked}", claimant.attempt)
+        (JobState::Processing, Some(holder)) => {
+            let asked = if holder.cancel_asked { ", cancellation requested" } else { "" };
+            let worker = holder.instance.short();
+            format!("held by worker {worker} as attempt {}, leased until {at}{asked}", holder.attempt)
         }
         (JobState::Processing, None) => format!("leased until {at}"),
         (JobState::Delayed, _) => {
@@ -189,7 +189,7 @@ fn present_state(view: &JobView) -> TraceStep {
         (JobState::Poisoned, _) => format!("poisoned since {at}; fix the cause, then redrive or discard it"),
         (JobState::Cancelled, _) => format!("cancelled since {at}"),
     };
-    let attempt = view.claimant.as_ref().map(|claimant| claimant.attempt);
+    let attempt = view.held_by.as_ref().map(|holder| holder.attempt);
     TraceStep { attempt, ..step(TraceEvent::Now, view.at_ms, text) }
 }
 

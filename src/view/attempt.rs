@@ -198,11 +198,11 @@ impl AttemptDetail {
             Ended::Released { reason, delay_ms } => {
                 Self { reason: Some(reason), delay_ms: Some(delay_ms), ..ended(AttemptOutcome::Released) }
             }
-            Ended::Failed { code, message, chain, place, backtrace, decision } => Self {
+            Ended::Failed { code, message, chain, location, backtrace, decision } => Self {
                 code: Some(code),
                 message: Some(message),
                 chain,
-                location: place,
+                location,
                 backtrace,
                 decision: decision.map(|decision| *decision),
                 ..ended(AttemptOutcome::Failed)

@@ -1,7 +1,7 @@
 //! What an audit found.
 
+use retraced_jobs::events::Finding;
 use retraced_jobs::job::QueueName;
-use retraced_jobs::trace::Finding;
 use serde::Serialize;
 
 use crate::operator::Audit;

@@ -1,6 +1,6 @@
 //! A supervision event.
 
-use retraced_jobs::trace::{EventKind, SupervisionEvent};
+use retraced_jobs::events::{EventKind, SupervisionEvent};
 use serde::Serialize;
 
 use super::Timestamp;
@@ -14,7 +14,7 @@ use super::Timestamp;
 /// let kind = EventKind::RestartScheduled { delay_ms: 50 };
 /// let event = SupervisionEvent::new(0, instance, "email/fetcher", 1, kind);
 /// let json = serde_json::to_value(Event::from(&event))?;
-/// assert_eq!((&json["actor"], &json["event"]), (&"email/fetcher".into(), &"restart_scheduled".into()));
+/// assert_eq!((&json["path"], &json["event"]), (&"email/fetcher".into(), &"restart_scheduled".into()));
 /// assert_eq!((&json["at"], &json["delay_ms"]), (&"1970-01-01T00:00:00.000Z".into(), &50.into()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -25,8 +25,8 @@ pub struct Event {
     pub at: Timestamp,
     /// The worker process.
     pub worker: String,
-    /// The actor, by the path that `Runtime::kill` takes, for example `email/executor-3`.
-    pub actor: String,
+    /// Where in the tree: the path of an actor such as `email/executor-3`, as `Runtime::kill` takes it, or of a queue such as `email`.
+    pub path: String,
     /// How often the actor at this path was restarted before.
     pub generation: u32,
     /// What happened.
@@ -39,7 +39,7 @@ impl From<&SupervisionEvent> for Event {
         Self {
             at: Timestamp::from_ms(event.at_ms),
             worker: event.instance.to_string(),
-            actor: event.path.clone(),
+            path: event.path.clone(),
             generation: event.generation,
             kind: event.kind.clone(),
         }

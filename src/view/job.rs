@@ -4,7 +4,7 @@ use retraced_jobs::codec::{self, Envelope};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Counters, JobId, JobState, Kind, QueueName};
 use retraced_jobs::retry::RetryOverrides;
-use retraced_jobs::store::{Claimant, JobSummary, JobView};
+use retraced_jobs::store::{self, JobSummary, JobView};
 use retraced_jobs::trace::{AttemptRecord, Ended, LastError, StoredAttempt};
 use serde::Serialize;
 
@@ -91,13 +91,13 @@ pub struct JobError {
 /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
 /// # let job = Welcome { to: "ada".into() };
 /// # let id = Client::shared(store.clone()).queue("email")?.enqueue(job).await?.id.clone();
-/// use retraced::view::{AttemptDetail, AttemptOutcome, Holder, JobDetail, JobError, LogLine, Progress};
+/// use retraced::view::{AttemptDetail, AttemptOutcome, JobDetail, JobError, LeaseHolder, LogLine, Progress};
 /// let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
 /// let view = operator.job(&queue, &id).await?.ok_or("gone")?;
 /// let job = JobDetail::from(&view);
 /// assert_eq!(serde_json::to_value(&job)?["payload"]["to"], "ada");
 ///
-/// let (holder, error): (Option<Holder>, Option<JobError>) = (job.held_by, job.row.last_error);
+/// let (holder, error): (Option<LeaseHolder>, Option<JobError>) = (job.held_by, job.row.last_error);
 /// assert!(holder.is_none() && error.is_none());
 /// for AttemptDetail { outcome, log, progress, .. } in job.history {
 ///     let (lines, progress): (Vec<LogLine>, Option<Progress>) = (log, progress);
@@ -117,7 +117,7 @@ pub struct JobDetail {
     /// The timeout of this job, in ms; `None` when that of its kind or queue applies.
     pub timeout_ms: Option<u64>,
     /// The worker that holds the job; only while it is processing. Its handler may not have begun: a worker claims jobs ahead of its executors.
-    pub held_by: Option<Holder>,
+    pub held_by: Option<LeaseHolder>,
     /// The payload. `None` when it cannot be shown as JSON; then `unreadable` says why.
     pub payload: Option<serde_json::Value>,
     /// Why there is no payload.
@@ -134,7 +134,7 @@ pub struct JobDetail {
 /// Used in the example of [`JobDetail`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Holder {
+pub struct LeaseHolder {
     /// The number of the attempt, from 1.
     pub attempt: u32,
     /// The worker process.
@@ -238,7 +238,7 @@ impl From<&JobView> for JobDetail {
             row: JobRow::from(view),
             retry: envelope.as_ref().map(|envelope| envelope.retry).filter(|retry| !retry.is_empty()),
             timeout_ms: envelope.and_then(|envelope| envelope.timeout_ms),
-            held_by: view.claimant.as_ref().map(Holder::from),
+            held_by: view.held_by.as_ref().map(LeaseHolder::from),
             payload,
             unreadable,
             history: view.history.iter().map(AttemptDetail::from).collect(),
@@ -247,9 +247,9 @@ impl From<&JobView> for JobDetail {
     }
 }
 
-impl From<&Claimant> for Holder {
-    fn from(claimant: &Claimant) -> Self {
-        Self { attempt: claimant.attempt, worker: claimant.instance.to_string(), cancel_asked: claimant.cancel_asked }
+impl From<&store::LeaseHolder> for LeaseHolder {
+    fn from(holder: &store::LeaseHolder) -> Self {
+        Self { attempt: holder.attempt, worker: holder.instance.to_string(), cancel_asked: holder.cancel_asked }
     }
 }
 

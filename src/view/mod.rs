@@ -17,7 +17,7 @@ pub use action::{ActionResult, ActionRow, EnqueuedRow};
 pub use attempt::{AttemptDetail, AttemptOutcome, LogLine, Progress};
 pub use audit::AuditRow;
 pub use event::Event;
-pub use job::{Holder, JobDetail, JobError, JobRow};
+pub use job::{JobDetail, JobError, JobRow, LeaseHolder};
 pub use queue::{QueueRow, Rates};
 pub use text::printable;
 pub use timestamp::Timestamp;

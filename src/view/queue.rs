@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use retraced_jobs::job::QueueName;
 use retraced_jobs::store::QueueStats;
+use retraced_jobs::units::millis;
 use serde::Serialize;
 
 /// Depths and counters of a queue. `completed`, `enqueued`, `failures`, `crashes`, `releases`, `stale_settlements`, `trimmed` and `garbage` count since the
@@ -131,7 +132,7 @@ impl Rates {
             (exact * 10.0).round() / 10.0
         };
         Self {
-            measured_ms: u64::try_from(apart.as_millis()).unwrap_or(u64::MAX),
+            measured_ms: millis(apart),
             enqueued_per_s: per_second(before.enqueued_total, after.enqueued_total),
             completed_per_s: per_second(before.completed_total, after.completed_total),
             failures_per_s: per_second(before.failures_total, after.failures_total),

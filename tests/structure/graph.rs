@@ -84,29 +84,55 @@ impl Graph {
 
     /// The cycles: sets of files in which each leads to all others.
     pub fn cycles(&self) -> Vec<Vec<String>> {
-        let mut next: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (from, to) in self.edges.keys() {
-            next.entry(from).or_default().push(to);
-            next.entry(to).or_default();
-        }
-        let reached: BTreeMap<&str, BTreeSet<&str>> = next.keys().map(|from| (*from, reachable(&next, from))).collect();
-        let mut cycles = BTreeSet::new();
-        for (file, others) in &reached {
-            if others.contains(file) {
-                let cycle = others.iter().filter(|other| reached[*other].contains(file));
-                cycles.insert(cycle.map(|other| other.to_string()).collect::<Vec<_>>());
-            }
-        }
-        cycles.into_iter().collect()
+        cycles_of(self.edges.keys().cloned())
+    }
+
+    /// The circles: sets of top-level modules in which each leads to all others.
+    pub fn circles(&self, tables: &Tables) -> Vec<Vec<String>> {
+        let edges = self.edges.values().filter_map(|edge| edge.modules(tables));
+        cycles_of(edges.filter(|(from, to)| from != to))
     }
 }
 
-fn reachable<'a>(next: &BTreeMap<&'a str, Vec<&'a str>>, from: &str) -> BTreeSet<&'a str> {
+impl Edge {
+    /// The top-level modules at both ends.
+    pub fn modules(&self, tables: &Tables) -> Option<(String, String)> {
+        module_of(tables, &self.from).zip(module_of(tables, &self.to))
+    }
+}
+
+/// The top-level module of a file: its layer's folder and its name, or that of the first folder it is in.
+pub fn module_of(tables: &Tables, file: &str) -> Option<String> {
+    let folder = layer_of(tables, file)?.folder;
+    let inside = file.strip_prefix(folder)?.strip_prefix('/')?;
+    let name = inside.split('/').next().unwrap_or(inside);
+    Some(format!("{folder}:{}", name.strip_suffix(".rs").unwrap_or(name)))
+}
+
+fn cycles_of(edges: impl Iterator<Item = (String, String)>) -> Vec<Vec<String>> {
+    let mut next: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (from, to) in edges {
+        next.entry(to.clone()).or_default();
+        next.entry(from).or_default().push(to);
+    }
+    let reached: BTreeMap<&str, BTreeSet<&str>> =
+        next.keys().map(|from| (from.as_str(), reachable(&next, from))).collect();
+    let mut cycles = BTreeSet::new();
+    for (node, others) in &reached {
+        if others.contains(node) {
+            let cycle = others.iter().filter(|other| reached[*other].contains(node));
+            cycles.insert(cycle.map(|other| other.to_string()).collect::<Vec<_>>());
+        }
+    }
+    cycles.into_iter().collect()
+}
+
+fn reachable<'a>(next: &'a BTreeMap<String, Vec<String>>, from: &str) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
-    let mut open: Vec<&str> = next[from].clone();
-    while let Some(file) = open.pop() {
-        if seen.insert(file) {
-            open.extend(&next[file]);
+    let mut open: Vec<&String> = next[from].iter().collect();
+    while let Some(node) = open.pop() {
+        if seen.insert(node.as_str()) {
+            open.extend(&next[node]);
         }
     }
     seen

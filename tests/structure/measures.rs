@@ -1,4 +1,4 @@
-//! Figures of the structure, to compare one state of the sources with another: `cargo test --test structure -- --nocapture measures`.
+//! Figures of the structure, to compare one state of the sources with another: `cargo test --test structure -- --ignored --nocapture measures`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

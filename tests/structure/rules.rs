@@ -1,10 +1,10 @@
 //! The rules. Each returns its violations; a violation says where it is and what to do about it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::graph::{Graph, is_under, layer_of, row_of};
-use crate::source::{Files, Sources};
+use crate::graph::{Edge, Graph, is_under, layer_of, row_of};
+use crate::source::{Constant, Files, Sources};
 use crate::tables::{BOUND_TYPES, BOUND_WORDS, Layer, Tables};
 
 /// A place where the structure is broken.
@@ -41,13 +41,16 @@ pub const RULES: &[(&str, Rule)] = &[
     ("dead-file", dead_files),
     ("layer", layers),
     ("cycle", cycles),
+    ("circle", circles),
     ("row", rows),
     ("up", edges_up),
     ("apart", apart),
     ("restricted", restricted_crates),
     ("spawn", spawns),
     ("bound", bounds),
+    ("pure", pure),
     ("lua", lua_headers),
+    ("lua-name", lua_names),
     ("size", sizes),
 ];
 
@@ -136,6 +139,35 @@ fn cycles(workspace: &Workspace<'_>) -> Vec<Violation> {
                 key: format!("cycle {}", cycle.join(" ")),
                 what: format!("a cycle of {} files:{}", cycle.len(), edges.concat()),
                 remedy: "move what both sides need into a file below them".into(),
+            }
+        })
+        .collect()
+}
+
+/// The top-level modules of a layer form no circle, although a circle of modules may be free of cycles of files.
+fn circles(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let circles = workspace.graph.circles(workspace.tables).into_iter();
+    circles
+        .map(|circle| {
+            let mut edges: BTreeMap<(String, String), &Edge> = BTreeMap::new();
+            for edge in workspace.graph.edges.values() {
+                if let Some((from, to)) = edge.modules(workspace.tables)
+                    && from != to
+                    && circle.contains(&from)
+                    && circle.contains(&to)
+                {
+                    edges.entry((from, to)).or_insert(edge);
+                }
+            }
+            let first = edges.values().next().expect("a circle has imports");
+            let lines =
+                edges.values().map(|edge| format!("\n      {}:{}: {} ({})", edge.from, edge.line, edge.to, edge.path));
+            Violation {
+                file: first.from.clone(),
+                line: first.line,
+                key: format!("circle {}", circle.join(" ")),
+                what: format!("a circle of {} modules:{}", circle.len(), lines.collect::<String>()),
+                remedy: "move what both sides need into a module below them, or one of them into the other".into(),
             }
         })
         .collect()
@@ -271,7 +303,7 @@ fn spawns(workspace: &Workspace<'_>) -> Vec<Violation> {
 }
 
 /// Paths to a `spawn…` of tokio or the standard library, and calls of methods with such a name. `Actor::spawn` is left out: it starts a supervised actor.
-fn starts_of_work<'w>(workspace: &'w Workspace<'_>) -> impl Iterator<Item = &'w crate::source::Spawn> {
+fn starts_of_work<'w>(workspace: &'w Workspace<'_>) -> impl Iterator<Item = &'w crate::source::Call> {
     workspace
         .sources
         .spawns
@@ -279,15 +311,34 @@ fn starts_of_work<'w>(workspace: &'w Workspace<'_>) -> impl Iterator<Item = &'w 
         .filter(|spawn| spawn.call.starts_with('.') || !spawn.call.starts_with(char::is_uppercase))
 }
 
-/// Every bound is declared in a `limits.rs`. A bound is a constant of a type of BOUND_TYPES whose name ends in a word of BOUND_WORDS. A constant that is only
-/// another name for a bound (`const POLL_MAX: Duration = limits::POLL_MAX`) may be declared anywhere.
+/// Every bound is declared in a `limits.rs`. A bound is a constant of a type of BOUND_TYPES whose name ends in a word of BOUND_WORDS, or a duration that is not in
+/// the list of durations that bound nothing. A constant that is only another name for a bound (`const POLL_MAX: Duration = limits::POLL_MAX`) may be declared
+/// anywhere.
 fn bounds(workspace: &Workspace<'_>) -> Vec<Violation> {
-    let constants = workspace.sources.constants.iter();
-    constants
+    let listed = |constant: &Constant| {
+        let durations = workspace.tables.durations.iter();
+        durations.clone().any(|(file, name, _)| *file == constant.file && *name == constant.name)
+    };
+    let is_duration = |constant: &Constant| constant.kind.split(' ').any(|word| word == "Duration");
+    let outside = || {
+        let constants = workspace.sources.constants.iter();
+        constants.filter(|constant| !constant.alias && !constant.file.ends_with("/limits.rs"))
+    };
+    let unused = workspace.tables.durations.iter().filter(|(file, name, _)| {
+        !outside().any(|constant| is_duration(constant) && constant.file == *file && constant.name == *name)
+    });
+    let unused = unused.map(|(file, name, _)| Violation {
+        file: "tests/structure/tables.rs".into(),
+        line: 1,
+        key: format!("duration-unused {file} {name}"),
+        what: format!("DURATIONS names {name} of {file}, which is no duration there"),
+        remedy: "remove it from the list".into(),
+    });
+    let declared = outside()
         .filter(|constant| {
             let number = constant.kind.split(' ').any(|word| BOUND_TYPES.contains(&word));
             let named = constant.name.rsplit('_').next().is_some_and(|word| BOUND_WORDS.contains(&word));
-            number && named && !constant.alias && !constant.file.ends_with("/limits.rs")
+            number && named || is_duration(constant) && !listed(constant)
         })
         .map(|constant| {
             let folder = layer_of(workspace.tables, &constant.file).map_or("the crate", |layer| layer.folder);
@@ -296,8 +347,30 @@ fn bounds(workspace: &Workspace<'_>) -> Vec<Violation> {
                 line: constant.line,
                 key: format!("bound {} {}", constant.file, constant.name),
                 what: format!("the bound {} is declared outside limits.rs", constant.name),
-                remedy: format!("move it to {folder}/limits.rs, with its unit and what happens past it"),
+                remedy: format!(
+                    "move it to {folder}/limits.rs, with its unit and what happens past it; a duration that bounds nothing can be listed in DURATIONS"
+                ),
             }
+        });
+    declared.chain(unused).collect()
+}
+
+/// Pure files take time and random numbers as arguments: they read no clock and draw nothing.
+fn pure(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let readings = workspace.sources.readings.iter().map(|call| (&call.file, call.line, &call.call));
+    let drawn = workspace.graph.crates.iter().filter(|mention| mention.name == "rand");
+    let drawn = drawn.map(|mention| (&mention.from, mention.line, &mention.path));
+    let offences = readings.chain(drawn).filter(|(file, ..)| {
+        let among = |names: &[&str]| names.iter().any(|name| is_under(file, name));
+        among(workspace.tables.pure) && !among(workspace.tables.impure)
+    });
+    offences
+        .map(|(file, line, call)| Violation {
+            file: file.clone(),
+            line,
+            key: format!("pure {file}"),
+            what: format!("reads a clock or draws at random: `{call}`"),
+            remedy: "take the instant, the time or the random number as an argument".into(),
         })
         .collect()
 }
@@ -345,6 +418,39 @@ fn lua_violation(file: &str, text: &str) -> Option<Violation> {
         }
     }
     None
+}
+
+/// A name of a Lua constant has one value, in whatever files it stands: a script consists of several of them, and whoever searches for a name finds all of them.
+fn lua_names(workspace: &Workspace<'_>) -> Vec<Violation> {
+    let mut first: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    let mut violations = Vec::new();
+    for (file, text) in workspace.files.iter().filter(|(file, _)| file.ends_with(".lua")) {
+        for (line, name, value) in lua_constants(text) {
+            let (elsewhere, other) = *first.entry(name).or_insert((file, value));
+            if other != value {
+                violations.push(Violation {
+                    file: file.clone(),
+                    line,
+                    key: format!("lua-name {file} {name}"),
+                    what: format!("{name} is {value} here and {other} in {elsewhere}"),
+                    remedy: "give them different names".into(),
+                });
+            }
+        }
+    }
+    violations
+}
+
+/// The numbers with a name in capitals, at the top of a Lua file: line, name, value.
+fn lua_constants(text: &str) -> impl Iterator<Item = (usize, &str, &str)> {
+    text.lines().enumerate().flat_map(|(at, line)| {
+        let code = line.split("--").next().unwrap_or_default();
+        let declared = code.strip_prefix("local ").and_then(|rest| rest.split_once(" = "));
+        let pairs = declared.into_iter().flat_map(|(names, values)| names.split(", ").zip(values.split(", ")));
+        pairs.map(move |(name, value)| (at + 1, name, value.trim())).filter(|(_, name, value)| {
+            !name.contains(char::is_lowercase) && value.starts_with(|c: char| c.is_ascii_digit())
+        })
+    })
 }
 
 /// No file and no function is larger than its layer allows.

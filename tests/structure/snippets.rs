@@ -1,5 +1,6 @@
 //! Tests of the rules on small sources: each rule must report what violates it, and nothing else.
 
+use crate::drawing;
 use crate::graph::Graph;
 use crate::rules::{RULES, Violation, Workspace};
 use crate::source::{Files, Sources};
@@ -30,17 +31,24 @@ const TABLES: Tables = Tables {
     apart: &[("low/port/one", "low/port/two")],
     restricted: &[Restricted { name: "redis", only_in: &["low/port/one"], remedy: "use the port" }],
     spawn_allowed: &[],
+    durations: &[],
+    pure: &["low/job"],
+    impure: &["low/job/shared"],
 };
 
-/// The violations of one rule on the given files; a manifest that names both crates is added.
+/// The violations of one rule on the given files.
 fn violations_of(rule: &str, tables: &Tables, files: &[(&str, &str)]) -> Vec<Violation> {
+    let (_, rule) = RULES.iter().find(|(name, _)| *name == rule).unwrap();
+    inspect(tables, files, rule)
+}
+
+/// Inspects the given files; a manifest that names both crates is added.
+fn inspect<T>(tables: &Tables, files: &[(&str, &str)], with: impl FnOnce(&Workspace<'_>) -> T) -> T {
     let mut all = Files::from([("Cargo.toml".into(), "[workspace]\nmembers = [\"low\", \"high\"]\n".into())]);
     all.extend(files.iter().map(|(file, text)| (file.to_string(), text.to_string())));
     let sources = Sources::parse(&all, tables.layers);
     let graph = Graph::of(&sources, tables.layers);
-    let workspace = Workspace { files: &all, sources: &sources, graph: &graph, tables };
-    let (_, rule) = RULES.iter().find(|(name, _)| *name == rule).unwrap();
-    rule(&workspace)
+    with(&Workspace { files: &all, sources: &sources, graph: &graph, tables })
 }
 
 fn violations(rule: &str, files: &[(&str, &str)]) -> Vec<String> {
@@ -91,6 +99,55 @@ fn files_must_not_import_each_other_in_a_cycle() {
         violations("cycle", &[lib, job, ("low/run.rs", "pub struct Run;\nfn f(_: super::job::Job) {}")]),
         ["low/job.rs:1 cycle low/job.rs low/run.rs"]
     );
+}
+
+/// Four files in two folders, whose files form no cycle: `job/new` -> `run/one`, and `run/two` -> what is given.
+fn two_folders(two: &'static str) -> [(&'static str, &'static str); 7] {
+    [
+        ("low/lib.rs", "mod job;\nmod run;"),
+        ("low/job/mod.rs", "mod id;\nmod new;\npub use id::Id;"),
+        ("low/job/id.rs", "pub struct Id;"),
+        ("low/job/new.rs", "\nuse crate::run::One;"),
+        ("low/run/mod.rs", "mod one;\nmod two;\npub use one::One;"),
+        ("low/run/one.rs", "pub struct One;"),
+        ("low/run/two.rs", two),
+    ]
+}
+
+#[test]
+fn modules_must_not_import_each_other_in_a_circle() {
+    assert_eq!(violations("circle", &two_folders("use super::One;")), [""; 0]);
+    let circle = two_folders("use crate::job::Id;");
+    assert_eq!(violations("cycle", &circle), [""; 0]);
+    assert_eq!(violations("circle", &circle), ["low/job/new.rs:2 circle low:job low:run"]);
+    let what = &violations_of("circle", &TABLES, &circle)[0].what;
+    for edge in ["low/job/new.rs:2: low/run/one.rs", "low/run/two.rs:1: low/job/id.rs"] {
+        assert!(what.contains(edge), "{what}");
+    }
+}
+
+#[test]
+fn a_file_beside_its_folder_is_one_module_with_it() {
+    let lib = ("low/lib.rs", "mod run;");
+    let run = ("low/run.rs", "mod one;\nmod two;\nuse two::Two;");
+    let files =
+        [lib, run, ("low/run/one.rs", "pub struct One;"), ("low/run/two.rs", "use super::one::One;\npub struct Two;")];
+    assert_eq!(violations("circle", &files), [""; 0]);
+}
+
+#[test]
+fn imports_up_and_imports_in_a_circle_are_red() {
+    let red = |files: &[(&str, &str)]| {
+        let drawing = inspect(&TABLES, files, drawing::dot);
+        let red = drawing.lines().filter(|line| line.contains(drawing::WRONG));
+        red.map(|line| line.split(" [").next().unwrap().trim().replace('"', "")).collect::<Vec<_>>()
+    };
+    let lib = ("low/lib.rs", "mod job;\nmod run;");
+    let down = [lib, ("low/job.rs", "pub struct Job;"), ("low/run.rs", "use crate::job::Job;")];
+    assert_eq!(red(&down), [""; 0]);
+    let up = [lib, ("low/job.rs", "use crate::run::Run;"), ("low/run.rs", "pub struct Run;")];
+    assert_eq!(red(&up), ["low:job -> low:run"]);
+    assert_eq!(red(&two_folders("use crate::job::Id;")), ["low:job -> low:run", "low:run -> low:job"]);
 }
 
 #[test]
@@ -231,6 +288,45 @@ fn every_bound_must_be_in_a_limits_file() {
     }
 }
 
+#[test]
+fn a_duration_outside_limits_must_be_listed() {
+    let lib = ("low/lib.rs", "mod port;\nmod run;");
+    let port = ("low/port/mod.rs", "mod one;");
+    let axis = "pub const AXIS: Duration = Duration::from_secs(11);";
+    let one = ("low/port/one.rs", axis);
+    let tables = Tables { durations: &[("low/port/one.rs", "AXIS", "the scale of a drawing")], ..TABLES };
+    let keys = |files: &[(&str, &str)]| {
+        violations_of("bound", &tables, files).into_iter().map(|violation| violation.key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&[lib, port, one, ("low/run.rs", "const COUNT: usize = 1;")]), [""; 0]);
+    let run = ("low/run.rs", "static SETTLED: [Duration; 1] = [HOUR];\nconst AXIS: Duration = Duration::ZERO;");
+    assert_eq!(keys(&[lib, port, one, run]), ["bound low/run.rs SETTLED", "bound low/run.rs AXIS"]);
+    let gone = [lib, port, ("low/port/one.rs", ""), ("low/run.rs", "")];
+    assert_eq!(keys(&gone), ["duration-unused low/port/one.rs AXIS"]);
+}
+
+#[test]
+fn a_pure_file_reads_no_clock_and_draws_nothing() {
+    let lib = ("low/lib.rs", "mod job;\nmod run;");
+    let job = ("low/job/mod.rs", "mod shared;\nfn f(now: Instant, since: Instant) { g(now - since) }");
+    let reading = "fn f() { g(Instant::now()) }";
+    assert_eq!(violations("pure", &[lib, job, ("low/job/shared.rs", reading), ("low/run.rs", reading)]), [""; 0]);
+    for text in [
+        reading,
+        "fn f() -> u64 { std::time::SystemTime::now().into() }",
+        "fn f(since: Instant) { g(since.elapsed()) }",
+        "fn f(since: Instant) { log!(\"{:?}\", since.elapsed()) }",
+        "fn f() { g(Uuid::now_v7()) }",
+        "fn f() { g(rand::random()) }",
+        "use rand::rngs::SmallRng;",
+        "fn f() { h(x.unwrap_or_else(Instant::now)) }",
+    ] {
+        let job = format!("mod shared;\n{text}");
+        let files = [lib, ("low/job/mod.rs", &*job), ("low/job/shared.rs", ""), ("low/run.rs", "")];
+        assert_eq!(violations("pure", &files), ["low/job/mod.rs:2 pure low/job/mod.rs"], "{text}");
+    }
+}
+
 const HEADER: &str = "-- settle.lua: end attempts.\n-- Guarantee: one wins.\n--   no other does.\n-- KEYS    none\n-- ARGV    none\n-- Reply   {'ok'}\nreturn 1";
 
 #[test]
@@ -254,6 +350,22 @@ fn a_lua_library_needs_only_its_title() {
     let file = "low/port/one/lua/lib/push.lua";
     assert_eq!(violations("lua", &[(file, "-- lib/push.lua: returns jobs to their queue.\n")]), [""; 0]);
     assert_eq!(violations("lua", &[(file, "-- lib/push.lua: \n")]), [format!("{file}:1 lua {file}")]);
+}
+
+#[test]
+fn a_lua_constant_has_one_value_in_all_files() {
+    let jobs = ("low/port/one/lua/jobs.lua", "\nlocal READ_MAX, SCANNED_MAX = 100, 10 * 100 -- entries\n");
+    let same = (
+        "low/port/one/lua/stats.lua",
+        "local SCANNED_MAX = 10 * 100 -- as in jobs.lua\nlocal now = 1\nlocal KEY = KEYS[1]\n",
+    );
+    let trim = ("low/port/one/lua/trim.lua", "local now, KEY = 2, 'k'\nlocal function f() local SCANNED_MAX = 3 end\n");
+    assert_eq!(violations("lua-name", &[jobs, same, trim]), [""; 0]);
+    let other = ("low/port/one/lua/stats.lua", "local SCANNED_MAX = 50\n");
+    assert_eq!(
+        violations("lua-name", &[jobs, other, trim]),
+        ["low/port/one/lua/stats.lua:1 lua-name low/port/one/lua/stats.lua SCANNED_MAX"]
+    );
 }
 
 #[test]

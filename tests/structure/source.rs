@@ -92,9 +92,9 @@ pub struct Constant {
     pub alias: bool,
 }
 
-/// A path or a method call that starts background work.
+/// A call of interest: a path or a method call, which begins with a dot.
 #[derive(Debug)]
-pub struct Spawn {
+pub struct Call {
     pub file: String,
     pub line: usize,
     pub call: String,
@@ -116,7 +116,10 @@ pub struct Sources {
     pub roots: BTreeMap<usize, usize>,
     pub functions: Vec<Function>,
     pub constants: Vec<Constant>,
-    pub spawns: Vec<Spawn>,
+    /// What starts background work.
+    pub spawns: Vec<Call>,
+    /// What reads a clock or draws an id at random.
+    pub readings: Vec<Call>,
     pub types: Vec<TypePart>,
     /// Lines of each file, without those of its test modules.
     pub lines: BTreeMap<String, usize>,
@@ -202,7 +205,7 @@ impl Sources {
         let module = &mut self.modules[number];
         for leaf in leaves(import) {
             if is_spawn(leaf.path.last().map_or("", String::as_str)) {
-                self.spawns.push(Spawn { file: module.file.clone(), line: leaf.line, call: leaf.path.join("::") });
+                self.spawns.push(Call { file: module.file.clone(), line: leaf.line, call: leaf.path.join("::") });
             }
             if leaf.glob {
                 module.globs.push((leaf.path.clone(), public));
@@ -222,6 +225,7 @@ impl Sources {
         self.functions.extend(reader.functions);
         self.constants.extend(reader.constants);
         self.spawns.extend(reader.spawns);
+        self.readings.extend(reader.readings);
         self.types.extend(reader.types);
     }
 }
@@ -333,19 +337,32 @@ struct Reader<'f> {
     local_names: Vec<(String, Vec<String>)>,
     functions: Vec<Function>,
     constants: Vec<Constant>,
-    spawns: Vec<Spawn>,
+    spawns: Vec<Call>,
+    readings: Vec<Call>,
     types: Vec<TypePart>,
 }
 
 impl Reader<'_> {
     fn mention(&mut self, path: Vec<String>, line: usize, kind: MentionKind) {
-        if let [.., last] = path.as_slice()
-            && path.len() > 1
-            && is_spawn(last)
-        {
-            self.spawns.push(Spawn { file: self.file.into(), line, call: path.join("::") });
+        if let [.., owner, last] = path.as_slice() {
+            let call = || Call { file: self.file.into(), line, call: path.join("::") };
+            if is_spawn(last) {
+                self.spawns.push(call());
+            }
+            if is_reading(owner, last) {
+                self.readings.push(call());
+            }
         }
         self.mentions.push(Mention { path, line, kind });
+    }
+
+    fn method(&mut self, name: &syn::Ident) {
+        let call = Call { file: self.file.into(), line: name.span().start().line, call: format!(".{name}") };
+        if is_spawn(&name.to_string()) {
+            self.spawns.push(call);
+        } else if name == "elapsed" {
+            self.readings.push(call);
+        }
     }
 
     fn function(&mut self, signature: &syn::Signature, body: &syn::Block) {
@@ -375,8 +392,8 @@ impl Reader<'_> {
                 TokenTree::Ident(ident) => {
                     self.end_of_path(&mut path, line);
                     line = ident.span().start().line;
-                    if after_dot && is_spawn(&ident.to_string()) {
-                        self.spawns.push(Spawn { file: self.file.into(), line, call: format!(".{ident}") });
+                    if after_dot {
+                        self.method(&ident);
                     }
                     path.push(ident.to_string());
                 }
@@ -413,6 +430,10 @@ fn is_spawn(name: &str) -> bool {
     matches!(name, "spawn" | "spawn_blocking" | "spawn_local" | "spawn_on")
 }
 
+fn is_reading(owner: &str, name: &str) -> bool {
+    matches!((owner, name), ("Instant" | "SystemTime", "now") | ("Uuid", "new_v4" | "now_v7"))
+}
+
 impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item(&mut self, item: &'ast Item) {
         if !is_test(attributes(item)) {
@@ -447,9 +468,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
         // `Command::spawn` takes no argument and starts a process, not a task.
-        if is_spawn(&call.method.to_string()) && !call.args.is_empty() {
-            let line = call.method.span().start().line;
-            self.spawns.push(Spawn { file: self.file.into(), line, call: format!(".{}", call.method) });
+        if call.method != "spawn" || !call.args.is_empty() {
+            self.method(&call.method);
         }
         visit::visit_expr_method_call(self, call);
     }

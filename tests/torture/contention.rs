@@ -125,10 +125,10 @@ async fn t10_an_expired_lease_is_reclaimed_once() {
     let all_pending = |stats: &retraced::store::QueueStats| stats.pending == jobs && stats.processing == 0;
     let mut cut_offs = 0;
     for round in 0..2 {
-        let (owner, claims) = claim_and_abandon(&scenario, jobs as usize, millis(300)).await;
+        let (instance, claims) = claim_and_abandon(&scenario, jobs as usize, millis(300)).await;
         if round == 1 {
             for claims in claims {
-                let leases: Vec<Lease> = claims.jobs.iter().map(|job| job.lease(owner)).collect();
+                let leases: Vec<Lease> = claims.jobs.iter().map(|job| job.lease(instance)).collect();
                 scenario.store.begin(&scenario.queue, millis(300), &leases).await.unwrap();
             }
         }
@@ -226,7 +226,7 @@ async fn t13_scripts_stay_fast_with_very_many_leases_and_due_jobs() {
     scenario.enqueue((0..expired).map(|number| Work::new(number, 20, Then::Succeed))).await;
     let lease = sized(secs(1), secs(8));
     claim_and_abandon(&scenario, expired as usize, lease).await;
-    scenario.fault("owner of very many leases died");
+    scenario.fault("holder of very many leases died");
     let soon = unix_ms() + sized(500, 8_000);
     let works = (expired..expired + due).map(|number| {
         let work = Work::new(number, 5, Then::Succeed);

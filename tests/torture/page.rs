@@ -35,7 +35,7 @@ const ELSEWHERE: [(&str, &str, &[&str]); 17] = [
     ),
     (
         "T08",
-        "a settlement of a former owner",
+        "a settlement of a former holder",
         &["a_stale_token_changes_nothing", "a_stale_renewal", "a_handler_that_lost_its_lease"],
     ),
     ("T09", "no hints at all", &["without_hints_jobs_are_found_by_polls"]),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use retraced::JobState;
 use retraced::job::JobSummary;
-use retraced::store::{AuditReport, QueueStats};
+use retraced::store::{CountCheck, QueueStats};
 use serde::{Deserialize, Serialize};
 
 use crate::execution_log::{Execution, Records, RunEnd};
@@ -97,7 +97,7 @@ impl Spread {
 pub(crate) struct StoredState {
     pub(crate) jobs: Vec<JobSummary>,
     pub(crate) stats: QueueStats,
-    pub(crate) audit: AuditReport,
+    pub(crate) audit: CountCheck,
 }
 
 /// What the scenario expects.

@@ -74,7 +74,7 @@ async fn t08_a_stopped_worker_changes_nothing_when_it_continues() {
         );
     }
     let report = scenario.close(&[]).await;
-    assert!(report.stale >= stale_settlements, "a settlement of a former owner was accepted");
+    assert!(report.stale >= stale_settlements, "a settlement of a former holder was accepted");
 }
 
 async fn stop_and_take_over(scenario: &mut Scenario, point: Point, number: u64) {

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
+use retraced_jobs::context::States;
 use retraced_jobs::execution::Rules;
-use retraced_jobs::handler::{Handlers, States};
+use retraced_jobs::handler::Handlers;
 use retraced_jobs::job::{Counters, Nonce, QueueName, Token};
 use retraced_jobs::store::Verdict;
 use uuid::Uuid;
@@ -43,7 +44,7 @@ impl World {
     }
 
     fn next(&mut self, slot: u32) -> Option<NextJob> {
-        self.table.next(executor(slot), Turn::Woken, self.now, 0)
+        self.table.next(executor(slot), AskReason::Woken, self.now, 0)
     }
 
     fn finish(&mut self, slot: u32, next: &NextJob) -> bool {
@@ -201,7 +202,7 @@ fn a_shutdown_releases_waiting_jobs_asks_running_ones_to_stop_and_kills_them() {
     world.table.shut_down();
     assert_eq!(world.take_outcomes(), released(&["b"]));
     world.table.stop_running();
-    assert_eq!(running.lease.stop_reason(), Some(Stop::Shutdown));
+    assert_eq!(running.control.stop_reason(), Some(Stop::Shutdown));
     assert_eq!(world.table.kill_running(world.now), 1);
     assert_eq!(world.take_outcomes(), released(&["a"]));
     assert_eq!(world.executors[0].killed.get(), 1);
@@ -229,8 +230,8 @@ fn a_job_that_was_lost_is_not_started() {
     let next = world.next(0).unwrap();
     world.table.lost_before_start(executor(0), next.grant);
     assert_eq!(world.table.held(), 1);
-    for (_, lease) in world.table.leases(InstanceId::from(Uuid::nil())) {
-        lease.lose();
+    for (_, control) in world.table.leases(InstanceId::from(Uuid::nil())) {
+        control.lose();
     }
     assert!(world.next(0).is_none(), "a job whose lease is lost is not run");
     assert!(world.table.is_empty());
@@ -288,7 +289,7 @@ fn the_handler_of_a_cancelled_job_is_asked_to_stop_and_no_other() {
     world.grant(vec![fresh("a"), fresh("b")]);
     let (a, b) = (world.next(0).unwrap(), world.next(1).unwrap());
     world.table.cancel(&a.job.id);
-    assert_eq!((a.lease.stop_reason(), b.lease.stop_reason()), (Some(Stop::Cancelled), None));
+    assert_eq!((a.control.stop_reason(), b.control.stop_reason()), (Some(Stop::Cancelled), None));
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use retraced_jobs::clock::TokioClock;
+use retraced_jobs::events::SupervisionEvent;
 use retraced_jobs::job::InstanceId;
-use retraced_jobs::trace::SupervisionEvent;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
+use retraced_jobs::events::{Finding, SupervisionEvent};
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
-    Admin, AuditReport, CallId, ClaimRequest, Claims, Cursor, Enqueued, Hint, JobPage, JobView, Leases, Ledger,
+    Admin, CallId, ClaimRequest, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, JobView, Leases, Ledger,
     LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store,
     StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
-use retraced_jobs::trace::{Finding, SupervisionEvent};
 
 /// The calls a tree makes. Calls of an operator get no faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,8 +29,8 @@ pub enum Verb {
     Renew,
     Begin,
     Trim,
-    Audit,
-    Inspect,
+    CheckCounts,
+    Scan,
     Repair,
     Record,
     Heartbeat,
@@ -150,7 +150,7 @@ impl FaultyStore {
         self.0.damage.lock().unwrap().found = Some(found);
     }
 
-    /// Makes the next audit report a wrong count; later ones are right.
+    /// Makes the next check of the counts report a wrong count; later ones are right.
     pub fn miscount_once(&self) {
         self.0.damage.lock().unwrap().transient = 1;
     }
@@ -299,11 +299,11 @@ impl Transitions for FaultyStore {
         &'a self,
         call: CallId,
         queue: &'a QueueName,
-        owner: InstanceId,
+        instance: InstanceId,
         lost: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
-        self.call(Verb::Reconcile, "reconcile", move |store| store.reconcile(call, queue, owner, lost, cursor))
+        self.call(Verb::Reconcile, "reconcile", move |store| store.reconcile(call, queue, instance, lost, cursor))
     }
 }
 
@@ -373,10 +373,10 @@ impl Admin for FaultyStore {
         self.call(Verb::Trim, "trim", move |store| store.trim(call, queue, policy))
     }
 
-    fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport> {
-        self.call(Verb::Audit, "audit", move |store| {
+    fn check_counts<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, CountCheck> {
+        self.call(Verb::CheckCounts, "check_counts", move |store| {
             async move {
-                let mut report = store.audit(queue).await?;
+                let mut report = store.check_counts(queue).await?;
                 let mut damage = self.0.damage.lock().unwrap();
                 let transient = damage.transient as u64;
                 damage.transient = damage.transient.saturating_sub(1);
@@ -387,8 +387,8 @@ impl Admin for FaultyStore {
         })
     }
 
-    fn inspect<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        self.call(Verb::Inspect, "inspect", move |_| {
+    fn scan<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
+        self.call(Verb::Scan, "scan", move |_| {
             let found = self.0.damage.lock().unwrap().found.clone();
             async { Ok(found.into_iter().collect()) }.boxed()
         })

@@ -10,15 +10,17 @@ use retraced_actors::{Drained, FrontDoorHandle, QueueOptions, QueueSpec, StartEr
 use retraced_actors::{TreeOptions, TreeSpec};
 use retraced_jobs::clock::TokioClock;
 use retraced_jobs::context::Context;
+use retraced_jobs::context::States;
 use retraced_jobs::enqueue::{EnqueueError, Receipt};
+use retraced_jobs::events::{EventKind, SupervisionEvent};
 use retraced_jobs::execution::{Rules, Runner};
 use retraced_jobs::failure::{Code, Failure};
-use retraced_jobs::handler::{Handlers, JobOptions, States, seal_job};
+use retraced_jobs::handler::Handlers;
 use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName, RunAt};
 use retraced_jobs::retry::Retry;
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{Admin, BATCH_MAX, CallId, JobView, QueueStats, ReplaySlots};
-use retraced_jobs::trace::{EventKind, SupervisionEvent};
+use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
@@ -439,9 +441,9 @@ impl Harness {
             assert!(kept.is_some(), "job {id} was lost\n{}", report());
         }
         for queue in self.tree.queues() {
-            let audit = self.store.memory().audit(&queue).now_or_never().unwrap().unwrap();
-            assert_eq!(audit.difference(), 0, "queue {queue} is inconsistent: {audit:?}\n{}", report());
-            assert_eq!(audit.grant_difference, 0, "{audit:?}");
+            let counts = self.store.memory().check_counts(&queue).now_or_never().unwrap().unwrap();
+            assert_eq!(counts.difference(), 0, "queue {queue} is inconsistent: {counts:?}\n{}", report());
+            assert_eq!(counts.grant_difference, 0, "{counts:?}");
         }
         for (id, runs) in self.recorder.by_job() {
             let grants: BTreeSet<u32> = runs.iter().map(|run| run.grant).collect();

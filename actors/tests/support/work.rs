@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use retraced_jobs::handler::Job;
+use retraced_jobs::typed_job::Job;
 
 /// What a handler does in its n-th execution; the last step applies to all further ones.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -35,7 +35,7 @@ fn panicked(id: &str) -> EventKind {
         job: job(id),
         attempt: 1,
         message: "boom\u{1b}[2J".into(),
-        place: Some("src/shop.rs:7:1".into()),
+        location: Some("src/shop.rs:7:1".into()),
     }
 }
 

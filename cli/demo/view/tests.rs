@@ -51,7 +51,7 @@ fn timeline() -> Timeline {
         job: job("thumbnail-13"),
         attempt: 1,
         message: "attempt to divide by zero".into(),
-        place: Some("cli/demo/handlers.rs:77:30".into()),
+        location: Some("cli/demo/handlers.rs:77:30".into()),
     };
     event(1_800, "shop/executor-1", 0, panicked);
     event(1_801, "shop/executor-1", 1, EventKind::Restarted);

@@ -10,14 +10,15 @@ use super::cursor::parse_cursor;
 use super::queue::{Container, Queue, StoredJob};
 use super::store::MemoryStore;
 use super::timeline::{Point, Timeline};
+use crate::events::Finding;
 use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
-    Admin, AuditReport, BATCH_MAX, CallId, Claimant, Cursor, JobPage, JobSummary, JobView, Moved, QueueStats,
+    Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobSummary, JobView, LeaseHolder, Moved, QueueStats,
     RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed,
 };
-use crate::trace::{Finding, StoredAttempt};
+use crate::trace::StoredAttempt;
 use crate::units::millis;
 
 impl Admin for MemoryStore {
@@ -78,7 +79,7 @@ impl Admin for MemoryStore {
     ) -> StoreFuture<'a, Option<JobView>> {
         async move {
             let shown = self.write_existing(queue, |kept, now| {
-                kept.announce_wait(id, millis(wait.min(OUTCOME_WAIT_MAX)), now);
+                kept.register_wait(id, millis(wait.min(OUTCOME_WAIT_MAX)), now);
                 match kept.job(id).filter(|job| job.container.state().is_final()) {
                     Some(job) => Some(view(queue, id, job, now)),
                     None => kept.state_for_waiter(id, now).map(|state| JobView::new(queue.clone(), id.clone(), state)),
@@ -105,17 +106,17 @@ impl Admin for MemoryStore {
         .boxed()
     }
 
-    fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport> {
-        async { Ok(self.read(queue, |queue, _| queue.audit())) }.boxed()
+    fn check_counts<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, CountCheck> {
+        async { Ok(self.read(queue, |queue, _| queue.check_counts())) }.boxed()
     }
 
-    fn inspect<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
+    fn scan<'a>(&'a self, _: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
         // There is nothing to find: only `Queue::advance` moves jobs between containers, and no other program can change this memory.
         async { Ok(Vec::new()) }.boxed()
     }
 
     fn repair<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        self.inspect(queue)
+        self.scan(queue)
     }
 }
 
@@ -164,8 +165,8 @@ fn view(queue: &QueueName, id: &JobId, job: &StoredJob, now_ms: u64) -> JobView 
         enqueued_ms: Some(job.enqueued_ms),
         at_ms: job.container.at_ms(),
         now_ms,
-        claimant: job.grant().map(|grant| Claimant {
-            instance: grant.owner,
+        held_by: job.grant().map(|grant| LeaseHolder {
+            instance: grant.instance,
             attempt: grant.token.attempt,
             expires_ms: grant.expires_ms,
             cancel_asked: grant.cancel_asked,
@@ -258,9 +259,9 @@ impl Queue {
         Trimmed { removed: surplus.len(), more }
     }
 
-    fn audit(&self) -> AuditReport {
+    fn check_counts(&self) -> CountCheck {
         let timelines = JobState::ALL.into_iter().filter_map(|state| self.timeline(state));
-        AuditReport {
+        CountCheck {
             jobs: self.jobs_kept() as u64,
             pending_entries: self.pending.len() as u64,
             stale: 0,

@@ -6,10 +6,10 @@ use super::cursor::parse_cursor;
 use super::records::Entry;
 use super::store::{Contents, MemoryStore};
 use crate::codec;
+use crate::events::SupervisionEvent;
 use crate::job::{InstanceId, QueueName};
 use crate::store::batch::check_batch;
 use crate::store::{BATCH_MAX, Cursor, Ledger, LedgerPage, StoreError, StoreFuture, WORKER_ROW_AGE_MAX, WorkerRow};
-use crate::trace::SupervisionEvent;
 use crate::units::millis;
 
 impl Ledger for MemoryStore {

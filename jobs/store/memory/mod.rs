@@ -6,7 +6,7 @@
 //! | `store` | the store itself: the lock and the data behind it |
 //! | `queue` | one queue: its jobs, its containers, and the one function that moves a job between them |
 //! | `transitions` `leases` `admin` `ledger` | the other traits of a store, one file each |
-//! | `arguments` | reading cursors and durations that callers pass |
+//! | `cursor` | reading the cursors that callers pass |
 //! | `records` | supervision events, worker rows and the names of queues |
 //! | `timeline` | jobs ordered by an instant |
 //! | `history` | the attempts kept of a job |

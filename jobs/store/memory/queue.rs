@@ -76,7 +76,7 @@ pub(super) enum Container {
 #[derive(Debug, Clone)]
 pub(super) struct Grant {
     pub(super) token: Token,
-    pub(super) owner: InstanceId,
+    pub(super) instance: InstanceId,
     pub(super) expires_ms: u64,
     pub(super) cancel_asked: bool,
     /// Whether the handler is known to have started ([`Leases::begin`](crate::store::Leases::begin)).
@@ -352,10 +352,10 @@ impl Queue {
         Some(state)
     }
 
-    /// Announces that a client waits for the outcome of this job, unless it has ended or is not kept.
-    pub(super) fn announce_wait(&mut self, id: &JobId, wait_ms: u64, now: u64) {
+    /// Registers that a client waits for the outcome of this job, unless it has ended or is not kept.
+    pub(super) fn register_wait(&mut self, id: &JobId, wait_ms: u64, now: u64) {
         if self.state(id).is_some_and(|state| !state.is_final()) {
-            self.waits.announce(id, wait_ms, now);
+            self.waits.register(id, wait_ms, now);
         }
     }
 

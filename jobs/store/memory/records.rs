@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::events::SupervisionEvent;
 use crate::job::{InstanceId, QueueName};
 use crate::store::{Cursor, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, LedgerPage, WorkerRow};
-use crate::trace::SupervisionEvent;
 
 /// Data of all queues, behind the lock of the store.
 #[derive(Default)]

@@ -55,7 +55,7 @@ impl LastCalls {
     }
 
     pub(super) fn forget(&mut self, instance: InstanceId) {
-        self.replay_slots.retain(|(owner, _), _| *owner != instance);
+        self.replay_slots.retain(|(of, _), _| *of != instance);
     }
 }
 

@@ -12,7 +12,7 @@ use super::timeline::Point;
 use crate::job::{InstanceId, JobId, JobState, NewJob, Nonce, QueueName, Token};
 use crate::store::batch::check_batch;
 use crate::store::{
-    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, Quiet, Reclaim,
+    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, HEADER_BYTES, Promoted, QueueEmpty, Reclaim,
     Reclaimed, ReclaimedJob, Reconciled, Settled, Settlement, StoreFuture, Transitions, Verdict,
 };
 use crate::units::millis;
@@ -32,13 +32,13 @@ impl Transitions for MemoryStore {
         async move {
             check_batch("claim", request.limit)?;
             self.write(queue, |queue, now| {
-                let mut quiet = None;
+                let mut queue_empty = None;
                 let claims = queue.apply_once("claim", call, now, |queue| {
                     let claims = queue.claim(request, call.instance, now);
-                    quiet = queue.quiet(&claims, request.limit, now);
+                    queue_empty = queue.queue_empty(&claims, request.limit, now);
                     claims
                 })?;
-                Ok(Claims { quiet, ..queue.still_held(claims) })
+                Ok(Claims { queue_empty, ..queue.still_held(claims) })
             })
         }
         .boxed()
@@ -98,14 +98,14 @@ impl Transitions for MemoryStore {
         &'a self,
         call: CallId,
         queue: &'a QueueName,
-        owner: InstanceId,
+        instance: InstanceId,
         nonces: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
         async move {
             check_batch("reconcile", nonces.len())?;
             let from = parse_cursor("reconcile", cursor, Point::parse)?;
-            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(owner, nonces, from, now))
+            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(instance, nonces, from, now))
         }
         .boxed()
     }
@@ -120,7 +120,7 @@ impl Queue {
         }
     }
 
-    fn claim(&mut self, request: &ClaimRequest, owner: InstanceId, now: u64) -> Claims {
+    fn claim(&mut self, request: &ClaimRequest, instance: InstanceId, now: u64) -> Claims {
         let expires_ms = now.saturating_add(millis(request.lease));
         let mut claims = Claims { now_ms: now, expires_ms, paused: self.paused, ..Claims::default() };
         let mut bytes = 0;
@@ -132,7 +132,7 @@ impl Queue {
             }
             // `Queue::lease` sets the attempt.
             let token = Token { attempt: 0, nonce: request.nonce };
-            let grant = Grant { token, owner, expires_ms, cancel_asked: false, begun: false };
+            let grant = Grant { token, instance, expires_ms, cancel_asked: false, begun: false };
             let Some(job) = self.lease(&id, grant) else { break };
             claims.jobs.push(ClaimedJob {
                 token: Token { attempt: job.counters.attempts, ..token },
@@ -145,9 +145,9 @@ impl Queue {
         claims
     }
 
-    fn quiet(&self, claims: &Claims, limit: usize, now: u64) -> Option<Quiet> {
-        let is_quiet = limit > 0 && claims.jobs.is_empty() && !claims.paused && self.pending.is_empty();
-        is_quiet.then(|| Quiet { next_due: self.delayed.first_ms().map(|at_ms| until(at_ms, now)) })
+    fn queue_empty(&self, claims: &Claims, limit: usize, now: u64) -> Option<QueueEmpty> {
+        let is_empty = limit > 0 && claims.jobs.is_empty() && !claims.paused && self.pending.is_empty();
+        is_empty.then(|| QueueEmpty { next_due: self.delayed.first_ms().map(|at_ms| until(at_ms, now)) })
     }
 
     /// Removes jobs whose leases have ended: a claim sent again must not return jobs that were settled or reclaimed meanwhile.
@@ -226,8 +226,7 @@ impl Queue {
         now: u64,
     ) -> Option<ReclaimedJob> {
         let job = self.job(id)?;
-        let &Grant { owner, expires_ms, begun, .. } = job.grant()?;
-        let (instance, lease_expired_ms) = (owner, expires_ms);
+        let &Grant { instance, expires_ms: lease_expired_ms, begun, .. } = job.grant()?;
         let counters = job.counters;
         let crashes = counters.crashes.saturating_add(u32::from(begun));
         let (counted, record, too_many) = if begun {
@@ -241,18 +240,18 @@ impl Queue {
         let destination = if too_many { Destination::Poison } else { Destination::Front(front.next()) };
         let state = self.end_attempt(id, counted, destination, Some(record), now)?;
         let poisoned = state == JobState::Poisoned;
-        Some(ReclaimedJob { id: id.clone(), owner: Some(owner), crashes, counted: begun, poisoned })
+        Some(ReclaimedJob { id: id.clone(), held_by: Some(instance), crashes, counted: begun, poisoned })
     }
 
-    fn reconcile(&mut self, owner: InstanceId, nonces: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
+    fn reconcile(&mut self, instance: InstanceId, nonces: &[Nonce], from: Option<Point>, now: u64) -> Reconciled {
         let slice: Vec<Point> = self.leases.after(from).take(BATCH_MAX).cloned().collect();
-        let is_unclaimed = |grant: &Grant| grant.owner == owner && nonces.contains(&grant.token.nonce);
+        let is_unclaimed = |grant: &Grant| grant.instance == instance && nonces.contains(&grant.token.nonce);
         let ids = slice.iter().map(|point| &point.id).filter(|id| self.grant(id).is_some_and(is_unclaimed));
         let mut released: Vec<JobId> = ids.cloned().collect();
         released.sort_by(|a, b| a.as_wire().cmp(b.as_wire()));
         let mut front = self.front_positions();
         for id in &released {
-            let record = Record::Unclaimed { instance: owner };
+            let record = Record::Unclaimed { instance };
             self.end_attempt(id, Counted::Release, Destination::Front(front.next()), Some(record), now);
         }
         let next = slice.last().filter(|_| slice.len() == BATCH_MAX).map(|point| Cursor(point.to_text()));

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::job::JobId;
 use crate::limits::OUTCOME_WAITS_SWEPT_FROM;
 
-/// The announced waits of one queue.
+/// The registered waits of one queue.
 #[derive(Default)]
 pub(super) struct Waits {
     /// The instant until which at least one client waits for an outcome.
@@ -28,14 +28,14 @@ impl Waits {
         self.until_ms > now
     }
 
-    /// Announces a wait for a job that has not ended, unless at least half of `wait_ms` is left of an earlier announcement.
-    pub(super) fn announce(&mut self, id: &JobId, wait_ms: u64, now: u64) {
+    /// Registers a wait for a job that has not ended, unless at least half of `wait_ms` is left of an earlier registration.
+    pub(super) fn register(&mut self, id: &JobId, wait_ms: u64, now: u64) {
         let (half_way_ms, until_ms) = (now.saturating_add(wait_ms / 2), now.saturating_add(wait_ms));
         if self.until_ms < half_way_ms {
             self.until_ms = until_ms;
         }
-        let is_announced = self.jobs.get(id).is_some_and(|wait| !wait.completed && wait.until_ms >= half_way_ms);
-        if !is_announced {
+        let is_registered = self.jobs.get(id).is_some_and(|wait| !wait.completed && wait.until_ms >= half_way_ms);
+        if !is_registered {
             self.sweep(now);
             self.jobs.insert(id.clone(), Wait { until_ms, completed: false });
         }
@@ -67,11 +67,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_that_are_over_are_removed_when_later_ones_are_announced() {
+    fn waits_that_are_over_are_removed_when_later_ones_are_registered() {
         let mut waits = Waits::default();
         let id = |n: u64| JobId::parse(&format!("job-{n}")).unwrap();
         for n in 0..10_000 {
-            waits.announce(&id(n), 1_000, n * 100);
+            waits.register(&id(n), 1_000, n * 100);
         }
         assert!(waits.jobs.len() <= 2 * OUTCOME_WAITS_SWEPT_FROM, "{} waits", waits.jobs.len());
     }

@@ -173,8 +173,8 @@ pub struct TrimPolicy {
 /// # use retraced_jobs::store::memory::MemoryStore;
 /// # use retraced_jobs::store::{Admin, ReplaySlots, Retention, RetentionRule, Transitions, TrimPolicy, Trimmed};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay_slots = ReplaySlots::new(instance, 1);
 /// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
@@ -198,14 +198,14 @@ pub struct Trimmed {
 /// Counts of a queue. They agree when every stored job is in exactly one container and every lease has a grant.
 ///
 /// ```
-/// use retraced_jobs::store::AuditReport;
-/// let mut report = AuditReport::default();
+/// use retraced_jobs::store::CountCheck;
+/// let mut report = CountCheck::default();
 /// (report.jobs, report.pending_entries, report.stale, report.contained) = (5, 3, 1, 2);
 /// assert_eq!(report.difference(), 1, "one job is in no container");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct AuditReport {
+pub struct CountCheck {
     /// Jobs stored.
     pub jobs: u64,
     /// Entries of `pending`, stale ones included.
@@ -218,7 +218,7 @@ pub struct AuditReport {
     pub grant_difference: i64,
 }
 
-impl AuditReport {
+impl CountCheck {
     /// Whether the counts agree.
     #[must_use]
     pub fn adds_up(&self) -> bool {

@@ -1,8 +1,8 @@
 //! The arguments and results of [`Ledger`](crate::store::Ledger).
 
 use super::Cursor;
+use crate::events::SupervisionEvent;
 use crate::job::{InstanceId, Kind, QueueName};
-use crate::trace::SupervisionEvent;
 
 /// A page of supervision events.
 ///

@@ -8,13 +8,13 @@ mod ledger;
 mod store;
 mod transitions;
 
-pub use admin::{AuditReport, JobPage, Moved, QueueStats, Seen, Target, TrimPolicy, Trimmed};
+pub use admin::{CountCheck, JobPage, Moved, QueueStats, Seen, Target, TrimPolicy, Trimmed};
 pub use call::CallId;
 pub use cursor::Cursor;
 pub use leases::{Renewal, Renewed};
 pub use ledger::{LedgerPage, WorkerRow};
 pub use store::{BlockedStore, Hint, StoreFacts};
 pub use transitions::{
-    ClaimRequest, ClaimedJob, Claims, Enqueued, Promoted, Quiet, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Settled,
-    Settlement, Verdict,
+    ClaimRequest, ClaimedJob, Claims, Enqueued, Promoted, QueueEmpty, Reclaim, Reclaimed, ReclaimedJob, Reconciled,
+    Settled, Settlement, Verdict,
 };

@@ -56,7 +56,7 @@ pub struct Claims {
     pub jobs: Vec<ClaimedJob>,
     /// Set when [`claim`](crate::store::Transitions::claim) granted nothing because nothing was pending. Never set when the queue is paused, the limit is 0 or the call
     /// was sent again, and never by [`settle_and_claim`](crate::store::Transitions::settle_and_claim).
-    pub quiet: Option<Quiet>,
+    pub queue_empty: Option<QueueEmpty>,
     /// The claim ended early: before it had seen enough jobs, it had to skip so many stale entries, or to read so many bytes, that the store cut it short. Claim again
     /// at once, even if no job was granted. Never set when the call was sent again.
     pub more: bool,
@@ -67,7 +67,7 @@ pub struct Claims {
 /// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Quiet {
+pub struct QueueEmpty {
     /// How long until the next delayed job is due; zero when some are due already, `None` when none is delayed.
     pub next_due: Option<Duration>,
 }
@@ -97,10 +97,10 @@ impl ClaimedJob {
         Self { id, token, counters, enqueued_ms, envelope }
     }
 
-    /// The lease of this job, held by `owner`.
+    /// The lease of this job, held by `instance`.
     #[must_use]
-    pub fn lease(&self, owner: InstanceId) -> Lease {
-        Lease { id: self.id.clone(), token: self.token, owner }
+    pub fn lease(&self, instance: InstanceId) -> Lease {
+        Lease { id: self.id.clone(), token: self.token, instance }
     }
 }
 
@@ -203,8 +203,8 @@ pub struct Reclaim {
 /// # use retraced_jobs::store::memory::MemoryStore;
 /// # use retraced_jobs::store::{ClaimRequest, ReplaySlots, Leases, Reclaim, Reclaimed, ReclaimedJob, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay_slots = ReplaySlots::new(instance, 1);
 /// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
@@ -214,7 +214,7 @@ pub struct Reclaim {
 ///
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
 /// let claimed = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
-/// let held = [Lease { id: claimed.id.clone(), token: claimed.token, owner }];
+/// let held = [Lease { id: claimed.id.clone(), token: claimed.token, instance }];
 /// store.begin(&queue, LEASE, &held).await.unwrap();
 /// // From now on nobody renews the lease. The reclaimer runs again and again.
 /// let mut reclaimed = Reclaimed::default();
@@ -222,7 +222,7 @@ pub struct Reclaim {
 ///     tokio::time::advance(Duration::from_secs(10)).await;
 ///     reclaimed = store.reclaim(replay_slot.next_call(), &queue, &rules).await.unwrap();
 /// }
-/// let mut expected = ReclaimedJob::new(claimed.id, Some(owner));
+/// let mut expected = ReclaimedJob::new(claimed.id, Some(instance));
 /// (expected.crashes, expected.counted) = (1, true);
 /// assert_eq!(reclaimed.jobs, [expected]);
 /// # });
@@ -247,7 +247,7 @@ pub struct ReclaimedJob {
     /// The job.
     pub id: JobId,
     /// The worker that held the lease; `None` when the grant is missing or damaged.
-    pub owner: Option<InstanceId>,
+    pub held_by: Option<InstanceId>,
     /// The crashes of the job, including this one if it was counted.
     pub crashes: u32,
     /// Whether a crash was counted, because the handler was known to have started; otherwise a release was counted.
@@ -259,8 +259,8 @@ pub struct ReclaimedJob {
 impl ReclaimedJob {
     /// A job without crashes for which a release was counted, and which is not poisoned; set the fields that differ.
     #[must_use]
-    pub fn new(id: JobId, owner: Option<InstanceId>) -> Self {
-        Self { id, owner, crashes: 0, counted: false, poisoned: false }
+    pub fn new(id: JobId, held_by: Option<InstanceId>) -> Self {
+        Self { id, held_by, crashes: 0, counted: false, poisoned: false }
     }
 }
 
@@ -273,17 +273,17 @@ impl ReclaimedJob {
 /// # use retraced_jobs::store::memory::MemoryStore;
 /// # use retraced_jobs::store::{ClaimRequest, ReplaySlots, Reconciled, Transitions};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
-/// # let owner = InstanceId::from(uuid::Uuid::from_u128(1));
-/// # let replay_slots = ReplaySlots::new(owner, 1);
+/// # let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+/// # let replay_slots = ReplaySlots::new(instance, 1);
 /// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// # const LEASE: Duration = Duration::from_secs(30);
 /// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
-/// store.claim(replay_slot.next_call(), &queue, &request).await.unwrap(); // assume that the owner never read this reply
+/// store.claim(replay_slot.next_call(), &queue, &request).await.unwrap(); // assume that the worker never read this reply
 ///
 /// let nonces = [request.nonce];
-/// let Reconciled { released, next, .. } = store.reconcile(replay_slot.next_call(), &queue, owner, &nonces, None).await.unwrap();
+/// let Reconciled { released, next, .. } = store.reconcile(replay_slot.next_call(), &queue, instance, &nonces, None).await.unwrap();
 /// assert_eq!((released.len(), next), (1, None));
 /// # });
 /// ```

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use super::audit::Scan;
 use super::reply::Reply;
+use super::scan::Scan;
 use super::scripts::{self, Action};
 use super::{RedisStore, keys};
+use crate::events::Finding;
 use crate::job::{JobId, JobState, QueueName};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
-    Admin, AuditReport, BATCH_MAX, CallId, Cursor, JobPage, JobView, Moved, QueueStats, StoreFuture, Target,
-    TrimPolicy, Trimmed,
+    Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobView, Moved, QueueStats, StoreFuture, Target, TrimPolicy,
+    Trimmed,
 };
-use crate::trace::Finding;
 
 impl Admin for RedisStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
@@ -96,12 +96,12 @@ impl Admin for RedisStore {
         })
     }
 
-    fn audit<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, AuditReport> {
-        Box::pin(async move { scripts::audit(&self.0.general, &self.keys(queue)).await })
+    fn check_counts<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, CountCheck> {
+        Box::pin(async move { scripts::check_counts(&self.0.general, &self.keys(queue)).await })
     }
 
-    fn inspect<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
-        Box::pin(async move { Scan::inspecting(self, &self.keys(queue)).run().await })
+    fn scan<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
+        Box::pin(async move { Scan::reporting(self, &self.keys(queue)).run().await })
     }
 
     fn repair<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {

@@ -3,13 +3,13 @@
 
 use super::reply::{Reply, big_endian};
 use super::{RedisStore, keys, scripts};
+use crate::events::SupervisionEvent;
 use crate::job::{InstanceId, QueueName};
 use crate::store::batch::check_batch;
 use crate::store::{
     BATCH_MAX, Cursor, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, Ledger, LedgerPage, StoreError, StoreFuture,
     WORKER_ROW_AGE_MAX, WorkerRow,
 };
-use crate::trace::SupervisionEvent;
 use crate::units::millis;
 
 fn encode<T: serde::Serialize>(operation: &'static str, value: &T) -> Result<Vec<u8>, StoreError> {

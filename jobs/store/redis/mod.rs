@@ -3,7 +3,6 @@
 //! Works on Redis 6.2 or newer and on Valkey. A server that may evict keys is refused unless the options allow it, because an evicted key loses jobs.
 
 mod admin;
-mod audit;
 mod connection;
 mod facts;
 mod hints;
@@ -12,6 +11,7 @@ mod ledger;
 mod options;
 mod reply;
 mod rights;
+mod scan;
 mod script;
 mod scripts;
 mod store;

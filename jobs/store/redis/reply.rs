@@ -165,21 +165,21 @@ pub(super) fn open_body(body: Vec<u8>) -> (Option<(u64, u64)>, Bytes) {
 
 /// Reads one attempt from a field of `history` (`lua/lib/history.lua`).
 pub(super) fn attempt_of(attempt: u32, value: &[u8]) -> StoredAttempt {
-    const OWNER: usize = 16;
+    const INSTANCE: usize = 16;
     let settled_ms = big_endian(value.get(..6).unwrap_or_default());
     let unreadable = |reason: String| Err(UnreadableAttempt { reason });
     let record = match (value.get(6), value.get(7..).unwrap_or_default()) {
-        (Some(b'K'), rest) if rest.len() == OWNER + 6 => match InstanceId::from_slice(&rest[..OWNER]) {
-            Some(instance) => Ok(AttemptRecord::Crashed { instance, lease_expired_ms: big_endian(&rest[OWNER..]) }),
+        (Some(b'K'), rest) if rest.len() == INSTANCE + 6 => match InstanceId::from_slice(&rest[..INSTANCE]) {
+            Some(instance) => Ok(AttemptRecord::Crashed { instance, lease_expired_ms: big_endian(&rest[INSTANCE..]) }),
             None => unreadable("the worker of a crashed attempt cannot be read".into()),
         },
-        (Some(kind @ (b'W' | b'N')), rest) if rest.len() == OWNER + 10 => {
-            match InstanceId::from_slice(&rest[..OWNER]) {
+        (Some(kind @ (b'W' | b'N')), rest) if rest.len() == INSTANCE + 10 => {
+            match InstanceId::from_slice(&rest[..INSTANCE]) {
                 Some(instance) => Ok(AttemptRecord::Lost {
                     instance,
-                    lease_expired_ms: big_endian(&rest[OWNER..OWNER + 6]),
+                    lease_expired_ms: big_endian(&rest[INSTANCE..INSTANCE + 6]),
                     watched: *kind == b'N',
-                    in_a_row: big_endian(&rest[OWNER + 6..]) as u32,
+                    in_a_row: big_endian(&rest[INSTANCE + 6..]) as u32,
                 }),
                 None => unreadable("the worker of a lost attempt cannot be read".into()),
             }

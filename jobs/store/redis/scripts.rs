@@ -3,6 +3,8 @@
 mod admin;
 mod audit;
 mod ledger;
+#[cfg(test)]
+mod tests;
 mod transitions;
 
 use std::time::Duration;
@@ -19,7 +21,9 @@ use crate::store::{CallId, StoreError};
 use crate::units;
 
 pub(super) use admin::{Action, act, job, jobs, pause, resume, stats, trim, watch_outcome};
-pub(super) use audit::{LastDrawn, audit, audit_containers, audit_jobs, audit_orphaned, audit_pending, audit_stale};
+pub(super) use audit::{
+    LastDrawn, check_counts, repair_orphaned, scan_containers, scan_jobs, scan_pending, scan_stale,
+};
 pub(super) use ledger::{forget, heartbeat, probe, record};
 pub(super) use transitions::{begin, claim, enqueue, promote, reclaim, reconcile, renew, settle, settle_and_claim};
 
@@ -95,20 +99,20 @@ lua!(
 );
 lua!(PAUSE, "lib/queue.lua", "lib/write.lua", "pause.lua");
 lua!(TRIM, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/history.lua", "lib/forget.lua", "trim.lua");
-lua!(AUDIT, "lib/queue.lua", "audit.lua");
-lua!(AUDIT_CONTAINERS, "lib/queue.lua", "lib/write.lua", "lib/containers.lua", "audit_containers.lua");
-lua!(AUDIT_PENDING, "lib/queue.lua", "lib/write.lua", "lib/live.lua", "lib/containers.lua", "audit_pending.lua");
-lua!(AUDIT_JOBS, "lib/queue.lua", "lib/containers.lua", "audit_jobs.lua");
+lua!(CHECK_COUNTS, "lib/queue.lua", "check_counts.lua");
+lua!(SCAN_CONTAINERS, "lib/queue.lua", "lib/write.lua", "lib/containers.lua", "scan_containers.lua");
+lua!(SCAN_PENDING, "lib/queue.lua", "lib/write.lua", "lib/live.lua", "lib/containers.lua", "scan_pending.lua");
+lua!(SCAN_JOBS, "lib/queue.lua", "lib/containers.lua", "scan_jobs.lua");
 lua!(
-    AUDIT_ORPHANED,
+    REPAIR_ORPHANED,
     "lib/queue.lua",
     "lib/write.lua",
     "lib/replay.lua",
     "lib/push.lua",
     "lib/containers.lua",
-    "audit_orphaned.lua"
+    "repair_orphaned.lua"
 );
-lua!(AUDIT_STALE, "lib/queue.lua", "lib/write.lua", "audit_stale.lua");
+lua!(SCAN_STALE, "lib/queue.lua", "lib/write.lua", "scan_stale.lua");
 lua!(STATS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "stats.lua");
 lua!(JOBS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "lib/byte_order.lua", "jobs.lua");
 lua!(

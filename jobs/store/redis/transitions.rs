@@ -70,13 +70,13 @@ impl Transitions for RedisStore {
         &'a self,
         call: CallId,
         queue: &'a QueueName,
-        owner: InstanceId,
+        instance: InstanceId,
         nonces: &'a [Nonce],
         cursor: Option<Cursor>,
     ) -> StoreFuture<'a, Reconciled> {
         Box::pin(async move {
             check_batch("reconcile", nonces.len())?;
-            scripts::reconcile(&self.0.work, &self.keys(queue), call, owner, nonces, cursor).await
+            scripts::reconcile(&self.0.work, &self.keys(queue), call, instance, nonces, cursor).await
         })
     }
 }

@@ -23,7 +23,7 @@ pub(crate) async fn a_claim_that_finds_nothing_reports_when_the_next_delayed_job
     _: &dyn Harness,
     worker: Worker,
 ) {
-    let next_due = async || worker.claims(&worker.request(5, LONG)).await.quiet.map(|quiet| quiet.next_due);
+    let next_due = async || worker.claims(&worker.request(5, LONG)).await.queue_empty.map(|empty| empty.next_due);
     assert_eq!(next_due().await, Some(None), "nothing is delayed");
     worker.put_at(&id("late"), RunAt::After(Duration::from_secs(90))).await;
     worker.put_at(&id("soon"), RunAt::After(Duration::from_secs(60))).await;
@@ -36,15 +36,15 @@ pub(crate) async fn a_claim_that_finds_nothing_reports_when_the_next_delayed_job
     assert!(next_due().await.is_some(), "the last pending job has been claimed");
     worker.enqueue(&[id("held")]).await;
     worker.store.pause(&worker.queue).await.unwrap();
-    assert_eq!(next_due().await, None, "a paused queue is not quiet");
+    assert_eq!(next_due().await, None, "a paused queue is not reported as empty");
 }
 
 /// A call may be sent again much later: what its first copy found is out of date then.
-pub(crate) async fn a_claim_sent_again_does_not_report_whether_its_queue_is_quiet(_: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_claim_sent_again_does_not_report_whether_its_queue_is_empty(_: &dyn Harness, worker: Worker) {
     let (call, request) = (worker.call(), worker.request(5, LONG));
-    let quiet = async || worker.store.claim(call, &worker.queue, &request).await.unwrap().quiet;
-    assert!(quiet().await.is_some());
-    assert_eq!(quiet().await, None);
+    let empty = async || worker.store.claim(call, &worker.queue, &request).await.unwrap().queue_empty;
+    assert!(empty().await.is_some());
+    assert_eq!(empty().await, None);
 }
 
 pub(crate) async fn a_claimed_job_carries_its_token_and_its_counters(_: &dyn Harness, worker: Worker) {
@@ -61,9 +61,9 @@ pub(crate) async fn a_claimed_job_carries_its_token_and_its_counters(_: &dyn Har
     let view = worker.view(&id("a")).await;
     assert_eq!((view.state, view.counters), (JobState::Processing, job.counters));
     assert_eq!((view.enqueued_ms, view.at_ms), (Some(job.enqueued_ms), Some(claims.expires_ms)));
-    let claimant = view.claimant.unwrap();
-    assert_eq!((claimant.instance, claimant.attempt), (worker.instance, 1));
-    assert_eq!((claimant.expires_ms, claimant.cancel_asked), (claims.expires_ms, false));
+    let holder = view.held_by.unwrap();
+    assert_eq!((holder.instance, holder.attempt), (worker.instance, 1));
+    assert_eq!((holder.expires_ms, holder.cancel_asked), (claims.expires_ms, false));
     assert_eq!((worker.stats().await.pending, worker.stats().await.processing), (0, 1));
 }
 

@@ -20,7 +20,7 @@ pub(crate) async fn a_new_job_is_pending_or_delayed_and_stored_unchanged(_: &dyn
     let now = worker.view(&id("now")).await;
     assert_eq!((now.state, now.at_ms), (JobState::Pending, None));
     assert_eq!(now.envelope, "sealed now");
-    assert_eq!((now.queue, now.claimant, now.counters), (worker.queue.clone(), None, Counters::default()));
+    assert_eq!((now.queue, now.held_by, now.counters), (worker.queue.clone(), None, Counters::default()));
     assert!(now.history.is_empty() && now.collapsed == 0);
     assert!((before..=after).contains(&now.enqueued_ms.unwrap()));
     let later = worker.view(&id("later")).await;
@@ -124,7 +124,7 @@ pub(crate) async fn a_discarded_id_starts_afresh_and_its_old_entries_are_ignored
     worker.enqueue(&[id("a"), id("b"), id("c")]).await;
     worker.discard(&id("a")).await;
     worker.enqueue(&[id("a")]).await;
-    assert_eq!(worker.audit().await.difference(), 0);
+    assert_eq!(worker.check_counts().await.difference(), 0);
     assert_eq!(worker.listed(JobState::Pending).await, [id("b"), id("c"), id("a")]);
     let order: Vec<_> = worker.claim(9).await.into_iter().map(|job| job.id).collect();
     assert_eq!(order, [id("b"), id("c"), id("a")]);

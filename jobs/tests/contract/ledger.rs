@@ -1,9 +1,9 @@
 //! Supervision events, workers and names of queues.
 
 use retraced_jobs::codec::to_payload;
+use retraced_jobs::events::{EventKind, Finding, FindingKind, SupervisionEvent};
 use retraced_jobs::job::{InstanceId, Kind, QueueName};
 use retraced_jobs::store::{BATCH_MAX, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, StoreError, WorkerRow};
-use retraced_jobs::trace::{EventKind, Finding, FindingKind, SupervisionEvent};
 
 use super::{Harness, Worker, id};
 
@@ -92,7 +92,7 @@ pub(crate) async fn the_ledger_keeps_the_latest_events_up_to_its_bound(_: &dyn H
 pub(crate) async fn the_ledger_keeps_no_more_bytes_than_its_bound(_: &dyn Harness, worker: Worker) {
     let large = |n: u64, bytes: usize| {
         let mut event = event(&worker, n);
-        event.kind = EventKind::StoreLost { reason: "x".repeat(bytes) };
+        event.kind = EventKind::StoreUnreachable { reason: "x".repeat(bytes) };
         event
     };
     let sizes = [300_000, 10, 700_000, 64_000];

@@ -56,15 +56,15 @@ impl dyn Harness + '_ {
     }
 }
 
-/// Tests one guarantee. Afterwards the equation of the audit must hold, and a repair must find nothing.
+/// Tests one guarantee. Afterwards the counts must add up, and a repair must find nothing.
 pub(crate) async fn check<F>(harness: &dyn Harness, guarantee: impl FnOnce(Worker) -> F)
 where
     F: Future<Output = ()>,
 {
     guarantee(harness.worker(1)).await;
     let admin = harness.worker(99);
-    let audit = admin.audit().await;
-    assert!(audit.adds_up(), "the equation of the audit does not hold: {audit:?}");
+    let counts = admin.check_counts().await;
+    assert!(counts.adds_up(), "the counts do not add up: {counts:?}");
     let before = admin.snapshot().await;
     assert_eq!(
         admin.store.repair(&admin.queue).await.unwrap(),
@@ -91,7 +91,7 @@ macro_rules! for_each_guarantee {
             claim: jobs_are_claimed_in_the_order_they_were_enqueued,
                 a_claimed_job_carries_its_token_and_its_counters,
                 a_claim_that_finds_nothing_reports_when_the_next_delayed_job_is_due,
-                a_claim_sent_again_does_not_report_whether_its_queue_is_quiet,
+                a_claim_sent_again_does_not_report_whether_its_queue_is_empty,
                 every_grant_counts_as_an_attempt_whatever_its_verdict,
                 a_claim_stays_within_its_bytes_but_grants_one_job_of_any_size,
                 a_paused_queue_grants_nothing_and_does_everything_else,

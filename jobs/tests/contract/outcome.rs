@@ -99,8 +99,8 @@ pub(crate) async fn a_waiter_gets_a_hint_for_every_final_state(_: &dyn Harness, 
     worker.put_at(&unclaimed, RunAt::Now).await;
     worker.claims(&request).await;
     worker.cancel(&unclaimed).await;
-    let (owner, lost) = (worker.instance, [request.nonce]);
-    worker.store.reconcile(worker.call(), &worker.queue, owner, &lost, None).await.unwrap();
+    let (instance, lost) = (worker.instance, [request.nonce]);
+    worker.store.reconcile(worker.call(), &worker.queue, instance, &lost, None).await.unwrap();
     assert_eq!(next_end(&mut hints).await, (unclaimed, Some(JobState::Cancelled)));
 }
 

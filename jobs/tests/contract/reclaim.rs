@@ -30,7 +30,7 @@ pub(crate) async fn an_expired_lease_is_reclaimed_to_the_front_and_counted_only_
     assert!(next_expiry > LONG / 2 && next_expiry <= LONG, "{next_expiry:?}");
     let taken: Vec<_> = reclaimed.jobs.iter().map(|job| (job.id.clone(), job.crashes, job.counted)).collect();
     assert_eq!(taken, [(names[0].clone(), 0, false), (names[1].clone(), 1, true)]);
-    assert!(reclaimed.jobs.iter().all(|job| job.owner == Some(worker.instance) && !job.poisoned));
+    assert!(reclaimed.jobs.iter().all(|job| job.held_by == Some(worker.instance) && !job.poisoned));
     assert_eq!(worker.listed(JobState::Pending).await, [names[0].clone(), names[1].clone(), names[3].clone()]);
 
     let instance = worker.instance;
@@ -206,7 +206,7 @@ pub(crate) async fn an_outage_counts_no_crash_for_any_job(harness: &dyn Harness,
     let after_outage = worker.reclaim_with(&request).await;
     assert_eq!((after_outage.jobs.len(), after_outage.grace), (0, Some(lease)));
     let settled = worker.settle(&job[0], Verdict::Complete { keep: true }).await;
-    assert_eq!(settled, Settled::Done { state: JobState::Completed }, "the owner settles within the grace");
+    assert_eq!(settled, Settled::Done { state: JobState::Completed }, "the holder settles within the grace");
 }
 
 pub(crate) async fn an_empty_queue_needs_no_grace(harness: &dyn Harness, worker: Worker) {

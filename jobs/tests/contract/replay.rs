@@ -119,8 +119,8 @@ pub(crate) async fn reclaim_sent_again_reclaims_once(harness: &dyn Harness, work
 pub(crate) async fn reconcile_sent_again_releases_once(harness: &dyn Harness, worker: Worker) {
     let jobs = five_claimed(harness, &worker).await;
     let reconciled = twice(harness, &worker, |worker, call| {
-        let (owner, lost) = (worker.instance, [jobs[0].token.nonce]);
-        Box::pin(async move { worker.store.reconcile(call, &worker.queue, owner, &lost, None).await })
+        let (instance, lost) = (worker.instance, [jobs[0].token.nonce]);
+        Box::pin(async move { worker.store.reconcile(call, &worker.queue, instance, &lost, None).await })
     });
     assert_eq!(reconciled.await.released.len(), 2, "both jobs of the lost claim");
     assert_eq!(worker.stats().await.releases_total, 2);

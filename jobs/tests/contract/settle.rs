@@ -32,7 +32,7 @@ pub(crate) async fn every_verdict_leads_to_its_state_and_adds_to_its_counters(_:
 
         let view = worker.view(&id("a")).await;
         let counters = Counters { attempts: 1, failures, crashes: 0, releases };
-        assert_eq!((view.state, view.counters, view.claimant), (state, counters, None), "{verdict:?}");
+        assert_eq!((view.state, view.counters, view.held_by), (state, counters, None), "{verdict:?}");
         let delay = match state {
             JobState::Pending => None,
             JobState::Delayed => Some(LONG),
@@ -61,7 +61,7 @@ pub(crate) async fn every_verdict_leads_to_its_state_and_adds_to_its_counters(_:
         expected.failures_total = u64::from(failures);
         expected.releases_total = u64::from(releases);
         assert_eq!(worker.snapshot().await.stats, expected, "{verdict:?}");
-        assert_eq!(worker.audit().await.difference(), 0);
+        assert_eq!(worker.check_counts().await.difference(), 0);
     }
 }
 
@@ -260,7 +260,7 @@ pub(crate) async fn an_attempt_settled_twice_in_one_call_is_settled_once(_: &dyn
         let stats = worker.stats().await;
         let completed = u64::from(state == JobState::Completed);
         assert_eq!((stats.completed_total, stats.stale_settlements_total), (completed, 1), "{first:?}");
-        assert_eq!((worker.audit().await.difference(), stats.processing), (0, 0));
+        assert_eq!((worker.check_counts().await.difference(), stats.processing), (0, 0));
     }
 }
 
@@ -269,14 +269,14 @@ pub(crate) async fn a_job_whose_cancellation_was_requested_does_not_run_again(_:
         let worker = worker.in_queue(&format!("asked-{n}"));
         let job = worker.run(&id("a")).await;
         assert_eq!(worker.cancel(&id("a")).await, Moved::Asked);
-        assert!(worker.view(&id("a")).await.claimant.unwrap().cancel_asked);
+        assert!(worker.view(&id("a")).await.held_by.unwrap().cancel_asked);
         let runs_again = matches!(state, JobState::Pending | JobState::Delayed);
         let state = if runs_again { JobState::Cancelled } else { state };
         assert_eq!(worker.settle(&job, verdict).await, Settled::Done { state }, "{verdict:?}");
         let view = worker.view(&id("a")).await;
         assert_eq!(view.counters, Counters { attempts: 1, failures, crashes: 0, releases }, "{verdict:?}");
         assert_eq!((view.state, view.history.len()), (state, 1), "{verdict:?}");
-        assert_eq!((worker.claim(9).await.len(), worker.audit().await.difference()), (0, 0), "{verdict:?}");
+        assert_eq!((worker.claim(9).await.len(), worker.check_counts().await.difference()), (0, 0), "{verdict:?}");
     }
 }
 
@@ -287,7 +287,7 @@ pub(crate) async fn a_cancelled_job_that_is_redriven_runs_as_any_other(_: &dyn H
     worker.redrive(&id("a")).await;
     let job = worker.claim_one().await;
     assert!(
-        !worker.view(&id("a")).await.claimant.unwrap().cancel_asked,
+        !worker.view(&id("a")).await.held_by.unwrap().cancel_asked,
         "the cancellation was requested for the earlier attempt"
     );
     assert_eq!(worker.settle(&job, Verdict::ReleaseNow).await, Settled::Done { state: JobState::Pending });

@@ -44,7 +44,7 @@ pub(crate) async fn every_transition_leads_where_the_table_says_and_nowhere_else
                     assert_eq!(after, before, "{from} {transition:?} is not in the table");
                 }
             }
-            assert_eq!(worker.audit().await.difference(), 0, "{from} {transition:?}");
+            assert_eq!(worker.check_counts().await.difference(), 0, "{from} {transition:?}");
         }
     }
 }

@@ -60,7 +60,7 @@ pub(crate) async fn jobs_beyond_the_count_limit_are_trimmed_oldest_first_in_batc
     for (removed, more, kept) in slices {
         assert_eq!(worker.trim(&policy).await, trimmed(removed, more));
         assert_eq!(left().await, kept);
-        assert_eq!(worker.audit().await.difference(), 0);
+        assert_eq!(worker.check_counts().await.difference(), 0);
     }
     for state in FINAL {
         assert_eq!(worker.listed(state).await, [id(&format!("{state}-job-0003"))], "the latest job is kept");

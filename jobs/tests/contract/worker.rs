@@ -9,7 +9,7 @@ use retraced_jobs::codec::encode_attempt;
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt};
 use retraced_jobs::store::{
-    AuditReport, BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, JobView, Moved, Promoted,
+    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, JobView, Moved, Promoted,
     QueueStats, Reclaim, Reclaimed, Renewal, Settled, Settlement, Store, Target, TrimPolicy, Trimmed, Verdict,
 };
 use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId};
@@ -58,7 +58,7 @@ pub(crate) fn log(instance: InstanceId, failed: Option<&str>) -> AttemptLog {
         code: Code::NetworkError,
         message: message.into(),
         chain: vec!["cause".into()],
-        place: None,
+        location: None,
         backtrace: None,
         decision: None,
     };
@@ -202,8 +202,8 @@ impl Worker {
         self.store.trim(self.call(), &self.queue, policy).await.unwrap()
     }
 
-    pub(crate) async fn audit(&self) -> AuditReport {
-        self.store.audit(&self.queue).await.unwrap()
+    pub(crate) async fn check_counts(&self) -> CountCheck {
+        self.store.check_counts(&self.queue).await.unwrap()
     }
 
     pub(crate) async fn stats(&self) -> QueueStats {

@@ -7,7 +7,7 @@
 local PAGE_BYTES = 2 * 1024 * 1024 -- a page ends once its jobs have this many bytes
 local READ_BYTES = 128 * 1024      -- about how many bytes are read at once, so that few jobs behind the end of the page are read
 local READ_MAX = 100               -- most jobs read at once
-local SCANNED_MAX = 1000           -- a page of pending ends after this many entries, live or stale
+local PENDING_SCANNED_MAX = 1000   -- a page of pending ends after this many entries, live or stale
 local state, from, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local jobs, bytes, bytes_read, jobs_per_read = {}, 0, 0, 4 -- jobs_per_read is adapted to the size of the jobs read before
 
@@ -82,7 +82,7 @@ if state == 'p' then
     local added = add(ids, nil, entries) - 1
     position = position + added
     scanned = scanned + added
-    if added < #entries or scanned >= SCANNED_MAX then return { 'ok', tostring(position), jobs } end
+    if added < #entries or scanned >= PENDING_SCANNED_MAX then return { 'ok', tostring(position), jobs } end
   end
 end
 

@@ -5,7 +5,7 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 crashes that poison, 7 losses in a row
 --         that poison; a loss is an expired lease whose handler is not known to have started
--- Reply   {'ok', now, next expiry or '', grace until or '', a list of four values per reclaimed job: id, owner(16) or '',
+-- Reply   {'ok', now, next expiry or '', grace until or '', a list of four values per reclaimed job: id, instance(16) or '',
 --         crashes, state now (lib/state.lua) kind of the attempt (lib/history.lua)} | {'superseded'} | {'other'} (lib/replay.lua)
 local limit, lease_ms, crashes_max, losses_max = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local status, stored_reply = replay_open()
@@ -44,10 +44,10 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
         garbage = garbage + 1
       else
         local attempts, failures, crashes, releases = counters_of(old_retry_states[i])
-        local owner, cancel_requested, begun = '', false, false
+        local instance, cancel_requested, begun = '', false, false
         if g and #g == GRANT_LEN then
           local flags = byte(g, GRANT_LEN)
-          attempts, owner, cancel_requested, begun = struct.unpack('>I4', g), sub(g, 13, 28), flags % 2 == CANCEL, flags >= BEGUN
+          attempts, instance, cancel_requested, begun = struct.unpack('>I4', g), sub(g, 13, 28), flags % 2 == CANCEL, flags >= BEGUN
         else
           attempts = attempts + 1
         end
@@ -65,7 +65,7 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
         end
         local counters, state = pack('>I4I4I4I4', attempts, failures, crashes, releases), 'p'
         history[#history + 1] = id .. '\0' .. attempts
-        history[#history + 1] = NOW6 .. kind .. (owner == '' and string.rep('\0', 16) or owner)
+        history[#history + 1] = NOW6 .. kind .. (instance == '' and string.rep('\0', 16) or instance)
           .. pack('>I6', math.max(0, math.min(tonumber(expired[2 * i]), NOW))) .. losses_field
         evict_attempt(evicted, id, attempts)
         if cancel_requested or too_many then
@@ -81,7 +81,7 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
           front[#front + 1] = counters
         end
         local n = #reclaimed
-        reclaimed[n + 1], reclaimed[n + 2], reclaimed[n + 3], reclaimed[n + 4] = id, owner, crashes, state .. kind
+        reclaimed[n + 1], reclaimed[n + 2], reclaimed[n + 3], reclaimed[n + 4] = id, instance, crashes, state .. kind
       end
     end
     call('ZREM', LEASE, unpack(ids))

@@ -1,11 +1,11 @@
--- reconcile.lua: release, without counting a failure, the jobs granted by claims whose replies their owner never read. One slice of
+-- reconcile.lua: release, without counting a failure, the jobs granted by claims whose replies their worker never read. One slice of
 -- the grants per call.
--- Guarantee: no grant of another claim or another owner is changed. A job whose cancellation was requested is cancelled.
+-- Guarantee: no grant of another claim or another process instance is changed. A job whose cancellation was requested is cancelled.
 -- KEYS    see lib/queue.lua
--- ARGV    1 to 3 see lib/replay.lua, 4 owner(16), 5 cursor, 6 about how many grants to scan; then the nonces(8)
+-- ARGV    1 to 3 see lib/replay.lua, 4 instance(16), 5 cursor, 6 about how many grants to scan; then the nonces(8)
 --         of the claims
 -- Reply   {'ok', now, next cursor ('0': all were scanned), ids released} | {'superseded'} | {'other'} (lib/replay.lua)
-local owner, start, grants_max = ARGV[4], ARGV[5], ARGV[6]
+local instance, start, grants_max = ARGV[4], ARGV[5], ARGV[6]
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
@@ -18,7 +18,7 @@ local scanned = call('HSCAN', GRANT, start, 'COUNT', grants_max)
 local cursor, found, ids, grant_of = scanned[1], scanned[2], {}, {}
 for i = 1, #found, 2 do
   local id, g = found[i], found[i + 1]
-  if #g == GRANT_LEN and sub(g, 13, 28) == owner and nonces[sub(g, 5, 12)] and not grant_of[id] then
+  if #g == GRANT_LEN and sub(g, 13, 28) == instance and nonces[sub(g, 5, 12)] and not grant_of[id] then
     ids[#ids + 1] = id
     grant_of[id] = g
   end
@@ -37,7 +37,7 @@ if #ids > 0 then
       local attempt = struct.unpack('>I4', g)
       local counters = pack('>I4I4I4I4', attempt, failures, crashes, releases + 1)
       history[#history + 1] = id .. '\0' .. attempt
-      history[#history + 1] = NOW6 .. 'U' .. owner
+      history[#history + 1] = NOW6 .. 'U' .. instance
       evict_attempt(evicted, id, attempt)
       if byte(g, GRANT_LEN) % 2 == CANCEL then
         cancelled[#cancelled + 1] = NOW_TEXT

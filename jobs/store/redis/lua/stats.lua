@@ -6,9 +6,9 @@
 --         enqueue time of the first live job of pending or '' (none among the first 100 entries, or 8 MiB of them), due time of the first delayed job or '',
 --         enqueued, completed, failures, crashes, releases, stale settlements, trimmed, garbage}
 check_all_types()
-local SCANNED_MAX = 100 -- entries of pending searched for a live one
+local LIVE_SEARCHED_MAX = 100 -- entries of pending searched for a live one
 local oldest, bytes_read = '', 0
-local entries = call('LRANGE', PENDING, 0, SCANNED_MAX - 1)
+local entries = call('LRANGE', PENDING, 0, LIVE_SEARCHED_MAX - 1)
 for i = 1, #entries do
   if bodies_allowed(bytes_read) == 0 then break end
   local body, bytes = live_body(entries[i])

@@ -1,7 +1,7 @@
--- watch_outcome.lua: read how a job ended; if it has not ended, announce that a client waits for its outcome.
--- Guarantee: after the reply 'waits', for at least half of the announced wait, every transition that ends a job of this queue publishes
+-- watch_outcome.lua: read how a job ended; if it has not ended, register that a client waits for its outcome.
+-- Guarantee: after the reply 'waits', for at least half of the registered wait, every transition that ends a job of this queue publishes
 -- a hint, and a later call is told that this job completed even if it is not kept. For a job that has ended, or is not kept, nothing is
--- announced. A server that takes no writes replies the same, but nothing is announced.
+-- registered. A server that takes no writes replies the same, but nothing is registered.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 id, 2 how long the client waits, in ms
 -- Reply   {'waits', state (lib/state.lua)} | {'completed'}: the job completed and is not kept | as in lib/view.lua, when it has ended
@@ -17,7 +17,7 @@ if call('HEXISTS', JOB, id) == 0 then return { completed_until > NOW and 'comple
 local state = state_of(id)
 if string.find('cdox', state, 1, true) then return view_of(id) end
 
--- Announced again only if the earlier announcement ends within half of this wait, so that most polls only read.
+-- Registered again only if the earlier registration ends within half of this wait, so that most polls only read.
 local half_way = NOW + wait_ms / 2
 local wait_until = string.format('%.0f', NOW + wait_ms)
 if AWAITED_UNTIL < half_way then redis.pcall('HSET', STATS, 'awaited_until', wait_until) end

@@ -11,7 +11,8 @@ use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::reply::{Reply, attempt_of, big_endian, letter_of, open_body};
 use crate::store::{
-    CallId, Claimant, Cursor, JobPage, JobSummary, JobView, Moved, QueueStats, StoreError, Target, TrimPolicy, Trimmed,
+    CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, Moved, QueueStats, StoreError, Target, TrimPolicy,
+    Trimmed,
 };
 
 /// An action on jobs that an operator names.
@@ -232,14 +233,14 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
     let (header, envelope) = open_body(reply.bytes()?);
     let at_ms = reply.instant()?;
     let counters = reply.counters()?;
-    let claimant = claimant(&reply.bytes()?, at_ms);
+    let held_by = lease_holder(&reply.bytes()?, at_ms);
     let mut listed = reply.list()?;
     let mut history = Vec::with_capacity(listed.len() / 2);
     while !listed.is_empty() {
         let attempt = listed.text()?.parse().unwrap_or(0);
         history.push(attempt_of(attempt, &listed.bytes()?));
     }
-    let ended_attempts = counters.attempts.saturating_sub(u32::from(claimant.is_some()));
+    let ended_attempts = counters.attempts.saturating_sub(u32::from(held_by.is_some()));
     Ok(JobView {
         queue: queue.clone(),
         id: id.clone(),
@@ -249,7 +250,7 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
         enqueued_ms: header.map(|(_, enqueued_ms)| enqueued_ms),
         at_ms,
         now_ms,
-        claimant,
+        held_by,
         envelope,
         collapsed: ended_attempts.saturating_sub(u32::try_from(history.len()).unwrap_or(u32::MAX)),
         history,
@@ -257,11 +258,11 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
 }
 
 /// Reads a grant: attempt(4) nonce(8) instance(16) flags(1), as in `lua/lib/queue.lua`.
-fn claimant(grant: &[u8], expires_ms: Option<u64>) -> Option<Claimant> {
+fn lease_holder(grant: &[u8], expires_ms: Option<u64>) -> Option<LeaseHolder> {
     if grant.len() != 29 {
         return None;
     }
-    Some(Claimant {
+    Some(LeaseHolder {
         instance: InstanceId::from_slice(&grant[12..28])?,
         attempt: big_endian(&grant[..4]) as u32,
         expires_ms: expires_ms?,

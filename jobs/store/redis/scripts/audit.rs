@@ -1,16 +1,16 @@
-//! Calls the scripts of audits. `audit.lua` only counts. Each of the others is one step of an inspection or a repair (`jobs/store/redis/audit.rs`).
+//! Calls the scripts of audits. `check_counts.lua` only counts. Each of the others is one step of a scan or a repair (`jobs/store/redis/scan.rs`).
 
-use super::{AUDIT, AUDIT_CONTAINERS, AUDIT_JOBS, AUDIT_ORPHANED, AUDIT_PENDING, AUDIT_STALE, on_queue, six_bytes};
+use super::{CHECK_COUNTS, REPAIR_ORPHANED, SCAN_CONTAINERS, SCAN_JOBS, SCAN_PENDING, SCAN_STALE, on_queue, six_bytes};
 use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::reply::{Reply, big_endian};
-use crate::store::{AuditReport, StoreError};
+use crate::store::{CountCheck, StoreError};
 
-/// `audit.lua`
-pub(in crate::store::redis) async fn audit(link: &Link, keys: &QueueKeys) -> Result<AuditReport, StoreError> {
-    let mut reply = on_queue("audit", link, keys, &AUDIT, |_| {}).await?;
+/// `check_counts.lua`
+pub(in crate::store::redis) async fn check_counts(link: &Link, keys: &QueueKeys) -> Result<CountCheck, StoreError> {
+    let mut reply = on_queue("check_counts", link, keys, &CHECK_COUNTS, |_| {}).await?;
     reply.status()?;
-    Ok(AuditReport {
+    Ok(CountCheck {
         jobs: reply.number()?,
         pending_entries: reply.number()?,
         stale: reply.number()?,
@@ -19,7 +19,7 @@ pub(in crate::store::redis) async fn audit(link: &Link, keys: &QueueKeys) -> Res
     })
 }
 
-/// The ids of what is wrong in one slice of a container, or of a hash kept beside the jobs (`audit_containers.lua`).
+/// The ids of what is wrong in one slice of a container, or of a hash kept beside the jobs (`scan_containers.lua`).
 pub(in crate::store::redis) struct ContainerSlice {
     pub(in crate::store::redis) next: u64,
     /// Entries without a job, and damaged grants of jobs in no sorted set. A repair deletes them.
@@ -32,8 +32,8 @@ pub(in crate::store::redis) struct ContainerSlice {
     pub(in crate::store::redis) in_two: Vec<Vec<u8>>,
 }
 
-/// `audit_containers.lua`; `key` is the number of the key in `lua/lib/queue.lua`.
-pub(in crate::store::redis) async fn audit_containers(
+/// `scan_containers.lua`; `key` is the number of the key in `lua/lib/queue.lua`.
+pub(in crate::store::redis) async fn scan_containers(
     link: &Link,
     keys: &QueueKeys,
     key: usize,
@@ -41,7 +41,7 @@ pub(in crate::store::redis) async fn audit_containers(
     count: usize,
     repair: bool,
 ) -> Result<ContainerSlice, StoreError> {
-    let mut reply = on_queue("audit", link, keys, &AUDIT_CONTAINERS, |command| {
+    let mut reply = on_queue("scan", link, keys, &SCAN_CONTAINERS, |command| {
         command.arg(key).arg(cursor).arg(count).arg(u8::from(repair));
     })
     .await?;
@@ -68,7 +68,7 @@ pub(in crate::store::redis) struct LastDrawn {
     entry_version: u64,
 }
 
-/// A page of `pending` (`audit_pending.lua`).
+/// A page of `pending` (`scan_pending.lua`).
 pub(in crate::store::redis) struct PendingPage {
     pub(in crate::store::redis) drawn: LastDrawn,
     pub(in crate::store::redis) scanned: usize,
@@ -78,15 +78,15 @@ pub(in crate::store::redis) struct PendingPage {
     pub(in crate::store::redis) in_two: Vec<Vec<u8>>,
 }
 
-/// `audit_pending.lua`; `behind` is how many entries earlier pages have read, from the back of `pending`.
-pub(in crate::store::redis) async fn audit_pending(
+/// `scan_pending.lua`; `behind` is how many entries earlier pages have read, from the back of `pending`.
+pub(in crate::store::redis) async fn scan_pending(
     link: &Link,
     keys: &QueueKeys,
     behind: usize,
     count: usize,
     repair: bool,
 ) -> Result<PendingPage, StoreError> {
-    let mut reply = on_queue("audit", link, keys, &AUDIT_PENDING, |command| {
+    let mut reply = on_queue("scan", link, keys, &SCAN_PENDING, |command| {
         command.arg(behind).arg(count).arg(u8::from(repair));
     })
     .await?;
@@ -100,7 +100,7 @@ pub(in crate::store::redis) async fn audit_pending(
     })
 }
 
-/// A slice of the jobs (`audit_jobs.lua`).
+/// A slice of the jobs (`scan_jobs.lua`).
 pub(in crate::store::redis) struct JobsSlice {
     pub(in crate::store::redis) next: u64,
     pub(in crate::store::redis) scanned: usize,
@@ -110,15 +110,15 @@ pub(in crate::store::redis) struct JobsSlice {
     pub(in crate::store::redis) expected_pending: Vec<(Vec<u8>, Option<u64>)>,
 }
 
-/// `audit_jobs.lua`
-pub(in crate::store::redis) async fn audit_jobs(
+/// `scan_jobs.lua`
+pub(in crate::store::redis) async fn scan_jobs(
     link: &Link,
     keys: &QueueKeys,
     cursor: u64,
     count: usize,
     drawn: LastDrawn,
 ) -> Result<JobsSlice, StoreError> {
-    let mut reply = on_queue("audit", link, keys, &AUDIT_JOBS, |command| {
+    let mut reply = on_queue("scan", link, keys, &SCAN_JOBS, |command| {
         command.arg(cursor).arg(count).arg(drawn.sequence).arg(drawn.entry_version);
     })
     .await?;
@@ -133,13 +133,13 @@ pub(in crate::store::redis) async fn audit_jobs(
     Ok(JobsSlice { next, scanned, body_bytes, expected_pending })
 }
 
-/// `audit_orphaned.lua`; returns the ids of the jobs put back, and of those poisoned as damaged.
-pub(in crate::store::redis) async fn audit_orphaned(
+/// `repair_orphaned.lua`; returns the ids of the jobs put back, and of those poisoned as damaged.
+pub(in crate::store::redis) async fn repair_orphaned(
     link: &Link,
     keys: &QueueKeys,
     orphaned: &[(Vec<u8>, Option<u64>)],
 ) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), StoreError> {
-    let mut reply = on_queue("audit", link, keys, &AUDIT_ORPHANED, |command| {
+    let mut reply = on_queue("repair", link, keys, &REPAIR_ORPHANED, |command| {
         // `lua/lib/replay.lua` reads three arguments; this script is no call of a replay slot and needs only the channel.
         command.arg("").arg("").arg(keys.hint_channel());
         for (id, entry_version) in orphaned {
@@ -151,13 +151,13 @@ pub(in crate::store::redis) async fn audit_orphaned(
     Ok((reply.list()?.all()?, reply.list()?.all()?))
 }
 
-/// `audit_stale.lua`; returns how many stale entries `stats` counts, and how many there must be.
-pub(in crate::store::redis) async fn audit_stale(
+/// `scan_stale.lua`; returns how many stale entries `stats` counts, and how many there must be.
+pub(in crate::store::redis) async fn scan_stale(
     link: &Link,
     keys: &QueueKeys,
     repair: bool,
 ) -> Result<(u64, u64), StoreError> {
-    let mut reply = on_queue("audit", link, keys, &AUDIT_STALE, |command| {
+    let mut reply = on_queue("scan", link, keys, &SCAN_STALE, |command| {
         command.arg(u8::from(repair));
     })
     .await?;

@@ -13,7 +13,7 @@ use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::reply::{Reply, big_endian, corrupt, open_body};
 use crate::store::{
-    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Promoted, Quiet, Reclaim, Reclaimed,
+    BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Promoted, QueueEmpty, Reclaim, Reclaimed,
     ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError, Verdict,
 };
 
@@ -73,7 +73,7 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
         return Err(corrupt(operation, "the reply has more bodies than ids".into()));
     }
     let expires_ms = now_ms.saturating_add(millis(request.lease));
-    Ok(Claims { now_ms, expires_ms, paused, jobs, quiet: None, more: false })
+    Ok(Claims { now_ms, expires_ms, paused, jobs, queue_empty: None, more: false })
 }
 
 /// `claim.lua`
@@ -90,13 +90,13 @@ pub(in crate::store::redis) async fn claim(
     })
     .await?;
     let claims = claims(OPERATION, &mut reply, request)?;
-    let mut quiet = reply.list()?;
+    let mut queue_empty = reply.list()?;
     let more = reply.number()? == 1;
-    if quiet.is_empty() {
+    if queue_empty.is_empty() {
         return Ok(Claims { more, ..claims });
     }
-    let next_due = quiet.instant()?.map(|due_ms| until(claims.now_ms, due_ms));
-    Ok(Claims { quiet: Some(Quiet { next_due }), more, ..claims })
+    let next_due = queue_empty.instant()?.map(|due_ms| until(claims.now_ms, due_ms));
+    Ok(Claims { queue_empty: Some(QueueEmpty { next_due }), more, ..claims })
 }
 
 /// Consecutive settlements that share a head (`lua/lib/settle.lua`): the head, and how many settlements there are.
@@ -245,11 +245,11 @@ pub(in crate::store::redis) async fn reclaim(
     let mut list = reply.list()?;
     let mut jobs = Vec::with_capacity(list.len() / 4);
     while !list.is_empty() {
-        let (id, owner, crashes, state_and_kind) = (list.bytes()?, list.bytes()?, list.counter()?, list.bytes()?);
+        let (id, instance, crashes, state_and_kind) = (list.bytes()?, list.bytes()?, list.counter()?, list.bytes()?);
         let poisoned = state(OPERATION, state_and_kind.first().copied().unwrap_or_default())? == JobState::Poisoned;
         let counted = state_and_kind.get(1) == Some(&b'K');
         if let Some(id) = JobId::from_wire(&id) {
-            jobs.push(ReclaimedJob { id, owner: InstanceId::from_slice(&owner), crashes, counted, poisoned });
+            jobs.push(ReclaimedJob { id, held_by: InstanceId::from_slice(&instance), crashes, counted, poisoned });
         }
     }
     Ok(Reclaimed { jobs, next_expiry, grace })
@@ -260,14 +260,14 @@ pub(in crate::store::redis) async fn reconcile(
     link: &Link,
     keys: &QueueKeys,
     call: CallId,
-    owner: InstanceId,
+    instance: InstanceId,
     nonces: &[Nonce],
     cursor: Option<Cursor>,
 ) -> Result<Reconciled, StoreError> {
     let cursor = scan_cursor("reconcile", cursor)?;
     let mut reply = on_queue("reconcile", link, keys, &RECONCILE, |command| {
         replay_arguments(command, call, b'o', keys);
-        command.arg(&owner.as_bytes()[..]).arg(cursor).arg(BATCH_MAX);
+        command.arg(&instance.as_bytes()[..]).arg(cursor).arg(BATCH_MAX);
         for nonce in nonces {
             command.arg(&nonce[..]);
         }

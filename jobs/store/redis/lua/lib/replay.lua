@@ -2,7 +2,7 @@
 -- ARGV    1 instance(16) replay slot(2), 2 sequence(6) verb(1), 3 hint channel
 local REPLAY_SLOT, SEQUENCE_AND_VERB, HINT_CHANNEL = ARGV[1], ARGV[2], ARGV[3]
 local SLOT_IDLE_MS = 24 * 3600000      -- 24 h: a replay slot without a call for longer may be removed
-local SLOTS_CROWDED = 4096             -- with more replay slots than this, a queue is crowded
+local UNCROWDED_SLOTS_MAX = 4096       -- most replay slots of a queue that is not crowded
 local SLOT_IDLE_CROWDED_MS = 3600000   -- 1 h: the same as SLOT_IDLE_MS, in a crowded queue
 local SLOTS_SWEPT = 2                  -- how many replay slots the first call of a new one checks, so that idle ones do not pile up
 local replay_slot_is_new = false
@@ -11,7 +11,7 @@ local ended = {} -- for the hint of replay_close: state(1) length(1) id of each 
 -- Checks up to `scanned_max` replay slots, drawn at random, and removes the idle ones. Most belong to processes that ended without
 -- calling forget.lua.
 local function sweep_replay_slots(scanned_max)
-  local idle_ms = call('HLEN', REPLAY) > SLOTS_CROWDED and SLOT_IDLE_CROWDED_MS or SLOT_IDLE_MS
+  local idle_ms = call('HLEN', REPLAY) > UNCROWDED_SLOTS_MAX and SLOT_IDLE_CROWDED_MS or SLOT_IDLE_MS
   local sampled, idle = call('HRANDFIELD', REPLAY, scanned_max, 'WITHVALUES'), {}
   for k = 1, #sampled, 2 do
     local value = sampled[k + 1]

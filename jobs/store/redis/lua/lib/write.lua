@@ -1,6 +1,6 @@
 -- lib/write.lua: what the scripts that change one queue share. Scripts that only read do without it, so that a user who may only read can
 -- run them (rights.lua).
-local UNPACKED_MAX = 2000 -- most arguments that one unpack passes to a command; Lua's stack holds about 8,000
+local UNPACKED_MAX = 2000 -- most arguments of one call; an even number leaves each field beside its value
 
 -- The first write of every script except enqueue.lua. It changes nothing. A server that takes no writes refuses it, so that nothing is
 -- half written. A server whose memory is full accepts it, because it needs no memory, and then the later writes of the script as
@@ -16,7 +16,7 @@ end
 
 -- Draws n numbers from a counter in stats that only grows. Returns base: the numbers are base + 1 to base + n. A new, lost or
 -- overwritten counter starts from the clock in ms. This is above every number drawn before, unless the queue has drawn more than a
--- thousand per second on average since it was new. audit_pending.lua relies on this start when a counter is missing.
+-- thousand per second on average since it was new. scan_pending.lua relies on this start when a counter is missing.
 local function draw(counter, n)
   local last = redis.pcall('HINCRBY', STATS, counter, n)
   if type(last) ~= 'number' or last <= n or last >= NUMBERS_MAX then

@@ -1,8 +1,8 @@
--- audit_orphaned.lua: put orphaned jobs, which are in no container, back into the sorted set they were in, or else to the front of
+-- repair_orphaned.lua: put orphaned jobs, which are in no container, back into the sorted set they were in, or else to the front of
 -- `pending`. Poison those that cannot be read.
--- Guarantee: changes a job only if it is in no sorted set and still has the entry version that audit_jobs.lua read.
+-- Guarantee: changes a job only if it is in no sorted set and still has the entry version that scan_jobs.lua read.
 -- KEYS    see lib/queue.lua
--- ARGV    1, 2 not used, 3 hint channel; then pairs that audit_jobs.lua found: id, entry version(6) or '' if the
+-- ARGV    1, 2 not used, 3 hint channel; then pairs that scan_jobs.lua found: id, entry version(6) or '' if the
 --         job cannot be read
 -- Reply   {'ok', ids put back, ids poisoned as damaged}
 check_all_types()

@@ -1,7 +1,7 @@
--- audit_jobs.lua: inspect one slice of the jobs for those that should be pending: they are in no sorted set and have no grant.
+-- scan_jobs.lua: scan one slice of the jobs for those that should be pending: they are in no sorted set and have no grant.
 -- Guarantee: reads only; returns no job whose entry version was drawn after the caller began to read `pending`.
 -- KEYS    see lib/queue.lua
--- ARGV    1 cursor, 2 about how many jobs to scan, 3 and 4 the last numbers drawn, as audit_pending.lua returned them with the
+-- ARGV    1 cursor, 2 about how many jobs to scan, 3 and 4 the last numbers drawn, as scan_pending.lua returned them with the
 --         first page of `pending`: for first entry versions (sequences), and for later ones, counted from NUMBERS_MAX
 -- Reply   {'ok', next cursor ('0': all were scanned), jobs scanned, bytes read, a list of id, entry version(6), id, entry version(6) …; the
 --         version is '' where the body or retry state cannot be read}

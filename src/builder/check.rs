@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use retraced_actors::TreeOptions;
 use retraced_jobs::codec::PAYLOAD_BYTES_CEILING;
-use retraced_jobs::handler::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN, States};
+use retraced_jobs::context::States;
+use retraced_jobs::handler::{HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN};
 use retraced_jobs::store::Store;
 
+use super::Queue;
 use crate::build_error::{Mistake, Mistakes};
-use crate::builder::Queue;
 
 /// Finds all mistakes; `mistakes` are those found while the builder was used. Returns the store when there are none.
 pub(crate) fn check(

@@ -23,7 +23,7 @@ use crate::retry::{InvalidRetry, Retry};
 ///
 /// ```
 /// use std::time::Duration;
-/// use retraced_jobs::handler::{Job, JobDefaults};
+/// use retraced_jobs::typed_job::{Job, JobDefaults};
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct SendEmail { to: String }
 /// impl Job for SendEmail {
@@ -148,7 +148,7 @@ impl JobDefaults {
 /// A default of a kind is not allowed.
 ///
 /// ```
-/// use retraced_jobs::handler::{InvalidDefaults, JobDefaults};
+/// use retraced_jobs::typed_job::{InvalidDefaults, JobDefaults};
 /// let refused: InvalidDefaults = JobDefaults::new().max_attempts(0).validate().unwrap_err();
 /// assert_eq!(refused.to_string(), "max attempts is 0, allowed are 1 to 1000");
 /// ```

@@ -1,4 +1,4 @@
--- audit_stale.lua: compute from the sizes of all containers how many entries of `pending` must be stale.
+-- scan_stale.lua: compute from the sizes of all containers how many entries of `pending` must be stale.
 -- Guarantee: the number is right if every job is in exactly one container. The script costs the same on any queue.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 '1' repair | '0'

@@ -1,4 +1,4 @@
-//! The lease of an attempt, seen from the worker.
+//! How an attempt is observed and stopped from outside of its handler.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -13,7 +13,7 @@ use crate::units::micros;
 /// What an attempt shares with the lease keeper and the watchdog: how long its lease lasts, whether the lease is lost, whether the handler is asked to stop, and
 /// since when the handler has not yielded.
 #[derive(Debug)]
-pub struct LeaseWatch {
+pub struct AttemptControl {
     /// The instant from which the microseconds below count.
     origin: Instant,
     /// When the lease expires, in microseconds after the origin.
@@ -27,8 +27,8 @@ pub struct LeaseWatch {
     polling_us: AtomicU64,
 }
 
-impl LeaseWatch {
-    /// A lease that expires at `expires` unless it is extended.
+impl AttemptControl {
+    /// The control of an attempt that has not started. Its lease expires at `expires` unless it is extended.
     #[must_use]
     pub fn new(expires: Instant) -> Self {
         Self::new_at(Instant::now(), expires)
@@ -111,8 +111,8 @@ impl LeaseWatch {
         Some(now.saturating_duration_since(self.origin + Duration::from_micros(began)))
     }
 
-    /// Records the timeout of the attempt, which starts now.
-    pub(crate) fn begin(&self, timeout: Duration) {
+    /// Records that the attempt starts now, with this timeout.
+    pub(crate) fn started_with_timeout(&self, timeout: Duration) {
         let _ = self.timeout.set(timeout);
     }
 
@@ -144,53 +144,53 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_lasts_until_it_expires_or_is_extended() {
-        let watch = LeaseWatch::new(Instant::now() + 30 * SECOND);
+        let control = AttemptControl::new(Instant::now() + 30 * SECOND);
         tokio::time::advance(10 * SECOND).await;
-        assert_eq!(watch.remaining(), 20 * SECOND);
-        watch.extend(Instant::now() + 30 * SECOND);
-        assert_eq!(watch.remaining(), 30 * SECOND);
+        assert_eq!(control.remaining(), 20 * SECOND);
+        control.extend(Instant::now() + 30 * SECOND);
+        assert_eq!(control.remaining(), 30 * SECOND);
         tokio::time::advance(31 * SECOND).await;
-        assert_eq!((watch.remaining(), watch.is_lost()), (Duration::ZERO, false), "expired is not yet lost");
-        watch.extend(Instant::now() + SECOND);
-        assert_eq!(watch.remaining(), SECOND, "a late renewal counts when the job was not reclaimed");
+        assert_eq!((control.remaining(), control.is_lost()), (Duration::ZERO, false), "expired is not yet lost");
+        control.extend(Instant::now() + SECOND);
+        assert_eq!(control.remaining(), SECOND, "a late renewal counts when the job was not reclaimed");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lost_lease_stays_lost_and_stops_the_handler() {
-        let watch = LeaseWatch::new(Instant::now() + 30 * SECOND);
-        watch.lose();
-        watch.extend(Instant::now() + 30 * SECOND);
-        assert_eq!((watch.remaining(), watch.is_lost()), (Duration::ZERO, true));
-        assert_eq!(watch.stop_reason(), Some(Stop::LeaseLost));
-        assert!(watch.token().is_cancelled());
+        let control = AttemptControl::new(Instant::now() + 30 * SECOND);
+        control.lose();
+        control.extend(Instant::now() + 30 * SECOND);
+        assert_eq!((control.remaining(), control.is_lost()), (Duration::ZERO, true));
+        assert_eq!(control.stop_reason(), Some(Stop::LeaseLost));
+        assert!(control.token().is_cancelled());
     }
 
     #[tokio::test]
     async fn the_first_reason_to_stop_stays() {
-        let watch = LeaseWatch::new(Instant::now());
-        assert_eq!((watch.stop_reason(), watch.token().is_cancelled()), (None, false));
-        watch.stop(Stop::Cancelled);
-        watch.stop(Stop::Shutdown);
-        watch.lose();
-        assert_eq!((watch.stop_reason(), watch.is_lost()), (Some(Stop::Cancelled), true));
+        let control = AttemptControl::new(Instant::now());
+        assert_eq!((control.stop_reason(), control.token().is_cancelled()), (None, false));
+        control.stop(Stop::Cancelled);
+        control.stop(Stop::Shutdown);
+        control.lose();
+        assert_eq!((control.stop_reason(), control.is_lost()), (Some(Stop::Cancelled), true));
     }
 
     #[tokio::test]
     async fn an_expiry_in_the_past_or_far_in_the_future_is_allowed() {
-        let watch = LeaseWatch::new(Instant::now() - SECOND);
-        assert_eq!(watch.remaining(), Duration::ZERO);
-        watch.extend(Instant::now() + Duration::from_secs(u64::from(u32::MAX)));
-        assert!(watch.remaining() > SECOND);
+        let control = AttemptControl::new(Instant::now() - SECOND);
+        assert_eq!(control.remaining(), Duration::ZERO);
+        control.extend(Instant::now() + Duration::from_secs(u64::from(u32::MAX)));
+        assert!(control.remaining() > SECOND);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_current_poll_is_measured() {
-        let watch = LeaseWatch::new(Instant::now());
-        assert_eq!(watch.not_yielded_for(Instant::now()), None);
-        watch.poll_begins();
-        assert_eq!(watch.not_yielded_for(Instant::now() + 3 * SECOND), Some(3 * SECOND));
-        assert_eq!(watch.not_yielded_for(Instant::now() - 3 * SECOND), Some(Duration::ZERO));
-        watch.poll_ends();
-        assert_eq!(watch.not_yielded_for(Instant::now() + SECOND), None);
+        let control = AttemptControl::new(Instant::now());
+        assert_eq!(control.not_yielded_for(Instant::now()), None);
+        control.poll_begins();
+        assert_eq!(control.not_yielded_for(Instant::now() + 3 * SECOND), Some(3 * SECOND));
+        assert_eq!(control.not_yielded_for(Instant::now() - 3 * SECOND), Some(Duration::ZERO));
+        control.poll_ends();
+        assert_eq!(control.not_yielded_for(Instant::now() + SECOND), None);
     }
 }

@@ -8,7 +8,7 @@ use crate::limits::FINDING_EXAMPLES_MAX;
 /// One kind of damage, and how much of it. Manual edits, evicted keys and writes lost in a failover cause damage.
 ///
 /// ```
-/// use retraced_jobs::trace::{Finding, FindingKind};
+/// use retraced_jobs::events::{Finding, FindingKind};
 /// let finding = Finding::new(FindingKind::Orphaned, 1, vec!["welcome-42".parse()?]);
 /// println!("{} {}, such as {}", finding.count, finding.kind.as_str(), finding.examples[0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -1,4 +1,4 @@
--- audit_containers.lua: inspect one slice of a container, or of a hash kept beside the jobs, for entries that no script leaves
+-- scan_containers.lua: scan one slice of a container, or of a hash kept beside the jobs, for entries that no script leaves
 -- behind, and repair them when asked.
 -- Guarantee: no job is deleted; a consistent queue is left unchanged, whatever other scripts do between two slices.
 -- KEYS    see lib/queue.lua

@@ -1,5 +1,7 @@
 //! Supervision events: starts, crashes and restarts of actors, and what the actors report about jobs, queues and the store.
 
+use std::fmt;
+
 use super::Finding;
 use crate::failure::Code;
 use crate::job::{InstanceId, JobId, QueueName};
@@ -9,7 +11,7 @@ use crate::job::{InstanceId, JobId, QueueName};
 ///
 /// ```
 /// use retraced_jobs::job::InstanceId;
-/// use retraced_jobs::trace::{EventKind, SupervisionEvent};
+/// use retraced_jobs::events::{EventKind, SupervisionEvent};
 /// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
 /// let kind = EventKind::RestartScheduled { delay_ms: 50 };
 /// let event = SupervisionEvent::new(0, instance, "email/fetcher", 1, kind);
@@ -62,7 +64,7 @@ pub enum EventKind {
         /// The panic's message.
         message: String,
         /// File, line and column.
-        place: Option<String>,
+        location: Option<String>,
     },
     /// An actor ended by an error, a panic of its own or a kill. This counts against its supervisor's restart budget.
     Crashed {
@@ -96,23 +98,23 @@ pub enum EventKind {
         /// The last failure, or why the child asked.
         reason: String,
     },
-    /// The workers of a queue, or the whole queue, closed because their supervisor exhausted its restart budget. The event's path names them. Jobs can
+    /// A supervisor exhausted its restart budget and closed: that of the workers of a queue, or that of the whole queue. The event's path names it. Jobs can
     /// still be enqueued, and other queues keep running.
-    QueueClosed {
-        /// They reopen after this long, in ms.
+    SupervisorClosed {
+        /// It reopens after this long, in ms.
         reopens_in_ms: u64,
         /// Why.
         reason: String,
     },
-    /// Closed workers, or a closed queue, run again.
-    QueueReopened,
+    /// A closed supervisor, that of the workers of a queue or that of the whole queue, runs again.
+    SupervisorReopened,
     /// The store cannot be reached. Actors wait for it, and then repeat their calls.
-    StoreLost {
+    StoreUnreachable {
         /// The error, without credentials.
         reason: String,
     },
     /// The store can be reached again.
-    StoreBack {
+    StoreReachable {
         /// How long it could not be reached, in ms.
         away_ms: u64,
     },
@@ -143,7 +145,7 @@ pub enum EventKind {
         /// The job.
         job: JobId,
         /// The worker that held it.
-        owner: Option<InstanceId>,
+        held_by: Option<InstanceId>,
         /// Crashes of the job; this one included, if it was counted.
         crashes: u32,
         /// Whether a crash was counted, because the handler was known to have started. Otherwise a release was counted.
@@ -214,10 +216,12 @@ pub enum EventKind {
         /// Why.
         code: Code,
     },
-    /// `Enqueue` messages without a reply were dropped: the queue's buffer is full, or the runtime is shutting down.
-    Busy {
-        /// How many were dropped since the last such event.
-        refused: u64,
+    /// `Enqueue` messages without a reply were dropped.
+    EnqueuesDropped {
+        /// How many were dropped for this reason since they were last reported.
+        dropped: u64,
+        /// Why.
+        reason: DropReason,
     },
     /// In two checks in a row, the counts of a queue did not add up. A repair follows.
     AuditFailed {
@@ -240,4 +244,30 @@ pub enum EventKind {
         /// Why it was refused, without credentials.
         reason: String,
     },
+}
+
+/// Why an `Enqueue` message without a reply was dropped.
+///
+/// ```
+/// use retraced_jobs::events::{DropReason, EventKind};
+/// let kind = EventKind::EnqueuesDropped { dropped: 7, reason: DropReason::BufferFull };
+/// assert_eq!(serde_json::to_value(&kind).unwrap()["reason"], "buffer_full");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DropReason {
+    /// The queue's buffer was full.
+    BufferFull,
+    /// The runtime was shutting down or had ended.
+    ShuttingDown,
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DropReason::BufferFull => "the enqueue buffer is full",
+            DropReason::ShuttingDown => "the runtime is shutting down",
+        })
+    }
 }

@@ -14,7 +14,7 @@ use crate::units::millis;
 /// What a producer may set for one job.
 ///
 /// ```
-/// use retraced_jobs::handler::{Job, JobOptions, seal_job};
+/// use retraced_jobs::typed_job::{Job, JobOptions, seal_job};
 /// use retraced_jobs::job::JobId;
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct SendEmail { to: String }

@@ -1,4 +1,4 @@
--- audit.lua: count the jobs and the members of the containers, to check that every job is in exactly one container.
+-- check_counts.lua: count the jobs and the members of the containers, to check that every job is in exactly one container.
 -- Guarantee: reads only; scans nothing, so it costs the same on any queue.
 -- KEYS    see lib/queue.lua
 -- ARGV    none

@@ -1,4 +1,4 @@
--- audit_pending.lua: read the entry versions of the live entries in one page of `pending`. The pages go from the back to the front.
+-- scan_pending.lua: read the entry versions of the live entries in one page of `pending`. The pages go from the back to the front.
 -- Guarantee: a caller that reads page after page sees every entry that was there at the first page and is still there at the
 -- last, because a push to the back only moves entries into later pages, and a pop from the front moves none. If a job is in a sorted
 -- set other than `lease` as well, a repair makes its entries stale.

@@ -1,4 +1,4 @@
-//! Inspects a whole queue, slice by slice, for damage that no transition leaves behind, and repairs it when asked. The queue keeps working meanwhile.
+//! Scans a whole queue, slice by slice, for damage that no transition leaves behind, and repairs it when asked. The queue keeps working meanwhile.
 //!
 //! Each slice is one atomic step. It compares keys that must agree at any instant, so it finds nothing in a consistent queue. Only one question needs several
 //! steps, because Redis cannot look up an entry of a list by its job: whether a job has an entry in `pending`. First all entry versions in `pending` are read,
@@ -13,12 +13,12 @@ use tokio::time::Instant;
 use super::RedisStore;
 use super::keys::QueueKeys;
 use super::scripts::{self, LastDrawn};
+use crate::events::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 use crate::job::JobId;
 use crate::limits::redis::{
-    AUDIT_ATTEMPTS_MAX, AUDIT_ENTRY_VERSIONS_MAX, AUDIT_PAUSE_MAX, AUDIT_SLICE_BYTES, AUDIT_SLICE_MAX,
+    SCAN_ATTEMPTS_MAX, SCAN_ENTRY_VERSIONS_MAX, SCAN_PAUSE_MAX, SCAN_SLICE_BYTES, SCAN_SLICE_MAX,
 };
 use crate::store::StoreError;
-use crate::trace::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 
 /// The keys that are compared with `job`, by their numbers in `lua/lib/queue.lua`: lease, grant, the other containers, retry, history.
 const COMPARED_KEYS: [usize; 9] = [3, 4, 7, 8, 9, 10, 11, 5, 6];
@@ -31,7 +31,7 @@ impl SliceSize {
     /// Adapts the size to the bytes per entry in the last slice.
     fn adapt(&mut self, scanned: usize, bytes: usize) {
         let bytes_each = bytes / scanned.max(1);
-        self.0 = (AUDIT_SLICE_BYTES / bytes_each.max(1)).clamp(1, AUDIT_SLICE_MAX);
+        self.0 = (SCAN_SLICE_BYTES / bytes_each.max(1)).clamp(1, SCAN_SLICE_MAX);
     }
 }
 
@@ -44,8 +44,8 @@ pub(super) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// A pass that changes nothing.
-    pub(super) fn inspecting(store: &'a RedisStore, keys: &'a QueueKeys) -> Self {
+    /// A pass that reports what it finds and changes nothing.
+    pub(super) fn reporting(store: &'a RedisStore, keys: &'a QueueKeys) -> Self {
         Self { store, keys, repair: false, found: BTreeMap::new() }
     }
 
@@ -61,19 +61,19 @@ impl<'a> Scan<'a> {
         self.find_orphaned().await?;
         // How many entries must be stale can be computed only when every job is in exactly one container.
         if self.repair || self.found.is_empty() {
-            let (counted, actual) = scripts::audit_stale(&self.store.0.general, self.keys, self.repair).await?;
+            let (counted, actual) = scripts::scan_stale(&self.store.0.general, self.keys, self.repair).await?;
             self.note(FindingKind::StaleCount, counted.abs_diff(actual), &[]);
         }
         Ok(self.found.into_values().collect())
     }
 
     async fn scan_key(&mut self, key: usize) -> Result<(), StoreError> {
-        let count = if key == HISTORY { AUDIT_ATTEMPTS_MAX } else { AUDIT_SLICE_MAX };
+        let count = if key == HISTORY { SCAN_ATTEMPTS_MAX } else { SCAN_SLICE_MAX };
         let mut cursor = 0;
         loop {
             let begun = Instant::now();
             let slice =
-                scripts::audit_containers(&self.store.0.general, self.keys, key, cursor, count, self.repair).await?;
+                scripts::scan_containers(&self.store.0.general, self.keys, key, cursor, count, self.repair).await?;
             for (kind, ids) in [
                 (FindingKind::EntryWithoutJob, &slice.to_delete),
                 (FindingKind::GrantWithoutLease, &slice.restored),
@@ -91,8 +91,8 @@ impl<'a> Scan<'a> {
     }
 
     async fn find_orphaned(&mut self) -> Result<(), StoreError> {
-        let entries = scripts::audit(&self.store.0.general, self.keys).await?.pending_entries;
-        let parts = entries / AUDIT_ENTRY_VERSIONS_MAX + 1;
+        let entries = scripts::check_counts(&self.store.0.general, self.keys).await?.pending_entries;
+        let parts = entries / SCAN_ENTRY_VERSIONS_MAX + 1;
         for part in 0..parts {
             let (drawn, entry_versions) = self.read_entry_versions(part, parts).await?;
             self.scan_jobs(drawn, &entry_versions, part, parts).await?;
@@ -106,7 +106,7 @@ impl<'a> Scan<'a> {
         let (mut entry_versions, mut first, mut behind, mut size) = (Vec::new(), None, 0, SliceSize(1));
         loop {
             let begun = Instant::now();
-            let page = scripts::audit_pending(&self.store.0.general, self.keys, behind, size.0, self.repair).await?;
+            let page = scripts::scan_pending(&self.store.0.general, self.keys, behind, size.0, self.repair).await?;
             let drawn = *first.get_or_insert(page.drawn);
             self.note(FindingKind::TwoContainers, page.in_two.len() as u64, &page.in_two);
             entry_versions
@@ -126,7 +126,7 @@ impl<'a> Scan<'a> {
         let (mut cursor, mut size) = (0, SliceSize(1));
         loop {
             let begun = Instant::now();
-            let slice = scripts::audit_jobs(&self.store.0.general, self.keys, cursor, size.0, drawn).await?;
+            let slice = scripts::scan_jobs(&self.store.0.general, self.keys, cursor, size.0, drawn).await?;
             let orphaned: Vec<_> = slice
                 .expected_pending
                 .into_iter()
@@ -160,8 +160,8 @@ impl<'a> Scan<'a> {
             self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
             return Ok(());
         }
-        for chunk in found.chunks(AUDIT_SLICE_MAX) {
-            let (orphaned, damaged) = scripts::audit_orphaned(&self.store.0.general, self.keys, chunk).await?;
+        for chunk in found.chunks(SCAN_SLICE_MAX) {
+            let (orphaned, damaged) = scripts::repair_orphaned(&self.store.0.general, self.keys, chunk).await?;
             self.note(FindingKind::Orphaned, orphaned.len() as u64, &orphaned);
             self.note(FindingKind::Damaged, damaged.len() as u64, &damaged);
         }
@@ -179,7 +179,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Waits for as long as the last slice took, at most [`AUDIT_PAUSE_MAX`], so that other calls are served in between.
+/// Waits for as long as the last slice took, at most [`SCAN_PAUSE_MAX`], so that other calls are served in between.
 async fn pause(begun: Instant) {
-    tokio::time::sleep(begun.elapsed().min(AUDIT_PAUSE_MAX)).await;
+    tokio::time::sleep(begun.elapsed().min(SCAN_PAUSE_MAX)).await;
 }
