@@ -158,7 +158,7 @@ impl Batcher {
             let (queue, jobs) = (queue.clone(), sent.clone());
             async move { store.enqueue(call, &queue, &jobs).await }
         };
-        let (results, ()) = tokio::join!(self.calls.call(timeout, enqueue), self.announce(timeout));
+        let (results, ()) = tokio::join!(self.calls.until_known_by(timeout, enqueue), self.announce(timeout));
         let receipt = |(job, result): (&NewJob, _)| Receipt::new(self.queue.clone(), job.id.clone(), result);
         Ok(jobs.iter().zip(results?).map(receipt).collect())
     }
@@ -170,7 +170,7 @@ impl Batcher {
         }
         let queue = self.queue.clone();
         let announce = |store: Arc<dyn Store>| async move { store.announce(&[queue]).await };
-        if self.calls.call_once(timeout, announce).await.is_ok() {
+        if self.calls.once_by(timeout, announce).await.is_ok() {
             self.announced.store(true, Ordering::Relaxed);
         }
     }

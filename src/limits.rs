@@ -16,7 +16,7 @@ pub const CLIENT_QUEUES_MAX: usize = 1024;
 /// prepare one call or read its reply while the server works on the other.
 pub const BATCHER_CALLS_MAX: usize = 2;
 
-/// Calls an operator may have under way at a time, waits for outcomes not included; further ones wait for a free replay slot. The operator of a runtime shares the
+/// Calls that move jobs an operator may have under way at a time; further ones wait for a free replay slot. Calls that may be sent twice, such as reads, need none. The operator of a runtime shares the
 /// slots of that runtime instead ([`REPLAY_SLOTS_MAX`](tree::REPLAY_SLOTS_MAX)).
 pub const OPERATOR_CALLS_MAX: u16 = 16;
 /// How long an operator's call waits in total for a store that does not answer: 5 s. Past it the call fails, with `Store` if the store could not be reached and with

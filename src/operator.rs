@@ -11,8 +11,7 @@ use retraced_jobs::enqueue::{Outcome, OutcomeError};
 use retraced_jobs::events::Finding;
 use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{
-    CallId, CountCheck, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture,
-    WorkerRow,
+    CountCheck, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture, WorkerRow,
 };
 
 use crate::limits::{OPERATOR_CALLS_MAX, OPERATOR_TIMEOUT};
@@ -62,7 +61,7 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub async fn probe(&self) -> Result<StoreFacts, OperatorError> {
-        self.call(|store, _| async move { store.probe().await }).await
+        self.read(|store| async move { store.probe().await }).await
     }
 
     /// All queues that a worker or a producer has ever announced, ordered by name.
@@ -70,7 +69,7 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub async fn queues(&self) -> Result<Vec<QueueName>, OperatorError> {
-        self.call(|store, _| async move { store.queues().await }).await
+        self.read(|store| async move { store.queues().await }).await
     }
 
     /// Depths and counters of a queue, and whether it is paused.
@@ -93,7 +92,7 @@ impl Operator {
         limit: usize,
     ) -> Result<JobPage, OperatorError> {
         let queue = queue.clone();
-        self.call(move |store, _| {
+        self.read(move |store| {
             let (queue, from) = (queue.clone(), from.clone());
             async move { store.jobs(&queue, state, from, limit).await }
         })
@@ -106,7 +105,7 @@ impl Operator {
     /// [`OperatorError`].
     pub async fn job(&self, queue: &QueueName, id: &JobId) -> Result<Option<JobView>, OperatorError> {
         let (queue, id) = (queue.clone(), id.clone());
-        self.call(move |store, _| {
+        self.read(move |store| {
             let (queue, id) = (queue.clone(), id.clone());
             async move { store.job(&queue, &id).await }
         })
@@ -118,7 +117,7 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub async fn events(&self, from: Option<Cursor>, limit: usize) -> Result<LedgerPage, OperatorError> {
-        self.call(move |store, _| {
+        self.read(move |store| {
             let from = from.clone();
             async move { store.events(from, limit).await }
         })
@@ -130,7 +129,7 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub async fn workers(&self) -> Result<Vec<WorkerRow>, OperatorError> {
-        self.call(|store, _| async move { store.workers().await }).await
+        self.read(|store| async move { store.workers().await }).await
     }
 
     /// Waits until a job has ended, for up to `timeout`. An outage of the store does not end the wait.
@@ -144,41 +143,29 @@ impl Operator {
         self.waiter.wait_for_end(queue, id, timeout).await
     }
 
-    /// A call that needs nothing but the queue.
+    /// A call that needs nothing but the queue, and may be sent twice.
     async fn on_queue<T: Send + 'static>(
         &self,
         queue: &QueueName,
         call: for<'a> fn(&'a dyn Store, &'a QueueName) -> StoreFuture<'a, T>,
     ) -> Result<T, OperatorError> {
         let queue = queue.clone();
-        self.call(move |store, _| {
+        self.read(move |store| {
             let queue = queue.clone();
             async move { call(&*store, &queue).await }
         })
         .await
     }
 
-    async fn call<T, F, Fut>(&self, call: F) -> Result<T, OperatorError>
+    /// A call that changes nothing, or may be sent twice.
+    async fn read<T, F, Fut>(&self, call: F) -> Result<T, OperatorError>
     where
         T: Send + 'static,
-        F: Fn(Arc<dyn Store>, CallId) -> Fut + Send + Sync + 'static,
+        F: Fn(Arc<dyn Store>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        self.call_within(OPERATOR_TIMEOUT, call).await
-    }
-
-    async fn call_within<T, F, Fut>(&self, timeout: Duration, call: F) -> Result<T, OperatorError>
-    where
-        T: Send + 'static,
-        F: Fn(Arc<dyn Store>, CallId) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
-    {
-        self.calls.call(timeout, call).await.map_err(|error| match error {
-            CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => OperatorError::Store(error),
-            CallError::RuntimeEnded { .. } => OperatorError::RuntimeEnded,
-            CallError::NoReplaySlot => OperatorError::TooManyCalls { timeout },
-            _ => OperatorError::TimedOut { timeout },
-        })
+        let reply = self.calls.until_answered_by(OPERATOR_TIMEOUT, call).await;
+        reply.map_err(|error| OperatorError::of(error, OPERATOR_TIMEOUT))
     }
 }
 
@@ -214,7 +201,7 @@ pub enum OperatorError {
         /// How long the caller waited.
         timeout: Duration,
     },
-    /// Too many other calls were under way the whole time. Nothing was sent: try again later.
+    /// Too many other calls that change something were under way the whole time. Nothing was sent: try again later.
     TooManyCalls {
         /// How long the caller waited.
         timeout: Duration,
@@ -224,6 +211,16 @@ pub enum OperatorError {
 }
 
 impl OperatorError {
+    /// Why a call that was given this much time returned no reply.
+    fn of(error: CallError, timeout: Duration) -> Self {
+        match error {
+            CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => OperatorError::Store(error),
+            CallError::RuntimeEnded { .. } => OperatorError::RuntimeEnded,
+            CallError::NoReplaySlot => OperatorError::TooManyCalls { timeout },
+            _ => OperatorError::TimedOut { timeout },
+        }
+    }
+
     /// Whether the same call may succeed later. One that changes something may have been applied already.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -258,6 +255,42 @@ impl std::error::Error for OperatorError {
         match self {
             OperatorError::Store(error) => error.source(),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures_util::future::join_all;
+    use retraced_jobs::store::memory::MemoryStore;
+    use retraced_jobs::store::{CallId, Decorator, Moved, Target};
+
+    use super::*;
+
+    /// A store that never answers a redrive.
+    struct Silent(MemoryStore);
+
+    impl Decorator for Silent {
+        fn inner(&self) -> &dyn Store {
+            &self.0
+        }
+
+        fn redrive<'a>(&'a self, _: CallId, _: &'a QueueName, _: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_are_answered_while_calls_that_move_jobs_hold_all_replay_slots() {
+        let (operator, queue) = (Operator::new(Silent(MemoryStore::new())), QueueName::new("email").unwrap());
+        let job: JobId = "a".parse().unwrap();
+        let redrives = join_all((0..OPERATOR_CALLS_MAX).map(|_| operator.redrive(&queue, [&job])));
+        let reads = async { (operator.stats(&queue).await.unwrap(), operator.audit(&queue).await.unwrap()) };
+        tokio::select! {
+            biased;
+            redriven = redrives => panic!("the reads waited for {redriven:?}"),
+            (stats, audit) = reads => assert_eq!((stats.pending, audit.findings.len()), (0, 0)),
         }
     }
 }

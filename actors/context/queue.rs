@@ -109,7 +109,7 @@ impl QueueContext {
     }
 
     /// Whether a lease grace that lasts for `grace` from now was not reported yet.
-    pub(crate) fn grace_is_new(&self, grace: Duration) -> bool {
+    pub(crate) fn lease_grace_is_new(&self, grace: Duration) -> bool {
         let mut until = self.grace_until.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let new = until.is_none_or(|reported| reported <= now);

@@ -145,9 +145,9 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed)
     // lease the grace delays nothing, so it is not reported.
     if let Some(grace) = reclaimed.grace
         && reclaimed.next_expiry == Some(Duration::ZERO)
-        && queue.grace_is_new(grace)
+        && queue.lease_grace_is_new(grace)
     {
-        let kind = EventKind::GraceGiven { queue: queue.name.clone(), grace_ms: millis(grace) };
+        let kind = EventKind::LeaseGraceGiven { queue: queue.name.clone(), grace_ms: millis(grace) };
         runtime.events.emit(path::RECLAIMER, kind);
     }
     for job in &reclaimed.jobs {

@@ -13,12 +13,12 @@ use super::{CallError, StoreCalls, resend};
 use crate::limits::{DEADLINE_MAX, RESEND_DELAY};
 
 impl StoreCalls {
-    /// Sends a call under a replay slot again and again until its outcome is known, for at most `timeout` in all. Dropping the future ends the wait; the call may
-    /// still be applied.
+    /// Sends a call under a replay slot again and again until its outcome is known, by a deadline: `timeout` from now. Dropping the future ends the wait; the call
+    /// may still be applied.
     ///
     /// # Errors
     /// [`CallError`]; only [`CallError::OutcomeUnknown`], and [`CallError::RuntimeEnded`] if the call had begun, leave open whether it was applied.
-    pub async fn call<T, F, Fut>(&self, timeout: Duration, call: F) -> Result<T, CallError>
+    pub async fn until_known_by<T, F, Fut>(&self, timeout: Duration, call: F) -> Result<T, CallError>
     where
         T: Send + 'static,
         F: Fn(Arc<dyn Store>, CallId) -> Fut + Send + Sync + 'static,
@@ -30,10 +30,25 @@ impl StoreCalls {
             let slot = timeout_at(deadline, calls.slots.take()).await;
             let mut slot = slot.map_err(|_| CallError::NoReplaySlot)?;
             let id = slot.next_call();
-            let send = || calls.answer_by(deadline, call(calls.store.clone(), id));
-            // The success of another call ends an outage at once. Without the sleep this call would then be sent again without a pause.
-            let pause = || async { tokio::join!(sleep(RESEND_DELAY), calls.health.wait_until_up()) };
-            resend(send, pause, sleep_until(deadline)).await
+            calls.resend_by(deadline, || call(calls.store.clone(), id)).await
+        })
+        .await
+    }
+
+    /// The same for a call that needs no replay slot, because it only reads, or because sending it twice does no harm.
+    ///
+    /// # Errors
+    /// As [`until_known_by`](Self::until_known_by), except [`CallError::NoReplaySlot`].
+    pub async fn until_answered_by<T, F, Fut>(&self, timeout: Duration, call: F) -> Result<T, CallError>
+    where
+        T: Send + 'static,
+        F: Fn(Arc<dyn Store>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let calls = self.clone();
+        self.run(async move {
+            let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
+            calls.resend_by(deadline, || call(calls.store.clone())).await
         })
         .await
     }
@@ -41,8 +56,8 @@ impl StoreCalls {
     /// Sends a call once. It must be a call that changes nothing or may be applied twice.
     ///
     /// # Errors
-    /// As [`call`](Self::call).
-    pub async fn call_once<T, F, Fut>(&self, timeout: Duration, call: F) -> Result<T, CallError>
+    /// As [`until_answered_by`](Self::until_answered_by).
+    pub async fn once_by<T, F, Fut>(&self, timeout: Duration, call: F) -> Result<T, CallError>
     where
         T: Send + 'static,
         F: FnOnce(Arc<dyn Store>) -> Fut + Send + 'static,
@@ -58,6 +73,16 @@ impl StoreCalls {
             }
         })
         .await
+    }
+
+    async fn resend_by<T, Fut>(&self, deadline: Instant, call: impl Fn() -> Fut) -> Result<T, CallError>
+    where
+        Fut: Future<Output = Result<T, StoreError>>,
+    {
+        let send = || self.answer_by(deadline, call());
+        // The success of another call ends an outage at once. Without the sleep this call would then be sent again without a pause.
+        let pause = || async { tokio::join!(sleep(RESEND_DELAY), self.health.wait_until_up()) };
+        resend(send, pause, sleep_until(deadline)).await
     }
 
     /// The answer to one sending, or `None` if there is none by the deadline. A missed deadline is not taken as an outage: the caller's timeout may be very

@@ -113,7 +113,7 @@ async fn a_call_with_a_deadline_is_sent_again_as_the_same_call_until_it_is_answe
     for calls in [without_tree(1), World::new(1).calls] {
         let ids = Arc::new(Mutex::new(Vec::new()));
         let seen = ids.clone();
-        let reply = calls.call(TIMEOUT * 5, move |_, id| {
+        let reply = calls.until_known_by(TIMEOUT * 5, move |_, id| {
             let mut ids = seen.lock().unwrap();
             ids.push(id);
             let reply = if ids.len() < 4 { unavailable() } else { Ok(ids.len()) };
@@ -130,13 +130,13 @@ async fn a_call_with_a_deadline_pauses_before_it_is_sent_again_even_if_other_cal
     for calls in [without_tree(2), World::new(2).calls] {
         let sent = Arc::new(Mutex::new(0_u32));
         let count = sent.clone();
-        let refused_for_now = calls.call(TIMEOUT, move |_, _| {
+        let refused_for_now = calls.until_known_by(TIMEOUT, move |_, _| {
             *count.lock().unwrap() += 1;
             async { unavailable::<()>() }
         });
         let others = async {
             loop {
-                calls.call_once(TIMEOUT, |_| async { Ok(()) }).await.unwrap();
+                calls.once_by(TIMEOUT, |_| async { Ok(()) }).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -152,10 +152,10 @@ async fn a_call_with_a_deadline_pauses_before_it_is_sent_again_even_if_other_cal
 #[tokio::test(start_paused = true)]
 async fn an_outcome_is_unknown_at_the_deadline_and_not_before() {
     let begun = Instant::now();
-    let failed = without_tree(1).call(TIMEOUT, |_, _| async { unavailable::<()>() }).await;
+    let failed = without_tree(1).until_known_by(TIMEOUT, |_, _| async { unavailable::<()>() }).await;
     assert!(matches!(failed, Err(CallError::OutcomeUnknown(Some(_)))), "{failed:?}");
     assert!((TIMEOUT - RESEND_DELAY * 2..=TIMEOUT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
-    let silent = without_tree(1).call(TIMEOUT, |_, _| std::future::pending::<Result<(), _>>()).await;
+    let silent = without_tree(1).until_known_by(TIMEOUT, |_, _| std::future::pending::<Result<(), _>>()).await;
     assert!(matches!(silent, Err(CallError::OutcomeUnknown(None))), "{silent:?}");
     assert!(begun.elapsed() <= TIMEOUT * 2);
 }
@@ -163,8 +163,8 @@ async fn an_outcome_is_unknown_at_the_deadline_and_not_before() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_ends_a_call_with_a_deadline_at_once_and_only_the_caller_learns_of_it() {
     let (world, begun) = (World::new(1), Instant::now());
-    let called = world.calls.call(TIMEOUT, |_, _| async { refused::<()>() }).await;
-    let once = world.calls.call_once(TIMEOUT, |_| async { refused::<()>() }).await;
+    let called = world.calls.until_known_by(TIMEOUT, |_, _| async { refused::<()>() }).await;
+    let once = world.calls.once_by(TIMEOUT, |_| async { refused::<()>() }).await;
     for failed in [called, once] {
         assert!(matches!(failed, Err(CallError::Refused(StoreError::Refused { .. }))), "{failed:?}");
     }
@@ -174,12 +174,12 @@ async fn a_refusal_ends_a_call_with_a_deadline_at_once_and_only_the_caller_learn
 #[tokio::test(start_paused = true)]
 async fn an_outage_found_by_a_call_with_a_deadline_is_known_to_all_and_a_missed_deadline_is_no_outage() {
     let world = World::new(1);
-    let silent = world.calls.call(TIMEOUT, |_, _| std::future::pending::<Result<(), _>>()).await;
+    let silent = world.calls.until_known_by(TIMEOUT, |_, _| std::future::pending::<Result<(), _>>()).await;
     assert!(silent.is_err() && world.calls.health().is_up());
-    let failed = world.calls.call_once(TIMEOUT, |_| async { unavailable::<()>() }).await;
+    let failed = world.calls.once_by(TIMEOUT, |_| async { unavailable::<()>() }).await;
     assert!(matches!(failed, Err(CallError::OutcomeUnknown(Some(_)))), "{failed:?}");
     assert!(!world.calls.health().is_up());
-    world.calls.call_once(TIMEOUT, |_| async { Ok(()) }).await.unwrap();
+    world.calls.once_by(TIMEOUT, |_| async { Ok(()) }).await.unwrap();
     assert!(world.calls.health().is_up());
 }
 
@@ -187,9 +187,26 @@ async fn an_outage_found_by_a_call_with_a_deadline_is_known_to_all_and_a_missed_
 async fn a_call_that_finds_no_replay_slot_by_its_deadline_was_not_sent() {
     let (calls, begun) = (without_tree(1), Instant::now());
     let _slot = calls.slots.take().await;
-    let failed = calls.call(TIMEOUT, |_, _| async { unreachable!() as Result<(), _> }).await;
+    let failed = calls.until_known_by(TIMEOUT, |_, _| async { unreachable!() as Result<(), _> }).await;
     assert!(matches!(failed, Err(CallError::NoReplaySlot)), "{failed:?}");
     assert_eq!(begun.elapsed(), TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_may_be_sent_twice_is_sent_again_until_its_deadline_and_needs_no_replay_slot() {
+    for calls in [without_tree(1), World::new(1).calls] {
+        let _slot = calls.slots.take().await;
+        let sent = Arc::new(Mutex::new(0));
+        let count = sent.clone();
+        let reply = calls.until_answered_by(TIMEOUT * 5, move |_| {
+            *count.lock().unwrap() += 1;
+            let reply = if *count.lock().unwrap() < 4 { unavailable() } else { Ok("read") };
+            async move { reply }
+        });
+        assert_eq!((reply.await.unwrap(), *sent.lock().unwrap()), ("read", 4));
+        let failed = calls.until_answered_by(TIMEOUT, |_| async { unavailable::<()>() }).await;
+        assert!(matches!(failed, Err(CallError::OutcomeUnknown(Some(_)))), "{failed:?}");
+    }
 }
 
 #[test]
@@ -198,7 +215,7 @@ fn a_call_on_a_runtime_that_has_ended_says_so() {
     let calls = StoreCalls::new(Arc::new(MemoryStore::new()), 1, Some(other.handle().clone()));
     drop(other);
     let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let ended = here.block_on(calls.call(TIMEOUT, |_, _| async { Ok(()) }));
+    let ended = here.block_on(calls.until_known_by(TIMEOUT, |_, _| async { Ok(()) }));
     assert!(matches!(ended, Err(CallError::RuntimeEnded { begun: false })), "{ended:?}");
 }
 
@@ -206,7 +223,7 @@ fn a_call_on_a_runtime_that_has_ended_says_so() {
 async fn a_store_that_panics_has_an_unknown_outcome_and_the_runtime_has_not_ended() {
     let world = World::new(1);
     let panics = |_: Arc<dyn Store>| async { panic!("of the store") as Result<(), StoreError> };
-    let error = world.calls.call_once(TIMEOUT, panics).await.unwrap_err();
+    let error = world.calls.once_by(TIMEOUT, panics).await.unwrap_err();
     assert!(matches!(error, CallError::OutcomeUnknown(Some(StoreError::Unavailable { .. }))), "{error:?}");
-    assert!(world.calls.call_once(TIMEOUT, |_| async { Ok(()) }).await.is_ok());
+    assert!(world.calls.once_by(TIMEOUT, |_| async { Ok(()) }).await.is_ok());
 }

@@ -158,7 +158,7 @@ fn log_job_event(event: &SupervisionEvent) {
         EventKind::ClaimsLost { queue, claims, released } => {
             say!(warn, event, "claims of unknown outcome, their jobs were released", %queue, claims, released)
         }
-        EventKind::GraceGiven { queue, grace_ms } => {
+        EventKind::LeaseGraceGiven { queue, grace_ms } => {
             say!(warn, event, "no worker looked at expired leases for half a lease, lease grace given", %queue, grace_ms)
         }
         EventKind::LeaseLost { queue, job, attempt } => say!(warn, event, "lease lost", %queue, %job, attempt),

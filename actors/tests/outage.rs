@@ -139,7 +139,7 @@ async fn queues_with_short_leases_are_reclaimed_often_enough_to_get_no_grace_per
         let harness = Harness::build().options(|options| options.lease = lease).start().await;
         let id = harness.enqueue("one", Work::lasting(secs(20))).await;
         harness.until_state(&id, JobState::Completed).await;
-        assert_eq!(harness.count(|kind| matches!(kind, EventKind::GraceGiven { .. })), 0, "{lease:?}");
+        assert_eq!(harness.count(|kind| matches!(kind, EventKind::LeaseGraceGiven { .. })), 0, "{lease:?}");
         assert_eq!(harness.recorder.count(), 1);
         harness.close().await;
     }

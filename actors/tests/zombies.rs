@@ -90,7 +90,10 @@ async fn a_handler_that_blocks_the_callers_only_thread_stops_neither_renewals_no
     harness.until_state(&id, JobState::Completed).await;
     assert_eq!(harness.recorder.count(), 1);
     assert_eq!(harness.view(&id).counters.crashes, 0);
-    assert_eq!(harness.count(|kind| matches!(kind, EventKind::GraceGiven { .. } | EventKind::LeaseLost { .. })), 0);
+    assert_eq!(
+        harness.count(|kind| matches!(kind, EventKind::LeaseGraceGiven { .. } | EventKind::LeaseLost { .. })),
+        0
+    );
     harness.tree.shutdown().await;
     harness.until("all are gone", || harness.tree.actors().is_empty()).await;
     harness.assert_clean();

@@ -164,7 +164,7 @@ pub enum EventKind {
         released: usize,
     },
     /// No worker had looked for expired leases of this queue for half a lease, as in an outage. No lease is reclaimed for one lease time: the lease grace.
-    GraceGiven {
+    LeaseGraceGiven {
         /// The queue.
         queue: QueueName,
         /// For how long, in ms.

@@ -7,7 +7,7 @@ use retraced_jobs::job::QueueName;
 use retraced_jobs::store::{CallId, Moved, Store, StoreFuture, Target};
 
 use super::{Audit, Operator, OperatorError};
-use crate::limits::AUDIT_TIMEOUT;
+use crate::limits::{AUDIT_TIMEOUT, OPERATOR_TIMEOUT};
 
 /// A method of the store that acts on jobs.
 type Action = for<'a> fn(&'a dyn Store, CallId, &'a QueueName, &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
@@ -128,11 +128,11 @@ impl Operator {
         action: Action,
     ) -> Result<Vec<Moved>, OperatorError> {
         let (queue, jobs): (_, Arc<[Target]>) = (queue.clone(), jobs.into_iter().map(Into::into).collect());
-        self.call(move |store, call| {
+        let moved = self.calls.until_known_by(OPERATOR_TIMEOUT, move |store, call| {
             let (queue, jobs) = (queue.clone(), jobs.clone());
             async move { action(&*store, call, &queue, &jobs).await }
-        })
-        .await
+        });
+        moved.await.map_err(|error| OperatorError::of(error, OPERATOR_TIMEOUT))
     }
 
     async fn audit_with(
@@ -141,14 +141,14 @@ impl Operator {
         find: for<'a> fn(&'a dyn Store, &'a QueueName) -> StoreFuture<'a, Vec<Finding>>,
     ) -> Result<Audit, OperatorError> {
         let queue = queue.clone();
-        self.call_within(AUDIT_TIMEOUT, move |store, _| {
+        let audit = self.calls.until_answered_by(AUDIT_TIMEOUT, move |store| {
             let queue = queue.clone();
             async move {
                 let before = store.check_counts(&queue).await?;
                 let findings = find(&*store, &queue).await?;
                 Ok(Audit { before, findings, after: store.check_counts(&queue).await? })
             }
-        })
-        .await
+        });
+        audit.await.map_err(|error| OperatorError::of(error, AUDIT_TIMEOUT))
     }
 }

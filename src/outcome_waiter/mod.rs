@@ -80,7 +80,7 @@ impl OutcomeWaiter {
         let (queue, id) = (queue.clone(), id.clone());
         let watch =
             move |store: Arc<dyn Store>| async move { store.watch_outcome(&queue, &id, OUTCOME_REGISTERED_WAIT).await };
-        self.calls.call_once(OUTCOME_READ_TIMEOUT, watch).await
+        self.calls.once_by(OUTCOME_READ_TIMEOUT, watch).await
     }
 
     /// Listens to the hints about a queue's jobs. `None` outside of a tokio runtime, and when there are too many subscriptions: the caller then has to poll.
@@ -152,7 +152,7 @@ mod tests {
             let (queue, job) = (queue.clone(), job.clone());
             async move { store.enqueue(call, &queue, &[job]).await }
         };
-        waiter.calls.call(TIMEOUT, enqueue).await.unwrap();
+        waiter.calls.until_known_by(TIMEOUT, enqueue).await.unwrap();
     }
 
     /// A store that never sends a hint.
@@ -205,7 +205,7 @@ mod tests {
                 let queue = queue.clone();
                 async move { store.cancel(call, &queue, &[id().into()]).await }
             };
-            waiter.calls.call(TIMEOUT, cancel).await.unwrap();
+            waiter.calls.until_known_by(TIMEOUT, cancel).await.unwrap();
             Instant::now()
         };
         let learn = async {
@@ -302,7 +302,7 @@ mod tests {
                     store.settle(next, &queue, &end).await
                 }
             };
-            waiter.calls.call(TIMEOUT, complete).await.unwrap();
+            waiter.calls.until_known_by(TIMEOUT, complete).await.unwrap();
         };
         let id = id();
         let ((), outcome) = tokio::join!(complete, waiter.wait_for_end(&queue, &id, TIMEOUT));
