@@ -208,8 +208,6 @@ pub mod retry {
 
 /// Restart policies, the actors of the supervision tree, and its events.
 pub mod supervision {
-    /// Used in the example of [`Runtime::actors`](crate::Runtime::actors).
-    pub use retraced_actors::LiveActor;
     pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
     /// Used in the example of [`BuildError`](crate::BuildError).
     pub use retraced_actors::{InvalidOption, StartError};

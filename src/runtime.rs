@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_actors::{ActorRef, Drained, Ending, Enqueue, Exhausted, FrontDoorHandle, LiveActor, Tree, TreeNode};
+use retraced_actors::{ActorRef, Drained, Ending, Enqueue, Exhausted, FrontDoorHandle, Tree, TreeNode};
 use retraced_jobs::enqueue::{EnqueueError, IntoNewJob, JobHandle, Outcome, OutcomeError, Producers, QueueHandle};
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
 use retraced_jobs::trace::SupervisionEvent;
@@ -206,29 +206,6 @@ impl Runtime {
     #[must_use]
     pub fn tree(&self) -> TreeNode {
         self.tree.snapshot()
-    }
-
-    /// The live actors, ordered by path.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
-    /// # #[derive(serde::Serialize, serde::Deserialize)]
-    /// # struct SendEmail { to: String }
-    /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
-    /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-    /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
-    /// # let runtime = builder.start().await?;
-    /// let paths: Vec<String> = runtime.actors().into_iter().map(|actor| actor.path).collect();
-    /// assert!(paths.contains(&"email/fetcher".into()), "{paths:?}");
-    /// # runtime.shutdown().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn actors(&self) -> Vec<LiveActor> {
-        self.tree.actors()
     }
 
     /// Kills the actor at a path such as `email/fetcher`, for tests and demonstrations. Returns whether there was one.

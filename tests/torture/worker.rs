@@ -11,8 +11,8 @@ use rand::seq::IndexedRandom;
 use retraced::store::RedisOptions;
 use retraced::supervision::Strategy;
 use retraced::{
-    Budget, Code, Context, Failure, Job, JobId, JobOptions, Queue, RedisStore, RestartDelay, RestartPolicy, Retry,
-    Runtime, State,
+    Budget, Code, Context, Failure, Job, JobId, JobOptions, NodeState, Queue, RedisStore, RestartDelay, RestartPolicy,
+    Retry, Runtime, State, TreeNode,
 };
 use serde::{Deserialize, Serialize};
 
@@ -354,8 +354,9 @@ async fn kill_actors(runtime: Arc<Runtime>, every: Duration, seed: u64) {
     let mut rng = rng(seed);
     loop {
         tokio::time::sleep(every.mul_f64(rng.random_range(0.2..1.8))).await;
-        let actors = runtime.actors();
-        let candidates: Vec<_> = actors.iter().filter(|actor| actor.path != "retraced").collect();
+        let tree = runtime.tree();
+        let up = |node: &&TreeNode| node.state == NodeState::Up && node.path != tree.path;
+        let candidates: Vec<_> = tree.all().into_iter().filter(up).collect();
         if let Some(victim) = candidates.choose(&mut rng) {
             runtime.kill(&victim.path);
         }
