@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
-use retraced::Code;
-use retraced::job::{JobState, QueueName};
-use retraced::limits::tree::{CONCURRENCY_MAX, GRACE_MAX, LEASE_MAX, LEASE_MIN};
+use retraced::limits::{CONCURRENCY_MAX, GRACE_MAX, LEASE_MAX, LEASE_MIN};
+use retraced::{Code, JobState, QueueName};
 
 use crate::limits::{DURATION_MAX, RATES_OVER_BOUNDS, REQUEST_TIMEOUT_BOUNDS};
 use crate::output::now_ms;

@@ -2,9 +2,9 @@
 
 use clap::{ArgGroup, Args, Subcommand};
 use retraced::find::BulkAction;
-use retraced::job::{JobId, JobState, JobView, QueueName};
+use retraced::job::JobView;
 use retraced::store::{BATCH_MAX, Moved, Target};
-use retraced::{JobFilter, Operator};
+use retraced::{JobFilter, JobId, JobState, Operator, QueueName};
 
 use crate::context::CommandContext;
 use crate::error::CliError;

@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use retraced::codec;
-use retraced::job::{JobId, Kind, NewJob, QueueName, RunAt};
-use retraced::retry::{Retry, RetryOverrides, Strategy};
+use retraced::job::{NewJob, RunAt};
+use retraced::retry::{RetryOverrides, Strategy};
 use retraced::store::BATCH_MAX;
 use retraced::view::EnqueuedRow;
-use retraced::{Client, JobOptions, QueueHandle, Receipt};
+use retraced::{Client, JobId, JobOptions, Kind, QueueHandle, QueueName, Receipt, Retry, codec};
 use serde::Deserialize;
 use serde_json::Value;
 

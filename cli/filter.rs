@@ -1,8 +1,7 @@
 //! Options that select jobs by the code of their latest failure, by kind or by time.
 
 use clap::Args;
-use retraced::job::Kind;
-use retraced::{Code, JobFilter};
+use retraced::{Code, JobFilter, Kind};
 
 use crate::args::{self, Since};
 

@@ -2,10 +2,10 @@
 
 use clap::{Args, Subcommand};
 use retraced::find::JobCursor;
-use retraced::job::{JobId, JobState, JobView, QueueName};
+use retraced::job::JobView;
 use retraced::store::{BATCH_MAX, Moved};
 use retraced::view::{ActionResult, ActionRow, JobDetail, JobRow, Timestamp};
-use retraced::{JobFilter, Operator};
+use retraced::{JobFilter, JobId, JobState, Operator, QueueName};
 
 use crate::args;
 use crate::context::CommandContext;

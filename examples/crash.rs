@@ -19,7 +19,8 @@
 
 use std::time::Duration;
 
-use retraced::{Attempt, EventKind, Job, MemoryStore, Queue, Retry, Runtime};
+use retraced::supervision::EventKind;
+use retraced::{Attempt, Job, MemoryStore, Queue, Retry, Runtime};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]

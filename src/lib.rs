@@ -77,10 +77,7 @@ pub use trace::{Trace, TraceError, TraceEvent, TraceStep};
 
 #[doc(no_inline)]
 pub use ractor::ActorRef;
-pub use retraced_actors::{
-    AttemptEnded, AttemptStarted, Budget, Drained, Enqueue, NodeState, Observer, Reopening, RestartDelay,
-    RestartPolicy, RunningJob, TreeNode,
-};
+pub use retraced_actors::{AttemptEnded, AttemptStarted, Drained, Enqueue, NodeState, Observer, RunningJob, TreeNode};
 pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::enqueue::{
     EnqueueAllError, EnqueueError, IntoNewJob, JobHandle, JobRequest, Outcome, OutcomeError, QueueHandle, Receipt,
@@ -95,7 +92,6 @@ pub use retraced_jobs::store::memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use retraced_jobs::store::redis::RedisStore;
 pub use retraced_jobs::store::{Retention, RetentionRule, Store};
-pub use retraced_jobs::trace::{EventKind, SupervisionEvent};
 
 /// The mistakes a [`BuildError`] can hold.
 pub mod build {
@@ -140,12 +136,9 @@ pub mod store {
     pub use retraced_jobs::store::Renewed;
     pub use retraced_jobs::store::ReplaySlot;
     pub use retraced_jobs::store::ReplaySlots;
-    pub use retraced_jobs::store::Retention;
-    pub use retraced_jobs::store::RetentionRule;
     pub use retraced_jobs::store::Seen;
     pub use retraced_jobs::store::Settled;
     pub use retraced_jobs::store::Settlement;
-    pub use retraced_jobs::store::Store;
     pub use retraced_jobs::store::StoreError;
     pub use retraced_jobs::store::StoreFacts;
     pub use retraced_jobs::store::StoreFuture;
@@ -168,14 +161,9 @@ pub mod job {
     pub use retraced_jobs::job::Counters;
     pub use retraced_jobs::job::InstanceId;
     pub use retraced_jobs::job::InvalidName;
-    pub use retraced_jobs::job::JobId;
-    pub use retraced_jobs::job::JobState;
-    pub use retraced_jobs::job::Kind;
     pub use retraced_jobs::job::Lease;
-    pub use retraced_jobs::job::NAME_LENGTH_MAX;
     pub use retraced_jobs::job::NewJob;
     pub use retraced_jobs::job::Nonce;
-    pub use retraced_jobs::job::QueueName;
     pub use retraced_jobs::job::RunAt;
     pub use retraced_jobs::job::Token;
     pub use retraced_jobs::job::UnknownState;
@@ -198,7 +186,6 @@ pub mod job {
 pub mod retry {
     pub use retraced_jobs::retry::Decision;
     pub use retraced_jobs::retry::InvalidRetry;
-    pub use retraced_jobs::retry::Retry;
     pub use retraced_jobs::retry::RetryOutcome;
     pub use retraced_jobs::retry::RetryOverrides;
     pub use retraced_jobs::retry::Strategy;
@@ -218,8 +205,6 @@ pub mod supervision {
 pub mod codec {
     pub use retraced_jobs::codec::CodecError;
     pub use retraced_jobs::codec::Envelope;
-    pub use retraced_jobs::codec::PAYLOAD_BYTES_CEILING;
-    pub use retraced_jobs::codec::PAYLOAD_BYTES_MAX;
     pub use retraced_jobs::codec::decode_attempt;
     pub use retraced_jobs::codec::encode_attempt;
     pub use retraced_jobs::codec::from_json;

@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use retraced::store::Store;
+use retraced::supervision::{Budget, EventKind, RestartDelay, RestartPolicy, SupervisionEvent};
 use retraced::{
-    Budget, Client, Code, Context, EventKind, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore,
-    RestartDelay, RestartPolicy, Retry, Runtime, State, SupervisionEvent,
+    Client, Code, Context, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore, Retry, Runtime, State, Store,
 };
 use serde::{Deserialize, Serialize};
 use support::redis_server::RedisServer;

@@ -9,8 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use retraced::store::{BATCH_MAX, Store};
-use retraced::{Client, Context, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore, Runtime, State};
+use retraced::store::BATCH_MAX;
+use retraced::{
+    Client, Context, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore, Runtime, State, Store,
+};
 use serde::{Deserialize, Serialize};
 use support::redis_server::RedisServer;
 use support::{Execution, Executions, eventually, full_scale, summarize, unix_ms};

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{QueueContext, RuntimeContext, RuntimeParts};
 use crate::front_door::{FrontDoor, FrontDoorHandle};
-use crate::limits::{DEREGISTER_TIMEOUT, QUEUE_TIMEOUT, REPLAY_SLOTS_MAX, STOP_TIMEOUT};
+use crate::limits::{DEREGISTER_TIMEOUT, QUEUE_TIMEOUT, STOP_TIMEOUT, TREE_CALLS_MAX};
 use crate::observer::Observers;
 use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
 use crate::path;
@@ -247,7 +247,7 @@ fn build(spec: TreeSpec) -> RuntimeContext {
     let registry = Registry::default();
     let events = Events::new(instance, options.wall_clock.clone(), observers.clone(), registry.clone());
     let health = Health::new(events.clone(), ended.clone());
-    let calls = StoreCalls::of_tree(store, ReplaySlots::new(instance, REPLAY_SLOTS_MAX), health, tree.clone());
+    let calls = StoreCalls::of_tree(store, ReplaySlots::new(instance, TREE_CALLS_MAX), health, tree.clone());
     let queues = queues
         .into_iter()
         .map(|queue| {

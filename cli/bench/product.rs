@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use retraced::job::{QueueName, RunAt};
+use retraced::job::RunAt;
 use retraced::{
-    Client, Code, Context, Failure, JobOptions, Queue, QueueHandle, RedisStore, Retention, Retry, Runtime, State,
-    seal_job,
+    Client, Code, Context, Failure, JobOptions, Queue, QueueHandle, QueueName, RedisStore, Retention, Retry, Runtime,
+    State, seal_job,
 };
 use serde::{Deserialize, Serialize};
 

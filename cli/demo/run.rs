@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use retraced::supervision::SupervisionEvent;
 use retraced::view::Event;
-use retraced::{EnqueueError, MemoryStore, Operator, Queue, Retry, Runtime, SupervisionEvent, TreeNode};
+use retraced::{EnqueueError, MemoryStore, Operator, Queue, Retry, Runtime, TreeNode};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::UnboundedReceiver;

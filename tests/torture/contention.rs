@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use redis::Connection;
 use retraced::job::{InstanceId, JobSummary, Lease, RunAt};
-use retraced::store::{BATCH_MAX, ClaimRequest, Claims, Reclaim, ReplaySlots, Store};
-use retraced::{JobOptions, JobState, QueueName, RedisStore};
+use retraced::store::{BATCH_MAX, ClaimRequest, Claims, Reclaim, ReplaySlots};
+use retraced::{JobOptions, JobState, QueueName, RedisStore, Store};
 use uuid::Uuid;
 
 use crate::report::Report;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use redis::Commands;
-use retraced::limits::tree::POLL_MAX;
+use retraced::limits::POLL_MAX;
 use retraced::store::BATCH_MAX;
 use retraced::store::RedisOptions;
 use retraced::{Client, JobState, RedisStore, seal_job};

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retraced::job::JobSummary;
-use retraced::store::{BATCH_MAX, QueueStats, Retention, RetentionRule, Store};
-use retraced::{Client, Job, JobOptions, JobState, Operator, QueueName, RedisStore, seal_job};
+use retraced::store::{BATCH_MAX, QueueStats};
+use retraced::{
+    Client, Job, JobOptions, JobState, Operator, QueueName, RedisStore, Retention, RetentionRule, Store, seal_job,
+};
 use tempfile::TempDir;
 
 use crate::execution_log::ExecutionLog;

@@ -10,9 +10,9 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use retraced::store::RedisOptions;
 use retraced::supervision::Strategy;
+use retraced::supervision::{Budget, RestartDelay, RestartPolicy};
 use retraced::{
-    Budget, Code, Context, Failure, Job, JobId, JobOptions, NodeState, Queue, RedisStore, RestartDelay, RestartPolicy,
-    Retry, Runtime, State, TreeNode,
+    Code, Context, Failure, Job, JobId, JobOptions, NodeState, Queue, RedisStore, Retry, Runtime, State, TreeNode,
 };
 use serde::{Deserialize, Serialize};
 

@@ -3,9 +3,9 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::Color;
-use retraced::Code;
-use retraced::job::{InstanceId, JobId, Kind, QueueName};
-use retraced::{EventKind, SupervisionEvent};
+use retraced::job::InstanceId;
+use retraced::supervision::{EventKind, SupervisionEvent};
+use retraced::{Code, JobId, Kind, QueueName};
 
 use super::super::report::{Next, Report};
 use super::*;
