@@ -88,15 +88,15 @@ struct RetryFlags {
 impl RetryFlags {
     fn overrides(&self) -> RetryOverrides {
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        RetryOverrides {
-            strategy: self.strategy,
-            max_attempts: self.max_attempts,
-            base_ms: self.base_delay.map(millis),
-            factor: self.factor,
-            max_ms: self.max_delay.map(millis),
-            jitter: self.jitter,
-            immediate_tries: self.immediate_tries,
-        }
+        let mut own = RetryOverrides::default();
+        own.strategy = self.strategy;
+        own.max_attempts = self.max_attempts;
+        own.base_ms = self.base_delay.map(millis);
+        own.factor = self.factor;
+        own.max_ms = self.max_delay.map(millis);
+        own.jitter = self.jitter;
+        own.immediate_tries = self.immediate_tries;
+        own
     }
 }
 
@@ -127,7 +127,8 @@ impl RequestedJob {
     fn seal(self) -> Result<NewJob, String> {
         Retry::default().overridden_by(&self.retry).validate().map_err(|e| e.to_string())?;
         let payload = codec::from_json(&self.payload).map_err(|e| format!("the payload {e}"))?;
-        let options = JobOptions { id: self.id, run_at: self.run_at, retry: self.retry, ..JobOptions::default() };
+        let mut options = JobOptions::default().run_at(self.run_at).retry(self.retry);
+        options.id = self.id;
         options.seal(self.kind, Bytes::from(payload)).map_err(|e| format!("the job {e}"))
     }
 }

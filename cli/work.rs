@@ -100,7 +100,7 @@ impl Work {
         if signalled.is_some() {
             note(draining_message(running, self.grace));
         }
-        let drained = tokio::select! {
+        let mut drained = tokio::select! {
             drained = runtime.shutdown() => drained?,
             number = signals.next() => {
                 note("stopped at once; running jobs run again when their leases expire");
@@ -108,7 +108,8 @@ impl Work {
             }
         };
         // `running` and `drained.running` are counted one after the other, and a job may end in between. The larger number is shown.
-        note(drained_message(Drained { running: drained.running.max(running), ..drained }));
+        drained.running = drained.running.max(running);
+        note(drained_message(drained));
         Ok(())
     }
 }
@@ -143,7 +144,7 @@ fn draining_message(running: usize, grace: Duration) -> String {
 }
 
 fn drained_message(drained: Drained) -> String {
-    let Drained { running, killed, unsettled } = drained;
+    let Drained { running, killed, unsettled, .. } = drained;
     let mut text = match running {
         0 => "drained".to_owned(),
         _ => format!("drained: {} of {} finished", running.saturating_sub(killed), job_count(running as u64)),

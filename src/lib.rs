@@ -70,7 +70,6 @@ pub mod view;
 pub use build_error::BuildError;
 pub use builder::{Queue, RuntimeBuilder};
 pub use client::Client;
-pub use find::JobFilter;
 pub use operator::{Audit, Operator, OperatorError};
 pub use runtime::{Runtime, RuntimeError};
 pub use trace::{Trace, TraceError, TraceEvent, TraceStep};

@@ -19,11 +19,11 @@ use support::redis_server::RedisServer;
 use support::{eventually, full_scale, unix_ms};
 use tokio::sync::broadcast;
 
-const MANY_RESTARTS: RestartPolicy = RestartPolicy {
-    strategy: retraced::supervision::Strategy::OneForOne,
-    budget: Budget { restarts: 500, window: Duration::from_secs(60) },
-    delay: RestartDelay { base: Duration::from_millis(10), max: Duration::from_millis(100), jitter_percent: 20 },
-};
+const MANY_RESTARTS: RestartPolicy = RestartPolicy::new(
+    retraced::supervision::Strategy::OneForOne,
+    Budget::new(500, Duration::from_secs(60)),
+    RestartDelay::new(Duration::from_millis(10), Duration::from_millis(100), 20),
+);
 
 #[derive(Serialize, Deserialize)]
 struct Work {

@@ -89,7 +89,7 @@ impl Drop for Worker {
 
 async fn enqueue(store: &Arc<dyn Store>, jobs: u64) {
     let seal = |number: u64| {
-        let options = retraced::JobOptions { id: Some(number.to_string().parse().unwrap()), ..Default::default() };
+        let options = retraced::JobOptions::default().id(number.to_string().parse().unwrap());
         retraced::seal_job(&Work { number }, &options).unwrap()
     };
     let sealed: Vec<_> = (0..jobs).map(seal).collect();

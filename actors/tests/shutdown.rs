@@ -18,7 +18,7 @@ async fn handlers_that_finish_within_the_grace_are_settled_and_nothing_new_is_cl
     harness.until("four run", || harness.recorder.running() == 4).await;
     let begun = Instant::now();
     let drained = harness.shut_down().await;
-    assert_eq!(drained, Drained { running: 4, killed: 0, unsettled: 0 });
+    assert_eq!((drained.running, drained.killed, drained.unsettled), (4, 0, 0));
     assert!(begun.elapsed() <= secs(16), "took {:?}", begun.elapsed());
     assert!(running.iter().all(|id| harness.state(id) == JobState::Completed));
     assert!(waiting.iter().all(|id| harness.state(id) == JobState::Pending));
@@ -33,7 +33,7 @@ async fn after_four_fifths_of_the_grace_handlers_are_asked_to_stop_without_count
     harness.until("it runs", || harness.recorder.running() == 1).await;
     let begun = Instant::now();
     let drained = harness.shut_down().await;
-    assert_eq!(drained, Drained { running: 1, killed: 0, unsettled: 0 });
+    assert_eq!((drained.running, drained.killed, drained.unsettled), (1, 0, 0));
     let run = harness.recorder.of(&id).remove(0);
     assert_eq!((run.ended.unwrap().1, run.stopped), (RunEnd::Failed, Some(Stop::Shutdown)));
     assert_eq!(run.ended.unwrap().0 - begun, secs(20));
@@ -51,7 +51,7 @@ async fn handlers_that_do_not_stop_are_killed_and_their_jobs_released_to_the_fro
     let waiting = harness.enqueue_many("waiting", 5, &Work::succeed()).await;
     let begun = Instant::now();
     let drained = harness.shut_down().await;
-    assert_eq!(drained, Drained { running: 60, killed: 60, unsettled: 0 });
+    assert_eq!((drained.running, drained.killed, drained.unsettled), (60, 60, 0));
     assert!(begun.elapsed() <= secs(26), "took {:?}", begun.elapsed());
     for id in &running {
         let counters = harness.view(id).counters;
@@ -80,7 +80,7 @@ async fn the_jobs_of_a_claim_in_flight_when_the_shutdown_begins_are_released() {
     harness.until("a claim is applied", || harness.stats().processing > 0).await;
     let begun = Instant::now();
     let drained = harness.shut_down().await;
-    assert_eq!(drained, Drained { running: 0, killed: 0, unsettled: 0 });
+    assert_eq!((drained.running, drained.killed, drained.unsettled), (0, 0, 0));
     assert!(begun.elapsed() <= millis(2_035), "took {:?}", begun.elapsed());
     for id in &ids {
         let view = harness.view(id);

@@ -17,11 +17,12 @@ use crate::services::ledger;
 ///
 /// ```
 /// use retraced_actors::Drained;
-/// let Drained { running, killed, unsettled } = Drained { running: 3, killed: 1, unsettled: 0 };
-/// assert_eq!(running - killed, 2, "handlers that ended by themselves");
-/// # let _ = unsettled;
+/// let mut report = Drained::default();
+/// (report.running, report.killed) = (3, 1);
+/// assert_eq!(report.running - report.killed, 2, "handlers that ended by themselves");
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Drained {
     /// Jobs that ran when the shutdown began.
     pub running: usize,

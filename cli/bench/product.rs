@@ -58,7 +58,7 @@ impl JobQueue for Retraced {
     }
 
     async fn enqueue_due(&self, jobs: Vec<BenchJob>) -> Result<(), CliError> {
-        let due = |job: &BenchJob| JobOptions { run_at: RunAt::At(job.at_us / 1_000), ..JobOptions::default() };
+        let due = |job: &BenchJob| JobOptions::default().run_at(RunAt::At(job.at_us / 1_000));
         self.send(&jobs, due).await
     }
 

@@ -18,7 +18,7 @@ use crate::operator::OperatorError;
 /// # let client = Client::shared(store.clone()).queue("email")?;
 /// # for _ in 0..2 { client.enqueue(Welcome).await?; }
 /// # let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
-/// use retraced::{JobFilter, JobState, find::FindError};
+/// use retraced::{JobState, find::{FindError, JobFilter}};
 /// let page = operator.find(&queue, &JobFilter::in_state(JobState::Pending), None, 1).await?;
 /// let refused = operator.find(&queue, &JobFilter::failed(), page.next, 1).await;
 /// assert!(matches!(refused, Err(FindError::OtherList)));

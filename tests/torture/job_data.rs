@@ -33,7 +33,7 @@ async fn t03_a_duplicate_id_changes_no_job() {
     enqueue_again(&mut scenario, 0, JobState::Processing).await;
     scenario.enqueue([Work::new(1, 1, Then::FailPermanently), Work::new(2, 1, Then::FailAlways)]).await;
     let slow = Work::new(3, 1, Then::Succeed);
-    let later = retraced::JobOptions { run_at: retraced::job::RunAt::After(secs(2)), ..slow.options() };
+    let later = slow.options().run_at(retraced::job::RunAt::After(secs(2)));
     scenario.enqueue_with([(later, slow)]).await;
     enqueue_again(&mut scenario, 3, JobState::Delayed).await;
     scenario.until_drained().await;

@@ -29,11 +29,11 @@ pub(crate) const NOT_STARTED: i32 = 71;
 const ROLE: &str = "worker::role_of_a_worker_process";
 
 /// A budget large enough for actors that are killed all the time.
-const LARGE_BUDGET: RestartPolicy = RestartPolicy {
-    strategy: Strategy::OneForOne,
-    budget: Budget { restarts: 2_000, window: Duration::from_secs(60) },
-    delay: RestartDelay { base: Duration::from_millis(1), max: Duration::from_millis(20), jitter_percent: 50 },
-};
+const LARGE_BUDGET: RestartPolicy = RestartPolicy::new(
+    Strategy::OneForOne,
+    Budget::new(2_000, Duration::from_secs(60)),
+    RestartDelay::new(Duration::from_millis(1), Duration::from_millis(20), 50),
+);
 
 /// How a handler ends after its sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ impl Work {
     }
 
     pub(crate) fn options(&self) -> JobOptions {
-        JobOptions { id: Some(id(self.number)), ..JobOptions::default() }
+        JobOptions::default().id(id(self.number))
     }
 }
 

@@ -265,7 +265,7 @@ impl Harness {
         timeout: Duration,
     ) -> Result<Receipt, EnqueueError> {
         let id = JobId::parse(id).unwrap();
-        let options = JobOptions { id: Some(id.clone()), run_at, ..JobOptions::default() };
+        let options = JobOptions::default().id(id.clone()).run_at(run_at);
         let job = seal_job(&work, &options).unwrap();
         let receipt = self.handle().enqueue(job, timeout).await?;
         self.enqueued.lock().unwrap().insert((self.queue.clone(), id));
