@@ -36,4 +36,4 @@ pub use supervision::registry::LiveActor;
 pub use supervision::restart::{
     Budget, ChildKind, End, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy,
 };
-pub use tree::{Drained, Ending, NodeState, RunningJob, StartError, Tree, TreeNode, TreeSpec};
+pub use tree::{Ending, NodeState, RunningJob, ShutdownReport, StartError, Tree, TreeNode, TreeSpec};

@@ -11,7 +11,7 @@ pub const LEASE_MIN: Duration = Duration::from_millis(300);
 /// Longest lease: the jobs of a worker that died wait this long before they run again.
 pub const LEASE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Longest shutdown grace.
-pub const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
+pub const SHUTDOWN_GRACE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Highest concurrency of a queue: its number of executors.
 pub const CONCURRENCY_MAX: usize = 10_000;
 /// Highest value of `crashes_max`, the number of counted crashes at which a job is poisoned.

@@ -76,7 +76,9 @@ pub use trace::{Trace, TraceError, TraceEvent, TraceStep};
 
 #[doc(no_inline)]
 pub use ractor::ActorRef;
-pub use retraced_actors::{AttemptEnded, AttemptStarted, Drained, Enqueue, NodeState, Observer, RunningJob, TreeNode};
+pub use retraced_actors::{
+    AttemptEnded, AttemptStarted, Enqueue, NodeState, Observer, RunningJob, ShutdownReport, TreeNode,
+};
 pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::enqueue::{
     EnqueueAllError, EnqueueError, IntoNewJob, JobHandle, JobRequest, Outcome, OutcomeError, QueueHandle, Receipt,

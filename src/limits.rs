@@ -5,7 +5,7 @@ use std::time::Duration;
 
 // Options of a runtime. One with an option outside of these bounds does not start.
 pub use retraced_actors::limits::{
-    BUILD_LABEL_BYTES_MAX, CONCURRENCY_MAX, CRASHES_MAX, GRACE_MAX, LEASE_MAX, LEASE_MIN, REOPEN_DELAY_MIN,
+    BUILD_LABEL_BYTES_MAX, CONCURRENCY_MAX, CRASHES_MAX, LEASE_MAX, LEASE_MIN, REOPEN_DELAY_MIN, SHUTDOWN_GRACE_MAX,
 };
 // What a worker does when a job, a handler or a producer reaches a bound.
 pub use retraced_actors::limits::{
@@ -83,15 +83,15 @@ pub const BULK_STEP_EXAMINED_MAX: u64 = 2_000;
 
 /// How long a store may take to answer for the first time: 10 s. Past it the start is refused.
 pub const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often [`drain`](crate::testing::TestRuntime::drain) polls the queues: 5,000 times. Past it `drain` panics and names the queues with jobs that have not ended.
+/// How often [`run_until_idle`](crate::testing::TestRuntime::run_until_idle) polls the queues: 5,000 times. Past it `run_until_idle` panics and names the queues with jobs that have not ended.
 #[cfg(feature = "testing")]
-pub const DRAIN_POLLS_MAX: u32 = 5_000;
-/// First step of paused time between two polls of `drain`: 1 ms. Each further step is twice as long, up to [`DRAIN_STEP_MAX`].
+pub const IDLE_POLLS_MAX: u32 = 5_000;
+/// First step of paused time between two polls of `run_until_idle`: 1 ms. Each further step is twice as long, up to [`IDLE_STEP_MAX`].
 #[cfg(feature = "testing")]
-pub(crate) const DRAIN_STEP_MIN: Duration = Duration::from_millis(1);
-/// Longest step of paused time between two polls of `drain` while jobs run: 1 s. When `drain` returns, the last job may have ended up to this long ago.
+pub(crate) const IDLE_STEP_MIN: Duration = Duration::from_millis(1);
+/// Longest step of paused time between two polls of `run_until_idle` while jobs run: 1 s. When `run_until_idle` returns, the last job may have ended up to this long ago.
 #[cfg(feature = "testing")]
-pub(crate) const DRAIN_STEP_MAX: Duration = Duration::from_secs(1);
+pub(crate) const IDLE_STEP_MAX: Duration = Duration::from_secs(1);
 /// Jobs that a [`TestRuntime`](crate::testing::TestRuntime) reads at a time when it lists the jobs of a queue: 200, as many as one call may carry. It reads pages until
 /// there are none left.
 #[cfg(feature = "testing")]

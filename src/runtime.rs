@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_actors::{ActorRef, Drained, Ending, Enqueue, Exhausted, FrontDoorHandle, Tree, TreeNode};
+use retraced_actors::{ActorRef, Ending, Enqueue, Exhausted, FrontDoorHandle, ShutdownReport, Tree, TreeNode};
 use retraced_jobs::enqueue::{EnqueueError, IntoNewJob, JobHandle, Outcome, OutcomeError, Producers, QueueHandle};
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
 use retraced_jobs::trace::SupervisionEvent;
@@ -37,7 +37,7 @@ pub struct Runtime {
     client: Client,
     waiter: OutcomeWaiter,
     operator: Operator,
-    drained: OnceCell<Drained>,
+    report: OnceCell<ShutdownReport>,
     threads: TreeRuntime,
 }
 
@@ -51,7 +51,7 @@ impl Runtime {
     pub(crate) fn new(tree: Tree, client: Client, threads: TreeRuntime) -> Self {
         let waiter = OutcomeWaiter::new(tree.calls().clone());
         let operator = Operator::with_calls(tree.calls().clone(), waiter.clone());
-        Self { tree, client, waiter, operator, drained: OnceCell::new(), threads }
+        Self { tree, client, waiter, operator, report: OnceCell::new(), threads }
     }
 
     /// A handle to enqueue to a queue of this runtime. It stays valid when the queue's actors are restarted.
@@ -245,7 +245,7 @@ impl Runtime {
     /// [`RuntimeError::GaveUp`] or [`RuntimeError::Lost`] when the runtime had ended before because of an error.
     ///
     /// # Cancel safety
-    /// A shutdown continues when this future is dropped. Call it again to wait for the end; the numbers in [`Drained`] are then all 0.
+    /// A shutdown continues when this future is dropped. Call it again to wait for the end; the numbers in [`ShutdownReport`] are then all 0.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -257,15 +257,15 @@ impl Runtime {
     /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
     /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
     /// # let runtime = builder.start().await?;
-    /// let drained: retraced::Drained = runtime.shutdown().await?;
-    /// assert_eq!(drained.killed, 0);
+    /// let report: retraced::ShutdownReport = runtime.shutdown().await?;
+    /// assert_eq!(report.killed, 0);
     /// runtime.wait().await?; // returns at once: the runtime has ended
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn shutdown(&self) -> Result<Drained, RuntimeError> {
-        let drained = *self.drained.get_or_init(|| self.tree.shutdown()).await;
-        self.wait().await.map(|()| drained)
+    pub async fn shutdown(&self) -> Result<ShutdownReport, RuntimeError> {
+        let report = *self.report.get_or_init(|| self.tree.shutdown()).await;
+        self.wait().await.map(|()| report)
     }
 
     /// The tokio runtime the tree runs on.

@@ -178,7 +178,7 @@ async fn killing_any_actor_of_the_tree_affects_no_handler() {
     producer.abort();
     let _ = producer.await;
     let all = produced.load(Ordering::SeqCst);
-    let drained = runtime.shutdown().await.unwrap();
+    let report = runtime.shutdown().await.unwrap();
     if full_scale() {
         assert!(worst.0 * 10 >= median * 8, "{worst:?} against {median}");
     }
@@ -193,7 +193,7 @@ async fn killing_any_actor_of_the_tree_affects_no_handler() {
     );
     assert_eq!(seen.0.dropped.load(Ordering::SeqCst), 0, "no handler is dropped");
     assert_eq!(seen.repeated(), 0, "no finished job runs again");
-    assert_eq!((drained.killed, drained.unsettled), (0, 0));
+    assert_eq!((report.killed, report.unsettled), (0, 0));
     let stats = Operator::shared(store).stats(&queue()).await.unwrap();
     assert_eq!(stats.completed_total, seen.returned());
     assert_eq!((stats.crashes_total, stats.stale_settlements_total, stats.processing), (0, 0, 0), "{stats:?}");

@@ -50,7 +50,7 @@ async fn role_of_a_worker_process() {
         .store(RedisStore::connect(&url).await.unwrap())
         .state(Executions::at(Path::new(&log_path)))
         .lease(Duration::from_secs(lease))
-        .grace(Duration::from_secs(5))
+        .shutdown_grace(Duration::from_secs(5))
         .queue(Queue::new("torture").unwrap().concurrency(EXECUTORS).handler(work))
         .start()
         .await

@@ -133,7 +133,7 @@ async fn simulate(seed: u64) {
             .options(|options| {
                 options.lease = LEASE;
                 options.seed = seed;
-                options.grace = secs(5);
+                options.shutdown_grace = secs(5);
                 options.crashes_max = 100;
                 options.root_policy = LARGE_BUDGET;
             })

@@ -88,8 +88,8 @@ impl JobQueue for Retraced {
     }
 
     async fn end(runtime: Runtime) -> Result<(), CliError> {
-        let drained = runtime.shutdown().await?;
-        match drained.unsettled {
+        let report = runtime.shutdown().await?;
+        match report.unsettled {
             0 => Ok(()),
             n => Err(CliError::Failed(format!("the store did not confirm the outcomes of {n} jobs in time"))),
         }

@@ -92,7 +92,7 @@ impl Setup {
         let runtime = Runtime::builder()
             .store(MemoryStore::new())
             .lease(Duration::from_secs(3))
-            .grace(Duration::from_secs(1))
+            .shutdown_grace(Duration::from_secs(1))
             .state(reporter)
             .queue(queue(MAIL, 4)?.handler(handlers::send_email).handler(handlers::send_reminder))
             .queue(

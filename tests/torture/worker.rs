@@ -314,7 +314,7 @@ async fn run_worker(config: WorkerConfig) -> i32 {
     if let Some(zombies) = config.zombies_max {
         builder = builder.zombies_max(zombies);
     }
-    builder = builder.lease(config.lease).grace(config.grace).crashes_max(config.crashes_max).queue(queue);
+    builder = builder.lease(config.lease).shutdown_grace(config.grace).crashes_max(config.crashes_max).queue(queue);
     let runtime = match builder.start().await {
         Ok(runtime) => Arc::new(runtime),
         Err(refused) => {
