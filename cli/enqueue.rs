@@ -256,7 +256,7 @@ impl<'a> Enqueuer<'a> {
     /// Stores a batch of jobs that were read up to `last_line` (0: not from a file); `numbers` are the lines of the jobs. The error is about the first job that was not
     /// stored.
     async fn send(&mut self, jobs: &[NewJob], numbers: &[u64], last_line: u64) -> Result<(), CliError> {
-        let sent = self.client.wait_at_most(BATCH_TIMEOUT).enqueue_all(jobs.iter().cloned()).await;
+        let sent = self.client.enqueue_timeout(BATCH_TIMEOUT).enqueue_all(jobs.iter().cloned()).await;
         let (receipts, failed) = sent.map_or_else(|e| (e.stored, Some(e.error)), |receipts| (receipts, None));
         // Counted before they are printed, because a full disk does not change what was stored.
         self.stored += receipts.len() as u64;

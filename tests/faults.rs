@@ -91,7 +91,7 @@ async fn enqueue(store: &Arc<dyn Store>, numbers: std::ops::Range<u64>, millis: 
     let sealed: Vec<_> =
         numbers.map(|number| retraced::seal_job(&Work { number, millis }, &options).unwrap()).collect();
     let queue = Client::shared(store.clone()).queue("faults").unwrap();
-    queue.wait_at_most(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
+    queue.enqueue_timeout(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
 }
 
 fn drain_events(events: &mut broadcast::Receiver<SupervisionEvent>) -> Vec<SupervisionEvent> {
@@ -134,7 +134,10 @@ async fn killing_any_actor_of_the_tree_affects_no_handler() {
                     continue;
                 }
                 let batch = (0..50).map(|k| {
-                    handle.job(Work { number: number + k, millis: 50 }).wait_at_most(Duration::from_secs(5)).enqueue()
+                    handle
+                        .job(Work { number: number + k, millis: 50 })
+                        .enqueue_timeout(Duration::from_secs(5))
+                        .enqueue()
                 });
                 for receipt in futures_util::future::join_all(batch).await {
                     assert!(receipt.unwrap().created);
@@ -305,7 +308,7 @@ async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_use_no_restart_budge
         .map(|number| retraced::seal_job(&MayPanic { number, panics: number % 100 == 0 }, &options).unwrap())
         .collect();
     let client = Client::shared(store.clone()).queue("faults").unwrap();
-    client.wait_at_most(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
+    client.enqueue_timeout(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
     let admin = Operator::shared(store);
     let mut kinds = Vec::new();
     let panics =

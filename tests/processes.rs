@@ -94,7 +94,7 @@ async fn enqueue(store: &Arc<dyn Store>, jobs: u64) {
     };
     let sealed: Vec<_> = (0..jobs).map(seal).collect();
     let queue = Client::shared(store.clone()).queue("torture").unwrap();
-    let receipts = queue.wait_at_most(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
+    let receipts = queue.enqueue_timeout(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
     assert!(receipts.len() as u64 == jobs && receipts.iter().all(|receipt| receipt.created));
 }
 

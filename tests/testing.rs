@@ -208,7 +208,7 @@ async fn a_layer_that_times_out_on_blocking_handlers_never_runs_two_of_them_at_o
     let queue = Queue::new("email").unwrap().blocking_handler(handler).layer(impatient).retry(retry);
     let runtime = Runtime::builder().store(MemoryStore::new()).queue(queue).start().await.unwrap();
     let job = runtime.queue("email").unwrap().enqueue(email("ada")).await.unwrap();
-    let outcome = job.outcome_within(Duration::from_secs(20)).await.unwrap();
+    let outcome = job.outcome_timeout(Duration::from_secs(20)).await.unwrap();
     let Outcome::Dead { error: Some(error) } = outcome else { panic!("{outcome:?}") };
     assert_eq!(error.code, Code::ServiceUnavailable);
     assert_eq!((running.lock().unwrap().1, *runs.lock().unwrap()), (1, 3));

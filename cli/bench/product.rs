@@ -41,7 +41,7 @@ impl Retraced {
 
     async fn send(&self, jobs: &[BenchJob], options: impl Fn(&BenchJob) -> JobOptions) -> Result<(), CliError> {
         let sealed: Result<Vec<_>, _> = jobs.iter().map(|job| seal_job(job, &options(job))).collect();
-        self.handle.wait_at_most(BULK_TIMEOUT).enqueue_all(sealed.map_err(failed)?).await?;
+        self.handle.enqueue_timeout(BULK_TIMEOUT).enqueue_all(sealed.map_err(failed)?).await?;
         Ok(())
     }
 }

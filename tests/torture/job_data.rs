@@ -145,7 +145,7 @@ async fn t34_payloads_up_to_the_limit_run_and_larger_ones_do_not() {
     let too_large = number;
     let queue = Client::shared(scenario.store.clone()).queue(QUEUE).unwrap();
     let work = sized_work(number, limit + 1);
-    queue.job(work).id(id(number).to_string()).wait_at_most(secs(5)).enqueue().await.unwrap();
+    queue.job(work).id(id(number).to_string()).enqueue_timeout(secs(5)).enqueue().await.unwrap();
     scenario.expect(number, JobState::Poisoned);
     number += 1;
     for bytes in [(1 << 20) + 1, sized(65 << 20, 512 << 20)] {
