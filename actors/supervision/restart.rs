@@ -39,36 +39,13 @@ impl Strategy {
     }
 }
 
-/// Which ends of a child are failures, after which it is restarted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChildKind {
-    /// All: the child should live as long as its supervisor.
-    Permanent,
-    /// An end by an error, a panic or a kill.
-    Transient,
-    /// None: the child is never restarted.
-    Temporary,
-}
-
 /// How a child ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// Without an error, a panic or a kill.
     Normal,
     /// By an error, a panic or a kill; with the reason.
     Abnormal(String),
-}
-
-impl ChildKind {
-    /// Whether a child of this kind is restarted after this end.
-    #[must_use]
-    pub fn restarts_after(self, end: &End) -> bool {
-        match self {
-            ChildKind::Permanent => true,
-            ChildKind::Transient => matches!(end, End::Abnormal(_)),
-            ChildKind::Temporary => false,
-        }
-    }
 }
 
 /// How many failures a supervisor tolerates: with more than `restarts` within `window` it gives up.
@@ -305,20 +282,6 @@ mod tests {
         assert_eq!(Strategy::OneForOne.affected(1, 4), 1..2);
         assert_eq!(Strategy::OneForAll.affected(1, 4), 0..4);
         assert_eq!(Strategy::RestForOne.affected(1, 4), 1..4);
-    }
-
-    #[test]
-    fn a_child_is_restarted_by_its_kind_and_its_end() {
-        let killed = End::Abnormal("killed".into());
-        let table = [
-            (ChildKind::Permanent, true, true),
-            (ChildKind::Transient, false, true),
-            (ChildKind::Temporary, false, false),
-        ];
-        for (kind, after_normal, after_abnormal) in table {
-            assert_eq!(kind.restarts_after(&End::Normal), after_normal, "{kind:?}");
-            assert_eq!(kind.restarts_after(&killed), after_abnormal, "{kind:?}");
-        }
     }
 
     #[test]
