@@ -33,7 +33,5 @@ pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions, invalid_o
 pub use store_calls::{CallError, StoreCalls};
 pub use supervision::exhausted::Exhausted;
 pub use supervision::registry::LiveActor;
-pub use supervision::restart::{
-    Budget, ChildKind, End, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy,
-};
-pub use tree::{Drained, Ending, NodeState, RunningJob, StartError, Tree, TreeNode, TreeSpec};
+pub use supervision::restart::{Budget, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
+pub use tree::{Ending, NodeState, RunningJob, ShutdownReport, StartError, Tree, TreeNode, TreeSpec};

@@ -1,4 +1,4 @@
-//! Every bound of the tree, by name. `retraced::limits::tree` publishes them.
+//! Every bound of the tree, by name. `retraced::limits` publishes those that an application can set or reach.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ pub const LEASE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Default lease: 30 s.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(30);
 /// Longest shutdown grace.
-pub const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
+pub const SHUTDOWN_GRACE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Default shutdown grace: 25 s.
-pub const GRACE_DEFAULT: Duration = Duration::from_secs(25);
+pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(25);
 /// Highest concurrency of a queue: its number of executors.
 pub const CONCURRENCY_MAX: usize = 10_000;
 /// Default concurrency of a queue.
@@ -68,10 +68,10 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 // Store calls
 
 /// Calls that change something in the store: how many one worker process may have open at a time. Further callers wait for a replay slot.
-pub const REPLAY_SLOTS_MAX: u16 = 256;
+pub const TREE_CALLS_MAX: u16 = 256;
 /// How long an actor waits for the answer to a call. Then the store counts as unreachable. Renewals and repairs have timeouts of their own, and a
 /// store may have shorter ones.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+pub const ACTOR_CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a caller in a worker process waits for the end of an outage. Then it sends its call anyway.
 pub const OUTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a fetcher, a settler or an executor waits after the store has refused its call, and the store link after the store has refused its

@@ -10,8 +10,8 @@ use retraced_jobs::job::QueueName;
 use retraced_jobs::store::Retention;
 
 use crate::limits::{
-    BUILD_LABEL_BYTES_MAX, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, CRASHES_DEFAULT, CRASHES_MAX, GRACE_DEFAULT,
-    GRACE_MAX, LEASE_DEFAULT, LEASE_MAX, LEASE_MIN,
+    BUILD_LABEL_BYTES_MAX, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, CRASHES_DEFAULT, CRASHES_MAX, LEASE_DEFAULT,
+    LEASE_MAX, LEASE_MIN, SHUTDOWN_GRACE_DEFAULT, SHUTDOWN_GRACE_MAX,
 };
 use crate::observer::Observer;
 use crate::supervision::restart::{Reopening, RestartPolicy};
@@ -24,7 +24,7 @@ pub struct TreeOptions {
     pub lease: Duration,
     /// The shutdown grace: how long a shutdown waits for handlers. After four fifths of it they are asked to stop, at its end they are killed. Up to
     /// 1 h, default 25 s.
-    pub grace: Duration,
+    pub shutdown_grace: Duration,
     /// A job is poisoned when so many crashes are counted for it: 1 to 1000, default 3. The first time a worker dies with a job that was never returned, no
     /// crash is counted, because the start of its handler was not recorded. So one more worker may die.
     pub crashes_max: u32,
@@ -50,7 +50,7 @@ impl Default for TreeOptions {
     fn default() -> Self {
         Self {
             lease: LEASE_DEFAULT,
-            grace: GRACE_DEFAULT,
+            shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
             crashes_max: CRASHES_DEFAULT,
             zombies_max: None,
             root_policy: RestartPolicy::ROOT,
@@ -130,8 +130,8 @@ pub fn invalid_options<'a>(
     if !(LEASE_MIN..=LEASE_MAX).contains(&options.lease) {
         refuse(format!("lease is {:?}, allowed are {LEASE_MIN:?} to {LEASE_MAX:?}", options.lease));
     }
-    if options.grace > GRACE_MAX {
-        refuse(format!("grace is {:?}, allowed is up to {GRACE_MAX:?}", options.grace));
+    if options.shutdown_grace > SHUTDOWN_GRACE_MAX {
+        refuse(format!("shutdown grace is {:?}, allowed is up to {SHUTDOWN_GRACE_MAX:?}", options.shutdown_grace));
     }
     if !(1..=CRASHES_MAX).contains(&options.crashes_max) {
         refuse(format!("crashes_max is {}, allowed is 1 to {CRASHES_MAX}", options.crashes_max));

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
-use retraced::Code;
-use retraced::job::{JobState, QueueName};
-use retraced::limits::tree::{CONCURRENCY_MAX, GRACE_MAX, LEASE_MAX, LEASE_MIN};
+use retraced::limits::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN, SHUTDOWN_GRACE_MAX};
+use retraced::{Code, JobState, QueueName};
 
 use crate::limits::{DURATION_MAX, RATES_OVER_BOUNDS, REQUEST_TIMEOUT_BOUNDS};
 use crate::output::{millis, now_ms};
@@ -63,8 +62,8 @@ pub(crate) fn lease(text: &str) -> Result<Duration, String> {
     within(text, (LEASE_MIN, LEASE_MAX))
 }
 
-pub(crate) fn grace(text: &str) -> Result<Duration, String> {
-    within(text, (Duration::ZERO, GRACE_MAX))
+pub(crate) fn shutdown_grace(text: &str) -> Result<Duration, String> {
+    within(text, (Duration::ZERO, SHUTDOWN_GRACE_MAX))
 }
 
 pub(crate) fn request_timeout(text: &str) -> Result<Duration, String> {

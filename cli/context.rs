@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use retraced::store::{RedisOptions, Store, StoreError};
-use retraced::{Operator, RedisStore};
+use retraced::store::{RedisOptions, StoreError};
+use retraced::{Operator, RedisStore, Store};
 
 use crate::error::CliError;
 use crate::output::{Output, one_line};

@@ -1,10 +1,10 @@
 //! `retraced dead …`: lists, shows, redrives and discards dead and poisoned jobs.
 
 use clap::{ArgGroup, Args, Subcommand};
-use retraced::find::BulkAction;
-use retraced::job::{JobId, JobState, JobView, QueueName};
+use retraced::find::{BulkAction, JobFilter};
+use retraced::job::JobView;
 use retraced::store::{BATCH_MAX, Moved, Target};
-use retraced::{JobFilter, Operator};
+use retraced::{JobId, JobState, Operator, QueueName};
 
 use crate::context::CommandContext;
 use crate::error::CliError;

@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use retraced::codec;
-use retraced::job::{JobId, Kind, NewJob, QueueName, RunAt};
-use retraced::retry::{Retry, RetryOverrides, Strategy};
+use retraced::job::{NewJob, RunAt};
+use retraced::retry::{RetryOverrides, Strategy};
 use retraced::store::BATCH_MAX;
 use retraced::view::EnqueuedRow;
-use retraced::{Client, JobOptions, QueueHandle, Receipt};
+use retraced::{Client, JobId, JobOptions, Kind, QueueHandle, QueueName, Receipt, Retry, codec};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -88,15 +87,15 @@ struct RetryFlags {
 
 impl RetryFlags {
     fn overrides(&self) -> RetryOverrides {
-        RetryOverrides {
-            strategy: self.strategy,
-            max_attempts: self.max_attempts,
-            base_ms: self.base_delay.map(millis),
-            factor: self.factor,
-            max_ms: self.max_delay.map(millis),
-            jitter: self.jitter,
-            immediate_tries: self.immediate_tries,
-        }
+        let mut own = RetryOverrides::default();
+        own.strategy = self.strategy;
+        own.max_attempts = self.max_attempts;
+        own.base_ms = self.base_delay.map(millis);
+        own.factor = self.factor;
+        own.max_ms = self.max_delay.map(millis);
+        own.jitter = self.jitter;
+        own.immediate_tries = self.immediate_tries;
+        own
     }
 }
 
@@ -127,7 +126,8 @@ impl RequestedJob {
     fn seal(self) -> Result<NewJob, String> {
         Retry::default().overridden_by(&self.retry).validate().map_err(|e| e.to_string())?;
         let payload = codec::from_json(&self.payload).map_err(|e| format!("the payload {e}"))?;
-        let options = JobOptions { id: self.id, run_at: self.run_at, retry: self.retry, ..JobOptions::default() };
+        let mut options = JobOptions::default().run_at(self.run_at).retry(self.retry);
+        options.id = self.id;
         options.seal(self.kind, Bytes::from(payload)).map_err(|e| format!("the job {e}"))
     }
 }
@@ -255,7 +255,7 @@ impl<'a> Enqueuer<'a> {
     /// Stores a batch of jobs that were read up to `last_line` (0: not from a file); `numbers` are the lines of the jobs. The error is about the first job that was not
     /// stored.
     async fn send(&mut self, jobs: &[NewJob], numbers: &[u64], last_line: u64) -> Result<(), CliError> {
-        let sent = self.client.wait_at_most(BATCH_TIMEOUT).enqueue_all(jobs.iter().cloned()).await;
+        let sent = self.client.enqueue_timeout(BATCH_TIMEOUT).enqueue_all(jobs.iter().cloned()).await;
         let (receipts, failed) = sent.map_or_else(|e| (e.stored, Some(e.error)), |receipts| (receipts, None));
         // Counted before they are printed, because a full disk does not change what was stored.
         self.stored += receipts.len() as u64;

@@ -1,8 +1,8 @@
 //! Options that select jobs by the code of their latest failure, by kind or by time.
 
 use clap::Args;
-use retraced::job::Kind;
-use retraced::{Code, JobFilter};
+use retraced::find::JobFilter;
+use retraced::{Code, Kind};
 
 use crate::args::{self, Since};
 

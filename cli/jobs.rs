@@ -1,11 +1,11 @@
 //! `retraced jobs` and `retraced job …`: list jobs, show one, act on one.
 
 use clap::{Args, Subcommand};
-use retraced::find::JobCursor;
-use retraced::job::{JobId, JobState, JobView, QueueName};
+use retraced::find::{JobCursor, JobFilter};
+use retraced::job::JobView;
 use retraced::store::{BATCH_MAX, Moved};
 use retraced::view::{ActionResult, ActionRow, JobDetail, JobRow, Timestamp};
-use retraced::{JobFilter, Operator};
+use retraced::{JobId, JobState, Operator, QueueName};
 
 use crate::args;
 use crate::context::CommandContext;

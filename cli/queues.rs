@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use retraced::Operator;
-use retraced::job::{JobState, QueueName};
 use retraced::view::{AuditRow, QueueRow, Rates};
+use retraced::{JobState, Operator, QueueName};
 use serde::Serialize;
 use tokio::time::Instant;
 

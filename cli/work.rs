@@ -5,9 +5,9 @@ use std::process;
 use std::time::Duration;
 
 use clap::Args;
-use retraced::limits::tree::{GRACE_DEFAULT, LEASE_DEFAULT};
+use retraced::limits::{LEASE_DEFAULT, SHUTDOWN_GRACE_DEFAULT};
 use retraced::view::Event;
-use retraced::{Context, Drained, OnUnknown, Queue, RawJob, Runtime};
+use retraced::{Context, OnUnknown, Queue, RawJob, Runtime, ShutdownReport};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tracing_subscriber::EnvFilter;
@@ -52,8 +52,8 @@ pub(crate) struct Work {
     #[arg(long, value_name = "DURATION", env = "RETRACED_LEASE", hide_env_values = true, default_value = args::shown(LEASE_DEFAULT), value_parser = args::lease)]
     lease: Duration,
     /// How long a shutdown lets running jobs finish, up to 1h. Jobs that still run after that are stopped and go back to the front of their queue; no failure is counted.
-    #[arg(long, value_name = "DURATION", env = "RETRACED_GRACE", hide_env_values = true, default_value = args::shown(GRACE_DEFAULT), value_parser = args::grace)]
-    grace: Duration,
+    #[arg(long, value_name = "DURATION", env = "RETRACED_SHUTDOWN_GRACE", hide_env_values = true, default_value = args::shown(SHUTDOWN_GRACE_DEFAULT), value_parser = args::shutdown_grace)]
+    shutdown_grace: Duration,
     /// Timeout of a request, response included: 10ms to 1h. Connecting may take at most 5 s of it, and a response may pause for at most 5 s. On timeout the attempt fails with TIMEOUT and is retried. If the status
     /// had arrived and is a failure, the status decides instead.
     #[arg(long, value_name = "DURATION", env = "RETRACED_TIMEOUT", hide_env_values = true, default_value = args::shown(REQUEST_TIMEOUT_DEFAULT), value_parser = args::request_timeout)]
@@ -73,7 +73,10 @@ impl Work {
         log_to_stderr();
         webhook.check_host_name().await?;
         let to = webhook.shown();
-        let mut builder = Runtime::builder().shared_store(context.store().await?).lease(self.lease).grace(self.grace);
+        let mut builder = Runtime::builder()
+            .shared_store(context.store().await?)
+            .lease(self.lease)
+            .shutdown_grace(self.shutdown_grace);
         let mut labels = Vec::new();
         for worked in &self.queues {
             builder = builder.queue(self.queue(worked, &webhook)?);
@@ -99,17 +102,18 @@ impl Work {
         };
         let running = runtime.running();
         if signalled.is_some() {
-            note(draining_message(running, self.grace));
+            note(draining_message(running, self.shutdown_grace));
         }
-        let drained = tokio::select! {
-            drained = runtime.shutdown() => drained?,
+        let mut report = tokio::select! {
+            report = runtime.shutdown() => report?,
             number = signals.next() => {
                 note("stopped at once; running jobs run again when their leases expire");
                 process::exit(128 + number);
             }
         };
-        // `running` and `drained.running` are counted one after the other, and a job may end in between. The larger number is shown.
-        note(drained_message(Drained { running: drained.running.max(running), ..drained }));
+        // `running` and `report.running` are counted one after the other, and a job may end in between. The larger number is shown.
+        report.running = report.running.max(running);
+        note(drained_message(report));
         Ok(())
     }
 }
@@ -143,8 +147,8 @@ fn draining_message(running: usize, grace: Duration) -> String {
     format!("draining: {} running, with {grace} to finish; a second signal stops at once", job_count(running as u64))
 }
 
-fn drained_message(drained: Drained) -> String {
-    let Drained { running, killed, unsettled } = drained;
+fn drained_message(report: ShutdownReport) -> String {
+    let ShutdownReport { running, killed, unsettled, .. } = report;
     let mut text = match running {
         0 => "drained".to_owned(),
         _ => format!("drained: {} of {} finished", running.saturating_sub(killed), job_count(running as u64)),

@@ -19,7 +19,7 @@
 
 use std::time::Duration;
 
-use retraced::{Attempt, EventKind, Job, MemoryStore, Queue, Retry, Runtime};
+use retraced::{Attempt, Job, MemoryStore, Queue, Retry, Runtime, supervision::EventKind};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]

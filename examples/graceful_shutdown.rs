@@ -39,7 +39,7 @@ async fn work(Work(duration): Work, id: JobId, cancelled: Cancelled) -> Result<(
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // For four fifths of the shutdown grace handlers may finish. Then the others are asked to stop; at the end of the grace they are killed.
-    let builder = Runtime::builder().store(MemoryStore::new()).grace(Duration::from_secs(2));
+    let builder = Runtime::builder().store(MemoryStore::new()).shutdown_grace(Duration::from_secs(2));
     let runtime = builder.queue(Queue::new("works")?.handler(work)).start().await?;
     let works = runtime.queue("works")?;
     let mut jobs = Vec::new();
@@ -49,8 +49,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     while runtime.running() < jobs.len() {
         sleep(Duration::from_millis(10)).await;
     }
-    let drained = runtime.shutdown().await?;
-    println!("{} ran, {} killed, {} unsettled", drained.running, drained.killed, drained.unsettled);
+    let report = runtime.shutdown().await?;
+    println!("{} ran, {} killed, {} unsettled", report.running, report.killed, report.unsettled);
     for job in jobs {
         let trace = runtime.trace(&job.id).await?;
         println!("{}: {}, {} failures", job.id, trace.view().state, trace.view().counters.failures);

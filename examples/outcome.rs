@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for pages in [12, 0] {
         let job = reports.enqueue(Render { pages }).await?;
         // `job.outcome()` waits without a limit. Both continue through retries and outages of the store.
-        match job.outcome_within(Duration::from_secs(10)).await? {
+        match job.outcome_timeout(Duration::from_secs(10)).await? {
             Outcome::Poisoned { error: Some(error) } => println!("{pages} pages: {}, {}", error.code, error.message),
             outcome => println!("{pages} pages: {}", outcome.output::<Report>()?.path),
         }

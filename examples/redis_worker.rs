@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("the sum of their squares is {sum}");
     // Lets running handlers finish, and settles their jobs.
-    let drained = runtime.shutdown().await?;
-    println!("{} killed, {} outcomes unsettled", drained.killed, drained.unsettled);
+    let report = runtime.shutdown().await?;
+    println!("{} killed, {} outcomes unsettled", report.killed, report.unsettled);
     Ok(())
 }

@@ -47,7 +47,7 @@ async fn main() -> Result<(), Failure> {
     let cards = Queue::new("cards")?.handler(charge).handler(|_: Thank| async {}).retry(retry);
     let test = TestRuntime::start(Runtime::builder().queue(cards)).await;
     let job = test.enqueue("cards", Charge(500)).await;
-    test.drain().await;
+    test.run_until_idle().await;
     test.assert_completed(&job).await;
     assert_eq!(test.enqueued::<Thank>().await, [Thank(500)]);
     println!("{} hours of retries are tested", started.elapsed().as_secs() / 3600);

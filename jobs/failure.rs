@@ -54,6 +54,7 @@ pub enum Code {
 }
 
 /// Whether a retry may help, which decides what happens to the job after a failure.
+/// No classes will be added: whoever decides by the class may match it exhaustively.
 ///
 /// ```
 /// use retraced_jobs::failure::{Class, Code, Failure};

@@ -44,7 +44,7 @@ use crate::tree_runtime::TreeRuntime;
 ///     .state(Mailer { from: "hello@example.com" })
 ///     .queue(Queue::new("email")?.concurrency(50).handler(send))
 ///     .lease(Duration::from_secs(60))
-///     .grace(Duration::from_secs(10))
+///     .shutdown_grace(Duration::from_secs(10))
 ///     .start()
 ///     .await?;
 /// # runtime.shutdown().await?;
@@ -126,8 +126,8 @@ impl RuntimeBuilder {
     }
 
     /// The shutdown grace: how long a shutdown waits for handlers before it kills them, up to 1 h, default 25 s. After four fifths of it they are asked to stop.
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.options.grace = grace;
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.options.shutdown_grace = grace;
         self
     }
 

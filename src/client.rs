@@ -8,7 +8,7 @@ use retraced_actors::StoreCalls;
 use retraced_jobs::enqueue::{
     EnqueueError, IntoNewJob, JobHandle, Outcome, OutcomeError, Producers, QueueHandle, QueueProducer,
 };
-use retraced_jobs::job::{InvalidName, JobId, QueueName};
+use retraced_jobs::job::{JobId, QueueName};
 use retraced_jobs::store::Store;
 use tokio::runtime::Handle;
 
@@ -71,9 +71,10 @@ impl Client {
     /// A queue to enqueue to. It need not have been used before.
     ///
     /// # Errors
-    /// [`InvalidName`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
-    pub fn queue(&self, name: impl AsRef<str>) -> Result<QueueHandle, InvalidName> {
-        Ok(QueueHandle::new(self.producer(&QueueName::new(name)?)))
+    /// [`EnqueueError::InvalidQueue`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
+    pub fn queue(&self, name: impl AsRef<str>) -> Result<QueueHandle, EnqueueError> {
+        let name = QueueName::new(name).map_err(EnqueueError::InvalidQueue)?;
+        Ok(QueueHandle::new(self.producer(&name)))
     }
 
     /// Enqueues a job to the default queue of its kind ([`JobDefaults::queue`](crate::JobDefaults::queue)), and waits for its receipt.

@@ -69,7 +69,6 @@ pub mod view;
 pub use build_error::BuildError;
 pub use builder::{Queue, RuntimeBuilder};
 pub use client::Client;
-pub use find::JobFilter;
 pub use operator::{Audit, Operator, OperatorError};
 pub use runtime::{Runtime, RuntimeError};
 pub use trace::{Trace, TraceError, TraceEvent, TraceStep};
@@ -77,14 +76,12 @@ pub use trace::{Trace, TraceError, TraceEvent, TraceStep};
 #[doc(no_inline)]
 pub use ractor::ActorRef;
 pub use retraced_actors::{
-    AttemptEnded, AttemptStarted, Budget, Drained, Enqueue, NodeState, Observer, Reopening, RestartDelay,
-    RestartPolicy, RunningJob, TreeNode,
+    AttemptEnded, AttemptStarted, Enqueue, NodeState, Observer, RunningJob, ShutdownReport, TreeNode,
 };
 pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::enqueue::{
     EnqueueAllError, EnqueueError, IntoNewJob, JobHandle, JobRequest, Outcome, OutcomeError, QueueHandle, Receipt,
 };
-pub use retraced_jobs::events::{EventKind, SupervisionEvent};
 pub use retraced_jobs::failure::{Class, Code, Failure, FailureError};
 pub use retraced_jobs::handler::{Attempt, Cancelled, FromContext, IntoFailure, Needs, Output, RawJob, State};
 pub use retraced_jobs::job::{JobId, JobState, Kind, QueueName};
@@ -142,12 +139,9 @@ pub mod store {
     pub use retraced_jobs::store::Renewed;
     pub use retraced_jobs::store::ReplaySlot;
     pub use retraced_jobs::store::ReplaySlots;
-    pub use retraced_jobs::store::Retention;
-    pub use retraced_jobs::store::RetentionRule;
     pub use retraced_jobs::store::Seen;
     pub use retraced_jobs::store::Settled;
     pub use retraced_jobs::store::Settlement;
-    pub use retraced_jobs::store::Store;
     pub use retraced_jobs::store::StoreError;
     pub use retraced_jobs::store::StoreFacts;
     pub use retraced_jobs::store::StoreFuture;
@@ -168,14 +162,9 @@ pub mod job {
     pub use retraced_jobs::job::Counters;
     pub use retraced_jobs::job::InstanceId;
     pub use retraced_jobs::job::InvalidName;
-    pub use retraced_jobs::job::JobId;
-    pub use retraced_jobs::job::JobState;
-    pub use retraced_jobs::job::Kind;
     pub use retraced_jobs::job::Lease;
-    pub use retraced_jobs::job::NAME_LENGTH_MAX;
     pub use retraced_jobs::job::NewJob;
     pub use retraced_jobs::job::Nonce;
-    pub use retraced_jobs::job::QueueName;
     pub use retraced_jobs::job::RunAt;
     pub use retraced_jobs::job::Token;
     pub use retraced_jobs::job::UnknownState;
@@ -198,7 +187,6 @@ pub mod job {
 pub mod retry {
     pub use retraced_jobs::retry::Decision;
     pub use retraced_jobs::retry::InvalidRetry;
-    pub use retraced_jobs::retry::Retry;
     pub use retraced_jobs::retry::RetryOutcome;
     pub use retraced_jobs::retry::RetryOverrides;
     pub use retraced_jobs::retry::Strategy;
@@ -208,8 +196,6 @@ pub mod retry {
 
 /// Restart policies, the actors of the supervision tree, and its events.
 pub mod supervision {
-    /// Used in the example of [`Runtime::actors`](crate::Runtime::actors).
-    pub use retraced_actors::LiveActor;
     pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
     /// Used in the example of [`BuildError`](crate::BuildError).
     pub use retraced_actors::{InvalidOption, StartError};
@@ -220,8 +206,6 @@ pub mod supervision {
 pub mod codec {
     pub use retraced_jobs::codec::CodecError;
     pub use retraced_jobs::codec::Envelope;
-    pub use retraced_jobs::codec::PAYLOAD_BYTES_CEILING;
-    pub use retraced_jobs::codec::PAYLOAD_BYTES_MAX;
     pub use retraced_jobs::codec::decode_attempt;
     pub use retraced_jobs::codec::encode_attempt;
     pub use retraced_jobs::codec::from_json;

@@ -1,23 +1,41 @@
-//! Every bound of the facade, with its unit and what happens past it. The bounds of the lower crates are re-exported.
+//! The bounds that an application can set or reach, with their units and what happens past them. Those that only stores and their callers meet are in
+//! [`store`](crate::store).
 
 use std::time::Duration;
 
-/// The bounds of the supervision tree and of the calls to the store.
-pub use retraced_actors::limits as tree;
-/// The bounds of jobs, traces and stores.
-pub use retraced_jobs::limits as jobs;
+// Options of a runtime. One with an option outside of these bounds does not start.
+pub use retraced_actors::limits::{
+    BUILD_LABEL_BYTES_MAX, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, CRASHES_DEFAULT, CRASHES_MAX, LEASE_DEFAULT,
+    LEASE_MAX, LEASE_MIN, REOPEN_DELAY_MIN, SHUTDOWN_GRACE_DEFAULT, SHUTDOWN_GRACE_MAX,
+};
+// What a worker does when a job, a handler or a producer reaches a bound.
+pub use retraced_actors::limits::{
+    DEADLINE_MAX, EVENTS_BROADCAST_MAX, FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX, LOSSES_MAX, POLL_MAX, STUCK_AFTER,
+    UNSTARTED_MAX, ZOMBIE_AFTER,
+};
+// Options of a kind, a queue or a job.
+pub use retraced_jobs::limits::{
+    ENQUEUE_TIMEOUT, HANDLER_TIMEOUT, HANDLER_TIMEOUT_MAX, HANDLER_TIMEOUT_MIN, NAME_LENGTH_MAX, PAYLOAD_BYTES_CEILING,
+    PAYLOAD_BYTES_MAX, RETRY_ATTEMPTS_MAX, RETRY_DELAY_MAX, RETRY_FACTOR_MAX, SNOOZE_MAX, UNKNOWN_KIND_DELAY,
+    UNKNOWN_KIND_RELEASES_MAX,
+};
+// What is kept of a job, of its attempts and of an audit.
+pub use retraced_jobs::limits::{
+    BACKTRACE_BYTES_MAX, CAUSE_BYTES_MAX, CHAIN_LENGTH_MAX, DEPTH_MAX, ENVELOPE_OVERHEAD_MAX, FINDING_EXAMPLES_MAX,
+    HISTORY_FIRST, HISTORY_LAST, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, MESSAGE_BYTES_MAX, OUTPUT_BYTES_MAX,
+};
 
 /// Enqueue calls a client may have under way at a time, over all queues; further ones wait for a free replay slot.
 pub const CLIENT_CALLS_MAX: u16 = 64;
 /// Queues for which a client keeps a batcher. Past it, batchers that no handle uses are dropped, and their queues are announced to the store again when they are next
 /// used. If handles use all of them, the client keeps more.
-pub const CLIENT_QUEUES_MAX: usize = 1024;
+pub(crate) const CLIENT_QUEUES_MAX: usize = 1024;
 /// Calls a client has under way at a time for one queue, not counting bulk enqueues; jobs that arrive meanwhile wait for the next call. Two, because the client can
 /// prepare one call or read its reply while the server works on the other.
-pub const BATCHER_CALLS_MAX: usize = 2;
+pub(crate) const BATCHER_CALLS_MAX: usize = 2;
 
 /// Calls that move jobs an operator may have under way at a time; further ones wait for a free replay slot. Calls that may be sent twice, such as reads, need none. The operator of a runtime shares the
-/// slots of that runtime instead ([`REPLAY_SLOTS_MAX`](tree::REPLAY_SLOTS_MAX)).
+/// slots of that runtime instead, which are 256.
 pub const OPERATOR_CALLS_MAX: u16 = 16;
 /// How long an operator's call waits in total for a store that does not answer: 5 s. Past it the call fails, with `Store` if the store could not be reached and with
 /// `TimedOut` if it was silent.
@@ -28,33 +46,33 @@ pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The first wait between two polls of a job whose outcome is awaited, while the store sends no hints: 20 ms. Each further wait is twice as long, up to
 /// [`OUTCOME_POLL_MAX`]. Also how long the first poll waits for the subscription to hints.
-pub const OUTCOME_POLL_MIN: Duration = Duration::from_millis(20);
+pub(crate) const OUTCOME_POLL_MIN: Duration = Duration::from_millis(20);
 /// The longest wait between two polls of a job whose outcome is awaited: while the store answers, a caller learns of the end at most 1 s late.
 /// Also the pause before a lost subscription to hints is opened again.
-pub const OUTCOME_POLL_MAX: Duration = Duration::from_secs(1);
+pub(crate) const OUTCOME_POLL_MAX: Duration = Duration::from_secs(1);
 /// Subscriptions to the ends of jobs that one client, operator or runtime holds at a time: one per queue, each with its own connection. Callers that wait for a job
 /// of a further queue poll.
 pub const OUTCOME_SUBSCRIPTIONS_MAX: usize = 16;
 /// How long a subscription to the ends of a queue's jobs is kept after its last listener is gone: 10 s. Without this, waiting for one job after the other would open a
 /// connection per job. An idle subscription ends earlier when another queue needs one and [`OUTCOME_SUBSCRIPTIONS_MAX`] is reached.
-pub const OUTCOME_SUBSCRIPTION_IDLE: Duration = Duration::from_secs(10);
+pub(crate) const OUTCOME_SUBSCRIPTION_IDLE: Duration = Duration::from_secs(10);
 /// For how long one poll registers its wait in the store: 12 s. A store need not renew a registration before half of this time has passed, so half of it covers
 /// the longest wait ([`OUTCOME_POLL_MAX`]) and the longest read ([`OUTCOME_READ_TIMEOUT`]). If a job completes after the registration has expired and is not kept, its
 /// outcome is unknown.
-pub const OUTCOME_REGISTERED_WAIT: Duration = Duration::from_secs(12);
+pub(crate) const OUTCOME_REGISTERED_WAIT: Duration = Duration::from_secs(12);
 /// Hints buffered for a listener that is slow to receive them; a listener that has missed some reads its job from the store.
-pub const OUTCOME_HINTS_MAX: usize = 1024;
+pub(crate) const OUTCOME_HINTS_MAX: usize = 1024;
 /// How long one poll of a job may take: 5 s. Past it the poll is repeated.
-pub const OUTCOME_READ_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const OUTCOME_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Threads of the tokio runtime of a supervision tree. One would be enough; with two the store's connections can read while an actor works.
-pub const TREE_THREADS: usize = 2;
+pub(crate) const TREE_THREADS: usize = 2;
 
 /// Most jobs that a search reads from the store at a time: few enough not to delay workers, because the server runs no other call during a read.
-pub const FIND_READ_MAX: usize = 200;
+pub(crate) const FIND_READ_MAX: usize = 200;
 /// Jobs in the first read of a search, when the size of the jobs is not known yet. Each further read is for as many jobs of
 /// the last read's mean size as fit into [`FIND_BYTES_MAX`], up to [`FIND_READ_MAX`].
-pub const FIND_FIRST_READ_MAX: usize = 25;
+pub(crate) const FIND_FIRST_READ_MAX: usize = 25;
 /// Bytes of envelopes at which a call of a search returns what it has found, so that only the last job can exceed it: 4 MiB. Also the intended size of one read.
 pub const FIND_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Jobs one call of [`Operator::find`](crate::Operator::find) examines; past it the call returns what it has found, with a cursor to continue.
@@ -66,16 +84,16 @@ pub const BULK_STEP_EXAMINED_MAX: u64 = 2_000;
 
 /// How long a store may take to answer for the first time: 10 s. Past it the start is refused.
 pub const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often [`drain`](crate::testing::TestRuntime::drain) polls the queues: 5,000 times. Past it `drain` panics and names the queues with jobs that have not ended.
+/// How often [`run_until_idle`](crate::testing::TestRuntime::run_until_idle) polls the queues: 5,000 times. Past it `run_until_idle` panics and names the queues with jobs that have not ended.
 #[cfg(feature = "testing")]
-pub const DRAIN_POLLS_MAX: u32 = 5_000;
-/// First step of paused time between two polls of `drain`: 1 ms. Each further step is twice as long, up to [`DRAIN_STEP_MAX`].
+pub const IDLE_POLLS_MAX: u32 = 5_000;
+/// First step of paused time between two polls of `run_until_idle`: 1 ms. Each further step is twice as long, up to [`IDLE_STEP_MAX`].
 #[cfg(feature = "testing")]
-pub const DRAIN_STEP_MIN: Duration = Duration::from_millis(1);
-/// Longest step of paused time between two polls of `drain` while jobs run: 1 s. When `drain` returns, the last job may have ended up to this long ago.
+pub(crate) const IDLE_STEP_MIN: Duration = Duration::from_millis(1);
+/// Longest step of paused time between two polls of `run_until_idle` while jobs run: 1 s. When `run_until_idle` returns, the last job may have ended up to this long ago.
 #[cfg(feature = "testing")]
-pub const DRAIN_STEP_MAX: Duration = Duration::from_secs(1);
+pub(crate) const IDLE_STEP_MAX: Duration = Duration::from_secs(1);
 /// Jobs that a [`TestRuntime`](crate::testing::TestRuntime) reads at a time when it lists the jobs of a queue: 200, as many as one call may carry. It reads pages until
 /// there are none left.
 #[cfg(feature = "testing")]
-pub const TEST_PAGE_JOBS_MAX: usize = 200;
+pub(crate) const TEST_PAGE_JOBS_MAX: usize = 200;

@@ -173,6 +173,7 @@ impl Operator {
 ///
 /// Used in the example of [`Operator::audit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Audit {
     /// The counts before the audit.
     pub before: CountCheck,

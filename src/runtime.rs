@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_actors::{ActorRef, Drained, Ending, Enqueue, Exhausted, FrontDoorHandle, LiveActor, Tree, TreeNode};
+use retraced_actors::{ActorRef, Ending, Enqueue, Exhausted, FrontDoorHandle, ShutdownReport, Tree, TreeNode};
 use retraced_jobs::enqueue::{EnqueueError, IntoNewJob, JobHandle, Outcome, OutcomeError, Producers, QueueHandle};
 use retraced_jobs::events::SupervisionEvent;
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
@@ -37,7 +37,7 @@ pub struct Runtime {
     client: Client,
     waiter: OutcomeWaiter,
     operator: Operator,
-    drained: OnceCell<Drained>,
+    report: OnceCell<ShutdownReport>,
     threads: TreeRuntime,
 }
 
@@ -51,15 +51,35 @@ impl Runtime {
     pub(crate) fn new(tree: Tree, client: Client, threads: TreeRuntime) -> Self {
         let waiter = OutcomeWaiter::new(tree.calls().clone());
         let operator = Operator::with_calls(tree.calls().clone(), waiter.clone());
-        Self { tree, client, waiter, operator, drained: OnceCell::new(), threads }
+        Self { tree, client, waiter, operator, report: OnceCell::new(), threads }
     }
 
     /// A handle to enqueue to a queue of this runtime. It stays valid when the queue's actors are restarted.
     ///
     /// # Errors
-    /// [`RuntimeError::NoSuchQueue`] when this runtime has no queue of this name; the error names the queues it has.
-    pub fn queue(&self, name: &str) -> Result<QueueHandle, RuntimeError> {
-        Ok(self.handle_of(self.front_door(name)?))
+    /// [`EnqueueError::NoSuchQueue`] when this runtime has no queue of this name; the error names the queues it has. [`EnqueueError::InvalidQueue`] when the name is
+    /// not allowed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct SendEmail { to: String }
+    /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
+    /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
+    /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
+    /// # let runtime = builder.start().await?;
+    /// use retraced::EnqueueError;
+    /// let Err(EnqueueError::NoSuchQueue { queue, known }) = runtime.queue("emial") else { panic!() };
+    /// assert_eq!((queue.as_str(), known[0].as_str()), ("emial", "email"));
+    /// assert!(matches!(runtime.queue("e mail"), Err(EnqueueError::InvalidQueue(_))));
+    /// # runtime.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn queue(&self, name: impl AsRef<str>) -> Result<QueueHandle, EnqueueError> {
+        Ok(self.handle_of(self.front_door(name.as_ref())?))
     }
 
     /// Enqueues a job to the default queue of its kind ([`JobDefaults::queue`](crate::JobDefaults::queue)), which need not be one of this runtime's, and waits for its
@@ -118,17 +138,14 @@ impl Runtime {
     /// [`QueueHandle::enqueue`] is acknowledged.
     ///
     /// # Errors
-    /// [`RuntimeError::NoSuchQueue`] when this runtime has no queue of this name; the error names the queues it has.
-    pub fn queue_actor(&self, name: &str) -> Result<Option<ActorRef<Enqueue>>, RuntimeError> {
-        Ok(self.front_door(name)?.actor())
+    /// Those of [`queue`](Self::queue).
+    pub fn queue_actor(&self, name: impl AsRef<str>) -> Result<Option<ActorRef<Enqueue>>, EnqueueError> {
+        Ok(self.front_door(name.as_ref())?.actor())
     }
 
-    fn front_door(&self, name: &str) -> Result<FrontDoorHandle, RuntimeError> {
-        let found = QueueName::new(name).ok().and_then(|name| self.tree.queue(&name));
-        found.ok_or_else(|| RuntimeError::NoSuchQueue {
-            name: name.escape_debug().take(80).collect(),
-            known: self.tree.queues(),
-        })
+    fn front_door(&self, name: &str) -> Result<FrontDoorHandle, EnqueueError> {
+        let queue = QueueName::new(name).map_err(EnqueueError::InvalidQueue)?;
+        self.tree.queue(&queue).ok_or_else(|| EnqueueError::NoSuchQueue { queue, known: self.tree.queues() })
     }
 
     /// Waits until a job has ended, for up to `timeout`. For jobs whose [`JobHandle`](crate::JobHandle) is gone.
@@ -208,29 +225,6 @@ impl Runtime {
         self.tree.snapshot()
     }
 
-    /// The live actors, ordered by path.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
-    /// # #[derive(serde::Serialize, serde::Deserialize)]
-    /// # struct SendEmail { to: String }
-    /// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
-    /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-    /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
-    /// # let runtime = builder.start().await?;
-    /// let paths: Vec<String> = runtime.actors().into_iter().map(|actor| actor.path).collect();
-    /// assert!(paths.contains(&"email/fetcher".into()), "{paths:?}");
-    /// # runtime.shutdown().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn actors(&self) -> Vec<LiveActor> {
-        self.tree.actors()
-    }
-
     /// Kills the actor at a path such as `email/fetcher`, for tests and demonstrations. Returns whether there was one.
     pub fn kill(&self, path: &str) -> bool {
         self.tree.kill(path)
@@ -268,7 +262,7 @@ impl Runtime {
     /// [`RuntimeError::GaveUp`] or [`RuntimeError::Lost`] when the runtime had ended before because of an error.
     ///
     /// # Cancel safety
-    /// A shutdown continues when this future is dropped. Call it again to wait for the end; the numbers in [`Drained`] are then all 0.
+    /// A shutdown continues when this future is dropped. Call it again to wait for the end; the numbers in [`ShutdownReport`] are then all 0.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -280,15 +274,15 @@ impl Runtime {
     /// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
     /// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
     /// # let runtime = builder.start().await?;
-    /// let drained: retraced::Drained = runtime.shutdown().await?;
-    /// assert_eq!(drained.killed, 0);
+    /// let report: retraced::ShutdownReport = runtime.shutdown().await?;
+    /// assert_eq!(report.killed, 0);
     /// runtime.wait().await?; // returns at once: the runtime has ended
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn shutdown(&self) -> Result<Drained, RuntimeError> {
-        let drained = *self.drained.get_or_init(|| self.tree.shutdown()).await;
-        self.wait().await.map(|()| drained)
+    pub async fn shutdown(&self) -> Result<ShutdownReport, RuntimeError> {
+        let report = *self.report.get_or_init(|| self.tree.shutdown()).await;
+        self.wait().await.map(|()| report)
     }
 
     /// The tokio runtime the tree runs on.
@@ -298,35 +292,21 @@ impl Runtime {
     }
 }
 
-/// Why a runtime has no such queue, or has ended.
+/// Why a runtime has ended by itself.
 ///
 /// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
-/// # #[derive(serde::Serialize, serde::Deserialize)]
-/// # struct SendEmail { to: String }
-/// # impl Job for SendEmail { const KIND: &'static str = "email.send"; }
-/// # async fn send(_: SendEmail, _: Context) -> Result<(), Failure> { Ok(()) }
-/// # let builder = Runtime::builder().store(MemoryStore::new()).queue(Queue::new("email")?.handler(send));
-/// # let runtime = builder.start().await?;
-/// use retraced::RuntimeError;
-/// let Err(RuntimeError::NoSuchQueue { name, known }) = runtime.queue("emial") else { panic!() };
-/// assert_eq!((name.as_str(), known[0].as_str()), ("emial", "email"));
-/// # runtime.shutdown().await?;
-/// # Ok(())
-/// # }
+/// use retraced::{Runtime, RuntimeError};
+/// async fn run(runtime: Runtime) -> Result<(), RuntimeError> {
+///     match runtime.wait().await {
+///         // For the process manager to start the process again.
+///         Err(RuntimeError::GaveUp(why)) => panic!("{} failed too often: {}", why.child, why.reason),
+///         ended => ended,
+///     }
+/// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RuntimeError {
-    /// The runtime has no queue of this name.
-    NoSuchQueue {
-        /// The name asked for.
-        name: String,
-        /// The queues the runtime has.
-        known: Vec<QueueName>,
-    },
     /// The root supervisor gave up: its children failed more often than its restart budget allows, or there were too many zombies.
     GaveUp(Exhausted),
     /// The root supervisor was killed, or its threads ended.
@@ -336,10 +316,6 @@ pub enum RuntimeError {
 impl fmt::Display for RuntimeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RuntimeError::NoSuchQueue { name, known } => {
-                let known: Vec<_> = known.iter().map(QueueName::as_str).collect();
-                write!(f, "this runtime has no queue \"{name}\"; it has {}", known.join(", "))
-            }
             RuntimeError::GaveUp(exhausted) => exhausted.fmt(f),
             RuntimeError::Lost => f.write_str(
                 "the supervision tree ended unexpectedly: its root supervisor was killed or its threads ended",
@@ -352,7 +328,7 @@ impl std::error::Error for RuntimeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             RuntimeError::GaveUp(exhausted) => Some(exhausted),
-            RuntimeError::NoSuchQueue { .. } | RuntimeError::Lost => None,
+            RuntimeError::Lost => None,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! There are two ways. [`TestContext`] builds the arguments of a handler, and the test calls the handler as a plain function. [`TestRuntime`] runs the whole supervision
-//! tree on a store in memory; in tokio's paused time [`drain`](TestRuntime::drain) jumps over every delay, so that a day of retries takes milliseconds.
+//! tree on a store in memory; in tokio's paused time [`run_until_idle`](TestRuntime::run_until_idle) jumps over every delay, so that a day of retries takes milliseconds.
 //!
 //! ```
 //! use std::time::Duration;
@@ -32,7 +32,7 @@
 //!     let ada = test.enqueue("email", SendEmail { to: "ada".into() }).await;
 //!     let nobody = test.enqueue("email", SendEmail { to: "nobody".into() }).await;
 //!
-//!     test.drain().await; // two retries, about an hour apart, at once
+//!     test.run_until_idle().await; // two retries, about an hour apart, at once
 //!
 //!     test.assert_completed(&ada).await;
 //!     test.assert_poisoned(&nobody, Code::InvalidJobData).await;
@@ -59,7 +59,7 @@ pub use retraced_jobs::testing::{TestAttempt, TestContext};
 
 use crate::builder::RuntimeBuilder;
 use crate::client::Client;
-use crate::limits::{DRAIN_POLLS_MAX, DRAIN_STEP_MAX, DRAIN_STEP_MIN, TEST_PAGE_JOBS_MAX};
+use crate::limits::{IDLE_POLLS_MAX, IDLE_STEP_MAX, IDLE_STEP_MIN, TEST_PAGE_JOBS_MAX};
 use crate::runtime::Runtime;
 
 /// A [`Runtime`] on a [`MemoryStore`] that uses tokio's clock. Start it in paused time, as in `#[tokio::test(start_paused = true)]`.
@@ -114,18 +114,18 @@ impl TestRuntime {
     /// # Panics
     /// When it has to jump and tokio's time is not paused. When jobs are left after 5,000 polls, with a jump or up to 1 s between two polls: for example in a paused
     /// queue, or with a handler that always snoozes. The message names the queues.
-    pub async fn drain(&self) {
-        let mut step = DRAIN_STEP_MIN;
-        for _ in 0..DRAIN_POLLS_MAX {
+    pub async fn run_until_idle(&self) {
+        let mut step = IDLE_STEP_MIN;
+        for _ in 0..IDLE_POLLS_MAX {
             match self.remaining().await {
                 Remaining::Nothing => return,
                 Remaining::Delayed(first_due) => {
                     tokio::time::advance(first_due).await;
-                    step = DRAIN_STEP_MIN;
+                    step = IDLE_STEP_MIN;
                 }
                 Remaining::Active => {
                     tokio::time::sleep(step).await;
-                    step = (step * 2).min(DRAIN_STEP_MAX);
+                    step = (step * 2).min(IDLE_STEP_MAX);
                 }
             }
         }
@@ -200,11 +200,11 @@ impl TestRuntime {
         found.into_iter().map(|(_, job)| job).collect()
     }
 
-    /// Ends the runtime. Not needed at the end of a test.
+    /// Ends the runtime. Not needed at the end of a test. Further calls return at once.
     ///
     /// # Panics
     /// When the runtime had ended before because of an error.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(&self) {
         if let Err(error) = self.runtime.shutdown().await {
             panic!("{error}");
         }
@@ -240,7 +240,7 @@ impl TestRuntime {
         }
     }
 
-    /// The queues with jobs that have not ended, with their numbers, for the panic message of `drain`.
+    /// The queues with jobs that have not ended, with their numbers, for the panic message of `run_until_idle`.
     async fn describe_remaining(&self) -> Vec<String> {
         let mut queues = Vec::new();
         for queue in self.runtime.queue_names() {

@@ -69,7 +69,7 @@ async fn refused(builder: RuntimeBuilder) -> String {
 async fn every_mistake_is_reported_at_once() {
     let queue = email().handler(send_by).handler(misnamed).retry(Retry::fixed().max_attempts(0)).concurrency(0);
     let builder = Runtime::builder().queue(queue).queue(Queue::new("idle").unwrap()).lease(Duration::ZERO);
-    let message = refused(builder.grace(Duration::MAX).state(1).state(2)).await;
+    let message = refused(builder.shutdown_grace(Duration::MAX).state(1).state(2)).await;
     let expected = [
         "two states of type i32",
         "queue \"email\": invalid kind \"email send\"",
@@ -78,7 +78,7 @@ async fn every_mistake_is_reported_at_once() {
         "queue \"idle\" has no handler; add one with .handler(…)",
         "no store was given",
         "lease is 0ns",
-        "grace is ",
+        "shutdown grace is ",
         "concurrency of queue \"email\" is 0",
     ];
     let lines: Vec<&str> = message.lines().collect();
@@ -110,7 +110,7 @@ async fn options_out_of_bounds_are_refused_with_what_is_allowed() {
     let with = |queue: Queue| with(queue.handler(send_email));
     let table = [
         (builder().lease(Duration::from_millis(1)), "lease is 1ms, allowed are 300ms to 3600s"),
-        (builder().grace(Duration::MAX), "allowed is up to 3600s"),
+        (builder().shutdown_grace(Duration::MAX), "allowed is up to 3600s"),
         (builder().crashes_max(0), "crashes_max is 0, allowed is 1 to 1000"),
         (builder().zombies_max(0), "zombies_max is 0"),
         (builder().queue(email().handler(send_email)), "queue \"email\" was given twice"),

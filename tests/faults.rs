@@ -10,21 +10,20 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use retraced::store::Store;
+use retraced::supervision::{Budget, EventKind, RestartDelay, RestartPolicy, SupervisionEvent};
 use retraced::{
-    Budget, Client, Code, Context, EventKind, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore,
-    RestartDelay, RestartPolicy, Retry, Runtime, State, SupervisionEvent,
+    Client, Code, Context, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore, Retry, Runtime, State, Store,
 };
 use serde::{Deserialize, Serialize};
 use support::redis_server::RedisServer;
 use support::{eventually, full_scale, unix_ms};
 use tokio::sync::broadcast;
 
-const MANY_RESTARTS: RestartPolicy = RestartPolicy {
-    strategy: retraced::supervision::Strategy::OneForOne,
-    budget: Budget { restarts: 500, window: Duration::from_secs(60) },
-    delay: RestartDelay { base: Duration::from_millis(10), max: Duration::from_millis(100), jitter_percent: 20 },
-};
+const MANY_RESTARTS: RestartPolicy = RestartPolicy::new(
+    retraced::supervision::Strategy::OneForOne,
+    Budget::new(500, Duration::from_secs(60)),
+    RestartDelay::new(Duration::from_millis(10), Duration::from_millis(100), 20),
+);
 
 #[derive(Serialize, Deserialize)]
 struct Work {
@@ -92,7 +91,7 @@ async fn enqueue(store: &Arc<dyn Store>, numbers: std::ops::Range<u64>, millis: 
     let sealed: Vec<_> =
         numbers.map(|number| retraced::seal_job(&Work { number, millis }, &options).unwrap()).collect();
     let queue = Client::shared(store.clone()).queue("faults").unwrap();
-    queue.wait_at_most(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
+    queue.enqueue_timeout(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
 }
 
 fn drain_events(events: &mut broadcast::Receiver<SupervisionEvent>) -> Vec<SupervisionEvent> {
@@ -135,7 +134,10 @@ async fn killing_any_actor_of_the_tree_affects_no_handler() {
                     continue;
                 }
                 let batch = (0..50).map(|k| {
-                    handle.job(Work { number: number + k, millis: 50 }).wait_at_most(Duration::from_secs(5)).enqueue()
+                    handle
+                        .job(Work { number: number + k, millis: 50 })
+                        .enqueue_timeout(Duration::from_secs(5))
+                        .enqueue()
                 });
                 for receipt in futures_util::future::join_all(batch).await {
                     assert!(receipt.unwrap().created);
@@ -179,7 +181,7 @@ async fn killing_any_actor_of_the_tree_affects_no_handler() {
     producer.abort();
     let _ = producer.await;
     let all = produced.load(Ordering::SeqCst);
-    let drained = runtime.shutdown().await.unwrap();
+    let report = runtime.shutdown().await.unwrap();
     if full_scale() {
         assert!(worst.0 * 10 >= median * 8, "{worst:?} against {median}");
     }
@@ -194,7 +196,7 @@ async fn killing_any_actor_of_the_tree_affects_no_handler() {
     );
     assert_eq!(seen.0.dropped.load(Ordering::SeqCst), 0, "no handler is dropped");
     assert_eq!(seen.repeated(), 0, "no finished job runs again");
-    assert_eq!((drained.killed, drained.unsettled), (0, 0));
+    assert_eq!((report.killed, report.unsettled), (0, 0));
     let stats = Operator::shared(store).stats(&queue()).await.unwrap();
     assert_eq!(stats.completed_total, seen.returned());
     assert_eq!((stats.crashes_total, stats.stale_settlements_total, stats.processing), (0, 0, 0), "{stats:?}");
@@ -306,7 +308,7 @@ async fn ten_thousand_jobs_of_which_one_in_a_hundred_panics_use_no_restart_budge
         .map(|number| retraced::seal_job(&MayPanic { number, panics: number % 100 == 0 }, &options).unwrap())
         .collect();
     let client = Client::shared(store.clone()).queue("faults").unwrap();
-    client.wait_at_most(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
+    client.enqueue_timeout(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
     let admin = Operator::shared(store);
     let mut kinds = Vec::new();
     let panics =

@@ -9,8 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use retraced::store::{BATCH_MAX, Store};
-use retraced::{Client, Context, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore, Runtime, State};
+use retraced::store::BATCH_MAX;
+use retraced::{
+    Client, Context, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore, Runtime, State, Store,
+};
 use serde::{Deserialize, Serialize};
 use support::redis_server::RedisServer;
 use support::{Execution, Executions, eventually, full_scale, summarize, unix_ms};
@@ -48,7 +50,7 @@ async fn role_of_a_worker_process() {
         .store(RedisStore::connect(&url).await.unwrap())
         .state(Executions::at(Path::new(&log_path)))
         .lease(Duration::from_secs(lease))
-        .grace(Duration::from_secs(5))
+        .shutdown_grace(Duration::from_secs(5))
         .queue(Queue::new("torture").unwrap().concurrency(EXECUTORS).handler(work))
         .start()
         .await
@@ -87,12 +89,12 @@ impl Drop for Worker {
 
 async fn enqueue(store: &Arc<dyn Store>, jobs: u64) {
     let seal = |number: u64| {
-        let options = retraced::JobOptions { id: Some(number.to_string().parse().unwrap()), ..Default::default() };
+        let options = retraced::JobOptions::default().id(number.to_string().parse().unwrap());
         retraced::seal_job(&Work { number }, &options).unwrap()
     };
     let sealed: Vec<_> = (0..jobs).map(seal).collect();
     let queue = Client::shared(store.clone()).queue("torture").unwrap();
-    let receipts = queue.wait_at_most(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
+    let receipts = queue.enqueue_timeout(Duration::from_secs(10)).enqueue_all(sealed).await.unwrap();
     assert!(receipts.len() as u64 == jobs && receipts.iter().all(|receipt| receipt.created));
 }
 

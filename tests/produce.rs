@@ -52,7 +52,7 @@ async fn a_handler_enqueues_to_its_own_queue_and_to_any_other() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let runtime = start(store.clone()).await;
     let first = runtime.queue("orders").unwrap().enqueue(Order { number: 2 }).await.unwrap();
-    first.outcome_within(TIMEOUT).await.unwrap().output::<()>().unwrap();
+    first.outcome_timeout(TIMEOUT).await.unwrap().output::<()>().unwrap();
     let (orders, invoices) = ("orders".parse().unwrap(), "invoices".parse().unwrap());
     let second = runtime.outcome(&orders, &"order-4".parse().unwrap(), TIMEOUT).await.unwrap();
     assert!(second.is_completed(), "{second}");
@@ -112,7 +112,7 @@ async fn a_client_in_another_process_learns_how_a_job_ended_and_why() {
     let client = Client::shared(store.clone());
     let orders = client.queue("orders").unwrap();
     let odd = orders.job(Order { number: 1 }).id("order-1").enqueue().await.unwrap();
-    let early = odd.outcome_within(Duration::from_millis(50)).await;
+    let early = odd.outcome_timeout(Duration::from_millis(50)).await;
     assert!(matches!(early, Err(OutcomeError::TimedOut { state: Some(JobState::Pending), .. })), "{early:?}");
     let runtime = start(store).await;
     let outcome = client.outcome(&odd.queue, &odd.id, TIMEOUT).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_job_of_2_mib_is_enqueued_and_runs_if_its_kind_allows_it() {
     let images = runtime.queue("images").unwrap();
     let pixels = "x".repeat(2 << 20);
     let scan = images.enqueue(Scan { pixels: pixels.clone() }).await.unwrap();
-    assert_eq!(scan.outcome_within(TIMEOUT).await.unwrap().output::<usize>().unwrap(), 2 << 20);
+    assert_eq!(scan.outcome_timeout(TIMEOUT).await.unwrap().output::<usize>().unwrap(), 2 << 20);
     let refused = images.enqueue(Thumbnail { pixels }).await.unwrap_err();
     assert!(matches!(refused, EnqueueError::Payload(_)), "{refused:?}");
     assert!(refused.to_string().contains("payload_bytes_max allows 1048576"), "{refused}");
@@ -169,10 +169,10 @@ async fn a_waiter_gets_the_outcome_of_a_job_that_is_not_kept() {
     let job = orders.enqueue(Order { number: 4 }).await.unwrap();
     let waiting = tokio::spawn({
         let job = job.clone();
-        async move { job.outcome_within(TIMEOUT).await }
+        async move { job.outcome_timeout(TIMEOUT).await }
     });
     // This wait takes 50 ms. By its end the task above has registered its wait.
-    let early = job.outcome_within(Duration::from_millis(50)).await;
+    let early = job.outcome_timeout(Duration::from_millis(50)).await;
     assert!(matches!(early, Err(OutcomeError::TimedOut { .. })), "{early:?}");
     let mut retention = Retention::default();
     retention.completed = None;
@@ -223,7 +223,7 @@ async fn a_bulk_has_one_receipt_per_job_in_order_through_a_client_and_through_a_
     let client = Client::new(MemoryStore::new());
     stores_a_bulk_in_order(&client.queue("orders").unwrap()).await;
     let runtime = start(Arc::new(MemoryStore::new())).await;
-    stores_a_bulk_in_order(&runtime.queue("orders").unwrap().wait_at_most(TIMEOUT)).await;
+    stores_a_bulk_in_order(&runtime.queue("orders").unwrap().enqueue_timeout(TIMEOUT)).await;
     runtime.shutdown().await.unwrap();
 }
 
@@ -231,7 +231,7 @@ async fn a_bulk_has_one_receipt_per_job_in_order_through_a_client_and_through_a_
 async fn an_enqueue_may_wait_for_ever() {
     let (client, runtime) = (Client::new(MemoryStore::new()), start(Arc::new(MemoryStore::new())).await);
     for queue in [client.queue("orders").unwrap(), runtime.queue("orders").unwrap()] {
-        let queue = queue.wait_at_most(Duration::MAX);
+        let queue = queue.enqueue_timeout(Duration::MAX);
         // More than are sent at once, so that some wait in the buffer.
         let enqueues = (0..5).map(|number| queue.enqueue(Order { number: 2 * number }));
         let jobs = tokio::time::timeout(TIMEOUT, futures_util::future::try_join_all(enqueues)).await.unwrap().unwrap();
@@ -273,7 +273,7 @@ async fn a_runtime_dropped_without_a_shutdown_leaves_no_enqueue_beyond_its_timeo
     drop(runtime);
     let begun = Instant::now();
     let late =
-        tokio::time::timeout(TIMEOUT, queue.job(Order { number: 2 }).wait_at_most(SHORT).enqueue()).await.unwrap();
+        tokio::time::timeout(TIMEOUT, queue.job(Order { number: 2 }).enqueue_timeout(SHORT).enqueue()).await.unwrap();
     // The threads of the runtime end in the background: the job is refused, or it entered the buffer just before the end.
     let ended = |error: &EnqueueError| {
         matches!(error, EnqueueError::ShuttingDown { .. } | EnqueueError::OutcomeUnknown { timeout: SHORT, .. })

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use retraced::codec::encode_attempt;
 use retraced::job::{AttemptLog, Ended, ExecutorId, InstanceId};
-use retraced::store::{BATCH_MAX, ClaimRequest, Moved, ReplaySlot, ReplaySlots, Settlement, Store, Target, Verdict};
+use retraced::store::{BATCH_MAX, ClaimRequest, Moved, ReplaySlot, ReplaySlots, Settlement, Target, Verdict};
 use retraced::{
     Code, Context, Failure, Job, JobOptions, JobState, Operator, Queue, QueueName, RedisStore, Retention,
-    RetentionRule, Runtime,
+    RetentionRule, Runtime, Store,
 };
 use serde::{Deserialize, Serialize};
 use support::full_scale;

@@ -51,7 +51,7 @@ async fn test_runtime(base: Duration) -> TestRuntime {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drain_jumps_over_delays_until_nothing_is_left() {
+async fn run_until_idle_jumps_over_delays_until_nothing_is_left() {
     let begun = std::time::Instant::now();
     let test = test_runtime(Duration::from_secs(24 * 60 * 60)).await;
     let (ada, down, nobody) = (
@@ -59,32 +59,33 @@ async fn drain_jumps_over_delays_until_nothing_is_left() {
         test.enqueue("email", email("down")).await,
         test.enqueue("email", email("nobody")).await,
     );
-    test.drain().await;
+    test.run_until_idle().await;
     test.assert_completed(&ada).await;
     test.assert_dead(&down, Code::NetworkError).await;
     test.assert_poisoned(&nobody, Code::InvalidJobData).await;
     assert_eq!(test.job(&ada).await.counters.failures, 2);
-    test.drain().await;
+    test.run_until_idle().await;
     test.shutdown().await;
+    test.shutdown().await; // The second one returns at once.
     assert!(begun.elapsed() < Duration::from_secs(20), "two days of delays took {:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "jobs that do not end: email has 0 pending, 1 delayed, 0 processing")]
-async fn drain_names_the_queues_of_jobs_that_never_end() {
+async fn run_until_idle_names_the_queues_of_jobs_that_never_end() {
     let test = test_runtime(Duration::from_secs(1)).await;
     test.enqueue("email", email("later")).await;
-    test.drain().await;
+    test.run_until_idle().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn drain_waits_for_a_running_handler() {
+async fn run_until_idle_waits_for_a_running_handler() {
     async fn slow(_: SendEmail) {
         tokio::time::sleep(Duration::from_secs(100)).await;
     }
     let test = TestRuntime::start(Runtime::builder().queue(Queue::new("email").unwrap().handler(slow))).await;
     let id = test.enqueue("email", email("ada")).await;
-    test.drain().await;
+    test.run_until_idle().await;
     test.assert_completed(&id).await;
 }
 
@@ -101,7 +102,7 @@ async fn what_handlers_enqueue_is_found_by_kind_in_every_queue() {
     let test = TestRuntime::start(Runtime::builder().state(elsewhere).queue(queue)).await;
     for to in ["ada", "grace"] {
         test.enqueue("email", email(to)).await;
-        test.drain().await;
+        test.run_until_idle().await;
     }
     assert_eq!(test.enqueued::<SendEmail>().await, [email("ada"), email("grace")]);
     let archived = first.enqueued::<Archive>().await;
@@ -114,7 +115,7 @@ async fn what_handlers_enqueue_is_found_by_kind_in_every_queue() {
 async fn an_assertion_that_does_not_hold_shows_the_trace() {
     let test = test_runtime(Duration::from_secs(1)).await;
     let id = test.enqueue("email", email("down")).await;
-    test.drain().await;
+    test.run_until_idle().await;
     test.assert_completed(&id).await;
 }
 
@@ -123,7 +124,7 @@ async fn an_assertion_that_does_not_hold_shows_the_trace() {
 async fn assert_dead_fails_for_another_code() {
     let test = test_runtime(Duration::from_secs(1)).await;
     let id = test.enqueue("email", email("down")).await;
-    test.drain().await;
+    test.run_until_idle().await;
     test.assert_dead(&id, Code::Timeout).await;
 }
 
@@ -151,7 +152,7 @@ async fn attempts(queue: Queue) -> u64 {
     }
     let test = TestRuntime::start(Runtime::builder().queue(queue.handler(fails))).await;
     let id = test.enqueue("reports", Report).await;
-    test.drain().await;
+    test.run_until_idle().await;
     test.assert_dead(&id, Code::JobExecutionFailed).await;
     test.job(&id).await.counters.failures.into()
 }
@@ -178,7 +179,7 @@ async fn the_layers_of_the_runtime_are_outside_those_of_the_queue() {
     let builder = Runtime::builder().queue(queue).layer(layer("runtime")).layer(layer("runtime, second"));
     let test = TestRuntime::start(builder).await;
     let id = test.enqueue("email", email("ada")).await;
-    test.drain().await;
+    test.run_until_idle().await;
     test.assert_completed(&id).await;
     assert_eq!(*seen.lock().unwrap(), ["runtime", "runtime, second", "queue"]);
 }
@@ -207,7 +208,7 @@ async fn a_layer_that_times_out_on_blocking_handlers_never_runs_two_of_them_at_o
     let queue = Queue::new("email").unwrap().blocking_handler(handler).layer(impatient).retry(retry);
     let runtime = Runtime::builder().store(MemoryStore::new()).queue(queue).start().await.unwrap();
     let job = runtime.queue("email").unwrap().enqueue(email("ada")).await.unwrap();
-    let outcome = job.outcome_within(Duration::from_secs(20)).await.unwrap();
+    let outcome = job.outcome_timeout(Duration::from_secs(20)).await.unwrap();
     let Outcome::Dead { error: Some(error) } = outcome else { panic!("{outcome:?}") };
     assert_eq!(error.code, Code::ServiceUnavailable);
     assert_eq!((running.lock().unwrap().1, *runs.lock().unwrap()), (1, 3));
@@ -318,7 +319,7 @@ async fn a_follow_up_job_goes_to_the_queue_of_its_kind_or_to_that_of_its_handler
     let bills = Queue::new("bills").unwrap().handler(|_: Bill| async {});
     let test = TestRuntime::start(Runtime::builder().queue(queue).queue(bills)).await;
     test.enqueue("email", email("ada")).await;
-    test.drain().await;
+    test.run_until_idle().await;
     let operator = test.runtime().operator();
     let mut kept = Vec::new();
     for queue in ["email", "bills", "copies"] {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::{QueueContext, RuntimeContext};
-use crate::limits::{CALL_TIMEOUT, RENEW_RETRY_DELAY_MAX, RENEWALS_PER_LEASE};
+use crate::limits::{ACTOR_CALL_TIMEOUT, RENEW_RETRY_DELAY_MAX, RENEWALS_PER_LEASE};
 use crate::path;
 
 /// What the lease keeper sends to itself.
@@ -93,7 +93,7 @@ async fn renew(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
     let held = queue.inflight.leases(runtime.instance);
     let lease = runtime.options.lease;
     // A renewal that hangs must leave time for the next one.
-    let limit = CALL_TIMEOUT.min(lease / RENEWALS_PER_LEASE);
+    let limit = ACTOR_CALL_TIMEOUT.min(lease / RENEWALS_PER_LEASE);
     let mut all_answered = true;
     for batch in held.chunks(BATCH_MAX) {
         let leases: Vec<Lease> = batch.iter().map(|(lease, _)| lease.clone()).collect();

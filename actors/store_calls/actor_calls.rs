@@ -6,7 +6,7 @@ use retraced_jobs::store::{CallId, Store, StoreError, StoreFuture};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{CallError, StoreCalls, resend};
-use crate::limits::CALL_TIMEOUT;
+use crate::limits::ACTOR_CALL_TIMEOUT;
 
 impl StoreCalls {
     /// Sends a call under a replay slot again and again until its outcome is known: a reply or a refusal. Returns `None` if the tree has ended before.
@@ -48,13 +48,13 @@ impl StoreCalls {
         }
     }
 
-    /// Sends a call once, and waits for the answer for at most [`CALL_TIMEOUT`].
+    /// Sends a call once, and waits for the answer for at most [`ACTOR_CALL_TIMEOUT`].
     pub(crate) async fn once<'a, T>(
         &'a self,
         operation: &'static str,
         call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T>,
     ) -> Result<T, StoreError> {
-        self.once_within(CALL_TIMEOUT, operation, call).await
+        self.once_within(ACTOR_CALL_TIMEOUT, operation, call).await
     }
 
     /// Sends a call once, and waits for the answer for at most `limit`.

@@ -8,12 +8,13 @@ use std::time::Duration;
 ///
 /// ```
 /// use retraced_actors::Exhausted;
-/// use std::time::Duration;
-/// let (supervisor, child) = ("retraced".to_owned(), "watchdog".to_owned());
-/// let gave_up = Exhausted { supervisor, child, failures: 11, window: Duration::from_secs(60), reason: "killed".into() };
-/// assert_eq!(gave_up.to_string(), "supervisor retraced gave up: watchdog failed, the 11th failure within 60s: killed");
+/// /// As in `supervisor retraced gave up: watchdog failed, the 11th failure within 60s: killed`.
+/// fn page(gave_up: &Exhausted) -> String {
+///     format!("{gave_up} ({} is to blame)", gave_up.child)
+/// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Exhausted {
     /// The supervisor.
     pub supervisor: String,
@@ -59,4 +60,20 @@ fn ordinal(n: u32) -> String {
         _ => "th",
     };
     format!("{n}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_names_supervisor_child_failures_and_reason() {
+        let (supervisor, child) = ("retraced".to_owned(), "watchdog".to_owned());
+        let window = Duration::from_secs(60);
+        let gave_up = Exhausted { supervisor, child, failures: 11, window, reason: "killed".into() };
+        assert_eq!(
+            gave_up.to_string(),
+            "supervisor retraced gave up: watchdog failed, the 11th failure within 60s: killed"
+        );
+    }
 }

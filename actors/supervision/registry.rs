@@ -21,8 +21,6 @@ pub struct LiveActor {
     pub path: String,
     /// How often an actor was started at this path before.
     pub generation: u32,
-    /// The actor.
-    pub actor: ActorCell,
 }
 
 /// The registry of one tree. Cheap to clone; clones share it.
@@ -99,14 +97,7 @@ impl Registry {
     pub(crate) fn all(&self) -> Vec<LiveActor> {
         let mut actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
         actors.retain(|_, (_, actor)| actor.get_status() != ActorStatus::Stopped);
-        actors
-            .iter()
-            .map(|(path, (generation, actor))| LiveActor {
-                path: path.clone(),
-                generation: *generation,
-                actor: actor.clone(),
-            })
-            .collect()
+        actors.iter().map(|(path, (generation, _))| LiveActor { path: path.clone(), generation: *generation }).collect()
     }
 
     /// The actor that was added last at this path and not removed. It may have ended.

@@ -17,6 +17,7 @@ use crate::limits::{QUEUE_RESTARTS_MAX, REOPEN_DELAY_MIN, RESTART_WINDOW, ROOT_R
 ///
 /// Used in the example of [`RestartPolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Strategy {
     /// The child that failed.
     OneForOne,
@@ -38,42 +39,20 @@ impl Strategy {
     }
 }
 
-/// Which ends of a child are failures, after which it is restarted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChildKind {
-    /// All: the child should live as long as its supervisor.
-    Permanent,
-    /// An end by an error, a panic or a kill.
-    Transient,
-    /// None: the child is never restarted.
-    Temporary,
-}
-
 /// How a child ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// Without an error, a panic or a kill.
     Normal,
     /// By an error, a panic or a kill; with the reason.
     Abnormal(String),
 }
 
-impl ChildKind {
-    /// Whether a child of this kind is restarted after this end.
-    #[must_use]
-    pub fn restarts_after(self, end: &End) -> bool {
-        match self {
-            ChildKind::Permanent => true,
-            ChildKind::Transient => matches!(end, End::Abnormal(_)),
-            ChildKind::Temporary => false,
-        }
-    }
-}
-
 /// How many failures a supervisor tolerates: with more than `restarts` within `window` it gives up.
 ///
 /// Used in the example of [`RestartPolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Budget {
     /// Failures the window may hold; at least 1.
     pub restarts: u32,
@@ -81,10 +60,19 @@ pub struct Budget {
     pub window: Duration,
 }
 
+impl Budget {
+    /// At most `restarts` within `window`.
+    #[must_use]
+    pub const fn new(restarts: u32, window: Duration) -> Self {
+        Self { restarts, window }
+    }
+}
+
 /// The backoff of restarts: none after the first failure of a window, then delays that double.
 ///
 /// Used in the example of [`RestartPolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RestartDelay {
     /// Delay after the second failure of a window.
     pub base: Duration,
@@ -94,20 +82,26 @@ pub struct RestartDelay {
     pub jitter_percent: u8,
 }
 
+impl RestartDelay {
+    /// Delays from `base` to `max`, shortened by up to `jitter_percent`.
+    #[must_use]
+    pub const fn new(base: Duration, max: Duration, jitter_percent: u8) -> Self {
+        Self { base, max, jitter_percent }
+    }
+}
+
 /// Strategy, budget and delays of one supervisor.
 ///
 /// ```
 /// use std::time::Duration;
 /// use retraced_actors::{Budget, RestartDelay, RestartPolicy, Strategy};
-/// let policy = RestartPolicy {
-///     strategy: Strategy::OneForOne,
-///     budget: Budget { restarts: 20, window: Duration::from_secs(60) },
-///     delay: RestartDelay { base: Duration::from_millis(50), max: Duration::from_secs(5), jitter_percent: 20 },
-/// };
+/// let delay = RestartDelay::new(Duration::from_millis(50), Duration::from_secs(5), 20);
+/// let policy = RestartPolicy::new(Strategy::OneForOne, Budget::new(20, Duration::from_secs(60)), delay);
 /// let refused = policy.validate().unwrap_err();
 /// assert_eq!(refused.to_string(), "longest restart delay 5s is not below 60s ÷ 20 restarts: a crash loop could stay within its budget for ever");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RestartPolicy {
     /// Which children restart.
     pub strategy: Strategy,
@@ -118,6 +112,12 @@ pub struct RestartPolicy {
 }
 
 impl RestartPolicy {
+    /// A policy of these parts. It is checked where it is used, or by [`validate`](Self::validate).
+    #[must_use]
+    pub const fn new(strategy: Strategy, budget: Budget, delay: RestartDelay) -> Self {
+        Self { strategy, budget, delay }
+    }
+
     /// The policy of the root: one-for-one, 10 restarts in 60 s. Beyond that the runtime ends with an error.
     pub const ROOT: RestartPolicy = RestartPolicy {
         strategy: Strategy::OneForOne,
@@ -183,9 +183,10 @@ impl RestartPolicy {
 /// A [`RestartPolicy`] or a [`Reopening`] that cannot work; the text says why.
 ///
 /// ```
-/// use retraced_actors::{Budget, InvalidPolicy, RestartPolicy};
-/// let never = Budget { restarts: 0, ..RestartPolicy::QUEUE.budget };
-/// let refused: InvalidPolicy = RestartPolicy { budget: never, ..RestartPolicy::QUEUE }.validate().unwrap_err();
+/// use retraced_actors::{InvalidPolicy, RestartPolicy};
+/// let mut policy = RestartPolicy::QUEUE;
+/// policy.budget.restarts = 0;
+/// let refused: InvalidPolicy = policy.validate().unwrap_err();
 /// assert!(refused.to_string().starts_with("a budget of 0 restarts would end its supervisor at the first failure"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,10 +225,11 @@ impl Window {
 /// use std::time::Duration;
 /// let waits = [1, 2, 3, 9].map(|closings| Reopening::DEFAULT.delay_after(closings).as_secs());
 /// assert_eq!(waits, [30, 60, 120, 300]);
-/// let refused = Reopening { first: Duration::ZERO, max: Duration::ZERO }.validate().unwrap_err();
+/// let refused = Reopening::new(Duration::ZERO, Duration::ZERO).validate().unwrap_err();
 /// assert_eq!(refused.to_string(), "first reopening delay 0ns is below 1s: closed workers that crash again would reopen without a pause");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reopening {
     /// Delay after the first closing; at least [`REOPEN_DELAY_MIN`], 1 s.
     pub first: Duration,
@@ -236,6 +238,12 @@ pub struct Reopening {
 }
 
 impl Reopening {
+    /// After `first`, doubling to `max`.
+    #[must_use]
+    pub const fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max }
+    }
+
     /// After 30 s, doubling to 5 min.
     pub const DEFAULT: Reopening = Reopening { first: Duration::from_secs(30), max: Duration::from_secs(300) };
 
@@ -274,20 +282,6 @@ mod tests {
         assert_eq!(Strategy::OneForOne.affected(1, 4), 1..2);
         assert_eq!(Strategy::OneForAll.affected(1, 4), 0..4);
         assert_eq!(Strategy::RestForOne.affected(1, 4), 1..4);
-    }
-
-    #[test]
-    fn a_child_is_restarted_by_its_kind_and_its_end() {
-        let killed = End::Abnormal("killed".into());
-        let table = [
-            (ChildKind::Permanent, true, true),
-            (ChildKind::Transient, false, true),
-            (ChildKind::Temporary, false, false),
-        ];
-        for (kind, after_normal, after_abnormal) in table {
-            assert_eq!(kind.restarts_after(&End::Normal), after_normal, "{kind:?}");
-            assert_eq!(kind.restarts_after(&killed), after_abnormal, "{kind:?}");
-        }
     }
 
     #[test]

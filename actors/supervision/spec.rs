@@ -9,7 +9,7 @@ use ractor::ActorCell;
 use super::event::Events;
 use super::exhausted::Exhausted;
 use super::registry::Registry;
-use super::restart::{ChildKind, Reopening, RestartPolicy};
+use super::restart::{Reopening, RestartPolicy};
 
 /// How a child is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +23,10 @@ pub(crate) enum Shutdown {
 /// Starts a child, given its supervisor.
 pub(crate) type StartChild = Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, String>> + Send + Sync>;
 
-/// How a supervisor starts, stops and restarts one child.
+/// How a supervisor starts, stops and restarts one child. A child should live as long as its supervisor: whatever its end, it is restarted.
 #[derive(Clone)]
 pub(crate) struct ChildSpec {
     pub(crate) path: String,
-    pub(crate) kind: ChildKind,
     pub(crate) shutdown: Shutdown,
     pub(crate) start_timeout: Duration,
     /// Only for a child that is a supervisor: if it gives up it is closed for a while, and the restart budget of its parent is not used.

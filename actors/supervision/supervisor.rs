@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::exhausted::Exhausted;
 use super::messages::{RestartId, SupervisorMessage};
 use super::registry::{OpenFor, Registry};
-use super::restart::{ChildKind, End, Window};
+use super::restart::{End, Window};
 use super::spec::{Closing, Shutdown, SupervisorSpec};
 use crate::limits::KILL_TIMEOUT;
 
@@ -64,8 +64,6 @@ enum Status {
     },
     /// Being stopped by its supervisor: its end is no failure.
     Stopping,
-    /// Ended and not restarted any more.
-    Ended,
 }
 
 impl Actor for Supervisor {
@@ -272,18 +270,13 @@ impl SupervisorState {
         }
         match (exhausted, spec.closing.clone()) {
             (Some(exhausted), Some(closing)) => self.close(myself, index, up_since, &exhausted.to_string(), &closing),
-            _ if !spec.kind.restarts_after(&end) => {
-                self.children[index].status = Status::Ended;
-                let generation = self.generation(index);
-                self.spec.events.emit_of(&self.spec.children[index].path, generation, EventKind::Stopped);
-            }
             (Some(exhausted), None) => {
                 let child = self.spec.children[index].path.clone();
                 self.escalate(myself, child, exhausted.failures, exhausted.reason);
             }
             (None, _) => {
                 let reason = match end {
-                    End::Normal => "it ended although it is permanent".to_owned(),
+                    End::Normal => "it ended although its supervisor had not stopped it".to_owned(),
                     End::Abnormal(reason) => reason,
                 };
                 self.failed(myself, index, reason);
@@ -347,12 +340,8 @@ impl SupervisorState {
         let to_stop = self.take_running(children);
         for &index in children {
             let child = &mut self.children[index];
-            if self.spec.children[index].kind == ChildKind::Temporary {
-                child.status = Status::Ended;
-            } else if !matches!(child.status, Status::Ended) {
-                child.restart = Some(restart);
-                self.to_start.retain(|waiting| *waiting != index);
-            }
+            child.restart = Some(restart);
+            self.to_start.retain(|waiting| *waiting != index);
         }
         let (myself, registry) = (myself.clone(), self.spec.registry.clone());
         tokio::spawn(async move {

@@ -10,7 +10,7 @@ use retraced_jobs::typed_job::{JobOptions, seal_job};
 use crate::support::{Action, Fault, Harness, Verb, Work, millis, secs};
 
 fn sealed(id: &str) -> Enqueue {
-    let options = JobOptions { id: Some(id.parse().unwrap()), ..JobOptions::default() };
+    let options = JobOptions::default().id(id.parse().unwrap());
     Enqueue::sealed(seal_job(&Work::succeed(), &options).unwrap())
 }
 
@@ -175,7 +175,7 @@ async fn a_claim_respects_its_byte_limit_and_large_jobs_still_fill_all_executors
         let mut payload =
             retraced_jobs::codec::to_payload(&Padded { steps: work.steps, padding: "x".repeat(padding) }).unwrap();
         payload.shrink_to_fit();
-        let options = JobOptions { id: Some(format!("big-{n}").parse().unwrap()), ..JobOptions::default() };
+        let options = JobOptions::default().id(format!("big-{n}").parse().unwrap());
         let job = options.seal(Kind::new("work").unwrap(), payload.into()).unwrap();
         ids.push(harness.handle().enqueue(job, secs(5)).await.unwrap().id);
     }

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use crate::support::{Action, Fault, Harness, Verb, Work, millis, secs};
 
-const SMALL_BUDGET: RestartPolicy = RestartPolicy {
-    strategy: Strategy::OneForOne,
-    budget: Budget { restarts: 2, window: std::time::Duration::from_secs(60) },
-    delay: RestartDelay { base: millis_const(10), max: millis_const(100), jitter_percent: 0 },
-};
+const SMALL_BUDGET: RestartPolicy = RestartPolicy::new(
+    Strategy::OneForOne,
+    Budget::new(2, std::time::Duration::from_secs(60)),
+    RestartDelay::new(millis_const(10), millis_const(100), 0),
+);
 
 const fn millis_const(ms: u64) -> std::time::Duration {
     std::time::Duration::from_millis(ms)
@@ -115,7 +115,7 @@ async fn a_pool_that_exceeds_its_restart_budget_closes_its_queue_and_names_the_e
 
 #[tokio::test(start_paused = true)]
 async fn the_reopen_delay_resets_after_a_queue_stayed_open() {
-    let reopening = Reopening { first: secs(2), max: secs(8) };
+    let reopening = Reopening::new(secs(2), secs(8));
     let policy = |queue: &mut retraced_actors::QueueOptions| {
         queue.policy = SMALL_BUDGET;
         queue.reopening = reopening;

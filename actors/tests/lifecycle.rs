@@ -21,8 +21,8 @@ async fn a_job_runs_once_and_is_completed() {
     assert_eq!((runs[0].grant, runs[0].attempt), (1, 1));
     let counters = harness.view(&id).counters;
     assert_eq!((counters.attempts, counters.failures, counters.crashes, counters.releases), (1, 0, 0, 0));
-    let drained = harness.close().await;
-    assert_eq!((drained.running, drained.killed), (0, 0));
+    let report = harness.close().await;
+    assert_eq!((report.running, report.killed), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -193,8 +193,8 @@ async fn finished_jobs_are_never_kept_for_ever() {
     {
         for n in 0..50 {
             // Enqueued directly, because the harness expects to find all its jobs in the end.
-            let id = Some(JobId::parse(&format!("{prefix}-{n}")).unwrap());
-            let job = seal_job(&Work::then(ends), &JobOptions { id, ..JobOptions::default() }).unwrap();
+            let id = JobId::parse(&format!("{prefix}-{n}")).unwrap();
+            let job = seal_job(&Work::then(ends), &JobOptions::default().id(id)).unwrap();
             ids.push(harness.handle().enqueue(job, secs(10)).await.unwrap().id);
         }
     }
@@ -228,7 +228,7 @@ async fn without_hints() -> Harness {
 async fn a_lost_hint_never_leaves_a_job_waiting() {
     let harness = without_hints().await;
     for name in ["one", "two"] {
-        let options = JobOptions { id: Some(JobId::parse(name).unwrap()), ..JobOptions::default() };
+        let options = JobOptions::default().id(JobId::parse(name).unwrap());
         let job = seal_job(&Work::succeed(), &options).unwrap();
         let id = job.id.clone();
         let call = harness.admin_call().await;

@@ -1,6 +1,6 @@
 //! Graceful shutdown of a tree.
 
-use retraced_actors::{Drained, Ending};
+use retraced_actors::{Ending, ShutdownReport};
 use retraced_jobs::context::Stop;
 use retraced_jobs::enqueue::EnqueueError;
 use retraced_jobs::events::EventKind;
@@ -17,8 +17,8 @@ async fn handlers_that_finish_within_the_grace_are_settled_and_nothing_new_is_cl
     let waiting = harness.enqueue_many("waiting", 10, &Work::lasting(secs(15))).await;
     harness.until("four run", || harness.recorder.running() == 4).await;
     let begun = Instant::now();
-    let drained = harness.shut_down().await;
-    assert_eq!(drained, Drained { running: 4, killed: 0, unsettled: 0 });
+    let report = harness.shut_down().await;
+    assert_eq!((report.running, report.killed, report.unsettled), (4, 0, 0));
     assert!(begun.elapsed() <= secs(16), "took {:?}", begun.elapsed());
     assert!(running.iter().all(|id| harness.state(id) == JobState::Completed));
     assert!(waiting.iter().all(|id| harness.state(id) == JobState::Pending));
@@ -32,8 +32,8 @@ async fn after_four_fifths_of_the_grace_handlers_are_asked_to_stop_without_count
     let id = harness.enqueue("one", Work::then(Action::StopWhenAsked)).await;
     harness.until("it runs", || harness.recorder.running() == 1).await;
     let begun = Instant::now();
-    let drained = harness.shut_down().await;
-    assert_eq!(drained, Drained { running: 1, killed: 0, unsettled: 0 });
+    let report = harness.shut_down().await;
+    assert_eq!((report.running, report.killed, report.unsettled), (1, 0, 0));
     let run = harness.recorder.of(&id).remove(0);
     assert_eq!((run.ended.unwrap().1, run.stopped), (RunEnd::Failed, Some(Stop::Shutdown)));
     assert_eq!(run.ended.unwrap().0 - begun, secs(20));
@@ -50,8 +50,8 @@ async fn handlers_that_do_not_stop_are_killed_and_their_jobs_released_to_the_fro
     harness.until("all run", || harness.recorder.running() == 60).await;
     let waiting = harness.enqueue_many("waiting", 5, &Work::succeed()).await;
     let begun = Instant::now();
-    let drained = harness.shut_down().await;
-    assert_eq!(drained, Drained { running: 60, killed: 60, unsettled: 0 });
+    let report = harness.shut_down().await;
+    assert_eq!((report.running, report.killed, report.unsettled), (60, 60, 0));
     assert!(begun.elapsed() <= secs(26), "took {:?}", begun.elapsed());
     for id in &running {
         let counters = harness.view(id).counters;
@@ -79,8 +79,8 @@ async fn the_jobs_of_a_claim_in_flight_when_the_shutdown_begins_are_released() {
     let ids = harness.enqueue_many("job", 3, &Work::succeed()).await;
     harness.until("a claim is applied", || harness.stats().processing > 0).await;
     let begun = Instant::now();
-    let drained = harness.shut_down().await;
-    assert_eq!(drained, Drained { running: 0, killed: 0, unsettled: 0 });
+    let report = harness.shut_down().await;
+    assert_eq!((report.running, report.killed, report.unsettled), (0, 0, 0));
     assert!(begun.elapsed() <= millis(2_035), "took {:?}", begun.elapsed());
     for id in &ids {
         let view = harness.view(id);
@@ -119,7 +119,7 @@ async fn a_second_shutdown_waits_for_the_same_end() {
     assert_eq!(first.running, 1);
     assert!(second >= secs(10) && second <= secs(11), "{second:?}");
     assert_eq!(harness.tree.wait().await, Ending::Stopped);
-    assert_eq!(harness.tree.shutdown().await, Drained::default());
+    assert_eq!(harness.tree.shutdown().await, ShutdownReport::default());
     harness.assert_clean();
 }
 
@@ -130,8 +130,8 @@ async fn a_shutdown_while_the_store_is_away_ends_within_its_bounds() {
     harness.until("four run", || harness.recorder.running() == 4).await;
     harness.store.set_unavailable(true);
     let begun = Instant::now();
-    let drained = harness.shut_down().await;
-    assert_eq!((drained.killed, drained.unsettled), (0, 4));
+    let report = harness.shut_down().await;
+    assert_eq!((report.killed, report.unsettled), (0, 4));
     assert!(begun.elapsed() <= secs(5 + 5 + 15), "took {:?}", begun.elapsed());
     harness.store.set_unavailable(false);
     harness.assert_clean();
@@ -204,11 +204,11 @@ async fn enqueues_received_before_the_shutdown_are_stored() {
     harness.store.latency(millis(50));
     let work = Work::lasting(secs(1));
     let enqueues = harness.enqueue_many("job", 30, &work);
-    let (mut ids, drained) = tokio::join!(enqueues, async {
+    let (mut ids, report) = tokio::join!(enqueues, async {
         tokio::time::sleep(millis(1)).await;
         harness.tree.shutdown().await
     });
-    assert_eq!(drained.unsettled, 0);
+    assert_eq!(report.unsettled, 0);
     let mut stored = Vec::new();
     for state in JobState::ALL {
         let page = harness.store.jobs(&harness.queue, state, None, BATCH_MAX).await.unwrap();

@@ -21,11 +21,11 @@ use crate::support::{Action, Fault, Harness, RunEnd, Verb, Work, millis, secs};
 const SEEDS: u64 = 100;
 const LEASE: Duration = Duration::from_secs(3);
 /// Large enough for all kills of a simulation.
-const LARGE_BUDGET: RestartPolicy = RestartPolicy {
-    strategy: Strategy::OneForOne,
-    budget: Budget { restarts: 1_000, window: Duration::from_secs(60) },
-    delay: RestartDelay { base: Duration::from_millis(1), max: Duration::from_millis(20), jitter_percent: 50 },
-};
+const LARGE_BUDGET: RestartPolicy = RestartPolicy::new(
+    Strategy::OneForOne,
+    Budget::new(1_000, Duration::from_secs(60)),
+    RestartDelay::new(Duration::from_millis(1), Duration::from_millis(20), 50),
+);
 const ACTORS: [&str; 15] = [
     "email",
     "email/queue",
@@ -133,7 +133,7 @@ async fn simulate(seed: u64) {
             .options(|options| {
                 options.lease = LEASE;
                 options.seed = seed;
-                options.grace = secs(5);
+                options.shutdown_grace = secs(5);
                 options.crashes_max = 100;
                 options.root_policy = LARGE_BUDGET;
             })

@@ -106,13 +106,13 @@ async fn a_shutdown_leaves_a_blocked_thread_behind_and_releases_its_job() {
     let handlers = handler_runtime(2);
     let harness = Harness::build()
         .handler_runtime(handlers.handle().clone())
-        .options(|options| options.grace = millis(500))
+        .options(|options| options.shutdown_grace = millis(500))
         .start()
         .await;
     let id = harness.enqueue("deaf", Work::step(millis(0), Action::BlockFor(6_000))).await;
     harness.until("it runs", || harness.recorder.running() == 1).await;
-    let drained = harness.tree.shutdown().await;
-    assert_eq!((drained.running, drained.killed, drained.unsettled), (1, 1, 0));
+    let report = harness.tree.shutdown().await;
+    assert_eq!((report.running, report.killed, report.unsettled), (1, 1, 0));
     assert_eq!(harness.recorder.running(), 1, "the shutdown waited for it");
     let view = harness.view(&id);
     assert_eq!((view.state, view.counters.crashes, view.counters.releases), (JobState::Pending, 0, 1));

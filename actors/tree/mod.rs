@@ -5,7 +5,7 @@ mod shutdown;
 mod table;
 
 pub use node::{NodeState, RunningJob, TreeNode};
-pub use shutdown::Drained;
+pub use shutdown::ShutdownReport;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{QueueContext, RuntimeContext, RuntimeParts};
 use crate::front_door::{FrontDoor, FrontDoorHandle};
-use crate::limits::{DEREGISTER_TIMEOUT, QUEUE_TIMEOUT, REPLAY_SLOTS_MAX, STOP_TIMEOUT};
+use crate::limits::{DEREGISTER_TIMEOUT, QUEUE_TIMEOUT, STOP_TIMEOUT, TREE_CALLS_MAX};
 use crate::observer::Observers;
 use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
 use crate::path;
@@ -168,30 +168,30 @@ impl Tree {
     /// Shuts the tree down: claims end first, then handlers, settlements and actors. Usually takes at most the shutdown grace and a few seconds; at worst, if
     /// actors do not stop and the store does not answer, about 47 s more than the grace. Only the first call returns what was done, and not if the tree ends
     /// by itself meanwhile; otherwise all numbers are zero.
-    pub async fn shutdown(&self) -> Drained {
+    pub async fn shutdown(&self) -> ShutdownReport {
         let (context, table, root) = (self.context.clone(), self.table.clone(), self.root.clone());
         let already = context.shutdown_requested.is_cancelled();
         context.shutdown_requested.cancel();
         if already {
             self.wait().await;
-            return Drained::default();
+            return ShutdownReport::default();
         }
         let done = self.tokio.spawn(async move {
-            let drained = tokio::select! {
-                drained = shutdown::drain(&context, context.options.grace) => drained,
+            let report = tokio::select! {
+                report = shutdown::drain(&context, context.options.shutdown_grace) => report,
                 // The root has ended by itself: there is nothing left to wait for.
-                () = context.ended.cancelled() => return Drained::default(),
+                () = context.ended.cancelled() => return ShutdownReport::default(),
             };
             let asked = root.send_message(SupervisorMessage::Shutdown).is_ok();
             let stop_within = QUEUE_TIMEOUT + STOP_TIMEOUT * table.services();
             if !(asked && root.wait(Some(stop_within)).await.is_ok()) {
                 root.kill();
             }
-            drained
+            report
         });
-        let drained = done.await.unwrap_or_default();
+        let report = done.await.unwrap_or_default();
         self.wait().await;
-        drained
+        report
     }
 }
 
@@ -247,7 +247,7 @@ fn build(spec: TreeSpec) -> RuntimeContext {
     let registry = Registry::default();
     let events = Events::new(instance, options.wall_clock.clone(), observers.clone(), registry.clone());
     let health = Health::new(events.clone(), ended.clone());
-    let calls = StoreCalls::of_tree(store, ReplaySlots::new(instance, REPLAY_SLOTS_MAX), health, tree.clone());
+    let calls = StoreCalls::of_tree(store, ReplaySlots::new(instance, TREE_CALLS_MAX), health, tree.clone());
     let queues = queues
         .into_iter()
         .map(|queue| {

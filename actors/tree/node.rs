@@ -18,19 +18,14 @@ use crate::path;
 /// ```
 /// use std::time::Duration;
 /// use retraced_actors::{TreeNode, NodeState, RunningJob};
-/// let running = RunningJob { job: "welcome-42".parse()?, kind: None, attempt: 2, ran: Duration::from_secs(3) };
-/// let node = TreeNode {
-///     path: "email/executor-0".into(),
-///     generation: 1,
-///     state: NodeState::Up,
-///     running: Some(running),
-///     children: Vec::new(),
-/// };
+/// let mut node = TreeNode::new("email/executor-0", NodeState::Up);
+/// node.running = Some(RunningJob::new("welcome-42".parse()?, 2, Duration::from_secs(3)));
 /// assert_eq!(node.name(), "executor-0");
 /// assert!(node.to_string().contains("welcome-42"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TreeNode {
     /// Its path. An actor of a queue has the queue and its own name, as `email/executor-3`, without the supervisors between; a child of the root has only a
     /// name. The root's path is `retraced`.
@@ -64,6 +59,7 @@ pub enum NodeState {
 ///
 /// Used in the example of [`TreeNode`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RunningJob {
     /// The job.
     pub job: JobId,
@@ -75,7 +71,21 @@ pub struct RunningJob {
     pub ran: Duration,
 }
 
+impl RunningJob {
+    /// A job of unknown kind that has run for this long, for tests of what shows it.
+    #[must_use]
+    pub fn new(job: JobId, attempt: u32, ran: Duration) -> Self {
+        Self { job, kind: None, attempt, ran }
+    }
+}
+
 impl TreeNode {
+    /// A node that was never restarted, runs nothing and has no children, for tests of what shows it.
+    #[must_use]
+    pub fn new(path: impl Into<String>, state: NodeState) -> Self {
+        Self { path: path.into(), generation: 0, state, running: None, children: Vec::new() }
+    }
+
     /// Its name among its siblings: the last part of its path.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -16,13 +16,14 @@ use crate::services::ledger;
 /// What a shutdown did.
 ///
 /// ```
-/// use retraced_actors::Drained;
-/// let Drained { running, killed, unsettled } = Drained { running: 3, killed: 1, unsettled: 0 };
-/// assert_eq!(running - killed, 2, "handlers that ended by themselves");
-/// # let _ = unsettled;
+/// use retraced_actors::ShutdownReport;
+/// let mut report = ShutdownReport::default();
+/// (report.running, report.killed) = (3, 1);
+/// assert_eq!(report.running - report.killed, 2, "handlers that ended by themselves");
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Drained {
+#[non_exhaustive]
+pub struct ShutdownReport {
     /// Jobs that ran when the shutdown began.
     pub running: usize,
     /// How many of their handlers were killed. Those jobs were released to the front of the queue without counting a failure.
@@ -33,10 +34,10 @@ pub struct Drained {
 }
 
 /// Ends all work, in at most `grace` + [`SHUTDOWN_SETTLE_TIMEOUT`].
-pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Drained {
-    let mut drained = Drained::default();
+pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> ShutdownReport {
+    let mut report = ShutdownReport::default();
     for queue in &runtime.queues {
-        drained.running += queue.inflight.busy();
+        report.running += queue.inflight.busy();
         queue.door.close();
         queue.inflight.shut_down();
         queue.request_settling();
@@ -50,7 +51,7 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Dra
         }
         if !all_idle(runtime, stop_by).await {
             for queue in &runtime.queues {
-                drained.killed += queue.inflight.kill_running();
+                report.killed += queue.inflight.kill_running();
                 runtime.observe_ended(queue);
             }
         }
@@ -59,10 +60,10 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Dra
     for queue in &runtime.queues {
         queue.request_settling();
         queue.inflight.wait_until(settle_by, Inflight::is_empty).await;
-        drained.unsettled += queue.inflight.unsettled();
+        report.unsettled += queue.inflight.unsettled();
         queue.door.wait_until_empty(settle_by).await;
     }
-    drained
+    report
 }
 
 /// Stores the last events, and removes this worker's row and replay slots from the store. Takes at most [`DEREGISTER_TIMEOUT`]. A call that fails is not repeated,

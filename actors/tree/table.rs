@@ -34,7 +34,7 @@ use crate::services::retry_scheduler::RetryScheduler;
 use crate::services::store_link::StoreLink;
 use crate::services::watchdog::Watchdog;
 use crate::supervision::exhausted::Exhausted;
-use crate::supervision::restart::{ChildKind, RestartPolicy};
+use crate::supervision::restart::RestartPolicy;
 use crate::supervision::spec::{ChildSpec, Closing, Shutdown, StartChild, SupervisorSpec};
 use crate::supervision::supervisor::start_supervisor;
 use crate::workers::fetcher::Fetcher;
@@ -113,7 +113,7 @@ impl Branch {
                 (Shutdown::ChildrenFirst(group.timeout), group.timeout, closing, start)
             }
         };
-        ChildSpec { path: self.path.clone(), kind: ChildKind::Permanent, shutdown, start_timeout, closing, start }
+        ChildSpec { path: self.path.clone(), shutdown, start_timeout, closing, start }
     }
 }
 

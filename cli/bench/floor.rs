@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, Script};
-use retraced::codec;
-use retraced::job::QueueName;
+use retraced::{QueueName, codec};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;

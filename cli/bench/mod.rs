@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use retraced::job::QueueName;
-use retraced::limits::tree::CONCURRENCY_MAX;
+use retraced::QueueName;
+use retraced::limits::CONCURRENCY_MAX;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use retraced::job::{QueueName, RunAt};
+use retraced::job::RunAt;
 use retraced::{
-    Client, Code, Context, Failure, JobOptions, Queue, QueueHandle, RedisStore, Retention, Retry, Runtime, State,
-    seal_job,
+    Client, Code, Context, Failure, JobOptions, Queue, QueueHandle, QueueName, RedisStore, Retention, Retry, Runtime,
+    State, seal_job,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ impl Retraced {
 
     async fn send(&self, jobs: &[BenchJob], options: impl Fn(&BenchJob) -> JobOptions) -> Result<(), CliError> {
         let sealed: Result<Vec<_>, _> = jobs.iter().map(|job| seal_job(job, &options(job))).collect();
-        self.handle.wait_at_most(BULK_TIMEOUT).enqueue_all(sealed.map_err(failed)?).await?;
+        self.handle.enqueue_timeout(BULK_TIMEOUT).enqueue_all(sealed.map_err(failed)?).await?;
         Ok(())
     }
 }
@@ -58,7 +58,7 @@ impl JobQueue for Retraced {
     }
 
     async fn enqueue_due(&self, jobs: Vec<BenchJob>) -> Result<(), CliError> {
-        let due = |job: &BenchJob| JobOptions { run_at: RunAt::At(job.at_us / 1_000), ..JobOptions::default() };
+        let due = |job: &BenchJob| JobOptions::default().run_at(RunAt::At(job.at_us / 1_000));
         self.send(&jobs, due).await
     }
 
@@ -88,8 +88,8 @@ impl JobQueue for Retraced {
     }
 
     async fn end(runtime: Runtime) -> Result<(), CliError> {
-        let drained = runtime.shutdown().await?;
-        match drained.unsettled {
+        let report = runtime.shutdown().await?;
+        match report.unsettled {
             0 => Ok(()),
             n => Err(CliError::Failed(format!("the store did not confirm the outcomes of {n} jobs in time"))),
         }

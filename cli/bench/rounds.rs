@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retraced::job::QueueName;
+use retraced::QueueName;
 
 use super::measurement::Measurement;
 use super::product::Completed;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, Script};
-use retraced::job::QueueName;
+use retraced::QueueName;
 use retraced::store::QUEUES_KEY;
 
 use crate::error::CliError;

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use retraced::job::QueueName;
+use retraced::QueueName;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 

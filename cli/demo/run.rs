@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use retraced::supervision::SupervisionEvent;
 use retraced::view::Event;
-use retraced::{EnqueueError, MemoryStore, Operator, Queue, Retry, Runtime, SupervisionEvent, TreeNode};
+use retraced::{EnqueueError, MemoryStore, Operator, Queue, Retry, Runtime, TreeNode};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -91,7 +92,7 @@ impl Setup {
         let runtime = Runtime::builder()
             .store(MemoryStore::new())
             .lease(Duration::from_secs(3))
-            .grace(Duration::from_secs(1))
+            .shutdown_grace(Duration::from_secs(1))
             .state(reporter)
             .queue(queue(MAIL, 4)?.handler(handlers::send_email).handler(handlers::send_reminder))
             .queue(

@@ -1,8 +1,7 @@
 //! The summary at the end: every incident and its result, the counts, and the trace of one job.
 
-use retraced::job::JobId;
 use retraced::view::QueueRow;
-use retraced::{Operator, Trace};
+use retraced::{JobId, Operator, Trace};
 
 use super::handlers::EXAMPLE_JOB;
 use super::page::Page;

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use retraced::TreeNode;
-use retraced::job::{JobId, QueueName};
 use retraced::store::QueueStats;
-use retraced::{EventKind, SupervisionEvent};
+use retraced::supervision::{EventKind, SupervisionEvent};
+use retraced::{JobId, QueueName, TreeNode};
 
 use super::report::{Next, Report};
 use crate::output::{job_count, millis, printable, short_duration};

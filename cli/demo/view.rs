@@ -301,7 +301,7 @@ fn fresh(timeline: &Timeline, node: &TreeNode) -> Option<Duration> {
 
 fn executor_row(timeline: &Timeline, row: Row, node: &TreeNode, column: usize, width: usize) -> Row {
     let row = label(timeline, row, node, Tone::Plain);
-    let Some(RunningJob { job, kind, attempt, ran }) = &node.running else {
+    let Some(RunningJob { job, kind, attempt, ran, .. }) = &node.running else {
         return row.pad_to(column.min(width / 2)).put(if node.state == NodeState::Up { "idle" } else { "" }, Tone::Dim);
     };
     let ran = format!("{:.1}s", ran.as_secs_f64());

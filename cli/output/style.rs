@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use retraced::job::JobState;
+use retraced::JobState;
 
 /// The meaning of a piece of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use redis::Commands;
 use retraced::store::FindingKind;
-use retraced::store::{Moved, Store};
-use retraced::{Client, Job, JobState, Operator, QueueName, RedisStore};
+use retraced::store::Moved;
+use retraced::{Client, Job, JobState, Operator, QueueName, RedisStore, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use support::redis_server::RedisServer;

@@ -228,7 +228,7 @@ fn invalid_options_are_usage_errors_before_redis_is_asked() {
         (work(&["q", "q=2"]), "queue q was given twice"),
         (work(&["q", "--lease", "1ms"]), "must be between 300ms and 1h"),
         (work(&["q", "--timeout", "0s"]), "must be between 10ms and 1h"),
-        (work(&["q", "--grace", "2h"]), "must be between 0ms and 1h"),
+        (work(&["q", "--shutdown-grace", "2h"]), "must be between 0ms and 1h"),
         (vec!["dead", "discard", "q"], "required"),
         (vec!["dead", "discard", "q", "--all", "--code", "TIMEOUT"], "cannot be used with"),
         (vec!["dead", "list", "q", "--code", "BORED"], "possible values: INVALID_JOB_DATA"),
@@ -368,7 +368,7 @@ fn a_first_signal_lets_running_jobs_finish() {
     for signal in ["-TERM", "-INT"] {
         let harness = Harness::new();
         let (hook, gate) = held_hook();
-        let worker = harness.worker(&hook.url(), &["--timeout", "60s", "--grace", "60s"]);
+        let worker = harness.worker(&hook.url(), &["--timeout", "60s", "--shutdown-grace", "60s"]);
         harness.enqueue("q", "k", "a-1", &[]);
         wait_for_request(&hook);
         worker.signal(signal);
@@ -386,7 +386,7 @@ fn a_second_signal_ends_at_once() {
     for (signal, status) in [("-TERM", 143), ("-INT", 130)] {
         let harness = Harness::new();
         let (hook, _gate) = held_hook();
-        let worker = harness.worker(&hook.url(), &["--timeout", "60s", "--grace", "60s"]);
+        let worker = harness.worker(&hook.url(), &["--timeout", "60s", "--shutdown-grace", "60s"]);
         harness.enqueue("q", "k", "a-1", &[]);
         wait_for_request(&hook);
         worker.signal(signal);

@@ -251,7 +251,10 @@ fn settings_come_from_flags_then_the_environment_then_the_file() {
         json!({"setting": "work.queue", "value": "email=50 sms", "source": "file", "file": "retraced.toml", "line": 4})
     );
     assert_eq!(of(&here, "work.webhook")["value"], "https://x.example/?***");
-    assert_eq!(of(&here, "work.grace"), json!({"setting": "work.grace", "value": "25s", "source": "default"}));
+    assert_eq!(
+        of(&here, "work.shutdown-grace"),
+        json!({"setting": "work.shutdown-grace", "value": "25s", "source": "default"})
+    );
     let variables = [("RETRACED_LEASE", "7s"), ("RETRACED_REDIS_URL", "redis://:sesame@variable")];
     let with_variables = config(&[], &variables);
     assert_eq!(

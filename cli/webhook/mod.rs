@@ -18,10 +18,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::dns::{Name, Resolve};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use retraced::codec;
-use retraced::job::{JobId, Kind, QueueName};
 use retraced::view::Timestamp;
-use retraced::{Code, Context, Failure, RawJob};
+use retraced::{Code, Context, Failure, JobId, Kind, QueueName, RawJob, codec};
 use serde::Serialize;
 
 use self::client::{Client, Limits, Roots};

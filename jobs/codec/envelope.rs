@@ -20,13 +20,13 @@ const VERSION_LAST: u8 = 0x1f;
 /// What a producer seals and a worker opens. Retry numbers and a timeout that are absent come from the queue or from the defaults of the kind.
 ///
 /// ```
-/// use retraced_jobs::{codec::{self, Envelope}, job::Kind, retry::RetryOverrides};
-/// let kind = Kind::new("email.send").unwrap();
-/// let envelope = Envelope { kind, payload: vec![0xc0].into(), retry: RetryOverrides::default(), timeout_ms: None };
+/// use retraced_jobs::{codec::{self, Envelope}, job::Kind};
+/// let envelope = Envelope::new(Kind::new("email.send").unwrap(), vec![0xc0].into());
 /// let sealed = codec::seal(&envelope).unwrap();
 /// assert_eq!(codec::open(&sealed).unwrap(), envelope);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Envelope {
     /// The kind of work, which selects the handler.
     pub kind: Kind,
@@ -36,6 +36,14 @@ pub struct Envelope {
     pub retry: RetryOverrides,
     /// The job's own timeout, in ms.
     pub timeout_ms: Option<u64>,
+}
+
+impl Envelope {
+    /// A job of this kind with this payload, without settings of its own.
+    #[must_use]
+    pub fn new(kind: Kind, payload: Bytes) -> Self {
+        Self { kind, payload, retry: RetryOverrides::default(), timeout_ms: None }
+    }
 }
 
 /// The map after the version byte.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::enqueue::{EnqueueError, IntoNewJob, JobHandle, Producers, QueueHandle};
 use crate::failure::bounded;
-use crate::job::{Counters, InvalidName, JobId, Kind, QueueName};
+use crate::job::{Counters, JobId, Kind, QueueName};
 use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
 use crate::units::millis;
 
@@ -179,9 +179,10 @@ impl Context {
     /// A handle to any queue of this handler's store, to enqueue to. The queue need not have workers in this process, nor have been used before.
     ///
     /// # Errors
-    /// [`InvalidName`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
-    pub fn queue(&self, name: impl AsRef<str>) -> Result<QueueHandle, InvalidName> {
-        Ok(QueueHandle::new(self.0.producers.producer(&QueueName::new(name)?)))
+    /// [`EnqueueError::InvalidQueue`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
+    pub fn queue(&self, name: impl AsRef<str>) -> Result<QueueHandle, EnqueueError> {
+        let name = QueueName::new(name).map_err(EnqueueError::InvalidQueue)?;
+        Ok(QueueHandle::new(self.0.producers.producer(&name)))
     }
 
     /// Waits until the handler is asked to stop, for any [reason](Stop) and not only because its job was cancelled; [`why_stopped`](Self::why_stopped) returns the

@@ -27,8 +27,16 @@ use crate::store::StoreError;
 pub enum EnqueueError {
     /// The job's id is empty, too long or has a character that is not allowed. The caller's mistake: change the id.
     InvalidId(InvalidName),
-    /// The default queue of the job's kind has a name that is not allowed. The caller's mistake: change the kind's `Job::defaults`.
+    /// The name of the queue is not allowed: the one that was asked for, or the default queue of the job's kind. The caller's mistake: change the name, or the kind's
+    /// `Job::defaults`.
     InvalidQueue(InvalidName),
+    /// The runtime has no queue of this name. The caller's mistake: name a queue of the runtime, or enqueue through its client, which reaches any queue.
+    NoSuchQueue {
+        /// The queue asked for.
+        queue: QueueName,
+        /// The queues the runtime has.
+        known: Vec<QueueName>,
+    },
     /// `enqueue` was called without a queue, and the job's kind has no default queue, or the job was sealed before. The caller's mistake: enqueue through a
     /// [`QueueHandle`](super::QueueHandle), or give the kind a default queue.
     NoQueue {
@@ -92,6 +100,7 @@ impl EnqueueError {
             EnqueueError::Refused { source } => source.is_retryable(),
             EnqueueError::InvalidId(_)
             | EnqueueError::InvalidQueue(_)
+            | EnqueueError::NoSuchQueue { .. }
             | EnqueueError::NoQueue { .. }
             | EnqueueError::InvalidRetry(_)
             | EnqueueError::Payload(_)
@@ -107,6 +116,7 @@ impl EnqueueError {
         match self {
             EnqueueError::InvalidId(_)
             | EnqueueError::InvalidQueue(_)
+            | EnqueueError::NoSuchQueue { .. }
             | EnqueueError::NoQueue { .. }
             | EnqueueError::InvalidRetry(_)
             | EnqueueError::Payload(_) => Failure::permanent(Code::JobCreationFailed, self.clone()),
@@ -125,6 +135,9 @@ impl fmt::Display for EnqueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EnqueueError::InvalidId(error) | EnqueueError::InvalidQueue(error) => error.fmt(f),
+            EnqueueError::NoSuchQueue { queue, known } => {
+                write!(f, "this runtime has no queue \"{queue}\"; it has {}", listed(known))
+            }
             EnqueueError::NoQueue { known } => no_queue(known, f),
             EnqueueError::InvalidRetry(error) => error.fmt(f),
             EnqueueError::Payload(error) => write!(f, "the job {error}"),
@@ -164,8 +177,12 @@ fn no_queue(known: &[QueueName], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if known.is_empty() {
         return Ok(());
     }
-    let known: Vec<_> = known.iter().map(QueueName::as_str).collect();
-    write!(f, "; this runtime has {}", known.join(", "))
+    write!(f, "; this runtime has {}", listed(known))
+}
+
+fn listed(queues: &[QueueName]) -> String {
+    let names: Vec<_> = queues.iter().map(QueueName::as_str).collect();
+    names.join(", ")
 }
 
 impl StdError for EnqueueError {

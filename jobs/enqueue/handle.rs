@@ -56,7 +56,7 @@ impl QueueHandle {
     /// The same queue, with another limit for how long each enqueue waits for capacity in the buffer, for the store and for the receipt. Default 800 ms, so that a
     /// caller learns of an outage within a second. [`enqueue_all`](Self::enqueue_all) waits up to this long for each of its batches.
     #[must_use]
-    pub fn wait_at_most(&self, timeout: Duration) -> Self {
+    pub fn enqueue_timeout(&self, timeout: Duration) -> Self {
         Self { producer: self.producer.clone(), timeout }
     }
 
@@ -117,8 +117,8 @@ impl QueueHandle {
 impl<J: Job> JobRequest<J, QueueHandle> {
     /// How long the producer waits for capacity in the buffer, for the store and for the receipt; not how long the job may run. Default 800 ms, so that a caller
     /// learns of an outage within a second.
-    pub fn wait_at_most(mut self, timeout: Duration) -> Self {
-        self.queue = self.queue.wait_at_most(timeout);
+    pub fn enqueue_timeout(mut self, timeout: Duration) -> Self {
+        self.queue = self.queue.enqueue_timeout(timeout);
         self
     }
 
@@ -138,7 +138,7 @@ impl<J: Job> JobRequest<J, QueueHandle> {
 /// use std::time::Duration;
 /// use retraced_jobs::enqueue::{JobHandle, Outcome, OutcomeError};
 /// async fn follow(job: JobHandle) -> Result<(), OutcomeError> {
-///     match job.outcome_within(Duration::from_secs(30)).await? {
+///     match job.outcome_timeout(Duration::from_secs(30)).await? {
 ///         Outcome::Completed { .. } => println!("{} is done", job.id),
 ///         other => println!("{} did not succeed: {other}", job.id),
 ///     }
@@ -164,7 +164,7 @@ impl JobHandle {
     /// # Cancel safety
     /// Waiting only reads: the future can be dropped, and the outcome waited for again.
     pub async fn outcome(&self) -> Result<Outcome, OutcomeError> {
-        self.outcome_within(Duration::MAX).await
+        self.outcome_timeout(Duration::MAX).await
     }
 
     /// Waits until the job has ended, for up to `timeout`.
@@ -174,7 +174,7 @@ impl JobHandle {
     ///
     /// # Cancel safety
     /// Waiting only reads: the future can be dropped, and the outcome waited for again.
-    pub async fn outcome_within(&self, timeout: Duration) -> Result<Outcome, OutcomeError> {
+    pub async fn outcome_timeout(&self, timeout: Duration) -> Result<Outcome, OutcomeError> {
         self.producer.outcome(self.receipt.id.clone(), timeout).await
     }
 

@@ -1,6 +1,7 @@
 //! The four counters of a job.
 
 /// What happened to a job, and how often.
+/// Exhaustive, so that a store has to count everything.
 ///
 /// Only `failures` matters to the retry policy: for its delays and its `max_attempts`. A redrive sets `failures` and `crashes` to 0.
 ///

@@ -9,6 +9,7 @@ use super::{InstanceId, JobId};
 pub type Nonce = [u8; 8];
 
 /// The fencing token of one grant. A settlement with any other token than that of the job's present lease changes nothing.
+/// Exhaustive: it identifies, and nothing will be added.
 ///
 /// ```
 /// use retraced_jobs::job::{Nonce, Token};
@@ -47,6 +48,7 @@ impl Token {
 }
 
 /// Which job is leased to whom, and under which token. When the lease expires is known to the store and to [`AttemptControl`](crate::context::AttemptControl).
+/// Exhaustive: it identifies, and nothing will be added.
 ///
 /// Used in the example of [`Leases`](crate::store::Leases).
 #[derive(Debug, Clone, PartialEq, Eq)]

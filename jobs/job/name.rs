@@ -59,6 +59,8 @@ impl std::error::Error for InvalidName {}
 /// Name of a queue: 1 to 128 characters of `A-Z a-z 0-9 . _ -`. The Redis keys of a queue contain its name in braces and followed by a colon, so a name has
 /// neither.
 ///
+/// Where a queue is described or opened to enqueue (`Queue::new`, `queue`), the name may also be text, which is then checked. Everywhere else it is a `QueueName`.
+///
 /// ```
 /// use retraced_jobs::job::QueueName;
 /// assert_eq!(QueueName::new("email").unwrap().as_str(), "email");

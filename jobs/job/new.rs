@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::JobId;
 
 /// When a new job may run.
+/// Exhaustive, so that a store cannot overlook one.
 ///
 /// ```
 /// use retraced_jobs::job::RunAt;
@@ -26,6 +27,7 @@ pub enum RunAt {
 }
 
 /// One new job with its sealed envelope, whose content no store reads.
+/// Exhaustive, so that a caller has to decide about every part.
 ///
 /// ```
 /// use retraced_jobs::codec;

@@ -11,6 +11,7 @@ use crate::units::millis;
 /// Used in the example of [`Decision`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum RetryOutcome {
     /// Retried after the decision's delay.
     Retry,
@@ -29,6 +30,7 @@ pub enum RetryOutcome {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Why {
     /// The strategy's formula gave the delay.
     Strategy,

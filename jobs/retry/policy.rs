@@ -14,6 +14,7 @@ use crate::units::millis;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Strategy {
     /// The same delay every time: base.
     Fixed,
@@ -246,6 +247,7 @@ impl Default for Retry {
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RetryOverrides {
     /// See [`Strategy`].
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@ use retraced_jobs::execution::{AttemptInput, AttemptOutcome, RanBy, Rules, Runne
 use retraced_jobs::failure::{Code, Failure, SNOOZE_MAX};
 use retraced_jobs::handler::{Handlers, RawJob};
 use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
-use retraced_jobs::retry::{Retry, RetryOverrides};
+use retraced_jobs::retry::Retry;
 use retraced_jobs::store::{ClaimedJob, Settlement, Verdict};
 use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, Released};
 use retraced_jobs::typed_job::{Job, JobOptions, seal_job};
@@ -52,7 +52,7 @@ impl Harness {
                 timeout: Some(Duration::from_secs(60)),
                 ..Rules::default()
             },
-            envelope: Envelope { kind, payload, retry: RetryOverrides::default(), timeout_ms: None },
+            envelope: Envelope::new(kind, payload),
             counters: Counters { attempts: 1, ..Counters::default() },
             control: Arc::new(AttemptControl::new(Instant::now() + Duration::from_secs(30))),
         }
@@ -195,7 +195,7 @@ mod ending {
     #[tokio::test(start_paused = true)]
     async fn a_timeout_below_a_millisecond_is_rounded_up_and_not_replaced_by_the_queues() {
         let harness = Harness::running(|_| std::future::pending());
-        let options = JobOptions { timeout: Some(Duration::from_micros(10)), ..JobOptions::default() };
+        let options = JobOptions::default().timeout(Duration::from_micros(10));
         let sealed = seal_job(&Greet { name: "Ada".into() }, &options).unwrap();
         let outcome = harness.attempt_of(harness.sealed(sealed.envelope)).await;
         assert_eq!((outcome.ran, outcome.settlement.verdict), (Duration::from_millis(1), retry_in(5)));
@@ -267,8 +267,7 @@ mod odd_input {
     #[tokio::test]
     async fn retry_numbers_out_of_bounds_are_replaced_by_the_queues_and_logged() {
         let mut harness = Harness::running(|_| async { Err(Failure::temporary(Code::NetworkError, "refused")) });
-        harness.envelope.retry =
-            RetryOverrides { max_attempts: Some(0), base_ms: Some(1), ..RetryOverrides::default() };
+        harness.envelope.retry = serde_json::from_str(r#"{"max_attempts": 0, "base_ms": 1}"#).unwrap();
         let settlement = harness.attempt().await.settlement;
         assert_eq!(settlement.verdict, retry_in(5));
         let expected = "the job's own retry settings were refused, those of its kind and queue are used: max attempts is 0, allowed are 1 to 1000";

@@ -66,6 +66,7 @@ fn enqueue_errors() -> Vec<EnqueueError> {
     vec![
         EnqueueError::InvalidId(invalid_name()),
         EnqueueError::InvalidQueue(invalid_name()),
+        EnqueueError::NoSuchQueue { queue: queue.clone(), known: vec![queue.clone()] },
         EnqueueError::NoQueue { known: vec![queue.clone()] },
         EnqueueError::InvalidRetry(invalid_retry()),
         EnqueueError::Payload(unreadable()),

@@ -45,12 +45,7 @@ struct Harness {
 
 impl Harness {
     fn of<J: Job>(job: &J) -> Self {
-        let envelope = Envelope {
-            kind: Kind::new(J::KIND).unwrap(),
-            payload: codec::to_payload(job).unwrap().into(),
-            retry: RetryOverrides::default(),
-            timeout_ms: None,
-        };
+        let envelope = Envelope::new(Kind::new(J::KIND).unwrap(), codec::to_payload(job).unwrap().into());
         Self {
             handlers: Handlers::default(),
             states: States::default(),

@@ -11,7 +11,6 @@ use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Rules, Runner};
 use retraced_jobs::failure::Failure;
 use retraced_jobs::handler::{Handlers, RawJob};
 use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
-use retraced_jobs::retry::RetryOverrides;
 use retraced_jobs::store::ClaimedJob;
 use retraced_jobs::trace::ExecutorId;
 
@@ -36,7 +35,7 @@ async fn attempt(what: &'static str) -> AttemptOutcome {
     let runner = Runner::new(queue, Arc::new(handlers), Arc::new(States::default()), Rules::default(), instance);
     let kind = Kind::new("work").unwrap();
     let payload = vec![0xc0].into();
-    let envelope = Envelope { kind, payload, retry: RetryOverrides::default(), timeout_ms: None };
+    let envelope = Envelope::new(kind, payload);
     let (token, counters) = (Token { attempt: 1, nonce: [1; 8] }, Counters { attempts: 1, ..Counters::default() });
     let job = ClaimedJob::new(JobId::parse("j").unwrap(), token, counters, 0, codec::seal(&envelope).unwrap());
     let control = Arc::new(AttemptControl::new(tokio::time::Instant::now() + Duration::from_secs(30)));

@@ -21,12 +21,13 @@ use crate::units::millis;
 /// impl Job for SendEmail { const KIND: &'static str = "email.send"; }
 ///
 /// let job = SendEmail { to: "ada@example.com".into() };
-/// let options = JobOptions { id: Some(JobId::parse("welcome-42").unwrap()), payload_bytes_max: Some(100), ..JobOptions::default() };
+/// let options = JobOptions::default().id(JobId::parse("welcome-42").unwrap()).payload_bytes_max(100);
 /// assert_eq!(seal_job(&job, &options).unwrap().id.to_string(), "welcome-42");
 /// let refused = seal_job(&SendEmail { to: "x".repeat(200) }, &options).unwrap_err();
 /// assert!(refused.to_string().starts_with("has a payload of "));
 /// ```
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct JobOptions {
     /// The job's id; `None`: a new UUID (version 7).
     pub id: Option<JobId>,
@@ -42,6 +43,36 @@ pub struct JobOptions {
 }
 
 impl JobOptions {
+    /// Gives the job this id.
+    #[must_use]
+    pub fn id(self, id: JobId) -> Self {
+        Self { id: Some(id), ..self }
+    }
+
+    /// Sets when the job may run.
+    #[must_use]
+    pub fn run_at(self, run_at: RunAt) -> Self {
+        Self { run_at, ..self }
+    }
+
+    /// Sets the job's own retry settings.
+    #[must_use]
+    pub fn retry(self, retry: RetryOverrides) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// Sets the job's own timeout.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..self }
+    }
+
+    /// Sets the largest payload that is sealed, in bytes.
+    #[must_use]
+    pub fn payload_bytes_max(self, bytes: usize) -> Self {
+        Self { payload_bytes_max: Some(bytes), ..self }
+    }
+
     /// A job of any kind, from its encoded payload, sealed with these options.
     ///
     /// # Errors

@@ -138,7 +138,7 @@ impl Queue {
     /// How long the queue's workers, or the whole queue, stay closed after their supervisor gave up: `first`, doubling up to `max`. `first` is at least 1 s and at most `max`; default: 30 s, up to 5 min. Handles
     /// of the queue enqueue meanwhile.
     pub fn reopening(mut self, first: Duration, max: Duration) -> Self {
-        self.options.reopening = retraced_actors::Reopening { first, max };
+        self.options.reopening = retraced_actors::Reopening::new(first, max);
         self
     }
 }

@@ -13,7 +13,7 @@ use crate::operator::{Operator, OperatorError};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::sync::Arc;
-/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, store::Store};
+/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, Store};
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct Welcome;
 /// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
@@ -22,7 +22,7 @@ use crate::operator::{Operator, OperatorError};
 /// # let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
 /// # for _ in 0..3 { let id = client.enqueue(Welcome).await?.id.clone(); operator.cancel(&queue, [id]).await?; }
 /// use retraced::find::{BulkAction, BulkStep};
-/// use retraced::{JobFilter, JobState};
+/// use retraced::{JobState, find::JobFilter};
 /// let mut redrive: BulkAction = operator.redrive_matching(&queue, &JobFilter::in_state(JobState::Cancelled));
 /// while let Some(BulkStep { results, .. }) = redrive.step().await? {
 ///     println!("{} jobs", results.len());

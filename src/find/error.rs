@@ -10,7 +10,7 @@ use crate::operator::OperatorError;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::sync::Arc;
-/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, store::Store};
+/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, Store};
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct Welcome;
 /// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
@@ -18,7 +18,7 @@ use crate::operator::OperatorError;
 /// # let client = Client::shared(store.clone()).queue("email")?;
 /// # for _ in 0..2 { client.enqueue(Welcome).await?; }
 /// # let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
-/// use retraced::{JobFilter, JobState, find::FindError};
+/// use retraced::{JobState, find::{FindError, JobFilter}};
 /// let page = operator.find(&queue, &JobFilter::in_state(JobState::Pending), None, 1).await?;
 /// let refused = operator.find(&queue, &JobFilter::failed(), page.next, 1).await;
 /// assert!(matches!(refused, Err(FindError::OtherList)));

@@ -11,7 +11,7 @@ use retraced_jobs::store::JobSummary;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::sync::Arc;
-/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, store::Store};
+/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, Store};
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct Welcome;
 /// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
@@ -20,7 +20,7 @@ use retraced_jobs::store::JobSummary;
 /// # for _ in 0..3 { client.enqueue(Welcome).await?; }
 /// # let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
 /// use retraced::find::{FoundJobs, JobCursor};
-/// use retraced::{JobFilter, JobState};
+/// use retraced::{JobState, find::JobFilter};
 /// let filter = JobFilter::in_state(JobState::Pending).kind("welcome".parse()?);
 /// let FoundJobs { jobs, next, .. } = operator.find(&queue, &filter, None, 2).await?;
 /// let cursor: JobCursor = next.ok_or("there is more")?.to_string().parse()?;

@@ -17,7 +17,7 @@ use crate::operator::{Operator, OperatorError};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::sync::Arc;
-/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, store::Store};
+/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, Store};
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct Welcome;
 /// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
@@ -25,7 +25,7 @@ use crate::operator::{Operator, OperatorError};
 /// # let client = Client::shared(store.clone()).queue("email")?;
 /// # for _ in 0..3 { client.enqueue(Welcome).await?; }
 /// # let (operator, queue) = (Operator::shared(store), QueueName::new("email")?);
-/// use retraced::{JobFilter, JobState, find::JobSearch};
+/// use retraced::{JobState, find::{JobFilter, JobSearch}};
 /// let mut search: JobSearch = operator.search(&queue, &JobFilter::in_state(JobState::Pending), None)?;
 /// let (first, rest) = (search.take(2, 1_000).await?, search.take(2, 1_000).await?);
 /// assert_eq!((first.len(), rest.len(), search.examined()), (2, 1, 3));

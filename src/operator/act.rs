@@ -26,7 +26,7 @@ impl Operator {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use std::sync::Arc;
-    /// # use retraced::{Client, MemoryStore, Operator, QueueName, store::{Moved, Store, Target}, JobState};
+    /// # use retraced::{Client, JobState, MemoryStore, Operator, QueueName, Store, store::{Moved, Target}};
     /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     /// # let (admin, queue) = (Operator::shared(store.clone()), QueueName::new("email")?);
     /// # let client = Client::shared(store);

@@ -52,13 +52,14 @@ fn without_class(decision: &Decision) -> String {
 fn growth(decision: &Decision) -> String {
     let Decision { n, factor, .. } = decision;
     match decision.strategy {
-        Strategy::Fixed => String::new(),
         Strategy::Linear => format!(", n {n}"),
         Strategy::Exponential => format!(", factor {factor}, n {n}"),
         Strategy::ThreeTier => {
             let tries = decision.immediate_tries.unwrap_or_default();
             format!(", factor {factor}, n {n}, the first {tries} attempts do not wait")
         }
+        // `Fixed`; a new strategy should say here what it adds.
+        _ => String::new(),
     }
 }
 

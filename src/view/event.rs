@@ -8,7 +8,8 @@ use super::Timestamp;
 /// A supervision event. In JSON `event` names its kind, and the kind's fields stand beside the others.
 ///
 /// ```
-/// use retraced::{EventKind, SupervisionEvent, job::InstanceId};
+/// use retraced::job::InstanceId;
+/// use retraced::supervision::{EventKind, SupervisionEvent};
 /// use retraced::view::Event;
 /// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
 /// let kind = EventKind::RestartScheduled { delay_ms: 50 };

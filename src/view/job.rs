@@ -16,7 +16,7 @@ use super::{AttemptDetail, Timestamp};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::sync::Arc;
-/// # use retraced::{Client, Job, JobFilter, JobState, MemoryStore, Operator, QueueName, store::Store};
+/// # use retraced::{Client, Job, JobState, MemoryStore, Operator, QueueName, Store, find::JobFilter};
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct Welcome;
 /// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
@@ -84,7 +84,7 @@ pub struct JobError {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::sync::Arc;
-/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, store::Store};
+/// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, Store};
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct Welcome { to: String }
 /// # impl Job for Welcome { const KIND: &'static str = "welcome"; }

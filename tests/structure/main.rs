@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod drawing;
+mod facade;
 mod graph;
 mod measures;
 mod rules;

@@ -287,15 +287,15 @@ fn file_of_module(files: &Files, file: &str, name: &str) -> Option<String> {
         .find(|candidate| files.contains_key(candidate))
 }
 
-struct Leaf {
-    path: Vec<String>,
-    name: String,
+pub struct Leaf {
+    pub path: Vec<String>,
+    pub name: String,
     glob: bool,
     line: usize,
 }
 
 /// The single paths of a `use`; a group has one for each of its names.
-fn leaves(import: &ItemUse) -> Vec<Leaf> {
+pub fn leaves(import: &ItemUse) -> Vec<Leaf> {
     let mut found = Vec::new();
     let start = if import.leading_colon.is_some() { vec![String::new()] } else { Vec::new() };
     walk(&import.tree, start, &mut found);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use redis::Connection;
 use retraced::job::{InstanceId, JobSummary, Lease, RunAt};
-use retraced::store::{BATCH_MAX, ClaimRequest, Claims, Reclaim, ReplaySlots, Store};
-use retraced::{JobOptions, JobState, QueueName, RedisStore};
+use retraced::store::{BATCH_MAX, ClaimRequest, Claims, Reclaim, ReplaySlots};
+use retraced::{JobState, QueueName, RedisStore, Store};
 use uuid::Uuid;
 
 use crate::report::Report;
@@ -162,7 +162,7 @@ async fn t11_a_due_job_is_promoted_once() {
     let due = unix_ms() + sized(1_500, 6_000);
     let works = (0..jobs).map(|n| (n * 7_919) % jobs).map(|number| {
         let work = Work::new(number, 0, Then::Succeed);
-        (JobOptions { run_at: RunAt::At(due + number / 50), ..work.options() }, work)
+        (work.options().run_at(RunAt::At(due + number / 50)), work)
     });
     scenario.enqueue_with(works.collect::<Vec<_>>()).await;
     assert_eq!(scenario.stats().await.delayed, jobs, "some were due before all were enqueued");
@@ -203,7 +203,7 @@ async fn t12_busy_executors_delay_no_promotion_and_keep_the_order() {
     while begun.elapsed() < time {
         let works = (next..next + 10).map(|number| {
             let work = Work::new(number, 1, Then::Succeed);
-            (JobOptions { run_at: RunAt::After(millis(300)), ..work.options() }, work)
+            (work.options().run_at(RunAt::After(millis(300))), work)
         });
         scenario.enqueue_with(works.collect::<Vec<_>>()).await;
         next += 10;
@@ -230,7 +230,7 @@ async fn t13_scripts_stay_fast_with_very_many_leases_and_due_jobs() {
     let soon = unix_ms() + sized(500, 8_000);
     let works = (expired..expired + due).map(|number| {
         let work = Work::new(number, 5, Then::Succeed);
-        (JobOptions { run_at: RunAt::At(soon), ..work.options() }, work)
+        (work.options().run_at(RunAt::At(soon)), work)
     });
     scenario.enqueue_with(works.collect::<Vec<_>>()).await;
     let active = expired + due..expired + due + 2 * executors;

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use retraced::EventKind;
 use retraced::store::BATCH_MAX;
+use retraced::supervision::EventKind;
 
 use crate::scenario::{Scenario, millis, secs, sized};
 use crate::support::unix_ms;

@@ -33,7 +33,7 @@ async fn t03_a_duplicate_id_changes_no_job() {
     enqueue_again(&mut scenario, 0, JobState::Processing).await;
     scenario.enqueue([Work::new(1, 1, Then::FailPermanently), Work::new(2, 1, Then::FailAlways)]).await;
     let slow = Work::new(3, 1, Then::Succeed);
-    let later = retraced::JobOptions { run_at: retraced::job::RunAt::After(secs(2)), ..slow.options() };
+    let later = slow.options().run_at(retraced::job::RunAt::After(secs(2)));
     scenario.enqueue_with([(later, slow)]).await;
     enqueue_again(&mut scenario, 3, JobState::Delayed).await;
     scenario.until_drained().await;
@@ -145,7 +145,7 @@ async fn t34_payloads_up_to_the_limit_run_and_larger_ones_do_not() {
     let too_large = number;
     let queue = Client::shared(scenario.store.clone()).queue(QUEUE).unwrap();
     let work = sized_work(number, limit + 1);
-    queue.job(work).id(id(number).to_string()).wait_at_most(secs(5)).enqueue().await.unwrap();
+    queue.job(work).id(id(number).to_string()).enqueue_timeout(secs(5)).enqueue().await.unwrap();
     scenario.expect(number, JobState::Poisoned);
     number += 1;
     for bytes in [(1 << 20) + 1, sized(65 << 20, 512 << 20)] {

@@ -66,7 +66,7 @@ async fn kill_at_call(scenario: &mut Scenario, first: u64, verb: &'static str, a
         };
         let work = Work::new(number, millis, then);
         let run_at = if number % 10 == 9 { RunAt::After(LATER) } else { RunAt::Now };
-        (retraced::JobOptions { run_at, ..work.options() }, work)
+        (work.options().run_at(run_at), work)
     });
     scenario.enqueue_with(works.collect::<Vec<_>>()).await;
 

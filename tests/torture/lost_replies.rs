@@ -5,7 +5,7 @@ use std::time::Instant;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use redis::Commands;
-use retraced::limits::tree::POLL_MAX;
+use retraced::limits::POLL_MAX;
 use retraced::store::BATCH_MAX;
 use retraced::store::RedisOptions;
 use retraced::{Client, JobState, RedisStore, seal_job};
@@ -54,7 +54,7 @@ async fn t01_a_lost_reply_never_enqueues_a_job_twice() {
             match producer
                 .job(work.clone())
                 .id(crate::worker::id(number).to_string())
-                .wait_at_most(millis(600))
+                .enqueue_timeout(millis(600))
                 .enqueue()
                 .await
             {
@@ -105,9 +105,9 @@ async fn t05_an_interrupted_bulk_can_be_sent_again() {
         // With the longer timeout the producer resends the call by itself. The shorter one is over before, and the test sends the whole bulk again.
         let timeout = if round % 2 == 0 { secs(5) } else { millis(300) };
         let queue = client(proxy.url()).queue(QUEUE).unwrap();
-        let receipts = match queue.wait_at_most(timeout).enqueue_all(sealed.clone()).await {
+        let receipts = match queue.enqueue_timeout(timeout).enqueue_all(sealed.clone()).await {
             Ok(receipts) => receipts,
-            Err(_) => queue.wait_at_most(secs(5)).enqueue_all(sealed).await.unwrap(),
+            Err(_) => queue.enqueue_timeout(secs(5)).enqueue_all(sealed).await.unwrap(),
         };
         assert_eq!(receipts.len() as u64, jobs);
         created += receipts.iter().filter(|receipt| receipt.created).count();

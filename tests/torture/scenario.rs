@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retraced::job::JobSummary;
-use retraced::store::{BATCH_MAX, QueueStats, Retention, RetentionRule, Store};
-use retraced::{Client, Job, JobOptions, JobState, Operator, QueueName, RedisStore, seal_job};
+use retraced::store::{BATCH_MAX, QueueStats};
+use retraced::{
+    Client, Job, JobOptions, JobState, Operator, QueueName, RedisStore, Retention, RetentionRule, Store, seal_job,
+};
 use tempfile::TempDir;
 
 use crate::execution_log::ExecutionLog;
@@ -130,14 +132,14 @@ impl Scenario {
             self.expect(work.number, expected_state(work.then));
         }
         let queue = Client::shared(self.store.clone()).queue(QUEUE).unwrap();
-        let receipts = queue.wait_at_most(ENQUEUE_TIMEOUT).enqueue_all(sealed).await.unwrap();
+        let receipts = queue.enqueue_timeout(ENQUEUE_TIMEOUT).enqueue_all(sealed).await.unwrap();
         assert!(receipts.iter().all(|receipt| receipt.created));
     }
 
     /// Enqueues a job of another kind.
     pub(crate) async fn enqueue_kind<J: Job>(&mut self, number: u64, job: J) {
         let queue = Client::shared(self.store.clone()).queue(QUEUE).unwrap();
-        let sent = queue.job(job).id(worker::id(number).to_string()).wait_at_most(ENQUEUE_TIMEOUT).enqueue();
+        let sent = queue.job(job).id(worker::id(number).to_string()).enqueue_timeout(ENQUEUE_TIMEOUT).enqueue();
         assert!(sent.await.unwrap().created);
         self.expect(number, JobState::Completed);
     }

@@ -10,9 +10,9 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use retraced::store::RedisOptions;
 use retraced::supervision::Strategy;
+use retraced::supervision::{Budget, RestartDelay, RestartPolicy};
 use retraced::{
-    Budget, Code, Context, Failure, Job, JobId, JobOptions, Queue, RedisStore, RestartDelay, RestartPolicy, Retry,
-    Runtime, State,
+    Code, Context, Failure, Job, JobId, JobOptions, NodeState, Queue, RedisStore, Retry, Runtime, State, TreeNode,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,11 +29,11 @@ pub(crate) const NOT_STARTED: i32 = 71;
 const ROLE: &str = "worker::role_of_a_worker_process";
 
 /// A budget large enough for actors that are killed all the time.
-const LARGE_BUDGET: RestartPolicy = RestartPolicy {
-    strategy: Strategy::OneForOne,
-    budget: Budget { restarts: 2_000, window: Duration::from_secs(60) },
-    delay: RestartDelay { base: Duration::from_millis(1), max: Duration::from_millis(20), jitter_percent: 50 },
-};
+const LARGE_BUDGET: RestartPolicy = RestartPolicy::new(
+    Strategy::OneForOne,
+    Budget::new(2_000, Duration::from_secs(60)),
+    RestartDelay::new(Duration::from_millis(1), Duration::from_millis(20), 50),
+);
 
 /// How a handler ends after its sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ impl Work {
     }
 
     pub(crate) fn options(&self) -> JobOptions {
-        JobOptions { id: Some(id(self.number)), ..JobOptions::default() }
+        JobOptions::default().id(id(self.number))
     }
 }
 
@@ -314,7 +314,7 @@ async fn run_worker(config: WorkerConfig) -> i32 {
     if let Some(zombies) = config.zombies_max {
         builder = builder.zombies_max(zombies);
     }
-    builder = builder.lease(config.lease).grace(config.grace).crashes_max(config.crashes_max).queue(queue);
+    builder = builder.lease(config.lease).shutdown_grace(config.grace).crashes_max(config.crashes_max).queue(queue);
     let runtime = match builder.start().await {
         Ok(runtime) => Arc::new(runtime),
         Err(refused) => {
@@ -354,8 +354,9 @@ async fn kill_actors(runtime: Arc<Runtime>, every: Duration, seed: u64) {
     let mut rng = rng(seed);
     loop {
         tokio::time::sleep(every.mul_f64(rng.random_range(0.2..1.8))).await;
-        let actors = runtime.actors();
-        let candidates: Vec<_> = actors.iter().filter(|actor| actor.path != "retraced").collect();
+        let tree = runtime.tree();
+        let up = |node: &&TreeNode| node.state == NodeState::Up && node.path != tree.path;
+        let candidates: Vec<_> = tree.all().into_iter().filter(up).collect();
         if let Some(victim) = candidates.choose(&mut rng) {
             runtime.kill(&victim.path);
         }

@@ -127,10 +127,10 @@ impl Fixture {
     }
 
     fn child(self, path: &str) -> Self {
-        self.child_that(path, ChildKind::Permanent, |_| StartKind::Succeeds)
+        self.child_that(path, |_| StartKind::Succeeds)
     }
 
-    fn child_that(mut self, path: &str, kind: ChildKind, start_kind: fn(u32) -> StartKind) -> Self {
+    fn child_that(mut self, path: &str, start_kind: fn(u32) -> StartKind) -> Self {
         let (name, log, registry) = (path.to_owned(), self.log.clone(), self.registry.clone());
         let start: StartChild = Arc::new(move |parent| {
             let (name, log, generation) = (name.clone(), log.clone(), registry.generation(&name));
@@ -155,7 +155,6 @@ impl Fixture {
         });
         self.children.push(ChildSpec {
             path: path.into(),
-            kind,
             shutdown: Shutdown::Graceful(Duration::from_secs(1)),
             start_timeout: Duration::from_secs(5),
             closing: None,
@@ -296,7 +295,7 @@ async fn a_failure_during_the_delay_of_another_restart_keeps_the_start_order() {
 async fn a_failure_during_the_start_of_a_sibling_discards_that_start() {
     let slowly =
         |generation| if generation == 1 { StartKind::Slowly(Duration::from_secs(3)) } else { StartKind::Succeeds };
-    let fixture = Fixture::new(Strategy::OneForAll).child("a").child_that("b", ChildKind::Permanent, slowly);
+    let fixture = Fixture::new(Strategy::OneForAll).child("a").child_that("b", slowly);
     let (top, _) = fixture.running_supervisor().await;
     fixture.command("b", Command::Fail);
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -313,40 +312,15 @@ async fn a_failure_during_the_start_of_a_sibling_discards_that_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transient_child_that_ends_as_asked_stays_ended_and_a_temporary_one_is_never_restarted() {
-    let succeeds = |_| StartKind::Succeeds;
-    let fixture = Fixture::new(Strategy::OneForOne)
-        .child_that("transient", ChildKind::Transient, succeeds)
-        .child_that("temporary", ChildKind::Temporary, succeeds)
-        .child("permanent");
+async fn a_child_that_ends_without_an_error_is_restarted_too() {
+    let fixture = Fixture::new(Strategy::OneForOne).child("a");
     let (top, _) = fixture.running_supervisor().await;
     fixture.log.take();
-    fixture.command("transient", Command::Fail);
-    fixture.wait_briefly().await;
-    assert_eq!(fixture.log.take(), ["start transient#1"]);
-    fixture.command("transient", Command::Stop);
-    fixture.command("temporary", Command::Panic);
-    fixture.wait_briefly().await;
-    assert_eq!(fixture.log.take(), ["stop transient"]);
-    assert_eq!(fixture.kinds("transient").last(), Some(&EventKind::Stopped));
-    fixture.command("permanent", Command::Stop);
+    fixture.command("a", Command::Stop);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(fixture.log.take(), ["stop permanent", "start permanent#1"]);
-    assert!(
-        matches!(&fixture.kinds("permanent")[1], EventKind::Crashed { reason, .. } if reason.contains("it is permanent"))
-    );
-    top.kill();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_temporary_child_stopped_with_others_is_not_restarted() {
-    let fixture =
-        Fixture::new(Strategy::OneForAll).child("a").child_that("b", ChildKind::Temporary, |_| StartKind::Succeeds);
-    let (top, _) = fixture.running_supervisor().await;
-    fixture.log.take();
-    fixture.command("a", Command::Fail);
-    fixture.wait_briefly().await;
-    assert_eq!(fixture.log.take(), ["stop b", "start a#1"]);
+    assert_eq!(fixture.log.take(), ["stop a", "start a#1"]);
+    let reason = "its supervisor had not stopped it";
+    assert!(matches!(&fixture.kinds("a")[1], EventKind::Crashed { reason: said, .. } if said.contains(reason)));
     top.kill();
 }
 
@@ -393,8 +367,7 @@ async fn a_failed_first_start_is_reported_and_nothing_is_left_running() {
         ((|_| StartKind::Refused) as fn(u32) -> StartKind, "b could not be started: refused to start"),
         (|_| StartKind::Never, "b could not be started: it did not start within 5s"),
     ] {
-        let fixture =
-            Fixture::new(Strategy::OneForOne).child("a").child_that("b", ChildKind::Permanent, start_kind).child("c");
+        let fixture = Fixture::new(Strategy::OneForOne).child("a").child_that("b", start_kind).child("c");
         let (top, ended) = fixture.spawn().await;
         assert_eq!(wait_until_ready(&top).await.unwrap_err(), says);
         ended.await.unwrap();
@@ -406,7 +379,7 @@ async fn a_failed_first_start_is_reported_and_nothing_is_left_running() {
 #[tokio::test(start_paused = true)]
 async fn a_restart_that_cannot_start_is_counted_and_repeated() {
     let second_fails = |generation| if generation == 1 { StartKind::Refused } else { StartKind::Succeeds };
-    let fixture = Fixture::new(Strategy::OneForOne).child_that("a", ChildKind::Permanent, second_fails);
+    let fixture = Fixture::new(Strategy::OneForOne).child_that("a", second_fails);
     let (top, _) = fixture.running_supervisor().await;
     fixture.command("a", Command::Fail);
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -421,9 +394,7 @@ async fn a_restart_that_cannot_start_is_counted_and_repeated() {
 #[tokio::test(start_paused = true)]
 async fn a_child_that_dies_during_its_start_is_restarted() {
     let fixture = Fixture::new(Strategy::OneForOne)
-        .child_that("a", ChildKind::Permanent, |generation| {
-            if generation == 1 { StartKind::SucceedsThenFails } else { StartKind::Succeeds }
-        })
+        .child_that("a", |generation| if generation == 1 { StartKind::SucceedsThenFails } else { StartKind::Succeeds })
         .child("b");
     let (top, _) = fixture.running_supervisor().await;
     fixture.command("a", Command::Fail);
@@ -473,7 +444,7 @@ async fn an_early_end_is_not_forgotten_when_another_one_follows() {
 async fn a_shutdown_during_a_start_stops_all_started_children() {
     let fixture = Fixture::new(Strategy::OneForOne)
         .child("a")
-        .child_that("b", ChildKind::Permanent, |_| StartKind::Slowly(Duration::from_secs(3)))
+        .child_that("b", |_| StartKind::Slowly(Duration::from_secs(3)))
         .child("c");
     let (top, ended) = fixture.spawn().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -535,7 +506,7 @@ async fn a_supervisor_that_is_not_ready_in_time_is_not_left_behind() {
     let inner = |start: u32| {
         let start_kind =
             if start == 1 { |_| StartKind::Slowly(Duration::from_secs(4)) } else { |_| StartKind::Succeeds };
-        Fixture::new(Strategy::OneForOne).child_that("a", ChildKind::Permanent, start_kind)
+        Fixture::new(Strategy::OneForOne).child_that("a", start_kind)
     };
     let mut fixture = Fixture::new(Strategy::OneForOne).child("inner");
     fixture.children[0].start_timeout = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use retraced_actors::{Drained, FrontDoorHandle, QueueOptions, QueueSpec, StartError, Tree};
+use retraced_actors::{FrontDoorHandle, QueueOptions, QueueSpec, ShutdownReport, StartError, Tree};
 use retraced_actors::{TreeOptions, TreeSpec};
 use retraced_jobs::clock::TokioClock;
 use retraced_jobs::context::Context;
@@ -267,7 +267,7 @@ impl Harness {
         timeout: Duration,
     ) -> Result<Receipt, EnqueueError> {
         let id = JobId::parse(id).unwrap();
-        let options = JobOptions { id: Some(id.clone()), run_at, ..JobOptions::default() };
+        let options = JobOptions::default().id(id.clone()).run_at(run_at);
         let job = seal_job(&work, &options).unwrap();
         let receipt = self.handle().enqueue(job, timeout).await?;
         self.enqueued.lock().unwrap().insert((self.queue.clone(), id));
@@ -414,20 +414,20 @@ impl Harness {
     // --- the end
 
     /// Shuts the tree down and checks that nothing was left behind.
-    pub async fn close(self) -> Drained {
-        let drained = self.shut_down().await;
-        assert_eq!(drained.unsettled, 0, "outcomes were not settled\n{}", self.report());
+    pub async fn close(self) -> ShutdownReport {
+        let report = self.shut_down().await;
+        assert_eq!(report.unsettled, 0, "outcomes were not settled\n{}", self.report());
         assert_eq!(self.stats().processing, 0, "jobs are still leased\n{}", self.report());
         self.assert_clean();
-        drained
+        report
     }
 
     /// Shuts the tree down, whatever becomes of its jobs.
-    pub async fn shut_down(&self) -> Drained {
+    pub async fn shut_down(&self) -> ShutdownReport {
         let begun = Instant::now();
-        let drained = self.tree.shutdown().await;
+        let report = self.tree.shutdown().await;
         assert!(begun.elapsed() < secs(90), "the shutdown took {:?}", begun.elapsed());
-        drained
+        report
     }
 
     /// For a tree that has ended: checks that no actor is left, that every queue is consistent, and that no grant was run twice.

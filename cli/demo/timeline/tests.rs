@@ -40,16 +40,13 @@ fn panicked(id: &str) -> EventKind {
 }
 
 fn tree() -> TreeNode {
-    let node = |path: &str, children: Vec<TreeNode>| TreeNode {
-        path: path.into(),
-        generation: 0,
-        state: NodeState::Up,
-        running: None,
-        children,
+    let node = |path: &str, children: Vec<TreeNode>| {
+        let mut node = TreeNode::new(path, NodeState::Up);
+        node.children = children;
+        node
     };
     let mut executor = node("shop/executor-0", Vec::new());
-    executor.running =
-        Some(RunningJob { job: job("thumbnail-1"), kind: None, attempt: 1, ran: Duration::from_millis(30) });
+    executor.running = Some(RunningJob::new(job("thumbnail-1"), 1, Duration::from_millis(30)));
     let pool = node("shop/pool", vec![executor]);
     node("retraced", vec![node("shop", vec![pool, node("shop/fetcher", Vec::new())])])
 }

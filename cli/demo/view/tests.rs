@@ -3,9 +3,9 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::Color;
-use retraced::Code;
-use retraced::job::{InstanceId, JobId, Kind, QueueName};
-use retraced::{EventKind, SupervisionEvent};
+use retraced::job::InstanceId;
+use retraced::supervision::{EventKind, SupervisionEvent};
+use retraced::{Code, JobId, Kind, QueueName};
 
 use super::super::report::{Next, Report};
 use super::*;
@@ -15,17 +15,19 @@ fn millis(ms: u64) -> Duration {
 }
 
 fn node(path: &str, children: Vec<TreeNode>) -> TreeNode {
-    TreeNode { path: path.into(), generation: 0, state: NodeState::Up, running: None, children }
+    let mut node = TreeNode::new(path, NodeState::Up);
+    node.children = children;
+    node
 }
 
 fn executor(path: &str, runs: Option<(&str, &str, u32, u64)>) -> TreeNode {
-    let running = runs.map(|(job, kind, attempt, ms)| RunningJob {
-        job: JobId::parse(job).unwrap(),
-        kind: Kind::new(kind).ok(),
-        attempt,
-        ran: millis(ms),
+    let mut executor = node(path, Vec::new());
+    executor.running = runs.map(|(job, kind, attempt, ms)| {
+        let mut running = RunningJob::new(JobId::parse(job).unwrap(), attempt, millis(ms));
+        running.kind = Kind::new(kind).ok();
+        running
     });
-    TreeNode { running, ..node(path, Vec::new()) }
+    executor
 }
 
 fn queue(name: &str, executors: Vec<TreeNode>) -> TreeNode {

@@ -6,6 +6,7 @@ use crate::store::{JobSummary, JobView, Retention};
 
 /// A job that an operator acts on, and how the operator saw it. Another operator may have redriven the job since, and a discard that was meant for a dead job must
 /// not delete a live one. So the store compares the job with `seen`, in the same step in which it acts.
+/// Exhaustive: it identifies, and nothing will be added.
 ///
 /// ```
 /// use retraced_jobs::job::{JobId, JobState};
@@ -25,6 +26,7 @@ pub struct Target {
 }
 
 /// The state and the attempts that an operator saw of a job.
+/// Exhaustive: it identifies, and nothing will be added.
 ///
 /// Used in the example of [`Target`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +156,7 @@ pub struct QueueStats {
 }
 
 /// What one call may trim.
+/// Exhaustive, so that a caller has to decide about every part.
 ///
 /// Used in the example of [`Trimmed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ pub struct Renewed {
 }
 
 /// The result of one renewal.
+/// Exhaustive, so that a worker cannot overlook one.
 ///
 /// Used in the example of [`Leases`](crate::store::Leases).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

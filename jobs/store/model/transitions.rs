@@ -11,6 +11,7 @@ use crate::job::{Counters, InstanceId, JobId, JobState, Lease, Nonce, Token};
 ///
 /// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Enqueued {
     /// The job is new, and now `pending` or `delayed`.
     Created {
@@ -25,6 +26,7 @@ pub enum Enqueued {
 }
 
 /// How many jobs a claim asks for, and for how long it leases them.
+/// Exhaustive, so that a caller has to decide about every part.
 ///
 /// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +107,7 @@ impl ClaimedJob {
 }
 
 /// The end of one attempt, as a worker reports it to the store.
+/// Exhaustive, so that a caller has to decide about every part.
 ///
 /// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +123,7 @@ pub struct Settlement {
 }
 
 /// Where a job goes when an attempt ends.
+/// Exhaustive, so that a store cannot overlook one.
 ///
 /// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +159,7 @@ pub enum Verdict {
 ///
 /// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Settled {
     /// The settlement was applied.
     Done {
@@ -179,6 +184,7 @@ pub struct Promoted {
 }
 
 /// How to reclaim expired leases.
+/// Exhaustive, so that a caller has to decide about every part.
 ///
 /// Used in the example of [`Reclaimed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

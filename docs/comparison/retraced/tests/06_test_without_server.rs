@@ -15,6 +15,6 @@ async fn send_email(job: SendEmail, attempt: Attempt) -> Result<(), &'static str
 async fn a_busy_server_is_tried_again() {
     let test = TestRuntime::start(Runtime::builder().queue(Queue::new("emails").unwrap().handler(send_email))).await;
     let job = test.enqueue("emails", to("ada")).await;
-    test.drain().await;
+    test.run_until_idle().await;
     test.assert_completed(&job).await;
 }

@@ -13,7 +13,7 @@ async fn main() -> Result<(), Error> {
     let emails = Queue::new("emails")?.handler(send_email);
     let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
     let job = runtime.enqueue(to("ada")).await?;
-    println!("{}", job.outcome_within(Duration::from_secs(60)).await?.output::<String>()?);
+    println!("{}", job.outcome_timeout(Duration::from_secs(60)).await?.output::<String>()?);
     runtime.shutdown().await?;
     Ok(())
 }

@@ -13,7 +13,8 @@ async fn send_email(job: SendEmail) {
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let emails = Queue::new("emails")?.handler(send_email);
-    let runtime = Runtime::builder().store(redis().await?).queue(emails).grace(Duration::from_secs(5)).start().await?;
+    let builder = Runtime::builder().store(redis().await?).queue(emails);
+    let runtime = builder.shutdown_grace(Duration::from_secs(5)).start().await?;
     runtime.enqueue(to("ada")).await?;
     tokio::signal::ctrl_c().await?;
     runtime.shutdown().await?;
