@@ -90,8 +90,6 @@ impl Observers {
 }
 
 /// The start of an attempt.
-///
-/// Used in the example of [`Observer`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct AttemptStarted<'a> {
@@ -106,8 +104,6 @@ pub struct AttemptStarted<'a> {
 }
 
 /// The end of an attempt.
-///
-/// Used in the example of [`Observer`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct AttemptEnded<'a> {

@@ -96,8 +96,6 @@ impl StdError for BuildError {
 }
 
 /// All mistakes in the use of a [`RuntimeBuilder`](crate::RuntimeBuilder); shown one per line.
-///
-/// Used in the example of [`BuildError`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes(pub(crate) Vec<Mistake>);
 
@@ -124,8 +122,6 @@ impl StdError for Mistakes {
 }
 
 /// One mistake in the use of a [`RuntimeBuilder`](crate::RuntimeBuilder).
-///
-/// Used in the example of [`BuildError`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mistake {

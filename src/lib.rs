@@ -197,7 +197,6 @@ pub mod retry {
 /// Restart policies, the actors of the supervision tree, and its events.
 pub mod supervision {
     pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
-    /// Used in the example of [`BuildError`](crate::BuildError).
     pub use retraced_actors::{InvalidOption, StartError};
     pub use retraced_jobs::events::{DropReason, EventKind, SupervisionEvent};
 }

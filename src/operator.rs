@@ -170,8 +170,6 @@ impl Operator {
 }
 
 /// What an audit or a repair found by its scan, and the counts of the queue before and after it.
-///
-/// Used in the example of [`Operator::audit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Audit {

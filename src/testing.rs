@@ -65,8 +65,6 @@ use crate::runtime::Runtime;
 /// A [`Runtime`] on a [`MemoryStore`] that uses tokio's clock. Start it in paused time, as in `#[tokio::test(start_paused = true)]`.
 ///
 /// Its methods panic where a test would `unwrap`.
-///
-/// Used in the example of [this module](self).
 #[derive(Debug)]
 pub struct TestRuntime {
     runtime: Runtime,

@@ -14,8 +14,6 @@ use tokio::time::Instant;
 use crate::limits::{QUEUE_RESTARTS_MAX, REOPEN_DELAY_MIN, RESTART_WINDOW, ROOT_RESTARTS_MAX};
 
 /// Which children restart when one fails.
-///
-/// Used in the example of [`RestartPolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {
@@ -49,8 +47,6 @@ pub(crate) enum End {
 }
 
 /// How many failures a supervisor tolerates: with more than `restarts` within `window` it gives up.
-///
-/// Used in the example of [`RestartPolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Budget {
@@ -69,8 +65,6 @@ impl Budget {
 }
 
 /// The backoff of restarts: none after the first failure of a window, then delays that double.
-///
-/// Used in the example of [`RestartPolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RestartDelay {

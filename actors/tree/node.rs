@@ -41,8 +41,6 @@ pub struct TreeNode {
 }
 
 /// Whether the actor of a node is up.
-///
-/// Used in the example of [`TreeNode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NodeState {
@@ -56,8 +54,6 @@ pub enum NodeState {
 }
 
 /// A job that runs now.
-///
-/// Used in the example of [`TreeNode`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunningJob {

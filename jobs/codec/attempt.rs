@@ -22,8 +22,6 @@ type Completed = (InstanceId, u32, u32, u64, u64);
 
 /// The log as bytes: usually 34 and at most 48 for an attempt that completed without output, log lines or progress. An output above [`OUTPUT_BYTES_MAX`] is left
 /// out. Empty when the log cannot be written, which does not happen to any log that this library builds.
-///
-/// Used in the example of [`AttemptLog`].
 #[must_use]
 pub fn encode_attempt(log: &AttemptLog) -> Bytes {
     if let Ended::Completed { output: Some(output) } = &log.ended
@@ -47,8 +45,6 @@ pub fn encode_attempt(log: &AttemptLog) -> Bytes {
 }
 
 /// The log that is stored as these bytes.
-///
-/// Used in the example of [`AttemptLog`].
 ///
 /// # Errors
 /// [`CodecError`] when a newer version wrote the log, or it is damaged.

@@ -82,8 +82,6 @@ struct WireRetry {
 
 /// The envelope as bytes.
 ///
-/// Used in the example of [`Envelope`].
-///
 /// # Errors
 /// [`CodecError`] when the payload is larger than [`PAYLOAD_BYTES_CEILING`].
 pub fn seal(envelope: &Envelope) -> Result<Bytes, CodecError> {
@@ -106,8 +104,6 @@ pub fn seal(envelope: &Envelope) -> Result<Bytes, CodecError> {
 }
 
 /// The envelope that is stored as these bytes. Its payload shares them: nothing is copied.
-///
-/// Used in the example of [`Envelope`].
 ///
 /// # Errors
 /// [`CodecError`] when the version is unknown, bytes are missing or left over, or a field has the wrong type or an invalid value.

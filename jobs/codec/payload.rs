@@ -55,8 +55,6 @@ pub fn to_output<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
 
 /// A payload as a value.
 ///
-/// Used in the example of [`to_payload`].
-///
 /// # Errors
 /// [`CodecError`] when the payload does not fit the type, has bytes after its end, nests deeper than [`DEPTH_MAX`](super::DEPTH_MAX), or holds an extension type.
 pub fn from_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError> {

@@ -107,8 +107,6 @@ impl fmt::Display for Outcome {
 }
 
 /// Why there is no outcome, or no output in it.
-///
-/// Used in the example of [`Outcome`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum OutcomeError {

@@ -9,8 +9,6 @@ use super::{EnqueueAllError, EnqueueError, Outcome, OutcomeError, Receipt};
 use crate::job::{JobId, NewJob, QueueName};
 
 /// Enqueues to one queue, and waits for the outcomes of its jobs.
-///
-/// Used in the example of [`Producers`].
 pub trait QueueProducer: Send + Sync {
     /// The queue.
     fn name(&self) -> &QueueName;

@@ -43,8 +43,6 @@ impl SupervisionEvent {
 }
 
 /// What happened.
-///
-/// Used in the example of [`SupervisionEvent`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]

@@ -34,8 +34,6 @@ impl Finding {
 }
 
 /// What can be wrong in a queue, and what a repair does about it. No repair deletes a job.
-///
-/// Used in the example of [`Finding`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

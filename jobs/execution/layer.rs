@@ -122,8 +122,6 @@ impl Enabled {
 }
 
 /// The rest of an attempt: the layers further in, and the handler.
-///
-/// Used in the example of [`Layer`].
 #[must_use = "without .run() the handler is not called"]
 pub struct Next {
     layers: Enabled,

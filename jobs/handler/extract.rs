@@ -59,8 +59,6 @@ pub trait FromContext: Sized + Send + 'static {
 }
 
 /// The shared values that extractors need from the builder.
-///
-/// Used in the example of [`FromContext`].
 #[derive(Debug, Clone, Default)]
 pub struct Needs(pub(super) Vec<(TypeId, &'static str)>);
 

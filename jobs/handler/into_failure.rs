@@ -70,14 +70,10 @@ pub trait IntoFailure<M = Own> {
 }
 
 /// Marks the types that have an `impl IntoFailure` of their own. It is the default of the trait's parameter, so nobody writes it.
-///
-/// Used in the example of [`IntoFailure`].
 #[derive(Debug)]
 pub enum Own {}
 
 /// Marks the types that hold an error of any type: `anyhow::Error`, `eyre::Report`, boxed errors. It is inferred, so nobody writes it.
-///
-/// Used in the example of [`FailureError`].
 #[derive(Debug)]
 pub enum Boxed {}
 

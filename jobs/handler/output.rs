@@ -69,8 +69,6 @@ impl Output {
 /// Return `Result<T, Infallible>` where nothing can fail.
 ///
 /// `M` is inferred.
-///
-/// Used in the example of [`Output`].
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "neither `()` nor a `Result<T, E>` whose `T` is `Serialize` and whose `E` is `IntoFailure`",

@@ -4,8 +4,6 @@ use super::{InstanceId, JobId};
 
 /// The random part of a token, drawn by the worker before it sends a claim; all grants of that claim share it. A store that was restored from a backup grants
 /// an attempt number a second time, and the nonce keeps the two tokens apart.
-///
-/// Used in the example of [`Token`].
 pub type Nonce = [u8; 8];
 
 /// The fencing token of one grant. A settlement with any other token than that of the job's present lease changes nothing.
@@ -49,8 +47,6 @@ impl Token {
 
 /// Which job is leased to whom, and under which token. When the lease expires is known to the store and to [`AttemptControl`](crate::context::AttemptControl).
 /// Exhaustive: it identifies, and nothing will be added.
-///
-/// Used in the example of [`Leases`](crate::store::Leases).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The job.

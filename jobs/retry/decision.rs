@@ -7,8 +7,6 @@ use crate::failure::Class;
 use crate::units::millis;
 
 /// What becomes of the job.
-///
-/// Used in the example of [`Decision`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

@@ -6,8 +6,6 @@ use crate::job::{Counters, InstanceId, JobId, JobState, QueueName};
 use crate::trace::{AttemptLog, AttemptRecord, Ended, LastError, StoredAttempt};
 
 /// A job in a listing ([`Admin::jobs`](crate::store::Admin::jobs)).
-///
-/// Used in the example of [`JobView`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JobSummary {
@@ -37,8 +35,6 @@ impl JobSummary {
 }
 
 /// The worker that holds a job's lease.
-///
-/// Used in the example of [`JobView`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeaseHolder {

@@ -59,8 +59,6 @@ use crate::events::{Finding, SupervisionEvent};
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 
 /// The future that every verb (method) of a store returns.
-///
-/// Used in the example of [`Decorator`].
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// A store: everything the runtime and its operators need.

@@ -78,8 +78,6 @@ impl ReplaySlots {
 }
 
 /// A replay slot that the caller holds until it drops it.
-///
-/// Used in the example of [`ReplaySlots`].
 #[derive(Debug)]
 pub struct ReplaySlot {
     replay_slots: Arc<Inner>,

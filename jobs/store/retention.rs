@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 /// How long jobs in final states are kept.
-///
-/// Used in the example of [`Retention`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetentionRule {

@@ -23,8 +23,6 @@ pub fn evicted_by(n: u32) -> Option<u32> {
 }
 
 /// The executor that ran an attempt: its slot in the pool, and how often that slot was restarted.
-///
-/// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct ExecutorId {
@@ -45,8 +43,6 @@ impl ExecutorId {
 }
 
 /// A line that a handler wrote with [`Context::log`](crate::context::Context::log).
-///
-/// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct LogLine {
@@ -67,8 +63,6 @@ impl LogLine {
 }
 
 /// The progress a handler reported.
-///
-/// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
@@ -144,8 +138,6 @@ fn is_zero(n: &u32) -> bool {
 }
 
 /// The end of an attempt, as its worker reports it.
-///
-/// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Ended {
@@ -192,8 +184,6 @@ pub enum Ended {
 }
 
 /// Why a job was released without counting a failure.
-///
-/// Used in the example of [`AttemptLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -261,8 +251,6 @@ impl StoredAttempt {
 }
 
 /// What is kept about one attempt.
-///
-/// Used in the example of [`StoredAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttemptRecord {
@@ -294,8 +282,6 @@ pub enum AttemptRecord {
 }
 
 /// An entry of a history that cannot be read: written by a newer version, or damaged.
-///
-/// Used in the example of [`StoredAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnreadableAttempt {

@@ -3,8 +3,6 @@
 use crate::failure::Code;
 
 /// The latest failure, crash or loss in the history of a job; a loss is the death of its worker before the handler is known to have started.
-///
-/// Used in the example of [`StoredAttempt`](super::StoredAttempt).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LastError {

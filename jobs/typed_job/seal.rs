@@ -97,8 +97,6 @@ impl JobOptions {
 
 /// A typed job, sealed. Each call makes a new id unless the options have one: to send the job again, keep the sealed job.
 ///
-/// Used in the example of [`JobOptions`].
-///
 /// # Errors
 /// [`CodecError`] when the kind is not allowed, or the job cannot be serialized or is too large.
 pub fn seal_job<J: Job>(job: &J, options: &JobOptions) -> Result<NewJob, CodecError> {

@@ -45,8 +45,6 @@ pub struct BulkAction {
 }
 
 /// What one step of a bulk action did.
-///
-/// Used in the example of [`BulkAction`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkStep {

@@ -8,8 +8,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use retraced_jobs::job::{JobId, JobState};
 
 /// The position at which a list of jobs continues. Its text is safe in a URL and stays valid whatever happens to the jobs.
-///
-/// Used in the example of [`JobFilter`](super::JobFilter).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobCursor {
     /// The last job examined; `None` when no job of `pages` was examined.

@@ -9,8 +9,6 @@ use crate::limits::FIND_EXAMINED_MAX;
 use crate::operator::Operator;
 
 /// One page of the jobs that were found.
-///
-/// Used in the example of [`JobFilter`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FoundJobs {

@@ -10,8 +10,6 @@ use super::explain::explain;
 use crate::view::{Timestamp, counted, duration_text};
 
 /// One step of a [`Trace`](super::Trace): when it happened, what happened, and the decision that followed.
-///
-/// Used in the example of [`Trace`](super::Trace).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TraceStep {
@@ -29,8 +27,6 @@ pub struct TraceStep {
 }
 
 /// What happened in one step.
-///
-/// Used in the example of [`Trace`](super::Trace).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -69,8 +69,6 @@ pub struct ActionRow {
 }
 
 /// What happened to one job that an operator acted on.
-///
-/// Used in the example of [`ActionRow`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

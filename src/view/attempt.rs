@@ -8,8 +8,6 @@ use serde::Serialize;
 use super::Timestamp;
 
 /// One attempt of a job: which worker held the job, how the attempt ended, and the retry decision after a failure. JSON leaves out the fields that do not apply.
-///
-/// Used in the example of [`JobDetail`](super::JobDetail).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct AttemptDetail {
@@ -79,8 +77,6 @@ pub struct AttemptDetail {
 }
 
 /// How an attempt ended.
-///
-/// Used in the example of [`JobDetail`](super::JobDetail).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -104,8 +100,6 @@ pub enum AttemptOutcome {
 }
 
 /// The progress a handler reported.
-///
-/// Used in the example of [`JobDetail`](super::JobDetail).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Progress {
@@ -116,8 +110,6 @@ pub struct Progress {
 }
 
 /// A line of an attempt's log.
-///
-/// Used in the example of [`JobDetail`](super::JobDetail).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LogLine {

@@ -65,8 +65,6 @@ pub struct JobRow {
 }
 
 /// The latest failure or crash of a job.
-///
-/// Used in the example of [`JobDetail`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobError {
@@ -130,8 +128,6 @@ pub struct JobDetail {
 }
 
 /// The worker that holds a job.
-///
-/// Used in the example of [`JobDetail`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LeaseHolder {

@@ -73,8 +73,6 @@ pub struct QueueRow {
 }
 
 /// Jobs and failures per second of a queue, measured between two readings of its statistics.
-///
-/// Used in the example of [`QueueRow`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Rates {

@@ -27,8 +27,6 @@ pub struct Target {
 
 /// The state and the attempts that an operator saw of a job.
 /// Exhaustive: it identifies, and nothing will be added.
-///
-/// Used in the example of [`Target`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     /// Its state.
@@ -76,8 +74,6 @@ impl From<&JobView> for Target {
 }
 
 /// The result of an operator's action on one job.
-///
-/// Used in the example of [`Admin`](crate::store::Admin).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Moved {
@@ -100,8 +96,6 @@ pub enum Moved {
 }
 
 /// A page of jobs.
-///
-/// Used in the example of [`Admin`](crate::store::Admin).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct JobPage {
@@ -112,8 +106,6 @@ pub struct JobPage {
 }
 
 /// The numbers of jobs and the counters of a queue, and whether it is paused.
-///
-/// Used in the example of [`Admin`](crate::store::Admin).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct QueueStats {
@@ -157,8 +149,6 @@ pub struct QueueStats {
 
 /// What one call may trim.
 /// Exhaustive, so that a caller has to decide about every part.
-///
-/// Used in the example of [`Trimmed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrimPolicy {
     /// The rules. With `completed: None`, all completed jobs are deleted, also those that another worker kept.

@@ -6,8 +6,6 @@ use crate::limits::REPLAY_SLOTS_MAX;
 /// The identity of a call, by which the store recognizes a call that is sent again and does not apply it twice. [`ReplaySlot`](crate::store::ReplaySlot) makes it. Never
 /// use an id for two verbs: a store that notices this refuses the second call ([`StoreError::Refused`](crate::store::StoreError::Refused)).
 /// Exhaustive: it identifies, and nothing will be added.
-///
-/// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId {
     /// The process instance that calls.

@@ -1,8 +1,6 @@
 //! Where the next page of a listing begins.
 
 /// Where the next page of a listing begins. Only the store that made a cursor can read it.
-///
-/// Used in the example of [`Admin`](crate::store::Admin).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(pub(crate) String);
 

@@ -1,8 +1,6 @@
 //! The results of [`Leases`](crate::store::Leases).
 
 /// The results of renewals.
-///
-/// Used in the example of [`Leases`](crate::store::Leases).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Renewed {
@@ -14,8 +12,6 @@ pub struct Renewed {
 
 /// The result of one renewal.
 /// Exhaustive, so that a worker cannot overlook one.
-///
-/// Used in the example of [`Leases`](crate::store::Leases).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
     /// The lease was extended.

@@ -5,8 +5,6 @@ use crate::events::SupervisionEvent;
 use crate::job::{InstanceId, Kind, QueueName};
 
 /// A page of supervision events.
-///
-/// Used in the example of [`Ledger`](crate::store::Ledger).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LedgerPage {
@@ -17,8 +15,6 @@ pub struct LedgerPage {
 }
 
 /// What a worker reports about itself with each heartbeat.
-///
-/// Used in the example of [`Ledger`](crate::store::Ledger).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct WorkerRow {

@@ -4,8 +4,6 @@ use crate::job::{JobId, JobState, QueueName};
 use crate::store::Block;
 
 /// A reason to poll now instead of at the next scheduled poll, or for `Cancel` to ask the handler to stop.
-///
-/// Used in the example of [`Store`](crate::store::Store).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hint {
@@ -28,8 +26,6 @@ pub enum Hint {
 }
 
 /// What a store reports about itself.
-///
-/// Used in the example of [`Store`](crate::store::Store).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StoreFacts {

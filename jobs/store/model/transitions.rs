@@ -8,8 +8,6 @@ use super::Cursor;
 use crate::job::{Counters, InstanceId, JobId, JobState, Lease, Nonce, Token};
 
 /// The result for one job of an enqueue.
-///
-/// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Enqueued {
@@ -27,8 +25,6 @@ pub enum Enqueued {
 
 /// How many jobs a claim asks for, and for how long it leases them.
 /// Exhaustive, so that a caller has to decide about every part.
-///
-/// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
     /// How many jobs to grant; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
@@ -43,8 +39,6 @@ pub struct ClaimRequest {
 }
 
 /// What a claim granted.
-///
-/// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Claims {
@@ -65,8 +59,6 @@ pub struct Claims {
 }
 
 /// What a claim reports about a queue in which nothing is pending.
-///
-/// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct QueueEmpty {
@@ -75,8 +67,6 @@ pub struct QueueEmpty {
 }
 
 /// One granted job.
-///
-/// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClaimedJob {
@@ -108,8 +98,6 @@ impl ClaimedJob {
 
 /// The end of one attempt, as a worker reports it to the store.
 /// Exhaustive, so that a caller has to decide about every part.
-///
-/// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
     /// The job.
@@ -124,8 +112,6 @@ pub struct Settlement {
 
 /// Where a job goes when an attempt ends.
 /// Exhaustive, so that a store cannot overlook one.
-///
-/// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Completed. Kept if `keep`, deleted otherwise.
@@ -156,8 +142,6 @@ pub enum Verdict {
 }
 
 /// The result of one settlement.
-///
-/// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Settled {
@@ -172,8 +156,6 @@ pub enum Settled {
 }
 
 /// What a promotion did.
-///
-/// Used in the example of [`Transitions`](crate::store::Transitions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Promoted {
@@ -185,8 +167,6 @@ pub struct Promoted {
 
 /// How to reclaim expired leases.
 /// Exhaustive, so that a caller has to decide about every part.
-///
-/// Used in the example of [`Reclaimed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reclaim {
     /// Most leases to reclaim in this call; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
@@ -245,8 +225,6 @@ pub struct Reclaimed {
 }
 
 /// A job whose expired lease was reclaimed.
-///
-/// Used in the example of [`Reclaimed`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReclaimedJob {
