@@ -47,8 +47,8 @@ pub(crate) enum RetrySchedulerMessage {
 /// To the store link.
 #[derive(Debug)]
 pub(crate) enum StoreLinkMessage {
-    /// A call was not answered.
-    Unanswered,
+    /// A call was not answered, or the store is blocked: probe until it is up.
+    NotUp,
     /// A health check has ended.
-    Probed { answered: bool },
+    Probed,
 }

@@ -73,7 +73,7 @@ impl SendError {
 impl From<CallError> for SendError {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Refused(error) => SendError::Refused(Arc::new(error)),
+            CallError::Refused(error) | CallError::Blocked(error) => SendError::Refused(Arc::new(error)),
             CallError::NoReplaySlot => SendError::TooManyCalls,
             CallError::RuntimeEnded { begun: false } => SendError::ClientEnded,
             CallError::OutcomeUnknown(last) => {

@@ -111,6 +111,8 @@ pub mod store {
     pub use retraced_jobs::events::FindingKind;
     pub use retraced_jobs::store::Admin;
     pub use retraced_jobs::store::BATCH_MAX;
+    pub use retraced_jobs::store::Block;
+    pub use retraced_jobs::store::BlockedStore;
     pub use retraced_jobs::store::CallId;
     pub use retraced_jobs::store::ClaimRequest;
     pub use retraced_jobs::store::ClaimedJob;

@@ -213,7 +213,9 @@ impl OperatorError {
     /// Why a call that was given this much time returned no reply.
     fn of(error: CallError, timeout: Duration) -> Self {
         match error {
-            CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => OperatorError::Store(error),
+            CallError::Refused(error) | CallError::Blocked(error) | CallError::OutcomeUnknown(Some(error)) => {
+                OperatorError::Store(error)
+            }
             CallError::RuntimeEnded { .. } => OperatorError::RuntimeEnded,
             CallError::NoReplaySlot => OperatorError::TooManyCalls { timeout },
             _ => OperatorError::TimedOut { timeout },

@@ -124,8 +124,9 @@ impl FrontDoor {
         let refusal = match &message.reply {
             _ if buffer.closed || self.has_ended() => Some(EnqueueError::ShuttingDown { queue: self.queue.clone() }),
             _ if buffer.is_full() => Some(EnqueueError::QueueFull { queue: self.queue.clone() }),
-            Some(_) if !self.calls.health().is_up() => Some(EnqueueError::StoreUnavailable),
-            _ => None,
+            Some(_) if !self.calls.health().is_reachable() => Some(EnqueueError::StoreUnavailable),
+            Some(_) => self.calls.health().blocked_error("enqueue").map(refused),
+            None => None,
         };
         let mut dropped = Vec::new();
         match (refusal, message.reply) {
@@ -174,6 +175,21 @@ impl FrontDoor {
         }
     }
 
+    /// After a store that is blocked has refused a batch: callers that wait for a receipt learn it at once; jobs without a reply return to the front of the buffer.
+    fn put_back(&self, jobs: Vec<NewJob>, replies: Vec<Option<Reply>>, error: StoreError) {
+        let refusal = refused(error);
+        let mut buffer = self.lock();
+        for (job, reply) in jobs.into_iter().zip(replies).rev() {
+            match reply {
+                Some(reply) => drop(reply.send(Err(refusal.clone()))),
+                None => {
+                    buffer.bytes += job.envelope.len();
+                    buffer.jobs.push_front(Enqueue { job, reply: None });
+                }
+            }
+        }
+    }
+
     /// Accepts no more jobs. The jobs in the buffer are still flushed.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
@@ -212,10 +228,18 @@ impl Flush {
     async fn run(mut self) {
         while let Some((jobs, replies)) = self.next_batch() {
             let door = &*self.door;
-            let enqueue = door.calls.until_known("enqueue", |store, call| store.enqueue(call, &door.queue, &jobs));
+            let enqueue =
+                door.calls.until_known_or_blocked("enqueue", |store, call| store.enqueue(call, &door.queue, &jobs));
             let result = enqueue.await;
             door.flushed.notify_waiters();
             match result {
+                Some(Err(error @ StoreError::Blocked { .. })) => {
+                    door.put_back(jobs, replies, error);
+                    door.calls.health().wait_until_up().await;
+                    if door.has_ended() {
+                        break;
+                    }
+                }
                 Some(result) => answer(&door.queue, jobs, replies, result),
                 None => break,
             }
@@ -280,10 +304,14 @@ fn answer(
             }
         }
         Err(error) => {
-            let source = Arc::new(error);
+            let refusal = refused(error);
             for reply in replies.into_iter().flatten() {
-                let _ = reply.send(Err(EnqueueError::Refused { source: source.clone() }));
+                let _ = reply.send(Err(refusal.clone()));
             }
         }
     }
+}
+
+fn refused(error: StoreError) -> EnqueueError {
+    EnqueueError::Refused { source: Arc::new(error) }
 }

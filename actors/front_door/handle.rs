@@ -38,7 +38,7 @@ impl FrontDoorHandle {
     /// Enqueues a sealed job, and waits for its receipt for at most `timeout`.
     ///
     /// The job is sent again if the buffer is full, the store is unreachable, or a flush ended without an answer. The id stays the same, so the job is
-    /// stored at most once.
+    /// stored at most once. What a store that is blocked says is returned at once.
     ///
     /// # Errors
     /// [`EnqueueError`]; only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
@@ -60,7 +60,9 @@ impl FrontDoorHandle {
                 }
                 Ok(Err(_)) | Err(_) => return Err(unknown()),
             };
+            // A store that is blocked has answered: the caller hears at once what it said.
             let over = !error.is_retryable()
+                || matches!(error, EnqueueError::Refused { .. })
                 || tokio::time::timeout_at(deadline, self.door.wait_for_capacity()).await.is_err();
             if over {
                 return Err(if maybe_stored { unknown() } else { error });

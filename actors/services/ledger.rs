@@ -58,7 +58,7 @@ impl Actor for LedgerActor {
         }
         let runtime = state.runtime.clone();
         state.writing = Some(background::start(&myself, async move {
-            if runtime.calls.health().is_up() {
+            if runtime.calls.health().is_reachable() {
                 if heartbeat {
                     write_row(&runtime).await;
                 }

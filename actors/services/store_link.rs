@@ -1,4 +1,4 @@
-//! The store link: checks the health of the store during an outage, so that its end is noticed soon. It also holds the subscription for hints.
+//! The store link: probes the store while it is unreachable or blocked, so that the end is noticed soon. It also holds the subscription for hints.
 //!
 //! Bounds: one health check at a time, [`PROBE_DELAY_MIN`] to [`PROBE_DELAY_MAX`] after the last one; one subscription.
 
@@ -39,7 +39,7 @@ impl Actor for StoreLink {
         runtime.calls.health().link().set(&myself);
         let hints = background::start(&myself, listen(runtime.clone()));
         if !runtime.calls.health().is_up() {
-            myself.cast(StoreLinkMessage::Unanswered)?;
+            myself.cast(StoreLinkMessage::NotUp)?;
         }
         Ok(StoreLinkState { runtime, backoff: probe_backoff(), probe: None, _subscription: hints })
     }
@@ -51,8 +51,12 @@ impl Actor for StoreLink {
         state: &mut StoreLinkState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            StoreLinkMessage::Unanswered => state.probe_unless_probing(&myself),
-            StoreLinkMessage::Probed { answered } => state.probed(&myself, answered),
+            StoreLinkMessage::NotUp => state.probe_unless_probing(&myself),
+            StoreLinkMessage::Probed => {
+                state.probe = None;
+                // The store may be down again already: a message that said so while the probe was under way was passed over.
+                state.probe_unless_probing(&myself);
+            }
         }
         Ok(())
     }
@@ -60,24 +64,29 @@ impl Actor for StoreLink {
 
 impl StoreLinkState {
     fn probe_unless_probing(&mut self, myself: &ActorRef<StoreLinkMessage>) {
-        if self.probe.is_some() || self.runtime.calls.health().is_up() {
+        if self.probe.is_some() {
+            return;
+        }
+        if self.runtime.calls.health().is_up() {
+            self.backoff.reset();
             return;
         }
         let delay = self.backoff.next_backoff().unwrap_or(PROBE_DELAY_MAX);
         let runtime = self.runtime.clone();
         self.probe = Some(background::start(myself, async move {
             tokio::time::sleep(delay).await;
-            StoreLinkMessage::Probed { answered: runtime.calls.once("probe", |store| store.probe()).await.is_ok() }
+            probe(&runtime).await;
+            StoreLinkMessage::Probed
         }));
     }
+}
 
-    fn probed(&mut self, myself: &ActorRef<StoreLinkMessage>, answered: bool) {
-        self.probe = None;
-        if answered {
-            self.backoff.reset();
-        } else {
-            self.probe_unless_probing(myself);
-        }
+/// Asks the store how it is. That it answered is noted by the call itself.
+async fn probe(runtime: &RuntimeContext) {
+    let Ok(facts) = runtime.calls.once("probe", |store| store.probe()).await else { return };
+    match facts.blocked {
+        Some(blocked) => runtime.calls.health().blocked(blocked.by, &blocked.said),
+        None => runtime.calls.health().unblocked(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use retraced_jobs::store::{CallId, Store, StoreError, StoreFuture};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{CallError, StoreCalls, resend};
+use super::{CallError, StoreCalls, WhenBlocked, resend};
 use crate::limits::ACTOR_CALL_TIMEOUT;
 
 impl StoreCalls {
@@ -26,12 +26,36 @@ impl StoreCalls {
         operation: &'static str,
         call: impl Fn(&'a dyn Store) -> StoreFuture<'a, T>,
     ) -> Option<Result<T, StoreError>> {
-        let send = || async { Some(self.once(operation, &call).await) };
-        match resend(send, || self.health.wait_until_up(), self.health.ended()).await {
+        match self.resend_until_ended(WhenBlocked::SendAgain, operation, call).await {
             Ok(reply) => Some(Ok(reply)),
             Err(CallError::Refused(error)) => Some(Err(error)),
             Err(_) => None,
         }
+    }
+
+    /// As [`until_known`](Self::until_known), but a store that is blocked ends the call, which was then not applied.
+    pub(crate) async fn until_known_or_blocked<'a, T>(
+        &'a self,
+        operation: &'static str,
+        call: impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, T>,
+    ) -> Option<Result<T, StoreError>> {
+        let mut slot = self.slots.take().await;
+        let id = slot.next_call();
+        match self.resend_until_ended(WhenBlocked::Tell, operation, |store| call(store, id)).await {
+            Ok(reply) => Some(Ok(reply)),
+            Err(CallError::Refused(error) | CallError::Blocked(error)) => Some(Err(error)),
+            Err(_) => None,
+        }
+    }
+
+    async fn resend_until_ended<'a, T>(
+        &'a self,
+        when_blocked: WhenBlocked,
+        operation: &'static str,
+        call: impl Fn(&'a dyn Store) -> StoreFuture<'a, T>,
+    ) -> Result<T, CallError> {
+        let send = || async { Some(self.once(operation, &call).await) };
+        resend(when_blocked, send, |least| self.pause(least), self.health.ended()).await
     }
 
     /// Runs calls of an actor that lives on the tokio runtime of the handlers. A connection belongs to the runtime of the call that opens it, so it must not be opened

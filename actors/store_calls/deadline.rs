@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use retraced_jobs::store::{CallId, Store, StoreError};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{CallError, StoreCalls, resend};
-use crate::limits::{DEADLINE_MAX, RESEND_DELAY};
+use super::{CallError, StoreCalls, WhenBlocked, resend};
+use crate::limits::DEADLINE_MAX;
 
 impl StoreCalls {
     /// Sends a call under a replay slot again and again until its outcome is known, by a deadline: `timeout` from now. Dropping the future ends the wait; the call
@@ -67,6 +67,7 @@ impl StoreCalls {
         self.run(async move {
             let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
             match calls.answer_by(deadline, call(calls.store.clone())).await {
+                Some(Err(error @ StoreError::Blocked { .. })) => Err(CallError::Blocked(error)),
                 Some(Err(error)) if error.is_retryable() => Err(CallError::OutcomeUnknown(Some(error))),
                 Some(reply) => reply.map_err(CallError::Refused),
                 None => Err(CallError::OutcomeUnknown(None)),
@@ -80,9 +81,7 @@ impl StoreCalls {
         Fut: Future<Output = Result<T, StoreError>>,
     {
         let send = || self.answer_by(deadline, call());
-        // The success of another call ends an outage at once. Without the sleep this call would then be sent again without a pause.
-        let pause = || async { tokio::join!(sleep(RESEND_DELAY), self.health.wait_until_up()) };
-        resend(send, pause, sleep_until(deadline)).await
+        resend(WhenBlocked::Tell, send, |least| self.pause(least), sleep_until(deadline)).await
     }
 
     /// The answer to one sending, or `None` if there is none by the deadline. A missed deadline is not taken as an outage: the caller's timeout may be very

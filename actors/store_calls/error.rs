@@ -11,6 +11,8 @@ use retraced_jobs::store::StoreError;
 pub enum CallError {
     /// The store answered with an error. Sending the same call again would not help.
     Refused(StoreError),
+    /// The store answered that it does not do this now (a [`StoreError::Blocked`]). The call was not applied. Sending it again may help later.
+    Blocked(StoreError),
     /// No answer came in time, or the store panicked: the call may have been applied. Holds the last error, if there was one.
     OutcomeUnknown(Option<StoreError>),
     /// No replay slot became free by the deadline, because too many calls were under way. Nothing was sent.
@@ -25,7 +27,9 @@ pub enum CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => error.fmt(f),
+            CallError::Refused(error) | CallError::Blocked(error) | CallError::OutcomeUnknown(Some(error)) => {
+                error.fmt(f)
+            }
             CallError::OutcomeUnknown(None) => f.write_str("the store did not answer in time"),
             CallError::NoReplaySlot => f.write_str("too many calls to the store were under way; nothing was sent"),
             CallError::RuntimeEnded { .. } => f.write_str("the tokio runtime that calls to the store run on has ended"),
@@ -36,7 +40,9 @@ impl fmt::Display for CallError {
 impl Error for CallError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            CallError::Refused(error) | CallError::OutcomeUnknown(Some(error)) => error.source(),
+            CallError::Refused(error) | CallError::Blocked(error) | CallError::OutcomeUnknown(Some(error)) => {
+                error.source()
+            }
             _ => None,
         }
     }

@@ -1,11 +1,11 @@
-//! Whether the store answers, as all callers in one process see it. An outage is reported once, and no actor crashes because of it: callers wait a while for its
-//! end before they send their call again.
+//! Whether the store answers and takes writes, as all callers in one process see it. A change is reported once, and no actor crashes because of it: callers wait a
+//! while for its end before they send their call again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use retraced_jobs::events::EventKind;
-use retraced_jobs::store::StoreError;
+use retraced_jobs::store::{Block, StoreError};
 use retraced_jobs::units::millis;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,10 +17,19 @@ use crate::messages::StoreLinkMessage;
 use crate::path;
 use crate::supervision::event::Events;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum StoreState {
     Up,
-    Down { since: Instant },
+    /// Calls get no answer. The next answer ends it.
+    Unreachable {
+        since: Instant,
+    },
+    /// Calls get answers, but some or all writes are refused. Only a probe ends it, because the success of one call does not show that others are no longer refused.
+    Blocked {
+        since: Instant,
+        by: Block,
+        said: Arc<str>,
+    },
 }
 
 /// The health of the store. Cheap to clone; clones share it.
@@ -29,6 +38,8 @@ pub(crate) struct Health(Arc<Inner>);
 
 struct Inner {
     state: watch::Sender<StoreState>,
+    /// Held while the state changes and the change is reported, so that changes are reported in their order.
+    changing: Mutex<()>,
     /// Where outages and refusals are reported; a process without a tree does not report them.
     events: Option<Events>,
     link: Address<StoreLinkMessage>,
@@ -52,7 +63,15 @@ impl Health {
 
     fn with(events: Option<Events>, ended: CancellationToken, wait_max: Duration) -> Self {
         let (state, link) = (watch::Sender::new(StoreState::Up), Address::default());
-        Self(Arc::new(Inner { state, events, link, refused: Mutex::new(None), ended, wait_max }))
+        Self(Arc::new(Inner {
+            state,
+            changing: Mutex::default(),
+            events,
+            link,
+            refused: Mutex::new(None),
+            ended,
+            wait_max,
+        }))
     }
 
     /// The address of the store link, which checks whether the store is back.
@@ -64,46 +83,87 @@ impl Health {
         *self.0.state.borrow() == StoreState::Up
     }
 
-    /// Learns from the result of a call whether the store answers.
+    /// Whether calls get answers, although some may be refused.
+    pub(crate) fn is_reachable(&self) -> bool {
+        !matches!(*self.0.state.borrow(), StoreState::Unreachable { .. })
+    }
+
+    /// The error that a call gets now, if the store is blocked for longer than a moment.
+    pub(crate) fn blocked_error(&self, operation: &'static str) -> Option<StoreError> {
+        match &*self.0.state.borrow() {
+            StoreState::Blocked { by, said, .. } if !by.is_transient() => {
+                Some(StoreError::Blocked { operation, by: *by, said: said.to_string() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Learns from the result of a call whether the store answers and takes writes.
     pub(super) fn observe<T>(&self, result: &Result<T, StoreError>) {
         match result {
             Ok(_) => self.answered(),
+            Err(StoreError::Blocked { by, said, .. }) => self.blocked(*by, said),
             Err(error) if error.is_retryable() => self.unanswered(&error.to_string()),
             Err(_) => {}
         }
     }
 
     fn unanswered(&self, reason: &str) {
-        let down = StoreState::Down { since: Instant::now() };
-        let changed = self.0.state.send_if_modified(|state| {
-            let up = *state == StoreState::Up;
-            if up {
-                *state = down;
-            }
-            up
+        self.change(|state| match state {
+            StoreState::Unreachable { .. } => None,
+            StoreState::Up | StoreState::Blocked { .. } => Some((
+                StoreState::Unreachable { since: Instant::now() },
+                vec![EventKind::StoreUnreachable { reason: reason.to_owned() }],
+            )),
         });
-        if changed {
-            self.report(EventKind::StoreUnreachable { reason: reason.to_owned() });
-        }
-        self.0.link.send(StoreLinkMessage::Unanswered);
+        self.0.link.send(StoreLinkMessage::NotUp);
     }
 
     fn answered(&self) {
-        if self.is_up() {
+        if self.is_reachable() {
             return;
         }
-        let mut away = None;
-        self.0.state.send_if_modified(|state| match *state {
-            StoreState::Up => false,
-            StoreState::Down { since } => {
-                away = Some(since.elapsed());
-                *state = StoreState::Up;
-                true
-            }
+        self.change(|state| match state {
+            StoreState::Unreachable { since } => Some((StoreState::Up, vec![reachable(*since)])),
+            StoreState::Up | StoreState::Blocked { .. } => None,
         });
-        if let Some(away) = away {
-            self.report(EventKind::StoreReachable { away_ms: millis(away) });
+    }
+
+    /// The store refuses writes. Without a tree nobody probes it, so each call finds out by itself.
+    pub(crate) fn blocked(&self, by: Block, said: &str) {
+        if self.0.events.is_none() {
+            return self.answered();
         }
+        self.change(|state| {
+            let (since, mut events) = match state {
+                StoreState::Blocked { by: known, .. } if *known == by => return None,
+                StoreState::Blocked { since, .. } => (*since, Vec::new()),
+                StoreState::Unreachable { since } => (Instant::now(), vec![reachable(*since)]),
+                StoreState::Up => (Instant::now(), Vec::new()),
+            };
+            events.push(EventKind::StoreBlocked { reason: format!("{by}; {} ({said})", by.remedy()) });
+            Some((StoreState::Blocked { since, by, said: said.into() }, events))
+        });
+        self.0.link.send(StoreLinkMessage::NotUp);
+    }
+
+    /// A probe has shown that the store takes writes.
+    pub(crate) fn unblocked(&self) {
+        self.change(|state| match state {
+            StoreState::Blocked { since, .. } => {
+                let event = EventKind::StoreUnblocked { blocked_ms: millis(since.elapsed()) };
+                Some((StoreState::Up, vec![event]))
+            }
+            StoreState::Up | StoreState::Unreachable { .. } => None,
+        });
+    }
+
+    fn change(&self, next: impl FnOnce(&StoreState) -> Option<(StoreState, Vec<EventKind>)>) {
+        let _order = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = next(&self.0.state.borrow());
+        let Some((state, events)) = changed else { return };
+        self.0.state.send_replace(state);
+        events.into_iter().for_each(|event| self.report(event));
     }
 
     /// Reports a refusal, which only operators can do something about. The refusal that was reported last is not reported again within
@@ -127,7 +187,7 @@ impl Health {
         }
     }
 
-    /// Waits for the end of an outage, for at most [`OUTAGE_WAIT_MAX`], or [`RESEND_DELAY`] without a tree. Returns at once if there is no outage.
+    /// Waits until the store is reachable and not blocked, for at most [`OUTAGE_WAIT_MAX`], or [`RESEND_DELAY`] without a tree. Returns at once if it is.
     pub(crate) async fn wait_until_up(&self) {
         let mut state = self.0.state.subscribe();
         let _ = tokio::time::timeout(self.0.wait_max, state.wait_for(|s| *s == StoreState::Up)).await;
@@ -153,4 +213,8 @@ impl Health {
             () = tokio::time::sleep(delay) => true,
         }
     }
+}
+
+fn reachable(since: Instant) -> EventKind {
+    EventKind::StoreReachable { away_ms: millis(since.elapsed()) }
 }

@@ -14,11 +14,14 @@ pub(crate) use health::Health;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use retraced_jobs::job::InstanceId;
 use retraced_jobs::store::{ReplaySlots, Store, StoreError};
 use tokio::runtime::Handle;
 use uuid::Uuid;
+
+use crate::limits::{OUTAGE_WAIT_MAX, RESEND_DELAY};
 
 /// The store, with what calls to it need: replay slots, its health, and the tokio runtime they run on. Cheap to clone.
 #[derive(Clone)]
@@ -56,35 +59,70 @@ impl StoreCalls {
         self.tokio.clone().or_else(|| Handle::try_current().ok())
     }
 
+    /// Waits until the store is up, but for this time at least: the success of another call ends an outage at once, and this call would then be sent again without a
+    /// pause.
+    async fn pause(&self, least: Duration) {
+        tokio::join!(tokio::time::sleep(least), self.health.wait_until_up());
+    }
+
     pub(crate) fn health(&self) -> &Health {
         &self.health
     }
 }
 
+/// What a caller does when the store answers that it is blocked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WhenBlocked {
+    /// It sends the call again.
+    SendAgain,
+    /// It is told, unless the block is [transient](retraced_jobs::store::Block::is_transient), or an earlier sending had no answer: then the call may have been applied.
+    Tell,
+}
+
 /// Calls `send` again and again, with a `pause` between. Ends when the call is answered or refused, when `send` returns `None` because its time is over, or when
-/// `give_up` ends during a pause.
+/// `give_up` ends during a pause. A pause is given its least duration, which grows while the store is blocked: each call has its own backoff.
 async fn resend<T, Sending, Pause>(
+    when_blocked: WhenBlocked,
     send: impl Fn() -> Sending,
-    pause: impl Fn() -> Pause,
+    pause: impl Fn(Duration) -> Pause,
     give_up: impl Future<Output = ()>,
 ) -> Result<T, CallError>
 where
     Sending: Future<Output = Option<Result<T, StoreError>>>,
     Pause: Future,
 {
-    let (mut give_up, mut last) = (pin!(give_up), None);
+    let (mut give_up, mut unanswered, mut blocked) = (pin!(give_up), None, None);
+    let mut delay = RESEND_DELAY;
     loop {
         match send().await {
             Some(Ok(reply)) => return Ok(reply),
-            Some(Err(error)) if error.is_retryable() => last = Some(error),
+            Some(Err(error @ StoreError::Blocked { by, .. })) => {
+                if when_blocked == WhenBlocked::Tell && unanswered.is_none() && !by.is_transient() {
+                    return Err(CallError::Blocked(error));
+                }
+                delay = if blocked.is_some() { (delay * 2).min(OUTAGE_WAIT_MAX) } else { RESEND_DELAY };
+                blocked = Some(error);
+            }
+            Some(Err(error)) if error.is_retryable() => {
+                delay = RESEND_DELAY;
+                unanswered = Some(error);
+            }
             Some(Err(error)) => return Err(CallError::Refused(error)),
-            None => return Err(CallError::OutcomeUnknown(last)),
+            None => return Err(given_up(unanswered, blocked)),
         }
         tokio::select! {
             biased;
-            () = &mut give_up => return Err(CallError::OutcomeUnknown(last)),
-            _ = pause() => {}
+            () = &mut give_up => return Err(given_up(unanswered, blocked)),
+            _ = pause(delay) => {}
         }
+    }
+}
+
+/// The error of a call whose time is over: if every sending was answered, it was not applied.
+fn given_up(unanswered: Option<StoreError>, blocked: Option<StoreError>) -> CallError {
+    match (unanswered, blocked) {
+        (None, Some(error)) => CallError::Blocked(error),
+        (unanswered, _) => CallError::OutcomeUnknown(unanswered),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use retraced_jobs::clock::TokioClock;
 use retraced_jobs::events::EventKind;
 use retraced_jobs::store::memory::MemoryStore;
-use retraced_jobs::store::{CallId, StoreFuture};
+use retraced_jobs::store::{Block, CallId, StoreFuture};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -226,4 +226,104 @@ async fn a_store_that_panics_has_an_unknown_outcome_and_the_runtime_has_not_ende
     let error = world.calls.once_by(TIMEOUT, panics).await.unwrap_err();
     assert!(matches!(error, CallError::OutcomeUnknown(Some(StoreError::Unavailable { .. }))), "{error:?}");
     assert!(world.calls.once_by(TIMEOUT, |_| async { Ok(()) }).await.is_ok());
+}
+
+fn blocked<T>() -> Result<T, StoreError> {
+    Err(StoreError::Blocked { operation: "test", by: Block::Memory, said: "OOM".into() })
+}
+
+/// Goal: nobody's success hides another's failure. Method: refused and answered calls alternate, and then a probe finds the store free again.
+#[tokio::test(start_paused = true)]
+async fn a_block_is_reported_once_and_only_a_probe_ends_it() {
+    let world = World::new(1);
+    for _ in 0..10 {
+        let refused = world.calls.once("test", |_| Box::pin(async { blocked::<()>() })).await;
+        assert!(matches!(refused, Err(StoreError::Blocked { .. })));
+        world.calls.once("test", |_| Box::pin(async { Ok(()) })).await.unwrap();
+        assert!(!world.calls.health().is_up() && world.calls.health().is_reachable());
+    }
+    world.calls.health().unblocked();
+    assert!(world.calls.health().is_up());
+    let reported = world.reported();
+    assert!(matches!(reported[..], [EventKind::StoreBlocked { .. }, EventKind::StoreUnblocked { .. }]), "{reported:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_store_that_is_lost_meanwhile_is_reported_as_both_in_their_order() {
+    let world = World::new(1);
+    let answers: [fn() -> Result<(), StoreError>; 4] = [blocked, unavailable, unavailable, blocked];
+    for answer in answers {
+        let _ = world.calls.once("test", |_| Box::pin(async move { answer() })).await;
+    }
+    let reported = world.reported();
+    let expected = matches!(
+        reported[..],
+        [
+            EventKind::StoreBlocked { .. },
+            EventKind::StoreUnreachable { .. },
+            EventKind::StoreReachable { .. },
+            EventKind::StoreBlocked { .. }
+        ]
+    );
+    assert!(expected, "{reported:?}");
+}
+
+/// Goal: each call has its own backoff. Method: an actor's call is refused for 20 s, while others succeed and the store is found free again and again.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_stays_refused_is_sent_less_and_less_whatever_other_calls_do() {
+    let world = World::new(2);
+    let sent = Mutex::new(0_u32);
+    let refused = world.calls.until_known("test", |_, _| {
+        *sent.lock().unwrap() += 1;
+        Box::pin(async { blocked::<()>() })
+    });
+    let others = async {
+        loop {
+            world.calls.once("test", |_| Box::pin(async { Ok(()) })).await.unwrap();
+            world.calls.health().unblocked();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        _ = refused => unreachable!(),
+        () = others => unreachable!(),
+        () = tokio::time::sleep(Duration::from_secs(20)) => {}
+    }
+    assert!((10..=25).contains(&*sent.lock().unwrap()), "sent {} times", sent.lock().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_with_a_deadline_hears_at_once_what_a_blocked_store_said() {
+    for calls in [without_tree(1), World::new(1).calls] {
+        let begun = Instant::now();
+        let told = calls.until_known_by(TIMEOUT, |_, _| async { blocked::<()>() }).await;
+        assert!(matches!(told, Err(CallError::Blocked(StoreError::Blocked { .. }))), "{told:?}");
+        let told = calls.once_by(TIMEOUT, |_| async { blocked::<()>() }).await;
+        assert!(matches!(told, Err(CallError::Blocked(_))), "{told:?}");
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+}
+
+/// Goal: a call that may have been applied is never reported as one that was not. Method: its first sending is not answered, the later ones are refused.
+#[tokio::test(start_paused = true)]
+async fn a_call_without_an_answer_stays_unknown_when_the_store_is_blocked_afterwards() {
+    let sent = Arc::new(Mutex::new(0_u32));
+    let call = move |_: Arc<dyn Store>, _| {
+        let mut sent = sent.lock().unwrap();
+        *sent += 1;
+        let answer = if *sent == 1 { unavailable::<()>() } else { blocked() };
+        async { answer }
+    };
+    let told = without_tree(1).until_known_by(TIMEOUT, call).await;
+    assert!(matches!(told, Err(CallError::OutcomeUnknown(Some(_)))), "{told:?}");
+}
+
+/// Goal: a block that ends by itself is waited for, and if it does not end in time the caller learns that its call was not applied.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_loading_is_waited_for_until_the_deadline() {
+    let begun = Instant::now();
+    let loading = || StoreError::Blocked { operation: "test", by: Block::Loading, said: "LOADING".into() };
+    let told = without_tree(1).until_known_by(TIMEOUT, move |_, _| async move { Err::<(), _>(loading()) }).await;
+    assert!(matches!(told, Err(CallError::Blocked(_))), "{told:?}");
+    assert!((TIMEOUT / 2..=TIMEOUT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 }

@@ -131,6 +131,8 @@ fn log(event: &SupervisionEvent) {
             say!(warn, event, "store unreachable", reason = %reason.escape_debug())
         }
         EventKind::StoreReachable { away_ms } => say!(info, event, "store reachable again", away_ms),
+        EventKind::StoreBlocked { reason } => say!(warn, event, "store blocked", reason = %reason.escape_debug()),
+        EventKind::StoreUnblocked { blocked_ms } => say!(info, event, "store no longer blocked", blocked_ms),
         EventKind::EnqueuesDropped { dropped, reason } => {
             say!(warn, event, "Enqueue messages dropped", dropped, %reason)
         }

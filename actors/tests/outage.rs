@@ -1,11 +1,13 @@
 //! Store outages: no actor crashes, calls wait, and work resumes when the store is back.
 
+use retraced_actors::Enqueue;
 use retraced_jobs::enqueue::EnqueueError;
 use retraced_jobs::events::EventKind;
-use retraced_jobs::job::{JobState, RunAt};
+use retraced_jobs::job::{JobId, JobState, RunAt};
+use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::time::Instant;
 
-use crate::support::{Action, Harness, RunEnd, Work, millis, secs};
+use crate::support::{Action, Fault, Harness, RunEnd, Verb, Work, millis, secs};
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_three_leases_counts_no_failure_and_is_reported_once() {
@@ -218,5 +220,39 @@ async fn a_job_whose_lease_expired_before_it_started_is_released() {
     harness.until_state(&id, JobState::Completed).await;
     assert_eq!(harness.recorder.count(), 1, "it ran twice at once");
     other.close().await;
+    harness.close().await;
+}
+
+/// Goal: a store that takes no new jobs delays those that nobody waits for, and loses none of them; callers that wait hear it at once; everything else goes on.
+#[tokio::test(start_paused = true)]
+async fn a_store_without_memory_loses_no_message_and_tells_callers_at_once() {
+    let harness = Harness::start().await;
+    let running = harness.enqueue("running", Work::lasting(secs(3))).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
+    let refused = |verb| matches!(verb, Verb::Enqueue | Verb::Probe);
+    harness.store.plan_faults(move |verb, _| refused(verb).then_some(Fault::Blocked));
+    let actor = harness.handle().actor().unwrap();
+    let casts: Vec<_> = (0..10).map(|n| JobId::parse(&format!("cast-{n}")).unwrap()).collect();
+    for id in &casts {
+        let options = JobOptions::default().id(id.clone());
+        actor.cast(Enqueue::sealed(seal_job(&Work::succeed(), &options).unwrap())).unwrap();
+    }
+    for n in 0..3 {
+        let begun = Instant::now();
+        let told = harness.try_enqueue(&format!("call-{n}"), Work::succeed(), RunAt::Now, secs(30)).await.unwrap_err();
+        assert!(matches!(&told, EnqueueError::Refused { source } if source.is_retryable()), "{told:?}");
+        assert!(begun.elapsed() < secs(1), "told after {:?}", begun.elapsed());
+    }
+    harness.until_state(&running, JobState::Completed).await;
+    tokio::time::sleep(secs(20)).await;
+    let calls = harness.store.calls(Verb::Enqueue);
+    assert!(calls < 60, "the refused jobs were sent {calls} times in 20 s");
+    harness.store.clear_faults();
+    harness.until("the messages are jobs", || harness.stats().enqueued_total == 11).await;
+    harness.until_all(&casts, JobState::Completed).await;
+    let count = |is: fn(&EventKind) -> bool| harness.count(is);
+    assert_eq!(count(|kind| matches!(kind, EventKind::StoreBlocked { .. })), 1, "{:?}", harness.events());
+    assert_eq!(count(|kind| matches!(kind, EventKind::StoreUnblocked { .. })), 1, "{:?}", harness.events());
+    assert_eq!(count(|kind| matches!(kind, EventKind::EnqueuesDropped { .. })), 0, "{:?}", harness.events());
     harness.close().await;
 }

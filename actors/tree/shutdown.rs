@@ -69,7 +69,7 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Shu
 /// Stores the last events, and removes this worker's row and replay slots from the store. Takes at most [`DEREGISTER_TIMEOUT`]. A call that fails is not repeated,
 /// and during an outage nothing is sent.
 pub(super) async fn deregister(runtime: &RuntimeContext) {
-    if !runtime.calls.health().is_up() {
+    if !runtime.calls.health().is_reachable() {
         return;
     }
     let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();

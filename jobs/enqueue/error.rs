@@ -54,8 +54,8 @@ pub enum EnqueueError {
     },
     /// The store could not be reached until the timeout, and nothing was stored. Try again later. A runtime's supervision event `StoreUnreachable` says why.
     StoreUnavailable,
-    /// The store refused the job: a missing permission, a wrong password, a memory limit that is reached. Trying again helps only after an operator has changed what
-    /// the text says.
+    /// The store refused the job: a missing right, a wrong password, a memory limit that is reached. Nothing was stored. Trying again helps only after somebody has
+    /// changed what the text says.
     Refused {
         /// What the store answered.
         source: Arc<StoreError>,

@@ -116,6 +116,16 @@ pub enum EventKind {
         /// How long it could not be reached, in ms.
         away_ms: u64,
     },
+    /// The store answers, but refuses writes or new jobs. Each call that is refused is sent again with a backoff of its own; the others go on.
+    StoreBlocked {
+        /// Why, in the words of the store, and what to do; without credentials.
+        reason: String,
+    },
+    /// The store takes writes and new jobs again.
+    StoreUnblocked {
+        /// How long it refused them, in ms.
+        blocked_ms: u64,
+    },
     /// A handler still runs 10 s after its timeout. Its attempt is settled as `TIMEOUT`, so the next attempt may overlap with it.
     Zombie {
         /// The job's queue.

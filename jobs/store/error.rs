@@ -84,6 +84,12 @@ pub enum Block {
 }
 
 impl Block {
+    /// Whether it usually ends by itself within seconds, so that a caller may wait for it. The others need somebody who acts.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        matches!(self, Block::Loading | Block::Script)
+    }
+
     /// What an operator can do about it.
     #[must_use]
     pub fn remedy(self) -> &'static str {

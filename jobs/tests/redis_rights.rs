@@ -3,10 +3,13 @@
 
 mod support;
 
+use std::time::Duration;
+
 use redis::Commands;
+use retraced_jobs::job::{InstanceId, JobState, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
-use retraced_jobs::store::{Admin, Store, StoreError};
-use support::redis_harness::{Harness, busy, every_verb};
+use retraced_jobs::store::{Admin, Ledger, Store, StoreError, Transitions, WorkerRow};
+use support::redis_harness::{Harness, busy, every_verb, id, new, request};
 use support::redis_server::RedisServer;
 
 /// Every command that a script calls.
@@ -162,11 +165,11 @@ async fn a_right_given_later_is_used_by_the_next_call() {
     let mut harness = Harness::new().await;
     let store = limited(&harness.server, "~* &* +@all -hset");
     let call = harness.call();
-    let jobs = [support::redis_harness::new("a", retraced_jobs::job::RunAt::Now)];
-    let refused = retraced_jobs::store::Transitions::enqueue(&store, call, &harness.queue, &jobs).await.unwrap_err();
+    let jobs = [new("a", RunAt::Now)];
+    let refused = store.enqueue(call, &harness.queue, &jobs).await.unwrap_err();
     assert!(refused.to_string().contains("+hset"), "{refused}");
     limited(&harness.server, "~* &* +@all");
-    retraced_jobs::store::Transitions::enqueue(&store, call, &harness.queue, &jobs).await.unwrap();
+    store.enqueue(call, &harness.queue, &jobs).await.unwrap();
 }
 
 /// Goal: a command that the server does not have is named.
@@ -175,9 +178,8 @@ async fn a_renamed_command_is_named_before_anything_is_written() {
     let server = RedisServer::start_with(&["--rename-command", "RPUSH", ""]);
     let mut harness = Harness::on(server).await;
     let call = harness.call();
-    let jobs = [support::redis_harness::new("a", retraced_jobs::job::RunAt::Now)];
-    let refused =
-        retraced_jobs::store::Transitions::enqueue(&harness.store, call, &harness.queue, &jobs).await.unwrap_err();
+    let jobs = [new("a", RunAt::Now)];
+    let refused = harness.store.enqueue(call, &harness.queue, &jobs).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
     assert!(refused.to_string().contains("the server does not know RPUSH"), "{refused}");
     let keys: Vec<String> = harness.server.connection().keys("*").unwrap();
@@ -192,4 +194,91 @@ async fn a_missing_right_to_channels_is_a_warning() {
     assert!(facts.warnings.iter().any(|warning| warning.contains("&retraced:*")), "{facts:?}");
     let facts = limited(&server, "~* &* +@all").probe().await.unwrap();
     assert!(!facts.warnings.iter().any(|warning| warning.contains("channel")), "{facts:?}");
+}
+
+/// A store of the user with this name in `docs/redis.md`.
+async fn documented(server: &RedisServer, user: &str) -> RedisStore {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/redis.md")).unwrap();
+    let line =
+        page.lines().find(|line| line.starts_with(&format!("ACL SETUSER {user} "))).expect("the line of this user");
+    let mut command = redis::cmd("ACL");
+    for word in line.split_whitespace().skip(1) {
+        command.arg(word.replace("PASSWORD", "secret"));
+    }
+    let _: () = command.query(&mut server.connection()).unwrap();
+    RedisStore::connect(&format!("{}?user={user}&pass=secret", server.url())).await.unwrap()
+}
+
+fn row() -> WorkerRow {
+    WorkerRow::new(InstanceId::from(uuid::Uuid::from_u128(7)), 1)
+}
+
+/// Goal: what `docs/redis.md` gives a worker is enough for every verb.
+#[tokio::test]
+async fn the_documented_worker_may_do_all_that_a_worker_and_an_operator_do() {
+    for binary in RedisServer::binaries() {
+        let mut harness = Harness::on(RedisServer::start_binary(binary, &[])).await;
+        let (full, worker) = (harness.store.clone(), documented(&harness.server, "worker").await);
+        for verb in 0.. {
+            harness.store = full.clone();
+            let held = busy(&mut harness).await;
+            harness.store = worker.clone();
+            let Some(done) = every_verb(&mut harness, &held, verb).await else { break };
+            done.unwrap();
+        }
+        let queues = [harness.queue.clone()];
+        assert!(!worker.probe().await.unwrap().warnings.iter().any(|warning| warning.contains("channel")));
+        drop(worker.hints(&queues).await.unwrap());
+        worker.announce(&queues).await.unwrap();
+        worker.heartbeat(&row()).await.unwrap();
+        assert_eq!(worker.workers().await.unwrap().len(), 1);
+        assert_eq!(worker.queues().await.unwrap(), queues);
+        worker.record(&[]).await.unwrap();
+        worker.events(None, 10).await.unwrap();
+        worker.forget(row().instance, &queues).await.unwrap();
+    }
+}
+
+/// Goal: what `docs/redis.md` gives a producer is enough to enqueue and to wait, and too little for the rest.
+#[tokio::test]
+async fn the_documented_producer_may_enqueue_and_wait_and_no_more() {
+    for binary in RedisServer::binaries() {
+        let mut harness = Harness::on(RedisServer::start_binary(binary, &[])).await;
+        let producer = documented(&harness.server, "producer").await;
+        let queues = [harness.queue.clone()];
+        producer.announce(&queues).await.unwrap();
+        let jobs = [new("now", RunAt::Now), new("later", RunAt::After(Duration::from_secs(60)))];
+        producer.enqueue(harness.call(), &harness.queue, &jobs).await.unwrap();
+        producer.watch_outcome(&harness.queue, &jobs[0].id, Duration::from_secs(10)).await.unwrap();
+        drop(producer.hints(&queues).await.unwrap());
+        let (full, call) = (harness.store.clone(), harness.call());
+        let before = harness.contents();
+        let request = request(1, Duration::from_secs(30));
+        producer.claim(call, &harness.queue, &request).await.unwrap_err();
+        producer.discard(harness.call(), &harness.queue, &[jobs[0].id.clone().into()]).await.unwrap_err();
+        assert!(before == harness.contents());
+        assert_eq!(full.stats(&harness.queue).await.unwrap().pending, 1);
+    }
+}
+
+/// Goal: what `docs/redis.md` gives somebody who only reads is enough for all lists, and changes nothing.
+#[tokio::test]
+async fn the_documented_reader_may_look_at_everything_and_change_nothing() {
+    for binary in RedisServer::binaries() {
+        let mut harness = Harness::on(RedisServer::start_binary(binary, &[])).await;
+        harness.enqueue(&["a"]).await;
+        harness.store.announce(&[harness.queue.clone()]).await.unwrap();
+        let before = harness.contents();
+        let reader = documented(&harness.server, "reader").await;
+        assert_eq!(reader.stats(&harness.queue).await.unwrap().pending, 1);
+        assert!(reader.job(&harness.queue, &id("a")).await.unwrap().is_some());
+        assert_eq!(reader.jobs(&harness.queue, JobState::Pending, None, 10).await.unwrap().jobs.len(), 1);
+        assert_eq!(reader.check_counts(&harness.queue).await.unwrap().difference(), 0);
+        assert_eq!(reader.queues().await.unwrap().len(), 1);
+        reader.workers().await.unwrap();
+        reader.events(None, 10).await.unwrap();
+        reader.pause(&harness.queue).await.unwrap_err();
+        reader.enqueue(harness.call(), &harness.queue, &[new("b", RunAt::Now)]).await.unwrap_err();
+        assert!(before == harness.contents());
+    }
 }

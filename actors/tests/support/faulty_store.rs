@@ -11,7 +11,7 @@ use retraced_jobs::events::{Finding, SupervisionEvent};
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
-    Admin, CallId, ClaimRequest, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, JobView, Leases, Ledger,
+    Admin, Block, CallId, ClaimRequest, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, JobView, Leases, Ledger,
     LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store,
     StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
@@ -52,6 +52,8 @@ pub enum Fault {
     ReplyDelayed(Duration),
     /// The store refuses the call.
     Refused,
+    /// The store answers that its memory is full. The probe says the same.
+    Blocked,
     /// Applied, and the reply cannot be read.
     UnreadableReply,
     /// Applied, and never answered.
@@ -205,6 +207,9 @@ impl FaultyStore {
             match fault {
                 Some(Fault::RequestLost) => return Err(unavailable(operation)),
                 Some(Fault::Refused) => return Err(StoreError::Refused { operation, reason: "by plan".into() }),
+                Some(Fault::Blocked) => {
+                    return Err(StoreError::Blocked { operation, by: Block::Memory, said: "by plan".into() });
+                }
                 Some(Fault::Panic) => panic!("a bug in the store, by plan"),
                 Some(Fault::RequestDelayed(delay)) => tokio::time::sleep(delay).await,
                 _ => {}

@@ -38,9 +38,8 @@ pub struct StoreFacts {
 }
 
 /// The error of a store that answers, but takes no new jobs or no writes at all.
-///
-/// Used in the example of [`Store`](crate::store::Store).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BlockedStore {
     /// Why.
     pub by: Block,

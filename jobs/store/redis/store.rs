@@ -92,9 +92,9 @@ impl RedisStore {
 
     async fn check(&self, link: &Link) -> Result<StoreFacts, StoreError> {
         let probed = scripts::probe(link).await?;
-        let facts = facts::read(link, self.0.options.allow_eviction).await?;
-        let blocked = probed.writes_refused.and_then(|said| self.0.endpoint.blocked(&said));
-        Ok(StoreFacts { blocked, ..facts })
+        let mut facts = facts::read(link, self.0.options.allow_eviction).await?;
+        facts.blocked = probed.writes_refused.and_then(|said| self.0.endpoint.blocked(&said));
+        Ok(facts)
     }
 
     pub(super) fn keys(&self, queue: &QueueName) -> Arc<QueueKeys> {

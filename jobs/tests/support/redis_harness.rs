@@ -68,6 +68,7 @@ impl Harness {
             let kind: String = redis::cmd("TYPE").arg(&key).query(&mut connection).unwrap();
             let content: Vec<Vec<u8>> = match kind.as_str() {
                 "list" => connection.lrange(&key, 0, -1).unwrap(),
+                "set" => connection.smembers(&key).unwrap(),
                 "zset" => {
                     redis::cmd("ZRANGE").arg(&key).arg("0").arg("-1").arg("WITHSCORES").query(&mut connection).unwrap()
                 }

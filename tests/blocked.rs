@@ -1,0 +1,224 @@
+//! A runtime on a server that answers but takes no writes, or no new jobs: it says so once, loses and repeats nothing, and producers hear at once what the server said.
+//!
+//! `RETRACED_SCALE=full` blocks the server for 60 s each time; `make test` for 3 s.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use retraced::store::{Block, StoreError};
+use retraced::supervision::{EventKind, SupervisionEvent};
+use retraced::{Client, EnqueueError, Job, Operator, Queue, QueueName, RedisStore, Runtime, State};
+use serde::{Deserialize, Serialize};
+use support::redis_server::RedisServer;
+use support::{eventually, full_scale};
+use tokio::sync::broadcast;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+const IN_FLIGHT: u64 = 1_000;
+
+#[derive(Serialize, Deserialize)]
+struct Work {
+    number: u64,
+}
+
+impl Job for Work {
+    const KIND: &'static str = "work";
+}
+
+#[derive(Clone, Default)]
+struct Seen(Arc<SeenInner>);
+
+#[derive(Default)]
+struct SeenInner {
+    starts: Mutex<HashMap<u64, u32>>,
+    running: AtomicU64,
+    /// Handlers return once this is set, so that all are running when the server is blocked.
+    release: AtomicBool,
+}
+
+async fn work(job: Work, seen: State<Seen>) {
+    *seen.0.starts.lock().unwrap().entry(job.number).or_default() += 1;
+    seen.0.running.fetch_add(1, Ordering::SeqCst);
+    while !seen.0.release.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Counts the lines that the process logs.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.push_str(&format!("{field}={value:?} "));
+            }
+        }
+        if *event.metadata().level() <= tracing::Level::INFO && event.metadata().target().starts_with("retraced") {
+            let mut text = Text(format!("{} {} ", event.metadata().level(), event.metadata().target()));
+            event.record(&mut text);
+            self.0.lock().unwrap().push(text.0);
+        }
+    }
+}
+
+fn set(server: &RedisServer, name: &str, value: &str) {
+    let _: () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query(&mut server.connection()).unwrap();
+}
+
+fn replicate(server: &RedisServer, host: &str, port: &str) {
+    let _: () = redis::cmd("REPLICAOF").arg(host).arg(port).query(&mut server.connection()).unwrap();
+}
+
+/// Blocks or unblocks a server.
+fn switch(server: &RedisServer, by: Block, blocked: bool) {
+    match (by, blocked) {
+        (Block::Memory, true) => set(server, "maxmemory", "1"),
+        (Block::Memory, false) => set(server, "maxmemory", "0"),
+        (Block::Replicas, true) => set(server, "min-replicas-to-write", "1"),
+        (Block::Replicas, false) => set(server, "min-replicas-to-write", "0"),
+        // Nothing listens on port 1, so that the server keeps its data.
+        (Block::Replica, true) => replicate(server, "127.0.0.1", "1"),
+        (Block::Replica, false) => replicate(server, "no", "one"),
+        (Block::Disk, blocked) => {
+            // A folder is in the place of the file of the snapshot.
+            let file = server.folder().join("dump.rdb");
+            if blocked {
+                set(server, "save", "3600 1");
+                let _ = std::fs::remove_file(&file);
+                std::fs::create_dir_all(file.join("x")).unwrap();
+            } else {
+                std::fs::remove_dir_all(&file).unwrap();
+            }
+            snapshot(server, if blocked { "err" } else { "ok" });
+        }
+        (other, _) => panic!("no way to block a server by {other:?}"),
+    }
+}
+
+/// Makes a snapshot, which ends with this status.
+fn snapshot(server: &RedisServer, status: &str) {
+    let mut raw = server.connection();
+    let _: redis::Value = redis::cmd("BGSAVE").query(&mut raw).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let info: String = redis::cmd("INFO").arg("persistence").query(&mut raw).unwrap();
+        if info.contains(&format!("rdb_last_bgsave_status:{status}")) && info.contains("rdb_bgsave_in_progress:0") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no snapshot: {info}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn all(events: &mut broadcast::Receiver<SupervisionEvent>) -> Vec<EventKind> {
+    std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.kind).collect()
+}
+
+/// Enqueues once per 10 ms until told to stop. Returns how often it was refused, how often it succeeded, and the longest wait for an answer.
+async fn produce(
+    jobs: retraced::QueueHandle,
+    numbers: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+    by: Block,
+) -> (u64, u64, Duration) {
+    let (mut refused, mut stored, mut longest) = (0, 0, Duration::ZERO);
+    while !over.load(Ordering::SeqCst) {
+        let asked = Instant::now();
+        match jobs.enqueue(Work { number: numbers.fetch_add(1, Ordering::SeqCst) }).await {
+            Ok(_) => stored += 1,
+            Err(EnqueueError::Refused { source }) => {
+                assert!(matches!(*source, StoreError::Blocked { by: seen, .. } if seen == by), "{source:?}");
+                refused += 1;
+            }
+            Err(error) => panic!("{by:?}: {error:?}"),
+        }
+        longest = longest.max(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    (refused, stored, longest)
+}
+
+/// Goal: a block is told once, with its cause; nothing is lost or repeated; producers hear of it within a second. Method: a thousand handlers run, a client and a runtime
+/// enqueue, and the server is blocked in each way in turn. In a full server what runs is settled while it is blocked, in the others afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blocked_server_is_reported_once_and_loses_and_repeats_nothing() {
+    let lines = Lines::default();
+    let _subscriber = tracing_subscriber::registry().with(lines.clone()).set_default();
+    // The tree logs on threads of its own.
+    let _ = tracing_subscriber::registry().with(lines.clone()).try_init();
+    let blocked_for = Duration::from_secs(if full_scale() { 60 } else { 3 });
+    for by in [Block::Memory, Block::Replicas, Block::Replica, Block::Disk] {
+        let server = RedisServer::start();
+        let seen = Seen::default();
+        let runtime = Runtime::builder()
+            .store(RedisStore::connect(&server.url()).await.unwrap())
+            .state(seen.clone())
+            .queue(Queue::new("jobs").unwrap().concurrency(IN_FLIGHT as usize).handler(work))
+            .start()
+            .await
+            .unwrap();
+        let queue = QueueName::new("jobs").unwrap();
+        let client = Client::new(RedisStore::connect(&server.url()).await.unwrap());
+        let operator = Operator::new(RedisStore::connect(&server.url()).await.unwrap());
+        let first: Vec<Work> = (0..IN_FLIGHT).map(|number| Work { number }).collect();
+        client.queue("jobs").unwrap().enqueue_all(first).await.unwrap();
+        let busy = || async { seen.0.running.load(Ordering::SeqCst) == IN_FLIGHT };
+        eventually("a thousand running handlers", Duration::from_secs(20), busy).await;
+        let mut events = runtime.supervision();
+        let numbers = Arc::new(AtomicU64::new(IN_FLIGHT));
+        let over = Arc::new(AtomicBool::new(false));
+        lines.0.lock().unwrap().clear();
+
+        switch(&server, by, true);
+        let producers = [runtime.queue("jobs").unwrap(), client.queue("jobs").unwrap()];
+        let producers = producers.map(|jobs| tokio::spawn(produce(jobs, numbers.clone(), over.clone(), by)));
+        tokio::time::sleep(blocked_for / 3).await;
+        seen.0.release.store(true, Ordering::SeqCst);
+        tokio::time::sleep(blocked_for * 2 / 3).await;
+        if by == Block::Memory {
+            let stats = operator.stats(&queue).await.unwrap();
+            assert_eq!(stats.completed_total, IN_FLIGHT, "a full server settles what runs");
+        }
+        switch(&server, by, false);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        over.store(true, Ordering::SeqCst);
+        let (mut refused, mut stored) = (0, 0);
+        for producer in producers {
+            let (one_refused, one_stored, longest) = producer.await.unwrap();
+            assert!(one_refused > 0 && one_stored > 0, "{by:?}: refused {one_refused}, stored {one_stored}");
+            assert!(longest < Duration::from_secs(1), "{by:?}: a producer waited {longest:?}");
+            refused += one_refused;
+            stored += one_stored;
+        }
+        let done =
+            || async { operator.stats(&queue).await.is_ok_and(|stats| stats.completed_total == IN_FLIGHT + stored) };
+        eventually("the completion of all jobs", Duration::from_secs(30), done).await;
+        let stats = operator.stats(&queue).await.unwrap();
+        assert_eq!((stats.failures_total, stats.crashes_total, stats.releases_total), (0, 0, 0), "{by:?}: {stats:?}");
+        let repeated = seen.0.starts.lock().unwrap().values().filter(|starts| **starts > 1).count();
+        assert_eq!(repeated, 0, "{by:?}");
+        let kinds = all(&mut events);
+        let count = |wanted: fn(&EventKind) -> bool| kinds.iter().filter(|kind| wanted(kind)).count();
+        let told = (
+            count(|kind| matches!(kind, EventKind::StoreBlocked { .. })),
+            count(|kind| matches!(kind, EventKind::StoreUnblocked { .. })),
+        );
+        assert_eq!(told, (1, 1), "{by:?}: {kinds:?}");
+        let logged = lines.0.lock().unwrap().clone();
+        println!(
+            "{by:?} for {blocked_for:?}: {} lines logged, {refused} enqueues refused, {stored} stored",
+            logged.len()
+        );
+        assert!(logged.len() <= 10, "{by:?}: {logged:#?}");
+        runtime.shutdown().await.unwrap();
+    }
+}
