@@ -75,7 +75,8 @@ impl StoreCalls {
 enum WhenBlocked {
     /// It sends the call again.
     SendAgain,
-    /// It is told, unless the block is [transient](retraced_jobs::store::Block::is_transient), or an earlier sending had no answer: then the call may have been applied.
+    /// It is told. But the call is sent again if the block is [transient](retraced_jobs::store::Block::is_transient), or if an earlier sending had no answer: that one may
+    /// have been applied.
     Tell,
 }
 
@@ -108,7 +109,8 @@ where
                 unanswered = Some(error);
             }
             Some(Err(error)) => return Err(CallError::Refused(error)),
-            None => return Err(given_up(unanswered, blocked)),
+            // This sending has no answer, whatever those before it got.
+            None => return Err(CallError::OutcomeUnknown(unanswered)),
         }
         tokio::select! {
             biased;

@@ -327,3 +327,22 @@ async fn a_store_that_is_loading_is_waited_for_until_the_deadline() {
     assert!(matches!(told, Err(CallError::Blocked(_))), "{told:?}");
     assert!((TIMEOUT / 2..=TIMEOUT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 }
+
+/// Goal: a call whose last sending had no answer is never reported as one that was not applied. Method: its first sending meets a store that is loading.
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_last_sending_had_no_answer_is_unknown_whatever_came_before() {
+    let sent = Arc::new(Mutex::new(0_u32));
+    let call = move |_: Arc<dyn Store>, _| {
+        let mut sent = sent.lock().unwrap();
+        *sent += 1;
+        let first = *sent == 1;
+        async move {
+            match first {
+                true => Err(StoreError::Blocked { operation: "test", by: Block::Loading, said: "LOADING".into() }),
+                false => std::future::pending::<Result<(), StoreError>>().await,
+            }
+        }
+    };
+    let told = without_tree(1).until_known_by(TIMEOUT, call).await;
+    assert!(matches!(told, Err(CallError::OutcomeUnknown(_))), "{told:?}");
+}

@@ -148,6 +148,9 @@ async fn no_verb_is_half_done_without_a_whole_kind_of_rights() {
     for (rights, all_refused) in [
         ("~* +@all", false),
         ("~* &* +@all -publish", false),
+        // A right that several scripts need, and one that none of them needs.
+        ("~* &* +@all -xadd -rpush", false),
+        ("~* &* +@all -xadd -lpush", false),
         ("~* &* +@all -@scripting", true),
         ("~* &* +@all -@write", false),
         ("~* &* +@all -@read", true),
@@ -170,6 +173,23 @@ async fn a_right_given_later_is_used_by_the_next_call() {
     assert!(refused.to_string().contains("+hset"), "{refused}");
     limited(&harness.server, "~* &* +@all");
     store.enqueue(call, &harness.queue, &jobs).await.unwrap();
+}
+
+/// Goal: rights that could not be read, because the server refused writes, are read later. Method: a user without RPUSH connects while the server is a replica.
+#[tokio::test]
+async fn rights_that_could_not_be_read_are_read_later() {
+    let mut harness = Harness::new().await;
+    let store = limited(&harness.server, "~* &* +@all -rpush");
+    let mut raw = harness.server.connection();
+    let _: () = redis::cmd("REPLICAOF").arg("127.0.0.1").arg("1").query(&mut raw).unwrap();
+    let call = harness.call();
+    let jobs = [new("a", RunAt::Now)];
+    let blocked = store.enqueue(call, &harness.queue, &jobs).await.unwrap_err();
+    assert!(matches!(blocked, StoreError::Blocked { .. }), "{blocked:?}");
+    let _: () = redis::cmd("REPLICAOF").arg("no").arg("one").query(&mut raw).unwrap();
+    let refused = store.enqueue(call, &harness.queue, &jobs).await.unwrap_err();
+    assert!(refused.to_string().contains("+rpush"), "{refused}");
+    assert!(harness.contents().is_empty(), "the enqueue was half done");
 }
 
 /// Goal: a command that the server does not have is named.

@@ -364,7 +364,7 @@ impl Link {
         };
         let rights = Arc::new(Rights::read(&mut connection).await.map_err(translate)??);
         let open = Open { connection, answers, rights };
-        current.rights_outdated = false;
+        current.rights_outdated = !open.rights.complete;
         current.connection = Some(open.clone());
         Ok((current.opened, open))
     }

@@ -19,6 +19,8 @@ pub(super) struct Rights {
     unknown: Vec<String>,
     /// Whether the user may publish hints.
     pub(super) publishes: bool,
+    /// Whether every command was tried. Some cannot be tried while the server refuses writes: then the rights must be read again before the next call.
+    pub(super) complete: bool,
 }
 
 impl Rights {
@@ -33,7 +35,12 @@ impl Rights {
     fn of(answer: Value) -> Result<Rights, StoreError> {
         let mut reply = Reply::new(OPERATION, answer)?;
         reply.status()?;
-        Ok(Rights { forbidden: texts(reply.list()?)?, unknown: texts(reply.list()?)?, publishes: reply.number()? == 1 })
+        Ok(Rights {
+            forbidden: texts(reply.list()?)?,
+            unknown: texts(reply.list()?)?,
+            publishes: reply.number()? == 1,
+            complete: reply.number()? == 1,
+        })
     }
 
     /// Why a script that calls these commands must not be sent; `None` if it may.
@@ -72,8 +79,8 @@ fn tried() -> impl Iterator<Item = &'static str> {
     SOURCE.split("try('").skip(1).filter_map(|rest| rest.split('\'').next())
 }
 
-/// The commands without which this script must not run. Left out are those that the script calls by `pcall` and can do without; a counter is drawn by `pcall`, but
-/// no script can do without it.
+/// The commands without which this script must not run: each that is quoted anywhere but right after `pcall(`, because what follows `pcall` may fail. HINCRBY always
+/// counts: `draw` and `count` (`lib/write.lua`) use `pcall` only against counters that somebody overwrote.
 pub(super) fn needs(source: &str) -> Vec<&'static str> {
     let needed = |command: &&str| {
         let quoted = format!("'{command}'");
@@ -95,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_each_missing_command_and_its_remedy() {
-        let rights = Rights { forbidden: vec!["HSET".into()], unknown: vec!["LPOP".into()], publishes: true };
+        let rights = Rights { forbidden: vec!["HSET".into()], unknown: vec!["LPOP".into()], ..Rights::default() };
         assert_eq!(rights.refusal(&["HGET"]), None);
         let told = "this user may not call HSET; give it the rights +hset; the server does not know LPOP: renamed or disabled commands must be enabled again";
         assert_eq!(rights.refusal(&["HGET", "HSET", "LPOP"]).as_deref(), Some(told));

@@ -35,7 +35,16 @@ macro_rules! lua {
 }
 
 lua!(ENQUEUE, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/delay.lua", "lib/state.lua", "enqueue.lua");
-lua!(CLAIM, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/live.lua", "lib/claim.lua", "claim.lua");
+lua!(
+    CLAIM,
+    "lib/queue.lua",
+    "lib/bodies.lua",
+    "lib/write.lua",
+    "lib/replay.lua",
+    "lib/live.lua",
+    "lib/claim.lua",
+    "claim.lua"
+);
 lua!(
     SETTLE,
     "lib/queue.lua",
@@ -51,6 +60,7 @@ lua!(
 lua!(
     SETTLE_AND_CLAIM,
     "lib/queue.lua",
+    "lib/bodies.lua",
     "lib/write.lua",
     "lib/replay.lua",
     "lib/delay.lua",
@@ -101,8 +111,16 @@ lua!(PAUSE, "lib/queue.lua", "lib/write.lua", "pause.lua");
 lua!(TRIM, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/history.lua", "lib/forget.lua", "trim.lua");
 lua!(CHECK_COUNTS, "lib/queue.lua", "check_counts.lua");
 lua!(SCAN_CONTAINERS, "lib/queue.lua", "lib/write.lua", "lib/containers.lua", "scan_containers.lua");
-lua!(SCAN_PENDING, "lib/queue.lua", "lib/write.lua", "lib/live.lua", "lib/containers.lua", "scan_pending.lua");
-lua!(SCAN_JOBS, "lib/queue.lua", "lib/containers.lua", "scan_jobs.lua");
+lua!(
+    SCAN_PENDING,
+    "lib/queue.lua",
+    "lib/bodies.lua",
+    "lib/write.lua",
+    "lib/live.lua",
+    "lib/containers.lua",
+    "scan_pending.lua"
+);
+lua!(SCAN_JOBS, "lib/queue.lua", "lib/bodies.lua", "lib/containers.lua", "scan_jobs.lua");
 lua!(
     REPAIR_ORPHANED,
     "lib/queue.lua",
@@ -113,8 +131,17 @@ lua!(
     "repair_orphaned.lua"
 );
 lua!(SCAN_STALE, "lib/queue.lua", "lib/write.lua", "scan_stale.lua");
-lua!(STATS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "stats.lua");
-lua!(JOBS, "lib/queue.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "lib/byte_order.lua", "jobs.lua");
+lua!(STATS, "lib/queue.lua", "lib/bodies.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "stats.lua");
+lua!(
+    JOBS,
+    "lib/queue.lua",
+    "lib/bodies.lua",
+    "lib/live.lua",
+    "lib/history.lua",
+    "lib/read.lua",
+    "lib/byte_order.lua",
+    "jobs.lua"
+);
 lua!(
     JOB,
     "lib/queue.lua",

@@ -6,14 +6,6 @@
 --         when is '' for now, d and a delay in ms(6), or a and the due time in ms(6)
 -- Reply   {'ok', now, one char per item: n new and pending, N new and delayed, else the state (lib/state.lua) of the job
 --         that already has the id} | {'superseded'} | {'other'} (lib/replay.lua)
-
--- Records the size of the largest body of the queue, before the body is stored.
-local function note_largest(bytes)
-  if LARGEST_READ and bytes <= LARGEST_READ then return end
-  if not LARGEST_READ and call('HLEN', JOB) > 0 then bytes = math.max(bytes, LARGEST_UNKNOWN) end
-  call('HSET', STATS, 'largest', bytes)
-end
-
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
@@ -23,7 +15,7 @@ for i = 4, #ARGV, 3 do n = n + 1; ids[n] = ARGV[i] end
 if n == 0 then return replay_close({ 'ok', NOW, '' }) end
 -- Which jobs are kept: by one command, unless their bodies could be too large to be read at once.
 local kept = {}
-if bodies_allowed(0) >= n then
+if n == 1 or n * (LARGEST or LARGEST_UNKNOWN) <= READ_BYTES_MAX then
   kept = call('HMGET', JOB, unpack(ids))
 else
   for i = 1, n do kept[i] = call('HEXISTS', JOB, ids[i]) == 1 end
@@ -73,7 +65,12 @@ if new_count > 0 then
       pending[#pending + 1] = entry_version .. id
     end
   end
-  note_largest(largest + HEADER)
+  largest = largest + HEADER
+  if not LARGEST or largest > LARGEST then
+    -- Before the body is stored. A queue that has lost `stats` may have larger ones already.
+    if not LARGEST and call('HLEN', JOB) > 0 then largest = math.max(largest, LARGEST_UNKNOWN) end
+    call('HSET', STATS, 'largest', largest)
+  end
   each('HSET', JOB, jobs)
   if #pending > 0 then
     each('RPUSH', PENDING, pending)

@@ -3,7 +3,8 @@
 -- Guarantee: changes nothing; the key does not exist before and after.
 -- KEYS    1 a key that nothing else uses
 -- ARGV    1 a channel
--- Reply   {'ok', commands that the user may not call, commands that the server does not know, 1 | 0: the user may publish to the channel}
+-- Reply   {'ok', commands that the user may not call, commands that the server does not know, 1 | 0: the user may publish to the channel,
+--         1 | 0: every command was tried; some cannot be while the server refuses writes}
 local key, channel = KEYS[1], ARGV[1]
 local forbidden, unknown = {}, {}
 
@@ -22,6 +23,8 @@ end
 
 -- Arguments that cannot be read, or a key that does not exist, keep the commands that write from writing.
 try('HDEL', key, '')
+try('HSET', key, '', '', '')
+local may_make_hash = #forbidden + #unknown == 0
 try('HEXISTS', key, '')
 try('HGET', key, '')
 try('HINCRBY', key, '', 'x')
@@ -29,7 +32,6 @@ try('HLEN', key)
 try('HMGET', key, '')
 try('HRANDFIELD', key, 1)
 try('HSCAN', key, 0)
-try('HSET', key, '', '', '')
 try('HSTRLEN', key, '')
 try('LINDEX', key, 0)
 try('LLEN', key)
@@ -52,11 +54,16 @@ try('ZRANGEBYSCORE', key, 0, 0)
 try('ZREM', key, '')
 try('ZSCAN', key, 0)
 try('ZSCORE', key, '')
--- These two accept all arguments, but no key of another type. Without HSET or HDEL no script that writes can run, so they need not be tried then.
-if #forbidden + #unknown == 0 and redis.pcall('HSET', key, '', '') == 1 then
-  try('LPUSH', key, '')
-  try('RPUSH', key, '')
-  redis.call('HDEL', key, '')
+-- LPUSH and RPUSH would write whatever their arguments, so they are tried on a key that is a hash for this moment: they fail by its type.
+-- A user who may not make that hash can run no script that writes.
+local all_tried = true
+if may_make_hash then
+  all_tried = redis.pcall('HSET', key, '', '') == 1
+  if all_tried then
+    try('LPUSH', key, '')
+    try('RPUSH', key, '')
+    redis.call('HDEL', key, '')
+  end
 end
 local published = redis.pcall('PUBLISH', channel, '')
-return { 'ok', forbidden, unknown, type(published) == 'number' and 1 or 0 }
+return { 'ok', forbidden, unknown, type(published) == 'number' and 1 or 0, all_tried and 1 or 0 }

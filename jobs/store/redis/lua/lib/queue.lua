@@ -38,10 +38,10 @@ local stats_read = call('HMGET', STATS, 'paused', 'idle_until', 'stale', 'awaite
 local PAUSED = stats_read[1] == '1'
 local IDLE_UNTIL = tonumber(stats_read[2]) or 0
 local STALE = tonumber(stats_read[3]) or 0
--- No body of this queue has more bytes than LARGEST. While that is not known, because `stats` was lost, bodies have as many as this.
-local LARGEST_UNKNOWN = 1024 * 1024
-local LARGEST_READ = tonumber(stats_read[5])
-local LARGEST = math.max(LARGEST_READ or LARGEST_UNKNOWN, 1)
+-- No body of this queue has more bytes than LARGEST. nil in a new queue, and when `stats` was lost or edited.
+local LARGEST = tonumber(stats_read[5])
+if LARGEST and not (LARGEST >= 1) then LARGEST = nil end
+local LARGEST_UNKNOWN = 1024 * 1024 -- what is assumed then
 local OUTCOME_WAIT_MS = 60000 -- the longest wait one call announces (OUTCOME_WAIT_MAX in jobs/limits.rs)
 local AWAITED_UNTIL = tonumber(stats_read[4]) or 0 -- until then a client may wait for the outcome of a job (watch_outcome.lua)
 -- An instant beyond the longest wait was written by hand, or before the clock went back.
@@ -52,12 +52,6 @@ local AWAITED = AWAITED_UNTIL > NOW
 -- the script before anything has changed. These reads ("type checks") also find how many fields or members the keys hold, the
 -- encoding sentinel included:
 local retry_kept, leases_kept, grants_kept, histories_kept, completed_kept
-
--- How many bodies may be read next by a script that has read so many bytes of them; 0 at the limit.
-local function bodies_allowed(bytes_read)
-  local allowed = math.floor((READ_BYTES_MAX - bytes_read) / LARGEST)
-  return bytes_read == 0 and math.max(allowed, 1) or math.max(allowed, 0)
-end
 
 -- For scripts that are not called thousands of times per second. The others check only the keys they write, to save commands.
 local function check_all_types()
