@@ -175,18 +175,21 @@ async fn a_right_given_later_is_used_by_the_next_call() {
     store.enqueue(call, &harness.queue, &jobs).await.unwrap();
 }
 
-/// Goal: rights that could not be read, because the server refused writes, are read later. Method: a user without RPUSH connects while the server is a replica.
+/// Goal: rights that could not be read, because the server refused writes, are read later. Method: a user without RPUSH connects while replicas are missing.
 #[tokio::test]
 async fn rights_that_could_not_be_read_are_read_later() {
     let mut harness = Harness::new().await;
     let store = limited(&harness.server, "~* &* +@all -rpush");
     let mut raw = harness.server.connection();
-    let _: () = redis::cmd("REPLICAOF").arg("127.0.0.1").arg("1").query(&mut raw).unwrap();
+    let mut replicas = |needed: &str| -> () {
+        redis::cmd("CONFIG").arg("SET").arg("min-replicas-to-write").arg(needed).query(&mut raw).unwrap()
+    };
+    replicas("1");
     let call = harness.call();
     let jobs = [new("a", RunAt::Now)];
     let blocked = store.enqueue(call, &harness.queue, &jobs).await.unwrap_err();
     assert!(matches!(blocked, StoreError::Blocked { .. }), "{blocked:?}");
-    let _: () = redis::cmd("REPLICAOF").arg("no").arg("one").query(&mut raw).unwrap();
+    replicas("0");
     let refused = store.enqueue(call, &harness.queue, &jobs).await.unwrap_err();
     assert!(refused.to_string().contains("+rpush"), "{refused}");
     assert!(harness.contents().is_empty(), "the enqueue was half done");
