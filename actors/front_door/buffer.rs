@@ -35,6 +35,7 @@ pub(crate) struct FrontDoor {
     /// The queue actor, which takes [`Enqueue`] messages.
     pub(super) actor: Address<Enqueue>,
     buffer: Mutex<Buffer>,
+    /// Wakes those who wait for capacity or for an empty buffer: a batch was taken and answered, or a flush has ended.
     flushed: Notify,
 }
 

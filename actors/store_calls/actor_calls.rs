@@ -33,7 +33,7 @@ impl StoreCalls {
         }
     }
 
-    /// As [`until_known`](Self::until_known), but a store that is blocked ends the call, which was then not applied.
+    /// As [`until_known`](Self::until_known), but a store that is blocked ends the call as [`WhenBlocked::Tell`] says; the call was then not applied.
     pub(crate) async fn until_known_or_blocked<'a, T>(
         &'a self,
         operation: &'static str,

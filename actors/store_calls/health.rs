@@ -1,5 +1,5 @@
-//! Whether the store answers and takes writes, as all callers in one process see it. A change is reported once, and no actor crashes because of it: callers wait a
-//! while for its end before they send their call again.
+//! Whether the store answers and takes writes, as all callers in one process see it. A change is reported once. While the store is unreachable or blocked no actor
+//! crashes; callers wait a while before they send their call again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,11 +20,12 @@ use crate::supervision::event::Events;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum StoreState {
     Up,
-    /// Calls get no answer. The next answer ends it.
+    /// Calls get no answer. The next answer ends it, unless it is a refusal: a proxy or a server that is still starting may refuse everything.
     Unreachable {
         since: Instant,
     },
-    /// Calls get answers, but some or all writes are refused. Only a probe ends it, because the success of one call does not show that others are no longer refused.
+    /// Calls get answers, but some or all writes are refused. Only a probe or an outage ends it, because the success of one call does not show that others are no longer
+    /// refused. After an outage the next refused write finds it again.
     Blocked {
         since: Instant,
         by: Block,
@@ -88,7 +89,7 @@ impl Health {
         !matches!(*self.0.state.borrow(), StoreState::Unreachable { .. })
     }
 
-    /// The error that a call gets now, if the store is blocked for longer than a moment.
+    /// The error that a call gets now, if the store is blocked and the block does not usually [end by itself](Block::is_transient).
     pub(crate) fn blocked_error(&self, operation: &'static str) -> Option<StoreError> {
         match &*self.0.state.borrow() {
             StoreState::Blocked { by, said, .. } if !by.is_transient() => {

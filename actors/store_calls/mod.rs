@@ -53,7 +53,7 @@ impl StoreCalls {
         &self.store
     }
 
-    /// The tokio runtime that calls with a deadline run on; `None` if that is the caller's and there is none here.
+    /// The tokio runtime that calls with a deadline run on: the one it was made with, or else that of the caller; `None` if the caller is on none.
     #[must_use]
     pub fn tokio(&self) -> Option<Handle> {
         self.tokio.clone().or_else(|| Handle::try_current().ok())

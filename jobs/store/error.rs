@@ -32,8 +32,8 @@ pub enum StoreError {
         /// What the server said.
         said: String,
     },
-    /// The queue has already seen a later call of the same replay slot, so this call, a late copy of an old one, was not applied. Redis also returns this for a
-    /// call sent again when the stored reply cannot be read.
+    /// The queue has already seen a later call of the same replay slot, so this late copy of an old call was not applied now. The Redis store also returns this for a call
+    /// sent again whose stored reply somebody damaged; that call was applied when it was sent first.
     Superseded {
         /// The verb.
         operation: &'static str,
