@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use super::BlockedStore;
+
 /// A call to the store failed. The texts of the stores of this crate never show the password of a Redis URL.
 ///
 /// ```
@@ -74,7 +76,7 @@ pub enum Block {
     /// It cannot write to its disk (`MISCONF`), so it takes no writes.
     Disk,
     /// Too few of its replicas are connected (`NOREPLICAS`), so it takes no writes.
-    Replicas,
+    MissingReplicas,
     /// It is a replica now (`READONLY`, `MASTERDOWN`), so it takes no writes.
     Replica,
     /// It is loading its data after a start (`LOADING`).
@@ -96,7 +98,7 @@ impl Block {
         match self {
             Block::Memory => "free memory or raise maxmemory",
             Block::Disk => "free disk space, and see the server's log",
-            Block::Replicas => "start its replicas, or lower min-replicas-to-write",
+            Block::MissingReplicas => "start its replicas, or lower min-replicas-to-write",
             Block::Replica => "connect to its primary",
             Block::Loading => "wait until it has finished",
             Block::Script => "wait, or end the script by SCRIPT KILL",
@@ -109,7 +111,7 @@ impl fmt::Display for Block {
         f.write_str(match self {
             Block::Memory => "its memory is full",
             Block::Disk => "it cannot write to its disk",
-            Block::Replicas => "too few of its replicas are connected",
+            Block::MissingReplicas => "too few of its replicas are connected",
             Block::Replica => "it is a replica",
             Block::Loading => "it is loading its data",
             Block::Script => "a script has been running on it for too long",
@@ -144,7 +146,7 @@ impl fmt::Display for StoreError {
                 write!(f, "the store did not answer to {operation}: {cause}")
             }
             StoreError::Blocked { operation, by, said } => {
-                write!(f, "the store refused {operation} for now, because {by}; {} ({said})", by.remedy())
+                write!(f, "the store refused {operation} for now, because {}", BlockedStore::new(*by, said.as_str()))
             }
             StoreError::Superseded { operation } => {
                 write!(f, "this {operation} was sent before a later call of its replay slot and was not applied")

@@ -23,7 +23,7 @@ use super::reply::corrupt;
 use super::rights::Rights;
 use super::script::LuaScript;
 use super::tls;
-use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX, SILENCE_MAX};
+use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX, RECONNECT_PAUSE, SILENCE_MAX};
 use crate::store::{Block, BlockedStore, StoreError};
 
 /// The address of the server and how to connect to it. Holds the password, which `Debug` does not show.
@@ -93,10 +93,8 @@ impl Endpoint {
     /// Why the server refuses writes, by the error that a script got when it tried one; `None` if the error has another cause.
     pub(super) fn blocked(&self, said: &str) -> Option<BlockedStore> {
         let by = block(|code| said.contains(&format!("{code} ")))?;
-        Some(BlockedStore {
-            by,
-            said: format!("{} says: {}", self.address, self.without_secrets(said.trim_end_matches('.').to_owned())),
-        })
+        let said = self.without_secrets(said.trim_end_matches('.').to_owned());
+        Some(BlockedStore::new(by, format!("{} says: {said}", self.address)))
     }
 
     fn no_answer(&self, operation: &'static str, what: &str, limit: Duration) -> StoreError {
@@ -114,11 +112,13 @@ impl Endpoint {
 
     /// Turns an error of the library into a [`StoreError`], and returns whether the connection has to be replaced.
     fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
-        let text = self.without_secrets(said(error));
+        // Told apart by what the server said, and shown without secrets: a short password could be a part of any word.
+        let raw = said(error);
+        let text = self.without_secrets(raw.clone());
         let address = &self.address;
         // When a script fails, servers before 7.0 put the error code (such as `OOM`) into the middle of the text, not at its front.
-        let has_code = |code: &str| error.code() == Some(code) || text.contains(&format!("{code} "));
-        let has_phrase = |phrase: &str| text.contains(phrase);
+        let has_code = |code: &str| error.code() == Some(code) || raw.contains(&format!("{code} "));
+        let has_phrase = |phrase: &str| raw.contains(phrase);
         let refused =
             |advice: &str| StoreError::Refused { operation, reason: format!("{address} says: {text}; {advice}") };
         match error.kind() {
@@ -136,6 +136,18 @@ impl Endpoint {
                 refused("it is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster"),
                 true,
             ),
+            _ if has_code("NOPERM")
+                || [
+                    "has no permissions",
+                    "o permissions to access",
+                    "can't run this command",
+                    "can't access at least one of the keys",
+                ]
+                .into_iter()
+                .any(has_phrase) =>
+            {
+                (refused("give this user the right"), false)
+            }
             _ if has_phrase("max number of clients") => {
                 (self.unavailable(operation, format!("{address}: {text}")), true)
             }
@@ -149,14 +161,7 @@ impl Endpoint {
             {
                 (refused("check user and password of the Redis URL"), true)
             }
-            _ if has_code("NOPERM")
-                || ["has no permissions", "can't run this command", "can't access at least one of the keys"]
-                    .into_iter()
-                    .any(has_phrase) =>
-            {
-                (refused("give this user the right"), false)
-            }
-            _ if has_phrase("unknown command") || has_phrase("Unknown Redis command") => {
+            _ if ["unknown command", "Unknown command", "Unknown Redis command"].into_iter().any(has_phrase) => {
                 (refused("renamed or disabled commands must be enabled again"), false)
             }
             _ if has_phrase("DB index is out of range") || has_phrase("invalid DB index") => {
@@ -184,7 +189,7 @@ fn block(has_code: impl Fn(&str) -> bool) -> Option<Block> {
     const CODES: [(&str, Block); 8] = [
         ("OOM", Block::Memory),
         ("MISCONF", Block::Disk),
-        ("NOREPLICAS", Block::Replicas),
+        ("NOREPLICAS", Block::MissingReplicas),
         ("READONLY", Block::Replica),
         ("MASTERDOWN", Block::Replica),
         ("LOADING", Block::Loading),
@@ -206,6 +211,8 @@ struct Current {
     /// How many connections were opened so far; also the number of the present one.
     opened: u64,
     connection: Option<Open>,
+    /// When the present connection was opened.
+    opened_at: Option<Instant>,
     /// The rights must be read again before the next call, because a call met a missing one.
     rights_outdated: bool,
 }
@@ -334,12 +341,13 @@ impl Link {
             Ok(Err(error)) => {
                 awaited.answered();
                 if self.endpoint.translate(operation, &error).1 {
-                    self.drop_connection(number).await;
+                    let answered = error.kind() != ErrorKind::Io;
+                    self.drop_connection(number, if answered { RECONNECT_PAUSE } else { Duration::ZERO }).await;
                 }
                 Ok(Err(error))
             }
             Err(_) => {
-                self.drop_connection(number).await;
+                self.drop_connection(number, Duration::ZERO).await;
                 Err(self.endpoint.no_answer(operation, "no answer from", options.call_timeout))
             }
         }
@@ -359,10 +367,21 @@ impl Link {
             None => {
                 let connection = self.endpoint.open().await.map_err(translate)?;
                 current.opened += 1;
+                current.opened_at = Some(Instant::now());
                 (connection, Arc::default())
             }
         };
-        let rights = Arc::new(Rights::read(&mut connection).await.map_err(translate)??);
+        let rights = match Rights::read(&mut connection).await {
+            Ok(rights) => Arc::new(rights?),
+            Err(error) => {
+                let (told, replace) = self.endpoint.translate(operation, &error);
+                if !replace {
+                    current.rights_outdated = true;
+                    current.connection = Some(Open { connection, answers, rights: Arc::default() });
+                }
+                return Err(told);
+            }
+        };
         let open = Open { connection, answers, rights };
         current.rights_outdated = !open.rights.complete;
         current.connection = Some(open.clone());
@@ -380,10 +399,11 @@ impl Link {
         }
     }
 
-    /// Drops the connection with this number, unless another caller has replaced it meanwhile.
-    async fn drop_connection(&self, number: u64) {
+    /// Drops the connection with this number, unless another caller has replaced it meanwhile, or it was opened less than `age` ago: where each call would be refused, as by
+    /// a server that became a replica, each would open a connection.
+    async fn drop_connection(&self, number: u64, age: Duration) {
         let mut current = self.current.lock().await;
-        if current.opened == number {
+        if current.opened == number && current.opened_at.is_none_or(|at| at.elapsed() >= age) {
             current.connection = None;
         }
     }

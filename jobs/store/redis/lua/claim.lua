@@ -19,7 +19,8 @@ local status, stored_reply, stored_at = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then
   local ids, bodies, retry_states = still_held(stored_reply[2], nonce)
-  return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, {}, 0 }
+  -- It is not stored whether the first sending ended early; one more claim finds out.
+  return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, {}, 1 }
 end
 begin_writes()
 if PAUSED then

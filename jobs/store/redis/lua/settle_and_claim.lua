@@ -10,7 +10,8 @@ local status, stored_reply, stored_at = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then
   local ids, bodies, retry_states = still_held(stored_reply[2], nonce)
-  return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, stored_reply[3], 0 }
+  -- As in claim.lua.
+  return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, stored_reply[3], 1 }
 end
 begin_writes()
 local size_estimate = size_of_front()
