@@ -23,6 +23,7 @@
 //! only some verbs of another store, implement [`Decorator`].
 
 mod batch;
+mod block;
 mod decorator;
 mod error;
 mod job_view;
@@ -34,13 +35,14 @@ pub mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;
 
+pub use block::{Block, BlockedStore};
 pub use decorator::Decorator;
-pub use error::{Block, StoreError};
+pub use error::StoreError;
 pub use job_view::{JobSummary, JobView, LeaseHolder};
 pub use model::{
-    BlockedStore, CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage,
-    Moved, Promoted, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen,
-    Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved, Promoted,
+    QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen, Settled, Settlement,
+    StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
 pub use retention::{Retention, RetentionRule};

@@ -1,9 +1,7 @@
 //! The results of [`Store`](crate::store::Store)'s own verbs.
 
-use std::fmt;
-
 use crate::job::{JobId, JobState, QueueName};
-use crate::store::{Block, StoreError};
+use crate::store::{BlockedStore, StoreError};
 
 /// A reason to poll now instead of at the next scheduled poll, or for `Cancel` to ask the handler to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,30 +49,5 @@ impl StoreFacts {
             None => Ok(self),
             Some(reason) => Err(StoreError::Refused { operation: "probe", reason }),
         }
-    }
-}
-
-/// Why a store that answers takes no new jobs, or no writes at all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BlockedStore {
-    /// The cause.
-    pub by: Block,
-    /// What the server said.
-    pub said: String,
-}
-
-impl BlockedStore {
-    /// A store that said this.
-    #[must_use]
-    pub fn new(by: Block, said: impl Into<String>) -> Self {
-        Self { by, said: said.into() }
-    }
-}
-
-/// The cause, what to do, and what the server said.
-impl fmt::Display for BlockedStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {} ({})", self.by, self.by.remedy(), self.said)
     }
 }

@@ -53,6 +53,11 @@ impl Endpoint {
             refuse("the Redis URL cannot be read; write redis://[user:password@]host[:port][/database], or rediss:// for TLS")
         })?;
         let address = info.addr().to_string();
+        if info.redis_settings().username().is_some() && info.redis_settings().password().is_none() {
+            return Err(refuse(
+                "the Redis URL has a user and no password, so the user would be ignored; write redis://user:password@host",
+            ));
+        }
         let secrets: Vec<String> =
             info.redis_settings().password().filter(|p| !p.is_empty()).map(str::to_owned).into_iter().collect();
         let tcp = TcpSettings::default()
@@ -92,7 +97,7 @@ impl Endpoint {
 
     /// Why the server refuses writes, by the error that a script got when it tried one; `None` if the error has another cause.
     pub(super) fn blocked(&self, said: &str) -> Option<BlockedStore> {
-        let by = block(|code| said.contains(&format!("{code} ")))?;
+        let by = block(said)?;
         let said = self.without_secrets(said.trim_end_matches('.').to_owned());
         Some(BlockedStore::new(by, format!("{} says: {said}", self.address)))
     }
@@ -116,61 +121,63 @@ impl Endpoint {
         let raw = said(error);
         let text = self.without_secrets(raw.clone());
         let address = &self.address;
-        // When a script fails, servers before 7.0 put the error code (such as `OOM`) into the middle of the text, not at its front.
-        let has_code = |code: &str| error.code() == Some(code) || raw.contains(&format!("{code} "));
-        let has_phrase = |phrase: &str| raw.contains(phrase);
         let refused =
             |advice: &str| StoreError::Refused { operation, reason: format!("{address} says: {text}; {advice}") };
         match error.kind() {
-            ErrorKind::Io if text.contains("certificate") => (
+            ErrorKind::Io if raw.contains("certificate") => (
                 refused("trust its issuer in the system's root certificates, or name a file of roots in SSL_CERT_FILE"),
                 true,
             ),
             ErrorKind::Io | ErrorKind::Parse => (self.unavailable(operation, format!("{address}: {text}")), true),
-            ErrorKind::AuthenticationFailed => (refused("check user and password of the Redis URL"), true),
+            ErrorKind::AuthenticationFailed => (refused(CHECK_LOGIN), true),
             ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => (refused("check the Redis URL"), true),
             ErrorKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown) => {
                 (self.unavailable(operation, format!("{address}: {text}")), false)
             }
-            ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => (
-                refused("it is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster"),
-                true,
-            ),
-            _ if has_code("NOPERM")
-                || [
-                    "has no permissions",
-                    "o permissions to access",
-                    "can't run this command",
-                    "can't access at least one of the keys",
-                ]
-                .into_iter()
-                .any(has_phrase) =>
-            {
-                (refused("give this user the right"), false)
-            }
-            _ if has_phrase("max number of clients") => {
+            _ if raw.contains("max number of clients") => {
                 (self.unavailable(operation, format!("{address}: {text}")), true)
             }
-            _ if let Some(by) = block(has_code) => {
+            _ if let Some((advice, replace)) = refusal(&raw) => (refused(advice), replace),
+            _ if let Some(by) = block(&raw) => {
                 let said = format!("{address} says: {text}");
                 // A server that became a replica will not become a primary for this connection alone: the address may lead to another server now.
                 (StoreError::Blocked { operation, by, said }, by == Block::Replica)
-            }
-            _ if ["NOAUTH", "WRONGPASS"].into_iter().any(has_code)
-                || ["invalid password", "without any password"].into_iter().any(has_phrase) =>
-            {
-                (refused("check user and password of the Redis URL"), true)
-            }
-            _ if ["unknown command", "Unknown command", "Unknown Redis command"].into_iter().any(has_phrase) => {
-                (refused("renamed or disabled commands must be enabled again"), false)
-            }
-            _ if has_phrase("DB index is out of range") || has_phrase("invalid DB index") => {
-                (refused("check the database number of the Redis URL"), true)
             }
             // Errors of the store's own scripts and of keys with a wrong type, and whatever else the server says: to call again does not help.
             _ => (corrupt(operation, text), false),
         }
     }
+}
+
+const CHECK_LOGIN: &str = "check user and password of the Redis URL";
+
+/// What to do about an error with which a server refuses a call until somebody acts, and whether the connection has to be replaced. `None` for any other error.
+fn refusal(said: &str) -> Option<(&'static str, bool)> {
+    const KEYS: &str = "give this user the keys ~retraced:* (docs/redis.md)";
+    const RIGHT: &str = "give this user the rights that docs/redis.md lists";
+    const ENABLE: &str = "renamed or disabled commands must be enabled again";
+    const CLUSTER: &str = "it is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster";
+    const REFUSALS: [(&str, &str, bool); 18] = [
+        ("MOVED ", CLUSTER, true),
+        ("ASK ", CLUSTER, true),
+        ("not allowed in cluster mode", CLUSTER, true),
+        ("keys used as arguments", KEYS, false),
+        ("o permissions to access a key", KEYS, false),
+        ("can't access at least one of the keys", KEYS, false),
+        ("NOPERM ", RIGHT, false),
+        ("has no permissions", RIGHT, false),
+        ("can't run this command", RIGHT, false),
+        ("NOAUTH ", CHECK_LOGIN, true),
+        ("WRONGPASS ", CHECK_LOGIN, true),
+        ("invalid password", CHECK_LOGIN, true),
+        ("without any password", CHECK_LOGIN, true),
+        ("unknown command", ENABLE, false),
+        ("Unknown command", ENABLE, false),
+        ("Unknown Redis command", ENABLE, false),
+        ("DB index is out of range", "check the database number of the Redis URL", true),
+        ("invalid DB index", "check the database number of the Redis URL", true),
+    ];
+    REFUSALS.into_iter().find(|(phrase, ..)| said.contains(phrase)).map(|(_, advice, replace)| (advice, replace))
 }
 
 /// The error of a server in its own words, or the text of another error.
@@ -184,19 +191,19 @@ fn said(error: &RedisError) -> String {
     }
 }
 
-/// Why the server does not do what it was asked for, by the code of its error.
-fn block(has_code: impl Fn(&str) -> bool) -> Option<Block> {
+/// Why the server does not do what it was asked for, by the code of its error. When a script fails, servers before 7.0 put the code into the middle of the text.
+fn block(said: &str) -> Option<Block> {
     const CODES: [(&str, Block); 8] = [
-        ("OOM", Block::Memory),
-        ("MISCONF", Block::Disk),
-        ("NOREPLICAS", Block::MissingReplicas),
-        ("READONLY", Block::Replica),
-        ("MASTERDOWN", Block::Replica),
-        ("LOADING", Block::Loading),
-        ("BUSY", Block::Script),
-        ("UNKILLABLE", Block::Script),
+        ("OOM ", Block::Memory),
+        ("MISCONF ", Block::Disk),
+        ("NOREPLICAS ", Block::MissingReplicas),
+        ("READONLY ", Block::Replica),
+        ("MASTERDOWN ", Block::Replica),
+        ("LOADING ", Block::Loading),
+        ("BUSY ", Block::Script),
+        ("UNKILLABLE ", Block::Script),
     ];
-    CODES.into_iter().find(|(code, _)| has_code(code)).map(|(_, block)| block)
+    CODES.into_iter().find(|(code, _)| said.contains(code)).map(|(_, block)| block)
 }
 
 /// One connection that many callers share. It is opened when it is first needed, and again after it was lost.
