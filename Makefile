@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test check unit examples docs package deny layout parts latency scale benchmarks torture mutants redis nextest
+.PHONY: help demo test check unit examples docs package deny layout parts latency scale benchmarks torture mutants compat redis nextest
 # The torture scenarios that CI runs, in a quick form.
 SAMPLE := binary(torture) and test(/::t(01|02|06|07|08|09|14|24|25|33)_/)
 
@@ -63,6 +63,9 @@ torture: redis nextest ## Runs all fault injection scenarios at full size; write
 
 mutants: redis nextest ## Applies each mutant and checks that its tests fail; writes docs/mutants.md
 	@scripts/mutants
+
+compat: nextest ## Runs the tests of the Redis store on Redis 6.2 and on Valkey, which it downloads
+	scripts/compat
 
 redis: ## Checks for redis-server or valkey-server, and installs one with the system's package manager if there is none
 	@scripts/ensure-redis

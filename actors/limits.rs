@@ -83,6 +83,8 @@ pub const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 pub const PROBE_DELAY_MIN: Duration = Duration::from_millis(50);
 /// Longest delay between two health checks: the end of an outage may go unnoticed for so long.
 pub const PROBE_DELAY_MAX: Duration = Duration::from_secs(1);
+/// A probe that begins so long after the one before it is the first of another outage, and its delay the shortest again.
+pub const PROBE_RESET_AFTER: Duration = Duration::from_secs(10);
 /// Longest timeout of a call: a year. A longer one, such as `Duration::MAX`, counts as a year, because adding it to the present instant could overflow.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How long a client or an operator waits, at least, before it sends an unanswered call again. If a flush ends without an answer, the handles whose jobs it

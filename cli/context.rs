@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use retraced::store::{RedisOptions, StoreError};
+use retraced::store::{RedisOptions, StoreError, StoreFacts};
 use retraced::{Operator, RedisStore, Store};
 
 use crate::error::CliError;
@@ -23,7 +23,7 @@ impl CommandContext {
             Err(StoreError::Refused { reason, .. }) => return Err(CliError::Usage(reason)),
             Err(error) => return Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&error)))),
         };
-        match store.probe().await {
+        match store.probe().await.and_then(StoreFacts::usable) {
             Ok(_) => Ok(Arc::new(store)),
             Err(StoreError::Unavailable { cause, .. }) => Err(CliError::Failed(format!(
                 "Redis cannot be reached: {}; start it, or give its address with --redis URL or RETRACED_REDIS_URL",

@@ -160,6 +160,9 @@ pub(crate) mod redis {
     /// Default of the longest wait for a reply: 5 s. Past it the outcome of the call is unknown and the connection is replaced.
     pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
+    /// Shortest life of a connection that is replaced because of what the server answered, such as that it became a replica: 1 s.
+    pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
     /// How long a connection may be silent before a caller that gives up takes it for dead: 500 ms. The next caller opens a new one, which costs little if the old
     /// one was only slow: its calls are still answered.
     pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(500);

@@ -12,7 +12,7 @@ use retraced_actors::{Observer, QueueSpec, RestartPolicy, Tree, TreeOptions, Tre
 use retraced_jobs::context::States;
 use retraced_jobs::execution::{AttemptSpan, Layer, Layers, Runner};
 use retraced_jobs::job::InstanceId;
-use retraced_jobs::store::Store;
+use retraced_jobs::store::{Store, StoreFacts};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -236,9 +236,13 @@ async fn probe(store: &Arc<dyn Store>, tree: &Handle) -> Result<(), BuildError> 
     };
     let answer = tokio::time::timeout(FIRST_PROBE_TIMEOUT, probe).await;
     let answer = answer.map_err(|_| BuildError::StoreSilent(FIRST_PROBE_TIMEOUT))?;
-    let facts = answer.map_err(|_| BuildError::StorePanicked)?.map_err(BuildError::Store)?;
+    let facts =
+        answer.map_err(|_| BuildError::StorePanicked)?.and_then(StoreFacts::usable).map_err(BuildError::Store)?;
     for warning in &facts.warnings {
         tracing::warn!(target: "retraced", store = %facts.name, "{warning}");
+    }
+    if let Some(blocked) = &facts.blocked {
+        tracing::warn!(target: "retraced", store = %facts.name, "the store is blocked: {blocked}");
     }
     Ok(())
 }

@@ -61,7 +61,7 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub async fn probe(&self) -> Result<StoreFacts, OperatorError> {
-        self.read(|store| async move { store.probe().await }).await
+        self.read(|store| async move { store.probe().await?.usable() }).await
     }
 
     /// All queues that a worker or a producer has ever announced, ordered by name.

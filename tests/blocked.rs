@@ -83,8 +83,8 @@ fn switch(server: &RedisServer, by: Block, blocked: bool) {
     match (by, blocked) {
         (Block::Memory, true) => set(server, "maxmemory", "1"),
         (Block::Memory, false) => set(server, "maxmemory", "0"),
-        (Block::Replicas, true) => set(server, "min-replicas-to-write", "1"),
-        (Block::Replicas, false) => set(server, "min-replicas-to-write", "0"),
+        (Block::MissingReplicas, true) => set(server, "min-replicas-to-write", "1"),
+        (Block::MissingReplicas, false) => set(server, "min-replicas-to-write", "0"),
         // Nothing listens on port 1, so that the server keeps its data.
         (Block::Replica, true) => replicate(server, "127.0.0.1", "1"),
         (Block::Replica, false) => replicate(server, "no", "one"),
@@ -156,7 +156,7 @@ async fn a_blocked_server_is_reported_once_and_loses_and_repeats_nothing() {
     // The tree logs on threads of its own.
     let _ = tracing_subscriber::registry().with(lines.clone()).try_init();
     let blocked_for = Duration::from_secs(if full_scale() { 60 } else { 3 });
-    for by in [Block::Memory, Block::Replicas, Block::Replica, Block::Disk] {
+    for by in [Block::Memory, Block::MissingReplicas, Block::Replica, Block::Disk] {
         let server = RedisServer::start();
         let seen = Seen::default();
         let runtime = Runtime::builder()

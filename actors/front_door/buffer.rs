@@ -124,10 +124,14 @@ impl FrontDoor {
         let mut buffer = self.lock();
         let refusal = match &message.reply {
             _ if buffer.closed || self.has_ended() => Some(EnqueueError::ShuttingDown { queue: self.queue.clone() }),
-            _ if buffer.is_full() => Some(EnqueueError::QueueFull { queue: self.queue.clone() }),
-            Some(_) if !self.calls.health().is_reachable() => Some(EnqueueError::StoreUnavailable),
-            Some(_) => self.calls.health().blocked_error("enqueue").map(refused),
+            None if buffer.is_full() => Some(EnqueueError::QueueFull { queue: self.queue.clone() }),
             None => None,
+            Some(_) => match self.calls.health().blocked_error("enqueue") {
+                Some(error) => Some(refused(error)),
+                None if buffer.is_full() => Some(EnqueueError::QueueFull { queue: self.queue.clone() }),
+                None if !self.calls.health().is_reachable() => Some(EnqueueError::StoreUnavailable),
+                None => None,
+            },
         };
         let mut dropped = Vec::new();
         match (refusal, message.reply) {
@@ -176,19 +180,20 @@ impl FrontDoor {
         }
     }
 
-    /// After a store that is blocked has refused a batch: callers that wait for a receipt learn it at once; jobs without a reply return to the front of the buffer.
+    /// After a store that is blocked has refused a batch: callers that wait for a receipt hear it at once, those of later batches too; jobs without a reply return to the
+    /// front of the buffer.
     fn put_back(&self, jobs: Vec<NewJob>, replies: Vec<Option<Reply>>, error: StoreError) {
         let refusal = refused(error);
+        let batch = jobs.into_iter().zip(replies).map(|(job, reply)| Enqueue { job, reply });
         let mut buffer = self.lock();
-        for (job, reply) in jobs.into_iter().zip(replies).rev() {
-            match reply {
+        let waiting = std::mem::take(&mut buffer.jobs);
+        for message in batch.chain(waiting) {
+            match message.reply {
                 Some(reply) => drop(reply.send(Err(refusal.clone()))),
-                None => {
-                    buffer.bytes += job.envelope.len();
-                    buffer.jobs.push_front(Enqueue { job, reply: None });
-                }
+                None => buffer.jobs.push_back(message),
             }
         }
+        buffer.bytes = buffer.jobs.iter().map(|message| message.job.envelope.len()).sum();
     }
 
     /// Accepts no more jobs. The jobs in the buffer are still flushed.
@@ -196,19 +201,28 @@ impl FrontDoor {
         self.lock().closed = true;
     }
 
-    /// Waits until no accepted job waits for the store any more, at most until the deadline. Then reports the messages that were dropped meanwhile.
+    /// Waits until no accepted job waits for the store any more, at most until the deadline. Then reports the messages that were dropped meanwhile. Those that are left when
+    /// the runtime has ended and no flush is under way are dropped too.
     pub(crate) async fn wait_until_empty(&self, deadline: Instant) {
         loop {
             let flushed = self.flushed.notified();
-            let empty = {
+            let over = {
                 let buffer = self.lock();
-                buffer.jobs.is_empty() && buffer.flushes == 0
+                buffer.flushes == 0 && (buffer.jobs.is_empty() || self.has_ended())
             };
-            if empty || tokio::time::timeout_at(deadline, flushed).await.is_err() {
+            if over || tokio::time::timeout_at(deadline, flushed).await.is_err() {
                 break;
             }
         }
-        let dropped = self.lock().dropped.take();
+        let dropped = {
+            let mut buffer = self.lock();
+            if self.has_ended() {
+                let left = std::mem::take(&mut buffer.jobs);
+                buffer.dropped.shutting_down += left.iter().filter(|message| message.reply.is_none()).count() as u64;
+                buffer.bytes = 0;
+            }
+            buffer.dropped.take()
+        };
         self.report_dropped(dropped);
     }
 

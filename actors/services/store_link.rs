@@ -10,10 +10,11 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::store::Hint;
+use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::RuntimeContext;
-use crate::limits::{PROBE_DELAY_MAX, PROBE_DELAY_MIN, REFUSED_DELAY};
+use crate::limits::{PROBE_DELAY_MAX, PROBE_DELAY_MIN, PROBE_RESET_AFTER, REFUSED_DELAY};
 use crate::messages::StoreLinkMessage;
 
 /// The actor.
@@ -23,6 +24,8 @@ pub(crate) struct StoreLinkState {
     runtime: Arc<RuntimeContext>,
     backoff: backoff::ExponentialBackoff,
     probe: Option<BackgroundTask>,
+    /// When the last probe began.
+    probed_at: Option<Instant>,
     _subscription: BackgroundTask,
 }
 
@@ -41,7 +44,7 @@ impl Actor for StoreLink {
         if !runtime.calls.health().is_up() {
             myself.cast(StoreLinkMessage::NotUp)?;
         }
-        Ok(StoreLinkState { runtime, backoff: probe_backoff(), probe: None, _subscription: hints })
+        Ok(StoreLinkState { runtime, backoff: probe_backoff(), probe: None, probed_at: None, _subscription: hints })
     }
 
     async fn handle(
@@ -64,13 +67,14 @@ impl Actor for StoreLink {
 
 impl StoreLinkState {
     fn probe_unless_probing(&mut self, myself: &ActorRef<StoreLinkMessage>) {
-        if self.probe.is_some() {
+        if self.probe.is_some() || self.runtime.calls.health().is_up() {
             return;
         }
-        if self.runtime.calls.health().is_up() {
+        // Not as soon as the store is up: one that is blocked and free in turn would be probed without a pause.
+        if self.probed_at.is_some_and(|at| at.elapsed() >= PROBE_RESET_AFTER) {
             self.backoff.reset();
-            return;
         }
+        self.probed_at = Some(Instant::now());
         let delay = self.backoff.next_backoff().unwrap_or(PROBE_DELAY_MAX);
         let runtime = self.runtime.clone();
         self.probe = Some(background::start(myself, async move {

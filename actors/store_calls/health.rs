@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use retraced_jobs::events::EventKind;
-use retraced_jobs::store::{Block, StoreError};
+use retraced_jobs::store::{Block, BlockedStore, StoreError};
 use retraced_jobs::units::millis;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -30,6 +30,7 @@ enum StoreState {
         since: Instant,
         by: Block,
         said: Arc<str>,
+        reported: bool,
     },
 }
 
@@ -39,8 +40,8 @@ pub(crate) struct Health(Arc<Inner>);
 
 struct Inner {
     state: watch::Sender<StoreState>,
-    /// Held while the state changes and the change is reported, so that changes are reported in their order.
-    changing: Mutex<()>,
+    /// Held while the state changes and the change is reported, so that changes are reported in their order. Holds the block that was reported last, and when.
+    changing: Mutex<Option<(Block, Instant)>>,
     /// Where outages and refusals are reported; a process without a tree does not report them.
     events: Option<Events>,
     link: Address<StoreLinkMessage>,
@@ -110,7 +111,7 @@ impl Health {
     }
 
     fn unanswered(&self, reason: &str) {
-        self.change(|state| match state {
+        self.change(|state, _| match state {
             StoreState::Unreachable { .. } => None,
             StoreState::Up | StoreState::Blocked { .. } => Some((
                 StoreState::Unreachable { since: Instant::now() },
@@ -124,44 +125,53 @@ impl Health {
         if self.is_reachable() {
             return;
         }
-        self.change(|state| match state {
+        self.change(|state, _| match state {
             StoreState::Unreachable { since } => Some((StoreState::Up, vec![reachable(*since)])),
             StoreState::Up | StoreState::Blocked { .. } => None,
         });
     }
 
-    /// The store refuses writes. Without a tree nobody probes it, so each call finds out by itself.
+    /// The store refuses writes. Without a tree nobody probes it, so each call finds out by itself. The same cause is reported once per [`REFUSED_REPORT_INTERVAL`]: a
+    /// server that is nearly full may take small writes and refuse large ones in turn.
     pub(crate) fn blocked(&self, by: Block, said: &str) {
         if self.0.events.is_none() {
             return self.answered();
         }
-        self.change(|state| {
-            let (since, mut events) = match state {
-                StoreState::Blocked { by: known, .. } if *known == by => return None,
-                StoreState::Blocked { since, .. } => (*since, Vec::new()),
-                StoreState::Unreachable { since } => (Instant::now(), vec![reachable(*since)]),
-                StoreState::Up => (Instant::now(), Vec::new()),
+        self.change(|state, last| {
+            let (since, told) = match state {
+                StoreState::Blocked { by: known, reported: true, .. } if *known == by => return None,
+                StoreState::Blocked { since, .. } => (*since, None),
+                StoreState::Unreachable { since } => (Instant::now(), Some(reachable(*since))),
+                StoreState::Up => (Instant::now(), None),
             };
-            events.push(EventKind::StoreBlocked { reason: format!("{by}; {} ({said})", by.remedy()) });
-            Some((StoreState::Blocked { since, by, said: said.into() }, events))
+            let due = last.is_none_or(|(known, at)| known != by || at.elapsed() >= REFUSED_REPORT_INTERVAL);
+            let mut events: Vec<EventKind> = told.into_iter().collect();
+            if due {
+                *last = Some((by, Instant::now()));
+                events.push(EventKind::StoreBlocked { reason: BlockedStore::new(by, said).to_string() });
+            }
+            Some((StoreState::Blocked { since, by, said: said.into(), reported: due }, events))
         });
         self.0.link.send(StoreLinkMessage::NotUp);
     }
 
     /// A probe has shown that the store takes writes.
     pub(crate) fn unblocked(&self) {
-        self.change(|state| match state {
-            StoreState::Blocked { since, .. } => {
+        self.change(|state, _| match state {
+            StoreState::Blocked { since, reported, .. } => {
                 let event = EventKind::StoreUnblocked { blocked_ms: millis(since.elapsed()) };
-                Some((StoreState::Up, vec![event]))
+                Some((StoreState::Up, reported.then_some(event).into_iter().collect()))
             }
             StoreState::Up | StoreState::Unreachable { .. } => None,
         });
     }
 
-    fn change(&self, next: impl FnOnce(&StoreState) -> Option<(StoreState, Vec<EventKind>)>) {
-        let _order = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = next(&self.0.state.borrow());
+    fn change(
+        &self,
+        next: impl FnOnce(&StoreState, &mut Option<(Block, Instant)>) -> Option<(StoreState, Vec<EventKind>)>,
+    ) {
+        let mut last_block = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = next(&self.0.state.borrow(), &mut last_block);
         let Some((state, events)) = changed else { return };
         self.0.state.send_replace(state);
         events.into_iter().for_each(|event| self.report(event));

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::limits::RESEND_DELAY;
+use crate::limits::{REFUSED_REPORT_INTERVAL, RESEND_DELAY};
 use crate::observer::Observers;
 use crate::supervision::event::Events;
 use crate::supervision::registry::Registry;
@@ -254,6 +254,8 @@ async fn a_blocked_store_that_is_lost_meanwhile_is_reported_as_both_in_their_ord
     let answers: [fn() -> Result<(), StoreError>; 4] = [blocked, unavailable, unavailable, blocked];
     for answer in answers {
         let _ = world.calls.once("test", |_| Box::pin(async move { answer() })).await;
+        // The same cause is not reported again before that.
+        tokio::time::sleep(REFUSED_REPORT_INTERVAL).await;
     }
     let reported = world.reported();
     let expected = matches!(
@@ -345,4 +347,34 @@ async fn a_call_whose_last_sending_had_no_answer_is_unknown_whatever_came_before
     };
     let told = without_tree(1).until_known_by(TIMEOUT, call).await;
     assert!(matches!(told, Err(CallError::OutcomeUnknown(_))), "{told:?}");
+}
+
+/// Goal: a store that is blocked and free in turn does not flood the log. Method: it changes every 100 ms for 90 s, as a server that is nearly full may.
+#[tokio::test(start_paused = true)]
+async fn a_block_that_comes_and_goes_is_reported_once_a_minute() {
+    let world = World::new(1);
+    for _ in 0..900 {
+        let _ = world.calls.once("test", |_| Box::pin(async { blocked::<()>() })).await;
+        world.calls.health().unblocked();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let reported = world.reported();
+    let blocks = reported.iter().filter(|kind| matches!(kind, EventKind::StoreBlocked { .. })).count();
+    assert_eq!((blocks, reported.len()), (2, 4), "{reported:?}");
+}
+
+/// Goal: a block is not passed over because an earlier one was reported. Method: it comes back and stays.
+#[tokio::test(start_paused = true)]
+async fn a_block_that_comes_back_and_stays_is_reported_within_a_minute() {
+    let world = World::new(1);
+    let refused = || world.calls.once("test", |_| Box::pin(async { blocked::<()>() }));
+    let _ = refused().await;
+    world.calls.health().unblocked();
+    assert_eq!(world.reported().len(), 2);
+    for _ in 0..65 {
+        let _ = refused().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let reported = world.reported();
+    assert!(matches!(reported[..], [EventKind::StoreBlocked { .. }]), "{reported:?}");
 }

@@ -2,7 +2,7 @@
 
 use retraced_actors::Enqueue;
 use retraced_jobs::enqueue::EnqueueError;
-use retraced_jobs::events::EventKind;
+use retraced_jobs::events::{DropReason, EventKind};
 use retraced_jobs::job::{JobId, JobState, RunAt};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::time::Instant;
@@ -255,4 +255,44 @@ async fn a_store_without_memory_loses_no_message_and_tells_callers_at_once() {
     assert_eq!(count(|kind| matches!(kind, EventKind::StoreUnblocked { .. })), 1, "{:?}", harness.events());
     assert_eq!(count(|kind| matches!(kind, EventKind::EnqueuesDropped { .. })), 0, "{:?}", harness.events());
     harness.close().await;
+}
+
+/// Goal: nobody waits behind a batch that a blocked store refuses. Method: far more callers than one batch enqueue at the same time.
+#[tokio::test(start_paused = true)]
+async fn callers_of_all_batches_hear_at_once_that_the_store_is_blocked() {
+    let harness = Harness::start().await;
+    harness.store.plan_faults(|verb, _| matches!(verb, Verb::Enqueue | Verb::Probe).then_some(Fault::Blocked));
+    let begun = Instant::now();
+    let names: Vec<String> = (0..2_000).map(|n| format!("call-{n}")).collect();
+    let calls = names.iter().map(|name| harness.try_enqueue(name, Work::succeed(), RunAt::Now, secs(30)));
+    for told in futures_util::future::join_all(calls).await {
+        assert!(matches!(told, Err(EnqueueError::Refused { .. })), "{told:?}");
+    }
+    assert!(begun.elapsed() < secs(1), "the last caller heard after {:?}", begun.elapsed());
+    harness.store.clear_faults();
+    harness.close().await;
+}
+
+/// Goal: a message that is still in the buffer when the runtime ends is reported, and the shutdown does not wait for a store that stays blocked longer than it must.
+#[tokio::test(start_paused = true)]
+async fn messages_that_a_blocked_store_leaves_behind_at_a_shutdown_are_reported() {
+    let harness = Harness::start().await;
+    harness.store.plan_faults(|verb, _| matches!(verb, Verb::Enqueue | Verb::Probe).then_some(Fault::Blocked));
+    let actor = harness.handle().actor().unwrap();
+    for n in 0..10 {
+        let options = JobOptions::default().id(JobId::parse(&format!("cast-{n}")).unwrap());
+        actor.cast(Enqueue::sealed(seal_job(&Work::succeed(), &options).unwrap())).unwrap();
+    }
+    harness.until("the store refused them", || harness.store.calls(Verb::Enqueue) > 0).await;
+    harness.shut_down().await;
+    let dropped: u64 = harness
+        .events()
+        .iter()
+        .filter_map(|event| match event.kind {
+            EventKind::EnqueuesDropped { dropped, reason: DropReason::ShuttingDown } => Some(dropped),
+            _ => None,
+        })
+        .sum();
+    assert_eq!(dropped, 10, "{:?}", harness.events());
+    harness.assert_clean();
 }

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use super::block::{Block, BlockedStore};
+
 /// A call to the store failed. The texts of the stores of this crate never show the password of a Redis URL.
 ///
 /// ```
@@ -55,68 +57,6 @@ pub enum StoreError {
     },
 }
 
-/// Why a store that answers does not do what it was asked for.
-///
-/// ```
-/// use retraced_jobs::store::{Block, StoreError};
-/// let full = StoreError::Blocked { operation: "enqueue", by: Block::Memory, said: "OOM command not allowed".into() };
-/// assert!(full.is_retryable());
-/// assert_eq!(
-///     full.to_string(),
-///     "the store refused enqueue for now, because its memory is full; free memory or raise maxmemory (OOM command not allowed)"
-/// );
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Block {
-    /// Its memory is full (`OOM`). It takes no new jobs; jobs that it holds can be claimed, renewed and settled.
-    Memory,
-    /// It cannot write to its disk (`MISCONF`), so it takes no writes.
-    Disk,
-    /// Too few of its replicas are connected (`NOREPLICAS`), so it takes no writes.
-    Replicas,
-    /// It is a replica now (`READONLY`, `MASTERDOWN`), so it takes no writes.
-    Replica,
-    /// It is loading its data after a start (`LOADING`).
-    Loading,
-    /// A script or function has been running for too long (`BUSY`).
-    Script,
-}
-
-impl Block {
-    /// Whether it usually ends by itself within seconds, so that a caller may wait for it. The others need somebody who acts.
-    #[must_use]
-    pub fn is_transient(self) -> bool {
-        matches!(self, Block::Loading | Block::Script)
-    }
-
-    /// What an operator can do about it.
-    #[must_use]
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Block::Memory => "free memory or raise maxmemory",
-            Block::Disk => "free disk space, and see the server's log",
-            Block::Replicas => "start its replicas, or lower min-replicas-to-write",
-            Block::Replica => "connect to its primary",
-            Block::Loading => "wait until it has finished",
-            Block::Script => "wait, or end the script by SCRIPT KILL",
-        }
-    }
-}
-
-impl fmt::Display for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Block::Memory => "its memory is full",
-            Block::Disk => "it cannot write to its disk",
-            Block::Replicas => "too few of its replicas are connected",
-            Block::Replica => "it is a replica",
-            Block::Loading => "it is loading its data",
-            Block::Script => "a script has been running on it for too long",
-        })
-    }
-}
-
 impl StoreError {
     /// Whether sending the same call again may help.
     #[must_use]
@@ -144,7 +84,7 @@ impl fmt::Display for StoreError {
                 write!(f, "the store did not answer to {operation}: {cause}")
             }
             StoreError::Blocked { operation, by, said } => {
-                write!(f, "the store refused {operation} for now, because {by}; {} ({said})", by.remedy())
+                write!(f, "the store refused {operation} for now, because {}", BlockedStore::new(*by, said.as_str()))
             }
             StoreError::Superseded { operation } => {
                 write!(f, "this {operation} was sent before a later call of its replay slot and was not applied")

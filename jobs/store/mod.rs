@@ -23,6 +23,7 @@
 //! only some verbs of another store, implement [`Decorator`].
 
 mod batch;
+mod block;
 mod decorator;
 mod error;
 mod job_view;
@@ -34,13 +35,14 @@ pub mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;
 
+pub use block::{Block, BlockedStore};
 pub use decorator::Decorator;
-pub use error::{Block, StoreError};
+pub use error::StoreError;
 pub use job_view::{JobSummary, JobView, LeaseHolder};
 pub use model::{
-    BlockedStore, CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage,
-    Moved, Promoted, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen,
-    Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved, Promoted,
+    QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen, Settled, Settlement,
+    StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
 pub use retention::{Retention, RetentionRule};
@@ -85,8 +87,8 @@ pub trait Store: Transitions + Leases + Admin + Ledger {
     /// Checks that the store can be reached and used, over the same connection as the transitions if there is one. The facts say whether it takes writes now.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] while the store cannot be reached, [`StoreError::Refused`] when it answers but must not be used, for example because of its
-    /// eviction policy, the password or its version.
+    /// [`StoreError::Unavailable`] while the store cannot be reached, [`StoreError::Blocked`] while it does not even answer a read, [`StoreError::Refused`] if it does
+    /// not let this process in. A store that answers but must not be used says so in [`StoreFacts::unusable`].
     fn probe(&self) -> StoreFuture<'_, StoreFacts>;
 
     /// Subscribes to the hints of these queues: messages that something may have changed. Any hint may be lost, so every listener polls as well. The stream

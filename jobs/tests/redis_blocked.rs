@@ -49,10 +49,7 @@ async fn every_verb_while(
                 assert!(before == after, "{by:?}: {} was half done", error.operation());
             }
         }
-        // A replica is refused at the start.
-        if by != Block::Replica {
-            assert_eq!(facts.unwrap().blocked.map(|blocked| blocked.by), Some(by));
-        }
+        assert_eq!(facts.unwrap().blocked.map(|blocked| blocked.by), Some(by));
     }
     assert_eq!(harness.store.probe().await.unwrap().blocked, None);
 }
@@ -72,7 +69,7 @@ async fn nothing_is_half_done_while_replicas_are_missing() {
     for binary in RedisServer::binaries() {
         let missing = |harness: &Harness| set(harness, "min-replicas-to-write", "1");
         let enough = |harness: &Harness| set(harness, "min-replicas-to-write", "0");
-        every_verb_while(Block::Replicas, missing, enough, |verb| READS.contains(&verb), binary).await;
+        every_verb_while(Block::MissingReplicas, missing, enough, |verb| READS.contains(&verb), binary).await;
     }
 }
 
@@ -123,4 +120,23 @@ fn snapshot(harness: &Harness, status: &str) {
         assert!(Instant::now() < deadline, "no snapshot: {info}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Goal: a probe says whether the server takes writes even if it must not be used, so that the end of a block is noticed. Method: a server that may evict keys.
+#[tokio::test]
+async fn a_server_that_must_not_be_used_still_says_whether_it_takes_writes() {
+    let harness = Harness::new().await;
+    set(&harness, "maxmemory-policy", "allkeys-lru");
+    let facts = harness.store.probe().await.unwrap();
+    assert!(facts.unusable.as_ref().is_some_and(|reason| reason.contains("allkeys-lru")), "{facts:?}");
+    assert_eq!(facts.blocked, None);
+    assert!(matches!(facts.usable(), Err(StoreError::Refused { .. })));
+    set(&harness, "maxmemory-policy", "noeviction");
+    set(&harness, "maxmemory", "1");
+    let facts = harness.store.probe().await.unwrap().usable().unwrap();
+    assert!(
+        facts
+            .blocked
+            .is_some_and(|blocked| blocked.by == Block::Memory && blocked.to_string().contains("raise maxmemory"))
+    );
 }

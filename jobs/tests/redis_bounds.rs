@@ -46,8 +46,12 @@ impl Harness {
     }
 
     async fn claim(&mut self) -> Claims {
+        self.claim_up_to(10, 4 * MIB).await
+    }
+
+    async fn claim_up_to(&mut self, limit: usize, bytes_max: usize) -> Claims {
         let lease = Duration::from_secs(30);
-        let request = ClaimRequest { limit: 10, bytes_max: 4 * MIB, lease, nonce: [7; 8] };
+        let request = ClaimRequest { limit, bytes_max, lease, nonce: [7; 8] };
         self.store.claim(self.replay_slot.next_call(), &self.queue, &request).await.unwrap()
     }
 
@@ -146,4 +150,53 @@ async fn an_audit_of_large_jobs_finds_nothing_wrong() {
     harness.enqueue(&live, MIB).await;
     harness.cancel(&cancelled).await;
     assert_eq!(harness.store.scan(&harness.queue).await.unwrap(), []);
+}
+
+/// Goal: one large job does not slow down the small ones behind it. Method: a body larger than a script may read stands in front of fifty small ones.
+#[tokio::test]
+async fn a_body_larger_than_the_bound_is_claimed_alone_and_the_small_ones_together() {
+    let mut harness = Harness::new().await;
+    harness.enqueue(&names("large", 1), 9 * MIB).await;
+    harness.enqueue(&names("small", 50), 10).await;
+    let large = harness.claim_up_to(60, usize::MAX).await;
+    assert_eq!((large.jobs.len(), large.more), (1, true), "the large one alone");
+    let small = harness.claim_up_to(60, usize::MAX).await;
+    assert_eq!((small.jobs.len(), small.more), (50, false));
+}
+
+/// Goal: a queue that lost its counters reads no more than the bound, whatever the size of its bodies.
+#[tokio::test]
+async fn large_bodies_of_a_queue_that_lost_its_counters_are_claimed_a_few_at_a_time_in_their_order() {
+    let mut harness = Harness::new().await;
+    harness.enqueue(&names("large", 10), 3 * MIB).await;
+    let mut raw = harness._server.connection();
+    let _: () = redis::cmd("DEL").arg("retraced:{q}:stats").query(&mut raw).unwrap();
+    harness.enqueue(&names("small", 1), 10).await;
+    let (mut found, mut claims) = (Vec::new(), 0);
+    while found.len() < 11 {
+        let claimed = harness.claim_up_to(20, usize::MAX).await;
+        assert!((1..=3).contains(&claimed.jobs.len()), "{} jobs of 3 MiB at once", claimed.jobs.len());
+        found.extend(claimed.jobs.into_iter().map(|job| job.id.to_string()));
+        claims += 1;
+        assert!(claims < 20);
+    }
+    let expected: Vec<String> = names("large", 10).into_iter().chain(names("small", 1)).collect();
+    assert_eq!(found, expected);
+}
+
+/// Goal: a queue that is empty forgets that it once held a large job.
+#[tokio::test]
+async fn an_empty_queue_forgets_its_largest_job() {
+    let mut harness = Harness::new().await;
+    let largest = |harness: &Harness| -> usize {
+        let mut raw = harness._server.connection();
+        redis::cmd("HGET").arg("retraced:{q}:stats").arg("largest").query(&mut raw).unwrap()
+    };
+    let names = names("large", 1);
+    harness.enqueue(&names, 9 * MIB).await;
+    assert!(largest(&harness) > 9 * MIB);
+    let target = [id(&names[0]).into()];
+    harness.store.discard(harness.replay_slot.next_call(), &harness.queue, &target).await.unwrap();
+    harness.enqueue(&self::names("small", 1), 10).await;
+    assert!(largest(&harness) < 100, "{}", largest(&harness));
 }

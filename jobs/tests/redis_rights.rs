@@ -13,7 +13,7 @@ use support::redis_harness::{Harness, busy, every_verb, id, new, request};
 use support::redis_server::RedisServer;
 
 /// Every command that a script calls.
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 36] = [
     "HDEL",
     "HEXISTS",
     "HGET",
@@ -44,7 +44,10 @@ const COMMANDS: [&str; 33] = [
     "ZPOPMIN",
     "ZRANGE",
     "ZRANGEBYSCORE",
+    "ZRANK",
     "ZREM",
+    "ZREVRANGE",
+    "ZREVRANK",
     "ZSCAN",
     "ZSCORE",
 ];
@@ -136,7 +139,7 @@ async fn no_verb_is_half_done_whichever_key_is_denied() {
         let others = keys.iter().filter(|key| **key != denied).map(|key| format!("~retraced:{{q}}:{key}"));
         let patterns: Vec<String> = others.chain(["~retraced:rights".to_owned()]).collect();
         let rights = format!("{} &* +@all", patterns.join(" "));
-        let (called, refused) = every_verb_with(&mut harness, &rights, |error| error.contains("right")).await;
+        let (called, refused) = every_verb_with(&mut harness, &rights, |error| error.contains("give ")).await;
         assert_eq!((called, refused), (21, 21), "every script declares all keys of its queue: {denied}");
     }
 }
@@ -156,7 +159,7 @@ async fn no_verb_is_half_done_without_a_whole_kind_of_rights() {
         ("~* &* +@all -@read", true),
         ("&* +@all", true),
     ] {
-        let (called, refused) = every_verb_with(&mut harness, rights, |error| error.contains("right")).await;
+        let (called, refused) = every_verb_with(&mut harness, rights, |error| error.contains("give ")).await;
         assert_eq!(called, 21);
         assert_eq!(refused == called, all_refused, "{rights}: {refused} of {called} refused");
     }

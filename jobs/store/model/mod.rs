@@ -13,7 +13,7 @@ pub use call::CallId;
 pub use cursor::Cursor;
 pub use leases::{Renewal, Renewed};
 pub use ledger::{LedgerPage, WorkerRow};
-pub use store::{BlockedStore, Hint, StoreFacts};
+pub use store::{Hint, StoreFacts};
 pub use transitions::{
     ClaimRequest, ClaimedJob, Claims, Enqueued, Promoted, QueueEmpty, Reclaim, Reclaimed, ReclaimedJob, Reconciled,
     Settled, Settlement, Verdict,

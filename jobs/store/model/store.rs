@@ -1,7 +1,7 @@
 //! The results of [`Store`](crate::store::Store)'s own verbs.
 
 use crate::job::{JobId, JobState, QueueName};
-use crate::store::Block;
+use crate::store::{BlockedStore, StoreError};
 
 /// A reason to poll now instead of at the next scheduled poll, or for `Cancel` to ask the handler to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,16 +33,21 @@ pub struct StoreFacts {
     pub name: String,
     /// Warnings to the operator, for example that the server persists nothing; a runtime logs them when it starts.
     pub warnings: Vec<String>,
-    /// The error of a store that answers, but takes no new jobs or no writes at all now; `None` if it takes them.
+    /// Why this store must not be used, such as an eviction policy that loses jobs; a runtime does not start on it. `None` if it may be used.
+    pub unusable: Option<String>,
+    /// Set if the store answers, but takes no new jobs or no writes at all now.
     pub blocked: Option<BlockedStore>,
 }
 
-/// The error of a store that answers, but takes no new jobs or no writes at all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BlockedStore {
-    /// Why.
-    pub by: Block,
-    /// What the server said.
-    pub said: String,
+impl StoreFacts {
+    /// These facts, if the store may be used.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with the reason.
+    pub fn usable(self) -> Result<Self, StoreError> {
+        match self.unusable {
+            None => Ok(self),
+            Some(reason) => Err(StoreError::Refused { operation: "probe", reason }),
+        }
+    }
 }

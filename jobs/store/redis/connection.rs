@@ -23,7 +23,7 @@ use super::reply::corrupt;
 use super::rights::Rights;
 use super::script::LuaScript;
 use super::tls;
-use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX, SILENCE_MAX};
+use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX, RECONNECT_PAUSE, SILENCE_MAX};
 use crate::store::{Block, BlockedStore, StoreError};
 
 /// The address of the server and how to connect to it. Holds the password, which `Debug` does not show.
@@ -53,6 +53,11 @@ impl Endpoint {
             refuse("the Redis URL cannot be read; write redis://[user:password@]host[:port][/database], or rediss:// for TLS")
         })?;
         let address = info.addr().to_string();
+        if info.redis_settings().username().is_some() && info.redis_settings().password().is_none() {
+            return Err(refuse(
+                "the Redis URL has a user and no password, so the user would be ignored; write redis://user:password@host",
+            ));
+        }
         let secrets: Vec<String> =
             info.redis_settings().password().filter(|p| !p.is_empty()).map(str::to_owned).into_iter().collect();
         let tcp = TcpSettings::default()
@@ -92,11 +97,9 @@ impl Endpoint {
 
     /// Why the server refuses writes, by the error that a script got when it tried one; `None` if the error has another cause.
     pub(super) fn blocked(&self, said: &str) -> Option<BlockedStore> {
-        let by = block(|code| said.contains(&format!("{code} ")))?;
-        Some(BlockedStore {
-            by,
-            said: format!("{} says: {}", self.address, self.without_secrets(said.trim_end_matches('.').to_owned())),
-        })
+        let by = block(said)?;
+        let said = self.without_secrets(said.trim_end_matches('.').to_owned());
+        Some(BlockedStore::new(by, format!("{} says: {said}", self.address)))
     }
 
     fn no_answer(&self, operation: &'static str, what: &str, limit: Duration) -> StoreError {
@@ -114,58 +117,67 @@ impl Endpoint {
 
     /// Turns an error of the library into a [`StoreError`], and returns whether the connection has to be replaced.
     fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
-        let text = self.without_secrets(said(error));
+        // Told apart by what the server said, and shown without secrets: a short password could be a part of any word.
+        let raw = said(error);
+        let text = self.without_secrets(raw.clone());
         let address = &self.address;
-        // When a script fails, servers before 7.0 put the error code (such as `OOM`) into the middle of the text, not at its front.
-        let has_code = |code: &str| error.code() == Some(code) || text.contains(&format!("{code} "));
-        let has_phrase = |phrase: &str| text.contains(phrase);
         let refused =
             |advice: &str| StoreError::Refused { operation, reason: format!("{address} says: {text}; {advice}") };
         match error.kind() {
-            ErrorKind::Io if text.contains("certificate") => (
+            ErrorKind::Io if raw.contains("certificate") => (
                 refused("trust its issuer in the system's root certificates, or name a file of roots in SSL_CERT_FILE"),
                 true,
             ),
             ErrorKind::Io | ErrorKind::Parse => (self.unavailable(operation, format!("{address}: {text}")), true),
-            ErrorKind::AuthenticationFailed => (refused("check user and password of the Redis URL"), true),
+            ErrorKind::AuthenticationFailed => (refused(CHECK_LOGIN), true),
             ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => (refused("check the Redis URL"), true),
             ErrorKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown) => {
                 (self.unavailable(operation, format!("{address}: {text}")), false)
             }
-            ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => (
-                refused("it is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster"),
-                true,
-            ),
-            _ if has_phrase("max number of clients") => {
+            _ if raw.contains("max number of clients") => {
                 (self.unavailable(operation, format!("{address}: {text}")), true)
             }
-            _ if let Some(by) = block(has_code) => {
+            _ if let Some((advice, replace)) = refusal(&raw) => (refused(advice), replace),
+            _ if let Some(by) = block(&raw) => {
                 let said = format!("{address} says: {text}");
                 // A server that became a replica will not become a primary for this connection alone: the address may lead to another server now.
                 (StoreError::Blocked { operation, by, said }, by == Block::Replica)
-            }
-            _ if ["NOAUTH", "WRONGPASS"].into_iter().any(has_code)
-                || ["invalid password", "without any password"].into_iter().any(has_phrase) =>
-            {
-                (refused("check user and password of the Redis URL"), true)
-            }
-            _ if has_code("NOPERM")
-                || ["has no permissions", "can't run this command", "can't access at least one of the keys"]
-                    .into_iter()
-                    .any(has_phrase) =>
-            {
-                (refused("give this user the right"), false)
-            }
-            _ if has_phrase("unknown command") || has_phrase("Unknown Redis command") => {
-                (refused("renamed or disabled commands must be enabled again"), false)
-            }
-            _ if has_phrase("DB index is out of range") || has_phrase("invalid DB index") => {
-                (refused("check the database number of the Redis URL"), true)
             }
             // Errors of the store's own scripts and of keys with a wrong type, and whatever else the server says: to call again does not help.
             _ => (corrupt(operation, text), false),
         }
     }
+}
+
+const CHECK_LOGIN: &str = "check user and password of the Redis URL";
+
+/// What to do about an error with which a server refuses a call until somebody acts, and whether the connection has to be replaced. `None` for any other error.
+fn refusal(said: &str) -> Option<(&'static str, bool)> {
+    const KEYS: &str = "give this user the keys ~retraced:* (docs/redis.md)";
+    const RIGHT: &str = "give this user the rights that docs/redis.md lists";
+    const ENABLE: &str = "renamed or disabled commands must be enabled again";
+    const CLUSTER: &str = "it is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster";
+    const REFUSALS: [(&str, &str, bool); 18] = [
+        ("MOVED ", CLUSTER, true),
+        ("ASK ", CLUSTER, true),
+        ("not allowed in cluster mode", CLUSTER, true),
+        ("keys used as arguments", KEYS, false),
+        ("o permissions to access a key", KEYS, false),
+        ("can't access at least one of the keys", KEYS, false),
+        ("NOPERM ", RIGHT, false),
+        ("has no permissions", RIGHT, false),
+        ("can't run this command", RIGHT, false),
+        ("NOAUTH ", CHECK_LOGIN, true),
+        ("WRONGPASS ", CHECK_LOGIN, true),
+        ("invalid password", CHECK_LOGIN, true),
+        ("without any password", CHECK_LOGIN, true),
+        ("unknown command", ENABLE, false),
+        ("Unknown command", ENABLE, false),
+        ("Unknown Redis command", ENABLE, false),
+        ("DB index is out of range", "check the database number of the Redis URL", true),
+        ("invalid DB index", "check the database number of the Redis URL", true),
+    ];
+    REFUSALS.into_iter().find(|(phrase, ..)| said.contains(phrase)).map(|(_, advice, replace)| (advice, replace))
 }
 
 /// The error of a server in its own words, or the text of another error.
@@ -179,19 +191,19 @@ fn said(error: &RedisError) -> String {
     }
 }
 
-/// Why the server does not do what it was asked for, by the code of its error.
-fn block(has_code: impl Fn(&str) -> bool) -> Option<Block> {
+/// Why the server does not do what it was asked for, by the code of its error. When a script fails, servers before 7.0 put the code into the middle of the text.
+fn block(said: &str) -> Option<Block> {
     const CODES: [(&str, Block); 8] = [
-        ("OOM", Block::Memory),
-        ("MISCONF", Block::Disk),
-        ("NOREPLICAS", Block::Replicas),
-        ("READONLY", Block::Replica),
-        ("MASTERDOWN", Block::Replica),
-        ("LOADING", Block::Loading),
-        ("BUSY", Block::Script),
-        ("UNKILLABLE", Block::Script),
+        ("OOM ", Block::Memory),
+        ("MISCONF ", Block::Disk),
+        ("NOREPLICAS ", Block::MissingReplicas),
+        ("READONLY ", Block::Replica),
+        ("MASTERDOWN ", Block::Replica),
+        ("LOADING ", Block::Loading),
+        ("BUSY ", Block::Script),
+        ("UNKILLABLE ", Block::Script),
     ];
-    CODES.into_iter().find(|(code, _)| has_code(code)).map(|(_, block)| block)
+    CODES.into_iter().find(|(code, _)| said.contains(code)).map(|(_, block)| block)
 }
 
 /// One connection that many callers share. It is opened when it is first needed, and again after it was lost.
@@ -206,6 +218,8 @@ struct Current {
     /// How many connections were opened so far; also the number of the present one.
     opened: u64,
     connection: Option<Open>,
+    /// When the present connection was opened.
+    opened_at: Option<Instant>,
     /// The rights must be read again before the next call, because a call met a missing one.
     rights_outdated: bool,
 }
@@ -334,12 +348,13 @@ impl Link {
             Ok(Err(error)) => {
                 awaited.answered();
                 if self.endpoint.translate(operation, &error).1 {
-                    self.drop_connection(number).await;
+                    let answered = error.kind() != ErrorKind::Io;
+                    self.drop_connection(number, if answered { RECONNECT_PAUSE } else { Duration::ZERO }).await;
                 }
                 Ok(Err(error))
             }
             Err(_) => {
-                self.drop_connection(number).await;
+                self.drop_connection(number, Duration::ZERO).await;
                 Err(self.endpoint.no_answer(operation, "no answer from", options.call_timeout))
             }
         }
@@ -359,10 +374,21 @@ impl Link {
             None => {
                 let connection = self.endpoint.open().await.map_err(translate)?;
                 current.opened += 1;
+                current.opened_at = Some(Instant::now());
                 (connection, Arc::default())
             }
         };
-        let rights = Arc::new(Rights::read(&mut connection).await.map_err(translate)??);
+        let rights = match Rights::read(&mut connection).await {
+            Ok(rights) => Arc::new(rights?),
+            Err(error) => {
+                let (told, replace) = self.endpoint.translate(operation, &error);
+                if !replace {
+                    current.rights_outdated = true;
+                    current.connection = Some(Open { connection, answers, rights: Arc::default() });
+                }
+                return Err(told);
+            }
+        };
         let open = Open { connection, answers, rights };
         current.rights_outdated = !open.rights.complete;
         current.connection = Some(open.clone());
@@ -380,10 +406,11 @@ impl Link {
         }
     }
 
-    /// Drops the connection with this number, unless another caller has replaced it meanwhile.
-    async fn drop_connection(&self, number: u64) {
+    /// Drops the connection with this number, unless another caller has replaced it meanwhile, or it was opened less than `age` ago: where each call would be refused, as by
+    /// a server that became a replica, each would open a connection.
+    async fn drop_connection(&self, number: u64, age: Duration) {
         let mut current = self.current.lock().await;
-        if current.opened == number {
+        if current.opened == number && current.opened_at.is_none_or(|at| at.elapsed() >= age) {
             current.connection = None;
         }
     }

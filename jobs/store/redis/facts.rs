@@ -34,7 +34,7 @@ pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts
     }
     let mut warnings = Vec::new();
     if !link.publishes(OPERATION).await? {
-        warnings.push("this user may not publish to the channels of hints: workers find jobs by polling, later; give it the channels &retraced:*".to_owned());
+        warnings.push("hints cannot be published, so workers find jobs by polling, later; give this user the right +publish and the channels &retraced:*, and check that PUBLISH is not disabled".to_owned());
     }
     let policy = value("maxmemory_policy").unwrap_or("unknown");
     if policy != "noeviction" {

@@ -97,7 +97,9 @@ mod tests {
     #[test]
     fn a_script_needs_what_it_calls_and_not_what_it_can_do_without() {
         let source = "call('HSET', k, 'HLEN_', 1) redis.pcall('ZADD', k) each(hash and 'HSCAN' or 'ZSCAN') redis.pcall('HINCRBY', k)";
-        assert_eq!(needs(source), ["HINCRBY", "HSCAN", "HSET", "ZSCAN"]);
+        let mut needed = needs(source);
+        needed.sort_unstable();
+        assert_eq!(needed, ["HINCRBY", "HSCAN", "HSET", "ZSCAN"]);
     }
 
     #[test]
@@ -112,14 +114,17 @@ mod tests {
     #[test]
     fn every_command_of_every_script_is_tried() {
         for (file, source) in scripts() {
-            for call in ["call('", "each('", "push('"] {
-                for (at, _) in source.match_indices(call) {
-                    let command = source[at + call.len()..].split('\'').next().unwrap_or_default();
-                    assert!(command == "PUBLISH" || tried().any(|tried| tried == command), "{file} calls {command}");
-                }
+            for quoted in source.split('\'').skip(1).step_by(2).filter(|text| text.len() > 2) {
+                let is_word = quoted.bytes().all(|byte| byte.is_ascii_uppercase());
+                let known = WORDS.contains(&quoted) || tried().any(|tried| tried == quoted);
+                assert!(!is_word || known, "{file} calls {quoted}, which lua/rights.lua does not try");
             }
         }
     }
+
+    /// Words in capital letters that are no commands, and the one command that every script can do without.
+    const WORDS: [&str; 9] =
+        ["WITHSCORES", "WITHVALUES", "COUNT", "LIMIT", "MAXLEN", "MINID", "WRONGTYPE", "PUBLISH", "READONLY"];
 
     fn scripts() -> Vec<(String, String)> {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("store/redis/lua");

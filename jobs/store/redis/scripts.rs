@@ -120,7 +120,7 @@ lua!(
     "lib/containers.lua",
     "scan_pending.lua"
 );
-lua!(SCAN_JOBS, "lib/queue.lua", "lib/bodies.lua", "lib/containers.lua", "scan_jobs.lua");
+lua!(SCAN_JOBS, "lib/queue.lua", "lib/containers.lua", "scan_jobs.lua");
 lua!(
     REPAIR_ORPHANED,
     "lib/queue.lua",

@@ -13,7 +13,7 @@ use super::options::RedisOptions;
 use super::{facts, hints, keys, scripts};
 use crate::job::QueueName;
 use crate::limits::redis::SUBSCRIPTION_PING_EVERY;
-use crate::store::{Hint, Store, StoreError, StoreFacts, StoreFuture};
+use crate::store::{BlockedStore, Hint, Store, StoreError, StoreFacts, StoreFuture};
 
 /// A store in a Redis or Valkey server. Cheap to clone; clones share their connections.
 ///
@@ -57,11 +57,11 @@ impl RedisStore {
     /// # Errors
     /// [`StoreError::Unavailable`] when the server does not answer, [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build
     /// lacks, the password is wrong, a permission is missing, the certificate is not trusted, or the server is too old, a replica, or may evict keys;
-    /// [`StoreError::Corrupt`] for any other error of the server, such as a database number that it does not have.
+    /// [`StoreError::Corrupt`] for any other error of the server.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
         // A connection lives on the tokio runtime that opens it, here the caller's. So the check must not open `work`, which would then depend on that runtime.
-        store.check(&store.0.general).await?;
+        store.check(&store.0.general).await?.usable()?;
         Ok(store)
     }
 
@@ -92,8 +92,18 @@ impl RedisStore {
 
     async fn check(&self, link: &Link) -> Result<StoreFacts, StoreError> {
         let probed = scripts::probe(link).await?;
-        let mut facts = facts::read(link, self.0.options.allow_eviction).await?;
-        facts.blocked = probed.writes_refused.and_then(|said| self.0.endpoint.blocked(&said));
+        let mut facts = match facts::read(link, self.0.options.allow_eviction).await {
+            Err(StoreError::Refused { reason, .. }) => StoreFacts { unusable: Some(reason), ..StoreFacts::default() },
+            facts => facts?,
+        };
+        facts.blocked = match probed.writes_refused {
+            Some(said) => self.0.endpoint.blocked(&said),
+            // Before version 7 Redis does not apply min-replicas-to-write to scripts, but to commands outside of them.
+            None => match link.send("probe", redis::cmd("HDEL").arg(keys::PROBE).arg("")).await {
+                Err(StoreError::Blocked { by, said, .. }) => Some(BlockedStore::new(by, said)),
+                _ => None,
+            },
+        };
         Ok(facts)
     }
 

@@ -19,7 +19,7 @@ local status, stored_reply, stored_at = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then
   local ids, bodies, retry_states = still_held(stored_reply[2], nonce)
-  return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, {}, 0 }
+  return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, {}, stored_reply[3] or 0 }
 end
 begin_writes()
 if PAUSED then
@@ -33,6 +33,7 @@ if not call('LINDEX', PENDING, 0) then
   return { 'ok', NOW, {}, {}, {}, quiet(), 0 }
 end
 local ids, bodies, retry_states = claim(limit, lease_ms, bytes_max, nonce, size_of_front())
-replay_close({ 'ok', ids })
+local more = stopped_early and 1 or 0
+replay_close({ 'ok', ids, more })
 local nothing_left = #ids == 0 and not call('LINDEX', PENDING, 0)
-return { 'ok', NOW, ids, bodies, retry_states, nothing_left and quiet() or {}, stopped_early and 1 or 0 }
+return { 'ok', NOW, ids, bodies, retry_states, nothing_left and quiet() or {}, more }

@@ -6,6 +6,7 @@
 --         when is '' for now, d and a delay in ms(6), or a and the due time in ms(6)
 -- Reply   {'ok', now, one char per item: n new and pending, N new and delayed, else the state (lib/state.lua) of the job
 --         that already has the id} | {'superseded'} | {'other'} (lib/replay.lua)
+local LARGE = 32 * 1024 -- the size of the largest body from which on an empty queue forgets it, so that its claims need not look up sizes
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
@@ -15,7 +16,7 @@ for i = 4, #ARGV, 3 do n = n + 1; ids[n] = ARGV[i] end
 if n == 0 then return replay_close({ 'ok', NOW, '' }) end
 -- Which jobs are kept: by one command, unless their bodies could be too large to be read at once.
 local kept = {}
-if n == 1 or n * (LARGEST or LARGEST_UNKNOWN) <= READ_BYTES_MAX then
+if n == 1 or (LARGEST and n * LARGEST <= READ_BYTES_MAX) then
   kept = call('HMGET', JOB, unpack(ids))
 else
   for i = 1, n do kept[i] = call('HEXISTS', JOB, ids[i]) == 1 end
@@ -65,10 +66,11 @@ if new_count > 0 then
       pending[#pending + 1] = entry_version .. id
     end
   end
+  -- Before the bodies are stored. It is not known what a queue holds that has lost `stats`; a queue that is empty may begin anew.
   largest = largest + HEADER
-  if not LARGEST or largest > LARGEST then
-    -- Before the body is stored. A queue that has lost `stats` may have larger ones already.
-    if not LARGEST and call('HLEN', JOB) > 0 then largest = math.max(largest, LARGEST_UNKNOWN) end
+  if (not LARGEST or LARGEST > LARGE) and call('HLEN', JOB) == 0 then
+    call('HSET', STATS, 'largest', largest)
+  elseif LARGEST and largest > LARGEST then
     call('HSET', STATS, 'largest', largest)
   end
   each('HSET', JOB, jobs)

@@ -43,9 +43,8 @@ end
 local function add(ids, scores, entries)
   local first = 1
   while first <= #ids do
-    local allowed = bodies_allowed(bytes_read)
-    if allowed == 0 then return first end
-    local last = math.min(first + math.min(jobs_per_read, allowed) - 1, #ids)
+    local last = last_readable(ids, first, math.min(first + jobs_per_read - 1, #ids), bytes_read)
+    if last < first then return first end
     local bodies, retry_states = call('HMGET', JOB, unpack(ids, first, last)), call('HMGET', RETRY, unpack(ids, first, last))
     local errors, read = latest_errors(ids, retry_states, first, last), 0
     for k = first, last do

@@ -8,17 +8,23 @@
 local key, channel = KEYS[1], ARGV[1]
 local forbidden, unknown = {}, {}
 
--- Calls a command in a way that changes nothing. Any error but the two below means that the command can be called.
+-- Errors of commands that can be called: they could not read our arguments, or met a key of another type, or the server takes no writes now.
+-- Any other error means that the command cannot be called. The servers say that in many ways, and also for a key that the user may not use.
+local CALLABLE = {
+  'not an integer', 'not a valid float', 'wrong number of arguments', 'Invalid stream ID', 'WRONGTYPE',
+  'OOM ', 'READONLY ', 'MISCONF ', 'NOREPLICAS ', 'MASTERDOWN ',
+}
+
+-- Calls a command in a way that changes nothing.
 local function try(command, ...)
   local reply = redis.pcall(command, ...)
-  local text = type(reply) == 'table' and reply.err or ''
-  if string.find(text, "can't run this command", 1, true) then
-    forbidden[#forbidden + 1] = command
-  elseif string.find(text, 'Unknown Redis command', 1, true) then
-    unknown[#unknown + 1] = command
-  else
-    return reply
+  local text = type(reply) == 'table' and reply.err
+  if not text then return end
+  for _, callable in ipairs(CALLABLE) do
+    if string.find(text, callable, 1, true) then return end
   end
+  local list = string.find(text, 'Unknown.*command') and unknown or forbidden
+  list[#list + 1] = command
 end
 
 -- Arguments that cannot be read, or a key that does not exist, keep the commands that write from writing.
@@ -51,7 +57,10 @@ try('ZMSCORE', key, '')
 try('ZPOPMIN', key)
 try('ZRANGE', key, 0, 0)
 try('ZRANGEBYSCORE', key, 0, 0)
+try('ZRANK', key, '')
 try('ZREM', key, '')
+try('ZREVRANGE', key, 0, 0)
+try('ZREVRANK', key, '')
 try('ZSCAN', key, 0)
 try('ZSCORE', key, '')
 -- LPUSH and RPUSH would write whatever their arguments, so they are tried on a key that is a hash for this moment: they fail by its type.

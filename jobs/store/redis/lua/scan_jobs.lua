@@ -7,7 +7,10 @@
 --         version is '' where the body or retry state cannot be read}
 local cursor, jobs_max, last_sequence, last_entry_version = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 check_all_types()
-local scanned = call('HSCAN', JOB, cursor, 'COUNT', math.min(jobs_max, bodies_allowed(0)))
+-- HSCAN returns the bodies as well. Where their size is not known, a few are read at a time.
+local LARGEST_ASSUMED = 1024 * 1024
+jobs_max = math.max(1, math.min(tonumber(jobs_max), math.floor(READ_BYTES_MAX / (LARGEST or LARGEST_ASSUMED))))
+local scanned = call('HSCAN', JOB, cursor, 'COUNT', jobs_max)
 local ids, bodies, n, bytes = {}, {}, 0, 0
 for i = 1, #scanned[2], 2 do
   n = n + 1

@@ -7,13 +7,19 @@
 -- Reply   {'ok', last sequence drawn, last other entry version drawn, entries scanned (0: the page is behind the front), bytes of bodies read, entry versions of the live
 --         entries, 6 bytes each, ids of jobs that are in a sorted set other than `lease` as well}
 local behind, repair = tonumber(ARGV[1]), ARGV[3] == '1'
-local entries_max = math.min(tonumber(ARGV[2]), bodies_allowed(0))
+local entries_max = tonumber(ARGV[2])
 check_all_types()
 -- A counter that is missing will start from the clock (`draw` in lib/queue.lua), so NOW stands for it below.
 local drawn = call('HMGET', STATS, 'sequence', 'entry_versions')
 local entries = call('LRANGE', PENDING, -(behind + entries_max), -(behind + 1))
 local n, ids, entry_versions, in_two, retry_states, bytes = #entries, {}, {}, {}, {}, 0
+-- From the back to the front, so that a page ends early at its front, where the next one begins.
+local from_back = {}
+for i = 1, n do from_back[i] = entries[n + 1 - i] end
+entries = from_back
 for i = 1, n do ids[i] = sub(entries[i], 7) end
+n = last_readable(ids, 1, n, 0)
+for i = n + 1, #ids do ids[i] = nil end
 if n > 0 then
   local bodies, read_states = call('HMGET', JOB, unpack(ids)), call('HMGET', RETRY, unpack(ids))
   local containers = containers_of(ids, #CONTAINERS)

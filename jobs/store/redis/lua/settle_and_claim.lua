@@ -10,7 +10,7 @@ local status, stored_reply, stored_at = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then
   local ids, bodies, retry_states = still_held(stored_reply[2], nonce)
-  return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, stored_reply[3], 0 }
+  return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, stored_reply[3], stored_reply[4] or 0 }
 end
 begin_writes()
 local size_estimate = size_of_front()
@@ -20,5 +20,6 @@ if PAUSED then
   return { 'paused', NOW, {}, {}, {}, settled, 0 }
 end
 local ids, bodies, retry_states = claim(limit, lease_ms, bytes_max, nonce, size_estimate)
-replay_close({ 'ok', ids, settled })
-return { 'ok', NOW, ids, bodies, retry_states, settled, stopped_early and 1 or 0 }
+local more = stopped_early and 1 or 0
+replay_close({ 'ok', ids, settled, more })
+return { 'ok', NOW, ids, bodies, retry_states, settled, more }

@@ -10,7 +10,7 @@ local LIVE_SEARCHED_MAX = 100 -- entries of pending searched for a live one
 local oldest, bytes_read = '', 0
 local entries = call('LRANGE', PENDING, 0, LIVE_SEARCHED_MAX - 1)
 for i = 1, #entries do
-  if bodies_allowed(bytes_read) == 0 then break end
+  if last_readable({ sub(entries[i], 7) }, 1, 1, bytes_read) == 0 then break end
   local body, bytes = live_body(entries[i])
   bytes_read = bytes_read + bytes
   if body then

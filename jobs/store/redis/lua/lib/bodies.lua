@@ -1,7 +1,14 @@
 -- lib/bodies.lua: bounds how many bytes of bodies a script reads.
 
--- How many bodies may be read next by a script that has read so many bytes of them; 0 at the limit.
-local function bodies_allowed(bytes_read)
-  local allowed = math.floor((READ_BYTES_MAX - bytes_read) / (LARGEST or LARGEST_UNKNOWN))
-  return bytes_read == 0 and math.max(allowed, 1) or math.max(allowed, 0)
+-- Which of the jobs ids[first] to ids[last] may be read next by a script that has read so many bytes of bodies: returns the index of the
+-- last one, or first - 1 if none. A script that has read nothing may read one body of any size. The sizes are looked up only if the
+-- jobs could be too large together.
+local function last_readable(ids, first, last, bytes_read)
+  local left = READ_BYTES_MAX - bytes_read
+  if LARGEST and (last - first + 1) * LARGEST <= left then return last end
+  for k = first, last do
+    left = left - call('HSTRLEN', JOB, ids[k])
+    if left < 0 then return bytes_read == 0 and k == first and k or k - 1 end
+  end
+  return last
 end

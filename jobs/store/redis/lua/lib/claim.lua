@@ -18,6 +18,13 @@ local function size_of_front()
   return call('HSTRLEN', JOB, front and sub(front, 7) or '')
 end
 
+-- Puts the entries from the index `first` to `last`, which a claim has taken, back to the front of pending.
+local function return_to_front(entries, first, last)
+  local returned, k = {}, 0
+  for j = last, first, -1 do k = k + 1; returned[k] = entries[j] end
+  call('LPUSH', PENDING, unpack(returned))
+end
+
 -- Grants up to `limit` jobs from the front of pending, with at most `bytes_max` bytes of bodies; one job is granted whatever its
 -- size. `size_estimate` is the result of size_of_front. Returns ids, bodies, retry_states; retry_states is empty when no granted
 -- job has a retry state, otherwise it has '' for each job without one.
@@ -32,16 +39,25 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   local expiry = string.format('%.0f', NOW + lease_ms)
 
   while n < limit and not is_full do
-    local wanted = math.min(limit - n, bodies_allowed(bytes_read))
-    if wanted == 0 or skipped > SKIPPED_MAX then
+    if skipped > SKIPPED_MAX then
       stopped_early = true
       break
     end
+    local wanted = limit - n
     if size_estimate * wanted > bytes_max - bytes then wanted = math.max(1, math.floor((bytes_max - bytes) / size_estimate)) end
     local entries = call('LPOP', PENDING, wanted)
     if not entries then break end
-    local remaining, ids_read = #entries, {}
-    for i = 1, remaining do ids_read[i] = sub(entries[i], 7) end
+    local ids_read = {}
+    for i = 1, #entries do ids_read[i] = sub(entries[i], 7) end
+    local remaining = last_readable(ids_read, 1, #entries, bytes_read)
+    if remaining < #entries then
+      return_to_front(entries, remaining + 1, #entries)
+      if remaining == 0 then
+        stopped_early = true
+        break
+      end
+      for i = remaining + 1, #entries do ids_read[i] = nil end
+    end
     local bodies_read = call('HMGET', JOB, unpack(ids_read))
     local retry_states_read = retry_kept > 0 and call('HMGET', RETRY, unpack(ids_read))
     local bytes_granted = 0
@@ -81,9 +97,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
         local len = #body
         if n > 0 and bytes + len > bytes_max then
           -- The entries that do not fit return to the front.
-          local returned, k = {}, 0
-          for j = remaining, i, -1 do k = k + 1; returned[k] = entries[j] end
-          call('LPUSH', PENDING, unpack(returned))
+          return_to_front(entries, i, remaining)
           is_full = true
           break
         end

@@ -38,10 +38,9 @@ local stats_read = call('HMGET', STATS, 'paused', 'idle_until', 'stale', 'awaite
 local PAUSED = stats_read[1] == '1'
 local IDLE_UNTIL = tonumber(stats_read[2]) or 0
 local STALE = tonumber(stats_read[3]) or 0
--- No body of this queue has more bytes than LARGEST. nil in a new queue, and when `stats` was lost or edited.
+-- No body of this queue has more bytes than LARGEST. nil if that is not known: in a new queue, and when `stats` was lost or edited.
 local LARGEST = tonumber(stats_read[5])
 if LARGEST and not (LARGEST >= 1) then LARGEST = nil end
-local LARGEST_UNKNOWN = 1024 * 1024 -- what is assumed then
 local OUTCOME_WAIT_MS = 60000 -- the longest wait one call announces (OUTCOME_WAIT_MAX in jobs/limits.rs)
 local AWAITED_UNTIL = tonumber(stats_read[4]) or 0 -- until then a client may wait for the outcome of a job (watch_outcome.lua)
 -- An instant beyond the longest wait was written by hand, or before the clock went back.

@@ -1,0 +1,90 @@
+//! Why a store that answers does not do what it was asked for.
+
+use std::fmt;
+
+/// Why a store that answers does not do what it was asked for.
+///
+/// ```
+/// use retraced_jobs::store::{Block, StoreError};
+/// let full = StoreError::Blocked { operation: "enqueue", by: Block::Memory, said: "OOM command not allowed".into() };
+/// assert!(full.is_retryable());
+/// assert_eq!(
+///     full.to_string(),
+///     "the store refused enqueue for now, because its memory is full; free memory or raise maxmemory (OOM command not allowed)"
+/// );
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Block {
+    /// Its memory is full (`OOM`). It takes no new jobs; jobs that it holds can be claimed, renewed and settled.
+    Memory,
+    /// It cannot write to its disk (`MISCONF`), so it takes no writes.
+    Disk,
+    /// Too few of its replicas are connected (`NOREPLICAS`), so it takes no writes.
+    MissingReplicas,
+    /// It is a replica now (`READONLY`, `MASTERDOWN`), so it takes no writes.
+    Replica,
+    /// It is loading its data after a start (`LOADING`).
+    Loading,
+    /// A script or function has been running for too long (`BUSY`).
+    Script,
+}
+
+impl Block {
+    /// Whether it usually ends by itself within seconds, so that a caller may wait for it. The others need somebody who acts.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        matches!(self, Block::Loading | Block::Script)
+    }
+
+    /// What an operator can do about it.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Block::Memory => "free memory or raise maxmemory",
+            Block::Disk => "free disk space, and see the server's log",
+            Block::MissingReplicas => "start its replicas, or lower min-replicas-to-write",
+            Block::Replica => "connect to its primary",
+            Block::Loading => "wait until it has finished",
+            Block::Script => "wait, or end the script by SCRIPT KILL",
+        }
+    }
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Block::Memory => "its memory is full",
+            Block::Disk => "it cannot write to its disk",
+            Block::MissingReplicas => "too few of its replicas are connected",
+            Block::Replica => "it is a replica",
+            Block::Loading => "it is loading its data",
+            Block::Script => "a script has been running on it for too long",
+        })
+    }
+}
+
+/// Why a store that answers takes no new jobs, or no writes at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockedStore {
+    /// The cause.
+    pub by: Block,
+    /// What the server said.
+    pub said: String,
+}
+
+impl BlockedStore {
+    /// A store that said this.
+    #[must_use]
+    pub fn new(by: Block, said: impl Into<String>) -> Self {
+        Self { by, said: said.into() }
+    }
+}
+
+/// The cause, what to do, and what the server said.
+impl fmt::Display for BlockedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {} ({})", self.by, self.by.remedy(), self.said)
+    }
+}
