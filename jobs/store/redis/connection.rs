@@ -55,7 +55,7 @@ impl Endpoint {
         let address = info.addr().to_string();
         if info.redis_settings().username().is_some() && info.redis_settings().password().is_none() {
             return Err(refuse(
-                "the Redis URL has a user and no password, so the user would be ignored; write redis://user:password@host",
+                "the Redis URL has a user and no password, so the user would be ignored; write user:password@ in front of the host",
             ));
         }
         let secrets: Vec<String> =
