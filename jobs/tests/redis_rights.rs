@@ -149,7 +149,7 @@ async fn no_verb_is_half_done_whichever_key_is_denied() {
 async fn no_verb_is_half_done_without_a_whole_kind_of_rights() {
     let mut harness = Harness::new().await;
     for (rights, all_refused) in [
-        ("~* +@all", false),
+        ("~* resetchannels +@all", false),
         ("~* &* +@all -publish", false),
         // A right that several scripts need, and one that none of them needs.
         ("~* &* +@all -xadd -rpush", false),
@@ -178,21 +178,20 @@ async fn a_right_given_later_is_used_by_the_next_call() {
     store.enqueue(call, &harness.queue, &jobs).await.unwrap();
 }
 
-/// Goal: rights that could not be read, because the server refused writes, are read later. Method: a user without RPUSH connects while replicas are missing.
+/// Goal: rights that could not be read, because the server refused writes, are read later. Method: a user without RPUSH connects while the server is a replica; the connection is kept.
 #[tokio::test]
 async fn rights_that_could_not_be_read_are_read_later() {
     let mut harness = Harness::new().await;
     let store = limited(&harness.server, "~* &* +@all -rpush");
     let mut raw = harness.server.connection();
-    let mut replicas = |needed: &str| -> () {
-        redis::cmd("CONFIG").arg("SET").arg("min-replicas-to-write").arg(needed).query(&mut raw).unwrap()
-    };
-    replicas("1");
+    let mut replicate =
+        |host: &str, port: &str| -> () { redis::cmd("REPLICAOF").arg(host).arg(port).query(&mut raw).unwrap() };
+    replicate("127.0.0.1", "1");
     let call = harness.call();
     let jobs = [new("a", RunAt::Now)];
     let blocked = store.enqueue(call, &harness.queue, &jobs).await.unwrap_err();
     assert!(matches!(blocked, StoreError::Blocked { .. }), "{blocked:?}");
-    replicas("0");
+    replicate("no", "one");
     let refused = store.enqueue(call, &harness.queue, &jobs).await.unwrap_err();
     assert!(refused.to_string().contains("+rpush"), "{refused}");
     assert!(harness.contents().is_empty(), "the enqueue was half done");
@@ -216,7 +215,7 @@ async fn a_renamed_command_is_named_before_anything_is_written() {
 #[tokio::test]
 async fn a_missing_right_to_channels_is_a_warning() {
     let server = RedisServer::start();
-    let facts = limited(&server, "~* +@all").probe().await.unwrap();
+    let facts = limited(&server, "~* resetchannels +@all").probe().await.unwrap();
     assert!(facts.warnings.iter().any(|warning| warning.contains("&retraced:*")), "{facts:?}");
     let facts = limited(&server, "~* &* +@all").probe().await.unwrap();
     assert!(!facts.warnings.iter().any(|warning| warning.contains("channel")), "{facts:?}");

@@ -66,6 +66,14 @@ impl RedisServer {
         redis::Client::open(self.url()).unwrap().get_connection().unwrap()
     }
 
+    /// Whether the server applies `min-replicas-to-write` to scripts, as it does from version 7 on.
+    pub fn scripts_need_replicas(&self) -> bool {
+        let info: String = redis::cmd("INFO").arg("server").query(&mut self.connection()).unwrap();
+        let major =
+            info.lines().find_map(|line| line.strip_prefix("redis_version:")?.split('.').next()?.parse::<u32>().ok());
+        major.unwrap() >= 7
+    }
+
     /// Freezes the server: it accepts connections but answers nothing until [`thaw`](Self::thaw).
     pub fn freeze(&self) {
         self.signal("-STOP");
