@@ -65,6 +65,12 @@ impl fmt::Display for Block {
 }
 
 /// Why a store that answers takes no new jobs, or no writes at all.
+///
+/// ```
+/// use retraced_jobs::store::{Block, BlockedStore};
+/// let blocked = BlockedStore::new(Block::MissingReplicas, "NOREPLICAS Not enough good replicas to write");
+/// assert!(blocked.to_string().starts_with("too few of its replicas are connected; start its replicas"), "{blocked}");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockedStore {
